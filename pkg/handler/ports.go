@@ -1,0 +1,81 @@
+package handler
+
+import (
+	"errors"
+	"time"
+)
+
+// Verb is what becomes of a queue message, in JetStream's own words.
+type Verb int
+
+const (
+	// Nak hands the message back, to be delivered again after Delay. It is the zero value: an undecided message is never lost.
+	Nak Verb = iota
+	// Ack settles the message: its command reached a terminal state and the event is stored, or its unit has a durable result.
+	Ack
+	// Term settles a message that must never be delivered again although nothing was done, with Reason.
+	Term
+	// Abandon sends nothing at all: somebody else holds the command now, and whatever we said would settle their delivery.
+	Abandon
+)
+
+// String is the verb's JetStream name in lower case, as logs show it.
+func (v Verb) String() string {
+	switch v {
+	case Ack:
+		return "ack"
+	case Term:
+		return "term"
+	case Abandon:
+		return "abandon"
+	default:
+		return "nak"
+	}
+}
+
+// Disposition is what the queue adapter is to do with a delivered message.
+type Disposition struct {
+	Verb   Verb
+	Delay  time.Duration // of a Nak; zero is at once
+	Reason string        // of a Term, and for the log of the others
+}
+
+// Delivery is one delivery of a command message.
+type Delivery struct {
+	Message
+	// Delivered is the server's count of deliveries of this message, 1 at first; it counts blameless hand-backs too.
+	Delivered uint64
+}
+
+// UnitDelivery is one delivery of a unit of work.
+type UnitDelivery struct {
+	Command   string // the command's id
+	N         int    // the unit's number
+	Body      []byte // the unit, as the coordinator published it
+	Delivered uint64 // the server's count of deliveries, 1 at first
+}
+
+// DeadLetter is a refused or failed command as CV_DEAD keeps it: the message as it came, and why it ended so.
+type DeadLetter struct {
+	ID       string // the command's id, or seq-<stream sequence>
+	Action   Action
+	Message  Message // original payload and headers
+	Error    Error
+	Attempts int
+	Time     time.Time
+}
+
+var (
+	// ErrNoJob says that CV_JOBS has no entry for the id.
+	ErrNoJob = errors.New("no such job")
+	// ErrConflict says that a compare-and-set lost: somebody else wrote first.
+	ErrConflict = errors.New("written by somebody else meanwhile")
+	// ErrFenced says that another coordinator took the command over; the fenced one stops at once and says nothing to anybody.
+	ErrFenced = errors.New("fenced: another coordinator took this command over")
+	// ErrNoMessage says that the message is no longer in its stream: it was settled.
+	ErrNoMessage = errors.New("no such message: it was settled")
+	// ErrStopping is the cause of a context cancelled because this process drains. It is nobody's fault.
+	ErrStopping = errors.New("stopping")
+	// ErrLeaseLost is the cause of a context cancelled because no heartbeat reached the server for a whole ack wait.
+	ErrLeaseLost = errors.New("lease lost: no heartbeat was acknowledged within the ack wait")
+)
