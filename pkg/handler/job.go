@@ -1,0 +1,110 @@
+package handler
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// FormatVersion is the `v` of all JSON this build persists and publishes: jobs, plans, units, event data.
+const FormatVersion = 1
+
+// ErrNewer says that persisted JSON was written by a newer version of the product. Who meets it hands the message back without blame.
+// It is matched with errors.Is; the error itself is a *NewerError.
+var ErrNewer = errors.New("written by a newer version")
+
+// NewerError is ErrNewer with its particulars.
+type NewerError struct {
+	What string // "job", "unit", …
+	V    int    // the version met
+}
+
+// Error says what is newer, and by how much.
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("%s has format version %d, this build knows up to %d: %v", e.What, e.V, FormatVersion, ErrNewer)
+}
+
+// Is matches ErrNewer.
+func (e *NewerError) Is(target error) bool { return target == ErrNewer }
+
+// DecodeVersioned decodes raw, a persisted JSON object with a field `v`, into the value that into points to. what names it in errors. It fails with
+// ErrNewer when `v` is above FormatVersion, however the rest looks, and with another error when it is missing, or raw is malformed.
+// Unknown fields are tolerated: a field that must not be overlooked raises `v`.
+func DecodeVersioned(raw []byte, what string, into any) error {
+	var head struct {
+		V *int `json:"v"`
+	}
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return fmt.Errorf("decode %s: %w", what, err)
+	}
+	if head.V == nil || *head.V < 1 {
+		return fmt.Errorf("decode %s: no format version", what)
+	}
+	if *head.V > FormatVersion {
+		return &NewerError{What: what, V: *head.V}
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("decode %s: %w", what, err)
+	}
+	return nil
+}
+
+// State is where a job stands: accepted, running, or a terminal status.
+type State string
+
+// The states.
+const (
+	StateAccepted  State = "accepted"
+	StateRunning   State = "running"
+	StateCompleted State = State(StatusCompleted)
+	StateFailed    State = State(StatusFailed)
+	StateRefused   State = State(StatusRefused)
+	StateCancelled State = State(StatusCancelled)
+)
+
+// Terminal tells whether the job is decided; its event can then be published by anybody.
+func (s State) Terminal() bool { return Status(s).Terminal() }
+
+// Job is the durable record of carrying out one command, as CV_JOBS keeps it. All its fields are always there; what is not known is null.
+type Job struct {
+	V        int        `json:"v"` // FormatVersion; zero is taken for it
+	ID       string     `json:"id"`
+	Action   Action     `json:"action"`
+	State    State      `json:"state"`
+	Outcome  Outcome    `json:"outcome"`
+	Attempt  int        `json:"attempt"`
+	Created  time.Time  `json:"created"`
+	Updated  time.Time  `json:"updated"`
+	Phase    string     `json:"phase"`
+	Progress Progress   `json:"progress"`
+	Waiting  *Waiting   `json:"waiting"`
+	Bundle   Text       `json:"bundle"` // "s3://…", the bag's URI
+	Error    *Error     `json:"error"`
+	ReplayOf Text       `json:"replay_of"`
+	Command  CommandRef `json:"command"`
+	Event    *Event     `json:"event"` // the terminal event, whole, from the write that decided the end; null before
+}
+
+// CommandRef is what a job remembers of its command.
+type CommandRef struct {
+	Seq      uint64 `json:"seq"`    // the message's sequence in the command stream
+	Digest   string `json:"digest"` // "<salt>.<sha256 hex>" of the canonical data; see Command.SameAs
+	Resource string `json:"resource"`
+}
+
+// MarshalJSON prints the job with its version.
+func (j Job) MarshalJSON() ([]byte, error) {
+	type plain Job
+	if j.V == 0 {
+		j.V = FormatVersion
+	}
+	return json.Marshal(plain(j))
+}
+
+// DecodeJob reads a job as CV_JOBS keeps it. It fails with ErrNewer when a newer version wrote it.
+func DecodeJob(raw []byte) (Job, error) {
+	var j Job
+	err := DecodeVersioned(raw, "job", &j)
+	return j, err
+}

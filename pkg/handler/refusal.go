@@ -1,0 +1,112 @@
+package handler
+
+import "fmt"
+
+// Error codes of events, jobs and dead letters.
+const (
+	CodeInvalidCommand     = "invalid_command"
+	CodeIDConflict         = "id_conflict"
+	CodeExpired            = "expired"
+	CodeUnknownResource    = "unknown_resource"
+	CodeNotDeletable       = "not_deletable"
+	CodeDeletesDisabled    = "deletes_disabled"
+	CodeUnsigned           = "unsigned"
+	CodeIterationPublished = "iteration_published"
+	CodePreconditionFailed = "precondition_failed"
+	CodePlanChanged        = "plan_changed" // refused before the first destructive call, failed after it
+	CodeLegalHold          = "legal_hold"
+	CodeReadOnly           = "read_only"
+
+	CodeTooLate = "too_late" // of a cancel only
+
+	CodeNotFound   = "not_found"
+	CodeUnverified = "unverified"
+	CodeExhausted  = "exhausted"
+	CodeInternal   = "internal"
+)
+
+// RefusalOrder returns the codes a command may be refused with, in the order they are judged: the first that applies is the answer. All are judged before
+// anything was changed. DecodeCommand judges invalid_command, Features.Unsupported what is not there yet (invalid_command too) and NotDeletable
+// not_deletable; the rest needs the job, a clock, the configuration or the service, and is the coordinator's to judge. The codes of a refused cancel are
+// invalid_command, unsigned and too_late, in this order.
+func RefusalOrder() []string {
+	return []string{
+		CodeInvalidCommand, CodeIDConflict, CodeExpired, CodeUnknownResource, CodeNotDeletable, CodeDeletesDisabled, CodeUnsigned,
+		CodeIterationPublished, CodePreconditionFailed, CodePlanChanged, CodeLegalHold, CodeReadOnly,
+	}
+}
+
+// Error is why a command was refused or failed, as jobs, events and dead letters carry it.
+type Error struct {
+	Code      string `json:"code"`
+	Message   string `json:"message"`    // for people; no secret and no metadata value
+	Retryable bool   `json:"retryable"`  // publishing the same again, under a new id, may succeed
+	RequestID string `json:"request_id"` // the Training API's own id of the failed call, null when there is none
+}
+
+// Error returns code and message.
+func (e Error) Error() string { return e.Code + ": " + e.Message }
+
+// Refusal is a message that is not carried out. It is an error.
+type Refusal struct {
+	ID      string // the id it is refused under: the command's, or "seq-<stream sequence>" when the message does not decode
+	Given   string // the id the message itself gave, when that is a usable one
+	Action  Action // from the subject; empty when the subject is none of ours
+	Code    string
+	Message string // "<field>: what is wrong and how to put it right"; no value of the message is quoted
+	Field   string // the field, CloudEvents attribute or header that is wrong
+}
+
+// Error returns code and message.
+func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
+
+// Reason returns the refusal as events carry it.
+func (r *Refusal) Reason() Error { return Error{Code: r.Code, Message: r.Message} }
+
+// SeqID returns the id under which a message is refused that has no usable id of its own: "seq-<stream sequence>".
+func SeqID(seq uint64) string { return fmt.Sprintf("seq-%d", seq) }
+
+func (c Command) refuse(code, field, message string) *Refusal {
+	return &Refusal{ID: c.ID, Given: c.ID, Action: c.Action, Code: code, Field: field, Message: field + ": " + message}
+}
+
+// NotDeletable refuses a delete that asks only for what the service cannot delete by itself: performance goes with its iteration, and exported
+// models go with the account. It is nil for everything else. It is judged after id_conflict, expired and unknown_resource.
+func NotDeletable(c Command) *Refusal {
+	if c.Action != ActionDelete {
+		return nil
+	}
+	for _, k := range c.Data.Categories {
+		if k != CategoryPerformance && k != CategoryExports {
+			return nil
+		}
+	}
+	return c.refuse(CodeNotDeletable, "categories",
+		"performance and exports cannot be deleted by themselves: performance goes with its iteration, exported models stay until the account goes; name iterations or projects too")
+}
+
+// Features says which parts of the contract this build carries out. What it does not is refused by name, never ignored.
+type Features struct {
+	Delete    bool // the delete action
+	Cancel    bool // the cancel action
+	Retention bool // retain_until and export_retain_until
+}
+
+// Unsupported refuses a command that asks for something this build does not do yet: invalid_command, "<field>: not supported yet". It is nil when
+// everything asked for is there.
+func (f Features) Unsupported(c Command) *Refusal {
+	for _, feature := range []struct {
+		enabled, asked bool
+		field          string
+	}{
+		{f.Delete, c.Action == ActionDelete, string(ActionDelete)},
+		{f.Cancel, c.Action == ActionCancel, string(ActionCancel)},
+		{f.Retention, c.Data.RetainUntil != nil, "retain_until"},
+		{f.Retention, c.Data.ExportRetainUntil != nil, "export_retain_until"},
+	} {
+		if feature.asked && !feature.enabled {
+			return c.refuse(CodeInvalidCommand, feature.field, "not supported yet")
+		}
+	}
+	return nil
+}
