@@ -158,6 +158,7 @@ type Command struct {
 	Traceparent string    // W3C trace context, empty when none or malformed
 	Source      string    // the CloudEvents source, empty for a plain message
 	ReplayOf    string    // the id of the dead command this one repeats, empty when none
+	Signature   string    // the Cv-Signature header, unchecked; empty when there is none
 	Data        Data
 }
 

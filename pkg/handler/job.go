@@ -83,8 +83,21 @@ type Job struct {
 	Error    *Error     `json:"error"`
 	ReplayOf Text       `json:"replay_of"`
 	Command  CommandRef `json:"command"`
-	Event    *Event     `json:"event"` // the terminal event, whole, from the write that decided the end; null before
+	Holder   Text       `json:"holder"` // the coordinator that took it last; a new one at every taking
+	Event    *Event     `json:"event"`  // the terminal event, whole, from the write that decided the end; null before
 }
+
+// over tells that the job has ended or is ending: its units are not worth doing any more.
+func (j Job) over() bool { return j.State.Terminal() || j.Phase == PhaseEnding }
+
+// Phases of a job, for people; only PhaseEnding means something to the program.
+const (
+	PhasePlan    = "plan"
+	PhaseRead    = "read"
+	PhaseCommit  = "commit"
+	PhaseCleanUp = "clean up"
+	PhaseEnding  = "ending" // it will end failed or cancelled; what it stored is being removed
+)
 
 // CommandRef is what a job remembers of its command.
 type CommandRef struct {

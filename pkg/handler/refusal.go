@@ -90,6 +90,7 @@ type Features struct {
 	Delete    bool // the delete action
 	Cancel    bool // the cancel action
 	Retention bool // retain_until and export_retain_until
+	Signature bool // signed commands
 }
 
 // Unsupported refuses a command that asks for something this build does not do yet: invalid_command, "<field>: not supported yet". It is nil when
@@ -103,6 +104,7 @@ func (f Features) Unsupported(c Command) *Refusal {
 		{f.Cancel, c.Action == ActionCancel, string(ActionCancel)},
 		{f.Retention, c.Data.RetainUntil != nil, "retain_until"},
 		{f.Retention, c.Data.ExportRetainUntil != nil, "export_retain_until"},
+		{f.Signature, c.Signature != "", HeaderSignature},
 	} {
 		if feature.asked && !feature.enabled {
 			return c.refuse(CodeInvalidCommand, feature.field, "not supported yet")
