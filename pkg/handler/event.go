@@ -184,7 +184,7 @@ func newEvent(d EventData, id string, at time.Time, traceparent string) Event {
 	}
 }
 
-// MarshalJSON prints the data with its version and never a null list.
+// MarshalJSON prints the data with its version, with times in UTC and never with a null list.
 func (d EventData) MarshalJSON() ([]byte, error) {
 	type plain EventData
 	if d.V == 0 {
@@ -193,7 +193,30 @@ func (d EventData) MarshalJSON() ([]byte, error) {
 	if d.Residuals == nil {
 		d.Residuals = []Residual{}
 	}
+	d.StartedAt, d.FinishedAt = inUTC(d.StartedAt), inUTC(d.FinishedAt)
 	return json.Marshal(plain(d))
+}
+
+// MarshalJSON prints the times in UTC.
+func (b BundleRef) MarshalJSON() ([]byte, error) {
+	type plain BundleRef
+	b.RetainUntil = inUTC(b.RetainUntil)
+	return json.Marshal(plain(b))
+}
+
+// MarshalJSON prints the time in UTC.
+func (w Waiting) MarshalJSON() ([]byte, error) {
+	type plain Waiting
+	w.Since = w.Since.UTC()
+	return json.Marshal(plain(w))
+}
+
+func inUTC(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	u := t.UTC()
+	return &u
 }
 
 // MarshalJSON prints null for no request id.

@@ -106,12 +106,13 @@ type CommandRef struct {
 	Resource string `json:"resource"`
 }
 
-// MarshalJSON prints the job with its version.
+// MarshalJSON prints the job with its version and with times in UTC.
 func (j Job) MarshalJSON() ([]byte, error) {
 	type plain Job
 	if j.V == 0 {
 		j.V = FormatVersion
 	}
+	j.Created, j.Updated = j.Created.UTC(), j.Updated.UTC()
 	return json.Marshal(plain(j))
 }
 
