@@ -1,0 +1,442 @@
+package cv
+
+import (
+	"context"
+	"crypto/md5" //nolint:gosec // not for security: the digest storage sends beside a blob
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Link is where a file can be had: the URI of an image, a model or a prediction image as the API gave it.
+type Link struct {
+	Project uuid.UUID // the project it belongs to, which a relative URI needs
+	// URI is absolute, and fetched from there without any credential, or relative, and fetched through GetArtifact.
+	URI string
+	// Refresh gives a fresh URI for the same file when this one is refused or past its end; nil when there is no way to.
+	Refresh func(context.Context) (string, error)
+}
+
+const (
+	maxRefreshes = 2
+	maxRedirects = 3
+	copyBytes    = 64 << 10
+	dialTimeout  = 10 * time.Second
+)
+
+// Fetch downloads a file and gives its length in bytes. begin is called at the start of every try, with the file's length or -1 when
+// storage does not tell it, and gives the writer for the bytes of this try alone. limit is the longest file allowed, in bytes; 0 is any.
+// The length is checked against Content-Length and the bytes against Content-MD5 where they are sent; nothing is ever decoded.
+//
+// Errors: ErrLinkExpired when storage refuses the link and a fresh one too, ErrHostNotAllowed, ErrTooLarge, ErrUnavailable after all
+// tries; what begin, its writer or Refresh failed with, wrapped; for a relative link whatever GetArtifact fails with, ErrGone and
+// ErrMisconfigured among it.
+// Source: Training API v3.3, GetArtifact, for relative links.
+func (c *Client) Fetch(ctx context.Context, link Link, limit int64, begin func(length int64) (io.Writer, error)) (n int64, err error) {
+	for refreshes := 0; ; refreshes++ {
+		var u *url.URL
+		if u, err = parseLink(link.URI); err != nil {
+			return 0, &Error{Op: opBlob, Err: err}
+		}
+		mayRefresh := link.Refresh != nil && refreshes < maxRefreshes
+		if !(mayRefresh && refreshes == 0 && expired(u, c.now())) {
+			consume := func(resp *http.Response) error {
+				n, err = receive(resp, limit, begin)
+				return err
+			}
+			if u.IsAbs() {
+				err = c.getBlob(ctx, u, consume)
+			} else {
+				err = c.getArtifact(ctx, link.Project, link.URI, consume)
+			}
+			if err == nil {
+				return n, nil
+			}
+			if !refused(err) || ctx.Err() != nil {
+				return 0, err
+			}
+			if !mayRefresh {
+				return 0, lost(err)
+			}
+		}
+		if link.URI, err = link.Refresh(ctx); err != nil {
+			return 0, &Error{Op: opBlob, Err: fmt.Errorf("refresh link: %w", err)}
+		}
+	}
+}
+
+// parseLink parses a link without ever showing its query.
+func parseLink(uri string) (*url.URL, error) {
+	u, err := url.Parse(uri)
+	var bad *url.Error
+	switch {
+	case errors.As(err, &bad): // its text would quote the link
+		return nil, fmt.Errorf("the link is not a URI: %w", bad.Err)
+	case err != nil:
+		return nil, errors.New("the link is not a URI")
+	case uri == "":
+		return nil, errors.New("there is no link")
+	case !u.IsAbs() && u.Host != "":
+		return nil, fmt.Errorf("the link names a host without http or https: %w", ErrHostNotAllowed)
+	}
+	return u, nil
+}
+
+// expired tells whether a signed link says that its time is over. Our clock may be wrong, so this only ever asks for a fresh link early.
+func expired(u *url.URL, now time.Time) bool {
+	end := u.Query().Get("se")
+	for _, layout := range [...]string{time.RFC3339, "2006-01-02T15:04Z", time.DateOnly} {
+		if t, err := time.Parse(layout, end); err == nil {
+			return !t.After(now)
+		}
+	}
+	return false
+}
+
+// refused tells whether an answer may be due to an old link.
+func refused(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Status {
+	case http.StatusForbidden, http.StatusNotFound, http.StatusGone:
+		return true
+	case http.StatusUnauthorized, http.StatusConflict: // storage's answers to a link without a signature it knows
+		return e.Op == opBlob
+	case http.StatusBadRequest:
+		return e.Op == opArtifact && e.Code == codeBadArtifact
+	}
+	return false
+}
+
+// lost makes the refusal of the last link the answer. A refusal of GetArtifact that is about our credential stays just that.
+func lost(err error) error {
+	var e *Error
+	if !errors.As(err, &e) || errors.Is(err, ErrMisconfigured) {
+		return err
+	}
+	final := *e
+	final.Err = ErrLinkExpired
+	return &final
+}
+
+// getArtifact reads a file through the API.
+func (c *Client) getArtifact(ctx context.Context, project uuid.UUID, path string, consume func(*http.Response) error) error {
+	return c.do(ctx, call{
+		op: opArtifact, method: http.MethodGet, path: projectPath(project) + "/artifacts",
+		query: newQuery().text("path", path), bytes: true,
+	}, consume)
+}
+
+// getBlob reads a file from storage, with retries.
+func (c *Client) getBlob(ctx context.Context, u *url.URL, consume func(*http.Response) error) error {
+	return c.retry(ctx, opBlob, true, func(int) (bool, error) {
+		err := c.tryBlob(ctx, u, consume)
+		return passing(err), err
+	})
+}
+
+// tryBlob reads a file from storage once, following redirects from one allowed host to another.
+func (c *Client) tryBlob(ctx context.Context, u *url.URL, consume func(*http.Response) error) error {
+	for range maxRedirects + 1 {
+		if err := c.hosts.allow(u); err != nil {
+			return &Error{Op: opBlob, Err: err}
+		}
+		next, err := c.hop(ctx, u, consume)
+		if err != nil || next == nil {
+			return err
+		}
+		u = next
+	}
+	return &Error{Op: opBlob, Err: fmt.Errorf("more than %d redirects: %w", maxRedirects, ErrHostNotAllowed)}
+}
+
+// hop makes one exchange with a storage host; next is where it redirects to.
+func (c *Client) hop(ctx context.Context, u *url.URL, consume func(*http.Response) error) (next *url.URL, err error) {
+	req := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: http.Header{
+		"User-Agent": {c.agent}, "Accept": {"*/*"}, "Accept-Encoding": {"identity"},
+	}}
+	resp, release, err := c.exchange(ctx, c.blob, req, true)
+	if err != nil {
+		return nil, transportError(opBlob, err)
+	}
+	defer release()
+	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		to, err := parseLink(resp.Header.Get("Location"))
+		if err != nil {
+			return nil, &Error{Op: opBlob, Status: resp.StatusCode, Err: err}
+		}
+		return u.ResolveReference(to), nil
+	}
+	if err := checkResponse(opBlob, resp, c.now(), nil); err != nil {
+		return nil, err
+	}
+	if err := consume(resp); err != nil {
+		return nil, &Error{Op: opBlob, Status: resp.StatusCode, RequestID: requestID(resp.Header), Err: err}
+	}
+	return nil, nil
+}
+
+var copyBuffers = sync.Pool{New: func() any { return new([copyBytes]byte) }}
+
+// receive copies an answer's body to the writer of begin and checks it.
+func receive(resp *http.Response, limit int64, begin func(int64) (io.Writer, error)) (n int64, err error) {
+	length := resp.ContentLength
+	switch {
+	case resp.StatusCode != http.StatusOK:
+		return 0, fmt.Errorf("a file was wanted, not %s", http.StatusText(resp.StatusCode))
+	case limit > 0 && length > limit:
+		return 0, fmt.Errorf("%d bytes, at most %d: %w", length, limit, ErrTooLarge)
+	}
+	w, err := begin(length)
+	if err != nil {
+		return 0, &local{err}
+	}
+	digest := md5.New() //nolint:gosec // see the import
+	want := resp.Header.Get("Content-Md5")
+	buffer := copyBuffers.Get().(*[copyBytes]byte) //nolint:forcetypeassert // the pool holds nothing else
+	defer copyBuffers.Put(buffer)
+	for {
+		got, err := resp.Body.Read(buffer[:])
+		if n += int64(got); limit > 0 && n > limit {
+			return 0, fmt.Errorf("more than %d bytes: %w", limit, ErrTooLarge)
+		}
+		if want != "" {
+			digest.Write(buffer[:got])
+		}
+		if _, err := w.Write(buffer[:got]); err != nil {
+			return 0, &local{fmt.Errorf("write download: %w", err)}
+		}
+		if err == io.EOF { //nolint:errorlint // a bare EOF is the end
+			break
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read download after %d bytes: %w", n, err)
+		}
+	}
+	if length >= 0 && n != length {
+		return 0, &kinded{ErrUnavailable, fmt.Errorf("%d bytes came, %d were announced", n, length)}
+	}
+	if want != "" && want != base64.StdEncoding.EncodeToString(digest.Sum(nil)) {
+		return 0, &kinded{ErrUnavailable, errors.New("the bytes do not match their Content-MD5")}
+	}
+	return n, nil
+}
+
+// azureSuffixes are where the service keeps its files, in all Azure clouds.
+var azureSuffixes = [...]string{".blob.core.windows.net", ".blob.core.usgovcloudapi.net", ".blob.core.chinacloudapi.cn"}
+
+// hostRules says where download links may point to.
+type hostRules struct {
+	own    hostRule
+	listed []hostRule
+	// proxies are the addresses of the proxies in use, which the operator chose and which dial in our place.
+	proxies *sync.Map
+}
+
+// hostRule is one host and those below it; port "" is any.
+type hostRule struct{ host, port string }
+
+func newHostRules(endpoint *url.URL, entries []string) (hostRules, error) {
+	rules := hostRules{own: hostRule{hostOf(endpoint), portOf(endpoint)}, proxies: &sync.Map{}}
+	for _, entry := range entries {
+		rule, err := parseHostRule(entry)
+		if err != nil {
+			return hostRules{}, fmt.Errorf("%q: %w", entry, err)
+		}
+		rules.listed = append(rules.listed, rule)
+	}
+	return rules, nil
+}
+
+// parseHostRule reads "suffix" or "suffix:port". An IPv6 address with a port stands in brackets.
+func parseHostRule(entry string) (hostRule, error) {
+	host, port := strings.TrimSpace(entry), ""
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && strings.Contains(host, ":") {
+		if host, port, err = net.SplitHostPort(host); err != nil {
+			return hostRule{}, errors.New(`"suffix" or "suffix:port" is wanted`)
+		}
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return hostRule{}, errors.New("no such port")
+		}
+	}
+	host = plainHost(strings.TrimLeft(strings.Trim(host, "[]"), "*."))
+	if host == "" || strings.ContainsAny(host, "/@?# *") {
+		return hostRule{}, errors.New(`"suffix" or "suffix:port" is wanted`)
+	}
+	return hostRule{host, port}, nil
+}
+
+func (r hostRule) matches(host, port string) bool {
+	if r.port != "" && r.port != port {
+		return false
+	}
+	return host == r.host || strings.HasSuffix(host, "."+r.host)
+}
+
+// trusts tells whether the operator named this very host, so that its address may be private.
+func (h hostRules) trusts(host, port string) bool {
+	if host == h.own.host && port == h.own.port {
+		return true
+	}
+	for _, rule := range h.listed {
+		if rule.matches(host, port) {
+			return true
+		}
+	}
+	return false
+}
+
+// allow refuses links to hosts nobody allowed, before anything is looked up.
+func (h hostRules) allow(u *url.URL) error {
+	host, port := hostOf(u), portOf(u)
+	if u.Scheme != "https" && u.Scheme != "http" || host == "" || u.User != nil {
+		return fmt.Errorf("a link of an unexpected kind: %w", ErrHostNotAllowed)
+	}
+	if h.trusts(host, port) {
+		return nil
+	}
+	for _, suffix := range azureSuffixes {
+		if u.Scheme == "https" && port == "443" && strings.HasSuffix(host, suffix) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s://%s: %w", u.Scheme, net.JoinHostPort(host, port), ErrHostNotAllowed)
+}
+
+// transports gives the transport of API calls and that of downloads, which refuses private addresses when it dials: what a name meant
+// when it was looked up before says nothing.
+func (h hostRules) transports(given http.RoundTripper) (api, blob http.RoundTripper) {
+	base, ok := given.(*http.Transport)
+	switch {
+	case given == nil:
+		base = defaultTransport()
+	case !ok:
+		return given, given
+	}
+	guarded := base.Clone()
+	guarded.DisableCompression = true
+	guarded.MaxIdleConnsPerHost = max(guarded.MaxIdleConnsPerHost, 64)
+	guarded.DialTLSContext = nil
+	guarded.Dial, guarded.DialTLS = nil, nil //nolint:staticcheck // they would pass the guard by
+	guarded.DialContext = h.dial(base.DialContext)
+	if proxy := base.Proxy; proxy != nil {
+		guarded.Proxy = func(req *http.Request) (*url.URL, error) {
+			u, err := proxy(req)
+			if u != nil {
+				h.proxies.Store(net.JoinHostPort(hostOf(u), portOf(u)), true)
+			}
+			return u, err
+		}
+	}
+	if given == nil {
+		base.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
+	return base, guarded
+}
+
+func defaultTransport() *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true) // downloads are faster over many connections, and API calls are few
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		Protocols:             protocols,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		IdleConnTimeout:       60 * time.Second,
+		MaxIdleConns:          256,
+		MaxIdleConnsPerHost:   16,
+	}
+}
+
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// dial guards dialling. With a dialler of its own, a transport's connections are judged by where they lead before anything is sent.
+func (h hostRules) dial(given dialFunc) dialFunc {
+	plain := &net.Dialer{Timeout: dialTimeout}
+	guarded := &net.Dialer{Timeout: plain.Timeout, Control: func(_, address string, _ syscall.RawConn) error { return checkAddress(address) }}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		_, proxy := h.proxies.Load(net.JoinHostPort(plainHost(host), port))
+		trusted := proxy || h.trusts(plainHost(host), port)
+		switch {
+		case given == nil && trusted:
+			return plain.DialContext(ctx, network, address)
+		case given == nil:
+			return guarded.DialContext(ctx, network, address)
+		}
+		conn, err := given(ctx, network, address)
+		if err != nil || trusted {
+			return conn, err
+		}
+		if err := checkAddress(conn.RemoteAddr().String()); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		return conn, nil
+	}
+}
+
+// inner are networks that are not private by name but lead inside all the same.
+var inner = [...]netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("100.64.0.0/10"),      // shared by carriers and clouds
+	netip.MustParsePrefix("168.63.129.16/32"),   // Azure's wire server
+	netip.MustParsePrefix("192.0.0.0/24"),       // protocol assignments
+	netip.MustParsePrefix("64:ff9b::/96"),       // IPv4 behind NAT64, private ones too
+	netip.MustParsePrefix("64:ff9b:1::/48"),     // likewise, local
+	netip.MustParsePrefix("2002::/16"),          // 6to4, private IPv4 too
+	netip.MustParsePrefix("255.255.255.255/32"), // broadcast
+}
+
+// checkAddress refuses addresses that lead inside.
+func checkAddress(address string) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("an address that cannot be judged: %w", ErrHostNotAllowed)
+	}
+	ip := at.Addr().WithZone("").Unmap()
+	refuse := ip.IsPrivate() || ip.IsLoopback() || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast()
+	for _, network := range inner {
+		refuse = refuse || network.Contains(ip)
+	}
+	if refuse {
+		return fmt.Errorf("private address %s: %w", ip, ErrHostNotAllowed)
+	}
+	return nil
+}
+
+func plainHost(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
+
+func hostOf(u *url.URL) string { return plainHost(u.Hostname()) }
+
+func portOf(u *url.URL) string {
+	if port := u.Port(); port != "" {
+		return port
+	}
+	return defaultPort(u.Scheme)
+}
+
+func defaultPort(scheme string) string {
+	if scheme == "http" {
+		return "80"
+	}
+	return "443"
+}

@@ -1,0 +1,128 @@
+package cv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The headers that carry a credential.
+const (
+	keyHeader   = "Training-Key"
+	tokenHeader = "Authorization"
+)
+
+// Credential puts what proves our right on a request to the Training API. Apply is called before every try and must be safe for
+// concurrent use. Its errors end the call as ErrMisconfigured.
+type Credential interface {
+	Apply(ctx context.Context, req *http.Request) error
+}
+
+// TrainingKey is a credential made of one of the two keys of a training resource.
+func TrainingKey(key string) Credential { return trainingKey(strings.TrimSpace(key)) }
+
+type trainingKey string
+
+// String keeps the key out of logs.
+func (trainingKey) String() string { return "training key" }
+
+// GoString keeps the key out of logs.
+func (k trainingKey) GoString() string { return k.String() }
+
+func (k trainingKey) Apply(_ context.Context, req *http.Request) error {
+	return setSecret(req, keyHeader, "", string(k))
+}
+
+// TrainingKeyFile is a credential made of a training key in a file, which is read again when the file changes, and when the service
+// refused the key. Blanks and line ends around the key are ignored.
+func TrainingKeyFile(path string) Credential { return &keyFile{path: path} }
+
+type keyFile struct {
+	path string
+
+	mu      sync.Mutex
+	key     string
+	changed time.Time
+	size    int64
+}
+
+func (f *keyFile) Apply(_ context.Context, req *http.Request) error {
+	key, err := f.read()
+	if err != nil {
+		return fmt.Errorf("read training key file: %w", err)
+	}
+	return setSecret(req, keyHeader, "", key)
+}
+
+func (f *keyFile) read() (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return "", err
+	}
+	if f.key != "" && info.ModTime().Equal(f.changed) && info.Size() == f.size {
+		return f.key, nil
+	}
+	b, err := os.ReadFile(f.path)
+	if err != nil {
+		return "", err
+	}
+	f.key, f.changed, f.size = strings.TrimSpace(string(b)), info.ModTime(), info.Size()
+	return f.key, nil
+}
+
+// forget makes the next Apply read the file whatever its times say: a rewrite within one tick of the file system's clock shows in neither.
+func (f *keyFile) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.key = ""
+}
+
+// TokenSource gives Entra ID access tokens for the Training API. It is asked before every try and keeps tokens for as long as they are good.
+type TokenSource interface {
+	Token(ctx context.Context) (string, error)
+}
+
+// BearerToken is a credential made of Entra ID tokens. The service takes them only at a resource's own sub-domain, not at a regional endpoint.
+func BearerToken(source TokenSource) Credential { return bearer{source} }
+
+type bearer struct{ source TokenSource }
+
+func (b bearer) Apply(ctx context.Context, req *http.Request) error {
+	token, err := b.source.Token(ctx)
+	if err != nil {
+		return fmt.Errorf("get token: %w", err)
+	}
+	return setSecret(req, tokenHeader, "Bearer ", token)
+}
+
+// setSecret sets a header to a secret, or says what is wrong with it without showing it.
+func setSecret(req *http.Request, header, scheme, secret string) error {
+	if secret == "" {
+		return errors.New("the credential is empty")
+	}
+	for i := range len(secret) {
+		if secret[i] <= ' ' || secret[i] > '~' {
+			return errors.New("the credential holds characters that no key or token has")
+		}
+	}
+	req.Header.Set(header, scheme+secret)
+	return nil
+}
+
+// secretsOf are the secrets a request carries, to be kept out of what is said about it.
+func secretsOf(req *http.Request) []string {
+	var secrets []string
+	for _, header := range [...]string{keyHeader, tokenHeader} {
+		if v := strings.TrimPrefix(req.Header.Get(header), "Bearer "); v != "" {
+			secrets = append(secrets, v)
+		}
+	}
+	return secrets
+}

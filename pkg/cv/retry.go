@@ -1,0 +1,196 @@
+package cv
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"golang.org/x/time/rate"
+)
+
+const (
+	defaultMaxAttempts = 5
+	// retryBudget bounds the tries of one call. It is well under the ack wait of whoever works on a queue message meanwhile.
+	retryBudget  = 20 * time.Second
+	firstBackOff = 500 * time.Millisecond
+	maxBackOff   = 5 * time.Second
+)
+
+// hinted is a BackOff that waits at least as long as the service asked for, and stops when that would exceed the budget.
+type hinted struct {
+	backoff.BackOff
+	hint  time.Duration                      // of the last try; 0 if it had none
+	spend func(next time.Duration) (ok bool) // whether the budget has room for another wait
+	left  int                                // tries
+}
+
+// NextBackOff is the wait before the next try, or backoff.Stop.
+func (h *hinted) NextBackOff() time.Duration {
+	d := h.BackOff.NextBackOff()
+	if d == backoff.Stop || h.left <= 0 {
+		return backoff.Stop
+	}
+	if d = max(d, h.hint); !h.spend(d) {
+		return backoff.Stop
+	}
+	return d
+}
+
+// clock lets backoff see the injected time.
+type clock func() time.Time
+
+func (c clock) Now() time.Time { return c() }
+
+// waitTimer makes the client's wait function the timer of backoff.
+type waitTimer struct {
+	ctx  context.Context //nolint:containedctx // lives as long as one retry
+	wait func(context.Context, time.Duration) error
+	c    chan time.Time
+	err  error
+}
+
+// Start waits; C is ready afterwards unless the context ended, which backoff sees by itself.
+func (t *waitTimer) Start(d time.Duration) {
+	t.c = make(chan time.Time, 1)
+	if t.err = t.wait(t.ctx, d); t.ctx.Err() == nil {
+		t.c <- time.Time{}
+	}
+}
+
+func (t *waitTimer) C() <-chan time.Time { return t.c }
+func (t *waitTimer) Stop()               {}
+
+// retry calls try until it succeeds, says that another try is not safe or would not help, or tries and budget are used up; then it
+// returns try's last error. When the context ends it returns its cause together with the last real error. waitsOnly makes the budget
+// count the waits between tries alone, for downloads, which may rightly take long.
+func (c *Client) retry(ctx context.Context, op string, waitsOnly bool, try func(attempt int) (again bool, err error)) error {
+	began, waited := c.now(), time.Duration(0)
+	h := &hinted{
+		BackOff: backoff.NewExponentialBackOff(backoff.WithInitialInterval(firstBackOff), backoff.WithMultiplier(2),
+			backoff.WithMaxInterval(maxBackOff), backoff.WithMaxElapsedTime(0), backoff.WithClockProvider(clock(c.now))),
+		left: c.attempts,
+		spend: func(next time.Duration) bool {
+			spent := waited
+			if !waitsOnly {
+				spent = c.now().Sub(began)
+			}
+			waited += next
+			return spent+next <= retryBudget
+		},
+	}
+	timer := &waitTimer{ctx: ctx, wait: c.wait}
+	var last error
+	attempt := 0
+	// What Retry returns is not looked at beyond success: last has all of it, and backoff.Permanent never leaves this function.
+	err := backoff.RetryNotifyWithTimer(func() error {
+		switch {
+		case ctx.Err() != nil:
+			return backoff.Permanent(ctx.Err())
+		case timer.err != nil:
+			last = &Error{Op: op, Err: errors.Join(timer.err, last)}
+			return backoff.Permanent(last)
+		}
+		attempt++
+		h.left--
+		again, err := try(attempt)
+		if err == nil {
+			return nil
+		}
+		last, h.hint = err, RetryAfter(err)
+		if !again {
+			return backoff.Permanent(err)
+		}
+		return err
+	}, backoff.WithContext(h, ctx), nil, timer)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ended(ctx, op, last)
+	}
+	return last
+}
+
+// passing tells whether a failure may pass by itself within a call.
+func passing(err error) bool {
+	var (
+		u *unsent
+		l *local
+	)
+	if errors.As(err, &l) {
+		return false
+	}
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrThrottled) || errors.As(err, &u)
+}
+
+const (
+	defaultRPS = 10
+	// The pace is halved on 429, at most once in cutEvery (many calls meet the same limit at once), never below max/floorShare, and
+	// comes back by max/recoverShare with every call that was not throttled.
+	cutEvery     = time.Second
+	floorShare   = 20
+	recoverShare = 50
+)
+
+// pacer holds all calls of a client to a rate that gives way on 429, so that several processes share an account, and recovers.
+type pacer struct {
+	now  func() time.Time
+	wait func(context.Context, time.Duration) error
+
+	limiter *rate.Limiter
+	max     rate.Limit
+
+	mu  sync.Mutex
+	cut time.Time
+}
+
+func newPacer(rps float64, now func() time.Time, wait func(context.Context, time.Duration) error) *pacer {
+	// A tenth of a second's worth at once keeps high rates from being bound by timers, and low ones even.
+	burst := 1
+	if rps > 10 {
+		burst = int(math.Min(rps/10, 1000))
+	}
+	return &pacer{now: now, wait: wait, limiter: rate.NewLimiter(rate.Limit(rps), burst), max: rate.Limit(rps)}
+}
+
+// take waits for the turn of one call.
+func (p *pacer) take(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	now := p.now()
+	r := p.limiter.ReserveN(now, 1)
+	d := r.DelayFrom(now)
+	if d == 0 {
+		return nil
+	}
+	if err := p.wait(ctx, d); err != nil {
+		r.CancelAt(p.now())
+		return err
+	}
+	return nil
+}
+
+// slow gives way after a 429.
+func (p *pacer) slow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	if !p.cut.IsZero() && now.Sub(p.cut) < cutEvery {
+		return
+	}
+	p.cut = now
+	p.limiter.SetLimitAt(now, max(p.limiter.Limit()/2, p.max/floorShare))
+}
+
+// recover speeds up a little after a call that was not throttled.
+func (p *pacer) recover() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if limit := p.limiter.Limit(); limit < p.max {
+		p.limiter.SetLimitAt(p.now(), min(limit+p.max/recoverShare, p.max))
+	}
+}
