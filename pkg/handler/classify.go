@@ -1,0 +1,112 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// Class is the kind of an outcome: what it says about who is to act.
+type Class int
+
+// The classes, from best to worst.
+const (
+	Done          Class = iota // it worked
+	Stopping                   // this process drains: nobody's fault
+	Ended                      // the command has ended, or is ending: there is nothing left to do
+	Fenced                     // somebody else holds the command now
+	Misconfigured              // the operator's problem: credentials, a missing bucket, a wrong endpoint
+	Throttled                  // slow down
+	Retryable                  // may work the next time
+	Gone                       // what was named is not there
+	Permanent                  // will never work
+)
+
+// String is the class's name in lower case.
+func (c Class) String() string {
+	return [...]string{"done", "stopping", "ended", "fenced", "misconfigured", "throttled", "retryable", "gone", "permanent"}[c]
+}
+
+// errEnded says that the command a unit belongs to has ended or is ending.
+var errEnded = errors.New("the command has ended")
+
+// Classify is the one table from errors to classes, for all that handling a command or a unit can meet under ctx.
+func Classify(ctx context.Context, err error) Class {
+	if err == nil {
+		return Done
+	}
+	if ctx.Err() != nil {
+		err = errors.Join(err, context.Cause(ctx))
+	}
+	var own *Error
+	switch {
+	case errors.Is(err, ErrLeaseLost), errors.Is(err, ErrFenced), errors.Is(err, ErrConflict):
+		return Fenced
+	case errors.Is(err, ErrStopping):
+		return Stopping
+	case errors.Is(err, errEnded):
+		return Ended
+	case errors.As(err, &own):
+		return Permanent
+	case errors.Is(err, cv.ErrMisconfigured), errors.Is(err, sink.ErrMisconfigured):
+		return Misconfigured
+	case errors.Is(err, cv.ErrThrottled), errors.Is(err, sink.ErrThrottled):
+		return Throttled
+	case errors.Is(err, cv.ErrUnavailable), errors.Is(err, sink.ErrUnavailable), errors.Is(err, sink.ErrConflict):
+		return Retryable
+	case errors.Is(err, cv.ErrGone):
+		return Gone
+	case errors.Is(err, cv.ErrHostNotAllowed), errors.Is(err, cv.ErrTooLarge), errors.Is(err, cv.ErrLinkExpired),
+		errors.Is(err, cv.ErrReadOnly), errors.Is(err, cv.ErrPublished), errors.Is(err, cv.ErrUntrained),
+		errors.Is(err, sink.ErrMixed), errors.Is(err, sink.ErrNotKept):
+		return Permanent
+	}
+	var api *cv.Error
+	if errors.As(err, &api) && api.Status >= http.StatusBadRequest && api.Status < http.StatusInternalServerError {
+		return Permanent
+	}
+	// What nobody classified is a local hiccup (a full disk, a queue that did not answer) more often than a verdict.
+	return Retryable
+}
+
+// dependencyOf is the dependency that a Misconfigured error is about.
+func dependencyOf(err error, alias string) string {
+	if errors.Is(err, cv.ErrMisconfigured) {
+		return DependencyTraining(alias)
+	}
+	return DependencyStorage
+}
+
+// retryAfter is what the other side asked us to wait, zero when it did not say.
+func retryAfter(err error) time.Duration {
+	var api *cv.Error
+	if errors.As(err, &api) {
+		return api.RetryAfter
+	}
+	var store *sink.Error
+	if errors.As(err, &store) {
+		return store.RetryAfter
+	}
+	return 0
+}
+
+// verdict is the error of a command that ends because of err.
+func verdict(ctx context.Context, err error) *Error {
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	e := &Error{Code: CodeInternal, Message: err.Error()}
+	var api *cv.Error
+	if errors.As(err, &api) {
+		e.RequestID = api.RequestID
+	}
+	if Classify(ctx, err) == Gone {
+		e.Code = CodeNotFound
+	}
+	return e
+}

@@ -1,0 +1,453 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// settleTimeout bounds what is still written after an attempt has ended.
+const settleTimeout = 20 * time.Second
+
+// CommandQueue reads the commands that have not been settled yet.
+type CommandQueue interface {
+	// Prefix is the first token of every subject.
+	Prefix() string
+	// Command is the message with this sequence; ErrNoMessage when it was settled.
+	Command(ctx context.Context, seq uint64) (Message, error)
+	// CommandsBetween yields the messages with from ≤ sequence < to, in order.
+	CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[Message, error]
+}
+
+func (h *Handler) prefix() string { return h.Queue.Prefix() }
+
+// run is one attempt at one command, by its coordinator.
+type run struct {
+	*Handler
+	command Command
+	message Message
+	client  *cv.Client
+	layout  sink.Layout
+	job     Job
+	rev     uint64
+	nonce   string // names this taking of the job
+	ledger  *ledger
+	calls   *recorder
+	log     zerolog.Logger
+
+	published time.Time // when progress was last published
+	events    uint64    // progress events of this attempt
+}
+
+// Command carries a command out, as its coordinator, and says what becomes of its message. The message is acknowledged only when the
+// command's terminal event is stored.
+func (h *Handler) Command(ctx context.Context, d Delivery) Disposition {
+	log := h.Log.With().Uint64("command_seq", d.Seq).Logger()
+	command, err := DecodeCommand(h.prefix(), d.Message)
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &refusal):
+		log = log.With().Str("command_id", refusal.ID).Logger()
+		return h.settleCommand(ctx, log, h.refuse(ctx, d, Command{ID: refusal.ID, Action: refusal.Action, Seq: d.Seq, Published: d.Time}, refusal, ""))
+	case err != nil:
+		return h.settleCommand(ctx, log, fmt.Errorf("decode the command: %w", err))
+	}
+	log = log.With().Str("command_id", command.ID).Str("action", string(command.Action)).Logger()
+	return h.settleCommand(ctx, log, h.carry(ctx, d, command, log))
+}
+
+// settleCommand settles what did not end in a disposition of its own: what happened before or after an attempt.
+func (h *Handler) settleCommand(ctx context.Context, log zerolog.Logger, err error) Disposition {
+	var decided *decision
+	if errors.As(err, &decided) {
+		e := log.Info()
+		if decided.err != nil {
+			e = log.Warn().Err(decided.err)
+		}
+		e.Stringer("settle", decided.Verb).Dur("delay", decided.Delay).Str("reason", decided.Reason).Msg("command settled")
+		return decided.Disposition
+	}
+	class := Classify(ctx, err)
+	if class == Misconfigured && h.Health.Fail(dependencyOf(err, DefaultResource), err) {
+		log.Error().Err(err).Msg("a dependency refuses us; commands wait until it does not")
+	}
+	d, final := settle(class, 1, 2, retryAfter(err))
+	if final { // nothing outside an attempt may end a command
+		d = Disposition{Verb: Nak, Delay: maxDelay, Reason: class.String()}
+	}
+	log.Warn().Err(err).Stringer("settle", d.Verb).Dur("delay", d.Delay).Msg("command not settled")
+	return d
+}
+
+// decision is a disposition on its way up.
+type decision struct {
+	Disposition
+	err error // why, for the log
+}
+
+// Error makes a decision an error, so that it ends whatever led to it.
+func (d *decision) Error() string { return "settle the command: " + d.Verb.String() + " " + d.Reason }
+
+func acknowledge(reason string) error {
+	return &decision{Disposition: Disposition{Verb: Ack, Reason: reason}}
+}
+
+func handBack(delay time.Duration, reason string) error {
+	return &decision{Disposition: Disposition{Verb: Nak, Delay: delay, Reason: reason}}
+}
+
+// carry takes a decoded command as far as it goes now.
+func (h *Handler) carry(ctx context.Context, d Delivery, c Command, log zerolog.Logger) error {
+	layout, err := h.layout(c.ID)
+	if err != nil {
+		return err
+	}
+	r := &run{Handler: h, command: c, message: d.Message, layout: layout, nonce: uuid.NewString(), calls: &recorder{}, log: log}
+	if err := r.admit(ctx); err != nil {
+		return err
+	}
+	if err := r.judge(ctx); err != nil {
+		return err
+	}
+	if err := r.take(ctx); err != nil {
+		return err
+	}
+	return r.attempt(ctx)
+}
+
+// admit finds or makes the command's job. It ends the matter when somebody else's word already stands.
+func (r *run) admit(ctx context.Context) error {
+	var err error
+	r.job, r.rev, err = r.Queue.Job(ctx, r.command.ID)
+	switch {
+	case errors.Is(err, ErrNewer):
+		r.Health.Fail("version", err)
+		return handBack(maxDelay, "newer version")
+	case errors.Is(err, ErrNoJob):
+		return r.create(ctx)
+	case err != nil:
+		return fmt.Errorf("read the job: %w", err)
+	}
+	if !r.command.SameAs(r.job) {
+		return r.conflict(ctx)
+	}
+	if r.job.State.Terminal() {
+		return r.project(ctx)
+	}
+	if r.job.Command.Seq == r.command.Seq {
+		return nil
+	}
+	// The same command again, while the first is still under way: the first one's end is this one's, too.
+	_, err = r.Queue.Command(ctx, r.job.Command.Seq)
+	if err == nil {
+		return acknowledge("a duplicate of a command under way")
+	}
+	if !errors.Is(err, ErrNoMessage) {
+		return fmt.Errorf("look for the first command: %w", err)
+	}
+	return r.save(ctx, func(j *Job) { j.Command.Seq = r.command.Seq }) // somebody removed the first message by hand
+}
+
+// conflict refuses the command under an id of its own: its id names another one, which stays as it is.
+func (r *run) conflict(ctx context.Context) error {
+	c := r.command
+	c.ID = SeqID(c.Seq)
+	return r.Handler.refuse(ctx, Delivery{Message: r.message}, c, &Refusal{ID: c.ID, Action: c.Action, Code: CodeIDConflict,
+		Message: fmt.Sprintf("id: %s was used for another command; publish under an id of its own", r.command.ID)}, r.command.ID)
+}
+
+// create makes the job of a command that has none, unless its bundle tells that it was carried out before traces were forgotten.
+func (r *run) create(ctx context.Context) error {
+	if err := r.first(ctx); err != nil {
+		return err
+	}
+	if exists, same, err := r.sameRequest(ctx); err != nil {
+		return err
+	} else if exists && !same {
+		return r.conflict(ctx)
+	}
+	now := r.Now().UTC()
+	r.job = Job{
+		V: FormatVersion, ID: r.command.ID, Action: r.command.Action, State: StateAccepted, Created: now, Updated: now,
+		ReplayOf: Text(r.command.ReplayOf), Command: r.command.Ref(NewSalt()),
+	}
+	rev, err := r.Queue.PutJob(ctx, r.job, 0)
+	if errors.Is(err, ErrConflict) {
+		return r.admit(ctx) // another delivery was quicker; the job is there now
+	}
+	if err != nil {
+		return fmt.Errorf("create the job: %w", err)
+	}
+	r.rev = rev
+	return nil
+}
+
+// first makes sure that no earlier message of the queue has the same id: the first published is the one that counts.
+func (r *run) first(ctx context.Context) error {
+	for m, err := range r.Queue.CommandsBetween(ctx, 0, r.command.Seq) {
+		if err != nil {
+			return fmt.Errorf("look for earlier commands: %w", err)
+		}
+		earlier, err := DecodeCommand(r.prefix(), m)
+		if err == nil && earlier.ID == r.command.ID {
+			return handBack(minDelay, "an earlier message has the same id")
+		}
+	}
+	return nil
+}
+
+// judge refuses what must not be begun. Once an attempt was made nothing is judged any more.
+func (r *run) judge(ctx context.Context) error {
+	client, known := r.Resources[r.command.Data.Resource]
+	r.client = client
+	if r.job.Attempt > 0 {
+		if !known {
+			return &decision{Disposition: Disposition{Verb: Nak, Delay: maxDelay, Reason: "this replica does not know the resource"}}
+		}
+		return nil
+	}
+	refusal := r.Features.Unsupported(r.command)
+	now := r.Now()
+	if r.message.Time.After(now) {
+		now = r.message.Time
+	}
+	switch limit := r.command.Data.NotAfter; {
+	case refusal != nil:
+	case limit != nil && now.After(*limit):
+		refusal = r.command.refuse(CodeExpired, "not_after", fmt.Sprintf("work would have begun at %s; publish again with a later time", now.UTC().Format(time.RFC3339)))
+	case !known:
+		refusal = r.command.refuse(CodeUnknownResource, "resource", "no such alias is configured; name one of the service's CONSUMER_RESOURCES")
+	}
+	if refusal != nil {
+		return r.end(ctx, EventData{Status: StatusRefused, Error: errorOf(refusal)})
+	}
+	return nil
+}
+
+func errorOf(r *Refusal) *Error {
+	e := r.Reason()
+	return &e
+}
+
+// take makes this run the command's only holder, and counts the attempt: a crash from here on is an attempt made.
+func (r *run) take(ctx context.Context) error {
+	if r.job.Attempt == 0 {
+		data := r.eventData()
+		data.Status = StatusAccepted
+		if err := r.Queue.PublishEvent(ctx, NewEvent(data, r.job.Created, r.command.Traceparent)); err != nil {
+			return fmt.Errorf("publish the accepted event: %w", err)
+		}
+	}
+	if r.job.Phase == PhaseEnding && r.job.Error != nil {
+		return r.abort(ctx, r.job.Error)
+	}
+	if r.job.Attempt >= r.MaxAttempts {
+		e := r.job.Error
+		if e == nil {
+			e = &Error{Message: "every attempt was cut short by a crash or a lost connection"}
+		}
+		r.log.Warn().Int("attempt", r.job.Attempt).Msg("attempts are used up")
+		return r.abort(ctx, &Error{Code: CodeExhausted, Message: fmt.Sprintf("%d attempts were made; the last: %s", r.job.Attempt, e.Message), RequestID: e.RequestID})
+	}
+	err := r.save(ctx, func(j *Job) {
+		j.State, j.Phase, j.Attempt, j.Waiting, j.Holder = StateRunning, PhasePlan, j.Attempt+1, nil, Text(r.nonce)
+	})
+	r.log = r.log.With().Int("attempt", r.job.Attempt).Logger()
+	return err
+}
+
+// attempt carries the command out and settles how that went.
+func (r *run) attempt(ctx context.Context) error {
+	r.log.Info().Uint64("delivered_seq", r.command.Seq).Msg("attempt begins")
+	done, err := r.do(r.calls.attach(ctx))
+	if err == nil {
+		return r.end(ctx, *done)
+	}
+	var decided *decision
+	if errors.As(err, &decided) {
+		return err
+	}
+	class := Classify(ctx, err)
+	d, final := settle(class, r.job.Attempt, r.MaxAttempts, retryAfter(err))
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	switch {
+	case class == Fenced:
+		return &decision{d, err}
+	case final:
+		e := verdict(ctx, err)
+		if class == Retryable || class == Throttled {
+			e.Code, e.Message = CodeExhausted, fmt.Sprintf("%d attempts were made; the last: %s", r.job.Attempt, e.Message)
+		}
+		r.log.Warn().Err(err).Stringer("class", class).Msg("command fails")
+		return r.abort(late, e)
+	}
+	if class == Misconfigured && r.Health.Fail(dependencyOf(err, r.command.Data.Resource), err) {
+		r.log.Error().Err(err).Msg("a dependency refuses us; commands wait until it does not")
+	}
+	if saved := r.save(late, func(j *Job) { r.settleJob(j, class, err) }); saved != nil {
+		return saved
+	}
+	return &decision{d, err}
+}
+
+// settleJob notes in the job how an attempt that was not the last one ended.
+func (r *run) settleJob(j *Job, class Class, err error) {
+	if blameless(class) {
+		j.Attempt--
+	} else {
+		j.Error = verdict(context.Background(), err)
+		j.Error.Retryable = true
+	}
+	j.Waiting = nil
+	waitFor := map[Class]string{Throttled: WaitRate, Misconfigured: WaitStorage}[class]
+	if class == Misconfigured && errors.Is(err, cv.ErrMisconfigured) {
+		waitFor = WaitCredential
+	}
+	if waitFor != "" {
+		j.Waiting = &Waiting{For: waitFor, Detail: err.Error(), Since: r.Now().UTC()}
+	}
+}
+
+// do is the action itself. Its result is the terminal event's data.
+func (r *run) do(ctx context.Context) (*EventData, error) {
+	switch r.command.Action {
+	case ActionExport:
+		return r.export(ctx)
+	default:
+		return nil, &Error{Code: CodeInternal, Message: fmt.Sprintf("action %q has no implementation", r.command.Action)}
+	}
+}
+
+// save changes the job by compare-and-set. It fails with ErrFenced when somebody else holds the job now, and ends the matter when
+// somebody decided its end.
+func (r *run) save(ctx context.Context, change func(*Job)) error {
+	for {
+		j := r.job
+		change(&j)
+		j.Updated = r.Now().UTC()
+		rev, err := r.Queue.PutJob(ctx, j, r.rev)
+		if err == nil {
+			r.job, r.rev = j, rev
+			return nil
+		}
+		if !errors.Is(err, ErrConflict) {
+			return fmt.Errorf("write the job: %w", err)
+		}
+		held := r.job.Holder
+		r.job, r.rev, err = r.Queue.Job(ctx, r.command.ID)
+		switch {
+		case err != nil:
+			return fmt.Errorf("read the job again: %w", err)
+		case r.job.State.Terminal():
+			return r.project(ctx)
+		case r.job.Holder != held:
+			return fmt.Errorf("write the job: %w", ErrFenced)
+		}
+	}
+}
+
+// eventData is what every event of the command says.
+func (r *run) eventData() EventData {
+	return EventData{
+		V: FormatVersion, CommandID: r.command.ID, Action: r.command.Action, Reference: Text(r.command.Data.Reference),
+		Attempt: r.job.Attempt, ReplayOf: Text(r.command.ReplayOf),
+	}
+}
+
+// abort ends a command that fails or is cancelled for good: what it stored is removed before anybody hears of the end.
+func (r *run) abort(ctx context.Context, e *Error) error {
+	if err := r.save(ctx, func(j *Job) { j.Phase, j.Error = PhaseEnding, e }); err != nil {
+		return err
+	}
+	r.discard(ctx)
+	return r.end(ctx, EventData{Status: StatusFailed, Error: e})
+}
+
+// discard removes what an export stored. What cannot be removed now is left to gc: it must not keep the command from ending.
+func (r *run) discard(ctx context.Context) {
+	r.running.stop(r.command.ID)
+	if err := r.Queue.PurgeUnits(ctx, r.command.ID); err != nil {
+		r.log.Warn().Err(err).Msg("remove the units of an ended command")
+	}
+	for _, remove := range []struct {
+		store *sink.Store
+		below sink.Key
+	}{{r.Store, r.layout.Bag(sink.ExportBag)}, {r.Work, r.layout.Work("")}} {
+		if _, err := remove.store.RemoveAll(ctx, remove.below); err != nil {
+			r.log.Error().Err(err).Str("below", string(remove.below)).Msg("objects of an ended export are left behind")
+		}
+	}
+}
+
+// end decides how the command ended. The job's compare-and-set decides it: whoever wins, everybody tells the winner's end.
+func (r *run) end(ctx context.Context, data EventData) error {
+	base := r.eventData()
+	base.Status, base.Outcome, base.Counts, base.Bundle, base.Exceptions = data.Status, data.Outcome, data.Counts, data.Bundle, data.Exceptions
+	base.ExportBundle, base.Plan, base.Residuals, base.Error, base.ConflictsWith = data.ExportBundle, data.Plan, data.Residuals, data.Error, data.ConflictsWith
+	base.StartedAt, base.FinishedAt = data.StartedAt, data.FinishedAt
+	if data.Attempt > 0 {
+		base.Attempt = data.Attempt
+	}
+	now := r.Now().UTC().Truncate(time.Millisecond)
+	if base.FinishedAt == nil {
+		base.FinishedAt = &now
+	}
+	event := NewEvent(base, *base.FinishedAt, r.command.Traceparent)
+	err := r.save(ctx, func(j *Job) {
+		j.State, j.Outcome, j.Error, j.Waiting, j.Phase, j.Event = State(base.Status), base.Outcome, base.Error, nil, "", &event
+		if base.Bundle != nil {
+			j.Bundle = Text(base.Bundle.URI)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return r.project(ctx)
+}
+
+// project makes known what the job says about its end: the dead letter of a refused or failed command, then the event. Then, and only then,
+// the message may go. Any replica that meets a terminal job does it.
+func (r *run) project(ctx context.Context) error {
+	event := r.job.Event
+	if event == nil {
+		return &Error{Code: CodeInternal, Message: "the job is terminal but has no event"}
+	}
+	if s := r.job.State; s == StateFailed || s == StateRefused {
+		err := r.Queue.PublishDead(ctx, DeadLetter{
+			ID: r.job.ID, Action: r.job.Action, Message: r.message, Error: *r.job.Error, Attempts: r.job.Attempt, Time: event.Time,
+		})
+		if err != nil {
+			return fmt.Errorf("publish the dead letter: %w", err)
+		}
+	}
+	if err := r.Queue.PublishEvent(ctx, *event); err != nil {
+		return fmt.Errorf("publish the terminal event: %w", err)
+	}
+	return acknowledge(string(r.job.State))
+}
+
+// refuse ends a command that is refused under an id of its own: one that does not decode, or whose id is taken.
+func (h *Handler) refuse(ctx context.Context, d Delivery, c Command, refusal *Refusal, conflictsWith string) error {
+	r := &run{Handler: h, command: c, message: d.Message, log: h.Log}
+	var err error
+	r.job, r.rev, err = h.Queue.Job(ctx, c.ID)
+	switch {
+	case err == nil && r.job.State.Terminal():
+		return r.project(ctx)
+	case err != nil && !errors.Is(err, ErrNoJob):
+		return fmt.Errorf("read the job: %w", err)
+	case err != nil:
+		now := h.Now().UTC()
+		r.job = Job{V: FormatVersion, ID: c.ID, Action: c.Action, State: StateAccepted, Created: now, Updated: now, Command: CommandRef{Seq: c.Seq}}
+	}
+	return r.end(ctx, EventData{Status: StatusRefused, Error: errorOf(refusal), ConflictsWith: Text(conflictsWith)})
+}

@@ -1,0 +1,115 @@
+package handler
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Dependencies as /readyz names them; a Training API resource is "training:<alias>".
+const (
+	DependencyNATS    = "nats"
+	DependencyStorage = "storage"
+)
+
+// DependencyTraining is the dependency's name of a configured Custom Vision resource.
+func DependencyTraining(alias string) string { return "training:" + alias }
+
+// Health knows which of the things this process depends on are in trouble. What fails is about the operator, never about a
+// command: while a blocking dependency fails, nothing is taken from the queues, and everything resumes by itself when it heals.
+type Health struct {
+	now func() time.Time
+
+	mu       sync.Mutex
+	failing  map[string]Problem
+	changed  chan struct{} // closed and replaced at every change
+	blocking func(failing map[string]Problem) bool
+}
+
+// Problem is one dependency's trouble.
+type Problem struct {
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
+}
+
+// NewHealth is a Health in which nothing fails.
+func NewHealth(now func() time.Time) *Health {
+	return &Health{now: now, failing: map[string]Problem{}, changed: make(chan struct{})}
+}
+
+// BlockWhen sets the rule by which problems stop this process from taking work. Without one, any problem but NATS does
+// (without NATS there is nothing to take).
+func (h *Health) BlockWhen(rule func(failing map[string]Problem) bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.blocking = rule
+}
+
+// Fail records that a dependency is in trouble, and why. It reports whether that is news.
+func (h *Health) Fail(dependency string, err error) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p, known := h.failing[dependency]
+	if !known {
+		p.Since = h.now()
+	}
+	p.Reason = err.Error()
+	h.failing[dependency] = p
+	if !known {
+		h.signal()
+	}
+	return !known
+}
+
+// OK records that a dependency works. It reports whether that is news.
+func (h *Health) OK(dependency string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, known := h.failing[dependency]; !known {
+		return false
+	}
+	delete(h.failing, dependency)
+	h.signal()
+	return true
+}
+
+func (h *Health) signal() {
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// Problems is what fails now, by dependency; empty when all is well.
+func (h *Health) Problems() map[string]Problem {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.snapshot()
+}
+
+func (h *Health) snapshot() map[string]Problem {
+	out := make(map[string]Problem, len(h.failing))
+	for k, v := range h.failing {
+		out[k] = v
+	}
+	return out
+}
+
+// Ready waits until nothing stops this process from taking work. Its error is ctx's.
+func (h *Health) Ready(ctx context.Context) error {
+	for {
+		h.mu.Lock()
+		blocked := len(h.failing) > 0
+		if h.blocking != nil {
+			blocked = h.blocking(h.snapshot())
+		}
+		changed := h.changed
+		h.mu.Unlock()
+		if !blocked {
+			return ctx.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changed:
+		}
+	}
+}

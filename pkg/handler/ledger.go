@@ -1,0 +1,179 @@
+package handler
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// ledgerBatch is how many bytes of calls that only read go into one message.
+const ledgerBatch = 128 << 10
+
+// LedgerQueue keeps the ledger of a command: one subject, one writer at a time.
+type LedgerQueue interface {
+	// LedgerTail is the last message and its stream sequence, 0 when there is none.
+	LedgerTail(ctx context.Context, id string) (message []byte, seq uint64, err error)
+	// AppendLedger appends after the message with sequence after, or fails with ErrFenced when that is not the last one any more.
+	AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (uint64, error)
+	// Ledger yields the messages in order, up to stream sequence upTo.
+	Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]byte, error]
+}
+
+// callRecord is one Training API call as a unit's result carries it to the coordinator.
+type callRecord struct {
+	Time      time.Time `json:"time"`
+	Operation string    `json:"operation"`
+	Target    string    `json:"target"`
+	Status    int       `json:"status"`
+	RequestID string    `json:"request_id,omitempty"`
+	Attempt   int       `json:"attempt"`
+}
+
+func recordOf(c cv.Call) callRecord {
+	return callRecord{Time: c.Time.UTC(), Operation: c.Operation, Target: c.Target, Status: c.Status, RequestID: c.RequestID, Attempt: c.Attempt}
+}
+
+func (c callRecord) key() string {
+	return fmt.Sprintf("%d %s %s %d", c.Time.UnixNano(), c.Operation, c.Target, c.Attempt)
+}
+
+func (c callRecord) line(kind string) sink.LedgerLine {
+	return sink.LedgerLine{Time: c.Time, Kind: kind, Operation: c.Operation, Target: c.Target, Status: c.Status, RequestID: c.RequestID, Attempt: c.Attempt}
+}
+
+// recorder collects the calls made under a context.
+type recorder struct {
+	mu    sync.Mutex
+	calls []callRecord
+}
+
+// attach makes ctx report its calls to the recorder.
+func (r *recorder) attach(ctx context.Context) context.Context {
+	return cv.WithTrace(ctx, cv.Trace{After: func(c cv.Call) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.calls = append(r.calls, recordOf(c))
+	}})
+}
+
+// take returns the calls collected so far and forgets them.
+func (r *recorder) take() []callRecord {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	calls := r.calls
+	r.calls = nil
+	return calls
+}
+
+// ledger is the coordinator's pen: it chains lines and appends them to CV_LEDGER, each append fenced by the one before.
+type ledger struct {
+	queue LedgerQueue
+	id    string
+	chain *sink.Chain
+	seq   uint64 // stream sequence of the last message
+	buf   bytes.Buffer
+	seen  map[string]struct{} // calls that an earlier holder wrote, nil when there was none
+}
+
+// openLedger opens a command's ledger. Where somebody wrote before, it takes over: it appends a line that says so, after which the
+// former holder's appends fail with ErrFenced.
+func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time) (*ledger, error) {
+	tail, seq, err := q.LedgerTail(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("read the ledger's tail: %w", err)
+	}
+	l := &ledger{queue: q, id: id, seq: seq}
+	l.chain, err = sink.NewChain(lastLine(tail))
+	if err != nil {
+		return nil, fmt.Errorf("continue the ledger: %w", err)
+	}
+	if seq == 0 {
+		return l, nil
+	}
+	if err := l.write(sink.LedgerLine{Time: now.UTC(), Kind: sink.LedgerTakeover}); err != nil {
+		return nil, err
+	}
+	if err := l.flush(ctx); err != nil {
+		return nil, err
+	}
+	l.seen = map[string]struct{}{}
+	for message, err := range q.Ledger(ctx, id, l.seq) {
+		if err != nil {
+			return nil, fmt.Errorf("read the ledger: %w", err)
+		}
+		for line := range bytes.Lines(message) {
+			var have callRecord
+			if err := json.Unmarshal(line, &have); err != nil {
+				return nil, fmt.Errorf("read a ledger line: %w", err)
+			}
+			l.seen[have.key()] = struct{}{}
+		}
+	}
+	return l, nil
+}
+
+func lastLine(message []byte) []byte {
+	message = bytes.TrimRight(message, "\n")
+	return message[bytes.LastIndexByte(message, '\n')+1:]
+}
+
+func (l *ledger) write(line sink.LedgerLine) error {
+	b, err := l.chain.Append(line)
+	if err != nil {
+		return fmt.Errorf("chain a ledger line: %w", err)
+	}
+	l.buf.Write(b)
+	return nil
+}
+
+// add writes calls that are not in the ledger yet, and appends them once there is a batch.
+func (l *ledger) add(ctx context.Context, calls []callRecord) error {
+	for _, c := range calls {
+		if _, known := l.seen[c.key()]; known {
+			continue
+		}
+		if err := l.write(c.line(sink.LedgerCall)); err != nil {
+			return err
+		}
+		if l.buf.Len() >= ledgerBatch {
+			if err := l.flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// flush appends what was written. After an error the ledger is not usable any more: it is opened anew by the next attempt.
+func (l *ledger) flush(ctx context.Context) error {
+	if l.buf.Len() == 0 {
+		return nil
+	}
+	seq, err := l.queue.AppendLedger(ctx, l.id, l.buf.Bytes(), l.seq)
+	if err != nil {
+		return fmt.Errorf("append to the ledger: %w", err)
+	}
+	l.seq = seq
+	l.buf.Reset()
+	return nil
+}
+
+// copyTo writes the whole ledger up to stream sequence upTo, one line a call.
+func (l *ledger) copyTo(ctx context.Context, w *sink.Spool, upTo uint64) error {
+	for message, err := range l.queue.Ledger(ctx, l.id, upTo) {
+		if err != nil {
+			return fmt.Errorf("read the ledger: %w", err)
+		}
+		if _, err := w.Write(message); err != nil {
+			return fmt.Errorf("spool the ledger: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,468 @@
+package handler
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// Names of the frozen objects of a job.
+const (
+	planName = "plan.json"
+	cutName  = "cut.json"
+)
+
+// maxPlan bounds plan.json and cut.json, in bytes.
+const maxPlan = 256 << 20
+
+// exportPlan is the first freeze of an export: what will be read, decided once. Everything after it is a function of it and of what its
+// units find.
+type exportPlan struct {
+	V         int         `json:"v"`
+	Command   string      `json:"command"`
+	Tool      string      `json:"tool"` // the version that planned: it signs for the layout
+	StartedAt time.Time   `json:"started_at"`
+	Host      string      `json:"host"` // the Training API's
+	API       string      `json:"api"`  // its version
+	Scope     Scope       `json:"scope"`
+	Digest    string      `json:"digest"` // of the command's data, salted; see Command.SameAs
+	Projects  []uuid.UUID `json:"projects"`
+	Named     bool        `json:"named"` // the requester named the projects
+	Threshold float64     `json:"threshold"`
+	Overlap   float64     `json:"overlap"`
+}
+
+// freeze returns the object stored under name, or stores what make makes now: the first writer wins.
+func (r *run) freeze(ctx context.Context, name string, into any, make func(context.Context) (any, error)) error {
+	key := r.layout.Work(name)
+	b, err := r.Work.ReadAll(ctx, key, maxPlan)
+	if errors.Is(err, sink.ErrNotFound) {
+		v, err := make(ctx)
+		if err != nil {
+			return err
+		}
+		if b, err = marshal(v); err != nil {
+			return fmt.Errorf("encode %s: %w", name, err)
+		}
+		o, err := r.Work.Put(ctx, key, sink.Bytes(b, "application/json"))
+		if err != nil {
+			return fmt.Errorf("freeze %s: %w", name, err)
+		}
+		if o.Adopted {
+			if b, err = r.Work.ReadAll(ctx, key, maxPlan); err != nil {
+				return fmt.Errorf("read %s: %w", name, err)
+			}
+		}
+	} else if err != nil {
+		return fmt.Errorf("look for %s: %w", name, err)
+	}
+	return DecodeVersioned(b, name, into)
+}
+
+// plan decides what an export reads.
+func (r *run) plan(ctx context.Context) (exportPlan, error) {
+	var p exportPlan
+	err := r.freeze(ctx, planName, &p, func(ctx context.Context) (any, error) {
+		d := r.command.Data
+		p := exportPlan{
+			V: FormatVersion, Command: r.command.ID, Tool: r.Version, StartedAt: r.Now().UTC().Truncate(time.Millisecond),
+			Host: r.client.Host(), API: cv.APIVersion, Scope: r.Pseudonym.Redact(d), Digest: r.job.Command.Digest,
+			Projects: d.ProjectIDs, Named: true, Threshold: r.Threshold, Overlap: r.Overlap,
+		}
+		if d.AllProjects {
+			projects, err := r.client.GetProjects(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("list the projects: %w", err)
+			}
+			p.Named, p.Projects = false, nil
+			for _, project := range projects {
+				p.Projects = append(p.Projects, project.ID)
+			}
+			slices.SortFunc(p.Projects, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+		}
+		if p.Projects == nil {
+			p.Projects = []uuid.UUID{}
+		}
+		return p, nil
+	})
+	return p, err
+}
+
+// listing is one listing as the coordinator follows it.
+type listing struct {
+	Listing
+	fetch    bool
+	reading  int
+	pages    []int // units of the current reading
+	all      []int // units of all readings
+	listed   int   // distinct items of the current reading
+	before   int   // counted before the first reading
+	after    int   // counted after the last
+	settled  bool  // the current reading was counted, and found right
+	unstable bool  // it would not hold still
+}
+
+// stage is how far a project's rounds are.
+type stage int
+
+const (
+	stageProject stage = iota // its project unit is out
+	stagePages                // pages are out
+	stageCounts               // counts are out
+	stageMissing              // images that only iterations hold are out
+	stageDone
+)
+
+// projectState is one project of an export as the coordinator follows it.
+type projectState struct {
+	id       uuid.UUID
+	info     Summary // of its project unit
+	unit     int     // its project unit
+	stage    stage
+	counts   int // unit of the counts that are out
+	listings []*listing
+	batches  []int // units that read images by id: named ones first, then those that only iterations hold
+	models   []int
+	runs     []int // of predictions, in order
+}
+
+// rounds cuts an export into units, round by round: a round's units follow from the plan and from what the units before them found, and
+// from nothing else, so that every coordinator cuts the same.
+type rounds struct {
+	plan     exportPlan
+	command  Command
+	units    []Unit
+	sums     []Summary // by unit, without ids and calls
+	projects []*projectState
+	// ids reads a result's ids and absent ids again: they are too many to be kept.
+	ids func(ctx context.Context, n int) (Summary, error)
+}
+
+func newRounds(p exportPlan, c Command, ids func(context.Context, int) (Summary, error)) *rounds {
+	r := &rounds{plan: p, command: c, ids: ids}
+	for _, id := range p.Projects {
+		s := &projectState{id: id}
+		s.unit = r.add(Unit{Kind: KindProject, Project: id, Named: p.Named})
+		r.projects = append(r.projects, s)
+	}
+	return r
+}
+
+// add numbers a unit and returns its number.
+func (r *rounds) add(u Unit) int {
+	u.V, u.Command, u.Seq, u.N = unitVersion, r.command.ID, r.command.Seq, len(r.units)
+	r.units = append(r.units, u)
+	return u.N
+}
+
+// done notes a unit's result.
+func (r *rounds) done(s Summary) {
+	for len(r.sums) <= s.N {
+		r.sums = append(r.sums, Summary{})
+	}
+	s.IDs, s.Absent, s.Calls = nil, nil, nil
+	r.sums[s.N] = s
+}
+
+// next cuts the units of the next round, once all before it are done. It returns false when there is nothing left to do.
+func (r *rounds) next(ctx context.Context) (bool, error) {
+	before := len(r.units)
+	for _, p := range r.projects {
+		if err := r.advance(ctx, p); err != nil {
+			return false, err
+		}
+	}
+	return len(r.units) > before, nil
+}
+
+func (r *rounds) advance(ctx context.Context, p *projectState) error {
+	if n := len(p.runs); n > 0 && p.stage != stageProject {
+		if last := r.sums[p.runs[n-1]]; len(last.Scopes) > 0 {
+			p.runs = append(p.runs, r.add(Unit{Kind: KindPredictions, Project: p.id, Scopes: last.Scopes, Token: last.Token, Fetch: true}))
+		}
+	}
+	switch p.stage {
+	case stageProject:
+		p.info = r.sums[p.unit]
+		if p.info.Gone {
+			p.stage = stageDone
+			return nil
+		}
+		r.open(p)
+		p.stage = stagePages
+	case stagePages:
+		if counted := p.toCount(); len(counted) > 0 {
+			p.counts = r.add(Unit{Kind: KindCounts, Project: p.id, Listings: counted})
+			p.stage = stageCounts
+			return nil
+		}
+		return r.missing(ctx, p)
+	case stageCounts:
+		if r.judge(p) {
+			p.stage = stagePages
+			return nil
+		}
+		return r.missing(ctx, p)
+	case stageMissing, stageDone:
+		p.stage = stageDone
+	}
+	return nil
+}
+
+// open cuts the first units of a project whose counts are known.
+func (r *rounds) open(p *projectState) {
+	d := r.command.Data
+	scopes := p.scopes(d)
+	first := uuid.Nil
+	if len(scopes) > 0 {
+		first = scopes[0]
+	}
+	for _, l := range p.info.Listings {
+		follow := &listing{Listing: l, before: l.Count, fetch: l.Kind != Performances && l.Scope == first}
+		p.listings = append(p.listings, follow)
+		r.pages(p, follow)
+	}
+	if d.Has(CategoryImages) && d.Narrowing() == NarrowImages {
+		for _, scope := range scopes {
+			for ids := range slices.Chunk(d.ImageIDs, cv.MaxPage) {
+				p.batches = append(p.batches, r.add(Unit{Kind: KindBatch, Project: p.id, Scope: scope, IDs: ids, Fetch: scope == first}))
+			}
+		}
+	}
+	if d.Has(CategoryExports) {
+		for _, it := range p.info.Iterations {
+			p.models = append(p.models, r.add(Unit{Kind: KindExports, Project: p.id, Scope: it.ID}))
+		}
+	}
+	if d.Has(CategoryPredictions) && len(scopes) > 0 {
+		p.runs = append(p.runs, r.add(Unit{Kind: KindPredictions, Project: p.id, Scopes: scopes, Fetch: true}))
+	}
+}
+
+// scopes are where the project is looked into, the one whose images are fetched page by page first.
+func (p *projectState) scopes(d Data) []uuid.UUID {
+	var scopes []uuid.UUID
+	if d.Narrowing() != NarrowIterations {
+		scopes = append(scopes, uuid.Nil)
+	}
+	for _, it := range p.info.Iterations {
+		scopes = append(scopes, it.ID)
+	}
+	return scopes
+}
+
+// pages cuts one reading of a listing.
+func (r *rounds) pages(p *projectState, l *listing) {
+	kind := KindPage
+	if l.Kind == Performances {
+		kind = KindPerformances
+	}
+	l.pages = nil
+	for k := range cv.Pages(l.Count) {
+		n := r.add(Unit{Kind: kind, Project: p.id, Listing: &l.Listing, Reading: l.reading, Skip: k * cv.PageStride, Fetch: l.fetch})
+		l.pages = append(l.pages, n)
+	}
+	l.all = append(l.all, l.pages...)
+}
+
+// toCount is what was read since it was counted.
+func (p *projectState) toCount() []Listing {
+	var out []Listing
+	for _, l := range p.listings {
+		if !l.settled && !l.unstable {
+			out = append(out, l.Listing)
+		}
+	}
+	return out
+}
+
+// maxReadings is how often a listing that will not hold still is read again.
+const maxReadings = 3
+
+// judge compares what was listed with what was counted before and after. It reports whether some listing has to be read again.
+func (r *rounds) judge(p *projectState) bool {
+	again := false
+	counted := map[string]int{}
+	for _, l := range r.sums[p.counts].Listings {
+		counted[l.key()] = l.Count
+	}
+	for _, l := range p.listings {
+		after, ok := counted[l.key()]
+		if !ok {
+			continue
+		}
+		l.after = after
+		joined := r.join(l)
+		switch {
+		case joined && l.listed == l.Count && l.after == l.Count:
+			l.settled = true
+		case l.reading >= maxReadings:
+			l.unstable = true
+		default:
+			l.reading++
+			l.Count = after
+			r.pages(p, l)
+			again = true
+		}
+	}
+	return again
+}
+
+// join counts the distinct items of a reading, and says whether its pages overlap as they must: each begins with the item that the one
+// before ends with.
+func (r *rounds) join(l *listing) bool {
+	l.listed = 0
+	last := ""
+	whole := true
+	for i, n := range l.pages {
+		s := r.sums[n]
+		l.listed += s.Listed
+		if i > 0 {
+			if s.First != last || s.Listed == 0 {
+				whole = false
+			} else {
+				l.listed--
+			}
+		}
+		last = s.Last
+	}
+	return whole
+}
+
+// missing cuts the batches of images that iterations know but the first scope does not: their blobs are still to be had.
+func (r *rounds) missing(ctx context.Context, p *projectState) error {
+	p.stage = stageMissing
+	d := r.command.Data
+	if !d.Has(CategoryImages) {
+		return nil
+	}
+	if err := r.namedImages(ctx, p); err != nil {
+		return err
+	}
+	known := map[uuid.UUID]struct{}{}
+	scan := func(fetched bool, visit func(scope, id uuid.UUID)) error {
+		units := slices.Clone(p.batches)
+		for _, l := range p.listings {
+			if l.Kind != Performances {
+				units = append(units, l.all...)
+			}
+		}
+		for _, n := range units {
+			u := r.units[n]
+			if u.Fetch != fetched {
+				continue
+			}
+			s, err := r.ids(ctx, n)
+			if err != nil {
+				return err
+			}
+			for _, id := range s.IDs {
+				visit(u.scope(), id)
+			}
+		}
+		return nil
+	}
+	if err := scan(true, func(_, id uuid.UUID) { known[id] = struct{}{} }); err != nil {
+		return err
+	}
+	wanted := map[uuid.UUID][]uuid.UUID{}
+	if err := scan(false, func(scope, id uuid.UUID) {
+		if _, ok := known[id]; !ok {
+			known[id] = struct{}{}
+			wanted[scope] = append(wanted[scope], id)
+		}
+	}); err != nil {
+		return err
+	}
+	for _, scope := range p.scopes(d) {
+		for ids := range slices.Chunk(wanted[scope], cv.MaxPage) {
+			p.batches = append(p.batches, r.add(Unit{Kind: KindBatch, Project: p.id, Scope: scope, IDs: ids, Fetch: true}))
+		}
+	}
+	return nil
+}
+
+// namedImages fails when an image that the requester named is nowhere.
+func (r *rounds) namedImages(ctx context.Context, p *projectState) error {
+	if r.command.Data.Narrowing() != NarrowImages {
+		return nil
+	}
+	found := map[uuid.UUID]struct{}{}
+	for _, n := range p.batches {
+		s, err := r.ids(ctx, n)
+		if err != nil {
+			return err
+		}
+		for _, id := range s.IDs {
+			found[id] = struct{}{}
+		}
+	}
+	for _, id := range r.command.Data.ImageIDs {
+		if _, ok := found[id]; !ok {
+			return &Error{Code: CodeNotFound, Message: fmt.Sprintf("image_ids: project %s has no image %s, neither in its workspace nor in an iteration", p.id, id)}
+		}
+	}
+	return nil
+}
+
+// scope is the scope whose images a page or batch lists.
+func (u Unit) scope() uuid.UUID {
+	if u.Listing != nil {
+		return u.Listing.Scope
+	}
+	return u.Scope
+}
+
+// progress is how much of what was counted has been read.
+func (r *rounds) progress() Progress {
+	var p Progress
+	for _, u := range r.units {
+		switch {
+		case u.Kind == KindBatch:
+			p.Total += int64(len(u.IDs))
+		case u.Listing != nil && u.Skip == 0:
+			p.Total += int64(u.Listing.Count)
+		}
+	}
+	for n, s := range r.sums {
+		if s.V == 0 {
+			continue
+		}
+		p.Bytes += s.Bytes
+		p.Done += int64(s.Listed)
+		if r.units[n].Skip > 0 && s.Listed > 0 {
+			p.Done-- // the overlap with the page before
+		}
+		if r.units[n].Kind == KindPredictions || r.units[n].Kind == KindExports {
+			p.Total += int64(s.Listed)
+		}
+	}
+	p.Total = max(p.Total, p.Done)
+	return p
+}
+
+// resultHead reads the first line of a result.
+func (r *run) resultHead(ctx context.Context, n int) (Summary, string, error) {
+	body, o, err := r.Work.Open(ctx, r.layout.Work(resultName(n)))
+	if err != nil {
+		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
+	}
+	defer body.Close() //nolint:errcheck // only read
+	var s Summary
+	if err := json.NewDecoder(body).Decode(&s); err != nil {
+		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
+	}
+	if s.V > unitVersion {
+		return Summary{}, "", &NewerError{What: "unit result", V: s.V}
+	}
+	return s, o.SHA256, nil
+}

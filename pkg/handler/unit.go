@@ -1,0 +1,216 @@
+package handler
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+)
+
+// unitVersion is the version of the JSON of units and their results.
+const unitVersion = 1
+
+// Kind says what a unit of work does.
+type Kind string
+
+// The kinds of units of an export.
+const (
+	// KindProject reads the few things of a project (itself, iterations, tags, performance) and counts the many.
+	KindProject Kind = "project"
+	// KindPage reads one page of one image listing and, where Fetch is set, the blobs of its images.
+	KindPage Kind = "page"
+	// KindBatch reads up to 256 images by their ids and, where Fetch is set, their blobs.
+	KindBatch Kind = "batch"
+	// KindPerformances reads one page of an iteration's image performances.
+	KindPerformances Kind = "performances"
+	// KindExports reads the exported models of one iteration.
+	KindExports Kind = "exports"
+	// KindPredictions reads a run of stored predictions, and their images.
+	KindPredictions Kind = "predictions"
+	// KindCounts counts again what was listed.
+	KindCounts Kind = "counts"
+)
+
+// Unit is the smallest piece of a job that is done whole and can be done again. It carries all its worker needs to know,
+// except the values of image metadata: those stay in the command, which the worker reads from the queue.
+type Unit struct {
+	V         int         `json:"v"`
+	Command   string      `json:"command"` // the command's id
+	Seq       uint64      `json:"seq"`     // the command's stream sequence
+	N         int         `json:"n"`
+	Kind      Kind        `json:"kind"`
+	Project   uuid.UUID   `json:"project"`
+	Listing   *Listing    `json:"listing,omitempty"`   // of a page
+	Reading   int         `json:"reading,omitempty"`   // which reading of its listings this is, 0 at first
+	Skip      int         `json:"skip,omitempty"`      // of a page: how many items come before it
+	Fetch     bool        `json:"fetch,omitempty"`     // blobs too
+	Scope     uuid.UUID   `json:"scope,omitzero"`      // of a batch and of exports: an iteration; zero is the workspace
+	IDs       []uuid.UUID `json:"ids,omitempty"`       // of a batch
+	Listings  []Listing   `json:"listings,omitempty"`  // of counts: what to count
+	Scopes    []uuid.UUID `json:"scopes,omitempty"`    // of predictions: the scopes still to read, the first with Token
+	Token     *tokenState `json:"token,omitempty"`     // of predictions
+	Named     bool        `json:"named,omitempty"`     // the project was named by the requester: its absence is a failure
+	Page      int         `json:"page_size,omitempty"` // items a page, 0 is the service's most
+}
+
+// tokenState is the cursor of a prediction query.
+type tokenState struct {
+	Session      string `json:"session"`
+	Continuation string `json:"continuation"`
+}
+
+// ListingKind is one of the listings the service offers.
+type ListingKind string
+
+// The listings of a project.
+const (
+	Tagged       ListingKind = "tagged"
+	Untagged     ListingKind = "untagged"
+	Performances ListingKind = "performances"
+)
+
+// Listing is one listing that pages are cut from, with what the service counted in it.
+type Listing struct {
+	Kind  ListingKind `json:"kind"`
+	Scope uuid.UUID   `json:"scope,omitzero"` // an iteration; zero is the workspace
+	Tags  []uuid.UUID `json:"tags,omitempty"` // narrowed to images with any of these, at most 20
+	Count int         `json:"count"`
+}
+
+func (l Listing) key() string {
+	return fmt.Sprint(l.Kind, l.Scope, l.Tags)
+}
+
+// Summary is the first line of a unit's result: all the coordinator needs to go on.
+type Summary struct {
+	V     int    `json:"v"`
+	N     int    `json:"n"`
+	Kind  Kind   `json:"kind"`
+	Error *Error `json:"error,omitempty"` // the unit failed for good, and with it the command
+
+	// Of a project.
+	Gone       bool            `json:"gone,omitempty"` // not there any more, and nobody named it
+	Iterations []IterationInfo `json:"iterations,omitempty"`
+	Tags       int             `json:"tags,omitempty"` // distinct tags, of the workspace and iterations
+	Listings   []Listing       `json:"listings,omitempty"`
+
+	// Of pages, batches and runs.
+	Listed int    `json:"listed"`           // items the service gave
+	First  string `json:"first,omitempty"`  // id of the first item
+	Last   string `json:"last,omitempty"`   // id of the last item
+	IDs    packed `json:"ids,omitempty"`    // ids of the items selected, in order
+	Absent packed `json:"absent,omitempty"` // of a batch: ids the service did not give
+	Blobs  int    `json:"blobs,omitempty"`
+	Bytes  int64  `json:"bytes,omitempty"`
+	Failed int    `json:"failed,omitempty"` // blobs that could not be had
+
+	// Of predictions.
+	Scopes []uuid.UUID `json:"scopes,omitempty"`
+	Token  *tokenState `json:"token,omitempty"`
+
+	Calls []callRecord `json:"calls"`
+}
+
+// IterationInfo is what later units need to know of an iteration.
+type IterationInfo struct {
+	ID          uuid.UUID `json:"id"`
+	Trained     bool      `json:"trained"`
+	Performance bool      `json:"performance"` // performance.json exists
+}
+
+// packed is a list of ids as base64 of their bytes: a page of 256 is 5.5 kB.
+type packed []uuid.UUID
+
+// MarshalText packs the ids.
+func (p packed) MarshalText() ([]byte, error) {
+	raw := make([]byte, 0, 16*len(p))
+	for _, id := range p {
+		raw = append(raw, id[:]...)
+	}
+	return []byte(base64.RawStdEncoding.EncodeToString(raw)), nil
+}
+
+// UnmarshalText unpacks them; a length that is no multiple of 16 bytes is an error.
+func (p *packed) UnmarshalText(text []byte) error {
+	raw, err := base64.RawStdEncoding.DecodeString(string(text))
+	if err != nil {
+		return fmt.Errorf("unpack ids: %w", err)
+	}
+	if len(raw)%16 != 0 {
+		return errors.New("unpack ids: the length is no multiple of 16 bytes")
+	}
+	out := make(packed, 0, len(raw)/16)
+	for ; len(raw) > 0; raw = raw[16:] {
+		out = append(out, uuid.UUID(raw[:16]))
+	}
+	*p = out
+	return nil
+}
+
+// Record is a line of a unit's result after the first: a thing read, or a stored entry. Exactly one of Entry, Image, Prediction and
+// Performance is set.
+type Record struct {
+	Entry       *EntryRecord    `json:"entry,omitempty"`
+	Image       json.RawMessage `json:"image,omitempty"`
+	Prediction  json.RawMessage `json:"prediction,omitempty"`
+	Performance json.RawMessage `json:"performance,omitempty"`
+	ID          uuid.UUID       `json:"id,omitzero"`
+	Blob        *BlobRecord     `json:"blob,omitempty"`
+}
+
+// EntryRecord is a payload object of the bag that a unit stored as it is.
+type EntryRecord struct {
+	Path     string    `json:"path"`
+	SHA256   string    `json:"sha256"`
+	Bytes    int64     `json:"bytes"`
+	Category Category  `json:"category"`
+	ID       uuid.UUID `json:"id,omitzero"` // the iteration, of its files
+	Model    bool      `json:"model,omitempty"`
+	Failed   *Failure  `json:"failed,omitempty"` // nothing was stored: why
+}
+
+// BlobRecord is what the store holds of an image's or prediction's blob, or why it holds nothing.
+type BlobRecord struct {
+	File        string `json:"file,omitempty"` // relative to the project's folder
+	SHA256      string `json:"sha256,omitempty"`
+	Bytes       int64  `json:"bytes,omitempty"`
+	ContentType string `json:"content_type,omitempty"`
+	Source      string `json:"source,omitempty"` // original or resized
+	Error       *Blame `json:"error,omitempty"`
+}
+
+// Blame says why a blob could not be had.
+type Blame struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// Failure is one thing that an export could not have, as inventory.json lists it.
+type Failure struct {
+	ID      string `json:"id"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// decodeUnit reads a unit as the coordinator published it. ErrNewer says that a newer version wrote it.
+func decodeUnit(body []byte) (Unit, error) {
+	var u Unit
+	if err := json.Unmarshal(body, &u); err != nil {
+		return Unit{}, fmt.Errorf("decode unit: %w", err)
+	}
+	if u.V > unitVersion {
+		return Unit{}, fmt.Errorf("decode unit: %w", ErrNewer)
+	}
+	return u, nil
+}
+
+func (u Unit) pageSize() int {
+	if u.Page > 0 {
+		return u.Page
+	}
+	return cv.MaxPage
+}

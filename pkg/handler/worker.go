@@ -1,0 +1,326 @@
+package handler
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// maxResult bounds one unit's frozen reading or result, in bytes.
+const maxResult = 256 << 20
+
+// UnitQueue carries units and the word that one is done.
+type UnitQueue interface {
+	// PublishUnit queues a unit; one that is queued already is left as it is.
+	PublishUnit(ctx context.Context, id string, n int, body []byte) error
+	// PurgeUnits removes a command's queued units.
+	PurgeUnits(ctx context.Context, id string) error
+	// NotifyResult tells the command's coordinator that a unit's result exists. It may get lost.
+	NotifyResult(ctx context.Context, id string, n int) error
+	// Results yields the numbers so told until stop is called.
+	Results(ctx context.Context, id string) (numbers <-chan int, stop func(), err error)
+}
+
+// Names of working objects.
+func resultName(n int) string   { return fmt.Sprintf("units/%06d.jsonl", n) }
+func readingName(n int) string  { return fmt.Sprintf("units/%06d.list", n) }
+func tryName(n, k int) string   { return fmt.Sprintf("units/%06d.try-%d", n, k) }
+func errorName(n, k int) string { return fmt.Sprintf("units/%06d.err-%d", n, k) }
+
+// attemptError is what a failed attempt of a unit leaves behind: its calls go into the ledger all the same.
+type attemptError struct {
+	V     int          `json:"v"`
+	N     int          `json:"n"`
+	Error string       `json:"error"`
+	Calls []callRecord `json:"calls"`
+}
+
+// work is one attempt of one unit.
+type work struct {
+	*Handler
+	unit    Unit
+	command Command
+	client  *cv.Client
+	layout  sink.Layout
+	attempt int
+	calls   *recorder
+	log     zerolog.Logger
+}
+
+// Unit does one unit of work and says what becomes of its message. A unit is acknowledged only when its result is stored.
+func (h *Handler) Unit(ctx context.Context, d UnitDelivery) Disposition {
+	u, err := decodeUnit(d.Body)
+	log := h.Log.With().Str("command_id", d.Command).Int("unit", d.N).Logger()
+	if errors.Is(err, ErrNewer) {
+		h.Health.Fail("version", fmt.Errorf("unit %d of %s was written by a newer version: upgrade this replica", d.N, d.Command))
+		return Disposition{Verb: Nak, Delay: maxDelay, Reason: "newer version"}
+	}
+	if err != nil {
+		// Nobody but a coordinator publishes units: what cannot be read is published again by the one that waits for it.
+		log.Error().Err(err).Msg("unit is not readable")
+		return Disposition{Verb: Term, Reason: "not readable"}
+	}
+	log = log.With().Stringer("project_id", u.Project).Str("kind", string(u.Kind)).Logger()
+	w, err := h.begin(ctx, u, log)
+	if w == nil {
+		d, _ := settle(Classify(ctx, err), int(d.Delivered), int(^uint(0)>>1), retryAfter(err)) //nolint:gosec // a count of deliveries
+		if d.Verb == Nak {
+			log.Warn().Err(err).Dur("delay", d.Delay).Msg("unit not begun")
+		}
+		return d
+	}
+	ctx, done := h.running.start(ctx, u.Command, u.N)
+	defer done()
+	err = w.do(w.calls.attach(ctx))
+	return w.finish(ctx, err)
+}
+
+// begin counts an attempt and prepares it. A nil work with a nil error says that there is nothing to do.
+func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work, error) {
+	message, err := h.Queue.Command(ctx, u.Seq)
+	if errors.Is(err, ErrNoMessage) {
+		return nil, errEnded
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the unit's command: %w", err)
+	}
+	job, _, err := h.Queue.Job(ctx, u.Command)
+	if errors.Is(err, ErrNoJob) || err == nil && job.over() {
+		return nil, errEnded
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the unit's job: %w", err)
+	}
+	command, err := DecodeCommand(h.prefix(), message)
+	if err != nil {
+		return nil, errEnded // such a command has no units
+	}
+	client, ok := h.Resources[command.Data.Resource]
+	if !ok {
+		return nil, fmt.Errorf("read resource %q: this replica does not know it: %w", command.Data.Resource, cv.ErrMisconfigured)
+	}
+	layout, err := h.layout(u.Command)
+	if err != nil {
+		return nil, err
+	}
+	w := &work{Handler: h, unit: u, command: command, client: client, layout: layout, calls: &recorder{}, log: log}
+	switch _, err := h.Work.Head(ctx, w.key(resultName(u.N))); {
+	case err == nil:
+		_ = h.Queue.NotifyResult(ctx, u.Command, u.N) //nolint:errcheck // the coordinator lists, too
+		return nil, nil
+	case !errors.Is(err, sink.ErrNotFound):
+		return nil, fmt.Errorf("look for the unit's result: %w", err)
+	}
+	if w.attempt, err = w.count(ctx); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *work) key(name string) sink.Key { return w.layout.Work(name) }
+
+// count makes this attempt durable and says which it is, 1 at first. A crash leaves the mark behind, so it counts; a blameless end
+// takes it away.
+func (w *work) count(ctx context.Context) (int, error) {
+	for k := 1; ; k++ {
+		mark, err := json.Marshal(struct {
+			Holder string `json:"holder"`
+			Time   string `json:"time"`
+		}{w.holder, w.Now().UTC().Format("2006-01-02T15:04:05.000000000Z")})
+		if err != nil {
+			return 0, fmt.Errorf("mark the attempt: %w", err)
+		}
+		o, err := w.Work.Put(ctx, w.key(tryName(w.unit.N, k)), sink.Bytes(mark, "application/json"))
+		if err != nil {
+			return 0, fmt.Errorf("mark the attempt: %w", err)
+		}
+		if !o.Adopted {
+			return k, nil
+		}
+	}
+}
+
+// finish settles an attempt that ended with err, nil when its result is stored.
+func (w *work) finish(ctx context.Context, err error) Disposition {
+	class := Classify(ctx, err)
+	cause := err
+	d, final := settle(class, w.attempt, w.MaxAttempts, retryAfter(err))
+	// What must still be written is written even when this process is on its way out.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	switch {
+	case class == Misconfigured:
+		if w.Health.Fail(dependencyOf(err, w.command.Data.Resource), err) {
+			w.log.Error().Err(err).Msg("a dependency refuses us; work waits until it does not")
+		}
+	case class == Retryable || class == Throttled:
+		w.log.Warn().Err(err).Int("attempt", w.attempt).Bool("final", final).Msg("unit failed")
+	}
+	if final {
+		e := verdict(ctx, cause)
+		if class == Retryable || class == Throttled {
+			e.Code, e.Message = CodeExhausted, fmt.Sprintf("unit %d (%s) failed %d times, at last: %s", w.unit.N, w.unit.Kind, w.attempt, e.Message)
+		}
+		err = w.store(ctx, Summary{Error: e}, nil)
+		if err != nil {
+			w.log.Error().Err(err).Msg("store the unit's failure")
+			return Disposition{Verb: Nak, Delay: backoffDelay(w.attempt, 0)}
+		}
+	}
+	if d.Verb == Ack {
+		if err := w.Queue.NotifyResult(ctx, w.unit.Command, w.unit.N); err != nil {
+			w.log.Debug().Err(err).Msg("tell the coordinator")
+		}
+		return d
+	}
+	if blameless(class) {
+		if class != Fenced { // a lost lease leaves the mark: somebody else may be at it, and a stall counts
+			if err := w.Work.Remove(ctx, w.key(tryName(w.unit.N, w.attempt))); err != nil {
+				w.log.Warn().Err(err).Msg("take back the mark of a blameless attempt")
+			}
+		}
+	} else if b, err := json.Marshal(attemptError{V: unitVersion, N: w.unit.N, Error: cause.Error(), Calls: w.calls.take()}); err == nil {
+		if _, err := w.Work.Put(ctx, w.key(errorName(w.unit.N, w.attempt)), sink.Bytes(b, "application/json")); err != nil {
+			w.log.Warn().Err(err).Msg("store the calls of a failed attempt")
+		}
+	}
+	return d
+}
+
+// do does the unit: read, freeze what was read, act on what is frozen, store the result.
+func (w *work) do(ctx context.Context) error {
+	var (
+		s       Summary
+		records []Record
+		err     error
+	)
+	switch w.unit.Kind {
+	case KindProject:
+		s, records, err = w.project(ctx)
+	case KindPage, KindBatch:
+		s, records, err = w.images(ctx)
+	case KindPerformances:
+		s, records, err = w.performances(ctx)
+	case KindExports:
+		s, records, err = w.exports(ctx)
+	case KindPredictions:
+		s, records, err = w.predictions(ctx)
+	case KindCounts:
+		s, err = w.counts(ctx)
+	default:
+		err = fmt.Errorf("do unit: kind %q is not known to this version: %w", w.unit.Kind, ErrNewer)
+	}
+	if err != nil {
+		return err
+	}
+	return w.store(ctx, s, records)
+}
+
+// store writes the unit's result, once. Whoever wrote it first wins.
+func (w *work) store(ctx context.Context, s Summary, records []Record) error {
+	s.V, s.N, s.Kind, s.Calls = unitVersion, w.unit.N, w.unit.Kind, w.calls.take()
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil {
+		return fmt.Errorf("encode the result: %w", err)
+	}
+	for _, r := range records {
+		if err := enc.Encode(r); err != nil {
+			return fmt.Errorf("encode the result: %w", err)
+		}
+	}
+	if _, err := w.Work.Put(ctx, w.key(resultName(w.unit.N)), sink.Bytes(buf.Bytes(), "application/jsonl")); err != nil {
+		return fmt.Errorf("store the result: %w", err)
+	}
+	return nil
+}
+
+// frozen returns the reading that all attempts of this unit work on: the stored one, else the one that read makes now.
+// mine says that it was made now, so that links read with it are fresh.
+func (w *work) frozen(ctx context.Context, read func(context.Context) (reading, error)) (r reading, mine bool, err error) {
+	key := w.key(readingName(w.unit.N))
+	var b []byte
+	if w.attempt > 1 {
+		b, err = w.Work.ReadAll(ctx, key, maxResult)
+		if err != nil && !errors.Is(err, sink.ErrNotFound) {
+			return reading{}, false, fmt.Errorf("look for an earlier reading: %w", err)
+		}
+	}
+	if b == nil {
+		if r, err = read(ctx); err != nil {
+			return reading{}, false, err
+		}
+		if b, err = marshal(r); err != nil {
+			return reading{}, false, fmt.Errorf("freeze the reading: %w", err)
+		}
+		o, err := w.Work.Put(ctx, key, sink.Bytes(b, "application/json"))
+		if err != nil {
+			return reading{}, false, fmt.Errorf("freeze the reading: %w", err)
+		}
+		if !o.Adopted {
+			return r, true, nil
+		}
+		if b, err = w.Work.ReadAll(ctx, key, maxResult); err != nil {
+			return reading{}, false, fmt.Errorf("read the frozen reading: %w", err)
+		}
+	}
+	r = reading{}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return reading{}, false, fmt.Errorf("read the frozen reading: %w", err)
+	}
+	return r, false, nil
+}
+
+// marshal is json.Marshal that leaves <, > and & alone, so that what the service said is kept to the byte.
+func marshal(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err //nolint:wrapcheck // callers say what they were encoding
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
+
+// running knows the units at work in this process, so that a command that ends can stop them.
+type running struct {
+	mu    sync.Mutex
+	units map[string]map[int]context.CancelCauseFunc
+}
+
+func (r *running) start(ctx context.Context, id string, n int) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.units[id] == nil {
+		r.units[id] = map[int]context.CancelCauseFunc{}
+	}
+	r.units[id][n] = cancel
+	return ctx, func() {
+		cancel(nil)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.units[id], n)
+		if len(r.units[id]) == 0 {
+			delete(r.units, id)
+		}
+	}
+}
+
+// stop ends the units of a command that run in this process.
+func (r *running) stop(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, cancel := range r.units[id] {
+		cancel(errEnded)
+	}
+}
