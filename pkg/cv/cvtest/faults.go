@@ -1,7 +1,9 @@
 package cvtest
 
 import (
+	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -9,7 +11,7 @@ import (
 const OperationBlob = "Blob"
 
 // Fault is scripted trouble. It applies to calls that match Operation and Path; after Call of them have gone by unharmed it strikes
-// Times of them. The first fault that strikes a call decides it.
+// Times of them. Every armed fault counts the calls that match it; the first one that strikes a call decides it.
 type Fault struct {
 	// Operation is a Swagger operation id or OperationBlob; empty is any API operation, not blobs.
 	Operation string
@@ -26,31 +28,110 @@ type Fault struct {
 	Code       string
 	Body       string
 	Header     http.Header
-	RetryAfter time.Duration // as whole seconds in Retry-After
+	RetryAfter time.Duration // as whole seconds, rounded up, in Retry-After
 
 	// Delay is waited before anything else. A fault of nothing but Delay answers normally.
 	Delay time.Duration
-	// Hang answers nothing until the client leaves; the operation is not carried out.
+	// Hang answers nothing until the client leaves; the operation is not carried out, unless AfterEffect.
 	Hang bool
 	// Reset closes the connection without an answer; the operation is not carried out, unless AfterEffect.
 	Reset bool
-	// AfterEffect carries the operation out first and then spoils its answer by Status or Reset.
+	// AfterEffect carries the operation out first and then spoils its answer by Status, Hang or Reset.
 	AfterEffect bool
-	// CutBody carries the operation out, declares the full length and closes the connection after half of the body.
+	// CutBody carries the operation out, declares the full length and closes the connection after half of the body; an answer without
+	// body is a Reset.
 	CutBody bool
-	// Corrupt carries the operation out and changes one byte of the body, without telling in length or checksum.
+	// Corrupt carries the operation out and changes one byte in the middle of the body, without telling in length or checksum.
 	Corrupt bool
 }
 
+// faultSet is the trouble that is armed.
+type faultSet struct {
+	armed []*armedFault
+	rate  float64
+	rnd   *rand.Rand
+}
+
+type armedFault struct {
+	Fault
+	matched, struck int
+}
+
+// strike returns the fault for a call, nil for none.
+func (f *faultSet) strike(operation, path string) *Fault {
+	var found *Fault
+	for _, a := range f.armed {
+		if a.Operation != operation && (a.Operation != "" || operation == OperationBlob) {
+			continue
+		}
+		if a.Path != "" && !strings.Contains(strings.ToLower(path), strings.ToLower(a.Path)) {
+			continue
+		}
+		a.matched++
+		if found != nil || a.matched <= a.Call || (a.Times >= 0 && a.struck >= max(1, a.Times)) {
+			continue
+		}
+		a.struck++
+		c := a.Fault
+		found = &c
+	}
+	if found != nil || f.rate <= 0 || f.rnd.Float64() >= f.rate {
+		return found
+	}
+	blob := operation == OperationBlob
+	switch f.rnd.IntN(6) {
+	case 0:
+		return &Fault{Status: http.StatusInternalServerError, Code: map[bool]string{true: "InternalError", false: "ErrorUnknown"}[blob]}
+	case 1:
+		return &Fault{Status: http.StatusServiceUnavailable}
+	case 2:
+		if blob {
+			return &Fault{Status: http.StatusServiceUnavailable, Code: "ServerBusy"}
+		}
+		if f.rnd.IntN(4) == 0 {
+			return &Fault{Status: http.StatusTooManyRequests, RetryAfter: time.Second}
+		}
+		return &Fault{Status: http.StatusTooManyRequests}
+	case 3:
+		return &Fault{Reset: true}
+	case 4:
+		return &Fault{Reset: true, AfterEffect: true}
+	default:
+		return &Fault{CutBody: true}
+	}
+}
+
 // Fault arms f.
-func (s *Server) Fault(f Fault) { panic("not yet") }
+func (s *Server) Fault(f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults.armed = append(s.faults.armed, &armedFault{Fault: f})
+}
 
 // FaultRate makes the given share (0 to 1) of all API calls and downloads fail at random: with 500, 503, 429, a reset (before or
 // after the effect) or a cut body. The same seed gives the same sequence of decisions. 0 ends it.
-func (s *Server) FaultRate(rate float64, seed int64) { panic("not yet") }
+func (s *Server) FaultRate(rate float64, seed int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults.rate, s.faults.rnd = rate, rand.New(rand.NewPCG(uint64(seed), 1)) //nolint:gosec // trouble, not secrets
+}
 
 // ClearFaults disarms all faults, the random ones included, and forgets which were not hit.
-func (s *Server) ClearFaults() { panic("not yet") }
+func (s *Server) ClearFaults() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = faultSet{}
+}
 
 // Unhit returns the armed faults that have not struck as often as they should: Times of them, or once when Times is negative.
-func (s *Server) Unhit() []Fault { panic("not yet") }
+func (s *Server) Unhit() []Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var unhit []Fault
+	for _, a := range s.faults.armed {
+		if a.struck < max(1, a.Times) {
+			unhit = append(unhit, a.Fault)
+		}
+	}
+	return unhit
+}

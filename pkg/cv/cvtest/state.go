@@ -1,7 +1,10 @@
 package cvtest
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -67,17 +70,101 @@ const (
 )
 
 // Snapshot returns the whole account's truth. Background deletions that are due by Options.Now have taken effect in it.
-func (s *Server) Snapshot() State { panic("not yet") }
+func (s *Server) Snapshot() State {
+	frozen := s.Clone() // immutable parts are shared; so the pictures can be made outside the lock
+	l := linker{s: frozen, origin: frozen.blobURL}
+	state := State{Projects: []ProjectState{}}
+	for _, p := range slices.Backward(frozen.account.projects) {
+		state.Projects = append(state.Projects, l.projectState(s, p))
+	}
+	return state
+}
+
+func (l linker) projectState(s *Server, p *project) ProjectState {
+	ps := ProjectState{
+		ID: p.id, Project: raw(l.project(p)), Workspace: l.scopeState(s, p, p.workspace), Iterations: []IterationState{}, Predictions: []ItemState{},
+	}
+	for _, it := range p.iterations {
+		is := IterationState{
+			ID: it.id, Iteration: raw(l.iteration(p, it)), ScopeState: l.scopeState(s, p, it.scope),
+			ImagePerformances: []json.RawMessage{}, Exports: []ExportState{},
+		}
+		if untrained(it) == nil {
+			is.Performance = raw(l.s.performance(p, it, 0.5, 0.3))
+			for _, img := range it.evaluated() {
+				is.ImagePerformances = append(is.ImagePerformances, raw(l.imagePerformance(p, it, img)))
+			}
+		}
+		for _, e := range it.exports {
+			es := ExportState{Platform: e.platform, Flavor: e.flavor, Status: e.status, JSON: raw(l.export(p, it, e))}
+			name := modelBlob(p.id, it.id, e)
+			if src := p.findModel(name); src != nil {
+				f := s.files.open(name, src)
+				es.SHA256, es.Bytes = f.sha256, f.size
+			}
+			is.Exports = append(is.Exports, es)
+		}
+		ps.Iterations = append(ps.Iterations, is)
+	}
+	for _, x := range p.predictions {
+		f := s.files.open(predictionBlob(p.id, 'o', x.id), x.picture.source('o'))
+		ps.Predictions = append(ps.Predictions, ItemState{ID: x.id, JSON: raw(l.prediction(p, x)), SHA256: f.sha256, Bytes: f.size})
+	}
+	return ps
+}
+
+func (l linker) scopeState(s *Server, p *project, sc *scope) ScopeState {
+	ss := ScopeState{Tags: []json.RawMessage{}, Images: make([]ItemState, 0, len(sc.images))}
+	for _, t := range sc.tags {
+		ss.Tags = append(ss.Tags, raw(sc.jsonTag(t)))
+	}
+	for _, img := range sc.images {
+		letter := byte('i')
+		if img.picture.resized {
+			letter = 'o'
+		}
+		f := s.files.open(imageBlob(p.id, letter, img.id), img.picture.source(letter))
+		ss.Images = append(ss.Images, ItemState{ID: img.id, JSON: raw(l.image(p, sc, img)), SHA256: f.sha256, Bytes: f.size})
+	}
+	return ss
+}
+
+func raw(value any) json.RawMessage { return encodeJSON(value, true) }
 
 // Blob returns the bytes of a blob, of an image in the workspace or any iteration or of a stored prediction; nil when there is none.
-func (s *Server) Blob(project uuid.UUID, kind BlobKind, id uuid.UUID) []byte { panic("not yet") }
+func (s *Server) Blob(project uuid.UUID, kind BlobKind, id uuid.UUID) []byte {
+	name := imageBlob(project, 'i', id)
+	switch kind {
+	case BlobOriginal:
+		s.mu.Lock()
+		if p := s.lookup(project); p != nil {
+			if img := p.image(id); img != nil && img.picture.resized {
+				name = imageBlob(project, 'o', id)
+			}
+		}
+		s.mu.Unlock()
+	case BlobThumbnail:
+		name = imageBlob(project, 't', id)
+	case BlobPrediction:
+		name = predictionBlob(project, 'o', id)
+	case BlobResized:
+	}
+	return s.read(name)
+}
 
 // Model returns the bytes of an exported model; nil when there is none or it is not Done.
-func (s *Server) Model(project, iteration uuid.UUID, platform, flavor string) []byte { panic("not yet") }
+func (s *Server) Model(project, iteration uuid.UUID, platform, flavor string) []byte {
+	return s.read(modelBlob(project, iteration, export{platform: platform, flavor: flavor}))
+}
 
-// Clone returns an account of its own with the same truth, not listening, whose links look like those of s: the expected state of
-// a change can be made there by the methods that change an account and then be compared by Snapshot.
-func (s *Server) Clone() *Server { panic("not yet") }
-
-// Pending is how many background deletions have not yet taken full effect by Options.Now.
-func (s *Server) Pending() int { panic("not yet") }
+func (s *Server) read(name string) []byte {
+	f := s.openBlob(name, uuid.Nil)
+	if f == nil {
+		return nil
+	}
+	var b bytes.Buffer
+	if err := f.writeTo(&b); err != nil {
+		panic(fmt.Sprintf("cvtest: read %s: %v", name, err)) // a bytes.Buffer does not fail
+	}
+	return b.Bytes()
+}
