@@ -117,6 +117,12 @@ func (h *Handler) carry(ctx context.Context, d Delivery, c Command, log zerolog.
 	if err := r.judge(ctx); err != nil {
 		return err
 	}
+	if err := r.accept(ctx); err != nil {
+		return err
+	}
+	if err := r.turn(ctx); err != nil {
+		return err
+	}
 	if err := r.take(ctx); err != nil {
 		return err
 	}
@@ -192,16 +198,45 @@ func (r *run) create(ctx context.Context) error {
 
 // first makes sure that no earlier message of the queue has the same id: the first published is the one that counts.
 func (r *run) first(ctx context.Context) error {
-	for m, err := range r.Queue.CommandsBetween(ctx, 0, r.command.Seq) {
-		if err != nil {
-			return fmt.Errorf("look for earlier commands: %w", err)
-		}
-		earlier, err := DecodeCommand(r.prefix(), m)
-		if err == nil && earlier.ID == r.command.ID {
-			return handBack(minDelay, "an earlier message has the same id")
-		}
+	k, blocked, err := r.pending.blocker(ctx, r.Handler, r.command)
+	if err != nil {
+		return err
+	}
+	if blocked && k.id == r.command.ID {
+		return handBack(minDelay, "an earlier message has the same id")
 	}
 	return nil
+}
+
+// turn waits for the commands before this one that must not overlap with it. Who waits holds nothing: the message goes back, and the job
+// says what it waits for.
+func (r *run) turn(ctx context.Context) error {
+	k, blocked, err := r.pending.blocker(ctx, r.Handler, r.command)
+	if err != nil || !blocked {
+		return err
+	}
+	return r.wait(ctx, WaitCommand, "waits for "+k.id+", which was published before and concerns a common project", 0)
+}
+
+// wait hands the command back, without blame, and says in its job and in a progress event what it waits for. The pause grows with the wait.
+func (r *run) wait(ctx context.Context, what, detail string, hint time.Duration) error {
+	now := r.Now().UTC()
+	since := now
+	if w := r.job.Waiting; w != nil && w.For == what {
+		since = w.Since
+	}
+	if w := r.job.Waiting; w == nil || w.For != what || w.Detail != detail {
+		waiting := &Waiting{For: what, Detail: detail, Since: since}
+		if err := r.save(ctx, func(j *Job) { j.Waiting = waiting }); err != nil {
+			return err
+		}
+		data := r.eventData()
+		data.Waiting, data.Progress = waiting, &r.job.Progress
+		if err := r.Queue.PublishEvent(ctx, NewProgressEvent(data, r.rev, now, r.command.Traceparent)); err != nil {
+			r.log.Warn().Err(err).Msg("publish progress")
+		}
+	}
+	return handBack(max(waitDelay(since, now), hint), "waits for "+what)
 }
 
 // judge refuses what must not be begun. Once an attempt was made nothing is judged any more.
@@ -237,15 +272,21 @@ func errorOf(r *Refusal) *Error {
 	return &e
 }
 
+// accept says that the command will be carried out.
+func (r *run) accept(ctx context.Context) error {
+	if r.job.Attempt > 0 || r.job.Waiting != nil {
+		return nil // it was said before
+	}
+	data := r.eventData()
+	data.Status = StatusAccepted
+	if err := r.Queue.PublishEvent(ctx, NewEvent(data, r.job.Created, r.command.Traceparent)); err != nil {
+		return fmt.Errorf("publish the accepted event: %w", err)
+	}
+	return nil
+}
+
 // take makes this run the command's only holder, and counts the attempt: a crash from here on is an attempt made.
 func (r *run) take(ctx context.Context) error {
-	if r.job.Attempt == 0 {
-		data := r.eventData()
-		data.Status = StatusAccepted
-		if err := r.Queue.PublishEvent(ctx, NewEvent(data, r.job.Created, r.command.Traceparent)); err != nil {
-			return fmt.Errorf("publish the accepted event: %w", err)
-		}
-	}
 	if r.job.Phase == PhaseEnding && r.job.Error != nil {
 		return r.abort(ctx, r.job.Error)
 	}

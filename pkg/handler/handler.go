@@ -71,6 +71,7 @@ type Handler struct {
 	memory    *semaphore.Weighted
 	holder    string // this process, in jobs it holds
 	running   running
+	pending   pending
 }
 
 // New makes a Handler. The error names the field that is missing.

@@ -38,23 +38,23 @@ const (
 // Unit is the smallest piece of a job that is done whole and can be done again. It carries all its worker needs to know,
 // except the values of image metadata: those stay in the command, which the worker reads from the queue.
 type Unit struct {
-	V         int         `json:"v"`
-	Command   string      `json:"command"` // the command's id
-	Seq       uint64      `json:"seq"`     // the command's stream sequence
-	N         int         `json:"n"`
-	Kind      Kind        `json:"kind"`
-	Project   uuid.UUID   `json:"project"`
-	Listing   *Listing    `json:"listing,omitempty"`   // of a page
-	Reading   int         `json:"reading,omitempty"`   // which reading of its listings this is, 0 at first
-	Skip      int         `json:"skip,omitempty"`      // of a page: how many items come before it
-	Fetch     bool        `json:"fetch,omitempty"`     // blobs too
-	Scope     uuid.UUID   `json:"scope,omitzero"`      // of a batch and of exports: an iteration; zero is the workspace
-	IDs       []uuid.UUID `json:"ids,omitempty"`       // of a batch
-	Listings  []Listing   `json:"listings,omitempty"`  // of counts: what to count
-	Scopes    []uuid.UUID `json:"scopes,omitempty"`    // of predictions: the scopes still to read, the first with Token
-	Token     *tokenState `json:"token,omitempty"`     // of predictions
-	Named     bool        `json:"named,omitempty"`     // the project was named by the requester: its absence is a failure
-	Page      int         `json:"page_size,omitempty"` // items a page, 0 is the service's most
+	V        int         `json:"v"`
+	Command  string      `json:"command"` // the command's id
+	Seq      uint64      `json:"seq"`     // the command's stream sequence
+	N        int         `json:"n"`
+	Kind     Kind        `json:"kind"`
+	Project  uuid.UUID   `json:"project"`
+	Listing  *Listing    `json:"listing,omitempty"`   // of a page
+	Reading  int         `json:"reading,omitempty"`   // which reading of its listings this is, 0 at first
+	Skip     int         `json:"skip,omitempty"`      // of a page: how many items come before it
+	Fetch    bool        `json:"fetch,omitempty"`     // blobs too
+	Scope    uuid.UUID   `json:"scope,omitzero"`      // of a batch and of exports: an iteration; zero is the workspace
+	IDs      []uuid.UUID `json:"ids,omitempty"`       // of a batch
+	Listings []Listing   `json:"listings,omitempty"`  // of counts: what to count
+	Scopes   []uuid.UUID `json:"scopes,omitempty"`    // of predictions: the scopes still to read, the first with Token
+	Token    *tokenState `json:"token,omitempty"`     // of predictions
+	Named    bool        `json:"named,omitempty"`     // the project was named by the requester: its absence is a failure
+	Page     int         `json:"page_size,omitempty"` // items a page, 0 is the service's most
 }
 
 // tokenState is the cursor of a prediction query.
