@@ -1,45 +1,393 @@
 package sink
 
-import "context"
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strings"
+	"unicode"
+)
 
-// Field is one line of bag-info.txt.
+const (
+	// bagItText is the whole of bagit.txt.
+	bagItText = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
+	// oxumField is the field of bag-info.txt that a bag fills in itself: "<bytes>.<objects>" of the payload.
+	oxumField = "Payload-Oxum"
+	// foldAt is the length beyond which lines of bag-info.txt are continued, as RFC 8493 recommends.
+	foldAt = 79
+	// maxNamed bounds how many objects an error names.
+	maxNamed = 5
+
+	textPlain       = "text/plain; charset=utf-8"
+	applicationJSON = "application/json"
+)
+
+// Field is one line of bag-info.txt, such as Bagging-Date or External-Identifier.
 type Field struct{ Name, Value string }
 
 // Seal is what a sealed bag amounts to.
 type Seal struct {
 	ManifestSHA256    string // hex
 	TagManifestSHA256 string // hex
-	Objects           int    // every object of the bag, receipt.json included
+	Objects           int    // every object of the bag, receipt.json included (receipt.sigstore.json not)
 	PayloadObjects    int    // objects below data/
 	PayloadBytes      int64  // their size
 }
 
-// Bag writes one bag. It is used by one goroutine at a time.
-type Bag struct{}
+// Bag writes one bag below a root key: payload by Put and Add, tag files by PutTag, then Seal, then PutReceipt. Every object is written once, so a
+// bag can be written again after a crash at any point, and ends in the same bytes if it is given the same content in the same order.
+// Its memory is 24 bytes for each object; the manifest grows on disk. A Bag is used by one goroutine at a time.
+type Bag struct {
+	store    *Store
+	root     Key
+	manifest *Spool
+	line     []byte
+	payload  []extent
+	bytes    int64
+	tags     []ManifestLine
+	seal     *Seal
+}
 
-// NewBag begins a bag below root.
-func NewBag(store *Store, root Key, spoolDir string) (*Bag, error) { return nil, errSkeleton }
+// extent is the size of a file whose path has a digest that begins so: enough to tell the files of a bag apart.
+type extent struct {
+	path [16]byte
+	size int64
+}
 
-// Add lists a payload object that the store already holds.
-func (b *Bag) Add(path Path, sha256 string, size int64) error { return errSkeleton }
+// pathHash stands for a path.
+func pathHash(path Path) [16]byte {
+	sum := sha256.Sum256([]byte(path))
+	return [16]byte(sum[:16])
+}
 
-// Put stores a payload object and lists it.
+// NewBag begins a bag below root, which ends in a slash ([Layout.Bag]). Manifests are collected in spoolDir (empty: the system's folder for temporary files).
+// Close it in any case.
+func NewBag(store *Store, root Key, spoolDir string) (*Bag, error) {
+	if !strings.HasSuffix(string(root), "/") {
+		return nil, fmt.Errorf("begin bag: root %q does not end in a slash", root)
+	}
+	manifest, err := NewSpool(spoolDir)
+	if err != nil {
+		return nil, fmt.Errorf("begin bag: %w", err)
+	}
+	return &Bag{store: store, root: root, manifest: manifest}, nil
+}
+
+// Add lists a payload object that the store already holds with this digest (hex) and size (bytes). Seal compares the size with what the store says.
+func (b *Bag) Add(path Path, sha256 string, size int64) error {
+	switch err := path.check(); {
+	case err != nil:
+		return fmt.Errorf("add %s to bag: %w", path, err)
+	case !path.payload():
+		return fmt.Errorf("add %s to bag: it is not below data/", path)
+	case !validDigest(sha256) || size < 0:
+		return fmt.Errorf("add %s to bag: SHA-256 %q and size %d describe no object", path, sha256, size)
+	case b.seal != nil:
+		return fmt.Errorf("add %s to bag: it is sealed", path)
+	}
+	b.line = AppendManifestLine(b.line[:0], ManifestLine{SHA256: sha256, Path: path})
+	if _, err := b.manifest.Write(b.line); err != nil {
+		return fmt.Errorf("add %s to bag: %w", path, err)
+	}
+	b.payload = append(b.payload, extent{pathHash(path), size})
+	b.bytes += size
+	return nil
+}
+
+// Put stores a payload object whose content follows from what is frozen, and lists it. ErrMixed when the store holds another content at its key;
+// else errors as of Store.Put.
 func (b *Bag) Put(ctx context.Context, path Path, body Body) (Object, error) {
-	return Object{}, errSkeleton
+	object, err := b.put(ctx, path, body)
+	if err != nil {
+		return Object{}, err
+	}
+	return object, b.Add(path, object.SHA256, object.Bytes)
 }
 
-// PutTag stores a tag file and lists it in the tag manifest.
+// PutTag stores a tag file (evidence, index.html), listed in the tag manifest only. Errors as of Put.
 func (b *Bag) PutTag(ctx context.Context, path Path, body Body) (Object, error) {
-	return Object{}, errSkeleton
+	switch {
+	case path.payload():
+		return Object{}, fmt.Errorf("store tag file %s: it is below data/", path)
+	case path == TagManifestFile || path == ReceiptFile || path == SignatureFile:
+		return Object{}, fmt.Errorf("store tag file %s: the tag manifest does not list it", path)
+	case b.seal != nil:
+		return Object{}, fmt.Errorf("store tag file %s: the bag is sealed", path)
+	case slices.ContainsFunc(b.tags, func(l ManifestLine) bool { return l.Path == path }):
+		return Object{}, fmt.Errorf("store tag file %s: it is there already", path)
+	}
+	object, err := b.put(ctx, path, body)
+	if err != nil {
+		return Object{}, err
+	}
+	b.tags = append(b.tags, ManifestLine{SHA256: object.SHA256, Path: path})
+	return object, nil
 }
 
-// Seal writes bagit.txt, bag-info.txt and the manifests, and makes the bag exact.
-func (b *Bag) Seal(ctx context.Context, info []Field) (Seal, error) { return Seal{}, errSkeleton }
+// put stores a file of the bag, or finds it stored.
+func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
+	if err := path.check(); err != nil {
+		return Object{}, fmt.Errorf("store %s: %w", path, err)
+	}
+	body, err := complete(body)
+	if err != nil {
+		return Object{}, fmt.Errorf("store %s: %w", path, err)
+	}
+	object, err := b.store.Put(ctx, b.root+Key(path), body)
+	if err != nil {
+		return Object{}, err
+	}
+	if object.SHA256 != body.SHA256 {
+		return Object{}, broken("store", object.Key, ErrMixed, "the store holds SHA-256 %s, this bag has %s", object.SHA256, body.SHA256)
+	}
+	return object, nil
+}
 
-// PutReceipt stores receipt.json, the bag's last object.
+// Seal writes bag-info.txt with the fields given and Payload-Oxum, bagit.txt, and the two manifests. Then it lists the bag and makes it exact: what no
+// manifest lists is removed, with all versions. It fails when an object was listed twice or none at all, and with ErrNotKept when a listed object is
+// not there or has another size. On a store without conditional writes every digest is compared too (ErrMixed).
+//
+// A bag that has its receipt is never changed: something unlisted in it is ErrMixed.
+// Errors else: those of Store.Put, List and Remove.
+func (b *Bag) Seal(ctx context.Context, info []Field) (Seal, error) {
+	if b.seal != nil {
+		return *b.seal, nil
+	}
+	if len(b.payload) == 0 {
+		return Seal{}, errors.New("seal bag: it has no payload")
+	}
+	slices.SortFunc(b.payload, func(x, y extent) int { return slices.Compare(x.path[:], y.path[:]) })
+	for i := 1; i < len(b.payload); i++ {
+		if b.payload[i].path == b.payload[i-1].path {
+			return Seal{}, fmt.Errorf("seal bag: payload is listed twice: %s", b.duplicate(b.payload[i].path))
+		}
+	}
+	text, err := bagInfo(append(slices.Clone(info), Field{oxumField, fmt.Sprintf("%d.%d", b.bytes, len(b.payload))}))
+	if err != nil {
+		return Seal{}, fmt.Errorf("seal bag: %w", err)
+	}
+	tags := b.tags
+	fail := func(err error) (Seal, error) {
+		b.tags = tags // so that Seal can be called again
+		return Seal{}, fmt.Errorf("seal bag: %w", err)
+	}
+	for _, file := range []struct {
+		path Path
+		body Body
+	}{
+		{BagItFile, Bytes([]byte(bagItText), textPlain)},
+		{BagInfoFile, Bytes(text, textPlain)},
+		{ManifestFile, b.manifest.Body(textPlain)},
+	} {
+		if _, err := b.PutTag(ctx, file.path, file.body); err != nil {
+			return fail(err)
+		}
+	}
+	slices.SortFunc(b.tags, func(x, y ManifestLine) int { return strings.Compare(string(x.Path), string(y.Path)) })
+	var lines []byte
+	for _, l := range b.tags {
+		lines = AppendManifestLine(lines, l)
+	}
+	tagManifest, err := b.put(ctx, TagManifestFile, Bytes(lines, textPlain))
+	if err != nil {
+		return fail(err)
+	}
+	if err := b.makeExact(ctx); err != nil {
+		return fail(err)
+	}
+	if b.store.o.Unconditional {
+		if err := b.compareDigests(ctx); err != nil {
+			return fail(err)
+		}
+	}
+	b.seal = &Seal{
+		ManifestSHA256:    b.manifest.SHA256(),
+		TagManifestSHA256: tagManifest.SHA256,
+		Objects:           len(b.payload) + len(b.tags) + 2, // the tag manifest and the receipt
+		PayloadObjects:    len(b.payload),
+		PayloadBytes:      b.bytes,
+	}
+	return *b.seal, nil
+}
+
+// duplicate finds the path of a hash in the manifest.
+func (b *Bag) duplicate(hash [16]byte) Path {
+	for l, err := range ManifestLines(b.manifest.ReadSeeker()) {
+		if err == nil && pathHash(l.Path) == hash {
+			return l.Path
+		}
+	}
+	return "?"
+}
+
+// find is the index of a payload path, -1 when it is not listed. The payload is sorted.
+func (b *Bag) find(path Path) int {
+	i, ok := slices.BinarySearchFunc(b.payload, pathHash(path), func(e extent, h [16]byte) int { return slices.Compare(e.path[:], h[:]) })
+	if !ok {
+		return -1
+	}
+	return i
+}
+
+// makeExact compares what the store lists with what the manifests list, and removes what only the store has.
+func (b *Bag) makeExact(ctx context.Context) error {
+	_, err := b.store.Head(ctx, b.root+Key(ReceiptFile))
+	committed := err == nil
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	listed := map[Path]bool{TagManifestFile: true, ReceiptFile: true, SignatureFile: true}
+	for _, l := range b.tags {
+		listed[l.Path] = true
+	}
+	seen := newBitset(len(b.payload))
+	var strays []Key
+	for object, err := range b.store.List(ctx, b.root) {
+		if err != nil {
+			return err
+		}
+		path := Path(strings.TrimPrefix(string(object.Key), string(b.root)))
+		if listed[path] {
+			continue
+		}
+		i := -1
+		if path.payload() {
+			i = b.find(path)
+		}
+		switch {
+		case i >= 0 && object.Bytes != b.payload[i].size:
+			return broken("seal", object.Key, ErrNotKept, "the store holds %d bytes, %d were listed", object.Bytes, b.payload[i].size)
+		case i >= 0:
+			seen.set(i)
+			continue
+		case committed:
+			return broken("seal", object.Key, ErrMixed, "the bag has its receipt, and this object is in no manifest")
+		}
+		b.store.o.Log.Info().Str("key", string(object.Key)).Int64("bytes", object.Bytes).Msg("removing an object that is in no manifest")
+		if strays = append(strays, object.Key); len(strays) == removeBatch {
+			if err := b.store.Remove(ctx, strays...); err != nil {
+				return err
+			}
+			strays = strays[:0]
+		}
+	}
+	if err := b.store.Remove(ctx, strays...); err != nil {
+		return err
+	}
+	if missing := len(b.payload) - seen.count(); missing > 0 {
+		return b.explainMissing(ctx, seen, missing)
+	}
+	return nil
+}
+
+// explainMissing asks for the objects that a listing did not have one by one, since listings of some stores lag behind.
+func (b *Bag) explainMissing(ctx context.Context, seen bitset, missing int) error {
+	if missing > removeBatch {
+		return broken("seal", b.root, ErrNotKept, "%d of %d objects are not there", missing, len(b.payload))
+	}
+	var gone []string
+	for l, err := range ManifestLines(b.manifest.ReadSeeker()) {
+		if err != nil {
+			return err
+		}
+		i := b.find(l.Path)
+		if seen.has(i) {
+			continue
+		}
+		object, err := b.store.describe(ctx, b.root+Key(l.Path))
+		switch {
+		case errors.Is(err, ErrNotFound):
+			gone = append(gone, string(l.Path))
+		case err != nil:
+			return err
+		case object.Bytes != b.payload[i].size || object.SHA256 != l.SHA256:
+			return broken("seal", object.Key, ErrNotKept, "the store holds %d bytes with SHA-256 %s, %d bytes with %s were listed", object.Bytes, object.SHA256, b.payload[i].size, l.SHA256)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	return broken("seal", b.root, ErrNotKept, "%d of %d objects are not there: %s", len(gone), len(b.payload), strings.Join(gone[:min(len(gone), maxNamed)], ", "))
+}
+
+// compareDigests looks at every payload object: without conditional writes another writer may have replaced one after it was listed.
+func (b *Bag) compareDigests(ctx context.Context) error {
+	for l, err := range ManifestLines(b.manifest.ReadSeeker()) {
+		if err != nil {
+			return err
+		}
+		object, err := b.store.describe(ctx, b.root+Key(l.Path))
+		if err != nil {
+			return err
+		}
+		if object.SHA256 != l.SHA256 {
+			return broken("seal", object.Key, ErrMixed, "the store holds SHA-256 %s, %s was listed", object.SHA256, l.SHA256)
+		}
+	}
+	return nil
+}
+
+// PutReceipt stores receipt.json, the last object and the commit point of a bag that was sealed. The statement's subjects must be the bag's manifests.
+// ErrMixed when another receipt is there; else errors as of Store.Put.
 func (b *Bag) PutReceipt(ctx context.Context, statement []byte) (Object, error) {
-	return Object{}, errSkeleton
+	if b.seal == nil {
+		return Object{}, errors.New("store receipt: the bag is not sealed")
+	}
+	r, err := ParseReceipt(statement)
+	if err != nil {
+		return Object{}, fmt.Errorf("store receipt: %w", err)
+	}
+	if r.Subject[0].Digest["sha256"] != b.seal.ManifestSHA256 || r.Subject[1].Digest["sha256"] != b.seal.TagManifestSHA256 {
+		return Object{}, errors.New("store receipt: its subjects are not this bag's manifests")
+	}
+	return b.put(ctx, ReceiptFile, Bytes(statement, applicationJSON))
 }
 
-// Close removes the bag's temporary files.
-func (b *Bag) Close() error { return nil }
+// Close removes the bag's temporary file. What is stored stays.
+func (b *Bag) Close() error { return b.manifest.Close() }
+
+// bagInfo is the text of bag-info.txt. Values are put on one line (runs of white space and control characters become one blank) and continued on
+// further lines where they are long.
+func bagInfo(fields []Field) ([]byte, error) {
+	var out []byte
+	for i, f := range fields {
+		valid := f.Name != "" && !strings.ContainsFunc(f.Name, func(r rune) bool {
+			return r != '-' && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))
+		})
+		if !valid || strings.EqualFold(f.Name, oxumField) && i != len(fields)-1 {
+			return nil, fmt.Errorf("bag-info.txt: %q cannot be the name of a field", f.Name)
+		}
+		line := f.Name + ":"
+		for _, word := range strings.FieldsFunc(strings.ToValidUTF8(f.Value, "\uFFFD"), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+			if len(line)+1+len(word) > foldAt && line != f.Name+":" {
+				out = append(append(out, line...), '\n')
+				line = ""
+			}
+			line += " " + word
+		}
+		if line == f.Name+":" {
+			line += " " // RFC 8493 wants a blank even before nothing
+		}
+		out = append(append(out, line...), '\n')
+	}
+	return out, nil
+}
+
+// bitset is a set of small numbers.
+type bitset []uint64
+
+func newBitset(n int) bitset { return make(bitset, (n+63)/64) }
+
+func (s bitset) set(i int)      { s[i/64] |= 1 << (i % 64) }
+func (s bitset) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
+
+func (s bitset) count() int {
+	n := 0
+	for _, word := range s {
+		n += bits.OnesCount64(word)
+	}
+	return n
+}

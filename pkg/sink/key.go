@@ -1,8 +1,16 @@
 package sink
 
-import "github.com/google/uuid"
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
-// Key is the key of an object in a bucket, made from ids and fixed names only.
+	"github.com/google/uuid"
+)
+
+// Key is the key of an object in a bucket, or a prefix of keys. It is made from the configured prefix, ids and fixed names only.
 type Key string
 
 // Path is the path of a file relative to its bag's root, with slashes.
@@ -36,38 +44,138 @@ const (
 	FailureFile      Path = "evidence/failure.json"
 )
 
-// Layout knows where the objects of one command are.
+// payloadPrefix is where a bag's payload is.
+const payloadPrefix = "data/"
+
+// maxPrefixBytes leaves room for the longest path of a bag below S3's limit of 1024 bytes a key.
+const maxPrefixBytes = 512
+
+var (
+	commandIDs = regexp.MustCompile(`^[A-Za-z0-9_-]{1,120}$`)
+	segments   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
+	extensions = regexp.MustCompile(`^[a-z0-9]{1,8}$`)
+	plainWords = regexp.MustCompile(`^[A-Za-z0-9]{1,40}$`)
+)
+
+// Layout knows where the objects of one command are. Make it with NewLayout.
 type Layout struct{ root Key }
 
-// NewLayout makes the layout of a command below a literal prefix (may be empty).
-func NewLayout(prefix, commandID string) (Layout, error) { return Layout{}, errSkeleton }
+// NewLayout makes the layout of a command below a literal prefix, which may be empty and need not end in a slash. It refuses ids outside
+// [A-Za-z0-9_-]{1,120}, and prefixes that would not survive as a path: a leading slash, empty, "." or ".." segments, control characters, backslashes.
+func NewLayout(prefix, commandID string) (Layout, error) {
+	if err := checkPrefix(prefix); err != nil {
+		return Layout{}, fmt.Errorf("use key prefix %q: %w", prefix, err)
+	}
+	if !commandIDs.MatchString(commandID) {
+		return Layout{}, fmt.Errorf("use command id %q in keys: it must match %s", commandID, commandIDs)
+	}
+	return Layout{root: Key(prefix + commandID + "/")}, nil
+}
+
+// checkPrefix says what is wrong with a configured prefix.
+func checkPrefix(prefix string) error {
+	switch {
+	case prefix == "":
+		return nil
+	case len(prefix) > maxPrefixBytes:
+		return fmt.Errorf("it has %d bytes, at most %d are allowed", len(prefix), maxPrefixBytes)
+	case !utf8.ValidString(prefix):
+		return fmt.Errorf("it is not valid UTF-8")
+	case strings.ContainsFunc(prefix, func(r rune) bool { return unicode.IsControl(r) || r == '\\' || r == utf8.RuneError || r > 0xffff }):
+		return fmt.Errorf("it has a character that stores or file systems do not keep")
+	}
+	parts := strings.Split(prefix, "/")
+	for i, part := range parts {
+		last := i == len(parts)-1
+		if part == "" && !last || part == "." || part == ".." {
+			return fmt.Errorf("it has an empty, \".\" or \"..\" segment")
+		}
+	}
+	return nil
+}
 
 // Root is the prefix of all of the command's objects, "<prefix><id>/".
 func (l Layout) Root() Key { return l.root }
 
 // Bag is the root of a bag, "<prefix><id>/export/".
-func (l Layout) Bag(kind BagKind) Key { return "" }
+func (l Layout) Bag(kind BagKind) Key { return l.root + Key(kind) + "/" }
 
-// Work is the key of a working object, "<prefix><id>/.work/<name>".
-func (l Layout) Work(name string) Key { return "" }
+// Work is the key of a working object, "<prefix><id>/.work/<name>". The name is one of the program's own: fixed words and numbers.
+// With an empty name it is the prefix of all of them.
+func (l Layout) Work(name string) Key { return l.root + ".work/" + Key(name) }
 
 // Key is the key of a bag's file.
-func (l Layout) Key(kind BagKind, path Path) Key { return "" }
+func (l Layout) Key(kind BagKind, path Path) Key { return l.Bag(kind) + Key(path) }
 
 // ProjectPath is data/projects/<project>/<name>.
-func ProjectPath(project uuid.UUID, name string) Path { return "" }
+func ProjectPath(project uuid.UUID, name string) Path {
+	return Path(payloadPrefix + "projects/" + project.String() + "/" + name)
+}
 
 // ImageStem is data/projects/<project>/images/<image>, without an extension.
-func ImageStem(project, image uuid.UUID) Path { return "" }
+func ImageStem(project, image uuid.UUID) Path {
+	return ProjectPath(project, "images/"+image.String())
+}
 
 // PredictionStem is data/projects/<project>/predictions/<prediction>, without an extension.
-func PredictionStem(project, prediction uuid.UUID) Path { return "" }
+func PredictionStem(project, prediction uuid.UUID) Path {
+	return ProjectPath(project, "predictions/"+prediction.String())
+}
 
 // IterationPath is data/projects/<project>/iterations/<iteration>/<name>.
-func IterationPath(project, iteration uuid.UUID, name string) Path { return "" }
+func IterationPath(project, iteration uuid.UUID, name string) Path {
+	return ProjectPath(project, "iterations/"+iteration.String()+"/"+name)
+}
 
-// ModelPath is data/projects/<project>/iterations/<iteration>/exports/<platform>[-<flavor>].<ext>.
-func ModelPath(project, iteration uuid.UUID, platform, flavor, ext string) Path { return "" }
+// ModelPath is data/projects/<project>/iterations/<iteration>/exports/<platform>[-<flavor>].<ext>. Platform and flavor are words of the API; one that
+// is anything but letters and digits is reduced to those and gets a digest of the original, so that no two meet. An odd extension becomes "bin".
+func ModelPath(project, iteration uuid.UUID, platform, flavor, ext string) Path {
+	name := modelWord(platform)
+	if flavor != "" {
+		name += "-" + modelWord(flavor)
+	}
+	if !validExtension(ext) {
+		ext = "bin"
+	}
+	return IterationPath(project, iteration, "exports/"+name+"."+ext)
+}
 
-// Extension tells a blob's file extension and media type from its first bytes (512 are enough).
-func Extension(head []byte, contentType string) (ext, mediaType string) { return "bin", "" }
+// modelWord is a word that is safe in a key, and different for different words.
+func modelWord(word string) string {
+	if plainWords.MatchString(word) {
+		return word
+	}
+	kept := strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r)) {
+			return r
+		}
+		return -1
+	}, word)
+	return kept[:min(len(kept), 24)] + "_" + hexSHA256([]byte(word))[:16]
+}
+
+// validExtension tells a file extension without its dot, one dot-free lower-case word.
+func validExtension(ext string) bool { return extensions.MatchString(ext) }
+
+// check says what is wrong with a path of a bag: it must be made of plain segments, and below data/projects/ the first is a project's id.
+func (p Path) check() error {
+	const projects = payloadPrefix + "projects/"
+	if p == "" || len(p) > 400 {
+		return fmt.Errorf("path of %d bytes", len(p))
+	}
+	for segment := range strings.SplitSeq(string(p), "/") {
+		if !segments.MatchString(segment) {
+			return fmt.Errorf("segment %q is no plain name", segment)
+		}
+	}
+	if rest, ok := strings.CutPrefix(string(p), projects); ok {
+		id, _, _ := strings.Cut(rest, "/")
+		if parsed, err := uuid.Parse(id); err != nil || parsed.String() != id {
+			return fmt.Errorf("segment %q is no project id", id)
+		}
+	}
+	return nil
+}
+
+// payload tells whether a path is below data/.
+func (p Path) payload() bool { return strings.HasPrefix(string(p), payloadPrefix) }

@@ -1,7 +1,11 @@
 package sink
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"time"
 )
 
@@ -12,7 +16,10 @@ const (
 	DeletePredicateType = "https://cvconsumer.dev/delete/v1"
 )
 
-// Receipt is an in-toto Statement v1 about a bag.
+// maxReceiptBytes bounds a receipt that is read. It holds counts and digests, no lists of items.
+const maxReceiptBytes = 4 << 20
+
+// Receipt is an in-toto Statement v1 about a bag: what was exported or deleted, and how that was verified. Its subjects are the two manifests.
 type Receipt struct {
 	Type          string    `json:"_type"`
 	Subject       []Subject `json:"subject"`
@@ -26,24 +33,25 @@ type Subject struct {
 	Digest map[string]string `json:"digest"` // "sha256": hex
 }
 
-// Predicate is what a receipt says.
+// Predicate is what a receipt says, of an export (export/v1) or of a delete (delete/v1).
 type Predicate struct {
 	V            int               `json:"v"` // 1
 	Command      ReceiptCommand    `json:"command"`
-	Scope        json.RawMessage   `json:"scope"`
+	Scope        json.RawMessage   `json:"scope"` // selection and categories, metadata values pseudonymised
 	Outcome      string            `json:"outcome"`
 	Counts       map[string]int64  `json:"counts"` // per category, and "bytes"
 	Exceptions   int64             `json:"exceptions"`
 	Verification json.RawMessage   `json:"verification"`
 	Residuals    []ReceiptResidual `json:"residuals"`
-	Retention    *ReceiptRetention `json:"retention"`
+	Retention    *ReceiptRetention `json:"retention"` // nil: none was asked for
 	Tool         ReceiptTool       `json:"tool"`
 	StartedAt    time.Time         `json:"started_at"`
 	FinishedAt   time.Time         `json:"finished_at"`
 	Ledger       ReceiptLedger     `json:"ledger"`
 	Bundle       ReceiptBundle     `json:"bundle"`
-	Method       string            `json:"method,omitempty"` // of a delete: "logical deletion through the service's API"
-	Plan         *ReceiptPlan      `json:"plan,omitempty"`   // of a delete
+	Method       string            `json:"method,omitempty"`        // of a delete: "logical deletion through the service's API"
+	Plan         *ReceiptPlan      `json:"plan,omitempty"`          // of a delete
+	ExportBundle json.RawMessage   `json:"export_bundle,omitempty"` // of a delete with export_first: the other bag
 }
 
 // ReceiptCommand is the command a receipt answers.
@@ -52,7 +60,7 @@ type ReceiptCommand struct {
 	Action    string `json:"action"`
 	Reference string `json:"reference"`
 	Resource  string `json:"resource"`
-	SHA256    string `json:"sha256"` // of evidence/request.json
+	SHA256    string `json:"sha256"` // of the command's canonical data, hex
 }
 
 // ReceiptResidual is something that stays although it was selected.
@@ -73,33 +81,109 @@ type ReceiptTool struct {
 	Version string `json:"version"`
 }
 
-// ReceiptLedger is the ledger's length and head.
+// ReceiptLedger is the length and head of evidence/ledger.jsonl.
 type ReceiptLedger struct {
 	Entries int64  `json:"entries"`
 	Head    string `json:"head"`
 }
 
-// ReceiptBundle is the bag's extent.
+// ReceiptBundle is the bag's address and extent.
 type ReceiptBundle struct {
 	URI            string `json:"uri"`
-	Objects        int    `json:"objects"`
+	Objects        int    `json:"objects"` // receipts included
 	PayloadObjects int    `json:"payload_objects"`
 	PayloadBytes   int64  `json:"payload_bytes"`
 }
 
 // ReceiptPlan is the plan a delete carried out.
 type ReceiptPlan struct {
-	SHA256 string `json:"sha256"`
+	SHA256 string `json:"sha256"` // of evidence/plan.json
 }
 
-// NewReceipt makes the statement about a sealed bag: type, subjects and the bag's extent are filled in from seal.
-func NewReceipt(predicateType string, seal Seal, p Predicate) Receipt { return Receipt{} }
+// NewReceipt makes the statement about a sealed bag: type and subjects, and in the predicate the version and the bag's extent, come from seal.
+func NewReceipt(predicateType string, seal Seal, p Predicate) Receipt {
+	p.V = 1
+	p.Bundle.Objects, p.Bundle.PayloadObjects, p.Bundle.PayloadBytes = seal.Objects, seal.PayloadObjects, seal.PayloadBytes
+	return Receipt{
+		Type: StatementType,
+		Subject: []Subject{
+			{Name: string(ManifestFile), Digest: map[string]string{"sha256": seal.ManifestSHA256}},
+			{Name: string(TagManifestFile), Digest: map[string]string{"sha256": seal.TagManifestSHA256}},
+		},
+		PredicateType: predicateType,
+		Predicate:     p,
+	}
+}
 
-// Encode gives the bytes of receipt.json: canonical JSON.
-func (r Receipt) Encode() ([]byte, error) { return nil, errSkeleton }
+// Encode gives the bytes of receipt.json: canonical JSON and a newline. Counts and residuals are never null, times are in UTC.
+func (r Receipt) Encode() ([]byte, error) {
+	p := &r.Predicate
+	if p.Counts == nil {
+		p.Counts = map[string]int64{}
+	}
+	if p.Residuals == nil {
+		p.Residuals = []ReceiptResidual{}
+	}
+	p.StartedAt, p.FinishedAt = p.StartedAt.UTC(), p.FinishedAt.UTC()
+	if err := r.check(); err != nil {
+		return nil, fmt.Errorf("encode receipt: %w", err)
+	}
+	b, err := CanonicalJSON(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode receipt: %w", err)
+	}
+	return append(b, '\n'), nil
+}
 
-// ParseReceipt reads receipt.json and checks its form.
-func ParseReceipt(b []byte) (*Receipt, error) { return nil, errSkeleton }
+// ParseReceipt reads receipt.json and checks its form: type, predicate type and version, the two subjects with their digests, and the ledger's head.
+// Fields it does not know are left for later versions.
+func ParseReceipt(b []byte) (*Receipt, error) {
+	if len(b) > maxReceiptBytes {
+		return nil, fmt.Errorf("parse receipt: it has %d bytes, at most %d are allowed", len(b), maxReceiptBytes)
+	}
+	var r Receipt
+	dec := json.NewDecoder(bytes.NewReader(b))
+	if err := dec.Decode(&r); err != nil {
+		return nil, fmt.Errorf("parse receipt: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("parse receipt: something follows the statement")
+	}
+	if err := r.check(); err != nil {
+		return nil, fmt.Errorf("parse receipt: %w", err)
+	}
+	return &r, nil
+}
 
-// CanonicalJSON is JSON with sorted keys and no white space, after RFC 8785.
-func CanonicalJSON(v any) ([]byte, error) { return nil, errSkeleton }
+// check says what is wrong with the form of a receipt.
+func (r *Receipt) check() error {
+	if r.Type != StatementType {
+		return fmt.Errorf("type %q, expected %q", r.Type, StatementType)
+	}
+	if r.PredicateType != ExportPredicateType && r.PredicateType != DeletePredicateType {
+		return fmt.Errorf("unknown predicate type %q", r.PredicateType)
+	}
+	if r.Predicate.V != 1 {
+		return fmt.Errorf("predicate of version %d, only 1 is known", r.Predicate.V)
+	}
+	if len(r.Subject) != 2 {
+		return fmt.Errorf("%d subjects, expected the two manifests", len(r.Subject))
+	}
+	for i, name := range []Path{ManifestFile, TagManifestFile} {
+		if r.Subject[i].Name != string(name) || !validDigest(r.Subject[i].Digest["sha256"]) {
+			return fmt.Errorf("subject %d is not %s with a SHA-256", i+1, name)
+		}
+	}
+	if !validDigest(r.Predicate.Ledger.Head) {
+		return errors.New("no digest of the ledger's head")
+	}
+	return nil
+}
+
+// Kind is the kind of bag the receipt is of.
+func (r *Receipt) Kind() BagKind {
+	if r.PredicateType == DeletePredicateType {
+		return DeleteBag
+	}
+	return ExportBag
+}

@@ -3,17 +3,19 @@ package sink
 import (
 	"context"
 	"errors"
-	"io"
-	"iter"
+	"fmt"
+	"net"
 	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/rs/zerolog"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
-
-var errSkeleton = errors.New("not implemented yet")
 
 // Options say how the S3 client is built. What is not given comes from the AWS SDK's default chain: AWS_REGION, AWS_ACCESS_KEY_ID,
 // AWS_ENDPOINT_URL_S3, shared files, web identity, instance roles.
@@ -25,89 +27,121 @@ type Options struct {
 	Transport       http.RoundTripper       // nil: a tuned default
 	MaxAttempts     int                     // tries of one request, 0: 5
 	MaxBackoff      time.Duration           // longest pause between two tries, 0: 20 s
-	ResponseTimeout time.Duration           // longest wait for an answer's header once a request is sent, 0: 60 s
+	ResponseTimeout time.Duration           // longest wait for an answer's header once a request is sent, 0: 60 s; only without Transport
 }
 
-// Client builds an S3 client that suits a Store.
-func Client(ctx context.Context, o Options) (*s3.Client, error) { return nil, errSkeleton }
-
-// StoreOptions are the settings of a Store.
-type StoreOptions struct {
-	Bucket         string
-	SSE            string // server-side encryption asked for with every write: "" or "none", "AES256", "aws:kms"
-	SSEKMSKeyID    string // with "aws:kms": the key's id, empty: the account's default key
-	MultipartAbove int64  // larger objects go by multipart, bytes; 0: 64 MiB
-	PartBytes      int64  // size of a part, bytes; 0: 8 MiB; raised so that an object has at most 10,000 parts
-	Unconditional  bool   // the store ignores If-None-Match (see Conditional): look before each write, and compare digests at Seal
-	Log            zerolog.Logger
-	Wait           func(ctx context.Context, d time.Duration) error // pauses between own retries; nil: a timer
+// Client builds an S3 client that suits a [Store]: it retries throttling of every shape, computes no checksums of its own (a Store gives
+// precomputed ones, which travel as headers), and waits no longer than told. It reaches for nothing but files and the environment; a region
+// that is nowhere to be found is an error that names AWS_REGION.
+func Client(ctx context.Context, o Options) (*s3.Client, error) {
+	var load []func(*config.LoadOptions) error
+	if o.Region != "" {
+		load = append(load, config.WithRegion(o.Region))
+	}
+	if o.Credentials != nil {
+		load = append(load, config.WithCredentialsProvider(o.Credentials))
+	}
+	transport := o.Transport
+	if transport == nil {
+		transport = newTransport(o.ResponseTimeout)
+	}
+	load = append(load, config.WithHTTPClient(&http.Client{
+		Transport: transport,
+		// S3 redirects to other regions, which the SDK reports; following one would send a signature where it is not valid.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}))
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return nil, fmt.Errorf("read the AWS settings: %w", err)
+	}
+	api := s3.NewFromConfig(cfg, func(so *s3.Options) {
+		so.UsePathStyle = o.PathStyle
+		if o.Endpoint != "" {
+			so.BaseEndpoint = aws.String(o.Endpoint)
+		}
+		if so.Region == "" && so.BaseEndpoint != nil {
+			so.Region = "us-east-1" // what stores outside AWS go by
+		}
+		so.Retryer = newRetryer(o.MaxAttempts, o.MaxBackoff)
+		checksumsAsHeaders(so)
+	})
+	if api.Options().Region == "" {
+		return nil, errors.New("read the AWS settings: no region: set AWS_REGION, or AWS_ENDPOINT_URL_S3 for a store of your own")
+	}
+	return api, nil
 }
 
-// Store is one bucket. It is safe for use by several goroutines.
-type Store struct{}
-
-// NewStore makes a store of a client.
-func NewStore(api *s3.Client, o StoreOptions) *Store { return nil }
-
-// Bucket is the bucket's name.
-func (s *Store) Bucket() string { return "" }
-
-// Body is content to be stored.
-type Body struct {
-	R           io.ReadSeeker
-	Size        int64             // bytes
-	SHA256      string            // hex; empty: computed by reading R once more
-	ContentType string            // empty: application/octet-stream
-	Meta        map[string]string // user metadata, besides "sha256"
+// checksumsAsHeaders keeps the SDK from adding checksums as trailers, which older stores refuse, and from complaining of answers without one.
+func checksumsAsHeaders(o *s3.Options) {
+	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 }
 
-// Bytes is a body held in memory.
-func Bytes(b []byte, contentType string) Body { return Body{} }
-
-// Object is what the store holds at a key.
-type Object struct {
-	Key         Key
-	Bytes       int64
-	SHA256      string // hex, from metadata or by reading; empty in listings
-	ContentType string
-	Meta        map[string]string
-	Adopted     bool // Put found it there
+// newTransport is a plain transport with room for the uploads of a busy worker and with an end to every wait.
+func newTransport(responseTimeout time.Duration) *http.Transport {
+	if responseTimeout == 0 {
+		responseTimeout = time.Minute
+	}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialer.DialContext,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          256,
+		MaxIdleConnsPerHost:   128,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		ResponseHeaderTimeout: responseTimeout,
+		DisableCompression:    true, // stored bytes are wanted as they are
+	}
 }
 
-// Put stores a body unless the key is taken; then it adopts what is there.
-func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
-	return Object{}, errSkeleton
+// newRetryer is the SDK's standard retryer plus what it lacks: a bare 429 or 503, a conditional write that met another one (409), and
+// Retry-After. There is no retry budget across calls: who calls bounds the whole.
+func newRetryer(attempts int, maxBackoff time.Duration) aws.Retryer {
+	if attempts == 0 {
+		attempts = 5
+	}
+	if maxBackoff == 0 {
+		maxBackoff = 20 * time.Second
+	}
+	jitter := retry.NewExponentialJitterBackoff(maxBackoff)
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = attempts
+		o.MaxBackoff = maxBackoff
+		o.RateLimiter = ratelimit.None
+		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, err error) (time.Duration, error) {
+			d, delayErr := jitter.BackoffDelay(attempt, err)
+			return max(d, retryAfter(err)), delayErr
+		})
+		// Prepended: the first that knows decides.
+		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			if retryAfter(err) > maxBackoff {
+				return aws.FalseTernary // too long to wait inside a call: the caller gets the hint
+			}
+			return aws.UnknownTernary
+		})}, o.Retryables...)
+		o.Retryables = append(o.Retryables,
+			retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusTooManyRequests: {}}},
+			retry.RetryableErrorCode{Codes: map[string]struct{}{"ConditionalRequestConflict": {}, "OperationAborted": {}, "BadDigest": {}, "IncompleteBody": {}}},
+		)
+	})
 }
 
-// Replace stores a body whatever is there.
-func (s *Store) Replace(ctx context.Context, key Key, body Body) error { return errSkeleton }
-
-// Head says what is at a key.
-func (s *Store) Head(ctx context.Context, key Key) (Object, error) { return Object{}, errSkeleton }
-
-// Open reads an object.
-func (s *Store) Open(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
-	return nil, Object{}, errSkeleton
+// hasStatus tells whether a call failed with an HTTP status or an error code of the store.
+func hasStatus(err error, status int, codes ...string) bool {
+	var resp *smithyhttp.ResponseError
+	if errors.As(err, &resp) && resp.HTTPStatusCode() == status {
+		return true
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		for _, code := range codes {
+			if api.ErrorCode() == code {
+				return true
+			}
+		}
+	}
+	return false
 }
-
-// ReadAll reads a whole object of at most max bytes.
-func (s *Store) ReadAll(ctx context.Context, key Key, max int64) ([]byte, error) {
-	return nil, errSkeleton
-}
-
-// List yields the objects below a prefix in key order, without digests.
-func (s *Store) List(ctx context.Context, prefix Key) iter.Seq2[Object, error] { return nil }
-
-// Find looks for the object whose key is stem + "." + an extension, and gives it with its digest.
-func (s *Store) Find(ctx context.Context, stem Key) (Object, bool, error) {
-	return Object{}, false, errSkeleton
-}
-
-// Remove removes every version and delete marker of the keys.
-func (s *Store) Remove(ctx context.Context, keys ...Key) error { return errSkeleton }
-
-// RemoveAll removes everything below a prefix.
-func (s *Store) RemoveAll(ctx context.Context, prefix Key) (int, error) { return 0, errSkeleton }
-
-// Conditional tells whether the store honours If-None-Match.
-func (s *Store) Conditional(ctx context.Context, probe Key) (bool, error) { return false, errSkeleton }

@@ -1,64 +1,295 @@
-// Package sinktest is an S3 server in the process, for tests and for trying things out, and faults for the client that talks to it.
 package sinktest
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/versity/versitygw/backend/meta"
+	"github.com/versity/versitygw/backend/posix"
+	"github.com/versity/versitygw/embedgw"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-var errSkeleton = errors.New("not implemented yet")
+// healthPath masks a bucket of that name; no test would call one so.
+const healthPath = "/sinktest-health"
 
-// Options of Start.
+// Options of StartWith.
 type Options struct {
-	Dir       string // where buckets are kept
-	Addr      string // host:port, empty: 127.0.0.1 and a free port
-	AccessKey string // empty: made up
-	SecretKey string
+	Dir       string // where buckets are kept; made when missing
+	Addr      string // host:port to listen on; empty: 127.0.0.1 and a free port
+	AccessKey string // empty: a fixed one
+	SecretKey string // empty: made up at random
 	Region    string // empty: us-east-1
 }
 
-// Server is an S3 server in this process.
+// Server is an S3 server (versitygw on a folder) in this process: real conditional writes, checksums, versioning, Object Lock, multipart
+// uploads and presigned links. There can be one at a time. It prints nothing.
+//
+// The server works in its folder: while it runs, that folder is the process's working directory. See [Server.WorkDir].
 type Server struct {
 	Endpoint  string // http://127.0.0.1:port
 	AccessKey string
 	SecretKey string
 	Region    string
+
+	workDir   string
+	cancel    context.CancelFunc
+	done      chan error
+	transport *http.Transport
+
+	mu      sync.Mutex
+	buckets int
+	closed  bool
 }
 
-// Start starts a server that keeps its buckets in dir, on a free port.
+// Start starts a server that keeps its buckets in dir, on a free loopback port.
 func Start(dir string) (*Server, error) { return StartWith(Options{Dir: dir}) }
 
-// StartWith starts a server.
-func StartWith(o Options) (*Server, error) { return nil, errSkeleton }
+// StartWith starts a server and waits until it answers.
+func StartWith(o Options) (*Server, error) {
+	if o.AccessKey == "" {
+		o.AccessKey = "sinktest"
+	}
+	if o.SecretKey == "" {
+		b := make([]byte, 16)
+		_, _ = rand.Read(b)
+		o.SecretKey = hex.EncodeToString(b)
+	}
+	if o.Region == "" {
+		o.Region = "us-east-1"
+	}
+	if o.Addr == "" {
+		addr, err := freeAddr()
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		o.Addr = addr
+	}
+	workDir, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("find the working directory: %w", err)
+	}
+	// posix.New changes the working directory, so every path is made absolute first.
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("find folder %s: %w", o.Dir, err)
+	}
+	backend, err := openBackend(dir)
+	if err != nil {
+		return nil, errors.Join(err, os.Chdir(workDir))
+	}
 
-// Client is a client of the server, path style.
-func (s *Server) Client(optFns ...func(*s3.Options)) *s3.Client { return nil }
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{
+		Endpoint:  "http://" + o.Addr,
+		AccessKey: o.AccessKey,
+		SecretKey: o.SecretKey,
+		Region:    o.Region,
+		workDir:   workDir,
+		cancel:    cancel,
+		done:      make(chan error, 1),
+		transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+	}
+	go func() {
+		s.done <- embedgw.RunVersityGW(ctx, backend, &embedgw.Config{
+			RootUserAccess:    o.AccessKey,
+			RootUserSecret:    o.SecretKey,
+			Region:            o.Region,
+			Ports:             []string{o.Addr},
+			MaxConnections:    4096,
+			MaxRequests:       4096,
+			MultipartMaxParts: 10_000,
+			KeepAlive:         true,
+			Quiet:             true,
+			HealthPath:        healthPath,
+		})
+	}()
+	if err := s.waitReady(); err != nil {
+		cancel()
+		return nil, errors.Join(fmt.Errorf("start the S3 server on %s: %w", o.Addr, err), os.Chdir(workDir))
+	}
+	return s, nil
+}
 
-// BucketOptions of CreateBucket.
-type BucketOptions struct{ Versioned, Locked bool }
+// freeAddr finds a loopback port that is free now.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
 
-// CreateBucket makes a bucket.
+// openBackend opens the folder as a store with versioning. Metadata lives in extended attributes, or beside the objects where the file system has none.
+func openBackend(dir string) (*posix.Posix, error) {
+	root, versions := filepath.Join(dir, "buckets"), filepath.Join(dir, "versions")
+	for _, d := range []string{root, versions} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return nil, fmt.Errorf("make the server's folder: %w", err)
+		}
+	}
+	opts := posix.PosixOpts{
+		VersioningDir:       versions,
+		CopyObjectThreshold: 5 << 30,
+		Concurrency:         256,
+	}
+	var storer meta.MetadataStorer = meta.XattrMeta{}
+	if err := (meta.XattrMeta{}).Test(root); err != nil {
+		opts.SideCarDir = filepath.Join(dir, "meta")
+		if err := os.MkdirAll(opts.SideCarDir, 0o755); err != nil {
+			return nil, fmt.Errorf("make the server's folder: %w", err)
+		}
+		side, err := meta.NewSideCar(opts.SideCarDir)
+		if err != nil {
+			return nil, fmt.Errorf("keep metadata beside objects: %w", err)
+		}
+		storer = side
+	}
+	restore := muteStdout()
+	defer restore()
+	backend, err := posix.New(root, storer, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open the server's folder: %w", err)
+	}
+	return backend, nil
+}
+
+// muteStdout keeps posix.New, which prints what it does, from writing into the output of a command line or a test.
+func muteStdout() (restore func()) {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return func() {}
+	}
+	stdout := os.Stdout
+	os.Stdout = null
+	return func() {
+		os.Stdout = stdout
+		_ = null.Close()
+	}
+}
+
+// waitReady asks for the server's health until it answers, for at most ten seconds.
+func (s *Server) waitReady() error {
+	deadline := time.NewTimer(10 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	client := &http.Client{Transport: s.transport, Timeout: time.Second}
+	for {
+		resp, err := client.Get(s.Endpoint + healthPath)
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+			err = fmt.Errorf("health check: status %d", resp.StatusCode)
+		}
+		select {
+		case stopped := <-s.done:
+			s.done <- stopped
+			if stopped == nil {
+				stopped = errors.New("it stopped at once")
+			}
+			return stopped
+		case <-deadline.C:
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+// WorkDir is the process's working directory before the server was started. Tests that read files of their package resolve them against it.
+func (s *Server) WorkDir() string { return s.workDir }
+
+// Transport is the plain transport below the server's clients, to put [Faults] on.
+func (s *Server) Transport() http.RoundTripper { return s.transport }
+
+// Client is a client of the server: path style, short pauses between tries. Options are applied last.
+func (s *Server) Client(optFns ...func(*s3.Options)) *s3.Client {
+	return s.client(s.transport, optFns...)
+}
+
+// FaultyClient is a client of the server whose requests go through faults. The faults are put on the server's transport.
+func (s *Server) FaultyClient(f *Faults, optFns ...func(*s3.Options)) *s3.Client {
+	f.setNext(s.transport)
+	return s.client(f, optFns...)
+}
+
+func (s *Server) client(rt http.RoundTripper, optFns ...func(*s3.Options)) *s3.Client {
+	api, err := sink.Client(context.Background(), s.Settings(rt))
+	if err != nil {
+		panic(fmt.Sprintf("sinktest: make a client: %v", err)) // nothing in it can fail: everything is given
+	}
+	if len(optFns) == 0 {
+		return api
+	}
+	return s3.New(api.Options(), optFns...)
+}
+
+// Settings are the options of [sink.Client] that reach this server through rt.
+func (s *Server) Settings(rt http.RoundTripper) sink.Options {
+	return sink.Options{
+		Endpoint:    s.Endpoint,
+		Region:      s.Region,
+		PathStyle:   true,
+		Credentials: credentials.NewStaticCredentialsProvider(s.AccessKey, s.SecretKey, ""),
+		Transport:   rt,
+		MaxBackoff:  5 * time.Millisecond,
+	}
+}
+
+// BucketOptions say what kind of bucket is made.
+type BucketOptions struct {
+	Versioned bool
+	Locked    bool // with Object Lock, which implies versions
+}
+
+// CreateBucket makes a bucket; one of that name that is there already stays as it is.
 func (s *Server) CreateBucket(ctx context.Context, name string, o BucketOptions) error {
-	return errSkeleton
+	api := s.Client()
+	_, err := api.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name, ObjectLockEnabledForBucket: aws.Bool(o.Locked)})
+	var owned *types.BucketAlreadyOwnedByYou
+	if err != nil && !errors.As(err, &owned) {
+		return fmt.Errorf("create bucket %s: %w", name, err)
+	}
+	if o.Versioned && !o.Locked {
+		if _, err := api.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{
+			Bucket:                  &name,
+			VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled},
+		}); err != nil {
+			return fmt.Errorf("enable versions of bucket %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
-// Close stops the server.
-func (s *Server) Close() error { return nil }
-
-// TB is the part of testing.TB that is used here.
-type TB interface {
-	Helper()
-	Name() string
-	Cleanup(func())
-	Errorf(format string, args ...any)
-	Fatalf(format string, args ...any)
-	Logf(format string, args ...any)
+// Close stops the server and gives the process its working directory back. What is stored stays in the folder.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.transport.CloseIdleConnections()
+	s.cancel()
+	err := <-s.done
+	if err != nil {
+		err = fmt.Errorf("stop the S3 server: %w", err)
+	}
+	return errors.Join(err, os.Chdir(s.workDir))
 }
-
-// Shared is the process's one server, started at its first use.
-func Shared(t TB) *Server { return nil }
-
-// Bucket makes a bucket for this test alone.
-func (s *Server) Bucket(t TB, o BucketOptions) string { return "" }

@@ -1,0 +1,99 @@
+package sink
+
+import (
+	"bytes"
+	"mime"
+	"strings"
+)
+
+// magic is one kind of content and the bytes it begins with.
+type magic struct {
+	offset    int
+	bytes     string
+	ext, kind string
+}
+
+// magics are the kinds that Custom Vision takes and gives, each by what no other begins with.
+var magics = []magic{
+	{0, "\xff\xd8\xff", "jpg", "image/jpeg"},
+	{0, "\x89PNG\r\n\x1a\n", "png", "image/png"},
+	{0, "GIF87a", "gif", "image/gif"},
+	{0, "GIF89a", "gif", "image/gif"},
+	{8, "WEBP", "webp", "image/webp"}, // after RIFF and a length
+	{0, "II*\x00", "tiff", "image/tiff"},
+	{0, "MM\x00*", "tiff", "image/tiff"},
+	{0, "PK\x03\x04", "zip", "application/zip"},
+	{0, "PK\x05\x06", "zip", "application/zip"}, // an empty one
+	{0, "%PDF-", "pdf", "application/pdf"},
+	{0, "\x1f\x8b", "gz", "application/gzip"},
+	{4, "TFL3", "tflite", "application/octet-stream"},
+}
+
+// Extension tells a blob's file extension (without a dot) and media type from its first bytes; 512 of them are enough. Model formats without magic
+// bytes (ONNX, Core ML and TensorFlow files are bare protocol buffers) are told by their first field and what stands near it. What is not
+// recognised is "bin"; the content type the server gave is believed for such a blob's media type only when it is a well-formed one of no text.
+func Extension(head []byte, contentType string) (ext, mediaType string) {
+	for _, m := range magics {
+		if len(head) >= m.offset && bytes.HasPrefix(head[m.offset:], []byte(m.bytes)) {
+			if m.ext == "webp" && !bytes.HasPrefix(head, []byte("RIFF")) {
+				continue
+			}
+			return m.ext, m.kind
+		}
+	}
+	switch {
+	case isBMP(head):
+		return "bmp", "image/bmp"
+	case isHEIF(head):
+		return "heic", "image/heic"
+	}
+	if ext := protobufModel(head); ext != "" {
+		return ext, "application/octet-stream"
+	}
+	if parsed, _, err := mime.ParseMediaType(contentType); err == nil && strings.HasPrefix(parsed, "image/") && parsed != "image/svg+xml" {
+		return "bin", parsed
+	}
+	return "bin", "application/octet-stream"
+}
+
+// isBMP tells a Windows bitmap: two letters are too few to go by, so its header's size is looked at too.
+func isBMP(head []byte) bool {
+	if len(head) < 18 || !bytes.HasPrefix(head, []byte("BM")) {
+		return false
+	}
+	switch head[14] { // size of the DIB header, little-endian
+	case 12, 40, 52, 56, 64, 108, 124:
+		return head[15] == 0 && head[16] == 0 && head[17] == 0
+	}
+	return false
+}
+
+// isHEIF tells the pictures of phones.
+func isHEIF(head []byte) bool {
+	if len(head) < 12 || string(head[4:8]) != "ftyp" {
+		return false
+	}
+	switch string(head[8:12]) {
+	case "heic", "heix", "mif1", "msf1", "heim", "heis", "hevc":
+		return true
+	}
+	return false
+}
+
+// protobufModel tells bare protocol buffers apart, "" when it is none of the known ones.
+func protobufModel(head []byte) string {
+	head = head[:min(len(head), 512)]
+	switch {
+	case len(head) < 4:
+		return ""
+	case head[0] == 0x08 && head[1] > 0 && head[1] < 0x20 && head[2] == 0x12: // ModelProto: ir_version, then producer_name
+		return "onnx"
+	case head[0] == 0x08 && head[1] > 0 && head[1] < 0x20 && bytes.Contains(head, []byte("onnx")):
+		return "onnx"
+	case head[0] == 0x08 && head[1] > 0 && head[1] < 0x20 && head[2]&7 == 2: // Model: specificationVersion, then a message
+		return "mlmodel"
+	case head[0] == 0x0a && (bytes.Contains(head, []byte("Placeholder")) || bytes.Contains(head, []byte("Const"))): // GraphDef: a node first
+		return "pb"
+	}
+	return ""
+}

@@ -1,0 +1,178 @@
+package sink
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"hash"
+	"io"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+const (
+	maxParts = 10_000
+	// abortTimeout bounds the clean-up of an upload that failed, also when that was because its context ended.
+	abortTimeout = 10 * time.Second
+)
+
+// partBytes is the size of the parts of an object: the one asked for, in whole MiB more when there would be too many.
+func partBytes(size, want int64) int64 {
+	if least := (size + maxParts - 1) / maxParts; least > want {
+		const mib = 1 << 20
+		return (least + mib - 1) / mib * mib
+	}
+	return want
+}
+
+// putMultipart uploads a body in parts and completes the upload only if nothing is at the key (else ErrConflict). It holds no part in memory:
+// each is read twice, for its digest and for the wire. An upload that fails is aborted; what a dying process leaves is aborted by RemoveAll.
+func (s *Store) putMultipart(ctx context.Context, key Key, body Body) (err error) {
+	create := &s3.CreateMultipartUploadInput{
+		Bucket:            &s.o.Bucket,
+		Key:               aws.String(string(key)),
+		ContentType:       &body.ContentType,
+		Metadata:          metadata(body.Meta, ""),
+		ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
+	}
+	create.ServerSideEncryption, create.SSEKMSKeyId = s.encryption()
+	created, err := s.api.CreateMultipartUpload(ctx, create, checksumsAsHeaders)
+	if err != nil {
+		return fail(ctx, "begin upload of object", key, err)
+	}
+	defer func() {
+		if err != nil {
+			s.abort(ctx, key, created.UploadId)
+		}
+	}()
+	if err := s.checkEncryption("begin upload of object", key, created.ServerSideEncryption); err != nil {
+		return err
+	}
+	parts, err := s.uploadParts(ctx, key, created.UploadId, body)
+	if err != nil {
+		return err
+	}
+	complete := &s3.CompleteMultipartUploadInput{
+		Bucket:          &s.o.Bucket,
+		Key:             aws.String(string(key)),
+		UploadId:        created.UploadId,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+	}
+	if !s.o.Unconditional {
+		complete.IfNoneMatch = aws.String("*")
+	}
+	_, err = s.api.CompleteMultipartUpload(ctx, complete, checksumsAsHeaders)
+	err = fail(ctx, "complete upload of object", key, err)
+	if errors.Is(err, ErrNotFound) || hasStatus(err, 409) {
+		// The upload is gone because an earlier, unanswered try completed it or somebody aborted it; or another write of the key was in
+		// the way, after which S3 wants the upload begun anew. Whoever asked looks, and begins anew when nothing is there.
+		return &Error{Op: "complete upload of object", Key: key, Err: err, kind: ErrConflict}
+	}
+	return err
+}
+
+// uploadParts sends the parts of a body one after the other.
+func (s *Store) uploadParts(ctx context.Context, key Key, upload *string, body Body) ([]types.CompletedPart, error) {
+	const op = "upload part of object"
+	size := partBytes(body.Size, s.o.PartBytes)
+	whole := sha256.New()
+	parts := make([]types.CompletedPart, 0, (body.Size+size-1)/size)
+	for off := int64(0); off < body.Size; off += size {
+		section := &section{r: body.R, base: off, size: min(size, body.Size-off)}
+		sum, err := section.digest(whole)
+		if err != nil {
+			return nil, fail(ctx, op, key, err)
+		}
+		number, checksum := int32(len(parts)+1), base64.StdEncoding.EncodeToString(sum) //nolint:gosec // at most maxParts
+		out, err := s.api.UploadPart(ctx, &s3.UploadPartInput{
+			Bucket:         &s.o.Bucket,
+			Key:            aws.String(string(key)),
+			UploadId:       upload,
+			PartNumber:     &number,
+			Body:           section,
+			ContentLength:  &section.size,
+			ChecksumSHA256: &checksum,
+		}, checksumsAsHeaders)
+		if err != nil {
+			err = fail(ctx, op, key, err)
+			if errors.Is(err, ErrNotFound) { // somebody aborted the upload
+				return nil, &Error{Op: op, Key: key, Err: err, kind: ErrConflict}
+			}
+			return nil, err
+		}
+		parts = append(parts, types.CompletedPart{ETag: out.ETag, PartNumber: &number, ChecksumSHA256: &checksum})
+	}
+	if got := hex.EncodeToString(whole.Sum(nil)); got != body.SHA256 {
+		return nil, broken(op, key, nil, "the body has SHA-256 %s, expected %s", got, body.SHA256)
+	}
+	return parts, nil
+}
+
+// abort gives an upload's parts up.
+func (s *Store) abort(ctx context.Context, key Key, upload *string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	_, err := s.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.o.Bucket, Key: aws.String(string(key)), UploadId: upload})
+	if err = fail(ctx, "abort upload of object", key, err); err != nil && !errors.Is(err, ErrNotFound) {
+		s.o.Log.Warn().Err(err).Str("key", string(key)).Msg("an unfinished upload stays behind until the command's objects are removed")
+	}
+}
+
+// section is a part of a body, to be read from its own start. The body's position is its own: one section is in use at a time.
+type section struct {
+	r               io.ReadSeeker
+	base, size, off int64
+}
+
+// digest reads the section for its SHA-256, and into whole, and goes back to its start.
+func (s *section) digest(whole hash.Hash) ([]byte, error) {
+	if _, err := s.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(h, whole), s)
+	if err == nil && n != s.size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.Seek(0, io.SeekStart)
+	return h.Sum(nil), err
+}
+
+// Read implements io.Reader.
+func (s *section) Read(p []byte) (int, error) {
+	if s.off >= s.size {
+		return 0, io.EOF
+	}
+	n, err := s.r.Read(p[:min(int64(len(p)), s.size-s.off)])
+	s.off += int64(n)
+	if errors.Is(err, io.EOF) && s.off < s.size {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// Seek implements io.Seeker.
+func (s *section) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += s.off
+	case io.SeekEnd:
+		offset += s.size
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the start of a part")
+	}
+	if _, err := s.r.Seek(s.base+offset, io.SeekStart); err != nil {
+		return 0, err
+	}
+	s.off = offset
+	return offset, nil
+}
