@@ -218,6 +218,9 @@ func readStructured(m Message, declared bool) (e envelope, err error) {
 	if err != nil {
 		return e, err
 	}
+	if err := checkSurrogates("data", m.Body); err != nil {
+		return e, err
+	}
 	if !isObject {
 		return e, faultf("data", "the body must be a CloudEvent: a JSON object")
 	}
@@ -343,6 +346,9 @@ func isJSONType(contentType string) bool {
 // decodeData reads the data of a command with the given id and action.
 func decodeData(id string, action Action, raw []byte) (Data, error) {
 	if err := checkText("data", raw, MaxCommandBytes); err != nil {
+		return Data{}, err
+	}
+	if err := checkSurrogates("data", raw); err != nil {
 		return Data{}, err
 	}
 	fields, isObject, err := readObject("data", raw)
@@ -776,7 +782,7 @@ func showable(name string) string {
 	return name
 }
 
-// checkText holds raw to limit bytes of well-formed JSON in UTF-8, surrogates included. Beyond it, nothing about raw as JSON can fail.
+// checkText holds raw to limit bytes of well-formed JSON in UTF-8, so that splitting it cannot fail.
 func checkText(field string, raw []byte, limit int) error {
 	switch {
 	case len(raw) > limit:
@@ -795,18 +801,16 @@ func checkText(field string, raw []byte, limit int) error {
 		}
 		return faultf(field, "not JSON: broken at byte %d", at)
 	}
-	if hasLoneSurrogate(raw) {
-		return faultf(field, "has half of a surrogate pair, which is no character")
-	}
 	return nil
 }
 
-// hasLoneSurrogate tells whether well-formed JSON has an escape that names half of a surrogate pair; encoding/json reads it as U+FFFD in silence.
-func hasLoneSurrogate(raw []byte) bool {
+// checkSurrogates refuses well-formed JSON that names half of a surrogate pair by an escape; encoding/json reads it as U+FFFD in silence.
+func checkSurrogates(field string, raw []byte) error {
+	broken := faultf(field, "has half of a surrogate pair, which is no character")
 	for {
 		i := bytes.IndexByte(raw, '\\')
 		if i < 0 {
-			return false
+			return nil
 		}
 		raw = raw[i:]
 		if raw[1] != 'u' {
@@ -817,10 +821,10 @@ func hasLoneSurrogate(raw []byte) bool {
 		raw = raw[6:]
 		switch {
 		case first >= 0xDC00 && first <= 0xDFFF:
-			return true
+			return broken
 		case first >= 0xD800 && first <= 0xDBFF:
 			if second := escapedUnit(raw); second < 0xDC00 || second > 0xDFFF {
-				return true
+				return broken
 			}
 			raw = raw[6:]
 		}
