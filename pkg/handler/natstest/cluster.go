@@ -1,0 +1,190 @@
+package natstest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// clusterSize is how many servers a cluster has.
+const clusterSize = 3
+
+// Cluster is three NATS servers in this process that form a real JetStream cluster: streams with three replicas have a leader, elections and quorums.
+// It listens on loopback ports; connections made by Connect need none.
+type Cluster struct {
+	Servers [clusterSize]*Server
+}
+
+// NewCluster starts a cluster for a test, which ends it.
+func NewCluster(t TB) *Cluster {
+	t.Helper()
+	c, err := StartCluster(context.Background())
+	if err != nil {
+		t.Fatalf("start a NATS cluster: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Fatalf("close the NATS cluster: %v", err)
+		}
+	})
+	return c
+}
+
+// StartCluster starts a cluster and returns when all its servers are current. The caller ends it with Close.
+func StartCluster(ctx context.Context) (*Cluster, error) {
+	c := &Cluster{}
+	ports, err := freePorts(clusterSize)
+	if err != nil {
+		return nil, err
+	}
+	// JetStream refuses to cluster without configured routes, so all ports must be known before the first server starts.
+	var routes []*url.URL
+	for _, port := range ports {
+		routes = append(routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))})
+	}
+	for i := range c.Servers {
+		// The server opens its routes only once it listens for clients.
+		s, err := prepare(Options{Addr: "127.0.0.1:0"})
+		if err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		c.Servers[i] = s
+		s.opts.ServerName = fmt.Sprintf("n%d", i+1)
+		s.opts.Cluster = server.ClusterOpts{Name: "natstest", Host: "127.0.0.1", Port: ports[i], PoolSize: -1}
+		s.opts.Routes = routes
+	}
+	if err := c.Start(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	if err := c.WaitReady(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// Start starts the servers that are stopped, all at once: one alone does not become ready, it waits for a second.
+func (c *Cluster) Start() error {
+	var errs [clusterSize]error
+	var wg sync.WaitGroup
+	for i, s := range c.Servers {
+		wg.Go(func() { errs[i] = s.Start() })
+	}
+	wg.Wait()
+	return errors.Join(errs[:]...)
+}
+
+// freePorts finds loopback ports that nobody listens on.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		defer l.Close() // all of them at the end, so that no port is found twice
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// WaitReady waits until the cluster has a leader that sees all running servers.
+func (c *Cluster) WaitReady(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		running, ready := 0, false
+		for _, s := range c.Servers {
+			if s.Running() {
+				running++
+			}
+		}
+		if leader := c.find((*server.Server).JetStreamIsLeader); leader != nil {
+			leader.mu.Lock()
+			ready = leader.srv != nil && len(leader.srv.JetStreamClusterPeers()) >= running
+			leader.mu.Unlock()
+		}
+		if ready {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the NATS cluster: %w", context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+// Close stops all servers and removes their stores.
+func (c *Cluster) Close() error {
+	var errs []error
+	for _, s := range c.Servers {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// StreamLeader is the server that leads a stream, nil while it has none.
+func (c *Cluster) StreamLeader(stream string) *Server {
+	return c.find(func(s *server.Server) bool { return s.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream) })
+}
+
+// ConsumerLeader is the server that leads a stream's consumer, nil while it has none.
+func (c *Cluster) ConsumerLeader(stream, consumer string) *Server {
+	return c.find(func(s *server.Server) bool {
+		return s.JetStreamIsConsumerLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream, consumer)
+	})
+}
+
+func (c *Cluster) find(leads func(*server.Server) bool) *Server {
+	for _, s := range c.Servers {
+		s.mu.Lock()
+		hit := s.srv != nil && leads(s.srv)
+		s.mu.Unlock()
+		if hit {
+			return s
+		}
+	}
+	return nil
+}
+
+// StepDownStream makes a stream's leader step down; another is elected.
+func StepDownStream(ctx context.Context, nc *nats.Conn, stream string) error {
+	return stepDown(ctx, nc, "$JS.API.STREAM.LEADER.STEPDOWN."+stream)
+}
+
+// StepDownConsumer makes a consumer's leader step down; another is elected.
+func StepDownConsumer(ctx context.Context, nc *nats.Conn, stream, consumer string) error {
+	return stepDown(ctx, nc, "$JS.API.CONSUMER.LEADER.STEPDOWN."+stream+"."+consumer)
+}
+
+func stepDown(ctx context.Context, nc *nats.Conn, subject string) error {
+	what := strings.TrimPrefix(subject, "$JS.API.")
+	m, err := nc.RequestWithContext(ctx, subject, nil)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	var answer struct {
+		Error *struct {
+			Description string `json:"description"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if answer.Error != nil {
+		return fmt.Errorf("%s: %s", what, answer.Error.Description)
+	}
+	return nil
+}

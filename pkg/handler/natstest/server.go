@@ -1,0 +1,237 @@
+package natstest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// startTimeout bounds how long a server may take until it accepts connections.
+const startTimeout = 20 * time.Second
+
+// Options says how a server is run. The zero value is a server in memory's reach only, with a temporary store.
+type Options struct {
+	Dir       string // where JetStream stores; empty is a temporary directory that Close removes
+	Addr      string // "host:port" to listen on, port 0 for any; empty listens on nothing: use Connect
+	MaxBytes  int64  // what all streams together may store; 0 is 8 GiB
+	User      string // when set, clients must show User and Password
+	Password  string
+	Configure func(*server.Options) // when set, changes what the above made, at every start
+}
+
+// Server is a NATS server with JetStream in this process. It can be stopped and started again with the same store and address.
+type Server struct {
+	opts    server.Options
+	conf    func(*server.Options)
+	tempDir string
+
+	mu  sync.Mutex
+	srv *server.Server // nil while stopped
+}
+
+// TB is what New needs of a *testing.T.
+type TB interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	Cleanup(f func())
+}
+
+// New starts a server for a test, which ends it.
+func New(t TB) *Server {
+	t.Helper()
+	return NewWith(t, Options{})
+}
+
+// NewWith is New with options.
+func NewWith(t TB, o Options) *Server {
+	t.Helper()
+	s, err := Start(o)
+	if err != nil {
+		t.Fatalf("start a NATS server: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Fatalf("close the NATS server: %v", err)
+		}
+	})
+	return s
+}
+
+// Start starts a server. The caller ends it with Close.
+func Start(o Options) (*Server, error) {
+	s, err := prepare(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Start(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func prepare(o Options) (*Server, error) {
+	s := &Server{conf: o.Configure}
+	host, port := "127.0.0.1", 0
+	if o.Addr != "" {
+		h, p, err := net.SplitHostPort(o.Addr)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %q: %w", o.Addr, err)
+		}
+		if port, err = strconv.Atoi(p); err != nil {
+			return nil, fmt.Errorf("listen on %q: port is not a number", o.Addr)
+		}
+		host = h
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	if o.Dir == "" {
+		dir, err := os.MkdirTemp("", "natstest-*")
+		if err != nil {
+			return nil, fmt.Errorf("make a store: %w", err)
+		}
+		o.Dir, s.tempDir = dir, dir
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 8 << 30
+	}
+	s.opts = server.Options{
+		ServerName: "natstest", Host: host, Port: port, DontListen: o.Addr == "",
+		JetStream: true, StoreDir: o.Dir, JetStreamMaxStore: o.MaxBytes, JetStreamMaxMemory: 64 << 20,
+		Username: o.User, Password: o.Password,
+		NoLog: true, NoSigs: true,
+	}
+	return s, nil
+}
+
+// Start starts a stopped server again, on its former store and address. On a running one it does nothing.
+func (s *Server) Start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.srv != nil {
+		return nil
+	}
+	opts := s.opts // a copy: the server writes into what it is given
+	if s.conf != nil {
+		s.conf(&opts)
+	}
+	srv, err := server.NewServer(&opts)
+	if err != nil {
+		return fmt.Errorf("make a NATS server: %w", err)
+	}
+	srv.Start()
+	if !srv.ReadyForConnections(startTimeout) {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		return fmt.Errorf("start a NATS server: not ready within %s", startTimeout)
+	}
+	if a, ok := srv.Addr().(*net.TCPAddr); ok {
+		s.opts.Port = a.Port
+	}
+	s.srv = srv
+	return nil
+}
+
+// Stop shuts the server down and keeps its store. Connections made by Connect try to come back until they are closed.
+func (s *Server) Stop() {
+	s.mu.Lock()
+	srv := s.srv
+	s.srv = nil
+	s.mu.Unlock()
+	if srv != nil {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	}
+}
+
+// Restart is Stop and Start.
+func (s *Server) Restart() error {
+	s.Stop()
+	return s.Start()
+}
+
+// Close stops the server, and removes its store when that was temporary.
+func (s *Server) Close() error {
+	s.Stop()
+	if s.tempDir == "" {
+		return nil
+	}
+	if err := os.RemoveAll(s.tempDir); err != nil {
+		return fmt.Errorf("remove the store: %w", err)
+	}
+	return nil
+}
+
+// URL is where the server listens, as NATS_URL wants it; empty when it does not listen.
+func (s *Server) URL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opts.DontListen || s.opts.Port <= 0 {
+		return ""
+	}
+	return "nats://" + net.JoinHostPort(s.opts.Host, strconv.Itoa(s.opts.Port))
+}
+
+// Name is the server's name in its cluster.
+func (s *Server) Name() string { return s.opts.ServerName }
+
+// Running tells whether the server is started.
+func (s *Server) Running() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.srv != nil
+}
+
+// InProcessConn makes Server a nats.InProcessConnProvider: of whichever server runs now, so that clients survive a restart.
+func (s *Server) InProcessConn() (net.Conn, error) {
+	s.mu.Lock()
+	srv := s.srv
+	s.mu.Unlock()
+	if srv == nil {
+		return nil, errors.New("the NATS server is stopped")
+	}
+	return srv.InProcessConn()
+}
+
+// Connect connects to the server without a socket. It reconnects for ever; options given here come last. The caller closes the connection.
+func (s *Server) Connect(options ...nats.Option) (*nats.Conn, error) {
+	o := []nats.Option{
+		nats.InProcessServer(s), nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond), nats.ReconnectJitter(5*time.Millisecond, 0),
+		nats.ReconnectBufSize(-1), nats.Timeout(5 * time.Second), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	}
+	nc, err := nats.Connect("", append(o, options...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the NATS server: %w", err)
+	}
+	return nc, nil
+}
+
+// Dial is Connect for a test, which closes the connection.
+func (s *Server) Dial(t TB, options ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := s.Connect(options...)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(func() { closeAndWait(nc) })
+	return nc
+}
+
+// closeAndWait closes a connection and waits until its goroutines have noticed.
+func closeAndWait(nc *nats.Conn) {
+	if nc.IsClosed() {
+		return
+	}
+	closed := nc.StatusChanged(nats.CLOSED)
+	nc.Close()
+	for range closed {
+		break
+	}
+}
