@@ -1,0 +1,26 @@
+FROM golang:1.26-bookworm AS build
+ARG VERSION=dev
+ARG COMMIT=unknown
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT}" -o /out/consumer ./cmd/consumer \
+ && install -d -m 0700 -o 65532 -g 65532 /out/tmp
+
+FROM scratch
+ARG VERSION=dev
+ARG COMMIT=unknown
+LABEL org.opencontainers.image.title="consumer" \
+      org.opencontainers.image.description="Exports Azure Custom Vision user data into verifiable bundles, on command from NATS JetStream" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${COMMIT}"
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+# Blobs above what is held in memory are spooled to /tmp: mount something bigger there where models are big.
+COPY --from=build --chown=65532:65532 /out/tmp /tmp
+COPY --from=build /out/consumer /consumer
+USER 65532:65532
+EXPOSE 8080
+ENTRYPOINT ["/consumer"]
+CMD ["run"]

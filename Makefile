@@ -1,0 +1,98 @@
+# consumer: everything a developer does, by name. `make help` lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+MODULE  := github.com/cvconsumer/cvconsumer
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+GOLANGCI_LINT_VERSION := v2.15.0
+GOLANGCI_LINT         := bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
+
+PKG      ?= ./...
+FUZZTIME ?= 10s
+IMAGE    ?= cvconsumer:$(VERSION)
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## Build bin/consumer, a static binary
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/consumer ./cmd/consumer
+
+.PHONY: demo
+demo: build ## Export a sample account end to end and check the bundle; leaves it below dist/demo
+	rm -rf dist/demo
+	./bin/consumer dev --demo --dir dist/demo
+
+.PHONY: dev
+dev: build ## Run NATS, S3, a simulator and the consumer on loopback, until interrupted
+	./bin/consumer dev
+
+.PHONY: test
+test: vet lint race e2e ## Everything a change has to pass: gofmt, vet, lint, the race detector, the demo
+
+.PHONY: unit
+unit: ## Run the tests once, without the race detector (PKG=./pkg/cv/... for some)
+	go test $(PKG)
+
+.PHONY: race
+race: ## Run all tests under the race detector; a skipped test is an error
+	@mkdir -p dist
+	go test -race -v -timeout 12m $(PKG) > dist/test.log 2>&1 || { grep -vE '^\s*(=== |--- PASS)' dist/test.log; exit 1; }
+	@grep -E '^(ok|\?) ' dist/test.log
+	@if grep -E '^\s*--- SKIP' dist/test.log; then echo 'tests were skipped: every test must run everywhere'; exit 1; fi
+
+.PHONY: vet
+vet: ## Check formatting, and go vet
+	@files=$$(gofmt -l cmd pkg); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
+	go vet ./...
+
+$(GOLANGCI_LINT):
+	GOBIN=$(CURDIR)/bin GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv bin/golangci-lint $@
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run golangci-lint, installed into bin/ at first
+	$(GOLANGCI_LINT) run ./...
+
+.PHONY: e2e
+e2e: demo ## The demo, and its bundle checked with sha256sum
+	@bundle=$$(find dist/demo/bundle -name manifest-sha256.txt -printf '%h\n' | head -n 1); \
+	cd "$$bundle" && sha256sum --check --strict --quiet manifest-sha256.txt tagmanifest-sha256.txt \
+	&& echo "sha256sum agrees: every file of $$bundle is as its manifests say"
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (10s)
+	@grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' cmd pkg | xargs -r -n1 dirname | sort -u | while read -r dir; do \
+		for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go | sed 's/^func //'); do \
+			echo "== $$dir $$target"; go test "./$$dir" -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME); \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem $(PKG)
+
+.PHONY: cover
+cover: ## Measure coverage into coverage.html
+	go test -coverpkg=./... -coverprofile=coverage.out $(PKG)
+	go tool cover -func=coverage.out | tail -n 1
+	go tool cover -html=coverage.out -o coverage.html
+
+.PHONY: check
+check: vet ## Check that go.mod is tidy and everything formatted
+	go mod tidy -diff
+	go mod verify
+
+.PHONY: image
+image: ## Build the container image
+	docker build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t $(IMAGE) .
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin dist coverage.out coverage.html
