@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -78,7 +79,7 @@ func (d Data) scope(value func(string) string) Scope {
 
 // MarshalJSON gives the data with metadata values redacted, so that no careless log line or record shows them.
 func (d Data) MarshalJSON() ([]byte, error) {
-	return encodeCanonical((*Pseudonymizer)(nil).Redact(d)), nil
+	return json.Marshal((*Pseudonymizer)(nil).Redact(d))
 }
 
 // String gives the data as JSON with metadata values redacted.
