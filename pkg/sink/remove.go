@@ -3,8 +3,10 @@ package sink
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -44,26 +46,34 @@ func (s *Store) Remove(ctx context.Context, keys ...Key) error {
 		// The store made delete markers after all: versions were switched on meanwhile, or are kept unasked.
 		s.versioned.Store(true)
 	}
-	batch := batcher{s: s}
+	var ids []types.ObjectIdentifier
 	for _, key := range keys {
 		for v, err := range s.versions(ctx, key) {
-			if err == nil && *v.Key == string(key) {
-				err = batch.add(ctx, v)
-			}
 			if err != nil {
 				return err
 			}
 			if *v.Key > string(key) {
 				break
 			}
+			if *v.Key == string(key) {
+				ids = append(ids, v.ObjectIdentifier)
+			}
+		}
+		if len(ids) >= removeBatch {
+			if _, err := s.removeObjects(ctx, ids); err != nil {
+				return err
+			}
+			ids = ids[:0]
 		}
 	}
-	return batch.flush(ctx)
+	_, err = s.removeObjects(ctx, ids)
+	return err
 }
 
 // RemoveAll removes everything below a prefix: objects with every version and delete marker, and unfinished multipart uploads. It gives the number
 // of versions removed, delete markers not counted; also when it fails half-way. The prefix must not be empty.
-// Errors and operations: as Remove; also ListMultipartUploads, AbortMultipartUpload, ListObjectsV2.
+// Errors and operations: as Remove, and ErrNotKept when the store says it removed what it goes on listing; also ListMultipartUploads,
+// AbortMultipartUpload, ListObjectsV2.
 func (s *Store) RemoveAll(ctx context.Context, prefix Key) (int, error) {
 	if prefix == "" {
 		return 0, broken("remove objects", prefix, nil, "an empty prefix would empty the bucket")
@@ -75,65 +85,65 @@ func (s *Store) RemoveAll(ctx context.Context, prefix Key) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	batch := batcher{s: s}
 	if !versioned {
-		for object, err := range s.List(ctx, prefix) {
-			if err == nil {
-				err = batch.add(ctx, version{ObjectIdentifier: types.ObjectIdentifier{Key: aws.String(string(object.Key))}})
-			}
-			if err != nil {
-				return batch.removed, err
-			}
-		}
-		if err := batch.flush(ctx); err != nil || !batch.markers {
-			return batch.removed, err
+		removed, markers, err := s.removeListed(ctx, prefix, s.current(ctx, prefix))
+		if err != nil || !markers {
+			return removed, err
 		}
 		s.versioned.Store(true)
 	}
-	for v, err := range s.versions(ctx, prefix) {
-		if err == nil {
-			err = batch.add(ctx, v)
+	removed, _, err := s.removeListed(ctx, prefix, s.versions(ctx, prefix))
+	return removed, err
+}
+
+// removeListed removes what a listing gives, a batch at a time. After each batch the listing begins anew: some stores lose their place in a listing
+// when the object it stands at is removed.
+func (s *Store) removeListed(ctx context.Context, prefix Key, listing iter.Seq2[version, error]) (removed int, markers bool, err error) {
+	var last version
+	for {
+		var ids []types.ObjectIdentifier
+		objects := 0
+		for v, err := range listing {
+			if err != nil {
+				return removed, markers, err
+			}
+			ids = append(ids, v.ObjectIdentifier)
+			if !v.marker {
+				objects++
+			}
+			if len(ids) == removeBatch {
+				break
+			}
 		}
+		if len(ids) == 0 {
+			return removed, markers, nil
+		}
+		first := version{ObjectIdentifier: ids[0]}
+		if last.Key != nil && *first.Key == *last.Key && aws.ToString(first.VersionId) == aws.ToString(last.VersionId) {
+			return removed, markers, broken("remove objects", prefix, ErrNotKept, "%s was removed and is still listed", *first.Key)
+		}
+		last = first
+		made, err := s.removeObjects(ctx, ids)
+		markers = markers || made
 		if err != nil {
-			return batch.removed, err
+			return removed, markers, err
+		}
+		removed += objects
+		if made {
+			return removed, markers, nil // the objects are hidden, not removed: the caller lists versions
 		}
 	}
-	err = batch.flush(ctx)
-	return batch.removed, err
 }
 
-// batcher collects objects to be removed and removes them a batch at a time.
-type batcher struct {
-	s       *Store
-	pending []types.ObjectIdentifier
-	objects int // of those pending, how many are no delete markers
-	removed int
-	markers bool // the store made delete markers
-}
-
-func (b *batcher) add(ctx context.Context, v version) error {
-	b.pending = append(b.pending, v.ObjectIdentifier)
-	if !v.marker {
-		b.objects++
+// current yields the objects below a prefix as a store without versions has them.
+func (s *Store) current(ctx context.Context, prefix Key) iter.Seq2[version, error] {
+	return func(yield func(version, error) bool) {
+		for object, err := range s.List(ctx, prefix) {
+			if !yield(version{ObjectIdentifier: types.ObjectIdentifier{Key: aws.String(string(object.Key))}}, err) {
+				return
+			}
+		}
 	}
-	if len(b.pending) < removeBatch {
-		return nil
-	}
-	return b.flush(ctx)
-}
-
-func (b *batcher) flush(ctx context.Context) error {
-	if len(b.pending) == 0 {
-		return nil
-	}
-	markers, err := b.s.removeObjects(ctx, b.pending)
-	b.markers = b.markers || markers
-	if err != nil {
-		return err
-	}
-	b.removed += b.objects
-	b.pending, b.objects = b.pending[:0], 0
-	return nil
 }
 
 // keepsVersions tells whether objects must be removed version by version. A bucket once seen with versions is not asked again.
@@ -166,7 +176,7 @@ type version struct {
 }
 
 // versions yields the versions and delete markers of all keys with a prefix, in key order. Nothing, when the store knows no versions.
-func (s *Store) versions(ctx context.Context, prefix Key) func(yield func(version, error) bool) {
+func (s *Store) versions(ctx context.Context, prefix Key) iter.Seq2[version, error] {
 	return func(yield func(version, error) bool) {
 		in := &s3.ListObjectVersionsInput{Bucket: &s.o.Bucket, Prefix: aws.String(string(prefix))}
 		pages := s3.NewListObjectVersionsPaginator(s.api, in)
@@ -183,7 +193,7 @@ func (s *Store) versions(ctx context.Context, prefix Key) func(yield func(versio
 			for _, m := range page.DeleteMarkers {
 				found = append(found, version{ObjectIdentifier: types.ObjectIdentifier{Key: m.Key, VersionId: m.VersionId}, marker: true})
 			}
-			slices.SortStableFunc(found, func(a, b version) int { return compare(*a.Key, *b.Key) })
+			slices.SortStableFunc(found, func(a, b version) int { return strings.Compare(*a.Key, *b.Key) })
 			for _, v := range found {
 				if aws.ToString(v.VersionId) == "" {
 					v.VersionId = nil
@@ -193,17 +203,6 @@ func (s *Store) versions(ctx context.Context, prefix Key) func(yield func(versio
 				}
 			}
 		}
-	}
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	default:
-		return 0
 	}
 }
 

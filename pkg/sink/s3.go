@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
@@ -41,15 +43,10 @@ func Client(ctx context.Context, o Options) (*s3.Client, error) {
 	if o.Credentials != nil {
 		load = append(load, config.WithCredentialsProvider(o.Credentials))
 	}
-	transport := o.Transport
-	if transport == nil {
-		transport = newTransport(o.ResponseTimeout)
-	}
-	load = append(load, config.WithHTTPClient(&http.Client{
-		Transport: transport,
-		// S3 redirects to other regions, which the SDK reports; following one would send a signature where it is not valid.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}))
+	// The SDK's own kind of client, so that AWS_CA_BUNDLE is honoured.
+	load = append(load, config.WithHTTPClient(awshttp.NewBuildableClient().
+		WithDialerOptions(func(d *net.Dialer) { d.Timeout = 10 * time.Second }).
+		WithTransportOptions(func(t *http.Transport) { tune(t, o.ResponseTimeout) })))
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return nil, fmt.Errorf("read the AWS settings: %w", err)
@@ -61,6 +58,13 @@ func Client(ctx context.Context, o Options) (*s3.Client, error) {
 		}
 		if so.Region == "" && so.BaseEndpoint != nil {
 			so.Region = "us-east-1" // what stores outside AWS go by
+		}
+		if o.Transport != nil {
+			so.HTTPClient = &http.Client{
+				Transport: o.Transport,
+				// S3 redirects to other regions, which the SDK reports; following one would send a signature where it is not valid.
+				CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			}
 		}
 		so.Retryer = newRetryer(o.MaxAttempts, o.MaxBackoff)
 		checksumsAsHeaders(so)
@@ -77,24 +81,15 @@ func checksumsAsHeaders(o *s3.Options) {
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 }
 
-// newTransport is a plain transport with room for the uploads of a busy worker and with an end to every wait.
-func newTransport(responseTimeout time.Duration) *http.Transport {
+// tune gives a transport room for the uploads of a busy worker, and every wait an end.
+func tune(t *http.Transport, responseTimeout time.Duration) {
 	if responseTimeout == 0 {
 		responseTimeout = time.Minute
 	}
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConns:          256,
-		MaxIdleConnsPerHost:   128,
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		ResponseHeaderTimeout: responseTimeout,
-		DisableCompression:    true, // stored bytes are wanted as they are
-	}
+	t.MaxIdleConns = 256
+	t.MaxIdleConnsPerHost = 128
+	t.ResponseHeaderTimeout = responseTimeout
+	t.DisableCompression = true // stored bytes are wanted as they are
 }
 
 // newRetryer is the SDK's standard retryer plus what it lacks: a bare 429 or 503, a conditional write that met another one (409), and
@@ -119,6 +114,9 @@ func newRetryer(attempts int, maxBackoff time.Duration) aws.Retryer {
 		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
 			if retryAfter(err) > maxBackoff {
 				return aws.FalseTernary // too long to wait inside a call: the caller gets the hint
+			}
+			if errors.Is(err, io.ErrUnexpectedEOF) {
+				return aws.TrueTernary // an answer that broke off
 			}
 			return aws.UnknownTernary
 		})}, o.Retryables...)

@@ -17,6 +17,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/versity/versitygw/auth"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/embedgw"
@@ -116,6 +119,7 @@ func StartWith(o Options) (*Server, error) {
 			KeepAlive:         true,
 			Quiet:             true,
 			HealthPath:        healthPath,
+			IAMService:        auth.NewIAMServiceSingle(auth.Account{Access: o.AccessKey, Secret: o.SecretKey, Role: auth.RoleAdmin}),
 		})
 	}()
 	if err := s.waitReady(); err != nil {
@@ -252,6 +256,18 @@ func (s *Server) Settings(rt http.RoundTripper) sink.Options {
 	}
 }
 
+// IgnoreConditions is an option of Client that makes of the server a store that does not know If-None-Match: the last writer wins.
+func IgnoreConditions(o *s3.Options) {
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		return stack.Build.Add(middleware.BuildMiddlewareFunc("IgnoreConditions", func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (middleware.BuildOutput, middleware.Metadata, error) {
+			if req, ok := in.Request.(*smithyhttp.Request); ok {
+				req.Header.Del("If-None-Match")
+			}
+			return next.HandleBuild(ctx, in)
+		}), middleware.After)
+	})
+}
+
 // BucketOptions say what kind of bucket is made.
 type BucketOptions struct {
 	Versioned bool
@@ -292,4 +308,12 @@ func (s *Server) Close() error {
 		err = fmt.Errorf("stop the S3 server: %w", err)
 	}
 	return errors.Join(err, os.Chdir(s.workDir))
+}
+
+// LibraryGoroutines are the functions of goroutines that the server's HTTP library leaves running for a while, for goleak to pass over.
+func LibraryGoroutines() []string {
+	return []string{
+		"github.com/valyala/fasthttp.(*workerPool).Start.func2",
+		"github.com/valyala/fasthttp.updateServerDate.func1",
+	}
 }

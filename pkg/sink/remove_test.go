@@ -1,0 +1,178 @@
+package sink_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+)
+
+var bucketKinds = map[string]sinktest.BucketOptions{
+	"plain":     {},
+	"versioned": {Versioned: true},
+	"locked":    {Locked: true},
+}
+
+// litter leaves objects of two versions, an object hidden by a delete marker, and an unfinished upload below "x/", and neighbours.
+func (w *world) litter(t *testing.T) {
+	t.Helper()
+	ctx := t.Context()
+	api := w.server.Client()
+	for _, key := range []sink.Key{"x/a", "x/a.b", "x/c", "x/d/e", "xy", "x-"} {
+		for i := range 2 {
+			if err := w.store.Replace(ctx, key, sink.Bytes(fmt.Appendf(nil, "version %d", i), "")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	hidden := "x/c"
+	if _, err := api.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &w.bucket, Key: &hidden}); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"x/big", "xy"} {
+		if _, err := api.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &w.bucket, Key: &key}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestRemoveAllLeavesNothing(t *testing.T) {
+	for name, kind := range bucketKinds {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, kind)
+			w.litter(t)
+			outside := w.left(t, "xy") + w.left(t, "x-")
+			n, err := w.store.RemoveAll(t.Context(), "x/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := map[string]int{"plain": 3}[name]; want == 0 && n != 8 || want != 0 && n != want {
+				t.Errorf("removed %d", n)
+			}
+			if left := w.left(t, "x/"); left != "" {
+				t.Errorf("the bucket keeps %q", left)
+			}
+			if now := w.left(t, "xy") + w.left(t, "x-"); now != outside {
+				t.Errorf("the neighbours are %q, were %q", now, outside)
+			}
+			if n, err := w.store.RemoveAll(t.Context(), "x/"); n != 0 || err != nil {
+				t.Errorf("again: %d, %v", n, err)
+			}
+			if _, err := w.store.RemoveAll(t.Context(), ""); err == nil {
+				t.Error("an empty prefix was taken")
+			}
+		})
+	}
+}
+
+func TestRemoveKeys(t *testing.T) {
+	for name, kind := range bucketKinds {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, kind)
+			w.litter(t)
+			others := w.left(t, "x/a.b") + w.left(t, "x/d")
+			if err := w.store.Remove(t.Context(), "x/a", "x/c", "x/nothing"); err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.SplitSeq(w.left(t, "x/"), "\n") {
+				if strings.HasPrefix(line, "x/a ") || line == "x/a" || strings.HasPrefix(line, "x/c") || strings.HasPrefix(line, "x/nothing") {
+					t.Errorf("the bucket keeps %q", line)
+				}
+			}
+			if now := w.left(t, "x/a.b") + w.left(t, "x/d"); now != others {
+				t.Errorf("the others are %q, were %q", now, others)
+			}
+			if err := w.store.Remove(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestRemoveManyInBatches(t *testing.T) {
+	w := newWorld(t, sinktest.BucketOptions{Versioned: true})
+	ctx := t.Context()
+	const n = 1100
+	for i := range n {
+		if _, err := w.store.Put(ctx, sink.Key(fmt.Sprintf("many/%04d", i)), sink.Bytes(nil, "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store, faults := w.faulty(t)
+	if got, err := store.RemoveAll(ctx, "many/"); got != n || err != nil {
+		t.Errorf("removed %d, %v", got, err)
+	}
+	if calls := faults.Calls("DeleteObjects"); calls != 2 {
+		t.Errorf("%d batches", calls)
+	}
+	if left := w.left(t, ""); left != "" {
+		t.Errorf("the bucket keeps %q", left)
+	}
+}
+
+func TestRemoveOnOddStores(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		kind   sinktest.BucketOptions
+		faults []sinktest.Fault
+	}{
+		{"knows no versioning", sinktest.BucketOptions{}, []sinktest.Fault{
+			{Op: "GetBucketVersioning", Status: 501, Times: -1},
+			{Op: "ListMultipartUploads", Status: 501},
+		}},
+		{"knows no batches", sinktest.BucketOptions{}, []sinktest.Fault{{Op: "DeleteObjects", Status: 501}}},
+		{"wants MD5 in batches", sinktest.BucketOptions{Versioned: true}, []sinktest.Fault{{Op: "DeleteObjects", Status: 400, Code: "MissingContentMD5"}}},
+		{"may not ask for versioning, has it", sinktest.BucketOptions{Versioned: true}, []sinktest.Fault{{Op: "GetBucketVersioning", Status: 403, Times: -1}}},
+		{"denies versioning, has it", sinktest.BucketOptions{Versioned: true}, []sinktest.Fault{{Op: "GetBucketVersioning", Status: 501, Times: -1}}},
+		{"throttles", sinktest.BucketOptions{Versioned: true}, []sinktest.Fault{
+			{Op: "DeleteObjects", Status: 503}, {Op: "ListObjectVersions", Status: 503}, {Op: "GetBucketVersioning", Effect: sinktest.Reset},
+		}},
+		{"loses answers", sinktest.BucketOptions{Versioned: true}, []sinktest.Fault{{Op: "DeleteObjects", Effect: sinktest.Reset, After: true}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, tc.kind)
+			for _, key := range []sink.Key{"x/a", "x/b"} {
+				if err := w.store.Replace(t.Context(), key, sink.Bytes(nil, "")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			store, _ := w.faulty(t, tc.faults...)
+			if err := store.Remove(t.Context(), "x/b"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := store.RemoveAll(t.Context(), "x/"); err != nil {
+				t.Fatal(err)
+			}
+			if left := w.left(t, ""); left != "" {
+				t.Errorf("the bucket keeps %q", left)
+			}
+		})
+	}
+}
+
+func TestRemoveOfLockedObjectFails(t *testing.T) {
+	w := newWorld(t, sinktest.BucketOptions{Locked: true})
+	ctx := t.Context()
+	if _, err := w.store.Put(ctx, "x/a", sink.Bytes(nil, "")); err != nil {
+		t.Fatal(err)
+	}
+	key := "x/a"
+	if _, err := w.server.Client().PutObjectLegalHold(ctx, &s3.PutObjectLegalHoldInput{
+		Bucket: &w.bucket, Key: &key, LegalHold: &types.ObjectLockLegalHold{Status: types.ObjectLockLegalHoldStatusOn},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	err := w.store.Remove(ctx, "x/a")
+	if !errors.Is(err, sink.ErrMisconfigured) || !strings.Contains(err.Error(), "x/a") {
+		t.Errorf("got %v", err)
+	}
+	if left := w.left(t, ""); left != "x/a" {
+		t.Errorf("the bucket keeps %q", left)
+	}
+}
