@@ -848,7 +848,7 @@ func escapedUnit(raw []byte) uint64 {
 func readObject(parent string, raw []byte) (fields []member, isObject bool, err error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
-		return nil, false, nil //nolint:nilerr // a scalar is no object, and raw is known to be well-formed
+		return nil, false, nil // a scalar; raw is known to be well-formed
 	}
 	seen := map[string]bool{}
 	for dec.More() {
@@ -856,7 +856,7 @@ func readObject(parent string, raw []byte) (fields []member, isObject bool, err 
 		if err != nil {
 			return nil, true, faultf(parent, "not JSON")
 		}
-		f := member{name: key.(string)} //nolint:forcetypeassert // the decoder gives object keys as strings
+		f := member{name: key.(string)} // the decoder gives keys as strings
 		if seen[f.name] {
 			return fields, true, duplicate(parent, f.name)
 		}

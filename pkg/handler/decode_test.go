@@ -116,7 +116,7 @@ func checkGolden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("..", "..", "testdata", name)
 	if *updateContract {
-		if err := os.WriteFile(path, got, 0o644); err != nil { //nolint:gosec // a golden file is for everybody
+		if err := os.WriteFile(path, got, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -325,13 +325,13 @@ func TestRefusalsQuoteNothing(t *testing.T) {
 // TestRefusalSaysTheGivenID says that a refused message's own id is kept for people, while it is refused under its sequence.
 func TestRefusalSaysTheGivenID(t *testing.T) {
 	for _, e := range encodings() {
-		headers, body := e.wrap("export", "req-1", `{"colour":"red"}`)
+		headers, body := e.wrap("export", "req-1", `{"shade":"red"}`)
 		_, err := DecodeCommand("cv", message("export", headers, body))
 		var r *Refusal
-		if !errors.As(err, &r) || r.Given != "req-1" || r.ID != "seq-17" || r.Error() != "invalid_command: colour: unknown field: leave it out" {
+		if !errors.As(err, &r) || r.Given != "req-1" || r.ID != "seq-17" || r.Error() != "invalid_command: shade: unknown field: leave it out" {
 			t.Errorf("%s: %+v", e.name, err)
 		}
-		if want := (Error{Code: CodeInvalidCommand, Message: "colour: unknown field: leave it out"}); r.Reason() != want {
+		if want := (Error{Code: CodeInvalidCommand, Message: "shade: unknown field: leave it out"}); r.Reason() != want {
 			t.Errorf("%s: %+v", e.name, r.Reason())
 		}
 	}

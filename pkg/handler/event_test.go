@@ -57,7 +57,7 @@ func goldenEvents() map[string]Event {
 			d.ReplayOf, d.Attempt, d.Error = "req-0", 10, &Error{Code: CodeExhausted, Message: "gave up after 10 attempts", Retryable: true}
 		}), finished, trace),
 		"export-refused-undecodable": NewEvent(with(base(ActionExport, StatusRefused), func(d *EventData) {
-			d.CommandID, d.Reference, d.Attempt, d.StartedAt, d.Error = SeqID(17), "", 0, nil, &Error{Code: CodeInvalidCommand, Message: "colour: unknown field: leave it out"}
+			d.CommandID, d.Reference, d.Attempt, d.StartedAt, d.Error = SeqID(17), "", 0, nil, &Error{Code: CodeInvalidCommand, Message: "shade: unknown field: leave it out"}
 		}), finished, ""),
 		"export-refused-conflict": NewEvent(with(base(ActionExport, StatusRefused), func(d *EventData) {
 			d.CommandID, d.Attempt, d.StartedAt, d.ConflictsWith = SeqID(18), 0, nil, "req-1"

@@ -211,7 +211,7 @@ func allBadData() (all []badData) {
 			add(f.name+" twice, once escaped", action, around(action, f.name, good+fmt.Sprintf(`,"\u%04x%s":%s`, f.name[0], f.name[1:], good)), f.name)
 			add(f.name+" with a space", action, around(action, f.name+" ", good), "(a name not shown)")
 		}
-		add("unknown field", action, around(action, "colour", `"red"`), "colour")
+		add("unknown field", action, around(action, "shade", `"red"`), "shade")
 		add("unknown field like a key", action, around(action, "0123456789abcdef0123456789abcdef", `"x"`), "(a name not shown)")
 		add("empty field name", action, around(action, "", `"x"`), "(a name not shown)")
 		add("not an object: array", action, `[]`, "data")
