@@ -101,8 +101,7 @@ func (s *Server) checkLink(blob string, query url.Values, now time.Time) string 
 
 // serveBlobs is Azure Storage: no key, only signed links, errors in XML.
 func (s *Server) serveBlobs(w http.ResponseWriter, r *http.Request) {
-	s.serving.Add(1)
-	defer s.serving.Done()
+	defer s.enter()()
 	name := strings.TrimPrefix(r.URL.Path, blobPath)
 
 	s.mu.Lock()

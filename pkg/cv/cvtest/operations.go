@@ -101,7 +101,7 @@ func (q *request) fraction(name string, missing float64) (v float64, refused *an
 	if text == "" {
 		return missing, nil
 	}
-	v, err := strconv.ParseFloat(text, 32)
+	v, err := strconv.ParseFloat(text, 64)
 	if err != nil || v < 0 || v > 1 {
 		a := badRequest("BadRequest", "The value of %s is not between 0 and 1.", name)
 		return 0, &a

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -364,7 +365,7 @@ func (s *Server) scores(threshold, overlap float64, labels ...any) jsonScores {
 	u := func(label string) float64 {
 		return float64(s.number(append([]any{label}, labels...)...)%10_000) / 10_000
 	}
-	n := func(v float64) number { return number(float32(int(max(0, min(1, v))*1e6)) / 1e6) }
+	n := func(v float64) number { return number(math.Round(max(0, min(1, v))*1e6) / 1e6) }
 	return jsonScores{
 		Precision: n(0.7 + 0.2*u("p") + 0.2*(threshold-0.5)), Recall: n(0.75 + 0.2*u("r") - 0.3*(threshold-0.5) - 0.1*(overlap-0.3)),
 		PrecisionStdDeviation: n(0.05 * u("ps")), RecallStdDeviation: n(0.05 * u("rs")), AveragePrecision: n(0.72 + 0.25*u("a")),

@@ -133,8 +133,8 @@ func (s *Server) Key() string {
 
 // Close stops listening, closes every connection, ends hanging answers and returns when no request is being served any more.
 func (s *Server) Close() {
-	s.closing.Do(func() { close(s.done) })
 	s.mu.Lock()
+	s.closing.Do(func() { close(s.done) })
 	servers := s.servers
 	s.servers = nil
 	s.mu.Unlock()
@@ -150,9 +150,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveBlobs(w, r)
 		return
 	}
-	s.serving.Add(1)
-	defer s.serving.Done()
+	defer s.enter()()
 	s.serveAPI(w, r)
+}
+
+// enter counts a request as being served; the returned function ends that. A closed server breaks the connection off.
+func (s *Server) enter() (leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.done:
+		panic(http.ErrAbortHandler)
+	default:
+	}
+	s.serving.Add(1)
+	return s.serving.Done
 }
 
 // wait pauses for d in real time; false when the client or the server has gone meanwhile.
