@@ -147,7 +147,7 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 }
 
 // Seal writes bag-info.txt with the fields given and Payload-Oxum, bagit.txt, and the two manifests. Then it lists the bag and makes it exact: what no
-// manifest lists is removed, with all versions. It fails when an object was listed twice or none at all, and with ErrNotKept when a listed object is
+// manifest lists is removed, with all versions, and unfinished uploads are aborted. It fails when an object was listed twice or none at all, and with ErrNotKept when a listed object is
 // not there or has another size. On a store without conditional writes every digest is compared too (ErrMixed).
 //
 // A bag that has its receipt is never changed: something unlisted in it is ErrMixed.
@@ -275,6 +275,12 @@ func (b *Bag) makeExact(ctx context.Context) error {
 		}
 	}
 	if err := b.store.Remove(ctx, strays...); err != nil {
+		return err
+	}
+	// Uploads that processes began and did not finish before they died would stay for ever: nobody looks below a finished bag again.
+	if err := b.store.abortAll(ctx, b.root); errors.Is(err, ErrMisconfigured) {
+		b.store.o.Log.Warn().Err(err).Str("root", string(b.root)).Msg("cannot look for unfinished uploads")
+	} else if err != nil {
 		return err
 	}
 	if missing := len(b.payload) - seen.count(); missing > 0 {

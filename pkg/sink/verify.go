@@ -274,6 +274,9 @@ func (v *verifier) readReceipt(ctx context.Context) (*Receipt, error) {
 		v.problem(ReceiptFile, "%v", err)
 		return nil, nil
 	}
+	if canonical, err := CanonicalJSON(json.RawMessage(b)); err != nil || string(canonical)+"\n" != string(b) {
+		v.problem(ReceiptFile, "it is not in canonical form: it was written by another hand")
+	}
 	if _, failed := v.tagFiles[FailureFile]; failed {
 		v.problem(FailureFile, "there is evidence of a failed delete beside a receipt")
 	}
