@@ -29,9 +29,15 @@ func (c Call) Target() string {
 	return c.Path + " " + strings.Join(c.IDs, ",")
 }
 
+// received is a Call in the log, whose Query is parsed when asked for.
+type received struct {
+	Call
+	rawQuery string
+}
+
 // callLog is what was received.
 type callLog struct {
-	calls    []*Call
+	calls    []*received
 	counts   map[string]int
 	received int // requests of all time, for request ids
 	leaks    []string
@@ -52,7 +58,10 @@ func (s *Server) Calls() []Call {
 	defer s.mu.Unlock()
 	all := make([]Call, 0, len(s.log.calls))
 	for _, c := range s.log.calls {
-		all = append(all, *c)
+		call := c.Call
+		call.IDs = slices.Clone(c.IDs)
+		call.Query, _ = url.ParseQuery(c.rawQuery)
+		all = append(all, call)
 	}
 	return all
 }

@@ -128,7 +128,7 @@ func (s *Server) upload(p *project, tags []uuid.UUID, meta map[string]string, im
 	if at.After(p.newest) {
 		p.newest = at
 	}
-	img := &image{id: s.newID("image", p.serial, n), serial: int32(n), created: at.UnixNano(), meta: meta} //nolint:gosec // a project has at most 100,000 images
+	img := &image{id: s.newID("image", p.serial, n), serial: int32(n), created: at.UnixNano(), meta: meta}
 	// Tags and regions follow the image by some milliseconds.
 	linked := at.Add(time.Duration(50_000+s.number("link", p.serial, n)%150_000) * 100 * time.Nanosecond).UnixNano()
 	var items []item

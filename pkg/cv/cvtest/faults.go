@@ -113,7 +113,7 @@ func (s *Server) Fault(f Fault) {
 func (s *Server) FaultRate(rate float64, seed int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults.rate, s.faults.rnd = rate, rand.New(rand.NewPCG(uint64(seed), 1)) //nolint:gosec // trouble, not secrets
+	s.faults.rate, s.faults.rnd = rate, rand.New(rand.NewPCG(uint64(seed), 1))
 }
 
 // ClearFaults disarms all faults, the random ones included, and forgets which were not hit.

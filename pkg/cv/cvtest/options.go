@@ -40,11 +40,11 @@ type Options struct {
 	ZonedTimes bool
 	// NoMD5 leaves Content-MD5 out of blob answers.
 	NoMD5 bool
-	// MissingFailsBatch refuses a whole DeleteImages or DeletePrediction when one of its ids does not exist (the real behaviour is
+	// MissingFailsBatch refuses a whole DeleteImages or DeletePrediction when one of its ids does not exist (the real behavior is
 	// not known); otherwise ids that do not exist are passed over, and only a batch of nothing but such ids is a 404.
 	MissingFailsBatch bool
 	// DefaultIterationPredictions makes QueryPredictions without iterationId answer for the project's newest trained iteration only
-	// (the real behaviour is not known); otherwise it answers for all.
+	// (the real behavior is not known); otherwise it answers for all.
 	DefaultIterationPredictions bool
 	// TrailingPage makes QueryPredictions give a continuation after every full page, so that the last page may be empty.
 	TrailingPage bool

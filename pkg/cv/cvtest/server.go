@@ -47,7 +47,7 @@ var _ http.Handler = (*Server)(nil)
 // New returns a server with an empty account. It does not listen: call Start, or mount it as an http.Handler.
 func New(o Options) *Server {
 	if o.Now == nil {
-		o.Now = time.Now //nolint:forbidigo // the default of the injected clock
+		o.Now = time.Now // the default of the injected clock
 	}
 	if o.LinkTTL <= 0 {
 		o.LinkTTL = 24 * time.Hour
