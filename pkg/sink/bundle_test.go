@@ -324,7 +324,7 @@ func TestSealMakesExact(t *testing.T) {
 		t.Errorf("the bag keeps\n%s", strings.Join(left, "\n"))
 	}
 	if w.left(t, "pre/req-1/export.") == "" {
-		t.Error("a neighbour was removed")
+		t.Error("a neighbor was removed")
 	}
 	// Once the receipt is there, the bag is nobody's to change.
 	if err := w.store.Replace(ctx, testRoot+"data/late.json", sink.Bytes(nil, "")); err != nil {

@@ -31,7 +31,7 @@ var magics = []magic{
 
 // Extension tells a blob's file extension (without a dot) and media type from its first bytes; 512 of them are enough. Model formats without magic
 // bytes (ONNX, Core ML and TensorFlow files are bare protocol buffers) are told by their first field and what stands near it. What is not
-// recognised is "bin"; the content type the server gave is believed for such a blob's media type only when it is a well-formed one of no text.
+// recognized is "bin"; the content type the server gave is believed for such a blob's media type only when it is a well-formed one of no text.
 func Extension(head []byte, contentType string) (ext, mediaType string) {
 	for _, m := range magics {
 		if len(head) >= m.offset && bytes.HasPrefix(head[m.offset:], []byte(m.bytes)) {

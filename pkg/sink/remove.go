@@ -23,7 +23,7 @@ const (
 
 // Remove removes the keys with every version and delete marker, and leaves none behind. Keys that are not there are no error.
 //
-// Whether the bucket keeps versions is asked for at each call; a store that knows no versions gets plain deletes.
+// A bucket that keeps versions has them listed and removed one by one; a store that knows none gets plain deletes.
 // Errors: ErrMisconfigured (AccessDenied: Object Lock included), ErrThrottled, ErrUnavailable.
 // Operations: GetBucketVersioning, ListObjectVersions, DeleteObjects, DeleteObject.
 func (s *Store) Remove(ctx context.Context, keys ...Key) error {
@@ -44,7 +44,7 @@ func (s *Store) Remove(ctx context.Context, keys ...Key) error {
 			return err
 		}
 		// The store made delete markers after all: versions were switched on meanwhile, or are kept unasked.
-		s.versioned.Store(true)
+		s.versioning.Store(versionsKept)
 	}
 	var ids []types.ObjectIdentifier
 	for _, key := range keys {
@@ -90,7 +90,7 @@ func (s *Store) RemoveAll(ctx context.Context, prefix Key) (int, error) {
 		if err != nil || !markers {
 			return removed, err
 		}
-		s.versioned.Store(true)
+		s.versioning.Store(versionsKept)
 	}
 	removed, _, err := s.removeListed(ctx, prefix, s.versions(ctx, prefix))
 	return removed, err
@@ -146,27 +146,35 @@ func (s *Store) current(ctx context.Context, prefix Key) iter.Seq2[version, erro
 	}
 }
 
-// keepsVersions tells whether objects must be removed version by version. A bucket once seen with versions is not asked again.
+// What is known of a bucket's versions.
+const (
+	versionsUnknown int32 = iota
+	versionsNone          // plain deletes remove; a store that makes delete markers all the same says so in its answer
+	versionsKept
+)
+
+// keepsVersions tells whether objects must be removed version by version. The bucket is asked once.
 func (s *Store) keepsVersions(ctx context.Context) (bool, error) {
-	if s.versioned.Load() {
-		return true, nil
+	if known := s.versioning.Load(); known != versionsUnknown {
+		return known == versionsKept, nil
 	}
+	kept := versionsNone
 	out, err := s.api.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &s.o.Bucket}, checksumsAsHeaders)
 	switch {
-	case err == nil:
-		if out.Status != "" { // enabled, or suspended with versions of before
-			s.versioned.Store(true)
-		}
-		return out.Status != "", nil
-	case notSupported(err):
-		return false, nil
+	case err == nil && out.Status != "": // enabled, or suspended with versions of before
+		kept = versionsKept
+	case err == nil, notSupported(err):
 	case hasStatus(err, http.StatusForbidden):
-		// Not allowed to ask: listing versions needs no more than that, where there are any.
+		// Not allowed to ask: whoever may list versions has some to be removed.
 		_, err := s.api.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: &s.o.Bucket, MaxKeys: aws.Int32(1)}, checksumsAsHeaders)
-		return err == nil, nil
+		if err == nil {
+			kept = versionsKept
+		}
 	default:
 		return false, fail(ctx, "ask for versions of bucket", Key(s.o.Bucket), err)
 	}
+	s.versioning.CompareAndSwap(versionsUnknown, kept)
+	return kept == versionsKept, nil
 }
 
 // version is one version of an object, or a delete marker.

@@ -19,7 +19,7 @@ var bucketKinds = map[string]sinktest.BucketOptions{
 	"locked":    {Locked: true},
 }
 
-// litter leaves objects of two versions, an object hidden by a delete marker, and an unfinished upload below "x/", and neighbours.
+// litter leaves objects of two versions, an object hidden by a delete marker, and an unfinished upload below "x/", and neighbors.
 func (w *world) litter(t *testing.T) {
 	t.Helper()
 	ctx := t.Context()
@@ -59,7 +59,7 @@ func TestRemoveAllLeavesNothing(t *testing.T) {
 				t.Errorf("the bucket keeps %q", left)
 			}
 			if now := w.left(t, "xy") + w.left(t, "x-"); now != outside {
-				t.Errorf("the neighbours are %q, were %q", now, outside)
+				t.Errorf("the neighbors are %q, were %q", now, outside)
 			}
 			if n, err := w.store.RemoveAll(t.Context(), "x/"); n != 0 || err != nil {
 				t.Errorf("again: %d, %v", n, err)

@@ -43,7 +43,7 @@ func Client(ctx context.Context, o Options) (*s3.Client, error) {
 	if o.Credentials != nil {
 		load = append(load, config.WithCredentialsProvider(o.Credentials))
 	}
-	// The SDK's own kind of client, so that AWS_CA_BUNDLE is honoured.
+	// The SDK's own kind of client, so that AWS_CA_BUNDLE is honored.
 	load = append(load, config.WithHTTPClient(awshttp.NewBuildableClient().
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = 10 * time.Second }).
 		WithTransportOptions(func(t *http.Transport) { tune(t, o.ResponseTimeout) })))

@@ -46,7 +46,7 @@ type Store struct {
 	api *s3.Client
 	o   StoreOptions
 
-	versioned atomic.Bool // seen to keep versions: removing lists them
+	versioning atomic.Int32 // what is known of the bucket's versions
 }
 
 // NewStore makes a store of a client, best one of [Client].
@@ -496,10 +496,10 @@ func (s *Store) Find(ctx context.Context, stem Key) (Object, bool, error) {
 	return Object{}, false, nil
 }
 
-// Conditional tells whether the store honours If-None-Match, by writing a small object twice at probe; what it wrote is removed again by version.
+// Conditional tells whether the store honors If-None-Match, by writing a small object twice at probe; what it wrote is removed again by version.
 // Several processes may probe the same key. Operations: PutObject, and those of Remove.
-func (s *Store) Conditional(ctx context.Context, probe Key) (honoured bool, err error) {
-	body := Bytes([]byte("cvconsumer asks whether this store honours If-None-Match\n"), "text/plain")
+func (s *Store) Conditional(ctx context.Context, probe Key) (honored bool, err error) {
+	body := Bytes([]byte("cvconsumer asks whether this store honors If-None-Match\n"), "text/plain")
 	defer func() {
 		if removeErr := s.Remove(context.WithoutCancel(ctx), probe); removeErr != nil && err == nil {
 			err = removeErr

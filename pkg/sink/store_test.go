@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -475,7 +476,6 @@ func TestMultipartThatFailsIsAborted(t *testing.T) {
 	}
 	// Also when its context ends.
 	ctx, cancel := context.WithCancel(t.Context())
-	store, _ = w.faulty(t)
 	hook := sinktest.NewFaults(nil)
 	hook.OnRequest = func(op, _ string, before bool) error {
 		if op == "UploadPart" && !before {
@@ -502,12 +502,12 @@ func TestMultipartThatFailsIsAborted(t *testing.T) {
 
 func TestConditional(t *testing.T) {
 	w := newWorld(t, sinktest.BucketOptions{Versioned: true})
-	if honoured, err := w.store.Conditional(t.Context(), "probe"); err != nil || !honoured {
-		t.Errorf("real store: %v, %v", honoured, err)
+	if honored, err := w.store.Conditional(t.Context(), "probe"); err != nil || !honored {
+		t.Errorf("real store: %v, %v", honored, err)
 	}
 	ignoring := sink.NewStore(w.server.Client(sinktest.IgnoreConditions), w.options())
-	if honoured, err := ignoring.Conditional(t.Context(), "probe"); err != nil || honoured {
-		t.Errorf("store that ignores conditions: %v, %v", honoured, err)
+	if honored, err := ignoring.Conditional(t.Context(), "probe"); err != nil || honored {
+		t.Errorf("store that ignores conditions: %v, %v", honored, err)
 	}
 	if left := w.left(t, ""); left != "" {
 		t.Errorf("the bucket keeps %q", left)
@@ -567,4 +567,63 @@ type wrongKey struct{}
 
 func (wrongKey) Retrieve(context.Context) (aws.Credentials, error) {
 	return aws.Credentials{AccessKeyID: "nobody", SecretAccessKey: "nothing"}, nil
+}
+
+func TestPartBytes(t *testing.T) {
+	const mib = 1 << 20
+	for _, tc := range []struct{ size, want int64 }{
+		{100 * mib, 8 * mib}, {80_000 * mib, 8 * mib}, {80_000*mib + 1, 9 * mib}, {5 << 40, 525 * mib},
+	} {
+		got := sink.PartBytes(tc.size, 8*mib)
+		if got != tc.want || (tc.size+got-1)/got > 10_000 {
+			t.Errorf("object of %d bytes: parts of %d, want %d", tc.size, got, tc.want)
+		}
+	}
+}
+
+// zeros is a large body that is nowhere in memory.
+type zeros struct{ size, off int64 }
+
+func (z *zeros) Read(p []byte) (int, error) {
+	n := min(int64(len(p)), z.size-z.off)
+	if n == 0 {
+		return 0, io.EOF
+	}
+	clear(p[:n])
+	z.off += n
+	return int(n), nil
+}
+
+func (z *zeros) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += z.off
+	case io.SeekEnd:
+		offset += z.size
+	}
+	z.off = offset
+	return offset, nil
+}
+
+// TestMultipartHoldsNoPart uploads to a server that keeps nothing, and counts what is allocated on the way.
+func TestMultipartHoldsNoPart(t *testing.T) {
+	w := newWorld(t, sinktest.BucketOptions{})
+	store, faults := w.faulty(t,
+		sinktest.Fault{Op: "UploadPart", Effect: sinktest.Lie, Times: -1},
+		sinktest.Fault{Op: "CompleteMultipartUpload", Effect: sinktest.Lie},
+	)
+	const size = 100 << 20
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	got, err := store.Put(t.Context(), "m", sink.Body{R: &zeros{size: size}})
+	runtime.ReadMemStats(&after)
+	if err != nil || got.Bytes != size {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if n := faults.Calls("UploadPart"); n != 20 {
+		t.Errorf("%d parts", n)
+	}
+	if total := after.TotalAlloc - before.TotalAlloc; total > 16<<20 {
+		t.Errorf("%d MiB were allocated in all for an object of %d MiB", total>>20, size>>20)
+	}
 }

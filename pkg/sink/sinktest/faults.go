@@ -343,11 +343,14 @@ func answer(req *http.Request, status int, body string) *http.Response {
 func lie(req *http.Request, op string) (*http.Response, error) {
 	var body []byte
 	if req.Body != nil {
-		var err error
-		if body, err = io.ReadAll(req.Body); err != nil {
+		defer closeBody(req)
+		into := io.Writer(io.Discard)
+		if op == "DeleteObjects" {
+			into = writer(func(p []byte) { body = append(body, p...) })
+		}
+		if _, err := io.Copy(into, req.Body); err != nil {
 			return nil, err
 		}
-		closeBody(req)
 	}
 	switch op {
 	case "DeleteObject", "AbortMultipartUpload":
@@ -372,6 +375,15 @@ func lie(req *http.Request, op string) (*http.Response, error) {
 		resp.Header.Set("Etag", `"00000000000000000000000000000000"`)
 		return resp, nil
 	}
+}
+
+// writer is a function as an io.Writer.
+type writer func([]byte)
+
+// Write implements io.Writer.
+func (w writer) Write(p []byte) (int, error) {
+	w(p)
+	return len(p), nil
 }
 
 // deleteEntry is an object that a DeleteObjects names.
