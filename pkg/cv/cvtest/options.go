@@ -34,7 +34,8 @@ type Options struct {
 	Now func() time.Time
 	// Recorded gives nulls where the real service was recorded to give them although its specification forbids it.
 	Recorded bool
-	// Compact gives JSON without white space; otherwise it is indented, with CRLF line ends.
+	// Compact gives JSON without white space, as answers were recorded; otherwise it is indented, with CRLF line ends, which a client must
+	// bear as well.
 	Compact bool
 	// ZonedTimes ends the times of images, their tags and regions in Z, which the real service does not.
 	ZonedTimes bool

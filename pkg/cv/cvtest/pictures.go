@@ -64,7 +64,7 @@ func newPicture(seed uint64, n, size int, items []item) picture {
 		p.format = formatBMP
 	case n%10 == 9:
 		p.format = formatGIF
-	case n%10 > 5:
+	case n%10 > 6:
 		p.format = formatPNG
 	}
 	p.items = items
@@ -76,7 +76,7 @@ func (p picture) size(v version) (w, h int) {
 	if p.bytes > 0 {
 		return [...]int{8, 16, 4}[v], [...]int{8, 16, 4}[v]
 	}
-	w, h = [...]int{320, 240, 288}[p.layout], [...]int{240, 320, 288}[p.layout]
+	w, h = [...]int{256, 192, 224}[p.layout], [...]int{192, 256, 224}[p.layout]
 	switch v {
 	case versionOriginal:
 		return w * 3 / 2, h * 3 / 2
@@ -287,7 +287,7 @@ func (p picture) scene(w, h int) *goimage.RGBA {
 	horizon := 0.62 + 0.15*rnd.Float64()
 	for y := range h {
 		t := float64(y) / c.h / horizon
-		col := ground
+		var col color.RGBA
 		if t < 1 {
 			col = mix(sky[0], sky[1], t)
 		} else {

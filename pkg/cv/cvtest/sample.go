@@ -16,7 +16,7 @@ func (s *Server) Sample() []*Project {
 func SampleSpecs() []ProjectSpec {
 	return []ProjectSpec{
 		{
-			Name: "Weather signs", Description: "What the sky says, for the harbour display", Kind: Multiclass, Compact: true,
+			Name: "Weather signs", Description: "What the sky says, for the harbor display", Kind: Multiclass, Compact: true,
 			Tags: []string{"sun", "cloud", "rain"}, NegativeTag: "nothing", Images: 24, Untagged: 4,
 			Iterations: []IterationSpec{
 				{Images: 18, Exports: []ExportSpec{{Platform: "TensorFlow", Flavor: "TensorFlowLite"}, {Platform: "CoreML", Status: StatusFailed}}, DropFromWorkspace: 3},
