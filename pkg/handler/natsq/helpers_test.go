@@ -1,0 +1,198 @@
+package natsq
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a server and a queue on it.
+type world struct {
+	server *natstest.Server
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	q      *Queue
+	ctx    context.Context
+}
+
+// within bounds what a test waits for: far beyond what it takes, far below the test binary's own limit.
+const within = 30 * time.Second
+
+func newWorld(t *testing.T, change ...func(*Options)) *world {
+	t.Helper()
+	w := &world{server: natstest.New(t)}
+	w.ctx = deadline(t)
+	w.nc = w.server.Dial(t)
+	w.js = jetStream(t, w.nc)
+	w.q = w.open(t, change...)
+	return w
+}
+
+// open makes another queue on the same server, as another process would: with a connection of its own.
+func (w *world) open(t *testing.T, change ...func(*Options)) *Queue {
+	t.Helper()
+	q, err := Open(w.ctx, w.server.Dial(t), options(t, change...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+func options(t *testing.T, change ...func(*Options)) Options {
+	o := Options{Provision: true, Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)}
+	for _, c := range change {
+		c(&o)
+	}
+	return o
+}
+
+func deadline(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func jetStream(t *testing.T, nc *nats.Conn) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// receive takes one value from a channel.
+func receive[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v, ok := <-c:
+		if !ok {
+			t.Fatal("the channel is closed")
+		}
+		return v
+	case <-time.After(within):
+		t.Fatal("waited in vain")
+	}
+	panic("unreachable")
+}
+
+func must[T any](t *testing.T) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// messages counts what a stream holds.
+func (w *world) messages(t *testing.T, stream string) uint64 {
+	t.Helper()
+	s := must[jetstream.Stream](t)(w.js.Stream(w.ctx, stream))
+	return s.CachedInfo().State.Msgs
+}
+
+func command(id string, body string) handler.Message {
+	return handler.Message{Subject: "cv.commands.export", Header: map[string][]string{"Nats-Msg-Id": {id}}, Body: []byte(body)}
+}
+
+func event(id string, s handler.Status) handler.Event {
+	return handler.NewEvent(handler.EventData{CommandID: id, Action: handler.ActionExport, Status: s}, time.Unix(1700000000, 0), "")
+}
+
+// fault is what happens to one request that a test meddles with.
+type fault int
+
+const (
+	none       fault = iota
+	loseAnswer       // the request is carried out, its answer is lost
+	loseRequest
+	doubt  // answered with 10164, not carried out
+	refuse // answered with 10071, not carried out
+)
+
+// meddler stands between a queue and its connection.
+type meddler struct {
+	mu    sync.Mutex
+	hit   func(m *nats.Msg, nth int) fault // nth counts from 1 the requests with the same subject
+	count map[string]int
+	seen  []string // subjects of requests
+}
+
+// meddle makes the queue's requests go through hit. Lost ones time out at once.
+func meddle(q *Queue, hit func(m *nats.Msg, nth int) fault) *meddler {
+	x := &meddler{hit: hit, count: map[string]int{}}
+	send := q.send
+	q.send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+		x.mu.Lock()
+		x.count[m.Subject]++
+		nth := x.count[m.Subject]
+		x.seen = append(x.seen, m.Subject)
+		x.mu.Unlock()
+		switch x.hit(m, nth) {
+		case loseRequest:
+			return nil, nats.ErrTimeout
+		case loseAnswer:
+			if _, err := send(ctx, m); err != nil {
+				return nil, err
+			}
+			return nil, nats.ErrTimeout
+		case doubt:
+			return apiAnswer(codeWrongLastInDoubt), nil
+		case refuse:
+			return apiAnswer(codeWrongLast), nil
+		default:
+			return send(ctx, m)
+		}
+	}
+	return x
+}
+
+func apiAnswer(code int) *nats.Msg {
+	b, err := json.Marshal(map[string]any{"error": apiError{Code: 400, ErrCode: code, Description: "scripted"}})
+	if err != nil {
+		panic(err)
+	}
+	return &nats.Msg{Data: b}
+}
+
+func (x *meddler) requests(prefix string) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := 0
+	for _, s := range x.seen {
+		if strings.HasPrefix(s, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+func is(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("error is %v, want %v", err, want)
+	}
+}

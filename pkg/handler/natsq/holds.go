@@ -1,0 +1,92 @@
+package natsq
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Held tells whether a project is under a legal hold: whether CV_HOLDS has a key that is its id, in any letter case, since people put keys there by hand.
+// It is read from the leader.
+func (q *Queue) Held(ctx context.Context, project string) (bool, error) {
+	keys, err := q.keys(ctx, q.holds)
+	if err != nil {
+		return false, fmt.Errorf("look for a legal hold of %s: %w", project, err)
+	}
+	for _, k := range keys {
+		if !strings.EqualFold(k, project) {
+			continue
+		}
+		s, err := q.read(ctx, q.holds, get{Last: q.hold(k)})
+		if err != nil {
+			return false, fmt.Errorf("read the legal hold of %s: %w", project, err)
+		}
+		if s != nil && !deleted(s) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Holds lists the projects under a legal hold, sorted, as their keys are written.
+func (q *Queue) Holds(ctx context.Context) ([]string, error) {
+	keys, err := q.keys(ctx, q.holds)
+	if err != nil {
+		return nil, fmt.Errorf("list legal holds: %w", err)
+	}
+	held := keys[:0]
+	for _, k := range keys {
+		s, err := q.read(ctx, q.holds, get{Last: q.hold(k)})
+		if err != nil {
+			return nil, fmt.Errorf("read legal hold %s: %w", k, err)
+		}
+		if s != nil && !deleted(s) {
+			held = append(held, k)
+		}
+	}
+	return held, nil
+}
+
+// PutHold puts a project under a legal hold, with a note for people; an earlier note is replaced.
+func (q *Queue) PutHold(ctx context.Context, project string, note []byte) error {
+	if err := checkID(project); err != nil {
+		return fmt.Errorf("put a legal hold: %w", err)
+	}
+	m := &nats.Msg{Subject: q.hold(project), Data: note}
+	err := q.persist(ctx, q.holds, func(try int) error {
+		if _, err := q.publishOnce(ctx, try, q.holds, m); err != nil && !final(err) {
+			return errRetry{err}
+		} else if err != nil {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("put a legal hold on %s: %w", project, err)
+	}
+	return nil
+}
+
+// RemoveHold lifts the legal hold of a project, in whatever letter case it was put. One that does not exist is well.
+func (q *Queue) RemoveHold(ctx context.Context, project string) error {
+	if err := checkID(project); err != nil {
+		return fmt.Errorf("lift a legal hold: %w", err)
+	}
+	keys, err := q.keys(ctx, q.holds)
+	if err != nil {
+		return fmt.Errorf("lift the legal hold of %s: %w", project, err)
+	}
+	for _, k := range keys {
+		if !strings.EqualFold(k, project) {
+			continue
+		}
+		if err := q.purge(ctx, q.holds, q.hold(k)); err != nil {
+			return fmt.Errorf("lift the legal hold of %s: %w", project, err)
+		}
+	}
+	return nil
+}
+
+func (n names) hold(project string) string { return n.bucketSubject(n.holds) + project }

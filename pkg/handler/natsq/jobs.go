@@ -1,0 +1,161 @@
+package natsq
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+// headerKVOperation marks the entry of a deleted key, as nats.go and the nats command line leave it.
+const headerKVOperation = "KV-Operation"
+
+// Job reads a job and its revision from the leader. It fails with ErrNoJob when there is none, and with ErrNewer when a newer version of the product wrote it.
+func (q *Queue) Job(ctx context.Context, id string) (handler.Job, uint64, error) {
+	if err := checkID(id); err != nil {
+		return handler.Job{}, 0, fmt.Errorf("read job: %w", err)
+	}
+	s, err := q.read(ctx, q.jobs, get{Last: q.job(id)})
+	switch {
+	case err != nil:
+		return handler.Job{}, 0, fmt.Errorf("read job %s: %w", id, err)
+	case s == nil || deleted(s):
+		return handler.Job{}, 0, fmt.Errorf("read job %s: %w", id, handler.ErrNoJob)
+	}
+	j, err := handler.DecodeJob(s.Data)
+	if err != nil {
+		return handler.Job{}, s.Seq, fmt.Errorf("read job %s: %w", id, err)
+	}
+	return j, s.Seq, nil
+}
+
+func deleted(s *stored) bool { return s.Header.Get(headerKVOperation) != "" }
+
+// PutJob writes a job when its revision still is rev (0: when there is none), and returns the new one. It fails with ErrConflict when somebody else
+// wrote first; that is certain, and so is success. Any other error, ctx's end above all, leaves open whether the job was written.
+func (q *Queue) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
+	if err := checkID(j.ID); err != nil {
+		return 0, fmt.Errorf("write job: %w", err)
+	}
+	body, err := json.Marshal(j)
+	if err != nil {
+		return 0, fmt.Errorf("encode job %s: %w", j.ID, err)
+	}
+	w := write{stream: q.jobs, subject: q.job(j.ID), body: body, expect: rev}
+	seq, last, err := q.put(ctx, w)
+	if errors.Is(err, errLost) && rev == 0 && last != nil && deleted(last) {
+		w.expect = last.Seq // a deleted key is none
+		seq, _, err = q.put(ctx, w)
+	}
+	if errors.Is(err, errLost) {
+		err = handler.ErrConflict
+	}
+	if err != nil {
+		return 0, fmt.Errorf("write job %s: %w", j.ID, err)
+	}
+	return seq, nil
+}
+
+// Jobs yields all jobs, by id, each as it is when its turn comes. A job that cannot be decoded is yielded as an error with a Job that has only its ID, and the
+// next ones follow; after any other error nothing does.
+func (q *Queue) Jobs(ctx context.Context) iter.Seq2[handler.Job, error] {
+	return func(yield func(handler.Job, error) bool) {
+		ids, err := q.keys(ctx, q.jobs)
+		if err != nil {
+			yield(handler.Job{}, fmt.Errorf("list jobs: %w", err))
+			return
+		}
+		for _, id := range ids {
+			j, rev, err := q.Job(ctx, id)
+			switch {
+			case errors.Is(err, handler.ErrNoJob):
+				continue
+			case err != nil && rev == 0:
+				yield(handler.Job{ID: id}, err)
+				return
+			case err != nil:
+				j = handler.Job{ID: id}
+			}
+			if !yield(j, err) {
+				return
+			}
+		}
+	}
+}
+
+// keys lists the keys of a bucket, sorted; among them may be deleted ones.
+func (q *Queue) keys(ctx context.Context, stream string) ([]string, error) {
+	prefix := q.bucketSubject(stream)
+	var keys []string
+	seen := map[string]struct{}{}
+	for offset := 0; ; { // JetStream gives up to 100,000 subjects a page
+		var answer struct {
+			Total int `json:"total"`
+			State struct {
+				Subjects map[string]uint64 `json:"subjects"`
+			} `json:"state"`
+		}
+		request := map[string]any{"subjects_filter": prefix + ">", "offset": offset}
+		if err := q.api(ctx, stream, "STREAM.INFO."+stream, request, &answer); err != nil {
+			return nil, err
+		}
+		for subject := range maps.Keys(answer.State.Subjects) {
+			if _, ok := seen[subject]; !ok {
+				seen[subject] = struct{}{}
+				keys = append(keys, strings.TrimPrefix(subject, prefix))
+			}
+		}
+		offset += len(answer.State.Subjects)
+		if len(answer.State.Subjects) == 0 || offset >= answer.Total {
+			slices.Sort(keys)
+			return keys, nil
+		}
+	}
+}
+
+// WatchJob sends the job as it is now, if there is one, and each time it changed, until ctx ends; then it closes the channel. Who reads slowly misses states
+// in between, never the last one.
+func (q *Queue) WatchJob(ctx context.Context, id string) (<-chan handler.Job, error) {
+	if err := checkID(id); err != nil {
+		return nil, fmt.Errorf("watch job: %w", err)
+	}
+	return follow(ctx, q, q.jobs, q.job(id), func(s *stored) (handler.Job, bool) {
+		if deleted(s) {
+			return handler.Job{}, false
+		}
+		j, err := handler.DecodeJob(s.Data)
+		if err != nil {
+			q.log.Warn().Err(err).Str("command_id", id).Msg("cannot read a job")
+		}
+		return j, err == nil
+	})
+}
+
+// DeleteJob removes a job and all traces of it from the bucket. One that does not exist is well.
+func (q *Queue) DeleteJob(ctx context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("delete job: %w", err)
+	}
+	if err := q.purge(ctx, q.jobs, q.job(id)); err != nil {
+		return fmt.Errorf("delete job %s: %w", id, err)
+	}
+	return nil
+}
+
+// jobBucketStream is a bucket's stream as nats.go makes it, so that `nats kv` works on it, but for AllowDirect.
+func bucketStream(name, description string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: name, Description: description, Subjects: []string{"$KV." + strings.TrimPrefix(name, "KV_") + ".>"},
+		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
+		MaxMsgsPerSubject: 1, MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxConsumers: -1,
+		AllowRollup: true, DenyDelete: true,
+	}
+}

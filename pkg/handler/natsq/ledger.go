@@ -1,0 +1,86 @@
+package natsq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+// LedgerTail reads a ledger's last message and its stream sequence from the leader; nil and 0 when there is none.
+func (q *Queue) LedgerTail(ctx context.Context, id string) ([]byte, uint64, error) {
+	if err := checkID(id); err != nil {
+		return nil, 0, fmt.Errorf("read the ledger: %w", err)
+	}
+	s, err := q.read(ctx, q.ledgers, get{Last: q.ledger(id)})
+	if err != nil {
+		return nil, 0, fmt.Errorf("read the ledger of %s: %w", id, err)
+	}
+	if s == nil {
+		return nil, 0, nil
+	}
+	return s.Data, s.Seq, nil
+}
+
+// AppendLedger appends lines after the message with sequence after (0: as the first one) and returns the new message's sequence. It fails with ErrFenced when
+// another message is the last one by now, the caller's own from an earlier failure included. It is the fence: of all that append after the same message, exactly one
+// succeeds. Any other error leaves open whether the lines were appended.
+func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (uint64, error) {
+	if err := checkID(id); err != nil {
+		return 0, fmt.Errorf("append to the ledger: %w", err)
+	}
+	seq, _, err := q.put(ctx, write{stream: q.ledgers, subject: q.ledger(id), body: lines, expect: after})
+	if errors.Is(err, errLost) {
+		err = handler.ErrFenced
+	}
+	if err != nil {
+		return 0, fmt.Errorf("append to the ledger of %s: %w", id, err)
+	}
+	return seq, nil
+}
+
+// Ledger yields a ledger's messages in order, up to and with the one with stream sequence upTo, read from the leader. It fails when that one is not found.
+// An upTo of math.MaxUint64 yields all there are.
+func (q *Queue) Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		if err := checkID(id); err != nil {
+			yield(nil, fmt.Errorf("read the ledger: %w", err))
+			return
+		}
+		var last uint64
+		for s, err := range q.between(ctx, q.ledgers, q.ledger(id), 0, upTo) {
+			if err != nil {
+				yield(nil, fmt.Errorf("read the ledger of %s: %w", id, err))
+				return
+			}
+			if last = s.Seq; !yield(s.Data, nil) {
+				return
+			}
+		}
+		if last != upTo && upTo != maxSequence {
+			yield(nil, fmt.Errorf("read the ledger of %s: it ends at sequence %d, before %d", id, last, upTo))
+		}
+	}
+}
+
+// maxSequence is beyond every sequence a stream has.
+const maxSequence = ^uint64(0)
+
+// between yields the messages of a subject with from ≤ sequence ≤ to, in order, read one by one from the leader.
+func (q *Queue) between(ctx context.Context, stream, subject string, from, to uint64) iter.Seq2[*stored, error] {
+	return func(yield func(*stored, error) bool) {
+		for next := max(from, 1); next <= to; {
+			s, err := q.read(ctx, stream, get{Seq: next, Next: subject})
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if s == nil || s.Seq > to || !yield(s, nil) || s.Seq == maxSequence {
+				return
+			}
+			next = s.Seq + 1
+		}
+	}
+}

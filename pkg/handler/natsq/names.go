@@ -1,0 +1,82 @@
+package natsq
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+// DefaultPrefix is the first token of all subjects unless a setting says otherwise.
+const DefaultPrefix = "cv"
+
+// Names of the durable consumers.
+const (
+	commandsDurable = "coordinators"
+	workDurable     = "workers"
+)
+
+var (
+	validPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	validID     = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+)
+
+// names are the streams and subjects of one prefix. Streams and buckets are its upper case.
+type names struct {
+	prefix                                string
+	commands, work, events, dead, ledgers string // streams
+	jobs, holds                           string // streams of the buckets
+}
+
+func newNames(prefix string) (names, error) {
+	if !validPrefix.MatchString(prefix) {
+		return names{}, fmt.Errorf("subject prefix %q: only 1 to 64 letters, digits, '_' and '-' are allowed", prefix)
+	}
+	up := strings.ToUpper(prefix)
+	return names{
+		prefix:   prefix,
+		commands: up + "_COMMANDS", work: up + "_WORK", events: up + "_EVENTS", dead: up + "_DEAD", ledgers: up + "_LEDGER",
+		jobs: "KV_" + up + "_JOBS", holds: "KV_" + up + "_HOLDS",
+	}, nil
+}
+
+func (n names) command(a handler.Action) string { return n.prefix + ".commands." + string(a) }
+func (n names) anyCommand() string              { return n.prefix + ".commands.*" }
+func (n names) unit(id string, k int) string    { return n.prefix + ".work." + id + "." + strconv.Itoa(k) }
+func (n names) unitsOf(id string) string        { return n.prefix + ".work." + id + ".*" }
+func (n names) ledger(id string) string         { return n.prefix + ".ledger." + id }
+func (n names) job(id string) string            { return n.bucketSubject(n.jobs) + id }
+func (n names) signal(id string) string         { return n.prefix + "-signal." + id } // outside all streams
+func (n names) event(a handler.Action, id string, s handler.Status) string {
+	return n.prefix + ".events." + string(a) + "." + id + "." + string(s)
+}
+func (n names) eventsOf(id string) string { return n.prefix + ".events.*." + id + ".*" }
+func (n names) deadLetter(a handler.Action, id string) string {
+	return n.prefix + ".dead." + string(a) + "." + id
+}
+
+// bucketSubject is what comes before a key in the subjects of a bucket's stream.
+func (n names) bucketSubject(stream string) string {
+	return "$KV." + strings.TrimPrefix(stream, "KV_") + "."
+}
+
+// checkID refuses what would not be one token of a subject. Commands' ids are held to less than this by their decoder; this is for the command line, and
+// against a defect: an id with a wildcard in it would purge or read what is not its own.
+func checkID(id string) error {
+	if !validID.MatchString(id) {
+		return fmt.Errorf("id %q: only 1 to 128 letters, digits, '_' and '-' are allowed", id)
+	}
+	return nil
+}
+
+// checkTokens is checkID for actions and statuses.
+func checkTokens(tokens ...string) error {
+	for _, t := range tokens {
+		if err := checkID(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}

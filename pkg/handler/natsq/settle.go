@@ -1,0 +1,151 @@
+package natsq
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+// JetStream's words, as they are sent to a delivery's reply subject.
+const (
+	wordAck        = "+ACK"
+	wordNak        = "-NAK"
+	wordTerm       = "+TERM"
+	wordInProgress = "+WPI"
+)
+
+const (
+	// beatsPerWait is how many heartbeats are sent in one ack wait.
+	beatsPerWait = 3
+	// panicDelay is how long a message rests whose handler panicked.
+	panicDelay = 30 * time.Second
+	// lastWords bounds the settling of a message after work was called off.
+	lastWords = 5 * time.Second
+)
+
+// handleOne runs the handler on one delivery under heartbeats and settles the message as it says.
+func (s *serving) handleOne(work context.Context, d delivery) {
+	ctx, cancel := context.WithCancelCause(work)
+	defer cancel(nil)
+	release := s.hold(ctx, cancel, d.msg.Reply)
+	disposition := s.call(ctx, d)
+	// The last heartbeat is through before the verdict: an InProgress that overtook a delayed Nak would replace its delay by the ack wait.
+	release()
+	if errors.Is(context.Cause(ctx), handler.ErrLeaseLost) && disposition.Verb == handler.Nak {
+		// The server gave the message to somebody else by now, and would take our Nak for theirs. An Ack or Term says that the command has its end, whoever holds it.
+		disposition = handler.Disposition{Verb: handler.Abandon, Reason: "lease lost"}
+	}
+	s.settle(work, d, disposition)
+}
+
+// call runs the handler. One that panics hands its message back.
+func (s *serving) call(ctx context.Context, d delivery) (disposition handler.Disposition) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.q.log.Error().Str("subject", d.msg.Subject).Uint64("seq", d.seq).Any("panic", p).Bytes("stack", debug.Stack()).Msg("handler panicked")
+			disposition = handler.Disposition{Verb: handler.Nak, Delay: panicDelay, Reason: "panic"}
+		}
+	}()
+	return s.handle(ctx, d)
+}
+
+// hold keeps a delivery from being repeated until release is called. When no heartbeat was confirmed for a whole ack wait, it ends ctx with ErrLeaseLost. A heartbeat is a
+// request: the server answers every one, so that silence means something. (It also answers when the message is somebody else's by now: this is no lock.)
+func (s *serving) hold(ctx context.Context, cancel context.CancelCauseFunc, reply string) (release func()) {
+	q := s.q
+	lease := time.AfterFunc(q.o.AckWait, func() { cancel(handler.ErrLeaseLost) })
+	beating, stop := context.WithCancel(context.WithoutCancel(ctx)) // heartbeats go on while a handler winds up after ctx ended
+	ended := make(chan struct{})
+	interval := q.o.AckWait / beatsPerWait
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-beating.Done():
+				return
+			case <-ticker.C:
+			}
+			if errors.Is(context.Cause(ctx), handler.ErrLeaseLost) {
+				return
+			}
+			sent := q.now()
+			once, done := context.WithTimeout(beating, interval)
+			_, err := q.send(once, &nats.Msg{Subject: reply, Data: []byte(wordInProgress)})
+			done()
+			if err == nil && lease.Stop() {
+				lease.Reset(max(0, q.o.AckWait-q.now().Sub(sent)))
+			}
+		}
+	}()
+	return func() {
+		stop()
+		<-ended
+		lease.Stop()
+	}
+}
+
+// settle says to the server what becomes of a message. Ack and Term are repeated until the server confirms them, for an ack wait: after that the message comes again anyway,
+// and whoever gets it finds its end stored. A Nak is said once: said again, it could hand back somebody else's delivery.
+func (s *serving) settle(work context.Context, d delivery, disposition handler.Disposition) {
+	q := s.q
+	budget := q.o.AckWait
+	if work.Err() != nil {
+		budget = min(budget, lastWords)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(work), budget)
+	defer cancel()
+	var err error
+	switch disposition.Verb {
+	case handler.Abandon:
+	case handler.Ack:
+		err = s.insist(ctx, d.msg.Reply, wordAck)
+	case handler.Term:
+		word := wordTerm
+		if reason := singleLine(disposition.Reason); reason != "" {
+			word += " " + reason
+		}
+		err = s.insist(ctx, d.msg.Reply, word)
+	default:
+		s.waitUnsubscribed(ctx)
+		_, err = q.exchange(ctx, 0, &nats.Msg{Subject: d.msg.Reply, Data: nakWord(disposition.Delay)})
+	}
+	e := q.log.Debug()
+	if err != nil {
+		e = q.log.Warn().Err(err)
+	}
+	e.Str("subject", d.msg.Subject).Uint64("seq", d.seq).Uint64("delivered", d.delivered).Stringer("verb", disposition.Verb).
+		Dur("delay", disposition.Delay).Str("reason", disposition.Reason).Msg("settled")
+}
+
+// insist says a word to a delivery's reply subject until it is confirmed. A consumer that was deleted is made again, but knows nothing of the delivery and does not answer.
+func (s *serving) insist(ctx context.Context, reply, word string) error {
+	return s.q.persist(ctx, s.where(), func(try int) error {
+		if _, err := s.q.exchange(ctx, try, &nats.Msg{Subject: reply, Data: []byte(word)}); err != nil && !final(err) {
+			return errRetry{err}
+		} else if err != nil {
+			return err
+		}
+		return nil
+	})
+}
+
+// nakWord is a Nak as JetStream reads it.
+func nakWord(delay time.Duration) []byte {
+	if delay <= 0 {
+		return []byte(wordNak)
+	}
+	options, err := json.Marshal(map[string]time.Duration{"delay": delay})
+	if err != nil {
+		panic(fmt.Sprintf("encode a Nak: %v", err)) // a number
+	}
+	return append([]byte(wordNak+" "), options...)
+}

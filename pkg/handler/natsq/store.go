@@ -1,0 +1,195 @@
+package natsq
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Headers of JetStream and ours.
+const (
+	headerExpectedLast = "Nats-Expected-Last-Subject-Sequence"
+	// headerWrite is unique to each write. Bytes alone would not tell two coordinators apart that append the same line at the same time.
+	headerWrite = "Cv-Write"
+)
+
+// errLost says that a compare-and-set is lost for certain: the leader has something else on the subject.
+var errLost = errors.New("somebody else wrote first")
+
+// errDuplicate says that JetStream took a message for a repetition by its Nats-Msg-Id, stored nothing, and acknowledged it.
+var errDuplicate = errors.New("taken for a duplicate")
+
+// stored is a message as a stream has it.
+type stored struct {
+	Subject string
+	Seq     uint64
+	Time    time.Time
+	Header  nats.Header
+	Data    []byte
+}
+
+// get says which message to read; the fields are JetStream's.
+type get struct {
+	Seq  uint64 `json:"seq,omitempty"`          // this one, or with Next the first from here on
+	Last string `json:"last_by_subj,omitempty"` // the last one of a subject
+	Next string `json:"next_by_subj,omitempty"` // the next one of a subject, which may have wildcards
+}
+
+// readOnce reads a message from the stream's leader, in one try; nil when there is none.
+func (q *Queue) readOnce(ctx context.Context, try int, stream string, g get) (*stored, error) {
+	var answer struct {
+		Message *struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+	}
+	err := q.apiOnce(ctx, try, "STREAM.MSG.GET."+stream, g, &answer)
+	if hasCode(err, codeNoMessage) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	m := answer.Message
+	if m == nil {
+		return nil, fmt.Errorf("read %s: the answer has no message", stream)
+	}
+	s := &stored{Subject: m.Subject, Seq: m.Seq, Time: m.Time, Data: m.Data}
+	if len(m.Header) > 0 {
+		// Headers that cannot be parsed are left out, as nats.go does on delivery: the message must not stop whoever reads past it.
+		s.Header, _ = nats.DecodeHeadersMsg(m.Header)
+	}
+	return s, nil
+}
+
+// read is readOnce, repeated until the leader answers.
+func (q *Queue) read(ctx context.Context, stream string, g get) (*stored, error) {
+	var s *stored
+	err := q.persist(ctx, stream, func(try int) error {
+		var err error
+		s, err = q.readOnce(ctx, try, stream, g)
+		if err == nil || final(err) {
+			return err
+		}
+		return errRetry{err}
+	})
+	return s, err
+}
+
+// publishOnce publishes a message to a stream, in one try, and returns its sequence.
+func (q *Queue) publishOnce(ctx context.Context, try int, stream string, m *nats.Msg) (uint64, error) {
+	answer, err := q.exchange(ctx, try, m)
+	if err != nil {
+		return 0, err
+	}
+	var ack struct {
+		Error     *apiError `json:"error"`
+		Stream    string    `json:"stream"`
+		Seq       uint64    `json:"seq"`
+		Duplicate bool      `json:"duplicate"`
+	}
+	switch err := json.Unmarshal(answer.Data, &ack); {
+	case err != nil:
+		return 0, fmt.Errorf("decode the acknowledgement of %s: %w", m.Subject, err)
+	case ack.Error != nil:
+		return 0, ack.Error
+	case ack.Stream != stream || ack.Seq == 0:
+		return 0, fmt.Errorf("%s was stored by %q, not by %s", m.Subject, ack.Stream, stream)
+	case ack.Duplicate:
+		return ack.Seq, errDuplicate
+	}
+	return ack.Seq, nil
+}
+
+// write is a compare-and-set: body becomes the last message of subject if the last one now is that with sequence expect (0: if there is none).
+type write struct {
+	stream, subject string
+	header          nats.Header
+	body            []byte
+	expect          uint64
+}
+
+// maxOdd is how often the leader may refuse a write although it knows of nothing newer, before that is believed.
+const maxOdd = 6
+
+// put carries a write out and returns the sequence of what it stored. When it is lost it fails with errLost and returns what the leader has on the subject, nil for
+// nothing. Any other error leaves open whether it was stored.
+//
+// Facts behind it, seen with nats-server 2.15: 10071 is also the answer to one's own repetition, after the first try was stored and its answer was lost; 10164 comes
+// while any other write of the subject is under way, which may still fail; a publish that reaches a cluster while it elects a leader gets no answer at all, or one much
+// later. A repetition is harmless since it expects the same, so: look at the leader, and try again until it is clear.
+func (q *Queue) put(ctx context.Context, w write) (uint64, *stored, error) {
+	m := nats.NewMsg(w.subject)
+	maps.Copy(m.Header, w.header)
+	token := rand.Text()
+	m.Header.Set(headerWrite, token)
+	m.Header.Set(headerExpectedLast, strconv.FormatUint(w.expect, 10))
+	m.Data = w.body
+
+	var seq uint64
+	var last *stored
+	odd := 0
+	err := q.persist(ctx, w.stream, func(try int) error {
+		var err error
+		seq, err = q.publishOnce(ctx, try, w.stream, m)
+		refused := hasCode(err, codeWrongLast, codeWrongLastInDoubt)
+		switch {
+		case err == nil || final(err) && !refused:
+			return err
+		case !refused && !happened(err) && !errors.Is(err, errDuplicate):
+			return errRetry{err} // it was not carried out
+		}
+		l, readErr := q.readOnce(ctx, try, w.stream, get{Last: w.subject})
+		if readErr != nil {
+			return errRetry{fmt.Errorf("%w; then reading: %w", err, readErr)}
+		}
+		last = l
+		var have uint64
+		if l != nil {
+			have = l.Seq
+		}
+		switch {
+		case l != nil && l.Header.Get(headerWrite) == token:
+			seq = have
+			return nil
+		case have > w.expect:
+			return errLost
+		case have < w.expect && refused:
+			// A leader that was just elected may not have caught up, or the message is gone.
+			if odd++; odd >= maxOdd {
+				return errLost
+			}
+		}
+		return errRetry{err}
+	})
+	if err != nil {
+		return 0, last, err
+	}
+	return seq, nil, nil
+}
+
+// putOnce is a put for what is written once for ever: it is well when the subject has a message, whoever wrote it.
+func (q *Queue) putOnce(ctx context.Context, w write) error {
+	w.expect = 0
+	_, last, err := q.put(ctx, w)
+	if errors.Is(err, errLost) && last != nil {
+		return nil
+	}
+	return err
+}
+
+// purge removes all messages of a subject, which may have wildcards.
+func (q *Queue) purge(ctx context.Context, stream, subject string) error {
+	var answer struct{}
+	return q.api(ctx, stream, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, &answer)
+}

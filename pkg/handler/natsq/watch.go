@@ -1,0 +1,149 @@
+package natsq
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// How long a watch waits before it looks again: shortly after a message passed by, else at leisure.
+const (
+	soonestLook = 4 * time.Millisecond
+	latestLook  = time.Second
+)
+
+// looksUntilCheck is after how many looks in vain a watch asks whether the stream began anew.
+const looksUntilCheck = 16
+
+// follow sends what decode makes of the messages of a subject in a stream, those there first, until ctx ends; then it closes the channel.
+//
+// It reads from the leader and needs no consumer, which a restart or an operator could take away. What is published on a subject also passes by as a core NATS message,
+// slightly before it is stored (or refused): that is the hint to look again soon. A lost hint costs a second.
+func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode func(*stored) (T, bool)) (<-chan T, error) {
+	hints := make(chan struct{}, 1)
+	sub, err := q.nc.Subscribe(subject, func(*nats.Msg) {
+		select {
+		case hints <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
+	}
+	out := make(chan T)
+	go func() {
+		defer close(out)
+		defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, and the subscription with it
+		next, look, vain := uint64(1), soonestLook, 0
+		for {
+			s, err := q.read(ctx, stream, get{Seq: next, Next: subject})
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err == nil && s != nil:
+				next, vain = s.Seq+1, 0
+				if v, ok := decode(s); ok {
+					select {
+					case out <- v:
+					case <-ctx.Done():
+						return
+					}
+				}
+				continue
+			case err != nil: // final: the connection is closed, or the server refuses to read
+				q.log.Warn().Err(err).Str("subject", subject).Msg("watching ends")
+				return
+			}
+			if vain++; vain%looksUntilCheck == 0 && q.beganAnew(ctx, stream, next) {
+				next = 1
+				continue
+			}
+			timer := time.NewTimer(look)
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			case <-hints:
+				look = soonestLook
+			case <-timer.C:
+				look = min(2*look, latestLook)
+			}
+			timer.Stop()
+		}
+	}()
+	return out, nil
+}
+
+// beganAnew tells whether a stream has never had the message before next: it was deleted and made again.
+func (q *Queue) beganAnew(ctx context.Context, stream string, next uint64) bool {
+	var answer struct {
+		State struct {
+			Last uint64 `json:"last_seq"`
+		} `json:"state"`
+	}
+	err := q.apiOnce(ctx, 0, "STREAM.INFO."+stream, nil, &answer)
+	return err == nil && answer.State.Last+1 < next
+}
+
+// resultsBuffer is how many results a coordinator may lag behind before further ones are dropped.
+const resultsBuffer = 1024
+
+// NotifyResult tells whoever listens with Results that unit n of a command has a result. It may get lost: it is only faster than listing.
+func (q *Queue) NotifyResult(_ context.Context, id string, n int) error {
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("notify of a result: %w", err)
+	}
+	if err := q.nc.Publish(q.signal(id), []byte(strconv.Itoa(n))); err != nil {
+		return fmt.Errorf("notify of a result of %s: %w", id, err)
+	}
+	return nil
+}
+
+// Results yields the numbers told by NotifyResult from now on, by any process. What the reader is too slow for is dropped. stop ends it and closes the channel.
+func (q *Queue) Results(ctx context.Context, id string) (<-chan int, func(), error) {
+	if err := checkID(id); err != nil {
+		return nil, nil, fmt.Errorf("listen for results: %w", err)
+	}
+	numbers := make(chan int, resultsBuffer)
+	var mu sync.Mutex
+	stopped := false
+	sub, err := q.nc.Subscribe(q.signal(id), func(m *nats.Msg) {
+		n, err := strconv.Atoi(string(m.Data))
+		if err != nil {
+			return // not ours
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if stopped {
+			return
+		}
+		select {
+		case numbers <- n:
+		default:
+		}
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen for results of %s: %w", id, err)
+	}
+	stop := func() {
+		_ = sub.Unsubscribe() // fails only when the connection is closed, and the subscription with it
+		mu.Lock()
+		defer mu.Unlock()
+		if !stopped {
+			stopped = true
+			close(numbers)
+		}
+	}
+	// The server must know of the interest before the first unit is published. Away servers learn it when they are back.
+	once, cancel := context.WithTimeout(ctx, firstTry)
+	defer cancel()
+	if err := q.nc.FlushWithContext(once); err != nil && ctx.Err() != nil {
+		stop()
+		return nil, nil, fmt.Errorf("listen for results of %s: %w", id, context.Cause(ctx))
+	}
+	return numbers, stop, nil
+}
