@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/rs/zerolog"
+)
+
+// minimal is the least environment `consumer run` takes.
+func minimal() []string {
+	return []string{
+		"VISION_TRAINING_ENDPOINT=https://vision.example.net/", "VISION_TRAINING_KEY=training-key-value",
+		"CONSUMER_BUCKET=bundles", "AWS_REGION=eu-central-1",
+	}
+}
+
+// parse reads the settings of `consumer run` from arguments and variables.
+func parse(t *testing.T, vars []string, args ...string) (config, error) {
+	t.Helper()
+	var commands cli
+	env := newEnviron(vars)
+	parser, err := kong.New(&commands, kong.Resolvers(env), kong.Exit(func(int) { t.Fatal("exit") }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addLongNames(parser.Model.Node)
+	if _, err := parser.Parse(append([]string{"run"}, args...)); err != nil {
+		t.Fatal(err)
+	}
+	return commands.Run.Settings.config(t.Context(), env)
+}
+
+func TestDefaults(t *testing.T) {
+	c, err := parse(t, minimal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config{
+		NATS:      natsConfig{URL: "nats://127.0.0.1:4222", Subjects: "cv"},
+		S3:        storeConfig{Region: "eu-central-1"},
+		Log:       logConfig{Level: zerolog.InfoLevel},
+		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: 10}},
+		Threshold: 0.5, Overlap: 0.3,
+		Bucket: "bundles", WorkBucket: "bundles", SSE: "none",
+		Provision: true, Replicas: 1, Commands: 16, Workers: 4, Downloads: 32, Buffer: 64 << 20, MaxAttempts: 10,
+		TraceRetention: 720 * time.Hour, HTTPAddr: ":8080", Drain: 30 * time.Second,
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	key := write("key", "from-file\n")
+	write("relative-key", "relative")
+	empty := write("empty", " \n")
+	good := write("good.yaml", "default: {endpoint: 'https://a.example/', key_file: "+key+"}\nus: {endpoint: 'https://b.example/', key_file: relative-key, max_rps: 2.5}\n")
+	second := write("second.yaml", "us: {endpoint: 'https://b.example/', key_file: "+key+"}\n")
+
+	for _, test := range []struct {
+		name  string
+		vars  []string
+		args  []string
+		wrong []string // variables named as wrong, in order
+		says  string
+		check func(*testing.T, config)
+	}{
+		{name: "flag wins over variable", vars: []string{"CONSUMER_WORKERS=7"}, args: []string{"--workers=9"}, check: func(t *testing.T, c config) {
+			if c.Workers != 9 {
+				t.Errorf("workers are %d", c.Workers)
+			}
+		}},
+		{name: "a flag by its variable's whole name", args: []string{"--consumer-workers=9"}, check: func(t *testing.T, c config) {
+			if c.Workers != 9 {
+				t.Errorf("workers are %d", c.Workers)
+			}
+		}},
+		{name: "set to nothing is not set", vars: []string{"CONSUMER_DRAIN=", "NATS_URL="}, check: func(t *testing.T, c config) {
+			if c.Drain != 30*time.Second || c.NATS.URL != "nats://127.0.0.1:4222" {
+				t.Errorf("drain is %s, NATS %s", c.Drain, c.NATS.URL)
+			}
+		}},
+		{name: "sizes", vars: []string{"CONSUMER_BUFFER=1.5GiB"}, check: func(t *testing.T, c config) {
+			if c.Buffer != 3<<29 {
+				t.Errorf("buffer is %d", c.Buffer)
+			}
+		}},
+		{name: "path style follows the endpoint", vars: []string{"AWS_ENDPOINT_URL=https://minio.example/"}, check: func(t *testing.T, c config) {
+			if !c.S3.PathStyle || c.S3.Endpoint != "https://minio.example/" {
+				t.Errorf("%+v", c.S3)
+			}
+		}},
+		{name: "path style can be set", vars: []string{"AWS_ENDPOINT_URL_S3=https://minio.example/", "CONSUMER_S3_PATH_STYLE=false"}, check: func(t *testing.T, c config) {
+			if c.S3.PathStyle {
+				t.Error("path style")
+			}
+		}},
+		{name: "secret from a file", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_KEY_FILE=" + key}, check: func(t *testing.T, c config) {
+			if got, err := c.Resources[0].Key.Reveal(); got != "from-file" || err != nil {
+				t.Errorf("%q, %v", got, err)
+			}
+		}},
+		{name: "resources", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=", "CONSUMER_RESOURCES=" + good, "CONSUMER_MAX_RPS=4"}, check: func(t *testing.T, c config) {
+			want := []resource{
+				{Alias: "default", Endpoint: "https://a.example/", Key: Secret{file: key}, MaxRPS: 4},
+				{Alias: "us", Endpoint: "https://b.example/", Key: Secret{file: filepath.Join(dir, "relative-key")}, MaxRPS: 2.5},
+			}
+			if !slices.Equal(c.Resources, want) {
+				t.Errorf("%+v", c.Resources)
+			}
+		}},
+		{name: "resources beside the default one", vars: []string{"CONSUMER_RESOURCES=" + second}, check: func(t *testing.T, c config) {
+			if len(c.Resources) != 2 || c.Resources[0].Alias != "default" || c.Resources[1].Alias != "us" {
+				t.Errorf("%+v", c.Resources)
+			}
+		}},
+		{name: "blob hosts", vars: []string{"CONSUMER_BLOB_HOSTS= a.example , b.example:9000,"}, check: func(t *testing.T, c config) {
+			if !slices.Equal(c.BlobHosts, []string{"a.example", "b.example:9000"}) {
+				t.Errorf("%q", c.BlobHosts)
+			}
+		}},
+		{name: "kubernetes service links are nobody's settings", vars: []string{
+			"CONSUMER_SERVICE_HOST=10.0.0.1", "CONSUMER_SERVICE_PORT=8080", "CONSUMER_SERVICE_PORT_HTTP=8080", "CONSUMER_PORT=tcp://10.0.0.1:8080",
+			"CONSUMER_PORT_8080_TCP=x", "CONSUMER_PORT_8080_TCP_ADDR=10.0.0.1", "CONSUMER_METRICS_SERVICE_HOST=10.0.0.2",
+		}},
+		{name: "what is off is not asked for", vars: []string{"CONSUMER_SIGN_EXPORTS=false", "CONSUMER_METADATA_FILTER=0", "CONSUMER_DELETES=disabled", "OTEL_SDK_DISABLED=true", "OTEL_SERVICE_NAME=x"}},
+
+		{name: "nothing at all", vars: []string{"VISION_TRAINING_ENDPOINT=", "VISION_TRAINING_KEY=", "CONSUMER_BUCKET="},
+			wrong: []string{"CONSUMER_BUCKET", "VISION_TRAINING_ENDPOINT", "VISION_TRAINING_KEY"}, says: "Entra ID is not supported yet"},
+		{name: "everything together", vars: []string{
+			"NATS_URL=http://x", "NATS_CERT=/nowhere/cert", "CONSUMER_SUBJECT_PREFIX=a.b", "AWS_ACCESS_KEY_ID=id", "AWS_ENDPOINT_URL_S3=ftp://x", "CONSUMER_S3_PATH_STYLE=perhaps",
+			"CONSUMER_PREFIX=/a", "CONSUMER_SSE=rot13", "CONSUMER_SSE_KMS_KEY_ID=k", "CONSUMER_PROVISION=maybe", "CONSUMER_REPLICAS=2", "CONSUMER_COMMANDS=0",
+			"CONSUMER_WORKERS=x", "CONSUMER_DOWNLOADS=-1", "CONSUMER_BUFFER=1KiB", "CONSUMER_MAX_RPS=0", "CONSUMER_MAX_ATTEMPTS=none", "CONSUMER_TRACE_RETENTION=30d",
+			"CONSUMER_HTTP_ADDR=8080", "CONSUMER_DRAIN=soon", "CONSUMER_LOG_LEVEL=loud", "CONSUMER_LOG_FORMAT=xml", "CONSUMER_BLOB_HOSTS=https://x", "CONSUMER_PERFORMANCE_THRESHOLD=2",
+			"CONSUMER_PERFORMANCE_OVERLAP=NaN", "CONSUMER_PSEUDONYM_KEY_FILE=" + empty, "CONSUMER_BUKET=x",
+		}, wrong: []string{
+			"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL_S3", "CONSUMER_BLOB_HOSTS", "CONSUMER_BUFFER", "CONSUMER_BUKET", "CONSUMER_COMMANDS", "CONSUMER_DOWNLOADS", "CONSUMER_DRAIN",
+			"CONSUMER_HTTP_ADDR", "CONSUMER_LOG_FORMAT", "CONSUMER_LOG_LEVEL", "CONSUMER_MAX_ATTEMPTS", "CONSUMER_MAX_RPS", "CONSUMER_PERFORMANCE_OVERLAP", "CONSUMER_PERFORMANCE_THRESHOLD",
+			"CONSUMER_PREFIX", "CONSUMER_PROVISION", "CONSUMER_PSEUDONYM_KEY_FILE", "CONSUMER_REPLICAS", "CONSUMER_S3_PATH_STYLE", "CONSUMER_SSE", "CONSUMER_SSE_KMS_KEY_ID",
+			"CONSUMER_SUBJECT_PREFIX", "CONSUMER_TRACE_RETENTION", "CONSUMER_WORKERS", "NATS_CERT", "NATS_CERT", "NATS_URL",
+		}},
+		{name: "no region", vars: []string{"AWS_REGION="}, wrong: []string{"AWS_REGION"}},
+		{name: "an endpoint of another API", vars: []string{"VISION_TRAINING_ENDPOINT=https://host.example/customvision/v3.0/Prediction/"}, wrong: []string{"VISION_TRAINING_ENDPOINT"}},
+		{name: "a typing error", vars: []string{"CONSUMER_WORKER=3"}, wrong: []string{"CONSUMER_WORKER"}, says: "CONSUMER_WORKERS?"},
+		{name: "not there yet", vars: []string{
+			"CONSUMER_OBJECT_LOCK_MODE=GOVERNANCE", "CONSUMER_TRUSTED_SIGNERS=U", "CONSUMER_SIGN_EXPORTS=true", "CONSUMER_AUDIENCE=a", "CONSUMER_SIGNING_KEY_FILE=k",
+			"CONSUMER_METADATA_FILTER=true", "CONSUMER_DELETES=approved", "CONSUMER_VERIFY_TIMEOUT=1m", "OTEL_EXPORTER_OTLP_ENDPOINT=http://x",
+		}, wrong: []string{
+			"CONSUMER_AUDIENCE", "CONSUMER_DELETES", "CONSUMER_METADATA_FILTER", "CONSUMER_OBJECT_LOCK_MODE", "CONSUMER_SIGNING_KEY_FILE", "CONSUMER_SIGN_EXPORTS",
+			"CONSUMER_TRUSTED_SIGNERS", "CONSUMER_VERIFY_TIMEOUT", "OTEL_EXPORTER_OTLP_ENDPOINT",
+		}, says: "not supported yet"},
+		{name: "value and file", vars: []string{"VISION_TRAINING_KEY_FILE=" + key}, wrong: []string{"VISION_TRAINING_KEY"}, says: "both set"},
+		{name: "an empty secret", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_KEY_FILE=" + empty}, wrong: []string{"VISION_TRAINING_KEY_FILE"}, says: "is empty"},
+		{name: "a password without a user", vars: []string{"NATS_PASSWORD=x"}, wrong: []string{"NATS_USER"}},
+		{name: "two defaults", vars: []string{"CONSUMER_RESOURCES=" + good}, wrong: []string{"CONSUMER_RESOURCES"}, says: "set one of them"},
+		{name: "no default", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=", "CONSUMER_RESOURCES=" + second}, wrong: []string{"CONSUMER_RESOURCES"}, says: "no alias default"},
+		{name: "no file of resources", vars: []string{"CONSUMER_RESOURCES=" + dir + "/none"}, wrong: []string{"CONSUMER_RESOURCES"}, says: "cannot be read"},
+		{name: "Entra ID", vars: []string{"CONSUMER_RESOURCES=" + write("entra.yaml", "us: {endpoint: 'https://b.example/', entra: true}\n")}, wrong: []string{"CONSUMER_RESOURCES"}, says: "entra is not supported yet"},
+		{name: "an unknown field", vars: []string{"CONSUMER_RESOURCES=" + write("field.yaml", "us: {endpoint: 'https://b.example/', keyfile: x}\n")}, wrong: []string{"CONSUMER_RESOURCES"}, says: "keyfile"},
+		{name: "an alias twice", vars: []string{"CONSUMER_RESOURCES=" + write("twice.yaml", "us: {endpoint: 'https://b.example/', key_file: k}\nus: {endpoint: 'https://b.example/', key_file: k}\n")}, wrong: []string{"CONSUMER_RESOURCES"}},
+		{name: "several problems of resources", vars: []string{"CONSUMER_RESOURCES=" + write("many.yaml", "'a b': {endpoint: x, max_rps: -1}\n")},
+			wrong: []string{"CONSUMER_RESOURCES", "CONSUMER_RESOURCES", "CONSUMER_RESOURCES", "CONSUMER_RESOURCES"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, err := parse(t, append(minimal(), test.vars...), test.args...)
+			if exitCode(err) != 0 && exitCode(err) != exitUsage && err != nil {
+				t.Errorf("exit code %d", exitCode(err))
+			}
+			if got := wrongVariables(err); !slices.Equal(got, test.wrong) {
+				t.Errorf("complains of %q, want %q:\n%v", got, test.wrong, err)
+			}
+			if test.says != "" && !strings.Contains(fmt.Sprint(err), test.says) {
+				t.Errorf("does not say %q:\n%v", test.says, err)
+			}
+			if strings.Contains(fmt.Sprint(err), "training-key-value") {
+				t.Errorf("shows a secret: %v", err)
+			}
+			if test.check != nil && err == nil {
+				test.check(t, c)
+			}
+		})
+	}
+}
+
+// wrongVariables are the variables an errSettings names, in order.
+func wrongVariables(err error) []string {
+	if err == nil {
+		return nil
+	}
+	var names []string
+	for _, line := range strings.Split(err.Error(), "\n")[1:] {
+		names = append(names, strings.Fields(line)[0])
+	}
+	return names
+}
+
+func TestSecretDoesNotShow(t *testing.T) {
+	s := Secret{value: "hunter2"}
+	c := config{Resources: []resource{{Key: s}}, NATS: natsConfig{Password: s}}
+	var log bytes.Buffer
+	logger := zerolog.New(&log)
+	logger.Info().Interface("config", c).Stringer("secret", s).Msg("")
+	text, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := fmt.Sprintf("%v %+v %#v %s %q %d %x %v", c, c, c, s, s, s, s, &s) + log.String() + string(text)
+	if strings.Contains(all, "hunter2") || strings.Contains(all, fmt.Sprintf("%x", "hunter2")) {
+		t.Errorf("shows: %s", all)
+	}
+	if !strings.Contains(all, redacted) {
+		t.Error("does not say that something was redacted")
+	}
+	if got := fmt.Sprint(Secret{}); got != "" {
+		t.Errorf("an unset secret prints %q", got)
+	}
+}
+
+func TestSecretFileIsReadAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	for _, want := range []string{"first", "second"} {
+		if err := os.WriteFile(path, []byte(want+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := (Secret{file: path}).Reveal(); got != want || err != nil {
+			t.Errorf("got %q, %v; want %q", got, err, want)
+		}
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"abc", "abc", 0}, {"abc", "ab", 1}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"ab", "ba", 2}} {
+		if got := distance(test.a, test.b); got != test.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", test.a, test.b, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+)
+
+type devCmd struct {
+	Demo     bool     `name:"demo" help:"Export the sample account, check the bundle, say what happened, and leave."`
+	Dir      string   `name:"dir" placeholder:"DIR" help:"Folder for all data, kept at exit; default a temporary one, removed."`
+	NATSPort int      `name:"nats-port" placeholder:"PORT" help:"Port of NATS; default 4222, or a free one when that is taken."`
+	S3Port   int      `name:"s3-port" placeholder:"PORT" help:"Port of the S3 server; default 9000, or a free one."`
+	APIPort  int      `name:"api-port" placeholder:"PORT" help:"Port of the Training API simulator; default 9080, or a free one."`
+	HTTPPort int      `name:"http-port" placeholder:"PORT" help:"Port of the consumer's own pages; default 8080, or a free one."`
+	Verbose  bool     `name:"verbose" short:"v" help:"Show the consumer's log, not only warnings."`
+	Command  []string `arg:"" optional:"" passthrough:"partial" help:"After --: a command to run against all this, with its settings in the environment; its exit code is passed on."`
+}
+
+// Help implements kong.HelpProvider.
+func (devCmd) Help() string {
+	return "Starts NATS with JetStream, an S3 server, a simulated Custom Vision account with sample data and the consumer, on loopback and on real sockets, and prints how to use " +
+		"them with stock tools. Settings of the environment are not read. consumer dev -- COMMAND runs a command against it and ends with it."
+}
+
+// devBucket is the bucket that consumer dev keeps bundles in.
+const devBucket = "bundles"
+
+// Run starts everything and waits for the first signal, or for the demo or command to end.
+func (c devCmd) Run(p *program) (err error) {
+	command := c.Command
+	if len(command) > 0 && command[0] == "--" {
+		command = command[1:]
+	}
+	if c.Demo && len(command) > 0 {
+		return fmt.Errorf("%w: --demo and a command: use one", errUsage)
+	}
+	if !c.Demo && len(command) == 0 {
+		return c.with(p, func(w *world) error {
+			w.print(p.stdout)
+			<-p.ctx.Done()
+			fmt.Fprintln(p.stdout, "stopping")
+			return nil
+		})
+	}
+	return c.with(p, func(w *world) error {
+		if c.Demo {
+			return w.demo(p)
+		}
+		return w.runCommand(p, command)
+	})
+}
+
+// with starts everything, calls use, and ends everything. When the consumer fails meanwhile, its error counts.
+func (c devCmd) with(p *program, use func(*world) error) (err error) {
+	w, err := c.start(p)
+	defer func() { err = errors.Join(err, w.close()) }()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(p.ctx)
+	defer cancel(nil)
+	service, err := newService(ctx, w.config, w.log)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- service.run(ctx) }()
+	select {
+	case w.http = <-service.listening:
+	case err := <-ended:
+		return err
+	}
+	select {
+	case <-service.serving:
+	case err := <-ended:
+		return err
+	}
+	if err := service.health.Ready(ctx); err != nil { // interrupted
+		return <-ended
+	}
+	result := use(w)
+	cancel(handler.ErrStopping)
+	return errors.Join(result, <-ended)
+}
+
+// world is everything consumer dev runs.
+type world struct {
+	dir, workDir string
+	temporary    bool
+	notes        []string // what is not as usual
+	log          zerolog.Logger
+
+	nats   *natstest.Server
+	store  *sinktest.Server
+	vision *cvtest.Server
+	sample []*cvtest.Project
+	config config // the consumer's
+	http   string // where its pages are
+}
+
+// start starts the servers. The world it gives is to be closed, also with an error.
+func (c devCmd) start(p *program) (*world, error) {
+	level := zerolog.WarnLevel
+	if c.Verbose {
+		level = zerolog.InfoLevel
+	}
+	w := &world{log: newLogger(p.stderr, logConfig{Level: level, Console: true})}
+	var err error
+	if w.workDir, err = os.Getwd(); err != nil {
+		return w, fmt.Errorf("find the working directory: %w", err)
+	}
+	if err := w.makeDir(c.Dir); err != nil {
+		return w, err
+	}
+	usual := !c.Demo && len(c.Command) == 0 // ports that people know; otherwise free ones, so that several can run at once
+	addr := func(name string, chosen, preferred int) string {
+		if chosen != 0 {
+			return loopback(chosen)
+		}
+		if !usual {
+			return loopback(0)
+		}
+		if l, err := net.Listen("tcp", loopback(preferred)); err == nil { //nolint:noctx // bound and closed at once
+			l.Close()
+			return loopback(preferred)
+		}
+		w.notes = append(w.notes, fmt.Sprintf("port %d is taken: %s listens on a free one (--%s-port chooses)", preferred, name, strings.ToLower(name)))
+		return loopback(0)
+	}
+	if w.nats, err = natstest.Start(natstest.Options{Dir: filepath.Join(w.dir, "nats"), Addr: addr("NATS", c.NATSPort, 4222)}); err != nil {
+		return w, err
+	}
+	w.vision = cvtest.New(cvtest.Options{Seed: 1})
+	if err := w.vision.Listen(addr("API", c.APIPort, 9080)); err != nil {
+		return w, err
+	}
+	w.sample = w.vision.Sample()
+	storeAddr := addr("S3", c.S3Port, 9000)
+	if storeAddr == loopback(0) {
+		storeAddr = "" // it wants to choose itself
+	}
+	if w.store, err = sinktest.StartWith(sinktest.Options{Dir: filepath.Join(w.dir, "s3"), Addr: storeAddr}); err != nil {
+		return w, err
+	}
+	if err := w.store.CreateBucket(p.ctx, devBucket, sinktest.BucketOptions{}); err != nil {
+		return w, err
+	}
+	w.config = config{
+		NATS:      natsConfig{URL: w.nats.URL(), Subjects: "cv"},
+		S3:        storeConfig{Region: w.store.Region, Endpoint: w.store.Endpoint, KeyID: Secret{value: w.store.AccessKey}, Secret: Secret{value: w.store.SecretKey}, PathStyle: true},
+		Resources: []resource{{Alias: defaultResource, Endpoint: w.vision.URL(), Key: Secret{value: w.vision.Key()}, MaxRPS: 1000}},
+		BlobHosts: []string{strings.TrimPrefix(w.vision.BlobURL(), "http://")},
+		Threshold: 0.5, Overlap: 0.3,
+		Bucket: devBucket, WorkBucket: devBucket, SSE: "none",
+		Provision: true, Replicas: 1, Commands: 16, Workers: 4, Downloads: 32, Buffer: 64 << 20, MaxAttempts: 10,
+		TraceRetention: 720 * time.Hour, HTTPAddr: addr("HTTP", c.HTTPPort, 8080), Drain: 5 * time.Second,
+	}
+	return w, nil
+}
+
+// makeDir finds the place of all data.
+func (w *world) makeDir(dir string) error {
+	var err error
+	if dir == "" {
+		w.temporary = true
+		if w.dir, err = os.MkdirTemp("", "consumer-dev-*"); err != nil {
+			return fmt.Errorf("make a folder for the data: %w", err)
+		}
+		return nil
+	}
+	if w.dir, err = filepath.Abs(dir); err != nil {
+		return fmt.Errorf("find %s: %w", dir, err)
+	}
+	if err := os.MkdirAll(w.dir, 0o755); err != nil {
+		return fmt.Errorf("make a folder for the data: %w", err)
+	}
+	return nil
+}
+
+func (w *world) close() error {
+	var errs []error
+	if w.vision != nil {
+		w.vision.Close()
+	}
+	if w.store != nil {
+		errs = append(errs, w.store.Close())
+	}
+	if w.nats != nil {
+		errs = append(errs, w.nats.Close())
+	}
+	if w.temporary && w.dir != "" {
+		errs = append(errs, os.RemoveAll(w.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// environment is what programs need to work with this world.
+func (w *world) environment() []string {
+	return []string{
+		"NATS_URL=" + w.config.NATS.URL,
+		"AWS_ENDPOINT_URL_S3=" + w.store.Endpoint,
+		"AWS_REGION=" + w.store.Region,
+		"AWS_ACCESS_KEY_ID=" + w.store.AccessKey,
+		"AWS_SECRET_ACCESS_KEY=" + w.store.SecretKey,
+		"CONSUMER_BUCKET=" + devBucket,
+		"CONSUMER_BLOB_HOSTS=" + strings.Join(w.config.BlobHosts, ","),
+		"VISION_TRAINING_ENDPOINT=" + w.vision.URL(),
+		"VISION_TRAINING_KEY=" + w.vision.Key(),
+	}
+}
+
+// print says what runs where, and what to do with it.
+func (w *world) print(out io.Writer) {
+	var export strings.Builder
+	for _, v := range w.environment() {
+		export.WriteString("export " + v + "\n")
+	}
+	file := filepath.Join(w.dir, "env")
+	if err := os.WriteFile(file, []byte(export.String()), 0o600); err != nil {
+		w.notes = append(w.notes, fmt.Sprintf("the settings could not be written to a file: %v", err))
+	}
+	kept := "removed at exit"
+	if !w.temporary {
+		kept = "kept"
+	}
+	images := 0
+	for _, one := range w.sample {
+		images += len(one.Images)
+	}
+	fmt.Fprintf(out, `NATS          %s
+S3            %s  bucket %s, region %s, key %s, secret %s
+Training API  %s  simulated: %d projects, %d images; key %s
+consumer      http://%s  /healthz /readyz /metrics
+data          %s  %s
+`, w.config.NATS.URL, w.store.Endpoint, devBucket, w.store.Region, w.store.AccessKey, w.store.SecretKey,
+		w.vision.URL(), len(w.sample), images, w.vision.Key(), w.http, w.dir, kept)
+	for _, note := range w.notes {
+		fmt.Fprintf(out, "note: %s\n", note)
+	}
+	fmt.Fprintf(out, `
+In another shell:
+
+  . %s
+
+  nats sub 'cv.events.>'
+  nats pub cv.commands.export '{"all_projects":true}' -H Nats-Msg-Id:req-1
+  aws s3 cp --recursive --endpoint-url %s s3://%s/req-1/export/ req-1/
+  (cd req-1 && sha256sum --check --quiet manifest-sha256.txt tagmanifest-sha256.txt && echo ok)
+
+  consumer export --all-projects --id req-2
+  consumer verify s3://%s/req-2/export/
+
+Ctrl-C ends it.
+`, file, w.store.Endpoint, devBucket, devBucket)
+}
+
+// runCommand runs a program with this world's settings in its environment, in the folder the user was in.
+func (w *world) runCommand(p *program, command []string) error {
+	cmd := exec.CommandContext(p.ctx, command[0], command[1:]...) //nolint:gosec // running what the user asks for is the feature
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, p.stdout, p.stderr
+	cmd.Dir = w.workDir
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	ours := w.environment()
+	for name, value := range p.env.vars {
+		if name != "PWD" && !foreign(name) {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+	}
+	slices.Sort(cmd.Env)
+	cmd.Env = append(cmd.Env, ours...)
+	cmd.Env = append(cmd.Env, "PWD="+w.workDir)
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		return childExit(exit.ExitCode())
+	}
+	if err != nil {
+		return fmt.Errorf("run %s: %w", command[0], err)
+	}
+	return nil
+}
+
+// foreign tells whether a variable is a setting that would lead a program away from this world.
+func foreign(name string) bool {
+	return slices.ContainsFunc([]string{"NATS_", "AWS_", "VISION_", "CONSUMER_"}, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// environ is the environment settings are read from. A variable that is set to nothing counts as not set.
+type environ struct {
+	vars  map[string]string
+	known []string // the variables that name settings
+}
+
+func newEnviron(vars []string) *environ {
+	e := &environ{vars: make(map[string]string, len(vars))}
+	for _, v := range vars {
+		name, value, _ := strings.Cut(v, "=")
+		if value == "" {
+			delete(e.vars, name) // the last of several counts
+			continue
+		}
+		e.vars[name] = value
+	}
+	return e
+}
+
+// variables are the names of the environment variables a flag may be set by, the first that is set counts.
+func variables(t *kong.Tag) []string {
+	if !t.Has("var") {
+		return nil
+	}
+	return strings.Split(t.Get("var"), ",")
+}
+
+// Resolve implements kong.Resolver: the value of a flag that was not given on the command line.
+func (e *environ) Resolve(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
+	for _, name := range variables(f.Tag) {
+		if value, ok := e.vars[name]; ok {
+			return value, nil
+		}
+	}
+	return nil, nil
+}
+
+// Validate implements kong.Resolver.
+func (e *environ) Validate(app *kong.Application) error {
+	e.known = slices.Concat(settingNames(app.Node), unsupportedNames())
+	return nil
+}
+
+// serviceLink matches what Kubernetes puts into every pod beside a Service named "consumer": CONSUMER_SERVICE_HOST, CONSUMER_PORT_8080_TCP_ADDR.
+// They are nobody's settings.
+var serviceLink = regexp.MustCompile(`^CONSUMER_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
+// unknown reports CONSUMER_* variables that name no setting, each with the nearest that does. A typing error must not pass for a default.
+func (e *environ) unknown() problems {
+	var p problems
+	for name := range e.vars {
+		if strings.HasPrefix(name, "CONSUMER_") && !slices.Contains(e.known, name) && !serviceLink.MatchString(name) {
+			p.add(name, "is no setting of this program; did you mean %s?", nearest(name, e.known))
+		}
+	}
+	return p
+}
+
+// settingNames are all variables that some flag below n is set by.
+func settingNames(n *kong.Node) []string {
+	var names []string
+	for _, f := range n.Flags {
+		names = append(names, variables(f.Tag)...)
+	}
+	for _, child := range n.Children {
+		names = append(names, settingNames(child)...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// nearest is the CONSUMER_* name with the least edit distance to name.
+func nearest(name string, known []string) string {
+	best, least := "", int(^uint(0)>>1)
+	for _, k := range known {
+		if !strings.HasPrefix(k, "CONSUMER_") {
+			continue
+		}
+		if d := distance(name, k); d < least {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// distance is the Levenshtein distance of two ASCII strings.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := diagonal
+			if a[i-1] != b[j-1] {
+				cost++
+			}
+			diagonal = row[j]
+			row[j] = min(row[j]+1, row[j-1]+1, cost)
+		}
+	}
+	return row[len(b)]
+}
+
+// unsupported are settings of features that this version does not have. They are refused, never ignored: who sets one relies on it.
+var unsupported = []struct{ name, feature string }{
+	{"CONSUMER_OBJECT_LOCK_MODE", "Object Lock retention"},
+	{"CONSUMER_TRUSTED_SIGNERS", "signed commands"},
+	{"CONSUMER_SIGN_EXPORTS", "signed commands"},
+	{"CONSUMER_AUDIENCE", "signed commands"},
+	{"CONSUMER_SIGNING_KEY_FILE", "signed receipts"},
+	{"CONSUMER_METADATA_FILTER", "preselection by $filter"},
+	{"CONSUMER_DELETES", "deletes"},
+	{"CONSUMER_VERIFY_TIMEOUT", "deletes"},
+}
+
+func unsupportedNames() []string {
+	names := make([]string, 0, len(unsupported))
+	for _, u := range unsupported {
+		names = append(names, u.name)
+	}
+	return names
+}
+
+// refuseUnsupported reports settings of features that do not exist yet. A switch that is off asks for nothing, and OTEL_SDK_DISABLED=true says that
+// OpenTelemetry's settings are not meant.
+func (e *environ) refuseUnsupported(p *problems) {
+	for _, u := range unsupported {
+		value, set := e.vars[u.name]
+		if on, err := strconv.ParseBool(value); set && value != "disabled" && (err != nil || on) {
+			p.add(u.name, "is not supported yet (%s)", u.feature)
+		}
+	}
+	if off, err := strconv.ParseBool(e.vars["OTEL_SDK_DISABLED"]); err == nil && off {
+		return
+	}
+	for name := range e.vars {
+		if strings.HasPrefix(name, "OTEL_") && name != "OTEL_SDK_DISABLED" {
+			p.add(name, "is not supported yet (OpenTelemetry); OTEL_SDK_DISABLED=true says that it is not wanted here")
+		}
+	}
+}
+
+// problems collects everything that is wrong with the settings, so that they are mended in one go.
+type problems []problem
+
+type problem struct{ variable, what string }
+
+func (p *problems) add(variable, format string, args ...any) {
+	*p = append(*p, problem{variable, fmt.Sprintf(format, args...)})
+}
+
+// err is nil when there are none, else an errSettings that tells all.
+func (p problems) err() error {
+	if len(p) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(p, func(a, b problem) int { return strings.Compare(a.variable, b.variable) })
+	width := 0
+	for _, one := range p {
+		width = max(width, len(one.variable))
+	}
+	var b strings.Builder
+	if len(p) == 1 {
+		b.WriteString("1 setting is wrong:")
+	} else {
+		fmt.Fprintf(&b, "%d settings are wrong:", len(p))
+	}
+	for _, one := range p {
+		fmt.Fprintf(&b, "\n  %-*s  %s", width, one.variable, one.what)
+	}
+	return settingsError(b.String())
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+// errUnchecked is the trouble with every dependency until it was first seen to work.
+var errUnchecked = errors.New("not checked yet")
+
+// A probe tries one dependency again and again; what it finds is what /readyz says and what the queues wait for.
+type probe struct {
+	dependency string
+	every      time.Duration // between two tries
+	retry      time.Duration // between two tries while it fails
+	check      func(context.Context) error
+}
+
+// monitor runs probes and serves what they found.
+type monitor struct {
+	health  *handler.Health
+	metrics *metrics
+	log     zerolog.Logger
+
+	mu       sync.Mutex
+	stopping bool
+	names    []string // dependencies, as readiness lists them
+}
+
+// newMonitor is a monitor for which nothing works yet.
+func newMonitor(health *handler.Health, m *metrics, log zerolog.Logger) *monitor {
+	return &monitor{health: health, metrics: m, log: log}
+}
+
+// expect makes dependencies known: each is in trouble until it is first seen to work.
+func (m *monitor) expect(dependencies ...string) {
+	m.mu.Lock()
+	m.names = append(m.names, dependencies...)
+	slices.Sort(m.names)
+	m.mu.Unlock()
+	for _, d := range dependencies {
+		m.health.Fail(d, errUnchecked)
+		m.metrics.down.WithLabelValues(d).Set(1)
+	}
+}
+
+// found records one look at a dependency, and logs it when it is news.
+func (m *monitor) found(dependency string, err error) {
+	if err == nil {
+		if m.health.OK(dependency) {
+			m.log.Info().Str("dependency", dependency).Msg("works")
+		}
+		return
+	}
+	before := m.health.Problems()[dependency].Reason
+	m.health.Fail(dependency, err)
+	if before != err.Error() {
+		m.log.Error().Str("dependency", dependency).Err(err).Msg("in trouble: nothing is taken from the queues that needs it")
+	}
+}
+
+// watch runs a probe until ctx is done. The first try is at once.
+func (m *monitor) watch(ctx context.Context, p probe) {
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		try, cancel := context.WithTimeout(ctx, probeTimeout)
+		err := p.check(try)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		m.found(p.dependency, err)
+		if err != nil {
+			t.Reset(p.retry)
+		} else {
+			t.Reset(p.every)
+		}
+	}
+}
+
+// stop makes this process unready for good.
+func (m *monitor) stop() {
+	m.mu.Lock()
+	m.stopping = true
+	m.mu.Unlock()
+}
+
+// readiness is the body of /readyz.
+type readiness struct {
+	Ready        bool                  `json:"ready"`
+	Stopping     bool                  `json:"stopping"`
+	Dependencies map[string]dependency `json:"dependencies"`
+}
+
+type dependency struct {
+	OK     bool       `json:"ok"`
+	Reason string     `json:"reason,omitempty"`
+	Since  *time.Time `json:"since,omitempty"`
+}
+
+func (m *monitor) readiness() readiness {
+	problems := m.health.Problems()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := readiness{Ready: !m.stopping && len(problems) == 0, Stopping: m.stopping, Dependencies: map[string]dependency{}}
+	for _, name := range m.names {
+		r.Dependencies[name] = dependency{OK: true}
+	}
+	for name, p := range problems {
+		since := p.Since.UTC()
+		r.Dependencies[name] = dependency{Reason: p.Reason, Since: &since}
+	}
+	return r
+}
+
+// routes are the pages of CONSUMER_HTTP_ADDR.
+func (m *monitor) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		r := m.readiness()
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		if !r.Ready {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		if err := e.Encode(r); err != nil {
+			m.log.Debug().Err(err).Msg("answer /readyz")
+		}
+	})
+	scrape := promhttp.HandlerFor(m.metrics.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		for name, d := range m.readiness().Dependencies {
+			down := 1.0
+			if d.OK {
+				down = 0
+			}
+			m.metrics.down.WithLabelValues(name).Set(down)
+		}
+		scrape.ServeHTTP(w, r)
+	})
+	return mux
+}
+
+// serveHTTP listens on addr and serves h until the returned stop is called. listening is the address it got.
+func serveHTTP(ctx context.Context, addr string, h http.Handler, log zerolog.Logger) (listening string, stop func(), err error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return "", nil, fmt.Errorf("serve HTTP (CONSUMER_HTTP_ADDR): %w", err)
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error().Err(err).Msg("serve HTTP")
+		}
+	}()
+	return l.Addr().String(), func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if err := srv.Shutdown(grace); err != nil {
+			srv.Close()
+		}
+		<-done
+	}, nil
+}

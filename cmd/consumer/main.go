@@ -1,0 +1,139 @@
+// Command consumer exports user data of the Azure Custom Vision service into verifiable bundles, on command from NATS JetStream.
+//
+// This package is the command line and the wiring: the only place where all packages meet, where settings are read (once, from flags and
+// the environment), and where signals and exit codes are known. One file per command.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+}
+
+// cli is the command line. Each command is in the file of its name.
+type cli struct {
+	Run     runCmd     `cmd:"" help:"The service: take commands from NATS and carry them out."`
+	Dev     devCmd     `cmd:"" help:"Everything in one process on loopback: NATS, S3, a Training API simulator with sample data, and the consumer."`
+	Export  exportCmd  `cmd:"" help:"Publish an export command and wait for its end."`
+	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders or s3://bucket/prefix/."`
+	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
+}
+
+// program is what a command gets from the process it runs in.
+type program struct {
+	ctx    context.Context // cancelled with handler.ErrStopping by the first signal
+	env    *environ
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// run carries out one command line and gives the exit code. The environment is a parameter, so that nothing below reads the process's own
+// (but the AWS SDK, for what is not set here: profiles, web identity, instance roles).
+func run(ctx context.Context, args, vars []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := stopOnSignal(ctx, stderr, os.Exit)
+	defer stop()
+	p := &program{ctx: ctx, env: newEnviron(vars), stdin: stdin, stdout: stdout, stderr: stderr}
+	return report(stderr, p.execute(args))
+}
+
+// execute parses the arguments and runs the command they name.
+func (p *program) execute(args []string) (err error) {
+	var commands cli
+	parser, err := kong.New(&commands,
+		kong.Name("consumer"),
+		kong.Description("Exports what the Azure Custom Vision service holds into bundles that anybody can check.\n\n"+
+			"Every setting is a flag and an environment variable; the flag wins. Secrets are better given by variable or by file than by flag."),
+		kong.Writers(p.stdout, p.stderr),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),
+		kong.ValueFormatter(describe),
+		kong.Resolvers(p.env),
+		kong.Exit(func(code int) { panic(exited(code)) }),
+		kong.Bind(p),
+	)
+	if err != nil {
+		return fmt.Errorf("build the command line: %w", err)
+	}
+	addLongNames(parser.Model.Node)
+	defer func() {
+		if r := recover(); r != nil {
+			if _, ok := r.(exited); !ok { // only --help exits from within
+				panic(r)
+			}
+			err = nil
+		}
+	}()
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return fmt.Errorf("%w: %w (see consumer --help)", errUsage, err)
+	}
+	return parsed.Run()
+}
+
+// exited is how kong's wish to leave the process reaches execute.
+type exited int
+
+// describe is a flag's help with its variable.
+func describe(v *kong.Value) string {
+	names := variables(v.Tag)
+	if len(names) == 0 {
+		return v.Help
+	}
+	return strings.TrimSuffix(v.Help, ".") + " ($" + strings.Join(names, ", $") + ")."
+}
+
+// addLongNames makes --consumer-drain another name of --drain, so that each flag can be guessed from its variable.
+func addLongNames(n *kong.Node) {
+	for _, f := range n.Flags {
+		for _, name := range variables(f.Tag) {
+			long := strings.ReplaceAll(strings.ToLower(name), "_", "-")
+			if long != f.Name {
+				f.Aliases = append(f.Aliases, long)
+			}
+		}
+	}
+	for _, child := range n.Children {
+		addLongNames(child)
+	}
+}
+
+// stopOnSignal gives a context that SIGINT or SIGTERM cancels with cause handler.ErrStopping. A second signal leaves at once.
+func stopOnSignal(ctx context.Context, stderr io.Writer, exit func(int)) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		for first := true; ; first = false {
+			select {
+			case <-done:
+				return
+			case s := <-signals:
+				if !first {
+					fmt.Fprintf(stderr, "consumer: %s again: leaving at once\n", s)
+					exit(exitUnexpected)
+				}
+				cancel(handler.ErrStopping)
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel(errors.New("done"))
+	}
+}

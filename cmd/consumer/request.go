@@ -1,0 +1,353 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+)
+
+type exportCmd struct {
+	Selection selection     `embed:""`
+	ID        string        `name:"id" placeholder:"ID" help:"Id of the command, which names the bundle; default a random one. The same id and data again gives the earlier result."`
+	NoWait    bool          `name:"no-wait" help:"Publish, print the id, and leave."`
+	Timeout   time.Duration `name:"timeout" placeholder:"DURATION" help:"Leave when it has not ended by then; it goes on."`
+	Output    string        `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: the terminal event; default ${default}."`
+	NATS      natsSettings  `embed:"" group:"NATS:"`
+}
+
+// Help implements kong.HelpProvider.
+func (exportCmd) Help() string {
+	return "Exits 0 when the export completed, 3 when it failed or was refused, 5 when NATS is not reachable. Leaving does not stop the export."
+}
+
+// Run publishes the command and waits for its end.
+func (c exportCmd) Run(p *program) error {
+	bad := p.env.unknown()
+	conf := c.NATS.config(&bad)
+	if err := bad.err(); err != nil {
+		return err
+	}
+	o := order{action: handler.ActionExport, id: c.ID}
+	if o.id == "" {
+		o.id = uuid.NewString()
+	}
+	var err error
+	if o.data, err = c.Selection.data(p, conf.Subjects, o); err != nil {
+		return err
+	}
+	if c.NoWait {
+		return o.publishOnly(p, conf, c.Output == "json")
+	}
+	ctx := p.ctx
+	if c.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, errTimeout)
+		defer cancel()
+	}
+	shown := newProgress(p.stderr)
+	event, err := request(ctx, conf, o, shown.show)
+	shown.end()
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		err = printJSON(p.stdout, event)
+	} else if event.Data.Status == handler.StatusCompleted {
+		printEvent(p.stdout, event)
+	}
+	if err != nil {
+		return err
+	}
+	if event.Data.Status != handler.StatusCompleted {
+		return fmt.Errorf("%w: %s", errCommandFailed, describeEvent(event))
+	}
+	return nil
+}
+
+var errTimeout = errors.New("not ended within --timeout")
+
+// order is a command to be published.
+type order struct {
+	action handler.Action
+	id     string
+	data   []byte // JSON
+}
+
+func (o order) message(prefix string) handler.Message {
+	return handler.Message{
+		Subject: prefix + ".commands." + string(o.action),
+		Header:  map[string][]string{handler.HeaderMsgID: {o.id}},
+		Body:    o.data,
+	}
+}
+
+// publishOnly publishes the order and prints its id.
+func (o order) publishOnly(p *program, c natsConfig, asJSON bool) error {
+	nc, q, err := openRequester(p.ctx, c)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	seq, err := q.PublishCommand(p.ctx, o.message(c.Subjects))
+	if err != nil {
+		return fmt.Errorf("%w: publish the command: %w", errUnreachable, err)
+	}
+	if asJSON {
+		return printJSON(p.stdout, map[string]any{"id": o.id, "seq": seq})
+	}
+	_, err = fmt.Fprintln(p.stdout, o.id)
+	return err
+}
+
+// reachTimeout is how long a command line waits for servers before it says that they are not reachable.
+const reachTimeout = 10 * time.Second
+
+// openRequester connects to NATS as somebody who publishes commands and reads what became of them. It makes and changes nothing there.
+func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue, error) {
+	o := c.connection("consumer", zerolog.Nop())
+	o.FailFast = true
+	nc, err := natsq.Connect(ctx, o)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	// Whatever retention and replicas the operator chose is right for a requester.
+	opening, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	q, err := natsq.Open(opening, nc, natsq.Options{Prefix: c.Subjects, Retention: time.Minute, AckWait: time.Second, Log: zerolog.Nop()})
+	if err != nil {
+		nc.Close()
+		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	return nc, q, nil
+}
+
+// connection is how natsq connects.
+func (c natsConfig) connection(name string, log zerolog.Logger) natsq.ConnectOptions {
+	o := natsq.ConnectOptions{URL: c.URL, Name: name, Creds: c.Creds, NKey: c.NKey, User: c.User, CA: c.CA, Cert: c.Cert, Key: c.Key, Log: log}
+	if c.Password.IsSet() {
+		o.Password = c.Password.Reveal
+	}
+	return o
+}
+
+// request publishes an order, tells seen of each event, and returns the terminal one: whatever it says, it is the answer. The error is about asking.
+func request(ctx context.Context, c natsConfig, o order, seen func(handler.Event)) (handler.Event, error) {
+	nc, q, err := openRequester(ctx, c)
+	if err != nil {
+		return handler.Event{}, err
+	}
+	defer nc.Close()
+	seq, err := q.PublishCommand(ctx, o.message(c.Subjects))
+	if err != nil {
+		return handler.Event{}, fmt.Errorf("%w: publish the command: %w", errUnreachable, err)
+	}
+	e, err := await(ctx, q, o, seq, seen)
+	if err != nil && ctx.Err() != nil {
+		return e, fmt.Errorf("%w; command %s goes on", context.Cause(ctx), o.id)
+	}
+	return e, err
+}
+
+// await waits for the end of the order that was published with sequence seq.
+//
+// The answer is under the order's own id, or, when the message was refused because of its id or did not decode, under "seq-<sequence>". Under the own id may be
+// the answer to an earlier command: it is this one's too when this one was settled without being refused.
+func await(ctx context.Context, q *natsq.Queue, o order, seq uint64, seen func(handler.Event)) (handler.Event, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	own, err := q.WatchEvents(ctx, o.id)
+	if err != nil {
+		return handler.Event{}, fmt.Errorf("watch events: %w", err)
+	}
+	refused, err := q.WatchEvents(ctx, handler.SeqID(seq))
+	if err != nil {
+		return handler.Event{}, fmt.Errorf("watch events: %w", err)
+	}
+	var answer *handler.Event
+	look := time.NewTimer(time.Hour)
+	look.Stop() // set going by an answer
+	pause := 5 * time.Millisecond
+	for {
+		select {
+		case e, ok := <-own:
+			if !ok {
+				return handler.Event{}, ended(ctx)
+			}
+			if e.Data.Action != o.action {
+				continue
+			}
+			if !e.Data.Status.Terminal() {
+				seen(e)
+				continue
+			}
+			answer = &e
+			look.Reset(0)
+		case e, ok := <-refused:
+			if !ok {
+				return handler.Event{}, ended(ctx)
+			}
+			if e.Data.Status.Terminal() {
+				return e, nil
+			}
+		case <-look.C:
+			_, err := q.Command(ctx, seq)
+			switch {
+			case err == nil: // not settled yet
+				look.Reset(pause)
+				pause = min(2*pause, time.Second)
+			case !errors.Is(err, handler.ErrNoMessage):
+				return handler.Event{}, fmt.Errorf("ask for the command: %w", err)
+			default:
+				e, err := q.Event(ctx, o.action, handler.SeqID(seq), handler.StatusRefused)
+				if err == nil {
+					return e, nil
+				}
+				if !errors.Is(err, handler.ErrNoMessage) {
+					return handler.Event{}, fmt.Errorf("ask for the event: %w", err)
+				}
+				return *answer, nil
+			}
+		}
+	}
+}
+
+// ended says why watching ended.
+func ended(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("%w: the connection to NATS was closed", errUnreachable)
+}
+
+// describeEvent is a terminal event in a few words.
+func describeEvent(e handler.Event) string {
+	text := string(e.Data.Status)
+	if e.Data.Error != nil {
+		text += ": " + e.Data.Error.Error()
+	}
+	if e.Data.ConflictsWith != "" {
+		text += " (the id belongs to " + string(e.Data.ConflictsWith) + ")"
+	}
+	return text
+}
+
+// printEvent prints what a completed command came to.
+func printEvent(w io.Writer, e handler.Event) {
+	d := e.Data
+	fmt.Fprintf(w, "%s: %s\n", d.Status, d.Outcome)
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintf(t, "  command\t%s\n", d.CommandID)
+	printCounts(t, d.Counts)
+	if d.Exceptions > 0 {
+		fmt.Fprintf(t, "  exceptions\t%d, listed in evidence/inventory.json\n", d.Exceptions)
+	}
+	if b := d.Bundle; b != nil {
+		fmt.Fprintf(t, "  bundle\t%s\n  objects\t%d\n  manifest\tsha256 %s\n  receipt\tsha256 %s, %s\n", b.URI, b.Objects, b.ManifestSHA256, b.ReceiptSHA256, signedText(b.Signed))
+	}
+	t.Flush()
+}
+
+func printCounts(w io.Writer, c handler.Counts) {
+	for _, row := range []struct {
+		name string
+		n    int64
+	}{
+		{"projects", c.Projects},
+		{"iterations", c.Iterations},
+		{"performance", c.Performance},
+		{"tags", c.Tags},
+		{"images", c.Images},
+		{"exported models", c.Exports},
+		{"predictions", c.Predictions},
+	} {
+		fmt.Fprintf(w, "  %s\t%d\n", row.name, row.n)
+	}
+	fmt.Fprintf(w, "  payload\t%s\n", humanBytes(c.Bytes))
+}
+
+func signedText(signed bool) string {
+	if signed {
+		return "signed"
+	}
+	return "unsigned"
+}
+
+// progress shows events as they come: a bar on a terminal, lines elsewhere.
+type progress struct {
+	out  io.Writer
+	bars *mpb.Progress // nil without a terminal
+	bar  *mpb.Bar
+	last string
+}
+
+func newProgress(w io.Writer) *progress {
+	p := &progress{out: w}
+	if f, ok := w.(*os.File); ok && isTerminal(f) {
+		p.bars = mpb.New(mpb.WithOutput(w), mpb.WithWidth(48))
+	}
+	return p
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) } //nolint:gosec // a file descriptor fits an int
+
+// show shows one event that is not the last.
+func (p *progress) show(e handler.Event) {
+	text := progressText(e)
+	if p.bars == nil {
+		if text != p.last {
+			fmt.Fprintln(p.out, text)
+			p.last = text
+		}
+		return
+	}
+	if p.bar == nil {
+		p.bar = p.bars.AddBar(0,
+			mpb.PrependDecorators(decor.Name(e.Data.CommandID+" ")),
+			mpb.AppendDecorators(decor.CountersNoUnit("%d of %d units"), decor.Elapsed(decor.ET_STYLE_GO, decor.WCSyncSpace)))
+	}
+	if e.Data.Waiting != nil && text != p.last { // a bar cannot say it
+		fmt.Fprintln(p.bars, text)
+		p.last = text
+	}
+	if g := e.Data.Progress; g != nil {
+		p.bar.SetTotal(g.Total, false)
+		p.bar.SetCurrent(g.Done)
+	}
+}
+
+// end takes the bar away: what comes next is the answer.
+func (p *progress) end() {
+	if p.bar != nil {
+		p.bar.Abort(true)
+	}
+	if p.bars != nil {
+		p.bars.Wait()
+	}
+}
+
+// progressText is an event in a line.
+func progressText(e handler.Event) string {
+	parts := []string{e.Data.CommandID + ": " + string(e.Data.Status)}
+	if g := e.Data.Progress; g != nil {
+		parts = append(parts, fmt.Sprintf("%d of %d units, %s", g.Done, g.Total, humanBytes(g.Bytes)))
+	}
+	if w := e.Data.Waiting; w != nil {
+		parts = append(parts, fmt.Sprintf("waiting for %s since %s: %s", w.For, w.Since.Format(time.TimeOnly), w.Detail))
+	}
+	return strings.Join(parts, ", ")
+}

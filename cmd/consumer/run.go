@@ -1,0 +1,39 @@
+package main
+
+import (
+	"io"
+	"os"
+
+	"github.com/rs/zerolog"
+)
+
+type runCmd struct {
+	Settings serviceSettings `embed:""`
+}
+
+// Help implements kong.HelpProvider.
+func (runCmd) Help() string {
+	return "Waits for servers that are not there yet; /readyz says what for. The first SIGTERM finishes or hands back what is held and exits 0, the second leaves at once."
+}
+
+// Run runs the service until the first signal.
+func (c runCmd) Run(p *program) error {
+	conf, err := c.Settings.config(p.ctx, p.env)
+	if err != nil {
+		return err
+	}
+	s, err := newService(p.ctx, conf, newLogger(p.stderr, conf.Log))
+	if err != nil {
+		return err
+	}
+	return s.run(p.ctx)
+}
+
+// newLogger writes to w as configured.
+func newLogger(w io.Writer, c logConfig) zerolog.Logger {
+	if c.Console {
+		f, terminal := w.(*os.File)
+		w = zerolog.ConsoleWriter{Out: w, NoColor: !terminal || !isTerminal(f), TimeFormat: "15:04:05.000"}
+	}
+	return zerolog.New(zerolog.SyncWriter(w)).Level(c.Level).With().Timestamp().Logger()
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+// selection is what a command is about, as flags. The field names of a command's data are the flags' names.
+type selection struct {
+	Data string `name:"data" placeholder:"JSON" help:"The command's data as JSON, or @FILE, or - for standard input; instead of the flags below." xor:"data"`
+
+	AllProjects  bool        `name:"all-projects" help:"Every project of the resource." group:"What to export:"`
+	Project      []uuid.UUID `name:"project" placeholder:"ID,…" help:"These projects." group:"What to export:"`
+	Iteration    []uuid.UUID `name:"iteration" placeholder:"ID,…" help:"Only these iterations of the one project." group:"What to export:"`
+	Tag          []uuid.UUID `name:"tag" placeholder:"ID,…" help:"Only these tags of the one project." group:"What to export:"`
+	Image        []uuid.UUID `name:"image" placeholder:"ID,…" help:"Only these images of the one project." group:"What to export:"`
+	Metadata     []string    `name:"metadata" sep:"none" placeholder:"KEY=VALUE" help:"Only images with this metadata; repeated, images that have all of it." group:"What to export:"`
+	MetadataJSON string      `name:"metadata-json" placeholder:"JSON" help:"Only images with any of these metadata objects: [{\"key\":\"value\"},…]." group:"What to export:"`
+	Category     []string    `name:"category" placeholder:"NAME,…" help:"Only these of projects, iterations, performance, tags, images, exports, predictions." group:"What to export:"`
+	Resource     string      `name:"resource" placeholder:"ALIAS" help:"Configured Custom Vision resource; default default." group:"What to export:"`
+	Reference    string      `name:"reference" placeholder:"TEXT" help:"Your own case number, copied into the bundle; no personal data." group:"What to export:"`
+	NotAfter     string      `name:"not-after" placeholder:"TIME" help:"Refused when work would start later than this (RFC 3339)." group:"What to export:"`
+}
+
+// commandData is the wire form of a command's data, in the contract's order.
+type commandData struct {
+	Resource      string          `json:"resource,omitempty"`
+	AllProjects   bool            `json:"all_projects,omitempty"`
+	ProjectIDs    []uuid.UUID     `json:"project_ids,omitempty"`
+	IterationIDs  []uuid.UUID     `json:"iteration_ids,omitempty"`
+	TagIDs        []uuid.UUID     `json:"tag_ids,omitempty"`
+	ImageIDs      []uuid.UUID     `json:"image_ids,omitempty"`
+	ImageMetadata json.RawMessage `json:"image_metadata,omitempty"`
+	Categories    []string        `json:"categories,omitempty"`
+	Reference     string          `json:"reference,omitempty"`
+	NotAfter      *time.Time      `json:"not_after,omitempty"`
+}
+
+// data gives the command's data. Flags and id are judged here, by the rules the service has; given data is the service's to judge.
+func (s selection) data(p *program, prefix string, o order) ([]byte, error) {
+	if s.Data != "" {
+		if !s.noFlags() {
+			return nil, fmt.Errorf("%w: --data is the whole command: leave the other flags out", errUsage)
+		}
+		o.data = []byte(`{"all_projects":true}`)
+		if err := judge(prefix, o); err != nil {
+			return nil, err
+		}
+		return readData(p, s.Data)
+	}
+	d := commandData{
+		Resource: s.Resource, AllProjects: s.AllProjects, ProjectIDs: s.Project,
+		IterationIDs: s.Iteration, TagIDs: s.Tag, ImageIDs: s.Image,
+		Categories: s.Category, Reference: s.Reference,
+	}
+	if s.NotAfter != "" {
+		t, err := time.Parse(time.RFC3339, s.NotAfter)
+		if err != nil {
+			return nil, fmt.Errorf("%w: --not-after is no RFC 3339 time such as 2026-01-02T15:04:05Z", errUsage)
+		}
+		d.NotAfter = &t
+	}
+	var err error
+	if d.ImageMetadata, err = s.metadata(); err != nil {
+		return nil, err
+	}
+	if o.data, err = json.Marshal(d); err != nil {
+		return nil, fmt.Errorf("encode the command: %w", err)
+	}
+	return o.data, judge(prefix, o)
+}
+
+// judge tells whether the service would understand an order.
+func judge(prefix string, o order) error {
+	_, err := handler.DecodeCommand(prefix, o.message(prefix))
+	var refusal *handler.Refusal
+	if errors.As(err, &refusal) {
+		return fmt.Errorf("%w: %s", errUsage, refusal.Message)
+	}
+	return err
+}
+
+func (s selection) noFlags() bool {
+	return !s.AllProjects && len(s.Project)+len(s.Iteration)+len(s.Tag)+len(s.Image)+len(s.Metadata)+len(s.Category) == 0 &&
+		s.MetadataJSON+s.Resource+s.Reference+s.NotAfter == ""
+}
+
+// metadata gives the pairs of --metadata as one object, or --metadata-json as it is.
+func (s selection) metadata() (json.RawMessage, error) {
+	if s.MetadataJSON != "" {
+		if len(s.Metadata) > 0 {
+			return nil, fmt.Errorf("%w: --metadata and --metadata-json are two ways to say one thing: use one", errUsage)
+		}
+		if !json.Valid([]byte(s.MetadataJSON)) {
+			return nil, fmt.Errorf("%w: --metadata-json is no JSON", errUsage) // not quoted: values are personal data
+		}
+		return json.RawMessage(s.MetadataJSON), nil
+	}
+	if len(s.Metadata) == 0 {
+		return nil, nil
+	}
+	pairs := make(map[string]string, len(s.Metadata))
+	for _, pair := range s.Metadata {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return nil, fmt.Errorf("%w: --metadata wants KEY=VALUE", errUsage)
+		}
+		if _, twice := pairs[key]; twice {
+			return nil, fmt.Errorf("%w: --metadata names %s twice; --metadata-json takes several objects", errUsage, key)
+		}
+		pairs[key] = value
+	}
+	b, err := json.Marshal(pairs)
+	if err != nil {
+		return nil, fmt.Errorf("encode the metadata: %w", err)
+	}
+	return b, nil
+}
+
+// readData reads data given as JSON, as @FILE or as - for standard input.
+func readData(p *program, text string) ([]byte, error) {
+	if text == "-" {
+		b, err := readLimited(p.stdin)
+		if err != nil {
+			return nil, fmt.Errorf("read the command from standard input: %w", err)
+		}
+		return b, nil
+	}
+	path, ok := strings.CutPrefix(text, "@")
+	if !ok {
+		return []byte(text), nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: --data: %w", errUsage, err)
+	}
+	defer f.Close()
+	b, err := readLimited(f)
+	if err != nil {
+		return nil, fmt.Errorf("read the command from %s: %w", path, err)
+	}
+	return b, nil
+}
+
+// readLimited reads at most somewhat more than a command may have: what is too long is refused by the service, in its own words.
+func readLimited(r io.Reader) ([]byte, error) {
+	return io.ReadAll(io.LimitReader(r, handler.MaxCommandBytes+1))
+}

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// rhythm is how often dependencies are looked at: while they work, and while they do not.
+type rhythm struct {
+	nats, natsRetry       time.Duration
+	storage, storageRetry time.Duration
+	training              time.Duration // of either
+}
+
+// usualRhythm asks the Training API at most once a minute, well or not.
+var usualRhythm = rhythm{
+	nats: 5 * time.Second, natsRetry: time.Second,
+	storage: 30 * time.Second, storageRetry: 5 * time.Second,
+	training: time.Minute,
+}
+
+// probeTimeout bounds one look at a dependency.
+const probeTimeout = 20 * time.Second
+
+// service is `consumer run`: everything made of a config, but not yet connected.
+type service struct {
+	c       config
+	log     zerolog.Logger
+	metrics *metrics
+	health  *handler.Health
+	monitor *monitor
+	rhythm  rhythm
+
+	api       *s3.Client
+	store     *sink.Store
+	work      *sink.Store
+	resources map[string]*cv.Client
+	pseudonym *handler.Pseudonymizer
+
+	listening chan string   // gets the address of the HTTP server
+	serving   chan struct{} // closed when the queue is open
+}
+
+// newService makes what can be made without reaching for anything. What fails here is wrong with the settings.
+func newService(ctx context.Context, c config, log zerolog.Logger) (*service, error) {
+	s := &service{
+		c: c, log: log, metrics: newMetrics(), rhythm: usualRhythm, resources: map[string]*cv.Client{},
+		health:    handler.NewHealth(time.Now), //nolint:forbidigo // the process's clock enters here
+		listening: make(chan string, 1), serving: make(chan struct{}),
+	}
+	s.monitor = newMonitor(s.health, s.metrics, log)
+	var err error
+	if s.api, err = s3Client(ctx, c.S3, s.metrics); err != nil {
+		return nil, err
+	}
+	s.store = sink.NewStore(s.api, s.storeOptions(c.Bucket))
+	s.work = s.store
+	if c.WorkBucket != c.Bucket {
+		s.work = sink.NewStore(s.api, s.storeOptions(c.WorkBucket))
+	}
+	for _, r := range c.Resources {
+		if s.resources[r.Alias], err = c.client(r, s.metrics); err != nil {
+			return nil, err
+		}
+	}
+	key, err := c.PseudonymKey.Reveal()
+	if err != nil {
+		return nil, settingsError("CONSUMER_PSEUDONYM_KEY_FILE: " + err.Error())
+	}
+	s.pseudonym = handler.NewPseudonymizer([]byte(key))
+	s.monitor.expect(s.dependencies()...)
+	s.health.BlockWhen(s.blocked)
+	return s, nil
+}
+
+func (s *service) storeOptions(bucket string) sink.StoreOptions {
+	return sink.StoreOptions{Bucket: bucket, SSE: s.c.SSE, SSEKMSKeyID: s.c.KMSKeyID, Log: s.log}
+}
+
+// client makes the Training API client of a resource. m may be nil.
+func (c config) client(r resource, m *metrics) (*cv.Client, error) {
+	credential := cv.TrainingKeyFile(r.Key.File())
+	if r.Key.File() == "" {
+		key, err := r.Key.Reveal()
+		if err != nil {
+			return nil, err
+		}
+		credential = cv.TrainingKey(key)
+	}
+	o := cv.Options{MaxRPS: r.MaxRPS, BlobHosts: c.BlobHosts, UserAgent: "cvconsumer/" + build().Version}
+	if m != nil {
+		o.Wrap = m.countTraining(r.Alias)
+	}
+	client, err := cv.New(r.Endpoint, credential, o)
+	if err != nil {
+		return nil, settingsError(fmt.Sprintf("resource %s: %v", r.Alias, err))
+	}
+	return client, nil
+}
+
+func (s *service) dependencies() []string {
+	all := []string{handler.DependencyNATS, handler.DependencyStorage}
+	for alias := range s.resources {
+		all = append(all, handler.DependencyTraining(alias))
+	}
+	return all
+}
+
+// blocked tells whether nothing can be worked on: without storage, or without any of the resources. One resource in trouble of several does not stop
+// the commands of the others.
+func (s *service) blocked(failing map[string]handler.Problem) bool {
+	if _, ok := failing[handler.DependencyStorage]; ok {
+		return true
+	}
+	for alias := range s.resources {
+		if _, ok := failing[handler.DependencyTraining(alias)]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// run serves until ctx is cancelled, then drains. It waits for servers that are not there.
+func (s *service) run(ctx context.Context) error {
+	nc, err := natsq.Connect(ctx, s.c.NATS.connection("consumer", s.log)) // connected or not
+	if err != nil {
+		return settingsError(err.Error())
+	}
+	defer nc.Close()
+	addr, stopHTTP, err := serveHTTP(context.WithoutCancel(ctx), s.c.HTTPAddr, s.monitor.routes(), s.log)
+	if err != nil {
+		return err
+	}
+	defer stopHTTP()
+	s.listening <- addr
+	b := build()
+	s.log.Info().Str("version", b.Version).Str("http", addr).Str("bucket", s.c.Bucket).Int("resources", len(s.resources)).Msg("started")
+
+	var probes sync.WaitGroup
+	probing, stopProbes := context.WithCancel(ctx)
+	defer probes.Wait()
+	defer stopProbes()
+	var opened queueState
+	for _, one := range s.probes(func(ctx context.Context) error { return opened.ping(ctx, nc) }) {
+		probes.Go(func() { s.monitor.watch(probing, one) })
+	}
+	q, err := s.openQueue(ctx, nc, &opened)
+	if err != nil {
+		if interrupted(ctx) {
+			s.log.Info().Msg("stopped before NATS was ready")
+			return nil
+		}
+		return err
+	}
+	return s.serve(ctx, q)
+}
+
+// queueState is what is known of the streams: nothing yet, why they cannot be used, or the queue made of them.
+type queueState struct {
+	mu      sync.Mutex
+	queue   *natsq.Queue
+	trouble error
+}
+
+func (o *queueState) set(q *natsq.Queue, trouble error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.queue, o.trouble = q, trouble
+}
+
+// ping says what is wrong with NATS, if anything is.
+func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
+	o.mu.Lock()
+	q, trouble := o.queue, o.trouble
+	o.mu.Unlock()
+	switch {
+	case q != nil:
+		return q.Ping(ctx)
+	case nc.Status() != nats.CONNECTED && nc.LastError() != nil:
+		return fmt.Errorf("not connected: %w", nc.LastError())
+	case nc.Status() != nats.CONNECTED:
+		return errors.New("not connected")
+	case trouble != nil:
+		return trouble
+	}
+	return errUnchecked
+}
+
+// openQueue finds or makes the streams, however long that takes. Streams that are not as they must be are the operator's to mend: they are looked at again.
+func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueState) (*natsq.Queue, error) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-pause.C:
+		}
+		q, err := natsq.Open(ctx, nc, natsq.Options{
+			Prefix: s.c.NATS.Subjects, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention, Log: s.log,
+		})
+		opened.set(q, err)
+		if err == nil {
+			s.monitor.found(handler.DependencyNATS, nil)
+			return q, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		s.monitor.found(handler.DependencyNATS, err)
+		pause.Reset(s.rhythm.storageRetry)
+	}
+}
+
+// serve takes work until ctx is cancelled. Then it takes no more; what is held is finished, or handed back when most of the time to drain is over.
+func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
+	h, err := handler.New(handler.Config{
+		Queue: countedQueue{q, s.metrics}, Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix,
+		Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
+		Threshold: s.c.Threshold, Overlap: s.c.Overlap,
+		Pseudonym: *s.pseudonym, Version: build().Version, Health: s.health, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	work, callOff := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer callOff(nil)
+	defer context.AfterFunc(ctx, func() {
+		s.monitor.stop()
+		s.log.Info().Dur("drain", s.c.Drain).Msg("stopping: no more work is taken")
+		time.AfterFunc(patience(s.c.Drain), func() { callOff(context.Cause(ctx)) })
+	})()
+
+	close(s.serving)
+	var loops sync.WaitGroup
+	ended := make([]error, 2)
+	loops.Go(func() {
+		ended[0] = q.ServeCommands(ctx, work, natsq.Loop{Slots: s.c.Commands, Ready: s.health.Ready, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
+			return s.metrics.countDelivery(queueCommands, func() handler.Disposition { return h.Command(ctx, d) })
+		}})
+	})
+	loops.Go(func() {
+		ended[1] = q.ServeUnits(ctx, work, natsq.UnitLoop{Slots: s.c.Workers, Ready: s.health.Ready, Handle: func(ctx context.Context, d handler.UnitDelivery) handler.Disposition {
+			return s.metrics.countUnit(d, func() handler.Disposition { return h.Unit(ctx, d) })
+		}})
+	})
+	loops.Wait()
+	s.log.Info().Msg("stopped")
+	return errors.Join(ended...)
+}
+
+// patience is how much of the time to drain goes by before what is not finished is handed back; the rest is for handing it back.
+func patience(drain time.Duration) time.Duration { return drain - min(drain/4, 5*time.Second) }
+
+// probes are the looks at everything this process needs.
+func (s *service) probes(pingNATS func(context.Context) error) []probe {
+	r := s.rhythm
+	all := []probe{
+		{handler.DependencyNATS, r.nats, r.natsRetry, pingNATS},
+		{handler.DependencyStorage, r.storage, r.storageRetry, func(ctx context.Context) error {
+			err := checkBucket(ctx, s.api, s.c.Bucket)
+			if s.c.WorkBucket != s.c.Bucket {
+				err = errors.Join(err, checkBucket(ctx, s.api, s.c.WorkBucket))
+			}
+			return err
+		}},
+	}
+	for alias, client := range s.resources {
+		all = append(all, probe{handler.DependencyTraining(alias), r.training, r.training, func(ctx context.Context) error {
+			_, err := client.GetDomains(ctx)
+			if errors.Is(err, cv.ErrThrottled) {
+				return nil // it is there and knows us
+			}
+			return err
+		}})
+	}
+	return all
+}

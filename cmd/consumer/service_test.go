@@ -1,0 +1,297 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+)
+
+// limit bounds each of these tests.
+const limit = 2 * time.Minute
+
+// fixture is a service and the servers around it, none of which it may find at first.
+type fixture struct {
+	nats   *natstest.Server
+	store  *sinktest.Server
+	vision *cvtest.Server
+	config config
+	log    *lockedBuffer
+}
+
+// lockedBuffer is a log that is written and read at once.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func newFixture(t *testing.T, o cvtest.Options) *fixture {
+	t.Helper()
+	f := &fixture{nats: natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0"}), store: sinktest.Shared(t), vision: cvtest.New(o).Start(), log: &lockedBuffer{}}
+	t.Cleanup(f.vision.Close)
+	f.config = config{
+		NATS:      natsConfig{URL: f.nats.URL(), Subjects: "cv"},
+		S3:        storeConfig{Region: f.store.Region, Endpoint: f.store.Endpoint, KeyID: Secret{value: f.store.AccessKey}, Secret: Secret{value: f.store.SecretKey}, PathStyle: true},
+		Resources: []resource{{Alias: defaultResource, Endpoint: f.vision.URL(), Key: Secret{value: f.vision.Key()}, MaxRPS: 1000}},
+		BlobHosts: []string{strings.TrimPrefix(f.vision.BlobURL(), "http://")},
+		Threshold: 0.5, Overlap: 0.3, SSE: "none",
+		Bucket: f.store.Bucket(t, sinktest.BucketOptions{}), Provision: true, Replicas: 1, Commands: 4, Workers: 2, Downloads: 8, Buffer: 64 << 20, MaxAttempts: 10,
+		TraceRetention: time.Hour, HTTPAddr: "127.0.0.1:0", Drain: 20 * time.Second,
+	}
+	f.config.WorkBucket = f.config.Bucket
+	return f
+}
+
+// running is a service that runs.
+type running struct {
+	*service
+	t    *testing.T
+	base string // of its pages
+	stop func(error)
+	done chan error
+}
+
+func (f *fixture) start(t *testing.T) *running {
+	t.Helper()
+	s, err := newService(t.Context(), f.config, zerolog.New(f.log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.rhythm = rhythm{nats: 10 * time.Millisecond, natsRetry: 10 * time.Millisecond, storage: 10 * time.Millisecond, storageRetry: 10 * time.Millisecond, training: 10 * time.Millisecond}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	r := &running{service: s, t: t, stop: cancel, done: make(chan error, 1)}
+	go func() { r.done <- s.run(ctx) }()
+	r.base = "http://" + <-s.listening
+	t.Cleanup(func() { cancel(handler.ErrStopping) })
+	return r
+}
+
+// end stops it like a signal does, and demands that it ends well.
+func (r *running) end() {
+	r.t.Helper()
+	r.stop(handler.ErrStopping)
+	if err := <-r.done; err != nil {
+		r.t.Errorf("ends with %v", err)
+	}
+}
+
+// await looks at /readyz until it is as wanted.
+func (r *running) await(what string, wanted func(code int, body readiness) bool) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), limit)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	var body []byte
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+"/readyz", nil)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			r.t.Fatalf("%s: %v; last answer: %s", what, err, body)
+		}
+		body, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+		var ready readiness
+		if err != nil || json.Unmarshal(body, &ready) != nil {
+			r.t.Fatalf("read /readyz: %v: %s", err, body)
+		}
+		if wanted(resp.StatusCode, ready) {
+			return
+		}
+		<-tick.C
+	}
+}
+
+func isReady(code int, r readiness) bool { return code == http.StatusOK && r.Ready }
+
+// isDown is: only this dependency is in trouble, and for this reason.
+func isDown(name, reason string) func(int, readiness) bool {
+	return func(code int, r readiness) bool {
+		for n, d := range r.Dependencies {
+			if d.OK == (n == name) {
+				return false
+			}
+		}
+		return code == http.StatusServiceUnavailable && strings.Contains(r.Dependencies[name].Reason, reason)
+	}
+}
+
+// order publishes an export and waits for its end.
+func (f *fixture) order(t *testing.T, id string) handler.Event {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	e, err := request(ctx, f.config.NATS, order{action: handler.ActionExport, id: id, data: []byte(`{"all_projects":true}`)}, func(handler.Event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestRunWaitsForNATSAndComesBack(t *testing.T) {
+	f := newFixture(t, cvtest.Options{Seed: 1})
+	f.vision.Sample()
+	f.nats.Stop()
+	r := f.start(t)
+	r.await("NATS is away", isDown("nats", "connect"))
+	if err := f.nats.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.await("NATS is there", isReady)
+	if e := f.order(t, "one"); e.Data.Status != handler.StatusCompleted {
+		t.Errorf("%s\n%s", describeEvent(e), f.log)
+	}
+	f.nats.Stop()
+	r.await("NATS is away again", isDown("nats", "not connected"))
+	if err := f.nats.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.await("NATS is back", isReady)
+	if e := f.order(t, "two"); e.Data.Status != handler.StatusCompleted {
+		t.Errorf("%s\n%s", describeEvent(e), f.log)
+	}
+	r.end()
+}
+
+func TestRunChecksStreamsItMayNotMake(t *testing.T) {
+	f := newFixture(t, cvtest.Options{Seed: 1})
+	f.config.Provision = false
+	r := f.start(t)
+	r.await("nothing is provisioned", isDown("nats", "CV_COMMANDS is missing"))
+	g := *f
+	g.config.Provision = true
+	maker := g.start(t)
+	maker.await("it is provisioned", isReady)
+	maker.end()
+	r.await("it is found", isReady)
+	r.end()
+}
+
+func TestRunWaitsForTheBucket(t *testing.T) {
+	f := newFixture(t, cvtest.Options{Seed: 1})
+	f.vision.Sample()
+	f.config.Bucket += "-later"
+	f.config.WorkBucket = f.config.Bucket
+	r := f.start(t)
+	r.await("there is no bucket", isDown("storage", f.config.Bucket))
+	result := make(chan handler.Event, 1)
+	go func() { result <- f.order(t, "early") }()
+	if err := f.store.CreateBucket(t.Context(), f.config.Bucket, sinktest.BucketOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.await("the bucket is there", isReady)
+	if e := <-result; e.Data.Status != handler.StatusCompleted || e.Data.Attempt > 1 {
+		t.Errorf("attempt %d: %s\n%s", e.Data.Attempt, describeEvent(e), f.log)
+	}
+	r.end()
+}
+
+func TestRunTakesUpARotatedKey(t *testing.T) {
+	f := newFixture(t, cvtest.Options{Seed: 1})
+	f.vision.Sample()
+	path := filepath.Join(t.TempDir(), "key")
+	write := func(key string) {
+		if err := os.WriteFile(path, []byte(key+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("this-key-was-revoked")
+	f.config.Resources[0].Key = Secret{file: path}
+	r := f.start(t)
+	r.await("the key is refused", isDown("training:default", "401"))
+	write(f.vision.Key())
+	r.await("the key is good", isReady)
+	if e := f.order(t, "one"); e.Data.Status != handler.StatusCompleted {
+		t.Errorf("%s\n%s", describeEvent(e), f.log)
+	}
+	r.end()
+	for _, secret := range []string{f.vision.Key(), "this-key-was-revoked", f.store.SecretKey} {
+		if strings.Contains(f.log.String(), secret) {
+			t.Error("a secret is in the log")
+		}
+	}
+	if leaks := f.vision.Leaks(); len(leaks) > 0 {
+		t.Errorf("the training key went elsewhere: %q", leaks)
+	}
+}
+
+// An export that is stopped in the middle by a drain is finished by the next process, without having cost an attempt.
+func TestDrainHandsBack(t *testing.T) {
+	f := newFixture(t, cvtest.Options{Seed: 1})
+	f.vision.Sample()
+	f.config.Drain = 0 // hand back at once
+	first := f.start(t)
+	first.await("all is well", isReady)
+	inside := make(chan struct{})
+	var once sync.Once
+	f.vision.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Times: -1, Hang: true})
+	f.vision.OnCall(func(operation string, _ int) {
+		if operation == cvtest.OperationBlob {
+			once.Do(func() { close(inside) })
+		}
+	})
+	result := make(chan handler.Event, 1)
+	go func() { result <- f.order(t, "halves") }()
+	<-inside
+	first.end()
+	f.vision.ClearFaults()
+	second := f.start(t)
+	if e := <-result; e.Data.Status != handler.StatusCompleted || e.Data.Outcome != handler.OutcomeComplete || e.Data.Attempt != 1 {
+		t.Errorf("attempt %d, outcome %q: %s\n%s", e.Data.Attempt, e.Data.Outcome, describeEvent(e), f.log)
+	}
+	second.end()
+}
+
+func TestSignals(t *testing.T) {
+	exits := make(chan int, 1)
+	var said lockedBuffer
+	ctx, stop := stopOnSignal(t.Context(), &said, func(code int) { exits <- code })
+	defer stop()
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := self.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-ctx.Done()
+	if !interrupted(ctx) {
+		t.Errorf("the cause is %v", context.Cause(ctx))
+	}
+	if err := self.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := <-exits; code != exitUnexpected || !strings.Contains(said.String(), "leaving at once") {
+		t.Errorf("exit %d, says %q", code, said.String())
+	}
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// s3Client makes the client of the bundles' store. m is nil on a command line. What is not configured comes from the AWS SDK's default chain, which reads the
+// process's environment and files.
+func s3Client(ctx context.Context, c storeConfig, m *metrics) (*s3.Client, error) {
+	o := sink.Options{Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle}
+	if m == nil {
+		o.MaxBackoff = 2 * time.Second // somebody waits at a command line
+	}
+	if c.KeyID.IsSet() {
+		o.Credentials = aws.NewCredentialsCache(storeKeys{c})
+	}
+	api, err := sink.Client(ctx, o)
+	if err != nil {
+		return nil, settingsError(strings.TrimPrefix(err.Error(), "read the AWS settings: "))
+	}
+	if m == nil {
+		return api, nil
+	}
+	return s3.New(api.Options(), func(o *s3.Options) { o.HTTPClient = countedClient{o.HTTPClient, m} }), nil
+}
+
+// countedClient counts S3 requests.
+type countedClient struct {
+	next s3.HTTPClient
+	m    *metrics
+}
+
+// Do implements s3.HTTPClient.
+func (c countedClient) Do(req *http.Request) (*http.Response, error) {
+	return c.m.countStorage(roundTripper(c.next.Do)).RoundTrip(req)
+}
+
+// rereadAfter is how long keys from files are used before the files are read again.
+const rereadAfter = time.Minute
+
+// storeKeys gives the configured S3 keys. Those from files are read again every minute, so that a rotated key needs no restart.
+type storeKeys struct{ c storeConfig }
+
+// Retrieve implements aws.CredentialsProvider.
+func (k storeKeys) Retrieve(context.Context) (aws.Credentials, error) {
+	out := aws.Credentials{Source: "settings"}
+	for _, part := range []struct {
+		name string
+		from Secret
+		to   *string
+	}{
+		{"AWS_ACCESS_KEY_ID", k.c.KeyID, &out.AccessKeyID},
+		{"AWS_SECRET_ACCESS_KEY", k.c.Secret, &out.SecretAccessKey},
+		{"AWS_SESSION_TOKEN", k.c.SessionToken, &out.SessionToken},
+	} {
+		value, err := part.from.Reveal()
+		if err != nil {
+			return aws.Credentials{}, fmt.Errorf("%s: %w", part.name, err)
+		}
+		*part.to = value
+		if part.from.File() != "" {
+			out.CanExpire = true
+		}
+	}
+	if out.CanExpire {
+		out.Expires = time.Now().Add(rereadAfter) //nolint:forbidigo // the SDK's cache compares it with the real clock
+	}
+	return out, nil
+}
+
+// checkBucket asks whether the bucket is there and ours to use.
+func checkBucket(ctx context.Context, api *s3.Client, bucket string) error {
+	if _, err := api.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &bucket}); err != nil {
+		return fmt.Errorf("look at bucket %s: %w", bucket, err)
+	}
+	return nil
+}
