@@ -3,7 +3,6 @@ package handler
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
@@ -66,7 +65,7 @@ func Classify(ctx context.Context, err error) Class {
 		return Permanent
 	}
 	var api *cv.Error
-	if errors.As(err, &api) && api.Status >= http.StatusBadRequest && api.Status < http.StatusInternalServerError {
+	if errors.As(err, &api) && api.Status >= 400 && api.Status < 500 {
 		return Permanent
 	}
 	// What nobody classified is a local hiccup (a full disk, a queue that did not answer) more often than a verdict.

@@ -27,7 +27,7 @@ func (w *export) records(ctx context.Context, n int) iter.Seq2[Record, error] {
 			yield(Record{}, fmt.Errorf("read the result of unit %d: %w", n, err))
 			return
 		}
-		defer body.Close() //nolint:errcheck // only read
+		defer body.Close()
 		d := json.NewDecoder(bufio.NewReaderSize(body, 64<<10))
 		var skipped json.RawMessage
 		if err := d.Decode(&skipped); err != nil {

@@ -68,11 +68,11 @@ func (h *Handler) Command(ctx context.Context, d Delivery) Disposition {
 func (h *Handler) settleCommand(ctx context.Context, log zerolog.Logger, err error) Disposition {
 	var decided *decision
 	if errors.As(err, &decided) {
-		e := log.Info()
+		level := zerolog.InfoLevel
 		if decided.err != nil {
-			e = log.Warn().Err(decided.err)
+			level = zerolog.WarnLevel
 		}
-		e.Stringer("settle", decided.Verb).Dur("delay", decided.Delay).Str("reason", decided.Reason).Msg("command settled")
+		log.WithLevel(level).Err(decided.err).Stringer("settle", decided.Verb).Dur("delay", decided.Delay).Str("reason", decided.Reason).Msg("command settled")
 		return decided.Disposition
 	}
 	class := Classify(ctx, err)

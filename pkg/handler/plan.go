@@ -76,7 +76,7 @@ func (r *run) plan(ctx context.Context) (exportPlan, error) {
 		p := exportPlan{
 			V: FormatVersion, Command: r.command.ID, Tool: r.Version, StartedAt: r.Now().UTC().Truncate(time.Millisecond),
 			Host: r.client.Host(), API: cv.APIVersion, Scope: r.Pseudonym.Redact(d), Digest: r.job.Command.Digest,
-			Projects: d.ProjectIDs, Named: true, Threshold: r.Threshold, Overlap: r.Overlap,
+			Projects: d.ProjectIDs, Named: r.command.Action == ActionExport, Threshold: r.Threshold, Overlap: r.Overlap,
 		}
 		if d.AllProjects {
 			projects, err := r.client.GetProjects(ctx)
@@ -393,7 +393,7 @@ func (r *rounds) missing(ctx context.Context, p *projectState) error {
 
 // namedImages fails when an image that the requester named is nowhere.
 func (r *rounds) namedImages(ctx context.Context, p *projectState) error {
-	if r.command.Data.Narrowing() != NarrowImages {
+	if r.command.Data.Narrowing() != NarrowImages || r.command.Action == ActionDelete {
 		return nil
 	}
 	found := map[uuid.UUID]struct{}{}
@@ -456,7 +456,7 @@ func (r *run) resultHead(ctx context.Context, n int) (Summary, string, error) {
 	if err != nil {
 		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
 	}
-	defer body.Close() //nolint:errcheck // only read
+	defer body.Close()
 	var s Summary
 	if err := json.NewDecoder(body).Decode(&s); err != nil {
 		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)

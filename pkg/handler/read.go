@@ -42,7 +42,6 @@ type item struct {
 	Later bool            `json:"later,omitempty"` // a prediction of a scope after the first: its blob may be there already
 
 	links []string // where its blob is, best first; with their queries, so never stored
-	model cv.Export
 }
 
 type iterationReading struct {
@@ -191,7 +190,7 @@ func (w *work) readProject(ctx context.Context) (reading, error) {
 			}
 		}
 		for _, l := range listings {
-			if l.Count, err = w.count1(ctx, l); err != nil {
+			if l.Count, err = countListing(ctx, w.client, w.unit.Project, l); err != nil {
 				return reading{}, err
 			}
 			r.Listings = append(r.Listings, l)
@@ -199,6 +198,9 @@ func (w *work) readProject(ctx context.Context) (reading, error) {
 	}
 	return r, nil
 }
+
+// tolerant says that what was named need not be there: the export goes before a delete, to which what is gone is done.
+func (w *work) tolerant() bool { return w.command.Action == ActionDelete }
 
 // scopes are where images, tags and predictions are looked for: the workspace and every iteration, or only the named iterations.
 func (w *work) scopes(r reading) []uuid.UUID {
@@ -227,6 +229,9 @@ func (w *work) readIterations(ctx context.Context) ([]cv.Iteration, error) {
 	var iterations []cv.Iteration
 	for _, id := range data.IterationIDs {
 		it, err := w.client.GetIteration(ctx, p, id)
+		if errors.Is(err, cv.ErrGone) && w.tolerant() {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read iteration %s of project %s: %w", id, p, err)
 		}
@@ -276,7 +281,7 @@ func (w *work) readTags(ctx context.Context, r *reading, named map[uuid.UUID][]u
 		}
 	}
 	for _, id := range data.TagIDs {
-		if !wanted[id] {
+		if !wanted[id] && !w.tolerant() {
 			return &Error{Code: CodeNotFound, Message: fmt.Sprintf("tag_ids: the project has no tag %s, neither in its workspace nor in an iteration", id)}
 		}
 	}
@@ -299,23 +304,22 @@ func (w *work) readPerformance(ctx context.Context, r *reading, it *iterationRea
 		return fmt.Errorf("read the performance of iteration %s: %w", it.ID, err)
 	}
 	l := Listing{Kind: Performances, Scope: it.ID}
-	if l.Count, err = w.count1(ctx, l); err != nil {
+	if l.Count, err = countListing(ctx, w.client, w.unit.Project, l); err != nil {
 		return err
 	}
 	r.Listings = append(r.Listings, l)
 	return nil
 }
 
-// count1 asks the service how many items a listing has.
-func (w *work) count1(ctx context.Context, l Listing) (n int, err error) {
-	p := w.unit.Project
+// countListing asks the service how many items a listing has.
+func countListing(ctx context.Context, client *cv.Client, p uuid.UUID, l Listing) (n int, err error) {
 	switch l.Kind {
 	case Tagged:
-		n, err = w.client.GetTaggedImageCount(ctx, p, l.Scope, l.Tags)
+		n, err = client.GetTaggedImageCount(ctx, p, l.Scope, l.Tags)
 	case Untagged:
-		n, err = w.client.GetUntaggedImageCount(ctx, p, l.Scope)
+		n, err = client.GetUntaggedImageCount(ctx, p, l.Scope)
 	case Performances:
-		n, err = w.client.GetImagePerformanceCount(ctx, p, l.Scope)
+		n, err = client.GetImagePerformanceCount(ctx, p, l.Scope)
 	}
 	if errors.Is(err, cv.ErrUntrained) {
 		return 0, nil // an iteration that was never trained has no snapshot
@@ -336,7 +340,7 @@ func (w *work) counts(ctx context.Context) (Summary, error) {
 	r, _, err := w.frozen(ctx, func(ctx context.Context) (reading, error) {
 		r := reading{V: unitVersion}
 		for _, l := range w.unit.Listings {
-			n, err := w.count1(ctx, l)
+			n, err := countListing(ctx, w.client, w.unit.Project, l)
 			if w.vanished(err, l.Scope) {
 				n, err = 0, nil
 			}

@@ -114,7 +114,7 @@ func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work,
 	w := &work{Handler: h, unit: u, command: command, client: client, layout: layout, calls: &recorder{}, log: log}
 	switch _, err := h.Work.Head(ctx, w.key(resultName(u.N))); {
 	case err == nil:
-		_ = h.Queue.NotifyResult(ctx, u.Command, u.N) //nolint:errcheck // the coordinator lists, too
+		_ = h.Queue.NotifyResult(ctx, u.Command, u.N) // the coordinator lists, too
 		return nil, nil
 	case !errors.Is(err, sink.ErrNotFound):
 		return nil, fmt.Errorf("look for the unit's result: %w", err)
