@@ -221,7 +221,7 @@ func receive(resp *http.Response, limit int64, begin func(int64) (io.Writer, err
 		if _, err := w.Write(buffer[:got]); err != nil {
 			return 0, &local{fmt.Errorf("write download: %w", err)}
 		}
-		if err == io.EOF { //nolint:errorlint // a bare EOF is the end
+		if err == io.EOF {
 			break
 		}
 		if err != nil {

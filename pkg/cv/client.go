@@ -88,7 +88,7 @@ func New(endpoint string, cred Credential, o Options) (*Client, error) {
 		return nil, fmt.Errorf("training client: %d attempts", o.MaxAttempts)
 	}
 	c := &Client{
-		endpoint: u, base: u.JoinPath(apiPath), cred: cred,
+		endpoint: u, base: rooted(u).JoinPath(apiPath), cred: cred,
 		attempts: o.MaxAttempts, agent: o.UserAgent, now: o.Now, wait: o.Wait,
 		tryTimeout: tryTimeout, stallTimeout: stallTimeout,
 	}
@@ -116,6 +116,16 @@ func New(endpoint string, cred Credential, o Options) (*Client, error) {
 		c.api, c.blob = o.Wrap(c.api), o.Wrap(c.blob)
 	}
 	return c, nil
+}
+
+// rooted is u with a path: JoinPath onto an empty one gives a path without its leading slash, which no server takes.
+func rooted(u *url.URL) *url.URL {
+	if u.Path != "" {
+		return u
+	}
+	withPath := *u
+	withPath.Path = "/"
+	return &withPath
 }
 
 // parseEndpoint checks an endpoint and gives it without trailing slash. One that already ends in the API's own path is taken as meant.
@@ -314,7 +324,7 @@ func (c *Client) exchange(ctx context.Context, via http.RoundTripper, req *http.
 		}
 		return err
 	}
-	resp, err := via.RoundTrip(req.WithContext(ctx)) //nolint:bodyclose // closed by release
+	resp, err := via.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		timer.Stop()
 		cancel(nil)
@@ -348,7 +358,7 @@ func (g *guardedBody) Read(p []byte) (int, error) {
 		defer g.timer.Stop()
 	}
 	n, err := g.body.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // a bare EOF is the end
+	if err != nil && err != io.EOF {
 		err = &kinded{ErrUnavailable, g.explain(err)}
 	}
 	return n, err
@@ -402,30 +412,41 @@ func readJSON(resp *http.Response, v any) error {
 }
 
 // get makes a call that answers one thing.
-func get[T any](ctx context.Context, c *Client, k call) (T, error) {
-	var v T
-	err := c.do(ctx, k, func(resp *http.Response) error {
+func get[T any](ctx context.Context, c *Client, k call) (v T, err error) {
+	err = c.do(ctx, k, func(resp *http.Response) error {
 		var answer T
 		if err := readJSON(resp, &answer); err != nil {
 			return err
 		}
-		if err := identified(answer); err != nil {
-			return err
-		}
 		v = answer
-		return nil
+		return identified(answer)
 	})
 	return v, err
 }
 
 // list makes a call that answers a list.
-func list[T any](ctx context.Context, c *Client, k call) ([]T, error) {
-	return get[[]T](ctx, c, k)
+func list[T any](ctx context.Context, c *Client, k call) (items []T, err error) {
+	err = c.do(ctx, k, func(resp *http.Response) error {
+		items = nil
+		if err := readJSON(resp, &items); err != nil {
+			return err
+		}
+		for _, item := range items {
+			if err := identified(item); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 // identified checks that whatever should have an id has one: a thing without is none we asked for.
-func identified(v any) error {
-	if v, ok := v.(Identified); ok && v.Identity() == uuid.Nil {
+func identified[T any](v T) error {
+	if v, ok := any(v).(Identified); ok && v.Identity() == uuid.Nil {
 		return errors.New("decode answer: no id in it")
 	}
 	return nil

@@ -3,7 +3,6 @@ package cv
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -174,7 +173,7 @@ func ended(ctx context.Context, op string, last error) error {
 	if !errors.Is(why, ctx.Err()) {
 		why = &kinded{kind: ctx.Err(), err: why}
 	}
-	if last != nil && !errors.Is(last, ctx.Err()) {
+	if last != nil {
 		var e *Error
 		if errors.As(last, &e) {
 			e := *e
@@ -189,19 +188,16 @@ func ended(ctx context.Context, op string, last error) error {
 // transportError sorts what a transport failed with.
 func transportError(op string, err error) error {
 	var (
-		dns     *net.DNSError
-		dial    *net.OpError
-		unknown x509.UnknownAuthorityError
-		invalid x509.CertificateInvalidError
-		name    x509.HostnameError
-		verify  *tls.CertificateVerificationError
-		record  tls.RecordHeaderError
+		dns    *net.DNSError
+		dial   *net.OpError
+		verify *tls.CertificateVerificationError
+		record tls.RecordHeaderError
 	)
 	sorted := error(&kinded{ErrUnavailable, err})
 	switch {
 	case errors.Is(err, ErrHostNotAllowed):
 		sorted = err
-	case errors.As(err, &unknown), errors.As(err, &invalid), errors.As(err, &name), errors.As(err, &verify), errors.As(err, &record):
+	case errors.As(err, &verify), errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		sorted = &kinded{ErrMisconfigured, err}
 	case op == opBlob:
 	case errors.As(err, &dns) && dns.IsNotFound:
@@ -321,10 +317,12 @@ func cleanCode(s string) string {
 	return s[:min(len(s), 100)]
 }
 
+var requestIDText = regexp.MustCompile(`^[A-Za-z0-9._:|+/-]{1,128}$`)
+
 // requestID is the service's name for an exchange.
 func requestID(h http.Header) string {
 	for _, name := range [...]string{"Apim-Request-Id", "Request-Id", "X-Ms-Request-Id"} {
-		if id := cleanCode(h.Get(name)); id != "" {
+		if id := h.Get(name); requestIDText.MatchString(id) {
 			return id
 		}
 	}

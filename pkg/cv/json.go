@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -24,48 +23,20 @@ func decodeModel(b []byte, view any, raw *json.RawMessage) error {
 	if len(b) == 0 || b[0] != '{' {
 		return errors.New("not a JSON object")
 	}
-	var odd *json.UnmarshalTypeError
-	if err := json.Unmarshal(b, view); err != nil && !errors.As(err, &odd) {
-		return err
+	if json.Unmarshal(b, view) != nil {
+		// Decoding may have stopped at the odd field: each of the others is given its own chance.
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(b, &members); err != nil {
+			return err
+		}
+		for name, value := range members {
+			if one, err := json.Marshal(map[string]json.RawMessage{name: value}); err == nil {
+				_ = json.Unmarshal(one, view)
+			}
+		}
 	}
 	*raw = bytes.Clone(b)
 	return nil
-}
-
-// encodeWithRest encodes a value and adds the members of raw it has no field for.
-func encodeWithRest(view any, raw json.RawMessage) ([]byte, error) {
-	b, err := json.Marshal(view)
-	if err != nil || len(raw) == 0 {
-		return b, err
-	}
-	var rest, known map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &rest); err != nil {
-		return nil, fmt.Errorf("decode what was received: %w", err)
-	}
-	if err := json.Unmarshal(b, &known); err != nil {
-		return nil, err
-	}
-	for name := range rest {
-		if isTokenField(name) {
-			delete(rest, name)
-		}
-	}
-	if len(rest) == 0 {
-		return b, nil
-	}
-	for name, value := range known {
-		rest[name] = value
-	}
-	return json.Marshal(rest)
-}
-
-// isTokenField tells whether PredictionQueryToken has a field for a member.
-func isTokenField(name string) bool {
-	switch name {
-	case "session", "continuation", "maxCount", "orderBy", "tags", "iterationId", "startTime", "endTime", "application":
-		return true
-	}
-	return false
 }
 
 // StripQueries gives a JSON value as received, on one line and without insignificant blanks, except that the query and fragment of every

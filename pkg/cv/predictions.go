@@ -74,10 +74,30 @@ func (t *PredictionQueryToken) UnmarshalJSON(b []byte) error {
 	return decodeModel(b, (*plain)(t), &t.Raw)
 }
 
+// tokenFields are the members PredictionQueryToken has fields for.
+var tokenFields = [...]string{"session", "continuation", "maxCount", "orderBy", "tags", "iterationId", "startTime", "endTime", "application"}
+
 // MarshalJSON gives the token as QueryPredictions sends it: its fields, and what Raw has beyond them.
 func (t PredictionQueryToken) MarshalJSON() ([]byte, error) {
 	type plain PredictionQueryToken
-	return encodeWithRest(plain(t), t.Raw)
+	b, err := json.Marshal(plain(t))
+	if err != nil || len(t.Raw) == 0 {
+		return b, err
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(t.Raw, &members); err != nil {
+		return nil, fmt.Errorf("decode token as received: %w", err)
+	}
+	for _, name := range tokenFields {
+		delete(members, name)
+	}
+	if len(members) == 0 {
+		return b, nil
+	}
+	if err := json.Unmarshal(b, &members); err != nil { // adds to what is there
+		return nil, err
+	}
+	return json.Marshal(members)
 }
 
 // More tells whether the answer this token came with has a next page.

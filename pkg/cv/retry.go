@@ -75,7 +75,7 @@ func (c *Client) retry(ctx context.Context, op string, waitsOnly bool, try func(
 		spend: func(next time.Duration) bool {
 			spent := waited
 			if !waitsOnly {
-				spent = c.now().Sub(began)
+				spent = max(spent, c.now().Sub(began))
 			}
 			waited += next
 			return spent+next <= retryBudget
@@ -99,8 +99,10 @@ func (c *Client) retry(ctx context.Context, op string, waitsOnly bool, try func(
 		if err == nil {
 			return nil
 		}
-		last, h.hint = err, RetryAfter(err)
-		if !again {
+		if ctx.Err() == nil || answered(err) { // else it only says that the context ended
+			last = err
+		}
+		if h.hint = RetryAfter(err); !again {
 			return backoff.Permanent(err)
 		}
 		return err
@@ -112,6 +114,12 @@ func (c *Client) retry(ctx context.Context, op string, waitsOnly bool, try func(
 		return ended(ctx, op, last)
 	}
 	return last
+}
+
+// answered tells whether a failure is the service's answer.
+func answered(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status != 0
 }
 
 // passing tells whether a failure may pass by itself within a call.

@@ -2,12 +2,11 @@ package cv
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
 )
 
 // Time is a point in time as the service writes it, in UTC. The service has two shapes, one with Z and one without a zone, which means
-// UTC too; null, "" and absent are the zero Time.
+// UTC too; null, "" and absent are the zero Time. So is what cannot be read: Raw of the thing it belongs to still has it.
 type Time struct{ time.Time }
 
 // zoneless is the shape of image, tag and region times. Parsing accepts any number of fraction digits.
@@ -15,19 +14,11 @@ const zoneless = "2006-01-02T15:04:05"
 
 // UnmarshalJSON reads both shapes.
 func (t *Time) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" {
-		*t = Time{}
-		return nil
-	}
+	*t = Time{}
 	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
-		return fmt.Errorf("decode time: %w", err)
+	if json.Unmarshal(b, &s) == nil {
+		*t = parseTime(s)
 	}
-	v, err := parseTime(s)
-	if err != nil {
-		return fmt.Errorf("decode time: %w", err)
-	}
-	*t = v
 	return nil
 }
 
@@ -39,16 +30,11 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return json.Marshal(t.UTC().Format(time.RFC3339Nano))
 }
 
-func parseTime(s string) (Time, error) {
-	if s == "" {
-		return Time{}, nil
-	}
-	v, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		var zonelessErr error
-		if v, zonelessErr = time.ParseInLocation(zoneless, s, time.UTC); zonelessErr != nil {
-			return Time{}, err
+func parseTime(s string) Time {
+	for _, layout := range [...]string{time.RFC3339, zoneless} {
+		if v, err := time.Parse(layout, s); err == nil {
+			return Time{v.UTC()}
 		}
 	}
-	return Time{v.UTC()}, nil
+	return Time{}
 }

@@ -1,0 +1,72 @@
+package cv
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// Two sizes of the same thing each, so that a run tells by itself whether cost grows in proportion.
+
+func benchmarkStripQueries(b *testing.B, images int) {
+	page := []byte(imagePage(0, images))
+	b.SetBytes(int64(len(page)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := StripQueries(page); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkStripQueries_Images1(b *testing.B)   { benchmarkStripQueries(b, 1) }
+func BenchmarkStripQueries_Images256(b *testing.B) { benchmarkStripQueries(b, MaxPage) }
+
+// BenchmarkStripQueries_BaselineValid256 is what only looking at the same bytes costs.
+func BenchmarkStripQueries_BaselineValid256(b *testing.B) {
+	page := []byte(imagePage(0, MaxPage))
+	b.SetBytes(int64(len(page)))
+	for b.Loop() {
+		if !json.Valid(page) {
+			b.Fatal("not valid")
+		}
+	}
+}
+
+func benchmarkDecode(b *testing.B, images int) {
+	page := []byte(imagePage(0, images))
+	b.SetBytes(int64(len(page)))
+	b.ReportAllocs()
+	for b.Loop() {
+		var list []Image
+		if err := json.Unmarshal(page, &list); err != nil || len(list) != images {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecodeImages_Images1(b *testing.B)   { benchmarkDecode(b, 1) }
+func BenchmarkDecodeImages_Images256(b *testing.B) { benchmarkDecode(b, MaxPage) }
+
+// BenchmarkDecodeImages_BaselinePlain256 decodes without keeping the JSON.
+func BenchmarkDecodeImages_BaselinePlain256(b *testing.B) {
+	type plain Image
+	page := []byte(imagePage(0, MaxPage))
+	b.SetBytes(int64(len(page)))
+	b.ReportAllocs()
+	for b.Loop() {
+		var list []plain
+		if err := json.Unmarshal(page, &list); err != nil || len(list) != MaxPage {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkClean(b *testing.B) {
+	message := strings.Repeat("cannot read https://h.example/i/x?sv=1&sig=abc%3D; ", 20)
+	for b.Loop() {
+		if strings.Contains(clean(message), "sig=") {
+			b.Fatal("a signature")
+		}
+	}
+}
