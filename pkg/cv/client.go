@@ -418,8 +418,11 @@ func get[T any](ctx context.Context, c *Client, k call) (v T, err error) {
 		if err := readJSON(resp, &answer); err != nil {
 			return err
 		}
+		if err := identified(answer); err != nil {
+			return err
+		}
 		v = answer
-		return identified(answer)
+		return nil
 	})
 	return v, err
 }

@@ -127,8 +127,8 @@ func TestSuccessThatIsNone(t *testing.T) {
 				t.Fatalf("error %v", err)
 			}
 			for _, kind := range []error{ErrGone, ErrThrottled, ErrMisconfigured, ErrUnavailable} {
-				if errors.Is(err, kind) != (kind == c.kind) {
-					t.Errorf("%v is %v: %v", err, kind, !(kind == c.kind))
+				if want := errors.Is(c.kind, kind); errors.Is(err, kind) != want {
+					t.Errorf("%v is %v should be %v", err, kind, want)
 				}
 			}
 			var e *Error

@@ -131,18 +131,24 @@ func (s *stripper) str() []byte {
 
 // isURIName tells whether a quoted member name says that its value is a URI.
 func isURIName(quoted []byte) bool {
-	name := string(quoted[1 : len(quoted)-1])
-	if strings.Contains(name, `\`) {
-		if json.Unmarshal(quoted, &name) != nil {
+	name := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(name, '\\') >= 0 {
+		var plain string
+		if json.Unmarshal(quoted, &plain) != nil {
 			return false
 		}
+		name = []byte(plain)
 	}
-	for _, suffix := range [...]string{"Uri", "Url", "URI", "URL"} {
-		if strings.HasSuffix(name, suffix) {
-			return true
-		}
+	if len(name) < 3 {
+		return false
 	}
-	return name == "uri" || name == "url"
+	switch string(name[len(name)-3:]) {
+	case "Uri", "Url", "URI", "URL":
+		return true
+	case "uri", "url":
+		return len(name) == 3
+	}
+	return false
 }
 
 // queryStart is where the query or fragment begins in a quoted string that is a URI, or -1 when nothing is to be removed.

@@ -119,7 +119,10 @@ func TestEachPageStops(t *testing.T) {
 		}
 	}
 	l := &listing{at: func(int) []uuid.UUID { return countTo(600) }}
-	for range EachPage(t.Context(), l.fetch) {
+	for _, err := range EachPage(t.Context(), l.fetch) {
+		if err != nil {
+			t.Error(err)
+		}
 		break
 	}
 	if n != 1 || l.calls != 1 {

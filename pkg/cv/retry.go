@@ -46,7 +46,7 @@ func (c clock) Now() time.Time { return c() }
 
 // waitTimer makes the client's wait function the timer of backoff.
 type waitTimer struct {
-	ctx  context.Context //nolint:containedctx // lives as long as one retry
+	ctx  context.Context // lives as long as one retry
 	wait func(context.Context, time.Duration) error
 	c    chan time.Time
 	err  error
