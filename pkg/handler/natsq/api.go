@@ -42,6 +42,9 @@ const (
 // errNoAnswer says that a request was sent and nothing came back: it may or may not have been carried out.
 var errNoAnswer = errors.New("no answer")
 
+// errForeign says that an answer is not one of JetStream's: somebody else answers on its subjects, or stores them.
+var errForeign = errors.New("not an answer of this stream")
+
 // errRetry wraps an error after which the same may work later.
 type errRetry struct{ error }
 
@@ -94,7 +97,7 @@ func final(err error) bool {
 	var api *apiError
 	switch {
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadHeaderMsg),
-		errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrInvalidMsg):
+		errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrInvalidMsg), errors.Is(err, errForeign):
 		return true
 	case errors.As(err, &api):
 		switch api.ErrCode {
@@ -146,13 +149,13 @@ func (q *Queue) apiOnce(ctx context.Context, try int, subject string, request, a
 		Error *apiError `json:"error"`
 	}
 	if err := json.Unmarshal(got.Data, &failed); err != nil {
-		return fmt.Errorf("decode the answer to %s: %w", subject, err)
+		return fmt.Errorf("decode the answer to %s: %w: %w", subject, errForeign, err)
 	}
 	if failed.Error != nil {
 		return failed.Error
 	}
 	if err := json.Unmarshal(got.Data, answer); err != nil {
-		return fmt.Errorf("decode the answer to %s: %w", subject, err)
+		return fmt.Errorf("decode the answer to %s: %w: %w", subject, errForeign, err)
 	}
 	return nil
 }

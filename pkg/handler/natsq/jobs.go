@@ -150,7 +150,7 @@ func (q *Queue) DeleteJob(ctx context.Context, id string) error {
 	return nil
 }
 
-// jobBucketStream is a bucket's stream as nats.go makes it, so that `nats kv` works on it, but for AllowDirect.
+// bucketStream is a bucket's stream as nats.go makes it, so that `nats kv` works on it, but for AllowDirect.
 func bucketStream(name, description string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: name, Description: description, Subjects: []string{"$KV." + strings.TrimPrefix(name, "KV_") + ".>"},

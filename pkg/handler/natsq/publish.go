@@ -183,6 +183,21 @@ func (q *Queue) PurgeUnits(ctx context.Context, id string) error {
 	return nil
 }
 
+// Forget removes what the streams keep of one id: its job, events, dead letters, ledger and queued units. Its command is left to be settled by whoever holds it.
+func (q *Queue) Forget(ctx context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("forget: %w", err)
+	}
+	for _, one := range []struct{ stream, subject string }{
+		{q.work, q.unitsOf(id)}, {q.ledgers, q.ledger(id)}, {q.dead, q.deadLetter("*", id)}, {q.events, q.eventsOf(id)}, {q.jobs, q.job(id)},
+	} {
+		if err := q.purge(ctx, one.stream, one.subject); err != nil {
+			return fmt.Errorf("forget %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
 // Command reads a pending command message from the leader; ErrNoMessage when it was settled.
 func (q *Queue) Command(ctx context.Context, seq uint64) (handler.Message, error) {
 	if seq == 0 { // JetStream takes it for a malformed request

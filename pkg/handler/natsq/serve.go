@@ -125,6 +125,9 @@ func (q *Queue) serve(pull, work context.Context, s serving) error {
 
 	status := q.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
 	defer q.nc.RemoveStatusListener(status)
+	if q.nc.IsClosed() { // before we listened
+		stopPull(nats.ErrConnectionClosed)
+	}
 	beat := time.NewTicker(pullBeat)
 	defer beat.Stop()
 
@@ -144,7 +147,11 @@ func (q *Queue) serve(pull, work context.Context, s serving) error {
 		case <-pull.Done():
 		case err := <-gate:
 			waiting = false
-			if err == nil && pull.Err() == nil {
+			switch {
+			case pull.Err() != nil:
+			case err != nil: // against its promise: it must not make us spin
+				s.failed(fmt.Errorf("get ready: %w", err))
+			default:
 				s.request()
 			}
 		case m := <-s.arrivals:
@@ -158,8 +165,8 @@ func (q *Queue) serve(pull, work context.Context, s serving) error {
 			s.free++
 		case <-beat.C:
 			s.countMissed()
-		case state := <-status:
-			if state == nats.CLOSED {
+		case state, open := <-status:
+			if !open || state == nats.CLOSED {
 				stopPull(nats.ErrConnectionClosed)
 				break
 			}

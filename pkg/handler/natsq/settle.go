@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
@@ -118,12 +119,12 @@ func (s *serving) settle(work context.Context, d delivery, disposition handler.D
 		s.waitUnsubscribed(ctx)
 		_, err = q.exchange(ctx, 0, &nats.Msg{Subject: d.msg.Reply, Data: nakWord(disposition.Delay)})
 	}
-	e := q.log.Debug()
+	level, what := zerolog.DebugLevel, "settled"
 	if err != nil {
-		e = q.log.Warn().Err(err)
+		level, what = zerolog.WarnLevel, "cannot settle a message: it comes again after the ack wait"
 	}
-	e.Str("subject", d.msg.Subject).Uint64("seq", d.seq).Uint64("delivered", d.delivered).Stringer("verb", disposition.Verb).
-		Dur("delay", disposition.Delay).Str("reason", disposition.Reason).Msg("settled")
+	q.log.WithLevel(level).Err(err).Str("subject", d.msg.Subject).Uint64("seq", d.seq).Uint64("delivered", d.delivered).Stringer("verb", disposition.Verb).
+		Dur("delay", disposition.Delay).Str("reason", disposition.Reason).Msg(what)
 }
 
 // insist says a word to a delivery's reply subject until it is confirmed. A consumer that was deleted is made again, but knows nothing of the delivery and does not answer.

@@ -62,7 +62,7 @@ func (q *Queue) readOnce(ctx context.Context, try int, stream string, g get) (*s
 	}
 	m := answer.Message
 	if m == nil {
-		return nil, fmt.Errorf("read %s: the answer has no message", stream)
+		return nil, fmt.Errorf("read %s: no message: %w", stream, errForeign)
 	}
 	s := &stored{Subject: m.Subject, Seq: m.Seq, Time: m.Time, Data: m.Data}
 	if len(m.Header) > 0 {
@@ -100,11 +100,11 @@ func (q *Queue) publishOnce(ctx context.Context, try int, stream string, m *nats
 	}
 	switch err := json.Unmarshal(answer.Data, &ack); {
 	case err != nil:
-		return 0, fmt.Errorf("decode the acknowledgement of %s: %w", m.Subject, err)
+		return 0, fmt.Errorf("decode the acknowledgement of %s: %w: %w", m.Subject, errForeign, err)
 	case ack.Error != nil:
 		return 0, ack.Error
 	case ack.Stream != stream || ack.Seq == 0:
-		return 0, fmt.Errorf("%s was stored by %q, not by %s", m.Subject, ack.Stream, stream)
+		return 0, fmt.Errorf("%s was stored by %q, not by %s: %w", m.Subject, ack.Stream, stream, errForeign)
 	case ack.Duplicate:
 		return ack.Seq, errDuplicate
 	}

@@ -510,6 +510,35 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+func TestForget(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"x", "xy"} {
+		must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: id}, 0))
+		must[uint64](t)(w.q.AppendLedger(w.ctx, id, []byte("1\n"), 0))
+		ok(t, w.q.PublishUnit(w.ctx, id, 1, nil))
+		ok(t, w.q.PublishEvent(w.ctx, event(id, handler.StatusAccepted)))
+		ok(t, w.q.PublishEvent(w.ctx, event(id, handler.StatusFailed)))
+		ok(t, w.q.PublishDead(w.ctx, handler.DeadLetter{ID: id, Action: handler.ActionExport}))
+	}
+	ok(t, w.q.Forget(w.ctx, "x"))
+	for stream, want := range map[string]uint64{"KV_CV_JOBS": 1, "CV_LEDGER": 1, "CV_WORK": 1, "CV_EVENTS": 2, "CV_DEAD": 1} {
+		if n := w.messages(t, stream); n != want {
+			t.Errorf("%s has %d messages, want %d", stream, n, want)
+		}
+	}
+	if err := w.q.Forget(w.ctx, "*"); err == nil {
+		t.Error("forgot everybody")
+	}
+}
+
+// A subject of ours that somebody else's stream has taken is an error, not something to wait for.
+func TestForeignStream(t *testing.T) {
+	w := newWorld(t)
+	ok(t, w.js.DeleteStream(w.ctx, "CV_EVENTS"))
+	must[jetstream.Stream](t)(w.js.CreateStream(w.ctx, jetstream.StreamConfig{Name: "THEIRS", Subjects: []string{"cv.events.>"}}))
+	is(t, w.q.PublishEvent(w.ctx, event("x", handler.StatusCompleted)), errForeign)
+}
+
 func TestResults(t *testing.T) {
 	w := newWorld(t)
 	other := w.open(t)

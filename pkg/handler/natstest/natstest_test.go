@@ -76,10 +76,14 @@ func TestClusterElectsAgain(t *testing.T) {
 	c := NewCluster(t)
 	t.Logf("cluster ready after %s", time.Since(start))
 	nc := c.Servers[0].Dial(t)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
+	use := func(conn *nats.Conn) jetstream.JetStream {
+		js, err := jetstream.New(conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return js
 	}
+	js := use(nc)
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3}); err != nil {
 		t.Fatal(err)
 	}
@@ -110,6 +114,11 @@ func TestClusterElectsAgain(t *testing.T) {
 	t.Logf("led by %s, then by %s after %s", before.Name(), after.Name(), time.Since(start))
 	if after == before {
 		t.Fatalf("still led by %s", after.Name())
+	}
+	for _, s := range c.Servers { // one that stays
+		if s != after {
+			js = use(s.Dial(t))
+		}
 	}
 	after.Stop()
 	publish()

@@ -1,0 +1,574 @@
+package natsq
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+// serving runs ServeCommands until the test, or stop, ends it.
+type running struct {
+	stop func(cause error) // ends pulling
+	kill func(cause error) // ends work
+	done chan error
+}
+
+func serveCommands(t *testing.T, q *Queue, l Loop) *running {
+	t.Helper()
+	pull, stop := context.WithCancelCause(context.Background())
+	work, kill := context.WithCancelCause(context.Background())
+	r := &running{stop: stop, kill: kill, done: make(chan error, 1)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.done <- q.ServeCommands(pull, work, l)
+	}()
+	t.Cleanup(func() {
+		kill(handler.ErrStopping)
+		stop(handler.ErrStopping)
+		<-ended
+	})
+	return r
+}
+
+// words collects what is said to the server about deliveries: "+ACK", "-NAK", "+WPI", …
+func (w *world) words(t *testing.T) <-chan string {
+	t.Helper()
+	words := make(chan string, 1000)
+	nc := w.server.Dial(t)
+	must[*nats.Subscription](t)(nc.Subscribe("$JS.ACK.>", func(m *nats.Msg) { words <- string(m.Data) }))
+	ok(t, nc.FlushWithContext(w.ctx))
+	return words
+}
+
+func settleWith(d handler.Disposition, seen chan<- handler.Delivery) Loop {
+	return Loop{Slots: 4, Handle: func(_ context.Context, m handler.Delivery) handler.Disposition {
+		seen <- m
+		return d
+	}}
+}
+
+func TestServeHandsTheMessageOver(t *testing.T) {
+	w := newWorld(t)
+	seen := make(chan handler.Delivery, 10)
+	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	words := w.words(t)
+	m := command("a", `{"all_projects":true}`)
+	m.Header["Status"] = []string{"408"} // a header is no status message
+	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, m))
+	d := receive(t, seen)
+	if d.Subject != m.Subject || string(d.Body) != string(m.Body) || d.Seq != seq || d.Delivered != 1 || d.Header["Nats-Msg-Id"][0] != "a" || d.Time.IsZero() {
+		t.Fatalf("delivered %+v", d)
+	}
+	if got := receive(t, words); got != "+ACK" {
+		t.Fatalf("said %q", got)
+	}
+	w.gone(t, seq)
+}
+
+// gone waits until a command left its stream.
+func (w *world) gone(t *testing.T, seq uint64) {
+	t.Helper()
+	for {
+		_, err := w.q.Command(w.ctx, seq)
+		if errors.Is(err, handler.ErrNoMessage) {
+			return
+		}
+		ok(t, err)
+	}
+}
+
+func TestServeUnits(t *testing.T) {
+	w := newWorld(t)
+	pull, stop := context.WithCancelCause(w.ctx)
+	seen := make(chan handler.UnitDelivery, 10)
+	done := make(chan error, 1)
+	go func() {
+		done <- w.q.ServeUnits(pull, w.ctx, UnitLoop{Slots: 2, Handle: func(_ context.Context, d handler.UnitDelivery) handler.Disposition {
+			seen <- d
+			return handler.Disposition{Verb: handler.Ack}
+		}})
+	}()
+	must[*jetstream.PubAck](t)(w.js.Publish(w.ctx, "cv.work.x.seven", nil)) // not ours
+	must[*jetstream.PubAck](t)(w.js.Publish(w.ctx, "cv.work.x.007", nil))
+	ok(t, w.q.PublishUnit(w.ctx, "x", 7, []byte("unit")))
+	if d := receive(t, seen); d.Command != "x" || d.N != 7 || string(d.Body) != "unit" || d.Delivered != 1 {
+		t.Fatalf("delivered %+v", d)
+	}
+	stop(handler.ErrStopping)
+	ok(t, receive(t, done))
+	if n := w.messages(t, "CV_WORK"); n != 0 || len(seen) != 0 {
+		t.Fatalf("%d messages are left, %d more were delivered", n, len(seen))
+	}
+}
+
+func TestNakWithDelay(t *testing.T) {
+	w := newWorld(t)
+	seen := make(chan handler.Delivery, 10)
+	words := w.words(t)
+	serveCommands(t, w.q, Loop{Slots: 1, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+		seen <- d
+		if d.Delivered == 1 {
+			return handler.Disposition{Verb: handler.Nak, Delay: 200 * time.Millisecond}
+		}
+		return handler.Disposition{Verb: handler.Ack}
+	}})
+	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+	receive(t, seen)
+	start := time.Now()
+	if got := receive(t, words); got != `-NAK {"delay":200000000}` {
+		t.Fatalf("said %q", got)
+	}
+	if d := receive(t, seen); d.Delivered != 2 || time.Since(start) < 150*time.Millisecond {
+		t.Fatalf("delivery %d came after %s", d.Delivered, time.Since(start))
+	}
+}
+
+func TestTermWithReason(t *testing.T) {
+	w := newWorld(t)
+	advisories := make(chan *nats.Msg, 1)
+	must[*nats.Subscription](t)(w.nc.ChanSubscribe("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>", advisories))
+	ok(t, w.nc.FlushWithContext(w.ctx))
+	seen := make(chan handler.Delivery, 10)
+	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Term, Reason: "no\ngood"}, seen))
+	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+	var advisory struct{ Reason string }
+	ok(t, json.Unmarshal(receive(t, advisories).Data, &advisory))
+	if advisory.Reason != "no good" {
+		t.Fatalf("reason is %q", advisory.Reason)
+	}
+	w.gone(t, seq)
+}
+
+// Whoever abandons a message says nothing, and it comes again after the ack wait.
+func TestAbandonSaysNothing(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.AckWait = 300 * time.Millisecond })
+	words := w.words(t)
+	seen := make(chan handler.Delivery, 10)
+	serveCommands(t, w.q, Loop{Slots: 2, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+		seen <- d
+		if d.Delivered == 1 {
+			return handler.Disposition{Verb: handler.Abandon}
+		}
+		return handler.Disposition{Verb: handler.Ack}
+	}})
+	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+	receive(t, seen)
+	if d := receive(t, seen); d.Delivered != 2 {
+		t.Fatalf("delivery %d", d.Delivered)
+	}
+	if got := receive(t, words); got != "+ACK" {
+		t.Fatalf("said %q first", got)
+	}
+}
+
+func TestHeartbeatsKeepAMessage(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.AckWait = 300 * time.Millisecond })
+	words := w.words(t)
+	release := make(chan struct{})
+	seen := make(chan handler.Delivery, 10)
+	serveCommands(t, w.q, Loop{Slots: 2, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
+		seen <- d
+		select {
+		case <-release:
+		case <-ctx.Done():
+			t.Errorf("the lease ended: %v", context.Cause(ctx))
+		}
+		return handler.Disposition{Verb: handler.Ack}
+	}})
+	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+	receive(t, seen)
+	for range 4 * beatsPerWait { // four ack waits
+		if got := receive(t, words); got != "+WPI" {
+			t.Fatalf("said %q", got)
+		}
+	}
+	if len(seen) > 0 {
+		t.Fatal("delivered again in spite of heartbeats")
+	}
+	close(release)
+	for receive(t, words) != "+ACK" {
+	}
+	if len(seen) > 0 {
+		t.Fatal("delivered again")
+	}
+}
+
+// Without a confirmed heartbeat the handler is told after one ack wait, and its Nak is kept back: the message is somebody else's by now.
+func TestLeaseLost(t *testing.T) {
+	for _, c := range []struct {
+		verb handler.Verb
+		want string // the first word that is not a heartbeat, by the first holder
+	}{{handler.Nak, "+ACK of the second"}, {handler.Ack, "+ACK"}} {
+		t.Run(c.verb.String(), func(t *testing.T) {
+			w := newWorld(t, func(o *Options) { o.AckWait = 300 * time.Millisecond })
+			first := w.open(t, func(o *Options) { o.AckWait = 300 * time.Millisecond })
+			meddle(first, func(m *nats.Msg, _ int) fault {
+				if string(m.Data) == wordInProgress {
+					return loseRequest
+				}
+				return none
+			})
+			words := w.words(t)
+			lost := make(chan error, 1)
+			verdict := make(chan struct{})
+			r := serveCommands(t, first, Loop{Slots: 1, Handle: func(ctx context.Context, _ handler.Delivery) handler.Disposition {
+				<-ctx.Done()
+				lost <- context.Cause(ctx)
+				<-verdict
+				return handler.Disposition{Verb: c.verb}
+			}})
+			seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+			is(t, receive(t, lost), handler.ErrLeaseLost)
+			// Somebody else holds it now.
+			release := make(chan struct{})
+			taken := make(chan handler.Delivery, 10)
+			serveCommands(t, w.q, Loop{Slots: 1, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+				taken <- d
+				<-release
+				return handler.Disposition{Verb: handler.Ack}
+			}})
+			r.stop(handler.ErrStopping)
+			receive(t, taken)
+			close(verdict)
+			ok(t, receive(t, r.done))
+			if c.verb == handler.Ack {
+				w.gone(t, seq)
+			}
+			close(release)
+			w.gone(t, seq)
+			for word := receive(t, words); ; word = receive(t, words) {
+				if strings.HasPrefix(word, wordNak) {
+					t.Fatal("a Nak after the lease was lost")
+				}
+				if word == wordAck {
+					break
+				}
+			}
+		})
+	}
+}
+
+// As many messages are taken as there are slots, not one more.
+func TestSlots(t *testing.T) {
+	w := newWorld(t)
+	const slots = 3
+	var now, most atomic.Int64
+	step := make(chan struct{})
+	started := make(chan struct{}, 100)
+	serveCommands(t, w.q, Loop{Slots: slots, Handle: func(context.Context, handler.Delivery) handler.Disposition {
+		most.Store(max(most.Load(), now.Add(1)))
+		started <- struct{}{}
+		<-step
+		now.Add(-1)
+		return handler.Disposition{Verb: handler.Ack}
+	}})
+	const all = 20
+	for n := range all {
+		must[uint64](t)(w.q.PublishCommand(w.ctx, command(fmt.Sprintf("c%d", n), "{}")))
+	}
+	for range slots {
+		receive(t, started)
+	}
+	c := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, "CV_COMMANDS", commandsDurable))
+	info := must[*jetstream.ConsumerInfo](t)(c.Info(w.ctx))
+	if info.NumAckPending != slots || info.NumWaiting != 0 {
+		t.Fatalf("%d messages are held and %d requests wait, with %d slots", info.NumAckPending, info.NumWaiting, slots)
+	}
+	close(step)
+	for range all - slots {
+		receive(t, started)
+	}
+	if most.Load() > slots {
+		t.Fatalf("%d at once", most.Load())
+	}
+}
+
+// An idle loop keeps one request under way and asks for nothing more.
+func TestIdleLoopRests(t *testing.T) {
+	w := newWorld(t)
+	requests := make(chan *nats.Msg, 100)
+	must[*nats.Subscription](t)(w.nc.ChanSubscribe("$JS.API.CONSUMER.MSG.NEXT.>", requests))
+	ok(t, w.nc.FlushWithContext(w.ctx))
+	serveCommands(t, w.q, settleWith(handler.Disposition{}, make(chan handler.Delivery, 1)))
+	first := receive(t, requests)
+	beats := make(chan *nats.Msg, 10)
+	must[*nats.Subscription](t)(w.nc.ChanSubscribe(first.Reply, beats))
+	receive(t, beats) // a heartbeat later
+	if n := len(requests); n != 0 {
+		t.Fatalf("%d more requests", n)
+	}
+}
+
+func TestReadyHoldsPullingUp(t *testing.T) {
+	w := newWorld(t)
+	ready, asked := make(chan struct{}), make(chan struct{}, 10)
+	seen := make(chan handler.Delivery, 10)
+	l := settleWith(handler.Disposition{Verb: handler.Ack}, seen)
+	l.Ready = func(ctx context.Context) error {
+		asked <- struct{}{}
+		select {
+		case <-ready:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	r := serveCommands(t, w.q, l)
+	receive(t, asked)
+	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+	c := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, "CV_COMMANDS", commandsDurable))
+	if info := must[*jetstream.ConsumerInfo](t)(c.Info(w.ctx)); info.NumWaiting != 0 || info.NumAckPending != 0 {
+		t.Fatalf("pulled while not ready: %d requests", info.NumWaiting)
+	}
+	close(ready)
+	receive(t, seen)
+	// And a loop that is not ready ends like any other.
+	ready = make(chan struct{})
+	r.stop(handler.ErrStopping)
+	ok(t, receive(t, r.done))
+}
+
+// Draining: nothing more is taken, what is handed back is at once with others, and the loop returns when its handlers have.
+func TestDrainHandsBackAtOnce(t *testing.T) {
+	w := newWorld(t) // an ack wait of 30 s, longer than the test may take
+	holding := make(chan struct{}, 10)
+	first := w.open(t)
+	r := serveCommands(t, first, Loop{Slots: 8, Handle: func(ctx context.Context, _ handler.Delivery) handler.Disposition {
+		holding <- struct{}{}
+		<-ctx.Done()
+		if !errors.Is(context.Cause(ctx), handler.ErrStopping) {
+			t.Errorf("cause is %v", context.Cause(ctx))
+		}
+		return handler.Disposition{Verb: handler.Nak}
+	}})
+	var seqs []uint64
+	for n := range 4 {
+		seqs = append(seqs, must[uint64](t)(w.q.PublishCommand(w.ctx, command(fmt.Sprintf("c%d", n), "{}"))))
+		receive(t, holding)
+	}
+	r.stop(handler.ErrStopping)
+	r.kill(handler.ErrStopping)
+	ok(t, receive(t, r.done))
+	seqs = append(seqs, must[uint64](t)(w.q.PublishCommand(w.ctx, command("late", "{}"))))
+	seen := make(chan handler.Delivery, 10)
+	start := time.Now()
+	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	for range seqs {
+		if d := receive(t, seen); d.Seq == seqs[4] && d.Delivered != 1 {
+			t.Errorf("the late one was delivered %d times", d.Delivered)
+		}
+	}
+	for _, seq := range seqs {
+		w.gone(t, seq)
+	}
+	if d := time.Since(start); d > 10*time.Second {
+		t.Fatalf("took %s", d)
+	}
+	if len(holding) > 0 {
+		t.Fatal("taken after the end of pulling")
+	}
+}
+
+// Loops that come and go under a stream of commands lose none to an ack wait.
+func TestDrainUnderLoad(t *testing.T) {
+	w := newWorld(t)
+	const all = 300
+	go func() {
+		for n := range all {
+			if _, err := w.q.PublishCommand(w.ctx, command(fmt.Sprintf("c%d", n), "{}")); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	var done sync.Map
+	acked := make(chan struct{}, all)
+	l := Loop{Slots: 4, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+		if _, again := done.LoadOrStore(d.Seq, true); again {
+			return handler.Disposition{Verb: handler.Ack}
+		}
+		acked <- struct{}{}
+		return handler.Disposition{Verb: handler.Ack}
+	}}
+	queues := []*Queue{w.open(t), w.open(t)}
+	serveds := 0
+	for n := 0; n < all; {
+		pull, stop := context.WithCancelCause(w.ctx)
+		q := queues[serveds%len(queues)]
+		serveds++
+		ended := make(chan error, 1)
+		go func() { ended <- q.ServeCommands(pull, w.ctx, l) }()
+		for range min(5, all-n) {
+			receive(t, acked)
+			n++
+		}
+		stop(handler.ErrStopping)
+		ok(t, receive(t, ended))
+	}
+	t.Logf("%d loops", serveds)
+}
+
+func TestDeletedConsumerIsMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	seen := make(chan handler.Delivery, 10)
+	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+	receive(t, seen)
+	for n := range 3 {
+		ok(t, w.js.DeleteConsumer(w.ctx, "CV_COMMANDS", commandsDurable))
+		seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command(fmt.Sprintf("b%d", n), "{}")))
+		for receive(t, seen).Seq != seq { // the last acknowledgement may have met the deleted consumer
+		}
+		w.gone(t, seq)
+	}
+}
+
+func TestDeletedStreamIsMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	seen := make(chan handler.Delivery, 10)
+	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	for _, name := range w.q.streamNames() {
+		ok(t, w.js.DeleteStream(w.ctx, name))
+	}
+	ok(t, w.q.PublishEvent(w.ctx, event("a", handler.StatusCompleted)))
+	must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "a"}, 0))
+	must[uint64](t)(w.q.AppendLedger(w.ctx, "a", []byte("1\n"), 0))
+	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+	receive(t, seen)
+	ok(t, w.q.Ping(w.ctx))
+}
+
+// With Provision=false nothing is made again, and the loop waits until somebody does.
+func TestDeletedConsumerIsWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	checking := w.open(t, func(o *Options) { o.Provision = false })
+	ok(t, w.js.DeleteConsumer(w.ctx, "CV_COMMANDS", commandsDurable))
+	seen := make(chan handler.Delivery, 10)
+	serveCommands(t, checking, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	for checking.Ping(w.ctx) == nil {
+	}
+	if err := checking.Ping(w.ctx); err == nil || !strings.Contains(err.Error(), "CV_COMMANDS > coordinators") {
+		t.Fatalf("ping says %v", err)
+	}
+	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+	w.open(t)
+	receive(t, seen)
+	for checking.Ping(w.ctx) != nil {
+		if w.ctx.Err() != nil {
+			t.Fatal("ping stays red")
+		}
+	}
+}
+
+func TestServerRestart(t *testing.T) {
+	w := newWorld(t)
+	seen := make(chan handler.Delivery, 10)
+	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	for n := range 3 {
+		seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command(fmt.Sprintf("a%d", n), "{}")))
+		for receive(t, seen).Seq != seq {
+		}
+		ok(t, w.server.Restart())
+	}
+	must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "x"}, 0))
+	// Away for a while: the ping says so, and a message published by somebody else afterwards is taken.
+	w.server.Stop()
+	if err := w.q.Ping(w.ctx); err == nil {
+		t.Fatal("ping is well without a server")
+	}
+	ok(t, w.server.Start())
+	must[uint64](t)(w.q.PublishCommand(w.ctx, command("back", "{}")))
+	receive(t, seen)
+	for w.q.Ping(w.ctx) != nil {
+		if w.ctx.Err() != nil {
+			t.Fatal("ping stays red")
+		}
+	}
+}
+
+// The acknowledgement is repeated until the server confirms it.
+func TestAckIsRepeated(t *testing.T) {
+	w := newWorld(t)
+	q := w.open(t)
+	x := meddle(q, func(m *nats.Msg, nth int) fault {
+		if string(m.Data) == wordAck && nth <= 2 {
+			return []fault{loseRequest, loseAnswer}[nth-1]
+		}
+		return none
+	})
+	seen := make(chan handler.Delivery, 10)
+	serveCommands(t, q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+	receive(t, seen)
+	w.gone(t, seq)
+	for x.requests("$JS.ACK.") < 3 {
+		if w.ctx.Err() != nil {
+			t.Fatalf("acknowledged %d times", x.requests("$JS.ACK."))
+		}
+	}
+	if len(seen) > 0 {
+		t.Fatal("delivered again")
+	}
+}
+
+func TestPanicHandsBack(t *testing.T) {
+	w := newWorld(t)
+	words := w.words(t)
+	r := serveCommands(t, w.q, Loop{Slots: 1, Handle: func(context.Context, handler.Delivery) handler.Disposition { panic("defect") }})
+	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+	if got := receive(t, words); got != `-NAK {"delay":30000000000}` {
+		t.Fatalf("said %q", got)
+	}
+	r.stop(handler.ErrStopping)
+	ok(t, receive(t, r.done))
+}
+
+func TestServeEndsWithItsConnection(t *testing.T) {
+	w := newWorld(t)
+	nc := w.server.Dial(t)
+	q := must[*Queue](t)(Open(w.ctx, nc, options(t)))
+	r := serveCommands(t, q, Loop{Slots: 1})
+	nc.Close()
+	is(t, receive(t, r.done), nats.ErrConnectionClosed)
+	_, err := q.PutJob(w.ctx, handler.Job{ID: "x"}, 0)
+	is(t, err, nats.ErrConnectionClosed)
+	if err := w.q.ServeCommands(w.ctx, w.ctx, Loop{}); err == nil {
+		t.Fatal("no slots, and no error")
+	}
+}
+
+// A full stream is waited for, and the ping says which.
+func TestFullStream(t *testing.T) {
+	w := newWorld(t)
+	s := must[jetstream.Stream](t)(w.js.Stream(w.ctx, "CV_EVENTS"))
+	cfg := s.CachedInfo().Config
+	cfg.MaxBytes = 10
+	must[jetstream.Stream](t)(w.js.UpdateStream(w.ctx, cfg))
+	published := make(chan error, 1)
+	go func() { published <- w.q.PublishEvent(w.ctx, event("x", handler.StatusCompleted)) }()
+	var err error
+	for err == nil {
+		err = w.q.Ping(w.ctx)
+	}
+	if !strings.Contains(err.Error(), "CV_EVENTS: maximum bytes exceeded") {
+		t.Fatalf("ping says %v", err)
+	}
+	if len(published) > 0 {
+		t.Fatalf("published into a full stream: %v", <-published)
+	}
+	cfg.MaxBytes = -1
+	must[jetstream.Stream](t)(w.js.UpdateStream(w.ctx, cfg))
+	ok(t, receive(t, published))
+	ok(t, w.q.Ping(w.ctx))
+}
