@@ -39,7 +39,7 @@ func mustExit(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	err = ts.Exec(args[1], args[2:]...)
 	got := 0
-	if exit, ok := err.(interface{ ExitCode() int }); ok { //nolint:errorlint // the script engine gives the process's own error
+	if exit, ok := err.(interface{ ExitCode() int }); ok {
 		got = exit.ExitCode()
 	} else if err != nil {
 		ts.Fatalf("%s: %v", args[1], err)

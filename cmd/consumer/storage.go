@@ -44,6 +44,16 @@ func (c countedClient) Do(req *http.Request) (*http.Response, error) {
 	return c.m.countStorage(roundTripper(c.next.Do)).RoundTrip(req)
 }
 
+// CloseIdleConnections closes what the client keeps open for the next request.
+func (c countedClient) CloseIdleConnections() { closeIdle(c.next) }
+
+// closeIdle closes the connections of a client that nobody uses: a server that drains waits for them.
+func closeIdle(client s3.HTTPClient) {
+	if c, ok := client.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
 // rereadAfter is how long keys from files are used before the files are read again.
 const rereadAfter = time.Minute
 
