@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -107,6 +108,7 @@ type storeConfig struct {
 	Region, Endpoint            string
 	KeyID, Secret, SessionToken Secret // unset: the SDK's default chain
 	PathStyle                   bool
+	Transport                   http.RoundTripper // nil: the SDK's; not a setting
 }
 
 func (s storeAccess) config(p *problems) storeConfig {

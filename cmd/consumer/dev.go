@@ -162,9 +162,10 @@ func (c devCmd) start(p *program) (*world, error) {
 	if err := w.store.CreateBucket(p.ctx, devBucket, sinktest.BucketOptions{}); err != nil {
 		return w, err
 	}
+	// The S3 server's own transport: a server that drains waits for connections that clients keep for later, and it knows how to close these.
 	w.config = config{
 		NATS:      natsConfig{URL: w.nats.URL(), Subjects: "cv"},
-		S3:        storeConfig{Region: w.store.Region, Endpoint: w.store.Endpoint, KeyID: Secret{value: w.store.AccessKey}, Secret: Secret{value: w.store.SecretKey}, PathStyle: true},
+		S3:        storeConfig{Region: w.store.Region, Endpoint: w.store.Endpoint, KeyID: Secret{value: w.store.AccessKey}, Secret: Secret{value: w.store.SecretKey}, PathStyle: true, Transport: w.store.Transport()},
 		Resources: []resource{{Alias: defaultResource, Endpoint: w.vision.URL(), Key: Secret{value: w.vision.Key()}, MaxRPS: 1000}},
 		BlobHosts: []string{strings.TrimPrefix(w.vision.BlobURL(), "http://")},
 		Threshold: 0.5, Overlap: 0.3,

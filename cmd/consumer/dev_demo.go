@@ -36,7 +36,6 @@ func (w *world) demo(p *program) error {
 	if err != nil {
 		return err
 	}
-	defer closeIdle(api.Options().HTTPClient)
 	store := sink.NewStore(api, sink.StoreOptions{Bucket: devBucket, Log: zerolog.Nop()})
 	root := sink.Key(strings.TrimPrefix(event.Data.Bundle.URI, "s3://"+devBucket+"/"))
 	dir, err := w.bundleDir(id)

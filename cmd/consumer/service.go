@@ -139,7 +139,6 @@ func (s *service) run(ctx context.Context) error {
 		return settingsError(err.Error())
 	}
 	defer nc.Close()
-	defer s.closeIdle()
 	addr, stopHTTP, err := serveHTTP(context.WithoutCancel(ctx), s.c.HTTPAddr, s.monitor.routes(), s.log)
 	if err != nil {
 		return err
@@ -166,14 +165,6 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	return s.serve(ctx, q)
-}
-
-// closeIdle closes the connections that are kept for later.
-func (s *service) closeIdle() {
-	closeIdle(s.api.Options().HTTPClient)
-	for _, client := range s.resources {
-		client.CloseIdleConnections()
-	}
 }
 
 // queueState is what is known of the streams: nothing yet, why they cannot be used, or the queue made of them.

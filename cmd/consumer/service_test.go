@@ -58,7 +58,7 @@ func newFixture(t *testing.T, o cvtest.Options) *fixture {
 	t.Cleanup(f.vision.Close)
 	f.config = config{
 		NATS:      natsConfig{URL: f.nats.URL(), Subjects: "cv"},
-		S3:        storeConfig{Region: f.store.Region, Endpoint: f.store.Endpoint, KeyID: Secret{value: f.store.AccessKey}, Secret: Secret{value: f.store.SecretKey}, PathStyle: true},
+		S3:        storeConfig{Region: f.store.Region, Endpoint: f.store.Endpoint, KeyID: Secret{value: f.store.AccessKey}, Secret: Secret{value: f.store.SecretKey}, PathStyle: true, Transport: f.store.Transport()},
 		Resources: []resource{{Alias: defaultResource, Endpoint: f.vision.URL(), Key: Secret{value: f.vision.Key()}, MaxRPS: 1000}},
 		BlobHosts: []string{strings.TrimPrefix(f.vision.BlobURL(), "http://")},
 		Threshold: 0.5, Overlap: 0.3, SSE: "none",

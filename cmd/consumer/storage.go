@@ -16,7 +16,7 @@ import (
 // s3Client makes the client of the bundles' store. m is nil on a command line. What is not configured comes from the AWS SDK's default chain, which reads the
 // process's environment and files.
 func s3Client(ctx context.Context, c storeConfig, m *metrics) (*s3.Client, error) {
-	o := sink.Options{Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle}
+	o := sink.Options{Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, Transport: c.Transport}
 	if m == nil {
 		o.MaxBackoff = 2 * time.Second // somebody waits at a command line
 	}
@@ -42,16 +42,6 @@ type countedClient struct {
 // Do implements s3.HTTPClient.
 func (c countedClient) Do(req *http.Request) (*http.Response, error) {
 	return c.m.countStorage(roundTripper(c.next.Do)).RoundTrip(req)
-}
-
-// CloseIdleConnections closes what the client keeps open for the next request.
-func (c countedClient) CloseIdleConnections() { closeIdle(c.next) }
-
-// closeIdle closes the connections of a client that nobody uses: a server that drains waits for them.
-func closeIdle(client s3.HTTPClient) {
-	if c, ok := client.(interface{ CloseIdleConnections() }); ok {
-		c.CloseIdleConnections()
-	}
 }
 
 // rereadAfter is how long keys from files are used before the files are read again.
