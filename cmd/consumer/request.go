@@ -343,7 +343,7 @@ func (p *progress) end() {
 // progressText is an event in a line.
 func progressText(e handler.Event) string {
 	parts := []string{e.Data.CommandID + ": " + string(e.Data.Status)}
-	if g := e.Data.Progress; g != nil {
+	if g := e.Data.Progress; g != nil && g.Total > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d units, %s", g.Done, g.Total, humanBytes(g.Bytes)))
 	}
 	if w := e.Data.Waiting; w != nil {

@@ -18,6 +18,7 @@ import (
 // Three servers, three replicas of everything, and leaders that step down all the time, one killed in between: still every compare-and-set has one winner, every event is
 // stored once, every ledger is a chain, and every command and unit is worked on and gone.
 func TestClusterWhileLeadersStepDown(t *testing.T) {
+	t.Parallel()
 	c := natstest.NewCluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()

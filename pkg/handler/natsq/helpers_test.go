@@ -37,8 +37,10 @@ type world struct {
 // within bounds what a test waits for: far beyond what it takes, far below the test binary's own limit.
 const within = 30 * time.Second
 
+// newWorld makes the test run beside others: most of them mostly wait.
 func newWorld(t *testing.T, change ...func(*Options)) *world {
 	t.Helper()
+	t.Parallel()
 	w := &world{server: natstest.New(t)}
 	w.ctx = deadline(t)
 	w.nc = w.server.Dial(t)

@@ -63,7 +63,7 @@ func (q *Queue) ServeUnits(pull, work context.Context, l UnitLoop) error {
 const (
 	pullExpires = 10 * time.Second
 	pullBeat    = 2 * time.Second
-	missedBeats = 3
+	missedBeats = 2
 	// arrivalsBuffer is room for status messages beside the messages asked for.
 	arrivalsBuffer = 1024
 )

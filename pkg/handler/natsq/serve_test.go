@@ -124,13 +124,13 @@ func TestNakWithDelay(t *testing.T) {
 		}
 		return handler.Disposition{Verb: handler.Ack}
 	}})
+	start := time.Now()
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	receive(t, seen)
-	start := time.Now()
 	if got := receive(t, words); got != `-NAK {"delay":200000000}` {
 		t.Fatalf("said %q", got)
 	}
-	if d := receive(t, seen); d.Delivered != 2 || time.Since(start) < 150*time.Millisecond {
+	if d := receive(t, seen); d.Delivered != 2 || time.Since(start) < 200*time.Millisecond {
 		t.Fatalf("delivery %d came after %s", d.Delivered, time.Since(start))
 	}
 }
@@ -174,7 +174,7 @@ func TestAbandonSaysNothing(t *testing.T) {
 }
 
 func TestHeartbeatsKeepAMessage(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.AckWait = 300 * time.Millisecond })
+	w := newWorld(t, func(o *Options) { o.AckWait = 600 * time.Millisecond })
 	words := w.words(t)
 	release := make(chan struct{})
 	seen := make(chan handler.Delivery, 10)
@@ -189,7 +189,7 @@ func TestHeartbeatsKeepAMessage(t *testing.T) {
 	}})
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	receive(t, seen)
-	for range 4 * beatsPerWait { // four ack waits
+	for range 3 * beatsPerWait { // three ack waits
 		if got := receive(t, words); got != "+WPI" {
 			t.Fatalf("said %q", got)
 		}
