@@ -224,7 +224,7 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 	case empty.Projects+empty.Iterations+empty.Performance+empty.Tags+empty.Images+empty.Exports+empty.Predictions == 0:
 		outcome = OutcomeNothingFound
 	}
-	if err := c.put(ctx, sink.ExportFile, exportRecord{
+	if err := putJSON(ctx, bag.Put, sink.ExportFile, exportRecord{
 		V: FormatVersion, ID: w.command.ID, Reference: Text(w.command.Data.Reference), Endpoint: w.plan.Host, APIVersion: w.plan.API, Scope: w.plan.Scope,
 		PerformanceThreshold: w.plan.Threshold, OverlapThreshold: w.plan.Overlap,
 		Outcome: outcome, Counts: c.counts, Exceptions: c.exceptions, StartedAt: w.plan.StartedAt, FinishedAt: cut.FinishedAt, Tool: w.plan.Tool,
@@ -235,13 +235,7 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 	if err != nil {
 		return err
 	}
-	seal, err := bag.Seal(ctx, []sink.Field{
-		{Name: "Bagging-Date", Value: cut.FinishedAt.Format(time.DateOnly)},
-		{Name: "Bag-Software-Agent", Value: toolName + " " + w.plan.Tool},
-		{Name: "External-Identifier", Value: w.command.ID},
-		{Name: "Internal-Sender-Identifier", Value: w.command.Data.Reference},
-		{Name: "External-Description", Value: "Export of user data from Azure Custom Vision, " + w.plan.Host},
-	})
+	seal, err := bag.Seal(ctx, bagInfo(cut.FinishedAt, w.plan.Tool, w.command, "Export of user data from Azure Custom Vision, "+w.plan.Host))
 	if err != nil {
 		return fmt.Errorf("seal the bag: %w", err)
 	}
@@ -254,13 +248,13 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 		return fmt.Errorf("encode the verification: %w", err)
 	}
 	receipt := sink.NewReceipt(sink.ExportPredicateType, seal, sink.Predicate{
-		V:       FormatVersion,
-		Command: sink.ReceiptCommand{ID: w.command.ID, Action: string(w.command.Action), Reference: w.command.Data.Reference, Resource: w.command.Data.Resource, SHA256: request},
+		Command: receiptCommand(w.command, request),
 		Scope:   scope, Outcome: string(outcome), Counts: c.counts.byName(), Exceptions: c.exceptions, Verification: verification, Residuals: []sink.ReceiptResidual{},
 		Tool:      sink.ReceiptTool{Name: toolName, Version: w.plan.Tool},
 		StartedAt: w.plan.StartedAt, FinishedAt: cut.FinishedAt,
 		Ledger: sink.ReceiptLedger{Entries: cut.Ledger.Entries, Head: cut.Ledger.Head},
 		Bundle: sink.ReceiptBundle{URI: w.uri(sink.ExportBag)},
+		Plan:   planOf(w.plan.Deletes),
 	})
 	b, err := receipt.Encode()
 	if err != nil {
@@ -279,30 +273,14 @@ func (r *run) uri(kind sink.BagKind) string {
 	return "s3://" + r.Store.Bucket() + "/" + string(r.layout.Bag(kind))
 }
 
-// put stores a JSON file of the payload.
-func (c *committing) put(ctx context.Context, name sink.Path, v any) error {
-	b, err := marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", name, err)
-	}
-	if _, err := c.bag.Put(ctx, name, sink.Bytes(append(b, '\n'), "application/json")); err != nil {
-		return fmt.Errorf("store %s: %w", name, err)
-	}
-	return nil
-}
-
 // evidence stores request.json, inventory.json and ledger.jsonl, and returns the request's digest.
 func (c *committing) evidence(ctx context.Context) (string, error) {
 	request, err := c.bag.PutTag(ctx, sink.RequestFile, sink.Bytes(append(c.cut.Request, '\n'), "application/json"))
 	if err != nil {
 		return "", fmt.Errorf("store the request: %w", err)
 	}
-	b, err := marshal(c.inventory)
-	if err != nil {
-		return "", fmt.Errorf("encode the inventory: %w", err)
-	}
-	if _, err := c.bag.PutTag(ctx, sink.InventoryFile, sink.Bytes(append(b, '\n'), "application/json")); err != nil {
-		return "", fmt.Errorf("store the inventory: %w", err)
+	if err := putJSON(ctx, c.bag.PutTag, sink.InventoryFile, c.inventory); err != nil {
+		return "", err
 	}
 	err = c.spooled(func(s *sink.Spool) error {
 		if err := c.ledger.copyTo(ctx, s, c.cut.Ledger.Seq); err != nil {
@@ -318,8 +296,8 @@ func (c *committing) evidence(ctx context.Context) (string, error) {
 }
 
 // spooled gives do a temporary file.
-func (c *committing) spooled(do func(*sink.Spool) error) error {
-	s, err := sink.NewSpool(c.SpoolDir)
+func (h *Handler) spooled(do func(*sink.Spool) error) error {
+	s, err := sink.NewSpool(h.SpoolDir)
 	if err != nil {
 		return fmt.Errorf("open a spool: %w", err)
 	}
@@ -656,8 +634,34 @@ const maxReceipt = 16 << 20
 
 // committed finishes a command whose receipt exists: the working objects go, and the receipt tells the terminal event. It returns
 // nil when there is no receipt.
-func (r *run) committed(ctx context.Context) (*EventData, error) {
-	b, err := r.Store.ReadAll(ctx, r.layout.Key(sink.ExportBag, sink.ReceiptFile), maxReceipt)
+func (r *run) committed(ctx context.Context, kind sink.BagKind) (*EventData, error) {
+	data, err := r.receipt(ctx, kind)
+	if data == nil || err != nil {
+		return nil, err
+	}
+	if err := r.save(ctx, func(j *Job) { j.Phase = PhaseCleanUp }); err != nil {
+		return nil, err
+	}
+	if err := r.Queue.PurgeUnits(ctx, r.command.ID); err != nil {
+		return nil, fmt.Errorf("remove queued units: %w", err)
+	}
+	if err := r.cleanUp(ctx); err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// cleanUp removes the working objects.
+func (r *run) cleanUp(ctx context.Context) error {
+	if _, err := r.Work.RemoveAll(ctx, r.layout.Work("")); err != nil {
+		return fmt.Errorf("remove the working objects: %w", err)
+	}
+	return nil
+}
+
+// receipt is what the receipt of a bag says, as an event tells it; nil when there is none.
+func (r *run) receipt(ctx context.Context, kind sink.BagKind) (*EventData, error) {
+	b, err := r.Store.ReadAll(ctx, r.layout.Key(kind, sink.ReceiptFile), maxReceipt)
 	if errors.Is(err, sink.ErrNotFound) {
 		return nil, nil
 	}
@@ -668,25 +672,28 @@ func (r *run) committed(ctx context.Context) (*EventData, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the receipt: %w", err)
 	}
-	if err := r.save(ctx, func(j *Job) { j.Phase = PhaseCleanUp }); err != nil {
-		return nil, err
-	}
-	if err := r.Queue.PurgeUnits(ctx, r.command.ID); err != nil {
-		return nil, fmt.Errorf("remove queued units: %w", err)
-	}
-	if _, err := r.Work.RemoveAll(ctx, r.layout.Work("")); err != nil {
-		return nil, fmt.Errorf("remove the working objects: %w", err)
-	}
 	sum := sha256.Sum256(b)
 	says := receipt.Predicate
-	return &EventData{
+	data := &EventData{
 		Status: StatusCompleted, Outcome: Outcome(says.Outcome), StartedAt: &says.StartedAt, FinishedAt: &says.FinishedAt,
 		Counts: countsOf(says.Counts), Exceptions: says.Exceptions,
 		Bundle: &BundleRef{
-			URI: r.uri(sink.ExportBag), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: hex.EncodeToString(sum[:]),
+			URI: r.uri(kind), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: hex.EncodeToString(sum[:]),
 			Objects: int64(says.Bundle.Objects),
 		},
-	}, nil
+	}
+	for _, left := range says.Residuals {
+		data.Residuals = append(data.Residuals, Residual{Category: Category(left.Category), Reason: left.Reason})
+	}
+	if says.Plan != nil {
+		data.Plan = &PlanRef{SHA256: says.Plan.SHA256, URI: r.uri(sink.DeleteBag) + string(sink.PlanFile)}
+	}
+	if len(says.ExportBundle) > 0 {
+		if err := json.Unmarshal(says.ExportBundle, &data.ExportBundle); err != nil {
+			return nil, fmt.Errorf("read the receipt's export bundle: %w", err)
+		}
+	}
+	return data, nil
 }
 
 func manifestDigest(r *sink.Receipt) string {
@@ -698,18 +705,21 @@ func manifestDigest(r *sink.Receipt) string {
 	return ""
 }
 
-// sameRequest says whether the bag that exists under the command's id was made for the same data.
+// sameRequest says whether a bag exists under the command's id, and was made for the same data.
 func (r *run) sameRequest(ctx context.Context) (exists, same bool, err error) {
-	b, err := r.Store.ReadAll(ctx, r.layout.Key(sink.ExportBag, sink.RequestFile), maxReceipt)
-	if errors.Is(err, sink.ErrNotFound) {
-		return false, false, nil
+	for _, kind := range []sink.BagKind{sink.DeleteBag, sink.ExportBag} {
+		b, err := r.Store.ReadAll(ctx, r.layout.Key(kind, sink.RequestFile), maxReceipt)
+		if errors.Is(err, sink.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return false, false, fmt.Errorf("read the request of an earlier bundle: %w", err)
+		}
+		var record requestRecord
+		if err := DecodeVersioned(b, "request.json", &record); err != nil {
+			return false, false, err
+		}
+		return true, r.command.SameAs(Job{ID: record.ID, Action: record.Action, Command: CommandRef{Digest: record.Digest}}), nil
 	}
-	if err != nil {
-		return false, false, fmt.Errorf("read the request of an earlier bundle: %w", err)
-	}
-	var record requestRecord
-	if err := DecodeVersioned(b, "request.json", &record); err != nil {
-		return false, false, err
-	}
-	return true, r.command.SameAs(Job{ID: record.ID, Action: record.Action, Command: CommandRef{Digest: record.Digest}}), nil
+	return false, false, nil
 }

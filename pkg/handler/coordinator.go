@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -215,19 +216,18 @@ func (r *run) turn(ctx context.Context) error {
 	if err != nil || !blocked {
 		return err
 	}
-	return r.wait(ctx, WaitCommand, "waits for "+k.id+", which was published before and concerns a common project", 0)
+	detail := "waits for " + k.id + ", which was published before and concerns a common project"
+	return r.wait(ctx, &Waiting{For: WaitCommand, Detail: detail, Since: r.Now().UTC()}, r.job.Attempt)
 }
 
 // wait hands the command back, without blame, and says in its job and in a progress event what it waits for. The pause grows with the wait.
-func (r *run) wait(ctx context.Context, what, detail string, hint time.Duration) error {
+func (r *run) wait(ctx context.Context, waiting *Waiting, attempts int) error {
 	now := r.Now().UTC()
-	since := now
-	if w := r.job.Waiting; w != nil && w.For == what {
-		since = w.Since
+	if w := r.job.Waiting; w != nil && w.For == waiting.For {
+		waiting.Since = w.Since
 	}
-	if w := r.job.Waiting; w == nil || w.For != what || w.Detail != detail {
-		waiting := &Waiting{For: what, Detail: detail, Since: since}
-		if err := r.save(ctx, func(j *Job) { j.Waiting = waiting }); err != nil {
+	if w := r.job.Waiting; w == nil || w.For != waiting.For || w.Detail != waiting.Detail {
+		if err := r.save(ctx, func(j *Job) { j.Waiting, j.Attempt = waiting, attempts }); err != nil {
 			return err
 		}
 		data := r.eventData()
@@ -236,14 +236,22 @@ func (r *run) wait(ctx context.Context, what, detail string, hint time.Duration)
 			r.log.Warn().Err(err).Msg("publish progress")
 		}
 	}
-	return handBack(max(waitDelay(since, now), hint), "waits for "+what)
+	return handBack(waitDelay(waiting.Since, now), "waits for "+waiting.For)
 }
 
-// judge refuses what must not be begun. Once an attempt was made nothing is judged any more.
+// pause is wait in the middle of an attempt, which then was none.
+func (r *run) pause(ctx context.Context, waiting *Waiting) error {
+	if err := r.keepCalls(ctx); err != nil {
+		return err
+	}
+	return r.wait(ctx, waiting, r.job.Attempt-1)
+}
+
+// judge refuses what must not be begun. Once an attempt was made nothing is judged here any more.
 func (r *run) judge(ctx context.Context) error {
 	client, known := r.Resources[r.command.Data.Resource]
 	r.client = client
-	if r.job.Attempt > 0 {
+	if r.job.Begun {
 		if !known {
 			return &decision{Disposition: Disposition{Verb: Nak, Delay: maxDelay, Reason: "this replica does not know the resource"}}
 		}
@@ -260,6 +268,8 @@ func (r *run) judge(ctx context.Context) error {
 		refusal = r.command.refuse(CodeExpired, "not_after", fmt.Sprintf("work would have begun at %s; publish again with a later time", now.UTC().Format(time.RFC3339)))
 	case !known:
 		refusal = r.command.refuse(CodeUnknownResource, "resource", "no such alias is configured; name one of the service's CONSUMER_RESOURCES")
+	default:
+		refusal = cmp.Or(NotDeletable(r.command), r.Deletes.refuse(r.command))
 	}
 	if refusal != nil {
 		return r.end(ctx, EventData{Status: StatusRefused, Error: errorOf(refusal)})
@@ -274,7 +284,7 @@ func errorOf(r *Refusal) *Error {
 
 // accept says that the command will be carried out.
 func (r *run) accept(ctx context.Context) error {
-	if r.job.Attempt > 0 || r.job.Waiting != nil {
+	if r.job.Begun || r.job.Waiting != nil {
 		return nil // it was said before
 	}
 	data := r.eventData()
@@ -299,7 +309,7 @@ func (r *run) take(ctx context.Context) error {
 		return r.abort(ctx, &Error{Code: CodeExhausted, Message: fmt.Sprintf("%d attempts were made; the last: %s", r.job.Attempt, e.Message), RequestID: e.RequestID})
 	}
 	err := r.save(ctx, func(j *Job) {
-		j.State, j.Phase, j.Attempt, j.Waiting, j.Holder = StateRunning, PhasePlan, j.Attempt+1, nil, Text(r.nonce)
+		j.State, j.Phase, j.Attempt, j.Waiting, j.Holder, j.Begun = StateRunning, PhasePlan, j.Attempt+1, nil, Text(r.nonce), true
 	})
 	r.log = r.log.With().Int("attempt", r.job.Attempt).Logger()
 	return err
@@ -363,6 +373,8 @@ func (r *run) do(ctx context.Context) (*EventData, error) {
 	switch r.command.Action {
 	case ActionExport:
 		return r.export(ctx)
+	case ActionDelete:
+		return r.delete(ctx)
 	default:
 		return nil, &Error{Code: CodeInternal, Message: fmt.Sprintf("action %q has no implementation", r.command.Action)}
 	}
@@ -408,6 +420,9 @@ func (r *run) eventData() EventData {
 func (r *run) abort(ctx context.Context, e *Error) error {
 	if err := r.save(ctx, func(j *Job) { j.Phase, j.Error = PhaseEnding, e }); err != nil {
 		return err
+	}
+	if r.command.Action == ActionDelete {
+		return r.abortDelete(ctx, e)
 	}
 	r.discard(ctx)
 	return r.end(ctx, EventData{Status: StatusFailed, Error: e})

@@ -198,7 +198,7 @@ func TestFieldsOfTheContract(t *testing.T) {
 		"counts":   {Counts{}, "bytes exports images iterations performance predictions projects tags"},
 		"bundle":   {BundleRef{}, "manifest_sha256 objects receipt_sha256 retain_until signed uri"},
 		"error":    {Error{}, "code message request_id retryable"},
-		"job":      {Job{}, "action attempt bundle command created error event holder id outcome phase progress replay_of state updated v waiting"},
+		"job":      {Job{}, "action attempt begun bundle command created deleting error event holder id outcome phase progress replay_of state updated v waiting"},
 		"command":  {CommandRef{}, "digest resource seq"},
 	} {
 		if got := strings.Join(keys(tt.v), " "); got != tt.want {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
 const (
@@ -19,18 +21,26 @@ const (
 
 // export carries out an export: plan, units round by round, cut, commit. Each step finds what an earlier attempt left.
 func (r *run) export(ctx context.Context) (*EventData, error) {
-	if data, err := r.committed(ctx); data != nil || err != nil {
+	if data, err := r.committed(ctx, sink.ExportBag); data != nil || err != nil {
 		return data, err
 	}
 	if err := r.openLedger(ctx); err != nil {
 		return nil, err
 	}
-	plan, err := r.plan(ctx)
-	if err != nil {
+	if err := r.bag(ctx, ""); err != nil {
 		return nil, errors.Join(err, r.keepCalls(ctx))
 	}
+	return r.committed(ctx, sink.ExportBag)
+}
+
+// bag makes the export's bag, up to its receipt. Of an export that goes before a delete, deletes is the digest of the delete's plan.
+func (r *run) bag(ctx context.Context, deletes string) error {
+	plan, err := r.plan(ctx, deletes)
+	if err != nil {
+		return err
+	}
 	if err := r.keepCalls(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	w := &export{run: r, plan: plan, digests: map[int]string{}}
 	w.rounds = newRounds(plan, r.command, func(ctx context.Context, n int) (Summary, error) {
@@ -38,19 +48,16 @@ func (r *run) export(ctx context.Context) (*EventData, error) {
 		return s, err
 	})
 	if err := w.read(ctx); err != nil {
-		return nil, errors.Join(err, r.keepCalls(ctx))
+		return err
 	}
 	if err := r.save(ctx, func(j *Job) { j.Phase, j.Progress = PhaseCommit, w.rounds.progress() }); err != nil {
-		return nil, err
+		return err
 	}
 	cut, err := w.cut(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := w.commit(ctx, cut); err != nil {
-		return nil, err
-	}
-	return r.committed(ctx)
+	return w.commit(ctx, cut)
 }
 
 // openLedger begins the command's ledger, or takes it over.
@@ -59,8 +66,10 @@ func (r *run) openLedger(ctx context.Context) (err error) {
 	return err
 }
 
-// keepCalls makes the coordinator's own calls durable in the ledger.
+// keepCalls makes the coordinator's own calls durable in the ledger, also when the attempt was called off.
 func (r *run) keepCalls(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
 	if err := r.ledger.add(ctx, r.calls.take()); err != nil {
 		return err
 	}
@@ -199,7 +208,7 @@ func (w *export) round(ctx context.Context, begin, end int, stored map[int]bool,
 			}
 			timer.Reset(silence)
 		}
-		if err := w.tell(ctx); err != nil {
+		if err := w.tell(ctx, w.rounds.progress(), w.plan.StartedAt); err != nil {
 			return err
 		}
 	}
@@ -235,21 +244,20 @@ func (w *export) learn(ctx context.Context, n int) error {
 }
 
 // tell updates the job and publishes progress, every two seconds at most.
-func (w *export) tell(ctx context.Context) error {
-	now := w.Now()
-	if now.Sub(w.run.published) < progressEvery {
+func (r *run) tell(ctx context.Context, progress Progress, started time.Time) error {
+	now := r.Now()
+	if now.Sub(r.published) < progressEvery {
 		return nil
 	}
-	w.run.published = now
-	progress := w.rounds.progress()
-	if err := w.save(ctx, func(j *Job) { j.Progress = progress }); err != nil {
+	r.published = now
+	if err := r.save(ctx, func(j *Job) { j.Progress = progress }); err != nil {
 		return err
 	}
-	data := w.eventData()
-	data.Progress, data.StartedAt = &progress, &w.plan.StartedAt
-	w.events++
-	if err := w.Queue.PublishEvent(ctx, NewProgressEvent(data, w.events, now, w.command.Traceparent)); err != nil {
-		w.log.Warn().Err(err).Msg("publish progress")
+	data := r.eventData()
+	data.Progress, data.StartedAt = &progress, &started
+	r.events++
+	if err := r.Queue.PublishEvent(ctx, NewProgressEvent(data, r.events, now, r.command.Traceparent)); err != nil {
+		r.log.Warn().Err(err).Msg("publish progress")
 	}
 	return nil
 }
@@ -336,20 +344,24 @@ type requestRecord struct {
 	Digest    string    `json:"digest"` // "<salt>.<sha256>" of the canonical data
 }
 
+// request is the command as it may be kept.
+func (r *run) request(scope Scope, digest string) requestRecord {
+	return requestRecord{
+		V: FormatVersion, ID: r.command.ID, Action: r.command.Action, Source: r.command.Source, Published: r.command.Published,
+		Data: scope, Digest: digest,
+	}
+}
+
 // cut decides what the bag is made of. What data/ holds and no result knows is adopted where a reading lists it, else removed.
 func (w *export) cut(ctx context.Context) (exportCut, error) {
 	var c exportCut
 	err := w.freeze(ctx, cutName, &c, func(ctx context.Context) (any, error) {
 		c := exportCut{
 			V: FormatVersion, FinishedAt: w.Now().UTC().Truncate(time.Millisecond), Attempt: w.job.Attempt,
-			Ledger: ledgerRef{Seq: w.ledger.seq, Entries: w.ledger.chain.Seq(), Head: w.ledger.chain.Head()},
+			Ledger: w.ledger.ref(),
 		}
 		var err error
-		c.Request, err = marshal(requestRecord{
-			V: FormatVersion, ID: w.command.ID, Action: w.command.Action, Source: w.command.Source, Published: w.command.Published,
-			Data: w.plan.Scope, Digest: w.plan.Digest,
-		})
-		if err != nil {
+		if c.Request, err = marshal(w.request(w.plan.Scope, w.plan.Digest)); err != nil {
 			return nil, fmt.Errorf("encode the request: %w", err)
 		}
 		for n := range w.rounds.units {

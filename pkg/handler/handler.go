@@ -22,6 +22,7 @@ type Queue interface {
 	CommandQueue
 	UnitQueue
 	Publisher
+	HoldStore
 }
 
 // JobStore keeps the jobs: one entry a command, changed by compare-and-set, always read from the leader.
@@ -56,12 +57,17 @@ type Config struct {
 
 	Threshold, Overlap float64 // of GetIterationPerformance, default 0.5 and 0.3
 
+	Deletes       DeletePolicy  // default DeletesEnabled
+	VerifyTimeout time.Duration // for a deletion to be seen in the service, default 15 minutes
+
 	Pseudonym Pseudonymizer
 	Features  Features
 	Version   string // the tool's version, as receipts name it
 	Health    *Health
 	Now       func() time.Time // default time.Now
-	Log       zerolog.Logger
+	// Wait waits between two looks at what was deleted, until d has passed or ctx is done; default a timer.
+	Wait func(ctx context.Context, d time.Duration) error
+	Log  zerolog.Logger
 }
 
 // Handler carries commands out: Command as their coordinator, Unit as a worker. Any number of processes may run one.
@@ -96,6 +102,11 @@ func New(c Config) (*Handler, error) {
 	if c.Health == nil {
 		c.Health = NewHealth(c.Now)
 	}
+	if c.Wait == nil {
+		c.Wait = wait
+	}
+	c.Deletes = orDefault(c.Deletes, DeletesEnabled)
+	c.VerifyTimeout = orDefault(c.VerifyTimeout, 15*time.Minute)
 	c.Downloads = orDefault(c.Downloads, 32)
 	c.Buffer = orDefault(c.Buffer, 64<<20)
 	c.MaxAttempts = orDefault(c.MaxAttempts, 10)
@@ -114,11 +125,24 @@ func New(c Config) (*Handler, error) {
 	}, nil
 }
 
-func orDefault[T int | int64 | float64](v, def T) T {
-	if v == 0 {
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
 		return def
 	}
 	return v
+}
+
+// wait waits for d, or until ctx is done, and returns ctx's cause then.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
 }
 
 // layout is where a command's objects are.

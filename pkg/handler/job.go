@@ -77,6 +77,8 @@ type Job struct {
 	Created  time.Time  `json:"created"`
 	Updated  time.Time  `json:"updated"`
 	Phase    string     `json:"phase"`
+	Begun    bool       `json:"begun"`    // an attempt was made, counted or not: what is judged before work begins is not judged again
+	Deleting bool       `json:"deleting"` // of a delete: from here on something may have been deleted, and it can be cancelled no more
 	Progress Progress   `json:"progress"`
 	Waiting  *Waiting   `json:"waiting"`
 	Bundle   Text       `json:"bundle"` // "s3://…", the bag's URI
@@ -94,6 +96,7 @@ func (j Job) over() bool { return j.State.Terminal() || j.Phase == PhaseEnding }
 const (
 	PhasePlan    = "plan"
 	PhaseRead    = "read"
+	PhaseDelete  = "delete"
 	PhaseCommit  = "commit"
 	PhaseCleanUp = "clean up"
 	PhaseEnding  = "ending" // it will end failed or cancelled; what it stored is being removed

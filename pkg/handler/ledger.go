@@ -6,8 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -80,6 +84,70 @@ type ledger struct {
 	seq   uint64 // stream sequence of the last message
 	buf   bytes.Buffer
 	seen  map[string]struct{} // calls that an earlier holder wrote, nil when there was none
+	open  time.Time           // of the last intent, while it has no result; zero else
+	fates fates
+}
+
+// fates is what a ledger says of its destructive calls.
+type fates struct {
+	calls       []operationFate           // in the order of their first call
+	predictions map[uuid.UUID][]uuid.UUID // by project: the ids that DeletePrediction was called with
+}
+
+// operationFate counts the calls of one destructive operation.
+type operationFate struct {
+	Operation string `json:"operation"`
+	Intended  int    `json:"intended"`  // intents, the calls that were about to be made
+	Answered  int    `json:"answered"`  // those with any answer
+	Succeeded int    `json:"succeeded"` // those answered with 2xx
+}
+
+func (f *fates) of(operation string) *operationFate {
+	i := slices.IndexFunc(f.calls, func(o operationFate) bool { return o.Operation == operation })
+	if i < 0 {
+		f.calls = append(f.calls, operationFate{Operation: operation})
+		i = len(f.calls) - 1
+	}
+	return &f.calls[i]
+}
+
+// note takes account of a line.
+func (l *ledger) note(line sink.LedgerLine) {
+	switch line.Kind {
+	case sink.LedgerIntent:
+		l.open = line.Time
+		l.fates.of(line.Operation).Intended++
+		if line.Operation == opDeletePrediction {
+			project, ids := predictionsOf(line.Target)
+			l.fates.predictions[project] = append(l.fates.predictions[project], ids...)
+		}
+	case sink.LedgerResult:
+		l.open = time.Time{}
+		if line.Status != 0 {
+			l.fates.of(line.Operation).Answered++
+		}
+		if line.Status/100 == 2 {
+			l.fates.of(line.Operation).Succeeded++
+		}
+	}
+}
+
+// opDeletePrediction is the operation whose ids no plan names.
+const opDeletePrediction = "DeletePrediction"
+
+// predictionsOf is the project and the ids that DeletePrediction was called with, out of a ledger line's target.
+func predictionsOf(target string) (project uuid.UUID, ids []uuid.UUID) {
+	path, list, _ := strings.Cut(target, " ")
+	project, err := uuid.Parse(strings.TrimSuffix(strings.TrimPrefix(path, "projects/"), "/predictions"))
+	if err != nil {
+		return uuid.Nil, nil
+	}
+	for s := range strings.SplitSeq(list, ",") {
+		if id, err := uuid.Parse(s); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	return project, ids
 }
 
 // openLedger opens a command's ledger. Where somebody wrote before, it takes over: it appends a line that says so, after which the
@@ -89,7 +157,7 @@ func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time) (*
 	if err != nil {
 		return nil, fmt.Errorf("read the ledger's tail: %w", err)
 	}
-	l := &ledger{queue: q, id: id, seq: seq}
+	l := &ledger{queue: q, id: id, seq: seq, fates: fates{predictions: map[uuid.UUID][]uuid.UUID{}}}
 	l.chain, err = sink.NewChain(lastLine(tail))
 	if err != nil {
 		return nil, fmt.Errorf("continue the ledger: %w", err)
@@ -109,11 +177,14 @@ func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time) (*
 			return nil, fmt.Errorf("read the ledger: %w", err)
 		}
 		for line := range bytes.Lines(message) {
-			var have callRecord
+			var have sink.LedgerLine
 			if err := json.Unmarshal(line, &have); err != nil {
 				return nil, fmt.Errorf("read a ledger line: %w", err)
 			}
-			l.seen[have.key()] = struct{}{}
+			if have.Kind == sink.LedgerCall {
+				l.seen[callRecord{Time: have.Time, Operation: have.Operation, Target: have.Target, Attempt: have.Attempt}.key()] = struct{}{}
+			}
+			l.note(have)
 		}
 	}
 	return l, nil
@@ -130,7 +201,19 @@ func (l *ledger) write(line sink.LedgerLine) error {
 		return fmt.Errorf("chain a ledger line: %w", err)
 	}
 	l.buf.Write(b)
+	l.note(line)
 	return nil
+}
+
+// intend makes the intent of a destructive call durable, after the calls made before it. When it fails the call must not be made.
+func (l *ledger) intend(ctx context.Context, before []callRecord, c callRecord) error {
+	if err := l.add(ctx, before); err != nil {
+		return err
+	}
+	if err := l.write(c.line(sink.LedgerIntent)); err != nil {
+		return err
+	}
+	return l.flush(ctx)
 }
 
 // add writes calls that are not in the ledger yet, and appends them once there is a batch.
@@ -163,6 +246,11 @@ func (l *ledger) flush(ctx context.Context) error {
 	l.seq = seq
 	l.buf.Reset()
 	return nil
+}
+
+// ref is how far the ledger goes now; nothing may be written and not flushed.
+func (l *ledger) ref() ledgerRef {
+	return ledgerRef{Seq: l.seq, Entries: l.chain.Seq(), Head: l.chain.Head()}
 }
 
 // copyTo writes the whole ledger up to stream sequence upTo, one line a call.

@@ -39,6 +39,7 @@ type exportPlan struct {
 	Named     bool        `json:"named"` // the requester named the projects
 	Threshold float64     `json:"threshold"`
 	Overlap   float64     `json:"overlap"`
+	Deletes   string      `json:"deletes,omitempty"` // of an export that goes before a delete: the digest of the delete's plan
 }
 
 // freeze returns the object stored under name, or stores what make makes now: the first writer wins.
@@ -69,14 +70,14 @@ func (r *run) freeze(ctx context.Context, name string, into any, make func(conte
 }
 
 // plan decides what an export reads.
-func (r *run) plan(ctx context.Context) (exportPlan, error) {
+func (r *run) plan(ctx context.Context, deletes string) (exportPlan, error) {
 	var p exportPlan
 	err := r.freeze(ctx, planName, &p, func(ctx context.Context) (any, error) {
 		d := r.command.Data
 		p := exportPlan{
 			V: FormatVersion, Command: r.command.ID, Tool: r.Version, StartedAt: r.Now().UTC().Truncate(time.Millisecond),
 			Host: r.client.Host(), API: cv.APIVersion, Scope: r.Pseudonym.Redact(d), Digest: r.job.Command.Digest,
-			Projects: d.ProjectIDs, Named: r.command.Action == ActionExport, Threshold: r.Threshold, Overlap: r.Overlap,
+			Projects: d.ProjectIDs, Named: r.command.Action == ActionExport, Threshold: r.Threshold, Overlap: r.Overlap, Deletes: deletes,
 		}
 		if d.AllProjects {
 			projects, err := r.client.GetProjects(ctx)

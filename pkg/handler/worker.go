@@ -111,7 +111,7 @@ func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work,
 	if err != nil {
 		return nil, err
 	}
-	w := &work{Handler: h, unit: u, command: command, client: client, layout: layout, calls: &recorder{}, log: log}
+	w := &work{Handler: h, unit: u, command: command.exported(), client: client, layout: layout, calls: &recorder{}, log: log}
 	switch _, err := h.Work.Head(ctx, w.key(resultName(u.N))); {
 	case err == nil:
 		_ = h.Queue.NotifyResult(ctx, u.Command, u.N) // the coordinator lists, too

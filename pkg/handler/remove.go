@@ -1,0 +1,494 @@
+package handler
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// Pauses between two looks at what should be gone.
+const (
+	minPoll = 500 * time.Millisecond
+	maxPoll = 10 * time.Second
+	// resend is after how many looks what is still there is searched for and deleted again.
+	resend = 6
+)
+
+// removal is one project of a delete. It can be begun again at any point: a step whose record is stored is done.
+type removal struct {
+	*deletion
+	n     int // of the project in the plan
+	plan  projectPlan
+	facts projectFacts
+	step  string
+	since time.Time // when the step's first attempt began to look; zero until then
+}
+
+// deletedLine is a line of deleted.jsonl.
+type deletedLine struct {
+	ID             uuid.UUID `json:"id"`
+	Category       Category  `json:"category"`
+	How            string    `json:"how"` // the operation that removed it, or already_gone
+	VerifiedAbsent time.Time `json:"verified_absent"`
+}
+
+const alreadyGone = "already_gone"
+
+// recordName is the working object that holds the lines of one step of a project.
+func recordName(project int, step string) string {
+	return fmt.Sprintf("deleted/%06d-%s.jsonl", project, step)
+}
+
+// steps are the steps of a removal, in the order that the service's traps ask for.
+func steps() []string {
+	return []string{"unpublish", "predictions", "images", "iterations", "tags", "project"}
+}
+
+// run removes what was planned of the project, step by step, each verified and recorded before the next.
+func (m *removal) run(ctx context.Context) error {
+	do := map[string]func(context.Context) ([]deletedLine, error){
+		"unpublish": m.unpublish, "predictions": m.predictions, "images": m.images,
+		"iterations": m.iterations, "tags": m.tags, "project": m.project,
+	}
+	for _, step := range steps() {
+		if !m.wants(step) {
+			continue
+		}
+		m.step, m.since = step, time.Time{}
+		key := m.layout.Work(recordName(m.n, step))
+		switch _, err := m.Work.Head(ctx, key); {
+		case err == nil:
+			continue
+		case !errors.Is(err, sink.ErrNotFound):
+			return fmt.Errorf("look for the record of step %s of project %s: %w", step, m.plan.ID, err)
+		}
+		lines, err := do[step](ctx)
+		if err != nil {
+			return err
+		}
+		if err := m.record(ctx, key, lines); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *removal) wants(step string) bool {
+	p := m.plan
+	switch step {
+	case "unpublish", "iterations":
+		return len(p.Iterations) > 0
+	case "predictions":
+		return m.command.Data.takesPredictions()
+	case "images":
+		return len(p.Images) > 0
+	case "tags":
+		return len(p.Tags) > 0 && !p.Project
+	default:
+		return p.Project
+	}
+}
+
+// record stores a step's lines, once what the step read is in the ledger.
+func (m *removal) record(ctx context.Context, key sink.Key, lines []deletedLine) error {
+	if err := m.keepCalls(ctx); err != nil {
+		return err
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	for _, l := range lines {
+		if err := enc.Encode(l); err != nil {
+			return fmt.Errorf("record what was deleted: %w", err)
+		}
+	}
+	if _, err := m.Work.Put(ctx, key, sink.Bytes(buf.Bytes(), "application/jsonl")); err != nil {
+		return fmt.Errorf("record what was deleted: %w", err)
+	}
+	m.done += int64(len(lines))
+	return m.tell(ctx, m.progress(), m.begun.StartedAt)
+}
+
+// progress is how much of what was planned is seen to be gone.
+func (d *deletion) progress() Progress {
+	p := Progress{Done: d.done, Total: d.done}
+	total := int64(0)
+	for _, f := range d.begun.Facts {
+		total += int64(f.Images + f.Iterations + f.Tags)
+	}
+	p.Total = max(p.Total, total)
+	return p
+}
+
+// absent are lines for things that are gone now.
+func (m *removal) absent(c Category, how string, ids ...uuid.UUID) []deletedLine {
+	now := m.Now().UTC().Truncate(time.Millisecond)
+	lines := make([]deletedLine, 0, len(ids))
+	for _, id := range ids {
+		lines = append(lines, deletedLine{ID: id, Category: c, How: how, VerifiedAbsent: now})
+	}
+	return lines
+}
+
+// how is how a thing went that one call deletes.
+func how(operation string, already bool) string {
+	if already {
+		return alreadyGone
+	}
+	return operation
+}
+
+// late says whether the time to verify this step is over. It runs from the step's first attempt, whoever made it.
+func (m *removal) late(ctx context.Context) (bool, error) {
+	if m.since.IsZero() {
+		var first struct {
+			V  int       `json:"v"`
+			At time.Time `json:"at"`
+		}
+		err := m.freeze(ctx, fmt.Sprintf("verify/%06d-%s.json", m.n, m.step), &first, func(context.Context) (any, error) {
+			return map[string]any{"v": FormatVersion, "at": m.Now().UTC()}, nil
+		})
+		if err != nil {
+			return false, err
+		}
+		m.since = first.At
+	}
+	return m.Now().After(m.since.Add(m.VerifyTimeout)), nil
+}
+
+// until looks again and again, ever more slowly, until what was deleted is seen to be gone.
+func (m *removal) until(ctx context.Context, what string, absent func(context.Context) (bool, error)) error {
+	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
+		ok, err := absent(ctx)
+		if err != nil || ok {
+			return err
+		}
+		late, err := m.late(ctx)
+		if err != nil {
+			return err
+		}
+		if late {
+			return &Error{Code: CodeUnverified, Message: fmt.Sprintf("%s of project %s could not be seen to be gone within %s (CONSUMER_VERIFY_TIMEOUT)", what, m.plan.ID, m.VerifyTimeout)}
+		}
+		if err := m.keepCalls(ctx); err != nil {
+			return err
+		}
+		if err := m.tell(ctx, m.progress(), m.begun.StartedAt); err != nil {
+			return err
+		}
+		if err := m.Wait(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// statusTraining is the status of an iteration that is being trained.
+const statusTraining = "Training"
+
+// unpublish takes published iterations out of use: neither they nor their project could be deleted. An iteration still in training is
+// waited for: it cannot be stopped, and would keep its copies of the images.
+func (m *removal) unpublish(ctx context.Context) ([]deletedLine, error) {
+	iterations, err := m.existing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	planned := slices.DeleteFunc(iterations, func(it cv.Iteration) bool { return !slices.Contains(m.plan.Iterations, it.ID) })
+	for _, it := range planned {
+		if it.Status != statusTraining {
+			continue
+		}
+		late, err := m.late(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if late {
+			return nil, &Error{Code: CodeUnverified, Message: fmt.Sprintf("iteration %s of project %s is still in training, which cannot be stopped", it.ID, m.plan.ID)}
+		}
+		return nil, m.pause(ctx, &Waiting{For: WaitTraining, Detail: fmt.Sprintf("iteration %s of project %s is in training", it.ID, m.plan.ID), Since: m.since.UTC()})
+	}
+	for _, it := range planned {
+		if !it.Published() {
+			continue
+		}
+		if !m.command.Data.Unpublish {
+			return nil, &Error{Code: CodePlanChanged, Message: fmt.Sprintf("iteration %s was published after the plan was made", it.ID)}
+		}
+		_, err := m.destroy(ctx, func(ctx context.Context) error {
+			err := m.client.UnpublishIteration(ctx, m.plan.ID, it.ID)
+			var api *cv.Error
+			if errors.As(err, &api) && api.Code == "BadRequestIterationNotPublished" {
+				return nil
+			}
+			return err //nolint:wrapcheck // wrapped below
+		})
+		if err != nil {
+			return nil, fmt.Errorf("unpublish iteration %s: %w", it.ID, err)
+		}
+	}
+	return nil, nil
+}
+
+// existing is the iterations the project has now; none when it is gone.
+func (m *removal) existing(ctx context.Context) ([]cv.Iteration, error) {
+	iterations, err := m.client.GetIterations(ctx, m.plan.ID)
+	if _, err := isGone(err); err != nil {
+		return nil, fmt.Errorf("read the iterations of project %s: %w", m.plan.ID, err)
+	}
+	return iterations, nil
+}
+
+// scopes is the workspace and every iteration that the project has now.
+func (m *removal) scopes(ctx context.Context) ([]uuid.UUID, error) {
+	iterations, err := m.existing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	scopes := []uuid.UUID{uuid.Nil}
+	for _, it := range iterations {
+		scopes = append(scopes, it.ID)
+	}
+	return scopes, nil
+}
+
+// predictions deletes the stored predictions up to the time the delete was begun, until the query for them is empty.
+func (m *removal) predictions(ctx context.Context) ([]deletedLine, error) {
+	scopes, err := m.scopes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, scope := range scopes {
+		tried := map[uuid.UUID]bool{}
+		if err := m.until(ctx, "predictions", func(ctx context.Context) (bool, error) { return m.predictionPages(ctx, scope, tried) }); err != nil {
+			return nil, err
+		}
+	}
+	return m.absent(CategoryPredictions, opDeletePrediction, sorted(m.ledger.fates.predictions[m.plan.ID])...), nil
+}
+
+// predictionPages deletes what the query gives until it gives nothing, or nothing new. It reports whether it gave nothing.
+func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, tried map[uuid.UUID]bool) (bool, error) {
+	query := cv.PredictionQueryToken{OrderBy: cv.Oldest, MaxCount: cv.MaxPredictionIDs, EndTime: cv.Time{Time: m.begun.BegunAt}}
+	if scope != uuid.Nil {
+		query.IterationID = &scope
+	}
+	for {
+		result, err := m.client.QueryPredictions(ctx, m.plan.ID, query)
+		if already, err := isGone(err); err != nil || already {
+			if err != nil {
+				err = fmt.Errorf("query the predictions of %s: %w", scopeName(scope), err)
+			}
+			return already, err
+		}
+		if len(result.Results) == 0 {
+			return true, nil
+		}
+		fresh := false
+		ids := make([]uuid.UUID, 0, len(result.Results))
+		for _, p := range result.Results {
+			ids = append(ids, p.ID)
+			fresh = fresh || !tried[p.ID]
+			tried[p.ID] = true
+		}
+		for chunk := range slices.Chunk(ids, cv.MaxPredictionIDs) {
+			if _, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeletePredictions(ctx, m.plan.ID, chunk) }); err != nil {
+				return false, fmt.Errorf("delete predictions: %w", err)
+			}
+		}
+		if !fresh {
+			return false, nil // they take their time to vanish
+		}
+	}
+}
+
+// images deletes the planned images everywhere, and looks until they are gone from the workspace and every iteration.
+func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
+	var (
+		d      = m.command.Data
+		every  = d.Narrowing() == NarrowNone                              // all images of the project were planned
+		all    = m.plan.Project && d.ApprovedPlan == "" && !d.ExportFirst // what was added since may go too
+		missed bool                                                       // a batch was refused because of ids that are gone
+		todo   = m.plan.Images
+	)
+	remove := func(ctx context.Context) error {
+		if all {
+			_, err := m.deleteImages(ctx, cv.DeleteImagesQuery{AllImages: true, AllIterations: true})
+			return err
+		}
+		for ids := range slices.Chunk(todo, cv.MaxPage) {
+			gone, err := m.deleteImages(ctx, cv.DeleteImagesQuery{IDs: ids, AllIterations: true})
+			if err != nil {
+				return err
+			}
+			missed = missed || gone
+			if err := m.tell(ctx, m.progress(), m.begun.StartedAt); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if m.fresh { // else an earlier attempt may have done a part
+		if err := remove(ctx); err != nil {
+			return nil, err
+		}
+	}
+	look := 0
+	err := m.until(ctx, "images", func(ctx context.Context) (bool, error) {
+		again := missed || look%resend == 0 && (look > 0 || !m.fresh)
+		look++
+		n, left, err := m.left(ctx, again || !every)
+		if err != nil || n == 0 || len(left) == 0 && (again || !every) {
+			return err == nil, err
+		}
+		if again {
+			todo, missed = left, false
+			return false, remove(ctx)
+		}
+		return false, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m.absent(CategoryImages, "DeleteImages", m.plan.Images...), nil
+}
+
+// deleteImages reports whether the service refused the call because it does not know some or all of the images.
+func (m *removal) deleteImages(ctx context.Context, q cv.DeleteImagesQuery) (gone bool, err error) {
+	_, err = m.destroy(ctx, func(ctx context.Context) error {
+		_, err := m.client.DeleteImages(ctx, m.plan.ID, q)
+		gone, err = isGone(err)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("delete images: %w", err)
+	}
+	return gone, nil
+}
+
+// left counts the images that are still anywhere and, where search is set, says which of the planned ones are among them. Where the service counts none, none are.
+func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUID, err error) {
+	scopes, err := m.scopes(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	found := map[uuid.UUID]struct{}{}
+	for _, scope := range scopes {
+		counted, err := m.count(ctx, scope)
+		if err != nil {
+			return 0, nil, err
+		}
+		n += counted
+		if counted == 0 || !search {
+			continue
+		}
+		err = m.present(ctx, m.plan.ID, scope, m.plan.Images, found)
+		if _, err := isGone(err); err != nil {
+			return 0, nil, err
+		}
+	}
+	for id := range found {
+		left = append(left, id)
+	}
+	return n, sorted(left), nil
+}
+
+// count is how many images a scope has, tagged and untagged; none when it is not there.
+func (m *removal) count(ctx context.Context, scope uuid.UUID) (int, error) {
+	total := 0
+	for _, kind := range []ListingKind{Tagged, Untagged} {
+		n, err := countListing(ctx, m.client, m.plan.ID, Listing{Kind: kind, Scope: scope})
+		if gone, err := isGone(err); err != nil || gone {
+			return 0, err
+		}
+		total += n
+	}
+	return total, nil
+}
+
+// iterations deletes the planned iterations; their performance goes with them.
+func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
+	var lines []deletedLine
+	for _, it := range m.plan.Iterations {
+		already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteIteration(ctx, m.plan.ID, it) })
+		if err != nil {
+			return nil, fmt.Errorf("delete iteration %s: %w", it, err)
+		}
+		err = m.until(ctx, "iteration "+it.String(), func(ctx context.Context) (bool, error) {
+			_, err := m.client.GetIteration(ctx, m.plan.ID, it)
+			return isGone(err)
+		})
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, m.absent(CategoryIterations, how("DeleteIteration", already), it)...)
+		if slices.Contains(m.facts.Trained, it) {
+			lines = append(lines, m.absent(CategoryPerformance, how("DeleteIteration", already), it)...)
+		}
+	}
+	return lines, nil
+}
+
+// tags deletes the planned tags of the workspace. Images that carried them stay; iterations keep their own copies.
+func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
+	var lines []deletedLine
+	for _, tag := range m.plan.Tags {
+		already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteTag(ctx, m.plan.ID, tag) })
+		if err != nil {
+			return nil, fmt.Errorf("delete tag %s: %w", tag, err)
+		}
+		err = m.until(ctx, "tag "+tag.String(), func(ctx context.Context) (bool, error) {
+			_, err := m.client.GetTag(ctx, m.plan.ID, tag, uuid.Nil)
+			return isGone(err)
+		})
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, m.absent(CategoryTags, how("DeleteTag", already), tag)...)
+	}
+	return lines, nil
+}
+
+// project deletes the project, which must be empty by now: what is left in it was planned by nobody.
+func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
+	p := m.plan
+	changed := func(what string) error {
+		return &Error{Code: CodePlanChanged, Message: fmt.Sprintf("project %s has %s, added after the plan was made: the project itself was not deleted", p.ID, what)}
+	}
+	n, err := m.count(ctx, uuid.Nil)
+	if err != nil {
+		return nil, err
+	}
+	if n > 0 {
+		return nil, changed(fmt.Sprintf("%d images", n))
+	}
+	iterations, err := m.existing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(iterations) > 0 {
+		return nil, changed("iteration " + iterations[0].ID.String())
+	}
+	already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteProject(ctx, p.ID) })
+	if err != nil {
+		return nil, fmt.Errorf("delete project %s: %w", p.ID, err)
+	}
+	err = m.until(ctx, "project "+p.ID.String(), func(ctx context.Context) (bool, error) {
+		_, err := m.client.GetProject(ctx, p.ID)
+		if gone, err := isGone(err); err != nil || !gone {
+			return false, err
+		}
+		all, err := m.client.GetProjects(ctx)
+		return err == nil && !slices.ContainsFunc(all, func(o cv.Project) bool { return o.ID == p.ID }), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return append(m.absent(CategoryTags, how("DeleteProject", already), p.Tags...), m.absent(CategoryProjects, how("DeleteProject", already), p.ID)...), nil
+}
