@@ -61,6 +61,7 @@ type Config struct {
 	Version   string // the tool's version, as receipts name it
 	Health    *Health
 	Now       func() time.Time // default time.Now
+	Salt      func() string    // of the digests that jobs and bags keep of commands, default NewSalt
 	Log       zerolog.Logger
 }
 
@@ -92,6 +93,9 @@ func New(c Config) (*Handler, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now //nolint:forbidigo // the default of an injected clock
+	}
+	if c.Salt == nil {
+		c.Salt = NewSalt
 	}
 	if c.Health == nil {
 		c.Health = NewHealth(c.Now)
