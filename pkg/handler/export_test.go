@@ -3,7 +3,6 @@ package handler_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -11,110 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/rs/zerolog"
-
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
-
-// world is everything real in one process: NATS, S3, the simulated service, and a consumer.
-type world struct {
-	api    *cvtest.Server
-	queue  *natsq.Queue
-	conn   *nats.Conn
-	s3     *sinktest.Server
-	store  *sink.Store
-	bucket string
-}
-
-func newWorld(t *testing.T, o cvtest.Options) *world {
-	t.Helper()
-	ctx, cancel := context.WithCancelCause(t.Context())
-	o.BasePath = "/base"
-	w := &world{api: cvtest.New(o).Start(), s3: sinktest.Shared(t)}
-	t.Cleanup(w.api.Close)
-	w.bucket = w.s3.Bucket(t, sinktest.BucketOptions{})
-	w.store = sink.NewStore(w.s3.Client(), sink.StoreOptions{Bucket: w.bucket})
-	w.conn = natstest.New(t).Dial(t)
-	var err error
-	if w.queue, err = natsq.Open(ctx, w.conn, natsq.Options{Prefix: "cv", Replicas: 1, Provision: true, Retention: time.Hour}); err != nil {
-		t.Fatalf("open the queue: %v", err)
-	}
-	client, err := cv.New(w.api.URL(), cv.TrainingKey(w.api.Key()), cv.Options{
-		MaxRPS: 10000, BlobHosts: []string{"127.0.0.1"}, MaxAttempts: 8,
-		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }, // pauses between retries take no time
-	})
-	if err != nil {
-		t.Fatalf("make the client: %v", err)
-	}
-	h, err := handler.New(handler.Config{
-		Queue: w.queue, Resources: map[string]*cv.Client{handler.DefaultResource: client}, Store: w.store, SpoolDir: t.TempDir(),
-		Version: "test", Log: zerolog.Nop(),
-	})
-	if err != nil {
-		t.Fatalf("make the handler: %v", err)
-	}
-	ready := func(ctx context.Context) error { return ctx.Err() }
-	done := make(chan error, 2)
-	go func() {
-		done <- w.queue.ServeCommands(ctx, ctx, natsq.Loop{Slots: 4, Ready: ready, Handle: h.Command})
-	}()
-	go func() {
-		done <- w.queue.ServeUnits(ctx, ctx, natsq.UnitLoop{Slots: 4, Ready: ready, Handle: h.Unit})
-	}()
-	t.Cleanup(func() {
-		cancel(handler.ErrStopping)
-		for range 2 {
-			if err := <-done; err != nil {
-				t.Errorf("serve: %v", err)
-			}
-		}
-	})
-	return w
-}
-
-// run publishes a command and returns its terminal event.
-func (w *world) run(t *testing.T, id, data string) handler.EventData {
-	t.Helper()
-	seq, err := w.queue.PublishCommand(t.Context(), handler.Message{
-		Subject: "cv.commands.export", Header: map[string][]string{handler.HeaderMsgID: {id}}, Body: []byte(data),
-	})
-	if err != nil {
-		t.Fatalf("publish: %v", err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	own, err := w.queue.WatchEvents(ctx, id)
-	if err != nil {
-		t.Fatalf("watch events: %v", err)
-	}
-	refused, err := w.queue.WatchEvents(ctx, handler.SeqID(seq))
-	if err != nil {
-		t.Fatalf("watch events: %v", err)
-	}
-	for {
-		var e handler.Event
-		var open bool
-		select {
-		case e, open = <-own:
-		case e, open = <-refused:
-		case <-ctx.Done():
-			t.Fatal("no terminal event")
-		}
-		if !open {
-			t.Fatal("the events ended without a terminal one")
-		}
-		if e.Data.Status.Terminal() {
-			return e.Data
-		}
-	}
-}
 
 // check verifies the stored bundle, fetches it, and holds it against what the service has.
 func (w *world) check(t *testing.T, id string) {
@@ -239,7 +140,8 @@ func TestExportEqualsTheServicesTruth(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.o.Seed = 7
-			w := newWorld(t, c.o)
+			w := newWorld(t, worldOptions{api: c.o})
+			w.start(t, replicaOptions{})
 			w.api.Sample()
 			if c.faults > 0 {
 				w.api.FaultRate(c.faults, 11)
@@ -260,7 +162,8 @@ func TestExportEqualsTheServicesTruth(t *testing.T) {
 }
 
 func TestExportOfNothing(t *testing.T) {
-	w := newWorld(t, cvtest.Options{Seed: 1})
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 1}})
+	w.start(t, replicaOptions{})
 	e := w.run(t, "none-1", `{"all_projects":true}`)
 	if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeNothingFound || e.Bundle == nil {
 		t.Fatalf("ended %s %s with bundle %v: %v", e.Status, e.Outcome, e.Bundle, e.Error)
