@@ -184,7 +184,7 @@ func (r *run) create(ctx context.Context) error {
 	now := r.Now().UTC()
 	r.job = Job{
 		V: FormatVersion, ID: r.command.ID, Action: r.command.Action, State: StateAccepted, Created: now, Updated: now,
-		ReplayOf: Text(r.command.ReplayOf), Command: r.command.Ref(NewSalt()),
+		ReplayOf: Text(r.command.ReplayOf), Command: r.command.Ref(r.Salt()),
 	}
 	rev, err := r.Queue.PutJob(ctx, r.job, 0)
 	if errors.Is(err, ErrConflict) {

@@ -1,229 +1,13 @@
 package handler_test
 
 import (
-	"bufio"
-	"bytes"
-	"context"
-	"encoding/json"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/rs/zerolog"
-
-	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
-	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
-
-// world is everything real in one process: NATS, S3, the simulated service, and a consumer.
-type world struct {
-	api    *cvtest.Server
-	queue  *natsq.Queue
-	conn   *nats.Conn
-	s3     *sinktest.Server
-	store  *sink.Store
-	bucket string
-}
-
-func newWorld(t *testing.T, o cvtest.Options) *world {
-	t.Helper()
-	ctx, cancel := context.WithCancelCause(t.Context())
-	o.BasePath = "/base"
-	w := &world{api: cvtest.New(o).Start(), s3: sinktest.Shared(t)}
-	t.Cleanup(w.api.Close)
-	w.bucket = w.s3.Bucket(t, sinktest.BucketOptions{})
-	w.store = sink.NewStore(w.s3.Client(), sink.StoreOptions{Bucket: w.bucket})
-	w.conn = natstest.New(t).Dial(t)
-	var err error
-	if w.queue, err = natsq.Open(ctx, w.conn, natsq.Options{Prefix: "cv", Replicas: 1, Provision: true, Retention: time.Hour}); err != nil {
-		t.Fatalf("open the queue: %v", err)
-	}
-	client, err := cv.New(w.api.URL(), cv.TrainingKey(w.api.Key()), cv.Options{
-		MaxRPS: 10000, BlobHosts: []string{"127.0.0.1"}, MaxAttempts: 8,
-		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }, // pauses between retries take no time
-	})
-	if err != nil {
-		t.Fatalf("make the client: %v", err)
-	}
-	h, err := handler.New(handler.Config{
-		Queue: w.queue, Resources: map[string]*cv.Client{handler.DefaultResource: client}, Store: w.store, SpoolDir: t.TempDir(),
-		Version: "test", Log: zerolog.Nop(),
-	})
-	if err != nil {
-		t.Fatalf("make the handler: %v", err)
-	}
-	ready := func(ctx context.Context) error { return ctx.Err() }
-	done := make(chan error, 2)
-	go func() {
-		done <- w.queue.ServeCommands(ctx, ctx, natsq.Loop{Slots: 4, Ready: ready, Handle: h.Command})
-	}()
-	go func() {
-		done <- w.queue.ServeUnits(ctx, ctx, natsq.UnitLoop{Slots: 4, Ready: ready, Handle: h.Unit})
-	}()
-	t.Cleanup(func() {
-		cancel(handler.ErrStopping)
-		for range 2 {
-			if err := <-done; err != nil {
-				t.Errorf("serve: %v", err)
-			}
-		}
-	})
-	return w
-}
-
-// run publishes a command and returns its terminal event.
-func (w *world) run(t *testing.T, id, data string) handler.EventData {
-	t.Helper()
-	seq, err := w.queue.PublishCommand(t.Context(), handler.Message{
-		Subject: "cv.commands.export", Header: map[string][]string{handler.HeaderMsgID: {id}}, Body: []byte(data),
-	})
-	if err != nil {
-		t.Fatalf("publish: %v", err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	own, err := w.queue.WatchEvents(ctx, id)
-	if err != nil {
-		t.Fatalf("watch events: %v", err)
-	}
-	refused, err := w.queue.WatchEvents(ctx, handler.SeqID(seq))
-	if err != nil {
-		t.Fatalf("watch events: %v", err)
-	}
-	for {
-		var e handler.Event
-		var open bool
-		select {
-		case e, open = <-own:
-		case e, open = <-refused:
-		case <-ctx.Done():
-			t.Fatal("no terminal event")
-		}
-		if !open {
-			t.Fatal("the events ended without a terminal one")
-		}
-		if e.Data.Status.Terminal() {
-			return e.Data
-		}
-	}
-}
-
-// check verifies the stored bundle, fetches it, and holds it against what the service has.
-func (w *world) check(t *testing.T, id string) {
-	t.Helper()
-	ctx := t.Context()
-	layout, err := sink.NewLayout("", id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	report, err := sink.Verify(ctx, sink.StoreSource(w.store, layout.Bag(sink.ExportBag)), sink.VerifyOptions{})
-	if err != nil || report.Result != sink.OK {
-		t.Fatalf("verify: %v %v %v", report.Result, report.Problems, err)
-	}
-	dir := t.TempDir()
-	if err := sinktest.Fetch(ctx, w.s3.Client(), w.bucket, "", dir); err != nil {
-		t.Fatalf("fetch: %v", err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, id, ".work")); err == nil {
-		t.Error("working objects are left behind")
-	}
-	err = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		if bytes.Contains(b, []byte("sig=")) {
-			t.Errorf("%s holds a signed link", path)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatalf("walk: %v", err)
-	}
-	for _, p := range w.api.Snapshot().Projects {
-		folder := filepath.Join(dir, id, "export", "data", "projects", p.ID.String())
-		checkImages(t, filepath.Join(folder, "images.jsonl"), "image", p.Workspace.Images)
-		checkImages(t, filepath.Join(folder, "predictions.jsonl"), "prediction", p.Predictions)
-		for _, it := range p.Iterations {
-			checkImages(t, filepath.Join(folder, "iterations", it.ID.String(), "images.jsonl"), "image", it.Images)
-			sameJSON(t, filepath.Join(folder, "iterations", it.ID.String(), "iteration.json"), it.Iteration)
-		}
-		sameJSON(t, filepath.Join(folder, "project.json"), p.Project)
-	}
-}
-
-func sameJSON(t *testing.T, path string, want json.RawMessage) {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Errorf("read: %v", err)
-		return
-	}
-	if got, want := normal(t, b), normal(t, want); got != want {
-		t.Errorf("%s\n got %s\nwant %s", filepath.Base(path), got, want)
-	}
-}
-
-func normal(t *testing.T, raw []byte) string {
-	t.Helper()
-	stripped, err := cv.StripQueries(raw)
-	if err != nil {
-		t.Fatalf("strip: %v", err)
-	}
-	canonical, err := sink.CanonicalJSON(stripped)
-	if err != nil {
-		t.Fatalf("canonical JSON: %v", err)
-	}
-	return string(canonical)
-}
-
-func checkImages(t *testing.T, path, field string, want []cvtest.ItemState) {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Errorf("open: %v", err)
-		return
-	}
-	defer f.Close()
-	got := map[string]map[string]json.RawMessage{}
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var line map[string]json.RawMessage
-		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		var thing struct{ ID string }
-		if err := json.Unmarshal(line[field], &thing); err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		got[thing.ID] = line
-	}
-	if len(got) != len(want) {
-		t.Errorf("%s has %d lines, the service has %d", path, len(got), len(want))
-	}
-	for _, item := range want {
-		line, ok := got[item.ID.String()]
-		if !ok {
-			t.Errorf("%s: %s is missing", path, item.ID)
-			continue
-		}
-		if digest := strings.Trim(string(line["sha256"]), `"`); digest != item.SHA256 {
-			t.Errorf("%s: %s has sha256 %s, the service's blob %s", path, item.ID, digest, item.SHA256)
-		}
-		if got, want := normal(t, line[field]), normal(t, item.JSON); got != want {
-			t.Errorf("%s: %s\n got %s\nwant %s", path, item.ID, got, want)
-		}
-	}
-}
 
 func TestExportEqualsTheServicesTruth(t *testing.T) {
 	for _, c := range []struct {
@@ -239,7 +23,8 @@ func TestExportEqualsTheServicesTruth(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.o.Seed = 7
-			w := newWorld(t, c.o)
+			w := newWorld(t, worldOptions{api: c.o})
+			r := w.start(t, replicaOptions{})
 			w.api.Sample()
 			if c.faults > 0 {
 				w.api.FaultRate(c.faults, 11)
@@ -248,7 +33,8 @@ func TestExportEqualsTheServicesTruth(t *testing.T) {
 			if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
 				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
-			w.check(t, "all-1")
+			r.stop()
+			w.checkTruth(t, w.bag(t, "all-1", sink.ExportBag), e, w.truthOf(t, w.api.Snapshot(), selection{}))
 			if leaks := w.api.Leaks(); len(leaks) > 0 {
 				t.Errorf("credentials were sent to the blob host: %v", leaks)
 			}
@@ -260,10 +46,12 @@ func TestExportEqualsTheServicesTruth(t *testing.T) {
 }
 
 func TestExportOfNothing(t *testing.T) {
-	w := newWorld(t, cvtest.Options{Seed: 1})
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 1}})
+	r := w.start(t, replicaOptions{})
 	e := w.run(t, "none-1", `{"all_projects":true}`)
 	if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeNothingFound || e.Bundle == nil {
 		t.Fatalf("ended %s %s with bundle %v: %v", e.Status, e.Outcome, e.Bundle, e.Error)
 	}
-	w.check(t, "none-1")
+	r.stop()
+	w.checkTruth(t, w.bag(t, "none-1", sink.ExportBag), e, truth{})
 }

@@ -67,6 +67,7 @@ type Config struct {
 	Now       func() time.Time // default time.Now
 	// Wait waits between two looks at what was deleted, until d has passed or ctx is done; default a timer.
 	Wait func(ctx context.Context, d time.Duration) error
+	Salt func() string // of the digests that jobs and bags keep of commands, default NewSalt
 	Log  zerolog.Logger
 }
 
@@ -98,6 +99,9 @@ func New(c Config) (*Handler, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now //nolint:forbidigo // the default of an injected clock
+	}
+	if c.Salt == nil {
+		c.Salt = NewSalt
 	}
 	if c.Health == nil {
 		c.Health = NewHealth(c.Now)

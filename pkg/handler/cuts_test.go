@@ -1,0 +1,219 @@
+package handler_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+)
+
+var matrix = flag.String("matrix", "kinds", "cuts to make: \"kinds\" is two effects of each kind, \"full\" is every one")
+
+// scenario is a command that is cut short at each of its effects.
+type scenario struct {
+	action string
+	data   string                   // of the command
+	bags   []sink.BagKind           // what it leaves
+	fill   func(api *cvtest.Server) // makes the account; the same one each time
+	// check looks at a finished command: undisturbed, and after each cut. The common things are checked already: exactly one terminal event, a
+	// terminal job, the command and its units gone, every bag whole and nothing beside it.
+	check func(t *testing.T, w *world, e handler.EventData, bags map[sink.BagKind]map[string][]byte)
+}
+
+// cutID is the id of the command of a scenario.
+const cutID = "cut-1"
+
+// redelivery is how long the queue of a cut world waits for the dead. Living replicas that are kept from the processor for longer lose their lease, which
+// the product has to bear as well.
+const redelivery = time.Second
+
+// stepClock moves on by a millisecond each time it is asked, so that no two calls happen at one time.
+func stepClock() func() time.Time {
+	var steps atomic.Int64
+	return func() time.Time {
+		return time.Date(2026, time.November, 24, 9, 30, 0, 0, time.UTC).Add(time.Duration(steps.Add(1)) * time.Millisecond)
+	}
+}
+
+func (s scenario) world(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t, worldOptions{
+		api: cvtest.Options{Seed: 5}, bucket: sinktest.BucketOptions{Versioned: true}, now: stepClock(), ackWait: redelivery,
+		store: sink.StoreOptions{MultipartAbove: 2 << 10}, // models go by multipart, pictures do not
+	})
+	s.fill(w.api)
+	return w
+}
+
+// finish waits for the end of the command, carried out by r last, and checks what must be so whatever happened on the way.
+func (s scenario) finish(t *testing.T, w *world, h *history, r *replica) map[sink.BagKind]map[string][]byte {
+	t.Helper()
+	e := w.wait(t, h)
+	r.stop()
+	if n := len(h.ends()); n != 1 {
+		t.Errorf("there are %d terminal events", n)
+	}
+	job, _, err := w.queue.Job(t.Context(), cutID)
+	if err != nil || !job.State.Terminal() || job.State != handler.State(e.Status) || job.Event == nil {
+		t.Errorf("the job is %+v, %v; the event says %s", job, err, e.Status)
+	}
+	if left := w.messages(t, "CV_COMMANDS"); len(left) > 0 {
+		t.Errorf("%d commands are left", len(left))
+	}
+	wantDead := 0
+	if e.Status == handler.StatusFailed || e.Status == handler.StatusRefused {
+		wantDead = 1
+	}
+	if n := len(w.messages(t, "CV_DEAD")); n != wantDead {
+		t.Errorf("there are %d dead letters of a command that is %s", n, e.Status)
+	}
+	bags := map[sink.BagKind]map[string][]byte{}
+	for _, kind := range s.bags {
+		bags[kind] = w.bag(t, cutID, kind)
+	}
+	s.check(t, w, e, bags)
+	return bags
+}
+
+// cuts carries a scenario out once to learn its effects: S3 writes, Training API calls and downloads, JetStream writes and settlements. Then, for each, it
+// kills the replica just before the effect and, in another world, just after it, lets a fresh replica finish, and checks that nobody can tell.
+func cuts(t *testing.T, s scenario) {
+	w := s.world(t)
+	r := w.start(t, replicaOptions{})
+	undisturbed := s.finish(t, w, w.publish(t, s.action, cutID, s.data), r)
+	if t.Failed() {
+		return
+	}
+	todo := chooseCuts(r.fate.effects, *matrix == "full")
+	t.Logf("%d effects, %d cuts", len(r.fate.effects), len(todo))
+	next := make(chan *fate)
+	var workers sync.WaitGroup
+	for range 12 { // they mostly wait for redelivery
+		workers.Go(func() {
+			for f := range next {
+				when := "before"
+				if f.after {
+					when = "after"
+				}
+				t.Run(when+" "+f.at, func(t *testing.T) { s.cut(t, f, undisturbed) })
+			}
+		})
+	}
+	for _, f := range todo {
+		next <- f
+	}
+	close(next)
+	workers.Wait()
+}
+
+func (s scenario) cut(t *testing.T, f *fate, undisturbed map[sink.BagKind]map[string][]byte) {
+	w := s.world(t)
+	first := w.start(t, replicaOptions{fate: f})
+	h := w.publish(t, s.action, cutID, s.data)
+	select {
+	case <-f.died:
+	case <-time.After(patience):
+		t.Fatalf("the effect never happens; these did:\n%s", strings.Join(f.effects, "\n"))
+	}
+	first.stop()
+	for kind, files := range s.finish(t, w, h, w.start(t, replicaOptions{})) {
+		for _, name := range slices.Sorted(maps.Keys(undisturbed[kind])) {
+			if want, got := stable(name, undisturbed[kind][name]), stable(name, files[name]); !bytes.Equal(got, want) {
+				t.Errorf("%s/%s is not what it is without a cut:\n got %s\nwant %s", kind, name, got, want)
+			}
+		}
+		if got, want := len(files), len(undisturbed[kind]); got != want {
+			t.Errorf("the %s bag has %d objects, without a cut %d", kind, got, want)
+		}
+	}
+}
+
+var (
+	timesAndAttempts = regexp.MustCompile(`"(started_at|finished_at|attempt)":("[^"]*"|\d+)`)
+	ids              = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`)
+	numbers          = regexp.MustCompile(`\d+`)
+)
+
+// stable is what of a file does not depend on when, and how often, a command was tried: the payload but for its times, and the inventory.
+func stable(name string, content []byte) []byte {
+	switch {
+	case name == "data/export.json", name == "data/deletion.json":
+		return timesAndAttempts.ReplaceAll(content, []byte(`"$1":…`))
+	case strings.HasPrefix(name, "data/"), name == "evidence/inventory.json", name == "evidence/plan.json":
+		return content
+	default:
+		return nil
+	}
+}
+
+// chooseCuts makes the cuts of a run's effects: before and after each, or before the first and after the last of each kind.
+func chooseCuts(effects []string, full bool) (out []*fate) {
+	if full {
+		for _, e := range effects {
+			out = append(out, newFate(e, false), newFate(e, true))
+		}
+		return out
+	}
+	last := map[string]string{}
+	for _, e := range effects {
+		last[kindOf(e)] = e
+	}
+	seen := map[string]bool{}
+	for _, e := range effects {
+		if kind := kindOf(e); !seen[kind] {
+			seen[kind] = true
+			out = append(out, newFate(e, false), newFate(last[kind], true))
+		}
+	}
+	return out
+}
+
+// kindOf is an effect without the ids and numbers in it.
+func kindOf(effect string) string {
+	what, _, _ := strings.Cut(effect, "#")
+	return numbers.ReplaceAllString(ids.ReplaceAllString(what, "<id>"), "<n>")
+}
+
+// smallProject has one of everything: images that are tagged, untagged, and only in an iteration, two iterations, a model, predictions, metadata.
+func smallProject(api *cvtest.Server) *cvtest.Project {
+	return api.AddProject(cvtest.ProjectSpec{
+		Name: "Small", Kind: cvtest.Multiclass, Compact: true, Tags: []string{"sun", "rain"}, Images: 3, Untagged: 1,
+		Iterations: []cvtest.IterationSpec{
+			{DropFromWorkspace: 1, Exports: []cvtest.ExportSpec{{Platform: "TensorFlow", Flavor: "TensorFlowLite"}}},
+			{},
+		},
+		Predictions: 2, ImageBytes: cvtest.Tiny,
+		Metadata: func(i int) map[string]string { return map[string]string{"subject": fmt.Sprintf("person-%d", i)} },
+	})
+}
+
+func exportScenario() scenario {
+	return scenario{
+		action: "export", data: `{"all_projects":true}`, bags: []sink.BagKind{sink.ExportBag},
+		fill: func(api *cvtest.Server) { smallProject(api) },
+		check: func(t *testing.T, w *world, e handler.EventData, bags map[sink.BagKind]map[string][]byte) {
+			t.Helper()
+			if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+			w.checkTruth(t, bags[sink.ExportBag], e, w.truthOf(t, w.api.Snapshot(), selection{}))
+			if calls := w.api.DestructiveCalls(); len(calls) > 0 {
+				t.Errorf("an export changed the service: %v", calls)
+			}
+		},
+	}
+}
+
+func TestExportCutAtEveryEffect(t *testing.T) { cuts(t, exportScenario()) }

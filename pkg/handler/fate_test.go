@@ -1,0 +1,263 @@
+package handler_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
+)
+
+// errDead is all that a dead replica hears.
+var errDead = errors.New("this replica is dead")
+
+// fate sees every effect a replica has on the world outside: each S3 write, each Training API call and download, each write to JetStream and each
+// settling of a message. It writes them down, and kills the replica just before or just after the one it was told. A dead replica has no
+// further effect, not even a Nak: its requests fail unsent, its connection to NATS is cut.
+type fate struct {
+	at    string // the effect to die at, as effects names it; empty: never
+	after bool   // die when it has happened, so that its answer is lost
+
+	mu      sync.Mutex
+	counts  map[string]int
+	effects []string // "<what>#<n>", in the order they began
+	dead    bool
+	died    chan struct{}
+	last    func() // cuts the process off
+	dying   sync.WaitGroup
+}
+
+func newFate(at string, after bool) *fate {
+	return &fate{at: at, after: after, counts: map[string]int{}, died: make(chan struct{})}
+}
+
+// onDeath sets what happens at death.
+func (f *fate) onDeath(last func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = last
+}
+
+func (f *fate) isDead() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dead
+}
+
+// wait waits until death, if it came, is complete.
+func (f *fate) wait() { f.dying.Wait() }
+
+// die kills; the caller holds the lock.
+func (f *fate) die() error {
+	f.dead = true
+	close(f.died)
+	f.dying.Go(f.last) // it may wait for whoever asked
+	return errDead
+}
+
+// begin is called before an effect. Its error keeps it from happening.
+func (f *fate) begin(what string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead {
+		return errDead
+	}
+	f.counts[what]++
+	name := fmt.Sprintf("%s#%d", what, f.counts[what])
+	f.effects = append(f.effects, name)
+	if name == f.at && !f.after {
+		return f.die()
+	}
+	return nil
+}
+
+// end is called after an effect. Its error is what the replica hears instead of the answer.
+func (f *fate) end(what string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead {
+		return errDead
+	}
+	if f.after && fmt.Sprintf("%s#%d", what, f.counts[what]) == f.at {
+		return f.die()
+	}
+	return nil
+}
+
+// do is begin, the effect, and end.
+func (f *fate) do(what string, effect func() error) error {
+	if err := f.begin(what); err != nil {
+		return err
+	}
+	err := effect()
+	if end := f.end(what); end != nil {
+		return end
+	}
+	return err
+}
+
+// request watches S3 requests, as sinktest.Faults calls it. What only reads is no effect.
+func (f *fate) request(op, key string, before bool) error {
+	switch {
+	case strings.HasPrefix(op, "Get"), strings.HasPrefix(op, "Head"), strings.HasPrefix(op, "List"):
+		if f.isDead() {
+			return errDead
+		}
+		return nil
+	case before:
+		return f.begin(op + " " + key)
+	default:
+		return f.end(op + " " + key)
+	}
+}
+
+// settle keeps a dead replica's verdict from being said, and said aloud in its log.
+func (f *fate) settle(d handler.Disposition) handler.Disposition {
+	if f.isDead() {
+		return handler.Disposition{Verb: handler.Abandon, Reason: "dead"}
+	}
+	return d
+}
+
+// mortalTransport is a transport to the Training API and its blobs whose requests are effects.
+type mortalTransport struct {
+	next http.RoundTripper
+	fate *fate
+}
+
+// RoundTrip implements http.RoundTripper.
+func (m mortalTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	q := req.URL.Query()
+	for _, secret := range []string{"sig", "se", "sp", "sv", "sr", "st", "spr"} {
+		q.Del(secret)
+	}
+	_, path, api := strings.Cut(req.URL.Path, "/training/")
+	what := "blob " + req.URL.Path
+	if api {
+		what = strings.TrimSuffix(fmt.Sprintf("%s %s?%s", req.Method, path, q.Encode()), "?")
+	}
+	if err := m.fate.begin(what); err != nil {
+		return nil, err
+	}
+	resp, err := m.next.RoundTrip(req)
+	if end := m.fate.end(what); end != nil {
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		return nil, end
+	}
+	return resp, err
+}
+
+// CloseIdleConnections closes what the transport below keeps.
+func (m mortalTransport) CloseIdleConnections() {
+	if t, ok := m.next.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+// mortalQueue is a queue whose writes are effects. Its reads end with the connection.
+type mortalQueue struct {
+	handler.Queue
+	fate *fate
+}
+
+func (q mortalQueue) PutJob(ctx context.Context, j handler.Job, rev uint64) (seq uint64, err error) {
+	err = q.fate.do(strings.TrimSpace(fmt.Sprintf("PutJob %s %s", j.State, j.Phase)), func() error {
+		seq, err = q.Queue.PutJob(ctx, j, rev)
+		return err
+	})
+	return seq, err
+}
+
+func (q mortalQueue) AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (seq uint64, err error) {
+	err = q.fate.do("AppendLedger", func() error {
+		seq, err = q.Queue.AppendLedger(ctx, id, lines, after)
+		return err
+	})
+	return seq, err
+}
+
+func (q mortalQueue) PublishUnit(ctx context.Context, id string, n int, body []byte) error {
+	return q.fate.do(fmt.Sprintf("PublishUnit %d", n), func() error { return q.Queue.PublishUnit(ctx, id, n, body) })
+}
+
+func (q mortalQueue) PurgeUnits(ctx context.Context, id string) error {
+	return q.fate.do("PurgeUnits", func() error { return q.Queue.PurgeUnits(ctx, id) })
+}
+
+func (q mortalQueue) NotifyResult(ctx context.Context, id string, n int) error {
+	return q.fate.do(fmt.Sprintf("NotifyResult %d", n), func() error { return q.Queue.NotifyResult(ctx, id, n) })
+}
+
+func (q mortalQueue) PublishEvent(ctx context.Context, e handler.Event) error {
+	return q.fate.do(fmt.Sprintf("PublishEvent %s", e.Data.Status), func() error { return q.Queue.PublishEvent(ctx, e) })
+}
+
+func (q mortalQueue) PublishDead(ctx context.Context, d handler.DeadLetter) error {
+	return q.fate.do("PublishDead", func() error { return q.Queue.PublishDead(ctx, d) })
+}
+
+// mortalDialer connects to NATS in such a way that a dead replica is neither heard nor hears.
+type mortalDialer struct {
+	server *natstest.Server
+	fate   *fate
+}
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (d mortalDialer) InProcessConn() (net.Conn, error) {
+	if d.fate.isDead() {
+		return nil, errDead
+	}
+	conn, err := d.server.InProcessConn()
+	if err != nil {
+		return nil, err
+	}
+	return mortalConn{conn, d.fate}, nil
+}
+
+type mortalConn struct {
+	net.Conn
+	fate *fate
+}
+
+// verdicts finds the settling of messages in what a client sends: stream, sequence in it, and JetStream's word. Heartbeats are none.
+var verdicts = regexp.MustCompile(`PUB \$JS\.ACK\.(\w+)\.\w+\.\d+\.(\d+)\.[^\r]*\r\n(\+ACK|-NAK|\+TERM)`)
+
+// Write sees messages being settled: the client writes whole protocol lines.
+func (c mortalConn) Write(p []byte) (int, error) {
+	if c.fate.isDead() {
+		return 0, errDead
+	}
+	var settled []string
+	for _, m := range verdicts.FindAllSubmatch(p, -1) {
+		settled = append(settled, fmt.Sprintf("settle %s %s %s", m[1], m[2], m[3]))
+	}
+	for _, what := range settled {
+		if err := c.fate.begin(what); err != nil {
+			return 0, err
+		}
+	}
+	n, err := c.Conn.Write(p)
+	for _, what := range settled {
+		if end := c.fate.end(what); end != nil {
+			return 0, end
+		}
+	}
+	return n, err
+}
+
+// Read hears nothing after death.
+func (c mortalConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.fate.isDead() {
+		return 0, errDead
+	}
+	return n, err
+}

@@ -1,0 +1,453 @@
+package handler_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestMain(m *testing.M) {
+	var known []goleak.Option
+	for _, function := range sinktest.LibraryGoroutines() {
+		known = append(known, goleak.IgnoreAnyFunction(function))
+	}
+	goleak.VerifyTestMain(m, known...)
+}
+
+// patience bounds what a test waits for: far beyond what it takes, far below the test binary's own limit.
+const patience = 2 * time.Minute
+
+// worldOptions say what a world is like. The zero value is real: real time, real names of hosts.
+type worldOptions struct {
+	api    cvtest.Options
+	bucket sinktest.BucketOptions
+	// name is the bucket's name; empty: one that no other test has.
+	name string
+	// now, when set, is everybody's clock, and the service has names that are the same in every run: two worlds alike then store the same bytes.
+	now func() time.Time
+	// ackWait is how long the queue waits for a replica that died, default 30 s.
+	ackWait time.Duration
+	// store changes how replicas store, for example from which size on by multipart.
+	store sink.StoreOptions
+}
+
+// The names of the service in a world with a clock of its own.
+const (
+	steadyEndpoint = "http://vision.test/base"
+	steadyBlobs    = "http://blobs.test"
+)
+
+// world is everything real in one process: NATS, S3 and the simulated service. Replicas of the consumer are started in it, and die in it.
+type world struct {
+	o      worldOptions
+	api    *cvtest.Server
+	nats   *natstest.Server
+	queue  *natsq.Queue // the test's own, as conn
+	conn   *nats.Conn
+	s3     *sinktest.Server
+	store  *sink.Store
+	bucket string
+	log    *logbook // of all replicas
+}
+
+func newWorld(t *testing.T, o worldOptions) *world {
+	t.Helper()
+	o.api.BasePath = "/base"
+	if o.now != nil {
+		o.api.Now, o.api.BlobBase = o.now, steadyBlobs
+	}
+	w := &world{o: o, api: cvtest.New(o.api).Start(), s3: sinktest.Shared(t), log: &logbook{}}
+	t.Cleanup(w.api.Close)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of the replicas' log:\n%s", w.log.tail(60))
+		}
+	})
+	if w.bucket = o.name; w.bucket == "" {
+		w.bucket = w.s3.Bucket(t, o.bucket)
+	} else if err := w.s3.CreateBucket(t.Context(), w.bucket, o.bucket); err != nil {
+		t.Fatal(err)
+	}
+	w.o.store.Bucket = w.bucket
+	w.store = sink.NewStore(w.s3.Client(), w.o.store)
+	w.nats = natstest.New(t)
+	w.conn = w.nats.Dial(t)
+	w.queue = w.open(t, w.conn)
+	return w
+}
+
+func (w *world) open(t *testing.T, conn *nats.Conn) *natsq.Queue {
+	t.Helper()
+	q, err := natsq.Open(t.Context(), conn, natsq.Options{
+		Prefix: "cv", Replicas: 1, Provision: true, Retention: time.Hour, AckWait: w.o.ackWait, Now: w.o.now, Log: zerolog.New(w.log),
+	})
+	if err != nil {
+		t.Fatalf("open the queue: %v", err)
+	}
+	return q
+}
+
+// replicaOptions say how a replica differs from the usual one.
+type replicaOptions struct {
+	fate      *fate                 // when it dies; nil: never
+	slots     int                   // commands and units at once, default 4
+	configure func(*handler.Config) // changes its settings
+}
+
+// replica is one process of the consumer, as far as anybody outside can tell.
+type replica struct {
+	handler *handler.Handler
+	faults  *sinktest.Faults // what it says to the store goes through these
+	fate    *fate
+	stop    func() // ends it as a signal would, and waits
+}
+
+// start starts a replica. It is stopped at the test's end, if not before.
+func (w *world) start(t *testing.T, o replicaOptions) *replica {
+	t.Helper()
+	if o.fate == nil {
+		o.fate = newFate("", false)
+	}
+	if o.slots == 0 {
+		o.slots = 4
+	}
+	f := o.fate
+	conn, err := w.nats.Connect(nats.InProcessServer(mortalDialer{w.nats, f}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	queue := w.open(t, conn)
+	r := &replica{faults: sinktest.NewFaults(nil), fate: f}
+	r.faults.OnRequest = f.request
+	endpoint, clientOptions := w.api.URL(), cv.Options{
+		MaxRPS: 10000, BlobHosts: []string{"127.0.0.1"}, MaxAttempts: 8, Now: w.o.now,
+		Wrap: func(next http.RoundTripper) http.RoundTripper { return mortalTransport{next, f} },
+		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }, // pauses between retries take no time
+	}
+	var transport *http.Transport
+	if w.o.now != nil {
+		transport = &http.Transport{MaxIdleConnsPerHost: 64}
+		endpoint, clientOptions.BlobHosts = steadyEndpoint, []string{"blobs.test"}
+		clientOptions.Transport = redirect{transport, w.api.URL()}
+	}
+	client, err := cv.New(endpoint, cv.TrainingKey(w.api.Key()), clientOptions)
+	if err != nil {
+		t.Fatalf("make the client: %v", err)
+	}
+	store := w.o.store
+	store.Log = zerolog.New(w.log)
+	config := handler.Config{
+		Queue: mortalQueue{queue, f}, Resources: map[string]*cv.Client{handler.DefaultResource: client},
+		Store: sink.NewStore(w.s3.FaultyClient(r.faults), store), SpoolDir: t.TempDir(),
+		Version: "test", Now: w.o.now, Log: zerolog.New(w.log),
+	}
+	if o.configure != nil {
+		o.configure(&config)
+	}
+	if r.handler, err = handler.New(config); err != nil {
+		t.Fatalf("make the handler: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(t.Context()))
+	f.onDeath(func() {
+		cancel(errDead)
+		conn.Close()
+	})
+	ready := func(ctx context.Context) error { return ctx.Err() }
+	done := make(chan error, 2)
+	go func() {
+		done <- queue.ServeCommands(ctx, ctx, natsq.Loop{Slots: o.slots, Ready: ready, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
+			if w.o.now != nil {
+				d.Time = w.o.now()
+			}
+			return f.settle(r.handler.Command(ctx, d))
+		}})
+	}()
+	go func() {
+		done <- queue.ServeUnits(ctx, ctx, natsq.UnitLoop{Slots: o.slots, Ready: ready, Handle: func(ctx context.Context, d handler.UnitDelivery) handler.Disposition {
+			return f.settle(r.handler.Unit(ctx, d))
+		}})
+	}()
+	r.stop = sync.OnceFunc(func() {
+		cancel(handler.ErrStopping)
+		for range 2 {
+			if err := <-done; err != nil && !f.isDead() {
+				t.Errorf("serve: %v", err)
+			}
+		}
+		f.wait()
+		closed := conn.StatusChanged(nats.CLOSED)
+		if !conn.IsClosed() {
+			conn.Close()
+			<-closed
+		}
+		client.CloseIdleConnections()
+		if transport != nil {
+			transport.CloseIdleConnections()
+		}
+	})
+	t.Cleanup(r.stop)
+	return r
+}
+
+// redirect sends everything to one server, whatever name it was meant for.
+type redirect struct {
+	next http.RoundTripper
+	to   string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (r redirect) RoundTrip(req *http.Request) (*http.Response, error) {
+	to, err := url.Parse(r.to)
+	if err != nil {
+		return nil, err
+	}
+	out := req.Clone(req.Context())
+	out.URL.Host = to.Host
+	return r.next.RoundTrip(out)
+}
+
+// logbook is what replicas log. It is safe for concurrent use.
+type logbook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logbook) tail(n int) string {
+	lines := strings.SplitAfter(l.String(), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "")
+}
+
+// history is every event of one command, in the order they were stored: also one that took the place of another.
+type history struct {
+	seq      uint64 // of the command's message
+	mu       sync.Mutex
+	events   []handler.Event
+	terminal chan struct{} // closed when there is a terminal one
+}
+
+// publish publishes a plain command and listens to what becomes of it.
+func (w *world) publish(t *testing.T, action, id, data string) *history {
+	t.Helper()
+	return w.publishMessage(t, id, handler.Message{
+		Subject: "cv.commands." + action, Header: map[string][]string{handler.HeaderMsgID: {id}}, Body: []byte(data),
+	})
+}
+
+// publishMessage publishes a command that has this id, or none if that is empty, and listens to what becomes of it.
+func (w *world) publishMessage(t *testing.T, id string, m handler.Message) *history {
+	t.Helper()
+	seq, err := w.queue.PublishCommand(t.Context(), m)
+	if err != nil {
+		t.Fatalf("publish: %v", err)
+	}
+	h := &history{seq: seq, terminal: make(chan struct{})}
+	ids := []string{handler.SeqID(seq)}
+	if id != "" {
+		ids = append(ids, id)
+	}
+	for _, id := range ids {
+		events, err := w.queue.WatchEvents(t.Context(), id)
+		if err != nil {
+			t.Fatalf("watch events: %v", err)
+		}
+		go func() {
+			for e := range events {
+				h.note(e)
+			}
+		}()
+	}
+	return h
+}
+
+func (h *history) note(e handler.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, e)
+	if e.Data.Status.Terminal() {
+		select {
+		case <-h.terminal:
+		default:
+			close(h.terminal)
+		}
+	}
+}
+
+// wait waits for the terminal event, and until the command has left the queue.
+func (w *world) wait(t *testing.T, h *history) handler.EventData {
+	t.Helper()
+	select {
+	case <-h.terminal:
+	case <-time.After(patience):
+		t.Fatal("no terminal event")
+	}
+	w.eventually(t, "the command leaves the queue", func() bool {
+		_, err := w.queue.Command(t.Context(), h.seq)
+		return errors.Is(err, handler.ErrNoMessage)
+	})
+	ends := h.ends()
+	if len(ends) != 1 {
+		t.Fatalf("there are %d terminal events: %+v", len(ends), ends)
+	}
+	return ends[0]
+}
+
+// ends are the terminal events so far.
+func (h *history) ends() []handler.EventData {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []handler.EventData
+	for _, e := range h.events {
+		if e.Data.Status.Terminal() {
+			out = append(out, e.Data)
+		}
+	}
+	return out
+}
+
+// eventually asks until the answer is yes.
+func (w *world) eventually(t *testing.T, what string, yes func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !yes() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("it never happens that %s", what)
+		}
+	}
+}
+
+// run publishes an export and returns its terminal event's data.
+func (w *world) run(t *testing.T, id, data string) handler.EventData {
+	t.Helper()
+	return w.wait(t, w.publish(t, "export", id, data))
+}
+
+// messages are the messages of a stream, oldest first.
+func (w *world) messages(t *testing.T, stream string) []*jetstream.RawStreamMsg {
+	t.Helper()
+	js, err := jetstream.New(w.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatalf("stream %s: %v", stream, err)
+	}
+	var out []*jetstream.RawStreamMsg
+	for next := uint64(1); ; {
+		m, err := s.GetMsg(t.Context(), next, jetstream.WithGetMsgSubject(">"))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return out
+		}
+		if err != nil {
+			t.Fatalf("read stream %s: %v", stream, err)
+		}
+		out = append(out, m)
+		next = m.Sequence + 1
+	}
+}
+
+// fetch is the content of all objects below a prefix of the bucket, by key without the prefix.
+func (w *world) fetch(t *testing.T, prefix string) map[string][]byte {
+	t.Helper()
+	dir := t.TempDir()
+	if err := sinktest.Fetch(t.Context(), w.s3.Client(), w.bucket, prefix, dir); err != nil {
+		t.Fatalf("fetch: %v", err)
+	}
+	return readTree(t, dir)
+}
+
+// readTree is the content of a folder's files by their slash-separated names.
+func readTree(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		files[filepath.ToSlash(name)], err = os.ReadFile(path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// bag verifies the bag of a command and returns its files. Nothing else may be in the bucket under the command's id: no working objects, no old
+// versions, no delete markers, no unfinished uploads; nor may anything wait in the queue of units.
+func (w *world) bag(t *testing.T, id string, kind sink.BagKind) map[string][]byte {
+	t.Helper()
+	layout, err := sink.NewLayout("", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := layout.Bag(kind)
+	report, err := sink.Verify(t.Context(), sink.StoreSource(w.store, root), sink.VerifyOptions{})
+	if err != nil || report.Result != sink.OK {
+		t.Fatalf("verify: %v %v %v", report.Result, report.Problems, err)
+	}
+	files := w.fetch(t, string(root))
+	versions, err := sinktest.Versions(t.Context(), w.s3.Client(), w.bucket, id+"/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for name := range files {
+		want = append(want, string(root)+name)
+	}
+	slices.Sort(want)
+	slices.Sort(versions)
+	if !slices.Equal(versions, want) {
+		t.Errorf("below %s/ the bucket keeps\n%s\nthe bag has\n%s", id, strings.Join(versions, "\n"), strings.Join(want, "\n"))
+	}
+	if units := w.messages(t, "CV_WORK"); len(units) > 0 {
+		t.Errorf("%d units are left in the queue, the first is %s", len(units), units[0].Subject)
+	}
+	return files
+}
