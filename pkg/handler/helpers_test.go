@@ -423,31 +423,40 @@ func readTree(t *testing.T, dir string) map[string][]byte {
 // versions, no delete markers, no unfinished uploads; nor may anything wait in the queue of units.
 func (w *world) bag(t *testing.T, id string, kind sink.BagKind) map[string][]byte {
 	t.Helper()
+	return w.bags(t, id, kind)[kind]
+}
+
+// bags is bag for a command that leaves several.
+func (w *world) bags(t *testing.T, id string, kinds ...sink.BagKind) map[sink.BagKind]map[string][]byte {
+	t.Helper()
 	layout, err := sink.NewLayout("", id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := layout.Bag(kind)
-	report, err := sink.Verify(t.Context(), sink.StoreSource(w.store, root), sink.VerifyOptions{})
-	if err != nil || report.Result != sink.OK {
-		t.Fatalf("verify: %v %v %v", report.Result, report.Problems, err)
+	bags := map[sink.BagKind]map[string][]byte{}
+	var want []string
+	for _, kind := range kinds {
+		root := layout.Bag(kind)
+		report, err := sink.Verify(t.Context(), sink.StoreSource(w.store, root), sink.VerifyOptions{})
+		if err != nil || report.Result != sink.OK {
+			t.Fatalf("verify: %v %v %v", report.Result, report.Problems, err)
+		}
+		bags[kind] = w.fetch(t, string(root))
+		for name := range bags[kind] {
+			want = append(want, string(root)+name)
+		}
 	}
-	files := w.fetch(t, string(root))
 	versions, err := sinktest.Versions(t.Context(), w.s3.Client(), w.bucket, id+"/")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var want []string
-	for name := range files {
-		want = append(want, string(root)+name)
-	}
 	slices.Sort(want)
 	slices.Sort(versions)
 	if !slices.Equal(versions, want) {
-		t.Errorf("below %s/ the bucket keeps\n%s\nthe bag has\n%s", id, strings.Join(versions, "\n"), strings.Join(want, "\n"))
+		t.Errorf("below %s/ the bucket keeps\n%s\nand the bags have\n%s", id, strings.Join(versions, "\n"), strings.Join(want, "\n"))
 	}
 	if units := w.messages(t, "CV_WORK"); len(units) > 0 {
 		t.Errorf("%d units are left in the queue, the first is %s", len(units), units[0].Subject)
 	}
-	return files
+	return bags
 }

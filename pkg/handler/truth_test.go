@@ -236,21 +236,7 @@ func payload(t *testing.T, files map[string][]byte) map[string]string {
 // checkTruth holds a bag's payload, its own account of it and the event's against the truth. Nothing may be missing, and nothing more may be there.
 func (w *world) checkTruth(t *testing.T, files map[string][]byte, e handler.EventData, want truth) {
 	t.Helper()
-	got := payload(t, files)
-	for _, name := range slices.Sorted(maps.Keys(want.files)) {
-		have, ok := got[name]
-		switch {
-		case !ok:
-			t.Errorf("the bag has no %s", name)
-		case have != want.files[name]:
-			t.Errorf("%s\n got %s\nwant %s", name, have, want.files[name])
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(got)) {
-		if _, ok := want.files[name]; !ok {
-			t.Errorf("the bag has %s, which nobody asked for", name)
-		}
-	}
+	checkPayload(t, files, want)
 	want.counts.Bytes = 0
 	for name, content := range files {
 		if strings.HasPrefix(name, "data/") && name != "data/export.json" {
@@ -317,4 +303,24 @@ func encode(t *testing.T, v any) json.RawMessage {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// checkPayload holds the files of an export bag against what they should be.
+func checkPayload(t *testing.T, files map[string][]byte, want truth) {
+	t.Helper()
+	got := payload(t, files)
+	for _, name := range slices.Sorted(maps.Keys(want.files)) {
+		have, ok := got[name]
+		switch {
+		case !ok:
+			t.Errorf("the bag has no %s", name)
+		case have != want.files[name]:
+			t.Errorf("%s\n got %s\nwant %s", name, have, want.files[name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(got)) {
+		if _, ok := want.files[name]; !ok {
+			t.Errorf("the bag has %s, which nobody asked for", name)
+		}
+	}
 }
