@@ -51,7 +51,7 @@ func (s scenario) world(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t, worldOptions{
 		api: cvtest.Options{Seed: 5}, bucket: sinktest.BucketOptions{Versioned: true}, now: stepClock(), ackWait: redelivery,
-		store: sink.StoreOptions{MultipartAbove: 2 << 10}, // models go by multipart, pictures do not
+		store: sink.StoreOptions{MultipartAbove: 64 << 10}, // models go by multipart, nothing else does
 	})
 	s.fill(w.api)
 	return w
@@ -100,7 +100,7 @@ func cuts(t *testing.T, s scenario) {
 	t.Logf("%d effects, %d cuts", len(r.fate.effects), len(todo))
 	next := make(chan *fate)
 	var workers sync.WaitGroup
-	for range 12 { // they mostly wait for redelivery
+	for range 6 { // they mostly wait for redelivery
 		workers.Go(func() {
 			for f := range next {
 				when := "before"
@@ -140,11 +140,7 @@ func (s scenario) cut(t *testing.T, f *fate, undisturbed map[sink.BagKind]map[st
 	}
 }
 
-var (
-	timesAndAttempts = regexp.MustCompile(`"(started_at|finished_at|attempt)":("[^"]*"|\d+)`)
-	ids              = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`)
-	numbers          = regexp.MustCompile(`\d+`)
-)
+var timesAndAttempts = regexp.MustCompile(`"(started_at|finished_at|attempt)":("[^"]*"|\d+)`)
 
 // stable is what of a file does not depend on when, and how often, a command was tried: the payload but for its times, and the inventory.
 func stable(name string, content []byte) []byte {
@@ -180,10 +176,27 @@ func chooseCuts(effects []string, full bool) (out []*fate) {
 	return out
 }
 
-// kindOf is an effect without the ids and numbers in it.
+// kinds are how effects are told apart: objects by their place in the bag, calls by what they are about, the rest by its words.
+var kinds = []struct {
+	pattern *regexp.Regexp
+	kind    string
+}{
+	{regexp.MustCompile(`/data/projects/.*\.(jpg|png|bmp|gif)$`), "/data/projects/… picture"},
+	{regexp.MustCompile(`/data/projects/.*(\.\w+)$`), "/data/projects/…$1"},
+	{regexp.MustCompile(`/evidence/.*$`), "/evidence/…"},
+	{regexp.MustCompile(`/bag[a-z-]+\.txt$`), "/bag….txt"},
+	{regexp.MustCompile(`^(GET|POST|DELETE|PATCH) (projects)(/[0-9a-f-]{36})?(/\w+)?.*$`), "$1 $2$3$4"},
+	{regexp.MustCompile(`^blob /.*$`), "blob"},
+	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`), "<id>"},
+	{regexp.MustCompile(`\d+`), "<n>"},
+}
+
 func kindOf(effect string) string {
-	what, _, _ := strings.Cut(effect, "#")
-	return numbers.ReplaceAllString(ids.ReplaceAllString(what, "<id>"), "<n>")
+	effect, _, _ = strings.Cut(effect, "#")
+	for _, k := range kinds {
+		effect = k.pattern.ReplaceAllString(effect, k.kind)
+	}
+	return effect
 }
 
 // smallProject has one of everything: images that are tagged, untagged, and only in an iteration, two iterations, a model, predictions, metadata.
@@ -191,7 +204,7 @@ func smallProject(api *cvtest.Server) *cvtest.Project {
 	return api.AddProject(cvtest.ProjectSpec{
 		Name: "Small", Kind: cvtest.Multiclass, Compact: true, Tags: []string{"sun", "rain"}, Images: 3, Untagged: 1,
 		Iterations: []cvtest.IterationSpec{
-			{DropFromWorkspace: 1, Exports: []cvtest.ExportSpec{{Platform: "TensorFlow", Flavor: "TensorFlowLite"}}},
+			{DropFromWorkspace: 1, Exports: []cvtest.ExportSpec{{Platform: "TensorFlow", Flavor: "TensorFlowLite", Bytes: 80 << 10}}},
 			{},
 		},
 		Predictions: 2, ImageBytes: cvtest.Tiny,
