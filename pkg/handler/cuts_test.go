@@ -230,3 +230,64 @@ func exportScenario() scenario {
 }
 
 func TestExportCutAtEveryEffect(t *testing.T) { cuts(t, exportScenario()) }
+
+// Effects come in one order: what the bag is made of, the cut, generated files, manifests, receipt, clean-up, job, event, acknowledgement. A unit is
+// acknowledged when its result is stored.
+func TestEffectsComeInOneOrder(t *testing.T) {
+	s := exportScenario()
+	w := s.world(t)
+	r := w.start(t, replicaOptions{})
+	s.finish(t, w, w.publish(t, s.action, cutID, s.data), r)
+	effects := r.fate.effects
+	at := map[string][]int{} // by kind
+	for i, e := range effects {
+		at[kindOf(e)] = append(at[kindOf(e)], i)
+	}
+	bag := "PutObject cut-<n>/export"
+	order := [][]string{
+		{"PutJob accepted"},
+		{"PublishEvent accepted"},
+		{"PutJob running plan"},
+		{"PutObject cut-<n>/.work/plan.json"},
+		{"PublishUnit <n>"},
+		{"PutObject cut-<n>/.work/units/<n>.jsonl", bag + "/data/projects/….json", bag + "/data/projects/… picture", "CompleteMultipartUpload cut-<n>/export/data/projects/….zip"},
+		{"PutJob running commit"},
+		{"PutObject cut-<n>/.work/cut.json"},
+		{bag + "/data/projects/….jsonl", bag + "/data/export.json", bag + "/evidence/…"},
+		{bag + "/bag….txt"},
+		{bag + "/manifest-sha<n>.txt"},
+		{bag + "/tagmanifest-sha<n>.txt"},
+		{bag + "/receipt.json"},
+		{"PutJob running clean up"},
+		{"PurgeUnits", "DeleteObjects cut-<n>/.work/cut.json"},
+		{"PutJob completed"},
+		{"PublishEvent completed"},
+		{"settle CV_COMMANDS <n> +ACK"},
+	}
+	for i, step := range order {
+		for _, kind := range step {
+			if len(at[kind]) == 0 {
+				t.Fatalf("no effect is a %q; these happened:\n%s", kind, strings.Join(effects, "\n"))
+			}
+			// Units are published round by round, as results come: only the first of them has a fixed place.
+			if i == 0 || step[0] == "PublishUnit <n>" {
+				continue
+			}
+			for _, earlier := range order[i-1] {
+				e := at[earlier][len(at[earlier])-1]
+				if earlier == "PublishUnit <n>" {
+					e = at[earlier][0]
+				}
+				if l := at[kind][0]; e > l {
+					t.Errorf("%s comes after %s", effects[e], effects[l])
+				}
+			}
+		}
+	}
+	for n := range at["PublishUnit <n>"] {
+		stored := slices.Index(effects, fmt.Sprintf("PutObject cut-1/.work/units/%06d.jsonl#1", n))
+		if settled := slices.Index(effects, fmt.Sprintf("settle CV_WORK %d +ACK#1", n+1)); settled < stored {
+			t.Errorf("unit %d is acknowledged before its result is stored", n)
+		}
+	}
+}
