@@ -52,7 +52,7 @@ func (s scenario) world(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t, worldOptions{
 		api: cvtest.Options{Seed: 5}, bucket: sinktest.BucketOptions{Versioned: true}, now: stepClock(), ackWait: redelivery,
-		store: sink.StoreOptions{MultipartAbove: 2 << 10}, // models go by multipart, pictures do not
+		store: sink.StoreOptions{MultipartAbove: 64 << 10}, // models go by multipart, nothing else does
 	})
 	s.fill(w.api)
 	return w
@@ -98,7 +98,7 @@ func cuts(t *testing.T, s scenario) {
 	t.Logf("%d effects, %d cuts", len(r.fate.effects), len(todo))
 	next := make(chan *fate)
 	var workers sync.WaitGroup
-	for range 12 { // they mostly wait for redelivery
+	for range 6 { // they mostly wait for redelivery
 		workers.Go(func() {
 			for f := range next {
 				when := "before"
@@ -139,17 +139,18 @@ func (s scenario) cut(t *testing.T, f *fate, undisturbed map[sink.BagKind]map[st
 }
 
 var (
-	// What of a bag depends on when it was made: times, attempts, and the digests of another bag that depends on them.
-	timesAndAttempts = regexp.MustCompile(`"(started_at|finished_at|begun_at|verified_absent|attempt|manifest_sha256|receipt_sha256)":("[^"]*"|\d+)`)
-	ids              = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`)
-	numbers          = regexp.MustCompile(`\d+`)
+	timesAndAttempts = regexp.MustCompile(`"(started_at|finished_at|attempt)":("[^"]*"|\d+)`)
+	// A delete's record also has times of a width of their own, and the digests of the other bag.
+	timesOfDelete = regexp.MustCompile(`"(begun_at|verified_absent|bytes|manifest_sha256|receipt_sha256)":("[^"]*"|\d+)`)
 )
 
 // stable is what of a file does not depend on when, and how often, a command was tried: the payload but for its times, and the inventory.
 func stable(name string, content []byte) []byte {
 	switch {
-	case name == "data/export.json", name == "data/deletion.json", strings.HasSuffix(name, "/deleted.jsonl"):
+	case name == "data/export.json":
 		return timesAndAttempts.ReplaceAll(content, []byte(`"$1":…`))
+	case name == "data/deletion.json", strings.HasSuffix(name, "/deleted.jsonl"):
+		return timesOfDelete.ReplaceAll(timesAndAttempts.ReplaceAll(content, []byte(`"$1":…`)), []byte(`"$1":…`))
 	case strings.HasPrefix(name, "data/"), name == "evidence/inventory.json", name == "evidence/plan.json":
 		return content
 	default:
@@ -179,10 +180,27 @@ func chooseCuts(effects []string, full bool) (out []*fate) {
 	return out
 }
 
-// kindOf is an effect without the ids and numbers in it.
+// kinds are how effects are told apart: objects by their place in the bag, calls by what they are about, the rest by its words.
+var kinds = []struct {
+	pattern *regexp.Regexp
+	kind    string
+}{
+	{regexp.MustCompile(`/data/projects/.*\.(jpg|png|bmp|gif)$`), "/data/projects/… picture"},
+	{regexp.MustCompile(`/data/projects/.*(\.\w+)$`), "/data/projects/…$1"},
+	{regexp.MustCompile(`/evidence/.*$`), "/evidence/…"},
+	{regexp.MustCompile(`/bag[a-z-]+\.txt$`), "/bag….txt"},
+	{regexp.MustCompile(`^(GET|POST|DELETE|PATCH) (projects)(/[0-9a-f-]{36})?(/\w+)?.*$`), "$1 $2$3$4"},
+	{regexp.MustCompile(`^blob /.*$`), "blob"},
+	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`), "<id>"},
+	{regexp.MustCompile(`\d+`), "<n>"},
+}
+
 func kindOf(effect string) string {
-	what, _, _ := strings.Cut(effect, "#")
-	return numbers.ReplaceAllString(ids.ReplaceAllString(what, "<id>"), "<n>")
+	effect, _, _ = strings.Cut(effect, "#")
+	for _, k := range kinds {
+		effect = k.pattern.ReplaceAllString(effect, k.kind)
+	}
+	return effect
 }
 
 // smallProject has one of everything: images that are tagged, untagged, and only in an iteration, two iterations, a model, predictions, metadata.
@@ -190,7 +208,7 @@ func smallProject(api *cvtest.Server) *cvtest.Project {
 	return api.AddProject(cvtest.ProjectSpec{
 		Name: "Small", Kind: cvtest.Multiclass, Compact: true, Tags: []string{"sun", "rain"}, Images: 3, Untagged: 1,
 		Iterations: []cvtest.IterationSpec{
-			{DropFromWorkspace: 1, Exports: []cvtest.ExportSpec{{Platform: "TensorFlow", Flavor: "TensorFlowLite"}}},
+			{DropFromWorkspace: 1, Exports: []cvtest.ExportSpec{{Platform: "TensorFlow", Flavor: "TensorFlowLite", Bytes: 80 << 10}}},
 			{},
 		},
 		Predictions: 2, ImageBytes: cvtest.Tiny,
@@ -216,3 +234,64 @@ func exportScenario() scenario {
 }
 
 func TestExportCutAtEveryEffect(t *testing.T) { cuts(t, exportScenario()) }
+
+// Effects come in one order: what the bag is made of, the cut, generated files, manifests, receipt, clean-up, job, event, acknowledgement. A unit is
+// acknowledged when its result is stored.
+func TestEffectsComeInOneOrder(t *testing.T) {
+	s := exportScenario()
+	w := s.world(t)
+	r := w.start(t, replicaOptions{})
+	s.finish(t, w, w.publish(t, s.action, cutID, s.data), r)
+	effects := r.fate.effects
+	at := map[string][]int{} // by kind
+	for i, e := range effects {
+		at[kindOf(e)] = append(at[kindOf(e)], i)
+	}
+	bag := "PutObject cut-<n>/export"
+	order := [][]string{
+		{"PutJob accepted"},
+		{"PublishEvent accepted"},
+		{"PutJob running plan"},
+		{"PutObject cut-<n>/.work/plan.json"},
+		{"PublishUnit <n>"},
+		{"PutObject cut-<n>/.work/units/<n>.jsonl", bag + "/data/projects/….json", bag + "/data/projects/… picture", "CompleteMultipartUpload cut-<n>/export/data/projects/….zip"},
+		{"PutJob running commit"},
+		{"PutObject cut-<n>/.work/cut.json"},
+		{bag + "/data/projects/….jsonl", bag + "/data/export.json", bag + "/evidence/…"},
+		{bag + "/bag….txt"},
+		{bag + "/manifest-sha<n>.txt"},
+		{bag + "/tagmanifest-sha<n>.txt"},
+		{bag + "/receipt.json"},
+		{"PutJob running clean up"},
+		{"PurgeUnits", "DeleteObjects cut-<n>/.work/cut.json"},
+		{"PutJob completed"},
+		{"PublishEvent completed"},
+		{"settle CV_COMMANDS <n> +ACK"},
+	}
+	for i, step := range order {
+		for _, kind := range step {
+			if len(at[kind]) == 0 {
+				t.Fatalf("no effect is a %q; these happened:\n%s", kind, strings.Join(effects, "\n"))
+			}
+			// Units are published round by round, as results come: only the first of them has a fixed place.
+			if i == 0 || step[0] == "PublishUnit <n>" {
+				continue
+			}
+			for _, earlier := range order[i-1] {
+				e := at[earlier][len(at[earlier])-1]
+				if earlier == "PublishUnit <n>" {
+					e = at[earlier][0]
+				}
+				if l := at[kind][0]; e > l {
+					t.Errorf("%s comes after %s", effects[e], effects[l])
+				}
+			}
+		}
+	}
+	for n := range at["PublishUnit <n>"] {
+		stored := slices.Index(effects, fmt.Sprintf("PutObject cut-1/.work/units/%06d.jsonl#1", n))
+		if settled := slices.Index(effects, fmt.Sprintf("settle CV_WORK %d +ACK#1", n+1)); settled < stored {
+			t.Errorf("unit %d is acknowledged before its result is stored", n)
+		}
+	}
+}

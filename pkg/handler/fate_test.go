@@ -23,6 +23,8 @@ var errDead = errors.New("this replica is dead")
 type fate struct {
 	at    string // the effect to die at, as effects names it; empty: never
 	after bool   // die when it has happened, so that its answer is lost
+	// hook, when set, is called before and after each effect, by whoever has it.
+	hook func(effect string, after bool)
 
 	mu      sync.Mutex
 	counts  map[string]int
@@ -64,15 +66,20 @@ func (f *fate) die() error {
 // begin is called before an effect. Its error keeps it from happening.
 func (f *fate) begin(what string) error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	if f.dead {
+		f.mu.Unlock()
 		return errDead
 	}
 	f.counts[what]++
 	name := fmt.Sprintf("%s#%d", what, f.counts[what])
 	f.effects = append(f.effects, name)
 	if name == f.at && !f.after {
+		defer f.mu.Unlock()
 		return f.die()
+	}
+	f.mu.Unlock()
+	if f.hook != nil {
+		f.hook(name, false)
 	}
 	return nil
 }
@@ -80,12 +87,18 @@ func (f *fate) begin(what string) error {
 // end is called after an effect. Its error is what the replica hears instead of the answer.
 func (f *fate) end(what string) error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	if f.dead {
+		f.mu.Unlock()
 		return errDead
 	}
-	if f.after && fmt.Sprintf("%s#%d", what, f.counts[what]) == f.at {
+	name := fmt.Sprintf("%s#%d", what, f.counts[what])
+	if f.after && name == f.at {
+		defer f.mu.Unlock()
 		return f.die()
+	}
+	f.mu.Unlock()
+	if f.hook != nil {
+		f.hook(name, true)
 	}
 	return nil
 }

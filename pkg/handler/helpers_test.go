@@ -116,6 +116,7 @@ func (w *world) open(t *testing.T, conn *nats.Conn) *natsq.Queue {
 type replicaOptions struct {
 	fate      *fate                 // when it dies; nil: never
 	slots     int                   // commands and units at once, default 4
+	idle      bool                  // it takes nothing from the queue: the test delivers to its handler
 	configure func(*handler.Config) // changes its settings
 }
 
@@ -178,27 +179,33 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 		conn.Close()
 	})
 	ready := func(ctx context.Context) error { return ctx.Err() }
-	done := make(chan error, 2)
-	go func() {
-		done <- queue.ServeCommands(ctx, ctx, natsq.Loop{Slots: o.slots, Ready: ready, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
+	var loops sync.WaitGroup
+	serve := func(loop func() error) {
+		if o.idle {
+			return
+		}
+		loops.Go(func() {
+			if err := loop(); err != nil && !f.isDead() {
+				t.Errorf("serve: %v", err)
+			}
+		})
+	}
+	serve(func() error {
+		return queue.ServeCommands(ctx, ctx, natsq.Loop{Slots: o.slots, Ready: ready, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
 			if w.o.now != nil {
 				d.Time = w.o.now()
 			}
 			return f.settle(r.handler.Command(ctx, d))
 		}})
-	}()
-	go func() {
-		done <- queue.ServeUnits(ctx, ctx, natsq.UnitLoop{Slots: o.slots, Ready: ready, Handle: func(ctx context.Context, d handler.UnitDelivery) handler.Disposition {
+	})
+	serve(func() error {
+		return queue.ServeUnits(ctx, ctx, natsq.UnitLoop{Slots: o.slots, Ready: ready, Handle: func(ctx context.Context, d handler.UnitDelivery) handler.Disposition {
 			return f.settle(r.handler.Unit(ctx, d))
 		}})
-	}()
+	})
 	r.stop = sync.OnceFunc(func() {
 		cancel(handler.ErrStopping)
-		for range 2 {
-			if err := <-done; err != nil && !f.isDead() {
-				t.Errorf("serve: %v", err)
-			}
-		}
+		loops.Wait()
 		f.wait()
 		closed := conn.StatusChanged(nats.CLOSED)
 		if !conn.IsClosed() {

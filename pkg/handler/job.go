@@ -89,17 +89,19 @@ type Job struct {
 	Event    *Event     `json:"event"`  // the terminal event, whole, from the write that decided the end; null before
 }
 
-// over tells that the job has ended or is ending: its units are not worth doing any more.
-func (j Job) over() bool { return j.State.Terminal() || j.Phase == PhaseEnding }
+// over tells that the job has ended, or is ending well or badly: its units are not worth doing any more.
+func (j Job) over() bool {
+	return j.State.Terminal() || j.Phase == PhaseCleanUp || j.Phase == PhaseEnding
+}
 
-// Phases of a job, for people; only PhaseEnding means something to the program.
+// Phases of a job, for people; only the last two mean something to the program.
 const (
 	PhasePlan    = "plan"
 	PhaseRead    = "read"
 	PhaseDelete  = "delete"
 	PhaseCommit  = "commit"
-	PhaseCleanUp = "clean up"
-	PhaseEnding  = "ending" // it will end failed or cancelled; what it stored is being removed
+	PhaseCleanUp = "clean up" // its bag has a receipt, and the working objects are being removed
+	PhaseEnding  = "ending"   // it will end failed or cancelled; what it stored is being removed
 )
 
 // CommandRef is what a job remembers of its command.

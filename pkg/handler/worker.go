@@ -92,12 +92,8 @@ func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work,
 	if err != nil {
 		return nil, fmt.Errorf("read the unit's command: %w", err)
 	}
-	job, _, err := h.Queue.Job(ctx, u.Command)
-	if errors.Is(err, ErrNoJob) || err == nil && job.over() {
-		return nil, errEnded
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the unit's job: %w", err)
+	if err := h.wanted(ctx, u); err != nil {
+		return nil, err
 	}
 	command, err := DecodeCommand(h.prefix(), message)
 	if err != nil {
@@ -122,7 +118,35 @@ func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work,
 	if w.attempt, err = w.count(ctx); err != nil {
 		return nil, err
 	}
+	// The result may be missing because the command was finished just now and its working objects removed. Whoever removes them says so in
+	// the job first: so either the mark was there to be removed, or this sees why it has to go.
+	if err := h.wanted(ctx, u); err != nil {
+		if unmarked := w.unmark(ctx); unmarked != nil {
+			return nil, unmarked
+		}
+		return nil, err
+	}
 	return w, nil
+}
+
+// wanted fails with errEnded when the unit's command has no use for it any more.
+func (h *Handler) wanted(ctx context.Context, u Unit) error {
+	job, _, err := h.Queue.Job(ctx, u.Command)
+	switch {
+	case errors.Is(err, ErrNoJob), err == nil && job.over():
+		return errEnded
+	case err != nil:
+		return fmt.Errorf("read the unit's job: %w", err)
+	}
+	return nil
+}
+
+// unmark takes back the mark of this attempt.
+func (w *work) unmark(ctx context.Context) error {
+	if err := w.Work.Remove(ctx, w.key(tryName(w.unit.N, w.attempt))); err != nil {
+		return fmt.Errorf("take back the mark of an attempt: %w", err)
+	}
+	return nil
 }
 
 func (w *work) key(name string) sink.Key { return w.layout.Work(name) }
@@ -183,8 +207,8 @@ func (w *work) finish(ctx context.Context, err error) Disposition {
 	}
 	if blameless(class) {
 		if class != Fenced { // a lost lease leaves the mark: somebody else may be at it, and a stall counts
-			if err := w.Work.Remove(ctx, w.key(tryName(w.unit.N, w.attempt))); err != nil {
-				w.log.Warn().Err(err).Msg("take back the mark of a blameless attempt")
+			if err := w.unmark(ctx); err != nil {
+				w.log.Warn().Err(err).Msg("a blameless attempt counts")
 			}
 		}
 	} else if b, err := json.Marshal(attemptError{V: unitVersion, N: w.unit.N, Error: cause.Error(), Calls: w.calls.take()}); err == nil {

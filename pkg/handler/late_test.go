@@ -1,0 +1,102 @@
+package handler_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// unitTap keeps the units a coordinator publishes.
+type unitTap struct {
+	handler.Queue
+	mu    *sync.Mutex
+	units map[int][]byte
+}
+
+func (q unitTap) PublishUnit(ctx context.Context, id string, n int, body []byte) error {
+	q.mu.Lock()
+	q.units[n] = body
+	q.mu.Unlock()
+	return q.Queue.PublishUnit(ctx, id, n, body)
+}
+
+// slowJob is a queue that reads a job and does not tell before it is let go.
+type slowJob struct {
+	handler.Queue
+	read, tell chan struct{}
+	once       *sync.Once
+}
+
+func (q slowJob) Job(ctx context.Context, id string) (handler.Job, uint64, error) {
+	j, rev, err := q.Queue.Job(ctx, id)
+	q.once.Do(func() {
+		close(q.read)
+		<-q.tell
+	})
+	return j, rev, err
+}
+
+// A unit may be delivered once more after it was done: its acknowledgement was lost, or its first worker stalled. When that happens while the
+// coordinator is cleaning up behind a finished bag, nothing may be done again, and nothing left behind.
+func TestUnitDeliveredLate(t *testing.T) {
+	const (
+		committed = "PutObject cut-1/export/receipt.json#1"
+		removed   = "DeleteObjects cut-1/.work/cut.json#1" // the last of the coordinator's clean-up
+	)
+	for _, c := range []struct {
+		name string
+		slow bool // the late worker asks for the job before the clean-up, and acts on what it heard after it
+	}{
+		{name: "when the working objects are gone"},
+		{name: "just before the working objects go", slow: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := exportScenario()
+			w := s.world(t)
+			tap := unitTap{mu: &sync.Mutex{}, units: map[int][]byte{}}
+			slow := slowJob{read: make(chan struct{}), tell: make(chan struct{}), once: &sync.Once{}}
+			late := w.start(t, replicaOptions{idle: true, configure: func(o *handler.Config) {
+				if c.slow {
+					slow.Queue = o.Queue
+					o.Queue = slow
+				}
+			}})
+			deliver := func() {
+				d := late.handler.Unit(t.Context(), handler.UnitDelivery{Command: cutID, N: 0, Body: tap.units[0], Delivered: 2})
+				if d.Verb != handler.Ack {
+					t.Errorf("a unit delivered late is settled with %s: %s", d.Verb, d.Reason)
+				}
+			}
+			var delivering sync.WaitGroup
+			f := newFate("", false)
+			f.hook = func(effect string, after bool) {
+				switch {
+				case after && c.slow && effect == committed:
+					delivering.Go(deliver)
+					<-slow.read
+				case after && c.slow && effect == removed:
+					close(slow.tell)
+					delivering.Wait()
+				case after && effect == removed:
+					deliver()
+				}
+			}
+			r := w.start(t, replicaOptions{fate: f, configure: func(o *handler.Config) {
+				tap.Queue = o.Queue
+				o.Queue = tap
+			}})
+			e := w.wait(t, w.publish(t, s.action, cutID, s.data))
+			r.stop()
+			w.checkTruth(t, w.bag(t, cutID, sink.ExportBag), e, w.truthOf(t, w.api.Snapshot(), selection{}))
+			for _, effect := range late.fate.effects {
+				if strings.Contains(effect, "/export/") || strings.HasPrefix(effect, "GET ") {
+					t.Errorf("the late worker does %s", effect)
+				}
+			}
+		})
+	}
+}
