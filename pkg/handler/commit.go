@@ -243,7 +243,7 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 	if err != nil {
 		return fmt.Errorf("encode the scope: %w", err)
 	}
-	verification, err := marshal(map[string]any{"payload_objects_listed": seal.Objects, "unstable": c.unstable()})
+	verification, err := marshal(map[string]any{"payload_objects_listed": seal.PayloadObjects, "unstable": c.unstable()})
 	if err != nil {
 		return fmt.Errorf("encode the verification: %w", err)
 	}

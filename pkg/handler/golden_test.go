@@ -1,0 +1,122 @@
+package handler_test
+
+import (
+	"bytes"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// golden is a bag that is kept byte for byte in testdata/bundles/<name>.
+type golden struct {
+	name    string
+	spec    cvtest.ProjectSpec
+	data    string
+	outcome handler.Outcome
+	want    selection
+}
+
+func goldens() []golden {
+	metadata := func(i int) map[string]string {
+		return []map[string]string{{"subject": "Zoë Ångström"}, {"subject": `O'Neil "Sam"`, "site": "north"}, nil, {"subject": "x"}}[i%4]
+	}
+	return []golden{
+		{
+			name: "two-tags", data: `{"all_projects":true,"reference":"case 2026-17"}`, outcome: handler.OutcomeComplete,
+			spec: cvtest.ProjectSpec{
+				Name: "Two tags", Description: "Sun & rain <for the harbor>", Compact: true, Tags: []string{"sun", "rain"}, Images: 3, Untagged: 1,
+				Iterations: []cvtest.IterationSpec{
+					{DropFromWorkspace: 1, Exports: []cvtest.ExportSpec{{Platform: "TensorFlow", Flavor: "TensorFlowLite"}, {Platform: "CoreML", Status: cvtest.StatusFailed}}},
+					{Published: true},
+				},
+				Predictions: 2, Metadata: metadata, ImageBytes: cvtest.Tiny,
+			},
+		},
+		{
+			name: "untrained", data: `{"all_projects":true}`, outcome: handler.OutcomeComplete,
+			spec: cvtest.ProjectSpec{
+				Name: "Untrained", Kind: cvtest.Multilabel, Tags: []string{"house", "tree"}, NegativeTag: "Negative", Images: 2,
+				Iterations: []cvtest.IterationSpec{{Untrained: true}}, ImageBytes: cvtest.Tiny,
+			},
+		},
+		{
+			name: "detection", data: `{"all_projects":true}`, outcome: handler.OutcomeComplete,
+			spec: cvtest.ProjectSpec{
+				Name: "Detection", Kind: cvtest.Detection, Tags: []string{"bottle", "can"}, Images: 2, Untagged: 1,
+				Iterations: []cvtest.IterationSpec{{}}, Predictions: 1, ImageBytes: cvtest.Tiny,
+			},
+		},
+		{
+			name: "nothing-found", data: `{"all_projects":true,"image_metadata":{"subject":"nobody we know"}}`, outcome: handler.OutcomeNothingFound,
+			spec: cvtest.ProjectSpec{Name: "Visitors", Tags: []string{"visitor"}, Images: 2, Iterations: []cvtest.IterationSpec{{}}, Metadata: metadata, ImageBytes: cvtest.Tiny},
+			want: selection{metadata: []map[string]string{{"subject": "nobody we know"}}, categories: []handler.Category{handler.CategoryImages}},
+		},
+	}
+}
+
+// The bytes of whole bags, as they were once reviewed: whatever changes them is seen. Time stands still in them, one thing is done at a time, and
+// what is random elsewhere is given.
+func TestGoldenBags(t *testing.T) {
+	for _, g := range goldens() {
+		t.Run(g.name, func(t *testing.T) {
+			w := newWorld(t, worldOptions{
+				api: cvtest.Options{Seed: 3}, name: "golden-" + g.name,
+				now: func() time.Time { return time.Date(2026, time.November, 24, 9, 30, 0, 0, time.UTC) },
+			})
+			w.api.AddProject(g.spec)
+			r := w.start(t, replicaOptions{slots: 1, configure: func(o *handler.Config) {
+				o.Downloads, o.Salt = 1, func() string { return "SALT" }
+			}})
+			e := w.run(t, g.name, g.data)
+			r.stop()
+			if e.Status != handler.StatusCompleted || e.Outcome != g.outcome {
+				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+			got := w.bag(t, g.name, sink.ExportBag)
+			w.checkTruth(t, got, e, w.truthOf(t, w.api.Snapshot(), g.want))
+			dir := filepath.Join(w.s3.WorkDir(), "..", "..", "testdata", "bundles", g.name)
+			if *update {
+				writeTree(t, dir, got)
+			}
+			want := readTree(t, dir)
+			for _, name := range slices.Sorted(maps.Keys(want)) {
+				if !bytes.Equal(got[name], want[name]) {
+					t.Errorf("%s differs from the golden file:\n got %s\nwant %s", name, got[name], want[name])
+				}
+			}
+			for name := range got {
+				if _, ok := want[name]; !ok {
+					t.Errorf("there is no golden file for %s", name)
+				}
+			}
+			report, err := sink.Verify(t.Context(), sink.DirSource(dir), sink.VerifyOptions{})
+			if err != nil || report.Result != sink.OK {
+				t.Errorf("verify the golden bag: %v %v %v", report.Result, report.Problems, err)
+			}
+		})
+	}
+}
+
+// writeTree makes a folder hold these files and no others.
+func writeTree(t *testing.T, dir string, files map[string][]byte) {
+	t.Helper()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range files {
+		name = filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
