@@ -34,7 +34,7 @@ dev: build ## Run NATS, S3, a simulator and the consumer on loopback, until inte
 	./bin/consumer dev
 
 .PHONY: test
-test: vet lint race e2e ## Everything a change has to pass: gofmt, vet, lint, the race detector, the demo
+test: vet lint race scale e2e ## Everything a change has to pass: gofmt, vet, lint, the race detector, an export at full size, the demo
 
 .PHONY: unit
 unit: ## Run the tests once, without the race detector (PKG=./pkg/cv/... for some)
@@ -46,6 +46,11 @@ race: ## Run all tests under the race detector; a skipped test is an error
 	go test -race -v -timeout 12m $(PKG) > dist/test.log 2>&1 || { grep -vE '^\s*(=== |--- PASS)' dist/test.log; exit 1; }
 	@grep -E '^(ok|\?) ' dist/test.log
 	@if grep -E '^\s*--- SKIP' dist/test.log; then echo 'tests were skipped: every test must run everywhere'; exit 1; fi
+
+# Not under the race detector: NATS, S3 and the simulator would take many minutes there. `make race` runs the same test at a twentieth of the size.
+.PHONY: scale
+scale: ## Export 100,000 images: the calls made are counted and the memory taken is measured
+	go test -count=1 -v -timeout 20m -run '^TestScale$$' ./cmd/consumer -images 100000 | grep -vE '^=== '
 
 .PHONY: vet
 vet: ## Check formatting, and go vet

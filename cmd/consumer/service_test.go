@@ -105,25 +105,31 @@ func (r *running) end() {
 // await looks at /readyz until it is as wanted.
 func (r *running) await(what string, wanted func(code int, body readiness) bool) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), limit)
+	awaitReadiness(r.t, r.base, what, wanted)
+}
+
+// awaitReadiness looks at /readyz of a consumer's pages until it is as wanted.
+func awaitReadiness(t *testing.T, base, what string, wanted func(code int, body readiness) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	var body []byte
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+"/readyz", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)
 		if err != nil {
-			r.t.Fatal(err)
+			t.Fatal(err)
 		}
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
-			r.t.Fatalf("%s: %v; last answer: %s", what, err, body)
+			t.Fatalf("%s: %v; last answer: %s", what, err, body)
 		}
 		body, err = io.ReadAll(resp.Body)
 		resp.Body.Close()
 		var ready readiness
 		if err != nil || json.Unmarshal(body, &ready) != nil {
-			r.t.Fatalf("read /readyz: %v: %s", err, body)
+			t.Fatalf("read /readyz: %v: %s", err, body)
 		}
 		if wanted(resp.StatusCode, ready) {
 			return
@@ -146,12 +152,18 @@ func isDown(name, reason string) func(int, readiness) bool {
 	}
 }
 
-// order publishes an export and waits for its end.
+// order publishes an export of everything and waits for its end.
 func (f *fixture) order(t *testing.T, id string) handler.Event {
+	t.Helper()
+	return f.orderData(t, id, `{"all_projects":true}`, limit)
+}
+
+// orderData publishes an export and waits for its end, not longer than limit.
+func (f *fixture) orderData(t *testing.T, id, data string, limit time.Duration) handler.Event {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	e, err := request(ctx, f.config.NATS, order{action: handler.ActionExport, id: id, data: []byte(`{"all_projects":true}`)}, func(handler.Event) {})
+	e, err := request(ctx, f.config.NATS, order{action: handler.ActionExport, id: id, data: []byte(data)}, func(handler.Event) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"iter"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,8 +98,12 @@ func (w *export) stem(p uuid.UUID, n int, id uuid.UUID) sink.Path {
 }
 
 // strays looks through data/ for what no result knows. A blob that its unit gave up, but which a slow writer stored all the same, is
-// adopted; anything else is removed. What the commit itself writes is not there yet: there is no cut.
+// adopted; anything else is removed. What the commit itself writes is not there yet: there is no cut. Where no blob was given up there is nothing to
+// adopt, and the listing, a call for every thousand objects, is left to the one that makes the bag exact.
 func (w *export) strays(ctx context.Context) ([]adopted, error) {
+	if !slices.ContainsFunc(w.rounds.sums, func(s Summary) bool { return s.Failed > 0 }) {
+		return []adopted{}, nil
+	}
 	var (
 		out   = []adopted{}
 		bag   = w.layout.Bag(sink.ExportBag)
