@@ -235,6 +235,9 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 	if err != nil {
 		return err
 	}
+	if err := w.save(ctx, func(j *Job) { j.Phase = PhaseSeal }); err != nil {
+		return err
+	}
 	seal, err := bag.Seal(ctx, []sink.Field{
 		{Name: "Bagging-Date", Value: cut.FinishedAt.Format(time.DateOnly)},
 		{Name: "Bag-Software-Agent", Value: toolName + " " + w.plan.Tool},
