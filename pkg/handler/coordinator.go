@@ -122,8 +122,8 @@ func (h *Handler) carry(ctx context.Context, d Delivery, c Command, log zerolog.
 	default:
 		err = r.proceed(ctx)
 	}
-	if errors.Is(err, errCancelled) && ctx.Err() == nil {
-		return r.cancelled(ctx)
+	for errors.Is(err, errCancelled) && ctx.Err() == nil { // a second time when the attempt was told before it met the cancel in the job
+		err = r.cancelled(ctx)
 	}
 	return err
 }
