@@ -240,6 +240,9 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 	if err != nil {
 		return err
 	}
+	if err := w.save(ctx, func(j *Job) { j.Phase = PhaseSeal }); err != nil {
+		return err
+	}
 	seal, err := bag.Seal(ctx, bagInfo(cut.FinishedAt, w.plan.Tool, w.command, "Export of user data from Azure Custom Vision, "+w.plan.Host))
 	if err != nil {
 		return fmt.Errorf("seal the bag: %w", err)

@@ -44,6 +44,7 @@ type run struct {
 	calls   *recorder
 	log     zerolog.Logger
 
+	left      string    // what discard could not remove
 	published time.Time // when progress was last published
 	events    uint64    // progress events of this attempt
 }
@@ -112,9 +113,24 @@ func (h *Handler) carry(ctx context.Context, d Delivery, c Command, log zerolog.
 		return err
 	}
 	r := &run{Handler: h, command: c, message: d.Message, layout: layout, nonce: uuid.NewString(), calls: &recorder{}, log: log}
-	if err := r.admit(ctx); err != nil {
-		return err
+	err = r.admit(ctx)
+	switch {
+	case err != nil:
+	case c.Action == ActionCancel:
+		return r.cancelOther(ctx)
+	case r.job.Cancel != nil:
+		err = errCancelled
+	default:
+		err = r.proceed(ctx)
 	}
+	for errors.Is(err, errCancelled) && ctx.Err() == nil { // a second time when the attempt was told before it met the cancel in the job
+		err = r.cancelled(ctx)
+	}
+	return err
+}
+
+// proceed takes a command that was admitted as far as it goes now.
+func (r *run) proceed(ctx context.Context) error {
 	if err := r.judge(ctx); err != nil {
 		return err
 	}
@@ -176,17 +192,22 @@ func (r *run) create(ctx context.Context) error {
 	if err := r.first(ctx); err != nil {
 		return err
 	}
-	if exists, same, err := r.sameRequest(ctx); err != nil {
-		return err
-	} else if exists && !same {
-		return r.conflict(ctx)
+	cancel := r.command.cancelFor(r.job.Cancel)
+	if r.command.Action != ActionCancel { // a cancel has no bundle, and needs no storage
+		if exists, same, err := r.sameRequest(ctx); err != nil {
+			return err
+		} else if exists && !same {
+			return r.conflict(ctx)
+		} else if exists {
+			cancel = nil // what was carried out before its cancel stands
+		}
 	}
 	now := r.Now().UTC()
 	r.job = Job{
 		V: FormatVersion, ID: r.command.ID, Action: r.command.Action, State: StateAccepted, Created: now, Updated: now,
-		ReplayOf: Text(r.command.ReplayOf), Command: r.command.Ref(r.Salt()),
+		ReplayOf: Text(r.command.ReplayOf), Command: r.command.Ref(r.Salt()), Cancel: cancel,
 	}
-	rev, err := r.Queue.PutJob(ctx, r.job, 0)
+	rev, err := r.Queue.PutJob(ctx, r.job, r.rev)
 	if errors.Is(err, ErrConflict) {
 		return r.admit(ctx) // another delivery was quicker; the job is there now
 	}
@@ -199,11 +220,11 @@ func (r *run) create(ctx context.Context) error {
 
 // first makes sure that no earlier message of the queue has the same id: the first published is the one that counts.
 func (r *run) first(ctx context.Context) error {
-	k, blocked, err := r.pending.blocker(ctx, r.Handler, r.command)
+	_, blocked, err := r.pending.blocker(ctx, r.Handler, r.command, claim.sameID)
 	if err != nil {
 		return err
 	}
-	if blocked && k.id == r.command.ID {
+	if blocked {
 		return handBack(minDelay, "an earlier message has the same id")
 	}
 	return nil
@@ -212,7 +233,7 @@ func (r *run) first(ctx context.Context) error {
 // turn waits for the commands before this one that must not overlap with it. Who waits holds nothing: the message goes back, and the job
 // says what it waits for.
 func (r *run) turn(ctx context.Context) error {
-	k, blocked, err := r.pending.blocker(ctx, r.Handler, r.command)
+	k, blocked, err := r.pending.blocker(ctx, r.Handler, r.command, claim.conflicts)
 	if err != nil || !blocked {
 		return err
 	}
@@ -318,17 +339,22 @@ func (r *run) take(ctx context.Context) error {
 // attempt carries the command out and settles how that went.
 func (r *run) attempt(ctx context.Context) error {
 	r.log.Info().Uint64("delivered_seq", r.command.Seq).Msg("attempt begins")
-	done, err := r.do(r.calls.attach(ctx))
+	attempting, stop := r.startAttempt(ctx, r.command.ID)
+	defer stop()
+	done, err := r.do(r.calls.attach(attempting))
 	if err == nil {
 		return r.end(ctx, *done)
 	}
 	var decided *decision
-	if errors.As(err, &decided) {
+	if errors.As(err, &decided) || errors.Is(err, errCancelled) {
 		return err
+	}
+	if errors.Is(context.Cause(attempting), errCancelled) {
+		return errors.Join(errCancelled, err)
 	}
 	class := Classify(ctx, err)
 	d, final := settle(class, r.job.Attempt, r.MaxAttempts, retryAfter(err))
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	late, cancel := ending(ctx)
 	defer cancel()
 	switch {
 	case class == Fenced:
@@ -380,12 +406,13 @@ func (r *run) do(ctx context.Context) (*EventData, error) {
 	}
 }
 
-// save changes the job by compare-and-set. It fails with ErrFenced when somebody else holds the job now, and ends the matter when
-// somebody decided its end.
+// save changes the job by compare-and-set. It fails with ErrFenced when somebody else holds the job now, with errCancelled when it was cancelled meanwhile, and ends the
+// matter when somebody decided its end.
 func (r *run) save(ctx context.Context, change func(*Job)) error {
 	for {
 		j := r.job
 		change(&j)
+		j.Irrevocable = j.Irrevocable || j.noWayBack()
 		j.Updated = r.Now().UTC()
 		rev, err := r.Queue.PutJob(ctx, j, r.rev)
 		if err == nil {
@@ -395,7 +422,7 @@ func (r *run) save(ctx context.Context, change func(*Job)) error {
 		if !errors.Is(err, ErrConflict) {
 			return fmt.Errorf("write the job: %w", err)
 		}
-		held := r.job.Holder
+		held, cancelled := r.job.Holder, r.job.Cancel != nil
 		r.job, r.rev, err = r.Queue.Job(ctx, r.command.ID)
 		switch {
 		case err != nil:
@@ -404,6 +431,8 @@ func (r *run) save(ctx context.Context, change func(*Job)) error {
 			return r.project(ctx)
 		case r.job.Holder != held:
 			return fmt.Errorf("write the job: %w", ErrFenced)
+		case r.job.Cancel != nil && !cancelled:
+			return fmt.Errorf("write the job: %w", errCancelled)
 		}
 	}
 }
@@ -413,34 +442,6 @@ func (r *run) eventData() EventData {
 	return EventData{
 		V: FormatVersion, CommandID: r.command.ID, Action: r.command.Action, Reference: Text(r.command.Data.Reference),
 		Attempt: r.job.Attempt, ReplayOf: Text(r.command.ReplayOf),
-	}
-}
-
-// abort ends a command that fails or is cancelled for good: what it stored is removed before anybody hears of the end.
-func (r *run) abort(ctx context.Context, e *Error) error {
-	if err := r.save(ctx, func(j *Job) { j.Phase, j.Error = PhaseEnding, e }); err != nil {
-		return err
-	}
-	if r.command.Action == ActionDelete {
-		return r.abortDelete(ctx, e)
-	}
-	r.discard(ctx)
-	return r.end(ctx, EventData{Status: StatusFailed, Error: e})
-}
-
-// discard removes what an export stored. What cannot be removed now is left to gc: it must not keep the command from ending.
-func (r *run) discard(ctx context.Context) {
-	r.running.stop(r.command.ID)
-	if err := r.Queue.PurgeUnits(ctx, r.command.ID); err != nil {
-		r.log.Warn().Err(err).Msg("remove the units of an ended command")
-	}
-	for _, remove := range []struct {
-		store *sink.Store
-		below sink.Key
-	}{{r.Store, r.layout.Bag(sink.ExportBag)}, {r.Work, r.layout.Work("")}} {
-		if _, err := remove.store.RemoveAll(ctx, remove.below); err != nil {
-			r.log.Error().Err(err).Str("below", string(remove.below)).Msg("objects of an ended export are left behind")
-		}
 	}
 }
 
@@ -460,6 +461,7 @@ func (r *run) end(ctx context.Context, data EventData) error {
 	event := NewEvent(base, *base.FinishedAt, r.command.Traceparent)
 	err := r.save(ctx, func(j *Job) {
 		j.State, j.Outcome, j.Error, j.Waiting, j.Phase, j.Event = State(base.Status), base.Outcome, base.Error, nil, "", &event
+		j.LeftBehind = Text(r.left)
 		if base.Bundle != nil {
 			j.Bundle = Text(base.Bundle.URI)
 		}

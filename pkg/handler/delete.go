@@ -173,7 +173,7 @@ func (d *deletion) begin(ctx context.Context) error {
 	}
 	if !d.command.Data.DryRun {
 		// This compare-and-set decides between the delete and whoever wants to cancel it.
-		if err := d.save(ctx, func(j *Job) { j.Phase, j.Deleting = PhaseDelete, true }); err != nil {
+		if err := d.save(ctx, func(j *Job) { j.Phase = PhaseDelete }); err != nil {
 			return err
 		}
 	}
@@ -292,7 +292,7 @@ func (d *deletion) exportFirst(ctx context.Context, digest string) (exported *Bu
 
 // execute removes what was planned, project by project, once a call that an earlier holder may have under way is surely over.
 func (d *deletion) execute(ctx context.Context) error {
-	if err := d.save(ctx, func(j *Job) { j.Phase, j.Deleting = PhaseDelete, true }); err != nil {
+	if err := d.save(ctx, func(j *Job) { j.Phase = PhaseDelete }); err != nil {
 		return err
 	}
 	if err := d.former(ctx); err != nil {
@@ -368,8 +368,9 @@ func isGone(err error) (bool, error) {
 	return false, err
 }
 
-// abortDelete ends a delete for good. Once it was begun, what was called and what is known is stored as evidence.
-func (r *run) abortDelete(ctx context.Context, e *Error) error {
+// finishDelete ends a delete that fails or is cancelled. Once it was begun, what was called and what is known is stored as evidence; before, nothing was changed, and
+// all that it stored goes but a whole bag of export_first.
+func (r *run) finishDelete(ctx context.Context, status Status, e *Error) error {
 	if err := r.failedBefore(ctx); err != nil {
 		return err
 	}
@@ -379,18 +380,19 @@ func (r *run) abortDelete(ctx context.Context, e *Error) error {
 		return err
 	}
 	if !found || d.begun.DryRun {
-		end := EventData{Status: StatusFailed, Error: e}
+		end := EventData{Status: status, Error: e}
 		data, err := r.receipt(ctx, sink.ExportBag)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case data == nil:
-			r.discard(ctx)
-		default: // the whole bag of export_first stays
+		}
+		bags := []sink.BagKind{sink.DeleteBag}
+		if data != nil {
 			end.ExportBundle = data.Bundle
-			if err := r.cleanUp(ctx); err != nil {
-				return err
-			}
+		} else {
+			bags = append(bags, sink.ExportBag)
+		}
+		if err := r.discard(ctx, bags...); err != nil {
+			return err
 		}
 		return r.end(ctx, end)
 	}

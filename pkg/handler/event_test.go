@@ -104,9 +104,12 @@ func goldenJobs() map[string]Job {
 	running.Progress = Progress{Done: 3, Total: 9, Bytes: 4096}
 	waiting := job(StateAccepted, "wait")
 	waiting.Waiting = events["export-progress-waiting"].Data.Waiting
+	cancelled := terminal("export-cancelled")
+	cancelled.Cancel = &Cancel{ID: "stop-1", Time: created}
 	return map[string]Job{
-		"job-accepted-waiting": waiting, "job-running": running, "job-completed": terminal("export-completed"),
-		"job-failed": terminal("export-failed-exhausted-replay"), "job-refused": terminal("export-refused-conflict"), "job-cancelled": terminal("export-cancelled"),
+		"job-not-yet-cancelled": {ID: "req-1", Cancel: &Cancel{ID: "stop-1", Time: created}},
+		"job-accepted-waiting":  waiting, "job-running": running, "job-completed": terminal("export-completed"),
+		"job-failed": terminal("export-failed-exhausted-replay"), "job-refused": terminal("export-refused-conflict"), "job-cancelled": cancelled,
 	}
 }
 
@@ -198,7 +201,7 @@ func TestFieldsOfTheContract(t *testing.T) {
 		"counts":   {Counts{}, "bytes exports images iterations performance predictions projects tags"},
 		"bundle":   {BundleRef{}, "manifest_sha256 objects receipt_sha256 retain_until signed uri"},
 		"error":    {Error{}, "code message request_id retryable"},
-		"job":      {Job{}, "action attempt begun bundle command created deleting error event holder id outcome phase progress replay_of state updated v waiting"},
+		"job":      {Job{}, "action attempt begun bundle cancel command created error event holder id irrevocable left_behind outcome phase progress replay_of state updated v waiting"},
 		"command":  {CommandRef{}, "digest resource seq"},
 	} {
 		if got := strings.Join(keys(tt.v), " "); got != tt.want {

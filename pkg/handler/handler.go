@@ -27,7 +27,7 @@ type Queue interface {
 
 // JobStore keeps the jobs: one entry a command, changed by compare-and-set, always read from the leader.
 type JobStore interface {
-	// Job is the entry and its revision; ErrNoJob when there is none.
+	// Job is the entry and its revision; ErrNoJob when there is none. With ErrNoJob, too, the Job may have a Cancel: one that came before its command.
 	Job(ctx context.Context, id string) (Job, uint64, error)
 	// PutJob writes the entry when its revision still is rev (0: when there is none), else fails with ErrConflict.
 	PutJob(ctx context.Context, j Job, rev uint64) (uint64, error)
@@ -125,7 +125,7 @@ func New(c Config) (*Handler, error) {
 		downloads: semaphore.NewWeighted(int64(c.Downloads)),
 		memory:    semaphore.NewWeighted(c.Buffer),
 		holder:    uuid.NewString(),
-		running:   running{units: map[string]map[int]context.CancelCauseFunc{}},
+		running:   running{commands: map[string]*effort{}},
 	}, nil
 }
 

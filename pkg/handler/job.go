@@ -77,8 +77,7 @@ type Job struct {
 	Created  time.Time  `json:"created"`
 	Updated  time.Time  `json:"updated"`
 	Phase    string     `json:"phase"`
-	Begun    bool       `json:"begun"`    // an attempt was made, counted or not: what is judged before work begins is not judged again
-	Deleting bool       `json:"deleting"` // of a delete: from here on something may have been deleted, and it can be cancelled no more
+	Begun    bool       `json:"begun"` // an attempt was made, counted or not: what is judged before work begins is not judged again
 	Progress Progress   `json:"progress"`
 	Waiting  *Waiting   `json:"waiting"`
 	Bundle   Text       `json:"bundle"` // "s3://…", the bag's URI
@@ -87,22 +86,41 @@ type Job struct {
 	Command  CommandRef `json:"command"`
 	Holder   Text       `json:"holder"` // the coordinator that took it last; a new one at every taking
 	Event    *Event     `json:"event"`  // the terminal event, whole, from the write that decided the end; null before
+
+	Cancel      *Cancel `json:"cancel"`      // it is to end cancelled; null when nobody said so in time
+	Irrevocable bool    `json:"irrevocable"` // it has begun what cannot be taken back, and finishes: a cancel comes too late
+	LeftBehind  Text    `json:"left_behind"` // where an ended command left objects that it could not remove, and why; `consumer gc` removes them
 }
+
+// Cancel is what a job knows of the cancel that ends it.
+type Cancel struct {
+	ID   string    `json:"id"`   // the cancel's own
+	Time time.Time `json:"time"` // when it was published
+}
+
+// OnlyCancel tells that this is no job yet, only a cancel that waits for its command.
+func (j Job) OnlyCancel() bool { return j.State == "" && j.Cancel != nil }
 
 // over tells that the job has ended, or is ending well or badly: its units are not worth doing any more.
 func (j Job) over() bool {
-	return j.State.Terminal() || j.Phase == PhaseCleanUp || j.Phase == PhaseEnding
+	return j.State.Terminal() || j.Phase == PhaseCleanUp || j.Phase == PhaseEnding || j.Cancel != nil
 }
 
-// Phases of a job, for people; only the last two mean something to the program.
+// Phases of a job, for people. PhaseEnding means something to the program, and so do those of which there is no way back.
 const (
 	PhasePlan    = "plan"
 	PhaseRead    = "read"
-	PhaseDelete  = "delete"
+	PhaseDelete  = "delete" // from just before the first destructive call
 	PhaseCommit  = "commit"
+	PhaseSeal    = "seal"     // the bag is whole but for its manifests and receipt
 	PhaseCleanUp = "clean up" // its bag has a receipt, and the working objects are being removed
 	PhaseEnding  = "ending"   // it will end failed or cancelled; what it stored is being removed
 )
+
+// noWayBack tells whether the job's phase is one that a cancel does not undo: an export whose receipt is about to be written, a delete about to delete.
+func (j Job) noWayBack() bool {
+	return j.Phase == PhaseDelete || j.Action == ActionExport && (j.Phase == PhaseSeal || j.Phase == PhaseCleanUp)
+}
 
 // CommandRef is what a job remembers of its command.
 type CommandRef struct {
@@ -111,14 +129,28 @@ type CommandRef struct {
 	Resource string `json:"resource"`
 }
 
-// MarshalJSON prints the job with its version and with times in UTC.
+// MarshalJSON prints the job with its version and with times in UTC; of one that is only a cancel, no more than that.
 func (j Job) MarshalJSON() ([]byte, error) {
 	type plain Job
 	if j.V == 0 {
 		j.V = FormatVersion
 	}
+	if j.OnlyCancel() {
+		return json.Marshal(struct {
+			V      int     `json:"v"`
+			ID     string  `json:"id"`
+			Cancel *Cancel `json:"cancel"`
+		}{j.V, j.ID, j.Cancel})
+	}
 	j.Created, j.Updated = j.Created.UTC(), j.Updated.UTC()
 	return json.Marshal(plain(j))
+}
+
+// MarshalJSON prints the time in UTC.
+func (c Cancel) MarshalJSON() ([]byte, error) {
+	type plain Cancel
+	c.Time = c.Time.UTC()
+	return json.Marshal(plain(c))
 }
 
 // DecodeJob reads a job as CV_JOBS keeps it. It fails with ErrNewer when a newer version wrote it.

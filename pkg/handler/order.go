@@ -21,7 +21,7 @@ type claim struct {
 	whole    bool // deletes projects or iterations
 }
 
-// claimOf is a command's claim; a dry run only reads.
+// claimOf is a command's claim; a dry run only reads, and a cancel claims nothing but its id.
 func (h *Handler) claimOf(c Command) claim {
 	d := c.Data
 	k := claim{seq: c.Seq, id: c.ID, host: d.Resource, all: d.AllProjects, projects: d.ProjectIDs}
@@ -46,6 +46,9 @@ func (k claim) conflicts(o claim) bool {
 	}
 	return k.shares(o)
 }
+
+// sameID says that the later of two commands must wait for the earlier because of its id.
+func (k claim) sameID(o claim) bool { return k.id == o.id }
 
 func (k claim) shares(o claim) bool {
 	if k.host != o.host {
@@ -83,7 +86,7 @@ func (p *pending) load(ctx context.Context, h *Handler, upTo uint64) error {
 		}
 		p.next = m.Seq + 1
 		c, err := DecodeCommand(h.prefix(), m)
-		if err != nil || c.Action == ActionCancel {
+		if err != nil {
 			continue
 		}
 		p.claims = append(p.claims, h.claimOf(c))
@@ -92,9 +95,8 @@ func (p *pending) load(ctx context.Context, h *Handler, upTo uint64) error {
 	return nil
 }
 
-// blocker is the first command before c that is still in the queue and that stands in its way: one with the same id, or one whose work
-// must not overlap.
-func (p *pending) blocker(ctx context.Context, h *Handler, c Command) (claim, bool, error) {
+// blocker is the first command before c that is still in the queue and that stands in its way.
+func (p *pending) blocker(ctx context.Context, h *Handler, c Command, inTheWay func(k, mine claim) bool) (claim, bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.load(ctx, h, c.Seq); err != nil {
@@ -103,7 +105,7 @@ func (p *pending) blocker(ctx context.Context, h *Handler, c Command) (claim, bo
 	mine := h.claimOf(c)
 	for i := 0; i < len(p.claims) && p.claims[i].seq < c.Seq; {
 		k := p.claims[i]
-		if k.id != c.ID && !k.conflicts(mine) {
+		if !inTheWay(k, mine) {
 			i++
 			continue
 		}

@@ -87,7 +87,6 @@ func NotDeletable(c Command) *Refusal {
 
 // Features says which parts of the contract this build carries out. What it does not is refused by name, never ignored.
 type Features struct {
-	Cancel    bool // the cancel action
 	Retention bool // retain_until and export_retain_until
 	Signature bool // signed commands
 }
@@ -99,7 +98,6 @@ func (f Features) Unsupported(c Command) *Refusal {
 		enabled, asked bool
 		field          string
 	}{
-		{f.Cancel, c.Action == ActionCancel, string(ActionCancel)},
 		{f.Retention, c.Data.RetainUntil != nil, "retain_until"},
 		{f.Retention, c.Data.ExportRetainUntil != nil, "export_retain_until"},
 		{f.Signature, c.Signature != "", HeaderSignature},

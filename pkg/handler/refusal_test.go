@@ -31,13 +31,12 @@ func TestNotDeletable(t *testing.T) {
 }
 
 func TestUnsupported(t *testing.T) {
-	all := Features{Cancel: true, Retention: true, Signature: true}
+	all := Features{Retention: true, Signature: true}
 	for name, tt := range map[string]struct {
 		action, data string
 		without      func(*Features)
 		field        string
 	}{
-		"cancel":              {"cancel", `{"id":"req-9"}`, func(f *Features) { f.Cancel = false }, "cancel"},
 		"retain_until":        {"export", `{"all_projects":true,"retain_until":"2031-02-03T04:05:06Z"}`, func(f *Features) { f.Retention = false }, "retain_until"},
 		"export_retain_until": {"delete", `{"all_projects":true,"export_first":true,"export_retain_until":"2031-02-03T04:05:06Z"}`, func(f *Features) { f.Retention = false }, "export_retain_until"},
 	} {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/rs/zerolog"
 
@@ -23,6 +22,12 @@ type UnitQueue interface {
 	PublishUnit(ctx context.Context, id string, n int, body []byte) error
 	// PurgeUnits removes a command's queued units.
 	PurgeUnits(ctx context.Context, id string) error
+	// DrainUnits waits until no unit of a command is queued or being worked on; after an ack wait it removes what is left.
+	DrainUnits(ctx context.Context, id string) error
+	// NotifyOver tells everybody who works for a command that it ends. It may get lost.
+	NotifyOver(ctx context.Context, id string) error
+	// Over gives word of NotifyOver until stop is called.
+	Over(id string) (told <-chan struct{}, stop func(), err error)
 	// NotifyResult tells the command's coordinator that a unit's result exists. It may get lost.
 	NotifyResult(ctx context.Context, id string, n int) error
 	// Results yields the numbers so told until stop is called.
@@ -77,7 +82,7 @@ func (h *Handler) Unit(ctx context.Context, d UnitDelivery) Disposition {
 		}
 		return d
 	}
-	ctx, done := h.running.start(ctx, u.Command, u.N)
+	ctx, done := h.startUnit(ctx, u.Command)
 	defer done()
 	err = w.do(w.calls.attach(ctx))
 	return w.finish(ctx, err)
@@ -313,38 +318,4 @@ func marshal(v any) ([]byte, error) {
 		return nil, err //nolint:wrapcheck // callers say what they were encoding
 	}
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
-}
-
-// running knows the units at work in this process, so that a command that ends can stop them.
-type running struct {
-	mu    sync.Mutex
-	units map[string]map[int]context.CancelCauseFunc
-}
-
-func (r *running) start(ctx context.Context, id string, n int) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.units[id] == nil {
-		r.units[id] = map[int]context.CancelCauseFunc{}
-	}
-	r.units[id][n] = cancel
-	return ctx, func() {
-		cancel(nil)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.units[id], n)
-		if len(r.units[id]) == 0 {
-			delete(r.units, id)
-		}
-	}
-}
-
-// stop ends the units of a command that run in this process.
-func (r *running) stop(id string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, cancel := range r.units[id] {
-		cancel(errEnded)
-	}
 }

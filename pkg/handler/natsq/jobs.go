@@ -19,6 +19,7 @@ import (
 const headerKVOperation = "KV-Operation"
 
 // Job reads a job and its revision from the leader. It fails with ErrNoJob when there is none, and with ErrNewer when a newer version of the product wrote it.
+// A cancel that came before its command is no job: with ErrNoJob, the Job has it in Cancel and the revision is what a PutJob replaces.
 func (q *Queue) Job(ctx context.Context, id string) (handler.Job, uint64, error) {
 	if err := checkID(id); err != nil {
 		return handler.Job{}, 0, fmt.Errorf("read job: %w", err)
@@ -31,8 +32,11 @@ func (q *Queue) Job(ctx context.Context, id string) (handler.Job, uint64, error)
 		return handler.Job{}, 0, fmt.Errorf("read job %s: %w", id, handler.ErrNoJob)
 	}
 	j, err := handler.DecodeJob(s.Data)
-	if err != nil {
+	switch {
+	case err != nil:
 		return handler.Job{}, s.Seq, fmt.Errorf("read job %s: %w", id, err)
+	case j.OnlyCancel():
+		return j, s.Seq, fmt.Errorf("read job %s: %w", id, handler.ErrNoJob)
 	}
 	return j, s.Seq, nil
 }
@@ -135,7 +139,7 @@ func (q *Queue) WatchJob(ctx context.Context, id string) (<-chan handler.Job, er
 		if err != nil {
 			q.log.Warn().Err(err).Str("command_id", id).Msg("cannot read a job")
 		}
-		return j, err == nil
+		return j, err == nil && !j.OnlyCancel()
 	})
 }
 

@@ -15,6 +15,7 @@ const DefaultPrefix = "cv"
 // Names of the durable consumers.
 const (
 	commandsDurable = "coordinators"
+	cancelsDurable  = "cancels" // beside them: a cancel does not wait for a free slot
 	workDurable     = "workers"
 )
 
@@ -49,6 +50,7 @@ func (n names) unitsOf(id string) string        { return n.prefix + ".work." + i
 func (n names) ledger(id string) string         { return n.prefix + ".ledger." + id }
 func (n names) job(id string) string            { return n.bucketSubject(n.jobs) + id }
 func (n names) signal(id string) string         { return n.prefix + "-signal." + id } // outside all streams
+func (n names) over(id string) string           { return n.prefix + "-over." + id }   // too
 func (n names) event(a handler.Action, id string, s handler.Status) string {
 	return n.prefix + ".events." + string(a) + "." + id + "." + string(s)
 }

@@ -145,7 +145,7 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 	change("CV_EVENTS", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour; c.MaxMsgsPerSubject = 5 })
 	ok(t, js.DeleteConsumer(ctx, "CV_COMMANDS", "coordinators"))
 	must[jetstream.Consumer](t)(js.CreateConsumer(ctx, "CV_COMMANDS", jetstream.ConsumerConfig{
-		Durable: "coordinators", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second, MaxDeliver: 5, MaxRequestBatch: 1,
+		Durable: "coordinators", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second, MaxDeliver: 5, MaxRequestBatch: 1, FilterSubject: "cv.commands.export",
 	}))
 	_, err = Open(ctx, nc, options(t, func(o *Options) { o.Provision = false }))
 	want := []string{
@@ -162,6 +162,8 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 		"CV_COMMANDS > coordinators: ack_wait is 1s, wants 30s",
 		"CV_COMMANDS > coordinators: max_deliver is 5, wants -1",
 		"CV_COMMANDS > coordinators: max_ack_pending is 1000, wants -1",
+		`CV_COMMANDS > coordinators: filter_subject is cv.commands.export, wants ""`,
+		"CV_COMMANDS > coordinators: filter_subjects is [], wants [cv.commands.export cv.commands.delete]",
 		"CV_COMMANDS > coordinators: max_batch is 1, wants 0",
 		"CV_WORK > workers is missing, wants to exist",
 	}

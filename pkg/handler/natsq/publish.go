@@ -183,6 +183,37 @@ func (q *Queue) PurgeUnits(ctx context.Context, id string) error {
 	return nil
 }
 
+// DrainUnits waits until the queue has no unit of a command, queued or being worked on, but no longer than an ack wait: then it removes what is left. Who works on
+// a unit of a command that ends settles it only when it has stopped, so that afterwards nobody does who is alive.
+func (q *Queue) DrainUnits(ctx context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("drain units: %w", err)
+	}
+	patience, cancel := context.WithTimeoutCause(ctx, q.o.AckWait, errPatience)
+	defer cancel()
+	for try := 0; ; try++ {
+		s, err := q.read(patience, q.work, get{Seq: 1, Next: q.unitsOf(id)})
+		if err == nil && s == nil {
+			return nil
+		}
+		if err == nil {
+			err = pause(patience, min(try, soonestDrainLook))
+		}
+		if errors.Is(err, errPatience) {
+			return q.PurgeUnits(ctx, id)
+		}
+		if err != nil {
+			return fmt.Errorf("drain the units of %s: %w", id, err)
+		}
+	}
+}
+
+// soonestDrainLook bounds the pause between two looks at a command's units, as pause counts.
+const soonestDrainLook = 4
+
+// errPatience is why waiting for units ends.
+var errPatience = errors.New("units are left after an ack wait")
+
 // Forget removes what the streams keep of one id: its job, events, dead letters, ledger and queued units. Its command is left to be settled by whoever holds it.
 func (q *Queue) Forget(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {

@@ -1,6 +1,7 @@
 package natsq
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,18 +30,32 @@ type UnitLoop struct {
 	Handle func(ctx context.Context, d handler.UnitDelivery) handler.Disposition
 }
 
+// cancelSlots is how many cancels are worked on at once.
+const cancelSlots = 4
+
 // ServeCommands takes commands from the queue, at most l.Slots at once, until pull ends; then it takes no more, hands back at once what was on its way, waits for the
 // running handlers and returns nil. Handlers run under work with the lease that the package comment tells of; cancelling work ends pulling too.
+//
+// Cancels have slots of their own, and are taken whether l.Ready or not: they need nothing but JetStream.
 func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
-	return q.serve(pull, work, serving{
-		stream: q.commands, durable: commandsDurable, slots: l.Slots, ready: l.Ready,
-		handle: func(ctx context.Context, d delivery) handler.Disposition {
-			return l.Handle(ctx, handler.Delivery{
-				Message:   handler.Message{Subject: d.msg.Subject, Header: d.msg.Header, Body: d.msg.Data, Seq: d.seq, Time: d.time},
-				Delivered: d.delivered,
-			})
-		},
+	handle := func(ctx context.Context, d delivery) handler.Disposition {
+		return l.Handle(ctx, handler.Delivery{
+			Message:   handler.Message{Subject: d.msg.Subject, Header: d.msg.Header, Body: d.msg.Data, Seq: d.seq, Time: d.time},
+			Delivered: d.delivered,
+		})
+	}
+	pull, stop := context.WithCancel(pull) // the one that fails takes the other with it
+	defer stop()
+	var cancels error
+	var both sync.WaitGroup
+	both.Go(func() {
+		defer stop()
+		cancels = q.serve(pull, work, serving{stream: q.commands, durable: cancelsDurable, slots: cancelSlots, handle: handle})
 	})
+	err := q.serve(pull, work, serving{stream: q.commands, durable: commandsDurable, slots: l.Slots, ready: l.Ready, handle: handle})
+	stop()
+	both.Wait()
+	return cmp.Or(err, cancels)
 }
 
 // ServeUnits is ServeCommands for units of work. What is no unit (its subject tells) is terminated with a warning.

@@ -89,6 +89,35 @@ func (q *Queue) beganAnew(ctx context.Context, stream string, next uint64) bool 
 	return err == nil && answer.State.Last+1 < next
 }
 
+// NotifyOver tells every process that a command ends, or is to end. It may get lost: whoever works for the command looks at its job now and then.
+func (q *Queue) NotifyOver(_ context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("notify of an end: %w", err)
+	}
+	if err := q.nc.Publish(q.over(id), nil); err != nil {
+		return fmt.Errorf("notify of the end of %s: %w", id, err)
+	}
+	return nil
+}
+
+// Over gives a channel that gets a value when NotifyOver was called for the command since the last one, by any process. stop ends it; the channel stays open.
+func (q *Queue) Over(id string) (told <-chan struct{}, stop func(), err error) {
+	if err := checkID(id); err != nil {
+		return nil, nil, fmt.Errorf("listen for an end: %w", err)
+	}
+	hints := make(chan struct{}, 1)
+	sub, err := q.nc.Subscribe(q.over(id), func(*nats.Msg) {
+		select {
+		case hints <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen for the end of %s: %w", id, err)
+	}
+	return hints, func() { _ = sub.Unsubscribe() }, nil // fails only when the connection is closed, and the subscription with it
+}
+
 // resultsBuffer is how many results a coordinator may lag behind before further ones are dropped.
 const resultsBuffer = 1024
 

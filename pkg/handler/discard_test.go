@@ -1,0 +1,142 @@
+package handler_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+)
+
+// gate holds writes of blobs up, however the request is given up meanwhile, until it is opened; the test's end opens it, too.
+type gate struct{ reached, opened *signal }
+
+func newGate(t *testing.T) (*gate, *sinktest.Faults) {
+	g := &gate{reached: newSignal(), opened: newSignal()}
+	ended := t.Context().Done() // before the replicas are stopped
+	f := sinktest.NewFaults(nil)
+	f.OnRequest = func(op, key string, before bool) error {
+		if op == "PutObject" && strings.Contains(key, "/images/") && before {
+			g.reached.happens()
+			select {
+			case <-g.opened.c:
+			case <-ended:
+			}
+		}
+		return nil
+	}
+	return g, f
+}
+
+// What a worker elsewhere is still writing when a command ends is waited for, and removed.
+func TestTheEndWaitsForUnitsElsewhere(t *testing.T) {
+	s := newStage(t, cvtest.Options{Seed: 3})
+	s.api.Sample()
+	g, faults := newGate(t)
+	s.start(t, part{commands: 1})
+	s.start(t, part{units: 2, faults: faults})
+	s.publish(t, handler.ActionExport, "exp", everything)
+	g.reached.wait(t, s.ctx, "a write")
+	looks := make(chan *nats.Msg, 100)
+	if _, err := s.nats.Dial(t).ChanSubscribe("$JS.API.STREAM.MSG.GET.CV_WORK", looks); err != nil {
+		t.Fatal(err)
+	}
+	s.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+	s.await(t, "exp", "ending", func(j handler.Job) bool { return j.Phase == handler.PhaseEnding || j.State.Terminal() })
+	for range 3 { // it looks for units, again and again
+		select {
+		case <-looks:
+		case <-s.ctx.Done():
+			t.Fatal("nobody looks for units")
+		}
+		if j := s.job(t, "exp"); j.State.Terminal() {
+			t.Fatal("it ended while a unit was writing")
+		}
+	}
+	g.opened.happens()
+	if e := s.end(t, "exp"); e.Status != handler.StatusCancelled {
+		t.Errorf("ended %s: %v", e.Status, e.Error)
+	}
+	if left := s.objects(t, "exp"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// A worker that is stuck for longer than a message is held keeps nothing from ending. What it writes then is found by the collector.
+func TestTheEndDoesNotWaitForEver(t *testing.T) {
+	s := newStage(t, cvtest.Options{Seed: 3})
+	s.api.Sample()
+	g, faults := newGate(t)
+	s.start(t, part{commands: 1, ackWait: time.Second})
+	worker := s.start(t, part{units: 2, faults: faults, ackWait: time.Second})
+	s.publish(t, handler.ActionExport, "exp", everything)
+	g.reached.wait(t, s.ctx, "a write")
+	s.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+	if e := s.end(t, "exp"); e.Status != handler.StatusCancelled {
+		t.Errorf("ended %s: %v", e.Status, e.Error)
+	}
+	g.opened.happens()
+	worker.stop()
+}
+
+// What may not be removed does not keep a command from ending, and is said in its job.
+func TestWhatCannotBeRemovedIsSaid(t *testing.T) {
+	s := newStage(t, cvtest.Options{Seed: 3})
+	s.api.Sample()
+	faults := sinktest.NewFaults(nil)
+	faults.Add(sinktest.Fault{Op: "DeleteObjects", Key: "exp/export/*", Times: -1, Status: http.StatusForbidden, Code: "AccessDenied"})
+	hangs := s.hangBlobs()
+	s.start(t, part{commands: 1, units: 2, faults: faults})
+	s.publish(t, handler.ActionExport, "exp", everything)
+	hangs.wait(t, s.ctx, "a download")
+	// Something is in the bag before any picture.
+	s.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+	if e := s.end(t, "exp"); e.Status != handler.StatusCancelled {
+		t.Errorf("ended %s: %v", e.Status, e.Error)
+	}
+	job := s.job(t, "exp")
+	if where := "s3://" + s.bucket + "/exp/export/: "; !strings.HasPrefix(string(job.LeftBehind), where) || !strings.Contains(string(job.LeftBehind), "AccessDenied") {
+		t.Errorf("left behind: %q", job.LeftBehind)
+	}
+	left := s.objects(t, "exp")
+	if len(left) == 0 {
+		t.Error("nothing is left behind: the fault was not hit")
+	}
+	for _, key := range left {
+		if strings.HasPrefix(key, ".work/") {
+			t.Errorf("%s could have been removed", key)
+		}
+	}
+	faults.Check(t)
+}
+
+// A unit that fails for good fails its command, whose objects go; those of a unit of another actor too.
+func TestAFailedExportLeavesNothing(t *testing.T) {
+	s := newStage(t, cvtest.Options{Seed: 3})
+	s.api.Sample()
+	g, faults := newGate(t)
+	s.start(t, part{commands: 1})
+	s.start(t, part{units: 1, faults: faults}) // stuck in a write
+	s.publish(t, handler.ActionExport, "exp", everything)
+	g.reached.wait(t, s.ctx, "a write")
+	s.api.Fault(cvtest.Fault{Operation: "GetUntaggedImages", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
+	s.api.Fault(cvtest.Fault{Operation: "GetTaggedImages", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
+	s.start(t, part{units: 1})
+	s.await(t, "exp", "ending", func(j handler.Job) bool { return j.Phase == handler.PhaseEnding || j.State.Terminal() })
+	g.opened.happens()
+	e := s.end(t, "exp")
+	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || !strings.Contains(e.Error.Message, "BadRequestInvalid") {
+		t.Errorf("ended %s: %v", e.Status, e.Error)
+	}
+	if left := s.objects(t, "exp"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if !s.dead(t, handler.ActionExport, "exp") {
+		t.Error("it is no dead letter")
+	}
+}
