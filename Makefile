@@ -25,7 +25,7 @@ build: ## Build bin/consumer, a static binary
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/consumer ./cmd/consumer
 
 .PHONY: demo
-demo: build ## Export a sample account end to end and check the bundle; leaves it below dist/demo
+demo: build ## Export a sample account, delete a project of it with proof, check the bundles; leaves them below dist/demo
 	rm -rf dist/demo
 	./bin/consumer dev --demo --dir dist/demo
 
@@ -66,10 +66,11 @@ lint: $(GOLANGCI_LINT) ## Run golangci-lint, installed into bin/ at first
 	$(GOLANGCI_LINT) run ./...
 
 .PHONY: e2e
-e2e: demo ## The demo, and its bundle checked with sha256sum
-	@bundle=$$(find dist/demo/bundle -name manifest-sha256.txt -printf '%h\n' | head -n 1); \
-	cd "$$bundle" && sha256sum --check --strict --quiet manifest-sha256.txt tagmanifest-sha256.txt \
-	&& echo "sha256sum agrees: every file of $$bundle is as its manifests say"
+e2e: demo ## The demo, and its bundles checked with sha256sum
+	@find dist/demo/bundle -name manifest-sha256.txt -printf '%h\n' | while read -r bundle; do \
+		(cd "$$bundle" && sha256sum --check --strict --quiet manifest-sha256.txt tagmanifest-sha256.txt) \
+		&& echo "sha256sum agrees: every file of $$bundle is as its manifests say" || exit 1; \
+	done
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)

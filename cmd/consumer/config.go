@@ -19,6 +19,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -187,6 +188,8 @@ type workSettings struct {
 	Downloads      string `name:"downloads" var:"CONSUMER_DOWNLOADS" default:"32" placeholder:"N" help:"Blobs at once; default ${default}."`
 	Buffer         string `name:"buffer" var:"CONSUMER_BUFFER" default:"64MiB" placeholder:"SIZE" help:"Bytes of blobs in memory at once; default ${default}."`
 	MaxAttempts    string `name:"max-attempts" var:"CONSUMER_MAX_ATTEMPTS" default:"10" placeholder:"N" help:"Attempts after which a command fails; default ${default}."`
+	Deletes        string `name:"deletes" var:"CONSUMER_DELETES" default:"enabled" placeholder:"POLICY" help:"enabled, approved (only with approved_plan) or disabled; dry runs are always allowed; default ${default}."`
+	VerifyTimeout  string `name:"verify-timeout" var:"CONSUMER_VERIFY_TIMEOUT" default:"15m" placeholder:"DURATION" help:"How long a deletion may take to be seen in the service; default ${default}."`
 	TraceRetention string `name:"trace-retention" var:"CONSUMER_TRACE_RETENTION" default:"720h" placeholder:"DURATION" help:"How long events, dead letters, ledgers and jobs are kept; default ${default}."`
 	PseudonymKey   string `name:"pseudonym-key-file" var:"CONSUMER_PSEUDONYM_KEY_FILE" placeholder:"FILE" help:"Key under which metadata values show as pseudonyms; without one they show as redacted."`
 	HTTPAddr       string `name:"http-addr" var:"CONSUMER_HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" help:"Where /healthz, /readyz and /metrics are served; default ${default}."`
@@ -224,6 +227,8 @@ type config struct {
 	Downloads      int
 	Buffer         int64 // bytes
 	MaxAttempts    int
+	Deletes        handler.DeletePolicy
+	VerifyTimeout  time.Duration
 	TraceRetention time.Duration
 	PseudonymKey   Secret
 	HTTPAddr       string
@@ -256,11 +261,13 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		Downloads:      p.integer("CONSUMER_DOWNLOADS", s.Work.Downloads, 1, 1000),
 		Buffer:         p.size("CONSUMER_BUFFER", s.Work.Buffer, leastBuffer),
 		MaxAttempts:    p.integer("CONSUMER_MAX_ATTEMPTS", s.Work.MaxAttempts, 1, 1000),
+		VerifyTimeout:  p.duration("CONSUMER_VERIFY_TIMEOUT", s.Work.VerifyTimeout, time.Second),
 		TraceRetention: p.duration("CONSUMER_TRACE_RETENTION", s.Work.TraceRetention, time.Minute),
 		PseudonymKey:   p.secret("CONSUMER_PSEUDONYM_KEY", "", s.Work.PseudonymKey),
 		HTTPAddr:       s.Work.HTTPAddr,
 		Drain:          p.duration("CONSUMER_DRAIN", s.Work.Drain, 0),
 	}
+	c.Deletes = handler.DeletePolicy(p.choice("CONSUMER_DELETES", s.Work.Deletes, string(handler.DeletesEnabled), string(handler.DeletesApproved), string(handler.DeletesDisabled)))
 	rps := p.rate("CONSUMER_MAX_RPS", s.Vision.MaxRPS)
 	c.Resources = s.Vision.resources(&p, rps)
 	if _, err := cv.New("https://any.example", cv.TrainingKey("any"), cv.Options{BlobHosts: c.BlobHosts}); err != nil {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
 // minimal is the least environment `consumer run` takes.
@@ -52,7 +54,7 @@ func TestDefaults(t *testing.T) {
 		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: 10}},
 		Threshold: 0.5, Overlap: 0.3,
 		Bucket: "bundles", WorkBucket: "bundles", SSE: "none",
-		Provision: true, Replicas: 1, Commands: 16, Workers: 4, Downloads: 32, Buffer: 64 << 20, MaxAttempts: 10,
+		Provision: true, Replicas: 1, Commands: 16, Workers: 4, Downloads: 32, Buffer: 64 << 20, MaxAttempts: 10, Deletes: handler.DeletesEnabled, VerifyTimeout: 15 * time.Minute,
 		TraceRetention: 720 * time.Hour, HTTPAddr: ":8080", Drain: 30 * time.Second,
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -141,7 +143,7 @@ func TestSettings(t *testing.T) {
 			"CONSUMER_SERVICE_HOST=10.0.0.1", "CONSUMER_SERVICE_PORT=8080", "CONSUMER_SERVICE_PORT_HTTP=8080", "CONSUMER_PORT=tcp://10.0.0.1:8080",
 			"CONSUMER_PORT_8080_TCP=x", "CONSUMER_PORT_8080_TCP_ADDR=10.0.0.1", "CONSUMER_METRICS_SERVICE_HOST=10.0.0.2",
 		}},
-		{name: "what is off is not asked for", vars: []string{"CONSUMER_SIGN_EXPORTS=false", "CONSUMER_METADATA_FILTER=0", "CONSUMER_DELETES=disabled", "OTEL_SDK_DISABLED=true", "OTEL_SERVICE_NAME=x"}},
+		{name: "what is off is not asked for", vars: []string{"CONSUMER_SIGN_EXPORTS=false", "CONSUMER_METADATA_FILTER=0", "OTEL_SDK_DISABLED=true", "OTEL_SERVICE_NAME=x"}},
 
 		{name: "nothing at all", vars: []string{"VISION_TRAINING_ENDPOINT=", "VISION_TRAINING_KEY=", "CONSUMER_BUCKET="},
 			wrong: []string{"CONSUMER_BUCKET", "VISION_TRAINING_ENDPOINT", "VISION_TRAINING_KEY"}, says: "Entra ID is not supported yet"},
@@ -162,10 +164,10 @@ func TestSettings(t *testing.T) {
 		{name: "a typing error", vars: []string{"CONSUMER_WORKER=3"}, wrong: []string{"CONSUMER_WORKER"}, says: "CONSUMER_WORKERS?"},
 		{name: "not there yet", vars: []string{
 			"CONSUMER_OBJECT_LOCK_MODE=GOVERNANCE", "CONSUMER_TRUSTED_SIGNERS=U", "CONSUMER_SIGN_EXPORTS=true", "CONSUMER_AUDIENCE=a", "CONSUMER_SIGNING_KEY_FILE=k",
-			"CONSUMER_METADATA_FILTER=true", "CONSUMER_DELETES=approved", "CONSUMER_VERIFY_TIMEOUT=1m", "OTEL_EXPORTER_OTLP_ENDPOINT=http://x",
+			"CONSUMER_METADATA_FILTER=true", "OTEL_EXPORTER_OTLP_ENDPOINT=http://x",
 		}, wrong: []string{
-			"CONSUMER_AUDIENCE", "CONSUMER_DELETES", "CONSUMER_METADATA_FILTER", "CONSUMER_OBJECT_LOCK_MODE", "CONSUMER_SIGNING_KEY_FILE", "CONSUMER_SIGN_EXPORTS",
-			"CONSUMER_TRUSTED_SIGNERS", "CONSUMER_VERIFY_TIMEOUT", "OTEL_EXPORTER_OTLP_ENDPOINT",
+			"CONSUMER_AUDIENCE", "CONSUMER_METADATA_FILTER", "CONSUMER_OBJECT_LOCK_MODE", "CONSUMER_SIGNING_KEY_FILE", "CONSUMER_SIGN_EXPORTS",
+			"CONSUMER_TRUSTED_SIGNERS", "OTEL_EXPORTER_OTLP_ENDPOINT",
 		}, says: "not supported yet"},
 		{name: "value and file", vars: []string{"VISION_TRAINING_KEY_FILE=" + key}, wrong: []string{"VISION_TRAINING_KEY"}, says: "both set"},
 		{name: "an empty secret", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_KEY_FILE=" + empty}, wrong: []string{"VISION_TRAINING_KEY_FILE"}, says: "is empty"},

@@ -19,46 +19,126 @@ import (
 )
 
 // demo does what a requester and an auditor would: it publishes an export of everything through NATS, waits for its event, fetches the bundle, checks it in
-// the store and in the folder, and says what there is.
+// the store and in the folder, and says what there is; then it has a project exported, deleted and proved to be gone.
 func (w *world) demo(p *program) error {
-	fmt.Fprintf(p.stdout, "exporting %d simulated projects from %s to %s\n", len(w.sample), w.vision.URL(), w.store.Endpoint)
-	begun := time.Now() //nolint:forbidigo // a duration for people
-	id := "demo-" + uuid.NewString()[:8]
-	event, err := request(p.ctx, w.config.NATS, order{action: handler.ActionExport, id: id, data: []byte(`{"all_projects":true,"reference":"demo"}`)}, func(handler.Event) {})
-	if err != nil {
-		return err
-	}
-	took := time.Since(begun) //nolint:forbidigo // a duration for people
-	if event.Data.Status != handler.StatusCompleted || event.Data.Bundle == nil {
-		return fmt.Errorf("%w: %s", errCommandFailed, describeEvent(event))
-	}
 	api, err := s3Client(p.ctx, w.config.S3, nil)
 	if err != nil {
 		return err
 	}
-	store := sink.NewStore(api, sink.StoreOptions{Bucket: devBucket, Log: zerolog.Nop()})
-	root := sink.Key(strings.TrimPrefix(event.Data.Bundle.URI, "s3://"+devBucket+"/"))
-	dir, err := w.bundleDir(id)
+	d := demonstration{world: w, p: p, store: sink.NewStore(api, sink.StoreOptions{Bucket: devBucket, Log: zerolog.Nop()})}
+	fmt.Fprintf(p.stdout, "exporting %d simulated projects from %s to %s\n", len(w.sample), w.vision.URL(), w.store.Endpoint)
+	event, err := d.request(handler.ActionExport, `{"all_projects":true,"reference":"demo"}`)
 	if err != nil {
 		return err
 	}
-	if err := fetch(p.ctx, store, root, dir); err != nil {
+	bundle, err := d.check(event.Data.Bundle)
+	if err != nil {
 		return err
 	}
-	stored, err := sink.Verify(p.ctx, sink.StoreSource(store, root), sink.VerifyOptions{})
+	bundle.print(p.stdout, "bundle")
+	gone := w.sample[len(w.sample)-2]
+	fmt.Fprintf(p.stdout, "\ndeleting project %s, exported first\n", gone.ID)
+	event, err = d.request(handler.ActionDelete, fmt.Sprintf(`{"project_ids":[%q],"export_first":true,"reference":"demo"}`, gone.ID))
 	if err != nil {
-		return fmt.Errorf("verify the bundle in the store: %w", err)
+		return err
 	}
-	fetched, err := sink.Verify(p.ctx, sink.DirSource(dir), sink.VerifyOptions{})
+	exported, err := d.check(event.Data.ExportBundle)
 	if err != nil {
-		return fmt.Errorf("verify the fetched bundle: %w", err)
+		return err
 	}
-	account(p.stdout, event, took, stored, fetched, w.relative(dir))
-	return errors.Join(worse(nil, stored.Result), worse(nil, fetched.Result))
+	proof, err := d.check(event.Data.Bundle)
+	if err != nil {
+		return err
+	}
+	exported.print(p.stdout, "exported before")
+	proof.print(p.stdout, "proof")
+	fmt.Fprintf(p.stdout, "certificate       %s\n", w.relative(filepath.Join(proof.dir, string(sink.IndexFile))))
+	for _, r := range event.Data.Residuals {
+		fmt.Fprintf(p.stdout, "remains           %s: %s\n", r.Category, r.Reason)
+	}
+	fmt.Fprintf(p.stdout, "\ncheck it yourself:\n\n  cd %s && sha256sum --check manifest-sha256.txt\n", w.relative(bundle.dir))
+	return errors.Join(bundle.err(), exported.err(), proof.err())
+}
+
+// demonstration is what the steps of a demo share.
+type demonstration struct {
+	*world
+	p     *program
+	store *sink.Store
+}
+
+// request publishes a command, waits for its end and prints what it came to.
+func (d demonstration) request(action handler.Action, data string) (handler.Event, error) {
+	begun := time.Now() //nolint:forbidigo // a duration for people
+	id := "demo-" + uuid.NewString()[:8]
+	event, err := request(d.p.ctx, d.config.NATS, order{action: action, id: id, data: []byte(data)}, func(handler.Event) {})
+	if err != nil {
+		return event, err
+	}
+	if err := completed(event); err != nil {
+		return event, err
+	}
+	took := time.Since(begun) //nolint:forbidigo // a duration for people
+	fmt.Fprintf(d.p.stdout, "\n%s in %s: %s\n\n", event.Data.Status, took.Round(time.Millisecond), event.Data.Outcome)
+	t := tabwriter.NewWriter(d.p.stdout, 0, 4, 2, ' ', 0)
+	printCounts(t, event.Data.Counts)
+	return event, t.Flush()
+}
+
+// checked is a bundle of the demo, verified in the store and as a folder.
+type checked struct {
+	ref             *handler.BundleRef
+	dir             string
+	stored, fetched sink.Report
+}
+
+// check fetches a bundle, and verifies it in the store and in the folder.
+func (d demonstration) check(ref *handler.BundleRef) (checked, error) {
+	c := checked{ref: ref}
+	if ref == nil {
+		return c, fmt.Errorf("%w: the event names no bundle", errCommandFailed)
+	}
+	root := sink.Key(strings.TrimPrefix(ref.URI, "s3://"+devBucket+"/"))
+	var err error
+	if c.dir, err = d.bundleDir(string(root)); err != nil {
+		return c, err
+	}
+	if err := fetch(d.p.ctx, d.store, root, c.dir); err != nil {
+		return c, err
+	}
+	if c.stored, err = sink.Verify(d.p.ctx, sink.StoreSource(d.store, root), sink.VerifyOptions{}); err != nil {
+		return c, fmt.Errorf("verify the bundle in the store: %w", err)
+	}
+	if c.fetched, err = sink.Verify(d.p.ctx, sink.DirSource(c.dir), sink.VerifyOptions{}); err != nil {
+		return c, fmt.Errorf("verify the fetched bundle: %w", err)
+	}
+	return c, nil
+}
+
+func (c checked) err() error {
+	return errors.Join(worse(nil, c.stored.Result), worse(nil, c.fetched.Result))
+}
+
+// print says where the bundle is, and how it was checked.
+func (c checked) print(out io.Writer, name string) {
+	fmt.Fprintln(out)
+	t := tabwriter.NewWriter(out, 18, 4, 2, ' ', 0)
+	fmt.Fprintf(t, "%s\t%s  %d objects\n", name, c.ref.URI, c.ref.Objects)
+	fmt.Fprintf(t, "manifest\tsha256 %s\n", c.ref.ManifestSHA256)
+	fmt.Fprintf(t, "receipt\tsha256 %s  %s\n", c.ref.ReceiptSHA256, signedText(c.ref.Signed))
+	fmt.Fprintf(t, "API calls\t%d lines in the ledger\n", c.stored.Ledger.Lines)
+	fmt.Fprintf(t, "in the store\t%s: %d files, %s read again\n", c.stored.Result, c.stored.Files, humanBytes(c.stored.Bytes))
+	fmt.Fprintf(t, "fetched\t%s: %d files, %s read again\n", c.fetched.Result, c.fetched.Files, humanBytes(c.fetched.Bytes))
+	for _, r := range []sink.Report{c.stored, c.fetched} {
+		for _, one := range r.Problems {
+			fmt.Fprintf(t, "problem\t%s: %s\n", one.Path, one.What)
+		}
+	}
+	t.Flush()
 }
 
 // bundleDir is where the demo leaves the bundle: below --dir, else in a folder of its own that stays.
-func (w *world) bundleDir(id string) (string, error) {
+func (w *world) bundleDir(name string) (string, error) {
 	base := filepath.Join(w.dir, "bundle")
 	if w.temporary {
 		var err error
@@ -66,7 +146,7 @@ func (w *world) bundleDir(id string) (string, error) {
 			return "", fmt.Errorf("make a folder for the bundle: %w", err)
 		}
 	}
-	return filepath.Join(base, id), nil
+	return filepath.Join(base, filepath.FromSlash(name)), nil
 }
 
 // relative is a path as somebody in the user's folder would write it.
@@ -110,27 +190,4 @@ func fetchOne(ctx context.Context, store *sink.Store, key sink.Key, path string)
 	defer func() { err = errors.Join(err, f.Close()) }()
 	_, err = io.Copy(f, body)
 	return err
-}
-
-// account prints what was exported and how it was checked.
-func account(out io.Writer, e handler.Event, took time.Duration, stored, fetched sink.Report, dir string) {
-	d := e.Data
-	fmt.Fprintf(out, "\n%s in %s: %s\n\n", d.Status, took.Round(time.Millisecond), d.Outcome)
-	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	printCounts(t, d.Counts)
-	fmt.Fprintf(t, "  API calls\t%d\n", stored.Ledger.Lines)
-	t.Flush()
-	fmt.Fprintln(out)
-	fmt.Fprintf(t, "bundle\t%s  %d objects\n", d.Bundle.URI, d.Bundle.Objects)
-	fmt.Fprintf(t, "manifest\tsha256 %s\n", d.Bundle.ManifestSHA256)
-	fmt.Fprintf(t, "receipt\tsha256 %s  %s\n", d.Bundle.ReceiptSHA256, signedText(d.Bundle.Signed))
-	fmt.Fprintf(t, "in the store\t%s: %d files, %s read again\n", stored.Result, stored.Files, humanBytes(stored.Bytes))
-	fmt.Fprintf(t, "fetched\t%s: %d files, %s read again\n", fetched.Result, fetched.Files, humanBytes(fetched.Bytes))
-	for _, r := range []sink.Report{stored, fetched} {
-		for _, one := range r.Problems {
-			fmt.Fprintf(t, "problem\t%s: %s\n", one.Path, one.What)
-		}
-	}
-	t.Flush()
-	fmt.Fprintf(out, "\ncheck it yourself:\n\n  cd %s && sha256sum --check manifest-sha256.txt\n", dir)
 }

@@ -124,8 +124,6 @@ var unsupported = []struct{ name, feature string }{
 	{"CONSUMER_AUDIENCE", "signed commands"},
 	{"CONSUMER_SIGNING_KEY_FILE", "signed receipts"},
 	{"CONSUMER_METADATA_FILTER", "preselection by $filter"},
-	{"CONSUMER_DELETES", "deletes"},
-	{"CONSUMER_VERIFY_TIMEOUT", "deletes"},
 }
 
 func unsupportedNames() []string {
@@ -141,7 +139,7 @@ func unsupportedNames() []string {
 func (e *environ) refuseUnsupported(p *problems) {
 	for _, u := range unsupported {
 		value, set := e.vars[u.name]
-		if on, err := strconv.ParseBool(value); set && value != "disabled" && (err != nil || on) {
+		if on, err := strconv.ParseBool(value); set && (err != nil || on) {
 			p.add(u.name, "is not supported yet (%s)", u.feature)
 		}
 	}

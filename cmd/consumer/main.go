@@ -1,4 +1,4 @@
-// Command consumer exports user data of the Azure Custom Vision service into verifiable bundles, on command from NATS JetStream.
+// Command consumer exports user data of the Azure Custom Vision service into verifiable bundles, and deletes it with proof, on command from NATS JetStream.
 //
 // This package is the command line and the wiring: the only place where all packages meet, where settings are read (once, from flags and
 // the environment), and where signals and exit codes are known. One file per command.
@@ -28,6 +28,8 @@ type cli struct {
 	Run     runCmd     `cmd:"" help:"The service: take commands from NATS and carry them out."`
 	Dev     devCmd     `cmd:"" help:"Everything in one process on loopback: NATS, S3, a Training API simulator with sample data, and the consumer."`
 	Export  exportCmd  `cmd:"" help:"Publish an export command and wait for its end."`
+	Plan    planCmd    `cmd:"" help:"Show what a delete would remove, and the digest to approve it by."`
+	Delete  deleteCmd  `cmd:"" help:"Show what a delete would remove, ask, publish it, and wait for its end."`
 	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders or s3://bucket/prefix/."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 }
@@ -55,7 +57,7 @@ func (p *program) execute(args []string) (err error) {
 	var commands cli
 	parser, err := kong.New(&commands,
 		kong.Name("consumer"),
-		kong.Description("Exports what the Azure Custom Vision service holds into bundles that anybody can check.\n\n"+
+		kong.Description("Exports what the Azure Custom Vision service holds into bundles that anybody can check, and deletes it with proof.\n\n"+
 			"Every setting is a flag and an environment variable; the flag wins. Secrets are better given by variable or by file than by flag."),
 		kong.Writers(p.stdout, p.stderr),
 		kong.UsageOnError(),

@@ -22,12 +22,17 @@ import (
 )
 
 type exportCmd struct {
-	Selection selection     `embed:""`
-	ID        string        `name:"id" placeholder:"ID" help:"Id of the command, which names the bundle; default a random one. The same id and data again gives the earlier result."`
-	NoWait    bool          `name:"no-wait" help:"Publish, print the id, and leave."`
-	Timeout   time.Duration `name:"timeout" placeholder:"DURATION" help:"Leave when it has not ended by then; it goes on."`
-	Output    string        `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: the terminal event; default ${default}."`
-	NATS      natsSettings  `embed:"" group:"NATS:"`
+	Selection selection    `embed:""`
+	Request   requestFlags `embed:""`
+}
+
+// requestFlags say how a command is published and waited for.
+type requestFlags struct {
+	ID      string        `name:"id" placeholder:"ID" help:"Id of the command, which names the bundle; default a random one. The same id and data again gives the earlier result."`
+	NoWait  bool          `name:"no-wait" help:"Publish, print the id, and leave."`
+	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Leave when it has not ended by then; it goes on."`
+	Output  string        `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: the terminal event; default ${default}."`
+	NATS    natsSettings  `embed:"" group:"NATS:"`
 }
 
 // Help implements kong.HelpProvider.
@@ -37,31 +42,33 @@ func (exportCmd) Help() string {
 
 // Run publishes the command and waits for its end.
 func (c exportCmd) Run(p *program) error {
-	bad := p.env.unknown()
-	conf := c.NATS.config(&bad)
-	if err := bad.err(); err != nil {
+	conf, o, err := c.Request.order(p, handler.ActionExport)
+	if err != nil {
 		return err
 	}
-	o := order{action: handler.ActionExport, id: c.ID}
+	if o.data, err = c.Selection.data(p, conf.Subjects, o, commandData{}); err != nil {
+		return err
+	}
+	return c.Request.run(p, conf, o)
+}
+
+// order is the order that is to be published, but for its data.
+func (c requestFlags) order(p *program, action handler.Action) (natsConfig, order, error) {
+	bad := p.env.unknown()
+	conf := c.NATS.config(&bad)
+	o := order{action: action, id: c.ID}
 	if o.id == "" {
 		o.id = uuid.NewString()
 	}
-	var err error
-	if o.data, err = c.Selection.data(p, conf.Subjects, o); err != nil {
-		return err
-	}
+	return conf, o, bad.err()
+}
+
+// run publishes an order and, unless told otherwise, waits for its end and prints that.
+func (c requestFlags) run(p *program, conf natsConfig, o order) error {
 	if c.NoWait {
 		return o.publishOnly(p, conf, c.Output == "json")
 	}
-	ctx := p.ctx
-	if c.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, errTimeout)
-		defer cancel()
-	}
-	shown := newProgress(p.stderr)
-	event, err := request(ctx, conf, o, shown.show)
-	shown.end()
+	event, err := c.wait(p, conf, o)
 	if err != nil {
 		return err
 	}
@@ -73,10 +80,29 @@ func (c exportCmd) Run(p *program) error {
 	if err != nil {
 		return err
 	}
-	if event.Data.Status != handler.StatusCompleted {
-		return fmt.Errorf("%w: %s", errCommandFailed, describeEvent(event))
+	return completed(event)
+}
+
+// completed is the error of a command that did not complete.
+func completed(e handler.Event) error {
+	if e.Data.Status != handler.StatusCompleted {
+		return fmt.Errorf("%w: %s", errCommandFailed, describeEvent(e))
 	}
 	return nil
+}
+
+// wait publishes an order, shows its progress, and returns its terminal event.
+func (c requestFlags) wait(p *program, conf natsConfig, o order) (handler.Event, error) {
+	ctx := p.ctx
+	if c.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, errTimeout)
+		defer cancel()
+	}
+	shown := newProgress(p.stderr)
+	event, err := request(ctx, conf, o, shown.show)
+	shown.end()
+	return event, err
 }
 
 var errTimeout = errors.New("not ended within --timeout")
@@ -256,13 +282,31 @@ func printEvent(w io.Writer, e handler.Event) {
 	if d.Exceptions > 0 {
 		fmt.Fprintf(t, "  exceptions\t%d, listed in evidence/inventory.json\n", d.Exceptions)
 	}
-	if b := d.Bundle; b != nil {
-		fmt.Fprintf(t, "  bundle\t%s\n  objects\t%d\n  manifest\tsha256 %s\n  receipt\tsha256 %s, %s\n", b.URI, b.Objects, b.ManifestSHA256, b.ReceiptSHA256, signedText(b.Signed))
+	if d.Plan != nil {
+		fmt.Fprintf(t, "  plan\tsha256 %s\n", d.Plan.SHA256)
+	}
+	printBundle(t, "bundle", d.Bundle)
+	printBundle(t, "exported before", d.ExportBundle)
+	for _, r := range d.Residuals {
+		fmt.Fprintf(t, "  remains\t%s: %s\n", r.Category, r.Reason)
 	}
 	t.Flush()
 }
 
+// printBundle prints where a bundle is and what it is to be checked against.
+func printBundle(w io.Writer, name string, b *handler.BundleRef) {
+	if b == nil {
+		return
+	}
+	fmt.Fprintf(w, "  %s\t%s\n  objects\t%d\n  manifest\tsha256 %s\n  receipt\tsha256 %s, %s\n", name, b.URI, b.Objects, b.ManifestSHA256, b.ReceiptSHA256, signedText(b.Signed))
+}
+
 func printCounts(w io.Writer, c handler.Counts) {
+	printThings(w, c)
+	fmt.Fprintf(w, "  payload\t%s\n", humanBytes(c.Bytes))
+}
+
+func printThings(w io.Writer, c handler.Counts) {
 	for _, row := range []struct {
 		name string
 		n    int64
@@ -277,7 +321,6 @@ func printCounts(w io.Writer, c handler.Counts) {
 	} {
 		fmt.Fprintf(w, "  %s\t%d\n", row.name, row.n)
 	}
-	fmt.Fprintf(w, "  payload\t%s\n", humanBytes(c.Bytes))
 }
 
 func signedText(signed bool) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
@@ -18,17 +19,17 @@ import (
 type selection struct {
 	Data string `name:"data" placeholder:"JSON" help:"The command's data as JSON, or @FILE, or - for standard input; instead of the flags below." xor:"data"`
 
-	AllProjects  bool        `name:"all-projects" help:"Every project of the resource." group:"What to export:"`
-	Project      []uuid.UUID `name:"project" placeholder:"ID,…" help:"These projects." group:"What to export:"`
-	Iteration    []uuid.UUID `name:"iteration" placeholder:"ID,…" help:"Only these iterations of the one project." group:"What to export:"`
-	Tag          []uuid.UUID `name:"tag" placeholder:"ID,…" help:"Only these tags of the one project." group:"What to export:"`
-	Image        []uuid.UUID `name:"image" placeholder:"ID,…" help:"Only these images of the one project." group:"What to export:"`
-	Metadata     []string    `name:"metadata" sep:"none" placeholder:"KEY=VALUE" help:"Only images with this metadata; repeated, images that have all of it." group:"What to export:"`
-	MetadataJSON string      `name:"metadata-json" placeholder:"JSON" help:"Only images with any of these metadata objects: [{\"key\":\"value\"},…]." group:"What to export:"`
-	Category     []string    `name:"category" placeholder:"NAME,…" help:"Only these of projects, iterations, performance, tags, images, exports, predictions." group:"What to export:"`
-	Resource     string      `name:"resource" placeholder:"ALIAS" help:"Configured Custom Vision resource; default default." group:"What to export:"`
-	Reference    string      `name:"reference" placeholder:"TEXT" help:"Your own case number, copied into the bundle; no personal data." group:"What to export:"`
-	NotAfter     string      `name:"not-after" placeholder:"TIME" help:"Refused when work would start later than this (RFC 3339)." group:"What to export:"`
+	AllProjects  bool        `name:"all-projects" help:"Every project of the resource." group:"What it is about:"`
+	Project      []uuid.UUID `name:"project" placeholder:"ID,…" help:"These projects." group:"What it is about:"`
+	Iteration    []uuid.UUID `name:"iteration" placeholder:"ID,…" help:"Only these iterations of the one project." group:"What it is about:"`
+	Tag          []uuid.UUID `name:"tag" placeholder:"ID,…" help:"Only these tags of the one project." group:"What it is about:"`
+	Image        []uuid.UUID `name:"image" placeholder:"ID,…" help:"Only these images of the one project." group:"What it is about:"`
+	Metadata     []string    `name:"metadata" sep:"none" placeholder:"KEY=VALUE" help:"Only images with this metadata; repeated, images that have all of it." group:"What it is about:"`
+	MetadataJSON string      `name:"metadata-json" placeholder:"JSON" help:"Only images with any of these metadata objects: [{\"key\":\"value\"},…]." group:"What it is about:"`
+	Category     []string    `name:"category" placeholder:"NAME,…" help:"Only these of projects, iterations, performance, tags, images, exports, predictions." group:"What it is about:"`
+	Resource     string      `name:"resource" placeholder:"ALIAS" help:"Configured Custom Vision resource; default default." group:"What it is about:"`
+	Reference    string      `name:"reference" placeholder:"TEXT" help:"Your own case number, copied into the bundle; no personal data." group:"What it is about:"`
+	NotAfter     string      `name:"not-after" placeholder:"TIME" help:"Refused when work would start later than this (RFC 3339)." group:"What it is about:"`
 }
 
 // commandData is the wire form of a command's data, in the contract's order.
@@ -43,12 +44,18 @@ type commandData struct {
 	Categories    []string        `json:"categories,omitempty"`
 	Reference     string          `json:"reference,omitempty"`
 	NotAfter      *time.Time      `json:"not_after,omitempty"`
+	DryRun        bool            `json:"dry_run,omitempty"`
+	ApprovedPlan  string          `json:"approved_plan,omitempty"`
+	ExportFirst   bool            `json:"export_first,omitempty"`
+	Unpublish     bool            `json:"unpublish,omitempty"`
+	Expect        *handler.Expect `json:"expect,omitempty"`
 }
 
-// data gives the command's data. Flags and id are judged here, by the rules the service has; given data is the service's to judge.
-func (s selection) data(p *program, prefix string, o order) ([]byte, error) {
+// data gives the command's data: the selection, added to what d has already. Flags and id are judged here, by the rules the service has; given data is the
+// service's to judge.
+func (s selection) data(p *program, prefix string, o order, d commandData) ([]byte, error) {
 	if s.Data != "" {
-		if !s.noFlags() {
+		if !s.noFlags() || !reflect.ValueOf(d).IsZero() {
 			return nil, fmt.Errorf("%w: --data is the whole command: leave the other flags out", errUsage)
 		}
 		o.data = []byte(`{"all_projects":true}`)
@@ -57,11 +64,9 @@ func (s selection) data(p *program, prefix string, o order) ([]byte, error) {
 		}
 		return readData(p, s.Data)
 	}
-	d := commandData{
-		Resource: s.Resource, AllProjects: s.AllProjects, ProjectIDs: s.Project,
-		IterationIDs: s.Iteration, TagIDs: s.Tag, ImageIDs: s.Image,
-		Categories: s.Category, Reference: s.Reference,
-	}
+	d.Resource, d.AllProjects, d.ProjectIDs = s.Resource, s.AllProjects, s.Project
+	d.IterationIDs, d.TagIDs, d.ImageIDs = s.Iteration, s.Tag, s.Image
+	d.Categories, d.Reference = s.Category, s.Reference
 	if s.NotAfter != "" {
 		t, err := time.Parse(time.RFC3339, s.NotAfter)
 		if err != nil {

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+type planCmd struct {
+	Selection selection    `embed:""`
+	Unpublish bool         `name:"unpublish" help:"Published iterations may be unpublished."`
+	Request   requestFlags `embed:""`
+}
+
+// Help implements kong.HelpProvider.
+func (planCmd) Help() string {
+	return "Changes nothing. The plan is kept as a bundle of its own; consumer delete --approved-plan DIGEST deletes exactly what it names, or nothing."
+}
+
+// Run publishes a dry run and prints its plan.
+func (c planCmd) Run(p *program) error {
+	conf, o, err := c.Request.order(p, handler.ActionDelete)
+	if err != nil {
+		return err
+	}
+	if c.Selection.Data != "" {
+		if o.data, err = readData(p, c.Selection.Data); err == nil {
+			o.data, err = withFields(o.data, map[string]any{"dry_run": true, "approved_plan": nil, "export_first": nil, "export_retain_until": nil})
+		}
+	} else {
+		o.data, err = c.Selection.data(p, conf.Subjects, o, commandData{DryRun: true, Unpublish: c.Unpublish})
+	}
+	if err != nil {
+		return err
+	}
+	if c.Request.NoWait || c.Request.Output == "json" {
+		return c.Request.run(p, conf, o)
+	}
+	event, err := c.Request.wait(p, conf, o)
+	if err != nil {
+		return err
+	}
+	if err := completed(event); err != nil {
+		return err
+	}
+	printPlan(p.stdout, event)
+	fmt.Fprintf(p.stdout, "\nto delete this: consumer delete … --approved-plan %s\n", event.Data.Plan.SHA256)
+	return nil
+}
+
+// printPlan prints what a delete would remove.
+func printPlan(w io.Writer, e handler.Event) {
+	fmt.Fprintln(w, "would be deleted:")
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	printThings(t, e.Data.Counts)
+	fmt.Fprintf(t, "  plan\tsha256 %s\n", e.Data.Plan.SHA256)
+	fmt.Fprintf(t, "  every id\t%s\n", e.Data.Plan.URI)
+	for _, r := range e.Data.Residuals {
+		fmt.Fprintf(t, "  would remain\t%s: %s\n", r.Category, r.Reason)
+	}
+	t.Flush()
+}
+
+type deleteCmd struct {
+	Selection     selection    `embed:""`
+	Unpublish     bool         `name:"unpublish" help:"Published iterations may be unpublished; without it they keep the delete from being begun."`
+	ExportFirst   bool         `name:"export-first" help:"Export the same selection, check the stored bundle, and only then delete."`
+	ApprovedPlan  string       `name:"approved-plan" placeholder:"DIGEST" help:"Delete only what the plan with this digest names, or nothing."`
+	ExpectProject string       `name:"expect-project-name" placeholder:"NAME" help:"Refused when a project has another name."`
+	ExpectImages  *int64       `name:"expect-max-images" placeholder:"N" help:"Refused when the selection has more images."`
+	Yes           bool         `name:"yes" short:"y" help:"Do not ask. Needed where nobody can be asked."`
+	Request       requestFlags `embed:""`
+}
+
+// Help implements kong.HelpProvider.
+func (deleteCmd) Help() string {
+	return "Without --yes it plans first, shows what would go, and asks; then exactly that is deleted, or nothing. Exits 0 when the delete completed, 3 when it failed or was " +
+		"refused, 5 when NATS is not reachable. Leaving does not stop the delete."
+}
+
+// Run plans, asks, publishes the command and waits for its end.
+func (c deleteCmd) Run(p *program) error {
+	conf, o, err := c.Request.order(p, handler.ActionDelete)
+	if err != nil {
+		return err
+	}
+	d := commandData{ApprovedPlan: c.ApprovedPlan, ExportFirst: c.ExportFirst, Unpublish: c.Unpublish}
+	if c.ExpectProject != "" || c.ExpectImages != nil {
+		d.Expect = &handler.Expect{ProjectName: c.ExpectProject, MaxImages: c.ExpectImages}
+	}
+	if o.data, err = c.Selection.data(p, conf.Subjects, o, d); err != nil {
+		return err
+	}
+	if c.Yes {
+		return c.Request.run(p, conf, o)
+	}
+	if in, ok := p.stdin.(*os.File); !ok || !isTerminal(in) || c.Selection.Data == "-" {
+		return fmt.Errorf("%w: there is nobody to ask: look at consumer plan, then use --yes (with --approved-plan, so that it is what you saw)", errUsage)
+	}
+	if o.data, err = c.approve(p, conf, o); err != nil {
+		return err
+	}
+	return c.Request.run(p, conf, o)
+}
+
+var errNotApproved = fmt.Errorf("%w: not approved, so nothing was deleted", errCommandFailed)
+
+// approve shows the plan and asks for it. The answer is the data with the plan's digest, so that what was shown is what goes.
+func (c deleteCmd) approve(p *program, conf natsConfig, o order) ([]byte, error) {
+	plan := order{action: handler.ActionDelete, id: uuid.NewString()}
+	var err error
+	if plan.data, err = withFields(o.data, map[string]any{"dry_run": true, "approved_plan": nil, "export_first": nil, "export_retain_until": nil}); err != nil {
+		return nil, err
+	}
+	event, err := c.Request.wait(p, conf, plan)
+	if err != nil {
+		return nil, err
+	}
+	if err := completed(event); err != nil {
+		return nil, err
+	}
+	printPlan(p.stderr, event)
+	fmt.Fprint(p.stderr, "\nThis cannot be undone. Type yes to delete it: ")
+	answer, err := bufio.NewReader(p.stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	if strings.TrimSpace(answer) != "yes" {
+		return nil, errNotApproved
+	}
+	if c.ApprovedPlan != "" {
+		return o.data, nil
+	}
+	return withFields(o.data, map[string]any{"approved_plan": event.Data.Plan.SHA256})
+}
+
+// withFields is a command's data with some fields set, and those whose value is nil left out.
+func withFields(data []byte, fields map[string]any) ([]byte, error) {
+	var d map[string]json.RawMessage
+	if err := json.Unmarshal(data, &d); err != nil {
+		return nil, fmt.Errorf("%w: --data is no JSON object", errUsage) // not quoted: values are personal data
+	}
+	for name, value := range fields {
+		if value == nil {
+			delete(d, name)
+			continue
+		}
+		b, err := json.Marshal(value)
+		if err != nil {
+			return nil, fmt.Errorf("encode the command: %w", err)
+		}
+		d[name] = b
+	}
+	b, err := json.Marshal(d)
+	if err != nil {
+		return nil, fmt.Errorf("encode the command: %w", err)
+	}
+	return b, nil
+}
