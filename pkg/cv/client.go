@@ -10,6 +10,7 @@ import (
 	"math"
 	"mime"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strconv"
@@ -307,6 +308,7 @@ func (c *Client) try(ctx context.Context, k call, req *http.Request, attempt int
 var (
 	errTryTimeout = fmt.Errorf("no whole answer within %s", tryTimeout)
 	errStalled    = fmt.Errorf("no byte within %s", stallTimeout)
+	errStale      = errors.New("not sent: too much time went by until there was a connection")
 )
 
 // exchange sends a request and gives the answer, whose body is bound by the timeouts: in all, or for a file by its silences. Errors, those
@@ -319,10 +321,18 @@ func (c *Client) exchange(ctx context.Context, via http.RoundTripper, req *http.
 	}
 	timer := time.AfterFunc(limit, func() { cancel(cause) })
 	explain := func(err error) error {
-		if errors.Is(context.Cause(ctx), cause) {
-			return cause
+		if why := context.Cause(ctx); errors.Is(why, cause) || errors.Is(why, errStale) {
+			return why
 		}
 		return err
+	}
+	if fresh := traceOf(ctx).Fresh; fresh != nil {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
+			if !fresh() {
+				cancel(errStale)
+				_ = c.Conn.Close() // nothing has been written yet, and nothing can be any more
+			}
+		}})
 	}
 	resp, err := via.RoundTrip(req.WithContext(ctx))
 	if err != nil {

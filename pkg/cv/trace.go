@@ -18,12 +18,15 @@ type Call struct {
 	Err       error  // why the try failed; nil when it did not
 }
 
-// Trace is told of every HTTP exchange with the Training API, each retry too; downloads from blob storage are none. Both functions may
+// Trace is told of every HTTP exchange with the Training API, each retry too; downloads from blob storage are none. All functions may
 // be nil and must be safe for concurrent use.
 type Trace struct {
 	// Before is called when everything is ready to be sent. Its error stops the call, which is not retried and returns it wrapped; After
 	// is not called then.
 	Before func(ctx context.Context, c Call) error
+	// Fresh is asked when a connection is at hand, just before the request is written: finding one can take long, and so can a process that stands still.
+	// False stops this try unsent, with Status 0 and ErrUnavailable; the next try begins with Before again.
+	Fresh func() bool
 	// After is called once per exchange that Before let pass, when the answer is read or will not come (Status 0).
 	After func(c Call)
 }

@@ -103,3 +103,37 @@ func TestTraceComesLast(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestTraceFresh keeps a request from being sent at the last moment: the service never hears of it, and the next try begins anew.
+func TestTraceFresh(t *testing.T) {
+	for _, kept := range []bool{false, true} { // on a new connection, and on a kept one
+		w := newWorld(t, status(204, ""))
+		if kept {
+			if err := w.DeleteIteration(t.Context(), idP, idI); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, asked := 0, 0
+		var calls []Call
+		ctx := WithTrace(t.Context(), Trace{
+			Before: func(context.Context, Call) error { before++; return nil },
+			Fresh:  func() bool { asked++; return asked > 1 },
+			After:  func(c Call) { calls = append(calls, c) },
+		})
+		if err := w.DeleteTag(ctx, idP, idT); err != nil {
+			t.Fatalf("kept %v: %v", kept, err)
+		}
+		sent := 0
+		for _, r := range w.requests() {
+			if strings.Contains(r.URL.Path, "/tags/") {
+				sent++
+			}
+		}
+		if before != 2 || sent != 1 {
+			t.Errorf("kept %v: begun %d times, sent %d times", kept, before, sent)
+		}
+		if len(calls) != 2 || calls[0].Status != 0 || !errors.Is(calls[0].Err, ErrUnavailable) || !errors.Is(calls[0].Err, errStale) || calls[1].Status != 204 {
+			t.Errorf("kept %v: %+v", kept, calls)
+		}
+	}
+}

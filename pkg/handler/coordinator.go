@@ -427,10 +427,10 @@ func (r *run) save(ctx context.Context, change func(*Job)) error {
 		switch {
 		case err != nil:
 			return fmt.Errorf("read the job again: %w", err)
-		case r.job.State.Terminal():
-			return r.project(ctx)
 		case r.job.Holder != held:
 			return fmt.Errorf("write the job: %w", ErrFenced)
+		case r.job.State.Terminal():
+			return r.project(ctx)
 		case r.job.Cancel != nil && !cancelled:
 			return fmt.Errorf("write the job: %w", errCancelled)
 		}

@@ -328,15 +328,19 @@ func (d *deletion) former(ctx context.Context) error {
 // result after. Each try of the call has its own. already says that the service did not know what was to be deleted, and that no earlier try can be why.
 func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) error) (already bool, err error) {
 	d.sent = 0
-	var broken error
+	var (
+		broken   error
+		intended time.Time // when the last intent was sent
+	)
+	fresh := func() bool { return d.Now().Sub(intended) < intentFresh }
 	traced := cv.WithTrace(ctx, cv.Trace{
 		Before: func(ctx context.Context, c cv.Call) error {
 			for {
-				sent := d.Now()
+				intended = d.Now()
 				if err := d.ledger.intend(ctx, d.calls.take(), recordOf(c)); err != nil {
 					return err
 				}
-				if d.Now().Sub(sent) < intentFresh {
+				if fresh() {
 					d.sent++
 					return nil
 				}
@@ -346,6 +350,7 @@ func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) e
 				}
 			}
 		},
+		Fresh: fresh,
 		After: func(c cv.Call) {
 			broken = errors.Join(broken, d.ledger.write(recordOf(c).line(sink.LedgerResult)))
 		},

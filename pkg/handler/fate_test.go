@@ -21,8 +21,9 @@ var errDead = errors.New("this replica is dead")
 // settling of a message. It writes them down, and kills the replica just before or just after the one it was told. A dead replica has no
 // further effect, not even a Nak: its requests fail unsent, its connection to NATS is cut.
 type fate struct {
-	at    string // the effect to die at, as effects names it; empty: never
-	after bool   // die when it has happened, so that its answer is lost
+	at      string // the effect to die at, as effects names it; empty: never
+	after   bool   // die when it has happened, so that its answer is lost
+	freezes bool   // do not die there, but stand still until thawed, as a process that was stopped does
 	// hook, when set, is called before and after each effect, by whoever has it.
 	hook func(effect string, after bool)
 
@@ -30,13 +31,16 @@ type fate struct {
 	counts  map[string]int
 	effects []string // "<what>#<n>", in the order they began
 	dead    bool
-	died    chan struct{}
+	died    chan struct{} // closed when it happens
+	frozen  bool
+	thawed  chan struct{}
+	thawAt  int    // how many effects there were then
 	last    func() // cuts the process off
 	dying   sync.WaitGroup
 }
 
 func newFate(at string, after bool) *fate {
-	return &fate{at: at, after: after, counts: map[string]int{}, died: make(chan struct{})}
+	return &fate{at: at, after: after, counts: map[string]int{}, died: make(chan struct{}), thawed: make(chan struct{})}
 }
 
 // onDeath sets what happens at death.
@@ -49,14 +53,39 @@ func (f *fate) onDeath(last func()) {
 func (f *fate) isDead() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.stand()
 	return f.dead
 }
 
 // wait waits until death, if it came, is complete.
 func (f *fate) wait() { f.dying.Wait() }
 
-// die kills; the caller holds the lock.
+// stand waits while the replica is frozen; the caller holds the lock, which is free meanwhile.
+func (f *fate) stand() {
+	if !f.frozen {
+		return
+	}
+	f.mu.Unlock()
+	<-f.thawed
+	f.mu.Lock()
+}
+
+// thaw lets a frozen replica go on.
+func (f *fate) thaw() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.frozen = false
+	close(f.thawed)
+}
+
+// die kills, or freezes and returns when that is over; the caller holds the lock.
 func (f *fate) die() error {
+	if f.freezes {
+		f.at, f.frozen = "", true
+		close(f.died)
+		f.stand()
+		return nil
+	}
 	f.dead = true
 	close(f.died)
 	f.dying.Go(f.last) // it may wait for whoever asked
@@ -66,6 +95,7 @@ func (f *fate) die() error {
 // begin is called before an effect. Its error keeps it from happening.
 func (f *fate) begin(what string) error {
 	f.mu.Lock()
+	f.stand()
 	if f.dead {
 		f.mu.Unlock()
 		return errDead
@@ -87,6 +117,7 @@ func (f *fate) begin(what string) error {
 // end is called after an effect. Its error is what the replica hears instead of the answer.
 func (f *fate) end(what string) error {
 	f.mu.Lock()
+	f.stand()
 	if f.dead {
 		f.mu.Unlock()
 		return errDead

@@ -114,10 +114,11 @@ func (w *world) open(t *testing.T, conn *nats.Conn) *natsq.Queue {
 
 // replicaOptions say how a replica differs from the usual one.
 type replicaOptions struct {
-	fate      *fate                 // when it dies; nil: never
-	slots     int                   // commands and units at once, default 4
-	idle      bool                  // it takes nothing from the queue: the test delivers to its handler
-	configure func(*handler.Config) // changes its settings
+	fate      *fate                                       // when it dies; nil: never
+	slots     int                                         // commands and units at once, default 4
+	idle      bool                                        // it takes nothing from the queue: the test delivers to its handler
+	configure func(*handler.Config)                       // changes its settings
+	settles   func(handler.Delivery, handler.Disposition) // hears what becomes of each delivery of a command
 }
 
 // replica is one process of the consumer, as far as anybody outside can tell.
@@ -195,7 +196,11 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 			if w.o.now != nil {
 				d.Time = w.o.now()
 			}
-			return f.settle(r.handler.Command(ctx, d))
+			verdict := r.handler.Command(ctx, d)
+			if o.settles != nil {
+				o.settles(d, verdict)
+			}
+			return f.settle(verdict)
 		}})
 	})
 	serve(func() error {
