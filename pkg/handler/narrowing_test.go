@@ -3,9 +3,11 @@ package handler_test
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
@@ -353,6 +355,57 @@ func TestProjectVanishes(t *testing.T) {
 			t.Errorf("objects are left behind: %v", slices.Sorted(maps.Keys(left)))
 		}
 	})
+}
+
+func TestIterationVanishes(t *testing.T) {
+	for _, c := range []struct{ name, before string }{
+		{"before its tags are read", "GET projects/<project>/tags?iterationId=<id>#1"},
+		{"before its performance is read", "GET projects/<project>/iterations/<id>/performance?overlapThreshold=0.3&threshold=0.5#1"},
+		{"before its performances are counted", "GET projects/<project>/iterations/<id>/performance/images/count#1"},
+		{"before its images are counted", "GET projects/<project>/images/tagged/count?iterationId=<id>#1"},
+		{"before its images are listed", "GET projects/<project>/images/tagged?iterationId=<id>&orderBy=Oldest&skip=0&take=256#1"},
+		{"before its exports are read", "GET projects/<project>/iterations/<id>/export#1"},
+		{"before its images are counted again", "GET projects/<project>/images/untagged/count?iterationId=<id>#2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+			p := smallProject(w.api)
+			it := p.Iterations[1] // the second: nothing is in it only
+			before := strings.NewReplacer("<project>", p.ID.String(), "<id>", it.String()).Replace(c.before)
+			var hit atomic.Bool
+			f := newFate("", false)
+			f.hook = func(effect string, after bool) {
+				if !after && effect == before && hit.CompareAndSwap(false, true) {
+					w.api.RemoveIteration(p.ID, it)
+				}
+			}
+			w.start(t, replicaOptions{fate: f})
+			e := w.run(t, "disturbed", `{"all_projects":true}`)
+			if !hit.Load() {
+				t.Fatalf("the call is never made; these are:\n%s", strings.Join(f.effects, "\n"))
+			}
+			if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+			// What was read of it is there; the rest of the project is whole.
+			files := w.bag(t, "disturbed", sink.ExportBag)
+			got := payload(t, files)
+			want := w.truthOf(t, w.api.Snapshot(), selection{})
+			for name, content := range want.files {
+				if path.Base(name) == "iterations.json" && strings.Contains(got[name], content) {
+					continue
+				}
+				if got[name] != content {
+					t.Errorf("%s\n got %s\nwant %s", name, got[name], content)
+				}
+			}
+			for name := range got {
+				if _, ok := want.files[name]; !ok && !strings.Contains(name, it.String()) {
+					t.Errorf("the bag has %s, which nobody asked for", name)
+				}
+			}
+		})
+	}
 }
 
 func TestImagesComeAndGo(t *testing.T) {

@@ -183,9 +183,13 @@ func (r *rounds) done(s Summary) {
 // next cuts the units of the next round, once all before it are done. It returns false when there is nothing left to do.
 func (r *rounds) next(ctx context.Context) (bool, error) {
 	before := len(r.units)
-	for _, p := range r.projects {
-		if err := r.advance(ctx, p); err != nil {
-			return false, err
+	for open := true; open && len(r.units) == before; { // a stage may have no units: that of a listing that became empty
+		open = false
+		for _, p := range r.projects {
+			if err := r.advance(ctx, p); err != nil {
+				return false, err
+			}
+			open = open || p.stage != stageDone
 		}
 	}
 	return len(r.units) > before, nil
