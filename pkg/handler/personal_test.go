@@ -36,9 +36,9 @@ func (w *world) overhear(t *testing.T) *overheard {
 	return o
 }
 
-// Values of image_metadata are personal data: beside commands, dead letters and image records nothing and nobody is told them, whether the command works, is
-// refused, finds nothing or fails; and names them by a pseudonym, or by none.
-func TestMetadataValuesAreToldToNobody(t *testing.T) {
+// Values of image_metadata are personal data, and keys and signed links are secrets. Beside commands, dead letters and image records nobody is told the former, and nobody at all the latter, whether the command works, is
+// refused, finds nothing or fails. What must be named has a pseudonym, or none.
+func TestMetadataValuesAndSecretsAreToldToNobody(t *testing.T) {
 	for name, key := range map[string][]byte{"without a key": nil, "with a key": []byte("a key of the operator's")} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})
@@ -63,9 +63,14 @@ func TestMetadataValuesAreToldToNobody(t *testing.T) {
 				}
 			}
 
+			// Errors that are met are logged, and what was asked for with them.
+			w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Times: 2, Status: 503})
+			w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Path: "/i-", Call: 2, Times: 3, CutBody: true})
+			w.api.Fault(cvtest.Fault{Operation: "GetTaggedImages", Times: 9, Reset: true})
 			h := w.publish(t, "export", "found", command(`"all_projects":true`, values[0]))
 			<-f.died
 			r.stop()
+			w.api.ClearFaults()
 			look()
 			if len(objects["found/.work/cut.json"]) == 0 {
 				t.Fatal("there are no working objects to be looked at")
@@ -102,7 +107,13 @@ func TestMetadataValuesAreToldToNobody(t *testing.T) {
 			r.stop()
 			look()
 
+			secrets := []string{w.api.Key(), w.s3.SecretKey, "sig=", "Authorization"}
 			told := func(where string, content []byte) {
+				for _, secret := range secrets {
+					if bytes.Contains(content, []byte(secret)) {
+						t.Errorf("%s tells %q", where, secret)
+					}
+				}
 				for _, value := range values {
 					escaped := encode(t, value)
 					escaped = escaped[1 : len(escaped)-1]
