@@ -14,6 +14,7 @@ GOLANGCI_LINT         := bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
 PKG      ?= ./...
 FUZZTIME ?= 10s
+MATRIX   ?= kinds
 IMAGE    ?= cvconsumer:$(VERSION)
 
 .PHONY: help
@@ -34,7 +35,7 @@ dev: build ## Run NATS, S3, a simulator and the consumer on loopback, until inte
 	./bin/consumer dev
 
 .PHONY: test
-test: vet lint race scale e2e ## Everything a change has to pass: gofmt, vet, lint, the race detector, an export at full size, the demo
+test: vet lint race cuts scale e2e ## Everything a change has to pass: gofmt, vet, lint, the race detector, commands cut short, an export at full size, the demo
 
 .PHONY: unit
 unit: ## Run the tests once, without the race detector (PKG=./pkg/cv/... for some)
@@ -46,6 +47,11 @@ race: ## Run all tests under the race detector; a skipped test is an error
 	go test -race -v -timeout 12m $(PKG) > dist/test.log 2>&1 || { grep -vE '^\s*(=== |--- PASS)' dist/test.log; exit 1; }
 	@grep -E '^(ok|\?) ' dist/test.log
 	@if grep -E '^\s*--- SKIP' dist/test.log; then echo 'tests were skipped: every test must run everywhere'; exit 1; fi
+
+# `make race` makes half of these cuts.
+.PHONY: cuts
+cuts: ## Cut commands short before and after each kind of effect (MATRIX=full: before and after every effect, some minutes)
+	go test -count=1 -v -timeout 30m -run 'CutAtEveryEffect$$' ./pkg/handler -matrix=$(MATRIX) | grep -vE '^\s*(=== |--- PASS: .*/)'
 
 # Not under the race detector: NATS, S3 and the simulator would take many minutes there. `make race` runs the same test at a twentieth of the size.
 .PHONY: scale

@@ -19,7 +19,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
-var matrix = flag.String("matrix", "kinds", "cuts to make: \"kinds\" is two effects of each kind, \"full\" is every one")
+var matrix = flag.String("matrix", "", "cuts to make: `full` is before and after every effect; kinds before and after one of each kind; half one cut of each kind, by turns before and after. "+
+	"Default kinds, under the race detector half")
 
 // scenario is a command that is cut short at each of its effects.
 type scenario struct {
@@ -96,7 +97,7 @@ func cuts(t *testing.T, s scenario) {
 		return
 	}
 	first := max(0, slices.IndexFunc(r.fate.effects, func(e string) bool { return strings.HasPrefix(e, s.since) }))
-	todo := chooseCuts(r.fate.effects[first:], *matrix == "full")
+	todo := chooseCuts(t, r.fate.effects[first:])
 	t.Logf("%d effects, %d cuts", len(r.fate.effects), len(todo))
 	next := make(chan *fate)
 	var workers sync.WaitGroup
@@ -162,13 +163,14 @@ func stable(name string, content []byte) []byte {
 	}
 }
 
-// chooseCuts makes the cuts of a run's effects: before and after each, or before the first and after the last of each kind.
-func chooseCuts(effects []string, full bool) (out []*fate) {
-	if full {
-		for _, e := range effects {
-			out = append(out, newFate(e, false), newFate(e, true))
+// chooseCuts makes the cuts of a run's effects that the flag asks for.
+func chooseCuts(t *testing.T, effects []string) (out []*fate) {
+	t.Helper()
+	size := *matrix
+	if size == "" {
+		if size = "kinds"; underRace {
+			size = "half"
 		}
-		return out
 	}
 	last := map[string]string{}
 	for _, e := range effects {
@@ -176,10 +178,21 @@ func chooseCuts(effects []string, full bool) (out []*fate) {
 	}
 	seen := map[string]bool{}
 	for _, e := range effects {
-		if kind := kindOf(e); !seen[kind] {
-			seen[kind] = true
+		kind := kindOf(e)
+		switch {
+		case size == "full":
+			out = append(out, newFate(e, false), newFate(e, true))
+		case seen[kind]:
+		case size == "kinds":
 			out = append(out, newFate(e, false), newFate(last[kind], true))
+		case size == "half" && len(seen)%2 == 0:
+			out = append(out, newFate(e, false))
+		case size == "half":
+			out = append(out, newFate(last[kind], true))
+		default:
+			t.Fatalf("-matrix=%s: full, kinds or half", size)
 		}
+		seen[kind] = true
 	}
 	return out
 }

@@ -368,7 +368,7 @@ func (w *export) cut(ctx context.Context) (exportCut, error) {
 			c.Results = append(c.Results, resultRef{N: n, SHA256: w.digests[n]})
 		}
 		for _, p := range w.rounds.projects {
-			f := cutProject{ID: p.id.String(), Gone: p.info.Gone, Listings: []cutListing{}, Unstable: []string{}}
+			f := cutProject{ID: p.id.String(), Gone: p.gone, Listings: []cutListing{}, Unstable: []string{}}
 			for _, l := range p.listings {
 				f.Listings = append(f.Listings, cutListing{Kind: l.Kind, Listed: l.listed, Before: l.before, After: l.after})
 				if l.unstable {

@@ -129,7 +129,8 @@ type projectState struct {
 	info     Summary // of its project unit
 	unit     int     // its project unit
 	stage    stage
-	counts   int // unit of the counts that are out
+	gone     bool // some unit found it gone
+	counts   int  // unit of the counts that are out
 	listings []*listing
 	batches  []int // units that read images by id: named ones first, then those that only iterations hold
 	models   []int
@@ -152,7 +153,7 @@ func newRounds(p exportPlan, c Command, ids func(context.Context, int) (Summary,
 	r := &rounds{plan: p, command: c, ids: ids}
 	for _, id := range p.Projects {
 		s := &projectState{id: id}
-		s.unit = r.add(Unit{Kind: KindProject, Project: id, Named: p.Named})
+		s.unit = r.add(Unit{Kind: KindProject, Project: id})
 		r.projects = append(r.projects, s)
 	}
 	return r
@@ -160,7 +161,7 @@ func newRounds(p exportPlan, c Command, ids func(context.Context, int) (Summary,
 
 // add numbers a unit and returns its number.
 func (r *rounds) add(u Unit) int {
-	u.V, u.Command, u.Seq, u.N = unitVersion, r.command.ID, r.command.Seq, len(r.units)
+	u.V, u.Command, u.Seq, u.N, u.Named = unitVersion, r.command.ID, r.command.Seq, len(r.units), r.plan.Named
 	r.units = append(r.units, u)
 	return u.N
 }
@@ -172,20 +173,33 @@ func (r *rounds) done(s Summary) {
 	}
 	s.IDs, s.Absent, s.Calls = nil, nil, nil
 	r.sums[s.N] = s
+	if s.Gone {
+		for _, p := range r.projects {
+			p.gone = p.gone || p.id == r.units[s.N].Project
+		}
+	}
 }
 
 // next cuts the units of the next round, once all before it are done. It returns false when there is nothing left to do.
 func (r *rounds) next(ctx context.Context) (bool, error) {
 	before := len(r.units)
-	for _, p := range r.projects {
-		if err := r.advance(ctx, p); err != nil {
-			return false, err
+	for open := true; open && len(r.units) == before; { // a stage may have no units: that of a listing that became empty
+		open = false
+		for _, p := range r.projects {
+			if err := r.advance(ctx, p); err != nil {
+				return false, err
+			}
+			open = open || p.stage != stageDone
 		}
 	}
 	return len(r.units) > before, nil
 }
 
 func (r *rounds) advance(ctx context.Context, p *projectState) error {
+	if p.gone {
+		p.stage = stageDone
+		return nil
+	}
 	if n := len(p.runs); n > 0 && p.stage != stageProject {
 		if last := r.sums[p.runs[n-1]]; len(last.Scopes) > 0 {
 			p.runs = append(p.runs, r.add(Unit{Kind: KindPredictions, Project: p.id, Scopes: last.Scopes, Token: last.Token, Fetch: true}))
@@ -194,10 +208,6 @@ func (r *rounds) advance(ctx context.Context, p *projectState) error {
 	switch p.stage {
 	case stageProject:
 		p.info = r.sums[p.unit]
-		if p.info.Gone {
-			p.stage = stageDone
-			return nil
-		}
 		r.open(p)
 		p.stage = stagePages
 	case stagePages:

@@ -19,7 +19,6 @@ type reading struct {
 	V int `json:"v"`
 
 	// Of a project.
-	Gone       bool               `json:"gone,omitempty"`
 	Project    json.RawMessage    `json:"project,omitempty"`
 	Iterations []iterationReading `json:"iterations,omitempty"`
 	Tags       []json.RawMessage  `json:"tags,omitempty"` // of the workspace
@@ -54,12 +53,16 @@ type iterationReading struct {
 
 // project reads the few things of a project, counts the many, and stores the files of the few.
 func (w *work) project(ctx context.Context) (Summary, []Record, error) {
-	r, _, err := w.frozen(ctx, w.readProject)
+	r, _, err := w.frozen(ctx, func(ctx context.Context) (reading, error) {
+		for n := 0; ; n++ {
+			// An iteration that somebody deletes while it is read is not there at the next reading.
+			if r, err := w.readProject(ctx); n >= maxReadings || !w.changed(err) {
+				return r, err
+			}
+		}
+	})
 	if err != nil {
 		return Summary{}, nil, err
-	}
-	if r.Gone {
-		return Summary{Gone: true}, nil, nil
 	}
 	var (
 		s       = Summary{Listings: r.Listings}
@@ -144,10 +147,6 @@ func (w *work) readProject(ctx context.Context) (reading, error) {
 		r    = reading{V: unitVersion}
 	)
 	project, err := w.client.GetProject(ctx, p)
-	if errors.Is(err, cv.ErrGone) && !w.unit.Named {
-		r.Gone = true
-		return r, nil
-	}
 	if err != nil {
 		return reading{}, fmt.Errorf("read project %s: %w", p, err)
 	}
@@ -332,7 +331,18 @@ func countListing(ctx context.Context, client *cv.Client, p uuid.UUID, l Listing
 
 // vanished says that err only tells that an iteration which nobody named went away while the export was reading: it holds nothing now.
 func (w *work) vanished(err error, scope uuid.UUID) bool {
-	return errors.Is(err, cv.ErrGone) && scope != uuid.Nil && w.command.Data.Narrowing() != NarrowIterations
+	return scope != uuid.Nil && w.changed(err)
+}
+
+// changed says that err tells of something in the project that went away while the export was reading, and that nobody had named.
+func (w *work) changed(err error) bool {
+	return errors.Is(err, cv.ErrGone) && !projectGone(err) && w.command.Data.Narrowing() != NarrowIterations
+}
+
+// projectGone says that the whole project is not there.
+func projectGone(err error) bool {
+	var api *cv.Error
+	return errors.Is(err, cv.ErrGone) && errors.As(err, &api) && (api.Op == "GetProject" || api.Code == "NotFoundProject")
 }
 
 // counts counts the listings again, after they were read.

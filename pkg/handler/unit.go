@@ -91,9 +91,9 @@ type Summary struct {
 	N     int    `json:"n"`
 	Kind  Kind   `json:"kind"`
 	Error *Error `json:"error,omitempty"` // the unit failed for good, and with it the command
+	Gone  bool   `json:"gone,omitempty"`  // the project is not there any more, and nobody named it
 
 	// Of a project.
-	Gone       bool            `json:"gone,omitempty"` // not there any more, and nobody named it
 	Iterations []IterationInfo `json:"iterations,omitempty"`
 	Tags       int             `json:"tags,omitempty"` // distinct tags, of the workspace and iterations
 	Listings   []Listing       `json:"listings,omitempty"`

@@ -247,6 +247,9 @@ func (w *work) do(ctx context.Context) error {
 	default:
 		err = fmt.Errorf("do unit: kind %q is not known to this version: %w", w.unit.Kind, ErrNewer)
 	}
+	if projectGone(err) && !w.unit.Named {
+		s, records, err = Summary{Gone: true}, nil, nil
+	}
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,588 @@
+package handler_test
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+)
+
+// subjects are metadata values that need care somewhere on the way: quotes, other scripts, what looks like a filter, case, white space, nothing.
+var subjects = []string{
+	"person-1", "Person-1", `O'Neil "Sam"`, "Zoë Ångström", "漢字 🙂", `a\b/c`, "x' or 1 eq 1 or 'x", "100% & more; <b>", "person-1 ", "e\u0301", "\u00e9", "",
+}
+
+// narrowable is an account in which every narrowing has something to find and something to pass over.
+type narrowable struct {
+	*world
+	replica *replica
+	big     *cvtest.Project // 23 tags, three iterations (one untrained), images dropped from the workspace
+	other   *cvtest.Project // shares metadata with big
+	empty   *cvtest.Project
+	n       int
+}
+
+func newNarrowable(t *testing.T) *narrowable {
+	t.Helper()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 11}})
+	var tags []string
+	for i := range 22 {
+		tags = append(tags, fmt.Sprintf("tag %d", i))
+	}
+	metadata := func(offset int) func(int) map[string]string {
+		return func(i int) map[string]string {
+			if i%13 == 12 {
+				return nil
+			}
+			m := map[string]string{"subject": subjects[(i+offset)%len(subjects)]}
+			if i%2 == 0 {
+				m["gate"] = []string{"north", "south"}[i/2%2]
+			}
+			return m
+		}
+	}
+	return &narrowable{
+		world:   w,
+		replica: w.start(t, replicaOptions{}),
+		big: w.api.AddProject(cvtest.ProjectSpec{
+			Name: "Big", Kind: cvtest.Multilabel, Compact: true, Tags: tags, NegativeTag: "none of them", Images: 26, Untagged: 3, ImageBytes: cvtest.Tiny,
+			Iterations: []cvtest.IterationSpec{
+				{Images: 20, DropFromWorkspace: 4, Exports: []cvtest.ExportSpec{{Platform: "ONNX", Flavor: "ONNX12"}, {Platform: "CoreML", Status: cvtest.StatusExporting}}},
+				{Untrained: true},
+				{DropFromWorkspace: 2, Published: true, Exports: []cvtest.ExportSpec{{Platform: "CoreML"}}},
+			},
+			Predictions: 5, Metadata: metadata(0),
+		}),
+		other: w.api.AddProject(cvtest.ProjectSpec{
+			Name: "Other", Kind: cvtest.Detection, Images: 9, Untagged: 4, Iterations: []cvtest.IterationSpec{{}}, Predictions: 2, Metadata: metadata(5), ImageBytes: cvtest.Tiny,
+		}),
+		empty: w.api.AddProject(cvtest.ProjectSpec{Name: "Empty"}),
+	}
+}
+
+// export carries out an export of data and holds its bag against the selection.
+func (w *narrowable) export(t *testing.T, data map[string]any, want selection, outcome handler.Outcome) {
+	t.Helper()
+	w.n++
+	id := fmt.Sprintf("narrow-%d", w.n)
+	e := w.run(t, id, string(encode(t, data)))
+	if e.Status != handler.StatusCompleted || e.Outcome != outcome {
+		t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+	}
+	w.checkTruth(t, w.bag(t, id, sink.ExportBag), e, w.truthOf(t, w.api.Snapshot(), want))
+}
+
+func strs(ids []uuid.UUID) (out []string) {
+	for _, id := range ids {
+		out = append(out, id.String())
+	}
+	return out
+}
+
+func TestExportNarrowed(t *testing.T) {
+	w := newNarrowable(t)
+	const (
+		iterations, performance = handler.CategoryIterations, handler.CategoryPerformance
+		tags, images, exports   = handler.CategoryTags, handler.CategoryImages, handler.CategoryExports
+	)
+	type categories = []handler.Category
+	big := []uuid.UUID{w.big.ID}
+	named := map[string]any{"project_ids": strs(big)}
+	all := map[string]any{"all_projects": true}
+	both := map[string]any{"project_ids": strs([]uuid.UUID{w.big.ID, w.other.ID})}
+	ofIterations := categories{iterations, performance, exports, images}
+	ofTags := categories{tags, images}
+	ofImages := categories{images}
+	pairs := func(objects ...map[string]string) []map[string]string { return objects }
+
+	type narrowed struct {
+		name     string
+		scope    map[string]any
+		field    string
+		value    any
+		want     selection
+		defaults categories
+		nothing  bool
+	}
+	cases := []narrowed{
+		{name: "an iteration", scope: named, field: "iteration_ids", value: strs(w.big.Iterations[:1]), want: selection{projects: big, iterations: w.big.Iterations[:1]}, defaults: ofIterations},
+		{name: "two iterations, one untrained", scope: named, field: "iteration_ids", value: strs(w.big.Iterations[1:]), want: selection{projects: big, iterations: w.big.Iterations[1:]}, defaults: ofIterations},
+		{name: "a tag", scope: named, field: "tag_ids", value: strs(w.big.Tags[3:4]), want: selection{projects: big, tags: w.big.Tags[3:4]}, defaults: ofTags},
+		{name: "all tags, more than a call can name", scope: named, field: "tag_ids", value: strs(w.big.Tags), want: selection{projects: big, tags: w.big.Tags}, defaults: ofTags},
+		{name: "an image", scope: named, field: "image_ids", value: strs(w.big.Images[12:13]), want: selection{projects: big, images: w.big.Images[12:13]}, defaults: ofImages},
+		{name: "images in the workspace and only in iterations", scope: named, field: "image_ids", value: strs(w.big.Images[:9]), want: selection{projects: big, images: w.big.Images[:9]}, defaults: ofImages},
+		{
+			name: "two pairs", scope: all, field: "image_metadata", value: map[string]string{"subject": "person-1", "gate": "north"},
+			want: selection{metadata: pairs(map[string]string{"subject": "person-1", "gate": "north"})}, defaults: ofImages,
+		},
+		{
+			name: "several objects", scope: both, field: "image_metadata", value: pairs(map[string]string{"subject": "Zoë Ångström"}, map[string]string{"gate": "south"}),
+			want: selection{projects: []uuid.UUID{w.big.ID, w.other.ID}, metadata: pairs(map[string]string{"subject": "Zoë Ångström"}, map[string]string{"gate": "south"})}, defaults: ofImages,
+		},
+		{
+			name: "a key that no image has", scope: all, field: "image_metadata", value: map[string]string{"Subject": "person-1"},
+			want: selection{metadata: pairs(map[string]string{"Subject": "person-1"})}, defaults: ofImages, nothing: true,
+		},
+	}
+	for _, subject := range subjects {
+		if subject == "" { // asking for it is refused; images that have it are passed over
+			continue
+		}
+		cases = append(cases, narrowed{
+			name: fmt.Sprintf("metadata %q", subject), scope: all, field: "image_metadata", value: map[string]string{"subject": subject},
+			want: selection{metadata: pairs(map[string]string{"subject": subject})}, defaults: ofImages,
+		})
+	}
+	seen := map[string]bool{}
+	for _, c := range cases {
+		choices := []categories{nil}
+		if !seen[c.field] || !strings.HasPrefix(c.name, "metadata ") { // once is enough for all those values
+			allowed := handler.AllowedCategories(handler.ActionExport, handler.Narrowing(c.field))
+			choices = append(choices, allowed)
+			if !seen[c.field] {
+				for _, one := range allowed {
+					choices = append(choices, categories{one})
+				}
+			}
+			seen[c.field] = true
+		}
+		for _, chosen := range choices {
+			name := c.name + ", default categories"
+			if chosen != nil {
+				name = fmt.Sprintf("%s, %v", c.name, chosen)
+			}
+			t.Run(name, func(t *testing.T) {
+				data := map[string]any{c.field: c.value}
+				for k, v := range c.scope {
+					data[k] = v
+				}
+				want, outcome := c.want, handler.OutcomeComplete
+				if want.categories = c.defaults; chosen != nil {
+					data["categories"], want.categories = chosen, chosen
+				}
+				if c.nothing && chosen == nil {
+					outcome = handler.OutcomeNothingFound
+				}
+				if c.nothing && slices.Equal(chosen, ofImages) {
+					outcome = handler.OutcomeNothingFound
+				}
+				w.export(t, data, want, outcome)
+			})
+		}
+	}
+	for _, one := range handler.Categories() {
+		t.Run("only "+string(one), func(t *testing.T) {
+			w.export(t, map[string]any{"all_projects": true, "categories": categories{one}}, selection{categories: categories{one}}, handler.OutcomeComplete)
+		})
+	}
+	t.Run("everything of two projects, named in upper case", func(t *testing.T) {
+		upper := []string{strings.ToUpper(w.big.ID.String()), w.empty.ID.String()}
+		w.export(t, map[string]any{"project_ids": upper}, selection{projects: []uuid.UUID{w.big.ID, w.empty.ID}}, handler.OutcomeComplete)
+	})
+	t.Run("nothing but an empty project", func(t *testing.T) {
+		w.export(t, map[string]any{"project_ids": []uuid.UUID{w.empty.ID}, "categories": categories{images}}, selection{projects: []uuid.UUID{w.empty.ID}, categories: categories{images}}, handler.OutcomeNothingFound)
+	})
+	t.Run("an empty value is refused", func(t *testing.T) {
+		e := w.run(t, "empty-value", `{"all_projects":true,"image_metadata":{"subject":""}}`)
+		if e.Status != handler.StatusRefused || e.Error == nil || e.Error.Code != handler.CodeInvalidCommand {
+			t.Errorf("ended %s: %v", e.Status, e.Error)
+		}
+	})
+}
+
+func TestExportOfWhatIsNotThere(t *testing.T) {
+	w := newNarrowable(t)
+	const stranger = "00000000-1111-4222-8333-444444444444"
+	for name, data := range map[string]map[string]any{
+		"project":                       {"project_ids": []string{stranger}},
+		"one of two projects":           {"project_ids": []string{w.big.ID.String(), stranger}},
+		"iteration":                     {"project_ids": []string{w.big.ID.String()}, "iteration_ids": []string{w.big.Iterations[0].String(), stranger}},
+		"tag":                           {"project_ids": []string{w.big.ID.String()}, "tag_ids": []string{w.big.Tags[0].String(), stranger}},
+		"image":                         {"project_ids": []string{w.big.ID.String()}, "image_ids": []string{w.big.Images[0].String(), stranger}},
+		"iteration of another project":  {"project_ids": []string{w.big.ID.String()}, "iteration_ids": []string{w.other.Iterations[0].String()}},
+		"project, narrowed by metadata": {"project_ids": []string{stranger}, "image_metadata": map[string]string{"subject": "person-1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.n++
+			id := fmt.Sprintf("missing-%d", w.n)
+			h := w.publish(t, "export", id, string(encode(t, data)))
+			e := w.wait(t, h)
+			if e.Status != handler.StatusFailed || e.Error == nil || e.Error.Code != handler.CodeNotFound || e.Error.Retryable || e.Bundle != nil {
+				t.Fatalf("ended %s: %+v", e.Status, e.Error)
+			}
+			missing := stranger
+			if strings.HasPrefix(name, "iteration of") {
+				missing = w.other.Iterations[0].String()
+			}
+			if !strings.Contains(e.Error.Message, missing) {
+				t.Errorf("the message does not name what is missing: %s", e.Error.Message)
+			}
+			if left := w.fetch(t, id+"/"); len(left) > 0 {
+				t.Errorf("objects are left behind: %v", left)
+			}
+			job, _, err := w.queue.Job(t.Context(), id)
+			if err != nil || job.State != handler.StateFailed {
+				t.Errorf("the job is %+v, %v", job, err)
+			}
+			w.checkDead(t, "cv.dead.export."+id, handler.CodeNotFound, encode(t, data), map[string][]string{handler.HeaderMsgID: {id}})
+		})
+	}
+}
+
+// checkDead holds a dead letter against the message it is of.
+func (w *world) checkDead(t *testing.T, subject, code string, body []byte, headers map[string][]string) {
+	t.Helper()
+	for _, m := range w.messages(t, "CV_DEAD") {
+		if m.Subject != subject {
+			continue
+		}
+		if string(m.Data) != string(body) {
+			t.Errorf("%s holds %q, the message was %q", subject, m.Data, body)
+		}
+		for name, values := range headers {
+			if !slices.Equal(m.Header[name], values) {
+				t.Errorf("%s: header %s is %q, was %q", subject, name, m.Header[name], values)
+			}
+		}
+		if got := m.Header.Get("Cv-Error-Code"); got != code {
+			t.Errorf("%s: the code is %q, want %q", subject, got, code)
+		}
+		for _, name := range []string{"Cv-Error", "Cv-Attempts", "Cv-Time"} {
+			if m.Header.Get(name) == "" {
+				t.Errorf("%s: header %s is missing", subject, name)
+			}
+		}
+		return
+	}
+	t.Errorf("there is no dead letter %s", subject)
+}
+
+// inventoryOf is a bag's own account of what could not be had.
+type inventoryOf struct {
+	Projects []struct {
+		ID         string
+		Gone       bool
+		Categories map[string]struct {
+			Listed, Exported int
+			Failed           []handler.Failure
+		}
+		Unstable []string
+	}
+}
+
+// exceptions runs an export that is disturbed, and returns its bag and inventory.
+func (w *world) exceptions(t *testing.T, data string, exceptions int64) (map[string][]byte, handler.EventData, inventoryOf) {
+	t.Helper()
+	e := w.run(t, "disturbed", data)
+	want := handler.OutcomeExceptions
+	if exceptions == 0 {
+		want = handler.OutcomeComplete
+	}
+	if e.Status != handler.StatusCompleted || e.Outcome != want || e.Exceptions != exceptions {
+		t.Fatalf("ended %s %s with %d exceptions: %v", e.Status, e.Outcome, e.Exceptions, e.Error)
+	}
+	files := w.bag(t, "disturbed", sink.ExportBag)
+	var inventory inventoryOf
+	unmarshal(t, files["evidence/inventory.json"], &inventory)
+	return files, e, inventory
+}
+
+func TestProjectVanishes(t *testing.T) {
+	for _, c := range []struct{ name, before string }{
+		{"before it is read", "GET projects/<id>#1"},
+		{"before its iterations are read", "GET projects/<id>/iterations#1"},
+		{"before its images are listed", "GET projects/<id>/images/tagged?orderBy=Oldest&skip=0&take=256#1"},
+		{"when its images were listed and their pictures are fetched", "blob /blobs/i-<id>/"},
+		{"before its predictions are queried", "POST projects/<id>/predictions/query#1"},
+		{"before its images are counted again", "GET projects/<id>/images/tagged/count#2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 2}, bucket: sinktest.BucketOptions{Versioned: true}})
+			spec := cvtest.ProjectSpec{Images: 2, Untagged: 1, Iterations: []cvtest.IterationSpec{{}}, Predictions: 1, ImageBytes: cvtest.Tiny}
+			w.api.AddProject(spec)
+			vanishing := w.api.AddProject(spec).ID
+			w.api.AddProject(spec)
+			before := strings.ReplaceAll(c.before, "<id>", vanishing.String())
+			if strings.HasPrefix(before, "blob") {
+				before = strings.ReplaceAll(before, "-", "")
+				before = strings.Replace(before, "/i", "/i-", 1)
+			}
+			var once sync.Once
+			f := newFate("", false)
+			f.hook = func(effect string, after bool) {
+				if !after && strings.HasPrefix(effect, before) {
+					once.Do(func() { w.api.RemoveProject(vanishing) })
+				}
+			}
+			w.start(t, replicaOptions{fate: f})
+			files, e, inventory := w.exceptions(t, `{"all_projects":true}`, 1)
+			for _, p := range inventory.Projects {
+				if p.Gone != (p.ID == vanishing.String()) {
+					t.Errorf("the inventory says that %s is gone: %t", p.ID, p.Gone)
+				}
+			}
+			if len(inventory.Projects) != 3 || len(w.api.Snapshot().Projects) != 2 {
+				t.Errorf("the inventory has %d projects, the service %d", len(inventory.Projects), len(w.api.Snapshot().Projects))
+			}
+			w.checkTruth(t, files, e, w.truthOf(t, w.api.Snapshot(), selection{}))
+		})
+	}
+	t.Run("although it was named", func(t *testing.T) {
+		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 2}})
+		w.start(t, replicaOptions{})
+		p := smallProject(w.api)
+		w.api.OnCall(func(operation string, n int) {
+			if operation == "GetTaggedImages" && n == 1 {
+				w.api.RemoveProject(p.ID)
+			}
+		})
+		e := w.run(t, "named", `{"project_ids":["`+p.ID.String()+`"]}`)
+		if e.Status != handler.StatusFailed || e.Error == nil || e.Error.Code != handler.CodeNotFound {
+			t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+		}
+		if left := w.fetch(t, "named/"); len(left) > 0 {
+			t.Errorf("objects are left behind: %v", slices.Sorted(maps.Keys(left)))
+		}
+	})
+}
+
+func TestIterationVanishes(t *testing.T) {
+	for _, c := range []struct{ name, before string }{
+		{"before its tags are read", "GET projects/<project>/tags?iterationId=<id>#1"},
+		{"before its performance is read", "GET projects/<project>/iterations/<id>/performance?overlapThreshold=0.3&threshold=0.5#1"},
+		{"before its performances are counted", "GET projects/<project>/iterations/<id>/performance/images/count#1"},
+		{"before its images are counted", "GET projects/<project>/images/tagged/count?iterationId=<id>#1"},
+		{"before its images are listed", "GET projects/<project>/images/tagged?iterationId=<id>&orderBy=Oldest&skip=0&take=256#1"},
+		{"before its exports are read", "GET projects/<project>/iterations/<id>/export#1"},
+		{"before its images are counted again", "GET projects/<project>/images/untagged/count?iterationId=<id>#2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+			p := smallProject(w.api)
+			it := p.Iterations[1] // the second: nothing is in it only
+			before := strings.NewReplacer("<project>", p.ID.String(), "<id>", it.String()).Replace(c.before)
+			var hit atomic.Bool
+			f := newFate("", false)
+			f.hook = func(effect string, after bool) {
+				if !after && effect == before && hit.CompareAndSwap(false, true) {
+					w.api.RemoveIteration(p.ID, it)
+				}
+			}
+			w.start(t, replicaOptions{fate: f})
+			e := w.run(t, "disturbed", `{"all_projects":true}`)
+			if !hit.Load() {
+				t.Fatalf("the call is never made; these are:\n%s", strings.Join(f.effects, "\n"))
+			}
+			if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+			// What was read of it is there; the rest of the project is whole.
+			files := w.bag(t, "disturbed", sink.ExportBag)
+			got := payload(t, files)
+			want := w.truthOf(t, w.api.Snapshot(), selection{})
+			for name, content := range want.files {
+				if path.Base(name) == "iterations.json" && strings.Contains(got[name], content) {
+					continue
+				}
+				if got[name] != content {
+					t.Errorf("%s\n got %s\nwant %s", name, got[name], content)
+				}
+			}
+			for name := range got {
+				if _, ok := want.files[name]; !ok && !strings.Contains(name, it.String()) {
+					t.Errorf("the bag has %s, which nobody asked for", name)
+				}
+			}
+		})
+	}
+}
+
+func TestImagesComeAndGo(t *testing.T) {
+	project := func(api *cvtest.Server, images int) *cvtest.Project {
+		return api.AddProject(cvtest.ProjectSpec{Images: images, Untagged: 2, Iterations: []cvtest.IterationSpec{{Images: 3}}, ImageBytes: cvtest.Tiny})
+	}
+	once := func(operation string, at int, act func()) func(string, int) {
+		return func(op string, n int) {
+			if op == operation && n == at {
+				act()
+			}
+		}
+	}
+	t.Run("an image is added while images are listed", func(t *testing.T) {
+		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 2}})
+		w.start(t, replicaOptions{})
+		p := project(w.api, 3)
+		want := w.truthOf(t, w.api.Snapshot(), selection{})
+		w.api.OnCall(once("GetTaggedImages", 1, func() { w.api.AddImage(p.ID, cvtest.ImageSpec{Tags: p.Tags[:1], ImageBytes: cvtest.Tiny}) }))
+		files, e, _ := w.exceptions(t, `{"all_projects":true}`, 0)
+		w.checkTruth(t, files, e, want.and(w.truthOf(t, w.api.Snapshot(), selection{}), p))
+	})
+	t.Run("an image is removed after it was listed", func(t *testing.T) {
+		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 2}})
+		w.start(t, replicaOptions{slots: 1})
+		p := project(w.api, 3)
+		want := w.truthOf(t, w.api.Snapshot(), selection{}) // while its blob can be had
+		w.api.OnCall(once("GetUntaggedImages", 1, func() { w.api.RemoveImage(p.ID, p.Images[3]) }))
+		files, e, _ := w.exceptions(t, `{"all_projects":true}`, 0)
+		w.checkTruth(t, files, e, want)
+	})
+	t.Run("one goes and one comes between two pages", func(t *testing.T) {
+		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 2}})
+		w.start(t, replicaOptions{slots: 1})
+		p := project(w.api, 300)
+		want := w.truthOf(t, w.api.Snapshot(), selection{})
+		w.api.OnCall(once("GetTaggedImages", 2, func() { // the counts stay as they are: only the overlap tells
+			w.api.RemoveImage(p.ID, p.Images[10])
+			w.api.AddImage(p.ID, cvtest.ImageSpec{Tags: p.Tags[:1], ImageBytes: cvtest.Tiny})
+		}))
+		files, e, _ := w.exceptions(t, `{"all_projects":true}`, 0)
+		w.checkTruth(t, files, e, want.and(w.truthOf(t, w.api.Snapshot(), selection{}), p))
+	})
+	t.Run("images never hold still", func(t *testing.T) {
+		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 2}})
+		w.start(t, replicaOptions{})
+		p := project(w.api, 3)
+		w.api.OnCall(func(operation string, _ int) {
+			if operation == "GetTaggedImageCount" {
+				w.api.AddImage(p.ID, cvtest.ImageSpec{Tags: p.Tags[:1], ImageBytes: cvtest.Tiny})
+			}
+		})
+		files, e, inventory := w.exceptions(t, `{"all_projects":true}`, 1)
+		if got := inventory.Projects[0].Unstable; !slices.Equal(got, []string{"tagged of the workspace"}) {
+			t.Errorf("unstable is %v", got)
+		}
+		readings := 0
+		for _, call := range w.api.Calls() {
+			if call.Operation == "GetTaggedImages" && !call.Query.Has("iterationId") {
+				readings++
+			}
+		}
+		if readings != 4 {
+			t.Errorf("the listing was read %d times, once and three times again were right", readings)
+		}
+		// What was listed is in the bag: all that was there at the last reading.
+		want := w.truthOf(t, w.api.Snapshot(), selection{})
+		name := "projects/" + p.ID.String() + "/images.jsonl"
+		got := payload(t, files)
+		for _, line := range strings.Split(got[name], "\n") {
+			if !strings.Contains(want.files[name], line) {
+				t.Errorf("%s is not what the service has", line)
+			}
+		}
+		if n := int64(strings.Count(got[name], "\n") + 1); n < 5 || e.Counts.Images != n {
+			t.Errorf("there are %d images, the event counts %d", n, e.Counts.Images)
+		}
+	})
+}
+
+// and is what an export has to store that saw the truth, and then another one of the same project: the lines of both, and of all else what was there first.
+func (o truth) and(later truth, p *cvtest.Project) truth {
+	out := truth{files: maps.Clone(later.files), counts: o.counts}
+	for name, content := range o.files {
+		if strings.HasSuffix(name, ".jsonl") {
+			lines := slices.Concat(strings.Split(content, "\n"), strings.Split(later.files[name], "\n"))
+			slices.Sort(lines)
+			lines = slices.Compact(lines)
+			content = strings.Join(lines, "\n")
+			if name == "projects/"+p.ID.String()+"/images.jsonl" {
+				out.counts.Images = int64(len(lines))
+			}
+		}
+		out.files[name] = content
+	}
+	return out
+}
+
+func TestBlobsThatCannotBeHad(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fault cvtest.Fault
+	}{
+		{"gone", cvtest.Fault{Status: 404, Code: "BlobNotFound"}},
+		{"refused", cvtest.Fault{Status: 409, Code: "BlobArchived"}},
+		{"out of order", cvtest.Fault{Status: 500, Code: "InternalError"}},
+		{"broken off", cvtest.Fault{CutBody: true}},
+		{"corrupted", cvtest.Fault{Corrupt: true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+			w.start(t, replicaOptions{configure: func(o *handler.Config) { o.MaxAttempts = 1 }})
+			p := smallProject(w.api)
+			lost := []uuid.UUID{p.Images[0], p.Images[2], p.Predictions[1]} // the first is only in an iteration
+			for _, id := range lost {
+				f := c.fault
+				f.Operation, f.Path, f.Times = cvtest.OperationBlob, strings.ReplaceAll(id.String(), "-", ""), -1
+				w.api.Fault(f)
+			}
+			files, e, inventory := w.exceptions(t, `{"all_projects":true}`, 3)
+			w.checkTruth(t, files, e, w.truthOf(t, w.api.Snapshot(), selection{lost: lost}))
+			var failed []string
+			for _, category := range []string{"images", "predictions"} {
+				for _, f := range inventory.Projects[0].Categories[category].Failed {
+					failed = append(failed, f.ID)
+					if f.Code == "" || f.Message == "" {
+						t.Errorf("the inventory does not say why %s could not be had", f.ID)
+					}
+				}
+			}
+			want := strs(lost)
+			slices.Sort(want)
+			slices.Sort(failed)
+			if !slices.Equal(failed, want) {
+				t.Errorf("the inventory lists %v, want %v", failed, want)
+			}
+			for _, line := range strings.Split(string(files["data/projects/"+p.ID.String()+"/images.jsonl"]), "\n") {
+				if strings.Contains(line, p.Images[2].String()) && (!strings.Contains(line, `"file":null`) || !strings.Contains(line, `"error":{"code":"`)) {
+					t.Errorf("the line of a lost blob is %s", line)
+				}
+			}
+			if unhit := w.api.Unhit(); len(unhit) > 0 {
+				t.Errorf("faults not hit: %v", unhit)
+			}
+		})
+	}
+	t.Run("a model", func(t *testing.T) {
+		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+		w.start(t, replicaOptions{})
+		p := smallProject(w.api)
+		w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Path: "TensorFlow", Times: -1, Status: 404, Code: "BlobNotFound"})
+		files, e, inventory := w.exceptions(t, `{"all_projects":true}`, 1)
+		want := w.truthOf(t, w.api.Snapshot(), selection{})
+		delete(want.files, "projects/"+p.ID.String()+"/iterations/"+p.Iterations[0].String()+"/exports/TensorFlow-TensorFlowLite.zip")
+		want.counts.Exports = 0
+		w.checkTruth(t, files, e, want)
+		if failed := inventory.Projects[0].Categories["exports"].Failed; len(failed) != 1 || failed[0].ID != p.Iterations[0].String()+"/TensorFlow" {
+			t.Errorf("the inventory lists %+v", failed)
+		}
+	})
+	t.Run("an original, but its resized form can", func(t *testing.T) {
+		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+		w.start(t, replicaOptions{})
+		p := smallProject(w.api)
+		var resized []uuid.UUID
+		for _, item := range w.api.Snapshot().Projects[0].Workspace.Images {
+			var image struct{ OriginalImageURI, ResizedImageURI string }
+			unmarshal(t, item.JSON, &image)
+			if image.OriginalImageURI != image.ResizedImageURI {
+				resized = append(resized, item.ID)
+				w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Path: "o-" + strings.ReplaceAll(item.ID.String(), "-", ""), Times: -1, Status: 404, Code: "BlobNotFound"})
+			}
+		}
+		if len(resized) == 0 || len(resized) == len(p.Images) {
+			t.Fatalf("%d of %d images have a resized form", len(resized), len(p.Images))
+		}
+		files, e, _ := w.exceptions(t, `{"all_projects":true}`, 0)
+		w.checkTruth(t, files, e, w.truthOf(t, w.api.Snapshot(), selection{resized: resized}))
+	})
+}

@@ -1,0 +1,176 @@
+package handler_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+// overheard is every message published in a world, by subject.
+type overheard struct {
+	mu       sync.Mutex
+	messages []*nats.Msg
+}
+
+func (w *world) overhear(t *testing.T) *overheard {
+	t.Helper()
+	o := &overheard{}
+	for _, subject := range []string{"cv.>", "cv-signal.>", "$KV.>"} {
+		sub, err := w.conn.Subscribe(subject, func(m *nats.Msg) {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.messages = append(o.messages, m)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = sub.Unsubscribe() })
+	}
+	return o
+}
+
+// Values of image_metadata are personal data, and keys and signed links are secrets. Beside commands, dead letters and image records nobody is told the former, and nobody at all the latter, whether the command works, is
+// refused, finds nothing or fails. What must be named has a pseudonym, or none.
+func TestMetadataValuesAndSecretsAreToldToNobody(t *testing.T) {
+	for name, key := range map[string][]byte{"without a key": nil, "with a key": []byte("a key of the operator's")} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})
+			heard := w.overhear(t)
+			pseudonym := handler.NewPseudonymizer(key)
+			// The replica dies with the working objects of the first export in place, so that those are seen, too.
+			configure := func(o *handler.Config) { o.Pseudonym = *pseudonym }
+			f := newFate("DeleteObjects found/.work/cut.json#1", false)
+			r := w.start(t, replicaOptions{fate: f, configure: configure})
+			values := []string{"Jane Q. Public", `Zoë "Z" Ångström`, "4711-0815-secret"}
+			w.api.AddProject(cvtest.ProjectSpec{
+				Images: 4, Untagged: 2, Iterations: []cvtest.IterationSpec{{DropFromWorkspace: 1}}, ImageBytes: cvtest.Tiny,
+				Metadata: func(i int) map[string]string { return map[string]string{"subject": values[i%len(values)]} },
+			})
+			command := func(scope, value string) string {
+				return fmt.Sprintf(`{%s,"image_metadata":[{"subject":%s},{"subject":"nobody","site":%s}]}`, scope, encode(t, value), encode(t, value))
+			}
+			objects := map[string][]byte{}
+			look := func() {
+				for name, content := range w.fetch(t, "") {
+					objects[name] = content
+				}
+			}
+
+			// Errors that are met are logged, and what was asked for with them.
+			w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Times: 2, Status: 503})
+			w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Path: "/i-", Call: 2, Times: 3, CutBody: true})
+			w.api.Fault(cvtest.Fault{Operation: "GetTaggedImages", Times: 9, Reset: true})
+			h := w.publish(t, "export", "found", command(`"all_projects":true`, values[0]))
+			<-f.died
+			r.stop()
+			w.api.ClearFaults()
+			look()
+			if len(objects["found/.work/cut.json"]) == 0 {
+				t.Fatal("there are no working objects to be looked at")
+			}
+			// Fault after fault, so that there are error messages, too.
+			r = w.start(t, replicaOptions{configure: func(o *handler.Config) {
+				configure(o)
+				o.MaxAttempts = 1
+			}})
+			// The dead replica's delivery comes back after the ack wait: the rest goes first.
+			w.api.Fault(cvtest.Fault{Operation: "GetUntaggedImages", Times: -1, Status: 400, Code: "BadRequest"})
+			for _, c := range []struct {
+				id, data string
+				want     handler.Status
+			}{
+				{"fails", command(`"all_projects":true`, values[1]), handler.StatusFailed},
+				{"missing", command(`"project_ids":["00000000-1111-4222-8333-444444444444"]`, values[2]), handler.StatusFailed},
+				{"refused", strings.Replace(command(`"all_projects":true`, values[2]), `"nobody"`, `""`, 1), handler.StatusRefused},
+				{"torn", command(`"all_projects":true`, values[2]) + "}", handler.StatusRefused},
+				{"elsewhere", command(`"resource":"other","all_projects":true`, values[1]), handler.StatusRefused},
+			} {
+				if e := w.run(t, c.id, c.data); e.Status != c.want {
+					t.Errorf("%s ended %s: %v", c.id, e.Status, e.Error)
+				}
+			}
+			w.api.ClearFaults()
+			if e := w.run(t, "nothing", command(`"all_projects":true`, "4711-0815-SECRET")); e.Outcome != handler.OutcomeNothingFound {
+				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+			values = append(values, "4711-0815-SECRET")
+			if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Counts.Images != 2 {
+				t.Errorf("ended %s with %+v: %v", e.Status, e.Counts, e.Error)
+			}
+			r.stop()
+			look()
+
+			secrets := []string{w.api.Key(), w.s3.SecretKey, "sig=", "Authorization"}
+			told := func(where string, content []byte) {
+				for _, secret := range secrets {
+					if bytes.Contains(content, []byte(secret)) {
+						t.Errorf("%s tells %q", where, secret)
+					}
+				}
+				for _, value := range values {
+					escaped := encode(t, value)
+					escaped = escaped[1 : len(escaped)-1]
+					twice := encode(t, string(escaped)) // a record in a string of a record
+					for _, form := range [][]byte{[]byte(value), escaped, twice[1 : len(twice)-1]} {
+						if bytes.Contains(content, form) {
+							t.Errorf("%s tells the value %q", where, value)
+							break
+						}
+					}
+				}
+			}
+			records := 0
+			for name, content := range objects {
+				if strings.HasSuffix(name, "/images.jsonl") || strings.Contains(name, "/.work/units/") {
+					records += bytes.Count(content, []byte(values[0]))
+					// Whose image nobody asked for is not recorded at all.
+					content = bytes.ReplaceAll(content, []byte(`"subject":"`+values[0]+`"`), nil)
+				}
+				told(name, content)
+			}
+			if records == 0 {
+				t.Error("no image record was looked at")
+			}
+			heard.mu.Lock()
+			defer heard.mu.Unlock()
+			kinds := map[string]int{}
+			for _, m := range heard.messages {
+				kind := strings.Join(strings.Split(m.Subject, ".")[:2], ".")
+				kinds[kind]++
+				if kind == "cv.commands" || kind == "cv.dead" {
+					for name, values := range m.Header {
+						told(m.Subject+" "+name, []byte(strings.Join(values, "\n")))
+					}
+					continue
+				}
+				told(m.Subject, []byte(m.Subject))
+				told(m.Subject, m.Data)
+			}
+			for _, kind := range []string{"cv.commands", "cv.dead", "cv.events", "cv.work", "cv.ledger", "$KV.CV_JOBS"} {
+				if kinds[kind] == 0 {
+					t.Errorf("no message of %s was looked at", kind)
+				}
+			}
+			told("the log", []byte(w.log.String()))
+			if !strings.Contains(w.log.String(), "missing") {
+				t.Error("the log holds nothing to be looked at")
+			}
+
+			// What stands for them.
+			request := string(objects["found/export/evidence/request.json"])
+			if want := fmt.Sprintf(`"subject":%q`, pseudonym.Value(values[0])); !strings.Contains(request, want) {
+				t.Errorf("request.json is %s, without %s", request, want)
+			}
+			if key != nil && pseudonym.Value(values[0]) == pseudonym.Value(values[1]) {
+				t.Error("two values have one pseudonym")
+			}
+		})
+	}
+}
