@@ -255,21 +255,44 @@ data          %s  %s
 	for _, note := range w.notes {
 		fmt.Fprintf(out, "note: %s\n", note)
 	}
+	self := callable()
 	fmt.Fprintf(out, `
-In another shell:
+In a second shell, see what happens:
 
-  . %s
-
+  . %[1]s
   nats sub 'cv.events.>'
+
+In a third, with stock tools and with this program:
+
+  . %[1]s
   nats pub cv.commands.export '{"all_projects":true}' -H Nats-Msg-Id:req-1
-  aws s3 cp --recursive --endpoint-url %s s3://%s/req-1/export/ req-1/
+  aws s3 cp --recursive --endpoint-url %[2]s s3://%[3]s/req-1/export/ req-1/
   (cd req-1 && sha256sum --check --quiet manifest-sha256.txt tagmanifest-sha256.txt && echo ok)
 
-  consumer export --all-projects --id req-2
-  consumer verify s3://%s/req-2/export/
+  %[4]s export --all-projects --id req-2
+  %[4]s verify s3://%[3]s/req-2/export/
 
-Ctrl-C ends it.
-`, file, w.store.Endpoint, devBucket, devBucket)
+Ctrl-C here ends it.
+`, file, w.store.Endpoint, devBucket, self)
+}
+
+// callable is how another shell, in another folder, calls this program: by its name where that finds it, else by its path.
+func callable() string {
+	const name = "consumer"
+	self, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	ours, err := os.Stat(self)
+	if err != nil {
+		return name
+	}
+	if found, err := exec.LookPath(name); err == nil {
+		if theirs, err := os.Stat(found); err == nil && os.SameFile(ours, theirs) {
+			return name
+		}
+	}
+	return self
 }
 
 // runCommand runs a program with this world's settings in its environment, in the folder the user was in.

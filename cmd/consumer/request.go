@@ -361,7 +361,7 @@ func (p *progress) show(e handler.Event) {
 	if p.bar == nil {
 		p.bar = p.bars.AddBar(0,
 			mpb.PrependDecorators(decor.Name(e.Data.CommandID+" ")),
-			mpb.AppendDecorators(decor.CountersNoUnit("%d of %d units"), decor.Elapsed(decor.ET_STYLE_GO, decor.WCSyncSpace)))
+			mpb.AppendDecorators(decor.CountersNoUnit("%d of %d items"), decor.Elapsed(decor.ET_STYLE_GO, decor.WCSyncSpace)))
 	}
 	if e.Data.Waiting != nil && text != p.last { // a bar cannot say it
 		fmt.Fprintln(p.bars, text)
@@ -387,7 +387,7 @@ func (p *progress) end() {
 func progressText(e handler.Event) string {
 	parts := []string{e.Data.CommandID + ": " + string(e.Data.Status)}
 	if g := e.Data.Progress; g != nil && g.Total > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d units, %s", g.Done, g.Total, humanBytes(g.Bytes)))
+		parts = append(parts, fmt.Sprintf("%d of %d items, %s", g.Done, g.Total, humanBytes(g.Bytes)))
 	}
 	if w := e.Data.Waiting; w != nil {
 		parts = append(parts, fmt.Sprintf("waiting for %s since %s: %s", w.For, w.Since.Format(time.TimeOnly), w.Detail))

@@ -136,7 +136,7 @@ type Residual struct {
 	Reason   string   `json:"reason"`
 }
 
-// Progress is how far a command is, in units of work and payload bytes.
+// Progress is how far a command is: things read, of the things counted so far, and bytes of payload.
 type Progress struct {
 	Done  int64 `json:"done"`
 	Total int64 `json:"total"`
