@@ -366,3 +366,48 @@ func (m mortal) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, 
 		return m.Queue.PutJob(ctx, j, rev) //nolint:wrapcheck // handed through
 	}
 }
+
+// From just before the manifests on, an export finishes; before that, it does not, even if its coordinator hangs.
+func TestCancelAroundThePointOfNoReturn(t *testing.T) {
+	for _, c := range []struct {
+		name, at string
+		answer   handler.Status
+		end      handler.Status
+	}{
+		{"before", "/data/export.json", handler.StatusCompleted, handler.StatusCancelled},
+		{"after", "/receipt.json", handler.StatusRefused, handler.StatusCompleted},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t, cvtest.Options{Seed: 3})
+			s.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
+			reached, answered := newSignal(), newSignal()
+			faults := sinktest.NewFaults(nil)
+			faults.OnRequest = func(op, key string, before bool) error {
+				if op != "PutObject" || !strings.HasSuffix(key, c.at) || !before {
+					return nil
+				}
+				reached.happens()
+				<-answered.c
+				return nil
+			}
+			if c.name == "before" {
+				faults.Add(sinktest.Fault{Op: "PutObject", Key: "*" + c.at, Effect: sinktest.Hang})
+			}
+			defer answered.happens()
+			s.start(t, part{commands: 1, units: 2, faults: faults})
+			s.publish(t, handler.ActionExport, "exp", everything)
+			reached.wait(t, s.ctx, "the write of "+c.at)
+			s.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+			answer := s.end(t, "stop")
+			answered.happens()
+			e := s.end(t, "exp")
+			if answer.Status != c.answer || e.Status != c.end {
+				t.Errorf("the cancel ended %s (%v), the export %s (%v)", answer.Status, answer.Error, e.Status, e.Error)
+			}
+			if left := s.objects(t, "exp"); (len(left) > 0) != (c.end == handler.StatusCompleted) {
+				t.Errorf("%d objects are there", len(left))
+			}
+			faults.Check(t)
+		})
+	}
+}
