@@ -23,7 +23,7 @@ type gcCmd struct {
 // Help implements kong.HelpProvider.
 func (gcCmd) Help() string {
 	return "Removes, by version, the objects of exports that failed or were cancelled, and working objects of commands that have ended. " +
-		"Touches nothing of a command that has not ended, and no bundle that has its receipt. Exits 1 when something could not be removed."
+		"Touches nothing of a command that has not ended, no bundle that has its receipt, and no evidence of a failed delete. Exits 1 when something could not be removed."
 }
 
 // collected is what became of one command's leftovers.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -291,10 +292,7 @@ func (c jobsCancelCmd) Run(p *program) error {
 		} else if event.Data.Status == handler.StatusCompleted {
 			fmt.Fprintf(p.stdout, "%s ends cancelled\n", c.Target)
 		}
-		if err == nil && event.Data.Status != handler.StatusCompleted {
-			err = fmt.Errorf("%w: %s", errCommandFailed, describeEvent(event))
-		}
-		return err
+		return cmp.Or(err, completed(event))
 	}
 	q, closeAll, err := c.Access.open(p)
 	if err != nil {

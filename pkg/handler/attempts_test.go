@@ -15,6 +15,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
@@ -116,7 +117,7 @@ func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
 			if e := s.end(t, "exp"); e.Status != handler.StatusCompleted || e.Attempt != 1 {
 				t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 			}
-			s.check(t, "exp")
+			s.bag(t, "exp", sink.ExportBag)
 		})
 	}
 }
@@ -171,5 +172,5 @@ func TestDrainHandsBackWithoutBlame(t *testing.T) {
 	if took := time.Since(begun); took > natsq.DefaultAckWait/2 {
 		t.Errorf("it took %s", took)
 	}
-	s.check(t, "exp")
+	s.bag(t, "exp", sink.ExportBag)
 }

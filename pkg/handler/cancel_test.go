@@ -411,3 +411,77 @@ func TestCancelAroundThePointOfNoReturn(t *testing.T) {
 		})
 	}
 }
+
+// A delete that waits, or reads what there is to delete, ends cancelled without having touched anything; one that deletes finishes.
+func TestCancelOfADelete(t *testing.T) {
+	t.Run("that waits", func(t *testing.T) {
+		s := newStage(t, cvtest.Options{Seed: 3})
+		s.api.Sample()
+		hangs := s.hangBlobs()
+		s.start(t, part{commands: 4, units: 2})
+		s.publish(t, handler.ActionExport, "exp", everything)
+		hangs.wait(t, s.ctx, "a download")
+		s.publish(t, handler.ActionDelete, "del", everything)
+		s.await(t, "del", "waiting for the export", func(j handler.Job) bool { return j.Waiting != nil && j.Waiting.For == handler.WaitCommand })
+		s.publish(t, handler.ActionCancel, "stop", `{"id":"del"}`)
+		if e := s.end(t, "del"); e.Status != handler.StatusCancelled || e.Attempt != 0 {
+			t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+		}
+		if calls := s.api.DestructiveCalls(); len(calls) > 0 {
+			t.Errorf("it deleted: %v", calls)
+		}
+	})
+	t.Run("that plans", func(t *testing.T) {
+		s := newStage(t, cvtest.Options{Seed: 3})
+		s.api.Sample()
+		hangs := newSignal()
+		s.api.Fault(cvtest.Fault{Operation: "GetIterations", Times: -1, Hang: true})
+		s.api.OnCall(func(operation string, _ int) {
+			if operation == "GetIterations" {
+				hangs.happens()
+			}
+		})
+		s.start(t, part{commands: 1, units: 1})
+		s.publish(t, handler.ActionDelete, "del", `{"all_projects":true,"unpublish":true}`)
+		hangs.wait(t, s.ctx, "the plan")
+		s.publish(t, handler.ActionCancel, "stop", `{"id":"del"}`)
+		if e := s.end(t, "del"); e.Status != handler.StatusCancelled || e.Error != nil {
+			t.Errorf("ended %s: %v", e.Status, e.Error)
+		}
+		if calls := s.api.DestructiveCalls(); len(calls) > 0 {
+			t.Errorf("it deleted: %v", calls)
+		}
+		if left := s.objects(t, "del"); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+		if s.dead(t, handler.ActionDelete, "del") {
+			t.Error("a cancelled delete is a dead letter")
+		}
+	})
+	t.Run("that deletes", func(t *testing.T) {
+		s := newStage(t, cvtest.Options{Seed: 3})
+		s.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
+		begun, answered := newSignal(), newSignal()
+		defer answered.happens()
+		s.api.OnCall(func(operation string, _ int) {
+			if strings.HasPrefix(operation, "Delete") {
+				begun.happens()
+				<-answered.c
+			}
+		})
+		s.start(t, part{commands: 1, units: 1})
+		s.publish(t, handler.ActionDelete, "del", everything)
+		begun.wait(t, s.ctx, "the first destructive call")
+		s.publish(t, handler.ActionCancel, "stop", `{"id":"del"}`)
+		if e := s.end(t, "stop"); e.Status != handler.StatusRefused || e.Error.Code != handler.CodeTooLate {
+			t.Errorf("the cancel ended %s: %v", e.Status, e.Error)
+		}
+		answered.happens()
+		if e := s.end(t, "del"); e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+			t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+		}
+		if n := len(s.api.Snapshot().Projects); n != 0 {
+			t.Errorf("%d projects are left", n)
+		}
+	})
+}

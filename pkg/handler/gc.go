@@ -19,7 +19,7 @@ type CollectorQueue interface {
 }
 
 // Collector finds and removes what ended commands left in storage: the objects of exports that failed or were cancelled, and working objects. It touches nothing
-// of a command that has not ended, and no bag that has its receipt.
+// of a command that has not ended, no bag that has its receipt, and no evidence of a delete that failed half-way.
 type Collector struct {
 	Queue  CollectorQueue
 	Store  *sink.Store // holds the bags
@@ -125,7 +125,7 @@ func (c Collector) unknown(ctx context.Context) ([]string, error) {
 // ofJob looks what a job left where it should have nothing; a job without a state is none.
 func (c Collector) ofJob(ctx context.Context, job Job) (Leftover, error) {
 	found := Leftover{ID: job.ID, State: Text(job.State), Where: []string{}}
-	if job.State != "" && (!job.State.Terminal() || job.State == StateRefused || job.Action == ActionCancel) {
+	if job.State != "" && (!job.State.Terminal() || job.Action == ActionCancel) || !ValidID(job.ID) { // an id that we gave has stored nothing
 		return found, nil
 	}
 	layout, err := sink.NewLayout(c.Prefix, job.ID)
@@ -134,11 +134,14 @@ func (c Collector) ofJob(ctx context.Context, job Job) (Leftover, error) {
 	}
 	places := []place{{c.Work, layout.Work("")}}
 	if job.State != StateCompleted {
-		switch _, err := c.Store.Head(ctx, layout.Key(sink.ExportBag, sink.ReceiptFile)); {
-		case errors.Is(err, sink.ErrNotFound):
-			places = append(places, place{c.Store, layout.Bag(sink.ExportBag)})
-		case err != nil:
-			return found, fmt.Errorf("look for a receipt of %s: %w", job.ID, err)
+		for _, kind := range []sink.BagKind{sink.ExportBag, sink.DeleteBag} {
+			kept, err := c.kept(ctx, layout, kind)
+			if err != nil {
+				return found, fmt.Errorf("look for a receipt of %s: %w", job.ID, err)
+			}
+			if !kept {
+				places = append(places, place{c.Store, layout.Bag(kind)})
+			}
 		}
 	}
 	for _, p := range places {
@@ -156,6 +159,16 @@ func (c Collector) ofJob(ctx context.Context, job Job) (Leftover, error) {
 		}
 	}
 	return found, nil
+}
+
+// kept tells whether a bag stays: one with its receipt, or with the evidence of a delete that failed half-way.
+func (c Collector) kept(ctx context.Context, layout sink.Layout, kind sink.BagKind) (bool, error) {
+	for _, last := range []sink.Path{sink.ReceiptFile, sink.FailureFile} {
+		if _, err := c.Store.Head(ctx, layout.Key(kind, last)); !errors.Is(err, sink.ErrNotFound) {
+			return err == nil, err //nolint:wrapcheck // the caller says what for
+		}
+	}
+	return false, nil
 }
 
 // Remove removes what Find found of a command, by version, and takes note of that in its job. It looks again before: a command that was begun meanwhile is let alone.
