@@ -24,6 +24,7 @@ const (
 var (
 	errUsage         = errors.New("usage")
 	errCommandFailed = errors.New("the command did not complete")
+	errRefused       = errors.New("not done")
 	errVerifyFailed  = errors.New("verification failed")
 	errUnreachable   = errors.New("not reachable")
 	errInconclusive  = errors.New("verification is inconclusive")
@@ -37,6 +38,7 @@ var exits = []struct {
 	{errUsage, exitUsage},
 	{errSettings, exitUsage},
 	{errCommandFailed, exitCommand},
+	{errRefused, exitCommand},
 	{errVerifyFailed, exitVerify},
 	{errInconclusive, exitInconclusive},
 	{errUnreachable, exitUnreachable},

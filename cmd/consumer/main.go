@@ -30,6 +30,11 @@ type cli struct {
 	Export  exportCmd  `cmd:"" help:"Publish an export command and wait for its end."`
 	Plan    planCmd    `cmd:"" help:"Show what a delete would remove, and the digest to approve it by."`
 	Delete  deleteCmd  `cmd:"" help:"Show what a delete would remove, ask, publish it, and wait for its end."`
+	Jobs    jobsCmd    `cmd:"" help:"The jobs: list, show, watch, cancel."`
+	Dead    deadCmd    `cmd:"" help:"Dead letters: list, show, replay, remove."`
+	Holds   holdsCmd   `cmd:"" help:"Legal holds on projects: list, add, remove."`
+	Forget  forgetCmd  `cmd:"" help:"Remove the traces of one command from NATS."`
+	GC      gcCmd      `cmd:"" name:"gc" help:"Remove what failed and cancelled exports left in storage."`
 	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders or s3://bucket/prefix/."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 }

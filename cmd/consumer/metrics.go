@@ -29,6 +29,7 @@ type metrics struct {
 	blobBytes  *prometheus.CounterVec // bytes downloaded, by resource
 	stores     *prometheus.CounterVec // S3 requests, by method and status
 	retries    *prometheus.CounterVec // exchanges that have to be tried again, by side
+	left       *prometheus.CounterVec // commands that ended with objects left behind, by action
 	down       *prometheus.GaugeVec   // 1 where a dependency is in trouble
 }
 
@@ -57,6 +58,7 @@ func newMetrics() *metrics {
 		blobBytes:  counter("blob_bytes_total", "Bytes downloaded from blob storage.", "resource"),
 		stores:     counter("storage_requests_total", "S3 requests, retries included; status 0 is no answer.", "method", "status"),
 		retries:    counter("retries_total", "Exchanges that failed in a way that is tried again, by side (training, blob, storage).", "side"),
+		left:       counter("left_behind_total", "Commands that ended with objects in storage that could not be removed: see consumer gc.", "action"),
 		down:       gauge("dependency_down", "1 while a dependency is in trouble; /readyz says why.", "dependency"),
 	}
 	b := build()
@@ -67,11 +69,12 @@ func newMetrics() *metrics {
 	info.Set(1)
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info,
-		m.commands, m.deliveries, m.busy, m.units, m.calls, m.blobs, m.blobBytes, m.stores, m.retries, m.down,
+		m.commands, m.deliveries, m.busy, m.units, m.calls, m.blobs, m.blobBytes, m.stores, m.retries, m.left, m.down,
 	)
 	for _, side := range []string{sideTraining, sideBlob, sideStorage} {
 		m.retries.WithLabelValues(side)
 	}
+	m.left.WithLabelValues(string(handler.ActionExport))
 	for _, status := range []handler.Status{handler.StatusCompleted, handler.StatusFailed, handler.StatusRefused, handler.StatusCancelled} {
 		m.commands.WithLabelValues(string(handler.ActionExport), string(status))
 	}
@@ -116,10 +119,19 @@ func kindOf(body []byte) string {
 	return "other"
 }
 
-// countedQueue counts terminal events as they are published.
+// countedQueue counts terminal events as they are published, and ends that left objects behind as they are decided.
 type countedQueue struct {
 	*natsq.Queue
 	m *metrics
+}
+
+// PutJob implements handler.JobStore.
+func (q countedQueue) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
+	rev, err := q.Queue.PutJob(ctx, j, rev)
+	if err == nil && j.State.Terminal() && j.LeftBehind != "" {
+		q.m.left.WithLabelValues(string(j.Action)).Inc()
+	}
+	return rev, err
 }
 
 // PublishEvent implements handler.Publisher.

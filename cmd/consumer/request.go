@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -72,13 +73,17 @@ func (c requestFlags) run(p *program, conf natsConfig, o order) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		err = printJSON(p.stdout, event)
+	return printEnd(p, event, c.Output == "json")
+}
+
+// printEnd prints a terminal event; any but completed is an errCommandFailed.
+func printEnd(p *program, event handler.Event, asJSON bool) error {
+	if asJSON {
+		if err := printJSON(p.stdout, event); err != nil {
+			return err
+		}
 	} else if event.Data.Status == handler.StatusCompleted {
 		printEvent(p.stdout, event)
-	}
-	if err != nil {
-		return err
 	}
 	return completed(event)
 }
@@ -111,15 +116,18 @@ var errTimeout = errors.New("not ended within --timeout")
 type order struct {
 	action handler.Action
 	id     string
-	data   []byte // JSON
+	data   []byte              // JSON
+	header map[string][]string // beside the id
 }
 
 func (o order) message(prefix string) handler.Message {
-	return handler.Message{
+	m := handler.Message{
 		Subject: prefix + ".commands." + string(o.action),
 		Header:  map[string][]string{handler.HeaderMsgID: {o.id}},
 		Body:    o.data,
 	}
+	maps.Copy(m.Header, o.header)
+	return m
 }
 
 // publishOnly publishes the order and prints its id.

@@ -366,3 +366,122 @@ func (m mortal) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, 
 		return m.Queue.PutJob(ctx, j, rev) //nolint:wrapcheck // handed through
 	}
 }
+
+// From just before the manifests on, an export finishes; before that, it does not, even if its coordinator hangs.
+func TestCancelAroundThePointOfNoReturn(t *testing.T) {
+	for _, c := range []struct {
+		name, at string
+		answer   handler.Status
+		end      handler.Status
+	}{
+		{"before", "/data/export.json", handler.StatusCompleted, handler.StatusCancelled},
+		{"after", "/receipt.json", handler.StatusRefused, handler.StatusCompleted},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t, cvtest.Options{Seed: 3})
+			s.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
+			reached, answered := newSignal(), newSignal()
+			faults := sinktest.NewFaults(nil)
+			faults.OnRequest = func(op, key string, before bool) error {
+				if op != "PutObject" || !strings.HasSuffix(key, c.at) || !before {
+					return nil
+				}
+				reached.happens()
+				<-answered.c
+				return nil
+			}
+			if c.name == "before" {
+				faults.Add(sinktest.Fault{Op: "PutObject", Key: "*" + c.at, Effect: sinktest.Hang})
+			}
+			defer answered.happens()
+			s.start(t, part{commands: 1, units: 2, faults: faults})
+			s.publish(t, handler.ActionExport, "exp", everything)
+			reached.wait(t, s.ctx, "the write of "+c.at)
+			s.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+			answer := s.end(t, "stop")
+			answered.happens()
+			e := s.end(t, "exp")
+			if answer.Status != c.answer || e.Status != c.end {
+				t.Errorf("the cancel ended %s (%v), the export %s (%v)", answer.Status, answer.Error, e.Status, e.Error)
+			}
+			if left := s.objects(t, "exp"); (len(left) > 0) != (c.end == handler.StatusCompleted) {
+				t.Errorf("%d objects are there", len(left))
+			}
+			faults.Check(t)
+		})
+	}
+}
+
+// A delete that waits, or reads what there is to delete, ends cancelled without having touched anything; one that deletes finishes.
+func TestCancelOfADelete(t *testing.T) {
+	t.Run("that waits", func(t *testing.T) {
+		s := newStage(t, cvtest.Options{Seed: 3})
+		s.api.Sample()
+		hangs := s.hangBlobs()
+		s.start(t, part{commands: 4, units: 2})
+		s.publish(t, handler.ActionExport, "exp", everything)
+		hangs.wait(t, s.ctx, "a download")
+		s.publish(t, handler.ActionDelete, "del", everything)
+		s.await(t, "del", "waiting for the export", func(j handler.Job) bool { return j.Waiting != nil && j.Waiting.For == handler.WaitCommand })
+		s.publish(t, handler.ActionCancel, "stop", `{"id":"del"}`)
+		if e := s.end(t, "del"); e.Status != handler.StatusCancelled || e.Attempt != 0 {
+			t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+		}
+		if calls := s.api.DestructiveCalls(); len(calls) > 0 {
+			t.Errorf("it deleted: %v", calls)
+		}
+	})
+	t.Run("that plans", func(t *testing.T) {
+		s := newStage(t, cvtest.Options{Seed: 3})
+		s.api.Sample()
+		hangs := newSignal()
+		s.api.Fault(cvtest.Fault{Operation: "GetIterations", Times: -1, Hang: true})
+		s.api.OnCall(func(operation string, _ int) {
+			if operation == "GetIterations" {
+				hangs.happens()
+			}
+		})
+		s.start(t, part{commands: 1, units: 1})
+		s.publish(t, handler.ActionDelete, "del", `{"all_projects":true,"unpublish":true}`)
+		hangs.wait(t, s.ctx, "the plan")
+		s.publish(t, handler.ActionCancel, "stop", `{"id":"del"}`)
+		if e := s.end(t, "del"); e.Status != handler.StatusCancelled || e.Error != nil {
+			t.Errorf("ended %s: %v", e.Status, e.Error)
+		}
+		if calls := s.api.DestructiveCalls(); len(calls) > 0 {
+			t.Errorf("it deleted: %v", calls)
+		}
+		if left := s.objects(t, "del"); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+		if s.dead(t, handler.ActionDelete, "del") {
+			t.Error("a cancelled delete is a dead letter")
+		}
+	})
+	t.Run("that deletes", func(t *testing.T) {
+		s := newStage(t, cvtest.Options{Seed: 3})
+		s.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
+		begun, answered := newSignal(), newSignal()
+		defer answered.happens()
+		s.api.OnCall(func(operation string, _ int) {
+			if strings.HasPrefix(operation, "Delete") {
+				begun.happens()
+				<-answered.c
+			}
+		})
+		s.start(t, part{commands: 1, units: 1})
+		s.publish(t, handler.ActionDelete, "del", everything)
+		begun.wait(t, s.ctx, "the first destructive call")
+		s.publish(t, handler.ActionCancel, "stop", `{"id":"del"}`)
+		if e := s.end(t, "stop"); e.Status != handler.StatusRefused || e.Error.Code != handler.CodeTooLate {
+			t.Errorf("the cancel ended %s: %v", e.Status, e.Error)
+		}
+		answered.happens()
+		if e := s.end(t, "del"); e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+			t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+		}
+		if n := len(s.api.Snapshot().Projects); n != 0 {
+			t.Errorf("%d projects are left", n)
+		}
+	})
+}

@@ -22,8 +22,9 @@ import (
 // stage is a world whose replicas a test starts and stops.
 type stage struct {
 	world
-	nats *natstest.Server
-	ctx  context.Context
+	nats  *natstest.Server
+	ctx   context.Context
+	stops []func() // of its replicas
 }
 
 func newStage(t *testing.T, o cvtest.Options) *stage {
@@ -126,6 +127,7 @@ func (s *stage) start(t *testing.T, p part) *actor {
 		loops.Wait()
 	})
 	t.Cleanup(r.stop)
+	s.stops = append(s.stops, r.stop)
 	return r
 }
 

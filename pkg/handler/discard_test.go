@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,13 @@ func TestTheEndDoesNotWaitForEver(t *testing.T) {
 	}
 	g.opened.happens()
 	worker.stop()
+	s.put(t, "exp/export/data/late.jpg")
+	if got := s.collect(t, false); !slices.Equal(got, []string{"exp"}) {
+		t.Errorf("collected %v", got)
+	}
+	if left := s.objects(t, "exp"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
 }
 
 // What may not be removed does not keep a command from ending, and is said in its job.

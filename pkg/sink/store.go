@@ -477,6 +477,27 @@ func (s *Store) List(ctx context.Context, prefix Key) iter.Seq2[Object, error] {
 	}
 }
 
+// Folders yields the names of what would be folders right below a prefix: the next part of a key up to a slash, each once. Operation: ListObjectsV2.
+func (s *Store) Folders(ctx context.Context, prefix Key) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		in := &s3.ListObjectsV2Input{Bucket: &s.o.Bucket, Prefix: aws.String(string(prefix)), Delimiter: aws.String("/")}
+		pages := s3.NewListObjectsV2Paginator(s.api, in)
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx, checksumsAsHeaders)
+			if err != nil {
+				yield("", fail(ctx, "list folders", prefix, err))
+				return
+			}
+			for _, folder := range page.CommonPrefixes {
+				name := strings.TrimSuffix(strings.TrimPrefix(aws.ToString(folder.Prefix), string(prefix)), "/")
+				if !yield(name, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Find looks for the object whose key is stem + "." + an extension, the first one in key order, and gives it with its digest (which means reading it
 // where the store does not know it). Operations: ListObjectsV2, HeadObject.
 func (s *Store) Find(ctx context.Context, stem Key) (Object, bool, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -30,20 +31,27 @@ func (q *Queue) Held(ctx context.Context, project string) (bool, error) {
 	return false, nil
 }
 
-// Holds lists the projects under a legal hold, sorted, as their keys are written.
-func (q *Queue) Holds(ctx context.Context) ([]string, error) {
+// Hold is a project under a legal hold.
+type Hold struct {
+	Project string    `json:"project"` // as its key is written
+	Since   time.Time `json:"since"`   // when it was put last
+	Note    string    `json:"note"`    // for people
+}
+
+// Holds lists the projects under a legal hold, sorted.
+func (q *Queue) Holds(ctx context.Context) ([]Hold, error) {
 	keys, err := q.keys(ctx, q.holds)
 	if err != nil {
 		return nil, fmt.Errorf("list legal holds: %w", err)
 	}
-	held := keys[:0]
+	held := []Hold{}
 	for _, k := range keys {
 		s, err := q.read(ctx, q.holds, get{Last: q.hold(k)})
 		if err != nil {
 			return nil, fmt.Errorf("read legal hold %s: %w", k, err)
 		}
 		if s != nil && !deleted(s) {
-			held = append(held, k)
+			held = append(held, Hold{Project: k, Since: s.Time.UTC(), Note: string(s.Data)})
 		}
 	}
 	return held, nil

@@ -97,7 +97,11 @@ func (q *Queue) Jobs(ctx context.Context) iter.Seq2[handler.Job, error] {
 
 // keys lists the keys of a bucket, sorted; among them may be deleted ones.
 func (q *Queue) keys(ctx context.Context, stream string) ([]string, error) {
-	prefix := q.bucketSubject(stream)
+	return q.below(ctx, stream, q.bucketSubject(stream))
+}
+
+// below lists what follows a prefix in the subjects of a stream, sorted.
+func (q *Queue) below(ctx context.Context, stream, prefix string) ([]string, error) {
 	var keys []string
 	seen := map[string]struct{}{}
 	for offset := 0; ; { // JetStream gives up to 100,000 subjects a page

@@ -420,8 +420,8 @@ func TestHolds(t *testing.T) {
 	held(false)
 	ok(t, w.q.PutHold(w.ctx, id, []byte("case 1")))
 	held(true)
-	if got := must[[]string](t)(w.q.Holds(w.ctx)); len(got) != 2 || got[0] != id {
-		t.Fatalf("holds are %q", got)
+	if got := must[[]Hold](t)(w.q.Holds(w.ctx)); len(got) != 2 || got[0].Project != id || got[0].Note != "case 1" || got[0].Since.IsZero() {
+		t.Fatalf("holds are %+v", got)
 	}
 	ok(t, w.q.RemoveHold(w.ctx, strings.ToUpper(id)))
 	held(false)

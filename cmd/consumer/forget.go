@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+)
+
+type forgetCmd struct {
+	ID     string `arg:"" name:"id" help:"Id of the command."`
+	Force  bool   `name:"force" help:"Also when it has not ended: what it has done is begun anew, or left behind."`
+	Access access `embed:""`
+}
+
+// Help implements kong.HelpProvider.
+func (forgetCmd) Help() string {
+	return "Removes job, events, dead letter, ledger and queued units of one id from NATS. Its bundle stays; with it, the same command published again still does no work. " +
+		"Exits 3 when the command has not ended."
+}
+
+// Run removes the traces of one id.
+func (c forgetCmd) Run(p *program) error {
+	q, closeAll, err := c.Access.open(p)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	if !c.Force {
+		if err := c.hasEnded(p, q); err != nil {
+			return err
+		}
+	}
+	if err := q.Forget(p.ctx, c.ID); err != nil {
+		return err
+	}
+	if c.Access.json() {
+		return printJSON(p.stdout, map[string]any{"id": c.ID, "forgotten": true})
+	}
+	_, err = fmt.Fprintf(p.stdout, "%s is forgotten\n", c.ID)
+	return err
+}
+
+// hasEnded fails when the command is under way, or waits in the queue.
+func (c forgetCmd) hasEnded(p *program, q *natsq.Queue) error {
+	job, _, err := q.Job(p.ctx, c.ID)
+	switch {
+	case errors.Is(err, handler.ErrNoJob):
+	case err != nil:
+		return err
+	case !job.State.Terminal():
+		return fmt.Errorf("%w: %s has not ended: it is %s (--force forgets it all the same)", errRefused, c.ID, job.State)
+	}
+	for m, err := range q.CommandsBetween(p.ctx, 0, math.MaxUint64) {
+		if err != nil {
+			return err
+		}
+		if command, err := handler.DecodeCommand(q.Prefix(), m); err == nil && command.ID == c.ID {
+			return fmt.Errorf("%w: %s is still in the queue (--force forgets it all the same)", errRefused, c.ID)
+		}
+	}
+	return nil
+}

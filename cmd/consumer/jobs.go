@@ -1,0 +1,311 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+)
+
+type jobsCmd struct {
+	Ls     jobsLsCmd     `cmd:"" default:"withargs" help:"List the jobs, the latest first."`
+	Show   jobsShowCmd   `cmd:"" help:"Show one job."`
+	Watch  jobsWatchCmd  `cmd:"" help:"Follow a command to its end."`
+	Cancel jobsCancelCmd `cmd:"" help:"Cancel a command."`
+}
+
+// access is what every command that looks into NATS takes.
+type access struct {
+	Output string       `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
+	NATS   natsSettings `embed:"" group:"NATS:"`
+}
+
+// open connects to NATS; close ends that.
+func (a access) open(p *program) (q *natsq.Queue, closeAll func(), err error) {
+	bad := p.env.unknown()
+	conf := a.NATS.config(&bad)
+	if err := bad.err(); err != nil {
+		return nil, nil, err
+	}
+	nc, q, err := openRequester(p.ctx, conf)
+	if err != nil {
+		return nil, nil, err
+	}
+	return q, nc.Close, nil
+}
+
+func (a access) json() bool { return a.Output == "json" }
+
+type jobsLsCmd struct {
+	State  []string `name:"state" placeholder:"STATE,…" help:"Only jobs that are accepted, running, completed, failed, refused or cancelled."`
+	Action []string `name:"action" placeholder:"ACTION,…" help:"Only export, delete or cancel."`
+	Access access   `embed:""`
+}
+
+// Run lists the jobs.
+func (c jobsLsCmd) Run(p *program) error {
+	for _, s := range c.State {
+		if !slices.Contains([]string{"accepted", "running", "completed", "failed", "refused", "cancelled"}, s) {
+			return fmt.Errorf("%w: --state: %q is no state", errUsage, s)
+		}
+	}
+	for _, a := range c.Action {
+		if !slices.Contains([]string{"export", "delete", "cancel"}, a) {
+			return fmt.Errorf("%w: --action: %q is no action", errUsage, a)
+		}
+	}
+	q, closeAll, err := c.Access.open(p)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	jobs := []handler.Job{}
+	for job, err := range q.Jobs(p.ctx) {
+		switch {
+		case err != nil && job.ID == "":
+			return fmt.Errorf("%w: %w", errUnreachable, err)
+		case err != nil:
+			fmt.Fprintf(p.stderr, "consumer: %v\n", err)
+		case (len(c.State) == 0 || slices.Contains(c.State, string(job.State))) && (len(c.Action) == 0 || slices.Contains(c.Action, string(job.Action))):
+			jobs = append(jobs, job)
+		}
+	}
+	slices.SortStableFunc(jobs, func(a, b handler.Job) int { return b.Created.Compare(a.Created) })
+	if c.Access.json() {
+		return printJSON(p.stdout, jobs)
+	}
+	t := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "ID\tACTION\tSTATE\tATTEMPT\tPROGRESS\tCREATED\tNOTE")
+	for _, j := range jobs {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", j.ID, j.Action, j.State, j.Attempt, progressOf(j), j.Created.UTC().Format(time.DateTime), oneLine(noteOf(j)))
+	}
+	return t.Flush()
+}
+
+// progressOf is how far a job is, in units.
+func progressOf(j handler.Job) string {
+	if j.Progress.Total == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d/%d", j.Progress.Done, j.Progress.Total)
+}
+
+// noteOf is the one thing that most needs saying of a job.
+func noteOf(j handler.Job) string {
+	switch {
+	case j.LeftBehind != "":
+		return "left objects behind: consumer gc"
+	case j.Error != nil && j.State.Terminal():
+		return j.Error.Code + ": " + j.Error.Message
+	case j.Cancel != nil && !j.State.Terminal():
+		return "cancelled by " + j.Cancel.ID + ", ending"
+	case j.Waiting != nil:
+		return "waits for " + j.Waiting.For + ": " + j.Waiting.Detail
+	case j.Error != nil:
+		return "last attempt: " + j.Error.Message
+	case j.Outcome != "":
+		return string(j.Outcome)
+	default:
+		return j.Phase
+	}
+}
+
+// oneLine makes text fit for a table.
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > 100 {
+		return string(r[:99]) + "…"
+	}
+	return s
+}
+
+type jobsShowCmd struct {
+	ID     string `arg:"" name:"id" help:"Id of the command."`
+	Access access `embed:""`
+}
+
+// Run shows one job.
+func (c jobsShowCmd) Run(p *program) error {
+	q, closeAll, err := c.Access.open(p)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	job, err := findJob(p.ctx, q, c.ID)
+	if err != nil {
+		return err
+	}
+	if c.Access.json() {
+		return printJSON(p.stdout, job)
+	}
+	printJob(p.stdout, job)
+	return nil
+}
+
+// findJob reads a job; one that does not exist is an errRefused that says so.
+func findJob(ctx context.Context, q *natsq.Queue, id string) (handler.Job, error) {
+	job, _, err := q.Job(ctx, id)
+	switch {
+	case errors.Is(err, handler.ErrNoJob) && job.Cancel != nil:
+		return job, fmt.Errorf("%w: there is no job %s yet; the cancel %s waits for it", errRefused, id, job.Cancel.ID)
+	case errors.Is(err, handler.ErrNoJob):
+		return job, fmt.Errorf("%w: there is no job %s", errRefused, id)
+	}
+	return job, err
+}
+
+func printJob(w io.Writer, j handler.Job) {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
+	row("id", "%s", j.ID)
+	row("action", "%s", j.Action)
+	row("state", "%s", j.State)
+	if j.Outcome != "" {
+		row("outcome", "%s", j.Outcome)
+	}
+	if j.Phase != "" {
+		row("phase", "%s", j.Phase)
+	}
+	row("attempts", "%d", j.Attempt)
+	if g := j.Progress; g.Total > 0 {
+		row("progress", "%d of %d units, %s", g.Done, g.Total, humanBytes(g.Bytes))
+	}
+	if x := j.Waiting; x != nil {
+		row("waiting", "for %s since %s: %s", x.For, x.Since.UTC().Format(time.RFC3339), oneLine(x.Detail))
+	}
+	if j.Bundle != "" {
+		row("bundle", "%s", string(j.Bundle))
+	}
+	if j.Error != nil {
+		row("error", "%s: %s", j.Error.Code, oneLine(j.Error.Message))
+	}
+	if j.Cancel != nil {
+		row("cancel", "%s of %s", j.Cancel.ID, j.Cancel.Time.UTC().Format(time.RFC3339))
+	}
+	if j.LeftBehind != "" {
+		row("left behind", "%s", string(j.LeftBehind))
+	}
+	if j.ReplayOf != "" {
+		row("replay of", "%s", string(j.ReplayOf))
+	}
+	row("created", "%s", j.Created.UTC().Format(time.RFC3339))
+	row("updated", "%s", j.Updated.UTC().Format(time.RFC3339))
+	t.Flush()
+}
+
+type jobsWatchCmd struct {
+	ID      string        `arg:"" name:"id" help:"Id of the command; it need not be published yet."`
+	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Leave when it has not ended by then; it goes on."`
+	Access  access        `embed:""`
+}
+
+// Help implements kong.HelpProvider.
+func (jobsWatchCmd) Help() string {
+	return "Exits 0 when the command completed, 3 when it failed, was refused or cancelled."
+}
+
+// Run shows a command's events until the last.
+func (c jobsWatchCmd) Run(p *program) error {
+	q, closeAll, err := c.Access.open(p)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	ctx := p.ctx
+	if c.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, errTimeout)
+		defer cancel()
+	}
+	event, err := watch(ctx, q, p.stderr, c.ID)
+	if err != nil {
+		return err
+	}
+	return printEnd(p, event, c.Access.json())
+}
+
+// watch shows the events of a command and returns the terminal one.
+func watch(ctx context.Context, q *natsq.Queue, out io.Writer, id string) (handler.Event, error) {
+	events, err := q.WatchEvents(ctx, id)
+	if err != nil {
+		return handler.Event{}, fmt.Errorf("watch events: %w", err)
+	}
+	shown := newProgress(out)
+	defer shown.end()
+	for e := range events {
+		if e.Data.Status.Terminal() {
+			return e, nil
+		}
+		shown.show(e)
+	}
+	return handler.Event{}, ended(ctx)
+}
+
+type jobsCancelCmd struct {
+	Target   string `arg:"" name:"id" help:"Id of the command to cancel; it need not be published yet."`
+	CancelID string `name:"id" placeholder:"ID" help:"Id of the cancel itself; default a random one."`
+	Wait     bool   `name:"wait" help:"Wait until the command has ended, too."`
+	Access   access `embed:""`
+}
+
+// Help implements kong.HelpProvider.
+func (jobsCancelCmd) Help() string {
+	return "An export stops and ends cancelled; so does a delete that has not begun to delete. Exits 3 when it is too late."
+}
+
+// Run publishes a cancel and waits for its answer.
+func (c jobsCancelCmd) Run(p *program) error {
+	bad := p.env.unknown()
+	conf := c.Access.NATS.config(&bad)
+	if err := bad.err(); err != nil {
+		return err
+	}
+	o := order{action: handler.ActionCancel, id: c.CancelID}
+	if o.id == "" {
+		o.id = uuid.NewString()
+	}
+	var err error
+	if o.data, err = json.Marshal(map[string]string{"id": c.Target}); err != nil {
+		return fmt.Errorf("encode the cancel: %w", err)
+	}
+	if err := judge(conf.Subjects, o); err != nil {
+		return err
+	}
+	event, err := request(p.ctx, conf, o, func(handler.Event) {})
+	if err != nil {
+		return err
+	}
+	if event.Data.Status != handler.StatusCompleted || !c.Wait {
+		if c.Access.json() {
+			err = printJSON(p.stdout, event)
+		} else if event.Data.Status == handler.StatusCompleted {
+			fmt.Fprintf(p.stdout, "%s ends cancelled\n", c.Target)
+		}
+		return cmp.Or(err, completed(event))
+	}
+	q, closeAll, err := c.Access.open(p)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	end, err := watch(p.ctx, q, p.stderr, c.Target)
+	if err != nil {
+		return err
+	}
+	if c.Access.json() {
+		return printJSON(p.stdout, end)
+	}
+	fmt.Fprintf(p.stdout, "%s ended: %s\n", c.Target, describeEvent(end))
+	return nil
+}

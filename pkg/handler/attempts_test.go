@@ -1,0 +1,176 @@
+package handler_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+)
+
+// A unit that fails in a way that may pass uses up its attempts; then its command ends with its error, as exhausted, and as a dead letter.
+func TestPoisonUnit(t *testing.T) {
+	s := newStage(t, cvtest.Options{Seed: 3})
+	s.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
+	s.api.Fault(cvtest.Fault{Operation: "QueryPredictions", Times: -1, Status: http.StatusInternalServerError, Code: "ErrorUnknown"})
+	s.start(t, part{commands: 1, units: 2, attempts: 2})
+	seq := s.publish(t, handler.ActionExport, "exp", everything)
+	e := s.end(t, "exp")
+	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || e.Attempt != 1 {
+		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+	}
+	for _, want := range []string{"(predictions)", "failed 2 times", "ErrorUnknown"} {
+		if !strings.Contains(e.Error.Message, want) {
+			t.Errorf("%q does not say %q", e.Error.Message, want)
+		}
+	}
+	if e.Error.RequestID == "" {
+		t.Error("the call's own id is not told")
+	}
+	s.settled(t, seq)
+	if !s.dead(t, handler.ActionExport, "exp") {
+		t.Error("it is no dead letter")
+	}
+	if left := s.objects(t, "exp"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// A coordinator's own trouble uses up the command's attempts.
+func TestExhausted(t *testing.T) {
+	s := newStage(t, cvtest.Options{Seed: 3})
+	s.api.Fault(cvtest.Fault{Operation: "GetProjects", Times: -1, Status: http.StatusInternalServerError, Code: "ErrorUnknown"})
+	s.start(t, part{commands: 1, units: 1, attempts: 2})
+	s.publish(t, handler.ActionExport, "exp", everything)
+	job := s.await(t, "exp", "an attempt failed", func(j handler.Job) bool { return j.Error != nil })
+	if job.State != handler.StateRunning || job.Attempt != 1 || !job.Error.Retryable {
+		t.Errorf("between attempts the job is %s, attempt %d, error %+v", job.State, job.Attempt, job.Error)
+	}
+	e := s.end(t, "exp")
+	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || e.Attempt != 2 || !strings.Contains(e.Error.Message, "2 attempts were made") {
+		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+	}
+	if !s.dead(t, handler.ActionExport, "exp") {
+		t.Error("it is no dead letter")
+	}
+}
+
+// What is the operator's to mend costs no attempt, of which there is but one here, and is over when it is mended.
+func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key")
+	var mended atomic.Bool
+	refused := sinktest.NewFaults(refusing{sinktest.Shared(t).Transport(), &mended})
+	for _, c := range []struct {
+		name    string
+		waits   string
+		problem string // the dependency that /readyz shows
+		begin   func(t *testing.T, s *stage, p *part)
+		mend    func(t *testing.T, s *stage)
+	}{
+		{
+			name: "a key was rotated", waits: handler.WaitCredential, problem: handler.DependencyTraining(handler.DefaultResource),
+			begin: func(t *testing.T, _ *stage, p *part) {
+				write(t, key, "revoked")
+				p.key = cv.TrainingKeyFile(key)
+			},
+			mend: func(t *testing.T, s *stage) { write(t, key, s.api.Key()) },
+		},
+		{
+			name: "storage refuses", waits: handler.WaitStorage, problem: handler.DependencyStorage,
+			begin: func(_ *testing.T, _ *stage, p *part) {
+				p.faults = refused
+			},
+			mend: func(*testing.T, *stage) { mended.Store(true) },
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t, cvtest.Options{Seed: 3})
+			s.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
+			p := part{commands: 1, units: 2, attempts: 1}
+			c.begin(t, s, &p)
+			r := s.start(t, p)
+			s.publish(t, handler.ActionExport, "exp", everything)
+			job := s.await(t, "exp", "waiting", func(j handler.Job) bool { return j.Waiting != nil || j.State.Terminal() })
+			if job.State.Terminal() || job.Waiting.For != c.waits || job.Attempt != 0 {
+				t.Fatalf("%s, waiting %+v after %d attempts: %v", job.State, job.Waiting, job.Attempt, job.Error)
+			}
+			if reason := r.health.Problems()[c.problem].Reason; reason == "" {
+				t.Errorf("%s is not said to be in trouble: %v", c.problem, r.health.Problems())
+			}
+			ready, cancel := context.WithCancel(s.ctx)
+			cancel()
+			if r.health.Ready(ready) == nil {
+				t.Error("pulling goes on")
+			}
+			c.mend(t, s)
+			if e := s.end(t, "exp"); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+				t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+			}
+			s.bag(t, "exp", sink.ExportBag)
+		})
+	}
+}
+
+// refusing is the way to a store that refuses to store anything until the operator has mended it.
+type refusing struct {
+	next   http.RoundTripper
+	mended *atomic.Bool
+}
+
+func (r refusing) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method != http.MethodPut || r.mended.Load() {
+		return r.next.RoundTrip(req) //nolint:wrapcheck // handed through
+	}
+	const body = `<Error><Code>AccessDenied</Code><Message>not for you</Message></Error>`
+	return &http.Response{
+		StatusCode: http.StatusForbidden, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{"Content-Type": {"application/xml"}},
+		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: req,
+	}, nil
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A replica that drains hands back at once what it holds, without blame: another goes on long before the ack wait, in the first attempt.
+func TestDrainHandsBackWithoutBlame(t *testing.T) {
+	s := newStage(t, cvtest.Options{Seed: 3})
+	s.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
+	hangs := s.hangBlobs()
+	first := s.start(t, part{commands: 1, units: 2, attempts: 1})
+	s.publish(t, handler.ActionExport, "exp", everything)
+	hangs.wait(t, s.ctx, "a download")
+	begun := time.Now()
+	first.stop()
+	if j := s.job(t, "exp"); j.State.Terminal() || j.Attempt != 0 {
+		t.Errorf("handed back %s after %d attempts", j.State, j.Attempt)
+	}
+	for _, key := range s.objects(t, "exp") {
+		if strings.Contains(key, ".try-") && !strings.Contains(strings.Join(s.objects(t, "exp"), " "), strings.Split(key, ".try-")[0]+".jsonl") {
+			t.Errorf("%s: the unit was blamed", key)
+		}
+	}
+	s.api.ClearFaults()
+	s.start(t, part{commands: 1, units: 2, attempts: 1})
+	if e := s.end(t, "exp"); e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Attempt != 1 {
+		t.Errorf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
+	}
+	if took := time.Since(begun); took > natsq.DefaultAckWait/2 {
+		t.Errorf("it took %s", took)
+	}
+	s.bag(t, "exp", sink.ExportBag)
+}

@@ -1,0 +1,197 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// CollectorQueue is what a Collector needs of JetStream.
+type CollectorQueue interface {
+	JobStore
+	CommandQueue
+	// Jobs yields all jobs, by id. A job that cannot be read is an error with a Job that has only its ID; after any other error nothing follows.
+	Jobs(ctx context.Context) iter.Seq2[Job, error]
+}
+
+// Collector finds and removes what ended commands left in storage: the objects of exports that failed or were cancelled, and working objects. It touches nothing
+// of a command that has not ended, no bag that has its receipt, and no evidence of a delete that failed half-way.
+type Collector struct {
+	Queue  CollectorQueue
+	Store  *sink.Store // holds the bags
+	Work   *sink.Store // holds the working objects
+	Prefix string      // of every key
+}
+
+// Leftover is what one command left.
+type Leftover struct {
+	ID      string   `json:"id"`
+	State   Text     `json:"state"` // of its job, null when there is none
+	Where   []string `json:"where"` // URIs that end in a slash
+	Objects int      `json:"objects"`
+	Bytes   int64    `json:"bytes"`
+
+	places []place
+}
+
+// place is where a command may have left something.
+type place struct {
+	store *sink.Store
+	below sink.Key
+}
+
+// Find yields what ended commands left. An error about one job is yielded with a Leftover that has only its ID, and the others follow.
+//
+// With orphans, it also yields what is there of ids that JetStream knows nothing of: their traces were forgotten, or have expired. That is for buckets where nobody
+// else keeps anything below the prefix: another deployment's commands would be among them.
+func (c Collector) Find(ctx context.Context, orphans bool) iter.Seq2[Leftover, error] {
+	return func(yield func(Leftover, error) bool) {
+		for job, err := range c.Queue.Jobs(ctx) {
+			if err != nil {
+				if !yield(Leftover{ID: job.ID}, err) || job.ID == "" {
+					return
+				}
+				continue
+			}
+			found, err := c.ofJob(ctx, job)
+			if err == nil && found.Objects == 0 && job.LeftBehind == "" {
+				continue
+			}
+			if !yield(found, err) {
+				return
+			}
+		}
+		if !orphans {
+			return
+		}
+		ids, err := c.unknown(ctx)
+		if err != nil {
+			yield(Leftover{}, err)
+			return
+		}
+		for _, id := range ids {
+			found, err := c.ofJob(ctx, Job{ID: id})
+			if err == nil && found.Objects == 0 {
+				continue
+			}
+			if !yield(found, err) {
+				return
+			}
+		}
+	}
+}
+
+// unknown lists the ids that have objects but neither a job nor a command in the queue.
+func (c Collector) unknown(ctx context.Context) ([]string, error) {
+	seen := map[string]bool{}
+	var ids []string
+	for _, store := range []*sink.Store{c.Store, c.Work} {
+		for folder, err := range store.Folders(ctx, sink.Key(c.Prefix)) {
+			if err != nil {
+				return nil, fmt.Errorf("list the bundles: %w", err)
+			}
+			if !seen[folder] && ValidID(folder) {
+				seen[folder] = true
+				ids = append(ids, folder)
+			}
+		}
+	}
+	// The queue is read after the folders and before the jobs: a command that stored something is in it, or has a job.
+	for m, err := range c.Queue.CommandsBetween(ctx, 0, math.MaxUint64) {
+		if err != nil {
+			return nil, fmt.Errorf("read the queue: %w", err)
+		}
+		if command, err := DecodeCommand(c.Queue.Prefix(), m); err == nil {
+			seen[command.ID] = false
+		}
+	}
+	var unknown []string
+	for _, id := range ids {
+		switch _, _, err := c.Queue.Job(ctx, id); {
+		case err == nil, !seen[id]:
+		case errors.Is(err, ErrNoJob):
+			unknown = append(unknown, id)
+		default:
+			return nil, fmt.Errorf("look for the job of %s: %w", id, err)
+		}
+	}
+	return unknown, nil
+}
+
+// ofJob looks what a job left where it should have nothing; a job without a state is none.
+func (c Collector) ofJob(ctx context.Context, job Job) (Leftover, error) {
+	found := Leftover{ID: job.ID, State: Text(job.State), Where: []string{}}
+	if job.State != "" && (!job.State.Terminal() || job.Action == ActionCancel) || !ValidID(job.ID) { // an id that we gave has stored nothing
+		return found, nil
+	}
+	layout, err := sink.NewLayout(c.Prefix, job.ID)
+	if err != nil {
+		return found, fmt.Errorf("name the objects of %s: %w", job.ID, err)
+	}
+	places := []place{{c.Work, layout.Work("")}}
+	if job.State != StateCompleted {
+		for _, kind := range []sink.BagKind{sink.ExportBag, sink.DeleteBag} {
+			kept, err := c.kept(ctx, layout, kind)
+			if err != nil {
+				return found, fmt.Errorf("look for a receipt of %s: %w", job.ID, err)
+			}
+			if !kept {
+				places = append(places, place{c.Store, layout.Bag(kind)})
+			}
+		}
+	}
+	for _, p := range places {
+		before := found.Objects
+		for o, err := range p.store.List(ctx, p.below) {
+			if err != nil {
+				return found, fmt.Errorf("list what %s left: %w", job.ID, err)
+			}
+			found.Objects++
+			found.Bytes += o.Bytes
+		}
+		if found.Objects > before || job.LeftBehind != "" {
+			found.places = append(found.places, p)
+			found.Where = append(found.Where, p.store.URI(p.below))
+		}
+	}
+	return found, nil
+}
+
+// kept tells whether a bag stays: one with its receipt, or with the evidence of a delete that failed half-way.
+func (c Collector) kept(ctx context.Context, layout sink.Layout, kind sink.BagKind) (bool, error) {
+	for _, last := range []sink.Path{sink.ReceiptFile, sink.FailureFile} {
+		if _, err := c.Store.Head(ctx, layout.Key(kind, last)); !errors.Is(err, sink.ErrNotFound) {
+			return err == nil, err //nolint:wrapcheck // the caller says what for
+		}
+	}
+	return false, nil
+}
+
+// Remove removes what Find found of a command, by version, and takes note of that in its job. It looks again before: a command that was begun meanwhile is let alone.
+func (c Collector) Remove(ctx context.Context, l Leftover) error {
+	job, rev, err := c.Queue.Job(ctx, l.ID)
+	known := err == nil
+	switch {
+	case err != nil && !errors.Is(err, ErrNoJob):
+		return fmt.Errorf("read the job of %s: %w", l.ID, err)
+	case known && (State(l.State) != job.State || !job.State.Terminal()):
+		return fmt.Errorf("remove what %s left: %w", l.ID, ErrConflict)
+	}
+	for _, p := range l.places {
+		if _, err := p.store.RemoveAll(ctx, p.below); err != nil {
+			return fmt.Errorf("remove what %s left: %w", l.ID, err)
+		}
+	}
+	if !known || job.LeftBehind == "" {
+		return nil
+	}
+	job.LeftBehind = ""
+	if _, err := c.Queue.PutJob(ctx, job, rev); err != nil && !errors.Is(err, ErrConflict) { // who changed it meanwhile forgot it, or collects too
+		return fmt.Errorf("note in the job that %s left nothing: %w", l.ID, err)
+	}
+	return nil
+}

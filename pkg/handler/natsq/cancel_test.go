@@ -1,0 +1,147 @@
+package natsq
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+func TestOver(t *testing.T) {
+	w := newWorld(t)
+	other := w.open(t)
+	told, stop := must2[<-chan struct{}, func()](t)(w.q.Over("a"))
+	defer stop()
+	ok(t, w.nc.FlushWithContext(w.ctx))
+	ok(t, other.NotifyOver(w.ctx, "ab"))
+	ok(t, other.NotifyOver(w.ctx, "a"))
+	receive(t, told)
+	if len(told) != 0 {
+		t.Error("told of another command")
+	}
+	if _, _, err := w.q.Over("*"); err == nil {
+		t.Error("listens for every command")
+	}
+	if err := other.NotifyOver(w.ctx, "*"); err == nil {
+		t.Error("tells nobody of anything")
+	}
+}
+
+func must2[A, B any](t *testing.T) func(a A, b B, err error) (A, B) {
+	return func(a A, b B, err error) (A, B) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a, b
+	}
+}
+
+// Units that are being worked on are waited for; after an ack wait what is left is removed. Those of other commands are let alone.
+func TestDrainUnits(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.AckWait = time.Second })
+	ok(t, w.q.DrainUnits(w.ctx, "a")) // nothing there
+	for _, id := range []string{"a", "b"} {
+		ok(t, w.q.PublishUnit(w.ctx, id, 1, []byte("unit")))
+	}
+	inside, leave := make(chan struct{}, 2), make(chan struct{})
+	pull, stop := context.WithCancel(w.ctx)
+	served := make(chan error, 1)
+	go func() {
+		served <- w.q.ServeUnits(pull, w.ctx, UnitLoop{Slots: 2, Handle: func(context.Context, handler.UnitDelivery) handler.Disposition {
+			inside <- struct{}{}
+			<-leave
+			return handler.Disposition{Verb: handler.Ack}
+		}})
+	}()
+	receive(t, inside)
+	receive(t, inside)
+	drained := make(chan error, 1)
+	patient := w.open(t) // waits for 30 s
+	go func() { drained <- patient.DrainUnits(w.ctx, "a") }()
+	ok(t, w.q.DrainUnits(w.ctx, "b")) // waits for a second
+	if n := w.messages(t, "CV_WORK"); n != 1 {
+		t.Errorf("%d units are left", n)
+	}
+	select {
+	case err := <-drained:
+		t.Errorf("a unit was not waited for: %v", err)
+	default:
+	}
+	close(leave)
+	ok(t, receive(t, drained))
+	stop()
+	ok(t, receive(t, served))
+
+	ok(t, w.q.PublishUnit(w.ctx, "c", 1, []byte("unit")))
+	gone, cancel := context.WithCancelCause(w.ctx)
+	cancel(handler.ErrStopping)
+	is(t, w.q.DrainUnits(gone, "c"), handler.ErrStopping)
+	if n := w.messages(t, "CV_WORK"); n != 1 {
+		t.Errorf("%d units are left by who was stopped", n)
+	}
+}
+
+// A cancel that waits for its command is no job, but what a job replaces.
+func TestCancelWithoutAJob(t *testing.T) {
+	w := newWorld(t)
+	mark := handler.Job{ID: "a", Cancel: &handler.Cancel{ID: "c", Time: time.Unix(1700000000, 0)}}
+	rev := must[uint64](t)(w.q.PutJob(w.ctx, mark, 0))
+	j, got, err := w.q.Job(w.ctx, "a")
+	is(t, err, handler.ErrNoJob)
+	if got != rev || j.Cancel == nil || j.Cancel.ID != "c" || !j.Cancel.Time.Equal(mark.Cancel.Time) {
+		t.Errorf("revision %d of %d, job %+v", got, rev, j)
+	}
+	for j, err := range w.q.Jobs(w.ctx) {
+		t.Errorf("listed: %+v, %v", j, err)
+	}
+	jobs := must[<-chan handler.Job](t)(w.q.WatchJob(w.ctx, "a"))
+	if _, err := w.q.PutJob(w.ctx, handler.Job{ID: "a", State: handler.StateAccepted}, 0); !errors.Is(err, handler.ErrConflict) {
+		t.Errorf("a job was made although there is a cancel: %v", err)
+	}
+	must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "a", State: handler.StateAccepted}, rev))
+	if j := receive(t, jobs); j.State != handler.StateAccepted {
+		t.Errorf("watched: %+v", j)
+	}
+}
+
+// Cancels are taken though every slot is taken and nothing else may be.
+func TestCancelsHaveSlotsOfTheirOwn(t *testing.T) {
+	w := newWorld(t)
+	seen := make(chan handler.Delivery, 10)
+	l := settleWith(handler.Disposition{Verb: handler.Ack}, seen)
+	l.Ready = func(ctx context.Context) error {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	serveCommands(t, w.q, l)
+	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, handler.Message{
+		Subject: "cv.commands.cancel", Header: map[string][]string{"Nats-Msg-Id": {"c"}}, Body: []byte(`{"id":"a"}`),
+	}))
+	if d := receive(t, seen); d.Seq != seq {
+		t.Errorf("command %d was taken", d.Seq)
+	}
+	w.gone(t, seq)
+	if _, err := w.q.Command(w.ctx, seq-1); err != nil {
+		t.Errorf("the other command: %v", err)
+	}
+}
+
+// A consumer of before, which had cancels too, is changed.
+func TestCoordinatorsOfBeforeAreMended(t *testing.T) {
+	w := newWorld(t)
+	ok(t, w.js.DeleteConsumer(w.ctx, "CV_COMMANDS", cancelsDurable))
+	config := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, "CV_COMMANDS", commandsDurable)).CachedInfo().Config
+	config.FilterSubjects = nil
+	must[jetstream.Consumer](t)(w.js.UpdateConsumer(w.ctx, "CV_COMMANDS", config))
+	w.open(t)
+	seen := make(chan handler.Delivery, 10)
+	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+	receive(t, seen)
+}

@@ -1,0 +1,90 @@
+package natsq
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+// DeadLetters yields all dead letters, by action and id. An error ends it.
+func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[handler.DeadLetter, error] {
+	return func(yield func(handler.DeadLetter, error) bool) {
+		prefix := q.prefix + ".dead."
+		keys, err := q.below(ctx, q.dead, prefix)
+		if err != nil {
+			yield(handler.DeadLetter{}, fmt.Errorf("list dead letters: %w", err))
+			return
+		}
+		for _, key := range keys {
+			s, err := q.read(ctx, q.dead, get{Last: prefix + key})
+			if err != nil {
+				yield(handler.DeadLetter{}, fmt.Errorf("read dead letter %s: %w", key, err))
+				return
+			}
+			if s != nil && !yield(q.letter(s), nil) { // nil: removed since it was listed
+				return
+			}
+		}
+	}
+}
+
+// DeadLetter reads the dead letter of an id; ErrNoMessage when there is none. Its message is as it came, with the subject it was published on; the body is nil when
+// PublishDead had to leave it out.
+func (q *Queue) DeadLetter(ctx context.Context, id string) (handler.DeadLetter, error) {
+	if err := checkID(id); err != nil {
+		return handler.DeadLetter{}, fmt.Errorf("read dead letter: %w", err)
+	}
+	s, err := q.read(ctx, q.dead, get{Seq: 1, Next: q.deadLetter("*", id)})
+	if err == nil && s == nil {
+		err = handler.ErrNoMessage
+	}
+	if err != nil {
+		return handler.DeadLetter{}, fmt.Errorf("read the dead letter of %s: %w", id, err)
+	}
+	return q.letter(s), nil
+}
+
+// RemoveDead removes the dead letter of an id. One that does not exist is well.
+func (q *Queue) RemoveDead(ctx context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("remove dead letter: %w", err)
+	}
+	if err := q.purge(ctx, q.dead, q.deadLetter("*", id)); err != nil {
+		return fmt.Errorf("remove the dead letter of %s: %w", id, err)
+	}
+	return nil
+}
+
+// letter is what PublishDead made of a dead letter, undone.
+func (q *Queue) letter(s *stored) handler.DeadLetter {
+	action, id, _ := strings.Cut(strings.TrimPrefix(s.Subject, q.prefix+".dead."), ".")
+	d := handler.DeadLetter{
+		ID: id, Action: handler.Action(action),
+		Error:   handler.Error{Code: s.Header.Get(headerErrorCode), Message: s.Header.Get(headerError)},
+		Message: handler.Message{Subject: q.command(handler.Action(action)), Header: map[string][]string{}, Body: s.Data, Time: s.Time.UTC()},
+		Time:    s.Time.UTC(),
+	}
+	d.Attempts, _ = strconv.Atoi(s.Header.Get(headerAttempts)) // put there by us; by others, it is none
+	if t, err := time.Parse(time.RFC3339Nano, s.Header.Get(headerTime)); err == nil {
+		d.Time = t
+	}
+	if s.Header.Get(headerTruncated) != "" {
+		d.Message.Body = nil
+	}
+	for name, values := range s.Header {
+		switch name {
+		case headerErrorCode, headerError, headerAttempts, headerTime, headerTruncated, headerWrite, headerExpectedLast:
+			continue
+		}
+		if original, ok := strings.CutPrefix(name, headerKept); ok {
+			name = original
+		}
+		d.Message.Header[name] = values
+	}
+	return d
+}
