@@ -51,7 +51,7 @@ race: ## Run all tests under the race detector; a skipped test is an error
 # `make race` makes half of these cuts.
 .PHONY: cuts
 cuts: ## Cut commands short before and after each kind of effect (MATRIX=full: before and after every effect, some minutes)
-	go test -count=1 -v -timeout 30m -run 'CutAtEveryEffect$$' ./pkg/handler -matrix=$(MATRIX) | grep -vE '^\s*(=== |--- PASS: .*/)'
+	go test -count=1 -v -timeout 30m -run 'CutAtEveryEffect$$|Frozen' ./pkg/handler -matrix=$(MATRIX) | grep -vE '^\s*(=== |--- PASS: .*/)'
 
 # Not under the race detector: NATS, S3 and the simulator would take many minutes there. `make race` runs the same test at a twentieth of the size.
 .PHONY: scale

@@ -99,16 +99,21 @@ func cuts(t *testing.T, s scenario) {
 	first := max(0, slices.IndexFunc(r.fate.effects, func(e string) bool { return strings.HasPrefix(e, s.since) }))
 	todo := chooseCuts(t, r.fate.effects[first:])
 	t.Logf("%d effects, %d cuts", len(r.fate.effects), len(todo))
+	each(t, todo, func(t *testing.T, f *fate) { s.cut(t, f, undisturbed) })
+}
+
+// each runs a subtest for each fate, some at a time: they mostly wait for redelivery.
+func each(t *testing.T, todo []*fate, test func(t *testing.T, f *fate)) {
 	next := make(chan *fate)
 	var workers sync.WaitGroup
-	for range 6 { // they mostly wait for redelivery
+	for range 6 {
 		workers.Go(func() {
 			for f := range next {
 				when := "before"
 				if f.after {
 					when = "after"
 				}
-				t.Run(when+" "+f.at, func(t *testing.T) { s.cut(t, f, undisturbed) })
+				t.Run(when+" "+f.at, func(t *testing.T) { test(t, f) })
 			}
 		})
 	}

@@ -34,7 +34,6 @@ type fate struct {
 	died    chan struct{} // closed when it happens
 	frozen  bool
 	thawed  chan struct{}
-	thawAt  int    // how many effects there were then
 	last    func() // cuts the process off
 	dying   sync.WaitGroup
 }

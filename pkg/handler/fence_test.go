@@ -2,7 +2,6 @@ package handler_test
 
 import (
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,16 +24,8 @@ func TestFrozenCoordinatorIsFencedOut(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	next := make(chan *fate)
-	var workers sync.WaitGroup
-	for range 6 {
-		workers.Go(func() {
-			for f := range next {
-				t.Run(map[bool]string{false: "before ", true: "after "}[f.after]+f.at, func(t *testing.T) { s.freeze(t, f) })
-			}
-		})
-	}
-	for _, f := range chooseCuts(r.fate.effects, *matrix == "full") {
+	var todo []*fate
+	for _, f := range chooseCuts(t, r.fate.effects) {
 		if strings.HasPrefix(f.at, "PutJob accepted") || strings.HasPrefix(f.at, "PublishEvent accepted") || strings.HasPrefix(f.at, "settle") {
 			continue // nobody holds anything yet, or any more
 		}
@@ -42,10 +33,9 @@ func TestFrozenCoordinatorIsFencedOut(t *testing.T) {
 			continue // its name is another one in every world
 		}
 		f.freezes = true
-		next <- f
+		todo = append(todo, f)
 	}
-	close(next)
-	workers.Wait()
+	each(t, todo, s.freeze)
 }
 
 func (s scenario) freeze(t *testing.T, f *fate) {
