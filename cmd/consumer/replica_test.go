@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +30,16 @@ type replicaProgram struct {
 	path string   // of the executable
 	name string   // argument 0
 	env  []string // settings, beside those of the environment that every program needs
+}
+
+// itself is this test binary as the consumer: TestMain sees to that. Under the race detector the replicas are under it, too.
+func itself(t *testing.T) replicaProgram {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatalf("find the test binary: %v", err)
+	}
+	return replicaProgram{path: path, name: "consumer"}
 }
 
 // built is the consumer as it is shipped: built without the race detector, whose memory is not the product's.
@@ -131,4 +143,30 @@ func (r *replica) memory(t *testing.T) (now, most int64) {
 		return n << 10
 	}
 	return field("VmRSS"), field("VmHWM")
+}
+
+// metrics are the numbers on the replica's page that have no labels.
+func (r *replica) metrics(t *testing.T) map[string]float64 {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.base(t)+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatalf("read the metrics of a replica: %v", err)
+	}
+	defer resp.Body.Close()
+	all := map[string]float64{}
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		if v, err := strconv.ParseFloat(value, 64); err == nil {
+			all[name] = v
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatalf("read the metrics of a replica: %v", err)
+	}
+	return all
 }
