@@ -33,7 +33,7 @@ type replicaProgram struct {
 }
 
 // itself is this test binary as the consumer: TestMain sees to that. Under the race detector the replicas are under it, too.
-func itself(t *testing.T) replicaProgram {
+func itself(t testing.TB) replicaProgram {
 	t.Helper()
 	path, err := os.Executable()
 	if err != nil {
@@ -43,7 +43,7 @@ func itself(t *testing.T) replicaProgram {
 }
 
 // built is the consumer as it is shipped: built without the race detector, whose memory is not the product's.
-func built(t *testing.T) replicaProgram {
+func built(t testing.TB) replicaProgram {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "consumer")
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", path, ".")
@@ -61,7 +61,7 @@ func (p replicaProgram) with(env ...string) replicaProgram {
 }
 
 // start starts a replica. It is killed at the end of the test, if it still runs then.
-func (p replicaProgram) start(t *testing.T) *replica {
+func (p replicaProgram) start(t testing.TB) *replica {
 	t.Helper()
 	r := &replica{log: &lockedBuffer{}, ended: make(chan struct{})}
 	r.cmd = &exec.Cmd{Path: p.path, Args: []string{p.name, "run"}, Env: append([]string{"HOME=" + t.TempDir(), "TMPDIR=" + os.TempDir()}, p.env...), Stdout: r.log, Stderr: r.log}
@@ -80,7 +80,7 @@ func (p replicaProgram) start(t *testing.T) *replica {
 var listening = regexp.MustCompile(`"http":"([^"]+)"`)
 
 // base is where the replica's pages are, once it has said so.
-func (r *replica) base(t *testing.T) string {
+func (r *replica) base(t testing.TB) string {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -97,7 +97,7 @@ func (r *replica) base(t *testing.T) string {
 }
 
 // await waits until everything the replica needs works.
-func (r *replica) await(t *testing.T) {
+func (r *replica) await(t testing.TB) {
 	t.Helper()
 	awaitReadiness(t, r.base(t), "a replica", isReady)
 }
@@ -109,7 +109,7 @@ func (r *replica) kill() {
 }
 
 // stop ends the process as an operator does, and demands that it ends well.
-func (r *replica) stop(t *testing.T) {
+func (r *replica) stop(t testing.TB) {
 	t.Helper()
 	if err := r.cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("stop a replica: %v", err)
@@ -127,7 +127,7 @@ func tail(log string) string {
 }
 
 // memory is what the process holds of real memory now, and what it held at most, in bytes.
-func (r *replica) memory(t *testing.T) (now, most int64) {
+func (r *replica) memory(t testing.TB) (now, most int64) {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
 	if err != nil {
@@ -146,7 +146,7 @@ func (r *replica) memory(t *testing.T) (now, most int64) {
 }
 
 // metrics are the numbers on the replica's page that have no labels.
-func (r *replica) metrics(t *testing.T) map[string]float64 {
+func (r *replica) metrics(t testing.TB) map[string]float64 {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.base(t)+"/metrics", nil)
 	if err != nil {
