@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,8 +32,18 @@ type replicaProgram struct {
 	env  []string // settings, beside those of the environment that every program needs
 }
 
+// itself is this test binary as the consumer: TestMain sees to that. Under the race detector the replicas are under it, too.
+func itself(t testing.TB) replicaProgram {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatalf("find the test binary: %v", err)
+	}
+	return replicaProgram{path: path, name: "consumer"}
+}
+
 // built is the consumer as it is shipped: built without the race detector, whose memory is not the product's.
-func built(t *testing.T) replicaProgram {
+func built(t testing.TB) replicaProgram {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "consumer")
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", path, ".")
@@ -49,7 +61,7 @@ func (p replicaProgram) with(env ...string) replicaProgram {
 }
 
 // start starts a replica. It is killed at the end of the test, if it still runs then.
-func (p replicaProgram) start(t *testing.T) *replica {
+func (p replicaProgram) start(t testing.TB) *replica {
 	t.Helper()
 	r := &replica{log: &lockedBuffer{}, ended: make(chan struct{})}
 	r.cmd = &exec.Cmd{Path: p.path, Args: []string{p.name, "run"}, Env: append([]string{"HOME=" + t.TempDir(), "TMPDIR=" + os.TempDir()}, p.env...), Stdout: r.log, Stderr: r.log}
@@ -68,7 +80,7 @@ func (p replicaProgram) start(t *testing.T) *replica {
 var listening = regexp.MustCompile(`"http":"([^"]+)"`)
 
 // base is where the replica's pages are, once it has said so.
-func (r *replica) base(t *testing.T) string {
+func (r *replica) base(t testing.TB) string {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -85,7 +97,7 @@ func (r *replica) base(t *testing.T) string {
 }
 
 // await waits until everything the replica needs works.
-func (r *replica) await(t *testing.T) {
+func (r *replica) await(t testing.TB) {
 	t.Helper()
 	awaitReadiness(t, r.base(t), "a replica", isReady)
 }
@@ -97,7 +109,7 @@ func (r *replica) kill() {
 }
 
 // stop ends the process as an operator does, and demands that it ends well.
-func (r *replica) stop(t *testing.T) {
+func (r *replica) stop(t testing.TB) {
 	t.Helper()
 	if err := r.cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("stop a replica: %v", err)
@@ -115,7 +127,7 @@ func tail(log string) string {
 }
 
 // memory is what the process holds of real memory now, and what it held at most, in bytes.
-func (r *replica) memory(t *testing.T) (now, most int64) {
+func (r *replica) memory(t testing.TB) (now, most int64) {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
 	if err != nil {
@@ -131,4 +143,30 @@ func (r *replica) memory(t *testing.T) (now, most int64) {
 		return n << 10
 	}
 	return field("VmRSS"), field("VmHWM")
+}
+
+// metrics are the numbers on the replica's page that have no labels.
+func (r *replica) metrics(t testing.TB) map[string]float64 {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.base(t)+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatalf("read the metrics of a replica: %v", err)
+	}
+	defer resp.Body.Close()
+	all := map[string]float64{}
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		if v, err := strconv.ParseFloat(value, 64); err == nil {
+			all[name] = v
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatalf("read the metrics of a replica: %v", err)
+	}
+	return all
 }

@@ -96,7 +96,7 @@ func TestScale(t *testing.T) {
 }
 
 // keepInMemory puts temporary files where no disk is, if there is room for so many bytes: a hundred thousand files take longer to remove than to write.
-func keepInMemory(t *testing.T, room uint64) {
+func keepInMemory(t testing.TB, room uint64) {
 	t.Helper()
 	const memory = "/dev/shm"
 	var fs syscall.Statfs_t
@@ -106,7 +106,7 @@ func keepInMemory(t *testing.T, room uint64) {
 }
 
 // manifest counts the lines of a bundle's manifest whose path holds what.
-func (f *fixture) manifest(t *testing.T, id, what string) int {
+func (f *fixture) manifest(t testing.TB, id, what string) int {
 	t.Helper()
 	store := sink.NewStore(f.store.Client(), sink.StoreOptions{Bucket: f.config.Bucket})
 	body, _, err := store.Open(t.Context(), sink.Key(id+"/export/manifest-sha256.txt"))

@@ -52,7 +52,7 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-func newFixture(t *testing.T, o cvtest.Options) *fixture {
+func newFixture(t testing.TB, o cvtest.Options) *fixture {
 	t.Helper()
 	f := &fixture{nats: natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0"}), store: sinktest.Shared(t), vision: cvtest.New(o).Start(), log: &lockedBuffer{}}
 	t.Cleanup(f.vision.Close)
@@ -72,13 +72,13 @@ func newFixture(t *testing.T, o cvtest.Options) *fixture {
 // running is a service that runs.
 type running struct {
 	*service
-	t    *testing.T
+	t    testing.TB
 	base string // of its pages
 	stop func(error)
 	done chan error
 }
 
-func (f *fixture) start(t *testing.T) *running {
+func (f *fixture) start(t testing.TB) *running {
 	t.Helper()
 	s, err := newService(t.Context(), f.config, zerolog.New(f.log))
 	if err != nil {
@@ -109,7 +109,7 @@ func (r *running) await(what string, wanted func(code int, body readiness) bool)
 }
 
 // awaitReadiness looks at /readyz of a consumer's pages until it is as wanted.
-func awaitReadiness(t *testing.T, base, what string, wanted func(code int, body readiness) bool) {
+func awaitReadiness(t testing.TB, base, what string, wanted func(code int, body readiness) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
@@ -153,13 +153,13 @@ func isDown(name, reason string) func(int, readiness) bool {
 }
 
 // order publishes an export of everything and waits for its end.
-func (f *fixture) order(t *testing.T, id string) handler.Event {
+func (f *fixture) order(t testing.TB, id string) handler.Event {
 	t.Helper()
 	return f.orderData(t, id, `{"all_projects":true}`, limit)
 }
 
 // orderData publishes an export and waits for its end, not longer than limit.
-func (f *fixture) orderData(t *testing.T, id, data string, limit time.Duration) handler.Event {
+func (f *fixture) orderData(t testing.TB, id, data string, limit time.Duration) handler.Event {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
