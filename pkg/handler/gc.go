@@ -135,6 +135,9 @@ func (c Collector) ofJob(ctx context.Context, job Job) (Leftover, error) {
 	places := []place{{c.Work, layout.Work("")}}
 	if job.State != StateCompleted {
 		for _, kind := range []sink.BagKind{sink.ExportBag, sink.DeleteBag} {
+			if kind == sink.DeleteBag && job.Action == ActionExport {
+				continue
+			}
 			kept, err := c.kept(ctx, layout, kind)
 			if err != nil {
 				return found, fmt.Errorf("look for a receipt of %s: %w", job.ID, err)
