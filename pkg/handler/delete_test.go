@@ -435,6 +435,7 @@ func TestDelete(t *testing.T) {
 			for i, c := range deleteCases() {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
+					trouble := trouble
 					trouble.o.Seed = int64(i + 1)
 					w := newWorld(t, worldOptions{api: trouble.o})
 					a := fillAccount(w.api)

@@ -92,13 +92,31 @@ func TestEffects(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			bucket := s.Bucket(t, sinktest.BucketOptions{})
 			tc.fault.Op = "PutObject"
-			ctx := t.Context()
-			if tc.fault.Effect == sinktest.Hang {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, 50*time.Millisecond)
-				defer cancel()
+			f := sinktest.Script(t, tc.fault)
+			ctx, giveUp := context.WithCancel(t.Context())
+			defer giveUp()
+			if tc.fault.Effect == sinktest.Hang { // whoever waits gives up when it has happened, or is about to
+				asked := make(chan struct{})
+				f.OnRequest = func(_, _ string, before bool) error {
+					if before {
+						close(asked)
+					}
+					return nil
+				}
+				go func() {
+					defer giveUp()
+					<-asked
+					for stored := 0; tc.stored && stored == 0 && ctx.Err() == nil; {
+						left, err := sinktest.Versions(ctx, plain, bucket, "")
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						stored = len(left)
+					}
+				}()
 			}
-			if err := put(ctx, s.FaultyClient(sinktest.Script(t, tc.fault), once), bucket, "k", "content"); (err != nil) != tc.err {
+			if err := put(ctx, s.FaultyClient(f, once), bucket, "k", "content"); (err != nil) != tc.err {
 				t.Errorf("error %v", err)
 			}
 			left, err := sinktest.Versions(t.Context(), plain, bucket, "")
