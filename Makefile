@@ -67,7 +67,7 @@ soak: ## Three replicas, 300 commands, kills, restarts and faults for some minut
 
 .PHONY: vet
 vet: ## Check formatting, and go vet
-	@files=$$(gofmt -l cmd pkg); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
+	@files=$$(gofmt -l cmd pkg internal); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
 	go vet ./...
 
 $(GOLANGCI_LINT):

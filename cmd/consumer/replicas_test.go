@@ -1,11 +1,21 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/cvconsumer/cvconsumer/internal/ratio"
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
@@ -87,4 +97,50 @@ func BenchmarkFourReplicas(b *testing.B) {
 			b.Errorf("one replica took %s, four %s: %.1f times as fast, not 3.2", one, four, ratio)
 		}
 	}
+}
+
+// A whole export, with everything that makes it certain, takes this many times as long as a loop that fetches the same pictures and puts them into the same store,
+// as many at once.
+func BenchmarkExport(b *testing.B) {
+	const images, atOnce = 1000, 8
+	f := newFixture(b, cvtest.Options{Seed: 4, Compact: true})
+	p := f.vision.AddProject(cvtest.ProjectSpec{Images: images, ImageBytes: 20_000})
+	program := itself(b).with(f.environment()...).with(fmt.Sprintf("CONSUMER_DOWNLOADS=%d", atOnce))
+	r := program.start(b)
+	r.await(b)
+	client, err := f.config.client(f.config.Resources[0], nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	api := f.store.Client()
+	copyAll := func(id string) {
+		var g errgroup.Group
+		g.SetLimit(atOnce)
+		for ids := range slices.Chunk(p.Images, cv.MaxPage) {
+			list, err := client.GetImagesByIDs(b.Context(), p.ID, uuid.Nil, ids)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for _, image := range list {
+				g.Go(func() error {
+					resp, err := http.Get(image.OriginalImageURI) //nolint:gosec,noctx // the simulator's
+					if err != nil {
+						return err
+					}
+					defer resp.Body.Close()
+					picture, err := io.ReadAll(resp.Body)
+					if err != nil {
+						return err
+					}
+					_, err = api.PutObject(b.Context(), &s3.PutObjectInput{Bucket: &f.config.Bucket, Key: aws.String(id + "/" + image.ID.String()), Body: bytes.NewReader(picture)})
+					return err
+				})
+			}
+		}
+		if err := g.Wait(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	ratio.Report(b, func() { f.exportOnce(b, uuid.NewString()) }, func() { copyAll(uuid.NewString()) })
+	r.stop(b)
 }
