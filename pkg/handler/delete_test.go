@@ -435,8 +435,9 @@ func TestDelete(t *testing.T) {
 			for i, c := range deleteCases() {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
-					trouble.o.Seed = int64(i + 1)
-					w := newWorld(t, worldOptions{api: trouble.o})
+					service := trouble.o
+					service.Seed = int64(i + 1)
+					w := newWorld(t, worldOptions{api: service})
 					a := fillAccount(w.api)
 					before := w.api.Snapshot()
 					data, gone := c.make(t, w, a)
