@@ -48,7 +48,7 @@ race: ## Run all tests under the race detector; a skipped test is an error
 	@grep -E '^(ok|\?) ' dist/test.log
 	@if grep -E '^\s*--- SKIP' dist/test.log; then echo 'tests were skipped: every test must run everywhere'; exit 1; fi
 
-# `make race` makes half of these cuts.
+# `make race` makes a few of these cuts.
 .PHONY: cuts
 cuts: ## Cut commands short before and after each kind of effect (MATRIX=full: before and after every effect, some minutes)
 	go test -count=1 -v -timeout 30m -run 'CutAtEveryEffect$$|Frozen' ./pkg/handler -matrix=$(MATRIX) | grep -vE '^\s*(=== |--- PASS: .*/)'
