@@ -1,14 +1,18 @@
 // Package ratio is for benchmarks that compare two ways in the same run: the machine's mood, which moves both, leaves their ratio alone.
 package ratio
 
-import (
-	"testing"
-	"time"
-)
+import "time"
+
+// B is what Report needs of a *testing.B.
+type B interface {
+	Helper()
+	Loop() bool
+	ReportMetric(n float64, unit string)
+}
 
 // Report runs subject and baseline in turn as the benchmark's loop, and reports how many times as long as the baseline the subject takes. The benchmark's own
 // figures are of both together.
-func Report(b *testing.B, subject, baseline func()) {
+func Report(b B, subject, baseline func()) {
 	b.Helper()
 	var ours, theirs time.Duration
 	for b.Loop() {
