@@ -23,7 +23,7 @@ import (
 )
 
 type devCmd struct {
-	Demo     bool     `name:"demo" help:"Export the sample account, check the bundle, say what happened, and leave."`
+	Demo     bool     `name:"demo" help:"Export the sample account, delete a project of it with proof, check the bundles, say what happened, and leave."`
 	Dir      string   `name:"dir" placeholder:"DIR" help:"Folder for all data, kept at exit; default a temporary one, removed."`
 	NATSPort int      `name:"nats-port" placeholder:"PORT" help:"Port of NATS; default 4222, or a free one when that is taken."`
 	S3Port   int      `name:"s3-port" placeholder:"PORT" help:"Port of the S3 server; default 9000, or a free one."`

@@ -367,15 +367,20 @@ func (m mortal) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, 
 	}
 }
 
-// From just before the manifests on, an export finishes; before that, it does not, even if its coordinator hangs.
+// From just before the manifests on, an export finishes, and so does a plan from just before its bag; before that, they do not, even if their coordinator hangs.
 func TestCancelAroundThePointOfNoReturn(t *testing.T) {
+	const plan = `{"all_projects":true,"dry_run":true}`
 	for _, c := range []struct {
-		name, at string
-		answer   handler.Status
-		end      handler.Status
+		name, at, data string
+		action         handler.Action
+		hangs          bool
+		answer         handler.Status
+		end            handler.Status
 	}{
-		{"before", "/data/export.json", handler.StatusCompleted, handler.StatusCancelled},
-		{"after", "/receipt.json", handler.StatusRefused, handler.StatusCompleted},
+		{"before", "/data/export.json", everything, handler.ActionExport, true, handler.StatusCompleted, handler.StatusCancelled},
+		{"after", "/receipt.json", everything, handler.ActionExport, false, handler.StatusRefused, handler.StatusCompleted},
+		{"before a plan", "/delete-begun.json", plan, handler.ActionDelete, true, handler.StatusCompleted, handler.StatusCancelled},
+		{"after a plan", "/receipt.json", plan, handler.ActionDelete, false, handler.StatusRefused, handler.StatusCompleted},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t, cvtest.Options{Seed: 3})
@@ -390,19 +395,19 @@ func TestCancelAroundThePointOfNoReturn(t *testing.T) {
 				<-answered.c
 				return nil
 			}
-			if c.name == "before" {
+			if c.hangs {
 				faults.Add(sinktest.Fault{Op: "PutObject", Key: "*" + c.at, Effect: sinktest.Hang})
 			}
 			defer answered.happens()
 			s.start(t, part{commands: 1, units: 2, faults: faults})
-			s.publish(t, handler.ActionExport, "exp", everything)
+			s.publish(t, c.action, "exp", c.data)
 			reached.wait(t, s.ctx, "the write of "+c.at)
 			s.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
 			answer := s.end(t, "stop")
 			answered.happens()
 			e := s.end(t, "exp")
 			if answer.Status != c.answer || e.Status != c.end {
-				t.Errorf("the cancel ended %s (%v), the export %s (%v)", answer.Status, answer.Error, e.Status, e.Error)
+				t.Errorf("the cancel ended %s (%v), the command %s (%v)", answer.Status, answer.Error, e.Status, e.Error)
 			}
 			if left := s.objects(t, "exp"); (len(left) > 0) != (c.end == handler.StatusCompleted) {
 				t.Errorf("%d objects are there", len(left))

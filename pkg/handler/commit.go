@@ -240,8 +240,10 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 	if err != nil {
 		return err
 	}
-	if err := w.save(ctx, func(j *Job) { j.Phase = PhaseSeal }); err != nil {
-		return err
+	if w.command.Action == ActionExport { // an export that goes before a delete can still be cancelled with it
+		if err := w.save(ctx, func(j *Job) { j.Phase = PhaseSeal }); err != nil {
+			return err
+		}
 	}
 	seal, err := bag.Seal(ctx, bagInfo(cut.FinishedAt, w.plan.Tool, w.command, "Export of user data from Azure Custom Vision, "+w.plan.Host))
 	if err != nil {

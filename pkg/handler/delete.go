@@ -102,7 +102,7 @@ func (r *run) delete(ctx context.Context) (*EventData, error) {
 	if kept := r.keepCalls(ctx); err != nil || kept != nil {
 		return nil, errors.Join(err, kept)
 	}
-	if err := r.save(ctx, func(j *Job) { j.Phase = PhaseCommit }); err != nil {
+	if err := r.save(ctx, func(j *Job) { j.Phase = PhaseSeal }); err != nil {
 		return nil, err
 	}
 	if err := d.commit(ctx); err != nil {

@@ -112,14 +112,14 @@ const (
 	PhaseRead    = "read"
 	PhaseDelete  = "delete" // from just before the first destructive call
 	PhaseCommit  = "commit"
-	PhaseSeal    = "seal"     // the bag is whole but for its manifests and receipt
+	PhaseSeal    = "seal"     // what the command's bag will hold is decided
 	PhaseCleanUp = "clean up" // its bag has a receipt, and the working objects are being removed
 	PhaseEnding  = "ending"   // it will end failed or cancelled; what it stored is being removed
 )
 
-// noWayBack tells whether the job's phase is one that a cancel does not undo: an export whose receipt is about to be written, a delete about to delete.
+// noWayBack tells whether the job's phase is one that a cancel does not undo: the command's bag is about to get its receipt, or a delete is about to delete.
 func (j Job) noWayBack() bool {
-	return j.Phase == PhaseDelete || j.Action == ActionExport && (j.Phase == PhaseSeal || j.Phase == PhaseCleanUp)
+	return j.Phase == PhaseDelete || j.Phase == PhaseSeal || j.Phase == PhaseCleanUp
 }
 
 // CommandRef is what a job remembers of its command.
