@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -186,7 +188,7 @@ func (d *deletion) begin(ctx context.Context) error {
 	})
 }
 
-// judged makes the plan and refuses the delete when it must not be carried out.
+// judged makes the plan and refuses the delete when it must not be carried out. Where an iteration in training hides images from the plan, the delete waits.
 func (d *deletion) judged(ctx context.Context, exported *BundleRef) (*deletePlan, error) {
 	plan, err := d.planDelete(ctx)
 	if err != nil {
@@ -197,6 +199,11 @@ func (d *deletion) judged(ctx context.Context, exported *BundleRef) (*deletePlan
 		var refusal *Error
 		if refusal, err = d.judgePlan(ctx, plan); refusal != nil {
 			err = d.refuseDelete(ctx, refusal, exported)
+		}
+	}
+	for n, f := range plan.facts {
+		if err == nil && f.training != uuid.Nil && !d.command.Data.DryRun {
+			err = d.training(ctx, n, f.ID, f.training)
 		}
 	}
 	if err != nil {

@@ -53,6 +53,7 @@ type projectFacts struct {
 	readOnly  bool
 	touched   bool        // something of it is to be deleted
 	published []uuid.UUID // of what is planned
+	training  uuid.UUID   // an iteration whose images could not be read, as it is in training
 }
 
 // deletePlan is a plan as it was made: its canonical bytes are in a temporary file.
@@ -185,6 +186,9 @@ func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f p
 	scopes := []uuid.UUID{uuid.Nil}
 	for _, it := range iterations {
 		scopes = append(scopes, it.ID)
+		if it.Status == statusTraining && (whole || d.Has(CategoryImages)) {
+			f.training = it.ID
+		}
 		named := d.Narrowing() == NarrowIterations && slices.Contains(d.IterationIDs, it.ID)
 		all := d.Narrowing() == NarrowNone && d.Has(CategoryIterations)
 		if !whole && !named && !all {

@@ -30,7 +30,6 @@ type removal struct {
 	plan  projectPlan
 	facts projectFacts
 	step  string
-	since time.Time // when the step's first attempt began to look; zero until then
 }
 
 // deletedLine is a line of deleted.jsonl.
@@ -63,7 +62,7 @@ func (m *removal) run(ctx context.Context) error {
 		if !m.wants(step) {
 			continue
 		}
-		m.step, m.since = step, time.Time{}
+		m.step = step
 		key := m.layout.Work(recordName(m.n, step))
 		switch _, err := m.Work.Head(ctx, key); {
 		case err == nil:
@@ -146,32 +145,27 @@ func how(operation string, already bool) string {
 	return operation
 }
 
-// late says whether the time to verify this step is over. It runs from the step's first attempt, whoever made it.
-func (m *removal) late(ctx context.Context) (bool, error) {
-	if m.since.IsZero() {
-		var first struct {
-			V  int       `json:"v"`
-			At time.Time `json:"at"`
-		}
-		err := m.freeze(ctx, fmt.Sprintf("verify/%06d-%s.json", m.n, m.step), &first, func(context.Context) (any, error) {
-			return map[string]any{"v": FormatVersion, "at": m.Now().UTC()}, nil
-		})
-		if err != nil {
-			return false, err
-		}
-		m.since = first.At
+// late says since when something is waited for, and whether that is too long. It runs from the first time that anybody waited for it, in any attempt.
+func (d *deletion) late(ctx context.Context, project int, what string) (since time.Time, late bool, err error) {
+	var first struct {
+		V  int       `json:"v"`
+		At time.Time `json:"at"`
 	}
-	return m.Now().After(m.since.Add(m.VerifyTimeout)), nil
+	err = d.freeze(ctx, fmt.Sprintf("verify/%06d-%s.json", project, what), &first, func(context.Context) (any, error) {
+		return map[string]any{"v": FormatVersion, "at": d.Now().UTC()}, nil
+	})
+	return first.At.UTC(), d.Now().After(first.At.Add(d.VerifyTimeout)), err
 }
 
-// until looks again and again, ever more slowly, until what was deleted is seen to be gone.
-func (m *removal) until(ctx context.Context, what string, absent func(context.Context) (bool, error)) error {
+// until looks again and again, ever more slowly, until what was deleted is seen to be gone. look names something that is left; nothing when all is gone.
+// Each thing has its own time: what went before it, however long that took, is none of it.
+func (m *removal) until(ctx context.Context, what string, look func(context.Context) (left string, err error)) error {
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
-		ok, err := absent(ctx)
-		if err != nil || ok {
+		left, err := look(ctx)
+		if err != nil || left == "" {
 			return err
 		}
-		late, err := m.late(ctx)
+		_, late, err := m.late(ctx, m.n, m.step+"-"+left)
 		if err != nil {
 			return err
 		}
@@ -190,8 +184,28 @@ func (m *removal) until(ctx context.Context, what string, absent func(context.Co
 	}
 }
 
+// unless is what is left when it is not gone.
+func unless(gone bool, left string) string {
+	if gone {
+		return ""
+	}
+	return left
+}
+
 // statusTraining is the status of an iteration that is being trained.
 const statusTraining = "Training"
+
+// training hands the command back while an iteration is in training: that cannot be stopped, and nobody can see or delete its copies of the images.
+func (d *deletion) training(ctx context.Context, number int, project, iteration uuid.UUID) error {
+	since, late, err := d.late(ctx, number, "training-"+iteration.String())
+	if err != nil {
+		return err
+	}
+	if late {
+		return &Error{Code: CodeUnverified, Message: fmt.Sprintf("iteration %s of project %s is still in training, which cannot be stopped", iteration, project)}
+	}
+	return d.pause(ctx, &Waiting{For: WaitTraining, Detail: fmt.Sprintf("iteration %s of project %s is in training", iteration, project), Since: since})
+}
 
 // unpublish takes published iterations out of use: neither they nor their project could be deleted. An iteration still in training is
 // waited for: it cannot be stopped, and would keep its copies of the images.
@@ -202,17 +216,9 @@ func (m *removal) unpublish(ctx context.Context) ([]deletedLine, error) {
 	}
 	planned := slices.DeleteFunc(iterations, func(it cv.Iteration) bool { return !slices.Contains(m.plan.Iterations, it.ID) })
 	for _, it := range planned {
-		if it.Status != statusTraining {
-			continue
+		if it.Status == statusTraining {
+			return nil, m.training(ctx, m.n, m.plan.ID, it.ID)
 		}
-		late, err := m.late(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if late {
-			return nil, &Error{Code: CodeUnverified, Message: fmt.Sprintf("iteration %s of project %s is still in training, which cannot be stopped", it.ID, m.plan.ID)}
-		}
-		return nil, m.pause(ctx, &Waiting{For: WaitTraining, Detail: fmt.Sprintf("iteration %s of project %s is in training", it.ID, m.plan.ID), Since: m.since.UTC()})
 	}
 	for _, it := range planned {
 		if !it.Published() {
@@ -245,17 +251,35 @@ func (m *removal) existing(ctx context.Context) ([]cv.Iteration, error) {
 	return iterations, nil
 }
 
+// snapshots is where images can be: the workspace and every iteration that the project has now. One in training is waited for.
+func (m *removal) snapshots(ctx context.Context) ([]uuid.UUID, error) {
+	iterations, err := m.existing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, it := range iterations {
+		if it.Status == statusTraining {
+			return nil, m.training(ctx, m.n, m.plan.ID, it.ID)
+		}
+	}
+	return scopesOf(iterations), nil
+}
+
 // scopes is the workspace and every iteration that the project has now.
 func (m *removal) scopes(ctx context.Context) ([]uuid.UUID, error) {
 	iterations, err := m.existing(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return scopesOf(iterations), nil
+}
+
+func scopesOf(iterations []cv.Iteration) []uuid.UUID {
 	scopes := []uuid.UUID{uuid.Nil}
 	for _, it := range iterations {
 		scopes = append(scopes, it.ID)
 	}
-	return scopes, nil
+	return scopes
 }
 
 // predictions deletes the stored predictions up to the time the delete was begun, until the query for them is empty.
@@ -266,15 +290,15 @@ func (m *removal) predictions(ctx context.Context) ([]deletedLine, error) {
 	}
 	for _, scope := range scopes {
 		tried := map[uuid.UUID]bool{}
-		if err := m.until(ctx, "predictions", func(ctx context.Context) (bool, error) { return m.predictionPages(ctx, scope, tried) }); err != nil {
+		if err := m.until(ctx, "predictions", func(ctx context.Context) (string, error) { return m.predictionPages(ctx, scope, tried) }); err != nil {
 			return nil, err
 		}
 	}
 	return m.absent(CategoryPredictions, opDeletePrediction, sorted(m.ledger.fates.predictions[m.plan.ID])...), nil
 }
 
-// predictionPages deletes what the query gives until it gives nothing, or nothing new. It reports whether it gave nothing.
-func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, tried map[uuid.UUID]bool) (bool, error) {
+// predictionPages deletes what the query gives until it gives nothing, or nothing new: then left is the oldest that is still there.
+func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, tried map[uuid.UUID]bool) (left string, err error) {
 	query := cv.PredictionQueryToken{OrderBy: cv.Oldest, MaxCount: cv.MaxPredictionIDs, EndTime: cv.Time{Time: m.begun.BegunAt}}
 	if scope != uuid.Nil {
 		query.IterationID = &scope
@@ -285,10 +309,10 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, tried ma
 			if err != nil {
 				err = fmt.Errorf("query the predictions of %s: %w", scopeName(scope), err)
 			}
-			return already, err
+			return "", err
 		}
 		if len(result.Results) == 0 {
-			return true, nil
+			return "", nil
 		}
 		fresh := false
 		ids := make([]uuid.UUID, 0, len(result.Results))
@@ -299,11 +323,11 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, tried ma
 		}
 		for chunk := range slices.Chunk(ids, cv.MaxPredictionIDs) {
 			if _, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeletePredictions(ctx, m.plan.ID, chunk) }); err != nil {
-				return false, fmt.Errorf("delete predictions: %w", err)
+				return "", fmt.Errorf("delete predictions: %w", err)
 			}
 		}
 		if !fresh {
-			return false, nil // they take their time to vanish
+			return ids[0].String(), nil // they take their time to vanish
 		}
 	}
 }
@@ -318,6 +342,9 @@ func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 		todo   = m.plan.Images
 	)
 	remove := func(ctx context.Context) error {
+		if _, err := m.snapshots(ctx); err != nil {
+			return err
+		}
 		if all {
 			_, err := m.deleteImages(ctx, cv.DeleteImagesQuery{AllImages: true, AllIterations: true})
 			return err
@@ -340,18 +367,18 @@ func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 		}
 	}
 	look := 0
-	err := m.until(ctx, "images", func(ctx context.Context) (bool, error) {
+	err := m.until(ctx, "images", func(ctx context.Context) (string, error) {
 		again := missed || look%resend == 0 && (look > 0 || !m.fresh)
 		look++
 		n, left, err := m.left(ctx, again || !every)
 		if err != nil || n == 0 || len(left) == 0 && (again || !every) {
-			return err == nil, err
+			return "", err
 		}
 		if again {
 			todo, missed = left, false
-			return false, remove(ctx)
+			err = remove(ctx)
 		}
-		return false, nil
+		return "any", err
 	})
 	if err != nil {
 		return nil, err
@@ -374,7 +401,7 @@ func (m *removal) deleteImages(ctx context.Context, q cv.DeleteImagesQuery) (gon
 
 // left counts the images that are still anywhere and, where search is set, says which of the planned ones are among them. Where the service counts none, none are.
 func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUID, err error) {
-	scopes, err := m.scopes(ctx)
+	scopes, err := m.snapshots(ctx)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -420,9 +447,10 @@ func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
 		if err != nil {
 			return nil, fmt.Errorf("delete iteration %s: %w", it, err)
 		}
-		err = m.until(ctx, "iteration "+it.String(), func(ctx context.Context) (bool, error) {
+		err = m.until(ctx, "iteration "+it.String(), func(ctx context.Context) (string, error) {
 			_, err := m.client.GetIteration(ctx, m.plan.ID, it)
-			return isGone(err)
+			gone, err := isGone(err)
+			return unless(gone, it.String()), err
 		})
 		if err != nil {
 			return nil, err
@@ -443,9 +471,10 @@ func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
 		if err != nil {
 			return nil, fmt.Errorf("delete tag %s: %w", tag, err)
 		}
-		err = m.until(ctx, "tag "+tag.String(), func(ctx context.Context) (bool, error) {
+		err = m.until(ctx, "tag "+tag.String(), func(ctx context.Context) (string, error) {
 			_, err := m.client.GetTag(ctx, m.plan.ID, tag, uuid.Nil)
-			return isGone(err)
+			gone, err := isGone(err)
+			return unless(gone, tag.String()), err
 		})
 		if err != nil {
 			return nil, err
@@ -479,13 +508,13 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("delete project %s: %w", p.ID, err)
 	}
-	err = m.until(ctx, "project "+p.ID.String(), func(ctx context.Context) (bool, error) {
+	err = m.until(ctx, "project "+p.ID.String(), func(ctx context.Context) (string, error) {
 		_, err := m.client.GetProject(ctx, p.ID)
 		if gone, err := isGone(err); err != nil || !gone {
-			return false, err
+			return "itself", err
 		}
 		all, err := m.client.GetProjects(ctx)
-		return err == nil && !slices.ContainsFunc(all, func(o cv.Project) bool { return o.ID == p.ID }), err
+		return unless(!slices.ContainsFunc(all, func(o cv.Project) bool { return o.ID == p.ID }), "itself"), err
 	})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,106 @@
+package handler_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+// hidden makes an iteration of project a be in training, and returns an image that only this iteration has: nobody can see it until the training is over.
+func hidden(t *testing.T, w *world, a account) (iteration, image uuid.UUID) {
+	t.Helper()
+	p := project(ptr(w.api.Snapshot()), a.a.ID)
+	for _, it := range p.Iterations {
+		for _, i := range without(it.Images, func(i cvtest.ItemState) bool {
+			return len(without(p.Workspace.Images, oneOf(i.ID))) < len(p.Workspace.Images)
+		}) {
+			w.api.SetStatus(a.a.ID, it.ID, cvtest.StatusTraining)
+			return it.ID, i.ID
+		}
+	}
+	t.Fatal("every image of every iteration is in the workspace")
+	return uuid.Nil, uuid.Nil
+}
+
+// waitsForTraining waits until a command says that it does.
+func (w *world) waitsForTraining(t *testing.T, id string) {
+	t.Helper()
+	w.eventually(t, "the job waits for training", func() bool {
+		job, _, err := w.queue.Job(t.Context(), id)
+		return err == nil && job.Waiting != nil && job.Waiting.For == handler.WaitTraining
+	})
+}
+
+// TestImagesWaitForTraining deletes an image while an iteration that holds a copy is in training: until that is over nobody can say that it is gone, or delete it.
+func TestImagesWaitForTraining(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	it, image := hidden(t, w, a)
+	before := w.api.Snapshot()
+	w.start(t, replicaOptions{configure: noWait})
+	h := w.publish(t, "delete", "del-1", fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(a.a.ID), idList(image)))
+	w.waitsForTraining(t, "del-1")
+	w.api.SetStatus(a.a.ID, it, cvtest.StatusCompleted)
+	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Counts.Images != 1 || e.Attempt != 1 {
+		t.Fatalf("ended %s in attempt %d with %d images: %v", e.Status, e.Attempt, e.Counts.Images, e.Error)
+	}
+	w.checkState(t, before, everywhere(oneOf(image), a.a.ID))
+}
+
+// TestTrainingBegunMeanwhile begins a training after the plan was made: what it takes in of the images to delete is not overlooked.
+func TestTrainingBegunMeanwhile(t *testing.T) {
+	for _, when := range []string{"DeleteImages", "GetImagesByIds"} {
+		t.Run(when, func(t *testing.T) {
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			a := fillAccount(w.api)
+			image := project(ptr(w.api.Snapshot()), a.a.ID).Workspace.Images[0].ID
+			it := a.a.Iterations[1]
+			var once sync.Once
+			w.api.OnCall(func(operation string, _ int) {
+				if operation == when {
+					once.Do(func() { w.api.SetStatus(a.a.ID, it, cvtest.StatusTraining) })
+				}
+			})
+			before := w.api.Snapshot()
+			w.start(t, replicaOptions{configure: noWait})
+			h := w.publish(t, "delete", "del-1", fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(a.a.ID), idList(image)))
+			w.waitsForTraining(t, "del-1")
+			w.api.SetStatus(a.a.ID, it, cvtest.StatusCompleted)
+			if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Counts.Images != 1 {
+				t.Fatalf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
+			}
+			w.checkState(t, before, everywhere(oneOf(image), a.a.ID))
+		})
+	}
+}
+
+// TestEachThingHasItsOwnTime shows that the time to see one thing gone does not run while another is deleted, or while nothing can be done at all.
+func TestEachThingHasItsOwnTime(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	clock := skippingClock()
+	// The service forgets an iteration only after the first look at it; an hour goes by before the second one is deleted.
+	w.api.Fault(cvtest.Fault{Operation: "DeleteIteration", Status: 404, Code: "NotFoundIteration", Times: -1})
+	its := slices.SortedFunc(slices.Values(a.a.Iterations), func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	w.api.OnCall(func(operation string, n int) {
+		switch {
+		case operation == "DeleteIteration" && n == 2:
+			clock.skipped.Add(int64(time.Hour))
+		case operation == "GetIteration" && n%2 == 0:
+			w.api.RemoveIteration(a.a.ID, its[n/2-1])
+		}
+	})
+	w.start(t, replicaOptions{configure: func(c *handler.Config) { c.Now, c.Wait = clock.now, clock.wait }})
+	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(its...)))
+	if e.Status != handler.StatusCompleted {
+		t.Fatalf("ended %s: %v", e.Status, e.Error)
+	}
+}
