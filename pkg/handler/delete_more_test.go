@@ -3,6 +3,7 @@ package handler_test
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -102,5 +103,42 @@ func TestEachThingHasItsOwnTime(t *testing.T) {
 	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(its...)))
 	if e.Status != handler.StatusCompleted {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
+	}
+}
+
+// TestDeleteOutlivesItsTraces publishes a delete again when its job is forgotten and the service deletes nothing any more: the end of before stands.
+func TestDeleteOutlivesItsTraces(t *testing.T) {
+	for _, status := range []handler.Status{handler.StatusCompleted, handler.StatusFailed} {
+		t.Run(string(status), func(t *testing.T) {
+			o := cvtest.Options{Seed: 4}
+			if status == handler.StatusFailed {
+				o.DeleteDelay = 24 * time.Hour
+			}
+			w := newWorld(t, worldOptions{api: o})
+			a := fillAccount(w.api)
+			clock := skippingClock()
+			configure := func(p handler.DeletePolicy) replicaOptions {
+				return replicaOptions{configure: func(c *handler.Config) { c.Now, c.Wait, c.Deletes = clock.now, clock.wait, p }}
+			}
+			data := `{"project_ids":` + idList(a.a.ID) + `}`
+			r := w.start(t, configure(handler.DeletesEnabled))
+			first := w.delete(t, "del-1", data)
+			if first.Status != status {
+				t.Fatalf("ended %s: %v", first.Status, first.Error)
+			}
+			r.stop()
+			if err := w.queue.Forget(t.Context(), "del-1"); err != nil {
+				t.Fatal(err)
+			}
+			w.api.ResetCalls()
+			w.start(t, configure(handler.DeletesDisabled))
+			again := w.delete(t, "del-1", data)
+			if again.Status != status || again.Counts != first.Counts || again.Plan == nil || *again.Plan != *first.Plan || !reflect.DeepEqual(again.Bundle, first.Bundle) {
+				t.Errorf("ended %s: %v\n%+v\nand before\n%+v", again.Status, again.Error, again, first)
+			}
+			if calls := w.api.Calls(); len(calls) > 0 {
+				t.Errorf("it was carried out again: %v", calls)
+			}
+		})
 	}
 }
