@@ -142,3 +142,18 @@ func TestDeleteOutlivesItsTraces(t *testing.T) {
 		})
 	}
 }
+
+// TestWorkspaceListedAsAnIteration deletes where the service lists the workspace among the iterations, as an old one does: it goes with its project only.
+func TestWorkspaceListedAsAnIteration(t *testing.T) {
+	for _, categories := range []string{"", `,"categories":["iterations"]`} {
+		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+		a := fillAccount(w.api)
+		it := a.b.Iterations[1]
+		w.api.SetStatus(a.b.ID, it, cvtest.StatusNew)
+		w.start(t, replicaOptions{configure: noWait})
+		e := w.delete(t, "del-1", `{"project_ids":`+idList(a.b.ID)+`,"unpublish":true`+categories+`}`)
+		if e.Status != handler.StatusCompleted || e.Counts.Iterations != 1 {
+			t.Errorf("%s: ended %s with %d iterations: %v", categories, e.Status, e.Counts.Iterations, e.Error)
+		}
+	}
+}

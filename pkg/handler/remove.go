@@ -248,7 +248,7 @@ func (m *removal) existing(ctx context.Context) ([]cv.Iteration, error) {
 	if _, err := isGone(err); err != nil {
 		return nil, fmt.Errorf("read the iterations of project %s: %w", m.plan.ID, err)
 	}
-	return iterations, nil
+	return trained(iterations), nil
 }
 
 // snapshots is where images can be: the workspace and every iteration that the project has now. One in training is waited for.
