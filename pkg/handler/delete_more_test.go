@@ -157,3 +157,40 @@ func TestWorkspaceListedAsAnIteration(t *testing.T) {
 		}
 	}
 }
+
+// TestCancelOfASealedPlan cancels a dry run when its receipt is being stored: the cancel's answer and the end are of one mind.
+func TestCancelOfASealedPlan(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	r := w.start(t, replicaOptions{configure: noWait})
+	next := r.faults.OnRequest
+	var once sync.Once
+	var answer handler.EventData
+	r.faults.OnRequest = func(op, key string, before bool) error {
+		if op == "PutObject" && key == "plan-1/delete/receipt.json" && !before {
+			once.Do(func() { answer = w.wait(t, w.publish(t, "cancel", "stop-1", `{"id":"plan-1"}`)) })
+		}
+		return next(op, key, before)
+	}
+	e := w.delete(t, "plan-1", `{"project_ids":`+idList(a.a.ID)+`,"dry_run":true}`)
+	if e.Status != handler.StatusCompleted || answer.Status != handler.StatusRefused || answer.Error.Code != handler.CodeTooLate {
+		t.Errorf("the plan ended %s (%v), the cancel %s (%v)", e.Status, e.Error, answer.Status, answer.Error)
+	}
+}
+
+// TestTagsThatNobodyPlanned adds a tag to a project after its plan was made: the project is not deleted with it.
+func TestTagsThatNobodyPlanned(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	var once sync.Once
+	w.api.OnCall(func(operation string, _ int) {
+		if operation == "DeleteIteration" {
+			once.Do(func() { w.api.AddTag(a.a.ID, "added") })
+		}
+	})
+	w.start(t, replicaOptions{configure: noWait})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodePlanChanged || e.Counts.Projects != 0 || project(ptr(w.api.Snapshot()), a.a.ID) == nil {
+		t.Errorf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
+	}
+}
