@@ -252,6 +252,10 @@ func (d *deletion) commit(ctx context.Context) error {
 	if _, err := bag.PutTag(ctx, sink.IndexFile, sink.Bytes(page, "text/html; charset=utf-8")); err != nil {
 		return fmt.Errorf("store the certificate: %w", err)
 	}
+	// This compare-and-set decides between the receipt and whoever wants to cancel a plan, or took the command over.
+	if err := d.save(ctx, func(j *Job) { j.Phase, j.Irrevocable = PhaseSeal, true }); err != nil {
+		return err
+	}
 	what := "Deletion of user data from Azure Custom Vision, "
 	if d.begun.DryRun {
 		what = "Plan of a deletion of user data from Azure Custom Vision, "

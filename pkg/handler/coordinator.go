@@ -293,7 +293,25 @@ func (r *run) judge(ctx context.Context) error {
 		refusal = cmp.Or(NotDeletable(r.command), r.Deletes.refuse(r.command))
 	}
 	if refusal != nil {
+		if err := r.stands(ctx); err != nil {
+			return err
+		}
 		return r.end(ctx, EventData{Status: StatusRefused, Error: errorOf(refusal)})
+	}
+	return nil
+}
+
+// stands ends a command that was carried out before its traces were forgotten: what came of it stands, though it would be refused today.
+func (r *run) stands(ctx context.Context) error {
+	data, err := r.committed(ctx, r.command.Action.bag())
+	if err != nil {
+		return err
+	}
+	if data != nil {
+		return r.end(ctx, *data)
+	}
+	if r.command.Action == ActionDelete {
+		return r.failedBefore(ctx)
 	}
 	return nil
 }

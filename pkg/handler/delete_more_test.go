@@ -3,6 +3,7 @@ package handler_test
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -102,5 +103,94 @@ func TestEachThingHasItsOwnTime(t *testing.T) {
 	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(its...)))
 	if e.Status != handler.StatusCompleted {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
+	}
+}
+
+// TestDeleteOutlivesItsTraces publishes a delete again when its job is forgotten and the service deletes nothing any more: the end of before stands.
+func TestDeleteOutlivesItsTraces(t *testing.T) {
+	for _, status := range []handler.Status{handler.StatusCompleted, handler.StatusFailed} {
+		t.Run(string(status), func(t *testing.T) {
+			o := cvtest.Options{Seed: 4}
+			if status == handler.StatusFailed {
+				o.DeleteDelay = 24 * time.Hour
+			}
+			w := newWorld(t, worldOptions{api: o})
+			a := fillAccount(w.api)
+			clock := skippingClock()
+			configure := func(p handler.DeletePolicy) replicaOptions {
+				return replicaOptions{configure: func(c *handler.Config) { c.Now, c.Wait, c.Deletes = clock.now, clock.wait, p }}
+			}
+			data := `{"project_ids":` + idList(a.a.ID) + `}`
+			r := w.start(t, configure(handler.DeletesEnabled))
+			first := w.delete(t, "del-1", data)
+			if first.Status != status {
+				t.Fatalf("ended %s: %v", first.Status, first.Error)
+			}
+			r.stop()
+			if err := w.queue.Forget(t.Context(), "del-1"); err != nil {
+				t.Fatal(err)
+			}
+			w.api.ResetCalls()
+			w.start(t, configure(handler.DeletesDisabled))
+			again := w.delete(t, "del-1", data)
+			if again.Status != status || again.Counts != first.Counts || again.Plan == nil || *again.Plan != *first.Plan || !reflect.DeepEqual(again.Bundle, first.Bundle) {
+				t.Errorf("ended %s: %v\n%+v\nand before\n%+v", again.Status, again.Error, again, first)
+			}
+			if calls := w.api.Calls(); len(calls) > 0 {
+				t.Errorf("it was carried out again: %v", calls)
+			}
+		})
+	}
+}
+
+// TestWorkspaceListedAsAnIteration deletes where the service lists the workspace among the iterations, as an old one does: it goes with its project only.
+func TestWorkspaceListedAsAnIteration(t *testing.T) {
+	for _, categories := range []string{"", `,"categories":["iterations"]`} {
+		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+		a := fillAccount(w.api)
+		it := a.b.Iterations[1]
+		w.api.SetStatus(a.b.ID, it, cvtest.StatusNew)
+		w.start(t, replicaOptions{configure: noWait})
+		e := w.delete(t, "del-1", `{"project_ids":`+idList(a.b.ID)+`,"unpublish":true`+categories+`}`)
+		if e.Status != handler.StatusCompleted || e.Counts.Iterations != 1 {
+			t.Errorf("%s: ended %s with %d iterations: %v", categories, e.Status, e.Counts.Iterations, e.Error)
+		}
+	}
+}
+
+// TestCancelOfASealedPlan cancels a dry run when its receipt is being stored: the cancel's answer and the end are of one mind.
+func TestCancelOfASealedPlan(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	r := w.start(t, replicaOptions{configure: noWait})
+	next := r.faults.OnRequest
+	var once sync.Once
+	var answer handler.EventData
+	r.faults.OnRequest = func(op, key string, before bool) error {
+		if op == "PutObject" && key == "plan-1/delete/receipt.json" && !before {
+			once.Do(func() { answer = w.wait(t, w.publish(t, "cancel", "stop-1", `{"id":"plan-1"}`)) })
+		}
+		return next(op, key, before)
+	}
+	e := w.delete(t, "plan-1", `{"project_ids":`+idList(a.a.ID)+`,"dry_run":true}`)
+	if e.Status != handler.StatusCompleted || answer.Status != handler.StatusRefused || answer.Error.Code != handler.CodeTooLate {
+		t.Errorf("the plan ended %s (%v), the cancel %s (%v)", e.Status, e.Error, answer.Status, answer.Error)
+	}
+}
+
+// TestTagsThatNobodyPlanned adds a tag to a project after its plan was made: the project is not deleted with it.
+func TestTagsThatNobodyPlanned(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	var once sync.Once
+	w.api.OnCall(func(operation string, _ int) {
+		if operation == "DeleteIteration" {
+			once.Do(func() { w.api.AddTag(a.a.ID, "added") })
+		}
+	})
+	w.start(t, replicaOptions{configure: noWait})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodePlanChanged || e.Counts.Projects != 0 || project(ptr(w.api.Snapshot()), a.a.ID) == nil {
+		t.Errorf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
 }

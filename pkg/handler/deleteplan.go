@@ -180,6 +180,7 @@ func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f p
 	if err != nil {
 		return p, f, false, fmt.Errorf("read the iterations of project %s: %w", id, err)
 	}
+	iterations = trained(iterations)
 	whole := d.Has(CategoryProjects) && d.Narrowing() == NarrowNone
 	p = projectPlan{ID: id, Project: whole, Images: []uuid.UUID{}, Iterations: []uuid.UUID{}, Tags: []uuid.UUID{}}
 	f = projectFacts{ID: id, name: project.Name, readOnly: project.DRModeEnabled}
@@ -229,6 +230,11 @@ func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f p
 	f.touched = !p.empty() || predictions
 	f.Kept = f.Tags > 0 && f.Iterations < len(iterations)
 	return p, f, true, nil
+}
+
+// trained is iterations without the workspace, which old services list among them with status New: it cannot be deleted by itself.
+func trained(iterations []cv.Iteration) []cv.Iteration {
+	return slices.DeleteFunc(iterations, func(it cv.Iteration) bool { return it.Status == "New" })
 }
 
 // takesPredictions says whether a delete takes the stored predictions of its projects.

@@ -248,7 +248,7 @@ func (m *removal) existing(ctx context.Context) ([]cv.Iteration, error) {
 	if _, err := isGone(err); err != nil {
 		return nil, fmt.Errorf("read the iterations of project %s: %w", m.plan.ID, err)
 	}
-	return iterations, nil
+	return trained(iterations), nil
 }
 
 // snapshots is where images can be: the workspace and every iteration that the project has now. One in training is waited for.
@@ -503,6 +503,15 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 	}
 	if len(iterations) > 0 {
 		return nil, changed("iteration " + iterations[0].ID.String())
+	}
+	tags, err := m.client.GetTags(ctx, p.ID, uuid.Nil)
+	if _, err := isGone(err); err != nil {
+		return nil, fmt.Errorf("read the tags of project %s: %w", p.ID, err)
+	}
+	for _, t := range tags {
+		if _, planned := slices.BinarySearchFunc(p.Tags, t.ID, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }); !planned {
+			return nil, changed("tag " + t.ID.String())
+		}
 	}
 	already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteProject(ctx, p.ID) })
 	if err != nil {
