@@ -156,9 +156,11 @@ func quote(s string) []byte {
 
 func sorted(ids []uuid.UUID) []uuid.UUID {
 	out := append([]uuid.UUID{}, ids...)
-	slices.SortFunc(out, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(out, compareIDs)
 	return slices.Compact(out)
 }
+
+func compareIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
 
 // planProject reads what a project holds of the selection. found is false when the project is gone. What goes away while it is read makes the plan worth
 // making again.
