@@ -34,7 +34,7 @@ func (c planCmd) Run(p *program) error {
 	}
 	if c.Selection.Data != "" {
 		if o.data, err = readData(p, c.Selection.Data); err == nil {
-			o.data, err = withFields(o.data, map[string]any{"dry_run": true, "approved_plan": nil, "export_first": nil, "export_retain_until": nil})
+			o.data, err = dryRun(o.data)
 		}
 	} else {
 		o.data, err = c.Selection.data(p, conf.Subjects, o, commandData{DryRun: true, Unpublish: c.Unpublish})
@@ -118,7 +118,7 @@ var errNotApproved = fmt.Errorf("%w: not approved, so nothing was deleted", errC
 func (c deleteCmd) approve(p *program, conf natsConfig, o order) ([]byte, error) {
 	plan := order{action: handler.ActionDelete, id: uuid.NewString()}
 	var err error
-	if plan.data, err = withFields(o.data, map[string]any{"dry_run": true, "approved_plan": nil, "export_first": nil, "export_retain_until": nil}); err != nil {
+	if plan.data, err = dryRun(o.data); err != nil {
 		return nil, err
 	}
 	event, err := c.Request.wait(p, conf, plan)
@@ -141,6 +141,11 @@ func (c deleteCmd) approve(p *program, conf natsConfig, o order) ([]byte, error)
 		return o.data, nil
 	}
 	return withFields(o.data, map[string]any{"approved_plan": event.Data.Plan.SHA256})
+}
+
+// dryRun is a delete's data made that of its plan.
+func dryRun(data []byte) ([]byte, error) {
+	return withFields(data, map[string]any{"dry_run": true, "approved_plan": nil, "export_first": nil, "export_retain_until": nil})
 }
 
 // withFields is a command's data with some fields set, and those whose value is nil left out.

@@ -253,7 +253,7 @@ func (d *deletion) commit(ctx context.Context) error {
 		return fmt.Errorf("store the certificate: %w", err)
 	}
 	// This compare-and-set decides between the receipt and whoever wants to cancel a plan, or took the command over.
-	if err := d.save(ctx, func(j *Job) { j.Phase, j.Irrevocable = PhaseSeal, true }); err != nil {
+	if err := d.save(ctx, func(j *Job) { j.Phase = PhaseSeal }); err != nil {
 		return err
 	}
 	what := "Deletion of user data from Azure Custom Vision, "
@@ -345,34 +345,22 @@ func (d *deletion) evidence(ctx context.Context, put putter, ledger uint64) (str
 	if err != nil {
 		return "", fmt.Errorf("store the request: %w", err)
 	}
-	for _, file := range []struct {
-		path        sink.Path
-		contentType string
-		fill        func(*sink.Spool) error
-	}{
-		{sink.PlanFile, "application/json", func(s *sink.Spool) error {
-			plan, _, err := d.Work.Open(ctx, d.layout.Work(planObject(d.begun.Digest)))
-			if err != nil {
-				return err
-			}
-			defer plan.Close()
-			_, err = io.Copy(s, plan)
-			return err
-		}},
-		{sink.LedgerFile, "application/jsonl", func(s *sink.Spool) error { return d.ledger.copyTo(ctx, s, ledger) }},
-	} {
-		err := d.spooled(func(s *sink.Spool) error {
-			if err := file.fill(s); err != nil {
-				return err
-			}
-			_, err := put(ctx, file.path, s.Body(file.contentType))
-			return err
-		})
+	err = d.spooled(func(s *sink.Spool) error {
+		plan, _, err := d.Work.Open(ctx, d.layout.Work(planObject(d.begun.Digest)))
 		if err != nil {
-			return "", fmt.Errorf("store %s: %w", file.path, err)
+			return err
 		}
+		defer plan.Close()
+		if _, err := io.Copy(s, plan); err != nil {
+			return err
+		}
+		_, err = put(ctx, sink.PlanFile, s.Body("application/json"))
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("store the plan: %w", err)
 	}
-	return request.SHA256, nil
+	return request.SHA256, d.putLedger(ctx, put, ledger)
 }
 
 // putReceipt writes the receipt, and with it commits the bag.
@@ -404,14 +392,7 @@ func (d *deletion) putReceipt(ctx context.Context, bag *sink.Bag, seal sink.Seal
 		Bundle: sink.ReceiptBundle{URI: d.uri(sink.DeleteBag)},
 		Method: record.Method, Plan: planOf(record.PlanSHA256), ExportBundle: exported,
 	})
-	b, err := receipt.Encode()
-	if err != nil {
-		return fmt.Errorf("encode the receipt: %w", err)
-	}
-	if _, err := bag.PutReceipt(ctx, b); err != nil {
-		return fmt.Errorf("store the receipt: %w", err)
-	}
-	return nil
+	return storeReceipt(ctx, bag, receipt)
 }
 
 // residuals is what remains after the delete, and why.

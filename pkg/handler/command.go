@@ -248,7 +248,7 @@ func encodeCanonical(v any) []byte {
 // normalized returns d with sorted sets, as Data promises.
 func (d Data) normalized() Data {
 	for _, ids := range []*[]uuid.UUID{&d.ProjectIDs, &d.IterationIDs, &d.TagIDs, &d.ImageIDs} {
-		*ids = sortedSet(*ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+		*ids = sortedSet(*ids, compareIDs)
 	}
 	order := Categories()
 	d.Categories = sortedSet(d.Categories, func(a, b Category) int {
@@ -257,6 +257,9 @@ func (d Data) normalized() Data {
 	d.ImageMetadata = sortedSet(d.ImageMetadata, compareMetadata)
 	return d
 }
+
+// compareIDs is the order of ids: that of their bytes.
+func compareIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
 
 func sortedSet[T any](s []T, compare func(a, b T) int) []T {
 	if len(s) == 0 {

@@ -266,6 +266,11 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 		Bundle: sink.ReceiptBundle{URI: w.uri(sink.ExportBag)},
 		Plan:   planOf(w.plan.Deletes),
 	})
+	return storeReceipt(ctx, bag, receipt)
+}
+
+// storeReceipt writes a receipt, and with it commits the bag.
+func storeReceipt(ctx context.Context, bag *sink.Bag, receipt sink.Receipt) error {
 	b, err := receipt.Encode()
 	if err != nil {
 		return fmt.Errorf("encode the receipt: %w", err)
@@ -292,17 +297,22 @@ func (c *committing) evidence(ctx context.Context) (string, error) {
 	if err := putJSON(ctx, c.bag.PutTag, sink.InventoryFile, c.inventory); err != nil {
 		return "", err
 	}
-	err = c.spooled(func(s *sink.Spool) error {
-		if err := c.ledger.copyTo(ctx, s, c.cut.Ledger.Seq); err != nil {
+	return request.SHA256, c.putLedger(ctx, c.bag.PutTag, c.cut.Ledger.Seq)
+}
+
+// putLedger stores ledger.jsonl, up to a sequence of the ledger's stream.
+func (r *run) putLedger(ctx context.Context, put putter, upTo uint64) error {
+	err := r.spooled(func(s *sink.Spool) error {
+		if err := r.ledger.copyTo(ctx, s, upTo); err != nil {
 			return err
 		}
-		_, err := c.bag.PutTag(ctx, sink.LedgerFile, s.Body("application/jsonl"))
-		return err //nolint:wrapcheck // wrapped below
+		_, err := put(ctx, sink.LedgerFile, s.Body("application/jsonl"))
+		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("store the ledger: %w", err)
+		return fmt.Errorf("store the ledger: %w", err)
 	}
-	return request.SHA256, nil
+	return nil
 }
 
 // spooled gives do a temporary file.

@@ -104,7 +104,7 @@ func (r *run) delete(ctx context.Context) (*EventData, error) {
 	if kept := r.keepCalls(ctx); err != nil || kept != nil {
 		return nil, errors.Join(err, kept)
 	}
-	if err := r.save(ctx, func(j *Job) { j.Phase = PhaseSeal }); err != nil {
+	if err := r.save(ctx, func(j *Job) { j.Phase = PhaseCommit }); err != nil {
 		return nil, err
 	}
 	if err := d.commit(ctx); err != nil {
@@ -299,8 +299,10 @@ func (d *deletion) exportFirst(ctx context.Context, digest string) (exported *Bu
 
 // execute removes what was planned, project by project, once a call that an earlier holder may have under way is surely over.
 func (d *deletion) execute(ctx context.Context) error {
-	if err := d.save(ctx, func(j *Job) { j.Phase = PhaseDelete }); err != nil {
-		return err
+	if !d.fresh { // else the beginning said so
+		if err := d.save(ctx, func(j *Job) { j.Phase = PhaseDelete }); err != nil {
+			return err
+		}
 	}
 	if err := d.former(ctx); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -154,10 +153,9 @@ func quote(s string) []byte {
 	return b
 }
 
+// sorted is a sorted set of ids, which is an empty list in JSON when there are none.
 func sorted(ids []uuid.UUID) []uuid.UUID {
-	out := append([]uuid.UUID{}, ids...)
-	slices.SortFunc(out, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
-	return slices.Compact(out)
+	return append([]uuid.UUID{}, sortedSet(ids, compareIDs)...)
 }
 
 // planProject reads what a project holds of the selection. found is false when the project is gone. What goes away while it is read makes the plan worth
@@ -184,9 +182,8 @@ func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f p
 	whole := d.Has(CategoryProjects) && d.Narrowing() == NarrowNone
 	p = projectPlan{ID: id, Project: whole, Images: []uuid.UUID{}, Iterations: []uuid.UUID{}, Tags: []uuid.UUID{}}
 	f = projectFacts{ID: id, name: project.Name, readOnly: project.DRModeEnabled}
-	scopes := []uuid.UUID{uuid.Nil}
+	scopes := scopesOf(iterations)
 	for _, it := range iterations {
-		scopes = append(scopes, it.ID)
 		if it.Status == statusTraining && (whole || d.Has(CategoryImages)) {
 			f.training = it.ID
 		}

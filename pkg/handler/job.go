@@ -112,7 +112,7 @@ const (
 	PhaseRead    = "read"
 	PhaseDelete  = "delete" // from just before the first destructive call
 	PhaseCommit  = "commit"
-	PhaseSeal    = "seal"     // what the command's bag will hold is decided
+	PhaseSeal    = "seal"     // the bag is whole but for its manifests and receipt
 	PhaseCleanUp = "clean up" // its bag has a receipt, and the working objects are being removed
 	PhaseEnding  = "ending"   // it will end failed or cancelled; what it stored is being removed
 )

@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -88,7 +87,7 @@ func (r *run) plan(ctx context.Context, deletes string) (exportPlan, error) {
 			for _, project := range projects {
 				p.Projects = append(p.Projects, project.ID)
 			}
-			slices.SortFunc(p.Projects, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+			slices.SortFunc(p.Projects, compareIDs)
 		}
 		if p.Projects == nil {
 			p.Projects = []uuid.UUID{}

@@ -118,13 +118,11 @@ func (m *removal) record(ctx context.Context, key sink.Key, lines []deletedLine)
 
 // progress is how much of what was planned is seen to be gone.
 func (d *deletion) progress() Progress {
-	p := Progress{Done: d.done, Total: d.done}
 	total := int64(0)
 	for _, f := range d.begun.Facts {
 		total += int64(f.Images + f.Iterations + f.Tags)
 	}
-	p.Total = max(p.Total, total)
-	return p
+	return Progress{Done: d.done, Total: max(d.done, total)} // predictions are done, and not planned
 }
 
 // absent are lines for things that are gone now.
@@ -274,6 +272,7 @@ func (m *removal) scopes(ctx context.Context) ([]uuid.UUID, error) {
 	return scopesOf(iterations), nil
 }
 
+// scopesOf is the workspace and iterations.
 func scopesOf(iterations []cv.Iteration) []uuid.UUID {
 	scopes := []uuid.UUID{uuid.Nil}
 	for _, it := range iterations {
@@ -509,7 +508,7 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 		return nil, fmt.Errorf("read the tags of project %s: %w", p.ID, err)
 	}
 	for _, t := range tags {
-		if _, planned := slices.BinarySearchFunc(p.Tags, t.ID, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }); !planned {
+		if _, planned := slices.BinarySearchFunc(p.Tags, t.ID, compareIDs); !planned {
 			return nil, changed("tag " + t.ID.String())
 		}
 	}
