@@ -352,7 +352,9 @@ func (c *committing) project(ctx context.Context, state *projectState, cut cutPr
 	}
 	c.exceptions += int64(len(cut.Unstable))
 	if cut.Gone {
-		c.exceptions++
+		if c.command.Action == ActionExport { // to a delete it is done what was asked; should it have gone just now, the plan is another one
+			c.exceptions++
+		}
 		c.inventory.Projects = append(c.inventory.Projects, p.inventory)
 		return nil
 	}
