@@ -1,7 +1,11 @@
 package handler_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
@@ -10,6 +14,38 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
+
+// before calls do just before the service answers the n-th call of an operation, n counting from 1.
+func (w *world) before(operation string, n int, do func()) {
+	var calls atomic.Int64
+	w.api.OnCall(func(op string, _ int) {
+		if op == operation && calls.Add(1) == int64(n) {
+			do()
+		}
+	})
+}
+
+// TestHoldPutMeanwhile puts a legal hold on a project after the delete of several was begun: what is not deleted yet stays.
+func TestHoldPutMeanwhile(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	fillAccount(w.api)
+	state := w.api.Snapshot()
+	slices.SortFunc(state.Projects, func(a, b cvtest.ProjectState) int { return strings.Compare(a.ID.String(), b.ID.String()) })
+	first, second := state.Projects[0].ID, state.Projects[1].ID
+	w.before("DeleteProject", 1, func() {
+		if err := w.queue.PutHold(context.WithoutCancel(t.Context()), second.String(), []byte("case 7")); err != nil {
+			t.Error(err)
+		}
+	})
+	w.start(t, replicaOptions{configure: noWait})
+	e := w.delete(t, "del-1", `{"all_projects":true,"unpublish":true}`)
+	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeLegalHold || e.Counts.Projects != 1 {
+		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
+	}
+	w.checkState(t, state, func(s *cvtest.State) {
+		s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == first })
+	})
+}
 
 // TestExportFirstOfWhatIsGone exports and deletes what is partly or wholly gone already.
 func TestExportFirstOfWhatIsGone(t *testing.T) {

@@ -29,6 +29,7 @@ type removal struct {
 	n     int // of the project in the plan
 	plan  projectPlan
 	facts projectFacts
+	free  bool // of legal holds, when it was looked for
 	step  string
 }
 
@@ -70,6 +71,9 @@ func (m *removal) run(ctx context.Context) error {
 		case !errors.Is(err, sink.ErrNotFound):
 			return fmt.Errorf("look for the record of step %s of project %s: %w", step, m.plan.ID, err)
 		}
+		if err := m.unheld(ctx); err != nil {
+			return err
+		}
 		lines, err := do[step](ctx)
 		if err != nil {
 			return err
@@ -78,6 +82,22 @@ func (m *removal) run(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// unheld ends a delete of which a project was put under a legal hold after it was begun: what is not deleted yet stays. It looks once for each project.
+func (m *removal) unheld(ctx context.Context) error {
+	if m.free {
+		return nil
+	}
+	held, err := m.Queue.Held(ctx, m.plan.ID.String())
+	if err != nil {
+		return fmt.Errorf("look for legal holds: %w", err)
+	}
+	if held {
+		return &Error{Code: CodeLegalHold, Message: fmt.Sprintf("project %s was put under a legal hold after the delete was begun: what was not deleted yet stays", m.plan.ID)}
+	}
+	m.free = true
 	return nil
 }
 
