@@ -297,8 +297,12 @@ func (d *deletion) exportFirst(ctx context.Context, digest string) (exported *Bu
 	return data.Bundle, data.Plan.SHA256, nil
 }
 
-// execute removes what was planned, project by project, once a call that an earlier holder may have under way is surely over.
+// execute removes what was planned, project by project, once a call that an earlier holder may have under way is surely over. It waits while the resource's alias
+// means another account than the one that was planned for: what is not there proves nothing.
 func (d *deletion) execute(ctx context.Context) error {
+	if host := d.client.Host(); host != d.begun.Host {
+		return fmt.Errorf("%w: resource %s is at another endpoint, %s, than when the delete was begun, %s", cv.ErrMisconfigured, d.command.Data.Resource, host, d.begun.Host)
+	}
 	if !d.fresh { // else the beginning said so
 		if err := d.save(ctx, func(j *Job) { j.Phase = PhaseDelete }); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -22,6 +23,49 @@ func (w *world) before(operation string, n int, do func()) {
 		if op == operation && calls.Add(1) == int64(n) {
 			do()
 		}
+	})
+}
+
+// TestDeleteMeetsAnotherEndpoint gives the resource's alias to another account in the middle of a delete. There nothing of the plan exists, which proves
+// nothing: the delete waits until the alias is what it was.
+func TestDeleteMeetsAnotherEndpoint(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	before := w.api.Snapshot()
+	other := newWorld(t, worldOptions{api: cvtest.Options{Seed: 9}})
+	elsewhere, err := cv.New(other.api.URL(), cv.TrainingKey(other.api.Key()), cv.Options{MaxRPS: 10000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(elsewhere.CloseIdleConnections)
+	w.api.Fault(cvtest.Fault{Operation: "DeleteIteration", Status: 401, Times: -1})
+	first := w.start(t, replicaOptions{configure: noWait})
+	h := w.publish(t, "delete", "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	waits := func(in string) {
+		t.Helper()
+		w.eventually(t, "the delete waits", func() bool {
+			job, _, err := w.queue.Job(t.Context(), "del-1")
+			return err == nil && job.Waiting != nil && job.Waiting.For == handler.WaitCredential && strings.Contains(job.Waiting.Detail, in)
+		})
+	}
+	waits("DeleteIteration")
+	first.stop()
+	w.api.ClearFaults()
+	second := w.start(t, replicaOptions{configure: func(c *handler.Config) {
+		noWait(c)
+		c.Resources = map[string]*cv.Client{handler.DefaultResource: elsewhere}
+	}})
+	waits("another endpoint")
+	if calls := other.api.Calls(); len(calls) > 0 {
+		t.Errorf("the other account is called: %v", calls)
+	}
+	second.stop()
+	w.start(t, replicaOptions{configure: noWait})
+	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+		t.Fatalf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+	}
+	w.checkState(t, before, func(s *cvtest.State) {
+		s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == a.a.ID })
 	})
 }
 
