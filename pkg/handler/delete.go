@@ -350,7 +350,9 @@ func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) e
 		Before: func(ctx context.Context, c cv.Call) error {
 			for {
 				intended = d.Now()
-				if err := d.ledger.intend(ctx, d.calls.take(), recordOf(c)); err != nil {
+				record := recordOf(c)
+				record.Time = intended.UTC() // an heir reckons from it how long the call may be under way
+				if err := d.ledger.intend(ctx, d.calls.take(), record); err != nil {
 					return err
 				}
 				if fresh() {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -124,5 +125,53 @@ func TestExportFirstOfWhatIsGone(t *testing.T) {
 			}
 			w.bags(t, "del-1", sink.DeleteBag, sink.ExportBag)
 		})
+	}
+}
+
+// slowLedger takes its time once: the append that has an intent of the operation.
+type slowLedger struct {
+	handler.Queue
+	operation string
+	slow      func()
+}
+
+func (q *slowLedger) AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (uint64, error) {
+	if q.operation != "" && strings.Contains(string(lines), `"intent"`) && strings.Contains(string(lines), q.operation) {
+		q.operation = ""
+		q.slow()
+	}
+	return q.Queue.AppendLedger(ctx, id, lines, after)
+}
+
+// TestIntentHasItsOwnTime has an intent that took too long, so that its call is not made: the one that is made for it has the time at which it was written, from
+// which an heir reckons how long the call can be under way.
+func TestIntentHasItsOwnTime(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	clock := skippingClock()
+	w.start(t, replicaOptions{configure: func(c *handler.Config) {
+		c.Now, c.Wait = clock.now, clock.wait
+		c.Queue = &slowLedger{c.Queue, "DeleteImages", func() { clock.skipped.Add(int64(time.Minute)) }}
+	}})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`,"categories":["images"]}`)
+	if e.Status != handler.StatusCompleted {
+		t.Fatalf("ended %s: %v", e.Status, e.Error)
+	}
+	var times []time.Time
+	for raw := range strings.Lines(string(w.bag(t, "del-1", sink.DeleteBag)["evidence/ledger.jsonl"])) {
+		var l struct {
+			Time            time.Time
+			Kind, Operation string
+		}
+		unmarshal(t, []byte(raw), &l)
+		if l.Kind == sink.LedgerIntent && l.Operation == "DeleteImages" {
+			times = append(times, l.Time)
+		}
+	}
+	if len(times) != 2 || times[1].Sub(times[0]) < time.Minute {
+		t.Errorf("the intents have the times %v", times)
+	}
+	if n := w.api.Count("DeleteImages"); n != 1 {
+		t.Errorf("%d calls were made", n)
 	}
 }
