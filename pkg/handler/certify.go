@@ -218,7 +218,7 @@ func (d *deletion) commit(ctx context.Context) error {
 		return fmt.Errorf("open the bag: %w", err)
 	}
 	defer bag.Close() //nolint:errcheck // temporary files
-	t, empty, err := d.payload(ctx, bag)
+	t, err := d.payload(ctx, bag)
 	if err != nil {
 		return err
 	}
@@ -226,7 +226,7 @@ func (d *deletion) commit(ctx context.Context) error {
 	switch {
 	case d.begun.DryRun:
 		outcome = OutcomePlanned
-	case empty && t.counts.none():
+	case t.counts.none(): // what was planned, if anything, was gone when its turn came
 		outcome = OutcomeNothingFound
 	}
 	record := deletionRecord{
@@ -267,25 +267,24 @@ func (d *deletion) commit(ctx context.Context) error {
 	return d.putReceipt(ctx, bag, seal, record, verification, cut, request)
 }
 
-// payload writes deleted.jsonl of every project. empty says that nothing was planned.
-func (d *deletion) payload(ctx context.Context, bag *sink.Bag) (t tally, empty bool, err error) {
-	t, empty = tally{projects: []deletionProject{}, checks: []report.Verification{}}, true
+// payload writes deleted.jsonl of every project.
+func (d *deletion) payload(ctx context.Context, bag *sink.Bag) (t tally, err error) {
+	t = tally{projects: []deletionProject{}, checks: []report.Verification{}}
 	n := 0
 	for p, err := range d.planFile(ctx) {
 		if err != nil {
-			return t, false, err
+			return t, err
 		}
 		project := deletionProject{ID: p.ID, Project: p.Project}
-		empty = empty && p.empty()
 		if d.begun.DryRun {
 			project.Counts = d.begun.Facts[n].planned(p)
 		} else if project.Counts.Bytes, err = d.deleted(ctx, bag, n, &t, &project); err != nil {
-			return t, false, err
+			return t, err
 		}
 		t.end(project)
 		n++
 	}
-	return t, empty, nil
+	return t, nil
 }
 
 // deleted writes one project's deleted.jsonl, when anything of it was deleted, and returns its size.

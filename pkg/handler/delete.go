@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -83,8 +84,6 @@ type begun struct {
 type deletion struct {
 	*run
 	begun begun
-	fresh bool  // nothing can have been deleted before this attempt
-	sent  int   // exchanges of the destructive call under way
 	done  int64 // things seen to be gone in this attempt
 }
 
@@ -120,7 +119,6 @@ func (d *deletion) carryOut(ctx context.Context) error {
 		return err
 	}
 	if !found {
-		d.fresh = true
 		if err := d.begin(ctx); err != nil {
 			return err
 		}
@@ -303,7 +301,7 @@ func (d *deletion) execute(ctx context.Context) error {
 	if host := d.client.Host(); host != d.begun.Host {
 		return fmt.Errorf("%w: resource %s is at another endpoint, %s, than when the delete was begun, %s", cv.ErrMisconfigured, d.command.Data.Resource, host, d.begun.Host)
 	}
-	if !d.fresh { // else the beginning said so
+	if d.job.Phase != PhaseDelete { // else the beginning said so
 		if err := d.save(ctx, func(j *Job) { j.Phase = PhaseDelete }); err != nil {
 			return err
 		}
@@ -338,11 +336,12 @@ func (d *deletion) former(ctx context.Context) error {
 }
 
 // destroy makes a destructive call under the fence: its intent goes into the ledger first, which fails when somebody else holds the command; its
-// result after. Each try of the call has its own. already says that the service did not know what was to be deleted, and that no earlier try can be why.
-func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) error) (already bool, err error) {
-	d.sent = 0
+// result after. Each try of the call has its own. gone says that the service did not know what was to be deleted, already that no earlier try can be why,
+// whoever made it.
+func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) error) (gone, already bool, err error) {
 	var (
 		broken   error
+		key      [sha256.Size]byte
 		intended time.Time // when the last intent was sent
 	)
 	fresh := func() bool { return d.Now().Sub(intended) < intentFresh }
@@ -351,12 +350,12 @@ func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) e
 			for {
 				intended = d.Now()
 				record := recordOf(c)
+				key = callKey(record.Operation, record.Target)
 				record.Time = intended.UTC() // an heir reckons from it how long the call may be under way
 				if err := d.ledger.intend(ctx, d.calls.take(), record); err != nil {
 					return err
 				}
 				if fresh() {
-					d.sent++
 					return nil
 				}
 				// Too much time went by, as when this process stood still: this call is not made, and the next intent finds out who holds the command.
@@ -374,10 +373,10 @@ func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) e
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if kept := errors.Join(broken, d.ledger.flush(late)); kept != nil {
-		return false, errors.Join(err, kept)
+		return false, false, errors.Join(err, kept)
 	}
-	gone, err := isGone(err)
-	return gone && d.fresh && d.sent == 1, err
+	gone, err = isGone(err)
+	return gone, gone && d.ledger.fates.intents[key] == 1, err
 }
 
 // isGone makes a 404 of the API's own what it is to a delete: it is gone.

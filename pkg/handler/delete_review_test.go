@@ -27,6 +27,25 @@ func (w *world) before(operation string, n int, do func()) {
 	})
 }
 
+// hows are the ways in which the things of a category went, by id, as a bag tells.
+func hows(t *testing.T, files map[string][]byte, category string) map[uuid.UUID]string {
+	t.Helper()
+	out := map[uuid.UUID]string{}
+	for name, content := range files {
+		if !strings.HasSuffix(name, "/deleted.jsonl") {
+			continue
+		}
+		for line := range strings.Lines(string(content)) {
+			var l deletedLine
+			unmarshal(t, []byte(line), &l)
+			if l.Category == category {
+				out[l.ID] = l.How
+			}
+		}
+	}
+	return out
+}
+
 // TestDeleteMeetsAnotherEndpoint gives the resource's alias to another account in the middle of a delete. There nothing of the plan exists, which proves
 // nothing: the delete waits until the alias is what it was.
 func TestDeleteMeetsAnotherEndpoint(t *testing.T) {
@@ -90,6 +109,115 @@ func TestHoldPutMeanwhile(t *testing.T) {
 	w.checkState(t, state, func(s *cvtest.State) {
 		s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == first })
 	})
+}
+
+// TestGoneBeforeItsTurn lets somebody else delete what was planned, just before its turn comes: it is told as already gone, and not counted as deleted.
+func TestGoneBeforeItsTurn(t *testing.T) {
+	for _, c := range []struct {
+		name, operation, category string
+		data                      func(a account) string
+		remove                    func(w *world, a account) // by somebody else
+		want                      func(a account) map[uuid.UUID]string
+		outcome                   handler.Outcome
+	}{
+		{
+			name: "an iteration", operation: "DeleteIteration", category: "iterations",
+			data: func(a account) string {
+				return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(a.a.Iterations[0]))
+			},
+			remove:  func(w *world, a account) { w.api.RemoveIteration(a.a.ID, a.a.Iterations[0]) },
+			want:    func(a account) map[uuid.UUID]string { return map[uuid.UUID]string{a.a.Iterations[0]: "already_gone"} },
+			outcome: handler.OutcomeNothingFound,
+		},
+		{
+			name: "an image of two", operation: "DeleteImages", category: "images",
+			data: func(a account) string {
+				return fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(a.b.ID), idList(a.b.Images[3:5]...))
+			},
+			remove: func(w *world, a account) { w.api.EraseImage(a.b.ID, a.b.Images[3]) },
+			want: func(a account) map[uuid.UUID]string {
+				return map[uuid.UUID]string{a.b.Images[3]: "already_gone", a.b.Images[4]: "DeleteImages"}
+			},
+			outcome: handler.OutcomeComplete,
+		},
+		{
+			name: "a whole project", operation: "DeleteImages", category: "images",
+			data:   func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `,"categories":["images"]}` },
+			remove: func(w *world, a account) { w.api.RemoveProject(a.a.ID) },
+			want: func(a account) map[uuid.UUID]string {
+				want := map[uuid.UUID]string{}
+				for _, id := range a.a.Images {
+					want[id] = "already_gone"
+				}
+				return want
+			},
+			outcome: handler.OutcomeNothingFound,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4, MissingFailsBatch: true}})
+			a := fillAccount(w.api)
+			w.before(c.operation, 1, func() { c.remove(w, a) })
+			w.start(t, replicaOptions{configure: noWait})
+			e := w.delete(t, "del-1", c.data(a))
+			if e.Status != handler.StatusCompleted || e.Outcome != c.outcome {
+				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+			want, deleted := c.want(a), int64(0)
+			for _, how := range want {
+				if how != "already_gone" {
+					deleted++
+				}
+			}
+			if got := hows(t, w.bag(t, "del-1", sink.DeleteBag), c.category); fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("deleted.jsonl says\n%v, want\n%v", got, want)
+			}
+			if n := e.Counts.Images + e.Counts.Iterations; n != deleted {
+				t.Errorf("%d things are counted, want %d", n, deleted)
+			}
+		})
+	}
+}
+
+// TestGoneBeforeALaterAttempt is the same in the second attempt: only what an earlier call of this command may have deleted is told as deleted by it.
+func TestGoneBeforeALaterAttempt(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	byID := slices.Clone(a.a.Iterations)
+	slices.SortFunc(byID, func(x, y uuid.UUID) int { return strings.Compare(x.String(), y.String()) })
+	w.api.Fault(cvtest.Fault{Operation: "DeleteIteration", Path: byID[0].String(), Status: 401, AfterEffect: true})
+	w.before("DeleteIteration", 2, func() { w.api.RemoveIteration(a.a.ID, byID[1]) })
+	w.start(t, replicaOptions{configure: noWait})
+	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(byID...)))
+	if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Counts.Iterations != 1 {
+		t.Errorf("ended %s %s: %v, counts %+v", e.Status, e.Outcome, e.Error, e.Counts)
+	}
+	want := map[uuid.UUID]string{byID[0]: "DeleteIteration", byID[1]: "already_gone"}
+	if got := hows(t, w.bag(t, "del-1", sink.DeleteBag), "iterations"); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("deleted.jsonl says %v, want %v", got, want)
+	}
+}
+
+// TestGoneBeforeALaterAttemptAtTheNextProject has the first project of two cost a second attempt, in which somebody else deletes the other one.
+func TestGoneBeforeALaterAttemptAtTheNextProject(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	fillAccount(w.api)
+	state := w.api.Snapshot()
+	slices.SortFunc(state.Projects, func(a, b cvtest.ProjectState) int { return strings.Compare(a.ID.String(), b.ID.String()) })
+	w.api.Fault(cvtest.Fault{Operation: "DeleteProject", Status: 401})
+	w.before("DeleteProject", 1, func() { w.api.RemoveProject(state.Projects[1].ID) })
+	w.start(t, replicaOptions{configure: noWait})
+	e := w.delete(t, "del-1", `{"all_projects":true,"unpublish":true}`)
+	if e.Status != handler.StatusCompleted || e.Counts.Projects != 1 {
+		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
+	}
+	files := w.bag(t, "del-1", sink.DeleteBag)
+	for line := range strings.Lines(string(files["data/projects/"+state.Projects[1].ID.String()+"/deleted.jsonl"])) {
+		if !strings.Contains(line, `"how":"already_gone"`) {
+			t.Errorf("the other project's deleted.jsonl says %s", line)
+		}
+	}
 }
 
 // TestExportFirstOfWhatIsGone exports and deletes what is partly or wholly gone already.

@@ -3,6 +3,7 @@ package handler
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -92,6 +93,13 @@ type ledger struct {
 type fates struct {
 	calls       []operationFate           // in the order of their first call
 	predictions map[uuid.UUID][]uuid.UUID // by project: the ids that DeletePrediction was called with
+	images      map[uuid.UUID]bool        // by project: whether DeleteImages was about to be called
+	intents     map[[sha256.Size]byte]int // by callKey: how often a call was about to be made
+}
+
+// callKey stands for a destructive call, whose target may be long.
+func callKey(operation, target string) [sha256.Size]byte {
+	return sha256.Sum256([]byte(operation + " " + target))
 }
 
 // operationFate counts the calls of one destructive operation.
@@ -117,6 +125,10 @@ func (l *ledger) note(line sink.LedgerLine) {
 	case sink.LedgerIntent:
 		l.open = line.Time
 		l.fates.of(line.Operation).Intended++
+		l.fates.intents[callKey(line.Operation, line.Target)]++
+		if line.Operation == opDeleteImages {
+			l.fates.images[projectOf(line.Target)] = true
+		}
 		if line.Operation == opDeletePrediction {
 			project, ids := predictionsOf(line.Target)
 			l.fates.predictions[project] = append(l.fates.predictions[project], ids...)
@@ -132,22 +144,31 @@ func (l *ledger) note(line sink.LedgerLine) {
 	}
 }
 
-// opDeletePrediction is the operation whose ids no plan names.
-const opDeletePrediction = "DeletePrediction"
+// Operations of which more is noted: the ids of predictions are in no plan.
+const (
+	opDeleteImages     = "DeleteImages"
+	opDeletePrediction = "DeletePrediction"
+)
+
+// projectOf is the project that a ledger line's target is of, or is.
+func projectOf(target string) uuid.UUID {
+	id, _, _ := strings.Cut(strings.TrimPrefix(target, "projects/"), "/")
+	project, err := uuid.Parse(id)
+	if err != nil {
+		return uuid.Nil
+	}
+	return project
+}
 
 // predictionsOf is the project and the ids that DeletePrediction was called with, out of a ledger line's target.
 func predictionsOf(target string) (project uuid.UUID, ids []uuid.UUID) {
-	path, list, _ := strings.Cut(target, " ")
-	project, err := uuid.Parse(strings.TrimSuffix(strings.TrimPrefix(path, "projects/"), "/predictions"))
-	if err != nil {
-		return uuid.Nil, nil
-	}
+	_, list, _ := strings.Cut(target, " ")
 	for s := range strings.SplitSeq(list, ",") {
 		if id, err := uuid.Parse(s); err == nil {
 			ids = append(ids, id)
 		}
 	}
-	return project, ids
+	return projectOf(target), ids
 }
 
 // openLedger opens a command's ledger. Where somebody wrote before, it takes over: it appends a line that says so, after which the
@@ -157,7 +178,7 @@ func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time) (*
 	if err != nil {
 		return nil, fmt.Errorf("read the ledger's tail: %w", err)
 	}
-	l := &ledger{queue: q, id: id, seq: seq, fates: fates{predictions: map[uuid.UUID][]uuid.UUID{}}}
+	l := &ledger{queue: q, id: id, seq: seq, fates: fates{predictions: map[uuid.UUID][]uuid.UUID{}, images: map[uuid.UUID]bool{}, intents: map[[sha256.Size]byte]int{}}}
 	l.chain, err = sink.NewChain(lastLine(tail))
 	if err != nil {
 		return nil, fmt.Errorf("continue the ledger: %w", err)

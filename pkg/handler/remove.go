@@ -245,7 +245,7 @@ func (m *removal) unpublish(ctx context.Context) ([]deletedLine, error) {
 		if !m.command.Data.Unpublish {
 			return nil, &Error{Code: CodePlanChanged, Message: fmt.Sprintf("iteration %s was published after the plan was made", it.ID)}
 		}
-		_, err := m.destroy(ctx, func(ctx context.Context) error {
+		_, _, err := m.destroy(ctx, func(ctx context.Context) error {
 			err := m.client.UnpublishIteration(ctx, m.plan.ID, it.ID)
 			var api *cv.Error
 			if errors.As(err, &api) && api.Code == "BadRequestIterationNotPublished" {
@@ -341,7 +341,7 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, tried ma
 			tried[p.ID] = true
 		}
 		for chunk := range slices.Chunk(ids, cv.MaxPredictionIDs) {
-			if _, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeletePredictions(ctx, m.plan.ID, chunk) }); err != nil {
+			if _, _, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeletePredictions(ctx, m.plan.ID, chunk) }); err != nil {
 				return "", fmt.Errorf("delete predictions: %w", err)
 			}
 		}
@@ -354,68 +354,82 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, tried ma
 // images deletes the planned images everywhere, and looks until they are gone from the workspace and every iteration.
 func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 	var (
-		d      = m.command.Data
-		every  = d.Narrowing() == NarrowNone                              // all images of the project were planned
-		all    = m.plan.Project && d.ApprovedPlan == "" && !d.ExportFirst // what was added since may go too
-		missed bool                                                       // a batch was refused because of ids that are gone
-		todo   = m.plan.Images
+		every  = m.command.Data.Narrowing() == NarrowNone // all images of the project were planned
+		missed bool                                       // a call was refused because of ids that are gone
+		inVain []uuid.UUID                                // what the first calls of all named, and were refused
+		before = map[uuid.UUID]struct{}{}                 // of those, what was gone before
+		err    error
 	)
-	remove := func(ctx context.Context) error {
-		if _, err := m.snapshots(ctx); err != nil {
-			return err
-		}
-		if all {
-			_, err := m.deleteImages(ctx, cv.DeleteImagesQuery{AllImages: true, AllIterations: true})
-			return err
-		}
-		for ids := range slices.Chunk(todo, cv.MaxPage) {
-			gone, err := m.deleteImages(ctx, cv.DeleteImagesQuery{IDs: ids, AllIterations: true})
-			if err != nil {
-				return err
-			}
-			missed = missed || gone
-			if err := m.tell(ctx, m.progress(), m.begun.StartedAt); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if m.fresh { // else an earlier attempt may have done a part
-		if err := remove(ctx); err != nil {
+	first := !m.ledger.fates.images[m.plan.ID] // else an earlier attempt may have done a part
+	if first {
+		if missed, inVain, err = m.removeImages(ctx, m.plan.Images); err != nil {
 			return nil, err
 		}
 	}
 	look := 0
-	err := m.until(ctx, "images", func(ctx context.Context) (string, error) {
-		again := missed || look%resend == 0 && (look > 0 || !m.fresh)
+	err = m.until(ctx, "images", func(ctx context.Context) (string, error) {
+		again := missed || look%resend == 0 && (look > 0 || !first)
 		look++
 		n, left, err := m.left(ctx, again || !every)
-		if err != nil || n == 0 || len(left) == 0 && (again || !every) {
+		if err != nil {
 			return "", err
 		}
+		for _, id := range inVain {
+			if _, there := slices.BinarySearchFunc(left, id, compareIDs); !there {
+				before[id] = struct{}{}
+			}
+		}
+		inVain = nil
+		if n == 0 || len(left) == 0 && (again || !every) {
+			return "", nil
+		}
 		if again {
-			todo, missed = left, false
-			err = remove(ctx)
+			missed, _, err = m.removeImages(ctx, left)
 		}
 		return "any", err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return m.absent(CategoryImages, "DeleteImages", m.plan.Images...), nil
+	lines := m.absent(CategoryImages, opDeleteImages, m.plan.Images...)
+	for i := range lines {
+		if _, ok := before[lines[i].ID]; ok {
+			lines[i].How = alreadyGone
+		}
+	}
+	return lines, nil
 }
 
-// deleteImages reports whether the service refused the call because it does not know some or all of the images.
-func (m *removal) deleteImages(ctx context.Context, q cv.DeleteImagesQuery) (gone bool, err error) {
-	_, err = m.destroy(ctx, func(ctx context.Context) error {
-		_, err := m.client.DeleteImages(ctx, m.plan.ID, q)
-		gone, err = isGone(err)
-		return err
-	})
-	if err != nil {
-		return false, fmt.Errorf("delete images: %w", err)
+// removeImages deletes images everywhere. missed says that the service refused a call because it does not know some or all of the images; inVain is what such calls
+// named, where no earlier call like them can be why.
+func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed bool, inVain []uuid.UUID, err error) {
+	if _, err := m.snapshots(ctx); err != nil {
+		return false, nil, err
 	}
-	return gone, nil
+	remove := func(named []uuid.UUID, q cv.DeleteImagesQuery) error {
+		gone, already, err := m.destroy(ctx, func(ctx context.Context) error {
+			_, err := m.client.DeleteImages(ctx, m.plan.ID, q)
+			return err //nolint:wrapcheck // wrapped below
+		})
+		if err != nil {
+			return fmt.Errorf("delete images: %w", err)
+		}
+		missed = missed || gone
+		if already {
+			inVain = append(inVain, named...)
+		}
+		return m.tell(ctx, m.progress(), m.begun.StartedAt)
+	}
+	if d := m.command.Data; m.plan.Project && d.ApprovedPlan == "" && !d.ExportFirst { // what was added since may go too
+		err = remove(ids, cv.DeleteImagesQuery{AllImages: true, AllIterations: true})
+		return missed, inVain, err
+	}
+	for chunk := range slices.Chunk(ids, cv.MaxPage) {
+		if err := remove(chunk, cv.DeleteImagesQuery{IDs: chunk, AllIterations: true}); err != nil {
+			return false, nil, err
+		}
+	}
+	return missed, inVain, nil
 }
 
 // left counts the images that are still anywhere and, where search is set, says which of the planned ones are among them. Where the service counts none, none are.
@@ -462,7 +476,7 @@ func (m *removal) count(ctx context.Context, scope uuid.UUID) (int, error) {
 func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
 	var lines []deletedLine
 	for _, it := range m.plan.Iterations {
-		already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteIteration(ctx, m.plan.ID, it) })
+		_, already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteIteration(ctx, m.plan.ID, it) })
 		if err != nil {
 			return nil, fmt.Errorf("delete iteration %s: %w", it, err)
 		}
@@ -486,7 +500,7 @@ func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
 func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
 	var lines []deletedLine
 	for _, tag := range m.plan.Tags {
-		already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteTag(ctx, m.plan.ID, tag) })
+		_, already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteTag(ctx, m.plan.ID, tag) })
 		if err != nil {
 			return nil, fmt.Errorf("delete tag %s: %w", tag, err)
 		}
@@ -532,7 +546,7 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 			return nil, changed("tag " + t.ID.String())
 		}
 	}
-	already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteProject(ctx, p.ID) })
+	_, already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteProject(ctx, p.ID) })
 	if err != nil {
 		return nil, fmt.Errorf("delete project %s: %w", p.ID, err)
 	}
