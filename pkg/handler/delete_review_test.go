@@ -220,6 +220,35 @@ func TestGoneBeforeALaterAttemptAtTheNextProject(t *testing.T) {
 	}
 }
 
+// TestPublishedMeanwhile publishes an iteration after published ones were looked for: it is deleted only where the command allows to unpublish.
+func TestPublishedMeanwhile(t *testing.T) {
+	for _, allowed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("unpublish %t", allowed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			a := fillAccount(w.api)
+			byID := slices.Clone(a.a.Iterations)
+			slices.SortFunc(byID, func(x, y uuid.UUID) int { return strings.Compare(x.String(), y.String()) })
+			w.before("DeleteIteration", 1, func() { w.api.Publish(a.a.ID, byID[1], "in use") })
+			w.start(t, replicaOptions{configure: noWait})
+			e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"unpublish":%t}`, idList(a.a.ID), allowed))
+			p := project(ptr(w.api.Snapshot()), a.a.ID)
+			if allowed {
+				if e.Status != handler.StatusCompleted || p != nil {
+					t.Errorf("ended %s: %v, the project is %v", e.Status, e.Error, p)
+				}
+				return
+			}
+			if e.Status != handler.StatusFailed || e.Error.Code != handler.CodePlanChanged {
+				t.Fatalf("ended %s: %v", e.Status, e.Error)
+			}
+			if p == nil || !slices.ContainsFunc(p.Iterations, func(it cvtest.IterationState) bool { return it.ID == byID[1] }) {
+				t.Error("the published iteration is gone")
+			}
+		})
+	}
+}
+
 // TestExportFirstOfWhatIsGone exports and deletes what is partly or wholly gone already.
 func TestExportFirstOfWhatIsGone(t *testing.T) {
 	gone := uuid.MustParse("0f3b2a77-3a57-4b8c-9a67-5c1c1df0a111")

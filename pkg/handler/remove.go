@@ -476,7 +476,14 @@ func (m *removal) count(ctx context.Context, scope uuid.UUID) (int, error) {
 func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
 	var lines []deletedLine
 	for _, it := range m.plan.Iterations {
-		_, already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteIteration(ctx, m.plan.ID, it) })
+		remove := func(ctx context.Context) error { return m.client.DeleteIteration(ctx, m.plan.ID, it) }
+		_, already, err := m.destroy(ctx, remove)
+		if errors.Is(err, cv.ErrPublished) { // meanwhile
+			if _, err := m.unpublish(ctx); err != nil {
+				return nil, err
+			}
+			_, already, err = m.destroy(ctx, remove)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("delete iteration %s: %w", it, err)
 		}
