@@ -139,6 +139,9 @@ func (t *tally) add(project uuid.UUID, into *Counts, lines []deletedLine) {
 		}
 		check := t.check(project, l)
 		check.Items++
+		if l.How == alreadyGone {
+			check.AlreadyGone++
+		}
 		check.Last = l.VerifiedAbsent
 	}
 }

@@ -47,12 +47,32 @@ type Project struct {
 
 // Verification says how the absence of things was seen.
 type Verification struct {
-	Project  string    `json:"project"`
-	Category string    `json:"category"`
-	Items    int       `json:"items"`
-	How      string    `json:"how"`
-	First    time.Time `json:"first"` // when the first of them was seen to be gone
-	Last     time.Time `json:"last"`
+	Project     string    `json:"project"`
+	Category    string    `json:"category"`
+	Items       int       `json:"items"`
+	AlreadyGone int       `json:"already_gone"` // of these, what was gone when its turn came: nothing of it was deleted
+	How         string    `json:"how"`
+	First       time.Time `json:"first"` // when the first of them was seen to be gone
+	Last        time.Time `json:"last"`
+}
+
+// Group is the verification of one project.
+type Group struct {
+	Project string
+	Checks  []Verification
+}
+
+// Groups is the checks by project, in their order.
+func (c Certificate) Groups() []Group {
+	var groups []Group
+	for _, v := range c.Checks {
+		if n := len(groups); n == 0 || groups[n-1].Project != v.Project {
+			groups = append(groups, Group{Project: v.Project})
+		}
+		last := &groups[len(groups)-1]
+		last.Checks = append(last.Checks, v)
+	}
+	return groups
 }
 
 // Residual is what remains, and why.
@@ -63,6 +83,12 @@ var certificateHTML string
 
 var certificate = template.Must(template.New("certificate").Funcs(template.FuncMap{
 	"utc": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"name": func(category string) string {
+		if category == "exports" {
+			return "exported models"
+		}
+		return category
+	},
 }).Parse(certificateHTML))
 
 // HTML is the page. It fails only where a value cannot be shown, which no Certificate has.

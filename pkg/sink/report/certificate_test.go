@@ -39,7 +39,7 @@ func TestCertificateSays(t *testing.T) {
 	const (
 		went    = "was deleted from the Azure Custom Vision service"
 		planned = "Nothing was deleted."
-		nothing = "Nothing of what was asked for was held"
+		nothing = "Nothing of what was asked for was there"
 		checked = "How it was verified"
 	)
 	for _, c := range []struct {
@@ -52,7 +52,7 @@ func TestCertificateSays(t *testing.T) {
 			says: []string{
 				"<h1>Certificate of deletion</h1>", went, checked, "What was deleted", "del-1", "case 7", "vision.test", "v3.3", "logical deletion", strings.Repeat("a", 64),
 				"2026-01-02 14:04:05 UTC", "2026-01-02 14:05:05 UTC", "2026-01-02 14:04:35 UTC", // begun, finished, last seen to be gone: all in UTC
-				"4711", "4700", "p-1</code> (whole)", "p-2</code></td>", "counted", "they go with the account", "815 lines", strings.Repeat("b", 64),
+				"4711", "4700", "p-1</code></td>", "p-2</code><br>", "counted", "they go with the account", "815 lines", strings.Repeat("b", 64),
 				"s3://bucket/del-1/export/", strings.Repeat("c", 64), "cvconsumer test", "receipt.json",
 			},
 			not: []string{planned, nothing, "nothing to verify"},
@@ -67,7 +67,7 @@ func TestCertificateSays(t *testing.T) {
 				c.NothingFound, c.Checks, c.Projects, c.Counts, c.Reference, c.ExportURI = true, nil, nil, []report.Count{{Category: "images"}}, "", ""
 			},
 			says: []string{"<h1>Certificate of deletion</h1>", nothing, "there was nothing to verify", "they go with the account"},
-			not:  []string{planned, went, "Reference", "Exported before", "(whole)"},
+			not:  []string{planned, went, "Reference", "Exported before", "the project itself"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
