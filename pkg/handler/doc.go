@@ -5,6 +5,9 @@
 // proves it. Effects happen in one order: entries, manifests, receipt, job, event, ack. Any step may be cut short and run again: a rerun finds its own
 // earlier work and ends in the same state.
 //
+// A delete is planned, judged, begun, carried out step by step and verified. Until it is begun nothing is changed; from then on exactly the plan goes, whoever carries it out, and every call that
+// deletes is in the ledger before it is made, which only the holder of the command can write.
+//
 // The wire contract is here too: DecodeCommand reads a message in any of the three encodings and refuses, by the field's name, whatever is not exactly a
 // command; Event, EventData and Job are the JSON that others read. The JSON Schemas of all of them are in package schema.
 //

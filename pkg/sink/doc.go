@@ -3,6 +3,7 @@
 // A bundle is a BagIt 1.0 bag (RFC 8493) of objects below one key prefix. It is built in one order: payload objects below data/, tag files
 // (evidence), then bagit.txt, bag-info.txt, manifest-sha256.txt and tagmanifest-sha256.txt, and receipt.json as the last object. The receipt is the
 // commit point: whoever sees it sees a whole and exact bag, every file listed and no file unlisted.
+// A command has up to two bags, export/ and delete/ ([BagKind]); what is below .work/ is not for others.
 //
 // Every object is written once. A [Store.Put] carries If-None-Match, so the first writer of a key wins, and whoever comes later adopts what is
 // stored: manifests say what the store holds, never what was meant to be sent. A rerun after a crash at any point therefore ends in the same
