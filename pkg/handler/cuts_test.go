@@ -28,6 +28,7 @@ type scenario struct {
 	data      string                   // of the command
 	bags      []sink.BagKind           // what it leaves
 	since     string                   // the first effect to cut at begins so; empty: the first of all
+	until     string                   // the last effect to cut at begins so; empty: the last of all
 	fill      func(api *cvtest.Server) // makes the account; the same one each time
 	configure func(*handler.Config)    // changes the settings of its replicas
 	// check looks at a finished command: undisturbed, and after each cut. The common things are checked already: exactly one terminal event, a
@@ -35,8 +36,10 @@ type scenario struct {
 	check func(t *testing.T, w *world, e handler.EventData, bags map[sink.BagKind]map[string][]byte)
 }
 
-// cutID is the id of the command of a scenario.
-const cutID = "cut-1"
+const (
+	cutID   = "cut-1" // the id of the command of a scenario
+	cutSeed = 5       // of its account
+)
 
 // redelivery is how long the queue of a cut world waits for the dead. Living replicas that are kept from the processor for longer lose their lease, which
 // the product has to bear as well.
@@ -53,7 +56,7 @@ func stepClock() func() time.Time {
 func (s scenario) world(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t, worldOptions{
-		api: cvtest.Options{Seed: 5}, bucket: sinktest.BucketOptions{Versioned: true}, now: stepClock(), ackWait: redelivery,
+		api: cvtest.Options{Seed: cutSeed}, bucket: sinktest.BucketOptions{Versioned: true}, now: stepClock(), ackWait: redelivery,
 		store: sink.StoreOptions{MultipartAbove: 64 << 10}, // models go by multipart, nothing else does
 	})
 	s.fill(w.api)
@@ -96,10 +99,25 @@ func cuts(t *testing.T, s scenario) {
 	if t.Failed() {
 		return
 	}
-	first := max(0, slices.IndexFunc(r.fate.effects, func(e string) bool { return strings.HasPrefix(e, s.since) }))
-	todo := chooseCuts(t, r.fate.effects[first:])
+	todo := chooseCuts(t, s.within(t, r.fate.effects))
 	t.Logf("%d effects, %d cuts", len(r.fate.effects), len(todo))
 	each(t, todo, func(t *testing.T, f *fate) { s.cut(t, f, undisturbed) })
+}
+
+// within is what of the effects the scenario cuts at.
+func (s scenario) within(t *testing.T, effects []string) []string {
+	t.Helper()
+	from, to := 0, len(effects)-1
+	if s.since != "" {
+		from = slices.IndexFunc(effects, func(e string) bool { return strings.HasPrefix(e, s.since) })
+	}
+	if s.until != "" {
+		to = slices.IndexFunc(effects, func(e string) bool { return strings.HasPrefix(e, s.until) })
+	}
+	if from < 0 || to < from {
+		t.Fatalf("there are no effects from %q to %q; these happened:\n%s", s.since, s.until, strings.Join(effects, "\n"))
+	}
+	return effects[from : to+1]
 }
 
 // each runs a subtest for each fate, some at a time: they mostly wait for redelivery.

@@ -14,7 +14,7 @@ import (
 // included. Another one takes over and finishes. Then the first goes on, and must have no effect any more: no call to the service that changes something, no event, no
 // word about the message. What it tries to write where somebody else is the writer now is refused.
 func TestFrozenCoordinatorIsFencedOut(t *testing.T) {
-	s := deleteScenario(`{"all_projects":true}`, sink.DeleteBag)
+	s := deleteScenario(t, smallAccount, wholeAccount(`{"all_projects":true}`), sink.DeleteBag)
 	clock := skippingClock()
 	s.configure = func(c *handler.Config) { c.Now, c.Wait = clock.now, clock.wait }
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, ackWait: redelivery})
