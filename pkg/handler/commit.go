@@ -461,6 +461,9 @@ type imageLine struct {
 	blobLine
 }
 
+// predictionsFile is the name of a project's predictions in the bag.
+const predictionsFile = "predictions.jsonl"
+
 type predictionLine struct {
 	Prediction json.RawMessage `json:"prediction"`
 	blobLine
@@ -495,7 +498,7 @@ func (p *projectCommit) generated(ctx context.Context) error {
 		}
 	}
 	if d.Has(CategoryPredictions) {
-		return p.lines(ctx, sink.ProjectPath(id, "predictions.jsonl"), p.state.runs, p.prediction)
+		return p.lines(ctx, sink.ProjectPath(id, predictionsFile), p.state.runs, p.prediction)
 	}
 	return nil
 }

@@ -167,6 +167,9 @@ func (d *deletion) begin(ctx context.Context) error {
 		if plan.digest() != planned {
 			return d.refuseDelete(ctx, &Error{Code: CodePlanChanged, Message: "what the selection holds changed since it was exported; publish the delete again under a new id"}, exported)
 		}
+		if err := d.allExported(ctx, plan, exported); err != nil {
+			return err
+		}
 	}
 	if _, err := d.Work.Put(ctx, d.layout.Work(planObject(plan.digest())), plan.spool.Body("application/json")); err != nil {
 		return fmt.Errorf("store the plan: %w", err)
@@ -293,6 +296,23 @@ func (d *deletion) exportFirst(ctx context.Context, digest string) (exported *Bu
 			"export_first: the exported bundle has %d exceptions (see its evidence/inventory.json), so nothing is deleted: they would be lost", data.Exceptions)}, data.Bundle)
 	}
 	return data.Bundle, data.Plan.SHA256, nil
+}
+
+// allExported refuses a delete of predictions that were stored after they were exported.
+func (d *deletion) allExported(ctx context.Context, plan *deletePlan, exported *BundleRef) error {
+	if !d.command.Data.takesPredictions() {
+		return nil
+	}
+	for _, f := range plan.facts {
+		prediction, err := d.unexported(ctx, f.ID)
+		if err != nil {
+			return err
+		}
+		if prediction != uuid.Nil {
+			return d.refuseDelete(ctx, notExported(f.ID, prediction), exported)
+		}
+	}
+	return nil
 }
 
 // execute removes what was planned, project by project, once a call that an earlier holder may have under way is surely over. It waits while the resource's alias

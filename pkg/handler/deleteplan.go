@@ -364,10 +364,7 @@ func (r *run) list(ctx context.Context, p uuid.UUID, l Listing, found map[uuid.U
 func (r *run) countPredictions(ctx context.Context, p uuid.UUID, scopes []uuid.UUID) (int, error) {
 	seen := map[uuid.UUID]struct{}{}
 	for _, scope := range scopes {
-		query := cv.PredictionQueryToken{OrderBy: cv.Oldest, MaxCount: predictionPage}
-		if scope != uuid.Nil {
-			query.IterationID = &scope
-		}
+		query := predictionQuery(scope, predictionPage)
 		for {
 			result, err := r.client.QueryPredictions(ctx, p, query)
 			if err != nil {

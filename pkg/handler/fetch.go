@@ -435,6 +435,15 @@ const (
 	predictionRun   = 256 // results a run
 )
 
+// predictionQuery asks for the stored predictions of a scope, the oldest first, so many at a time.
+func predictionQuery(scope uuid.UUID, count int) cv.PredictionQueryToken {
+	query := cv.PredictionQueryToken{OrderBy: cv.Oldest, MaxCount: count}
+	if scope != uuid.Nil {
+		query.IterationID = &scope
+	}
+	return query
+}
+
 // predictions reads a run of stored predictions: some pages of the query, going on where the run before stopped, through the
 // workspace and then each iteration, and the blobs of what it found.
 func (w *work) predictions(ctx context.Context) (Summary, []Record, error) {
@@ -471,10 +480,7 @@ func (w *work) readPredictions(ctx context.Context) (reading, error) {
 	r := reading{V: unitVersion, Scopes: w.unit.Scopes, Token: w.unit.Token}
 	seen := map[uuid.UUID]bool{}
 	for calls := 0; len(r.Scopes) > 0 && calls < predictionCalls && len(r.Items) < predictionRun; calls++ {
-		query := cv.PredictionQueryToken{OrderBy: cv.Oldest, MaxCount: predictionPage}
-		if scope := r.Scopes[0]; scope != uuid.Nil {
-			query.IterationID = &scope
-		}
+		query := predictionQuery(r.Scopes[0], predictionPage)
 		if r.Token != nil {
 			query.Session, query.Continuation = r.Token.Session, r.Token.Continuation
 		}

@@ -307,21 +307,26 @@ func (m *removal) predictions(ctx context.Context) ([]deletedLine, error) {
 	if err != nil {
 		return nil, err
 	}
+	var exported map[uuid.UUID]struct{}
+	if m.begun.Export != nil {
+		if exported, err = m.exportedPredictions(ctx, m.plan.ID); err != nil {
+			return nil, err
+		}
+	}
 	for _, scope := range scopes {
 		tried := map[uuid.UUID]bool{}
-		if err := m.until(ctx, "predictions", func(ctx context.Context) (string, error) { return m.predictionPages(ctx, scope, tried) }); err != nil {
+		if err := m.until(ctx, "predictions", func(ctx context.Context) (string, error) { return m.predictionPages(ctx, scope, exported, tried) }); err != nil {
 			return nil, err
 		}
 	}
 	return m.absent(CategoryPredictions, opDeletePrediction, sorted(m.ledger.fates.predictions[m.plan.ID])...), nil
 }
 
-// predictionPages deletes what the query gives until it gives nothing, or nothing new: then left is the oldest that is still there.
-func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, tried map[uuid.UUID]bool) (left string, err error) {
-	query := cv.PredictionQueryToken{OrderBy: cv.Oldest, MaxCount: cv.MaxPredictionIDs, EndTime: cv.Time{Time: m.begun.BegunAt}}
-	if scope != uuid.Nil {
-		query.IterationID = &scope
-	}
+// predictionPages deletes what the query gives until it gives nothing, or nothing new: then left is the oldest that is still there. Of a delete that exported first,
+// it deletes only what is in exported.
+func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported map[uuid.UUID]struct{}, tried map[uuid.UUID]bool) (left string, err error) {
+	query := predictionQuery(scope, cv.MaxPredictionIDs)
+	query.EndTime = cv.Time{Time: m.begun.BegunAt}
 	for {
 		result, err := m.client.QueryPredictions(ctx, m.plan.ID, query)
 		if already, err := isGone(err); err != nil || already {
@@ -336,6 +341,9 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, tried ma
 		fresh := false
 		ids := make([]uuid.UUID, 0, len(result.Results))
 		for _, p := range result.Results {
+			if _, ok := exported[p.ID]; m.begun.Export != nil && !ok {
+				return "", notExported(m.plan.ID, p.ID)
+			}
 			ids = append(ids, p.ID)
 			fresh = fresh || !tried[p.ID]
 			tried[p.ID] = true
@@ -551,6 +559,15 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 	for _, t := range tags {
 		if _, planned := slices.BinarySearchFunc(p.Tags, t.ID, compareIDs); !planned {
 			return nil, changed("tag " + t.ID.String())
+		}
+	}
+	if m.begun.Export != nil {
+		prediction, err := m.unexported(ctx, p.ID)
+		if err != nil {
+			return nil, err
+		}
+		if prediction != uuid.Nil {
+			return nil, notExported(p.ID, prediction)
 		}
 	}
 	_, already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteProject(ctx, p.ID) })

@@ -332,3 +332,50 @@ func TestIntentHasItsOwnTime(t *testing.T) {
 		t.Errorf("%d calls were made", n)
 	}
 }
+
+// TestPredictionsThatWereNotExported stores a prediction at each moment after an export that goes before its delete has read them. No plan names predictions, and still
+// nothing goes that is not in the bundle.
+func TestPredictionsThatWereNotExported(t *testing.T) {
+	for _, c := range []struct {
+		name, at string
+		data     string
+		status   handler.Status
+	}{
+		{"before the delete is judged", "PutObject del-1/export/receipt.json#1", `,"export_first":true}`, handler.StatusRefused},
+		{"before it begins", "PutJob running delete#1", `,"export_first":true}`, handler.StatusFailed},
+		{"before the project goes", "PutObject del-1/.work/deleted/000000-images.jsonl#1", `,"export_first":true}`, handler.StatusFailed},
+		{"when nothing was to be exported", "PutJob running delete#1", `}`, handler.StatusCompleted},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			a := fillAccount(w.api)
+			f := newFate("", false)
+			var late uuid.UUID
+			f.hook = func(effect string, after bool) {
+				if effect == c.at && !after {
+					late = w.api.AddPrediction(a.a.ID, a.a.Iterations[0])
+				}
+			}
+			w.start(t, replicaOptions{fate: f, configure: noWait})
+			e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+c.data)
+			if e.Status != c.status {
+				t.Fatalf("ended %s: %v", e.Status, e.Error)
+			}
+			if c.status == handler.StatusCompleted {
+				return
+			}
+			if e.Error.Code != handler.CodePlanChanged || !strings.Contains(e.Error.Message, late.String()) {
+				t.Errorf("ended with %v; prediction %s was not exported", e.Error, late)
+			}
+			if calls := w.api.DestructiveCalls(); c.status == handler.StatusRefused && len(calls) > 0 {
+				t.Errorf("calls were made: %v", calls)
+			}
+			if p := project(ptr(w.api.Snapshot()), a.a.ID); p == nil || !slices.ContainsFunc(p.Predictions, oneOf(late)) {
+				t.Error("a prediction is gone that was not exported")
+			}
+			if e.ExportBundle == nil {
+				t.Error("the bundle is not named")
+			}
+		})
+	}
+}
