@@ -487,6 +487,9 @@ func (d *deletion) fail(ctx context.Context, e *Error) error {
 	put := func(ctx context.Context, path sink.Path, body sink.Body) (sink.Object, error) {
 		return d.Store.Put(ctx, d.layout.Key(sink.DeleteBag, path), body)
 	}
+	if err := d.dropBag(ctx); err != nil {
+		return err
+	}
 	t := tally{checks: []report.Verification{}}
 	missing := []unverifiedStep{}
 	n := 0
@@ -517,6 +520,29 @@ func (d *deletion) fail(ctx context.Context, e *Error) error {
 		KnownAbsent: t.checks, NotVerified: missing, Counts: t.counts, Residuals: d.residuals(), ExportBundle: d.begun.Export,
 		StartedAt: d.begun.StartedAt, FinishedAt: d.Now().UTC().Truncate(time.Millisecond),
 	})
+}
+
+// dropBag removes what there is of a bag that will not be finished, but for what is evidence of a failure too: that may be a later holder's already.
+func (d *deletion) dropBag(ctx context.Context) error {
+	kept := map[sink.Key]bool{}
+	for _, path := range []sink.Path{sink.RequestFile, sink.PlanFile, sink.LedgerFile, sink.FailureFile} {
+		kept[d.layout.Key(sink.DeleteBag, path)] = true
+	}
+	var keys []sink.Key
+	for o, err := range d.Store.List(ctx, d.layout.Bag(sink.DeleteBag)) {
+		if err != nil {
+			return fmt.Errorf("list the unfinished bag: %w", err)
+		}
+		if !kept[o.Key] {
+			keys = append(keys, o.Key)
+		}
+	}
+	err := d.Store.Remove(ctx, keys...)
+	if err != nil && ctx.Err() == nil { // as where an ended export cannot be removed: it must not keep the command from ending
+		d.log.Error().Err(err).Msg("an unfinished bag is left behind")
+		d.left, err = d.uri(sink.DeleteBag)+": "+err.Error(), nil
+	}
+	return err //nolint:wrapcheck // the end of ctx
 }
 
 // failedBefore ends a delete whose evidence of failure is stored. It returns nil when there is none.

@@ -104,8 +104,11 @@ func verdict(ctx context.Context, err error) *Error {
 	if errors.As(err, &api) {
 		e.RequestID = api.RequestID
 	}
-	if Classify(ctx, err) == Gone {
+	switch {
+	case Classify(ctx, err) == Gone:
 		e.Code = CodeNotFound
+	case errors.Is(err, cv.ErrReadOnly):
+		e.Code = CodeReadOnly
 	}
 	return e
 }

@@ -3,6 +3,8 @@ package handler_test
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -15,6 +17,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
 // before calls do just before the service answers the n-th call of an operation, n counting from 1.
@@ -377,5 +380,38 @@ func TestPredictionsThatWereNotExported(t *testing.T) {
 				t.Error("the bundle is not named")
 			}
 		})
+	}
+}
+
+// TestFailureWhileTheBagIsMade lets the receipt never be stored: what is left is the evidence of a failed delete, and not half a bag.
+func TestFailureWhileTheBagIsMade(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	r := w.start(t, replicaOptions{configure: func(c *handler.Config) {
+		noWait(c)
+		c.MaxAttempts = 1
+	}})
+	r.faults.Add(sinktest.Fault{Op: "PutObject", Key: "*/receipt.json", Times: -1, Status: http.StatusInternalServerError})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || e.Counts.Projects != 1 {
+		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
+	}
+	files := slices.Sorted(maps.Keys(w.fetch(t, "del-1/")))
+	want := []string{"delete/evidence/failure.json", "delete/evidence/ledger.jsonl", "delete/evidence/plan.json", "delete/evidence/request.json"}
+	if !slices.Equal(files, want) {
+		t.Errorf("these objects are left: %v", files)
+	}
+	r.faults.Check(t)
+}
+
+// TestReadOnlyMeanwhile puts a project into disaster recovery in the middle of its delete, which fails and says so.
+func TestReadOnlyMeanwhile(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	w.before("DeleteIteration", 1, func() { w.api.SetDRMode(a.a.ID, true) })
+	w.start(t, replicaOptions{configure: noWait})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeReadOnly || e.Counts.Images != 4 || e.Counts.Iterations != 0 {
+		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
 }
