@@ -55,6 +55,7 @@ type Error struct {
 	Err        error         // what lies below, when it is not the service's answer
 
 	gateway bool // the gateway's error shape
+	broken  bool // the answer broke off before its code
 }
 
 // opBlob names downloads from storage.
@@ -130,6 +131,8 @@ func (e *Error) notFoundCode() bool {
 
 func (e *Error) misconfigured() bool {
 	switch {
+	case e.broken: // nobody knows what the service said
+		return false
 	case e.Code == codeNoSubscription, e.Code == codeKeyRevoked, e.Code == codeSubscription:
 		return true
 	case e.Status == http.StatusUnauthorized:
@@ -221,13 +224,17 @@ func checkResponse(op string, resp *http.Response, now time.Time, secrets []stri
 		return nil
 	}
 	e := &Error{Op: op, Status: resp.StatusCode, RequestID: requestID(resp.Header)}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBytes)) // an unreadable body never hides the status
+	body, broken := io.ReadAll(io.LimitReader(resp.Body, maxErrorBytes)) // an unreadable body never hides the status
 	text := ""
 	if op == opBlob {
 		// Storage explains itself with the very string that was signed: only its code is kept.
 		e.Code = storageCode(resp.Header, body)
 	} else {
 		e.Code, text, e.gateway = errorBody(body, resp.Header.Get("Content-Type"))
+	}
+	if broken != nil && e.Code == "" && op != opBlob && e.Status != http.StatusUnauthorized {
+		e.broken = true
+		e.Err = &kinded{ErrUnavailable, fmt.Errorf("the answer broke off before its code: %w", broken)}
 	}
 	if d, ok := retryAfter(resp.Header, now); ok {
 		e.RetryAfter = d

@@ -142,6 +142,16 @@ func status(code int, body string, header ...string) http.HandlerFunc {
 	}
 }
 
+// brokenOff answers with a part of an error body.
+func brokenOff(code int) http.HandlerFunc {
+	return func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		rw.Header().Set("Content-Length", "100")
+		rw.WriteHeader(code)
+		_, _ = rw.Write([]byte(`{"code":"No`))
+	}
+}
+
 // reset breaks the connection after the request was read.
 func reset(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 

@@ -36,6 +36,16 @@ func TestRetriesPass(t *testing.T) {
 			}
 			return nil
 		}, 2},
+		"delete of what is gone, said in an answer that breaks off": {[]http.HandlerFunc{brokenOff(404), status(404, `{"code":"NotFoundIteration","message":"m"}`)}, func(ctx context.Context, c *Client) error {
+			if err := c.DeleteIteration(ctx, idP, idI); !errors.Is(err, ErrGone) {
+				return errors.Join(errors.New("not gone"), err)
+			}
+			return nil
+		}, 2},
+		"read after a refusal that breaks off": {[]http.HandlerFunc{brokenOff(403), status(200, "[]")}, func(ctx context.Context, c *Client) error {
+			_, err := c.GetProjects(ctx)
+			return err
+		}, 2},
 		"query by POST": {[]http.HandlerFunc{reset, status(503, ""), status(200, `{"token":{},"results":[]}`)}, func(ctx context.Context, c *Client) error {
 			_, err := c.QueryPredictions(ctx, idP, PredictionQueryToken{})
 			return err
