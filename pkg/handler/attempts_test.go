@@ -21,6 +21,7 @@ import (
 
 // A unit that fails in a way that may pass uses up its attempts; then its command ends with its error, as exhausted, and as a dead letter.
 func TestPoisonUnit(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, cvtest.Options{Seed: 3})
 	s.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
 	s.api.Fault(cvtest.Fault{Operation: "QueryPredictions", Times: -1, Status: http.StatusInternalServerError, Code: "ErrorUnknown"})
@@ -49,6 +50,7 @@ func TestPoisonUnit(t *testing.T) {
 
 // A coordinator's own trouble uses up the command's attempts.
 func TestExhausted(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, cvtest.Options{Seed: 3})
 	s.api.Fault(cvtest.Fault{Operation: "GetProjects", Times: -1, Status: http.StatusInternalServerError, Code: "ErrorUnknown"})
 	s.start(t, part{commands: 1, units: 1, attempts: 2})
@@ -68,6 +70,7 @@ func TestExhausted(t *testing.T) {
 
 // What is the operator's to mend costs no attempt, of which there is but one here, and is over when it is mended.
 func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
+	t.Parallel()
 	key := filepath.Join(t.TempDir(), "key")
 	var mended atomic.Bool
 	refused := sinktest.NewFaults(refusing{sinktest.Shared(t).Transport(), &mended})

@@ -25,6 +25,7 @@ type deaf struct{ *natsq.Queue }
 func (deaf) NotifyOver(context.Context, string) error { return nil }
 
 func TestCancelStopsAnExportOnEveryReplica(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		queue func(*natsq.Queue) handler.Queue
@@ -275,6 +276,7 @@ func TestCancelAgain(t *testing.T) {
 }
 
 func TestCancelOfWhatIsNoCommand(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, cvtest.Options{Seed: 3})
 	s.start(t, part{commands: 2, units: 2})
 	s.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
@@ -293,6 +295,7 @@ func TestCancelOfWhatIsNoCommand(t *testing.T) {
 
 // However a cancel and the end of its command meet, both tell the same.
 func TestCancelAgainstTheEnd(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, cvtest.Options{Seed: 3})
 	s.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
 	s.start(t, part{commands: 4, units: 4})
@@ -369,6 +372,7 @@ func (m mortal) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, 
 
 // From just before the manifests on, an export finishes, and so does a plan from just before its bag; before that, they do not, even if their coordinator hangs.
 func TestCancelAroundThePointOfNoReturn(t *testing.T) {
+	t.Parallel()
 	const plan = `{"all_projects":true,"dry_run":true}`
 	for _, c := range []struct {
 		name, at, data string
@@ -419,6 +423,7 @@ func TestCancelAroundThePointOfNoReturn(t *testing.T) {
 
 // A delete that waits, or reads what there is to delete, ends cancelled without having touched anything; one that deletes finishes.
 func TestCancelOfADelete(t *testing.T) {
+	t.Parallel()
 	t.Run("that waits", func(t *testing.T) {
 		s := newStage(t, cvtest.Options{Seed: 3})
 		s.api.Sample()

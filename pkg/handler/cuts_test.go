@@ -280,6 +280,7 @@ func TestExportCutAtEveryEffect(t *testing.T) { cuts(t, exportScenario()) }
 // Effects come in one order: what the bag is made of, the cut, generated files, manifests, receipt, clean-up, job, event, acknowledgement. A unit is
 // acknowledged when its result is stored.
 func TestEffectsComeInOneOrder(t *testing.T) {
+	t.Parallel()
 	s := exportScenario()
 	w := s.world(t)
 	r := w.start(t, replicaOptions{})

@@ -54,6 +54,7 @@ func TestMalformedCommandsAreRefused(t *testing.T) {
 
 // TestMalformedDataInEveryEncoding says that the encoding makes no difference to what is wrong with the data.
 func TestMalformedDataInEveryEncoding(t *testing.T) {
+	t.Parallel()
 	for _, d := range allBadData() {
 		for _, e := range encodings() {
 			if d.broken && strings.Contains("structured undeclared", e.name) || d.data == "" || strings.TrimSpace(d.data) == "" {

@@ -52,6 +52,7 @@ func hows(t *testing.T, files map[string][]byte, category string) map[uuid.UUID]
 // TestDeleteMeetsAnotherEndpoint gives the resource's alias to another account in the middle of a delete. There nothing of the plan exists, which proves
 // nothing: the delete waits until the alias is what it was.
 func TestDeleteMeetsAnotherEndpoint(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)
 	before := w.api.Snapshot()
@@ -185,6 +186,7 @@ func TestGoneBeforeItsTurn(t *testing.T) {
 
 // TestGoneBeforeALaterAttempt is the same in the second attempt: only what an earlier call of this command may have deleted is told as deleted by it.
 func TestGoneBeforeALaterAttempt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)
 	byID := slices.Clone(a.a.Iterations)
@@ -204,6 +206,7 @@ func TestGoneBeforeALaterAttempt(t *testing.T) {
 
 // TestGoneBeforeALaterAttemptAtTheNextProject has the first project of two cost a second attempt, in which somebody else deletes the other one.
 func TestGoneBeforeALaterAttemptAtTheNextProject(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	fillAccount(w.api)
 	state := w.api.Snapshot()
@@ -339,6 +342,7 @@ func TestIntentHasItsOwnTime(t *testing.T) {
 // TestPredictionsThatWereNotExported stores a prediction at each moment after an export that goes before its delete has read them. No plan names predictions, and still
 // nothing goes that is not in the bundle.
 func TestPredictionsThatWereNotExported(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, at string
 		data     string

@@ -42,6 +42,7 @@ func (w *world) waitsForTraining(t *testing.T, id string) {
 
 // TestImagesWaitForTraining deletes an image while an iteration that holds a copy is in training: until that is over nobody can say that it is gone, or delete it.
 func TestImagesWaitForTraining(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)
 	it, image := hidden(t, w, a)
@@ -58,6 +59,7 @@ func TestImagesWaitForTraining(t *testing.T) {
 
 // TestTrainingBegunMeanwhile begins a training after the plan was made: what it takes in of the images to delete is not overlooked.
 func TestTrainingBegunMeanwhile(t *testing.T) {
+	t.Parallel()
 	for _, when := range []string{"DeleteImages", "GetImagesByIds"} {
 		t.Run(when, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -108,6 +110,7 @@ func TestEachThingHasItsOwnTime(t *testing.T) {
 
 // TestDeleteOutlivesItsTraces publishes a delete again when its job is forgotten and the service deletes nothing any more: the end of before stands.
 func TestDeleteOutlivesItsTraces(t *testing.T) {
+	t.Parallel()
 	for _, status := range []handler.Status{handler.StatusCompleted, handler.StatusFailed} {
 		t.Run(string(status), func(t *testing.T) {
 			o := cvtest.Options{Seed: 4}

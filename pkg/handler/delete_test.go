@@ -424,6 +424,7 @@ func deleteCases() []deleteCase {
 
 // TestDelete carries out every kind of delete under every kind of trouble and compares whole states: what should be gone is gone everywhere, and nothing else.
 func TestDelete(t *testing.T) {
+	t.Parallel()
 	for _, trouble := range []struct {
 		name   string
 		o      cvtest.Options
@@ -435,6 +436,7 @@ func TestDelete(t *testing.T) {
 		{name: "a tenth of all calls fail", faults: 0.1},
 	} {
 		t.Run(trouble.name, func(t *testing.T) {
+			t.Parallel()
 			for i, c := range deleteCases() {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
@@ -574,6 +576,7 @@ func TestRefusedDeletes(t *testing.T) {
 
 // TestPlanApproveDelete plans, approves by the digest, and deletes; an image that comes in between changes the plan.
 func TestPlanApproveDelete(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)
 	w.start(t, replicaOptions{configure: func(c *handler.Config) {
@@ -629,6 +632,7 @@ func TestPlanApproveDelete(t *testing.T) {
 
 // TestUnverified shows that a deletion that does not take effect in time fails with evidence and without a receipt.
 func TestUnverified(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4, DeleteDelay: 24 * time.Hour}})
 	a := fillAccount(w.api)
 	clock := skippingClock()
@@ -704,6 +708,7 @@ func ptr[T any](v T) *T { return &v }
 
 // TestTrainingIsWaitedFor shows that a delete waits for a training to end, holding nothing and costing no attempt.
 func TestTrainingIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)
 	it := a.a.Iterations[1]

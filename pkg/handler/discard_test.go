@@ -70,6 +70,7 @@ func TestTheEndWaitsForUnitsElsewhere(t *testing.T) {
 
 // A worker that is stuck for longer than a message is held keeps nothing from ending. What it writes then is found by the collector.
 func TestTheEndDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, cvtest.Options{Seed: 3})
 	s.api.Sample()
 	g, faults := newGate(t)

@@ -10,6 +10,7 @@ import (
 )
 
 func TestExportEqualsTheServicesTruth(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		o      cvtest.Options

@@ -43,6 +43,7 @@ func (q slowJob) Job(ctx context.Context, id string) (handler.Job, uint64, error
 // A unit may be delivered once more after it was done: its acknowledgement was lost, or its first worker stalled. When that happens while the
 // coordinator is cleaning up behind a finished bag, nothing may be done again, and nothing left behind.
 func TestUnitDeliveredLate(t *testing.T) {
+	t.Parallel()
 	const (
 		committed = "PutObject cut-1/export/receipt.json#1"
 		removed   = "DeleteObjects cut-1/.work/cut.json#1" // the last of the coordinator's clean-up

@@ -91,6 +91,7 @@ func strs(ids []uuid.UUID) (out []string) {
 }
 
 func TestExportNarrowed(t *testing.T) {
+	t.Parallel()
 	w := newNarrowable(t)
 	const (
 		iterations, performance = handler.CategoryIterations, handler.CategoryPerformance
@@ -299,6 +300,7 @@ func (w *world) exceptions(t *testing.T, data string, exceptions int64) (map[str
 }
 
 func TestProjectVanishes(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, before string }{
 		{"before it is read", "GET projects/<id>#1"},
 		{"before its iterations are read", "GET projects/<id>/iterations#1"},
@@ -358,6 +360,7 @@ func TestProjectVanishes(t *testing.T) {
 }
 
 func TestIterationVanishes(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, before string }{
 		{"before its tags are read", "GET projects/<project>/tags?iterationId=<id>#1"},
 		{"before its performance is read", "GET projects/<project>/iterations/<id>/performance?overlapThreshold=0.3&threshold=0.5#1"},
@@ -409,6 +412,7 @@ func TestIterationVanishes(t *testing.T) {
 }
 
 func TestImagesComeAndGo(t *testing.T) {
+	t.Parallel()
 	project := func(api *cvtest.Server, images int) *cvtest.Project {
 		return api.AddProject(cvtest.ProjectSpec{Images: images, Untagged: 2, Iterations: []cvtest.IterationSpec{{Images: 3}}, ImageBytes: cvtest.Tiny})
 	}
@@ -505,6 +509,7 @@ func (o truth) and(later truth, p *cvtest.Project) truth {
 }
 
 func TestBlobsThatCannotBeHad(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		fault cvtest.Fault

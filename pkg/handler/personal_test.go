@@ -39,6 +39,7 @@ func (w *world) overhear(t *testing.T) *overheard {
 // Values of image_metadata are personal data, and keys and signed links are secrets. Beside commands, dead letters and image records nobody is told the former, and nobody at all the latter, whether the command works, is
 // refused, finds nothing or fails. What must be named has a pseudonym, or none.
 func TestMetadataValuesAndSecretsAreToldToNobody(t *testing.T) {
+	t.Parallel()
 	for name, key := range map[string][]byte{"without a key": nil, "with a key": []byte("a key of the operator's")} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})

@@ -30,6 +30,7 @@ type malformedMessage struct {
 // More than a thousand messages that are no commands, published as anybody could publish them: each is refused under an id made of its place in the stream, with the
 // right code and the field's name, and kept as a dead letter with its own bytes and headers. The good command after them is carried out.
 func TestMalformedCommandsEndToEnd(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	r := w.start(t, replicaOptions{slots: 16})
 	smallProject(w.api)
