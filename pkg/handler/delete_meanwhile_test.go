@@ -419,3 +419,28 @@ func TestReadOnlyMeanwhile(t *testing.T) {
 		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
 }
+
+// TestTamperedExport changes the stored bundle after it was exported: it does not verify, and nothing is deleted.
+func TestTamperedExport(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	before := w.api.Snapshot()
+	f := newFate("", false)
+	f.hook = func(effect string, after bool) {
+		if effect == "PutObject del-1/export/receipt.json#1" && after {
+			key := sink.Key("del-1/export/data/projects/" + a.a.ID.String() + "/tags.json")
+			if err := w.store.Replace(context.Background(), key, sink.Bytes([]byte("[]"), "application/json")); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	w.start(t, replicaOptions{fate: f, configure: noWait})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`,"export_first":true}`)
+	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || !strings.Contains(e.Error.Message, "does not verify, so nothing is deleted") {
+		t.Fatalf("ended %s: %v", e.Status, e.Error)
+	}
+	if calls := w.api.DestructiveCalls(); len(calls) > 0 {
+		t.Errorf("calls were made: %v", calls)
+	}
+	w.checkState(t, before)
+}
