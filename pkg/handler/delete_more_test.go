@@ -108,7 +108,7 @@ func TestEachThingHasItsOwnTime(t *testing.T) {
 	}
 }
 
-// TestDeleteOutlivesItsTraces publishes a delete again when its job is forgotten and the service deletes nothing any more: the end of before stands.
+// TestDeleteOutlivesItsTraces publishes a delete again when its job is forgotten: the end of before stands, also where the service deletes nothing any more.
 func TestDeleteOutlivesItsTraces(t *testing.T) {
 	t.Parallel()
 	for _, status := range []handler.Status{handler.StatusCompleted, handler.StatusFailed} {
@@ -120,27 +120,27 @@ func TestDeleteOutlivesItsTraces(t *testing.T) {
 			w := newWorld(t, worldOptions{api: o})
 			a := fillAccount(w.api)
 			clock := skippingClock()
-			configure := func(p handler.DeletePolicy) replicaOptions {
-				return replicaOptions{configure: func(c *handler.Config) { c.Now, c.Wait, c.Deletes = clock.now, clock.wait, p }}
+			carryOut := func(p handler.DeletePolicy) handler.EventData {
+				r := w.start(t, replicaOptions{configure: func(c *handler.Config) { c.Now, c.Wait, c.Deletes = clock.now, clock.wait, p }})
+				defer r.stop()
+				return w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
 			}
-			data := `{"project_ids":` + idList(a.a.ID) + `}`
-			r := w.start(t, configure(handler.DeletesEnabled))
-			first := w.delete(t, "del-1", data)
+			first := carryOut(handler.DeletesEnabled)
 			if first.Status != status {
 				t.Fatalf("ended %s: %v", first.Status, first.Error)
 			}
-			r.stop()
-			if err := w.queue.Forget(t.Context(), "del-1"); err != nil {
-				t.Fatal(err)
-			}
-			w.api.ResetCalls()
-			w.start(t, configure(handler.DeletesDisabled))
-			again := w.delete(t, "del-1", data)
-			if again.Status != status || again.Counts != first.Counts || again.Plan == nil || *again.Plan != *first.Plan || !reflect.DeepEqual(again.Bundle, first.Bundle) {
-				t.Errorf("ended %s: %v\n%+v\nand before\n%+v", again.Status, again.Error, again, first)
-			}
-			if calls := w.api.Calls(); len(calls) > 0 {
-				t.Errorf("it was carried out again: %v", calls)
+			for _, p := range []handler.DeletePolicy{handler.DeletesDisabled, handler.DeletesEnabled} {
+				if err := w.queue.Forget(t.Context(), "del-1"); err != nil {
+					t.Fatal(err)
+				}
+				w.api.ResetCalls()
+				again := carryOut(p)
+				if again.Status != status || again.Counts != first.Counts || again.Plan == nil || *again.Plan != *first.Plan || !reflect.DeepEqual(again.Bundle, first.Bundle) {
+					t.Errorf("%s: ended %s: %v\n%+v\nand before\n%+v", p, again.Status, again.Error, again, first)
+				}
+				if calls := w.api.Calls(); len(calls) > 0 {
+					t.Errorf("%s: it was carried out again: %v", p, calls)
+				}
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package handler_test
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -55,4 +56,28 @@ func TestExportOfNothing(t *testing.T) {
 	}
 	r.stop()
 	w.checkTruth(t, w.bag(t, "none-1", sink.ExportBag), e, truth{})
+}
+
+// TestExportOutlivesItsTraces publishes an export again when its job is forgotten: the bundle of before stands, and its end.
+func TestExportOutlivesItsTraces(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	smallProject(w.api)
+	w.start(t, replicaOptions{})
+	first := w.run(t, "all-1", `{"all_projects":true}`)
+	if first.Status != handler.StatusCompleted {
+		t.Fatalf("ended %s: %v", first.Status, first.Error)
+	}
+	if err := w.queue.Forget(t.Context(), "all-1"); err != nil {
+		t.Fatal(err)
+	}
+	w.api.AddImages(smallProject(w.api).ID, 1, cvtest.Tiny)
+	w.api.ResetCalls()
+	again := w.run(t, "all-1", `{"all_projects":true}`)
+	if again.Status != first.Status || again.Counts != first.Counts || !reflect.DeepEqual(again.Bundle, first.Bundle) {
+		t.Errorf("ended %s: %v\n%+v\nand before\n%+v", again.Status, again.Error, again, first)
+	}
+	if calls := w.api.Calls(); len(calls) > 0 {
+		t.Errorf("it was carried out again: %v", calls)
+	}
+	w.bag(t, "all-1", sink.ExportBag)
 }
