@@ -444,3 +444,34 @@ func TestTamperedExport(t *testing.T) {
 	}
 	w.checkState(t, before)
 }
+
+// TestLateCallIsNotSent lets the time that an intent counts for go by between the intent and its call: the call is not sent then, but after an intent of its own.
+func TestLateCallIsNotSent(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	clock := skippingClock()
+	f := newFate("", false)
+	late := "DELETE projects/" + a.a.ID.String() + "/iterations/" + a.a.Iterations[0].String()
+	tries := 0
+	f.hook = func(effect string, after bool) {
+		if strings.HasPrefix(effect, late+"#") && !after {
+			if tries++; tries == 1 {
+				clock.skipped.Add(int64(10 * time.Second))
+			}
+		}
+	}
+	w.start(t, replicaOptions{fate: f, configure: func(c *handler.Config) { c.Now, c.Wait = clock.now, clock.wait }})
+	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(a.a.Iterations[0])))
+	if e.Status != handler.StatusCompleted {
+		t.Fatalf("ended %s: %v", e.Status, e.Error)
+	}
+	intents := 0
+	for _, l := range ledgerOf(t, w.bag(t, "del-1", sink.DeleteBag)) {
+		if l.Kind == sink.LedgerIntent {
+			intents++
+		}
+	}
+	if calls := w.api.DestructiveCalls(); tries != 2 || intents != 2 || len(calls) != 1 {
+		t.Errorf("%d intents, %d tries and %d calls of an iteration's deletion", intents, tries, len(calls))
+	}
+}
