@@ -97,19 +97,17 @@ func (w *export) stem(p uuid.UUID, n int, id uuid.UUID) sink.Path {
 	return sink.ImageStem(p, id)
 }
 
-// strays looks through data/ for what no result knows. A blob that its unit gave up, but which a slow writer stored all the same, is
-// adopted; anything else is removed. What the commit itself writes is not there yet: there is no cut. Where no blob was given up there is nothing to
-// adopt, and the listing, a call for every thousand objects, is left to the one that makes the bag exact.
+// strays looks through data/ for blobs that their units gave up, but which a slow writer stored all the same: they are adopted. Where no blob was given up there is
+// nothing to adopt. What else no result knows is removed when the bag is made exact.
 func (w *export) strays(ctx context.Context) ([]adopted, error) {
 	if !slices.ContainsFunc(w.rounds.sums, func(s Summary) bool { return s.Failed > 0 }) {
 		return []adopted{}, nil
 	}
 	var (
-		out   = []adopted{}
-		bag   = w.layout.Bag(sink.ExportBag)
-		have  known
-		ofID  string
-		extra []sink.Key
+		out  = []adopted{}
+		bag  = w.layout.Bag(sink.ExportBag)
+		have known
+		ofID string
 	)
 	for o, err := range w.Store.List(ctx, bag+"data/") {
 		if err != nil {
@@ -120,7 +118,6 @@ func (w *export) strays(ctx context.Context) ([]adopted, error) {
 		if id != ofID {
 			p, err := uuid.Parse(id)
 			if err != nil {
-				extra = append(extra, o.Key)
 				continue
 			}
 			if have, err = w.known(ctx, p); err != nil {
@@ -133,7 +130,6 @@ func (w *export) strays(ctx context.Context) ([]adopted, error) {
 		}
 		stem := strings.TrimSuffix(name, path.Ext(name))
 		if _, ok := have.failed[stem]; !ok {
-			extra = append(extra, o.Key)
 			continue
 		}
 		delete(have.failed, stem)
@@ -142,12 +138,6 @@ func (w *export) strays(ctx context.Context) ([]adopted, error) {
 			return nil, fmt.Errorf("adopt %s: %w", name, err)
 		}
 		out = append(out, adopted{Path: name, SHA256: stored.SHA256, Bytes: stored.Bytes, ContentType: stored.ContentType, Source: stored.Meta[metaSource]})
-	}
-	if len(extra) > 0 {
-		w.log.Warn().Int("objects", len(extra)).Str("first", string(extra[0])).Msg("objects that no unit knows are removed from the payload")
-		if err := w.Store.Remove(ctx, extra...); err != nil {
-			return nil, fmt.Errorf("remove strays: %w", err)
-		}
 	}
 	return out, nil
 }

@@ -557,6 +557,19 @@ func TestBlobsThatCannotBeHad(t *testing.T) {
 			}
 		})
 	}
+	t.Run("beside objects that no unit knows", func(t *testing.T) {
+		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+		p := smallProject(w.api)
+		w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Path: strings.ReplaceAll(p.Images[2].String(), "-", ""), Status: 404, Code: "BlobNotFound", Times: -1})
+		for _, name := range []string{p.ID.String() + "/images/" + uuid.NewString() + ".jpg", uuid.NewString() + "/project.json", "odd.json"} {
+			if err := w.store.Replace(t.Context(), sink.Key("disturbed/export/data/projects/"+name), sink.Bytes([]byte("{}"), "application/json")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.start(t, replicaOptions{})
+		files, e, _ := w.exceptions(t, `{"all_projects":true}`, 1) // the bag verifies: it has no unlisted file
+		w.checkTruth(t, files, e, w.truthOf(t, w.api.Snapshot(), selection{lost: p.Images[2:3]}))
+	})
 	t.Run("a model", func(t *testing.T) {
 		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 		w.start(t, replicaOptions{})
