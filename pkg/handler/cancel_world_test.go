@@ -58,6 +58,7 @@ type part struct {
 	ackWait         time.Duration
 	attempts        int
 	faults          *sinktest.Faults                 // of its storage
+	storage         *sink.Options                    // how it reaches its storage, in place of faults
 	key             cv.Credential                    // default the right one
 	queue           func(*natsq.Queue) handler.Queue // stands between handler and queue
 	now             func() time.Time
@@ -94,6 +95,13 @@ func (s *stage) start(t *testing.T, p part) *actor {
 		store = sink.NewStore(s.s3.FaultyClient(p.faults), sink.StoreOptions{
 			Bucket: s.bucket, Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 		})
+	}
+	if p.storage != nil {
+		api, err := sink.Client(s.ctx, *p.storage)
+		if err != nil {
+			t.Fatalf("make the storage's client: %v", err)
+		}
+		store = sink.NewStore(api, sink.StoreOptions{Bucket: s.bucket})
 	}
 	r := &actor{queue: s.open(t, p.ackWait), health: handler.NewHealth(p.now)}
 	var queue handler.Queue = r.queue

@@ -1,9 +1,13 @@
 package handler_test
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +15,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
@@ -65,6 +70,96 @@ func TestTheEndWaitsForUnitsElsewhere(t *testing.T) {
 	}
 	if left := s.objects(t, "exp"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// tardy is the way to a store that has the whole of a write and carries it out only when it is told to, even if nobody waits for the answer any more.
+type tardy struct {
+	next   http.RoundTripper
+	writes string // what the key of the write has in it: the first such
+	first  sync.Once
+
+	reached, told, done *signal
+	asked               context.Context //nolint:containedctx // of the write: whether it was given up
+}
+
+func newTardy(s *stage, writes string) *tardy {
+	return &tardy{next: s.s3.Transport(), writes: writes, reached: newSignal(), told: newSignal(), done: newSignal()}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s *tardy) RoundTrip(req *http.Request) (*http.Response, error) {
+	mine := false
+	if req.Method == http.MethodPut && strings.Contains(req.URL.Path, s.writes) {
+		s.first.Do(func() { mine = true })
+	}
+	if !mine {
+		return s.next.RoundTrip(req)
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	later := req.Clone(context.WithoutCancel(req.Context()))
+	later.Body = io.NopCloser(bytes.NewReader(body))
+	s.asked = req.Context()
+	s.reached.happens()
+	var resp *http.Response
+	go func() {
+		defer s.done.happens()
+		<-s.told.c
+		if resp, err = s.next.RoundTrip(later); err == nil && s.asked.Err() != nil {
+			_ = resp.Body.Close()
+		}
+	}()
+	select {
+	case <-s.done.c:
+		return resp, err
+	case <-s.asked.Done():
+		return nil, context.Cause(s.asked)
+	}
+}
+
+// heeding is a queue on which word of an end is heard when a test says so.
+type heeding struct {
+	*natsq.Queue
+	words chan struct{}
+}
+
+func (q heeding) Over(string) (<-chan struct{}, func(), error) { return q.words, func() {}, nil }
+
+// A write that is under way when its command is cancelled is no longer under way when the command's objects are removed.
+func TestTheEndWaitsForWritesUnderWay(t *testing.T) {
+	for who, writes := range map[string]string{"coordinator": "/.work/plan.json", "worker": "/images/"} {
+		t.Run(who, func(t *testing.T) {
+			s := newStage(t, cvtest.Options{Seed: 3})
+			s.api.Sample()
+			store, words := newTardy(s, writes), make(chan struct{})
+			defer store.told.happens()
+			storage := s.s3.Settings(store)
+			storage.AnswerTimeout = patience
+			s.start(t, part{commands: 1, units: 1, storage: &storage, queue: func(q *natsq.Queue) handler.Queue { return heeding{q, words} }})
+			s.publish(t, handler.ActionExport, "exp", everything)
+			store.reached.wait(t, s.ctx, "the write")
+			s.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+			s.end(t, "stop")
+			for range 2 { // the second word is heard by who has obeyed the first
+				select {
+				case words <- struct{}{}:
+				case <-s.ctx.Done():
+					t.Fatal("nobody listens")
+				}
+			}
+			if store.asked.Err() != nil { // then the store may as well be later than the end
+				s.end(t, "exp")
+			}
+			store.told.happens()
+			e := s.end(t, "exp")
+			store.done.wait(t, s.ctx, "the write's end")
+			if left := s.objects(t, "exp"); len(left) > 0 || e.Status != handler.StatusCancelled {
+				t.Errorf("ended %s, left behind: %v", e.Status, left)
+			}
+		})
 	}
 }
 
