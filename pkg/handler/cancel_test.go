@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -128,6 +129,57 @@ func TestCancelOfAWaitingCommand(t *testing.T) {
 	}
 	if left := s.objects(t, "exp"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// unheard is a queue that does not take an end's event, as long as it is told so.
+type unheard struct {
+	handler.Queue
+	refuses *bool
+}
+
+func (q unheard) PublishEvent(ctx context.Context, e handler.Event) error {
+	if *q.refuses && e.Data.Status == handler.StatusCancelled {
+		return errors.New("not now")
+	}
+	return q.Queue.PublishEvent(ctx, e)
+}
+
+// Nor does its message stay in the queue, where it would be in the way of others until it comes again; but not before its event is stored.
+func TestCancelTakesAWaitingCommandOutOfTheQueue(t *testing.T) {
+	for _, refuses := range []bool{false, true} {
+		t.Run(fmt.Sprintf("event refused %t", refuses), func(t *testing.T) {
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+			w.api.Fault(cvtest.Fault{Operation: "GetProjects", Times: -1, Status: http.StatusUnauthorized, Code: "PermissionDenied"})
+			r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = unheard{c.Queue, &refuses} }})
+			deliver := func(h *history) handler.Disposition {
+				t.Helper()
+				m, err := w.queue.Command(t.Context(), h.seq)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return r.handler.Command(t.Context(), handler.Delivery{Message: m})
+			}
+			exp := w.publish(t, "export", "exp", everything)
+			if d := deliver(exp); d.Verb != handler.Nak || d.Delay == 0 {
+				t.Fatalf("%s after %s: %s", d.Verb, d.Delay, d.Reason)
+			}
+			if d := deliver(w.publish(t, "cancel", "stop", `{"id":"exp"}`)); d.Verb != handler.Ack {
+				t.Fatalf("the cancel: %s: %s", d.Verb, d.Reason)
+			}
+			if refuses {
+				refuses = false
+				if d := deliver(exp); d.Verb != handler.Ack {
+					t.Fatalf("%s: %s", d.Verb, d.Reason)
+				}
+				if err := w.queue.RemoveCommand(t.Context(), exp.seq); err != nil { // as who acknowledges it
+					t.Fatal(err)
+				}
+			}
+			if e := w.wait(t, exp); e.Status != handler.StatusCancelled {
+				t.Errorf("ended %s: %v", e.Status, e.Error)
+			}
+		})
 	}
 }
 
