@@ -31,7 +31,7 @@ type malformedMessage struct {
 // right code and the field's name, and kept as a dead letter with its own bytes and headers. The good command after them is carried out.
 func TestMalformedCommandsEndToEnd(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
-	r := w.start(t, replicaOptions{slots: 16})
+	r := w.start(t, replicaOptions{commands: 16, units: 16})
 	smallProject(w.api)
 	f, err := os.Open(filepath.Join(w.s3.WorkDir(), "..", "..", "testdata", "commands", "malformed.jsonl"))
 	if err != nil {
