@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,9 +20,23 @@ import (
 
 // slowStore is a store that keeps nothing. It holds the requests of one kind until it is told to answer, or they are given up.
 type slowStore struct {
-	holds  string // method and, after a space, what the query has
+	holds  string        // method and, after a space, what the query has
+	dialed chan struct{} // closed when there is a connection for the request
 	answer chan int
 	held   int
+	conn
+}
+
+// conn is a connection of which only the end is of interest.
+type conn struct {
+	net.Conn
+	closed bool
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	c.closed = true
+	return nil
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -43,6 +59,10 @@ func (s *slowStore) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if method, has, _ := strings.Cut(s.holds, " "); req.Method == method && (has == "" || req.URL.Query().Has(has)) {
 		s.held++
+		<-s.dialed
+		if trace := httptrace.ContextClientTrace(req.Context()); trace != nil && trace.GotConn != nil {
+			trace.GotConn(httptrace.GotConnInfo{Conn: &s.conn})
+		}
 		select {
 		case status = <-s.answer:
 		case <-req.Context().Done():
@@ -54,10 +74,13 @@ func (s *slowStore) RoundTrip(req *http.Request) (*http.Response, error) {
 
 var errGivenUp = errors.New("given up")
 
-// giveUp makes a call on a slow store, and gives it up once the store holds its request.
-func giveUp(t *testing.T, holds string, call func(context.Context, *sink.Store) error) (*slowStore, <-chan error) {
+// giveUp makes a call on a slow store, and gives it up once the store holds its request, or would if it were dialed.
+func giveUp(t *testing.T, holds string, dialed bool, call func(context.Context, *sink.Store) error) (*slowStore, <-chan error) {
 	t.Helper()
-	slow := &slowStore{holds: holds, answer: make(chan int, 1)}
+	slow := &slowStore{holds: holds, answer: make(chan int, 1), dialed: make(chan struct{})}
+	if dialed {
+		close(slow.dialed)
+	}
 	api, err := sink.Client(t.Context(), sink.Options{
 		Endpoint: "http://store.test", PathStyle: true, Transport: slow, Credentials: credentials.NewStaticCredentialsProvider("me", "secret", ""),
 	})
@@ -100,7 +123,7 @@ func TestAChangeUnderWayIsAnswered(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				slow, done := giveUp(t, c.holds, c.call)
+				slow, done := giveUp(t, c.holds, true, c.call)
 				select {
 				case err := <-done:
 					t.Fatalf("the call ends before the store has answered: %v", err)
@@ -115,7 +138,8 @@ func TestAChangeUnderWayIsAnswered(t *testing.T) {
 	}
 }
 
-// A store that does not answer is not waited for forever, one that refuses is not asked again, and an answer that changes nothing is not waited for.
+// A store that does not answer is not waited for forever, one that refuses is not asked again, one that was not asked yet is not asked, and what changes nothing
+// is not waited for.
 func TestACallThatIsGivenUpEnds(t *testing.T) {
 	ends := func(t *testing.T, slow *slowStore, done <-chan error, after time.Duration) {
 		t.Helper()
@@ -129,20 +153,30 @@ func TestACallThatIsGivenUpEnds(t *testing.T) {
 	}
 	t.Run("no answer", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			slow, done := giveUp(t, "PUT", put(1))
+			slow, done := giveUp(t, "PUT", true, put(1))
 			ends(t, slow, done, 3*time.Second)
 		})
 	})
 	t.Run("refused", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			slow, done := giveUp(t, "PUT", put(1))
+			slow, done := giveUp(t, "PUT", true, put(1))
 			slow.answer <- http.StatusServiceUnavailable
 			ends(t, slow, done, 0)
 		})
 	})
+	t.Run("not sent", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			slow, done := giveUp(t, "PUT", false, put(1))
+			close(slow.dialed)
+			ends(t, slow, done, 0)
+			if !slow.closed {
+				t.Error("the request is sent although it was given up")
+			}
+		})
+	})
 	t.Run("read", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			slow, done := giveUp(t, "GET", func(ctx context.Context, s *sink.Store) error {
+			slow, done := giveUp(t, "GET", true, func(ctx context.Context, s *sink.Store) error {
 				_, err := s.ReadAll(ctx, "k", 1)
 				return err
 			})
