@@ -19,15 +19,18 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
+// attempts is how often a command and a unit are attempted at most.
+func attempts(n int) func(*handler.Config) { return func(c *handler.Config) { c.MaxAttempts = n } }
+
 // A unit that fails in a way that may pass uses up its attempts; then its command ends with its error, as exhausted, and as a dead letter.
 func TestPoisonUnit(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, cvtest.Options{Seed: 3})
-	s.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
-	s.api.Fault(cvtest.Fault{Operation: "QueryPredictions", Times: -1, Status: http.StatusInternalServerError, Code: "ErrorUnknown"})
-	s.start(t, part{commands: 1, units: 2, attempts: 2})
-	seq := s.publish(t, handler.ActionExport, "exp", everything)
-	e := s.end(t, "exp")
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+	w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
+	w.api.Fault(cvtest.Fault{Operation: "QueryPredictions", Times: -1, Status: http.StatusInternalServerError, Code: "ErrorUnknown"})
+	w.start(t, replicaOptions{commands: 1, units: 2, configure: attempts(2)})
+	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	e := w.wait(t, exp)
 	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || e.Attempt != 1 {
 		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
@@ -39,11 +42,10 @@ func TestPoisonUnit(t *testing.T) {
 	if e.Error.RequestID == "" {
 		t.Error("the call's own id is not told")
 	}
-	s.settled(t, seq)
-	if !s.dead(t, handler.ActionExport, "exp") {
+	if !w.dead(t, handler.ActionExport, "exp") {
 		t.Error("it is no dead letter")
 	}
-	if left := s.objects(t, "exp"); len(left) > 0 {
+	if left := w.objects(t, "exp"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }
@@ -51,19 +53,19 @@ func TestPoisonUnit(t *testing.T) {
 // A coordinator's own trouble uses up the command's attempts.
 func TestExhausted(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, cvtest.Options{Seed: 3})
-	s.api.Fault(cvtest.Fault{Operation: "GetProjects", Times: -1, Status: http.StatusInternalServerError, Code: "ErrorUnknown"})
-	s.start(t, part{commands: 1, units: 1, attempts: 2})
-	s.publish(t, handler.ActionExport, "exp", everything)
-	job := s.await(t, "exp", "an attempt failed", func(j handler.Job) bool { return j.Error != nil })
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+	w.api.Fault(cvtest.Fault{Operation: "GetProjects", Times: -1, Status: http.StatusInternalServerError, Code: "ErrorUnknown"})
+	w.start(t, replicaOptions{commands: 1, units: 1, configure: attempts(2)})
+	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	job := w.await(t, "exp", "an attempt failed", func(j handler.Job) bool { return j.Error != nil })
 	if job.State != handler.StateRunning || job.Attempt != 1 || !job.Error.Retryable {
 		t.Errorf("between attempts the job is %s, attempt %d, error %+v", job.State, job.Attempt, job.Error)
 	}
-	e := s.end(t, "exp")
+	e := w.wait(t, exp)
 	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || e.Attempt != 2 || !strings.Contains(e.Error.Message, "2 attempts were made") {
 		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
-	if !s.dead(t, handler.ActionExport, "exp") {
+	if !w.dead(t, handler.ActionExport, "exp") {
 		t.Error("it is no dead letter")
 	}
 }
@@ -78,49 +80,49 @@ func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
 		name    string
 		waits   string
 		problem string // the dependency that /readyz shows
-		begin   func(t *testing.T, s *stage, p *part)
-		mend    func(t *testing.T, s *stage)
+		begin   func(t *testing.T, w *world, p *replicaOptions)
+		mend    func(t *testing.T, w *world)
 	}{
 		{
 			name: "a key was rotated", waits: handler.WaitCredential, problem: handler.DependencyTraining(handler.DefaultResource),
-			begin: func(t *testing.T, _ *stage, p *part) {
+			begin: func(t *testing.T, _ *world, p *replicaOptions) {
 				write(t, key, "revoked")
 				p.key = cv.TrainingKeyFile(key)
 			},
-			mend: func(t *testing.T, s *stage) { write(t, key, s.api.Key()) },
+			mend: func(t *testing.T, w *world) { write(t, key, w.api.Key()) },
 		},
 		{
 			name: "storage refuses", waits: handler.WaitStorage, problem: handler.DependencyStorage,
-			begin: func(_ *testing.T, _ *stage, p *part) {
+			begin: func(_ *testing.T, _ *world, p *replicaOptions) {
 				p.faults = refused
 			},
-			mend: func(*testing.T, *stage) { mended.Store(true) },
+			mend: func(*testing.T, *world) { mended.Store(true) },
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newStage(t, cvtest.Options{Seed: 3})
-			s.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
-			p := part{commands: 1, units: 2, attempts: 1}
-			c.begin(t, s, &p)
-			r := s.start(t, p)
-			s.publish(t, handler.ActionExport, "exp", everything)
-			job := s.await(t, "exp", "waiting", func(j handler.Job) bool { return j.Waiting != nil || j.State.Terminal() })
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+			w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
+			p := replicaOptions{commands: 1, units: 2, configure: attempts(1)}
+			c.begin(t, w, &p)
+			r := w.start(t, p)
+			exp := w.publish(t, handler.ActionExport, "exp", everything)
+			job := w.await(t, "exp", "waiting", func(j handler.Job) bool { return j.Waiting != nil || j.State.Terminal() })
 			if job.State.Terminal() || job.Waiting.For != c.waits || job.Attempt != 0 {
 				t.Fatalf("%s, waiting %+v after %d attempts: %v", job.State, job.Waiting, job.Attempt, job.Error)
 			}
-			if reason := r.health.Problems()[c.problem].Reason; reason == "" {
-				t.Errorf("%s is not said to be in trouble: %v", c.problem, r.health.Problems())
+			if reason := r.handler.Health.Problems()[c.problem].Reason; reason == "" {
+				t.Errorf("%s is not said to be in trouble: %v", c.problem, r.handler.Health.Problems())
 			}
-			ready, cancel := context.WithCancel(s.ctx)
+			ready, cancel := context.WithCancel(t.Context())
 			cancel()
-			if r.health.Ready(ready) == nil {
+			if r.handler.Health.Ready(ready) == nil {
 				t.Error("pulling goes on")
 			}
-			c.mend(t, s)
-			if e := s.end(t, "exp"); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+			c.mend(t, w)
+			if e := w.wait(t, exp); e.Status != handler.StatusCompleted || e.Attempt != 1 {
 				t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 			}
-			s.bag(t, "exp", sink.ExportBag)
+			w.bag(t, "exp", sink.ExportBag)
 		})
 	}
 }
@@ -151,29 +153,29 @@ func write(t *testing.T, path, text string) {
 
 // A replica that drains hands back at once what it holds, without blame: another goes on long before the ack wait, in the first attempt.
 func TestDrainHandsBackWithoutBlame(t *testing.T) {
-	s := newStage(t, cvtest.Options{Seed: 3})
-	s.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
-	hangs := s.hangBlobs()
-	first := s.start(t, part{commands: 1, units: 2, attempts: 1})
-	s.publish(t, handler.ActionExport, "exp", everything)
-	hangs.wait(t, s.ctx, "a download")
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+	w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
+	hangs := w.hangBlobs()
+	first := w.start(t, replicaOptions{commands: 1, units: 2, configure: attempts(1)})
+	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	hangs.wait(t, "a download")
 	begun := time.Now()
 	first.stop()
-	if j := s.job(t, "exp"); j.State.Terminal() || j.Attempt != 0 {
+	if j := w.job(t, "exp"); j.State.Terminal() || j.Attempt != 0 {
 		t.Errorf("handed back %s after %d attempts", j.State, j.Attempt)
 	}
-	for _, key := range s.objects(t, "exp") {
-		if strings.Contains(key, ".try-") && !strings.Contains(strings.Join(s.objects(t, "exp"), " "), strings.Split(key, ".try-")[0]+".jsonl") {
+	for _, key := range w.objects(t, "exp") {
+		if strings.Contains(key, ".try-") && !strings.Contains(strings.Join(w.objects(t, "exp"), " "), strings.Split(key, ".try-")[0]+".jsonl") {
 			t.Errorf("%s: the unit was blamed", key)
 		}
 	}
-	s.api.ClearFaults()
-	s.start(t, part{commands: 1, units: 2, attempts: 1})
-	if e := s.end(t, "exp"); e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Attempt != 1 {
+	w.api.ClearFaults()
+	w.start(t, replicaOptions{commands: 1, units: 2, configure: attempts(1)})
+	if e := w.wait(t, exp); e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Attempt != 1 {
 		t.Errorf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
 	}
 	if took := time.Since(begun); took > natsq.DefaultAckWait/2 {
 		t.Errorf("it took %s", took)
 	}
-	s.bag(t, "exp", sink.ExportBag)
+	w.bag(t, "exp", sink.ExportBag)
 }

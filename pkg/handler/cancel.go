@@ -78,7 +78,8 @@ func (r *run) mark(ctx context.Context, target string) (*Refusal, error) {
 	}
 }
 
-// hasten ends a cancelled command that waits, here and now: its message may be delivered again only in a while. What fails is left to that delivery.
+// hasten ends a cancelled command that waits, here and now, and takes it out of the queue: its message may be delivered again only in a while, and others would wait
+// for it. What fails is left to that delivery.
 func (r *run) hasten(ctx context.Context, target string) {
 	err := func() error {
 		job, rev, err := r.Queue.Job(ctx, target)
@@ -99,10 +100,13 @@ func (r *run) hasten(ctx context.Context, target string) {
 		}
 		t := &run{Handler: r.Handler, command: command, message: message, layout: layout, job: job, rev: rev, nonce: uuid.NewString(), calls: &recorder{}, log: r.log}
 		t.log = r.log.With().Str("target", target).Logger()
-		return t.cancelled(ctx)
+		var decided *decision
+		if err := t.cancelled(ctx); !errors.As(err, &decided) || decided.Verb != Ack { // else its event is stored
+			return err
+		}
+		return r.Queue.RemoveCommand(ctx, message.Seq)
 	}()
-	var decided *decision
-	if err != nil && !errors.As(err, &decided) && !errors.Is(err, ErrNoJob) && !errors.Is(err, ErrNoMessage) {
+	if err != nil && !errors.Is(err, ErrNoJob) && !errors.Is(err, ErrNoMessage) {
 		r.log.Warn().Err(err).Str("target", target).Msg("a cancelled command ends at its next delivery")
 	}
 }

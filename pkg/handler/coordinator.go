@@ -18,7 +18,7 @@ import (
 // settleTimeout bounds what is still written after an attempt has ended.
 const settleTimeout = 20 * time.Second
 
-// CommandQueue reads the commands that have not been settled yet.
+// CommandQueue has the commands that have not been settled yet.
 type CommandQueue interface {
 	// Prefix is the first token of every subject.
 	Prefix() string
@@ -26,6 +26,8 @@ type CommandQueue interface {
 	Command(ctx context.Context, seq uint64) (Message, error)
 	// CommandsBetween yields the messages with from ≤ sequence < to, in order.
 	CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[Message, error]
+	// RemoveCommand settles a message that somebody else may hold, or that is delayed. It is for a command whose terminal event is stored.
+	RemoveCommand(ctx context.Context, seq uint64) error
 }
 
 func (h *Handler) prefix() string { return h.Queue.Prefix() }

@@ -24,7 +24,7 @@ var matrix = flag.String("matrix", "", "cuts to make: `full` is before and after
 
 // scenario is a command that is cut short at each of its effects.
 type scenario struct {
-	action    string
+	action    handler.Action
 	data      string                   // of the command
 	bags      []sink.BagKind           // what it leaves
 	since     string                   // the first effect to cut at begins so; empty: the first of all

@@ -1,9 +1,14 @@
 package handler_test
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +16,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
@@ -36,83 +42,183 @@ func newGate(t *testing.T) (*gate, *sinktest.Faults) {
 
 // What a worker elsewhere is still writing when a command ends is waited for, and removed.
 func TestTheEndWaitsForUnitsElsewhere(t *testing.T) {
-	s := newStage(t, cvtest.Options{Seed: 3})
-	s.api.Sample()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+	w.api.Sample()
 	g, faults := newGate(t)
-	s.start(t, part{commands: 1})
-	s.start(t, part{units: 2, faults: faults})
-	s.publish(t, handler.ActionExport, "exp", everything)
-	g.reached.wait(t, s.ctx, "a write")
+	w.start(t, replicaOptions{commands: 1})
+	w.start(t, replicaOptions{units: 2, faults: faults})
+	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	g.reached.wait(t, "a write")
 	looks := make(chan *nats.Msg, 100)
-	if _, err := s.nats.Dial(t).ChanSubscribe("$JS.API.STREAM.MSG.GET.CV_WORK", looks); err != nil {
+	if _, err := w.nats.Dial(t).ChanSubscribe("$JS.API.STREAM.MSG.GET.CV_WORK", looks); err != nil {
 		t.Fatal(err)
 	}
-	s.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
-	s.await(t, "exp", "ending", func(j handler.Job) bool { return j.Phase == handler.PhaseEnding || j.State.Terminal() })
+	w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+	w.await(t, "exp", "ending", func(j handler.Job) bool { return j.Phase == handler.PhaseEnding || j.State.Terminal() })
 	for range 3 { // it looks for units, again and again
 		select {
 		case <-looks:
-		case <-s.ctx.Done():
+		case <-time.After(patience):
 			t.Fatal("nobody looks for units")
 		}
-		if j := s.job(t, "exp"); j.State.Terminal() {
+		if j := w.job(t, "exp"); j.State.Terminal() {
 			t.Fatal("it ended while a unit was writing")
 		}
 	}
 	g.opened.happens()
-	if e := s.end(t, "exp"); e.Status != handler.StatusCancelled {
+	if e := w.wait(t, exp); e.Status != handler.StatusCancelled {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
-	if left := s.objects(t, "exp"); len(left) > 0 {
+	if left := w.objects(t, "exp"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// tardy is the way to a store that has the whole of a write and carries it out only when it is told to, even if nobody waits for the answer any more.
+type tardy struct {
+	next   http.RoundTripper
+	writes string // what the key of the write has in it: the first such
+	first  sync.Once
+
+	reached, told, done *signal
+	asked               context.Context //nolint:containedctx // of the write: whether it was given up
+}
+
+func newTardy(w *world, writes string) *tardy {
+	return &tardy{next: w.s3.Transport(), writes: writes, reached: newSignal(), told: newSignal(), done: newSignal()}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s *tardy) RoundTrip(req *http.Request) (*http.Response, error) {
+	mine := false
+	if req.Method == http.MethodPut && strings.Contains(req.URL.Path, s.writes) {
+		s.first.Do(func() { mine = true })
+	}
+	if !mine {
+		return s.next.RoundTrip(req)
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	later := req.Clone(context.WithoutCancel(req.Context()))
+	later.Body = io.NopCloser(bytes.NewReader(body))
+	s.asked = req.Context()
+	if trace := httptrace.ContextClientTrace(s.asked); trace != nil && trace.GotConn != nil {
+		trace.GotConn(httptrace.GotConnInfo{})
+	}
+	s.reached.happens()
+	var resp *http.Response
+	go func() {
+		defer s.done.happens()
+		<-s.told.c
+		if resp, err = s.next.RoundTrip(later); err == nil && s.asked.Err() != nil {
+			_ = resp.Body.Close()
+		}
+	}()
+	select {
+	case <-s.done.c:
+		return resp, err
+	case <-s.asked.Done():
+		return nil, context.Cause(s.asked)
+	}
+}
+
+// heeding is a queue on which word of an end is heard when a test says so.
+type heeding struct {
+	handler.Queue
+	words chan struct{}
+}
+
+func (q heeding) Over(string) (<-chan struct{}, func(), error) { return q.words, func() {}, nil }
+
+// A write that is under way when its command is cancelled is no longer under way when the command's objects are removed.
+func TestTheEndWaitsForWritesUnderWay(t *testing.T) {
+	t.Parallel()
+	for who, writes := range map[string]string{"coordinator": "/.work/plan.json", "worker": "/images/"} {
+		t.Run(who, func(t *testing.T) {
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+			w.api.Sample()
+			store, words := newTardy(w, writes), make(chan struct{})
+			defer store.told.happens()
+			storage := w.s3.Settings(store)
+			storage.AnswerTimeout = patience
+			api, err := sink.Client(t.Context(), storage)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.start(t, replicaOptions{commands: 1, units: 1, configure: func(c *handler.Config) {
+				c.Queue, c.Store = heeding{c.Queue, words}, sink.NewStore(api, sink.StoreOptions{Bucket: w.bucket})
+			}})
+			exp := w.publish(t, handler.ActionExport, "exp", everything)
+			store.reached.wait(t, "the write")
+			stop := w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+			w.wait(t, stop)
+			for range 2 { // the second word is heard by who has obeyed the first
+				select {
+				case words <- struct{}{}:
+				case <-time.After(patience):
+					t.Fatal("nobody listens")
+				}
+			}
+			if store.asked.Err() != nil { // then the store may as well be later than the end
+				w.end(t, exp)
+			}
+			store.told.happens()
+			e := w.wait(t, exp)
+			store.done.wait(t, "the write's end")
+			if left := w.objects(t, "exp"); len(left) > 0 || e.Status != handler.StatusCancelled {
+				t.Errorf("ended %s, left behind: %v", e.Status, left)
+			}
+		})
 	}
 }
 
 // A worker that is stuck for longer than a message is held keeps nothing from ending. What it writes then is found by the collector.
 func TestTheEndDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, cvtest.Options{Seed: 3})
-	s.api.Sample()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}, ackWait: time.Second})
+	w.api.Sample()
 	g, faults := newGate(t)
-	s.start(t, part{commands: 1, ackWait: time.Second})
-	worker := s.start(t, part{units: 2, faults: faults, ackWait: time.Second})
-	s.publish(t, handler.ActionExport, "exp", everything)
-	g.reached.wait(t, s.ctx, "a write")
-	s.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
-	if e := s.end(t, "exp"); e.Status != handler.StatusCancelled {
+	w.start(t, replicaOptions{commands: 1})
+	worker := w.start(t, replicaOptions{units: 2, faults: faults})
+	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	g.reached.wait(t, "a write")
+	w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+	if e := w.wait(t, exp); e.Status != handler.StatusCancelled {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
 	g.opened.happens()
 	worker.stop()
-	s.put(t, "exp/export/data/late.jpg")
-	if got := s.collect(t, false); !slices.Equal(got, []string{"exp"}) {
+	w.put(t, "exp/export/data/late.jpg")
+	if got := w.collect(t, false); !slices.Equal(got, []string{"exp"}) {
 		t.Errorf("collected %v", got)
 	}
-	if left := s.objects(t, "exp"); len(left) > 0 {
+	if left := w.objects(t, "exp"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }
 
 // What may not be removed does not keep a command from ending, and is said in its job.
 func TestWhatCannotBeRemovedIsSaid(t *testing.T) {
-	s := newStage(t, cvtest.Options{Seed: 3})
-	s.api.Sample()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+	w.api.Sample()
 	faults := sinktest.NewFaults(nil)
 	faults.Add(sinktest.Fault{Op: "DeleteObjects", Key: "exp/export/*", Times: -1, Status: http.StatusForbidden, Code: "AccessDenied"})
-	hangs := s.hangBlobs()
-	s.start(t, part{commands: 1, units: 2, faults: faults})
-	s.publish(t, handler.ActionExport, "exp", everything)
-	hangs.wait(t, s.ctx, "a download")
+	hangs := w.hangBlobs()
+	w.start(t, replicaOptions{commands: 1, units: 2, faults: faults})
+	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	hangs.wait(t, "a download")
 	// Something is in the bag before any picture.
-	s.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
-	if e := s.end(t, "exp"); e.Status != handler.StatusCancelled {
+	w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+	if e := w.wait(t, exp); e.Status != handler.StatusCancelled {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
-	job := s.job(t, "exp")
-	if where := "s3://" + s.bucket + "/exp/export/: "; !strings.HasPrefix(string(job.LeftBehind), where) || !strings.Contains(string(job.LeftBehind), "AccessDenied") {
+	job := w.job(t, "exp")
+	if where := "s3://" + w.bucket + "/exp/export/: "; !strings.HasPrefix(string(job.LeftBehind), where) || !strings.Contains(string(job.LeftBehind), "AccessDenied") {
 		t.Errorf("left behind: %q", job.LeftBehind)
 	}
-	left := s.objects(t, "exp")
+	left := w.objects(t, "exp")
 	if len(left) == 0 {
 		t.Error("nothing is left behind: the fault was not hit")
 	}
@@ -124,28 +230,28 @@ func TestWhatCannotBeRemovedIsSaid(t *testing.T) {
 	faults.Check(t)
 }
 
-// A unit that fails for good fails its command, whose objects go; those of a unit of another actor too.
+// A unit that fails for good fails its command, whose objects go; those of a unit of another replica too.
 func TestAFailedExportLeavesNothing(t *testing.T) {
-	s := newStage(t, cvtest.Options{Seed: 3})
-	s.api.Sample()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+	w.api.Sample()
 	g, faults := newGate(t)
-	s.start(t, part{commands: 1})
-	s.start(t, part{units: 1, faults: faults}) // stuck in a write
-	s.publish(t, handler.ActionExport, "exp", everything)
-	g.reached.wait(t, s.ctx, "a write")
-	s.api.Fault(cvtest.Fault{Operation: "GetUntaggedImages", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
-	s.api.Fault(cvtest.Fault{Operation: "GetTaggedImages", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
-	s.start(t, part{units: 1})
-	s.await(t, "exp", "ending", func(j handler.Job) bool { return j.Phase == handler.PhaseEnding || j.State.Terminal() })
+	w.start(t, replicaOptions{commands: 1})
+	w.start(t, replicaOptions{units: 1, faults: faults}) // stuck in a write
+	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	g.reached.wait(t, "a write")
+	w.api.Fault(cvtest.Fault{Operation: "GetUntaggedImages", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
+	w.api.Fault(cvtest.Fault{Operation: "GetTaggedImages", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
+	w.start(t, replicaOptions{units: 1})
+	w.await(t, "exp", "ending", func(j handler.Job) bool { return j.Phase == handler.PhaseEnding || j.State.Terminal() })
 	g.opened.happens()
-	e := s.end(t, "exp")
+	e := w.wait(t, exp)
 	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || !strings.Contains(e.Error.Message, "BadRequestInvalid") {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
-	if left := s.objects(t, "exp"); len(left) > 0 {
+	if left := w.objects(t, "exp"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	if !s.dead(t, handler.ActionExport, "exp") {
+	if !w.dead(t, handler.ActionExport, "exp") {
 		t.Error("it is no dead letter")
 	}
 }

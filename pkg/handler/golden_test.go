@@ -72,7 +72,7 @@ func TestGoldenBags(t *testing.T) {
 				now: func() time.Time { return time.Date(2026, time.November, 24, 9, 30, 0, 0, time.UTC) },
 			})
 			w.api.AddProject(g.spec)
-			r := w.start(t, replicaOptions{slots: 1, configure: func(o *handler.Config) {
+			r := w.start(t, replicaOptions{commands: 1, units: 1, configure: func(o *handler.Config) {
 				o.Downloads, o.Salt = 1, func() string { return "SALT" }
 			}})
 			e := w.run(t, g.name, g.data)

@@ -115,8 +115,11 @@ func (w *world) open(t *testing.T, conn *nats.Conn) *natsq.Queue {
 // replicaOptions say how a replica differs from the usual one.
 type replicaOptions struct {
 	fate      *fate                                       // when it dies; nil: never
-	slots     int                                         // commands and units at once, default 4
+	commands  int                                         // at once, default 4, none if it has units only
+	units     int                                         // at once, default 4, none if it has commands only
 	idle      bool                                        // it takes nothing from the queue: the test delivers to its handler
+	faults    *sinktest.Faults                            // what it says to the store goes through these; those with an OnRequest keep it from the fate
+	key       cv.Credential                               // default the right one
 	configure func(*handler.Config)                       // changes its settings
 	settles   func(handler.Delivery, handler.Disposition) // hears what becomes of each delivery of a command
 }
@@ -135,8 +138,14 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	if o.fate == nil {
 		o.fate = newFate("", false)
 	}
-	if o.slots == 0 {
-		o.slots = 4
+	if o.commands == 0 && o.units == 0 && !o.idle {
+		o.commands, o.units = 4, 4
+	}
+	if o.faults == nil {
+		o.faults = sinktest.NewFaults(nil)
+	}
+	if o.key == nil {
+		o.key = cv.TrainingKey(w.api.Key())
 	}
 	f := o.fate
 	conn, err := w.nats.Connect(nats.InProcessServer(mortalDialer{w.nats, f}))
@@ -144,8 +153,10 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 		t.Fatal(err)
 	}
 	queue := w.open(t, conn)
-	r := &replica{faults: sinktest.NewFaults(nil), fate: f}
-	r.faults.OnRequest = f.request
+	r := &replica{faults: o.faults, fate: f}
+	if r.faults.OnRequest == nil {
+		r.faults.OnRequest = f.request
+	}
 	endpoint, clientOptions := w.api.URL(), cv.Options{
 		MaxRPS: 10000, BlobHosts: []string{"127.0.0.1"}, MaxAttempts: 8, Now: w.o.now,
 		Wrap: func(next http.RoundTripper) http.RoundTripper { return mortalTransport{next, f} },
@@ -157,7 +168,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 		endpoint, clientOptions.BlobHosts = steadyEndpoint, []string{"blobs.test"}
 		clientOptions.Transport = redirect{transport, w.api.URL()}
 	}
-	client, err := cv.New(endpoint, cv.TrainingKey(w.api.Key()), clientOptions)
+	client, err := cv.New(endpoint, o.key, clientOptions)
 	if err != nil {
 		t.Fatalf("make the client: %v", err)
 	}
@@ -181,8 +192,8 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	})
 	ready := func(ctx context.Context) error { return ctx.Err() }
 	var loops sync.WaitGroup
-	serve := func(loop func() error) {
-		if o.idle {
+	serve := func(slots int, loop func() error) {
+		if slots == 0 {
 			return
 		}
 		loops.Go(func() {
@@ -191,8 +202,8 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 			}
 		})
 	}
-	serve(func() error {
-		return queue.ServeCommands(ctx, ctx, natsq.Loop{Slots: o.slots, Ready: ready, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
+	serve(o.commands, func() error {
+		return queue.ServeCommands(ctx, ctx, natsq.Loop{Slots: o.commands, Ready: ready, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
 			if w.o.now != nil {
 				d.Time = w.o.now()
 			}
@@ -203,8 +214,8 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 			return f.settle(verdict)
 		}})
 	})
-	serve(func() error {
-		return queue.ServeUnits(ctx, ctx, natsq.UnitLoop{Slots: o.slots, Ready: ready, Handle: func(ctx context.Context, d handler.UnitDelivery) handler.Disposition {
+	serve(o.units, func() error {
+		return queue.ServeUnits(ctx, ctx, natsq.UnitLoop{Slots: o.units, Ready: ready, Handle: func(ctx context.Context, d handler.UnitDelivery) handler.Disposition {
 			return f.settle(r.handler.Unit(ctx, d))
 		}})
 	})
@@ -275,12 +286,15 @@ type history struct {
 	terminal chan struct{} // closed when there is a terminal one
 }
 
+// plain is a plain command as a message.
+func plain(action handler.Action, id, data string) handler.Message {
+	return handler.Message{Subject: "cv.commands." + string(action), Header: map[string][]string{handler.HeaderMsgID: {id}}, Body: []byte(data)}
+}
+
 // publish publishes a plain command and listens to what becomes of it.
-func (w *world) publish(t *testing.T, action, id, data string) *history {
+func (w *world) publish(t *testing.T, action handler.Action, id, data string) *history {
 	t.Helper()
-	return w.publishMessage(t, id, handler.Message{
-		Subject: "cv.commands." + action, Header: map[string][]string{handler.HeaderMsgID: {id}}, Body: []byte(data),
-	})
+	return w.publishMessage(t, id, plain(action, id, data))
 }
 
 // publishMessage publishes a command that has this id, or none if that is empty, and listens to what becomes of it.
@@ -322,14 +336,21 @@ func (h *history) note(e handler.Event) {
 	}
 }
 
-// wait waits for the terminal event, and until the command has left the queue.
-func (w *world) wait(t *testing.T, h *history) handler.EventData {
+// end waits for the terminal event.
+func (w *world) end(t *testing.T, h *history) handler.EventData {
 	t.Helper()
 	select {
 	case <-h.terminal:
 	case <-time.After(patience):
 		t.Fatal("no terminal event")
 	}
+	return h.ends()[0]
+}
+
+// wait waits for the terminal event, and until the command has left the queue. The event is the only one, and the job says the same.
+func (w *world) wait(t *testing.T, h *history) handler.EventData {
+	t.Helper()
+	w.end(t, h)
 	w.eventually(t, "the command leaves the queue", func() bool {
 		_, err := w.queue.Command(t.Context(), h.seq)
 		return errors.Is(err, handler.ErrNoMessage)
@@ -338,7 +359,89 @@ func (w *world) wait(t *testing.T, h *history) handler.EventData {
 	if len(ends) != 1 {
 		t.Fatalf("there are %d terminal events: %+v", len(ends), ends)
 	}
+	if job := w.job(t, ends[0].CommandID); job.State != handler.State(ends[0].Status) {
+		t.Errorf("%s: the event says %s, the job %s", job.ID, ends[0].Status, job.State)
+	}
 	return ends[0]
+}
+
+// job reads the job of a command.
+func (w *world) job(t *testing.T, id string) handler.Job {
+	t.Helper()
+	job, _, err := w.queue.Job(t.Context(), id)
+	if err != nil {
+		t.Fatalf("read the job of %s: %v", id, err)
+	}
+	return job
+}
+
+// await waits until the job of a command is as wanted.
+func (w *world) await(t *testing.T, id, what string, wanted func(handler.Job) bool) handler.Job {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	jobs, err := w.queue.WatchJob(ctx, id)
+	if err != nil {
+		t.Fatalf("watch the job: %v", err)
+	}
+	for job := range jobs {
+		if wanted(job) {
+			return job
+		}
+	}
+	t.Fatalf("%s: never %s", id, what)
+	panic("unreachable")
+}
+
+// dead tells whether CV_DEAD has a letter of a command.
+func (w *world) dead(t *testing.T, action handler.Action, id string) bool {
+	t.Helper()
+	subject := "cv.dead." + string(action) + "." + id
+	return slices.ContainsFunc(w.messages(t, "CV_DEAD"), func(m *jetstream.RawStreamMsg) bool { return m.Subject == subject })
+}
+
+// objects are the keys that storage has below a command's id, without that.
+func (w *world) objects(t *testing.T, id string) []string {
+	t.Helper()
+	var keys []string
+	for o, err := range w.store.List(t.Context(), sink.Key(id+"/")) {
+		if err != nil {
+			t.Fatalf("list: %v", err)
+		}
+		keys = append(keys, strings.TrimPrefix(string(o.Key), id+"/"))
+	}
+	return keys
+}
+
+// signal is closed when something first happens.
+type signal struct {
+	once sync.Once
+	c    chan struct{}
+}
+
+func newSignal() *signal { return &signal{c: make(chan struct{})} }
+
+func (s *signal) happens() { s.once.Do(func() { close(s.c) }) }
+
+func (s *signal) wait(t *testing.T, what string) {
+	t.Helper()
+	select {
+	case <-s.c:
+	case <-time.After(patience):
+		t.Fatalf("waited in vain: %s", what)
+	}
+}
+
+// hangBlobs makes every download hang, and tells when the first one does.
+func (w *world) hangBlobs() *signal {
+	hangs := newSignal()
+	w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Times: -1, Hang: true})
+	w.api.OnCall(func(operation string, _ int) {
+		if operation == cvtest.OperationBlob {
+			hangs.happens()
+		}
+	})
+	return hangs
 }
 
 // ends are the terminal events so far.

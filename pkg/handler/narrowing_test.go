@@ -434,7 +434,7 @@ func TestImagesComeAndGo(t *testing.T) {
 	})
 	t.Run("an image is removed after it was listed", func(t *testing.T) {
 		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 2}})
-		w.start(t, replicaOptions{slots: 1})
+		w.start(t, replicaOptions{commands: 1, units: 1})
 		p := project(w.api, 3)
 		want := w.truthOf(t, w.api.Snapshot(), selection{}) // while its blob can be had
 		w.api.OnCall(once("GetUntaggedImages", 1, func() { w.api.RemoveImage(p.ID, p.Images[3]) }))
@@ -443,7 +443,7 @@ func TestImagesComeAndGo(t *testing.T) {
 	})
 	t.Run("one goes and one comes between two pages", func(t *testing.T) {
 		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 2}})
-		w.start(t, replicaOptions{slots: 1})
+		w.start(t, replicaOptions{commands: 1, units: 1})
 		p := project(w.api, 300)
 		want := w.truthOf(t, w.api.Snapshot(), selection{})
 		w.api.OnCall(once("GetTaggedImages", 2, func() { // the counts stay as they are: only the overlap tells

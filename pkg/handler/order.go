@@ -95,7 +95,7 @@ func (p *pending) load(ctx context.Context, h *Handler, upTo uint64) error {
 	return nil
 }
 
-// blocker is the first command before c that is still in the queue and that stands in its way.
+// blocker is the first command before c that is still under way and that stands in its way.
 func (p *pending) blocker(ctx context.Context, h *Handler, c Command, inTheWay func(k, mine claim) bool) (claim, bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -109,14 +109,25 @@ func (p *pending) blocker(ctx context.Context, h *Handler, c Command, inTheWay f
 			i++
 			continue
 		}
-		_, err := h.Queue.Command(ctx, k.seq)
-		if err == nil {
+		switch over, err := h.settledOrOver(ctx, k); {
+		case err != nil:
+			return claim{}, false, err
+		case !over:
 			return k, true, nil
-		}
-		if !errors.Is(err, ErrNoMessage) {
-			return claim{}, false, fmt.Errorf("look for the command before: %w", err)
 		}
 		p.claims = slices.Delete(p.claims, i, i+1)
 	}
 	return claim{}, false, nil
+}
+
+// settledOrOver tells whether a command is out of everybody's way: its message is gone, or only waits to be settled because its job has ended.
+func (h *Handler) settledOrOver(ctx context.Context, k claim) (bool, error) {
+	if _, err := h.Queue.Command(ctx, k.seq); err != nil {
+		if errors.Is(err, ErrNoMessage) {
+			return true, nil
+		}
+		return false, fmt.Errorf("look for the command before: %w", err)
+	}
+	job, _, err := h.Queue.Job(ctx, k.id)
+	return err == nil && job.State.Terminal(), nil // one that has no job, or none that can be read, may be under way
 }

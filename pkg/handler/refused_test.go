@@ -32,7 +32,7 @@ type malformedMessage struct {
 func TestMalformedCommandsEndToEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
-	r := w.start(t, replicaOptions{slots: 16})
+	r := w.start(t, replicaOptions{commands: 16, units: 16})
 	smallProject(w.api)
 	f, err := os.Open(filepath.Join(w.s3.WorkDir(), "..", "..", "testdata", "commands", "malformed.jsonl"))
 	if err != nil {

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,9 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
+// defaultAnswerTimeout leaves time for handing work back of the five seconds that a process which drains has for it.
+const defaultAnswerTimeout = 3 * time.Second
+
 // Options say how the S3 client is built. What is not given comes from the AWS SDK's default chain: AWS_REGION, AWS_ACCESS_KEY_ID,
 // AWS_ENDPOINT_URL_S3, shared files, web identity, instance roles.
 type Options struct {
@@ -30,11 +34,13 @@ type Options struct {
 	MaxAttempts     int                     // tries of one request, 0: 5
 	MaxBackoff      time.Duration           // longest pause between two tries, 0: 20 s
 	ResponseTimeout time.Duration           // longest wait for an answer's header once a request is sent, 0: 60 s; only without Transport
+	AnswerTimeout   time.Duration           // longest wait for the answer to a change that was sent once its call is given up, 0: 3 s
 }
 
 // Client builds an S3 client that suits a [Store]: it retries throttling of every shape, computes no checksums of its own (a Store gives
-// precomputed ones, which travel as headers), and waits no longer than told. It reaches for nothing but files and the environment; a region
-// that is nowhere to be found is an error that names AWS_REGION.
+// precomputed ones, which travel as headers), and waits no longer than told. A change that was sent when its call's context ends is answered before
+// the call returns, if the store answers within AnswerTimeout: what a call that has returned asked for does not happen later. What was not sent yet is
+// not sent. It reaches for nothing but files and the environment; a region that is nowhere to be found is an error that names AWS_REGION.
 func Client(ctx context.Context, o Options) (*s3.Client, error) {
 	var load []func(*config.LoadOptions) error
 	if o.Region != "" {
@@ -67,6 +73,7 @@ func Client(ctx context.Context, o Options) (*s3.Client, error) {
 			}
 		}
 		so.Retryer = newRetryer(o.MaxAttempts, o.MaxBackoff)
+		so.APIOptions = append(so.APIOptions, answerChanges(cmp.Or(o.AnswerTimeout, defaultAnswerTimeout)))
 		checksumsAsHeaders(so)
 	})
 	if api.Options().Region == "" {

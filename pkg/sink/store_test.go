@@ -275,16 +275,6 @@ func TestErrorsOfRealRefusals(t *testing.T) {
 	if _, err := sink.NewStore(wrong, w.options()).Put(ctx, "k", sink.Bytes(nil, "")); !errors.Is(err, sink.ErrMisconfigured) {
 		t.Errorf("Put with a wrong key: %v", err)
 	}
-	store, faults := w.faulty(t, sinktest.Fault{Op: "PutObject", Effect: sinktest.Hang})
-	cause := errors.New("we are stopping")
-	stopping, cancel := context.WithCancelCause(ctx)
-	faults.OnRequest = func(string, string, bool) error {
-		go cancel(cause)
-		return nil
-	}
-	if _, err := store.Put(stopping, "k", sink.Bytes(nil, "")); !errors.Is(err, cause) || errors.Is(err, sink.ErrUnavailable) {
-		t.Errorf("Put while stopping: %v", err)
-	}
 }
 
 func TestWrongChecksumIsRefused(t *testing.T) {

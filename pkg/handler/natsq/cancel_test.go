@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
 func TestOver(t *testing.T) {
@@ -84,6 +85,68 @@ func TestDrainUnits(t *testing.T) {
 	if n := w.messages(t, "CV_WORK"); n != 1 {
 		t.Errorf("%d units are left by who was stopped", n)
 	}
+}
+
+// A command is removed though it is delayed or held: its consumer forgets it, its holder's verdict finds nothing and is answered, and the next one comes.
+func TestRemoveCommand(t *testing.T) {
+	test := func(t *testing.T, w *world) {
+		leave, seen := make(chan struct{}), make(chan handler.Delivery, 10)
+		words := w.words(t)
+		serving := serveCommands(t, w.q, Loop{Slots: 2, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+			seen <- d
+			switch string(d.Body) {
+			case "delayed":
+				return handler.Disposition{Verb: handler.Nak, Delay: time.Hour}
+			case "held":
+				<-leave
+			}
+			return handler.Disposition{Verb: handler.Ack}
+		}})
+		for _, body := range []string{"delayed", "held"} {
+			seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command(body, body)))
+			receive(t, seen)
+			if body == "delayed" {
+				receive(t, words)
+			}
+			for range 2 { // what is gone is well
+				ok(t, w.q.RemoveCommand(w.ctx, seq))
+				_, err := w.q.Command(w.ctx, seq)
+				is(t, err, handler.ErrNoMessage)
+			}
+		}
+		next := must[uint64](t)(w.q.PublishCommand(w.ctx, command("next", "next")))
+		receive(t, seen)
+		w.gone(t, next)
+		close(leave)
+		serving.stop(handler.ErrStopping)
+		ok(t, receive(t, serving.done))
+		for range 2 {
+			if word := receive(t, words); word != wordAck {
+				t.Errorf("said %q", word)
+			}
+		}
+		if len(words) > 0 {
+			t.Errorf("said besides: %q", <-words)
+		}
+		for {
+			info := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, "CV_COMMANDS", commandsDurable)).CachedInfo()
+			if info.NumAckPending == 0 && info.NumPending == 0 && info.NumRedelivered == 0 {
+				break
+			}
+			if w.ctx.Err() != nil {
+				t.Fatalf("the consumer still knows of them: %+v", info)
+			}
+		}
+	}
+	t.Run("one server", func(t *testing.T) { test(t, newWorld(t)) })
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		w := &world{server: natstest.NewCluster(t).Servers[0], ctx: deadline(t)}
+		w.nc = w.server.Dial(t)
+		w.js = jetStream(t, w.nc)
+		w.q = w.open(t, func(o *Options) { o.Replicas = 3 })
+		test(t, w)
+	})
 }
 
 // A cancel that waits for its command is no job, but what a job replaces.

@@ -244,6 +244,19 @@ func (q *Queue) Command(ctx context.Context, seq uint64) (handler.Message, error
 	return s.message(), nil
 }
 
+// RemoveCommand removes a command message, also one that is delayed or held: whoever holds it finds nothing to settle. One that is gone is well. It is tried once.
+func (q *Queue) RemoveCommand(ctx context.Context, seq uint64) error {
+	var answer struct{}
+	err := q.apiOnce(ctx, 0, "STREAM.MSG.DELETE."+q.commands, map[string]any{"seq": seq, "no_erase": true}, &answer)
+	if err == nil {
+		return nil
+	}
+	if _, gone := q.Command(ctx, seq); errors.Is(gone, handler.ErrNoMessage) {
+		return nil
+	}
+	return fmt.Errorf("remove command %d: %w", seq, err)
+}
+
 func (s *stored) message() handler.Message {
 	return handler.Message{Subject: s.Subject, Header: s.Header, Body: s.Data, Seq: s.Seq, Time: s.Time.UTC()}
 }
