@@ -1,6 +1,7 @@
 package handler_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -474,4 +475,62 @@ func TestLateCallIsNotSent(t *testing.T) {
 	if calls := w.api.DestructiveCalls(); tries != 2 || intents != 2 || len(calls) != 1 {
 		t.Errorf("%d intents, %d tries and %d calls of an iteration's deletion", intents, tries, len(calls))
 	}
+}
+
+// TestFencedOutByTheLedger lets somebody else write the ledger just before a destructive call: it is not made, whatever its coordinator believes about its lease. The next
+// holder takes over from there, and the chain of the ledger is whole.
+func TestFencedOutByTheLedger(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})
+	a := fillAccount(w.api)
+	clock := skippingClock()
+	f := newFate("", false)
+	made := -1 // calls when the other one wrote
+	f.hook = func(effect string, after bool) {
+		if made >= 0 || after || !strings.HasPrefix(effect, "AppendLedger#") || len(w.api.DestructiveCalls()) == 0 {
+			return
+		}
+		made = len(w.api.DestructiveCalls())
+		tail, seq, err := w.queue.LedgerTail(context.Background(), "del-1")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		tail = bytes.TrimRight(tail, "\n")
+		chain, err := sink.NewChain(tail[bytes.LastIndexByte(tail, '\n')+1:])
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		line, err := chain.Append(sink.LedgerLine{Time: clock.now().UTC(), Kind: sink.LedgerTakeover})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if _, err := w.queue.AppendLedger(context.Background(), "del-1", line, seq); err != nil {
+			t.Error(err)
+		}
+	}
+	said := make(chan int, 1) // calls when the first delivery was given up
+	w.start(t, replicaOptions{
+		fate:      f,
+		configure: func(c *handler.Config) { c.Now, c.Wait = clock.now, clock.wait },
+		settles: func(d handler.Delivery, verdict handler.Disposition) {
+			if d.Delivered == 1 && verdict.Verb == handler.Abandon {
+				said <- len(w.api.DestructiveCalls())
+			}
+		},
+	})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	if e.Status != handler.StatusCompleted {
+		t.Fatalf("ended %s: %v", e.Status, e.Error)
+	}
+	select {
+	case calls := <-said:
+		if calls != made {
+			t.Errorf("%d calls were made after somebody else wrote the ledger", calls-made)
+		}
+	default:
+		t.Error("the first delivery was not given up")
+	}
+	w.bag(t, "del-1", sink.DeleteBag)
 }

@@ -5,7 +5,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -99,5 +101,32 @@ func TestUnitDeliveredLate(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestALaterAttemptWorksOnTheFrozenReading kills a replica when it has read a page and stored nothing of it. Meanwhile one image goes and another comes, so that all counts
+// are as before. The heir exports what was read, and makes no second truth of it.
+func TestALaterAttemptWorksOnTheFrozenReading(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})
+	p := w.api.AddProject(cvtest.ProjectSpec{Name: "Still", Untagged: 3, ImageBytes: cvtest.Tiny})
+	f := newFate("PutObject exp/.work/units/000001.list#1", true) // the first after the project's own
+	first := w.start(t, replicaOptions{fate: f})
+	h := w.publish(t, "export", "exp", `{"all_projects":true}`)
+	select {
+	case <-f.died:
+	case <-time.After(patience):
+		t.Fatalf("no page is frozen; these effects happened:\n%s", strings.Join(f.effects, "\n"))
+	}
+	first.stop()
+	w.api.RemoveImage(p.ID, p.Images[0])
+	added := w.api.AddImage(p.ID, cvtest.ImageSpec{ImageBytes: cvtest.Tiny})
+	w.start(t, replicaOptions{})
+	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Counts.Images != 3 {
+		t.Fatalf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
+	}
+	images := string(w.bag(t, "exp", sink.ExportBag)["data/projects/"+p.ID.String()+"/images.jsonl"])
+	if !strings.Contains(images, p.Images[0].String()) || strings.Contains(images, added.String()) {
+		t.Errorf("the page was read again; it has\n%s", images)
 	}
 }
