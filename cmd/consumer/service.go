@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -48,6 +49,7 @@ type service struct {
 	work      *sink.Store
 	resources map[string]*cv.Client
 	pseudonym *handler.Pseudonymizer
+	learned   atomic.Bool // what the store can do
 
 	listening chan string   // gets the address of the HTTP server
 	serving   chan struct{} // closed when the queue is open
@@ -264,6 +266,25 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 // patience is how much of the time to drain goes by before what is not finished is handed back; the rest is for handing it back.
 func patience(drain time.Duration) time.Duration { return drain - min(drain/4, 5*time.Second) }
 
+// learnStore asks the store, until it says, whether it honors If-None-Match. Nothing is taken from the queue before.
+func (s *service) learnStore(ctx context.Context) error {
+	if s.learned.Load() {
+		return nil
+	}
+	honored, err := s.work.Conditional(ctx, sink.Key(s.c.Prefix+".probe"))
+	if err != nil {
+		return fmt.Errorf("try a conditional write: %w", err)
+	}
+	if !honored {
+		s.store.LookFirst()
+		s.work.LookFirst()
+		s.log.Warn().Str("bucket", s.c.Bucket).
+			Msg("the store ignores If-None-Match: every write looks first, every bundle is compared with what is stored, and a command may fail where replicas write the same at once")
+	}
+	s.learned.Store(true)
+	return nil
+}
+
 // probes are the looks at everything this process needs.
 func (s *service) probes(pingNATS func(context.Context) error) []probe {
 	r := s.rhythm
@@ -273,6 +294,9 @@ func (s *service) probes(pingNATS func(context.Context) error) []probe {
 			err := checkBucket(ctx, s.api, s.c.Bucket)
 			if s.c.WorkBucket != s.c.Bucket {
 				err = errors.Join(err, checkBucket(ctx, s.api, s.c.WorkBucket))
+			}
+			if err == nil {
+				err = s.learnStore(ctx)
 			}
 			return err
 		}},

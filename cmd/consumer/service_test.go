@@ -14,11 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
@@ -27,11 +29,12 @@ const limit = 2 * time.Minute
 
 // fixture is a service and the servers around it, none of which it may find at first.
 type fixture struct {
-	nats   *natstest.Server
-	store  *sinktest.Server
-	vision *cvtest.Server
-	config config
-	log    *lockedBuffer
+	nats    *natstest.Server
+	store   *sinktest.Server
+	vision  *cvtest.Server
+	config  config
+	log     *lockedBuffer
+	storage func(*s3.Options) // changes how the services started talk to the store; nil: not at all
 }
 
 // lockedBuffer is a log that is written and read at once.
@@ -83,6 +86,11 @@ func (f *fixture) start(t testing.TB) *running {
 	s, err := newService(t.Context(), f.config, zerolog.New(f.log))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if f.storage != nil {
+		s.api = f.store.Client(f.storage)
+		s.store = sink.NewStore(s.api, s.storeOptions(f.config.Bucket))
+		s.work = s.store
 	}
 	s.rhythm = rhythm{nats: 10 * time.Millisecond, natsRetry: 10 * time.Millisecond, storage: 10 * time.Millisecond, storageRetry: 10 * time.Millisecond, training: 10 * time.Millisecond}
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -254,6 +262,33 @@ func TestRunTakesUpARotatedKey(t *testing.T) {
 	}
 	if leaks := f.vision.Leaks(); len(leaks) > 0 {
 		t.Errorf("the training key went elsewhere: %q", leaks)
+	}
+}
+
+// A store that does not know conditional writes is found out, and said to be one; what is written to it is whole all the same.
+func TestRunOnAStoreThatIgnoresConditions(t *testing.T) {
+	f := newFixture(t, cvtest.Options{Seed: 1})
+	f.vision.Sample()
+	f.storage = sinktest.IgnoreConditions
+	first, second := f.start(t), f.start(t)
+	first.await("all is well", isReady)
+	second.await("all is well", isReady)
+	if n := strings.Count(f.log.String(), "the store ignores If-None-Match"); n != 2 {
+		t.Errorf("%d of 2 processes say that the store ignores conditions\n%s", n, f.log)
+	}
+	if e := f.order(t, "whole"); e.Data.Outcome != handler.OutcomeComplete {
+		t.Errorf("%s\n%s", describeEvent(e), f.log)
+	}
+	report, err := sink.Verify(t.Context(), sink.StoreSource(first.store, "whole/export/"), sink.VerifyOptions{})
+	if err != nil || report.Result != sink.OK {
+		t.Errorf("verify: %v %v %v", report.Result, report.Problems, err)
+	}
+	first.end()
+	second.end()
+	for o, err := range first.store.List(t.Context(), "") {
+		if err != nil || !strings.HasPrefix(string(o.Key), "whole/export/") {
+			t.Errorf("%s is left behind, %v", o.Key, err)
+		}
 	}
 }
 

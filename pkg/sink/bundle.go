@@ -198,7 +198,7 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (Seal, error) {
 	if err := b.makeExact(ctx); err != nil {
 		return fail(err)
 	}
-	if b.store.o.Unconditional {
+	if b.store.looksFirst.Load() {
 		if err := b.compareDigests(ctx); err != nil {
 			return fail(err)
 		}

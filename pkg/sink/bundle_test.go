@@ -431,9 +431,9 @@ func TestBagNeverMixes(t *testing.T) {
 	}
 
 	// On a store that ignores If-None-Match another writer may replace a payload unseen, in the same size.
-	o := w.options()
-	o.Unconditional = true
-	bag, err = sink.NewBag(sink.NewStore(w.server.Client(sinktest.IgnoreConditions), o), "pre/req-2/export/", t.TempDir())
+	unconditional := sink.NewStore(w.server.Client(sinktest.IgnoreConditions), w.options())
+	unconditional.LookFirst()
+	bag, err = sink.NewBag(unconditional, "pre/req-2/export/", t.TempDir())
 	must(t, err)
 	defer func() { _ = bag.Close() }()
 	_, err = bag.Put(ctx, sink.ExportFile, sink.Bytes([]byte("one truth"), ""))

@@ -63,7 +63,7 @@ func (s *Store) putMultipart(ctx context.Context, key Key, body Body) (err error
 		UploadId:        created.UploadId,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	}
-	if !s.o.Unconditional {
+	if !s.looksFirst.Load() {
 		complete.IfNoneMatch = aws.String("*")
 	}
 	_, err = s.api.CompleteMultipartUpload(ctx, complete, checksumsAsHeaders)

@@ -36,7 +36,6 @@ type StoreOptions struct {
 	SSEKMSKeyID    string // with "aws:kms": the key's id; empty: the account's default key
 	MultipartAbove int64  // larger objects go by multipart, bytes; 0: 64 MiB
 	PartBytes      int64  // size of a part, bytes; 0: 8 MiB; raised so that an object has at most 10,000 parts
-	Unconditional  bool   // the store ignores If-None-Match (see Conditional): look before each write, and compare digests at Seal
 	Log            zerolog.Logger
 	Wait           func(ctx context.Context, d time.Duration) error // pauses between own retries; nil: a timer
 }
@@ -47,6 +46,7 @@ type Store struct {
 	o   StoreOptions
 
 	versioning atomic.Int32 // what is known of the bucket's versions
+	looksFirst atomic.Bool  // see LookFirst
 }
 
 // NewStore makes a store of a client, best one of [Client].
@@ -129,7 +129,7 @@ func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 	multipart := body.Size > s.o.MultipartAbove
 	for try := 1; ; try++ {
 		// A large body is not sent in vain, and a store without conditional writes is asked first.
-		if multipart || s.o.Unconditional {
+		if multipart || s.looksFirst.Load() {
 			object, err := s.adopt(ctx, key)
 			if !errors.Is(err, ErrNotFound) {
 				return object, err
@@ -518,7 +518,7 @@ func (s *Store) Find(ctx context.Context, stem Key) (Object, bool, error) {
 }
 
 // Conditional tells whether the store honors If-None-Match, by writing a small object twice at probe; what it wrote is removed again by version.
-// Several processes may probe the same key. Operations: PutObject, and those of Remove.
+// Several processes may probe the same key. The bucket need not be this store's only one: what is said holds for all of the same service. Operations: PutObject, and those of Remove.
 func (s *Store) Conditional(ctx context.Context, probe Key) (honored bool, err error) {
 	body := Bytes([]byte("cvconsumer asks whether this store honors If-None-Match\n"), "text/plain")
 	defer func() {
@@ -537,6 +537,10 @@ func (s *Store) Conditional(ctx context.Context, probe Key) (honored bool, err e
 	}
 	return false, nil
 }
+
+// LookFirst is for a store that ignores If-None-Match (see Conditional): from now on every write looks first what is there, and a bag's Seal compares the digests of all
+// that is stored. Where two writers look at the same time the last one wins, unseen by the other; then the bag is not sealed.
+func (s *Store) LookFirst() { s.looksFirst.Store(true) }
 
 // notSupported tells that a store does not know an operation at all.
 func notSupported(err error) bool {

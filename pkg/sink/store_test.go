@@ -510,9 +510,8 @@ func TestConditional(t *testing.T) {
 
 func TestUnconditionalStoreLooksFirst(t *testing.T) {
 	w := newWorld(t, sinktest.BucketOptions{Versioned: true})
-	o := w.options()
-	o.Unconditional = true
-	store := sink.NewStore(w.server.Client(sinktest.IgnoreConditions), o)
+	store := sink.NewStore(w.server.Client(sinktest.IgnoreConditions), w.options())
+	store.LookFirst()
 	for i, want := range []bool{false, true} {
 		got, err := store.Put(t.Context(), "k", sink.Bytes(fmt.Appendf(nil, "%d", i), ""))
 		if err != nil || got.Adopted != want {
