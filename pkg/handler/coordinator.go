@@ -222,11 +222,11 @@ func (r *run) create(ctx context.Context) error {
 
 // first makes sure that no earlier message of the queue has the same id: the first published is the one that counts.
 func (r *run) first(ctx context.Context) error {
-	_, blocked, err := r.pending.blocker(ctx, r.Handler, r.command, claim.sameID)
+	l, err := r.pending.blocker(ctx, r.Handler, r.command, claim.sameID)
 	if err != nil {
 		return err
 	}
-	if blocked {
+	if l.blocker != nil {
 		return handBack(minDelay, "an earlier message has the same id")
 	}
 	return nil
@@ -235,39 +235,47 @@ func (r *run) first(ctx context.Context) error {
 // turn waits for the commands before this one that must not overlap with it. Who waits holds nothing: the message goes back, and the job
 // says what it waits for.
 func (r *run) turn(ctx context.Context) error {
-	k, blocked, err := r.pending.blocker(ctx, r.Handler, r.command, claim.conflicts)
-	if err != nil || !blocked {
+	l, err := r.pending.blocker(ctx, r.Handler, r.command, claim.conflicts)
+	if l.blocker == nil || err != nil {
 		return err
 	}
-	detail := "waits for " + k.id + ", which was published before and concerns a common project"
-	return r.wait(ctx, &Waiting{For: WaitCommand, Detail: detail, Since: r.Now().UTC()}, r.job.Attempt)
+	detail := "waits for " + l.blocker.id + ", which was published before and concerns a common project"
+	waiting := &Waiting{For: WaitCommand, Detail: detail, Since: r.Now().UTC()}
+	if err := r.wait(ctx, waiting, r.job.Attempt); err != nil {
+		return err
+	}
+	return handBack(turnDelay(l.ahead), "waits for "+waiting.For)
 }
 
-// wait hands the command back, without blame, and says in its job and in a progress event what it waits for. The pause grows with the wait.
+// wait says in the job and in a progress event what the command waits for, unless they say so already.
 func (r *run) wait(ctx context.Context, waiting *Waiting, attempts int) error {
-	now := r.Now().UTC()
-	if w := r.job.Waiting; w != nil && w.For == waiting.For {
+	w := r.job.Waiting
+	if w != nil && w.For == waiting.For {
 		waiting.Since = w.Since
-	}
-	if w := r.job.Waiting; w == nil || w.For != waiting.For || w.Detail != waiting.Detail {
-		if err := r.save(ctx, func(j *Job) { j.Waiting, j.Attempt = waiting, attempts }); err != nil {
-			return err
-		}
-		data := r.eventData()
-		data.Waiting, data.Progress = waiting, &r.job.Progress
-		if err := r.Queue.PublishEvent(ctx, NewProgressEvent(data, r.rev, now, r.command.Traceparent)); err != nil {
-			r.log.Warn().Err(err).Msg("publish progress")
+		if w.Detail == waiting.Detail {
+			return nil
 		}
 	}
-	return handBack(waitDelay(waiting.Since, now), "waits for "+waiting.For)
+	if err := r.save(ctx, func(j *Job) { j.Waiting, j.Attempt = waiting, attempts }); err != nil {
+		return err
+	}
+	data := r.eventData()
+	data.Waiting, data.Progress = waiting, &r.job.Progress
+	if err := r.Queue.PublishEvent(ctx, NewProgressEvent(data, r.rev, r.Now().UTC(), r.command.Traceparent)); err != nil {
+		r.log.Warn().Err(err).Msg("publish progress")
+	}
+	return nil
 }
 
-// pause is wait in the middle of an attempt, which then was none.
+// pause hands the command back in the middle of an attempt, which then was none, to wait for something. The pause grows with the wait.
 func (r *run) pause(ctx context.Context, waiting *Waiting) error {
 	if err := r.keepCalls(ctx); err != nil {
 		return err
 	}
-	return r.wait(ctx, waiting, r.job.Attempt-1)
+	if err := r.wait(ctx, waiting, r.job.Attempt-1); err != nil {
+		return err
+	}
+	return handBack(waitDelay(waiting.Since, r.Now()), "waits for "+waiting.For)
 }
 
 // judge refuses what must not be begun. Once an attempt was made nothing is judged here any more.
