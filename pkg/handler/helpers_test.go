@@ -116,7 +116,7 @@ func (w *world) open(t *testing.T, conn *nats.Conn) *natsq.Queue {
 type replicaOptions struct {
 	fate      *fate                                       // when it dies; nil: never
 	slots     int                                         // commands and units at once, default 4
-	idle      bool                                        // it takes nothing from the queue: the test delivers to its handler
+	only      string                                      // what it takes from the queue: "commands", "units", or "nothing": the test delivers to its handler; empty: all
 	configure func(*handler.Config)                       // changes its settings
 	settles   func(handler.Delivery, handler.Disposition) // hears what becomes of each delivery of a command
 }
@@ -126,7 +126,8 @@ type replica struct {
 	handler *handler.Handler
 	faults  *sinktest.Faults // what it says to the store goes through these
 	fate    *fate
-	stop    func() // ends it as a signal would, and waits
+	drain   func() // ends it as a signal would
+	stop    func() // drains, and waits
 }
 
 // start starts a replica. It is stopped at the test's end, if not before.
@@ -181,8 +182,8 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	})
 	ready := func(ctx context.Context) error { return ctx.Err() }
 	var loops sync.WaitGroup
-	serve := func(loop func() error) {
-		if o.idle {
+	serve := func(what string, loop func() error) {
+		if o.only != "" && o.only != what {
 			return
 		}
 		loops.Go(func() {
@@ -191,7 +192,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 			}
 		})
 	}
-	serve(func() error {
+	serve("commands", func() error {
 		return queue.ServeCommands(ctx, ctx, natsq.Loop{Slots: o.slots, Ready: ready, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
 			if w.o.now != nil {
 				d.Time = w.o.now()
@@ -203,13 +204,14 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 			return f.settle(verdict)
 		}})
 	})
-	serve(func() error {
+	serve("units", func() error {
 		return queue.ServeUnits(ctx, ctx, natsq.UnitLoop{Slots: o.slots, Ready: ready, Handle: func(ctx context.Context, d handler.UnitDelivery) handler.Disposition {
 			return f.settle(r.handler.Unit(ctx, d))
 		}})
 	})
+	r.drain = func() { cancel(handler.ErrStopping) }
 	r.stop = sync.OnceFunc(func() {
-		cancel(handler.ErrStopping)
+		r.drain()
 		loops.Wait()
 		f.wait()
 		closed := conn.StatusChanged(nats.CLOSED)

@@ -59,7 +59,7 @@ func TestUnitDeliveredLate(t *testing.T) {
 			w := s.world(t)
 			tap := unitTap{mu: &sync.Mutex{}, units: map[int][]byte{}}
 			slow := slowJob{read: make(chan struct{}), tell: make(chan struct{}), once: &sync.Once{}}
-			late := w.start(t, replicaOptions{idle: true, configure: func(o *handler.Config) {
+			late := w.start(t, replicaOptions{only: "nothing", configure: func(o *handler.Config) {
 				if c.slow {
 					slow.Queue = o.Queue
 					o.Queue = slow
