@@ -129,8 +129,7 @@ type replica struct {
 	handler *handler.Handler
 	faults  *sinktest.Faults // what it says to the store goes through these
 	fate    *fate
-	drain   func() // ends it as a signal would
-	stop    func() // drains, and waits
+	stop    func() // ends it as a signal would, and waits
 }
 
 // start starts a replica. It is stopped at the test's end, if not before.
@@ -220,9 +219,8 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 			return f.settle(r.handler.Unit(ctx, d))
 		}})
 	})
-	r.drain = func() { cancel(handler.ErrStopping) }
 	r.stop = sync.OnceFunc(func() {
-		r.drain()
+		cancel(handler.ErrStopping)
 		loops.Wait()
 		f.wait()
 		closed := conn.StatusChanged(nats.CLOSED)
