@@ -1,8 +1,6 @@
 package handler_test
 
 import (
-	"reflect"
-	"slices"
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
@@ -25,15 +23,7 @@ func deleteScenario(t *testing.T, fill func(*cvtest.Server) account, c deleteCas
 		}
 		w.checkState(t, before, gone...)
 		proof := bags[sink.DeleteBag]
-		got, want := deletedOf(t, proof), vanished(before, w.api.Snapshot())
-		for _, categories := range got {
-			for _, ids := range categories {
-				slices.Sort(ids)
-			}
-		}
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("deleted.jsonl has\n%v\nand this went:\n%v", got, want)
-		}
+		checkDeleted(t, proof, before, w.api.Snapshot())
 		// Destructive calls are written down before they are made: whatever the service received has its intent.
 		intents := map[string]int{}
 		for _, l := range ledgerOf(t, proof) {

@@ -281,8 +281,8 @@ func vanished(before, after cvtest.State) map[string]map[string][]string {
 	return out
 }
 
-// checkProof holds a delete bag against what went.
-func checkProof(t *testing.T, files map[string][]byte, e handler.EventData, before, after cvtest.State) {
+// checkDeleted holds deleted.jsonl against what went, which it returns.
+func checkDeleted(t *testing.T, files map[string][]byte, before, after cvtest.State) map[string]map[string][]string {
 	t.Helper()
 	got, want := deletedOf(t, files), vanished(before, after)
 	for _, categories := range got {
@@ -293,6 +293,13 @@ func checkProof(t *testing.T, files map[string][]byte, e handler.EventData, befo
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("deleted.jsonl has\n%v\nand this went:\n%v", got, want)
 	}
+	return want
+}
+
+// checkProof holds a delete bag against what went.
+func checkProof(t *testing.T, files map[string][]byte, e handler.EventData, before, after cvtest.State) {
+	t.Helper()
+	want := checkDeleted(t, files, before, after)
 	var counts handler.Counts
 	for _, categories := range want {
 		counts.Projects += int64(len(categories["projects"]))

@@ -50,11 +50,11 @@ func (r *run) unexported(ctx context.Context, project uuid.UUID) (uuid.UUID, err
 	if err != nil {
 		return uuid.Nil, err
 	}
-	iterations, err := r.client.GetIterations(ctx, project)
-	if _, err := isGone(err); err != nil {
-		return uuid.Nil, fmt.Errorf("read the iterations of project %s: %w", project, err)
+	scopes, err := r.scopes(ctx, project)
+	if err != nil {
+		return uuid.Nil, err
 	}
-	for _, scope := range scopesOf(trained(iterations)) {
+	for _, scope := range scopes {
 		query := predictionQuery(scope, cv.MaxPredictionIDs)
 		query.OrderBy = cv.Newest
 		result, err := r.client.QueryPredictions(ctx, project, query)

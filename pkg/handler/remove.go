@@ -228,7 +228,7 @@ func (d *deletion) training(ctx context.Context, number int, project, iteration 
 // unpublish takes published iterations out of use: neither they nor their project could be deleted. An iteration still in training is
 // waited for: it cannot be stopped, and would keep its copies of the images.
 func (m *removal) unpublish(ctx context.Context) ([]deletedLine, error) {
-	iterations, err := m.existing(ctx)
+	iterations, err := m.existing(ctx, m.plan.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -260,18 +260,18 @@ func (m *removal) unpublish(ctx context.Context) ([]deletedLine, error) {
 	return nil, nil
 }
 
-// existing is the iterations the project has now; none when it is gone.
-func (m *removal) existing(ctx context.Context) ([]cv.Iteration, error) {
-	iterations, err := m.client.GetIterations(ctx, m.plan.ID)
+// existing is the iterations a project has now; none when it is gone.
+func (r *run) existing(ctx context.Context, project uuid.UUID) ([]cv.Iteration, error) {
+	iterations, err := r.client.GetIterations(ctx, project)
 	if _, err := isGone(err); err != nil {
-		return nil, fmt.Errorf("read the iterations of project %s: %w", m.plan.ID, err)
+		return nil, fmt.Errorf("read the iterations of project %s: %w", project, err)
 	}
 	return trained(iterations), nil
 }
 
 // snapshots is where images can be: the workspace and every iteration that the project has now. One in training is waited for.
 func (m *removal) snapshots(ctx context.Context) ([]uuid.UUID, error) {
-	iterations, err := m.existing(ctx)
+	iterations, err := m.existing(ctx, m.plan.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -283,9 +283,9 @@ func (m *removal) snapshots(ctx context.Context) ([]uuid.UUID, error) {
 	return scopesOf(iterations), nil
 }
 
-// scopes is the workspace and every iteration that the project has now.
-func (m *removal) scopes(ctx context.Context) ([]uuid.UUID, error) {
-	iterations, err := m.existing(ctx)
+// scopes is the workspace and every iteration that a project has now.
+func (r *run) scopes(ctx context.Context, project uuid.UUID) ([]uuid.UUID, error) {
+	iterations, err := r.existing(ctx, project)
 	if err != nil {
 		return nil, err
 	}
@@ -303,7 +303,7 @@ func scopesOf(iterations []cv.Iteration) []uuid.UUID {
 
 // predictions deletes the stored predictions up to the time the delete was begun, until the query for them is empty.
 func (m *removal) predictions(ctx context.Context) ([]deletedLine, error) {
-	scopes, err := m.scopes(ctx)
+	scopes, err := m.scopes(ctx, m.plan.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -545,7 +545,7 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 	if n > 0 {
 		return nil, changed(fmt.Sprintf("%d images", n))
 	}
-	iterations, err := m.existing(ctx)
+	iterations, err := m.existing(ctx, m.plan.ID)
 	if err != nil {
 		return nil, err
 	}
