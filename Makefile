@@ -58,6 +58,10 @@ cuts: ## Cut commands short before and after each kind of effect (MATRIX=full: b
 scale: ## Export 100,000 images: the calls made are counted and the memory taken is measured
 	go test -count=1 -v -timeout 20m -run '^TestScale$$' ./cmd/consumer -images 100000 | grep -vE '^=== '
 
+.PHONY: waiting
+waiting: ## Let 10,000 commands wait on one project: what each look costs is counted
+	go test -count=1 -v -timeout 20m -run '^TestManyCommandsWait$$' ./pkg/handler -waiting 10000 | grep -vE '^=== '
+
 # `make race` runs the same test in a short form. The S3 server reports every upload that the faults cut short; that is left out.
 SEED ?= 1
 .PHONY: soak

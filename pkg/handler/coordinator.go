@@ -37,11 +37,14 @@ type run struct {
 	*Handler
 	command Command
 	message Message
+	outage  Outage
 	client  *cv.Client
 	layout  sink.Layout
 	job     Job
 	rev     uint64
-	nonce   string // names this taking of the job
+	nonce   string    // names this taking of the job
+	taken   time.Time // when the job that was taken was created; zero before
+	heir    bool      // somebody had taken it before
 	ledger  *ledger
 	calls   *recorder
 	log     zerolog.Logger
@@ -114,7 +117,7 @@ func (h *Handler) carry(ctx context.Context, d Delivery, c Command, log zerolog.
 	if err != nil {
 		return err
 	}
-	r := &run{Handler: h, command: c, message: d.Message, layout: layout, nonce: uuid.NewString(), calls: &recorder{}, log: log}
+	r := &run{Handler: h, command: c, message: d.Message, outage: d.Outage, layout: layout, nonce: uuid.NewString(), calls: &recorder{}, log: log}
 	err = r.admit(ctx)
 	switch {
 	case err != nil:
@@ -142,8 +145,12 @@ func (r *run) proceed(ctx context.Context) error {
 	if err := r.turn(ctx); err != nil {
 		return err
 	}
+	if r.running.coordinates(r.command.ID) {
+		// The server took this process for dead, as after a restart of its own. What is at work goes on, and its heartbeats are good for this delivery, too.
+		return &decision{Disposition: Disposition{Verb: Abandon, Reason: "this process is at it already"}}
+	}
 	if err := r.take(ctx); err != nil {
-		return err
+		return r.excuse(ctx, err)
 	}
 	return r.attempt(ctx)
 }
@@ -222,11 +229,11 @@ func (r *run) create(ctx context.Context) error {
 
 // first makes sure that no earlier message of the queue has the same id: the first published is the one that counts.
 func (r *run) first(ctx context.Context) error {
-	_, blocked, err := r.pending.blocker(ctx, r.Handler, r.command, claim.sameID)
+	l, err := r.pending.blocker(ctx, r.Handler, r.command, claim.sameID)
 	if err != nil {
 		return err
 	}
-	if blocked {
+	if l.blocker != nil {
 		return handBack(minDelay, "an earlier message has the same id")
 	}
 	return nil
@@ -235,39 +242,47 @@ func (r *run) first(ctx context.Context) error {
 // turn waits for the commands before this one that must not overlap with it. Who waits holds nothing: the message goes back, and the job
 // says what it waits for.
 func (r *run) turn(ctx context.Context) error {
-	k, blocked, err := r.pending.blocker(ctx, r.Handler, r.command, claim.conflicts)
-	if err != nil || !blocked {
+	l, err := r.pending.blocker(ctx, r.Handler, r.command, claim.conflicts)
+	if l.blocker == nil || err != nil {
 		return err
 	}
-	detail := "waits for " + k.id + ", which was published before and concerns a common project"
-	return r.wait(ctx, &Waiting{For: WaitCommand, Detail: detail, Since: r.Now().UTC()}, r.job.Attempt)
+	detail := "waits for " + l.blocker.id + ", which was published before and concerns a common project"
+	waiting := &Waiting{For: WaitCommand, Detail: detail, Since: r.Now().UTC()}
+	if err := r.wait(ctx, waiting, 0); err != nil {
+		return err
+	}
+	return handBack(turnDelay(l.ahead), "waits for "+waiting.For)
 }
 
-// wait hands the command back, without blame, and says in its job and in a progress event what it waits for. The pause grows with the wait.
+// wait says in the job and in a progress event what the command waits for, unless they say so already. It takes back the count of so many attempts.
 func (r *run) wait(ctx context.Context, waiting *Waiting, attempts int) error {
-	now := r.Now().UTC()
-	if w := r.job.Waiting; w != nil && w.For == waiting.For {
+	w := r.job.Waiting
+	if w != nil && w.For == waiting.For {
 		waiting.Since = w.Since
-	}
-	if w := r.job.Waiting; w == nil || w.For != waiting.For || w.Detail != waiting.Detail {
-		if err := r.save(ctx, func(j *Job) { j.Waiting, j.Attempt = waiting, attempts }); err != nil {
-			return err
-		}
-		data := r.eventData()
-		data.Waiting, data.Progress = waiting, &r.job.Progress
-		if err := r.Queue.PublishEvent(ctx, NewProgressEvent(data, r.rev, now, r.command.Traceparent)); err != nil {
-			r.log.Warn().Err(err).Msg("publish progress")
+		if w.Detail == waiting.Detail {
+			return nil
 		}
 	}
-	return handBack(waitDelay(waiting.Since, now), "waits for "+waiting.For)
+	if err := r.save(ctx, func(j *Job) { j.Waiting, j.Attempt = waiting, j.Attempt-attempts }); err != nil {
+		return err
+	}
+	data := r.eventData()
+	data.Waiting, data.Progress = waiting, &r.job.Progress
+	if err := r.Queue.PublishEvent(ctx, NewProgressEvent(data, r.rev, r.Now().UTC(), r.command.Traceparent)); err != nil {
+		r.log.Warn().Err(err).Msg("publish progress")
+	}
+	return nil
 }
 
-// pause is wait in the middle of an attempt, which then was none.
+// pause hands the command back in the middle of an attempt, which then was none, to wait for something. The pause grows with the wait.
 func (r *run) pause(ctx context.Context, waiting *Waiting) error {
 	if err := r.keepCalls(ctx); err != nil {
 		return err
 	}
-	return r.wait(ctx, waiting, r.job.Attempt-1)
+	if err := r.wait(ctx, waiting, 1); err != nil {
+		return err
+	}
+	return handBack(waitDelay(waiting.Since, r.Now()), "waits for "+waiting.For)
 }
 
 // judge refuses what must not be begun. Once an attempt was made nothing is judged here any more.
@@ -341,6 +356,14 @@ func (r *run) take(ctx context.Context) error {
 	if r.job.Phase == PhaseEnding && r.job.Error != nil {
 		return r.abort(ctx, r.job.Error)
 	}
+	if r.job.Attempt >= r.MaxAttempts && r.job.Holder != "" {
+		// How the last attempt ended was not said: its holder may be alive, and have only lost NATS. It is told to stop, and has time to take back the count.
+		if err := r.save(ctx, func(j *Job) { j.Holder = "" }); err != nil {
+			return err
+		}
+		r.tellFormer(ctx)
+		return handBack(lastWord, "attempts are used up, if the last one counts")
+	}
 	if r.job.Attempt >= r.MaxAttempts {
 		e := r.job.Error
 		if e == nil {
@@ -349,17 +372,65 @@ func (r *run) take(ctx context.Context) error {
 		r.log.Warn().Int("attempt", r.job.Attempt).Msg("attempts are used up")
 		return r.abort(ctx, &Error{Code: CodeExhausted, Message: fmt.Sprintf("%d attempts were made; the last: %s", r.job.Attempt, e.Message), RequestID: e.RequestID})
 	}
+	heir := r.job.Begun
 	err := r.save(ctx, func(j *Job) {
 		j.State, j.Phase, j.Attempt, j.Waiting, j.Holder, j.Begun = StateRunning, PhasePlan, j.Attempt+1, nil, Text(r.nonce), true
 	})
 	r.log = r.log.With().Int("attempt", r.job.Attempt).Logger()
-	return err
+	if err != nil {
+		return err
+	}
+	if r.taken, r.heir = r.job.Created, heir; heir {
+		r.tellFormer(ctx)
+	}
+	return nil
+}
+
+// lastWord is how long the holder of a command's last attempt has to say that the attempt does not count: time to look at the job twice.
+const lastWord = 2 * heedEvery
+
+// tellFormer has the former holder, should it be alive, look at the job and stop.
+func (r *run) tellFormer(ctx context.Context) {
+	if err := r.Queue.NotifyOver(ctx, r.command.ID); err != nil {
+		r.log.Debug().Err(err).Msg("tell the former holder")
+	}
+}
+
+// excuse takes back the count of an attempt that ended because the connection to NATS was lost, or while it was: by compare-and-set, in the job, which somebody else may hold
+// by now. Each holder takes back its own attempt, once; one that crashed or stood still cannot, or does not. It returns err.
+func (r *run) excuse(ctx context.Context, err error) error {
+	var decided *decision
+	if errors.As(err, &decided) || !r.outage.happened() {
+		return err
+	}
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	for {
+		j, rev, failed := r.Queue.Job(late, r.command.ID)
+		mine := j.Created.Equal(r.taken) || j.Holder == Text(r.nonce) // the second: the answer to taking it was lost
+		if failed == nil && (!mine || j.State.Terminal() || j.Attempt == 0) {
+			return err
+		}
+		if failed == nil {
+			j.Attempt--
+			_, failed = r.Queue.PutJob(late, j, rev)
+		}
+		switch {
+		case errors.Is(failed, ErrConflict):
+			continue
+		case failed != nil:
+			r.log.Warn().Err(failed).Msg("an attempt counts though NATS was away")
+		default:
+			r.log.Info().Err(err).Msg("NATS was away: the attempt does not count")
+		}
+		return err
+	}
 }
 
 // attempt carries the command out and settles how that went.
 func (r *run) attempt(ctx context.Context) error {
 	r.log.Info().Uint64("delivered_seq", r.command.Seq).Msg("attempt begins")
-	attempting, stop := r.startAttempt(ctx, r.command.ID)
+	attempting, stop := r.startAttempt(ctx, r.command.ID, Text(r.nonce), r.rev)
 	defer stop()
 	done, err := r.do(r.calls.attach(attempting))
 	if err == nil {
@@ -372,17 +443,24 @@ func (r *run) attempt(ctx context.Context) error {
 	if errors.Is(context.Cause(attempting), errCancelled) {
 		return errors.Join(errCancelled, err)
 	}
-	class := Classify(ctx, err)
-	d, final := settle(class, r.job.Attempt, r.MaxAttempts, retryAfter(err))
+	class := Classify(attempting, err)
+	if class == Fenced {
+		d, _ := settle(class, 0, 0, 0)
+		return &decision{d, r.excuse(ctx, err)}
+	}
+	counts := !blameless(class) && !r.outage.happened()
 	late, cancel := ending(ctx)
 	defer cancel()
+	attempts := r.attempts(late)
+	if !counts {
+		attempts--
+	}
+	d, final := settle(class, attempts, r.MaxAttempts, retryAfter(err))
 	switch {
-	case class == Fenced:
-		return &decision{d, err}
 	case final:
 		e := verdict(ctx, err)
 		if class == Retryable || class == Throttled {
-			e.Code, e.Message = CodeExhausted, fmt.Sprintf("%d attempts were made; the last: %s", r.job.Attempt, e.Message)
+			e.Code, e.Message = CodeExhausted, fmt.Sprintf("%d attempts were made; the last: %s", attempts, e.Message)
 		}
 		r.log.Warn().Err(err).Stringer("class", class).Msg("command fails")
 		return r.abort(late, e)
@@ -390,15 +468,23 @@ func (r *run) attempt(ctx context.Context) error {
 	if class == Misconfigured && r.Health.Fail(dependencyOf(err, r.command.Data.Resource), err) {
 		r.log.Error().Err(err).Msg("a dependency refuses us; commands wait until it does not")
 	}
-	if saved := r.save(late, func(j *Job) { r.settleJob(j, class, err) }); saved != nil {
+	if saved := r.save(late, func(j *Job) { r.settleJob(j, class, counts, err) }); saved != nil {
 		return saved
 	}
 	return &decision{d, err}
 }
 
+// attempts is how many attempts the job counts now: a former holder may have taken back its own.
+func (r *run) attempts(ctx context.Context) int {
+	if j, _, err := r.Queue.Job(ctx, r.command.ID); err == nil && j.Holder == r.job.Holder {
+		return j.Attempt
+	}
+	return r.job.Attempt
+}
+
 // settleJob notes in the job how an attempt that was not the last one ended.
-func (r *run) settleJob(j *Job, class Class, err error) {
-	if blameless(class) {
+func (r *run) settleJob(j *Job, class Class, counts bool, err error) {
+	if !counts {
 		j.Attempt--
 	} else {
 		j.Error = verdict(context.Background(), err)
@@ -471,8 +557,11 @@ func (r *run) end(ctx context.Context, data EventData) error {
 	base.Status, base.Outcome, base.Counts, base.Bundle, base.Exceptions = data.Status, data.Outcome, data.Counts, data.Bundle, data.Exceptions
 	base.ExportBundle, base.Plan, base.Residuals, base.Error, base.ConflictsWith = data.ExportBundle, data.Plan, data.Residuals, data.Error, data.ConflictsWith
 	base.StartedAt, base.FinishedAt = data.StartedAt, data.FinishedAt
-	if data.Attempt > 0 {
+	switch {
+	case data.Attempt > 0:
 		base.Attempt = data.Attempt
+	case r.heir:
+		base.Attempt = r.attempts(ctx)
 	}
 	now := r.Now().UTC().Truncate(time.Millisecond)
 	if base.FinishedAt == nil {

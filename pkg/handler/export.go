@@ -68,6 +68,9 @@ func (r *run) openLedger(ctx context.Context) (err error) {
 
 // keepCalls makes the coordinator's own calls durable in the ledger, also when the attempt was called off.
 func (r *run) keepCalls(ctx context.Context) error {
+	if errors.Is(context.Cause(ctx), ErrFenced) {
+		return ErrFenced // a late line would fence out who took over
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if err := r.ledger.add(ctx, r.calls.take()); err != nil {

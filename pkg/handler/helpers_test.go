@@ -129,7 +129,8 @@ type replica struct {
 	handler *handler.Handler
 	faults  *sinktest.Faults // what it says to the store goes through these
 	fate    *fate
-	stop    func() // ends it as a signal would, and waits
+	drain   func() // ends it as a signal would
+	stop    func() // drains, and waits
 }
 
 // start starts a replica. It is stopped at the test's end, if not before.
@@ -219,8 +220,9 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 			return f.settle(r.handler.Unit(ctx, d))
 		}})
 	})
+	r.drain = func() { cancel(handler.ErrStopping) }
 	r.stop = sync.OnceFunc(func() {
-		cancel(handler.ErrStopping)
+		r.drain()
 		loops.Wait()
 		f.wait()
 		closed := conn.StatusChanged(nats.CLOSED)

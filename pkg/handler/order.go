@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,15 +11,39 @@ import (
 	"github.com/google/uuid"
 )
 
+// kind is what a command does to its projects, as far as others must wait for it.
+type kind int
+
+const (
+	nothing kind = iota // to no project: a cancel. Of a shelf: whatever they do
+	reads               // an export, or a plan
+	deletes             // neither projects nor iterations
+	deletesWhole
+)
+
+// excludes says whether two commands of these kinds must not overlap on a common project: an export and a delete, and a delete of projects or iterations and anything. Other
+// deletes do not mind each other.
+func (k kind) excludes(o kind) bool {
+	switch k {
+	case reads:
+		return o == deletes || o == deletesWhole
+	case deletes:
+		return o == reads || o == deletesWhole
+	case deletesWhole:
+		return o != nothing
+	default:
+		return false
+	}
+}
+
 // claim is what a command that waits its turn, or is at work, has to do with which projects.
 type claim struct {
 	seq      uint64
 	id       string
-	host     string      // of the Training API: two aliases of one account conflict
-	all      bool        // every project of the account
-	projects []uuid.UUID // sorted
-	deletes  bool
-	whole    bool // deletes projects or iterations
+	host     string // of the Training API: two aliases of one account conflict
+	kind     kind
+	all      bool // every project of the account
+	projects []uuid.UUID
 }
 
 // claimOf is a command's claim; a dry run only reads, and a cancel claims nothing but its id.
@@ -28,106 +53,233 @@ func (h *Handler) claimOf(c Command) claim {
 	if client, ok := h.Resources[d.Resource]; ok {
 		k.host = client.Host()
 	}
-	if c.Action == ActionDelete && !d.DryRun {
-		k.deletes = true
-		k.whole = d.Has(CategoryProjects) || d.Has(CategoryIterations)
+	switch {
+	case c.Action == ActionCancel:
+	case c.Action == ActionExport || d.DryRun:
+		k.kind = reads
+	case d.Has(CategoryProjects) || d.Has(CategoryIterations):
+		k.kind = deletesWhole
+	default:
+		k.kind = deletes
 	}
 	return k
 }
 
-// conflicts says whether the later of two commands must wait for the earlier: an export and a delete of a common project never
-// overlap, a delete of projects or iterations overlaps with nothing, and other deletes do not mind each other.
-func (k claim) conflicts(o claim) bool {
-	if !k.deletes && !o.deletes {
-		return false
-	}
-	if k.deletes && o.deletes && !k.whole && !o.whole {
-		return false
-	}
-	return k.shares(o)
+// shelf is a list of claims, by what they are looked up by: an id, or a kind and a project of a host.
+type shelf struct {
+	id      string
+	host    string
+	kind    kind
+	project uuid.UUID
 }
 
-// sameID says that the later of two commands must wait for the earlier because of its id.
-func (k claim) sameID(o claim) bool { return k.id == o.id }
+// Shelves that are no project's: of the claims to every project, and of all claims, whatever their projects.
+var (
+	everyProject = uuid.Nil
+	anyProject   = uuid.Max
+)
 
-func (k claim) shares(o claim) bool {
-	if k.host != o.host {
-		return false
+// shelves are where a claim is put.
+func (k claim) shelves() []shelf {
+	on := []shelf{{id: k.id}}
+	if k.kind == nothing {
+		return on
 	}
-	if k.all || o.all {
-		return true
+	projects := k.projects
+	if k.all {
+		projects = []uuid.UUID{everyProject}
 	}
-	return slices.ContainsFunc(k.projects, func(p uuid.UUID) bool { return slices.Contains(o.projects, p) })
-}
-
-// pending remembers the claims of the commands in the queue, so that each is read from it once.
-type pending struct {
-	mu     sync.Mutex
-	next   uint64  // the first sequence not read yet
-	claims []claim // by sequence
-}
-
-// load reads what the queue holds below sequence upTo, and forgets what it holds no more at its front.
-func (p *pending) load(ctx context.Context, h *Handler, upTo uint64) error {
-	if len(p.claims) > 0 {
-		front := upTo
-		for m, err := range h.Queue.CommandsBetween(ctx, p.claims[0].seq, upTo) {
-			if err != nil {
-				return fmt.Errorf("read the queue's front: %w", err)
-			}
-			front = m.Seq
-			break
+	for _, kind := range []kind{k.kind, nothing} {
+		on = append(on, shelf{host: k.host, kind: kind, project: anyProject})
+		for _, p := range projects {
+			on = append(on, shelf{host: k.host, kind: kind, project: p})
 		}
-		p.claims = slices.DeleteFunc(p.claims, func(k claim) bool { return k.seq < front })
 	}
-	for m, err := range h.Queue.CommandsBetween(ctx, p.next, upTo) {
+	return on
+}
+
+// sameID are the shelves of the claims that a later command with this one's id must wait for.
+func (k claim) sameID() []shelf { return []shelf{{id: k.id}} }
+
+// conflicts are the shelves of the claims that must not overlap with this one.
+func (k claim) conflicts() []shelf {
+	var on []shelf
+	for _, other := range []kind{reads, deletes, deletesWhole} {
+		if k.kind.excludes(other) {
+			on = append(on, k.common(other)...)
+		}
+	}
+	return on
+}
+
+// common are the shelves of the claims of a kind that have a project in common with this one.
+func (k claim) common(other kind) []shelf {
+	if k.all {
+		return []shelf{{host: k.host, kind: other, project: anyProject}}
+	}
+	on := []shelf{{host: k.host, kind: other, project: everyProject}}
+	for _, p := range k.projects {
+		on = append(on, shelf{host: k.host, kind: other, project: p})
+	}
+	return on
+}
+
+// leastForgotten is how many claims are remembered at least before it is looked which of them are in the queue no more.
+const leastForgotten = 1024
+
+// pending remembers the claims of the commands in the queue, so that each is read from it once. It may remember some that left the queue: who is in somebody's way is looked
+// up again.
+type pending struct {
+	mu      sync.Mutex
+	next    uint64   // the first sequence not read yet
+	claims  []*claim // by sequence
+	shelves map[shelf][]*claim
+	limit   int // of claims, before all are read anew
+}
+
+func (p *pending) forgetAll() {
+	p.next, p.claims, p.shelves, p.limit = 0, nil, map[shelf][]*claim{}, 0
+}
+
+// find is where in a list the first claim is that has this sequence or a later one.
+func find(list []*claim, seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(list, seq, func(k *claim, seq uint64) int { return cmp.Compare(k.seq, seq) })
+}
+
+func (p *pending) knows(c Command) bool {
+	i, ok := find(p.claims, c.Seq)
+	return ok && p.claims[i].id == c.ID
+}
+
+// load reads what the queue holds up to a command. That the command itself is among it shows that whoever answered knows of all the ones before.
+func (p *pending) load(ctx context.Context, h *Handler, c Command) error {
+	if p.knows(c) {
+		return nil
+	}
+	if p.next > c.Seq || len(p.claims) >= p.limit { // the first: somebody made the stream anew, and numbers begin again
+		p.forgetAll()
+	}
+	for m, err := range h.Queue.CommandsBetween(ctx, p.next, c.Seq+1) {
 		if err != nil {
 			return fmt.Errorf("read the commands before: %w", err)
 		}
 		p.next = m.Seq + 1
-		c, err := DecodeCommand(h.prefix(), m)
-		if err != nil {
-			continue
+		if c, err := DecodeCommand(h.prefix(), m); err == nil {
+			k := h.claimOf(c)
+			p.claims = append(p.claims, &k)
+			for _, s := range k.shelves() {
+				p.shelves[s] = append(p.shelves[s], &k)
+			}
 		}
-		p.claims = append(p.claims, h.claimOf(c))
 	}
-	p.next = max(p.next, upTo)
+	if p.limit == 0 {
+		p.limit = 2*len(p.claims) + leastForgotten
+	}
+	if !p.knows(c) {
+		return errUnlisted
+	}
 	return nil
 }
 
-// blocker is the first command before c that is still under way and that stands in its way.
-func (p *pending) blocker(ctx context.Context, h *Handler, c Command, inTheWay func(k, mine claim) bool) (claim, bool, error) {
+// errUnlisted says that the queue does not list a command that was delivered from it: it was settled meanwhile, or the leader that answered has not caught up.
+var errUnlisted = errors.New("the command stream does not list this command")
+
+// forget forgets the claims with from ≤ sequence < to.
+func (p *pending) forget(from, to uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.load(ctx, h, c.Seq); err != nil {
-		return claim{}, false, err
-	}
-	mine := h.claimOf(c)
-	for i := 0; i < len(p.claims) && p.claims[i].seq < c.Seq; {
-		k := p.claims[i]
-		if !inTheWay(k, mine) {
-			i++
-			continue
+	i, _ := find(p.claims, from)
+	j, _ := find(p.claims, to)
+	for _, k := range p.claims[i:j] {
+		for _, s := range k.shelves() {
+			if at, ok := find(p.shelves[s], k.seq); ok {
+				p.shelves[s] = slices.Delete(p.shelves[s], at, at+1)
+			}
+			if len(p.shelves[s]) == 0 {
+				delete(p.shelves, s)
+			}
 		}
-		switch over, err := h.settledOrOver(ctx, k); {
-		case err != nil:
-			return claim{}, false, err
-		case !over:
-			return k, true, nil
-		}
-		p.claims = slices.Delete(p.claims, i, i+1)
 	}
-	return claim{}, false, nil
+	p.claims = slices.Delete(p.claims, i, j)
 }
 
-// settledOrOver tells whether a command is out of everybody's way: its message is gone, or only waits to be settled because its job has ended.
-func (h *Handler) settledOrOver(ctx context.Context, k claim) (bool, error) {
-	if _, err := h.Queue.Command(ctx, k.seq); err != nil {
-		if errors.Is(err, ErrNoMessage) {
-			return true, nil
-		}
-		return false, fmt.Errorf("look for the command before: %w", err)
+// line is what stands before a command.
+type line struct {
+	blocker *claim // the last that is in its way; nil when there is none
+	front   uint64 // the first with a project in common, as far as is remembered; 0 when there is none
+	ahead   int    // how many there are with a project in common, in its way or waiting like it; about
+}
+
+// before is what is remembered of the line before a command whose way is barred by claims on the shelves where it looks.
+func (p *pending) before(ctx context.Context, h *Handler, c Command, look func(mine claim) []shelf) (line, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.load(ctx, h, c); err != nil {
+		return line{}, err
 	}
+	var l line
+	mine := h.claimOf(c)
+	for _, s := range look(mine) {
+		list := p.shelves[s]
+		if i, _ := find(list, c.Seq); i > 0 && (l.blocker == nil || list[i-1].seq > l.blocker.seq) {
+			l.blocker = list[i-1]
+		}
+	}
+	for _, s := range mine.common(nothing) {
+		list := p.shelves[s]
+		i, _ := find(list, c.Seq)
+		if i > 0 && (l.front == 0 || list[0].seq < l.front) {
+			l.front = list[0].seq
+		}
+		l.ahead = max(l.ahead, i)
+	}
+	return l, nil
+}
+
+// gone tells whether a claim's command has left the queue, and forgets it then, and all that left it after that one.
+func (p *pending) gone(ctx context.Context, h *Handler, seq uint64, c Command) (bool, error) {
+	left := uint64(0) // the first that is left from there on: c at the latest, if the leader knows of it
+	for m, err := range h.Queue.CommandsBetween(ctx, seq, c.Seq+1) {
+		if err != nil {
+			return false, fmt.Errorf("look for the command before: %w", err)
+		}
+		left = m.Seq
+		break
+	}
+	if left == 0 {
+		return false, errUnlisted
+	}
+	p.forget(seq, left)
+	return left != seq, nil
+}
+
+// blocker looks for the last command before c that is still in the queue and that stands in its way. It is the last one because that changes least: of many that wait for one
+// after the other, each waits for the one before it from the beginning to the end.
+func (p *pending) blocker(ctx context.Context, h *Handler, c Command, look func(mine claim) []shelf) (line, error) {
+	for {
+		l, err := p.before(ctx, h, c, look)
+		if l.blocker == nil || err != nil {
+			return line{}, err
+		}
+		gone, err := p.gone(ctx, h, l.blocker.seq, c)
+		if !gone && err == nil {
+			gone = p.over(ctx, h, *l.blocker)
+		}
+		if !gone && err == nil && l.front != 0 && l.front < l.blocker.seq {
+			gone, err = p.gone(ctx, h, l.front, c) // so that ahead is not too many
+		}
+		if !gone || err != nil {
+			return l, err
+		}
+	}
+}
+
+// over tells whether a claim's command only waits to be settled because its job has ended, and forgets it then: it is in nobody's way.
+func (p *pending) over(ctx context.Context, h *Handler, k claim) bool {
 	job, _, err := h.Queue.Job(ctx, k.id)
-	return err == nil && job.State.Terminal(), nil // one that has no job, or none that can be read, may be under way
+	if err != nil || !job.State.Terminal() {
+		return false // one that has no job, or none that can be read, may be under way
+	}
+	p.forget(k.seq, k.seq+1)
+	return true
 }

@@ -45,7 +45,15 @@ type Delivery struct {
 	Message
 	// Delivered is the server's count of deliveries of this message, 1 at first; it counts blameless hand-backs too.
 	Delivered uint64
+	Outage    Outage
 }
+
+// Outage tells whether the connection to NATS was lost since a delivery came, while this process was awake: then it is nobody's fault that the delivery's lease was lost, or
+// that somebody else got it too. It waits until NATS is back, and is false when this process ends before.
+type Outage func() bool
+
+// happened is what an Outage says; without one, nothing is known of any.
+func (o Outage) happened() bool { return o != nil && o() }
 
 // UnitDelivery is one delivery of a unit of work.
 type UnitDelivery struct {
@@ -53,6 +61,7 @@ type UnitDelivery struct {
 	N         int    // the unit's number
 	Body      []byte // the unit, as the coordinator published it
 	Delivered uint64 // the server's count of deliveries, 1 at first
+	Outage    Outage
 }
 
 // DeadLetter is a refused or failed command as CV_DEAD keeps it: the message as it came, and why it ended so.

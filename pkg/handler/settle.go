@@ -27,6 +27,12 @@ func waitDelay(since, now time.Time) time.Duration {
 	return min(maxDelay, max(minDelay, now.Sub(since)/4))
 }
 
+// turnDelay is the pause of a command that waits its turn: it grows with the number of commands ahead, from 1 s to 30 s. So the next in turn begins soon, and any number behind
+// it costs little. (JetStream delivers what comes again before what is new: many that come again soon would keep all others out.)
+func turnDelay(ahead int) time.Duration {
+	return min(maxDelay, max(minDelay, time.Duration(ahead)*minDelay/20))
+}
+
 // settle decides what becomes of a message: a pure function of what happened. attempt is how many attempts were made,
 // this one included, of at most limit. final says that the attempt is to be the last: the caller ends the command instead.
 func settle(class Class, attempt, limit int, hint time.Duration) (d Disposition, final bool) {

@@ -3,10 +3,13 @@ package handler
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
@@ -56,6 +59,7 @@ type work struct {
 	client  *cv.Client
 	layout  sink.Layout
 	attempt int
+	outage  Outage
 	calls   *recorder
 	log     zerolog.Logger
 }
@@ -74,6 +78,9 @@ func (h *Handler) Unit(ctx context.Context, d UnitDelivery) Disposition {
 		return Disposition{Verb: Term, Reason: "not readable"}
 	}
 	log = log.With().Stringer("project_id", u.Project).Str("kind", string(u.Kind)).Logger()
+	if h.running.does(u.Command, u.N) {
+		return Disposition{Verb: Abandon, Reason: "this process is at it already"} // its heartbeats are good for this delivery, too
+	}
 	w, err := h.begin(ctx, u, log)
 	if w == nil {
 		d, _ := settle(Classify(ctx, err), int(d.Delivered), int(^uint(0)>>1), retryAfter(err)) //nolint:gosec // a count of deliveries
@@ -82,7 +89,11 @@ func (h *Handler) Unit(ctx context.Context, d UnitDelivery) Disposition {
 		}
 		return d
 	}
-	ctx, done := h.startUnit(ctx, u.Command)
+	w.outage = d.Outage
+	if w.attempt > h.MaxAttempts {
+		return w.usedUp(ctx)
+	}
+	ctx, done := h.startUnit(ctx, u.Command, u.N)
 	defer done()
 	err = w.do(w.calls.attach(ctx))
 	return w.finish(ctx, err)
@@ -148,7 +159,27 @@ func (h *Handler) wanted(ctx context.Context, u Unit) error {
 
 // unmark takes back the mark of this attempt.
 func (w *work) unmark(ctx context.Context) error {
+	ctx, cancel := ending(ctx)
+	defer cancel()
 	if err := w.Work.Remove(ctx, w.key(tryName(w.unit.N, w.attempt))); err != nil {
+		return fmt.Errorf("take back the mark of an attempt: %w", err)
+	}
+	return nil
+}
+
+// unmarkLost takes back a mark that may be stored although storing it failed: the attempt does not begin.
+func (w *work) unmarkLost(ctx context.Context, k int, mark []byte) error {
+	ctx, cancel := ending(ctx)
+	defer cancel()
+	key := w.key(tryName(w.unit.N, k))
+	b, err := w.Work.ReadAll(ctx, key, maxResult)
+	if errors.Is(err, sink.ErrNotFound) || err == nil && !bytes.Equal(b, mark) {
+		return nil
+	}
+	if err == nil {
+		err = w.Work.Remove(ctx, key)
+	}
+	if err != nil {
 		return fmt.Errorf("take back the mark of an attempt: %w", err)
 	}
 	return nil
@@ -159,29 +190,52 @@ func (w *work) key(name string) sink.Key { return w.layout.Work(name) }
 // count makes this attempt durable and says which it is, 1 at first. A crash leaves the mark behind, so it counts; a blameless end
 // takes it away.
 func (w *work) count(ctx context.Context) (int, error) {
+	mark, err := json.Marshal(struct {
+		ID     string `json:"id"` // tells the mark from every other one
+		Holder string `json:"holder"`
+		Time   string `json:"time"`
+	}{uuid.NewString(), w.holder, w.Now().UTC().Format("2006-01-02T15:04:05.000000000Z")})
+	if err != nil {
+		return 0, fmt.Errorf("mark the attempt: %w", err)
+	}
+	digest := sha256.Sum256(mark)
 	for k := 1; ; k++ {
-		mark, err := json.Marshal(struct {
-			Holder string `json:"holder"`
-			Time   string `json:"time"`
-		}{w.holder, w.Now().UTC().Format("2006-01-02T15:04:05.000000000Z")})
-		if err != nil {
-			return 0, fmt.Errorf("mark the attempt: %w", err)
-		}
 		o, err := w.Work.Put(ctx, w.key(tryName(w.unit.N, k)), sink.Bytes(mark, "application/json"))
 		if err != nil {
-			return 0, fmt.Errorf("mark the attempt: %w", err)
+			return 0, errors.Join(fmt.Errorf("mark the attempt: %w", err), w.unmarkLost(ctx, k, mark))
 		}
-		if !o.Adopted {
+		if !o.Adopted || o.SHA256 == hex.EncodeToString(digest[:]) { // the second: stored by a request whose answer was lost
 			return k, nil
 		}
 	}
 }
 
+// usedUp settles a delivery for which no attempt is left, when nobody said how the last one ended: it was cut short by a crash, or it is still being made, or did not count and
+// is about to be taken back. There is time for that once.
+func (w *work) usedUp(ctx context.Context) Disposition {
+	if w.attempt == w.MaxAttempts+1 {
+		return Disposition{Verb: Nak, Delay: lastWord, Reason: "attempts are used up, if all of them count"}
+	}
+	w.attempt = w.MaxAttempts
+	return w.finish(ctx, fmt.Errorf("every attempt was cut short by a crash or a lost connection: %w", errCutShort))
+}
+
+// errCutShort says that attempts ended without a word.
+var errCutShort = errors.New("nobody said how it ended")
+
 // finish settles an attempt that ended with err, nil when its result is stored.
 func (w *work) finish(ctx context.Context, err error) Disposition {
 	class := Classify(ctx, err)
 	cause := err
-	d, final := settle(class, w.attempt, w.MaxAttempts, retryAfter(err))
+	counts := !blameless(class) && class != Done
+	if counts || class == Fenced {
+		counts = !w.outage.happened()
+	}
+	attempts := w.attempt
+	if !counts {
+		attempts--
+	}
+	d, final := settle(class, attempts, w.MaxAttempts, retryAfter(err))
 	// What must still be written is written even when this process is on its way out.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
@@ -210,12 +264,12 @@ func (w *work) finish(ctx context.Context, err error) Disposition {
 		}
 		return d
 	}
-	if blameless(class) {
-		if class != Fenced { // a lost lease leaves the mark: somebody else may be at it, and a stall counts
-			if err := w.unmark(ctx); err != nil {
-				w.log.Warn().Err(err).Msg("a blameless attempt counts")
-			}
+	if !counts { // a lost lease counts, unless it was NATS that was lost: a stall is our fault
+		if err := w.unmark(ctx); err != nil {
+			w.log.Warn().Err(err).Msg("a blameless attempt counts")
 		}
+	} else if class == Fenced {
+		w.log.Warn().Err(err).Msg("unit given up")
 	} else if b, err := json.Marshal(attemptError{V: unitVersion, N: w.unit.N, Error: cause.Error(), Calls: w.calls.take()}); err == nil {
 		if _, err := w.Work.Put(ctx, w.key(errorName(w.unit.N, w.attempt)), sink.Bytes(b, "application/json")); err != nil {
 			w.log.Warn().Err(err).Msg("store the calls of a failed attempt")

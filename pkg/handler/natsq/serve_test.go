@@ -501,6 +501,57 @@ func TestServerRestart(t *testing.T) {
 	}
 }
 
+// A handler is told whether NATS was lost while it was at work, once it is back; not when this process stood still, nor when the process ends first.
+func TestOutage(t *testing.T) {
+	w := newWorld(t)
+	var ahead atomic.Int64
+	q := w.open(t, func(o *Options) {
+		o.AckWait = 5 * time.Second
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	deliveries, release := make(chan handler.Delivery, 10), make(chan struct{})
+	r := serveCommands(t, q, Loop{Slots: 4, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+		deliveries <- d
+		<-release
+		return handler.Disposition{Verb: handler.Abandon}
+	}})
+	defer close(release)
+	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
+	d := receive(t, deliveries)
+	if d.Outage() {
+		t.Error("an outage, without one")
+	}
+	w.server.Stop()
+	told := make(chan bool, 1)
+	go func() { told <- d.Outage() }()
+	ok(t, w.server.Start())
+	if !receive(t, told) {
+		t.Error("the server was away, and it is no outage")
+	}
+	must[uint64](t)(w.q.PublishCommand(w.ctx, command("b", "{}")))
+	for later := receive(t, deliveries); ; later = receive(t, deliveries) { // the first may come again
+		if later.Header["Nats-Msg-Id"][0] == "b" {
+			if later.Outage() {
+				t.Error("what came after the outage was there in it")
+			}
+			break
+		}
+	}
+	ahead.Store(int64(time.Hour)) // nobody saw this process for an hour
+	for d.Outage() {
+		if w.ctx.Err() != nil {
+			t.Fatal("a process that stood still blames NATS")
+		}
+	}
+	w.server.Stop()
+	go func() { told <- d.Outage() }()
+	r.kill(handler.ErrStopping)
+	if receive(t, told) {
+		t.Error("an outage without an end")
+	}
+	ok(t, w.server.Start())
+}
+
 // The acknowledgement is repeated until the server confirms it.
 func TestAckIsRepeated(t *testing.T) {
 	w := newWorld(t)

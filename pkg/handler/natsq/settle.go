@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,7 +36,9 @@ const (
 func (s *serving) handleOne(work context.Context, d delivery) {
 	ctx, cancel := context.WithCancelCause(work)
 	defer cancel(nil)
-	release := s.hold(ctx, cancel, d.msg.Reply)
+	reconnects := s.q.nc.Stats().Reconnects
+	release, stalled := s.hold(ctx, cancel, d.msg.Reply)
+	d.outage = func() bool { return s.outage(work, reconnects) && !stalled() }
 	disposition := s.call(ctx, d)
 	// The last heartbeat is through before the verdict: an InProgress that overtook a delayed Nak would replace its delay by the ack wait.
 	release()
@@ -59,22 +62,30 @@ func (s *serving) call(ctx context.Context, d delivery) (disposition handler.Dis
 
 // hold keeps a delivery from being repeated until release is called. When no heartbeat was confirmed for a whole ack wait, it ends ctx with ErrLeaseLost. A heartbeat is a
 // request: the server answers every one, so that silence means something. (It also answers when the message is somebody else's by now: this is no lock.)
-func (s *serving) hold(ctx context.Context, cancel context.CancelCauseFunc, reply string) (release func()) {
+// stalled tells whether this process stood still meanwhile, so long that the lease was lost for that alone.
+func (s *serving) hold(ctx context.Context, cancel context.CancelCauseFunc, reply string) (release func(), stalled func() bool) {
 	q := s.q
 	lease := time.AfterFunc(q.o.AckWait, func() { cancel(handler.ErrLeaseLost) })
 	beating, stop := context.WithCancel(context.WithoutCancel(ctx)) // heartbeats go on while a handler winds up after ctx ended
 	ended := make(chan struct{})
 	interval := q.o.AckWait / beatsPerWait
+	var stood atomic.Bool
 	go func() {
 		defer close(ended)
 		ticker := time.NewTicker(interval)
 		defer ticker.Stop()
+		last := q.now()
 		for {
 			select {
 			case <-beating.Done():
 				return
 			case <-ticker.C:
 			}
+			now := q.now()
+			if now.Sub(last) > q.o.AckWait { // two intervals, but for a process that stands still
+				stood.Store(true)
+			}
+			last = now
 			if errors.Is(context.Cause(ctx), handler.ErrLeaseLost) {
 				return
 			}
@@ -91,7 +102,25 @@ func (s *serving) hold(ctx context.Context, cancel context.CancelCauseFunc, repl
 		stop()
 		<-ended
 		lease.Stop()
+	}, stood.Load
+}
+
+// outage tells, as soon as there is a connection, whether it was lost since it had been made so many times anew.
+func (s *serving) outage(work context.Context, reconnects uint64) bool {
+	nc := s.q.nc
+	status := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	defer nc.RemoveStatusListener(status)
+	for nc.Status() != nats.CONNECTED {
+		if nc.IsClosed() {
+			return false
+		}
+		select {
+		case <-work.Done():
+			return false
+		case <-status:
+		}
 	}
+	return nc.Stats().Reconnects != reconnects
 }
 
 // settle says to the server what becomes of a message. Ack and Term are repeated until the server confirms them, for an ack wait: after that the message comes again anyway,

@@ -1,0 +1,309 @@
+package handler_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+)
+
+// turnstile holds every coordinator back just before its export commits, until it is opened or the attempt is called off.
+type turnstile struct {
+	handler.Queue
+	*turns
+}
+
+type turns struct {
+	arrived, calledOff chan struct{}
+	open               chan struct{}
+}
+
+func newTurns() *turns {
+	return &turns{arrived: make(chan struct{}, 100), calledOff: make(chan struct{}, 100), open: make(chan struct{})}
+}
+
+func (s turnstile) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
+	if j.Phase == handler.PhaseCommit {
+		s.arrived <- struct{}{}
+		select {
+		case <-s.open:
+		case <-ctx.Done():
+			s.calledOff <- struct{}{}
+		}
+	}
+	return s.Queue.PutJob(ctx, j, rev)
+}
+
+// soon waits for a word.
+func soon(t *testing.T, c <-chan struct{}, what string) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(patience):
+		t.Fatalf("it never happens that %s", what)
+	}
+}
+
+const fewAttempts = 2
+
+// NATS goes away for longer than the ack wait, and comes back, more often than a command has attempts: that is nobody's fault, and costs none.
+func TestNATSAwayCostsNoAttempt(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, ackWait: 2 * time.Second})
+	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
+	turns := newTurns()
+	for range 2 {
+		w.start(t, replicaOptions{configure: func(c *handler.Config) {
+			c.Queue, c.MaxAttempts = turnstile{c.Queue, turns}, fewAttempts
+		}})
+	}
+	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+	for range 2 * fewAttempts {
+		soon(t, turns.arrived, "somebody is at it")
+		w.nats.Stop()
+		soon(t, turns.calledOff, "the lease is lost")
+		if err := w.nats.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(turns.open)
+	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+	}
+	w.bag(t, "exp", sink.ExportBag)
+}
+
+// A command is taken over from a holder that is alive, again and again. Where that lost NATS meanwhile its attempt does not count, whoever writes first; where it did not, as
+// when it stood still, each of them counts.
+func TestTakenOverFromTheLiving(t *testing.T) {
+	for _, outage := range []bool{true, false} {
+		t.Run(fmt.Sprintf("outage %v", outage), func(t *testing.T) {
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+			project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
+			turns := newTurns()
+			configure := func(c *handler.Config) { c.Queue, c.MaxAttempts = turnstile{c.Queue, turns}, fewAttempts }
+			h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+			message, err := w.queue.Command(t.Context(), h.seq)
+			if err != nil {
+				t.Fatal(err)
+			}
+			verdicts := make(chan handler.Disposition, 100)
+			var holders sync.WaitGroup
+			t.Cleanup(holders.Wait)
+			w.start(t, replicaOptions{units: 4})
+			deliver := func() {
+				r := w.start(t, replicaOptions{configure: configure, idle: true})
+				holders.Go(func() {
+					verdicts <- r.handler.Command(t.Context(), handler.Delivery{Message: message, Delivered: 1, Outage: func() bool { return outage }})
+				})
+			}
+			deliver()
+			soon(t, turns.arrived, "somebody is at it")
+			taken, ended := 1, false
+			for !ended && taken < 4*fewAttempts {
+				deliver()
+				for handled := false; !handled; {
+					select {
+					case <-turns.arrived:
+						taken, handled = taken+1, true
+					case d := <-verdicts:
+						switch {
+						case d.Verb == handler.Abandon: // the former holder
+						case d.Verb == handler.Ack:
+							ended, handled = true, true
+						case strings.HasPrefix(d.Reason, "attempts are used up"):
+							soon(t, turns.calledOff, "the former holder stops") // it is told, and says its last word
+							if outage {
+								w.eventually(t, "an attempt is taken back", func() bool {
+									j, _, err := w.queue.Job(t.Context(), "exp")
+									return err == nil && j.Attempt < fewAttempts
+								})
+							}
+							deliver()
+						default:
+							t.Fatalf("settled %s: %s", d.Verb, d.Reason)
+						}
+					case <-time.After(patience):
+						t.Fatal("nothing happens")
+					}
+				}
+			}
+			if !outage && (!ended || taken != fewAttempts) || outage && ended {
+				t.Errorf("it was taken %d times, ended: %v", taken, ended)
+			}
+			close(turns.open)
+			if outage {
+				for d := range verdicts { // of the last holder
+					if d.Verb == handler.Ack {
+						break
+					}
+				}
+			}
+			w.start(t, replicaOptions{configure: configure}) // acknowledges
+			e := w.wait(t, h)
+			if outage && (e.Status != handler.StatusCompleted || e.Attempt != 1) {
+				t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+			}
+			if !outage && (e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || e.Attempt != fewAttempts) {
+				t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+			}
+		})
+	}
+}
+
+// The same for a unit: NATS goes away in the middle of it, more often than it has attempts.
+func TestNATSAwayCostsAUnitNoAttempt(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, ackWait: 2 * time.Second})
+	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 1}).ID
+	w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Times: -1, Hang: true})
+	hangs, calledOff := make(chan struct{}, 100), make(chan struct{}, 100)
+	for range 2 {
+		f := newFate("", false)
+		f.hook = func(effect string, after bool) {
+			switch {
+			case !strings.HasPrefix(effect, "blob "):
+			case after:
+				calledOff <- struct{}{}
+			default:
+				hangs <- struct{}{}
+			}
+		}
+		w.start(t, replicaOptions{fate: f, configure: func(c *handler.Config) { c.MaxAttempts = fewAttempts }})
+	}
+	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"],"categories":["images"]}`, project))
+	for n := range 2 * fewAttempts {
+		soon(t, hangs, "a download hangs")
+		w.nats.Stop()
+		soon(t, calledOff, "the lease is lost")
+		if n == 2*fewAttempts-1 {
+			w.api.ClearFaults()
+		}
+		if err := w.nats.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Attempt != 1 {
+		t.Errorf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
+	}
+	w.bag(t, "exp", sink.ExportBag)
+}
+
+// A unit that kills every replica that begins it does not do so for ever: its command fails.
+func TestUnitThatKillsReplicas(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, ackWait: time.Second})
+	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
+	configure := func(c *handler.Config) { c.MaxAttempts = fewAttempts }
+	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+	w.start(t, replicaOptions{commands: 4, configure: configure})
+	for n := range fewAttempts {
+		f := newFate(fmt.Sprintf("PutObject exp/.work/units/000000.try-%d#1", n+1), true)
+		r := w.start(t, replicaOptions{units: 4, fate: f, configure: configure})
+		soon(t, f.died, "the unit kills a replica")
+		r.stop()
+	}
+	w.start(t, replicaOptions{units: 4, configure: configure})
+	if e := w.wait(t, h); e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || !strings.Contains(e.Error.Message, "unit 0") {
+		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+	}
+}
+
+// Somebody delivers to a process what it is at already, as the server does after a restart: one attempt goes on, and nothing is begun beside it.
+func TestDeliveredTwiceToOneProcess(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 1}).ID
+	w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Times: -1, Hang: true})
+	hangs := make(chan struct{}, 10)
+	w.api.OnCall(func(operation string, _ int) {
+		if operation == cvtest.OperationBlob {
+			hangs <- struct{}{}
+		}
+	})
+	r := w.start(t, replicaOptions{})
+	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"],"categories":["images"]}`, project))
+	soon(t, hangs, "a download hangs")
+	message, err := w.queue.Command(t.Context(), h.seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := r.handler.Command(t.Context(), handler.Delivery{Message: message, Delivered: 2}); d.Verb != handler.Abandon {
+		t.Errorf("the command, delivered again, is settled: %s %s", d.Verb, d.Reason)
+	}
+	units := w.messages(t, "CV_WORK")
+	if len(units) != 1 {
+		t.Fatalf("%d units are at work", len(units))
+	}
+	var n int
+	if _, err := fmt.Sscanf(units[0].Subject, "cv.work.exp.%d", &n); err != nil {
+		t.Fatal(err)
+	}
+	if d := r.handler.Unit(t.Context(), handler.UnitDelivery{Command: "exp", N: n, Body: units[0].Data, Delivered: 2}); d.Verb != handler.Abandon {
+		t.Errorf("the unit, delivered again, is settled: %s %s", d.Verb, d.Reason)
+	}
+	if len(hangs) > 0 {
+		t.Error("the unit was begun again")
+	}
+	if j, _, err := w.queue.Job(t.Context(), "exp"); err != nil || j.Attempt != 1 {
+		t.Errorf("attempt %d: %v", j.Attempt, err)
+	}
+	r.stop()
+	w.api.ClearFaults()
+	w.start(t, replicaOptions{})
+	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+	}
+}
+
+// The mark of a unit's only attempt is stored, and the answer is lost; or the replica drains just then. The unit was not begun: nothing is counted twice, or for nothing.
+func TestMarkOfAnAttemptInDoubt(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		effect sinktest.Effect // what becomes of the answer
+		drains bool            // the replica, once the mark is stored
+	}{
+		{"the answer is lost", sinktest.Reset, false},
+		{"drained before the answer", sinktest.Hang, true},
+		{"drained after the answer", "", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+			project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 1}).ID
+			configure := func(c *handler.Config) { c.MaxAttempts = 1 }
+			w.start(t, replicaOptions{commands: 4, configure: configure})
+			f := newFate("", false)
+			drained := make(chan struct{})
+			release := sync.OnceFunc(func() { close(drained) })
+			defer release()
+			f.hook = func(effect string, after bool) {
+				if after && c.drains && effect == "PutObject exp/.work/units/000000.try-1#1" {
+					<-drained
+				}
+			}
+			r := w.start(t, replicaOptions{units: 4, fate: f, configure: configure})
+			if c.effect != "" {
+				r.faults.Add(sinktest.Fault{Op: "PutObject", Key: "*000000.try-1", Effect: c.effect, After: true})
+			}
+			h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"],"categories":["images"]}`, project))
+			if c.drains {
+				w.eventually(t, "the mark is stored", func() bool {
+					_, err := w.store.Head(t.Context(), "exp/.work/units/000000.try-1")
+					return err == nil
+				})
+				r.drain()
+				release()
+				r.stop()
+				w.start(t, replicaOptions{units: 4, configure: configure})
+			}
+			if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+				t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+			}
+			r.faults.Check(t)
+			w.bag(t, "exp", sink.ExportBag)
+		})
+	}
+}
