@@ -418,6 +418,9 @@ func (f fields) String() string {
 	return strings.Join(parts, ", ")
 }
 
+// healPause is how long a stream may take to be gone. One that is made again while it is being deleted answers nobody for minutes: its consumers are told of the deletion before it is over.
+const healPause = 500 * time.Millisecond
+
 // heal makes streams and consumers again that somebody deleted while we run, when err says so and Provision allows it. A cluster between two leaders looks the
 // same at first; then it finds nothing to make.
 func (q *Queue) heal(ctx context.Context, err error) {
@@ -428,6 +431,9 @@ func (q *Queue) heal(ctx context.Context, err error) {
 		return
 	}
 	defer q.healing.Unlock()
+	if wait(ctx, healPause) != nil {
+		return
+	}
 	for _, o := range q.objects() {
 		differences, err := q.ensure(ctx, 0, o)
 		if err != nil {
