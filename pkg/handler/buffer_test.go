@@ -10,7 +10,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// TestBufferBoundsBlobsInMemory keeps uploads waiting until every picture was asked for: there are as many of them as CONSUMER_BUFFER has room for, and no more.
+// TestBufferBoundsBlobsInMemory keeps uploads waiting until every picture was asked for and as many are in memory as CONSUMER_BUFFER has room for; then it lets one go at a time. More are never there.
 func TestBufferBoundsBlobsInMemory(t *testing.T) {
 	t.Parallel()
 	const (
@@ -24,15 +24,17 @@ func TestBufferBoundsBlobsInMemory(t *testing.T) {
 		mu              sync.Mutex
 		asked, now, top int
 		full            = make(chan struct{})
+		one             = make(chan struct{}, 1)
 	)
+	look := sync.OnceFunc(func() { close(full) })
 	w.api.OnCall(func(operation string, _ int) {
 		if operation != cvtest.OperationBlob {
 			return
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if asked++; asked == pictures {
-			close(full)
+		if asked++; asked == pictures && now >= room {
+			look()
 		}
 	})
 	f := newFate("", false)
@@ -40,17 +42,22 @@ func TestBufferBoundsBlobsInMemory(t *testing.T) {
 		if !strings.HasPrefix(effect, "PutObject all-1/export/data/") || !strings.Contains(effect, "/images/") {
 			return
 		}
-		mu.Lock()
 		if after {
+			mu.Lock()
 			now--
-		} else {
-			now++
-			top = max(top, now)
+			mu.Unlock()
+			<-one
+			return
+		}
+		mu.Lock()
+		now++
+		top = max(top, now)
+		if asked == pictures && now >= room {
+			look()
 		}
 		mu.Unlock()
-		if !after {
-			<-full
-		}
+		<-full
+		one <- struct{}{}
 	}
 	w.start(t, replicaOptions{fate: f, configure: func(c *handler.Config) { c.Buffer = buffer }})
 	if e := w.run(t, "all-1", `{"all_projects":true}`); e.Outcome != handler.OutcomeComplete {
