@@ -53,12 +53,16 @@ func stepClock() func() time.Time {
 	}
 }
 
-func (s scenario) world(t *testing.T) *world {
+func (s scenario) world(t *testing.T, differs ...func(*worldOptions)) *world {
 	t.Helper()
-	w := newWorld(t, worldOptions{
+	o := worldOptions{
 		api: cvtest.Options{Seed: cutSeed}, bucket: sinktest.BucketOptions{Versioned: true}, now: stepClock(), ackWait: redelivery,
 		store: sink.StoreOptions{MultipartAbove: 64 << 10}, // models go by multipart, nothing else does
-	})
+	}
+	for _, differ := range differs {
+		differ(&o)
+	}
+	w := newWorld(t, o)
 	s.fill(w.api)
 	return w
 }

@@ -10,8 +10,9 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
 // errDead is all that a dead replica hears.
@@ -253,7 +254,7 @@ func (q mortalQueue) PublishDead(ctx context.Context, d handler.DeadLetter) erro
 
 // mortalDialer connects to NATS in such a way that a dead replica is neither heard nor hears.
 type mortalDialer struct {
-	server *natstest.Server
+	server nats.InProcessConnProvider
 	fate   *fate
 }
 

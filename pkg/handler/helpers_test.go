@@ -50,6 +50,8 @@ type worldOptions struct {
 	name string
 	// now, when set, is everybody's clock, and the service has names that are the same in every run: two worlds alike then store the same bytes.
 	now func() time.Time
+	// cluster asks for three NATS servers, and three replicas of everything in them.
+	cluster bool
 	// ackWait is how long the queue waits for a replica that died, default 30 s.
 	ackWait time.Duration
 	// store changes how replicas store, for example from which size on by multipart.
@@ -66,7 +68,8 @@ const (
 type world struct {
 	o      worldOptions
 	api    *cvtest.Server
-	nats   *natstest.Server
+	nats   *natstest.Server // or
+	three  *natstest.Cluster
 	queue  *natsq.Queue // the test's own, as conn
 	conn   *nats.Conn
 	s3     *sinktest.Server
@@ -95,16 +98,26 @@ func newWorld(t *testing.T, o worldOptions) *world {
 	}
 	w.o.store.Bucket = w.bucket
 	w.store = sink.NewStore(w.s3.Client(), w.o.store)
-	w.nats = natstest.New(t)
-	w.conn = w.nats.Dial(t)
+	if o.cluster {
+		w.three = natstest.NewCluster(t)
+		w.nats = w.three.Servers[0]
+		w.conn = w.nats.Dial(t, nats.InProcessServer(w.three))
+	} else {
+		w.nats = natstest.New(t)
+		w.conn = w.nats.Dial(t)
+	}
 	w.queue = w.open(t, w.conn)
 	return w
 }
 
 func (w *world) open(t *testing.T, conn *nats.Conn) *natsq.Queue {
 	t.Helper()
+	replicas := 1
+	if w.o.cluster {
+		replicas = 3
+	}
 	q, err := natsq.Open(t.Context(), conn, natsq.Options{
-		Prefix: "cv", Replicas: 1, Provision: true, Retention: time.Hour, AckWait: w.o.ackWait, Now: w.o.now, Log: zerolog.New(w.log),
+		Prefix: "cv", Replicas: replicas, Provision: true, Retention: time.Hour, AckWait: w.o.ackWait, Now: w.o.now, Log: zerolog.New(w.log),
 	})
 	if err != nil {
 		t.Fatalf("open the queue: %v", err)
@@ -149,7 +162,11 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 		o.key = cv.TrainingKey(w.api.Key())
 	}
 	f := o.fate
-	conn, err := w.nats.Connect(nats.InProcessServer(mortalDialer{w.nats, f}))
+	server := nats.InProcessConnProvider(w.nats)
+	if w.o.cluster {
+		server = w.three
+	}
+	conn, err := w.nats.Connect(nats.InProcessServer(mortalDialer{server, f}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,8 +48,8 @@ type Delivery struct {
 	Outage    Outage
 }
 
-// Outage tells whether the connection to NATS was lost since a delivery came, while this process was awake: then it is nobody's fault that the delivery's lease was lost, or
-// that somebody else got it too. It waits until NATS is back, and is false when this process ends before.
+// Outage tells whether the connection to NATS was lost since a delivery came, or no heartbeat was answered for a whole ack wait, while this process was awake: then it is
+// nobody's fault that the delivery's lease was lost, or that somebody else got it too. It waits until NATS is back, and is false when this process ends before.
 type Outage func() bool
 
 // happened is what an Outage says; without one, nothing is known of any.

@@ -205,7 +205,7 @@ func TestHeartbeatsKeepAMessage(t *testing.T) {
 	}
 }
 
-// Without a confirmed heartbeat the handler is told after one ack wait, and its Nak is kept back: the message is somebody else's by now.
+// Without a confirmed heartbeat the handler is told after one ack wait that NATS is to blame, and its Nak is kept back: the message is somebody else's by now.
 func TestLeaseLost(t *testing.T) {
 	for _, c := range []struct {
 		verb handler.Verb
@@ -213,7 +213,11 @@ func TestLeaseLost(t *testing.T) {
 	}{{handler.Nak, "+ACK of the second"}, {handler.Ack, "+ACK"}} {
 		t.Run(c.verb.String(), func(t *testing.T) {
 			w := newWorld(t, func(o *Options) { o.AckWait = 300 * time.Millisecond })
-			first := w.open(t, func(o *Options) { o.AckWait = 300 * time.Millisecond })
+			now := time.Now()
+			first := w.open(t, func(o *Options) {
+				o.AckWait = 300 * time.Millisecond
+				o.Now = func() time.Time { return now } // it never stood still
+			})
 			meddle(first, func(m *nats.Msg, _ int) fault {
 				if string(m.Data) == wordInProgress {
 					return loseRequest
@@ -223,8 +227,14 @@ func TestLeaseLost(t *testing.T) {
 			words := w.words(t)
 			lost := make(chan error, 1)
 			verdict := make(chan struct{})
-			r := serveCommands(t, first, Loop{Slots: 1, Handle: func(ctx context.Context, _ handler.Delivery) handler.Disposition {
+			r := serveCommands(t, first, Loop{Slots: 1, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
+				if d.Outage() {
+					t.Error("an outage, without one")
+				}
 				<-ctx.Done()
+				if !d.Outage() {
+					t.Error("heartbeats had no answer, and it is no outage")
+				}
 				lost <- context.Cause(ctx)
 				<-verdict
 				return handler.Disposition{Verb: c.verb}

@@ -38,7 +38,7 @@ func (s *serving) handleOne(work context.Context, d delivery) {
 	defer cancel(nil)
 	reconnects := s.q.nc.Stats().Reconnects
 	release, stalled := s.hold(ctx, cancel, d.msg.Reply)
-	d.outage = func() bool { return s.outage(work, reconnects) && !stalled() }
+	d.outage = func() bool { return s.outage(work, ctx, reconnects) && !stalled() }
 	disposition := s.call(ctx, d)
 	// The last heartbeat is through before the verdict: an InProgress that overtook a delayed Nak would replace its delay by the ack wait.
 	release()
@@ -105,8 +105,9 @@ func (s *serving) hold(ctx context.Context, cancel context.CancelCauseFunc, repl
 	}, stood.Load
 }
 
-// outage tells, as soon as there is a connection, whether it was lost since it had been made so many times anew.
-func (s *serving) outage(work context.Context, reconnects uint64) bool {
+// outage tells, as soon as there is a connection, whether it was lost since it had been made so many times anew, or whether no heartbeat was confirmed until lease ended, as
+// when servers are there and have no leader.
+func (s *serving) outage(work, lease context.Context, reconnects uint64) bool {
 	nc := s.q.nc
 	status := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
 	defer nc.RemoveStatusListener(status)
@@ -120,7 +121,7 @@ func (s *serving) outage(work context.Context, reconnects uint64) bool {
 		case <-status:
 		}
 	}
-	return nc.Stats().Reconnects != reconnects
+	return nc.Stats().Reconnects != reconnects || errors.Is(context.Cause(lease), handler.ErrLeaseLost)
 }
 
 // settle says to the server what becomes of a message. Ack and Term are repeated until the server confirms them, for an ack wait: after that the message comes again anyway,

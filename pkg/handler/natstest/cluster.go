@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -23,6 +24,7 @@ const clusterSize = 3
 // It listens on loopback ports; connections made by Connect need none.
 type Cluster struct {
 	Servers [clusterSize]*Server
+	dialed  atomic.Uint64
 }
 
 // NewCluster starts a cluster for a test, which ends it.
@@ -133,6 +135,18 @@ func (c *Cluster) Close() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// InProcessConn makes Cluster a nats.InProcessConnProvider: of its servers in turn, without those that are stopped, as a client does that knows them all.
+func (c *Cluster) InProcessConn() (net.Conn, error) {
+	var err error
+	for range c.Servers {
+		var conn net.Conn
+		if conn, err = c.Servers[int(c.dialed.Add(1))%clusterSize].InProcessConn(); err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
 }
 
 // StreamLeader is the server that leads a stream, nil while it has none.
