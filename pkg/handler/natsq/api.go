@@ -24,7 +24,8 @@ const (
 	codeTooLarge         = 10054 // larger than the stream's max_msg_size
 	codeStreamNameInUse  = 10058
 	codeDuplicateInDoubt = 10158 // the same Nats-Msg-Id is under way
-	codeNoResources      = 10023
+	codeNoResources      = 10023 // the server's store is full
+	codeNoQuota          = 10002 // the account's is
 )
 
 // How long one try waits for its answer: twice as long at each try, so that a slow server is not taken for a dead one for ever.
@@ -102,7 +103,7 @@ func final(err error) bool {
 	case errors.As(err, &api):
 		switch api.ErrCode {
 		case codeStreamNotFound, codeConsumerNotFound, codeWrongLast, codeWrongLastInDoubt, codeMaxBytes, codeNotAvailable, codeNotLeader, codeNoResources,
-			codeDuplicateInDoubt:
+			codeNoQuota, codeDuplicateInDoubt:
 			return false
 		}
 		return api.Code >= 400 && api.Code < 500

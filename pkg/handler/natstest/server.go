@@ -195,10 +195,26 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 	srv := s.srv
 	s.mu.Unlock()
 	if srv == nil {
-		return nil, errors.New("the NATS server is stopped")
+		return nil, errStopped
 	}
 	return srv.InProcessConn()
 }
+
+// LimitStore bounds what the account's streams may store together from now on, in bytes, as an operator's quota does; -1 takes the bound away.
+func (s *Server) LimitStore(bytes int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.srv == nil {
+		return errStopped
+	}
+	limits := server.JetStreamAccountLimits{MaxMemory: -1, MaxStore: bytes, MaxStreams: -1, MaxConsumers: -1, MaxAckPending: -1, MemoryMaxStreamBytes: -1, StoreMaxStreamBytes: -1}
+	if err := s.srv.GlobalAccount().UpdateJetStreamLimits(map[string]server.JetStreamAccountLimits{"": limits}); err != nil {
+		return fmt.Errorf("limit the store to %d bytes: %w", bytes, err)
+	}
+	return nil
+}
+
+var errStopped = errors.New("the NATS server is stopped")
 
 // Connect connects to the server without a socket. It reconnects for ever; options given here come last. The caller closes the connection.
 func (s *Server) Connect(options ...nats.Option) (*nats.Conn, error) {
