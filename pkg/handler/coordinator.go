@@ -313,6 +313,9 @@ func (r *run) judge(ctx context.Context) error {
 		if err := r.stands(ctx); err != nil {
 			return err
 		}
+		if begun, err := (&deletion{run: r}).resume(ctx); begun || err != nil {
+			return err // by an attempt whose job somebody removed
+		}
 		return r.end(ctx, EventData{Status: StatusRefused, Error: errorOf(refusal)})
 	}
 	return nil

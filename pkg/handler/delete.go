@@ -77,6 +77,7 @@ type begun struct {
 	DryRun    bool           `json:"dry_run"`
 	Facts     []projectFacts `json:"facts"` // in the order of the plan's projects
 	Export    *BundleRef     `json:"export"`
+	Ledger    ledgerRef      `json:"ledger"` // as it was then
 	Request   requestRecord  `json:"request"`
 }
 
@@ -125,6 +126,10 @@ func (d *deletion) carryOut(ctx context.Context) error {
 	}
 	if d.begun.DryRun {
 		return nil
+	}
+	if found && !d.ledger.continues(d.begun.Ledger) {
+		return &Error{Code: CodeInternal, Message: fmt.Sprintf("the ledger of this command, %s.ledger.%s, was removed from NATS: which calls were made before is not known any more, "+
+			"so nothing more is deleted; publish the delete again under a new id for what is left", d.prefix(), d.command.ID)}
 	}
 	return d.execute(ctx)
 }
@@ -183,7 +188,7 @@ func (d *deletion) begin(ctx context.Context) error {
 	return d.freeze(ctx, begunName, &d.begun, func(context.Context) (any, error) {
 		return begun{
 			V: FormatVersion, StartedAt: started, BegunAt: d.Now().UTC(), Host: d.client.Host(), Digest: plan.digest(), Tool: d.Version,
-			DryRun: d.command.Data.DryRun, Facts: plan.facts, Export: exported,
+			DryRun: d.command.Data.DryRun, Facts: plan.facts, Export: exported, Ledger: d.ledger.ref(),
 			Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command.Digest),
 		}, nil
 	})

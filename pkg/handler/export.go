@@ -62,7 +62,7 @@ func (r *run) bag(ctx context.Context, deletes string) error {
 
 // openLedger begins the command's ledger, or takes it over.
 func (r *run) openLedger(ctx context.Context) (err error) {
-	r.ledger, err = openLedger(ctx, r.Queue, r.command.ID, r.Now())
+	r.ledger, err = openLedger(ctx, r.Queue, r.command.ID, r.Now(), r.heir)
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -85,6 +86,7 @@ type ledger struct {
 	seq   uint64 // stream sequence of the last message
 	buf   bytes.Buffer
 	seen  map[string]struct{} // calls that an earlier holder wrote, nil when there was none
+	heads map[string]struct{} // of the chain, after each message of an earlier holder
 	open  time.Time           // of the last intent, while it has no result; zero else
 	fates fates
 }
@@ -172,8 +174,8 @@ func predictionsOf(target string) (project uuid.UUID, ids []uuid.UUID) {
 }
 
 // openLedger opens a command's ledger. Where somebody wrote before, it takes over: it appends a line that says so, after which the
-// former holder's appends fail with ErrFenced.
-func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time) (*ledger, error) {
+// former holder's appends fail with ErrFenced. An heir who finds nothing says so as well: what was written before is not there any more.
+func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time, heir bool) (*ledger, error) {
 	tail, seq, err := q.LedgerTail(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("read the ledger's tail: %w", err)
@@ -183,7 +185,7 @@ func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time) (*
 	if err != nil {
 		return nil, fmt.Errorf("continue the ledger: %w", err)
 	}
-	if seq == 0 {
+	if seq == 0 && !heir {
 		return l, nil
 	}
 	if err := l.write(sink.LedgerLine{Time: now.UTC(), Kind: sink.LedgerTakeover}); err != nil {
@@ -192,7 +194,7 @@ func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time) (*
 	if err := l.flush(ctx); err != nil {
 		return nil, err
 	}
-	l.seen = map[string]struct{}{}
+	l.seen, l.heads = map[string]struct{}{}, map[string]struct{}{}
 	for message, err := range q.Ledger(ctx, id, l.seq) {
 		if err != nil {
 			return nil, fmt.Errorf("read the ledger: %w", err)
@@ -207,8 +209,16 @@ func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time) (*
 			}
 			l.note(have)
 		}
+		last := sha256.Sum256(lastLine(message))
+		l.heads[hex.EncodeToString(last[:])] = struct{}{}
 	}
 	return l, nil
+}
+
+// continues tells whether the ledger is the one that an earlier holder had brought as far as ref.
+func (l *ledger) continues(ref ledgerRef) bool {
+	_, ok := l.heads[ref.Head]
+	return ok
 }
 
 func lastLine(message []byte) []byte {
