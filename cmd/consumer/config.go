@@ -183,7 +183,7 @@ type bucketSettings struct {
 type workSettings struct {
 	Provision      string `name:"provision" var:"CONSUMER_PROVISION" default:"true" placeholder:"BOOL" help:"Create missing streams and buckets of NATS at start, else only check them; default ${default}."`
 	Replicas       string `name:"replicas" var:"CONSUMER_REPLICAS" default:"1" placeholder:"N" help:"Replicas of streams and buckets: 1, 3 or 5; default ${default}."`
-	Commands       string `name:"commands" var:"CONSUMER_COMMANDS" default:"16" placeholder:"N" help:"Commands at once; default ${default}."`
+	Commands       string `name:"commands" var:"CONSUMER_COMMANDS" default:"16" placeholder:"N" help:"Exports at once, and deletes at once; default ${default}."`
 	Workers        string `name:"workers" var:"CONSUMER_WORKERS" default:"4" placeholder:"N" help:"Units of work at once; default ${default}."`
 	Downloads      string `name:"downloads" var:"CONSUMER_DOWNLOADS" default:"32" placeholder:"N" help:"Blobs at once; default ${default}."`
 	Buffer         string `name:"buffer" var:"CONSUMER_BUFFER" default:"64MiB" placeholder:"SIZE" help:"Bytes of blobs in memory at once; default ${default}."`

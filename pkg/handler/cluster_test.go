@@ -14,7 +14,7 @@ import (
 // The names natsq gives the streams that carry work, and their consumers.
 var (
 	busyStreams   = []string{"CV_COMMANDS", "CV_WORK", "KV_CV_JOBS", "CV_LEDGER", "CV_EVENTS"}
-	busyConsumers = [][2]string{{"CV_COMMANDS", "coordinators"}, {"CV_WORK", "workers"}}
+	busyConsumers = [][2]string{{"CV_COMMANDS", "exports"}, {"CV_COMMANDS", "deletes"}, {"CV_WORK", "workers"}}
 )
 
 // Three NATS servers, three replicas of everything, three of the consumer. Twice a second a leader steps down, of a stream or of a consumer, and the leader of the commands is

@@ -25,7 +25,7 @@ func TestStreamsDeletedInTheMiddle(t *testing.T) {
 		{"export", exportScenario(), "PutObject cut-1/.work/units/"},
 		{"delete", deleteScenario(t, smallAccount, wholeAccount(`{"all_projects":true,"export_first":true}`), sink.ExportBag, sink.DeleteBag), "DELETE "},
 	} {
-		for _, object := range []string{"CV_WORK", "KV_CV_JOBS", "CV_WORK > workers", "CV_COMMANDS > coordinators", "CV_LEDGER"} {
+		for _, object := range []string{"CV_WORK", "KV_CV_JOBS", "CV_WORK > workers", "CV_COMMANDS > " + c.name + "s", "CV_LEDGER"} {
 			if c.name == "delete" && object == "CV_LEDGER" {
 				continue // TestLedgerDeletedInTheMiddle
 			}

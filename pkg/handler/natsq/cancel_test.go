@@ -129,7 +129,7 @@ func TestRemoveCommand(t *testing.T) {
 			t.Errorf("said besides: %q", <-words)
 		}
 		for {
-			info := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, "CV_COMMANDS", commandsDurable)).CachedInfo()
+			info := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, "CV_COMMANDS", exportsDurable)).CachedInfo()
 			if info.NumAckPending == 0 && info.NumPending == 0 && info.NumRedelivered == 0 {
 				break
 			}
@@ -195,12 +195,33 @@ func TestCancelsHaveSlotsOfTheirOwn(t *testing.T) {
 	}
 }
 
-// A consumer of before, which had cancels too, is changed.
-func TestCoordinatorsOfBeforeAreMended(t *testing.T) {
+// A delete is taken though exports hold every slot of theirs.
+func TestDeletesHaveSlotsOfTheirOwn(t *testing.T) {
+	w := newWorld(t)
+	begun, leave := make(chan handler.Delivery, 10), make(chan struct{})
+	serveCommands(t, w.q, Loop{Slots: 1, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+		begun <- d
+		<-leave
+		return handler.Disposition{Verb: handler.Ack}
+	}})
+	defer close(leave)
+	for _, id := range []string{"a", "b"} {
+		must[uint64](t)(w.q.PublishCommand(w.ctx, command(id, "{}")))
+	}
+	receive(t, begun)
+	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, handler.Message{Subject: "cv.commands.delete", Header: map[string][]string{"Nats-Msg-Id": {"d"}}, Body: []byte("{}")}))
+	if d := receive(t, begun); d.Seq != seq {
+		t.Errorf("command %d was taken", d.Seq)
+	}
+}
+
+// A consumer that takes all commands is changed to take its own, and leaves the others to theirs.
+func TestConsumerThatTakesAllIsMended(t *testing.T) {
 	w := newWorld(t)
 	ok(t, w.js.DeleteConsumer(w.ctx, "CV_COMMANDS", cancelsDurable))
-	config := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, "CV_COMMANDS", commandsDurable)).CachedInfo().Config
-	config.FilterSubjects = nil
+	ok(t, w.js.DeleteConsumer(w.ctx, "CV_COMMANDS", deletesDurable))
+	config := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, "CV_COMMANDS", exportsDurable)).CachedInfo().Config
+	config.FilterSubject = ""
 	must[jetstream.Consumer](t)(w.js.UpdateConsumer(w.ctx, "CV_COMMANDS", config))
 	w.open(t)
 	seen := make(chan handler.Delivery, 10)

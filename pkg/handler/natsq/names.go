@@ -12,11 +12,12 @@ import (
 // DefaultPrefix is the first token of all subjects unless a setting says otherwise.
 const DefaultPrefix = "cv"
 
-// Names of the durable consumers.
+// Names of the durable consumers. Each action has its own, with slots of its own: a delete does not wait for exports, nor a cancel for either.
 const (
-	commandsDurable = "coordinators"
-	cancelsDurable  = "cancels" // beside them: a cancel does not wait for a free slot
-	workDurable     = "workers"
+	exportsDurable = "exports"
+	deletesDurable = "deletes"
+	cancelsDurable = "cancels"
+	workDurable    = "workers"
 )
 
 var (

@@ -285,8 +285,9 @@ func (q *Queue) objects() []object {
 		stream, durable string
 		subjects        []string
 	}{
-		{q.commands, commandsDurable, []string{q.command(handler.ActionExport), q.command(handler.ActionDelete)}},
-		{q.commands, cancelsDurable, []string{q.command(handler.ActionCancel)}}, // after the other, which may have had all subjects
+		{q.commands, exportsDurable, []string{q.command(handler.ActionExport)}},
+		{q.commands, deletesDurable, []string{q.command(handler.ActionDelete)}},
+		{q.commands, cancelsDurable, []string{q.command(handler.ActionCancel)}},
 		{q.work, workDurable, nil},
 	} {
 		wants := q.consumer(c.durable, c.subjects...)

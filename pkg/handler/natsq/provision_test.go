@@ -47,7 +47,7 @@ func TestProvisioned(t *testing.T) {
 	if d := must[jetstream.Stream](t)(w.js.Stream(w.ctx, "CV_COMMANDS")).CachedInfo().Config.Duplicates; d != 100*time.Millisecond {
 		t.Errorf("duplicate window is %s", d)
 	}
-	for stream, durable := range map[string]string{"CV_COMMANDS": "coordinators", "CV_WORK": "workers"} {
+	for durable, stream := range map[string]string{"exports": "CV_COMMANDS", "deletes": "CV_COMMANDS", "cancels": "CV_COMMANDS", "workers": "CV_WORK"} {
 		c := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, stream, durable)).CachedInfo().Config
 		if c.AckPolicy != jetstream.AckExplicitPolicy || c.MaxDeliver != -1 || c.MaxAckPending != -1 || c.AckWait != DefaultAckWait {
 			t.Errorf("%s is %+v", durable, c)
@@ -143,9 +143,9 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 		c.Discard = jetstream.DiscardOld
 	})
 	change("CV_EVENTS", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour; c.MaxMsgsPerSubject = 5 })
-	ok(t, js.DeleteConsumer(ctx, "CV_COMMANDS", "coordinators"))
+	ok(t, js.DeleteConsumer(ctx, "CV_COMMANDS", "exports"))
 	must[jetstream.Consumer](t)(js.CreateConsumer(ctx, "CV_COMMANDS", jetstream.ConsumerConfig{
-		Durable: "coordinators", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second, MaxDeliver: 5, MaxRequestBatch: 1, FilterSubject: "cv.commands.export",
+		Durable: "exports", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second, MaxDeliver: 5, MaxRequestBatch: 1, FilterSubject: "cv.commands.export",
 	}))
 	_, err = Open(ctx, nc, options(t, func(o *Options) { o.Provision = false }))
 	want := []string{
@@ -159,12 +159,10 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 		"CV_EVENTS: max_age is 1h0m0s, wants 720h0m0s",
 		"CV_EVENTS: max_msgs_per_subject is 5, wants 1",
 		"KV_CV_HOLDS: allow_direct is true, wants false",
-		"CV_COMMANDS > coordinators: ack_wait is 1s, wants 30s",
-		"CV_COMMANDS > coordinators: max_deliver is 5, wants -1",
-		"CV_COMMANDS > coordinators: max_ack_pending is 1000, wants -1",
-		`CV_COMMANDS > coordinators: filter_subject is cv.commands.export, wants ""`,
-		"CV_COMMANDS > coordinators: filter_subjects is [], wants [cv.commands.export cv.commands.delete]",
-		"CV_COMMANDS > coordinators: max_batch is 1, wants 0",
+		"CV_COMMANDS > exports: ack_wait is 1s, wants 30s",
+		"CV_COMMANDS > exports: max_deliver is 5, wants -1",
+		"CV_COMMANDS > exports: max_ack_pending is 1000, wants -1",
+		"CV_COMMANDS > exports: max_batch is 1, wants 0",
 		"CV_WORK > workers is missing, wants to exist",
 	}
 	if got := differences(t, err); !slices.Equal(got, want) {

@@ -18,7 +18,7 @@ import (
 
 // Loop says how command messages are worked on.
 type Loop struct {
-	Slots  int                             // messages at once
+	Slots  int                             // exports at once, and deletes at once
 	Ready  func(ctx context.Context) error // blocks while nothing may be taken; returns ctx's error when that ends first. Nil is always ready
 	Handle func(ctx context.Context, d handler.Delivery) handler.Disposition
 }
@@ -33,10 +33,10 @@ type UnitLoop struct {
 // cancelSlots is how many cancels are worked on at once.
 const cancelSlots = 4
 
-// ServeCommands takes commands from the queue, at most l.Slots at once, until pull ends; then it takes no more, hands back at once what was on its way, waits for the
-// running handlers and returns nil. Handlers run under work with the lease that the package comment tells of; cancelling work ends pulling too.
+// ServeCommands takes commands from the queue, at most l.Slots of each action at once, until pull ends; then it takes no more, hands back at once what was on its way, waits for
+// the running handlers and returns nil. Handlers run under work with the lease that the package comment tells of; cancelling work ends pulling too.
 //
-// Cancels have slots of their own, and are taken whether l.Ready or not: they need nothing but JetStream.
+// Cancels have a few slots, and are taken whether l.Ready or not: they need nothing but JetStream.
 func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 	handle := func(ctx context.Context, d delivery) handler.Disposition {
 		return l.Handle(ctx, handler.Delivery{
@@ -44,18 +44,24 @@ func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 			Delivered: d.delivered, Outage: d.outage,
 		})
 	}
-	pull, stop := context.WithCancel(pull) // the one that fails takes the other with it
+	pull, stop := context.WithCancel(pull) // the one that fails takes the others with it
 	defer stop()
-	var cancels error
-	var both sync.WaitGroup
-	both.Go(func() {
-		defer stop()
-		cancels = q.serve(pull, work, serving{stream: q.commands, durable: cancelsDurable, slots: cancelSlots, handle: handle})
-	})
-	err := q.serve(pull, work, serving{stream: q.commands, durable: commandsDurable, slots: l.Slots, ready: l.Ready, handle: handle})
-	stop()
-	both.Wait()
-	return cmp.Or(err, cancels)
+	loops := []serving{
+		{durable: exportsDurable, slots: l.Slots, ready: l.Ready},
+		{durable: deletesDurable, slots: l.Slots, ready: l.Ready},
+		{durable: cancelsDurable, slots: cancelSlots},
+	}
+	errs := make([]error, len(loops))
+	var all sync.WaitGroup
+	for i, loop := range loops {
+		loop.stream, loop.handle = q.commands, handle
+		all.Go(func() {
+			defer stop()
+			errs[i] = q.serve(pull, work, loop)
+		})
+	}
+	all.Wait()
+	return cmp.Or(errs...)
 }
 
 // ServeUnits is ServeCommands for units of work. What is no unit (its subject tells) is terminated with a warning.

@@ -291,7 +291,7 @@ func TestSlots(t *testing.T) {
 	for range slots {
 		receive(t, started)
 	}
-	c := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, "CV_COMMANDS", commandsDurable))
+	c := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, "CV_COMMANDS", exportsDurable))
 	info := must[*jetstream.ConsumerInfo](t)(c.Info(w.ctx))
 	if info.NumAckPending != slots || info.NumWaiting != 0 {
 		t.Fatalf("%d messages are held and %d requests wait, with %d slots", info.NumAckPending, info.NumWaiting, slots)
@@ -316,8 +316,8 @@ func TestIdleLoopRests(t *testing.T) {
 	beats := make(chan *nats.Msg, 10)
 	must[*nats.Subscription](t)(w.nc.ChanSubscribe(first.Reply, beats))
 	receive(t, beats) // a heartbeat later
-	if n := len(requests); n != 1 {
-		t.Fatalf("%d more requests beside that of the loop for cancels", n)
+	if n := len(requests); n != 2 {
+		t.Fatalf("%d more requests beside the first; the other actions have one each", n)
 	}
 }
 
@@ -338,7 +338,7 @@ func TestReadyHoldsPullingUp(t *testing.T) {
 	r := serveCommands(t, w.q, l)
 	receive(t, asked)
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
-	c := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, "CV_COMMANDS", commandsDurable))
+	c := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, "CV_COMMANDS", exportsDurable))
 	if info := must[*jetstream.ConsumerInfo](t)(c.Info(w.ctx)); info.NumWaiting != 0 || info.NumAckPending != 0 {
 		t.Fatalf("pulled while not ready: %d requests", info.NumWaiting)
 	}
@@ -436,7 +436,7 @@ func TestDeletedConsumerIsMadeAgain(t *testing.T) {
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	receive(t, seen)
 	for n := range 3 {
-		ok(t, w.js.DeleteConsumer(w.ctx, "CV_COMMANDS", commandsDurable))
+		ok(t, w.js.DeleteConsumer(w.ctx, "CV_COMMANDS", exportsDurable))
 		seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command(fmt.Sprintf("b%d", n), "{}")))
 		for receive(t, seen).Seq != seq { // the last acknowledgement may have met the deleted consumer
 		}
@@ -467,12 +467,12 @@ func TestDeletedStreamIsMadeAgain(t *testing.T) {
 func TestDeletedConsumerIsWaitedFor(t *testing.T) {
 	w := newWorld(t)
 	checking := w.open(t, func(o *Options) { o.Provision = false })
-	ok(t, w.js.DeleteConsumer(w.ctx, "CV_COMMANDS", commandsDurable))
+	ok(t, w.js.DeleteConsumer(w.ctx, "CV_COMMANDS", exportsDurable))
 	seen := make(chan handler.Delivery, 10)
 	serveCommands(t, checking, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
 	for checking.Ping(w.ctx) == nil {
 	}
-	if err := checking.Ping(w.ctx); err == nil || !strings.Contains(err.Error(), "CV_COMMANDS > coordinators") {
+	if err := checking.Ping(w.ctx); err == nil || !strings.Contains(err.Error(), "CV_COMMANDS > exports") {
 		t.Fatalf("ping says %v", err)
 	}
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))

@@ -89,28 +89,28 @@ func TestWritesUnderFaults(t *testing.T) {
 		name    string
 		subject string
 		stream  string
-		do      func(ctx context.Context, q *Queue) error
+		do      func(ctx context.Context, q *Queue, round string) error
 		lost    error // of a second one; nil when it is well
 	}{
-		{"job", "$KV.CV_JOBS.x", "KV_CV_JOBS", func(ctx context.Context, q *Queue) error {
+		{"job", "$KV.CV_JOBS.x", "KV_CV_JOBS", func(ctx context.Context, q *Queue, _ string) error {
 			_, err := q.PutJob(ctx, handler.Job{ID: "x"}, 0)
 			return err
 		}, handler.ErrConflict},
-		{"ledger", "cv.ledger.x", "CV_LEDGER", func(ctx context.Context, q *Queue) error {
+		{"ledger", "cv.ledger.x", "CV_LEDGER", func(ctx context.Context, q *Queue, _ string) error {
 			_, err := q.AppendLedger(ctx, "x", body, 0)
 			return err
 		}, handler.ErrFenced},
-		{"event", "cv.events.export.x.completed", "CV_EVENTS", func(ctx context.Context, q *Queue) error {
+		{"event", "cv.events.export.x.completed", "CV_EVENTS", func(ctx context.Context, q *Queue, _ string) error {
 			return q.PublishEvent(ctx, event("x", handler.StatusCompleted))
 		}, nil},
-		{"accepted", "cv.events.export.x.accepted", "CV_EVENTS", func(ctx context.Context, q *Queue) error {
+		{"accepted", "cv.events.export.x.accepted", "CV_EVENTS", func(ctx context.Context, q *Queue, _ string) error {
 			return q.PublishEvent(ctx, event("x", handler.StatusAccepted))
 		}, nil},
-		{"unit", "cv.work.x.7", "CV_WORK", func(ctx context.Context, q *Queue) error {
+		{"unit", "cv.work.x.7", "CV_WORK", func(ctx context.Context, q *Queue, _ string) error {
 			return q.PublishUnit(ctx, "x", 7, body)
 		}, nil},
-		{"dead letter", "cv.dead.export.x", "CV_DEAD", func(ctx context.Context, q *Queue) error {
-			return q.PublishDead(ctx, handler.DeadLetter{ID: "x", Action: handler.ActionExport, Message: command("x", "{}")})
+		{"dead letter", "cv.dead.export.x", "CV_DEAD", func(ctx context.Context, q *Queue, round string) error { // its Nats-Msg-Id is remembered for 100 ms, purged or not
+			return q.PublishDead(ctx, handler.DeadLetter{ID: "x", Action: handler.ActionExport, Message: command(round, "{}")})
 		}, nil},
 	}
 	faults := []struct {
@@ -143,7 +143,7 @@ func TestWritesUnderFaults(t *testing.T) {
 					}
 					return none
 				})
-				if err := write.do(w.ctx, q); err != nil {
+				if err := write.do(w.ctx, q, f.name); err != nil {
 					t.Fatal(err)
 				}
 				if hits != 1+f.reads {
@@ -153,7 +153,7 @@ func TestWritesUnderFaults(t *testing.T) {
 					t.Fatalf("%s has %d messages", write.stream, n)
 				}
 				// The same from another process.
-				if err := write.do(w.ctx, w.open(t)); !errors.Is(err, write.lost) {
+				if err := write.do(w.ctx, w.open(t), f.name); !errors.Is(err, write.lost) {
 					t.Fatalf("the second time: %v, want %v", err, write.lost)
 				}
 				if n := w.messages(t, write.stream); n != 1 {
