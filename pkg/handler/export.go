@@ -138,7 +138,10 @@ func (w *export) stored(ctx context.Context) (map[int]bool, error) {
 	return out, nil
 }
 
-// round has the units begin…end-1 done: it keeps a window of them queued and learns of their results.
+// leastQueued is how many of its units a command may have in the queue, or at work, however many of others wait there.
+const leastQueued = 2
+
+// round has the units begin…end-1 done, and learns of their results. It queues no more than keep the workers of all replicas busy, so that another command's need not wait for all of them.
 func (w *export) round(ctx context.Context, begin, end int, stored map[int]bool, results <-chan int) error {
 	todo := map[int]bool{} // without a result yet
 	next := begin          // the next one to queue
@@ -153,7 +156,14 @@ func (w *export) round(ctx context.Context, begin, end int, stored map[int]bool,
 	}
 	queued := 0
 	fill := func() error {
-		for ; next < end && queued < w.Window; next++ {
+		if next == end {
+			return nil
+		}
+		waiting, err := w.Queue.WaitingUnits(ctx)
+		if err != nil {
+			return fmt.Errorf("look how many units wait: %w", err)
+		}
+		for ; next < end && (queued < leastQueued || waiting < w.Window); next++ {
 			if !todo[next] {
 				continue
 			}
@@ -161,6 +171,7 @@ func (w *export) round(ctx context.Context, begin, end int, stored map[int]bool,
 				return err
 			}
 			queued++
+			waiting++
 		}
 		return nil
 	}

@@ -1,6 +1,8 @@
 package handler_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,8 +13,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// TestSmallCommandsOvertakeHugeOnes publishes a small export while a huge one is under way: its units get workers when those that were queued before are done, and the huge one
-// has no more than a window of them in the queue.
+// TestSmallCommandsOvertakeHugeOnes publishes a small export while a huge one is under way: its units get workers when those that were queued before are done, and no more than
+// a window of those of the huge one wait before it.
 func TestSmallCommandsOvertakeHugeOnes(t *testing.T) {
 	t.Parallel()
 	const workers, window, pages = 2, 2, 8
@@ -51,5 +53,47 @@ func TestSmallCommandsOvertakeHugeOnes(t *testing.T) {
 	}
 	if most := int64((workers + window) * cv.MaxPage); before > most {
 		t.Errorf("a small export had its first result after %d pictures of a huge one; at most %d were ahead of it", before, most)
+	}
+}
+
+// crowded is a queue in which many units of others wait.
+type crowded struct{ handler.Queue }
+
+func (crowded) WaitingUnits(context.Context) (int, error) { return 1000, nil }
+
+// TestCrowdedQueue exports while others' units wait for workers: no more than two of its own join them at a time, and they are done all the same.
+func TestCrowdedQueue(t *testing.T) {
+	t.Parallel()
+	const projects, most = 8, 2
+	for _, c := range []struct {
+		name    string
+		crowded bool
+	}{{"crowded", true}, {"empty", false}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+			for n := range projects {
+				w.api.AddProject(cvtest.ProjectSpec{Name: fmt.Sprint(n), Untagged: 1, ImageBytes: cvtest.Tiny})
+			}
+			var queued, top atomic.Int64
+			f := newFate("", false)
+			f.hook = func(effect string, after bool) {
+				if !after && strings.HasPrefix(effect, "PutObject all/.work/units/") && strings.Contains(effect, ".jsonl") {
+					queued.Add(-1)
+				}
+			}
+			w.start(t, replicaOptions{fate: f, commands: 1, units: 1, configure: func(o *handler.Config) {
+				if c.crowded {
+					o.Queue = crowded{o.Queue}
+				}
+				o.Queue = unitTap{o.Queue, func(string, int, []byte) { top.Store(max(top.Load(), queued.Add(1))) }}
+			}})
+			if e := w.run(t, "all", `{"all_projects":true}`); e.Outcome != handler.OutcomeComplete {
+				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+			if n := top.Load(); c.crowded != (n <= most) {
+				t.Errorf("it had %d units in the queue at once", n)
+			}
+		})
 	}
 }

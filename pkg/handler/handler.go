@@ -53,7 +53,7 @@ type Config struct {
 	Downloads   int   // blobs at once, default 32
 	Buffer      int64 // bytes of blobs in memory at once, default 64 MiB
 	MaxAttempts int   // of a command and of a unit, default 10
-	Window      int   // units of one command in the queue at once, default 32
+	Window      int   // units of all commands that wait in the queue for a worker, default 16
 
 	Threshold, Overlap float64 // of GetIterationPerformance, default 0.5 and 0.3
 
@@ -114,7 +114,7 @@ func New(c Config) (*Handler, error) {
 	c.Downloads = orDefault(c.Downloads, 32)
 	c.Buffer = orDefault(c.Buffer, 64<<20)
 	c.MaxAttempts = orDefault(c.MaxAttempts, 10)
-	c.Window = orDefault(c.Window, 32)
+	c.Window = orDefault(c.Window, 16)
 	c.Threshold = orDefault(c.Threshold, 0.5)
 	c.Overlap = orDefault(c.Overlap, 0.3)
 	if c.Buffer < maxInMemory {

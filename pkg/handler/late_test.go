@@ -12,17 +12,14 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// unitTap keeps the units a coordinator publishes.
+// unitTap shows the units that coordinators publish.
 type unitTap struct {
 	handler.Queue
-	mu    *sync.Mutex
-	units map[int][]byte
+	show func(id string, n int, body []byte)
 }
 
 func (q unitTap) PublishUnit(ctx context.Context, id string, n int, body []byte) error {
-	q.mu.Lock()
-	q.units[n] = body
-	q.mu.Unlock()
+	q.show(id, n, body)
 	return q.Queue.PublishUnit(ctx, id, n, body)
 }
 
@@ -60,7 +57,13 @@ func TestUnitDeliveredLate(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := exportScenario()
 			w := s.world(t)
-			tap := unitTap{mu: &sync.Mutex{}, units: map[int][]byte{}}
+			units := map[int][]byte{}
+			var mu sync.Mutex
+			tap := unitTap{show: func(_ string, n int, body []byte) {
+				mu.Lock()
+				defer mu.Unlock()
+				units[n] = body
+			}}
 			slow := slowJob{read: make(chan struct{}), tell: make(chan struct{}), once: &sync.Once{}}
 			late := w.start(t, replicaOptions{idle: true, configure: func(o *handler.Config) {
 				if c.slow {
@@ -69,7 +72,7 @@ func TestUnitDeliveredLate(t *testing.T) {
 				}
 			}})
 			deliver := func() {
-				d := late.handler.Unit(t.Context(), handler.UnitDelivery{Command: cutID, N: 0, Body: tap.units[0], Delivered: 2})
+				d := late.handler.Unit(t.Context(), handler.UnitDelivery{Command: cutID, N: 0, Body: units[0], Delivered: 2})
 				if d.Verb != handler.Ack {
 					t.Errorf("a unit delivered late is settled with %s: %s", d.Verb, d.Reason)
 				}

@@ -23,6 +23,8 @@ const maxResult = 256 << 20
 type UnitQueue interface {
 	// PublishUnit queues a unit; one that is queued already is left as it is.
 	PublishUnit(ctx context.Context, id string, n int, body []byte) error
+	// WaitingUnits is how many units, of all commands, nobody works on yet.
+	WaitingUnits(ctx context.Context) (int, error)
 	// PurgeUnits removes a command's queued units.
 	PurgeUnits(ctx context.Context, id string) error
 	// DrainUnits waits until no unit of a command is queued or being worked on; after an ack wait it removes what is left.

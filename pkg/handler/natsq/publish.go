@@ -172,6 +172,17 @@ func (q *Queue) PublishUnit(ctx context.Context, id string, n int, body []byte) 
 	return nil
 }
 
+// WaitingUnits is how many units, of all commands, were delivered to nobody yet.
+func (q *Queue) WaitingUnits(ctx context.Context) (int, error) {
+	var info struct {
+		Pending int `json:"num_pending"`
+	}
+	if err := q.api(ctx, q.work, "CONSUMER.INFO."+q.work+"."+workDurable, nil, &info); err != nil {
+		return 0, fmt.Errorf("count the waiting units: %w", err)
+	}
+	return info.Pending, nil
+}
+
 // PurgeUnits removes a command's queued units, those being worked on included: their workers' acknowledgements then find nothing.
 func (q *Queue) PurgeUnits(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {

@@ -250,6 +250,39 @@ func TestLedgerFence(t *testing.T) {
 	}
 }
 
+// Units wait until they are delivered.
+func TestWaitingUnits(t *testing.T) {
+	w := newWorld(t)
+	waiting := func(want int) {
+		t.Helper()
+		if n := must[int](t)(w.q.WaitingUnits(w.ctx)); n != want {
+			t.Fatalf("%d units wait, not %d", n, want)
+		}
+	}
+	waiting(0)
+	for n := range 5 {
+		ok(t, w.q.PublishUnit(w.ctx, []string{"a", "b"}[n%2], n, []byte("{}")))
+	}
+	waiting(5)
+	serving, stop := context.WithCancelCause(w.ctx)
+	taken, release, done := make(chan struct{}, 10), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- w.q.ServeUnits(serving, w.ctx, UnitLoop{Slots: 2, Handle: func(context.Context, handler.UnitDelivery) handler.Disposition {
+			taken <- struct{}{}
+			<-release
+			return handler.Disposition{Verb: handler.Ack}
+		}})
+	}()
+	receive(t, taken)
+	receive(t, taken)
+	waiting(3)
+	ok(t, w.q.PurgeUnits(w.ctx, "b"))
+	waiting(2) // of a, whose third is at work
+	stop(handler.ErrStopping)
+	close(release)
+	ok(t, receive(t, done))
+}
+
 // However two coordinators interleave, each message has one successor.
 func TestLedgerTwoAppenders(t *testing.T) {
 	w := newWorld(t)
