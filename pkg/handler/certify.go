@@ -216,6 +216,9 @@ func (d *deletion) commit(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	if err := d.continues(cut.Ledger); err != nil {
+		return err
+	}
 	bag, err := sink.NewBag(d.Store, d.layout.Bag(sink.DeleteBag), d.SpoolDir)
 	if err != nil {
 		return fmt.Errorf("open the bag: %w", err)

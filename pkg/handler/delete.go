@@ -127,9 +127,10 @@ func (d *deletion) carryOut(ctx context.Context) error {
 	if d.begun.DryRun {
 		return nil
 	}
-	if found && !d.ledger.continues(d.begun.Ledger) {
-		return &Error{Code: CodeInternal, Message: fmt.Sprintf("the ledger of this command, %s.ledger.%s, was removed from NATS: which calls were made before is not known any more, "+
-			"so nothing more is deleted; publish the delete again under a new id for what is left", d.prefix(), d.command.ID)}
+	if found {
+		if err := d.continues(d.begun.Ledger); err != nil {
+			return err
+		}
 	}
 	return d.execute(ctx)
 }

@@ -57,6 +57,9 @@ func (r *run) bag(ctx context.Context, deletes string) error {
 	if err != nil {
 		return err
 	}
+	if err := r.continues(cut.Ledger); err != nil {
+		return err
+	}
 	return w.commit(ctx, cut)
 }
 

@@ -215,10 +215,13 @@ func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time, he
 	return l, nil
 }
 
-// continues tells whether the ledger is the one that an earlier holder had brought as far as ref.
-func (l *ledger) continues(ref ledgerRef) bool {
-	_, ok := l.heads[ref.Head]
-	return ok
+// continues fails when the ledger is not the one that was brought as far as ref, by this holder just now or by one before.
+func (r *run) continues(ref ledgerRef) error {
+	if _, ok := r.ledger.heads[ref.Head]; ok || ref.Head == r.ledger.chain.Head() {
+		return nil
+	}
+	return &Error{Code: CodeInternal, Message: fmt.Sprintf("the ledger of this command, %s.ledger.%s, was removed from NATS: which calls were made before is not known any more, "+
+		"so nothing more is done; publish the command again under a new id", r.prefix(), r.command.ID)}
 }
 
 func lastLine(message []byte) []byte {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -57,6 +58,33 @@ func TestLedgerDeletedInTheMiddle(t *testing.T) {
 	}
 	if failure := w.fetch(t, cutID+"/delete/")["evidence/failure.json"]; !strings.Contains(string(failure), "cv.ledger."+cutID) {
 		t.Errorf("the evidence says %s", failure)
+	}
+}
+
+// Where the ledger is removed after it was decided how far it goes into the bag, there is no bag: not with another ledger either, which may be as long by then.
+func TestLedgerDeletedAfterTheCut(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, cut string
+		action    handler.Action
+		data      string
+	}{
+		{"export", "cut.json", handler.ActionExport, `{"all_projects":true}`},
+		{"dry run", "delete-cut.json", handler.ActionDelete, `{"all_projects":true,"dry_run":true}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: cutSeed}, ackWait: 2 * time.Second})
+			smallProject(w.api)
+			w.start(t, replicaOptions{fate: w.deletes(t, "CV_LEDGER", "PutObject "+cutID+"/.work/"+c.cut)})
+			e := w.wait(t, w.publish(t, c.action, cutID, c.data))
+			if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || !strings.Contains(e.Error.Message, "cv.ledger."+cutID) {
+				t.Errorf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
+			}
+			if left := w.objects(t, cutID); len(left) > 0 {
+				t.Errorf("it leaves %v", left)
+			}
+		})
 	}
 }
 
