@@ -127,10 +127,8 @@ func (d *deletion) carryOut(ctx context.Context) error {
 	if d.begun.DryRun {
 		return nil
 	}
-	if found {
-		if err := d.continues(d.begun.Ledger); err != nil {
-			return err
-		}
+	if err := d.continues(d.begun.Ledger); err != nil {
+		return err
 	}
 	return d.execute(ctx)
 }

@@ -142,6 +142,7 @@ type replica struct {
 	handler *handler.Handler
 	faults  *sinktest.Faults // what it says to the store goes through these
 	fate    *fate
+	conn    *nats.Conn
 	drain   func() // ends it as a signal would
 	stop    func() // drains, and waits
 }
@@ -171,7 +172,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 		t.Fatal(err)
 	}
 	queue := w.open(t, conn)
-	r := &replica{faults: o.faults, fate: f}
+	r := &replica{faults: o.faults, fate: f, conn: conn}
 	if r.faults.OnRequest == nil {
 		r.faults.OnRequest = f.request
 	}

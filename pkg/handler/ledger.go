@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -209,8 +208,11 @@ func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time, he
 			}
 			l.note(have)
 		}
-		last := sha256.Sum256(lastLine(message))
-		l.heads[hex.EncodeToString(last[:])] = struct{}{}
+		upTo, err := sink.NewChain(lastLine(message))
+		if err != nil {
+			return nil, fmt.Errorf("follow the ledger: %w", err)
+		}
+		l.heads[upTo.Head()] = struct{}{}
 	}
 	return l, nil
 }

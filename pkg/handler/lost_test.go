@@ -50,9 +50,7 @@ func TestLedgerDeletedInTheMiddle(t *testing.T) {
 	w.start(t, replicaOptions{fate: w.deletes(t, "CV_LEDGER", "DELETE "), configure: s.configure})
 	h := w.publish(t, s.action, cutID, s.data)
 	e := w.wait(t, h)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || !strings.Contains(e.Error.Message, "cv.ledger."+cutID) {
-		t.Errorf("ended %s: %v", e.Status, e.Error)
-	}
+	checkLedgerRemoved(t, e)
 	if n := len(w.api.DestructiveCalls()); n != 1 {
 		t.Errorf("%d destructive calls were made; the ledger was removed after the first", n)
 	}
@@ -78,13 +76,19 @@ func TestLedgerDeletedAfterTheCut(t *testing.T) {
 			smallProject(w.api)
 			w.start(t, replicaOptions{fate: w.deletes(t, "CV_LEDGER", "PutObject "+cutID+"/.work/"+c.cut)})
 			e := w.wait(t, w.publish(t, c.action, cutID, c.data))
-			if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || !strings.Contains(e.Error.Message, "cv.ledger."+cutID) {
-				t.Errorf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
-			}
+			checkLedgerRemoved(t, e)
 			if left := w.objects(t, cutID); len(left) > 0 {
 				t.Errorf("it leaves %v", left)
 			}
 		})
+	}
+}
+
+// checkLedgerRemoved demands that a command failed because its ledger is gone, and says which.
+func checkLedgerRemoved(t *testing.T, e handler.EventData) {
+	t.Helper()
+	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || !strings.Contains(e.Error.Message, "cv.ledger."+cutID) {
+		t.Errorf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
 	}
 }
 

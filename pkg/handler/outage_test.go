@@ -53,9 +53,22 @@ func soon(t *testing.T, c <-chan struct{}, what string) {
 
 const fewAttempts = 2
 
+// newOutageWorld is one with a short ack wait and a clock of its own: however busy the machine is, by that clock no process stands still, which would count.
+func newOutageWorld(t *testing.T) *world {
+	t.Helper()
+	return newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, now: stepClock(), ackWait: 2 * time.Second})
+}
+
+// takenBack waits until all attempts at a command but the one under way are taken back. A holder that lost NATS takes its own back as soon as it is connected, be it after
+// another one began: only who ends at once could be faster.
+func (w *world) takenBack(t *testing.T, id string) {
+	t.Helper()
+	w.await(t, id, "with one attempt", func(j handler.Job) bool { return j.Attempt == 1 })
+}
+
 // NATS goes away for longer than the ack wait, and comes back, more often than a command has attempts: that is nobody's fault, and costs none.
 func TestNATSAwayCostsNoAttempt(t *testing.T) {
-	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, ackWait: 2 * time.Second})
+	w := newOutageWorld(t)
 	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
 	turns := newTurns()
 	for range 2 {
@@ -72,6 +85,8 @@ func TestNATSAwayCostsNoAttempt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	soon(t, turns.arrived, "somebody is at it")
+	w.takenBack(t, "exp")
 	close(turns.open)
 	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
 		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
@@ -137,6 +152,9 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 			if !outage && (!ended || taken != fewAttempts) || outage && ended {
 				t.Errorf("it was taken %d times, ended: %v", taken, ended)
 			}
+			if outage {
+				w.takenBack(t, "exp")
+			}
 			close(turns.open)
 			if outage {
 				for d := range verdicts { // of the last holder
@@ -157,12 +175,14 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 	}
 }
 
-// The same for a unit: NATS goes away in the middle of it, more often than it has attempts.
+// The same for a unit: NATS goes away in the middle of it, more often than it has attempts. Whoever was at it takes that back, and so does the one that drains in the end.
 func TestNATSAwayCostsAUnitNoAttempt(t *testing.T) {
-	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, ackWait: 2 * time.Second})
+	w := newOutageWorld(t)
 	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 1}).ID
 	w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Times: -1, Hang: true})
 	hangs, calledOff := make(chan struct{}, 100), make(chan struct{}, 100)
+	configure := func(c *handler.Config) { c.MaxAttempts = fewAttempts }
+	var all []*replica
 	for range 2 {
 		f := newFate("", false)
 		f.hook = func(effect string, after bool) {
@@ -174,20 +194,30 @@ func TestNATSAwayCostsAUnitNoAttempt(t *testing.T) {
 				hangs <- struct{}{}
 			}
 		}
-		w.start(t, replicaOptions{fate: f, configure: func(c *handler.Config) { c.MaxAttempts = fewAttempts }})
+		all = append(all, w.start(t, replicaOptions{fate: f, configure: configure}))
 	}
 	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"],"categories":["images"]}`, project))
-	for n := range 2 * fewAttempts {
+	for range 2 * fewAttempts {
 		soon(t, hangs, "a download hangs")
 		w.nats.Stop()
 		soon(t, calledOff, "the lease is lost")
-		if n == 2*fewAttempts-1 {
-			w.api.ClearFaults()
-		}
 		if err := w.nats.Start(); err != nil {
 			t.Fatal(err)
 		}
 	}
+	soon(t, hangs, "a download hangs")
+	for _, r := range all {
+		w.eventually(t, "every replica is connected", r.conn.IsConnected)
+		r.drain()
+	}
+	for _, r := range all {
+		r.stop()
+	}
+	if j := w.job(t, "exp"); j.State.Terminal() || j.Attempt != 0 {
+		t.Errorf("handed back %s after %d attempts: %v", j.State, j.Attempt, j.Error)
+	}
+	w.api.ClearFaults()
+	w.start(t, replicaOptions{configure: configure})
 	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Attempt != 1 {
 		t.Errorf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
 	}

@@ -50,15 +50,14 @@ func TestDrainUnits(t *testing.T) {
 		ok(t, w.q.PublishUnit(w.ctx, id, 1, []byte("unit")))
 	}
 	inside, leave := make(chan struct{}, 2), make(chan struct{})
-	pull, stop := context.WithCancel(w.ctx)
-	served := make(chan error, 1)
-	go func() {
-		served <- w.q.ServeUnits(pull, w.ctx, UnitLoop{Slots: 2, Handle: func(context.Context, handler.UnitDelivery) handler.Disposition {
-			inside <- struct{}{}
-			<-leave
-			return handler.Disposition{Verb: handler.Ack}
-		}})
-	}()
+	r := serveUnits(t, w.q, UnitLoop{Slots: 2, Handle: func(ctx context.Context, _ handler.UnitDelivery) handler.Disposition {
+		inside <- struct{}{}
+		select {
+		case <-leave:
+		case <-ctx.Done(): // the test failed
+		}
+		return handler.Disposition{Verb: handler.Ack}
+	}})
 	receive(t, inside)
 	receive(t, inside)
 	drained := make(chan error, 1)
@@ -75,8 +74,8 @@ func TestDrainUnits(t *testing.T) {
 	}
 	close(leave)
 	ok(t, receive(t, drained))
-	stop()
-	ok(t, receive(t, served))
+	r.stop(handler.ErrStopping)
+	ok(t, receive(t, r.done))
 
 	ok(t, w.q.PublishUnit(w.ctx, "c", 1, []byte("unit")))
 	gone, cancel := context.WithCancelCause(w.ctx)

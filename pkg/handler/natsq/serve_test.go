@@ -17,7 +17,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// serving runs ServeCommands until the test, or stop, ends it.
+// running serves a queue until the test, or stop, ends it.
 type running struct {
 	stop func(cause error) // ends pulling
 	kill func(cause error) // ends work
@@ -26,13 +26,23 @@ type running struct {
 
 func serveCommands(t *testing.T, q *Queue, l Loop) *running {
 	t.Helper()
+	return startServing(t, func(pull, work context.Context) error { return q.ServeCommands(pull, work, l) })
+}
+
+func serveUnits(t *testing.T, q *Queue, l UnitLoop) *running {
+	t.Helper()
+	return startServing(t, func(pull, work context.Context) error { return q.ServeUnits(pull, work, l) })
+}
+
+func startServing(t *testing.T, serve func(pull, work context.Context) error) *running {
+	t.Helper()
 	pull, stop := context.WithCancelCause(context.Background())
 	work, kill := context.WithCancelCause(context.Background())
 	r := &running{stop: stop, kill: kill, done: make(chan error, 1)}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		r.done <- q.ServeCommands(pull, work, l)
+		r.done <- serve(pull, work)
 	}()
 	t.Cleanup(func() {
 		kill(handler.ErrStopping)
@@ -91,23 +101,19 @@ func (w *world) gone(t *testing.T, seq uint64) {
 
 func TestServeUnits(t *testing.T) {
 	w := newWorld(t)
-	pull, stop := context.WithCancelCause(w.ctx)
 	seen := make(chan handler.UnitDelivery, 10)
-	done := make(chan error, 1)
-	go func() {
-		done <- w.q.ServeUnits(pull, w.ctx, UnitLoop{Slots: 2, Handle: func(_ context.Context, d handler.UnitDelivery) handler.Disposition {
-			seen <- d
-			return handler.Disposition{Verb: handler.Ack}
-		}})
-	}()
+	r := serveUnits(t, w.q, UnitLoop{Slots: 2, Handle: func(_ context.Context, d handler.UnitDelivery) handler.Disposition {
+		seen <- d
+		return handler.Disposition{Verb: handler.Ack}
+	}})
 	must[*jetstream.PubAck](t)(w.js.Publish(w.ctx, "cv.work.x.seven", nil)) // not ours
 	must[*jetstream.PubAck](t)(w.js.Publish(w.ctx, "cv.work.x.007", nil))
 	ok(t, w.q.PublishUnit(w.ctx, "x", 7, []byte("unit")))
 	if d := receive(t, seen); d.Command != "x" || d.N != 7 || string(d.Body) != "unit" || d.Delivered != 1 {
 		t.Fatalf("delivered %+v", d)
 	}
-	stop(handler.ErrStopping)
-	ok(t, receive(t, done))
+	r.stop(handler.ErrStopping)
+	ok(t, receive(t, r.done))
 	if n := w.messages(t, "CV_WORK"); n != 0 || len(seen) != 0 {
 		t.Fatalf("%d messages are left, %d more were delivered", n, len(seen))
 	}

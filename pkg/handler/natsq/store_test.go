@@ -264,23 +264,23 @@ func TestWaitingUnits(t *testing.T) {
 		ok(t, w.q.PublishUnit(w.ctx, []string{"a", "b"}[n%2], n, []byte("{}")))
 	}
 	waiting(5)
-	serving, stop := context.WithCancelCause(w.ctx)
-	taken, release, done := make(chan struct{}, 10), make(chan struct{}), make(chan error, 1)
-	go func() {
-		done <- w.q.ServeUnits(serving, w.ctx, UnitLoop{Slots: 2, Handle: func(context.Context, handler.UnitDelivery) handler.Disposition {
-			taken <- struct{}{}
-			<-release
-			return handler.Disposition{Verb: handler.Ack}
-		}})
-	}()
+	taken, release := make(chan struct{}, 10), make(chan struct{})
+	r := serveUnits(t, w.q, UnitLoop{Slots: 2, Handle: func(ctx context.Context, _ handler.UnitDelivery) handler.Disposition {
+		taken <- struct{}{}
+		select {
+		case <-release:
+		case <-ctx.Done(): // the test failed
+		}
+		return handler.Disposition{Verb: handler.Ack}
+	}})
 	receive(t, taken)
 	receive(t, taken)
 	waiting(3)
 	ok(t, w.q.PurgeUnits(w.ctx, "b"))
 	waiting(2) // of a, whose third is at work
-	stop(handler.ErrStopping)
+	r.stop(handler.ErrStopping)
 	close(release)
-	ok(t, receive(t, done))
+	ok(t, receive(t, r.done))
 }
 
 // However two coordinators interleave, each message has one successor.
