@@ -49,17 +49,7 @@ func TestDrainUnits(t *testing.T) {
 	for _, id := range []string{"a", "b"} {
 		ok(t, w.q.PublishUnit(w.ctx, id, 1, []byte("unit")))
 	}
-	inside, leave := make(chan struct{}, 2), make(chan struct{})
-	r := serveUnits(t, w.q, UnitLoop{Slots: 2, Handle: func(ctx context.Context, _ handler.UnitDelivery) handler.Disposition {
-		inside <- struct{}{}
-		select {
-		case <-leave:
-		case <-ctx.Done(): // the test failed
-		}
-		return handler.Disposition{Verb: handler.Ack}
-	}})
-	receive(t, inside)
-	receive(t, inside)
+	r, release := holdTwoUnits(t, w.q)
 	drained := make(chan error, 1)
 	patient := w.open(t) // waits for 30 s
 	go func() { drained <- patient.DrainUnits(w.ctx, "a") }()
@@ -72,7 +62,7 @@ func TestDrainUnits(t *testing.T) {
 		t.Errorf("a unit was not waited for: %v", err)
 	default:
 	}
-	close(leave)
+	release()
 	ok(t, receive(t, drained))
 	r.stop(handler.ErrStopping)
 	ok(t, receive(t, r.done))

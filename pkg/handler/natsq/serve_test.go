@@ -34,6 +34,23 @@ func serveUnits(t *testing.T, q *Queue, l UnitLoop) *running {
 	return startServing(t, func(pull, work context.Context) error { return q.ServeUnits(pull, work, l) })
 }
 
+// holdTwoUnits serves two units at once. When it returns, two were taken; they and those after them stay until release.
+func holdTwoUnits(t *testing.T, q *Queue) (r *running, release func()) {
+	t.Helper()
+	taken, released := make(chan struct{}, 10), make(chan struct{})
+	r = serveUnits(t, q, UnitLoop{Slots: 2, Handle: func(ctx context.Context, _ handler.UnitDelivery) handler.Disposition {
+		taken <- struct{}{}
+		select {
+		case <-released:
+		case <-ctx.Done(): // the test failed
+		}
+		return handler.Disposition{Verb: handler.Ack}
+	}})
+	receive(t, taken)
+	receive(t, taken)
+	return r, func() { close(released) }
+}
+
 func startServing(t *testing.T, serve func(pull, work context.Context) error) *running {
 	t.Helper()
 	pull, stop := context.WithCancelCause(context.Background())

@@ -264,22 +264,12 @@ func TestWaitingUnits(t *testing.T) {
 		ok(t, w.q.PublishUnit(w.ctx, []string{"a", "b"}[n%2], n, []byte("{}")))
 	}
 	waiting(5)
-	taken, release := make(chan struct{}, 10), make(chan struct{})
-	r := serveUnits(t, w.q, UnitLoop{Slots: 2, Handle: func(ctx context.Context, _ handler.UnitDelivery) handler.Disposition {
-		taken <- struct{}{}
-		select {
-		case <-release:
-		case <-ctx.Done(): // the test failed
-		}
-		return handler.Disposition{Verb: handler.Ack}
-	}})
-	receive(t, taken)
-	receive(t, taken)
+	r, release := holdTwoUnits(t, w.q)
 	waiting(3)
 	ok(t, w.q.PurgeUnits(w.ctx, "b"))
 	waiting(2) // of a, whose third is at work
 	r.stop(handler.ErrStopping)
-	close(release)
+	release()
 	ok(t, receive(t, r.done))
 }
 
