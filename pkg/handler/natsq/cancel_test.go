@@ -17,7 +17,7 @@ func TestOver(t *testing.T) {
 	other := w.open(t)
 	told, stop := must2[<-chan struct{}, func()](t)(w.q.Over("a"))
 	defer stop()
-	ok(t, w.nc.FlushWithContext(w.ctx))
+	ok(t, w.q.nc.FlushWithContext(w.ctx)) // the server knows of the interest
 	ok(t, other.NotifyOver(w.ctx, "ab"))
 	ok(t, other.NotifyOver(w.ctx, "a"))
 	receive(t, told)
