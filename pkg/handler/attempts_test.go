@@ -14,7 +14,6 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -151,15 +150,14 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// A replica that drains hands back at once what it holds, without blame: another goes on long before the ack wait, in the first attempt.
+// A replica that drains hands back at once what it holds, without blame: another goes on without waiting for the ack wait, in the first attempt.
 func TestDrainHandsBackWithoutBlame(t *testing.T) {
-	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}, ackWait: time.Hour}) // what is not handed back does not come again
 	w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
 	hangs := w.hangBlobs()
 	first := w.start(t, replicaOptions{commands: 1, units: 2, configure: attempts(1)})
 	exp := w.publish(t, handler.ActionExport, "exp", everything)
 	hangs.wait(t, "a download")
-	begun := time.Now()
 	first.stop()
 	if j := w.job(t, "exp"); j.State.Terminal() || j.Attempt != 0 {
 		t.Errorf("handed back %s after %d attempts", j.State, j.Attempt)
@@ -173,9 +171,6 @@ func TestDrainHandsBackWithoutBlame(t *testing.T) {
 	w.start(t, replicaOptions{commands: 1, units: 2, configure: attempts(1)})
 	if e := w.wait(t, exp); e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Attempt != 1 {
 		t.Errorf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
-	}
-	if took := time.Since(begun); took > natsq.DefaultAckWait/2 {
-		t.Errorf("it took %s", took)
 	}
 	w.bag(t, "exp", sink.ExportBag)
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -35,14 +34,13 @@ func TestCancelStopsAnExportOnEveryReplica(t *testing.T) {
 		{name: "not told", configure: func(c *handler.Config) { c.Queue = deaf{c.Queue} }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}, ackWait: time.Hour}) // a unit that nobody stops is waited for, far too long
 			w.api.Sample()
 			hangs := w.hangBlobs()
 			w.start(t, replicaOptions{commands: 2, configure: c.configure}) // coordinates
 			w.start(t, replicaOptions{units: 4, configure: c.configure})    // works
 			exp := w.publish(t, handler.ActionExport, "exp", everything)
 			hangs.wait(t, "a download")
-			begun := time.Now()
 			stop := w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
 			if e := w.wait(t, stop); e.Status != handler.StatusCompleted || e.Action != handler.ActionCancel || e.Error != nil {
 				t.Errorf("the cancel ended %s: %v", e.Status, e.Error)
@@ -53,9 +51,6 @@ func TestCancelStopsAnExportOnEveryReplica(t *testing.T) {
 			}
 			if e.Status != handler.StatusCancelled || e.Error != nil || e.Bundle != nil {
 				t.Errorf("ended %s, error %v, bundle %v", e.Status, e.Error, e.Bundle)
-			}
-			if took := time.Since(begun); took > natsq.DefaultAckWait/2 { // as long as a unit's message is held without a heartbeat
-				t.Errorf("it took %s", took)
 			}
 			job := w.job(t, "exp")
 			if job.Cancel == nil || job.Cancel.ID != "stop" || job.LeftBehind != "" || job.Phase != "" {
@@ -112,19 +107,20 @@ func (w *world) neverBegun(t *testing.T, id string) {
 func TestCancelOfAWaitingCommand(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 	w.api.Sample()
-	w.start(t, replicaOptions{commands: 2, units: 2, key: cv.TrainingKey("revoked")})
+	settles := func(d handler.Delivery, verdict handler.Disposition) {
+		if d.Header[handler.HeaderMsgID][0] == "exp" && verdict.Verb != handler.Nak {
+			t.Errorf("it ended when its message came again: %s", verdict.Verb)
+		}
+	}
+	w.start(t, replicaOptions{commands: 2, units: 2, key: cv.TrainingKey("revoked"), settles: settles})
 	exp := w.publish(t, handler.ActionExport, "exp", everything)
 	job := w.await(t, "exp", "waiting", func(j handler.Job) bool { return j.Waiting != nil })
 	if job.Waiting.For != handler.WaitCredential || job.Attempt != 0 {
 		t.Fatalf("waits for %s after %d attempts", job.Waiting.For, job.Attempt)
 	}
-	begun := time.Now()
 	w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
 	if e := w.wait(t, exp); e.Status != handler.StatusCancelled {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
-	}
-	if took := time.Since(begun); took > 4*time.Second { // it is delivered again after 6 s or more
-		t.Errorf("it took %s", took)
 	}
 	if left := w.objects(t, "exp"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
