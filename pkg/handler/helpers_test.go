@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds what a test waits for: far beyond what it takes, far below the test binary's own limit.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // worldOptions say what a world is like. The zero value is real: real time, real names of hosts.
 type worldOptions struct {

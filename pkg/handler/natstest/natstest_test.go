@@ -13,7 +13,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestServerKeepsItsStoreOverARestart(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	s := New(t)
 	nc := s.Dial(t)
@@ -70,7 +70,7 @@ func TestServerWithoutAddressListensOnNothing(t *testing.T) {
 }
 
 func TestClusterElectsAgain(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	start := time.Now()
 	c := NewCluster(t)

@@ -14,7 +14,7 @@ import (
 )
 
 // startTimeout bounds how long a server may take until it accepts connections.
-const startTimeout = 20 * time.Second
+const startTimeout = time.Minute
 
 // Options says how a server is run. The zero value is a server in memory's reach only, with a temporary store.
 type Options struct {

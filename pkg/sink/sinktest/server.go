@@ -186,9 +186,9 @@ func muteStdout() (restore func()) {
 	}
 }
 
-// waitReady asks for the server's health until it answers, for at most ten seconds.
+// waitReady asks for the server's health until it answers, for a minute at most.
 func (s *Server) waitReady() error {
-	deadline := time.NewTimer(10 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
