@@ -51,7 +51,7 @@ func TestDrainUnits(t *testing.T) {
 	}
 	r, release := holdTwoUnits(t, w.q)
 	drained := make(chan error, 1)
-	patient := w.open(t) // waits for 30 s
+	patient := w.open(t) // waits for an hour
 	go func() { drained <- patient.DrainUnits(w.ctx, "a") }()
 	ok(t, w.q.DrainUnits(w.ctx, "b")) // waits for a second
 	if n := w.messages(t, "CV_WORK"); n != 1 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,10 +50,12 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 	return w
 }
 
-// open makes another queue on the same server, as another process would: with a connection of its own.
+// open makes another queue on the same server, as another process would: with a connection of its own. Its ack wait is longer than any test may take: what is not
+// handed back, or is waited for in vain, shows.
 func (w *world) open(t *testing.T, change ...func(*Options)) *Queue {
 	t.Helper()
-	q, err := Open(w.ctx, w.server.Dial(t), options(t, change...))
+	long := func(o *Options) { o.AckWait = time.Hour }
+	q, err := Open(w.ctx, w.server.Dial(t), options(t, slices.Insert(change, 0, long)...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +131,9 @@ func command(id string, body string) handler.Message {
 func event(id string, s handler.Status) handler.Event {
 	return handler.NewEvent(handler.EventData{CommandID: id, Action: handler.ActionExport, Status: s}, time.Unix(1700000000, 0), "")
 }
+
+// usualAckWait is for tests of what is provisioned.
+func usualAckWait(o *Options) { o.AckWait = DefaultAckWait }
 
 // fault is what happens to one request that a test meddles with.
 type fault int

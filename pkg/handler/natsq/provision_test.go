@@ -18,7 +18,7 @@ import (
 
 // The objects as the contract's table has them.
 func TestProvisioned(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.Retention = 48 * time.Hour })
+	w := newWorld(t, usualAckWait, func(o *Options) { o.Retention = 48 * time.Hour })
 	type shape struct {
 		subjects   string
 		retention  jetstream.RetentionPolicy
@@ -182,7 +182,7 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 
 // What an operator set beyond our needs stays.
 func TestProvisionNeverLowers(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, usualAckWait)
 	grow := map[string]func(*jetstream.StreamConfig){
 		"CV_EVENTS":  func(c *jetstream.StreamConfig) { c.MaxAge = 9999 * time.Hour; c.MaxBytes = 1 << 30 },
 		"CV_DEAD":    func(c *jetstream.StreamConfig) { c.MaxAge = 0; c.Description = "theirs" },
@@ -200,7 +200,7 @@ func TestProvisionNeverLowers(t *testing.T) {
 		f(&c)
 		before[name] = must[jetstream.Stream](t)(w.js.UpdateStream(w.ctx, c)).CachedInfo().Config
 	}
-	w.open(t)
+	w.open(t, usualAckWait)
 	w.open(t, func(o *Options) { o.Retention = time.Hour; o.AckWait = time.Second })
 	for name := range grow {
 		c := must[jetstream.Stream](t)(w.js.Stream(w.ctx, name)).CachedInfo().Config

@@ -375,10 +375,9 @@ func TestReadyHoldsPullingUp(t *testing.T) {
 
 // Draining: nothing more is taken, what is handed back is at once with others, and the loop returns when its handlers have.
 func TestDrainHandsBackAtOnce(t *testing.T) {
-	longer := func(o *Options) { o.AckWait = time.Hour } // than the test may take
-	w := newWorld(t, longer)
+	w := newWorld(t)
 	holding := make(chan struct{}, 10)
-	first := w.open(t, longer)
+	first := w.open(t)
 	r := serveCommands(t, first, Loop{Slots: 8, Handle: func(ctx context.Context, _ handler.Delivery) handler.Disposition {
 		holding <- struct{}{}
 		<-ctx.Done()
