@@ -346,13 +346,15 @@ func TestIdleLoopRests(t *testing.T) {
 
 func TestReadyHoldsPullingUp(t *testing.T) {
 	w := newWorld(t)
-	ready, asked := make(chan struct{}), make(chan struct{}, 10)
+	soon, never, asked := make(chan struct{}), make(chan struct{}), make(chan struct{}, 10)
+	var ready atomic.Pointer[chan struct{}] // each action's loop asks
+	ready.Store(&soon)
 	seen := make(chan handler.Delivery, 10)
 	l := settleWith(handler.Disposition{Verb: handler.Ack}, seen)
 	l.Ready = func(ctx context.Context) error {
 		asked <- struct{}{}
 		select {
-		case <-ready:
+		case <-*ready.Load():
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -365,10 +367,10 @@ func TestReadyHoldsPullingUp(t *testing.T) {
 	if info := must[*jetstream.ConsumerInfo](t)(c.Info(w.ctx)); info.NumWaiting != 0 || info.NumAckPending != 0 {
 		t.Fatalf("pulled while not ready: %d requests", info.NumWaiting)
 	}
-	close(ready)
+	close(soon)
 	receive(t, seen)
 	// And a loop that is not ready ends like any other.
-	ready = make(chan struct{})
+	ready.Store(&never)
 	r.stop(handler.ErrStopping)
 	ok(t, receive(t, r.done))
 }
@@ -550,7 +552,9 @@ func TestOutage(t *testing.T) {
 	if d.Outage() {
 		t.Error("an outage, without one")
 	}
+	lost := q.nc.StatusChanged(nats.RECONNECTING)
 	w.server.Stop()
+	receive(t, lost)
 	told := make(chan bool, 1)
 	go func() { told <- d.Outage() }()
 	ok(t, w.server.Start())
