@@ -98,7 +98,7 @@ func (r *run) hasten(ctx context.Context, target string) {
 		if err != nil {
 			return err
 		}
-		t := &run{Handler: r.Handler, command: command, message: message, layout: layout, job: job, rev: rev, nonce: uuid.NewString(), calls: &recorder{}, log: r.log}
+		t := &run{Handler: r.Handler, command: command, message: message, layout: layout, job: job, rev: rev, nonce: Text(uuid.NewString()), calls: &recorder{}, log: r.log}
 		t.log = r.log.With().Str("target", target).Logger()
 		var decided *decision
 		if err := t.cancelled(ctx); !errors.As(err, &decided) || decided.Verb != Ack { // else its event is stored

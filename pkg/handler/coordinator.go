@@ -37,14 +37,13 @@ type run struct {
 	*Handler
 	command Command
 	message Message
-	outage  Outage
+	lease   Lease
 	client  *cv.Client
 	layout  sink.Layout
 	job     Job
 	rev     uint64
-	nonce   string    // names this taking of the job
-	taken   time.Time // when the job that was taken was created; zero before
-	heir    bool      // somebody had taken it before
+	nonce   Text // names this taking of the job
+	heir    bool // somebody had taken it before
 	ledger  *ledger
 	calls   *recorder
 	log     zerolog.Logger
@@ -117,7 +116,7 @@ func (h *Handler) carry(ctx context.Context, d Delivery, c Command, log zerolog.
 	if err != nil {
 		return err
 	}
-	r := &run{Handler: h, command: c, message: d.Message, outage: d.Outage, layout: layout, nonce: uuid.NewString(), calls: &recorder{}, log: log}
+	r := &run{Handler: h, command: c, message: d.Message, lease: d.Lease, layout: layout, nonce: Text(uuid.NewString()), calls: &recorder{}, log: log}
 	err = r.admit(ctx)
 	switch {
 	case err != nil:
@@ -150,7 +149,7 @@ func (r *run) proceed(ctx context.Context) error {
 		return &decision{Disposition: Disposition{Verb: Abandon, Reason: "this process is at it already"}}
 	}
 	if err := r.take(ctx); err != nil {
-		return r.excuse(ctx, err)
+		return r.takeBack(ctx, err) // it may be stored that it was taken: the answer may be lost
 	}
 	return r.attempt(ctx)
 }
@@ -248,14 +247,14 @@ func (r *run) turn(ctx context.Context) error {
 	}
 	detail := "waits for " + l.blocker.id + ", which was published before and concerns a common project"
 	waiting := &Waiting{For: WaitCommand, Detail: detail, Since: r.Now().UTC()}
-	if err := r.wait(ctx, waiting, 0); err != nil {
+	if err := r.wait(ctx, waiting); err != nil {
 		return err
 	}
 	return handBack(turnDelay(l.ahead), "waits for "+waiting.For)
 }
 
-// wait says in the job and in a progress event what the command waits for, unless they say so already. It takes back the count of so many attempts.
-func (r *run) wait(ctx context.Context, waiting *Waiting, attempts int) error {
+// wait says in the job and in a progress event what the command waits for, unless they say so already. An attempt that was begun does not count.
+func (r *run) wait(ctx context.Context, waiting *Waiting) error {
 	w := r.job.Waiting
 	if w != nil && w.For == waiting.For {
 		waiting.Since = w.Since
@@ -263,7 +262,10 @@ func (r *run) wait(ctx context.Context, waiting *Waiting, attempts int) error {
 			return nil
 		}
 	}
-	if err := r.save(ctx, func(j *Job) { j.Waiting, j.Attempt = waiting, j.Attempt-attempts }); err != nil {
+	if err := r.save(ctx, func(j *Job) {
+		j.Waiting = waiting
+		j.takeBack(r.nonce)
+	}); err != nil {
 		return err
 	}
 	data := r.eventData()
@@ -279,7 +281,7 @@ func (r *run) pause(ctx context.Context, waiting *Waiting) error {
 	if err := r.keepCalls(ctx); err != nil {
 		return err
 	}
-	if err := r.wait(ctx, waiting, 1); err != nil {
+	if err := r.wait(ctx, waiting); err != nil {
 		return err
 	}
 	return handBack(waitDelay(waiting.Since, r.Now()), "waits for "+waiting.For)
@@ -377,13 +379,14 @@ func (r *run) take(ctx context.Context) error {
 	}
 	heir := r.job.Begun
 	err := r.save(ctx, func(j *Job) {
-		j.State, j.Phase, j.Attempt, j.Waiting, j.Holder, j.Begun = StateRunning, PhasePlan, j.Attempt+1, nil, Text(r.nonce), true
+		j.State, j.Phase, j.Waiting, j.Begun = StateRunning, PhasePlan, nil, true
+		j.count(r.nonce)
 	})
 	r.log = r.log.With().Int("attempt", r.job.Attempt).Logger()
 	if err != nil {
 		return err
 	}
-	if r.taken, r.heir = r.job.Created, heir; heir {
+	if r.heir = heir; heir {
 		r.tellFormer(ctx)
 	}
 	return nil
@@ -399,45 +402,15 @@ func (r *run) tellFormer(ctx context.Context) {
 	}
 }
 
-// excuse takes back the count of an attempt that ended because the connection to NATS was lost, or while it was: by compare-and-set, in the job, which somebody else may hold
-// by now. Each holder takes back its own attempt, once; one that crashed or stood still cannot, or does not. It returns err.
-func (r *run) excuse(ctx context.Context, err error) error {
-	var decided *decision
-	if errors.As(err, &decided) || !r.outage.happened() {
-		return err
-	}
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-	defer cancel()
-	for {
-		j, rev, failed := r.Queue.Job(late, r.command.ID)
-		mine := j.Created.Equal(r.taken) || j.Holder == Text(r.nonce) // the second: the answer to taking it was lost
-		if failed == nil && (!mine || j.State.Terminal() || j.Attempt == 0) {
-			return err
-		}
-		if failed == nil {
-			j.Attempt--
-			_, failed = r.Queue.PutJob(late, j, rev)
-		}
-		switch {
-		case errors.Is(failed, ErrConflict):
-			continue
-		case failed != nil:
-			r.log.Warn().Err(failed).Msg("an attempt counts though NATS was away")
-		default:
-			r.log.Info().Err(err).Msg("NATS was away: the attempt does not count")
-		}
-		return err
-	}
-}
-
 // attempt carries the command out and settles how that went.
 func (r *run) attempt(ctx context.Context) error {
 	r.log.Info().Uint64("delivered_seq", r.command.Seq).Msg("attempt begins")
-	attempting, stop := r.startAttempt(ctx, r.command.ID, Text(r.nonce), r.rev)
+	attempting, stop := r.startAttempt(ctx, r.command.ID, r.nonce, r.rev)
 	defer stop()
 	done, err := r.do(r.calls.attach(attempting))
-	if err == nil {
-		return r.end(ctx, *done)
+	ended := err == nil
+	if ended {
+		err = r.end(ctx, *done)
 	}
 	var decided *decision
 	if errors.As(err, &decided) || errors.Is(err, errCancelled) {
@@ -447,11 +420,13 @@ func (r *run) attempt(ctx context.Context) error {
 		return errors.Join(errCancelled, err)
 	}
 	class := Classify(attempting, err)
-	if class == Fenced {
-		d, _ := settle(class, 0, 0, 0)
-		return &decision{d, r.excuse(ctx, err)}
+	switch {
+	case class == Fenced:
+		return r.fenced(ctx, err)
+	case ended: // whoever is next finds all done, but for saying so
+		return r.excuse(ctx, class, err)
 	}
-	counts := !blameless(class) && !r.outage.happened()
+	counts := r.lease.counts(class)
 	late, cancel := ending(ctx)
 	defer cancel()
 	attempts := r.attempts(late)
@@ -459,8 +434,7 @@ func (r *run) attempt(ctx context.Context) error {
 		attempts--
 	}
 	d, final := settle(class, attempts, r.MaxAttempts, retryAfter(err))
-	switch {
-	case final:
+	if final {
 		e := verdict(ctx, err)
 		if class == Retryable || class == Throttled {
 			e.Code, e.Message = CodeExhausted, fmt.Sprintf("%d attempts were made; the last: %s", attempts, e.Message)
@@ -471,10 +445,54 @@ func (r *run) attempt(ctx context.Context) error {
 	if class == Misconfigured && r.Health.Fail(dependencyOf(err, r.command.Data.Resource), err) {
 		r.log.Error().Err(err).Msg("a dependency refuses us; commands wait until it does not")
 	}
-	if saved := r.save(late, func(j *Job) { r.settleJob(j, class, counts, err) }); saved != nil {
+	saved := r.save(late, func(j *Job) { r.settleJob(j, class, counts, err) })
+	switch {
+	case errors.Is(saved, ErrFenced): // somebody took over meanwhile
+		return r.fenced(ctx, saved)
+	case saved != nil:
 		return saved
 	}
 	return &decision{d, err}
+}
+
+// fenced ends an attempt after somebody else became the command's holder.
+func (r *run) fenced(ctx context.Context, err error) error {
+	d, _ := settle(Fenced, 0, 0, 0)
+	return &decision{d, r.excuse(ctx, Fenced, err)}
+}
+
+// excuse takes back this attempt, unless it counts when it ended so. It returns err.
+func (r *run) excuse(ctx context.Context, class Class, err error) error {
+	if r.lease.counts(class) {
+		return err
+	}
+	return r.takeBack(ctx, err)
+}
+
+// takeBack takes back the count of this attempt, which ended with err or was not begun for it: by compare-and-set, in the job, which somebody else may hold by now. Each holder
+// takes back its own attempt; one that crashed or stood still cannot, or does not. It returns err.
+func (r *run) takeBack(ctx context.Context, err error) error {
+	r.lease.outage() // returns when there is a connection, or when there will be none
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	for {
+		j, rev, failed := r.Queue.Job(late, r.command.ID)
+		if failed == nil {
+			if j.State.Terminal() || !j.takeBack(r.nonce) {
+				return err
+			}
+			_, failed = r.Queue.PutJob(late, j, rev)
+		}
+		switch {
+		case errors.Is(failed, ErrConflict):
+			continue
+		case failed != nil:
+			r.log.Warn().Err(failed).Msg("an attempt counts though nobody is to blame")
+		default:
+			r.log.Info().Err(err).Msg("the attempt does not count")
+		}
+		return err
+	}
 }
 
 // attempts is how many attempts the job counts now: a former holder may have taken back its own.
@@ -488,7 +506,7 @@ func (r *run) attempts(ctx context.Context) int {
 // settleJob notes in the job how an attempt that was not the last one ended.
 func (r *run) settleJob(j *Job, class Class, counts bool, err error) {
 	if !counts {
-		j.Attempt--
+		j.takeBack(r.nonce)
 	} else {
 		j.Error = verdict(context.Background(), err)
 		j.Error.Retryable = true

@@ -87,7 +87,7 @@ func goldenJobs() map[string]Job {
 	created := published.In(time.FixedZone("", -7200))
 	job := func(state State, phase string) Job {
 		return Job{
-			ID: "req-1", Action: ActionExport, State: state, Attempt: 1, Created: created, Updated: created.Add(time.Minute), Phase: phase, Holder: "HOLDER",
+			ID: "req-1", Action: ActionExport, State: state, Attempt: 1, Created: created, Updated: created.Add(time.Minute), Phase: phase, Holder: "HOLDER", Counted: []Text{"HOLDER"},
 			Command: CommandRef{Seq: 17, Digest: "SALT." + sha, Resource: "default"},
 		}
 	}
@@ -201,7 +201,7 @@ func TestFieldsOfTheContract(t *testing.T) {
 		"counts":   {Counts{}, "bytes exports images iterations performance predictions projects tags"},
 		"bundle":   {BundleRef{}, "manifest_sha256 objects receipt_sha256 retain_until signed uri"},
 		"error":    {Error{}, "code message request_id retryable"},
-		"job":      {Job{}, "action attempt begun bundle cancel command created error event holder id irrevocable left_behind outcome phase progress replay_of state updated v waiting"},
+		"job":      {Job{}, "action attempt begun bundle cancel command counted created error event holder id irrevocable left_behind outcome phase progress replay_of state updated v waiting"},
 		"command":  {CommandRef{}, "digest resource seq"},
 	} {
 		if got := strings.Join(keys(tt.v), " "); got != tt.want {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -73,7 +74,7 @@ type Job struct {
 	Action   Action     `json:"action"`
 	State    State      `json:"state"`
 	Outcome  Outcome    `json:"outcome"`
-	Attempt  int        `json:"attempt"`
+	Attempt  int        `json:"attempt"` // how many were made that count, the one under way included
 	Created  time.Time  `json:"created"`
 	Updated  time.Time  `json:"updated"`
 	Phase    string     `json:"phase"`
@@ -84,8 +85,9 @@ type Job struct {
 	Error    *Error     `json:"error"`
 	ReplayOf Text       `json:"replay_of"`
 	Command  CommandRef `json:"command"`
-	Holder   Text       `json:"holder"` // the coordinator that took it last; a new one at every taking
-	Event    *Event     `json:"event"`  // the terminal event, whole, from the write that decided the end; null before
+	Holder   Text       `json:"holder"`  // the coordinator that took it last; a new one at every taking
+	Counted  []Text     `json:"counted"` // who made the attempts that count, in order
+	Event    *Event     `json:"event"`   // the terminal event, whole, from the write that decided the end; null before
 
 	Cancel      *Cancel `json:"cancel"`      // it is to end cancelled; null when nobody said so in time
 	Irrevocable bool    `json:"irrevocable"` // it has begun what cannot be taken back, and finishes: a cancel comes too late
@@ -100,6 +102,21 @@ type Cancel struct {
 
 // OnlyCancel tells that this is no job yet, only a cancel that waits for its command.
 func (j Job) OnlyCancel() bool { return j.State == "" && j.Cancel != nil }
+
+// count counts an attempt, by a new holder.
+func (j *Job) count(holder Text) {
+	j.Holder, j.Attempt, j.Counted = holder, j.Attempt+1, append(slices.Clone(j.Counted), holder)
+}
+
+// takeBack takes back the count of a holder's attempt. It tells whether that counted.
+func (j *Job) takeBack(holder Text) bool {
+	i := slices.Index(j.Counted, holder)
+	if i < 0 {
+		return false
+	}
+	j.Attempt, j.Counted = j.Attempt-1, slices.Delete(slices.Clone(j.Counted), i, i+1)
+	return true
+}
 
 // over tells that the job has ended, or is ending well or badly: its units are not worth doing any more.
 func (j Job) over() bool {

@@ -94,11 +94,23 @@ func TestNATSAwayCostsNoAttempt(t *testing.T) {
 	w.bag(t, "exp", sink.ExportBag)
 }
 
-// A command is taken over from a holder that is alive, again and again. Where that lost NATS meanwhile its attempt does not count, whoever writes first; where it did not, as
-// when it stood still, each of them counts.
+func yes() bool { return true }
+
+var natsLost = handler.Lease{Outage: yes}
+
+// A command is taken over from a holder that is alive, again and again. Its attempt does not count, whoever writes first: be it that it lost NATS meanwhile, or that the server
+// delivered the message again for reasons of its own. Only where it stood still each of them counts.
 func TestTakenOverFromTheLiving(t *testing.T) {
-	for _, outage := range []bool{true, false} {
-		t.Run(fmt.Sprintf("outage %v", outage), func(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		lease  handler.Lease
+		counts bool
+	}{
+		{"it lost NATS", natsLost, false},
+		{"it stood still", handler.Lease{Stalled: yes}, true},
+		{"it did neither", handler.Lease{}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 			project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
 			turns := newTurns()
@@ -115,7 +127,7 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 			deliver := func() {
 				r := w.start(t, replicaOptions{configure: configure, idle: true})
 				holders.Go(func() {
-					verdicts <- r.handler.Command(t.Context(), handler.Delivery{Message: message, Delivered: 1, Outage: func() bool { return outage }})
+					verdicts <- r.handler.Command(t.Context(), handler.Delivery{Message: message, Delivered: 1, Lease: c.lease})
 				})
 			}
 			deliver()
@@ -134,7 +146,7 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 							ended, handled = true, true
 						case strings.HasPrefix(d.Reason, "attempts are used up"):
 							soon(t, turns.calledOff, "the former holder stops") // it is told, and says its last word
-							if outage {
+							if !c.counts {
 								w.eventually(t, "an attempt is taken back", func() bool {
 									j, _, err := w.queue.Job(t.Context(), "exp")
 									return err == nil && j.Attempt < fewAttempts
@@ -149,14 +161,14 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 					}
 				}
 			}
-			if !outage && (!ended || taken != fewAttempts) || outage && ended {
+			if c.counts && (!ended || taken != fewAttempts) || !c.counts && ended {
 				t.Errorf("it was taken %d times, ended: %v", taken, ended)
 			}
-			if outage {
+			if !c.counts {
 				w.takenBack(t, "exp")
 			}
 			close(turns.open)
-			if outage {
+			if !c.counts {
 				for d := range verdicts { // of the last holder
 					if d.Verb == handler.Ack {
 						break
@@ -165,14 +177,168 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 			}
 			w.start(t, replicaOptions{configure: configure}) // acknowledges
 			e := w.wait(t, h)
-			if outage && (e.Status != handler.StatusCompleted || e.Attempt != 1) {
+			if !c.counts && (e.Status != handler.StatusCompleted || e.Attempt != 1) {
 				t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 			}
-			if !outage && (e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || e.Attempt != fewAttempts) {
+			if c.counts && (e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || e.Attempt != fewAttempts) {
 				t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 			}
 		})
 	}
+}
+
+// deliver delivers a command to a replica.
+func (w *world) deliver(ctx context.Context, t *testing.T, h *history, r *replica, lease handler.Lease) <-chan handler.Disposition {
+	t.Helper()
+	message, err := w.queue.Command(ctx, h.seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verdict := make(chan handler.Disposition, 1)
+	go func() {
+		verdict <- r.handler.Command(ctx, handler.Delivery{Message: message, Delivered: 1, Lease: lease})
+	}()
+	return verdict
+}
+
+// overtaken is the queue of one who takes a command over: something happens before the former holder is told.
+type overtaken struct {
+	handler.Queue
+	before func()
+}
+
+func (o overtaken) NotifyOver(ctx context.Context, id string) error {
+	o.before()
+	return o.Queue.NotifyOver(ctx, id)
+}
+
+// A holder that lost NATS is drained after somebody took its command over, and before it heard of it: it takes back its attempt all the same.
+func TestDrainedWhenTakenOver(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
+	turns := newTurns()
+	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+	w.start(t, replicaOptions{units: 4})
+	former := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = turnstile{c.Queue, turns} }})
+	work, drain := context.WithCancelCause(t.Context())
+	defer drain(nil)
+	given := w.deliver(work, t, h, former, natsLost)
+	soon(t, turns.arrived, "somebody is at it")
+	later := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
+		c.Queue = overtaken{c.Queue, func() {
+			drain(handler.ErrStopping)
+			if d := <-given; d.Verb != handler.Abandon {
+				t.Errorf("the former holder settles the message of somebody else: %s %s", d.Verb, d.Reason)
+			}
+		}}
+	}})
+	if d := <-w.deliver(t.Context(), t, h, later, handler.Lease{}); d.Verb != handler.Ack {
+		t.Errorf("settled %s: %s", d.Verb, d.Reason)
+	}
+	w.start(t, replicaOptions{}) // acknowledges
+	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+	}
+}
+
+// unanswered is a queue whose answer is lost when it has stored, once, who takes the job. Something happens meanwhile, and says what the holder gets instead.
+type unanswered struct {
+	handler.Queue
+	lost      sync.Once
+	meanwhile func() error
+}
+
+func (u *unanswered) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
+	rev, err := u.Queue.PutJob(ctx, j, rev)
+	if err == nil && j.State == handler.StateRunning {
+		u.lost.Do(func() { err = u.meanwhile() })
+	}
+	return rev, err
+}
+
+// NATS goes away when it has stored that a command was taken, and before it answers; somebody else takes it over before the first is connected again. The first takes back its
+// attempt, although nothing ever told it that there was one.
+func TestTakenWithoutAnswerCostsNoAttempt(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
+	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+	w.start(t, replicaOptions{units: 4})
+	turns := newTurns()
+	later := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = turnstile{c.Queue, turns} }})
+	var ends <-chan handler.Disposition
+	former := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
+		c.Queue = &unanswered{Queue: c.Queue, meanwhile: func() error {
+			ends = w.deliver(t.Context(), t, h, later, handler.Lease{})
+			<-turns.arrived
+			return handler.ErrLeaseLost
+		}}
+	}})
+	if d := <-w.deliver(t.Context(), t, h, former, natsLost); d.Verb != handler.Abandon {
+		t.Errorf("settled %s: %s", d.Verb, d.Reason)
+	}
+	close(turns.open)
+	if d := <-ends; d.Verb != handler.Ack {
+		t.Errorf("settled %s: %s", d.Verb, d.Reason)
+	}
+	w.start(t, replicaOptions{}) // acknowledges
+	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+	}
+}
+
+// A replica is drained when it is stored that it took a command, and before it hears so: no attempt was begun.
+func TestDrainedBeforeTheAnswerCostsNoAttempt(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
+	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+	work, drain := context.WithCancelCause(t.Context())
+	defer drain(nil)
+	r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
+		c.Queue = &unanswered{Queue: c.Queue, meanwhile: func() error {
+			drain(handler.ErrStopping)
+			return handler.ErrStopping
+		}}
+	}})
+	if d := <-w.deliver(work, t, h, r, handler.Lease{}); d.Verb != handler.Nak || d.Delay != 0 {
+		t.Errorf("settled %s %s: %s", d.Verb, d.Delay, d.Reason)
+	}
+	if j := w.job(t, "exp"); j.Attempt != 0 {
+		t.Errorf("%d attempts count", j.Attempt)
+	}
+	w.start(t, replicaOptions{})
+	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+	}
+}
+
+// unsaid is a queue that goes away before it learns of a command's end.
+type unsaid struct{ handler.Queue }
+
+func (u unsaid) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
+	if j.State.Terminal() {
+		return 0, handler.ErrLeaseLost
+	}
+	return u.Queue.PutJob(ctx, j, rev)
+}
+
+// NATS goes away when all is done but to say so: that costs no attempt either.
+func TestNATSAwayAtTheEndCostsNoAttempt(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
+	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+	w.start(t, replicaOptions{units: 4})
+	holder := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = unsaid{c.Queue} }})
+	if d := <-w.deliver(t.Context(), t, h, holder, natsLost); d.Verb != handler.Abandon {
+		t.Errorf("settled %s: %s", d.Verb, d.Reason)
+	}
+	if j := w.job(t, "exp"); j.Attempt != 0 {
+		t.Errorf("%d attempts count", j.Attempt)
+	}
+	w.start(t, replicaOptions{})
+	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+	}
+	w.bag(t, "exp", sink.ExportBag)
 }
 
 // The same for a unit: NATS goes away in the middle of it, more often than it has attempts. Whoever was at it takes that back, and so does the one that drains in the end.

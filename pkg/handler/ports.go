@@ -45,15 +45,20 @@ type Delivery struct {
 	Message
 	// Delivered is the server's count of deliveries of this message, 1 at first; it counts blameless hand-backs too.
 	Delivered uint64
-	Outage    Outage
+	Lease
 }
 
-// Outage tells whether the connection to NATS was lost since a delivery came, or no heartbeat was answered for a whole ack wait, while this process was awake: then it is
-// nobody's fault that the delivery's lease was lost, or that somebody else got it too. It waits until NATS is back, and is false when this process ends before.
-type Outage func() bool
+// Lease knows what became of the time since a delivery came. What it has no function for did not happen.
+type Lease struct {
+	// Outage tells whether the connection to NATS was lost meanwhile, or no heartbeat was answered for a whole ack wait, while this process was awake. It waits until NATS
+	// is back, and is false when this process ends before.
+	Outage func() bool
+	// Stalled tells whether this process stood still meanwhile, for so long that the lease was lost for that alone.
+	Stalled func() bool
+}
 
-// happened is what an Outage says; without one, nothing is known of any.
-func (o Outage) happened() bool { return o != nil && o() }
+func (l Lease) outage() bool  { return l.Outage != nil && l.Outage() }
+func (l Lease) stalled() bool { return l.Stalled != nil && l.Stalled() }
 
 // UnitDelivery is one delivery of a unit of work.
 type UnitDelivery struct {
@@ -61,7 +66,7 @@ type UnitDelivery struct {
 	N         int    // the unit's number
 	Body      []byte // the unit, as the coordinator published it
 	Delivered uint64 // the server's count of deliveries, 1 at first
-	Outage    Outage
+	Lease
 }
 
 // DeadLetter is a refused or failed command as CV_DEAD keeps it: the message as it came, and why it ended so.

@@ -55,7 +55,15 @@ func settle(class Class, attempt, limit int, hint time.Duration) (d Disposition,
 	}
 }
 
-// blameless says that an attempt that ended so does not count.
-func blameless(c Class) bool {
-	return c == Stopping || c == Misconfigured || c == Fenced || c == Ended
+// counts says whether an attempt that ended so counts. One that somebody else took over does when its holder stood still; any other ending when it was made while NATS was there,
+// and is to blame.
+func (l Lease) counts(c Class) bool {
+	switch c {
+	case Stopping, Misconfigured, Ended:
+		return false
+	case Fenced:
+		return l.stalled()
+	default:
+		return !l.outage()
+	}
 }

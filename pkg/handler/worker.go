@@ -61,7 +61,7 @@ type work struct {
 	client  *cv.Client
 	layout  sink.Layout
 	attempt int
-	outage  Outage
+	lease   Lease
 	calls   *recorder
 	log     zerolog.Logger
 }
@@ -91,7 +91,7 @@ func (h *Handler) Unit(ctx context.Context, d UnitDelivery) Disposition {
 		}
 		return d
 	}
-	w.outage = d.Outage
+	w.lease = d.Lease
 	if w.attempt > h.MaxAttempts {
 		return w.usedUp(ctx)
 	}
@@ -229,10 +229,7 @@ var errCutShort = errors.New("nobody said how it ended")
 func (w *work) finish(ctx context.Context, err error) Disposition {
 	class := Classify(ctx, err)
 	cause := err
-	counts := !blameless(class) && class != Done
-	if counts || class == Fenced {
-		counts = !w.outage.happened()
-	}
+	counts := class != Done && w.lease.counts(class)
 	attempts := w.attempt
 	if !counts {
 		attempts--
@@ -266,7 +263,7 @@ func (w *work) finish(ctx context.Context, err error) Disposition {
 		}
 		return d
 	}
-	if !counts { // a lost lease counts, unless it was NATS that was lost: a stall is our fault
+	if !counts {
 		if err := w.unmark(ctx); err != nil {
 			w.log.Warn().Err(err).Msg("a blameless attempt counts")
 		}

@@ -41,7 +41,7 @@ func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 	handle := func(ctx context.Context, d delivery) handler.Disposition {
 		return l.Handle(ctx, handler.Delivery{
 			Message:   handler.Message{Subject: d.msg.Subject, Header: d.msg.Header, Body: d.msg.Data, Seq: d.seq, Time: d.time},
-			Delivered: d.delivered, Outage: d.outage,
+			Delivered: d.delivered, Lease: d.lease,
 		})
 	}
 	pull, stop := context.WithCancel(pull) // the one that fails takes the others with it
@@ -75,7 +75,7 @@ func (q *Queue) ServeUnits(pull, work context.Context, l UnitLoop) error {
 				q.log.Warn().Str("subject", d.msg.Subject).Uint64("seq", d.seq).Msg("not a unit of work")
 				return handler.Disposition{Verb: handler.Term, Reason: "not a unit of work"}
 			}
-			return l.Handle(ctx, handler.UnitDelivery{Command: id, N: n, Body: d.msg.Data, Delivered: d.delivered, Outage: d.outage})
+			return l.Handle(ctx, handler.UnitDelivery{Command: id, N: n, Body: d.msg.Data, Delivered: d.delivered, Lease: d.lease})
 		},
 	})
 }
@@ -95,7 +95,7 @@ type delivery struct {
 	seq       uint64
 	delivered uint64
 	time      time.Time
-	outage    handler.Outage
+	lease     handler.Lease
 }
 
 // serving is one running loop. All but the handlers' goroutines runs in one goroutine, which owns the fields below the line.

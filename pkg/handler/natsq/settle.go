@@ -38,7 +38,10 @@ func (s *serving) handleOne(work context.Context, d delivery) {
 	defer cancel(nil)
 	reconnects := s.q.nc.Stats().Reconnects
 	release, stalled := s.hold(ctx, cancel, d.msg.Reply)
-	d.outage = func() bool { return s.outage(work, ctx, reconnects) && !stalled() }
+	d.lease = handler.Lease{
+		Outage:  func() bool { return s.outage(work, ctx, reconnects) && !stalled() },
+		Stalled: stalled,
+	}
 	disposition := s.call(ctx, d)
 	// The last heartbeat is through before the verdict: an InProgress that overtook a delayed Nak would replace its delay by the ack wait.
 	release()
