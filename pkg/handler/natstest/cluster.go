@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"strconv"
@@ -85,16 +86,23 @@ func (c *Cluster) Start() error {
 	return errors.Join(errs[:]...)
 }
 
+// Cluster servers listen for each other on ports below those that systems give to whoever asks for any: from there, another process could get a port between its being found
+// and its being used, or while its server is stopped.
+const firstPort, endPort = 10000, 30000
+
 // freePorts finds loopback ports that nobody listens on.
 func freePorts(n int) ([]int, error) {
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	for tries := 0; len(ports) < n; tries++ {
+		port := firstPort + rand.IntN(endPort-firstPort) //nolint:gosec // a port is no secret
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		switch {
+		case err == nil:
+			defer l.Close() // all of them at the end, so that no port is found twice
+			ports = append(ports, port)
+		case tries > 100:
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
-		defer l.Close() // all of them at the end, so that no port is found twice
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
 }
