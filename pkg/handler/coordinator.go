@@ -416,7 +416,7 @@ func (r *run) attempt(ctx context.Context) error {
 	if errors.As(err, &decided) || errors.Is(err, errCancelled) {
 		return err
 	}
-	if errors.Is(context.Cause(attempting), errCancelled) {
+	if !ended && errors.Is(context.Cause(attempting), errCancelled) {
 		return errors.Join(errCancelled, err)
 	}
 	class := Classify(attempting, err)
