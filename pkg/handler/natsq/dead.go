@@ -54,7 +54,7 @@ func (q *Queue) RemoveDead(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("remove dead letter: %w", err)
 	}
-	if err := q.purge(ctx, q.dead, q.deadLetter("*", id)); err != nil {
+	if err := q.remove(ctx, q.dead, q.deadLetter("*", id)); err != nil {
 		return fmt.Errorf("remove the dead letter of %s: %w", id, err)
 	}
 	return nil

@@ -188,7 +188,7 @@ func (q *Queue) PurgeUnits(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("purge units: %w", err)
 	}
-	if err := q.purge(ctx, q.work, q.unitsOf(id)); err != nil {
+	if err := q.remove(ctx, q.work, q.unitsOf(id)); err != nil {
 		return fmt.Errorf("purge the units of %s: %w", id, err)
 	}
 	return nil
@@ -230,10 +230,14 @@ func (q *Queue) Forget(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("forget: %w", err)
 	}
-	for _, one := range []struct{ stream, subject string }{
-		{q.work, q.unitsOf(id)}, {q.ledgers, q.ledger(id)}, {q.dead, q.deadLetter("*", id)}, {q.events, q.eventsOf(id)}, {q.jobs, q.job(id)},
+	for _, one := range []struct {
+		clear           func(ctx context.Context, stream, subject string) error
+		stream, subject string
+	}{
+		{q.remove, q.work, q.unitsOf(id)}, {q.purge, q.ledgers, q.ledger(id)}, {q.remove, q.dead, q.deadLetter("*", id)}, {q.remove, q.events, q.eventsOf(id)},
+		{q.purge, q.jobs, q.job(id)},
 	} {
-		if err := q.purge(ctx, one.stream, one.subject); err != nil {
+		if err := one.clear(ctx, one.stream, one.subject); err != nil {
 			return fmt.Errorf("forget %s: %w", id, err)
 		}
 	}
@@ -257,15 +261,10 @@ func (q *Queue) Command(ctx context.Context, seq uint64) (handler.Message, error
 
 // RemoveCommand removes a command message, also one that is delayed or held: whoever holds it finds nothing to settle. One that is gone is well. It is tried once.
 func (q *Queue) RemoveCommand(ctx context.Context, seq uint64) error {
-	var answer struct{}
-	err := q.apiOnce(ctx, 0, "STREAM.MSG.DELETE."+q.commands, map[string]any{"seq": seq, "no_erase": true}, &answer)
-	if err == nil {
-		return nil
+	if err := q.removeOnce(ctx, 0, q.commands, seq); err != nil {
+		return fmt.Errorf("remove command %d: %w", seq, err)
 	}
-	if _, gone := q.Command(ctx, seq); errors.Is(gone, handler.ErrNoMessage) {
-		return nil
-	}
-	return fmt.Errorf("remove command %d: %w", seq, err)
+	return nil
 }
 
 func (s *stored) message() handler.Message {

@@ -188,8 +188,43 @@ func (q *Queue) putOnce(ctx context.Context, w write) error {
 	return err
 }
 
-// purge removes all messages of a subject, which may have wildcards.
+// purge removes all messages of a subject, which may have wildcards, from a stream whose consumers acknowledge nothing.
 func (q *Queue) purge(ctx context.Context, stream, subject string) error {
 	var answer struct{}
 	return q.api(ctx, stream, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, &answer)
+}
+
+// remove removes all messages of a subject, which may have wildcards, one by one. A purge may move a consumer's ack floor past messages of other subjects that are at work:
+// when their worker dies they are lost (nats-server 2.15.2).
+func (q *Queue) remove(ctx context.Context, stream, subject string) error {
+	for s, err := range q.between(ctx, stream, subject, 1, maxSequence) {
+		if err != nil {
+			return err
+		}
+		err := q.persist(ctx, stream, func(try int) error {
+			if err := q.removeOnce(ctx, try, stream, s.Seq); err != nil && !final(err) {
+				return errRetry{err}
+			} else if err != nil {
+				return err
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeOnce removes a message, in one try. One that is gone is well.
+func (q *Queue) removeOnce(ctx context.Context, try int, stream string, seq uint64) error {
+	var answer struct{}
+	err := q.apiOnce(ctx, try, "STREAM.MSG.DELETE."+stream, map[string]any{"seq": seq, "no_erase": true}, &answer)
+	if err == nil {
+		return nil
+	}
+	if s, failed := q.readOnce(ctx, try, stream, get{Seq: seq}); failed == nil && s == nil {
+		return nil
+	}
+	return err
 }

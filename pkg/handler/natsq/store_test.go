@@ -280,6 +280,38 @@ func TestWaitingUnits(t *testing.T) {
 	ok(t, receive(t, r.done))
 }
 
+// Three units are at work, and the first worker dies. Then the second's command ends, whose units are removed, and the third is done: the first must come again. (A purge by
+// subject makes nats-server 2.15 take it for acknowledged: it stays in the stream, and nobody gets it.)
+func TestPurgedUnitsTakeNoOthersWithThem(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.AckWait = time.Second })
+	for _, id := range []string{"first", "second", "third"} {
+		ok(t, w.q.PublishUnit(w.ctx, id, 0, []byte("{}")))
+	}
+	deliveries := make(chan handler.UnitDelivery, 10)
+	purged := make(chan struct{})
+	r := serveUnits(t, w.q, UnitLoop{Slots: 3, Handle: func(_ context.Context, d handler.UnitDelivery) handler.Disposition {
+		deliveries <- d
+		if d.Command == "first" && d.Delivered == 1 {
+			return handler.Disposition{Verb: handler.Abandon}
+		}
+		<-purged
+		return handler.Disposition{Verb: handler.Ack}
+	}})
+	for range 3 {
+		receive(t, deliveries)
+	}
+	ok(t, w.q.PurgeUnits(w.ctx, "second"))
+	close(purged)
+	if d := receive(t, deliveries); d.Command != "first" || d.Delivered != 2 {
+		t.Errorf("%s is delivered, for the %d. time", d.Command, d.Delivered)
+	}
+	r.stop(handler.ErrStopping)
+	ok(t, receive(t, r.done))
+	if n := w.messages(t, "CV_WORK"); n != 0 {
+		t.Errorf("%d units are left", n)
+	}
+}
+
 // However two coordinators interleave, each message has one successor.
 func TestLedgerTwoAppenders(t *testing.T) {
 	w := newWorld(t)
