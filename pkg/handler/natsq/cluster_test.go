@@ -148,7 +148,6 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 	troublemakers.Wait()
 
 	done := map[string]bool{}
-	js := jetStream(t, admin)
 	for len(done) < rounds*units {
 		select {
 		case u := <-worked:
@@ -167,14 +166,26 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 		})
 	}
 	draining.Wait()
-	if s := must[jetstream.Stream](t)(js.Stream(ctx, "CV_WORK")); s.CachedInfo().State.Msgs != 0 {
-		t.Errorf("%d units are left", s.CachedInfo().State.Msgs)
+	type info struct {
+		Config struct {
+			Replicas int `json:"num_replicas"`
+		}
+		State   struct{ Messages int }
+		Cluster struct{ Replicas []struct{} }
 	}
-	if s := must[jetstream.Stream](t)(js.Stream(ctx, "CV_EVENTS")); s.CachedInfo().State.Msgs != uint64(rounds) || s.CachedInfo().Config.Replicas != 3 {
-		t.Errorf("%d events, %d replicas", s.CachedInfo().State.Msgs, s.CachedInfo().Config.Replicas)
+	ask := func(stream, subject string) (i info) { // for as long as the servers have no leader
+		t.Helper()
+		ok(t, queues[0].api(ctx, stream, subject, nil, &i))
+		return i
 	}
-	if cons := must[jetstream.Consumer](t)(js.Consumer(ctx, "CV_WORK", workDurable)); cons.CachedInfo().Cluster == nil || len(cons.CachedInfo().Cluster.Replicas) != 2 {
-		t.Errorf("the consumer has no replicas")
+	if i := ask("CV_WORK", "STREAM.INFO.CV_WORK"); i.State.Messages != 0 {
+		t.Errorf("%d units are left", i.State.Messages)
+	}
+	if i := ask("CV_EVENTS", "STREAM.INFO.CV_EVENTS"); i.State.Messages != rounds || i.Config.Replicas != 3 {
+		t.Errorf("%d events, %d replicas", i.State.Messages, i.Config.Replicas)
+	}
+	if i := ask("CV_WORK", "CONSUMER.INFO.CV_WORK."+workDurable); len(i.Cluster.Replicas) != 2 {
+		t.Errorf("the consumer has %d replicas beside its leader", len(i.Cluster.Replicas))
 	}
 	stop(handler.ErrStopping)
 	loops.Wait()
