@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
@@ -166,29 +164,33 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 		})
 	}
 	draining.Wait()
-	type info struct {
-		Config struct {
-			Replicas int `json:"num_replicas"`
-		}
-		State   struct{ Messages int }
-		Cluster struct{ Replicas []struct{} }
-	}
-	ask := func(stream, subject string) (i info) { // for as long as the servers have no leader
-		t.Helper()
-		ok(t, queues[0].api(ctx, stream, subject, nil, &i))
-		return i
-	}
-	if i := ask("CV_WORK", "STREAM.INFO.CV_WORK"); i.State.Messages != 0 {
+	if i := ask(ctx, t, queues[0], "CV_WORK", "STREAM.INFO.CV_WORK"); i.State.Messages != 0 {
 		t.Errorf("%d units are left", i.State.Messages)
 	}
-	if i := ask("CV_EVENTS", "STREAM.INFO.CV_EVENTS"); i.State.Messages != rounds || i.Config.Replicas != 3 {
+	if i := ask(ctx, t, queues[0], "CV_EVENTS", "STREAM.INFO.CV_EVENTS"); i.State.Messages != rounds || i.Config.Replicas != 3 {
 		t.Errorf("%d events, %d replicas", i.State.Messages, i.Config.Replicas)
 	}
-	if i := ask("CV_WORK", "CONSUMER.INFO.CV_WORK."+workDurable); len(i.Cluster.Replicas) != 2 {
+	if i := ask(ctx, t, queues[0], "CV_WORK", "CONSUMER.INFO.CV_WORK."+workDurable); len(i.Cluster.Replicas) != 2 {
 		t.Errorf("the consumer has %d replicas beside its leader", len(i.Cluster.Replicas))
 	}
 	stop(handler.ErrStopping)
 	loops.Wait()
+}
+
+// info is what servers say of a stream or a consumer.
+type info struct {
+	Config struct {
+		Replicas int `json:"num_replicas"`
+	}
+	State   struct{ Messages int }
+	Cluster struct{ Replicas []struct{} }
+}
+
+// ask asks for it until somebody leads.
+func ask(ctx context.Context, t *testing.T, q *Queue, stream, subject string) (i info) {
+	t.Helper()
+	ok(t, q.api(ctx, stream, subject, nil, &i))
+	return i
 }
 
 // Replicas of what exists are raised.
@@ -202,10 +204,9 @@ func TestClusterRaisesReplicas(t *testing.T) {
 	q = must[*Queue](t)(Open(ctx, nc, options(t))) // and not lowered again
 	_, _, err := q.Job(ctx, "x")
 	ok(t, err)
-	js := jetStream(t, nc)
 	for _, name := range q.streamNames() {
-		if r := must[jetstream.Stream](t)(js.Stream(ctx, name)).CachedInfo().Config.Replicas; r != 3 {
-			t.Errorf("%s has %d replicas", name, r)
+		if i := ask(ctx, t, q, name, "STREAM.INFO."+name); i.Config.Replicas != 3 {
+			t.Errorf("%s has %d replicas", name, i.Config.Replicas)
 		}
 	}
 }
