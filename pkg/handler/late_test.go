@@ -107,6 +107,54 @@ func TestUnitDeliveredLate(t *testing.T) {
 	}
 }
 
+// Two workers are at one unit. The first one's result is enough for the command to end; the second stores its own when the working objects are gone, and takes it away again.
+func TestResultStoredLate(t *testing.T) {
+	t.Parallel()
+	const result = "PutObject cut-1/.work/units/000000.jsonl#1"
+	s := exportScenario()
+	w := s.world(t)
+	bodies, inside, release := make(chan []byte, 10), make(chan struct{}), make(chan struct{})
+	tap := unitTap{show: func(_ string, n int, body []byte) {
+		if n == 0 {
+			bodies <- body
+		}
+	}}
+	slow := newFate("", false)
+	slow.hook = func(effect string, after bool) {
+		if !after && effect == result {
+			close(inside)
+			<-release
+		}
+	}
+	second := w.start(t, replicaOptions{idle: true, fate: slow})
+	var working sync.WaitGroup
+	f := newFate("", false)
+	f.hook = func(effect string, after bool) {
+		if !after && effect == result {
+			working.Go(func() {
+				d := second.handler.Unit(t.Context(), handler.UnitDelivery{Command: cutID, N: 0, Body: <-bodies, Delivered: 2})
+				if d.Verb != handler.Ack {
+					t.Errorf("a unit done late is settled with %s: %s", d.Verb, d.Reason)
+				}
+			})
+			<-inside
+		}
+	}
+	r := w.start(t, replicaOptions{fate: f, configure: func(o *handler.Config) {
+		tap.Queue = o.Queue
+		o.Queue = tap
+	}})
+	w.wait(t, w.publish(t, s.action, cutID, s.data))
+	close(release)
+	working.Wait()
+	r.stop()
+	for _, key := range w.objects(t, cutID) {
+		if strings.HasPrefix(key, ".work/") {
+			t.Errorf("%s is left behind", key)
+		}
+	}
+}
+
 // TestALaterAttemptWorksOnTheFrozenReading kills a replica when it has read a page and stored nothing of it. Meanwhile one image goes and another comes, so that all counts
 // are as before. The heir exports what was read, and makes no second truth of it.
 func TestALaterAttemptWorksOnTheFrozenReading(t *testing.T) {

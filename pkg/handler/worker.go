@@ -257,6 +257,9 @@ func (w *work) finish(ctx context.Context, err error) Disposition {
 			return Disposition{Verb: Nak, Delay: backoffDelay(w.attempt, 0)}
 		}
 	}
+	if class == Ended {
+		w.tidy(ctx)
+	}
 	if d.Verb == Ack {
 		if err := w.Queue.NotifyResult(ctx, w.unit.Command, w.unit.N); err != nil {
 			w.log.Debug().Err(err).Msg("tell the coordinator")
@@ -326,7 +329,17 @@ func (w *work) store(ctx context.Context, s Summary, records []Record) error {
 	if _, err := w.Work.Put(ctx, w.key(resultName(w.unit.N)), sink.Bytes(buf.Bytes(), "application/jsonl")); err != nil {
 		return fmt.Errorf("store the result: %w", err)
 	}
-	return nil
+	// As with the mark: the command may have ended with another attempt's result, and its working objects be removed before this one was stored.
+	return w.wanted(ctx, w.unit)
+}
+
+// tidy removes what this attempt may have stored for a command that had ended by then.
+func (w *work) tidy(ctx context.Context) {
+	for _, name := range []string{resultName(w.unit.N), readingName(w.unit.N), tryName(w.unit.N, w.attempt)} {
+		if err := w.Work.Remove(ctx, w.key(name)); err != nil {
+			w.log.Warn().Err(err).Str("name", name).Msg("a working object of an ended command is left behind")
+		}
+	}
 }
 
 // frozen returns the reading that all attempts of this unit work on: the stored one, else the one that read makes now.
