@@ -51,6 +51,14 @@ type errRetry struct{ error }
 
 func (e errRetry) Unwrap() error { return e.error }
 
+// retry is what persist is to make of a try that ended with err: what is final stays so, everything else may work later.
+func retry(err error) error {
+	if err == nil || final(err) {
+		return err
+	}
+	return errRetry{err}
+}
+
 // apiError is an error of JetStream's API, as it answers.
 type apiError struct {
 	Code        int    `json:"code"`
@@ -164,11 +172,7 @@ func (q *Queue) apiOnce(ctx context.Context, try int, subject string, request, a
 // api is apiOnce, repeated until there is an answer.
 func (q *Queue) api(ctx context.Context, where, subject string, request, answer any) error {
 	return q.persist(ctx, where, func(try int) error {
-		err := q.apiOnce(ctx, try, subject, request, answer)
-		if err == nil || final(err) {
-			return err
-		}
-		return errRetry{err}
+		return retry(q.apiOnce(ctx, try, subject, request, answer))
 	})
 }
 

@@ -64,12 +64,8 @@ func (q *Queue) PutHold(ctx context.Context, project string, note []byte) error 
 	}
 	m := &nats.Msg{Subject: q.hold(project), Data: note}
 	err := q.persist(ctx, q.holds, func(try int) error {
-		if _, err := q.publishOnce(ctx, try, q.holds, m); err != nil && !final(err) {
-			return errRetry{err}
-		} else if err != nil {
-			return err
-		}
-		return nil
+		_, err := q.publishOnce(ctx, try, q.holds, m)
+		return retry(err)
 	})
 	if err != nil {
 		return fmt.Errorf("put a legal hold on %s: %w", project, err)

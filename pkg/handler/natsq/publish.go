@@ -307,10 +307,7 @@ func (q *Queue) PublishCommand(ctx context.Context, m handler.Message) (uint64, 
 				return nil
 			}
 		}
-		if err == nil || final(err) {
-			return err
-		}
-		return errRetry{err}
+		return retry(err)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("publish command: %w", err)

@@ -78,10 +78,7 @@ func (q *Queue) read(ctx context.Context, stream string, g get) (*stored, error)
 	err := q.persist(ctx, stream, func(try int) error {
 		var err error
 		s, err = q.readOnce(ctx, try, stream, g)
-		if err == nil || final(err) {
-			return err
-		}
-		return errRetry{err}
+		return retry(err)
 	})
 	return s, err
 }
@@ -201,15 +198,7 @@ func (q *Queue) remove(ctx context.Context, stream, subject string) error {
 		if err != nil {
 			return err
 		}
-		err := q.persist(ctx, stream, func(try int) error {
-			if err := q.removeOnce(ctx, try, stream, s.Seq); err != nil && !final(err) {
-				return errRetry{err}
-			} else if err != nil {
-				return err
-			}
-			return nil
-		})
-		if err != nil {
+		if err := q.persist(ctx, stream, func(try int) error { return retry(q.removeOnce(ctx, try, stream, s.Seq)) }); err != nil {
 			return err
 		}
 	}
