@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
 // unitTap shows the units that coordinators publish.
@@ -107,51 +109,59 @@ func TestUnitDeliveredLate(t *testing.T) {
 	}
 }
 
-// Two workers are at one unit. The first one's result is enough for the command to end; the second stores its own when the working objects are gone, and takes it away again.
+// Two workers are at one unit. The first one's result is enough for the command to end; the second stores its own, or that it failed for good, when the working objects are gone, and
+// takes it away again.
 func TestResultStoredLate(t *testing.T) {
 	t.Parallel()
 	const result = "PutObject cut-1/.work/units/000000.jsonl#1"
-	s := exportScenario()
-	w := s.world(t)
-	bodies, inside, release := make(chan []byte, 10), make(chan struct{}), make(chan struct{})
-	tap := unitTap{show: func(_ string, n int, body []byte) {
-		if n == 0 {
-			bodies <- body
-		}
-	}}
-	slow := newFate("", false)
-	slow.hook = func(effect string, after bool) {
-		if !after && effect == result {
-			close(inside)
-			<-release
-		}
-	}
-	second := w.start(t, replicaOptions{idle: true, fate: slow})
-	var working sync.WaitGroup
-	f := newFate("", false)
-	f.hook = func(effect string, after bool) {
-		if !after && effect == result {
-			working.Go(func() {
-				d := second.handler.Unit(t.Context(), handler.UnitDelivery{Command: cutID, N: 0, Body: <-bodies, Delivered: 2})
-				if d.Verb != handler.Ack {
-					t.Errorf("a unit done late is settled with %s: %s", d.Verb, d.Reason)
+	for _, fails := range []bool{false, true} {
+		t.Run(fmt.Sprintf("the second fails %v", fails), func(t *testing.T) {
+			s := exportScenario()
+			w := s.world(t)
+			bodies, inside, release := make(chan []byte, 10), make(chan struct{}), make(chan struct{})
+			tap := unitTap{show: func(_ string, n int, body []byte) {
+				if n == 0 {
+					bodies <- body
 				}
-			})
-			<-inside
-		}
-	}
-	r := w.start(t, replicaOptions{fate: f, configure: func(o *handler.Config) {
-		tap.Queue = o.Queue
-		o.Queue = tap
-	}})
-	w.wait(t, w.publish(t, s.action, cutID, s.data))
-	close(release)
-	working.Wait()
-	r.stop()
-	for _, key := range w.objects(t, cutID) {
-		if strings.HasPrefix(key, ".work/") {
-			t.Errorf("%s is left behind", key)
-		}
+			}}
+			slow := newFate("", false)
+			slow.hook = func(effect string, after bool) {
+				if !after && effect == result {
+					close(inside)
+					<-release
+				}
+			}
+			second := w.start(t, replicaOptions{idle: true, fate: slow, configure: func(o *handler.Config) { o.MaxAttempts = 2 }})
+			if fails {
+				second.faults.Add(sinktest.Fault{Op: "PutObject", Key: "*/project.json", Times: -1, Status: 500})
+			}
+			var working sync.WaitGroup
+			f := newFate("", false)
+			f.hook = func(effect string, after bool) {
+				if !after && effect == result {
+					working.Go(func() {
+						d := second.handler.Unit(t.Context(), handler.UnitDelivery{Command: cutID, N: 0, Body: <-bodies, Delivered: 2})
+						if d.Verb != handler.Ack {
+							t.Errorf("a unit done late is settled with %s: %s", d.Verb, d.Reason)
+						}
+					})
+					<-inside
+				}
+			}
+			r := w.start(t, replicaOptions{fate: f, configure: func(o *handler.Config) {
+				tap.Queue = o.Queue
+				o.Queue = tap
+			}})
+			w.wait(t, w.publish(t, s.action, cutID, s.data))
+			close(release)
+			working.Wait()
+			r.stop()
+			for _, key := range w.objects(t, cutID) {
+				if strings.HasPrefix(key, ".work/") {
+					t.Errorf("%s is left behind", key)
+				}
+			}
+		})
 	}
 }
 

@@ -252,6 +252,9 @@ func (w *work) finish(ctx context.Context, err error) Disposition {
 			e.Code, e.Message = CodeExhausted, fmt.Sprintf("unit %d (%s) failed %d times, at last: %s", w.unit.N, w.unit.Kind, w.attempt, e.Message)
 		}
 		err = w.store(ctx, Summary{Error: e}, nil)
+		if errors.Is(err, errEnded) {
+			return w.finish(ctx, err)
+		}
 		if err != nil {
 			w.log.Error().Err(err).Msg("store the unit's failure")
 			return Disposition{Verb: Nak, Delay: backoffDelay(w.attempt, 0)}
