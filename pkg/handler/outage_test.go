@@ -66,17 +66,31 @@ func (w *world) takenBack(t *testing.T, id string) {
 	w.await(t, id, "with one attempt", func(j handler.Job) bool { return j.Attempt == 1 })
 }
 
+// publishFew publishes an export, "exp", of a project of three images.
+func (w *world) publishFew(t *testing.T) *history {
+	t.Helper()
+	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
+	return w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+}
+
+// completesInOneAttempt waits until a command has ended, well and in its first attempt that counts.
+func (w *world) completesInOneAttempt(t *testing.T, h *history) {
+	t.Helper()
+	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+	}
+}
+
 // NATS goes away for longer than the ack wait, and comes back, more often than a command has attempts: that is nobody's fault, and costs none.
 func TestNATSAwayCostsNoAttempt(t *testing.T) {
 	w := newOutageWorld(t)
-	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
 	turns := newTurns()
 	for range 2 {
 		w.start(t, replicaOptions{configure: func(c *handler.Config) {
 			c.Queue, c.MaxAttempts = turnstile{c.Queue, turns}, fewAttempts
 		}})
 	}
-	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+	h := w.publishFew(t)
 	for range 2 * fewAttempts {
 		soon(t, turns.arrived, "somebody is at it")
 		w.nats.Stop()
@@ -88,9 +102,7 @@ func TestNATSAwayCostsNoAttempt(t *testing.T) {
 	soon(t, turns.arrived, "somebody is at it")
 	w.takenBack(t, "exp")
 	close(turns.open)
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
-		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
-	}
+	w.completesInOneAttempt(t, h)
 	w.bag(t, "exp", sink.ExportBag)
 }
 
@@ -112,23 +124,17 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
-			project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
 			turns := newTurns()
 			configure := func(c *handler.Config) { c.Queue, c.MaxAttempts = turnstile{c.Queue, turns}, fewAttempts }
-			h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
-			message, err := w.queue.Command(t.Context(), h.seq)
-			if err != nil {
-				t.Fatal(err)
-			}
+			h := w.publishFew(t)
 			verdicts := make(chan handler.Disposition, 100)
 			var holders sync.WaitGroup
 			t.Cleanup(holders.Wait)
 			w.start(t, replicaOptions{units: 4})
 			deliver := func() {
 				r := w.start(t, replicaOptions{configure: configure, idle: true})
-				holders.Go(func() {
-					verdicts <- r.handler.Command(t.Context(), handler.Delivery{Message: message, Delivered: 1, Lease: c.lease})
-				})
+				verdict := w.deliver(t.Context(), t, h, r, c.lease)
+				holders.Go(func() { verdicts <- <-verdict })
 			}
 			deliver()
 			soon(t, turns.arrived, "somebody is at it")
@@ -215,9 +221,8 @@ func (o overtaken) NotifyOver(ctx context.Context, id string) error {
 // A holder that lost NATS is drained after somebody took its command over, and before it heard of it: it takes back its attempt all the same.
 func TestDrainedWhenTakenOver(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
-	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
 	turns := newTurns()
-	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+	h := w.publishFew(t)
 	w.start(t, replicaOptions{units: 4})
 	former := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = turnstile{c.Queue, turns} }})
 	work, drain := context.WithCancelCause(t.Context())
@@ -236,9 +241,7 @@ func TestDrainedWhenTakenOver(t *testing.T) {
 		t.Errorf("settled %s: %s", d.Verb, d.Reason)
 	}
 	w.start(t, replicaOptions{}) // acknowledges
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
-		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
-	}
+	w.completesInOneAttempt(t, h)
 }
 
 // unanswered is a queue whose answer is lost when it has stored, once, who takes the job. Something happens meanwhile, and says what the holder gets instead.
@@ -260,8 +263,7 @@ func (u *unanswered) PutJob(ctx context.Context, j handler.Job, rev uint64) (uin
 // attempt, although nothing ever told it that there was one.
 func TestTakenWithoutAnswerCostsNoAttempt(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
-	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
-	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+	h := w.publishFew(t)
 	w.start(t, replicaOptions{units: 4})
 	turns := newTurns()
 	later := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = turnstile{c.Queue, turns} }})
@@ -281,16 +283,13 @@ func TestTakenWithoutAnswerCostsNoAttempt(t *testing.T) {
 		t.Errorf("settled %s: %s", d.Verb, d.Reason)
 	}
 	w.start(t, replicaOptions{}) // acknowledges
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
-		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
-	}
+	w.completesInOneAttempt(t, h)
 }
 
 // A replica is drained when it is stored that it took a command, and before it hears so: no attempt was begun.
 func TestDrainedBeforeTheAnswerCostsNoAttempt(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
-	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
-	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+	h := w.publishFew(t)
 	work, drain := context.WithCancelCause(t.Context())
 	defer drain(nil)
 	r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
@@ -306,9 +305,7 @@ func TestDrainedBeforeTheAnswerCostsNoAttempt(t *testing.T) {
 		t.Errorf("%d attempts count", j.Attempt)
 	}
 	w.start(t, replicaOptions{})
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
-		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
-	}
+	w.completesInOneAttempt(t, h)
 }
 
 // unsaid is a queue that goes away before it learns of a command's end.
@@ -324,8 +321,7 @@ func (u unsaid) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, 
 // NATS goes away when all is done but to say so: that costs no attempt either.
 func TestNATSAwayAtTheEndCostsNoAttempt(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
-	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
-	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+	h := w.publishFew(t)
 	w.start(t, replicaOptions{units: 4})
 	holder := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = unsaid{c.Queue} }})
 	if d := <-w.deliver(t.Context(), t, h, holder, natsLost); d.Verb != handler.Abandon {
@@ -335,9 +331,7 @@ func TestNATSAwayAtTheEndCostsNoAttempt(t *testing.T) {
 		t.Errorf("%d attempts count", j.Attempt)
 	}
 	w.start(t, replicaOptions{})
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
-		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
-	}
+	w.completesInOneAttempt(t, h)
 	w.bag(t, "exp", sink.ExportBag)
 }
 
@@ -393,9 +387,8 @@ func TestNATSAwayCostsAUnitNoAttempt(t *testing.T) {
 // A unit that kills every replica that begins it does not do so for ever: its command fails.
 func TestUnitThatKillsReplicas(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, ackWait: time.Second})
-	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 3, Tags: []string{"a"}}).ID
 	configure := func(c *handler.Config) { c.MaxAttempts = fewAttempts }
-	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"]}`, project))
+	h := w.publishFew(t)
 	w.start(t, replicaOptions{commands: 4, configure: configure})
 	for n := range fewAttempts {
 		f := newFate(fmt.Sprintf("PutObject exp/.work/units/000000.try-%d#1", n+1), true)
@@ -450,9 +443,7 @@ func TestDeliveredTwiceToOneProcess(t *testing.T) {
 	r.stop()
 	w.api.ClearFaults()
 	w.start(t, replicaOptions{})
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
-		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
-	}
+	w.completesInOneAttempt(t, h)
 }
 
 // The mark of a unit's only attempt is stored, and the answer is lost; or the replica drains just then. The unit was not begun: nothing is counted twice, or for nothing.
@@ -495,9 +486,7 @@ func TestMarkOfAnAttemptInDoubt(t *testing.T) {
 				r.stop()
 				w.start(t, replicaOptions{units: 4, configure: configure})
 			}
-			if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
-				t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
-			}
+			w.completesInOneAttempt(t, h)
 			r.faults.Check(t)
 			w.bag(t, "exp", sink.ExportBag)
 		})

@@ -338,10 +338,9 @@ func (w *work) store(ctx context.Context, s Summary, records []Record) error {
 
 // tidy removes what this attempt may have stored for a command that had ended by then.
 func (w *work) tidy(ctx context.Context) {
-	for _, name := range []string{resultName(w.unit.N), readingName(w.unit.N), tryName(w.unit.N, w.attempt)} {
-		if err := w.Work.Remove(ctx, w.key(name)); err != nil {
-			w.log.Warn().Err(err).Str("name", name).Msg("a working object of an ended command is left behind")
-		}
+	n := w.unit.N
+	if err := w.Work.Remove(ctx, w.key(resultName(n)), w.key(readingName(n)), w.key(tryName(n, w.attempt))); err != nil {
+		w.log.Warn().Err(err).Msg("working objects of an ended command may be left behind")
 	}
 }
 

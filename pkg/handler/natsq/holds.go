@@ -86,7 +86,7 @@ func (q *Queue) RemoveHold(ctx context.Context, project string) error {
 		if !strings.EqualFold(k, project) {
 			continue
 		}
-		if err := q.purge(ctx, q.holds, q.hold(k)); err != nil {
+		if err := q.remove(ctx, q.holds, q.hold(k)); err != nil {
 			return fmt.Errorf("lift the legal hold of %s: %w", project, err)
 		}
 	}

@@ -152,7 +152,7 @@ func (q *Queue) DeleteJob(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("delete job: %w", err)
 	}
-	if err := q.purge(ctx, q.jobs, q.job(id)); err != nil {
+	if err := q.remove(ctx, q.jobs, q.job(id)); err != nil {
 		return fmt.Errorf("delete job %s: %w", id, err)
 	}
 	return nil

@@ -230,14 +230,10 @@ func (q *Queue) Forget(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("forget: %w", err)
 	}
-	for _, one := range []struct {
-		clear           func(ctx context.Context, stream, subject string) error
-		stream, subject string
-	}{
-		{q.remove, q.work, q.unitsOf(id)}, {q.purge, q.ledgers, q.ledger(id)}, {q.remove, q.dead, q.deadLetter("*", id)}, {q.remove, q.events, q.eventsOf(id)},
-		{q.purge, q.jobs, q.job(id)},
+	for _, one := range []struct{ stream, subject string }{
+		{q.work, q.unitsOf(id)}, {q.ledgers, q.ledger(id)}, {q.dead, q.deadLetter("*", id)}, {q.events, q.eventsOf(id)}, {q.jobs, q.job(id)},
 	} {
-		if err := one.clear(ctx, one.stream, one.subject); err != nil {
+		if err := q.remove(ctx, one.stream, one.subject); err != nil {
 			return fmt.Errorf("forget %s: %w", id, err)
 		}
 	}

@@ -185,15 +185,14 @@ func (q *Queue) putOnce(ctx context.Context, w write) error {
 	return err
 }
 
-// purge removes all messages of a subject, which may have wildcards, from a stream whose consumers acknowledge nothing.
-func (q *Queue) purge(ctx context.Context, stream, subject string) error {
-	var answer struct{}
-	return q.api(ctx, stream, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, &answer)
-}
-
-// remove removes all messages of a subject, which may have wildcards, one by one. A purge may move a consumer's ack floor past messages of other subjects that are at work:
-// when their worker dies they are lost (nats-server 2.15.2).
+// remove removes all messages of a subject, which may have wildcards: by one purge where nothing is acknowledged, one by one everywhere else. There a purge may move a consumer's
+// ack floor past messages of other subjects that are at work: when their worker dies they are lost (nats-server 2.15.2).
 func (q *Queue) remove(ctx context.Context, stream, subject string) error {
+	switch stream {
+	case q.ledgers, q.jobs, q.holds:
+		var answer struct{}
+		return q.api(ctx, stream, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, &answer)
+	}
 	for s, err := range q.between(ctx, stream, subject, 1, maxSequence) {
 		if err != nil {
 			return err
