@@ -549,13 +549,16 @@ func (r *run) save(ctx context.Context, change func(*Job)) error {
 		if !errors.Is(err, ErrConflict) {
 			return fmt.Errorf("write the job: %w", err)
 		}
-		held, cancelled := r.job.Holder, r.job.Cancel != nil
-		r.job, r.rev, err = r.Queue.Job(ctx, r.command.ID)
+		now, rev, err := r.Queue.Job(ctx, r.command.ID)
 		switch {
 		case err != nil:
 			return fmt.Errorf("read the job again: %w", err)
-		case r.job.Holder != held:
+		case now.Holder != r.job.Holder:
 			return fmt.Errorf("write the job: %w", ErrFenced)
+		}
+		cancelled := r.job.Cancel != nil
+		r.job, r.rev = now, rev // only now: the attempt's end is written into the job that it knows
+		switch {
 		case r.job.State.Terminal():
 			return r.project(ctx)
 		case r.job.Cancel != nil && !cancelled:

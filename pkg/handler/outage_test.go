@@ -308,6 +308,51 @@ func TestDrainedBeforeTheAnswerCostsNoAttempt(t *testing.T) {
 	w.completesInOneAttempt(t, h)
 }
 
+// outrun is a queue in which somebody else writes the job, once, just before its holder does. Something happens before the holder reads what was written.
+type outrun struct {
+	handler.Queue
+	first sync.Once
+	then  func()
+}
+
+func (o *outrun) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
+	outrun := false
+	if j.Phase == handler.PhaseCommit {
+		o.first.Do(func() { outrun = true })
+	}
+	if outrun {
+		now, at, err := o.Queue.Job(ctx, j.ID)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := o.Queue.PutJob(ctx, now, at); err != nil {
+			return 0, err
+		}
+		defer o.then()
+	}
+	return o.Queue.PutJob(ctx, j, rev)
+}
+
+// A replica is drained when it has lost a write of the job to somebody else, and before it has read what that wrote: it still knows whose job it has, and takes back its attempt.
+func TestDrainedBeforeTheJobIsReadAgain(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+	h := w.publishFew(t)
+	w.start(t, replicaOptions{units: 4})
+	work, drain := context.WithCancelCause(t.Context())
+	defer drain(nil)
+	r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
+		c.Queue = &outrun{Queue: c.Queue, then: func() { drain(handler.ErrStopping) }}
+	}})
+	if d := <-w.deliver(work, t, h, r, handler.Lease{}); d.Verb != handler.Nak || d.Delay != 0 {
+		t.Errorf("settled %s %s: %s", d.Verb, d.Delay, d.Reason)
+	}
+	if j := w.job(t, "exp"); j.Attempt != 0 {
+		t.Errorf("%d attempts count", j.Attempt)
+	}
+	w.start(t, replicaOptions{})
+	w.completesInOneAttempt(t, h)
+}
+
 // unsaid is a queue that goes away before it learns of a command's end.
 type unsaid struct{ handler.Queue }
 
