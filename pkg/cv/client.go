@@ -179,6 +179,17 @@ func (c *Client) Host() string {
 	return c.endpoint.Host
 }
 
+// OwnHost reports whether the endpoint's host is of this one account: a custom sub-domain. A regional
+// endpoint, and any other host, may answer for many accounts, by the key that is sent.
+func (c *Client) OwnHost() bool {
+	for _, domain := range [...]string{".cognitiveservices.azure.com", ".cognitiveservices.azure.us", ".cognitiveservices.azure.cn"} {
+		if name, ok := strings.CutSuffix(c.endpoint.Hostname(), domain); ok && name != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // CloseIdleConnections closes connections nobody uses.
 func (c *Client) CloseIdleConnections() {
 	for _, t := range [...]http.RoundTripper{c.api, c.blob} {
@@ -276,7 +287,7 @@ func (onceOnly) Close() error             { return nil }
 func (c *Client) try(ctx context.Context, k call, req *http.Request, attempt int, consume func(*http.Response) error) (err error) {
 	secrets := secretsOf(req)
 	trace := traceOf(ctx)
-	record := Call{Time: c.now(), Operation: k.op, Target: k.target(), Attempt: attempt}
+	record := Call{Time: c.now(), Operation: k.op, Target: k.target(), Attempt: attempt, Credential: credentialOf(req)}
 	if err := trace.before(ctx, record); err != nil {
 		return &Error{Op: k.op, Err: &local{fmt.Errorf("not sent: %w", err)}}
 	}

@@ -2,6 +2,7 @@ package cv
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -114,6 +115,20 @@ func setSecret(req *http.Request, header, scheme, secret string) error {
 	}
 	req.Header.Set(header, scheme+secret)
 	return nil
+}
+
+// CredentialID is the SHA-256 of the key or token that a call was made with; zero when there was none.
+type CredentialID [sha256.Size]byte
+
+// String keeps the digest out of logs: a short secret could be guessed from it.
+func (CredentialID) String() string { return "credential" }
+
+// credentialOf is the identity of a request's credential.
+func credentialOf(req *http.Request) (id CredentialID) {
+	for _, secret := range secretsOf(req) {
+		id = sha256.Sum256([]byte(secret))
+	}
+	return id
 }
 
 // secretsOf are the secrets a request carries, to be kept out of what is said about it.

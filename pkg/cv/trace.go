@@ -15,7 +15,10 @@ type Call struct {
 	Attempt   int    // try of this call, from 1
 	Status    int    // of the answer; 0 while there is none
 	RequestID string // as the service names the exchange
-	Err       error  // why the try failed; nil when it did not
+	// Credential tells the credentials of calls apart. It follows from the secret alone: keep it under a
+	// keyed hash only.
+	Credential CredentialID
+	Err        error // why the try failed; nil when it did not
 }
 
 // Trace is told of every HTTP exchange with the Training API, each retry too; downloads from blob storage are none. All functions may

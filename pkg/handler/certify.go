@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -82,21 +83,10 @@ func verifiedBy(c Category) string {
 	}
 }
 
-// planFile yields the stored plan's projects.
-func (d *deletion) planFile(ctx context.Context) iter.Seq2[projectPlan, error] {
-	return func(yield func(projectPlan, error) bool) {
-		plan, _, err := d.Work.Open(ctx, d.layout.Work(planObject(d.begun.Digest)))
-		if err != nil {
-			yield(projectPlan{}, fmt.Errorf("open the plan: %w", err))
-			return
-		}
-		defer plan.Close()
-		for p, err := range planProjects(plan) {
-			if !yield(p, err) {
-				return
-			}
-		}
-	}
+// planned yields the plan's projects, once it is loaded.
+func (d *deletion) planned() iter.Seq2[projectPlan, error] {
+	var head planHead
+	return planProjects(d.plan.ReadSeeker(), &head)
 }
 
 // recorded yields what the steps of a project saw to be gone; stored says that the step was ended.
@@ -276,8 +266,11 @@ func (d *deletion) commit(ctx context.Context) error {
 // payload writes deleted.jsonl of every project.
 func (d *deletion) payload(ctx context.Context, bag *sink.Bag) (t tally, err error) {
 	t = tally{projects: []deletionProject{}, checks: []report.Verification{}}
+	if err := d.loadPlan(ctx); err != nil {
+		return t, err
+	}
 	n := 0
-	for p, err := range d.planFile(ctx) {
+	for p, err := range d.planned() {
 		if err != nil {
 			return t, err
 		}
@@ -340,7 +333,7 @@ func putJSON(ctx context.Context, put putter, path sink.Path, v any) error {
 	return nil
 }
 
-// evidence stores request.json, plan.json and ledger.jsonl, and returns the request's digest.
+// evidence stores request.json, the plan if it is known, and ledger.jsonl, and returns the request's digest.
 func (d *deletion) evidence(ctx context.Context, put putter, ledger uint64) (string, error) {
 	b, err := marshal(d.begun.Request)
 	if err != nil {
@@ -350,20 +343,10 @@ func (d *deletion) evidence(ctx context.Context, put putter, ledger uint64) (str
 	if err != nil {
 		return "", fmt.Errorf("store the request: %w", err)
 	}
-	err = d.spooled(func(s *sink.Spool) error {
-		plan, _, err := d.Work.Open(ctx, d.layout.Work(planObject(d.begun.Digest)))
-		if err != nil {
-			return err
+	if d.plan != nil {
+		if _, err := put(ctx, sink.PlanFile, d.plan.Body("application/json")); err != nil {
+			return "", fmt.Errorf("store the plan: %w", err)
 		}
-		defer plan.Close()
-		if _, err := io.Copy(s, plan); err != nil {
-			return err
-		}
-		_, err = put(ctx, sink.PlanFile, s.Body("application/json"))
-		return err
-	})
-	if err != nil {
-		return "", fmt.Errorf("store the plan: %w", err)
 	}
 	return request.SHA256, d.putLedger(ctx, put, ledger)
 }
@@ -416,6 +399,14 @@ func (d *deletion) residuals() []Residual {
 	}
 	if kept {
 		add(CategoryTags, "iterations keep their own copies of the tags they were trained with, until they are deleted")
+	}
+	if lost := d.begun.NotFound; len(lost.Projects) > 0 {
+		names := make([]string, 0, len(lost.Projects))
+		for _, id := range lost.Projects {
+			names = append(names, id.String())
+		}
+		add(CategoryProjects, fmt.Sprintf("not found at %s, which listed %d projects: %s; nothing is known of them, and nothing was deleted of them",
+			d.begun.Host, lost.Listed, strings.Join(names, ", ")))
 	}
 	widest := data.Categories[0]
 	add(widest, "the service itself removes the data within 30 days of its deletion")
@@ -495,8 +486,14 @@ func (d *deletion) fail(ctx context.Context, e *Error) error {
 	}
 	t := tally{checks: []report.Verification{}}
 	missing := []unverifiedStep{}
+	planned := func(func(projectPlan, error) bool) {}
+	if d.plan != nil {
+		planned = d.planned()
+	} else {
+		d.lost()
+	}
 	n := 0
-	for p, err := range d.planFile(ctx) {
+	for p, err := range planned {
 		if err != nil {
 			return err
 		}
@@ -523,6 +520,17 @@ func (d *deletion) fail(ctx context.Context, e *Error) error {
 		KnownAbsent: t.checks, NotVerified: missing, Counts: t.counts, Residuals: d.residuals(), ExportBundle: d.begun.Export,
 		StartedAt: d.begun.StartedAt, FinishedAt: d.Now().UTC().Truncate(time.Millisecond),
 	})
+}
+
+// lost fills in what can be said of a delete whose beginning or plan is not there any more.
+func (d *deletion) lost() {
+	d.begun = begun{
+		V: FormatVersion, StartedAt: d.job.Created, Tool: d.Version,
+		Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command.Digest),
+	}
+	if ref := d.job.Deletion; ref != nil {
+		d.begun.Digest = ref.PlanSHA256
+	}
 }
 
 // dropBag removes what there is of a bag that will not be finished, but for what is evidence of a failure too: that may be a later holder's already.

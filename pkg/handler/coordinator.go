@@ -46,6 +46,7 @@ type run struct {
 	heir    bool // somebody had taken it before
 	ledger  *ledger
 	calls   *recorder
+	account *accountControl
 	log     zerolog.Logger
 
 	left      string    // what discard could not remove
@@ -116,7 +117,11 @@ func (h *Handler) carry(ctx context.Context, d Delivery, c Command, log zerolog.
 	if err != nil {
 		return err
 	}
-	r := &run{Handler: h, command: c, message: d.Message, lease: d.Lease, layout: layout, nonce: Text(uuid.NewString()), calls: &recorder{}, log: log}
+	account := newAccountControl()
+	r := &run{
+		Handler: h, command: c, message: d.Message, lease: d.Lease, layout: layout, nonce: Text(uuid.NewString()),
+		calls: &recorder{account: account}, account: account, log: log,
+	}
 	err = r.admit(ctx)
 	switch {
 	case err != nil:
@@ -315,12 +320,26 @@ func (r *run) judge(ctx context.Context) error {
 		if err := r.stands(ctx); err != nil {
 			return err
 		}
-		if begun, err := (&deletion{run: r}).resume(ctx); begun || err != nil {
-			return err // by an attempt whose job somebody removed
+		if begun, err := r.calledBefore(ctx); begun || err != nil {
+			return err // by an attempt whose job was removed
 		}
 		return r.end(ctx, EventData{Status: StatusRefused, Error: errorOf(refusal)})
 	}
 	return nil
+}
+
+// calledBefore reports whether the command's ledger tells of destructive calls.
+func (r *run) calledBefore(ctx context.Context) (bool, error) {
+	if r.command.Action != ActionDelete || r.command.Data.DryRun {
+		return false, nil
+	}
+	tail, seq, err := r.Queue.LedgerTail(ctx, r.command.ID)
+	if err != nil || tail == nil {
+		return false, err //nolint:wrapcheck // it says that it reads the ledger
+	}
+	l := newLedger(r.Queue, r.command.ID)
+	err = l.read(ctx, seq)
+	return len(l.fates.calls) > 0, err
 }
 
 // stands ends a command that was carried out before its traces were forgotten: what came of it stands, though it would be refused today.

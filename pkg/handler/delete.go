@@ -1,10 +1,15 @@
 package handler
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,11 +41,15 @@ func (p DeletePolicy) refuse(c Command) *Refusal {
 	return nil
 }
 
-// Working objects of a delete.
-const (
-	begunName     = "delete-begun.json" // the first freeze, and the point of no return
-	deleteCutName = "delete-cut.json"   // the last
-)
+// deleteCutName is the working object of a delete's last freeze.
+const deleteCutName = "delete-cut.json"
+
+// begunPrefix begins the names of the working objects that hold a delete's beginning.
+const begunPrefix = "delete-begun-"
+
+// begunObject is where the beginning with this digest is kept. The job names the digest: an object
+// under another name, or with other content, is no beginning.
+func begunObject(digest string) string { return begunPrefix + digest + ".json" }
 
 // planObject is where the plan with this digest is kept until it is evidence.
 func planObject(digest string) string { return "plan-" + digest + ".json" }
@@ -77,6 +86,7 @@ type begun struct {
 	DryRun    bool           `json:"dry_run"`
 	Facts     []projectFacts `json:"facts"` // in the order of the plan's projects
 	Export    *BundleRef     `json:"export"`
+	NotFound  notFound       `json:"not_found"`
 	Ledger    ledgerRef      `json:"ledger"` // as it was then
 	Request   requestRecord  `json:"request"`
 }
@@ -85,7 +95,19 @@ type begun struct {
 type deletion struct {
 	*run
 	begun begun
-	done  int64 // things seen to be gone in this attempt
+	plan  *sink.Spool // the plan that begun names, once it was read and found to be it
+	done  int64       // things seen to be gone in this attempt
+}
+
+// close removes the plan's temporary file.
+func (d *deletion) close() {
+	if d.plan == nil {
+		return
+	}
+	if err := d.plan.Close(); err != nil {
+		d.log.Warn().Err(err).Msg("remove a temporary file")
+	}
+	d.plan = nil
 }
 
 // delete carries out a delete: plan, refuse or begin, remove project by project, verify, commit. A dry run ends with the plan.
@@ -100,6 +122,7 @@ func (r *run) delete(ctx context.Context) (*EventData, error) {
 		return nil, err
 	}
 	d := &deletion{run: r}
+	defer d.close()
 	err := d.carryOut(ctx)
 	if kept := r.keepCalls(ctx); err != nil || kept != nil {
 		return nil, errors.Join(err, kept)
@@ -124,8 +147,11 @@ func (d *deletion) carryOut(ctx context.Context) error {
 			return err
 		}
 	}
-	if d.begun.DryRun {
+	if d.command.Data.DryRun {
 		return nil
+	}
+	if err := d.mayExecute(); err != nil {
+		return err
 	}
 	if err := d.continues(d.begun.Ledger); err != nil {
 		return err
@@ -133,19 +159,161 @@ func (d *deletion) carryOut(ctx context.Context) error {
 	return d.execute(ctx)
 }
 
-// resume reads what an earlier attempt began; false when none did.
-func (d *deletion) resume(ctx context.Context) (bool, error) {
-	b, err := d.Work.ReadAll(ctx, d.layout.Work(begunName), maxPlan)
-	if errors.Is(err, sink.ErrNotFound) {
-		return false, nil
+// mayExecute judges the beginning against the command and the policy once more, whoever wrote it:
+// each attempt asks before it calls anything.
+func (d *deletion) mayExecute() error {
+	if refusal := d.Deletes.refuse(d.command); refusal != nil {
+		e := refusal.Reason()
+		e.Message += "; what was not deleted yet stays"
+		return &e
 	}
-	if err != nil {
-		return false, fmt.Errorf("look for an earlier beginning: %w", err)
+	if approved := d.command.Data.ApprovedPlan; approved != "" && approved != d.begun.Digest {
+		return &Error{Code: CodePlanChanged, Message: fmt.Sprintf("approved_plan: the plan under way has digest %s", d.begun.Digest)}
 	}
-	return true, DecodeVersioned(b, begunName, &d.begun)
+	return nil
 }
 
-// begin makes the plan, judges it, exports first where asked, and freezes the beginning. Until then nothing is changed in the service.
+// resume reads what an earlier attempt began; false when none did. Only the job says that a delete
+// was begun, and by which object. Where the job was removed, the ledger does: a delete that intended
+// a call was begun, and the last beginning that fits the command and the ledger is the one.
+func (d *deletion) resume(ctx context.Context) (bool, error) {
+	if ref := d.job.Deletion; ref != nil {
+		return true, d.loadBegun(ctx, ref.BegunSHA256)
+	}
+	if len(d.ledger.fates.calls) == 0 || d.command.Data.DryRun {
+		return false, nil
+	}
+	var last *begun
+	for o, err := range d.Work.List(ctx, d.layout.Work(begunPrefix)) {
+		if err != nil {
+			return false, fmt.Errorf("look for an earlier beginning: %w", err)
+		}
+		name := strings.TrimPrefix(string(o.Key), string(d.layout.Work("")))
+		digest := strings.TrimSuffix(strings.TrimPrefix(name, begunPrefix), ".json")
+		err = d.loadBegun(ctx, digest)
+		if err == nil {
+			err = d.continues(d.begun.Ledger)
+		}
+		var foreign *Error
+		if errors.As(err, &foreign) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if last == nil || d.begun.Ledger.Entries > last.Ledger.Entries {
+			found := d.begun
+			last = &found
+		}
+	}
+	if last == nil {
+		return false, &Error{Code: CodeInternal, Message: "the ledger tells of destructive calls, but neither the job nor storage " +
+			"of the plan that they carried out: nothing more is done; publish the command again under a new id"}
+	}
+	d.begun = *last
+	if err := d.loadPlan(ctx); err != nil {
+		return false, err
+	}
+	return true, d.withinCommand()
+}
+
+// loadBegun reads the beginning with this digest, and checks that it is that, and this command's.
+func (d *deletion) loadBegun(ctx context.Context, digest string) error {
+	name := begunObject(digest)
+	b, err := d.Work.ReadAll(ctx, d.layout.Work(name), maxPlan)
+	if errors.Is(err, sink.ErrNotFound) {
+		return spoiled(name, "is missing")
+	}
+	if err != nil {
+		return fmt.Errorf("read the beginning: %w", err)
+	}
+	if hexSHA256(b) != digest {
+		return spoiled(name, "is not what was stored there")
+	}
+	d.begun = begun{}
+	if err := DecodeVersioned(b, name, &d.begun); err != nil {
+		return err
+	}
+	r := d.begun.Request
+	if d.begun.DryRun != d.command.Data.DryRun || !d.command.SameAs(Job{ID: r.ID, Action: r.Action, Command: CommandRef{Digest: r.Digest}}) {
+		return spoiled(name, "is of another command")
+	}
+	return nil
+}
+
+// spoiled says that a working object which decides what is deleted is not the one that was stored.
+func spoiled(name, how string) error {
+	return &Error{Code: CodeInternal, Message: fmt.Sprintf("the working object %s %s: somebody changed the bucket, so nothing more is deleted; "+
+		"publish the command again under a new id", name, how)}
+}
+
+// hexSHA256 is the lower-case hex SHA-256 of b.
+func hexSHA256(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// loadPlan reads the plan that the beginning names into a temporary file, unless it is there, and
+// checks its digest before anything is read of it.
+func (d *deletion) loadPlan(ctx context.Context) error {
+	if d.plan != nil {
+		return nil
+	}
+	name := planObject(d.begun.Digest)
+	stored, _, err := d.Work.Open(ctx, d.layout.Work(name))
+	if errors.Is(err, sink.ErrNotFound) {
+		return spoiled(name, "is missing")
+	}
+	if err != nil {
+		return fmt.Errorf("open the plan: %w", err)
+	}
+	defer stored.Close()
+	spool, err := sink.NewSpool(d.SpoolDir)
+	if err != nil {
+		return fmt.Errorf("open a spool: %w", err)
+	}
+	_, err = io.Copy(spool, stored)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("read the plan: %w", err)
+	case spool.SHA256() != d.begun.Digest:
+		err = spoiled(name, "does not have the digest that was begun with")
+	default:
+		d.plan = spool
+		return nil
+	}
+	return errors.Join(err, spool.Close())
+}
+
+// withinCommand checks that the plan takes no more than the command names.
+func (d *deletion) withinCommand() error {
+	outside := func(what string) error {
+		return spoiled(planObject(d.begun.Digest), "has "+what+" that the command does not name")
+	}
+	var head planHead
+	for p, err := range planProjects(d.plan.ReadSeeker(), &head) {
+		if err != nil {
+			return err
+		}
+		if !d.command.Data.AllProjects && !slices.Contains(d.command.Data.ProjectIDs, p.ID) {
+			return outside("a project")
+		}
+	}
+	want, err := marshal(d.planHead())
+	if err != nil {
+		return fmt.Errorf("encode the selection: %w", err)
+	}
+	have, err := marshal(head)
+	if err != nil {
+		return fmt.Errorf("encode the plan's selection: %w", err)
+	}
+	if !bytes.Equal(want, have) {
+		return outside("a selection")
+	}
+	return nil
+}
+
+// begin makes the plan, judges it, exports first where asked, and stores the beginning. Until then nothing is changed in the service.
 func (d *deletion) begin(ctx context.Context) error {
 	if refusal := d.Deletes.refuse(d.command); refusal != nil {
 		return d.refuseDelete(ctx, errorOf(refusal), nil)
@@ -155,7 +323,7 @@ func (d *deletion) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { plan.spool.Close() }() //nolint:errcheck // a temporary file; plan may be made anew below
+	d.plan = plan.spool
 	var exported *BundleRef
 	if d.command.Data.ExportFirst && !d.command.Data.DryRun {
 		var planned string
@@ -166,8 +334,8 @@ func (d *deletion) begin(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		plan.spool.Close() //nolint:errcheck,gosec // a temporary file
-		plan = again
+		d.close()
+		plan, d.plan = again, again.spool
 		if plan.digest() != planned {
 			return d.refuseDelete(ctx, &Error{Code: CodePlanChanged, Message: "what the selection holds changed since it was exported; publish the delete again under a new id"}, exported)
 		}
@@ -175,22 +343,64 @@ func (d *deletion) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := d.Work.Put(ctx, d.layout.Work(planObject(plan.digest())), plan.spool.Body("application/json")); err != nil {
+	if err := d.putNamed(ctx, planObject(plan.digest()), plan.spool.Body("application/json")); err != nil {
 		return fmt.Errorf("store the plan: %w", err)
 	}
-	if !d.command.Data.DryRun {
-		// This compare-and-set decides between the delete and whoever wants to cancel it.
-		if err := d.save(ctx, func(j *Job) { j.Phase = PhaseDelete }); err != nil {
-			return err
+	d.begun = begun{
+		V: FormatVersion, StartedAt: started, BegunAt: d.Now().UTC(), Host: d.client.Host(), Digest: plan.digest(), Tool: d.Version,
+		DryRun: d.command.Data.DryRun, Facts: plan.facts, NotFound: plan.notFound, Export: exported, Ledger: d.ledger.ref(),
+		Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command.Digest),
+	}
+	b, err := marshal(d.begun)
+	if err != nil {
+		return fmt.Errorf("encode the beginning: %w", err)
+	}
+	digest := hexSHA256(b)
+	credentials, err := d.credentials(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.putNamed(ctx, begunObject(digest), sink.Bytes(b, "application/json")); err != nil {
+		return fmt.Errorf("store the beginning: %w", err)
+	}
+	// This compare-and-set is the point of no return: it decides between the delete and a cancel, and
+	// says which of the stored beginnings is the one.
+	return d.save(ctx, func(j *Job) {
+		j.Deletion = &DeletionRef{BegunSHA256: digest, PlanSHA256: plan.digest(), Credentials: credentials}
+		if !d.command.Data.DryRun {
+			j.Phase = PhaseDelete
+		}
+	})
+}
+
+// putNamed stores a working object whose name tells its digest. What else is found under that name is
+// replaced: an earlier attempt would have stored the same.
+func (d *deletion) putNamed(ctx context.Context, name string, body sink.Body) error {
+	key := d.layout.Work(name)
+	for again := false; ; again = true {
+		o, err := d.Work.Put(ctx, key, body)
+		if err != nil || !o.Adopted {
+			return err //nolint:wrapcheck // the caller says what it stores
+		}
+		there, _, err := d.Work.Open(ctx, key)
+		if err != nil {
+			return err //nolint:wrapcheck // as above
+		}
+		hash := sha256.New()
+		_, err = io.Copy(hash, there)
+		if err = errors.Join(err, there.Close()); err != nil {
+			return fmt.Errorf("read back %s: %w", name, err)
+		}
+		if hex.EncodeToString(hash.Sum(nil)) == body.SHA256 {
+			return nil
+		}
+		if again {
+			return spoiled(name, "is replaced again and again")
+		}
+		if err := d.Work.Remove(ctx, key); err != nil {
+			return err //nolint:wrapcheck // as above
 		}
 	}
-	return d.freeze(ctx, begunName, &d.begun, func(context.Context) (any, error) {
-		return begun{
-			V: FormatVersion, StartedAt: started, BegunAt: d.Now().UTC(), Host: d.client.Host(), Digest: plan.digest(), Tool: d.Version,
-			DryRun: d.command.Data.DryRun, Facts: plan.facts, Export: exported, Ledger: d.ledger.ref(),
-			Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command.Digest),
-		}, nil
-	})
 }
 
 // judged makes the plan and refuses the delete when it must not be carried out. Where an iteration in training hides images from the plan, the delete waits.
@@ -333,8 +543,14 @@ func (d *deletion) execute(ctx context.Context) error {
 	if err := d.former(ctx); err != nil {
 		return err
 	}
+	if err := d.loadPlan(ctx); err != nil {
+		return err
+	}
+	for _, f := range d.begun.Facts {
+		d.account.plan(f.ID)
+	}
 	n := 0
-	for p, err := range d.planFile(ctx) {
+	for p, err := range d.planned() {
 		if err != nil {
 			return err
 		}
@@ -390,6 +606,7 @@ func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) e
 		},
 		Fresh: fresh,
 		After: func(c cv.Call) {
+			d.account.note(c)
 			broken = errors.Join(broken, d.ledger.write(recordOf(c).line(sink.LedgerResult)))
 		},
 	})
@@ -399,8 +616,8 @@ func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) e
 	if kept := errors.Join(broken, d.ledger.flush(late)); kept != nil {
 		return false, false, errors.Join(err, kept)
 	}
-	gone, err = isGone(err)
-	return gone, gone && d.ledger.fates.intents[key] == 1, err
+	gone, err = d.gone(ctx, err)
+	return gone, gone && d.ledger.fates.intents[key] == 0, err
 }
 
 // isGone makes a 404 of the API's own what it is to a delete: it is gone.
@@ -417,12 +634,25 @@ func (r *run) finishDelete(ctx context.Context, status Status, e *Error) error {
 	if err := r.failedBefore(ctx); err != nil {
 		return err
 	}
+	if r.ledger == nil {
+		if err := r.openLedger(ctx); err != nil {
+			return err
+		}
+	}
 	d := &deletion{run: r}
+	defer d.close()
 	found, err := d.resume(ctx)
-	if err != nil {
+	if found && err == nil {
+		err = d.loadPlan(ctx)
+	}
+	var spoiled *Error
+	switch {
+	case errors.As(err, &spoiled): // what was planned is not known any more: the ledger is all the evidence
+		found = true
+	case err != nil:
 		return err
 	}
-	if !found || d.begun.DryRun {
+	if !found || r.command.Data.DryRun {
 		end := EventData{Status: status, Error: e}
 		data, err := r.receipt(ctx, sink.ExportBag)
 		if err != nil {
@@ -438,11 +668,6 @@ func (r *run) finishDelete(ctx context.Context, status Status, e *Error) error {
 			return err
 		}
 		return r.end(ctx, end)
-	}
-	if r.ledger == nil {
-		if err := r.openLedger(ctx); err != nil {
-			return err
-		}
 	}
 	if err := d.fail(ctx, e); err != nil {
 		return fmt.Errorf("store the evidence of a failed delete: %w", err)

@@ -68,7 +68,7 @@ func TestEachDeleteCutAtEveryEffect(t *testing.T) {
 		}
 		t.Run(c.name, func(t *testing.T) {
 			s := deleteScenario(t, fillAccount, c, sink.DeleteBag)
-			s.since, s.until = "PutObject cut-1/.work/delete-begun.json", "PutObject cut-1/.work/delete-cut.json"
+			s.since, s.until = "PutObject cut-1/.work/delete-begun-", "PutObject cut-1/.work/delete-cut.json"
 			cuts(t, s)
 		})
 	}

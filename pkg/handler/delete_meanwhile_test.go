@@ -192,8 +192,10 @@ func TestGoneBeforeALaterAttempt(t *testing.T) {
 	a := fillAccount(w.api)
 	byID := slices.Clone(a.a.Iterations)
 	slices.SortFunc(byID, func(x, y uuid.UUID) int { return strings.Compare(x.String(), y.String()) })
-	w.api.Fault(cvtest.Fault{Operation: "DeleteIteration", Path: byID[0].String(), Status: 401, AfterEffect: true})
-	w.before("DeleteIteration", 2, func() { w.api.RemoveIteration(a.a.ID, byID[1]) })
+	// The first call is carried out and its answer lost; the second ends the attempt.
+	w.api.Fault(cvtest.Fault{Operation: "DeleteIteration", Path: byID[0].String(), Reset: true, AfterEffect: true})
+	w.api.Fault(cvtest.Fault{Operation: "DeleteIteration", Path: byID[0].String(), Call: 1, Status: 401})
+	w.before("DeleteIteration", 3, func() { w.api.RemoveIteration(a.a.ID, byID[1]) })
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(byID...)))
 	if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Counts.Iterations != 1 {

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -23,6 +25,30 @@ type selection struct {
 	IterationIDs  []uuid.UUID         `json:"iteration_ids"`
 	ProjectIDs    []uuid.UUID         `json:"project_ids"`
 	TagIDs        []uuid.UUID         `json:"tag_ids"`
+}
+
+// planHead is a plan but for its projects. The fields are in the order of their names.
+type planHead struct {
+	APIVersion string     `json:"api_version"`
+	Categories []Category `json:"categories"`
+	Host       string     `json:"host"`
+	Selection  selection  `json:"selection"`
+	Unpublish  bool       `json:"unpublish"`
+	V          int        `json:"v"`
+}
+
+// planHead is the head of the command's plan.
+func (r *run) planHead() planHead {
+	d := r.command.Data
+	return planHead{
+		APIVersion: cv.APIVersion, Categories: slices.Sorted(slices.Values(d.Categories)), Host: r.client.Host(),
+		Selection: selection{
+			AllProjects: d.AllProjects, ImageIDs: sorted(d.ImageIDs),
+			ImageMetadata: append([]map[string]string{}, r.Pseudonym.Redact(d).ImageMetadata...),
+			IterationIDs:  sorted(d.IterationIDs), ProjectIDs: sorted(d.ProjectIDs), TagIDs: sorted(d.TagIDs),
+		},
+		Unpublish: d.Unpublish, V: FormatVersion,
+	}
 }
 
 // projectPlan is what a delete will remove of one project: ids in byte order. The fields are in the order of their names.
@@ -57,8 +83,16 @@ type projectFacts struct {
 
 // deletePlan is a plan as it was made: its canonical bytes are in a temporary file.
 type deletePlan struct {
-	spool *sink.Spool
-	facts []projectFacts
+	spool    *sink.Spool
+	facts    []projectFacts
+	notFound notFound
+}
+
+// notFound is the projects that a command names and that were not found when it was planned. Nothing is
+// known of them: they may never have been there.
+type notFound struct {
+	Projects []uuid.UUID `json:"projects"`
+	Listed   int         `json:"listed"` // how many projects the account listed then
 }
 
 func (p *deletePlan) digest() string { return p.spool.SHA256() }
@@ -84,6 +118,7 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 		for _, p := range all {
 			projects = append(projects, p.ID)
 		}
+		r.account.plan(projects...)
 	}
 	projects = sorted(projects)
 	spool, err := sink.NewSpool(r.SpoolDir)
@@ -113,8 +148,8 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 		}
 		return nil
 	}
-	categories := slices.Sorted(slices.Values(d.Categories))
-	if err := write(`{"api_version":"`+cv.APIVersion+`","categories":`, categories, `,"host":`, json.RawMessage(quote(r.client.Host())), `,"projects":[`); err != nil {
+	head := r.planHead()
+	if err := write(`{"api_version":`, quoted(head.APIVersion), `,"categories":`, head.Categories, `,"host":`, quoted(head.Host), `,"projects":[`); err != nil {
 		return nil, err
 	}
 	for _, id := range projects {
@@ -123,6 +158,7 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 			return nil, err
 		}
 		if !found {
+			plan.notFound.Projects = append(plan.notFound.Projects, id)
 			continue
 		}
 		comma := ""
@@ -134,24 +170,52 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 		}
 		plan.facts = append(plan.facts, facts)
 	}
-	redacted := r.Pseudonym.Redact(d)
-	err = write(`],"selection":`, selection{
-		AllProjects: d.AllProjects, ImageIDs: sorted(d.ImageIDs), ImageMetadata: append([]map[string]string{}, redacted.ImageMetadata...),
-		IterationIDs: sorted(d.IterationIDs), ProjectIDs: sorted(d.ProjectIDs), TagIDs: sorted(d.TagIDs),
-	}, `,"unpublish":`, d.Unpublish, `,"v":`, FormatVersion, "}\n")
-	if err != nil {
+	if err := r.missing(ctx, plan); err != nil {
+		return nil, err
+	}
+	if err = write(`],"selection":`, head.Selection, `,"unpublish":`, head.Unpublish, `,"v":`, head.V, "}\n"); err != nil {
 		return nil, err
 	}
 	return plan, nil
 }
 
-func quote(s string) []byte {
-	b, err := marshal(s)
-	if err != nil {
-		return []byte(`""`) // a string always encodes
+// missing looks again for the projects that a plan did not find. Those that the account lists, or that are
+// there now, make the plan worth making again. Where the plan has others, the account must be theirs.
+func (r *run) missing(ctx context.Context, plan *deletePlan) error {
+	lost := plan.notFound.Projects
+	if len(lost) == 0 {
+		return nil
 	}
-	return b
+	moved := func(id uuid.UUID) error {
+		return fmt.Errorf("%w: project %s came or went while it was planned", cv.ErrUnavailable, id)
+	}
+	if len(plan.facts) > 0 || r.command.Data.AllProjects {
+		for _, id := range lost {
+			_, err := r.client.GetProject(ctx, id)
+			gone, err := r.gone(ctx, err)
+			if err != nil {
+				return fmt.Errorf("look for project %s again: %w", id, err)
+			}
+			if !gone || r.command.Data.AllProjects {
+				return moved(id)
+			}
+		}
+	}
+	projects, err := r.client.GetProjects(ctx)
+	if err != nil {
+		return fmt.Errorf("list the projects: %w", err)
+	}
+	for _, p := range projects {
+		if slices.Contains(lost, p.ID) {
+			return moved(p.ID)
+		}
+	}
+	plan.notFound.Listed = len(projects)
+	return nil
 }
+
+// quoted is a string that a plan writes as JSON, where a plain string is written as it is.
+type quoted string
 
 // sorted is a sorted set of ids, which is an empty list in JSON when there are none.
 func sorted(ids []uuid.UUID) []uuid.UUID {
@@ -162,9 +226,11 @@ func sorted(ids []uuid.UUID) []uuid.UUID {
 // making again.
 func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f projectFacts, found bool, err error) {
 	defer func() {
-		if errors.Is(err, cv.ErrGone) {
-			err = fmt.Errorf("%w: it changed while it was planned: %w", cv.ErrUnavailable, err)
+		gone, controlled := r.gone(ctx, err)
+		if gone {
+			controlled = fmt.Errorf("%w: it changed while it was planned: %w", cv.ErrUnavailable, err)
 		}
+		err = controlled
 	}()
 	d := r.command.Data
 	project, err := r.client.GetProject(ctx, id)
@@ -174,6 +240,7 @@ func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f p
 	if err != nil {
 		return p, f, false, fmt.Errorf("read project %s: %w", id, err)
 	}
+	r.account.plan(id)
 	iterations, err := r.client.GetIterations(ctx, id)
 	if err != nil {
 		return p, f, false, fmt.Errorf("read the iterations of project %s: %w", id, err)
@@ -212,9 +279,13 @@ func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f p
 		}
 	}
 	if whole || d.Has(CategoryImages) {
-		if p.Images, err = r.planImages(ctx, id, scopes); err != nil {
+		images, err := r.selectImages(ctx, id, scopes, func(found selected) error {
+			return r.tell(ctx, Progress{Done: int64(len(found))}, r.job.Created)
+		})
+		if err != nil {
 			return p, f, false, err
 		}
+		p.Images = images.ids()
 	}
 	predictions := d.takesPredictions()
 	if d.DryRun && predictions {
@@ -222,7 +293,7 @@ func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f p
 			return p, f, false, err
 		}
 	}
-	p.Images, p.Iterations, p.Tags = sorted(p.Images), sorted(p.Iterations), sorted(p.Tags)
+	p.Iterations, p.Tags = sorted(p.Iterations), sorted(p.Tags)
 	f.Images, f.Iterations, f.Tags = len(p.Images), len(p.Iterations), len(p.Tags)
 	f.touched = !p.empty() || predictions
 	f.Kept = f.Tags > 0 && f.Iterations < len(iterations)
@@ -234,43 +305,54 @@ func trained(iterations []cv.Iteration) []cv.Iteration {
 	return slices.DeleteFunc(iterations, func(it cv.Iteration) bool { return it.Status == "New" })
 }
 
+// selectsImages reports whether a delete takes images by what they are or carry: their ids, tags or metadata.
+func (d Data) selectsImages() bool {
+	n := d.Narrowing()
+	return d.Has(CategoryImages) && (n == NarrowImages || n == NarrowTags || n == NarrowMetadata)
+}
+
 // takesPredictions says whether a delete takes the stored predictions of its projects.
 func (d Data) takesPredictions() bool {
 	return d.Narrowing() == NarrowNone && (d.Has(CategoryProjects) || d.Has(CategoryPredictions))
 }
 
-// planImages is the ids of the selected images, in the workspace and in every iteration.
-func (r *run) planImages(ctx context.Context, p uuid.UUID, scopes []uuid.UUID) ([]uuid.UUID, error) {
+// selected is the images that a selection holds, with the time when each was made.
+type selected map[uuid.UUID]time.Time
+
+func (s selected) add(image cv.Image) { s[image.ID] = image.Created.Time }
+
+// ids are the images' ids, in byte order.
+func (s selected) ids() []uuid.UUID {
+	return sorted(slices.Collect(maps.Keys(s)))
+}
+
+// selectImages finds the selected images of a project, in these scopes. It calls read now and then, with what
+// is found so far.
+func (r *run) selectImages(ctx context.Context, p uuid.UUID, scopes []uuid.UUID, read func(selected) error) (selected, error) {
 	d := r.command.Data
-	found := map[uuid.UUID]struct{}{}
+	found := selected{}
 	for _, scope := range scopes {
 		var err error
 		switch d.Narrowing() {
 		case NarrowImages:
 			err = r.present(ctx, p, scope, d.ImageIDs, found)
 		case NarrowTags:
-			err = r.planTagged(ctx, p, scope, found)
+			err = r.selectTagged(ctx, p, scope, found, read)
 		default:
-			if err = r.list(ctx, p, Listing{Kind: Tagged, Scope: scope}, found); err == nil {
-				err = r.list(ctx, p, Listing{Kind: Untagged, Scope: scope}, found)
-			}
+			err = r.list(ctx, p, []Listing{{Kind: Tagged, Scope: scope}, {Kind: Untagged, Scope: scope}}, found, read)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	out := make([]uuid.UUID, 0, len(found))
-	for id := range found {
-		out = append(out, id)
-	}
-	return out, nil
+	return found, nil
 }
 
-// planTagged finds the images of a scope that carry any of the named tags.
-func (r *run) planTagged(ctx context.Context, p, scope uuid.UUID, found map[uuid.UUID]struct{}) error {
+// selectTagged finds the images of a scope that carry any of the named tags.
+func (r *run) selectTagged(ctx context.Context, p, scope uuid.UUID, found selected, read func(selected) error) error {
 	tags, err := r.client.GetTags(ctx, p, scope)
-	if errors.Is(err, cv.ErrUntrained) || scope != uuid.Nil && errors.Is(err, cv.ErrGone) {
-		return nil // such an iteration holds nothing
+	if empty, controlled := r.empty(ctx, scope, err); empty || controlled != nil {
+		return controlled
 	}
 	if err != nil {
 		return fmt.Errorf("read the tags of %s: %w", scopeName(scope), err)
@@ -281,40 +363,119 @@ func (r *run) planTagged(ctx context.Context, p, scope uuid.UUID, found map[uuid
 			here = append(here, t.ID)
 		}
 	}
+	var listings []Listing
 	for chunk := range slices.Chunk(here, cv.MaxTagIDs) {
-		if err := r.list(ctx, p, Listing{Kind: Tagged, Scope: scope, Tags: chunk}, found); err != nil {
-			return err
-		}
+		listings = append(listings, Listing{Kind: Tagged, Scope: scope, Tags: chunk})
 	}
-	return nil
+	return r.list(ctx, p, listings, found, read)
 }
 
-// present adds the ids that a scope has.
-func (r *run) present(ctx context.Context, p, scope uuid.UUID, ids []uuid.UUID, found map[uuid.UUID]struct{}) error {
+// empty reports whether err says that a scope holds nothing: an iteration that was never trained, or that
+// is gone.
+func (r *run) empty(ctx context.Context, scope uuid.UUID, err error) (bool, error) {
+	if errors.Is(err, cv.ErrUntrained) {
+		return true, nil
+	}
+	if scope == uuid.Nil || !errors.Is(err, cv.ErrGone) {
+		return false, nil
+	}
+	return r.gone(ctx, err)
+}
+
+// present adds the ids that a scope has. A batch that fails for an image that is not there is asked in
+// halves: the answer says nothing of the others, nor of the scope.
+func (r *run) present(ctx context.Context, p, scope uuid.UUID, ids []uuid.UUID, found selected) error {
 	for chunk := range slices.Chunk(ids, cv.MaxPage) {
 		images, err := r.client.GetImagesByIDs(ctx, p, scope, chunk)
-		if errors.Is(err, cv.ErrUntrained) || scope != uuid.Nil && errors.Is(err, cv.ErrGone) {
-			return nil // such an iteration holds nothing
+		if isCode(err, "NotFoundImage") {
+			if len(chunk) > 1 {
+				half := len(chunk) / 2
+				err = r.present(ctx, p, scope, chunk[:half], found)
+				if err == nil {
+					err = r.present(ctx, p, scope, chunk[half:], found)
+				}
+			} else {
+				_, err = r.gone(ctx, err)
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if empty, controlled := r.empty(ctx, scope, err); empty || controlled != nil {
+			return controlled
 		}
 		if err != nil {
 			return fmt.Errorf("look for images in %s: %w", scopeName(scope), err)
 		}
 		for _, image := range images {
-			found[image.ID] = struct{}{}
+			found.add(image)
 		}
 	}
 	return nil
 }
 
-// list adds the ids of a listing's images that match, after reading it whole and holding it against its count before and after.
-func (r *run) list(ctx context.Context, p uuid.UUID, l Listing, found map[uuid.UUID]struct{}) error {
-	count := func() (int, error) {
-		n, err := countListing(ctx, r.client, p, l)
-		if l.Scope != uuid.Nil && errors.Is(err, cv.ErrGone) {
-			return 0, nil
-		}
-		return n, err
+// list adds the matching images of the listings of one scope, after reading them whole. All are counted before
+// the first is read and after the last: an image that moves from one to the other meanwhile, as one that
+// is tagged does, may be in neither. When a count moved all are read again.
+func (r *run) list(ctx context.Context, p uuid.UUID, listings []Listing, found selected, read func(selected) error) error {
+	if len(listings) == 0 {
+		return nil
 	}
+	before, err := r.countAll(ctx, p, listings)
+	if err != nil {
+		return err
+	}
+	for range maxReadings {
+		listed := make([]int, len(listings))
+		moved := false
+		for i, l := range listings {
+			if before[i] == 0 {
+				continue
+			}
+			n, err := r.readListing(ctx, p, l, found, read)
+			if errors.Is(err, cv.ErrUnstable) {
+				moved = true
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("list the %s images of %s: %w", l.Kind, scopeName(l.Scope), err)
+			}
+			listed[i] = n
+		}
+		after, err := r.countAll(ctx, p, listings)
+		if err != nil {
+			return err
+		}
+		if !moved && slices.Equal(listed, before) && slices.Equal(after, before) {
+			return nil
+		}
+		before = after
+	}
+	return fmt.Errorf("list the images of %s: %w: %w", scopeName(listings[0].Scope), cv.ErrUnavailable, cv.ErrUnstable)
+}
+
+// countAll counts what listings hold.
+func (r *run) countAll(ctx context.Context, p uuid.UUID, listings []Listing) ([]int, error) {
+	counts := make([]int, 0, len(listings))
+	for _, l := range listings {
+		n, err := countListing(ctx, r.client, p, l)
+		empty, controlled := r.empty(ctx, l.Scope, err)
+		switch {
+		case controlled != nil:
+			return nil, controlled
+		case empty:
+			n = 0
+		case err != nil:
+			return nil, err
+		}
+		counts = append(counts, n)
+	}
+	return counts, nil
+}
+
+// readListing reads a listing once, and returns how many images it listed, matching or not.
+func (r *run) readListing(ctx context.Context, p uuid.UUID, l Listing, found selected, read func(selected) error) (listed int, err error) {
 	fetch := func(ctx context.Context, skip, take int) ([]cv.Image, error) {
 		q := cv.ImageQuery{Scope: l.Scope, TagIDs: l.Tags, OrderBy: cv.Oldest, Take: take, Skip: skip}
 		if l.Kind == Tagged {
@@ -322,42 +483,21 @@ func (r *run) list(ctx context.Context, p uuid.UUID, l Listing, found map[uuid.U
 		}
 		return r.client.GetUntaggedImages(ctx, p, q)
 	}
-	before, err := count()
-	if err != nil {
-		return err
-	}
-	for range maxReadings {
-		listed, moved := 0, false
-		if before > 0 {
-			for page, err := range cv.EachPage(ctx, fetch) {
-				if errors.Is(err, cv.ErrUnstable) {
-					moved = true
-					break
-				}
-				if err != nil {
-					return fmt.Errorf("list the %s images of %s: %w", l.Kind, scopeName(l.Scope), err)
-				}
-				listed += len(page)
-				if err := r.tell(ctx, Progress{Done: int64(len(found))}, r.job.Created); err != nil {
-					return err
-				}
-				for _, image := range page {
-					if matches(image.Metadata, r.command.Data.ImageMetadata) {
-						found[image.ID] = struct{}{}
-					}
-				}
+	for page, err := range cv.EachPage(ctx, fetch) {
+		if err != nil {
+			return listed, err //nolint:wrapcheck // the caller says what it lists
+		}
+		listed += len(page)
+		for _, image := range page {
+			if matches(image.Metadata, r.command.Data.ImageMetadata) {
+				found.add(image)
 			}
 		}
-		after, err := count()
-		if err != nil {
-			return err
+		if err := read(found); err != nil {
+			return listed, err
 		}
-		if !moved && listed == before && after == before {
-			return nil
-		}
-		before = after
 	}
-	return fmt.Errorf("list the %s images of %s: %w: %w", l.Kind, scopeName(l.Scope), cv.ErrUnavailable, cv.ErrUnstable)
+	return listed, nil
 }
 
 // countPredictions counts the stored predictions: the service has no operation for it.
@@ -382,41 +522,55 @@ func (r *run) countPredictions(ctx context.Context, p uuid.UUID, scopes []uuid.U
 	return len(seen), nil
 }
 
-// planProjects yields the projects of a stored plan, one at a time.
-func planProjects(r io.Reader) iter.Seq2[projectPlan, error] {
+// planProjects yields the projects of a stored plan, one at a time. After the last one head is what
+// else the plan says.
+func planProjects(r io.Reader, head *planHead) iter.Seq2[projectPlan, error] {
+	errStop := errors.New("stop")
 	return func(yield func(projectPlan, error) bool) {
 		d := json.NewDecoder(r)
-		depth := 0
-	reading:
-		for {
-			token, err := d.Token()
-			if err != nil {
-				yield(projectPlan{}, fmt.Errorf("read the plan: %w", err))
-				return
-			}
-			switch token {
-			case json.Delim('{'), json.Delim('['):
-				depth++
-			case json.Delim('}'), json.Delim(']'):
-				depth--
-			}
-			if depth == 1 && token == "projects" {
-				break reading
-			}
+		others := map[string]json.RawMessage{}
+		open := func() error {
+			_, err := d.Token()
+			return err //nolint:wrapcheck // wrapped below
 		}
-		if _, err := d.Token(); err != nil {
+		projects := func() error {
+			if err := open(); err != nil {
+				return err
+			}
+			for d.More() {
+				var p projectPlan
+				if err := d.Decode(&p); err != nil {
+					return err
+				}
+				if !yield(p, nil) {
+					return errStop
+				}
+			}
+			return open() // and close
+		}
+		err := open()
+		for err == nil && d.More() {
+			var name json.Token
+			if name, err = d.Token(); err != nil {
+				break
+			}
+			if name == "projects" {
+				err = projects()
+				continue
+			}
+			var value json.RawMessage
+			err = d.Decode(&value)
+			others[fmt.Sprint(name)] = value
+		}
+		var b []byte
+		if err == nil {
+			b, err = json.Marshal(others)
+		}
+		if err == nil {
+			err = json.Unmarshal(b, head)
+		}
+		if err != nil && !errors.Is(err, errStop) {
 			yield(projectPlan{}, fmt.Errorf("read the plan: %w", err))
-			return
-		}
-		for d.More() {
-			var p projectPlan
-			if err := d.Decode(&p); err != nil {
-				yield(projectPlan{}, fmt.Errorf("read the plan: %w", err))
-				return
-			}
-			if !yield(p, nil) {
-				return
-			}
 		}
 	}
 }

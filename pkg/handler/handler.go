@@ -23,6 +23,7 @@ type Queue interface {
 	UnitQueue
 	Publisher
 	HoldStore
+	SecretStore
 }
 
 // JobStore keeps the jobs: one entry a command, changed by compare-and-set, always read from the leader.
@@ -48,6 +49,7 @@ type Config struct {
 	Store     *sink.Store           // holds the bags
 	Work      *sink.Store           // holds the working objects; default Store
 	Prefix    string                // of every key, literal; may be empty
+	Accounts  map[string]string     // names of accounts by alias; default the host, with the alias where it is shared
 	SpoolDir  string                // for temporary files; default the system's
 
 	Downloads   int   // blobs at once, default 32

@@ -89,9 +89,20 @@ type Job struct {
 	Counted  []Text     `json:"counted"` // who made the attempts that count, in order
 	Event    *Event     `json:"event"`   // the terminal event, whole, from the write that decided the end; null before
 
+	Deletion *DeletionRef `json:"deletion"` // what a delete was begun with; null before
+
 	Cancel      *Cancel `json:"cancel"`      // it is to end cancelled; null when nobody said so in time
 	Irrevocable bool    `json:"irrevocable"` // it has begun what cannot be taken back, and finishes: a cancel comes too late
 	LeftBehind  Text    `json:"left_behind"` // where an ended command left objects that it could not remove, and why; `consumer gc` removes them
+}
+
+// DeletionRef names the working objects that a delete was begun with. Objects in the bucket decide nothing by
+// themselves: one that has another digest is not believed.
+type DeletionRef struct {
+	BegunSHA256 string `json:"begun_sha256"` // of the beginning: facts, time and plan
+	PlanSHA256  string `json:"plan_sha256"`  // of the plan
+	// Credentials are those that got an answer about a planned project, as keyed digests.
+	Credentials []string `json:"credentials"`
 }
 
 // Cancel is what a job knows of the cancel that ends it.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -55,13 +56,17 @@ func (c callRecord) line(kind string) sink.LedgerLine {
 
 // recorder collects the calls made under a context.
 type recorder struct {
-	mu    sync.Mutex
-	calls []callRecord
+	account *accountControl // told of every call, if there is one
+	mu      sync.Mutex
+	calls   []callRecord
 }
 
 // attach makes ctx report its calls to the recorder.
 func (r *recorder) attach(ctx context.Context) context.Context {
 	return cv.WithTrace(ctx, cv.Trace{After: func(c cv.Call) {
+		if r.account != nil {
+			r.account.note(c)
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.calls = append(r.calls, recordOf(c))
@@ -92,10 +97,10 @@ type ledger struct {
 
 // fates is what a ledger says of its destructive calls.
 type fates struct {
-	calls       []operationFate           // in the order of their first call
-	predictions map[uuid.UUID][]uuid.UUID // by project: the ids that DeletePrediction was called with
-	images      map[uuid.UUID]bool        // by project: whether DeleteImages was about to be called
-	intents     map[[sha256.Size]byte]int // by callKey: how often a call was about to be made
+	calls       []operationFate                 // in the order of their first call
+	predictions map[uuid.UUID]map[uuid.UUID]int // by project: how often DeletePrediction may have removed an id
+	images      map[uuid.UUID]int               // by project: how often DeleteImages may have been carried out
+	intents     map[[sha256.Size]byte]int       // by callKey: how often a call may have been carried out
 }
 
 // callKey stands for a destructive call, whose target may be long.
@@ -126,23 +131,50 @@ func (l *ledger) note(line sink.LedgerLine) {
 	case sink.LedgerIntent:
 		l.open = line.Time
 		l.fates.of(line.Operation).Intended++
-		l.fates.intents[callKey(line.Operation, line.Target)]++
-		if line.Operation == opDeleteImages {
-			l.fates.images[projectOf(line.Target)] = true
-		}
-		if line.Operation == opDeletePrediction {
-			project, ids := predictionsOf(line.Target)
-			l.fates.predictions[project] = append(l.fates.predictions[project], ids...)
-		}
+		l.fates.mayHappen(line, 1)
 	case sink.LedgerResult:
 		l.open = time.Time{}
 		if line.Status != 0 {
 			l.fates.of(line.Operation).Answered++
 		}
+		if refused(line.Status) {
+			l.fates.mayHappen(line, -1)
+		}
 		if line.Status/100 == 2 {
 			l.fates.of(line.Operation).Succeeded++
 		}
 	}
+}
+
+// refused reports whether an answer with this status says that the call was not carried out.
+func refused(status int) bool { return status/100 == 4 && status != http.StatusRequestTimeout }
+
+// mayHappen counts a call that may be carried out, or takes one back that was refused.
+func (f *fates) mayHappen(line sink.LedgerLine, n int) {
+	f.intents[callKey(line.Operation, line.Target)] += n
+	switch line.Operation {
+	case opDeleteImages:
+		f.images[projectOf(line.Target)] += n
+	case opDeletePrediction:
+		project, ids := predictionsOf(line.Target)
+		if f.predictions[project] == nil {
+			f.predictions[project] = map[uuid.UUID]int{}
+		}
+		for _, id := range ids {
+			f.predictions[project][id] += n
+		}
+	}
+}
+
+// predictionsGone are the predictions of a project that a call of this command may have removed.
+func (f *fates) predictionsGone(project uuid.UUID) []uuid.UUID {
+	var ids []uuid.UUID
+	for id, calls := range f.predictions[project] {
+		if calls > 0 {
+			ids = append(ids, id)
+		}
+	}
+	return sorted(ids)
 }
 
 // Operations of which more is noted: the ids of predictions are in no plan.
@@ -179,7 +211,8 @@ func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time, he
 	if err != nil {
 		return nil, fmt.Errorf("read the ledger's tail: %w", err)
 	}
-	l := &ledger{queue: q, id: id, seq: seq, fates: fates{predictions: map[uuid.UUID][]uuid.UUID{}, images: map[uuid.UUID]bool{}, intents: map[[sha256.Size]byte]int{}}}
+	l := newLedger(q, id)
+	l.seq = seq
 	l.chain, err = sink.NewChain(lastLine(tail))
 	if err != nil {
 		return nil, fmt.Errorf("continue the ledger: %w", err)
@@ -193,15 +226,29 @@ func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time, he
 	if err := l.flush(ctx); err != nil {
 		return nil, err
 	}
+	if err := l.read(ctx, l.seq); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func newLedger(q LedgerQueue, id string) *ledger {
+	return &ledger{queue: q, id: id, fates: fates{
+		predictions: map[uuid.UUID]map[uuid.UUID]int{}, images: map[uuid.UUID]int{}, intents: map[[sha256.Size]byte]int{},
+	}}
+}
+
+// read takes account of the messages up to a stream sequence.
+func (l *ledger) read(ctx context.Context, upTo uint64) error {
 	l.seen, l.heads = map[string]struct{}{}, map[string]struct{}{}
-	for message, err := range q.Ledger(ctx, id, l.seq) {
+	for message, err := range l.queue.Ledger(ctx, l.id, upTo) {
 		if err != nil {
-			return nil, fmt.Errorf("read the ledger: %w", err)
+			return fmt.Errorf("read the ledger: %w", err)
 		}
 		for line := range bytes.Lines(message) {
 			var have sink.LedgerLine
 			if err := json.Unmarshal(line, &have); err != nil {
-				return nil, fmt.Errorf("read a ledger line: %w", err)
+				return fmt.Errorf("read a ledger line: %w", err)
 			}
 			if have.Kind == sink.LedgerCall {
 				l.seen[callRecord{Time: have.Time, Operation: have.Operation, Target: have.Target, Attempt: have.Attempt}.key()] = struct{}{}
@@ -210,11 +257,11 @@ func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time, he
 		}
 		upTo, err := sink.NewChain(lastLine(message))
 		if err != nil {
-			return nil, fmt.Errorf("follow the ledger: %w", err)
+			return fmt.Errorf("follow the ledger: %w", err)
 		}
 		l.heads[upTo.Head()] = struct{}{}
 	}
-	return l, nil
+	return nil
 }
 
 // continues fails when the ledger is not the one that was brought as far as ref, by this holder just now or by one before.

@@ -50,13 +50,13 @@ func recordName(project int, step string) string {
 
 // steps are the steps of a removal, in the order that the service's traps ask for.
 func steps() []string {
-	return []string{"unpublish", "predictions", "images", "iterations", "tags", "project"}
+	return []string{"unpublish", "predictions", "images", "selection", "iterations", "tags", "project"}
 }
 
 // run removes what was planned of the project, step by step, each verified and recorded before the next.
 func (m *removal) run(ctx context.Context) error {
 	do := map[string]func(context.Context) ([]deletedLine, error){
-		"unpublish": m.unpublish, "predictions": m.predictions, "images": m.images,
+		"unpublish": m.unpublish, "predictions": m.predictions, "images": m.images, "selection": m.selection,
 		"iterations": m.iterations, "tags": m.tags, "project": m.project,
 	}
 	for _, step := range steps() {
@@ -110,6 +110,8 @@ func (m *removal) wants(step string) bool {
 		return m.command.Data.takesPredictions()
 	case "images":
 		return len(p.Images) > 0
+	case "selection":
+		return m.command.Data.selectsImages()
 	case "tags":
 		return len(p.Tags) > 0 && !p.Project
 	default:
@@ -119,7 +121,7 @@ func (m *removal) wants(step string) bool {
 
 // record stores a step's lines, once what the step read is in the ledger.
 func (m *removal) record(ctx context.Context, key sink.Key, lines []deletedLine) error {
-	if err := m.keepCalls(ctx); err != nil {
+	if err := errors.Join(m.keepCalls(ctx), m.keepCredential(ctx)); err != nil {
 		return err
 	}
 	var buf bytes.Buffer
@@ -263,7 +265,7 @@ func (m *removal) unpublish(ctx context.Context) ([]deletedLine, error) {
 // existing is the iterations a project has now; none when it is gone.
 func (r *run) existing(ctx context.Context, project uuid.UUID) ([]cv.Iteration, error) {
 	iterations, err := r.client.GetIterations(ctx, project)
-	if _, err := isGone(err); err != nil {
+	if _, err := r.gone(ctx, err); err != nil {
 		return nil, fmt.Errorf("read the iterations of project %s: %w", project, err)
 	}
 	return trained(iterations), nil
@@ -319,7 +321,7 @@ func (m *removal) predictions(ctx context.Context) ([]deletedLine, error) {
 			return nil, err
 		}
 	}
-	return m.absent(CategoryPredictions, opDeletePrediction, sorted(m.ledger.fates.predictions[m.plan.ID])...), nil
+	return m.absent(CategoryPredictions, opDeletePrediction, m.ledger.fates.predictionsGone(m.plan.ID)...), nil
 }
 
 // predictionPages deletes what the query gives until it gives nothing, or nothing new: then left is the oldest that is still there. Of a delete that exported first,
@@ -329,7 +331,7 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported
 	query.EndTime = cv.Time{Time: m.begun.BegunAt}
 	for {
 		result, err := m.client.QueryPredictions(ctx, m.plan.ID, query)
-		if already, err := isGone(err); err != nil || already {
+		if already, err := m.gone(ctx, err); err != nil || already {
 			if err != nil {
 				err = fmt.Errorf("query the predictions of %s: %w", scopeName(scope), err)
 			}
@@ -368,7 +370,7 @@ func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 		before = map[uuid.UUID]struct{}{}                 // of those, what was gone before
 		err    error
 	)
-	first := !m.ledger.fates.images[m.plan.ID] // else an earlier attempt may have done a part
+	first := m.ledger.fates.images[m.plan.ID] == 0 // else an earlier attempt may have done a part
 	if first {
 		if missed, inVain, err = m.removeImages(ctx, m.plan.Images); err != nil {
 			return nil, err
@@ -406,6 +408,35 @@ func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 		}
 	}
 	return lines, nil
+}
+
+// selection lists the selection once more. What it holds now, was not planned and was there when the delete
+// began went unseen, as an image that somebody tagged while the plan was made: it is not touched, and the
+// delete does not end as if there were none.
+func (m *removal) selection(ctx context.Context) ([]deletedLine, error) {
+	return nil, m.until(ctx, "images", func(ctx context.Context) (string, error) {
+		scopes, err := m.snapshots(ctx)
+		if err != nil {
+			return "", err
+		}
+		found, err := m.selectImages(ctx, m.plan.ID, scopes, func(selected) error {
+			return m.tell(ctx, m.progress(), m.begun.StartedAt)
+		})
+		if gone, err := m.gone(ctx, err); gone || err != nil {
+			return "", err
+		}
+		for _, id := range found.ids() {
+			if _, planned := slices.BinarySearchFunc(m.plan.Images, id, compareIDs); planned {
+				return id.String(), nil
+			}
+			if made := found[id]; made.IsZero() || !made.After(m.begun.BegunAt) {
+				return "", &Error{Code: CodePlanChanged, Retryable: true, Message: fmt.Sprintf(
+					"image %s of project %s belongs to the selection and was not in the plan: it was changed while the plan was made; it is not touched: "+
+						"publish the delete again under a new id", id, m.plan.ID)}
+			}
+		}
+		return "", nil
+	})
 }
 
 // removeImages deletes images everywhere. missed says that the service refused a call because it does not know some or all of the images; inVain is what such calls
@@ -446,7 +477,7 @@ func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUI
 	if err != nil {
 		return 0, nil, err
 	}
-	found := map[uuid.UUID]struct{}{}
+	found := selected{}
 	for _, scope := range scopes {
 		counted, err := m.count(ctx, scope)
 		if err != nil {
@@ -457,14 +488,11 @@ func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUI
 			continue
 		}
 		err = m.present(ctx, m.plan.ID, scope, m.plan.Images, found)
-		if _, err := isGone(err); err != nil {
+		if _, err := m.gone(ctx, err); err != nil {
 			return 0, nil, err
 		}
 	}
-	for id := range found {
-		left = append(left, id)
-	}
-	return n, sorted(left), nil
+	return n, found.ids(), nil
 }
 
 // count is how many images a scope has, tagged and untagged; none when it is not there.
@@ -472,7 +500,7 @@ func (m *removal) count(ctx context.Context, scope uuid.UUID) (int, error) {
 	total := 0
 	for _, kind := range []ListingKind{Tagged, Untagged} {
 		n, err := countListing(ctx, m.client, m.plan.ID, Listing{Kind: kind, Scope: scope})
-		if gone, err := isGone(err); err != nil || gone {
+		if gone, err := m.gone(ctx, err); err != nil || gone {
 			return 0, err
 		}
 		total += n
@@ -497,7 +525,7 @@ func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
 		}
 		err = m.until(ctx, "iteration "+it.String(), func(ctx context.Context) (string, error) {
 			_, err := m.client.GetIteration(ctx, m.plan.ID, it)
-			gone, err := isGone(err)
+			gone, err := m.gone(ctx, err)
 			return unless(gone, it.String()), err
 		})
 		if err != nil {
@@ -521,7 +549,7 @@ func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
 		}
 		err = m.until(ctx, "tag "+tag.String(), func(ctx context.Context) (string, error) {
 			_, err := m.client.GetTag(ctx, m.plan.ID, tag, uuid.Nil)
-			gone, err := isGone(err)
+			gone, err := m.gone(ctx, err)
 			return unless(gone, tag.String()), err
 		})
 		if err != nil {
@@ -553,7 +581,7 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 		return nil, changed("iteration " + iterations[0].ID.String())
 	}
 	tags, err := m.client.GetTags(ctx, p.ID, uuid.Nil)
-	if _, err := isGone(err); err != nil {
+	if _, err := m.gone(ctx, err); err != nil {
 		return nil, fmt.Errorf("read the tags of project %s: %w", p.ID, err)
 	}
 	for _, t := range tags {
@@ -576,11 +604,14 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 	}
 	err = m.until(ctx, "project "+p.ID.String(), func(ctx context.Context) (string, error) {
 		_, err := m.client.GetProject(ctx, p.ID)
-		if gone, err := isGone(err); err != nil || !gone {
+		if gone, err := m.gone(ctx, err); err != nil || !gone {
 			return "itself", err
 		}
 		all, err := m.client.GetProjects(ctx)
-		return unless(!slices.ContainsFunc(all, func(o cv.Project) bool { return o.ID == p.ID }), "itself"), err
+		if err != nil || slices.ContainsFunc(all, func(o cv.Project) bool { return o.ID == p.ID }) {
+			return "itself", err
+		}
+		return "", m.controlled(ctx)
 	})
 	if err != nil {
 		return nil, err

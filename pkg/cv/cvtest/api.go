@@ -132,7 +132,11 @@ func (s *Server) perform(r *http.Request, rt *route, q *request) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q.now = s.o.Now()
-	if !s.authorized(r) {
+	if other, ok := s.others[r.Header.Get("Training-Key")]; ok {
+		mine := s.account
+		s.account = other
+		defer func() { s.account = mine }()
+	} else if !s.authorized(r) {
 		a := gateway(http.StatusUnauthorized, "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an active subscription and use a correct regional API endpoint for your resource.")
 		a.header = http.Header{"Www-Authenticate": {`AzureApiManagementKey realm="https://customvision.simulator",name="Training-Key",type="header"`}}
 		return a

@@ -292,11 +292,15 @@ func setOf(ids []uuid.UUID) map[uuid.UUID]struct{} {
 	return set
 }
 
-// AddImage adds an image to the workspace, newer than all others there, and returns its id.
+// AddImage adds an image to the workspace and returns its id.
 func (s *Server) AddImage(projectID uuid.UUID, spec ImageSpec) uuid.UUID {
 	var id uuid.UUID
 	s.change(projectID, func(p *project) {
-		img := s.upload(p, spec.Tags, maps.Clone(spec.Metadata), spec.ImageBytes, p.newest.Add(time.Second))
+		at := spec.Created
+		if at.IsZero() {
+			at = p.newest.Add(time.Second)
+		}
+		img := s.upload(p, spec.Tags, maps.Clone(spec.Metadata), spec.ImageBytes, at)
 		p.workspace.add(img)
 		id = img.id
 	})
@@ -423,4 +427,42 @@ func (s *Server) SetKey(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.o.Key = key
+}
+
+// OtherAccount makes a key good for another account at the same endpoint, as a regional one has many: an
+// account without projects. To its key, everything of this account is not found.
+func (s *Server) OtherAccount(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.others == nil {
+		s.others = map[string]account{}
+	}
+	s.others[key] = account{}
+}
+
+// TagImages puts a tag on images of the workspace, as a person does who labels them: they move from the
+// untagged to the tagged ones.
+func (s *Server) TagImages(projectID, tag uuid.UUID, images ...uuid.UUID) {
+	s.change(projectID, func(p *project) {
+		p.workspace.edit(func(img *image) bool {
+			if !slices.Contains(images, img.id) {
+				return false
+			}
+			img.tags = append(slices.Clone(img.tags), tagLink{tag: tag, created: s.o.Now().UnixNano()})
+			return true
+		})
+	})
+}
+
+// UntagImages takes all tags and regions from images of the workspace.
+func (s *Server) UntagImages(projectID uuid.UUID, images ...uuid.UUID) {
+	s.change(projectID, func(p *project) {
+		p.workspace.edit(func(img *image) bool {
+			if !slices.Contains(images, img.id) {
+				return false
+			}
+			img.tags, img.regions = nil, nil
+			return true
+		})
+	})
 }

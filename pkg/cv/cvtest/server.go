@@ -28,6 +28,7 @@ type Server struct {
 
 	mu      sync.Mutex // guards what follows; never held while answering
 	account account
+	others  map[string]account // by key, see OtherAccount
 	log     callLog
 	faults  faultSet
 	bucket  bucket

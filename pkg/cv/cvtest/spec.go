@@ -1,6 +1,8 @@
 package cvtest
 
 import (
+	"time"
+
 	"github.com/google/uuid"
 )
 
@@ -86,7 +88,8 @@ type ExportSpec struct {
 type ImageSpec struct {
 	Tags       []uuid.UUID
 	Metadata   map[string]string
-	ImageBytes int // as in ProjectSpec
+	ImageBytes int       // as in ProjectSpec
+	Created    time.Time // zero: newer than all others of the project
 }
 
 // Project names what was made of a ProjectSpec; it does not follow later changes.

@@ -29,7 +29,7 @@ var (
 type names struct {
 	prefix                                string
 	commands, work, events, dead, ledgers string // streams
-	jobs, holds                           string // streams of the buckets
+	jobs, holds, secrets                  string // streams of the buckets
 }
 
 func newNames(prefix string) (names, error) {
@@ -41,6 +41,7 @@ func newNames(prefix string) (names, error) {
 		prefix:   prefix,
 		commands: up + "_COMMANDS", work: up + "_WORK", events: up + "_EVENTS", dead: up + "_DEAD", ledgers: up + "_LEDGER",
 		jobs: "KV_" + up + "_JOBS", holds: "KV_" + up + "_HOLDS",
+		secrets: "KV_" + up + "_SECRETS",
 	}, nil
 }
 

@@ -97,7 +97,7 @@ func (q *Queue) streams() []jetstream.StreamConfig {
 	jobs.MaxAge = q.o.Retention
 	holds := bucketStream(q.holds, "legal holds on projects")
 
-	all := []jetstream.StreamConfig{commands, work, events, dead, ledgers, jobs, holds}
+	all := []jetstream.StreamConfig{commands, work, events, dead, ledgers, jobs, holds, bucketStream(q.secrets, "what only the service knows")}
 	for i := range all {
 		all[i].Replicas = q.o.Replicas
 	}
@@ -105,7 +105,7 @@ func (q *Queue) streams() []jetstream.StreamConfig {
 }
 
 func (q *Queue) streamNames() []string {
-	return []string{q.commands, q.work, q.events, q.dead, q.ledgers, q.jobs, q.holds}
+	return []string{q.commands, q.work, q.events, q.dead, q.ledgers, q.jobs, q.holds, q.secrets}
 }
 
 // consumer is the durable of a work queue as it is made here. MaxDeliver is unlimited because a message past it would stay in the queue without a word, and

@@ -27,13 +27,14 @@ func TestProvisioned(t *testing.T) {
 	}
 	const kept = 48 * time.Hour
 	for name, want := range map[string]shape{
-		"CV_COMMANDS": {"cv.commands.export cv.commands.delete cv.commands.cancel", jetstream.WorkQueuePolicy, 0, -1},
-		"CV_WORK":     {"cv.work.*.*", jetstream.WorkQueuePolicy, 0, -1},
-		"CV_EVENTS":   {"cv.events.*.*.*", jetstream.LimitsPolicy, kept, 1},
-		"CV_DEAD":     {"cv.dead.*.*", jetstream.LimitsPolicy, kept, 1},
-		"CV_LEDGER":   {"cv.ledger.*", jetstream.LimitsPolicy, kept, -1},
-		"KV_CV_JOBS":  {"$KV.CV_JOBS.>", jetstream.LimitsPolicy, kept, 1},
-		"KV_CV_HOLDS": {"$KV.CV_HOLDS.>", jetstream.LimitsPolicy, 0, 1},
+		"CV_COMMANDS":   {"cv.commands.export cv.commands.delete cv.commands.cancel", jetstream.WorkQueuePolicy, 0, -1},
+		"CV_WORK":       {"cv.work.*.*", jetstream.WorkQueuePolicy, 0, -1},
+		"CV_EVENTS":     {"cv.events.*.*.*", jetstream.LimitsPolicy, kept, 1},
+		"CV_DEAD":       {"cv.dead.*.*", jetstream.LimitsPolicy, kept, 1},
+		"CV_LEDGER":     {"cv.ledger.*", jetstream.LimitsPolicy, kept, -1},
+		"KV_CV_JOBS":    {"$KV.CV_JOBS.>", jetstream.LimitsPolicy, kept, 1},
+		"KV_CV_HOLDS":   {"$KV.CV_HOLDS.>", jetstream.LimitsPolicy, 0, 1},
+		"KV_CV_SECRETS": {"$KV.CV_SECRETS.>", jetstream.LimitsPolicy, 0, 1},
 	} {
 		c := must[jetstream.Stream](t)(w.js.Stream(w.ctx, name)).CachedInfo().Config
 		got := shape{strings.Join(c.Subjects, " "), c.Retention, c.MaxAge, c.MaxMsgsPerSubject}
@@ -119,6 +120,7 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 	if got, want := differences(t, err), []string{
 		"CV_COMMANDS is missing, wants to exist", "CV_WORK is missing, wants to exist", "CV_EVENTS is missing, wants to exist", "CV_DEAD is missing, wants to exist",
 		"CV_LEDGER is missing, wants to exist", "KV_CV_JOBS is missing, wants to exist", "KV_CV_HOLDS is missing, wants to exist",
+		"KV_CV_SECRETS is missing, wants to exist",
 	}; !slices.Equal(got, want) {
 		t.Fatalf("differences are\n%s", strings.Join(got, "\n"))
 	}

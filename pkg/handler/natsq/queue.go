@@ -43,6 +43,7 @@ type Queue struct {
 
 	health  health
 	healing sync.Mutex // one repair at a time
+	known   sync.Map   // secrets by name
 }
 
 var _ handler.Queue = (*Queue)(nil)

@@ -189,7 +189,7 @@ func (q *Queue) putOnce(ctx context.Context, w write) error {
 // ack floor past messages of other subjects that are at work: when their worker dies they are lost (nats-server 2.15.2).
 func (q *Queue) remove(ctx context.Context, stream, subject string) error {
 	switch stream {
-	case q.ledgers, q.jobs, q.holds:
+	case q.ledgers, q.jobs, q.holds, q.secrets:
 		var answer struct{}
 		return q.api(ctx, stream, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, &answer)
 	}

@@ -1,0 +1,198 @@
+package handler_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// keyring is a credential whose key is changed in the middle of work, as a key file is.
+type keyring struct{ key atomic.Value }
+
+func newKeyring(key string) *keyring {
+	k := &keyring{}
+	k.key.Store(key)
+	return k
+}
+
+// Apply implements cv.Credential.
+func (k *keyring) Apply(_ context.Context, req *http.Request) error {
+	req.Header.Set("Training-Key", k.key.Load().(string))
+	return nil
+}
+
+const otherKey = "00000000000000000000000000000000"
+
+// TestKeyOfAnotherAccount gives a delete the key of another account at the same endpoint in the middle of its
+// work. To that key nothing of the plan is there, which proves nothing: the delete waits for the right key.
+func TestKeyOfAnotherAccount(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		operation string
+		call      int // the key is changed when the service gets this call
+		data      func(account) string
+	}{
+		{"GetIterations", 1, func(a account) string { return `{"project_ids":` + idList(a.a.ID, a.b.ID) + `,"unpublish":true}` }},
+		{"GetProject", 1, func(a account) string { return `{"project_ids":` + idList(a.a.ID, a.b.ID) + `,"unpublish":true}` }},
+		{"GetProjects", 1, func(account) string { return `{"all_projects":true,"unpublish":true}` }},
+		{"QueryPredictions", 1, func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` }},
+		{"DeletePrediction", 1, func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` }},
+		{"DeleteImages", 1, func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` }},
+		{"DeleteIteration", 1, func(a account) string {
+			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(a.a.Iterations[0]))
+		}},
+		{"DeleteTag", 1, func(a account) string {
+			return fmt.Sprintf(`{"project_ids":%s,"categories":["tags"]}`, idList(a.a.ID))
+		}},
+		{"DeleteProject", 1, func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` }},
+	} {
+		t.Run(c.operation, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			a := fillAccount(w.api)
+			w.api.OtherAccount(otherKey)
+			key := newKeyring(w.api.Key())
+			before := w.api.Snapshot()
+			w.before(c.operation, c.call, func() { key.key.Store(otherKey) })
+			w.start(t, replicaOptions{key: key, configure: noWait})
+			h := w.publish(t, "delete", "del-1", c.data(a))
+			w.waitsFor(t, "del-1", handler.WaitCredential)
+			if len(h.ends()) > 0 {
+				t.Fatalf("ended: %+v", h.ends())
+			}
+			key.key.Store(w.api.Key())
+			e := w.wait(t, h)
+			if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Attempt != 1 {
+				t.Fatalf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
+			}
+			after := w.api.Snapshot()
+			if slices.Equal(outline(before)["projects"], outline(after)["projects"]) && e.Counts.Projects > 0 {
+				t.Errorf("%d projects are counted, and all are there", e.Counts.Projects)
+			}
+			for _, p := range []uuid.UUID{a.a.ID, a.b.ID} {
+				named := strings.Contains(c.data(a), p.String()) || strings.Contains(c.data(a), "all_projects")
+				whole := named && !strings.Contains(c.data(a), "iteration_ids") && !strings.Contains(c.data(a), "categories")
+				if there := project(&after, p) != nil; there == whole {
+					t.Errorf("project %s is there: %t", p, there)
+				}
+			}
+			w.bag(t, "del-1", sink.DeleteBag)
+		})
+	}
+}
+
+// TestKeyRotatedMeanwhile replaces the key by another one of the same account: the delete goes on.
+func TestKeyRotatedMeanwhile(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		operation string
+		data      func(account) string
+	}{
+		{"DeleteImages", func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` }},
+		// The project is gone when the new key is first used: another one of the plan shows whose it is.
+		{"DeleteProject", func(a account) string { return `{"project_ids":` + idList(a.a.ID, a.b.ID) + `,"unpublish":true}` }},
+	} {
+		t.Run(c.operation, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			a := fillAccount(w.api)
+			key := newKeyring(w.api.Key())
+			w.start(t, replicaOptions{key: key, configure: noWait})
+			var once atomic.Bool
+			w.api.OnCall(func(operation string, _ int) {
+				if done := operation == "GetProject" || c.operation == "DeleteImages"; done && w.api.Count(c.operation) > 0 && once.CompareAndSwap(false, true) {
+					w.api.SetKey(otherKey)
+					key.key.Store(otherKey)
+				}
+			})
+			e := w.delete(t, "del-1", c.data(a))
+			if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+			if !once.Load() {
+				t.Error("the key was not changed")
+			}
+		})
+	}
+}
+
+// TestLoneProject deletes the only project of an account, whose deletion is not answered: nothing is listed any
+// more, but the credential was seen to be the account's.
+func TestLoneProject(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	p := smallProject(w.api)
+	w.api.Fault(cvtest.Fault{Operation: "DeleteProject", Reset: true, AfterEffect: true})
+	w.api.Fault(cvtest.Fault{Operation: "DeleteProject", Call: 1, Status: 401})
+	first := w.start(t, replicaOptions{configure: noWait})
+	h := w.publish(t, "delete", "del-1", `{"project_ids":`+idList(p.ID)+`}`)
+	w.waitsFor(t, "del-1", handler.WaitCredential)
+	first.stop()
+	w.start(t, replicaOptions{configure: noWait}) // which never saw the project
+	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Counts.Projects != 1 {
+		t.Fatalf("ended %s with %+v: %v", e.Status, e.Counts, e.Error)
+	}
+}
+
+// TestRefusedPredictions has the deletion of predictions refused, and somebody else delete them: they are not
+// counted as deleted by this command.
+func TestRefusedPredictions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	h := w.deleteUntil(t, "DeletePrediction", `{"project_ids":`+idList(a.a.ID)+`,"categories":["predictions"]}`)
+	w.api.RemoveProject(a.a.ID)
+	w.start(t, replicaOptions{configure: noWait})
+	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeNothingFound || e.Counts.Predictions != 0 {
+		t.Errorf("ended %s %s with %d predictions: %v", e.Status, e.Outcome, e.Counts.Predictions, e.Error)
+	}
+}
+
+// TestRefusedImages has the deletion of images refused, and somebody else delete one of them: only the others are
+// counted as deleted by this command.
+func TestRefusedImages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4, MissingFailsBatch: true}})
+	a := fillAccount(w.api)
+	h := w.deleteUntil(t, "DeleteImages", fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(a.b.ID), idList(a.b.Images[3:5]...)))
+	w.api.EraseImage(a.b.ID, a.b.Images[3])
+	w.start(t, replicaOptions{configure: noWait})
+	e := w.wait(t, h)
+	if e.Status != handler.StatusCompleted || e.Counts.Images != 1 {
+		t.Errorf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
+	}
+	want := map[uuid.UUID]string{a.b.Images[3]: "already_gone", a.b.Images[4]: "DeleteImages"}
+	if got := hows(t, w.bag(t, "del-1", sink.DeleteBag), "images"); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("deleted.jsonl says %v, want %v", got, want)
+	}
+}
+
+// TestNeverSeen deletes a project that the account does not list: it is told as not found, where and among how
+// many, and not as deleted.
+func TestNeverSeen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	fillAccount(w.api)
+	listed := len(w.api.Snapshot().Projects)
+	w.start(t, replicaOptions{configure: noWait})
+	never := uuid.MustParse("0f3b2a77-3a57-4b8c-9a67-5c1c1df0a111")
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(never)+`}`)
+	if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeNothingFound {
+		t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+	}
+	want := fmt.Sprintf("not found at %s, which listed %d projects: %s", hostOf(w.api.URL()), listed, never)
+	if !slices.ContainsFunc(e.Residuals, func(r handler.Residual) bool { return strings.HasPrefix(r.Reason, want) }) {
+		t.Errorf("the residuals are %+v, want one that says %q", e.Residuals, want)
+	}
+	w.bag(t, "del-1", sink.DeleteBag)
+}

@@ -1,0 +1,114 @@
+package handler_test
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// labelled is a project of one person's images, three of them with a tag and three without.
+func labelled(api *cvtest.Server) (p *cvtest.Project, tagged, untagged []uuid.UUID) {
+	p = api.AddProject(cvtest.ProjectSpec{
+		Name: "Faces", Tags: []string{"box"}, Images: 6, ImageBytes: cvtest.Tiny,
+		Metadata: func(int) map[string]string { return map[string]string{"subject": "person-1"} },
+	})
+	api.UntagImages(p.ID, p.Images[3:]...)
+	return p, p.Images[:3], p.Images[3:]
+}
+
+// TestErasedBesideALabeller labels an image between the listing of the tagged and that of the untagged images,
+// so that it is in neither. The erasure takes it all the same, or says that it did not.
+func TestErasedBesideALabeller(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		label   func(w *world, p *cvtest.Project, tagged, untagged []uuid.UUID)
+		status  handler.Status
+		left    int // images
+		deleted int64
+	}{
+		{
+			name: "one is tagged", status: handler.StatusCompleted, deleted: 6,
+			label: func(w *world, p *cvtest.Project, _, untagged []uuid.UUID) { w.api.TagImages(p.ID, p.Tags[0], untagged[0]) },
+		},
+		{
+			// All counts are what they were.
+			name: "one is tagged and another untagged", status: handler.StatusFailed, left: 1, deleted: 5,
+			label: func(w *world, p *cvtest.Project, tagged, untagged []uuid.UUID) {
+				w.api.TagImages(p.ID, p.Tags[0], untagged[0])
+				w.api.UntagImages(p.ID, tagged[0])
+			},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			p, tagged, untagged := labelled(w.api)
+			w.before("GetUntaggedImages", 1, func() { c.label(w, p, tagged, untagged) })
+			w.start(t, replicaOptions{configure: noWait})
+			e := w.delete(t, "del-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
+			if e.Status != c.status || e.Counts.Images != c.deleted {
+				t.Errorf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
+			}
+			if c.status == handler.StatusFailed && (e.Error.Code != handler.CodePlanChanged || !e.Error.Retryable) {
+				t.Errorf("the error is %+v", e.Error)
+			}
+			if left := len(project(ptr(w.api.Snapshot()), p.ID).Workspace.Images); left != c.left {
+				t.Errorf("%d images are left, want %d", left, c.left)
+			}
+		})
+	}
+}
+
+// TestOnlyMatchIsLabelled labels the only image of a person: a plan without any image is no proof that there is
+// none.
+func TestOnlyMatchIsLabelled(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	p := w.api.AddProject(cvtest.ProjectSpec{Name: "Faces", Tags: []string{"box"}, Images: 1, ImageBytes: cvtest.Tiny})
+	match := w.api.AddImage(p.ID, cvtest.ImageSpec{Metadata: map[string]string{"subject": "person-1"}})
+	w.before("GetUntaggedImages", 1, func() {
+		w.api.TagImages(p.ID, p.Tags[0], match)
+		w.api.UntagImages(p.ID, p.Images[0])
+	})
+	w.start(t, replicaOptions{configure: noWait})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
+	if e.Status != handler.StatusFailed || e.Error == nil || e.Error.Code != handler.CodePlanChanged {
+		t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+	}
+}
+
+// TestAddedAfterTheBeginning adds an image of the person after the delete began: it is a new command's business.
+func TestAddedAfterTheBeginning(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	p, _, _ := labelled(w.api)
+	w.before("DeleteImages", 1, func() {
+		w.api.AddImage(p.ID, cvtest.ImageSpec{Metadata: map[string]string{"subject": "person-1"}, Created: time.Now().Add(time.Hour)})
+	})
+	w.start(t, replicaOptions{configure: noWait})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
+	if e.Status != handler.StatusCompleted || e.Counts.Images != 6 {
+		t.Errorf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
+	}
+}
+
+// TestExportedBesideALabeller is the same for an export.
+func TestExportedBesideALabeller(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	p, _, untagged := labelled(w.api)
+	w.before("GetUntaggedImages", 1, func() { w.api.TagImages(p.ID, p.Tags[0], untagged[0]) })
+	w.start(t, replicaOptions{units: 1, commands: 1})
+	e := w.run(t, "exp-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
+	lines := w.bag(t, "exp-1", sink.ExportBag)["data/projects/"+p.ID.String()+"/images.jsonl"]
+	if e.Status != handler.StatusCompleted || e.Counts.Images != 6 || !bytes.Contains(lines, []byte(untagged[0].String())) {
+		t.Errorf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
+	}
+}
