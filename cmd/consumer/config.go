@@ -165,7 +165,7 @@ type visionSettings struct {
 	Endpoint  string `name:"vision-training-endpoint" var:"VISION_TRAINING_ENDPOINT" placeholder:"URL" help:"Endpoint of the training resource, https://NAME.cognitiveservices.azure.com/."`
 	Key       string `name:"vision-training-key" var:"VISION_TRAINING_KEY" placeholder:"TEXT" help:"Training key of the resource."`
 	KeyFile   string `name:"vision-training-key-file" var:"VISION_TRAINING_KEY_FILE" placeholder:"FILE" help:"File with the training key."`
-	Resources string `name:"resources" var:"CONSUMER_RESOURCES" placeholder:"FILE" help:"YAML file with several resources, alias: {endpoint, key_file, max_rps}."`
+	Resources string `name:"resources" var:"CONSUMER_RESOURCES" placeholder:"FILE" help:"YAML file with several resources, alias: {endpoint, key_file, max_rps, account}."`
 	MaxRPS    string `name:"max-rps" var:"CONSUMER_MAX_RPS" default:"10" placeholder:"N" help:"Training API calls a second of this process to one resource; default ${default}."`
 	BlobHosts string `name:"blob-hosts" var:"CONSUMER_BLOB_HOSTS" placeholder:"SUFFIX[:PORT],…" help:"Further hosts that blob links may point to."`
 	Threshold string `name:"performance-threshold" var:"CONSUMER_PERFORMANCE_THRESHOLD" default:"0.5" placeholder:"P" help:"Probability threshold that iteration performance is asked for with; default ${default}."`
@@ -176,6 +176,7 @@ type bucketSettings struct {
 	Bucket     string `name:"bucket" var:"CONSUMER_BUCKET" placeholder:"NAME" help:"Bucket that bundles are kept in."`
 	WorkBucket string `name:"work-bucket" var:"CONSUMER_WORK_BUCKET" placeholder:"NAME" help:"Bucket of working objects; default the same."`
 	Prefix     string `name:"prefix" var:"CONSUMER_PREFIX" placeholder:"TEXT" help:"What all keys begin with, literally."`
+	Adopt      string `name:"adopt-prefix" var:"CONSUMER_ADOPT_PREFIX" default:"false" placeholder:"BOOL" help:"Take over a prefix that another deployment marked as its own; default ${default}."`
 	SSE        string `name:"sse" var:"CONSUMER_SSE" default:"none" placeholder:"KIND" help:"Server-side encryption: none, AES256 or aws:kms; default ${default}."`
 	KMSKeyID   string `name:"sse-kms-key-id" var:"CONSUMER_SSE_KMS_KEY_ID" placeholder:"ID" help:"Key of aws:kms; default the account's."`
 }
@@ -205,6 +206,7 @@ type resource struct {
 	Endpoint string
 	Key      Secret
 	MaxRPS   float64 // Training API calls a second
+	Account  string  // its name, where the endpoint's host does not tell it
 }
 
 // config is everything `consumer run` is told, checked.
@@ -218,6 +220,7 @@ type config struct {
 	Threshold, Overlap float64
 
 	Bucket, WorkBucket, Prefix string
+	AdoptPrefix                bool
 	SSE, KMSKeyID              string
 
 	Provision      bool
@@ -251,6 +254,8 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		Bucket:     s.Bucket.Bucket,
 		WorkBucket: s.Bucket.WorkBucket,
 		Prefix:     s.Bucket.Prefix,
+
+		AdoptPrefix: p.boolean("CONSUMER_ADOPT_PREFIX", s.Bucket.Adopt),
 		SSE:        p.choice("CONSUMER_SSE", s.Bucket.SSE, "none", "AES256", "aws:kms"),
 		KMSKeyID:   s.Bucket.KMSKeyID,
 
@@ -338,6 +343,8 @@ const defaultResource = "default"
 
 var aliasForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 
+var accountForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}$`)
+
 // readResources reads the YAML file of CONSUMER_RESOURCES. A relative key_file is relative to that file.
 func readResources(p *problems, path string, rps float64) []resource {
 	const variable = "CONSUMER_RESOURCES"
@@ -351,6 +358,7 @@ func readResources(p *problems, path string, rps float64) []resource {
 		KeyFile  string   `yaml:"key_file"`
 		Entra    bool     `yaml:"entra"`
 		MaxRPS   *float64 `yaml:"max_rps"`
+		Account  *string  `yaml:"account"`
 	}
 	if err := yaml.UnmarshalWithOptions(text, &entries, yaml.Strict()); err != nil {
 		p.add(variable, "%s: %s", path, strings.ReplaceAll(yaml.FormatError(err, false, false), "\n", " "))
@@ -393,9 +401,26 @@ func readResources(p *problems, path string, rps float64) []resource {
 				complain("max_rps %v is not a number above 0", r.MaxRPS)
 			}
 		}
+		if entry.Account != nil {
+			r.Account = *entry.Account
+			if !accountForm.MatchString(r.Account) {
+				complain("account is not a name of letters, digits, and _ . : / - (at most 128)")
+			}
+		}
 		all = append(all, r)
 	}
 	return all
+}
+
+// accounts are the names that resources give to their accounts, by alias.
+func (c config) accounts() map[string]string {
+	names := map[string]string{}
+	for _, r := range c.Resources {
+		if r.Account != "" {
+			names[r.Alias] = r.Account
+		}
+	}
+	return names
 }
 
 // list splits a comma list, without blanks and empty entries.

@@ -50,6 +50,7 @@ type service struct {
 	resources map[string]*cv.Client
 	pseudonym *handler.Pseudonymizer
 	learned   atomic.Bool // what the store can do
+	owned     atomic.Bool // the prefix is this deployment's
 
 	listening chan string   // gets the address of the HTTP server
 	serving   chan struct{} // closed when the queue is open
@@ -155,7 +156,7 @@ func (s *service) run(ctx context.Context) error {
 	defer probes.Wait()
 	defer stopProbes()
 	var opened queueState
-	for _, one := range s.probes(func(ctx context.Context) error { return opened.ping(ctx, nc) }) {
+	for _, one := range s.probes(func(ctx context.Context) error { return opened.ping(ctx, nc) }, opened.opened) {
 		probes.Go(func() { s.monitor.watch(probing, one) })
 	}
 	q, err := s.openQueue(ctx, nc, &opened)
@@ -165,6 +166,10 @@ func (s *service) run(ctx context.Context) error {
 			return nil
 		}
 		return err
+	}
+	if err := s.awaitPrefix(ctx, q); err != nil {
+		s.log.Info().Msg("stopped before storage was ready")
+		return nil
 	}
 	return s.serve(ctx, q)
 }
@@ -180,6 +185,13 @@ func (o *queueState) set(q *natsq.Queue, trouble error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.queue, o.trouble = q, trouble
+}
+
+// opened is the queue, nil before it is open.
+func (o *queueState) opened() *natsq.Queue {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.queue
 }
 
 // ping says what is wrong with NATS, if anything is.
@@ -229,7 +241,7 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 // serve takes work until ctx is cancelled. Then it takes no more; what is held is finished, or handed back when most of the time to drain is over.
 func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	h, err := handler.New(handler.Config{
-		Queue: countedQueue{q, s.metrics}, Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix,
+		Queue: countedQueue{q, s.metrics}, Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(),
 		Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
 		Threshold: s.c.Threshold, Overlap: s.c.Overlap, Deletes: s.c.Deletes, VerifyTimeout: s.c.VerifyTimeout,
 		Pseudonym: *s.pseudonym, Version: build().Version, Health: s.health, Log: s.log,
@@ -286,7 +298,7 @@ func (s *service) learnStore(ctx context.Context) error {
 }
 
 // probes are the looks at everything this process needs.
-func (s *service) probes(pingNATS func(context.Context) error) []probe {
+func (s *service) probes(pingNATS func(context.Context) error, queue func() *natsq.Queue) []probe {
 	r := s.rhythm
 	all := []probe{
 		{handler.DependencyNATS, r.nats, r.natsRetry, pingNATS},
@@ -297,6 +309,9 @@ func (s *service) probes(pingNATS func(context.Context) error) []probe {
 			}
 			if err == nil {
 				err = s.learnStore(ctx)
+			}
+			if q := queue(); err == nil && q != nil {
+				err = s.ownPrefix(ctx, q)
 			}
 			return err
 		}},

@@ -19,6 +19,8 @@ import (
 // accountControl knows whether the account that answers is the one that a delete is about. To the key of
 // another account everything is not found, so a 404 proves absence only under control of the account.
 type accountControl struct {
+	host string // of the endpoint when the delete began; empty before
+
 	mu       sync.Mutex
 	planned  map[uuid.UUID]struct{}                     // projects known to be of the account
 	answered map[cv.CredentialID]map[uuid.UUID]struct{} // projects about which a credential got an answer other than an error
@@ -131,7 +133,7 @@ func isCode(err error, code string) bool {
 // controlled fails unless the account that answered last is known to be the planned one: by its own host
 // name, by its credential, or by a planned project that it lists.
 func (r *run) controlled(ctx context.Context) error {
-	if r.client.OwnHost() {
+	if r.client.OwnHost() && (r.account.host == "" || r.account.host == r.client.Host()) {
 		return nil
 	}
 	if proven, err := r.proven(ctx); proven || err != nil {
@@ -202,4 +204,28 @@ func (h *Handler) accountOf(alias string) string {
 	default:
 		return client.Host() + "/" + alias
 	}
+}
+
+// sameAccount reports whether the command is about the account that an earlier one was about. The alias alone
+// tells only where an account is not known.
+func (r *run) sameAccount(earlier CommandRef) bool {
+	account := r.accountOf(r.command.Data.Resource)
+	if account == "" || earlier.Account == "" {
+		return r.command.Data.Resource == earlier.Resource
+	}
+	return account == earlier.Account
+}
+
+// elsewhere says that the command's alias means another account now than when the command began. What is not
+// there proves nothing: the command waits until the alias means what it did.
+func (r *run) elsewhere(host, account string) error {
+	now := r.accountOf(r.command.Data.Resource)
+	if account == "" && host == r.client.Host() { // it began before accounts were written down
+		return nil
+	}
+	if now != account {
+		return fmt.Errorf("%w: resource %s is at another endpoint, %s (account %s), than when the command began, %s (account %s)",
+			cv.ErrMisconfigured, r.command.Data.Resource, r.client.Host(), now, host, account)
+	}
+	return nil
 }

@@ -196,3 +196,126 @@ func TestNeverSeen(t *testing.T) {
 	}
 	w.bag(t, "del-1", sink.DeleteBag)
 }
+
+// TestAnotherAccountsReceipt has two deployments, each with an account of its own, share a bucket without a
+// prefix: what one did under an id is no result of the other's command.
+func TestAnotherAccountsReceipt(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		action handler.Action
+		data   string
+	}{
+		{handler.ActionDelete, `{"all_projects":true,"unpublish":true}`},
+		{handler.ActionExport, everything},
+	} {
+		t.Run(string(c.action), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			fillAccount(w.api)
+			r := w.start(t, replicaOptions{configure: noWait})
+			if e := w.wait(t, w.publish(t, c.action, "cmd-1", c.data)); e.Status != handler.StatusCompleted {
+				t.Fatalf("ended %s: %v", e.Status, e.Error)
+			}
+			r.stop()
+			bags := w.objects(t, "cmd-1")
+
+			other := newWorld(t, worldOptions{api: cvtest.Options{Seed: 9}})
+			fillAccount(other.api)
+			before := other.api.Snapshot()
+			other.bucket, other.store = w.bucket, w.store
+			other.start(t, replicaOptions{configure: func(c *handler.Config) {
+				noWait(c)
+				c.Store = w.store
+			}})
+			h := other.publish(t, c.action, "cmd-1", c.data)
+			e := other.wait(t, h)
+			if e.Status != handler.StatusRefused || e.Error.Code != handler.CodeIDConflict || e.CommandID != handler.SeqID(h.seq) || e.ConflictsWith != "cmd-1" {
+				t.Errorf("ended %s as %s, in conflict with %q: %v", e.Status, e.CommandID, e.ConflictsWith, e.Error)
+			}
+			other.checkState(t, before)
+			if !slices.Equal(w.objects(t, "cmd-1"), bags) {
+				t.Error("the first account's bundle was changed")
+			}
+		})
+	}
+}
+
+// TestEndpointChangedAfterTraces publishes a command again after its traces were forgotten and its alias means
+// another account; under the name of the same account it is the earlier result.
+func TestEndpointChangedAfterTraces(t *testing.T) {
+	t.Parallel()
+	for _, same := range []bool{false, true} {
+		t.Run(fmt.Sprintf("same account %t", same), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			fillAccount(w.api)
+			named := func(account string) func(*handler.Config) {
+				return func(c *handler.Config) {
+					noWait(c)
+					c.Accounts = map[string]string{handler.DefaultResource: account}
+				}
+			}
+			r := w.start(t, replicaOptions{configure: named("faces")})
+			first := w.delete(t, "del-1", `{"all_projects":true,"unpublish":true}`)
+			if first.Status != handler.StatusCompleted {
+				t.Fatalf("ended %s: %v", first.Status, first.Error)
+			}
+			r.stop()
+			if err := w.queue.Forget(t.Context(), "del-1"); err != nil {
+				t.Fatal(err)
+			}
+			name := "other"
+			if same {
+				name = "Faces"
+			}
+			w.start(t, replicaOptions{configure: named(name)})
+			e := w.delete(t, "del-1", `{"all_projects":true,"unpublish":true}`)
+			if same && (e.Status != handler.StatusCompleted || e.Counts != first.Counts) {
+				t.Errorf("ended %s with %+v: %v", e.Status, e.Counts, e.Error)
+			}
+			if !same && (e.Status != handler.StatusRefused || e.Error.Code != handler.CodeIDConflict) {
+				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+		})
+	}
+}
+
+// TestReceiptOfSomethingElse puts receipts where a command's own will be: none of them is believed.
+func TestReceiptOfSomethingElse(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(predicate, command map[string]any, statement map[string]any){
+		"another command":  func(_, command, _ map[string]any) { command["id"] = "exp-2" },
+		"another action":   func(_, command, _ map[string]any) { command["action"] = "delete" },
+		"another kind":     func(_, _, statement map[string]any) { statement["predicateType"] = sink.DeletePredicateType },
+		"another account":  func(_, command, _ map[string]any) { command["account"] = "other" },
+		"no account":       func(_, command, _ map[string]any) { delete(command, "account") },
+		"another position": func(predicate, _, _ map[string]any) { predicate["bundle"].(map[string]any)["uri"] = "s3://b/exp-2/export/" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			fillAccount(w.api)
+			r := w.start(t, replicaOptions{})
+			if e := w.run(t, "exp-1", everything); e.Status != handler.StatusCompleted {
+				t.Fatalf("ended %s: %v", e.Status, e.Error)
+			}
+			r.stop()
+			var statement map[string]any
+			unmarshal(t, w.fetch(t, "exp-1/")["export/receipt.json"], &statement)
+			predicate := statement["predicate"].(map[string]any)
+			change(predicate, predicate["command"].(map[string]any), statement)
+			if _, err := w.store.RemoveAll(t.Context(), "exp-1/"); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.queue.Forget(t.Context(), "exp-1"); err != nil {
+				t.Fatal(err)
+			}
+			w.overwrite(t, "exp-1/export/receipt.json", encode(t, statement))
+			w.start(t, replicaOptions{})
+			e := w.run(t, "exp-1", everything)
+			if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || !strings.Contains(e.Error.Message, "receipt.json") {
+				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+		})
+	}
+}

@@ -123,7 +123,9 @@ func TestForgedBeginning(t *testing.T) {
 	}{
 		{
 			name: "a dry run", policy: handler.DeletesDisabled, dryRun: true, status: handler.StatusCompleted,
-			data: func(a account) string { return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true,"dry_run":true}` },
+			data: func(a account) string {
+				return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true,"dry_run":true}`
+			},
 		},
 		{
 			name: "deletes disabled", policy: handler.DeletesDisabled, status: handler.StatusRefused, code: handler.CodeDeletesDisabled,

@@ -372,7 +372,7 @@ func (d *deletion) putReceipt(ctx context.Context, bag *sink.Bag, seal sink.Seal
 		residuals = append(residuals, sink.ReceiptResidual{Category: string(r.Category), Reason: r.Reason})
 	}
 	receipt := sink.NewReceipt(sink.DeletePredicateType, seal, sink.Predicate{
-		Command: receiptCommand(d.command, request),
+		Command: receiptCommand(d.command, d.begun.Account, request),
 		Scope:   scope, Outcome: string(record.Outcome), Counts: record.Counts.byName(), Verification: verified, Residuals: residuals,
 		Tool:      sink.ReceiptTool{Name: toolName, Version: record.Tool},
 		StartedAt: record.StartedAt, FinishedAt: record.FinishedAt,
@@ -526,7 +526,7 @@ func (d *deletion) fail(ctx context.Context, e *Error) error {
 func (d *deletion) lost() {
 	d.begun = begun{
 		V: FormatVersion, StartedAt: d.job.Created, Tool: d.Version,
-		Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command.Digest),
+		Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command),
 	}
 	if ref := d.job.Deletion; ref != nil {
 		d.begun.Digest = ref.PlanSHA256
@@ -587,8 +587,8 @@ func planOf(digest string) *sink.ReceiptPlan {
 }
 
 // receiptCommand is the command as receipts name it.
-func receiptCommand(c Command, request string) sink.ReceiptCommand {
-	return sink.ReceiptCommand{ID: c.ID, Action: string(c.Action), Reference: c.Data.Reference, Resource: c.Data.Resource, SHA256: request}
+func receiptCommand(c Command, account, request string) sink.ReceiptCommand {
+	return sink.ReceiptCommand{ID: c.ID, Action: string(c.Action), Reference: c.Data.Reference, Resource: c.Data.Resource, Account: account, SHA256: request}
 }
 
 // bagInfo is the fields of bag-info.txt.

@@ -3,8 +3,6 @@ package handler
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -248,7 +246,7 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 		return fmt.Errorf("encode the verification: %w", err)
 	}
 	receipt := sink.NewReceipt(sink.ExportPredicateType, seal, sink.Predicate{
-		Command: receiptCommand(w.command, request),
+		Command: receiptCommand(w.command, w.plan.Account, request),
 		Scope:   scope, Outcome: string(outcome), Counts: c.counts.byName(), Exceptions: c.exceptions, Verification: verification, Residuals: []sink.ReceiptResidual{},
 		Tool:      sink.ReceiptTool{Name: toolName, Version: w.plan.Tool},
 		StartedAt: w.plan.StartedAt, FinishedAt: cut.FinishedAt,
@@ -265,8 +263,13 @@ func storeReceipt(ctx context.Context, bag *sink.Bag, receipt sink.Receipt) erro
 	if err != nil {
 		return fmt.Errorf("encode the receipt: %w", err)
 	}
-	if _, err := bag.PutReceipt(ctx, b); err != nil {
+	o, err := bag.PutReceipt(ctx, b)
+	if err != nil {
 		return fmt.Errorf("store the receipt: %w", err)
+	}
+	if o.Adopted && o.SHA256 != hexSHA256(b) {
+		return &Error{Code: CodeInternal, Message: fmt.Sprintf("%s is there already and is not the receipt of this bundle: "+
+			"somebody changed the bucket; publish the command again under a new id", o.Key)}
 	}
 	return nil
 }
@@ -687,13 +690,16 @@ func (r *run) receipt(ctx context.Context, kind sink.BagKind) (*EventData, error
 	if err != nil {
 		return nil, fmt.Errorf("read the receipt: %w", err)
 	}
-	sum := sha256.Sum256(b)
+	if !r.counts(kind, receipt) {
+		r.log.Warn().Str("key", string(r.layout.Key(kind, sink.ReceiptFile))).Msg("a receipt that is not of this command and account is not believed")
+		return nil, nil
+	}
 	says := receipt.Predicate
 	data := &EventData{
 		Status: StatusCompleted, Outcome: Outcome(says.Outcome), StartedAt: &says.StartedAt, FinishedAt: &says.FinishedAt,
 		Counts: countsOf(says.Counts), Exceptions: says.Exceptions,
 		Bundle: &BundleRef{
-			URI: r.uri(kind), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: hex.EncodeToString(sum[:]),
+			URI: r.uri(kind), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: hexSHA256(b),
 			Objects: int64(says.Bundle.Objects),
 		},
 	}
@@ -711,6 +717,19 @@ func (r *run) receipt(ctx context.Context, kind sink.BagKind) (*EventData, error
 	return data, nil
 }
 
+// counts reports whether a receipt is of this command, kind of bag, account and place in the bucket.
+func (r *run) counts(kind sink.BagKind, receipt *sink.Receipt) bool {
+	predicate := sink.ExportPredicateType
+	if kind == sink.DeleteBag {
+		predicate = sink.DeletePredicateType
+	}
+	says := receipt.Predicate.Command
+	place := strings.TrimPrefix(string(r.layout.Bag(kind)), r.Prefix)
+	return receipt.PredicateType == predicate && says.ID == r.command.ID && says.Action == string(r.command.Action) &&
+		strings.HasSuffix(receipt.Predicate.Bundle.URI, place) &&
+		says.Account != "" && r.sameAccount(CommandRef{Resource: says.Resource, Account: says.Account})
+}
+
 func manifestDigest(r *sink.Receipt) string {
 	for _, s := range r.Subject {
 		if s.Name == string(sink.ManifestFile) {
@@ -720,7 +739,7 @@ func manifestDigest(r *sink.Receipt) string {
 	return ""
 }
 
-// sameRequest says whether a bag exists under the command's id, and was made for the same data.
+// sameRequest reports whether a bag exists under the command's id, and was made for the same data and account.
 func (r *run) sameRequest(ctx context.Context) (exists, same bool, err error) {
 	for _, kind := range []sink.BagKind{sink.DeleteBag, sink.ExportBag} {
 		b, err := r.Store.ReadAll(ctx, r.layout.Key(kind, sink.RequestFile), maxReceipt)
@@ -734,7 +753,9 @@ func (r *run) sameRequest(ctx context.Context) (exists, same bool, err error) {
 		if err := DecodeVersioned(b, "request.json", &record); err != nil {
 			return false, false, err
 		}
-		return true, r.command.SameAs(Job{ID: record.ID, Action: record.Action, Command: CommandRef{Digest: record.Digest}}), nil
+		earlier := CommandRef{Digest: record.Digest, Resource: record.Data.Resource, Account: record.Account}
+		same = r.command.SameAs(Job{ID: record.ID, Action: record.Action, Command: earlier}) && record.Account != "" && r.sameAccount(earlier)
+		return true, same, nil
 	}
 	return false, false, nil
 }

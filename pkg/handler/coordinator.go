@@ -172,7 +172,7 @@ func (r *run) admit(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("read the job: %w", err)
 	}
-	if !r.command.SameAs(r.job) {
+	if !r.command.SameAs(r.job) || r.job.Command.Seq != r.command.Seq && !r.sameAccount(r.job.Command) {
 		return r.conflict(ctx)
 	}
 	if r.job.State.Terminal() {
@@ -220,6 +220,7 @@ func (r *run) create(ctx context.Context) error {
 		V: FormatVersion, ID: r.command.ID, Action: r.command.Action, State: StateAccepted, Created: now, Updated: now,
 		ReplayOf: Text(r.command.ReplayOf), Command: r.command.Ref(r.Salt()), Cancel: cancel,
 	}
+	r.job.Command.Account = r.accountOf(r.command.Data.Resource)
 	rev, err := r.Queue.PutJob(ctx, r.job, r.rev)
 	if errors.Is(err, ErrConflict) {
 		return r.admit(ctx) // another delivery was quicker; the job is there now

@@ -81,6 +81,7 @@ type begun struct {
 	StartedAt time.Time      `json:"started_at"`
 	BegunAt   time.Time      `json:"begun_at"` // predictions stored up to this time are deleted
 	Host      string         `json:"host"`     // the Training API's
+	Account   string         `json:"account"`  // see Config.Accounts
 	Digest    string         `json:"digest"`   // of the plan
 	Tool      string         `json:"tool"`
 	DryRun    bool           `json:"dry_run"`
@@ -299,7 +300,9 @@ func (d *deletion) withinCommand() error {
 			return outside("a project")
 		}
 	}
-	want, err := marshal(d.planHead())
+	want := d.planHead()
+	want.Host = d.begun.Host
+	wanted, err := marshal(want)
 	if err != nil {
 		return fmt.Errorf("encode the selection: %w", err)
 	}
@@ -307,7 +310,7 @@ func (d *deletion) withinCommand() error {
 	if err != nil {
 		return fmt.Errorf("encode the plan's selection: %w", err)
 	}
-	if !bytes.Equal(want, have) {
+	if !bytes.Equal(wanted, have) {
 		return outside("a selection")
 	}
 	return nil
@@ -347,10 +350,12 @@ func (d *deletion) begin(ctx context.Context) error {
 		return fmt.Errorf("store the plan: %w", err)
 	}
 	d.begun = begun{
-		V: FormatVersion, StartedAt: started, BegunAt: d.Now().UTC(), Host: d.client.Host(), Digest: plan.digest(), Tool: d.Version,
+		V: FormatVersion, StartedAt: started, BegunAt: d.Now().UTC(), Host: d.client.Host(),
+		Account: d.accountOf(d.command.Data.Resource), Digest: plan.digest(), Tool: d.Version,
 		DryRun: d.command.Data.DryRun, Facts: plan.facts, NotFound: plan.notFound, Export: exported, Ledger: d.ledger.ref(),
-		Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command.Digest),
+		Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command),
 	}
+	d.begun.Request.Account = d.begun.Account
 	b, err := marshal(d.begun)
 	if err != nil {
 		return fmt.Errorf("encode the beginning: %w", err)
@@ -532,9 +537,10 @@ func (d *deletion) allExported(ctx context.Context, plan *deletePlan, exported *
 // execute removes what was planned, project by project, once a call that an earlier holder may have under way is surely over. It waits while the resource's alias
 // means another account than the one that was planned for: what is not there proves nothing.
 func (d *deletion) execute(ctx context.Context) error {
-	if host := d.client.Host(); host != d.begun.Host {
-		return fmt.Errorf("%w: resource %s is at another endpoint, %s, than when the delete was begun, %s", cv.ErrMisconfigured, d.command.Data.Resource, host, d.begun.Host)
+	if err := d.elsewhere(d.begun.Host, d.begun.Account); err != nil {
+		return err
 	}
+	d.account.host = d.begun.Host
 	if d.job.Phase != PhaseDelete { // else the beginning said so
 		if err := d.save(ctx, func(j *Job) { j.Phase = PhaseDelete }); err != nil {
 			return err

@@ -202,7 +202,7 @@ func TestFieldsOfTheContract(t *testing.T) {
 		"bundle":   {BundleRef{}, "manifest_sha256 objects receipt_sha256 retain_until signed uri"},
 		"error":    {Error{}, "code message request_id retryable"},
 		"job":      {Job{}, "action attempt begun bundle cancel command counted created deletion error event holder id irrevocable left_behind outcome phase progress replay_of state updated v waiting"},
-		"command":  {CommandRef{}, "digest resource seq"},
+		"command":  {CommandRef{}, "account digest resource seq"},
 	} {
 		if got := strings.Join(keys(tt.v), " "); got != tt.want {
 			t.Errorf("%s has the fields\n%s, want\n%s", name, got, tt.want)

@@ -355,6 +355,7 @@ type requestRecord struct {
 	V         int       `json:"v"`
 	ID        string    `json:"id"`
 	Action    Action    `json:"action"`
+	Account   string    `json:"account"` // that the data's resource meant; see Config.Accounts
 	Source    string    `json:"source,omitempty"`
 	Published time.Time `json:"published"`
 	Data      Scope     `json:"data"`
@@ -362,10 +363,10 @@ type requestRecord struct {
 }
 
 // request is the command as it may be kept.
-func (r *run) request(scope Scope, digest string) requestRecord {
+func (r *run) request(scope Scope, ref CommandRef) requestRecord {
 	return requestRecord{
 		V: FormatVersion, ID: r.command.ID, Action: r.command.Action, Source: r.command.Source, Published: r.command.Published,
-		Data: scope, Digest: digest,
+		Data: scope, Digest: ref.Digest, Account: ref.Account,
 	}
 }
 
@@ -378,7 +379,7 @@ func (w *export) cut(ctx context.Context) (exportCut, error) {
 			Ledger: w.ledger.ref(),
 		}
 		var err error
-		if c.Request, err = marshal(w.request(w.plan.Scope, w.plan.Digest)); err != nil {
+		if c.Request, err = marshal(w.request(w.plan.Scope, CommandRef{Digest: w.plan.Digest, Account: w.plan.Account})); err != nil {
 			return nil, fmt.Errorf("encode the request: %w", err)
 		}
 		for n := range w.rounds.units {

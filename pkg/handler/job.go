@@ -155,6 +155,7 @@ type CommandRef struct {
 	Seq      uint64 `json:"seq"`    // the message's sequence in the command stream
 	Digest   string `json:"digest"` // "<salt>.<sha256 hex>" of the canonical data; see Command.SameAs
 	Resource string `json:"resource"`
+	Account  string `json:"account"` // that the alias meant then, as Config.Accounts names it; empty when it was not configured
 }
 
 // MarshalJSON prints the job with its version and with times in UTC; of one that is only a cancel, no more than that.

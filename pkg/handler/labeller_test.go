@@ -35,7 +35,9 @@ func TestErasedBesideALabeller(t *testing.T) {
 	}{
 		{
 			name: "one is tagged", status: handler.StatusCompleted, deleted: 6,
-			label: func(w *world, p *cvtest.Project, _, untagged []uuid.UUID) { w.api.TagImages(p.ID, p.Tags[0], untagged[0]) },
+			label: func(w *world, p *cvtest.Project, _, untagged []uuid.UUID) {
+				w.api.TagImages(p.ID, p.Tags[0], untagged[0])
+			},
 		},
 		{
 			// All counts are what they were.

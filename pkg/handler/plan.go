@@ -30,8 +30,9 @@ type exportPlan struct {
 	Command   string      `json:"command"`
 	Tool      string      `json:"tool"` // the version that planned: it signs for the layout
 	StartedAt time.Time   `json:"started_at"`
-	Host      string      `json:"host"` // the Training API's
-	API       string      `json:"api"`  // its version
+	Host      string      `json:"host"`    // the Training API's
+	Account   string      `json:"account"` // see Config.Accounts
+	API       string      `json:"api"`     // its version
 	Scope     Scope       `json:"scope"`
 	Digest    string      `json:"digest"` // of the command's data, salted; see Command.SameAs
 	Projects  []uuid.UUID `json:"projects"`
@@ -75,7 +76,7 @@ func (r *run) plan(ctx context.Context, deletes string) (exportPlan, error) {
 		d := r.command.Data
 		p := exportPlan{
 			V: FormatVersion, Command: r.command.ID, Tool: r.Version, StartedAt: r.Now().UTC().Truncate(time.Millisecond),
-			Host: r.client.Host(), API: cv.APIVersion, Scope: r.Pseudonym.Redact(d), Digest: r.job.Command.Digest,
+			Host: r.client.Host(), Account: r.accountOf(d.Resource), API: cv.APIVersion, Scope: r.Pseudonym.Redact(d), Digest: r.job.Command.Digest,
 			Projects: d.ProjectIDs, Named: r.command.Action == ActionExport, Threshold: r.Threshold, Overlap: r.Overlap, Deletes: deletes,
 		}
 		if d.AllProjects {
@@ -94,7 +95,10 @@ func (r *run) plan(ctx context.Context, deletes string) (exportPlan, error) {
 		}
 		return p, nil
 	})
-	return p, err
+	if err != nil {
+		return p, err
+	}
+	return p, r.elsewhere(p.Host, p.Account)
 }
 
 // listing is one listing as the coordinator follows it.

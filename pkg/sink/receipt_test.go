@@ -73,7 +73,7 @@ func TestReceipt(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"_type":"https://in-toto.io/Statement/v1","predicate":{"bundle":{"objects":9,"payload_bytes":12,"payload_objects":3,"uri":""},` +
-		`"command":{"action":"export","id":"req-1","reference":"","resource":"default","sha256":""},"counts":{},"exceptions":0,"finished_at":"0001-01-01T00:00:00Z",` +
+		`"command":{"account":"","action":"export","id":"req-1","reference":"","resource":"default","sha256":""},"counts":{},"exceptions":0,"finished_at":"0001-01-01T00:00:00Z",` +
 		`"ledger":{"entries":1,"head":"` + digestA + `"},"outcome":"complete","residuals":[],"retention":null,"scope":{"a":2,"z":1},"started_at":"2026-01-01T00:00:00Z",` +
 		`"tool":{"name":"cvconsumer","version":"test"},"v":1,"verification":null},"predicateType":"https://cvconsumer.dev/export/v1",` +
 		`"subject":[{"digest":{"sha256":"` + digestA + `"},"name":"manifest-sha256.txt"},{"digest":{"sha256":"` + seal.TagManifestSHA256 + `"},"name":"tagmanifest-sha256.txt"}]}` + "\n"

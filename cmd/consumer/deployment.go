@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// deploymentKey is the object, below the prefix, that says whose prefix it is.
+const deploymentKey = ".deployment"
+
+// maxDeployment bounds that object, in bytes.
+const maxDeployment = 1 << 10
+
+// ownPrefix makes sure that the bucket's prefix is this deployment's: that nobody else keeps bundles there, under
+// ids that both may use. What it finds the first time it writes down. It fails while another deployment's id is
+// there, unless CONSUMER_ADOPT_PREFIX says to replace it.
+func (s *service) ownPrefix(ctx context.Context, secrets handler.SecretStore) error {
+	if s.owned.Load() {
+		return nil
+	}
+	id, err := secrets.Secret(ctx, handler.SecretDeployment)
+	if err != nil {
+		return err
+	}
+	stores := []*sink.Store{s.store}
+	if s.work != s.store {
+		stores = append(stores, s.work)
+	}
+	for _, store := range stores {
+		if err := s.mark(ctx, store, id); err != nil {
+			return err
+		}
+	}
+	s.owned.Store(true)
+	return nil
+}
+
+// mark writes the deployment's id into a bucket, unless it is there.
+func (s *service) mark(ctx context.Context, store *sink.Store, id string) error {
+	key := sink.Key(s.c.Prefix + deploymentKey)
+	for range 2 {
+		there, err := store.ReadAll(ctx, key, maxDeployment)
+		switch {
+		case err == nil && strings.TrimSpace(string(there)) == id:
+			return nil
+		case err == nil && !s.c.AdoptPrefix:
+			return fmt.Errorf("%s says that another deployment keeps its bundles below CONSUMER_PREFIX=%q: set another CONSUMER_PREFIX, "+
+				"or CONSUMER_ADOPT_PREFIX=true if that deployment is this one and its NATS was made anew", store.URI(key), s.c.Prefix)
+		case err == nil:
+			s.log.Warn().Str("object", store.URI(key)).Msg("CONSUMER_ADOPT_PREFIX: the prefix is taken over from another deployment")
+			if err := store.Remove(ctx, key); err != nil {
+				return fmt.Errorf("take over %s: %w", store.URI(key), err)
+			}
+		case !errors.Is(err, sink.ErrNotFound):
+			return fmt.Errorf("read whose prefix it is: %w", err)
+		}
+		if _, err := store.Put(ctx, key, sink.Bytes([]byte(id+"\n"), "text/plain; charset=utf-8")); err != nil {
+			return fmt.Errorf("write whose prefix it is: %w", err)
+		}
+	}
+	there, err := store.ReadAll(ctx, key, maxDeployment)
+	if err != nil {
+		return fmt.Errorf("read whose prefix it is: %w", err)
+	}
+	if strings.TrimSpace(string(there)) != id {
+		return fmt.Errorf("%s is written by another deployment at the same time: give each a CONSUMER_PREFIX of its own", store.URI(key))
+	}
+	return nil
+}
+
+// awaitPrefix waits until the prefix is this deployment's. Until then no work is taken, and /readyz says why.
+func (s *service) awaitPrefix(ctx context.Context, secrets handler.SecretStore) error {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-pause.C:
+		}
+		try, cancel := context.WithTimeout(ctx, probeTimeout)
+		err := s.ownPrefix(try, secrets)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			s.monitor.found(handler.DependencyStorage, err)
+		}
+		pause.Reset(s.rhythm.storageRetry)
+	}
+}
