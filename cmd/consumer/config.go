@@ -256,8 +256,8 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		Prefix:     s.Bucket.Prefix,
 
 		AdoptPrefix: p.boolean("CONSUMER_ADOPT_PREFIX", s.Bucket.Adopt),
-		SSE:        p.choice("CONSUMER_SSE", s.Bucket.SSE, "none", "AES256", "aws:kms"),
-		KMSKeyID:   s.Bucket.KMSKeyID,
+		SSE:         p.choice("CONSUMER_SSE", s.Bucket.SSE, "none", "AES256", "aws:kms"),
+		KMSKeyID:    s.Bucket.KMSKeyID,
 
 		Provision:      p.boolean("CONSUMER_PROVISION", s.Work.Provision),
 		Replicas:       p.integer("CONSUMER_REPLICAS", s.Work.Replicas, 1, 5),

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+// TestPrefixOfAnotherDeployment starts a second deployment on the bucket of a first one: it takes no work, and says
+// what to set, until it has a prefix of its own or is told to take the other's over.
+func TestPrefixOfAnotherDeployment(t *testing.T) {
+	t.Parallel()
+	first := newFixture(t, cvtest.Options{})
+	begin := func(f *fixture, what string) {
+		t.Helper()
+		r := f.start(t)
+		r.await(what, isReady)
+		r.end()
+	}
+	begin(first, "ready where nothing is marked")
+	begin(first, "ready where its own mark is")
+
+	second := newFixture(t, cvtest.Options{})
+	second.config.Bucket, second.config.WorkBucket = first.config.Bucket, first.config.Bucket
+	r := second.start(t)
+	r.await("red", func(code int, body readiness) bool {
+		reason := body.Dependencies[handler.DependencyStorage].Reason
+		return code == 503 && strings.Contains(reason, "CONSUMER_PREFIX") && strings.Contains(reason, "CONSUMER_ADOPT_PREFIX=true")
+	})
+	select {
+	case <-r.serving:
+		t.Error("it takes work")
+	default:
+	}
+	r.end()
+
+	second.config.Prefix = "second/"
+	begin(second, "ready with a prefix of its own")
+	second.config.Prefix, second.config.AdoptPrefix = "", true
+	begin(second, "ready when told to take the prefix over")
+	r = first.start(t)
+	r.await("red where the other took over", func(code int, body readiness) bool {
+		return code == 503 && strings.Contains(body.Dependencies[handler.DependencyStorage].Reason, "another deployment")
+	})
+	r.end()
+}
