@@ -82,7 +82,7 @@ func (l *links) refresh(ctx context.Context) error {
 	return nil
 }
 
-// errNoLink says that the service gives no link to a blob any more.
+// errNoLink says that the service gives no link to a blob any more: it is gone.
 var errNoLink = errors.New("the service gives no link to it any more")
 
 // fetch stores the blobs of items, several at a time, and says of each what the store holds. fresh says that the items' links were
@@ -188,7 +188,7 @@ func (w *work) blob(ctx context.Context, it item, stem sink.Path, look bool, l *
 			}
 			round = r
 			if i >= len(fresh) || fresh[i] == "" {
-				return "", &Error{Code: CodeNotFound, Message: errNoLink.Error()}
+				return "", errNoLink
 			}
 			return fresh[i], nil
 		}}
@@ -200,9 +200,6 @@ func (w *work) blob(ctx context.Context, it item, stem sink.Path, look bool, l *
 		if c := Classify(ctx, err); c != Gone && c != Permanent {
 			return BlobRecord{}, err
 		}
-	}
-	if errors.Is(err, errNoLink) {
-		err = &Error{Code: CodeNotFound, Message: errNoLink.Error()}
 	}
 	return BlobRecord{}, err
 }
@@ -344,43 +341,39 @@ func (w *work) exports(ctx context.Context) (Summary, []Record, error) {
 	if err != nil {
 		return Summary{}, nil, err
 	}
-	raws := make([]json.RawMessage, 0, len(r.Items))
-	for _, e := range r.Items {
+	raws, models := make([]json.RawMessage, 0, len(r.Items)), make([]cv.Export, len(r.Items))
+	for i, e := range r.Items {
 		raws = append(raws, e.Raw)
+		if err := json.Unmarshal(e.Raw, &models[i]); err != nil {
+			return Summary{}, nil, fmt.Errorf("read a frozen export: %w", err)
+		}
 	}
 	e, err := w.putJSON(ctx, sink.IterationPath(p, it, "exports.json"), jsonArray(raws), CategoryExports, it)
 	if err != nil {
 		return Summary{}, nil, err
 	}
 	s, records := r.summary(), []Record{{Entry: e}}
-	names := map[string]int{}
-	for i, raw := range raws {
-		var export cv.Export
-		if err := json.Unmarshal(raw, &export); err != nil {
-			return Summary{}, nil, fmt.Errorf("read a frozen export: %w", err)
-		}
-		if export.Status != "Done" {
+	ids, flavors := modelIDs(models), modelFlavors(models)
+	for i, export := range models {
+		if export.Status != statusDone {
 			continue
 		}
-		name := export.Platform + "-" + export.Flavor
-		names[name]++
-		if n := names[name]; n > 1 { // the service lists one export a platform and flavor; if it ever lists two, none is lost
-			export.Flavor = fmt.Sprintf("%s%d", export.Flavor, n)
-		}
+		export.Flavor = flavors[i]
 		refresh := func(ctx context.Context) (string, error) {
 			again, err := list(ctx)
 			if err != nil {
 				return "", err
 			}
-			if i < len(again) && again[i].Platform == export.Platform && again[i].DownloadURI != "" {
-				return again[i].DownloadURI, nil
+			uri := modelLink(ids[i], again)
+			if uri == "" {
+				return "", errNoLink
 			}
-			return "", &Error{Code: CodeNotFound, Message: errNoLink.Error()}
+			return uri, nil
 		}
 		var uri string
 		if mine {
 			uri = fresh[i].DownloadURI
-		} else if uri, err = refresh(ctx); err != nil && Classify(ctx, err) != Permanent {
+		} else if uri, err = refresh(ctx); err != nil && !errors.Is(err, errNoLink) {
 			return Summary{}, nil, err
 		}
 		m, err := w.model(ctx, cv.Link{Project: p, URI: uri, Refresh: refresh}, export)
@@ -403,17 +396,17 @@ func (w *work) model(ctx context.Context, link cv.Link, export cv.Export) (*Entr
 	d := &download{work: w, ctx: ctx}
 	defer d.close()
 	record := &EntryRecord{Category: CategoryExports, ID: w.unit.Scope, Model: true}
-	err := error(&Error{Code: CodeNotFound, Message: errNoLink.Error()})
+	err := errNoLink
 	if link.URI != "" {
 		_, err = w.client.Fetch(ctx, link, maxModel, d.begin)
 	}
 	if class := Classify(ctx, err); class == Gone || class == Permanent || class == Retryable && w.attempt >= w.MaxAttempts {
 		blame := blameOf(err)
-		record.Failed = &Failure{ID: w.unit.Scope.String() + "/" + export.Platform, Code: blame.Code, Message: blame.Message}
+		record.Failed = &Failure{ID: w.unit.Scope.String() + "/" + modelName(export), Code: blame.Code, Message: blame.Message}
 		return record, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("fetch the exported model %s: %w", export.Platform, err)
+		return nil, fmt.Errorf("fetch the exported model %s: %w", modelName(export), err)
 	}
 	body, ext, err := d.body()
 	if err != nil {
