@@ -147,6 +147,8 @@ func blameOf(err error) *Blame {
 		b.Code = api.Code
 	case errors.Is(err, errNoLink), errors.Is(err, cv.ErrGone):
 		b.Code = "gone"
+	case errors.Is(err, cv.ErrBadLink):
+		b.Code = "bad_link"
 	case errors.Is(err, cv.ErrHostNotAllowed):
 		b.Code = "host_not_allowed"
 	case errors.Is(err, cv.ErrTooLarge):
