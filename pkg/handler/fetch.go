@@ -86,7 +86,8 @@ func (l *links) refresh(ctx context.Context) error {
 var errNoLink = errors.New("the service gives no link to it any more")
 
 // fetch stores the blobs of items, several at a time, and says of each what the store holds. fresh says that the items' links were
-// read just now and nobody was here before. A blob that cannot be had for good is no error but a BlobRecord that says why; one that
+// read just now, by the unit's first attempt; a blob may be stored all the same by a unit before this one, when a listing is read again or
+// a prediction is met in another scope. A blob that cannot be had for good is no error but a BlobRecord that says why; one that
 // failed in passing fails the attempt, after all others were tried, until attempts run out.
 func (w *work) fetch(ctx context.Context, items []item, fresh bool, stem func(uuid.UUID) sink.Path, read linker) ([]BlobRecord, error) {
 	l := &links{read: read}
@@ -111,7 +112,7 @@ func (w *work) fetch(ctx context.Context, items []item, fresh bool, stem func(uu
 			break
 		}
 		g.Go(func() error {
-			r, err := w.blob(ctx, it, stem(it.ID), !fresh || it.Later, l)
+			r, err := w.blob(ctx, it, stem(it.ID), !fresh || it.Later || w.unit.Reading > 0, l)
 			switch class := Classify(ctx, err); {
 			case err == nil:
 				out[i] = r

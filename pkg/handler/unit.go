@@ -208,6 +208,12 @@ func decodeUnit(body []byte) (Unit, error) {
 	return u, nil
 }
 
+// shares reports whether an item of a page is the one that the page before ends with, when first is the first item of the page. Pages
+// overlap by one: the image belongs to the page before, whose unit fetches its blob.
+func (u Unit) shares(id uuid.UUID, first string) bool {
+	return u.Kind == KindPage && u.Skip > 0 && id.String() == first
+}
+
 func (u Unit) pageSize() int {
 	if u.Page > 0 {
 		return u.Page
