@@ -452,10 +452,11 @@ func (s *Summary) tally(blobs []BlobRecord) {
 	for _, b := range blobs {
 		if b.Error != nil {
 			s.Failed++
-			continue
 		}
-		s.Blobs++
-		s.Bytes += b.Bytes
+		if b.File != "" {
+			s.Blobs++
+			s.Bytes += b.Bytes
+		}
 	}
 }
 

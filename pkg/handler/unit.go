@@ -106,7 +106,7 @@ type Summary struct {
 	Absent packed `json:"absent,omitempty"` // of a batch: ids the service did not give
 	Blobs  int    `json:"blobs,omitempty"`
 	Bytes  int64  `json:"bytes,omitempty"`
-	Failed int    `json:"failed,omitempty"` // blobs that could not be had
+	Failed int    `json:"failed,omitempty"` // blobs that could not be had, or are no pictures or models
 
 	// Of predictions.
 	Scopes []uuid.UUID `json:"scopes,omitempty"`
@@ -170,10 +170,10 @@ type EntryRecord struct {
 	Category Category  `json:"category"`
 	ID       uuid.UUID `json:"id,omitzero"` // the iteration, of its files
 	Model    bool      `json:"model,omitempty"`
-	Failed   *Failure  `json:"failed,omitempty"` // nothing was stored: why
+	Failed   *Failure  `json:"failed,omitempty"` // why nothing was stored, or what is wrong with what was
 }
 
-// BlobRecord is what the store holds of an image's or prediction's blob, or why it holds nothing.
+// BlobRecord is what the store holds of an image's or prediction's blob, or why it holds nothing, or both where what came is no picture.
 type BlobRecord struct {
 	File        string `json:"file,omitempty"` // relative to the project's folder
 	SHA256      string `json:"sha256,omitempty"`
@@ -183,7 +183,7 @@ type BlobRecord struct {
 	Error       *Blame `json:"error,omitempty"`
 }
 
-// Blame says why a blob could not be had.
+// Blame says why a blob could not be had, or what is wrong with it.
 type Blame struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
