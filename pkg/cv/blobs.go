@@ -36,12 +36,15 @@ const (
 	dialTimeout  = 10 * time.Second
 )
 
-// Fetch downloads a file and gives its length in bytes. begin is called at the start of every try, with the file's length or -1 when
-// storage does not tell it, and gives the writer for the bytes of this try alone. limit is the longest file allowed, in bytes; 0 is any.
-// The length is checked against Content-Length and the bytes against Content-MD5 where they are sent; nothing is ever decoded.
+// Fetch downloads a file and gives its length in bytes. begin is called at the start of every try,
+// with the file's length or -1 when storage does not tell it, and gives the writer for the bytes of
+// this try alone. limit is the longest file allowed, in bytes; 0 is any. The length is checked
+// against Content-Length and the bytes against Content-MD5 where they are sent; nothing is ever
+// decoded.
 //
-// Errors: ErrLinkExpired when storage refuses the link and a fresh one too, ErrBadLink when neither is a URI, ErrHostNotAllowed, ErrTooLarge, ErrUnavailable after all
-// tries; what begin, its writer or Refresh failed with, wrapped; for a relative link whatever GetArtifact fails with, ErrGone and
+// Errors: ErrLinkExpired when storage refuses the link and a fresh one too, ErrBadLink when neither
+// is a URI, ErrHostNotAllowed, ErrTooLarge, ErrUnavailable after all tries; what begin, its writer
+// or Refresh failed with, wrapped; for a relative link whatever GetArtifact fails with, ErrGone and
 // ErrMisconfigured among it.
 // Source: Training API v3.3, GetArtifact, for relative links.
 func (c *Client) Fetch(ctx context.Context, link Link, limit int64, begin func(length int64) (io.Writer, error)) (n int64, err error) {
@@ -78,7 +81,8 @@ func (c *Client) Fetch(ctx context.Context, link Link, limit int64, begin func(l
 	}
 }
 
-// parseLink parses a link without ever showing it: what is wrong with it may be quoted from its query.
+// parseLink parses a link without ever showing it: what is wrong with it may be quoted from its
+// query.
 func parseLink(uri string) (*url.URL, error) {
 	u, err := url.Parse(uri)
 	switch {

@@ -13,8 +13,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// TestLinksThatAreNoURI holds what is known at the first try to be beyond repair against the time that ten tries take: the image, the prediction
-// or the model is an exception at once.
+// TestLinksThatAreNoURI holds what is known at the first try to be beyond repair against the time
+// that ten tries take: the image, the prediction or the model is an exception at once.
 func TestLinksThatAreNoURI(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
@@ -65,7 +65,8 @@ func TestLinksThatAreNoURI(t *testing.T) {
 	}
 }
 
-// TestAnswersThatAreNoFile lets storage answer with success and no file, or with a redirect to nowhere: that costs one image, not the export.
+// TestAnswersThatAreNoFile lets storage answer with success and no file, or with a redirect to
+// nowhere: that costs one image, not the export.
 func TestAnswersThatAreNoFile(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{http.StatusNoContent, http.StatusPartialContent, http.StatusMultipleChoices, http.StatusMovedPermanently, http.StatusNotModified} {

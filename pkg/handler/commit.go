@@ -99,8 +99,9 @@ func (w *export) stem(p uuid.UUID, n int, id uuid.UUID) sink.Path {
 	return sink.ImageStem(p, id)
 }
 
-// strays looks through data/ for blobs that their units gave up, but which a slow writer stored all the same: they are adopted, unless they are text
-// in place of a picture. Where no blob was given up there is nothing to adopt. What else no result knows is removed when the bag is made exact.
+// strays looks through data/ for blobs that their units gave up, but which a slow writer stored all
+// the same: they are adopted, unless they are text in place of a picture. Where no blob was given
+// up there is nothing to adopt. What else no result knows is removed when the bag is made exact.
 func (w *export) strays(ctx context.Context) ([]adopted, error) {
 	if !slices.ContainsFunc(w.rounds.sums, func(s Summary) bool { return s.Failed > 0 }) {
 		return []adopted{}, nil
@@ -369,7 +370,8 @@ func (c *committing) project(ctx context.Context, state *projectState, cut cutPr
 	return nil
 }
 
-// stored adds the objects that units stored, in the order of the units; text in place of a picture last, where no unit has the picture.
+// stored adds the objects that units stored, in the order of the units; text in place of a picture
+// last, where no unit has the picture.
 func (p *projectCommit) stored(ctx context.Context) error {
 	for _, n := range p.unitsOf(p.state.id) {
 		for rec, err := range p.records(ctx, n) {
@@ -440,7 +442,8 @@ func (p *projectCommit) resolve(n int, rec Record) BlobRecord {
 	return b
 }
 
-// blob takes the best that any unit has of an image: the picture, else the text that came in its place, else why there is nothing.
+// blob takes the best that any unit has of an image: the picture, else the text that came in its
+// place, else why there is nothing.
 func (p *projectCommit) blob(n int, rec Record) error {
 	b := p.resolve(n, rec)
 	had, known := p.blobs[rec.ID]

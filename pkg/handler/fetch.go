@@ -85,10 +85,11 @@ func (l *links) refresh(ctx context.Context) error {
 // errNoLink says that the service gives no link to a blob any more: it is gone.
 var errNoLink = errors.New("the service gives no link to it any more")
 
-// fetch stores the blobs of items, several at a time, and says of each what the store holds. fresh says that the items' links were
-// read just now, by the unit's first attempt; a blob may be stored all the same by a unit before this one, when a listing is read again or
-// a prediction is met in another scope. A blob that cannot be had for good is no error but a BlobRecord that says why; one that
-// failed in passing fails the attempt, after all others were tried, until attempts run out.
+// fetch stores the blobs of items, several at a time, and says of each what the store holds. fresh
+// says that the items' links were read just now, by the unit's first attempt; a blob may be stored
+// all the same by a unit before this one, when a listing is read again or a prediction is met in
+// another scope. A blob that cannot be had for good is no error but a BlobRecord that says why; one
+// that failed in passing fails the attempt, after all others were tried, until attempts run out.
 func (w *work) fetch(ctx context.Context, items []item, fresh bool, stem func(uuid.UUID) sink.Path, read linker) ([]BlobRecord, error) {
 	l := &links{read: read}
 	for _, it := range items {

@@ -19,7 +19,8 @@ func modelProject(api *cvtest.Server, exports ...cvtest.ExportSpec) *cvtest.Proj
 	})
 }
 
-// A model is stored under its own name, whatever GetExports lists when it is asked for a fresh link.
+// A model is stored under its own name, whatever GetExports lists when it is asked for a fresh
+// link.
 func TestModelsKeepTheirNames(t *testing.T) {
 	t.Parallel()
 	const normal, lite = "TensorFlow.TensorFlowNormal.zip", "TensorFlow.TensorFlowLite.zip"
@@ -131,7 +132,8 @@ func rewriting(t *testing.T, change func([]map[string]any) []map[string]any) fun
 	}
 }
 
-// checkModels runs an export and holds the models of its bag against those wanted, and what cannot be had against the inventory.
+// checkModels runs an export and holds the models of its bag against those wanted, and what cannot
+// be had against the inventory.
 func checkModels(t *testing.T, w *world, p *cvtest.Project, want map[string]string) {
 	t.Helper()
 	var lost []string

@@ -12,9 +12,10 @@ import (
 // statusDone is the status of a model that is made.
 const statusDone = "Done"
 
-// modelID is what a model is known by in every reading of an iteration's exports: its platform and flavor, the path of its file, and
-// its place among those that have all of these in common. Its place in the whole list says nothing: the service may list in another
-// order the next time, or a newer model before it.
+// modelID is what a model is known by in every reading of an iteration's exports: its platform and
+// flavor, the path of its file, and its place among those that have all of these in common. Its
+// place in the whole list says nothing: the service may list in another order the next time, or a
+// newer model before it.
 type modelID struct {
 	platform, flavor string
 	path             string // without host and query
@@ -40,7 +41,8 @@ func modelIDs(exports []cv.Export) []modelID {
 // hasFile reports whether the service offers a model's file.
 func hasFile(e cv.Export) bool { return e.Status == statusDone && e.DownloadURI != "" }
 
-// linkPath is the path of a link, which stays the same while its query is made again with every reading; empty for what is no URI.
+// linkPath is the path of a link, which stays the same while its query is made again with every
+// reading; empty for what is no URI.
 func linkPath(uri string) string {
 	u, err := url.Parse(uri)
 	if err != nil {
@@ -49,7 +51,8 @@ func linkPath(uri string) string {
 	return strings.TrimPrefix(u.Path, "/")
 }
 
-// modelLink finds a model's link in a later reading; it is empty when the model is not among those any more.
+// modelLink finds a model's link in a later reading; it is empty when the model is not among those
+// any more.
 func modelLink(id modelID, exports []cv.Export) string {
 	i := slices.Index(modelIDs(exports), id)
 	if i < 0 || id.nth == 0 {
@@ -58,8 +61,9 @@ func modelLink(id modelID, exports []cv.Export) string {
 	return exports[i].DownloadURI
 }
 
-// modelFlavors are the flavors that the files of a reading's models are named by. The service lists one model a platform and flavor; if
-// it ever lists two, the second one is numbered, and none is lost.
+// modelFlavors are the flavors that the files of a reading's models are named by. The service lists
+// one model a platform and flavor; if it ever lists two, the second one is numbered, and none is
+// lost.
 func modelFlavors(exports []cv.Export) []string {
 	type name struct{ platform, flavor string }
 	var (

@@ -17,7 +17,7 @@ import (
 
 const (
 	signIn = "\r\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Construct your password</body></html>\n"
-	// opaque is no picture that anybody knows, and no text either.
+	// opaque is of no known format, and no text either.
 	opaque = "\x00\x01\x02 a format of tomorrow \xfe\xff"
 )
 
@@ -31,7 +31,8 @@ func instead(api *cvtest.Server, operation, name, body string, times int) {
 
 func blobName(id uuid.UUID) string { return strings.ReplaceAll(id.String(), "-", "") }
 
-// What comes in place of a picture is kept as it came, and is an exception: the bag verifies, and says so.
+// What comes in place of a picture is kept as it came, and is an exception: the bag verifies, and
+// says so.
 func TestTextInPlaceOfPictures(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -135,7 +136,7 @@ func TestTextOnce(t *testing.T) {
 	}
 }
 
-// Binary that nobody knows is kept, and is no exception.
+// Binary of no known format is kept, and is no exception.
 func TestUnknownBinary(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
@@ -181,7 +182,8 @@ func TestTextThatQuotesItsLink(t *testing.T) {
 	}
 }
 
-// A delete that exports first deletes nothing when a page came in place of a picture, a prediction's picture or a model.
+// A delete that exports first deletes nothing when a page came in place of a picture, a
+// prediction's picture or a model.
 func TestExportFirstMeetsText(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"image", "prediction", "model"} {
@@ -208,7 +210,8 @@ func TestExportFirstMeetsText(t *testing.T) {
 	}
 }
 
-// A replica dies when it has stored a page. The next attempt finds it, knows it for what it is, and asks again: what it has in the end is in the bag.
+// A replica dies when it has stored a page. The next attempt finds it, knows it for what it is, and
+// asks again: what it has in the end is in the bag.
 func TestTextFoundByALaterAttempt(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -256,7 +259,8 @@ func TestTextFoundByALaterAttempt(t *testing.T) {
 	}
 }
 
-// What a slow worker left in the store counts where the unit gave the blob up: a picture does, a page does not.
+// What a slow worker left in the store counts where the unit gave the blob up: a picture does, a
+// page does not.
 func TestStrayText(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

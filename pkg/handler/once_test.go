@@ -15,7 +15,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
-// writes counts how often each blob was put into a store that does not know If-None-Match and keeps every version.
+// writes counts how often each blob was put into a store that does not know If-None-Match and keeps
+// every version.
 type writes struct {
 	mu    sync.Mutex
 	count map[string]int // by the name of the file without its extension
@@ -31,7 +32,8 @@ func (w *writes) note(op, key string, before bool) error {
 	return nil
 }
 
-// forgetful is a world whose store has conditional writes that are none, and a replica that does not know.
+// forgetful is a world whose store has conditional writes that are none, and a replica that does
+// not know.
 func forgetful(t *testing.T, api cvtest.Options) (*world, *writes) {
 	t.Helper()
 	w := newWorld(t, worldOptions{api: api, bucket: sinktest.BucketOptions{Versioned: true}})
@@ -44,7 +46,8 @@ func forgetful(t *testing.T, api cvtest.Options) (*world, *writes) {
 	return w, puts
 }
 
-// check holds the writes against the images and predictions there are: each was fetched and stored by one unit, once.
+// check holds the writes against the images and predictions there are: each was fetched and stored
+// by one unit, once.
 func (w *writes) check(t *testing.T, downloads int, ids ...uuid.UUID) {
 	t.Helper()
 	w.mu.Lock()
@@ -60,7 +63,8 @@ func (w *writes) check(t *testing.T, downloads int, ids ...uuid.UUID) {
 	}
 }
 
-// TestEachBlobIsStoredOnce exports into a versioned bucket that takes whatever it is sent: a second writer is seen in it.
+// TestEachBlobIsStoredOnce exports into a versioned bucket that takes whatever it is sent: a second
+// writer is seen in it.
 func TestEachBlobIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	t.Run("of an image that two pages share", func(t *testing.T) {
@@ -103,8 +107,9 @@ func TestEachBlobIsStoredOnce(t *testing.T) {
 	})
 }
 
-// TestPagesThatDoNotOverlap lets the second page of a listing begin with another image than the first one ends with, whenever it is read. That image
-// is left to the page before, which does not have it; its blob is in the bag all the same.
+// TestPagesThatDoNotOverlap lets the second page of a listing begin with another image than the
+// first one ends with, whenever it is read. That image is left to the page before, which does not
+// have it; its blob is in the bag all the same.
 func TestPagesThatDoNotOverlap(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 2}})

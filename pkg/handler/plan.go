@@ -350,8 +350,9 @@ func (r *rounds) join(l *listing) bool {
 	return whole
 }
 
-// missing cuts the batches of images whose blobs are still to be had: those that iterations know but the first scope does not, and those that a page
-// left to the page before, which turned out not to end with them.
+// missing cuts the batches of images whose blobs are still to be had: those that iterations know
+// but the first scope does not, and those that a page left to the page before, which turned out not
+// to end with them.
 func (r *rounds) missing(ctx context.Context, p *projectState) error {
 	p.stage = stageMissing
 	d := r.command.Data

@@ -11,9 +11,10 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// A download that succeeds need not bring what was asked for: a proxy's sign-in page, an error in JSON or nothing at all come with
-// status 200, too. Pictures and models are never text. What is text is asked for again with a fresh link; if it stays so, it is kept as it
-// came, and is an exception.
+// A download that succeeds need not bring what was asked for: a proxy's sign-in page, an error in
+// JSON or nothing at all come with status 200, too. Pictures and models are never text. What is
+// text is asked for again with a fresh link; if it stays so, it is kept as it came, and is an
+// exception.
 
 // Codes of what is text in place of a picture or a model.
 const (
@@ -21,7 +22,8 @@ const (
 	codeNotModel = "not_a_model"
 )
 
-// fetchBlob downloads a file into d. Where text comes it downloads the file once more, with a fresh link.
+// fetchBlob downloads a file into d. Where text comes it downloads the file once more, with a fresh
+// link.
 func (w *work) fetchBlob(ctx context.Context, link cv.Link, limit int64, d *download) error {
 	for refreshed := false; ; refreshed = true {
 		if _, err := w.client.Fetch(ctx, link, limit, d.begin); err != nil {
@@ -46,8 +48,9 @@ type stored struct {
 	blame *Blame
 }
 
-// put stores what was downloaded under stem and the extension that its content asks for. What is text is given the code; of text that
-// holds a signed link nothing is stored, since no bag may hold one.
+// put stores what was downloaded under stem and the extension that its content asks for. What is
+// text is given the code; of text that holds a signed link nothing is stored, since no bag may hold
+// one.
 func (w *work) put(ctx context.Context, d *download, stem sink.Path, meta map[string]string, code string) (stored, error) {
 	body, ext, err := d.body()
 	if err != nil {

@@ -173,7 +173,8 @@ type EntryRecord struct {
 	Failed   *Failure  `json:"failed,omitempty"` // why nothing was stored, or what is wrong with what was
 }
 
-// BlobRecord is what the store holds of an image's or prediction's blob, or why it holds nothing, or both where what came is no picture.
+// BlobRecord is what the store holds of an image's or prediction's blob, or why it holds nothing,
+// or both where what came is no picture.
 type BlobRecord struct {
 	File        string `json:"file,omitempty"` // relative to the project's folder
 	SHA256      string `json:"sha256,omitempty"`
@@ -208,8 +209,9 @@ func decodeUnit(body []byte) (Unit, error) {
 	return u, nil
 }
 
-// shares reports whether an item of a page is the one that the page before ends with, when first is the first item of the page. Pages
-// overlap by one: the image belongs to the page before, whose unit fetches its blob.
+// shares reports whether an item of a page is the one that the page before ends with, when first is
+// the first item of the page. Pages overlap by one: the image belongs to the page before, whose
+// unit fetches its blob.
 func (u Unit) shares(id uuid.UUID, first string) bool {
 	return u.Kind == KindPage && u.Skip > 0 && id.String() == first
 }

@@ -68,9 +68,10 @@ func recognize(head []byte) *magic {
 	return nil
 }
 
-// TextType tells by the first bytes of content (512 of them are enough) whether it is text, as a page, XML, JSON or a plain message are, and of
-// which media type; it is empty for binary content. No content at all is text too. What is text is told as in https://mimesniff.spec.whatwg.org:
-// it begins like a page or with a byte order mark, or has no control characters that text does not have.
+// TextType is the media type of content that is text by its first bytes, of which 512 are enough: a
+// page, XML, JSON, a plain message, or no content at all. It is empty for binary content. Text begins
+// like a page or with a byte order mark, or has no control characters but those that text has; see
+// https://mimesniff.spec.whatwg.org.
 func TextType(head []byte) string {
 	if recognize(head) != nil {
 		return ""
@@ -84,7 +85,7 @@ func TextType(head []byte) string {
 	return "text/plain" // it only begins like something else: two letters make a bitmap there
 }
 
-// isControl tells the control characters that text does not have.
+// isControl reports whether r is a control character that text does not have.
 func isControl(r rune) bool {
 	return r < ' ' && !strings.ContainsRune("\t\n\f\r\x1b", r)
 }

@@ -127,7 +127,8 @@ func IterationPath(project, iteration uuid.UUID, name string) Path {
 	return ProjectPath(project, "iterations/"+iteration.String()+"/"+name)
 }
 
-// ModelPath is the path of a model's file: ModelStem and an extension. An odd extension becomes "bin".
+// ModelPath is the path of a model's file: ModelStem and an extension. An odd extension becomes
+// "bin".
 func ModelPath(project, iteration uuid.UUID, platform, flavor, ext string) Path {
 	if !validExtension(ext) {
 		ext = "bin"
@@ -135,8 +136,9 @@ func ModelPath(project, iteration uuid.UUID, platform, flavor, ext string) Path 
 	return ModelStem(project, iteration, platform, flavor) + Path("."+ext)
 }
 
-// ModelStem is data/projects/<project>/iterations/<iteration>/exports/<platform>[-<flavor>], without an extension. Platform and flavor are
-// words of the API; one that is anything but letters and digits is reduced to those and gets a digest of the original, so that no two meet.
+// ModelStem is data/projects/<project>/iterations/<iteration>/exports/<platform>[-<flavor>],
+// without an extension. Platform and flavor are words of the API; one that is anything but letters
+// and digits is reduced to those and gets a digest of the original, so that no two meet.
 func ModelStem(project, iteration uuid.UUID, platform, flavor string) Path {
 	name := modelWord(platform)
 	if flavor != "" {
