@@ -36,22 +36,26 @@ const (
 	dialTimeout  = 10 * time.Second
 )
 
-// Fetch downloads a file and gives its length in bytes. begin is called at the start of every try, with the file's length or -1 when
-// storage does not tell it, and gives the writer for the bytes of this try alone. limit is the longest file allowed, in bytes; 0 is any.
-// The length is checked against Content-Length and the bytes against Content-MD5 where they are sent; nothing is ever decoded.
+// Fetch downloads a file and gives its length in bytes. begin is called at the start of every try,
+// with the file's length or -1 when storage does not tell it, and gives the writer for the bytes of
+// this try alone. limit is the longest file allowed, in bytes; 0 is any. The length is checked
+// against Content-Length and the bytes against Content-MD5 where they are sent; nothing is ever
+// decoded.
 //
-// Errors: ErrLinkExpired when storage refuses the link and a fresh one too, ErrHostNotAllowed, ErrTooLarge, ErrUnavailable after all
-// tries; what begin, its writer or Refresh failed with, wrapped; for a relative link whatever GetArtifact fails with, ErrGone and
+// Errors: ErrLinkExpired when storage refuses the link and a fresh one too, ErrBadLink when neither
+// is a URI, ErrHostNotAllowed, ErrTooLarge, ErrUnavailable after all tries; what begin, its writer
+// or Refresh failed with, wrapped; for a relative link whatever GetArtifact fails with, ErrGone and
 // ErrMisconfigured among it.
 // Source: Training API v3.3, GetArtifact, for relative links.
 func (c *Client) Fetch(ctx context.Context, link Link, limit int64, begin func(length int64) (io.Writer, error)) (n int64, err error) {
 	for refreshes := 0; ; refreshes++ {
-		var u *url.URL
-		if u, err = parseLink(link.URI); err != nil {
-			return 0, &Error{Op: opBlob, Err: err}
-		}
 		mayRefresh := link.Refresh != nil && refreshes < maxRefreshes
-		if !(mayRefresh && refreshes == 0 && expired(u, c.now())) {
+		first := mayRefresh && refreshes == 0
+		u, bad := parseLink(link.URI)
+		if bad != nil && !(first && errors.Is(bad, ErrBadLink)) {
+			return 0, &Error{Op: opBlob, Err: bad}
+		}
+		if bad == nil && !(first && expired(u, c.now())) {
 			consume := func(resp *http.Response) error {
 				n, err = receive(resp, limit, begin)
 				return err
@@ -77,17 +81,15 @@ func (c *Client) Fetch(ctx context.Context, link Link, limit int64, begin func(l
 	}
 }
 
-// parseLink parses a link without ever showing its query.
+// parseLink parses a link without ever showing it: what is wrong with it may be quoted from its
+// query.
 func parseLink(uri string) (*url.URL, error) {
 	u, err := url.Parse(uri)
-	var bad *url.Error
 	switch {
-	case errors.As(err, &bad): // its text would quote the link
-		return nil, fmt.Errorf("the link is not a URI: %w", bad.Err)
 	case err != nil:
-		return nil, errors.New("the link is not a URI")
+		return nil, &kinded{ErrBadLink, errors.New("the link is not a URI")}
 	case uri == "":
-		return nil, errors.New("there is no link")
+		return nil, &kinded{ErrBadLink, errors.New("there is no link")}
 	case !u.IsAbs() && u.Host != "":
 		return nil, fmt.Errorf("the link names a host without http or https: %w", ErrHostNotAllowed)
 	}
@@ -198,7 +200,7 @@ func receive(resp *http.Response, limit int64, begin func(int64) (io.Writer, err
 	length := resp.ContentLength
 	switch {
 	case resp.StatusCode != http.StatusOK:
-		return 0, fmt.Errorf("a file was wanted, not %s", http.StatusText(resp.StatusCode))
+		return 0, &kinded{ErrUnavailable, fmt.Errorf("a file was wanted, not %s", http.StatusText(resp.StatusCode))}
 	case limit > 0 && length > limit:
 		return 0, fmt.Errorf("%d bytes, at most %d: %w", length, limit, ErrTooLarge)
 	}

@@ -77,6 +77,7 @@ func TestFetch(t *testing.T) {
 	for name, c := range map[string]struct {
 		steps     []http.HandlerFunc
 		path      string // default /i-1/i-2 with a good signature
+		uri       string // in place of a path
 		noRefresh bool
 		limit     int64
 		requests  int
@@ -112,7 +113,7 @@ func TestFetch(t *testing.T) {
 			_ = http.NewResponseController(rw).Flush()
 			_, _ = io.WriteString(rw, content)
 		}}, limit: 100, requests: 1, tries: 1, fails: true, kinds: "large", text: "more than 100 bytes"},
-		"not a whole file":        {steps: []http.HandlerFunc{status(206, content[:10])}, requests: 1, fails: true, text: "a file was wanted, not Partial Content"},
+		"not a whole file":        {steps: []http.HandlerFunc{status(206, content[:10])}, requests: 5, fails: true, kinds: "unavailable", text: "a file was wanted, not Partial Content"},
 		"bad request":             {steps: []http.HandlerFunc{storageError(400, "InvalidUri")}, requests: 1, fails: true, text: "GetBlob: 400 InvalidUri (request s-1)"},
 		"unavailable":             {steps: []http.HandlerFunc{storageError(500, "InternalError")}, requests: 5, fails: true, kinds: "unavailable", text: "500 InternalError"},
 		"busy for long":           {steps: []http.HandlerFunc{status(503, "", "Retry-After", "3600")}, requests: 1, fails: true, kinds: "unavailable throttled", text: "retry after 1h"},
@@ -121,7 +122,9 @@ func TestFetch(t *testing.T) {
 		"redirect to elsewhere":   {steps: []http.HandlerFunc{status(307, "", "Location", "https://evil.example/i?sig=again")}, requests: 1, fails: true, kinds: "host", text: "https://evil.example:443: download host is not allowed"},
 		"redirect to the inside":  {steps: []http.HandlerFunc{status(301, "", "Location", "http://169.254.169.254/metadata")}, requests: 1, fails: true, kinds: "host"},
 		"redirect to another way": {steps: []http.HandlerFunc{status(301, "", "Location", "file:///etc/passwd")}, requests: 1, fails: true, kinds: "host"},
-		"redirect without aim":    {steps: []http.HandlerFunc{status(301, "")}, requests: 1, fails: true, text: "there is no link"},
+		"redirect without aim":    {steps: []http.HandlerFunc{status(301, "")}, requests: 1, fails: true, kinds: "bad", text: "there is no link"},
+		"redirect to no URI":      {steps: []http.HandlerFunc{status(301, "", "Location", "http://[::1")}, requests: 1, fails: true, kinds: "bad", text: "not a URI"},
+		"no URI":                  {steps: []http.HandlerFunc{blob(content)}, uri: "https://h.example/%zz" + query1, requests: 1, asked: 1, tries: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, script(c.steps...))
@@ -129,6 +132,9 @@ func TestFetch(t *testing.T) {
 			link := Link{Project: idP, URI: w.server.URL + "/i-1/i-2" + query1, Refresh: fresh(w, "/i-1/i-2"+query2, &asked)}
 			if c.path != "" {
 				link.URI = w.server.URL + c.path
+			}
+			if c.uri != "" {
+				link.URI = c.uri
 			}
 			if c.noRefresh {
 				link.Refresh = nil
@@ -157,7 +163,7 @@ func TestFetch(t *testing.T) {
 				if r.Header.Get("Training-Key") != "" || r.Header.Get("Authorization") != "" || r.Header.Get("Accept-Encoding") != "identity" {
 					t.Errorf("headers %v", r.Header)
 				}
-				if i > 0 && c.asked > 0 && r.URL.RawQuery != query2[1:] {
+				if (i > 0 || c.uri != "") && c.asked > 0 && r.URL.RawQuery != query2[1:] {
 					t.Errorf("request %d does not use the fresh link", i)
 				}
 			}
@@ -326,12 +332,16 @@ func TestFetchCancelled(t *testing.T) {
 func TestFetchLinksThatAreNone(t *testing.T) {
 	w := newWorld(t, blob("content"))
 	for uri, kind := range map[string]error{
-		"":                                   nil,
-		"https://h.example/%zz?sig=secret":   nil,
-		"https://h.example:port/?sig=secret": nil,
-		"//evil.example/x?sig=secret":        ErrHostNotAllowed,
-		"file:///etc/passwd":                 ErrHostNotAllowed,
-		"ftp://a.blob.core.windows.net/x":    ErrHostNotAllowed,
+		"":                                                ErrBadLink,
+		"https://h.example/%zz?sig=secret":                ErrBadLink,
+		"https://h.example:port/?sig=secret":              ErrBadLink,
+		"https://h.example:443&sig=secret":                ErrBadLink,
+		"https://h.example/x\n?sig=secret":                ErrBadLink,
+		"https://[::1/x?sig=secret":                       ErrBadLink,
+		" https://h.example/x?sig=secret":                 ErrBadLink,
+		"//evil.example/x?sig=secret":                     ErrHostNotAllowed,
+		"file:///etc/passwd":                              ErrHostNotAllowed,
+		"ftp://a.blob.core.windows.net/x":                 ErrHostNotAllowed,
 		"https://a.blob.core.windows.net@evil.example/x":  ErrHostNotAllowed,
 		"https://u:secret@a.blob.core.windows.net/x":      ErrHostNotAllowed,
 		"http://a.blob.core.windows.net/x?sig=secret":     ErrHostNotAllowed,
@@ -344,9 +354,17 @@ func TestFetchLinksThatAreNone(t *testing.T) {
 		"mailto:a@a.blob.core.windows.net?subject=secret": ErrHostNotAllowed,
 	} {
 		_, err := w.Fetch(t.Context(), Link{Project: idP, URI: uri}, 0, discard)
-		if err == nil || kind != nil && !errors.Is(err, kind) || strings.Contains(err.Error(), "secret") {
+		if !errors.Is(err, kind) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", uri, err)
 		}
+	}
+	asked := 0
+	bad := Link{Project: idP, URI: "http://[::1/x", Refresh: func(context.Context) (string, error) {
+		asked++
+		return "http://[::1/y", nil
+	}}
+	if _, err := w.Fetch(t.Context(), bad, 0, discard); !errors.Is(err, ErrBadLink) || asked != 1 {
+		t.Errorf("%v after %d fresh links, one was right", err, asked)
 	}
 	if n := len(w.requests()); n != 0 {
 		t.Errorf("%d requests", n)

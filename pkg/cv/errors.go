@@ -38,6 +38,8 @@ var (
 	ErrUntrained = errors.New("iteration is not trained")
 	// ErrLinkExpired: storage refused a download link, and a fresh one too.
 	ErrLinkExpired = errors.New("download link expired")
+	// ErrBadLink: a download link, or where it redirects to, is no URI.
+	ErrBadLink = errors.New("bad download link")
 	// ErrHostNotAllowed: a download link or its redirect points to where links may not.
 	ErrHostNotAllowed = errors.New("download host is not allowed")
 	// ErrTooLarge: a download or an answer exceeds its limit.

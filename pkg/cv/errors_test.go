@@ -15,7 +15,7 @@ import (
 
 var kinds = map[string]error{
 	"gone": ErrGone, "throttled": ErrThrottled, "misconfigured": ErrMisconfigured, "unavailable": ErrUnavailable, "read-only": ErrReadOnly,
-	"published": ErrPublished, "untrained": ErrUntrained, "expired": ErrLinkExpired, "host": ErrHostNotAllowed, "large": ErrTooLarge, "unstable": ErrUnstable,
+	"published": ErrPublished, "untrained": ErrUntrained, "expired": ErrLinkExpired, "bad": ErrBadLink, "host": ErrHostNotAllowed, "large": ErrTooLarge, "unstable": ErrUnstable,
 }
 
 // checkKinds checks that an error is of the named kinds and of no other.

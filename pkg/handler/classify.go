@@ -59,13 +59,13 @@ func Classify(ctx context.Context, err error) Class {
 		return Retryable
 	case errors.Is(err, cv.ErrGone):
 		return Gone
-	case errors.Is(err, cv.ErrHostNotAllowed), errors.Is(err, cv.ErrTooLarge), errors.Is(err, cv.ErrLinkExpired),
+	case errors.Is(err, errNoLink), errors.Is(err, cv.ErrBadLink), errors.Is(err, cv.ErrHostNotAllowed), errors.Is(err, cv.ErrTooLarge), errors.Is(err, cv.ErrLinkExpired),
 		errors.Is(err, cv.ErrReadOnly), errors.Is(err, cv.ErrPublished), errors.Is(err, cv.ErrUntrained),
 		errors.Is(err, sink.ErrMixed), errors.Is(err, sink.ErrNotKept):
 		return Permanent
 	}
 	var api *cv.Error
-	if errors.As(err, &api) && api.Status >= 400 && api.Status < 500 {
+	if errors.As(err, &api) && api.Status >= 300 && api.Status < 500 {
 		return Permanent
 	}
 	// What nobody classified is a local hiccup (a full disk, a queue that did not answer) more often than a verdict.

@@ -40,12 +40,15 @@ func TestSameAs(t *testing.T) {
 		"no reference":      `{"project_ids":["` + p1 + `","` + p2 + `"]}`,
 		"fewer projects":    `{"project_ids":["` + p1 + `"],"reference":"a"}`,
 		"a dry run":         `{"project_ids":["` + p1 + `","` + p2 + `"],"reference":"a","dry_run":true}`,
-		"another resource":  `{"project_ids":["` + p1 + `","` + p2 + `"],"reference":"a","resource":"eu"}`,
 		"one category less": `{"project_ids":["` + p1 + `","` + p2 + `"],"reference":"a","categories":["projects","iterations","performance","tags","images","exports"]}`,
 	} {
 		if decodePlain(t, "delete", data).SameAs(job) {
 			t.Errorf("%s is the same", name)
 		}
+	}
+	// Which account an alias means is compared apart.
+	if alias := decodePlain(t, "delete", `{"project_ids":["`+p1+`","`+p2+`"],"reference":"a","resource":"eu"}`); !alias.SameAs(job) {
+		t.Error("the same data under another alias is not the same")
 	}
 	export := decodePlain(t, "export", `{"project_ids":["`+p1+`","`+p2+`"],"reference":"a"}`)
 	if export.SameAs(job) {

@@ -64,21 +64,23 @@ func (w *export) unitsOf(p uuid.UUID) []int {
 // known is what the results say of one project's stored objects.
 type known struct {
 	paths  map[string]struct{} // of stored objects
-	failed map[string]struct{} // stems of blobs that were given up
+	failed map[string]struct{} // stems of blobs that were given up, or are no pictures
 }
 
 func (w *export) known(ctx context.Context, p uuid.UUID) (known, error) {
 	k := known{paths: map[string]struct{}{}, failed: map[string]struct{}{}}
 	for _, n := range w.unitsOf(p) {
 		for rec, err := range w.records(ctx, n) {
-			switch {
-			case err != nil:
+			if err != nil {
 				return known{}, err
-			case rec.Entry != nil && rec.Entry.Failed == nil:
+			}
+			if rec.Entry != nil && rec.Entry.Path != "" {
 				k.paths[rec.Entry.Path] = struct{}{}
-			case rec.Blob != nil && rec.Blob.Error == nil:
+			}
+			if rec.Blob != nil && rec.Blob.File != "" {
 				k.paths[blobPath(p, *rec.Blob)] = struct{}{}
-			case rec.Blob != nil:
+			}
+			if rec.Blob != nil && rec.Blob.Error != nil {
 				k.failed[string(w.stem(p, n, rec.ID))] = struct{}{}
 			}
 		}
@@ -95,8 +97,9 @@ func (w *export) stem(p uuid.UUID, n int, id uuid.UUID) sink.Path {
 	return sink.ImageStem(p, id)
 }
 
-// strays looks through data/ for blobs that their units gave up, but which a slow writer stored all the same: they are adopted. Where no blob was given up there is
-// nothing to adopt. What else no result knows is removed when the bag is made exact.
+// strays looks through data/ for blobs that their units gave up, but which a slow writer stored all
+// the same: they are adopted, unless they are text in place of a picture. Where no blob was given
+// up there is nothing to adopt. What else no result knows is removed when the bag is made exact.
 func (w *export) strays(ctx context.Context) ([]adopted, error) {
 	if !slices.ContainsFunc(w.rounds.sums, func(s Summary) bool { return s.Failed > 0 }) {
 		return []adopted{}, nil
@@ -128,6 +131,13 @@ func (w *export) strays(ctx context.Context) ([]adopted, error) {
 		}
 		stem := strings.TrimSuffix(name, path.Ext(name))
 		if _, ok := have.failed[stem]; !ok {
+			continue
+		}
+		text, err := w.blameStored(ctx, o.Key, codeNotImage)
+		if err != nil {
+			return nil, fmt.Errorf("adopt %s: %w", name, err)
+		}
+		if text != nil {
 			continue
 		}
 		delete(have.failed, stem)
@@ -331,6 +341,7 @@ type projectCommit struct {
 	state     *projectState
 	inventory projectInventory
 	blobs     map[uuid.UUID]BlobRecord // of images
+	texts     []uuid.UUID              // images in whose place some unit stored text
 	images    map[uuid.UUID]struct{}   // distinct images recorded
 }
 
@@ -362,7 +373,8 @@ func (c *committing) project(ctx context.Context, state *projectState, cut cutPr
 	return nil
 }
 
-// stored adds the objects that units stored, in the order of the units.
+// stored adds the objects that units stored, in the order of the units; text in place of a picture
+// last, where no unit has the picture.
 func (p *projectCommit) stored(ctx context.Context) error {
 	for _, n := range p.unitsOf(p.state.id) {
 		for rec, err := range p.records(ctx, n) {
@@ -379,21 +391,30 @@ func (p *projectCommit) stored(ctx context.Context) error {
 			}
 		}
 	}
+	for _, id := range p.texts {
+		if b := p.blobs[id]; b.Error != nil {
+			if err := p.addBlob(CategoryImages, b); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
 func (p *projectCommit) entry(e EntryRecord) error {
 	category := p.inventory.Categories[e.Category]
-	if e.Failed != nil {
-		category.Listed++
-		p.fail(category, *e.Failed)
-		return nil
-	}
 	if e.Model {
 		category.Listed++
-		category.Exported++
 		category.Bytes += e.Bytes
-		p.counts.Exports++
+		if e.Failed != nil {
+			p.fail(category, *e.Failed)
+		} else {
+			category.Exported++
+			p.counts.Exports++
+		}
+	}
+	if e.Path == "" {
+		return nil
 	}
 	return p.add(e.Path, e.SHA256, e.Bytes)
 }
@@ -424,19 +445,40 @@ func (p *projectCommit) resolve(n int, rec Record) BlobRecord {
 	return b
 }
 
+// blob takes the best that any unit has of an image: the picture, else the text that came in its
+// place, else why there is nothing.
 func (p *projectCommit) blob(n int, rec Record) error {
 	b := p.resolve(n, rec)
 	had, known := p.blobs[rec.ID]
-	if known && (had.Error == nil || b.Error != nil) {
+	if known && b.rank() <= had.rank() {
 		return nil
 	}
 	p.blobs[rec.ID] = b
-	if b.Error != nil {
+	switch {
+	case b.File == "":
+		return nil
+	case b.Error != nil:
+		p.texts = append(p.texts, rec.ID)
 		return nil
 	}
-	category := p.inventory.Categories[CategoryImages]
-	category.Bytes += b.Bytes
+	return p.addBlob(CategoryImages, b)
+}
+
+// addBlob adds a stored blob to the bag.
+func (p *projectCommit) addBlob(c Category, b BlobRecord) error {
+	p.inventory.Categories[c].Bytes += b.Bytes
 	return p.add(blobPath(p.state.id, b), b.SHA256, b.Bytes)
+}
+
+// rank orders what different units have of the same blob.
+func (b BlobRecord) rank() int {
+	switch {
+	case b.Error == nil:
+		return 2
+	case b.File != "":
+		return 1
+	}
+	return 0
 }
 
 // imageLine and predictionLine are the lines of images.jsonl and predictions.jsonl.
@@ -463,10 +505,10 @@ type predictionLine struct {
 }
 
 func lineOf(b BlobRecord) blobLine {
-	if b.Error != nil {
+	if b.File == "" {
 		return blobLine{Error: b.Error}
 	}
-	return blobLine{File: &b.File, SHA256: b.SHA256, Bytes: &b.Bytes, ContentType: b.ContentType, Source: b.Source}
+	return blobLine{File: &b.File, SHA256: b.SHA256, Bytes: &b.Bytes, ContentType: b.ContentType, Source: b.Source, Error: b.Error}
 }
 
 // generated writes the files made of many units' records.
@@ -572,8 +614,9 @@ func (p *projectCommit) prediction(n int, rec Record) (any, error) {
 		p.fail(category, Failure{ID: rec.ID.String(), Code: b.Error.Code, Message: b.Error.Message})
 	} else {
 		category.Exported++
-		category.Bytes += b.Bytes
-		if err := p.add(blobPath(p.state.id, b), b.SHA256, b.Bytes); err != nil {
+	}
+	if b.File != "" {
+		if err := p.addBlob(CategoryPredictions, b); err != nil {
 			return nil, err
 		}
 	}

@@ -82,12 +82,14 @@ func (l *links) refresh(ctx context.Context) error {
 	return nil
 }
 
-// errNoLink says that the service gives no link to a blob any more.
+// errNoLink says that the service gives no link to a blob any more: it is gone.
 var errNoLink = errors.New("the service gives no link to it any more")
 
-// fetch stores the blobs of items, several at a time, and says of each what the store holds. fresh says that the items' links were
-// read just now and nobody was here before. A blob that cannot be had for good is no error but a BlobRecord that says why; one that
-// failed in passing fails the attempt, after all others were tried, until attempts run out.
+// fetch stores the blobs of items, several at a time, and says of each what the store holds. fresh
+// says that the items' links were read just now, by the unit's first attempt; a blob may be stored
+// all the same by a unit before this one, when a listing is read again or a prediction is met in
+// another scope. A blob that cannot be had for good is no error but a BlobRecord that says why; one
+// that failed in passing fails the attempt, after all others were tried, until attempts run out.
 func (w *work) fetch(ctx context.Context, items []item, fresh bool, stem func(uuid.UUID) sink.Path, read linker) ([]BlobRecord, error) {
 	l := &links{read: read}
 	for _, it := range items {
@@ -111,7 +113,7 @@ func (w *work) fetch(ctx context.Context, items []item, fresh bool, stem func(uu
 			break
 		}
 		g.Go(func() error {
-			r, err := w.blob(ctx, it, stem(it.ID), !fresh || it.Later, l)
+			r, err := w.blob(ctx, it, stem(it.ID), !fresh || it.Later || w.unit.Reading > 0, l)
 			switch class := Classify(ctx, err); {
 			case err == nil:
 				out[i] = r
@@ -147,6 +149,8 @@ func blameOf(err error) *Blame {
 		b.Code = api.Code
 	case errors.Is(err, errNoLink), errors.Is(err, cv.ErrGone):
 		b.Code = "gone"
+	case errors.Is(err, cv.ErrBadLink):
+		b.Code = "bad_link"
 	case errors.Is(err, cv.ErrHostNotAllowed):
 		b.Code = "host_not_allowed"
 	case errors.Is(err, cv.ErrTooLarge):
@@ -169,7 +173,13 @@ func (w *work) blob(ctx context.Context, it item, stem sink.Path, look bool, l *
 			return BlobRecord{}, fmt.Errorf("look for %s: %w", stem, err)
 		}
 		if found {
-			return w.blobRecord(o), nil
+			text, err := w.blameStored(ctx, o.Key, codeNotImage)
+			if err != nil {
+				return BlobRecord{}, err
+			}
+			if text == nil {
+				return w.blobRecord(stored{Object: o}), nil
+			}
 		}
 	}
 	candidates, round, err := l.get(ctx, it.ID)
@@ -188,11 +198,11 @@ func (w *work) blob(ctx context.Context, it item, stem sink.Path, look bool, l *
 			}
 			round = r
 			if i >= len(fresh) || fresh[i] == "" {
-				return "", &Error{Code: CodeNotFound, Message: errNoLink.Error()}
+				return "", errNoLink
 			}
 			return fresh[i], nil
 		}}
-		var o sink.Object
+		var o stored
 		o, err = w.store1(ctx, link, stem, sources[i])
 		if err == nil {
 			return w.blobRecord(o), nil
@@ -201,38 +211,29 @@ func (w *work) blob(ctx context.Context, it item, stem sink.Path, look bool, l *
 			return BlobRecord{}, err
 		}
 	}
-	if errors.Is(err, errNoLink) {
-		err = &Error{Code: CodeNotFound, Message: errNoLink.Error()}
-	}
 	return BlobRecord{}, err
 }
 
-func (w *work) blobRecord(o sink.Object) BlobRecord {
+func (w *work) blobRecord(o stored) BlobRecord {
+	if o.Key == "" {
+		return BlobRecord{Error: o.blame}
+	}
 	_, file, _ := strings.Cut(string(o.Key), "/data/projects/"+w.unit.Project.String()+"/")
 	source := o.Meta[metaSource]
 	if source == "" {
 		source = sources[0]
 	}
-	return BlobRecord{File: file, SHA256: o.SHA256, Bytes: o.Bytes, ContentType: o.ContentType, Source: source}
+	return BlobRecord{File: file, SHA256: o.SHA256, Bytes: o.Bytes, ContentType: o.ContentType, Source: source, Error: o.blame}
 }
 
 // store1 downloads one blob and stores it as stem plus the extension that its content asks for.
-func (w *work) store1(ctx context.Context, link cv.Link, stem sink.Path, source string) (sink.Object, error) {
+func (w *work) store1(ctx context.Context, link cv.Link, stem sink.Path, source string) (stored, error) {
 	d := &download{work: w, ctx: ctx}
 	defer d.close()
-	if _, err := w.client.Fetch(ctx, link, maxBlob, d.begin); err != nil {
-		return sink.Object{}, err //nolint:wrapcheck // the client says what it fetched
+	if err := w.fetchBlob(ctx, link, maxBlob, d); err != nil {
+		return stored{}, err
 	}
-	body, ext, err := d.body()
-	if err != nil {
-		return sink.Object{}, err
-	}
-	body.Meta = map[string]string{metaSource: source}
-	o, err := w.Store.Put(ctx, w.layout.Key(sink.ExportBag, stem+sink.Path("."+ext)), body)
-	if err != nil {
-		return sink.Object{}, fmt.Errorf("store a blob: %w", err)
-	}
-	return o, nil
+	return w.put(ctx, d, stem, map[string]string{metaSource: source}, codeNotImage)
 }
 
 // download is the destination of one blob: memory for what fits there, else a temporary file.
@@ -276,21 +277,31 @@ func (d *download) beginSpool() (io.Writer, error) {
 	return d.spool, nil
 }
 
-// body is what was downloaded, and the extension its content asks for.
-func (d *download) body() (sink.Body, string, error) {
+// head is the first bytes of what was downloaded.
+func (d *download) head() ([]byte, error) {
 	if d.memory != nil {
 		b := d.memory.Bytes()
-		ext, mediaType := sink.Extension(b[:min(len(b), headBytes)], "")
+		return b[:min(len(b), headBytes)], nil
+	}
+	head, err := headOf(d.spool.ReadSeeker())
+	if err != nil {
+		return nil, fmt.Errorf("read a spool: %w", err)
+	}
+	return head, nil
+}
+
+// body is what was downloaded, and the extension its content asks for.
+func (d *download) body() (sink.Body, string, error) {
+	head, err := d.head()
+	if err != nil {
+		return sink.Body{}, "", err
+	}
+	ext, mediaType := sink.Extension(head, "")
+	if d.memory != nil {
+		b := d.memory.Bytes()
 		sum := sha256.Sum256(b)
 		return sink.Body{R: bytes.NewReader(b), Size: int64(len(b)), SHA256: hex.EncodeToString(sum[:]), ContentType: mediaType}, ext, nil
 	}
-	head := make([]byte, headBytes)
-	r := d.spool.ReadSeeker()
-	n, err := io.ReadFull(r, head)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		return sink.Body{}, "", fmt.Errorf("read a spool: %w", err)
-	}
-	ext, mediaType := sink.Extension(head[:n], "")
 	return d.spool.Body(mediaType), ext, nil
 }
 
@@ -344,43 +355,39 @@ func (w *work) exports(ctx context.Context) (Summary, []Record, error) {
 	if err != nil {
 		return Summary{}, nil, err
 	}
-	raws := make([]json.RawMessage, 0, len(r.Items))
-	for _, e := range r.Items {
+	raws, models := make([]json.RawMessage, 0, len(r.Items)), make([]cv.Export, len(r.Items))
+	for i, e := range r.Items {
 		raws = append(raws, e.Raw)
+		if err := json.Unmarshal(e.Raw, &models[i]); err != nil {
+			return Summary{}, nil, fmt.Errorf("read a frozen export: %w", err)
+		}
 	}
 	e, err := w.putJSON(ctx, sink.IterationPath(p, it, "exports.json"), jsonArray(raws), CategoryExports, it)
 	if err != nil {
 		return Summary{}, nil, err
 	}
 	s, records := r.summary(), []Record{{Entry: e}}
-	names := map[string]int{}
-	for i, raw := range raws {
-		var export cv.Export
-		if err := json.Unmarshal(raw, &export); err != nil {
-			return Summary{}, nil, fmt.Errorf("read a frozen export: %w", err)
-		}
-		if export.Status != "Done" {
+	ids, flavors := modelIDs(models), modelFlavors(models)
+	for i, export := range models {
+		if export.Status != statusDone {
 			continue
 		}
-		name := export.Platform + "-" + export.Flavor
-		names[name]++
-		if n := names[name]; n > 1 { // the service lists one export a platform and flavor; if it ever lists two, none is lost
-			export.Flavor = fmt.Sprintf("%s%d", export.Flavor, n)
-		}
+		export.Flavor = flavors[i]
 		refresh := func(ctx context.Context) (string, error) {
 			again, err := list(ctx)
 			if err != nil {
 				return "", err
 			}
-			if i < len(again) && again[i].Platform == export.Platform && again[i].DownloadURI != "" {
-				return again[i].DownloadURI, nil
+			uri := modelLink(ids[i], again)
+			if uri == "" {
+				return "", errNoLink
 			}
-			return "", &Error{Code: CodeNotFound, Message: errNoLink.Error()}
+			return uri, nil
 		}
 		var uri string
 		if mine {
 			uri = fresh[i].DownloadURI
-		} else if uri, err = refresh(ctx); err != nil && Classify(ctx, err) != Permanent {
+		} else if uri, err = refresh(ctx); err != nil && !errors.Is(err, errNoLink) {
 			return Summary{}, nil, err
 		}
 		m, err := w.model(ctx, cv.Link{Project: p, URI: uri, Refresh: refresh}, export)
@@ -390,10 +397,11 @@ func (w *work) exports(ctx context.Context) (Summary, []Record, error) {
 		records = append(records, Record{Entry: m})
 		if m.Failed != nil {
 			s.Failed++
-			continue
 		}
-		s.Blobs++
-		s.Bytes += m.Bytes
+		if m.Path != "" {
+			s.Blobs++
+			s.Bytes += m.Bytes
+		}
 	}
 	return s, records, nil
 }
@@ -403,28 +411,31 @@ func (w *work) model(ctx context.Context, link cv.Link, export cv.Export) (*Entr
 	d := &download{work: w, ctx: ctx}
 	defer d.close()
 	record := &EntryRecord{Category: CategoryExports, ID: w.unit.Scope, Model: true}
-	err := error(&Error{Code: CodeNotFound, Message: errNoLink.Error()})
+	err := errNoLink
 	if link.URI != "" {
-		_, err = w.client.Fetch(ctx, link, maxModel, d.begin)
+		err = w.fetchBlob(ctx, link, maxModel, d)
+	}
+	fail := func(b *Blame) {
+		record.Failed = &Failure{ID: w.unit.Scope.String() + "/" + modelName(export), Code: b.Code, Message: b.Message}
 	}
 	if class := Classify(ctx, err); class == Gone || class == Permanent || class == Retryable && w.attempt >= w.MaxAttempts {
-		blame := blameOf(err)
-		record.Failed = &Failure{ID: w.unit.Scope.String() + "/" + export.Platform, Code: blame.Code, Message: blame.Message}
+		fail(blameOf(err))
 		return record, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("fetch the exported model %s: %w", export.Platform, err)
+		return nil, fmt.Errorf("fetch the exported model %s: %w", modelName(export), err)
 	}
-	body, ext, err := d.body()
+	o, err := w.put(ctx, d, sink.ModelStem(w.unit.Project, w.unit.Scope, export.Platform, export.Flavor), nil, codeNotModel)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("keep the exported model %s: %w", modelName(export), err)
 	}
-	path := sink.ModelPath(w.unit.Project, w.unit.Scope, export.Platform, export.Flavor, ext)
-	o, err := w.Store.Put(ctx, w.layout.Key(sink.ExportBag, path), body)
-	if err != nil {
-		return nil, fmt.Errorf("store %s: %w", path, err)
+	if o.blame != nil {
+		fail(o.blame)
 	}
-	record.Path, record.SHA256, record.Bytes = string(path), o.SHA256, o.Bytes
+	if o.Key != "" {
+		record.Path = strings.TrimPrefix(string(o.Key), string(w.layout.Bag(sink.ExportBag)))
+		record.SHA256, record.Bytes = o.SHA256, o.Bytes
+	}
 	return record, nil
 }
 

@@ -580,7 +580,7 @@ func TestBlobsThatCannotBeHad(t *testing.T) {
 		delete(want.files, "projects/"+p.ID.String()+"/iterations/"+p.Iterations[0].String()+"/exports/TensorFlow-TensorFlowLite.zip")
 		want.counts.Exports = 0
 		w.checkTruth(t, files, e, want)
-		if failed := inventory.Projects[0].Categories["exports"].Failed; len(failed) != 1 || failed[0].ID != p.Iterations[0].String()+"/TensorFlow" {
+		if failed := inventory.Projects[0].Categories["exports"].Failed; len(failed) != 1 || failed[0].ID != p.Iterations[0].String()+"/TensorFlow-TensorFlowLite" {
 			t.Errorf("the inventory lists %+v", failed)
 		}
 	})

@@ -240,8 +240,10 @@ func (r *rounds) open(p *projectState) {
 	if len(scopes) > 0 {
 		first = scopes[0]
 	}
+	tagged := false // some listing of named tags is fetched already: an image may be in those of several tags
 	for _, l := range p.info.Listings {
-		follow := &listing{Listing: l, before: l.Count, fetch: l.Kind != Performances && l.Scope == first}
+		follow := &listing{Listing: l, before: l.Count, fetch: l.Kind != Performances && l.Scope == first && !tagged}
+		tagged = tagged || len(l.Tags) > 0 && follow.fetch
 		p.listings = append(p.listings, follow)
 		r.pages(p, follow)
 	}
@@ -352,7 +354,9 @@ func (r *rounds) join(l *listing) bool {
 	return whole
 }
 
-// missing cuts the batches of images that iterations know but the first scope does not: their blobs are still to be had.
+// missing cuts the batches of images whose blobs are still to be had: those that iterations know
+// but the first scope does not, and those that a page left to the page before, which turned out not
+// to end with them.
 func (r *rounds) missing(ctx context.Context, p *projectState) error {
 	p.stage = stageMissing
 	d := r.command.Data
@@ -362,8 +366,18 @@ func (r *rounds) missing(ctx context.Context, p *projectState) error {
 	if err := r.namedImages(ctx, p); err != nil {
 		return err
 	}
-	known := map[uuid.UUID]struct{}{}
-	scan := func(fetched bool, visit func(scope, id uuid.UUID)) error {
+	var (
+		known  = map[uuid.UUID]struct{}{}
+		wanted = map[uuid.UUID][]uuid.UUID{} // by scope
+		shared [][2]uuid.UUID                // scope and id
+	)
+	want := func(scope, id uuid.UUID) {
+		if _, ok := known[id]; !ok {
+			known[id] = struct{}{}
+			wanted[scope] = append(wanted[scope], id)
+		}
+	}
+	scan := func(fetched bool, visit func(u Unit, id uuid.UUID, first string)) error {
 		units := slices.Clone(p.batches)
 		for _, l := range p.listings {
 			if l.Kind != Performances {
@@ -380,21 +394,24 @@ func (r *rounds) missing(ctx context.Context, p *projectState) error {
 				return err
 			}
 			for _, id := range s.IDs {
-				visit(u.scope(), id)
+				visit(u, id, s.First)
 			}
 		}
 		return nil
 	}
-	if err := scan(true, func(_, id uuid.UUID) { known[id] = struct{}{} }); err != nil {
+	if err := scan(true, func(u Unit, id uuid.UUID, first string) {
+		if u.shares(id, first) {
+			shared = append(shared, [2]uuid.UUID{u.scope(), id})
+			return
+		}
+		known[id] = struct{}{}
+	}); err != nil {
 		return err
 	}
-	wanted := map[uuid.UUID][]uuid.UUID{}
-	if err := scan(false, func(scope, id uuid.UUID) {
-		if _, ok := known[id]; !ok {
-			known[id] = struct{}{}
-			wanted[scope] = append(wanted[scope], id)
-		}
-	}); err != nil {
+	for _, s := range shared {
+		want(s[0], s[1])
+	}
+	if err := scan(false, func(u Unit, id uuid.UUID, _ string) { want(u.scope(), id) }); err != nil {
 		return err
 	}
 	for _, scope := range p.scopes(d) {

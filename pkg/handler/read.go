@@ -431,15 +431,20 @@ func (w *work) images(ctx context.Context) (Summary, []Record, error) {
 		}
 		return s, records, nil
 	}
-	blobs, err := w.fetch(ctx, r.Items, mine, func(id uuid.UUID) sink.Path { return sink.ImageStem(w.unit.Project, id) }, w.imageLinks)
+	own := slices.DeleteFunc(slices.Clone(r.Items), func(it item) bool { return w.unit.shares(it.ID, r.First) })
+	blobs, err := w.fetch(ctx, own, mine, func(id uuid.UUID) sink.Path { return sink.ImageStem(w.unit.Project, id) }, w.imageLinks)
 	if err != nil {
 		return Summary{}, nil, err
 	}
-	records := make([]Record, 0, len(r.Items))
-	for i, it := range r.Items {
-		records = append(records, Record{Image: it.Raw, ID: it.ID, Blob: &blobs[i]})
-	}
 	s.tally(blobs)
+	fetched := map[uuid.UUID]*BlobRecord{}
+	for i, it := range own {
+		fetched[it.ID] = &blobs[i]
+	}
+	records := make([]Record, 0, len(r.Items))
+	for _, it := range r.Items {
+		records = append(records, Record{Image: it.Raw, ID: it.ID, Blob: fetched[it.ID]})
+	}
 	return s, records, nil
 }
 
@@ -447,10 +452,11 @@ func (s *Summary) tally(blobs []BlobRecord) {
 	for _, b := range blobs {
 		if b.Error != nil {
 			s.Failed++
-			continue
 		}
-		s.Blobs++
-		s.Bytes += b.Bytes
+		if b.File != "" {
+			s.Blobs++
+			s.Bytes += b.Bytes
+		}
 	}
 }
 
@@ -482,6 +488,9 @@ func (w *work) readImages(ctx context.Context) (reading, error) {
 	seen := map[uuid.UUID]bool{}
 	for _, image := range images {
 		r.list(image.ID)
+		if seen[image.ID] {
+			continue
+		}
 		seen[image.ID] = true
 		if u.Kind == KindPage && !matches(image.Metadata, w.command.Data.ImageMetadata) {
 			continue

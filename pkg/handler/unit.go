@@ -106,7 +106,7 @@ type Summary struct {
 	Absent packed `json:"absent,omitempty"` // of a batch: ids the service did not give
 	Blobs  int    `json:"blobs,omitempty"`
 	Bytes  int64  `json:"bytes,omitempty"`
-	Failed int    `json:"failed,omitempty"` // blobs that could not be had
+	Failed int    `json:"failed,omitempty"` // blobs that could not be had, or are no pictures or models
 
 	// Of predictions.
 	Scopes []uuid.UUID `json:"scopes,omitempty"`
@@ -170,10 +170,11 @@ type EntryRecord struct {
 	Category Category  `json:"category"`
 	ID       uuid.UUID `json:"id,omitzero"` // the iteration, of its files
 	Model    bool      `json:"model,omitempty"`
-	Failed   *Failure  `json:"failed,omitempty"` // nothing was stored: why
+	Failed   *Failure  `json:"failed,omitempty"` // why nothing was stored, or what is wrong with what was
 }
 
-// BlobRecord is what the store holds of an image's or prediction's blob, or why it holds nothing.
+// BlobRecord is what the store holds of an image's or prediction's blob, or why it holds nothing,
+// or both where what came is no picture.
 type BlobRecord struct {
 	File        string `json:"file,omitempty"` // relative to the project's folder
 	SHA256      string `json:"sha256,omitempty"`
@@ -183,7 +184,7 @@ type BlobRecord struct {
 	Error       *Blame `json:"error,omitempty"`
 }
 
-// Blame says why a blob could not be had.
+// Blame says why a blob could not be had, or what is wrong with it.
 type Blame struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
@@ -206,6 +207,13 @@ func decodeUnit(body []byte) (Unit, error) {
 		return Unit{}, fmt.Errorf("decode unit: %w", ErrNewer)
 	}
 	return u, nil
+}
+
+// shares reports whether an item of a page is the one that the page before ends with, when first is
+// the first item of the page. Pages overlap by one: the image belongs to the page before, whose
+// unit fetches its blob.
+func (u Unit) shares(id uuid.UUID, first string) bool {
+	return u.Kind == KindPage && u.Skip > 0 && id.String() == first
 }
 
 func (u Unit) pageSize() int {

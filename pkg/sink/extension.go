@@ -3,6 +3,7 @@ package sink
 import (
 	"bytes"
 	"mime"
+	"net/http"
 	"strings"
 )
 
@@ -33,19 +34,11 @@ var magics = []magic{
 // bytes (ONNX, Core ML and TensorFlow files are bare protocol buffers) are told by their first field and what stands near it. What is not
 // recognized is "bin"; the content type the server gave is believed for such a blob's media type only when it is a well-formed one of no text.
 func Extension(head []byte, contentType string) (ext, mediaType string) {
-	for _, m := range magics {
-		if len(head) >= m.offset && bytes.HasPrefix(head[m.offset:], []byte(m.bytes)) {
-			if m.ext == "webp" && !bytes.HasPrefix(head, []byte("RIFF")) {
-				continue
-			}
-			return m.ext, m.kind
-		}
+	if m := recognize(head); m != nil {
+		return m.ext, m.kind
 	}
-	switch {
-	case isBMP(head):
-		return "bmp", "image/bmp"
-	case isHEIF(head):
-		return "heic", "image/heic"
+	if TextType(head) != "" {
+		return "bin", "application/octet-stream"
 	}
 	if ext := protobufModel(head); ext != "" {
 		return ext, "application/octet-stream"
@@ -54,6 +47,47 @@ func Extension(head []byte, contentType string) (ext, mediaType string) {
 		return "bin", parsed
 	}
 	return "bin", "application/octet-stream"
+}
+
+// recognize is the kind of content that begins so, nil when it has no magic bytes.
+func recognize(head []byte) *magic {
+	for i, m := range magics {
+		if len(head) >= m.offset && bytes.HasPrefix(head[m.offset:], []byte(m.bytes)) {
+			if m.ext == "webp" && !bytes.HasPrefix(head, []byte("RIFF")) {
+				continue
+			}
+			return &magics[i]
+		}
+	}
+	switch {
+	case isBMP(head):
+		return &magic{ext: "bmp", kind: "image/bmp"}
+	case isHEIF(head):
+		return &magic{ext: "heic", kind: "image/heic"}
+	}
+	return nil
+}
+
+// TextType is the media type of content that is text by its first bytes, of which 512 are enough: a
+// page, XML, JSON, a plain message, or no content at all. It is empty for binary content. Text begins
+// like a page or with a byte order mark, or has no control characters but those that text has; see
+// https://mimesniff.spec.whatwg.org.
+func TextType(head []byte) string {
+	if recognize(head) != nil {
+		return ""
+	}
+	if kind := http.DetectContentType(head); strings.HasPrefix(kind, "text/") {
+		return kind
+	}
+	if bytes.ContainsFunc(head, isControl) {
+		return ""
+	}
+	return "text/plain" // it only begins like something else: two letters make a bitmap there
+}
+
+// isControl reports whether r is a control character that text does not have.
+func isControl(r rune) bool {
+	return r < ' ' && !strings.ContainsRune("\t\n\f\r\x1b", r)
 }
 
 // isBMP tells a Windows bitmap: two letters are too few to go by, so its header's size is looked at too.

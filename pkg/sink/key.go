@@ -127,17 +127,24 @@ func IterationPath(project, iteration uuid.UUID, name string) Path {
 	return ProjectPath(project, "iterations/"+iteration.String()+"/"+name)
 }
 
-// ModelPath is data/projects/<project>/iterations/<iteration>/exports/<platform>[-<flavor>].<ext>. Platform and flavor are words of the API; one that
-// is anything but letters and digits is reduced to those and gets a digest of the original, so that no two meet. An odd extension becomes "bin".
+// ModelPath is the path of a model's file: ModelStem and an extension. An odd extension becomes
+// "bin".
 func ModelPath(project, iteration uuid.UUID, platform, flavor, ext string) Path {
+	if !validExtension(ext) {
+		ext = "bin"
+	}
+	return ModelStem(project, iteration, platform, flavor) + Path("."+ext)
+}
+
+// ModelStem is data/projects/<project>/iterations/<iteration>/exports/<platform>[-<flavor>],
+// without an extension. Platform and flavor are words of the API; one that is anything but letters
+// and digits is reduced to those and gets a digest of the original, so that no two meet.
+func ModelStem(project, iteration uuid.UUID, platform, flavor string) Path {
 	name := modelWord(platform)
 	if flavor != "" {
 		name += "-" + modelWord(flavor)
 	}
-	if !validExtension(ext) {
-		ext = "bin"
-	}
-	return IterationPath(project, iteration, "exports/"+name+"."+ext)
+	return IterationPath(project, iteration, "exports/"+name)
 }
 
 // modelWord is a word that is safe in a key, and different for different words.

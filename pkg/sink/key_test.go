@@ -113,6 +113,31 @@ func inside(t *testing.T, p, folder string) {
 	}
 }
 
+func TestTextType(t *testing.T) {
+	for name, tc := range map[string]struct{ head, kind string }{
+		"nothing":            {"", "text/plain; charset=utf-8"},
+		"a page":             {"\r\n\t <!doctype html><title>", "text/html; charset=utf-8"},
+		"a page with a zero": {"<html>\x00", "text/html; charset=utf-8"},
+		"XML":                {"<?xml version='1.0'?><Error>", "text/xml; charset=utf-8"},
+		"XML after its mark": {"\ufeff<?xml version='1.0'?><Error>", "text/plain; charset=utf-8"},
+		"two bytes a letter": {"\xff\xfe<\x00h\x00", "text/plain; charset=utf-16le"},
+		"JSON":               {`{"error":null}`, "text/plain; charset=utf-8"},
+		"a message":          {"zur\xfcck", "text/plain; charset=utf-8"},
+		"like a bitmap":      {"BMW is a maker of cars and of motorcycles", "text/plain"},
+		"like TensorFlow":    {"\nConst", "text/plain; charset=utf-8"},
+		"jpeg":               {"\xff\xd8\xff\xe0JFIF", ""},
+		"gif, cut":           {"GIF89a", ""},
+		"zip":                {"PK\x03\x04labels.txt", ""},
+		"onnx":               {"\x08\x03\x12\x0eOnnxMLTools", ""},
+		"tensorflow":         {"\x0a\x20\x0a\x0bPlaceholder\x12\x0bPlaceholder", ""},
+		"unknown binary":     {"\x7fELF\x02\x01", ""},
+	} {
+		if kind := sink.TextType([]byte(tc.head)); kind != tc.kind {
+			t.Errorf("%s: %q", name, kind)
+		}
+	}
+}
+
 func TestExtension(t *testing.T) {
 	for _, tc := range []struct {
 		name, head, contentType, ext, media string
@@ -132,8 +157,10 @@ func TestExtension(t *testing.T) {
 		{"tensorflow", "\x0a\x20\x0a\x0bPlaceholder\x12\x0bPlaceholder", "", "pb", "application/octet-stream"},
 		{"tensorflow lite", "\x1c\x00\x00\x00TFL3....", "", "tflite", "application/octet-stream"},
 		{"phone", "\x00\x00\x00\x18ftypheic....", "", "heic", "image/heic"},
-		{"unknown picture", "????", "image/x-new; a=b", "bin", "image/x-new"},
+		{"unknown picture", "\x00???", "image/x-new; a=b", "bin", "image/x-new"},
 		{"a page", "<html>", "text/html", "bin", "application/octet-stream"},
+		{"a page that looks like TensorFlow", "\n <script>const Constant = 1 </script>", "", "bin", "application/octet-stream"},
+		{"a text that calls itself a picture", "not found", "image/x-new", "bin", "application/octet-stream"},
 		{"svg is a program", "<svg>", "image/svg+xml", "bin", "application/octet-stream"},
 		{"empty", "", "", "bin", "application/octet-stream"},
 		{"one byte", "\xff", "", "bin", "application/octet-stream"},

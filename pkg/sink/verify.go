@@ -736,6 +736,13 @@ const leakLead = len(`\u0026`)
 
 func newLeakScan() *leakScan { return &leakScan{at: -1, tail: make([]byte, 0, 32<<10+16)} }
 
+// HoldsSignature reports whether there is a shared access signature in a text.
+func HoldsSignature(r io.Reader) (bool, error) {
+	scan := newLeakScan()
+	_, err := io.Copy(scan, r)
+	return scan.at >= 0, err
+}
+
 var sigParam = []byte("sig=")
 
 // Write implements io.Writer. It never fails.

@@ -325,6 +325,12 @@ func (x *exchange) send(status int, header http.Header, body *file, contentType 
 	if h.Get("Content-Type") == "" {
 		h.Set("Content-Type", contentType)
 	}
+	if x.fault != nil && x.fault.Rewrite != nil {
+		var whole bytes.Buffer
+		_ = body.writeTo(&whole) // a buffer takes everything
+		body = bytesFile(x.fault.Rewrite(whole.Bytes()))
+		h.Del("Content-Md5")
+	}
 	h.Set("Content-Length", strconv.FormatInt(body.size, 10))
 	x.sent(status)
 	x.w.WriteHeader(status)

@@ -918,6 +918,14 @@ func TestFaults(t *testing.T) {
 	if r := blob(link); r.status != 200 || len(r.body) != len(whole) || bytes.Equal(r.body, whole) {
 		t.Errorf("corrupt blob: %d, %d bytes", r.status, len(r.body))
 	}
+	s.Fault(Fault{Operation: OperationBlob, Rewrite: func(b []byte) []byte { return b[:3] }})
+	if r := blob(link); r.status != 200 || !bytes.Equal(r.body, whole[:3]) || r.header.Get("Content-Length") != "3" || r.header.Get("Content-Md5") != "" {
+		t.Errorf("rewritten blob: %d, %q, %v", r.status, r.body, r.header)
+	}
+	s.Fault(Fault{Operation: "GetTags", Rewrite: func([]byte) []byte { return nil }})
+	if r := send(t, s, "GET", p+"/tags", ""); r.status != 200 || len(r.body) != 0 || r.header.Get("Content-Length") != "0" {
+		t.Errorf("rewritten answer: %d, %q, %v", r.status, r.body, r.header)
+	}
 	s.Fault(Fault{Operation: OperationBlob, Status: 302, Header: http.Header{"Location": {"http://elsewhere.invalid/"}}})
 	if r := blob(link); r.status != 302 || r.header.Get("Location") == "" {
 		t.Errorf("redirect: %d", r.status)

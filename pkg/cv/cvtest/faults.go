@@ -43,6 +43,9 @@ type Fault struct {
 	CutBody bool
 	// Corrupt carries the operation out and changes one byte in the middle of the body, without telling in length or checksum.
 	Corrupt bool
+	// Rewrite carries the operation out and answers with what it makes of the body, its own length
+	// and no checksum: a page in place of a picture, for example, or a list in another order.
+	Rewrite func(body []byte) []byte
 }
 
 // faultSet is the trouble that is armed.
