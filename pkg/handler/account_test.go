@@ -284,12 +284,14 @@ func TestEndpointChangedAfterTraces(t *testing.T) {
 func TestReceiptOfSomethingElse(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(predicate, command map[string]any, statement map[string]any){
-		"another command":  func(_, command, _ map[string]any) { command["id"] = "exp-2" },
-		"another action":   func(_, command, _ map[string]any) { command["action"] = "delete" },
-		"another kind":     func(_, _, statement map[string]any) { statement["predicateType"] = sink.DeletePredicateType },
-		"another account":  func(_, command, _ map[string]any) { command["account"] = "other" },
-		"no account":       func(_, command, _ map[string]any) { delete(command, "account") },
-		"another position": func(predicate, _, _ map[string]any) { predicate["bundle"].(map[string]any)["uri"] = "s3://b/exp-2/export/" },
+		"another command": func(_, command, _ map[string]any) { command["id"] = "exp-2" },
+		"another action":  func(_, command, _ map[string]any) { command["action"] = "delete" },
+		"another kind":    func(_, _, statement map[string]any) { statement["predicateType"] = sink.DeletePredicateType },
+		"another account": func(_, command, _ map[string]any) { command["account"] = "other" },
+		"no account":      func(_, command, _ map[string]any) { delete(command, "account") },
+		"another position": func(predicate, _, _ map[string]any) {
+			predicate["bundle"].(map[string]any)["uri"] = "s3://b/exp-2/export/"
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

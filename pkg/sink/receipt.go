@@ -61,7 +61,7 @@ type ReceiptCommand struct {
 	Reference string `json:"reference"`
 	Resource  string `json:"resource"`
 	Account   string `json:"account"` // that the alias meant, which may mean another one elsewhere
-	SHA256    string `json:"sha256"` // of the command's canonical data, hex
+	SHA256    string `json:"sha256"`  // of the command's canonical data, hex
 }
 
 // ReceiptResidual is something that stays although it was selected.
