@@ -156,20 +156,16 @@ func (s *service) run(ctx context.Context) error {
 	defer probes.Wait()
 	defer stopProbes()
 	var opened queueState
-	for _, one := range s.probes(func(ctx context.Context) error { return opened.ping(ctx, nc) }, opened.opened) {
+	for _, one := range s.probes(func(ctx context.Context) error { return opened.ping(ctx, nc) }, opened.secrets) {
 		probes.Go(func() { s.monitor.watch(probing, one) })
 	}
 	q, err := s.openQueue(ctx, nc, &opened)
 	if err != nil {
 		if interrupted(ctx) {
-			s.log.Info().Msg("stopped before NATS was ready")
+			s.log.Info().Msg("stopped before NATS and storage were ready")
 			return nil
 		}
 		return err
-	}
-	if err := s.awaitPrefix(ctx, q); err != nil {
-		s.log.Info().Msg("stopped before storage was ready")
-		return nil
 	}
 	return s.serve(ctx, q)
 }
@@ -177,8 +173,19 @@ func (s *service) run(ctx context.Context) error {
 // queueState is what is known of the streams: nothing yet, why they cannot be used, or the queue made of them.
 type queueState struct {
 	mu      sync.Mutex
+	found   *natsq.Queue // whether or not storage is
 	queue   *natsq.Queue
 	trouble error
+}
+
+// errStorageFirst is the trouble with NATS while the queue is open and the prefix is not known to be ours.
+var errStorageFirst = errors.New("NATS works; storage is waited for")
+
+// find notes that the queue is there; no work is taken from it yet.
+func (o *queueState) find(q *natsq.Queue) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.found, o.trouble = q, errStorageFirst
 }
 
 func (o *queueState) set(q *natsq.Queue, trouble error) {
@@ -187,11 +194,11 @@ func (o *queueState) set(q *natsq.Queue, trouble error) {
 	o.queue, o.trouble = q, trouble
 }
 
-// opened is the queue, nil before it is open.
-func (o *queueState) opened() *natsq.Queue {
+// secrets is where secrets are kept; nil before that is there.
+func (o *queueState) secrets() *natsq.Queue {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.queue
+	return o.found
 }
 
 // ping says what is wrong with NATS, if anything is.
@@ -212,7 +219,7 @@ func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
 	return errUnchecked
 }
 
-// openQueue finds or makes the streams, however long that takes. Streams that are not as they must be are the operator's to mend: they are looked at again.
+// openQueue finds or makes the streams, and makes sure that the bucket's prefix is ours, however long that takes. Streams that are not as they must be are the operator's to mend: they are looked at again.
 func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueState) (*natsq.Queue, error) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -225,13 +232,17 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 		q, err := natsq.Open(ctx, nc, natsq.Options{
 			Prefix: s.c.NATS.Subjects, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention, Log: s.log,
 		})
+		if err == nil {
+			opened.find(q)
+			err = s.awaitPrefix(ctx, q)
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		opened.set(q, err)
 		if err == nil {
 			s.monitor.found(handler.DependencyNATS, nil)
 			return q, nil
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
 		}
 		s.monitor.found(handler.DependencyNATS, err)
 		pause.Reset(s.rhythm.storageRetry)
@@ -298,7 +309,7 @@ func (s *service) learnStore(ctx context.Context) error {
 }
 
 // probes are the looks at everything this process needs.
-func (s *service) probes(pingNATS func(context.Context) error, queue func() *natsq.Queue) []probe {
+func (s *service) probes(pingNATS func(context.Context) error, secrets func() *natsq.Queue) []probe {
 	r := s.rhythm
 	all := []probe{
 		{handler.DependencyNATS, r.nats, r.natsRetry, pingNATS},
@@ -310,7 +321,7 @@ func (s *service) probes(pingNATS func(context.Context) error, queue func() *nat
 			if err == nil {
 				err = s.learnStore(ctx)
 			}
-			if q := queue(); err == nil && q != nil {
+			if q := secrets(); err == nil && q != nil {
 				err = s.ownPrefix(ctx, q)
 			}
 			return err

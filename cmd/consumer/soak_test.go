@@ -960,6 +960,9 @@ func (s *soak) checkBucket() {
 			strays = append(strays, "delete marker "+aws.ToString(m.Key))
 		}
 		for _, v := range page.Versions {
+			if aws.ToString(v.Key) == deploymentKey && aws.ToBool(v.IsLatest) {
+				continue
+			}
 			id, rest, _ := strings.Cut(aws.ToString(v.Key), "/")
 			kind, _, _ := strings.Cut(rest, "/")
 			if a := s.asked[id]; !aws.ToBool(v.IsLatest) || a == nil || !slices.Contains(a.bagsOf(), sink.BagKind(kind)) {
