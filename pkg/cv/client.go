@@ -281,7 +281,7 @@ func (c *Client) try(ctx context.Context, k call, req *http.Request, attempt int
 		return &Error{Op: k.op, Err: &local{fmt.Errorf("not sent: %w", err)}}
 	}
 	defer func() {
-		record.Err = err
+		record.Answered, record.Err = c.now(), err
 		trace.after(record)
 	}()
 	resp, release, err := c.exchange(ctx, c.api, req, k.bytes)

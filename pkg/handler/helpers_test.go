@@ -133,6 +133,7 @@ type replicaOptions struct {
 	idle      bool                                        // it takes nothing from the queue: the test delivers to its handler
 	faults    *sinktest.Faults                            // what it says to the store goes through these; those with an OnRequest keep it from the fate
 	key       cv.Credential                               // default the right one
+	now       func() time.Time                            // its clock, default everybody's
 	configure func(*handler.Config)                       // changes its settings
 	settles   func(handler.Delivery, handler.Disposition) // hears what becomes of each delivery of a command
 }
@@ -162,6 +163,9 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	if o.key == nil {
 		o.key = cv.TrainingKey(w.api.Key())
 	}
+	if o.now == nil {
+		o.now = w.o.now
+	}
 	f := o.fate
 	server := nats.InProcessConnProvider(w.nats)
 	if w.o.cluster {
@@ -177,7 +181,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 		r.faults.OnRequest = f.request
 	}
 	endpoint, clientOptions := w.api.URL(), cv.Options{
-		MaxRPS: 10000, BlobHosts: []string{"127.0.0.1"}, MaxAttempts: 8, Now: w.o.now,
+		MaxRPS: 10000, BlobHosts: []string{"127.0.0.1"}, MaxAttempts: 8, Now: o.now,
 		Wrap: func(next http.RoundTripper) http.RoundTripper { return mortalTransport{next, f} },
 		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }, // pauses between retries take no time
 	}
@@ -196,7 +200,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	config := handler.Config{
 		Queue: mortalQueue{queue, f}, Resources: map[string]*cv.Client{handler.DefaultResource: client},
 		Store: sink.NewStore(w.s3.FaultyClient(r.faults), store), SpoolDir: t.TempDir(),
-		Version: "test", Now: w.o.now, Log: zerolog.New(w.log),
+		Version: "test", Now: o.now, Log: zerolog.New(w.log),
 	}
 	if o.configure != nil {
 		o.configure(&config)
