@@ -56,6 +56,8 @@ type worldOptions struct {
 	ackWait time.Duration
 	// store changes how replicas store, for example from which size on by multipart.
 	store sink.StoreOptions
+	// quirks are what the store leaves out of its answers to replicas.
+	quirks []sinktest.Quirk
 }
 
 // The names of the service in a world with a clock of its own.
@@ -73,6 +75,7 @@ type world struct {
 	queue  *natsq.Queue // the test's own, as conn
 	conn   *nats.Conn
 	s3     *sinktest.Server
+	gate   *sinktest.Gateway // before it, where the store has quirks
 	store  *sink.Store
 	bucket string
 	log    *logbook // of all replicas
@@ -95,6 +98,9 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		w.bucket = w.s3.Bucket(t, o.bucket)
 	} else if err := w.s3.CreateBucket(t.Context(), w.bucket, o.bucket); err != nil {
 		t.Fatal(err)
+	}
+	if len(o.quirks) > 0 {
+		w.gate = w.s3.Gateway(t, o.quirks...)
 	}
 	w.o.store.Bucket = w.bucket
 	w.store = sink.NewStore(w.s3.Client(), w.o.store)
@@ -157,7 +163,11 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	if o.commands == 0 && o.units == 0 && !o.idle {
 		o.commands, o.units = 4, 4
 	}
-	if o.faults == nil {
+	switch {
+	case o.faults != nil:
+	case w.gate != nil:
+		o.faults = sinktest.NewFaults(w.gate)
+	default:
 		o.faults = sinktest.NewFaults(nil)
 	}
 	if o.key == nil {
