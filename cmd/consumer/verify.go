@@ -59,7 +59,7 @@ func (c verifyCmd) Run(p *program) error {
 			return err
 		}
 		r, err := sink.Verify(p.ctx, src, sink.VerifyOptions{})
-		if err != nil && (r.Files == 0 || p.ctx.Err() != nil) { // nothing was found, or nobody waits any more
+		if err != nil && (r.Files == 0 || p.ctx.Err() != nil) { // nothing was found, or the user gave up
 			return fmt.Errorf("verify %s: %w", where, reachable(err))
 		}
 		v := describeReport(where, r)

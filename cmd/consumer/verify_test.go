@@ -34,7 +34,8 @@ func (f *fixture) verifyJSON(t *testing.T, where string) (code int, v verified, 
 	return code, v, stderr
 }
 
-// A good bundle in a store that never says how long an object is verifies there as it does in a folder, and as it does where the store says it.
+// A good bundle in a store that never says how long an object is verifies there as it does in a
+// folder, and as it does where the store says it.
 func TestVerifyWithoutLengths(t *testing.T) {
 	f, _ := newGatewayFixture(t, sinktest.WithoutLengths()...)
 	r := f.start(t)
@@ -61,7 +62,8 @@ func TestVerifyWithoutLengths(t *testing.T) {
 	}
 }
 
-// What can be found but not be read is neither wrong nor out of reach: the verification is inconclusive.
+// What can be found but not be read is neither wrong nor out of reach: the verification is
+// inconclusive.
 func TestVerifyOfWhatCannotBeRead(t *testing.T) {
 	f, gate := newGatewayFixture(t)
 	r := f.start(t)

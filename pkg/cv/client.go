@@ -424,7 +424,8 @@ func readJSON(resp *http.Response, v any) error {
 	return nil
 }
 
-// noAnswer says why a 2xx answer is none: what it does not say must not be taken for "nothing there".
+// noAnswer says why a 2xx answer is none: what it does not say must not be taken for "nothing
+// there".
 func noAnswer(format string, args ...any) error {
 	return &kinded{ErrUnavailable, fmt.Errorf(format, args...)}
 }
@@ -439,7 +440,8 @@ func list[T any](ctx context.Context, c *Client, k call) ([]T, error) {
 	return ask(ctx, c, k, eachWhole[T])
 }
 
-// ask makes a call that answers JSON, and again when the answer is none: check says what is wrong with one.
+// ask makes a call that answers JSON, and again when the answer is none: check says what is wrong
+// with one.
 func ask[A any](ctx context.Context, c *Client, k call, check func(A) error) (answer A, err error) {
 	err = c.do(ctx, k, func(resp *http.Response) error {
 		var a A

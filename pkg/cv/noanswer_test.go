@@ -89,8 +89,8 @@ func readings() []reading {
 	}
 }
 
-// TestNoAnswer has each operation that reads meet what is no answer to it. It is asked again; what is never answered is unavailable, and
-// not "nothing there".
+// TestNoAnswer has each operation that reads meet what is no answer to it. It is asked again; what
+// is never answered is unavailable, and not "nothing there".
 func TestNoAnswer(t *testing.T) {
 	for _, r := range readings() {
 		t.Run(r.name, func(t *testing.T) {

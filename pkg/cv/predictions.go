@@ -120,7 +120,8 @@ func (r *PredictionQueryResult) UnmarshalJSON(b []byte) error {
 	return decodeModel(b, (*plain)(r), &r.Raw)
 }
 
-// lacks: without results, or without a word on whether there are more, the answer does not say what is stored.
+// lacks: without results, or without a word on whether there are more, the answer does not say what
+// is stored.
 func (r PredictionQueryResult) lacks() string {
 	if r.Results == nil {
 		return "results"

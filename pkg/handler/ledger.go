@@ -245,7 +245,8 @@ func lastLine(message []byte) []byte {
 	return message[bytes.LastIndexByte(message, '\n')+1:]
 }
 
-// write chains a line. Where this clock is behind that of whoever wrote the last intent or result, one has that one's time.
+// write chains a line. Where this clock is behind that of the writer of the last intent or result,
+// an intent or a result gets the time of that line.
 func (l *ledger) write(line sink.LedgerLine) error {
 	line.Time = line.Time.Round(0) // what is compared is what is written down: without the monotonic clock
 	if line.Kind != sink.LedgerCall && line.Time.Before(l.last) {

@@ -24,8 +24,9 @@ func slowWorld(t *testing.T) (*world, *skipping) {
 	return w, clock
 }
 
-// checkTimes holds the times of a ledger against those at which the service received the calls: an intent was written before its call was made, a call that was answered
-// has the time of the answer, and neither intents nor results go back. What has no request id was not answered.
+// checkTimes holds the times of a ledger against those at which the service received the calls: an
+// intent was written before its call was made, a call that was answered has the time of the answer,
+// and neither intents nor results go back. What has no request id was not answered.
 func (w *world) checkTimes(t *testing.T, lines []ledgerLine) {
 	t.Helper()
 	arrived := map[string]time.Time{}
@@ -77,8 +78,9 @@ func TestLedgerHasTheTimesOfAnswers(t *testing.T) {
 	}
 }
 
-// TestLedgerTimesDoNotGoBack kills a coordinator when its call was carried out and its answer is not known. The clock of the heir is behind: it waits all the same until that
-// call is surely over, and its lines are not older than those of the former holder.
+// TestLedgerTimesDoNotGoBack kills a coordinator when its call was carried out and its answer is
+// not known. The clock of the heir is behind: it waits all the same until that call is surely over,
+// and its lines are not older than those of the former holder.
 func TestLedgerTimesDoNotGoBack(t *testing.T) {
 	t.Parallel()
 	w, clock := slowWorld(t)

@@ -9,8 +9,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
-// TestStoreThatDoesNotSay has stores that leave things out of their answers, above all how long an object is: exports and deletes end as they do elsewhere, and what they
-// leave verifies, through that store and as a folder.
+// TestStoreThatDoesNotSay has stores that leave things out of their answers, above all how long an
+// object is: exports and deletes end as they do elsewhere, and what they leave verifies, through
+// that store and as a folder.
 func TestStoreThatDoesNotSay(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

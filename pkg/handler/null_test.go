@@ -80,8 +80,8 @@ func (c nullCase) check(t *testing.T, r nullRun) {
 	checkDeleteBags(t, r.world, e, r.before, r.held)
 }
 
-// TestNullIsNoAnswer has the service answer null to each operation that reads: once, which changes nothing, and always, which never
-// ends well.
+// TestNullIsNoAnswer has the service answer null to each operation that reads: once, which changes
+// nothing, and always, which never ends well.
 func TestNullIsNoAnswer(t *testing.T) {
 	t.Parallel()
 	for _, c := range nullCases() {

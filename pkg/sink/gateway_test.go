@@ -93,7 +93,8 @@ func TestWhatAStoreDoesNotSay(t *testing.T) {
 	}
 }
 
-// TestOpenWithoutLengths breaks connections of which nobody said how much was to come: what is read is whole, or it is an error.
+// TestOpenWithoutLengths breaks connections although the store did not say how much was to come:
+// what is read is whole, or it is an error.
 func TestOpenWithoutLengths(t *testing.T) {
 	content := noise(5, 3<<20)
 	cut := func(n int, effect sinktest.Effect) []sinktest.Fault {
@@ -135,7 +136,8 @@ func TestOpenWithoutLengths(t *testing.T) {
 	}
 }
 
-// TestVerifyOfBrokenBodies: a file that cannot be read to its end makes a verification inconclusive, whatever it is that breaks.
+// TestVerifyOfBrokenBodies: a file that cannot be read to its end makes a verification
+// inconclusive, whatever it is that breaks.
 func TestVerifyOfBrokenBodies(t *testing.T) {
 	w := newWorld(t, sinktest.BucketOptions{})
 	_, err := writeBag(t.Context(), w.store, t.TempDir())
@@ -156,7 +158,8 @@ func TestVerifyOfBrokenBodies(t *testing.T) {
 	}
 }
 
-// TestListingsThatDoNotSay: where a store does not say whether there is more, it is asked, and where it does not say where that begins, the listing fails.
+// TestListingsThatDoNotSay: where a store does not say whether there is more, it is asked, and
+// where it does not say where that begins, the listing fails.
 func TestListingsThatDoNotSay(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

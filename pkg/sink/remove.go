@@ -304,7 +304,8 @@ func (s *Store) removeEach(ctx context.Context, ids []types.ObjectIdentifier, ma
 	return nil
 }
 
-// abortAll aborts the unfinished multipart uploads below a prefix: those of processes that died. While there may be more, the listing begins anew, as when objects are removed.
+// abortAll aborts the unfinished multipart uploads below a prefix: those of processes that died.
+// While there may be more, it lists from the start again, as when objects are removed.
 func (s *Store) abortAll(ctx context.Context, prefix Key) error {
 	const op = "list unfinished uploads"
 	for last := ""; ; {

@@ -268,7 +268,8 @@ func (s *Store) adopt(ctx context.Context, key Key) (Object, error) {
 	return object, nil
 }
 
-// Describe is Head with digest and size, for which the object is read where the store does not say them.
+// Describe is Head with digest and size, for which the object is read where the store does not say
+// them.
 // Errors: ErrNotFound and those of every request. Operations: HeadObject, GetObject.
 func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
 	object, err := s.Head(ctx, key)
@@ -289,7 +290,8 @@ func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
 	return object, nil
 }
 
-// measure is Head with a size, for which at most atMost bytes and one more are read where the store does not say it.
+// measure is Head with a size, for which at most atMost bytes and one more are read where the store
+// does not say it.
 func (s *Store) measure(ctx context.Context, key Key, atMost int64) (Object, error) {
 	object, err := s.Head(ctx, key)
 	if err != nil || object.Bytes >= 0 {
@@ -369,7 +371,8 @@ func validDigest(s string) bool {
 }
 
 // Open reads an object from its start. A connection that breaks while the body is read is taken up again where it broke, as long as the object is
-// the same; Read gives the store's errors. The object's SHA256 may be empty, and its Bytes -1, as with Head.
+// the same; Read gives the store's errors. The object's SHA256 may be empty, and its Bytes -1, as
+// with Head.
 // Errors: ErrNotFound and those of every request. Operation: GetObject.
 func (s *Store) Open(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
 	r := &reader{ctx: ctx, s: s, key: key, size: -1}
@@ -441,7 +444,8 @@ func (r *reader) goesOn(out *s3.GetObjectOutput) error {
 	return nil
 }
 
-// delimited tells whether an answer says in itself where its body ends. One that does not, ends where the connection does, however that came about.
+// delimited reports whether an answer says where its body ends. Another one ends where the
+// connection does, for whatever reason.
 func delimited(out *s3.GetObjectOutput) bool {
 	raw, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response)
 	return ok && (raw.ContentLength >= 0 || raw.ProtoMajor >= 2 || len(raw.TransferEncoding) > 0)
@@ -498,7 +502,8 @@ func (r *reader) Read(p []byte) (int, error) {
 	}
 }
 
-// noEnd makes of an error one that nobody takes for the end of what is read: a connection that is closed before its answer is an io.EOF, too.
+// noEnd hides an io.EOF in an error, so that readers do not take it for the end of the content: a
+// connection that is closed before its answer is an io.EOF, too.
 func noEnd(err error) error {
 	var e *Error
 	if !errors.Is(err, io.EOF) || !errors.As(err, &e) {
@@ -538,7 +543,8 @@ func (s *Store) ReadAll(ctx context.Context, key Key, limit int64) ([]byte, erro
 	return b.Bytes(), nil
 }
 
-// List yields the objects below a prefix in key order: key and size (-1 where the store does not say it), no digest. It stops at the first error.
+// List yields the objects below a prefix in key order: key and size (-1 where the store does not
+// say it), no digest. It stops at the first error.
 // Operation: ListObjectsV2.
 func (s *Store) List(ctx context.Context, prefix Key) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
@@ -574,7 +580,8 @@ func (s *Store) Folders(ctx context.Context, prefix Key) iter.Seq2[string, error
 	}
 }
 
-// pages yields the pages of a listing, whose entries all have keys, in order. Where the store does not say whether there is another page, it is asked for what follows the last entry.
+// pages yields the pages of a listing, whose entries all have keys, in order. Where the store does
+// not say whether there is another page, it is asked for what follows the last entry.
 func (s *Store) pages(ctx context.Context, op string, prefix Key, delimiter *string) iter.Seq2[*s3.ListObjectsV2Output, error] {
 	return func(yield func(*s3.ListObjectsV2Output, error) bool) {
 		in := &s3.ListObjectsV2Input{Bucket: &s.o.Bucket, Prefix: aws.String(string(prefix)), Delimiter: delimiter}
@@ -607,7 +614,8 @@ func (s *Store) pages(ctx context.Context, op string, prefix Key, delimiter *str
 	}
 }
 
-// anotherPage tells whether a listing goes on after a page. What the store does not say is not "no": then a page that has anything may be followed by another.
+// anotherPage reports whether a listing goes on after a page. Where the store does not say, a page
+// that has anything may be followed by another.
 func anotherPage(truncated *bool, marker *string, anything bool) (bool, error) {
 	switch {
 	case truncated == nil:
@@ -618,7 +626,8 @@ func anotherPage(truncated *bool, marker *string, anything bool) (bool, error) {
 	return *truncated, nil
 }
 
-// lastOf is what follows nothing of a page, "" when that is empty. A page that begins again where the one before did is an error, and so is an entry without a key.
+// lastOf is the last name of a page, "" when the page is empty. A page that begins again where the
+// one before did is an error, and so is an entry without a name.
 func lastOf(page *s3.ListObjectsV2Output, after *string) (last string, err error) {
 	note := func(key *string, end string) {
 		switch {

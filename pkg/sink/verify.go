@@ -70,8 +70,8 @@ const (
 // manifests, the ledger's chain and its head in the receipt, that images.jsonl, predictions.jsonl and inventory.json speak of files that are there, and
 // that no text has a shared access signature in it. A bag without its receipt is not committed, which is a failure.
 //
-// The error is not nil exactly when the result is Inconclusive; it tells what could not be read. Memory is about 48 bytes for each payload file,
-// and the names of the files that hold records.
+// The error is not nil exactly when the result is Inconclusive; it tells what could not be read.
+// Memory is about 48 bytes for each payload file, and the names of the files that hold records.
 func Verify(ctx context.Context, src Source, o VerifyOptions) (Report, error) {
 	if o.MaxProblems <= 0 {
 		o.MaxProblems = 100
@@ -461,7 +461,8 @@ func (v *verifier) nameUnlisted(ctx context.Context) error {
 	return nil
 }
 
-// readFiles reads every file that a manifest lists and compares its digest. The files whose lines speak of others come last: by then the sizes of all are known.
+// readFiles reads every file that a manifest lists and compares its digest. The files whose lines
+// speak of others come last: by then the sizes of all are known.
 func (v *verifier) readFiles(ctx context.Context, tags map[Path]string, manifestDigest string) error {
 	var records []ManifestLine
 	err := v.together(ctx, func(ctx context.Context, read func(Path, string)) (err error) {
@@ -492,7 +493,8 @@ func (v *verifier) together(ctx context.Context, names func(ctx context.Context,
 	return errors.Join(group.Wait(), err)
 }
 
-// readPayload reads the manifest again and has its files read, but for those of records, which it returns.
+// readPayload reads the manifest again and has its files read, but for those of records, which it
+// returns.
 func (v *verifier) readPayload(ctx context.Context, read func(Path, string), manifestDigest string) (records []ManifestLine, err error) {
 	if manifestDigest == "" {
 		return nil, nil

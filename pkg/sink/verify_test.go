@@ -126,7 +126,8 @@ func oxum(m memory) string {
 	return fmt.Sprintf("External-Identifier: req-1\nPayload-Oxum: %d.%d\n", size, n)
 }
 
-// problems verifies a bag and gives what is wrong with it. What is wrong is seen also where a listing says no sizes, and what is good is good.
+// problems verifies a bag and gives what is wrong with it. What is wrong is seen also where a
+// listing says no sizes, and what is good is good.
 func problems(t *testing.T, src sink.Source) string {
 	t.Helper()
 	got := problemsOf(t, src)

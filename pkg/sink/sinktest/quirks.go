@@ -71,7 +71,8 @@ type Gateway struct {
 	hits   map[Quirk]int
 }
 
-// Gateway starts a proxy with quirks before the server. It is stopped at the test's end, which fails when a quirk was never met.
+// Gateway starts a proxy with quirks before the server. It is stopped at the test's end, which
+// fails when a quirk was never met.
 func (s *Server) Gateway(t TB, quirks ...Quirk) *Gateway {
 	t.Helper()
 	to, err := url.Parse(s.Endpoint)
@@ -112,7 +113,8 @@ func (s *Server) Gateway(t TB, quirks ...Quirk) *Gateway {
 	return g
 }
 
-// RoundTrip sends a request for the server through the gateway, so that a Gateway can stand below a client of the server, or below [Faults].
+// RoundTrip sends a request for the server through the gateway, so that a Gateway can stand below a
+// client of the server, or below [Faults].
 func (g *Gateway) RoundTrip(req *http.Request) (*http.Response, error) {
 	to, err := url.Parse(g.Endpoint)
 	if err != nil {
@@ -126,7 +128,7 @@ func (g *Gateway) RoundTrip(req *http.Request) (*http.Response, error) {
 	return g.next.RoundTrip(out)
 }
 
-// has tells whether an answer is to be changed by a quirk.
+// has reports whether a quirk changes an answer, and counts it.
 func (g *Gateway) has(q Quirk) bool {
 	if !slices.Contains(g.quirks, q) {
 		return false
