@@ -36,7 +36,8 @@ type verified struct {
 	Bytes         int64           `json:"bytes"`
 	Problems      []sink.Problem  `json:"problems"`
 	Omitted       int             `json:"problems_omitted"`
-	Signature     string          `json:"signature"` // "none" or "unchecked"
+	Unread        string          `json:"unread,omitempty"` // what could not be read, of one that is inconclusive
+	Signature     string          `json:"signature"`        // "none" or "unchecked"
 	ReceiptSHA256 string          `json:"receipt_sha256,omitempty"`
 	CommandID     string          `json:"command_id,omitempty"`
 	Outcome       string          `json:"outcome,omitempty"`
@@ -58,10 +59,14 @@ func (c verifyCmd) Run(p *program) error {
 			return err
 		}
 		r, err := sink.Verify(p.ctx, src, sink.VerifyOptions{})
-		if err != nil {
+		if err != nil && (r.Files == 0 || p.ctx.Err() != nil) { // nothing was found, or the user gave up
 			return fmt.Errorf("verify %s: %w", where, reachable(err))
 		}
-		all = append(all, describeReport(where, r))
+		v := describeReport(where, r)
+		if err != nil {
+			v.Unread = err.Error()
+		}
+		all = append(all, v)
 		worst = worse(worst, r.Result)
 	}
 	for _, v := range all {
@@ -158,6 +163,9 @@ func (v verified) print(w io.Writer) {
 	}
 	if v.Omitted > 0 {
 		fmt.Fprintf(t, "  problem\tand %d more\n", v.Omitted)
+	}
+	if v.Unread != "" {
+		fmt.Fprintf(t, "  not read\t%s\n", v.Unread)
 	}
 	t.Flush()
 }

@@ -292,7 +292,7 @@ func (c *Client) try(ctx context.Context, k call, req *http.Request, attempt int
 		return &Error{Op: k.op, Err: &local{fmt.Errorf("not sent: %w", err)}}
 	}
 	defer func() {
-		record.Err = err
+		record.Answered, record.Err = c.now(), err
 		trace.after(record)
 	}()
 	resp, release, err := c.exchange(ctx, c.api, req, k.bytes)
@@ -409,7 +409,7 @@ func (c *Client) renewed(ctx context.Context, req *http.Request) bool {
 	return c.cred.Apply(ctx, again) == nil && !slices.Equal(secretsOf(again), secretsOf(req))
 }
 
-// readJSON reads a JSON answer into v.
+// readJSON reads a JSON answer into v. What is no such answer may be one the next time.
 func readJSON(resp *http.Response, v any) error {
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if mediaType != "" && mediaType != "application/json" && !strings.HasSuffix(mediaType, "+json") {
@@ -424,66 +424,87 @@ func readJSON(resp *http.Response, v any) error {
 	}
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	if !json.Valid(body) {
-		return &kinded{ErrUnavailable, fmt.Errorf("answer of %d bytes is no whole JSON", len(body))}
+		return noAnswer("answer of %d bytes is no whole JSON", len(body))
+	}
+	if string(bytes.TrimSpace(body)) == "null" {
+		return noAnswer("the answer is null")
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return fmt.Errorf("decode answer: %w", err)
+		return noAnswer("decode answer: %w", err)
 	}
 	return nil
+}
+
+// noAnswer says why a 2xx answer is none: what it does not say must not be taken for "nothing
+// there".
+func noAnswer(format string, args ...any) error {
+	return &kinded{ErrUnavailable, fmt.Errorf(format, args...)}
 }
 
 // get makes a call that answers one thing.
-func get[T any](ctx context.Context, c *Client, k call) (v T, err error) {
-	err = c.do(ctx, k, func(resp *http.Response) error {
-		var answer T
-		if err := readJSON(resp, &answer); err != nil {
-			return err
-		}
-		if err := identified(answer); err != nil {
-			return err
-		}
-		v = answer
-		return nil
-	})
-	return v, err
+func get[T any](ctx context.Context, c *Client, k call) (T, error) {
+	return ask(ctx, c, k, whole[T])
 }
 
 // list makes a call that answers a list.
-func list[T any](ctx context.Context, c *Client, k call) (items []T, err error) {
-	err = c.do(ctx, k, func(resp *http.Response) error {
-		items = nil
-		if err := readJSON(resp, &items); err != nil {
-			return err
-		}
-		for _, item := range items {
-			if err := identified(item); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return items, nil
+func list[T any](ctx context.Context, c *Client, k call) ([]T, error) {
+	return ask(ctx, c, k, eachWhole[T])
 }
 
-// identified checks that whatever should have an id has one: a thing without is none we asked for.
-func identified[T any](v T) error {
-	if v, ok := any(v).(Identified); ok && v.Identity() == uuid.Nil {
-		return errors.New("decode answer: no id in it")
+// ask makes a call that answers JSON, and again when the answer is none: check says what is wrong
+// with one.
+func ask[A any](ctx context.Context, c *Client, k call, check func(A) error) (answer A, err error) {
+	err = c.do(ctx, k, func(resp *http.Response) error {
+		var a A
+		if err := readJSON(resp, &a); err != nil {
+			return err
+		}
+		if err := check(a); err != nil {
+			return err
+		}
+		answer = a
+		return nil
+	})
+	return answer, err
+}
+
+// whole checks that a thing has the members without which it is none.
+func whole[T any](v T) error {
+	if v, ok := any(v).(interface{ lacks() string }); ok {
+		if name := v.lacks(); name != "" {
+			return noAnswer("decode answer: there is no %s in it", name)
+		}
 	}
 	return nil
+}
+
+// eachWhole checks every thing of a list.
+func eachWhole[T any](items []T) error {
+	for _, item := range items {
+		if err := whole(item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lacksID names the id as what is lacking, where that is not there.
+func lacksID(id uuid.UUID) string {
+	if id == uuid.Nil {
+		return "id"
+	}
+	return ""
 }
 
 // count makes a call that answers a bare number.
 func (c *Client) count(ctx context.Context, k call) (int, error) {
 	k.method = http.MethodGet
-	n, err := get[int](ctx, c, k)
-	if err == nil && n < 0 {
-		return 0, &Error{Op: k.op, Status: http.StatusOK, Err: fmt.Errorf("a count of %d", n)}
-	}
-	return n, err
+	return ask(ctx, c, k, func(n int) error {
+		if n < 0 {
+			return noAnswer("a count of %d", n)
+		}
+		return nil
+	})
 }
 
 // delete makes a call that deletes and gives the status of the answer, whose body says nothing.

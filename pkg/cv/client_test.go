@@ -115,10 +115,10 @@ func TestSuccessThatIsNone(t *testing.T) {
 			_ = http.NewResponseController(rw).Flush()
 			panic(http.ErrAbortHandler)
 		}, ErrUnavailable, 5, "read answer: unexpected EOF"},
-		"other JSON":  {status(200, `{"projects":[]}`), nil, 1, "decode answer"},
-		"no objects":  {status(200, `["a"]`), nil, 1, "not a JSON object"},
-		"no id":       {status(200, `[{"name":"x"}]`), nil, 1, "no id in it"},
-		"null object": {status(200, `[null]`), nil, 1, "no id in it"},
+		"other JSON":  {status(200, `{"projects":[]}`), ErrUnavailable, 5, "decode answer"},
+		"no objects":  {status(200, `["a"]`), ErrUnavailable, 5, "not a JSON object"},
+		"no id":       {status(200, `[{"name":"x"}]`), ErrUnavailable, 5, "no id in it"},
+		"null object": {status(200, `[null]`), ErrUnavailable, 5, "no id in it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, c.handle)
@@ -153,7 +153,7 @@ func TestLenientModels(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	// Names in another case, as older versions of the service write them.
-	w = newWorld(t, status(200, "\ufeff"+`[{"Id":"18670f0e-9e74-4e6d-9790-7b4829b034b3","Name":"Iteration 2","DomainId":null}]`))
+	w = newWorld(t, status(200, "\ufeff"+`[{"Id":"18670f0e-9e74-4e6d-9790-7b4829b034b3","Name":"Iteration 2","Status":"New","DomainId":null}]`))
 	its, err := w.GetIterations(t.Context(), idP)
 	if err != nil || len(its) != 1 || its[0].ID != idI || its[0].Name != "Iteration 2" || its[0].DomainID != uuid.Nil {
 		t.Errorf("%+v %v", its, err)

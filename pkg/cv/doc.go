@@ -11,6 +11,11 @@
 //
 //   - Every model keeps the JSON it was read from (Raw), byte for byte; the typed fields are a lenient view of it: null, absent and
 //     unknown values are tolerated, and times without a zone are UTC. [StripQueries] makes Raw fit to be stored.
+//   - What is lacking is never taken for "nothing there". A whole answer of null, nothing at all,
+//     another shape, or a thing without the members it must have is no answer ([ErrUnavailable]),
+//     and is asked for again. Every thing must have its id, an iteration its status too, an export
+//     its platform and status, a performance its precision and recall, a page of predictions its
+//     results and, unless they are none, in its token the continuation (which may be null).
 //   - One HTTP exchange with the Training API is one pair of [Trace] calls, retries included: what is counted is what was sent.
 //   - The credential goes to the endpoint's host and nowhere else. Download links are followed only to allowed hosts, never to private
 //     addresses nobody listed, and never by a redirect to elsewhere. No key, token or signed query is in any error.

@@ -28,7 +28,8 @@ var (
 	// ErrMisconfigured: endpoint or credential are wrong: 401, 403 about credential or role, 404 without an API code, a redirect, an answer
 	// that is no JSON, a TLS failure, an unknown or unreachable host. It is about us, never about what was asked for.
 	ErrMisconfigured = errors.New("endpoint or credential is wrong")
-	// ErrUnavailable: 408, 5xx, a reset connection, a short or broken body, a timeout. Worth another try later.
+	// ErrUnavailable: 408, 5xx, a reset connection, a short or broken body, a timeout, a 2xx answer
+	// that says nothing (null, or without what it must have). Worth another try later.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrReadOnly: the project is in disaster recovery mode.
 	ErrReadOnly = errors.New("read-only during disaster recovery")

@@ -25,6 +25,17 @@ func (e *Export) UnmarshalJSON(b []byte) error {
 	return decodeModel(b, (*plain)(e), &e.Raw)
 }
 
+// lacks: an export has no id. It is known by its platform, and by its status to have a file.
+func (e Export) lacks() string {
+	switch {
+	case e.Platform == "":
+		return "platform"
+	case e.Status == "":
+		return "status"
+	}
+	return ""
+}
+
 // GetExports lists the model files of an iteration; the operation has no paging, and links are made anew on every call. Errors: ErrGone.
 // Source: Training API v3.3, GetExports.
 func (c *Client) GetExports(ctx context.Context, p, it uuid.UUID) ([]Export, error) {

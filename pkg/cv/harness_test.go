@@ -203,7 +203,7 @@ func checkOperations(t *testing.T, table []operation) {
 				t.Errorf("got  %+v\nwant %+v", got, op.want)
 			}
 			want := Call{
-				Time: testStart, Operation: strings.SplitN(op.name, " ", 2)[0], Target: op.target, Attempt: 1, Status: op.status,
+				Time: testStart, Answered: testStart, Operation: strings.SplitN(op.name, " ", 2)[0], Target: op.target, Attempt: 1, Status: op.status,
 				RequestID: "8d716609-dcf1-42c4-8e96-9be0449aaffa",
 			}
 			if want.Target == "" {

@@ -72,6 +72,8 @@ func (i *Image) UnmarshalJSON(b []byte) error {
 // Identity is the image's id.
 func (i Image) Identity() uuid.UUID { return i.ID }
 
+func (i Image) lacks() string { return lacksID(i.ID) }
+
 // ImageQuery says which images of a project are meant. Every operation reads the fields its comment names and ignores the others.
 type ImageQuery struct {
 	Scope         Scope       // uuid.Nil: the workspace

@@ -39,6 +39,14 @@ func (i *Iteration) UnmarshalJSON(b []byte) error {
 // Identity is the iteration's id.
 func (i Iteration) Identity() uuid.UUID { return i.ID }
 
+// lacks: by its status an iteration is known to be in training, when its images cannot be seen.
+func (i Iteration) lacks() string {
+	if i.Status == "" && i.ID != uuid.Nil {
+		return "status"
+	}
+	return lacksID(i.ID)
+}
+
 // Published tells whether a prediction resource serves this iteration; the service refuses to delete such a one.
 func (i Iteration) Published() bool { return i.PublishName != "" }
 
@@ -71,6 +79,16 @@ func (i *IterationPerformance) UnmarshalJSON(b []byte) error {
 	return decodeModel(b, (*plain)(i), &i.Raw)
 }
 
+// lacks: a performance has no id. Its rates are there even when they are no numbers.
+func (i IterationPerformance) lacks() string {
+	for _, name := range [...]string{"precision", "recall"} {
+		if rate := member(i.Raw, name); rate == nil || string(rate) == "null" {
+			return name
+		}
+	}
+	return ""
+}
+
 // ImagePerformance is what an iteration predicted for one of its own images.
 type ImagePerformance struct {
 	ID           uuid.UUID     `json:"id"`
@@ -94,6 +112,8 @@ func (i *ImagePerformance) UnmarshalJSON(b []byte) error {
 
 // Identity is the image's id.
 func (i ImagePerformance) Identity() uuid.UUID { return i.ID }
+
+func (i ImagePerformance) lacks() string { return lacksID(i.ID) }
 
 // PageQuery is one page of a listing.
 type PageQuery struct {

@@ -14,7 +14,8 @@ import (
 type Identified interface{ Identity() uuid.UUID }
 
 // decodeModel decodes a JSON object into a typed view and keeps the JSON itself. A field of an unexpected type is left zero: what it was
-// stands in raw, and one odd field must not keep a thousand images from being exported. null leaves everything as it is.
+// stands in raw, and one odd field must not keep a thousand images from being exported. null leaves
+// everything as it is: ask refuses a thing that lacks the members it must have.
 func decodeModel(b []byte, view any, raw *json.RawMessage) error {
 	b = bytes.TrimLeft(b, " \t\r\n")
 	if bytes.HasPrefix(b, []byte("null")) {
@@ -36,6 +37,21 @@ func decodeModel(b []byte, view any, raw *json.RawMessage) error {
 		}
 	}
 	*raw = bytes.Clone(b)
+	return nil
+}
+
+// member is the value of a JSON object's member, nil when it is not there. Letter case is ignored,
+// as in decoding.
+func member(object json.RawMessage, name string) json.RawMessage {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(object, &members) != nil {
+		return nil
+	}
+	for n, value := range members {
+		if strings.EqualFold(n, name) {
+			return value
+		}
+	}
 	return nil
 }
 

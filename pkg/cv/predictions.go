@@ -1,6 +1,7 @@
 package cv
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -44,6 +45,8 @@ func (s *StoredImagePrediction) UnmarshalJSON(b []byte) error {
 
 // Identity is the prediction's id.
 func (s StoredImagePrediction) Identity() uuid.UUID { return s.ID }
+
+func (s StoredImagePrediction) lacks() string { return lacksID(s.ID) }
 
 // PredictionQueryToken is a question for stored predictions, and the place where the answer to an earlier one goes on.
 // The zero value asks for the first page of everything.
@@ -115,6 +118,27 @@ type PredictionQueryResult struct {
 func (r *PredictionQueryResult) UnmarshalJSON(b []byte) error {
 	type plain PredictionQueryResult
 	return decodeModel(b, (*plain)(r), &r.Raw)
+}
+
+// lacks: without results, or without a word on whether there are more, the answer does not say what
+// is stored.
+func (r PredictionQueryResult) lacks() string {
+	if r.Results == nil {
+		return "results"
+	}
+	for _, p := range r.Results {
+		if name := p.lacks(); name != "" {
+			return name
+		}
+	}
+	if len(r.Results) == 0 {
+		return ""
+	}
+	// null says that there are no more.
+	if more := member(r.Token.Raw, "continuation"); string(more) != "null" && !bytes.HasPrefix(more, []byte(`"`)) {
+		return "token.continuation"
+	}
+	return ""
 }
 
 // QueryPredictions reads one page of stored predictions. It is a POST that changes nothing, so it is retried like a read.

@@ -44,6 +44,8 @@ func (p *Project) UnmarshalJSON(b []byte) error {
 // Identity is the project's id.
 func (p Project) Identity() uuid.UUID { return p.ID }
 
+func (p Project) lacks() string { return lacksID(p.ID) }
+
 // GetProjects lists every project of the resource; the operation has no paging.
 // Source: Training API v3.3, GetProjects.
 func (c *Client) GetProjects(ctx context.Context) ([]Project, error) {

@@ -8,6 +8,7 @@ import (
 // Call is one HTTP exchange with the Training API: one try of one operation.
 type Call struct {
 	Time      time.Time // when it was begun
+	Answered  time.Time // when the answer was read, or it was clear that none comes; zero before
 	Operation string    // the Swagger's operation id
 	// Target is the path below the API's base path, such as projects/<id>/images; for calls that name ids in the query a blank and the
 	// comma-joined ids follow (the iteration's first). No other part of a query is ever in it.

@@ -12,13 +12,18 @@ import (
 )
 
 func TestTrace(t *testing.T) {
-	w := newWorld(t, script(status(503, ""), reset, status(404, `{"code":"NotFoundImage","message":"m"}`)))
+	answer := script(status(503, ""), reset, status(404, `{"code":"NotFoundImage","message":"m"}`))
+	w := newWorld(t, nil)
+	w.server.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		_ = w.clock.Wait(context.Background(), time.Second) // each answer takes so long
+		answer(rw, r)
+	})
 	var log []string
 	var calls []Call
 	ctx := WithTrace(t.Context(), Trace{
 		Before: func(_ context.Context, c Call) error {
 			log = append(log, "before")
-			if c.Status != 0 || c.Err != nil || c.RequestID != "" {
+			if c.Status != 0 || c.Err != nil || c.RequestID != "" || !c.Answered.IsZero() {
 				t.Errorf("before: %+v", c)
 			}
 			return nil
@@ -44,6 +49,9 @@ func TestTrace(t *testing.T) {
 		c := calls[i]
 		if c.Operation != "DeleteImages" || c.Target != target || c.Attempt != i+1 || c.Status != want.status || c.RequestID != want.id || !errors.Is(c.Err, want.kind) {
 			t.Errorf("%+v", c)
+		}
+		if c.Answered.Sub(c.Time) != time.Second {
+			t.Errorf("begun %v, answered %v", c.Time, c.Answered)
 		}
 	}
 	if !calls[0].Time.Equal(testStart) || !calls[1].Time.After(calls[0].Time) {

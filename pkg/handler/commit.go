@@ -141,7 +141,7 @@ func (w *export) strays(ctx context.Context) ([]adopted, error) {
 			continue
 		}
 		delete(have.failed, stem)
-		stored, err := w.Store.Head(ctx, o.Key)
+		stored, err := w.Store.Describe(ctx, o.Key)
 		if err != nil {
 			return nil, fmt.Errorf("adopt %s: %w", name, err)
 		}

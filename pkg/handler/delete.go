@@ -595,9 +595,8 @@ func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) e
 		Before: func(ctx context.Context, c cv.Call) error {
 			for {
 				intended = d.Now()
-				record := recordOf(c)
+				record := recordOf(c, intended) // an heir reckons from its time how long the call may be under way
 				key = callKey(record.Operation, record.Target)
-				record.Time = intended.UTC() // an heir reckons from it how long the call may be under way
 				if err := d.ledger.intend(ctx, d.calls.take(), record); err != nil {
 					return err
 				}
@@ -605,7 +604,7 @@ func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) e
 					return nil
 				}
 				// Too much time went by, as when this process stood still: this call is not made, and the next intent finds out who holds the command.
-				if err := d.ledger.write(recordOf(c).line(sink.LedgerResult)); err != nil {
+				if err := d.ledger.write(recordOf(c, d.Now()).line(sink.LedgerResult)); err != nil {
 					return err
 				}
 			}
@@ -613,7 +612,7 @@ func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) e
 		Fresh: fresh,
 		After: func(c cv.Call) {
 			d.account.note(c)
-			broken = errors.Join(broken, d.ledger.write(recordOf(c).line(sink.LedgerResult)))
+			broken = errors.Join(broken, d.ledger.write(recordOf(c, d.Now()).line(sink.LedgerResult)))
 		},
 	})
 	err = call(traced)

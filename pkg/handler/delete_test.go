@@ -135,6 +135,7 @@ func (w *world) checkState(t *testing.T, before cvtest.State, changes ...apply) 
 
 // ledgerLine is what the tests need of a line of ledger.jsonl.
 type ledgerLine struct {
+	Time                    time.Time
 	Kind, Operation, Target string
 	Status                  int
 	RequestID               string `json:"request_id"`

@@ -154,7 +154,7 @@ func (c Collector) ofJob(ctx context.Context, job Job) (Leftover, error) {
 				return found, fmt.Errorf("list what %s left: %w", job.ID, err)
 			}
 			found.Objects++
-			found.Bytes += o.Bytes
+			found.Bytes += max(o.Bytes, 0) // as far as the store says it
 		}
 		if found.Objects > before || job.LeftBehind != "" {
 			found.places = append(found.places, p)

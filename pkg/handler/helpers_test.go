@@ -56,6 +56,8 @@ type worldOptions struct {
 	ackWait time.Duration
 	// store changes how replicas store, for example from which size on by multipart.
 	store sink.StoreOptions
+	// quirks are what the store leaves out of its answers to replicas.
+	quirks []sinktest.Quirk
 }
 
 // The names of the service in a world with a clock of its own.
@@ -73,6 +75,7 @@ type world struct {
 	queue  *natsq.Queue // the test's own, as conn
 	conn   *nats.Conn
 	s3     *sinktest.Server
+	gate   *sinktest.Gateway // before it, where the store has quirks
 	store  *sink.Store
 	bucket string
 	log    *logbook // of all replicas
@@ -95,6 +98,9 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		w.bucket = w.s3.Bucket(t, o.bucket)
 	} else if err := w.s3.CreateBucket(t.Context(), w.bucket, o.bucket); err != nil {
 		t.Fatal(err)
+	}
+	if len(o.quirks) > 0 {
+		w.gate = w.s3.Gateway(t, o.quirks...)
 	}
 	w.o.store.Bucket = w.bucket
 	w.store = sink.NewStore(w.s3.Client(), w.o.store)
@@ -133,6 +139,7 @@ type replicaOptions struct {
 	idle      bool                                        // it takes nothing from the queue: the test delivers to its handler
 	faults    *sinktest.Faults                            // what it says to the store goes through these; those with an OnRequest keep it from the fate
 	key       cv.Credential                               // default the right one
+	now       func() time.Time                            // its clock, default everybody's
 	configure func(*handler.Config)                       // changes its settings
 	settles   func(handler.Delivery, handler.Disposition) // hears what becomes of each delivery of a command
 }
@@ -156,11 +163,18 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	if o.commands == 0 && o.units == 0 && !o.idle {
 		o.commands, o.units = 4, 4
 	}
-	if o.faults == nil {
+	switch {
+	case o.faults != nil:
+	case w.gate != nil:
+		o.faults = sinktest.NewFaults(w.gate)
+	default:
 		o.faults = sinktest.NewFaults(nil)
 	}
 	if o.key == nil {
 		o.key = cv.TrainingKey(w.api.Key())
+	}
+	if o.now == nil {
+		o.now = w.o.now
 	}
 	f := o.fate
 	server := nats.InProcessConnProvider(w.nats)
@@ -177,7 +191,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 		r.faults.OnRequest = f.request
 	}
 	endpoint, clientOptions := w.api.URL(), cv.Options{
-		MaxRPS: 10000, BlobHosts: []string{"127.0.0.1"}, MaxAttempts: 8, Now: w.o.now,
+		MaxRPS: 10000, BlobHosts: []string{"127.0.0.1"}, MaxAttempts: 8, Now: o.now,
 		Wrap: func(next http.RoundTripper) http.RoundTripper { return mortalTransport{next, f} },
 		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }, // pauses between retries take no time
 	}
@@ -196,7 +210,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	config := handler.Config{
 		Queue: mortalQueue{queue, f}, Resources: map[string]*cv.Client{handler.DefaultResource: client},
 		Store: sink.NewStore(w.s3.FaultyClient(r.faults), store), SpoolDir: t.TempDir(),
-		Version: "test", Now: w.o.now, Log: zerolog.New(w.log),
+		Version: "test", Now: o.now, Log: zerolog.New(w.log),
 	}
 	if o.configure != nil {
 		o.configure(&config)

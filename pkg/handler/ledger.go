@@ -34,7 +34,7 @@ type LedgerQueue interface {
 
 // callRecord is one Training API call as a unit's result carries it to the coordinator.
 type callRecord struct {
-	Time      time.Time `json:"time"`
+	Time      time.Time `json:"time"` // of the answer; of an intent, when it is written
 	Operation string    `json:"operation"`
 	Target    string    `json:"target"`
 	Status    int       `json:"status"`
@@ -42,8 +42,9 @@ type callRecord struct {
 	Attempt   int       `json:"attempt"`
 }
 
-func recordOf(c cv.Call) callRecord {
-	return callRecord{Time: c.Time.UTC(), Operation: c.Operation, Target: c.Target, Status: c.Status, RequestID: c.RequestID, Attempt: c.Attempt}
+// recordOf is a call at a time.
+func recordOf(c cv.Call, at time.Time) callRecord {
+	return callRecord{Time: at.UTC(), Operation: c.Operation, Target: c.Target, Status: c.Status, RequestID: c.RequestID, Attempt: c.Attempt}
 }
 
 func (c callRecord) key() string {
@@ -69,7 +70,7 @@ func (r *recorder) attach(ctx context.Context) context.Context {
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.calls = append(r.calls, recordOf(c))
+		r.calls = append(r.calls, recordOf(c, c.Answered))
 	}})
 }
 
@@ -92,6 +93,7 @@ type ledger struct {
 	seen  map[string]struct{} // calls that an earlier holder wrote, nil when there was none
 	heads map[string]struct{} // of the chain, after each message of an earlier holder
 	open  time.Time           // of the last intent, while it has no result; zero else
+	last  time.Time           // the latest of an intent or a result: neither goes back
 	fates fates
 }
 
@@ -127,6 +129,9 @@ func (f *fates) of(operation string) *operationFate {
 
 // note takes account of a line.
 func (l *ledger) note(line sink.LedgerLine) {
+	if line.Time.After(l.last) && (line.Kind == sink.LedgerIntent || line.Kind == sink.LedgerResult) {
+		l.last = line.Time
+	}
 	switch line.Kind {
 	case sink.LedgerIntent:
 		l.open = line.Time
@@ -220,6 +225,15 @@ func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time, he
 	if seq == 0 && !heir {
 		return l, nil
 	}
+	for line := range bytes.Lines(tail) { // the rest is read once it cannot grow any more
+		var have sink.LedgerLine
+		if err := json.Unmarshal(line, &have); err != nil {
+			return nil, fmt.Errorf("read a ledger line: %w", err)
+		}
+		if have.Time.After(now) {
+			now = have.Time // our clock is behind
+		}
+	}
 	if err := l.write(sink.LedgerLine{Time: now.UTC(), Kind: sink.LedgerTakeover}); err != nil {
 		return nil, err
 	}
@@ -278,7 +292,13 @@ func lastLine(message []byte) []byte {
 	return message[bytes.LastIndexByte(message, '\n')+1:]
 }
 
+// write chains a line. Where this clock is behind that of the writer of the last intent or result,
+// an intent or a result gets the time of that line.
 func (l *ledger) write(line sink.LedgerLine) error {
+	line.Time = line.Time.Round(0) // what is compared is what is written down: without the monotonic clock
+	if line.Kind != sink.LedgerCall && line.Time.Before(l.last) {
+		line.Time = l.last
+	}
 	b, err := l.chain.Append(line)
 	if err != nil {
 		return fmt.Errorf("chain a ledger line: %w", err)

@@ -257,6 +257,11 @@ func (b *Bag) makeExact(ctx context.Context) error {
 		if path.payload() {
 			i = b.find(path)
 		}
+		if i >= 0 && object.Bytes < 0 { // the listing does not say
+			if object, err = b.store.measure(ctx, object.Key, b.payload[i].size); err != nil {
+				return err
+			}
+		}
 		switch {
 		case i >= 0 && object.Bytes != b.payload[i].size:
 			return broken("seal", object.Key, ErrNotKept, "the store holds %d bytes, %d were listed", object.Bytes, b.payload[i].size)
@@ -303,7 +308,7 @@ func (b *Bag) explainMissing(ctx context.Context, seen bitset, missing int) erro
 		if seen.has(i) {
 			continue
 		}
-		object, err := b.store.describe(ctx, b.root+Key(l.Path))
+		object, err := b.store.Describe(ctx, b.root+Key(l.Path))
 		switch {
 		case errors.Is(err, ErrNotFound):
 			gone = append(gone, string(l.Path))
@@ -325,7 +330,7 @@ func (b *Bag) compareDigests(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		object, err := b.store.describe(ctx, b.root+Key(l.Path))
+		object, err := b.store.Describe(ctx, b.root+Key(l.Path))
 		if err != nil {
 			return err
 		}

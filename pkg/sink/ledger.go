@@ -27,7 +27,7 @@ var noDigest = strings.Repeat("0", 64)
 // LedgerLine is one line of the ledger of Training API calls.
 type LedgerLine struct {
 	Seq       int64     `json:"seq"`  // from 1; set by Append
-	Time      time.Time `json:"time"` // UTC
+	Time      time.Time `json:"time"` // UTC: when an intent was written, or the answer came
 	Kind      string    `json:"kind"`
 	Operation string    `json:"operation"`
 	Target    string    `json:"target"`     // ids and path, no query

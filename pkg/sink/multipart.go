@@ -45,6 +45,9 @@ func (s *Store) putMultipart(ctx context.Context, key Key, body Body) (err error
 	if err != nil {
 		return fail(ctx, "begin upload of object", key, err)
 	}
+	if aws.ToString(created.UploadId) == "" { // a part sent without it would be taken for the object
+		return broken("begin upload of object", key, ErrUnavailable, "the store began an upload and does not say which")
+	}
 	defer func() {
 		if err != nil {
 			s.abort(ctx, key, created.UploadId)

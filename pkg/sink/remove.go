@@ -186,12 +186,12 @@ type version struct {
 // versions yields the versions and delete markers of all keys with a prefix, in key order. Nothing, when the store knows no versions.
 func (s *Store) versions(ctx context.Context, prefix Key) iter.Seq2[version, error] {
 	return func(yield func(version, error) bool) {
+		const op = "list versions of objects"
 		in := &s3.ListObjectVersionsInput{Bucket: &s.o.Bucket, Prefix: aws.String(string(prefix))}
-		pages := s3.NewListObjectVersionsPaginator(s.api, in)
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx, checksumsAsHeaders)
+		for {
+			page, err := s.api.ListObjectVersions(ctx, in, checksumsAsHeaders)
 			if err != nil {
-				yield(version{}, fail(ctx, "list versions of objects", prefix, err))
+				yield(version{}, fail(ctx, op, prefix, err))
 				return
 			}
 			found := make([]version, 0, len(page.Versions)+len(page.DeleteMarkers))
@@ -200,6 +200,10 @@ func (s *Store) versions(ctx context.Context, prefix Key) iter.Seq2[version, err
 			}
 			for _, m := range page.DeleteMarkers {
 				found = append(found, version{ObjectIdentifier: types.ObjectIdentifier{Key: m.Key, VersionId: m.VersionId}, marker: true})
+			}
+			if slices.ContainsFunc(found, func(v version) bool { return v.Key == nil }) {
+				yield(version{}, broken(op, prefix, ErrUnavailable, "the store listed something without its name"))
+				return
 			}
 			slices.SortStableFunc(found, func(a, b version) int { return strings.Compare(*a.Key, *b.Key) })
 			for _, v := range found {
@@ -210,6 +214,15 @@ func (s *Store) versions(ctx context.Context, prefix Key) iter.Seq2[version, err
 					return
 				}
 			}
+			more, err := anotherPage(page.IsTruncated, page.NextKeyMarker, false)
+			if err != nil {
+				yield(version{}, broken(op, prefix, ErrUnavailable, "%w", err))
+				return
+			}
+			if !more {
+				return
+			}
+			in.KeyMarker, in.VersionIdMarker = page.NextKeyMarker, page.NextVersionIdMarker
 		}
 	}
 }
@@ -292,23 +305,30 @@ func (s *Store) removeEach(ctx context.Context, ids []types.ObjectIdentifier, ma
 }
 
 // abortAll aborts the unfinished multipart uploads below a prefix: those of processes that died.
+// While there may be more, it lists from the start again, as when objects are removed.
 func (s *Store) abortAll(ctx context.Context, prefix Key) error {
-	pages := s3.NewListMultipartUploadsPaginator(s.api, &s3.ListMultipartUploadsInput{Bucket: &s.o.Bucket, Prefix: aws.String(string(prefix))})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx, checksumsAsHeaders)
+	const op = "list unfinished uploads"
+	for last := ""; ; {
+		page, err := s.api.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &s.o.Bucket, Prefix: aws.String(string(prefix))}, checksumsAsHeaders)
 		if notSupported(err) {
 			return nil
 		}
 		if err != nil {
-			return fail(ctx, "list unfinished uploads", prefix, err)
+			return fail(ctx, op, prefix, err)
 		}
-		for _, upload := range page.Uploads {
+		for i, upload := range page.Uploads {
+			if i == 0 && last != "" && aws.ToString(upload.UploadId) == last {
+				return broken(op, prefix, ErrNotKept, "upload %s was aborted and is still listed", last)
+			}
 			_, err := s.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.o.Bucket, Key: upload.Key, UploadId: upload.UploadId}, checksumsAsHeaders)
 			err = fail(ctx, "abort upload of object", Key(aws.ToString(upload.Key)), err)
 			if err != nil && !errors.Is(err, ErrNotFound) {
 				return err
 			}
 		}
+		if len(page.Uploads) == 0 || page.IsTruncated != nil && !*page.IsTruncated {
+			return nil
+		}
+		last = aws.ToString(page.Uploads[0].UploadId)
 	}
-	return nil
 }

@@ -13,8 +13,9 @@ import (
 
 // File is one file of a source.
 type File struct {
-	Name  string // relative to the bag's root, with slashes
-	Bytes int64  // -1: not a regular file
+	Name      string // relative to the bag's root, with slashes
+	Bytes     int64  // -1: the source does not say
+	Irregular bool   // not a regular file, nor an object
 }
 
 // Source is a stored bag to be read. Open gives an error that matches ErrNotFound (or fs.ErrNotExist) for a file that is not there; any other error
@@ -42,8 +43,8 @@ func (d dirSource) List(ctx context.Context) iter.Seq2[File, error] {
 			case entry.IsDir():
 				return nil
 			}
-			file := File{Name: name, Bytes: -1}
-			if entry.Type().IsRegular() {
+			file := File{Name: name, Bytes: -1, Irregular: !entry.Type().IsRegular()}
+			if !file.Irregular {
 				info, err := entry.Info()
 				if err != nil {
 					return err

@@ -17,8 +17,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/rs/zerolog"
 )
 
@@ -107,7 +109,7 @@ func hexSHA256(b []byte) string {
 // Object is what the store holds at a key.
 type Object struct {
 	Key         Key
-	Bytes       int64
+	Bytes       int64  // -1: the store does not say; never so of Put, Find and Describe
 	SHA256      string // hex; from the store's checksum, from metadata or by reading; empty in listings
 	ContentType string
 	Meta        map[string]string // without "sha256"
@@ -258,7 +260,7 @@ func base64SHA256(digest string) string {
 
 // adopt describes what is stored at a key, with its digest.
 func (s *Store) adopt(ctx context.Context, key Key) (Object, error) {
-	object, err := s.describe(ctx, key)
+	object, err := s.Describe(ctx, key)
 	if err != nil {
 		return Object{}, err
 	}
@@ -266,10 +268,12 @@ func (s *Store) adopt(ctx context.Context, key Key) (Object, error) {
 	return object, nil
 }
 
-// describe is Head plus a digest, by reading the object where neither checksum nor metadata has it.
-func (s *Store) describe(ctx context.Context, key Key) (Object, error) {
+// Describe is Head with digest and size, for which the object is read where the store does not say
+// them.
+// Errors: ErrNotFound and those of every request. Operations: HeadObject, GetObject.
+func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
 	object, err := s.Head(ctx, key)
-	if err != nil || object.SHA256 != "" {
+	if err != nil || object.SHA256 != "" && object.Bytes >= 0 {
 		return object, err
 	}
 	body, _, err := s.Open(ctx, key)
@@ -284,6 +288,24 @@ func (s *Store) describe(ctx context.Context, key Key) (Object, error) {
 	}
 	object.Bytes, object.SHA256 = n, hex.EncodeToString(h.Sum(nil))
 	return object, nil
+}
+
+// measure is Head with a size, for which at most atMost bytes and one more are read where the store
+// does not say it.
+func (s *Store) measure(ctx context.Context, key Key, atMost int64) (Object, error) {
+	object, err := s.Head(ctx, key)
+	if err != nil || object.Bytes >= 0 {
+		return object, err
+	}
+	body, object, err := s.Open(ctx, key)
+	if err != nil {
+		return Object{}, err
+	}
+	defer func() { _ = body.Close() }()
+	if object.Bytes < 0 {
+		object.Bytes, err = io.Copy(io.Discard, io.LimitReader(body, atMost+1))
+	}
+	return object, fail(ctx, "read object", key, err)
 }
 
 // Head says what is at a key. SHA256 is empty when neither the store's checksum (of the whole object) nor metadata has it, or when the two
@@ -303,7 +325,7 @@ func (s *Store) Head(ctx context.Context, key Key) (Object, error) {
 
 // object is what an answer's headers say of an object.
 func object(key Key, length *int64, contentType *string, meta map[string]string, checksum *string) Object {
-	o := Object{Key: key, Bytes: aws.ToInt64(length), ContentType: aws.ToString(contentType)}
+	o := Object{Key: key, Bytes: said(length), ContentType: aws.ToString(contentType)}
 	for name, value := range meta {
 		if strings.EqualFold(name, metaSHA256) {
 			if validDigest(value) {
@@ -327,6 +349,14 @@ func object(key Key, length *int64, contentType *string, meta map[string]string,
 	return o
 }
 
+// said is a size that the store gave, -1 when it gave none: that is not 0.
+func said(size *int64) int64 {
+	if size == nil {
+		return -1
+	}
+	return *size
+}
+
 // validDigest tells a SHA-256 in lower-case hex.
 func validDigest(s string) bool {
 	if len(s) != 2*sha256.Size {
@@ -341,15 +371,16 @@ func validDigest(s string) bool {
 }
 
 // Open reads an object from its start. A connection that breaks while the body is read is taken up again where it broke, as long as the object is
-// the same; Read gives the store's errors. The object's SHA256 may be empty, as with Head.
+// the same; Read gives the store's errors. The object's SHA256 may be empty, and its Bytes -1, as
+// with Head.
 // Errors: ErrNotFound and those of every request. Operation: GetObject.
 func (s *Store) Open(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
-	r := &reader{ctx: ctx, s: s, key: key}
-	out, err := r.get()
+	r := &reader{ctx: ctx, s: s, key: key, size: -1}
+	out, err := r.get(false)
 	if err != nil {
 		return nil, Object{}, err
 	}
-	r.size, r.etag = aws.ToInt64(out.ContentLength), out.ETag
+	r.size, r.etag = said(out.ContentLength), out.ETag
 	return r, object(key, out.ContentLength, out.ContentType, out.Metadata, out.ChecksumSHA256), nil
 }
 
@@ -364,27 +395,60 @@ type reader struct {
 	body  io.ReadCloser
 	etag  *string
 	off   int64
-	size  int64
+	size  int64 // -1: not known
+	ends  bool  // the end of the body cannot be taken for a broken connection
 	tries int
 	err   error
 }
 
-// get asks for the rest of the object.
-func (r *reader) get() (*s3.GetObjectOutput, error) {
+// get asks for the object, or for the rest of it.
+func (r *reader) get(rest bool) (*s3.GetObjectOutput, error) {
 	in := &s3.GetObjectInput{Bucket: &r.s.o.Bucket, Key: aws.String(string(r.key)), IfMatch: r.etag}
-	if r.off > 0 {
+	if rest {
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-", r.off))
 	}
 	out, err := r.s.api.GetObject(r.ctx, in, checksumsAsHeaders)
 	if err != nil {
 		return nil, fail(r.ctx, "get object", r.key, err)
 	}
-	if r.off > 0 && aws.ToInt64(out.ContentLength) != r.size-r.off {
-		_ = out.Body.Close()
-		return nil, broken("get object", r.key, ErrUnavailable, "asked for the bytes from %d on, got %d bytes of %d", r.off, aws.ToInt64(out.ContentLength), r.size)
+	if rest {
+		if err := r.goesOn(out); err != nil {
+			_ = out.Body.Close()
+			return nil, err
+		}
 	}
-	r.body = out.Body
+	r.body, r.ends = out.Body, delimited(out)
 	return out, nil
+}
+
+// goesOn checks that an answer is the rest of the object, and of the same one.
+func (r *reader) goesOn(out *s3.GetObjectOutput) error {
+	const op = "get object"
+	if r.etag == nil {
+		return broken(op, r.key, ErrUnavailable, "the body broke off after %d bytes, and without an ETag the rest may be another object's", r.off)
+	}
+	if out.ContentRange != nil {
+		var first, last, whole int64
+		n, _ := fmt.Sscanf(*out.ContentRange, "bytes %d-%d/%d", &first, &last, &whole)
+		if n < 2 || first != r.off || n == 3 && r.size >= 0 && whole != r.size {
+			return broken(op, r.key, ErrUnavailable, "asked for the bytes from %d on, got %q of %d", r.off, *out.ContentRange, r.size)
+		}
+		if n == 3 {
+			r.size = whole
+		}
+		return nil
+	}
+	if r.size < 0 || said(out.ContentLength) != r.size-r.off {
+		return broken(op, r.key, ErrUnavailable, "asked for the bytes from %d on, got %d bytes of %d", r.off, said(out.ContentLength), r.size)
+	}
+	return nil
+}
+
+// delimited reports whether an answer says where its body ends. Another one ends where the
+// connection does, for whatever reason.
+func delimited(out *s3.GetObjectOutput) bool {
+	raw, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response)
+	return ok && (raw.ContentLength >= 0 || raw.ProtoMajor >= 2 || len(raw.TransferEncoding) > 0)
 }
 
 // Read implements io.Reader.
@@ -402,12 +466,12 @@ func (r *reader) Read(p []byte) (int, error) {
 			r.tries = 0
 		}
 		switch {
-		case r.off > r.size:
+		case r.size >= 0 && r.off > r.size:
 			r.err = broken("get object", r.key, ErrUnavailable, "got more than the %d bytes announced", r.size)
 			return 0, r.err
 		case r.off == r.size && (err == nil || n > 0):
 			return n, nil // the end is told with the next Read
-		case r.off == r.size:
+		case r.off == r.size, r.size < 0 && r.ends && errors.Is(err, io.EOF):
 			r.err = io.EOF
 			return n, io.EOF
 		case err == nil && n == 0:
@@ -415,21 +479,39 @@ func (r *reader) Read(p []byte) (int, error) {
 		case err == nil:
 			return n, nil
 		}
-		// The body broke off.
+		// The body broke off, or ended without a word on whether that was all.
 		_ = r.body.Close()
 		if r.tries++; r.ctx.Err() != nil || r.tries > readTries {
-			r.err = fail(r.ctx, "get object", r.key, fmt.Errorf("body broke off after %d of %d bytes: %w", r.off, r.size, err))
+			r.err = noEnd(fail(r.ctx, "get object", r.key, fmt.Errorf("body broke off after %d bytes: %w", r.off, err)))
 			return n, r.err
 		}
 		r.s.o.Log.Debug().Str("key", string(r.key)).Int64("offset", r.off).Err(err).Msg("body broke off, asking for the rest")
-		if _, err := r.get(); err != nil {
-			r.err = err
-			return n, err
+		_, restErr := r.get(true)
+		if r.size < 0 && errors.Is(err, io.EOF) && hasStatus(restErr, http.StatusRequestedRangeNotSatisfiable, "InvalidRange") {
+			restErr = io.EOF // there is no more
 		}
-		if n > 0 {
-			return n, nil
+		switch {
+		case restErr == io.EOF: //nolint:errorlint // ours; that of a connection that was closed is wrapped, and no end
+			r.err = io.EOF
+		case restErr != nil:
+			r.err = noEnd(restErr)
+		}
+		if r.err != nil || n > 0 {
+			return n, r.err
 		}
 	}
+}
+
+// noEnd hides an io.EOF in an error, so that readers do not take it for the end of the content: a
+// connection that is closed before its answer is an io.EOF, too.
+func noEnd(err error) error {
+	var e *Error
+	if !errors.Is(err, io.EOF) || !errors.As(err, &e) {
+		return err
+	}
+	hidden := *e
+	hidden.Err = errors.New(e.detail())
+	return &hidden
 }
 
 // Close implements io.Closer.
@@ -447,29 +529,32 @@ func (s *Store) ReadAll(ctx context.Context, key Key, limit int64) ([]byte, erro
 	if object.Bytes > limit {
 		return nil, broken(op, key, nil, "it has %d bytes, at most %d are allowed", object.Bytes, limit)
 	}
-	b := make([]byte, object.Bytes)
-	if _, err := io.ReadFull(body, b); err != nil {
+	var b bytes.Buffer
+	b.Grow(int(max(object.Bytes, 0)) + bytes.MinRead)
+	if _, err := b.ReadFrom(io.LimitReader(body, limit+1)); err != nil {
 		return nil, fail(ctx, op, key, err)
 	}
-	if got := hexSHA256(b); object.SHA256 != "" && got != object.SHA256 {
+	if int64(b.Len()) > limit {
+		return nil, broken(op, key, nil, "it has more than the %d bytes that are allowed", limit)
+	}
+	if got := hexSHA256(b.Bytes()); object.SHA256 != "" && got != object.SHA256 {
 		return nil, broken(op, key, ErrUnavailable, "content has SHA-256 %s, expected %s", got, object.SHA256)
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
-// List yields the objects below a prefix in key order: key and size, no digest. It stops at the first error.
+// List yields the objects below a prefix in key order: key and size (-1 where the store does not
+// say it), no digest. It stops at the first error.
 // Operation: ListObjectsV2.
 func (s *Store) List(ctx context.Context, prefix Key) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
-		pages := s3.NewListObjectsV2Paginator(s.api, &s3.ListObjectsV2Input{Bucket: &s.o.Bucket, Prefix: aws.String(string(prefix))})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx, checksumsAsHeaders)
+		for page, err := range s.pages(ctx, "list objects", prefix, nil) {
 			if err != nil {
-				yield(Object{}, fail(ctx, "list objects", prefix, err))
+				yield(Object{}, err)
 				return
 			}
 			for _, item := range page.Contents {
-				if !yield(Object{Key: Key(aws.ToString(item.Key)), Bytes: aws.ToInt64(item.Size)}, nil) {
+				if !yield(Object{Key: Key(*item.Key), Bytes: said(item.Size)}, nil) {
 					return
 				}
 			}
@@ -480,12 +565,9 @@ func (s *Store) List(ctx context.Context, prefix Key) iter.Seq2[Object, error] {
 // Folders yields the names of what would be folders right below a prefix: the next part of a key up to a slash, each once. Operation: ListObjectsV2.
 func (s *Store) Folders(ctx context.Context, prefix Key) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		in := &s3.ListObjectsV2Input{Bucket: &s.o.Bucket, Prefix: aws.String(string(prefix)), Delimiter: aws.String("/")}
-		pages := s3.NewListObjectsV2Paginator(s.api, in)
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx, checksumsAsHeaders)
+		for page, err := range s.pages(ctx, "list folders", prefix, aws.String("/")) {
 			if err != nil {
-				yield("", fail(ctx, "list folders", prefix, err))
+				yield("", err)
 				return
 			}
 			for _, folder := range page.CommonPrefixes {
@@ -498,6 +580,74 @@ func (s *Store) Folders(ctx context.Context, prefix Key) iter.Seq2[string, error
 	}
 }
 
+// pages yields the pages of a listing, whose entries all have keys, in order. Where the store does
+// not say whether there is another page, it is asked for what follows the last entry.
+func (s *Store) pages(ctx context.Context, op string, prefix Key, delimiter *string) iter.Seq2[*s3.ListObjectsV2Output, error] {
+	return func(yield func(*s3.ListObjectsV2Output, error) bool) {
+		in := &s3.ListObjectsV2Input{Bucket: &s.o.Bucket, Prefix: aws.String(string(prefix)), Delimiter: delimiter}
+		for {
+			page, err := s.api.ListObjectsV2(ctx, in, checksumsAsHeaders)
+			if err != nil {
+				yield(nil, fail(ctx, op, prefix, err))
+				return
+			}
+			last, err := lastOf(page, in.StartAfter)
+			if err != nil {
+				yield(nil, broken(op, prefix, ErrUnavailable, "%w", err))
+				return
+			}
+			more, err := anotherPage(page.IsTruncated, page.NextContinuationToken, last != "")
+			if !yield(page, nil) {
+				return
+			}
+			if err != nil {
+				yield(nil, broken(op, prefix, ErrUnavailable, "%w", err))
+				return
+			}
+			if !more {
+				return
+			}
+			if in.ContinuationToken = page.NextContinuationToken; aws.ToString(in.ContinuationToken) == "" {
+				in.ContinuationToken, in.StartAfter = nil, &last
+			}
+		}
+	}
+}
+
+// anotherPage reports whether a listing goes on after a page. Where the store does not say, a page
+// that has anything may be followed by another.
+func anotherPage(truncated *bool, marker *string, anything bool) (bool, error) {
+	switch {
+	case truncated == nil:
+		return anything || aws.ToString(marker) != "", nil
+	case *truncated && aws.ToString(marker) == "":
+		return false, errors.New("there is more than was listed, and the store does not say where it begins")
+	}
+	return *truncated, nil
+}
+
+// lastOf is the last name of a page, "" when the page is empty. A page that begins again where the
+// one before did is an error, and so is an entry without a name.
+func lastOf(page *s3.ListObjectsV2Output, after *string) (last string, err error) {
+	note := func(key *string, end string) {
+		switch {
+		case aws.ToString(key) == "":
+			err = errors.New("the store listed something without its name")
+		case after != nil && *key <= *after:
+			err = errors.New("the store does not say whether there is more than was listed, and lists the same again")
+		default:
+			last = max(last, *key+end)
+		}
+	}
+	for _, item := range page.Contents {
+		note(item.Key, "")
+	}
+	for _, folder := range page.CommonPrefixes {
+		note(folder.Prefix, "\U0010FFFF") // after all that is in it
+	}
+	return last, err
+}
+
 // Find looks for the object whose key is stem + "." + an extension, the first one in key order, and gives it with its digest (which means reading it
 // where the store does not know it). Operations: ListObjectsV2, HeadObject.
 func (s *Store) Find(ctx context.Context, stem Key) (Object, bool, error) {
@@ -508,7 +658,7 @@ func (s *Store) Find(ctx context.Context, stem Key) (Object, bool, error) {
 		if !validExtension(strings.TrimPrefix(string(item.Key), string(stem)+".")) {
 			continue
 		}
-		object, err := s.describe(ctx, item.Key)
+		object, err := s.Describe(ctx, item.Key)
 		if errors.Is(err, ErrNotFound) {
 			continue // removed since it was listed
 		}

@@ -48,7 +48,7 @@ type Report struct {
 	Problems      []Problem       `json:"problems"` // sorted by path
 	Omitted       int             `json:"omitted"`  // problems beyond those listed
 	Files         int             `json:"files"`    // files of the bag
-	Bytes         int64           `json:"bytes"`    // their size
+	Bytes         int64           `json:"bytes"`    // their size; where the source does not say it, of those that were read
 	Receipt       *Receipt        `json:"receipt"`  // nil: none, or none that can be read
 	ReceiptSHA256 string          `json:"receipt_sha256"`
 	Signed        bool            `json:"signed"` // receipt.sigstore.json is there; its signature is not checked here
@@ -70,7 +70,8 @@ const (
 // manifests, the ledger's chain and its head in the receipt, that images.jsonl, predictions.jsonl and inventory.json speak of files that are there, and
 // that no text has a shared access signature in it. A bag without its receipt is not committed, which is a failure.
 //
-// The error is not nil exactly when the result is Inconclusive; it tells what could not be read. Memory is about 48 bytes for each payload file.
+// The error is not nil exactly when the result is Inconclusive; it tells what could not be read.
+// Memory is about 48 bytes for each payload file, and the names of the files that hold records.
 func Verify(ctx context.Context, src Source, o VerifyOptions) (Report, error) {
 	if o.MaxProblems <= 0 {
 		o.MaxProblems = 100
@@ -102,8 +103,8 @@ func Verify(ctx context.Context, src Source, o VerifyOptions) (Report, error) {
 type payloadFile struct {
 	path   [16]byte // hash of the path
 	digest [16]byte // first half of the digest in the manifest
-	size   int64
-	listed bool // by the manifest
+	size   int64    // -1: the source does not say
+	listed bool     // by the manifest
 }
 
 // verifier is one verification.
@@ -111,13 +112,17 @@ type verifier struct {
 	src Source
 	o   VerifyOptions
 
-	payload      []payloadFile // sorted by path hash once listed
-	payloadBytes int64
-	tagFiles     map[Path]int64 // files outside data/ and their sizes
-	projects     map[string]bool
+	payload  []payloadFile  // sorted by path hash once listed
+	tagFiles map[Path]int64 // files outside data/ and their sizes, -1: the source does not say
+	projects map[string]bool
 
-	mu     sync.Mutex
-	report Report
+	mu           sync.Mutex // guards what follows
+	payloadBytes int64
+	counted      []int64  // sizes of the payload files of which the source does not say it, once they are read; -1 before
+	unknown      int      // how many of them were not read
+	oxum         []string // values of Payload-Oxum
+	hasInfo      bool     // bag-info.txt was read
+	report       Report
 }
 
 // problem notes something wrong.
@@ -167,6 +172,9 @@ func (v *verifier) run(ctx context.Context) error {
 	if err := v.readFiles(ctx, tags, manifestDigest); err != nil {
 		return err
 	}
+	if v.unknown == 0 { // else a file is in no manifest, which was noted, or was not read
+		v.compareOxum()
+	}
 	v.compareReceipt(receipt)
 	return nil
 }
@@ -181,7 +189,7 @@ func (v *verifier) list(ctx context.Context) error {
 		name := Path(file.Name)
 		v.report.Files++
 		v.report.Bytes += max(file.Bytes, 0)
-		if file.Bytes < 0 {
+		if file.Irregular {
 			v.problem(name, "it is not a regular file")
 		}
 		if err := name.check(); err != nil {
@@ -195,6 +203,9 @@ func (v *verifier) list(ctx context.Context) error {
 		}
 		v.payload = append(v.payload, payloadFile{path: pathHash(name), size: file.Bytes})
 		v.payloadBytes += max(file.Bytes, 0)
+		if file.Bytes < 0 {
+			v.unknown++
+		}
 		if rest, ok := strings.CutPrefix(file.Name, "data/projects/"); ok {
 			id, _, _ := strings.Cut(rest, "/")
 			v.projects[id] = true
@@ -204,17 +215,57 @@ func (v *verifier) list(ctx context.Context) error {
 		v.problem("", "there are %d files outside data/, at most %d are expected", tagFiles, maxTagFiles)
 	}
 	slices.SortFunc(v.payload, func(a, b payloadFile) int { return bytes.Compare(a.path[:], b.path[:]) })
+	if v.unknown > 0 {
+		v.counted = slices.Repeat([]int64{-1}, len(v.payload))
+	}
 	_, v.report.Signed = v.tagFiles[SignatureFile]
 	return nil
 }
 
 // find is the payload file at a path, nil when it is not there.
 func (v *verifier) find(path Path) *payloadFile {
-	i, ok := slices.BinarySearchFunc(v.payload, pathHash(path), func(f payloadFile, h [16]byte) int { return bytes.Compare(f.path[:], h[:]) })
-	if !ok {
+	i := v.locate(path)
+	if i < 0 {
 		return nil
 	}
 	return &v.payload[i]
+}
+
+// locate is the index of the payload file at a path, -1 when it is not there.
+func (v *verifier) locate(path Path) int {
+	i, ok := slices.BinarySearchFunc(v.payload, pathHash(path), func(f payloadFile, h [16]byte) int { return bytes.Compare(f.path[:], h[:]) })
+	if !ok {
+		return -1
+	}
+	return i
+}
+
+// measured notes the size of a file that was read whole, where the source did not say it.
+func (v *verifier) measured(name Path, n int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !name.payload() {
+		if size, ok := v.tagFiles[name]; ok && size < 0 {
+			v.report.Bytes += n // each of them is read once
+		}
+		return
+	}
+	if i := v.locate(name); i >= 0 && v.payload[i].size < 0 && v.counted[i] < 0 {
+		v.counted[i] = n
+		v.unknown--
+		v.payloadBytes += n
+		v.report.Bytes += n
+	}
+}
+
+// sizeOf is the size of the payload file at an index, -1 when it is not known.
+func (v *verifier) sizeOf(i int) int64 {
+	if size := v.payload[i].size; size >= 0 {
+		return size
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.counted[i]
 }
 
 // missing tells that an error of Open means that the file is not there, which is a problem, not a read that failed.
@@ -239,6 +290,7 @@ func (v *verifier) readSmall(ctx context.Context, name Path) ([]byte, error) {
 		v.problem(name, "it is larger than %d bytes", maxSmallBytes)
 		return nil, nil
 	}
+	v.measured(name, int64(len(b)))
 	v.scanText(name, b)
 	return b, nil
 }
@@ -359,8 +411,9 @@ func (v *verifier) readManifest(ctx context.Context) (string, error) {
 	}
 	defer func() { _ = body.Close() }()
 	h := sha256.New()
+	sum := &sumReader{r: body, h: h}
 	n := 0
-	for l, err := range ManifestLines(io.TeeReader(body, h)) {
+	for l, err := range ManifestLines(sum) {
 		var readErr *ReadError
 		if errors.As(err, &readErr) {
 			return "", fmt.Errorf("read %s: %w", ManifestFile, readErr.Err)
@@ -386,6 +439,7 @@ func (v *verifier) readManifest(ctx context.Context) (string, error) {
 	if n == 0 {
 		v.problem(ManifestFile, "it lists no file")
 	}
+	v.measured(ManifestFile, sum.n)
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
@@ -407,47 +461,77 @@ func (v *verifier) nameUnlisted(ctx context.Context) error {
 	return nil
 }
 
-// readFiles reads every file that a manifest lists and compares its digest.
+// readFiles reads every file that a manifest lists and compares its digest. The files whose lines
+// speak of others come last: by then the sizes of all are known.
 func (v *verifier) readFiles(ctx context.Context, tags map[Path]string, manifestDigest string) error {
+	var records []ManifestLine
+	err := v.together(ctx, func(ctx context.Context, read func(Path, string)) (err error) {
+		for name, digest := range tags {
+			if _, ok := v.tagFiles[name]; ok && name != ManifestFile {
+				read(name, digest)
+			}
+		}
+		records, err = v.readPayload(ctx, read, manifestDigest)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return v.together(ctx, func(_ context.Context, read func(Path, string)) error {
+		for _, l := range records {
+			read(l.Path, l.SHA256)
+		}
+		return nil
+	})
+}
+
+// together reads the files that names names, several at once.
+func (v *verifier) together(ctx context.Context, names func(ctx context.Context, read func(name Path, digest string)) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(v.o.Readers)
-	for name, digest := range tags {
-		if _, ok := v.tagFiles[name]; ok && name != ManifestFile {
-			group.Go(func() error { return v.readFile(ctx, name, digest) })
-		}
-	}
-	err := v.readPayload(ctx, group, manifestDigest)
+	err := names(ctx, func(name Path, digest string) { group.Go(func() error { return v.readFile(ctx, name, digest) }) })
 	return errors.Join(group.Wait(), err)
 }
 
-// readPayload reads the manifest again and has its files read, as the group has room.
-func (v *verifier) readPayload(ctx context.Context, group *errgroup.Group, manifestDigest string) error {
+// readPayload reads the manifest again and has its files read, but for those of records, which it
+// returns.
+func (v *verifier) readPayload(ctx context.Context, read func(Path, string), manifestDigest string) (records []ManifestLine, err error) {
 	if manifestDigest == "" {
-		return nil
+		return nil, nil
 	}
 	body, err := v.src.Open(ctx, string(ManifestFile))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = body.Close() }()
 	h := sha256.New()
 	for l, err := range ManifestLines(io.TeeReader(body, h)) {
 		var readErr *ReadError
 		if errors.As(err, &readErr) {
-			return fmt.Errorf("read %s: %w", ManifestFile, readErr.Err)
+			return nil, fmt.Errorf("read %s: %w", ManifestFile, readErr.Err)
 		}
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 		if err != nil || v.find(l.Path) == nil {
 			continue // noted at the first reading
 		}
-		group.Go(func() error { return v.readFile(ctx, l.Path, l.SHA256) })
+		if isRecords(l.Path) {
+			records = append(records, l)
+			continue
+		}
+		read(l.Path, l.SHA256)
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != manifestDigest {
 		v.problem(ManifestFile, "it changed while it was read")
 	}
-	return nil
+	return records, nil
+}
+
+// isRecords tells the files whose lines speak of other files.
+func isRecords(name Path) bool {
+	base := path.Base(string(name))
+	return strings.HasPrefix(string(name), "data/projects/") && (base == "images.jsonl" || base == "predictions.jsonl")
 }
 
 // readFile reads a file whole, compares its digest (unless want is empty), and looks into it where its name says what it holds.
@@ -466,7 +550,8 @@ func (v *verifier) readFile(ctx context.Context, name Path, want string) error {
 	defer func() { _ = body.Close() }()
 
 	h := sha256.New()
-	var r io.Reader = &sumReader{r: body, h: h}
+	sum := &sumReader{r: body, h: h}
+	var r io.Reader = sum
 	var scan *leakScan
 	if isText(name) {
 		scan = newLeakScan()
@@ -479,6 +564,7 @@ func (v *verifier) readFile(ctx context.Context, name Path, want string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
+	v.measured(name, sum.n)
 	if scan != nil {
 		v.noteLeak(name, scan)
 	}
@@ -488,22 +574,23 @@ func (v *verifier) readFile(ctx context.Context, name Path, want string) error {
 	return nil
 }
 
-// sumReader digests what is read through it.
+// sumReader digests and counts what is read through it.
 type sumReader struct {
 	r io.Reader
 	h hash.Hash
+	n int64
 }
 
 // Read implements io.Reader.
 func (s *sumReader) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.h.Write(p[:n])
+	s.n += int64(n)
 	return n, err
 }
 
 // look checks the content of the files whose meaning is known. It need not read to the end. An error is one of reading.
 func (v *verifier) look(name Path, r io.Reader) error {
-	base := path.Base(string(name))
 	switch {
 	case name == BagItFile:
 		return v.lookBagIt(r)
@@ -513,7 +600,7 @@ func (v *verifier) look(name Path, r io.Reader) error {
 		return v.lookLedger(r)
 	case name == InventoryFile:
 		return v.lookInventory(r)
-	case strings.HasPrefix(string(name), "data/projects/") && (base == "images.jsonl" || base == "predictions.jsonl"):
+	case isRecords(name):
 		return v.lookRecords(name, r)
 	}
 	return nil
@@ -528,7 +615,7 @@ func (v *verifier) lookBagIt(r io.Reader) error {
 	return err
 }
 
-// lookBagInfo checks bag-info.txt and compares its Payload-Oxum with what was listed.
+// lookBagInfo checks bag-info.txt and notes its Payload-Oxum.
 func (v *verifier) lookBagInfo(r io.Reader) error {
 	b, err := io.ReadAll(io.LimitReader(r, maxSmallBytes))
 	if err != nil {
@@ -539,19 +626,31 @@ func (v *verifier) lookBagInfo(r io.Reader) error {
 		v.problem(BagInfoFile, "%v", err)
 		return nil
 	}
-	want := fmt.Sprintf("%d.%d", v.payloadBytes, len(v.payload))
-	found := 0
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.hasInfo = true
 	for _, f := range fields {
 		if strings.EqualFold(f.Name, oxumField) {
-			if found++; f.Value != want {
-				v.problem(BagInfoFile, "Payload-Oxum is %s, the files below data/ amount to %s", f.Value, want)
-			}
+			v.oxum = append(v.oxum, f.Value)
 		}
 	}
-	if found != 1 {
-		v.problem(BagInfoFile, "it has %d Payload-Oxum fields, expected one", found)
-	}
 	return nil
+}
+
+// compareOxum compares the Payload-Oxum of bag-info.txt with what is below data/.
+func (v *verifier) compareOxum() {
+	if !v.hasInfo {
+		return
+	}
+	want := fmt.Sprintf("%d.%d", v.payloadBytes, len(v.payload))
+	for _, value := range v.oxum {
+		if value != want {
+			v.problem(BagInfoFile, "Payload-Oxum is %s, the files below data/ amount to %s", value, want)
+		}
+	}
+	if len(v.oxum) != 1 {
+		v.problem(BagInfoFile, "it has %d Payload-Oxum fields, expected one", len(v.oxum))
+	}
 }
 
 // lookLedger checks the ledger's chain.
@@ -659,16 +758,17 @@ func (v *verifier) checkRecord(project string, line []byte) error {
 		return nil
 	}
 	file := Path("data/projects/" + project + "/" + *rec.File)
-	known := v.find(file)
+	at := v.locate(file)
 	switch {
 	case file.check() != nil || path.Clean(string(file)) != string(file):
 		return fmt.Errorf("its file %q is no well-formed name", *rec.File)
-	case known == nil || !known.listed:
+	case at < 0 || !v.payload[at].listed:
 		return fmt.Errorf("its file %s is not in the bag", *rec.File)
-	case !validDigest(rec.SHA256) || hex.EncodeToString(known.digest[:]) != rec.SHA256[:32]:
+	case !validDigest(rec.SHA256) || hex.EncodeToString(v.payload[at].digest[:]) != rec.SHA256[:32]:
 		return fmt.Errorf("its file %s has another SHA-256 in the manifest", *rec.File)
-	case known.size != rec.Bytes:
-		return fmt.Errorf("its file %s has %d bytes, not %d", *rec.File, known.size, rec.Bytes)
+	}
+	if size := v.sizeOf(at); size != rec.Bytes {
+		return fmt.Errorf("its file %s has %d bytes, not %d", *rec.File, size, rec.Bytes)
 	}
 	stem := strings.TrimSuffix(path.Base(*rec.File), path.Ext(*rec.File))
 	for _, item := range []*struct{ ID string }{rec.Image, rec.Prediction} {
@@ -703,7 +803,7 @@ func (v *verifier) compareReceipt(receipt *Receipt) {
 	if p.Ledger.Entries != v.report.Ledger.Lines || p.Ledger.Head != v.report.Ledger.Head {
 		v.problem(LedgerFile, "it has %d lines and head %s, the receipt has %d and %s", v.report.Ledger.Lines, v.report.Ledger.Head, p.Ledger.Entries, p.Ledger.Head)
 	}
-	if p.Bundle.PayloadObjects != len(v.payload) || p.Bundle.PayloadBytes != v.payloadBytes {
+	if p.Bundle.PayloadObjects != len(v.payload) || v.unknown == 0 && p.Bundle.PayloadBytes != v.payloadBytes {
 		v.problem(ReceiptFile, "it speaks of %d files and %d bytes below data/, there are %d and %d", p.Bundle.PayloadObjects, p.Bundle.PayloadBytes, len(v.payload), v.payloadBytes)
 	}
 }

@@ -39,6 +39,20 @@ func (m memory) Open(_ context.Context, name string) (io.ReadCloser, error) {
 	return io.NopCloser(strings.NewReader(content)), nil
 }
 
+// unsized is a bag whose listing does not say how large its files are.
+type unsized struct{ memory }
+
+func (u unsized) List(ctx context.Context) iter.Seq2[sink.File, error] {
+	return func(yield func(sink.File, error) bool) {
+		for file, err := range u.memory.List(ctx) {
+			file.Bytes = -1
+			if !yield(file, err) {
+				return
+			}
+		}
+	}
+}
+
 // with is a copy with one file changed.
 func (m memory) with(name, content string) memory {
 	out := maps.Clone(m)
@@ -112,8 +126,20 @@ func oxum(m memory) string {
 	return fmt.Sprintf("External-Identifier: req-1\nPayload-Oxum: %d.%d\n", size, n)
 }
 
-// problems verifies a bag and gives what is wrong with it.
+// problems verifies a bag and gives what is wrong with it. What is wrong is seen also where a
+// listing says no sizes, and what is good is good.
 func problems(t *testing.T, src sink.Source) string {
+	t.Helper()
+	got := problemsOf(t, src)
+	if m, ok := src.(memory); ok {
+		if other := problemsOf(t, unsized{m}); (got == "") != (other == "") {
+			t.Errorf("with sizes there is wrong:\n%s\nwithout:\n%s", got, other)
+		}
+	}
+	return got
+}
+
+func problemsOf(t *testing.T, src sink.Source) string {
 	t.Helper()
 	report, err := sink.Verify(t.Context(), src, sink.VerifyOptions{})
 	if err != nil {

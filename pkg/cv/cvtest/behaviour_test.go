@@ -841,6 +841,7 @@ func TestFaults(t *testing.T) {
 		{Operation: "GetTag", Status: 400, Code: "BadRequestCustomerManagedKeyRevoked"},
 		{Operation: "GetIterations", Status: 502, Body: "<html>bad gateway</html>", Header: http.Header{"Content-Type": {"text/html"}}},
 		{Operation: "GetDomains", Reset: true},
+		Null("GetTaggedImages", 1),
 		{Operation: "GetProjects", CutBody: true},
 		{Operation: "GetImageCount", Delay: time.Millisecond},
 		{Operation: "DeleteTag", Reset: true, AfterEffect: true},
@@ -849,7 +850,7 @@ func TestFaults(t *testing.T) {
 	} {
 		s.Fault(f)
 	}
-	if n := len(s.Unhit()); n != 10 {
+	if n := len(s.Unhit()); n != 11 {
 		t.Errorf("%d faults not hit", n)
 	}
 	var statuses []int
@@ -871,6 +872,9 @@ func TestFaults(t *testing.T) {
 	}
 	if r := send(t, s, "GET", p+"/iterations", ""); r.status != 502 || string(r.body) != "<html>bad gateway</html>" || r.header.Get("Content-Type") != "text/html" {
 		t.Errorf("body: %d %s", r.status, r.body)
+	}
+	if r := send(t, s, "GET", p+"/images/tagged", ""); r.status != 200 || string(r.body) != "null" || !strings.HasPrefix(r.header.Get("Content-Type"), "application/json") {
+		t.Errorf("null: %d %s", r.status, r.body)
 	}
 	if r := send(t, s, "GET", "domains", ""); r.err == nil {
 		t.Error("no reset")

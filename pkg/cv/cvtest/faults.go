@@ -48,6 +48,11 @@ type Fault struct {
 	Rewrite func(body []byte) []byte
 }
 
+// Null is a fault that answers 200 with null: a success that says nothing. Times is as in Fault.
+func Null(operation string, times int) Fault {
+	return Fault{Operation: operation, Times: times, Status: http.StatusOK, Body: "null"}
+}
+
 // faultSet is the trouble that is armed.
 type faultSet struct {
 	armed []*armedFault

@@ -25,6 +25,7 @@ const (
 	Status Effect = "status" // answers Fault.Status with Fault.Code
 	Reset  Effect = "reset"  // the connection breaks
 	Cut    Effect = "cut"    // half of the body arrives: the request's when it has one, else the answer's
+	End    Effect = "end"    // half of the answer's body arrives, and it looks as if it were all
 	Hang   Effect = "hang"   // no answer until the request is given up
 	Lie    Effect = "lie"    // answers success and does nothing
 )
@@ -105,6 +106,13 @@ func (f *Faults) Add(faults ...Fault) {
 	for _, fault := range faults {
 		f.scripts = append(f.scripts, &script{Fault: fault})
 	}
+}
+
+// Clear forgets all scripted faults.
+func (f *Faults) Clear() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.scripts = nil
 }
 
 // FaultRate breaks a share of all requests (0 to 1) at random from a seed: 503 SlowDown, 500, resets before and after the effect, cut bodies.
@@ -239,11 +247,9 @@ func send(next http.RoundTripper, req *http.Request, op string, fault *Fault) (*
 		cut.Body = &cutBody{ReadCloser: req.Body, left: req.ContentLength / 2, err: errReset("write")}
 		return next.RoundTrip(cut)
 	case fault.Effect == Cut:
-		resp, err := next.RoundTrip(req)
-		if err == nil {
-			resp.Body = &cutBody{ReadCloser: resp.Body, left: max(resp.ContentLength, 0) / 2, err: io.ErrUnexpectedEOF}
-		}
-		return resp, err
+		return halve(next, req, io.ErrUnexpectedEOF)
+	case fault.Effect == End:
+		return halve(next, req, io.EOF)
 	}
 	if fault.After {
 		resp, err := next.RoundTrip(req)
@@ -266,6 +272,25 @@ func send(next http.RoundTripper, req *http.Request, op string, fault *Fault) (*
 		closeBody(req)
 		return refusal(req, fault), nil
 	}
+}
+
+// halve has half of an answer's body arrive, and then an error.
+func halve(next http.RoundTripper, req *http.Request, end error) (*http.Response, error) {
+	resp, err := next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	length := resp.ContentLength
+	if length < 0 { // it is counted
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return nil, err
+		}
+		_ = resp.Body.Close()
+		resp.Body, length = io.NopCloser(bytes.NewReader(b)), int64(len(b))
+	}
+	resp.Body = &cutBody{ReadCloser: resp.Body, left: length / 2, err: end}
+	return resp, nil
 }
 
 // errReset is what a broken connection looks like.

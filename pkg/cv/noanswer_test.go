@@ -1,0 +1,116 @@
+package cv
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+// reading is one operation that reads.
+type reading struct {
+	name string
+	good string   // an answer
+	none []string // what is none, besides null and nothing
+	do   func(ctx context.Context, c *Client) error
+}
+
+// reads makes a reading of a method's call.
+func reads[T any](name, good string, none []string, do func(context.Context, *Client) (T, error)) reading {
+	return reading{name, good, none, func(ctx context.Context, c *Client) error {
+		_, err := do(ctx, c)
+		return err
+	}}
+}
+
+// readings are all operations that read.
+func readings() []reading {
+	const (
+		thing       = `{"id":"18670f0e-9e74-4e6d-9790-7b4829b034b3"}`
+		iteration   = `{"id":"18670f0e-9e74-4e6d-9790-7b4829b034b3","status":"Completed"}`
+		export      = `{"platform":"ONNX","status":"Done"}`
+		performance = `{"precision":"NaN","recall":0.5}`
+		noPlatform  = `{"status":"Done","downloadUri":"https://h/x"}`
+		noStatus    = `{"platform":"ONNX","downloadUri":"https://h/x"}`
+	)
+	noThing := []string{`{}`, `[]`, `"x"`, `7`, `{"id":null}`, `{"id":""}`, `{"id":"x"}`, `{"id":7}`, `{"code":"NotFound","message":"m"}`}
+	noCount := []string{`-1`, `1.5`, `"7"`, `[]`, `{}`, `true`}
+	noList := []string{`{}`, `7`, `"x"`, `[null]`, `["x"]`, `[7]`, `[[]]`, `[{}]`, `[{"name":"x"}]`}
+	of := func(good string, none []string) []string { // a list of more than one
+		return append([]string{`[` + good + `,null]`, `[` + good + `,{}]`, `{"value":[` + good + `]}`}, none...)
+	}
+	images := of(thing, noList)
+	return []reading{
+		reads("GetDomains", `[`+thing+`]`, of(thing, noList), func(ctx context.Context, c *Client) ([]Domain, error) { return c.GetDomains(ctx) }),
+		reads("GetDomain", thing, noThing, func(ctx context.Context, c *Client) (Domain, error) { return c.GetDomain(ctx, idI) }),
+		reads("GetProjects", `[]`, of(thing, noList), func(ctx context.Context, c *Client) ([]Project, error) { return c.GetProjects(ctx) }),
+		reads("GetProject", thing, noThing, func(ctx context.Context, c *Client) (Project, error) { return c.GetProject(ctx, idP) }),
+		reads("GetIterations", `[`+iteration+`]`, append(of(iteration, noList), `[`+thing+`]`),
+			func(ctx context.Context, c *Client) ([]Iteration, error) { return c.GetIterations(ctx, idP) }),
+		reads("GetIteration", iteration, append(noThing, thing, `{"status":"Completed"}`),
+			func(ctx context.Context, c *Client) (Iteration, error) { return c.GetIteration(ctx, idP, idI) }),
+		reads("GetIterationPerformance", performance, []string{`{}`, `[]`, `7`, `{"precision":null,"recall":null}`, `{"precision":1}`, `{"recall":1}`},
+			func(ctx context.Context, c *Client) (IterationPerformance, error) {
+				return c.GetIterationPerformance(ctx, idP, idI, 0.5, 0.3)
+			}),
+		reads("GetImagePerformances", `[`+thing+`]`, images,
+			func(ctx context.Context, c *Client) ([]ImagePerformance, error) {
+				return c.GetImagePerformances(ctx, idP, idI, PageQuery{})
+			}),
+		reads("GetImagePerformanceCount", `0`, noCount, func(ctx context.Context, c *Client) (int, error) { return c.GetImagePerformanceCount(ctx, idP, idI) }),
+		reads("GetExports", `[`+export+`]`, append(of(export, noList), `[`+noPlatform+`]`, `[`+noStatus+`]`, `[`+export+`,`+noStatus+`]`),
+			func(ctx context.Context, c *Client) ([]Export, error) { return c.GetExports(ctx, idP, idI) }),
+		reads("GetTags", `[]`, of(thing, noList), func(ctx context.Context, c *Client) ([]Tag, error) { return c.GetTags(ctx, idP, idI) }),
+		reads("GetTag", thing, noThing, func(ctx context.Context, c *Client) (Tag, error) { return c.GetTag(ctx, idP, idT, uuid.Nil) }),
+		reads("GetImages", `[]`, images, func(ctx context.Context, c *Client) ([]Image, error) { return c.GetImages(ctx, idP, ImageQuery{}) }),
+		reads("GetTaggedImages", `[`+thing+`]`, images, func(ctx context.Context, c *Client) ([]Image, error) {
+			return c.GetTaggedImages(ctx, idP, ImageQuery{})
+		}),
+		reads("GetUntaggedImages", `[]`, images, func(ctx context.Context, c *Client) ([]Image, error) {
+			return c.GetUntaggedImages(ctx, idP, ImageQuery{})
+		}),
+		reads("GetImagesByIds", `[]`, images,
+			func(ctx context.Context, c *Client) ([]Image, error) {
+				return c.GetImagesByIDs(ctx, idP, uuid.Nil, []uuid.UUID{idA})
+			}),
+		reads("GetImageCount", `7`, noCount, func(ctx context.Context, c *Client) (int, error) { return c.GetImageCount(ctx, idP, ImageQuery{}) }),
+		reads("GetTaggedImageCount", `0`, noCount,
+			func(ctx context.Context, c *Client) (int, error) { return c.GetTaggedImageCount(ctx, idP, idI, nil) }),
+		reads("GetUntaggedImageCount", `0`, noCount,
+			func(ctx context.Context, c *Client) (int, error) { return c.GetUntaggedImageCount(ctx, idP, idI) }),
+		reads("QueryPredictions", `{"token":{"continuation":null},"results":[`+thing+`]}`,
+			append(noThing, `{"token":{"continuation":"next"}}`, `{"token":{"continuation":""},"results":null}`, `{"token":{"continuation":""},"results":{}}`,
+				`{"token":{"continuation":""},"results":[null]}`, `{"token":{"continuation":""},"results":[`+thing+`,7]}`, `{"token":{"continuation":""},"results":[`+thing+`,{}]}`,
+				`{"results":[`+thing+`]}`, `{"token":null,"results":[`+thing+`]}`, `{"token":{},"results":[`+thing+`]}`, `{"token":{"continuation":7},"results":[`+thing+`]}`),
+			func(ctx context.Context, c *Client) (PredictionQueryResult, error) {
+				return c.QueryPredictions(ctx, idP, PredictionQueryToken{})
+			}),
+	}
+}
+
+// TestNoAnswer has each operation that reads meet what is no answer to it. It is asked again; what
+// is never answered is unavailable, and not "nothing there".
+func TestNoAnswer(t *testing.T) {
+	for _, r := range readings() {
+		t.Run(r.name, func(t *testing.T) {
+			for _, none := range append([]string{``, `null`, " null\r\n", "\ufeffnull"}, r.none...) {
+				w := newWorld(t, script(status(200, none), status(200, r.good)))
+				if err := r.do(t.Context(), w.Client); err != nil || len(w.requests()) != 2 {
+					t.Errorf("%q, then an answer: %v after %d tries", none, err, len(w.requests()))
+				}
+				w = newWorld(t, status(200, none))
+				err := r.do(t.Context(), w.Client)
+				var e *Error
+				if !errors.Is(err, ErrUnavailable) || !errors.As(err, &e) || e.Op != r.name || e.Status != 200 || len(w.requests()) != defaultMaxAttempts {
+					t.Errorf("%q for ever: %v after %d tries", none, err, len(w.requests()))
+				}
+				for _, kind := range []error{ErrGone, ErrThrottled, ErrMisconfigured, ErrUntrained} {
+					if errors.Is(err, kind) {
+						t.Errorf("%q for ever: %v is %v", none, err, kind)
+					}
+				}
+			}
+		})
+	}
+}
