@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
@@ -74,8 +75,10 @@ func (s *service) mark(ctx context.Context, store *sink.Store, id string) error 
 	return nil
 }
 
-// awaitPrefix waits until the prefix is this deployment's. Until then no work is taken, and /readyz says why.
-func (s *service) awaitPrefix(ctx context.Context, secrets handler.SecretStore) error {
+// awaitPrefix waits until the prefix is this deployment's. Until then no work is taken, and /readyz says why. It
+// calls tried after the first try.
+func (s *service) awaitPrefix(ctx context.Context, secrets handler.SecretStore, tried func()) error {
+	tried = sync.OnceFunc(tried)
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
@@ -87,11 +90,12 @@ func (s *service) awaitPrefix(ctx context.Context, secrets handler.SecretStore) 
 		try, cancel := context.WithTimeout(ctx, probeTimeout)
 		err := s.ownPrefix(try, secrets)
 		cancel()
+		if err != nil && ctx.Err() == nil {
+			s.monitor.found(handler.DependencyStorage, err)
+		}
+		tried()
 		if err == nil {
 			return nil
-		}
-		if ctx.Err() == nil {
-			s.monitor.found(handler.DependencyStorage, err)
 		}
 		pause.Reset(s.rhythm.storageRetry)
 	}

@@ -178,8 +178,9 @@ type queueState struct {
 	trouble error
 }
 
-// errStorageFirst is the trouble with NATS while the queue is open and the prefix is not known to be ours.
-var errStorageFirst = errors.New("NATS works; storage is waited for")
+// errStorageFirst is the trouble with NATS until it was first tried whether the prefix is ours: this process
+// must not be ready before.
+var errStorageFirst = errors.New("works; the bucket is looked at first")
 
 // find notes that the queue is there; no work is taken from it yet.
 func (o *queueState) find(q *natsq.Queue) {
@@ -234,15 +235,14 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 		})
 		if err == nil {
 			opened.find(q)
-			err = s.awaitPrefix(ctx, q)
+			return q, s.awaitPrefix(ctx, q, func() {
+				opened.set(q, nil)
+				s.monitor.found(handler.DependencyNATS, nil)
+			})
 		}
+		opened.set(nil, err)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
-		}
-		opened.set(q, err)
-		if err == nil {
-			s.monitor.found(handler.DependencyNATS, nil)
-			return q, nil
 		}
 		s.monitor.found(handler.DependencyNATS, err)
 		pause.Reset(s.rhythm.storageRetry)
