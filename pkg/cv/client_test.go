@@ -71,6 +71,31 @@ func TestNewEndpoints(t *testing.T) {
 	}
 }
 
+// Only a custom sub-domain is a host of one account alone.
+func TestOwnHost(t *testing.T) {
+	for endpoint, want := range map[string]bool{
+		"https://faces.cognitiveservices.azure.com/":            true,
+		"https://FACES.cognitiveservices.azure.com:443":         true,
+		"https://faces.cognitiveservices.azure.us/":             true,
+		"https://faces.cognitiveservices.azure.cn/":             true,
+		"https://westeurope.api.cognitive.microsoft.com/":       false,
+		"https://cognitiveservices.azure.com/":                  false,
+		"https://cognitiveservices.azure.com.example/":          false,
+		"https://evilcognitiveservices.azure.com/":              false,
+		"https://faces.cognitiveservices.azure.com.evil.org/":   false,
+		"http://127.0.0.1:8080/":                                false,
+		"https://vision.internal/faces.cognitiveservices.azure": false,
+	} {
+		c, err := New(endpoint, TrainingKey(testKey), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.OwnHost(); got != want {
+			t.Errorf("%s: %t", endpoint, got)
+		}
+	}
+}
+
 func TestNewOptions(t *testing.T) {
 	for want, f := range map[string]func(*Options){
 		"-1 calls a second is no rate":               func(o *Options) { o.MaxRPS = -1 },

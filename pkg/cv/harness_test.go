@@ -2,6 +2,7 @@ package cv
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
@@ -204,7 +205,7 @@ func checkOperations(t *testing.T, table []operation) {
 			}
 			want := Call{
 				Time: testStart, Answered: testStart, Operation: strings.SplitN(op.name, " ", 2)[0], Target: op.target, Attempt: 1, Status: op.status,
-				RequestID: "8d716609-dcf1-42c4-8e96-9be0449aaffa",
+				RequestID: "8d716609-dcf1-42c4-8e96-9be0449aaffa", Credential: sha256.Sum256([]byte(testKey)),
 			}
 			if want.Target == "" {
 				want.Target = op.path
