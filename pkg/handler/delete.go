@@ -178,6 +178,9 @@ func (d *deletion) begin(ctx context.Context) error {
 	if _, err := d.Work.Put(ctx, d.layout.Work(planObject(plan.digest())), plan.spool.Body("application/json")); err != nil {
 		return fmt.Errorf("store the plan: %w", err)
 	}
+	if err := d.queued(ctx); err != nil { // else a later command may have begun beside it
+		return err
+	}
 	if !d.command.Data.DryRun {
 		// This compare-and-set decides between the delete and whoever wants to cancel it.
 		if err := d.save(ctx, func(j *Job) { j.Phase = PhaseDelete }); err != nil {
