@@ -22,6 +22,7 @@ type deadCmd struct {
 // letter is a dead letter as it is printed.
 type letter struct {
 	ID       string         `json:"id"`
+	Given    string         `json:"given_id,omitempty"` // the id its message gave, where that was taken
 	Action   handler.Action `json:"action"`
 	Code     string         `json:"code"`
 	Error    string         `json:"error"`
@@ -29,14 +30,13 @@ type letter struct {
 	Time     time.Time      `json:"time"`
 
 	// Of one that is shown.
-	Given    string         `json:"given_id,omitempty"`  // the id its message gave, where it is another one
 	ReplayOf string         `json:"replay_of,omitempty"` // the dead command it repeated itself
 	Data     *handler.Scope `json:"data,omitempty"`      // values of image metadata are redacted
 	Payload  string         `json:"payload,omitempty"`   // as published
 }
 
 func letterOf(d handler.DeadLetter) letter {
-	return letter{ID: d.ID, Action: d.Action, Code: d.Error.Code, Error: d.Error.Message, Attempts: d.Attempts, Time: d.Time.UTC()}
+	return letter{ID: d.ID, Given: d.GivenID, Action: d.Action, Code: d.Error.Code, Error: d.Error.Message, Attempts: d.Attempts, Time: d.Time.UTC()}
 }
 
 type deadLsCmd struct {
@@ -90,9 +90,6 @@ func (c deadShowCmd) Run(p *program) error {
 	if command, err := handler.DecodeCommand(q.Prefix(), d.Message); err == nil {
 		scope := handler.NewPseudonymizer(nil).Redact(command.Data)
 		l.Data, l.ReplayOf = &scope, command.ReplayOf
-		if command.ID != d.ID {
-			l.Given = command.ID
-		}
 	}
 	if c.Payload {
 		l.Payload = string(d.Message.Body)
@@ -137,7 +134,7 @@ func findDead(ctx context.Context, q *natsq.Queue, id string) (handler.DeadLette
 
 type deadReplayCmd struct {
 	ID      string        `arg:"" name:"id" help:"Id of the dead command."`
-	NewID   string        `name:"new-id" placeholder:"ID" help:"Id of the replay; default the dead command's with -r1, -r2, … behind it."`
+	NewID   string        `name:"new-id" placeholder:"ID" help:"Id of the replay; default the one that the dead command gave with -r1, -r2, … behind it."`
 	NoWait  bool          `name:"no-wait" help:"Publish, print the new id, and leave."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Leave when it has not ended by then; it goes on."`
 	Access  access        `embed:""`

@@ -57,7 +57,9 @@ func (c forgetCmd) hasEnded(p *program, q *natsq.Queue) error {
 		if err != nil {
 			return err
 		}
-		if command, err := handler.DecodeCommand(q.Prefix(), m); err == nil && command.ID == c.ID {
+		var refusal *handler.Refusal // what is no command will be refused under the id that it gives
+		command, err := handler.DecodeCommand(q.Prefix(), m)
+		if err == nil && command.ID == c.ID || errors.As(err, &refusal) && refusal.Given == c.ID {
 			return fmt.Errorf("%w: %s is still in the queue (--force forgets it all the same)", errRefused, c.ID)
 		}
 	}

@@ -196,6 +196,9 @@ func printJob(w io.Writer, j handler.Job) {
 	if j.LeftBehind != "" {
 		row("left behind", "%s", string(j.LeftBehind))
 	}
+	if j.GivenID != "" {
+		row("given id", "%s", string(j.GivenID))
+	}
 	if j.ReplayOf != "" {
 		row("replay of", "%s", string(j.ReplayOf))
 	}

@@ -186,29 +186,66 @@ func request(ctx context.Context, c natsConfig, o order, seen func(handler.Event
 		return handler.Event{}, err
 	}
 	defer nc.Close()
-	seq, err := q.PublishCommand(ctx, o.message(c.Subjects))
+	at, err := o.publish(ctx, q)
 	if err != nil {
-		return handler.Event{}, fmt.Errorf("%w: publish the command: %w", errUnreachable, err)
+		return handler.Event{}, err
 	}
-	e, err := await(ctx, q, o, seq, seen)
+	e, err := await(ctx, q, o, at, seen)
 	if err != nil && ctx.Err() != nil {
 		return e, fmt.Errorf("%w; command %s goes on", context.Cause(ctx), o.id)
 	}
 	return e, err
 }
 
-// await waits for the end of the order that was published with sequence seq.
+// place is where an order was stored.
+type place struct {
+	stream string // when that stream was made: the sequence counts in no other
+	seq    uint64
+}
+
+// publish publishes an order and says where it is.
+func (o order) publish(ctx context.Context, q *natsq.Queue) (place, error) {
+	before, err := q.CommandStream(ctx)
+	if err != nil {
+		return place{}, fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	seq, err := q.PublishCommand(ctx, o.message(q.Prefix()))
+	if err != nil {
+		return place{}, fmt.Errorf("%w: publish the command: %w", errUnreachable, err)
+	}
+	p := place{stream: before, seq: seq}
+	return p, p.stands(ctx, q)
+}
+
+// stands fails when the place's stream was deleted and made again: what was published is lost with it.
+func (p place) stands(ctx context.Context, q *natsq.Queue) error {
+	now, err := q.CommandStream(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", errUnreachable, err)
+	case now != p.stream:
+		return fmt.Errorf("%w: the stream of commands was deleted and made again, and the command may be lost with it: publish it again", errUnreachable)
+	}
+	return nil
+}
+
+// is reports whether an event is about the message at this place. A service of an older version does not say which stream it means.
+func (p place) is(e handler.Event) bool {
+	return e.Data.Seq == p.seq && string(e.Data.Stream) == p.stream || e.Data.Stream == "" && handler.IsSeqID(e.Data.CommandID)
+}
+
+// await waits for the end of the order that was published at a place.
 //
-// The answer is under the order's own id, or, when the message was refused because of its id or did not decode, under "seq-<sequence>". Under the own id may be
-// the answer to an earlier command: it is this one's too when this one was settled without being refused.
-func await(ctx context.Context, q *natsq.Queue, o order, seq uint64, seen func(handler.Event)) (handler.Event, error) {
+// The answer is under the order's own id, or, when the message was refused because that id is taken, under "seq-<sequence>". Under the own id may be
+// the answer to an earlier message: it is this one's too when this one was settled without being refused.
+func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(handler.Event)) (handler.Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	own, err := q.WatchEvents(ctx, o.id)
 	if err != nil {
 		return handler.Event{}, fmt.Errorf("watch events: %w", err)
 	}
-	refused, err := q.WatchEvents(ctx, handler.SeqID(seq))
+	refused, err := q.WatchEvents(ctx, handler.SeqID(at.seq))
 	if err != nil {
 		return handler.Event{}, fmt.Errorf("watch events: %w", err)
 	}
@@ -229,17 +266,20 @@ func await(ctx context.Context, q *natsq.Queue, o order, seq uint64, seen func(h
 				seen(e)
 				continue
 			}
+			if at.is(e) {
+				return e, nil
+			}
 			answer = &e
 			look.Reset(0)
 		case e, ok := <-refused:
 			if !ok {
 				return handler.Event{}, ended(ctx)
 			}
-			if e.Data.Status.Terminal() {
+			if e.Data.Status.Terminal() && at.is(e) {
 				return e, nil
 			}
 		case <-look.C:
-			_, err := q.Command(ctx, seq)
+			_, err := q.CommandIn(ctx, at.stream, at.seq)
 			switch {
 			case err == nil: // not settled yet
 				look.Reset(pause)
@@ -247,14 +287,14 @@ func await(ctx context.Context, q *natsq.Queue, o order, seq uint64, seen func(h
 			case !errors.Is(err, handler.ErrNoMessage):
 				return handler.Event{}, fmt.Errorf("ask for the command: %w", err)
 			default:
-				e, err := q.Event(ctx, o.action, handler.SeqID(seq), handler.StatusRefused)
-				if err == nil {
+				e, err := q.Event(ctx, o.action, handler.SeqID(at.seq), handler.StatusRefused)
+				if err == nil && at.is(e) {
 					return e, nil
 				}
-				if !errors.Is(err, handler.ErrNoMessage) {
+				if err != nil && !errors.Is(err, handler.ErrNoMessage) {
 					return handler.Event{}, fmt.Errorf("ask for the event: %w", err)
 				}
-				return *answer, nil
+				return *answer, at.stands(ctx, q)
 			}
 		}
 	}

@@ -86,7 +86,7 @@ func (r *run) hasten(ctx context.Context, target string) {
 		if err != nil || job.State.Terminal() || job.State != StateAccepted && job.Waiting == nil {
 			return err
 		}
-		message, err := r.Queue.Command(ctx, job.Command.Seq)
+		message, err := r.messageOf(ctx, job)
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (r *run) hasten(ctx context.Context, target string) {
 		if err := t.cancelled(ctx); !errors.As(err, &decided) || decided.Verb != Ack { // else its event is stored
 			return err
 		}
-		return r.Queue.RemoveCommand(ctx, message.Seq)
+		return r.Queue.RemoveCommand(ctx, message)
 	}()
 	if err != nil && !errors.Is(err, ErrNoJob) && !errors.Is(err, ErrNoMessage) {
 		r.log.Warn().Err(err).Str("target", target).Msg("a cancelled command ends at its next delivery")

@@ -167,7 +167,11 @@ func TestCancelTakesAWaitingCommandOutOfTheQueue(t *testing.T) {
 				if d := deliver(exp); d.Verb != handler.Ack {
 					t.Fatalf("%s: %s", d.Verb, d.Reason)
 				}
-				if err := w.queue.RemoveCommand(t.Context(), exp.seq); err != nil { // as who acknowledges it
+				m, err := w.queue.Command(t.Context(), exp.seq)
+				if err == nil {
+					err = w.queue.RemoveCommand(t.Context(), m) // as who acknowledges it
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -326,8 +330,8 @@ func TestCancelOfWhatIsNoCommand(t *testing.T) {
 	if e := w.wait(t, stopstop); e.Status != handler.StatusRefused || e.Error.Code != handler.CodeInvalidCommand {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
-	for _, data := range []string{`{"id":"me"}`, `{"id":"seq-1"}`, `{"id":"no good"}`, `{}`, `{"id":"exp","dry_run":true}`} {
-		if e := w.wait(t, w.publish(t, handler.ActionCancel, "me", data)); e.Status != handler.StatusRefused || e.Error.Code != handler.CodeInvalidCommand || e.Action != handler.ActionCancel {
+	for n, data := range []string{`{"id":"me-0"}`, `{"id":"seq-1"}`, `{"id":"no good"}`, `{}`, `{"id":"exp","dry_run":true}`} {
+		if e := w.wait(t, w.publish(t, handler.ActionCancel, fmt.Sprintf("me-%d", n), data)); e.Status != handler.StatusRefused || e.Error.Code != handler.CodeInvalidCommand || e.Action != handler.ActionCancel {
 			t.Errorf("%s ended %s: %v", data, e.Status, e.Error)
 		}
 	}

@@ -146,6 +146,7 @@ type Message struct {
 	Header  map[string][]string // names in any letter case
 	Body    []byte
 	Seq     uint64    // its sequence in the command stream
+	Stream  string    // when that stream was made (RFC 3339, nanoseconds, UTC): the sequence counts in no other. Empty when not known
 	Time    time.Time // when the stream stored it
 }
 
@@ -154,6 +155,7 @@ type Command struct {
 	ID          string // [A-Za-z0-9_-]{1,120}, not beginning with "seq-"
 	Action      Action
 	Seq         uint64    // the message's sequence in the command stream
+	Stream      string    // which stream that is; see Message
 	Published   time.Time // when the stream stored it, UTC
 	Traceparent string    // W3C trace context, empty when none or malformed
 	Source      string    // the CloudEvents source, empty for a plain message
@@ -226,7 +228,7 @@ func NewSalt() string { return rand.Text() }
 
 // Ref returns what the job remembers of the command, with a digest under salt (which must not contain a dot).
 func (c Command) Ref(salt string) CommandRef {
-	return CommandRef{Seq: c.Seq, Digest: salt + "." + c.Digest(salt), Resource: c.Data.Resource}
+	return CommandRef{Seq: c.Seq, Stream: Text(c.Stream), Published: c.Published, Digest: salt + "." + c.Digest(salt), Resource: c.Data.Resource}
 }
 
 // SameAs tells whether c asks for what job j was made for: same id, same action and same data. A command for which it is false while the job

@@ -22,12 +22,13 @@ const settleTimeout = 20 * time.Second
 type CommandQueue interface {
 	// Prefix is the first token of every subject.
 	Prefix() string
-	// Command is the message with this sequence; ErrNoMessage when it was settled.
-	Command(ctx context.Context, seq uint64) (Message, error)
-	// CommandsBetween yields the messages with from ≤ sequence < to, in order.
+	// CommandIn is the message with this sequence in the stream with this identity, an unknown stream ("") being the one that is there; ErrNoMessage when it was settled, and when
+	// another stream has taken the place of that one.
+	CommandIn(ctx context.Context, stream string, seq uint64) (Message, error)
+	// CommandsBetween yields the messages with from ≤ sequence < to, in order, without the identity of their stream.
 	CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[Message, error]
 	// RemoveCommand settles a message that somebody else may hold, or that is delayed. It is for a command whose terminal event is stored.
-	RemoveCommand(ctx context.Context, seq uint64) error
+	RemoveCommand(ctx context.Context, m Message) error
 }
 
 func (h *Handler) prefix() string { return h.Queue.Prefix() }
@@ -63,7 +64,7 @@ func (h *Handler) Command(ctx context.Context, d Delivery) Disposition {
 	switch {
 	case errors.As(err, &refusal):
 		log = log.With().Str("command_id", refusal.ID).Logger()
-		return h.settleCommand(ctx, log, h.refuse(ctx, d, Command{ID: refusal.ID, Action: refusal.Action, Seq: d.Seq, Published: d.Time}, refusal, ""))
+		return h.settleCommand(ctx, log, h.undecoded(ctx, d.Message, refusal))
 	case err != nil:
 		return h.settleCommand(ctx, log, fmt.Errorf("decode the command: %w", err))
 	}
@@ -149,9 +150,12 @@ func (r *run) proceed(ctx context.Context) error {
 	if err := r.turn(ctx); err != nil {
 		return err
 	}
-	if r.running.coordinates(r.command.ID) {
+	switch same, other := r.running.coordinates(r.command); {
+	case same:
 		// The server took this process for dead, as after a restart of its own. What is at work goes on, and its heartbeats are good for this delivery, too.
 		return &decision{Disposition: Disposition{Verb: Abandon, Reason: "this process is at it already"}}
+	case other:
+		return handBack(minDelay, "this process is told to stop what it does for an earlier message")
 	}
 	if err := r.take(ctx); err != nil {
 		return r.takeBack(ctx, err) // it may be stored that it was taken: the answer may be lost
@@ -172,32 +176,61 @@ func (r *run) admit(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("read the job: %w", err)
 	}
-	if !r.command.SameAs(r.job) || r.job.Command.Seq != r.command.Seq && !r.sameAccount(r.job.Command) {
+	if !r.command.SameAs(r.job) || !r.job.Command.names(r.command) && !r.sameAccount(r.job.Command) {
 		return r.conflict(ctx)
 	}
 	if r.job.State.Terminal() {
 		return r.project(ctx)
 	}
-	if r.job.Command.Seq == r.command.Seq {
+	if r.job.Command.names(r.command) {
 		return nil
 	}
-	// The same command again, while the first is still under way: the first one's end is this one's, too.
-	_, err = r.Queue.Command(ctx, r.job.Command.Seq)
-	if err == nil {
+	// The same command again. Where the first is still under way, its end is this one's, too.
+	first, err := r.messageOf(ctx, r.job)
+	switch {
+	case err == nil && (first.Seq != r.command.Seq || first.Stream != r.command.Stream):
 		return acknowledge("a duplicate of a command under way")
-	}
-	if !errors.Is(err, ErrNoMessage) {
+	case err != nil && !errors.Is(err, ErrNoMessage):
 		return fmt.Errorf("look for the first command: %w", err)
 	}
-	return r.save(ctx, func(j *Job) { j.Command.Seq = r.command.Seq }) // somebody removed the first message by hand
+	// Somebody removed the first message by hand, or its stream was made again; or it is this one, and an older version did not say of which stream.
+	return r.save(ctx, func(j *Job) { j.Command = j.Command.moved(r.command) })
+}
+
+// messageOf reads the message that a job remembers as its command's. It fails with ErrNoMessage when that is not in the queue any more, whatever has its sequence now: id, action
+// and data have to be the job's.
+func (h *Handler) messageOf(ctx context.Context, j Job) (Message, error) {
+	m, err := h.Queue.CommandIn(ctx, string(j.Command.Stream), j.Command.Seq)
+	if err != nil {
+		return Message{}, err //nolint:wrapcheck // callers say what they look for
+	}
+	stored := j.Command.Published // an older version did not say when
+	if c, err := DecodeCommand(h.prefix(), m); err != nil || !c.SameAs(j) || !stored.IsZero() && !stored.Equal(c.Published) {
+		return Message{}, fmt.Errorf("command %d is another one than %s: %w", m.Seq, j.ID, ErrNoMessage)
+	}
+	return m, nil
+}
+
+// errGone says that the message of the command at hand is not in its stream any more: settled by somebody else, or lost with the stream. Later commands do not wait for this one
+// then, and nothing that is said to its delivery is heard.
+var errGone = fmt.Errorf("the command's message is not in its stream any more: %w", ErrFenced)
+
+// queued fails with errGone when the command's message is not in the queue. Where it is, it was there all the time, so every later command waited its turn.
+func (r *run) queued(ctx context.Context) error {
+	_, err := r.Queue.CommandIn(ctx, r.command.Stream, r.command.Seq)
+	if errors.Is(err, ErrNoMessage) {
+		return fmt.Errorf("%w: %w", errGone, err)
+	}
+	if err != nil {
+		return fmt.Errorf("look for the command's message: %w", err)
+	}
+	return nil
 }
 
 // conflict refuses the command under an id of its own: its id names another one, which stays as it is.
 func (r *run) conflict(ctx context.Context) error {
-	c := r.command
-	c.ID = SeqID(c.Seq)
-	return r.Handler.refuse(ctx, Delivery{Message: r.message}, c, &Refusal{ID: c.ID, Action: c.Action, Code: CodeIDConflict,
-		Message: fmt.Sprintf("id: %s was used for another command; publish under an id of its own", r.command.ID)}, r.command.ID)
+	return r.refuseBySeq(ctx, Text(r.command.ID), Text(r.command.ID), &Refusal{Action: r.command.Action, Code: CodeIDConflict,
+		Message: fmt.Sprintf("id: %s was used for another command; publish under an id of its own", r.command.ID)})
 }
 
 // create makes the job of a command that has none, unless its bundle tells that it was carried out before traces were forgotten.
@@ -425,7 +458,7 @@ func (r *run) tellFormer(ctx context.Context) {
 // attempt carries the command out and settles how that went.
 func (r *run) attempt(ctx context.Context) error {
 	r.log.Info().Uint64("delivered_seq", r.command.Seq).Msg("attempt begins")
-	attempting, stop := r.startAttempt(ctx, r.command.ID, r.nonce, r.rev)
+	attempting, stop := r.startAttempt(ctx, r.command, r.nonce, r.rev)
 	defer stop()
 	done, err := r.do(r.calls.attach(attempting))
 	ended := err == nil
@@ -590,13 +623,21 @@ func (r *run) save(ctx context.Context, change func(*Job)) error {
 // eventData is what every event of the command says.
 func (r *run) eventData() EventData {
 	return EventData{
-		V: FormatVersion, CommandID: r.command.ID, Action: r.command.Action, Reference: Text(r.command.Data.Reference),
-		Attempt: r.job.Attempt, ReplayOf: Text(r.command.ReplayOf),
+		V: FormatVersion, CommandID: r.command.ID, Seq: r.command.Seq, Stream: Text(r.command.Stream), GivenID: r.job.GivenID, Action: r.command.Action,
+		Reference: Text(r.command.Data.Reference), Attempt: r.job.Attempt, ReplayOf: Text(r.command.ReplayOf),
 	}
 }
 
 // end decides how the command ended. The job's compare-and-set decides it: whoever wins, everybody tells the winner's end.
 func (r *run) end(ctx context.Context, data EventData) error {
+	if err := r.save(ctx, r.ended(ctx, data)); err != nil {
+		return err
+	}
+	return r.project(ctx)
+}
+
+// ended is what makes a job one that has ended so, with the event that tells of it.
+func (r *run) ended(ctx context.Context, data EventData) func(*Job) {
 	base := r.eventData()
 	base.Status, base.Outcome, base.Counts, base.Bundle, base.Exceptions = data.Status, data.Outcome, data.Counts, data.Bundle, data.Exceptions
 	base.ExportBundle, base.Plan, base.Residuals, base.Error, base.ConflictsWith = data.ExportBundle, data.Plan, data.Residuals, data.Error, data.ConflictsWith
@@ -612,17 +653,13 @@ func (r *run) end(ctx context.Context, data EventData) error {
 		base.FinishedAt = &now
 	}
 	event := NewEvent(base, *base.FinishedAt, r.command.Traceparent)
-	err := r.save(ctx, func(j *Job) {
+	return func(j *Job) {
 		j.State, j.Outcome, j.Error, j.Waiting, j.Phase, j.Event = State(base.Status), base.Outcome, base.Error, nil, "", &event
 		j.LeftBehind = Text(r.left)
 		if base.Bundle != nil {
 			j.Bundle = Text(base.Bundle.URI)
 		}
-	})
-	if err != nil {
-		return err
 	}
-	return r.project(ctx)
 }
 
 // project makes known what the job says about its end: the dead letter of a refused or failed command, then the event. Then, and only then,
@@ -634,7 +671,7 @@ func (r *run) project(ctx context.Context) error {
 	}
 	if s := r.job.State; s == StateFailed || s == StateRefused {
 		err := r.Queue.PublishDead(ctx, DeadLetter{
-			ID: r.job.ID, Action: r.job.Action, Message: r.message, Error: *r.job.Error, Attempts: r.job.Attempt, Time: event.Time,
+			ID: r.job.ID, GivenID: string(r.job.GivenID), Action: r.job.Action, Message: r.message, Error: *r.job.Error, Attempts: r.job.Attempt, Time: event.Time,
 		})
 		if err != nil {
 			return fmt.Errorf("publish the dead letter: %w", err)
@@ -644,21 +681,4 @@ func (r *run) project(ctx context.Context) error {
 		return fmt.Errorf("publish the terminal event: %w", err)
 	}
 	return acknowledge(string(r.job.State))
-}
-
-// refuse ends a command that is refused under an id of its own: one that does not decode, or whose id is taken.
-func (h *Handler) refuse(ctx context.Context, d Delivery, c Command, refusal *Refusal, conflictsWith string) error {
-	r := &run{Handler: h, command: c, message: d.Message, log: h.Log}
-	var err error
-	r.job, r.rev, err = h.Queue.Job(ctx, c.ID)
-	switch {
-	case err == nil && r.job.State.Terminal():
-		return r.project(ctx)
-	case err != nil && !errors.Is(err, ErrNoJob):
-		return fmt.Errorf("read the job: %w", err)
-	case err != nil:
-		now := h.Now().UTC()
-		r.job = Job{V: FormatVersion, ID: c.ID, Action: c.Action, State: StateAccepted, Created: now, Updated: now, Command: CommandRef{Seq: c.Seq}}
-	}
-	return r.end(ctx, EventData{Status: StatusRefused, Error: errorOf(refusal), ConflictsWith: Text(conflictsWith)})
 }

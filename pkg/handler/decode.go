@@ -2,6 +2,7 @@ package handler
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -37,7 +38,7 @@ var (
 )
 
 // ValidID tells whether id may name a command: 1 to 120 of A-Z a-z 0-9 _ -, and not "seq-" at the beginning, which names messages that gave no id.
-func ValidID(id string) bool { return idPattern.MatchString(id) && !strings.HasPrefix(id, "seq-") }
+func ValidID(id string) bool { return idPattern.MatchString(id) && !IsSeqID(id) }
 
 // DecodeCommand reads the command in m, which was published below prefix ("cv" for "cv.commands.export"), in any of the three encodings:
 //
@@ -48,12 +49,12 @@ func ValidID(id string) bool { return idPattern.MatchString(id) && !strings.HasP
 // It accepts nothing that is not exactly a command: unknown fields, another letter case, duplicate keys, nulls, empty sets, text that is not
 // UTF-8, fields of another action, more than the limits allow. Defaults are filled in and sets sorted.
 //
-// The error is always a *Refusal with CodeInvalidCommand, and always under "seq-<stream sequence>", since a message that does not decode
-// cannot speak for the id it gives: that id may be another command's. The same message is always refused in the same words.
+// The error is always a *Refusal with CodeInvalidCommand: under the id that the message gives, if that can be read and is usable, whatever else is wrong with it, and else
+// under "seq-<stream sequence>". Whether the id is another command's is not known here. The same message is always refused in the same words.
 func DecodeCommand(prefix string, m Message) (Command, error) {
-	c := Command{Seq: m.Seq, Published: m.Time.UTC()}
+	c := Command{Seq: m.Seq, Stream: m.Stream, Published: m.Time.UTC()}
 	if err := c.decode(prefix, m); err != nil {
-		r := &Refusal{ID: SeqID(m.Seq), Given: c.ID, Action: c.Action, Code: CodeInvalidCommand, Field: "data", Message: err.Error()}
+		r := &Refusal{ID: cmp.Or(c.ID, SeqID(m.Seq)), Given: c.ID, Action: c.Action, Code: CodeInvalidCommand, Field: "data", Message: err.Error()}
 		var f *fault
 		if errors.As(err, &f) {
 			r.Field = f.field
@@ -113,7 +114,7 @@ func checkID(field, id string) error {
 	switch {
 	case id == "":
 		return faultf(field, "missing: every command needs an id, 1 to 120 of A-Z a-z 0-9 _ -")
-	case strings.HasPrefix(id, "seq-"):
+	case IsSeqID(id):
 		return faultf(field, "must not begin with seq-, which names messages that gave no id of their own")
 	case !idPattern.MatchString(id):
 		return faultf(field, "not an id: use 1 to 120 of A-Z a-z 0-9 _ -")
@@ -146,20 +147,24 @@ type envelope struct {
 	contentTypeIn string // the name of the field that said it
 }
 
+// readEnvelope reads what says how a message is to be read. The envelope has the message's id, if that can be read, also when the error is about something else.
 func readEnvelope(m Message) (envelope, error) {
 	contentType, _, err := oneHeader(m.Header, headerContentType)
-	if err != nil {
-		return envelope{}, err
+	e, other := readAs(m, contentType)
+	if err != nil { // it is judged first
+		return e, err
 	}
+	return e, other
+}
+
+func readAs(m Message, contentType string) (envelope, error) {
 	switch media := mediaType(contentType); {
 	case media == contentTypeStructured:
 		return readStructured(m, true)
 	case strings.HasPrefix(media, "application/cloudevents"):
 		return envelope{}, faultf(headerContentType, "this form of CloudEvents is not read: use %s", contentTypeStructured)
 	}
-	if _, ok, err := oneHeader(m.Header, "ce-specversion"); err != nil {
-		return envelope{}, err
-	} else if ok {
+	if _, ok, _ := oneHeader(m.Header, "ce-specversion"); ok { // readBinary sees whether there is more than one
 		return readBinary(m, contentType)
 	}
 	e, err := readStructured(m, false)
@@ -171,17 +176,29 @@ func readEnvelope(m Message) (envelope, error) {
 
 // readPlain reads a message whose body is the data.
 func readPlain(m Message) (e envelope, err error) {
+	e = envelope{idField: HeaderMsgID, data: m.Body}
+	e.id, _, err = oneHeader(m.Header, HeaderMsgID)
 	for _, name := range []string{"ce-id", "ce-source", "ce-type"} {
-		if _, ok, err := oneHeader(m.Header, name); err != nil || ok {
+		if _, ok, _ := oneHeader(m.Header, name); ok {
+			e.id = eitherID(m.Header)
 			return e, faultf("ce-specversion", "missing, though there are other ce- headers: a binary CloudEvent needs it")
 		}
 	}
-	e = envelope{idField: HeaderMsgID, data: m.Body}
-	if e.id, _, err = oneHeader(m.Header, HeaderMsgID); err != nil {
+	if err != nil {
 		return e, err
 	}
 	e.traceparent, err = traceHeader(m.Header, headerTraceparent)
 	return e, err
+}
+
+// eitherID is the id of a message that is half plain, half a binary CloudEvent: the one that it gives, if it does not give two.
+func eitherID(header map[string][]string) string {
+	plain, _, broken := oneHeader(header, HeaderMsgID)
+	event, _, err := oneHeader(header, "ce-id")
+	if broken != nil || err != nil || plain != "" && event != "" && plain != event {
+		return ""
+	}
+	return cmp.Or(plain, event)
 }
 
 // readBinary reads a CloudEvent whose attributes are headers and whose body is the data.
@@ -205,16 +222,15 @@ func readBinary(m Message, contentType string) (e envelope, err error) {
 // readStructured reads a CloudEvent that is the whole body. Unless declared by the content type, a body that is not an object with a member
 // specversion gives an empty envelope: it is plain data.
 func readStructured(m Message, declared bool) (e envelope, err error) {
+	id, isEvent := eventID(m.Body)
+	if !declared && !isEvent {
+		return envelope{}, nil // whatever it is, it is not an event: it is read as plain data
+	}
+	e = envelope{id: id, idField: "id", typeField: "type", contentTypeIn: "datacontenttype"}
 	if err := checkText("data", m.Body, maxBodyBytes); err != nil {
-		if !declared {
-			err = nil // whatever it is, it is not an event: as plain data it is refused under its own id
-		}
 		return e, err
 	}
 	fields, isObject, err := readObject("event", m.Body)
-	if !declared && (!isObject || !slices.ContainsFunc(fields, func(f member) bool { return f.name == "specversion" })) {
-		return envelope{}, nil
-	}
 	if err != nil {
 		return e, err
 	}
@@ -224,7 +240,6 @@ func readStructured(m Message, declared bool) (e envelope, err error) {
 	if !isObject {
 		return e, faultf("data", "the body must be a CloudEvent: a JSON object")
 	}
-	e = envelope{idField: "id", typeField: "type", contentTypeIn: "datacontenttype"}
 	var version, coded string
 	for _, f := range fields {
 		if f.isNull() {
@@ -234,7 +249,7 @@ func readStructured(m Message, declared bool) (e envelope, err error) {
 		case "specversion":
 			version, err = f.text()
 		case "id":
-			e.id, err = f.text()
+			_, err = f.text() // it is read already
 		case "source":
 			e.source, err = f.text()
 		case "type":
@@ -273,6 +288,40 @@ func readStructured(m Message, declared bool) (e envelope, err error) {
 	}
 	e.traceparent = validTrace(e.traceparent)
 	return e, e.check("", version)
+}
+
+// eventID reads the id of an event in structured JSON, however broken the event is otherwise: empty when it has none, more than one, or one that is no string. isEvent says that
+// the body is an object with a member specversion.
+func eventID(body []byte) (id string, isEvent bool) {
+	if !json.Valid(body) {
+		return "", false
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
+		return "", false
+	}
+	ids := 0
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return "", false
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return "", false
+		}
+		switch name {
+		case "specversion":
+			isEvent = true
+		case "id":
+			ids++
+			_ = json.Unmarshal(value, &id) // what is no string is no id
+		}
+	}
+	if ids > 1 {
+		id = ""
+	}
+	return id, isEvent
 }
 
 // check holds the attributes of a CloudEvent to what both its encodings ask for; prefix is how their names begin.

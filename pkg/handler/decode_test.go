@@ -2,6 +2,7 @@ package handler
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -61,7 +62,7 @@ func TestMalformedDataInEveryEncoding(t *testing.T) {
 				continue
 			}
 			headers, body := e.wrap(d.action, "bad-1", d.data)
-			checkRefused(t, malformed{d.name + ", " + e.name, "cv.commands." + d.action, headers, []byte(body), CodeInvalidCommand, d.field, false})
+			checkRefused(t, malformed{d.name + ", " + e.name, "cv.commands." + d.action, headers, []byte(body), "bad-1", CodeInvalidCommand, d.field, false})
 		}
 	}
 }
@@ -78,8 +79,8 @@ func checkRefused(t *testing.T, m malformed) {
 	if !reflect.DeepEqual(c, Command{}) {
 		t.Errorf("%s: a refused message gave command %+v", m.Name, c)
 	}
-	if r.Code != m.Code || r.Field != m.Field || r.ID != "seq-4711" {
-		t.Errorf("%s: refused as %q with field %q under %q, want %q, %q: %s", m.Name, r.Code, r.Field, r.ID, m.Code, m.Field, r.Message)
+	if id := cmp.Or(m.ID, "seq-4711"); r.Code != m.Code || r.Field != m.Field || r.ID != id || r.Given != m.ID {
+		t.Errorf("%s: refused as %q with field %q under %q, given %q, want %q, %q, %q: %s", m.Name, r.Code, r.Field, r.ID, r.Given, m.Code, m.Field, id, r.Message)
 	}
 	if fix, ok := strings.CutPrefix(r.Message, m.Field+": "); !ok || len(fix) < 5 {
 		t.Errorf("%s: message %q does not say what is wrong with %q", m.Name, r.Message, m.Field)
@@ -323,13 +324,13 @@ func TestRefusalsQuoteNothing(t *testing.T) {
 	}
 }
 
-// TestRefusalSaysTheGivenID says that a refused message's own id is kept for people, while it is refused under its sequence.
+// TestRefusalSaysTheGivenID says that a message is refused under its own id where that can be read and is usable, and else under its sequence.
 func TestRefusalSaysTheGivenID(t *testing.T) {
 	for _, e := range encodings() {
 		headers, body := e.wrap("export", "req-1", `{"shade":"red"}`)
 		_, err := DecodeCommand("cv", message("export", headers, body))
 		var r *Refusal
-		if !errors.As(err, &r) || r.Given != "req-1" || r.ID != "seq-17" || r.Error() != "invalid_command: shade: unknown field: leave it out" {
+		if !errors.As(err, &r) || r.Given != "req-1" || r.ID != "req-1" || r.Error() != "invalid_command: shade: unknown field: leave it out" {
 			t.Errorf("%s: %+v", e.name, err)
 		}
 		if want := (Error{Code: CodeInvalidCommand, Message: "shade: unknown field: leave it out"}); r.Reason() != want {
@@ -337,7 +338,7 @@ func TestRefusalSaysTheGivenID(t *testing.T) {
 		}
 	}
 	var r *Refusal
-	if _, err := DecodeCommand("cv", message("export", map[string][]string{"Nats-Msg-Id": {"a b"}}, `{}`)); !errors.As(err, &r) || r.Given != "" {
+	if _, err := DecodeCommand("cv", message("export", map[string][]string{"Nats-Msg-Id": {"a b"}}, `{}`)); !errors.As(err, &r) || r.Given != "" || r.ID != "seq-17" {
 		t.Errorf("an unusable id was kept: %+v", err)
 	}
 }
@@ -369,7 +370,7 @@ func FuzzDecodeCommand(f *testing.F) {
 		c, err := DecodeCommand("cv", m)
 		if err != nil {
 			var r *Refusal
-			if !errors.As(err, &r) || r.Code == "" || r.Field == "" || r.ID != "seq-17" || !strings.HasPrefix(r.Message, r.Field+": ") {
+			if !errors.As(err, &r) || r.Code == "" || r.Field == "" || r.ID != cmp.Or(r.Given, "seq-17") || !strings.HasPrefix(r.Message, r.Field+": ") {
 				t.Fatalf("not a proper refusal: %#v", err)
 			}
 			return

@@ -368,6 +368,9 @@ func (d *deletion) begin(ctx context.Context) error {
 	if err := d.putNamed(ctx, begunObject(digest), sink.Bytes(b, "application/json")); err != nil {
 		return fmt.Errorf("store the beginning: %w", err)
 	}
+	if err := d.queued(ctx); err != nil { // else a later command may have begun beside it
+		return err
+	}
 	// This compare-and-set is the point of no return: it decides between the delete and a cancel, and
 	// says which of the stored beginnings is the one.
 	return d.save(ctx, func(j *Job) {

@@ -82,6 +82,9 @@ type Event struct {
 type EventData struct {
 	V             int        `json:"v"` // FormatVersion; zero is taken for it
 	CommandID     string     `json:"command_id"`
+	Seq           uint64     `json:"seq"`      // of the command's message, as its publisher was told
+	Stream        Text       `json:"stream"`   // which stream that sequence is of: when it was made
+	GivenID       Text       `json:"given_id"` // the id the message gave, where command_id is made of its sequence because that id was taken
 	Action        Action     `json:"action"`
 	Status        Status     `json:"status"`
 	Outcome       Outcome    `json:"outcome"`

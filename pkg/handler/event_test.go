@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// stream is when the command stream of the golden events was made.
+const stream = "2026-01-02T03:04:05.678901234Z"
+
 const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 // goldenEvents are one event of every kind. Times are given outside UTC where that must make no difference.
@@ -28,7 +31,7 @@ func goldenEvents() map[string]Event {
 	plan := &PlanRef{SHA256: sha, URI: "s3://bucket/prefix/req-1/delete/evidence/plan.json"}
 	waiting := &Waiting{For: WaitCommand, Detail: "waits for req-0, an earlier delete of a common project", Since: started}
 	base := func(action Action, status Status) EventData {
-		return EventData{CommandID: "req-1", Action: action, Status: status, Reference: "CASE-17 <a&b>", Attempt: 1, StartedAt: &started}
+		return EventData{CommandID: "req-1", Seq: 17, Stream: stream, Action: action, Status: status, Reference: "CASE-17 <a&b>", Attempt: 1, StartedAt: &started}
 	}
 	with := func(d EventData, change func(*EventData)) EventData {
 		if d.Status.Terminal() {
@@ -60,7 +63,7 @@ func goldenEvents() map[string]Event {
 			d.CommandID, d.Reference, d.Attempt, d.StartedAt, d.Error = SeqID(17), "", 0, nil, &Error{Code: CodeInvalidCommand, Message: "shade: unknown field: leave it out"}
 		}), finished, ""),
 		"export-refused-conflict": NewEvent(with(base(ActionExport, StatusRefused), func(d *EventData) {
-			d.CommandID, d.Attempt, d.StartedAt, d.ConflictsWith = SeqID(18), 0, nil, "req-1"
+			d.CommandID, d.Seq, d.GivenID, d.Attempt, d.StartedAt, d.ConflictsWith = SeqID(18), 18, "req-1", 0, nil, "req-1"
 			d.Error = &Error{Code: CodeIDConflict, Message: "id: req-1 is another command's: publish this one under an id of its own"}
 		}), finished, trace),
 		"export-cancelled": NewEvent(with(base(ActionExport, StatusCancelled), func(*EventData) {}), finished, trace),
@@ -88,13 +91,14 @@ func goldenJobs() map[string]Job {
 	job := func(state State, phase string) Job {
 		return Job{
 			ID: "req-1", Action: ActionExport, State: state, Attempt: 1, Created: created, Updated: created.Add(time.Minute), Phase: phase, Holder: "HOLDER", Counted: []Text{"HOLDER"},
-			Command: CommandRef{Seq: 17, Digest: "SALT." + sha, Resource: "default"},
+			Command: CommandRef{Seq: 17, Stream: stream, Published: published, Digest: "SALT." + sha, Resource: "default"},
 		}
 	}
 	terminal := func(name string) Job {
 		e := events[name]
 		j := job(State(e.Data.Status), "done")
 		j.ID, j.Action, j.Outcome, j.Error, j.ReplayOf, j.Event = e.Subject, e.Data.Action, e.Data.Outcome, e.Data.Error, e.Data.ReplayOf, &e
+		j.GivenID, j.Command.Seq = e.Data.GivenID, e.Data.Seq
 		if e.Data.Bundle != nil {
 			j.Bundle = Text(e.Data.Bundle.URI)
 		}
@@ -196,13 +200,13 @@ func TestFieldsOfTheContract(t *testing.T) {
 		want string
 	}{
 		"event":    {Event{}, "data datacontenttype id source specversion subject time type"},
-		"data":     {EventData{}, "action attempt bundle command_id conflicts_with counts error exceptions export_bundle finished_at outcome plan reference replay_of residuals started_at status v waiting"},
-		"progress": {EventData{Progress: &Progress{}}, "action attempt bundle command_id conflicts_with counts error exceptions export_bundle finished_at outcome plan progress reference replay_of residuals started_at status v waiting"},
+		"data":     {EventData{}, "action attempt bundle command_id conflicts_with counts error exceptions export_bundle finished_at given_id outcome plan reference replay_of residuals seq started_at status stream v waiting"},
+		"progress": {EventData{Progress: &Progress{}}, "action attempt bundle command_id conflicts_with counts error exceptions export_bundle finished_at given_id outcome plan progress reference replay_of residuals seq started_at status stream v waiting"},
 		"counts":   {Counts{}, "bytes exports images iterations performance predictions projects tags"},
 		"bundle":   {BundleRef{}, "manifest_sha256 objects receipt_sha256 retain_until signed uri"},
 		"error":    {Error{}, "code message request_id retryable"},
-		"job":      {Job{}, "action attempt begun bundle cancel command counted created deletion error event holder id irrevocable left_behind outcome phase progress replay_of state updated v waiting"},
-		"command":  {CommandRef{}, "account digest resource seq"},
+		"job":      {Job{}, "action attempt begun bundle cancel command counted created deletion error event given_id holder id irrevocable left_behind outcome phase progress replay_of state updated v waiting"},
+		"command":  {CommandRef{}, "account digest published resource seq stream"},
 	} {
 		if got := strings.Join(keys(tt.v), " "); got != tt.want {
 			t.Errorf("%s has the fields\n%s, want\n%s", name, got, tt.want)

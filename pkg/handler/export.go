@@ -50,6 +50,9 @@ func (r *run) bag(ctx context.Context, deletes string) error {
 	if err := w.read(ctx); err != nil {
 		return err
 	}
+	if err := r.queued(ctx); err != nil { // else a later delete may have begun beside it
+		return err
+	}
 	if err := r.save(ctx, func(j *Job) { j.Phase, j.Progress = PhaseCommit, w.rounds.progress() }); err != nil {
 		return err
 	}

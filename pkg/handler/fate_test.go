@@ -240,8 +240,8 @@ func (q mortalQueue) PurgeUnits(ctx context.Context, id string) error {
 	return q.fate.do("PurgeUnits", func() error { return q.Queue.PurgeUnits(ctx, id) })
 }
 
-func (q mortalQueue) RemoveCommand(ctx context.Context, seq uint64) error {
-	return q.fate.do(fmt.Sprintf("RemoveCommand %d", seq), func() error { return q.Queue.RemoveCommand(ctx, seq) })
+func (q mortalQueue) RemoveCommand(ctx context.Context, m handler.Message) error {
+	return q.fate.do(fmt.Sprintf("RemoveCommand %d", m.Seq), func() error { return q.Queue.RemoveCommand(ctx, m) })
 }
 
 func (q mortalQueue) NotifyResult(ctx context.Context, id string, n int) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -79,6 +80,37 @@ type world struct {
 	store  *sink.Store
 	bucket string
 	log    *logbook // of all replicas
+
+	stamps   sync.Mutex
+	stampsOf map[string]time.Time
+}
+
+// stamp gives a command's message the time at which it was first seen, by the clock of the world if that has one of its own: NATS does not have it.
+func (w *world) stamp(m *handler.Message) {
+	if w.o.now == nil {
+		return
+	}
+	w.stamps.Lock()
+	defer w.stamps.Unlock()
+	place := fmt.Sprintf("%s %d", m.Stream, m.Seq)
+	if _, ok := w.stampsOf[place]; !ok {
+		w.stampsOf[place] = w.o.now()
+	}
+	m.Time = w.stampsOf[place]
+}
+
+// stampedQueue is a queue whose commands are stamped.
+type stampedQueue struct {
+	handler.Queue
+	w *world
+}
+
+func (q stampedQueue) CommandIn(ctx context.Context, stream string, seq uint64) (handler.Message, error) {
+	m, err := q.Queue.CommandIn(ctx, stream, seq)
+	if err == nil {
+		q.w.stamp(&m)
+	}
+	return m, err
 }
 
 func newWorld(t *testing.T, o worldOptions) *world {
@@ -87,7 +119,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 	if o.now != nil {
 		o.api.Now, o.api.BlobBase = o.now, steadyBlobs
 	}
-	w := &world{o: o, api: cvtest.New(o.api).Start(), s3: sinktest.Shared(t), log: &logbook{}}
+	w := &world{o: o, api: cvtest.New(o.api).Start(), s3: sinktest.Shared(t), log: &logbook{}, stampsOf: map[string]time.Time{}}
 	t.Cleanup(w.api.Close)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -208,7 +240,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	store := w.o.store
 	store.Log = zerolog.New(w.log)
 	config := handler.Config{
-		Queue: mortalQueue{queue, f}, Resources: map[string]*cv.Client{handler.DefaultResource: client},
+		Queue: mortalQueue{stampedQueue{queue, w}, f}, Resources: map[string]*cv.Client{handler.DefaultResource: client},
 		Store: sink.NewStore(w.s3.FaultyClient(r.faults), store), SpoolDir: t.TempDir(),
 		Version: "test", Now: o.now, Log: zerolog.New(w.log),
 	}
@@ -237,9 +269,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	}
 	serve(o.commands, func() error {
 		return queue.ServeCommands(ctx, ctx, natsq.Loop{Slots: o.commands, Ready: ready, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
-			if w.o.now != nil {
-				d.Time = w.o.now()
-			}
+			w.stamp(&d.Message)
 			verdict := r.handler.Command(ctx, d)
 			if o.settles != nil {
 				o.settles(d, verdict)

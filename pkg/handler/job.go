@@ -84,6 +84,7 @@ type Job struct {
 	Bundle   Text       `json:"bundle"` // "s3://…", the bag's URI
 	Error    *Error     `json:"error"`
 	ReplayOf Text       `json:"replay_of"`
+	GivenID  Text       `json:"given_id"` // the id the message gave, where ID is made of its sequence because that id was taken
 	Command  CommandRef `json:"command"`
 	Holder   Text       `json:"holder"`  // the coordinator that took it last; a new one at every taking
 	Counted  []Text     `json:"counted"` // who made the attempts that count, in order
@@ -150,12 +151,36 @@ func (j Job) noWayBack() bool {
 	return j.Phase == PhaseDelete || j.Phase == PhaseSeal || j.Phase == PhaseCleanUp
 }
 
-// CommandRef is what a job remembers of its command.
+// CommandRef is what a job remembers of its command. A sequence is an identity only together with the stream: where CV_COMMANDS was deleted and made again, another
+// message has it.
 type CommandRef struct {
-	Seq      uint64 `json:"seq"`    // the message's sequence in the command stream
-	Digest   string `json:"digest"` // "<salt>.<sha256 hex>" of the canonical data; see Command.SameAs
-	Resource string `json:"resource"`
-	Account  string `json:"account"` // that the alias meant then, as Config.Accounts names it; empty when it was not configured
+	Seq       uint64    `json:"seq"`       // the message's sequence in the command stream
+	Stream    Text      `json:"stream"`    // which stream that is; see Message
+	Published time.Time `json:"published"` // when the stream stored the message
+	Digest    string    `json:"digest"`    // "<salt>.<sha256 hex>" of the canonical data; see Command.SameAs
+	Resource  string    `json:"resource"`
+	Account   string    `json:"account"` // that the alias meant then, as Config.Accounts names it; empty when it was not configured
+}
+
+// names reports whether c came with the very message that is remembered here, and not with another one that has its sequence.
+func (r CommandRef) names(c Command) bool {
+	return r.Seq == c.Seq && string(r.Stream) == c.Stream && r.Published.Equal(c.Published)
+}
+
+// moved is what is remembered of the same command when its message is another one now: the command was published again.
+func (r CommandRef) moved(c Command) CommandRef {
+	r.Seq, r.Stream, r.Published = c.Seq, Text(c.Stream), c.Published
+	return r
+}
+
+// EarlierStream reports whether of two identities of the command stream the first is that of an earlier one. One that is not known is earlier than all others.
+func EarlierStream(a, b string) bool {
+	before, err := time.Parse(time.RFC3339Nano, a)
+	if err != nil {
+		before = time.Time{}
+	}
+	after, err := time.Parse(time.RFC3339Nano, b)
+	return err == nil && before.Before(after)
 }
 
 // MarshalJSON prints the job with its version and with times in UTC; of one that is only a cancel, no more than that.

@@ -15,6 +15,7 @@ type malformed struct {
 	Subject string              `json:"subject"`
 	Headers map[string][]string `json:"headers"`
 	Body    []byte              `json:"body"` // base64 in JSON
+	ID      string              `json:"id"`   // that it gives, if that can be read and is usable: it is refused under this one
 	Code    string              `json:"code"`
 	Field   string              `json:"field"`
 	unkept  bool                // not in the file: too large for it, or on a subject the command stream does not take
@@ -296,11 +297,14 @@ func allMalformed() (all []malformed) {
 		}
 		id := fmt.Sprintf("bad-%d", i+1)
 		headers, body := e.wrap(d.action, id, strings.ReplaceAll(d.data, "bad-1", id))
-		all = append(all, malformed{d.name + ", " + e.name, "cv.commands." + d.action, headers, []byte(body), CodeInvalidCommand, d.field, d.large || len(body) > 16<<10})
+		all = append(all, malformed{d.name + ", " + e.name, "cv.commands." + d.action, headers, []byte(body), id, CodeInvalidCommand, d.field, d.large || len(body) > 16<<10})
 	}
 	for i, m := range badEnvelopes() {
 		id := fmt.Sprintf("bad-envelope-%d", i+1)
 		m.Body = bytes.ReplaceAll(m.Body, []byte(`"bad-1"`), []byte(`"`+id+`"`))
+		if m.ID != "" {
+			m.ID = id
+		}
 		for _, values := range m.Headers {
 			for j := range values {
 				values[j] = strings.ReplaceAll(values[j], "bad-1", id)
@@ -313,9 +317,16 @@ func allMalformed() (all []malformed) {
 
 func badEnvelopes() (all []malformed) {
 	const good = `{"project_ids":["` + p1 + `"]}`
-	add := func(name, subject string, headers map[string][]string, body, field string) {
+	refused := func(id, name, subject string, headers map[string][]string, body, field string) {
 		headers = maps.Clone(headers) // some are shared
-		all = append(all, malformed{"envelope " + name, subject, headers, []byte(body), CodeInvalidCommand, field, strings.HasPrefix(name, "subject ")})
+		all = append(all, malformed{"envelope " + name, subject, headers, []byte(body), id, CodeInvalidCommand, field, strings.HasPrefix(name, "subject ")})
+	}
+	// Most give the id bad-1; what add adds does, what nameless adds gives none that can be read and used.
+	add := func(name, subject string, headers map[string][]string, body, field string) {
+		refused("bad-1", name, subject, headers, body, field)
+	}
+	nameless := func(name, subject string, headers map[string][]string, body, field string) {
+		refused("", name, subject, headers, body, field)
 	}
 	const subject = "cv.commands.export"
 	badIDs := map[string]string{
@@ -331,7 +342,7 @@ func badEnvelopes() (all []malformed) {
 	for _, e := range encodings() {
 		for _, name := range names {
 			headers, body := e.wrap("export", badIDs[name], good)
-			add("id "+name+", "+e.name, subject, headers, body, idFields[e.name])
+			nameless("id "+name+", "+e.name, subject, headers, body, idFields[e.name])
 		}
 		if e.name != "plain" {
 			field := strings.TrimSuffix(idFields[e.name], "id") + "type"
@@ -341,10 +352,12 @@ func badEnvelopes() (all []malformed) {
 			}
 		}
 	}
-	add("plain without an id", subject, nil, good, "Nats-Msg-Id")
-	add("plain with two ids", subject, map[string][]string{"Nats-Msg-Id": {"bad-1", "bad-1-b"}}, good, "Nats-Msg-Id")
-	add("plain with two headers of an id", subject, map[string][]string{"Nats-Msg-Id": {"bad-1"}, "nats-msg-id": {"bad-1"}}, good, "Nats-Msg-Id")
-	add("plain with a stray ce-id", subject, map[string][]string{"Nats-Msg-Id": {"bad-1"}, "ce-id": {"b"}}, good, "ce-specversion")
+	nameless("plain without an id", subject, nil, good, "Nats-Msg-Id")
+	nameless("plain with two ids", subject, map[string][]string{"Nats-Msg-Id": {"bad-1", "bad-1-b"}}, good, "Nats-Msg-Id")
+	nameless("plain with two headers of an id", subject, map[string][]string{"Nats-Msg-Id": {"bad-1"}, "nats-msg-id": {"bad-1"}}, good, "Nats-Msg-Id")
+	nameless("plain with a stray ce-id", subject, map[string][]string{"Nats-Msg-Id": {"bad-1"}, "ce-id": {"b"}}, good, "ce-specversion")
+	add("plain with the same stray ce-id", subject, map[string][]string{"Nats-Msg-Id": {"bad-1"}, "ce-id": {"bad-1"}}, good, "ce-specversion")
+	add("binary without specversion", subject, map[string][]string{"ce-id": {"bad-1"}, "ce-source": {"/tests"}, "ce-type": {"cv.export.requested"}}, good, "ce-specversion")
 	add("plain with a stray ce-type", subject, map[string][]string{"Nats-Msg-Id": {"bad-1"}, "Ce-Type": {"cv.export.requested"}}, good, "ce-specversion")
 	add("replay of no id", subject, map[string][]string{"Nats-Msg-Id": {"bad-1"}, "Cv-Replay-Of": {"a b"}}, good, "Cv-Replay-Of")
 	add("two signatures", subject, map[string][]string{"Nats-Msg-Id": {"bad-1"}, "Cv-Signature": {"a", "b"}}, good, "Cv-Signature")
@@ -359,9 +372,13 @@ func badEnvelopes() (all []malformed) {
 		return h
 	}
 	for _, name := range []string{"id", "source", "type"} {
-		add("binary without "+name, subject, binary(map[string][]string{"ce-" + name: nil}), good, "ce-"+name)
-		add("binary with two of "+name, subject, binary(map[string][]string{"ce-" + name: {"x", "y"}}), good, "ce-"+name)
-		add("binary with empty "+name, subject, binary(map[string][]string{"ce-" + name: {""}}), good, "ce-"+name)
+		put := add
+		if name == "id" {
+			put = nameless
+		}
+		put("binary without "+name, subject, binary(map[string][]string{"ce-" + name: nil}), good, "ce-"+name)
+		put("binary with two of "+name, subject, binary(map[string][]string{"ce-" + name: {"x", "y"}}), good, "ce-"+name)
+		put("binary with empty "+name, subject, binary(map[string][]string{"ce-" + name: {""}}), good, "ce-"+name)
 	}
 	for i, v := range []string{"0.3", "1", "1.1", "", "one"} {
 		add(fmt.Sprintf("binary specversion %d", i), subject, binary(map[string][]string{"ce-specversion": {v}}), good, "ce-specversion")
@@ -373,7 +390,7 @@ func badEnvelopes() (all []malformed) {
 	add("binary without data", subject, binary(nil), "", "data")
 	add("binary around an event", subject, binary(nil), `{"specversion":"1.0"}`, "specversion")
 	for _, media := range []string{"application/cloudevents+avro", "application/cloudevents-batch+json", "application/cloudevents", "application/cloudevents+protobuf"} {
-		add("content type "+media, subject, map[string][]string{"Content-Type": {media}}, good, "content-type")
+		nameless("content type "+media, subject, map[string][]string{"Content-Type": {media}}, good, "content-type")
 	}
 
 	declared := map[string][]string{"Content-Type": {"Application/CloudEvents+JSON"}}
@@ -392,7 +409,7 @@ func badEnvelopes() (all []malformed) {
 	const version, id, source, typ, data = `"1.0"`, `"bad-1"`, `"/tests"`, `"cv.export.requested"`, `"data":` + good
 	for _, bad := range []string{"", "null", `""`, "1", "true", "[]", "{}"} {
 		add("specversion "+bad, subject, declared, event(bad, id, source, typ, data), "specversion")
-		add("id "+bad, subject, declared, event(version, bad, source, typ, data), "id")
+		nameless("id "+bad, subject, declared, event(version, bad, source, typ, data), "id")
 		add("source "+bad, subject, declared, event(version, id, bad, typ, data), "source")
 		add("type "+bad, subject, declared, event(version, id, source, bad, data), "type")
 	}
@@ -412,16 +429,21 @@ func badEnvelopes() (all []malformed) {
 		add("wrong case "+name, subject, declared, event(version, id, source, typ, data+fmt.Sprintf(`,%q:"x"`, name)), name)
 	}
 	for _, name := range []string{"id", "specversion", "source", "type", "data", "extension"} {
-		add("twice "+name, subject, declared, event(version, id, source, typ, data+fmt.Sprintf(`,"extension":"x",%q:"x"`, name)+`,"extension":"y"`), name)
+		put := add
+		if name == "id" {
+			put = nameless
+		}
+		put("twice "+name, subject, declared, event(version, id, source, typ, data+fmt.Sprintf(`,"extension":"x",%q:"x"`, name)+`,"extension":"y"`), name)
 	}
-	add("not an object", subject, declared, `["specversion"]`, "data")
-	add("not JSON", subject, declared, `specversion: 1.0`, "data")
-	add("not UTF-8", subject, declared, "\xff\xfe", "data")
-	add("cut", subject, declared, `{"specversion":"1.0"`, "data")
-	add("empty", subject, declared, ``, "data")
+	add("undeclared, not UTF-8", subject, nil, event(version, id, "\"\xff\"", typ, data), "data")
+	nameless("not an object", subject, declared, `["specversion"]`, "data")
+	nameless("not JSON", subject, declared, `specversion: 1.0`, "data")
+	nameless("not UTF-8", subject, declared, "\xff\xfe", "data")
+	nameless("cut", subject, declared, `{"specversion":"1.0"`, "data")
+	nameless("empty", subject, declared, ``, "data")
 	add("data a string of JSON", subject, declared, event(version, id, source, typ, fmt.Sprintf(`"data":%q`, good)), "data")
 	for _, s := range []string{"cv.commands.replace", "cv.commands.Export", "cv.commands.", "cv.commands", "cv.commands.export.now", "other.commands.export", "cv.events.export", "commands.export", ""} {
-		add("subject "+s, s, map[string][]string{"Nats-Msg-Id": {"bad-1"}}, good, "subject")
+		nameless("subject "+s, s, map[string][]string{"Nats-Msg-Id": {"bad-1"}}, good, "subject")
 	}
 	return all
 }
@@ -437,7 +459,7 @@ func notDeletable() (all []malformed) {
 	} {
 		e := encodings()[i%len(encodings())]
 		headers, body := e.wrap("delete", fmt.Sprintf("not-deletable-%d", i), d)
-		all = append(all, malformed{"not deletable " + e.name, "cv.commands.delete", headers, []byte(body), CodeNotDeletable, "categories", false})
+		all = append(all, malformed{"not deletable " + e.name, "cv.commands.delete", headers, []byte(body), fmt.Sprintf("not-deletable-%d", i), CodeNotDeletable, "categories", false})
 	}
 	return all
 }

@@ -65,6 +65,19 @@ func (h *Handler) claimOf(c Command) claim {
 	return k
 }
 
+// claimIn is the claim of a queued message. One that is no command, and will be refused, claims the id that it gives; one that gives none claims nothing, and ok is false.
+func (h *Handler) claimIn(m Message) (k claim, ok bool) {
+	c, err := DecodeCommand(h.prefix(), m)
+	if err == nil {
+		return h.claimOf(c), true
+	}
+	var refusal *Refusal
+	if errors.As(err, &refusal) && refusal.Given != "" {
+		return claim{seq: m.Seq, id: refusal.Given}, true
+	}
+	return claim{}, false
+}
+
 // shelf is a list of claims, by what they are looked up by: an id, or a kind and a project of a host.
 type shelf struct {
 	id      string
@@ -131,14 +144,15 @@ const leastForgotten = 1024
 // up again.
 type pending struct {
 	mu      sync.Mutex
+	stream  string   // that all this is about: what is remembered of another one counts for nothing
 	next    uint64   // the first sequence not read yet
 	claims  []*claim // by sequence
 	shelves map[shelf][]*claim
 	limit   int // of claims, before all are read anew
 }
 
-func (p *pending) forgetAll() {
-	p.next, p.claims, p.shelves, p.limit = 0, nil, map[shelf][]*claim{}, 0
+func (p *pending) forgetAll(stream string) {
+	p.stream, p.next, p.claims, p.shelves, p.limit = stream, 0, nil, map[shelf][]*claim{}, 0
 }
 
 // find is where in a list the first claim is that has this sequence or a later one.
@@ -148,7 +162,7 @@ func find(list []*claim, seq uint64) (int, bool) {
 
 func (p *pending) knows(c Command) bool {
 	i, ok := find(p.claims, c.Seq)
-	return ok && p.claims[i].id == c.ID
+	return p.stream == c.Stream && ok && p.claims[i].id == c.ID
 }
 
 // load reads what the queue holds up to a command. That the command itself is among it shows that whoever answered knows of all the ones before.
@@ -156,16 +170,16 @@ func (p *pending) load(ctx context.Context, h *Handler, c Command) error {
 	if p.knows(c) {
 		return nil
 	}
-	if p.next > c.Seq || len(p.claims) >= p.limit { // the first: somebody made the stream anew, and numbers begin again
-		p.forgetAll()
+	// A stream that was made again has numbers of its own.
+	if p.stream != c.Stream || p.next > c.Seq || len(p.claims) >= p.limit {
+		p.forgetAll(c.Stream)
 	}
 	for m, err := range h.Queue.CommandsBetween(ctx, p.next, c.Seq+1) {
 		if err != nil {
 			return fmt.Errorf("read the commands before: %w", err)
 		}
 		p.next = m.Seq + 1
-		if c, err := DecodeCommand(h.prefix(), m); err == nil {
-			k := h.claimOf(c)
+		if k, ok := h.claimIn(m); ok {
 			p.claims = append(p.claims, &k)
 			for _, s := range k.shelves() {
 				p.shelves[s] = append(p.shelves[s], &k)
@@ -184,10 +198,13 @@ func (p *pending) load(ctx context.Context, h *Handler, c Command) error {
 // errUnlisted says that the queue does not list a command that was delivered from it: it was settled meanwhile, or the leader that answered has not caught up.
 var errUnlisted = errors.New("the command stream does not list this command")
 
-// forget forgets the claims with from ≤ sequence < to.
-func (p *pending) forget(from, to uint64) {
+// forget forgets the claims with from ≤ sequence < to of a stream.
+func (p *pending) forget(stream string, from, to uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.stream != stream {
+		return
+	}
 	i, _ := find(p.claims, from)
 	j, _ := find(p.claims, to)
 	for _, k := range p.claims[i:j] {
@@ -249,7 +266,7 @@ func (p *pending) gone(ctx context.Context, h *Handler, seq uint64, c Command) (
 	if left == 0 {
 		return false, errUnlisted
 	}
-	p.forget(seq, left)
+	p.forget(c.Stream, seq, left)
 	return left != seq, nil
 }
 
@@ -263,7 +280,7 @@ func (p *pending) blocker(ctx context.Context, h *Handler, c Command, look func(
 		}
 		gone, err := p.gone(ctx, h, l.blocker.seq, c)
 		if !gone && err == nil {
-			gone = p.over(ctx, h, *l.blocker)
+			gone = p.over(ctx, h, c.Stream, *l.blocker)
 		}
 		if !gone && err == nil && l.front != 0 && l.front < l.blocker.seq {
 			gone, err = p.gone(ctx, h, l.front, c) // so that ahead is not too many
@@ -275,11 +292,11 @@ func (p *pending) blocker(ctx context.Context, h *Handler, c Command, look func(
 }
 
 // over tells whether a claim's command only waits to be settled because its job has ended, and forgets it then: it is in nobody's way.
-func (p *pending) over(ctx context.Context, h *Handler, k claim) bool {
+func (p *pending) over(ctx context.Context, h *Handler, stream string, k claim) bool {
 	job, _, err := h.Queue.Job(ctx, k.id)
 	if err != nil || !job.State.Terminal() {
 		return false // one that has no job, or none that can be read, may be under way
 	}
-	p.forget(k.seq, k.seq+1)
+	p.forget(stream, k.seq, k.seq+1)
 	return true
 }

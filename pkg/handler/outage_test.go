@@ -200,6 +200,7 @@ func (w *world) deliver(ctx context.Context, t *testing.T, h *history, r *replic
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.stamp(&message)
 	verdict := make(chan handler.Disposition, 1)
 	go func() {
 		verdict <- r.handler.Command(ctx, handler.Delivery{Message: message, Delivered: 1, Lease: lease})

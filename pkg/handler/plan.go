@@ -164,7 +164,8 @@ func newRounds(p exportPlan, c Command, ids func(context.Context, int) (Summary,
 
 // add numbers a unit and returns its number.
 func (r *rounds) add(u Unit) int {
-	u.V, u.Command, u.Seq, u.N, u.Named = unitVersion, r.command.ID, r.command.Seq, len(r.units), r.plan.Named
+	u.V, u.Command, u.N, u.Named = unitVersion, r.command.ID, len(r.units), r.plan.Named
+	u.Action, u.Seq, u.Stream, u.Digest = r.command.Action, r.command.Seq, Text(r.command.Stream), r.plan.Digest
 	r.units = append(r.units, u)
 	return u.N
 }

@@ -72,6 +72,7 @@ type UnitDelivery struct {
 // DeadLetter is a refused or failed command as CV_DEAD keeps it: the message as it came, and why it ended so.
 type DeadLetter struct {
 	ID       string // the command's id, or seq-<stream sequence>
+	GivenID  string // the id that the message gave, where it goes by its sequence because that was taken; else empty
 	Action   Action
 	Message  Message // original payload and headers
 	Error    Error

@@ -1,6 +1,9 @@
 package handler
 
-import "fmt"
+import (
+	"strconv"
+	"strings"
+)
 
 // Error codes of events, jobs and dead letters.
 const (
@@ -49,7 +52,7 @@ func (e Error) Error() string { return e.Code + ": " + e.Message }
 
 // Refusal is a message that is not carried out. It is an error.
 type Refusal struct {
-	ID      string // the id it is refused under: the command's, or "seq-<stream sequence>" when the message does not decode
+	ID      string // the id it is refused under, unless that is taken: the one it gave, or "seq-<stream sequence>" when that is not usable
 	Given   string // the id the message itself gave, when that is a usable one
 	Action  Action // from the subject; empty when the subject is none of ours
 	Code    string
@@ -63,8 +66,14 @@ func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
 // Reason returns the refusal as events carry it.
 func (r *Refusal) Reason() Error { return Error{Code: r.Code, Message: r.Message} }
 
-// SeqID returns the id under which a message is refused that has no usable id of its own: "seq-<stream sequence>".
-func SeqID(seq uint64) string { return fmt.Sprintf("seq-%d", seq) }
+// seqPrefix begins the ids of messages that have none of their own.
+const seqPrefix = "seq-"
+
+// SeqID returns the id under which a message is refused that has no usable id of its own, or one that is taken: "seq-<stream sequence>".
+func SeqID(seq uint64) string { return seqPrefix + strconv.FormatUint(seq, 10) }
+
+// IsSeqID reports whether id is made of a sequence. It names a message only together with the message's stream.
+func IsSeqID(id string) bool { return strings.HasPrefix(id, seqPrefix) }
 
 func (c Command) refuse(code, field, message string) *Refusal {
 	return &Refusal{ID: c.ID, Given: c.ID, Action: c.Action, Code: code, Field: field, Message: field + ": " + message}

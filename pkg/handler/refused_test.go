@@ -3,6 +3,7 @@ package handler_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"maps"
 	"os"
 	"path/filepath"
@@ -23,12 +24,14 @@ type malformedMessage struct {
 	Subject string
 	Headers map[string][]string
 	Body    []byte
+	ID      string // that it gives, if that can be read and is usable
 	Code    string
 	Field   string
 }
 
-// More than a thousand messages that are no commands, published as anybody could publish them: each is refused under an id made of its place in the stream, with the
-// right code and the field's name, and kept as a dead letter with its own bytes and headers. The good command after them is carried out.
+// More than a thousand messages that are no commands, published as anybody could publish them: each is refused under the id that it gives, where its publisher looks, or else
+// under one made of its place in the stream, with the right code and the field's name, and kept as a dead letter with its own bytes and headers. The good command after them is
+// carried out.
 func TestMalformedCommandsEndToEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
@@ -41,7 +44,7 @@ func TestMalformedCommandsEndToEnd(t *testing.T) {
 	defer f.Close()
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<20)
-	sent := map[string]malformedMessage{} // by the id they are refused under
+	sent, seqs := map[string]malformedMessage{}, map[string]uint64{} // by the id they are refused under
 	for lines.Scan() {
 		var m malformedMessage
 		unmarshal(t, lines.Bytes(), &m)
@@ -59,7 +62,11 @@ func TestMalformedCommandsEndToEnd(t *testing.T) {
 		if ack.Error != nil || ack.Duplicate || ack.Seq == 0 {
 			t.Fatalf("publish %s: %s", m.Name, answer.Data)
 		}
-		sent[handler.SeqID(ack.Seq)] = m
+		id := cmp.Or(m.ID, handler.SeqID(ack.Seq))
+		if _, twice := sent[id]; twice {
+			t.Fatalf("%s: the id %s is another message's", m.Name, id)
+		}
+		sent[id], seqs[id] = m, ack.Seq
 	}
 	if err := lines.Err(); err != nil || len(sent) < 300 {
 		t.Fatalf("%d messages: %v", len(sent), err)
@@ -72,6 +79,10 @@ func TestMalformedCommandsEndToEnd(t *testing.T) {
 	r.stop()
 	w.checkTruth(t, w.bag(t, "good-1", sink.ExportBag), e, w.truthOf(t, w.api.Snapshot(), selection{}))
 
+	stream, err := w.queue.CommandStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	dead := map[string]bool{}
 	for _, m := range w.messages(t, "CV_DEAD") {
 		tokens := strings.Split(m.Subject, ".")
@@ -89,7 +100,7 @@ func TestMalformedCommandsEndToEnd(t *testing.T) {
 			t.Errorf("%s: the dead letter holds %q, the message was %q", was.Name, m.Data, was.Body)
 		}
 		kept := maps.Clone(m.Header)
-		for _, name := range []string{"Cv-Error-Code", "Cv-Error", "Cv-Attempts", "Cv-Time"} {
+		for _, name := range []string{"Cv-Error-Code", "Cv-Error", "Cv-Attempts", "Cv-Time", "Cv-Seq", "Cv-Stream"} {
 			if kept.Get(name) == "" {
 				t.Errorf("%s: the dead letter has no header %s", was.Name, name)
 			}
@@ -109,7 +120,7 @@ func TestMalformedCommandsEndToEnd(t *testing.T) {
 		if got := m.Header.Get("Cv-Error-Code"); got != was.Code {
 			t.Errorf("%s: the dead letter's code is %s, want %s", was.Name, got, was.Code)
 		}
-		w.checkRefusal(t, id, was)
+		w.checkRefusal(t, id, seqs[id], stream, was)
 	}
 	if len(dead) != len(sent) {
 		t.Errorf("%d messages were sent, %d dead letters are there", len(sent), len(dead))
@@ -121,8 +132,10 @@ func TestMalformedCommandsEndToEnd(t *testing.T) {
 	if events["refused"] != len(sent) || events["completed"] != 1 || events["failed"] != 0 {
 		t.Errorf("the events are %v", events)
 	}
-	if left := w.fetch(t, "seq-"); len(left) > 0 {
-		t.Errorf("refused commands left %d objects", len(left))
+	for _, prefix := range []string{"seq-", "bad-"} {
+		if left := w.fetch(t, prefix); len(left) > 0 {
+			t.Errorf("refused commands left %d objects", len(left))
+		}
 	}
 	if n := w.api.Count("GetProjects"); n != 1 {
 		t.Errorf("the service was asked %d times for its projects, by one command", n)
@@ -130,7 +143,7 @@ func TestMalformedCommandsEndToEnd(t *testing.T) {
 }
 
 // checkRefusal holds the event and the job of a refused message against it.
-func (w *world) checkRefusal(t *testing.T, id string, was malformedMessage) {
+func (w *world) checkRefusal(t *testing.T, id string, seq uint64, stream string, was malformedMessage) {
 	t.Helper()
 	action := handler.Action(strings.TrimPrefix(was.Subject, "cv.commands."))
 	e, err := w.queue.Event(t.Context(), action, id, handler.StatusRefused)
@@ -141,8 +154,11 @@ func (w *world) checkRefusal(t *testing.T, id string, was malformedMessage) {
 	if got := e.Data.Error; got.Code != was.Code || got.Retryable || was.Field != "" && !strings.HasPrefix(got.Message, was.Field+": ") {
 		t.Errorf("%s: refused with %s %q, want %s naming %q", was.Name, got.Code, got.Message, was.Code, was.Field)
 	}
+	if d := e.Data; d.Seq != seq || string(d.Stream) != stream || d.GivenID != "" {
+		t.Errorf("%s: the event is of message %d of %s, given id %q; the message is %d of %s", was.Name, d.Seq, d.Stream, d.GivenID, seq, stream)
+	}
 	job, _, err := w.queue.Job(t.Context(), id)
-	if err != nil || job.State != handler.StateRefused || job.Attempt != 0 {
+	if err != nil || job.Command.Seq != seq || string(job.Command.Stream) != stream || job.State != handler.StateRefused || job.Attempt != 0 {
 		t.Errorf("%s: the job is %+v, %v", was.Name, job, err)
 	}
 }

@@ -26,20 +26,24 @@ type effort struct {
 type task struct {
 	cancel context.CancelCauseFunc
 	ended  func() error
-	unit   int    // -1 of the coordinator
-	holder Text   // of the coordinator: who it is in the job,
-	rev    uint64 // since this revision
+	unit   int // -1 of the coordinator
+	// Of the coordinator:
+	command Command // that it carries out, as it came
+	holder  Text    // who it is in the job,
+	rev     uint64  // since this revision
 }
+
+func (t *task) coordinates() bool { return t.unit < 0 }
 
 // startUnit begins a unit of a command. The context ends with errEnded when the command is over; done is to be called when the unit has stopped.
 func (h *Handler) startUnit(ctx context.Context, id string, n int) (_ context.Context, done func()) {
 	return h.start(ctx, id, &task{unit: n})
 }
 
-// startAttempt begins an attempt at a command by the holder that its job names since revision rev. The context ends with errCancelled when the command is cancelled, and with
-// ErrFenced when somebody else is its holder.
-func (h *Handler) startAttempt(ctx context.Context, id string, holder Text, rev uint64) (_ context.Context, done func()) {
-	return h.start(ctx, id, &task{unit: -1, holder: holder, rev: rev})
+// startAttempt begins an attempt at a command by the holder that its job names since revision rev. The context ends with errCancelled when the command is cancelled, with
+// ErrFenced when somebody else is its holder, and with errGone, which is an ErrFenced, when the command's message is not in the queue any more.
+func (h *Handler) startAttempt(ctx context.Context, c Command, holder Text, rev uint64) (_ context.Context, done func()) {
+	return h.start(ctx, c.ID, &task{unit: -1, command: c, holder: holder, rev: rev})
 }
 
 func (h *Handler) start(ctx context.Context, id string, t *task) (context.Context, func()) {
@@ -94,10 +98,23 @@ func (h *Handler) heed(ctx context.Context, id string) {
 		case job.over():
 			h.running.stopUnits(id)
 			if job.Cancel != nil {
-				h.running.end(id, errCancelled, func(t *task) bool { return t.unit < 0 })
+				h.running.end(id, errCancelled, (*task).coordinates)
 			}
 		default: // an older job would be a reading from a leader that lags
-			h.running.end(id, ErrFenced, func(t *task) bool { return t.unit < 0 && t.holder != job.Holder && t.rev < rev })
+			h.running.end(id, ErrFenced, func(t *task) bool { return t.coordinates() && t.holder != job.Holder && t.rev < rev })
+			h.stopLost(ctx, id)
+		}
+	}
+}
+
+// stopLost stops the coordinators of a command whose message is not in the queue any more.
+func (h *Handler) stopLost(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, heedEvery) // an end has to be heard while the stream is away
+	defer cancel()
+	for _, t := range h.running.coordinators(id) {
+		if _, err := h.Queue.CommandIn(ctx, t.command.Stream, t.command.Seq); errors.Is(err, ErrNoMessage) {
+			h.Log.Warn().Err(err).Str("command_id", id).Msg("the message of a command at work is gone: its coordinator stops, and the command goes on when it is published again")
+			t.cancel(errGone)
 		}
 	}
 }
@@ -116,10 +133,31 @@ func (r *running) end(id string, cause error, which func(*task) bool) {
 	})
 }
 
-// coordinates tells whether this process makes an attempt at a command, which was not called off.
-func (r *running) coordinates(id string) bool { return r.does(id, -1) }
+// coordinates reports whether this process makes an attempt, which was not called off, at the command that came with this very message. An attempt for another message of the
+// command is called off, as that message is gone; other says that there is one.
+func (r *running) coordinates(c Command) (same, other bool) {
+	for _, t := range r.coordinators(c.ID) {
+		if t.command.Seq == c.Seq && t.command.Stream == c.Stream {
+			same = true
+			continue
+		}
+		other = true
+		t.cancel(errGone)
+	}
+	return same, other
+}
 
-// does is coordinates for a unit.
+// coordinators are the attempts at a command that this process makes and that were not called off.
+func (r *running) coordinators(id string) (all []*task) {
+	r.each(id, func(t *task) {
+		if t.coordinates() && t.ended() == nil {
+			all = append(all, t)
+		}
+	})
+	return all
+}
+
+// does reports whether this process works on a unit, which was not called off.
 func (r *running) does(id string, unit int) (yes bool) {
 	r.each(id, func(t *task) { yes = yes || t.unit == unit && t.ended() == nil })
 	return yes

@@ -39,8 +39,11 @@ const (
 // except the values of image metadata: those stay in the command, which the worker reads from the queue.
 type Unit struct {
 	V        int         `json:"v"`
-	Command  string      `json:"command"` // the command's id
-	Seq      uint64      `json:"seq"`     // the command's stream sequence
+	Command  string      `json:"command"`          // the command's id
+	Action   Action      `json:"action,omitempty"` // the command's: with id, digest and place it is what the worker knows the command by
+	Seq      uint64      `json:"seq"`              // the command's stream sequence
+	Stream   Text        `json:"stream,omitempty"` // which stream that is
+	Digest   string      `json:"digest,omitempty"` // of the command's data; see CommandRef
 	N        int         `json:"n"`
 	Kind     Kind        `json:"kind"`
 	Project  uuid.UUID   `json:"project"`
@@ -214,6 +217,11 @@ func decodeUnit(body []byte) (Unit, error) {
 // unit fetches its blob.
 func (u Unit) shares(id uuid.UUID, first string) bool {
 	return u.Kind == KindPage && u.Skip > 0 && id.String() == first
+}
+
+// job is what a job would remember of the unit's command.
+func (u Unit) job() Job {
+	return Job{ID: u.Command, Action: u.Action, Command: CommandRef{Seq: u.Seq, Stream: u.Stream, Digest: u.Digest}}
 }
 
 func (u Unit) pageSize() int {

@@ -88,9 +88,9 @@ func (c *census) PublishEvent(ctx context.Context, e handler.Event) error {
 }
 
 // Who reads other commands is not told: only those that wait do it all the time.
-func (c *census) Command(ctx context.Context, seq uint64) (handler.Message, error) {
+func (c *census) CommandIn(ctx context.Context, stream string, seq uint64) (handler.Message, error) {
 	c.count("read of another command", "w")
-	return c.Queue.Command(ctx, seq)
+	return c.Queue.CommandIn(ctx, stream, seq)
 }
 
 func (c *census) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[handler.Message, error] {

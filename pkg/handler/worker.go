@@ -103,8 +103,9 @@ func (h *Handler) Unit(ctx context.Context, d UnitDelivery) Disposition {
 
 // begin counts an attempt and prepares it. A nil work with a nil error says that there is nothing to do.
 func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work, error) {
-	message, err := h.Queue.Command(ctx, u.Seq)
+	command, err := h.commandOf(ctx, u)
 	if errors.Is(err, ErrNoMessage) {
+		_ = h.Queue.NotifyOver(ctx, u.Command) // a coordinator that waits for the unit looks for its message, too, sooner or later
 		return nil, errEnded
 	}
 	if err != nil {
@@ -112,10 +113,6 @@ func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work,
 	}
 	if err := h.wanted(ctx, u); err != nil {
 		return nil, err
-	}
-	command, err := DecodeCommand(h.prefix(), message)
-	if err != nil {
-		return nil, errEnded // such a command has no units
 	}
 	client, ok := h.Resources[command.Data.Resource]
 	if !ok {
@@ -145,6 +142,19 @@ func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work,
 		return nil, err
 	}
 	return w, nil
+}
+
+// commandOf reads the command of a unit, which has to be the one that the unit was cut for. It fails with ErrNoMessage when that is not in the queue any more.
+func (h *Handler) commandOf(ctx context.Context, u Unit) (Command, error) {
+	m, err := h.Queue.CommandIn(ctx, string(u.Stream), u.Seq)
+	if err != nil {
+		return Command{}, err //nolint:wrapcheck // the caller says what it looks for
+	}
+	c, err := DecodeCommand(h.prefix(), m)
+	if err != nil || c.ID != u.Command || u.Digest != "" && !c.SameAs(u.job()) { // a unit that an older version cut has no digest
+		return Command{}, fmt.Errorf("command %d is another one than %s: %w", u.Seq, u.Command, ErrNoMessage)
+	}
+	return c, nil
 }
 
 // wanted fails with errEnded when the unit's command has no use for it any more.

@@ -97,8 +97,9 @@ func TestRemoveCommand(t *testing.T) {
 			if body == "delayed" {
 				receive(t, words)
 			}
+			m := must[handler.Message](t)(w.q.Command(w.ctx, seq))
 			for range 2 { // what is gone is well
-				ok(t, w.q.RemoveCommand(w.ctx, seq))
+				ok(t, w.q.RemoveCommand(w.ctx, m))
 				_, err := w.q.Command(w.ctx, seq)
 				is(t, err, handler.ErrNoMessage)
 			}

@@ -64,12 +64,14 @@ func (q *Queue) RemoveDead(ctx context.Context, id string) error {
 func (q *Queue) letter(s *stored) handler.DeadLetter {
 	action, id, _ := strings.Cut(strings.TrimPrefix(s.Subject, q.prefix+".dead."), ".")
 	d := handler.DeadLetter{
-		ID: id, Action: handler.Action(action),
+		ID: id, GivenID: s.Header.Get(headerGivenID), Action: handler.Action(action),
 		Error:   handler.Error{Code: s.Header.Get(headerErrorCode), Message: s.Header.Get(headerError)},
 		Message: handler.Message{Subject: q.command(handler.Action(action)), Header: map[string][]string{}, Body: s.Data, Time: s.Time.UTC()},
 		Time:    s.Time.UTC(),
 	}
 	d.Attempts, _ = strconv.Atoi(s.Header.Get(headerAttempts)) // put there by us; by others, it is none
+	d.Message.Seq, _ = strconv.ParseUint(s.Header.Get(headerSeq), 10, 64)
+	d.Message.Stream = s.Header.Get(headerStream)
 	if t, err := time.Parse(time.RFC3339Nano, s.Header.Get(headerTime)); err == nil {
 		d.Time = t
 	}
@@ -78,7 +80,7 @@ func (q *Queue) letter(s *stored) handler.DeadLetter {
 	}
 	for name, values := range s.Header {
 		switch name {
-		case headerErrorCode, headerError, headerAttempts, headerTime, headerTruncated, headerWrite, headerExpectedLast:
+		case headerErrorCode, headerError, headerAttempts, headerTime, headerTruncated, headerSeq, headerStream, headerGivenID, headerWrite, headerExpectedLast:
 			continue
 		}
 		if original, ok := strings.CutPrefix(name, headerKept); ok {

@@ -33,12 +33,35 @@ func (q *Queue) PublishEvent(ctx context.Context, e handler.Event) error {
 		_, err = q.publishOnce(ctx, 0, q.events, &nats.Msg{Subject: subject, Header: header, Data: body})
 		q.heal(ctx, err)
 	} else {
-		err = q.putOnce(ctx, write{stream: q.events, subject: subject, header: header, body: body})
+		w := write{stream: q.events, subject: subject, header: header, body: body}
+		err = q.putAnswer(ctx, w, d.CommandID, string(d.Stream), q.eventsOf(d.CommandID), streamOfEvent)
 	}
 	if err != nil {
 		return fmt.Errorf("publish event %s: %w", subject, err)
 	}
 	return nil
+}
+
+// putAnswer is putOnce for an event or a dead letter of a command. A message that has no id of its own is answered under
+// its sequence, where the message of an earlier stream may have its answer: that one makes way, under every action.
+// streamOf says to which stream a stored answer belongs.
+func (q *Queue) putAnswer(ctx context.Context, w write, id, stream, subjects string, streamOf func(*stored) string) error {
+	if handler.IsSeqID(id) {
+		w.replaces = func(s *stored) bool { return handler.EarlierStream(streamOf(s), stream) }
+		if err := q.removeReplaced(ctx, w, subjects); err != nil {
+			return err
+		}
+	}
+	return q.putOnce(ctx, w)
+}
+
+// streamOfEvent is the identity of the stream that a stored event's command was published to; empty when it does not say.
+func streamOfEvent(s *stored) string {
+	var e handler.Event
+	if err := json.Unmarshal(s.Data, &e); err != nil {
+		return ""
+	}
+	return string(e.Data.Stream)
 }
 
 // Event reads an event from the leader; ErrNoMessage when there is none.
@@ -84,7 +107,10 @@ const (
 	headerAttempts  = "Cv-Attempts"
 	headerTime      = "Cv-Time"
 	headerTruncated = "Cv-Truncated"
-	// headerKept is put before the name of an original header that would steer JetStream if it were sent again.
+	headerSeq       = "Cv-Seq"      // the message's sequence in the command stream,
+	headerStream    = "Cv-Stream"   // which stream that is,
+	headerGivenID   = "Cv-Given-Id" // and the id that it gave where it goes by its sequence
+	// headerKept is put before the name of an original header that would steer JetStream if it were sent again, or be taken for one of ours.
 	headerKept = "Cv-Original-"
 )
 
@@ -92,7 +118,7 @@ const (
 const maxErrorHeader = 4 << 10
 
 // PublishDead stores a dead letter, once: one that is there already is left as it is. It has the original body and headers, but for headers that steer JetStream
-// (Nats-Expected-Stream, Nats-TTL, …), which get the prefix Cv-Original-. A body that leaves no room for the added headers under the server's limit is left out,
+// (Nats-Expected-Stream, Nats-TTL, …) or that say where the message was, which get the prefix Cv-Original-. A body that leaves no room for the added headers under the server's limit is left out,
 // and Cv-Truncated says how many bytes it had.
 func (q *Queue) PublishDead(ctx context.Context, d handler.DeadLetter) error {
 	if err := checkTokens(string(d.Action), d.ID); err != nil {
@@ -113,11 +139,18 @@ func (q *Queue) PublishDead(ctx context.Context, d handler.DeadLetter) error {
 	w.header.Set(headerError, text)
 	w.header.Set(headerAttempts, strconv.Itoa(d.Attempts))
 	w.header.Set(headerTime, d.Time.UTC().Format(time.RFC3339Nano))
+	w.header.Set(headerSeq, strconv.FormatUint(d.Message.Seq, 10))
+	for name, value := range map[string]string{headerStream: d.Message.Stream, headerGivenID: d.GivenID} {
+		if value != "" {
+			w.header.Set(name, value)
+		}
+	}
 	if limit := q.nc.MaxPayload(); limit > 0 && int64(headerBytes(w.header)+len(w.body)) > limit {
 		w.header.Set(headerTruncated, strconv.Itoa(len(w.body)))
 		w.body = nil
 	}
-	if err := q.putOnce(ctx, w); err != nil {
+	streamOf := func(s *stored) string { return s.Header.Get(headerStream) }
+	if err := q.putAnswer(ctx, w, d.ID, d.Message.Stream, q.deadLetter("*", d.ID), streamOf); err != nil {
 		return fmt.Errorf("publish dead letter %s: %w", w.subject, err)
 	}
 	return nil
@@ -134,8 +167,13 @@ func deadHeaderName(name string) string {
 	if strings.EqualFold(name, nats.MsgIdHdr) {
 		return name
 	}
-	if low := strings.ToLower(name); strings.HasPrefix(low, "nats-") || low == strings.ToLower(headerWrite) || name == "" {
+	if low := strings.ToLower(name); strings.HasPrefix(low, "nats-") || name == "" {
 		return headerKept + name
+	}
+	for _, ours := range []string{headerWrite, headerSeq, headerStream, headerGivenID} {
+		if strings.EqualFold(name, ours) {
+			return headerKept + name
+		}
 	}
 	return name
 }
@@ -236,29 +274,6 @@ func (q *Queue) Forget(ctx context.Context, id string) error {
 		if err := q.remove(ctx, one.stream, one.subject); err != nil {
 			return fmt.Errorf("forget %s: %w", id, err)
 		}
-	}
-	return nil
-}
-
-// Command reads a pending command message from the leader; ErrNoMessage when it was settled.
-func (q *Queue) Command(ctx context.Context, seq uint64) (handler.Message, error) {
-	if seq == 0 { // JetStream takes it for a malformed request
-		return handler.Message{}, fmt.Errorf("read command 0: %w", handler.ErrNoMessage)
-	}
-	s, err := q.read(ctx, q.commands, get{Seq: seq})
-	if err == nil && s == nil {
-		err = handler.ErrNoMessage
-	}
-	if err != nil {
-		return handler.Message{}, fmt.Errorf("read command %d: %w", seq, err)
-	}
-	return s.message(), nil
-}
-
-// RemoveCommand removes a command message, also one that is delayed or held: whoever holds it finds nothing to settle. One that is gone is well. It is tried once.
-func (q *Queue) RemoveCommand(ctx context.Context, seq uint64) error {
-	if err := q.removeOnce(ctx, 0, q.commands, seq); err != nil {
-		return fmt.Errorf("remove command %d: %w", seq, err)
 	}
 	return nil
 }

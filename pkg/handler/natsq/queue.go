@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,9 +42,10 @@ type Queue struct {
 	now  func() time.Time
 	send func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) // one request and its answer; tests lose either
 
-	health  health
-	healing sync.Mutex // one repair at a time
-	known   sync.Map   // secrets by name
+	health     health
+	healing    sync.Mutex             // one repair at a time
+	lastStream atomic.Pointer[string] // the stream of commands that was there at the last look: its identity
+	known      sync.Map               // secrets by name
 }
 
 var _ handler.Queue = (*Queue)(nil)

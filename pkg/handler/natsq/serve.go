@@ -40,7 +40,7 @@ const cancelSlots = 4
 func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 	handle := func(ctx context.Context, d delivery) handler.Disposition {
 		return l.Handle(ctx, handler.Delivery{
-			Message:   handler.Message{Subject: d.msg.Subject, Header: d.msg.Header, Body: d.msg.Data, Seq: d.seq, Time: d.time},
+			Message:   handler.Message{Subject: d.msg.Subject, Header: d.msg.Header, Body: d.msg.Data, Seq: d.seq, Stream: d.stream, Time: d.time},
 			Delivered: d.delivered, Lease: d.lease,
 		})
 	}
@@ -54,7 +54,7 @@ func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 	errs := make([]error, len(loops))
 	var all sync.WaitGroup
 	for i, loop := range loops {
-		loop.stream, loop.handle = q.commands, handle
+		loop.stream, loop.handle, loop.locate, loop.stands = q.commands, handle, q.locate, q.stands
 		all.Go(func() {
 			defer stop()
 			errs[i] = q.serve(pull, work, loop)
@@ -95,6 +95,7 @@ type delivery struct {
 	seq       uint64
 	delivered uint64
 	time      time.Time
+	stream    string // which stream it is of, once that is known
 	lease     handler.Lease
 }
 
@@ -108,7 +109,9 @@ type serving struct {
 	slots           int
 	ready           func(context.Context) error
 	handle          func(context.Context, delivery) handler.Disposition
-	unsubscribed    chan struct{} // closed when, after the end of pulling, nothing can be delivered to this process any more
+	locate          func(context.Context, *delivery) error // finds out which stream a delivery is of; nil: nobody asks
+	stands          func(context.Context, delivery) error  // fails when that stream is not there any more
+	unsubscribed    chan struct{}                          // closed when, after the end of pulling, nothing can be delivered to this process any more
 	pulling         context.Context
 
 	// ---

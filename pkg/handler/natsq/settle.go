@@ -26,6 +26,8 @@ const (
 const (
 	// beatsPerWait is how many heartbeats are sent in one ack wait.
 	beatsPerWait = 3
+	// lookAgain is how long a message rests whose stream could not be found out.
+	lookAgain = time.Second
 	// panicDelay is how long a message rests whose handler panicked.
 	panicDelay = 30 * time.Second
 	// lastWords bounds the settling of a message after work was called off.
@@ -42,7 +44,10 @@ func (s *serving) handleOne(work context.Context, d delivery) {
 		Outage:  func() bool { return s.outage(work, ctx, reconnects) && !stalled() },
 		Stalled: stalled,
 	}
-	disposition := s.call(ctx, d)
+	disposition, located := s.find(ctx, &d)
+	if located {
+		disposition = s.call(ctx, d)
+	}
 	// The last heartbeat is through before the verdict: an InProgress that overtook a delayed Nak would replace its delay by the ack wait.
 	release()
 	if errors.Is(context.Cause(ctx), handler.ErrLeaseLost) && disposition.Verb == handler.Nak {
@@ -50,6 +55,23 @@ func (s *serving) handleOne(work context.Context, d delivery) {
 		disposition = handler.Disposition{Verb: handler.Abandon, Reason: "lease lost"}
 	}
 	s.settle(work, d, disposition)
+}
+
+// find finds out which stream a delivery is of, where the handler needs to know. A delivery that is of none that is there is not for the handler: it is left alone, or handed back
+// where the leader may merely be behind.
+func (s *serving) find(ctx context.Context, d *delivery) (instead handler.Disposition, located bool) {
+	if s.locate == nil {
+		return handler.Disposition{}, true
+	}
+	err := s.locate(ctx, d)
+	switch {
+	case err == nil:
+		return handler.Disposition{}, true
+	case errors.Is(err, errNotOurs):
+		return handler.Disposition{Verb: handler.Abandon, Reason: err.Error()}, false
+	default:
+		return handler.Disposition{Verb: handler.Nak, Delay: lookAgain, Reason: err.Error()}, false
+	}
 }
 
 // call runs the handler. One that panics hands its message back.
@@ -138,11 +160,15 @@ func (s *serving) settle(work context.Context, d delivery, disposition handler.D
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(work), budget)
 	defer cancel()
 	var err error
-	switch disposition.Verb {
-	case handler.Abandon:
-	case handler.Ack:
+	if final := disposition.Verb == handler.Ack || disposition.Verb == handler.Term; final && s.stands != nil {
+		err = s.stands(ctx, d)
+	}
+	switch {
+	case err != nil:
+	case disposition.Verb == handler.Abandon:
+	case disposition.Verb == handler.Ack:
 		err = s.insist(ctx, d.msg.Reply, wordAck)
-	case handler.Term:
+	case disposition.Verb == handler.Term:
 		word := wordTerm
 		if reason := singleLine(disposition.Reason); reason != "" {
 			word += " " + reason
@@ -153,7 +179,10 @@ func (s *serving) settle(work context.Context, d delivery, disposition handler.D
 		_, err = q.exchange(ctx, 0, &nats.Msg{Subject: d.msg.Reply, Data: nakWord(disposition.Delay)})
 	}
 	level, what := zerolog.DebugLevel, "settled"
-	if err != nil {
+	switch {
+	case errors.Is(err, errNotOurs):
+		what = "nothing is said of a message whose stream is gone"
+	case err != nil:
 		level, what = zerolog.WarnLevel, "cannot settle a message: it comes again after the ack wait"
 	}
 	q.log.WithLevel(level).Err(err).Str("subject", d.msg.Subject).Uint64("seq", d.seq).Uint64("delivered", d.delivered).Stringer("verb", disposition.Verb).

@@ -114,6 +114,8 @@ type write struct {
 	header          nats.Header
 	body            []byte
 	expect          uint64
+	// replaces says that what is stored makes way for this; nil: nothing does. Of what is written once.
+	replaces func(*stored) bool
 }
 
 // maxOdd is how often the leader may refuse a write although it knows of nothing newer, before that is believed.
@@ -175,14 +177,35 @@ func (q *Queue) put(ctx context.Context, w write) (uint64, *stored, error) {
 	return seq, nil, nil
 }
 
-// putOnce is a put for what is written once for ever: it is well when the subject has a message, whoever wrote it.
+// putOnce is a put for what is written once for ever: it is well when the subject has a message, whoever wrote it, unless that is one that makes way.
 func (q *Queue) putOnce(ctx context.Context, w write) error {
 	w.expect = 0
-	_, last, err := q.put(ctx, w)
-	if errors.Is(err, errLost) && last != nil {
-		return nil
+	for {
+		_, last, err := q.put(ctx, w)
+		switch {
+		case !errors.Is(err, errLost) || last == nil:
+			return err
+		case w.replaces == nil || !w.replaces(last):
+			return nil
+		}
+		w.expect = last.Seq
 	}
-	return err
+}
+
+// removeReplaced removes, of the messages of some subjects, those that make way for what is about to be written.
+func (q *Queue) removeReplaced(ctx context.Context, w write, subjects string) error {
+	for s, err := range q.between(ctx, w.stream, subjects, 1, maxSequence) {
+		if err != nil {
+			return err
+		}
+		if !w.replaces(s) {
+			continue
+		}
+		if err := q.persist(ctx, w.stream, func(try int) error { return retry(q.removeOnce(ctx, try, w.stream, s.Seq)) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remove removes all messages of a subject, which may have wildcards: by one purge where nothing is acknowledged, one by one everywhere else. There a purge may move a consumer's

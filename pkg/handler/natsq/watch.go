@@ -16,7 +16,7 @@ const (
 	latestLook  = time.Second
 )
 
-// looksUntilCheck is after how many looks in vain a watch asks whether the stream began anew.
+// looksUntilCheck is after how many looks in vain a watch asks whether the stream was made again.
 const looksUntilCheck = 16
 
 // follow sends what decode makes of the messages of a subject in a stream, those there first, until ctx ends; then it closes the channel.
@@ -39,6 +39,14 @@ func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode
 		defer close(out)
 		defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, and the subscription with it
 		next, look, vain := uint64(1), soonestLook, 0
+		known, err := q.identity(ctx, stream)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			q.log.Warn().Err(err).Str("subject", subject).Msg("watching ends")
+			return
+		}
 		for {
 			s, err := q.read(ctx, stream, get{Seq: next, Next: subject})
 			switch {
@@ -58,7 +66,7 @@ func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode
 				q.log.Warn().Err(err).Str("subject", subject).Msg("watching ends")
 				return
 			}
-			if vain++; vain%looksUntilCheck == 0 && q.beganAnew(ctx, stream, next) {
+			if vain++; vain%looksUntilCheck == 0 && q.replaced(ctx, stream, &known) {
 				next = 1
 				continue
 			}
@@ -78,15 +86,14 @@ func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode
 	return out, nil
 }
 
-// beganAnew tells whether a stream has never had the message before next: it was deleted and made again.
-func (q *Queue) beganAnew(ctx context.Context, stream string, next uint64) bool {
-	var answer struct {
-		State struct {
-			Last uint64 `json:"last_seq"`
-		} `json:"state"`
+// replaced reports whether the stream is another one than was known, however many messages it has by now: it was deleted and made again. Then that one is known.
+func (q *Queue) replaced(ctx context.Context, stream string, known *string) bool {
+	info, err := q.infoOnce(ctx, 0, stream)
+	if err != nil || info.identity() == *known {
+		return false
 	}
-	err := q.apiOnce(ctx, 0, "STREAM.INFO."+stream, nil, &answer)
-	return err == nil && answer.State.Last+1 < next
+	*known = info.identity()
+	return true
 }
 
 // NotifyOver tells every process that a command ends, or is to end. It may get lost: whoever works for the command looks at its job now and then.

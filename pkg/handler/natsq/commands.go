@@ -1,0 +1,176 @@
+package natsq
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+)
+
+// A sequence means nothing without its stream: one that is deleted and made again counts from 1, and a message does not
+// say which stream it is of. What tells two streams of one name apart is the time at which each was made, and only a
+// stream's info has it. So a reading is tied to a stream like this: the stream was known before the reading, and the
+// info says after it that it is still the same. A stream that was deleted does not come back, so it was the same one in
+// between.
+
+// streamInfo is what a stream's leader says of it.
+type streamInfo struct {
+	Created time.Time `json:"created"`
+	State   struct {
+		Last uint64 `json:"last_seq"`
+	} `json:"state"`
+}
+
+// identity is when the stream was made, as text: RFC 3339 with nanoseconds, in UTC.
+func (i streamInfo) identity() string { return i.Created.UTC().Format(time.RFC3339Nano) }
+
+func (q *Queue) infoOnce(ctx context.Context, try int, stream string) (streamInfo, error) {
+	var info streamInfo
+	err := q.apiOnce(ctx, try, "STREAM.INFO."+stream, nil, &info)
+	return info, err
+}
+
+// identity asks the leader for a stream's identity until it answers.
+func (q *Queue) identity(ctx context.Context, stream string) (string, error) {
+	var info streamInfo
+	err := q.persist(ctx, stream, func(try int) error {
+		var err error
+		info, err = q.infoOnce(ctx, try, stream)
+		return retry(err)
+	})
+	if err != nil {
+		return "", fmt.Errorf("ask for stream %s: %w", stream, err)
+	}
+	return info.identity(), nil
+}
+
+// CommandStream says when the stream of commands was made, as text: the identity of its sequences.
+func (q *Queue) CommandStream(ctx context.Context) (string, error) {
+	now, err := q.identity(ctx, q.commands)
+	if err == nil {
+		q.lastStream.Store(&now)
+	}
+	return now, err
+}
+
+// Command reads a pending command message from the leader; ErrNoMessage when it was settled.
+func (q *Queue) Command(ctx context.Context, seq uint64) (handler.Message, error) {
+	stream := ""
+	if known := q.lastStream.Load(); known != nil {
+		stream = *known
+	}
+	for {
+		if stream != "" {
+			m, now, err := q.commandIn(ctx, stream, seq, 0)
+			if err != nil || now == stream {
+				return m, err
+			}
+		}
+		var err error
+		if stream, err = q.CommandStream(ctx); err != nil {
+			return handler.Message{}, fmt.Errorf("read command %d: %w", seq, err)
+		}
+	}
+}
+
+// CommandIn is Command for a sequence that was remembered with the identity of its stream. When the stream is another
+// one by now it fails with ErrNoMessage, whatever has that sequence in it. An unknown stream ("") is not compared.
+func (q *Queue) CommandIn(ctx context.Context, stream string, seq uint64) (handler.Message, error) {
+	if stream == "" {
+		return q.Command(ctx, seq)
+	}
+	m, now, err := q.commandIn(ctx, stream, seq, maxOdd)
+	if err == nil && now != stream {
+		err = fmt.Errorf("read command %d: the stream of %s was replaced by one of %s: %w", seq, stream, now, handler.ErrNoMessage)
+	}
+	return m, err
+}
+
+// errBehind says that a leader does not know of a message yet: it was just elected, and has not caught up.
+var errBehind = errors.New("the leader does not know of this sequence yet")
+
+// commandIn reads a command message of a stream that was known before, and says which stream is there now: the message
+// counts only if it is the same. A leader that is behind is asked again some times: it does not say that the message is
+// gone.
+func (q *Queue) commandIn(ctx context.Context, stream string, seq uint64, patience int) (m handler.Message, now string, err error) {
+	if seq == 0 { // JetStream takes it for a malformed request
+		return handler.Message{}, "", fmt.Errorf("read command 0: %w", handler.ErrNoMessage)
+	}
+	err = q.persist(ctx, q.commands, func(try int) error {
+		s, err := q.readOnce(ctx, try, q.commands, get{Seq: seq})
+		if err != nil {
+			return retry(err)
+		}
+		info, err := q.infoOnce(ctx, try, q.commands)
+		if err != nil {
+			return retry(err)
+		}
+		now = info.identity()
+		q.lastStream.Store(&now)
+		switch {
+		case now != stream:
+			return nil
+		case s == nil && info.State.Last < seq && patience > 0:
+			patience--
+			return errRetry{errBehind}
+		case s == nil:
+			return handler.ErrNoMessage
+		}
+		m = s.message()
+		m.Stream = stream
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("read command %d: %w", seq, err)
+	}
+	return m, now, err
+}
+
+// RemoveCommand removes a command message, also one that is delayed or held: whoever holds it finds nothing to settle. One that is gone is well, also when
+// another stream has its sequence now. It is tried once.
+func (q *Queue) RemoveCommand(ctx context.Context, m handler.Message) error {
+	_, err := q.CommandIn(ctx, m.Stream, m.Seq)
+	switch {
+	case errors.Is(err, handler.ErrNoMessage):
+		return nil
+	case err != nil:
+		return fmt.Errorf("remove command %d: %w", m.Seq, err)
+	}
+	// JetStream has no removal under a condition. The stream would have to be deleted, made again and filled between
+	// these two requests.
+	if err := q.removeOnce(ctx, 0, q.commands, m.Seq); err != nil {
+		return fmt.Errorf("remove command %d: %w", m.Seq, err)
+	}
+	return nil
+}
+
+// errNotOurs says that a delivery's sequence leads to another message: the stream of the delivery was deleted.
+var errNotOurs = errors.New("the message was delivered from an earlier stream")
+
+// locate finds out which stream a delivered command is of: the one in which its sequence leads to it, a message stored at
+// the same nanosecond with the same content. It fails with ErrNoMessage when nothing is there, and with errNotOurs when
+// something else is.
+func (q *Queue) locate(ctx context.Context, d *delivery) error {
+	m, err := q.Command(ctx, d.seq)
+	if err != nil {
+		return err
+	}
+	if !m.Time.Equal(d.time) || m.Subject != d.msg.Subject || !bytes.Equal(m.Body, d.msg.Data) {
+		return fmt.Errorf("look for command %d: %w", d.seq, errNotOurs)
+	}
+	d.stream = m.Stream
+	return nil
+}
+
+// stands reports whether a delivered command's stream is still there. What is said to the reply subject of a delivery
+// from a stream that was deleted is taken for a verdict on the message that has its sequence now.
+func (q *Queue) stands(ctx context.Context, d delivery) error {
+	now, err := q.CommandStream(ctx)
+	if err == nil && now != d.stream {
+		err = fmt.Errorf("settle command %d: %w", d.seq, errNotOurs)
+	}
+	return err
+}
