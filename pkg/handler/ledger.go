@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -151,8 +150,9 @@ func (l *ledger) note(line sink.LedgerLine) {
 	}
 }
 
-// refused reports whether an answer with this status says that the call was not carried out.
-func refused(status int) bool { return status/100 == 4 && status != http.StatusRequestTimeout }
+// refused reports whether an answer with this HTTP status says that the call was not carried out: a 4xx,
+// but for 408, which tells nothing.
+func refused(status int) bool { return status/100 == 4 && status != 408 }
 
 // mayHappen counts a call that may be carried out, or takes one back that was refused.
 func (f *fates) mayHappen(line sink.LedgerLine, n int) {
