@@ -18,9 +18,9 @@ const deploymentKey = ".deployment"
 // maxDeployment bounds that object, in bytes.
 const maxDeployment = 1 << 10
 
-// ownPrefix makes sure that the bucket's prefix is this deployment's: that nobody else keeps bundles there, under
-// ids that both may use. What it finds the first time it writes down. It fails while another deployment's id is
-// there, unless CONSUMER_ADOPT_PREFIX says to replace it.
+// ownPrefix makes sure that the prefix belongs to this deployment: two that share one would meet each
+// other's bundles under the same ids. The first deployment marks it. A mark of another one is an error,
+// unless CONSUMER_ADOPT_PREFIX is true.
 func (s *service) ownPrefix(ctx context.Context, secrets handler.SecretStore) error {
 	if s.owned.Load() {
 		return nil
@@ -52,22 +52,22 @@ func (s *service) mark(ctx context.Context, store *sink.Store, id string) error 
 			return nil
 		case err == nil && !s.c.AdoptPrefix:
 			return fmt.Errorf("%s says that another deployment keeps its bundles below CONSUMER_PREFIX=%q: set another CONSUMER_PREFIX, "+
-				"or CONSUMER_ADOPT_PREFIX=true if that deployment is this one and its NATS was made anew", store.URI(key), s.c.Prefix)
+				"or CONSUMER_ADOPT_PREFIX=true if that deployment is this one and its CV_SECRETS was lost", store.URI(key), s.c.Prefix)
 		case err == nil:
 			s.log.Warn().Str("object", store.URI(key)).Msg("CONSUMER_ADOPT_PREFIX: the prefix is taken over from another deployment")
 			if err := store.Remove(ctx, key); err != nil {
 				return fmt.Errorf("take over %s: %w", store.URI(key), err)
 			}
 		case !errors.Is(err, sink.ErrNotFound):
-			return fmt.Errorf("read whose prefix it is: %w", err)
+			return fmt.Errorf("read the mark of CONSUMER_PREFIX: %w", err)
 		}
 		if _, err := store.Put(ctx, key, sink.Bytes([]byte(id+"\n"), "text/plain; charset=utf-8")); err != nil {
-			return fmt.Errorf("write whose prefix it is: %w", err)
+			return fmt.Errorf("mark CONSUMER_PREFIX: %w", err)
 		}
 	}
 	there, err := store.ReadAll(ctx, key, maxDeployment)
 	if err != nil {
-		return fmt.Errorf("read whose prefix it is: %w", err)
+		return fmt.Errorf("read the mark of CONSUMER_PREFIX: %w", err)
 	}
 	if strings.TrimSpace(string(there)) != id {
 		return fmt.Errorf("%s is written by another deployment at the same time: give each a CONSUMER_PREFIX of its own", store.URI(key))
@@ -75,8 +75,8 @@ func (s *service) mark(ctx context.Context, store *sink.Store, id string) error 
 	return nil
 }
 
-// awaitPrefix waits until the prefix is this deployment's. Until then no work is taken, and /readyz says why. It
-// calls tried after the first try.
+// awaitPrefix waits until the prefix is this deployment's: no work is taken before. It calls tried after the
+// first try. The storage probe tries too, so that /readyz does not turn green in between.
 func (s *service) awaitPrefix(ctx context.Context, secrets handler.SecretStore, tried func()) error {
 	tried = sync.OnceFunc(tried)
 	pause := time.NewTimer(0)

@@ -29,12 +29,12 @@ func TestPrefixOfAnotherDeployment(t *testing.T) {
 		reason := body.Dependencies[handler.DependencyStorage].Reason
 		return code == 503 && strings.Contains(reason, "CONSUMER_PREFIX") && strings.Contains(reason, "CONSUMER_ADOPT_PREFIX=true")
 	})
+	r.end()
 	select {
 	case <-r.serving:
 		t.Error("it takes work")
 	default:
 	}
-	r.end()
 
 	second.config.Prefix = "second/"
 	begin(second, "ready with a prefix of its own")

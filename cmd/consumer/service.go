@@ -180,7 +180,7 @@ type queueState struct {
 
 // errStorageFirst is the trouble with NATS until it was first tried whether the prefix is ours: this process
 // must not be ready before.
-var errStorageFirst = errors.New("works; the bucket is looked at first")
+var errStorageFirst = errors.New("connected; waiting for the first check of the bucket's prefix")
 
 // find notes that the queue is there; no work is taken from it yet.
 func (o *queueState) find(q *natsq.Queue) {

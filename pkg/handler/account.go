@@ -40,12 +40,12 @@ func (a *accountControl) note(c cv.Call) {
 	defer a.mu.Unlock()
 	a.last = c.Credential
 	if project := projectOf(c.Target); c.Status/100 == 2 && project != uuid.Nil {
-		a.prove(project)
+		a.sawProject(project)
 	}
 }
 
-// plan says that projects are of the account.
-func (a *accountControl) plan(projects ...uuid.UUID) {
+// expect adds projects known to belong to the account.
+func (a *accountControl) expect(projects ...uuid.UUID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, p := range projects {
@@ -72,15 +72,15 @@ func (a *accountControl) lists(projects []cv.Project) bool {
 	defer a.mu.Unlock()
 	for _, p := range projects {
 		if _, planned := a.planned[p.ID]; planned {
-			a.prove(p.ID)
+			a.sawProject(p.ID)
 			return true
 		}
 	}
 	return false
 }
 
-// prove says that the latest answer was about a project of the account. The caller holds the lock.
-func (a *accountControl) prove(project uuid.UUID) {
+// sawProject notes that the latest credential got an answer about a project. The caller holds the lock.
+func (a *accountControl) sawProject(project uuid.UUID) {
 	if a.answered[a.last] == nil {
 		a.answered[a.last] = map[uuid.UUID]struct{}{}
 	}
@@ -112,13 +112,13 @@ func (r *run) fingerprint(ctx context.Context, id cv.CredentialID) (string, erro
 	return hex.EncodeToString(mac.Sum(nil)), nil
 }
 
-// gone reports whether err says that something is not there, and that can be believed. Without control of
-// the account the command waits, for as long as it takes.
-func (r *run) gone(ctx context.Context, err error) (bool, error) {
+// provenGone reports whether err says that something is not there, and the planned account says so.
+// Otherwise the command waits for the credential, without limit.
+func (r *run) provenGone(ctx context.Context, err error) (bool, error) {
 	if gone, err := isGone(err); !gone {
 		return false, err
 	}
-	if err := r.controlled(ctx); err != nil {
+	if err := r.checkAccount(ctx); err != nil {
 		return false, err
 	}
 	return true, nil
@@ -130,9 +130,9 @@ func isCode(err error, code string) bool {
 	return errors.As(err, &api) && api.Code == code
 }
 
-// controlled fails unless the account that answered last is known to be the planned one: by its own host
+// checkAccount fails unless the account that answered last is known to be the planned one: by its own host
 // name, by its credential, or by a planned project that it lists.
-func (r *run) controlled(ctx context.Context) error {
+func (r *run) checkAccount(ctx context.Context) error {
 	if r.client.OwnHost() && (r.account.host == "" || r.account.host == r.client.Host()) {
 		return nil
 	}
@@ -148,8 +148,8 @@ func (r *run) controlled(ctx context.Context) error {
 		return nil
 	}
 	return r.pause(ctx, &Waiting{For: WaitCredential, Since: r.Now().UTC(), Detail: fmt.Sprintf(
-		"what was planned is not found at %s with the credential in use, which lists %d projects and none of those planned: "+
-			"is it of another account? Nothing is taken for gone until the right one is back", r.client.Host(), len(projects))})
+		"nothing planned is found at %s with this credential, which lists %d projects, none of them planned: if the key is of another account, "+
+			"set the planned account's (VISION_TRAINING_KEY, VISION_TRAINING_KEY_FILE or key_file); the delete waits until then", r.client.Host(), len(projects))})
 }
 
 // proven reports whether the latest answer's credential got an answer about a planned project, in this
@@ -163,14 +163,13 @@ func (r *run) proven(ctx context.Context) (bool, error) {
 	return slices.Contains(r.job.Deletion.Credentials, fingerprint), err
 }
 
-// credentials is the fingerprint of the credential in use, when it is proven and needs to be.
-func (r *run) credentials(ctx context.Context) ([]string, error) {
+// provenFingerprint is the fingerprint of the credential in use; empty when it is not proven, or need not be.
+func (r *run) provenFingerprint(ctx context.Context) (string, error) {
 	last, proven := r.account.credential()
 	if r.client.OwnHost() || !proven {
-		return []string{}, nil
+		return "", nil
 	}
-	fingerprint, err := r.fingerprint(ctx, last)
-	return []string{fingerprint}, err
+	return r.fingerprint(ctx, last)
 }
 
 // keepCredential has the job remember the credential in use, once that is proven: a later attempt may find
@@ -179,13 +178,13 @@ func (r *run) keepCredential(ctx context.Context) error {
 	if r.job.Deletion == nil {
 		return nil
 	}
-	used, err := r.credentials(ctx)
-	if err != nil || len(used) == 0 || slices.Contains(r.job.Deletion.Credentials, used[0]) {
+	used, err := r.provenFingerprint(ctx)
+	if err != nil || used == "" || slices.Contains(r.job.Deletion.Credentials, used) {
 		return err
 	}
 	return r.save(ctx, func(j *Job) {
 		ref := *j.Deletion
-		ref.Credentials = append(slices.Clone(ref.Credentials), used...)
+		ref.Credentials = append(slices.Clone(ref.Credentials), used)
 		j.Deletion = &ref
 	})
 }
@@ -216,16 +215,16 @@ func (r *run) sameAccount(earlier CommandRef) bool {
 	return account == earlier.Account
 }
 
-// elsewhere says that the command's alias means another account now than when the command began. What is not
-// there proves nothing: the command waits until the alias means what it did.
-func (r *run) elsewhere(host, account string) error {
+// sameAsBegun fails, as misconfigured, when the command's alias no longer means the account that it meant
+// when the command began: absence elsewhere proves nothing.
+func (r *run) sameAsBegun(host, account string) error {
 	now := r.accountOf(r.command.Data.Resource)
 	if account == "" && host == r.client.Host() { // it began before accounts were written down
 		return nil
 	}
 	if now != account {
-		return fmt.Errorf("%w: resource %s is at another endpoint, %s (account %s), than when the command began, %s (account %s)",
-			cv.ErrMisconfigured, r.command.Data.Resource, r.client.Host(), now, host, account)
+		return fmt.Errorf("%w: resource %s is at another endpoint now: it means account %s at %s, and meant %s at %s when the command began: "+
+			"point it back (CONSUMER_RESOURCES or VISION_TRAINING_ENDPOINT)", cv.ErrMisconfigured, r.command.Data.Resource, now, r.client.Host(), account, host)
 	}
 	return nil
 }

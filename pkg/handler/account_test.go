@@ -144,7 +144,7 @@ func TestLoneProject(t *testing.T) {
 	}
 }
 
-// TestRefusedPredictions has the deletion of predictions refused, and somebody else delete them: they are not
+// TestRefusedPredictions has the deletion of predictions refused, and another client delete them: they are not
 // counted as deleted by this command.
 func TestRefusedPredictions(t *testing.T) {
 	t.Parallel()
@@ -158,7 +158,7 @@ func TestRefusedPredictions(t *testing.T) {
 	}
 }
 
-// TestRefusedImages has the deletion of images refused, and somebody else delete one of them: only the others are
+// TestRefusedImages has the deletion of images refused, and another client delete one of them: only the others are
 // counted as deleted by this command.
 func TestRefusedImages(t *testing.T) {
 	t.Parallel()

@@ -6,9 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
@@ -43,7 +46,7 @@ func forge(t *testing.T, seed int64, id string, data func(account) string) forge
 	var once sync.Once
 	next := r.faults.OnRequest
 	r.faults.OnRequest = func(op, key string, before bool) error {
-		if op == "PutObject" && strings.Contains(key, "/.work/verify/") || strings.Contains(key, "/.work/deleted/") {
+		if op == "PutObject" && (strings.Contains(key, "/.work/verify/") || strings.Contains(key, "/.work/deleted/")) {
 			once.Do(func() {
 				for name, content := range other.fetch(t, id+"/.work/") {
 					switch {
@@ -83,7 +86,6 @@ func (w *world) place(t *testing.T, id string, f forgery, begun []byte) {
 	t.Helper()
 	sum := sha256.Sum256(begun)
 	w.overwrite(t, id+"/.work/plan-"+f.digest+".json", f.plan)
-	w.overwrite(t, id+"/.work/delete-begun.json", begun)
 	w.overwrite(t, id+"/.work/delete-begun-"+hex.EncodeToString(sum[:])+".json", begun)
 }
 
@@ -107,7 +109,7 @@ func (w *world) waitsFor(t *testing.T, id, what string) {
 }
 
 // TestForgedBeginning puts into the bucket what says that a delete of another project was begun under the
-// command's id. Whoever can write there may spoil a command, never steer it.
+// command's id. A writer to the bucket can make a command fail, and cannot choose what it deletes.
 func TestForgedBeginning(t *testing.T) {
 	t.Parallel()
 	const seed = 4
@@ -278,4 +280,79 @@ func TestPolicyChangedMeanwhile(t *testing.T) {
 		t.Errorf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
 	w.checkState(t, before)
+}
+
+// TestForgedBeginningOfALostJob removes the job of a delete that was begun, and puts a beginning of another
+// project beside the true one: the delete may fail by that, and takes nothing that it does not name.
+func TestForgedBeginningOfALostJob(t *testing.T) {
+	t.Parallel()
+	for _, forged := range []bool{false, true} {
+		t.Run(fmt.Sprintf("forged %t", forged), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			a := fillAccount(w.api)
+			h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(a.a.ID)+`}`)
+			js, err := jetstream.New(w.conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			jobs, err := js.Stream(t.Context(), "KV_CV_JOBS")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := jobs.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.CV_JOBS.del-1")); err != nil {
+				t.Fatal(err)
+			}
+			if forged {
+				var f forgery
+				for name, content := range w.fetch(t, "del-1/.work/") {
+					switch {
+					case strings.HasPrefix(name, "plan-"):
+						f.plan = bytes.ReplaceAll(content, []byte(a.a.ID.String()), []byte(a.b.ID.String()))
+					case strings.HasPrefix(name, "delete-begun-"):
+						f.begun = content
+					}
+				}
+				sum := sha256.Sum256(f.plan)
+				f.digest = hex.EncodeToString(sum[:])
+				var begun map[string]any
+				unmarshal(t, f.begun, &begun)
+				begun["digest"] = f.digest
+				begun["ledger"].(map[string]any)["entries"] = 1000
+				w.place(t, "del-1", f, encode(t, begun))
+			}
+			w.start(t, replicaOptions{configure: noWait})
+			e := w.wait(t, h)
+			state := w.api.Snapshot()
+			if project(&state, a.b.ID) == nil {
+				t.Error("the project of the forged plan was deleted")
+			}
+			if forged && (e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal) {
+				t.Errorf("ended %s: %v", e.Status, e.Error)
+			}
+			if !forged && (e.Status != handler.StatusCompleted || project(&state, a.a.ID) != nil) {
+				t.Errorf("ended %s: %v", e.Status, e.Error)
+			}
+		})
+	}
+}
+
+// TestPlanTakenAwayAfterAnExport removes the plan of a delete that exported first: the end still names the bundle.
+func TestPlanTakenAwayAfterAnExport(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(a.a.ID)+`,"export_first":true}`)
+	for name := range w.fetch(t, "del-1/.work/") {
+		if strings.HasPrefix(name, "plan-") {
+			if err := w.store.Remove(t.Context(), sink.Key("del-1/.work/"+name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w.start(t, replicaOptions{configure: noWait})
+	e := w.wait(t, h)
+	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || e.ExportBundle == nil {
+		t.Errorf("ended %s, with the bundle %+v: %v", e.Status, e.ExportBundle, e.Error)
+	}
 }

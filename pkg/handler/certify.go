@@ -489,8 +489,8 @@ func (d *deletion) fail(ctx context.Context, e *Error) error {
 	planned := func(func(projectPlan, error) bool) {}
 	if d.plan != nil {
 		planned = d.planned()
-	} else {
-		d.lost()
+	} else if d.begun.V == 0 {
+		d.rebuildBegun()
 	}
 	n := 0
 	for p, err := range planned {
@@ -522,8 +522,8 @@ func (d *deletion) fail(ctx context.Context, e *Error) error {
 	})
 }
 
-// lost fills in what can be said of a delete whose beginning or plan is not there any more.
-func (d *deletion) lost() {
+// rebuildBegun fills in what can be said of a delete whose beginning is no longer there.
+func (d *deletion) rebuildBegun() {
 	d.begun = begun{
 		V: FormatVersion, StartedAt: d.job.Created, Tool: d.Version,
 		Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command),

@@ -279,7 +279,7 @@ func storeReceipt(ctx context.Context, bag *sink.Bag, receipt sink.Receipt) erro
 	}
 	if o.Adopted && o.SHA256 != hexSHA256(b) {
 		return &Error{Code: CodeInternal, Message: fmt.Sprintf("%s is there already and is not the receipt of this bundle: "+
-			"somebody changed the bucket; publish the command again under a new id", o.Key)}
+			"the bucket was changed from outside; publish the command again under a new id", o.Key)}
 	}
 	return nil
 }
@@ -733,8 +733,8 @@ func (r *run) receipt(ctx context.Context, kind sink.BagKind) (*EventData, error
 	if err != nil {
 		return nil, fmt.Errorf("read the receipt: %w", err)
 	}
-	if !r.counts(kind, receipt) {
-		r.log.Warn().Str("key", string(r.layout.Key(kind, sink.ReceiptFile))).Msg("a receipt that is not of this command and account is not believed")
+	if !r.ownReceipt(kind, receipt) {
+		r.log.Warn().Str("key", string(r.layout.Key(kind, sink.ReceiptFile))).Msg("receipt ignored: it belongs to another command or account")
 		return nil, nil
 	}
 	says := receipt.Predicate
@@ -760,8 +760,8 @@ func (r *run) receipt(ctx context.Context, kind sink.BagKind) (*EventData, error
 	return data, nil
 }
 
-// counts reports whether a receipt is of this command, kind of bag, account and place in the bucket.
-func (r *run) counts(kind sink.BagKind, receipt *sink.Receipt) bool {
+// ownReceipt reports whether a receipt belongs to this command, kind of bag, account and key.
+func (r *run) ownReceipt(kind sink.BagKind, receipt *sink.Receipt) bool {
 	predicate := sink.ExportPredicateType
 	if kind == sink.DeleteBag {
 		predicate = sink.DeletePredicateType

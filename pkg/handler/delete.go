@@ -1,13 +1,13 @@
 package handler
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -90,6 +90,9 @@ type begun struct {
 	NotFound  notFound       `json:"not_found"`
 	Ledger    ledgerRef      `json:"ledger"` // as it was then
 	Request   requestRecord  `json:"request"`
+
+	// Credentials are those proven when it began: for an attempt that finds no job any more.
+	Credentials []string `json:"credentials"`
 }
 
 // deletion is an attempt at a delete, by its coordinator.
@@ -160,8 +163,8 @@ func (d *deletion) carryOut(ctx context.Context) error {
 	return d.execute(ctx)
 }
 
-// mayExecute judges the beginning against the command and the policy once more, whoever wrote it:
-// each attempt asks before it calls anything.
+// mayExecute judges policy and approval again before every execution: the stored beginning is not
+// trusted.
 func (d *deletion) mayExecute() error {
 	if refusal := d.Deletes.refuse(d.command); refusal != nil {
 		e := refusal.Reason()
@@ -169,14 +172,15 @@ func (d *deletion) mayExecute() error {
 		return &e
 	}
 	if approved := d.command.Data.ApprovedPlan; approved != "" && approved != d.begun.Digest {
-		return &Error{Code: CodePlanChanged, Message: fmt.Sprintf("approved_plan: the plan under way has digest %s", d.begun.Digest)}
+		return &Error{Code: CodePlanChanged, Message: fmt.Sprintf(
+			"approved_plan: the plan under way has digest %s; what was not deleted yet stays: approve that digest under a new id", d.begun.Digest)}
 	}
 	return nil
 }
 
-// resume reads what an earlier attempt began; false when none did. Only the job says that a delete
-// was begun, and by which object. Where the job was removed, the ledger does: a delete that intended
-// a call was begun, and the last beginning that fits the command and the ledger is the one.
+// resume reads what an earlier attempt began; false when none did. The job names the beginning. Where
+// the job was removed, a destructive call in the ledger shows that there was one, and the latest stored
+// beginning that fits the command and the ledger is taken, if its plan holds no more than the command.
 func (d *deletion) resume(ctx context.Context) (bool, error) {
 	if ref := d.job.Deletion; ref != nil {
 		return true, d.loadBegun(ctx, ref.BegunSHA256)
@@ -184,7 +188,10 @@ func (d *deletion) resume(ctx context.Context) (bool, error) {
 	if len(d.ledger.fates.calls) == 0 || d.command.Data.DryRun {
 		return false, nil
 	}
-	var last *begun
+	var (
+		last   *begun
+		chosen string // its digest
+	)
 	for o, err := range d.Work.List(ctx, d.layout.Work(begunPrefix)) {
 		if err != nil {
 			return false, fmt.Errorf("look for an earlier beginning: %w", err)
@@ -204,18 +211,25 @@ func (d *deletion) resume(ctx context.Context) (bool, error) {
 		}
 		if last == nil || d.begun.Ledger.Entries > last.Ledger.Entries {
 			found := d.begun
-			last = &found
+			last, chosen = &found, digest
 		}
 	}
+	d.begun = begun{}
 	if last == nil {
-		return false, &Error{Code: CodeInternal, Message: "the ledger tells of destructive calls, but neither the job nor storage " +
-			"of the plan that they carried out: nothing more is done; publish the command again under a new id"}
+		return true, &Error{Code: CodeInternal, Message: "the ledger has destructive calls of this delete, but the plan they followed is " +
+			"neither in the job nor in storage: nothing more is deleted; publish the command again under a new id"}
 	}
 	d.begun = *last
 	if err := d.loadPlan(ctx); err != nil {
-		return false, err
+		return true, err
 	}
-	return true, d.withinCommand()
+	if err := d.withinCommand(); err != nil {
+		return true, err
+	}
+	return true, d.save(ctx, func(j *Job) {
+		j.Deletion = &DeletionRef{BegunSHA256: chosen, PlanSHA256: d.begun.Digest, Credentials: d.begun.Credentials}
+		j.Phase = PhaseDelete
+	})
 }
 
 // loadBegun reads the beginning with this digest, and checks that it is that, and this command's.
@@ -231,21 +245,22 @@ func (d *deletion) loadBegun(ctx context.Context, digest string) error {
 	if hexSHA256(b) != digest {
 		return spoiled(name, "is not what was stored there")
 	}
-	d.begun = begun{}
-	if err := DecodeVersioned(b, name, &d.begun); err != nil {
+	var found begun
+	if err := DecodeVersioned(b, name, &found); err != nil {
 		return err
 	}
-	r := d.begun.Request
-	if d.begun.DryRun != d.command.Data.DryRun || !d.command.SameAs(Job{ID: r.ID, Action: r.Action, Command: CommandRef{Digest: r.Digest}}) {
+	r := found.Request
+	if found.DryRun != d.command.Data.DryRun || !d.command.SameAs(Job{ID: r.ID, Action: r.Action, Command: CommandRef{Digest: r.Digest}}) {
 		return spoiled(name, "is of another command")
 	}
+	d.begun = found
 	return nil
 }
 
 // spoiled says that a working object which decides what is deleted is not the one that was stored.
 func spoiled(name, how string) error {
-	return &Error{Code: CodeInternal, Message: fmt.Sprintf("the working object %s %s: somebody changed the bucket, so nothing more is deleted; "+
-		"publish the command again under a new id", name, how)}
+	return &Error{Code: CodeInternal, Message: fmt.Sprintf("the working object %s %s: the bucket was changed from outside, so nothing more is deleted; "+
+		"restrict who may write to it, and publish the command again under a new id", name, how)}
 }
 
 // hexSHA256 is the lower-case hex SHA-256 of b.
@@ -288,30 +303,19 @@ func (d *deletion) loadPlan(ctx context.Context) error {
 
 // withinCommand checks that the plan takes no more than the command names.
 func (d *deletion) withinCommand() error {
-	outside := func(what string) error {
-		return spoiled(planObject(d.begun.Digest), "has "+what+" that the command does not name")
-	}
 	var head planHead
 	for p, err := range planProjects(d.plan.ReadSeeker(), &head) {
 		if err != nil {
 			return err
 		}
 		if !d.command.Data.AllProjects && !slices.Contains(d.command.Data.ProjectIDs, p.ID) {
-			return outside("a project")
+			return spoiled(planObject(d.begun.Digest), "has a project that the command does not name")
 		}
 	}
-	want := d.planHead()
+	want := d.newPlanHead()
 	want.Host = d.begun.Host
-	wanted, err := marshal(want)
-	if err != nil {
-		return fmt.Errorf("encode the selection: %w", err)
-	}
-	have, err := marshal(head)
-	if err != nil {
-		return fmt.Errorf("encode the plan's selection: %w", err)
-	}
-	if !bytes.Equal(wanted, have) {
-		return outside("a selection")
+	if !reflect.DeepEqual(want, head) {
+		return spoiled(planObject(d.begun.Digest), "differs from the command in selection, categories or unpublish")
 	}
 	return nil
 }
@@ -349,10 +353,18 @@ func (d *deletion) begin(ctx context.Context) error {
 	if err := d.putNamed(ctx, planObject(plan.digest()), plan.spool.Body("application/json")); err != nil {
 		return fmt.Errorf("store the plan: %w", err)
 	}
+	credentials := []string{}
+	fingerprint, err := d.provenFingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	if fingerprint != "" {
+		credentials = append(credentials, fingerprint)
+	}
 	d.begun = begun{
 		V: FormatVersion, StartedAt: started, BegunAt: d.Now().UTC(), Host: d.client.Host(),
 		Account: d.accountOf(d.command.Data.Resource), Digest: plan.digest(), Tool: d.Version,
-		DryRun: d.command.Data.DryRun, Facts: plan.facts, NotFound: plan.notFound, Export: exported, Ledger: d.ledger.ref(),
+		DryRun: d.command.Data.DryRun, Facts: plan.facts, NotFound: plan.notFound, Export: exported, Ledger: d.ledger.ref(), Credentials: credentials,
 		Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command),
 	}
 	d.begun.Request.Account = d.begun.Account
@@ -361,15 +373,11 @@ func (d *deletion) begin(ctx context.Context) error {
 		return fmt.Errorf("encode the beginning: %w", err)
 	}
 	digest := hexSHA256(b)
-	credentials, err := d.credentials(ctx)
-	if err != nil {
+	if err := d.queued(ctx); err != nil { // else a later command may have begun beside it
 		return err
 	}
 	if err := d.putNamed(ctx, begunObject(digest), sink.Bytes(b, "application/json")); err != nil {
 		return fmt.Errorf("store the beginning: %w", err)
-	}
-	if err := d.queued(ctx); err != nil { // else a later command may have begun beside it
-		return err
 	}
 	// This compare-and-set is the point of no return: it decides between the delete and a cancel, and
 	// says which of the stored beginnings is the one.
@@ -381,8 +389,8 @@ func (d *deletion) begin(ctx context.Context) error {
 	})
 }
 
-// putNamed stores a working object whose name tells its digest. What else is found under that name is
-// replaced: an earlier attempt would have stored the same.
+// putNamed stores a working object whose name contains its digest, and replaces other content under
+// that name.
 func (d *deletion) putNamed(ctx context.Context, name string, body sink.Body) error {
 	key := d.layout.Work(name)
 	for again := false; ; again = true {
@@ -540,7 +548,7 @@ func (d *deletion) allExported(ctx context.Context, plan *deletePlan, exported *
 // execute removes what was planned, project by project, once a call that an earlier holder may have under way is surely over. It waits while the resource's alias
 // means another account than the one that was planned for: what is not there proves nothing.
 func (d *deletion) execute(ctx context.Context) error {
-	if err := d.elsewhere(d.begun.Host, d.begun.Account); err != nil {
+	if err := d.sameAsBegun(d.begun.Host, d.begun.Account); err != nil {
 		return err
 	}
 	d.account.host = d.begun.Host
@@ -556,7 +564,7 @@ func (d *deletion) execute(ctx context.Context) error {
 		return err
 	}
 	for _, f := range d.begun.Facts {
-		d.account.plan(f.ID)
+		d.account.expect(f.ID)
 	}
 	n := 0
 	for p, err := range d.planned() {
@@ -624,7 +632,7 @@ func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) e
 	if kept := errors.Join(broken, d.ledger.flush(late)); kept != nil {
 		return false, false, errors.Join(err, kept)
 	}
-	gone, err = d.gone(ctx, err)
+	gone, err = d.provenGone(ctx, err)
 	return gone, gone && d.ledger.fates.intents[key] == 0, err
 }
 
@@ -653,9 +661,9 @@ func (r *run) finishDelete(ctx context.Context, status Status, e *Error) error {
 	if found && err == nil {
 		err = d.loadPlan(ctx)
 	}
-	var spoiled *Error
+	var final *Error
 	switch {
-	case errors.As(err, &spoiled): // what was planned is not known any more: the ledger is all the evidence
+	case errors.As(err, &final): // the plan is no longer known: the ledger is the only evidence
 		found = true
 	case err != nil:
 		return err

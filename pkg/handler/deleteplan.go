@@ -37,8 +37,8 @@ type planHead struct {
 	V          int        `json:"v"`
 }
 
-// planHead is the head of the command's plan.
-func (r *run) planHead() planHead {
+// newPlanHead is the head that the command's plan has now.
+func (r *run) newPlanHead() planHead {
 	d := r.command.Data
 	return planHead{
 		APIVersion: cv.APIVersion, Categories: slices.Sorted(slices.Values(d.Categories)), Host: r.client.Host(),
@@ -118,7 +118,7 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 		for _, p := range all {
 			projects = append(projects, p.ID)
 		}
-		r.account.plan(projects...)
+		r.account.expect(projects...)
 	}
 	projects = sorted(projects)
 	spool, err := sink.NewSpool(r.SpoolDir)
@@ -148,7 +148,7 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 		}
 		return nil
 	}
-	head := r.planHead()
+	head := r.newPlanHead()
 	if err := write(`{"api_version":`, quoted(head.APIVersion), `,"categories":`, head.Categories, `,"host":`, quoted(head.Host), `,"projects":[`); err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 		}
 		plan.facts = append(plan.facts, facts)
 	}
-	if err := r.missing(ctx, plan); err != nil {
+	if err := r.recheckNotFound(ctx, plan); err != nil {
 		return nil, err
 	}
 	if err = write(`],"selection":`, head.Selection, `,"unpublish":`, head.Unpublish, `,"v":`, head.V, "}\n"); err != nil {
@@ -179,20 +179,20 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 	return plan, nil
 }
 
-// missing looks again for the projects that a plan did not find. Those that the account lists, or that are
-// there now, make the plan worth making again. Where the plan has others, the account must be theirs.
-func (r *run) missing(ctx context.Context, plan *deletePlan) error {
-	lost := plan.notFound.Projects
-	if len(lost) == 0 {
+// recheckNotFound looks again for the projects that the plan did not find. It fails, so that the plan is
+// made again, when one of them is there now; it waits when the account that answers is not the planned one.
+func (r *run) recheckNotFound(ctx context.Context, plan *deletePlan) error {
+	absent := plan.notFound.Projects
+	if len(absent) == 0 {
 		return nil
 	}
 	moved := func(id uuid.UUID) error {
 		return fmt.Errorf("%w: project %s came or went while it was planned", cv.ErrUnavailable, id)
 	}
 	if len(plan.facts) > 0 || r.command.Data.AllProjects {
-		for _, id := range lost {
+		for _, id := range absent {
 			_, err := r.client.GetProject(ctx, id)
-			gone, err := r.gone(ctx, err)
+			gone, err := r.provenGone(ctx, err)
 			if err != nil {
 				return fmt.Errorf("look for project %s again: %w", id, err)
 			}
@@ -206,7 +206,7 @@ func (r *run) missing(ctx context.Context, plan *deletePlan) error {
 		return fmt.Errorf("list the projects: %w", err)
 	}
 	for _, p := range projects {
-		if slices.Contains(lost, p.ID) {
+		if slices.Contains(absent, p.ID) {
 			return moved(p.ID)
 		}
 	}
@@ -226,11 +226,11 @@ func sorted(ids []uuid.UUID) []uuid.UUID {
 // making again.
 func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f projectFacts, found bool, err error) {
 	defer func() {
-		gone, controlled := r.gone(ctx, err)
-		if gone {
-			controlled = fmt.Errorf("%w: it changed while it was planned: %w", cv.ErrUnavailable, err)
+		said := err
+		var gone bool
+		if gone, err = r.provenGone(ctx, said); gone {
+			err = fmt.Errorf("%w: it changed while it was planned: %w", cv.ErrUnavailable, said)
 		}
-		err = controlled
 	}()
 	d := r.command.Data
 	project, err := r.client.GetProject(ctx, id)
@@ -240,7 +240,7 @@ func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f p
 	if err != nil {
 		return p, f, false, fmt.Errorf("read project %s: %w", id, err)
 	}
-	r.account.plan(id)
+	r.account.expect(id)
 	iterations, err := r.client.GetIterations(ctx, id)
 	if err != nil {
 		return p, f, false, fmt.Errorf("read the iterations of project %s: %w", id, err)
@@ -351,11 +351,12 @@ func (r *run) selectImages(ctx context.Context, p uuid.UUID, scopes []uuid.UUID,
 // selectTagged finds the images of a scope that carry any of the named tags.
 func (r *run) selectTagged(ctx context.Context, p, scope uuid.UUID, found selected, read func(selected) error) error {
 	tags, err := r.client.GetTags(ctx, p, scope)
-	if empty, controlled := r.empty(ctx, scope, err); empty || controlled != nil {
-		return controlled
-	}
+	none, err := r.holdsNothing(ctx, scope, err)
 	if err != nil {
 		return fmt.Errorf("read the tags of %s: %w", scopeName(scope), err)
+	}
+	if none {
+		return nil
 	}
 	var here []uuid.UUID
 	for _, t := range tags {
@@ -370,16 +371,16 @@ func (r *run) selectTagged(ctx context.Context, p, scope uuid.UUID, found select
 	return r.list(ctx, p, listings, found, read)
 }
 
-// empty reports whether err says that a scope holds nothing: an iteration that was never trained, or that
-// is gone.
-func (r *run) empty(ctx context.Context, scope uuid.UUID, err error) (bool, error) {
+// holdsNothing reports whether err says that a scope holds nothing: an iteration that was never trained,
+// or that is gone. Every other error it returns.
+func (r *run) holdsNothing(ctx context.Context, scope uuid.UUID, err error) (bool, error) {
 	if errors.Is(err, cv.ErrUntrained) {
 		return true, nil
 	}
-	if scope == uuid.Nil || !errors.Is(err, cv.ErrGone) {
-		return false, nil
+	if scope == uuid.Nil {
+		return false, err
 	}
-	return r.gone(ctx, err)
+	return r.provenGone(ctx, err)
 }
 
 // present adds the ids that a scope has. A batch that fails for an image that is not there is asked in
@@ -395,18 +396,19 @@ func (r *run) present(ctx context.Context, p, scope uuid.UUID, ids []uuid.UUID, 
 					err = r.present(ctx, p, scope, chunk[half:], found)
 				}
 			} else {
-				_, err = r.gone(ctx, err)
+				_, err = r.provenGone(ctx, err)
 			}
 			if err != nil {
 				return err
 			}
 			continue
 		}
-		if empty, controlled := r.empty(ctx, scope, err); empty || controlled != nil {
-			return controlled
-		}
+		none, err := r.holdsNothing(ctx, scope, err)
 		if err != nil {
 			return fmt.Errorf("look for images in %s: %w", scopeName(scope), err)
+		}
+		if none {
+			return nil
 		}
 		for _, image := range images {
 			found.add(image)
@@ -460,14 +462,12 @@ func (r *run) countAll(ctx context.Context, p uuid.UUID, listings []Listing) ([]
 	counts := make([]int, 0, len(listings))
 	for _, l := range listings {
 		n, err := countListing(ctx, r.client, p, l)
-		empty, controlled := r.empty(ctx, l.Scope, err)
-		switch {
-		case controlled != nil:
-			return nil, controlled
-		case empty:
-			n = 0
-		case err != nil:
+		none, err := r.holdsNothing(ctx, l.Scope, err)
+		if err != nil {
 			return nil, err
+		}
+		if none {
+			n = 0
 		}
 		counts = append(counts, n)
 	}
@@ -528,13 +528,12 @@ func planProjects(r io.Reader, head *planHead) iter.Seq2[projectPlan, error] {
 	errStop := errors.New("stop")
 	return func(yield func(projectPlan, error) bool) {
 		d := json.NewDecoder(r)
-		others := map[string]json.RawMessage{}
-		open := func() error {
+		skipToken := func() error {
 			_, err := d.Token()
 			return err //nolint:wrapcheck // wrapped below
 		}
 		projects := func() error {
-			if err := open(); err != nil {
+			if err := skipToken(); err != nil {
 				return err
 			}
 			for d.More() {
@@ -546,28 +545,32 @@ func planProjects(r io.Reader, head *planHead) iter.Seq2[projectPlan, error] {
 					return errStop
 				}
 			}
-			return open() // and close
+			return skipToken() // the list ends
 		}
-		err := open()
+		err := skipToken()
 		for err == nil && d.More() {
 			var name json.Token
 			if name, err = d.Token(); err != nil {
 				break
 			}
-			if name == "projects" {
+			switch name {
+			case "projects":
 				err = projects()
-				continue
+			case "api_version":
+				err = d.Decode(&head.APIVersion)
+			case "categories":
+				err = d.Decode(&head.Categories)
+			case "host":
+				err = d.Decode(&head.Host)
+			case "selection":
+				err = d.Decode(&head.Selection)
+			case "unpublish":
+				err = d.Decode(&head.Unpublish)
+			case "v":
+				err = d.Decode(&head.V)
+			default:
+				err = fmt.Errorf("unknown member %v", name)
 			}
-			var value json.RawMessage
-			err = d.Decode(&value)
-			others[fmt.Sprint(name)] = value
-		}
-		var b []byte
-		if err == nil {
-			b, err = json.Marshal(others)
-		}
-		if err == nil {
-			err = json.Unmarshal(b, head)
 		}
 		if err != nil && !errors.Is(err, errStop) {
 			yield(projectPlan{}, fmt.Errorf("read the plan: %w", err))

@@ -58,7 +58,7 @@ func (r *run) unexported(ctx context.Context, project uuid.UUID) (uuid.UUID, err
 		query := predictionQuery(scope, cv.MaxPredictionIDs)
 		query.OrderBy = cv.Newest
 		result, err := r.client.QueryPredictions(ctx, project, query)
-		if _, err := r.gone(ctx, err); err != nil {
+		if _, err := r.provenGone(ctx, err); err != nil {
 			return uuid.Nil, fmt.Errorf("query the predictions of %s: %w", scopeName(scope), err)
 		}
 		for _, p := range result.Results {

@@ -159,7 +159,7 @@ type CommandRef struct {
 	Published time.Time `json:"published"` // when the stream stored the message
 	Digest    string    `json:"digest"`    // "<salt>.<sha256 hex>" of the canonical data; see Command.SameAs
 	Resource  string    `json:"resource"`
-	Account   string    `json:"account"` // that the alias meant then, as Config.Accounts names it; empty when it was not configured
+	Account   string    `json:"account"` // which the alias meant then, see accountOf; empty when the alias was not configured
 }
 
 // names reports whether c came with the very message that is remembered here, and not with another one that has its sequence.

@@ -99,6 +99,9 @@ func TestAddedAfterTheBeginning(t *testing.T) {
 	if e.Status != handler.StatusCompleted || e.Counts.Images != 6 {
 		t.Errorf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
 	}
+	if left := len(project(ptr(w.api.Snapshot()), p.ID).Workspace.Images); left != 1 {
+		t.Errorf("%d images are left, want the new one", left)
+	}
 }
 
 // TestExportedBesideALabeller is the same for an export.

@@ -41,7 +41,7 @@ type callRecord struct {
 	Attempt   int       `json:"attempt"`
 }
 
-// recordOf is a call at a time.
+// recordOf is the record of a call, with the time that its ledger line will have.
 func recordOf(c cv.Call, at time.Time) callRecord {
 	return callRecord{Time: at.UTC(), Operation: c.Operation, Target: c.Target, Status: c.Status, RequestID: c.RequestID, Attempt: c.Attempt}
 }
@@ -135,14 +135,14 @@ func (l *ledger) note(line sink.LedgerLine) {
 	case sink.LedgerIntent:
 		l.open = line.Time
 		l.fates.of(line.Operation).Intended++
-		l.fates.mayHappen(line, 1)
+		l.fates.countPossible(line, 1)
 	case sink.LedgerResult:
 		l.open = time.Time{}
 		if line.Status != 0 {
 			l.fates.of(line.Operation).Answered++
 		}
 		if refused(line.Status) {
-			l.fates.mayHappen(line, -1)
+			l.fates.countPossible(line, -1)
 		}
 		if line.Status/100 == 2 {
 			l.fates.of(line.Operation).Succeeded++
@@ -154,8 +154,8 @@ func (l *ledger) note(line sink.LedgerLine) {
 // but for 408, which tells nothing.
 func refused(status int) bool { return status/100 == 4 && status != 408 }
 
-// mayHappen counts a call that may be carried out, or takes one back that was refused.
-func (f *fates) mayHappen(line sink.LedgerLine, n int) {
+// countPossible counts a call that may have been carried out (1), or takes back one that was refused (-1).
+func (f *fates) countPossible(line sink.LedgerLine, n int) {
 	f.intents[callKey(line.Operation, line.Target)] += n
 	switch line.Operation {
 	case opDeleteImages:
@@ -269,11 +269,11 @@ func (l *ledger) read(ctx context.Context, upTo uint64) error {
 			}
 			l.note(have)
 		}
-		upTo, err := sink.NewChain(lastLine(message))
+		chain, err := sink.NewChain(lastLine(message))
 		if err != nil {
 			return fmt.Errorf("follow the ledger: %w", err)
 		}
-		l.heads[upTo.Head()] = struct{}{}
+		l.heads[chain.Head()] = struct{}{}
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func (r *run) plan(ctx context.Context, deletes string) (exportPlan, error) {
 	if err != nil {
 		return p, err
 	}
-	return p, r.elsewhere(p.Host, p.Account)
+	return p, r.sameAsBegun(p.Host, p.Account)
 }
 
 // listing is one listing as the coordinator follows it.

@@ -265,7 +265,7 @@ func (m *removal) unpublish(ctx context.Context) ([]deletedLine, error) {
 // existing is the iterations a project has now; none when it is gone.
 func (r *run) existing(ctx context.Context, project uuid.UUID) ([]cv.Iteration, error) {
 	iterations, err := r.client.GetIterations(ctx, project)
-	if _, err := r.gone(ctx, err); err != nil {
+	if _, err := r.provenGone(ctx, err); err != nil {
 		return nil, fmt.Errorf("read the iterations of project %s: %w", project, err)
 	}
 	return trained(iterations), nil
@@ -331,7 +331,7 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported
 	query.EndTime = cv.Time{Time: m.begun.BegunAt}
 	for {
 		result, err := m.client.QueryPredictions(ctx, m.plan.ID, query)
-		if already, err := m.gone(ctx, err); err != nil || already {
+		if already, err := m.provenGone(ctx, err); err != nil || already {
 			if err != nil {
 				err = fmt.Errorf("query the predictions of %s: %w", scopeName(scope), err)
 			}
@@ -410,9 +410,8 @@ func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 	return lines, nil
 }
 
-// selection lists the selection once more. What it holds now, was not planned and was there when the delete
-// began went unseen, as an image that somebody tagged while the plan was made: it is not touched, and the
-// delete does not end as if there were none.
+// selection lists the selection once more. An image in it that is not in the plan, and was made before the
+// delete began, ends the delete as plan_changed; it is not deleted.
 func (m *removal) selection(ctx context.Context) ([]deletedLine, error) {
 	return nil, m.until(ctx, "images", func(ctx context.Context) (string, error) {
 		scopes, err := m.snapshots(ctx)
@@ -422,7 +421,7 @@ func (m *removal) selection(ctx context.Context) ([]deletedLine, error) {
 		found, err := m.selectImages(ctx, m.plan.ID, scopes, func(selected) error {
 			return m.tell(ctx, m.progress(), m.begun.StartedAt)
 		})
-		if gone, err := m.gone(ctx, err); gone || err != nil {
+		if gone, err := m.provenGone(ctx, err); gone || err != nil {
 			return "", err
 		}
 		for _, id := range found.ids() {
@@ -431,8 +430,8 @@ func (m *removal) selection(ctx context.Context) ([]deletedLine, error) {
 			}
 			if made := found[id]; made.IsZero() || !made.After(m.begun.BegunAt) {
 				return "", &Error{Code: CodePlanChanged, Retryable: true, Message: fmt.Sprintf(
-					"image %s of project %s belongs to the selection and was not in the plan: it was changed while the plan was made; it is not touched: "+
-						"publish the delete again under a new id", id, m.plan.ID)}
+					"image %s of project %s belongs to the selection and is not in the plan: it was tagged or changed after it was looked for. "+
+						"It was not deleted; publish the delete again under a new id", id, m.plan.ID)}
 			}
 		}
 		return "", nil
@@ -488,7 +487,7 @@ func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUI
 			continue
 		}
 		err = m.present(ctx, m.plan.ID, scope, m.plan.Images, found)
-		if _, err := m.gone(ctx, err); err != nil {
+		if _, err := m.provenGone(ctx, err); err != nil {
 			return 0, nil, err
 		}
 	}
@@ -500,7 +499,7 @@ func (m *removal) count(ctx context.Context, scope uuid.UUID) (int, error) {
 	total := 0
 	for _, kind := range []ListingKind{Tagged, Untagged} {
 		n, err := countListing(ctx, m.client, m.plan.ID, Listing{Kind: kind, Scope: scope})
-		if gone, err := m.gone(ctx, err); err != nil || gone {
+		if gone, err := m.provenGone(ctx, err); err != nil || gone {
 			return 0, err
 		}
 		total += n
@@ -525,7 +524,7 @@ func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
 		}
 		err = m.until(ctx, "iteration "+it.String(), func(ctx context.Context) (string, error) {
 			_, err := m.client.GetIteration(ctx, m.plan.ID, it)
-			gone, err := m.gone(ctx, err)
+			gone, err := m.provenGone(ctx, err)
 			return unless(gone, it.String()), err
 		})
 		if err != nil {
@@ -549,7 +548,7 @@ func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
 		}
 		err = m.until(ctx, "tag "+tag.String(), func(ctx context.Context) (string, error) {
 			_, err := m.client.GetTag(ctx, m.plan.ID, tag, uuid.Nil)
-			gone, err := m.gone(ctx, err)
+			gone, err := m.provenGone(ctx, err)
 			return unless(gone, tag.String()), err
 		})
 		if err != nil {
@@ -581,7 +580,7 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 		return nil, changed("iteration " + iterations[0].ID.String())
 	}
 	tags, err := m.client.GetTags(ctx, p.ID, uuid.Nil)
-	if _, err := m.gone(ctx, err); err != nil {
+	if _, err := m.provenGone(ctx, err); err != nil {
 		return nil, fmt.Errorf("read the tags of project %s: %w", p.ID, err)
 	}
 	for _, t := range tags {
@@ -604,14 +603,14 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 	}
 	err = m.until(ctx, "project "+p.ID.String(), func(ctx context.Context) (string, error) {
 		_, err := m.client.GetProject(ctx, p.ID)
-		if gone, err := m.gone(ctx, err); err != nil || !gone {
+		if gone, err := m.provenGone(ctx, err); err != nil || !gone {
 			return "itself", err
 		}
 		all, err := m.client.GetProjects(ctx)
 		if err != nil || slices.ContainsFunc(all, func(o cv.Project) bool { return o.ID == p.ID }) {
 			return "itself", err
 		}
-		return "", m.controlled(ctx)
+		return "", m.checkAccount(ctx)
 	})
 	if err != nil {
 		return nil, err

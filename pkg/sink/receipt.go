@@ -60,7 +60,7 @@ type ReceiptCommand struct {
 	Action    string `json:"action"`
 	Reference string `json:"reference"`
 	Resource  string `json:"resource"`
-	Account   string `json:"account"` // that the alias meant, which may mean another one elsewhere
+	Account   string `json:"account"` // which the alias meant; aliases differ between deployments
 	SHA256    string `json:"sha256"`  // of the command's canonical data, hex
 }
 

@@ -435,7 +435,7 @@ func TestJobs(t *testing.T) {
 func TestBucketsAreKeyValueStores(t *testing.T) {
 	w := newWorld(t)
 	must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "x", Phase: "ours"}, 0))
-	for _, bucket := range []string{"CV_JOBS", "CV_HOLDS"} {
+	for _, bucket := range []string{"CV_JOBS", "CV_HOLDS", "CV_SECRETS"} {
 		kv := must[jetstream.KeyValue](t)(w.js.KeyValue(w.ctx, bucket))
 		st := must[jetstream.KeyValueStatus](t)(kv.Status(w.ctx))
 		if st.History() != 1 || st.BackingStore() != "JetStream" {
