@@ -18,9 +18,9 @@ const deploymentKey = ".deployment"
 // maxDeployment bounds that object, in bytes.
 const maxDeployment = 1 << 10
 
-// ownPrefix makes sure that the prefix belongs to this deployment: two that share one would meet each
-// other's bundles under the same ids. The first deployment marks it. A mark of another one is an error,
-// unless CONSUMER_ADOPT_PREFIX is true.
+// ownPrefix makes sure that the prefix belongs to this deployment: two that share one would meet
+// each other's bundles under the same ids. The first deployment marks it. A mark of another one is
+// an error, unless CONSUMER_ADOPT_PREFIX is true.
 func (s *service) ownPrefix(ctx context.Context, secrets handler.SecretStore) error {
 	if s.owned.Load() {
 		return nil
@@ -75,8 +75,8 @@ func (s *service) mark(ctx context.Context, store *sink.Store, id string) error 
 	return nil
 }
 
-// awaitPrefix waits until the prefix is this deployment's: no work is taken before. It calls tried after the
-// first try. The storage probe tries too, so that /readyz does not turn green in between.
+// awaitPrefix waits until the prefix is this deployment's: no work is taken before. It calls tried
+// after the first try. The storage probe tries too, so that /readyz does not turn green in between.
 func (s *service) awaitPrefix(ctx context.Context, secrets handler.SecretStore, tried func()) error {
 	tried = sync.OnceFunc(tried)
 	pause := time.NewTimer(0)

@@ -8,8 +8,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// TestPrefixOfAnotherDeployment starts a second deployment on the bucket of a first one: it takes no work, and says
-// what to set, until it has a prefix of its own or is told to take the other's over.
+// TestPrefixOfAnotherDeployment starts a second deployment on the bucket of a first one: it takes
+// no work, and says what to set, until it has a prefix of its own or is told to take the other's
+// over.
 func TestPrefixOfAnotherDeployment(t *testing.T) {
 	t.Parallel()
 	first := newFixture(t, cvtest.Options{})

@@ -217,7 +217,8 @@ func (o order) publish(ctx context.Context, q *natsq.Queue) (place, error) {
 	return p, p.stands(ctx, q)
 }
 
-// stands fails when the place's stream was deleted and made again: what was published is lost with it.
+// stands fails when the place's stream was deleted and made again: what was published is lost with
+// it.
 func (p place) stands(ctx context.Context, q *natsq.Queue) error {
 	now, err := q.CommandStream(ctx)
 	switch {
@@ -229,15 +230,17 @@ func (p place) stands(ctx context.Context, q *natsq.Queue) error {
 	return nil
 }
 
-// is reports whether an event is about the message at this place. A service of an older version does not say which stream it means.
+// is reports whether an event is about the message at this place. A service of an older version
+// does not say which stream it means.
 func (p place) is(e handler.Event) bool {
 	return e.Data.Seq == p.seq && string(e.Data.Stream) == p.stream || e.Data.Stream == "" && handler.IsSeqID(e.Data.CommandID)
 }
 
 // await waits for the end of the order that was published at a place.
 //
-// The answer is under the order's own id, or, when the message was refused because that id is taken, under "seq-<sequence>". Under the own id may be
-// the answer to an earlier message: it is this one's too when this one was settled without being refused.
+// The answer is under the order's own id, or, when the message was refused because that id is
+// taken, under "seq-<sequence>". Under the own id may be the answer to an earlier message: it is
+// this one's too when this one was settled without being refused.
 func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(handler.Event)) (handler.Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

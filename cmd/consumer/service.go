@@ -178,8 +178,8 @@ type queueState struct {
 	trouble error
 }
 
-// errStorageFirst is the trouble with NATS until it was first tried whether the prefix is ours: this process
-// must not be ready before.
+// errStorageFirst is the trouble with NATS until it was first tried whether the prefix is ours:
+// this process must not be ready before.
 var errStorageFirst = errors.New("connected; waiting for the first check of the bucket's prefix")
 
 // find notes that the queue is there; no work is taken from it yet.
@@ -220,7 +220,9 @@ func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
 	return errUnchecked
 }
 
-// openQueue finds or makes the streams, and makes sure that the bucket's prefix is ours, however long that takes. Streams that are not as they must be are the operator's to mend: they are looked at again.
+// openQueue finds or makes the streams, and makes sure that the bucket's prefix is ours, however
+// long that takes. Streams that are not as they must be are the operator's to mend: they are looked
+// at again.
 func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueState) (*natsq.Queue, error) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()

@@ -179,8 +179,8 @@ func (c *Client) Host() string {
 	return c.endpoint.Host
 }
 
-// OwnHost reports whether the endpoint's host is of this one account: a custom sub-domain. A regional
-// endpoint, and any other host, may answer for many accounts, by the key that is sent.
+// OwnHost reports whether the endpoint's host is of this one account: a custom sub-domain. A
+// regional endpoint, and any other host, may answer for many accounts, by the key that is sent.
 func (c *Client) OwnHost() bool {
 	for _, domain := range [...]string{".cognitiveservices.azure.com", ".cognitiveservices.azure.us", ".cognitiveservices.azure.cn"} {
 		if name, ok := strings.CutSuffix(c.endpoint.Hostname(), domain); ok && name != "" {

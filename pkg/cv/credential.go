@@ -117,7 +117,8 @@ func setSecret(req *http.Request, header, scheme, secret string) error {
 	return nil
 }
 
-// CredentialID is the SHA-256 of the key or token that a call was made with; zero when there was none.
+// CredentialID is the SHA-256 of the key or token that a call was made with; zero when there was
+// none.
 type CredentialID [sha256.Size]byte
 
 // String keeps the digest out of logs: a short secret could be guessed from it.

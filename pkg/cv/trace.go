@@ -16,8 +16,8 @@ type Call struct {
 	Attempt   int    // try of this call, from 1
 	Status    int    // of the answer; 0 while there is none
 	RequestID string // as the service names the exchange
-	// Credential tells the credentials of calls apart. It follows from the secret alone: keep it under a
-	// keyed hash only.
+	// Credential tells the credentials of calls apart. It follows from the secret alone: keep it
+	// under a keyed hash only.
 	Credential CredentialID
 	Err        error // why the try failed; nil when it did not
 }

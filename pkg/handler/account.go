@@ -16,8 +16,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 )
 
-// accountControl knows whether the account that answers is the one that a delete is about. To the key of
-// another account everything is not found, so a 404 proves absence only under control of the account.
+// accountControl knows whether the account that answers is the one that a delete is about. To the
+// key of another account everything is not found, so a 404 proves absence only under control of the
+// account.
 type accountControl struct {
 	host string // of the endpoint when the delete began; empty before
 
@@ -65,8 +66,8 @@ func (a *accountControl) credential() (last cv.CredentialID, proven bool) {
 	return a.last, false
 }
 
-// lists reports whether any of these projects, listed just now, is a planned one. Then the credential is
-// the account's.
+// lists reports whether any of these projects, listed just now, is a planned one. Then the
+// credential is the account's.
 func (a *accountControl) lists(projects []cv.Project) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -79,7 +80,8 @@ func (a *accountControl) lists(projects []cv.Project) bool {
 	return false
 }
 
-// sawProject notes that the latest credential got an answer about a project. The caller holds the lock.
+// sawProject notes that the latest credential got an answer about a project. The caller holds the
+// lock.
 func (a *accountControl) sawProject(project uuid.UUID) {
 	if a.answered[a.last] == nil {
 		a.answered[a.last] = map[uuid.UUID]struct{}{}
@@ -89,8 +91,8 @@ func (a *accountControl) sawProject(project uuid.UUID) {
 
 // SecretStore keeps what only the service knows.
 type SecretStore interface {
-	// Secret is the secret of this name, 26 random letters and digits made when it was first asked for. All
-	// replicas get the same.
+	// Secret is the secret of this name, 26 random letters and digits made when it was first asked
+	// for. All replicas get the same.
 	Secret(ctx context.Context, name string) (string, error)
 }
 
@@ -100,7 +102,8 @@ const (
 	SecretDigest     = "digest"     // the key of digests
 )
 
-// fingerprint is a credential as jobs keep it: an HMAC-SHA-256 under the deployment's key of digests.
+// fingerprint is a credential as jobs keep it: an HMAC-SHA-256 under the deployment's key of
+// digests.
 func (r *run) fingerprint(ctx context.Context, id cv.CredentialID) (string, error) {
 	key, err := r.Queue.Secret(ctx, SecretDigest)
 	if err != nil {
@@ -130,8 +133,8 @@ func isCode(err error, code string) bool {
 	return errors.As(err, &api) && api.Code == code
 }
 
-// checkAccount fails unless the account that answered last is known to be the planned one: by its own host
-// name, by its credential, or by a planned project that it lists.
+// checkAccount fails unless the account that answered last is known to be the planned one: by its
+// own host name, by its credential, or by a planned project that it lists.
 func (r *run) checkAccount(ctx context.Context) error {
 	if r.client.OwnHost() && (r.account.host == "" || r.account.host == r.client.Host()) {
 		return nil
@@ -152,8 +155,8 @@ func (r *run) checkAccount(ctx context.Context) error {
 			"set the planned account's (VISION_TRAINING_KEY, VISION_TRAINING_KEY_FILE or key_file); the delete waits until then", r.client.Host(), len(projects))})
 }
 
-// proven reports whether the latest answer's credential got an answer about a planned project, in this
-// attempt or, as the job remembers, in one before.
+// proven reports whether the latest answer's credential got an answer about a planned project, in
+// this attempt or, as the job remembers, in one before.
 func (r *run) proven(ctx context.Context) (bool, error) {
 	last, proven := r.account.credential()
 	if proven || r.job.Deletion == nil {
@@ -163,7 +166,8 @@ func (r *run) proven(ctx context.Context) (bool, error) {
 	return slices.Contains(r.job.Deletion.Credentials, fingerprint), err
 }
 
-// provenFingerprint is the fingerprint of the credential in use; empty when it is not proven, or need not be.
+// provenFingerprint is the fingerprint of the credential in use; empty when it is not proven, or
+// need not be.
 func (r *run) provenFingerprint(ctx context.Context) (string, error) {
 	last, proven := r.account.credential()
 	if r.client.OwnHost() || !proven {
@@ -172,8 +176,8 @@ func (r *run) provenFingerprint(ctx context.Context) (string, error) {
 	return r.fingerprint(ctx, last)
 }
 
-// keepCredential has the job remember the credential in use, once that is proven: a later attempt may find
-// no project any more that could prove it.
+// keepCredential has the job remember the credential in use, once that is proven: a later attempt
+// may find no project any more that could prove it.
 func (r *run) keepCredential(ctx context.Context) error {
 	if r.job.Deletion == nil {
 		return nil
@@ -189,8 +193,8 @@ func (r *run) keepCredential(ctx context.Context) error {
 	})
 }
 
-// accountOf names the account of a resource, for what must not be taken for another account's. It is empty
-// for an alias that is not configured.
+// accountOf names the account of a resource, for what must not be taken for another account's. It
+// is empty for an alias that is not configured.
 func (h *Handler) accountOf(alias string) string {
 	client, ok := h.Resources[alias]
 	switch {
@@ -205,8 +209,8 @@ func (h *Handler) accountOf(alias string) string {
 	}
 }
 
-// sameAccount reports whether the command is about the account that an earlier one was about. The alias alone
-// tells only where an account is not known.
+// sameAccount reports whether the command is about the account that an earlier one was about. The
+// alias alone tells only where an account is not known.
 func (r *run) sameAccount(earlier CommandRef) bool {
 	account := r.accountOf(r.command.Data.Resource)
 	if account == "" || earlier.Account == "" {
@@ -215,8 +219,8 @@ func (r *run) sameAccount(earlier CommandRef) bool {
 	return account == earlier.Account
 }
 
-// sameAsBegun fails, as misconfigured, when the command's alias no longer means the account that it meant
-// when the command began: absence elsewhere proves nothing.
+// sameAsBegun fails, as misconfigured, when the command's alias no longer means the account that it
+// meant when the command began: absence elsewhere proves nothing.
 func (r *run) sameAsBegun(host, account string) error {
 	now := r.accountOf(r.command.Data.Resource)
 	if account == "" && host == r.client.Host() { // it began before accounts were written down

@@ -33,8 +33,9 @@ func (k *keyring) Apply(_ context.Context, req *http.Request) error {
 
 const otherKey = "00000000000000000000000000000000"
 
-// TestKeyOfAnotherAccount gives a delete the key of another account at the same endpoint in the middle of its
-// work. To that key nothing of the plan is there, which proves nothing: the delete waits for the right key.
+// TestKeyOfAnotherAccount gives a delete the key of another account at the same endpoint in the
+// middle of its work. To that key nothing of the plan is there, which proves nothing: the delete
+// waits for the right key.
 func TestKeyOfAnotherAccount(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -99,7 +100,8 @@ func TestKeyRotatedMeanwhile(t *testing.T) {
 		data      func(account) string
 	}{
 		{"DeleteImages", func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` }},
-		// The project is gone when the new key is first used: another one of the plan shows whose it is.
+		// The project is gone when the new key is first used: another one of the plan shows whose
+		// it is.
 		{"DeleteProject", func(a account) string { return `{"project_ids":` + idList(a.a.ID, a.b.ID) + `,"unpublish":true}` }},
 	} {
 		t.Run(c.operation, func(t *testing.T) {
@@ -126,8 +128,8 @@ func TestKeyRotatedMeanwhile(t *testing.T) {
 	}
 }
 
-// TestLoneProject deletes the only project of an account, whose deletion is not answered: nothing is listed any
-// more, but the credential was seen to be the account's.
+// TestLoneProject deletes the only project of an account, whose deletion is not answered: nothing
+// is listed any more, but the credential was seen to be the account's.
 func TestLoneProject(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -144,8 +146,8 @@ func TestLoneProject(t *testing.T) {
 	}
 }
 
-// TestRefusedPredictions has the deletion of predictions refused, and another client delete them: they are not
-// counted as deleted by this command.
+// TestRefusedPredictions has the deletion of predictions refused, and another client delete them:
+// they are not counted as deleted by this command.
 func TestRefusedPredictions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -158,8 +160,8 @@ func TestRefusedPredictions(t *testing.T) {
 	}
 }
 
-// TestRefusedImages has the deletion of images refused, and another client delete one of them: only the others are
-// counted as deleted by this command.
+// TestRefusedImages has the deletion of images refused, and another client delete one of them: only
+// the others are counted as deleted by this command.
 func TestRefusedImages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4, MissingFailsBatch: true}})
@@ -177,8 +179,8 @@ func TestRefusedImages(t *testing.T) {
 	}
 }
 
-// TestNeverSeen deletes a project that the account does not list: it is told as not found, where and among how
-// many, and not as deleted.
+// TestNeverSeen deletes a project that the account does not list: it is told as not found, where
+// and among how many, and not as deleted.
 func TestNeverSeen(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -197,8 +199,8 @@ func TestNeverSeen(t *testing.T) {
 	w.bag(t, "del-1", sink.DeleteBag)
 }
 
-// TestAnotherAccountsReceipt has two deployments, each with an account of its own, share a bucket without a
-// prefix: what one did under an id is no result of the other's command.
+// TestAnotherAccountsReceipt has two deployments, each with an account of its own, share a bucket
+// without a prefix: what one did under an id is no result of the other's command.
 func TestAnotherAccountsReceipt(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -240,8 +242,8 @@ func TestAnotherAccountsReceipt(t *testing.T) {
 	}
 }
 
-// TestEndpointChangedAfterTraces publishes a command again after its traces were forgotten and its alias means
-// another account; under the name of the same account it is the earlier result.
+// TestEndpointChangedAfterTraces publishes a command again after its traces were forgotten and its
+// alias means another account; under the name of the same account it is the earlier result.
 func TestEndpointChangedAfterTraces(t *testing.T) {
 	t.Parallel()
 	for _, same := range []bool{false, true} {

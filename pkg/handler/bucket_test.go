@@ -18,7 +18,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// overwrite writes an object as anybody does who may write to the bucket: what is there is replaced.
+// overwrite writes an object as anybody does who may write to the bucket: what is there is
+// replaced.
 func (w *world) overwrite(t *testing.T, key string, content []byte) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -89,8 +90,8 @@ func (w *world) place(t *testing.T, id string, f forgery, begun []byte) {
 	w.overwrite(t, id+"/.work/delete-begun-"+hex.EncodeToString(sum[:])+".json", begun)
 }
 
-// deleteUntil has a replica carry out the delete del-1 until the service refuses its credential for an
-// operation, and stops it there. The next replica is not refused.
+// deleteUntil has a replica carry out the delete del-1 until the service refuses its credential for
+// an operation, and stops it there. The next replica is not refused.
 func (w *world) deleteUntil(t *testing.T, operation, data string) *history {
 	t.Helper()
 	w.api.Fault(cvtest.Fault{Operation: operation, Status: 401, Times: -1})
@@ -108,8 +109,9 @@ func (w *world) waitsFor(t *testing.T, id, what string) {
 	w.await(t, id, "waiting for "+what, func(j handler.Job) bool { return j.Waiting != nil && j.Waiting.For == what })
 }
 
-// TestForgedBeginning puts into the bucket what says that a delete of another project was begun under the
-// command's id. A writer to the bucket can make a command fail, and cannot choose what it deletes.
+// TestForgedBeginning puts into the bucket what says that a delete of another project was begun
+// under the command's id. A writer to the bucket can make a command fail, and cannot choose what it
+// deletes.
 func TestForgedBeginning(t *testing.T) {
 	t.Parallel()
 	const seed = 4
@@ -192,8 +194,8 @@ func hostOf(url string) string {
 	return host
 }
 
-// TestSwappedPlan replaces the stored plan by a wider one after it was approved and begun: nothing is deleted
-// that was not approved.
+// TestSwappedPlan replaces the stored plan by a wider one after it was approved and begun: nothing
+// is deleted that was not approved.
 func TestSwappedPlan(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -230,8 +232,8 @@ func TestSwappedPlan(t *testing.T) {
 	}
 }
 
-// TestBeginningTakenAway removes a working object that decides what is deleted: the delete ends with what the
-// ledger knows, and deletes nothing more.
+// TestBeginningTakenAway removes a working object that decides what is deleted: the delete ends
+// with what the ledger knows, and deletes nothing more.
 func TestBeginningTakenAway(t *testing.T) {
 	t.Parallel()
 	for _, which := range []string{"plan-", "delete-begun-"} {
@@ -264,7 +266,8 @@ func TestBeginningTakenAway(t *testing.T) {
 	}
 }
 
-// TestPolicyChangedMeanwhile disables deletes while one is under way: what was not deleted yet stays.
+// TestPolicyChangedMeanwhile disables deletes while one is under way: what was not deleted yet
+// stays.
 func TestPolicyChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -282,8 +285,9 @@ func TestPolicyChangedMeanwhile(t *testing.T) {
 	w.checkState(t, before)
 }
 
-// TestForgedBeginningOfALostJob removes the job of a delete that was begun, and puts a beginning of another
-// project beside the true one: the delete may fail by that, and takes nothing that it does not name.
+// TestForgedBeginningOfALostJob removes the job of a delete that was begun, and puts a beginning of
+// another project beside the true one: the delete may fail by that, and takes nothing that it does
+// not name.
 func TestForgedBeginningOfALostJob(t *testing.T) {
 	t.Parallel()
 	for _, forged := range []bool{false, true} {
@@ -337,7 +341,8 @@ func TestForgedBeginningOfALostJob(t *testing.T) {
 	}
 }
 
-// TestPlanTakenAwayAfterAnExport removes the plan of a delete that exported first: the end still names the bundle.
+// TestPlanTakenAwayAfterAnExport removes the plan of a delete that exported first: the end still
+// names the bundle.
 func TestPlanTakenAwayAfterAnExport(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})

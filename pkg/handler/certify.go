@@ -333,7 +333,8 @@ func putJSON(ctx context.Context, put putter, path sink.Path, v any) error {
 	return nil
 }
 
-// evidence stores request.json, the plan if it is known, and ledger.jsonl, and returns the request's digest.
+// evidence stores request.json, the plan if it is known, and ledger.jsonl, and returns the
+// request's digest.
 func (d *deletion) evidence(ctx context.Context, put putter, ledger uint64) (string, error) {
 	b, err := marshal(d.begun.Request)
 	if err != nil {

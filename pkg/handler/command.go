@@ -213,8 +213,9 @@ func (c Command) Canonical() []byte {
 	return encodeCanonical(c.Data.scope(func(v string) string { return v }))
 }
 
-// Digest returns the lower-case hex SHA-256 of salt followed by the canonical data, whatever alias it names: which
-// account that means is compared apart. The salt keeps short metadata values from being guessed from it.
+// Digest returns the lower-case hex SHA-256 of salt followed by the canonical data, whatever alias
+// it names: which account that means is compared apart. The salt keeps short metadata values from
+// being guessed from it.
 func (c Command) Digest(salt string) string {
 	c.Data.Resource = DefaultResource
 	h := sha256.New()

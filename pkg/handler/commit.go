@@ -782,7 +782,8 @@ func manifestDigest(r *sink.Receipt) string {
 	return ""
 }
 
-// sameRequest reports whether a bag exists under the command's id, and was made for the same data and account.
+// sameRequest reports whether a bag exists under the command's id, and was made for the same data
+// and account.
 func (r *run) sameRequest(ctx context.Context) (exists, same bool, err error) {
 	for _, kind := range []sink.BagKind{sink.DeleteBag, sink.ExportBag} {
 		b, err := r.Store.ReadAll(ctx, r.layout.Key(kind, sink.RequestFile), maxReceipt)

@@ -22,10 +22,12 @@ const settleTimeout = 20 * time.Second
 type CommandQueue interface {
 	// Prefix is the first token of every subject.
 	Prefix() string
-	// CommandIn is the message with this sequence in the stream with this identity, an unknown stream ("") being the one that is there; ErrNoMessage when it was settled, and when
-	// another stream has taken the place of that one.
+	// CommandIn is the message with this sequence in the stream with this identity, an unknown
+	// stream ("") being the one that is there; ErrNoMessage when it was settled, and when another
+	// stream has taken the place of that one.
 	CommandIn(ctx context.Context, stream string, seq uint64) (Message, error)
-	// CommandsBetween yields the messages with from ≤ sequence < to, in order, without the identity of their stream.
+	// CommandsBetween yields the messages with from ≤ sequence < to, in order, without the identity
+	// of their stream.
 	CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[Message, error]
 	// RemoveCommand settles a message that somebody else may hold, or that is delayed. It is for a command whose terminal event is stored.
 	RemoveCommand(ctx context.Context, m Message) error
@@ -193,12 +195,14 @@ func (r *run) admit(ctx context.Context) error {
 	case err != nil && !errors.Is(err, ErrNoMessage):
 		return fmt.Errorf("look for the first command: %w", err)
 	}
-	// Somebody removed the first message by hand, or its stream was made again; or it is this one, and an older version did not say of which stream.
+	// Somebody removed the first message by hand, or its stream was made again; or it is this one,
+	// and an older version did not say of which stream.
 	return r.save(ctx, func(j *Job) { j.Command = j.Command.moved(r.command) })
 }
 
-// messageOf reads the message that a job remembers as its command's. It fails with ErrNoMessage when that is not in the queue any more, whatever has its sequence now: id, action
-// and data have to be the job's.
+// messageOf reads the message that a job remembers as its command's. It fails with ErrNoMessage
+// when that is not in the queue any more, whatever has its sequence now: id, action and data have
+// to be the job's.
 func (h *Handler) messageOf(ctx context.Context, j Job) (Message, error) {
 	m, err := h.Queue.CommandIn(ctx, string(j.Command.Stream), j.Command.Seq)
 	if err != nil {
@@ -211,11 +215,13 @@ func (h *Handler) messageOf(ctx context.Context, j Job) (Message, error) {
 	return m, nil
 }
 
-// errGone says that the message of the command at hand is not in its stream any more: settled by somebody else, or lost with the stream. Later commands do not wait for this one
-// then, and nothing that is said to its delivery is heard.
+// errGone says that the message of the command at hand is not in its stream any more: settled by
+// somebody else, or lost with the stream. Later commands do not wait for this one then, and nothing
+// that is said to its delivery is heard.
 var errGone = fmt.Errorf("the command's message is not in its stream any more: %w", ErrFenced)
 
-// queued fails with errGone when the command's message is not in the queue. Where it is, it was there all the time, so every later command waited its turn.
+// queued fails with errGone when the command's message is not in the queue. Where it is, it was
+// there all the time, so every later command waited its turn.
 func (r *run) queued(ctx context.Context) error {
 	_, err := r.Queue.CommandIn(ctx, r.command.Stream, r.command.Seq)
 	if errors.Is(err, ErrNoMessage) {

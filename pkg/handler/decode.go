@@ -147,7 +147,8 @@ type envelope struct {
 	contentTypeIn string // the name of the field that said it
 }
 
-// readEnvelope reads what says how a message is to be read. The envelope has the message's id, if that can be read, also when the error is about something else.
+// readEnvelope reads what says how a message is to be read. The envelope has the message's id, if
+// that can be read, also when the error is about something else.
 func readEnvelope(m Message) (envelope, error) {
 	contentType, _, err := oneHeader(m.Header, headerContentType)
 	e, other := readAs(m, contentType)
@@ -191,7 +192,8 @@ func readPlain(m Message) (e envelope, err error) {
 	return e, err
 }
 
-// eitherID is the id of a message that is half plain, half a binary CloudEvent: the one that it gives, if it does not give two.
+// eitherID is the id of a message that is half plain, half a binary CloudEvent: the one that it
+// gives, if it does not give two.
 func eitherID(header map[string][]string) string {
 	plain, _, broken := oneHeader(header, HeaderMsgID)
 	event, _, err := oneHeader(header, "ce-id")
@@ -290,8 +292,9 @@ func readStructured(m Message, declared bool) (e envelope, err error) {
 	return e, e.check("", version)
 }
 
-// eventID reads the id of an event in structured JSON, however broken the event is otherwise: empty when it has none, more than one, or one that is no string. isEvent says that
-// the body is an object with a member specversion.
+// eventID reads the id of an event in structured JSON, however broken the event is otherwise: empty
+// when it has none, more than one, or one that is no string. isEvent says that the body is an
+// object with a member specversion.
 func eventID(body []byte) (id string, isEvent bool) {
 	if !json.Valid(body) {
 		return "", false

@@ -324,7 +324,8 @@ func TestRefusalsQuoteNothing(t *testing.T) {
 	}
 }
 
-// TestRefusalSaysTheGivenID says that a message is refused under its own id where that can be read and is usable, and else under its sequence.
+// TestRefusalSaysTheGivenID says that a message is refused under its own id where that can be read
+// and is usable, and else under its sequence.
 func TestRefusalSaysTheGivenID(t *testing.T) {
 	for _, e := range encodings() {
 		headers, body := e.wrap("export", "req-1", `{"shade":"red"}`)

@@ -178,9 +178,10 @@ func (d *deletion) mayExecute() error {
 	return nil
 }
 
-// resume reads what an earlier attempt began; false when none did. The job names the beginning. Where
-// the job was removed, a destructive call in the ledger shows that there was one, and the latest stored
-// beginning that fits the command and the ledger is taken, if its plan holds no more than the command.
+// resume reads what an earlier attempt began; false when none did. The job names the beginning.
+// Where the job was removed, a destructive call in the ledger shows that there was one, and the
+// latest stored beginning that fits the command and the ledger is taken, if its plan holds no more
+// than the command.
 func (d *deletion) resume(ctx context.Context) (bool, error) {
 	if ref := d.job.Deletion; ref != nil {
 		return true, d.loadBegun(ctx, ref.BegunSHA256)
@@ -320,7 +321,8 @@ func (d *deletion) withinCommand() error {
 	return nil
 }
 
-// begin makes the plan, judges it, exports first where asked, and stores the beginning. Until then nothing is changed in the service.
+// begin makes the plan, judges it, exports first where asked, and stores the beginning. Until then
+// nothing is changed in the service.
 func (d *deletion) begin(ctx context.Context) error {
 	if refusal := d.Deletes.refuse(d.command); refusal != nil {
 		return d.refuseDelete(ctx, errorOf(refusal), nil)
@@ -379,8 +381,8 @@ func (d *deletion) begin(ctx context.Context) error {
 	if err := d.putNamed(ctx, begunObject(digest), sink.Bytes(b, "application/json")); err != nil {
 		return fmt.Errorf("store the beginning: %w", err)
 	}
-	// This compare-and-set is the point of no return: it decides between the delete and a cancel, and
-	// says which of the stored beginnings is the one.
+	// This compare-and-set is the point of no return: it decides between the delete and a cancel,
+	// and says which of the stored beginnings is the one.
 	return d.save(ctx, func(j *Job) {
 		j.Deletion = &DeletionRef{BegunSHA256: digest, PlanSHA256: plan.digest(), Credentials: credentials}
 		if !d.command.Data.DryRun {

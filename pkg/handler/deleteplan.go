@@ -88,8 +88,8 @@ type deletePlan struct {
 	notFound notFound
 }
 
-// notFound is the projects that a command names and that were not found when it was planned. Nothing is
-// known of them: they may never have been there.
+// notFound is the projects that a command names and that were not found when it was planned.
+// Nothing is known of them: they may never have been there.
 type notFound struct {
 	Projects []uuid.UUID `json:"projects"`
 	Listed   int         `json:"listed"` // how many projects the account listed then
@@ -179,8 +179,9 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 	return plan, nil
 }
 
-// recheckNotFound looks again for the projects that the plan did not find. It fails, so that the plan is
-// made again, when one of them is there now; it waits when the account that answers is not the planned one.
+// recheckNotFound looks again for the projects that the plan did not find. It fails, so that the
+// plan is made again, when one of them is there now; it waits when the account that answers is not
+// the planned one.
 func (r *run) recheckNotFound(ctx context.Context, plan *deletePlan) error {
 	absent := plan.notFound.Projects
 	if len(absent) == 0 {
@@ -305,7 +306,8 @@ func trained(iterations []cv.Iteration) []cv.Iteration {
 	return slices.DeleteFunc(iterations, func(it cv.Iteration) bool { return it.Status == "New" })
 }
 
-// selectsImages reports whether a delete takes images by what they are or carry: their ids, tags or metadata.
+// selectsImages reports whether a delete takes images by what they are or carry: their ids, tags or
+// metadata.
 func (d Data) selectsImages() bool {
 	n := d.Narrowing()
 	return d.Has(CategoryImages) && (n == NarrowImages || n == NarrowTags || n == NarrowMetadata)
@@ -326,8 +328,8 @@ func (s selected) ids() []uuid.UUID {
 	return sorted(slices.Collect(maps.Keys(s)))
 }
 
-// selectImages finds the selected images of a project, in these scopes. It calls read now and then, with what
-// is found so far.
+// selectImages finds the selected images of a project, in these scopes. It calls read now and then,
+// with what is found so far.
 func (r *run) selectImages(ctx context.Context, p uuid.UUID, scopes []uuid.UUID, read func(selected) error) (selected, error) {
 	d := r.command.Data
 	found := selected{}
@@ -371,8 +373,8 @@ func (r *run) selectTagged(ctx context.Context, p, scope uuid.UUID, found select
 	return r.list(ctx, p, listings, found, read)
 }
 
-// holdsNothing reports whether err says that a scope holds nothing: an iteration that was never trained,
-// or that is gone. Every other error it returns.
+// holdsNothing reports whether err says that a scope holds nothing: an iteration that was never
+// trained, or that is gone. Every other error it returns.
 func (r *run) holdsNothing(ctx context.Context, scope uuid.UUID, err error) (bool, error) {
 	if errors.Is(err, cv.ErrUntrained) {
 		return true, nil
@@ -383,8 +385,8 @@ func (r *run) holdsNothing(ctx context.Context, scope uuid.UUID, err error) (boo
 	return r.provenGone(ctx, err)
 }
 
-// present adds the ids that a scope has. A batch that fails for an image that is not there is asked in
-// halves: the answer says nothing of the others, nor of the scope.
+// present adds the ids that a scope has. A batch that fails for an image that is not there is asked
+// in halves: the answer says nothing of the others, nor of the scope.
 func (r *run) present(ctx context.Context, p, scope uuid.UUID, ids []uuid.UUID, found selected) error {
 	for chunk := range slices.Chunk(ids, cv.MaxPage) {
 		images, err := r.client.GetImagesByIDs(ctx, p, scope, chunk)
@@ -417,9 +419,9 @@ func (r *run) present(ctx context.Context, p, scope uuid.UUID, ids []uuid.UUID, 
 	return nil
 }
 
-// list adds the matching images of the listings of one scope, after reading them whole. All are counted before
-// the first is read and after the last: an image that moves from one to the other meanwhile, as one that
-// is tagged does, may be in neither. When a count moved all are read again.
+// list adds the matching images of the listings of one scope, after reading them whole. All are
+// counted before the first is read and after the last: an image that moves from one to the other
+// meanwhile, as one that is tagged does, may be in neither. When a count moved all are read again.
 func (r *run) list(ctx context.Context, p uuid.UUID, listings []Listing, found selected, read func(selected) error) error {
 	if len(listings) == 0 {
 		return nil

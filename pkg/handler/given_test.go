@@ -76,8 +76,8 @@ func (w *world) idle(t *testing.T) *replica {
 	return w.start(t, replicaOptions{idle: true})
 }
 
-// refusedBySeq demands that a message was refused under its sequence, and that event, job and dead letter say which id it
-// gave.
+// refusedBySeq demands that a message was refused under its sequence, and that event, job and dead
+// letter say which id it gave.
 func (w *world) refusedBySeq(t *testing.T, action handler.Action, h *history, given, code string) handler.EventData {
 	t.Helper()
 	id := handler.SeqID(h.seq)
@@ -101,8 +101,8 @@ func (w *world) refusedBySeq(t *testing.T, action handler.Action, h *history, gi
 	return e.Data
 }
 
-// Two messages give the same id: it belongs to the one that was published first, whichever of them is no command and
-// whichever is delivered first.
+// Two messages give the same id: it belongs to the one that was published first, whichever of them
+// is no command and whichever is delivered first.
 func TestGivenIDBelongsToTheFirst(t *testing.T) {
 	const bad = `{"all_projects":true,"shade":"red"}`
 	for _, c := range []struct {
@@ -185,8 +185,8 @@ func TestGivenIDHasACancel(t *testing.T) {
 	}
 }
 
-// A replica that dies while it refuses a message leaves the rest to the next, which finds the refusal under the id that the
-// message gave, and says it there and nowhere else.
+// A replica that dies while it refuses a message leaves the rest to the next, which finds the
+// refusal under the id that the message gave, and says it there and nowhere else.
 func TestRefusedUnderTheGivenIDCutShort(t *testing.T) {
 	for _, effect := range []string{"PutJob refused#1", "PublishDead#1", "PublishEvent refused#1"} {
 		for _, after := range []bool{false, true} {

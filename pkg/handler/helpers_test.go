@@ -85,7 +85,8 @@ type world struct {
 	stampsOf map[string]time.Time
 }
 
-// stamp gives a command's message the time at which it was first seen, by the clock of the world if that has one of its own: NATS does not have it.
+// stamp gives a command's message the time at which it was first seen, by the clock of the world if
+// that has one of its own: NATS does not have it.
 func (w *world) stamp(m *handler.Message) {
 	if w.o.now == nil {
 		return

@@ -97,8 +97,8 @@ type Job struct {
 	LeftBehind  Text    `json:"left_behind"` // where an ended command left objects that it could not remove, and why; `consumer gc` removes them
 }
 
-// DeletionRef names the working objects that a delete was begun with. Objects in the bucket decide nothing by
-// themselves: one that has another digest is not believed.
+// DeletionRef names the working objects that a delete was begun with. Objects in the bucket decide
+// nothing by themselves: one that has another digest is not believed.
 type DeletionRef struct {
 	BegunSHA256 string `json:"begun_sha256"` // of the beginning: facts, time and plan
 	PlanSHA256  string `json:"plan_sha256"`  // of the plan
@@ -151,8 +151,8 @@ func (j Job) noWayBack() bool {
 	return j.Phase == PhaseDelete || j.Phase == PhaseSeal || j.Phase == PhaseCleanUp
 }
 
-// CommandRef is what a job remembers of its command. A sequence is an identity only together with the stream: where CV_COMMANDS was deleted and made again, another
-// message has it.
+// CommandRef is what a job remembers of its command. A sequence is an identity only together with
+// the stream: where CV_COMMANDS was deleted and made again, another message has it.
 type CommandRef struct {
 	Seq       uint64    `json:"seq"`       // the message's sequence in the command stream
 	Stream    Text      `json:"stream"`    // which stream that is; see Message
@@ -162,18 +162,21 @@ type CommandRef struct {
 	Account   string    `json:"account"` // which the alias meant then, see accountOf; empty when the alias was not configured
 }
 
-// names reports whether c came with the very message that is remembered here, and not with another one that has its sequence.
+// names reports whether c came with the very message that is remembered here, and not with another
+// one that has its sequence.
 func (r CommandRef) names(c Command) bool {
 	return r.Seq == c.Seq && string(r.Stream) == c.Stream && r.Published.Equal(c.Published)
 }
 
-// moved is what is remembered of the same command when its message is another one now: the command was published again.
+// moved is what is remembered of the same command when its message is another one now: the command
+// was published again.
 func (r CommandRef) moved(c Command) CommandRef {
 	r.Seq, r.Stream, r.Published = c.Seq, Text(c.Stream), c.Published
 	return r
 }
 
-// EarlierStream reports whether of two identities of the command stream the first is that of an earlier one. One that is not known is earlier than all others.
+// EarlierStream reports whether of two identities of the command stream the first is that of an
+// earlier one. One that is not known is earlier than all others.
 func EarlierStream(a, b string) bool {
 	before, err := time.Parse(time.RFC3339Nano, a)
 	if err != nil {

@@ -22,8 +22,9 @@ func labelled(api *cvtest.Server) (p *cvtest.Project, tagged, untagged []uuid.UU
 	return p, p.Images[:3], p.Images[3:]
 }
 
-// TestErasedBesideALabeller labels an image between the listing of the tagged and that of the untagged images,
-// so that it is in neither. The erasure takes it all the same, or says that it did not.
+// TestErasedBesideALabeller labels an image between the listing of the tagged and that of the
+// untagged images, so that it is in neither. The erasure takes it all the same, or says that it did
+// not.
 func TestErasedBesideALabeller(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -68,8 +69,8 @@ func TestErasedBesideALabeller(t *testing.T) {
 	}
 }
 
-// TestOnlyMatchIsLabelled labels the only image of a person: a plan without any image is no proof that there is
-// none.
+// TestOnlyMatchIsLabelled labels the only image of a person: a plan without any image is no proof
+// that there is none.
 func TestOnlyMatchIsLabelled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -86,7 +87,8 @@ func TestOnlyMatchIsLabelled(t *testing.T) {
 	}
 }
 
-// TestAddedAfterTheBeginning adds an image of the person after the delete began: it is a new command's business.
+// TestAddedAfterTheBeginning adds an image of the person after the delete began: it is a new
+// command's business.
 func TestAddedAfterTheBeginning(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})

@@ -150,11 +150,12 @@ func (l *ledger) note(line sink.LedgerLine) {
 	}
 }
 
-// refused reports whether an answer with this HTTP status says that the call was not carried out: a 4xx,
-// but for 408, which tells nothing.
+// refused reports whether an answer with this HTTP status says that the call was not carried out: a
+// 4xx, but for 408, which tells nothing.
 func refused(status int) bool { return status/100 == 4 && status != 408 }
 
-// countPossible counts a call that may have been carried out (1), or takes back one that was refused (-1).
+// countPossible counts a call that may have been carried out (1), or takes back one that was
+// refused (-1).
 func (f *fates) countPossible(line sink.LedgerLine, n int) {
 	f.intents[callKey(line.Operation, line.Target)] += n
 	switch line.Operation {

@@ -321,7 +321,8 @@ func badEnvelopes() (all []malformed) {
 		headers = maps.Clone(headers) // some are shared
 		all = append(all, malformed{"envelope " + name, subject, headers, []byte(body), id, CodeInvalidCommand, field, strings.HasPrefix(name, "subject ")})
 	}
-	// Most give the id bad-1; what add adds does, what nameless adds gives none that can be read and used.
+	// Most give the id bad-1; what add adds does, what nameless adds gives none that can be read
+	// and used.
 	add := func(name, subject string, headers map[string][]string, body, field string) {
 		refused("bad-1", name, subject, headers, body, field)
 	}

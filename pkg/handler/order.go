@@ -65,7 +65,8 @@ func (h *Handler) claimOf(c Command) claim {
 	return k
 }
 
-// claimIn is the claim of a queued message. One that is no command, and will be refused, claims the id that it gives; one that gives none claims nothing, and ok is false.
+// claimIn is the claim of a queued message. One that is no command, and will be refused, claims the
+// id that it gives; one that gives none claims nothing, and ok is false.
 func (h *Handler) claimIn(m Message) (k claim, ok bool) {
 	c, err := DecodeCommand(h.prefix(), m)
 	if err == nil {

@@ -69,10 +69,12 @@ func (r *Refusal) Reason() Error { return Error{Code: r.Code, Message: r.Message
 // seqPrefix begins the ids of messages that have none of their own.
 const seqPrefix = "seq-"
 
-// SeqID returns the id under which a message is refused that has no usable id of its own, or one that is taken: "seq-<stream sequence>".
+// SeqID returns the id under which a message is refused that has no usable id of its own, or one
+// that is taken: "seq-<stream sequence>".
 func SeqID(seq uint64) string { return seqPrefix + strconv.FormatUint(seq, 10) }
 
-// IsSeqID reports whether id is made of a sequence. It names a message only together with the message's stream.
+// IsSeqID reports whether id is made of a sequence. It names a message only together with the
+// message's stream.
 func IsSeqID(id string) bool { return strings.HasPrefix(id, seqPrefix) }
 
 func (c Command) refuse(code, field, message string) *Refusal {

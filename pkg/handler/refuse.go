@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// undecoded refuses a message that is no command: under the id that it gives, when nothing else has that, so that its
-// publisher finds the answer; else under its sequence.
+// undecoded refuses a message that is no command: under the id that it gives, when nothing else has
+// that, so that its publisher finds the answer; else under its sequence.
 func (h *Handler) undecoded(ctx context.Context, m Message, refusal *Refusal) error {
 	r := &run{
 		Handler: h, message: m, log: h.Log,
@@ -34,9 +34,10 @@ func (h *Handler) undecoded(ctx context.Context, m Message, refusal *Refusal) er
 	}
 }
 
-// vacant reports whether a refused message may have the id that it gives. It may not when another message has a job
-// there, or is before it in the queue, or left a bundle before its traces were forgotten: the rules are those for a
-// command that gets a job. A message that was refused under this id before finds that refusal, which ends the matter.
+// vacant reports whether a refused message may have the id that it gives. It may not when another
+// message has a job there, or is before it in the queue, or left a bundle before its traces were
+// forgotten: the rules are those for a command that gets a job. A message that was refused under
+// this id before finds that refusal, which ends the matter.
 func (r *run) vacant(ctx context.Context) (bool, error) {
 	job, rev, err := r.Queue.Job(ctx, r.command.ID)
 	switch {
@@ -64,8 +65,9 @@ func (r *run) vacant(ctx context.Context) (bool, error) {
 	return !exists, err
 }
 
-// refuseBySeq refuses a message under its sequence: given is the id that it gave and cannot have, conflictsWith the
-// command that has it. What a message of an earlier stream, with the same sequence, has there makes way.
+// refuseBySeq refuses a message under its sequence: given is the id that it gave and cannot have,
+// conflictsWith the command that has it. What a message of an earlier stream, with the same
+// sequence, has there makes way.
 func (r *run) refuseBySeq(ctx context.Context, given, conflictsWith Text, refusal *Refusal) error {
 	own := &run{Handler: r.Handler, command: r.command, message: r.message, log: r.log}
 	own.command.ID = SeqID(r.command.Seq)
@@ -87,8 +89,8 @@ func (r *run) refuseBySeq(ctx context.Context, given, conflictsWith Text, refusa
 	}
 }
 
-// refuse makes a job of the message, which ends refused, in the place of what has revision r.rev there, and makes that
-// known. It fails with ErrConflict when something else is there by now.
+// refuse makes a job of the message, which ends refused, in the place of what has revision r.rev
+// there, and makes that known. It fails with ErrConflict when something else is there by now.
 func (r *run) refuse(ctx context.Context, given, conflictsWith Text, refusal *Refusal) error {
 	now := r.Now().UTC()
 	r.job = Job{

@@ -29,9 +29,10 @@ type malformedMessage struct {
 	Field   string
 }
 
-// More than a thousand messages that are no commands, published as anybody could publish them: each is refused under the id that it gives, where its publisher looks, or else
-// under one made of its place in the stream, with the right code and the field's name, and kept as a dead letter with its own bytes and headers. The good command after them is
-// carried out.
+// More than a thousand messages that are no commands, published as anybody could publish them: each
+// is refused under the id that it gives, where its publisher looks, or else under one made of its
+// place in the stream, with the right code and the field's name, and kept as a dead letter with its
+// own bytes and headers. The good command after them is carried out.
 func TestMalformedCommandsEndToEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})

@@ -18,8 +18,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// These tests delete CV_COMMANDS and provision it again while commands are under way, as an operator might. Its
-// sequences begin at 1 again, so the numbers that jobs, units and replicas remember lead to other commands.
+// These tests delete CV_COMMANDS and provision it again while commands are under way, as an
+// operator might. Its sequences begin at 1 again, so the numbers that jobs, units and replicas
+// remember lead to other commands.
 
 // remake deletes the stream of commands and makes it again.
 func (w *world) remake(t *testing.T) {
@@ -60,8 +61,9 @@ func concerning(id uuid.UUID, more string) string {
 	return fmt.Sprintf(`{"project_ids":["%s"]%s}`, id, more)
 }
 
-// The units of an export are in the queue when its command's place is taken by another export. No worker reads that
-// one's selection for them: the export ends with its own, when it is published again.
+// The units of an export are in the queue when its command's place is taken by another export. No
+// worker reads that one's selection for them: the export ends with its own, when it is published
+// again.
 func TestRemadeStreamUnderAnExport(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	project := w.project("one")
@@ -82,7 +84,8 @@ func TestRemadeStreamUnderAnExport(t *testing.T) {
 	w.checkTruth(t, w.bag(t, "exp", sink.ExportBag), e, w.truthOf(t, w.api.Snapshot(), selection{}))
 }
 
-// A coordinator whose message is gone with its stream stops: it holds its slot no longer, and the next command has it.
+// A coordinator whose message is gone with its stream stops: it holds its slot no longer, and the
+// next command has it.
 func TestRemadeStreamFreesTheSlot(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	project := w.project("one")
@@ -101,7 +104,8 @@ func TestRemadeStreamFreesTheSlot(t *testing.T) {
 	}
 }
 
-// waitsForCredential publishes an export that a replica without a valid key hands back, so that it has a job.
+// waitsForCredential publishes an export that a replica without a valid key hands back, so that it
+// has a job.
 func (w *world) waitsForCredential(t *testing.T, id string) *history {
 	t.Helper()
 	locked := w.start(t, replicaOptions{idle: true, key: cv.TrainingKey("revoked")})
@@ -115,7 +119,8 @@ func (w *world) waitsForCredential(t *testing.T, id string) *history {
 	return h
 }
 
-// A command that is published again is no duplicate of one that merely has the first one's sequence now.
+// A command that is published again is no duplicate of one that merely has the first one's sequence
+// now.
 func TestRemadeStreamRepublished(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -147,8 +152,8 @@ func TestRemadeStreamRepublished(t *testing.T) {
 	}
 }
 
-// A cancel ends the command that it names, and none that has this one's sequence now: neither one that waits nor a
-// delete that is at work.
+// A cancel ends the command that it names, and none that has this one's sequence now: neither one
+// that waits nor a delete that is at work.
 func TestRemadeStreamCancel(t *testing.T) {
 	t.Run("beside a command that waits", func(t *testing.T) {
 		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
@@ -201,8 +206,8 @@ func TestRemadeStreamCancel(t *testing.T) {
 	})
 }
 
-// A delete that is at work when the stream is made again is carried on by its coordinator, or by whoever gets it when it
-// is published again: it ends once, and all of it is done.
+// A delete that is at work when the stream is made again is carried on by its coordinator, or by
+// whoever gets it when it is published again: it ends once, and all of it is done.
 func TestRemadeStreamUnderADelete(t *testing.T) {
 	for _, at := range []string{"DELETE ", "PutObject " + cutID + "/.work/delete-begun-", "PutObject " + cutID + "/delete/"} {
 		t.Run(at, func(t *testing.T) {
@@ -219,8 +224,8 @@ func TestRemadeStreamUnderADelete(t *testing.T) {
 	}
 }
 
-// A replica that remembers the commands of the stream before does not let a command of this one wait for them, be it at a
-// place that it knows or at a later one.
+// A replica that remembers the commands of the stream before does not let a command of this one
+// wait for them, be it at a place that it knows or at a later one.
 func TestRemadeStreamIsInNobodysWay(t *testing.T) {
 	for _, notes := range []int{1, 3} {
 		t.Run(fmt.Sprintf("after %d others", notes), func(t *testing.T) {
@@ -243,8 +248,8 @@ func TestRemadeStreamIsInNobodysWay(t *testing.T) {
 	}
 }
 
-// A unit whose command's place another command has is not carried out with that one's selection. Units that an older
-// version queued know the id only.
+// A unit whose command's place another command has is not carried out with that one's selection.
+// Units that an older version queued know the id only.
 func TestUnitOfAnotherCommand(t *testing.T) {
 	for name, known := range map[string]string{
 		"another id": "", "another id, digest": `,"action":"export","digest":"salt.00"`, "another selection": `,"action":"export","digest":"salt.00"`,
@@ -280,8 +285,8 @@ func (q beforeLook) CommandIn(ctx context.Context, stream string, seq uint64) (h
 	return q.Queue.CommandIn(ctx, stream, seq)
 }
 
-// Before an export decides what its bag is made of, and before a delete begins, their message must still be in its stream:
-// in another one, later commands do not wait for them.
+// Before an export decides what its bag is made of, and before a delete begins, their message must
+// still be in its stream: in another one, later commands do not wait for them.
 func TestRemadeStreamBeforeTheTurningPoint(t *testing.T) {
 	for action, data := range map[handler.Action]string{"export": everything, "delete": everything, "delete ": `{"all_projects":true,"dry_run":true}`} {
 		t.Run(string(action)+data, func(t *testing.T) {
@@ -318,7 +323,8 @@ func TestRemadeStreamBeforeTheTurningPoint(t *testing.T) {
 	}
 }
 
-// What is refused under its sequence gets its own answer, not that of the message which had this sequence before.
+// What is refused under its sequence gets its own answer, not that of the message which had this
+// sequence before.
 func TestRemadeStreamRefusals(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	w.start(t, replicaOptions{})

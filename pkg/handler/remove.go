@@ -410,8 +410,8 @@ func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 	return lines, nil
 }
 
-// selection lists the selection once more. An image in it that is not in the plan, and was made before the
-// delete began, ends the delete as plan_changed; it is not deleted.
+// selection lists the selection once more. An image in it that is not in the plan, and was made
+// before the delete began, ends the delete as plan_changed; it is not deleted.
 func (m *removal) selection(ctx context.Context) ([]deletedLine, error) {
 	return nil, m.until(ctx, "images", func(ctx context.Context) (string, error) {
 		scopes, err := m.snapshots(ctx)

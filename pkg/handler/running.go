@@ -40,8 +40,10 @@ func (h *Handler) startUnit(ctx context.Context, id string, n int) (_ context.Co
 	return h.start(ctx, id, &task{unit: n})
 }
 
-// startAttempt begins an attempt at a command by the holder that its job names since revision rev. The context ends with errCancelled when the command is cancelled, with
-// ErrFenced when somebody else is its holder, and with errGone, which is an ErrFenced, when the command's message is not in the queue any more.
+// startAttempt begins an attempt at a command by the holder that its job names since revision rev.
+// The context ends with errCancelled when the command is cancelled, with ErrFenced when somebody
+// else is its holder, and with errGone, which is an ErrFenced, when the command's message is not in
+// the queue any more.
 func (h *Handler) startAttempt(ctx context.Context, c Command, holder Text, rev uint64) (_ context.Context, done func()) {
 	return h.start(ctx, c.ID, &task{unit: -1, command: c, holder: holder, rev: rev})
 }
@@ -133,8 +135,9 @@ func (r *running) end(id string, cause error, which func(*task) bool) {
 	})
 }
 
-// coordinates reports whether this process makes an attempt, which was not called off, at the command that came with this very message. An attempt for another message of the
-// command is called off, as that message is gone; other says that there is one.
+// coordinates reports whether this process makes an attempt, which was not called off, at the
+// command that came with this very message. An attempt for another message of the command is called
+// off, as that message is gone; other says that there is one.
 func (r *running) coordinates(c Command) (same, other bool) {
 	for _, t := range r.coordinators(c.ID) {
 		if t.command.Seq == c.Seq && t.command.Stream == c.Stream {

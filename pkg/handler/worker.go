@@ -144,7 +144,8 @@ func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work,
 	return w, nil
 }
 
-// commandOf reads the command of a unit, which has to be the one that the unit was cut for. It fails with ErrNoMessage when that is not in the queue any more.
+// commandOf reads the command of a unit, which has to be the one that the unit was cut for. It
+// fails with ErrNoMessage when that is not in the queue any more.
 func (h *Handler) commandOf(ctx context.Context, u Unit) (Command, error) {
 	m, err := h.Queue.CommandIn(ctx, string(u.Stream), u.Seq)
 	if err != nil {

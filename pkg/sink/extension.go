@@ -69,9 +69,9 @@ func recognize(head []byte) *magic {
 }
 
 // TextType is the media type of content that is text by its first bytes, of which 512 are enough: a
-// page, XML, JSON, a plain message, or no content at all. It is empty for binary content. Text begins
-// like a page or with a byte order mark, or has no control characters but those that text has; see
-// https://mimesniff.spec.whatwg.org.
+// page, XML, JSON, a plain message, or no content at all. It is empty for binary content. Text
+// begins like a page or with a byte order mark, or has no control characters but those that text
+// has; see https://mimesniff.spec.whatwg.org.
 func TextType(head []byte) string {
 	if recognize(head) != nil {
 		return ""

@@ -429,8 +429,8 @@ func (s *Server) SetKey(key string) {
 	s.o.Key = key
 }
 
-// OtherAccount makes a key good for another account at the same endpoint, as a regional one has many: an
-// account without projects. To its key, everything of this account is not found.
+// OtherAccount makes a key good for another account at the same endpoint, as a regional one has
+// many: an account without projects. To its key, everything of this account is not found.
 func (s *Server) OtherAccount(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -440,8 +440,8 @@ func (s *Server) OtherAccount(key string) {
 	s.others[key] = account{}
 }
 
-// TagImages puts a tag on images of the workspace, as a person does who labels them: they move from the
-// untagged to the tagged ones.
+// TagImages puts a tag on images of the workspace, as a person does who labels them: they move from
+// the untagged to the tagged ones.
 func (s *Server) TagImages(projectID, tag uuid.UUID, images ...uuid.UUID) {
 	s.change(projectID, func(p *project) {
 		p.workspace.edit(func(img *image) bool {

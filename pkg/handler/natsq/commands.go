@@ -10,11 +10,11 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// A sequence means nothing without its stream: one that is deleted and made again counts from 1, and a message does not
-// say which stream it is of. What tells two streams of one name apart is the time at which each was made, and only a
-// stream's info has it. So a reading is tied to a stream like this: the stream was known before the reading, and the
-// info says after it that it is still the same. A stream that was deleted does not come back, so it was the same one in
-// between.
+// A sequence means nothing without its stream: one that is deleted and made again counts from 1,
+// and a message does not say which stream it is of. What tells two streams of one name apart is the
+// time at which each was made, and only a stream's info has it. So a reading is tied to a stream
+// like this: the stream was known before the reading, and the info says after it that it is still
+// the same. A stream that was deleted does not come back, so it was the same one in between.
 
 // streamInfo is what a stream's leader says of it.
 type streamInfo struct {
@@ -76,8 +76,9 @@ func (q *Queue) Command(ctx context.Context, seq uint64) (handler.Message, error
 	}
 }
 
-// CommandIn is Command for a sequence that was remembered with the identity of its stream. When the stream is another
-// one by now it fails with ErrNoMessage, whatever has that sequence in it. An unknown stream ("") is not compared.
+// CommandIn is Command for a sequence that was remembered with the identity of its stream. When the
+// stream is another one by now it fails with ErrNoMessage, whatever has that sequence in it. An
+// unknown stream ("") is not compared.
 func (q *Queue) CommandIn(ctx context.Context, stream string, seq uint64) (handler.Message, error) {
 	if stream == "" {
 		return q.Command(ctx, seq)
@@ -89,12 +90,13 @@ func (q *Queue) CommandIn(ctx context.Context, stream string, seq uint64) (handl
 	return m, err
 }
 
-// errBehind says that a leader does not know of a message yet: it was just elected, and has not caught up.
+// errBehind says that a leader does not know of a message yet: it was just elected, and has not
+// caught up.
 var errBehind = errors.New("the leader does not know of this sequence yet")
 
-// commandIn reads a command message of a stream that was known before, and says which stream is there now: the message
-// counts only if it is the same. A leader that is behind is asked again some times: it does not say that the message is
-// gone.
+// commandIn reads a command message of a stream that was known before, and says which stream is
+// there now: the message counts only if it is the same. A leader that is behind is asked again some
+// times: it does not say that the message is gone.
 func (q *Queue) commandIn(ctx context.Context, stream string, seq uint64, patience int) (m handler.Message, now string, err error) {
 	if seq == 0 { // JetStream takes it for a malformed request
 		return handler.Message{}, "", fmt.Errorf("read command 0: %w", handler.ErrNoMessage)
@@ -129,8 +131,9 @@ func (q *Queue) commandIn(ctx context.Context, stream string, seq uint64, patien
 	return m, now, err
 }
 
-// RemoveCommand removes a command message, also one that is delayed or held: whoever holds it finds nothing to settle. One that is gone is well, also when
-// another stream has its sequence now. It is tried once.
+// RemoveCommand removes a command message, also one that is delayed or held: whoever holds it finds
+// nothing to settle. One that is gone is well, also when another stream has its sequence now. It is
+// tried once.
 func (q *Queue) RemoveCommand(ctx context.Context, m handler.Message) error {
 	_, err := q.CommandIn(ctx, m.Stream, m.Seq)
 	switch {
@@ -139,20 +142,21 @@ func (q *Queue) RemoveCommand(ctx context.Context, m handler.Message) error {
 	case err != nil:
 		return fmt.Errorf("remove command %d: %w", m.Seq, err)
 	}
-	// JetStream has no removal under a condition. The stream would have to be deleted, made again and filled between
-	// these two requests.
+	// JetStream has no removal under a condition. The stream would have to be deleted, made again
+	// and filled between these two requests.
 	if err := q.removeOnce(ctx, 0, q.commands, m.Seq); err != nil {
 		return fmt.Errorf("remove command %d: %w", m.Seq, err)
 	}
 	return nil
 }
 
-// errNotOurs says that a delivery's sequence leads to another message: the stream of the delivery was deleted.
+// errNotOurs says that a delivery's sequence leads to another message: the stream of the delivery
+// was deleted.
 var errNotOurs = errors.New("the message was delivered from an earlier stream")
 
-// locate finds out which stream a delivered command is of: the one in which its sequence leads to it, a message stored at
-// the same nanosecond with the same content. It fails with ErrNoMessage when nothing is there, and with errNotOurs when
-// something else is.
+// locate finds out which stream a delivered command is of: the one in which its sequence leads to
+// it, a message stored at the same nanosecond with the same content. It fails with ErrNoMessage
+// when nothing is there, and with errNotOurs when something else is.
 func (q *Queue) locate(ctx context.Context, d *delivery) error {
 	m, err := q.Command(ctx, d.seq)
 	if err != nil {
@@ -165,8 +169,9 @@ func (q *Queue) locate(ctx context.Context, d *delivery) error {
 	return nil
 }
 
-// stands reports whether a delivered command's stream is still there. What is said to the reply subject of a delivery
-// from a stream that was deleted is taken for a verdict on the message that has its sequence now.
+// stands reports whether a delivered command's stream is still there. What is said to the reply
+// subject of a delivery from a stream that was deleted is taken for a verdict on the message that
+// has its sequence now.
 func (q *Queue) stands(ctx context.Context, d delivery) error {
 	now, err := q.CommandStream(ctx)
 	if err == nil && now != d.stream {

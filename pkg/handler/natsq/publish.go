@@ -42,9 +42,9 @@ func (q *Queue) PublishEvent(ctx context.Context, e handler.Event) error {
 	return nil
 }
 
-// putAnswer is putOnce for an event or a dead letter of a command. A message that has no id of its own is answered under
-// its sequence, where the message of an earlier stream may have its answer: that one makes way, under every action.
-// streamOf says to which stream a stored answer belongs.
+// putAnswer is putOnce for an event or a dead letter of a command. A message that has no id of its
+// own is answered under its sequence, where the message of an earlier stream may have its answer:
+// that one makes way, under every action. streamOf says to which stream a stored answer belongs.
 func (q *Queue) putAnswer(ctx context.Context, w write, id, stream, subjects string, streamOf func(*stored) string) error {
 	if handler.IsSeqID(id) {
 		w.replaces = func(s *stored) bool { return handler.EarlierStream(streamOf(s), stream) }
@@ -55,7 +55,8 @@ func (q *Queue) putAnswer(ctx context.Context, w write, id, stream, subjects str
 	return q.putOnce(ctx, w)
 }
 
-// streamOfEvent is the identity of the stream that a stored event's command was published to; empty when it does not say.
+// streamOfEvent is the identity of the stream that a stored event's command was published to; empty
+// when it does not say.
 func streamOfEvent(s *stored) string {
 	var e handler.Event
 	if err := json.Unmarshal(s.Data, &e); err != nil {
@@ -110,16 +111,19 @@ const (
 	headerSeq       = "Cv-Seq"      // the message's sequence in the command stream,
 	headerStream    = "Cv-Stream"   // which stream that is,
 	headerGivenID   = "Cv-Given-Id" // and the id that it gave where it goes by its sequence
-	// headerKept is put before the name of an original header that would steer JetStream if it were sent again, or be taken for one of ours.
+	// headerKept is put before the name of an original header that would steer JetStream if it were
+	// sent again, or be taken for one of ours.
 	headerKept = "Cv-Original-"
 )
 
 // maxErrorHeader bounds the Cv-Error header, in bytes.
 const maxErrorHeader = 4 << 10
 
-// PublishDead stores a dead letter, once: one that is there already is left as it is. It has the original body and headers, but for headers that steer JetStream
-// (Nats-Expected-Stream, Nats-TTL, …) or that say where the message was, which get the prefix Cv-Original-. A body that leaves no room for the added headers under the server's limit is left out,
-// and Cv-Truncated says how many bytes it had.
+// PublishDead stores a dead letter, once: one that is there already is left as it is. It has the
+// original body and headers, but for headers that steer JetStream (Nats-Expected-Stream, Nats-TTL,
+// …) or that say where the message was, which get the prefix Cv-Original-. A body that leaves no
+// room for the added headers under the server's limit is left out, and Cv-Truncated says how many
+// bytes it had.
 func (q *Queue) PublishDead(ctx context.Context, d handler.DeadLetter) error {
 	if err := checkTokens(string(d.Action), d.ID); err != nil {
 		return fmt.Errorf("publish dead letter: %w", err)

@@ -34,8 +34,8 @@ func beforeRequest(q *Queue, prefix string, do func()) {
 	}
 }
 
-// The verdict on a message whose stream is gone says nothing about the message that has its sequence now, and is at work
-// as well.
+// The verdict on a message whose stream is gone says nothing about the message that has its
+// sequence now, and is at work as well.
 func TestVerdictOnAMessageOfAnEarlierStream(t *testing.T) {
 	for _, verb := range []handler.Verb{handler.Ack, handler.Term} {
 		t.Run(verb.String(), func(t *testing.T) {
@@ -69,7 +69,8 @@ func TestVerdictOnAMessageOfAnEarlierStream(t *testing.T) {
 	}
 }
 
-// A message that was delivered just before its stream was made again is not handed over as one of the new stream.
+// A message that was delivered just before its stream was made again is not handed over as one of
+// the new stream.
 func TestDeliveredFromAnEarlierStream(t *testing.T) {
 	w := newWorld(t)
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "earlier")))
@@ -85,7 +86,8 @@ func TestDeliveredFromAnEarlierStream(t *testing.T) {
 	}
 }
 
-// A sequence that was remembered leads to its message, and to nothing once the stream is another one.
+// A sequence that was remembered leads to its message, and to nothing once the stream is another
+// one.
 func TestCommandInAnEarlierStream(t *testing.T) {
 	w := newWorld(t)
 	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "earlier")))
@@ -123,7 +125,8 @@ func (w *world) created(t *testing.T) string {
 	return s.CachedInfo().Created.UTC().Format(time.RFC3339Nano)
 }
 
-// The stream is made again in the middle of a reading: the message that was read is not said to be of the new stream.
+// The stream is made again in the middle of a reading: the message that was read is not said to be
+// of the new stream.
 func TestCommandWhileTheStreamIsMadeAgain(t *testing.T) {
 	w := newWorld(t)
 	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "earlier")))
@@ -138,8 +141,8 @@ func TestCommandWhileTheStreamIsMadeAgain(t *testing.T) {
 	}
 }
 
-// A leader that was just elected may not have caught up. That it does not know of a sequence yet is no proof that the
-// message is gone.
+// A leader that was just elected may not have caught up. That it does not know of a sequence yet is
+// no proof that the message is gone.
 func TestCommandInWhileTheLeaderIsBehind(t *testing.T) {
 	w := newWorld(t)
 	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
@@ -164,8 +167,9 @@ func TestCommandInWhileTheLeaderIsBehind(t *testing.T) {
 	is(t, err, handler.ErrNoMessage)
 }
 
-// The answer to a message that goes by its sequence takes the place of the answer to a message of an earlier stream,
-// under every action, and never the other way round. What has an id of its own is never replaced.
+// The answer to a message that goes by its sequence takes the place of the answer to a message of
+// an earlier stream, under every action, and never the other way round. What has an id of its own
+// is never replaced.
 func TestAnswersOfAnEarlierStream(t *testing.T) {
 	w := newWorld(t)
 	const first, second = "2026-01-02T03:04:05.1Z", "2026-01-02T03:04:05.1000001Z"
@@ -221,8 +225,8 @@ func TestAnswersOfAnEarlierStream(t *testing.T) {
 	}
 }
 
-// A watch sees what is stored in a stream that was made again, also when that has more messages than the one before by
-// the time at which it looks.
+// A watch sees what is stored in a stream that was made again, also when that has more messages
+// than the one before by the time at which it looks.
 func TestWatchAStreamMadeAgain(t *testing.T) {
 	w := newWorld(t)
 	ok(t, w.q.PublishEvent(w.ctx, event("a", handler.StatusAccepted)))
@@ -239,8 +243,8 @@ func TestWatchAStreamMadeAgain(t *testing.T) {
 	}
 }
 
-// The identity of a stream stays as long as the stream does: through restarts, changes of its configuration, and changes
-// of its leader.
+// The identity of a stream stays as long as the stream does: through restarts, changes of its
+// configuration, and changes of its leader.
 func TestStreamIdentityStays(t *testing.T) {
 	test := func(t *testing.T, w *world, disturb map[string]func()) {
 		before := must[string](t)(w.q.CommandStream(w.ctx))

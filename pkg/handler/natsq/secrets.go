@@ -9,9 +9,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Secret is the secret of this name, 26 random letters and digits that CV_SECRETS keeps for the service alone.
-// The first replica that asks makes it; all others get the same. It is read from the leader once, and then
-// remembered.
+// Secret is the secret of this name, 26 random letters and digits that CV_SECRETS keeps for the
+// service alone. The first replica that asks makes it; all others get the same. It is read from the
+// leader once, and then remembered.
 func (q *Queue) Secret(ctx context.Context, name string) (string, error) {
 	if err := checkID(name); err != nil {
 		return "", err

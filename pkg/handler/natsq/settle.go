@@ -57,8 +57,9 @@ func (s *serving) handleOne(work context.Context, d delivery) {
 	s.settle(work, d, disposition)
 }
 
-// find finds out which stream a delivery is of, where the handler needs to know. A delivery that is of none that is there is not for the handler: it is left alone, or handed back
-// where the leader may merely be behind.
+// find finds out which stream a delivery is of, where the handler needs to know. A delivery that is
+// of none that is there is not for the handler: it is left alone, or handed back where the leader
+// may merely be behind.
 func (s *serving) find(ctx context.Context, d *delivery) (instead handler.Disposition, located bool) {
 	if s.locate == nil {
 		return handler.Disposition{}, true

@@ -114,7 +114,8 @@ type write struct {
 	header          nats.Header
 	body            []byte
 	expect          uint64
-	// replaces says that what is stored makes way for this; nil: nothing does. Of what is written once.
+	// replaces says that what is stored makes way for this; nil: nothing does. Of what is written
+	// once.
 	replaces func(*stored) bool
 }
 
@@ -177,7 +178,8 @@ func (q *Queue) put(ctx context.Context, w write) (uint64, *stored, error) {
 	return seq, nil, nil
 }
 
-// putOnce is a put for what is written once for ever: it is well when the subject has a message, whoever wrote it, unless that is one that makes way.
+// putOnce is a put for what is written once for ever: it is well when the subject has a message,
+// whoever wrote it, unless that is one that makes way.
 func (q *Queue) putOnce(ctx context.Context, w write) error {
 	w.expect = 0
 	for {
@@ -192,7 +194,8 @@ func (q *Queue) putOnce(ctx context.Context, w write) error {
 	}
 }
 
-// removeReplaced removes, of the messages of some subjects, those that make way for what is about to be written.
+// removeReplaced removes, of the messages of some subjects, those that make way for what is about
+// to be written.
 func (q *Queue) removeReplaced(ctx context.Context, w write, subjects string) error {
 	for s, err := range q.between(ctx, w.stream, subjects, 1, maxSequence) {
 		if err != nil {

@@ -86,7 +86,8 @@ func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode
 	return out, nil
 }
 
-// replaced reports whether the stream is another one than was known, however many messages it has by now: it was deleted and made again. Then that one is known.
+// replaced reports whether the stream is another one than was known, however many messages it has
+// by now: it was deleted and made again. Then that one is known.
 func (q *Queue) replaced(ctx context.Context, stream string, known *string) bool {
 	info, err := q.infoOnce(ctx, 0, stream)
 	if err != nil || info.identity() == *known {
