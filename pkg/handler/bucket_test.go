@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -296,17 +297,7 @@ func TestForgedBeginningOfALostJob(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 			a := fillAccount(w.api)
 			h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(a.a.ID)+`}`)
-			js, err := jetstream.New(w.conn)
-			if err != nil {
-				t.Fatal(err)
-			}
-			jobs, err := js.Stream(t.Context(), "KV_CV_JOBS")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := jobs.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.CV_JOBS.del-1")); err != nil {
-				t.Fatal(err)
-			}
+			w.loseJob(t, "del-1")
 			if forged {
 				var f forgery
 				for name, content := range w.fetch(t, "del-1/.work/") {
@@ -357,7 +348,91 @@ func TestPlanTakenAwayAfterAnExport(t *testing.T) {
 	}
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.wait(t, h)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || e.ExportBundle == nil {
+	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || e.ExportBundle == nil || e.Counts.Images == 0 {
 		t.Errorf("ended %s, with the bundle %+v: %v", e.Status, e.ExportBundle, e.Error)
+	}
+}
+
+// loseJob removes a command's job from NATS.
+func (w *world) loseJob(t *testing.T, id string) {
+	t.Helper()
+	js, err := jetstream.New(w.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs, err := js.Stream(t.Context(), "KV_CV_JOBS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := jobs.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.CV_JOBS."+id)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLostJob removes the job of a delete that was begun, and has something else go wrong, too: it
+// ends with the evidence of what it called.
+func TestLostJob(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		happens func(t *testing.T, w *world)
+	}{
+		{"it is cancelled", func(t *testing.T, w *world) { w.publish(t, "cancel", "stop-1", `{"id":"del-1"}`) }},
+		{"its beginning is rubbish", func(t *testing.T, w *world) {
+			for name := range w.fetch(t, "del-1/.work/") {
+				if strings.HasPrefix(name, "delete-begun-") {
+					w.overwrite(t, "del-1/.work/"+name, []byte("rubbish"))
+				}
+			}
+			sum := sha256.Sum256([]byte("rubbish"))
+			w.overwrite(t, "del-1/.work/delete-begun-"+hex.EncodeToString(sum[:])+".json", []byte("rubbish"))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			a := fillAccount(w.api)
+			h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(a.a.ID)+`}`)
+			w.loseJob(t, "del-1")
+			c.happens(t, w)
+			w.start(t, replicaOptions{configure: func(c *handler.Config) {
+				noWait(c)
+				c.MaxAttempts = 2
+			}})
+			e := w.wait(t, h)
+			if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal {
+				t.Errorf("ended %s: %v", e.Status, e.Error)
+			}
+			if failure := w.fetch(t, "del-1/delete/")["evidence/failure.json"]; !strings.Contains(string(failure), "DeleteImages") {
+				t.Errorf("the evidence says %s", failure)
+			}
+		})
+	}
+}
+
+// TestLostJobOfAnUnknownAlias has only replicas that do not know the alias of a delete whose job
+// was removed: it waits for one that does.
+func TestLostJobOfAnUnknownAlias(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	a := fillAccount(w.api)
+	h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(a.a.ID)+`}`)
+	w.loseJob(t, "del-1")
+	handedBack := newSignal()
+	second := w.start(t, replicaOptions{
+		configure: func(c *handler.Config) {
+			noWait(c)
+			c.Resources = map[string]*cv.Client{"other": c.Resources[handler.DefaultResource]}
+		},
+		settles: func(_ handler.Delivery, d handler.Disposition) {
+			if d.Verb == handler.Nak && strings.Contains(d.Reason, "resource") {
+				handedBack.happens()
+			}
+		},
+	})
+	handedBack.wait(t, "the delete is handed back")
+	second.stop()
+	if len(h.ends()) > 0 {
+		t.Errorf("ended %+v", h.ends())
 	}
 }

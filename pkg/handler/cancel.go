@@ -129,6 +129,12 @@ func (r *run) abort(ctx context.Context, e *Error) error { return r.finish(ctx, 
 // the end is what the receipt says.
 func (r *run) finish(ctx context.Context, status Status, e *Error) error {
 	begun := r.job.State != StateAccepted // else nothing was stored
+	if !begun {
+		var err error
+		if begun, err = r.calledBefore(ctx); err != nil { // by an attempt whose job was removed
+			return err
+		}
+	}
 	if begun {
 		if data, err := r.committed(ctx, r.command.Action.bag()); err != nil {
 			return err

@@ -89,6 +89,21 @@ func (d *deletion) planned() iter.Seq2[projectPlan, error] {
 	return planProjects(d.plan.ReadSeeker(), &head)
 }
 
+// plannedAtLeast yields the plan's projects, as far as they are known: where the plan is lost, by
+// id.
+func (d *deletion) plannedAtLeast() iter.Seq2[projectPlan, error] {
+	if d.plan != nil {
+		return d.planned()
+	}
+	return func(yield func(projectPlan, error) bool) {
+		for _, f := range d.begun.Facts {
+			if !yield(projectPlan{ID: f.ID}, nil) {
+				return
+			}
+		}
+	}
+}
+
 // recorded yields what the steps of a project saw to be gone; stored says that the step was ended.
 func (d *deletion) recorded(ctx context.Context, n int, step string) (stored bool, lines []deletedLine, err error) {
 	body, _, err := d.Work.Open(ctx, d.layout.Work(recordName(n, step)))
@@ -487,12 +502,10 @@ func (d *deletion) fail(ctx context.Context, e *Error) error {
 	}
 	t := tally{checks: []report.Verification{}}
 	missing := []unverifiedStep{}
-	planned := func(func(projectPlan, error) bool) {}
-	if d.plan != nil {
-		planned = d.planned()
-	} else if d.begun.V == 0 {
+	if d.begun.V == 0 {
 		d.rebuildBegun()
 	}
+	planned := d.plannedAtLeast()
 	n := 0
 	for p, err := range planned {
 		if err != nil {
@@ -506,7 +519,7 @@ func (d *deletion) fail(ctx context.Context, e *Error) error {
 				return err
 			}
 			t.add(p.ID, &project.Counts, lines)
-			if !stored && m.wants(step) {
+			if !stored && d.plan != nil && m.wants(step) {
 				missing = append(missing, unverifiedStep{p.ID, step})
 			}
 		}

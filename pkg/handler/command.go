@@ -218,9 +218,13 @@ func (c Command) Canonical() []byte {
 // being guessed from it.
 func (c Command) Digest(salt string) string {
 	c.Data.Resource = DefaultResource
+	return digest(salt, c.Canonical())
+}
+
+func digest(salt string, canonical []byte) string {
 	h := sha256.New()
 	h.Write([]byte(salt))
-	h.Write(c.Canonical())
+	h.Write(canonical)
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -236,7 +240,11 @@ func (c Command) Ref(salt string) CommandRef {
 // exists is an id_conflict.
 func (c Command) SameAs(j Job) bool {
 	salt, _, ok := strings.Cut(j.Command.Digest, ".")
-	return ok && c.ID == j.ID && c.Action == j.Action && c.Ref(salt).Digest == j.Command.Digest
+	if !ok || c.ID != j.ID || c.Action != j.Action {
+		return false
+	}
+	// Jobs made before accounts were written down have the alias in their digest.
+	return c.Ref(salt).Digest == j.Command.Digest || j.Command.Account == "" && salt+"."+digest(salt, c.Canonical()) == j.Command.Digest
 }
 
 // encodeCanonical prints v without escaping HTML and without a newline. It is for values that cannot fail to encode.

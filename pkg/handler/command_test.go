@@ -46,6 +46,12 @@ func TestSameAs(t *testing.T) {
 			t.Errorf("%s is the same", name)
 		}
 	}
+	// A job that was made before accounts were written down has the alias in its digest.
+	eu := decodePlain(t, "delete", `{"project_ids":["`+p1+`"],"resource":"eu"}`)
+	before := Job{ID: eu.ID, Action: eu.Action, Command: CommandRef{Digest: "salt." + digest("salt", eu.Canonical())}}
+	if !eu.SameAs(before) {
+		t.Error("the command of an older job is not the same")
+	}
 	// Which account an alias means is compared apart.
 	if alias := decodePlain(t, "delete", `{"project_ids":["`+p1+`","`+p2+`"],"reference":"a","resource":"eu"}`); !alias.SameAs(job) {
 		t.Error("the same data under another alias is not the same")

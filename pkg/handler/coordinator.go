@@ -52,6 +52,7 @@ type run struct {
 	account *accountControl
 	log     zerolog.Logger
 
+	waited    *Waiting  // what the attempt before waited for
 	left      string    // what discard could not remove
 	published time.Time // when progress was last published
 	events    uint64    // progress events of this attempt
@@ -123,7 +124,7 @@ func (h *Handler) carry(ctx context.Context, d Delivery, c Command, log zerolog.
 	account := newAccountControl()
 	r := &run{
 		Handler: h, command: c, message: d.Message, lease: d.Lease, layout: layout, nonce: Text(uuid.NewString()),
-		calls: &recorder{account: account}, account: account, log: log,
+		calls: &recorder{account: account}, account: account, client: h.Resources[c.Data.Resource], log: log,
 	}
 	err = r.admit(ctx)
 	switch {
@@ -326,6 +327,9 @@ func (r *run) pause(ctx context.Context, waiting *Waiting) error {
 	if err := r.keepCalls(ctx); err != nil {
 		return err
 	}
+	if r.waited != nil && r.waited.For == waiting.For && r.waited.Since.Before(waiting.Since) {
+		waiting.Since = r.waited.Since
+	}
 	if err := r.wait(ctx, waiting); err != nil {
 		return err
 	}
@@ -338,7 +342,7 @@ func (r *run) judge(ctx context.Context) error {
 	r.client = client
 	if r.job.Begun {
 		if !known {
-			return &decision{Disposition: Disposition{Verb: Nak, Delay: maxDelay, Reason: "this replica does not know the resource"}}
+			return handBack(maxDelay, "this replica does not know the resource")
 		}
 		return nil
 	}
@@ -360,8 +364,14 @@ func (r *run) judge(ctx context.Context) error {
 		if err := r.stands(ctx); err != nil {
 			return err
 		}
-		if begun, err := r.calledBefore(ctx); begun || err != nil {
-			return err // by an attempt whose job was removed
+		begun, err := r.calledBefore(ctx) // by an attempt whose job was removed
+		switch {
+		case err != nil:
+			return err
+		case begun && !known:
+			return handBack(maxDelay, "this replica does not know the resource")
+		case begun:
+			return nil
 		}
 		return r.end(ctx, EventData{Status: StatusRefused, Error: errorOf(refusal)})
 	}
@@ -437,6 +447,7 @@ func (r *run) take(ctx context.Context) error {
 		return r.abort(ctx, &Error{Code: CodeExhausted, Message: fmt.Sprintf("%d attempts were made; the last: %s", r.job.Attempt, e.Message), RequestID: e.RequestID})
 	}
 	heir := r.job.Begun
+	r.waited = r.job.Waiting
 	err := r.save(ctx, func(j *Job) {
 		j.State, j.Phase, j.Waiting, j.Begun = StateRunning, PhasePlan, nil, true
 		j.count(r.nonce)

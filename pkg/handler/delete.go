@@ -247,8 +247,11 @@ func (d *deletion) loadBegun(ctx context.Context, digest string) error {
 		return spoiled(name, "is not what was stored there")
 	}
 	var found begun
-	if err := DecodeVersioned(b, name, &found); err != nil {
+	switch err := DecodeVersioned(b, name, &found); {
+	case errors.Is(err, ErrNewer):
 		return err
+	case err != nil:
+		return spoiled(name, "cannot be read")
 	}
 	r := found.Request
 	if found.DryRun != d.command.Data.DryRun || !d.command.SameAs(Job{ID: r.ID, Action: r.Action, Command: CommandRef{Digest: r.Digest}}) {
@@ -313,8 +316,7 @@ func (d *deletion) withinCommand() error {
 			return spoiled(planObject(d.begun.Digest), "has a project that the command does not name")
 		}
 	}
-	want := d.newPlanHead()
-	want.Host = d.begun.Host
+	want := d.newPlanHead(d.begun.Host)
 	if !reflect.DeepEqual(want, head) {
 		return spoiled(planObject(d.begun.Digest), "differs from the command in selection, categories or unpublish")
 	}
@@ -364,7 +366,7 @@ func (d *deletion) begin(ctx context.Context) error {
 		credentials = append(credentials, fingerprint)
 	}
 	d.begun = begun{
-		V: FormatVersion, StartedAt: started, BegunAt: d.Now().UTC(), Host: d.client.Host(),
+		V: FormatVersion, StartedAt: started, BegunAt: latest(d.Now(), d.command.Published), Host: d.client.Host(),
 		Account: d.accountOf(d.command.Data.Resource), Digest: plan.digest(), Tool: d.Version,
 		DryRun: d.command.Data.DryRun, Facts: plan.facts, NotFound: plan.notFound, Export: exported, Ledger: d.ledger.ref(), Credentials: credentials,
 		Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command),
@@ -389,6 +391,14 @@ func (d *deletion) begin(ctx context.Context) error {
 			j.Phase = PhaseDelete
 		}
 	})
+}
+
+// latest is the later of two times: of this replica's clock and JetStream's, which may be behind.
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		a = b
+	}
+	return a.UTC()
 }
 
 // putNamed stores a working object whose name contains its digest, and replaces other content under
@@ -686,6 +696,10 @@ func (r *run) finishDelete(ctx context.Context, status Status, e *Error) error {
 			return err
 		}
 		return r.end(ctx, end)
+	}
+	if e == nil {
+		e = &Error{Code: CodeInternal, Message: "the command was cancelled after its job was removed from NATS, and after it had begun to delete: " +
+			"what was called and what is known to be gone is in the evidence"}
 	}
 	if err := d.fail(ctx, e); err != nil {
 		return fmt.Errorf("store the evidence of a failed delete: %w", err)

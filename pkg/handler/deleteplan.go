@@ -37,11 +37,11 @@ type planHead struct {
 	V          int        `json:"v"`
 }
 
-// newPlanHead is the head that the command's plan has now.
-func (r *run) newPlanHead() planHead {
+// newPlanHead is the head that the command's plan has now, at the host of the Training API.
+func (r *run) newPlanHead(host string) planHead {
 	d := r.command.Data
 	return planHead{
-		APIVersion: cv.APIVersion, Categories: slices.Sorted(slices.Values(d.Categories)), Host: r.client.Host(),
+		APIVersion: cv.APIVersion, Categories: slices.Sorted(slices.Values(d.Categories)), Host: host,
 		Selection: selection{
 			AllProjects: d.AllProjects, ImageIDs: sorted(d.ImageIDs),
 			ImageMetadata: append([]map[string]string{}, r.Pseudonym.Redact(d).ImageMetadata...),
@@ -148,7 +148,7 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 		}
 		return nil
 	}
-	head := r.newPlanHead()
+	head := r.newPlanHead(r.client.Host())
 	if err := write(`{"api_version":`, quoted(head.APIVersion), `,"categories":`, head.Categories, `,"host":`, quoted(head.Host), `,"projects":[`); err != nil {
 		return nil, err
 	}
@@ -433,16 +433,13 @@ func (r *run) list(ctx context.Context, p uuid.UUID, listings []Listing, found s
 	for range maxReadings {
 		listed := make([]int, len(listings))
 		moved := false
-		for i, l := range listings {
-			if before[i] == 0 {
-				continue
-			}
+		for i, l := range listings { // each one, whatever its count says
 			n, err := r.readListing(ctx, p, l, found, read)
 			if errors.Is(err, cv.ErrUnstable) {
 				moved = true
 				break
 			}
-			if err != nil {
+			if _, err := r.holdsNothing(ctx, l.Scope, err); err != nil {
 				return fmt.Errorf("list the %s images of %s: %w", l.Kind, scopeName(l.Scope), err)
 			}
 			listed[i] = n

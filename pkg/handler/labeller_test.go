@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"bytes"
+	"sync"
 	"testing"
 	"time"
 
@@ -117,5 +118,76 @@ func TestExportedBesideALabeller(t *testing.T) {
 	lines := w.bag(t, "exp-1", sink.ExportBag)["data/projects/"+p.ID.String()+"/images.jsonl"]
 	if e.Status != handler.StatusCompleted || e.Counts.Images != 6 || !bytes.Contains(lines, []byte(untagged[0].String())) {
 		t.Errorf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
+	}
+}
+
+// TestListedOnceMoreBesideA404 has the last look at a selection meet a 404 about one thing: that
+// says nothing of the rest, and the image that went unseen is found.
+func TestListedOnceMoreBesideA404(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"NotFoundIteration", "NotFoundTag"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			p, tagged, untagged := labelled(w.api)
+			var once sync.Once
+			w.api.OnCall(func(operation string, _ int) {
+				switch operation {
+				case "GetUntaggedImages":
+					once.Do(func() { // all counts are what they were
+						w.api.TagImages(p.ID, p.Tags[0], untagged[0])
+						w.api.UntagImages(p.ID, tagged[0])
+					})
+				case "DeleteImages":
+					w.api.Fault(cvtest.Fault{Operation: "GetTaggedImages", Status: 404, Code: code})
+					w.api.Fault(cvtest.Fault{Operation: "GetUntaggedImages", Status: 404, Code: code})
+				}
+			})
+			w.start(t, replicaOptions{configure: noWait})
+			e := w.delete(t, "del-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
+			if e.Status != handler.StatusFailed || e.Error.Code != handler.CodePlanChanged {
+				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+		})
+	}
+}
+
+// TestClockBehind has a replica whose clock is behind: what was there when the command was
+// published does not pass for new.
+func TestClockBehind(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	p := w.api.AddProject(cvtest.ProjectSpec{Name: "Faces", Tags: []string{"box"}, Images: 1, ImageBytes: cvtest.Tiny})
+	match := w.api.AddImage(p.ID, cvtest.ImageSpec{
+		Metadata: map[string]string{"subject": "person-1"}, Created: time.Now().Add(-time.Minute),
+	})
+	w.before("GetUntaggedImages", 1, func() {
+		w.api.TagImages(p.ID, p.Tags[0], match)
+		w.api.UntagImages(p.ID, p.Images[0])
+	})
+	w.start(t, replicaOptions{configure: func(c *handler.Config) {
+		noWait(c)
+		c.Now = func() time.Time { return time.Now().Add(-10 * time.Minute) }
+	}})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
+	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodePlanChanged {
+		t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+	}
+}
+
+// TestCountOfNone has the service count no tagged images while it lists some: each listing is asked
+// for, whatever its count says.
+func TestCountOfNone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	p, _, _ := labelled(w.api)
+	w.api.Fault(cvtest.Fault{Operation: "GetTaggedImageCount", Status: 200, Body: "0", Times: -1})
+	w.start(t, replicaOptions{configure: func(c *handler.Config) {
+		noWait(c)
+		c.MaxAttempts = 1
+	}})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
+	if left := len(project(ptr(w.api.Snapshot()), p.ID).Workspace.Images); e.Status == handler.StatusCompleted && left > 0 {
+		t.Errorf("ended %s %s with %d images left", e.Status, e.Outcome, left)
 	}
 }

@@ -421,8 +421,14 @@ func (m *removal) selection(ctx context.Context) ([]deletedLine, error) {
 		found, err := m.selectImages(ctx, m.plan.ID, scopes, func(selected) error {
 			return m.tell(ctx, m.progress(), m.begun.StartedAt)
 		})
-		if gone, err := m.provenGone(ctx, err); gone || err != nil {
-			return "", err
+		gone, absent := m.provenGone(ctx, err)
+		switch {
+		case absent != nil:
+			return "", absent
+		case gone && projectGone(err):
+			return "", nil
+		case gone: // an iteration, say, that went away meanwhile: the others were not looked at
+			return "listing", nil
 		}
 		for _, id := range found.ids() {
 			if _, planned := slices.BinarySearchFunc(m.plan.Images, id, compareIDs); planned {
@@ -596,6 +602,9 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 		if prediction != uuid.Nil {
 			return nil, notExported(p.ID, prediction)
 		}
+	}
+	if err := m.keepCredential(ctx); err != nil { // after this call nothing may be there to prove it
+		return nil, err
 	}
 	_, already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteProject(ctx, p.ID) })
 	if err != nil {
