@@ -69,9 +69,15 @@ soak: ## Three replicas, 300 commands, kills, restarts and faults for some minut
 	go test -count=1 -v -timeout 40m -run '^TestSoak$$' ./cmd/consumer -seed $(SEED) -commands 300 -kills 30 -drains 5 -nats-restarts 5 -s3-restarts 3 -soak-limit 15m \
 		| grep -vE '^=== |INTERNAL ERROR'
 
+# Comments and prose wrap at 100 columns, where a tab counts as four. Headings, tables, code and links of Markdown are left alone, and so is
+# what is indented in a comment.
+WIDE := if ($$ARGV =~ /\.go$$/) { s/\t/    /g; $$prose = m{^ *// ?\S} } else { $$code = !$$code if /^ *```/; $$prose = !$$code && !/^ *[|\#<>\[]/ } \
+	chomp; print "$$ARGV:$$.: $$_\n" if $$prose && length > 100; if (eof) { close ARGV; $$code = 0 }
+
 .PHONY: vet
-vet: ## Check formatting, and go vet
+vet: ## Check formatting, that comments and prose wrap at 100 columns, and go vet
 	@files=$$(gofmt -l cmd pkg internal); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
+	@wide=$$(git ls-files '*.go' '*.md' | xargs perl -CSD -ne '$(WIDE)'); if [ -n "$$wide" ]; then echo "wider than 100 columns:"; echo "$$wide"; exit 1; fi
 	go vet ./...
 
 $(GOLANGCI_LINT):

@@ -32,7 +32,8 @@ type settingsError string
 func (e settingsError) Error() string        { return string(e) }
 func (e settingsError) Is(target error) bool { return target == errSettings }
 
-// The settings below are text until they are all checked together: every problem is to be reported at once, with the variable's name.
+// The settings below are text until they are all checked together: every problem is to be reported
+// at once, with the variable's name.
 
 // natsSettings are named as the nats command line names them.
 type natsSettings struct {
@@ -91,7 +92,8 @@ func (s natsSettings) config(p *problems) natsConfig {
 	return c
 }
 
-// storeAccess is how S3 is reached, named as the AWS SDK names it. What is not set comes from the SDK's default chain.
+// storeAccess is how S3 is reached, named as the AWS SDK names it. What is not set comes from the
+// SDK's default chain.
 type storeAccess struct {
 	Region           string `name:"aws-region" var:"AWS_REGION,AWS_DEFAULT_REGION" placeholder:"NAME" help:"Region of the bucket; us-east-1 where an endpoint is set."`
 	Endpoint         string `name:"aws-endpoint-url-s3" var:"AWS_ENDPOINT_URL_S3,AWS_ENDPOINT_URL" placeholder:"URL" help:"Endpoint of an S3-compatible store other than AWS."`
@@ -345,7 +347,8 @@ var aliasForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 
 var accountForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}$`)
 
-// readResources reads the YAML file of CONSUMER_RESOURCES. A relative key_file is relative to that file.
+// readResources reads the YAML file of CONSUMER_RESOURCES. A relative key_file is relative to that
+// file.
 func readResources(p *problems, path string, rps float64) []resource {
 	const variable = "CONSUMER_RESOURCES"
 	text, err := os.ReadFile(path)

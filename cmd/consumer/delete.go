@@ -114,7 +114,8 @@ func (c deleteCmd) Run(p *program) error {
 
 var errNotApproved = fmt.Errorf("%w: not approved, so nothing was deleted", errCommandFailed)
 
-// approve shows the plan and asks for it. The answer is the data with the plan's digest, so that what was shown is what goes.
+// approve shows the plan and asks for it. The answer is the data with the plan's digest, so that
+// what was shown is what goes.
 func (c deleteCmd) approve(p *program, conf natsConfig, o order) ([]byte, error) {
 	plan := order{action: handler.ActionDelete, id: uuid.NewString()}
 	var err error

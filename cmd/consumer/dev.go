@@ -67,7 +67,8 @@ func (c devCmd) Run(p *program) (err error) {
 	})
 }
 
-// with starts everything, calls use, and ends everything. When the consumer fails meanwhile, its error counts.
+// with starts everything, calls use, and ends everything. When the consumer fails meanwhile, its
+// error counts.
 func (c devCmd) with(p *program, use func(*world) error) (err error) {
 	w, err := c.start(p)
 	defer func() { err = errors.Join(err, w.close()) }()
@@ -162,7 +163,8 @@ func (c devCmd) start(p *program) (*world, error) {
 	if err := w.store.CreateBucket(p.ctx, devBucket, sinktest.BucketOptions{}); err != nil {
 		return w, err
 	}
-	// The S3 server's own transport: a server that drains waits for connections that clients keep for later, and it knows how to close these.
+	// The S3 server's own transport: a server that drains waits for connections that clients keep
+	// for later, and it knows how to close these.
 	w.config = config{
 		NATS:      natsConfig{URL: w.nats.URL(), Subjects: "cv"},
 		S3:        storeConfig{Region: w.store.Region, Endpoint: w.store.Endpoint, KeyID: Secret{value: w.store.AccessKey}, Secret: Secret{value: w.store.SecretKey}, PathStyle: true, Transport: w.store.Transport()},
@@ -276,7 +278,8 @@ Ctrl-C here ends it.
 `, file, w.store.Endpoint, devBucket, self)
 }
 
-// callable is how another shell, in another folder, calls this program: by its name where that finds it, else by its path.
+// callable is how another shell, in another folder, calls this program: by its name where that
+// finds it, else by its path.
 func callable() string {
 	const name = "consumer"
 	self, err := os.Executable()
@@ -295,7 +298,8 @@ func callable() string {
 	return self
 }
 
-// runCommand runs a program with this world's settings in its environment, in the folder the user was in.
+// runCommand runs a program with this world's settings in its environment, in the folder the user
+// was in.
 func (w *world) runCommand(p *program, command []string) error {
 	cmd := exec.CommandContext(p.ctx, command[0], command[1:]...) //nolint:gosec // running what the user asks for is the feature
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, p.stdout, p.stderr

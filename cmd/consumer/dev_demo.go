@@ -18,8 +18,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// demo does what a requester and an auditor would: it publishes an export of everything through NATS, waits for its event, fetches the bundle, checks it in
-// the store and in the folder, and says what there is; then it has a project exported, deleted and proved to be gone.
+// demo does what a requester and an auditor would: it publishes an export of everything through
+// NATS, waits for its event, fetches the bundle, checks it in the store and in the folder, and says
+// what there is; then it has a project exported, deleted and proved to be gone.
 func (w *world) demo(p *program) error {
 	api, err := s3Client(p.ctx, w.config.S3, nil)
 	if err != nil {
@@ -137,7 +138,8 @@ func (c checked) print(out io.Writer, name string) {
 	t.Flush()
 }
 
-// bundleDir is where the demo leaves the bundle: below --dir, else in a folder of its own that stays.
+// bundleDir is where the demo leaves the bundle: below --dir, else in a folder of its own that
+// stays.
 func (w *world) bundleDir(name string) (string, error) {
 	base := filepath.Join(w.dir, "bundle")
 	if w.temporary {

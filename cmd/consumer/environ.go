@@ -10,7 +10,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// environ is the environment settings are read from. A variable that is set to nothing counts as not set.
+// environ is the environment settings are read from. A variable that is set to nothing counts as
+// not set.
 type environ struct {
 	vars  map[string]string
 	known []string // the variables that name settings
@@ -29,7 +30,8 @@ func newEnviron(vars []string) *environ {
 	return e
 }
 
-// variables are the names of the environment variables a flag may be set by, the first that is set counts.
+// variables are the names of the environment variables a flag may be set by, the first that is set
+// counts.
 func variables(t *kong.Tag) []string {
 	if !t.Has("var") {
 		return nil
@@ -53,11 +55,12 @@ func (e *environ) Validate(app *kong.Application) error {
 	return nil
 }
 
-// serviceLink matches what Kubernetes puts into every pod beside a Service named "consumer": CONSUMER_SERVICE_HOST, CONSUMER_PORT_8080_TCP_ADDR.
-// They are nobody's settings.
+// serviceLink matches what Kubernetes puts into every pod beside a Service named "consumer":
+// CONSUMER_SERVICE_HOST, CONSUMER_PORT_8080_TCP_ADDR. They are nobody's settings.
 var serviceLink = regexp.MustCompile(`^CONSUMER_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// unknown reports CONSUMER_* variables that name no setting, each with the nearest that does. A typing error must not pass for a default.
+// unknown reports CONSUMER_* variables that name no setting, each with the nearest that does. A
+// typing error must not pass for a default.
 func (e *environ) unknown() problems {
 	var p problems
 	for name := range e.vars {
@@ -116,7 +119,8 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// unsupported are settings of features that this version does not have. They are refused, never ignored: who sets one relies on it.
+// unsupported are settings of features that this version does not have. They are refused, never
+// ignored: who sets one relies on it.
 var unsupported = []struct{ name, feature string }{
 	{"CONSUMER_OBJECT_LOCK_MODE", "Object Lock retention"},
 	{"CONSUMER_TRUSTED_SIGNERS", "signed commands"},
@@ -134,8 +138,8 @@ func unsupportedNames() []string {
 	return names
 }
 
-// refuseUnsupported reports settings of features that do not exist yet. A switch that is off asks for nothing, and OTEL_SDK_DISABLED=true says that
-// OpenTelemetry's settings are not meant.
+// refuseUnsupported reports settings of features that do not exist yet. A switch that is off asks
+// for nothing, and OTEL_SDK_DISABLED=true says that OpenTelemetry's settings are not meant.
 func (e *environ) refuseUnsupported(p *problems) {
 	for _, u := range unsupported {
 		value, set := e.vars[u.name]

@@ -30,7 +30,8 @@ var (
 	errInconclusive  = errors.New("verification is inconclusive")
 )
 
-// exits is the one table from error to exit code; the first row that matches counts, and what matches none is unexpected.
+// exits is the one table from error to exit code; the first row that matches counts, and what
+// matches none is unexpected.
 var exits = []struct {
 	is   error
 	code int
@@ -44,7 +45,8 @@ var exits = []struct {
 	{errUnreachable, exitUnreachable},
 }
 
-// childExit is the exit code of a program started for the user: it is passed on, and the program has said what there was to say.
+// childExit is the exit code of a program started for the user: it is passed on, and the program
+// has said what there was to say.
 type childExit int
 
 func (e childExit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
@@ -74,7 +76,8 @@ func exitCode(err error) int {
 	return exitUnexpected
 }
 
-// saidError is an error whose text the user has already seen as part of the output; it still decides the exit code.
+// saidError is an error whose text the user has already seen as part of the output; it still
+// decides the exit code.
 type saidError struct{ error }
 
 func (e saidError) Unwrap() error { return e.error }

@@ -12,8 +12,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// In the middle of a delete that exports first a stream becomes full, or all that NATS may store: /readyz says which, nothing is deleted meanwhile, and when there is room again
-// the command ends as if nothing had been, in its first attempt.
+// In the middle of a delete that exports first a stream becomes full, or all that NATS may store:
+// /readyz says which, nothing is deleted meanwhile, and when there is room again the command ends
+// as if nothing had been, in its first attempt.
 func TestFullStreamsAreWaitedFor(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ stream, says string }{

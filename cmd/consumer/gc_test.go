@@ -27,7 +27,8 @@ func (f *fixture) command(t *testing.T, args ...string) (code int, stdout, stder
 	return code, out.String(), errs.String()
 }
 
-// An export that may not remove what it stored ends all the same, says so in a metric and in its job, and gc removes it.
+// An export that may not remove what it stored ends all the same, says so in a metric and in its
+// job, and gc removes it.
 func TestGCRemovesWhatWasLeftBehind(t *testing.T) {
 	f := newFixture(t, cvtest.Options{Seed: 1})
 	f.vision.Sample()

@@ -20,7 +20,8 @@ import (
 // errUnchecked is the trouble with every dependency until it was first seen to work.
 var errUnchecked = errors.New("not checked yet")
 
-// A probe tries one dependency again and again; what it finds is what /readyz says and what the queues wait for.
+// A probe tries one dependency again and again; what it finds is what /readyz says and what the
+// queues wait for.
 type probe struct {
 	dependency string
 	every      time.Duration // between two tries
@@ -166,7 +167,8 @@ func (m *monitor) routes() http.Handler {
 	return mux
 }
 
-// serveHTTP listens on addr and serves h until the returned stop is called. listening is the address it got.
+// serveHTTP listens on addr and serves h until the returned stop is called. listening is the
+// address it got.
 func serveHTTP(ctx context.Context, addr string, h http.Handler, log zerolog.Logger) (listening string, stop func(), err error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {

@@ -1,7 +1,9 @@
-// Command consumer exports user data of the Azure Custom Vision service into verifiable bundles, and deletes it with proof, on command from NATS JetStream.
+// Command consumer exports user data of the Azure Custom Vision service into verifiable bundles,
+// and deletes it with proof, on command from NATS JetStream.
 //
-// This package is the command line and the wiring: the only place where all packages meet, where settings are read (once, from flags and
-// the environment), and where signals and exit codes are known. One file per command.
+// This package is the command line and the wiring: the only place where all packages meet, where
+// settings are read (once, from flags and the environment), and where signals and exit codes are
+// known. One file per command.
 package main
 
 import (
@@ -48,8 +50,9 @@ type program struct {
 	stderr io.Writer
 }
 
-// run carries out one command line and gives the exit code. The environment is a parameter, so that nothing below reads the process's own
-// (but the AWS SDK, for what is not set here: profiles, web identity, instance roles).
+// run carries out one command line and gives the exit code. The environment is a parameter, so that
+// nothing below reads the process's own (but the AWS SDK, for what is not set here: profiles, web
+// identity, instance roles).
 func run(ctx context.Context, args, vars []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := stopOnSignal(ctx, stderr, os.Exit)
 	defer stop()
@@ -103,7 +106,8 @@ func describe(v *kong.Value) string {
 	return strings.TrimSuffix(v.Help, ".") + " ($" + strings.Join(names, ", $") + ")."
 }
 
-// addLongNames makes --consumer-drain another name of --drain, so that each flag can be guessed from its variable.
+// addLongNames makes --consumer-drain another name of --drain, so that each flag can be guessed
+// from its variable.
 func addLongNames(n *kong.Node) {
 	for _, f := range n.Flags {
 		for _, name := range variables(f.Tag) {
@@ -118,7 +122,8 @@ func addLongNames(n *kong.Node) {
 	}
 }
 
-// stopOnSignal gives a context that SIGINT or SIGTERM cancels with cause handler.ErrStopping. A second signal leaves at once.
+// stopOnSignal gives a context that SIGINT or SIGTERM cancels with cause handler.ErrStopping. A
+// second signal leaves at once.
 func stopOnSignal(ctx context.Context, stderr io.Writer, exit func(int)) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 2)

@@ -119,7 +119,8 @@ func kindOf(body []byte) string {
 	return "other"
 }
 
-// countedQueue counts terminal events as they are published, and ends that left objects behind as they are decided.
+// countedQueue counts terminal events as they are published, and ends that left objects behind as
+// they are decided.
 type countedQueue struct {
 	*natsq.Queue
 	m *metrics
@@ -149,7 +150,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// countTraining counts what goes to a resource's Training API and to the blobs it links to. It fits cv.Options.Wrap.
+// countTraining counts what goes to a resource's Training API and to the blobs it links to. It fits
+// cv.Options.Wrap.
 func (m *metrics) countTraining(alias string) func(http.RoundTripper) http.RoundTripper {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(req *http.Request) (*http.Response, error) {

@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// A replica is `consumer run` as a process of its own, so that it can be killed and its memory measured.
+// A replica is `consumer run` as a process of its own, so that it can be killed and its memory
+// measured.
 type replica struct {
 	cmd    *exec.Cmd
 	log    *lockedBuffer
@@ -32,7 +33,8 @@ type replicaProgram struct {
 	env  []string // settings, beside those of the environment that every program needs
 }
 
-// itself is this test binary as the consumer: TestMain sees to that. Under the race detector the replicas are under it, too.
+// itself is this test binary as the consumer: TestMain sees to that. Under the race detector the
+// replicas are under it, too.
 func itself(t testing.TB) replicaProgram {
 	t.Helper()
 	path, err := os.Executable()
@@ -42,7 +44,8 @@ func itself(t testing.TB) replicaProgram {
 	return replicaProgram{path: path, name: "consumer"}
 }
 
-// built is the consumer as it is shipped: built without the race detector, whose memory is not the product's.
+// built is the consumer as it is shipped: built without the race detector, whose memory is not the
+// product's.
 func built(t testing.TB) replicaProgram {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "consumer")

@@ -20,7 +20,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// exportOnce has whatever replicas run carry out an export of everything, and gives the calls, the downloads and the time it took.
+// exportOnce has whatever replicas run carry out an export of everything, and gives the calls, the
+// downloads and the time it took.
 func (f *fixture) exportOnce(t testing.TB, id string) (calls, downloads int, took time.Duration) {
 	t.Helper()
 	f.vision.ResetCalls()
@@ -38,7 +39,8 @@ func (f *fixture) exportOnce(t testing.TB, id string) (calls, downloads int, too
 	return calls, f.vision.BlobCount(), took
 }
 
-// What a replica that is killed had done is not done again: an export of 3000 images loses the units that were under way, and no more.
+// What a replica that is killed had done is not done again: an export of 3000 images loses the
+// units that were under way, and no more.
 func TestKillCostsLittle(t *testing.T) {
 	const images = 3000
 	f := newFixture(t, cvtest.Options{Seed: 4, Compact: true})
@@ -69,12 +71,14 @@ func TestKillCostsLittle(t *testing.T) {
 	second.stop(t)
 }
 
-// Where downloads wait for the service and not for this machine, four replicas export nearly four times as fast as one. It is no test: on a machine that
-// others use too, or under the race detector, four replicas are held up by the processor.
+// Where downloads wait for the service and not for this machine, four replicas export nearly four
+// times as fast as one. It is no test: on a machine that others use too, or under the race
+// detector, four replicas are held up by the processor.
 func BenchmarkFourReplicas(b *testing.B) {
 	f := newFixture(b, cvtest.Options{Seed: 4, Compact: true, BlobLatency: 50 * time.Millisecond})
 	f.vision.AddProject(cvtest.ProjectSpec{Images: 8 * 255, ImageBytes: cvtest.Tiny}) // pages enough for an even share
-	// So few downloads at once that the processor has little to do: 8 every 50 ms with four replicas.
+	// So few downloads at once that the processor has little to do: 8 every 50 ms with four
+	// replicas.
 	program := itself(b).with(f.environment()...).with("CONSUMER_WORKERS=1", "CONSUMER_DOWNLOADS=2")
 	for b.Loop() {
 		var replicas []*replica
@@ -99,8 +103,8 @@ func BenchmarkFourReplicas(b *testing.B) {
 	}
 }
 
-// A whole export, with everything that makes it certain, takes this many times as long as a loop that fetches the same pictures and puts them into the same store,
-// as many at once.
+// A whole export, with everything that makes it certain, takes this many times as long as a loop
+// that fetches the same pictures and puts them into the same store, as many at once.
 func BenchmarkExport(b *testing.B) {
 	const images, atOnce = 1000, 8
 	f := newFixture(b, cvtest.Options{Seed: 4, Compact: true})

@@ -148,10 +148,12 @@ func (o order) publishOnly(p *program, c natsConfig, asJSON bool) error {
 	return err
 }
 
-// reachTimeout is how long a command line waits for servers before it says that they are not reachable.
+// reachTimeout is how long a command line waits for servers before it says that they are not
+// reachable.
 const reachTimeout = 10 * time.Second
 
-// openRequester connects to NATS as somebody who publishes commands and reads what became of them. It makes and changes nothing there.
+// openRequester connects to NATS as somebody who publishes commands and reads what became of them.
+// It makes and changes nothing there.
 func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue, error) {
 	o := c.connection("consumer", zerolog.Nop())
 	o.FailFast = true
@@ -179,7 +181,8 @@ func (c natsConfig) connection(name string, log zerolog.Logger) natsq.ConnectOpt
 	return o
 }
 
-// request publishes an order, tells seen of each event, and returns the terminal one: whatever it says, it is the answer. The error is about asking.
+// request publishes an order, tells seen of each event, and returns the terminal one: whatever it
+// says, it is the answer. The error is about asking.
 func request(ctx context.Context, c natsConfig, o order, seen func(handler.Event)) (handler.Event, error) {
 	nc, q, err := openRequester(ctx, c)
 	if err != nil {

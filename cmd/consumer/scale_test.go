@@ -14,15 +14,17 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// scaleImages is what the service allows in a project when `make scale` says so, as `make test` does. Under the race detector, which makes the servers in
-// this process an order of magnitude slower, a twentieth has to do.
+// scaleImages is what the service allows in a project when `make scale` says so, as `make test`
+// does. Under the race detector, which makes the servers in this process an order of magnitude
+// slower, a twentieth has to do.
 var scaleImages = flag.Int("images", 5_000, "images that TestScale exports, 3000 at least")
 
 // mostMemory is what an export may take, whatever the project's size, in bytes.
 const mostMemory = 200 << 20
 
-// A project as large as the service lets one grow is exported with the fewest calls possible and in bounded memory. The consumer is a process of its own, as it
-// is shipped, so that the memory is its own.
+// A project as large as the service lets one grow is exported with the fewest calls possible and in
+// bounded memory. The consumer is a process of its own, as it is shipped, so that the memory is its
+// own.
 func TestScale(t *testing.T) {
 	program := built(t)
 	keepInMemory(t, 4<<30)
@@ -55,7 +57,8 @@ func TestScale(t *testing.T) {
 	}
 	r.stop(t)
 
-	// pages is how many calls list n items: 256 a page, of which one is the last of the page before: ceil((n-1)/255).
+	// pages is how many calls list n items: 256 a page, of which one is the last of the page
+	// before: ceil((n-1)/255).
 	pages := func(n int) int {
 		if n < 2 {
 			return n
@@ -94,7 +97,8 @@ func TestScale(t *testing.T) {
 	}
 }
 
-// keepInMemory puts temporary files where no disk is, if there is room for so many bytes: a hundred thousand files take longer to remove than to write.
+// keepInMemory puts temporary files where no disk is, if there is room for so many bytes: a hundred
+// thousand files take longer to remove than to write.
 func keepInMemory(t testing.TB, room uint64) {
 	t.Helper()
 	const memory = "/dev/shm"

@@ -9,8 +9,9 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is a credential, given as a value or as a file that is read anew at each use (so that a rotated file counts at once). However it is
-// printed, marshalled or logged, its value does not show.
+// Secret is a credential, given as a value or as a file that is read anew at each use (so that a
+// rotated file counts at once). However it is printed, marshalled or logged, its value does not
+// show.
 type Secret struct {
 	value string
 	file  string
@@ -36,7 +37,8 @@ func (s Secret) IsSet() bool { return s.value != "" || s.file != "" }
 // File is the file's path, or "" of a secret given as a value.
 func (s Secret) File() string { return s.file }
 
-// Reveal gives the value; a file is read now, without surrounding white space. An empty file is an error.
+// Reveal gives the value; a file is read now, without surrounding white space. An empty file is an
+// error.
 func (s Secret) Reveal() (string, error) {
 	if s.file == "" {
 		return s.value, nil

@@ -15,7 +15,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// selection is what a command is about, as flags. The field names of a command's data are the flags' names.
+// selection is what a command is about, as flags. The field names of a command's data are the
+// flags' names.
 type selection struct {
 	Data string `name:"data" placeholder:"JSON" help:"The command's data as JSON, or @FILE, or - for standard input; instead of the flags below." xor:"data"`
 
@@ -51,8 +52,8 @@ type commandData struct {
 	Expect        *handler.Expect `json:"expect,omitempty"`
 }
 
-// data gives the command's data: the selection, added to what d has already. Flags and id are judged here, by the rules the service has; given data is the
-// service's to judge.
+// data gives the command's data: the selection, added to what d has already. Flags and id are
+// judged here, by the rules the service has; given data is the service's to judge.
 func (s selection) data(p *program, prefix string, o order, d commandData) ([]byte, error) {
 	if s.Data != "" {
 		if !s.noFlags() || !reflect.ValueOf(d).IsZero() {
@@ -156,7 +157,8 @@ func readData(p *program, text string) ([]byte, error) {
 	return b, nil
 }
 
-// readLimited reads at most somewhat more than a command may have: what is too long is refused by the service, in its own words.
+// readLimited reads at most somewhat more than a command may have: what is too long is refused by
+// the service, in its own words.
 func readLimited(r io.Reader) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, handler.MaxCommandBytes+1))
 }

@@ -56,7 +56,8 @@ type service struct {
 	serving   chan struct{} // closed when the queue is open
 }
 
-// newService makes what can be made without reaching for anything. What fails here is wrong with the settings.
+// newService makes what can be made without reaching for anything. What fails here is wrong with
+// the settings.
 func newService(ctx context.Context, c config, log zerolog.Logger) (*service, error) {
 	s := &service{
 		c: c, log: log, metrics: newMetrics(), rhythm: usualRhythm, resources: map[string]*cv.Client{},
@@ -121,8 +122,8 @@ func (s *service) dependencies() []string {
 	return all
 }
 
-// blocked tells whether nothing can be worked on: without storage, or without any of the resources. One resource in trouble of several does not stop
-// the commands of the others.
+// blocked tells whether nothing can be worked on: without storage, or without any of the resources.
+// One resource in trouble of several does not stop the commands of the others.
 func (s *service) blocked(failing map[string]handler.Problem) bool {
 	if _, ok := failing[handler.DependencyStorage]; ok {
 		return true
@@ -170,7 +171,8 @@ func (s *service) run(ctx context.Context) error {
 	return s.serve(ctx, q)
 }
 
-// queueState is what is known of the streams: nothing yet, why they cannot be used, or the queue made of them.
+// queueState is what is known of the streams: nothing yet, why they cannot be used, or the queue
+// made of them.
 type queueState struct {
 	mu      sync.Mutex
 	found   *natsq.Queue // whether or not storage is
@@ -251,7 +253,8 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 	}
 }
 
-// serve takes work until ctx is cancelled. Then it takes no more; what is held is finished, or handed back when most of the time to drain is over.
+// serve takes work until ctx is cancelled. Then it takes no more; what is held is finished, or
+// handed back when most of the time to drain is over.
 func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	h, err := handler.New(handler.Config{
 		Queue: countedQueue{q, s.metrics}, Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(),
@@ -288,10 +291,12 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	return errors.Join(ended...)
 }
 
-// patience is how much of the time to drain goes by before what is not finished is handed back; the rest is for handing it back.
+// patience is how much of the time to drain goes by before what is not finished is handed back; the
+// rest is for handing it back.
 func patience(drain time.Duration) time.Duration { return drain - min(drain/4, 5*time.Second) }
 
-// learnStore asks the store, until it says, whether it honors If-None-Match. Nothing is taken from the queue before.
+// learnStore asks the store, until it says, whether it honors If-None-Match. Nothing is taken from
+// the queue before.
 func (s *service) learnStore(ctx context.Context) error {
 	if s.learned.Load() {
 		return nil

@@ -24,7 +24,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
-// limit bounds what a test waits for: far beyond what it takes, far below the test binary's own limit.
+// limit bounds what a test waits for: far beyond what it takes, far below the test binary's own
+// limit.
 const limit = 5 * time.Minute
 
 // fixture is a service and the servers around it, none of which it may find at first.
@@ -266,7 +267,8 @@ func TestRunTakesUpARotatedKey(t *testing.T) {
 	}
 }
 
-// A store that does not know conditional writes is found out, and said to be one; what is written to it is whole all the same.
+// A store that does not know conditional writes is found out, and said to be one; what is written
+// to it is whole all the same.
 func TestRunOnAStoreThatIgnoresConditions(t *testing.T) {
 	f := newFixture(t, cvtest.Options{Seed: 1})
 	f.vision.Sample()
@@ -293,7 +295,8 @@ func TestRunOnAStoreThatIgnoresConditions(t *testing.T) {
 	}
 }
 
-// An export that is stopped in the middle by a drain is finished by the next process, without having cost an attempt.
+// An export that is stopped in the middle by a drain is finished by the next process, without
+// having cost an attempt.
 func TestDrainHandsBack(t *testing.T) {
 	f := newFixture(t, cvtest.Options{Seed: 1})
 	f.vision.Sample()

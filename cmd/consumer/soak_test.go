@@ -52,8 +52,9 @@ const (
 	soakWindow   = 48   // commands under way at most
 )
 
-// Three replicas carry out a mixed load while they are killed and stopped, NATS and S3 restart, and the service, its blobs and S3 fail at random. Afterwards
-// every promise is looked for in what is left: streams, bucket, and the service's own account of what was done to it.
+// Three replicas carry out a mixed load while they are killed and stopped, NATS and S3 restart, and
+// the service, its blobs and S3 fail at random. Afterwards every promise is looked for in what is
+// left: streams, bucket, and the service's own account of what was done to it.
 func TestSoak(t *testing.T) {
 	s := newSoak(t)
 	begun := time.Now()
@@ -171,7 +172,8 @@ func newSoak(t *testing.T) *soak {
 	return s
 }
 
-// storeGate stands before the S3 server: what goes through it fails at random, and while the server restarts it is as if nobody were there.
+// storeGate stands before the S3 server: what goes through it fails at random, and while the server
+// restarts it is as if nobody were there.
 type storeGate struct {
 	server *sinktest.Server
 	dir    string
@@ -270,7 +272,8 @@ func (g *storeGate) restart() error {
 	return nil
 }
 
-// publish publishes a message and notes what must become of it. An id of "" is for a message that cannot have one.
+// publish publishes a message and notes what must become of it. An id of "" is for a message that
+// cannot have one.
 func (s *soak) publish(a asked, body string) *asked {
 	s.t.Helper()
 	m := handler.Message{Subject: "cv.commands." + string(a.action), Body: []byte(body)}
@@ -508,7 +511,8 @@ func truthOf(state cvtest.State, id uuid.UUID) truth {
 	return h
 }
 
-// reference exports what nothing changes before anything goes wrong: what the storm gives must be the same.
+// reference exports what nothing changes before anything goes wrong: what the storm gives must be
+// the same.
 func (s *soak) reference() {
 	s.t.Helper()
 	for _, kind := range []string{"projects", "many"} {
@@ -693,7 +697,8 @@ func (s *soak) stuck() string {
 	return b.String()
 }
 
-// calm has the replicas do the same twice, undisturbed but for faults: the second time must leave them as the first did, and every call that was answered must be in a ledger.
+// calm has the replicas do the same twice, undisturbed but for faults: the second time must leave
+// them as the first did, and every call that was answered must be in a ledger.
 func (s *soak) calm() {
 	s.t.Helper()
 	s.stopping.Wait()
@@ -779,7 +784,8 @@ func (s *soak) check() {
 	s.checkLedgers()
 }
 
-// checkEnds: every command has exactly one terminal event, and one that it may have; nothing else has one.
+// checkEnds: every command has exactly one terminal event, and one that it may have; nothing else
+// has one.
 func (s *soak) checkEnds() {
 	s.t.Helper()
 	s.underWay()
@@ -886,7 +892,8 @@ func (a *asked) bagsOf() []sink.BagKind {
 	return []sink.BagKind{sink.DeleteBag}
 }
 
-// checkBags: every bag is whole and says what its event says, and the same selection of what nothing changed has the same payload everywhere.
+// checkBags: every bag is whole and says what its event says, and the same selection of what
+// nothing changed has the same payload everywhere.
 func (s *soak) checkBags() {
 	s.t.Helper()
 	store := sink.NewStore(s.store.Client(), sink.StoreOptions{Bucket: s.config.Bucket})
@@ -919,7 +926,8 @@ func (s *soak) checkBags() {
 	}
 }
 
-// compare holds the payload of the projects that nothing changes against that of the first bag of the same selection.
+// compare holds the payload of the projects that nothing changes against that of the first bag of
+// the same selection.
 func (s *soak) compare(store *sink.Store, root sink.Key, a *asked) {
 	s.t.Helper()
 	b, err := store.ReadAll(s.ctx, root+sink.Key(sink.ManifestFile), 1<<30)
@@ -945,7 +953,8 @@ func (s *soak) compare(store *sink.Store, root sink.Key, a *asked) {
 	s.truths[a.data] = got
 }
 
-// checkBucket: there is nothing but finished bags, each object in one version, and no upload that nobody finished.
+// checkBucket: there is nothing but finished bags, each object in one version, and no upload that
+// nobody finished.
 func (s *soak) checkBucket() {
 	s.t.Helper()
 	api := s.store.Client()
@@ -1037,7 +1046,8 @@ func (s *soak) checkService() {
 	}
 }
 
-// checkLedgers: the chains hold; a line tells of a call that the service received, and no two lines of the same one; a call that changes something has an intent.
+// checkLedgers: the chains hold; a line tells of a call that the service received, and no two lines
+// of the same one; a call that changes something has an intent.
 func (s *soak) checkLedgers() {
 	s.t.Helper()
 	received := map[string]cvtest.Call{}

@@ -13,8 +13,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// s3Client makes the client of the bundles' store. m is nil on a command line. What is not configured comes from the AWS SDK's default chain, which reads the
-// process's environment and files.
+// s3Client makes the client of the bundles' store. m is nil on a command line. What is not
+// configured comes from the AWS SDK's default chain, which reads the process's environment and
+// files.
 func s3Client(ctx context.Context, c storeConfig, m *metrics) (*s3.Client, error) {
 	o := sink.Options{Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, Transport: c.Transport}
 	if m == nil {
@@ -47,7 +48,8 @@ func (c countedClient) Do(req *http.Request) (*http.Response, error) {
 // rereadAfter is how long keys from files are used before the files are read again.
 const rereadAfter = time.Minute
 
-// storeKeys gives the configured S3 keys. Those from files are read again every minute, so that a rotated key needs no restart.
+// storeKeys gives the configured S3 keys. Those from files are read again every minute, so that a
+// rotated key needs no restart.
 type storeKeys struct{ c storeConfig }
 
 // Retrieve implements aws.CredentialsProvider.

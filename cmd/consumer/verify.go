@@ -170,7 +170,8 @@ func (v verified) print(w io.Writer) {
 	t.Flush()
 }
 
-// worse keeps the more serious of an earlier result and a new one: failed, then inconclusive, then ok.
+// worse keeps the more serious of an earlier result and a new one: failed, then inconclusive, then
+// ok.
 func worse(before error, r sink.Result) error {
 	switch {
 	case r == sink.Failed:

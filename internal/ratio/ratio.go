@@ -1,4 +1,5 @@
-// Package ratio is for benchmarks that compare two ways in the same run: the machine's mood, which moves both, leaves their ratio alone.
+// Package ratio is for benchmarks that compare two ways in the same run: the machine's mood, which
+// moves both, leaves their ratio alone.
 package ratio
 
 import "time"
@@ -10,8 +11,8 @@ type B interface {
 	ReportMetric(n float64, unit string)
 }
 
-// Report runs subject and baseline in turn as the benchmark's loop, and reports how many times as long as the baseline the subject takes. The benchmark's own
-// figures are of both together.
+// Report runs subject and baseline in turn as the benchmark's loop, and reports how many times as
+// long as the baseline the subject takes. The benchmark's own figures are of both together.
 func Report(b B, subject, baseline func()) {
 	b.Helper()
 	var ours, theirs time.Duration

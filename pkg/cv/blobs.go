@@ -20,12 +20,15 @@ import (
 	"github.com/google/uuid"
 )
 
-// Link is where a file can be had: the URI of an image, a model or a prediction image as the API gave it.
+// Link is where a file can be had: the URI of an image, a model or a prediction image as the API
+// gave it.
 type Link struct {
 	Project uuid.UUID // the project it belongs to, which a relative URI needs
-	// URI is absolute, and fetched from there without any credential, or relative, and fetched through GetArtifact.
+	// URI is absolute, and fetched from there without any credential, or relative, and fetched
+	// through GetArtifact.
 	URI string
-	// Refresh gives a fresh URI for the same file when this one is refused or past its end; nil when there is no way to.
+	// Refresh gives a fresh URI for the same file when this one is refused or past its end; nil
+	// when there is no way to.
 	Refresh func(context.Context) (string, error)
 }
 
@@ -96,7 +99,8 @@ func parseLink(uri string) (*url.URL, error) {
 	return u, nil
 }
 
-// expired tells whether a signed link says that its time is over. Our clock may be wrong, so this only ever asks for a fresh link early.
+// expired tells whether a signed link says that its time is over. Our clock may be wrong, so this
+// only ever asks for a fresh link early.
 func expired(u *url.URL, now time.Time) bool {
 	end := u.Query().Get("se")
 	for _, layout := range [...]string{time.RFC3339, "2006-01-02T15:04Z", time.DateOnly} {
@@ -124,7 +128,8 @@ func refused(err error) bool {
 	return false
 }
 
-// lost makes the refusal of the last link the answer. A refusal of GetArtifact that is about our credential stays just that.
+// lost makes the refusal of the last link the answer. A refusal of GetArtifact that is about our
+// credential stays just that.
 func lost(err error) error {
 	var e *Error
 	if !errors.As(err, &e) || errors.Is(err, ErrMisconfigured) {
@@ -246,7 +251,8 @@ var azureSuffixes = [...]string{".blob.core.windows.net", ".blob.core.usgovcloud
 type hostRules struct {
 	own    hostRule
 	listed []hostRule
-	// proxies are the addresses of the proxies in use, which the operator chose and which dial in our place.
+	// proxies are the addresses of the proxies in use, which the operator chose and which dial in
+	// our place.
 	proxies *sync.Map
 }
 
@@ -320,8 +326,8 @@ func (h hostRules) allow(u *url.URL) error {
 	return fmt.Errorf("%s://%s: %w", u.Scheme, net.JoinHostPort(host, port), ErrHostNotAllowed)
 }
 
-// transports gives the transport of API calls and that of downloads, which refuses private addresses when it dials: what a name meant
-// when it was looked up before says nothing.
+// transports gives the transport of API calls and that of downloads, which refuses private
+// addresses when it dials: what a name meant when it was looked up before says nothing.
 func (h hostRules) transports(given http.RoundTripper) (api, blob http.RoundTripper) {
 	base, ok := given.(*http.Transport)
 	switch {
@@ -367,7 +373,8 @@ func defaultTransport() *http.Transport {
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dial guards dialling. With a dialler of its own, a transport's connections are judged by where they lead before anything is sent.
+// dial guards dialling. With a dialler of its own, a transport's connections are judged by where
+// they lead before anything is sent.
 func (h hostRules) dial(given dialFunc) dialFunc {
 	plain := &net.Dialer{Timeout: dialTimeout}
 	guarded := &net.Dialer{Timeout: plain.Timeout, Control: func(_, address string, _ syscall.RawConn) error { return checkAddress(address) }}

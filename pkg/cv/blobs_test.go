@@ -431,8 +431,8 @@ func TestAddressesThatLeadInside(t *testing.T) {
 	}
 }
 
-// TestNamesThatLeadInside: the name of a download host may resolve to anything, and to something else a moment later. What counts is the
-// address that is dialled.
+// TestNamesThatLeadInside: the name of a download host may resolve to anything, and to something
+// else a moment later. What counts is the address that is dialled.
 func TestNamesThatLeadInside(t *testing.T) {
 	reached := 0
 	inside := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -500,7 +500,8 @@ func TestFetchThroughAProxy(t *testing.T) {
 	}
 }
 
-// TestKeyStaysAtTheEndpoint: whatever the service answers, the key is in no request but to the endpoint's host.
+// TestKeyStaysAtTheEndpoint: whatever the service answers, the key is in no request but to the
+// endpoint's host.
 func TestKeyStaysAtTheEndpoint(t *testing.T) {
 	var keys []string
 	storage := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

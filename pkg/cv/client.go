@@ -29,25 +29,30 @@ const (
 	tryTimeout = 30 * time.Second
 	// stallTimeout bounds the silence in a download, before its headers and between its bytes.
 	stallTimeout = 30 * time.Second
-	// maxAnswerBytes bounds a JSON answer. A page of 256 images with 300 regions each is some 25 MB.
+	// maxAnswerBytes bounds a JSON answer. A page of 256 images with 300 regions each is some 25
+	// MB.
 	maxAnswerBytes = 128 << 20
 )
 
 // Options are the settings of a Client; the zero value is good.
 type Options struct {
-	// Transport sends the requests; nil is a tuned default. Of an *http.Transport a copy is made whose dialling of blob hosts is guarded
-	// (see BlobHosts). Any other RoundTripper dials by itself, so that only addresses written in links can be judged: to add something
-	// around the transports, use Wrap instead.
+	// Transport sends the requests; nil is a tuned default. Of an *http.Transport a copy is made
+	// whose dialling of blob hosts is guarded (see BlobHosts). Any other RoundTripper dials by
+	// itself, so that only addresses written in links can be judged: to add something around the
+	// transports, use Wrap instead.
 	Transport http.RoundTripper
 	// Wrap, if any, is put around the transports, that of API calls and that of downloads.
 	Wrap func(http.RoundTripper) http.RoundTripper
-	// MaxRPS is how many API calls a second this client makes at most; 0 is 10. It slows down on 429 and recovers.
+	// MaxRPS is how many API calls a second this client makes at most; 0 is 10. It slows down on
+	// 429 and recovers.
 	MaxRPS float64
-	// MaxAttempts is how often one call is tried, 0 is 5. A call stops earlier when its tries take long.
+	// MaxAttempts is how often one call is tried, 0 is 5. A call stops earlier when its tries take
+	// long.
 	MaxAttempts int
-	// BlobHosts are hosts that download links may point to, besides the Azure blob suffixes over https and the endpoint's own host and
-	// port. An entry is "suffix" or "suffix:port"; it allows the host of that name and those below it, by http and https, on that port or
-	// (without one) on any, and also when their address is private, loopback or link-local.
+	// BlobHosts are hosts that download links may point to, besides the Azure blob suffixes over
+	// https and the endpoint's own host and port. An entry is "suffix" or "suffix:port"; it allows
+	// the host of that name and those below it, by http and https, on that port or (without one) on
+	// any, and also when their address is private, loopback or link-local.
 	BlobHosts []string
 	// UserAgent names this program to the service; empty is "cvconsumer".
 	UserAgent string
@@ -73,8 +78,9 @@ type Client struct {
 	tryTimeout, stallTimeout time.Duration
 }
 
-// New makes a client of the resource at endpoint, "http(s)://host[:port][/base]" with or without a trailing slash, as the Azure portal
-// shows it. Nothing is called. The error names what is wrong, and never shows a query or password the endpoint may hold.
+// New makes a client of the resource at endpoint, "http(s)://host[:port][/base]" with or without a
+// trailing slash, as the Azure portal shows it. Nothing is called. The error names what is wrong,
+// and never shows a query or password the endpoint may hold.
 func New(endpoint string, cred Credential, o Options) (*Client, error) {
 	u, err := parseEndpoint(endpoint)
 	if err != nil {
@@ -119,7 +125,8 @@ func New(endpoint string, cred Credential, o Options) (*Client, error) {
 	return c, nil
 }
 
-// rooted is u with a path: JoinPath onto an empty one gives a path without its leading slash, which no server takes.
+// rooted is u with a path: JoinPath onto an empty one gives a path without its leading slash, which
+// no server takes.
 func rooted(u *url.URL) *url.URL {
 	if u.Path != "" {
 		return u
@@ -129,7 +136,8 @@ func rooted(u *url.URL) *url.URL {
 	return &withPath
 }
 
-// parseEndpoint checks an endpoint and gives it without trailing slash. One that already ends in the API's own path is taken as meant.
+// parseEndpoint checks an endpoint and gives it without trailing slash. One that already ends in
+// the API's own path is taken as meant.
 func parseEndpoint(endpoint string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimSpace(endpoint))
 	var bad *url.Error
@@ -171,7 +179,8 @@ func (c *Client) Endpoint() *url.URL {
 	return &u
 }
 
-// Host is the endpoint's host in lower case, with the port when it is not the scheme's own. It names the resource.
+// Host is the endpoint's host in lower case, with the port when it is not the scheme's own. It
+// names the resource.
 func (c *Client) Host() string {
 	if c.endpoint.Port() == defaultPort(c.endpoint.Scheme) {
 		return strings.TrimSuffix(c.endpoint.Host, ":"+c.endpoint.Port())
@@ -235,7 +244,8 @@ func (k call) repeatable() bool {
 	return k.method == http.MethodGet || k.method == http.MethodDelete || k.reads
 }
 
-// do makes a call, with retries. consume reads a successful answer; what it fails with is the try's failure.
+// do makes a call, with retries. consume reads a successful answer; what it fails with is the try's
+// failure.
 func (c *Client) do(ctx context.Context, k call, consume func(*http.Response) error) error {
 	return c.retry(ctx, k.op, k.bytes, func(attempt int) (bool, error) {
 		if err := c.pace.take(ctx); err != nil {
@@ -251,7 +261,8 @@ func (c *Client) do(ctx context.Context, k call, consume func(*http.Response) er
 	})
 }
 
-// request makes the request of one try, with the credential, which goes to the endpoint's host alone.
+// request makes the request of one try, with the credential, which goes to the endpoint's host
+// alone.
 func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	u := c.base.JoinPath(k.path)
 	u.RawQuery = k.query.encoded
@@ -276,8 +287,9 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	return req, nil
 }
 
-// onceOnly is the empty body of a GET. A body that cannot be rewound keeps net/http from silently sending the request again on another
-// connection when a kept one breaks; such an exchange would be in no trace. On the wire there is no body.
+// onceOnly is the empty body of a GET. A body that cannot be rewound keeps net/http from silently
+// sending the request again on another connection when a kept one breaks; such an exchange would be
+// in no trace. On the wire there is no body.
 type onceOnly struct{}
 
 func (onceOnly) Read([]byte) (int, error) { return 0, io.EOF }
@@ -322,8 +334,9 @@ var (
 	errStale      = errors.New("not sent: too much time went by until there was a connection")
 )
 
-// exchange sends a request and gives the answer, whose body is bound by the timeouts: in all, or for a file by its silences. Errors, those
-// of the body too, name our timeout and not a context's, so that they are not taken for the caller's. release must be called in the end.
+// exchange sends a request and gives the answer, whose body is bound by the timeouts: in all, or
+// for a file by its silences. Errors, those of the body too, name our timeout and not a context's,
+// so that they are not taken for the caller's. release must be called in the end.
 func (c *Client) exchange(ctx context.Context, via http.RoundTripper, req *http.Request, file bool) (_ *http.Response, release func(), _ error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	limit, cause := c.tryTimeout, errTryTimeout
@@ -364,8 +377,8 @@ func (c *Client) exchange(ctx context.Context, via http.RoundTripper, req *http.
 	}, nil
 }
 
-// guardedBody is an answer's body under a timeout. With a timer, that runs only while bytes are waited for: what the reader does with them
-// takes as long as it takes.
+// guardedBody is an answer's body under a timeout. With a timer, that runs only while bytes are
+// waited for: what the reader does with them takes as long as it takes.
 type guardedBody struct {
 	body    io.ReadCloser
 	explain func(error) error

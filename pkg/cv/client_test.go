@@ -199,7 +199,8 @@ func TestRedirectsOfAPICallsAreNotFollowed(t *testing.T) {
 	}
 }
 
-// TestExchangesAreAllTraced: net/http repeats a GET by itself when a kept connection breaks. That exchange would be in no ledger.
+// TestExchangesAreAllTraced: net/http repeats a GET by itself when a kept connection breaks. That
+// exchange would be in no ledger.
 func TestExchangesAreAllTraced(t *testing.T) {
 	w := newWorld(t, script(status(200, "1"), reset, status(200, "2"), reset, reset, status(200, "3")))
 	var statuses []int

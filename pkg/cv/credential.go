@@ -18,8 +18,8 @@ const (
 	tokenHeader = "Authorization"
 )
 
-// Credential puts what proves our right on a request to the Training API. Apply is called before every try and must be safe for
-// concurrent use. Its errors end the call as ErrMisconfigured.
+// Credential puts what proves our right on a request to the Training API. Apply is called before
+// every try and must be safe for concurrent use. Its errors end the call as ErrMisconfigured.
 type Credential interface {
 	Apply(ctx context.Context, req *http.Request) error
 }
@@ -39,8 +39,9 @@ func (k trainingKey) Apply(_ context.Context, req *http.Request) error {
 	return setSecret(req, keyHeader, "", string(k))
 }
 
-// TrainingKeyFile is a credential made of a training key in a file, which is read again when the file changes, and when the service
-// refused the key. Blanks and line ends around the key are ignored.
+// TrainingKeyFile is a credential made of a training key in a file, which is read again when the
+// file changes, and when the service refused the key. Blanks and line ends around the key are
+// ignored.
 func TrainingKeyFile(path string) Credential { return &keyFile{path: path} }
 
 type keyFile struct {
@@ -78,19 +79,22 @@ func (f *keyFile) read() (string, error) {
 	return f.key, nil
 }
 
-// forget makes the next Apply read the file whatever its times say: a rewrite within one tick of the file system's clock shows in neither.
+// forget makes the next Apply read the file whatever its times say: a rewrite within one tick of
+// the file system's clock shows in neither.
 func (f *keyFile) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.key = ""
 }
 
-// TokenSource gives Entra ID access tokens for the Training API. It is asked before every try and keeps tokens for as long as they are good.
+// TokenSource gives Entra ID access tokens for the Training API. It is asked before every try and
+// keeps tokens for as long as they are good.
 type TokenSource interface {
 	Token(ctx context.Context) (string, error)
 }
 
-// BearerToken is a credential made of Entra ID tokens. The service takes them only at a resource's own sub-domain, not at a regional endpoint.
+// BearerToken is a credential made of Entra ID tokens. The service takes them only at a resource's
+// own sub-domain, not at a regional endpoint.
 func BearerToken(source TokenSource) Credential { return bearer{source} }
 
 type bearer struct{ source TokenSource }

@@ -1,11 +1,13 @@
-// Package cv is a client of the Azure Custom Vision Training API, v3.3: every operation that reads or deletes user data, and the
-// downloads of what the API only links to (images, exported models, stored prediction images).
+// Package cv is a client of the Azure Custom Vision Training API, v3.3: every operation that reads
+// or deletes user data, and the downloads of what the API only links to (images, exported models,
+// stored prediction images).
 //
 // # Its story
 //
-// A [Client] speaks to one Custom Vision resource. Each method is one operation of the official Swagger, named as there. A call is
-// paced ([Options.MaxRPS]), tried again where that is safe and may help, and ends in a typed answer or in one [Error], matched by the
-// sentinels [ErrGone], [ErrThrottled], [ErrMisconfigured], [ErrUnavailable] and their kin through [errors.Is].
+// A [Client] speaks to one Custom Vision resource. Each method is one operation of the official
+// Swagger, named as there. A call is paced ([Options.MaxRPS]), tried again where that is safe and
+// may help, and ends in a typed answer or in one [Error], matched by the sentinels [ErrGone],
+// [ErrThrottled], [ErrMisconfigured], [ErrUnavailable] and their kin through [errors.Is].
 //
 // # Its promises
 //
@@ -24,6 +26,7 @@
 //
 // # What it does not do
 //
-// It creates, trains, publishes and exports nothing. It knows nothing of queues, jobs or storage, keeps no state on disk, and does not
-// decide whether a 404 on a delete is a success: that is the caller's judgement.
+// It creates, trains, publishes and exports nothing. It knows nothing of queues, jobs or storage,
+// keeps no state on disk, and does not decide whether a 404 on a delete is a success: that is the
+// caller's judgement.
 package cv

@@ -30,9 +30,9 @@ func (d Domain) Identity() uuid.UUID { return d.ID }
 
 func (d Domain) lacks() string { return lacksID(d.ID) }
 
-// GetDomains lists all domains. It needs no right on any project, which makes it the cheapest question whether endpoint and credential
-// are good. Errors: ErrMisconfigured, ErrThrottled, ErrUnavailable.
-// Source: Training API v3.3, GetDomains.
+// GetDomains lists all domains. It needs no right on any project, which makes it the cheapest
+// question whether endpoint and credential are good. Errors: ErrMisconfigured, ErrThrottled,
+// ErrUnavailable. Source: Training API v3.3, GetDomains.
 func (c *Client) GetDomains(ctx context.Context) ([]Domain, error) {
 	return list[Domain](ctx, c, call{op: "GetDomains", method: http.MethodGet, path: "domains"})
 }

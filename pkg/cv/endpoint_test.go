@@ -8,7 +8,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 )
 
-// An endpoint without a path, as the Azure portal shows it without its slash, once gave a request line without a leading slash.
+// An endpoint without a path, as the Azure portal shows it without its slash, once gave a request
+// line without a leading slash.
 func TestEndpointWithAndWithoutPath(t *testing.T) {
 	for _, c := range []struct{ name, suffix, want string }{
 		{"no path", "", "/customvision/v3.3/training/domains"},

@@ -22,11 +22,12 @@ import (
 var (
 	// ErrGone: 404 with the API's own code: project, iteration, tag, image, … is not there.
 	ErrGone = errors.New("not there")
-	// ErrThrottled: 429, or a server error with a Retry-After (which is ErrUnavailable too). Error.RetryAfter is how long to wait, if the
-	// service said so.
+	// ErrThrottled: 429, or a server error with a Retry-After (which is ErrUnavailable too).
+	// Error.RetryAfter is how long to wait, if the service said so.
 	ErrThrottled = errors.New("throttled")
-	// ErrMisconfigured: endpoint or credential are wrong: 401, 403 about credential or role, 404 without an API code, a redirect, an answer
-	// that is no JSON, a TLS failure, an unknown or unreachable host. It is about us, never about what was asked for.
+	// ErrMisconfigured: endpoint or credential are wrong: 401, 403 about credential or role, 404
+	// without an API code, a redirect, an answer that is no JSON, a TLS failure, an unknown or
+	// unreachable host. It is about us, never about what was asked for.
 	ErrMisconfigured = errors.New("endpoint or credential is wrong")
 	// ErrUnavailable: 408, 5xx, a reset connection, a short or broken body, a timeout, a 2xx answer
 	// that says nothing (null, or without what it must have). Worth another try later.
@@ -47,7 +48,8 @@ var (
 	ErrTooLarge = errors.New("too large")
 )
 
-// Error is a failed call. Match it with errors.Is against the sentinels of this package; no field holds a key, token or query.
+// Error is a failed call. Match it with errors.Is against the sentinels of this package; no field
+// holds a key, token or query.
 type Error struct {
 	Op         string        // the Swagger's operation id, or GetBlob for a download from storage
 	Status     int           // HTTP status; 0 when there was no answer
@@ -126,8 +128,8 @@ const (
 	codeBadArtifact    = "BadRequestInvalidArtifactUri"
 )
 
-// notFoundCode tells whether the API itself, not the gateway before it, says that something is not there. The gateway's own "NotFound"
-// says only that the path is wrong.
+// notFoundCode tells whether the API itself, not the gateway before it, says that something is not
+// there. The gateway's own "NotFound" says only that the path is wrong.
 func (e *Error) notFoundCode() bool {
 	return strings.HasPrefix(e.Code, "NotFound") && e.Code != codeNoSubscription && !(e.gateway && e.Code == "NotFound")
 }
@@ -143,13 +145,15 @@ func (e *Error) misconfigured() bool {
 	case e.Status == http.StatusForbidden:
 		return e.Code != codeReadOnly
 	case e.Status == http.StatusNotFound:
-		// An artifact that is not there may be answered without a code; that says nothing about our endpoint.
+		// An artifact that is not there may be answered without a code; that says nothing about our
+		// endpoint.
 		return !e.notFoundCode() && e.Op != opArtifact
 	}
 	return 300 <= e.Status && e.Status < 400
 }
 
-// RetryAfter is how long the service asked to wait, as the nearest Error in err's chain has it; 0 when it did not.
+// RetryAfter is how long the service asked to wait, as the nearest Error in err's chain has it; 0
+// when it did not.
 func RetryAfter(err error) time.Duration {
 	var e *Error
 	if errors.As(err, &e) {
@@ -167,13 +171,15 @@ type kinded struct {
 func (k *kinded) Error() string   { return k.err.Error() }
 func (k *kinded) Unwrap() []error { return []error{k.kind, k.err} }
 
-// unsent is a failure to reach the host at all: worth another try at once, and in the end the operator's business.
+// unsent is a failure to reach the host at all: worth another try at once, and in the end the
+// operator's business.
 type unsent struct{ kinded }
 
 // invalid is a call that was not made because its arguments cannot be right.
 func invalid(op string, err error) error { return &Error{Op: op, Err: err} }
 
-// ended is the error of a call whose context is done: the context's cause, and the last real failure if there was one.
+// ended is the error of a call whose context is done: the context's cause, and the last real
+// failure if there was one.
 func ended(ctx context.Context, op string, last error) error {
 	why := context.Cause(ctx)
 	if !errors.Is(why, ctx.Err()) {
@@ -220,8 +226,8 @@ const (
 	maxRetryAfter   = 24 * time.Hour
 )
 
-// checkResponse gives nil for a 2xx answer and an Error for every other, whatever its body is. It reads no more than a little of the body
-// and leaves closing it to the caller.
+// checkResponse gives nil for a 2xx answer and an Error for every other, whatever its body is. It
+// reads no more than a little of the body and leaves closing it to the caller.
 func checkResponse(op string, resp *http.Response, now time.Time, secrets []string) error {
 	if 200 <= resp.StatusCode && resp.StatusCode < 300 {
 		return nil
@@ -257,7 +263,8 @@ func checkResponse(op string, resp *http.Response, now time.Time, secrets []stri
 	return e
 }
 
-// errorBody reads the API's own error shape, the gateway's, or makes something short of what is neither.
+// errorBody reads the API's own error shape, the gateway's, or makes something short of what is
+// neither.
 func errorBody(body []byte, contentType string) (code, message string, gateway bool) {
 	var shape struct {
 		Code    scalar `json:"code"`
@@ -375,7 +382,8 @@ func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 
 var retryText = regexp.MustCompile(`(?i)retry after (\d+) ?second`)
 
-// retryAfterText reads the wait out of the gateway's sentence, such as "Please retry after 1 second."
+// retryAfterText reads the wait out of the gateway's sentence, such as "Please retry after 1
+// second."
 func retryAfterText(message string) time.Duration {
 	m := retryText.FindStringSubmatch(message)
 	if m == nil {

@@ -162,7 +162,8 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
-// FuzzRetryAfter: whatever the header and the message say, the wait is between nothing and a day, and whole numbers are read as such.
+// FuzzRetryAfter: whatever the header and the message say, the wait is between nothing and a day,
+// and whole numbers are read as such.
 func FuzzRetryAfter(f *testing.F) {
 	for _, s := range []string{"", "1", "-1", "1.5", "00", "99999999999999999999", "Sun, 01 Mar 2026 13:00:00 GMT", "Please retry after 26 seconds.", "retry after  1 second", "RETRY AFTER 3 SECONDS"} {
 		f.Add(s)

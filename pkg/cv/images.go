@@ -46,7 +46,8 @@ type ImageTag struct {
 	Created Time      `json:"created"`
 }
 
-// ImageRegion is a tagged box on an image: fractions of its width and height, in [0,1], origin top left.
+// ImageRegion is a tagged box on an image: fractions of its width and height, in [0,1], origin top
+// left.
 type ImageRegion struct {
 	RegionID uuid.UUID `json:"regionId"`
 	TagID    uuid.UUID `json:"tagId"`
@@ -74,7 +75,8 @@ func (i Image) Identity() uuid.UUID { return i.ID }
 
 func (i Image) lacks() string { return lacksID(i.ID) }
 
-// ImageQuery says which images of a project are meant. Every operation reads the fields its comment names and ignores the others.
+// ImageQuery says which images of a project are meant. Every operation reads the fields its comment
+// names and ignores the others.
 type ImageQuery struct {
 	Scope         Scope       // uuid.Nil: the workspace
 	TagIDs        []uuid.UUID // only images with these tags; at most MaxTagIDs in listings
@@ -89,23 +91,23 @@ func (q ImageQuery) pageQuery() PageQuery {
 	return PageQuery{OrderBy: q.OrderBy, Take: q.Take, Skip: q.Skip}
 }
 
-// GetTaggedImages lists one page of the tagged images of q.Scope; it reads Scope, TagIDs, OrderBy, Take and Skip.
-// Errors: ErrGone when project or iteration is not there.
-// Source: Training API v3.3, GetTaggedImages.
+// GetTaggedImages lists one page of the tagged images of q.Scope; it reads Scope, TagIDs, OrderBy,
+// Take and Skip. Errors: ErrGone when project or iteration is not there. Source: Training API v3.3,
+// GetTaggedImages.
 func (c *Client) GetTaggedImages(ctx context.Context, p uuid.UUID, q ImageQuery) ([]Image, error) {
 	return c.images(ctx, call{op: "GetTaggedImages", path: projectPath(p) + "/images/tagged"}, q, newQuery().scope(q.Scope).ids("tagIds", q.TagIDs))
 }
 
-// GetUntaggedImages lists one page of the untagged images of q.Scope; it reads Scope, OrderBy, Take and Skip. Errors: ErrGone.
-// Source: Training API v3.3, GetUntaggedImages.
+// GetUntaggedImages lists one page of the untagged images of q.Scope; it reads Scope, OrderBy, Take
+// and Skip. Errors: ErrGone. Source: Training API v3.3, GetUntaggedImages.
 func (c *Client) GetUntaggedImages(ctx context.Context, p uuid.UUID, q ImageQuery) ([]Image, error) {
 	q.TagIDs = nil
 	return c.images(ctx, call{op: "GetUntaggedImages", path: projectPath(p) + "/images/untagged"}, q, newQuery().scope(q.Scope))
 }
 
-// GetImages lists one page of the images of q.Scope, tagged or not; it reads every field of q and always sends the tagging status, whose
-// default the service's own description contradicts. Errors: ErrGone.
-// Source: Training API v3.3, GetImages.
+// GetImages lists one page of the images of q.Scope, tagged or not; it reads every field of q and
+// always sends the tagging status, whose default the service's own description contradicts. Errors:
+// ErrGone. Source: Training API v3.3, GetImages.
 func (c *Client) GetImages(ctx context.Context, p uuid.UUID, q ImageQuery) ([]Image, error) {
 	return c.images(ctx, call{op: "GetImages", path: projectPath(p) + "/images"}, q, q.all())
 }
@@ -130,8 +132,8 @@ func (q ImageQuery) all() query {
 	return newQuery().scope(q.Scope).ids("tagIds", q.TagIDs).text("taggingStatus", status).text("$filter", q.Filter)
 }
 
-// GetTaggedImageCount counts the tagged images of the scope, all of them or those with the tags. Errors: ErrGone.
-// Source: Training API v3.3, GetTaggedImageCount.
+// GetTaggedImageCount counts the tagged images of the scope, all of them or those with the tags.
+// Errors: ErrGone. Source: Training API v3.3, GetTaggedImageCount.
 func (c *Client) GetTaggedImageCount(ctx context.Context, p uuid.UUID, scope Scope, tagIDs []uuid.UUID) (int, error) {
 	return c.count(ctx, call{op: "GetTaggedImageCount", path: projectPath(p) + "/images/tagged/count", query: newQuery().scope(scope).ids("tagIds", tagIDs)})
 }
@@ -142,15 +144,15 @@ func (c *Client) GetUntaggedImageCount(ctx context.Context, p uuid.UUID, scope S
 	return c.count(ctx, call{op: "GetUntaggedImageCount", path: projectPath(p) + "/images/untagged/count", query: newQuery().scope(scope)})
 }
 
-// GetImageCount counts the images of q.Scope; it reads Scope, TagIDs, Filter and TaggingStatus. Errors: ErrGone.
-// Source: Training API v3.3, GetImageCount.
+// GetImageCount counts the images of q.Scope; it reads Scope, TagIDs, Filter and TaggingStatus.
+// Errors: ErrGone. Source: Training API v3.3, GetImageCount.
 func (c *Client) GetImageCount(ctx context.Context, p uuid.UUID, q ImageQuery) (int, error) {
 	return c.count(ctx, call{op: "GetImageCount", path: projectPath(p) + "/images/count", query: q.all()})
 }
 
-// GetImagesByIDs reads up to MaxPage images by id, with fresh links. Ids the scope does not know are missing from the answer. Without ids
-// nothing is asked. Errors: ErrGone when project or iteration is not there.
-// Source: Training API v3.3, GetImagesByIds.
+// GetImagesByIDs reads up to MaxPage images by id, with fresh links. Ids the scope does not know
+// are missing from the answer. Without ids nothing is asked. Errors: ErrGone when project or
+// iteration is not there. Source: Training API v3.3, GetImagesByIds.
 func (c *Client) GetImagesByIDs(ctx context.Context, p uuid.UUID, scope Scope, ids []uuid.UUID) ([]Image, error) {
 	k := call{op: "GetImagesByIds", method: http.MethodGet, path: projectPath(p) + "/images/id"}
 	switch {
@@ -170,9 +172,10 @@ type DeleteImagesQuery struct {
 	AllIterations bool // also from the snapshot of every iteration; without it trained iterations keep them
 }
 
-// DeleteImages deletes images from the workspace, and with AllIterations from every iteration. Accepted tells that the service answered
-// 202 and works on in the background, with nothing to ask about it but the counts. It may be repeated: ErrGone says that they were gone
-// already. Errors: also ErrReadOnly; a query that names nothing, both or too much is an error before any call.
+// DeleteImages deletes images from the workspace, and with AllIterations from every iteration.
+// Accepted tells that the service answered 202 and works on in the background, with nothing to ask
+// about it but the counts. It may be repeated: ErrGone says that they were gone already. Errors:
+// also ErrReadOnly; a query that names nothing, both or too much is an error before any call.
 // Source: Training API v3.3, DeleteImages.
 func (c *Client) DeleteImages(ctx context.Context, p uuid.UUID, q DeleteImagesQuery) (accepted bool, err error) {
 	k := call{op: "DeleteImages", path: projectPath(p) + "/images"}

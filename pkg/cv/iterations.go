@@ -8,7 +8,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Iteration is one training of a project. It keeps its own snapshot of the images and tags it was trained on.
+// Iteration is one training of a project. It keeps its own snapshot of the images and tags it was
+// trained on.
 type Iteration struct {
 	ID                        uuid.UUID `json:"id"`
 	Name                      string    `json:"name"`
@@ -47,10 +48,12 @@ func (i Iteration) lacks() string {
 	return lacksID(i.ID)
 }
 
-// Published tells whether a prediction resource serves this iteration; the service refuses to delete such a one.
+// Published tells whether a prediction resource serves this iteration; the service refuses to
+// delete such a one.
 func (i Iteration) Published() bool { return i.PublishName != "" }
 
-// IterationPerformance is how well an iteration recognises its own images, at the thresholds that were asked for. All rates are in [0,1].
+// IterationPerformance is how well an iteration recognises its own images, at the thresholds that
+// were asked for. All rates are in [0,1].
 type IterationPerformance struct {
 	PerTagPerformance     []TagPerformance `json:"perTagPerformance"`
 	Precision             float64          `json:"precision"`
@@ -134,32 +137,32 @@ func (c *Client) GetIteration(ctx context.Context, p, it uuid.UUID) (Iteration, 
 	return get[Iteration](ctx, c, call{op: "GetIteration", method: http.MethodGet, path: iterationPath(p, it)})
 }
 
-// DeleteIteration deletes an iteration with its snapshot and performance. It may be repeated: ErrGone then says that it was gone already.
-// Errors: also ErrPublished, ErrReadOnly.
-// Source: Training API v3.3, DeleteIteration.
+// DeleteIteration deletes an iteration with its snapshot and performance. It may be repeated:
+// ErrGone then says that it was gone already. Errors: also ErrPublished, ErrReadOnly. Source:
+// Training API v3.3, DeleteIteration.
 func (c *Client) DeleteIteration(ctx context.Context, p, it uuid.UUID) error {
 	_, err := c.delete(ctx, call{op: "DeleteIteration", path: iterationPath(p, it)})
 	return err
 }
 
-// UnpublishIteration takes an iteration away from its prediction resource. Repeated, the service may answer with the code
-// BadRequestIterationNotPublished. Errors: also ErrGone, ErrReadOnly.
+// UnpublishIteration takes an iteration away from its prediction resource. Repeated, the service
+// may answer with the code BadRequestIterationNotPublished. Errors: also ErrGone, ErrReadOnly.
 // Source: Training API v3.3, UnpublishIteration.
 func (c *Client) UnpublishIteration(ctx context.Context, p, it uuid.UUID) error {
 	_, err := c.delete(ctx, call{op: "UnpublishIteration", path: iterationPath(p, it) + "/publish"})
 	return err
 }
 
-// GetIterationPerformance reads how well an iteration does at a probability threshold and, for detection, an overlap threshold, both in
-// [0,1]. The result depends on both. Errors: ErrUntrained when there is none, ErrGone.
-// Source: Training API v3.3, GetIterationPerformance.
+// GetIterationPerformance reads how well an iteration does at a probability threshold and, for
+// detection, an overlap threshold, both in [0,1]. The result depends on both. Errors: ErrUntrained
+// when there is none, ErrGone. Source: Training API v3.3, GetIterationPerformance.
 func (c *Client) GetIterationPerformance(ctx context.Context, p, it uuid.UUID, threshold, overlap float64) (IterationPerformance, error) {
 	q := newQuery().number("threshold", threshold).number("overlapThreshold", overlap)
 	return get[IterationPerformance](ctx, c, call{op: "GetIterationPerformance", method: http.MethodGet, path: iterationPath(p, it) + "/performance", query: q})
 }
 
-// GetImagePerformances reads one page of an iteration's per-image performance. Errors: ErrUntrained, ErrGone.
-// Source: Training API v3.3, GetImagePerformances.
+// GetImagePerformances reads one page of an iteration's per-image performance. Errors:
+// ErrUntrained, ErrGone. Source: Training API v3.3, GetImagePerformances.
 func (c *Client) GetImagePerformances(ctx context.Context, p, it uuid.UUID, q PageQuery) ([]ImagePerformance, error) {
 	k := call{op: "GetImagePerformances", method: http.MethodGet, path: iterationPath(p, it) + "/performance/images"}
 	if err := q.check(); err != nil {

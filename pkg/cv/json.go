@@ -13,9 +13,10 @@ import (
 // Identified is a thing with an id of its own, such as an image.
 type Identified interface{ Identity() uuid.UUID }
 
-// decodeModel decodes a JSON object into a typed view and keeps the JSON itself. A field of an unexpected type is left zero: what it was
-// stands in raw, and one odd field must not keep a thousand images from being exported. null leaves
-// everything as it is: ask refuses a thing that lacks the members it must have.
+// decodeModel decodes a JSON object into a typed view and keeps the JSON itself. A field of an
+// unexpected type is left zero: what it was stands in raw, and one odd field must not keep a
+// thousand images from being exported. null leaves everything as it is: ask refuses a thing that
+// lacks the members it must have.
 func decodeModel(b []byte, view any, raw *json.RawMessage) error {
 	b = bytes.TrimLeft(b, " \t\r\n")
 	if bytes.HasPrefix(b, []byte("null")) {
@@ -55,9 +56,11 @@ func member(object json.RawMessage, name string) json.RawMessage {
 	return nil
 }
 
-// StripQueries gives a JSON value as received, on one line and without insignificant blanks, except that the query and fragment of every
-// URI are removed: those are the string values of members named …Uri or …Url, and all other strings that are an absolute http or https
-// URI with a query. Key order, duplicate keys, escapes and the text of numbers stay as they are. It errs when raw is not JSON.
+// StripQueries gives a JSON value as received, on one line and without insignificant blanks, except
+// that the query and fragment of every URI are removed: those are the string values of members
+// named …Uri or …Url, and all other strings that are an absolute http or https URI with a query.
+// Key order, duplicate keys, escapes and the text of numbers stay as they are. It errs when raw is
+// not JSON.
 func StripQueries(raw json.RawMessage) (json.RawMessage, error) {
 	if !json.Valid(raw) {
 		return nil, errors.New("strip queries: not valid JSON")
@@ -74,7 +77,8 @@ type stripper struct {
 	out []byte
 }
 
-// value copies the next value; uri says that it belongs to a member whose strings are URIs. Validity bounds the depth.
+// value copies the next value; uri says that it belongs to a member whose strings are URIs.
+// Validity bounds the depth.
 func (s *stripper) value(uri bool) {
 	switch s.peek() {
 	case '{':
@@ -167,8 +171,9 @@ func isURIName(quoted []byte) bool {
 	return false
 }
 
-// queryStart is where the query or fragment begins in a quoted string that is a URI, or -1 when nothing is to be removed.
-// It walks the text as received, escapes included, so that what stays is byte for byte what was there.
+// queryStart is where the query or fragment begins in a quoted string that is a URI, or -1 when
+// nothing is to be removed. It walks the text as received, escapes included, so that what stays is
+// byte for byte what was there.
 func queryStart(quoted []byte, uri bool) int {
 	if !uri && !looksAbsolute(quoted) {
 		return -1
@@ -188,7 +193,8 @@ func queryStart(quoted []byte, uri bool) int {
 	return -1
 }
 
-// looksAbsolute tells whether a quoted string begins like an http or https URI, blanks before it aside.
+// looksAbsolute tells whether a quoted string begins like an http or https URI, blanks before it
+// aside.
 func looksAbsolute(quoted []byte) bool {
 	var head [8]byte
 	n := 0
@@ -211,7 +217,8 @@ func looksAbsolute(quoted []byte) bool {
 	return strings.HasPrefix(text, "http://") || text == "https://"
 }
 
-// unescape reads one character of valid JSON text at b and says how many bytes it takes. Of what is not ASCII only that it is so matters.
+// unescape reads one character of valid JSON text at b and says how many bytes it takes. Of what is
+// not ASCII only that it is so matters.
 func unescape(b []byte) (rune, int) {
 	switch {
 	case b[0] != '\\':

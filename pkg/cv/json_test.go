@@ -153,7 +153,8 @@ func stripSlowly(t *testing.T, in []byte) []json.Token {
 	return tokens
 }
 
-// TestStripQueriesAgreesWithURLs: what net/url takes for an absolute http or https URI with a query loses it.
+// TestStripQueriesAgreesWithURLs: what net/url takes for an absolute http or https URI with a query
+// loses it.
 func TestStripQueriesAgreesWithURLs(t *testing.T) {
 	for _, s := range []string{"https://h/x?a=b", "HTTPS://h?a", "http://[::1]:80/?a#b", "https://h/a b?c d", "https://h/%20?%zz"} {
 		u, err := url.Parse(s)

@@ -12,15 +12,17 @@ import (
 const (
 	// MaxPage is how many items the service lists at once, and how many image ids a call may name.
 	MaxPage = 256
-	// PageStride is how far skip moves from page to page: pages overlap by one item, which must be the same one on both.
+	// PageStride is how far skip moves from page to page: pages overlap by one item, which must be
+	// the same one on both.
 	PageStride = MaxPage - 1
 )
 
-// ErrUnstable says that a listing moved while it was read: its pages do not fit together, or the count says otherwise. What was read is
-// not the whole truth; reading it again may help.
+// ErrUnstable says that a listing moved while it was read: its pages do not fit together, or the
+// count says otherwise. What was read is not the whole truth; reading it again may help.
 var ErrUnstable = errors.New("the listing changed while it was read")
 
-// Pages is how many listing calls n items take: ceil((n-1)/PageStride), one for a single item, none for none.
+// Pages is how many listing calls n items take: ceil((n-1)/PageStride), one for a single item, none
+// for none.
 func Pages(n int) int {
 	switch {
 	case n <= 0:
@@ -34,10 +36,11 @@ func Pages(n int) int {
 // Fetch reads one page of a listing: take items, leaving out the first skip.
 type Fetch[T Identified] func(ctx context.Context, skip, take int) ([]T, error)
 
-// EachPage reads a listing once from its start, page after page, and yields each page without the item it shares with the page before.
-// It stops with ErrUnstable when that item is not the same one, or an item comes twice: then items appeared, vanished or changed places
-// (equal timestamps have no fixed order), and the reader starts anew. It stops at the first other error too. The ids of the listing are
-// kept while it is read, 16 bytes each.
+// EachPage reads a listing once from its start, page after page, and yields each page without the
+// item it shares with the page before. It stops with ErrUnstable when that item is not the same
+// one, or an item comes twice: then items appeared, vanished or changed places (equal timestamps
+// have no fixed order), and the reader starts anew. It stops at the first other error too. The ids
+// of the listing are kept while it is read, 16 bytes each.
 func EachPage[T Identified](ctx context.Context, fetch Fetch[T]) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		seen := make(map[uuid.UUID]struct{})
@@ -78,9 +81,9 @@ func EachPage[T Identified](ctx context.Context, fetch Fetch[T]) iter.Seq2[[]T, 
 // maxReadings is how often a listing that moves is read before that is taken for the answer.
 const maxReadings = 3
 
-// ListAll reads a whole listing and holds it against its count, taken before and after; when they differ or the pages do not fit
-// together it reads again, 3 times in all. Then it returns what the last reading got with ErrUnstable. Meant for listings small enough
-// to be held in memory.
+// ListAll reads a whole listing and holds it against its count, taken before and after; when they
+// differ or the pages do not fit together it reads again, 3 times in all. Then it returns what the
+// last reading got with ErrUnstable. Meant for listings small enough to be held in memory.
 func ListAll[T Identified](ctx context.Context, fetch Fetch[T], count func(context.Context) (int, error)) ([]T, error) {
 	before, err := count(ctx)
 	if err != nil {

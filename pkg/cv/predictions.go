@@ -22,7 +22,8 @@ type Prediction struct {
 	TagType     string       `json:"tagType"`     // empty when null
 }
 
-// StoredImagePrediction is an image somebody sent for prediction, kept by the service with its result.
+// StoredImagePrediction is an image somebody sent for prediction, kept by the service with its
+// result.
 type StoredImagePrediction struct {
 	ID               uuid.UUID    `json:"id"`
 	Project          uuid.UUID    `json:"project"`
@@ -48,8 +49,8 @@ func (s StoredImagePrediction) Identity() uuid.UUID { return s.ID }
 
 func (s StoredImagePrediction) lacks() string { return lacksID(s.ID) }
 
-// PredictionQueryToken is a question for stored predictions, and the place where the answer to an earlier one goes on.
-// The zero value asks for the first page of everything.
+// PredictionQueryToken is a question for stored predictions, and the place where the answer to an
+// earlier one goes on. The zero value asks for the first page of everything.
 type PredictionQueryToken struct {
 	Session      string               `json:"session,omitempty"`
 	Continuation string               `json:"continuation,omitempty"` // empty in an answer: nothing more
@@ -64,7 +65,8 @@ type PredictionQueryToken struct {
 	Raw json.RawMessage `json:"-"` // as received; what it has beyond the fields above is sent back too
 }
 
-// PredictionQueryTag narrows a prediction query to results of a tag whose probability lies between two thresholds in [0,1].
+// PredictionQueryTag narrows a prediction query to results of a tag whose probability lies between
+// two thresholds in [0,1].
 type PredictionQueryTag struct {
 	ID           uuid.UUID `json:"id"`
 	MinThreshold float64   `json:"minThreshold"`
@@ -80,7 +82,8 @@ func (t *PredictionQueryToken) UnmarshalJSON(b []byte) error {
 // tokenFields are the members PredictionQueryToken has fields for.
 var tokenFields = [...]string{"session", "continuation", "maxCount", "orderBy", "tags", "iterationId", "startTime", "endTime", "application"}
 
-// MarshalJSON gives the token as QueryPredictions sends it: its fields, and what Raw has beyond them.
+// MarshalJSON gives the token as QueryPredictions sends it: its fields, and what Raw has beyond
+// them.
 func (t PredictionQueryToken) MarshalJSON() ([]byte, error) {
 	type plain PredictionQueryToken
 	b, err := json.Marshal(plain(t))
@@ -141,9 +144,9 @@ func (r PredictionQueryResult) lacks() string {
 	return ""
 }
 
-// QueryPredictions reads one page of stored predictions. It is a POST that changes nothing, so it is retried like a read.
-// Errors: ErrGone when the project is not there.
-// Source: Training API v3.3, QueryPredictions.
+// QueryPredictions reads one page of stored predictions. It is a POST that changes nothing, so it
+// is retried like a read. Errors: ErrGone when the project is not there. Source: Training API v3.3,
+// QueryPredictions.
 func (c *Client) QueryPredictions(ctx context.Context, p uuid.UUID, token PredictionQueryToken) (PredictionQueryResult, error) {
 	k := call{op: "QueryPredictions", method: http.MethodPost, path: projectPath(p) + "/predictions/query", reads: true}
 	body, err := json.Marshal(token)
@@ -154,9 +157,9 @@ func (c *Client) QueryPredictions(ctx context.Context, p uuid.UUID, token Predic
 	return get[PredictionQueryResult](ctx, c, k)
 }
 
-// DeletePredictions deletes up to MaxPredictionIDs stored predictions with their images. Without ids nothing is asked. It may be repeated:
-// ErrGone says that they were gone already. Errors: also ErrReadOnly.
-// Source: Training API v3.3, DeletePrediction.
+// DeletePredictions deletes up to MaxPredictionIDs stored predictions with their images. Without
+// ids nothing is asked. It may be repeated: ErrGone says that they were gone already. Errors: also
+// ErrReadOnly. Source: Training API v3.3, DeletePrediction.
 func (c *Client) DeletePredictions(ctx context.Context, p uuid.UUID, ids []uuid.UUID) error {
 	k := call{op: "DeletePrediction", path: projectPath(p) + "/predictions"}
 	switch {

@@ -30,7 +30,8 @@ type ProjectSettings struct {
 	TargetExportPlatforms []string  `json:"targetExportPlatforms"`
 	UseNegativeSet        bool      `json:"useNegativeSet"`
 	DetectionParameters   string    `json:"detectionParameters"`
-	// Only later API versions show these two: places of the customer's own that hold copies which no delete here reaches.
+	// Only later API versions show these two: places of the customer's own that hold copies which
+	// no delete here reaches.
 	ExportModelContainerURI string `json:"exportModelContainerUri"`
 	NotificationQueueURI    string `json:"notificationQueueUri"`
 }
@@ -58,9 +59,9 @@ func (c *Client) GetProject(ctx context.Context, p uuid.UUID) (Project, error) {
 	return get[Project](ctx, c, call{op: "GetProject", method: http.MethodGet, path: projectPath(p)})
 }
 
-// DeleteProject deletes a project with all that is in it. The service refuses while an iteration is published. It may be repeated:
-// ErrGone then says that it was gone already, which is the caller's to judge. Errors: also ErrReadOnly, ErrPublished.
-// Source: Training API v3.3, DeleteProject.
+// DeleteProject deletes a project with all that is in it. The service refuses while an iteration is
+// published. It may be repeated: ErrGone then says that it was gone already, which is the caller's
+// to judge. Errors: also ErrReadOnly, ErrPublished. Source: Training API v3.3, DeleteProject.
 func (c *Client) DeleteProject(ctx context.Context, p uuid.UUID) error {
 	_, err := c.delete(ctx, call{op: "DeleteProject", path: projectPath(p)})
 	return err

@@ -13,13 +13,15 @@ import (
 
 const (
 	defaultMaxAttempts = 5
-	// retryBudget bounds the tries of one call. It is well under the ack wait of whoever works on a queue message meanwhile.
+	// retryBudget bounds the tries of one call. It is well under the ack wait of whoever works on a
+	// queue message meanwhile.
 	retryBudget  = 20 * time.Second
 	firstBackOff = 500 * time.Millisecond
 	maxBackOff   = 5 * time.Second
 )
 
-// hinted is a BackOff that waits at least as long as the service asked for, and stops when that would exceed the budget.
+// hinted is a BackOff that waits at least as long as the service asked for, and stops when that
+// would exceed the budget.
 type hinted struct {
 	backoff.BackOff
 	hint  time.Duration                      // of the last try; 0 if it had none
@@ -63,9 +65,10 @@ func (t *waitTimer) Start(d time.Duration) {
 func (t *waitTimer) C() <-chan time.Time { return t.c }
 func (t *waitTimer) Stop()               {}
 
-// retry calls try until it succeeds, says that another try is not safe or would not help, or tries and budget are used up; then it
-// returns try's last error. When the context ends it returns its cause together with the last real error. waitsOnly makes the budget
-// count the waits between tries alone, for downloads, which may rightly take long.
+// retry calls try until it succeeds, says that another try is not safe or would not help, or tries
+// and budget are used up; then it returns try's last error. When the context ends it returns its
+// cause together with the last real error. waitsOnly makes the budget count the waits between tries
+// alone, for downloads, which may rightly take long.
 func (c *Client) retry(ctx context.Context, op string, waitsOnly bool, try func(attempt int) (again bool, err error)) error {
 	began, waited := c.now(), time.Duration(0)
 	h := &hinted{
@@ -84,7 +87,8 @@ func (c *Client) retry(ctx context.Context, op string, waitsOnly bool, try func(
 	timer := &waitTimer{ctx: ctx, wait: c.wait}
 	var last error
 	attempt := 0
-	// What Retry returns is not looked at beyond success: last has all of it, and backoff.Permanent never leaves this function.
+	// What Retry returns is not looked at beyond success: last has all of it, and backoff.Permanent
+	// never leaves this function.
 	err := backoff.RetryNotifyWithTimer(func() error {
 		switch {
 		case ctx.Err() != nil:
@@ -136,14 +140,16 @@ func passing(err error) bool {
 
 const (
 	defaultRPS = 10
-	// The pace is halved on 429, at most once in cutEvery (many calls meet the same limit at once), never below max/floorShare, and
-	// comes back by max/recoverShare with every call that was not throttled.
+	// The pace is halved on 429, at most once in cutEvery (many calls meet the same limit at once),
+	// never below max/floorShare, and comes back by max/recoverShare with every call that was not
+	// throttled.
 	cutEvery     = time.Second
 	floorShare   = 20
 	recoverShare = 50
 )
 
-// pacer holds all calls of a client to a rate that gives way on 429, so that several processes share an account, and recovers.
+// pacer holds all calls of a client to a rate that gives way on 429, so that several processes
+// share an account, and recovers.
 type pacer struct {
 	now  func() time.Time
 	wait func(context.Context, time.Duration) error
@@ -156,7 +162,8 @@ type pacer struct {
 }
 
 func newPacer(rps float64, now func() time.Time, wait func(context.Context, time.Duration) error) *pacer {
-	// A tenth of a second's worth at once keeps high rates from being bound by timers, and low ones even.
+	// A tenth of a second's worth at once keeps high rates from being bound by timers, and low ones
+	// even.
 	burst := 1
 	if rps > 10 {
 		burst = int(math.Min(rps/10, 1000))

@@ -76,7 +76,8 @@ func TestRetriesPass(t *testing.T) {
 	}
 }
 
-// TestWritesAreNotRepeated: no operation of this client is unsafe to repeat; should one come, it is not repeated.
+// TestWritesAreNotRepeated: no operation of this client is unsafe to repeat; should one come, it is
+// not repeated.
 func TestWritesAreNotRepeated(t *testing.T) {
 	w := newWorld(t, status(503, ""))
 	err := w.do(t.Context(), call{op: "TrainProject", method: http.MethodPost, path: "projects/x/train", body: []byte("{}")}, func(*http.Response) error { return nil })
@@ -95,7 +96,8 @@ func TestRetryAfterIsTheLeastWait(t *testing.T) {
 	}
 }
 
-// TestCallsStayShort: a call that would have to wait long gives up at once, and says how long the service asked for.
+// TestCallsStayShort: a call that would have to wait long gives up at once, and says how long the
+// service asked for.
 func TestCallsStayShort(t *testing.T) {
 	w := newWorld(t, status(429, "", "Retry-After", "8"))
 	_, err := w.GetProjects(t.Context())

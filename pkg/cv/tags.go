@@ -8,8 +8,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Scope says which set of images and tags is meant: an iteration's id for the snapshot that iteration was trained on, uuid.Nil for the
-// workspace, the live set.
+// Scope says which set of images and tags is meant: an iteration's id for the snapshot that
+// iteration was trained on, uuid.Nil for the workspace, the live set.
 type Scope = uuid.UUID
 
 // Tag is a label of a project.
@@ -34,8 +34,8 @@ func (t Tag) Identity() uuid.UUID { return t.ID }
 
 func (t Tag) lacks() string { return lacksID(t.ID) }
 
-// GetTags lists the tags of the scope; the operation has no paging. Errors: ErrGone when project or iteration is not there.
-// Source: Training API v3.3, GetTags.
+// GetTags lists the tags of the scope; the operation has no paging. Errors: ErrGone when project or
+// iteration is not there. Source: Training API v3.3, GetTags.
 func (c *Client) GetTags(ctx context.Context, p uuid.UUID, scope Scope) ([]Tag, error) {
 	return list[Tag](ctx, c, call{op: "GetTags", method: http.MethodGet, path: projectPath(p) + "/tags", query: newQuery().scope(scope)})
 }
@@ -46,9 +46,9 @@ func (c *Client) GetTag(ctx context.Context, p, tag uuid.UUID, scope Scope) (Tag
 	return get[Tag](ctx, c, call{op: "GetTag", method: http.MethodGet, path: projectPath(p) + "/tags/" + tag.String(), query: newQuery().scope(scope)})
 }
 
-// DeleteTag deletes a tag from the workspace; its images stay and lose it. Iterations keep their own copy. It may be repeated: ErrGone
-// then says that it was gone already. Errors: also ErrReadOnly.
-// Source: Training API v3.3, DeleteTag.
+// DeleteTag deletes a tag from the workspace; its images stay and lose it. Iterations keep their
+// own copy. It may be repeated: ErrGone then says that it was gone already. Errors: also
+// ErrReadOnly. Source: Training API v3.3, DeleteTag.
 func (c *Client) DeleteTag(ctx context.Context, p, tag uuid.UUID) error {
 	_, err := c.delete(ctx, call{op: "DeleteTag", path: projectPath(p) + "/tags/" + tag.String()})
 	return err

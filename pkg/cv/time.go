@@ -5,11 +5,13 @@ import (
 	"time"
 )
 
-// Time is a point in time as the service writes it, in UTC. The service has two shapes, one with Z and one without a zone, which means
-// UTC too; null, "" and absent are the zero Time. So is what cannot be read: Raw of the thing it belongs to still has it.
+// Time is a point in time as the service writes it, in UTC. The service has two shapes, one with Z
+// and one without a zone, which means UTC too; null, "" and absent are the zero Time. So is what
+// cannot be read: Raw of the thing it belongs to still has it.
 type Time struct{ time.Time }
 
-// zoneless is the shape of image, tag and region times. Parsing accepts any number of fraction digits.
+// zoneless is the shape of image, tag and region times. Parsing accepts any number of fraction
+// digits.
 const zoneless = "2006-01-02T15:04:05"
 
 // UnmarshalJSON reads both shapes.

@@ -81,7 +81,8 @@ func TestTraceMayVeto(t *testing.T) {
 	}
 }
 
-// TestTraceComesLast: between Before and the request nothing waits, not for the pace and not for a token.
+// TestTraceComesLast: between Before and the request nothing waits, not for the pace and not for a
+// token.
 func TestTraceComesLast(t *testing.T) {
 	var log []string
 	w := newWorld(t, func(rw http.ResponseWriter, _ *http.Request) {
@@ -112,7 +113,8 @@ func TestTraceComesLast(t *testing.T) {
 	}
 }
 
-// TestTraceFresh keeps a request from being sent at the last moment: the service never hears of it, and the next try begins anew.
+// TestTraceFresh keeps a request from being sent at the last moment: the service never hears of it,
+// and the next try begins anew.
 func TestTraceFresh(t *testing.T) {
 	for _, kept := range []bool{false, true} { // on a new connection, and on a kept one
 		w := newWorld(t, status(204, ""))

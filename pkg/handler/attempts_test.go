@@ -21,7 +21,8 @@ import (
 // attempts is how often a command and a unit are attempted at most.
 func attempts(n int) func(*handler.Config) { return func(c *handler.Config) { c.MaxAttempts = n } }
 
-// A unit that fails in a way that may pass uses up its attempts; then its command ends with its error, as exhausted, and as a dead letter.
+// A unit that fails in a way that may pass uses up its attempts; then its command ends with its
+// error, as exhausted, and as a dead letter.
 func TestPoisonUnit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
@@ -69,7 +70,8 @@ func TestExhausted(t *testing.T) {
 	}
 }
 
-// What is the operator's to mend costs no attempt, of which there is but one here, and is over when it is mended.
+// What is the operator's to mend costs no attempt, of which there is but one here, and is over when
+// it is mended.
 func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
 	t.Parallel()
 	key := filepath.Join(t.TempDir(), "key")
@@ -150,7 +152,8 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// A replica that drains hands back at once what it holds, without blame: another goes on without waiting for the ack wait, in the first attempt.
+// A replica that drains hands back at once what it holds, without blame: another goes on without
+// waiting for the ack wait, in the first attempt.
 func TestDrainHandsBackWithoutBlame(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}, ackWait: time.Hour}) // what is not handed back does not come again
 	w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})

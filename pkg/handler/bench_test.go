@@ -9,7 +9,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/internal/ratio"
 )
 
-// Strict decoding, with every limit and the canonical form; to be compared with reading the same JSON into any value.
+// Strict decoding, with every limit and the canonical form; to be compared with reading the same
+// JSON into any value.
 func BenchmarkDecodeCommand(b *testing.B) {
 	ids := make([]uuid.UUID, 1000)
 	for i := range ids {

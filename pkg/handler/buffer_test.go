@@ -10,7 +10,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// TestBufferBoundsBlobsInMemory keeps uploads waiting until every picture was asked for and as many are in memory as CONSUMER_BUFFER has room for; then it lets one go at a time. More are never there.
+// TestBufferBoundsBlobsInMemory keeps uploads waiting until every picture was asked for and as many
+// are in memory as CONSUMER_BUFFER has room for; then it lets one go at a time. More are never
+// there.
 func TestBufferBoundsBlobsInMemory(t *testing.T) {
 	t.Parallel()
 	const (

@@ -12,14 +12,17 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// cancelKept is how long a cancel waits for its command: by the times at which the two were published.
+// cancelKept is how long a cancel waits for its command: by the times at which the two were
+// published.
 const cancelKept = 24 * time.Hour
 
 // errCancelled says that the job of the command at hand has a cancel now.
 var errCancelled = errors.New("the command was cancelled")
 
-// cancelOther carries a cancel out. The job of the command that it names decides, by compare-and-set: either it gets the cancel while it can still end cancelled, and
-// whoever carries it out obeys, or it is too late. A command that has no job yet finds the cancel in the job's place.
+// cancelOther carries a cancel out. The job of the command that it names decides, by
+// compare-and-set: either it gets the cancel while it can still end cancelled, and whoever carries
+// it out obeys, or it is too late. A command that has no job yet finds the cancel in the job's
+// place.
 func (r *run) cancelOther(ctx context.Context) error {
 	if refusal := r.Features.Unsupported(r.command); refusal != nil {
 		return r.end(ctx, EventData{Status: StatusRefused, Error: errorOf(refusal)})
@@ -40,7 +43,8 @@ func (r *run) cancelOther(ctx context.Context) error {
 	return answered
 }
 
-// mark puts this cancel into the target's job. A refusal says why that is not possible; a job that has a cancel is well as it is.
+// mark puts this cancel into the target's job. A refusal says why that is not possible; a job that
+// has a cancel is well as it is.
 func (r *run) mark(ctx context.Context, target string) (*Refusal, error) {
 	mark := &Cancel{ID: r.command.ID, Time: r.command.Published}
 	for {
@@ -78,8 +82,9 @@ func (r *run) mark(ctx context.Context, target string) (*Refusal, error) {
 	}
 }
 
-// hasten ends a cancelled command that waits, here and now, and takes it out of the queue: its message may be delivered again only in a while, and others would wait
-// for it. What fails is left to that delivery.
+// hasten ends a cancelled command that waits, here and now, and takes it out of the queue: its
+// message may be delivered again only in a while, and others would wait for it. What fails is left
+// to that delivery.
 func (r *run) hasten(ctx context.Context, target string) {
 	err := func() error {
 		job, rev, err := r.Queue.Job(ctx, target)
@@ -125,8 +130,9 @@ func (r *run) cancelled(ctx context.Context) error { return r.finish(ctx, Status
 // abort ends a command that fails for good.
 func (r *run) abort(ctx context.Context, e *Error) error { return r.finish(ctx, StatusFailed, e) }
 
-// finish ends a command that fails or is cancelled: what it stored is removed before anybody hears of the end. A bag that has its receipt is never taken away: then
-// the end is what the receipt says.
+// finish ends a command that fails or is cancelled: what it stored is removed before anybody hears
+// of the end. A bag that has its receipt is never taken away: then the end is what the receipt
+// says.
 func (r *run) finish(ctx context.Context, status Status, e *Error) error {
 	begun := r.job.State != StateAccepted // else nothing was stored
 	if !begun {
@@ -164,12 +170,15 @@ func (a Action) bag() sink.BagKind {
 	return sink.ExportBag
 }
 
-// discardPasses bounds how often what an ended command stored is removed. The last pass finds nothing; one more than two is for a write that was on its way.
+// discardPasses bounds how often what an ended command stored is removed. The last pass finds
+// nothing; one more than two is for a write that was on its way.
 const discardPasses = 4
 
-// discard removes bags that a command began to store, and its working objects. The job says already that it ends, so nobody begins anything for it. Who is at a unit on any replica is told to stop, and settles
-// it only when he has stopped writing; so the units are waited for first. What cannot be removed is said in the job and left to gc: it must not keep the command from ending.
-// It fails when ctx ends meanwhile: the next delivery goes on.
+// discard removes bags that a command began to store, and its working objects. The job says already
+// that it ends, so nobody begins anything for it. Who is at a unit on any replica is told to stop,
+// and settles it only when he has stopped writing; so the units are waited for first. What cannot
+// be removed is said in the job and left to gc: it must not keep the command from ending. It fails
+// when ctx ends meanwhile: the next delivery goes on.
 func (r *run) discard(ctx context.Context, bags ...sink.BagKind) error {
 	if err := r.Queue.NotifyOver(ctx, r.command.ID); err != nil {
 		r.log.Debug().Err(err).Msg("tell of the end")

@@ -140,7 +140,8 @@ func (q unheard) PublishEvent(ctx context.Context, e handler.Event) error {
 	return q.Queue.PublishEvent(ctx, e)
 }
 
-// Nor does its message stay in the queue, where it would be in the way of others until it comes again; but not before its event is stored.
+// Nor does its message stay in the queue, where it would be in the way of others until it comes
+// again; but not before its event is stored.
 func TestCancelTakesAWaitingCommandOutOfTheQueue(t *testing.T) {
 	for _, refuses := range []bool{false, true} {
 		t.Run(fmt.Sprintf("event refused %t", refuses), func(t *testing.T) {
@@ -414,7 +415,8 @@ func (m mortal) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, 
 	}
 }
 
-// From just before the manifests on, an export finishes, and so does a plan from just before its bag; before that, they do not, even if their coordinator hangs.
+// From just before the manifests on, an export finishes, and so does a plan from just before its
+// bag; before that, they do not, even if their coordinator hangs.
 func TestCancelAroundThePointOfNoReturn(t *testing.T) {
 	t.Parallel()
 	const plan = `{"all_projects":true,"dry_run":true}`
@@ -465,7 +467,8 @@ func TestCancelAroundThePointOfNoReturn(t *testing.T) {
 	}
 }
 
-// A delete that waits, or reads what there is to delete, ends cancelled without having touched anything; one that deletes finishes.
+// A delete that waits, or reads what there is to delete, ends cancelled without having touched
+// anything; one that deletes finishes.
 func TestCancelOfADelete(t *testing.T) {
 	t.Parallel()
 	t.Run("that waits", func(t *testing.T) {

@@ -21,8 +21,8 @@ import (
 // deleteMethod is what a delete amounts to, in its receipt's words.
 const deleteMethod = "logical deletion through the service's API"
 
-// deleteCut is the last freeze of a delete: when it was finished, and how far its ledger goes into the bag. The bag is a function of it, of the beginning
-// and of the steps' records.
+// deleteCut is the last freeze of a delete: when it was finished, and how far its ledger goes into
+// the bag. The bag is a function of it, of the beginning and of the steps' records.
 type deleteCut struct {
 	V          int       `json:"v"`
 	FinishedAt time.Time `json:"finished_at"`
@@ -213,7 +213,8 @@ func (f projectFacts) planned(p projectPlan) Counts {
 	return c
 }
 
-// commit writes the bag of a delete that is verified, or of a plan. Everything in it follows from what is frozen.
+// commit writes the bag of a delete that is verified, or of a plan. Everything in it follows from
+// what is frozen.
 func (d *deletion) commit(ctx context.Context) error {
 	var cut deleteCut
 	if err := d.freeze(ctx, deleteCutName, &cut, func(context.Context) (any, error) {
@@ -263,7 +264,8 @@ func (d *deletion) commit(ctx context.Context) error {
 	if _, err := bag.PutTag(ctx, sink.IndexFile, sink.Bytes(page, "text/html; charset=utf-8")); err != nil {
 		return fmt.Errorf("store the certificate: %w", err)
 	}
-	// This compare-and-set decides between the receipt and whoever wants to cancel a plan, or took the command over.
+	// This compare-and-set decides between the receipt and whoever wants to cancel a plan, or took
+	// the command over.
 	if err := d.save(ctx, func(j *Job) { j.Phase = PhaseSeal }); err != nil {
 		return err
 	}
@@ -301,7 +303,8 @@ func (d *deletion) payload(ctx context.Context, bag *sink.Bag) (t tally, err err
 	return t, nil
 }
 
-// deleted writes one project's deleted.jsonl, when anything of it was deleted, and returns its size.
+// deleted writes one project's deleted.jsonl, when anything of it was deleted, and returns its
+// size.
 func (d *deletion) deleted(ctx context.Context, bag *sink.Bag, n int, t *tally, project *deletionProject) (size int64, err error) {
 	err = d.spooled(func(s *sink.Spool) error {
 		buffered := bufio.NewWriter(s)
@@ -435,7 +438,8 @@ func (d *deletion) residuals() []Residual {
 	return out
 }
 
-// certificate is the page for people: what was deleted, how that was verified, what remains and why.
+// certificate is the page for people: what was deleted, how that was verified, what remains and
+// why.
 func (d *deletion) certificate(record deletionRecord, verification verificationRecord, cut deleteCut) ([]byte, error) {
 	c := report.Certificate{
 		Command: record.ID, Reference: string(record.Reference), Planned: record.DryRun, NothingFound: record.Outcome == OutcomeNothingFound,
@@ -466,8 +470,8 @@ func (d *deletion) certificate(record deletionRecord, verification verificationR
 	return page, nil
 }
 
-// failureRecord is evidence/failure.json, the last object of a delete that failed after its first destructive call may have gone out: no receipt, but what
-// was called and what is known to be gone.
+// failureRecord is evidence/failure.json, the last object of a delete that failed after its first
+// destructive call may have gone out: no receipt, but what was called and what is known to be gone.
 type failureRecord struct {
 	V            int                   `json:"v"`
 	ID           string                `json:"id"`
@@ -547,7 +551,8 @@ func (d *deletion) rebuildBegun() {
 	}
 }
 
-// dropBag removes what there is of a bag that will not be finished, but for what is evidence of a failure too: that may be a later holder's already.
+// dropBag removes what there is of a bag that will not be finished, but for what is evidence of a
+// failure too: that may be a later holder's already.
 func (d *deletion) dropBag(ctx context.Context) error {
 	kept := map[sink.Key]bool{}
 	for _, path := range []sink.Path{sink.RequestFile, sink.PlanFile, sink.LedgerFile, sink.FailureFile} {
@@ -570,7 +575,8 @@ func (d *deletion) dropBag(ctx context.Context) error {
 	return err //nolint:wrapcheck // the end of ctx
 }
 
-// failedBefore ends a delete whose evidence of failure is stored. It returns nil when there is none.
+// failedBefore ends a delete whose evidence of failure is stored. It returns nil when there is
+// none.
 func (r *run) failedBefore(ctx context.Context) error {
 	b, err := r.Store.ReadAll(ctx, r.layout.Key(sink.DeleteBag, sink.FailureFile), maxReceipt)
 	if errors.Is(err, sink.ErrNotFound) {

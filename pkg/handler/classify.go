@@ -33,7 +33,8 @@ func (c Class) String() string {
 // errEnded says that the command a unit belongs to has ended or is ending.
 var errEnded = errors.New("the command has ended")
 
-// Classify is the one table from errors to classes, for all that handling a command or a unit can meet under ctx.
+// Classify is the one table from errors to classes, for all that handling a command or a unit can
+// meet under ctx.
 func Classify(ctx context.Context, err error) Class {
 	if err == nil {
 		return Done
@@ -68,7 +69,8 @@ func Classify(ctx context.Context, err error) Class {
 	if errors.As(err, &api) && api.Status >= 300 && api.Status < 500 {
 		return Permanent
 	}
-	// What nobody classified is a local hiccup (a full disk, a queue that did not answer) more often than a verdict.
+	// What nobody classified is a local hiccup (a full disk, a queue that did not answer) more
+	// often than a verdict.
 	return Retryable
 }
 

@@ -17,8 +17,10 @@ var (
 	busyConsumers = [][2]string{{"CV_COMMANDS", "exports"}, {"CV_COMMANDS", "deletes"}, {"CV_WORK", "workers"}}
 )
 
-// Three NATS servers, three replicas of everything, three of the consumer. Twice a second a leader steps down, of a stream or of a consumer, and the leader of the commands is
-// killed and comes back. Calls of the service wait for that, so that it happens from the beginning of the command to its end. Nobody can tell afterwards.
+// Three NATS servers, three replicas of everything, three of the consumer. Twice a second a leader
+// steps down, of a stream or of a consumer, and the leader of the commands is killed and comes
+// back. Calls of the service wait for that, so that it happens from the beginning of the command to
+// its end. Nobody can tell afterwards.
 func TestClusterInTheMiddleOfWork(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -36,7 +36,8 @@ const (
 	MaxResource = 128
 	// MaxProjectName is the length of expect.project_name, in characters.
 	MaxProjectName = 512
-	// MaxExpectImages is the greatest expect.max_images: the greatest integer every JSON reader keeps exactly.
+	// MaxExpectImages is the greatest expect.max_images: the greatest integer every JSON reader
+	// keeps exactly.
 	MaxExpectImages = 1<<53 - 1
 )
 
@@ -53,7 +54,8 @@ const (
 	HeaderSignature = "Cv-Signature"
 )
 
-// Action is what a command asks for. It is the last token of the subject the command was published on.
+// Action is what a command asks for. It is the last token of the subject the command was published
+// on.
 type Action string
 
 // The actions.
@@ -77,14 +79,16 @@ const (
 	CategoryPredictions Category = "predictions"
 )
 
-// Categories returns all categories in their fixed order, which is the order they have in a decoded Data.
+// Categories returns all categories in their fixed order, which is the order they have in a decoded
+// Data.
 func Categories() []Category {
 	return []Category{
 		CategoryProjects, CategoryIterations, CategoryPerformance, CategoryTags, CategoryImages, CategoryExports, CategoryPredictions,
 	}
 }
 
-// Narrowing is the field that narrows a command to a part of its projects; empty for whole projects.
+// Narrowing is the field that narrows a command to a part of its projects; empty for whole
+// projects.
 type Narrowing string
 
 // The narrowings, named as their fields.
@@ -96,7 +100,8 @@ const (
 	NarrowMetadata   Narrowing = "image_metadata"
 )
 
-// DefaultCategories returns what a command takes that names no categories, in the order of Categories.
+// DefaultCategories returns what a command takes that names no categories, in the order of
+// Categories.
 func DefaultCategories(a Action, n Narrowing) []Category {
 	switch n {
 	case NarrowIterations:
@@ -116,10 +121,11 @@ func DefaultCategories(a Action, n Narrowing) []Category {
 	}
 }
 
-// AllowedCategories returns what a command may name as categories, in the order of Categories. An export narrowed to iterations may
-// take anything (the tags, images and predictions are then those of the iterations); one narrowed to tags or images may add the
-// project and its tags, which say what the images' tags mean. A narrowed delete takes only what the narrowing names and what goes with it:
-// never the project.
+// AllowedCategories returns what a command may name as categories, in the order of Categories. An
+// export narrowed to iterations may take anything (the tags, images and predictions are then those
+// of the iterations); one narrowed to tags or images may add the project and its tags, which say
+// what the images' tags mean. A narrowed delete takes only what the narrowing names and what goes
+// with it: never the project.
 func AllowedCategories(a Action, n Narrowing) []Category {
 	if n == NarrowNone {
 		return Categories()
@@ -164,8 +170,9 @@ type Command struct {
 	Data        Data
 }
 
-// Data is what a command asks for, after defaults. Sets are sorted and without duplicates; ids are in byte order, categories in the order of
-// Categories. ImageMetadata has real values, which are personal data: the JSON and the text of a Data have them redacted, and only Canonical shows them.
+// Data is what a command asks for, after defaults. Sets are sorted and without duplicates; ids are
+// in byte order, categories in the order of Categories. ImageMetadata has real values, which are
+// personal data: the JSON and the text of a Data have them redacted, and only Canonical shows them.
 type Data struct {
 	Resource                                   string
 	AllProjects                                bool
@@ -206,9 +213,10 @@ func (d Data) Narrowing() Narrowing {
 	}
 }
 
-// Canonical returns the command's data as canonical JSON: defaults filled in, sets sorted, times in UTC, no space. Two commands of one action ask
-// for the same exactly when their canonical bytes are equal, and the bytes decode to the same command again. They hold metadata values: hash
-// them, never store or log them.
+// Canonical returns the command's data as canonical JSON: defaults filled in, sets sorted, times in
+// UTC, no space. Two commands of one action ask for the same exactly when their canonical bytes are
+// equal, and the bytes decode to the same command again. They hold metadata values: hash them,
+// never store or log them.
 func (c Command) Canonical() []byte {
 	return encodeCanonical(c.Data.scope(func(v string) string { return v }))
 }
@@ -231,13 +239,14 @@ func digest(salt string, canonical []byte) string {
 // NewSalt returns a fresh random salt of 26 letters and digits for CommandRef.
 func NewSalt() string { return rand.Text() }
 
-// Ref returns what the job remembers of the command, with a digest under salt (which must not contain a dot).
+// Ref returns what the job remembers of the command, with a digest under salt (which must not
+// contain a dot).
 func (c Command) Ref(salt string) CommandRef {
 	return CommandRef{Seq: c.Seq, Stream: Text(c.Stream), Published: c.Published, Digest: salt + "." + c.Digest(salt), Resource: c.Data.Resource}
 }
 
-// SameAs tells whether c asks for what job j was made for: same id, same action and same data. A command for which it is false while the job
-// exists is an id_conflict.
+// SameAs tells whether c asks for what job j was made for: same id, same action and same data. A
+// command for which it is false while the job exists is an id_conflict.
 func (c Command) SameAs(j Job) bool {
 	salt, _, ok := strings.Cut(j.Command.Digest, ".")
 	if !ok || c.ID != j.ID || c.Action != j.Action {
@@ -247,7 +256,8 @@ func (c Command) SameAs(j Job) bool {
 	return c.Ref(salt).Digest == j.Command.Digest || j.Command.Account == "" && salt+"."+digest(salt, c.Canonical()) == j.Command.Digest
 }
 
-// encodeCanonical prints v without escaping HTML and without a newline. It is for values that cannot fail to encode.
+// encodeCanonical prints v without escaping HTML and without a newline. It is for values that
+// cannot fail to encode.
 func encodeCanonical(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

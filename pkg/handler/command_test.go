@@ -75,7 +75,8 @@ func TestSameAs(t *testing.T) {
 	}
 }
 
-// TestDataShowsNoMetadata says that neither the JSON nor the text of a command shows a metadata value.
+// TestDataShowsNoMetadata says that neither the JSON nor the text of a command shows a metadata
+// value.
 func TestDataShowsNoMetadata(t *testing.T) {
 	c := decodePlain(t, "export", `{"all_projects":true,"image_metadata":{"subject":"Jane Doe"}}`)
 	raw, err := json.Marshal(c)

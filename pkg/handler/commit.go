@@ -150,7 +150,8 @@ func (w *export) strays(ctx context.Context) ([]adopted, error) {
 	return out, nil
 }
 
-// inventory is evidence/inventory.json: what was listed, counted, stored, and what could not be had.
+// inventory is evidence/inventory.json: what was listed, counted, stored, and what could not be
+// had.
 type inventory struct {
 	V        int                `json:"v"`
 	Projects []projectInventory `json:"projects"`
@@ -164,8 +165,9 @@ type projectInventory struct {
 	Unstable   []string                        `json:"unstable"`
 }
 
-// categoryInventory counts one category of a project. Listed counts what listings gave, over all scopes; Exported distinct things in the
-// bag; Before and After are what the service counted before and after the listings were read.
+// categoryInventory counts one category of a project. Listed counts what listings gave, over all
+// scopes; Exported distinct things in the bag; Before and After are what the service counted before
+// and after the listings were read.
 type categoryInventory struct {
 	Listed   int       `json:"listed"`
 	Exported int       `json:"exported"`
@@ -193,7 +195,8 @@ type exportRecord struct {
 	Tool                 string    `json:"tool"`
 }
 
-// committing writes the bag that a cut describes. It is a pure function of the cut and the results: an attempt that comes later writes the same bytes.
+// committing writes the bag that a cut describes. It is a pure function of the cut and the results:
+// an attempt that comes later writes the same bytes.
 type committing struct {
 	*export
 	cut        exportCut
@@ -549,7 +552,8 @@ func (p *projectCommit) imageUnits(scope uuid.UUID) []int {
 	return out
 }
 
-// lines writes a .jsonl file: one line for each distinct thing in the records of units, in their order.
+// lines writes a .jsonl file: one line for each distinct thing in the records of units, in their
+// order.
 func (p *projectCommit) lines(ctx context.Context, name sink.Path, units []int, line func(n int, rec Record) (any, error)) error {
 	seen := map[uuid.UUID]struct{}{}
 	return p.spooled(func(s *sink.Spool) error {
@@ -693,8 +697,8 @@ func countsOf(m map[string]int64) Counts {
 // maxReceipt bounds receipt.json, in bytes.
 const maxReceipt = 16 << 20
 
-// committed finishes a command whose receipt exists: the working objects go, and the receipt tells the terminal event. It returns
-// nil when there is no receipt.
+// committed finishes a command whose receipt exists: the working objects go, and the receipt tells
+// the terminal event. It returns nil when there is no receipt.
 func (r *run) committed(ctx context.Context, kind sink.BagKind) (*EventData, error) {
 	data, err := r.receipt(ctx, kind)
 	if data == nil || err != nil {

@@ -29,7 +29,8 @@ type CommandQueue interface {
 	// CommandsBetween yields the messages with from ≤ sequence < to, in order, without the identity
 	// of their stream.
 	CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[Message, error]
-	// RemoveCommand settles a message that somebody else may hold, or that is delayed. It is for a command whose terminal event is stored.
+	// RemoveCommand settles a message that somebody else may hold, or that is delayed. It is for a
+	// command whose terminal event is stored.
 	RemoveCommand(ctx context.Context, m Message) error
 }
 
@@ -58,8 +59,8 @@ type run struct {
 	events    uint64    // progress events of this attempt
 }
 
-// Command carries a command out, as its coordinator, and says what becomes of its message. The message is acknowledged only when the
-// command's terminal event is stored.
+// Command carries a command out, as its coordinator, and says what becomes of its message. The
+// message is acknowledged only when the command's terminal event is stored.
 func (h *Handler) Command(ctx context.Context, d Delivery) Disposition {
 	log := h.Log.With().Uint64("command_seq", d.Seq).Logger()
 	command, err := DecodeCommand(h.prefix(), d.Message)
@@ -75,7 +76,8 @@ func (h *Handler) Command(ctx context.Context, d Delivery) Disposition {
 	return h.settleCommand(ctx, log, h.carry(ctx, d, command, log))
 }
 
-// settleCommand settles what did not end in a disposition of its own: what happened before or after an attempt.
+// settleCommand settles what did not end in a disposition of its own: what happened before or after
+// an attempt.
 func (h *Handler) settleCommand(ctx context.Context, log zerolog.Logger, err error) Disposition {
 	var decided *decision
 	if errors.As(err, &decided) {
@@ -155,7 +157,8 @@ func (r *run) proceed(ctx context.Context) error {
 	}
 	switch same, other := r.running.coordinates(r.command); {
 	case same:
-		// The server took this process for dead, as after a restart of its own. What is at work goes on, and its heartbeats are good for this delivery, too.
+		// The server took this process for dead, as after a restart of its own. What is at work
+		// goes on, and its heartbeats are good for this delivery, too.
 		return &decision{Disposition: Disposition{Verb: Abandon, Reason: "this process is at it already"}}
 	case other:
 		return handBack(minDelay, "this process is told to stop what it does for an earlier message")
@@ -166,7 +169,8 @@ func (r *run) proceed(ctx context.Context) error {
 	return r.attempt(ctx)
 }
 
-// admit finds or makes the command's job. It ends the matter when somebody else's word already stands.
+// admit finds or makes the command's job. It ends the matter when somebody else's word already
+// stands.
 func (r *run) admit(ctx context.Context) error {
 	var err error
 	r.job, r.rev, err = r.Queue.Job(ctx, r.command.ID)
@@ -234,13 +238,15 @@ func (r *run) queued(ctx context.Context) error {
 	return nil
 }
 
-// conflict refuses the command under an id of its own: its id names another one, which stays as it is.
+// conflict refuses the command under an id of its own: its id names another one, which stays as it
+// is.
 func (r *run) conflict(ctx context.Context) error {
 	return r.refuseBySeq(ctx, Text(r.command.ID), Text(r.command.ID), &Refusal{Action: r.command.Action, Code: CodeIDConflict,
 		Message: fmt.Sprintf("id: %s was used for another command; publish under an id of its own", r.command.ID)})
 }
 
-// create makes the job of a command that has none, unless its bundle tells that it was carried out before traces were forgotten.
+// create makes the job of a command that has none, unless its bundle tells that it was carried out
+// before traces were forgotten.
 func (r *run) create(ctx context.Context) error {
 	if err := r.first(ctx); err != nil {
 		return err
@@ -272,7 +278,8 @@ func (r *run) create(ctx context.Context) error {
 	return nil
 }
 
-// first makes sure that no earlier message of the queue has the same id: the first published is the one that counts.
+// first makes sure that no earlier message of the queue has the same id: the first published is the
+// one that counts.
 func (r *run) first(ctx context.Context) error {
 	l, err := r.pending.blocker(ctx, r.Handler, r.command, claim.sameID)
 	if err != nil {
@@ -284,8 +291,8 @@ func (r *run) first(ctx context.Context) error {
 	return nil
 }
 
-// turn waits for the commands before this one that must not overlap with it. Who waits holds nothing: the message goes back, and the job
-// says what it waits for.
+// turn waits for the commands before this one that must not overlap with it. Who waits holds
+// nothing: the message goes back, and the job says what it waits for.
 func (r *run) turn(ctx context.Context) error {
 	l, err := r.pending.blocker(ctx, r.Handler, r.command, claim.conflicts)
 	if l.blocker == nil || err != nil {
@@ -299,7 +306,8 @@ func (r *run) turn(ctx context.Context) error {
 	return handBack(turnDelay(l.ahead), "waits for "+waiting.For)
 }
 
-// wait says in the job and in a progress event what the command waits for, unless they say so already. An attempt that was begun does not count.
+// wait says in the job and in a progress event what the command waits for, unless they say so
+// already. An attempt that was begun does not count.
 func (r *run) wait(ctx context.Context, waiting *Waiting) error {
 	w := r.job.Waiting
 	if w != nil && w.For == waiting.For {
@@ -322,7 +330,8 @@ func (r *run) wait(ctx context.Context, waiting *Waiting) error {
 	return nil
 }
 
-// pause hands the command back in the middle of an attempt, which then was none, to wait for something. The pause grows with the wait.
+// pause hands the command back in the middle of an attempt, which then was none, to wait for
+// something. The pause grows with the wait.
 func (r *run) pause(ctx context.Context, waiting *Waiting) error {
 	if err := r.keepCalls(ctx); err != nil {
 		return err
@@ -392,7 +401,8 @@ func (r *run) calledBefore(ctx context.Context) (bool, error) {
 	return len(l.fates.calls) > 0, err
 }
 
-// stands ends a command that was carried out before its traces were forgotten: what came of it stands, though it would be refused today.
+// stands ends a command that was carried out before its traces were forgotten: what came of it
+// stands, though it would be refused today.
 func (r *run) stands(ctx context.Context) error {
 	data, err := r.committed(ctx, r.command.Action.bag())
 	if err != nil {
@@ -425,13 +435,15 @@ func (r *run) accept(ctx context.Context) error {
 	return nil
 }
 
-// take makes this run the command's only holder, and counts the attempt: a crash from here on is an attempt made.
+// take makes this run the command's only holder, and counts the attempt: a crash from here on is an
+// attempt made.
 func (r *run) take(ctx context.Context) error {
 	if r.job.Phase == PhaseEnding && r.job.Error != nil {
 		return r.abort(ctx, r.job.Error)
 	}
 	if r.job.Attempt >= r.MaxAttempts && r.job.Holder != "" {
-		// How the last attempt ended was not said: its holder may be alive, and have only lost NATS. It is told to stop, and has time to take back the count.
+		// How the last attempt ended was not said: its holder may be alive, and have only lost
+		// NATS. It is told to stop, and has time to take back the count.
 		if err := r.save(ctx, func(j *Job) { j.Holder = "" }); err != nil {
 			return err
 		}
@@ -462,7 +474,8 @@ func (r *run) take(ctx context.Context) error {
 	return nil
 }
 
-// lastWord is how long the holder of a command's last attempt has to say that the attempt does not count: time to look at the job twice.
+// lastWord is how long the holder of a command's last attempt has to say that the attempt does not
+// count: time to look at the job twice.
 const lastWord = 2 * heedEvery
 
 // tellFormer has the former holder, should it be alive, look at the job and stop.
@@ -539,8 +552,9 @@ func (r *run) excuse(ctx context.Context, class Class, err error) error {
 	return r.takeBack(ctx, err)
 }
 
-// takeBack takes back the count of this attempt, which ended with err or was not begun for it: by compare-and-set, in the job, which somebody else may hold by now. Each holder
-// takes back its own attempt; one that crashed or stood still cannot, or does not. It returns err.
+// takeBack takes back the count of this attempt, which ended with err or was not begun for it: by
+// compare-and-set, in the job, which somebody else may hold by now. Each holder takes back its own
+// attempt; one that crashed or stood still cannot, or does not. It returns err.
 func (r *run) takeBack(ctx context.Context, err error) error {
 	r.lease.outage() // returns when there is a connection, or when there will be none
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
@@ -603,8 +617,9 @@ func (r *run) do(ctx context.Context) (*EventData, error) {
 	}
 }
 
-// save changes the job by compare-and-set. It fails with ErrFenced when somebody else holds the job now, with errCancelled when it was cancelled meanwhile, and ends the
-// matter when somebody decided its end.
+// save changes the job by compare-and-set. It fails with ErrFenced when somebody else holds the job
+// now, with errCancelled when it was cancelled meanwhile, and ends the matter when somebody decided
+// its end.
 func (r *run) save(ctx context.Context, change func(*Job)) error {
 	for {
 		j := r.job
@@ -645,7 +660,8 @@ func (r *run) eventData() EventData {
 	}
 }
 
-// end decides how the command ended. The job's compare-and-set decides it: whoever wins, everybody tells the winner's end.
+// end decides how the command ended. The job's compare-and-set decides it: whoever wins, everybody
+// tells the winner's end.
 func (r *run) end(ctx context.Context, data EventData) error {
 	if err := r.save(ctx, r.ended(ctx, data)); err != nil {
 		return err
@@ -679,8 +695,9 @@ func (r *run) ended(ctx context.Context, data EventData) func(*Job) {
 	}
 }
 
-// project makes known what the job says about its end: the dead letter of a refused or failed command, then the event. Then, and only then,
-// the message may go. Any replica that meets a terminal job does it.
+// project makes known what the job says about its end: the dead letter of a refused or failed
+// command, then the event. Then, and only then, the message may go. Any replica that meets a
+// terminal job does it.
 func (r *run) project(ctx context.Context) error {
 	event := r.job.Event
 	if event == nil {

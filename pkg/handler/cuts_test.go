@@ -31,8 +31,9 @@ type scenario struct {
 	until     string                   // the last effect to cut at begins so; empty: the last of all
 	fill      func(api *cvtest.Server) // makes the account; the same one each time
 	configure func(*handler.Config)    // changes the settings of its replicas
-	// check looks at a finished command: undisturbed, and after each cut. The common things are checked already: exactly one terminal event, a
-	// terminal job, the command and its units gone, every bag whole and nothing beside it.
+	// check looks at a finished command: undisturbed, and after each cut. The common things are
+	// checked already: exactly one terminal event, a terminal job, the command and its units gone,
+	// every bag whole and nothing beside it.
 	check func(t *testing.T, w *world, e handler.EventData, bags map[sink.BagKind]map[string][]byte)
 }
 
@@ -41,11 +42,12 @@ const (
 	cutSeed = 5       // of its account
 )
 
-// redelivery is how long the queue of a cut world waits for the dead. Living replicas that are kept from the processor for longer lose their lease, which
-// the product has to bear as well.
+// redelivery is how long the queue of a cut world waits for the dead. Living replicas that are kept
+// from the processor for longer lose their lease, which the product has to bear as well.
 const redelivery = time.Second
 
-// stepClock moves on by a millisecond each time it is asked, so that no two calls happen at one time.
+// stepClock moves on by a millisecond each time it is asked, so that no two calls happen at one
+// time.
 func stepClock() func() time.Time {
 	var steps atomic.Int64
 	return func() time.Time {
@@ -67,7 +69,8 @@ func (s scenario) world(t *testing.T, differs ...func(*worldOptions)) *world {
 	return w
 }
 
-// finish waits for the end of the command, carried out by r last, and checks what must be so whatever happened on the way.
+// finish waits for the end of the command, carried out by r last, and checks what must be so
+// whatever happened on the way.
 func (s scenario) finish(t *testing.T, w *world, h *history, r *replica) map[sink.BagKind]map[string][]byte {
 	t.Helper()
 	e := w.wait(t, h)
@@ -94,8 +97,10 @@ func (s scenario) finish(t *testing.T, w *world, h *history, r *replica) map[sin
 	return bags
 }
 
-// cuts carries a scenario out once to learn its effects: S3 writes, Training API calls and downloads, JetStream writes and settlements. Then, for each, it
-// kills the replica just before the effect and, in another world, just after it, lets a fresh replica finish, and checks that nobody can tell.
+// cuts carries a scenario out once to learn its effects: S3 writes, Training API calls and
+// downloads, JetStream writes and settlements. Then, for each, it kills the replica just before the
+// effect and, in another world, just after it, lets a fresh replica finish, and checks that nobody
+// can tell.
 func cuts(t *testing.T, s scenario) {
 	w := s.world(t)
 	r := w.start(t, replicaOptions{configure: s.configure})
@@ -175,7 +180,8 @@ var (
 	timesOfDelete = regexp.MustCompile(`"(begun_at|verified_absent|bytes|manifest_sha256|receipt_sha256)":("[^"]*"|\d+)`)
 )
 
-// stable is what of a file does not depend on when, and how often, a command was tried: the payload but for its times, and the inventory.
+// stable is what of a file does not depend on when, and how often, a command was tried: the payload
+// but for its times, and the inventory.
 func stable(name string, content []byte) []byte {
 	switch {
 	case name == "data/export.json":
@@ -226,7 +232,8 @@ func chooseCuts(t *testing.T, effects []string) (out []*fate) {
 	return out
 }
 
-// kinds are how effects are told apart: objects by their place in the bag, calls by what they are about, the rest by its words.
+// kinds are how effects are told apart: objects by their place in the bag, calls by what they are
+// about, the rest by its words.
 var kinds = []struct {
 	pattern *regexp.Regexp
 	kind    string
@@ -249,7 +256,8 @@ func kindOf(effect string) string {
 	return effect
 }
 
-// smallProject has one of everything: images that are tagged, untagged, and only in an iteration, two iterations, a model, predictions, metadata.
+// smallProject has one of everything: images that are tagged, untagged, and only in an iteration,
+// two iterations, a model, predictions, metadata.
 func smallProject(api *cvtest.Server) *cvtest.Project {
 	return api.AddProject(cvtest.ProjectSpec{
 		Name: "Small", Kind: cvtest.Multiclass, Compact: true, Tags: []string{"sun", "rain"}, Images: 3, Untagged: 1,
@@ -281,8 +289,8 @@ func exportScenario() scenario {
 
 func TestExportCutAtEveryEffect(t *testing.T) { cuts(t, exportScenario()) }
 
-// Effects come in one order: what the bag is made of, the cut, generated files, manifests, receipt, clean-up, job, event, acknowledgement. A unit is
-// acknowledged when its result is stored.
+// Effects come in one order: what the bag is made of, the cut, generated files, manifests, receipt,
+// clean-up, job, event, acknowledgement. A unit is acknowledged when its result is stored.
 func TestEffectsComeInOneOrder(t *testing.T) {
 	t.Parallel()
 	s := exportScenario()
@@ -320,7 +328,8 @@ func TestEffectsComeInOneOrder(t *testing.T) {
 			if len(at[kind]) == 0 {
 				t.Fatalf("no effect is a %q; these happened:\n%s", kind, strings.Join(effects, "\n"))
 			}
-			// Units are published round by round, as results come: only the first of them has a fixed place.
+			// Units are published round by round, as results come: only the first of them has a
+			// fixed place.
 			if i == 0 || step[0] == "PublishUnit <n>" {
 				continue
 			}

@@ -37,20 +37,25 @@ var (
 	namePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
 )
 
-// ValidID tells whether id may name a command: 1 to 120 of A-Z a-z 0-9 _ -, and not "seq-" at the beginning, which names messages that gave no id.
+// ValidID tells whether id may name a command: 1 to 120 of A-Z a-z 0-9 _ -, and not "seq-" at the
+// beginning, which names messages that gave no id.
 func ValidID(id string) bool { return idPattern.MatchString(id) && !IsSeqID(id) }
 
-// DecodeCommand reads the command in m, which was published below prefix ("cv" for "cv.commands.export"), in any of the three encodings:
+// DecodeCommand reads the command in m, which was published below prefix ("cv" for
+// "cv.commands.export"), in any of the three encodings:
 //
 //   - structured CloudEvents: the content type is application/cloudevents+json, or the body is an object with a member specversion;
 //   - binary CloudEvents: there is a ce-specversion header;
 //   - plain: the body is the data and the Nats-Msg-Id header the id.
 //
-// It accepts nothing that is not exactly a command: unknown fields, another letter case, duplicate keys, nulls, empty sets, text that is not
-// UTF-8, fields of another action, more than the limits allow. Defaults are filled in and sets sorted.
+// It accepts nothing that is not exactly a command: unknown fields, another letter case, duplicate
+// keys, nulls, empty sets, text that is not UTF-8, fields of another action, more than the limits
+// allow. Defaults are filled in and sets sorted.
 //
-// The error is always a *Refusal with CodeInvalidCommand: under the id that the message gives, if that can be read and is usable, whatever else is wrong with it, and else
-// under "seq-<stream sequence>". Whether the id is another command's is not known here. The same message is always refused in the same words.
+// The error is always a *Refusal with CodeInvalidCommand: under the id that the message gives, if
+// that can be read and is usable, whatever else is wrong with it, and else under "seq-<stream
+// sequence>". Whether the id is another command's is not known here. The same message is always
+// refused in the same words.
 func DecodeCommand(prefix string, m Message) (Command, error) {
 	c := Command{Seq: m.Seq, Stream: m.Stream, Published: m.Time.UTC()}
 	if err := c.decode(prefix, m); err != nil {
@@ -221,8 +226,8 @@ func readBinary(m Message, contentType string) (e envelope, err error) {
 	return e, e.check("ce-", version)
 }
 
-// readStructured reads a CloudEvent that is the whole body. Unless declared by the content type, a body that is not an object with a member
-// specversion gives an empty envelope: it is plain data.
+// readStructured reads a CloudEvent that is the whole body. Unless declared by the content type, a
+// body that is not an object with a member specversion gives an empty envelope: it is plain data.
 func readStructured(m Message, declared bool) (e envelope, err error) {
 	id, isEvent := eventID(m.Body)
 	if !declared && !isEvent {
@@ -327,7 +332,8 @@ func eventID(body []byte) (id string, isEvent bool) {
 	return id, isEvent
 }
 
-// check holds the attributes of a CloudEvent to what both its encodings ask for; prefix is how their names begin.
+// check holds the attributes of a CloudEvent to what both its encodings ask for; prefix is how
+// their names begin.
 func (e *envelope) check(prefix, version string) error {
 	switch {
 	case version != "1.0":
@@ -346,7 +352,8 @@ func (e *envelope) check(prefix, version string) error {
 	return nil
 }
 
-// oneHeader returns a header's value; its name is compared in any letter case. It is a fault when there is more than one.
+// oneHeader returns a header's value; its name is compared in any letter case. It is a fault when
+// there is more than one.
 func oneHeader(header map[string][]string, name string) (value string, ok bool, err error) {
 	for k, values := range header {
 		if !strings.EqualFold(k, name) || len(values) == 0 {
@@ -360,7 +367,8 @@ func oneHeader(header map[string][]string, name string) (value string, ok bool, 
 	return value, ok, nil
 }
 
-// traceHeader returns the first of the named headers that is there, when it is a valid trace parent.
+// traceHeader returns the first of the named headers that is there, when it is a valid trace
+// parent.
 func traceHeader(header map[string][]string, names ...string) (string, error) {
 	for _, name := range names {
 		if v, ok, err := oneHeader(header, name); err != nil || ok {
@@ -370,7 +378,8 @@ func traceHeader(header map[string][]string, names ...string) (string, error) {
 	return "", nil
 }
 
-// validTrace returns v when it is a W3C trace parent that means something, else nothing: a broken trace never stops a command.
+// validTrace returns v when it is a W3C trace parent that means something, else nothing: a broken
+// trace never stops a command.
 func validTrace(v string) string {
 	parts := strings.Split(v, "-")
 	if len(parts) != 4 || len(parts[0]) != 2 || len(parts[1]) != 32 || len(parts[2]) != 16 || len(parts[3]) != 2 || v != strings.ToLower(v) {
@@ -704,7 +713,8 @@ func (f member) categories() ([]Category, error) {
 	return set, nil
 }
 
-// metadata reads an object of strings, or an array of such objects. No key and no value ever gets into a fault.
+// metadata reads an object of strings, or an array of such objects. No key and no value ever gets
+// into a fault.
 func (f member) metadata() ([]map[string]string, error) {
 	if f.raw[0] == '{' {
 		pairs, err := f.pairs("")
@@ -825,7 +835,8 @@ func unknownField(parent, name string) error {
 	return faultf(parent+showable(name), "unknown field: leave it out")
 }
 
-// showable returns a field's name when it looks like one; anything else might be a value or a secret in the wrong place and is not repeated.
+// showable returns a field's name when it looks like one; anything else might be a value or a
+// secret in the wrong place and is not repeated.
 func showable(name string) string {
 	digits := strings.IndexFunc(name, unicode.IsDigit) >= 0 && len(name) > 20
 	if !namePattern.MatchString(name) || digits {
@@ -834,7 +845,8 @@ func showable(name string) string {
 	return name
 }
 
-// checkText holds raw to limit bytes of well-formed JSON in UTF-8, so that splitting it cannot fail.
+// checkText holds raw to limit bytes of well-formed JSON in UTF-8, so that splitting it cannot
+// fail.
 func checkText(field string, raw []byte, limit int) error {
 	switch {
 	case len(raw) > limit:
@@ -856,7 +868,8 @@ func checkText(field string, raw []byte, limit int) error {
 	return nil
 }
 
-// checkSurrogates refuses well-formed JSON that names half of a surrogate pair by an escape; encoding/json reads it as U+FFFD in silence.
+// checkSurrogates refuses well-formed JSON that names half of a surrogate pair by an escape;
+// encoding/json reads it as U+FFFD in silence.
 func checkSurrogates(field string, raw []byte) error {
 	broken := faultf(field, "has half of a surrogate pair, which is no character")
 	for {
@@ -883,7 +896,8 @@ func checkSurrogates(field string, raw []byte) error {
 	}
 }
 
-// escapedUnit returns the UTF-16 unit that the \uXXXX at the beginning of raw names, 0 when there is none.
+// escapedUnit returns the UTF-16 unit that the \uXXXX at the beginning of raw names, 0 when there
+// is none.
 func escapedUnit(raw []byte) uint64 {
 	if len(raw) < 6 || raw[0] != '\\' || raw[1] != 'u' {
 		return 0
@@ -895,8 +909,9 @@ func escapedUnit(raw []byte) uint64 {
 	return u
 }
 
-// readObject splits an object, which is known to be well-formed JSON, into its members in their order. It fails when a key is there
-// twice, escapes resolved, naming the key below parent only when parent is a whole message.
+// readObject splits an object, which is known to be well-formed JSON, into its members in their
+// order. It fails when a key is there twice, escapes resolved, naming the key below parent only
+// when parent is a whole message.
 func readObject(parent string, raw []byte) (fields []member, isObject bool, err error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if open, err := dec.Token(); err != nil || open != json.Delim('{') {

@@ -53,7 +53,8 @@ func TestMalformedCommandsAreRefused(t *testing.T) {
 	t.Logf("%d malformed commands", len(all))
 }
 
-// TestMalformedDataInEveryEncoding says that the encoding makes no difference to what is wrong with the data.
+// TestMalformedDataInEveryEncoding says that the encoding makes no difference to what is wrong with
+// the data.
 func TestMalformedDataInEveryEncoding(t *testing.T) {
 	t.Parallel()
 	for _, d := range allBadData() {
@@ -93,7 +94,8 @@ func checkRefused(t *testing.T, m malformed) {
 	}
 }
 
-// TestMalformedCorpus holds the files that the end-to-end tests publish to the tables of this package.
+// TestMalformedCorpus holds the files that the end-to-end tests publish to the tables of this
+// package.
 func TestMalformedCorpus(t *testing.T) {
 	for name, all := range map[string][]malformed{"malformed.jsonl": allMalformed(), "not_deletable.jsonl": notDeletable()} {
 		t.Run(name, func(t *testing.T) {
@@ -113,7 +115,8 @@ func TestMalformedCorpus(t *testing.T) {
 	}
 }
 
-// checkGolden compares got with the file of that name below testdata, or writes it with -update-contract.
+// checkGolden compares got with the file of that name below testdata, or writes it with
+// -update-contract.
 func checkGolden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("..", "..", "testdata", name)
@@ -290,7 +293,8 @@ func TestSetsAtTheirLimit(t *testing.T) {
 	decodePlain(t, "export", `{"all_projects":true,"image_metadata":[`+strings.Join(objects, ",")+`]}`)
 }
 
-// TestRefusalsQuoteNothing says that no value of a message, and no key of metadata, gets into a refusal.
+// TestRefusalsQuoteNothing says that no value of a message, and no key of metadata, gets into a
+// refusal.
 func TestRefusalsQuoteNothing(t *testing.T) {
 	const secret = "hunter2-0123456789abcdef"
 	for _, f := range dataFields() {

@@ -18,7 +18,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// DeletePolicy says which deletes this service carries out. Dry runs change nothing: they are allowed under every policy.
+// DeletePolicy says which deletes this service carries out. Dry runs change nothing: they are
+// allowed under every policy.
 type DeletePolicy string
 
 // The policies.
@@ -67,7 +68,8 @@ type HoldStore interface {
 	Held(ctx context.Context, project string) (bool, error)
 }
 
-// exported is the command as its export reads it: of a delete, the same selection with all its categories.
+// exported is the command as its export reads it: of a delete, the same selection with all its
+// categories.
 func (c Command) exported() Command {
 	if c.Action == ActionDelete {
 		c.Data.Categories = DefaultCategories(ActionExport, c.Data.Narrowing())
@@ -75,7 +77,8 @@ func (c Command) exported() Command {
 	return c
 }
 
-// begun is a delete's point of no return, frozen just before its first destructive call: from then on this plan is carried out, whoever does it.
+// begun is a delete's point of no return, frozen just before its first destructive call: from then
+// on this plan is carried out, whoever does it.
 type begun struct {
 	V         int            `json:"v"`
 	StartedAt time.Time      `json:"started_at"`
@@ -114,7 +117,8 @@ func (d *deletion) close() {
 	d.plan = nil
 }
 
-// delete carries out a delete: plan, refuse or begin, remove project by project, verify, commit. A dry run ends with the plan.
+// delete carries out a delete: plan, refuse or begin, remove project by project, verify, commit. A
+// dry run ends with the plan.
 func (r *run) delete(ctx context.Context) (*EventData, error) {
 	if data, err := r.committed(ctx, sink.DeleteBag); data != nil || err != nil {
 		return data, err
@@ -140,7 +144,8 @@ func (r *run) delete(ctx context.Context) (*EventData, error) {
 	return r.committed(ctx, sink.DeleteBag)
 }
 
-// carryOut begins the delete, or takes it up where an earlier attempt left it, and does what was planned.
+// carryOut begins the delete, or takes it up where an earlier attempt left it, and does what was
+// planned.
 func (d *deletion) carryOut(ctx context.Context) error {
 	found, err := d.resume(ctx)
 	if err != nil {
@@ -431,7 +436,8 @@ func (d *deletion) putNamed(ctx context.Context, name string, body sink.Body) er
 	}
 }
 
-// judged makes the plan and refuses the delete when it must not be carried out. Where an iteration in training hides images from the plan, the delete waits.
+// judged makes the plan and refuses the delete when it must not be carried out. Where an iteration
+// in training hides images from the plan, the delete waits.
 func (d *deletion) judged(ctx context.Context, exported *BundleRef) (*deletePlan, error) {
 	plan, err := d.planDelete(ctx)
 	if err != nil {
@@ -508,8 +514,9 @@ func (d *deletion) refuseDelete(ctx context.Context, e *Error, exported *BundleR
 	return d.end(ctx, EventData{Status: StatusRefused, Error: e, ExportBundle: exported})
 }
 
-// exportFirst exports the selection with all its categories, and reads the stored bundle back. planned is the digest of the plan that the export was made
-// for: digest, or that of an earlier attempt whose export this one took up.
+// exportFirst exports the selection with all its categories, and reads the stored bundle back.
+// planned is the digest of the plan that the export was made for: digest, or that of an earlier
+// attempt whose export this one took up.
 func (d *deletion) exportFirst(ctx context.Context, digest string) (exported *BundleRef, planned string, err error) {
 	r := *d.run
 	r.command = r.command.exported()
@@ -557,8 +564,9 @@ func (d *deletion) allExported(ctx context.Context, plan *deletePlan, exported *
 	return nil
 }
 
-// execute removes what was planned, project by project, once a call that an earlier holder may have under way is surely over. It waits while the resource's alias
-// means another account than the one that was planned for: what is not there proves nothing.
+// execute removes what was planned, project by project, once a call that an earlier holder may have
+// under way is surely over. It waits while the resource's alias means another account than the one
+// that was planned for: what is not there proves nothing.
 func (d *deletion) execute(ctx context.Context) error {
 	if err := d.sameAsBegun(d.begun.Host, d.begun.Account); err != nil {
 		return err
@@ -591,7 +599,8 @@ func (d *deletion) execute(ctx context.Context) error {
 	return nil
 }
 
-// former waits out a call that the holder before us may still have on its way: its intent is in the ledger, its result is not.
+// former waits out a call that the holder before us may still have on its way: its intent is in the
+// ledger, its result is not.
 func (d *deletion) former(ctx context.Context) error {
 	if d.ledger.open.IsZero() {
 		return nil
@@ -604,9 +613,10 @@ func (d *deletion) former(ctx context.Context) error {
 	return d.Wait(ctx, left)
 }
 
-// destroy makes a destructive call under the fence: its intent goes into the ledger first, which fails when somebody else holds the command; its
-// result after. Each try of the call has its own. gone says that the service did not know what was to be deleted, already that no earlier try can be why,
-// whoever made it.
+// destroy makes a destructive call under the fence: its intent goes into the ledger first, which
+// fails when somebody else holds the command; its result after. Each try of the call has its own.
+// gone says that the service did not know what was to be deleted, already that no earlier try can
+// be why, whoever made it.
 func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) error) (gone, already bool, err error) {
 	var (
 		broken   error
@@ -626,7 +636,8 @@ func (d *deletion) destroy(ctx context.Context, call func(ctx context.Context) e
 				if fresh() {
 					return nil
 				}
-				// Too much time went by, as when this process stood still: this call is not made, and the next intent finds out who holds the command.
+				// Too much time went by, as when this process stood still: this call is not made,
+				// and the next intent finds out who holds the command.
 				if err := d.ledger.write(recordOf(c, d.Now()).line(sink.LedgerResult)); err != nil {
 					return err
 				}
@@ -656,8 +667,9 @@ func isGone(err error) (bool, error) {
 	return false, err
 }
 
-// finishDelete ends a delete that fails or is cancelled. Once it was begun, what was called and what is known is stored as evidence; before, nothing was changed, and
-// all that it stored goes but a whole bag of export_first.
+// finishDelete ends a delete that fails or is cancelled. Once it was begun, what was called and
+// what is known is stored as evidence; before, nothing was changed, and all that it stored goes but
+// a whole bag of export_first.
 func (r *run) finishDelete(ctx context.Context, status Status, e *Error) error {
 	if err := r.failedBefore(ctx); err != nil {
 		return err

@@ -24,7 +24,8 @@ func deleteScenario(t *testing.T, fill func(*cvtest.Server) account, c deleteCas
 		w.checkState(t, before, gone...)
 		proof := bags[sink.DeleteBag]
 		checkDeleted(t, proof, before, w.api.Snapshot())
-		// Destructive calls are written down before they are made: whatever the service received has its intent.
+		// Destructive calls are written down before they are made: whatever the service received
+		// has its intent.
 		intents := map[string]int{}
 		for _, l := range ledgerOf(t, proof) {
 			if l.Kind == sink.LedgerIntent {
@@ -60,7 +61,8 @@ func TestExportFirstCutAtEveryEffect(t *testing.T) {
 	cuts(t, s)
 }
 
-// TestEachDeleteCutAtEveryEffect cuts the other kinds of delete while they delete: planning, exporting and proving are cut above.
+// TestEachDeleteCutAtEveryEffect cuts the other kinds of delete while they delete: planning,
+// exporting and proving are cut above.
 func TestEachDeleteCutAtEveryEffect(t *testing.T) {
 	for _, c := range deleteCases() {
 		if c.name == "a whole project" || c.name == "all projects, exported first" {

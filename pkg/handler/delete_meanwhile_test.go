@@ -50,8 +50,9 @@ func hows(t *testing.T, files map[string][]byte, category string) map[uuid.UUID]
 	return out
 }
 
-// TestDeleteMeetsAnotherEndpoint gives the resource's alias to another account in the middle of a delete. There nothing of the plan exists, which proves
-// nothing: the delete waits until the alias is what it was.
+// TestDeleteMeetsAnotherEndpoint gives the resource's alias to another account in the middle of a
+// delete. There nothing of the plan exists, which proves nothing: the delete waits until the alias
+// is what it was.
 func TestDeleteMeetsAnotherEndpoint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -94,7 +95,8 @@ func TestDeleteMeetsAnotherEndpoint(t *testing.T) {
 	})
 }
 
-// TestHoldPutMeanwhile puts a legal hold on a project after the delete of several was begun: what is not deleted yet stays.
+// TestHoldPutMeanwhile puts a legal hold on a project after the delete of several was begun: what
+// is not deleted yet stays.
 func TestHoldPutMeanwhile(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	fillAccount(w.api)
@@ -116,7 +118,8 @@ func TestHoldPutMeanwhile(t *testing.T) {
 	})
 }
 
-// TestGoneBeforeItsTurn lets somebody else delete what was planned, just before its turn comes: it is told as already gone, and not counted as deleted.
+// TestGoneBeforeItsTurn lets somebody else delete what was planned, just before its turn comes: it
+// is told as already gone, and not counted as deleted.
 func TestGoneBeforeItsTurn(t *testing.T) {
 	for _, c := range []struct {
 		name, operation, category string
@@ -185,7 +188,8 @@ func TestGoneBeforeItsTurn(t *testing.T) {
 	}
 }
 
-// TestGoneBeforeALaterAttempt is the same in the second attempt: only what an earlier call of this command may have deleted is told as deleted by it.
+// TestGoneBeforeALaterAttempt is the same in the second attempt: only what an earlier call of this
+// command may have deleted is told as deleted by it.
 func TestGoneBeforeALaterAttempt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -207,7 +211,8 @@ func TestGoneBeforeALaterAttempt(t *testing.T) {
 	}
 }
 
-// TestGoneBeforeALaterAttemptAtTheNextProject has the first project of two cost a second attempt, in which somebody else deletes the other one.
+// TestGoneBeforeALaterAttemptAtTheNextProject has the first project of two cost a second attempt,
+// in which somebody else deletes the other one.
 func TestGoneBeforeALaterAttemptAtTheNextProject(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -229,7 +234,8 @@ func TestGoneBeforeALaterAttemptAtTheNextProject(t *testing.T) {
 	}
 }
 
-// TestPublishedMeanwhile publishes an iteration after published ones were looked for: it is deleted only where the command allows to unpublish.
+// TestPublishedMeanwhile publishes an iteration after published ones were looked for: it is deleted
+// only where the command allows to unpublish.
 func TestPublishedMeanwhile(t *testing.T) {
 	for _, allowed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("unpublish %t", allowed), func(t *testing.T) {
@@ -309,8 +315,9 @@ func (q *slowLedger) AppendLedger(ctx context.Context, id string, lines []byte, 
 	return q.Queue.AppendLedger(ctx, id, lines, after)
 }
 
-// TestIntentHasItsOwnTime has an intent that took too long, so that its call is not made: the one that is made for it has the time at which it was written, from
-// which an heir reckons how long the call can be under way.
+// TestIntentHasItsOwnTime has an intent that took too long, so that its call is not made: the one
+// that is made for it has the time at which it was written, from which an heir reckons how long the
+// call can be under way.
 func TestIntentHasItsOwnTime(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)
@@ -342,8 +349,9 @@ func TestIntentHasItsOwnTime(t *testing.T) {
 	}
 }
 
-// TestPredictionsThatWereNotExported stores a prediction at each moment after an export that goes before its delete has read them. No plan names predictions, and still
-// nothing goes that is not in the bundle.
+// TestPredictionsThatWereNotExported stores a prediction at each moment after an export that goes
+// before its delete has read them. No plan names predictions, and still nothing goes that is not in
+// the bundle.
 func TestPredictionsThatWereNotExported(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -390,7 +398,8 @@ func TestPredictionsThatWereNotExported(t *testing.T) {
 	}
 }
 
-// TestFailureWhileTheBagIsMade lets the receipt never be stored: what is left is the evidence of a failed delete, and not half a bag.
+// TestFailureWhileTheBagIsMade lets the receipt never be stored: what is left is the evidence of a
+// failed delete, and not half a bag.
 func TestFailureWhileTheBagIsMade(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)
@@ -411,7 +420,8 @@ func TestFailureWhileTheBagIsMade(t *testing.T) {
 	r.faults.Check(t)
 }
 
-// TestReadOnlyMeanwhile puts a project into disaster recovery in the middle of its delete, which fails and says so.
+// TestReadOnlyMeanwhile puts a project into disaster recovery in the middle of its delete, which
+// fails and says so.
 func TestReadOnlyMeanwhile(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)
@@ -423,7 +433,8 @@ func TestReadOnlyMeanwhile(t *testing.T) {
 	}
 }
 
-// TestTamperedExport changes the stored bundle after it was exported: it does not verify, and nothing is deleted.
+// TestTamperedExport changes the stored bundle after it was exported: it does not verify, and
+// nothing is deleted.
 func TestTamperedExport(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)
@@ -448,7 +459,8 @@ func TestTamperedExport(t *testing.T) {
 	w.checkState(t, before)
 }
 
-// TestLateCallIsNotSent lets the time that an intent counts for go by between the intent and its call: the call is not sent then, but after an intent of its own.
+// TestLateCallIsNotSent lets the time that an intent counts for go by between the intent and its
+// call: the call is not sent then, but after an intent of its own.
 func TestLateCallIsNotSent(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)
@@ -479,8 +491,9 @@ func TestLateCallIsNotSent(t *testing.T) {
 	}
 }
 
-// TestFencedOutByTheLedger lets somebody else write the ledger just before a destructive call: it is not made, whatever its coordinator believes about its lease. The next
-// holder takes over from there, and the chain of the ledger is whole.
+// TestFencedOutByTheLedger lets somebody else write the ledger just before a destructive call: it
+// is not made, whatever its coordinator believes about its lease. The next holder takes over from
+// there, and the chain of the ledger is whole.
 func TestFencedOutByTheLedger(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})
 	a := fillAccount(w.api)

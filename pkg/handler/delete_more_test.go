@@ -15,7 +15,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// hidden makes an iteration of project a be in training, and returns an image that only this iteration has: nobody can see it until the training is over.
+// hidden makes an iteration of project a be in training, and returns an image that only this
+// iteration has: nobody can see it until the training is over.
 func hidden(t *testing.T, w *world, a account) (iteration, image uuid.UUID) {
 	t.Helper()
 	p := project(ptr(w.api.Snapshot()), a.a.ID)
@@ -40,7 +41,8 @@ func (w *world) waitsForTraining(t *testing.T, id string) {
 	})
 }
 
-// TestImagesWaitForTraining deletes an image while an iteration that holds a copy is in training: until that is over nobody can say that it is gone, or delete it.
+// TestImagesWaitForTraining deletes an image while an iteration that holds a copy is in training:
+// until that is over nobody can say that it is gone, or delete it.
 func TestImagesWaitForTraining(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -57,7 +59,8 @@ func TestImagesWaitForTraining(t *testing.T) {
 	w.checkState(t, before, everywhere(oneOf(image), a.a.ID))
 }
 
-// TestTrainingBegunMeanwhile begins a training after the plan was made: what it takes in of the images to delete is not overlooked.
+// TestTrainingBegunMeanwhile begins a training after the plan was made: what it takes in of the
+// images to delete is not overlooked.
 func TestTrainingBegunMeanwhile(t *testing.T) {
 	t.Parallel()
 	for _, when := range []string{"DeleteImages", "GetImagesByIds"} {
@@ -85,12 +88,14 @@ func TestTrainingBegunMeanwhile(t *testing.T) {
 	}
 }
 
-// TestEachThingHasItsOwnTime shows that the time to see one thing gone does not run while another is deleted, or while nothing can be done at all.
+// TestEachThingHasItsOwnTime shows that the time to see one thing gone does not run while another
+// is deleted, or while nothing can be done at all.
 func TestEachThingHasItsOwnTime(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)
 	clock := skippingClock()
-	// The service forgets an iteration only after the first look at it; an hour goes by before the second one is deleted.
+	// The service forgets an iteration only after the first look at it; an hour goes by before the
+	// second one is deleted.
 	w.api.Fault(cvtest.Fault{Operation: "DeleteIteration", Status: 404, Code: "NotFoundIteration", Times: -1})
 	its := slices.SortedFunc(slices.Values(a.a.Iterations), func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
 	w.api.OnCall(func(operation string, n int) {
@@ -108,7 +113,8 @@ func TestEachThingHasItsOwnTime(t *testing.T) {
 	}
 }
 
-// TestDeleteOutlivesItsTraces publishes a delete again when its job is forgotten: the end of before stands, also where the service deletes nothing any more.
+// TestDeleteOutlivesItsTraces publishes a delete again when its job is forgotten: the end of before
+// stands, also where the service deletes nothing any more.
 func TestDeleteOutlivesItsTraces(t *testing.T) {
 	t.Parallel()
 	for _, status := range []handler.Status{handler.StatusCompleted, handler.StatusFailed} {
@@ -146,7 +152,8 @@ func TestDeleteOutlivesItsTraces(t *testing.T) {
 	}
 }
 
-// TestWorkspaceListedAsAnIteration deletes where the service lists the workspace among the iterations, as an old one does: it goes with its project only.
+// TestWorkspaceListedAsAnIteration deletes where the service lists the workspace among the
+// iterations, as an old one does: it goes with its project only.
 func TestWorkspaceListedAsAnIteration(t *testing.T) {
 	for _, categories := range []string{"", `,"categories":["iterations"]`} {
 		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -161,7 +168,8 @@ func TestWorkspaceListedAsAnIteration(t *testing.T) {
 	}
 }
 
-// TestCancelOfASealedPlan cancels a dry run when its receipt is being stored: the cancel's answer and the end are of one mind.
+// TestCancelOfASealedPlan cancels a dry run when its receipt is being stored: the cancel's answer
+// and the end are of one mind.
 func TestCancelOfASealedPlan(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)
@@ -181,7 +189,8 @@ func TestCancelOfASealedPlan(t *testing.T) {
 	}
 }
 
-// TestTagsThatNobodyPlanned adds a tag to a project after its plan was made: the project is not deleted with it.
+// TestTagsThatNobodyPlanned adds a tag to a project after its plan was made: the project is not
+// deleted with it.
 func TestTagsThatNobodyPlanned(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)

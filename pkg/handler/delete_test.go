@@ -33,7 +33,8 @@ func (w *world) delete(t *testing.T, id, data string) handler.EventData {
 	return w.wait(t, w.publish(t, "delete", id, data))
 }
 
-// apply is what a state becomes when a delete is carried out: the test's own words for what should be gone. Everything else stays as it is.
+// apply is what a state becomes when a delete is carried out: the test's own words for what should
+// be gone. Everything else stays as it is.
 type apply func(s *cvtest.State)
 
 // without removes from items what gone says.
@@ -41,7 +42,8 @@ func without(items []cvtest.ItemState, gone func(cvtest.ItemState) bool) []cvtes
 	return slices.DeleteFunc(slices.Clone(items), gone)
 }
 
-// everywhere removes images from the workspace and every iteration of the projects, of all when none is named.
+// everywhere removes images from the workspace and every iteration of the projects, of all when
+// none is named.
 func everywhere(gone func(cvtest.ItemState) bool, projects ...uuid.UUID) apply {
 	return func(s *cvtest.State) {
 		for i := range s.Projects {
@@ -73,7 +75,8 @@ func project(s *cvtest.State, id uuid.UUID) *cvtest.ProjectState {
 	return nil
 }
 
-// outline is a state by what there is: ids and digests. What the service derives from them (counts of images on tags, times of change, performance) is not in it.
+// outline is a state by what there is: ids and digests. What the service derives from them (counts
+// of images on tags, times of change, performance) is not in it.
 func outline(s cvtest.State) map[string][]string {
 	out := map[string][]string{}
 	note := func(where string, items []cvtest.ItemState) {
@@ -151,7 +154,8 @@ func ledgerOf(t *testing.T, files map[string][]byte) (lines []ledgerLine) {
 	return lines
 }
 
-// checkCalls holds the ledger of a command that was not cut short against the calls that the service received: every one is there, and no other.
+// checkCalls holds the ledger of a command that was not cut short against the calls that the
+// service received: every one is there, and no other.
 func (w *world) checkCalls(t *testing.T, files map[string][]byte) {
 	t.Helper()
 	calls, requests := map[string]int{}, map[string]bool{"": true}
@@ -259,7 +263,8 @@ func vanished(before, after cvtest.State) map[string]map[string][]string {
 				}
 			}
 		}
-		// An image that is in no scope any more was deleted, unless it was only in an iteration that went.
+		// An image that is in no scope any more was deleted, unless it was only in an iteration
+		// that went.
 		if gone["iterations"] == nil || gone["projects"] != nil {
 			lost("images", scopes(p), scopes(*left))
 		}
@@ -430,7 +435,8 @@ func deleteCases() []deleteCase {
 	}
 }
 
-// TestDelete carries out every kind of delete under every kind of trouble and compares whole states: what should be gone is gone everywhere, and nothing else.
+// TestDelete carries out every kind of delete under every kind of trouble and compares whole
+// states: what should be gone is gone everywhere, and nothing else.
 func TestDelete(t *testing.T) {
 	t.Parallel()
 	for _, trouble := range []struct {
@@ -477,7 +483,8 @@ func TestDelete(t *testing.T) {
 	}
 }
 
-// checkDeleteBags looks at the bags of a delete that was not cut short; held is what the service had before.
+// checkDeleteBags looks at the bags of a delete that was not cut short; held is what the service
+// had before.
 func checkDeleteBags(t *testing.T, w *world, e handler.EventData, before cvtest.State, held truth) {
 	t.Helper()
 	kinds := []sink.BagKind{sink.DeleteBag}
@@ -492,7 +499,8 @@ func checkDeleteBags(t *testing.T, w *world, e handler.EventData, before cvtest.
 	}
 }
 
-// TestRefusedDeletes shows that a refusal leaves the service exactly as it was: not one destructive call is made.
+// TestRefusedDeletes shows that a refusal leaves the service exactly as it was: not one destructive
+// call is made.
 func TestRefusedDeletes(t *testing.T) {
 	for _, c := range []struct {
 		name, code string
@@ -582,7 +590,8 @@ func TestRefusedDeletes(t *testing.T) {
 	}
 }
 
-// TestPlanApproveDelete plans, approves by the digest, and deletes; an image that comes in between changes the plan.
+// TestPlanApproveDelete plans, approves by the digest, and deletes; an image that comes in between
+// changes the plan.
 func TestPlanApproveDelete(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -638,7 +647,8 @@ func TestPlanApproveDelete(t *testing.T) {
 	w.bag(t, "del-3", sink.DeleteBag)
 }
 
-// TestUnverified shows that a deletion that does not take effect in time fails with evidence and without a receipt.
+// TestUnverified shows that a deletion that does not take effect in time fails with evidence and
+// without a receipt.
 func TestUnverified(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4, DeleteDelay: 24 * time.Hour}})
@@ -692,7 +702,8 @@ func (s *skipping) wait(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-// TestDeleteOfWhatIsAddedMeanwhile adds an image after the plan: the project is not deleted, and what was deleted is told.
+// TestDeleteOfWhatIsAddedMeanwhile adds an image after the plan: the project is not deleted, and
+// what was deleted is told.
 func TestDeleteOfWhatIsAddedMeanwhile(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	a := fillAccount(w.api)
@@ -714,7 +725,8 @@ func TestDeleteOfWhatIsAddedMeanwhile(t *testing.T) {
 
 func ptr[T any](v T) *T { return &v }
 
-// TestTrainingIsWaitedFor shows that a delete waits for a training to end, holding nothing and costing no attempt.
+// TestTrainingIsWaitedFor shows that a delete waits for a training to end, holding nothing and
+// costing no attempt.
 func TestTrainingIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})

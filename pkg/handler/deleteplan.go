@@ -17,7 +17,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// selection is what of a command a plan's digest covers. The fields are in the order of their names, so that the JSON is canonical.
+// selection is what of a command a plan's digest covers. The fields are in the order of their
+// names, so that the JSON is canonical.
 type selection struct {
 	AllProjects   bool                `json:"all_projects"`
 	ImageIDs      []uuid.UUID         `json:"image_ids"`
@@ -51,7 +52,8 @@ func (r *run) newPlanHead(host string) planHead {
 	}
 }
 
-// projectPlan is what a delete will remove of one project: ids in byte order. The fields are in the order of their names.
+// projectPlan is what a delete will remove of one project: ids in byte order. The fields are in the
+// order of their names.
 type projectPlan struct {
 	ID         uuid.UUID   `json:"id"`
 	Images     []uuid.UUID `json:"images"`
@@ -105,8 +107,8 @@ func (p *deletePlan) images() int {
 	return n
 }
 
-// planDelete reads what the selection holds and writes it down as canonical JSON. What is gone already is not in it. The caller closes the
-// plan's spool.
+// planDelete reads what the selection holds and writes it down as canonical JSON. What is gone
+// already is not in it. The caller closes the plan's spool.
 func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 	d := r.command.Data
 	projects := d.ProjectIDs
@@ -223,8 +225,8 @@ func sorted(ids []uuid.UUID) []uuid.UUID {
 	return append([]uuid.UUID{}, sortedSet(ids, compareIDs)...)
 }
 
-// planProject reads what a project holds of the selection. found is false when the project is gone. What goes away while it is read makes the plan worth
-// making again.
+// planProject reads what a project holds of the selection. found is false when the project is gone.
+// What goes away while it is read makes the plan worth making again.
 func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f projectFacts, found bool, err error) {
 	defer func() {
 		said := err
@@ -301,7 +303,8 @@ func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f p
 	return p, f, true, nil
 }
 
-// trained is iterations without the workspace, which old services list among them with status New: it cannot be deleted by itself.
+// trained is iterations without the workspace, which old services list among them with status New:
+// it cannot be deleted by itself.
 func trained(iterations []cv.Iteration) []cv.Iteration {
 	return slices.DeleteFunc(iterations, func(it cv.Iteration) bool { return it.Status == "New" })
 }

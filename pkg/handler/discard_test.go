@@ -20,7 +20,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
-// gate holds writes of blobs up, however the request is given up meanwhile, until it is opened; the test's end opens it, too.
+// gate holds writes of blobs up, however the request is given up meanwhile, until it is opened; the
+// test's end opens it, too.
 type gate struct{ reached, opened *signal }
 
 func newGate(t *testing.T) (*gate, *sinktest.Faults) {
@@ -74,7 +75,8 @@ func TestTheEndWaitsForUnitsElsewhere(t *testing.T) {
 	}
 }
 
-// tardy is the way to a store that has the whole of a write and carries it out only when it is told to, even if nobody waits for the answer any more.
+// tardy is the way to a store that has the whole of a write and carries it out only when it is told
+// to, even if nobody waits for the answer any more.
 type tardy struct {
 	next   http.RoundTripper
 	writes string // what the key of the write has in it: the first such
@@ -132,7 +134,8 @@ type heeding struct {
 
 func (q heeding) Over(string) (<-chan struct{}, func(), error) { return q.words, func() {}, nil }
 
-// A write that is under way when its command is cancelled is no longer under way when the command's objects are removed.
+// A write that is under way when its command is cancelled is no longer under way when the command's
+// objects are removed.
 func TestTheEndWaitsForWritesUnderWay(t *testing.T) {
 	t.Parallel()
 	for who, writes := range map[string]string{"coordinator": "/.work/plan.json", "worker": "/images/"} {
@@ -174,7 +177,8 @@ func TestTheEndWaitsForWritesUnderWay(t *testing.T) {
 	}
 }
 
-// A worker that is stuck for longer than a message is held keeps nothing from ending. What it writes then is found by the collector.
+// A worker that is stuck for longer than a message is held keeps nothing from ending. What it
+// writes then is found by the collector.
 func TestTheEndDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}, ackWait: time.Second})
@@ -230,7 +234,8 @@ func TestWhatCannotBeRemovedIsSaid(t *testing.T) {
 	faults.Check(t)
 }
 
-// A unit that fails for good fails its command, whose objects go; those of a unit of another replica too.
+// A unit that fails for good fails its command, whose objects go; those of a unit of another
+// replica too.
 func TestAFailedExportLeavesNothing(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 	w.api.Sample()

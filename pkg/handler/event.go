@@ -78,7 +78,8 @@ type Event struct {
 	Data            EventData `json:"data"`
 }
 
-// EventData is an event's payload. All its fields are always there (Progress only in a progress event); what is not known is null.
+// EventData is an event's payload. All its fields are always there (Progress only in a progress
+// event); what is not known is null.
 type EventData struct {
 	V             int        `json:"v"` // FormatVersion; zero is taken for it
 	CommandID     string     `json:"command_id"`
@@ -139,7 +140,8 @@ type Residual struct {
 	Reason   string   `json:"reason"`
 }
 
-// Progress is how far a command is: things read, of the things counted so far, and bytes of payload.
+// Progress is how far a command is: things read, of the things counted so far, and bytes of
+// payload.
 type Progress struct {
 	Done  int64 `json:"done"`
 	Total int64 `json:"total"`
@@ -162,8 +164,8 @@ type Waiting struct {
 	Since  time.Time `json:"since"`
 }
 
-// NewEvent returns the accepted or terminal event that carries d, which happened at the given time. Its id is deterministic: the same event
-// built again by another replica is the same event.
+// NewEvent returns the accepted or terminal event that carries d, which happened at the given time.
+// Its id is deterministic: the same event built again by another replica is the same event.
 func NewEvent(d EventData, at time.Time, traceparent string) Event {
 	return newEvent(d, d.CommandID+"."+string(d.Status), at, traceparent)
 }

@@ -18,7 +18,8 @@ const stream = "2026-01-02T03:04:05.678901234Z"
 
 const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-// goldenEvents are one event of every kind. Times are given outside UTC where that must make no difference.
+// goldenEvents are one event of every kind. Times are given outside UTC where that must make no
+// difference.
 func goldenEvents() map[string]Event {
 	started, finished := published.Add(2*time.Second).In(time.FixedZone("", 3600)), published.Add(90*time.Second)
 	until := time.Date(2041, 1, 1, 1, 0, 0, 0, time.FixedZone("", 3600))
@@ -182,7 +183,8 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// TestFieldsOfTheContract says that an event and a job have exactly the fields the contract names, whatever they carry.
+// TestFieldsOfTheContract says that an event and a job have exactly the fields the contract names,
+// whatever they carry.
 func TestFieldsOfTheContract(t *testing.T) {
 	keys := func(v any) []string {
 		raw, err := json.Marshal(v)

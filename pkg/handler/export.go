@@ -19,7 +19,8 @@ const (
 	silence = 5 * time.Second
 )
 
-// export carries out an export: plan, units round by round, cut, commit. Each step finds what an earlier attempt left.
+// export carries out an export: plan, units round by round, cut, commit. Each step finds what an
+// earlier attempt left.
 func (r *run) export(ctx context.Context) (*EventData, error) {
 	if data, err := r.committed(ctx, sink.ExportBag); data != nil || err != nil {
 		return data, err
@@ -33,7 +34,8 @@ func (r *run) export(ctx context.Context) (*EventData, error) {
 	return r.committed(ctx, sink.ExportBag)
 }
 
-// bag makes the export's bag, up to its receipt. Of an export that goes before a delete, deletes is the digest of the delete's plan.
+// bag makes the export's bag, up to its receipt. Of an export that goes before a delete, deletes is
+// the digest of the delete's plan.
 func (r *run) bag(ctx context.Context, deletes string) error {
 	plan, err := r.plan(ctx, deletes)
 	if err != nil {
@@ -72,7 +74,8 @@ func (r *run) openLedger(ctx context.Context) (err error) {
 	return err
 }
 
-// keepCalls makes the coordinator's own calls durable in the ledger, also when the attempt was called off.
+// keepCalls makes the coordinator's own calls durable in the ledger, also when the attempt was
+// called off.
 func (r *run) keepCalls(ctx context.Context) error {
 	if errors.Is(context.Cause(ctx), ErrFenced) {
 		return ErrFenced // a late line would fence out who took over
@@ -144,10 +147,12 @@ func (w *export) stored(ctx context.Context) (map[int]bool, error) {
 	return out, nil
 }
 
-// leastQueued is how many of its units a command may have in the queue, or at work, however many of others wait there.
+// leastQueued is how many of its units a command may have in the queue, or at work, however many of
+// others wait there.
 const leastQueued = 2
 
-// round has the units begin…end-1 done, and learns of their results. It queues no more than keep the workers of all replicas busy, so that another command's need not wait for all of them.
+// round has the units begin…end-1 done, and learns of their results. It queues no more than keep
+// the workers of all replicas busy, so that another command's need not wait for all of them.
 func (w *export) round(ctx context.Context, begin, end int, stored map[int]bool, results <-chan int) error {
 	todo := map[int]bool{} // without a result yet
 	next := begin          // the next one to queue
@@ -206,7 +211,8 @@ func (w *export) round(ctx context.Context, begin, end int, stored map[int]bool,
 			}
 			timer.Reset(silence)
 		case <-timer.C:
-			// Word of a result may be lost, and so may a queued unit: look, and queue again what is not there (a unit that still is, is left alone).
+			// Word of a result may be lost, and so may a queued unit: look, and queue again what is
+			// not there (a unit that still is, is left alone).
 			there, err := w.stored(ctx)
 			if err != nil {
 				return err
@@ -306,7 +312,8 @@ func (w *export) lostCalls(ctx context.Context) error {
 	return nil
 }
 
-// exportCut is the third freeze: which results the bag is made of, and when it was finished. The bag is a function of it.
+// exportCut is the third freeze: which results the bag is made of, and when it was finished. The
+// bag is a function of it.
 type exportCut struct {
 	V          int             `json:"v"`
 	FinishedAt time.Time       `json:"finished_at"`
@@ -373,7 +380,8 @@ func (r *run) request(scope Scope, ref CommandRef) requestRecord {
 	}
 }
 
-// cut decides what the bag is made of. What data/ holds and no result knows is adopted where a reading lists it, else removed.
+// cut decides what the bag is made of. What data/ holds and no result knows is adopted where a
+// reading lists it, else removed.
 func (w *export) cut(ctx context.Context) (exportCut, error) {
 	var c exportCut
 	err := w.freeze(ctx, cutName, &c, func(ctx context.Context) (any, error) {

@@ -58,7 +58,8 @@ func TestExportOfNothing(t *testing.T) {
 	w.checkTruth(t, w.bag(t, "none-1", sink.ExportBag), e, truth{})
 }
 
-// TestExportOutlivesItsTraces publishes an export again when its job is forgotten: the bundle of before stands, and its end.
+// TestExportOutlivesItsTraces publishes an export again when its job is forgotten: the bundle of
+// before stands, and its end.
 func TestExportOutlivesItsTraces(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	smallProject(w.api)

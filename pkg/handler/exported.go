@@ -14,8 +14,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// Predictions are in no plan: a delete takes all that are stored until it begins. A delete that exports first must not take one that the bundle does not have, so
-// it looks each of them up there. Where it finds another, the plan is as good as changed.
+// Predictions are in no plan: a delete takes all that are stored until it begins. A delete that
+// exports first must not take one that the bundle does not have, so it looks each of them up there.
+// Where it finds another, the plan is as good as changed.
 
 // exportedPredictions is the ids of a project's predictions in the bundle of export_first.
 func (r *run) exportedPredictions(ctx context.Context, project uuid.UUID) (map[uuid.UUID]struct{}, error) {
@@ -44,7 +45,8 @@ func (r *run) exportedPredictions(ctx context.Context, project uuid.UUID) (map[u
 	}
 }
 
-// unexported looks whether the newest predictions of a project are in its bundle, and names one that is not. The zero id says that all are.
+// unexported looks whether the newest predictions of a project are in its bundle, and names one
+// that is not. The zero id says that all are.
 func (r *run) unexported(ctx context.Context, project uuid.UUID) (uuid.UUID, error) {
 	exported, err := r.exportedPredictions(ctx, project)
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// TestSmallCommandsOvertakeHugeOnes publishes a small export while a huge one is under way: its units get workers when those that were queued before are done, and no more than
-// a window of those of the huge one wait before it.
+// TestSmallCommandsOvertakeHugeOnes publishes a small export while a huge one is under way: its
+// units get workers when those that were queued before are done, and no more than a window of those
+// of the huge one wait before it.
 func TestSmallCommandsOvertakeHugeOnes(t *testing.T) {
 	t.Parallel()
 	const workers, window, pages = 2, 2, 8
@@ -61,7 +62,8 @@ type crowded struct{ handler.Queue }
 
 func (crowded) WaitingUnits(context.Context) (int, error) { return 1000, nil }
 
-// TestCrowdedQueue exports while others' units wait for workers: no more than two of its own join them at a time, and they are done all the same.
+// TestCrowdedQueue exports while others' units wait for workers: no more than two of its own join
+// them at a time, and they are done all the same.
 func TestCrowdedQueue(t *testing.T) {
 	t.Parallel()
 	const projects, most = 8, 2

@@ -18,9 +18,10 @@ import (
 // errDead is all that a dead replica hears.
 var errDead = errors.New("this replica is dead")
 
-// fate sees every effect a replica has on the world outside: each S3 write, each Training API call and download, each write to JetStream and each
-// settling of a message. It writes them down, and kills the replica just before or just after the one it was told. A dead replica has no
-// further effect, not even a Nak: its requests fail unsent, its connection to NATS is cut.
+// fate sees every effect a replica has on the world outside: each S3 write, each Training API call
+// and download, each write to JetStream and each settling of a message. It writes them down, and
+// kills the replica just before or just after the one it was told. A dead replica has no further
+// effect, not even a Nak: its requests fail unsent, its connection to NATS is cut.
 type fate struct {
 	at      string // the effect to die at, as effects names it; empty: never
 	after   bool   // die when it has happened, so that its answer is lost
@@ -279,7 +280,8 @@ type mortalConn struct {
 	fate *fate
 }
 
-// verdicts finds the settling of messages in what a client sends: stream, sequence in it, and JetStream's word. Heartbeats are none.
+// verdicts finds the settling of messages in what a client sends: stream, sequence in it, and
+// JetStream's word. Heartbeats are none.
 var verdicts = regexp.MustCompile(`PUB \$JS\.ACK\.(\w+)\.\w+\.\d+\.(\d+)\.[^\r]*\r\n(\+ACK|-NAK|\+TERM)`)
 
 // Write sees messages being settled: the client writes whole protocol lines.

@@ -10,9 +10,11 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// TestFrozenCoordinatorIsFencedOut stops a replica that carries out a delete at each of its effects, as SIGSTOP would: nothing of it moves, heartbeats
-// included. Another one takes over and finishes. Then the first goes on, and must have no effect any more: no call to the service that changes something, no event, no
-// word about the message. What it tries to write where somebody else is the writer now is refused.
+// TestFrozenCoordinatorIsFencedOut stops a replica that carries out a delete at each of its
+// effects, as SIGSTOP would: nothing of it moves, heartbeats included. Another one takes over and
+// finishes. Then the first goes on, and must have no effect any more: no call to the service that
+// changes something, no event, no word about the message. What it tries to write where somebody
+// else is the writer now is refused.
 func TestFrozenCoordinatorIsFencedOut(t *testing.T) {
 	s := deleteScenario(t, smallAccount, wholeAccount(`{"all_projects":true}`), sink.DeleteBag)
 	clock := skippingClock()

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// maxInMemory is the largest blob held in memory; what is larger, or does not say how large it is, goes through a temporary file.
-	// The service takes pictures of up to 6 MB.
+	// maxInMemory is the largest blob held in memory; what is larger, or does not say how large it
+	// is, goes through a temporary file. The service takes pictures of up to 6 MB.
 	maxInMemory = 8 << 20
 	// maxBlob bounds any picture, maxModel any exported model, in bytes.
 	maxBlob  = 1 << 30
@@ -38,8 +38,8 @@ var sources = [...]string{"original", "resized"} //nolint:gochecknoglobals // a 
 // linker reads fresh links of things by their ids; what is gone is missing from its answer.
 type linker func(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]string, error)
 
-// links are the current links of one unit's items. An expired one is asked for anew together with all others of the unit, which
-// costs one call.
+// links are the current links of one unit's items. An expired one is asked for anew together with
+// all others of the unit, which costs one call.
 type links struct {
 	mu      sync.Mutex
 	read    linker
@@ -161,7 +161,8 @@ func blameOf(err error) *Blame {
 	return b
 }
 
-// blob stores one blob: the original, else the resized one. look says that it may be in the store already.
+// blob stores one blob: the original, else the resized one. look says that it may be in the store
+// already.
 func (w *work) blob(ctx context.Context, it item, stem sink.Path, look bool, l *links) (BlobRecord, error) {
 	if err := w.downloads.Acquire(ctx, 1); err != nil {
 		return BlobRecord{}, fmt.Errorf("wait for a download slot: %w", err)
@@ -319,8 +320,8 @@ func (d *download) close() {
 	}
 }
 
-// exports reads the exported models of one iteration: the list as exports.json, and the file of each that is done. It never asks
-// the service to export one.
+// exports reads the exported models of one iteration: the list as exports.json, and the file of
+// each that is done. It never asks the service to export one.
 func (w *work) exports(ctx context.Context) (Summary, []Record, error) {
 	var (
 		p, it = w.unit.Project, w.unit.Scope
@@ -455,14 +456,15 @@ func predictionQuery(scope uuid.UUID, count int) cv.PredictionQueryToken {
 	return query
 }
 
-// predictions reads a run of stored predictions: some pages of the query, going on where the run before stopped, through the
-// workspace and then each iteration, and the blobs of what it found.
+// predictions reads a run of stored predictions: some pages of the query, going on where the run
+// before stopped, through the workspace and then each iteration, and the blobs of what it found.
 func (w *work) predictions(ctx context.Context) (Summary, []Record, error) {
 	r, mine, err := w.frozen(ctx, func(ctx context.Context) (reading, error) { return w.readPredictions(ctx) })
 	if err != nil {
 		return Summary{}, nil, err
 	}
-	// There is no reading predictions by their ids: fresh links come from asking the same queries again.
+	// There is no reading predictions by their ids: fresh links come from asking the same queries
+	// again.
 	again := func(ctx context.Context, _ []uuid.UUID) (map[uuid.UUID][]string, error) {
 		fresh, err := w.readPredictions(ctx)
 		if err != nil {

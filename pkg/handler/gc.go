@@ -14,12 +14,14 @@ import (
 type CollectorQueue interface {
 	JobStore
 	CommandQueue
-	// Jobs yields all jobs, by id. A job that cannot be read is an error with a Job that has only its ID; after any other error nothing follows.
+	// Jobs yields all jobs, by id. A job that cannot be read is an error with a Job that has only
+	// its ID; after any other error nothing follows.
 	Jobs(ctx context.Context) iter.Seq2[Job, error]
 }
 
-// Collector finds and removes what ended commands left in storage: the objects of exports that failed or were cancelled, and working objects. It touches nothing
-// of a command that has not ended, no bag that has its receipt, and no evidence of a delete that failed half-way.
+// Collector finds and removes what ended commands left in storage: the objects of exports that
+// failed or were cancelled, and working objects. It touches nothing of a command that has not
+// ended, no bag that has its receipt, and no evidence of a delete that failed half-way.
 type Collector struct {
 	Queue  CollectorQueue
 	Store  *sink.Store // holds the bags
@@ -44,10 +46,12 @@ type place struct {
 	below sink.Key
 }
 
-// Find yields what ended commands left. An error about one job is yielded with a Leftover that has only its ID, and the others follow.
+// Find yields what ended commands left. An error about one job is yielded with a Leftover that has
+// only its ID, and the others follow.
 //
-// With orphans, it also yields what is there of ids that JetStream knows nothing of: their traces were forgotten, or have expired. That is for buckets where nobody
-// else keeps anything below the prefix: another deployment's commands would be among them.
+// With orphans, it also yields what is there of ids that JetStream knows nothing of: their traces
+// were forgotten, or have expired. That is for buckets where nobody else keeps anything below the
+// prefix: another deployment's commands would be among them.
 func (c Collector) Find(ctx context.Context, orphans bool) iter.Seq2[Leftover, error] {
 	return func(yield func(Leftover, error) bool) {
 		for job, err := range c.Queue.Jobs(ctx) {
@@ -100,7 +104,8 @@ func (c Collector) unknown(ctx context.Context) ([]string, error) {
 			}
 		}
 	}
-	// The queue is read after the folders and before the jobs: a command that stored something is in it, or has a job.
+	// The queue is read after the folders and before the jobs: a command that stored something is
+	// in it, or has a job.
 	for m, err := range c.Queue.CommandsBetween(ctx, 0, math.MaxUint64) {
 		if err != nil {
 			return nil, fmt.Errorf("read the queue: %w", err)
@@ -164,7 +169,8 @@ func (c Collector) ofJob(ctx context.Context, job Job) (Leftover, error) {
 	return found, nil
 }
 
-// kept tells whether a bag stays: one with its receipt, or with the evidence of a delete that failed half-way.
+// kept tells whether a bag stays: one with its receipt, or with the evidence of a delete that
+// failed half-way.
 func (c Collector) kept(ctx context.Context, layout sink.Layout, kind sink.BagKind) (bool, error) {
 	for _, last := range []sink.Path{sink.ReceiptFile, sink.FailureFile} {
 		if _, err := c.Store.Head(ctx, layout.Key(kind, last)); !errors.Is(err, sink.ErrNotFound) {
@@ -174,7 +180,8 @@ func (c Collector) kept(ctx context.Context, layout sink.Layout, kind sink.BagKi
 	return false, nil
 }
 
-// Remove removes what Find found of a command, by version, and takes note of that in its job. It looks again before: a command that was begun meanwhile is let alone.
+// Remove removes what Find found of a command, by version, and takes note of that in its job. It
+// looks again before: a command that was begun meanwhile is let alone.
 func (c Collector) Remove(ctx context.Context, l Leftover) error {
 	job, rev, err := c.Queue.Job(ctx, l.ID)
 	known := err == nil

@@ -61,8 +61,8 @@ func goldens() []golden {
 	}
 }
 
-// The bytes of whole bags, as they were once reviewed: whatever changes them is seen. Time stands still in them, one thing is done at a time, and
-// what is random elsewhere is given.
+// The bytes of whole bags, as they were once reviewed: whatever changes them is seen. Time stands
+// still in them, one thing is done at a time, and what is random elsewhere is given.
 func TestGoldenBags(t *testing.T) {
 	t.Parallel()
 	for _, g := range goldens() {

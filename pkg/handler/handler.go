@@ -26,17 +26,21 @@ type Queue interface {
 	SecretStore
 }
 
-// JobStore keeps the jobs: one entry a command, changed by compare-and-set, always read from the leader.
+// JobStore keeps the jobs: one entry a command, changed by compare-and-set, always read from the
+// leader.
 type JobStore interface {
-	// Job is the entry and its revision; ErrNoJob when there is none. With ErrNoJob, too, the Job may have a Cancel: one that came before its command.
+	// Job is the entry and its revision; ErrNoJob when there is none. With ErrNoJob, too, the Job
+	// may have a Cancel: one that came before its command.
 	Job(ctx context.Context, id string) (Job, uint64, error)
-	// PutJob writes the entry when its revision still is rev (0: when there is none), else fails with ErrConflict.
+	// PutJob writes the entry when its revision still is rev (0: when there is none), else fails
+	// with ErrConflict.
 	PutJob(ctx context.Context, j Job, rev uint64) (uint64, error)
 }
 
 // Publisher publishes what happened.
 type Publisher interface {
-	// PublishEvent stores an event; terminal events and "accepted" once for ever, whoever else tries.
+	// PublishEvent stores an event; terminal events and "accepted" once for ever, whoever else
+	// tries.
 	PublishEvent(ctx context.Context, e Event) error
 	// PublishDead stores a dead letter, once.
 	PublishDead(ctx context.Context, d DeadLetter) error
@@ -67,13 +71,15 @@ type Config struct {
 	Version   string // the tool's version, as receipts name it
 	Health    *Health
 	Now       func() time.Time // default time.Now
-	// Wait waits between two looks at what was deleted, until d has passed or ctx is done; default a timer.
+	// Wait waits between two looks at what was deleted, until d has passed or ctx is done; default
+	// a timer.
 	Wait func(ctx context.Context, d time.Duration) error
 	Salt func() string // of the digests that jobs and bags keep of commands, default NewSalt
 	Log  zerolog.Logger
 }
 
-// Handler carries commands out: Command as their coordinator, Unit as a worker. Any number of processes may run one.
+// Handler carries commands out: Command as their coordinator, Unit as a worker. Any number of
+// processes may run one.
 type Handler struct {
 	Config
 	downloads *semaphore.Weighted

@@ -15,8 +15,9 @@ const (
 // DependencyTraining is the dependency's name of a configured Custom Vision resource.
 func DependencyTraining(alias string) string { return "training:" + alias }
 
-// Health knows which of the things this process depends on are in trouble. What fails is about the operator, never about a
-// command: while a blocking dependency fails, nothing is taken from the queues, and everything resumes by itself when it heals.
+// Health knows which of the things this process depends on are in trouble. What fails is about the
+// operator, never about a command: while a blocking dependency fails, nothing is taken from the
+// queues, and everything resumes by itself when it heals.
 type Health struct {
 	now func() time.Time
 
@@ -37,8 +38,8 @@ func NewHealth(now func() time.Time) *Health {
 	return &Health{now: now, failing: map[string]Problem{}, changed: make(chan struct{})}
 }
 
-// BlockWhen sets the rule by which problems stop this process from taking work. Without one, any problem but NATS does
-// (without NATS there is nothing to take).
+// BlockWhen sets the rule by which problems stop this process from taking work. Without one, any
+// problem but NATS does (without NATS there is nothing to take).
 func (h *Health) BlockWhen(rule func(failing map[string]Problem) bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

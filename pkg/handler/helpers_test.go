@@ -40,7 +40,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, known...)
 }
 
-// patience bounds what a test waits for: far beyond what it takes, far below the test binary's own limit.
+// patience bounds what a test waits for: far beyond what it takes, far below the test binary's own
+// limit.
 const patience = 5 * time.Minute
 
 // worldOptions say what a world is like. The zero value is real: real time, real names of hosts.
@@ -49,7 +50,8 @@ type worldOptions struct {
 	bucket sinktest.BucketOptions
 	// name is the bucket's name; empty: one that no other test has.
 	name string
-	// now, when set, is everybody's clock, and the service has names that are the same in every run: two worlds alike then store the same bytes.
+	// now, when set, is everybody's clock, and the service has names that are the same in every
+	// run: two worlds alike then store the same bytes.
 	now func() time.Time
 	// cluster asks for three NATS servers, and three replicas of everything in them.
 	cluster bool
@@ -67,7 +69,8 @@ const (
 	steadyBlobs    = "http://blobs.test"
 )
 
-// world is everything real in one process: NATS, S3 and the simulated service. Replicas of the consumer are started in it, and die in it.
+// world is everything real in one process: NATS, S3 and the simulated service. Replicas of the
+// consumer are started in it, and die in it.
 type world struct {
 	o      worldOptions
 	api    *cvtest.Server
@@ -343,7 +346,8 @@ func (l *logbook) tail(n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "")
 }
 
-// history is every event of one command, in the order they were stored: also one that took the place of another.
+// history is every event of one command, in the order they were stored: also one that took the
+// place of another.
 type history struct {
 	seq      uint64 // of the command's message
 	mu       sync.Mutex
@@ -362,7 +366,8 @@ func (w *world) publish(t *testing.T, action handler.Action, id, data string) *h
 	return w.publishMessage(t, id, plain(action, id, data))
 }
 
-// publishMessage publishes a command that has this id, or none if that is empty, and listens to what becomes of it.
+// publishMessage publishes a command that has this id, or none if that is empty, and listens to
+// what becomes of it.
 func (w *world) publishMessage(t *testing.T, id string, m handler.Message) *history {
 	t.Helper()
 	seq, err := w.queue.PublishCommand(t.Context(), m)
@@ -412,7 +417,8 @@ func (w *world) end(t *testing.T, h *history) handler.EventData {
 	return h.ends()[0]
 }
 
-// wait waits for the terminal event, and until the command has left the queue. The event is the only one, and the job says the same.
+// wait waits for the terminal event, and until the command has left the queue. The event is the
+// only one, and the job says the same.
 func (w *world) wait(t *testing.T, h *history) handler.EventData {
 	t.Helper()
 	w.end(t, h)
@@ -599,8 +605,9 @@ func readTree(t *testing.T, dir string) map[string][]byte {
 	return files
 }
 
-// bag verifies the bag of a command and returns its files. Nothing else may be in the bucket under the command's id: no working objects, no old
-// versions, no delete markers, no unfinished uploads; nor may anything wait in the queue of units.
+// bag verifies the bag of a command and returns its files. Nothing else may be in the bucket under
+// the command's id: no working objects, no old versions, no delete markers, no unfinished uploads;
+// nor may anything wait in the queue of units.
 func (w *world) bag(t *testing.T, id string, kind sink.BagKind) map[string][]byte {
 	t.Helper()
 	return w.bags(t, id, kind)[kind]

@@ -8,11 +8,13 @@ import (
 	"time"
 )
 
-// FormatVersion is the `v` of all JSON this build persists and publishes: jobs, plans, units, event data.
+// FormatVersion is the `v` of all JSON this build persists and publishes: jobs, plans, units, event
+// data.
 const FormatVersion = 1
 
-// ErrNewer says that persisted JSON was written by a newer version of the product. Who meets it hands the message back without blame.
-// It is matched with errors.Is; the error itself is a *NewerError.
+// ErrNewer says that persisted JSON was written by a newer version of the product. Who meets it
+// hands the message back without blame. It is matched with errors.Is; the error itself is a
+// *NewerError.
 var ErrNewer = errors.New("written by a newer version")
 
 // NewerError is ErrNewer with its particulars.
@@ -29,9 +31,10 @@ func (e *NewerError) Error() string {
 // Is matches ErrNewer.
 func (e *NewerError) Is(target error) bool { return target == ErrNewer }
 
-// DecodeVersioned decodes raw, a persisted JSON object with a field `v`, into the value that into points to. what names it in errors. It fails with
-// ErrNewer when `v` is above FormatVersion, however the rest looks, and with another error when it is missing, or raw is malformed.
-// Unknown fields are tolerated: a field that must not be overlooked raises `v`.
+// DecodeVersioned decodes raw, a persisted JSON object with a field `v`, into the value that into
+// points to. what names it in errors. It fails with ErrNewer when `v` is above FormatVersion,
+// however the rest looks, and with another error when it is missing, or raw is malformed. Unknown
+// fields are tolerated: a field that must not be overlooked raises `v`.
 func DecodeVersioned(raw []byte, what string, into any) error {
 	var head struct {
 		V *int `json:"v"`
@@ -67,7 +70,8 @@ const (
 // Terminal tells whether the job is decided; its event can then be published by anybody.
 func (s State) Terminal() bool { return Status(s).Terminal() }
 
-// Job is the durable record of carrying out one command, as CV_JOBS keeps it. All its fields are always there; what is not known is null.
+// Job is the durable record of carrying out one command, as CV_JOBS keeps it. All its fields are
+// always there; what is not known is null.
 type Job struct {
 	V        int        `json:"v"` // FormatVersion; zero is taken for it
 	ID       string     `json:"id"`
@@ -130,12 +134,14 @@ func (j *Job) takeBack(holder Text) bool {
 	return true
 }
 
-// over tells that the job has ended, or is ending well or badly: its units are not worth doing any more.
+// over tells that the job has ended, or is ending well or badly: its units are not worth doing any
+// more.
 func (j Job) over() bool {
 	return j.State.Terminal() || j.Phase == PhaseCleanUp || j.Phase == PhaseEnding || j.Cancel != nil
 }
 
-// Phases of a job, for people. PhaseEnding means something to the program, and so do those of which there is no way back.
+// Phases of a job, for people. PhaseEnding means something to the program, and so do those of which
+// there is no way back.
 const (
 	PhasePlan    = "plan"
 	PhaseRead    = "read"
@@ -146,7 +152,8 @@ const (
 	PhaseEnding  = "ending"   // it will end failed or cancelled; what it stored is being removed
 )
 
-// noWayBack tells whether the job's phase is one that a cancel does not undo: the command's bag is about to get its receipt, or a delete is about to delete.
+// noWayBack tells whether the job's phase is one that a cancel does not undo: the command's bag is
+// about to get its receipt, or a delete is about to delete.
 func (j Job) noWayBack() bool {
 	return j.Phase == PhaseDelete || j.Phase == PhaseSeal || j.Phase == PhaseCleanUp
 }
@@ -186,7 +193,8 @@ func EarlierStream(a, b string) bool {
 	return err == nil && before.Before(after)
 }
 
-// MarshalJSON prints the job with its version and with times in UTC; of one that is only a cancel, no more than that.
+// MarshalJSON prints the job with its version and with times in UTC; of one that is only a cancel,
+// no more than that.
 func (j Job) MarshalJSON() ([]byte, error) {
 	type plain Job
 	if j.V == 0 {

@@ -41,8 +41,9 @@ func (q slowJob) Job(ctx context.Context, id string) (handler.Job, uint64, error
 	return j, rev, err
 }
 
-// A unit may be delivered once more after it was done: its acknowledgement was lost, or its first worker stalled. When that happens while the
-// coordinator is cleaning up behind a finished bag, nothing may be done again, and nothing left behind.
+// A unit may be delivered once more after it was done: its acknowledgement was lost, or its first
+// worker stalled. When that happens while the coordinator is cleaning up behind a finished bag,
+// nothing may be done again, and nothing left behind.
 func TestUnitDeliveredLate(t *testing.T) {
 	t.Parallel()
 	const (
@@ -109,8 +110,9 @@ func TestUnitDeliveredLate(t *testing.T) {
 	}
 }
 
-// Two workers are at one unit. The first one's result is enough for the command to end; the second stores its own, or that it failed for good, when the working objects are gone, and
-// takes it away again.
+// Two workers are at one unit. The first one's result is enough for the command to end; the second
+// stores its own, or that it failed for good, when the working objects are gone, and takes it away
+// again.
 func TestResultStoredLate(t *testing.T) {
 	t.Parallel()
 	const result = "PutObject cut-1/.work/units/000000.jsonl#1"
@@ -165,8 +167,9 @@ func TestResultStoredLate(t *testing.T) {
 	}
 }
 
-// TestALaterAttemptWorksOnTheFrozenReading kills a replica when it has read a page and stored nothing of it. Meanwhile one image goes and another comes, so that all counts
-// are as before. The heir exports what was read, and makes no second truth of it.
+// TestALaterAttemptWorksOnTheFrozenReading kills a replica when it has read a page and stored
+// nothing of it. Meanwhile one image goes and another comes, so that all counts are as before. The
+// heir exports what was read, and makes no second truth of it.
 func TestALaterAttemptWorksOnTheFrozenReading(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})

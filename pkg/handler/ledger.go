@@ -25,7 +25,8 @@ const ledgerBatch = 128 << 10
 type LedgerQueue interface {
 	// LedgerTail is the last message and its stream sequence, 0 when there is none.
 	LedgerTail(ctx context.Context, id string) (message []byte, seq uint64, err error)
-	// AppendLedger appends after the message with sequence after, or fails with ErrFenced when that is not the last one any more.
+	// AppendLedger appends after the message with sequence after, or fails with ErrFenced when that
+	// is not the last one any more.
 	AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (uint64, error)
 	// Ledger yields the messages in order, up to stream sequence upTo.
 	Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]byte, error]
@@ -82,7 +83,8 @@ func (r *recorder) take() []callRecord {
 	return calls
 }
 
-// ledger is the coordinator's pen: it chains lines and appends them to CV_LEDGER, each append fenced by the one before.
+// ledger is the coordinator's pen: it chains lines and appends them to CV_LEDGER, each append
+// fenced by the one before.
 type ledger struct {
 	queue LedgerQueue
 	id    string
@@ -199,7 +201,8 @@ func projectOf(target string) uuid.UUID {
 	return project
 }
 
-// predictionsOf is the project and the ids that DeletePrediction was called with, out of a ledger line's target.
+// predictionsOf is the project and the ids that DeletePrediction was called with, out of a ledger
+// line's target.
 func predictionsOf(target string) (project uuid.UUID, ids []uuid.UUID) {
 	_, list, _ := strings.Cut(target, " ")
 	for s := range strings.SplitSeq(list, ",") {
@@ -210,8 +213,9 @@ func predictionsOf(target string) (project uuid.UUID, ids []uuid.UUID) {
 	return projectOf(target), ids
 }
 
-// openLedger opens a command's ledger. Where somebody wrote before, it takes over: it appends a line that says so, after which the
-// former holder's appends fail with ErrFenced. An heir who finds nothing says so as well: what was written before is not there any more.
+// openLedger opens a command's ledger. Where somebody wrote before, it takes over: it appends a
+// line that says so, after which the former holder's appends fail with ErrFenced. An heir who finds
+// nothing says so as well: what was written before is not there any more.
 func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time, heir bool) (*ledger, error) {
 	tail, seq, err := q.LedgerTail(ctx, id)
 	if err != nil {
@@ -279,7 +283,8 @@ func (l *ledger) read(ctx context.Context, upTo uint64) error {
 	return nil
 }
 
-// continues fails when the ledger is not the one that was brought as far as ref, by this holder just now or by one before.
+// continues fails when the ledger is not the one that was brought as far as ref, by this holder
+// just now or by one before.
 func (r *run) continues(ref ledgerRef) error {
 	if _, ok := r.ledger.heads[ref.Head]; ok || ref.Head == r.ledger.chain.Head() {
 		return nil
@@ -309,7 +314,8 @@ func (l *ledger) write(line sink.LedgerLine) error {
 	return nil
 }
 
-// intend makes the intent of a destructive call durable, after the calls made before it. When it fails the call must not be made.
+// intend makes the intent of a destructive call durable, after the calls made before it. When it
+// fails the call must not be made.
 func (l *ledger) intend(ctx context.Context, before []callRecord, c callRecord) error {
 	if err := l.add(ctx, before); err != nil {
 		return err
@@ -338,7 +344,8 @@ func (l *ledger) add(ctx context.Context, calls []callRecord) error {
 	return nil
 }
 
-// flush appends what was written. After an error the ledger is not usable any more: it is opened anew by the next attempt.
+// flush appends what was written. After an error the ledger is not usable any more: it is opened
+// anew by the next attempt.
 func (l *ledger) flush(ctx context.Context) error {
 	if l.buf.Len() == 0 {
 		return nil

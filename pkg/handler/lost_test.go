@@ -15,7 +15,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// Somebody deletes a stream, or a consumer, in the middle of work: it is made again, and the command ends as if nothing had been.
+// Somebody deletes a stream, or a consumer, in the middle of work: it is made again, and the
+// command ends as if nothing had been.
 func TestStreamsDeletedInTheMiddle(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -42,7 +43,8 @@ func TestStreamsDeletedInTheMiddle(t *testing.T) {
 	}
 }
 
-// Where the ledger of a delete is removed after its first destructive call, nobody can tell any more what was called: it fails, and deletes nothing more.
+// Where the ledger of a delete is removed after its first destructive call, nobody can tell any
+// more what was called: it fails, and deletes nothing more.
 func TestLedgerDeletedInTheMiddle(t *testing.T) {
 	t.Parallel()
 	s := deleteScenario(t, smallAccount, wholeAccount(`{"all_projects":true}`), sink.DeleteBag)
@@ -59,7 +61,8 @@ func TestLedgerDeletedInTheMiddle(t *testing.T) {
 	}
 }
 
-// Where the ledger is removed after it was decided how far it goes into the bag, there is no bag: not with another ledger either, which may be as long by then.
+// Where the ledger is removed after it was decided how far it goes into the bag, there is no bag:
+// not with another ledger either, which may be as long by then.
 func TestLedgerDeletedAfterTheCut(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -92,7 +95,8 @@ func checkLedgerRemoved(t *testing.T, e handler.EventData) {
 	}
 }
 
-// A delete whose job is removed after its beginning is not judged again: it is half done by then, though it may not be begun any more.
+// A delete whose job is removed after its beginning is not judged again: it is half done by then,
+// though it may not be begun any more.
 func TestJobDeletedAfterTheBeginning(t *testing.T) {
 	t.Parallel()
 	s := deleteScenario(t, smallAccount, wholeAccount(`{"all_projects":true,"not_after":"2026-11-24T10:00:00Z"}`), sink.DeleteBag)
@@ -105,7 +109,8 @@ func TestJobDeletedAfterTheBeginning(t *testing.T) {
 	s.finish(t, w, w.publish(t, s.action, cutID, s.data), r)
 }
 
-// deletes is the fate of a replica that sees a stream, or a consumer "STREAM > NAME", deleted after its first effect that begins so, and what else happens then.
+// deletes is the fate of a replica that sees a stream, or a consumer "STREAM > NAME", deleted after
+// its first effect that begins so, and what else happens then.
 func (w *world) deletes(t *testing.T, object, at string, then ...func()) *fate {
 	t.Helper()
 	js, err := jetstream.New(w.conn)

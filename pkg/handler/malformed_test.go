@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// malformed is one line of testdata/commands/malformed.jsonl and its like: a message, and how it is refused.
+// malformed is one line of testdata/commands/malformed.jsonl and its like: a message, and how it is
+// refused.
 type malformed struct {
 	Name    string              `json:"name"`
 	Subject string              `json:"subject"`
@@ -287,8 +288,9 @@ func allBadData() (all []badData) {
 	return all
 }
 
-// allMalformed makes the corpus: all bad data, each in one of the encodings in turn, and everything that can be wrong with the envelope. Each message has
-// an id of its own, as far as it has one: JetStream drops a second message with the Nats-Msg-Id of one just published.
+// allMalformed makes the corpus: all bad data, each in one of the encodings in turn, and everything
+// that can be wrong with the envelope. Each message has an id of its own, as far as it has one:
+// JetStream drops a second message with the Nats-Msg-Id of one just published.
 func allMalformed() (all []malformed) {
 	for i, d := range allBadData() {
 		e := encodings()[i%len(encodings())]

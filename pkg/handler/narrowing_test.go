@@ -18,12 +18,14 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
-// subjects are metadata values that need care somewhere on the way: quotes, other scripts, what looks like a filter, case, white space, nothing.
+// subjects are metadata values that need care somewhere on the way: quotes, other scripts, what
+// looks like a filter, case, white space, nothing.
 var subjects = []string{
 	"person-1", "Person-1", `O'Neil "Sam"`, "Zoë Ångström", "漢字 🙂", `a\b/c`, "x' or 1 eq 1 or 'x", "100% & more; <b>", "person-1 ", "e\u0301", "\u00e9", "",
 }
 
-// narrowable is an account in which every narrowing has something to find and something to pass over.
+// narrowable is an account in which every narrowing has something to find and something to pass
+// over.
 type narrowable struct {
 	*world
 	replica *replica
@@ -490,7 +492,8 @@ func TestImagesComeAndGo(t *testing.T) {
 	})
 }
 
-// and is what an export has to store that saw the truth, and then another one of the same project: the lines of both, and of all else what was there first.
+// and is what an export has to store that saw the truth, and then another one of the same project:
+// the lines of both, and of all else what was there first.
 func (o truth) and(later truth, p *cvtest.Project) truth {
 	out := truth{files: maps.Clone(later.files), counts: o.counts}
 	for name, content := range o.files {

@@ -21,8 +21,9 @@ const (
 	deletesWhole
 )
 
-// excludes says whether two commands of these kinds must not overlap on a common project: an export and a delete, and a delete of projects or iterations and anything. Other
-// deletes do not mind each other.
+// excludes says whether two commands of these kinds must not overlap on a common project: an export
+// and a delete, and a delete of projects or iterations and anything. Other deletes do not mind each
+// other.
 func (k kind) excludes(o kind) bool {
 	switch k {
 	case reads:
@@ -79,7 +80,8 @@ func (h *Handler) claimIn(m Message) (k claim, ok bool) {
 	return claim{}, false
 }
 
-// shelf is a list of claims, by what they are looked up by: an id, or a kind and a project of a host.
+// shelf is a list of claims, by what they are looked up by: an id, or a kind and a project of a
+// host.
 type shelf struct {
 	id      string
 	host    string
@@ -87,7 +89,8 @@ type shelf struct {
 	project uuid.UUID
 }
 
-// Shelves that are no project's: of the claims to every project, and of all claims, whatever their projects.
+// Shelves that are no project's: of the claims to every project, and of all claims, whatever their
+// projects.
 var (
 	everyProject = uuid.Nil
 	anyProject   = uuid.Max
@@ -138,11 +141,12 @@ func (k claim) common(other kind) []shelf {
 	return on
 }
 
-// leastForgotten is how many claims are remembered at least before it is looked which of them are in the queue no more.
+// leastForgotten is how many claims are remembered at least before it is looked which of them are
+// in the queue no more.
 const leastForgotten = 1024
 
-// pending remembers the claims of the commands in the queue, so that each is read from it once. It may remember some that left the queue: who is in somebody's way is looked
-// up again.
+// pending remembers the claims of the commands in the queue, so that each is read from it once. It
+// may remember some that left the queue: who is in somebody's way is looked up again.
 type pending struct {
 	mu      sync.Mutex
 	stream  string   // that all this is about: what is remembered of another one counts for nothing
@@ -166,7 +170,8 @@ func (p *pending) knows(c Command) bool {
 	return p.stream == c.Stream && ok && p.claims[i].id == c.ID
 }
 
-// load reads what the queue holds up to a command. That the command itself is among it shows that whoever answered knows of all the ones before.
+// load reads what the queue holds up to a command. That the command itself is among it shows that
+// whoever answered knows of all the ones before.
 func (p *pending) load(ctx context.Context, h *Handler, c Command) error {
 	if p.knows(c) {
 		return nil
@@ -196,7 +201,8 @@ func (p *pending) load(ctx context.Context, h *Handler, c Command) error {
 	return nil
 }
 
-// errUnlisted says that the queue does not list a command that was delivered from it: it was settled meanwhile, or the leader that answered has not caught up.
+// errUnlisted says that the queue does not list a command that was delivered from it: it was
+// settled meanwhile, or the leader that answered has not caught up.
 var errUnlisted = errors.New("the command stream does not list this command")
 
 // forget forgets the claims with from ≤ sequence < to of a stream.
@@ -228,7 +234,8 @@ type line struct {
 	ahead   int    // how many there are with a project in common, in its way or waiting like it; about
 }
 
-// before is what is remembered of the line before a command whose way is barred by claims on the shelves where it looks.
+// before is what is remembered of the line before a command whose way is barred by claims on the
+// shelves where it looks.
 func (p *pending) before(ctx context.Context, h *Handler, c Command, look func(mine claim) []shelf) (line, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -254,7 +261,8 @@ func (p *pending) before(ctx context.Context, h *Handler, c Command, look func(m
 	return l, nil
 }
 
-// gone tells whether a claim's command has left the queue, and forgets it then, and all that left it after that one.
+// gone tells whether a claim's command has left the queue, and forgets it then, and all that left
+// it after that one.
 func (p *pending) gone(ctx context.Context, h *Handler, seq uint64, c Command) (bool, error) {
 	left := uint64(0) // the first that is left from there on: c at the latest, if the leader knows of it
 	for m, err := range h.Queue.CommandsBetween(ctx, seq, c.Seq+1) {
@@ -271,8 +279,9 @@ func (p *pending) gone(ctx context.Context, h *Handler, seq uint64, c Command) (
 	return left != seq, nil
 }
 
-// blocker looks for the last command before c that is still in the queue and that stands in its way. It is the last one because that changes least: of many that wait for one
-// after the other, each waits for the one before it from the beginning to the end.
+// blocker looks for the last command before c that is still in the queue and that stands in its
+// way. It is the last one because that changes least: of many that wait for one after the other,
+// each waits for the one before it from the beginning to the end.
 func (p *pending) blocker(ctx context.Context, h *Handler, c Command, look func(mine claim) []shelf) (line, error) {
 	for {
 		l, err := p.before(ctx, h, c, look)
@@ -292,7 +301,8 @@ func (p *pending) blocker(ctx context.Context, h *Handler, c Command, look func(
 	}
 }
 
-// over tells whether a claim's command only waits to be settled because its job has ended, and forgets it then: it is in nobody's way.
+// over tells whether a claim's command only waits to be settled because its job has ended, and
+// forgets it then: it is in nobody's way.
 func (p *pending) over(ctx context.Context, h *Handler, stream string, k claim) bool {
 	job, _, err := h.Queue.Job(ctx, k.id)
 	if err != nil || !job.State.Terminal() {

@@ -7,7 +7,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// A command waits for one before it as long as that is under way, not until its message was settled as well.
+// A command waits for one before it as long as that is under way, not until its message was settled
+// as well.
 func TestAnEndedCommandIsNotWaitedFor(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 	r := w.start(t, replicaOptions{idle: true})

@@ -14,7 +14,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
-// turnstile holds every coordinator back just before its export commits, until it is opened or the attempt is called off.
+// turnstile holds every coordinator back just before its export commits, until it is opened or the
+// attempt is called off.
 type turnstile struct {
 	handler.Queue
 	*turns
@@ -53,14 +54,16 @@ func soon(t *testing.T, c <-chan struct{}, what string) {
 
 const fewAttempts = 2
 
-// newOutageWorld is one with a short ack wait and a clock of its own: however busy the machine is, by that clock no process stands still, which would count.
+// newOutageWorld is one with a short ack wait and a clock of its own: however busy the machine is,
+// by that clock no process stands still, which would count.
 func newOutageWorld(t *testing.T) *world {
 	t.Helper()
 	return newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, now: stepClock(), ackWait: 2 * time.Second})
 }
 
-// takenBack waits until all attempts at a command but the one under way are taken back. A holder that lost NATS takes its own back as soon as it is connected, be it after
-// another one began: only who ends at once could be faster.
+// takenBack waits until all attempts at a command but the one under way are taken back. A holder
+// that lost NATS takes its own back as soon as it is connected, be it after another one began: only
+// who ends at once could be faster.
 func (w *world) takenBack(t *testing.T, id string) {
 	t.Helper()
 	w.await(t, id, "with one attempt", func(j handler.Job) bool { return j.Attempt == 1 })
@@ -81,7 +84,8 @@ func (w *world) completesInOneAttempt(t *testing.T, h *history) {
 	}
 }
 
-// NATS goes away for longer than the ack wait, and comes back, more often than a command has attempts: that is nobody's fault, and costs none.
+// NATS goes away for longer than the ack wait, and comes back, more often than a command has
+// attempts: that is nobody's fault, and costs none.
 func TestNATSAwayCostsNoAttempt(t *testing.T) {
 	w := newOutageWorld(t)
 	turns := newTurns()
@@ -110,8 +114,9 @@ func yes() bool { return true }
 
 var natsLost = handler.Lease{Outage: yes}
 
-// A command is taken over from a holder that is alive, again and again. Its attempt does not count, whoever writes first: be it that it lost NATS meanwhile, or that the server
-// delivered the message again for reasons of its own. Only where it stood still each of them counts.
+// A command is taken over from a holder that is alive, again and again. Its attempt does not count,
+// whoever writes first: be it that it lost NATS meanwhile, or that the server delivered the message
+// again for reasons of its own. Only where it stood still each of them counts.
 func TestTakenOverFromTheLiving(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -208,7 +213,8 @@ func (w *world) deliver(ctx context.Context, t *testing.T, h *history, r *replic
 	return verdict
 }
 
-// overtaken is the queue of one who takes a command over: something happens before the former holder is told.
+// overtaken is the queue of one who takes a command over: something happens before the former
+// holder is told.
 type overtaken struct {
 	handler.Queue
 	before func()
@@ -219,7 +225,8 @@ func (o overtaken) NotifyOver(ctx context.Context, id string) error {
 	return o.Queue.NotifyOver(ctx, id)
 }
 
-// A holder that lost NATS is drained after somebody took its command over, and before it heard of it: it takes back its attempt all the same.
+// A holder that lost NATS is drained after somebody took its command over, and before it heard of
+// it: it takes back its attempt all the same.
 func TestDrainedWhenTakenOver(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	turns := newTurns()
@@ -245,7 +252,8 @@ func TestDrainedWhenTakenOver(t *testing.T) {
 	w.completesInOneAttempt(t, h)
 }
 
-// unanswered is a queue whose answer is lost when it has stored, once, who takes the job. Something happens meanwhile, and says what the holder gets instead.
+// unanswered is a queue whose answer is lost when it has stored, once, who takes the job. Something
+// happens meanwhile, and says what the holder gets instead.
 type unanswered struct {
 	handler.Queue
 	lost      sync.Once
@@ -260,8 +268,9 @@ func (u *unanswered) PutJob(ctx context.Context, j handler.Job, rev uint64) (uin
 	return rev, err
 }
 
-// NATS goes away when it has stored that a command was taken, and before it answers; somebody else takes it over before the first is connected again. The first takes back its
-// attempt, although nothing ever told it that there was one.
+// NATS goes away when it has stored that a command was taken, and before it answers; somebody else
+// takes it over before the first is connected again. The first takes back its attempt, although
+// nothing ever told it that there was one.
 func TestTakenWithoutAnswerCostsNoAttempt(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	h := w.publishFew(t)
@@ -287,7 +296,8 @@ func TestTakenWithoutAnswerCostsNoAttempt(t *testing.T) {
 	w.completesInOneAttempt(t, h)
 }
 
-// A replica is drained when it is stored that it took a command, and before it hears so: no attempt was begun.
+// A replica is drained when it is stored that it took a command, and before it hears so: no attempt
+// was begun.
 func TestDrainedBeforeTheAnswerCostsNoAttempt(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	h := w.publishFew(t)
@@ -309,7 +319,8 @@ func TestDrainedBeforeTheAnswerCostsNoAttempt(t *testing.T) {
 	w.completesInOneAttempt(t, h)
 }
 
-// outrun is a queue in which somebody else writes the job, once, just before its holder does. Something happens before the holder reads what was written.
+// outrun is a queue in which somebody else writes the job, once, just before its holder does.
+// Something happens before the holder reads what was written.
 type outrun struct {
 	handler.Queue
 	first sync.Once
@@ -334,7 +345,8 @@ func (o *outrun) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64,
 	return o.Queue.PutJob(ctx, j, rev)
 }
 
-// A replica is drained when it has lost a write of the job to somebody else, and before it has read what that wrote: it still knows whose job it has, and takes back its attempt.
+// A replica is drained when it has lost a write of the job to somebody else, and before it has read
+// what that wrote: it still knows whose job it has, and takes back its attempt.
 func TestDrainedBeforeTheJobIsReadAgain(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	h := w.publishFew(t)
@@ -381,7 +393,8 @@ func TestNATSAwayAtTheEndCostsNoAttempt(t *testing.T) {
 	w.bag(t, "exp", sink.ExportBag)
 }
 
-// The same for a unit: NATS goes away in the middle of it, more often than it has attempts. Whoever was at it takes that back, and so does the one that drains in the end.
+// The same for a unit: NATS goes away in the middle of it, more often than it has attempts. Whoever
+// was at it takes that back, and so does the one that drains in the end.
 func TestNATSAwayCostsAUnitNoAttempt(t *testing.T) {
 	w := newOutageWorld(t)
 	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 1}).ID
@@ -448,7 +461,8 @@ func TestUnitThatKillsReplicas(t *testing.T) {
 	}
 }
 
-// Somebody delivers to a process what it is at already, as the server does after a restart: one attempt goes on, and nothing is begun beside it.
+// Somebody delivers to a process what it is at already, as the server does after a restart: one
+// attempt goes on, and nothing is begun beside it.
 func TestDeliveredTwiceToOneProcess(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 1}).ID
@@ -492,7 +506,8 @@ func TestDeliveredTwiceToOneProcess(t *testing.T) {
 	w.completesInOneAttempt(t, h)
 }
 
-// The mark of a unit's only attempt is stored, and the answer is lost; or the replica drains just then. The unit was not begun: nothing is counted twice, or for nothing.
+// The mark of a unit's only attempt is stored, and the answer is lost; or the replica drains just
+// then. The unit was not begun: nothing is counted twice, or for nothing.
 func TestMarkOfAnAttemptInDoubt(t *testing.T) {
 	for _, c := range []struct {
 		name   string

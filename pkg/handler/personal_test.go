@@ -36,8 +36,10 @@ func (w *world) overhear(t *testing.T) *overheard {
 	return o
 }
 
-// Values of image_metadata are personal data, and keys and signed links are secrets. Beside commands, dead letters and image records nobody is told the former, and nobody at all the latter, whether the command works, is
-// refused, finds nothing or fails. What must be named has a pseudonym, or none.
+// Values of image_metadata are personal data, and keys and signed links are secrets. Beside
+// commands, dead letters and image records nobody is told the former, and nobody at all the latter,
+// whether the command works, is refused, finds nothing or fails. What must be named has a
+// pseudonym, or none.
 func TestMetadataValuesAndSecretsAreToldToNobody(t *testing.T) {
 	t.Parallel()
 	for name, key := range map[string][]byte{"without a key": nil, "with a key": []byte("a key of the operator's")} {
@@ -45,7 +47,8 @@ func TestMetadataValuesAndSecretsAreToldToNobody(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})
 			heard := w.overhear(t)
 			pseudonym := handler.NewPseudonymizer(key)
-			// The replica dies with the working objects of the first export in place, so that those are seen, too.
+			// The replica dies with the working objects of the first export in place, so that those
+			// are seen, too.
 			configure := func(o *handler.Config) { o.Pseudonym = *pseudonym }
 			f := newFate("DeleteObjects found/.work/cut.json#1", false)
 			r := w.start(t, replicaOptions{fate: f, configure: configure})

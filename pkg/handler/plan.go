@@ -23,8 +23,8 @@ const (
 // maxPlan bounds plan.json and cut.json, in bytes.
 const maxPlan = 256 << 20
 
-// exportPlan is the first freeze of an export: what will be read, decided once. Everything after it is a function of it and of what its
-// units find.
+// exportPlan is the first freeze of an export: what will be read, decided once. Everything after it
+// is a function of it and of what its units find.
 type exportPlan struct {
 	V         int         `json:"v"`
 	Command   string      `json:"command"`
@@ -42,7 +42,8 @@ type exportPlan struct {
 	Deletes   string      `json:"deletes,omitempty"` // of an export that goes before a delete: the digest of the delete's plan
 }
 
-// freeze returns the object stored under name, or stores what make makes now: the first writer wins.
+// freeze returns the object stored under name, or stores what make makes now: the first writer
+// wins.
 func (r *run) freeze(ctx context.Context, name string, into any, make func(context.Context) (any, error)) error {
 	key := r.layout.Work(name)
 	b, err := r.Work.ReadAll(ctx, key, maxPlan)
@@ -140,8 +141,8 @@ type projectState struct {
 	runs     []int // of predictions, in order
 }
 
-// rounds cuts an export into units, round by round: a round's units follow from the plan and from what the units before them found, and
-// from nothing else, so that every coordinator cuts the same.
+// rounds cuts an export into units, round by round: a round's units follow from the plan and from
+// what the units before them found, and from nothing else, so that every coordinator cuts the same.
 type rounds struct {
 	plan     exportPlan
 	command  Command
@@ -184,7 +185,8 @@ func (r *rounds) done(s Summary) {
 	}
 }
 
-// next cuts the units of the next round, once all before it are done. It returns false when there is nothing left to do.
+// next cuts the units of the next round, once all before it are done. It returns false when there
+// is nothing left to do.
 func (r *rounds) next(ctx context.Context) (bool, error) {
 	before := len(r.units)
 	for open := true; open && len(r.units) == before; { // a stage may have no units: that of a listing that became empty
@@ -305,7 +307,8 @@ func (p *projectState) toCount() []Listing {
 // maxReadings is how often a listing that will not hold still is read again.
 const maxReadings = 3
 
-// judge compares what was listed with what was counted before and after. It reports whether some listing has to be read again.
+// judge compares what was listed with what was counted before and after. It reports whether some
+// listing has to be read again.
 func (r *rounds) judge(p *projectState) bool {
 	again := false
 	counted := map[string]int{}
@@ -334,8 +337,8 @@ func (r *rounds) judge(p *projectState) bool {
 	return again
 }
 
-// join counts the distinct items of a reading, and says whether its pages overlap as they must: each begins with the item that the one
-// before ends with.
+// join counts the distinct items of a reading, and says whether its pages overlap as they must:
+// each begins with the item that the one before ends with.
 func (r *rounds) join(l *listing) bool {
 	l.listed = 0
 	last := ""

@@ -9,13 +9,17 @@ import (
 type Verb int
 
 const (
-	// Nak hands the message back, to be delivered again after Delay. It is the zero value: an undecided message is never lost.
+	// Nak hands the message back, to be delivered again after Delay. It is the zero value: an
+	// undecided message is never lost.
 	Nak Verb = iota
-	// Ack settles the message: its command reached a terminal state and the event is stored, or its unit has a durable result.
+	// Ack settles the message: its command reached a terminal state and the event is stored, or its
+	// unit has a durable result.
 	Ack
-	// Term settles a message that must never be delivered again although nothing was done, with Reason.
+	// Term settles a message that must never be delivered again although nothing was done, with
+	// Reason.
 	Term
-	// Abandon sends nothing at all: somebody else holds the command now, and whatever we said would settle their delivery.
+	// Abandon sends nothing at all: somebody else holds the command now, and whatever we said would
+	// settle their delivery.
 	Abandon
 )
 
@@ -43,17 +47,21 @@ type Disposition struct {
 // Delivery is one delivery of a command message.
 type Delivery struct {
 	Message
-	// Delivered is the server's count of deliveries of this message, 1 at first; it counts blameless hand-backs too.
+	// Delivered is the server's count of deliveries of this message, 1 at first; it counts
+	// blameless hand-backs too.
 	Delivered uint64
 	Lease
 }
 
-// Lease knows what became of the time since a delivery came. What it has no function for did not happen.
+// Lease knows what became of the time since a delivery came. What it has no function for did not
+// happen.
 type Lease struct {
-	// Outage tells whether the connection to NATS was lost meanwhile, or no heartbeat was answered for a whole ack wait, while this process was awake. It waits until NATS
-	// is back, and is false when this process ends before.
+	// Outage tells whether the connection to NATS was lost meanwhile, or no heartbeat was answered
+	// for a whole ack wait, while this process was awake. It waits until NATS is back, and is false
+	// when this process ends before.
 	Outage func() bool
-	// Stalled tells whether this process stood still meanwhile, for so long that the lease was lost for that alone.
+	// Stalled tells whether this process stood still meanwhile, for so long that the lease was lost
+	// for that alone.
 	Stalled func() bool
 }
 
@@ -69,7 +77,8 @@ type UnitDelivery struct {
 	Lease
 }
 
-// DeadLetter is a refused or failed command as CV_DEAD keeps it: the message as it came, and why it ended so.
+// DeadLetter is a refused or failed command as CV_DEAD keeps it: the message as it came, and why it
+// ended so.
 type DeadLetter struct {
 	ID       string // the command's id, or seq-<stream sequence>
 	GivenID  string // the id that the message gave, where it goes by its sequence because that was taken; else empty
@@ -85,12 +94,15 @@ var (
 	ErrNoJob = errors.New("no such job")
 	// ErrConflict says that a compare-and-set lost: somebody else wrote first.
 	ErrConflict = errors.New("written by somebody else meanwhile")
-	// ErrFenced says that another coordinator took the command over; the fenced one stops at once and says nothing to anybody.
+	// ErrFenced says that another coordinator took the command over; the fenced one stops at once
+	// and says nothing to anybody.
 	ErrFenced = errors.New("fenced: another coordinator took this command over")
 	// ErrNoMessage says that the message is no longer in its stream: it was settled.
 	ErrNoMessage = errors.New("no such message: it was settled")
-	// ErrStopping is the cause of a context cancelled because this process drains. It is nobody's fault.
+	// ErrStopping is the cause of a context cancelled because this process drains. It is nobody's
+	// fault.
 	ErrStopping = errors.New("stopping")
-	// ErrLeaseLost is the cause of a context cancelled because no heartbeat reached the server for a whole ack wait.
+	// ErrLeaseLost is the cause of a context cancelled because no heartbeat reached the server for
+	// a whole ack wait.
 	ErrLeaseLost = errors.New("lease lost: no heartbeat was acknowledged within the ack wait")
 )

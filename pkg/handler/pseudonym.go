@@ -14,8 +14,8 @@ import (
 // Redacted stands for a metadata value where no pseudonym key is configured.
 const Redacted = "redacted"
 
-// Scope is a command's data as it may be stored and shown: fields named as in the command, metadata values replaced by pseudonyms.
-// It is what plan, evidence/request.json, receipts and logs carry.
+// Scope is a command's data as it may be stored and shown: fields named as in the command, metadata
+// values replaced by pseudonyms. It is what plan, evidence/request.json, receipts and logs carry.
 type Scope struct {
 	Resource          string              `json:"resource,omitempty"`
 	AllProjects       bool                `json:"all_projects,omitempty"`
@@ -37,14 +37,17 @@ type Scope struct {
 	ID                string              `json:"id,omitempty"` // of a cancel: the command to cancel
 }
 
-// Pseudonymizer replaces metadata values, which are personal data, by pseudonyms. A nil one redacts. It is safe for concurrent use.
+// Pseudonymizer replaces metadata values, which are personal data, by pseudonyms. A nil one
+// redacts. It is safe for concurrent use.
 type Pseudonymizer struct{ key []byte }
 
-// NewPseudonymizer returns a Pseudonymizer under key; with an empty key everything becomes Redacted.
+// NewPseudonymizer returns a Pseudonymizer under key; with an empty key everything becomes
+// Redacted.
 func NewPseudonymizer(key []byte) *Pseudonymizer { return &Pseudonymizer{key: slices.Clone(key)} }
 
-// Value returns "hmac-sha256:" and the first 16 hex digits of the HMAC-SHA-256 of v under the key, or Redacted without a key. The same value always has the
-// same pseudonym under one key, so that who knows the value and the key can find the cases that concern it.
+// Value returns "hmac-sha256:" and the first 16 hex digits of the HMAC-SHA-256 of v under the key,
+// or Redacted without a key. The same value always has the same pseudonym under one key, so that
+// who knows the value and the key can find the cases that concern it.
 func (p *Pseudonymizer) Value(v string) string {
 	if p == nil || len(p.key) == 0 {
 		return Redacted
@@ -77,7 +80,8 @@ func (d Data) scope(value func(string) string) Scope {
 	return s
 }
 
-// MarshalJSON gives the data with metadata values redacted, so that no careless log line or record shows them.
+// MarshalJSON gives the data with metadata values redacted, so that no careless log line or record
+// shows them.
 func (d Data) MarshalJSON() ([]byte, error) {
 	return json.Marshal((*Pseudonymizer)(nil).Redact(d))
 }

@@ -13,8 +13,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// reading is what one unit read from the service, frozen before anything is made of it: all later attempts of the unit work on it,
-// so that two attempts cannot mix two truths. Its JSON is as received but for the queries of URIs.
+// reading is what one unit read from the service, frozen before anything is made of it: all later
+// attempts of the unit work on it, so that two attempts cannot mix two truths. Its JSON is as
+// received but for the queries of URIs.
 type reading struct {
 	V int `json:"v"`
 
@@ -138,8 +139,9 @@ func (w *work) project(ctx context.Context) (Summary, []Record, error) {
 	return s, records, nil
 }
 
-// readProject makes the calls of a project unit, each once: GetProject; GetIterations, or GetIteration for each named one; GetTags in
-// every scope; GetIterationPerformance and GetImagePerformanceCount of every trained iteration; the counts of every listing.
+// readProject makes the calls of a project unit, each once: GetProject; GetIterations, or
+// GetIteration for each named one; GetTags in every scope; GetIterationPerformance and
+// GetImagePerformanceCount of every trained iteration; the counts of every listing.
 func (w *work) readProject(ctx context.Context) (reading, error) {
 	var (
 		data = w.command.Data
@@ -198,10 +200,12 @@ func (w *work) readProject(ctx context.Context) (reading, error) {
 	return r, nil
 }
 
-// tolerant says that what was named need not be there: the export goes before a delete, to which what is gone is done.
+// tolerant says that what was named need not be there: the export goes before a delete, to which
+// what is gone is done.
 func (w *work) tolerant() bool { return w.command.Action == ActionDelete }
 
-// scopes are where images, tags and predictions are looked for: the workspace and every iteration, or only the named iterations.
+// scopes are where images, tags and predictions are looked for: the workspace and every iteration,
+// or only the named iterations.
 func (w *work) scopes(r reading) []uuid.UUID {
 	var scopes []uuid.UUID
 	if w.command.Data.Narrowing() != NarrowIterations {
@@ -329,12 +333,14 @@ func countListing(ctx context.Context, client *cv.Client, p uuid.UUID, l Listing
 	return n, nil
 }
 
-// vanished says that err only tells that an iteration which nobody named went away while the export was reading: it holds nothing now.
+// vanished says that err only tells that an iteration which nobody named went away while the export
+// was reading: it holds nothing now.
 func (w *work) vanished(err error, scope uuid.UUID) bool {
 	return scope != uuid.Nil && w.changed(err)
 }
 
-// changed says that err tells of something in the project that went away while the export was reading, and that nobody had named.
+// changed says that err tells of something in the project that went away while the export was
+// reading, and that nobody had named.
 func (w *work) changed(err error) bool {
 	return errors.Is(err, cv.ErrGone) && !projectGone(err) && w.command.Data.Narrowing() != NarrowIterations
 }
@@ -368,7 +374,8 @@ func (w *work) counts(ctx context.Context) (Summary, error) {
 	return Summary{Listings: r.Listings}, nil
 }
 
-// performances reads one page of image performances. They have no blobs of their own: their images are the iteration's.
+// performances reads one page of image performances. They have no blobs of their own: their images
+// are the iteration's.
 func (w *work) performances(ctx context.Context) (Summary, []Record, error) {
 	r, _, err := w.frozen(ctx, func(ctx context.Context) (reading, error) {
 		page, err := w.client.GetImagePerformances(ctx, w.unit.Project, w.unit.Listing.Scope,
@@ -514,7 +521,8 @@ func (w *work) pageQuery() cv.ImageQuery {
 	return cv.ImageQuery{Scope: u.Listing.Scope, TagIDs: u.Listing.Tags, OrderBy: cv.Oldest, Take: u.pageSize(), Skip: u.Skip}
 }
 
-// imageLinks reads the images again, for fresh links: an image that is not there any more is absent.
+// imageLinks reads the images again, for fresh links: an image that is not there any more is
+// absent.
 func (w *work) imageLinks(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]string, error) {
 	scope := w.unit.Scope
 	if w.unit.Listing != nil {
@@ -536,7 +544,8 @@ func (w *work) imageLinks(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][
 // linksOf says where an image's blob is: the original, else the resized one.
 func linksOf(image cv.Image) []string { return distinct(image.OriginalImageURI, image.ResizedImageURI) }
 
-// distinct is the links that are there, each once: the two of an image that needed no resizing are the same.
+// distinct is the links that are there, each once: the two of an image that needed no resizing are
+// the same.
 func distinct(original, resized string) []string {
 	if resized == original {
 		resized = ""
@@ -544,7 +553,8 @@ func distinct(original, resized string) []string {
 	return []string{original, resized}
 }
 
-// matches says whether an image's metadata equals all pairs of any of the objects; no objects match everything.
+// matches says whether an image's metadata equals all pairs of any of the objects; no objects match
+// everything.
 func matches(metadata map[string]string, objects []map[string]string) bool {
 	if len(objects) == 0 {
 		return true

@@ -28,10 +28,12 @@ const (
 	CodeInternal   = "internal"
 )
 
-// RefusalOrder returns the codes a command may be refused with, in the order they are judged: the first that applies is the answer. All are judged before
-// anything was changed. DecodeCommand judges invalid_command, Features.Unsupported what is not there yet (invalid_command too) and NotDeletable
-// not_deletable; the rest needs the job, a clock, the configuration or the service, and is the coordinator's to judge. The codes of a refused cancel are
-// invalid_command, unsigned and too_late, in this order.
+// RefusalOrder returns the codes a command may be refused with, in the order they are judged: the
+// first that applies is the answer. All are judged before anything was changed. DecodeCommand
+// judges invalid_command, Features.Unsupported what is not there yet (invalid_command too) and
+// NotDeletable not_deletable; the rest needs the job, a clock, the configuration or the service,
+// and is the coordinator's to judge. The codes of a refused cancel are invalid_command, unsigned
+// and too_late, in this order.
 func RefusalOrder() []string {
 	return []string{
 		CodeInvalidCommand, CodeIDConflict, CodeExpired, CodeUnknownResource, CodeNotDeletable, CodeDeletesDisabled, CodeUnsigned,
@@ -81,8 +83,9 @@ func (c Command) refuse(code, field, message string) *Refusal {
 	return &Refusal{ID: c.ID, Given: c.ID, Action: c.Action, Code: code, Field: field, Message: field + ": " + message}
 }
 
-// NotDeletable refuses a delete that asks only for what the service cannot delete by itself: performance goes with its iteration, and exported
-// models go with the account. It is nil for everything else. It is judged after id_conflict, expired and unknown_resource.
+// NotDeletable refuses a delete that asks only for what the service cannot delete by itself:
+// performance goes with its iteration, and exported models go with the account. It is nil for
+// everything else. It is judged after id_conflict, expired and unknown_resource.
 func NotDeletable(c Command) *Refusal {
 	if c.Action != ActionDelete {
 		return nil
@@ -96,14 +99,15 @@ func NotDeletable(c Command) *Refusal {
 		"performance and exports cannot be deleted by themselves: performance goes with its iteration, exported models stay until the account goes; name iterations or projects too")
 }
 
-// Features says which parts of the contract this build carries out. What it does not is refused by name, never ignored.
+// Features says which parts of the contract this build carries out. What it does not is refused by
+// name, never ignored.
 type Features struct {
 	Retention bool // retain_until and export_retain_until
 	Signature bool // signed commands
 }
 
-// Unsupported refuses a command that asks for something this build does not do yet: invalid_command, "<field>: not supported yet". It is nil when
-// everything asked for is there.
+// Unsupported refuses a command that asks for something this build does not do yet:
+// invalid_command, "<field>: not supported yet". It is nil when everything asked for is there.
 func (f Features) Unsupported(c Command) *Refusal {
 	for _, feature := range []struct {
 		enabled, asked bool

@@ -23,7 +23,8 @@ const (
 	resend = 6
 )
 
-// removal is one project of a delete. It can be begun again at any point: a step whose record is stored is done.
+// removal is one project of a delete. It can be begun again at any point: a step whose record is
+// stored is done.
 type removal struct {
 	*deletion
 	n     int // of the project in the plan
@@ -53,7 +54,8 @@ func steps() []string {
 	return []string{"unpublish", "predictions", "images", "selection", "iterations", "tags", "project"}
 }
 
-// run removes what was planned of the project, step by step, each verified and recorded before the next.
+// run removes what was planned of the project, step by step, each verified and recorded before the
+// next.
 func (m *removal) run(ctx context.Context) error {
 	do := map[string]func(context.Context) ([]deletedLine, error){
 		"unpublish": m.unpublish, "predictions": m.predictions, "images": m.images, "selection": m.selection,
@@ -85,7 +87,8 @@ func (m *removal) run(ctx context.Context) error {
 	return nil
 }
 
-// unheld ends a delete of which a project was put under a legal hold after it was begun: what is not deleted yet stays. It looks once for each project.
+// unheld ends a delete of which a project was put under a legal hold after it was begun: what is
+// not deleted yet stays. It looks once for each project.
 func (m *removal) unheld(ctx context.Context) error {
 	if m.free {
 		return nil
@@ -165,7 +168,8 @@ func how(operation string, already bool) string {
 	return operation
 }
 
-// late says since when something is waited for, and whether that is too long. It runs from the first time that anybody waited for it, in any attempt.
+// late says since when something is waited for, and whether that is too long. It runs from the
+// first time that anybody waited for it, in any attempt.
 func (d *deletion) late(ctx context.Context, project int, what string) (since time.Time, late bool, err error) {
 	var first struct {
 		V  int       `json:"v"`
@@ -177,8 +181,9 @@ func (d *deletion) late(ctx context.Context, project int, what string) (since ti
 	return first.At.UTC(), d.Now().After(first.At.Add(d.VerifyTimeout)), err
 }
 
-// until looks again and again, ever more slowly, until what was deleted is seen to be gone. look names something that is left; nothing when all is gone.
-// Each thing has its own time: what went before it, however long that took, is none of it.
+// until looks again and again, ever more slowly, until what was deleted is seen to be gone. look
+// names something that is left; nothing when all is gone. Each thing has its own time: what went
+// before it, however long that took, is none of it.
 func (m *removal) until(ctx context.Context, what string, look func(context.Context) (left string, err error)) error {
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
 		left, err := look(ctx)
@@ -215,7 +220,8 @@ func unless(gone bool, left string) string {
 // statusTraining is the status of an iteration that is being trained.
 const statusTraining = "Training"
 
-// training hands the command back while an iteration is in training: that cannot be stopped, and nobody can see or delete its copies of the images.
+// training hands the command back while an iteration is in training: that cannot be stopped, and
+// nobody can see or delete its copies of the images.
 func (d *deletion) training(ctx context.Context, number int, project, iteration uuid.UUID) error {
 	since, late, err := d.late(ctx, number, "training-"+iteration.String())
 	if err != nil {
@@ -227,8 +233,9 @@ func (d *deletion) training(ctx context.Context, number int, project, iteration 
 	return d.pause(ctx, &Waiting{For: WaitTraining, Detail: fmt.Sprintf("iteration %s of project %s is in training", iteration, project), Since: since})
 }
 
-// unpublish takes published iterations out of use: neither they nor their project could be deleted. An iteration still in training is
-// waited for: it cannot be stopped, and would keep its copies of the images.
+// unpublish takes published iterations out of use: neither they nor their project could be deleted.
+// An iteration still in training is waited for: it cannot be stopped, and would keep its copies of
+// the images.
 func (m *removal) unpublish(ctx context.Context) ([]deletedLine, error) {
 	iterations, err := m.existing(ctx, m.plan.ID)
 	if err != nil {
@@ -271,7 +278,8 @@ func (r *run) existing(ctx context.Context, project uuid.UUID) ([]cv.Iteration, 
 	return trained(iterations), nil
 }
 
-// snapshots is where images can be: the workspace and every iteration that the project has now. One in training is waited for.
+// snapshots is where images can be: the workspace and every iteration that the project has now. One
+// in training is waited for.
 func (m *removal) snapshots(ctx context.Context) ([]uuid.UUID, error) {
 	iterations, err := m.existing(ctx, m.plan.ID)
 	if err != nil {
@@ -303,7 +311,8 @@ func scopesOf(iterations []cv.Iteration) []uuid.UUID {
 	return scopes
 }
 
-// predictions deletes the stored predictions up to the time the delete was begun, until the query for them is empty.
+// predictions deletes the stored predictions up to the time the delete was begun, until the query
+// for them is empty.
 func (m *removal) predictions(ctx context.Context) ([]deletedLine, error) {
 	scopes, err := m.scopes(ctx, m.plan.ID)
 	if err != nil {
@@ -324,8 +333,9 @@ func (m *removal) predictions(ctx context.Context) ([]deletedLine, error) {
 	return m.absent(CategoryPredictions, opDeletePrediction, m.ledger.fates.predictionsGone(m.plan.ID)...), nil
 }
 
-// predictionPages deletes what the query gives until it gives nothing, or nothing new: then left is the oldest that is still there. Of a delete that exported first,
-// it deletes only what is in exported.
+// predictionPages deletes what the query gives until it gives nothing, or nothing new: then left is
+// the oldest that is still there. Of a delete that exported first, it deletes only what is in
+// exported.
 func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported map[uuid.UUID]struct{}, tried map[uuid.UUID]bool) (left string, err error) {
 	query := predictionQuery(scope, cv.MaxPredictionIDs)
 	query.EndTime = cv.Time{Time: m.begun.BegunAt}
@@ -361,7 +371,8 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported
 	}
 }
 
-// images deletes the planned images everywhere, and looks until they are gone from the workspace and every iteration.
+// images deletes the planned images everywhere, and looks until they are gone from the workspace
+// and every iteration.
 func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 	var (
 		every  = m.command.Data.Narrowing() == NarrowNone // all images of the project were planned
@@ -444,8 +455,9 @@ func (m *removal) selection(ctx context.Context) ([]deletedLine, error) {
 	})
 }
 
-// removeImages deletes images everywhere. missed says that the service refused a call because it does not know some or all of the images; inVain is what such calls
-// named, where no earlier call like them can be why.
+// removeImages deletes images everywhere. missed says that the service refused a call because it
+// does not know some or all of the images; inVain is what such calls named, where no earlier call
+// like them can be why.
 func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed bool, inVain []uuid.UUID, err error) {
 	if _, err := m.snapshots(ctx); err != nil {
 		return false, nil, err
@@ -476,7 +488,8 @@ func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed boo
 	return missed, inVain, nil
 }
 
-// left counts the images that are still anywhere and, where search is set, says which of the planned ones are among them. Where the service counts none, none are.
+// left counts the images that are still anywhere and, where search is set, says which of the
+// planned ones are among them. Where the service counts none, none are.
 func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUID, err error) {
 	scopes, err := m.snapshots(ctx)
 	if err != nil {
@@ -544,7 +557,8 @@ func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
 	return lines, nil
 }
 
-// tags deletes the planned tags of the workspace. Images that carried them stay; iterations keep their own copies.
+// tags deletes the planned tags of the workspace. Images that carried them stay; iterations keep
+// their own copies.
 func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
 	var lines []deletedLine
 	for _, tag := range m.plan.Tags {
@@ -565,7 +579,8 @@ func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
 	return lines, nil
 }
 
-// project deletes the project, which must be empty by now: what is left in it was planned by nobody.
+// project deletes the project, which must be empty by now: what is left in it was planned by
+// nobody.
 func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 	p := m.plan
 	changed := func(what string) error {

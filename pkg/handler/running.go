@@ -7,10 +7,12 @@ import (
 	"time"
 )
 
-// heedEvery is how often whoever works for a command looks whether it is to end, should word of that be lost.
+// heedEvery is how often whoever works for a command looks whether it is to end, should word of
+// that be lost.
 const heedEvery = 5 * time.Second
 
-// running knows who works for which command in this process, so that a command that ends can stop them, and nobody begins what is being done.
+// running knows who works for which command in this process, so that a command that ends can stop
+// them, and nobody begins what is being done.
 type running struct {
 	mu       sync.Mutex
 	commands map[string]*effort
@@ -35,7 +37,8 @@ type task struct {
 
 func (t *task) coordinates() bool { return t.unit < 0 }
 
-// startUnit begins a unit of a command. The context ends with errEnded when the command is over; done is to be called when the unit has stopped.
+// startUnit begins a unit of a command. The context ends with errEnded when the command is over;
+// done is to be called when the unit has stopped.
 func (h *Handler) startUnit(ctx context.Context, id string, n int) (_ context.Context, done func()) {
 	return h.start(ctx, id, &task{unit: n})
 }
@@ -75,7 +78,8 @@ func (h *Handler) start(ctx context.Context, id string, t *task) (context.Contex
 	}
 }
 
-// heed ends what this process does for a command once its job says so. It looks when it is told to, by any replica, and now and then.
+// heed ends what this process does for a command once its job says so. It looks when it is told to,
+// by any replica, and now and then.
 func (h *Handler) heed(ctx context.Context, id string) {
 	told, stop, err := h.Queue.Over(id)
 	if err != nil {

@@ -258,7 +258,8 @@ func TestSchemaNamesEveryField(t *testing.T) {
 	}
 }
 
-// TestSchemaRefusesImpossibleEvents says that the schemas of events and jobs are more than decoration.
+// TestSchemaRefusesImpossibleEvents says that the schemas of events and jobs are more than
+// decoration.
 func TestSchemaRefusesImpossibleEvents(t *testing.T) {
 	for name, tt := range map[string]struct {
 		golden string

@@ -11,8 +11,8 @@ const (
 	maxDelay = 30 * time.Second
 )
 
-// backoffDelay is the pause before attempt n+1 of a command or a unit: doubling from 1 s to 30 s with up to a quarter of jitter,
-// and never less than hint, which is what the other side asked for.
+// backoffDelay is the pause before attempt n+1 of a command or a unit: doubling from 1 s to 30 s
+// with up to a quarter of jitter, and never less than hint, which is what the other side asked for.
 func backoffDelay(n int, hint time.Duration) time.Duration {
 	d := maxDelay
 	if n < 6 {
@@ -22,19 +22,23 @@ func backoffDelay(n int, hint time.Duration) time.Duration {
 	return max(d, hint)
 }
 
-// waitDelay is the pause of a command that has been waiting since then: it grows with the wait, from 1 s to 30 s.
+// waitDelay is the pause of a command that has been waiting since then: it grows with the wait,
+// from 1 s to 30 s.
 func waitDelay(since, now time.Time) time.Duration {
 	return min(maxDelay, max(minDelay, now.Sub(since)/4))
 }
 
-// turnDelay is the pause of a command that waits its turn: it grows with the number of commands ahead, from 1 s to 30 s. So the next in turn begins soon, and any number behind
-// it costs little. (JetStream delivers what comes again before what is new: many that come again soon would keep all others out.)
+// turnDelay is the pause of a command that waits its turn: it grows with the number of commands
+// ahead, from 1 s to 30 s. So the next in turn begins soon, and any number behind it costs little.
+// (JetStream delivers what comes again before what is new: many that come again soon would keep all
+// others out.)
 func turnDelay(ahead int) time.Duration {
 	return min(maxDelay, max(minDelay, time.Duration(ahead)*minDelay/20))
 }
 
-// settle decides what becomes of a message: a pure function of what happened. attempt is how many attempts were made,
-// this one included, of at most limit. final says that the attempt is to be the last: the caller ends the command instead.
+// settle decides what becomes of a message: a pure function of what happened. attempt is how many
+// attempts were made, this one included, of at most limit. final says that the attempt is to be the
+// last: the caller ends the command instead.
 func settle(class Class, attempt, limit int, hint time.Duration) (d Disposition, final bool) {
 	switch class {
 	case Done, Ended:
@@ -55,8 +59,8 @@ func settle(class Class, attempt, limit int, hint time.Duration) (d Disposition,
 	}
 }
 
-// counts says whether an attempt that ended so counts. One that somebody else took over does when its holder stood still; any other ending when it was made while NATS was there,
-// and is to blame.
+// counts says whether an attempt that ended so counts. One that somebody else took over does when
+// its holder stood still; any other ending when it was made while NATS was there, and is to blame.
 func (l Lease) counts(c Class) bool {
 	switch c {
 	case Stopping, Misconfigured, Ended:

@@ -62,13 +62,15 @@ func (s selection) of(t *testing.T, scope cvtest.ScopeState) (out []cvtest.ItemS
 	return out
 }
 
-// truth is the payload of a bag in a form that can be compared: JSON canonical, lists and lines sorted, blobs by their digests.
+// truth is the payload of a bag in a form that can be compared: JSON canonical, lists and lines
+// sorted, blobs by their digests.
 type truth struct {
 	files  map[string]string
 	counts handler.Counts // but for Bytes
 }
 
-// truthOf is what an export of a selection has to store under data/, besides export.json, when the service holds state.
+// truthOf is what an export of a selection has to store under data/, besides export.json, when the
+// service holds state.
 func (w *world) truthOf(t *testing.T, state cvtest.State, s selection) truth {
 	t.Helper()
 	out := truth{files: map[string]string{}}
@@ -233,7 +235,8 @@ func payload(t *testing.T, files map[string][]byte) map[string]string {
 	return out
 }
 
-// checkTruth holds a bag's payload, its own account of it and the event's against the truth. Nothing may be missing, and nothing more may be there.
+// checkTruth holds a bag's payload, its own account of it and the event's against the truth.
+// Nothing may be missing, and nothing more may be there.
 func (w *world) checkTruth(t *testing.T, files map[string][]byte, e handler.EventData, want truth) {
 	t.Helper()
 	checkPayload(t, files, want)

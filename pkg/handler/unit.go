@@ -19,9 +19,11 @@ type Kind string
 
 // The kinds of units of an export.
 const (
-	// KindProject reads the few things of a project (itself, iterations, tags, performance) and counts the many.
+	// KindProject reads the few things of a project (itself, iterations, tags, performance) and
+	// counts the many.
 	KindProject Kind = "project"
-	// KindPage reads one page of one image listing and, where Fetch is set, the blobs of its images.
+	// KindPage reads one page of one image listing and, where Fetch is set, the blobs of its
+	// images.
 	KindPage Kind = "page"
 	// KindBatch reads up to 256 images by their ids and, where Fetch is set, their blobs.
 	KindBatch Kind = "batch"
@@ -35,8 +37,9 @@ const (
 	KindCounts Kind = "counts"
 )
 
-// Unit is the smallest piece of a job that is done whole and can be done again. It carries all its worker needs to know,
-// except the values of image metadata: those stay in the command, which the worker reads from the queue.
+// Unit is the smallest piece of a job that is done whole and can be done again. It carries all its
+// worker needs to know, except the values of image metadata: those stay in the command, which the
+// worker reads from the queue.
 type Unit struct {
 	V        int         `json:"v"`
 	Command  string      `json:"command"`          // the command's id
@@ -154,8 +157,8 @@ func (p *packed) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Record is a line of a unit's result after the first: a thing read, or a stored entry. Exactly one of Entry, Image, Prediction and
-// Performance is set.
+// Record is a line of a unit's result after the first: a thing read, or a stored entry. Exactly one
+// of Entry, Image, Prediction and Performance is set.
 type Record struct {
 	Entry       *EntryRecord    `json:"entry,omitempty"`
 	Image       json.RawMessage `json:"image,omitempty"`
@@ -200,7 +203,8 @@ type Failure struct {
 	Message string `json:"message"`
 }
 
-// decodeUnit reads a unit as the coordinator published it. ErrNewer says that a newer version wrote it.
+// decodeUnit reads a unit as the coordinator published it. ErrNewer says that a newer version wrote
+// it.
 func decodeUnit(body []byte) (Unit, error) {
 	var u Unit
 	if err := json.Unmarshal(body, &u); err != nil {

@@ -23,7 +23,8 @@ import (
 
 var waitingCommands = flag.Int("waiting", 100, "commands that wait in TestManyCommandsWait, 30 at least")
 
-// census counts what a handler asks of its queue for commands whose id begins with "w", and holds exports back just before they commit.
+// census counts what a handler asks of its queue for commands whose id begins with "w", and holds
+// exports back just before they commit.
 type census struct {
 	handler.Queue
 	mu     sync.Mutex
@@ -107,8 +108,9 @@ func (c *census) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2
 	}
 }
 
-// Any number of commands may wait for one project. They hold no slot, delay no other project, cost a few reads each time they come again, and write nothing unless what they
-// wait for changed. At last they end, in their order.
+// Any number of commands may wait for one project. They hold no slot, delay no other project, cost
+// a few reads each time they come again, and write nothing unless what they wait for changed. At
+// last they end, in their order.
 func TestManyCommandsWait(t *testing.T) {
 	n := *waitingCommands
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
@@ -240,7 +242,8 @@ func TestManyCommandsWait(t *testing.T) {
 	w.eventually(t, "the queue is empty", func() bool { return len(w.messages(t, "CV_COMMANDS")) == 0 })
 }
 
-// A leader that has not caught up yet knows of no earlier command: that is no proof that there is none.
+// A leader that has not caught up yet knows of no earlier command: that is no proof that there is
+// none.
 func TestTurnIsWaitedForWhileTheLeaderLags(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	data := fmt.Sprintf(`{"project_ids":["%s"]}`, w.api.AddProject(cvtest.ProjectSpec{Name: "busy", Images: 3, Tags: []string{"a"}}).ID)
@@ -262,7 +265,8 @@ func TestTurnIsWaitedForWhileTheLeaderLags(t *testing.T) {
 	w.laterWaits(t, c, exp, w.publish(t, "delete", "del", data))
 }
 
-// laterWaits demands that the delete "del" waits for the export "exp", which is held, and that both end.
+// laterWaits demands that the delete "del" waits for the export "exp", which is held, and that both
+// end.
 func (w *world) laterWaits(t *testing.T, c *census, exp, del *history) {
 	t.Helper()
 	w.eventually(t, "the delete waits, or begins", func() bool {
@@ -282,7 +286,8 @@ func (w *world) laterWaits(t *testing.T, c *census, exp, del *history) {
 	w.bag(t, "del", sink.DeleteBag)
 }
 
-// Somebody deletes the stream of commands while replicas run: it is made again, its numbers begin anew, and the order of commands holds in it.
+// Somebody deletes the stream of commands while replicas run: it is made again, its numbers begin
+// anew, and the order of commands holds in it.
 func TestTurnIsWaitedForInAStreamMadeAnew(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	data := fmt.Sprintf(`{"project_ids":["%s"]}`, w.api.AddProject(cvtest.ProjectSpec{Name: "busy", Images: 3, Tags: []string{"a"}}).ID)

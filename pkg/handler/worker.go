@@ -27,7 +27,8 @@ type UnitQueue interface {
 	WaitingUnits(ctx context.Context) (int, error)
 	// PurgeUnits removes a command's queued units.
 	PurgeUnits(ctx context.Context, id string) error
-	// DrainUnits waits until no unit of a command is queued or being worked on; after an ack wait it removes what is left.
+	// DrainUnits waits until no unit of a command is queued or being worked on; after an ack wait
+	// it removes what is left.
 	DrainUnits(ctx context.Context, id string) error
 	// NotifyOver tells everybody who works for a command that it ends. It may get lost.
 	NotifyOver(ctx context.Context, id string) error
@@ -45,7 +46,8 @@ func readingName(n int) string  { return fmt.Sprintf("units/%06d.list", n) }
 func tryName(n, k int) string   { return fmt.Sprintf("units/%06d.try-%d", n, k) }
 func errorName(n, k int) string { return fmt.Sprintf("units/%06d.err-%d", n, k) }
 
-// attemptError is what a failed attempt of a unit leaves behind: its calls go into the ledger all the same.
+// attemptError is what a failed attempt of a unit leaves behind: its calls go into the ledger all
+// the same.
 type attemptError struct {
 	V     int          `json:"v"`
 	N     int          `json:"n"`
@@ -66,7 +68,8 @@ type work struct {
 	log     zerolog.Logger
 }
 
-// Unit does one unit of work and says what becomes of its message. A unit is acknowledged only when its result is stored.
+// Unit does one unit of work and says what becomes of its message. A unit is acknowledged only when
+// its result is stored.
 func (h *Handler) Unit(ctx context.Context, d UnitDelivery) Disposition {
 	u, err := decodeUnit(d.Body)
 	log := h.Log.With().Str("command_id", d.Command).Int("unit", d.N).Logger()
@@ -75,7 +78,8 @@ func (h *Handler) Unit(ctx context.Context, d UnitDelivery) Disposition {
 		return Disposition{Verb: Nak, Delay: maxDelay, Reason: "newer version"}
 	}
 	if err != nil {
-		// Nobody but a coordinator publishes units: what cannot be read is published again by the one that waits for it.
+		// Nobody but a coordinator publishes units: what cannot be read is published again by the
+		// one that waits for it.
 		log.Error().Err(err).Msg("unit is not readable")
 		return Disposition{Verb: Term, Reason: "not readable"}
 	}
@@ -101,7 +105,8 @@ func (h *Handler) Unit(ctx context.Context, d UnitDelivery) Disposition {
 	return w.finish(ctx, err)
 }
 
-// begin counts an attempt and prepares it. A nil work with a nil error says that there is nothing to do.
+// begin counts an attempt and prepares it. A nil work with a nil error says that there is nothing
+// to do.
 func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work, error) {
 	command, err := h.commandOf(ctx, u)
 	if errors.Is(err, ErrNoMessage) {
@@ -133,8 +138,9 @@ func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work,
 	if w.attempt, err = w.count(ctx); err != nil {
 		return nil, err
 	}
-	// The result may be missing because the command was finished just now and its working objects removed. Whoever removes them says so in
-	// the job first: so either the mark was there to be removed, or this sees why it has to go.
+	// The result may be missing because the command was finished just now and its working objects
+	// removed. Whoever removes them says so in the job first: so either the mark was there to be
+	// removed, or this sees why it has to go.
 	if err := h.wanted(ctx, u); err != nil {
 		if unmarked := w.unmark(ctx); unmarked != nil {
 			return nil, unmarked
@@ -180,7 +186,8 @@ func (w *work) unmark(ctx context.Context) error {
 	return nil
 }
 
-// unmarkLost takes back a mark that may be stored although storing it failed: the attempt does not begin.
+// unmarkLost takes back a mark that may be stored although storing it failed: the attempt does not
+// begin.
 func (w *work) unmarkLost(ctx context.Context, k int, mark []byte) error {
 	ctx, cancel := ending(ctx)
 	defer cancel()
@@ -200,8 +207,8 @@ func (w *work) unmarkLost(ctx context.Context, k int, mark []byte) error {
 
 func (w *work) key(name string) sink.Key { return w.layout.Work(name) }
 
-// count makes this attempt durable and says which it is, 1 at first. A crash leaves the mark behind, so it counts; a blameless end
-// takes it away.
+// count makes this attempt durable and says which it is, 1 at first. A crash leaves the mark
+// behind, so it counts; a blameless end takes it away.
 func (w *work) count(ctx context.Context) (int, error) {
 	mark, err := json.Marshal(struct {
 		ID     string `json:"id"` // tells the mark from every other one
@@ -223,8 +230,9 @@ func (w *work) count(ctx context.Context) (int, error) {
 	}
 }
 
-// usedUp settles a delivery for which no attempt is left, when nobody said how the last one ended: it was cut short by a crash, or it is still being made, or did not count and
-// is about to be taken back. There is time for that once.
+// usedUp settles a delivery for which no attempt is left, when nobody said how the last one ended:
+// it was cut short by a crash, or it is still being made, or did not count and is about to be taken
+// back. There is time for that once.
 func (w *work) usedUp(ctx context.Context) Disposition {
 	if w.attempt == w.MaxAttempts+1 {
 		return Disposition{Verb: Nak, Delay: lastWord, Reason: "attempts are used up, if all of them count"}
@@ -343,7 +351,8 @@ func (w *work) store(ctx context.Context, s Summary, records []Record) error {
 	if _, err := w.Work.Put(ctx, w.key(resultName(w.unit.N)), sink.Bytes(buf.Bytes(), "application/jsonl")); err != nil {
 		return fmt.Errorf("store the result: %w", err)
 	}
-	// As with the mark: the command may have ended with another attempt's result, and its working objects be removed before this one was stored.
+	// As with the mark: the command may have ended with another attempt's result, and its working
+	// objects be removed before this one was stored.
 	return w.wanted(ctx, w.unit)
 }
 
@@ -355,8 +364,8 @@ func (w *work) tidy(ctx context.Context) {
 	}
 }
 
-// frozen returns the reading that all attempts of this unit work on: the stored one, else the one that read makes now.
-// mine says that it was made now, so that links read with it are fresh.
+// frozen returns the reading that all attempts of this unit work on: the stored one, else the one
+// that read makes now. mine says that it was made now, so that links read with it are fresh.
 func (w *work) frozen(ctx context.Context, read func(context.Context) (reading, error)) (r reading, mine bool, err error) {
 	key := w.key(readingName(w.unit.N))
 	var b []byte
@@ -391,7 +400,8 @@ func (w *work) frozen(ctx context.Context, read func(context.Context) (reading, 
 	return r, false, nil
 }
 
-// marshal is json.Marshal that leaves <, > and & alone, so that what the service said is kept to the byte.
+// marshal is json.Marshal that leaves <, > and & alone, so that what the service said is kept to
+// the byte.
 func marshal(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)

@@ -11,9 +11,10 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// answerChanges has a client wait for the answer to a request that changes something, for at most patience once the call was given up: the store may
-// carry out what it was sent when nobody waits any more, and who removes what a command stored must not be overtaken by that. What was not sent yet
-// when the call is given up is not sent.
+// answerChanges has a client wait for the answer to a request that changes something, for at most
+// patience once the call was given up: the store may carry out what it was sent when nobody waits
+// any more, and who removes what a command stored must not be overtaken by that. What was not sent
+// yet when the call is given up is not sent.
 func answerChanges(patience time.Duration) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
 		return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("AnswerChanges", func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
@@ -27,15 +28,17 @@ func answerChanges(patience time.Duration) func(*middleware.Stack) error {
 	}
 }
 
-// How far a request is: whichever comes first, the connection or the end of its caller's context, decides.
+// How far a request is: whichever comes first, the connection or the end of its caller's context,
+// decides.
 const (
 	requestWaits int32 = iota
 	requestSent
 	requestGivenUp
 )
 
-// untilAnswered is a context for one request. It ends with ctx, for the same cause, as long as there is no connection for the request; after that it
-// ends some time later, or when done is called.
+// untilAnswered is a context for one request. It ends with ctx, for the same cause, as long as
+// there is no connection for the request; after that it ends some time later, or when done is
+// called.
 func untilAnswered(ctx context.Context, patience time.Duration) (answered context.Context, done func()) {
 	answered, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	var state atomic.Int32

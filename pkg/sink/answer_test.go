@@ -18,7 +18,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// slowStore is a store that keeps nothing. It holds the requests of one kind until it is told to answer, or they are given up.
+// slowStore is a store that keeps nothing. It holds the requests of one kind until it is told to
+// answer, or they are given up.
 type slowStore struct {
 	holds  string        // method and, after a space, what the query has
 	dialed chan struct{} // closed when there is a connection for the request
@@ -74,7 +75,8 @@ func (s *slowStore) RoundTrip(req *http.Request) (*http.Response, error) {
 
 var errGivenUp = errors.New("given up")
 
-// giveUp makes a call on a slow store, and gives it up once the store holds its request, or would if it were dialed.
+// giveUp makes a call on a slow store, and gives it up once the store holds its request, or would
+// if it were dialed.
 func giveUp(t *testing.T, holds string, dialed bool, call func(context.Context, *sink.Store) error) (*slowStore, <-chan error) {
 	t.Helper()
 	slow := &slowStore{holds: holds, answer: make(chan int, 1), dialed: make(chan struct{})}
@@ -107,7 +109,8 @@ func put(size int) func(context.Context, *sink.Store) error {
 	}
 }
 
-// The store may carry out what it was asked for when nobody waits for the answer any more. So the answer to a change is waited for.
+// The store may carry out what it was asked for when nobody waits for the answer any more. So the
+// answer to a change is waited for.
 func TestAChangeUnderWayIsAnswered(t *testing.T) {
 	for _, c := range []struct {
 		name, holds string
@@ -138,8 +141,8 @@ func TestAChangeUnderWayIsAnswered(t *testing.T) {
 	}
 }
 
-// A store that does not answer is not waited for forever, one that refuses is not asked again, one that was not asked yet is not asked, and what changes nothing
-// is not waited for.
+// A store that does not answer is not waited for forever, one that refuses is not asked again, one
+// that was not asked yet is not asked, and what changes nothing is not waited for.
 func TestACallThatIsGivenUpEnds(t *testing.T) {
 	ends := func(t *testing.T, slow *slowStore, done <-chan error, after time.Duration) {
 		t.Helper()

@@ -14,7 +14,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/internal/ratio"
 )
 
-// A manifest is collected on disk and digested as it grows; to be compared with digesting its bytes.
+// A manifest is collected on disk and digested as it grows; to be compared with digesting its
+// bytes.
 func BenchmarkManifest(b *testing.B) {
 	const lines = 10_000
 	project := uuid.New()
@@ -42,7 +43,8 @@ func BenchmarkManifest(b *testing.B) {
 	}, func() { sha256.Sum256(whole) })
 }
 
-// A ledger line is canonical JSON, checked and chained; to be compared with encoding and digesting it.
+// A ledger line is canonical JSON, checked and chained; to be compared with encoding and digesting
+// it.
 func BenchmarkLedgerChain(b *testing.B) {
 	chain, err := NewChain(nil)
 	if err != nil {

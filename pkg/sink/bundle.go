@@ -14,9 +14,11 @@ import (
 const (
 	// bagItText is the whole of bagit.txt.
 	bagItText = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
-	// oxumField is the field of bag-info.txt that a bag fills in itself: "<bytes>.<objects>" of the payload.
+	// oxumField is the field of bag-info.txt that a bag fills in itself: "<bytes>.<objects>" of the
+	// payload.
 	oxumField = "Payload-Oxum"
-	// foldAt is the length beyond which lines of bag-info.txt are continued, as RFC 8493 recommends.
+	// foldAt is the length beyond which lines of bag-info.txt are continued, as RFC 8493
+	// recommends.
 	foldAt = 79
 	// maxNamed bounds how many objects an error names.
 	maxNamed = 5
@@ -37,9 +39,11 @@ type Seal struct {
 	PayloadBytes      int64  // their size
 }
 
-// Bag writes one bag below a root key: payload by Put and Add, tag files by PutTag, then Seal, then PutReceipt. Every object is written once, so a
-// bag can be written again after a crash at any point, and ends in the same bytes if it is given the same content in the same order.
-// Its memory is 24 bytes for each object; the manifest grows on disk. A Bag is used by one goroutine at a time.
+// Bag writes one bag below a root key: payload by Put and Add, tag files by PutTag, then Seal, then
+// PutReceipt. Every object is written once, so a bag can be written again after a crash at any
+// point, and ends in the same bytes if it is given the same content in the same order. Its memory
+// is 24 bytes for each object; the manifest grows on disk. A Bag is used by one goroutine at a
+// time.
 type Bag struct {
 	store    *Store
 	root     Key
@@ -51,7 +55,8 @@ type Bag struct {
 	seal     *Seal
 }
 
-// extent is the size of a file whose path has a digest that begins so: enough to tell the files of a bag apart.
+// extent is the size of a file whose path has a digest that begins so: enough to tell the files of
+// a bag apart.
 type extent struct {
 	path [16]byte
 	size int64
@@ -63,8 +68,8 @@ func pathHash(path Path) [16]byte {
 	return [16]byte(sum[:16])
 }
 
-// NewBag begins a bag below root, which ends in a slash ([Layout.Bag]). Manifests are collected in spoolDir (empty: the system's folder for temporary files).
-// Close it in any case.
+// NewBag begins a bag below root, which ends in a slash ([Layout.Bag]). Manifests are collected in
+// spoolDir (empty: the system's folder for temporary files). Close it in any case.
 func NewBag(store *Store, root Key, spoolDir string) (*Bag, error) {
 	if !strings.HasSuffix(string(root), "/") {
 		return nil, fmt.Errorf("begin bag: root %q does not end in a slash", root)
@@ -76,7 +81,8 @@ func NewBag(store *Store, root Key, spoolDir string) (*Bag, error) {
 	return &Bag{store: store, root: root, manifest: manifest}, nil
 }
 
-// Add lists a payload object that the store already holds with this digest (hex) and size (bytes). Seal compares the size with what the store says.
+// Add lists a payload object that the store already holds with this digest (hex) and size (bytes).
+// Seal compares the size with what the store says.
 func (b *Bag) Add(path Path, sha256 string, size int64) error {
 	switch err := path.check(); {
 	case err != nil:
@@ -97,8 +103,8 @@ func (b *Bag) Add(path Path, sha256 string, size int64) error {
 	return nil
 }
 
-// Put stores a payload object whose content follows from what is frozen, and lists it. ErrMixed when the store holds another content at its key;
-// else errors as of Store.Put.
+// Put stores a payload object whose content follows from what is frozen, and lists it. ErrMixed
+// when the store holds another content at its key; else errors as of Store.Put.
 func (b *Bag) Put(ctx context.Context, path Path, body Body) (Object, error) {
 	object, err := b.put(ctx, path, body)
 	if err != nil {
@@ -107,7 +113,8 @@ func (b *Bag) Put(ctx context.Context, path Path, body Body) (Object, error) {
 	return object, b.Add(path, object.SHA256, object.Bytes)
 }
 
-// PutTag stores a tag file (evidence, index.html), listed in the tag manifest only. Errors as of Put.
+// PutTag stores a tag file (evidence, index.html), listed in the tag manifest only. Errors as of
+// Put.
 func (b *Bag) PutTag(ctx context.Context, path Path, body Body) (Object, error) {
 	switch {
 	case path.payload():
@@ -146,9 +153,11 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 	return object, nil
 }
 
-// Seal writes bag-info.txt with the fields given and Payload-Oxum, bagit.txt, and the two manifests. Then it lists the bag and makes it exact: what no
-// manifest lists is removed, with all versions, and unfinished uploads are aborted. It fails when an object was listed twice or none at all, and with ErrNotKept when a listed object is
-// not there or has another size. On a store without conditional writes every digest is compared too (ErrMixed).
+// Seal writes bag-info.txt with the fields given and Payload-Oxum, bagit.txt, and the two
+// manifests. Then it lists the bag and makes it exact: what no manifest lists is removed, with all
+// versions, and unfinished uploads are aborted. It fails when an object was listed twice or none at
+// all, and with ErrNotKept when a listed object is not there or has another size. On a store
+// without conditional writes every digest is compared too (ErrMixed).
 //
 // A bag that has its receipt is never changed: something unlisted in it is ErrMixed.
 // Errors else: those of Store.Put, List and Remove.
@@ -232,7 +241,8 @@ func (b *Bag) find(path Path) int {
 	return i
 }
 
-// makeExact compares what the store lists with what the manifests list, and removes what only the store has.
+// makeExact compares what the store lists with what the manifests list, and removes what only the
+// store has.
 func (b *Bag) makeExact(ctx context.Context) error {
 	_, err := b.store.Head(ctx, b.root+Key(ReceiptFile))
 	committed := err == nil
@@ -282,7 +292,8 @@ func (b *Bag) makeExact(ctx context.Context) error {
 	if err := b.store.Remove(ctx, strays...); err != nil {
 		return err
 	}
-	// Uploads that processes began and did not finish before they died would stay for ever: nobody looks below a finished bag again.
+	// Uploads that processes began and did not finish before they died would stay for ever: nobody
+	// looks below a finished bag again.
 	if err := b.store.abortAll(ctx, b.root); errors.Is(err, ErrMisconfigured) {
 		b.store.o.Log.Warn().Err(err).Str("root", string(b.root)).Msg("cannot look for unfinished uploads")
 	} else if err != nil {
@@ -294,7 +305,8 @@ func (b *Bag) makeExact(ctx context.Context) error {
 	return nil
 }
 
-// explainMissing asks for the objects that a listing did not have one by one, since listings of some stores lag behind.
+// explainMissing asks for the objects that a listing did not have one by one, since listings of
+// some stores lag behind.
 func (b *Bag) explainMissing(ctx context.Context, seen bitset, missing int) error {
 	if missing > removeBatch {
 		return broken("seal", b.root, ErrNotKept, "%d of %d objects are not there", missing, len(b.payload))
@@ -324,7 +336,8 @@ func (b *Bag) explainMissing(ctx context.Context, seen bitset, missing int) erro
 	return broken("seal", b.root, ErrNotKept, "%d of %d objects are not there: %s", len(gone), len(b.payload), strings.Join(gone[:min(len(gone), maxNamed)], ", "))
 }
 
-// compareDigests looks at every payload object: without conditional writes another writer may have replaced one after it was listed.
+// compareDigests looks at every payload object: without conditional writes another writer may have
+// replaced one after it was listed.
 func (b *Bag) compareDigests(ctx context.Context) error {
 	for l, err := range ManifestLines(b.manifest.ReadSeeker()) {
 		if err != nil {
@@ -341,8 +354,9 @@ func (b *Bag) compareDigests(ctx context.Context) error {
 	return nil
 }
 
-// PutReceipt stores receipt.json, the last object and the commit point of a bag that was sealed. The statement's subjects must be the bag's manifests.
-// ErrMixed when another receipt is there; else errors as of Store.Put.
+// PutReceipt stores receipt.json, the last object and the commit point of a bag that was sealed.
+// The statement's subjects must be the bag's manifests. ErrMixed when another receipt is there;
+// else errors as of Store.Put.
 func (b *Bag) PutReceipt(ctx context.Context, statement []byte) (Object, error) {
 	if b.seal == nil {
 		return Object{}, errors.New("store receipt: the bag is not sealed")
@@ -360,8 +374,8 @@ func (b *Bag) PutReceipt(ctx context.Context, statement []byte) (Object, error) 
 // Close removes the bag's temporary file. What is stored stays.
 func (b *Bag) Close() error { return b.manifest.Close() }
 
-// bagInfo is the text of bag-info.txt. Values are put on one line (runs of white space and control characters become one blank) and continued on
-// further lines where they are long.
+// bagInfo is the text of bag-info.txt. Values are put on one line (runs of white space and control
+// characters become one blank) and continued on further lines where they are long.
 func bagInfo(fields []Field) ([]byte, error) {
 	var out []byte
 	for i, f := range fields {

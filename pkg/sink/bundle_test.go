@@ -29,7 +29,8 @@ var testInfo = []sink.Field{
 	{Name: "Bag-Software-Agent", Value: "cvconsumer test"},
 }
 
-// writeBag writes a small export whole, as the handler would: the blobs by workers, the rest by the coordinator. It gives the same bytes each time.
+// writeBag writes a small export whole, as the handler would: the blobs by workers, the rest by the
+// coordinator. It gives the same bytes each time.
 func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Seal, error) {
 	bag, err := sink.NewBag(store, testRoot, spoolDir)
 	if err != nil {
@@ -204,7 +205,8 @@ func TestBag(t *testing.T) {
 	}
 }
 
-// TestBagSurvivesACutAtEveryEffect writes the bag, dies before or after each request in turn, and writes it again: the end is always the same, byte for byte.
+// TestBagSurvivesACutAtEveryEffect writes the bag, dies before or after each request in turn, and
+// writes it again: the end is always the same, byte for byte.
 func TestBagSurvivesACutAtEveryEffect(t *testing.T) {
 	w := newWorld(t, sinktest.BucketOptions{Versioned: true})
 	if _, err := writeBag(t.Context(), w.store, t.TempDir()); err != nil {
@@ -430,7 +432,8 @@ func TestBagNeverMixes(t *testing.T) {
 		t.Errorf("PutTag: %v", err)
 	}
 
-	// On a store that ignores If-None-Match another writer may replace a payload unseen, in the same size.
+	// On a store that ignores If-None-Match another writer may replace a payload unseen, in the
+	// same size.
 	unconditional := sink.NewStore(w.server.Client(sinktest.IgnoreConditions), w.options())
 	unconditional.LookFirst()
 	bag, err = sink.NewBag(unconditional, "pre/req-2/export/", t.TempDir())

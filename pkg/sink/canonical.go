@@ -11,8 +11,9 @@ import (
 	"unicode/utf16"
 )
 
-// CanonicalJSON is the JSON of v with sorted keys and no white space, after RFC 8785: equal values give equal bytes, whatever the order of
-// their fields. It departs from the RFC in one thing: integers keep all of their digits, also where a float64 would not.
+// CanonicalJSON is the JSON of v with sorted keys and no white space, after RFC 8785: equal values
+// give equal bytes, whatever the order of their fields. It departs from the RFC in one thing:
+// integers keep all of their digits, also where a float64 would not.
 func CanonicalJSON(v any) ([]byte, error) {
 	plain, ok := v.(json.RawMessage)
 	if !ok {
@@ -88,8 +89,8 @@ func appendCanonical(dst []byte, v any) ([]byte, error) {
 	}
 }
 
-// appendNumber prints a number: an integer as it is, anything else in the shortest form that reads back the same, which encoding/json shares
-// with ECMAScript.
+// appendNumber prints a number: an integer as it is, anything else in the shortest form that reads
+// back the same, which encoding/json shares with ECMAScript.
 func appendNumber(dst []byte, n json.Number) ([]byte, error) {
 	if !strings.ContainsAny(string(n), ".eE") {
 		if n == "-0" {
@@ -108,7 +109,8 @@ func appendNumber(dst []byte, n json.Number) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// encoding/json writes 1e+21 and 1e-07 as ECMAScript's 1e+21 and 1e-7 since it drops the leading zero of exponents itself.
+	// encoding/json writes 1e+21 and 1e-07 as ECMAScript's 1e+21 and 1e-7 since it drops the
+	// leading zero of exponents itself.
 	return append(dst, b...), nil
 }
 

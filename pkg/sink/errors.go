@@ -23,22 +23,27 @@ var (
 	ErrNotFound = errors.New("no such object")
 	// ErrConflict says that a conditional request lost: somebody else wrote the key.
 	ErrConflict = errors.New("written by somebody else")
-	// ErrThrottled says that the store asks for a slower pace (SlowDown, 503, 429). Retry later, after RetryAfter when it is set.
+	// ErrThrottled says that the store asks for a slower pace (SlowDown, 503, 429). Retry later,
+	// after RetryAfter when it is set.
 	ErrThrottled = errors.New("throttled by the store")
-	// ErrUnavailable says that a later try may succeed: 5xx, a reset or timed-out connection, a body that arrived damaged.
+	// ErrUnavailable says that a later try may succeed: 5xx, a reset or timed-out connection, a
+	// body that arrived damaged.
 	ErrUnavailable = errors.New("store not available")
-	// ErrMisconfigured is the operator's problem: refused credentials, a missing bucket, a host that is not there, a full disk.
+	// ErrMisconfigured is the operator's problem: refused credentials, a missing bucket, a host
+	// that is not there, a full disk.
 	ErrMisconfigured = errors.New("store refused or not reachable")
-	// ErrNotKept says that the store did not keep what it was asked to keep, although it said so. Trying again does not help.
+	// ErrNotKept says that the store did not keep what it was asked to keep, although it said so.
+	// Trying again does not help.
 	ErrNotKept = errors.New("store did not keep what was asked")
-	// ErrMixed says that a stored object of the bag has another content than the one this run derives from the same facts. It is an
-	// internal error: two truths never go into one bag.
+	// ErrMixed says that a stored object of the bag has another content than the one this run
+	// derives from the same facts. It is an internal error: two truths never go into one bag.
 	ErrMixed = errors.New("stored object has other content than this bag's")
 )
 
-// Error is a failed operation on the store. Match it with errors.Is and the sentinels above; one that matches none of the retryable ones
-// (ErrThrottled, ErrUnavailable, ErrMisconfigured) will fail the same way again. When the operation ended because its context did, it matches
-// none of them but the context's cause.
+// Error is a failed operation on the store. Match it with errors.Is and the sentinels above; one
+// that matches none of the retryable ones (ErrThrottled, ErrUnavailable, ErrMisconfigured) will
+// fail the same way again. When the operation ended because its context did, it matches none of
+// them but the context's cause.
 type Error struct {
 	Op         string        // what was tried, a verb and a noun: "put object"
 	Key        Key           // the key or prefix concerned; empty when none is
@@ -181,7 +186,8 @@ var codeKinds = map[string]error{
 	"XMinioStorageFull":            ErrMisconfigured,
 }
 
-// kindOf sorts an error of the SDK into the sentinels; nil means that it is none of them, and permanent.
+// kindOf sorts an error of the SDK into the sentinels; nil means that it is none of them, and
+// permanent.
 func kindOf(status int, code string, err error) error {
 	if kind, ok := codeKinds[code]; ok {
 		return kind
@@ -212,7 +218,8 @@ func kindOf(status int, code string, err error) error {
 	}
 }
 
-// operatorsFault tells errors that arise before any answer because of an address, a certificate or credentials.
+// operatorsFault tells errors that arise before any answer because of an address, a certificate or
+// credentials.
 func operatorsFault(err error) bool {
 	var (
 		dns      *net.DNSError
@@ -233,7 +240,8 @@ func operatorsFault(err error) bool {
 	return strings.Contains(text, "get identity: ") || strings.Contains(text, "resolve auth scheme: ") || strings.Contains(text, "not resolve endpoint")
 }
 
-// retryAfter is the hint of a failed answer's Retry-After header in seconds, 0 when there is none. Dates are not used by stores.
+// retryAfter is the hint of a failed answer's Retry-After header in seconds, 0 when there is none.
+// Dates are not used by stores.
 func retryAfter(err error) time.Duration {
 	var resp *smithyhttp.ResponseError
 	if !errors.As(err, &resp) || resp.Response == nil {

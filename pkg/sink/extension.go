@@ -30,9 +30,11 @@ var magics = []magic{
 	{4, "TFL3", "tflite", "application/octet-stream"},
 }
 
-// Extension tells a blob's file extension (without a dot) and media type from its first bytes; 512 of them are enough. Model formats without magic
-// bytes (ONNX, Core ML and TensorFlow files are bare protocol buffers) are told by their first field and what stands near it. What is not
-// recognized is "bin"; the content type the server gave is believed for such a blob's media type only when it is a well-formed one of no text.
+// Extension tells a blob's file extension (without a dot) and media type from its first bytes; 512
+// of them are enough. Model formats without magic bytes (ONNX, Core ML and TensorFlow files are
+// bare protocol buffers) are told by their first field and what stands near it. What is not
+// recognized is "bin"; the content type the server gave is believed for such a blob's media type
+// only when it is a well-formed one of no text.
 func Extension(head []byte, contentType string) (ext, mediaType string) {
 	if m := recognize(head); m != nil {
 		return m.ext, m.kind
@@ -90,7 +92,8 @@ func isControl(r rune) bool {
 	return r < ' ' && !strings.ContainsRune("\t\n\f\r\x1b", r)
 }
 
-// isBMP tells a Windows bitmap: two letters are too few to go by, so its header's size is looked at too.
+// isBMP tells a Windows bitmap: two letters are too few to go by, so its header's size is looked at
+// too.
 func isBMP(head []byte) bool {
 	if len(head) < 18 || !bytes.HasPrefix(head, []byte("BM")) {
 		return false

@@ -10,7 +10,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Key is the key of an object in a bucket, or a prefix of keys. It is made from the configured prefix, ids and fixed names only.
+// Key is the key of an object in a bucket, or a prefix of keys. It is made from the configured
+// prefix, ids and fixed names only.
 type Key string
 
 // Path is the path of a file relative to its bag's root, with slashes.
@@ -60,8 +61,9 @@ var (
 // Layout knows where the objects of one command are. Make it with NewLayout.
 type Layout struct{ root Key }
 
-// NewLayout makes the layout of a command below a literal prefix, which may be empty and need not end in a slash. It refuses ids outside
-// [A-Za-z0-9_-]{1,120}, and prefixes that would not survive as a path: a leading slash, empty, "." or ".." segments, control characters, backslashes.
+// NewLayout makes the layout of a command below a literal prefix, which may be empty and need not
+// end in a slash. It refuses ids outside [A-Za-z0-9_-]{1,120}, and prefixes that would not survive
+// as a path: a leading slash, empty, "." or ".." segments, control characters, backslashes.
 func NewLayout(prefix, commandID string) (Layout, error) {
 	if err := checkPrefix(prefix); err != nil {
 		return Layout{}, fmt.Errorf("use key prefix %q: %w", prefix, err)
@@ -100,8 +102,8 @@ func (l Layout) Root() Key { return l.root }
 // Bag is the root of a bag, "<prefix><id>/export/".
 func (l Layout) Bag(kind BagKind) Key { return l.root + Key(kind) + "/" }
 
-// Work is the key of a working object, "<prefix><id>/.work/<name>". The name is one of the program's own: fixed words and numbers.
-// With an empty name it is the prefix of all of them.
+// Work is the key of a working object, "<prefix><id>/.work/<name>". The name is one of the
+// program's own: fixed words and numbers. With an empty name it is the prefix of all of them.
 func (l Layout) Work(name string) Key { return l.root + ".work/" + Key(name) }
 
 // Key is the key of a bag's file.
@@ -164,7 +166,8 @@ func modelWord(word string) string {
 // validExtension tells a file extension without its dot, one dot-free lower-case word.
 func validExtension(ext string) bool { return extensions.MatchString(ext) }
 
-// check says what is wrong with a path of a bag: it must be made of plain segments, and below data/projects/ the first is a project's id.
+// check says what is wrong with a path of a bag: it must be made of plain segments, and below
+// data/projects/ the first is a project's id.
 func (p Path) check() error {
 	const projects = payloadPrefix + "projects/"
 	if p == "" || len(p) > 400 {

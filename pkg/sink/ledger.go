@@ -37,14 +37,15 @@ type LedgerLine struct {
 	Prev      string    `json:"prev"` // SHA-256 of the line before, without its newline, in hex; 64 zeros at first; set by Append
 }
 
-// Chain appends lines to a ledger, each of which carries the digest of the one before: whoever changes, removes or reorders lines changes the head.
-// It is used by one goroutine at a time.
+// Chain appends lines to a ledger, each of which carries the digest of the one before: whoever
+// changes, removes or reorders lines changes the head. It is used by one goroutine at a time.
 type Chain struct {
 	seq  int64
 	head string
 }
 
-// NewChain continues a ledger after its last line, with or without a newline; nil or empty begins one.
+// NewChain continues a ledger after its last line, with or without a newline; nil or empty begins
+// one.
 func NewChain(lastLine []byte) (*Chain, error) {
 	lastLine = bytes.TrimSuffix(lastLine, []byte("\n"))
 	if len(lastLine) == 0 {
@@ -57,7 +58,8 @@ func NewChain(lastLine []byte) (*Chain, error) {
 	return &Chain{seq: l.Seq, head: hexSHA256(lastLine)}, nil
 }
 
-// Append makes the ledger's next line, with its newline, from l; Seq and Prev are set, Time is put in UTC. An error leaves the chain as it was.
+// Append makes the ledger's next line, with its newline, from l; Seq and Prev are set, Time is put
+// in UTC. An error leaves the chain as it was.
 func (c *Chain) Append(l LedgerLine) ([]byte, error) {
 	l.Seq, l.Prev, l.Time = c.seq+1, c.head, l.Time.UTC()
 	line, err := encodeLine(l)
@@ -124,8 +126,9 @@ type LedgerSummary struct {
 	Head      string // digest of the last line; 64 zeros when there is none
 }
 
-// VerifyLedger reads a ledger line by line and checks its chain: numbers from 1 without a gap, each line carrying the digest of the one before. It
-// stops at the first line that is wrong, and gives what was counted until then. An error of r comes as a [ReadError].
+// VerifyLedger reads a ledger line by line and checks its chain: numbers from 1 without a gap, each
+// line carrying the digest of the one before. It stops at the first line that is wrong, and gives
+// what was counted until then. An error of r comes as a [ReadError].
 func VerifyLedger(r io.Reader) (LedgerSummary, error) {
 	sum := LedgerSummary{Head: noDigest}
 	for line, err := range lines(r, maxLedgerLineBytes) {

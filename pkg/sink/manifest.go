@@ -19,7 +19,8 @@ type ManifestLine struct {
 	Path   Path   // as it is, without escapes
 }
 
-// AppendManifestLine prints a line, "<hex>  <path>\n", to dst. CR, LF and % in the path are percent-encoded, as RFC 8493 section 2.1.3 has it.
+// AppendManifestLine prints a line, "<hex>  <path>\n", to dst. CR, LF and % in the path are
+// percent-encoded, as RFC 8493 section 2.1.3 has it.
 func AppendManifestLine(dst []byte, l ManifestLine) []byte {
 	dst = append(dst, l.SHA256...)
 	dst = append(dst, ' ', ' ')
@@ -38,7 +39,8 @@ func AppendManifestLine(dst []byte, l ManifestLine) []byte {
 	return append(dst, '\n')
 }
 
-// ParseManifestLine reads a line without its newline. It takes only what AppendManifestLine prints, so that parsing and printing give the same bytes.
+// ParseManifestLine reads a line without its newline. It takes only what AppendManifestLine prints,
+// so that parsing and printing give the same bytes.
 func ParseManifestLine(line []byte) (ManifestLine, error) {
 	digest, path, ok := strings.Cut(string(line), "  ")
 	switch {
@@ -85,8 +87,9 @@ func unescape(path string) (string, error) {
 	}
 }
 
-// ManifestLines yields the lines of a manifest. A line that cannot be parsed comes with an error that names its number, and reading goes on; an error of
-// the reader itself is wrapped in [ReadError] and is the last.
+// ManifestLines yields the lines of a manifest. A line that cannot be parsed comes with an error
+// that names its number, and reading goes on; an error of the reader itself is wrapped in
+// [ReadError] and is the last.
 func ManifestLines(r io.Reader) iter.Seq2[ManifestLine, error] {
 	return func(yield func(ManifestLine, error) bool) {
 		n := 0
@@ -121,8 +124,9 @@ func (e *ReadError) Unwrap() error { return e.Err }
 // errUnterminated says that the last line of a file does not end: the file was cut.
 var errUnterminated = errors.New("the last line has no newline")
 
-// lines yields the lines of r without their newlines, each valid until the next. A line longer than limit, or one that is not terminated, is an error
-// in its place; an error of r is a ReadError and the last.
+// lines yields the lines of r without their newlines, each valid until the next. A line longer than
+// limit, or one that is not terminated, is an error in its place; an error of r is a ReadError and
+// the last.
 func lines(r io.Reader, limit int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		buf := bufio.NewReaderSize(r, 64<<10)

@@ -17,11 +17,13 @@ import (
 
 const (
 	maxParts = 10_000
-	// abortTimeout bounds the clean-up of an upload that failed, also when that was because its context ended.
+	// abortTimeout bounds the clean-up of an upload that failed, also when that was because its
+	// context ended.
 	abortTimeout = 10 * time.Second
 )
 
-// partBytes is the size of the parts of an object: the one asked for, in whole MiB more when there would be too many.
+// partBytes is the size of the parts of an object: the one asked for, in whole MiB more when there
+// would be too many.
 func partBytes(size, want int64) int64 {
 	if least := (size + maxParts - 1) / maxParts; least > want {
 		const mib = 1 << 20
@@ -30,8 +32,9 @@ func partBytes(size, want int64) int64 {
 	return want
 }
 
-// putMultipart uploads a body in parts and completes the upload only if nothing is at the key (else ErrConflict). It holds no part in memory:
-// each is read twice, for its digest and for the wire. An upload that fails is aborted; what a dying process leaves is aborted by RemoveAll.
+// putMultipart uploads a body in parts and completes the upload only if nothing is at the key (else
+// ErrConflict). It holds no part in memory: each is read twice, for its digest and for the wire. An
+// upload that fails is aborted; what a dying process leaves is aborted by RemoveAll.
 func (s *Store) putMultipart(ctx context.Context, key Key, body Body) (err error) {
 	create := &s3.CreateMultipartUploadInput{
 		Bucket:            &s.o.Bucket,
@@ -72,8 +75,9 @@ func (s *Store) putMultipart(ctx context.Context, key Key, body Body) (err error
 	_, err = s.api.CompleteMultipartUpload(ctx, complete, checksumsAsHeaders)
 	err = fail(ctx, "complete upload of object", key, err)
 	if errors.Is(err, ErrNotFound) || hasStatus(err, 409) {
-		// The upload is gone because an earlier, unanswered try completed it or somebody aborted it; or another write of the key was in
-		// the way, after which S3 wants the upload begun anew. Whoever asked looks, and begins anew when nothing is there.
+		// The upload is gone because an earlier, unanswered try completed it or somebody aborted
+		// it; or another write of the key was in the way, after which S3 wants the upload begun
+		// anew. Whoever asked looks, and begins anew when nothing is there.
 		return &Error{Op: "complete upload of object", Key: key, Err: err, kind: ErrConflict}
 	}
 	return err
@@ -126,7 +130,8 @@ func (s *Store) abort(ctx context.Context, key Key, upload *string) {
 	}
 }
 
-// section is a part of a body, to be read from its own start. The body's position is its own: one section is in use at a time.
+// section is a part of a body, to be read from its own start. The body's position is its own: one
+// section is in use at a time.
 type section struct {
 	r               io.ReadSeeker
 	base, size, off int64

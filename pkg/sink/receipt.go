@@ -19,7 +19,8 @@ const (
 // maxReceiptBytes bounds a receipt that is read. It holds counts and digests, no lists of items.
 const maxReceiptBytes = 4 << 20
 
-// Receipt is an in-toto Statement v1 about a bag: what was exported or deleted, and how that was verified. Its subjects are the two manifests.
+// Receipt is an in-toto Statement v1 about a bag: what was exported or deleted, and how that was
+// verified. Its subjects are the two manifests.
 type Receipt struct {
 	Type          string    `json:"_type"`
 	Subject       []Subject `json:"subject"`
@@ -101,7 +102,8 @@ type ReceiptPlan struct {
 	SHA256 string `json:"sha256"` // of evidence/plan.json
 }
 
-// NewReceipt makes the statement about a sealed bag: type and subjects, and in the predicate the version and the bag's extent, come from seal.
+// NewReceipt makes the statement about a sealed bag: type and subjects, and in the predicate the
+// version and the bag's extent, come from seal.
 func NewReceipt(predicateType string, seal Seal, p Predicate) Receipt {
 	p.V = 1
 	p.Bundle.Objects, p.Bundle.PayloadObjects, p.Bundle.PayloadBytes = seal.Objects, seal.PayloadObjects, seal.PayloadBytes
@@ -116,7 +118,8 @@ func NewReceipt(predicateType string, seal Seal, p Predicate) Receipt {
 	}
 }
 
-// Encode gives the bytes of receipt.json: canonical JSON and a newline. Counts and residuals are never null, times are in UTC.
+// Encode gives the bytes of receipt.json: canonical JSON and a newline. Counts and residuals are
+// never null, times are in UTC.
 func (r Receipt) Encode() ([]byte, error) {
 	p := &r.Predicate
 	if p.Counts == nil {
@@ -136,8 +139,9 @@ func (r Receipt) Encode() ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// ParseReceipt reads receipt.json and checks its form: type, predicate type and version, the two subjects with their digests, and the ledger's head.
-// Fields it does not know are left for later versions.
+// ParseReceipt reads receipt.json and checks its form: type, predicate type and version, the two
+// subjects with their digests, and the ledger's head. Fields it does not know are left for later
+// versions.
 func ParseReceipt(b []byte) (*Receipt, error) {
 	if len(b) > maxReceiptBytes {
 		return nil, fmt.Errorf("parse receipt: it has %d bytes, at most %d are allowed", len(b), maxReceiptBytes)

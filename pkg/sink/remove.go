@@ -17,15 +17,17 @@ import (
 const (
 	// removeBatch is how many objects one DeleteObjects names at most.
 	removeBatch = 1000
-	// removeTries bounds how often the objects that a DeleteObjects could not remove for now are tried again.
+	// removeTries bounds how often the objects that a DeleteObjects could not remove for now are
+	// tried again.
 	removeTries = 5
 )
 
-// Remove removes the keys with every version and delete marker, and leaves none behind. Keys that are not there are no error.
+// Remove removes the keys with every version and delete marker, and leaves none behind. Keys that
+// are not there are no error.
 //
-// A bucket that keeps versions has them listed and removed one by one; a store that knows none gets plain deletes.
-// Errors: ErrMisconfigured (AccessDenied: Object Lock included), ErrThrottled, ErrUnavailable.
-// Operations: GetBucketVersioning, ListObjectVersions, DeleteObjects, DeleteObject.
+// A bucket that keeps versions has them listed and removed one by one; a store that knows none gets
+// plain deletes. Errors: ErrMisconfigured (AccessDenied: Object Lock included), ErrThrottled,
+// ErrUnavailable. Operations: GetBucketVersioning, ListObjectVersions, DeleteObjects, DeleteObject.
 func (s *Store) Remove(ctx context.Context, keys ...Key) error {
 	if len(keys) == 0 {
 		return nil
@@ -43,7 +45,8 @@ func (s *Store) Remove(ctx context.Context, keys ...Key) error {
 		if err != nil || !markers {
 			return err
 		}
-		// The store made delete markers after all: versions were switched on meanwhile, or are kept unasked.
+		// The store made delete markers after all: versions were switched on meanwhile, or are kept
+		// unasked.
 		s.versioning.Store(versionsKept)
 	}
 	var ids []types.ObjectIdentifier
@@ -70,10 +73,11 @@ func (s *Store) Remove(ctx context.Context, keys ...Key) error {
 	return err
 }
 
-// RemoveAll removes everything below a prefix: objects with every version and delete marker, and unfinished multipart uploads. It gives the number
-// of versions removed, delete markers not counted; also when it fails half-way. The prefix must not be empty.
-// Errors and operations: as Remove, and ErrNotKept when the store says it removed what it goes on listing; also ListMultipartUploads,
-// AbortMultipartUpload, ListObjectsV2.
+// RemoveAll removes everything below a prefix: objects with every version and delete marker, and
+// unfinished multipart uploads. It gives the number of versions removed, delete markers not
+// counted; also when it fails half-way. The prefix must not be empty. Errors and operations: as
+// Remove, and ErrNotKept when the store says it removed what it goes on listing; also
+// ListMultipartUploads, AbortMultipartUpload, ListObjectsV2.
 func (s *Store) RemoveAll(ctx context.Context, prefix Key) (int, error) {
 	if prefix == "" {
 		return 0, broken("remove objects", prefix, nil, "an empty prefix would empty the bucket")
@@ -96,8 +100,8 @@ func (s *Store) RemoveAll(ctx context.Context, prefix Key) (int, error) {
 	return removed, err
 }
 
-// removeListed removes what a listing gives, a batch at a time. After each batch the listing begins anew: some stores lose their place in a listing
-// when the object it stands at is removed.
+// removeListed removes what a listing gives, a batch at a time. After each batch the listing begins
+// anew: some stores lose their place in a listing when the object it stands at is removed.
 func (s *Store) removeListed(ctx context.Context, prefix Key, listing iter.Seq2[version, error]) (removed int, markers bool, err error) {
 	var last version
 	for {
@@ -183,7 +187,8 @@ type version struct {
 	marker bool
 }
 
-// versions yields the versions and delete markers of all keys with a prefix, in key order. Nothing, when the store knows no versions.
+// versions yields the versions and delete markers of all keys with a prefix, in key order. Nothing,
+// when the store knows no versions.
 func (s *Store) versions(ctx context.Context, prefix Key) iter.Seq2[version, error] {
 	return func(yield func(version, error) bool) {
 		const op = "list versions of objects"
@@ -227,8 +232,8 @@ func (s *Store) versions(ctx context.Context, prefix Key) iter.Seq2[version, err
 	}
 }
 
-// removeObjects removes objects, removeBatch at a time. Those that the store could not remove for now are tried again. It tells whether the
-// store made delete markers instead of removing.
+// removeObjects removes objects, removeBatch at a time. Those that the store could not remove for
+// now are tried again. It tells whether the store made delete markers instead of removing.
 func (s *Store) removeObjects(ctx context.Context, ids []types.ObjectIdentifier) (markers bool, err error) {
 	for chunk := range slices.Chunk(ids, removeBatch) {
 		todo := chunk
@@ -250,7 +255,8 @@ func (s *Store) removeObjects(ctx context.Context, ids []types.ObjectIdentifier)
 	return markers, nil
 }
 
-// removeOnce makes one DeleteObjects call. It gives the objects worth another try, with the error of the first of them.
+// removeOnce makes one DeleteObjects call. It gives the objects worth another try, with the error
+// of the first of them.
 func (s *Store) removeOnce(ctx context.Context, ids []types.ObjectIdentifier) (again []types.ObjectIdentifier, markers bool, err error) {
 	const op = "remove object"
 	out, err := s.api.DeleteObjects(ctx, &s3.DeleteObjectsInput{

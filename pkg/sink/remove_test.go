@@ -19,7 +19,8 @@ var bucketKinds = map[string]sinktest.BucketOptions{
 	"locked":    {Locked: true},
 }
 
-// litter leaves objects of two versions, an object hidden by a delete marker, and an unfinished upload below "x/", and neighbors.
+// litter leaves objects of two versions, an object hidden by a delete marker, and an unfinished
+// upload below "x/", and neighbors.
 func (w *world) litter(t *testing.T) {
 	t.Helper()
 	ctx := t.Context()

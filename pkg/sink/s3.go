@@ -20,11 +20,12 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// defaultAnswerTimeout leaves time for handing work back of the five seconds that a process which drains has for it.
+// defaultAnswerTimeout leaves time for handing work back of the five seconds that a process which
+// drains has for it.
 const defaultAnswerTimeout = 3 * time.Second
 
-// Options say how the S3 client is built. What is not given comes from the AWS SDK's default chain: AWS_REGION, AWS_ACCESS_KEY_ID,
-// AWS_ENDPOINT_URL_S3, shared files, web identity, instance roles.
+// Options say how the S3 client is built. What is not given comes from the AWS SDK's default chain:
+// AWS_REGION, AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL_S3, shared files, web identity, instance roles.
 type Options struct {
 	Endpoint        string                  // base URL of the store; empty: the default chain's
 	Region          string                  // empty: the default chain's, else us-east-1 when an endpoint is configured
@@ -37,10 +38,12 @@ type Options struct {
 	AnswerTimeout   time.Duration           // longest wait for the answer to a change that was sent once its call is given up, 0: 3 s
 }
 
-// Client builds an S3 client that suits a [Store]: it retries throttling of every shape, computes no checksums of its own (a Store gives
-// precomputed ones, which travel as headers), and waits no longer than told. A change that was sent when its call's context ends is answered before
-// the call returns, if the store answers within AnswerTimeout: what a call that has returned asked for does not happen later. What was not sent yet is
-// not sent. It reaches for nothing but files and the environment; a region that is nowhere to be found is an error that names AWS_REGION.
+// Client builds an S3 client that suits a [Store]: it retries throttling of every shape, computes
+// no checksums of its own (a Store gives precomputed ones, which travel as headers), and waits no
+// longer than told. A change that was sent when its call's context ends is answered before the call
+// returns, if the store answers within AnswerTimeout: what a call that has returned asked for does
+// not happen later. What was not sent yet is not sent. It reaches for nothing but files and the
+// environment; a region that is nowhere to be found is an error that names AWS_REGION.
 func Client(ctx context.Context, o Options) (*s3.Client, error) {
 	var load []func(*config.LoadOptions) error
 	if o.Region != "" {
@@ -68,7 +71,8 @@ func Client(ctx context.Context, o Options) (*s3.Client, error) {
 		if o.Transport != nil {
 			so.HTTPClient = &http.Client{
 				Transport: o.Transport,
-				// S3 redirects to other regions, which the SDK reports; following one would send a signature where it is not valid.
+				// S3 redirects to other regions, which the SDK reports; following one would send a
+				// signature where it is not valid.
 				CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			}
 		}
@@ -82,7 +86,8 @@ func Client(ctx context.Context, o Options) (*s3.Client, error) {
 	return api, nil
 }
 
-// checksumsAsHeaders keeps the SDK from adding checksums as trailers, which older stores refuse, and from complaining of answers without one.
+// checksumsAsHeaders keeps the SDK from adding checksums as trailers, which older stores refuse,
+// and from complaining of answers without one.
 func checksumsAsHeaders(o *s3.Options) {
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
@@ -99,8 +104,9 @@ func tune(t *http.Transport, responseTimeout time.Duration) {
 	t.DisableCompression = true // stored bytes are wanted as they are
 }
 
-// newRetryer is the SDK's standard retryer plus what it lacks: a bare 429 or 503, a conditional write that met another one (409), and
-// Retry-After. There is no retry budget across calls: who calls bounds the whole.
+// newRetryer is the SDK's standard retryer plus what it lacks: a bare 429 or 503, a conditional
+// write that met another one (409), and Retry-After. There is no retry budget across calls: who
+// calls bounds the whole.
 func newRetryer(attempts int, maxBackoff time.Duration) aws.Retryer {
 	if attempts == 0 {
 		attempts = 5

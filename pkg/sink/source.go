@@ -18,8 +18,9 @@ type File struct {
 	Irregular bool   // not a regular file, nor an object
 }
 
-// Source is a stored bag to be read. Open gives an error that matches ErrNotFound (or fs.ErrNotExist) for a file that is not there; any other error
-// means that nothing can be said of the file. It may be called by several goroutines at once.
+// Source is a stored bag to be read. Open gives an error that matches ErrNotFound (or
+// fs.ErrNotExist) for a file that is not there; any other error means that nothing can be said of
+// the file. It may be called by several goroutines at once.
 type Source interface {
 	List(ctx context.Context) iter.Seq2[File, error]
 	Open(ctx context.Context, name string) (io.ReadCloser, error)

@@ -11,7 +11,8 @@ import (
 	"os"
 )
 
-// Spool is a temporary file with a running SHA-256: content of any size is collected in it, and then stored. It is used by one goroutine at a time.
+// Spool is a temporary file with a running SHA-256: content of any size is collected in it, and
+// then stored. It is used by one goroutine at a time.
 type Spool struct {
 	file *os.File
 	buf  *bufio.Writer
@@ -43,7 +44,8 @@ func (s *Spool) Write(p []byte) (int, error) {
 	return n, s.err
 }
 
-// Reset empties the spool, so that a download can begin anew. Readers made before must not be used any more.
+// Reset empties the spool, so that a download can begin anew. Readers made before must not be used
+// any more.
 func (s *Spool) Reset() error {
 	s.buf.Reset(s.file)
 	s.hash.Reset()
@@ -65,7 +67,8 @@ func (s *Spool) Size() int64 { return s.size }
 // SHA256 is the hex digest of what was written.
 func (s *Spool) SHA256() string { return hex.EncodeToString(s.hash.Sum(nil)) }
 
-// ReadSeeker reads what was written so far, from its start, independently of later writes. If a write failed, so does reading.
+// ReadSeeker reads what was written so far, from its start, independently of later writes. If a
+// write failed, so does reading.
 func (s *Spool) ReadSeeker() io.ReadSeeker {
 	if s.err == nil {
 		if err := s.buf.Flush(); err != nil {

@@ -27,7 +27,8 @@ import (
 const (
 	// metaSHA256 is the user metadata that holds an object's SHA-256 in hex.
 	metaSHA256 = "sha256"
-	// putTries bounds how often a write is begun anew when its key is taken and freed again meanwhile.
+	// putTries bounds how often a write is begun anew when its key is taken and freed again
+	// meanwhile.
 	putTries = 4
 )
 
@@ -116,13 +117,15 @@ type Object struct {
 	Adopted     bool              // Put found it there; its digest and size may differ from the body's
 }
 
-// Put stores a body unless its key is taken; the first writer wins, and everyone else adopts what is there: the object returned has the digest
-// and size of what is stored. The body's SHA-256 travels as a checksum that the store checks, and is kept as metadata "sha256". Bodies above
+// Put stores a body unless its key is taken; the first writer wins, and everyone else adopts what
+// is there: the object returned has the digest and size of what is stored. The body's SHA-256
+// travels as a checksum that the store checks, and is kept as metadata "sha256". Bodies above
 // MultipartAbove go by multipart, without that metadata, so adopting one means reading it.
 //
-// Errors: ErrThrottled, ErrUnavailable, ErrMisconfigured; ErrConflict when the key was taken and freed again at every try; ErrNotKept when
-// the store answers with another checksum or without the encryption asked for.
-// Operations: PutObject, HeadObject; multipart: CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload.
+// Errors: ErrThrottled, ErrUnavailable, ErrMisconfigured; ErrConflict when the key was taken and
+// freed again at every try; ErrNotKept when the store answers with another checksum or without the
+// encryption asked for. Operations: PutObject, HeadObject; multipart: CreateMultipartUpload,
+// UploadPart, CompleteMultipartUpload, AbortMultipartUpload.
 func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 	body, err := complete(body)
 	if err != nil {
@@ -158,8 +161,8 @@ func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 	}
 }
 
-// Replace stores a body whatever is at the key. Nothing in a bag is stored so; it is for working objects that are no truth.
-// Operation: PutObject.
+// Replace stores a body whatever is at the key. Nothing in a bag is stored so; it is for working
+// objects that are no truth. Operation: PutObject.
 func (s *Store) Replace(ctx context.Context, key Key, body Body) error {
 	body, err := complete(body)
 	if err != nil {
@@ -193,7 +196,8 @@ func complete(body Body) (Body, error) {
 	return body, nil
 }
 
-// putObject makes one PutObject call; conditional: only if nothing is at the key (else ErrConflict).
+// putObject makes one PutObject call; conditional: only if nothing is at the key (else
+// ErrConflict).
 func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional bool) error {
 	const op = "put object"
 	if _, err := body.R.Seek(0, io.SeekStart); err != nil {
@@ -308,9 +312,9 @@ func (s *Store) measure(ctx context.Context, key Key, atMost int64) (Object, err
 	return object, fail(ctx, "read object", key, err)
 }
 
-// Head says what is at a key. SHA256 is empty when neither the store's checksum (of the whole object) nor metadata has it, or when the two
-// contradict each other.
-// Errors: ErrNotFound and those of every request. Operation: HeadObject.
+// Head says what is at a key. SHA256 is empty when neither the store's checksum (of the whole
+// object) nor metadata has it, or when the two contradict each other. Errors: ErrNotFound and those
+// of every request. Operation: HeadObject.
 func (s *Store) Head(ctx context.Context, key Key) (Object, error) {
 	out, err := s.api.HeadObject(ctx, &s3.HeadObjectInput{
 		Bucket:       &s.o.Bucket,
@@ -338,7 +342,8 @@ func object(key Key, length *int64, contentType *string, meta map[string]string,
 		}
 		o.Meta[strings.ToLower(name)] = value
 	}
-	// The checksum of a multipart object is one of its parts' checksums, "<base64>-<parts>": it does not decode.
+	// The checksum of a multipart object is one of its parts' checksums, "<base64>-<parts>": it
+	// does not decode.
 	if sum, err := base64.StdEncoding.DecodeString(aws.ToString(checksum)); err == nil && len(sum) == sha256.Size {
 		digest := hex.EncodeToString(sum)
 		if o.SHA256 != "" && o.SHA256 != digest {
@@ -370,10 +375,10 @@ func validDigest(s string) bool {
 	return true
 }
 
-// Open reads an object from its start. A connection that breaks while the body is read is taken up again where it broke, as long as the object is
-// the same; Read gives the store's errors. The object's SHA256 may be empty, and its Bytes -1, as
-// with Head.
-// Errors: ErrNotFound and those of every request. Operation: GetObject.
+// Open reads an object from its start. A connection that breaks while the body is read is taken up
+// again where it broke, as long as the object is the same; Read gives the store's errors. The
+// object's SHA256 may be empty, and its Bytes -1, as with Head. Errors: ErrNotFound and those of
+// every request. Operation: GetObject.
 func (s *Store) Open(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
 	r := &reader{ctx: ctx, s: s, key: key, size: -1}
 	out, err := r.get(false)
@@ -517,8 +522,9 @@ func noEnd(err error) error {
 // Close implements io.Closer.
 func (r *reader) Close() error { return r.body.Close() }
 
-// ReadAll reads a whole object of at most limit bytes, and checks it against its digest where that is known; a larger one is an error that matches no
-// sentinel. Errors: ErrNotFound, ErrUnavailable (content that does not match its digest) and those of every request. Operation: GetObject.
+// ReadAll reads a whole object of at most limit bytes, and checks it against its digest where that
+// is known; a larger one is an error that matches no sentinel. Errors: ErrNotFound, ErrUnavailable
+// (content that does not match its digest) and those of every request. Operation: GetObject.
 func (s *Store) ReadAll(ctx context.Context, key Key, limit int64) ([]byte, error) {
 	const op = "read object"
 	body, object, err := s.Open(ctx, key)
@@ -562,7 +568,8 @@ func (s *Store) List(ctx context.Context, prefix Key) iter.Seq2[Object, error] {
 	}
 }
 
-// Folders yields the names of what would be folders right below a prefix: the next part of a key up to a slash, each once. Operation: ListObjectsV2.
+// Folders yields the names of what would be folders right below a prefix: the next part of a key up
+// to a slash, each once. Operation: ListObjectsV2.
 func (s *Store) Folders(ctx context.Context, prefix Key) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for page, err := range s.pages(ctx, "list folders", prefix, aws.String("/")) {
@@ -648,8 +655,9 @@ func lastOf(page *s3.ListObjectsV2Output, after *string) (last string, err error
 	return last, err
 }
 
-// Find looks for the object whose key is stem + "." + an extension, the first one in key order, and gives it with its digest (which means reading it
-// where the store does not know it). Operations: ListObjectsV2, HeadObject.
+// Find looks for the object whose key is stem + "." + an extension, the first one in key order, and
+// gives it with its digest (which means reading it where the store does not know it). Operations:
+// ListObjectsV2, HeadObject.
 func (s *Store) Find(ctx context.Context, stem Key) (Object, bool, error) {
 	for item, err := range s.List(ctx, stem+".") {
 		if err != nil {
@@ -667,8 +675,10 @@ func (s *Store) Find(ctx context.Context, stem Key) (Object, bool, error) {
 	return Object{}, false, nil
 }
 
-// Conditional tells whether the store honors If-None-Match, by writing a small object twice at probe; what it wrote is removed again by version.
-// Several processes may probe the same key. The bucket need not be this store's only one: what is said holds for all of the same service. Operations: PutObject, and those of Remove.
+// Conditional tells whether the store honors If-None-Match, by writing a small object twice at
+// probe; what it wrote is removed again by version. Several processes may probe the same key. The
+// bucket need not be this store's only one: what is said holds for all of the same service.
+// Operations: PutObject, and those of Remove.
 func (s *Store) Conditional(ctx context.Context, probe Key) (honored bool, err error) {
 	body := Bytes([]byte("cvconsumer asks whether this store honors If-None-Match\n"), "text/plain")
 	defer func() {
@@ -688,8 +698,9 @@ func (s *Store) Conditional(ctx context.Context, probe Key) (honored bool, err e
 	return false, nil
 }
 
-// LookFirst is for a store that ignores If-None-Match (see Conditional): from now on every write looks first what is there, and a bag's Seal compares the digests of all
-// that is stored. Where two writers look at the same time the last one wins, unseen by the other; then the bag is not sealed.
+// LookFirst is for a store that ignores If-None-Match (see Conditional): from now on every write
+// looks first what is there, and a bag's Seal compares the digests of all that is stored. Where two
+// writers look at the same time the last one wins, unseen by the other; then the bag is not sealed.
 func (s *Store) LookFirst() { s.looksFirst.Store(true) }
 
 // notSupported tells that a store does not know an operation at all.

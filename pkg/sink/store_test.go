@@ -594,7 +594,8 @@ func (z *zeros) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// TestMultipartHoldsNoPart uploads to a server that keeps nothing, and counts what is allocated on the way.
+// TestMultipartHoldsNoPart uploads to a server that keeps nothing, and counts what is allocated on
+// the way.
 func TestMultipartHoldsNoPart(t *testing.T) {
 	w := newWorld(t, sinktest.BucketOptions{})
 	store, faults := w.faulty(t,

@@ -65,10 +65,12 @@ const (
 	maxRecordBytes = 16 << 20
 )
 
-// Verify reads a stored bag whole and checks everything that can be checked without keys: bagit.txt, bag-info.txt and its Payload-Oxum, the digest of
-// every file in the manifests, that no file is missing and none unlisted, that names are well-formed, the receipt's form and its digests of the
-// manifests, the ledger's chain and its head in the receipt, that images.jsonl, predictions.jsonl and inventory.json speak of files that are there, and
-// that no text has a shared access signature in it. A bag without its receipt is not committed, which is a failure.
+// Verify reads a stored bag whole and checks everything that can be checked without keys:
+// bagit.txt, bag-info.txt and its Payload-Oxum, the digest of every file in the manifests, that no
+// file is missing and none unlisted, that names are well-formed, the receipt's form and its digests
+// of the manifests, the ledger's chain and its head in the receipt, that images.jsonl,
+// predictions.jsonl and inventory.json speak of files that are there, and that no text has a shared
+// access signature in it. A bag without its receipt is not committed, which is a failure.
 //
 // The error is not nil exactly when the result is Inconclusive; it tells what could not be read.
 // Memory is about 48 bytes for each payload file, and the names of the files that hold records.
@@ -268,10 +270,12 @@ func (v *verifier) sizeOf(i int) int64 {
 	return v.counted[i]
 }
 
-// missing tells that an error of Open means that the file is not there, which is a problem, not a read that failed.
+// missing tells that an error of Open means that the file is not there, which is a problem, not a
+// read that failed.
 func missing(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, fs.ErrNotExist) }
 
-// readSmall reads a file of at most maxSmallBytes; nil when it is not there or too large, which is noted.
+// readSmall reads a file of at most maxSmallBytes; nil when it is not there or too large, which is
+// noted.
 func (v *verifier) readSmall(ctx context.Context, name Path) ([]byte, error) {
 	body, err := v.src.Open(ctx, string(name))
 	if missing(err) {
@@ -336,7 +340,8 @@ func (v *verifier) readReceipt(ctx context.Context) (*Receipt, error) {
 	return receipt, nil
 }
 
-// readFailure reports the evidence that a failed delete leaves: no bag, but its ledger can be checked.
+// readFailure reports the evidence that a failed delete leaves: no bag, but its ledger can be
+// checked.
 func (v *verifier) readFailure(ctx context.Context) error {
 	v.problem(FailureFile, "this is the evidence of a delete that failed, not a bundle: nothing is proved by it")
 	b, err := v.readSmall(ctx, FailureFile)
@@ -355,7 +360,8 @@ func (v *verifier) readFailure(ctx context.Context) error {
 	return v.readFile(ctx, LedgerFile, "")
 }
 
-// readTagManifest reads tagmanifest-sha256.txt and compares its names with the files outside data/. It gives the digests by name.
+// readTagManifest reads tagmanifest-sha256.txt and compares its names with the files outside data/.
+// It gives the digests by name.
 func (v *verifier) readTagManifest(ctx context.Context) (map[Path]string, error) {
 	tags := map[Path]string{}
 	b, err := v.readSmall(ctx, TagManifestFile)
@@ -399,7 +405,8 @@ func (v *verifier) checkSubject(receipt *Receipt, name Path, digest string) {
 	}
 }
 
-// readManifest reads manifest-sha256.txt for the first time and notes the digests of all files. It gives the manifest's own digest.
+// readManifest reads manifest-sha256.txt for the first time and notes the digests of all files. It
+// gives the manifest's own digest.
 func (v *verifier) readManifest(ctx context.Context) (string, error) {
 	body, err := v.src.Open(ctx, string(ManifestFile))
 	if missing(err) {
@@ -534,7 +541,8 @@ func isRecords(name Path) bool {
 	return strings.HasPrefix(string(name), "data/projects/") && (base == "images.jsonl" || base == "predictions.jsonl")
 }
 
-// readFile reads a file whole, compares its digest (unless want is empty), and looks into it where its name says what it holds.
+// readFile reads a file whole, compares its digest (unless want is empty), and looks into it where
+// its name says what it holds.
 func (v *verifier) readFile(ctx context.Context, name Path, want string) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -589,7 +597,8 @@ func (s *sumReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// look checks the content of the files whose meaning is known. It need not read to the end. An error is one of reading.
+// look checks the content of the files whose meaning is known. It need not read to the end. An
+// error is one of reading.
 func (v *verifier) look(name Path, r io.Reader) error {
 	switch {
 	case name == BagItFile:
@@ -725,7 +734,8 @@ type record struct {
 	Error      json.RawMessage
 }
 
-// lookRecords checks that each record's file is there with the digest and size that the record says.
+// lookRecords checks that each record's file is there with the digest and size that the record
+// says.
 func (v *verifier) lookRecords(name Path, r io.Reader) error {
 	project, _, _ := strings.Cut(strings.TrimPrefix(string(name), "data/projects/"), "/")
 	n := 0
@@ -824,7 +834,8 @@ func isText(name Path) bool {
 	return false
 }
 
-// leakScan looks for the signature of a shared access link in a stream: "sig=" as a parameter of a query, plain or escaped as in JSON, HTML or a URL.
+// leakScan looks for the signature of a shared access link in a stream: "sig=" as a parameter of a
+// query, plain or escaped as in JSON, HTML or a URL.
 type leakScan struct {
 	at   int64 // where one was found, -1: nowhere
 	off  int64 // of the next byte

@@ -67,7 +67,8 @@ func (m memory) without(name string) memory {
 	return out
 }
 
-// reseal makes manifests and the receipt fit the content again: what a forger without a signing key can do.
+// reseal makes manifests and the receipt fit the content again: what a forger without a signing key
+// can do.
 func (m memory) reseal(t *testing.T) memory {
 	t.Helper()
 	out := maps.Clone(m)
@@ -155,7 +156,8 @@ func problemsOf(t *testing.T, src sink.Source) string {
 	return b.String()
 }
 
-// TestVerifySeesEveryTamper flips a byte of, truncates, extends, removes, empties and renames every file of a bag in turn.
+// TestVerifySeesEveryTamper flips a byte of, truncates, extends, removes, empties and renames every
+// file of a bag in turn.
 func TestVerifySeesEveryTamper(t *testing.T) {
 	bag := sample(t)
 	verifyOK(t, bag)

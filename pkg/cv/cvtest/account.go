@@ -15,8 +15,9 @@ import (
 // epoch is when the account's first project was made.
 var epoch = time.Date(2026, time.March, 2, 8, 0, 0, 0, time.UTC)
 
-// account is everything the service holds. Images, tags and predictions are immutable once made and may be shared by workspace,
-// iterations and clones; a change replaces them. The Server's lock guards the rest.
+// account is everything the service holds. Images, tags and predictions are immutable once made and
+// may be shared by workspace, iterations and clones; a change replaces them. The Server's lock
+// guards the rest.
 type account struct {
 	projects []*project // in order of creation
 	made     int        // projects made so far
@@ -166,7 +167,8 @@ func (p *project) iteration(id uuid.UUID) *iteration {
 	return nil
 }
 
-// scope returns the workspace for uuid.Nil, else the iteration's snapshot; nil when there is no such iteration.
+// scope returns the workspace for uuid.Nil, else the iteration's snapshot; nil when there is no
+// such iteration.
 func (p *project) scope(iteration uuid.UUID) *scope {
 	if iteration == uuid.Nil {
 		return p.workspace
@@ -334,7 +336,8 @@ func (sc *scope) removeTag(id uuid.UUID) {
 	})
 }
 
-// edit gives f a copy of every image, and keeps the copy where f changed it; images themselves are shared with other scopes.
+// edit gives f a copy of every image, and keeps the copy where f changed it; images themselves are
+// shared with other scopes.
 func (sc *scope) edit(f func(img *image) bool) {
 	images := slices.Clone(sc.images)
 	for i, img := range images {
@@ -364,7 +367,8 @@ func (a *account) settle(now time.Time) {
 	})
 }
 
-// erase deletes images in the background: from the workspace and, if so asked, from the iterations, fully done after delay.
+// erase deletes images in the background: from the workspace and, if so asked, from the iterations,
+// fully done after delay.
 func (a *account) erase(p *project, ids map[uuid.UUID]struct{}, iterations bool, now time.Time, delay time.Duration) {
 	steps := []uuid.UUID{uuid.Nil}
 	if iterations {

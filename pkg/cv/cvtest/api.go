@@ -227,7 +227,8 @@ type exchange struct {
 	sent  func(status int)
 }
 
-// pause waits the usual latency and the fault's delay; the exchange ends when the client leaves meanwhile.
+// pause waits the usual latency and the fault's delay; the exchange ends when the client leaves
+// meanwhile.
 func (x *exchange) pause(latency time.Duration) {
 	if x.fault != nil {
 		latency += x.fault.Delay

@@ -417,7 +417,8 @@ func TestDelayedDelete(t *testing.T) {
 		t.Errorf("%d tags left", n)
 	}
 
-	// A deletion of ids leaves what was uploaded meanwhile, and one of the workspace alone leaves iterations.
+	// A deletion of ids leaves what was uploaded meanwhile, and one of the workspace alone leaves
+	// iterations.
 	id := s.AddImage(made.ID, ImageSpec{Tags: made.Tags[:1], Metadata: map[string]string{"k": "v"}, ImageBytes: Tiny})
 	it := s.AddIteration(made.ID, IterationSpec{})
 	send(t, s, "DELETE", p+"/images?allImages=true", "")
@@ -515,7 +516,8 @@ func TestMissingFailsBatch(t *testing.T) {
 	}
 }
 
-// TestPredictions pages by token while predictions are deleted, in both orders and with every filter.
+// TestPredictions pages by token while predictions are deleted, in both orders and with every
+// filter.
 func TestPredictions(t *testing.T) {
 	type result struct {
 		Token   map[string]any
@@ -971,7 +973,8 @@ func TestHang(t *testing.T) {
 	}
 }
 
-// TestFaultRate meets every kind of random trouble at about the rate asked for, and the same again with the same seed.
+// TestFaultRate meets every kind of random trouble at about the rate asked for, and the same again
+// with the same seed.
 func TestFaultRate(t *testing.T) {
 	run := func() (kinds map[string]int, order []string) {
 		s := start(t, Options{})
@@ -1147,7 +1150,8 @@ func TestHandler(t *testing.T) {
 	}
 }
 
-// TestHundredThousand holds a big account cheaply: it is made, listed whole and deleted, and a model is too big to be held.
+// TestHundredThousand holds a big account cheaply: it is made, listed whole and deleted, and a
+// model is too big to be held.
 func TestHundredThousand(t *testing.T) {
 	s := start(t, Options{Compact: true})
 	const n = 100_000

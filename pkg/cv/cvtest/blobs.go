@@ -218,7 +218,8 @@ const (
 	stream                    // too big to hold: written twice, first to measure it
 )
 
-// openBlob finds a blob by container and name, of one project only unless that is uuid.Nil; nil when there is none.
+// openBlob finds a blob by container and name, of one project only unless that is uuid.Nil; nil
+// when there is none.
 func (s *Server) openBlob(name string, only uuid.UUID) *file {
 	s.mu.Lock()
 	src := s.findBlob(name, only)
@@ -229,7 +230,8 @@ func (s *Server) openBlob(name string, only uuid.UUID) *file {
 	return s.files.open(name, src)
 }
 
-// findBlob returns what makes a blob's content; nil when there is no such blob. The caller holds the lock.
+// findBlob returns what makes a blob's content; nil when there is no such blob. The caller holds
+// the lock.
 func (s *Server) findBlob(name string, only uuid.UUID) *source {
 	s.account.settle(s.o.Now())
 	parts := strings.Split(name, "/")
@@ -314,7 +316,8 @@ func (p *project) findModel(name string) *source {
 	return nil
 }
 
-// writeModel writes a zip like an exported model's: a description, the labels, and weights of at least size bytes.
+// writeModel writes a zip like an exported model's: a description, the labels, and weights of at
+// least size bytes.
 func writeModel(w io.Writer, name string, tags []*tag, size int64) error {
 	z := zip.NewWriter(w)
 	create := func(name string) (io.Writer, error) {
@@ -348,7 +351,8 @@ func writeModel(w io.Writer, name string, tags []*tag, size int64) error {
 	return z.Close()
 }
 
-// fileCache keeps what is dear to make again: the bytes of drawn scenes, and length and digests of models.
+// fileCache keeps what is dear to make again: the bytes of drawn scenes, and length and digests of
+// models.
 type fileCache struct {
 	mu    sync.Mutex
 	files map[string]*file

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Call is one request the Training API received, in the order of arrival; refused and faulted ones included, downloads of blobs not.
+// Call is one request the Training API received, in the order of arrival; refused and faulted ones
+// included, downloads of blobs not.
 type Call struct {
 	Time      time.Time // of arrival, by Options.Now
 	Operation string    // Swagger operation id; "" for an unknown route
@@ -17,7 +18,8 @@ type Call struct {
 	IDs       []string   // the ids named by imageIds or ids in the query, lower case
 	Status    int        // as answered; 0 when the connection was closed without an answer, or there is none yet
 	RequestID string     // apim-request-id and Request-Id of the answer
-	// Changes is true for operations that change the account or create something in it, whether or not they were carried out.
+	// Changes is true for operations that change the account or create something in it, whether or
+	// not they were carried out.
 	Changes bool
 }
 
@@ -73,10 +75,12 @@ func (s *Server) Count(operation string) int {
 	return s.log.counts[operation]
 }
 
-// BlobCount is how many downloads of blobs were asked for, refused ones included; GetArtifact is an API call and not among them.
+// BlobCount is how many downloads of blobs were asked for, refused ones included; GetArtifact is an
+// API call and not among them.
 func (s *Server) BlobCount() int { return s.Count(OperationBlob) }
 
-// DestructiveCalls returns the calls with Changes: deletions, unpublishing, and all else that is not reading.
+// DestructiveCalls returns the calls with Changes: deletions, unpublishing, and all else that is
+// not reading.
 func (s *Server) DestructiveCalls() []Call {
 	return slices.DeleteFunc(s.Calls(), func(c Call) bool { return !c.Changes })
 }
@@ -88,15 +92,17 @@ func (s *Server) ResetCalls() {
 	s.log.calls, s.log.counts, s.log.leaks = nil, nil, nil
 }
 
-// Leaks returns one line for every download that carried a credential of the Training API (Training-Key or Authorization).
+// Leaks returns one line for every download that carried a credential of the Training API
+// (Training-Key or Authorization).
 func (s *Server) Leaks() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.log.leaks)
 }
 
-// OnCall sets a function that is called before each answer with the operation (OperationBlob for downloads) and how many calls of it
-// were received by then, this one included. It may change the account. It may be called from several goroutines at once. nil ends it.
+// OnCall sets a function that is called before each answer with the operation (OperationBlob for
+// downloads) and how many calls of it were received by then, this one included. It may change the
+// account. It may be called from several goroutines at once. nil ends it.
 func (s *Server) OnCall(hook func(operation string, n int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

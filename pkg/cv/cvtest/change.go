@@ -9,8 +9,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// AddProject makes a project and returns the ids of what is in it. Ids depend on Options.Seed and on how many projects were added
-// before, not on names.
+// AddProject makes a project and returns the ids of what is in it. Ids depend on Options.Seed and
+// on how many projects were added before, not on names.
 func (s *Server) AddProject(spec ProjectSpec) *Project {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +77,8 @@ func (s *Server) AddProject(spec ProjectSpec) *Project {
 	return made
 }
 
-// uploadTime is when the i-th image of a specification was uploaded, in steps of 100 ns: some are equal, none goes back.
+// uploadTime is when the i-th image of a specification was uploaded, in steps of 100 ns: some are
+// equal, none goes back.
 func (s *Server) uploadTime(p *project, i int) time.Time {
 	if i%7 == 3 || i%7 == 4 {
 		return p.newest // of the same batch as the one before
@@ -121,7 +122,8 @@ func (s *Server) chooseTags(p *project, i int) []uuid.UUID {
 	return tags
 }
 
-// upload makes an image with tags; in a detection project each tag gets a region, and the first one two.
+// upload makes an image with tags; in a detection project each tag gets a region, and the first one
+// two.
 func (s *Server) upload(p *project, tags []uuid.UUID, meta map[string]string, imageBytes int, at time.Time) *image {
 	n := p.madeImages
 	p.madeImages++
@@ -155,7 +157,8 @@ func (s *Server) upload(p *project, tags []uuid.UUID, meta map[string]string, im
 	return img
 }
 
-// place puts the i-th of n things side by side in a picture, each somewhere in its own share of the width.
+// place puts the i-th of n things side by side in a picture, each somewhere in its own share of the
+// width.
 func (s *Server) place(p *project, serial, i, n int) box {
 	r := s.number("box", p.serial, serial, i)
 	share := 1 / float32(n)
@@ -262,7 +265,8 @@ func (s *Server) predict(p *project, it *iteration) *prediction {
 	return x
 }
 
-// change runs f on a project under the lock; it panics when there is no such project, since that is a mistake in the test.
+// change runs f on a project under the lock; it panics when there is no such project, since that is
+// a mistake in the test.
 func (s *Server) change(id uuid.UUID, f func(p *project)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -31,7 +31,8 @@ type exchangeCase struct {
 	zoned        bool
 }
 
-// contractCases walks every operation the simulator offers over the sample account, with its errors.
+// contractCases walks every operation the simulator offers over the sample account, with its
+// errors.
 func contractCases(s *Server, projects []*Project) []exchangeCase {
 	var cases []exchangeCase
 	add := func(operation, method, path string, status int, code, body string) {
@@ -136,7 +137,8 @@ func (s *Server) failed(project, iteration uuid.UUID) bool {
 	return s.account.project(project).iteration(iteration).status == StatusFailed
 }
 
-// TestContract holds every answer to the official Swagger when it is there, and always to a table written by hand.
+// TestContract holds every answer to the official Swagger when it is there, and always to a table
+// written by hand.
 func TestContract(t *testing.T) {
 	checks := map[string]func(c exchangeCase, r reply) error{"table": checkTable}
 	if path := os.Getenv(swaggerVariable); path != "" {
@@ -190,7 +192,8 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// TestContractCatches proves that the checks see what the real service does against its specification.
+// TestContractCatches proves that the checks see what the real service does against its
+// specification.
 func TestContractCatches(t *testing.T) {
 	checks := map[string]func(c exchangeCase, r reply) error{"table": checkTable}
 	if path := os.Getenv(swaggerVariable); path != "" {
@@ -239,7 +242,8 @@ func checkHeaders(r reply) error {
 
 // swagger
 
-// newSwagger reads the official Swagger and returns a check of answers that allows no property it does not name.
+// newSwagger reads the official Swagger and returns a check of answers that allows no property it
+// does not name.
 func newSwagger(path string) (func(c exchangeCase, r reply) error, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -336,8 +340,9 @@ func newSwagger(path string) (func(c exchangeCase, r reply) error, error) {
 
 // table
 
-// shapes is what the operations answer, written by hand: field to type, "?" for a field that may be absent, "~" for one that may also
-// be null. Types are string, bool, int, number, uuid, time, zoned (a time with zone), a name of this table, [name], {type}.
+// shapes is what the operations answer, written by hand: field to type, "?" for a field that may be
+// absent, "~" for one that may also be null. Types are string, bool, int, number, uuid, time, zoned
+// (a time with zone), a name of this table, [name], {type}.
 var shapes = map[string]string{
 	"Domain":      "id uuid, name string, type string, exportable bool, enabled bool",
 	"Project":     "id uuid, name string, description ~string, settings Settings, created zoned, lastModified zoned, thumbnailUri ?string, drModeEnabled bool, status string",

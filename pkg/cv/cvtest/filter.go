@@ -8,9 +8,10 @@ import (
 // filter is a parsed $filter expression on an image's metadata.
 type filter func(meta map[string]string) bool
 
-// parseFilter reads what the service's specification shows: key eq 'value', key ne 'value', joined by and and or, of which and binds
-// closer. A leading "metadata=" is accepted, since it is not clear whether it belongs there. A quote in a value is doubled. A key that
-// is missing is not equal to anything.
+// parseFilter reads what the service's specification shows: key eq 'value', key ne 'value', joined
+// by and and or, of which and binds closer. A leading "metadata=" is accepted, since it is not
+// clear whether it belongs there. A quote in a value is doubled. A key that is missing is not equal
+// to anything.
 func parseFilter(text string) (filter, error) {
 	p := filterParser{rest: strings.TrimPrefix(strings.TrimSpace(text), "metadata=")}
 	f, err := p.disjunction()

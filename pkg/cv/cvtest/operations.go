@@ -61,7 +61,8 @@ func (s *Server) getDomain(q *request) answer {
 
 // Parameters
 
-// ids reads a comma-separated list of ids; refused is nil when it is well-formed and not too long (limit 0: any length).
+// ids reads a comma-separated list of ids; refused is nil when it is well-formed and not too long
+// (limit 0: any length).
 func (q *request) idList(name string, limit int, tooMany string) (ids []uuid.UUID, refused *answer) {
 	for _, v := range q.query[strings.ToLower(name)] {
 		for text := range strings.SplitSeq(v, ",") {
@@ -545,7 +546,8 @@ func (s *Server) images(q *request, p *project, sc *scope, images []*image) answ
 	return ok(all)
 }
 
-// getImagesByIDs answers in order of creation, not of the ids; ids that do not exist are passed over.
+// getImagesByIDs answers in order of creation, not of the ids; ids that do not exist are passed
+// over.
 func (s *Server) getImagesByIDs(q *request) answer {
 	p, sc, refused := s.theScope(q)
 	if refused != nil {
@@ -759,7 +761,8 @@ func (s *Server) queryPredictions(q *request) answer {
 	if order != "Oldest" {
 		slices.Reverse(found)
 	}
-	// The continuation names the last prediction given, by time and id, so that deletions in between shift nothing.
+	// The continuation names the last prediction given, by time and id, so that deletions in
+	// between shift nothing.
 	if token.Continuation != "" {
 		last, at, valid := readContinuation(token.Continuation)
 		if !valid || token.Session == "" {

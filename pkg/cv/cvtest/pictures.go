@@ -28,7 +28,8 @@ const (
 	formatBMP
 )
 
-// picture is what is needed to draw a picture again; it is compact, since an account may hold 100,000.
+// picture is what is needed to draw a picture again; it is compact, since an account may hold
+// 100,000.
 type picture struct {
 	seed    uint64
 	items   []item // drawn scenes only
@@ -142,7 +143,8 @@ func encode(f format, img *goimage.RGBA) []byte {
 	return b.Bytes()
 }
 
-// quantize maps every pixel to the nearest of 216 colors, six steps of each channel; the general way takes most of a test's time.
+// quantize maps every pixel to the nearest of 216 colors, six steps of each channel; the general
+// way takes most of a test's time.
 func quantize(img *goimage.RGBA) *goimage.Paletted {
 	cube := make(color.Palette, 0, 216)
 	for i := range 216 {
@@ -156,7 +158,8 @@ func quantize(img *goimage.RGBA) *goimage.Paletted {
 	return out
 }
 
-// Tiny pictures are put together by hand, so that they cost little and never change with the version of Go.
+// Tiny pictures are put together by hand, so that they cost little and never change with the
+// version of Go.
 
 func tiny(f format, seed uint64, w, h int) []byte {
 	noise := filler(seed, 3*w*h)
@@ -205,7 +208,8 @@ func tinyPNG(w, h int, at func(x, y int) (r, g, b byte)) []byte {
 	return out
 }
 
-// tinyGIF writes four colors without compression: a clear code before every second pixel keeps all codes at three bits.
+// tinyGIF writes four colors without compression: a clear code before every second pixel keeps all
+// codes at three bits.
 func tinyGIF(w, h int, noise []byte) []byte {
 	out := []byte("GIF89a")
 	out = append(out, byte(w), 0, byte(h), 0, 0x81, 0, 0)
@@ -329,7 +333,8 @@ func mix(a, b color.RGBA, t float64) color.RGBA {
 	return color.RGBA{f(a.R, b.R), f(a.G, b.G), f(a.B, b.B), 255}
 }
 
-// fill colors the pixels of a box for which in is true; in gets the place within the box as fractions.
+// fill colors the pixels of a box for which in is true; in gets the place within the box as
+// fractions.
 func (c canvas) fill(x, y, w, h float64, col color.RGBA, in func(u, v float64) bool) {
 	for py := int(y * c.h); py < int(math.Ceil((y+h)*c.h)); py++ {
 		for px := int(x * c.w); px < int(math.Ceil((x+w)*c.w)); px++ {

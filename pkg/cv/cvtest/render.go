@@ -12,8 +12,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// The JSON objects of the API, with fields in the order the service gives them. A pointer that is nil leaves its field out; where
-// Options.Recorded has null instead, the field is a nullable.
+// The JSON objects of the API, with fields in the order the service gives them. A pointer that is
+// nil leaves its field out; where Options.Recorded has null instead, the field is a nullable.
 
 // number is a float32 as the service writes it: 1.0, 0.9999999, 1.1920929E-07.
 type number float32
@@ -220,7 +220,8 @@ type jsonExport struct {
 // zoned is a time as projects, iterations and predictions give it: UTC with up to three digits.
 func zoned(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.999Z") }
 
-// unzoned is a time as images, their tags and regions give it: UTC that does not say so, with up to seven digits.
+// unzoned is a time as images, their tags and regions give it: UTC that does not say so, with up to
+// seven digits.
 func (s *Server) unzoned(nanos int64) string {
 	text := time.Unix(0, nanos).UTC().Format("2006-01-02T15:04:05.9999999")
 	if s.o.ZonedTimes {

@@ -2,8 +2,9 @@ package cvtest
 
 import "fmt"
 
-// Sample makes the demonstration account: projects of all kinds with drawn pictures, iterations with snapshots (published, untrained,
-// with images that are no longer in the workspace), regions, metadata, exports and stored predictions. It returns them in order.
+// Sample makes the demonstration account: projects of all kinds with drawn pictures, iterations
+// with snapshots (published, untrained, with images that are no longer in the workspace), regions,
+// metadata, exports and stored predictions. It returns them in order.
 func (s *Server) Sample() []*Project {
 	var made []*Project
 	for _, spec := range SampleSpecs() {

@@ -35,7 +35,8 @@ func must[T any](v T, err error) func(t *testing.T) T {
 	}
 }
 
-// TestOfficialSDK walks the sample account with Microsoft's client: everything it reads equals the truth, and everything is deleted.
+// TestOfficialSDK walks the sample account with Microsoft's client: everything it reads equals the
+// truth, and everything is deleted.
 func TestOfficialSDK(t *testing.T) {
 	for name, o := range map[string]Options{"default": {}, "recorded": {Recorded: true, Compact: true}, "vnet": {VNet: true}} {
 		t.Run(name, func(t *testing.T) { walkSDK(t, start(t, o), o.VNet) })

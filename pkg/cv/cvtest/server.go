@@ -21,7 +21,8 @@ const apiPath = "/customvision/v3.3/training"
 // maxBody is how much of a request's body is read.
 const maxBody = 4 << 20
 
-// Server is a simulated Custom Vision resource. Its methods may be called from several goroutines at once.
+// Server is a simulated Custom Vision resource. Its methods may be called from several goroutines
+// at once.
 type Server struct {
 	o      Options
 	secret []byte // signs blob links
@@ -45,7 +46,8 @@ type Server struct {
 
 var _ http.Handler = (*Server)(nil)
 
-// New returns a server with an empty account. It does not listen: call Start, or mount it as an http.Handler.
+// New returns a server with an empty account. It does not listen: call Start, or mount it as an
+// http.Handler.
 func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now // the default of the injected clock
@@ -64,7 +66,8 @@ func New(o Options) *Server {
 	return s
 }
 
-// Start listens on a free loopback port (two with Options.BlobListener) and returns s. Like httptest.NewServer it panics when it cannot.
+// Start listens on a free loopback port (two with Options.BlobListener) and returns s. Like
+// httptest.NewServer it panics when it cannot.
 func (s *Server) Start() *Server {
 	if err := s.Listen(""); err != nil {
 		panic(fmt.Sprintf("cvtest: %v", err))
@@ -72,7 +75,8 @@ func (s *Server) Start() *Server {
 	return s
 }
 
-// Listen is Start for a given address of the API, as "127.0.0.1:9090"; an empty one is a free loopback port.
+// Listen is Start for a given address of the API, as "127.0.0.1:9090"; an empty one is a free
+// loopback port.
 func (s *Server) Listen(addr string) error {
 	if addr == "" {
 		addr = "127.0.0.1:0"
@@ -111,7 +115,8 @@ func (s *Server) run(l net.Listener, h http.Handler) {
 	s.serving.Go(func() { _ = srv.Serve(l) })
 }
 
-// URL is the endpoint to configure a client with, Options.BasePath included, without trailing slash; "" before Start.
+// URL is the endpoint to configure a client with, Options.BasePath included, without trailing
+// slash; "" before Start.
 func (s *Server) URL() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +137,8 @@ func (s *Server) Key() string {
 	return s.o.Key
 }
 
-// Close stops listening, closes every connection, ends hanging answers and returns when no request is being served any more.
+// Close stops listening, closes every connection, ends hanging answers and returns when no request
+// is being served any more.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closing.Do(func() { close(s.done) })
@@ -145,7 +151,8 @@ func (s *Server) Close() {
 	s.serving.Wait()
 }
 
-// ServeHTTP answers Training API calls below Options.BasePath and, unless Options.BlobListener, blobs below /blobs/.
+// ServeHTTP answers Training API calls below Options.BasePath and, unless Options.BlobListener,
+// blobs below /blobs/.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, blobPath) && !s.o.BlobListener {
 		s.serveBlobs(w, r)
@@ -155,7 +162,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.serveAPI(w, r)
 }
 
-// enter counts a request as being served; the returned function ends that. A closed server breaks the connection off.
+// enter counts a request as being served; the returned function ends that. A closed server breaks
+// the connection off.
 func (s *Server) enter() (leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,8 +227,9 @@ func (b *bucket) take(now time.Time, rps float64) bool {
 	return true
 }
 
-// Clone returns an account of its own with the same truth, not listening, whose links look like those of s: the expected state of
-// a change can be made there by the methods that change an account and then be compared by Snapshot.
+// Clone returns an account of its own with the same truth, not listening, whose links look like
+// those of s: the expected state of a change can be made there by the methods that change an
+// account and then be compared by Snapshot.
 func (s *Server) Clone() *Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -228,7 +237,8 @@ func (s *Server) Clone() *Server {
 	return &Server{o: s.o, secret: s.secret, account: s.account.clone(), blobURL: s.blobURL, done: make(chan struct{})}
 }
 
-// Pending is how many background deletions have not yet taken full effect by Options.Now, counted per workspace and iteration.
+// Pending is how many background deletions have not yet taken full effect by Options.Now, counted
+// per workspace and iteration.
 func (s *Server) Pending() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

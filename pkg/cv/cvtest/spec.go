@@ -23,11 +23,13 @@ const (
 	StatusExporting = "Exporting"
 	StatusCompleted = "Completed"
 	StatusTraining  = "Training"
-	// StatusNew is the hidden workspace iteration that old versions of the API listed; it cannot be deleted.
+	// StatusNew is the hidden workspace iteration that old versions of the API listed; it cannot be
+	// deleted.
 	StatusNew = "New"
 )
 
-// Tiny, as ProjectSpec.ImageBytes, is a valid picture of 8 by 8 pixels, some hundred bytes, the same for every Go version.
+// Tiny, as ProjectSpec.ImageBytes, is a valid picture of 8 by 8 pixels, some hundred bytes, the
+// same for every Go version.
 const Tiny = 1
 
 // ProjectSpec describes a project to make.
@@ -37,22 +39,26 @@ type ProjectSpec struct {
 	Kind        Kind
 	// Compact puts the project on a compact domain, whose iterations can be exported.
 	Compact bool
-	// Tags are the names of the regular tags; when empty and Images is not 0 there are two, "alpha" and "beta".
+	// Tags are the names of the regular tags; when empty and Images is not 0 there are two, "alpha"
+	// and "beta".
 	Tags []string
-	// NegativeTag is the name of a tag of type Negative, given to every ninth tagged image of a classification project.
+	// NegativeTag is the name of a tag of type Negative, given to every ninth tagged image of a
+	// classification project.
 	NegativeTag string
-	// Images is how many tagged, Untagged how many untagged images are uploaded; untagged ones come spread among the others.
+	// Images is how many tagged, Untagged how many untagged images are uploaded; untagged ones come
+	// spread among the others.
 	Images, Untagged int
 	// Iterations are trained in this order, each on the workspace as it is then.
 	Iterations []IterationSpec
 	// Predictions is how many stored predictions there are, spread over the trained iterations.
 	Predictions int
-	// Metadata gives the metadata of the i-th image, or nil. It is called once per image; the map is kept, not copied.
+	// Metadata gives the metadata of the i-th image, or nil. It is called once per image; the map
+	// is kept, not copied.
 	Metadata func(i int) map[string]string
 	// DRMode makes the project read-only.
 	DRMode bool
-	// ImageBytes is 0 for drawn scenes of some hundred pixels a side, Tiny for the smallest pictures, and more for tiny pictures that
-	// are filled up to this many bytes.
+	// ImageBytes is 0 for drawn scenes of some hundred pixels a side, Tiny for the smallest
+	// pictures, and more for tiny pictures that are filled up to this many bytes.
 	ImageBytes int
 }
 
@@ -70,8 +76,8 @@ type IterationSpec struct {
 	Status string
 	// Exports are its exported models.
 	Exports []ExportSpec
-	// DropFromWorkspace is how many images, oldest first, are deleted from the workspace after the training: they survive in the
-	// iterations trained so far.
+	// DropFromWorkspace is how many images, oldest first, are deleted from the workspace after the
+	// training: they survive in the iterations trained so far.
 	DropFromWorkspace int
 }
 

@@ -9,8 +9,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// State is the truth about an account at one moment: a deep copy, comparable with reflect.DeepEqual, and JSON. All JSON objects are
-// those the API gives, compact, with the same fields, except that URIs have no query.
+// State is the truth about an account at one moment: a deep copy, comparable with
+// reflect.DeepEqual, and JSON. All JSON objects are those the API gives, compact, with the same
+// fields, except that URIs have no query.
 type State struct {
 	Projects []ProjectState `json:"projects"` // in the order of GetProjects
 }
@@ -69,7 +70,8 @@ const (
 	BlobPrediction                 // behind a stored prediction's originalImageUri and resizedImageUri
 )
 
-// Snapshot returns the whole account's truth. Background deletions that are due by Options.Now have taken effect in it.
+// Snapshot returns the whole account's truth. Background deletions that are due by Options.Now have
+// taken effect in it.
 func (s *Server) Snapshot() State {
 	frozen := s.Clone() // immutable parts are shared; so the pictures can be made outside the lock
 	l := linker{s: frozen, origin: frozen.blobURL}
@@ -131,7 +133,8 @@ func (l linker) scopeState(s *Server, p *project, sc *scope) ScopeState {
 
 func raw(value any) json.RawMessage { return encodeJSON(value, true) }
 
-// Blob returns the bytes of a blob, of an image in the workspace or any iteration or of a stored prediction; nil when there is none.
+// Blob returns the bytes of a blob, of an image in the workspace or any iteration or of a stored
+// prediction; nil when there is none.
 func (s *Server) Blob(project uuid.UUID, kind BlobKind, id uuid.UUID) []byte {
 	name := imageBlob(project, 'i', id)
 	switch kind {

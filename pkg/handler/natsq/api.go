@@ -28,7 +28,8 @@ const (
 	codeNoQuota          = 10002 // the account's is
 )
 
-// How long one try waits for its answer: twice as long at each try, so that a slow server is not taken for a dead one for ever.
+// How long one try waits for its answer: twice as long at each try, so that a slow server is not
+// taken for a dead one for ever.
 const (
 	firstTry = 2 * time.Second
 	lastTry  = 16 * time.Second
@@ -40,10 +41,12 @@ const (
 	lastPause  = 2 * time.Second
 )
 
-// errNoAnswer says that a request was sent and nothing came back: it may or may not have been carried out.
+// errNoAnswer says that a request was sent and nothing came back: it may or may not have been
+// carried out.
 var errNoAnswer = errors.New("no answer")
 
-// errForeign says that an answer is not one of JetStream's: somebody else answers on its subjects, or stores them.
+// errForeign says that an answer is not one of JetStream's: somebody else answers on its subjects,
+// or stores them.
 var errForeign = errors.New("not an answer of this stream")
 
 // errRetry wraps an error after which the same may work later.
@@ -51,7 +54,8 @@ type errRetry struct{ error }
 
 func (e errRetry) Unwrap() error { return e.error }
 
-// retry is what persist is to make of a try that ended with err: what is final stays so, everything else may work later.
+// retry is what persist is to make of a try that ended with err: what is final stays so, everything
+// else may work later.
 func retry(err error) error {
 	if err == nil || final(err) {
 		return err
@@ -125,7 +129,8 @@ func happened(err error) bool {
 	return errors.Is(err, errNoAnswer) || errors.Is(err, nats.ErrDisconnected)
 }
 
-// exchange sends one request and waits for its answer as long as that try may. It fails with errNoAnswer when none came, also because ctx ended.
+// exchange sends one request and waits for its answer as long as that try may. It fails with
+// errNoAnswer when none came, also because ctx ended.
 func (q *Queue) exchange(ctx context.Context, try int, m *nats.Msg) (*nats.Msg, error) {
 	once, cancel := context.WithTimeout(ctx, min(lastTry, firstTry<<min(try, 8)))
 	defer cancel()
@@ -140,7 +145,8 @@ func (q *Queue) exchange(ctx context.Context, try int, m *nats.Msg) (*nats.Msg, 
 	}
 }
 
-// apiOnce asks JetStream's API once. request is sent as JSON, nothing when nil; the answer goes into answer.
+// apiOnce asks JetStream's API once. request is sent as JSON, nothing when nil; the answer goes
+// into answer.
 func (q *Queue) apiOnce(ctx context.Context, try int, subject string, request, answer any) error {
 	m := nats.NewMsg("$JS.API." + subject)
 	if request != nil {
@@ -176,8 +182,9 @@ func (q *Queue) api(ctx context.Context, where, subject string, request, answer 
 	})
 }
 
-// persist calls f until it returns something else than an errRetry, or ctx ends: then the error has both ctx's cause and f's last. where names the stream or
-// consumer that is worked on; one that is gone is made again, if that is allowed.
+// persist calls f until it returns something else than an errRetry, or ctx ends: then the error has
+// both ctx's cause and f's last. where names the stream or consumer that is worked on; one that is
+// gone is made again, if that is allowed.
 func (q *Queue) persist(ctx context.Context, where string, f func(try int) error) error {
 	op := q.health.operation(where)
 	defer op.done()

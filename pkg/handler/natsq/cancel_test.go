@@ -42,7 +42,8 @@ func must2[A, B any](t *testing.T) func(a A, b B, err error) (A, B) {
 	}
 }
 
-// Units that are being worked on are waited for; after an ack wait what is left is removed. Those of other commands are let alone.
+// Units that are being worked on are waited for; after an ack wait what is left is removed. Those
+// of other commands are let alone.
 func TestDrainUnits(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.AckWait = time.Second })
 	ok(t, w.q.DrainUnits(w.ctx, "a")) // nothing there
@@ -76,7 +77,8 @@ func TestDrainUnits(t *testing.T) {
 	}
 }
 
-// A command is removed though it is delayed or held: its consumer forgets it, its holder's verdict finds nothing and is answered, and the next one comes.
+// A command is removed though it is delayed or held: its consumer forgets it, its holder's verdict
+// finds nothing and is answered, and the next one comes.
 func TestRemoveCommand(t *testing.T) {
 	test := func(t *testing.T, w *world) {
 		leave, seen := make(chan struct{}), make(chan handler.Delivery, 10)

@@ -13,8 +13,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
-// Three servers, three replicas of everything, and leaders that step down all the time, one killed in between: still every compare-and-set has one winner, every event is
-// stored once, every ledger is a chain, and every command and unit is worked on and gone.
+// Three servers, three replicas of everything, and leaders that step down all the time, one killed
+// in between: still every compare-and-set has one winner, every event is stored once, every ledger
+// is a chain, and every command and unit is worked on and gone.
 func TestClusterWhileLeadersStepDown(t *testing.T) {
 	t.Parallel()
 	c := natstest.NewCluster(t)
@@ -154,7 +155,8 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 			t.Fatalf("%d of %d units were worked on", len(done), rounds*units)
 		}
 	}
-	// Acknowledged ones leave. The server may forget to remove one, after which it looks only every few minutes: the end of a command does not wait for that.
+	// Acknowledged ones leave. The server may forget to remove one, after which it looks only every
+	// few minutes: the end of a command does not wait for that.
 	var draining sync.WaitGroup
 	for n := range rounds {
 		draining.Go(func() {

@@ -27,11 +27,12 @@ type ConnectOptions struct {
 	Dialer   nats.InProcessConnProvider // when set, connects to a server in this process; URL is ignored
 }
 
-// Connect connects to NATS and stays connected: it tries for ever, through every server, even with credentials that are refused (somebody may
-// be about to repair them). Without FailFast it returns at once, connected or not. Errors are about the options: bad URL, unreadable file.
+// Connect connects to NATS and stays connected: it tries for ever, through every server, even with
+// credentials that are refused (somebody may be about to repair them). Without FailFast it returns
+// at once, connected or not. Errors are about the options: bad URL, unreadable file.
 //
-// Nothing is buffered while there is no connection. A Nak, a heartbeat or a write that went out minutes late would speak for somebody else by then;
-// callers repeat what must get through.
+// Nothing is buffered while there is no connection. A Nak, a heartbeat or a write that went out
+// minutes late would speak for somebody else by then; callers repeat what must get through.
 func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", context.Cause(ctx))

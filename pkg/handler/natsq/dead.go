@@ -33,8 +33,8 @@ func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[handler.DeadLetter, e
 	}
 }
 
-// DeadLetter reads the dead letter of an id; ErrNoMessage when there is none. Its message is as it came, with the subject it was published on; the body is nil when
-// PublishDead had to leave it out.
+// DeadLetter reads the dead letter of an id; ErrNoMessage when there is none. Its message is as it
+// came, with the subject it was published on; the body is nil when PublishDead had to leave it out.
 func (q *Queue) DeadLetter(ctx context.Context, id string) (handler.DeadLetter, error) {
 	if err := checkID(id); err != nil {
 		return handler.DeadLetter{}, fmt.Errorf("read dead letter: %w", err)

@@ -1,5 +1,6 @@
-// Package natsq is the JetStream adapter: it keeps jobs and ledgers, publishes units, events and dead letters, and hands the messages of the
-// two work queues to the handler. It is the only importer of nats.go below cmd, and it does not read what the messages are about.
+// Package natsq is the JetStream adapter: it keeps jobs and ledgers, publishes units, events and
+// dead letters, and hands the messages of the two work queues to the handler. It is the only
+// importer of nats.go below cmd, and it does not read what the messages are about.
 //
 // What it promises:
 //
@@ -12,8 +13,10 @@
 //     confirmed for a whole ack wait, the handler's context ends with ErrLeaseLost, and what it then says is not sent, unless it is that the end is stored.
 //   - Trouble with the server (away, no leader, stream full, stream or consumer deleted) is waited out and logged once per change.
 //
-// What it does not do: it has no opinion on attempts, order or outcomes, and heartbeats are not a lock. The ledger's compare-and-set is.
+// What it does not do: it has no opinion on attempts, order or outcomes, and heartbeats are not a
+// lock. The ledger's compare-and-set is.
 //
-// The API requests are written by hand where nats.go's jetstream package would decide for us: reads there use direct gets when a stream allows
-// them, publishes are repeated by it without looking, and its consumers fetch ahead, which ages messages in a buffer.
+// The API requests are written by hand where nats.go's jetstream package would decide for us: reads
+// there use direct gets when a stream allows them, publishes are repeated by it without looking,
+// and its consumers fetch ahead, which ages messages in a buffer.
 package natsq

@@ -9,8 +9,9 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// health knows what is being waited for, and says so once per change. An operation is in trouble from its first failed try to its end, whichever that is, so
-// nothing stays red that nobody needs any more.
+// health knows what is being waited for, and says so once per change. An operation is in trouble
+// from its first failed try to its end, whichever that is, so nothing stays red that nobody needs
+// any more.
 type health struct {
 	log zerolog.Logger
 

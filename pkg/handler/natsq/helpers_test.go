@@ -19,7 +19,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
-// A server that stops while its cluster moves a stream leaves a goroutine of the file store behind, and with it the clock all file stores share.
+// A server that stops while its cluster moves a stream leaves a goroutine of the file store behind,
+// and with it the clock all file stores share.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
@@ -35,7 +36,8 @@ type world struct {
 	ctx    context.Context
 }
 
-// within bounds what a test waits for: far beyond what it takes, far below the test binary's own limit.
+// within bounds what a test waits for: far beyond what it takes, far below the test binary's own
+// limit.
 const within = 5 * time.Minute
 
 // newWorld makes the test run beside others: most of them mostly wait.
@@ -50,8 +52,9 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 	return w
 }
 
-// open makes another queue on the same server, as another process would: with a connection of its own. Its ack wait is longer than any test may take: what is not
-// handed back, or is waited for in vain, shows.
+// open makes another queue on the same server, as another process would: with a connection of its
+// own. Its ack wait is longer than any test may take: what is not handed back, or is waited for in
+// vain, shows.
 func (w *world) open(t *testing.T, change ...func(*Options)) *Queue {
 	t.Helper()
 	long := func(o *Options) { o.AckWait = time.Hour }

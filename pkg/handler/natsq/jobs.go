@@ -15,11 +15,13 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// headerKVOperation marks the entry of a deleted key, as nats.go and the nats command line leave it.
+// headerKVOperation marks the entry of a deleted key, as nats.go and the nats command line leave
+// it.
 const headerKVOperation = "KV-Operation"
 
-// Job reads a job and its revision from the leader. It fails with ErrNoJob when there is none, and with ErrNewer when a newer version of the product wrote it.
-// A cancel that came before its command is no job: with ErrNoJob, the Job has it in Cancel and the revision is what a PutJob replaces.
+// Job reads a job and its revision from the leader. It fails with ErrNoJob when there is none, and
+// with ErrNewer when a newer version of the product wrote it. A cancel that came before its command
+// is no job: with ErrNoJob, the Job has it in Cancel and the revision is what a PutJob replaces.
 func (q *Queue) Job(ctx context.Context, id string) (handler.Job, uint64, error) {
 	if err := checkID(id); err != nil {
 		return handler.Job{}, 0, fmt.Errorf("read job: %w", err)
@@ -43,8 +45,9 @@ func (q *Queue) Job(ctx context.Context, id string) (handler.Job, uint64, error)
 
 func deleted(s *stored) bool { return s.Header.Get(headerKVOperation) != "" }
 
-// PutJob writes a job when its revision still is rev (0: when there is none), and returns the new one. It fails with ErrConflict when somebody else
-// wrote first; that is certain, and so is success. Any other error, ctx's end above all, leaves open whether the job was written.
+// PutJob writes a job when its revision still is rev (0: when there is none), and returns the new
+// one. It fails with ErrConflict when somebody else wrote first; that is certain, and so is
+// success. Any other error, ctx's end above all, leaves open whether the job was written.
 func (q *Queue) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
 	if err := checkID(j.ID); err != nil {
 		return 0, fmt.Errorf("write job: %w", err)
@@ -68,8 +71,9 @@ func (q *Queue) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, 
 	return seq, nil
 }
 
-// Jobs yields all jobs, by id, each as it is when its turn comes. A job that cannot be decoded is yielded as an error with a Job that has only its ID, and the
-// next ones follow; after any other error nothing does.
+// Jobs yields all jobs, by id, each as it is when its turn comes. A job that cannot be decoded is
+// yielded as an error with a Job that has only its ID, and the next ones follow; after any other
+// error nothing does.
 func (q *Queue) Jobs(ctx context.Context) iter.Seq2[handler.Job, error] {
 	return func(yield func(handler.Job, error) bool) {
 		ids, err := q.keys(ctx, q.jobs)
@@ -129,8 +133,8 @@ func (q *Queue) below(ctx context.Context, stream, prefix string) ([]string, err
 	}
 }
 
-// WatchJob sends the job as it is now, if there is one, and each time it changed, until ctx ends; then it closes the channel. Who reads slowly misses states
-// in between, never the last one.
+// WatchJob sends the job as it is now, if there is one, and each time it changed, until ctx ends;
+// then it closes the channel. Who reads slowly misses states in between, never the last one.
 func (q *Queue) WatchJob(ctx context.Context, id string) (<-chan handler.Job, error) {
 	if err := checkID(id); err != nil {
 		return nil, fmt.Errorf("watch job: %w", err)
@@ -158,7 +162,8 @@ func (q *Queue) DeleteJob(ctx context.Context, id string) error {
 	return nil
 }
 
-// bucketStream is a bucket's stream as nats.go makes it, so that `nats kv` works on it, but for AllowDirect.
+// bucketStream is a bucket's stream as nats.go makes it, so that `nats kv` works on it, but for
+// AllowDirect.
 func bucketStream(name, description string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: name, Description: description, Subjects: []string{"$KV." + strings.TrimPrefix(name, "KV_") + ".>"},

@@ -9,7 +9,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// LedgerTail reads a ledger's last message and its stream sequence from the leader; nil and 0 when there is none.
+// LedgerTail reads a ledger's last message and its stream sequence from the leader; nil and 0 when
+// there is none.
 func (q *Queue) LedgerTail(ctx context.Context, id string) ([]byte, uint64, error) {
 	if err := checkID(id); err != nil {
 		return nil, 0, fmt.Errorf("read the ledger: %w", err)
@@ -24,9 +25,11 @@ func (q *Queue) LedgerTail(ctx context.Context, id string) ([]byte, uint64, erro
 	return s.Data, s.Seq, nil
 }
 
-// AppendLedger appends lines after the message with sequence after (0: as the first one) and returns the new message's sequence. It fails with ErrFenced when
-// another message is the last one by now, the caller's own from an earlier failure included. It is the fence: of all that append after the same message, exactly one
-// succeeds. Any other error leaves open whether the lines were appended.
+// AppendLedger appends lines after the message with sequence after (0: as the first one) and
+// returns the new message's sequence. It fails with ErrFenced when another message is the last one
+// by now, the caller's own from an earlier failure included. It is the fence: of all that append
+// after the same message, exactly one succeeds. Any other error leaves open whether the lines were
+// appended.
 func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (uint64, error) {
 	if err := checkID(id); err != nil {
 		return 0, fmt.Errorf("append to the ledger: %w", err)
@@ -41,8 +44,9 @@ func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after
 	return seq, nil
 }
 
-// Ledger yields a ledger's messages in order, up to and with the one with stream sequence upTo, read from the leader. It fails when that one is not found.
-// An upTo of math.MaxUint64 yields all there are.
+// Ledger yields a ledger's messages in order, up to and with the one with stream sequence upTo,
+// read from the leader. It fails when that one is not found. An upTo of math.MaxUint64 yields all
+// there are.
 func (q *Queue) Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		if err := checkID(id); err != nil {
@@ -68,7 +72,8 @@ func (q *Queue) Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]
 // maxSequence is beyond every sequence a stream has.
 const maxSequence = ^uint64(0)
 
-// between yields the messages of a subject with from ≤ sequence ≤ to, in order, read one by one from the leader.
+// between yields the messages of a subject with from ≤ sequence ≤ to, in order, read one by one
+// from the leader.
 func (q *Queue) between(ctx context.Context, stream, subject string, from, to uint64) iter.Seq2[*stored, error] {
 	return func(yield func(*stored, error) bool) {
 		for next := max(from, 1); next <= to; {

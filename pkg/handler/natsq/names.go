@@ -12,7 +12,8 @@ import (
 // DefaultPrefix is the first token of all subjects unless a setting says otherwise.
 const DefaultPrefix = "cv"
 
-// Names of the durable consumers. Each action has its own, with slots of its own: a delete does not wait for exports, nor a cancel for either.
+// Names of the durable consumers. Each action has its own, with slots of its own: a delete does not
+// wait for exports, nor a cancel for either.
 const (
 	exportsDurable = "exports"
 	deletesDurable = "deletes"
@@ -66,8 +67,9 @@ func (n names) bucketSubject(stream string) string {
 	return "$KV." + strings.TrimPrefix(stream, "KV_") + "."
 }
 
-// checkID refuses what would not be one token of a subject. Commands' ids are held to less than this by their decoder; this is for the command line, and
-// against a defect: an id with a wildcard in it would purge or read what is not its own.
+// checkID refuses what would not be one token of a subject. Commands' ids are held to less than
+// this by their decoder; this is for the command line, and against a defect: an id with a wildcard
+// in it would purge or read what is not its own.
 func checkID(id string) error {
 	if !validID.MatchString(id) {
 		return fmt.Errorf("id %q: only 1 to 128 letters, digits, '_' and '-' are allowed", id)

@@ -19,10 +19,12 @@ const (
 	// minRetention and minAckWait keep settings in reach of the server's clockwork.
 	minRetention = time.Second
 	minAckWait   = 100 * time.Millisecond
-	// leastDuplicates is the least duplicate window a server allows. With the default of two minutes, a delete, a conflicting command or a cancel whose
-	// Nats-Msg-Id was used before would vanish with a positive acknowledgement.
+	// leastDuplicates is the least duplicate window a server allows. With the default of two
+	// minutes, a delete, a conflicting command or a cancel whose Nats-Msg-Id was used before would
+	// vanish with a positive acknowledgement.
 	leastDuplicates = 100 * time.Millisecond
-	// maxCommandSize fits 512 KiB of data in base64 with their envelope, and leaves room below the usual 1 MiB of max_payload for the headers of a dead letter.
+	// maxCommandSize fits 512 KiB of data in base64 with their envelope, and leaves room below the
+	// usual 1 MiB of max_payload for the headers of a dead letter.
 	maxCommandSize = 1<<20 - 16<<10
 	// maxRounds bounds how often one object is made or changed and looked at again.
 	maxRounds = 8
@@ -49,7 +51,8 @@ func (d Difference) String() string {
 	return s
 }
 
-// DriftError says that JetStream objects are not as they must be and may not or cannot be changed by this process.
+// DriftError says that JetStream objects are not as they must be and may not or cannot be changed
+// by this process.
 type DriftError struct {
 	Differences []Difference
 }
@@ -65,8 +68,9 @@ func (e *DriftError) Error() string {
 
 // streams are the streams as they are made here.
 func (q *Queue) streams() []jetstream.StreamConfig {
-	// DiscardNew everywhere: a stream that an operator gave a limit refuses when it is full, and what is refused is tried again; the other way old
-	// commands, ledgers and events would be thrown away without a word.
+	// DiscardNew everywhere: a stream that an operator gave a limit refuses when it is full, and
+	// what is refused is tried again; the other way old commands, ledgers and events would be
+	// thrown away without a word.
 	stream := func(name, description string, retention jetstream.RetentionPolicy, subjects ...string) jetstream.StreamConfig {
 		return jetstream.StreamConfig{
 			Name: name, Description: description, Subjects: subjects, Retention: retention,
@@ -108,8 +112,10 @@ func (q *Queue) streamNames() []string {
 	return []string{q.commands, q.work, q.events, q.dead, q.ledgers, q.jobs, q.holds, q.secrets}
 }
 
-// consumer is the durable of a work queue as it is made here. MaxDeliver is unlimited because a message past it would stay in the queue without a word, and
-// MaxAckPending because delayed messages count: with a limit they would block all others. An empty subject is all of the stream's.
+// consumer is the durable of a work queue as it is made here. MaxDeliver is unlimited because a
+// message past it would stay in the queue without a word, and MaxAckPending because delayed
+// messages count: with a limit they would block all others. An empty subject is all of the
+// stream's.
 func (q *Queue) consumer(durable, subject string) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Name: durable, Durable: durable, FilterSubject: subject,
@@ -164,8 +170,9 @@ func atLeast[T int32 | int64 | time.Duration](is, wants T) bool {
 	return is <= 0 || wants > 0 && is >= wants
 }
 
-// compareStream tells what must change in a stream. What an operator set beyond our needs is left alone: more replicas, longer retention, more history, limits
-// of the whole stream, placement, compression, sources, further subjects.
+// compareStream tells what must change in a stream. What an operator set beyond our needs is left
+// alone: more replicas, longer retention, more history, limits of the whole stream, placement,
+// compression, sources, further subjects.
 func compareStream(is, wants jetstream.StreamConfig) []change {
 	c := &comparison{object: wants.Name}
 	var missing []string
@@ -300,7 +307,8 @@ func (q *Queue) objects() []object {
 	return all
 }
 
-// provision finds or makes everything, and lists what differs from what it must be and cannot or may not be changed.
+// provision finds or makes everything, and lists what differs from what it must be and cannot or
+// may not be changed.
 func (q *Queue) provision(ctx context.Context) error {
 	drift := &DriftError{}
 	lost := map[string]bool{} // streams that are missing: their consumers go without saying
@@ -329,7 +337,8 @@ func (q *Queue) provision(ctx context.Context) error {
 	return nil
 }
 
-// finalHere is final for making and changing objects, where most refusals are about the configuration, whatever their code.
+// finalHere is final for making and changing objects, where most refusals are about the
+// configuration, whatever their code.
 func finalHere(err error) bool {
 	var api *apiError
 	if !errors.As(err, &api) {
@@ -339,8 +348,9 @@ func finalHere(err error) bool {
 	return api.Code != 503 && !hasCode(err, codeNotLeader, codeStreamNotFound, codeConsumerNotFound, noPeers)
 }
 
-// ensure looks at an object once and makes or mends it, if that is allowed; then it looks again. On a cluster two replicas that make the same stream at once can leave
-// each other without an answer, which the short deadline of a try, and the next try, cure.
+// ensure looks at an object once and makes or mends it, if that is allowed; then it looks again. On
+// a cluster two replicas that make the same stream at once can leave each other without an answer,
+// which the short deadline of a try, and the next try, cure.
 func (q *Queue) ensure(ctx context.Context, try int, o object) ([]Difference, error) {
 	for range maxRounds {
 		var info struct {
@@ -380,7 +390,8 @@ func (q *Queue) ensure(ctx context.Context, try int, o object) ([]Difference, er
 		if !mendable {
 			return differences, nil
 		}
-		// Only the fields that must change are touched: a newer server's configuration may have some this build does not know.
+		// Only the fields that must change are touched: a newer server's configuration may have
+		// some this build does not know.
 		var config map[string]any
 		if err := json.Unmarshal(info.Config, &config); err != nil {
 			return nil, fmt.Errorf("decode the configuration: %w", err)
@@ -411,11 +422,13 @@ func (f fields) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// healPause is how long a stream may take to be gone. One that is made again while it is being deleted answers nobody for minutes: its consumers are told of the deletion before it is over.
+// healPause is how long a stream may take to be gone. One that is made again while it is being
+// deleted answers nobody for minutes: its consumers are told of the deletion before it is over.
 const healPause = 500 * time.Millisecond
 
-// heal makes streams and consumers again that somebody deleted while we run, when err says so and Provision allows it. A cluster between two leaders looks the
-// same at first; then it finds nothing to make.
+// heal makes streams and consumers again that somebody deleted while we run, when err says so and
+// Provision allows it. A cluster between two leaders looks the same at first; then it finds nothing
+// to make.
 func (q *Queue) heal(ctx context.Context, err error) {
 	if !q.o.Provision || ctx.Err() != nil || !errors.Is(err, nats.ErrNoResponders) && !hasCode(err, codeStreamNotFound, codeConsumerNotFound) {
 		return

@@ -16,8 +16,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// PublishEvent publishes an event. Terminal events and "accepted" are stored once for ever: it succeeds only when the event is there, whoever published it, as
-// the stream's leader says. A progress event replaces the one before and is tried once: the next one is not far.
+// PublishEvent publishes an event. Terminal events and "accepted" are stored once for ever: it
+// succeeds only when the event is there, whoever published it, as the stream's leader says. A
+// progress event replaces the one before and is tried once: the next one is not far.
 func (q *Queue) PublishEvent(ctx context.Context, e handler.Event) error {
 	d := e.Data
 	if err := checkTokens(string(d.Action), d.CommandID, string(d.Status)); err != nil {
@@ -85,8 +86,9 @@ func (q *Queue) Event(ctx context.Context, a handler.Action, id string, status h
 	return e, nil
 }
 
-// WatchEvents sends the events of one command, those stored already first, in the order they were stored, until ctx ends; then it closes the channel. Who reads
-// slowly misses progress in between, never another event.
+// WatchEvents sends the events of one command, those stored already first, in the order they were
+// stored, until ctx ends; then it closes the channel. Who reads slowly misses progress in between,
+// never another event.
 func (q *Queue) WatchEvents(ctx context.Context, id string) (<-chan handler.Event, error) {
 	if err := checkID(id); err != nil {
 		return nil, fmt.Errorf("watch events: %w", err)
@@ -225,7 +227,8 @@ func (q *Queue) WaitingUnits(ctx context.Context) (int, error) {
 	return info.Pending, nil
 }
 
-// PurgeUnits removes a command's queued units, those being worked on included: their workers' acknowledgements then find nothing.
+// PurgeUnits removes a command's queued units, those being worked on included: their workers'
+// acknowledgements then find nothing.
 func (q *Queue) PurgeUnits(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("purge units: %w", err)
@@ -236,8 +239,9 @@ func (q *Queue) PurgeUnits(ctx context.Context, id string) error {
 	return nil
 }
 
-// DrainUnits waits until the queue has no unit of a command, queued or being worked on, but no longer than an ack wait: then it removes what is left. Who works on
-// a unit of a command that ends settles it only when it has stopped, so that afterwards nobody does who is alive.
+// DrainUnits waits until the queue has no unit of a command, queued or being worked on, but no
+// longer than an ack wait: then it removes what is left. Who works on a unit of a command that ends
+// settles it only when it has stopped, so that afterwards nobody does who is alive.
 func (q *Queue) DrainUnits(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("drain units: %w", err)
@@ -267,7 +271,8 @@ const soonestDrainLook = 4
 // errPatience is why waiting for units ends.
 var errPatience = errors.New("units are left after an ack wait")
 
-// Forget removes what the streams keep of one id: its job, events, dead letters, ledger and queued units. Its command is left to be settled by whoever holds it.
+// Forget removes what the streams keep of one id: its job, events, dead letters, ledger and queued
+// units. Its command is left to be settled by whoever holds it.
 func (q *Queue) Forget(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("forget: %w", err)
@@ -286,7 +291,8 @@ func (s *stored) message() handler.Message {
 	return handler.Message{Subject: s.Subject, Header: s.Header, Body: s.Data, Seq: s.Seq, Time: s.Time.UTC()}
 }
 
-// CommandsBetween yields the pending command messages with from ≤ sequence < to, in order, from the leader: delivered and delayed ones too, settled ones not.
+// CommandsBetween yields the pending command messages with from ≤ sequence < to, in order, from the
+// leader: delivered and delayed ones too, settled ones not.
 func (q *Queue) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[handler.Message, error] {
 	return func(yield func(handler.Message, error) bool) {
 		if to == 0 {
@@ -304,8 +310,9 @@ func (q *Queue) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[
 	}
 }
 
-// PublishCommand publishes a command message as it is (Subject, Header, Body) and returns its sequence. After a lost answer it is published again, which at worst
-// stores it twice: ids are judged by the consumer, and the second is a replay.
+// PublishCommand publishes a command message as it is (Subject, Header, Body) and returns its
+// sequence. After a lost answer it is published again, which at worst stores it twice: ids are
+// judged by the consumer, and the second is a replay.
 func (q *Queue) PublishCommand(ctx context.Context, m handler.Message) (uint64, error) {
 	if !strings.HasPrefix(m.Subject, q.command("")) {
 		return 0, fmt.Errorf("publish command: %q is not a subject of commands", m.Subject)
@@ -316,7 +323,8 @@ func (q *Queue) PublishCommand(ctx context.Context, m handler.Message) (uint64, 
 		var err error
 		seq, err = q.publishOnce(ctx, try, q.commands, msg)
 		if errors.Is(err, errDuplicate) {
-			// Somebody used the same Nats-Msg-Id within the last 100 ms: this call's former try, or another command, which must not swallow this one.
+			// Somebody used the same Nats-Msg-Id within the last 100 ms: this call's former try, or
+			// another command, which must not swallow this one.
 			s, readErr := q.readOnce(ctx, try, q.commands, get{Seq: seq})
 			if readErr == nil && s != nil && s.Subject == m.Subject && bytes.Equal(s.Data, m.Body) {
 				return nil

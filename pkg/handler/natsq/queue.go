@@ -50,9 +50,10 @@ type Queue struct {
 
 var _ handler.Queue = (*Queue)(nil)
 
-// Open finds or makes the streams, buckets and consumers. It waits for servers that are away and clusters without a leader until ctx ends, but fails at once with
-// a *DriftError when something that exists is not as it must be and may not be changed: because Provision is false, or because JetStream cannot change it. The
-// connection stays the caller's.
+// Open finds or makes the streams, buckets and consumers. It waits for servers that are away and
+// clusters without a leader until ctx ends, but fails at once with a *DriftError when something
+// that exists is not as it must be and may not be changed: because Provision is false, or because
+// JetStream cannot change it. The connection stays the caller's.
 func Open(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error) {
 	if o.Prefix == "" {
 		o.Prefix = DefaultPrefix
@@ -98,7 +99,8 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error) {
 // Prefix is the first token of every subject.
 func (q *Queue) Prefix() string { return q.prefix }
 
-// Ping asks whether the connection and every stream's leader answer, and whether a write or a pull is being waited for. The error names the stream and the reason.
+// Ping asks whether the connection and every stream's leader answer, and whether a write or a pull
+// is being waited for. The error names the stream and the reason.
 func (q *Queue) Ping(ctx context.Context) error {
 	if s := q.nc.Status(); s != nats.CONNECTED {
 		return fmt.Errorf("NATS is not connected (%s): %w", s, errors.Join(q.nc.LastError(), nats.ErrDisconnected))

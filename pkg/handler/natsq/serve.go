@@ -33,8 +33,10 @@ type UnitLoop struct {
 // cancelSlots is how many cancels are worked on at once.
 const cancelSlots = 4
 
-// ServeCommands takes commands from the queue, at most l.Slots of each action at once, until pull ends; then it takes no more, hands back at once what was on its way, waits for
-// the running handlers and returns nil. Handlers run under work with the lease that the package comment tells of; cancelling work ends pulling too.
+// ServeCommands takes commands from the queue, at most l.Slots of each action at once, until pull
+// ends; then it takes no more, hands back at once what was on its way, waits for the running
+// handlers and returns nil. Handlers run under work with the lease that the package comment tells
+// of; cancelling work ends pulling too.
 //
 // Cancels have a few slots, and are taken whether l.Ready or not: they need nothing but JetStream.
 func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
@@ -64,7 +66,8 @@ func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 	return cmp.Or(errs...)
 }
 
-// ServeUnits is ServeCommands for units of work. What is no unit (its subject tells) is terminated with a warning.
+// ServeUnits is ServeCommands for units of work. What is no unit (its subject tells) is terminated
+// with a warning.
 func (q *Queue) ServeUnits(pull, work context.Context, l UnitLoop) error {
 	return q.serve(pull, work, serving{
 		stream: q.work, durable: workDurable, slots: l.Slots, ready: l.Ready,
@@ -80,7 +83,8 @@ func (q *Queue) ServeUnits(pull, work context.Context, l UnitLoop) error {
 	})
 }
 
-// How a pull request is kept: the server sends a heartbeat on an idle request, and a request that is silent for missedBeats of them is given up.
+// How a pull request is kept: the server sends a heartbeat on an idle request, and a request that
+// is silent for missedBeats of them is given up.
 const (
 	pullExpires = 10 * time.Second
 	pullBeat    = 2 * time.Second
@@ -99,10 +103,13 @@ type delivery struct {
 	lease     handler.Lease
 }
 
-// serving is one running loop. All but the handlers' goroutines runs in one goroutine, which owns the fields below the line.
+// serving is one running loop. All but the handlers' goroutines runs in one goroutine, which owns
+// the fields below the line.
 //
-// It asks for exactly as many messages as there are free slots: what waits in a buffer ages toward its redelivery and is missing elsewhere. An idle loop has one request
-// under way, a busy one asks for one message per slot that becomes free. The server keeps at most 512 requests per consumer, which is why idle slots share one.
+// It asks for exactly as many messages as there are free slots: what waits in a buffer ages toward
+// its redelivery and is missing elsewhere. An idle loop has one request under way, a busy one asks
+// for one message per slot that becomes free. The server keeps at most 512 requests per consumer,
+// which is why idle slots share one.
 type serving struct {
 	q               *Queue
 	stream, durable string
@@ -195,7 +202,8 @@ func (q *Queue) serve(pull, work context.Context, s serving) error {
 				stopPull(nats.ErrConnectionClosed)
 				break
 			}
-			// The server forgot the requests of the connection before, or will send what they bring to nobody; late comers are still taken or handed back.
+			// The server forgot the requests of the connection before, or will send what they bring
+			// to nobody; late comers are still taken or handed back.
 			s.failures, s.failure = 0, nil
 			for sub := range s.requests {
 				s.drop(sub)
@@ -210,7 +218,8 @@ func (q *Queue) serve(pull, work context.Context, s serving) error {
 	return nil
 }
 
-// getReady returns when a request may be sent: after the pause that the failures before it call for, and when the handler is ready. Its error is pull's.
+// getReady returns when a request may be sent: after the pause that the failures before it call
+// for, and when the handler is ready. Its error is pull's.
 func (s *serving) getReady(pull context.Context, failures int, failure error) error {
 	if failures > 0 {
 		s.q.heal(pull, failure)
@@ -224,7 +233,8 @@ func (s *serving) getReady(pull context.Context, failures int, failure error) er
 	return s.ready(pull)
 }
 
-// request asks for as many messages as there are free slots. Each request has an inbox of its own: a message does not tell which request it answers.
+// request asks for as many messages as there are free slots. Each request has an inbox of its own:
+// a message does not tell which request it answers.
 func (s *serving) request() {
 	if s.free <= 0 {
 		return
@@ -267,7 +277,8 @@ func (s *serving) well() {
 	s.health.done()
 }
 
-// drop gives a request up. Its subscription is taken back in such a way that what the server sent before it knew still arrives.
+// drop gives a request up. Its subscription is taken back in such a way that what the server sent
+// before it knew still arrives.
 func (s *serving) drop(sub *nats.Subscription) {
 	if r := s.requests[sub]; r != nil {
 		s.free += r.left
@@ -278,7 +289,8 @@ func (s *serving) drop(sub *nats.Subscription) {
 	}
 }
 
-// countMissed gives up requests that are silent: the server forgot them, or is away. A consumer that has too many requests drops one without a word, too.
+// countMissed gives up requests that are silent: the server forgot them, or is away. A consumer
+// that has too many requests drops one without a word, too.
 func (s *serving) countMissed() {
 	for sub, r := range s.requests {
 		if r.missed++; r.missed > missedBeats {
@@ -346,15 +358,18 @@ func (s *serving) status(m *nats.Msg, r *request) {
 	}
 }
 
-// handBack returns a message that nobody here works on. It is not waited for: a lost Nak is an ack wait's delay.
+// handBack returns a message that nobody here works on. It is not waited for: a lost Nak is an ack
+// wait's delay.
 func (s *serving) handBack(m *nats.Msg) {
 	if err := s.q.nc.Publish(m.Reply, []byte(wordNak)); err != nil {
 		s.q.log.Warn().Err(err).Str("subject", m.Subject).Msg("cannot hand a message back")
 	}
 }
 
-// stop takes all requests back and hands back what still came. Only then may handlers hand back theirs: a Nak before would come straight back to a request of ours, and die
-// with it. On a cluster a message may be between servers when the request is taken back; it is delivered elsewhere after an ack wait.
+// stop takes all requests back and hands back what still came. Only then may handlers hand back
+// theirs: a Nak before would come straight back to a request of ours, and die with it. On a cluster
+// a message may be between servers when the request is taken back; it is delivered elsewhere after
+// an ack wait.
 func (s *serving) stop() {
 	defer close(s.unsubscribed)
 	for sub := range s.requests {

@@ -34,7 +34,8 @@ func serveUnits(t *testing.T, q *Queue, l UnitLoop) *running {
 	return startServing(t, func(pull, work context.Context) error { return q.ServeUnits(pull, work, l) })
 }
 
-// holdTwoUnits serves two units at once. When it returns, two were taken; they and those after them stay until release.
+// holdTwoUnits serves two units at once. When it returns, two were taken; they and those after them
+// stay until release.
 func holdTwoUnits(t *testing.T, q *Queue) (r *running, release func()) {
 	t.Helper()
 	taken, released := make(chan struct{}, 10), make(chan struct{})
@@ -228,7 +229,8 @@ func TestHeartbeatsKeepAMessage(t *testing.T) {
 	}
 }
 
-// Without a confirmed heartbeat the handler is told after one ack wait that NATS is to blame, and its Nak is kept back: the message is somebody else's by now.
+// Without a confirmed heartbeat the handler is told after one ack wait that NATS is to blame, and
+// its Nak is kept back: the message is somebody else's by now.
 func TestLeaseLost(t *testing.T) {
 	for _, c := range []struct {
 		verb handler.Verb
@@ -375,7 +377,8 @@ func TestReadyHoldsPullingUp(t *testing.T) {
 	ok(t, receive(t, r.done))
 }
 
-// Draining: nothing more is taken, what is handed back is at once with others, and the loop returns when its handlers have.
+// Draining: nothing more is taken, what is handed back is at once with others, and the loop returns
+// when its handlers have.
 func TestDrainHandsBackAtOnce(t *testing.T) {
 	w := newWorld(t)
 	holding := make(chan struct{}, 10)
@@ -517,7 +520,8 @@ func TestServerRestart(t *testing.T) {
 		ok(t, w.server.Restart())
 	}
 	must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "x"}, 0))
-	// Away for a while: the ping says so, and a message published by somebody else afterwards is taken.
+	// Away for a while: the ping says so, and a message published by somebody else afterwards is
+	// taken.
 	w.server.Stop()
 	if err := w.q.Ping(w.ctx); err == nil {
 		t.Fatal("ping is well without a server")
@@ -532,7 +536,8 @@ func TestServerRestart(t *testing.T) {
 	}
 }
 
-// A handler is told whether NATS was lost while it was at work, once it is back; not when this process stood still, nor when the process ends first.
+// A handler is told whether NATS was lost while it was at work, once it is back; not when this
+// process stood still, nor when the process ends first.
 func TestOutage(t *testing.T) {
 	w := newWorld(t)
 	var ahead atomic.Int64

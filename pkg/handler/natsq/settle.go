@@ -48,10 +48,12 @@ func (s *serving) handleOne(work context.Context, d delivery) {
 	if located {
 		disposition = s.call(ctx, d)
 	}
-	// The last heartbeat is through before the verdict: an InProgress that overtook a delayed Nak would replace its delay by the ack wait.
+	// The last heartbeat is through before the verdict: an InProgress that overtook a delayed Nak
+	// would replace its delay by the ack wait.
 	release()
 	if errors.Is(context.Cause(ctx), handler.ErrLeaseLost) && disposition.Verb == handler.Nak {
-		// The server gave the message to somebody else by now, and would take our Nak for theirs. An Ack or Term says that the command has its end, whoever holds it.
+		// The server gave the message to somebody else by now, and would take our Nak for theirs.
+		// An Ack or Term says that the command has its end, whoever holds it.
 		disposition = handler.Disposition{Verb: handler.Abandon, Reason: "lease lost"}
 	}
 	s.settle(work, d, disposition)
@@ -86,9 +88,11 @@ func (s *serving) call(ctx context.Context, d delivery) (disposition handler.Dis
 	return s.handle(ctx, d)
 }
 
-// hold keeps a delivery from being repeated until release is called. When no heartbeat was confirmed for a whole ack wait, it ends ctx with ErrLeaseLost. A heartbeat is a
-// request: the server answers every one, so that silence means something. (It also answers when the message is somebody else's by now: this is no lock.)
-// stalled tells whether this process stood still meanwhile, so long that the lease was lost for that alone.
+// hold keeps a delivery from being repeated until release is called. When no heartbeat was
+// confirmed for a whole ack wait, it ends ctx with ErrLeaseLost. A heartbeat is a request: the
+// server answers every one, so that silence means something. (It also answers when the message is
+// somebody else's by now: this is no lock.) stalled tells whether this process stood still
+// meanwhile, so long that the lease was lost for that alone.
 func (s *serving) hold(ctx context.Context, cancel context.CancelCauseFunc, reply string) (release func(), stalled func() bool) {
 	q := s.q
 	lease := time.AfterFunc(q.o.AckWait, func() { cancel(handler.ErrLeaseLost) })
@@ -131,8 +135,9 @@ func (s *serving) hold(ctx context.Context, cancel context.CancelCauseFunc, repl
 	}, stood.Load
 }
 
-// outage tells, as soon as there is a connection, whether it was lost since it had been made so many times anew, or whether no heartbeat was confirmed until lease ended, as
-// when servers are there and have no leader.
+// outage tells, as soon as there is a connection, whether it was lost since it had been made so
+// many times anew, or whether no heartbeat was confirmed until lease ended, as when servers are
+// there and have no leader.
 func (s *serving) outage(work, lease context.Context, reconnects uint64) bool {
 	nc := s.q.nc
 	status := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
@@ -150,8 +155,10 @@ func (s *serving) outage(work, lease context.Context, reconnects uint64) bool {
 	return nc.Stats().Reconnects != reconnects || errors.Is(context.Cause(lease), handler.ErrLeaseLost)
 }
 
-// settle says to the server what becomes of a message. Ack and Term are repeated until the server confirms them, for an ack wait: after that the message comes again anyway,
-// and whoever gets it finds its end stored. A Nak is said once: said again, it could hand back somebody else's delivery.
+// settle says to the server what becomes of a message. Ack and Term are repeated until the server
+// confirms them, for an ack wait: after that the message comes again anyway, and whoever gets it
+// finds its end stored. A Nak is said once: said again, it could hand back somebody else's
+// delivery.
 func (s *serving) settle(work context.Context, d delivery, disposition handler.Disposition) {
 	q := s.q
 	budget := q.o.AckWait
@@ -190,7 +197,8 @@ func (s *serving) settle(work context.Context, d delivery, disposition handler.D
 		Dur("delay", disposition.Delay).Str("reason", disposition.Reason).Msg(what)
 }
 
-// insist says a word to a delivery's reply subject until it is confirmed. A consumer that was deleted is made again, but knows nothing of the delivery and does not answer.
+// insist says a word to a delivery's reply subject until it is confirmed. A consumer that was
+// deleted is made again, but knows nothing of the delivery and does not answer.
 func (s *serving) insist(ctx context.Context, reply, word string) error {
 	return s.q.persist(ctx, s.where(), func(try int) error {
 		_, err := s.q.exchange(ctx, try, &nats.Msg{Subject: reply, Data: []byte(word)})

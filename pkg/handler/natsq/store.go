@@ -16,14 +16,17 @@ import (
 // Headers of JetStream and ours.
 const (
 	headerExpectedLast = "Nats-Expected-Last-Subject-Sequence"
-	// headerWrite is unique to each write. Bytes alone would not tell two coordinators apart that append the same line at the same time.
+	// headerWrite is unique to each write. Bytes alone would not tell two coordinators apart that
+	// append the same line at the same time.
 	headerWrite = "Cv-Write"
 )
 
-// errLost says that a compare-and-set is lost for certain: the leader has something else on the subject.
+// errLost says that a compare-and-set is lost for certain: the leader has something else on the
+// subject.
 var errLost = errors.New("somebody else wrote first")
 
-// errDuplicate says that JetStream took a message for a repetition by its Nats-Msg-Id, stored nothing, and acknowledged it.
+// errDuplicate says that JetStream took a message for a repetition by its Nats-Msg-Id, stored
+// nothing, and acknowledged it.
 var errDuplicate = errors.New("taken for a duplicate")
 
 // stored is a message as a stream has it.
@@ -66,7 +69,8 @@ func (q *Queue) readOnce(ctx context.Context, try int, stream string, g get) (*s
 	}
 	s := &stored{Subject: m.Subject, Seq: m.Seq, Time: m.Time, Data: m.Data}
 	if len(m.Header) > 0 {
-		// Headers that cannot be parsed are left out, as nats.go does on delivery: the message must not stop whoever reads past it.
+		// Headers that cannot be parsed are left out, as nats.go does on delivery: the message must
+		// not stop whoever reads past it.
 		s.Header, _ = nats.DecodeHeadersMsg(m.Header)
 	}
 	return s, nil
@@ -108,7 +112,8 @@ func (q *Queue) publishOnce(ctx context.Context, try int, stream string, m *nats
 	return ack.Seq, nil
 }
 
-// write is a compare-and-set: body becomes the last message of subject if the last one now is that with sequence expect (0: if there is none).
+// write is a compare-and-set: body becomes the last message of subject if the last one now is that
+// with sequence expect (0: if there is none).
 type write struct {
 	stream, subject string
 	header          nats.Header
@@ -119,15 +124,19 @@ type write struct {
 	replaces func(*stored) bool
 }
 
-// maxOdd is how often the leader may refuse a write although it knows of nothing newer, before that is believed.
+// maxOdd is how often the leader may refuse a write although it knows of nothing newer, before that
+// is believed.
 const maxOdd = 6
 
-// put carries a write out and returns the sequence of what it stored. When it is lost it fails with errLost and returns what the leader has on the subject, nil for
-// nothing. Any other error leaves open whether it was stored.
+// put carries a write out and returns the sequence of what it stored. When it is lost it fails with
+// errLost and returns what the leader has on the subject, nil for nothing. Any other error leaves
+// open whether it was stored.
 //
-// Facts behind it, seen with nats-server 2.15: 10071 is also the answer to one's own repetition, after the first try was stored and its answer was lost; 10164 comes
-// while any other write of the subject is under way, which may still fail; a publish that reaches a cluster while it elects a leader gets no answer at all, or one much
-// later. A repetition is harmless since it expects the same, so: look at the leader, and try again until it is clear.
+// Facts behind it, seen with nats-server 2.15: 10071 is also the answer to one's own repetition,
+// after the first try was stored and its answer was lost; 10164 comes while any other write of the
+// subject is under way, which may still fail; a publish that reaches a cluster while it elects a
+// leader gets no answer at all, or one much later. A repetition is harmless since it expects the
+// same, so: look at the leader, and try again until it is clear.
 func (q *Queue) put(ctx context.Context, w write) (uint64, *stored, error) {
 	m := nats.NewMsg(w.subject)
 	maps.Copy(m.Header, w.header)
@@ -211,8 +220,10 @@ func (q *Queue) removeReplaced(ctx context.Context, w write, subjects string) er
 	return nil
 }
 
-// remove removes all messages of a subject, which may have wildcards: by one purge where nothing is acknowledged, one by one everywhere else. There a purge may move a consumer's
-// ack floor past messages of other subjects that are at work: when their worker dies they are lost (nats-server 2.15.2).
+// remove removes all messages of a subject, which may have wildcards: by one purge where nothing is
+// acknowledged, one by one everywhere else. There a purge may move a consumer's ack floor past
+// messages of other subjects that are at work: when their worker dies they are lost (nats-server
+// 2.15.2).
 func (q *Queue) remove(ctx context.Context, stream, subject string) error {
 	switch stream {
 	case q.ledgers, q.jobs, q.holds, q.secrets:

@@ -280,8 +280,9 @@ func TestWaitingUnits(t *testing.T) {
 	ok(t, receive(t, r.done))
 }
 
-// Three units are at work, and the first worker dies. Then the second's command ends, whose units are removed, and the third is done: the first must come again. (A purge by
-// subject makes nats-server 2.15 take it for acknowledged: it stays in the stream, and nobody gets it.)
+// Three units are at work, and the first worker dies. Then the second's command ends, whose units
+// are removed, and the third is done: the first must come again. (A purge by subject makes
+// nats-server 2.15 take it for acknowledged: it stays in the stream, and nobody gets it.)
 func TestPurgedUnitsTakeNoOthersWithThem(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.AckWait = time.Second })
 	for _, id := range []string{"first", "second", "third"} {
@@ -499,7 +500,8 @@ func TestDeadLetterKeepsTheMessage(t *testing.T) {
 		}},
 		Error: handler.Error{Code: "invalid_command", Message: "line one\r\nNats-Rollup: all\x00" + strings.Repeat("é", maxErrorHeader)},
 	}
-	// Another dead letter with the same Nats-Msg-Id just before: JetStream would take this one for a duplicate and acknowledge it.
+	// Another dead letter with the same Nats-Msg-Id just before: JetStream would take this one for
+	// a duplicate and acknowledge it.
 	before := letter
 	before.ID = "seq-8"
 	ok(t, w.q.PublishDead(w.ctx, before))

@@ -19,10 +19,12 @@ const (
 // looksUntilCheck is after how many looks in vain a watch asks whether the stream was made again.
 const looksUntilCheck = 16
 
-// follow sends what decode makes of the messages of a subject in a stream, those there first, until ctx ends; then it closes the channel.
+// follow sends what decode makes of the messages of a subject in a stream, those there first, until
+// ctx ends; then it closes the channel.
 //
-// It reads from the leader and needs no consumer, which a restart or an operator could take away. What is published on a subject also passes by as a core NATS message,
-// slightly before it is stored (or refused): that is the hint to look again soon. A lost hint costs a second.
+// It reads from the leader and needs no consumer, which a restart or an operator could take away.
+// What is published on a subject also passes by as a core NATS message, slightly before it is
+// stored (or refused): that is the hint to look again soon. A lost hint costs a second.
 func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode func(*stored) (T, bool)) (<-chan T, error) {
 	hints := make(chan struct{}, 1)
 	sub, err := q.nc.Subscribe(subject, func(*nats.Msg) {
@@ -97,7 +99,8 @@ func (q *Queue) replaced(ctx context.Context, stream string, known *string) bool
 	return true
 }
 
-// NotifyOver tells every process that a command ends, or is to end. It may get lost: whoever works for the command looks at its job now and then.
+// NotifyOver tells every process that a command ends, or is to end. It may get lost: whoever works
+// for the command looks at its job now and then.
 func (q *Queue) NotifyOver(_ context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("notify of an end: %w", err)
@@ -108,7 +111,8 @@ func (q *Queue) NotifyOver(_ context.Context, id string) error {
 	return nil
 }
 
-// Over gives a channel that gets a value when NotifyOver was called for the command since the last one, by any process. stop ends it; the channel stays open.
+// Over gives a channel that gets a value when NotifyOver was called for the command since the last
+// one, by any process. stop ends it; the channel stays open.
 func (q *Queue) Over(id string) (told <-chan struct{}, stop func(), err error) {
 	if err := checkID(id); err != nil {
 		return nil, nil, fmt.Errorf("listen for an end: %w", err)
@@ -129,7 +133,8 @@ func (q *Queue) Over(id string) (told <-chan struct{}, stop func(), err error) {
 // resultsBuffer is how many results a coordinator may lag behind before further ones are dropped.
 const resultsBuffer = 1024
 
-// NotifyResult tells whoever listens with Results that unit n of a command has a result. It may get lost: it is only faster than listing.
+// NotifyResult tells whoever listens with Results that unit n of a command has a result. It may get
+// lost: it is only faster than listing.
 func (q *Queue) NotifyResult(_ context.Context, id string, n int) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("notify of a result: %w", err)
@@ -140,7 +145,8 @@ func (q *Queue) NotifyResult(_ context.Context, id string, n int) error {
 	return nil
 }
 
-// Results yields the numbers told by NotifyResult from now on, by any process. What the reader is too slow for is dropped. stop ends it and closes the channel.
+// Results yields the numbers told by NotifyResult from now on, by any process. What the reader is
+// too slow for is dropped. stop ends it and closes the channel.
 func (q *Queue) Results(ctx context.Context, id string) (<-chan int, func(), error) {
 	if err := checkID(id); err != nil {
 		return nil, nil, fmt.Errorf("listen for results: %w", err)
@@ -175,7 +181,8 @@ func (q *Queue) Results(ctx context.Context, id string) (<-chan int, func(), err
 			close(numbers)
 		}
 	}
-	// The server must know of the interest before the first unit is published. Away servers learn it when they are back.
+	// The server must know of the interest before the first unit is published. Away servers learn
+	// it when they are back.
 	once, cancel := context.WithTimeout(ctx, firstTry)
 	defer cancel()
 	if err := q.nc.FlushWithContext(once); err != nil && ctx.Err() != nil {

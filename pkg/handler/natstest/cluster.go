@@ -21,8 +21,9 @@ import (
 // clusterSize is how many servers a cluster has.
 const clusterSize = 3
 
-// Cluster is three NATS servers in this process that form a real JetStream cluster: streams with three replicas have a leader, elections and quorums.
-// It listens on loopback ports; connections made by Connect need none.
+// Cluster is three NATS servers in this process that form a real JetStream cluster: streams with
+// three replicas have a leader, elections and quorums. It listens on loopback ports; connections
+// made by Connect need none.
 type Cluster struct {
 	Servers [clusterSize]*Server
 	dialed  atomic.Uint64
@@ -43,14 +44,16 @@ func NewCluster(t TB) *Cluster {
 	return c
 }
 
-// StartCluster starts a cluster and returns when all its servers are current. The caller ends it with Close.
+// StartCluster starts a cluster and returns when all its servers are current. The caller ends it
+// with Close.
 func StartCluster(ctx context.Context) (*Cluster, error) {
 	c := &Cluster{}
 	ports, err := freePorts(clusterSize)
 	if err != nil {
 		return nil, err
 	}
-	// JetStream refuses to cluster without configured routes, so all ports must be known before the first server starts.
+	// JetStream refuses to cluster without configured routes, so all ports must be known before the
+	// first server starts.
 	var routes []*url.URL
 	for _, port := range ports {
 		routes = append(routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))})
@@ -75,7 +78,8 @@ func StartCluster(ctx context.Context) (*Cluster, error) {
 	return c, nil
 }
 
-// Start starts the servers that are stopped, all at once: one alone does not become ready, it waits for a second.
+// Start starts the servers that are stopped, all at once: one alone does not become ready, it waits
+// for a second.
 func (c *Cluster) Start() error {
 	var errs [clusterSize]error
 	var wg sync.WaitGroup
@@ -86,8 +90,9 @@ func (c *Cluster) Start() error {
 	return errors.Join(errs[:]...)
 }
 
-// Cluster servers listen for each other on ports below those that systems give to whoever asks for any: from there, another process could get a port between its being found
-// and its being used, or while its server is stopped.
+// Cluster servers listen for each other on ports below those that systems give to whoever asks for
+// any: from there, another process could get a port between its being found and its being used, or
+// while its server is stopped.
 const firstPort, endPort = 10000, 30000
 
 // freePorts finds loopback ports that nobody listens on.
@@ -145,7 +150,8 @@ func (c *Cluster) Close() error {
 	return errors.Join(errs...)
 }
 
-// InProcessConn makes Cluster a nats.InProcessConnProvider: of its servers in turn, without those that are stopped, as a client does that knows them all.
+// InProcessConn makes Cluster a nats.InProcessConnProvider: of its servers in turn, without those
+// that are stopped, as a client does that knows them all.
 func (c *Cluster) InProcessConn() (net.Conn, error) {
 	var err error
 	for range c.Servers {

@@ -16,7 +16,8 @@ import (
 // startTimeout bounds how long a server may take until it accepts connections.
 const startTimeout = time.Minute
 
-// Options says how a server is run. The zero value is a server in memory's reach only, with a temporary store.
+// Options says how a server is run. The zero value is a server in memory's reach only, with a
+// temporary store.
 type Options struct {
 	Dir       string // where JetStream stores; empty is a temporary directory that Close removes
 	Addr      string // "host:port" to listen on, port 0 for any; empty listens on nothing: use Connect
@@ -26,7 +27,8 @@ type Options struct {
 	Configure func(*server.Options) // when set, changes what the above made, at every start
 }
 
-// Server is a NATS server with JetStream in this process. It can be stopped and started again with the same store and address.
+// Server is a NATS server with JetStream in this process. It can be stopped and started again with
+// the same store and address.
 type Server struct {
 	opts    server.Options
 	conf    func(*server.Options)
@@ -111,7 +113,8 @@ func prepare(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Start starts a stopped server again, on its former store and address. On a running one it does nothing.
+// Start starts a stopped server again, on its former store and address. On a running one it does
+// nothing.
 func (s *Server) Start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +142,8 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// Stop shuts the server down and keeps its store. Connections made by Connect try to come back until they are closed.
+// Stop shuts the server down and keeps its store. Connections made by Connect try to come back
+// until they are closed.
 func (s *Server) Stop() {
 	s.mu.Lock()
 	srv := s.srv
@@ -189,7 +193,8 @@ func (s *Server) Running() bool {
 	return s.srv != nil
 }
 
-// InProcessConn makes Server a nats.InProcessConnProvider: of whichever server runs now, so that clients survive a restart.
+// InProcessConn makes Server a nats.InProcessConnProvider: of whichever server runs now, so that
+// clients survive a restart.
 func (s *Server) InProcessConn() (net.Conn, error) {
 	s.mu.Lock()
 	srv := s.srv
@@ -200,7 +205,8 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 	return srv.InProcessConn()
 }
 
-// LimitStore bounds what the account's streams may store together from now on, in bytes, as an operator's quota does; -1 takes the bound away.
+// LimitStore bounds what the account's streams may store together from now on, in bytes, as an
+// operator's quota does; -1 takes the bound away.
 func (s *Server) LimitStore(bytes int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,7 +222,8 @@ func (s *Server) LimitStore(bytes int64) error {
 
 var errStopped = errors.New("the NATS server is stopped")
 
-// Connect connects to the server without a socket. It reconnects for ever; options given here come last. The caller closes the connection.
+// Connect connects to the server without a socket. It reconnects for ever; options given here come
+// last. The caller closes the connection.
 func (s *Server) Connect(options ...nats.Option) (*nats.Conn, error) {
 	o := []nats.Option{
 		nats.InProcessServer(s), nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond), nats.ReconnectJitter(5*time.Millisecond, 0),

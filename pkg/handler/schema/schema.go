@@ -1,5 +1,6 @@
-// Package schema holds the published contracts: JSON Schemas (draft 2020-12) of commands, events and jobs, and the AsyncAPI document that says
-// on which subjects they travel. The decoder in package handler is the judge of what a command is; tests there hold both to each other.
+// Package schema holds the published contracts: JSON Schemas (draft 2020-12) of commands, events
+// and jobs, and the AsyncAPI document that says on which subjects they travel. The decoder in
+// package handler is the judge of what a command is; tests there hold both to each other.
 package schema
 
 import _ "embed"
@@ -23,7 +24,8 @@ var job string
 //go:embed asyncapi.yaml
 var asyncAPI string
 
-// Command returns the schema of a command's data. Its definitions export, delete and cancel are the data of each action.
+// Command returns the schema of a command's data. Its definitions export, delete and cancel are the
+// data of each action.
 func Command() []byte { return []byte(command) }
 
 // Event returns the schema of a published event.
@@ -32,5 +34,6 @@ func Event() []byte { return []byte(event) }
 // Job returns the schema of a job. It refers to the event's schema by its $id.
 func Job() []byte { return []byte(job) }
 
-// AsyncAPI returns the AsyncAPI 3.0 document of all subjects, in YAML. It has the schemas by reference to the files beside it.
+// AsyncAPI returns the AsyncAPI 3.0 document of all subjects, in YAML. It has the schemas by
+// reference to the files beside it.
 func AsyncAPI() []byte { return []byte(asyncAPI) }

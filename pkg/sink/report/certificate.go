@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Certificate is what the page of a delete says. All texts are shown as they are; markup in them is escaped.
+// Certificate is what the page of a delete says. All texts are shown as they are; markup in them is
+// escaped.
 type Certificate struct {
 	Command       string // the command's id
 	Reference     string // the requester's own, may be empty

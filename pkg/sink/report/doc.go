@@ -1,4 +1,6 @@
-// Package report makes the pages of bundles for people: HTML that is read offline and can be printed, with no script, no font and no picture from elsewhere.
+// Package report makes the pages of bundles for people: HTML that is read offline and can be
+// printed, with no script, no font and no picture from elsewhere.
 //
-// It knows nothing of bags or storage: it is given what to say, and gives bytes, the same for the same input.
+// It knows nothing of bags or storage: it is given what to say, and gives bytes, the same for the
+// same input.
 package report

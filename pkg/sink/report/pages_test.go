@@ -27,7 +27,8 @@ func at(second int) time.Time {
 	return time.Date(2026, time.November, 25, 9, 30, second, 0, time.FixedZone("", 3600)) // shown in UTC
 }
 
-// deleted is the certificate of a delete of a whole project and of an image of another, of two that were planned.
+// deleted is the certificate of a delete of a whole project and of an image of another, of two that
+// were planned.
 func deleted() report.Certificate {
 	return report.Certificate{
 		Command: "del-1", Reference: "CASE-17", Host: "vision.example.net", APIVersion: "v3.3", Method: "logical deletion through the service's API",

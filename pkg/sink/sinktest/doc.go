@@ -1,7 +1,9 @@
-// Package sinktest is an S3 server in the process, for tests and for trying things out, and a transport that breaks requests as told.
+// Package sinktest is an S3 server in the process, for tests and for trying things out, and a
+// transport that breaks requests as told.
 //
-// [Server] is the real thing (versitygw), not an imitation: it refuses wrong checksums and signatures, and honors conditional writes, versions
-// and Object Lock. [Faults] stands below the real SDK, so that keys, headers and retries are exercised.
+// [Server] is the real thing (versitygw), not an imitation: it refuses wrong checksums and
+// signatures, and honors conditional writes, versions and Object Lock. [Faults] stands below the
+// real SDK, so that keys, headers and retries are exercised.
 //
 // Besides tests, `consumer dev` uses the server. Nothing else does.
 package sinktest

@@ -62,11 +62,13 @@ type script struct {
 	seen, hits int
 }
 
-// Faults is a transport that breaks requests as told. It stands below the real SDK ([Server.FaultyClient]), so that keys, headers and retries are
-// exercised. Use it for path-style requests. It is safe for use by several goroutines.
+// Faults is a transport that breaks requests as told. It stands below the real SDK
+// ([Server.FaultyClient]), so that keys, headers and retries are exercised. Use it for path-style
+// requests. It is safe for use by several goroutines.
 type Faults struct {
-	// OnRequest, when set, is called before each request is sent and after it was carried out. An error before keeps the request from being sent; an
-	// error after loses its answer. So a test can cut at each effect. Set it before the first request.
+	// OnRequest, when set, is called before each request is sent and after it was carried out. An
+	// error before keeps the request from being sent; an error after loses its answer. So a test
+	// can cut at each effect. Set it before the first request.
 	OnRequest func(op, key string, before bool) error
 
 	mu       sync.Mutex
@@ -78,7 +80,8 @@ type Faults struct {
 	random   *rand.Rand
 }
 
-// NewFaults makes a transport on top of next; nil: the transport of the server whose FaultyClient is made of it.
+// NewFaults makes a transport on top of next; nil: the transport of the server whose FaultyClient
+// is made of it.
 func NewFaults(next http.RoundTripper) *Faults {
 	return &Faults{next: next, calls: map[string]int{}}
 }
@@ -115,7 +118,8 @@ func (f *Faults) Clear() {
 	f.scripts = nil
 }
 
-// FaultRate breaks a share of all requests (0 to 1) at random from a seed: 503 SlowDown, 500, resets before and after the effect, cut bodies.
+// FaultRate breaks a share of all requests (0 to 1) at random from a seed: 503 SlowDown, 500,
+// resets before and after the effect, cut bodies.
 func (f *Faults) FaultRate(rate float64, seed uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -426,7 +430,8 @@ func deleted(body []byte) []deleteEntry {
 	return list.Objects
 }
 
-// identify tells a request's operation and key. The request it gives is the one to send: the body may have been read.
+// identify tells a request's operation and key. The request it gives is the one to send: the body
+// may have been read.
 func identify(req *http.Request) (op, key string, _ *http.Request, err error) {
 	_, key, _ = strings.Cut(strings.TrimPrefix(req.URL.Path, "/"), "/")
 	q := req.URL.Query()

@@ -51,8 +51,8 @@ func fetch(ctx context.Context, api *s3.Client, bucket, key, name string) error 
 	return f.Close()
 }
 
-// Versions lists everything a bucket keeps below a prefix: versions as "key", delete markers as "key (delete marker)", unfinished uploads as
-// "key (upload)".
+// Versions lists everything a bucket keeps below a prefix: versions as "key", delete markers as
+// "key (delete marker)", unfinished uploads as "key (upload)".
 func Versions(ctx context.Context, api *s3.Client, bucket, prefix string) ([]string, error) {
 	var found []string
 	pages := s3.NewListObjectVersionsPaginator(api, &s3.ListObjectVersionsInput{Bucket: &bucket, Prefix: &prefix})

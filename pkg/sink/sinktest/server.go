@@ -39,10 +39,12 @@ type Options struct {
 	Region    string // empty: us-east-1
 }
 
-// Server is an S3 server (versitygw on a folder) in this process: real conditional writes, checksums, versioning, Object Lock, multipart
-// uploads and presigned links. There can be one at a time. It prints nothing.
+// Server is an S3 server (versitygw on a folder) in this process: real conditional writes,
+// checksums, versioning, Object Lock, multipart uploads and presigned links. There can be one at a
+// time. It prints nothing.
 //
-// The server works in its folder: while it runs, that folder is the process's working directory. See [Server.WorkDir].
+// The server works in its folder: while it runs, that folder is the process's working directory.
+// See [Server.WorkDir].
 type Server struct {
 	Endpoint  string // http://127.0.0.1:port
 	AccessKey string
@@ -138,7 +140,8 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// openBackend opens the folder as a store with versioning. Metadata lives in extended attributes, or beside the objects where the file system has none.
+// openBackend opens the folder as a store with versioning. Metadata lives in extended attributes,
+// or beside the objects where the file system has none.
 func openBackend(dir string) (*posix.Posix, error) {
 	root, versions := filepath.Join(dir, "buckets"), filepath.Join(dir, "versions")
 	for _, d := range []string{root, versions} {
@@ -172,7 +175,8 @@ func openBackend(dir string) (*posix.Posix, error) {
 	return backend, nil
 }
 
-// muteStdout keeps posix.New, which prints what it does, from writing into the output of a command line or a test.
+// muteStdout keeps posix.New, which prints what it does, from writing into the output of a command
+// line or a test.
 func muteStdout() (restore func()) {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
@@ -216,18 +220,21 @@ func (s *Server) waitReady() error {
 	}
 }
 
-// WorkDir is the process's working directory before the server was started. Tests that read files of their package resolve them against it.
+// WorkDir is the process's working directory before the server was started. Tests that read files
+// of their package resolve them against it.
 func (s *Server) WorkDir() string { return s.workDir }
 
 // Transport is the plain transport below the server's clients, to put [Faults] on.
 func (s *Server) Transport() http.RoundTripper { return s.transport }
 
-// Client is a client of the server: path style, short pauses between tries. Options are applied last.
+// Client is a client of the server: path style, short pauses between tries. Options are applied
+// last.
 func (s *Server) Client(optFns ...func(*s3.Options)) *s3.Client {
 	return s.client(s.transport, optFns...)
 }
 
-// FaultyClient is a client of the server whose requests go through faults. The faults are put on the server's transport.
+// FaultyClient is a client of the server whose requests go through faults. The faults are put on
+// the server's transport.
 func (s *Server) FaultyClient(f *Faults, optFns ...func(*s3.Options)) *s3.Client {
 	f.setNext(s.transport)
 	return s.client(f, optFns...)
@@ -256,7 +263,8 @@ func (s *Server) Settings(rt http.RoundTripper) sink.Options {
 	}
 }
 
-// IgnoreConditions is an option of Client that makes of the server a store that does not know If-None-Match: the last writer wins.
+// IgnoreConditions is an option of Client that makes of the server a store that does not know
+// If-None-Match: the last writer wins.
 func IgnoreConditions(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 		return stack.Build.Add(middleware.BuildMiddlewareFunc("IgnoreConditions", func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (middleware.BuildOutput, middleware.Metadata, error) {
@@ -293,7 +301,8 @@ func (s *Server) CreateBucket(ctx context.Context, name string, o BucketOptions)
 	return nil
 }
 
-// Close stops the server and gives the process its working directory back. What is stored stays in the folder.
+// Close stops the server and gives the process its working directory back. What is stored stays in
+// the folder.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -310,7 +319,8 @@ func (s *Server) Close() error {
 	return errors.Join(err, os.Chdir(s.workDir))
 }
 
-// LibraryGoroutines are the functions of goroutines that the server's HTTP library leaves running for a while, for goleak to pass over.
+// LibraryGoroutines are the functions of goroutines that the server's HTTP library leaves running
+// for a while, for goleak to pass over.
 func LibraryGoroutines() []string {
 	return []string{
 		"github.com/valyala/fasthttp.(*workerPool).Start.func2",

@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// TB is the part of testing.TB that is used here; the package testing stays out of the programs that import this one.
+// TB is the part of testing.TB that is used here; the package testing stays out of the programs
+// that import this one.
 type TB interface {
 	Helper()
 	Name() string
@@ -25,8 +26,9 @@ var shared struct {
 	users  int
 }
 
-// Shared is the process's one server. It is started at its first use and stopped, and its folder removed, when the last test that uses it has
-// ended. Tests that run side by side share it; use a bucket for each ([Server.Bucket]).
+// Shared is the process's one server. It is started at its first use and stopped, and its folder
+// removed, when the last test that uses it has ended. Tests that run side by side share it; use a
+// bucket for each ([Server.Bucket]).
 func Shared(t TB) *Server {
 	t.Helper()
 	shared.Lock()
