@@ -152,7 +152,7 @@ func (c *Client) getArtifact(ctx context.Context, project uuid.UUID, path string
 func (c *Client) getBlob(ctx context.Context, u *url.URL, consume func(*http.Response) error) error {
 	return c.retry(ctx, opBlob, true, func(int) (bool, error) {
 		err := c.tryBlob(ctx, u, consume)
-		return passing(err), err
+		return isTransient(err), err
 	})
 }
 

@@ -256,7 +256,7 @@ func (c *Client) do(ctx context.Context, k call, consume func(*http.Response) er
 			return false, err
 		}
 		err = c.try(ctx, k, req, attempt, consume)
-		again := passing(err) || is401(err) && attempt == 1 && c.renewed(ctx, req)
+		again := isTransient(err) || is401(err) && attempt == 1 && c.renewed(ctx, req)
 		return again && k.repeatable(), err
 	})
 }

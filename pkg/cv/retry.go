@@ -126,8 +126,8 @@ func answered(err error) bool {
 	return errors.As(err, &e) && e.Status != 0
 }
 
-// passing tells whether a failure may pass by itself within a call.
-func passing(err error) bool {
+// isTransient tells whether a failure may pass by itself within a call.
+func isTransient(err error) bool {
 	var (
 		u *unsent
 		l *local

@@ -39,7 +39,7 @@ func (r *run) cancelOther(ctx context.Context) error {
 		r.log.Debug().Err(err).Msg("tell of a cancel")
 	}
 	answered := r.end(ctx, EventData{Status: StatusCompleted})
-	r.hasten(ctx, target)
+	r.cancelWaiting(ctx, target)
 	return answered
 }
 
@@ -82,10 +82,10 @@ func (r *run) mark(ctx context.Context, target string) (*Refusal, error) {
 	}
 }
 
-// hasten ends a cancelled command that waits, here and now, and takes it out of the queue: its
-// message may be delivered again only in a while, and others would wait for it. What fails is left
-// to that delivery.
-func (r *run) hasten(ctx context.Context, target string) {
+// cancelWaiting ends a cancelled command that waits, here and now, and takes it out of the queue:
+// its message may be delivered again only in a while, and others would wait for it. What fails is
+// left to that delivery.
+func (r *run) cancelWaiting(ctx context.Context, target string) {
 	err := func() error {
 		job, rev, err := r.Queue.Job(ctx, target)
 		if err != nil || job.State.Terminal() || job.State != StateAccepted && job.Waiting == nil {

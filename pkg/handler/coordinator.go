@@ -146,7 +146,7 @@ func (h *Handler) carry(ctx context.Context, d Delivery, c Command, log zerolog.
 
 // proceed takes a command that was admitted as far as it goes now.
 func (r *run) proceed(ctx context.Context) error {
-	if err := r.judge(ctx); err != nil {
+	if err := r.validate(ctx); err != nil {
 		return err
 	}
 	if err := r.accept(ctx); err != nil {
@@ -187,7 +187,7 @@ func (r *run) admit(ctx context.Context) error {
 		return r.conflict(ctx)
 	}
 	if r.job.State.Terminal() {
-		return r.project(ctx)
+		return r.publishTerminal(ctx)
 	}
 	if r.job.Command.names(r.command) {
 		return nil
@@ -345,8 +345,9 @@ func (r *run) pause(ctx context.Context, waiting *Waiting) error {
 	return handBack(waitDelay(waiting.Since, r.Now()), "waits for "+waiting.For)
 }
 
-// judge refuses what must not be begun. Once an attempt was made nothing is judged here any more.
-func (r *run) judge(ctx context.Context) error {
+// validate refuses what must not be begun. Once an attempt was made nothing is judged here any
+// more.
+func (r *run) validate(ctx context.Context) error {
 	client, known := r.Resources[r.command.Data.Resource]
 	r.client = client
 	if r.job.Begun {
@@ -370,7 +371,7 @@ func (r *run) judge(ctx context.Context) error {
 		refusal = cmp.Or(NotDeletable(r.command), r.Deletes.refuse(r.command))
 	}
 	if refusal != nil {
-		if err := r.stands(ctx); err != nil {
+		if err := r.earlierResult(ctx); err != nil {
 			return err
 		}
 		begun, err := r.calledBefore(ctx) // by an attempt whose job was removed
@@ -401,9 +402,9 @@ func (r *run) calledBefore(ctx context.Context) (bool, error) {
 	return len(l.fates.calls) > 0, err
 }
 
-// stands ends a command that was carried out before its traces were forgotten: what came of it
-// stands, though it would be refused today.
-func (r *run) stands(ctx context.Context) error {
+// earlierResult ends a command that was carried out before its traces were forgotten: what came of
+// it earlierResult, though it would be refused today.
+func (r *run) earlierResult(ctx context.Context) error {
 	data, err := r.committed(ctx, r.command.Action.bag())
 	if err != nil {
 		return err
@@ -448,7 +449,7 @@ func (r *run) take(ctx context.Context) error {
 			return err
 		}
 		r.tellFormer(ctx)
-		return handBack(lastWord, "attempts are used up, if the last one counts")
+		return handBack(formerHolderGrace, "attempts are used up, if the last one counts")
 	}
 	if r.job.Attempt >= r.MaxAttempts {
 		e := r.job.Error
@@ -474,9 +475,9 @@ func (r *run) take(ctx context.Context) error {
 	return nil
 }
 
-// lastWord is how long the holder of a command's last attempt has to say that the attempt does not
-// count: time to look at the job twice.
-const lastWord = 2 * heedEvery
+// formerHolderGrace is how long the holder of a command's last attempt has to say that the attempt
+// does not count: time to look at the job twice.
+const formerHolderGrace = 2 * watchJobEvery
 
 // tellFormer has the former holder, should it be alive, look at the job and stop.
 func (r *run) tellFormer(ctx context.Context) {
@@ -507,7 +508,7 @@ func (r *run) attempt(ctx context.Context) error {
 	case class == Fenced:
 		return r.fenced(ctx, err)
 	case ended: // whoever is next finds all done, but for saying so
-		return r.excuse(ctx, class, err)
+		return r.refundAttempt(ctx, class, err)
 	}
 	counts := r.lease.counts(class)
 	late, cancel := ending(ctx)
@@ -541,11 +542,11 @@ func (r *run) attempt(ctx context.Context) error {
 // fenced ends an attempt after somebody else became the command's holder.
 func (r *run) fenced(ctx context.Context, err error) error {
 	d, _ := settle(Fenced, 0, 0, 0)
-	return &decision{d, r.excuse(ctx, Fenced, err)}
+	return &decision{d, r.refundAttempt(ctx, Fenced, err)}
 }
 
-// excuse takes back this attempt, unless it counts when it ended so. It returns err.
-func (r *run) excuse(ctx context.Context, class Class, err error) error {
+// refundAttempt takes back this attempt, unless it counts when it ended so. It returns err.
+func (r *run) refundAttempt(ctx context.Context, class Class, err error) error {
 	if r.lease.counts(class) {
 		return err
 	}
@@ -645,7 +646,7 @@ func (r *run) save(ctx context.Context, change func(*Job)) error {
 		r.job, r.rev = now, rev // only now: the attempt's end is written into the job that it knows
 		switch {
 		case r.job.State.Terminal():
-			return r.project(ctx)
+			return r.publishTerminal(ctx)
 		case r.job.Cancel != nil && !cancelled:
 			return fmt.Errorf("write the job: %w", errCancelled)
 		}
@@ -666,7 +667,7 @@ func (r *run) end(ctx context.Context, data EventData) error {
 	if err := r.save(ctx, r.ended(ctx, data)); err != nil {
 		return err
 	}
-	return r.project(ctx)
+	return r.publishTerminal(ctx)
 }
 
 // ended is what makes a job one that has ended so, with the event that tells of it.
@@ -695,10 +696,10 @@ func (r *run) ended(ctx context.Context, data EventData) func(*Job) {
 	}
 }
 
-// project makes known what the job says about its end: the dead letter of a refused or failed
-// command, then the event. Then, and only then, the message may go. Any replica that meets a
+// publishTerminal makes known what the job says about its end: the dead letter of a refused or
+// failed command, then the event. Then, and only then, the message may go. Any replica that meets a
 // terminal job does it.
-func (r *run) project(ctx context.Context) error {
+func (r *run) publishTerminal(ctx context.Context) error {
 	event := r.job.Event
 	if event == nil {
 		return &Error{Code: CodeInternal, Message: "the job is terminal but has no event"}

@@ -335,7 +335,7 @@ func (d *deletion) begin(ctx context.Context) error {
 		return d.refuseDelete(ctx, errorOf(refusal), nil)
 	}
 	started := d.Now().UTC().Truncate(time.Millisecond)
-	plan, err := d.judged(ctx, nil)
+	plan, err := d.planAndCheck(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -346,7 +346,7 @@ func (d *deletion) begin(ctx context.Context) error {
 		if exported, planned, err = d.exportFirst(ctx, plan.digest()); err != nil {
 			return err
 		}
-		again, err := d.judged(ctx, exported)
+		again, err := d.planAndCheck(ctx, exported)
 		if err != nil {
 			return err
 		}
@@ -436,9 +436,9 @@ func (d *deletion) putNamed(ctx context.Context, name string, body sink.Body) er
 	}
 }
 
-// judged makes the plan and refuses the delete when it must not be carried out. Where an iteration
-// in training hides images from the plan, the delete waits.
-func (d *deletion) judged(ctx context.Context, exported *BundleRef) (*deletePlan, error) {
+// planAndCheck makes the plan and refuses the delete when it must not be carried out. Where an
+// iteration in training hides images from the plan, the delete waits.
+func (d *deletion) planAndCheck(ctx context.Context, exported *BundleRef) (*deletePlan, error) {
 	plan, err := d.planDelete(ctx)
 	if err != nil {
 		return nil, err
@@ -446,7 +446,7 @@ func (d *deletion) judged(ctx context.Context, exported *BundleRef) (*deletePlan
 	err = d.keepCalls(ctx)
 	if err == nil {
 		var refusal *Error
-		if refusal, err = d.judgePlan(ctx, plan); refusal != nil {
+		if refusal, err = d.checkPlan(ctx, plan); refusal != nil {
 			err = d.refuseDelete(ctx, refusal, exported)
 		}
 	}
@@ -461,8 +461,8 @@ func (d *deletion) judged(ctx context.Context, exported *BundleRef) (*deletePlan
 	return plan, nil
 }
 
-// judgePlan refuses what must not be deleted, in the order of RefusalOrder.
-func (d *deletion) judgePlan(ctx context.Context, plan *deletePlan) (*Error, error) {
+// checkPlan refuses what must not be deleted, in the order of RefusalOrder.
+func (d *deletion) checkPlan(ctx context.Context, plan *deletePlan) (*Error, error) {
 	data := d.command.Data
 	for _, f := range plan.facts {
 		if len(f.published) > 0 && !data.Unpublish {
@@ -577,7 +577,7 @@ func (d *deletion) execute(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := d.former(ctx); err != nil {
+	if err := d.awaitFormerCall(ctx); err != nil {
 		return err
 	}
 	if err := d.loadPlan(ctx); err != nil {
@@ -599,9 +599,9 @@ func (d *deletion) execute(ctx context.Context) error {
 	return nil
 }
 
-// former waits out a call that the holder before us may still have on its way: its intent is in the
-// ledger, its result is not.
-func (d *deletion) former(ctx context.Context) error {
+// awaitFormerCall waits out a call that the holder before us may still have on its way: its intent
+// is in the ledger, its result is not.
+func (d *deletion) awaitFormerCall(ctx context.Context) error {
 	if d.ledger.open.IsZero() {
 		return nil
 	}

@@ -204,7 +204,7 @@ func (w *work) blob(ctx context.Context, it item, stem sink.Path, look bool, l *
 			return fresh[i], nil
 		}}
 		var o stored
-		o, err = w.store1(ctx, link, stem, sources[i])
+		o, err = w.downloadAndStore(ctx, link, stem, sources[i])
 		if err == nil {
 			return w.blobRecord(o), nil
 		}
@@ -227,8 +227,9 @@ func (w *work) blobRecord(o stored) BlobRecord {
 	return BlobRecord{File: file, SHA256: o.SHA256, Bytes: o.Bytes, ContentType: o.ContentType, Source: source, Error: o.blame}
 }
 
-// store1 downloads one blob and stores it as stem plus the extension that its content asks for.
-func (w *work) store1(ctx context.Context, link cv.Link, stem sink.Path, source string) (stored, error) {
+// downloadAndStore downloads one blob and stores it as stem plus the extension that its content
+// asks for.
+func (w *work) downloadAndStore(ctx context.Context, link cv.Link, stem sink.Path, source string) (stored, error) {
 	d := &download{work: w, ctx: ctx}
 	defer d.close()
 	if err := w.fetchBlob(ctx, link, maxBlob, d); err != nil {

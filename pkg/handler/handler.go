@@ -133,7 +133,7 @@ func New(c Config) (*Handler, error) {
 		downloads: semaphore.NewWeighted(int64(c.Downloads)),
 		memory:    semaphore.NewWeighted(c.Buffer),
 		holder:    uuid.NewString(),
-		running:   running{commands: map[string]*effort{}},
+		running:   running{commands: map[string]*commandRun{}},
 	}, nil
 }
 

@@ -15,9 +15,9 @@ import (
 type kind int
 
 const (
-	nothing kind = iota // to no project: a cancel. Of a shelf: whatever they do
-	reads               // an export, or a plan
-	deletes             // neither projects nor iterations
+	kindNone kind = iota // to no project: a cancel. Of a shelf: whatever they do
+	reads                // an export, or a plan
+	deletes              // neither projects nor iterations
 	deletesWhole
 )
 
@@ -31,7 +31,7 @@ func (k kind) excludes(o kind) bool {
 	case deletes:
 		return o == reads || o == deletesWhole
 	case deletesWhole:
-		return o != nothing
+		return o != kindNone
 	default:
 		return false
 	}
@@ -80,9 +80,9 @@ func (h *Handler) claimIn(m Message) (k claim, ok bool) {
 	return claim{}, false
 }
 
-// shelf is a list of claims, by what they are looked up by: an id, or a kind and a project of a
+// indexKey is a list of claims, by what they are looked up by: an id, or a kind and a project of a
 // host.
-type shelf struct {
+type indexKey struct {
 	id      string
 	host    string
 	kind    kind
@@ -97,30 +97,30 @@ var (
 )
 
 // shelves are where a claim is put.
-func (k claim) shelves() []shelf {
-	on := []shelf{{id: k.id}}
-	if k.kind == nothing {
+func (k claim) shelves() []indexKey {
+	on := []indexKey{{id: k.id}}
+	if k.kind == kindNone {
 		return on
 	}
 	projects := k.projects
 	if k.all {
 		projects = []uuid.UUID{everyProject}
 	}
-	for _, kind := range []kind{k.kind, nothing} {
-		on = append(on, shelf{host: k.host, kind: kind, project: anyProject})
+	for _, kind := range []kind{k.kind, kindNone} {
+		on = append(on, indexKey{host: k.host, kind: kind, project: anyProject})
 		for _, p := range projects {
-			on = append(on, shelf{host: k.host, kind: kind, project: p})
+			on = append(on, indexKey{host: k.host, kind: kind, project: p})
 		}
 	}
 	return on
 }
 
 // sameID are the shelves of the claims that a later command with this one's id must wait for.
-func (k claim) sameID() []shelf { return []shelf{{id: k.id}} }
+func (k claim) sameID() []indexKey { return []indexKey{{id: k.id}} }
 
 // conflicts are the shelves of the claims that must not overlap with this one.
-func (k claim) conflicts() []shelf {
-	var on []shelf
+func (k claim) conflicts() []indexKey {
+	var on []indexKey
 	for _, other := range []kind{reads, deletes, deletesWhole} {
 		if k.kind.excludes(other) {
 			on = append(on, k.common(other)...)
@@ -130,13 +130,13 @@ func (k claim) conflicts() []shelf {
 }
 
 // common are the shelves of the claims of a kind that have a project in common with this one.
-func (k claim) common(other kind) []shelf {
+func (k claim) common(other kind) []indexKey {
 	if k.all {
-		return []shelf{{host: k.host, kind: other, project: anyProject}}
+		return []indexKey{{host: k.host, kind: other, project: anyProject}}
 	}
-	on := []shelf{{host: k.host, kind: other, project: everyProject}}
+	on := []indexKey{{host: k.host, kind: other, project: everyProject}}
 	for _, p := range k.projects {
-		on = append(on, shelf{host: k.host, kind: other, project: p})
+		on = append(on, indexKey{host: k.host, kind: other, project: p})
 	}
 	return on
 }
@@ -152,12 +152,12 @@ type pending struct {
 	stream  string   // that all this is about: what is remembered of another one counts for nothing
 	next    uint64   // the first sequence not read yet
 	claims  []*claim // by sequence
-	shelves map[shelf][]*claim
+	shelves map[indexKey][]*claim
 	limit   int // of claims, before all are read anew
 }
 
 func (p *pending) forgetAll(stream string) {
-	p.stream, p.next, p.claims, p.shelves, p.limit = stream, 0, nil, map[shelf][]*claim{}, 0
+	p.stream, p.next, p.claims, p.shelves, p.limit = stream, 0, nil, map[indexKey][]*claim{}, 0
 }
 
 // find is where in a list the first claim is that has this sequence or a later one.
@@ -236,7 +236,7 @@ type line struct {
 
 // before is what is remembered of the line before a command whose way is barred by claims on the
 // shelves where it looks.
-func (p *pending) before(ctx context.Context, h *Handler, c Command, look func(mine claim) []shelf) (line, error) {
+func (p *pending) before(ctx context.Context, h *Handler, c Command, look func(mine claim) []indexKey) (line, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.load(ctx, h, c); err != nil {
@@ -250,7 +250,7 @@ func (p *pending) before(ctx context.Context, h *Handler, c Command, look func(m
 			l.blocker = list[i-1]
 		}
 	}
-	for _, s := range mine.common(nothing) {
+	for _, s := range mine.common(kindNone) {
 		list := p.shelves[s]
 		i, _ := find(list, c.Seq)
 		if i > 0 && (l.front == 0 || list[0].seq < l.front) {
@@ -282,7 +282,7 @@ func (p *pending) gone(ctx context.Context, h *Handler, seq uint64, c Command) (
 // blocker looks for the last command before c that is still in the queue and that stands in its
 // way. It is the last one because that changes least: of many that wait for one after the other,
 // each waits for the one before it from the beginning to the end.
-func (p *pending) blocker(ctx context.Context, h *Handler, c Command, look func(mine claim) []shelf) (line, error) {
+func (p *pending) blocker(ctx context.Context, h *Handler, c Command, look func(mine claim) []indexKey) (line, error) {
 	for {
 		l, err := p.before(ctx, h, c, look)
 		if l.blocker == nil || err != nil {

@@ -224,7 +224,7 @@ func (r *rounds) advance(ctx context.Context, p *projectState) error {
 		}
 		return r.missing(ctx, p)
 	case stageCounts:
-		if r.judge(p) {
+		if r.reconcileCounts(p) {
 			p.stage = stagePages
 			return nil
 		}
@@ -307,9 +307,9 @@ func (p *projectState) toCount() []Listing {
 // maxReadings is how often a listing that will not hold still is read again.
 const maxReadings = 3
 
-// judge compares what was listed with what was counted before and after. It reports whether some
-// listing has to be read again.
-func (r *rounds) judge(p *projectState) bool {
+// reconcileCounts compares what was listed with what was counted before and after. It reports
+// whether some listing has to be read again.
+func (r *rounds) reconcileCounts(p *projectState) bool {
 	again := false
 	counted := map[string]int{}
 	for _, l := range r.sums[p.counts].Listings {

@@ -46,7 +46,7 @@ func (r *run) vacant(ctx context.Context) (bool, error) {
 		return false, handBack(maxDelay, "newer version")
 	case err == nil && job.Command.names(r.command) && job.State.Terminal():
 		r.job, r.rev = job, rev
-		return false, r.project(ctx)
+		return false, r.publishTerminal(ctx)
 	case err == nil && job.Command.names(r.command):
 		return false, handBack(maxDelay, "another version has begun what this one cannot read")
 	case err == nil:
@@ -76,7 +76,7 @@ func (r *run) refuseBySeq(ctx context.Context, given, conflictsWith Text, refusa
 		switch {
 		case err == nil && job.Command.names(own.command) && job.State.Terminal():
 			own.job, own.rev = job, rev
-			return own.project(ctx)
+			return own.publishTerminal(ctx)
 		case err == nil && EarlierStream(own.command.Stream, string(job.Command.Stream)):
 			return &decision{Disposition: Disposition{Verb: Abandon, Reason: "the message's stream is gone"}}
 		case err != nil && !errors.Is(err, ErrNoJob):
@@ -103,5 +103,5 @@ func (r *run) refuse(ctx context.Context, given, conflictsWith Text, refusal *Re
 		return fmt.Errorf("write the job: %w", err)
 	}
 	r.rev = rev
-	return r.project(ctx)
+	return r.publishTerminal(ctx)
 }

@@ -73,7 +73,7 @@ func (m *removal) run(ctx context.Context) error {
 		case !errors.Is(err, sink.ErrNotFound):
 			return fmt.Errorf("look for the record of step %s of project %s: %w", step, m.plan.ID, err)
 		}
-		if err := m.unheld(ctx); err != nil {
+		if err := m.checkLegalHold(ctx); err != nil {
 			return err
 		}
 		lines, err := do[step](ctx)
@@ -87,9 +87,9 @@ func (m *removal) run(ctx context.Context) error {
 	return nil
 }
 
-// unheld ends a delete of which a project was put under a legal hold after it was begun: what is
-// not deleted yet stays. It looks once for each project.
-func (m *removal) unheld(ctx context.Context) error {
+// checkLegalHold ends a delete of which a project was put under a legal hold after it was begun:
+// what is not deleted yet stays. It looks once for each project.
+func (m *removal) checkLegalHold(ctx context.Context) error {
 	if m.free {
 		return nil
 	}
@@ -160,17 +160,17 @@ func (m *removal) absent(c Category, how string, ids ...uuid.UUID) []deletedLine
 	return lines
 }
 
-// how is how a thing went that one call deletes.
-func how(operation string, already bool) string {
+// removalMethod is removalMethod a thing went that one call deletes.
+func removalMethod(operation string, already bool) string {
 	if already {
 		return alreadyGone
 	}
 	return operation
 }
 
-// late says since when something is waited for, and whether that is too long. It runs from the
-// first time that anybody waited for it, in any attempt.
-func (d *deletion) late(ctx context.Context, project int, what string) (since time.Time, late bool, err error) {
+// verifyDeadline says since when something is waited for, and whether that is too long. It runs
+// from the first time that anybody waited for it, in any attempt.
+func (d *deletion) verifyDeadline(ctx context.Context, project int, what string) (since time.Time, late bool, err error) {
 	var first struct {
 		V  int       `json:"v"`
 		At time.Time `json:"at"`
@@ -181,16 +181,16 @@ func (d *deletion) late(ctx context.Context, project int, what string) (since ti
 	return first.At.UTC(), d.Now().After(first.At.Add(d.VerifyTimeout)), err
 }
 
-// until looks again and again, ever more slowly, until what was deleted is seen to be gone. look
-// names something that is left; nothing when all is gone. Each thing has its own time: what went
-// before it, however long that took, is none of it.
-func (m *removal) until(ctx context.Context, what string, look func(context.Context) (left string, err error)) error {
+// pollUntilGone looks again and again, ever more slowly, pollUntilGone what was deleted is seen to
+// be gone. look names something that is left; nothing when all is gone. Each thing has its own
+// time: what went before it, however long that took, is none of it.
+func (m *removal) pollUntilGone(ctx context.Context, what string, look func(context.Context) (left string, err error)) error {
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
 		left, err := look(ctx)
 		if err != nil || left == "" {
 			return err
 		}
-		_, late, err := m.late(ctx, m.n, m.step+"-"+left)
+		_, late, err := m.verifyDeadline(ctx, m.n, m.step+"-"+left)
 		if err != nil {
 			return err
 		}
@@ -223,7 +223,7 @@ const statusTraining = "Training"
 // training hands the command back while an iteration is in training: that cannot be stopped, and
 // nobody can see or delete its copies of the images.
 func (d *deletion) training(ctx context.Context, number int, project, iteration uuid.UUID) error {
-	since, late, err := d.late(ctx, number, "training-"+iteration.String())
+	since, late, err := d.verifyDeadline(ctx, number, "training-"+iteration.String())
 	if err != nil {
 		return err
 	}
@@ -326,7 +326,7 @@ func (m *removal) predictions(ctx context.Context) ([]deletedLine, error) {
 	}
 	for _, scope := range scopes {
 		tried := map[uuid.UUID]bool{}
-		if err := m.until(ctx, "predictions", func(ctx context.Context) (string, error) { return m.predictionPages(ctx, scope, exported, tried) }); err != nil {
+		if err := m.pollUntilGone(ctx, "predictions", func(ctx context.Context) (string, error) { return m.predictionPages(ctx, scope, exported, tried) }); err != nil {
 			return nil, err
 		}
 	}
@@ -388,7 +388,7 @@ func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 		}
 	}
 	look := 0
-	err = m.until(ctx, "images", func(ctx context.Context) (string, error) {
+	err = m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
 		again := missed || look%resend == 0 && (look > 0 || !first)
 		look++
 		n, left, err := m.left(ctx, again || !every)
@@ -424,7 +424,7 @@ func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 // selection lists the selection once more. An image in it that is not in the plan, and was made
 // before the delete began, ends the delete as plan_changed; it is not deleted.
 func (m *removal) selection(ctx context.Context) ([]deletedLine, error) {
-	return nil, m.until(ctx, "images", func(ctx context.Context) (string, error) {
+	return nil, m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
 		scopes, err := m.snapshots(ctx)
 		if err != nil {
 			return "", err
@@ -541,7 +541,7 @@ func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
 		if err != nil {
 			return nil, fmt.Errorf("delete iteration %s: %w", it, err)
 		}
-		err = m.until(ctx, "iteration "+it.String(), func(ctx context.Context) (string, error) {
+		err = m.pollUntilGone(ctx, "iteration "+it.String(), func(ctx context.Context) (string, error) {
 			_, err := m.client.GetIteration(ctx, m.plan.ID, it)
 			gone, err := m.provenGone(ctx, err)
 			return unless(gone, it.String()), err
@@ -549,9 +549,9 @@ func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
 		if err != nil {
 			return nil, err
 		}
-		lines = append(lines, m.absent(CategoryIterations, how("DeleteIteration", already), it)...)
+		lines = append(lines, m.absent(CategoryIterations, removalMethod("DeleteIteration", already), it)...)
 		if slices.Contains(m.facts.Trained, it) {
-			lines = append(lines, m.absent(CategoryPerformance, how("DeleteIteration", already), it)...)
+			lines = append(lines, m.absent(CategoryPerformance, removalMethod("DeleteIteration", already), it)...)
 		}
 	}
 	return lines, nil
@@ -566,7 +566,7 @@ func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
 		if err != nil {
 			return nil, fmt.Errorf("delete tag %s: %w", tag, err)
 		}
-		err = m.until(ctx, "tag "+tag.String(), func(ctx context.Context) (string, error) {
+		err = m.pollUntilGone(ctx, "tag "+tag.String(), func(ctx context.Context) (string, error) {
 			_, err := m.client.GetTag(ctx, m.plan.ID, tag, uuid.Nil)
 			gone, err := m.provenGone(ctx, err)
 			return unless(gone, tag.String()), err
@@ -574,7 +574,7 @@ func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
 		if err != nil {
 			return nil, err
 		}
-		lines = append(lines, m.absent(CategoryTags, how("DeleteTag", already), tag)...)
+		lines = append(lines, m.absent(CategoryTags, removalMethod("DeleteTag", already), tag)...)
 	}
 	return lines, nil
 }
@@ -625,7 +625,7 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("delete project %s: %w", p.ID, err)
 	}
-	err = m.until(ctx, "project "+p.ID.String(), func(ctx context.Context) (string, error) {
+	err = m.pollUntilGone(ctx, "project "+p.ID.String(), func(ctx context.Context) (string, error) {
 		_, err := m.client.GetProject(ctx, p.ID)
 		if gone, err := m.provenGone(ctx, err); err != nil || !gone {
 			return "itself", err
@@ -639,5 +639,5 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(m.absent(CategoryTags, how("DeleteProject", already), p.Tags...), m.absent(CategoryProjects, how("DeleteProject", already), p.ID)...), nil
+	return append(m.absent(CategoryTags, removalMethod("DeleteProject", already), p.Tags...), m.absent(CategoryProjects, removalMethod("DeleteProject", already), p.ID)...), nil
 }

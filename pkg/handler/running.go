@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// heedEvery is how often whoever works for a command looks whether it is to end, should word of
+// watchJobEvery is how often whoever works for a command looks whether it is to end, should word of
 // that be lost.
-const heedEvery = 5 * time.Second
+const watchJobEvery = 5 * time.Second
 
 // running knows who works for which command in this process, so that a command that ends can stop
 // them, and nobody begins what is being done.
 type running struct {
 	mu       sync.Mutex
-	commands map[string]*effort
+	commands map[string]*commandRun
 }
 
-// effort is all that this process does for one command.
-type effort struct {
-	tasks map[*task]struct{}
+// commandRun is all that this process does for one command.
+type commandRun struct {
+	tasks map[*activity]struct{}
 	stop  context.CancelFunc // ends heeding
 }
 
-// task is an attempt at a command or at one of its units.
-type task struct {
+// activity is an attempt at a command or at one of its units.
+type activity struct {
 	cancel context.CancelCauseFunc
 	ended  func() error
 	unit   int // -1 of the coordinator
@@ -35,12 +35,12 @@ type task struct {
 	rev     uint64  // since this revision
 }
 
-func (t *task) coordinates() bool { return t.unit < 0 }
+func (t *activity) coordinates() bool { return t.unit < 0 }
 
 // startUnit begins a unit of a command. The context ends with errEnded when the command is over;
 // done is to be called when the unit has stopped.
 func (h *Handler) startUnit(ctx context.Context, id string, n int) (_ context.Context, done func()) {
-	return h.start(ctx, id, &task{unit: n})
+	return h.start(ctx, id, &activity{unit: n})
 }
 
 // startAttempt begins an attempt at a command by the holder that its job names since revision rev.
@@ -48,10 +48,10 @@ func (h *Handler) startUnit(ctx context.Context, id string, n int) (_ context.Co
 // else is its holder, and with errGone, which is an ErrFenced, when the command's message is not in
 // the queue any more.
 func (h *Handler) startAttempt(ctx context.Context, c Command, holder Text, rev uint64) (_ context.Context, done func()) {
-	return h.start(ctx, c.ID, &task{unit: -1, command: c, holder: holder, rev: rev})
+	return h.start(ctx, c.ID, &activity{unit: -1, command: c, holder: holder, rev: rev})
 }
 
-func (h *Handler) start(ctx context.Context, id string, t *task) (context.Context, func()) {
+func (h *Handler) start(ctx context.Context, id string, t *activity) (context.Context, func()) {
 	ctx, t.cancel = context.WithCancelCause(ctx)
 	t.ended = ctx.Err
 	r := &h.running
@@ -59,11 +59,11 @@ func (h *Handler) start(ctx context.Context, id string, t *task) (context.Contex
 	defer r.mu.Unlock()
 	e := r.commands[id]
 	if e == nil {
-		e = &effort{tasks: map[*task]struct{}{}}
+		e = &commandRun{tasks: map[*activity]struct{}{}}
 		r.commands[id] = e
 		heeding, stop := context.WithCancel(context.WithoutCancel(ctx))
 		e.stop = stop
-		go h.heed(heeding, id)
+		go h.watchJob(heeding, id)
 	}
 	e.tasks[t] = struct{}{}
 	return ctx, func() {
@@ -78,16 +78,16 @@ func (h *Handler) start(ctx context.Context, id string, t *task) (context.Contex
 	}
 }
 
-// heed ends what this process does for a command once its job says so. It looks when it is told to,
-// by any replica, and now and then.
-func (h *Handler) heed(ctx context.Context, id string) {
+// watchJob ends what this process does for a command once its job says so. It looks when it is told
+// to, by any replica, and now and then.
+func (h *Handler) watchJob(ctx context.Context, id string) {
 	told, stop, err := h.Queue.Over(id)
 	if err != nil {
 		h.Log.Warn().Err(err).Str("command_id", id).Msg("the end of this command will be noticed late")
 	} else {
 		defer stop()
 	}
-	ticker := time.NewTicker(heedEvery)
+	ticker := time.NewTicker(watchJobEvery)
 	defer ticker.Stop()
 	for {
 		select {
@@ -104,10 +104,10 @@ func (h *Handler) heed(ctx context.Context, id string) {
 		case job.over():
 			h.running.stopUnits(id)
 			if job.Cancel != nil {
-				h.running.end(id, errCancelled, (*task).coordinates)
+				h.running.end(id, errCancelled, (*activity).coordinates)
 			}
 		default: // an older job would be a reading from a leader that lags
-			h.running.end(id, ErrFenced, func(t *task) bool { return t.coordinates() && t.holder != job.Holder && t.rev < rev })
+			h.running.end(id, ErrFenced, func(t *activity) bool { return t.coordinates() && t.holder != job.Holder && t.rev < rev })
 			h.stopLost(ctx, id)
 		}
 	}
@@ -115,7 +115,7 @@ func (h *Handler) heed(ctx context.Context, id string) {
 
 // stopLost stops the coordinators of a command whose message is not in the queue any more.
 func (h *Handler) stopLost(ctx context.Context, id string) {
-	ctx, cancel := context.WithTimeout(ctx, heedEvery) // an end has to be heard while the stream is away
+	ctx, cancel := context.WithTimeout(ctx, watchJobEvery) // an end has to be heard while the stream is away
 	defer cancel()
 	for _, t := range h.running.coordinators(id) {
 		if _, err := h.Queue.CommandIn(ctx, t.command.Stream, t.command.Seq); errors.Is(err, ErrNoMessage) {
@@ -127,12 +127,12 @@ func (h *Handler) stopLost(ctx context.Context, id string) {
 
 // stopUnits ends the units of a command that run in this process.
 func (r *running) stopUnits(id string) {
-	r.end(id, errEnded, func(t *task) bool { return t.unit >= 0 })
+	r.end(id, errEnded, func(t *activity) bool { return t.unit >= 0 })
 }
 
 // end ends some of what this process does for a command.
-func (r *running) end(id string, cause error, which func(*task) bool) {
-	r.each(id, func(t *task) {
+func (r *running) end(id string, cause error, which func(*activity) bool) {
+	r.each(id, func(t *activity) {
 		if which(t) {
 			t.cancel(cause)
 		}
@@ -155,8 +155,8 @@ func (r *running) coordinates(c Command) (same, other bool) {
 }
 
 // coordinators are the attempts at a command that this process makes and that were not called off.
-func (r *running) coordinators(id string) (all []*task) {
-	r.each(id, func(t *task) {
+func (r *running) coordinators(id string) (all []*activity) {
+	r.each(id, func(t *activity) {
 		if t.coordinates() && t.ended() == nil {
 			all = append(all, t)
 		}
@@ -166,11 +166,11 @@ func (r *running) coordinators(id string) (all []*task) {
 
 // does reports whether this process works on a unit, which was not called off.
 func (r *running) does(id string, unit int) (yes bool) {
-	r.each(id, func(t *task) { yes = yes || t.unit == unit && t.ended() == nil })
+	r.each(id, func(t *activity) { yes = yes || t.unit == unit && t.ended() == nil })
 	return yes
 }
 
-func (r *running) each(id string, f func(*task)) {
+func (r *running) each(id string, f func(*activity)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e := r.commands[id]; e != nil {

@@ -235,7 +235,7 @@ func (w *work) count(ctx context.Context) (int, error) {
 // back. There is time for that once.
 func (w *work) usedUp(ctx context.Context) Disposition {
 	if w.attempt == w.MaxAttempts+1 {
-		return Disposition{Verb: Nak, Delay: lastWord, Reason: "attempts are used up, if all of them count"}
+		return Disposition{Verb: Nak, Delay: formerHolderGrace, Reason: "attempts are used up, if all of them count"}
 	}
 	w.attempt = w.MaxAttempts
 	return w.finish(ctx, fmt.Errorf("every attempt was cut short by a crash or a lost connection: %w", errCutShort))

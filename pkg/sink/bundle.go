@@ -148,7 +148,7 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 		return Object{}, err
 	}
 	if object.SHA256 != body.SHA256 {
-		return Object{}, broken("store", object.Key, ErrMixed, "the store holds SHA-256 %s, this bag has %s", object.SHA256, body.SHA256)
+		return Object{}, newError("store", object.Key, ErrMixed, "the store holds SHA-256 %s, this bag has %s", object.SHA256, body.SHA256)
 	}
 	return object, nil
 }
@@ -274,12 +274,12 @@ func (b *Bag) makeExact(ctx context.Context) error {
 		}
 		switch {
 		case i >= 0 && object.Bytes != b.payload[i].size:
-			return broken("seal", object.Key, ErrNotKept, "the store holds %d bytes, %d were listed", object.Bytes, b.payload[i].size)
+			return newError("seal", object.Key, ErrNotKept, "the store holds %d bytes, %d were listed", object.Bytes, b.payload[i].size)
 		case i >= 0:
 			seen.set(i)
 			continue
 		case committed:
-			return broken("seal", object.Key, ErrMixed, "the bag has its receipt, and this object is in no manifest")
+			return newError("seal", object.Key, ErrMixed, "the bag has its receipt, and this object is in no manifest")
 		}
 		b.store.o.Log.Info().Str("key", string(object.Key)).Int64("bytes", object.Bytes).Msg("removing an object that is in no manifest")
 		if strays = append(strays, object.Key); len(strays) == removeBatch {
@@ -309,7 +309,7 @@ func (b *Bag) makeExact(ctx context.Context) error {
 // some stores lag behind.
 func (b *Bag) explainMissing(ctx context.Context, seen bitset, missing int) error {
 	if missing > removeBatch {
-		return broken("seal", b.root, ErrNotKept, "%d of %d objects are not there", missing, len(b.payload))
+		return newError("seal", b.root, ErrNotKept, "%d of %d objects are not there", missing, len(b.payload))
 	}
 	var gone []string
 	for l, err := range ManifestLines(b.manifest.ReadSeeker()) {
@@ -327,13 +327,13 @@ func (b *Bag) explainMissing(ctx context.Context, seen bitset, missing int) erro
 		case err != nil:
 			return err
 		case object.Bytes != b.payload[i].size || object.SHA256 != l.SHA256:
-			return broken("seal", object.Key, ErrNotKept, "the store holds %d bytes with SHA-256 %s, %d bytes with %s were listed", object.Bytes, object.SHA256, b.payload[i].size, l.SHA256)
+			return newError("seal", object.Key, ErrNotKept, "the store holds %d bytes with SHA-256 %s, %d bytes with %s were listed", object.Bytes, object.SHA256, b.payload[i].size, l.SHA256)
 		}
 	}
 	if len(gone) == 0 {
 		return nil
 	}
-	return broken("seal", b.root, ErrNotKept, "%d of %d objects are not there: %s", len(gone), len(b.payload), strings.Join(gone[:min(len(gone), maxNamed)], ", "))
+	return newError("seal", b.root, ErrNotKept, "%d of %d objects are not there: %s", len(gone), len(b.payload), strings.Join(gone[:min(len(gone), maxNamed)], ", "))
 }
 
 // compareDigests looks at every payload object: without conditional writes another writer may have
@@ -348,7 +348,7 @@ func (b *Bag) compareDigests(ctx context.Context) error {
 			return err
 		}
 		if object.SHA256 != l.SHA256 {
-			return broken("seal", object.Key, ErrMixed, "the store holds SHA-256 %s, %s was listed", object.SHA256, l.SHA256)
+			return newError("seal", object.Key, ErrMixed, "the store holds SHA-256 %s, %s was listed", object.SHA256, l.SHA256)
 		}
 	}
 	return nil

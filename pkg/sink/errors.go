@@ -110,8 +110,9 @@ func (e *Error) Unwrap() error { return e.Err }
 // Is matches the sentinel of the error's kind.
 func (e *Error) Is(target error) bool { return e.kind != nil && e.kind == target }
 
-// fail makes an Error of what an SDK call returned. It gives nil for nil, and an Error as it is.
-func fail(ctx context.Context, op string, key Key, err error) error {
+// wrapError makes an Error of what an SDK call returned. It gives nil for nil, and an Error as it
+// is.
+func wrapError(ctx context.Context, op string, key Key, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -140,8 +141,8 @@ func fail(ctx context.Context, op string, key Key, err error) error {
 	return e
 }
 
-// broken is an Error of a kind we found out ourselves.
-func broken(op string, key Key, kind error, format string, args ...any) *Error {
+// newError is an Error of a kind we found out ourselves.
+func newError(op string, key Key, kind error, format string, args ...any) *Error {
 	return &Error{Op: op, Key: key, Err: fmt.Errorf(format, args...), kind: kind}
 }
 

@@ -46,10 +46,10 @@ func (s *Store) putMultipart(ctx context.Context, key Key, body Body) (err error
 	create.ServerSideEncryption, create.SSEKMSKeyId = s.encryption()
 	created, err := s.api.CreateMultipartUpload(ctx, create, checksumsAsHeaders)
 	if err != nil {
-		return fail(ctx, "begin upload of object", key, err)
+		return wrapError(ctx, "begin upload of object", key, err)
 	}
 	if aws.ToString(created.UploadId) == "" { // a part sent without it would be taken for the object
-		return broken("begin upload of object", key, ErrUnavailable, "the store began an upload and does not say which")
+		return newError("begin upload of object", key, ErrUnavailable, "the store began an upload and does not say which")
 	}
 	defer func() {
 		if err != nil {
@@ -73,7 +73,7 @@ func (s *Store) putMultipart(ctx context.Context, key Key, body Body) (err error
 		complete.IfNoneMatch = aws.String("*")
 	}
 	_, err = s.api.CompleteMultipartUpload(ctx, complete, checksumsAsHeaders)
-	err = fail(ctx, "complete upload of object", key, err)
+	err = wrapError(ctx, "complete upload of object", key, err)
 	if errors.Is(err, ErrNotFound) || hasStatus(err, 409) {
 		// The upload is gone because an earlier, unanswered try completed it or somebody aborted
 		// it; or another write of the key was in the way, after which S3 wants the upload begun
@@ -93,7 +93,7 @@ func (s *Store) uploadParts(ctx context.Context, key Key, upload *string, body B
 		section := &section{r: body.R, base: off, size: min(size, body.Size-off)}
 		sum, err := section.digest(whole)
 		if err != nil {
-			return nil, fail(ctx, op, key, err)
+			return nil, wrapError(ctx, op, key, err)
 		}
 		number, checksum := int32(len(parts)+1), base64.StdEncoding.EncodeToString(sum) //nolint:gosec // at most maxParts
 		out, err := s.api.UploadPart(ctx, &s3.UploadPartInput{
@@ -106,7 +106,7 @@ func (s *Store) uploadParts(ctx context.Context, key Key, upload *string, body B
 			ChecksumSHA256: &checksum,
 		}, checksumsAsHeaders)
 		if err != nil {
-			err = fail(ctx, op, key, err)
+			err = wrapError(ctx, op, key, err)
 			if errors.Is(err, ErrNotFound) { // somebody aborted the upload
 				return nil, &Error{Op: op, Key: key, Err: err, kind: ErrConflict}
 			}
@@ -115,7 +115,7 @@ func (s *Store) uploadParts(ctx context.Context, key Key, upload *string, body B
 		parts = append(parts, types.CompletedPart{ETag: out.ETag, PartNumber: &number, ChecksumSHA256: &checksum})
 	}
 	if got := hex.EncodeToString(whole.Sum(nil)); got != body.SHA256 {
-		return nil, broken(op, key, nil, "the body has SHA-256 %s, expected %s", got, body.SHA256)
+		return nil, newError(op, key, nil, "the body has SHA-256 %s, expected %s", got, body.SHA256)
 	}
 	return parts, nil
 }
@@ -125,7 +125,7 @@ func (s *Store) abort(ctx context.Context, key Key, upload *string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
 	_, err := s.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.o.Bucket, Key: aws.String(string(key)), UploadId: upload})
-	if err = fail(ctx, "abort upload of object", key, err); err != nil && !errors.Is(err, ErrNotFound) {
+	if err = wrapError(ctx, "abort upload of object", key, err); err != nil && !errors.Is(err, ErrNotFound) {
 		s.o.Log.Warn().Err(err).Str("key", string(key)).Msg("an unfinished upload stays behind until the command's objects are removed")
 	}
 }

@@ -80,7 +80,7 @@ func (s *Store) Remove(ctx context.Context, keys ...Key) error {
 // ListMultipartUploads, AbortMultipartUpload, ListObjectsV2.
 func (s *Store) RemoveAll(ctx context.Context, prefix Key) (int, error) {
 	if prefix == "" {
-		return 0, broken("remove objects", prefix, nil, "an empty prefix would empty the bucket")
+		return 0, newError("remove objects", prefix, nil, "an empty prefix would empty the bucket")
 	}
 	if err := s.abortAll(ctx, prefix); err != nil {
 		return 0, err
@@ -124,7 +124,7 @@ func (s *Store) removeListed(ctx context.Context, prefix Key, listing iter.Seq2[
 		}
 		first := version{ObjectIdentifier: ids[0]}
 		if last.Key != nil && *first.Key == *last.Key && aws.ToString(first.VersionId) == aws.ToString(last.VersionId) {
-			return removed, markers, broken("remove objects", prefix, ErrNotKept, "%s was removed and is still listed", *first.Key)
+			return removed, markers, newError("remove objects", prefix, ErrNotKept, "%s was removed and is still listed", *first.Key)
 		}
 		last = first
 		made, err := s.removeObjects(ctx, ids)
@@ -175,7 +175,7 @@ func (s *Store) keepsVersions(ctx context.Context) (bool, error) {
 			kept = versionsKept
 		}
 	default:
-		return false, fail(ctx, "ask for versions of bucket", Key(s.o.Bucket), err)
+		return false, wrapError(ctx, "ask for versions of bucket", Key(s.o.Bucket), err)
 	}
 	s.versioning.CompareAndSwap(versionsUnknown, kept)
 	return kept == versionsKept, nil
@@ -196,7 +196,7 @@ func (s *Store) versions(ctx context.Context, prefix Key) iter.Seq2[version, err
 		for {
 			page, err := s.api.ListObjectVersions(ctx, in, checksumsAsHeaders)
 			if err != nil {
-				yield(version{}, fail(ctx, op, prefix, err))
+				yield(version{}, wrapError(ctx, op, prefix, err))
 				return
 			}
 			found := make([]version, 0, len(page.Versions)+len(page.DeleteMarkers))
@@ -207,7 +207,7 @@ func (s *Store) versions(ctx context.Context, prefix Key) iter.Seq2[version, err
 				found = append(found, version{ObjectIdentifier: types.ObjectIdentifier{Key: m.Key, VersionId: m.VersionId}, marker: true})
 			}
 			if slices.ContainsFunc(found, func(v version) bool { return v.Key == nil }) {
-				yield(version{}, broken(op, prefix, ErrUnavailable, "the store listed something without its name"))
+				yield(version{}, newError(op, prefix, ErrUnavailable, "the store listed something without its name"))
 				return
 			}
 			slices.SortStableFunc(found, func(a, b version) int { return strings.Compare(*a.Key, *b.Key) })
@@ -221,7 +221,7 @@ func (s *Store) versions(ctx context.Context, prefix Key) iter.Seq2[version, err
 			}
 			more, err := anotherPage(page.IsTruncated, page.NextKeyMarker, false)
 			if err != nil {
-				yield(version{}, broken(op, prefix, ErrUnavailable, "%w", err))
+				yield(version{}, newError(op, prefix, ErrUnavailable, "%w", err))
 				return
 			}
 			if !more {
@@ -248,7 +248,7 @@ func (s *Store) removeObjects(ctx context.Context, ids []types.ObjectIdentifier)
 				return markers, err
 			}
 			if err := s.o.Wait(ctx, time.Duration(1<<try)*100*time.Millisecond); err != nil {
-				return markers, fail(ctx, "remove objects", "", err)
+				return markers, wrapError(ctx, "remove objects", "", err)
 			}
 		}
 	}
@@ -267,7 +267,7 @@ func (s *Store) removeOnce(ctx context.Context, ids []types.ObjectIdentifier) (a
 		if notSupported(err) || hasStatus(err, 0, "MissingContentMD5", "MalformedXML", "InvalidRequest") {
 			return nil, markers, s.removeEach(ctx, ids, &markers) // a store without batches, or with other ideas of them
 		}
-		return nil, false, fail(ctx, "remove objects", Key(aws.ToString(ids[0].Key)), err)
+		return nil, false, wrapError(ctx, "remove objects", Key(aws.ToString(ids[0].Key)), err)
 	}
 	for _, deleted := range out.Deleted {
 		// With a version given, DeleteMarker says that the thing removed was one.
@@ -279,7 +279,7 @@ func (s *Store) removeOnce(ctx context.Context, ids []types.ObjectIdentifier) (a
 		if code == "NoSuchKey" || code == "NoSuchVersion" {
 			continue
 		}
-		e := broken(op, Key(aws.ToString(failed.Key)), kindOf(0, code, errors.New(code)), "%s", aws.ToString(failed.Message))
+		e := newError(op, Key(aws.ToString(failed.Key)), kindOf(0, code, errors.New(code)), "%s", aws.ToString(failed.Message))
 		e.Code = code
 		if !errors.Is(e, ErrThrottled) && !errors.Is(e, ErrUnavailable) {
 			return nil, markers, e
@@ -299,7 +299,7 @@ func (s *Store) removeOnce(ctx context.Context, ids []types.ObjectIdentifier) (a
 func (s *Store) removeEach(ctx context.Context, ids []types.ObjectIdentifier, markers *bool) error {
 	for _, id := range ids {
 		out, err := s.api.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.o.Bucket, Key: id.Key, VersionId: id.VersionId}, checksumsAsHeaders)
-		err = fail(ctx, "remove object", Key(aws.ToString(id.Key)), err)
+		err = wrapError(ctx, "remove object", Key(aws.ToString(id.Key)), err)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
@@ -320,14 +320,14 @@ func (s *Store) abortAll(ctx context.Context, prefix Key) error {
 			return nil
 		}
 		if err != nil {
-			return fail(ctx, op, prefix, err)
+			return wrapError(ctx, op, prefix, err)
 		}
 		for i, upload := range page.Uploads {
 			if i == 0 && last != "" && aws.ToString(upload.UploadId) == last {
-				return broken(op, prefix, ErrNotKept, "upload %s was aborted and is still listed", last)
+				return newError(op, prefix, ErrNotKept, "upload %s was aborted and is still listed", last)
 			}
 			_, err := s.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.o.Bucket, Key: upload.Key, UploadId: upload.UploadId}, checksumsAsHeaders)
-			err = fail(ctx, "abort upload of object", Key(aws.ToString(upload.Key)), err)
+			err = wrapError(ctx, "abort upload of object", Key(aws.ToString(upload.Key)), err)
 			if err != nil && !errors.Is(err, ErrNotFound) {
 				return err
 			}

@@ -129,7 +129,7 @@ type Object struct {
 func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 	body, err := complete(body)
 	if err != nil {
-		return Object{}, fail(ctx, "read the body of object", key, err)
+		return Object{}, wrapError(ctx, "read the body of object", key, err)
 	}
 	multipart := body.Size > s.o.MultipartAbove
 	for try := 1; ; try++ {
@@ -166,7 +166,7 @@ func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 func (s *Store) Replace(ctx context.Context, key Key, body Body) error {
 	body, err := complete(body)
 	if err != nil {
-		return fail(ctx, "read the body of object", key, err)
+		return wrapError(ctx, "read the body of object", key, err)
 	}
 	return s.putObject(ctx, key, body, false)
 }
@@ -201,7 +201,7 @@ func complete(body Body) (Body, error) {
 func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional bool) error {
 	const op = "put object"
 	if _, err := body.R.Seek(0, io.SeekStart); err != nil {
-		return fail(ctx, op, key, err)
+		return wrapError(ctx, op, key, err)
 	}
 	checksum := base64SHA256(body.SHA256)
 	in := &s3.PutObjectInput{
@@ -219,10 +219,10 @@ func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional b
 	}
 	out, err := s.api.PutObject(ctx, in, checksumsAsHeaders)
 	if err != nil {
-		return fail(ctx, op, key, err)
+		return wrapError(ctx, op, key, err)
 	}
 	if got := aws.ToString(out.ChecksumSHA256); got != "" && got != checksum {
-		return broken(op, key, ErrNotKept, "the store answered with SHA-256 %s for %s", got, checksum)
+		return newError(op, key, ErrNotKept, "the store answered with SHA-256 %s for %s", got, checksum)
 	}
 	return s.checkEncryption(op, key, out.ServerSideEncryption)
 }
@@ -238,7 +238,7 @@ func (s *Store) encryption() (types.ServerSideEncryption, *string) {
 // checkEncryption compares the encryption the store says it used with the one asked for.
 func (s *Store) checkEncryption(op string, key Key, got types.ServerSideEncryption) error {
 	if s.o.SSE != "" && string(got) != s.o.SSE {
-		return broken(op, key, ErrNotKept, "encryption %s was asked for, the store answered %q", s.o.SSE, got)
+		return newError(op, key, ErrNotKept, "encryption %s was asked for, the store answered %q", s.o.SSE, got)
 	}
 	return nil
 }
@@ -288,7 +288,7 @@ func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
 	h := sha256.New()
 	n, err := io.Copy(h, body)
 	if err != nil {
-		return Object{}, fail(ctx, "read object", key, err)
+		return Object{}, wrapError(ctx, "read object", key, err)
 	}
 	object.Bytes, object.SHA256 = n, hex.EncodeToString(h.Sum(nil))
 	return object, nil
@@ -309,7 +309,7 @@ func (s *Store) measure(ctx context.Context, key Key, atMost int64) (Object, err
 	if object.Bytes < 0 {
 		object.Bytes, err = io.Copy(io.Discard, io.LimitReader(body, atMost+1))
 	}
-	return object, fail(ctx, "read object", key, err)
+	return object, wrapError(ctx, "read object", key, err)
 }
 
 // Head says what is at a key. SHA256 is empty when neither the store's checksum (of the whole
@@ -322,7 +322,7 @@ func (s *Store) Head(ctx context.Context, key Key) (Object, error) {
 		ChecksumMode: types.ChecksumModeEnabled,
 	}, checksumsAsHeaders)
 	if err != nil {
-		return Object{}, fail(ctx, "look at object", key, err)
+		return Object{}, wrapError(ctx, "look at object", key, err)
 	}
 	return object(key, out.ContentLength, out.ContentType, out.Metadata, out.ChecksumSHA256), nil
 }
@@ -414,7 +414,7 @@ func (r *reader) get(rest bool) (*s3.GetObjectOutput, error) {
 	}
 	out, err := r.s.api.GetObject(r.ctx, in, checksumsAsHeaders)
 	if err != nil {
-		return nil, fail(r.ctx, "get object", r.key, err)
+		return nil, wrapError(r.ctx, "get object", r.key, err)
 	}
 	if rest {
 		if err := r.goesOn(out); err != nil {
@@ -430,13 +430,13 @@ func (r *reader) get(rest bool) (*s3.GetObjectOutput, error) {
 func (r *reader) goesOn(out *s3.GetObjectOutput) error {
 	const op = "get object"
 	if r.etag == nil {
-		return broken(op, r.key, ErrUnavailable, "the body broke off after %d bytes, and without an ETag the rest may be another object's", r.off)
+		return newError(op, r.key, ErrUnavailable, "the body broke off after %d bytes, and without an ETag the rest may be another object's", r.off)
 	}
 	if out.ContentRange != nil {
 		var first, last, whole int64
 		n, _ := fmt.Sscanf(*out.ContentRange, "bytes %d-%d/%d", &first, &last, &whole)
 		if n < 2 || first != r.off || n == 3 && r.size >= 0 && whole != r.size {
-			return broken(op, r.key, ErrUnavailable, "asked for the bytes from %d on, got %q of %d", r.off, *out.ContentRange, r.size)
+			return newError(op, r.key, ErrUnavailable, "asked for the bytes from %d on, got %q of %d", r.off, *out.ContentRange, r.size)
 		}
 		if n == 3 {
 			r.size = whole
@@ -444,7 +444,7 @@ func (r *reader) goesOn(out *s3.GetObjectOutput) error {
 		return nil
 	}
 	if r.size < 0 || said(out.ContentLength) != r.size-r.off {
-		return broken(op, r.key, ErrUnavailable, "asked for the bytes from %d on, got %d bytes of %d", r.off, said(out.ContentLength), r.size)
+		return newError(op, r.key, ErrUnavailable, "asked for the bytes from %d on, got %d bytes of %d", r.off, said(out.ContentLength), r.size)
 	}
 	return nil
 }
@@ -472,7 +472,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		}
 		switch {
 		case r.size >= 0 && r.off > r.size:
-			r.err = broken("get object", r.key, ErrUnavailable, "got more than the %d bytes announced", r.size)
+			r.err = newError("get object", r.key, ErrUnavailable, "got more than the %d bytes announced", r.size)
 			return 0, r.err
 		case r.off == r.size && (err == nil || n > 0):
 			return n, nil // the end is told with the next Read
@@ -487,7 +487,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		// The body broke off, or ended without a word on whether that was all.
 		_ = r.body.Close()
 		if r.tries++; r.ctx.Err() != nil || r.tries > readTries {
-			r.err = noEnd(fail(r.ctx, "get object", r.key, fmt.Errorf("body broke off after %d bytes: %w", r.off, err)))
+			r.err = noEnd(wrapError(r.ctx, "get object", r.key, fmt.Errorf("body broke off after %d bytes: %w", r.off, err)))
 			return n, r.err
 		}
 		r.s.o.Log.Debug().Str("key", string(r.key)).Int64("offset", r.off).Err(err).Msg("body broke off, asking for the rest")
@@ -533,18 +533,18 @@ func (s *Store) ReadAll(ctx context.Context, key Key, limit int64) ([]byte, erro
 	}
 	defer func() { _ = body.Close() }()
 	if object.Bytes > limit {
-		return nil, broken(op, key, nil, "it has %d bytes, at most %d are allowed", object.Bytes, limit)
+		return nil, newError(op, key, nil, "it has %d bytes, at most %d are allowed", object.Bytes, limit)
 	}
 	var b bytes.Buffer
 	b.Grow(int(max(object.Bytes, 0)) + bytes.MinRead)
 	if _, err := b.ReadFrom(io.LimitReader(body, limit+1)); err != nil {
-		return nil, fail(ctx, op, key, err)
+		return nil, wrapError(ctx, op, key, err)
 	}
 	if int64(b.Len()) > limit {
-		return nil, broken(op, key, nil, "it has more than the %d bytes that are allowed", limit)
+		return nil, newError(op, key, nil, "it has more than the %d bytes that are allowed", limit)
 	}
 	if got := hexSHA256(b.Bytes()); object.SHA256 != "" && got != object.SHA256 {
-		return nil, broken(op, key, ErrUnavailable, "content has SHA-256 %s, expected %s", got, object.SHA256)
+		return nil, newError(op, key, ErrUnavailable, "content has SHA-256 %s, expected %s", got, object.SHA256)
 	}
 	return b.Bytes(), nil
 }
@@ -595,12 +595,12 @@ func (s *Store) pages(ctx context.Context, op string, prefix Key, delimiter *str
 		for {
 			page, err := s.api.ListObjectsV2(ctx, in, checksumsAsHeaders)
 			if err != nil {
-				yield(nil, fail(ctx, op, prefix, err))
+				yield(nil, wrapError(ctx, op, prefix, err))
 				return
 			}
 			last, err := lastOf(page, in.StartAfter)
 			if err != nil {
-				yield(nil, broken(op, prefix, ErrUnavailable, "%w", err))
+				yield(nil, newError(op, prefix, ErrUnavailable, "%w", err))
 				return
 			}
 			more, err := anotherPage(page.IsTruncated, page.NextContinuationToken, last != "")
@@ -608,7 +608,7 @@ func (s *Store) pages(ctx context.Context, op string, prefix Key, delimiter *str
 				return
 			}
 			if err != nil {
-				yield(nil, broken(op, prefix, ErrUnavailable, "%w", err))
+				yield(nil, newError(op, prefix, ErrUnavailable, "%w", err))
 				return
 			}
 			if !more {

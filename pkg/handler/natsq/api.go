@@ -57,7 +57,7 @@ func (e errRetry) Unwrap() error { return e.error }
 // retry is what persist is to make of a try that ended with err: what is final stays so, everything
 // else may work later.
 func retry(err error) error {
-	if err == nil || final(err) {
+	if err == nil || isPermanent(err) {
 		return err
 	}
 	return errRetry{err}
@@ -105,8 +105,8 @@ func reasonOf(err error) string {
 	}
 }
 
-// final tells whether trying again is no use.
-func final(err error) bool {
+// isPermanent tells whether trying again is no use.
+func isPermanent(err error) bool {
 	var api *apiError
 	switch {
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadHeaderMsg),
@@ -124,8 +124,8 @@ func final(err error) bool {
 	}
 }
 
-// happened tells whether a request that failed so may have been carried out all the same.
-func happened(err error) bool {
+// maybeApplied tells whether a request that failed so may have been carried out all the same.
+func maybeApplied(err error) bool {
 	return errors.Is(err, errNoAnswer) || errors.Is(err, nats.ErrDisconnected)
 }
 
@@ -177,15 +177,15 @@ func (q *Queue) apiOnce(ctx context.Context, try int, subject string, request, a
 
 // api is apiOnce, repeated until there is an answer.
 func (q *Queue) api(ctx context.Context, where, subject string, request, answer any) error {
-	return q.persist(ctx, where, func(try int) error {
+	return q.retryUntilDone(ctx, where, func(try int) error {
 		return retry(q.apiOnce(ctx, try, subject, request, answer))
 	})
 }
 
-// persist calls f until it returns something else than an errRetry, or ctx ends: then the error has
-// both ctx's cause and f's last. where names the stream or consumer that is worked on; one that is
-// gone is made again, if that is allowed.
-func (q *Queue) persist(ctx context.Context, where string, f func(try int) error) error {
+// retryUntilDone calls f until it returns something else than an errRetry, or ctx ends: then the
+// error has both ctx's cause and f's last. where names the stream or consumer that is worked on;
+// one that is gone is made again, if that is allowed.
+func (q *Queue) retryUntilDone(ctx context.Context, where string, f func(try int) error) error {
 	op := q.health.operation(where)
 	defer op.done()
 	for try := 0; ; try++ {

@@ -36,7 +36,7 @@ func (q *Queue) infoOnce(ctx context.Context, try int, stream string) (streamInf
 // identity asks the leader for a stream's identity until it answers.
 func (q *Queue) identity(ctx context.Context, stream string) (string, error) {
 	var info streamInfo
-	err := q.persist(ctx, stream, func(try int) error {
+	err := q.retryUntilDone(ctx, stream, func(try int) error {
 		var err error
 		info, err = q.infoOnce(ctx, try, stream)
 		return retry(err)
@@ -101,7 +101,7 @@ func (q *Queue) commandIn(ctx context.Context, stream string, seq uint64, patien
 	if seq == 0 { // JetStream takes it for a malformed request
 		return handler.Message{}, "", fmt.Errorf("read command 0: %w", handler.ErrNoMessage)
 	}
-	err = q.persist(ctx, q.commands, func(try int) error {
+	err = q.retryUntilDone(ctx, q.commands, func(try int) error {
 		s, err := q.readOnce(ctx, try, q.commands, get{Seq: seq})
 		if err != nil {
 			return retry(err)

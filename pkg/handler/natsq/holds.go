@@ -63,7 +63,7 @@ func (q *Queue) PutHold(ctx context.Context, project string, note []byte) error 
 		return fmt.Errorf("put a legal hold: %w", err)
 	}
 	m := &nats.Msg{Subject: q.hold(project), Data: note}
-	err := q.persist(ctx, q.holds, func(try int) error {
+	err := q.retryUntilDone(ctx, q.holds, func(try int) error {
 		_, err := q.publishOnce(ctx, try, q.holds, m)
 		return retry(err)
 	})

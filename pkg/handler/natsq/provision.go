@@ -317,7 +317,7 @@ func (q *Queue) provision(ctx context.Context) error {
 			continue
 		}
 		var differences []Difference
-		err := q.persist(ctx, o.name, func(try int) error {
+		err := q.retryUntilDone(ctx, o.name, func(try int) error {
 			var err error
 			differences, err = q.ensure(ctx, try, o)
 			if err == nil || finalHere(err) {
@@ -342,7 +342,7 @@ func (q *Queue) provision(ctx context.Context) error {
 func finalHere(err error) bool {
 	var api *apiError
 	if !errors.As(err, &api) {
-		return final(err)
+		return isPermanent(err)
 	}
 	const noPeers = 10005 // servers that have not found each other yet
 	return api.Code != 503 && !hasCode(err, codeNotLeader, codeStreamNotFound, codeConsumerNotFound, noPeers)

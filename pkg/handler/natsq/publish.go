@@ -319,7 +319,7 @@ func (q *Queue) PublishCommand(ctx context.Context, m handler.Message) (uint64, 
 	}
 	msg := &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Body}
 	var seq uint64
-	err := q.persist(ctx, q.commands, func(try int) error {
+	err := q.retryUntilDone(ctx, q.commands, func(try int) error {
 		var err error
 		seq, err = q.publishOnce(ctx, try, q.commands, msg)
 		if errors.Is(err, errDuplicate) {

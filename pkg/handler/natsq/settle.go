@@ -200,7 +200,7 @@ func (s *serving) settle(work context.Context, d delivery, disposition handler.D
 // insist says a word to a delivery's reply subject until it is confirmed. A consumer that was
 // deleted is made again, but knows nothing of the delivery and does not answer.
 func (s *serving) insist(ctx context.Context, reply, word string) error {
-	return s.q.persist(ctx, s.where(), func(try int) error {
+	return s.q.retryUntilDone(ctx, s.where(), func(try int) error {
 		_, err := s.q.exchange(ctx, try, &nats.Msg{Subject: reply, Data: []byte(word)})
 		return retry(err)
 	})

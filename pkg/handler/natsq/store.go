@@ -79,7 +79,7 @@ func (q *Queue) readOnce(ctx context.Context, try int, stream string, g get) (*s
 // read is readOnce, repeated until the leader answers.
 func (q *Queue) read(ctx context.Context, stream string, g get) (*stored, error) {
 	var s *stored
-	err := q.persist(ctx, stream, func(try int) error {
+	err := q.retryUntilDone(ctx, stream, func(try int) error {
 		var err error
 		s, err = q.readOnce(ctx, try, stream, g)
 		return retry(err)
@@ -148,14 +148,14 @@ func (q *Queue) put(ctx context.Context, w write) (uint64, *stored, error) {
 	var seq uint64
 	var last *stored
 	odd := 0
-	err := q.persist(ctx, w.stream, func(try int) error {
+	err := q.retryUntilDone(ctx, w.stream, func(try int) error {
 		var err error
 		seq, err = q.publishOnce(ctx, try, w.stream, m)
 		refused := hasCode(err, codeWrongLast, codeWrongLastInDoubt)
 		switch {
-		case err == nil || final(err) && !refused:
+		case err == nil || isPermanent(err) && !refused:
 			return err
-		case !refused && !happened(err) && !errors.Is(err, errDuplicate):
+		case !refused && !maybeApplied(err) && !errors.Is(err, errDuplicate):
 			return errRetry{err} // it was not carried out
 		}
 		l, readErr := q.readOnce(ctx, try, w.stream, get{Last: w.subject})
@@ -213,7 +213,7 @@ func (q *Queue) removeReplaced(ctx context.Context, w write, subjects string) er
 		if !w.replaces(s) {
 			continue
 		}
-		if err := q.persist(ctx, w.stream, func(try int) error { return retry(q.removeOnce(ctx, try, w.stream, s.Seq)) }); err != nil {
+		if err := q.retryUntilDone(ctx, w.stream, func(try int) error { return retry(q.removeOnce(ctx, try, w.stream, s.Seq)) }); err != nil {
 			return err
 		}
 	}
@@ -234,7 +234,7 @@ func (q *Queue) remove(ctx context.Context, stream, subject string) error {
 		if err != nil {
 			return err
 		}
-		if err := q.persist(ctx, stream, func(try int) error { return retry(q.removeOnce(ctx, try, stream, s.Seq)) }); err != nil {
+		if err := q.retryUntilDone(ctx, stream, func(try int) error { return retry(q.removeOnce(ctx, try, stream, s.Seq)) }); err != nil {
 			return err
 		}
 	}
