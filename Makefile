@@ -44,7 +44,7 @@ unit: ## Run the tests once, without the race detector (PKG=./pkg/cv/... for som
 .PHONY: race
 race: ## Run all tests under the race detector; a skipped test is an error
 	@mkdir -p dist
-	go test -race -v -timeout 30m -parallel 6 $(PKG) > dist/test.log 2>&1 || { grep -vE '^\s*(=== |--- PASS)' dist/test.log; exit 1; }
+	go test -race -v -timeout 60m -parallel 6 $(PKG) > dist/test.log 2>&1 || { grep -vE '^\s*(=== |--- PASS)' dist/test.log; exit 1; }
 	@grep -E '^(ok|\?) ' dist/test.log
 	@if grep -E '^\s*--- SKIP' dist/test.log; then echo 'tests were skipped: every test must run everywhere'; exit 1; fi
 
