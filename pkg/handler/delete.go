@@ -381,11 +381,12 @@ func (d *deletion) begin(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode the beginning: %w", err)
 	}
-	digest := hexSHA256(b)
+	body := sink.Bytes(b, "application/json")
+	digest := body.SHA256
 	if err := d.queued(ctx); err != nil { // else a later command may have begun beside it
 		return err
 	}
-	if err := d.putNamed(ctx, begunObject(digest), sink.Bytes(b, "application/json")); err != nil {
+	if err := d.putNamed(ctx, begunObject(digest), body); err != nil {
 		return fmt.Errorf("store the beginning: %w", err)
 	}
 	// This compare-and-set is the point of no return: it decides between the delete and a cancel,

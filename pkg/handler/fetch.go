@@ -3,8 +3,6 @@ package handler
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -300,9 +298,7 @@ func (d *download) body() (sink.Body, string, error) {
 	}
 	ext, mediaType := sink.Extension(head, "")
 	if d.memory != nil {
-		b := d.memory.Bytes()
-		sum := sha256.Sum256(b)
-		return sink.Body{R: bytes.NewReader(b), Size: int64(len(b)), SHA256: hex.EncodeToString(sum[:]), ContentType: mediaType}, ext, nil
+		return sink.Bytes(d.memory.Bytes(), mediaType), ext, nil
 	}
 	return d.spool.Body(mediaType), ext, nil
 }
