@@ -25,7 +25,7 @@ var errCancelled = errors.New("the command was cancelled")
 // place.
 func (r *run) cancelOther(ctx context.Context) error {
 	if refusal := r.Features.Unsupported(r.command); refusal != nil {
-		return r.end(ctx, EventData{Status: StatusRefused, Error: errorOf(refusal)})
+		return r.end(ctx, EventData{Status: StatusRefused, Error: refusal.Reason()})
 	}
 	target := r.command.Data.CancelID
 	refusal, err := r.mark(ctx, target)
@@ -33,7 +33,7 @@ func (r *run) cancelOther(ctx context.Context) error {
 		return err
 	}
 	if refusal != nil {
-		return r.end(ctx, EventData{Status: StatusRefused, Error: errorOf(refusal)})
+		return r.end(ctx, EventData{Status: StatusRefused, Error: refusal.Reason()})
 	}
 	if err := r.Queue.NotifyOver(ctx, target); err != nil {
 		r.log.Debug().Err(err).Msg("tell of a cancel")
@@ -116,8 +116,8 @@ func (r *run) cancelWaiting(ctx context.Context, target string) {
 	}
 }
 
-// cancelFor is the cancel that came before this command, nil when there is none that counts.
-func (c Command) cancelFor(before *Cancel) *Cancel {
+// cancelFor is the cancel that came before a command, nil when there is none that counts.
+func cancelFor(c Command, before *Cancel) *Cancel {
 	if before == nil || c.Action == ActionCancel || c.Published.Sub(before.Time) > cancelKept {
 		return nil
 	}
@@ -142,7 +142,7 @@ func (r *run) finish(ctx context.Context, status Status, e *Error) error {
 		}
 	}
 	if begun {
-		if data, err := r.committed(ctx, r.command.Action.bag()); err != nil {
+		if data, err := r.committed(ctx, bagOf(r.command.Action)); err != nil {
 			return err
 		} else if data != nil {
 			return r.end(ctx, *data)
@@ -162,8 +162,8 @@ func (r *run) finish(ctx context.Context, status Status, e *Error) error {
 	return r.end(ctx, EventData{Status: status, Error: e})
 }
 
-// bag is the bag that an action ends with.
-func (a Action) bag() sink.BagKind {
+// bagOf is the bag that an action ends with.
+func bagOf(a Action) sink.BagKind {
 	if a == ActionDelete {
 		return sink.DeleteBag
 	}

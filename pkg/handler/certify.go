@@ -138,7 +138,7 @@ type tally struct {
 // add counts what a step of a project saw to be gone.
 func (t *tally) add(project uuid.UUID, into *Counts, lines []deletedLine) {
 	for _, l := range lines {
-		n := into.of(l.Category)
+		n := into.Of(l.Category)
 		if n != nil && l.How != alreadyGone {
 			*n++
 		}
@@ -165,41 +165,7 @@ func (t *tally) check(project uuid.UUID, l deletedLine) *report.Verification {
 
 func (t *tally) end(p deletionProject) {
 	t.projects = append(t.projects, p)
-	t.counts.plus(p.Counts)
-}
-
-// of is a category's counter.
-func (c *Counts) of(k Category) *int64 {
-	switch k {
-	case CategoryProjects:
-		return &c.Projects
-	case CategoryIterations:
-		return &c.Iterations
-	case CategoryPerformance:
-		return &c.Performance
-	case CategoryTags:
-		return &c.Tags
-	case CategoryImages:
-		return &c.Images
-	case CategoryExports:
-		return &c.Exports
-	case CategoryPredictions:
-		return &c.Predictions
-	}
-	return nil
-}
-
-func (c *Counts) plus(o Counts) {
-	for _, k := range Categories() {
-		*c.of(k) += *o.of(k)
-	}
-	c.Bytes += o.Bytes
-}
-
-// none says that nothing is counted.
-func (c Counts) none() bool {
-	c.Bytes = 0
-	return c == Counts{}
+	t.counts.Add(p.Counts)
 }
 
 // planned is what a dry run would delete of a project.
@@ -238,7 +204,7 @@ func (d *deletion) commit(ctx context.Context) error {
 	switch {
 	case d.begun.DryRun:
 		outcome = OutcomePlanned
-	case t.counts.none(): // what was planned, if anything, was gone when its turn came
+	case t.counts.Empty(): // what was planned, if anything, was gone when its turn came
 		outcome = OutcomeNothingFound
 	}
 	record := deletionRecord{
@@ -341,7 +307,7 @@ type putter func(ctx context.Context, path sink.Path, body sink.Body) (sink.Obje
 
 // putJSON stores a JSON file.
 func putJSON(ctx context.Context, put putter, path sink.Path, v any) error {
-	b, err := marshal(v)
+	b, err := Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", path, err)
 	}
@@ -354,7 +320,7 @@ func putJSON(ctx context.Context, put putter, path sink.Path, v any) error {
 // evidence stores request.json, the plan if it is known, and ledger.jsonl, and returns the
 // request's digest.
 func (d *deletion) evidence(ctx context.Context, put putter, ledger uint64) (string, error) {
-	b, err := marshal(d.begun.Request)
+	b, err := Marshal(d.begun.Request)
 	if err != nil {
 		return "", fmt.Errorf("encode the request: %w", err)
 	}
@@ -372,17 +338,17 @@ func (d *deletion) evidence(ctx context.Context, put putter, ledger uint64) (str
 
 // putReceipt writes the receipt, and with it commits the bag.
 func (d *deletion) putReceipt(ctx context.Context, bag *sink.Bag, seal sink.Seal, record deletionRecord, verification verificationRecord, cut deleteCut, request string) error {
-	scope, err := marshal(record.Scope)
+	scope, err := Marshal(record.Scope)
 	if err != nil {
 		return fmt.Errorf("encode the scope: %w", err)
 	}
-	verified, err := marshal(verification)
+	verified, err := Marshal(verification)
 	if err != nil {
 		return fmt.Errorf("encode the verification: %w", err)
 	}
 	var exported json.RawMessage
 	if record.ExportBundle != nil {
-		if exported, err = marshal(record.ExportBundle); err != nil {
+		if exported, err = Marshal(record.ExportBundle); err != nil {
 			return fmt.Errorf("encode the export bundle: %w", err)
 		}
 	}
@@ -392,7 +358,7 @@ func (d *deletion) putReceipt(ctx context.Context, bag *sink.Bag, seal sink.Seal
 	}
 	receipt := sink.NewReceipt(sink.DeletePredicateType, seal, sink.Predicate{
 		Command: receiptCommand(d.command, d.begun.Account, request),
-		Scope:   scope, Outcome: string(record.Outcome), Counts: record.Counts.byName(), Verification: verified, Residuals: residuals,
+		Scope:   scope, Outcome: string(record.Outcome), Counts: record.Counts.ByName(), Verification: verified, Residuals: residuals,
 		Tool:      sink.ReceiptTool{Name: toolName, Version: record.Tool},
 		StartedAt: record.StartedAt, FinishedAt: record.FinishedAt,
 		Ledger: sink.ReceiptLedger{Entries: cut.Ledger.Entries, Head: cut.Ledger.Head},
@@ -448,12 +414,12 @@ func (d *deletion) certificate(record deletionRecord, verification verificationR
 		LedgerEntries: cut.Ledger.Entries, LedgerHead: cut.Ledger.Head, Checks: verification.Checks,
 	}
 	for _, k := range Categories() {
-		c.Counts = append(c.Counts, report.Count{Category: string(k), N: *record.Counts.of(k)})
+		c.Counts = append(c.Counts, report.Count{Category: string(k), N: *record.Counts.Of(k)})
 	}
 	for _, p := range record.Projects {
 		row := report.Project{ID: p.ID.String(), Whole: p.Project}
 		for _, k := range Categories() {
-			row.Counts = append(row.Counts, *p.Counts.of(k))
+			row.Counts = append(row.Counts, *p.Counts.Of(k))
 		}
 		c.Projects = append(c.Projects, row)
 	}

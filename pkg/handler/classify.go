@@ -30,9 +30,6 @@ func (c Class) String() string {
 	return [...]string{"done", "stopping", "ended", "fenced", "misconfigured", "throttled", "retryable", "gone", "permanent"}[c]
 }
 
-// errEnded says that the command a unit belongs to has ended or is ending.
-var errEnded = errors.New("the command has ended")
-
 // Classify is the one table from errors to classes, for all that handling a command or a unit can
 // meet under ctx.
 func Classify(ctx context.Context, err error) Class {
@@ -48,7 +45,7 @@ func Classify(ctx context.Context, err error) Class {
 		return Fenced
 	case errors.Is(err, ErrStopping):
 		return Stopping
-	case errors.Is(err, errEnded):
+	case errors.Is(err, ErrEnded):
 		return Ended
 	case errors.As(err, &own):
 		return Permanent
@@ -60,7 +57,7 @@ func Classify(ctx context.Context, err error) Class {
 		return Retryable
 	case errors.Is(err, cv.ErrGone):
 		return Gone
-	case errors.Is(err, errNoLink), errors.Is(err, cv.ErrBadLink), errors.Is(err, cv.ErrHostNotAllowed), errors.Is(err, cv.ErrTooLarge), errors.Is(err, cv.ErrLinkExpired),
+	case errors.Is(err, cv.ErrBadLink), errors.Is(err, cv.ErrHostNotAllowed), errors.Is(err, cv.ErrTooLarge), errors.Is(err, cv.ErrLinkExpired),
 		errors.Is(err, cv.ErrReadOnly), errors.Is(err, cv.ErrPublished), errors.Is(err, cv.ErrUntrained),
 		errors.Is(err, sink.ErrMixed), errors.Is(err, sink.ErrNotKept):
 		return Permanent

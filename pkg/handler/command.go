@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -146,16 +145,6 @@ func AllowedCategories(a Action, n Narrowing) []Category {
 	return []Category{CategoryProjects, CategoryTags, CategoryImages}
 }
 
-// Message is a command as it lies in the queue.
-type Message struct {
-	Subject string              // "<prefix>.commands.<action>"
-	Header  map[string][]string // names in any letter case
-	Body    []byte
-	Seq     uint64    // its sequence in the command stream
-	Stream  string    // when that stream was made (RFC 3339, nanoseconds, UTC): the sequence counts in no other. Empty when not known
-	Time    time.Time // when the stream stored it
-}
-
 // Command is a request as published: immutable, and its ID names all that follows from it.
 type Command struct {
 	ID          string // [A-Za-z0-9_-]{1,120}, not beginning with "seq-"
@@ -256,22 +245,28 @@ func (c Command) SameAs(j Job) bool {
 	return c.Ref(salt).Digest == j.Command.Digest || j.Command.Account == "" && salt+"."+digest(salt, c.Canonical()) == j.Command.Digest
 }
 
-// encodeCanonical prints v without escaping HTML and without a newline. It is for values that
-// cannot fail to encode.
+// AsExport is the command as its export reads it: of a delete, the same selection with all its
+// categories.
+func (c Command) AsExport() Command {
+	if c.Action == ActionDelete {
+		c.Data.Categories = DefaultCategories(ActionExport, c.Data.Narrowing())
+	}
+	return c
+}
+
+// encodeCanonical prints v as Marshal does. It is for values that cannot fail to encode.
 func encodeCanonical(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
+	b, err := Marshal(v)
+	if err != nil {
 		panic(fmt.Sprintf("encode canonical JSON: %v", err)) // times are held to years 1 to 9999 by the decoder
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return b
 }
 
 // normalized returns d with sorted sets, as Data promises.
 func (d Data) normalized() Data {
 	for _, ids := range []*[]uuid.UUID{&d.ProjectIDs, &d.IterationIDs, &d.TagIDs, &d.ImageIDs} {
-		*ids = sortedSet(*ids, compareIDs)
+		*ids = sortedSet(*ids, CompareIDs)
 	}
 	order := Categories()
 	d.Categories = sortedSet(d.Categories, func(a, b Category) int {
@@ -281,8 +276,13 @@ func (d Data) normalized() Data {
 	return d
 }
 
-// compareIDs is the order of ids: that of their bytes.
-func compareIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
+// CompareIDs is the order of ids: that of their bytes.
+func CompareIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
+
+// SortedIDs is a sorted set of ids, which is an empty list in JSON when there are none.
+func SortedIDs(ids []uuid.UUID) []uuid.UUID {
+	return append([]uuid.UUID{}, sortedSet(ids, CompareIDs)...)
+}
 
 func sortedSet[T any](s []T, compare func(a, b T) int) []T {
 	if len(s) == 0 {

@@ -250,17 +250,17 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 	if err != nil {
 		return fmt.Errorf("seal the bag: %w", err)
 	}
-	scope, err := marshal(w.plan.Scope)
+	scope, err := Marshal(w.plan.Scope)
 	if err != nil {
 		return fmt.Errorf("encode the scope: %w", err)
 	}
-	verification, err := marshal(map[string]any{"payload_objects_listed": seal.PayloadObjects, "unstable": c.unstable()})
+	verification, err := Marshal(map[string]any{"payload_objects_listed": seal.PayloadObjects, "unstable": c.unstable()})
 	if err != nil {
 		return fmt.Errorf("encode the verification: %w", err)
 	}
 	receipt := sink.NewReceipt(sink.ExportPredicateType, seal, sink.Predicate{
 		Command: receiptCommand(w.command, w.plan.Account, request),
-		Scope:   scope, Outcome: string(outcome), Counts: c.counts.byName(), Exceptions: c.exceptions, Verification: verification, Residuals: []sink.ReceiptResidual{},
+		Scope:   scope, Outcome: string(outcome), Counts: c.counts.ByName(), Exceptions: c.exceptions, Verification: verification, Residuals: []sink.ReceiptResidual{},
 		Tool:      sink.ReceiptTool{Name: toolName, Version: w.plan.Tool},
 		StartedAt: w.plan.StartedAt, FinishedAt: cut.FinishedAt,
 		Ledger: sink.ReceiptLedger{Entries: cut.Ledger.Entries, Head: cut.Ledger.Head},
@@ -677,23 +677,6 @@ func (p *projectCommit) tally(cut cutProject) {
 	}
 }
 
-// byName is the counts as receipts carry them.
-func (c Counts) byName() map[string]int64 {
-	return map[string]int64{
-		string(CategoryProjects): c.Projects, string(CategoryIterations): c.Iterations, string(CategoryPerformance): c.Performance,
-		string(CategoryTags): c.Tags, string(CategoryImages): c.Images, string(CategoryExports): c.Exports,
-		string(CategoryPredictions): c.Predictions, "bytes": c.Bytes,
-	}
-}
-
-func countsOf(m map[string]int64) Counts {
-	return Counts{
-		Projects: m[string(CategoryProjects)], Iterations: m[string(CategoryIterations)], Performance: m[string(CategoryPerformance)],
-		Tags: m[string(CategoryTags)], Images: m[string(CategoryImages)], Exports: m[string(CategoryExports)],
-		Predictions: m[string(CategoryPredictions)], Bytes: m["bytes"],
-	}
-}
-
 // maxReceipt bounds receipt.json, in bytes.
 const maxReceipt = 16 << 20
 
@@ -744,7 +727,7 @@ func (r *run) receipt(ctx context.Context, kind sink.BagKind) (*EventData, error
 	says := receipt.Predicate
 	data := &EventData{
 		Status: StatusCompleted, Outcome: Outcome(says.Outcome), StartedAt: &says.StartedAt, FinishedAt: &says.FinishedAt,
-		Counts: countsOf(says.Counts), Exceptions: says.Exceptions,
+		Counts: CountsByName(says.Counts), Exceptions: says.Exceptions,
 		Bundle: &BundleRef{
 			URI: r.uri(kind), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: hexSHA256(b),
 			Objects: int64(says.Bundle.Objects),

@@ -92,10 +92,7 @@ func (h *Handler) settleCommand(ctx context.Context, log zerolog.Logger, err err
 	if class == Misconfigured && h.Health.Fail(dependencyOf(err, DefaultResource), err) {
 		log.Error().Err(err).Msg("a dependency refuses us; commands wait until it does not")
 	}
-	d, final := settle(class, 1, 2, retryAfter(err))
-	if final { // nothing outside an attempt may end a command
-		d = Disposition{Verb: Nak, Delay: maxDelay, Reason: class.String()}
-	}
+	d := HandBack(class, 1, retryAfter(err))
 	log.Warn().Err(err).Stringer("settle", d.Verb).Dur("delay", d.Delay).Msg("command not settled")
 	return d
 }
@@ -251,7 +248,7 @@ func (r *run) create(ctx context.Context) error {
 	if err := r.first(ctx); err != nil {
 		return err
 	}
-	cancel := r.command.cancelFor(r.job.Cancel)
+	cancel := cancelFor(r.command, r.job.Cancel)
 	if r.command.Action != ActionCancel { // a cancel has no bundle, and needs no storage
 		if exists, same, err := r.sameRequest(ctx); err != nil {
 			return err
@@ -383,7 +380,7 @@ func (r *run) validate(ctx context.Context) error {
 		case begun:
 			return nil
 		}
-		return r.end(ctx, EventData{Status: StatusRefused, Error: errorOf(refusal)})
+		return r.end(ctx, EventData{Status: StatusRefused, Error: refusal.Reason()})
 	}
 	return nil
 }
@@ -405,7 +402,7 @@ func (r *run) calledBefore(ctx context.Context) (bool, error) {
 // earlierResult ends a command that was carried out before its traces were forgotten: what came of
 // it earlierResult, though it would be refused today.
 func (r *run) earlierResult(ctx context.Context) error {
-	data, err := r.committed(ctx, r.command.Action.bag())
+	data, err := r.committed(ctx, bagOf(r.command.Action))
 	if err != nil {
 		return err
 	}
@@ -416,11 +413,6 @@ func (r *run) earlierResult(ctx context.Context) error {
 		return r.failedBefore(ctx)
 	}
 	return nil
-}
-
-func errorOf(r *Refusal) *Error {
-	e := r.Reason()
-	return &e
 }
 
 // accept says that the command will be carried out.
@@ -517,7 +509,7 @@ func (r *run) attempt(ctx context.Context) error {
 	if !counts {
 		attempts--
 	}
-	d, final := settle(class, attempts, r.MaxAttempts, retryAfter(err))
+	d, final := Settle(class, attempts, r.MaxAttempts, retryAfter(err))
 	if final {
 		e := verdict(ctx, err)
 		if class == Retryable || class == Throttled {
@@ -541,7 +533,7 @@ func (r *run) attempt(ctx context.Context) error {
 
 // fenced ends an attempt after somebody else became the command's holder.
 func (r *run) fenced(ctx context.Context, err error) error {
-	d, _ := settle(Fenced, 0, 0, 0)
+	d := HandBack(Fenced, 0, 0)
 	return &decision{d, r.refundAttempt(ctx, Fenced, err)}
 }
 
@@ -557,7 +549,7 @@ func (r *run) refundAttempt(ctx context.Context, class Class, err error) error {
 // compare-and-set, in the job, which somebody else may hold by now. Each holder takes back its own
 // attempt; one that crashed or stood still cannot, or does not. It returns err.
 func (r *run) takeBack(ctx context.Context, err error) error {
-	r.lease.outage() // returns when there is a connection, or when there will be none
+	r.lease.lostConnection() // returns when there is a connection, or when there will be none
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	for {

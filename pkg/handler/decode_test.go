@@ -338,8 +338,8 @@ func TestRefusalSaysTheGivenID(t *testing.T) {
 		if !errors.As(err, &r) || r.Given != "req-1" || r.ID != "req-1" || r.Error() != "invalid_command: shade: unknown field: leave it out" {
 			t.Errorf("%s: %+v", e.name, err)
 		}
-		if want := (Error{Code: CodeInvalidCommand, Message: "shade: unknown field: leave it out"}); r.Reason() != want {
-			t.Errorf("%s: %+v", e.name, r.Reason())
+		if want := (Error{Code: CodeInvalidCommand, Message: "shade: unknown field: leave it out"}); *r.Reason() != want {
+			t.Errorf("%s: %+v", e.name, *r.Reason())
 		}
 	}
 	var r *Refusal

@@ -68,15 +68,6 @@ type HoldStore interface {
 	Held(ctx context.Context, project string) (bool, error)
 }
 
-// exported is the command as its export reads it: of a delete, the same selection with all its
-// categories.
-func (c Command) exported() Command {
-	if c.Action == ActionDelete {
-		c.Data.Categories = DefaultCategories(ActionExport, c.Data.Narrowing())
-	}
-	return c
-}
-
 // begun is a delete's point of no return, frozen just before its first destructive call: from then
 // on this plan is carried out, whoever does it.
 type begun struct {
@@ -174,7 +165,7 @@ func (d *deletion) mayExecute() error {
 	if refusal := d.Deletes.refuse(d.command); refusal != nil {
 		e := refusal.Reason()
 		e.Message += "; what was not deleted yet stays"
-		return &e
+		return e
 	}
 	if approved := d.command.Data.ApprovedPlan; approved != "" && approved != d.begun.Digest {
 		return &Error{Code: CodePlanChanged, Message: fmt.Sprintf(
@@ -332,7 +323,7 @@ func (d *deletion) withinCommand() error {
 // nothing is changed in the service.
 func (d *deletion) begin(ctx context.Context) error {
 	if refusal := d.Deletes.refuse(d.command); refusal != nil {
-		return d.refuseDelete(ctx, errorOf(refusal), nil)
+		return d.refuseDelete(ctx, refusal.Reason(), nil)
 	}
 	started := d.Now().UTC().Truncate(time.Millisecond)
 	plan, err := d.planAndCheck(ctx, nil)
@@ -377,7 +368,7 @@ func (d *deletion) begin(ctx context.Context) error {
 		Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command),
 	}
 	d.begun.Request.Account = d.begun.Account
-	b, err := marshal(d.begun)
+	b, err := Marshal(d.begun)
 	if err != nil {
 		return fmt.Errorf("encode the beginning: %w", err)
 	}
@@ -520,7 +511,7 @@ func (d *deletion) refuseDelete(ctx context.Context, e *Error, exported *BundleR
 // attempt whose export this one took up.
 func (d *deletion) exportFirst(ctx context.Context, digest string) (exported *BundleRef, planned string, err error) {
 	r := *d.run
-	r.command = r.command.exported()
+	r.command = r.command.AsExport()
 	data, err := r.receipt(ctx, sink.ExportBag)
 	if err == nil && data == nil {
 		if err = r.bag(ctx, digest); err == nil {
@@ -550,7 +541,7 @@ func (d *deletion) exportFirst(ctx context.Context, digest string) (exported *Bu
 
 // allExported refuses a delete of predictions that were stored after they were exported.
 func (d *deletion) allExported(ctx context.Context, plan *deletePlan, exported *BundleRef) error {
-	if !d.command.Data.takesPredictions() {
+	if !takesPredictions(d.command.Data) {
 		return nil
 	}
 	for _, f := range plan.facts {

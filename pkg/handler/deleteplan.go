@@ -44,9 +44,9 @@ func (r *run) newPlanHead(host string) planHead {
 	return planHead{
 		APIVersion: cv.APIVersion, Categories: slices.Sorted(slices.Values(d.Categories)), Host: host,
 		Selection: selection{
-			AllProjects: d.AllProjects, ImageIDs: sorted(d.ImageIDs),
+			AllProjects: d.AllProjects, ImageIDs: SortedIDs(d.ImageIDs),
 			ImageMetadata: append([]map[string]string{}, r.Pseudonym.Redact(d).ImageMetadata...),
-			IterationIDs:  sorted(d.IterationIDs), ProjectIDs: sorted(d.ProjectIDs), TagIDs: sorted(d.TagIDs),
+			IterationIDs:  SortedIDs(d.IterationIDs), ProjectIDs: SortedIDs(d.ProjectIDs), TagIDs: SortedIDs(d.TagIDs),
 		},
 		Unpublish: d.Unpublish, V: FormatVersion,
 	}
@@ -122,7 +122,7 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 		}
 		r.account.expect(projects...)
 	}
-	projects = sorted(projects)
+	projects = SortedIDs(projects)
 	spool, err := sink.NewSpool(r.SpoolDir)
 	if err != nil {
 		return nil, fmt.Errorf("open a spool: %w", err)
@@ -140,7 +140,7 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 			case string:
 				b = []byte(v)
 			default:
-				if b, err = marshal(v); err != nil {
+				if b, err = Marshal(v); err != nil {
 					return fmt.Errorf("encode the plan: %w", err)
 				}
 			}
@@ -220,11 +220,6 @@ func (r *run) recheckNotFound(ctx context.Context, plan *deletePlan) error {
 // quoted is a string that a plan writes as JSON, where a plain string is written as it is.
 type quoted string
 
-// sorted is a sorted set of ids, which is an empty list in JSON when there are none.
-func sorted(ids []uuid.UUID) []uuid.UUID {
-	return append([]uuid.UUID{}, sortedSet(ids, compareIDs)...)
-}
-
 // planProject reads what a project holds of the selection. found is false when the project is gone.
 // What goes away while it is read makes the plan worth making again.
 func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f projectFacts, found bool, err error) {
@@ -290,13 +285,13 @@ func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f p
 		}
 		p.Images = images.ids()
 	}
-	predictions := d.takesPredictions()
+	predictions := takesPredictions(d)
 	if d.DryRun && predictions {
 		if f.Predictions, err = r.countPredictions(ctx, id, scopes); err != nil {
 			return p, f, false, err
 		}
 	}
-	p.Iterations, p.Tags = sorted(p.Iterations), sorted(p.Tags)
+	p.Iterations, p.Tags = SortedIDs(p.Iterations), SortedIDs(p.Tags)
 	f.Images, f.Iterations, f.Tags = len(p.Images), len(p.Iterations), len(p.Tags)
 	f.touched = !p.empty() || predictions
 	f.Kept = f.Tags > 0 && f.Iterations < len(iterations)
@@ -311,13 +306,13 @@ func trained(iterations []cv.Iteration) []cv.Iteration {
 
 // selectsImages reports whether a delete takes images by what they are or carry: their ids, tags or
 // metadata.
-func (d Data) selectsImages() bool {
+func selectsImages(d Data) bool {
 	n := d.Narrowing()
 	return d.Has(CategoryImages) && (n == NarrowImages || n == NarrowTags || n == NarrowMetadata)
 }
 
-// takesPredictions says whether a delete takes the stored predictions of its projects.
-func (d Data) takesPredictions() bool {
+// takesPredictions reports whether a delete takes the stored predictions of its projects.
+func takesPredictions(d Data) bool {
 	return d.Narrowing() == NarrowNone && (d.Has(CategoryProjects) || d.Has(CategoryPredictions))
 }
 
@@ -328,7 +323,7 @@ func (s selected) add(image cv.Image) { s[image.ID] = image.Created.Time }
 
 // ids are the images' ids, in byte order.
 func (s selected) ids() []uuid.UUID {
-	return sorted(slices.Collect(maps.Keys(s)))
+	return SortedIDs(slices.Collect(maps.Keys(s)))
 }
 
 // selectImages finds the selected images of a project, in these scopes. It calls read now and then,

@@ -242,7 +242,7 @@ func (w *export) round(ctx context.Context, begin, end int, stored map[int]bool,
 }
 
 func (w *export) publish(ctx context.Context, n int) error {
-	b, err := marshal(w.rounds.units[n])
+	b, err := Marshal(w.rounds.units[n])
 	if err != nil {
 		return fmt.Errorf("encode unit %d: %w", n, err)
 	}
@@ -390,7 +390,7 @@ func (w *export) cut(ctx context.Context) (exportCut, error) {
 			Ledger: w.ledger.ref(),
 		}
 		var err error
-		if c.Request, err = marshal(w.request(w.plan.Scope, CommandRef{Digest: w.plan.Digest, Account: w.plan.Account})); err != nil {
+		if c.Request, err = Marshal(w.request(w.plan.Scope, CommandRef{Digest: w.plan.Digest, Account: w.plan.Account})); err != nil {
 			return nil, fmt.Errorf("encode the request: %w", err)
 		}
 		for n := range w.rounds.units {

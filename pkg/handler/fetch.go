@@ -81,7 +81,15 @@ func (l *links) refresh(ctx context.Context) error {
 }
 
 // errNoLink says that the service gives no link to a blob any more: it is gone.
-var errNoLink = errors.New("the service gives no link to it any more")
+var errNoLink error = noLinkError{}
+
+type noLinkError struct{}
+
+// Error says so.
+func (noLinkError) Error() string { return "the service gives no link to it any more" }
+
+// Is matches cv.ErrGone.
+func (noLinkError) Is(target error) bool { return target == cv.ErrGone }
 
 // fetch stores the blobs of items, several at a time, and says of each what the store holds. fresh
 // says that the items' links were read just now, by the unit's first attempt; a blob may be stored

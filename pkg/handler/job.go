@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,13 @@ const FormatVersion = 1
 // hands the message back without blame. It is matched with errors.Is; the error itself is a
 // *NewerError.
 var ErrNewer = errors.New("written by a newer version")
+
+var (
+	// ErrNoJob says that CV_JOBS has no entry for the id.
+	ErrNoJob = errors.New("no such job")
+	// ErrConflict says that a compare-and-set lost: another replica wrote first.
+	ErrConflict = errors.New("written by another replica meanwhile")
+)
 
 // NewerError is ErrNewer with its particulars.
 type NewerError struct {
@@ -52,6 +60,18 @@ func DecodeVersioned(raw []byte, what string, into any) error {
 		return fmt.Errorf("decode %s: %w", what, err)
 	}
 	return nil
+}
+
+// Marshal is json.Marshal that leaves <, > and & alone, so that what the service said is kept to
+// the byte.
+func Marshal(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err //nolint:wrapcheck // callers say what they were encoding
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
 // State is where a job stands: accepted, running, or a terminal status.

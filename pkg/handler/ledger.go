@@ -182,7 +182,7 @@ func (f *fates) predictionsGone(project uuid.UUID) []uuid.UUID {
 			ids = append(ids, id)
 		}
 	}
-	return sorted(ids)
+	return SortedIDs(ids)
 }
 
 // Operations of which more is noted: the ids of predictions are in no plan.

@@ -52,7 +52,7 @@ func (r *run) freeze(ctx context.Context, name string, into any, make func(conte
 		if err != nil {
 			return err
 		}
-		if b, err = marshal(v); err != nil {
+		if b, err = Marshal(v); err != nil {
 			return fmt.Errorf("encode %s: %w", name, err)
 		}
 		o, err := r.Work.Put(ctx, key, sink.Bytes(b, "application/json"))
@@ -89,7 +89,7 @@ func (r *run) plan(ctx context.Context, deletes string) (exportPlan, error) {
 			for _, project := range projects {
 				p.Projects = append(p.Projects, project.ID)
 			}
-			slices.SortFunc(p.Projects, compareIDs)
+			slices.SortFunc(p.Projects, CompareIDs)
 		}
 		if p.Projects == nil {
 			p.Projects = []uuid.UUID{}

@@ -65,8 +65,8 @@ type Lease struct {
 	Stalled func() bool
 }
 
-func (l Lease) outage() bool  { return l.Outage != nil && l.Outage() }
-func (l Lease) stalled() bool { return l.Stalled != nil && l.Stalled() }
+func (l Lease) lostConnection() bool { return l.Outage != nil && l.Outage() }
+func (l Lease) stoodStill() bool     { return l.Stalled != nil && l.Stalled() }
 
 // UnitDelivery is one delivery of a unit of work.
 type UnitDelivery struct {
@@ -77,32 +77,16 @@ type UnitDelivery struct {
 	Lease
 }
 
-// DeadLetter is a refused or failed command as CV_DEAD keeps it: the message as it came, and why it
-// ended so.
-type DeadLetter struct {
-	ID       string // the command's id, or seq-<stream sequence>
-	GivenID  string // the id that the message gave, where it goes by its sequence because that was taken; else empty
-	Action   Action
-	Message  Message // original payload and headers
-	Error    Error
-	Attempts int
-	Time     time.Time
-}
-
 var (
-	// ErrNoJob says that CV_JOBS has no entry for the id.
-	ErrNoJob = errors.New("no such job")
-	// ErrConflict says that a compare-and-set lost: somebody else wrote first.
-	ErrConflict = errors.New("written by somebody else meanwhile")
 	// ErrFenced says that another coordinator took the command over; the fenced one stops at once
 	// and says nothing to anybody.
 	ErrFenced = errors.New("fenced: another coordinator took this command over")
-	// ErrNoMessage says that the message is no longer in its stream: it was settled.
-	ErrNoMessage = errors.New("no such message: it was settled")
 	// ErrStopping is the cause of a context cancelled because this process drains. It is nobody's
 	// fault.
 	ErrStopping = errors.New("stopping")
 	// ErrLeaseLost is the cause of a context cancelled because no heartbeat reached the server for
 	// a whole ack wait.
 	ErrLeaseLost = errors.New("lease lost: no heartbeat was acknowledged within the ack wait")
+	// ErrEnded says that the command of a unit has ended or is ending.
+	ErrEnded = errors.New("the command has ended")
 )

@@ -66,7 +66,7 @@ type Refusal struct {
 func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
 
 // Reason returns the refusal as events carry it.
-func (r *Refusal) Reason() Error { return Error{Code: r.Code, Message: r.Message} }
+func (r *Refusal) Reason() *Error { return &Error{Code: r.Code, Message: r.Message} }
 
 // seqPrefix begins the ids of messages that have none of their own.
 const seqPrefix = "seq-"

@@ -97,7 +97,7 @@ func (r *run) refuse(ctx context.Context, given, conflictsWith Text, refusal *Re
 		V: FormatVersion, ID: r.command.ID, Action: r.command.Action, State: StateAccepted, Created: now, Updated: now,
 		GivenID: given, Command: CommandRef{}.moved(r.command),
 	}
-	r.ended(ctx, EventData{Status: StatusRefused, Error: errorOf(refusal), ConflictsWith: conflictsWith})(&r.job)
+	r.ended(ctx, EventData{Status: StatusRefused, Error: refusal.Reason(), ConflictsWith: conflictsWith})(&r.job)
 	rev, err := r.Queue.PutJob(ctx, r.job, r.rev)
 	if err != nil {
 		return fmt.Errorf("write the job: %w", err)

@@ -110,11 +110,11 @@ func (m *removal) wants(step string) bool {
 	case "unpublish", "iterations":
 		return len(p.Iterations) > 0
 	case "predictions":
-		return m.command.Data.takesPredictions()
+		return takesPredictions(m.command.Data)
 	case "images":
 		return len(p.Images) > 0
 	case "selection":
-		return m.command.Data.selectsImages()
+		return selectsImages(m.command.Data)
 	case "tags":
 		return len(p.Tags) > 0 && !p.Project
 	default:
@@ -396,7 +396,7 @@ func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 			return "", err
 		}
 		for _, id := range inVain {
-			if _, there := slices.BinarySearchFunc(left, id, compareIDs); !there {
+			if _, there := slices.BinarySearchFunc(left, id, CompareIDs); !there {
 				before[id] = struct{}{}
 			}
 		}
@@ -442,7 +442,7 @@ func (m *removal) selection(ctx context.Context) ([]deletedLine, error) {
 			return "listing", nil
 		}
 		for _, id := range found.ids() {
-			if _, planned := slices.BinarySearchFunc(m.plan.Images, id, compareIDs); planned {
+			if _, planned := slices.BinarySearchFunc(m.plan.Images, id, CompareIDs); planned {
 				return id.String(), nil
 			}
 			if made := found[id]; made.IsZero() || !made.After(m.begun.BegunAt) {
@@ -605,7 +605,7 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 		return nil, fmt.Errorf("read the tags of project %s: %w", p.ID, err)
 	}
 	for _, t := range tags {
-		if _, planned := slices.BinarySearchFunc(p.Tags, t.ID, compareIDs); !planned {
+		if _, planned := slices.BinarySearchFunc(p.Tags, t.ID, CompareIDs); !planned {
 			return nil, changed("tag " + t.ID.String())
 		}
 	}

@@ -37,7 +37,7 @@ type activity struct {
 
 func (t *activity) coordinates() bool { return t.unit < 0 }
 
-// startUnit begins a unit of a command. The context ends with errEnded when the command is over;
+// startUnit begins a unit of a command. The context ends with ErrEnded when the command is over;
 // done is to be called when the unit has stopped.
 func (h *Handler) startUnit(ctx context.Context, id string, n int) (_ context.Context, done func()) {
 	return h.start(ctx, id, &activity{unit: n})
@@ -127,7 +127,7 @@ func (h *Handler) stopLost(ctx context.Context, id string) {
 
 // stopUnits ends the units of a command that run in this process.
 func (r *running) stopUnits(id string) {
-	r.end(id, errEnded, func(t *activity) bool { return t.unit >= 0 })
+	r.end(id, ErrEnded, func(t *activity) bool { return t.unit >= 0 })
 }
 
 // end ends some of what this process does for a command.

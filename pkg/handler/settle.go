@@ -36,38 +36,49 @@ func turnDelay(ahead int) time.Duration {
 	return min(maxDelay, max(minDelay, time.Duration(ahead)*minDelay/20))
 }
 
-// settle decides what becomes of a message: a pure function of what happened. attempt is how many
-// attempts were made, this one included, of at most limit. final says that the attempt is to be the
-// last: the caller ends the command instead.
-func settle(class Class, attempt, limit int, hint time.Duration) (d Disposition, final bool) {
+// Settle decides what becomes of a message after an attempt that ended so: a pure function. attempt
+// is how many attempts were made, this one included, of at most limit. final says that this attempt
+// was the last one: the caller ends the command instead.
+func Settle(class Class, attempt, limit int, hint time.Duration) (d Disposition, final bool) {
 	switch class {
-	case Done, Ended:
-		return Disposition{Verb: Ack}, false
-	case Fenced:
-		return Disposition{Verb: Abandon, Reason: class.String()}, false
-	case Stopping:
-		return Disposition{Verb: Nak, Reason: class.String()}, false
-	case Misconfigured:
-		return Disposition{Verb: Nak, Delay: max(backoffDelay(4, 0), hint), Reason: class.String()}, false
+	case Gone, Permanent:
+		return Disposition{Verb: Ack}, true
 	case Throttled, Retryable:
 		if attempt >= limit {
 			return Disposition{Verb: Ack}, true
 		}
-		return Disposition{Verb: Nak, Delay: backoffDelay(attempt, hint), Reason: class.String()}, false
+	}
+	return HandBack(class, attempt, hint), false
+}
+
+// HandBack decides what becomes of a message for which something failed outside an attempt, where
+// nothing may end its command. tries is how often that happened, as far as is known.
+func HandBack(class Class, tries int, hint time.Duration) Disposition {
+	switch class {
+	case Done, Ended:
+		return Disposition{Verb: Ack}
+	case Fenced:
+		return Disposition{Verb: Abandon, Reason: class.String()}
+	case Stopping:
+		return Disposition{Verb: Nak, Reason: class.String()}
+	case Misconfigured:
+		return Disposition{Verb: Nak, Delay: max(backoffDelay(4, 0), hint), Reason: class.String()}
+	case Throttled, Retryable:
+		return Disposition{Verb: Nak, Delay: backoffDelay(tries, hint), Reason: class.String()}
 	default: // Gone, Permanent
-		return Disposition{Verb: Ack}, true
+		return Disposition{Verb: Nak, Delay: maxDelay, Reason: class.String()}
 	}
 }
 
-// counts says whether an attempt that ended so counts. One that somebody else took over does when
-// its holder stood still; any other ending when it was made while NATS was there, and is to blame.
+// counts reports whether an attempt that ended so counts. One that another replica took over does
+// when its holder stood still; any other one that failed does when it was made while NATS was there.
 func (l Lease) counts(c Class) bool {
 	switch c {
 	case Stopping, Misconfigured, Ended:
 		return false
 	case Fenced:
-		return l.stalled()
+		return l.stoodStill()
 	default:
-		return !l.outage()
+		return !l.lostConnection()
 	}
 }

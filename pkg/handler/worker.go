@@ -89,7 +89,7 @@ func (h *Handler) Unit(ctx context.Context, d UnitDelivery) Disposition {
 	}
 	w, err := h.begin(ctx, u, log)
 	if w == nil {
-		d, _ := settle(Classify(ctx, err), int(d.Delivered), int(^uint(0)>>1), retryAfter(err)) //nolint:gosec // a count of deliveries
+		d := HandBack(Classify(ctx, err), int(d.Delivered), retryAfter(err)) //nolint:gosec // a count of deliveries
 		if d.Verb == Nak {
 			log.Warn().Err(err).Dur("delay", d.Delay).Msg("unit not begun")
 		}
@@ -111,7 +111,7 @@ func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work,
 	command, err := h.commandOf(ctx, u)
 	if errors.Is(err, ErrNoMessage) {
 		_ = h.Queue.NotifyOver(ctx, u.Command) // a coordinator that waits for the unit looks for its message, too, sooner or later
-		return nil, errEnded
+		return nil, ErrEnded
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the unit's command: %w", err)
@@ -127,7 +127,7 @@ func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work,
 	if err != nil {
 		return nil, err
 	}
-	w := &work{Handler: h, unit: u, command: command.exported(), client: client, layout: layout, calls: &recorder{}, log: log}
+	w := &work{Handler: h, unit: u, command: command.AsExport(), client: client, layout: layout, calls: &recorder{}, log: log}
 	switch _, err := h.Work.Head(ctx, w.key(resultName(u.N))); {
 	case err == nil:
 		_ = h.Queue.NotifyResult(ctx, u.Command, u.N) // the coordinator lists, too
@@ -164,12 +164,12 @@ func (h *Handler) commandOf(ctx context.Context, u Unit) (Command, error) {
 	return c, nil
 }
 
-// wanted fails with errEnded when the unit's command has no use for it any more.
+// wanted fails with ErrEnded when the unit's command has no use for it any more.
 func (h *Handler) wanted(ctx context.Context, u Unit) error {
 	job, _, err := h.Queue.Job(ctx, u.Command)
 	switch {
 	case errors.Is(err, ErrNoJob), err == nil && job.over():
-		return errEnded
+		return ErrEnded
 	case err != nil:
 		return fmt.Errorf("read the unit's job: %w", err)
 	}
@@ -253,7 +253,7 @@ func (w *work) finish(ctx context.Context, err error) Disposition {
 	if !counts {
 		attempts--
 	}
-	d, final := settle(class, attempts, w.MaxAttempts, retryAfter(err))
+	d, final := Settle(class, attempts, w.MaxAttempts, retryAfter(err))
 	// What must still be written is written even when this process is on its way out.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
@@ -271,7 +271,7 @@ func (w *work) finish(ctx context.Context, err error) Disposition {
 			e.Code, e.Message = CodeExhausted, fmt.Sprintf("unit %d (%s) failed %d times, at last: %s", w.unit.N, w.unit.Kind, w.attempt, e.Message)
 		}
 		err = w.store(ctx, Summary{Error: e}, nil)
-		if errors.Is(err, errEnded) {
+		if errors.Is(err, ErrEnded) {
 			return w.finish(ctx, err)
 		}
 		if err != nil {
@@ -379,7 +379,7 @@ func (w *work) frozen(ctx context.Context, read func(context.Context) (reading, 
 		if r, err = read(ctx); err != nil {
 			return reading{}, false, err
 		}
-		if b, err = marshal(r); err != nil {
+		if b, err = Marshal(r); err != nil {
 			return reading{}, false, fmt.Errorf("freeze the reading: %w", err)
 		}
 		o, err := w.Work.Put(ctx, key, sink.Bytes(b, "application/json"))
@@ -398,16 +398,4 @@ func (w *work) frozen(ctx context.Context, read func(context.Context) (reading, 
 		return reading{}, false, fmt.Errorf("read the frozen reading: %w", err)
 	}
 	return r, false, nil
-}
-
-// marshal is json.Marshal that leaves <, > and & alone, so that what the service said is kept to
-// the byte.
-func marshal(v any) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err //nolint:wrapcheck // callers say what they were encoding
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
