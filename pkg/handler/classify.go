@@ -71,14 +71,6 @@ func Classify(ctx context.Context, err error) Class {
 	return Retryable
 }
 
-// dependencyOf is the dependency that a Misconfigured error is about.
-func dependencyOf(err error, alias string) string {
-	if errors.Is(err, cv.ErrMisconfigured) {
-		return DependencyTraining(alias)
-	}
-	return DependencyStorage
-}
-
 // retryAfter is what the other side asked us to wait, zero when it did not say.
 func retryAfter(err error) time.Duration {
 	var api *cv.Error

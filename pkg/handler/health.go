@@ -6,15 +6,6 @@ import (
 	"time"
 )
 
-// Dependencies as /readyz names them; a Training API resource is "training:<alias>".
-const (
-	DependencyNATS    = "nats"
-	DependencyStorage = "storage"
-)
-
-// DependencyTraining is the dependency's name of a configured Custom Vision resource.
-func DependencyTraining(alias string) string { return "training:" + alias }
-
 // Health knows which of the things this process depends on are in trouble. What fails is about the
 // operator, never about a command: while a blocking dependency fails, nothing is taken from the
 // queues, and everything resumes by itself when it heals.

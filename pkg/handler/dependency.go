@@ -1,0 +1,24 @@
+package handler
+
+import (
+	"errors"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+)
+
+// Dependencies as /readyz names them; a Training API resource is "training:<alias>".
+const (
+	DependencyNATS    = "nats"
+	DependencyStorage = "storage"
+)
+
+// DependencyTraining is the dependency's name of a configured Custom Vision resource.
+func DependencyTraining(alias string) string { return "training:" + alias }
+
+// dependencyOf is the dependency that a Misconfigured error is about.
+func dependencyOf(err error, alias string) string {
+	if errors.Is(err, cv.ErrMisconfigured) {
+		return DependencyTraining(alias)
+	}
+	return DependencyStorage
+}

@@ -1,0 +1,66 @@
+package handler
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// FormatVersion is the `v` of all JSON this build persists and publishes: jobs, plans, units, event
+// data.
+const FormatVersion = 1
+
+// ErrNewer says that persisted JSON was written by a newer version of the product. Who meets it
+// hands the message back without blame. It is matched with errors.Is; the error itself is a
+// *NewerError.
+var ErrNewer = errors.New("written by a newer version")
+
+// NewerError is ErrNewer with its particulars.
+type NewerError struct {
+	What string // "job", "unit", …
+	V    int    // the version met
+}
+
+// Error says what is newer, and by how much.
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("%s has format version %d, this build knows up to %d: %v", e.What, e.V, FormatVersion, ErrNewer)
+}
+
+// Is matches ErrNewer.
+func (e *NewerError) Is(target error) bool { return target == ErrNewer }
+
+// DecodeVersioned decodes raw, a persisted JSON object with a field `v`, into the value that into
+// points to. what names it in errors. It fails with ErrNewer when `v` is above FormatVersion,
+// however the rest looks, and with another error when it is missing, or raw is malformed. Unknown
+// fields are tolerated: a field that must not be overlooked raises `v`.
+func DecodeVersioned(raw []byte, what string, into any) error {
+	var head struct {
+		V *int `json:"v"`
+	}
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return fmt.Errorf("decode %s: %w", what, err)
+	}
+	if head.V == nil || *head.V < 1 {
+		return fmt.Errorf("decode %s: no format version", what)
+	}
+	if *head.V > FormatVersion {
+		return &NewerError{What: what, V: *head.V}
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("decode %s: %w", what, err)
+	}
+	return nil
+}
+
+// Marshal is json.Marshal that leaves <, > and & alone, so that what the service said is kept to
+// the byte.
+func Marshal(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err //nolint:wrapcheck // callers say what they were encoding
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
