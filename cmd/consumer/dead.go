@@ -8,7 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
@@ -21,21 +21,21 @@ type deadCmd struct {
 
 // letter is a dead letter as it is printed.
 type letter struct {
-	ID       string         `json:"id"`
-	Given    string         `json:"given_id,omitempty"` // the id its message gave, where that was taken
-	Action   handler.Action `json:"action"`
-	Code     string         `json:"code"`
-	Error    string         `json:"error"`
-	Attempts int            `json:"attempts"`
-	Time     time.Time      `json:"time"`
+	ID       string          `json:"id"`
+	Given    string          `json:"given_id,omitempty"` // the id its message gave, where that was taken
+	Action   contract.Action `json:"action"`
+	Code     string          `json:"code"`
+	Error    string          `json:"error"`
+	Attempts int             `json:"attempts"`
+	Time     time.Time       `json:"time"`
 
 	// Of one that is shown.
-	ReplayOf string         `json:"replay_of,omitempty"` // the dead command it repeated itself
-	Data     *handler.Scope `json:"data,omitempty"`      // values of image metadata are redacted
-	Payload  string         `json:"payload,omitempty"`   // as published
+	ReplayOf string          `json:"replay_of,omitempty"` // the dead command it repeated itself
+	Data     *contract.Scope `json:"data,omitempty"`      // values of image metadata are redacted
+	Payload  string          `json:"payload,omitempty"`   // as published
 }
 
-func letterOf(d handler.DeadLetter) letter {
+func letterOf(d contract.DeadLetter) letter {
 	return letter{ID: d.ID, Given: d.GivenID, Action: d.Action, Code: d.Error.Code, Error: d.Error.Message, Attempts: d.Attempts, Time: d.Time.UTC()}
 }
 
@@ -87,8 +87,8 @@ func (c deadShowCmd) Run(p *program) error {
 		return err
 	}
 	l := letterOf(d)
-	if command, err := handler.DecodeCommand(q.Prefix(), d.Message); err == nil {
-		scope := handler.NewPseudonymizer(nil).Redact(command.Data)
+	if command, err := contract.DecodeCommand(q.Prefix(), d.Message); err == nil {
+		scope := contract.NewPseudonymizer(nil).Redact(command.Data)
 		l.Data, l.ReplayOf = &scope, command.ReplayOf
 	}
 	if c.Payload {
@@ -124,9 +124,9 @@ func (c deadShowCmd) Run(p *program) error {
 }
 
 // findDead reads a dead letter; one that does not exist is an errRefused that says so.
-func findDead(ctx context.Context, q *natsq.Queue, id string) (handler.DeadLetter, error) {
+func findDead(ctx context.Context, q *natsq.Queue, id string) (contract.DeadLetter, error) {
 	d, err := q.DeadLetter(ctx, id)
-	if errors.Is(err, handler.ErrNoMessage) {
+	if errors.Is(err, contract.ErrNoMessage) {
 		return d, fmt.Errorf("%w: there is no dead letter %s", errRefused, id)
 	}
 	return d, err
@@ -176,15 +176,15 @@ func (c deadReplayCmd) order(p *program, conf natsConfig) (order, error) {
 	if d.Message.Body == nil {
 		return order{}, fmt.Errorf("%w: the dead letter %s has no payload any more: it was too large to be kept with its error", errRefused, c.ID)
 	}
-	command, err := handler.DecodeCommand(q.Prefix(), d.Message)
-	var refusal *handler.Refusal
+	command, err := contract.DecodeCommand(q.Prefix(), d.Message)
+	var refusal *contract.Refusal
 	if errors.As(err, &refusal) {
 		return order{}, fmt.Errorf("%w: %s was never a command: %s; mend it and publish it again", errRefused, c.ID, refusal.Message)
 	}
 	if err != nil {
 		return order{}, err
 	}
-	o := order{action: command.Action, id: c.NewID, data: command.Canonical(), header: map[string][]string{handler.HeaderReplayOf: {c.ID}}}
+	o := order{action: command.Action, id: c.NewID, data: command.Canonical(), header: map[string][]string{contract.HeaderReplayOf: {c.ID}}}
 	if command.Traceparent != "" {
 		o.header["traceparent"] = []string{command.Traceparent}
 	}
@@ -192,9 +192,9 @@ func (c deadReplayCmd) order(p *program, conf natsConfig) (order, error) {
 		id := fmt.Sprintf("%s-r%d", command.ID, n)
 		job, _, err := q.Job(p.ctx, id)
 		switch {
-		case errors.Is(err, handler.ErrNoJob) && job.Cancel == nil:
+		case errors.Is(err, contract.ErrNoJob) && job.Cancel == nil:
 			o.id = id
-		case err != nil && !errors.Is(err, handler.ErrNoJob):
+		case err != nil && !errors.Is(err, contract.ErrNoJob):
 			return order{}, fmt.Errorf("look for a free id: %w", err)
 		}
 	}

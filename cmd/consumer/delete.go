@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 type planCmd struct {
@@ -28,7 +28,7 @@ func (planCmd) Help() string {
 
 // Run publishes a dry run and prints its plan.
 func (c planCmd) Run(p *program) error {
-	conf, o, err := c.Request.order(p, handler.ActionDelete)
+	conf, o, err := c.Request.order(p, contract.ActionDelete)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (c planCmd) Run(p *program) error {
 }
 
 // printPlan prints what a delete would remove.
-func printPlan(w io.Writer, e handler.Event) {
+func printPlan(w io.Writer, e contract.Event) {
 	fmt.Fprintln(w, "would be deleted:")
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	printThings(t, e.Data.Counts)
@@ -89,13 +89,13 @@ func (deleteCmd) Help() string {
 
 // Run plans, asks, publishes the command and waits for its end.
 func (c deleteCmd) Run(p *program) error {
-	conf, o, err := c.Request.order(p, handler.ActionDelete)
+	conf, o, err := c.Request.order(p, contract.ActionDelete)
 	if err != nil {
 		return err
 	}
 	d := commandData{ApprovedPlan: c.ApprovedPlan, ExportFirst: c.ExportFirst, Unpublish: c.Unpublish}
 	if c.ExpectProject != "" || c.ExpectImages != nil {
-		d.Expect = &handler.Expect{ProjectName: c.ExpectProject, MaxImages: c.ExpectImages}
+		d.Expect = &contract.Expect{ProjectName: c.ExpectProject, MaxImages: c.ExpectImages}
 	}
 	if o.data, err = c.Selection.data(p, conf.Subjects, o, d); err != nil {
 		return err
@@ -117,7 +117,7 @@ var errNotApproved = fmt.Errorf("%w: not approved, so nothing was deleted", errC
 // approve shows the plan and asks for it. The answer is the data with the plan's digest, so that
 // what was shown is what goes.
 func (c deleteCmd) approve(p *program, conf natsConfig, o order) ([]byte, error) {
-	plan := order{action: handler.ActionDelete, id: uuid.NewString()}
+	plan := order{action: contract.ActionDelete, id: uuid.NewString()}
 	var err error
 	if plan.data, err = dryRun(o.data); err != nil {
 		return nil, err

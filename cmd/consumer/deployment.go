@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -91,7 +92,7 @@ func (s *service) awaitPrefix(ctx context.Context, secrets handler.SecretStore, 
 		err := s.ownPrefix(try, secrets)
 		cancel()
 		if err != nil && ctx.Err() == nil {
-			s.monitor.found(handler.DependencyStorage, err)
+			s.monitor.found(delivery.DependencyStorage, err)
 		}
 		tried()
 		if err == nil {

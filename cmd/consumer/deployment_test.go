@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 // TestPrefixOfAnotherDeployment starts a second deployment on the bucket of a first one: it takes
@@ -27,7 +27,7 @@ func TestPrefixOfAnotherDeployment(t *testing.T) {
 	second.config.Bucket, second.config.WorkBucket = first.config.Bucket, first.config.Bucket
 	r := second.start(t)
 	r.await("red", func(code int, body readiness) bool {
-		reason := body.Dependencies[handler.DependencyStorage].Reason
+		reason := body.Dependencies[delivery.DependencyStorage].Reason
 		return code == 503 && strings.Contains(reason, "CONSUMER_PREFIX") && strings.Contains(reason, "CONSUMER_ADOPT_PREFIX=true")
 	})
 	r.end()
@@ -43,7 +43,7 @@ func TestPrefixOfAnotherDeployment(t *testing.T) {
 	begin(second, "ready when told to take the prefix over")
 	r = first.start(t)
 	r.await("red where the other took over", func(code int, body readiness) bool {
-		return code == 503 && strings.Contains(body.Dependencies[handler.DependencyStorage].Reason, "another deployment")
+		return code == 503 && strings.Contains(body.Dependencies[delivery.DependencyStorage].Reason, "another deployment")
 	})
 	r.end()
 }

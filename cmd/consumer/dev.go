@@ -17,7 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -97,7 +97,7 @@ func (c devCmd) with(p *program, use func(*world) error) (err error) {
 		return <-ended
 	}
 	result := use(w)
-	cancel(handler.ErrStopping)
+	cancel(delivery.ErrStopping)
 	return errors.Join(result, <-ended)
 }
 

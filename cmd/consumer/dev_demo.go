@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -28,7 +28,7 @@ func (w *world) demo(p *program) error {
 	}
 	d := demonstration{world: w, p: p, store: sink.NewStore(api, sink.StoreOptions{Bucket: devBucket, Log: zerolog.Nop()})}
 	fmt.Fprintf(p.stdout, "exporting %d simulated projects from %s to %s\n", len(w.sample), w.vision.URL(), w.store.Endpoint)
-	event, err := d.request(handler.ActionExport, `{"all_projects":true,"reference":"demo"}`)
+	event, err := d.request(contract.ActionExport, `{"all_projects":true,"reference":"demo"}`)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (w *world) demo(p *program) error {
 	bundle.print(p.stdout, "bundle")
 	gone := w.sample[len(w.sample)-2]
 	fmt.Fprintf(p.stdout, "\ndeleting project %s, exported first\n", gone.ID)
-	event, err = d.request(handler.ActionDelete, fmt.Sprintf(`{"project_ids":[%q],"export_first":true,"reference":"demo"}`, gone.ID))
+	event, err = d.request(contract.ActionDelete, fmt.Sprintf(`{"project_ids":[%q],"export_first":true,"reference":"demo"}`, gone.ID))
 	if err != nil {
 		return err
 	}
@@ -69,10 +69,10 @@ type demonstration struct {
 }
 
 // request publishes a command, waits for its end and prints what it came to.
-func (d demonstration) request(action handler.Action, data string) (handler.Event, error) {
+func (d demonstration) request(action contract.Action, data string) (contract.Event, error) {
 	begun := time.Now() //nolint:forbidigo // a duration for people
 	id := "demo-" + uuid.NewString()[:8]
-	event, err := request(d.p.ctx, d.config.NATS, order{action: action, id: id, data: []byte(data)}, func(handler.Event) {})
+	event, err := request(d.p.ctx, d.config.NATS, order{action: action, id: id, data: []byte(data)}, func(contract.Event) {})
 	if err != nil {
 		return event, err
 	}
@@ -88,13 +88,13 @@ func (d demonstration) request(action handler.Action, data string) (handler.Even
 
 // checked is a bundle of the demo, verified in the store and as a folder.
 type checked struct {
-	ref             *handler.BundleRef
+	ref             *contract.BundleRef
 	dir             string
 	stored, fetched sink.Report
 }
 
 // check fetches a bundle, and verifies it in the store and in the folder.
-func (d demonstration) check(ref *handler.BundleRef) (checked, error) {
+func (d demonstration) check(ref *contract.BundleRef) (checked, error) {
 	c := checked{ref: ref}
 	if ref == nil {
 		return c, fmt.Errorf("%w: the event names no bundle", errCommandFailed)

@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 // Exit codes, as scripts rely on them.
@@ -83,4 +83,6 @@ type saidError struct{ error }
 func (e saidError) Unwrap() error { return e.error }
 
 // interrupted tells whether the user or the system asked this process to stop.
-func interrupted(ctx context.Context) bool { return errors.Is(context.Cause(ctx), handler.ErrStopping) }
+func interrupted(ctx context.Context) bool {
+	return errors.Is(context.Cause(ctx), delivery.ErrStopping)
+}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
@@ -47,7 +47,7 @@ func (c forgetCmd) Run(p *program) error {
 func (c forgetCmd) hasEnded(p *program, q *natsq.Queue) error {
 	job, _, err := q.Job(p.ctx, c.ID)
 	switch {
-	case errors.Is(err, handler.ErrNoJob):
+	case errors.Is(err, contract.ErrNoJob):
 	case err != nil:
 		return err
 	case !job.State.Terminal():
@@ -57,8 +57,8 @@ func (c forgetCmd) hasEnded(p *program, q *natsq.Queue) error {
 		if err != nil {
 			return err
 		}
-		var refusal *handler.Refusal // what is no command will be refused under the id that it gives
-		command, err := handler.DecodeCommand(q.Prefix(), m)
+		var refusal *contract.Refusal // what is no command will be refused under the id that it gives
+		command, err := contract.DecodeCommand(q.Prefix(), m)
 		if err == nil && command.ID == c.ID || errors.As(err, &refusal) && refusal.Given == c.ID {
 			return fmt.Errorf("%w: %s is still in the queue (--force forgets it all the same)", errRefused, c.ID)
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -59,7 +59,7 @@ func TestFullStreamsAreWaitedFor(t *testing.T) {
 				}
 			})
 			type result struct {
-				handler.Event
+				contract.Event
 				error
 			}
 			ended := make(chan result, 1)
@@ -67,8 +67,8 @@ func TestFullStreamsAreWaitedFor(t *testing.T) {
 			defer cancel()
 			go func() {
 				e, err := request(ctx, f.config.NATS, order{
-					action: handler.ActionDelete, id: "full", data: []byte(`{"all_projects":true,"unpublish":true,"export_first":true}`),
-				}, func(handler.Event) {})
+					action: contract.ActionDelete, id: "full", data: []byte(`{"all_projects":true,"unpublish":true,"export_first":true}`),
+				}, func(contract.Event) {})
 				ended <- result{e, err}
 			}()
 			r.await("it is full", isDown("nats", c.says))
@@ -78,7 +78,7 @@ func TestFullStreamsAreWaitedFor(t *testing.T) {
 			room(-1)
 			r.await("there is room", isReady)
 			e := <-ended
-			if e.error != nil || e.Data.Status != handler.StatusCompleted || e.Data.Outcome != handler.OutcomeComplete || e.Data.Attempt != 1 {
+			if e.error != nil || e.Data.Status != contract.StatusCompleted || e.Data.Outcome != contract.OutcomeComplete || e.Data.Attempt != 1 {
 				t.Errorf("%v, in attempt %d: %s\n%s", e.error, e.Data.Attempt, describeEvent(e.Event), f.log)
 			}
 			for _, bag := range []string{"export", "delete"} {

@@ -11,7 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -37,11 +37,11 @@ func TestGCRemovesWhatWasLeftBehind(t *testing.T) {
 	f.config.S3.Transport = faults
 	r := f.start(t)
 	r.await("all is well", isReady)
-	if e := f.order(t, "good"); e.Data.Status != handler.StatusCompleted {
+	if e := f.order(t, "good"); e.Data.Status != contract.StatusCompleted {
 		t.Fatalf("%s\n%s", describeEvent(e), f.log)
 	}
 	f.vision.Fault(cvtest.Fault{Operation: "QueryPredictions", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
-	if e := f.order(t, "bad"); e.Data.Status != handler.StatusFailed {
+	if e := f.order(t, "bad"); e.Data.Status != contract.StatusFailed {
 		t.Fatalf("%s\n%s", describeEvent(e), f.log)
 	}
 	if got := r.metric(t, `cvconsumer_left_behind_total{action="export"}`); got != "1" {

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -32,7 +33,7 @@ func get(t *testing.T, h http.Handler, path string) (int, string) {
 func TestReadiness(t *testing.T) {
 	m := testMonitor()
 	pages := m.routes()
-	m.expect(handler.DependencyNATS, handler.DependencyStorage)
+	m.expect(delivery.DependencyNATS, delivery.DependencyStorage)
 	ready := func(wantCode int, want map[string]string) {
 		t.Helper()
 		code, body := get(t, pages, "/readyz")
@@ -74,8 +75,8 @@ func TestReadiness(t *testing.T) {
 
 func TestMetricsPage(t *testing.T) {
 	m := testMonitor()
-	m.expect(handler.DependencyNATS, handler.DependencyStorage)
-	m.found(handler.DependencyNATS, nil)
+	m.expect(delivery.DependencyNATS, delivery.DependencyStorage)
+	m.found(delivery.DependencyNATS, nil)
 	m.metrics.commands.WithLabelValues("export", "completed").Inc()
 	_, body := get(t, m.routes(), "/metrics")
 	for _, want := range []string{

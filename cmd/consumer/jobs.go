@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
@@ -70,7 +70,7 @@ func (c jobsLsCmd) Run(p *program) error {
 		return err
 	}
 	defer closeAll()
-	jobs := []handler.Job{}
+	jobs := []contract.Job{}
 	for job, err := range q.Jobs(p.ctx) {
 		switch {
 		case err != nil && job.ID == "":
@@ -81,7 +81,7 @@ func (c jobsLsCmd) Run(p *program) error {
 			jobs = append(jobs, job)
 		}
 	}
-	slices.SortStableFunc(jobs, func(a, b handler.Job) int { return b.Created.Compare(a.Created) })
+	slices.SortStableFunc(jobs, func(a, b contract.Job) int { return b.Created.Compare(a.Created) })
 	if c.Access.json() {
 		return printJSON(p.stdout, jobs)
 	}
@@ -94,7 +94,7 @@ func (c jobsLsCmd) Run(p *program) error {
 }
 
 // progressOf is how far a job is, in units.
-func progressOf(j handler.Job) string {
+func progressOf(j contract.Job) string {
 	if j.Progress.Total == 0 {
 		return "-"
 	}
@@ -102,7 +102,7 @@ func progressOf(j handler.Job) string {
 }
 
 // noteOf is the one thing that most needs saying of a job.
-func noteOf(j handler.Job) string {
+func noteOf(j contract.Job) string {
 	switch {
 	case j.LeftBehind != "":
 		return "left objects behind: consumer gc"
@@ -154,18 +154,18 @@ func (c jobsShowCmd) Run(p *program) error {
 }
 
 // findJob reads a job; one that does not exist is an errRefused that says so.
-func findJob(ctx context.Context, q *natsq.Queue, id string) (handler.Job, error) {
+func findJob(ctx context.Context, q *natsq.Queue, id string) (contract.Job, error) {
 	job, _, err := q.Job(ctx, id)
 	switch {
-	case errors.Is(err, handler.ErrNoJob) && job.Cancel != nil:
+	case errors.Is(err, contract.ErrNoJob) && job.Cancel != nil:
 		return job, fmt.Errorf("%w: there is no job %s yet; the cancel %s waits for it", errRefused, id, job.Cancel.ID)
-	case errors.Is(err, handler.ErrNoJob):
+	case errors.Is(err, contract.ErrNoJob):
 		return job, fmt.Errorf("%w: there is no job %s", errRefused, id)
 	}
 	return job, err
 }
 
-func printJob(w io.Writer, j handler.Job) {
+func printJob(w io.Writer, j contract.Job) {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
 	row("id", "%s", j.ID)
@@ -239,10 +239,10 @@ func (c jobsWatchCmd) Run(p *program) error {
 }
 
 // watch shows the events of a command and returns the terminal one.
-func watch(ctx context.Context, q *natsq.Queue, out io.Writer, id string) (handler.Event, error) {
+func watch(ctx context.Context, q *natsq.Queue, out io.Writer, id string) (contract.Event, error) {
 	events, err := q.WatchEvents(ctx, id)
 	if err != nil {
-		return handler.Event{}, fmt.Errorf("watch events: %w", err)
+		return contract.Event{}, fmt.Errorf("watch events: %w", err)
 	}
 	shown := newProgress(out)
 	defer shown.end()
@@ -252,7 +252,7 @@ func watch(ctx context.Context, q *natsq.Queue, out io.Writer, id string) (handl
 		}
 		shown.show(e)
 	}
-	return handler.Event{}, ended(ctx)
+	return contract.Event{}, ended(ctx)
 }
 
 type jobsCancelCmd struct {
@@ -274,7 +274,7 @@ func (c jobsCancelCmd) Run(p *program) error {
 	if err := bad.err(); err != nil {
 		return err
 	}
-	o := order{action: handler.ActionCancel, id: c.CancelID}
+	o := order{action: contract.ActionCancel, id: c.CancelID}
 	if o.id == "" {
 		o.id = uuid.NewString()
 	}
@@ -285,14 +285,14 @@ func (c jobsCancelCmd) Run(p *program) error {
 	if err := judge(conf.Subjects, o); err != nil {
 		return err
 	}
-	event, err := request(p.ctx, conf, o, func(handler.Event) {})
+	event, err := request(p.ctx, conf, o, func(contract.Event) {})
 	if err != nil {
 		return err
 	}
-	if event.Data.Status != handler.StatusCompleted || !c.Wait {
+	if event.Data.Status != contract.StatusCompleted || !c.Wait {
 		if c.Access.json() {
 			err = printJSON(p.stdout, event)
-		} else if event.Data.Status == handler.StatusCompleted {
+		} else if event.Data.Status == contract.StatusCompleted {
 			fmt.Fprintf(p.stdout, "%s ends cancelled\n", c.Target)
 		}
 		return cmp.Or(err, completed(event))

@@ -18,7 +18,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 func main() {
@@ -139,7 +139,7 @@ func stopOnSignal(ctx context.Context, stderr io.Writer, exit func(int)) (contex
 					fmt.Fprintf(stderr, "consumer: %s again: leaving at once\n", s)
 					exit(exitUnexpected)
 				}
-				cancel(handler.ErrStopping)
+				cancel(delivery.ErrStopping)
 			}
 		}
 	}()

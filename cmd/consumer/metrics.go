@@ -13,6 +13,8 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
@@ -74,9 +76,9 @@ func newMetrics() *metrics {
 	for _, side := range []string{sideTraining, sideBlob, sideStorage} {
 		m.retries.WithLabelValues(side)
 	}
-	m.left.WithLabelValues(string(handler.ActionExport))
-	for _, status := range []handler.Status{handler.StatusCompleted, handler.StatusFailed, handler.StatusRefused, handler.StatusCancelled} {
-		m.commands.WithLabelValues(string(handler.ActionExport), string(status))
+	m.left.WithLabelValues(string(contract.ActionExport))
+	for _, status := range []contract.Status{contract.StatusCompleted, contract.StatusFailed, contract.StatusRefused, contract.StatusCancelled} {
+		m.commands.WithLabelValues(string(contract.ActionExport), string(status))
 	}
 	return m
 }
@@ -88,7 +90,7 @@ const (
 )
 
 // countDelivery counts what handle decides about a delivery.
-func (m *metrics) countDelivery(queue string, handle func() handler.Disposition) handler.Disposition {
+func (m *metrics) countDelivery(queue string, handle func() delivery.Disposition) delivery.Disposition {
 	busy := m.busy.WithLabelValues(queue)
 	busy.Inc()
 	defer busy.Dec()
@@ -98,7 +100,7 @@ func (m *metrics) countDelivery(queue string, handle func() handler.Disposition)
 }
 
 // countUnit is countDelivery for a unit.
-func (m *metrics) countUnit(u handler.UnitDelivery, handle func() handler.Disposition) handler.Disposition {
+func (m *metrics) countUnit(u delivery.UnitDelivery, handle func() delivery.Disposition) delivery.Disposition {
 	d := m.countDelivery(queueWork, handle)
 	m.units.WithLabelValues(kindOf(u.Body), d.Verb.String()).Inc()
 	return d
@@ -127,7 +129,7 @@ type countedQueue struct {
 }
 
 // PutJob implements handler.JobStore.
-func (q countedQueue) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
+func (q countedQueue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	rev, err := q.Queue.PutJob(ctx, j, rev)
 	if err == nil && j.State.Terminal() && j.LeftBehind != "" {
 		q.m.left.WithLabelValues(string(j.Action)).Inc()
@@ -136,7 +138,7 @@ func (q countedQueue) PutJob(ctx context.Context, j handler.Job, rev uint64) (ui
 }
 
 // PublishEvent implements handler.Publisher.
-func (q countedQueue) PublishEvent(ctx context.Context, e handler.Event) error {
+func (q countedQueue) PublishEvent(ctx context.Context, e contract.Event) error {
 	err := q.Queue.PublishEvent(ctx, e)
 	if err == nil && e.Data.Status.Terminal() {
 		q.m.commands.WithLabelValues(string(e.Data.Action), string(e.Data.Status)).Inc()

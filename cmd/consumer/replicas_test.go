@@ -17,7 +17,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/internal/ratio"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // exportOnce has whatever replicas run carry out an export of everything, and gives the calls, the
@@ -27,7 +27,7 @@ func (f *fixture) exportOnce(t testing.TB, id string) (calls, downloads int, too
 	f.vision.ResetCalls()
 	begun := time.Now()
 	e := f.orderData(t, id, `{"all_projects":true}`, 5*time.Minute)
-	if e.Data.Status != handler.StatusCompleted || e.Data.Outcome != handler.OutcomeComplete {
+	if e.Data.Status != contract.StatusCompleted || e.Data.Outcome != contract.OutcomeComplete {
 		t.Fatal(describeEvent(e))
 	}
 	took = time.Since(begun)

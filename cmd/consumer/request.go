@@ -18,7 +18,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
@@ -43,7 +43,7 @@ func (exportCmd) Help() string {
 
 // Run publishes the command and waits for its end.
 func (c exportCmd) Run(p *program) error {
-	conf, o, err := c.Request.order(p, handler.ActionExport)
+	conf, o, err := c.Request.order(p, contract.ActionExport)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (c exportCmd) Run(p *program) error {
 }
 
 // order is the order that is to be published, but for its data.
-func (c requestFlags) order(p *program, action handler.Action) (natsConfig, order, error) {
+func (c requestFlags) order(p *program, action contract.Action) (natsConfig, order, error) {
 	bad := p.env.unknown()
 	conf := c.NATS.config(&bad)
 	o := order{action: action, id: c.ID}
@@ -77,27 +77,27 @@ func (c requestFlags) run(p *program, conf natsConfig, o order) error {
 }
 
 // printEnd prints a terminal event; any but completed is an errCommandFailed.
-func printEnd(p *program, event handler.Event, asJSON bool) error {
+func printEnd(p *program, event contract.Event, asJSON bool) error {
 	if asJSON {
 		if err := printJSON(p.stdout, event); err != nil {
 			return err
 		}
-	} else if event.Data.Status == handler.StatusCompleted {
+	} else if event.Data.Status == contract.StatusCompleted {
 		printEvent(p.stdout, event)
 	}
 	return completed(event)
 }
 
 // completed is the error of a command that did not complete.
-func completed(e handler.Event) error {
-	if e.Data.Status != handler.StatusCompleted {
+func completed(e contract.Event) error {
+	if e.Data.Status != contract.StatusCompleted {
 		return fmt.Errorf("%w: %s", errCommandFailed, describeEvent(e))
 	}
 	return nil
 }
 
 // wait publishes an order, shows its progress, and returns its terminal event.
-func (c requestFlags) wait(p *program, conf natsConfig, o order) (handler.Event, error) {
+func (c requestFlags) wait(p *program, conf natsConfig, o order) (contract.Event, error) {
 	ctx := p.ctx
 	if c.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -114,16 +114,16 @@ var errTimeout = errors.New("not ended within --timeout")
 
 // order is a command to be published.
 type order struct {
-	action handler.Action
+	action contract.Action
 	id     string
 	data   []byte              // JSON
 	header map[string][]string // beside the id
 }
 
-func (o order) message(prefix string) handler.Message {
-	m := handler.Message{
+func (o order) message(prefix string) contract.Message {
+	m := contract.Message{
 		Subject: prefix + ".commands." + string(o.action),
-		Header:  map[string][]string{handler.HeaderMsgID: {o.id}},
+		Header:  map[string][]string{contract.HeaderMsgID: {o.id}},
 		Body:    o.data,
 	}
 	maps.Copy(m.Header, o.header)
@@ -183,15 +183,15 @@ func (c natsConfig) connection(name string, log zerolog.Logger) natsq.ConnectOpt
 
 // request publishes an order, tells seen of each event, and returns the terminal one: whatever it
 // says, it is the answer. The error is about asking.
-func request(ctx context.Context, c natsConfig, o order, seen func(handler.Event)) (handler.Event, error) {
+func request(ctx context.Context, c natsConfig, o order, seen func(contract.Event)) (contract.Event, error) {
 	nc, q, err := openRequester(ctx, c)
 	if err != nil {
-		return handler.Event{}, err
+		return contract.Event{}, err
 	}
 	defer nc.Close()
 	at, err := o.publish(ctx, q)
 	if err != nil {
-		return handler.Event{}, err
+		return contract.Event{}, err
 	}
 	e, err := await(ctx, q, o, at, seen)
 	if err != nil && ctx.Err() != nil {
@@ -235,8 +235,8 @@ func (p place) stands(ctx context.Context, q *natsq.Queue) error {
 
 // is reports whether an event is about the message at this place. A service of an older version
 // does not say which stream it means.
-func (p place) is(e handler.Event) bool {
-	return e.Data.Seq == p.seq && string(e.Data.Stream) == p.stream || e.Data.Stream == "" && handler.IsSeqID(e.Data.CommandID)
+func (p place) is(e contract.Event) bool {
+	return e.Data.Seq == p.seq && string(e.Data.Stream) == p.stream || e.Data.Stream == "" && contract.IsSeqID(e.Data.CommandID)
 }
 
 // await waits for the end of the order that was published at a place.
@@ -244,18 +244,18 @@ func (p place) is(e handler.Event) bool {
 // The answer is under the order's own id, or, when the message was refused because that id is
 // taken, under "seq-<sequence>". Under the own id may be the answer to an earlier message: it is
 // this one's too when this one was settled without being refused.
-func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(handler.Event)) (handler.Event, error) {
+func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(contract.Event)) (contract.Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	own, err := q.WatchEvents(ctx, o.id)
 	if err != nil {
-		return handler.Event{}, fmt.Errorf("watch events: %w", err)
+		return contract.Event{}, fmt.Errorf("watch events: %w", err)
 	}
-	refused, err := q.WatchEvents(ctx, handler.SeqID(at.seq))
+	refused, err := q.WatchEvents(ctx, contract.SeqID(at.seq))
 	if err != nil {
-		return handler.Event{}, fmt.Errorf("watch events: %w", err)
+		return contract.Event{}, fmt.Errorf("watch events: %w", err)
 	}
-	var answer *handler.Event
+	var answer *contract.Event
 	look := time.NewTimer(time.Hour)
 	look.Stop() // set going by an answer
 	pause := 5 * time.Millisecond
@@ -263,7 +263,7 @@ func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(han
 		select {
 		case e, ok := <-own:
 			if !ok {
-				return handler.Event{}, ended(ctx)
+				return contract.Event{}, ended(ctx)
 			}
 			if e.Data.Action != o.action {
 				continue
@@ -279,7 +279,7 @@ func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(han
 			look.Reset(0)
 		case e, ok := <-refused:
 			if !ok {
-				return handler.Event{}, ended(ctx)
+				return contract.Event{}, ended(ctx)
 			}
 			if e.Data.Status.Terminal() && at.is(e) {
 				return e, nil
@@ -290,15 +290,15 @@ func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(han
 			case err == nil: // not settled yet
 				look.Reset(pause)
 				pause = min(2*pause, time.Second)
-			case !errors.Is(err, handler.ErrNoMessage):
-				return handler.Event{}, fmt.Errorf("ask for the command: %w", err)
+			case !errors.Is(err, contract.ErrNoMessage):
+				return contract.Event{}, fmt.Errorf("ask for the command: %w", err)
 			default:
-				e, err := q.Event(ctx, o.action, handler.SeqID(at.seq), handler.StatusRefused)
+				e, err := q.Event(ctx, o.action, contract.SeqID(at.seq), contract.StatusRefused)
 				if err == nil && at.is(e) {
 					return e, nil
 				}
-				if err != nil && !errors.Is(err, handler.ErrNoMessage) {
-					return handler.Event{}, fmt.Errorf("ask for the event: %w", err)
+				if err != nil && !errors.Is(err, contract.ErrNoMessage) {
+					return contract.Event{}, fmt.Errorf("ask for the event: %w", err)
 				}
 				return *answer, at.stands(ctx, q)
 			}
@@ -315,7 +315,7 @@ func ended(ctx context.Context) error {
 }
 
 // describeEvent is a terminal event in a few words.
-func describeEvent(e handler.Event) string {
+func describeEvent(e contract.Event) string {
 	text := string(e.Data.Status)
 	if e.Data.Error != nil {
 		text += ": " + e.Data.Error.Error()
@@ -327,7 +327,7 @@ func describeEvent(e handler.Event) string {
 }
 
 // printEvent prints what a completed command came to.
-func printEvent(w io.Writer, e handler.Event) {
+func printEvent(w io.Writer, e contract.Event) {
 	d := e.Data
 	fmt.Fprintf(w, "%s: %s\n", d.Status, d.Outcome)
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
@@ -348,19 +348,19 @@ func printEvent(w io.Writer, e handler.Event) {
 }
 
 // printBundle prints where a bundle is and what it is to be checked against.
-func printBundle(w io.Writer, name string, b *handler.BundleRef) {
+func printBundle(w io.Writer, name string, b *contract.BundleRef) {
 	if b == nil {
 		return
 	}
 	fmt.Fprintf(w, "  %s\t%s\n  objects\t%d\n  manifest\tsha256 %s\n  receipt\tsha256 %s, %s\n", name, b.URI, b.Objects, b.ManifestSHA256, b.ReceiptSHA256, signedText(b.Signed))
 }
 
-func printCounts(w io.Writer, c handler.Counts) {
+func printCounts(w io.Writer, c contract.Counts) {
 	printThings(w, c)
 	fmt.Fprintf(w, "  payload\t%s\n", humanBytes(c.Bytes))
 }
 
-func printThings(w io.Writer, c handler.Counts) {
+func printThings(w io.Writer, c contract.Counts) {
 	for _, row := range []struct {
 		name string
 		n    int64
@@ -403,7 +403,7 @@ func newProgress(w io.Writer) *progress {
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) } //nolint:gosec // a file descriptor fits an int
 
 // show shows one event that is not the last.
-func (p *progress) show(e handler.Event) {
+func (p *progress) show(e contract.Event) {
 	text := progressText(e)
 	if p.bars == nil {
 		if text != p.last {
@@ -438,7 +438,7 @@ func (p *progress) end() {
 }
 
 // progressText is an event in a line.
-func progressText(e handler.Event) string {
+func progressText(e contract.Event) string {
 	parts := []string{e.Data.CommandID + ": " + string(e.Data.Status)}
 	if g := e.Data.Progress; g != nil && g.Total > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d items, %s", g.Done, g.Total, humanBytes(g.Bytes)))

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -47,7 +47,7 @@ func TestScale(t *testing.T) {
 	r.await(t)
 	begun := time.Now()
 	e := f.orderData(t, "big", `{"all_projects":true}`, 10*time.Minute)
-	if e.Data.Status != handler.StatusCompleted || e.Data.Outcome != handler.OutcomeComplete || e.Data.Counts.Images != int64(*scaleImages) {
+	if e.Data.Status != contract.StatusCompleted || e.Data.Outcome != contract.OutcomeComplete || e.Data.Counts.Images != int64(*scaleImages) {
 		t.Fatalf("%s, %+v\n%s", describeEvent(e), e.Data.Counts, tail(r.log.String()))
 	}
 	if _, most := r.memory(t); most > mostMemory {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // selection is what a command is about, as flags. The field names of a command's data are the
@@ -35,21 +35,21 @@ type selection struct {
 
 // commandData is the wire form of a command's data, in the contract's order.
 type commandData struct {
-	Resource      string          `json:"resource,omitempty"`
-	AllProjects   bool            `json:"all_projects,omitempty"`
-	ProjectIDs    []uuid.UUID     `json:"project_ids,omitempty"`
-	IterationIDs  []uuid.UUID     `json:"iteration_ids,omitempty"`
-	TagIDs        []uuid.UUID     `json:"tag_ids,omitempty"`
-	ImageIDs      []uuid.UUID     `json:"image_ids,omitempty"`
-	ImageMetadata json.RawMessage `json:"image_metadata,omitempty"`
-	Categories    []string        `json:"categories,omitempty"`
-	Reference     string          `json:"reference,omitempty"`
-	NotAfter      *time.Time      `json:"not_after,omitempty"`
-	DryRun        bool            `json:"dry_run,omitempty"`
-	ApprovedPlan  string          `json:"approved_plan,omitempty"`
-	ExportFirst   bool            `json:"export_first,omitempty"`
-	Unpublish     bool            `json:"unpublish,omitempty"`
-	Expect        *handler.Expect `json:"expect,omitempty"`
+	Resource      string           `json:"resource,omitempty"`
+	AllProjects   bool             `json:"all_projects,omitempty"`
+	ProjectIDs    []uuid.UUID      `json:"project_ids,omitempty"`
+	IterationIDs  []uuid.UUID      `json:"iteration_ids,omitempty"`
+	TagIDs        []uuid.UUID      `json:"tag_ids,omitempty"`
+	ImageIDs      []uuid.UUID      `json:"image_ids,omitempty"`
+	ImageMetadata json.RawMessage  `json:"image_metadata,omitempty"`
+	Categories    []string         `json:"categories,omitempty"`
+	Reference     string           `json:"reference,omitempty"`
+	NotAfter      *time.Time       `json:"not_after,omitempty"`
+	DryRun        bool             `json:"dry_run,omitempty"`
+	ApprovedPlan  string           `json:"approved_plan,omitempty"`
+	ExportFirst   bool             `json:"export_first,omitempty"`
+	Unpublish     bool             `json:"unpublish,omitempty"`
+	Expect        *contract.Expect `json:"expect,omitempty"`
 }
 
 // data gives the command's data: the selection, added to what d has already. Flags and id are
@@ -87,8 +87,8 @@ func (s selection) data(p *program, prefix string, o order, d commandData) ([]by
 
 // judge tells whether the service would understand an order.
 func judge(prefix string, o order) error {
-	_, err := handler.DecodeCommand(prefix, o.message(prefix))
-	var refusal *handler.Refusal
+	_, err := contract.DecodeCommand(prefix, o.message(prefix))
+	var refusal *contract.Refusal
 	if errors.As(err, &refusal) {
 		return fmt.Errorf("%w: %s", errUsage, refusal.Message)
 	}
@@ -160,5 +160,5 @@ func readData(p *program, text string) ([]byte, error) {
 // readLimited reads at most somewhat more than a command may have: what is too long is refused by
 // the service, in its own words.
 func readLimited(r io.Reader) ([]byte, error) {
-	return io.ReadAll(io.LimitReader(r, handler.MaxCommandBytes+1))
+	return io.ReadAll(io.LimitReader(r, contract.MaxCommandBytes+1))
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -48,7 +50,7 @@ type service struct {
 	store     *sink.Store
 	work      *sink.Store
 	resources map[string]*cv.Client
-	pseudonym *handler.Pseudonymizer
+	pseudonym *contract.Pseudonymizer
 	learned   atomic.Bool // what the store can do
 	owned     atomic.Bool // the prefix is this deployment's
 
@@ -83,7 +85,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 	if err != nil {
 		return nil, settingsError("CONSUMER_PSEUDONYM_KEY_FILE: " + err.Error())
 	}
-	s.pseudonym = handler.NewPseudonymizer([]byte(key))
+	s.pseudonym = contract.NewPseudonymizer([]byte(key))
 	s.monitor.expect(s.dependencies()...)
 	s.health.BlockWhen(s.blocked)
 	return s, nil
@@ -115,9 +117,9 @@ func (c config) client(r resource, m *metrics) (*cv.Client, error) {
 }
 
 func (s *service) dependencies() []string {
-	all := []string{handler.DependencyNATS, handler.DependencyStorage}
+	all := []string{delivery.DependencyNATS, delivery.DependencyStorage}
 	for alias := range s.resources {
-		all = append(all, handler.DependencyTraining(alias))
+		all = append(all, delivery.DependencyTraining(alias))
 	}
 	return all
 }
@@ -125,11 +127,11 @@ func (s *service) dependencies() []string {
 // blocked tells whether nothing can be worked on: without storage, or without any of the resources.
 // One resource in trouble of several does not stop the commands of the others.
 func (s *service) blocked(failing map[string]handler.Problem) bool {
-	if _, ok := failing[handler.DependencyStorage]; ok {
+	if _, ok := failing[delivery.DependencyStorage]; ok {
 		return true
 	}
 	for alias := range s.resources {
-		if _, ok := failing[handler.DependencyTraining(alias)]; !ok {
+		if _, ok := failing[delivery.DependencyTraining(alias)]; !ok {
 			return false
 		}
 	}
@@ -241,14 +243,14 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 			opened.find(q)
 			return q, s.awaitPrefix(ctx, q, func() {
 				opened.set(q, nil)
-				s.monitor.found(handler.DependencyNATS, nil)
+				s.monitor.found(delivery.DependencyNATS, nil)
 			})
 		}
 		opened.set(nil, err)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		s.monitor.found(handler.DependencyNATS, err)
+		s.monitor.found(delivery.DependencyNATS, err)
 		pause.Reset(s.rhythm.storageRetry)
 	}
 }
@@ -277,13 +279,13 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	var loops sync.WaitGroup
 	ended := make([]error, 2)
 	loops.Go(func() {
-		ended[0] = q.ServeCommands(ctx, work, natsq.Loop{Slots: s.c.Commands, Ready: s.health.Ready, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
-			return s.metrics.countDelivery(queueCommands, func() handler.Disposition { return h.Command(ctx, d) })
+		ended[0] = q.ServeCommands(ctx, work, natsq.Loop{Slots: s.c.Commands, Ready: s.health.Ready, Handle: func(ctx context.Context, d delivery.Delivery) delivery.Disposition {
+			return s.metrics.countDelivery(queueCommands, func() delivery.Disposition { return h.Command(ctx, d) })
 		}})
 	})
 	loops.Go(func() {
-		ended[1] = q.ServeUnits(ctx, work, natsq.UnitLoop{Slots: s.c.Workers, Ready: s.health.Ready, Handle: func(ctx context.Context, d handler.UnitDelivery) handler.Disposition {
-			return s.metrics.countUnit(d, func() handler.Disposition { return h.Unit(ctx, d) })
+		ended[1] = q.ServeUnits(ctx, work, natsq.UnitLoop{Slots: s.c.Workers, Ready: s.health.Ready, Handle: func(ctx context.Context, d delivery.UnitDelivery) delivery.Disposition {
+			return s.metrics.countUnit(d, func() delivery.Disposition { return h.Unit(ctx, d) })
 		}})
 	})
 	loops.Wait()
@@ -319,8 +321,8 @@ func (s *service) learnStore(ctx context.Context) error {
 func (s *service) probes(pingNATS func(context.Context) error, secrets func() *natsq.Queue) []probe {
 	r := s.rhythm
 	all := []probe{
-		{handler.DependencyNATS, r.nats, r.natsRetry, pingNATS},
-		{handler.DependencyStorage, r.storage, r.storageRetry, func(ctx context.Context) error {
+		{delivery.DependencyNATS, r.nats, r.natsRetry, pingNATS},
+		{delivery.DependencyStorage, r.storage, r.storageRetry, func(ctx context.Context) error {
 			err := checkBucket(ctx, s.api, s.c.Bucket)
 			if s.c.WorkBucket != s.c.Bucket {
 				err = errors.Join(err, checkBucket(ctx, s.api, s.c.WorkBucket))
@@ -335,7 +337,7 @@ func (s *service) probes(pingNATS func(context.Context) error, secrets func() *n
 		}},
 	}
 	for alias, client := range s.resources {
-		all = append(all, probe{handler.DependencyTraining(alias), r.training, r.training, func(ctx context.Context) error {
+		all = append(all, probe{delivery.DependencyTraining(alias), r.training, r.training, func(ctx context.Context) error {
 			_, err := client.GetDomains(ctx)
 			if errors.Is(err, cv.ErrThrottled) {
 				return nil // it is there and knows us

@@ -18,7 +18,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
@@ -99,14 +100,14 @@ func (f *fixture) start(t testing.TB) *running {
 	r := &running{service: s, t: t, stop: cancel, done: make(chan error, 1)}
 	go func() { r.done <- s.run(ctx) }()
 	r.base = "http://" + <-s.listening
-	t.Cleanup(func() { cancel(handler.ErrStopping) })
+	t.Cleanup(func() { cancel(delivery.ErrStopping) })
 	return r
 }
 
 // end stops it like a signal does, and demands that it ends well.
 func (r *running) end() {
 	r.t.Helper()
-	r.stop(handler.ErrStopping)
+	r.stop(delivery.ErrStopping)
 	if err := <-r.done; err != nil {
 		r.t.Errorf("ends with %v", err)
 	}
@@ -163,17 +164,17 @@ func isDown(name, reason string) func(int, readiness) bool {
 }
 
 // order publishes an export of everything and waits for its end.
-func (f *fixture) order(t testing.TB, id string) handler.Event {
+func (f *fixture) order(t testing.TB, id string) contract.Event {
 	t.Helper()
 	return f.orderData(t, id, `{"all_projects":true}`, limit)
 }
 
 // orderData publishes an export and waits for its end, not longer than limit.
-func (f *fixture) orderData(t testing.TB, id, data string, limit time.Duration) handler.Event {
+func (f *fixture) orderData(t testing.TB, id, data string, limit time.Duration) contract.Event {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	e, err := request(ctx, f.config.NATS, order{action: handler.ActionExport, id: id, data: []byte(data)}, func(handler.Event) {})
+	e, err := request(ctx, f.config.NATS, order{action: contract.ActionExport, id: id, data: []byte(data)}, func(contract.Event) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +191,7 @@ func TestRunWaitsForNATSAndComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.await("NATS is there", isReady)
-	if e := f.order(t, "one"); e.Data.Status != handler.StatusCompleted {
+	if e := f.order(t, "one"); e.Data.Status != contract.StatusCompleted {
 		t.Errorf("%s\n%s", describeEvent(e), f.log)
 	}
 	f.nats.Stop()
@@ -199,7 +200,7 @@ func TestRunWaitsForNATSAndComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.await("NATS is back", isReady)
-	if e := f.order(t, "two"); e.Data.Status != handler.StatusCompleted {
+	if e := f.order(t, "two"); e.Data.Status != contract.StatusCompleted {
 		t.Errorf("%s\n%s", describeEvent(e), f.log)
 	}
 	r.end()
@@ -226,13 +227,13 @@ func TestRunWaitsForTheBucket(t *testing.T) {
 	f.config.WorkBucket = f.config.Bucket
 	r := f.start(t)
 	r.await("there is no bucket", isDown("storage", f.config.Bucket))
-	result := make(chan handler.Event, 1)
+	result := make(chan contract.Event, 1)
 	go func() { result <- f.order(t, "early") }()
 	if err := f.store.CreateBucket(t.Context(), f.config.Bucket, sinktest.BucketOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	r.await("the bucket is there", isReady)
-	if e := <-result; e.Data.Status != handler.StatusCompleted || e.Data.Attempt > 1 {
+	if e := <-result; e.Data.Status != contract.StatusCompleted || e.Data.Attempt > 1 {
 		t.Errorf("attempt %d: %s\n%s", e.Data.Attempt, describeEvent(e), f.log)
 	}
 	r.end()
@@ -253,7 +254,7 @@ func TestRunTakesUpARotatedKey(t *testing.T) {
 	r.await("the key is refused", isDown("training:default", "401"))
 	write(f.vision.Key())
 	r.await("the key is good", isReady)
-	if e := f.order(t, "one"); e.Data.Status != handler.StatusCompleted {
+	if e := f.order(t, "one"); e.Data.Status != contract.StatusCompleted {
 		t.Errorf("%s\n%s", describeEvent(e), f.log)
 	}
 	r.end()
@@ -279,7 +280,7 @@ func TestRunOnAStoreThatIgnoresConditions(t *testing.T) {
 	if n := strings.Count(f.log.String(), "the store ignores If-None-Match"); n != 2 {
 		t.Errorf("%d of 2 processes say that the store ignores conditions\n%s", n, f.log)
 	}
-	if e := f.order(t, "whole"); e.Data.Outcome != handler.OutcomeComplete {
+	if e := f.order(t, "whole"); e.Data.Outcome != contract.OutcomeComplete {
 		t.Errorf("%s\n%s", describeEvent(e), f.log)
 	}
 	report, err := sink.Verify(t.Context(), sink.StoreSource(first.store, "whole/export/"), sink.VerifyOptions{})
@@ -311,13 +312,13 @@ func TestDrainHandsBack(t *testing.T) {
 			once.Do(func() { close(inside) })
 		}
 	})
-	result := make(chan handler.Event, 1)
+	result := make(chan contract.Event, 1)
 	go func() { result <- f.order(t, "halves") }()
 	<-inside
 	first.end()
 	f.vision.ClearFaults()
 	second := f.start(t)
-	if e := <-result; e.Data.Status != handler.StatusCompleted || e.Data.Outcome != handler.OutcomeComplete || e.Data.Attempt != 1 {
+	if e := <-result; e.Data.Status != contract.StatusCompleted || e.Data.Outcome != contract.OutcomeComplete || e.Data.Attempt != 1 {
 		t.Errorf("attempt %d, outcome %q: %s\n%s", e.Data.Attempt, e.Data.Outcome, describeEvent(e), f.log)
 	}
 	second.end()

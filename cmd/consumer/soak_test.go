@@ -27,7 +27,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -77,31 +77,31 @@ func TestSoak(t *testing.T) {
 // asked is a command that was published, and how it may end.
 type asked struct {
 	id     string
-	action handler.Action
+	action contract.Action
 	data   string
 	ends   []ending
 	victim *victim // of a delete, and of the exports around it
 	cancel string  // id of the cancel that was published for it
-	event  handler.EventData
+	event  contract.EventData
 }
 
 // ending is one way to end.
 type ending struct {
-	status  handler.Status
-	outcome handler.Outcome
+	status  contract.Status
+	outcome contract.Outcome
 	code    string
 }
 
 var (
-	complete  = ending{status: handler.StatusCompleted, outcome: handler.OutcomeComplete}
-	nothing   = ending{status: handler.StatusCompleted, outcome: handler.OutcomeNothingFound}
-	planned   = ending{status: handler.StatusCompleted, outcome: handler.OutcomePlanned}
-	answered  = ending{status: handler.StatusCompleted}
-	cancelled = ending{status: handler.StatusCancelled}
+	complete  = ending{status: contract.StatusCompleted, outcome: contract.OutcomeComplete}
+	nothing   = ending{status: contract.StatusCompleted, outcome: contract.OutcomeNothingFound}
+	planned   = ending{status: contract.StatusCompleted, outcome: contract.OutcomePlanned}
+	answered  = ending{status: contract.StatusCompleted}
+	cancelled = ending{status: contract.StatusCancelled}
 )
 
-func refusedAs(c string) ending { return ending{status: handler.StatusRefused, code: c} }
-func failedAs(c string) ending  { return ending{status: handler.StatusFailed, code: c} }
+func refusedAs(c string) ending { return ending{status: contract.StatusRefused, code: c} }
+func failedAs(c string) ending  { return ending{status: contract.StatusFailed, code: c} }
 
 // soak is one run of TestSoak.
 type soak struct {
@@ -122,7 +122,7 @@ type soak struct {
 	fixed   map[string]bool // projects that nothing changes
 	before  cvtest.State
 	asked   map[string]*asked
-	over    map[string][]handler.Status // terminal events, by "<action>.<id>"
+	over    map[string][]contract.Status // terminal events, by "<action>.<id>"
 	victims []*victim
 	truths  map[string]string // payload of the fixed projects, by the data that asked for it
 
@@ -276,9 +276,9 @@ func (g *storeGate) restart() error {
 // cannot have one.
 func (s *soak) publish(a asked, body string) *asked {
 	s.t.Helper()
-	m := handler.Message{Subject: "cv.commands." + string(a.action), Body: []byte(body)}
+	m := contract.Message{Subject: "cv.commands." + string(a.action), Body: []byte(body)}
 	if a.id != "" {
-		m.Header = map[string][]string{handler.HeaderMsgID: {a.id}}
+		m.Header = map[string][]string{contract.HeaderMsgID: {a.id}}
 	}
 	seq, err := s.queue.PublishCommand(s.ctx, m)
 	if err != nil {
@@ -286,8 +286,8 @@ func (s *soak) publish(a asked, body string) *asked {
 	}
 	s.messages++
 	a.data = body
-	if a.id == "" || len(a.ends) == 1 && a.ends[0].code == handler.CodeIDConflict {
-		a.id = handler.SeqID(seq)
+	if a.id == "" || len(a.ends) == 1 && a.ends[0].code == contract.CodeIDConflict {
+		a.id = contract.SeqID(seq)
 	}
 	s.asked[a.id] = &a
 	return &a
@@ -299,7 +299,7 @@ func (s *soak) newID() string { return fmt.Sprintf("soak-%d-%04d", *soakSeed, s.
 func pick[T any](s *soak, from []T) T { return from[s.random.IntN(len(from))] }
 
 // want publishes a well-formed command.
-func (s *soak) want(action handler.Action, data string, ends ...ending) *asked {
+func (s *soak) want(action contract.Action, data string, ends ...ending) *asked {
 	return s.publish(asked{id: s.newID(), action: action, ends: ends}, data)
 }
 
@@ -345,40 +345,40 @@ func (s *soak) exportData(kind string) string {
 
 func (s *soak) kinds() []soakKind {
 	export := func(kind string, weight int) soakKind {
-		return soakKind{kind, weight, func(s *soak) { s.want(handler.ActionExport, s.exportData(kind), complete) }}
+		return soakKind{kind, weight, func(s *soak) { s.want(contract.ActionExport, s.exportData(kind), complete) }}
 	}
 	return []soakKind{
 		export("project", 8), export("projects", 3), export("many", 2), export("iteration", 2), export("tag", 2), export("images", 3), export("metadata", 2), export("categories", 2),
 		{"nobody", 1, func(s *soak) {
-			s.want(handler.ActionExport, jsonOf(fields{"project_ids": []uuid.UUID{s.sample[3].ID}, "image_metadata": fields{"subject": "nobody"}}), nothing)
+			s.want(contract.ActionExport, jsonOf(fields{"project_ids": []uuid.UUID{s.sample[3].ID}, "image_metadata": fields{"subject": "nobody"}}), nothing)
 		}},
 		{"no such project", 1, func(s *soak) {
-			s.want(handler.ActionExport, jsonOf(fields{"project_ids": []string{"00000000-0000-4000-8000-000000000000"}}), failedAs(handler.CodeNotFound))
+			s.want(contract.ActionExport, jsonOf(fields{"project_ids": []string{"00000000-0000-4000-8000-000000000000"}}), failedAs(contract.CodeNotFound))
 		}},
 		{"expired", 1, func(s *soak) {
-			s.want(handler.ActionExport, `{"all_projects":true,"not_after":"2020-01-01T00:00:00Z"}`, refusedAs(handler.CodeExpired))
+			s.want(contract.ActionExport, `{"all_projects":true,"not_after":"2020-01-01T00:00:00Z"}`, refusedAs(contract.CodeExpired))
 		}},
 		{"unknown resource", 1, func(s *soak) {
-			s.want(handler.ActionExport, `{"all_projects":true,"resource":"other"}`, refusedAs(handler.CodeUnknownResource))
+			s.want(contract.ActionExport, `{"all_projects":true,"resource":"other"}`, refusedAs(contract.CodeUnknownResource))
 		}},
 		{"malformed", 3, func(s *soak) {
-			s.publish(asked{action: handler.ActionExport, ends: []ending{refusedAs(handler.CodeInvalidCommand)}}, pick(s, []string{`{`, `{"all_projects":true}`, `[]`, `{"All_projects":true}`, ""}))
+			s.publish(asked{action: contract.ActionExport, ends: []ending{refusedAs(contract.CodeInvalidCommand)}}, pick(s, []string{`{`, `{"all_projects":true}`, `[]`, `{"All_projects":true}`, ""}))
 		}},
 		{"again", 3, func(s *soak) {
 			if a := s.earlier(); a != nil { // its end stands
 				s.messages++
-				if _, err := s.queue.PublishCommand(s.ctx, handler.Message{Subject: "cv.commands." + string(a.action), Header: map[string][]string{handler.HeaderMsgID: {a.id}}, Body: []byte(a.data)}); err != nil {
+				if _, err := s.queue.PublishCommand(s.ctx, contract.Message{Subject: "cv.commands." + string(a.action), Header: map[string][]string{contract.HeaderMsgID: {a.id}}, Body: []byte(a.data)}); err != nil {
 					s.t.Fatalf("publish: %v", err)
 				}
 			}
 		}},
 		{"conflict", 2, func(s *soak) {
 			if a := s.earlier(); a != nil {
-				s.publish(asked{id: a.id, action: handler.ActionExport, ends: []ending{refusedAs(handler.CodeIDConflict)}}, `{"all_projects":true,"reference":"another"}`)
+				s.publish(asked{id: a.id, action: contract.ActionExport, ends: []ending{refusedAs(contract.CodeIDConflict)}}, `{"all_projects":true,"reference":"another"}`)
 			}
 		}},
 		{"cancel an export", 2, func(s *soak) {
-			s.cancel(s.want(handler.ActionExport, s.exportData("many"), complete, cancelled))
+			s.cancel(s.want(contract.ActionExport, s.exportData("many"), complete, cancelled))
 		}},
 		{"delete a project", 3, func(s *soak) { s.erase(fields{"unpublish": true}, (*victim).loseAll, complete) }},
 		{"delete images", 3, func(s *soak) { s.erase(fields{"image_ids": true}, (*victim).loseImages, complete) }},
@@ -388,16 +388,16 @@ func (s *soak) kinds() []soakKind {
 		}},
 		{"export first", 2, func(s *soak) { s.erase(fields{"export_first": true, "unpublish": true}, (*victim).loseAll, complete) }},
 		{"dry run", 1, func(s *soak) { s.erase(fields{"dry_run": true, "unpublish": true}, nil, planned) }},
-		{"delete what is published", 1, func(s *soak) { s.erase(fields{}, nil, refusedAs(handler.CodeIterationPublished)) }},
+		{"delete what is published", 1, func(s *soak) { s.erase(fields{}, nil, refusedAs(contract.CodeIterationPublished)) }},
 		{"cancel a delete", 1, func(s *soak) {
 			s.cancel(s.erase(fields{"unpublish": true}, (*victim).loseAll, complete, cancelled))
 		}},
 		{"delete between exports", 2, func(s *soak) {
 			v := s.newVictim()
 			export := jsonOf(fields{"project_ids": []uuid.UUID{v.project.ID}})
-			s.want(handler.ActionExport, export, complete).victim = v
+			s.want(contract.ActionExport, export, complete).victim = v
 			s.eraseVictim(v, fields{"unpublish": true}, (*victim).loseAll, complete)
-			s.want(handler.ActionExport, export, failedAs(handler.CodeNotFound))
+			s.want(contract.ActionExport, export, failedAs(contract.CodeNotFound))
 		}},
 	}
 }
@@ -417,7 +417,7 @@ func (s *soak) earlier() *asked {
 }
 
 func (s *soak) cancel(a *asked) {
-	c := s.want(handler.ActionCancel, jsonOf(fields{"id": a.id}), answered, refusedAs(handler.CodeTooLate))
+	c := s.want(contract.ActionCancel, jsonOf(fields{"id": a.id}), answered, refusedAs(contract.CodeTooLate))
 	a.cancel = c.id
 }
 
@@ -460,7 +460,7 @@ func (s *soak) eraseVictim(v *victim, what fields, loses func(*victim, *truth), 
 		}
 	}
 	v.loses, v.deletes = loses, loses != nil
-	a := s.want(handler.ActionDelete, jsonOf(what), ends...)
+	a := s.want(contract.ActionDelete, jsonOf(what), ends...)
 	a.victim, v.command = v, a.id
 	return a
 }
@@ -516,10 +516,10 @@ func truthOf(state cvtest.State, id uuid.UUID) truth {
 func (s *soak) reference() {
 	s.t.Helper()
 	for _, kind := range []string{"projects", "many"} {
-		s.want(handler.ActionExport, s.exportData(kind), complete)
+		s.want(contract.ActionExport, s.exportData(kind), complete)
 	}
 	for _, p := range s.sample[:4] {
-		s.want(handler.ActionExport, jsonOf(fields{"project_ids": []uuid.UUID{p.ID}}), complete)
+		s.want(contract.ActionExport, jsonOf(fields{"project_ids": []uuid.UUID{p.ID}}), complete)
 	}
 	s.settle()
 }
@@ -657,10 +657,10 @@ func (s *soak) underWay() int {
 	if subjects == nil {
 		return math.MaxInt
 	}
-	s.over = map[string][]handler.Status{}
+	s.over = map[string][]contract.Status{}
 	for subject, n := range subjects {
 		parts := strings.Split(subject, ".")
-		if status := handler.Status(parts[4]); status.Terminal() {
+		if status := contract.Status(parts[4]); status.Terminal() {
 			for range n {
 				s.over[parts[2]+"."+parts[3]] = append(s.over[parts[2]+"."+parts[3]], status)
 			}
@@ -709,7 +709,7 @@ func (s *soak) calm() {
 	for spell := range 2 {
 		s.quiet = len(s.vision.Calls())
 		for i := range max(8, *soakCommands/5) {
-			s.want(handler.ActionExport, s.exportData([]string{"many", "project", "images", "projects", "project", "images", "tag", "iteration"}[i%8]), complete)
+			s.want(contract.ActionExport, s.exportData([]string{"many", "project", "images", "projects", "project", "images", "tag", "iteration"}[i%8]), complete)
 		}
 		s.settle()
 		if spell == 0 {
@@ -819,7 +819,7 @@ func (s *soak) checkEnds() {
 		if s.over[string(a.action)+"."+id] == nil {
 			s.t.Errorf("%s %s has no end", a.action, id)
 		}
-		if c := s.asked[a.cancel]; a.cancel != "" && (c.event.Status == handler.StatusCompleted) != (a.event.Status == handler.StatusCancelled) {
+		if c := s.asked[a.cancel]; a.cancel != "" && (c.event.Status == contract.StatusCompleted) != (a.event.Status == contract.StatusCancelled) {
 			s.t.Errorf("%s ended %s, and its cancel %s", id, a.event.Status, c.event.Status)
 		}
 	}
@@ -834,7 +834,7 @@ func (s *soak) checkJobs() {
 			s.t.Fatal(err)
 		}
 		n++
-		if a := s.asked[j.ID]; a == nil || handler.Status(j.State) != a.event.Status || j.Waiting != nil {
+		if a := s.asked[j.ID]; a == nil || contract.Status(j.State) != a.event.Status || j.Waiting != nil {
 			s.t.Errorf("job %s", jsonOf(j))
 		}
 	}
@@ -854,7 +854,7 @@ func (s *soak) checkDead() {
 	for id, a := range s.asked {
 		subject := "cv.dead." + string(a.action) + "." + id
 		want := uint64(0)
-		if a.event.Status == handler.StatusFailed || a.event.Status == handler.StatusRefused {
+		if a.event.Status == contract.StatusFailed || a.event.Status == contract.StatusRefused {
 			want = 1
 		}
 		if dead[subject] != want {
@@ -880,10 +880,10 @@ func (s *soak) checkDead() {
 
 // bagsOf are the bags that a command must have left.
 func (a *asked) bagsOf() []sink.BagKind {
-	if a.event.Status != handler.StatusCompleted || a.action == handler.ActionCancel {
+	if a.event.Status != contract.StatusCompleted || a.action == contract.ActionCancel {
 		return nil
 	}
-	if a.action == handler.ActionExport {
+	if a.action == contract.ActionExport {
 		return []sink.BagKind{sink.ExportBag}
 	}
 	if strings.Contains(a.data, "export_first") {
@@ -911,12 +911,12 @@ func (s *soak) checkBags() {
 			}
 			s.bags++
 			s.files += report.Files
-			if b := a.event.Bundle; kind != sink.ExportBag || a.action == handler.ActionExport {
+			if b := a.event.Bundle; kind != sink.ExportBag || a.action == contract.ActionExport {
 				if b == nil || b.ReceiptSHA256 != report.ReceiptSHA256 || int(b.Objects) != report.Files {
 					s.t.Errorf("bag %s has %d files and receipt %s, its event says %+v", root, report.Files, report.ReceiptSHA256, b)
 				}
 			}
-			if v := a.victim; v != nil && a.action == handler.ActionExport && a.event.Counts.Images != int64(len(v.project.Images)) {
+			if v := a.victim; v != nil && a.action == contract.ActionExport && a.event.Counts.Images != int64(len(v.project.Images)) {
 				s.t.Errorf("export %s of a project that was deleted later has %d images of %d", id, a.event.Counts.Images, len(v.project.Images))
 			}
 			if kind == sink.ExportBag && a.victim == nil {
@@ -1034,7 +1034,7 @@ func (s *soak) checkService() {
 		want.Workspace = kept(remaining)
 		want.Iterations[p.Iterations[0].String()] = kept(p.Images)
 		want.Iterations[p.Iterations[1].String()] = kept(remaining)
-		if a := s.asked[v.command]; v.deletes && a.event.Status == handler.StatusCompleted {
+		if a := s.asked[v.command]; v.deletes && a.event.Status == contract.StatusCompleted {
 			v.loses(v, &want)
 		}
 		if got := truthOf(now, p.ID); jsonOf(got) != jsonOf(want) {

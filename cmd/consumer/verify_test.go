@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -40,7 +40,7 @@ func TestVerifyWithoutLengths(t *testing.T) {
 	f, _ := newGatewayFixture(t, sinktest.WithoutLengths()...)
 	r := f.start(t)
 	r.await("all is well", isReady)
-	if e := f.order(t, "good"); e.Data.Outcome != handler.OutcomeComplete {
+	if e := f.order(t, "good"); e.Data.Outcome != contract.OutcomeComplete {
 		t.Fatalf("%s\n%s", describeEvent(e), f.log)
 	}
 	r.end()
@@ -68,7 +68,7 @@ func TestVerifyOfWhatCannotBeRead(t *testing.T) {
 	f, gate := newGatewayFixture(t)
 	r := f.start(t)
 	r.await("all is well", isReady)
-	if e := f.order(t, "good"); e.Data.Outcome != handler.OutcomeComplete {
+	if e := f.order(t, "good"); e.Data.Outcome != contract.OutcomeComplete {
 		t.Fatalf("%s\n%s", describeEvent(e), f.log)
 	}
 	r.end()

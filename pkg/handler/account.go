@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // accountControl knows whether the account that answers is the one that a delete is about. To the
@@ -150,7 +151,7 @@ func (r *run) checkAccount(ctx context.Context) error {
 	if answered, _ := r.account.credential(); answered == asked && r.account.lists(projects) {
 		return nil
 	}
-	return r.pause(ctx, &Waiting{For: WaitCredential, Since: r.Now().UTC(), Detail: fmt.Sprintf(
+	return r.pause(ctx, &contract.Waiting{For: contract.WaitCredential, Since: r.Now().UTC(), Detail: fmt.Sprintf(
 		"nothing planned is found at %s with this credential, which lists %d projects, none of them planned: if the key is of another account, "+
 			"set the planned account's (VISION_TRAINING_KEY, VISION_TRAINING_KEY_FILE or key_file); the delete waits until then", r.client.Host(), len(projects))})
 }
@@ -186,7 +187,7 @@ func (r *run) keepCredential(ctx context.Context) error {
 	if err != nil || used == "" || slices.Contains(r.job.Deletion.Credentials, used) {
 		return err
 	}
-	return r.save(ctx, func(j *Job) {
+	return r.save(ctx, func(j *contract.Job) {
 		ref := *j.Deletion
 		ref.Credentials = append(slices.Clone(ref.Credentials), used)
 		j.Deletion = &ref
@@ -211,7 +212,7 @@ func (h *Handler) accountOf(alias string) string {
 
 // sameAccount reports whether the command is about the account that an earlier one was about. The
 // alias alone tells only where an account is not known.
-func (r *run) sameAccount(earlier CommandRef) bool {
+func (r *run) sameAccount(earlier contract.CommandRef) bool {
 	account := r.accountOf(r.command.Data.Resource)
 	if account == "" || earlier.Account == "" {
 		return r.command.Data.Resource == earlier.Resource

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -67,13 +68,13 @@ func TestKeyOfAnotherAccount(t *testing.T) {
 			w.before(c.operation, c.call, func() { key.key.Store(otherKey) })
 			w.start(t, replicaOptions{key: key, configure: noWait})
 			h := w.publish(t, "delete", "del-1", c.data(a))
-			w.waitsFor(t, "del-1", handler.WaitCredential)
+			w.waitsFor(t, "del-1", contract.WaitCredential)
 			if len(h.ends()) > 0 {
 				t.Fatalf("ended: %+v", h.ends())
 			}
 			key.key.Store(w.api.Key())
 			e := w.wait(t, h)
-			if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Attempt != 1 {
+			if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Attempt != 1 {
 				t.Fatalf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
 			}
 			after := w.api.Snapshot()
@@ -118,7 +119,7 @@ func TestKeyRotatedMeanwhile(t *testing.T) {
 				}
 			})
 			e := w.delete(t, "del-1", c.data(a))
-			if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+			if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
 				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 			if !once.Load() {
@@ -138,10 +139,10 @@ func TestLoneProject(t *testing.T) {
 	w.api.Fault(cvtest.Fault{Operation: "DeleteProject", Call: 1, Status: 401})
 	first := w.start(t, replicaOptions{configure: noWait})
 	h := w.publish(t, "delete", "del-1", `{"project_ids":`+idList(p.ID)+`}`)
-	w.waitsFor(t, "del-1", handler.WaitCredential)
+	w.waitsFor(t, "del-1", contract.WaitCredential)
 	first.stop()
 	w.start(t, replicaOptions{configure: noWait}) // which never saw the project
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Counts.Projects != 1 {
+	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Counts.Projects != 1 {
 		t.Fatalf("ended %s with %+v: %v", e.Status, e.Counts, e.Error)
 	}
 }
@@ -155,7 +156,7 @@ func TestRefusedPredictions(t *testing.T) {
 	h := w.deleteUntil(t, "DeletePrediction", `{"project_ids":`+idList(a.a.ID)+`,"categories":["predictions"]}`)
 	w.api.RemoveProject(a.a.ID)
 	w.start(t, replicaOptions{configure: noWait})
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeNothingFound || e.Counts.Predictions != 0 {
+	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeNothingFound || e.Counts.Predictions != 0 {
 		t.Errorf("ended %s %s with %d predictions: %v", e.Status, e.Outcome, e.Counts.Predictions, e.Error)
 	}
 }
@@ -170,7 +171,7 @@ func TestRefusedImages(t *testing.T) {
 	w.api.EraseImage(a.b.ID, a.b.Images[3])
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.wait(t, h)
-	if e.Status != handler.StatusCompleted || e.Counts.Images != 1 {
+	if e.Status != contract.StatusCompleted || e.Counts.Images != 1 {
 		t.Errorf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
 	}
 	want := map[uuid.UUID]string{a.b.Images[3]: "already_gone", a.b.Images[4]: "DeleteImages"}
@@ -189,11 +190,11 @@ func TestNeverSeen(t *testing.T) {
 	w.start(t, replicaOptions{configure: noWait})
 	never := uuid.MustParse("0f3b2a77-3a57-4b8c-9a67-5c1c1df0a111")
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(never)+`}`)
-	if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeNothingFound {
+	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeNothingFound {
 		t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
 	want := fmt.Sprintf("not found at %s, which listed %d projects: %s", hostOf(w.api.URL()), listed, never)
-	if !slices.ContainsFunc(e.Residuals, func(r handler.Residual) bool { return strings.HasPrefix(r.Reason, want) }) {
+	if !slices.ContainsFunc(e.Residuals, func(r contract.Residual) bool { return strings.HasPrefix(r.Reason, want) }) {
 		t.Errorf("the residuals are %+v, want one that says %q", e.Residuals, want)
 	}
 	w.bag(t, "del-1", sink.DeleteBag)
@@ -204,18 +205,18 @@ func TestNeverSeen(t *testing.T) {
 func TestAnotherAccountsReceipt(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		action handler.Action
+		action contract.Action
 		data   string
 	}{
-		{handler.ActionDelete, `{"all_projects":true,"unpublish":true}`},
-		{handler.ActionExport, everything},
+		{contract.ActionDelete, `{"all_projects":true,"unpublish":true}`},
+		{contract.ActionExport, everything},
 	} {
 		t.Run(string(c.action), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 			fillAccount(w.api)
 			r := w.start(t, replicaOptions{configure: noWait})
-			if e := w.wait(t, w.publish(t, c.action, "cmd-1", c.data)); e.Status != handler.StatusCompleted {
+			if e := w.wait(t, w.publish(t, c.action, "cmd-1", c.data)); e.Status != contract.StatusCompleted {
 				t.Fatalf("ended %s: %v", e.Status, e.Error)
 			}
 			r.stop()
@@ -231,7 +232,7 @@ func TestAnotherAccountsReceipt(t *testing.T) {
 			}})
 			h := other.publish(t, c.action, "cmd-1", c.data)
 			e := other.wait(t, h)
-			if e.Status != handler.StatusRefused || e.Error.Code != handler.CodeIDConflict || e.CommandID != handler.SeqID(h.seq) || e.ConflictsWith != "cmd-1" {
+			if e.Status != contract.StatusRefused || e.Error.Code != contract.CodeIDConflict || e.CommandID != contract.SeqID(h.seq) || e.ConflictsWith != "cmd-1" {
 				t.Errorf("ended %s as %s, in conflict with %q: %v", e.Status, e.CommandID, e.ConflictsWith, e.Error)
 			}
 			other.checkState(t, before)
@@ -254,12 +255,12 @@ func TestEndpointChangedAfterTraces(t *testing.T) {
 			named := func(account string) func(*handler.Config) {
 				return func(c *handler.Config) {
 					noWait(c)
-					c.Accounts = map[string]string{handler.DefaultResource: account}
+					c.Accounts = map[string]string{contract.DefaultResource: account}
 				}
 			}
 			r := w.start(t, replicaOptions{configure: named("faces")})
 			first := w.delete(t, "del-1", `{"all_projects":true,"unpublish":true}`)
-			if first.Status != handler.StatusCompleted {
+			if first.Status != contract.StatusCompleted {
 				t.Fatalf("ended %s: %v", first.Status, first.Error)
 			}
 			r.stop()
@@ -272,10 +273,10 @@ func TestEndpointChangedAfterTraces(t *testing.T) {
 			}
 			w.start(t, replicaOptions{configure: named(name)})
 			e := w.delete(t, "del-1", `{"all_projects":true,"unpublish":true}`)
-			if same && (e.Status != handler.StatusCompleted || e.Counts != first.Counts) {
+			if same && (e.Status != contract.StatusCompleted || e.Counts != first.Counts) {
 				t.Errorf("ended %s with %+v: %v", e.Status, e.Counts, e.Error)
 			}
-			if !same && (e.Status != handler.StatusRefused || e.Error.Code != handler.CodeIDConflict) {
+			if !same && (e.Status != contract.StatusRefused || e.Error.Code != contract.CodeIDConflict) {
 				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 		})
@@ -300,7 +301,7 @@ func TestReceiptOfSomethingElse(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 			fillAccount(w.api)
 			r := w.start(t, replicaOptions{})
-			if e := w.run(t, "exp-1", everything); e.Status != handler.StatusCompleted {
+			if e := w.run(t, "exp-1", everything); e.Status != contract.StatusCompleted {
 				t.Fatalf("ended %s: %v", e.Status, e.Error)
 			}
 			r.stop()
@@ -317,7 +318,7 @@ func TestReceiptOfSomethingElse(t *testing.T) {
 			w.overwrite(t, "exp-1/export/receipt.json", encode(t, statement))
 			w.start(t, replicaOptions{})
 			e := w.run(t, "exp-1", everything)
-			if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || !strings.Contains(e.Error.Message, "receipt.json") {
+			if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal || !strings.Contains(e.Error.Message, "receipt.json") {
 				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 		})

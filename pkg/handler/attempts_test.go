@@ -14,6 +14,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -29,9 +31,9 @@ func TestPoisonUnit(t *testing.T) {
 	w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
 	w.api.Fault(cvtest.Fault{Operation: "QueryPredictions", Times: -1, Status: http.StatusInternalServerError, Code: "ErrorUnknown"})
 	w.start(t, replicaOptions{commands: 1, units: 2, configure: attempts(2)})
-	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	exp := w.publish(t, contract.ActionExport, "exp", everything)
 	e := w.wait(t, exp)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || e.Attempt != 1 {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeExhausted || e.Attempt != 1 {
 		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
 	for _, want := range []string{"(predictions)", "failed 2 times", "ErrorUnknown"} {
@@ -42,7 +44,7 @@ func TestPoisonUnit(t *testing.T) {
 	if e.Error.RequestID == "" {
 		t.Error("the call's own id is not told")
 	}
-	if !w.dead(t, handler.ActionExport, "exp") {
+	if !w.dead(t, contract.ActionExport, "exp") {
 		t.Error("it is no dead letter")
 	}
 	if left := w.objects(t, "exp"); len(left) > 0 {
@@ -56,16 +58,16 @@ func TestExhausted(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 	w.api.Fault(cvtest.Fault{Operation: "GetProjects", Times: -1, Status: http.StatusInternalServerError, Code: "ErrorUnknown"})
 	w.start(t, replicaOptions{commands: 1, units: 1, configure: attempts(2)})
-	exp := w.publish(t, handler.ActionExport, "exp", everything)
-	job := w.await(t, "exp", "an attempt failed", func(j handler.Job) bool { return j.Error != nil })
-	if job.State != handler.StateRunning || job.Attempt != 1 || !job.Error.Retryable {
+	exp := w.publish(t, contract.ActionExport, "exp", everything)
+	job := w.await(t, "exp", "an attempt failed", func(j contract.Job) bool { return j.Error != nil })
+	if job.State != contract.StateRunning || job.Attempt != 1 || !job.Error.Retryable {
 		t.Errorf("between attempts the job is %s, attempt %d, error %+v", job.State, job.Attempt, job.Error)
 	}
 	e := w.wait(t, exp)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || e.Attempt != 2 || !strings.Contains(e.Error.Message, "2 attempts were made") {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeExhausted || e.Attempt != 2 || !strings.Contains(e.Error.Message, "2 attempts were made") {
 		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
-	if !w.dead(t, handler.ActionExport, "exp") {
+	if !w.dead(t, contract.ActionExport, "exp") {
 		t.Error("it is no dead letter")
 	}
 }
@@ -85,7 +87,7 @@ func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
 		mend    func(t *testing.T, w *world)
 	}{
 		{
-			name: "a key was rotated", waits: handler.WaitCredential, problem: handler.DependencyTraining(handler.DefaultResource),
+			name: "a key was rotated", waits: contract.WaitCredential, problem: delivery.DependencyTraining(contract.DefaultResource),
 			begin: func(t *testing.T, _ *world, p *replicaOptions) {
 				write(t, key, "revoked")
 				p.key = cv.TrainingKeyFile(key)
@@ -93,7 +95,7 @@ func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
 			mend: func(t *testing.T, w *world) { write(t, key, w.api.Key()) },
 		},
 		{
-			name: "storage refuses", waits: handler.WaitStorage, problem: handler.DependencyStorage,
+			name: "storage refuses", waits: contract.WaitStorage, problem: delivery.DependencyStorage,
 			begin: func(_ *testing.T, _ *world, p *replicaOptions) {
 				p.faults = refused
 			},
@@ -106,8 +108,8 @@ func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
 			p := replicaOptions{commands: 1, units: 2, configure: attempts(1)}
 			c.begin(t, w, &p)
 			r := w.start(t, p)
-			exp := w.publish(t, handler.ActionExport, "exp", everything)
-			job := w.await(t, "exp", "waiting", func(j handler.Job) bool { return j.Waiting != nil || j.State.Terminal() })
+			exp := w.publish(t, contract.ActionExport, "exp", everything)
+			job := w.await(t, "exp", "waiting", func(j contract.Job) bool { return j.Waiting != nil || j.State.Terminal() })
 			if job.State.Terminal() || job.Waiting.For != c.waits || job.Attempt != 0 {
 				t.Fatalf("%s, waiting %+v after %d attempts: %v", job.State, job.Waiting, job.Attempt, job.Error)
 			}
@@ -120,7 +122,7 @@ func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
 				t.Error("pulling goes on")
 			}
 			c.mend(t, w)
-			if e := w.wait(t, exp); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+			if e := w.wait(t, exp); e.Status != contract.StatusCompleted || e.Attempt != 1 {
 				t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 			}
 			w.bag(t, "exp", sink.ExportBag)
@@ -159,7 +161,7 @@ func TestDrainHandsBackWithoutBlame(t *testing.T) {
 	w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
 	hangs := w.hangBlobs()
 	first := w.start(t, replicaOptions{commands: 1, units: 2, configure: attempts(1)})
-	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	exp := w.publish(t, contract.ActionExport, "exp", everything)
 	hangs.wait(t, "a download")
 	first.stop()
 	if j := w.job(t, "exp"); j.State.Terminal() || j.Attempt != 0 {
@@ -172,7 +174,7 @@ func TestDrainHandsBackWithoutBlame(t *testing.T) {
 	}
 	w.api.ClearFaults()
 	w.start(t, replicaOptions{commands: 1, units: 2, configure: attempts(1)})
-	if e := w.wait(t, exp); e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Attempt != 1 {
+	if e := w.wait(t, exp); e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Attempt != 1 {
 		t.Errorf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
 	}
 	w.bag(t, "exp", sink.ExportBag)

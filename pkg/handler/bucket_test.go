@@ -16,6 +16,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -62,7 +64,7 @@ func forge(t *testing.T, seed int64, id string, data func(account) string) forge
 		}
 		return next(op, key, before)
 	}
-	if e := other.delete(t, id, data(a)); e.Status != handler.StatusCompleted {
+	if e := other.delete(t, id, data(a)); e.Status != contract.StatusCompleted {
 		t.Fatalf("the delete to copy from ended %s: %v", e.Status, e.Error)
 	}
 	if f.plan == nil || f.begun == nil {
@@ -98,7 +100,7 @@ func (w *world) deleteUntil(t *testing.T, operation, data string) *history {
 	w.api.Fault(cvtest.Fault{Operation: operation, Status: 401, Times: -1})
 	r := w.start(t, replicaOptions{configure: noWait})
 	h := w.publish(t, "delete", "del-1", data)
-	w.waitsFor(t, "del-1", handler.WaitCredential)
+	w.waitsFor(t, "del-1", contract.WaitCredential)
 	r.stop()
 	w.api.ClearFaults()
 	return h
@@ -107,7 +109,7 @@ func (w *world) deleteUntil(t *testing.T, operation, data string) *history {
 // waitsFor waits until a command says that it waits for something.
 func (w *world) waitsFor(t *testing.T, id, what string) {
 	t.Helper()
-	w.await(t, id, "waiting for "+what, func(j handler.Job) bool { return j.Waiting != nil && j.Waiting.For == what })
+	w.await(t, id, "waiting for "+what, func(j contract.Job) bool { return j.Waiting != nil && j.Waiting.For == what })
 }
 
 // TestForgedBeginning puts into the bucket what says that a delete of another project was begun
@@ -122,38 +124,38 @@ func TestForgedBeginning(t *testing.T) {
 		data   func(account) string
 		policy handler.DeletePolicy
 		dryRun bool
-		status handler.Status
+		status contract.Status
 		code   string
 		gone   bool // the project that the command names goes
 	}{
 		{
-			name: "a dry run", policy: handler.DeletesDisabled, dryRun: true, status: handler.StatusCompleted,
+			name: "a dry run", policy: handler.DeletesDisabled, dryRun: true, status: contract.StatusCompleted,
 			data: func(a account) string {
 				return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true,"dry_run":true}`
 			},
 		},
 		{
-			name: "deletes disabled", policy: handler.DeletesDisabled, status: handler.StatusRefused, code: handler.CodeDeletesDisabled,
+			name: "deletes disabled", policy: handler.DeletesDisabled, status: contract.StatusRefused, code: contract.CodeDeletesDisabled,
 			data: func(a account) string { return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true}` },
 		},
 		{
-			name: "only approved deletes", policy: handler.DeletesApproved, status: handler.StatusRefused, code: handler.CodeDeletesDisabled,
+			name: "only approved deletes", policy: handler.DeletesApproved, status: contract.StatusRefused, code: contract.CodeDeletesDisabled,
 			data: func(a account) string { return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true}` },
 		},
 		{
-			name: "another plan approved", policy: handler.DeletesApproved, status: handler.StatusRefused, code: handler.CodePlanChanged,
+			name: "another plan approved", policy: handler.DeletesApproved, status: contract.StatusRefused, code: contract.CodePlanChanged,
 			data: func(a account) string {
 				return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true,"approved_plan":"` + strings.Repeat("ab", 32) + `"}`
 			},
 		},
 		{
-			name: "too late", policy: handler.DeletesEnabled, status: handler.StatusRefused, code: handler.CodeExpired,
+			name: "too late", policy: handler.DeletesEnabled, status: contract.StatusRefused, code: contract.CodeExpired,
 			data: func(a account) string {
 				return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true,"not_after":"2020-01-01T00:00:00Z"}`
 			},
 		},
 		{
-			name: "another scope", policy: handler.DeletesEnabled, status: handler.StatusCompleted, gone: true,
+			name: "another scope", policy: handler.DeletesEnabled, status: contract.StatusCompleted, gone: true,
 			data: func(a account) string { return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true}` },
 		},
 	} {
@@ -223,7 +225,7 @@ func TestSwappedPlan(t *testing.T) {
 	before := w.api.Snapshot()
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.wait(t, h)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || !strings.Contains(e.Error.Message, "plan-") {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal || !strings.Contains(e.Error.Message, "plan-") {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
 	w.checkState(t, before)
@@ -253,7 +255,7 @@ func TestBeginningTakenAway(t *testing.T) {
 			calls := len(w.api.DestructiveCalls())
 			w.start(t, replicaOptions{configure: noWait})
 			e := w.wait(t, h)
-			if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal {
+			if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal {
 				t.Errorf("ended %s: %v", e.Status, e.Error)
 			}
 			if n := len(w.api.DestructiveCalls()); n != calls {
@@ -280,7 +282,7 @@ func TestPolicyChangedMeanwhile(t *testing.T) {
 		c.Deletes = handler.DeletesDisabled
 	}})
 	e := w.wait(t, h)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeDeletesDisabled || e.Counts.Images != 4 {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeDeletesDisabled || e.Counts.Images != 4 {
 		t.Errorf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
 	w.checkState(t, before)
@@ -322,10 +324,10 @@ func TestForgedBeginningOfALostJob(t *testing.T) {
 			if project(&state, a.b.ID) == nil {
 				t.Error("the project of the forged plan was deleted")
 			}
-			if forged && (e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal) {
+			if forged && (e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal) {
 				t.Errorf("ended %s: %v", e.Status, e.Error)
 			}
-			if !forged && (e.Status != handler.StatusCompleted || project(&state, a.a.ID) != nil) {
+			if !forged && (e.Status != contract.StatusCompleted || project(&state, a.a.ID) != nil) {
 				t.Errorf("ended %s: %v", e.Status, e.Error)
 			}
 		})
@@ -348,7 +350,7 @@ func TestPlanTakenAwayAfterAnExport(t *testing.T) {
 	}
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.wait(t, h)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || e.ExportBundle == nil || e.Counts.Images == 0 {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal || e.ExportBundle == nil || e.Counts.Images == 0 {
 		t.Errorf("ended %s, with the bundle %+v: %v", e.Status, e.ExportBundle, e.Error)
 	}
 }
@@ -400,7 +402,7 @@ func TestLostJob(t *testing.T) {
 				c.MaxAttempts = 2
 			}})
 			e := w.wait(t, h)
-			if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal {
+			if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal {
 				t.Errorf("ended %s: %v", e.Status, e.Error)
 			}
 			if failure := w.fetch(t, "del-1/delete/")["evidence/failure.json"]; !strings.Contains(string(failure), "DeleteImages") {
@@ -422,10 +424,10 @@ func TestLostJobOfAnUnknownAlias(t *testing.T) {
 	second := w.start(t, replicaOptions{
 		configure: func(c *handler.Config) {
 			noWait(c)
-			c.Resources = map[string]*cv.Client{"other": c.Resources[handler.DefaultResource]}
+			c.Resources = map[string]*cv.Client{"other": c.Resources[contract.DefaultResource]}
 		},
-		settles: func(_ handler.Delivery, d handler.Disposition) {
-			if d.Verb == handler.Nak && strings.Contains(d.Reason, "resource") {
+		settles: func(_ delivery.Delivery, d delivery.Disposition) {
+			if d.Verb == delivery.Nak && strings.Contains(d.Reason, "resource") {
 				handedBack.happens()
 			}
 		},

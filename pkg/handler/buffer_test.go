@@ -7,6 +7,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -62,7 +63,7 @@ func TestBufferBoundsBlobsInMemory(t *testing.T) {
 		one <- struct{}{}
 	}
 	w.start(t, replicaOptions{fate: f, configure: func(c *handler.Config) { c.Buffer = buffer }})
-	if e := w.run(t, "all-1", `{"all_projects":true}`); e.Outcome != handler.OutcomeComplete {
+	if e := w.run(t, "all-1", `{"all_projects":true}`); e.Outcome != contract.OutcomeComplete {
 		t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
 	if top != room {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -25,7 +27,7 @@ var errCancelled = errors.New("the command was cancelled")
 // place.
 func (r *run) cancelOther(ctx context.Context) error {
 	if refusal := r.Features.Unsupported(r.command); refusal != nil {
-		return r.end(ctx, EventData{Status: StatusRefused, Error: refusal.Reason()})
+		return r.end(ctx, contract.EventData{Status: contract.StatusRefused, Error: refusal.Reason()})
 	}
 	target := r.command.Data.CancelID
 	refusal, err := r.mark(ctx, target)
@@ -33,50 +35,50 @@ func (r *run) cancelOther(ctx context.Context) error {
 		return err
 	}
 	if refusal != nil {
-		return r.end(ctx, EventData{Status: StatusRefused, Error: refusal.Reason()})
+		return r.end(ctx, contract.EventData{Status: contract.StatusRefused, Error: refusal.Reason()})
 	}
 	if err := r.Queue.NotifyOver(ctx, target); err != nil {
 		r.log.Debug().Err(err).Msg("tell of a cancel")
 	}
-	answered := r.end(ctx, EventData{Status: StatusCompleted})
+	answered := r.end(ctx, contract.EventData{Status: contract.StatusCompleted})
 	r.cancelWaiting(ctx, target)
 	return answered
 }
 
 // mark puts this cancel into the target's job. A refusal says why that is not possible; a job that
 // has a cancel is well as it is.
-func (r *run) mark(ctx context.Context, target string) (*Refusal, error) {
-	mark := &Cancel{ID: r.command.ID, Time: r.command.Published}
+func (r *run) mark(ctx context.Context, target string) (*contract.Refusal, error) {
+	mark := &contract.Cancel{ID: r.command.ID, Time: r.command.Published}
 	for {
 		j, rev, err := r.Queue.Job(ctx, target)
 		switch {
-		case errors.Is(err, ErrNewer):
+		case errors.Is(err, contract.ErrNewer):
 			r.Health.Fail("version", err)
-			return nil, handBack(maxDelay, "newer version")
-		case errors.Is(err, ErrNoJob):
+			return nil, handBack(delivery.MaxDelay, "newer version")
+		case errors.Is(err, contract.ErrNoJob):
 			if j.Cancel != nil && !mark.Time.After(j.Cancel.Time) {
 				return nil, nil
 			}
-			j = Job{V: FormatVersion, ID: target, Cancel: mark}
+			j = contract.Job{V: contract.FormatVersion, ID: target, Cancel: mark}
 		case err != nil:
 			return nil, fmt.Errorf("read the job to cancel: %w", err)
-		case j.Action == ActionCancel:
-			return r.command.refuse(CodeInvalidCommand, "id", target+" is a cancel: a cancel cannot be cancelled"), nil
+		case j.Action == contract.ActionCancel:
+			return r.command.Refuse(contract.CodeInvalidCommand, "id", target+" is a cancel: a cancel cannot be cancelled"), nil
 		case j.Cancel != nil:
 			return nil, nil
 		case j.State.Terminal():
-			return r.command.refuse(CodeTooLate, "id", fmt.Sprintf("%s has ended: %s", target, j.State)), nil
+			return r.command.Refuse(contract.CodeTooLate, "id", fmt.Sprintf("%s has ended: %s", target, j.State)), nil
 		case j.Irrevocable:
-			return r.command.refuse(CodeTooLate, "id", fmt.Sprintf("%s has begun what cannot be taken back (%s), and finishes", target, j.Phase)), nil
-		case j.Phase == PhaseEnding:
-			return r.command.refuse(CodeTooLate, "id", target+" is ending already"), nil
+			return r.command.Refuse(contract.CodeTooLate, "id", fmt.Sprintf("%s has begun what cannot be taken back (%s), and finishes", target, j.Phase)), nil
+		case j.Phase == contract.PhaseEnding:
+			return r.command.Refuse(contract.CodeTooLate, "id", target+" is ending already"), nil
 		default:
 			j.Cancel, j.Updated = mark, r.Now().UTC()
 		}
 		if _, err = r.Queue.PutJob(ctx, j, rev); err == nil {
 			return nil, nil
 		}
-		if !errors.Is(err, ErrConflict) {
+		if !errors.Is(err, contract.ErrConflict) {
 			return nil, fmt.Errorf("write the job to cancel: %w", err)
 		}
 	}
@@ -88,14 +90,14 @@ func (r *run) mark(ctx context.Context, target string) (*Refusal, error) {
 func (r *run) cancelWaiting(ctx context.Context, target string) {
 	err := func() error {
 		job, rev, err := r.Queue.Job(ctx, target)
-		if err != nil || job.State.Terminal() || job.State != StateAccepted && job.Waiting == nil {
+		if err != nil || job.State.Terminal() || job.State != contract.StateAccepted && job.Waiting == nil {
 			return err
 		}
 		message, err := r.messageOf(ctx, job)
 		if err != nil {
 			return err
 		}
-		command, err := DecodeCommand(r.prefix(), message)
+		command, err := contract.DecodeCommand(r.prefix(), message)
 		if err != nil {
 			return err
 		}
@@ -103,38 +105,42 @@ func (r *run) cancelWaiting(ctx context.Context, target string) {
 		if err != nil {
 			return err
 		}
-		t := &run{Handler: r.Handler, command: command, message: message, layout: layout, job: job, rev: rev, nonce: Text(uuid.NewString()), calls: &recorder{}, log: r.log}
+		t := &run{Handler: r.Handler, command: command, message: message, layout: layout, job: job, rev: rev, nonce: contract.Text(uuid.NewString()), calls: &recorder{}, log: r.log}
 		t.log = r.log.With().Str("target", target).Logger()
 		var decided *decision
-		if err := t.cancelled(ctx); !errors.As(err, &decided) || decided.Verb != Ack { // else its event is stored
+		if err := t.cancelled(ctx); !errors.As(err, &decided) || decided.Verb != delivery.Ack { // else its event is stored
 			return err
 		}
 		return r.Queue.RemoveCommand(ctx, message)
 	}()
-	if err != nil && !errors.Is(err, ErrNoJob) && !errors.Is(err, ErrNoMessage) {
+	if err != nil && !errors.Is(err, contract.ErrNoJob) && !errors.Is(err, contract.ErrNoMessage) {
 		r.log.Warn().Err(err).Str("target", target).Msg("a cancelled command ends at its next delivery")
 	}
 }
 
 // cancelFor is the cancel that came before a command, nil when there is none that counts.
-func cancelFor(c Command, before *Cancel) *Cancel {
-	if before == nil || c.Action == ActionCancel || c.Published.Sub(before.Time) > cancelKept {
+func cancelFor(c contract.Command, before *contract.Cancel) *contract.Cancel {
+	if before == nil || c.Action == contract.ActionCancel || c.Published.Sub(before.Time) > cancelKept {
 		return nil
 	}
 	return before
 }
 
 // cancelled ends a command as cancelled.
-func (r *run) cancelled(ctx context.Context) error { return r.finish(ctx, StatusCancelled, nil) }
+func (r *run) cancelled(ctx context.Context) error {
+	return r.finish(ctx, contract.StatusCancelled, nil)
+}
 
 // abort ends a command that fails for good.
-func (r *run) abort(ctx context.Context, e *Error) error { return r.finish(ctx, StatusFailed, e) }
+func (r *run) abort(ctx context.Context, e *contract.Error) error {
+	return r.finish(ctx, contract.StatusFailed, e)
+}
 
 // finish ends a command that fails or is cancelled: what it stored is removed before anybody hears
 // of the end. A bag that has its receipt is never taken away: then the end is what the receipt
 // says.
-func (r *run) finish(ctx context.Context, status Status, e *Error) error {
-	begun := r.job.State != StateAccepted // else nothing was stored
+func (r *run) finish(ctx context.Context, status contract.Status, e *contract.Error) error {
+	begun := r.job.State != contract.StateAccepted // else nothing was stored
 	if !begun {
 		var err error
 		if begun, err = r.calledBefore(ctx); err != nil { // by an attempt whose job was removed
@@ -148,10 +154,10 @@ func (r *run) finish(ctx context.Context, status Status, e *Error) error {
 			return r.end(ctx, *data)
 		}
 	}
-	if err := r.save(ctx, func(j *Job) { j.Phase, j.Error = PhaseEnding, e }); err != nil {
+	if err := r.save(ctx, func(j *contract.Job) { j.Phase, j.Error = contract.PhaseEnding, e }); err != nil {
 		return err
 	}
-	if begun && r.command.Action == ActionDelete {
+	if begun && r.command.Action == contract.ActionDelete {
 		return r.finishDelete(ctx, status, e)
 	}
 	if begun {
@@ -159,12 +165,12 @@ func (r *run) finish(ctx context.Context, status Status, e *Error) error {
 			return err
 		}
 	}
-	return r.end(ctx, EventData{Status: status, Error: e})
+	return r.end(ctx, contract.EventData{Status: status, Error: e})
 }
 
 // bagOf is the bag that an action ends with.
-func bagOf(a Action) sink.BagKind {
-	if a == ActionDelete {
+func bagOf(a contract.Action) sink.BagKind {
+	if a == contract.ActionDelete {
 		return sink.DeleteBag
 	}
 	return sink.ExportBag

@@ -13,6 +13,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -39,24 +41,24 @@ func TestCancelStopsAnExportOnEveryReplica(t *testing.T) {
 			hangs := w.hangBlobs()
 			w.start(t, replicaOptions{commands: 2, configure: c.configure}) // coordinates
 			w.start(t, replicaOptions{units: 4, configure: c.configure})    // works
-			exp := w.publish(t, handler.ActionExport, "exp", everything)
+			exp := w.publish(t, contract.ActionExport, "exp", everything)
 			hangs.wait(t, "a download")
-			stop := w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
-			if e := w.wait(t, stop); e.Status != handler.StatusCompleted || e.Action != handler.ActionCancel || e.Error != nil {
+			stop := w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
+			if e := w.wait(t, stop); e.Status != contract.StatusCompleted || e.Action != contract.ActionCancel || e.Error != nil {
 				t.Errorf("the cancel ended %s: %v", e.Status, e.Error)
 			}
 			e := w.wait(t, exp)
 			if left := w.objects(t, "exp"); len(left) > 0 {
 				t.Errorf("the end is told while there are %d objects, such as %s", len(left), left[0])
 			}
-			if e.Status != handler.StatusCancelled || e.Error != nil || e.Bundle != nil {
+			if e.Status != contract.StatusCancelled || e.Error != nil || e.Bundle != nil {
 				t.Errorf("ended %s, error %v, bundle %v", e.Status, e.Error, e.Bundle)
 			}
 			job := w.job(t, "exp")
 			if job.Cancel == nil || job.Cancel.ID != "stop" || job.LeftBehind != "" || job.Phase != "" {
 				t.Errorf("job %+v", job)
 			}
-			if w.dead(t, handler.ActionExport, "exp") {
+			if w.dead(t, contract.ActionExport, "exp") {
 				t.Error("a cancelled command is a dead letter")
 			}
 			if calls := w.api.DestructiveCalls(); len(calls) > 0 {
@@ -72,18 +74,18 @@ func TestCancelOfACommandThatHasNoSlot(t *testing.T) {
 	w.api.Sample()
 	hangs := w.hangBlobs()
 	w.start(t, replicaOptions{commands: 1, units: 2})
-	first := w.publish(t, handler.ActionExport, "first", everything)
+	first := w.publish(t, contract.ActionExport, "first", everything)
 	hangs.wait(t, "a download")
-	second := w.publish(t, handler.ActionExport, "second", everything)
-	stop2 := w.publish(t, handler.ActionCancel, "stop-2", `{"id":"second"}`)
-	if e := w.wait(t, stop2); e.Status != handler.StatusCompleted {
+	second := w.publish(t, contract.ActionExport, "second", everything)
+	stop2 := w.publish(t, contract.ActionCancel, "stop-2", `{"id":"second"}`)
+	if e := w.wait(t, stop2); e.Status != contract.StatusCompleted {
 		t.Errorf("the cancel ended %s: %v", e.Status, e.Error)
 	}
-	w.publish(t, handler.ActionCancel, "stop-1", `{"id":"first"}`)
-	if e := w.wait(t, first); e.Status != handler.StatusCancelled {
+	w.publish(t, contract.ActionCancel, "stop-1", `{"id":"first"}`)
+	if e := w.wait(t, first); e.Status != contract.StatusCancelled {
 		t.Errorf("the first ended %s: %v", e.Status, e.Error)
 	}
-	if e := w.wait(t, second); e.Status != handler.StatusCancelled || e.Attempt != 0 {
+	if e := w.wait(t, second); e.Status != contract.StatusCancelled || e.Attempt != 0 {
 		t.Errorf("the second ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
 	w.neverBegun(t, "second")
@@ -92,7 +94,7 @@ func TestCancelOfACommandThatHasNoSlot(t *testing.T) {
 // neverBegun demands that a command has no accepted event, no object and no line in the ledger.
 func (w *world) neverBegun(t *testing.T, id string) {
 	t.Helper()
-	if _, err := w.queue.Event(t.Context(), handler.ActionExport, id, handler.StatusAccepted); !errors.Is(err, handler.ErrNoMessage) {
+	if _, err := w.queue.Event(t.Context(), contract.ActionExport, id, contract.StatusAccepted); !errors.Is(err, contract.ErrNoMessage) {
 		t.Errorf("%s was accepted: %v", id, err)
 	}
 	if left := w.objects(t, id); len(left) > 0 {
@@ -107,19 +109,19 @@ func (w *world) neverBegun(t *testing.T, id string) {
 func TestCancelOfAWaitingCommand(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 	w.api.Sample()
-	settles := func(d handler.Delivery, verdict handler.Disposition) {
-		if d.Header[handler.HeaderMsgID][0] == "exp" && verdict.Verb != handler.Nak {
+	settles := func(d delivery.Delivery, verdict delivery.Disposition) {
+		if d.Header[contract.HeaderMsgID][0] == "exp" && verdict.Verb != delivery.Nak {
 			t.Errorf("it ended when its message came again: %s", verdict.Verb)
 		}
 	}
 	w.start(t, replicaOptions{commands: 2, units: 2, key: cv.TrainingKey("revoked"), settles: settles})
-	exp := w.publish(t, handler.ActionExport, "exp", everything)
-	job := w.await(t, "exp", "waiting", func(j handler.Job) bool { return j.Waiting != nil })
-	if job.Waiting.For != handler.WaitCredential || job.Attempt != 0 {
+	exp := w.publish(t, contract.ActionExport, "exp", everything)
+	job := w.await(t, "exp", "waiting", func(j contract.Job) bool { return j.Waiting != nil })
+	if job.Waiting.For != contract.WaitCredential || job.Attempt != 0 {
 		t.Fatalf("waits for %s after %d attempts", job.Waiting.For, job.Attempt)
 	}
-	w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
-	if e := w.wait(t, exp); e.Status != handler.StatusCancelled {
+	w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
+	if e := w.wait(t, exp); e.Status != contract.StatusCancelled {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
 	if left := w.objects(t, "exp"); len(left) > 0 {
@@ -133,8 +135,8 @@ type unheard struct {
 	refuses *bool
 }
 
-func (q unheard) PublishEvent(ctx context.Context, e handler.Event) error {
-	if *q.refuses && e.Data.Status == handler.StatusCancelled {
+func (q unheard) PublishEvent(ctx context.Context, e contract.Event) error {
+	if *q.refuses && e.Data.Status == contract.StatusCancelled {
 		return errors.New("not now")
 	}
 	return q.Queue.PublishEvent(ctx, e)
@@ -148,24 +150,24 @@ func TestCancelTakesAWaitingCommandOutOfTheQueue(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 			w.api.Fault(cvtest.Fault{Operation: "GetProjects", Times: -1, Status: http.StatusUnauthorized, Code: "PermissionDenied"})
 			r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = unheard{c.Queue, &refuses} }})
-			deliver := func(h *history) handler.Disposition {
+			deliver := func(h *history) delivery.Disposition {
 				t.Helper()
 				m, err := w.queue.Command(t.Context(), h.seq)
 				if err != nil {
 					t.Fatal(err)
 				}
-				return r.handler.Command(t.Context(), handler.Delivery{Message: m})
+				return r.handler.Command(t.Context(), delivery.Delivery{Message: m})
 			}
 			exp := w.publish(t, "export", "exp", everything)
-			if d := deliver(exp); d.Verb != handler.Nak || d.Delay == 0 {
+			if d := deliver(exp); d.Verb != delivery.Nak || d.Delay == 0 {
 				t.Fatalf("%s after %s: %s", d.Verb, d.Delay, d.Reason)
 			}
-			if d := deliver(w.publish(t, "cancel", "stop", `{"id":"exp"}`)); d.Verb != handler.Ack {
+			if d := deliver(w.publish(t, "cancel", "stop", `{"id":"exp"}`)); d.Verb != delivery.Ack {
 				t.Fatalf("the cancel: %s: %s", d.Verb, d.Reason)
 			}
 			if refuses {
 				refuses = false
-				if d := deliver(exp); d.Verb != handler.Ack {
+				if d := deliver(exp); d.Verb != delivery.Ack {
 					t.Fatalf("%s: %s", d.Verb, d.Reason)
 				}
 				m, err := w.queue.Command(t.Context(), exp.seq)
@@ -176,7 +178,7 @@ func TestCancelTakesAWaitingCommandOutOfTheQueue(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if e := w.wait(t, exp); e.Status != handler.StatusCancelled {
+			if e := w.wait(t, exp); e.Status != contract.StatusCancelled {
 				t.Errorf("ended %s: %v", e.Status, e.Error)
 			}
 		})
@@ -187,11 +189,11 @@ func TestCancelBeforeItsCommand(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 	w.api.Sample()
 	w.start(t, replicaOptions{commands: 2, units: 2})
-	stop := w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
-	if e := w.wait(t, stop); e.Status != handler.StatusCompleted {
+	stop := w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
+	if e := w.wait(t, stop); e.Status != contract.StatusCompleted {
 		t.Fatalf("the cancel ended %s: %v", e.Status, e.Error)
 	}
-	if j, _, err := w.queue.Job(t.Context(), "exp"); !errors.Is(err, handler.ErrNoJob) || j.Cancel == nil || j.Cancel.ID != "stop" {
+	if j, _, err := w.queue.Job(t.Context(), "exp"); !errors.Is(err, contract.ErrNoJob) || j.Cancel == nil || j.Cancel.ID != "stop" {
 		t.Errorf("the job is %+v, %v", j, err)
 	}
 	for j, err := range w.queue.Jobs(t.Context()) {
@@ -200,8 +202,8 @@ func TestCancelBeforeItsCommand(t *testing.T) {
 		}
 	}
 	calls := len(w.api.Calls())
-	exp := w.publish(t, handler.ActionExport, "exp", everything)
-	if e := w.wait(t, exp); e.Status != handler.StatusCancelled || e.Attempt != 0 {
+	exp := w.publish(t, contract.ActionExport, "exp", everything)
+	if e := w.wait(t, exp); e.Status != contract.StatusCancelled || e.Attempt != 0 {
 		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
 	w.neverBegun(t, "exp")
@@ -209,9 +211,9 @@ func TestCancelBeforeItsCommand(t *testing.T) {
 		t.Errorf("%d calls were made for it", n-calls)
 	}
 	// The command again, and another one of the same id: the first result stands.
-	w.wait(t, w.publish(t, handler.ActionExport, "exp", everything))
-	other := w.publishMessage(t, "", plain(handler.ActionExport, "exp", `{"all_projects":true,"categories":["tags"]}`))
-	if e := w.wait(t, other); e.Error == nil || e.Error.Code != handler.CodeIDConflict || e.ConflictsWith != "exp" {
+	w.wait(t, w.publish(t, contract.ActionExport, "exp", everything))
+	other := w.publishMessage(t, "", plain(contract.ActionExport, "exp", `{"all_projects":true,"categories":["tags"]}`))
+	if e := w.wait(t, other); e.Error == nil || e.Error.Code != contract.CodeIDConflict || e.ConflictsWith != "exp" {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
 }
@@ -221,7 +223,7 @@ func TestCancelThatWaited(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 	mark := func(id string, age time.Duration) {
 		t.Helper()
-		if _, err := w.queue.PutJob(t.Context(), handler.Job{ID: id, Cancel: &handler.Cancel{ID: "stop", Time: time.Now().Add(-age)}}, 0); err != nil {
+		if _, err := w.queue.PutJob(t.Context(), contract.Job{ID: id, Cancel: &contract.Cancel{ID: "stop", Time: time.Now().Add(-age)}}, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -229,16 +231,16 @@ func TestCancelThatWaited(t *testing.T) {
 	mark("timely", 24*time.Hour-time.Minute)
 	mark("cancel", time.Minute)
 	w.start(t, replicaOptions{commands: 4, units: 2})
-	for id, want := range map[string]handler.Status{"late": handler.StatusCompleted, "timely": handler.StatusCancelled} {
-		if e := w.wait(t, w.publish(t, handler.ActionExport, id, everything)); e.Status != want {
+	for id, want := range map[string]contract.Status{"late": contract.StatusCompleted, "timely": contract.StatusCancelled} {
+		if e := w.wait(t, w.publish(t, contract.ActionExport, id, everything)); e.Status != want {
 			t.Errorf("%s ended %s: %v", id, e.Status, e.Error)
 		}
 	}
 	if j := w.job(t, "late"); j.Cancel != nil {
 		t.Errorf("an old cancel is in the job: %+v", j.Cancel)
 	}
-	cancel := w.publish(t, handler.ActionCancel, "cancel", `{"id":"nobody"}`)
-	if e := w.wait(t, cancel); e.Status != handler.StatusCompleted {
+	cancel := w.publish(t, contract.ActionCancel, "cancel", `{"id":"nobody"}`)
+	if e := w.wait(t, cancel); e.Status != contract.StatusCompleted {
 		t.Errorf("a cancel ended %s: %v", e.Status, e.Error)
 	}
 }
@@ -247,16 +249,16 @@ func TestCancelThatWaited(t *testing.T) {
 func TestCancelDoesNotReachABundleOfBefore(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 	w.start(t, replicaOptions{commands: 2, units: 2})
-	w.wait(t, w.publish(t, handler.ActionExport, "exp", everything))
+	w.wait(t, w.publish(t, contract.ActionExport, "exp", everything))
 	if err := w.queue.Forget(t.Context(), "exp"); err != nil {
 		t.Fatal(err)
 	}
-	stop := w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
-	if e := w.wait(t, stop); e.Status != handler.StatusCompleted {
+	stop := w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
+	if e := w.wait(t, stop); e.Status != contract.StatusCompleted {
 		t.Errorf("the cancel ended %s: %v", e.Status, e.Error)
 	}
-	exp := w.publish(t, handler.ActionExport, "exp", everything)
-	if e := w.wait(t, exp); e.Status != handler.StatusCompleted {
+	exp := w.publish(t, contract.ActionExport, "exp", everything)
+	if e := w.wait(t, exp); e.Status != contract.StatusCompleted {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
 	w.bag(t, "exp", sink.ExportBag)
@@ -265,13 +267,13 @@ func TestCancelDoesNotReachABundleOfBefore(t *testing.T) {
 func TestCancelTooLate(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 	w.start(t, replicaOptions{commands: 2, units: 2})
-	done := w.publish(t, handler.ActionExport, "done", everything)
-	if e := w.wait(t, done); e.Status != handler.StatusCompleted {
+	done := w.publish(t, contract.ActionExport, "done", everything)
+	if e := w.wait(t, done); e.Status != contract.StatusCompleted {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
-	for id, j := range map[string]handler.Job{
-		"deleting": {Action: handler.ActionDelete, State: handler.StateRunning, Phase: handler.PhaseCleanUp, Irrevocable: true},
-		"failing":  {Action: handler.ActionExport, State: handler.StateRunning, Phase: handler.PhaseEnding},
+	for id, j := range map[string]contract.Job{
+		"deleting": {Action: contract.ActionDelete, State: contract.StateRunning, Phase: contract.PhaseCleanUp, Irrevocable: true},
+		"failing":  {Action: contract.ActionExport, State: contract.StateRunning, Phase: contract.PhaseEnding},
 	} {
 		j.ID = id
 		if _, err := w.queue.PutJob(t.Context(), j, 0); err != nil {
@@ -280,14 +282,14 @@ func TestCancelTooLate(t *testing.T) {
 	}
 	for _, id := range []string{"done", "deleting", "failing"} {
 		before := w.job(t, id)
-		stop := w.publish(t, handler.ActionCancel, "stop-"+id, fmt.Sprintf(`{"id":%q}`, id))
-		if e := w.wait(t, stop); e.Status != handler.StatusRefused || e.Error.Code != handler.CodeTooLate {
+		stop := w.publish(t, contract.ActionCancel, "stop-"+id, fmt.Sprintf(`{"id":%q}`, id))
+		if e := w.wait(t, stop); e.Status != contract.StatusRefused || e.Error.Code != contract.CodeTooLate {
 			t.Errorf("%s: the cancel ended %s: %v", id, e.Status, e.Error)
 		}
 		if after := w.job(t, id); after.Cancel != nil || !after.Updated.Equal(before.Updated) {
 			t.Errorf("%s: the job was changed", id)
 		}
-		if !w.dead(t, handler.ActionCancel, "stop-"+id) {
+		if !w.dead(t, contract.ActionCancel, "stop-"+id) {
 			t.Errorf("%s: the refused cancel is no dead letter", id)
 		}
 	}
@@ -299,24 +301,24 @@ func TestCancelAgain(t *testing.T) {
 	w.api.Sample()
 	hangs := w.hangBlobs()
 	w.start(t, replicaOptions{commands: 2, units: 2})
-	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	exp := w.publish(t, contract.ActionExport, "exp", everything)
 	hangs.wait(t, "a download")
-	stop := w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+	stop := w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
 	w.wait(t, exp)
 	first := w.wait(t, stop)
-	if again := w.wait(t, w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)); !again.FinishedAt.Equal(*first.FinishedAt) {
+	if again := w.wait(t, w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)); !again.FinishedAt.Equal(*first.FinishedAt) {
 		t.Error("the same cancel was answered twice")
 	}
-	stop2 := w.publish(t, handler.ActionCancel, "stop-2", `{"id":"exp"}`)
-	if e := w.wait(t, stop2); e.Status != handler.StatusCompleted {
+	stop2 := w.publish(t, contract.ActionCancel, "stop-2", `{"id":"exp"}`)
+	if e := w.wait(t, stop2); e.Status != contract.StatusCompleted {
 		t.Errorf("another cancel of a cancelled command ended %s: %v", e.Status, e.Error)
 	}
-	other := w.publishMessage(t, "", plain(handler.ActionCancel, "stop", `{"id":"other"}`))
-	if e := w.wait(t, other); e.Error == nil || e.Error.Code != handler.CodeIDConflict || e.ConflictsWith != "stop" {
+	other := w.publishMessage(t, "", plain(contract.ActionCancel, "stop", `{"id":"other"}`))
+	if e := w.wait(t, other); e.Error == nil || e.Error.Code != contract.CodeIDConflict || e.ConflictsWith != "stop" {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
-	other = w.publishMessage(t, "", plain(handler.ActionCancel, "exp", `{"id":"other"}`))
-	if e := w.wait(t, other); e.Error == nil || e.Error.Code != handler.CodeIDConflict || e.ConflictsWith != "exp" {
+	other = w.publishMessage(t, "", plain(contract.ActionCancel, "exp", `{"id":"other"}`))
+	if e := w.wait(t, other); e.Error == nil || e.Error.Code != contract.CodeIDConflict || e.ConflictsWith != "exp" {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
 }
@@ -325,14 +327,14 @@ func TestCancelOfWhatIsNoCommand(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 	w.start(t, replicaOptions{commands: 2, units: 2})
-	stop := w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+	stop := w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
 	w.wait(t, stop)
-	stopstop := w.publish(t, handler.ActionCancel, "stop-stop", `{"id":"stop"}`)
-	if e := w.wait(t, stopstop); e.Status != handler.StatusRefused || e.Error.Code != handler.CodeInvalidCommand {
+	stopstop := w.publish(t, contract.ActionCancel, "stop-stop", `{"id":"stop"}`)
+	if e := w.wait(t, stopstop); e.Status != contract.StatusRefused || e.Error.Code != contract.CodeInvalidCommand {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
 	for n, data := range []string{`{"id":"me-0"}`, `{"id":"seq-1"}`, `{"id":"no good"}`, `{}`, `{"id":"exp","dry_run":true}`} {
-		if e := w.wait(t, w.publish(t, handler.ActionCancel, fmt.Sprintf("me-%d", n), data)); e.Status != handler.StatusRefused || e.Error.Code != handler.CodeInvalidCommand || e.Action != handler.ActionCancel {
+		if e := w.wait(t, w.publish(t, contract.ActionCancel, fmt.Sprintf("me-%d", n), data)); e.Status != contract.StatusRefused || e.Error.Code != contract.CodeInvalidCommand || e.Action != contract.ActionCancel {
 			t.Errorf("%s ended %s: %v", data, e.Status, e.Error)
 		}
 	}
@@ -345,24 +347,24 @@ func TestCancelAgainstTheEnd(t *testing.T) {
 	w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
 	w.start(t, replicaOptions{commands: 4, units: 4})
 	w.start(t, replicaOptions{commands: 4, units: 4})
-	won := map[handler.Status]int{}
+	won := map[contract.Status]int{}
 	for n := range 24 {
 		id := fmt.Sprintf("exp-%d", n)
-		exp := w.publish(t, handler.ActionExport, id, everything)
-		phases := []string{"", handler.PhasePlan, handler.PhaseRead, handler.PhaseCommit, handler.PhaseSeal, handler.PhaseCleanUp}
+		exp := w.publish(t, contract.ActionExport, id, everything)
+		phases := []string{"", contract.PhasePlan, contract.PhaseRead, contract.PhaseCommit, contract.PhaseSeal, contract.PhaseCleanUp}
 		phase := phases[n%len(phases)]
-		w.await(t, id, "in phase "+phase+" or ended", func(j handler.Job) bool { return slices.Index(phases, j.Phase) >= n%len(phases) || j.State.Terminal() })
-		stop := w.publish(t, handler.ActionCancel, "stop-"+id, fmt.Sprintf(`{"id":%q}`, id))
+		w.await(t, id, "in phase "+phase+" or ended", func(j contract.Job) bool { return slices.Index(phases, j.Phase) >= n%len(phases) || j.State.Terminal() })
+		stop := w.publish(t, contract.ActionCancel, "stop-"+id, fmt.Sprintf(`{"id":%q}`, id))
 		answer, e := w.end(t, stop), w.end(t, exp)
 		won[e.Status]++
 		switch left := w.objects(t, id); {
-		case answer.Status == handler.StatusCompleted && e.Status == handler.StatusCancelled && len(left) == 0:
-		case answer.Status == handler.StatusRefused && answer.Error.Code == handler.CodeTooLate && e.Status == handler.StatusCompleted && len(left) > 0:
+		case answer.Status == contract.StatusCompleted && e.Status == contract.StatusCancelled && len(left) == 0:
+		case answer.Status == contract.StatusRefused && answer.Error.Code == contract.CodeTooLate && e.Status == contract.StatusCompleted && len(left) > 0:
 		default:
 			t.Errorf("%s: the cancel ended %s (%v), the export %s (%v), and there is %v", id, answer.Status, answer.Error, e.Status, e.Error, left)
 		}
 	}
-	if won[handler.StatusCancelled] == 0 || won[handler.StatusCompleted] == 0 {
+	if won[contract.StatusCancelled] == 0 || won[contract.StatusCompleted] == 0 {
 		t.Errorf("the race was always won by the same: %v", won)
 	}
 }
@@ -383,16 +385,16 @@ func TestCancelSurvivesItsCoordinator(t *testing.T) {
 	}
 	first := w.start(t, replicaOptions{commands: 1, faults: faults, configure: func(c *handler.Config) { c.Queue = mortal{c.Queue, removing} }})
 	w.start(t, replicaOptions{units: 2})
-	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	exp := w.publish(t, contract.ActionExport, "exp", everything)
 	hangs.wait(t, "a download")
-	w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+	w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
 	removing.wait(t, "the removal")
 	first.stop()
-	if j := w.job(t, "exp"); j.State.Terminal() || j.Phase != handler.PhaseEnding {
+	if j := w.job(t, "exp"); j.State.Terminal() || j.Phase != contract.PhaseEnding {
 		t.Fatalf("the job is %s, in phase %q", j.State, j.Phase)
 	}
 	w.start(t, replicaOptions{commands: 1, units: 1})
-	if e := w.wait(t, exp); e.Status != handler.StatusCancelled {
+	if e := w.wait(t, exp); e.Status != contract.StatusCancelled {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
 	if left := w.objects(t, "exp"); len(left) > 0 {
@@ -406,7 +408,7 @@ type mortal struct {
 	dead *signal
 }
 
-func (m mortal) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
+func (m mortal) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	select {
 	case <-m.dead.c:
 		return 0, errors.New("the process is dead")
@@ -422,15 +424,15 @@ func TestCancelAroundThePointOfNoReturn(t *testing.T) {
 	const plan = `{"all_projects":true,"dry_run":true}`
 	for _, c := range []struct {
 		name, at, data string
-		action         handler.Action
+		action         contract.Action
 		hangs          bool
-		answer         handler.Status
-		end            handler.Status
+		answer         contract.Status
+		end            contract.Status
 	}{
-		{"before", "/data/export.json", everything, handler.ActionExport, true, handler.StatusCompleted, handler.StatusCancelled},
-		{"after", "/receipt.json", everything, handler.ActionExport, false, handler.StatusRefused, handler.StatusCompleted},
-		{"before a plan", "/delete-begun-", plan, handler.ActionDelete, true, handler.StatusCompleted, handler.StatusCancelled},
-		{"after a plan", "/receipt.json", plan, handler.ActionDelete, false, handler.StatusRefused, handler.StatusCompleted},
+		{"before", "/data/export.json", everything, contract.ActionExport, true, contract.StatusCompleted, contract.StatusCancelled},
+		{"after", "/receipt.json", everything, contract.ActionExport, false, contract.StatusRefused, contract.StatusCompleted},
+		{"before a plan", "/delete-begun-", plan, contract.ActionDelete, true, contract.StatusCompleted, contract.StatusCancelled},
+		{"after a plan", "/receipt.json", plan, contract.ActionDelete, false, contract.StatusRefused, contract.StatusCompleted},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
@@ -452,14 +454,14 @@ func TestCancelAroundThePointOfNoReturn(t *testing.T) {
 			w.start(t, replicaOptions{commands: 1, units: 2, faults: faults})
 			exp := w.publish(t, c.action, "exp", c.data)
 			reached.wait(t, "the write of "+c.at)
-			stop := w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+			stop := w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
 			answer := w.wait(t, stop)
 			answered.happens()
 			e := w.wait(t, exp)
 			if answer.Status != c.answer || e.Status != c.end {
 				t.Errorf("the cancel ended %s (%v), the command %s (%v)", answer.Status, answer.Error, e.Status, e.Error)
 			}
-			if left := w.objects(t, "exp"); (len(left) > 0) != (c.end == handler.StatusCompleted) {
+			if left := w.objects(t, "exp"); (len(left) > 0) != (c.end == contract.StatusCompleted) {
 				t.Errorf("%d objects are there", len(left))
 			}
 			faults.Check(t)
@@ -476,12 +478,12 @@ func TestCancelOfADelete(t *testing.T) {
 		w.api.Sample()
 		hangs := w.hangBlobs()
 		w.start(t, replicaOptions{commands: 4, units: 2})
-		w.publish(t, handler.ActionExport, "exp", everything)
+		w.publish(t, contract.ActionExport, "exp", everything)
 		hangs.wait(t, "a download")
-		del := w.publish(t, handler.ActionDelete, "del", everything)
-		w.await(t, "del", "waiting for the export", func(j handler.Job) bool { return j.Waiting != nil && j.Waiting.For == handler.WaitCommand })
-		w.publish(t, handler.ActionCancel, "stop", `{"id":"del"}`)
-		if e := w.wait(t, del); e.Status != handler.StatusCancelled || e.Attempt != 0 {
+		del := w.publish(t, contract.ActionDelete, "del", everything)
+		w.await(t, "del", "waiting for the export", func(j contract.Job) bool { return j.Waiting != nil && j.Waiting.For == contract.WaitCommand })
+		w.publish(t, contract.ActionCancel, "stop", `{"id":"del"}`)
+		if e := w.wait(t, del); e.Status != contract.StatusCancelled || e.Attempt != 0 {
 			t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 		}
 		if calls := w.api.DestructiveCalls(); len(calls) > 0 {
@@ -499,10 +501,10 @@ func TestCancelOfADelete(t *testing.T) {
 			}
 		})
 		w.start(t, replicaOptions{commands: 1, units: 1})
-		del := w.publish(t, handler.ActionDelete, "del", `{"all_projects":true,"unpublish":true}`)
+		del := w.publish(t, contract.ActionDelete, "del", `{"all_projects":true,"unpublish":true}`)
 		hangs.wait(t, "the plan")
-		w.publish(t, handler.ActionCancel, "stop", `{"id":"del"}`)
-		if e := w.wait(t, del); e.Status != handler.StatusCancelled || e.Error != nil {
+		w.publish(t, contract.ActionCancel, "stop", `{"id":"del"}`)
+		if e := w.wait(t, del); e.Status != contract.StatusCancelled || e.Error != nil {
 			t.Errorf("ended %s: %v", e.Status, e.Error)
 		}
 		if calls := w.api.DestructiveCalls(); len(calls) > 0 {
@@ -511,7 +513,7 @@ func TestCancelOfADelete(t *testing.T) {
 		if left := w.objects(t, "del"); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
-		if w.dead(t, handler.ActionDelete, "del") {
+		if w.dead(t, contract.ActionDelete, "del") {
 			t.Error("a cancelled delete is a dead letter")
 		}
 	})
@@ -527,14 +529,14 @@ func TestCancelOfADelete(t *testing.T) {
 			}
 		})
 		w.start(t, replicaOptions{commands: 1, units: 1})
-		del := w.publish(t, handler.ActionDelete, "del", everything)
+		del := w.publish(t, contract.ActionDelete, "del", everything)
 		begun.wait(t, "the first destructive call")
-		stop := w.publish(t, handler.ActionCancel, "stop", `{"id":"del"}`)
-		if e := w.wait(t, stop); e.Status != handler.StatusRefused || e.Error.Code != handler.CodeTooLate {
+		stop := w.publish(t, contract.ActionCancel, "stop", `{"id":"del"}`)
+		if e := w.wait(t, stop); e.Status != contract.StatusRefused || e.Error.Code != contract.CodeTooLate {
 			t.Errorf("the cancel ended %s: %v", e.Status, e.Error)
 		}
 		answered.happens()
-		if e := w.wait(t, del); e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+		if e := w.wait(t, del); e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
 			t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 		}
 		if n := len(w.api.Snapshot().Projects); n != 0 {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
@@ -31,31 +32,31 @@ type deleteCut struct {
 
 // deletionRecord is data/deletion.json: the delete in a nutshell.
 type deletionRecord struct {
-	V            int               `json:"v"`
-	ID           string            `json:"id"`
-	Reference    Text              `json:"reference"`
-	Method       string            `json:"method"`
-	Endpoint     string            `json:"endpoint"` // host of the Training API
-	APIVersion   string            `json:"api_version"`
-	Scope        Scope             `json:"scope"`
-	DryRun       bool              `json:"dry_run"` // nothing was deleted: the counts are what would be
-	Outcome      Outcome           `json:"outcome"`
-	Counts       Counts            `json:"counts"`
-	PlanSHA256   string            `json:"plan_sha256"`
-	Projects     []deletionProject `json:"projects"`
-	ExportBundle *BundleRef        `json:"export_bundle"`
-	Residuals    []Residual        `json:"residuals"`
-	StartedAt    time.Time         `json:"started_at"`
-	BegunAt      time.Time         `json:"begun_at"` // predictions stored up to this time were deleted
-	FinishedAt   time.Time         `json:"finished_at"`
-	Tool         string            `json:"tool"`
+	V            int                 `json:"v"`
+	ID           string              `json:"id"`
+	Reference    contract.Text       `json:"reference"`
+	Method       string              `json:"method"`
+	Endpoint     string              `json:"endpoint"` // host of the Training API
+	APIVersion   string              `json:"api_version"`
+	Scope        contract.Scope      `json:"scope"`
+	DryRun       bool                `json:"dry_run"` // nothing was deleted: the counts are what would be
+	Outcome      contract.Outcome    `json:"outcome"`
+	Counts       contract.Counts     `json:"counts"`
+	PlanSHA256   string              `json:"plan_sha256"`
+	Projects     []deletionProject   `json:"projects"`
+	ExportBundle *contract.BundleRef `json:"export_bundle"`
+	Residuals    []contract.Residual `json:"residuals"`
+	StartedAt    time.Time           `json:"started_at"`
+	BegunAt      time.Time           `json:"begun_at"` // predictions stored up to this time were deleted
+	FinishedAt   time.Time           `json:"finished_at"`
+	Tool         string              `json:"tool"`
 }
 
 // deletionProject is one project of a delete.
 type deletionProject struct {
-	ID      uuid.UUID `json:"id"`
-	Project bool      `json:"project"` // the project itself, too
-	Counts  Counts    `json:"counts"`
+	ID      uuid.UUID       `json:"id"`
+	Project bool            `json:"project"` // the project itself, too
+	Counts  contract.Counts `json:"counts"`
 }
 
 // verificationRecord is evidence/verification.json: what was seen to be gone, how, and when.
@@ -66,17 +67,17 @@ type verificationRecord struct {
 }
 
 // verifiedBy says how the absence of a category's things was seen.
-func verifiedBy(c Category) string {
+func verifiedBy(c contract.Category) string {
 	switch c {
-	case CategoryProjects:
+	case contract.CategoryProjects:
 		return "GetProject answers 404 and GetProjects does not list it"
-	case CategoryIterations:
+	case contract.CategoryIterations:
 		return "GetIteration answers 404"
-	case CategoryPerformance:
+	case contract.CategoryPerformance:
 		return "it goes with its iteration, for which GetIteration answers 404"
-	case CategoryTags:
+	case contract.CategoryTags:
 		return "GetTag answers 404 in the workspace, or the project is gone"
-	case CategoryImages:
+	case contract.CategoryImages:
 		return "the image counts of the workspace and of every iteration are 0, or GetImagesByIds does not give them"
 	default:
 		return "QueryPredictions gives none, for the workspace and every iteration"
@@ -130,13 +131,13 @@ func (d *deletion) recorded(ctx context.Context, n int, step string) (stored boo
 
 // tally is what a delete came to, over all projects.
 type tally struct {
-	counts   Counts
+	counts   contract.Counts
 	projects []deletionProject
 	checks   []report.Verification
 }
 
 // add counts what a step of a project saw to be gone.
-func (t *tally) add(project uuid.UUID, into *Counts, lines []deletedLine) {
+func (t *tally) add(project uuid.UUID, into *contract.Counts, lines []deletedLine) {
 	for _, l := range lines {
 		n := into.Of(l.Category)
 		if n != nil && l.How != alreadyGone {
@@ -169,8 +170,8 @@ func (t *tally) end(p deletionProject) {
 }
 
 // planned is what a dry run would delete of a project.
-func (f projectFacts) planned(p projectPlan) Counts {
-	c := Counts{
+func (f projectFacts) planned(p projectPlan) contract.Counts {
+	c := contract.Counts{
 		Images: int64(f.Images), Iterations: int64(f.Iterations), Tags: int64(f.Tags), Performance: int64(len(f.Trained)), Predictions: int64(f.Predictions),
 	}
 	if p.Project {
@@ -184,7 +185,7 @@ func (f projectFacts) planned(p projectPlan) Counts {
 func (d *deletion) commit(ctx context.Context) error {
 	var cut deleteCut
 	if err := d.freeze(ctx, deleteCutName, &cut, func(context.Context) (any, error) {
-		return deleteCut{V: FormatVersion, FinishedAt: d.Now().UTC().Truncate(time.Millisecond), Ledger: d.ledger.ref()}, nil
+		return deleteCut{V: contract.FormatVersion, FinishedAt: d.Now().UTC().Truncate(time.Millisecond), Ledger: d.ledger.ref()}, nil
 	}); err != nil {
 		return err
 	}
@@ -200,22 +201,22 @@ func (d *deletion) commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	outcome := OutcomeComplete
+	outcome := contract.OutcomeComplete
 	switch {
 	case d.begun.DryRun:
-		outcome = OutcomePlanned
+		outcome = contract.OutcomePlanned
 	case t.counts.Empty(): // what was planned, if anything, was gone when its turn came
-		outcome = OutcomeNothingFound
+		outcome = contract.OutcomeNothingFound
 	}
 	record := deletionRecord{
-		V: FormatVersion, ID: d.command.ID, Reference: Text(d.command.Data.Reference), Method: deleteMethod, Endpoint: d.begun.Host, APIVersion: cv.APIVersion,
+		V: contract.FormatVersion, ID: d.command.ID, Reference: contract.Text(d.command.Data.Reference), Method: deleteMethod, Endpoint: d.begun.Host, APIVersion: cv.APIVersion,
 		Scope: d.begun.Request.Data, DryRun: d.begun.DryRun, Outcome: outcome, Counts: t.counts, PlanSHA256: d.begun.Digest, Projects: t.projects,
 		ExportBundle: d.begun.Export, Residuals: d.residuals(), StartedAt: d.begun.StartedAt, BegunAt: d.begun.BegunAt, FinishedAt: cut.FinishedAt, Tool: d.begun.Tool,
 	}
 	if err := putJSON(ctx, bag.Put, sink.DeletionFile, record); err != nil {
 		return err
 	}
-	verification := verificationRecord{V: FormatVersion, Executed: !d.begun.DryRun, Checks: t.checks}
+	verification := verificationRecord{V: contract.FormatVersion, Executed: !d.begun.DryRun, Checks: t.checks}
 	if err := putJSON(ctx, bag.PutTag, sink.VerificationFile, verification); err != nil {
 		return err
 	}
@@ -232,7 +233,7 @@ func (d *deletion) commit(ctx context.Context) error {
 	}
 	// This compare-and-set decides between the receipt and whoever wants to cancel a plan, or took
 	// the command over.
-	if err := d.save(ctx, func(j *Job) { j.Phase = PhaseSeal }); err != nil {
+	if err := d.save(ctx, func(j *contract.Job) { j.Phase = contract.PhaseSeal }); err != nil {
 		return err
 	}
 	what := "Deletion of user data from Azure Custom Vision, "
@@ -307,7 +308,7 @@ type putter func(ctx context.Context, path sink.Path, body sink.Body) (sink.Obje
 
 // putJSON stores a JSON file.
 func putJSON(ctx context.Context, put putter, path sink.Path, v any) error {
-	b, err := Marshal(v)
+	b, err := contract.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", path, err)
 	}
@@ -320,7 +321,7 @@ func putJSON(ctx context.Context, put putter, path sink.Path, v any) error {
 // evidence stores request.json, the plan if it is known, and ledger.jsonl, and returns the
 // request's digest.
 func (d *deletion) evidence(ctx context.Context, put putter, ledger uint64) (string, error) {
-	b, err := Marshal(d.begun.Request)
+	b, err := contract.Marshal(d.begun.Request)
 	if err != nil {
 		return "", fmt.Errorf("encode the request: %w", err)
 	}
@@ -338,17 +339,17 @@ func (d *deletion) evidence(ctx context.Context, put putter, ledger uint64) (str
 
 // putReceipt writes the receipt, and with it commits the bag.
 func (d *deletion) putReceipt(ctx context.Context, bag *sink.Bag, seal sink.Seal, record deletionRecord, verification verificationRecord, cut deleteCut, request string) error {
-	scope, err := Marshal(record.Scope)
+	scope, err := contract.Marshal(record.Scope)
 	if err != nil {
 		return fmt.Errorf("encode the scope: %w", err)
 	}
-	verified, err := Marshal(verification)
+	verified, err := contract.Marshal(verification)
 	if err != nil {
 		return fmt.Errorf("encode the verification: %w", err)
 	}
 	var exported json.RawMessage
 	if record.ExportBundle != nil {
-		if exported, err = Marshal(record.ExportBundle); err != nil {
+		if exported, err = contract.Marshal(record.ExportBundle); err != nil {
 			return fmt.Errorf("encode the export bundle: %w", err)
 		}
 	}
@@ -369,34 +370,36 @@ func (d *deletion) putReceipt(ctx context.Context, bag *sink.Bag, seal sink.Seal
 }
 
 // residuals is what remains after the delete, and why.
-func (d *deletion) residuals() []Residual {
-	out := []Residual{}
-	add := func(c Category, reason string) { out = append(out, Residual{Category: c, Reason: reason}) }
+func (d *deletion) residuals() []contract.Residual {
+	out := []contract.Residual{}
+	add := func(c contract.Category, reason string) {
+		out = append(out, contract.Residual{Category: c, Reason: reason})
+	}
 	var whole, iterations, kept bool
 	data := d.command.Data
 	for _, f := range d.begun.Facts {
 		iterations = iterations || f.Iterations > 0
 		kept = kept || f.Kept
 	}
-	whole = data.Narrowing() == NarrowNone && data.Has(CategoryProjects)
-	if iterations || whole || data.Has(CategoryExports) {
-		add(CategoryExports, "the service offers no deletion of exported models: they go with the account")
+	whole = data.Narrowing() == contract.NarrowNone && data.Has(contract.CategoryProjects)
+	if iterations || whole || data.Has(contract.CategoryExports) {
+		add(contract.CategoryExports, "the service offers no deletion of exported models: they go with the account")
 	}
 	if kept {
-		add(CategoryTags, "iterations keep their own copies of the tags they were trained with, until they are deleted")
+		add(contract.CategoryTags, "iterations keep their own copies of the tags they were trained with, until they are deleted")
 	}
 	if lost := d.begun.NotFound; len(lost.Projects) > 0 {
 		names := make([]string, 0, len(lost.Projects))
 		for _, id := range lost.Projects {
 			names = append(names, id.String())
 		}
-		add(CategoryProjects, fmt.Sprintf("not found at %s, which listed %d projects: %s; nothing is known of them, and nothing was deleted of them",
+		add(contract.CategoryProjects, fmt.Sprintf("not found at %s, which listed %d projects: %s; nothing is known of them, and nothing was deleted of them",
 			d.begun.Host, lost.Listed, strings.Join(names, ", ")))
 	}
 	widest := data.Categories[0]
 	add(widest, "the service itself removes the data within 30 days of its deletion")
 	if whole {
-		add(CategoryProjects, "copies in storage that the project's settings point to (exported models, notifications) are the customer's own, and are not touched")
+		add(contract.CategoryProjects, "copies in storage that the project's settings point to (exported models, notifications) are the customer's own, and are not touched")
 	}
 	if e := d.begun.Export; e != nil {
 		add(widest, fmt.Sprintf("the export bundle %s holds copies; no end of its retention is set", e.URI))
@@ -408,17 +411,17 @@ func (d *deletion) residuals() []Residual {
 // why.
 func (d *deletion) certificate(record deletionRecord, verification verificationRecord, cut deleteCut) ([]byte, error) {
 	c := report.Certificate{
-		Command: record.ID, Reference: string(record.Reference), Planned: record.DryRun, NothingFound: record.Outcome == OutcomeNothingFound,
+		Command: record.ID, Reference: string(record.Reference), Planned: record.DryRun, NothingFound: record.Outcome == contract.OutcomeNothingFound,
 		Host: record.Endpoint, APIVersion: record.APIVersion, Method: record.Method, PlanSHA256: record.PlanSHA256,
 		Started: record.StartedAt, Finished: record.FinishedAt, Tool: toolName + " " + record.Tool,
 		LedgerEntries: cut.Ledger.Entries, LedgerHead: cut.Ledger.Head, Checks: verification.Checks,
 	}
-	for _, k := range Categories() {
+	for _, k := range contract.Categories() {
 		c.Counts = append(c.Counts, report.Count{Category: string(k), N: *record.Counts.Of(k)})
 	}
 	for _, p := range record.Projects {
 		row := report.Project{ID: p.ID.String(), Whole: p.Project}
-		for _, k := range Categories() {
+		for _, k := range contract.Categories() {
 			row.Counts = append(row.Counts, *p.Counts.Of(k))
 		}
 		c.Projects = append(c.Projects, row)
@@ -441,14 +444,14 @@ func (d *deletion) certificate(record deletionRecord, verification verificationR
 type failureRecord struct {
 	V            int                   `json:"v"`
 	ID           string                `json:"id"`
-	Error        *Error                `json:"error"`
+	Error        *contract.Error       `json:"error"`
 	PlanSHA256   string                `json:"plan_sha256"`
 	Called       []operationFate       `json:"called"`
 	KnownAbsent  []report.Verification `json:"known_absent"` // whole steps of a project, whose ids are in the plan; those of predictions in the ledger
 	NotVerified  []unverifiedStep      `json:"not_verified"`
-	Counts       Counts                `json:"counts"` // of what is known to be gone
-	Residuals    []Residual            `json:"residuals"`
-	ExportBundle *BundleRef            `json:"export_bundle"`
+	Counts       contract.Counts       `json:"counts"` // of what is known to be gone
+	Residuals    []contract.Residual   `json:"residuals"`
+	ExportBundle *contract.BundleRef   `json:"export_bundle"`
 	StartedAt    time.Time             `json:"started_at"`
 	FinishedAt   time.Time             `json:"finished_at"`
 }
@@ -460,7 +463,7 @@ type unverifiedStep struct {
 }
 
 // fail stores the evidence of a delete that ends without success.
-func (d *deletion) fail(ctx context.Context, e *Error) error {
+func (d *deletion) fail(ctx context.Context, e *contract.Error) error {
 	if err := d.keepCalls(ctx); err != nil {
 		return err
 	}
@@ -500,7 +503,7 @@ func (d *deletion) fail(ctx context.Context, e *Error) error {
 		return err
 	}
 	return putJSON(ctx, put, sink.FailureFile, failureRecord{
-		V: FormatVersion, ID: d.command.ID, Error: e, PlanSHA256: d.begun.Digest, Called: append([]operationFate{}, d.ledger.fates.calls...),
+		V: contract.FormatVersion, ID: d.command.ID, Error: e, PlanSHA256: d.begun.Digest, Called: append([]operationFate{}, d.ledger.fates.calls...),
 		KnownAbsent: t.checks, NotVerified: missing, Counts: t.counts, Residuals: d.residuals(), ExportBundle: d.begun.Export,
 		StartedAt: d.begun.StartedAt, FinishedAt: d.Now().UTC().Truncate(time.Millisecond),
 	})
@@ -509,7 +512,7 @@ func (d *deletion) fail(ctx context.Context, e *Error) error {
 // rebuildBegun fills in what can be said of a delete whose beginning is no longer there.
 func (d *deletion) rebuildBegun() {
 	d.begun = begun{
-		V: FormatVersion, StartedAt: d.job.Created, Tool: d.Version,
+		V: contract.FormatVersion, StartedAt: d.job.Created, Tool: d.Version,
 		Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command),
 	}
 	if ref := d.job.Deletion; ref != nil {
@@ -552,15 +555,15 @@ func (r *run) failedBefore(ctx context.Context) error {
 		return fmt.Errorf("look for the evidence of a failure: %w", err)
 	}
 	var f failureRecord
-	if err := DecodeVersioned(b, string(sink.FailureFile), &f); err != nil {
+	if err := contract.DecodeVersioned(b, string(sink.FailureFile), &f); err != nil {
 		return err
 	}
 	if err := r.cleanUp(ctx); err != nil {
 		return err
 	}
-	return r.end(ctx, EventData{
-		Status: StatusFailed, Error: f.Error, StartedAt: &f.StartedAt, FinishedAt: &f.FinishedAt, Counts: f.Counts, ExportBundle: f.ExportBundle,
-		Plan: &PlanRef{SHA256: f.PlanSHA256, URI: r.uri(sink.DeleteBag) + string(sink.PlanFile)}, Residuals: f.Residuals,
+	return r.end(ctx, contract.EventData{
+		Status: contract.StatusFailed, Error: f.Error, StartedAt: &f.StartedAt, FinishedAt: &f.FinishedAt, Counts: f.Counts, ExportBundle: f.ExportBundle,
+		Plan: &contract.PlanRef{SHA256: f.PlanSHA256, URI: r.uri(sink.DeleteBag) + string(sink.PlanFile)}, Residuals: f.Residuals,
 	})
 }
 
@@ -573,12 +576,12 @@ func planOf(digest string) *sink.ReceiptPlan {
 }
 
 // receiptCommand is the command as receipts name it.
-func receiptCommand(c Command, account, request string) sink.ReceiptCommand {
+func receiptCommand(c contract.Command, account, request string) sink.ReceiptCommand {
 	return sink.ReceiptCommand{ID: c.ID, Action: string(c.Action), Reference: c.Data.Reference, Resource: c.Data.Resource, Account: account, SHA256: request}
 }
 
 // bagInfo is the fields of bag-info.txt.
-func bagInfo(finished time.Time, tool string, c Command, what string) []sink.Field {
+func bagInfo(finished time.Time, tool string, c contract.Command, what string) []sink.Field {
 	return []sink.Field{
 		{Name: "Bagging-Date", Value: finished.Format(time.DateOnly)},
 		{Name: "Bag-Software-Agent", Value: toolName + " " + tool},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -158,11 +159,11 @@ type inventory struct {
 }
 
 type projectInventory struct {
-	ID         string                          `json:"id"`
-	Gone       bool                            `json:"gone,omitempty"` // listed when the export was planned, not there when it was read
-	Categories map[Category]*categoryInventory `json:"categories"`
-	Untrained  []string                        `json:"untrained"`
-	Unstable   []string                        `json:"unstable"`
+	ID         string                                   `json:"id"`
+	Gone       bool                                     `json:"gone,omitempty"` // listed when the export was planned, not there when it was read
+	Categories map[contract.Category]*categoryInventory `json:"categories"`
+	Untrained  []string                                 `json:"untrained"`
+	Unstable   []string                                 `json:"unstable"`
 }
 
 // categoryInventory counts one category of a project. Listed counts what listings gave, over all
@@ -179,20 +180,20 @@ type categoryInventory struct {
 
 // exportRecord is data/export.json: the bag in a nutshell.
 type exportRecord struct {
-	V                    int       `json:"v"`
-	ID                   string    `json:"id"`
-	Reference            Text      `json:"reference"`
-	Endpoint             string    `json:"endpoint"` // host of the Training API
-	APIVersion           string    `json:"api_version"`
-	Scope                Scope     `json:"scope"`
-	PerformanceThreshold float64   `json:"performance_threshold"`
-	OverlapThreshold     float64   `json:"performance_overlap_threshold"`
-	Outcome              Outcome   `json:"outcome"`
-	Counts               Counts    `json:"counts"`
-	Exceptions           int64     `json:"exceptions"`
-	StartedAt            time.Time `json:"started_at"`
-	FinishedAt           time.Time `json:"finished_at"`
-	Tool                 string    `json:"tool"`
+	V                    int              `json:"v"`
+	ID                   string           `json:"id"`
+	Reference            contract.Text    `json:"reference"`
+	Endpoint             string           `json:"endpoint"` // host of the Training API
+	APIVersion           string           `json:"api_version"`
+	Scope                contract.Scope   `json:"scope"`
+	PerformanceThreshold float64          `json:"performance_threshold"`
+	OverlapThreshold     float64          `json:"performance_overlap_threshold"`
+	Outcome              contract.Outcome `json:"outcome"`
+	Counts               contract.Counts  `json:"counts"`
+	Exceptions           int64            `json:"exceptions"`
+	StartedAt            time.Time        `json:"started_at"`
+	FinishedAt           time.Time        `json:"finished_at"`
+	Tool                 string           `json:"tool"`
 }
 
 // committing writes the bag that a cut describes. It is a pure function of the cut and the results:
@@ -201,7 +202,7 @@ type committing struct {
 	*export
 	cut        exportCut
 	bag        *sink.Bag
-	counts     Counts
+	counts     contract.Counts
 	exceptions int64
 	inventory  inventory
 	adopted    map[string]adopted // by stem
@@ -214,7 +215,7 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 		return fmt.Errorf("open the bag: %w", err)
 	}
 	defer bag.Close() //nolint:errcheck // temporary files
-	c := &committing{export: w, cut: cut, bag: bag, adopted: map[string]adopted{}, inventory: inventory{V: FormatVersion, Projects: []projectInventory{}}}
+	c := &committing{export: w, cut: cut, bag: bag, adopted: map[string]adopted{}, inventory: inventory{V: contract.FormatVersion, Projects: []projectInventory{}}}
 	for _, a := range cut.Adopted {
 		c.adopted[strings.TrimSuffix(a.Path, path.Ext(a.Path))] = a
 	}
@@ -223,15 +224,15 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 			return err
 		}
 	}
-	outcome := OutcomeComplete
+	outcome := contract.OutcomeComplete
 	switch empty := c.counts; {
 	case c.exceptions > 0:
-		outcome = OutcomeExceptions
+		outcome = contract.OutcomeExceptions
 	case empty.Projects+empty.Iterations+empty.Performance+empty.Tags+empty.Images+empty.Exports+empty.Predictions == 0:
-		outcome = OutcomeNothingFound
+		outcome = contract.OutcomeNothingFound
 	}
 	if err := putJSON(ctx, bag.Put, sink.ExportFile, exportRecord{
-		V: FormatVersion, ID: w.command.ID, Reference: Text(w.command.Data.Reference), Endpoint: w.plan.Host, APIVersion: w.plan.API, Scope: w.plan.Scope,
+		V: contract.FormatVersion, ID: w.command.ID, Reference: contract.Text(w.command.Data.Reference), Endpoint: w.plan.Host, APIVersion: w.plan.API, Scope: w.plan.Scope,
 		PerformanceThreshold: w.plan.Threshold, OverlapThreshold: w.plan.Overlap,
 		Outcome: outcome, Counts: c.counts, Exceptions: c.exceptions, StartedAt: w.plan.StartedAt, FinishedAt: cut.FinishedAt, Tool: w.plan.Tool,
 	}); err != nil {
@@ -241,8 +242,8 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 	if err != nil {
 		return err
 	}
-	if w.command.Action == ActionExport { // an export that goes before a delete can still be cancelled with it
-		if err := w.save(ctx, func(j *Job) { j.Phase = PhaseSeal }); err != nil {
+	if w.command.Action == contract.ActionExport { // an export that goes before a delete can still be cancelled with it
+		if err := w.save(ctx, func(j *contract.Job) { j.Phase = contract.PhaseSeal }); err != nil {
 			return err
 		}
 	}
@@ -250,11 +251,11 @@ func (w *export) commit(ctx context.Context, cut exportCut) error {
 	if err != nil {
 		return fmt.Errorf("seal the bag: %w", err)
 	}
-	scope, err := Marshal(w.plan.Scope)
+	scope, err := contract.Marshal(w.plan.Scope)
 	if err != nil {
 		return fmt.Errorf("encode the scope: %w", err)
 	}
-	verification, err := Marshal(map[string]any{"payload_objects_listed": seal.PayloadObjects, "unstable": c.unstable()})
+	verification, err := contract.Marshal(map[string]any{"payload_objects_listed": seal.PayloadObjects, "unstable": c.unstable()})
 	if err != nil {
 		return fmt.Errorf("encode the verification: %w", err)
 	}
@@ -281,7 +282,7 @@ func storeReceipt(ctx context.Context, bag *sink.Bag, receipt sink.Receipt) erro
 		return fmt.Errorf("store the receipt: %w", err)
 	}
 	if o.Adopted && o.SHA256 != hexSHA256(b) {
-		return &Error{Code: CodeInternal, Message: fmt.Sprintf("%s is there already and is not the receipt of this bundle: "+
+		return &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("%s is there already and is not the receipt of this bundle: "+
 			"the bucket was changed from outside; publish the command again under a new id", o.Key)}
 	}
 	return nil
@@ -352,14 +353,14 @@ type projectCommit struct {
 func (c *committing) project(ctx context.Context, state *projectState, cut cutProject) error {
 	p := &projectCommit{
 		committing: c, state: state, blobs: map[uuid.UUID]BlobRecord{}, images: map[uuid.UUID]struct{}{},
-		inventory: projectInventory{ID: cut.ID, Gone: cut.Gone, Categories: map[Category]*categoryInventory{}, Untrained: []string{}, Unstable: cut.Unstable},
+		inventory: projectInventory{ID: cut.ID, Gone: cut.Gone, Categories: map[contract.Category]*categoryInventory{}, Untrained: []string{}, Unstable: cut.Unstable},
 	}
 	for _, category := range c.command.Data.Categories {
 		p.inventory.Categories[category] = &categoryInventory{Failed: []Failure{}}
 	}
 	c.exceptions += int64(len(cut.Unstable))
 	if cut.Gone {
-		if c.command.Action == ActionExport { // to a delete it is done what was asked; should it have gone just now, the plan is another one
+		if c.command.Action == contract.ActionExport { // to a delete it is done what was asked; should it have gone just now, the plan is another one
 			c.exceptions++
 		}
 		c.inventory.Projects = append(c.inventory.Projects, p.inventory)
@@ -396,7 +397,7 @@ func (p *projectCommit) stored(ctx context.Context) error {
 	}
 	for _, id := range p.texts {
 		if b := p.blobs[id]; b.Error != nil {
-			if err := p.addBlob(CategoryImages, b); err != nil {
+			if err := p.addBlob(contract.CategoryImages, b); err != nil {
 				return err
 			}
 		}
@@ -464,11 +465,11 @@ func (p *projectCommit) blob(n int, rec Record) error {
 		p.texts = append(p.texts, rec.ID)
 		return nil
 	}
-	return p.addBlob(CategoryImages, b)
+	return p.addBlob(contract.CategoryImages, b)
 }
 
 // addBlob adds a stored blob to the bag.
-func (p *projectCommit) addBlob(c Category, b BlobRecord) error {
+func (p *projectCommit) addBlob(c contract.Category, b BlobRecord) error {
 	p.inventory.Categories[c].Bytes += b.Bytes
 	return p.add(blobPath(p.state.id, b), b.SHA256, b.Bytes)
 }
@@ -517,7 +518,7 @@ func lineOf(b BlobRecord) blobLine {
 // generated writes the files made of many units' records.
 func (p *projectCommit) generated(ctx context.Context) error {
 	d, id := p.command.Data, p.state.id
-	if d.Has(CategoryImages) {
+	if d.Has(contract.CategoryImages) {
 		for _, scope := range p.state.scopes(d) {
 			name := sink.ProjectPath(id, "images.jsonl")
 			if scope != uuid.Nil {
@@ -535,7 +536,7 @@ func (p *projectCommit) generated(ctx context.Context) error {
 			}
 		}
 	}
-	if d.Has(CategoryPredictions) {
+	if d.Has(contract.CategoryPredictions) {
 		return p.lines(ctx, sink.ProjectPath(id, predictionsFile), p.state.runs, p.prediction)
 	}
 	return nil
@@ -597,7 +598,7 @@ func (p *projectCommit) image(_ int, rec Record) (any, error) {
 	}
 	if _, twice := p.images[rec.ID]; !twice {
 		p.images[rec.ID] = struct{}{}
-		category := p.inventory.Categories[CategoryImages]
+		category := p.inventory.Categories[contract.CategoryImages]
 		if b.Error != nil {
 			p.fail(category, Failure{ID: rec.ID.String(), Code: b.Error.Code, Message: b.Error.Message})
 		} else {
@@ -611,7 +612,7 @@ func performanceOf(_ int, rec Record) (any, error) { return rec.Performance, nil
 
 func (p *projectCommit) prediction(n int, rec Record) (any, error) {
 	b := p.resolve(n, rec)
-	category := p.inventory.Categories[CategoryPredictions]
+	category := p.inventory.Categories[contract.CategoryPredictions]
 	category.Listed++
 	p.counts.Predictions++
 	if b.Error != nil {
@@ -620,7 +621,7 @@ func (p *projectCommit) prediction(n int, rec Record) (any, error) {
 		category.Exported++
 	}
 	if b.File != "" {
-		if err := p.addBlob(CategoryPredictions, b); err != nil {
+		if err := p.addBlob(contract.CategoryPredictions, b); err != nil {
 			return nil, err
 		}
 	}
@@ -630,14 +631,14 @@ func (p *projectCommit) prediction(n int, rec Record) (any, error) {
 // tally fills in the counts that follow from the project unit and the listings.
 func (p *projectCommit) tally(cut cutProject) {
 	d, info := p.command.Data, p.state.info
-	set := func(c Category, n int) {
+	set := func(c contract.Category, n int) {
 		if d.Has(c) {
 			p.inventory.Categories[c].Listed, p.inventory.Categories[c].Exported = n, n
 		}
 	}
-	set(CategoryProjects, 1)
-	set(CategoryIterations, len(info.Iterations))
-	set(CategoryTags, info.Tags)
+	set(contract.CategoryProjects, 1)
+	set(contract.CategoryIterations, len(info.Iterations))
+	set(contract.CategoryTags, info.Tags)
 	performances := 0
 	for _, it := range info.Iterations {
 		if it.Performance {
@@ -647,23 +648,23 @@ func (p *projectCommit) tally(cut cutProject) {
 			p.inventory.Untrained = append(p.inventory.Untrained, it.ID.String())
 		}
 	}
-	set(CategoryPerformance, performances)
-	if d.Has(CategoryProjects) {
+	set(contract.CategoryPerformance, performances)
+	if d.Has(contract.CategoryProjects) {
 		p.counts.Projects++
 	}
-	if d.Has(CategoryIterations) {
+	if d.Has(contract.CategoryIterations) {
 		p.counts.Iterations += int64(len(info.Iterations))
 	}
-	if d.Has(CategoryTags) {
+	if d.Has(contract.CategoryTags) {
 		p.counts.Tags += int64(info.Tags)
 	}
 	p.counts.Performance += int64(performances)
 	p.counts.Images += int64(len(p.images))
-	if !d.Has(CategoryImages) {
+	if !d.Has(contract.CategoryImages) {
 		return
 	}
-	images := p.inventory.Categories[CategoryImages]
-	if d.Narrowing() == NarrowImages {
+	images := p.inventory.Categories[contract.CategoryImages]
+	if d.Narrowing() == contract.NarrowImages {
 		images.Listed = len(p.images)
 		return
 	}
@@ -682,12 +683,12 @@ const maxReceipt = 16 << 20
 
 // committed finishes a command whose receipt exists: the working objects go, and the receipt tells
 // the terminal event. It returns nil when there is no receipt.
-func (r *run) committed(ctx context.Context, kind sink.BagKind) (*EventData, error) {
+func (r *run) committed(ctx context.Context, kind sink.BagKind) (*contract.EventData, error) {
 	data, err := r.receipt(ctx, kind)
 	if data == nil || err != nil {
 		return nil, err
 	}
-	if err := r.save(ctx, func(j *Job) { j.Phase = PhaseCleanUp }); err != nil {
+	if err := r.save(ctx, func(j *contract.Job) { j.Phase = contract.PhaseCleanUp }); err != nil {
 		return nil, err
 	}
 	if err := r.Queue.PurgeUnits(ctx, r.command.ID); err != nil {
@@ -708,7 +709,7 @@ func (r *run) cleanUp(ctx context.Context) error {
 }
 
 // receipt is what the receipt of a bag says, as an event tells it; nil when there is none.
-func (r *run) receipt(ctx context.Context, kind sink.BagKind) (*EventData, error) {
+func (r *run) receipt(ctx context.Context, kind sink.BagKind) (*contract.EventData, error) {
 	b, err := r.Store.ReadAll(ctx, r.layout.Key(kind, sink.ReceiptFile), maxReceipt)
 	if errors.Is(err, sink.ErrNotFound) {
 		return nil, nil
@@ -725,19 +726,19 @@ func (r *run) receipt(ctx context.Context, kind sink.BagKind) (*EventData, error
 		return nil, nil
 	}
 	says := receipt.Predicate
-	data := &EventData{
-		Status: StatusCompleted, Outcome: Outcome(says.Outcome), StartedAt: &says.StartedAt, FinishedAt: &says.FinishedAt,
-		Counts: CountsByName(says.Counts), Exceptions: says.Exceptions,
-		Bundle: &BundleRef{
+	data := &contract.EventData{
+		Status: contract.StatusCompleted, Outcome: contract.Outcome(says.Outcome), StartedAt: &says.StartedAt, FinishedAt: &says.FinishedAt,
+		Counts: contract.CountsByName(says.Counts), Exceptions: says.Exceptions,
+		Bundle: &contract.BundleRef{
 			URI: r.uri(kind), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: hexSHA256(b),
 			Objects: int64(says.Bundle.Objects),
 		},
 	}
 	for _, left := range says.Residuals {
-		data.Residuals = append(data.Residuals, Residual{Category: Category(left.Category), Reason: left.Reason})
+		data.Residuals = append(data.Residuals, contract.Residual{Category: contract.Category(left.Category), Reason: left.Reason})
 	}
 	if says.Plan != nil {
-		data.Plan = &PlanRef{SHA256: says.Plan.SHA256, URI: r.uri(sink.DeleteBag) + string(sink.PlanFile)}
+		data.Plan = &contract.PlanRef{SHA256: says.Plan.SHA256, URI: r.uri(sink.DeleteBag) + string(sink.PlanFile)}
 	}
 	if len(says.ExportBundle) > 0 {
 		if err := json.Unmarshal(says.ExportBundle, &data.ExportBundle); err != nil {
@@ -757,7 +758,7 @@ func (r *run) ownReceipt(kind sink.BagKind, receipt *sink.Receipt) bool {
 	place := strings.TrimPrefix(string(r.layout.Bag(kind)), r.Prefix)
 	return receipt.PredicateType == predicate && says.ID == r.command.ID && says.Action == string(r.command.Action) &&
 		strings.HasSuffix(receipt.Predicate.Bundle.URI, place) &&
-		says.Account != "" && r.sameAccount(CommandRef{Resource: says.Resource, Account: says.Account})
+		says.Account != "" && r.sameAccount(contract.CommandRef{Resource: says.Resource, Account: says.Account})
 }
 
 func manifestDigest(r *sink.Receipt) string {
@@ -781,11 +782,11 @@ func (r *run) sameRequest(ctx context.Context) (exists, same bool, err error) {
 			return false, false, fmt.Errorf("read the request of an earlier bundle: %w", err)
 		}
 		var record requestRecord
-		if err := DecodeVersioned(b, "request.json", &record); err != nil {
+		if err := contract.DecodeVersioned(b, "request.json", &record); err != nil {
 			return false, false, err
 		}
-		earlier := CommandRef{Digest: record.Digest, Resource: record.Data.Resource, Account: record.Account}
-		same = r.command.SameAs(Job{ID: record.ID, Action: record.Action, Command: earlier}) && record.Account != "" && r.sameAccount(earlier)
+		earlier := contract.CommandRef{Digest: record.Digest, Resource: record.Data.Resource, Account: record.Account}
+		same = r.command.SameAs(contract.Job{ID: record.ID, Action: record.Action, Command: earlier}) && record.Account != "" && r.sameAccount(earlier)
 		return true, same, nil
 	}
 	return false, false, nil

@@ -12,6 +12,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -25,13 +27,13 @@ type CommandQueue interface {
 	// CommandIn is the message with this sequence in the stream with this identity, an unknown
 	// stream ("") being the one that is there; ErrNoMessage when it was settled, and when another
 	// stream has taken the place of that one.
-	CommandIn(ctx context.Context, stream string, seq uint64) (Message, error)
+	CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error)
 	// CommandsBetween yields the messages with from ≤ sequence < to, in order, without the identity
 	// of their stream.
-	CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[Message, error]
+	CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[contract.Message, error]
 	// RemoveCommand settles a message that somebody else may hold, or that is delayed. It is for a
 	// command whose terminal event is stored.
-	RemoveCommand(ctx context.Context, m Message) error
+	RemoveCommand(ctx context.Context, m contract.Message) error
 }
 
 func (h *Handler) prefix() string { return h.Queue.Prefix() }
@@ -39,32 +41,32 @@ func (h *Handler) prefix() string { return h.Queue.Prefix() }
 // run is one attempt at one command, by its coordinator.
 type run struct {
 	*Handler
-	command Command
-	message Message
-	lease   Lease
+	command contract.Command
+	message contract.Message
+	lease   delivery.Lease
 	client  *cv.Client
 	layout  sink.Layout
-	job     Job
+	job     contract.Job
 	rev     uint64
-	nonce   Text // names this taking of the job
-	heir    bool // somebody had taken it before
+	nonce   contract.Text // names this taking of the job
+	heir    bool          // somebody had taken it before
 	ledger  *ledger
 	calls   *recorder
 	account *accountControl
 	log     zerolog.Logger
 
-	waited    *Waiting  // what the attempt before waited for
-	left      string    // what discard could not remove
-	published time.Time // when progress was last published
-	events    uint64    // progress events of this attempt
+	waited    *contract.Waiting // what the attempt before waited for
+	left      string            // what discard could not remove
+	published time.Time         // when progress was last published
+	events    uint64            // progress events of this attempt
 }
 
 // Command carries a command out, as its coordinator, and says what becomes of its message. The
 // message is acknowledged only when the command's terminal event is stored.
-func (h *Handler) Command(ctx context.Context, d Delivery) Disposition {
+func (h *Handler) Command(ctx context.Context, d delivery.Delivery) delivery.Disposition {
 	log := h.Log.With().Uint64("command_seq", d.Seq).Logger()
-	command, err := DecodeCommand(h.prefix(), d.Message)
-	var refusal *Refusal
+	command, err := contract.DecodeCommand(h.prefix(), d.Message)
+	var refusal *contract.Refusal
 	switch {
 	case errors.As(err, &refusal):
 		log = log.With().Str("command_id", refusal.ID).Logger()
@@ -78,7 +80,7 @@ func (h *Handler) Command(ctx context.Context, d Delivery) Disposition {
 
 // settleCommand settles what did not end in a disposition of its own: what happened before or after
 // an attempt.
-func (h *Handler) settleCommand(ctx context.Context, log zerolog.Logger, err error) Disposition {
+func (h *Handler) settleCommand(ctx context.Context, log zerolog.Logger, err error) delivery.Disposition {
 	var decided *decision
 	if errors.As(err, &decided) {
 		level := zerolog.InfoLevel
@@ -88,18 +90,18 @@ func (h *Handler) settleCommand(ctx context.Context, log zerolog.Logger, err err
 		log.WithLevel(level).Err(decided.err).Stringer("settle", decided.Verb).Dur("delay", decided.Delay).Str("reason", decided.Reason).Msg("command settled")
 		return decided.Disposition
 	}
-	class := Classify(ctx, err)
-	if class == Misconfigured && h.Health.Fail(dependencyOf(err, DefaultResource), err) {
+	class := delivery.Classify(ctx, err)
+	if class == delivery.Misconfigured && h.Health.Fail(delivery.DependencyOf(err, contract.DefaultResource), err) {
 		log.Error().Err(err).Msg("a dependency refuses us; commands wait until it does not")
 	}
-	d := HandBack(class, 1, retryAfter(err))
+	d := delivery.HandBack(class, 1, delivery.RetryAfter(err))
 	log.Warn().Err(err).Stringer("settle", d.Verb).Dur("delay", d.Delay).Msg("command not settled")
 	return d
 }
 
 // decision is a disposition on its way up.
 type decision struct {
-	Disposition
+	delivery.Disposition
 	err error // why, for the log
 }
 
@@ -107,28 +109,28 @@ type decision struct {
 func (d *decision) Error() string { return "settle the command: " + d.Verb.String() + " " + d.Reason }
 
 func acknowledge(reason string) error {
-	return &decision{Disposition: Disposition{Verb: Ack, Reason: reason}}
+	return &decision{Disposition: delivery.Disposition{Verb: delivery.Ack, Reason: reason}}
 }
 
 func handBack(delay time.Duration, reason string) error {
-	return &decision{Disposition: Disposition{Verb: Nak, Delay: delay, Reason: reason}}
+	return &decision{Disposition: delivery.Disposition{Verb: delivery.Nak, Delay: delay, Reason: reason}}
 }
 
 // carry takes a decoded command as far as it goes now.
-func (h *Handler) carry(ctx context.Context, d Delivery, c Command, log zerolog.Logger) error {
+func (h *Handler) carry(ctx context.Context, d delivery.Delivery, c contract.Command, log zerolog.Logger) error {
 	layout, err := h.layout(c.ID)
 	if err != nil {
 		return err
 	}
 	account := newAccountControl()
 	r := &run{
-		Handler: h, command: c, message: d.Message, lease: d.Lease, layout: layout, nonce: Text(uuid.NewString()),
+		Handler: h, command: c, message: d.Message, lease: d.Lease, layout: layout, nonce: contract.Text(uuid.NewString()),
 		calls: &recorder{account: account}, account: account, client: h.Resources[c.Data.Resource], log: log,
 	}
 	err = r.admit(ctx)
 	switch {
 	case err != nil:
-	case c.Action == ActionCancel:
+	case c.Action == contract.ActionCancel:
 		return r.cancelOther(ctx)
 	case r.job.Cancel != nil:
 		err = errCancelled
@@ -156,9 +158,9 @@ func (r *run) proceed(ctx context.Context) error {
 	case same:
 		// The server took this process for dead, as after a restart of its own. What is at work
 		// goes on, and its heartbeats are good for this delivery, too.
-		return &decision{Disposition: Disposition{Verb: Abandon, Reason: "this process is at it already"}}
+		return &decision{Disposition: delivery.Disposition{Verb: delivery.Abandon, Reason: "this process is at it already"}}
 	case other:
-		return handBack(minDelay, "this process is told to stop what it does for an earlier message")
+		return handBack(delivery.MinDelay, "this process is told to stop what it does for an earlier message")
 	}
 	if err := r.take(ctx); err != nil {
 		return r.takeBack(ctx, err) // it may be stored that it was taken: the answer may be lost
@@ -172,21 +174,21 @@ func (r *run) admit(ctx context.Context) error {
 	var err error
 	r.job, r.rev, err = r.Queue.Job(ctx, r.command.ID)
 	switch {
-	case errors.Is(err, ErrNewer):
+	case errors.Is(err, contract.ErrNewer):
 		r.Health.Fail("version", err)
-		return handBack(maxDelay, "newer version")
-	case errors.Is(err, ErrNoJob):
+		return handBack(delivery.MaxDelay, "newer version")
+	case errors.Is(err, contract.ErrNoJob):
 		return r.create(ctx)
 	case err != nil:
 		return fmt.Errorf("read the job: %w", err)
 	}
-	if !r.command.SameAs(r.job) || !r.job.Command.names(r.command) && !r.sameAccount(r.job.Command) {
+	if !r.command.SameAs(r.job) || !r.job.Command.SameMessage(r.command) && !r.sameAccount(r.job.Command) {
 		return r.conflict(ctx)
 	}
 	if r.job.State.Terminal() {
 		return r.publishTerminal(ctx)
 	}
-	if r.job.Command.names(r.command) {
+	if r.job.Command.SameMessage(r.command) {
 		return nil
 	}
 	// The same command again. Where the first is still under way, its end is this one's, too.
@@ -194,25 +196,25 @@ func (r *run) admit(ctx context.Context) error {
 	switch {
 	case err == nil && (first.Seq != r.command.Seq || first.Stream != r.command.Stream):
 		return acknowledge("a duplicate of a command under way")
-	case err != nil && !errors.Is(err, ErrNoMessage):
+	case err != nil && !errors.Is(err, contract.ErrNoMessage):
 		return fmt.Errorf("look for the first command: %w", err)
 	}
 	// Somebody removed the first message by hand, or its stream was made again; or it is this one,
 	// and an older version did not say of which stream.
-	return r.save(ctx, func(j *Job) { j.Command = j.Command.moved(r.command) })
+	return r.save(ctx, func(j *contract.Job) { j.Command = j.Command.WithMessage(r.command) })
 }
 
 // messageOf reads the message that a job remembers as its command's. It fails with ErrNoMessage
 // when that is not in the queue any more, whatever has its sequence now: id, action and data have
 // to be the job's.
-func (h *Handler) messageOf(ctx context.Context, j Job) (Message, error) {
+func (h *Handler) messageOf(ctx context.Context, j contract.Job) (contract.Message, error) {
 	m, err := h.Queue.CommandIn(ctx, string(j.Command.Stream), j.Command.Seq)
 	if err != nil {
-		return Message{}, err //nolint:wrapcheck // callers say what they look for
+		return contract.Message{}, err //nolint:wrapcheck // callers say what they look for
 	}
 	stored := j.Command.Published // an older version did not say when
-	if c, err := DecodeCommand(h.prefix(), m); err != nil || !c.SameAs(j) || !stored.IsZero() && !stored.Equal(c.Published) {
-		return Message{}, fmt.Errorf("command %d is another one than %s: %w", m.Seq, j.ID, ErrNoMessage)
+	if c, err := contract.DecodeCommand(h.prefix(), m); err != nil || !c.SameAs(j) || !stored.IsZero() && !stored.Equal(c.Published) {
+		return contract.Message{}, fmt.Errorf("command %d is another one than %s: %w", m.Seq, j.ID, contract.ErrNoMessage)
 	}
 	return m, nil
 }
@@ -220,13 +222,13 @@ func (h *Handler) messageOf(ctx context.Context, j Job) (Message, error) {
 // errGone says that the message of the command at hand is not in its stream any more: settled by
 // somebody else, or lost with the stream. Later commands do not wait for this one then, and nothing
 // that is said to its delivery is heard.
-var errGone = fmt.Errorf("the command's message is not in its stream any more: %w", ErrFenced)
+var errGone = fmt.Errorf("the command's message is not in its stream any more: %w", delivery.ErrFenced)
 
 // queued fails with errGone when the command's message is not in the queue. Where it is, it was
 // there all the time, so every later command waited its turn.
 func (r *run) queued(ctx context.Context) error {
 	_, err := r.Queue.CommandIn(ctx, r.command.Stream, r.command.Seq)
-	if errors.Is(err, ErrNoMessage) {
+	if errors.Is(err, contract.ErrNoMessage) {
 		return fmt.Errorf("%w: %w", errGone, err)
 	}
 	if err != nil {
@@ -238,7 +240,7 @@ func (r *run) queued(ctx context.Context) error {
 // conflict refuses the command under an id of its own: its id names another one, which stays as it
 // is.
 func (r *run) conflict(ctx context.Context) error {
-	return r.refuseBySeq(ctx, Text(r.command.ID), Text(r.command.ID), &Refusal{Action: r.command.Action, Code: CodeIDConflict,
+	return r.refuseBySeq(ctx, contract.Text(r.command.ID), contract.Text(r.command.ID), &contract.Refusal{Action: r.command.Action, Code: contract.CodeIDConflict,
 		Message: fmt.Sprintf("id: %s was used for another command; publish under an id of its own", r.command.ID)})
 }
 
@@ -249,7 +251,7 @@ func (r *run) create(ctx context.Context) error {
 		return err
 	}
 	cancel := cancelFor(r.command, r.job.Cancel)
-	if r.command.Action != ActionCancel { // a cancel has no bundle, and needs no storage
+	if r.command.Action != contract.ActionCancel { // a cancel has no bundle, and needs no storage
 		if exists, same, err := r.sameRequest(ctx); err != nil {
 			return err
 		} else if exists && !same {
@@ -259,13 +261,13 @@ func (r *run) create(ctx context.Context) error {
 		}
 	}
 	now := r.Now().UTC()
-	r.job = Job{
-		V: FormatVersion, ID: r.command.ID, Action: r.command.Action, State: StateAccepted, Created: now, Updated: now,
-		ReplayOf: Text(r.command.ReplayOf), Command: r.command.Ref(r.Salt()), Cancel: cancel,
+	r.job = contract.Job{
+		V: contract.FormatVersion, ID: r.command.ID, Action: r.command.Action, State: contract.StateAccepted, Created: now, Updated: now,
+		ReplayOf: contract.Text(r.command.ReplayOf), Command: r.command.Ref(r.Salt()), Cancel: cancel,
 	}
 	r.job.Command.Account = r.accountOf(r.command.Data.Resource)
 	rev, err := r.Queue.PutJob(ctx, r.job, r.rev)
-	if errors.Is(err, ErrConflict) {
+	if errors.Is(err, contract.ErrConflict) {
 		return r.admit(ctx) // another delivery was quicker; the job is there now
 	}
 	if err != nil {
@@ -283,7 +285,7 @@ func (r *run) first(ctx context.Context) error {
 		return err
 	}
 	if l.blocker != nil {
-		return handBack(minDelay, "an earlier message has the same id")
+		return handBack(delivery.MinDelay, "an earlier message has the same id")
 	}
 	return nil
 }
@@ -296,16 +298,16 @@ func (r *run) turn(ctx context.Context) error {
 		return err
 	}
 	detail := "waits for " + l.blocker.id + ", which was published before and concerns a common project"
-	waiting := &Waiting{For: WaitCommand, Detail: detail, Since: r.Now().UTC()}
+	waiting := &contract.Waiting{For: contract.WaitCommand, Detail: detail, Since: r.Now().UTC()}
 	if err := r.wait(ctx, waiting); err != nil {
 		return err
 	}
-	return handBack(turnDelay(l.ahead), "waits for "+waiting.For)
+	return handBack(delivery.TurnDelay(l.ahead), "waits for "+waiting.For)
 }
 
 // wait says in the job and in a progress event what the command waits for, unless they say so
 // already. An attempt that was begun does not count.
-func (r *run) wait(ctx context.Context, waiting *Waiting) error {
+func (r *run) wait(ctx context.Context, waiting *contract.Waiting) error {
 	w := r.job.Waiting
 	if w != nil && w.For == waiting.For {
 		waiting.Since = w.Since
@@ -313,15 +315,15 @@ func (r *run) wait(ctx context.Context, waiting *Waiting) error {
 			return nil
 		}
 	}
-	if err := r.save(ctx, func(j *Job) {
+	if err := r.save(ctx, func(j *contract.Job) {
 		j.Waiting = waiting
-		j.takeBack(r.nonce)
+		j.RefundAttempt(r.nonce)
 	}); err != nil {
 		return err
 	}
 	data := r.eventData()
 	data.Waiting, data.Progress = waiting, &r.job.Progress
-	if err := r.Queue.PublishEvent(ctx, NewProgressEvent(data, r.rev, r.Now().UTC(), r.command.Traceparent)); err != nil {
+	if err := r.Queue.PublishEvent(ctx, contract.NewProgressEvent(data, r.rev, r.Now().UTC(), r.command.Traceparent)); err != nil {
 		r.log.Warn().Err(err).Msg("publish progress")
 	}
 	return nil
@@ -329,7 +331,7 @@ func (r *run) wait(ctx context.Context, waiting *Waiting) error {
 
 // pause hands the command back in the middle of an attempt, which then was none, to wait for
 // something. The pause grows with the wait.
-func (r *run) pause(ctx context.Context, waiting *Waiting) error {
+func (r *run) pause(ctx context.Context, waiting *contract.Waiting) error {
 	if err := r.keepCalls(ctx); err != nil {
 		return err
 	}
@@ -339,7 +341,7 @@ func (r *run) pause(ctx context.Context, waiting *Waiting) error {
 	if err := r.wait(ctx, waiting); err != nil {
 		return err
 	}
-	return handBack(waitDelay(waiting.Since, r.Now()), "waits for "+waiting.For)
+	return handBack(delivery.WaitDelay(waiting.Since, r.Now()), "waits for "+waiting.For)
 }
 
 // validate refuses what must not be begun. Once an attempt was made nothing is judged here any
@@ -349,7 +351,7 @@ func (r *run) validate(ctx context.Context) error {
 	r.client = client
 	if r.job.Begun {
 		if !known {
-			return handBack(maxDelay, "this replica does not know the resource")
+			return handBack(delivery.MaxDelay, "this replica does not know the resource")
 		}
 		return nil
 	}
@@ -361,11 +363,11 @@ func (r *run) validate(ctx context.Context) error {
 	switch limit := r.command.Data.NotAfter; {
 	case refusal != nil:
 	case limit != nil && now.After(*limit):
-		refusal = r.command.refuse(CodeExpired, "not_after", fmt.Sprintf("work would have begun at %s; publish again with a later time", now.UTC().Format(time.RFC3339)))
+		refusal = r.command.Refuse(contract.CodeExpired, "not_after", fmt.Sprintf("work would have begun at %s; publish again with a later time", now.UTC().Format(time.RFC3339)))
 	case !known:
-		refusal = r.command.refuse(CodeUnknownResource, "resource", "no such alias is configured; name one of the service's CONSUMER_RESOURCES")
+		refusal = r.command.Refuse(contract.CodeUnknownResource, "resource", "no such alias is configured; name one of the service's CONSUMER_RESOURCES")
 	default:
-		refusal = cmp.Or(NotDeletable(r.command), r.Deletes.refuse(r.command))
+		refusal = cmp.Or(contract.NotDeletable(r.command), r.Deletes.refuse(r.command))
 	}
 	if refusal != nil {
 		if err := r.earlierResult(ctx); err != nil {
@@ -376,18 +378,18 @@ func (r *run) validate(ctx context.Context) error {
 		case err != nil:
 			return err
 		case begun && !known:
-			return handBack(maxDelay, "this replica does not know the resource")
+			return handBack(delivery.MaxDelay, "this replica does not know the resource")
 		case begun:
 			return nil
 		}
-		return r.end(ctx, EventData{Status: StatusRefused, Error: refusal.Reason()})
+		return r.end(ctx, contract.EventData{Status: contract.StatusRefused, Error: refusal.Reason()})
 	}
 	return nil
 }
 
 // calledBefore reports whether the command's ledger tells of destructive calls.
 func (r *run) calledBefore(ctx context.Context) (bool, error) {
-	if r.command.Action != ActionDelete || r.command.Data.DryRun {
+	if r.command.Action != contract.ActionDelete || r.command.Data.DryRun {
 		return false, nil
 	}
 	tail, seq, err := r.Queue.LedgerTail(ctx, r.command.ID)
@@ -409,7 +411,7 @@ func (r *run) earlierResult(ctx context.Context) error {
 	if data != nil {
 		return r.end(ctx, *data)
 	}
-	if r.command.Action == ActionDelete {
+	if r.command.Action == contract.ActionDelete {
 		return r.failedBefore(ctx)
 	}
 	return nil
@@ -421,8 +423,8 @@ func (r *run) accept(ctx context.Context) error {
 		return nil // it was said before
 	}
 	data := r.eventData()
-	data.Status = StatusAccepted
-	if err := r.Queue.PublishEvent(ctx, NewEvent(data, r.job.Created, r.command.Traceparent)); err != nil {
+	data.Status = contract.StatusAccepted
+	if err := r.Queue.PublishEvent(ctx, contract.NewEvent(data, r.job.Created, r.command.Traceparent)); err != nil {
 		return fmt.Errorf("publish the accepted event: %w", err)
 	}
 	return nil
@@ -431,13 +433,13 @@ func (r *run) accept(ctx context.Context) error {
 // take makes this run the command's only holder, and counts the attempt: a crash from here on is an
 // attempt made.
 func (r *run) take(ctx context.Context) error {
-	if r.job.Phase == PhaseEnding && r.job.Error != nil {
+	if r.job.Phase == contract.PhaseEnding && r.job.Error != nil {
 		return r.abort(ctx, r.job.Error)
 	}
 	if r.job.Attempt >= r.MaxAttempts && r.job.Holder != "" {
 		// How the last attempt ended was not said: its holder may be alive, and have only lost
 		// NATS. It is told to stop, and has time to take back the count.
-		if err := r.save(ctx, func(j *Job) { j.Holder = "" }); err != nil {
+		if err := r.save(ctx, func(j *contract.Job) { j.Holder = "" }); err != nil {
 			return err
 		}
 		r.tellFormer(ctx)
@@ -446,16 +448,16 @@ func (r *run) take(ctx context.Context) error {
 	if r.job.Attempt >= r.MaxAttempts {
 		e := r.job.Error
 		if e == nil {
-			e = &Error{Message: "every attempt was cut short by a crash or a lost connection"}
+			e = &contract.Error{Message: "every attempt was cut short by a crash or a lost connection"}
 		}
 		r.log.Warn().Int("attempt", r.job.Attempt).Msg("attempts are used up")
-		return r.abort(ctx, &Error{Code: CodeExhausted, Message: fmt.Sprintf("%d attempts were made; the last: %s", r.job.Attempt, e.Message), RequestID: e.RequestID})
+		return r.abort(ctx, &contract.Error{Code: contract.CodeExhausted, Message: fmt.Sprintf("%d attempts were made; the last: %s", r.job.Attempt, e.Message), RequestID: e.RequestID})
 	}
 	heir := r.job.Begun
 	r.waited = r.job.Waiting
-	err := r.save(ctx, func(j *Job) {
-		j.State, j.Phase, j.Waiting, j.Begun = StateRunning, PhasePlan, nil, true
-		j.count(r.nonce)
+	err := r.save(ctx, func(j *contract.Job) {
+		j.State, j.Phase, j.Waiting, j.Begun = contract.StateRunning, contract.PhasePlan, nil, true
+		j.CountAttempt(r.nonce)
 	})
 	r.log = r.log.With().Int("attempt", r.job.Attempt).Logger()
 	if err != nil {
@@ -495,35 +497,35 @@ func (r *run) attempt(ctx context.Context) error {
 	if !ended && errors.Is(context.Cause(attempting), errCancelled) {
 		return errors.Join(errCancelled, err)
 	}
-	class := Classify(attempting, err)
+	class := delivery.Classify(attempting, err)
 	switch {
-	case class == Fenced:
+	case class == delivery.Fenced:
 		return r.fenced(ctx, err)
 	case ended: // whoever is next finds all done, but for saying so
 		return r.refundAttempt(ctx, class, err)
 	}
-	counts := r.lease.counts(class)
+	counts := r.lease.Counts(class)
 	late, cancel := ending(ctx)
 	defer cancel()
 	attempts := r.attempts(late)
 	if !counts {
 		attempts--
 	}
-	d, final := Settle(class, attempts, r.MaxAttempts, retryAfter(err))
+	d, final := delivery.Settle(class, attempts, r.MaxAttempts, delivery.RetryAfter(err))
 	if final {
-		e := verdict(ctx, err)
-		if class == Retryable || class == Throttled {
-			e.Code, e.Message = CodeExhausted, fmt.Sprintf("%d attempts were made; the last: %s", attempts, e.Message)
+		e := delivery.Verdict(ctx, err)
+		if class == delivery.Retryable || class == delivery.Throttled {
+			e.Code, e.Message = contract.CodeExhausted, fmt.Sprintf("%d attempts were made; the last: %s", attempts, e.Message)
 		}
 		r.log.Warn().Err(err).Stringer("class", class).Msg("command fails")
 		return r.abort(late, e)
 	}
-	if class == Misconfigured && r.Health.Fail(dependencyOf(err, r.command.Data.Resource), err) {
+	if class == delivery.Misconfigured && r.Health.Fail(delivery.DependencyOf(err, r.command.Data.Resource), err) {
 		r.log.Error().Err(err).Msg("a dependency refuses us; commands wait until it does not")
 	}
-	saved := r.save(late, func(j *Job) { r.settleJob(j, class, counts, err) })
+	saved := r.save(late, func(j *contract.Job) { r.settleJob(j, class, counts, err) })
 	switch {
-	case errors.Is(saved, ErrFenced): // somebody took over meanwhile
+	case errors.Is(saved, delivery.ErrFenced): // somebody took over meanwhile
 		return r.fenced(ctx, saved)
 	case saved != nil:
 		return saved
@@ -533,13 +535,13 @@ func (r *run) attempt(ctx context.Context) error {
 
 // fenced ends an attempt after somebody else became the command's holder.
 func (r *run) fenced(ctx context.Context, err error) error {
-	d := HandBack(Fenced, 0, 0)
-	return &decision{d, r.refundAttempt(ctx, Fenced, err)}
+	d := delivery.HandBack(delivery.Fenced, 0, 0)
+	return &decision{d, r.refundAttempt(ctx, delivery.Fenced, err)}
 }
 
 // refundAttempt takes back this attempt, unless it counts when it ended so. It returns err.
-func (r *run) refundAttempt(ctx context.Context, class Class, err error) error {
-	if r.lease.counts(class) {
+func (r *run) refundAttempt(ctx context.Context, class delivery.Class, err error) error {
+	if r.lease.Counts(class) {
 		return err
 	}
 	return r.takeBack(ctx, err)
@@ -549,19 +551,19 @@ func (r *run) refundAttempt(ctx context.Context, class Class, err error) error {
 // compare-and-set, in the job, which somebody else may hold by now. Each holder takes back its own
 // attempt; one that crashed or stood still cannot, or does not. It returns err.
 func (r *run) takeBack(ctx context.Context, err error) error {
-	r.lease.lostConnection() // returns when there is a connection, or when there will be none
+	r.lease.LostConnection() // returns when there is a connection, or when there will be none
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	for {
 		j, rev, failed := r.Queue.Job(late, r.command.ID)
 		if failed == nil {
-			if j.State.Terminal() || !j.takeBack(r.nonce) {
+			if j.State.Terminal() || !j.RefundAttempt(r.nonce) {
 				return err
 			}
 			_, failed = r.Queue.PutJob(late, j, rev)
 		}
 		switch {
-		case errors.Is(failed, ErrConflict):
+		case errors.Is(failed, contract.ErrConflict):
 			continue
 		case failed != nil:
 			r.log.Warn().Err(failed).Msg("an attempt counts though nobody is to blame")
@@ -581,50 +583,50 @@ func (r *run) attempts(ctx context.Context) int {
 }
 
 // settleJob notes in the job how an attempt that was not the last one ended.
-func (r *run) settleJob(j *Job, class Class, counts bool, err error) {
+func (r *run) settleJob(j *contract.Job, class delivery.Class, counts bool, err error) {
 	if !counts {
-		j.takeBack(r.nonce)
+		j.RefundAttempt(r.nonce)
 	} else {
-		j.Error = verdict(context.Background(), err)
+		j.Error = delivery.Verdict(context.Background(), err)
 		j.Error.Retryable = true
 	}
 	j.Waiting = nil
-	waitFor := map[Class]string{Throttled: WaitRate, Misconfigured: WaitStorage}[class]
-	if class == Misconfigured && errors.Is(err, cv.ErrMisconfigured) {
-		waitFor = WaitCredential
+	waitFor := map[delivery.Class]string{delivery.Throttled: contract.WaitRate, delivery.Misconfigured: contract.WaitStorage}[class]
+	if class == delivery.Misconfigured && errors.Is(err, cv.ErrMisconfigured) {
+		waitFor = contract.WaitCredential
 	}
 	if waitFor != "" {
-		j.Waiting = &Waiting{For: waitFor, Detail: err.Error(), Since: r.Now().UTC()}
+		j.Waiting = &contract.Waiting{For: waitFor, Detail: err.Error(), Since: r.Now().UTC()}
 	}
 }
 
 // do is the action itself. Its result is the terminal event's data.
-func (r *run) do(ctx context.Context) (*EventData, error) {
+func (r *run) do(ctx context.Context) (*contract.EventData, error) {
 	switch r.command.Action {
-	case ActionExport:
+	case contract.ActionExport:
 		return r.export(ctx)
-	case ActionDelete:
+	case contract.ActionDelete:
 		return r.delete(ctx)
 	default:
-		return nil, &Error{Code: CodeInternal, Message: fmt.Sprintf("action %q has no implementation", r.command.Action)}
+		return nil, &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("action %q has no implementation", r.command.Action)}
 	}
 }
 
 // save changes the job by compare-and-set. It fails with ErrFenced when somebody else holds the job
 // now, with errCancelled when it was cancelled meanwhile, and ends the matter when somebody decided
 // its end.
-func (r *run) save(ctx context.Context, change func(*Job)) error {
+func (r *run) save(ctx context.Context, change func(*contract.Job)) error {
 	for {
 		j := r.job
 		change(&j)
-		j.Irrevocable = j.Irrevocable || j.noWayBack()
+		j.Irrevocable = j.Irrevocable || j.Irreversible()
 		j.Updated = r.Now().UTC()
 		rev, err := r.Queue.PutJob(ctx, j, r.rev)
 		if err == nil {
 			r.job, r.rev = j, rev
 			return nil
 		}
-		if !errors.Is(err, ErrConflict) {
+		if !errors.Is(err, contract.ErrConflict) {
 			return fmt.Errorf("write the job: %w", err)
 		}
 		now, rev, err := r.Queue.Job(ctx, r.command.ID)
@@ -632,7 +634,7 @@ func (r *run) save(ctx context.Context, change func(*Job)) error {
 		case err != nil:
 			return fmt.Errorf("read the job again: %w", err)
 		case now.Holder != r.job.Holder:
-			return fmt.Errorf("write the job: %w", ErrFenced)
+			return fmt.Errorf("write the job: %w", delivery.ErrFenced)
 		}
 		cancelled := r.job.Cancel != nil
 		r.job, r.rev = now, rev // only now: the attempt's end is written into the job that it knows
@@ -646,16 +648,16 @@ func (r *run) save(ctx context.Context, change func(*Job)) error {
 }
 
 // eventData is what every event of the command says.
-func (r *run) eventData() EventData {
-	return EventData{
-		V: FormatVersion, CommandID: r.command.ID, Seq: r.command.Seq, Stream: Text(r.command.Stream), GivenID: r.job.GivenID, Action: r.command.Action,
-		Reference: Text(r.command.Data.Reference), Attempt: r.job.Attempt, ReplayOf: Text(r.command.ReplayOf),
+func (r *run) eventData() contract.EventData {
+	return contract.EventData{
+		V: contract.FormatVersion, CommandID: r.command.ID, Seq: r.command.Seq, Stream: contract.Text(r.command.Stream), GivenID: r.job.GivenID, Action: r.command.Action,
+		Reference: contract.Text(r.command.Data.Reference), Attempt: r.job.Attempt, ReplayOf: contract.Text(r.command.ReplayOf),
 	}
 }
 
 // end decides how the command ended. The job's compare-and-set decides it: whoever wins, everybody
 // tells the winner's end.
-func (r *run) end(ctx context.Context, data EventData) error {
+func (r *run) end(ctx context.Context, data contract.EventData) error {
 	if err := r.save(ctx, r.ended(ctx, data)); err != nil {
 		return err
 	}
@@ -663,7 +665,7 @@ func (r *run) end(ctx context.Context, data EventData) error {
 }
 
 // ended is what makes a job one that has ended so, with the event that tells of it.
-func (r *run) ended(ctx context.Context, data EventData) func(*Job) {
+func (r *run) ended(ctx context.Context, data contract.EventData) func(*contract.Job) {
 	base := r.eventData()
 	base.Status, base.Outcome, base.Counts, base.Bundle, base.Exceptions = data.Status, data.Outcome, data.Counts, data.Bundle, data.Exceptions
 	base.ExportBundle, base.Plan, base.Residuals, base.Error, base.ConflictsWith = data.ExportBundle, data.Plan, data.Residuals, data.Error, data.ConflictsWith
@@ -678,12 +680,12 @@ func (r *run) ended(ctx context.Context, data EventData) func(*Job) {
 	if base.FinishedAt == nil {
 		base.FinishedAt = &now
 	}
-	event := NewEvent(base, *base.FinishedAt, r.command.Traceparent)
-	return func(j *Job) {
-		j.State, j.Outcome, j.Error, j.Waiting, j.Phase, j.Event = State(base.Status), base.Outcome, base.Error, nil, "", &event
-		j.LeftBehind = Text(r.left)
+	event := contract.NewEvent(base, *base.FinishedAt, r.command.Traceparent)
+	return func(j *contract.Job) {
+		j.State, j.Outcome, j.Error, j.Waiting, j.Phase, j.Event = contract.State(base.Status), base.Outcome, base.Error, nil, "", &event
+		j.LeftBehind = contract.Text(r.left)
 		if base.Bundle != nil {
-			j.Bundle = Text(base.Bundle.URI)
+			j.Bundle = contract.Text(base.Bundle.URI)
 		}
 	}
 }
@@ -694,10 +696,10 @@ func (r *run) ended(ctx context.Context, data EventData) func(*Job) {
 func (r *run) publishTerminal(ctx context.Context) error {
 	event := r.job.Event
 	if event == nil {
-		return &Error{Code: CodeInternal, Message: "the job is terminal but has no event"}
+		return &contract.Error{Code: contract.CodeInternal, Message: "the job is terminal but has no event"}
 	}
-	if s := r.job.State; s == StateFailed || s == StateRefused {
-		err := r.Queue.PublishDead(ctx, DeadLetter{
+	if s := r.job.State; s == contract.StateFailed || s == contract.StateRefused {
+		err := r.Queue.PublishDead(ctx, contract.DeadLetter{
 			ID: r.job.ID, GivenID: string(r.job.GivenID), Action: r.job.Action, Message: r.message, Error: *r.job.Error, Attempts: r.job.Attempt, Time: event.Time,
 		})
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -24,7 +25,7 @@ var matrix = flag.String("matrix", "", "cuts to make: `full` is before and after
 
 // scenario is a command that is cut short at each of its effects.
 type scenario struct {
-	action    handler.Action
+	action    contract.Action
 	data      string                   // of the command
 	bags      []sink.BagKind           // what it leaves
 	since     string                   // the first effect to cut at begins so; empty: the first of all
@@ -34,7 +35,7 @@ type scenario struct {
 	// check looks at a finished command: undisturbed, and after each cut. The common things are
 	// checked already: exactly one terminal event, a terminal job, the command and its units gone,
 	// every bag whole and nothing beside it.
-	check func(t *testing.T, w *world, e handler.EventData, bags map[sink.BagKind]map[string][]byte)
+	check func(t *testing.T, w *world, e contract.EventData, bags map[sink.BagKind]map[string][]byte)
 }
 
 const (
@@ -79,14 +80,14 @@ func (s scenario) finish(t *testing.T, w *world, h *history, r *replica) map[sin
 		t.Errorf("there are %d terminal events", n)
 	}
 	job, _, err := w.queue.Job(t.Context(), cutID)
-	if err != nil || !job.State.Terminal() || job.State != handler.State(e.Status) || job.Event == nil {
+	if err != nil || !job.State.Terminal() || job.State != contract.State(e.Status) || job.Event == nil {
 		t.Errorf("the job is %+v, %v; the event says %s", job, err, e.Status)
 	}
 	if left := w.messages(t, "CV_COMMANDS"); len(left) > 0 {
 		t.Errorf("%d commands are left", len(left))
 	}
 	wantDead := 0
-	if e.Status == handler.StatusFailed || e.Status == handler.StatusRefused {
+	if e.Status == contract.StatusFailed || e.Status == contract.StatusRefused {
 		wantDead = 1
 	}
 	if n := len(w.messages(t, "CV_DEAD")); n != wantDead {
@@ -274,9 +275,9 @@ func exportScenario() scenario {
 	return scenario{
 		action: "export", data: `{"all_projects":true}`, bags: []sink.BagKind{sink.ExportBag},
 		fill: func(api *cvtest.Server) { smallProject(api) },
-		check: func(t *testing.T, w *world, e handler.EventData, bags map[sink.BagKind]map[string][]byte) {
+		check: func(t *testing.T, w *world, e contract.EventData, bags map[sink.BagKind]map[string][]byte) {
 			t.Helper()
-			if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+			if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
 				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 			w.checkTruth(t, bags[sink.ExportBag], e, w.truthOf(t, w.api.Snapshot(), selection{}))

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -30,14 +31,14 @@ const (
 )
 
 // refuse refuses a delete that the policy forbids; nil for everything else.
-func (p DeletePolicy) refuse(c Command) *Refusal {
+func (p DeletePolicy) refuse(c contract.Command) *contract.Refusal {
 	switch {
-	case c.Action != ActionDelete || c.Data.DryRun:
+	case c.Action != contract.ActionDelete || c.Data.DryRun:
 		return nil
 	case p == DeletesDisabled:
-		return c.refuse(CodeDeletesDisabled, string(ActionDelete), "this service deletes nothing: CONSUMER_DELETES is disabled; dry_run is allowed")
+		return c.Refuse(contract.CodeDeletesDisabled, string(contract.ActionDelete), "this service deletes nothing: CONSUMER_DELETES is disabled; dry_run is allowed")
 	case p == DeletesApproved && c.Data.ApprovedPlan == "":
-		return c.refuse(CodeDeletesDisabled, "approved_plan", "this service deletes only what was planned and approved; publish with dry_run first, then with the digest it gives")
+		return c.Refuse(contract.CodeDeletesDisabled, "approved_plan", "this service deletes only what was planned and approved; publish with dry_run first, then with the digest it gives")
 	}
 	return nil
 }
@@ -71,19 +72,19 @@ type HoldStore interface {
 // begun is a delete's point of no return, frozen just before its first destructive call: from then
 // on this plan is carried out, whoever does it.
 type begun struct {
-	V         int            `json:"v"`
-	StartedAt time.Time      `json:"started_at"`
-	BegunAt   time.Time      `json:"begun_at"` // predictions stored up to this time are deleted
-	Host      string         `json:"host"`     // the Training API's
-	Account   string         `json:"account"`  // see Config.Accounts
-	Digest    string         `json:"digest"`   // of the plan
-	Tool      string         `json:"tool"`
-	DryRun    bool           `json:"dry_run"`
-	Facts     []projectFacts `json:"facts"` // in the order of the plan's projects
-	Export    *BundleRef     `json:"export"`
-	NotFound  notFound       `json:"not_found"`
-	Ledger    ledgerRef      `json:"ledger"` // as it was then
-	Request   requestRecord  `json:"request"`
+	V         int                 `json:"v"`
+	StartedAt time.Time           `json:"started_at"`
+	BegunAt   time.Time           `json:"begun_at"` // predictions stored up to this time are deleted
+	Host      string              `json:"host"`     // the Training API's
+	Account   string              `json:"account"`  // see Config.Accounts
+	Digest    string              `json:"digest"`   // of the plan
+	Tool      string              `json:"tool"`
+	DryRun    bool                `json:"dry_run"`
+	Facts     []projectFacts      `json:"facts"` // in the order of the plan's projects
+	Export    *contract.BundleRef `json:"export"`
+	NotFound  notFound            `json:"not_found"`
+	Ledger    ledgerRef           `json:"ledger"` // as it was then
+	Request   requestRecord       `json:"request"`
 
 	// Credentials are those proven when it began: for an attempt that finds no job any more.
 	Credentials []string `json:"credentials"`
@@ -110,7 +111,7 @@ func (d *deletion) close() {
 
 // delete carries out a delete: plan, refuse or begin, remove project by project, verify, commit. A
 // dry run ends with the plan.
-func (r *run) delete(ctx context.Context) (*EventData, error) {
+func (r *run) delete(ctx context.Context) (*contract.EventData, error) {
 	if data, err := r.committed(ctx, sink.DeleteBag); data != nil || err != nil {
 		return data, err
 	}
@@ -126,7 +127,7 @@ func (r *run) delete(ctx context.Context) (*EventData, error) {
 	if kept := r.keepCalls(ctx); err != nil || kept != nil {
 		return nil, errors.Join(err, kept)
 	}
-	if err := r.save(ctx, func(j *Job) { j.Phase = PhaseCommit }); err != nil {
+	if err := r.save(ctx, func(j *contract.Job) { j.Phase = contract.PhaseCommit }); err != nil {
 		return nil, err
 	}
 	if err := d.commit(ctx); err != nil {
@@ -168,7 +169,7 @@ func (d *deletion) mayExecute() error {
 		return e
 	}
 	if approved := d.command.Data.ApprovedPlan; approved != "" && approved != d.begun.Digest {
-		return &Error{Code: CodePlanChanged, Message: fmt.Sprintf(
+		return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf(
 			"approved_plan: the plan under way has digest %s; what was not deleted yet stays: approve that digest under a new id", d.begun.Digest)}
 	}
 	return nil
@@ -199,7 +200,7 @@ func (d *deletion) resume(ctx context.Context) (bool, error) {
 		if err == nil {
 			err = d.continues(d.begun.Ledger)
 		}
-		var foreign *Error
+		var foreign *contract.Error
 		if errors.As(err, &foreign) {
 			continue
 		}
@@ -213,7 +214,7 @@ func (d *deletion) resume(ctx context.Context) (bool, error) {
 	}
 	d.begun = begun{}
 	if last == nil {
-		return true, &Error{Code: CodeInternal, Message: "the ledger has destructive calls of this delete, but the plan they followed is " +
+		return true, &contract.Error{Code: contract.CodeInternal, Message: "the ledger has destructive calls of this delete, but the plan they followed is " +
 			"neither in the job nor in storage: nothing more is deleted; publish the command again under a new id"}
 	}
 	d.begun = *last
@@ -223,9 +224,9 @@ func (d *deletion) resume(ctx context.Context) (bool, error) {
 	if err := d.withinCommand(); err != nil {
 		return true, err
 	}
-	return true, d.save(ctx, func(j *Job) {
-		j.Deletion = &DeletionRef{BegunSHA256: chosen, PlanSHA256: d.begun.Digest, Credentials: d.begun.Credentials}
-		j.Phase = PhaseDelete
+	return true, d.save(ctx, func(j *contract.Job) {
+		j.Deletion = &contract.DeletionRef{BegunSHA256: chosen, PlanSHA256: d.begun.Digest, Credentials: d.begun.Credentials}
+		j.Phase = contract.PhaseDelete
 	})
 }
 
@@ -243,14 +244,14 @@ func (d *deletion) loadBegun(ctx context.Context, digest string) error {
 		return spoiled(name, "is not what was stored there")
 	}
 	var found begun
-	switch err := DecodeVersioned(b, name, &found); {
-	case errors.Is(err, ErrNewer):
+	switch err := contract.DecodeVersioned(b, name, &found); {
+	case errors.Is(err, contract.ErrNewer):
 		return err
 	case err != nil:
 		return spoiled(name, "cannot be read")
 	}
 	r := found.Request
-	if found.DryRun != d.command.Data.DryRun || !d.command.SameAs(Job{ID: r.ID, Action: r.Action, Command: CommandRef{Digest: r.Digest}}) {
+	if found.DryRun != d.command.Data.DryRun || !d.command.SameAs(contract.Job{ID: r.ID, Action: r.Action, Command: contract.CommandRef{Digest: r.Digest}}) {
 		return spoiled(name, "is of another command")
 	}
 	d.begun = found
@@ -259,7 +260,7 @@ func (d *deletion) loadBegun(ctx context.Context, digest string) error {
 
 // spoiled says that a working object which decides what is deleted is not the one that was stored.
 func spoiled(name, how string) error {
-	return &Error{Code: CodeInternal, Message: fmt.Sprintf("the working object %s %s: the bucket was changed from outside, so nothing more is deleted; "+
+	return &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the working object %s %s: the bucket was changed from outside, so nothing more is deleted; "+
 		"restrict who may write to it, and publish the command again under a new id", name, how)}
 }
 
@@ -331,7 +332,7 @@ func (d *deletion) begin(ctx context.Context) error {
 		return err
 	}
 	d.plan = plan.spool
-	var exported *BundleRef
+	var exported *contract.BundleRef
 	if d.command.Data.ExportFirst && !d.command.Data.DryRun {
 		var planned string
 		if exported, planned, err = d.exportFirst(ctx, plan.digest()); err != nil {
@@ -344,7 +345,7 @@ func (d *deletion) begin(ctx context.Context) error {
 		d.close()
 		plan, d.plan = again, again.spool
 		if plan.digest() != planned {
-			return d.refuseDelete(ctx, &Error{Code: CodePlanChanged, Message: "what the selection holds changed since it was exported; publish the delete again under a new id"}, exported)
+			return d.refuseDelete(ctx, &contract.Error{Code: contract.CodePlanChanged, Message: "what the selection holds changed since it was exported; publish the delete again under a new id"}, exported)
 		}
 		if err := d.allExported(ctx, plan, exported); err != nil {
 			return err
@@ -362,13 +363,13 @@ func (d *deletion) begin(ctx context.Context) error {
 		credentials = append(credentials, fingerprint)
 	}
 	d.begun = begun{
-		V: FormatVersion, StartedAt: started, BegunAt: latest(d.Now(), d.command.Published), Host: d.client.Host(),
+		V: contract.FormatVersion, StartedAt: started, BegunAt: latest(d.Now(), d.command.Published), Host: d.client.Host(),
 		Account: d.accountOf(d.command.Data.Resource), Digest: plan.digest(), Tool: d.Version,
 		DryRun: d.command.Data.DryRun, Facts: plan.facts, NotFound: plan.notFound, Export: exported, Ledger: d.ledger.ref(), Credentials: credentials,
 		Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command),
 	}
 	d.begun.Request.Account = d.begun.Account
-	b, err := Marshal(d.begun)
+	b, err := contract.Marshal(d.begun)
 	if err != nil {
 		return fmt.Errorf("encode the beginning: %w", err)
 	}
@@ -382,10 +383,10 @@ func (d *deletion) begin(ctx context.Context) error {
 	}
 	// This compare-and-set is the point of no return: it decides between the delete and a cancel,
 	// and says which of the stored beginnings is the one.
-	return d.save(ctx, func(j *Job) {
-		j.Deletion = &DeletionRef{BegunSHA256: digest, PlanSHA256: plan.digest(), Credentials: credentials}
+	return d.save(ctx, func(j *contract.Job) {
+		j.Deletion = &contract.DeletionRef{BegunSHA256: digest, PlanSHA256: plan.digest(), Credentials: credentials}
 		if !d.command.Data.DryRun {
-			j.Phase = PhaseDelete
+			j.Phase = contract.PhaseDelete
 		}
 	})
 }
@@ -430,14 +431,14 @@ func (d *deletion) putNamed(ctx context.Context, name string, body sink.Body) er
 
 // planAndCheck makes the plan and refuses the delete when it must not be carried out. Where an
 // iteration in training hides images from the plan, the delete waits.
-func (d *deletion) planAndCheck(ctx context.Context, exported *BundleRef) (*deletePlan, error) {
+func (d *deletion) planAndCheck(ctx context.Context, exported *contract.BundleRef) (*deletePlan, error) {
 	plan, err := d.planDelete(ctx)
 	if err != nil {
 		return nil, err
 	}
 	err = d.keepCalls(ctx)
 	if err == nil {
-		var refusal *Error
+		var refusal *contract.Error
 		if refusal, err = d.checkPlan(ctx, plan); refusal != nil {
 			err = d.refuseDelete(ctx, refusal, exported)
 		}
@@ -454,26 +455,26 @@ func (d *deletion) planAndCheck(ctx context.Context, exported *BundleRef) (*dele
 }
 
 // checkPlan refuses what must not be deleted, in the order of RefusalOrder.
-func (d *deletion) checkPlan(ctx context.Context, plan *deletePlan) (*Error, error) {
+func (d *deletion) checkPlan(ctx context.Context, plan *deletePlan) (*contract.Error, error) {
 	data := d.command.Data
 	for _, f := range plan.facts {
 		if len(f.published) > 0 && !data.Unpublish {
-			return &Error{Code: CodeIterationPublished, Message: fmt.Sprintf(
+			return &contract.Error{Code: contract.CodeIterationPublished, Message: fmt.Sprintf(
 				`unpublish: iteration %s of project %s is published; publish the command with "unpublish": true to allow that it is unpublished`, f.published[0], f.ID)}, nil
 		}
 	}
 	if e := data.Expect; e != nil {
 		for _, f := range plan.facts {
 			if e.ProjectName != "" && f.name != e.ProjectName {
-				return &Error{Code: CodePreconditionFailed, Message: fmt.Sprintf("expect.project_name: project %s has another name", f.ID)}, nil
+				return &contract.Error{Code: contract.CodePreconditionFailed, Message: fmt.Sprintf("expect.project_name: project %s has another name", f.ID)}, nil
 			}
 		}
 		if n := plan.images(); e.MaxImages != nil && int64(n) > *e.MaxImages {
-			return &Error{Code: CodePreconditionFailed, Message: fmt.Sprintf("expect.max_images: the selection holds %d images", n)}, nil
+			return &contract.Error{Code: contract.CodePreconditionFailed, Message: fmt.Sprintf("expect.max_images: the selection holds %d images", n)}, nil
 		}
 	}
 	if data.ApprovedPlan != "" && data.ApprovedPlan != plan.digest() {
-		return &Error{Code: CodePlanChanged, Message: fmt.Sprintf("approved_plan: the plan made now has digest %s; look at it with dry_run and approve it", plan.digest())}, nil
+		return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("approved_plan: the plan made now has digest %s; look at it with dry_run and approve it", plan.digest())}, nil
 	}
 	for _, f := range plan.facts {
 		if !f.touched {
@@ -484,32 +485,32 @@ func (d *deletion) checkPlan(ctx context.Context, plan *deletePlan) (*Error, err
 			return nil, fmt.Errorf("look for legal holds: %w", err)
 		}
 		if held {
-			return &Error{Code: CodeLegalHold, Message: fmt.Sprintf("project %s is under a legal hold", f.ID)}, nil
+			return &contract.Error{Code: contract.CodeLegalHold, Message: fmt.Sprintf("project %s is under a legal hold", f.ID)}, nil
 		}
 	}
 	for _, f := range plan.facts {
 		if f.touched && f.readOnly {
-			return &Error{Code: CodeReadOnly, Message: fmt.Sprintf("project %s is read-only: the service is in disaster recovery mode", f.ID)}, nil
+			return &contract.Error{Code: contract.CodeReadOnly, Message: fmt.Sprintf("project %s is read-only: the service is in disaster recovery mode", f.ID)}, nil
 		}
 	}
 	return nil, nil
 }
 
 // refuseDelete ends a delete that was not begun. An export bag that it made stays, and is named.
-func (d *deletion) refuseDelete(ctx context.Context, e *Error, exported *BundleRef) error {
+func (d *deletion) refuseDelete(ctx context.Context, e *contract.Error, exported *contract.BundleRef) error {
 	if err := d.keepCalls(ctx); err != nil {
 		return err
 	}
 	if err := d.cleanUp(ctx); err != nil {
 		return err
 	}
-	return d.end(ctx, EventData{Status: StatusRefused, Error: e, ExportBundle: exported})
+	return d.end(ctx, contract.EventData{Status: contract.StatusRefused, Error: e, ExportBundle: exported})
 }
 
 // exportFirst exports the selection with all its categories, and reads the stored bundle back.
 // planned is the digest of the plan that the export was made for: digest, or that of an earlier
 // attempt whose export this one took up.
-func (d *deletion) exportFirst(ctx context.Context, digest string) (exported *BundleRef, planned string, err error) {
+func (d *deletion) exportFirst(ctx context.Context, digest string) (exported *contract.BundleRef, planned string, err error) {
 	r := *d.run
 	r.command = r.command.AsExport()
 	data, err := r.receipt(ctx, sink.ExportBag)
@@ -523,24 +524,24 @@ func (d *deletion) exportFirst(ctx context.Context, digest string) (exported *Bu
 		return nil, "", err
 	}
 	if data == nil || data.Plan == nil {
-		return nil, "", &Error{Code: CodeInternal, Message: "the bundle under this id was not exported for this delete, so nothing is deleted"}
+		return nil, "", &contract.Error{Code: contract.CodeInternal, Message: "the bundle under this id was not exported for this delete, so nothing is deleted"}
 	}
 	report, err := sink.Verify(ctx, sink.StoreSource(r.Store, r.layout.Bag(sink.ExportBag)), sink.VerifyOptions{})
 	if err != nil {
 		return nil, "", fmt.Errorf("verify the exported bundle: %w", err)
 	}
 	if report.Result != sink.OK {
-		return nil, "", &Error{Code: CodeInternal, Message: fmt.Sprintf("the exported bundle does not verify, so nothing is deleted: %v", report.Problems)}
+		return nil, "", &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the exported bundle does not verify, so nothing is deleted: %v", report.Problems)}
 	}
 	if data.Exceptions > 0 {
-		return nil, "", d.refuseDelete(ctx, &Error{Code: CodePreconditionFailed, Message: fmt.Sprintf(
+		return nil, "", d.refuseDelete(ctx, &contract.Error{Code: contract.CodePreconditionFailed, Message: fmt.Sprintf(
 			"export_first: the exported bundle has %d exceptions (see its evidence/inventory.json), so nothing is deleted: they would be lost", data.Exceptions)}, data.Bundle)
 	}
 	return data.Bundle, data.Plan.SHA256, nil
 }
 
 // allExported refuses a delete of predictions that were stored after they were exported.
-func (d *deletion) allExported(ctx context.Context, plan *deletePlan, exported *BundleRef) error {
+func (d *deletion) allExported(ctx context.Context, plan *deletePlan, exported *contract.BundleRef) error {
 	if !takesPredictions(d.command.Data) {
 		return nil
 	}
@@ -564,8 +565,8 @@ func (d *deletion) execute(ctx context.Context) error {
 		return err
 	}
 	d.account.host = d.begun.Host
-	if d.job.Phase != PhaseDelete { // else the beginning said so
-		if err := d.save(ctx, func(j *Job) { j.Phase = PhaseDelete }); err != nil {
+	if d.job.Phase != contract.PhaseDelete { // else the beginning said so
+		if err := d.save(ctx, func(j *contract.Job) { j.Phase = contract.PhaseDelete }); err != nil {
 			return err
 		}
 	}
@@ -662,7 +663,7 @@ func isGone(err error) (bool, error) {
 // finishDelete ends a delete that fails or is cancelled. Once it was begun, what was called and
 // what is known is stored as evidence; before, nothing was changed, and all that it stored goes but
 // a whole bag of export_first.
-func (r *run) finishDelete(ctx context.Context, status Status, e *Error) error {
+func (r *run) finishDelete(ctx context.Context, status contract.Status, e *contract.Error) error {
 	if err := r.failedBefore(ctx); err != nil {
 		return err
 	}
@@ -677,7 +678,7 @@ func (r *run) finishDelete(ctx context.Context, status Status, e *Error) error {
 	if found && err == nil {
 		err = d.loadPlan(ctx)
 	}
-	var final *Error
+	var final *contract.Error
 	switch {
 	case errors.As(err, &final): // the plan is no longer known: the ledger is the only evidence
 		found = true
@@ -685,7 +686,7 @@ func (r *run) finishDelete(ctx context.Context, status Status, e *Error) error {
 		return err
 	}
 	if !found || r.command.Data.DryRun {
-		end := EventData{Status: status, Error: e}
+		end := contract.EventData{Status: status, Error: e}
 		data, err := r.receipt(ctx, sink.ExportBag)
 		if err != nil {
 			return err
@@ -702,7 +703,7 @@ func (r *run) finishDelete(ctx context.Context, status Status, e *Error) error {
 		return r.end(ctx, end)
 	}
 	if e == nil {
-		e = &Error{Code: CodeInternal, Message: "the command was cancelled after its job was removed from NATS, and after it had begun to delete: " +
+		e = &contract.Error{Code: contract.CodeInternal, Message: "the command was cancelled after its job was removed from NATS, and after it had begun to delete: " +
 			"what was called and what is known to be gone is in the evidence"}
 	}
 	if err := d.fail(ctx, e); err != nil {

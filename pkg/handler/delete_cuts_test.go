@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -16,9 +16,9 @@ func deleteScenario(t *testing.T, fill func(*cvtest.Server) account, c deleteCas
 	data, gone := c.make(t, twin, fill(twin.api))
 	before := twin.api.Snapshot()
 	s.data = data
-	s.check = func(t *testing.T, w *world, e handler.EventData, bags map[sink.BagKind]map[string][]byte) {
+	s.check = func(t *testing.T, w *world, e contract.EventData, bags map[sink.BagKind]map[string][]byte) {
 		t.Helper()
-		if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+		if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
 			t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 		}
 		w.checkState(t, before, gone...)

@@ -17,6 +17,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -71,7 +73,7 @@ func TestDeleteMeetsAnotherEndpoint(t *testing.T) {
 		t.Helper()
 		w.eventually(t, "the delete waits", func() bool {
 			job, _, err := w.queue.Job(t.Context(), "del-1")
-			return err == nil && job.Waiting != nil && job.Waiting.For == handler.WaitCredential && strings.Contains(job.Waiting.Detail, in)
+			return err == nil && job.Waiting != nil && job.Waiting.For == contract.WaitCredential && strings.Contains(job.Waiting.Detail, in)
 		})
 	}
 	waits("DeleteIteration")
@@ -79,7 +81,7 @@ func TestDeleteMeetsAnotherEndpoint(t *testing.T) {
 	w.api.ClearFaults()
 	second := w.start(t, replicaOptions{configure: func(c *handler.Config) {
 		noWait(c)
-		c.Resources = map[string]*cv.Client{handler.DefaultResource: elsewhere}
+		c.Resources = map[string]*cv.Client{contract.DefaultResource: elsewhere}
 	}})
 	waits("another endpoint")
 	if calls := other.api.Calls(); len(calls) > 0 {
@@ -87,7 +89,7 @@ func TestDeleteMeetsAnotherEndpoint(t *testing.T) {
 	}
 	second.stop()
 	w.start(t, replicaOptions{configure: noWait})
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Attempt != 1 {
 		t.Fatalf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
 	w.checkState(t, before, func(s *cvtest.State) {
@@ -110,7 +112,7 @@ func TestHoldPutMeanwhile(t *testing.T) {
 	})
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.delete(t, "del-1", `{"all_projects":true,"unpublish":true}`)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeLegalHold || e.Counts.Projects != 1 {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeLegalHold || e.Counts.Projects != 1 {
 		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
 	w.checkState(t, state, func(s *cvtest.State) {
@@ -126,7 +128,7 @@ func TestGoneBeforeItsTurn(t *testing.T) {
 		data                      func(a account) string
 		remove                    func(w *world, a account) // by somebody else
 		want                      func(a account) map[uuid.UUID]string
-		outcome                   handler.Outcome
+		outcome                   contract.Outcome
 	}{
 		{
 			name: "an iteration", operation: "DeleteIteration", category: "iterations",
@@ -135,7 +137,7 @@ func TestGoneBeforeItsTurn(t *testing.T) {
 			},
 			remove:  func(w *world, a account) { w.api.RemoveIteration(a.a.ID, a.a.Iterations[0]) },
 			want:    func(a account) map[uuid.UUID]string { return map[uuid.UUID]string{a.a.Iterations[0]: "already_gone"} },
-			outcome: handler.OutcomeNothingFound,
+			outcome: contract.OutcomeNothingFound,
 		},
 		{
 			name: "an image of two", operation: "DeleteImages", category: "images",
@@ -146,7 +148,7 @@ func TestGoneBeforeItsTurn(t *testing.T) {
 			want: func(a account) map[uuid.UUID]string {
 				return map[uuid.UUID]string{a.b.Images[3]: "already_gone", a.b.Images[4]: "DeleteImages"}
 			},
-			outcome: handler.OutcomeComplete,
+			outcome: contract.OutcomeComplete,
 		},
 		{
 			name: "a whole project", operation: "DeleteImages", category: "images",
@@ -159,7 +161,7 @@ func TestGoneBeforeItsTurn(t *testing.T) {
 				}
 				return want
 			},
-			outcome: handler.OutcomeNothingFound,
+			outcome: contract.OutcomeNothingFound,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -169,7 +171,7 @@ func TestGoneBeforeItsTurn(t *testing.T) {
 			w.before(c.operation, 1, func() { c.remove(w, a) })
 			w.start(t, replicaOptions{configure: noWait})
 			e := w.delete(t, "del-1", c.data(a))
-			if e.Status != handler.StatusCompleted || e.Outcome != c.outcome {
+			if e.Status != contract.StatusCompleted || e.Outcome != c.outcome {
 				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 			want, deleted := c.want(a), int64(0)
@@ -202,7 +204,7 @@ func TestGoneBeforeALaterAttempt(t *testing.T) {
 	w.before("DeleteIteration", 3, func() { w.api.RemoveIteration(a.a.ID, byID[1]) })
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(byID...)))
-	if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Counts.Iterations != 1 {
+	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Counts.Iterations != 1 {
 		t.Errorf("ended %s %s: %v, counts %+v", e.Status, e.Outcome, e.Error, e.Counts)
 	}
 	want := map[uuid.UUID]string{byID[0]: "DeleteIteration", byID[1]: "already_gone"}
@@ -223,7 +225,7 @@ func TestGoneBeforeALaterAttemptAtTheNextProject(t *testing.T) {
 	w.before("DeleteProject", 1, func() { w.api.RemoveProject(state.Projects[1].ID) })
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.delete(t, "del-1", `{"all_projects":true,"unpublish":true}`)
-	if e.Status != handler.StatusCompleted || e.Counts.Projects != 1 {
+	if e.Status != contract.StatusCompleted || e.Counts.Projects != 1 {
 		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
 	files := w.bag(t, "del-1", sink.DeleteBag)
@@ -249,12 +251,12 @@ func TestPublishedMeanwhile(t *testing.T) {
 			e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"unpublish":%t}`, idList(a.a.ID), allowed))
 			p := project(ptr(w.api.Snapshot()), a.a.ID)
 			if allowed {
-				if e.Status != handler.StatusCompleted || p != nil {
+				if e.Status != contract.StatusCompleted || p != nil {
 					t.Errorf("ended %s: %v, the project is %v", e.Status, e.Error, p)
 				}
 				return
 			}
-			if e.Status != handler.StatusFailed || e.Error.Code != handler.CodePlanChanged {
+			if e.Status != contract.StatusFailed || e.Error.Code != contract.CodePlanChanged {
 				t.Fatalf("ended %s: %v", e.Status, e.Error)
 			}
 			if p == nil || !slices.ContainsFunc(p.Iterations, func(it cvtest.IterationState) bool { return it.ID == byID[1] }) {
@@ -270,21 +272,21 @@ func TestExportFirstOfWhatIsGone(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		data    func(a account) string
-		outcome handler.Outcome
+		outcome contract.Outcome
 	}{
-		{"a project", func(account) string { return `{"project_ids":` + idList(gone) + `,"export_first":true}` }, handler.OutcomeNothingFound},
+		{"a project", func(account) string { return `{"project_ids":` + idList(gone) + `,"export_first":true}` }, contract.OutcomeNothingFound},
 		{"one project of two", func(a account) string {
 			return `{"project_ids":` + idList(a.a.ID, gone) + `,"export_first":true}`
-		}, handler.OutcomeComplete},
+		}, contract.OutcomeComplete},
 		{"an image of two", func(a account) string {
 			return fmt.Sprintf(`{"project_ids":%s,"image_ids":%s,"export_first":true}`, idList(a.a.ID), idList(a.a.Images[3], gone))
-		}, handler.OutcomeComplete},
+		}, contract.OutcomeComplete},
 		{"an iteration", func(a account) string {
 			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s,"export_first":true}`, idList(a.a.ID), idList(gone))
-		}, handler.OutcomeNothingFound},
+		}, contract.OutcomeNothingFound},
 		{"a tag", func(a account) string {
 			return fmt.Sprintf(`{"project_ids":%s,"tag_ids":%s,"export_first":true}`, idList(a.a.ID), idList(gone))
-		}, handler.OutcomeNothingFound},
+		}, contract.OutcomeNothingFound},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -292,7 +294,7 @@ func TestExportFirstOfWhatIsGone(t *testing.T) {
 			a := fillAccount(w.api)
 			w.start(t, replicaOptions{configure: noWait})
 			e := w.delete(t, "del-1", c.data(a))
-			if e.Status != handler.StatusCompleted || e.Outcome != c.outcome || e.ExportBundle == nil {
+			if e.Status != contract.StatusCompleted || e.Outcome != c.outcome || e.ExportBundle == nil {
 				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 			w.bags(t, "del-1", sink.DeleteBag, sink.ExportBag)
@@ -327,7 +329,7 @@ func TestIntentHasItsOwnTime(t *testing.T) {
 		c.Queue = &slowLedger{c.Queue, "DeleteImages", func() { clock.skipped.Add(int64(time.Minute)) }}
 	}})
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`,"categories":["images"]}`)
-	if e.Status != handler.StatusCompleted {
+	if e.Status != contract.StatusCompleted {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
 	var times []time.Time
@@ -357,12 +359,12 @@ func TestPredictionsThatWereNotExported(t *testing.T) {
 	for _, c := range []struct {
 		name, at string
 		data     string
-		status   handler.Status
+		status   contract.Status
 	}{
-		{"before the delete is judged", "PutObject del-1/export/receipt.json#1", `,"export_first":true}`, handler.StatusRefused},
-		{"before it begins", "PutJob running delete#1", `,"export_first":true}`, handler.StatusFailed},
-		{"before the project goes", "PutObject del-1/.work/deleted/000000-images.jsonl#1", `,"export_first":true}`, handler.StatusFailed},
-		{"when nothing was to be exported", "PutJob running delete#1", `}`, handler.StatusCompleted},
+		{"before the delete is judged", "PutObject del-1/export/receipt.json#1", `,"export_first":true}`, contract.StatusRefused},
+		{"before it begins", "PutJob running delete#1", `,"export_first":true}`, contract.StatusFailed},
+		{"before the project goes", "PutObject del-1/.work/deleted/000000-images.jsonl#1", `,"export_first":true}`, contract.StatusFailed},
+		{"when nothing was to be exported", "PutJob running delete#1", `}`, contract.StatusCompleted},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -379,13 +381,13 @@ func TestPredictionsThatWereNotExported(t *testing.T) {
 			if e.Status != c.status {
 				t.Fatalf("ended %s: %v", e.Status, e.Error)
 			}
-			if c.status == handler.StatusCompleted {
+			if c.status == contract.StatusCompleted {
 				return
 			}
-			if e.Error.Code != handler.CodePlanChanged || !strings.Contains(e.Error.Message, late.String()) {
+			if e.Error.Code != contract.CodePlanChanged || !strings.Contains(e.Error.Message, late.String()) {
 				t.Errorf("ended with %v; prediction %s was not exported", e.Error, late)
 			}
-			if calls := w.api.DestructiveCalls(); c.status == handler.StatusRefused && len(calls) > 0 {
+			if calls := w.api.DestructiveCalls(); c.status == contract.StatusRefused && len(calls) > 0 {
 				t.Errorf("calls were made: %v", calls)
 			}
 			if p := project(ptr(w.api.Snapshot()), a.a.ID); p == nil || !slices.ContainsFunc(p.Predictions, oneOf(late)) {
@@ -409,7 +411,7 @@ func TestFailureWhileTheBagIsMade(t *testing.T) {
 	}})
 	r.faults.Add(sinktest.Fault{Op: "PutObject", Key: "*/receipt.json", Times: -1, Status: http.StatusInternalServerError})
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || e.Counts.Projects != 1 {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeExhausted || e.Counts.Projects != 1 {
 		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
 	files := slices.Sorted(maps.Keys(w.fetch(t, "del-1/")))
@@ -428,7 +430,7 @@ func TestReadOnlyMeanwhile(t *testing.T) {
 	w.before("DeleteIteration", 1, func() { w.api.SetDRMode(a.a.ID, true) })
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeReadOnly || e.Counts.Images != 4 || e.Counts.Iterations != 0 {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeReadOnly || e.Counts.Images != 4 || e.Counts.Iterations != 0 {
 		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
 }
@@ -450,7 +452,7 @@ func TestTamperedExport(t *testing.T) {
 	}
 	w.start(t, replicaOptions{fate: f, configure: noWait})
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`,"export_first":true}`)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || !strings.Contains(e.Error.Message, "does not verify, so nothing is deleted") {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal || !strings.Contains(e.Error.Message, "does not verify, so nothing is deleted") {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
 	if calls := w.api.DestructiveCalls(); len(calls) > 0 {
@@ -477,7 +479,7 @@ func TestLateCallIsNotSent(t *testing.T) {
 	}
 	w.start(t, replicaOptions{fate: f, configure: func(c *handler.Config) { c.Now, c.Wait = clock.now, clock.wait }})
 	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(a.a.Iterations[0])))
-	if e.Status != handler.StatusCompleted {
+	if e.Status != contract.StatusCompleted {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
 	intents := 0
@@ -529,14 +531,14 @@ func TestFencedOutByTheLedger(t *testing.T) {
 	w.start(t, replicaOptions{
 		fate:      f,
 		configure: func(c *handler.Config) { c.Now, c.Wait = clock.now, clock.wait },
-		settles: func(d handler.Delivery, verdict handler.Disposition) {
-			if d.Delivered == 1 && verdict.Verb == handler.Abandon {
+		settles: func(d delivery.Delivery, verdict delivery.Disposition) {
+			if d.Delivered == 1 && verdict.Verb == delivery.Abandon {
 				said <- len(w.api.DestructiveCalls())
 			}
 		},
 	})
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
-	if e.Status != handler.StatusCompleted {
+	if e.Status != contract.StatusCompleted {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
 	select {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // hidden makes an iteration of project a be in training, and returns an image that only this
@@ -37,7 +38,7 @@ func (w *world) waitsForTraining(t *testing.T, id string) {
 	t.Helper()
 	w.eventually(t, "the job waits for training", func() bool {
 		job, _, err := w.queue.Job(t.Context(), id)
-		return err == nil && job.Waiting != nil && job.Waiting.For == handler.WaitTraining
+		return err == nil && job.Waiting != nil && job.Waiting.For == contract.WaitTraining
 	})
 }
 
@@ -53,7 +54,7 @@ func TestImagesWaitForTraining(t *testing.T) {
 	h := w.publish(t, "delete", "del-1", fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(a.a.ID), idList(image)))
 	w.waitsForTraining(t, "del-1")
 	w.api.SetStatus(a.a.ID, it, cvtest.StatusCompleted)
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Counts.Images != 1 || e.Attempt != 1 {
+	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Counts.Images != 1 || e.Attempt != 1 {
 		t.Fatalf("ended %s in attempt %d with %d images: %v", e.Status, e.Attempt, e.Counts.Images, e.Error)
 	}
 	w.checkState(t, before, everywhere(oneOf(image), a.a.ID))
@@ -80,7 +81,7 @@ func TestTrainingBegunMeanwhile(t *testing.T) {
 			h := w.publish(t, "delete", "del-1", fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(a.a.ID), idList(image)))
 			w.waitsForTraining(t, "del-1")
 			w.api.SetStatus(a.a.ID, it, cvtest.StatusCompleted)
-			if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Counts.Images != 1 {
+			if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Counts.Images != 1 {
 				t.Fatalf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
 			}
 			w.checkState(t, before, everywhere(oneOf(image), a.a.ID))
@@ -108,7 +109,7 @@ func TestEachThingHasItsOwnTime(t *testing.T) {
 	})
 	w.start(t, replicaOptions{configure: func(c *handler.Config) { c.Now, c.Wait = clock.now, clock.wait }})
 	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(its...)))
-	if e.Status != handler.StatusCompleted {
+	if e.Status != contract.StatusCompleted {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
 }
@@ -117,16 +118,16 @@ func TestEachThingHasItsOwnTime(t *testing.T) {
 // stands, also where the service deletes nothing any more.
 func TestDeleteOutlivesItsTraces(t *testing.T) {
 	t.Parallel()
-	for _, status := range []handler.Status{handler.StatusCompleted, handler.StatusFailed} {
+	for _, status := range []contract.Status{contract.StatusCompleted, contract.StatusFailed} {
 		t.Run(string(status), func(t *testing.T) {
 			o := cvtest.Options{Seed: 4}
-			if status == handler.StatusFailed {
+			if status == contract.StatusFailed {
 				o.DeleteDelay = 24 * time.Hour
 			}
 			w := newWorld(t, worldOptions{api: o})
 			a := fillAccount(w.api)
 			clock := skippingClock()
-			carryOut := func(p handler.DeletePolicy) handler.EventData {
+			carryOut := func(p handler.DeletePolicy) contract.EventData {
 				r := w.start(t, replicaOptions{configure: func(c *handler.Config) { c.Now, c.Wait, c.Deletes = clock.now, clock.wait, p }})
 				defer r.stop()
 				return w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
@@ -162,7 +163,7 @@ func TestWorkspaceListedAsAnIteration(t *testing.T) {
 		w.api.SetStatus(a.b.ID, it, cvtest.StatusNew)
 		w.start(t, replicaOptions{configure: noWait})
 		e := w.delete(t, "del-1", `{"project_ids":`+idList(a.b.ID)+`,"unpublish":true`+categories+`}`)
-		if e.Status != handler.StatusCompleted || e.Counts.Iterations != 1 {
+		if e.Status != contract.StatusCompleted || e.Counts.Iterations != 1 {
 			t.Errorf("%s: ended %s with %d iterations: %v", categories, e.Status, e.Counts.Iterations, e.Error)
 		}
 	}
@@ -176,7 +177,7 @@ func TestCancelOfASealedPlan(t *testing.T) {
 	r := w.start(t, replicaOptions{configure: noWait})
 	next := r.faults.OnRequest
 	var once sync.Once
-	var answer handler.EventData
+	var answer contract.EventData
 	r.faults.OnRequest = func(op, key string, before bool) error {
 		if op == "PutObject" && key == "plan-1/delete/receipt.json" && !before {
 			once.Do(func() { answer = w.wait(t, w.publish(t, "cancel", "stop-1", `{"id":"plan-1"}`)) })
@@ -184,7 +185,7 @@ func TestCancelOfASealedPlan(t *testing.T) {
 		return next(op, key, before)
 	}
 	e := w.delete(t, "plan-1", `{"project_ids":`+idList(a.a.ID)+`,"dry_run":true}`)
-	if e.Status != handler.StatusCompleted || answer.Status != handler.StatusRefused || answer.Error.Code != handler.CodeTooLate {
+	if e.Status != contract.StatusCompleted || answer.Status != contract.StatusRefused || answer.Error.Code != contract.CodeTooLate {
 		t.Errorf("the plan ended %s (%v), the cancel %s (%v)", e.Status, e.Error, answer.Status, answer.Error)
 	}
 }
@@ -202,7 +203,7 @@ func TestTagsThatNobodyPlanned(t *testing.T) {
 	})
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodePlanChanged || e.Counts.Projects != 0 || project(ptr(w.api.Snapshot()), a.a.ID) == nil {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodePlanChanged || e.Counts.Projects != 0 || project(ptr(w.api.Snapshot()), a.a.ID) == nil {
 		t.Errorf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
 }

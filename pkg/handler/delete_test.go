@@ -19,6 +19,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -28,7 +29,7 @@ func noWait(c *handler.Config) {
 }
 
 // delete publishes a delete and returns its terminal event's data.
-func (w *world) delete(t *testing.T, id, data string) handler.EventData {
+func (w *world) delete(t *testing.T, id, data string) contract.EventData {
 	t.Helper()
 	return w.wait(t, w.publish(t, "delete", id, data))
 }
@@ -303,10 +304,10 @@ func checkDeleted(t *testing.T, files map[string][]byte, before, after cvtest.St
 }
 
 // checkProof holds a delete bag against what went.
-func checkProof(t *testing.T, files map[string][]byte, e handler.EventData, before, after cvtest.State) {
+func checkProof(t *testing.T, files map[string][]byte, e contract.EventData, before, after cvtest.State) {
 	t.Helper()
 	want := checkDeleted(t, files, before, after)
-	var counts handler.Counts
+	var counts contract.Counts
 	for _, categories := range want {
 		counts.Projects += int64(len(categories["projects"]))
 		counts.Iterations += int64(len(categories["iterations"]))
@@ -470,7 +471,7 @@ func TestDelete(t *testing.T) {
 					}
 					r := w.start(t, o)
 					e := w.delete(t, "del-1", data)
-					if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+					if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
 						t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 					}
 					r.stop()
@@ -485,7 +486,7 @@ func TestDelete(t *testing.T) {
 
 // checkDeleteBags looks at the bags of a delete that was not cut short; held is what the service
 // had before.
-func checkDeleteBags(t *testing.T, w *world, e handler.EventData, before cvtest.State, held truth) {
+func checkDeleteBags(t *testing.T, w *world, e contract.EventData, before cvtest.State, held truth) {
 	t.Helper()
 	kinds := []sink.BagKind{sink.DeleteBag}
 	if e.ExportBundle != nil {
@@ -508,21 +509,21 @@ func TestRefusedDeletes(t *testing.T) {
 		prepare    func(t *testing.T, w *world, a account)
 		configure  func(*handler.Config)
 	}{
-		{name: "a published iteration", code: handler.CodeIterationPublished, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.b.ID) + `}` }},
-		{name: "a published iteration, by id", code: handler.CodeIterationPublished, data: func(_ *world, a account) string {
+		{name: "a published iteration", code: contract.CodeIterationPublished, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.b.ID) + `}` }},
+		{name: "a published iteration, by id", code: contract.CodeIterationPublished, data: func(_ *world, a account) string {
 			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.b.ID), idList(a.b.Iterations[0]))
 		}},
-		{name: "another name", code: handler.CodePreconditionFailed, data: func(_ *world, a account) string {
+		{name: "another name", code: contract.CodePreconditionFailed, data: func(_ *world, a account) string {
 			return `{"project_ids":` + idList(a.a.ID) + `,"expect":{"project_name":"Large"}}`
 		}},
-		{name: "more images than expected", code: handler.CodePreconditionFailed, data: func(_ *world, a account) string {
+		{name: "more images than expected", code: contract.CodePreconditionFailed, data: func(_ *world, a account) string {
 			return `{"project_ids":` + idList(a.a.ID) + `,"expect":{"max_images":1}}`
 		}},
-		{name: "another plan was approved", code: handler.CodePlanChanged, data: func(_ *world, a account) string {
+		{name: "another plan was approved", code: contract.CodePlanChanged, data: func(_ *world, a account) string {
 			return `{"project_ids":` + idList(a.a.ID) + `,"approved_plan":"` + strings.Repeat("0", 64) + `"}`
 		}},
 		{
-			name: "a legal hold", code: handler.CodeLegalHold, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
+			name: "a legal hold", code: contract.CodeLegalHold, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
 			prepare: func(t *testing.T, w *world, a account) {
 				if err := w.queue.PutHold(t.Context(), strings.ToUpper(a.a.ID.String()), []byte("case 7")); err != nil {
 					t.Fatal(err)
@@ -530,28 +531,28 @@ func TestRefusedDeletes(t *testing.T) {
 			},
 		},
 		{
-			name: "disaster recovery", code: handler.CodeReadOnly, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
+			name: "disaster recovery", code: contract.CodeReadOnly, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
 			prepare: func(_ *testing.T, w *world, a account) { w.api.SetDRMode(a.a.ID, true) },
 		},
 		{
-			name: "deletes are disabled", code: handler.CodeDeletesDisabled, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
+			name: "deletes are disabled", code: contract.CodeDeletesDisabled, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
 			configure: func(c *handler.Config) { c.Deletes = handler.DeletesDisabled },
 		},
 		{
-			name: "only approved plans", code: handler.CodeDeletesDisabled, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
+			name: "only approved plans", code: contract.CodeDeletesDisabled, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
 			configure: func(c *handler.Config) { c.Deletes = handler.DeletesApproved },
 		},
-		{name: "too late", code: handler.CodeExpired, data: func(_ *world, a account) string {
+		{name: "too late", code: contract.CodeExpired, data: func(_ *world, a account) string {
 			return `{"project_ids":` + idList(a.a.ID) + `,"not_after":"2020-01-01T00:00:00Z"}`
 		}},
-		{name: "nothing that can be deleted", code: handler.CodeNotDeletable, data: func(_ *world, a account) string {
+		{name: "nothing that can be deleted", code: contract.CodeNotDeletable, data: func(_ *world, a account) string {
 			return `{"project_ids":` + idList(a.a.ID) + `,"categories":["performance","exports"]}`
 		}},
-		{name: "no such resource", code: handler.CodeUnknownResource, data: func(_ *world, a account) string {
+		{name: "no such resource", code: contract.CodeUnknownResource, data: func(_ *world, a account) string {
 			return `{"project_ids":` + idList(a.a.ID) + `,"resource":"elsewhere"}`
 		}},
 		{
-			name: "a bundle with exceptions", code: handler.CodePreconditionFailed, data: func(_ *world, a account) string {
+			name: "a bundle with exceptions", code: contract.CodePreconditionFailed, data: func(_ *world, a account) string {
 				return `{"project_ids":` + idList(a.a.ID) + `,"export_first":true}`
 			},
 			prepare: func(_ *testing.T, w *world, a account) {
@@ -570,7 +571,7 @@ func TestRefusedDeletes(t *testing.T) {
 			r := w.start(t, replicaOptions{configure: c.configure})
 			e := w.delete(t, "no-1", c.data(w, a))
 			r.stop()
-			if e.Status != handler.StatusRefused || e.Error == nil || e.Error.Code != c.code {
+			if e.Status != contract.StatusRefused || e.Error == nil || e.Error.Code != c.code {
 				t.Fatalf("ended %s: %v", e.Status, e.Error)
 			}
 			if calls := w.api.DestructiveCalls(); len(calls) > 0 {
@@ -601,9 +602,9 @@ func TestPlanApproveDelete(t *testing.T) {
 		c.Deletes = handler.DeletesApproved
 	}})
 	before := w.api.Snapshot()
-	plan := func(id string) handler.EventData {
+	plan := func(id string) contract.EventData {
 		e := w.delete(t, id, `{"project_ids":`+idList(a.a.ID)+`,"dry_run":true}`)
-		if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomePlanned || e.Plan == nil {
+		if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomePlanned || e.Plan == nil {
 			t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 		}
 		w.bag(t, id, sink.DeleteBag)
@@ -617,18 +618,18 @@ func TestPlanApproveDelete(t *testing.T) {
 	if first.Plan.SHA256 != again.Plan.SHA256 {
 		t.Error("the same selection has two plans")
 	}
-	if want := (handler.Counts{Projects: 1, Iterations: 2, Performance: 2, Tags: 2, Images: 4, Predictions: 2}); first.Counts != want {
+	if want := (contract.Counts{Projects: 1, Iterations: 2, Performance: 2, Tags: 2, Images: 4, Predictions: 2}); first.Counts != want {
 		t.Errorf("the plan counts %+v, want %+v", first.Counts, want)
 	}
 	w.api.AddImage(a.a.ID, cvtest.ImageSpec{})
-	approved := func(id, digest string) handler.EventData {
+	approved := func(id, digest string) contract.EventData {
 		return w.delete(t, id, `{"project_ids":`+idList(a.a.ID)+`,"approved_plan":"`+digest+`"}`)
 	}
-	if e := approved("del-1", first.Plan.SHA256); e.Error == nil || e.Error.Code != handler.CodePlanChanged {
+	if e := approved("del-1", first.Plan.SHA256); e.Error == nil || e.Error.Code != contract.CodePlanChanged {
 		t.Fatalf("an image that nobody approved: %s %v", e.Status, e.Error)
 	}
 	third := plan("plan-3")
-	if e := approved("del-2", third.Plan.SHA256); e.Status != handler.StatusCompleted || e.Plan.SHA256 != third.Plan.SHA256 {
+	if e := approved("del-2", third.Plan.SHA256); e.Status != contract.StatusCompleted || e.Plan.SHA256 != third.Plan.SHA256 {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
 	w.checkState(t, before, func(s *cvtest.State) {
@@ -641,7 +642,7 @@ func TestPlanApproveDelete(t *testing.T) {
 	}
 	// The plan of what is gone is empty, and deleting it again is a proof that there is nothing.
 	e := w.delete(t, "del-3", `{"project_ids":`+idList(a.a.ID)+`,"approved_plan":"`+plan("plan-4").Plan.SHA256+`"}`)
-	if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeNothingFound {
+	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeNothingFound {
 		t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
 	w.bag(t, "del-3", sink.DeleteBag)
@@ -659,7 +660,7 @@ func TestUnverified(t *testing.T) {
 		c.Wait = clock.wait
 	}})
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeUnverified || e.Plan == nil {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeUnverified || e.Plan == nil {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
 	files := w.fetch(t, "del-1/")
@@ -715,7 +716,7 @@ func TestDeleteOfWhatIsAddedMeanwhile(t *testing.T) {
 	})
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodePlanChanged || e.Counts.Images != 4 || e.Counts.Projects != 0 {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodePlanChanged || e.Counts.Images != 4 || e.Counts.Projects != 0 {
 		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
 	if p := project(ptr(w.api.Snapshot()), a.a.ID); p == nil || len(p.Workspace.Images) != 1 {
@@ -738,13 +739,13 @@ func TestTrainingIsWaitedFor(t *testing.T) {
 	h := w.publish(t, "delete", "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
 	w.eventually(t, "the job waits for training", func() bool {
 		job, _, err := w.queue.Job(t.Context(), "del-1")
-		return err == nil && job.Waiting != nil && job.Waiting.For == handler.WaitTraining
+		return err == nil && job.Waiting != nil && job.Waiting.For == contract.WaitTraining
 	})
 	if calls := w.api.DestructiveCalls(); len(calls) > 0 {
 		t.Errorf("calls were made: %v", calls)
 	}
 	w.api.SetStatus(a.a.ID, it, cvtest.StatusCompleted)
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Attempt != 1 {
 		t.Fatalf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
 	w.checkState(t, before, func(s *cvtest.State) {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -30,12 +31,12 @@ type selection struct {
 
 // planHead is a plan but for its projects. The fields are in the order of their names.
 type planHead struct {
-	APIVersion string     `json:"api_version"`
-	Categories []Category `json:"categories"`
-	Host       string     `json:"host"`
-	Selection  selection  `json:"selection"`
-	Unpublish  bool       `json:"unpublish"`
-	V          int        `json:"v"`
+	APIVersion string              `json:"api_version"`
+	Categories []contract.Category `json:"categories"`
+	Host       string              `json:"host"`
+	Selection  selection           `json:"selection"`
+	Unpublish  bool                `json:"unpublish"`
+	V          int                 `json:"v"`
 }
 
 // newPlanHead is the head that the command's plan has now, at the host of the Training API.
@@ -44,11 +45,11 @@ func (r *run) newPlanHead(host string) planHead {
 	return planHead{
 		APIVersion: cv.APIVersion, Categories: slices.Sorted(slices.Values(d.Categories)), Host: host,
 		Selection: selection{
-			AllProjects: d.AllProjects, ImageIDs: SortedIDs(d.ImageIDs),
+			AllProjects: d.AllProjects, ImageIDs: contract.SortedIDs(d.ImageIDs),
 			ImageMetadata: append([]map[string]string{}, r.Pseudonym.Redact(d).ImageMetadata...),
-			IterationIDs:  SortedIDs(d.IterationIDs), ProjectIDs: SortedIDs(d.ProjectIDs), TagIDs: SortedIDs(d.TagIDs),
+			IterationIDs:  contract.SortedIDs(d.IterationIDs), ProjectIDs: contract.SortedIDs(d.ProjectIDs), TagIDs: contract.SortedIDs(d.TagIDs),
 		},
-		Unpublish: d.Unpublish, V: FormatVersion,
+		Unpublish: d.Unpublish, V: contract.FormatVersion,
 	}
 }
 
@@ -122,7 +123,7 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 		}
 		r.account.expect(projects...)
 	}
-	projects = SortedIDs(projects)
+	projects = contract.SortedIDs(projects)
 	spool, err := sink.NewSpool(r.SpoolDir)
 	if err != nil {
 		return nil, fmt.Errorf("open a spool: %w", err)
@@ -140,7 +141,7 @@ func (r *run) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 			case string:
 				b = []byte(v)
 			default:
-				if b, err = Marshal(v); err != nil {
+				if b, err = contract.Marshal(v); err != nil {
 					return fmt.Errorf("encode the plan: %w", err)
 				}
 			}
@@ -244,16 +245,16 @@ func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f p
 		return p, f, false, fmt.Errorf("read the iterations of project %s: %w", id, err)
 	}
 	iterations = trained(iterations)
-	whole := d.Has(CategoryProjects) && d.Narrowing() == NarrowNone
+	whole := d.Has(contract.CategoryProjects) && d.Narrowing() == contract.NarrowNone
 	p = projectPlan{ID: id, Project: whole, Images: []uuid.UUID{}, Iterations: []uuid.UUID{}, Tags: []uuid.UUID{}}
 	f = projectFacts{ID: id, name: project.Name, readOnly: project.DRModeEnabled}
 	scopes := scopesOf(iterations)
 	for _, it := range iterations {
-		if it.Status == statusTraining && (whole || d.Has(CategoryImages)) {
+		if it.Status == statusTraining && (whole || d.Has(contract.CategoryImages)) {
 			f.training = it.ID
 		}
-		named := d.Narrowing() == NarrowIterations && slices.Contains(d.IterationIDs, it.ID)
-		all := d.Narrowing() == NarrowNone && d.Has(CategoryIterations)
+		named := d.Narrowing() == contract.NarrowIterations && slices.Contains(d.IterationIDs, it.ID)
+		all := d.Narrowing() == contract.NarrowNone && d.Has(contract.CategoryIterations)
 		if !whole && !named && !all {
 			continue
 		}
@@ -265,20 +266,20 @@ func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f p
 			f.Trained = append(f.Trained, it.ID)
 		}
 	}
-	if whole || d.Has(CategoryTags) || d.Narrowing() == NarrowTags {
+	if whole || d.Has(contract.CategoryTags) || d.Narrowing() == contract.NarrowTags {
 		tags, err := r.client.GetTags(ctx, id, uuid.Nil)
 		if err != nil {
 			return p, f, false, fmt.Errorf("read the tags of project %s: %w", id, err)
 		}
 		for _, t := range tags {
-			if whole || d.Has(CategoryTags) && (d.Narrowing() == NarrowNone || slices.Contains(d.TagIDs, t.ID)) {
+			if whole || d.Has(contract.CategoryTags) && (d.Narrowing() == contract.NarrowNone || slices.Contains(d.TagIDs, t.ID)) {
 				p.Tags = append(p.Tags, t.ID)
 			}
 		}
 	}
-	if whole || d.Has(CategoryImages) {
+	if whole || d.Has(contract.CategoryImages) {
 		images, err := r.selectImages(ctx, id, scopes, func(found selected) error {
-			return r.tell(ctx, Progress{Done: int64(len(found))}, r.job.Created)
+			return r.tell(ctx, contract.Progress{Done: int64(len(found))}, r.job.Created)
 		})
 		if err != nil {
 			return p, f, false, err
@@ -291,7 +292,7 @@ func (r *run) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f p
 			return p, f, false, err
 		}
 	}
-	p.Iterations, p.Tags = SortedIDs(p.Iterations), SortedIDs(p.Tags)
+	p.Iterations, p.Tags = contract.SortedIDs(p.Iterations), contract.SortedIDs(p.Tags)
 	f.Images, f.Iterations, f.Tags = len(p.Images), len(p.Iterations), len(p.Tags)
 	f.touched = !p.empty() || predictions
 	f.Kept = f.Tags > 0 && f.Iterations < len(iterations)
@@ -306,14 +307,14 @@ func trained(iterations []cv.Iteration) []cv.Iteration {
 
 // selectsImages reports whether a delete takes images by what they are or carry: their ids, tags or
 // metadata.
-func selectsImages(d Data) bool {
+func selectsImages(d contract.Data) bool {
 	n := d.Narrowing()
-	return d.Has(CategoryImages) && (n == NarrowImages || n == NarrowTags || n == NarrowMetadata)
+	return d.Has(contract.CategoryImages) && (n == contract.NarrowImages || n == contract.NarrowTags || n == contract.NarrowMetadata)
 }
 
 // takesPredictions reports whether a delete takes the stored predictions of its projects.
-func takesPredictions(d Data) bool {
-	return d.Narrowing() == NarrowNone && (d.Has(CategoryProjects) || d.Has(CategoryPredictions))
+func takesPredictions(d contract.Data) bool {
+	return d.Narrowing() == contract.NarrowNone && (d.Has(contract.CategoryProjects) || d.Has(contract.CategoryPredictions))
 }
 
 // selected is the images that a selection holds, with the time when each was made.
@@ -323,7 +324,7 @@ func (s selected) add(image cv.Image) { s[image.ID] = image.Created.Time }
 
 // ids are the images' ids, in byte order.
 func (s selected) ids() []uuid.UUID {
-	return SortedIDs(slices.Collect(maps.Keys(s)))
+	return contract.SortedIDs(slices.Collect(maps.Keys(s)))
 }
 
 // selectImages finds the selected images of a project, in these scopes. It calls read now and then,
@@ -334,9 +335,9 @@ func (r *run) selectImages(ctx context.Context, p uuid.UUID, scopes []uuid.UUID,
 	for _, scope := range scopes {
 		var err error
 		switch d.Narrowing() {
-		case NarrowImages:
+		case contract.NarrowImages:
 			err = r.present(ctx, p, scope, d.ImageIDs, found)
-		case NarrowTags:
+		case contract.NarrowTags:
 			err = r.selectTagged(ctx, p, scope, found, read)
 		default:
 			err = r.list(ctx, p, []Listing{{Kind: Tagged, Scope: scope}, {Kind: Untagged, Scope: scope}}, found, read)

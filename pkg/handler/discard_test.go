@@ -16,6 +16,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -48,14 +49,14 @@ func TestTheEndWaitsForUnitsElsewhere(t *testing.T) {
 	g, faults := newGate(t)
 	w.start(t, replicaOptions{commands: 1})
 	w.start(t, replicaOptions{units: 2, faults: faults})
-	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	exp := w.publish(t, contract.ActionExport, "exp", everything)
 	g.reached.wait(t, "a write")
 	looks := make(chan *nats.Msg, 100)
 	if _, err := w.nats.Dial(t).ChanSubscribe("$JS.API.STREAM.MSG.GET.CV_WORK", looks); err != nil {
 		t.Fatal(err)
 	}
-	w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
-	w.await(t, "exp", "ending", func(j handler.Job) bool { return j.Phase == handler.PhaseEnding || j.State.Terminal() })
+	w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
+	w.await(t, "exp", "ending", func(j contract.Job) bool { return j.Phase == contract.PhaseEnding || j.State.Terminal() })
 	for range 3 { // it looks for units, again and again
 		select {
 		case <-looks:
@@ -67,7 +68,7 @@ func TestTheEndWaitsForUnitsElsewhere(t *testing.T) {
 		}
 	}
 	g.opened.happens()
-	if e := w.wait(t, exp); e.Status != handler.StatusCancelled {
+	if e := w.wait(t, exp); e.Status != contract.StatusCancelled {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
 	if left := w.objects(t, "exp"); len(left) > 0 {
@@ -153,9 +154,9 @@ func TestTheEndWaitsForWritesUnderWay(t *testing.T) {
 			w.start(t, replicaOptions{commands: 1, units: 1, configure: func(c *handler.Config) {
 				c.Queue, c.Store = heeding{c.Queue, words}, sink.NewStore(api, sink.StoreOptions{Bucket: w.bucket})
 			}})
-			exp := w.publish(t, handler.ActionExport, "exp", everything)
+			exp := w.publish(t, contract.ActionExport, "exp", everything)
 			store.reached.wait(t, "the write")
-			stop := w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
+			stop := w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
 			w.wait(t, stop)
 			for range 2 { // the second word is heard by who has obeyed the first
 				select {
@@ -170,7 +171,7 @@ func TestTheEndWaitsForWritesUnderWay(t *testing.T) {
 			store.told.happens()
 			e := w.wait(t, exp)
 			store.done.wait(t, "the write's end")
-			if left := w.objects(t, "exp"); len(left) > 0 || e.Status != handler.StatusCancelled {
+			if left := w.objects(t, "exp"); len(left) > 0 || e.Status != contract.StatusCancelled {
 				t.Errorf("ended %s, left behind: %v", e.Status, left)
 			}
 		})
@@ -186,10 +187,10 @@ func TestTheEndDoesNotWaitForEver(t *testing.T) {
 	g, faults := newGate(t)
 	w.start(t, replicaOptions{commands: 1})
 	worker := w.start(t, replicaOptions{units: 2, faults: faults})
-	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	exp := w.publish(t, contract.ActionExport, "exp", everything)
 	g.reached.wait(t, "a write")
-	w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
-	if e := w.wait(t, exp); e.Status != handler.StatusCancelled {
+	w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
+	if e := w.wait(t, exp); e.Status != contract.StatusCancelled {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
 	g.opened.happens()
@@ -211,11 +212,11 @@ func TestWhatCannotBeRemovedIsSaid(t *testing.T) {
 	faults.Add(sinktest.Fault{Op: "DeleteObjects", Key: "exp/export/*", Times: -1, Status: http.StatusForbidden, Code: "AccessDenied"})
 	hangs := w.hangBlobs()
 	w.start(t, replicaOptions{commands: 1, units: 2, faults: faults})
-	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	exp := w.publish(t, contract.ActionExport, "exp", everything)
 	hangs.wait(t, "a download")
 	// Something is in the bag before any picture.
-	w.publish(t, handler.ActionCancel, "stop", `{"id":"exp"}`)
-	if e := w.wait(t, exp); e.Status != handler.StatusCancelled {
+	w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
+	if e := w.wait(t, exp); e.Status != contract.StatusCancelled {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
 	job := w.job(t, "exp")
@@ -242,21 +243,21 @@ func TestAFailedExportLeavesNothing(t *testing.T) {
 	g, faults := newGate(t)
 	w.start(t, replicaOptions{commands: 1})
 	w.start(t, replicaOptions{units: 1, faults: faults}) // stuck in a write
-	exp := w.publish(t, handler.ActionExport, "exp", everything)
+	exp := w.publish(t, contract.ActionExport, "exp", everything)
 	g.reached.wait(t, "a write")
 	w.api.Fault(cvtest.Fault{Operation: "GetUntaggedImages", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
 	w.api.Fault(cvtest.Fault{Operation: "GetTaggedImages", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
 	w.start(t, replicaOptions{units: 1})
-	w.await(t, "exp", "ending", func(j handler.Job) bool { return j.Phase == handler.PhaseEnding || j.State.Terminal() })
+	w.await(t, "exp", "ending", func(j contract.Job) bool { return j.Phase == contract.PhaseEnding || j.State.Terminal() })
 	g.opened.happens()
 	e := w.wait(t, exp)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || !strings.Contains(e.Error.Message, "BadRequestInvalid") {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal || !strings.Contains(e.Error.Message, "BadRequestInvalid") {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
 	if left := w.objects(t, "exp"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	if !w.dead(t, handler.ActionExport, "exp") {
+	if !w.dead(t, contract.ActionExport, "exp") {
 		t.Error("it is no dead letter")
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -21,7 +23,7 @@ const (
 
 // export carries out an export: plan, units round by round, cut, commit. Each step finds what an
 // earlier attempt left.
-func (r *run) export(ctx context.Context) (*EventData, error) {
+func (r *run) export(ctx context.Context) (*contract.EventData, error) {
 	if data, err := r.committed(ctx, sink.ExportBag); data != nil || err != nil {
 		return data, err
 	}
@@ -55,7 +57,7 @@ func (r *run) bag(ctx context.Context, deletes string) error {
 	if err := r.queued(ctx); err != nil { // else a later delete may have begun beside it
 		return err
 	}
-	if err := r.save(ctx, func(j *Job) { j.Phase, j.Progress = PhaseCommit, w.rounds.progress() }); err != nil {
+	if err := r.save(ctx, func(j *contract.Job) { j.Phase, j.Progress = contract.PhaseCommit, w.rounds.progress() }); err != nil {
 		return err
 	}
 	cut, err := w.cut(ctx)
@@ -77,8 +79,8 @@ func (r *run) openLedger(ctx context.Context) (err error) {
 // keepCalls makes the coordinator's own calls durable in the ledger, also when the attempt was
 // called off.
 func (r *run) keepCalls(ctx context.Context) error {
-	if errors.Is(context.Cause(ctx), ErrFenced) {
-		return ErrFenced // a late line would fence out who took over
+	if errors.Is(context.Cause(ctx), delivery.ErrFenced) {
+		return delivery.ErrFenced // a late line would fence out who took over
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
@@ -103,7 +105,7 @@ func (w *export) read(ctx context.Context) error {
 		return fmt.Errorf("listen for results: %w", err)
 	}
 	defer stop()
-	if err := w.save(ctx, func(j *Job) { j.Phase = PhaseRead }); err != nil {
+	if err := w.save(ctx, func(j *contract.Job) { j.Phase = contract.PhaseRead }); err != nil {
 		return err
 	}
 	stored, err := w.stored(ctx)
@@ -242,7 +244,7 @@ func (w *export) round(ctx context.Context, begin, end int, stored map[int]bool,
 }
 
 func (w *export) publish(ctx context.Context, n int) error {
-	b, err := Marshal(w.rounds.units[n])
+	b, err := contract.Marshal(w.rounds.units[n])
 	if err != nil {
 		return fmt.Errorf("encode unit %d: %w", n, err)
 	}
@@ -270,19 +272,19 @@ func (w *export) learn(ctx context.Context, n int) error {
 }
 
 // tell updates the job and publishes progress, every two seconds at most.
-func (r *run) tell(ctx context.Context, progress Progress, started time.Time) error {
+func (r *run) tell(ctx context.Context, progress contract.Progress, started time.Time) error {
 	now := r.Now()
 	if now.Sub(r.published) < progressEvery {
 		return nil
 	}
 	r.published = now
-	if err := r.save(ctx, func(j *Job) { j.Progress = progress }); err != nil {
+	if err := r.save(ctx, func(j *contract.Job) { j.Progress = progress }); err != nil {
 		return err
 	}
 	data := r.eventData()
 	data.Progress, data.StartedAt = &progress, &started
 	r.events++
-	if err := r.Queue.PublishEvent(ctx, NewProgressEvent(data, r.events, now, r.command.Traceparent)); err != nil {
+	if err := r.Queue.PublishEvent(ctx, contract.NewProgressEvent(data, r.events, now, r.command.Traceparent)); err != nil {
 		r.log.Warn().Err(err).Msg("publish progress")
 	}
 	return nil
@@ -362,20 +364,20 @@ type cutListing struct {
 
 // requestRecord is evidence/request.json: the command as it may be kept.
 type requestRecord struct {
-	V         int       `json:"v"`
-	ID        string    `json:"id"`
-	Action    Action    `json:"action"`
-	Account   string    `json:"account"` // that the data's resource meant; see Config.Accounts
-	Source    string    `json:"source,omitempty"`
-	Published time.Time `json:"published"`
-	Data      Scope     `json:"data"`
-	Digest    string    `json:"digest"` // "<salt>.<sha256>" of the canonical data
+	V         int             `json:"v"`
+	ID        string          `json:"id"`
+	Action    contract.Action `json:"action"`
+	Account   string          `json:"account"` // that the data's resource meant; see Config.Accounts
+	Source    string          `json:"source,omitempty"`
+	Published time.Time       `json:"published"`
+	Data      contract.Scope  `json:"data"`
+	Digest    string          `json:"digest"` // "<salt>.<sha256>" of the canonical data
 }
 
 // request is the command as it may be kept.
-func (r *run) request(scope Scope, ref CommandRef) requestRecord {
+func (r *run) request(scope contract.Scope, ref contract.CommandRef) requestRecord {
 	return requestRecord{
-		V: FormatVersion, ID: r.command.ID, Action: r.command.Action, Source: r.command.Source, Published: r.command.Published,
+		V: contract.FormatVersion, ID: r.command.ID, Action: r.command.Action, Source: r.command.Source, Published: r.command.Published,
 		Data: scope, Digest: ref.Digest, Account: ref.Account,
 	}
 }
@@ -386,11 +388,11 @@ func (w *export) cut(ctx context.Context) (exportCut, error) {
 	var c exportCut
 	err := w.freeze(ctx, cutName, &c, func(ctx context.Context) (any, error) {
 		c := exportCut{
-			V: FormatVersion, FinishedAt: w.Now().UTC().Truncate(time.Millisecond), Attempt: w.job.Attempt,
+			V: contract.FormatVersion, FinishedAt: w.Now().UTC().Truncate(time.Millisecond), Attempt: w.job.Attempt,
 			Ledger: w.ledger.ref(),
 		}
 		var err error
-		if c.Request, err = Marshal(w.request(w.plan.Scope, CommandRef{Digest: w.plan.Digest, Account: w.plan.Account})); err != nil {
+		if c.Request, err = contract.Marshal(w.request(w.plan.Scope, contract.CommandRef{Digest: w.plan.Digest, Account: w.plan.Account})); err != nil {
 			return nil, fmt.Errorf("encode the request: %w", err)
 		}
 		for n := range w.rounds.units {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -32,7 +32,7 @@ func TestExportEqualsTheServicesTruth(t *testing.T) {
 				w.api.FaultRate(c.faults, 11)
 			}
 			e := w.run(t, "all-1", `{"all_projects":true}`)
-			if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+			if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
 				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 			r.stop()
@@ -51,7 +51,7 @@ func TestExportOfNothing(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 1}})
 	r := w.start(t, replicaOptions{})
 	e := w.run(t, "none-1", `{"all_projects":true}`)
-	if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeNothingFound || e.Bundle == nil {
+	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeNothingFound || e.Bundle == nil {
 		t.Fatalf("ended %s %s with bundle %v: %v", e.Status, e.Outcome, e.Bundle, e.Error)
 	}
 	r.stop()
@@ -65,7 +65,7 @@ func TestExportOutlivesItsTraces(t *testing.T) {
 	smallProject(w.api)
 	w.start(t, replicaOptions{})
 	first := w.run(t, "all-1", `{"all_projects":true}`)
-	if first.Status != handler.StatusCompleted {
+	if first.Status != contract.StatusCompleted {
 		t.Fatalf("ended %s: %v", first.Status, first.Error)
 	}
 	if err := w.queue.Forget(t.Context(), "all-1"); err != nil {

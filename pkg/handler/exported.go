@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -73,7 +74,7 @@ func (r *run) unexported(ctx context.Context, project uuid.UUID) (uuid.UUID, err
 }
 
 // notExported is the end of a delete that finds a prediction which is not in its bundle.
-func notExported(project, prediction uuid.UUID) *Error {
-	return &Error{Code: CodePlanChanged, Message: fmt.Sprintf(
+func notExported(project, prediction uuid.UUID) *contract.Error {
+	return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf(
 		"prediction %s of project %s was stored after the export, so it is not deleted; publish the delete again under a new id", prediction, project)}
 }

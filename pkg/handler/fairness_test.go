@@ -11,6 +11,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // TestSmallCommandsOvertakeHugeOnes publishes a small export while a huge one is under way: its
@@ -48,7 +49,7 @@ func TestSmallCommandsOvertakeHugeOnes(t *testing.T) {
 	<-begun
 	second := w.publish(t, "export", "small", `{"project_ids":`+idList(small.ID)+`}`)
 	for _, h := range []*history{second, first} {
-		if e := w.wait(t, h); e.Outcome != handler.OutcomeComplete {
+		if e := w.wait(t, h); e.Outcome != contract.OutcomeComplete {
 			t.Errorf("%s ended %s %s: %v", e.CommandID, e.Status, e.Outcome, e.Error)
 		}
 	}
@@ -90,7 +91,7 @@ func TestCrowdedQueue(t *testing.T) {
 				}
 				o.Queue = unitTap{o.Queue, func(string, int, []byte) { top.Store(max(top.Load(), queued.Add(1))) }}
 			}})
-			if e := w.run(t, "all", `{"all_projects":true}`); e.Outcome != handler.OutcomeComplete {
+			if e := w.run(t, "all", `{"all_projects":true}`); e.Outcome != contract.OutcomeComplete {
 				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 			if n := top.Load(); c.crowded != (n <= most) {

@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 // errDead is all that a dead replica hears.
@@ -167,9 +169,9 @@ func (f *fate) request(op, key string, before bool) error {
 }
 
 // settle keeps a dead replica's verdict from being said, and said aloud in its log.
-func (f *fate) settle(d handler.Disposition) handler.Disposition {
+func (f *fate) settle(d delivery.Disposition) delivery.Disposition {
 	if f.isDead() {
-		return handler.Disposition{Verb: handler.Abandon, Reason: "dead"}
+		return delivery.Disposition{Verb: delivery.Abandon, Reason: "dead"}
 	}
 	return d
 }
@@ -217,7 +219,7 @@ type mortalQueue struct {
 	fate *fate
 }
 
-func (q mortalQueue) PutJob(ctx context.Context, j handler.Job, rev uint64) (seq uint64, err error) {
+func (q mortalQueue) PutJob(ctx context.Context, j contract.Job, rev uint64) (seq uint64, err error) {
 	err = q.fate.do(strings.TrimSpace(fmt.Sprintf("PutJob %s %s", j.State, j.Phase)), func() error {
 		seq, err = q.Queue.PutJob(ctx, j, rev)
 		return err
@@ -241,7 +243,7 @@ func (q mortalQueue) PurgeUnits(ctx context.Context, id string) error {
 	return q.fate.do("PurgeUnits", func() error { return q.Queue.PurgeUnits(ctx, id) })
 }
 
-func (q mortalQueue) RemoveCommand(ctx context.Context, m handler.Message) error {
+func (q mortalQueue) RemoveCommand(ctx context.Context, m contract.Message) error {
 	return q.fate.do(fmt.Sprintf("RemoveCommand %d", m.Seq), func() error { return q.Queue.RemoveCommand(ctx, m) })
 }
 
@@ -249,11 +251,11 @@ func (q mortalQueue) NotifyResult(ctx context.Context, id string, n int) error {
 	return q.fate.do(fmt.Sprintf("NotifyResult %d", n), func() error { return q.Queue.NotifyResult(ctx, id, n) })
 }
 
-func (q mortalQueue) PublishEvent(ctx context.Context, e handler.Event) error {
+func (q mortalQueue) PublishEvent(ctx context.Context, e contract.Event) error {
 	return q.fate.do(fmt.Sprintf("PublishEvent %s", e.Data.Status), func() error { return q.Queue.PublishEvent(ctx, e) })
 }
 
-func (q mortalQueue) PublishDead(ctx context.Context, d handler.DeadLetter) error {
+func (q mortalQueue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
 	return q.fate.do("PublishDead", func() error { return q.Queue.PublishDead(ctx, d) })
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -46,8 +47,8 @@ func (s scenario) freeze(t *testing.T, f *fate) {
 	s.fill(w.api)
 	clock := skippingClock()
 	configure := func(c *handler.Config) { c.Now, c.Wait = clock.now, clock.wait }
-	said := make(chan handler.Disposition, 1) // of the delivery that it froze at; others may come to it later
-	first := w.start(t, replicaOptions{fate: f, configure: configure, settles: func(d handler.Delivery, verdict handler.Disposition) {
+	said := make(chan delivery.Disposition, 1) // of the delivery that it froze at; others may come to it later
+	first := w.start(t, replicaOptions{fate: f, configure: configure, settles: func(d delivery.Delivery, verdict delivery.Disposition) {
 		if d.Delivered == 1 {
 			said <- verdict
 		}
@@ -66,7 +67,7 @@ func (s scenario) freeze(t *testing.T, f *fate) {
 	select {
 	case verdict := <-said:
 		decided := strings.HasPrefix(at, "PublishEvent completed") || strings.HasPrefix(at, "PutJob completed") && f.after
-		if verdict.Verb != handler.Abandon && !(decided && verdict.Verb == handler.Ack) { // whoever knows the end may say so
+		if verdict.Verb != delivery.Abandon && !(decided && verdict.Verb == delivery.Ack) { // whoever knows the end may say so
 			t.Errorf("it says %s of a command that another one carried out", verdict.Verb)
 		}
 	case <-time.After(patience):

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -120,13 +122,13 @@ func (w *work) fetch(ctx context.Context, items []item, fresh bool, stem func(uu
 		}
 		g.Go(func() error {
 			r, err := w.blob(ctx, it, stem(it.ID), !fresh || it.Later || w.unit.Reading > 0, l)
-			switch class := Classify(ctx, err); {
+			switch class := delivery.Classify(ctx, err); {
 			case err == nil:
 				out[i] = r
-			case class == Gone, class == Permanent && !errors.Is(err, sink.ErrMixed) && !errors.Is(err, sink.ErrNotKept),
-				class == Retryable && errors.Is(err, cv.ErrUnavailable) && w.attempt >= w.MaxAttempts:
+			case class == delivery.Gone, class == delivery.Permanent && !errors.Is(err, sink.ErrMixed) && !errors.Is(err, sink.ErrNotKept),
+				class == delivery.Retryable && errors.Is(err, cv.ErrUnavailable) && w.attempt >= w.MaxAttempts:
 				out[i] = BlobRecord{Error: blameOf(err)}
-			case class == Retryable, class == Throttled:
+			case class == delivery.Retryable, class == delivery.Throttled:
 				mu.Lock()
 				defer mu.Unlock()
 				if passed == nil {
@@ -214,7 +216,7 @@ func (w *work) blob(ctx context.Context, it item, stem sink.Path, look bool, l *
 		if err == nil {
 			return w.blobRecord(o), nil
 		}
-		if c := Classify(ctx, err); c != Gone && c != Permanent {
+		if c := delivery.Classify(ctx, err); c != delivery.Gone && c != delivery.Permanent {
 			return BlobRecord{}, err
 		}
 	}
@@ -368,7 +370,7 @@ func (w *work) exports(ctx context.Context) (Summary, []Record, error) {
 			return Summary{}, nil, fmt.Errorf("read a frozen export: %w", err)
 		}
 	}
-	e, err := w.putJSON(ctx, sink.IterationPath(p, it, "exports.json"), jsonArray(raws), CategoryExports, it)
+	e, err := w.putJSON(ctx, sink.IterationPath(p, it, "exports.json"), jsonArray(raws), contract.CategoryExports, it)
 	if err != nil {
 		return Summary{}, nil, err
 	}
@@ -416,7 +418,7 @@ func (w *work) exports(ctx context.Context) (Summary, []Record, error) {
 func (w *work) model(ctx context.Context, link cv.Link, export cv.Export) (*EntryRecord, error) {
 	d := &download{work: w, ctx: ctx}
 	defer d.close()
-	record := &EntryRecord{Category: CategoryExports, ID: w.unit.Scope, Model: true}
+	record := &EntryRecord{Category: contract.CategoryExports, ID: w.unit.Scope, Model: true}
 	err := errNoLink
 	if link.URI != "" {
 		err = w.fetchBlob(ctx, link, maxModel, d)
@@ -424,7 +426,7 @@ func (w *work) model(ctx context.Context, link cv.Link, export cv.Export) (*Entr
 	fail := func(b *Blame) {
 		record.Failed = &Failure{ID: w.unit.Scope.String() + "/" + modelName(export), Code: b.Code, Message: b.Message}
 	}
-	if class := Classify(ctx, err); class == Gone || class == Permanent || class == Retryable && w.attempt >= w.MaxAttempts {
+	if class := delivery.Classify(ctx, err); class == delivery.Gone || class == delivery.Permanent || class == delivery.Retryable && w.attempt >= w.MaxAttempts {
 		fail(blameOf(err))
 		return record, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -16,7 +17,7 @@ type CollectorQueue interface {
 	CommandQueue
 	// Jobs yields all jobs, by id. A job that cannot be read is an error with a Job that has only
 	// its ID; after any other error nothing follows.
-	Jobs(ctx context.Context) iter.Seq2[Job, error]
+	Jobs(ctx context.Context) iter.Seq2[contract.Job, error]
 }
 
 // Collector finds and removes what ended commands left in storage: the objects of exports that
@@ -31,11 +32,11 @@ type Collector struct {
 
 // Leftover is what one command left.
 type Leftover struct {
-	ID      string   `json:"id"`
-	State   Text     `json:"state"` // of its job, null when there is none
-	Where   []string `json:"where"` // URIs that end in a slash
-	Objects int      `json:"objects"`
-	Bytes   int64    `json:"bytes"`
+	ID      string        `json:"id"`
+	State   contract.Text `json:"state"` // of its job, null when there is none
+	Where   []string      `json:"where"` // URIs that end in a slash
+	Objects int           `json:"objects"`
+	Bytes   int64         `json:"bytes"`
 
 	places []place
 }
@@ -78,7 +79,7 @@ func (c Collector) Find(ctx context.Context, orphans bool) iter.Seq2[Leftover, e
 			return
 		}
 		for _, id := range ids {
-			found, err := c.ofJob(ctx, Job{ID: id})
+			found, err := c.ofJob(ctx, contract.Job{ID: id})
 			if err == nil && found.Objects == 0 {
 				continue
 			}
@@ -98,7 +99,7 @@ func (c Collector) unknown(ctx context.Context) ([]string, error) {
 			if err != nil {
 				return nil, fmt.Errorf("list the bundles: %w", err)
 			}
-			if !seen[folder] && ValidID(folder) {
+			if !seen[folder] && contract.ValidID(folder) {
 				seen[folder] = true
 				ids = append(ids, folder)
 			}
@@ -110,7 +111,7 @@ func (c Collector) unknown(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the queue: %w", err)
 		}
-		if command, err := DecodeCommand(c.Queue.Prefix(), m); err == nil {
+		if command, err := contract.DecodeCommand(c.Queue.Prefix(), m); err == nil {
 			seen[command.ID] = false
 		}
 	}
@@ -118,7 +119,7 @@ func (c Collector) unknown(ctx context.Context) ([]string, error) {
 	for _, id := range ids {
 		switch _, _, err := c.Queue.Job(ctx, id); {
 		case err == nil, !seen[id]:
-		case errors.Is(err, ErrNoJob):
+		case errors.Is(err, contract.ErrNoJob):
 			unknown = append(unknown, id)
 		default:
 			return nil, fmt.Errorf("look for the job of %s: %w", id, err)
@@ -128,9 +129,9 @@ func (c Collector) unknown(ctx context.Context) ([]string, error) {
 }
 
 // ofJob looks what a job left where it should have nothing; a job without a state is none.
-func (c Collector) ofJob(ctx context.Context, job Job) (Leftover, error) {
-	found := Leftover{ID: job.ID, State: Text(job.State), Where: []string{}}
-	if job.State != "" && (!job.State.Terminal() || job.Action == ActionCancel) || !ValidID(job.ID) { // an id that we gave has stored nothing
+func (c Collector) ofJob(ctx context.Context, job contract.Job) (Leftover, error) {
+	found := Leftover{ID: job.ID, State: contract.Text(job.State), Where: []string{}}
+	if job.State != "" && (!job.State.Terminal() || job.Action == contract.ActionCancel) || !contract.ValidID(job.ID) { // an id that we gave has stored nothing
 		return found, nil
 	}
 	layout, err := sink.NewLayout(c.Prefix, job.ID)
@@ -138,9 +139,9 @@ func (c Collector) ofJob(ctx context.Context, job Job) (Leftover, error) {
 		return found, fmt.Errorf("name the objects of %s: %w", job.ID, err)
 	}
 	places := []place{{c.Work, layout.Work("")}}
-	if job.State != StateCompleted {
+	if job.State != contract.StateCompleted {
 		for _, kind := range []sink.BagKind{sink.ExportBag, sink.DeleteBag} {
-			if kind == sink.DeleteBag && job.Action == ActionExport {
+			if kind == sink.DeleteBag && job.Action == contract.ActionExport {
 				continue
 			}
 			kept, err := c.kept(ctx, layout, kind)
@@ -186,10 +187,10 @@ func (c Collector) Remove(ctx context.Context, l Leftover) error {
 	job, rev, err := c.Queue.Job(ctx, l.ID)
 	known := err == nil
 	switch {
-	case err != nil && !errors.Is(err, ErrNoJob):
+	case err != nil && !errors.Is(err, contract.ErrNoJob):
 		return fmt.Errorf("read the job of %s: %w", l.ID, err)
-	case known && (State(l.State) != job.State || !job.State.Terminal()):
-		return fmt.Errorf("remove what %s left: %w", l.ID, ErrConflict)
+	case known && (contract.State(l.State) != job.State || !job.State.Terminal()):
+		return fmt.Errorf("remove what %s left: %w", l.ID, contract.ErrConflict)
 	}
 	for _, p := range l.places {
 		if _, err := p.store.RemoveAll(ctx, p.below); err != nil {
@@ -200,7 +201,7 @@ func (c Collector) Remove(ctx context.Context, l Leftover) error {
 		return nil
 	}
 	job.LeftBehind = ""
-	if _, err := c.Queue.PutJob(ctx, job, rev); err != nil && !errors.Is(err, ErrConflict) { // who changed it meanwhile forgot it, or collects too
+	if _, err := c.Queue.PutJob(ctx, job, rev); err != nil && !errors.Is(err, contract.ErrConflict) { // who changed it meanwhile forgot it, or collects too
 		return fmt.Errorf("note in the job that %s left nothing: %w", l.ID, err)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -43,13 +44,13 @@ func TestCollector(t *testing.T) {
 	faults.Add(sinktest.Fault{Op: "DeleteObjects", Key: "failed/export/*", Times: -1, Status: http.StatusForbidden, Code: "AccessDenied"})
 	r := w.start(t, replicaOptions{commands: 4, units: 2, faults: faults, configure: attempts(1)})
 	for _, id := range []string{"done", "forgotten"} {
-		if e := w.wait(t, w.publish(t, handler.ActionExport, id, everything)); e.Status != handler.StatusCompleted {
+		if e := w.wait(t, w.publish(t, contract.ActionExport, id, everything)); e.Status != contract.StatusCompleted {
 			t.Fatalf("%s ended %s: %v", id, e.Status, e.Error)
 		}
 	}
 	w.api.Fault(cvtest.Fault{Operation: "QueryPredictions", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
-	failed := w.publish(t, handler.ActionExport, "failed", everything)
-	if e := w.wait(t, failed); e.Status != handler.StatusFailed {
+	failed := w.publish(t, contract.ActionExport, "failed", everything)
+	if e := w.wait(t, failed); e.Status != contract.StatusFailed {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
 	if len(w.objects(t, "failed")) == 0 || w.job(t, "failed").LeftBehind == "" {
@@ -67,9 +68,9 @@ func TestCollector(t *testing.T) {
 	w.put(t, "running/.work/plan.json")
 	w.put(t, "failed/delete/evidence/failure.json")
 	w.put(t, "not a bundle/readme.txt")
-	for _, j := range []handler.Job{
-		{ID: "running", Action: handler.ActionExport, State: handler.StateRunning, Created: time.Now()},
-		{ID: "stop", Action: handler.ActionCancel, State: handler.StateCompleted},
+	for _, j := range []contract.Job{
+		{ID: "running", Action: contract.ActionExport, State: contract.StateRunning, Created: time.Now()},
+		{ID: "stop", Action: contract.ActionCancel, State: contract.StateCompleted},
 	} {
 		if _, err := w.queue.PutJob(t.Context(), j, 0); err != nil {
 			t.Fatal(err)
@@ -82,7 +83,7 @@ func TestCollector(t *testing.T) {
 	if left := w.objects(t, "failed"); !slices.Equal(left, []string{"delete/evidence/failure.json"}) {
 		t.Errorf("of the failed one there is %v", left)
 	}
-	if j := w.job(t, "failed"); j.LeftBehind != "" || j.State != handler.StateFailed || j.Event == nil {
+	if j := w.job(t, "failed"); j.LeftBehind != "" || j.State != contract.StateFailed || j.Event == nil {
 		t.Errorf("its job: %+v", j)
 	}
 	if n := len(w.objects(t, "done")); n != whole {
@@ -93,7 +94,7 @@ func TestCollector(t *testing.T) {
 	}
 
 	r.stop() // so that the next one gets no job
-	queued := w.publish(t, handler.ActionExport, "queued", everything)
+	queued := w.publish(t, contract.ActionExport, "queued", everything)
 	if got, want := w.collect(t, true), []string{"forgotten", "unknown"}; !slices.Equal(got, want) {
 		t.Errorf("collected %v, want %v", got, want)
 	}

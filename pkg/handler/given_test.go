@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
 // inEncodings is data under an id in each way to publish a command.
-func inEncodings(action handler.Action, id, data string) map[string]handler.Message {
+func inEncodings(action contract.Action, id, data string) map[string]contract.Message {
 	event := func(member, value string) []byte {
 		return fmt.Appendf(nil, `{"source":"/desk","type":"cv.%s.requested",%q:%s,"id":%q,"specversion":"1.0"}`, action, member, value, id)
 	}
@@ -25,7 +26,7 @@ func inEncodings(action handler.Action, id, data string) map[string]handler.Mess
 		return h
 	}
 	subject := "cv.commands." + string(action)
-	return map[string]handler.Message{
+	return map[string]contract.Message{
 		"plain": plain(action, id, data),
 		"binary": {Subject: subject, Body: []byte(data), Header: header(
 			"ce-specversion", "1.0", "ce-id", id, "ce-source", "/desk", "ce-type", "cv."+string(action)+".requested")},
@@ -41,7 +42,7 @@ func TestRefusedUnderTheGivenID(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	w.start(t, replicaOptions{commands: 16})
 	asked := map[string]*history{}
-	good := map[handler.Action]string{"export": `"all_projects":true`, "delete": `"all_projects":true`, "cancel": `"id":"req-1"`}
+	good := map[contract.Action]string{"export": `"all_projects":true`, "delete": `"all_projects":true`, "cancel": `"id":"req-1"`}
 	for action, data := range good {
 		for trouble, bad := range map[string]string{
 			"unknown": `{` + data + `,"shade":"red"}`, "type": strings.NewReplacer("true", `"yes"`, `"req-1"`, "7").Replace(`{` + data + `}`),
@@ -61,7 +62,7 @@ func TestRefusedUnderTheGivenID(t *testing.T) {
 	letters := map[string]bool{}
 	for id, h := range asked {
 		e := w.wait(t, h)
-		if e.CommandID != id || e.GivenID != "" || e.Seq != h.seq || e.Stream == "" || e.Status != handler.StatusRefused || e.Error.Code != handler.CodeInvalidCommand || !strings.HasPrefix(id, string(e.Action)) {
+		if e.CommandID != id || e.GivenID != "" || e.Seq != h.seq || e.Stream == "" || e.Status != contract.StatusRefused || e.Error.Code != contract.CodeInvalidCommand || !strings.HasPrefix(id, string(e.Action)) {
 			t.Errorf("%s: the answer is %s of %s %s: %v", id, e.Status, e.Action, e.CommandID, e.Error)
 		}
 		letters["cv.dead."+string(e.Action)+"."+id] = true
@@ -83,10 +84,10 @@ func (w *world) idle(t *testing.T) *replica {
 
 // refusedBySeq demands that a message was refused under its sequence, and that event, job and dead
 // letter say which id it gave.
-func (w *world) refusedBySeq(t *testing.T, action handler.Action, h *history, given, code string) handler.EventData {
+func (w *world) refusedBySeq(t *testing.T, action contract.Action, h *history, given, code string) contract.EventData {
 	t.Helper()
-	id := handler.SeqID(h.seq)
-	e, err := w.queue.Event(t.Context(), action, id, handler.StatusRefused)
+	id := contract.SeqID(h.seq)
+	e, err := w.queue.Event(t.Context(), action, id, contract.StatusRefused)
 	if err != nil {
 		t.Fatalf("there is no answer: %v", err)
 	}
@@ -112,12 +113,12 @@ func TestGivenIDBelongsToTheFirst(t *testing.T) {
 	const bad = `{"all_projects":true,"shade":"red"}`
 	for _, c := range []struct {
 		name, first, second string
-		status              handler.Status // of the first
-		code                string         // of the second
+		status              contract.Status // of the first
+		code                string          // of the second
 	}{
-		{"a command, then what is none", everything, bad, handler.StatusCompleted, handler.CodeInvalidCommand},
-		{"what is no command, then one", bad, everything, handler.StatusRefused, handler.CodeIDConflict},
-		{"twice what is no command", bad, `{}`, handler.StatusRefused, handler.CodeInvalidCommand},
+		{"a command, then what is none", everything, bad, contract.StatusCompleted, contract.CodeInvalidCommand},
+		{"what is no command, then one", bad, everything, contract.StatusRefused, contract.CodeIDConflict},
+		{"twice what is no command", bad, `{}`, contract.StatusRefused, contract.CodeInvalidCommand},
 	} {
 		for _, early := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, the second delivered first: %t", c.name, early), func(t *testing.T) {
@@ -127,31 +128,31 @@ func TestGivenIDBelongsToTheFirst(t *testing.T) {
 				r := w.idle(t)
 				first, second := w.publish(t, "export", "mine", c.first), w.publish(t, "export", "mine", c.second)
 				if early {
-					if d := w.given(t, r, second); d.Verb != handler.Nak {
+					if d := w.given(t, r, second); d.Verb != delivery.Nak {
 						t.Errorf("the second: settled %s: %s", d.Verb, d.Reason)
 					}
-					if _, _, err := w.queue.Job(t.Context(), "mine"); !errors.Is(err, handler.ErrNoJob) {
+					if _, _, err := w.queue.Job(t.Context(), "mine"); !errors.Is(err, contract.ErrNoJob) {
 						t.Errorf("there is a job before the first was looked at: %v", err)
 					}
 				}
 				for range 2 { // the second time as when the acknowledgement was lost
-					if d := w.given(t, r, first); d.Verb != handler.Ack {
+					if d := w.given(t, r, first); d.Verb != delivery.Ack {
 						t.Errorf("the first: settled %s: %s", d.Verb, d.Reason)
 					}
 				}
-				if _, err := w.queue.Event(t.Context(), handler.ActionExport, "mine", c.status); err != nil {
+				if _, err := w.queue.Event(t.Context(), contract.ActionExport, "mine", c.status); err != nil {
 					t.Errorf("the first has no end: %v", err)
 				}
 				for range 2 {
-					if d := w.given(t, r, second); d.Verb != handler.Ack {
+					if d := w.given(t, r, second); d.Verb != delivery.Ack {
 						t.Errorf("the second: settled %s: %s", d.Verb, d.Reason)
 					}
 				}
-				e := w.refusedBySeq(t, handler.ActionExport, second, "mine", c.code)
-				if conflict := e.ConflictsWith == "mine"; conflict != (c.code == handler.CodeIDConflict) {
+				e := w.refusedBySeq(t, contract.ActionExport, second, "mine", c.code)
+				if conflict := e.ConflictsWith == "mine"; conflict != (c.code == contract.CodeIDConflict) {
 					t.Errorf("it conflicts with %q", e.ConflictsWith)
 				}
-				if n := len(w.messages(t, "CV_DEAD")); c.status == handler.StatusRefused && n != 2 || c.status == handler.StatusCompleted && n != 1 {
+				if n := len(w.messages(t, "CV_DEAD")); c.status == contract.StatusRefused && n != 2 || c.status == contract.StatusCompleted && n != 1 {
 					t.Errorf("there are %d dead letters", n)
 				}
 				if j := w.job(t, "mine"); j.Command.Seq != first.seq || j.GivenID != "" {
@@ -173,8 +174,8 @@ func TestGivenIDHasABundle(t *testing.T) {
 	}
 	h := w.publishMessage(t, "", plain("export", "exp", `{"All_projects":true}`))
 	w.wait(t, h)
-	w.refusedBySeq(t, handler.ActionExport, h, "exp", handler.CodeInvalidCommand)
-	if e := w.run(t, "exp", everything); e.Status != handler.StatusCompleted {
+	w.refusedBySeq(t, contract.ActionExport, h, "exp", contract.CodeInvalidCommand)
+	if e := w.run(t, "exp", everything); e.Status != contract.StatusCompleted {
 		t.Errorf("the command ended %s: %v", e.Status, e.Error)
 	}
 	w.bag(t, "exp", sink.ExportBag)
@@ -185,7 +186,7 @@ func TestGivenIDHasACancel(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	w.start(t, replicaOptions{})
 	w.wait(t, w.publish(t, "cancel", "stop", `{"id":"exp"}`))
-	if e := w.wait(t, w.publish(t, "export", "exp", `{}`)); e.CommandID != "exp" || e.Status != handler.StatusRefused || e.Error.Code != handler.CodeInvalidCommand {
+	if e := w.wait(t, w.publish(t, "export", "exp", `{}`)); e.CommandID != "exp" || e.Status != contract.StatusRefused || e.Error.Code != contract.CodeInvalidCommand {
 		t.Errorf("%s ended %s: %v", e.CommandID, e.Status, e.Error)
 	}
 }
@@ -203,7 +204,7 @@ func TestRefusedUnderTheGivenIDCutShort(t *testing.T) {
 				h := w.publish(t, "delete", "del", `{"all_projects":true,"shade":"red"}`)
 				<-f.died
 				w.start(t, replicaOptions{})
-				if e := w.wait(t, h); e.CommandID != "del" || e.Status != handler.StatusRefused || e.GivenID != "" {
+				if e := w.wait(t, h); e.CommandID != "del" || e.Status != contract.StatusRefused || e.GivenID != "" {
 					t.Errorf("%s ended %s: %v", e.CommandID, e.Status, e.Error)
 				}
 				if n := len(w.messages(t, "CV_DEAD")); n != 1 {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -19,7 +20,7 @@ type golden struct {
 	name    string
 	spec    cvtest.ProjectSpec
 	data    string
-	outcome handler.Outcome
+	outcome contract.Outcome
 	want    selection
 }
 
@@ -29,7 +30,7 @@ func goldens() []golden {
 	}
 	return []golden{
 		{
-			name: "two-tags", data: `{"all_projects":true,"reference":"case 2026-17"}`, outcome: handler.OutcomeComplete,
+			name: "two-tags", data: `{"all_projects":true,"reference":"case 2026-17"}`, outcome: contract.OutcomeComplete,
 			spec: cvtest.ProjectSpec{
 				Name: "Two tags", Description: "Sun & rain <for the harbor>", Compact: true, Tags: []string{"sun", "rain"}, Images: 3, Untagged: 1,
 				Iterations: []cvtest.IterationSpec{
@@ -40,23 +41,23 @@ func goldens() []golden {
 			},
 		},
 		{
-			name: "untrained", data: `{"all_projects":true}`, outcome: handler.OutcomeComplete,
+			name: "untrained", data: `{"all_projects":true}`, outcome: contract.OutcomeComplete,
 			spec: cvtest.ProjectSpec{
 				Name: "Untrained", Kind: cvtest.Multilabel, Tags: []string{"house", "tree"}, NegativeTag: "Negative", Images: 2,
 				Iterations: []cvtest.IterationSpec{{Untrained: true}}, ImageBytes: cvtest.Tiny,
 			},
 		},
 		{
-			name: "detection", data: `{"all_projects":true}`, outcome: handler.OutcomeComplete,
+			name: "detection", data: `{"all_projects":true}`, outcome: contract.OutcomeComplete,
 			spec: cvtest.ProjectSpec{
 				Name: "Detection", Kind: cvtest.Detection, Tags: []string{"bottle", "can"}, Images: 2, Untagged: 1,
 				Iterations: []cvtest.IterationSpec{{}}, Predictions: 1, ImageBytes: cvtest.Tiny,
 			},
 		},
 		{
-			name: "nothing-found", data: `{"all_projects":true,"image_metadata":{"subject":"nobody we know"}}`, outcome: handler.OutcomeNothingFound,
+			name: "nothing-found", data: `{"all_projects":true,"image_metadata":{"subject":"nobody we know"}}`, outcome: contract.OutcomeNothingFound,
 			spec: cvtest.ProjectSpec{Name: "Visitors", Tags: []string{"visitor"}, Images: 2, Iterations: []cvtest.IterationSpec{{}}, Metadata: metadata, ImageBytes: cvtest.Tiny},
-			want: selection{metadata: []map[string]string{{"subject": "nobody we know"}}, categories: []handler.Category{handler.CategoryImages}},
+			want: selection{metadata: []map[string]string{{"subject": "nobody we know"}}, categories: []contract.Category{contract.CategoryImages}},
 		},
 	}
 }
@@ -77,7 +78,7 @@ func TestGoldenBags(t *testing.T) {
 			}})
 			e := w.run(t, g.name, g.data)
 			r.stop()
-			if e.Status != handler.StatusCompleted || e.Outcome != g.outcome {
+			if e.Status != contract.StatusCompleted || e.Outcome != g.outcome {
 				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 			got := w.bag(t, g.name, sink.ExportBag)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -31,19 +32,19 @@ type Queue interface {
 type JobStore interface {
 	// Job is the entry and its revision; ErrNoJob when there is none. With ErrNoJob, too, the Job
 	// may have a Cancel: one that came before its command.
-	Job(ctx context.Context, id string) (Job, uint64, error)
+	Job(ctx context.Context, id string) (contract.Job, uint64, error)
 	// PutJob writes the entry when its revision still is rev (0: when there is none), else fails
 	// with ErrConflict.
-	PutJob(ctx context.Context, j Job, rev uint64) (uint64, error)
+	PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error)
 }
 
 // Publisher publishes what happened.
 type Publisher interface {
 	// PublishEvent stores an event; terminal events and "accepted" once for ever, whoever else
 	// tries.
-	PublishEvent(ctx context.Context, e Event) error
+	PublishEvent(ctx context.Context, e contract.Event) error
 	// PublishDead stores a dead letter, once.
-	PublishDead(ctx context.Context, d DeadLetter) error
+	PublishDead(ctx context.Context, d contract.DeadLetter) error
 }
 
 // Config is what a Handler is made of. Every field without "default" is needed.
@@ -66,8 +67,8 @@ type Config struct {
 	Deletes       DeletePolicy  // default DeletesEnabled
 	VerifyTimeout time.Duration // for a deletion to be seen in the service, default 15 minutes
 
-	Pseudonym Pseudonymizer
-	Features  Features
+	Pseudonym contract.Pseudonymizer
+	Features  contract.Features
 	Version   string // the tool's version, as receipts name it
 	Health    *Health
 	Now       func() time.Time // default time.Now
@@ -109,7 +110,7 @@ func New(c Config) (*Handler, error) {
 		c.Now = time.Now //nolint:forbidigo // the default of an injected clock
 	}
 	if c.Salt == nil {
-		c.Salt = NewSalt
+		c.Salt = contract.NewSalt
 	}
 	if c.Health == nil {
 		c.Health = NewHealth(c.Now)

@@ -24,6 +24,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -90,7 +92,7 @@ type world struct {
 
 // stamp gives a command's message the time at which it was first seen, by the clock of the world if
 // that has one of its own: NATS does not have it.
-func (w *world) stamp(m *handler.Message) {
+func (w *world) stamp(m *contract.Message) {
 	if w.o.now == nil {
 		return
 	}
@@ -109,7 +111,7 @@ type stampedQueue struct {
 	w *world
 }
 
-func (q stampedQueue) CommandIn(ctx context.Context, stream string, seq uint64) (handler.Message, error) {
+func (q stampedQueue) CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error) {
 	m, err := q.Queue.CommandIn(ctx, stream, seq)
 	if err == nil {
 		q.w.stamp(&m)
@@ -169,15 +171,15 @@ func (w *world) open(t *testing.T, conn *nats.Conn) *natsq.Queue {
 
 // replicaOptions say how a replica differs from the usual one.
 type replicaOptions struct {
-	fate      *fate                                       // when it dies; nil: never
-	commands  int                                         // at once, default 4, none if it has units only
-	units     int                                         // at once, default 4, none if it has commands only
-	idle      bool                                        // it takes nothing from the queue: the test delivers to its handler
-	faults    *sinktest.Faults                            // what it says to the store goes through these; those with an OnRequest keep it from the fate
-	key       cv.Credential                               // default the right one
-	now       func() time.Time                            // its clock, default everybody's
-	configure func(*handler.Config)                       // changes its settings
-	settles   func(handler.Delivery, handler.Disposition) // hears what becomes of each delivery of a command
+	fate      *fate                                         // when it dies; nil: never
+	commands  int                                           // at once, default 4, none if it has units only
+	units     int                                           // at once, default 4, none if it has commands only
+	idle      bool                                          // it takes nothing from the queue: the test delivers to its handler
+	faults    *sinktest.Faults                              // what it says to the store goes through these; those with an OnRequest keep it from the fate
+	key       cv.Credential                                 // default the right one
+	now       func() time.Time                              // its clock, default everybody's
+	configure func(*handler.Config)                         // changes its settings
+	settles   func(delivery.Delivery, delivery.Disposition) // hears what becomes of each delivery of a command
 }
 
 // replica is one process of the consumer, as far as anybody outside can tell.
@@ -244,7 +246,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	store := w.o.store
 	store.Log = zerolog.New(w.log)
 	config := handler.Config{
-		Queue: mortalQueue{stampedQueue{queue, w}, f}, Resources: map[string]*cv.Client{handler.DefaultResource: client},
+		Queue: mortalQueue{stampedQueue{queue, w}, f}, Resources: map[string]*cv.Client{contract.DefaultResource: client},
 		Store: sink.NewStore(w.s3.FaultyClient(r.faults), store), SpoolDir: t.TempDir(),
 		Version: "test", Now: o.now, Log: zerolog.New(w.log),
 	}
@@ -272,7 +274,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 		})
 	}
 	serve(o.commands, func() error {
-		return queue.ServeCommands(ctx, ctx, natsq.Loop{Slots: o.commands, Ready: ready, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
+		return queue.ServeCommands(ctx, ctx, natsq.Loop{Slots: o.commands, Ready: ready, Handle: func(ctx context.Context, d delivery.Delivery) delivery.Disposition {
 			w.stamp(&d.Message)
 			verdict := r.handler.Command(ctx, d)
 			if o.settles != nil {
@@ -282,11 +284,11 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 		}})
 	})
 	serve(o.units, func() error {
-		return queue.ServeUnits(ctx, ctx, natsq.UnitLoop{Slots: o.units, Ready: ready, Handle: func(ctx context.Context, d handler.UnitDelivery) handler.Disposition {
+		return queue.ServeUnits(ctx, ctx, natsq.UnitLoop{Slots: o.units, Ready: ready, Handle: func(ctx context.Context, d delivery.UnitDelivery) delivery.Disposition {
 			return f.settle(r.handler.Unit(ctx, d))
 		}})
 	})
-	r.drain = func() { cancel(handler.ErrStopping) }
+	r.drain = func() { cancel(delivery.ErrStopping) }
 	r.stop = sync.OnceFunc(func() {
 		r.drain()
 		loops.Wait()
@@ -351,31 +353,31 @@ func (l *logbook) tail(n int) string {
 type history struct {
 	seq      uint64 // of the command's message
 	mu       sync.Mutex
-	events   []handler.Event
+	events   []contract.Event
 	terminal chan struct{} // closed when there is a terminal one
 }
 
 // plain is a plain command as a message.
-func plain(action handler.Action, id, data string) handler.Message {
-	return handler.Message{Subject: "cv.commands." + string(action), Header: map[string][]string{handler.HeaderMsgID: {id}}, Body: []byte(data)}
+func plain(action contract.Action, id, data string) contract.Message {
+	return contract.Message{Subject: "cv.commands." + string(action), Header: map[string][]string{contract.HeaderMsgID: {id}}, Body: []byte(data)}
 }
 
 // publish publishes a plain command and listens to what becomes of it.
-func (w *world) publish(t *testing.T, action handler.Action, id, data string) *history {
+func (w *world) publish(t *testing.T, action contract.Action, id, data string) *history {
 	t.Helper()
 	return w.publishMessage(t, id, plain(action, id, data))
 }
 
 // publishMessage publishes a command that has this id, or none if that is empty, and listens to
 // what becomes of it.
-func (w *world) publishMessage(t *testing.T, id string, m handler.Message) *history {
+func (w *world) publishMessage(t *testing.T, id string, m contract.Message) *history {
 	t.Helper()
 	seq, err := w.queue.PublishCommand(t.Context(), m)
 	if err != nil {
 		t.Fatalf("publish: %v", err)
 	}
 	h := &history{seq: seq, terminal: make(chan struct{})}
-	ids := []string{handler.SeqID(seq)}
+	ids := []string{contract.SeqID(seq)}
 	if id != "" {
 		ids = append(ids, id)
 	}
@@ -393,7 +395,7 @@ func (w *world) publishMessage(t *testing.T, id string, m handler.Message) *hist
 	return h
 }
 
-func (h *history) note(e handler.Event) {
+func (h *history) note(e contract.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.events = append(h.events, e)
@@ -407,7 +409,7 @@ func (h *history) note(e handler.Event) {
 }
 
 // end waits for the terminal event.
-func (w *world) end(t *testing.T, h *history) handler.EventData {
+func (w *world) end(t *testing.T, h *history) contract.EventData {
 	t.Helper()
 	select {
 	case <-h.terminal:
@@ -419,25 +421,25 @@ func (w *world) end(t *testing.T, h *history) handler.EventData {
 
 // wait waits for the terminal event, and until the command has left the queue. The event is the
 // only one, and the job says the same.
-func (w *world) wait(t *testing.T, h *history) handler.EventData {
+func (w *world) wait(t *testing.T, h *history) contract.EventData {
 	t.Helper()
 	w.end(t, h)
 	w.eventually(t, "the command leaves the queue", func() bool {
 		_, err := w.queue.Command(t.Context(), h.seq)
-		return errors.Is(err, handler.ErrNoMessage)
+		return errors.Is(err, contract.ErrNoMessage)
 	})
 	ends := h.ends()
 	if len(ends) != 1 {
 		t.Fatalf("there are %d terminal events: %+v", len(ends), ends)
 	}
-	if job := w.job(t, ends[0].CommandID); job.State != handler.State(ends[0].Status) {
+	if job := w.job(t, ends[0].CommandID); job.State != contract.State(ends[0].Status) {
 		t.Errorf("%s: the event says %s, the job %s", job.ID, ends[0].Status, job.State)
 	}
 	return ends[0]
 }
 
 // job reads the job of a command.
-func (w *world) job(t *testing.T, id string) handler.Job {
+func (w *world) job(t *testing.T, id string) contract.Job {
 	t.Helper()
 	job, _, err := w.queue.Job(t.Context(), id)
 	if err != nil {
@@ -447,7 +449,7 @@ func (w *world) job(t *testing.T, id string) handler.Job {
 }
 
 // await waits until the job of a command is as wanted.
-func (w *world) await(t *testing.T, id, what string, wanted func(handler.Job) bool) handler.Job {
+func (w *world) await(t *testing.T, id, what string, wanted func(contract.Job) bool) contract.Job {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -465,7 +467,7 @@ func (w *world) await(t *testing.T, id, what string, wanted func(handler.Job) bo
 }
 
 // dead tells whether CV_DEAD has a letter of a command.
-func (w *world) dead(t *testing.T, action handler.Action, id string) bool {
+func (w *world) dead(t *testing.T, action contract.Action, id string) bool {
 	t.Helper()
 	subject := "cv.dead." + string(action) + "." + id
 	return slices.ContainsFunc(w.messages(t, "CV_DEAD"), func(m *jetstream.RawStreamMsg) bool { return m.Subject == subject })
@@ -516,10 +518,10 @@ func (w *world) hangBlobs() *signal {
 }
 
 // ends are the terminal events so far.
-func (h *history) ends() []handler.EventData {
+func (h *history) ends() []contract.EventData {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var out []handler.EventData
+	var out []contract.EventData
 	for _, e := range h.events {
 		if e.Data.Status.Terminal() {
 			out = append(out, e.Data)
@@ -544,7 +546,7 @@ func (w *world) eventually(t *testing.T, what string, yes func() bool) {
 }
 
 // run publishes an export and returns its terminal event's data.
-func (w *world) run(t *testing.T, id, data string) handler.EventData {
+func (w *world) run(t *testing.T, id, data string) contract.EventData {
 	t.Helper()
 	return w.wait(t, w.publish(t, "export", id, data))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -31,19 +32,19 @@ func TestErasedBesideALabeller(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		label   func(w *world, p *cvtest.Project, tagged, untagged []uuid.UUID)
-		status  handler.Status
+		status  contract.Status
 		left    int // images
 		deleted int64
 	}{
 		{
-			name: "one is tagged", status: handler.StatusCompleted, deleted: 6,
+			name: "one is tagged", status: contract.StatusCompleted, deleted: 6,
 			label: func(w *world, p *cvtest.Project, _, untagged []uuid.UUID) {
 				w.api.TagImages(p.ID, p.Tags[0], untagged[0])
 			},
 		},
 		{
 			// All counts are what they were.
-			name: "one is tagged and another untagged", status: handler.StatusFailed, left: 1, deleted: 5,
+			name: "one is tagged and another untagged", status: contract.StatusFailed, left: 1, deleted: 5,
 			label: func(w *world, p *cvtest.Project, tagged, untagged []uuid.UUID) {
 				w.api.TagImages(p.ID, p.Tags[0], untagged[0])
 				w.api.UntagImages(p.ID, tagged[0])
@@ -60,7 +61,7 @@ func TestErasedBesideALabeller(t *testing.T) {
 			if e.Status != c.status || e.Counts.Images != c.deleted {
 				t.Errorf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
 			}
-			if c.status == handler.StatusFailed && (e.Error.Code != handler.CodePlanChanged || !e.Error.Retryable) {
+			if c.status == contract.StatusFailed && (e.Error.Code != contract.CodePlanChanged || !e.Error.Retryable) {
 				t.Errorf("the error is %+v", e.Error)
 			}
 			if left := len(project(ptr(w.api.Snapshot()), p.ID).Workspace.Images); left != c.left {
@@ -83,7 +84,7 @@ func TestOnlyMatchIsLabelled(t *testing.T) {
 	})
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
-	if e.Status != handler.StatusFailed || e.Error == nil || e.Error.Code != handler.CodePlanChanged {
+	if e.Status != contract.StatusFailed || e.Error == nil || e.Error.Code != contract.CodePlanChanged {
 		t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
 }
@@ -99,7 +100,7 @@ func TestAddedAfterTheBeginning(t *testing.T) {
 	})
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
-	if e.Status != handler.StatusCompleted || e.Counts.Images != 6 {
+	if e.Status != contract.StatusCompleted || e.Counts.Images != 6 {
 		t.Errorf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
 	}
 	if left := len(project(ptr(w.api.Snapshot()), p.ID).Workspace.Images); left != 1 {
@@ -116,7 +117,7 @@ func TestExportedBesideALabeller(t *testing.T) {
 	w.start(t, replicaOptions{units: 1, commands: 1})
 	e := w.run(t, "exp-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
 	lines := w.bag(t, "exp-1", sink.ExportBag)["data/projects/"+p.ID.String()+"/images.jsonl"]
-	if e.Status != handler.StatusCompleted || e.Counts.Images != 6 || !bytes.Contains(lines, []byte(untagged[0].String())) {
+	if e.Status != contract.StatusCompleted || e.Counts.Images != 6 || !bytes.Contains(lines, []byte(untagged[0].String())) {
 		t.Errorf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
 	}
 }
@@ -145,7 +146,7 @@ func TestListedOnceMoreBesideA404(t *testing.T) {
 			})
 			w.start(t, replicaOptions{configure: noWait})
 			e := w.delete(t, "del-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
-			if e.Status != handler.StatusFailed || e.Error.Code != handler.CodePlanChanged {
+			if e.Status != contract.StatusFailed || e.Error.Code != contract.CodePlanChanged {
 				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 		})
@@ -170,7 +171,7 @@ func TestClockBehind(t *testing.T) {
 		c.Now = func() time.Time { return time.Now().Add(-10 * time.Minute) }
 	}})
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodePlanChanged {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodePlanChanged {
 		t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
 }
@@ -187,7 +188,7 @@ func TestCountOfNone(t *testing.T) {
 		c.MaxAttempts = 1
 	}})
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
-	if left := len(project(ptr(w.api.Snapshot()), p.ID).Workspace.Images); e.Status == handler.StatusCompleted && left > 0 {
+	if left := len(project(ptr(w.api.Snapshot()), p.ID).Workspace.Images); e.Status == contract.StatusCompleted && left > 0 {
 		t.Errorf("ended %s %s with %d images left", e.Status, e.Outcome, left)
 	}
 }

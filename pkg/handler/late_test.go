@@ -10,6 +10,8 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -32,7 +34,7 @@ type slowJob struct {
 	once       *sync.Once
 }
 
-func (q slowJob) Job(ctx context.Context, id string) (handler.Job, uint64, error) {
+func (q slowJob) Job(ctx context.Context, id string) (contract.Job, uint64, error) {
 	j, rev, err := q.Queue.Job(ctx, id)
 	q.once.Do(func() {
 		close(q.read)
@@ -75,8 +77,8 @@ func TestUnitDeliveredLate(t *testing.T) {
 				}
 			}})
 			deliver := func() {
-				d := late.handler.Unit(t.Context(), handler.UnitDelivery{Command: cutID, N: 0, Body: units[0], Delivered: 2})
-				if d.Verb != handler.Ack {
+				d := late.handler.Unit(t.Context(), delivery.UnitDelivery{Command: cutID, N: 0, Body: units[0], Delivered: 2})
+				if d.Verb != delivery.Ack {
 					t.Errorf("a unit delivered late is settled with %s: %s", d.Verb, d.Reason)
 				}
 			}
@@ -142,8 +144,8 @@ func TestResultStoredLate(t *testing.T) {
 			f.hook = func(effect string, after bool) {
 				if !after && effect == result {
 					working.Go(func() {
-						d := second.handler.Unit(t.Context(), handler.UnitDelivery{Command: cutID, N: 0, Body: <-bodies, Delivered: 2})
-						if d.Verb != handler.Ack {
+						d := second.handler.Unit(t.Context(), delivery.UnitDelivery{Command: cutID, N: 0, Body: <-bodies, Delivered: 2})
+						if d.Verb != delivery.Ack {
 							t.Errorf("a unit done late is settled with %s: %s", d.Verb, d.Reason)
 						}
 					})
@@ -186,7 +188,7 @@ func TestALaterAttemptWorksOnTheFrozenReading(t *testing.T) {
 	w.api.RemoveImage(p.ID, p.Images[0])
 	added := w.api.AddImage(p.ID, cvtest.ImageSpec{ImageBytes: cvtest.Tiny})
 	w.start(t, replicaOptions{})
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Counts.Images != 3 {
+	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Counts.Images != 3 {
 		t.Fatalf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
 	}
 	images := string(w.bag(t, "exp", sink.ExportBag)["data/projects/"+p.ID.String()+"/images.jsonl"])

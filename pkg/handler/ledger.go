@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -182,7 +183,7 @@ func (f *fates) predictionsGone(project uuid.UUID) []uuid.UUID {
 			ids = append(ids, id)
 		}
 	}
-	return SortedIDs(ids)
+	return contract.SortedIDs(ids)
 }
 
 // Operations of which more is noted: the ids of predictions are in no plan.
@@ -289,7 +290,7 @@ func (r *run) continues(ref ledgerRef) error {
 	if _, ok := r.ledger.heads[ref.Head]; ok || ref.Head == r.ledger.chain.Head() {
 		return nil
 	}
-	return &Error{Code: CodeInternal, Message: fmt.Sprintf("the ledger of this command, %s.ledger.%s, was removed from NATS: which calls were made before is not known any more, "+
+	return &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the ledger of this command, %s.ledger.%s, was removed from NATS: which calls were made before is not known any more, "+
 		"so nothing more is done; publish the command again under a new id", r.prefix(), r.command.ID)}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -62,14 +63,14 @@ func (w *world) checkTimes(t *testing.T, lines []ledgerLine) {
 func TestLedgerHasTheTimesOfAnswers(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		action handler.Action
+		action contract.Action
 		bag    sink.BagKind
-	}{{handler.ActionExport, sink.ExportBag}, {handler.ActionDelete, sink.DeleteBag}} {
+	}{{contract.ActionExport, sink.ExportBag}, {contract.ActionDelete, sink.DeleteBag}} {
 		t.Run(string(c.action), func(t *testing.T) {
 			w, clock := slowWorld(t)
 			smallProject(w.api)
 			r := w.start(t, replicaOptions{configure: func(c *handler.Config) { c.Wait = clock.wait }})
-			if e := w.wait(t, w.publish(t, c.action, "cmd-1", `{"all_projects":true}`)); e.Outcome != handler.OutcomeComplete {
+			if e := w.wait(t, w.publish(t, c.action, "cmd-1", `{"all_projects":true}`)); e.Outcome != contract.OutcomeComplete {
 				t.Fatalf("ended %s: %v", e.Status, e.Error)
 			}
 			r.stop()
@@ -87,7 +88,7 @@ func TestLedgerTimesDoNotGoBack(t *testing.T) {
 	p := smallProject(w.api)
 	f := newFate("DELETE projects/"+p.ID.String()+"/iterations/"+p.Iterations[0].String()+"#1", true)
 	first := w.start(t, replicaOptions{fate: f, configure: func(c *handler.Config) { c.Wait = clock.wait }})
-	h := w.publish(t, handler.ActionDelete, "del-1", `{"all_projects":true}`)
+	h := w.publish(t, contract.ActionDelete, "del-1", `{"all_projects":true}`)
 	select {
 	case <-f.died:
 	case <-time.After(patience):
@@ -105,7 +106,7 @@ func TestLedgerTimesDoNotGoBack(t *testing.T) {
 			return clock.wait(ctx, d)
 		}
 	}})
-	if e := w.wait(t, h); e.Outcome != handler.OutcomeComplete {
+	if e := w.wait(t, h); e.Outcome != contract.OutcomeComplete {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
 	r.stop()

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -50,12 +51,12 @@ func TestStoreThatDoesNotSay(t *testing.T) {
 				}
 			}})
 			e := w.run(t, "exp-1", `{"all_projects":true}`)
-			if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+			if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
 				t.Fatalf("the export ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 			w.checkTruth(t, w.bag(t, "exp-1", sink.ExportBag), e, held)
 			d := w.delete(t, "del-1", `{"all_projects":true,"export_first":true}`)
-			if d.Status != handler.StatusCompleted || d.Outcome != handler.OutcomeComplete {
+			if d.Status != contract.StatusCompleted || d.Outcome != contract.OutcomeComplete {
 				t.Fatalf("the delete ended %s %s: %v", d.Status, d.Outcome, d.Error)
 			}
 			r.stop()

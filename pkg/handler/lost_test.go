@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -67,11 +67,11 @@ func TestLedgerDeletedAfterTheCut(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, cut string
-		action    handler.Action
+		action    contract.Action
 		data      string
 	}{
-		{"export", "cut.json", handler.ActionExport, `{"all_projects":true}`},
-		{"dry run", "delete-cut.json", handler.ActionDelete, `{"all_projects":true,"dry_run":true}`},
+		{"export", "cut.json", contract.ActionExport, `{"all_projects":true}`},
+		{"dry run", "delete-cut.json", contract.ActionDelete, `{"all_projects":true,"dry_run":true}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -88,9 +88,9 @@ func TestLedgerDeletedAfterTheCut(t *testing.T) {
 }
 
 // checkLedgerRemoved demands that a command failed because its ledger is gone, and says which.
-func checkLedgerRemoved(t *testing.T, e handler.EventData) {
+func checkLedgerRemoved(t *testing.T, e contract.EventData) {
 	t.Helper()
-	if e.Status != handler.StatusFailed || e.Error.Code != handler.CodeInternal || !strings.Contains(e.Error.Message, "cv.ledger."+cutID) {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal || !strings.Contains(e.Error.Message, "cv.ledger."+cutID) {
 		t.Errorf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
 	}
 }

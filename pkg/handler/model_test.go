@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -110,7 +110,7 @@ func TestModelsKeepTheirNames(t *testing.T) {
 		}
 		first.stop()
 		w.start(t, replicaOptions{})
-		if e := w.wait(t, h); e.Outcome != handler.OutcomeComplete {
+		if e := w.wait(t, h); e.Outcome != contract.OutcomeComplete {
 			t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 		}
 		checkModelFiles(t, w, p, map[string]string{nameNormal: "TensorFlowNormal", nameLite: "TensorFlowLite"})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -74,12 +75,12 @@ func newNarrowable(t *testing.T) *narrowable {
 }
 
 // export carries out an export of data and holds its bag against the selection.
-func (w *narrowable) export(t *testing.T, data map[string]any, want selection, outcome handler.Outcome) {
+func (w *narrowable) export(t *testing.T, data map[string]any, want selection, outcome contract.Outcome) {
 	t.Helper()
 	w.n++
 	id := fmt.Sprintf("narrow-%d", w.n)
 	e := w.run(t, id, string(encode(t, data)))
-	if e.Status != handler.StatusCompleted || e.Outcome != outcome {
+	if e.Status != contract.StatusCompleted || e.Outcome != outcome {
 		t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
 	w.checkTruth(t, w.bag(t, id, sink.ExportBag), e, w.truthOf(t, w.api.Snapshot(), want))
@@ -96,10 +97,10 @@ func TestExportNarrowed(t *testing.T) {
 	t.Parallel()
 	w := newNarrowable(t)
 	const (
-		iterations, performance = handler.CategoryIterations, handler.CategoryPerformance
-		tags, images, exports   = handler.CategoryTags, handler.CategoryImages, handler.CategoryExports
+		iterations, performance = contract.CategoryIterations, contract.CategoryPerformance
+		tags, images, exports   = contract.CategoryTags, contract.CategoryImages, contract.CategoryExports
 	)
-	type categories = []handler.Category
+	type categories = []contract.Category
 	big := []uuid.UUID{w.big.ID}
 	named := map[string]any{"project_ids": strs(big)}
 	all := map[string]any{"all_projects": true}
@@ -151,7 +152,7 @@ func TestExportNarrowed(t *testing.T) {
 	for _, c := range cases {
 		choices := []categories{nil}
 		if !seen[c.field] || !strings.HasPrefix(c.name, "metadata ") { // once is enough for all those values
-			allowed := handler.AllowedCategories(handler.ActionExport, handler.Narrowing(c.field))
+			allowed := contract.AllowedCategories(contract.ActionExport, contract.Narrowing(c.field))
 			choices = append(choices, allowed)
 			if !seen[c.field] {
 				for _, one := range allowed {
@@ -170,35 +171,35 @@ func TestExportNarrowed(t *testing.T) {
 				for k, v := range c.scope {
 					data[k] = v
 				}
-				want, outcome := c.want, handler.OutcomeComplete
+				want, outcome := c.want, contract.OutcomeComplete
 				if want.categories = c.defaults; chosen != nil {
 					data["categories"], want.categories = chosen, chosen
 				}
 				if c.nothing && chosen == nil {
-					outcome = handler.OutcomeNothingFound
+					outcome = contract.OutcomeNothingFound
 				}
 				if c.nothing && slices.Equal(chosen, ofImages) {
-					outcome = handler.OutcomeNothingFound
+					outcome = contract.OutcomeNothingFound
 				}
 				w.export(t, data, want, outcome)
 			})
 		}
 	}
-	for _, one := range handler.Categories() {
+	for _, one := range contract.Categories() {
 		t.Run("only "+string(one), func(t *testing.T) {
-			w.export(t, map[string]any{"all_projects": true, "categories": categories{one}}, selection{categories: categories{one}}, handler.OutcomeComplete)
+			w.export(t, map[string]any{"all_projects": true, "categories": categories{one}}, selection{categories: categories{one}}, contract.OutcomeComplete)
 		})
 	}
 	t.Run("everything of two projects, named in upper case", func(t *testing.T) {
 		upper := []string{strings.ToUpper(w.big.ID.String()), w.empty.ID.String()}
-		w.export(t, map[string]any{"project_ids": upper}, selection{projects: []uuid.UUID{w.big.ID, w.empty.ID}}, handler.OutcomeComplete)
+		w.export(t, map[string]any{"project_ids": upper}, selection{projects: []uuid.UUID{w.big.ID, w.empty.ID}}, contract.OutcomeComplete)
 	})
 	t.Run("nothing but an empty project", func(t *testing.T) {
-		w.export(t, map[string]any{"project_ids": []uuid.UUID{w.empty.ID}, "categories": categories{images}}, selection{projects: []uuid.UUID{w.empty.ID}, categories: categories{images}}, handler.OutcomeNothingFound)
+		w.export(t, map[string]any{"project_ids": []uuid.UUID{w.empty.ID}, "categories": categories{images}}, selection{projects: []uuid.UUID{w.empty.ID}, categories: categories{images}}, contract.OutcomeNothingFound)
 	})
 	t.Run("an empty value is refused", func(t *testing.T) {
 		e := w.run(t, "empty-value", `{"all_projects":true,"image_metadata":{"subject":""}}`)
-		if e.Status != handler.StatusRefused || e.Error == nil || e.Error.Code != handler.CodeInvalidCommand {
+		if e.Status != contract.StatusRefused || e.Error == nil || e.Error.Code != contract.CodeInvalidCommand {
 			t.Errorf("ended %s: %v", e.Status, e.Error)
 		}
 	})
@@ -221,7 +222,7 @@ func TestExportOfWhatIsNotThere(t *testing.T) {
 			id := fmt.Sprintf("missing-%d", w.n)
 			h := w.publish(t, "export", id, string(encode(t, data)))
 			e := w.wait(t, h)
-			if e.Status != handler.StatusFailed || e.Error == nil || e.Error.Code != handler.CodeNotFound || e.Error.Retryable || e.Bundle != nil {
+			if e.Status != contract.StatusFailed || e.Error == nil || e.Error.Code != contract.CodeNotFound || e.Error.Retryable || e.Bundle != nil {
 				t.Fatalf("ended %s: %+v", e.Status, e.Error)
 			}
 			missing := stranger
@@ -235,10 +236,10 @@ func TestExportOfWhatIsNotThere(t *testing.T) {
 				t.Errorf("objects are left behind: %v", left)
 			}
 			job, _, err := w.queue.Job(t.Context(), id)
-			if err != nil || job.State != handler.StateFailed {
+			if err != nil || job.State != contract.StateFailed {
 				t.Errorf("the job is %+v, %v", job, err)
 			}
-			w.checkDead(t, "cv.dead.export."+id, handler.CodeNotFound, encode(t, data), map[string][]string{handler.HeaderMsgID: {id}})
+			w.checkDead(t, "cv.dead.export."+id, contract.CodeNotFound, encode(t, data), map[string][]string{contract.HeaderMsgID: {id}})
 		})
 	}
 }
@@ -285,14 +286,14 @@ type inventoryOf struct {
 }
 
 // exceptions runs an export that is disturbed, and returns its bag and inventory.
-func (w *world) exceptions(t *testing.T, data string, exceptions int64) (map[string][]byte, handler.EventData, inventoryOf) {
+func (w *world) exceptions(t *testing.T, data string, exceptions int64) (map[string][]byte, contract.EventData, inventoryOf) {
 	t.Helper()
 	e := w.run(t, "disturbed", data)
-	want := handler.OutcomeExceptions
+	want := contract.OutcomeExceptions
 	if exceptions == 0 {
-		want = handler.OutcomeComplete
+		want = contract.OutcomeComplete
 	}
-	if e.Status != handler.StatusCompleted || e.Outcome != want || e.Exceptions != exceptions {
+	if e.Status != contract.StatusCompleted || e.Outcome != want || e.Exceptions != exceptions {
 		t.Fatalf("ended %s %s with %d exceptions: %v", e.Status, e.Outcome, e.Exceptions, e.Error)
 	}
 	files := w.bag(t, "disturbed", sink.ExportBag)
@@ -352,7 +353,7 @@ func TestProjectVanishes(t *testing.T) {
 			}
 		})
 		e := w.run(t, "named", `{"project_ids":["`+p.ID.String()+`"]}`)
-		if e.Status != handler.StatusFailed || e.Error == nil || e.Error.Code != handler.CodeNotFound {
+		if e.Status != contract.StatusFailed || e.Error == nil || e.Error.Code != contract.CodeNotFound {
 			t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 		}
 		if left := w.fetch(t, "named/"); len(left) > 0 {
@@ -389,7 +390,7 @@ func TestIterationVanishes(t *testing.T) {
 			if !hit.Load() {
 				t.Fatalf("the call is never made; these are:\n%s", strings.Join(f.effects, "\n"))
 			}
-			if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+			if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
 				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 			// What was read of it is there; the rest of the project is whole.

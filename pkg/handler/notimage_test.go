@@ -12,6 +12,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -196,7 +197,7 @@ func TestExportFirstMeetsText(t *testing.T) {
 			}[what], signIn, -1)
 			before := w.api.Snapshot()
 			e := w.wait(t, w.publish(t, "delete", "del-1", `{"project_ids":["`+p.ID.String()+`"],"export_first":true}`))
-			if e.Status != handler.StatusRefused || e.Error == nil || e.Error.Code != handler.CodePreconditionFailed {
+			if e.Status != contract.StatusRefused || e.Error == nil || e.Error.Code != contract.CodePreconditionFailed {
 				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 			if calls := w.api.DestructiveCalls(); len(calls) > 0 {
@@ -217,12 +218,12 @@ func TestTextFoundByALaterAttempt(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		again   string // what comes the second time; empty: the picture
-		outcome handler.Outcome
+		outcome contract.Outcome
 	}{
-		{name: "the picture comes at last", outcome: handler.OutcomeComplete},
-		{name: "the page comes again", again: signIn, outcome: handler.OutcomeExceptions},
-		{name: "another page comes", again: "<html>later</html>", outcome: handler.OutcomeExceptions},
-		{name: "unknown binary comes, whose name the page has", again: opaque, outcome: handler.OutcomeExceptions},
+		{name: "the picture comes at last", outcome: contract.OutcomeComplete},
+		{name: "the page comes again", again: signIn, outcome: contract.OutcomeExceptions},
+		{name: "another page comes", again: "<html>later</html>", outcome: contract.OutcomeExceptions},
+		{name: "unknown binary comes, whose name the page has", again: opaque, outcome: contract.OutcomeExceptions},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, ackWait: redelivery})
@@ -247,7 +248,7 @@ func TestTextFoundByALaterAttempt(t *testing.T) {
 				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 			files := w.bag(t, "exp", sink.ExportBag)
-			if c.outcome == handler.OutcomeComplete {
+			if c.outcome == contract.OutcomeComplete {
 				w.checkTruth(t, files, e, w.truthOf(t, w.api.Snapshot(), selection{}))
 				return
 			}

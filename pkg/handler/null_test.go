@@ -8,27 +8,28 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
 // nullCase is a command that reads the service, and how it ends when that answers well.
 type nullCase struct {
 	name   string
-	action handler.Action
+	action contract.Action
 	data   string
 	gone   []apply
 }
 
 func nullCases() []nullCase {
 	return []nullCase{
-		{name: "an export", action: handler.ActionExport, data: `{"all_projects":true}`},
+		{name: "an export", action: contract.ActionExport, data: `{"all_projects":true}`},
 		{
-			name: "an erasure by metadata", action: handler.ActionDelete,
+			name: "an erasure by metadata", action: contract.ActionDelete,
 			data: `{"all_projects":true,"image_metadata":{"subject":"person-1"}}`,
 			gone: []apply{everywhere(func(i cvtest.ItemState) bool { return strings.Contains(string(i.JSON), `"person-1"`) })},
 		},
 		{
-			name: "all projects, exported first", action: handler.ActionDelete,
+			name: "all projects, exported first", action: contract.ActionDelete,
 			data: `{"all_projects":true,"export_first":true}`,
 			gone: []apply{func(s *cvtest.State) { s.Projects = nil }},
 		},
@@ -40,7 +41,7 @@ type nullRun struct {
 	*world
 	before cvtest.State
 	held   truth
-	end    handler.EventData
+	end    contract.EventData
 }
 
 // run carries the command out in a world of its own, with these faults.
@@ -69,11 +70,11 @@ func (c nullCase) run(t *testing.T, faults ...cvtest.Fault) nullRun {
 func (c nullCase) check(t *testing.T, r nullRun) {
 	t.Helper()
 	e := r.end
-	if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
 		t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
 	r.checkState(t, r.before, c.gone...)
-	if c.action == handler.ActionExport {
+	if c.action == contract.ActionExport {
 		r.checkTruth(t, r.bag(t, "del-1", sink.ExportBag), e, r.held)
 		return
 	}
@@ -100,7 +101,7 @@ func TestNullIsNoAnswer(t *testing.T) {
 					c.check(t, c.run(t, cvtest.Null(operation, 1)))
 				})
 				t.Run(operation+" always", func(t *testing.T) {
-					if e := c.run(t, cvtest.Null(operation, -1)).end; e.Status != handler.StatusFailed {
+					if e := c.run(t, cvtest.Null(operation, -1)).end; e.Status != contract.StatusFailed {
 						t.Errorf("ended %s %s", e.Status, e.Outcome)
 					}
 				})

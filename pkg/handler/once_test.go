@@ -11,6 +11,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -101,7 +102,7 @@ func TestEachBlobIsStoredOnce(t *testing.T) {
 		}
 		files, e, _ := w.exceptions(t, `{"project_ids":["`+p.ID.String()+`"],"tag_ids":`+string(tags)+`}`, 0)
 		w.checkTruth(t, files, e, w.truthOf(t, w.api.Snapshot(), selection{
-			tags: p.Tags, categories: []handler.Category{handler.CategoryTags, handler.CategoryImages},
+			tags: p.Tags, categories: []contract.Category{contract.CategoryTags, contract.CategoryImages},
 		}))
 		puts.check(t, w.api.BlobCount(), p.Images...)
 	})

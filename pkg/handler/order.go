@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/google/uuid"
 )
 
@@ -48,17 +49,17 @@ type claim struct {
 }
 
 // claimOf is a command's claim; a dry run only reads, and a cancel claims nothing but its id.
-func (h *Handler) claimOf(c Command) claim {
+func (h *Handler) claimOf(c contract.Command) claim {
 	d := c.Data
 	k := claim{seq: c.Seq, id: c.ID, host: d.Resource, all: d.AllProjects, projects: d.ProjectIDs}
 	if client, ok := h.Resources[d.Resource]; ok {
 		k.host = client.Host()
 	}
 	switch {
-	case c.Action == ActionCancel:
-	case c.Action == ActionExport || d.DryRun:
+	case c.Action == contract.ActionCancel:
+	case c.Action == contract.ActionExport || d.DryRun:
 		k.kind = reads
-	case d.Has(CategoryProjects) || d.Has(CategoryIterations):
+	case d.Has(contract.CategoryProjects) || d.Has(contract.CategoryIterations):
 		k.kind = deletesWhole
 	default:
 		k.kind = deletes
@@ -68,12 +69,12 @@ func (h *Handler) claimOf(c Command) claim {
 
 // claimIn is the claim of a queued message. One that is no command, and will be refused, claims the
 // id that it gives; one that gives none claims nothing, and ok is false.
-func (h *Handler) claimIn(m Message) (k claim, ok bool) {
-	c, err := DecodeCommand(h.prefix(), m)
+func (h *Handler) claimIn(m contract.Message) (k claim, ok bool) {
+	c, err := contract.DecodeCommand(h.prefix(), m)
 	if err == nil {
 		return h.claimOf(c), true
 	}
-	var refusal *Refusal
+	var refusal *contract.Refusal
 	if errors.As(err, &refusal) && refusal.Given != "" {
 		return claim{seq: m.Seq, id: refusal.Given}, true
 	}
@@ -165,14 +166,14 @@ func find(list []*claim, seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(list, seq, func(k *claim, seq uint64) int { return cmp.Compare(k.seq, seq) })
 }
 
-func (p *pending) knows(c Command) bool {
+func (p *pending) knows(c contract.Command) bool {
 	i, ok := find(p.claims, c.Seq)
 	return p.stream == c.Stream && ok && p.claims[i].id == c.ID
 }
 
 // load reads what the queue holds up to a command. That the command itself is among it shows that
 // whoever answered knows of all the ones before.
-func (p *pending) load(ctx context.Context, h *Handler, c Command) error {
+func (p *pending) load(ctx context.Context, h *Handler, c contract.Command) error {
 	if p.knows(c) {
 		return nil
 	}
@@ -236,7 +237,7 @@ type line struct {
 
 // before is what is remembered of the line before a command whose way is barred by claims on the
 // shelves where it looks.
-func (p *pending) before(ctx context.Context, h *Handler, c Command, look func(mine claim) []indexKey) (line, error) {
+func (p *pending) before(ctx context.Context, h *Handler, c contract.Command, look func(mine claim) []indexKey) (line, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.load(ctx, h, c); err != nil {
@@ -263,7 +264,7 @@ func (p *pending) before(ctx context.Context, h *Handler, c Command, look func(m
 
 // gone tells whether a claim's command has left the queue, and forgets it then, and all that left
 // it after that one.
-func (p *pending) gone(ctx context.Context, h *Handler, seq uint64, c Command) (bool, error) {
+func (p *pending) gone(ctx context.Context, h *Handler, seq uint64, c contract.Command) (bool, error) {
 	left := uint64(0) // the first that is left from there on: c at the latest, if the leader knows of it
 	for m, err := range h.Queue.CommandsBetween(ctx, seq, c.Seq+1) {
 		if err != nil {
@@ -282,7 +283,7 @@ func (p *pending) gone(ctx context.Context, h *Handler, seq uint64, c Command) (
 // blocker looks for the last command before c that is still in the queue and that stands in its
 // way. It is the last one because that changes least: of many that wait for one after the other,
 // each waits for the one before it from the beginning to the end.
-func (p *pending) blocker(ctx context.Context, h *Handler, c Command, look func(mine claim) []indexKey) (line, error) {
+func (p *pending) blocker(ctx context.Context, h *Handler, c contract.Command, look func(mine claim) []indexKey) (line, error) {
 	for {
 		l, err := p.before(ctx, h, c, look)
 		if l.blocker == nil || err != nil {

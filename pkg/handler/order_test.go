@@ -4,7 +4,8 @@ import (
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 // A command waits for one before it as long as that is under way, not until its message was settled
@@ -18,16 +19,16 @@ func TestAnEndedCommandIsNotWaitedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	job, rev := handler.Job{ID: "first", Action: handler.ActionDelete, State: handler.StateRunning}, uint64(0)
+	job, rev := contract.Job{ID: "first", Action: contract.ActionDelete, State: contract.StateRunning}, uint64(0)
 	for _, c := range []struct {
-		state handler.State
-		verb  handler.Verb
-	}{{handler.StateRunning, handler.Nak}, {handler.StateCancelled, handler.Ack}} {
+		state contract.State
+		verb  delivery.Verb
+	}{{contract.StateRunning, delivery.Nak}, {contract.StateCancelled, delivery.Ack}} {
 		job.State = c.state
 		if rev, err = w.queue.PutJob(t.Context(), job, rev); err != nil {
 			t.Fatal(err)
 		}
-		if d := r.handler.Command(t.Context(), handler.Delivery{Message: m}); d.Verb != c.verb {
+		if d := r.handler.Command(t.Context(), delivery.Delivery{Message: m}); d.Verb != c.verb {
 			t.Errorf("the first is %s: the second is settled with %s: %s", c.state, d.Verb, d.Reason)
 		}
 	}

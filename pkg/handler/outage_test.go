@@ -10,6 +10,8 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -30,8 +32,8 @@ func newTurns() *turns {
 	return &turns{arrived: make(chan struct{}, 100), calledOff: make(chan struct{}, 100), open: make(chan struct{})}
 }
 
-func (s turnstile) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
-	if j.Phase == handler.PhaseCommit {
+func (s turnstile) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
+	if j.Phase == contract.PhaseCommit {
 		s.arrived <- struct{}{}
 		select {
 		case <-s.open:
@@ -66,7 +68,7 @@ func newOutageWorld(t *testing.T) *world {
 // who ends at once could be faster.
 func (w *world) takenBack(t *testing.T, id string) {
 	t.Helper()
-	w.await(t, id, "with one attempt", func(j handler.Job) bool { return j.Attempt == 1 })
+	w.await(t, id, "with one attempt", func(j contract.Job) bool { return j.Attempt == 1 })
 }
 
 // publishFew publishes an export, "exp", of a project of three images.
@@ -79,7 +81,7 @@ func (w *world) publishFew(t *testing.T) *history {
 // completesInOneAttempt waits until a command has ended, well and in its first attempt that counts.
 func (w *world) completesInOneAttempt(t *testing.T, h *history) {
 	t.Helper()
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Attempt != 1 {
 		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
 }
@@ -112,7 +114,7 @@ func TestNATSAwayCostsNoAttempt(t *testing.T) {
 
 func yes() bool { return true }
 
-var natsLost = handler.Lease{Outage: yes}
+var natsLost = delivery.Lease{Outage: yes}
 
 // A command is taken over from a holder that is alive, again and again. Its attempt does not count,
 // whoever writes first: be it that it lost NATS meanwhile, or that the server delivered the message
@@ -120,19 +122,19 @@ var natsLost = handler.Lease{Outage: yes}
 func TestTakenOverFromTheLiving(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		lease  handler.Lease
+		lease  delivery.Lease
 		counts bool
 	}{
 		{"it lost NATS", natsLost, false},
-		{"it stood still", handler.Lease{Stalled: yes}, true},
-		{"it did neither", handler.Lease{}, false},
+		{"it stood still", delivery.Lease{Stalled: yes}, true},
+		{"it did neither", delivery.Lease{}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 			turns := newTurns()
 			configure := func(c *handler.Config) { c.Queue, c.MaxAttempts = turnstile{c.Queue, turns}, fewAttempts }
 			h := w.publishFew(t)
-			verdicts := make(chan handler.Disposition, 100)
+			verdicts := make(chan delivery.Disposition, 100)
 			var holders sync.WaitGroup
 			t.Cleanup(holders.Wait)
 			w.start(t, replicaOptions{units: 4})
@@ -152,8 +154,8 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 						taken, handled = taken+1, true
 					case d := <-verdicts:
 						switch {
-						case d.Verb == handler.Abandon: // the former holder
-						case d.Verb == handler.Ack:
+						case d.Verb == delivery.Abandon: // the former holder
+						case d.Verb == delivery.Ack:
 							ended, handled = true, true
 						case strings.HasPrefix(d.Reason, "attempts are used up"):
 							soon(t, turns.calledOff, "the former holder stops") // it is told, and says its last word
@@ -181,17 +183,17 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 			close(turns.open)
 			if !c.counts {
 				for d := range verdicts { // of the last holder
-					if d.Verb == handler.Ack {
+					if d.Verb == delivery.Ack {
 						break
 					}
 				}
 			}
 			w.start(t, replicaOptions{configure: configure}) // acknowledges
 			e := w.wait(t, h)
-			if !c.counts && (e.Status != handler.StatusCompleted || e.Attempt != 1) {
+			if !c.counts && (e.Status != contract.StatusCompleted || e.Attempt != 1) {
 				t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 			}
-			if c.counts && (e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || e.Attempt != fewAttempts) {
+			if c.counts && (e.Status != contract.StatusFailed || e.Error.Code != contract.CodeExhausted || e.Attempt != fewAttempts) {
 				t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 			}
 		})
@@ -199,16 +201,16 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 }
 
 // deliver delivers a command to a replica.
-func (w *world) deliver(ctx context.Context, t *testing.T, h *history, r *replica, lease handler.Lease) <-chan handler.Disposition {
+func (w *world) deliver(ctx context.Context, t *testing.T, h *history, r *replica, lease delivery.Lease) <-chan delivery.Disposition {
 	t.Helper()
 	message, err := w.queue.Command(ctx, h.seq)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.stamp(&message)
-	verdict := make(chan handler.Disposition, 1)
+	verdict := make(chan delivery.Disposition, 1)
 	go func() {
-		verdict <- r.handler.Command(ctx, handler.Delivery{Message: message, Delivered: 1, Lease: lease})
+		verdict <- r.handler.Command(ctx, delivery.Delivery{Message: message, Delivered: 1, Lease: lease})
 	}()
 	return verdict
 }
@@ -239,13 +241,13 @@ func TestDrainedWhenTakenOver(t *testing.T) {
 	soon(t, turns.arrived, "somebody is at it")
 	later := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
 		c.Queue = overtaken{c.Queue, func() {
-			drain(handler.ErrStopping)
-			if d := <-given; d.Verb != handler.Abandon {
+			drain(delivery.ErrStopping)
+			if d := <-given; d.Verb != delivery.Abandon {
 				t.Errorf("the former holder settles the message of somebody else: %s %s", d.Verb, d.Reason)
 			}
 		}}
 	}})
-	if d := <-w.deliver(t.Context(), t, h, later, handler.Lease{}); d.Verb != handler.Ack {
+	if d := <-w.deliver(t.Context(), t, h, later, delivery.Lease{}); d.Verb != delivery.Ack {
 		t.Errorf("settled %s: %s", d.Verb, d.Reason)
 	}
 	w.start(t, replicaOptions{}) // acknowledges
@@ -260,9 +262,9 @@ type unanswered struct {
 	meanwhile func() error
 }
 
-func (u *unanswered) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
+func (u *unanswered) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	rev, err := u.Queue.PutJob(ctx, j, rev)
-	if err == nil && j.State == handler.StateRunning {
+	if err == nil && j.State == contract.StateRunning {
 		u.lost.Do(func() { err = u.meanwhile() })
 	}
 	return rev, err
@@ -277,19 +279,19 @@ func TestTakenWithoutAnswerCostsNoAttempt(t *testing.T) {
 	w.start(t, replicaOptions{units: 4})
 	turns := newTurns()
 	later := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = turnstile{c.Queue, turns} }})
-	var ends <-chan handler.Disposition
+	var ends <-chan delivery.Disposition
 	former := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
 		c.Queue = &unanswered{Queue: c.Queue, meanwhile: func() error {
-			ends = w.deliver(t.Context(), t, h, later, handler.Lease{})
+			ends = w.deliver(t.Context(), t, h, later, delivery.Lease{})
 			<-turns.arrived
-			return handler.ErrLeaseLost
+			return delivery.ErrLeaseLost
 		}}
 	}})
-	if d := <-w.deliver(t.Context(), t, h, former, natsLost); d.Verb != handler.Abandon {
+	if d := <-w.deliver(t.Context(), t, h, former, natsLost); d.Verb != delivery.Abandon {
 		t.Errorf("settled %s: %s", d.Verb, d.Reason)
 	}
 	close(turns.open)
-	if d := <-ends; d.Verb != handler.Ack {
+	if d := <-ends; d.Verb != delivery.Ack {
 		t.Errorf("settled %s: %s", d.Verb, d.Reason)
 	}
 	w.start(t, replicaOptions{}) // acknowledges
@@ -305,11 +307,11 @@ func TestDrainedBeforeTheAnswerCostsNoAttempt(t *testing.T) {
 	defer drain(nil)
 	r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
 		c.Queue = &unanswered{Queue: c.Queue, meanwhile: func() error {
-			drain(handler.ErrStopping)
-			return handler.ErrStopping
+			drain(delivery.ErrStopping)
+			return delivery.ErrStopping
 		}}
 	}})
-	if d := <-w.deliver(work, t, h, r, handler.Lease{}); d.Verb != handler.Nak || d.Delay != 0 {
+	if d := <-w.deliver(work, t, h, r, delivery.Lease{}); d.Verb != delivery.Nak || d.Delay != 0 {
 		t.Errorf("settled %s %s: %s", d.Verb, d.Delay, d.Reason)
 	}
 	if j := w.job(t, "exp"); j.Attempt != 0 {
@@ -327,9 +329,9 @@ type outrun struct {
 	then  func()
 }
 
-func (o *outrun) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
+func (o *outrun) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	outrun := false
-	if j.Phase == handler.PhaseCommit {
+	if j.Phase == contract.PhaseCommit {
 		o.first.Do(func() { outrun = true })
 	}
 	if outrun {
@@ -354,9 +356,9 @@ func TestDrainedBeforeTheJobIsReadAgain(t *testing.T) {
 	work, drain := context.WithCancelCause(t.Context())
 	defer drain(nil)
 	r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
-		c.Queue = &outrun{Queue: c.Queue, then: func() { drain(handler.ErrStopping) }}
+		c.Queue = &outrun{Queue: c.Queue, then: func() { drain(delivery.ErrStopping) }}
 	}})
-	if d := <-w.deliver(work, t, h, r, handler.Lease{}); d.Verb != handler.Nak || d.Delay != 0 {
+	if d := <-w.deliver(work, t, h, r, delivery.Lease{}); d.Verb != delivery.Nak || d.Delay != 0 {
 		t.Errorf("settled %s %s: %s", d.Verb, d.Delay, d.Reason)
 	}
 	if j := w.job(t, "exp"); j.Attempt != 0 {
@@ -369,9 +371,9 @@ func TestDrainedBeforeTheJobIsReadAgain(t *testing.T) {
 // unsaid is a queue that goes away before it learns of a command's end.
 type unsaid struct{ handler.Queue }
 
-func (u unsaid) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
+func (u unsaid) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	if j.State.Terminal() {
-		return 0, handler.ErrLeaseLost
+		return 0, delivery.ErrLeaseLost
 	}
 	return u.Queue.PutJob(ctx, j, rev)
 }
@@ -382,7 +384,7 @@ func TestNATSAwayAtTheEndCostsNoAttempt(t *testing.T) {
 	h := w.publishFew(t)
 	w.start(t, replicaOptions{units: 4})
 	holder := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = unsaid{c.Queue} }})
-	if d := <-w.deliver(t.Context(), t, h, holder, natsLost); d.Verb != handler.Abandon {
+	if d := <-w.deliver(t.Context(), t, h, holder, natsLost); d.Verb != delivery.Abandon {
 		t.Errorf("settled %s: %s", d.Verb, d.Reason)
 	}
 	if j := w.job(t, "exp"); j.Attempt != 0 {
@@ -437,7 +439,7 @@ func TestNATSAwayCostsAUnitNoAttempt(t *testing.T) {
 	}
 	w.api.ClearFaults()
 	w.start(t, replicaOptions{configure: configure})
-	if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Attempt != 1 {
+	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Attempt != 1 {
 		t.Errorf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
 	}
 	w.bag(t, "exp", sink.ExportBag)
@@ -456,7 +458,7 @@ func TestUnitThatKillsReplicas(t *testing.T) {
 		r.stop()
 	}
 	w.start(t, replicaOptions{units: 4, configure: configure})
-	if e := w.wait(t, h); e.Status != handler.StatusFailed || e.Error.Code != handler.CodeExhausted || !strings.Contains(e.Error.Message, "unit 0") {
+	if e := w.wait(t, h); e.Status != contract.StatusFailed || e.Error.Code != contract.CodeExhausted || !strings.Contains(e.Error.Message, "unit 0") {
 		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
 }
@@ -480,7 +482,7 @@ func TestDeliveredTwiceToOneProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := r.handler.Command(t.Context(), handler.Delivery{Message: message, Delivered: 2}); d.Verb != handler.Abandon {
+	if d := r.handler.Command(t.Context(), delivery.Delivery{Message: message, Delivered: 2}); d.Verb != delivery.Abandon {
 		t.Errorf("the command, delivered again, is settled: %s %s", d.Verb, d.Reason)
 	}
 	units := w.messages(t, "CV_WORK")
@@ -491,7 +493,7 @@ func TestDeliveredTwiceToOneProcess(t *testing.T) {
 	if _, err := fmt.Sscanf(units[0].Subject, "cv.work.exp.%d", &n); err != nil {
 		t.Fatal(err)
 	}
-	if d := r.handler.Unit(t.Context(), handler.UnitDelivery{Command: "exp", N: n, Body: units[0].Data, Delivered: 2}); d.Verb != handler.Abandon {
+	if d := r.handler.Unit(t.Context(), delivery.UnitDelivery{Command: "exp", N: n, Body: units[0].Data, Delivered: 2}); d.Verb != delivery.Abandon {
 		t.Errorf("the unit, delivered again, is settled: %s %s", d.Verb, d.Reason)
 	}
 	if len(hangs) > 0 {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // overheard is every message published in a world, by subject.
@@ -46,7 +47,7 @@ func TestMetadataValuesAndSecretsAreToldToNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})
 			heard := w.overhear(t)
-			pseudonym := handler.NewPseudonymizer(key)
+			pseudonym := contract.NewPseudonymizer(key)
 			// The replica dies with the working objects of the first export in place, so that those
 			// are seen, too.
 			configure := func(o *handler.Config) { o.Pseudonym = *pseudonym }
@@ -88,24 +89,24 @@ func TestMetadataValuesAndSecretsAreToldToNobody(t *testing.T) {
 			w.api.Fault(cvtest.Fault{Operation: "GetUntaggedImages", Times: -1, Status: 400, Code: "BadRequest"})
 			for _, c := range []struct {
 				id, data string
-				want     handler.Status
+				want     contract.Status
 			}{
-				{"fails", command(`"all_projects":true`, values[1]), handler.StatusFailed},
-				{"missing", command(`"project_ids":["00000000-1111-4222-8333-444444444444"]`, values[2]), handler.StatusFailed},
-				{"refused", strings.Replace(command(`"all_projects":true`, values[2]), `"nobody"`, `""`, 1), handler.StatusRefused},
-				{"torn", command(`"all_projects":true`, values[2]) + "}", handler.StatusRefused},
-				{"elsewhere", command(`"resource":"other","all_projects":true`, values[1]), handler.StatusRefused},
+				{"fails", command(`"all_projects":true`, values[1]), contract.StatusFailed},
+				{"missing", command(`"project_ids":["00000000-1111-4222-8333-444444444444"]`, values[2]), contract.StatusFailed},
+				{"refused", strings.Replace(command(`"all_projects":true`, values[2]), `"nobody"`, `""`, 1), contract.StatusRefused},
+				{"torn", command(`"all_projects":true`, values[2]) + "}", contract.StatusRefused},
+				{"elsewhere", command(`"resource":"other","all_projects":true`, values[1]), contract.StatusRefused},
 			} {
 				if e := w.run(t, c.id, c.data); e.Status != c.want {
 					t.Errorf("%s ended %s: %v", c.id, e.Status, e.Error)
 				}
 			}
 			w.api.ClearFaults()
-			if e := w.run(t, "nothing", command(`"all_projects":true`, "4711-0815-SECRET")); e.Outcome != handler.OutcomeNothingFound {
+			if e := w.run(t, "nothing", command(`"all_projects":true`, "4711-0815-SECRET")); e.Outcome != contract.OutcomeNothingFound {
 				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
 			values = append(values, "4711-0815-SECRET")
-			if e := w.wait(t, h); e.Status != handler.StatusCompleted || e.Counts.Images != 2 {
+			if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Counts.Images != 2 {
 				t.Errorf("ended %s with %+v: %v", e.Status, e.Counts, e.Error)
 			}
 			r.stop()

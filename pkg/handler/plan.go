@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -26,20 +27,20 @@ const maxPlan = 256 << 20
 // exportPlan is the first freeze of an export: what will be read, decided once. Everything after it
 // is a function of it and of what its units find.
 type exportPlan struct {
-	V         int         `json:"v"`
-	Command   string      `json:"command"`
-	Tool      string      `json:"tool"` // the version that planned: it signs for the layout
-	StartedAt time.Time   `json:"started_at"`
-	Host      string      `json:"host"`    // the Training API's
-	Account   string      `json:"account"` // see Config.Accounts
-	API       string      `json:"api"`     // its version
-	Scope     Scope       `json:"scope"`
-	Digest    string      `json:"digest"` // of the command's data, salted; see Command.SameAs
-	Projects  []uuid.UUID `json:"projects"`
-	Named     bool        `json:"named"` // the requester named the projects
-	Threshold float64     `json:"threshold"`
-	Overlap   float64     `json:"overlap"`
-	Deletes   string      `json:"deletes,omitempty"` // of an export that goes before a delete: the digest of the delete's plan
+	V         int            `json:"v"`
+	Command   string         `json:"command"`
+	Tool      string         `json:"tool"` // the version that planned: it signs for the layout
+	StartedAt time.Time      `json:"started_at"`
+	Host      string         `json:"host"`    // the Training API's
+	Account   string         `json:"account"` // see Config.Accounts
+	API       string         `json:"api"`     // its version
+	Scope     contract.Scope `json:"scope"`
+	Digest    string         `json:"digest"` // of the command's data, salted; see Command.SameAs
+	Projects  []uuid.UUID    `json:"projects"`
+	Named     bool           `json:"named"` // the requester named the projects
+	Threshold float64        `json:"threshold"`
+	Overlap   float64        `json:"overlap"`
+	Deletes   string         `json:"deletes,omitempty"` // of an export that goes before a delete: the digest of the delete's plan
 }
 
 // freeze returns the object stored under name, or stores what make makes now: the first writer
@@ -52,7 +53,7 @@ func (r *run) freeze(ctx context.Context, name string, into any, make func(conte
 		if err != nil {
 			return err
 		}
-		if b, err = Marshal(v); err != nil {
+		if b, err = contract.Marshal(v); err != nil {
 			return fmt.Errorf("encode %s: %w", name, err)
 		}
 		o, err := r.Work.Put(ctx, key, sink.Bytes(b, "application/json"))
@@ -67,7 +68,7 @@ func (r *run) freeze(ctx context.Context, name string, into any, make func(conte
 	} else if err != nil {
 		return fmt.Errorf("look for %s: %w", name, err)
 	}
-	return DecodeVersioned(b, name, into)
+	return contract.DecodeVersioned(b, name, into)
 }
 
 // plan decides what an export reads.
@@ -76,9 +77,9 @@ func (r *run) plan(ctx context.Context, deletes string) (exportPlan, error) {
 	err := r.freeze(ctx, planName, &p, func(ctx context.Context) (any, error) {
 		d := r.command.Data
 		p := exportPlan{
-			V: FormatVersion, Command: r.command.ID, Tool: r.Version, StartedAt: r.Now().UTC().Truncate(time.Millisecond),
+			V: contract.FormatVersion, Command: r.command.ID, Tool: r.Version, StartedAt: r.Now().UTC().Truncate(time.Millisecond),
 			Host: r.client.Host(), Account: r.accountOf(d.Resource), API: cv.APIVersion, Scope: r.Pseudonym.Redact(d), Digest: r.job.Command.Digest,
-			Projects: d.ProjectIDs, Named: r.command.Action == ActionExport, Threshold: r.Threshold, Overlap: r.Overlap, Deletes: deletes,
+			Projects: d.ProjectIDs, Named: r.command.Action == contract.ActionExport, Threshold: r.Threshold, Overlap: r.Overlap, Deletes: deletes,
 		}
 		if d.AllProjects {
 			projects, err := r.client.GetProjects(ctx)
@@ -89,7 +90,7 @@ func (r *run) plan(ctx context.Context, deletes string) (exportPlan, error) {
 			for _, project := range projects {
 				p.Projects = append(p.Projects, project.ID)
 			}
-			slices.SortFunc(p.Projects, CompareIDs)
+			slices.SortFunc(p.Projects, contract.CompareIDs)
 		}
 		if p.Projects == nil {
 			p.Projects = []uuid.UUID{}
@@ -145,7 +146,7 @@ type projectState struct {
 // what the units before them found, and from nothing else, so that every coordinator cuts the same.
 type rounds struct {
 	plan     exportPlan
-	command  Command
+	command  contract.Command
 	units    []Unit
 	sums     []Summary // by unit, without ids and calls
 	projects []*projectState
@@ -153,7 +154,7 @@ type rounds struct {
 	ids func(ctx context.Context, n int) (Summary, error)
 }
 
-func newRounds(p exportPlan, c Command, ids func(context.Context, int) (Summary, error)) *rounds {
+func newRounds(p exportPlan, c contract.Command, ids func(context.Context, int) (Summary, error)) *rounds {
 	r := &rounds{plan: p, command: c, ids: ids}
 	for _, id := range p.Projects {
 		s := &projectState{id: id}
@@ -166,7 +167,7 @@ func newRounds(p exportPlan, c Command, ids func(context.Context, int) (Summary,
 // add numbers a unit and returns its number.
 func (r *rounds) add(u Unit) int {
 	u.V, u.Command, u.N, u.Named = unitVersion, r.command.ID, len(r.units), r.plan.Named
-	u.Action, u.Seq, u.Stream, u.Digest = r.command.Action, r.command.Seq, Text(r.command.Stream), r.plan.Digest
+	u.Action, u.Seq, u.Stream, u.Digest = r.command.Action, r.command.Seq, contract.Text(r.command.Stream), r.plan.Digest
 	r.units = append(r.units, u)
 	return u.N
 }
@@ -250,27 +251,27 @@ func (r *rounds) open(p *projectState) {
 		p.listings = append(p.listings, follow)
 		r.pages(p, follow)
 	}
-	if d.Has(CategoryImages) && d.Narrowing() == NarrowImages {
+	if d.Has(contract.CategoryImages) && d.Narrowing() == contract.NarrowImages {
 		for _, scope := range scopes {
 			for ids := range slices.Chunk(d.ImageIDs, cv.MaxPage) {
 				p.batches = append(p.batches, r.add(Unit{Kind: KindBatch, Project: p.id, Scope: scope, IDs: ids, Fetch: scope == first}))
 			}
 		}
 	}
-	if d.Has(CategoryExports) {
+	if d.Has(contract.CategoryExports) {
 		for _, it := range p.info.Iterations {
 			p.models = append(p.models, r.add(Unit{Kind: KindExports, Project: p.id, Scope: it.ID}))
 		}
 	}
-	if d.Has(CategoryPredictions) && len(scopes) > 0 {
+	if d.Has(contract.CategoryPredictions) && len(scopes) > 0 {
 		p.runs = append(p.runs, r.add(Unit{Kind: KindPredictions, Project: p.id, Scopes: scopes, Fetch: true}))
 	}
 }
 
 // scopes are where the project is looked into, the one whose images are fetched page by page first.
-func (p *projectState) scopes(d Data) []uuid.UUID {
+func (p *projectState) scopes(d contract.Data) []uuid.UUID {
 	var scopes []uuid.UUID
-	if d.Narrowing() != NarrowIterations {
+	if d.Narrowing() != contract.NarrowIterations {
 		scopes = append(scopes, uuid.Nil)
 	}
 	for _, it := range p.info.Iterations {
@@ -364,7 +365,7 @@ func (r *rounds) join(l *listing) bool {
 func (r *rounds) missing(ctx context.Context, p *projectState) error {
 	p.stage = stageMissing
 	d := r.command.Data
-	if !d.Has(CategoryImages) {
+	if !d.Has(contract.CategoryImages) {
 		return nil
 	}
 	if err := r.namedImages(ctx, p); err != nil {
@@ -428,7 +429,7 @@ func (r *rounds) missing(ctx context.Context, p *projectState) error {
 
 // namedImages fails when an image that the requester named is nowhere.
 func (r *rounds) namedImages(ctx context.Context, p *projectState) error {
-	if r.command.Data.Narrowing() != NarrowImages || r.command.Action == ActionDelete {
+	if r.command.Data.Narrowing() != contract.NarrowImages || r.command.Action == contract.ActionDelete {
 		return nil
 	}
 	found := map[uuid.UUID]struct{}{}
@@ -443,7 +444,7 @@ func (r *rounds) namedImages(ctx context.Context, p *projectState) error {
 	}
 	for _, id := range r.command.Data.ImageIDs {
 		if _, ok := found[id]; !ok {
-			return &Error{Code: CodeNotFound, Message: fmt.Sprintf("image_ids: project %s has no image %s, neither in its workspace nor in an iteration", p.id, id)}
+			return &contract.Error{Code: contract.CodeNotFound, Message: fmt.Sprintf("image_ids: project %s has no image %s, neither in its workspace nor in an iteration", p.id, id)}
 		}
 	}
 	return nil
@@ -458,8 +459,8 @@ func (u Unit) scope() uuid.UUID {
 }
 
 // progress is how much of what was counted has been read.
-func (r *rounds) progress() Progress {
-	var p Progress
+func (r *rounds) progress() contract.Progress {
+	var p contract.Progress
 	for _, u := range r.units {
 		switch {
 		case u.Kind == KindBatch:
@@ -497,7 +498,7 @@ func (r *run) resultHead(ctx context.Context, n int) (Summary, string, error) {
 		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
 	}
 	if s.V > unitVersion {
-		return Summary{}, "", &NewerError{What: "unit result", V: s.V}
+		return Summary{}, "", &contract.NewerError{What: "unit result", V: s.V}
 	}
 	return s, o.SHA256, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -72,7 +73,7 @@ func (w *work) project(ctx context.Context) (Summary, []Record, error) {
 		data    = w.command.Data
 		p       = w.unit.Project
 	)
-	put := func(path sink.Path, content json.RawMessage, c Category, id uuid.UUID) error {
+	put := func(path sink.Path, content json.RawMessage, c contract.Category, id uuid.UUID) error {
 		e, err := w.putJSON(ctx, path, content, c, id)
 		if err != nil {
 			return err
@@ -80,8 +81,8 @@ func (w *work) project(ctx context.Context) (Summary, []Record, error) {
 		records = append(records, Record{Entry: e})
 		return nil
 	}
-	if data.Has(CategoryProjects) {
-		if err := put(sink.ProjectPath(p, "project.json"), r.Project, CategoryProjects, p); err != nil {
+	if data.Has(contract.CategoryProjects) {
+		if err := put(sink.ProjectPath(p, "project.json"), r.Project, contract.CategoryProjects, p); err != nil {
 			return Summary{}, nil, err
 		}
 	}
@@ -95,42 +96,42 @@ func (w *work) project(ctx context.Context) (Summary, []Record, error) {
 		}
 		return nil
 	}
-	if data.Has(CategoryTags) {
+	if data.Has(contract.CategoryTags) {
 		if err := countTags(r.Tags); err != nil {
 			return Summary{}, nil, err
 		}
-		if data.Narrowing() != NarrowIterations {
-			if err := put(sink.ProjectPath(p, "tags.json"), jsonArray(r.Tags), CategoryTags, uuid.Nil); err != nil {
+		if data.Narrowing() != contract.NarrowIterations {
+			if err := put(sink.ProjectPath(p, "tags.json"), jsonArray(r.Tags), contract.CategoryTags, uuid.Nil); err != nil {
 				return Summary{}, nil, err
 			}
 		}
 	}
-	if data.Has(CategoryIterations) {
+	if data.Has(contract.CategoryIterations) {
 		raws := make([]json.RawMessage, 0, len(r.Iterations))
 		for _, it := range r.Iterations {
 			raws = append(raws, it.Raw)
 		}
-		if err := put(sink.ProjectPath(p, "iterations.json"), jsonArray(raws), CategoryIterations, uuid.Nil); err != nil {
+		if err := put(sink.ProjectPath(p, "iterations.json"), jsonArray(raws), contract.CategoryIterations, uuid.Nil); err != nil {
 			return Summary{}, nil, err
 		}
 	}
 	for _, it := range r.Iterations {
 		s.Iterations = append(s.Iterations, IterationInfo{ID: it.ID, Trained: it.Trained, Performance: it.Performance != nil})
-		if data.Has(CategoryIterations) {
-			if err := put(sink.IterationPath(p, it.ID, "iteration.json"), it.Raw, CategoryIterations, it.ID); err != nil {
+		if data.Has(contract.CategoryIterations) {
+			if err := put(sink.IterationPath(p, it.ID, "iteration.json"), it.Raw, contract.CategoryIterations, it.ID); err != nil {
 				return Summary{}, nil, err
 			}
 		}
-		if data.Has(CategoryTags) {
+		if data.Has(contract.CategoryTags) {
 			if err := countTags(it.Tags); err != nil {
 				return Summary{}, nil, err
 			}
-			if err := put(sink.IterationPath(p, it.ID, "tags.json"), jsonArray(it.Tags), CategoryTags, it.ID); err != nil {
+			if err := put(sink.IterationPath(p, it.ID, "tags.json"), jsonArray(it.Tags), contract.CategoryTags, it.ID); err != nil {
 				return Summary{}, nil, err
 			}
 		}
 		if it.Performance != nil {
-			if err := put(sink.IterationPath(p, it.ID, "performance.json"), it.Performance, CategoryPerformance, it.ID); err != nil {
+			if err := put(sink.IterationPath(p, it.ID, "performance.json"), it.Performance, contract.CategoryPerformance, it.ID); err != nil {
 				return Summary{}, nil, err
 			}
 		}
@@ -167,24 +168,24 @@ func (w *work) readProject(ctx context.Context) (reading, error) {
 		r.Iterations = append(r.Iterations, iterationReading{ID: it.ID, Raw: raw, Trained: !it.TrainedAt.IsZero()})
 	}
 	tags := map[uuid.UUID][]uuid.UUID{} // the named tags that a scope has
-	if data.Has(CategoryTags) || data.Narrowing() == NarrowTags {
+	if data.Has(contract.CategoryTags) || data.Narrowing() == contract.NarrowTags {
 		if err := w.readTags(ctx, &r, tags); err != nil {
 			return reading{}, err
 		}
 	}
-	if data.Has(CategoryPerformance) {
+	if data.Has(contract.CategoryPerformance) {
 		for i := range r.Iterations {
 			if err := w.readPerformance(ctx, &r, &r.Iterations[i]); err != nil {
 				return reading{}, err
 			}
 		}
 	}
-	if !data.Has(CategoryImages) || data.Narrowing() == NarrowImages {
+	if !data.Has(contract.CategoryImages) || data.Narrowing() == contract.NarrowImages {
 		return r, nil
 	}
 	for _, scope := range w.scopes(r) {
 		listings := []Listing{{Kind: Tagged, Scope: scope}, {Kind: Untagged, Scope: scope}}
-		if data.Narrowing() == NarrowTags {
+		if data.Narrowing() == contract.NarrowTags {
 			listings = nil
 			for chunk := range slices.Chunk(tags[scope], cv.MaxTagIDs) {
 				listings = append(listings, Listing{Kind: Tagged, Scope: scope, Tags: chunk})
@@ -202,13 +203,13 @@ func (w *work) readProject(ctx context.Context) (reading, error) {
 
 // tolerant says that what was named need not be there: the export goes before a delete, to which
 // what is gone is done.
-func (w *work) tolerant() bool { return w.command.Action == ActionDelete }
+func (w *work) tolerant() bool { return w.command.Action == contract.ActionDelete }
 
 // scopes are where images, tags and predictions are looked for: the workspace and every iteration,
 // or only the named iterations.
 func (w *work) scopes(r reading) []uuid.UUID {
 	var scopes []uuid.UUID
-	if w.command.Data.Narrowing() != NarrowIterations {
+	if w.command.Data.Narrowing() != contract.NarrowIterations {
 		scopes = append(scopes, uuid.Nil)
 	}
 	for _, it := range r.Iterations {
@@ -219,8 +220,8 @@ func (w *work) scopes(r reading) []uuid.UUID {
 
 func (w *work) readIterations(ctx context.Context) ([]cv.Iteration, error) {
 	data, p := w.command.Data, w.unit.Project
-	if data.Narrowing() != NarrowIterations {
-		if len(data.Categories) == 1 && data.Has(CategoryProjects) {
+	if data.Narrowing() != contract.NarrowIterations {
+		if len(data.Categories) == 1 && data.Has(contract.CategoryProjects) {
 			return nil, nil
 		}
 		iterations, err := w.client.GetIterations(ctx, p)
@@ -272,7 +273,7 @@ func (w *work) readTags(ctx context.Context, r *reading, named map[uuid.UUID][]u
 		return raws, nil
 	}
 	var err error
-	if data.Narrowing() != NarrowIterations {
+	if data.Narrowing() != contract.NarrowIterations {
 		if r.Tags, err = read(uuid.Nil); err != nil {
 			return err
 		}
@@ -285,7 +286,7 @@ func (w *work) readTags(ctx context.Context, r *reading, named map[uuid.UUID][]u
 	}
 	for _, id := range data.TagIDs {
 		if !wanted[id] && !w.tolerant() {
-			return &Error{Code: CodeNotFound, Message: fmt.Sprintf("tag_ids: the project has no tag %s, neither in its workspace nor in an iteration", id)}
+			return &contract.Error{Code: contract.CodeNotFound, Message: fmt.Sprintf("tag_ids: the project has no tag %s, neither in its workspace nor in an iteration", id)}
 		}
 	}
 	return nil
@@ -342,7 +343,7 @@ func (w *work) vanished(err error, scope uuid.UUID) bool {
 // changed says that err tells of something in the project that went away while the export was
 // reading, and that nobody had named.
 func (w *work) changed(err error) bool {
-	return errors.Is(err, cv.ErrGone) && !projectGone(err) && w.command.Data.Narrowing() != NarrowIterations
+	return errors.Is(err, cv.ErrGone) && !projectGone(err) && w.command.Data.Narrowing() != contract.NarrowIterations
 }
 
 // projectGone says that the whole project is not there.
@@ -570,7 +571,7 @@ func matches(metadata map[string]string, objects []map[string]string) bool {
 }
 
 // putJSON stores a file of the bag that a unit makes whole.
-func (w *work) putJSON(ctx context.Context, path sink.Path, content []byte, c Category, id uuid.UUID) (*EntryRecord, error) {
+func (w *work) putJSON(ctx context.Context, path sink.Path, content []byte, c contract.Category, id uuid.UUID) (*EntryRecord, error) {
 	content = append(slices.Clip(content), '\n')
 	o, err := w.Store.Put(ctx, w.layout.Key(sink.ExportBag, path), sink.Bytes(content, "application/json"))
 	if err != nil {

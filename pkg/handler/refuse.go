@@ -4,14 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 // undecoded refuses a message that is no command: under the id that it gives, when nothing else has
 // that, so that its publisher finds the answer; else under its sequence.
-func (h *Handler) undecoded(ctx context.Context, m Message, refusal *Refusal) error {
+func (h *Handler) undecoded(ctx context.Context, m contract.Message, refusal *contract.Refusal) error {
 	r := &run{
 		Handler: h, message: m, log: h.Log,
-		command: Command{ID: refusal.ID, Action: refusal.Action, Seq: m.Seq, Stream: m.Stream, Published: m.Time.UTC()},
+		command: contract.Command{ID: refusal.ID, Action: refusal.Action, Seq: m.Seq, Stream: m.Stream, Published: m.Time.UTC()},
 	}
 	if refusal.Given == "" {
 		return r.refuseBySeq(ctx, "", "", refusal)
@@ -26,9 +28,9 @@ func (h *Handler) undecoded(ctx context.Context, m Message, refusal *Refusal) er
 			return err
 		}
 		if !vacant {
-			return r.refuseBySeq(ctx, Text(refusal.Given), "", refusal)
+			return r.refuseBySeq(ctx, contract.Text(refusal.Given), "", refusal)
 		}
-		if err := r.refuse(ctx, "", "", refusal); !errors.Is(err, ErrConflict) {
+		if err := r.refuse(ctx, "", "", refusal); !errors.Is(err, contract.ErrConflict) {
 			return err
 		}
 	}
@@ -41,24 +43,24 @@ func (h *Handler) undecoded(ctx context.Context, m Message, refusal *Refusal) er
 func (r *run) vacant(ctx context.Context) (bool, error) {
 	job, rev, err := r.Queue.Job(ctx, r.command.ID)
 	switch {
-	case errors.Is(err, ErrNewer):
+	case errors.Is(err, contract.ErrNewer):
 		r.Health.Fail("version", err)
-		return false, handBack(maxDelay, "newer version")
-	case err == nil && job.Command.names(r.command) && job.State.Terminal():
+		return false, handBack(delivery.MaxDelay, "newer version")
+	case err == nil && job.Command.SameMessage(r.command) && job.State.Terminal():
 		r.job, r.rev = job, rev
 		return false, r.publishTerminal(ctx)
-	case err == nil && job.Command.names(r.command):
-		return false, handBack(maxDelay, "another version has begun what this one cannot read")
+	case err == nil && job.Command.SameMessage(r.command):
+		return false, handBack(delivery.MaxDelay, "another version has begun what this one cannot read")
 	case err == nil:
 		return false, nil
-	case !errors.Is(err, ErrNoJob):
+	case !errors.Is(err, contract.ErrNoJob):
 		return false, fmt.Errorf("read the job: %w", err)
 	}
 	r.rev = rev // of a cancel that waits for this id, if there is one: there is nothing to cancel
 	if err := r.first(ctx); err != nil {
 		return false, err
 	}
-	if r.command.Action == ActionCancel { // a cancel has no bundle, and needs no storage
+	if r.command.Action == contract.ActionCancel { // a cancel has no bundle, and needs no storage
 		return true, nil
 	}
 	exists, _, err := r.sameRequest(ctx)
@@ -68,22 +70,22 @@ func (r *run) vacant(ctx context.Context) (bool, error) {
 // refuseBySeq refuses a message under its sequence: given is the id that it gave and cannot have,
 // conflictsWith the command that has it. What a message of an earlier stream, with the same
 // sequence, has there makes way.
-func (r *run) refuseBySeq(ctx context.Context, given, conflictsWith Text, refusal *Refusal) error {
+func (r *run) refuseBySeq(ctx context.Context, given, conflictsWith contract.Text, refusal *contract.Refusal) error {
 	own := &run{Handler: r.Handler, command: r.command, message: r.message, log: r.log}
-	own.command.ID = SeqID(r.command.Seq)
+	own.command.ID = contract.SeqID(r.command.Seq)
 	for {
 		job, rev, err := r.Queue.Job(ctx, own.command.ID)
 		switch {
-		case err == nil && job.Command.names(own.command) && job.State.Terminal():
+		case err == nil && job.Command.SameMessage(own.command) && job.State.Terminal():
 			own.job, own.rev = job, rev
 			return own.publishTerminal(ctx)
-		case err == nil && EarlierStream(own.command.Stream, string(job.Command.Stream)):
-			return &decision{Disposition: Disposition{Verb: Abandon, Reason: "the message's stream is gone"}}
-		case err != nil && !errors.Is(err, ErrNoJob):
+		case err == nil && contract.EarlierStream(own.command.Stream, string(job.Command.Stream)):
+			return &decision{Disposition: delivery.Disposition{Verb: delivery.Abandon, Reason: "the message's stream is gone"}}
+		case err != nil && !errors.Is(err, contract.ErrNoJob):
 			return fmt.Errorf("read the job: %w", err)
 		}
 		own.rev = rev
-		if err := own.refuse(ctx, given, conflictsWith, refusal); !errors.Is(err, ErrConflict) {
+		if err := own.refuse(ctx, given, conflictsWith, refusal); !errors.Is(err, contract.ErrConflict) {
 			return err
 		}
 	}
@@ -91,13 +93,13 @@ func (r *run) refuseBySeq(ctx context.Context, given, conflictsWith Text, refusa
 
 // refuse makes a job of the message, which ends refused, in the place of what has revision r.rev
 // there, and makes that known. It fails with ErrConflict when something else is there by now.
-func (r *run) refuse(ctx context.Context, given, conflictsWith Text, refusal *Refusal) error {
+func (r *run) refuse(ctx context.Context, given, conflictsWith contract.Text, refusal *contract.Refusal) error {
 	now := r.Now().UTC()
-	r.job = Job{
-		V: FormatVersion, ID: r.command.ID, Action: r.command.Action, State: StateAccepted, Created: now, Updated: now,
-		GivenID: given, Command: CommandRef{}.moved(r.command),
+	r.job = contract.Job{
+		V: contract.FormatVersion, ID: r.command.ID, Action: r.command.Action, State: contract.StateAccepted, Created: now, Updated: now,
+		GivenID: given, Command: contract.CommandRef{}.WithMessage(r.command),
 	}
-	r.ended(ctx, EventData{Status: StatusRefused, Error: refusal.Reason(), ConflictsWith: conflictsWith})(&r.job)
+	r.ended(ctx, contract.EventData{Status: contract.StatusRefused, Error: refusal.Reason(), ConflictsWith: conflictsWith})(&r.job)
 	rev, err := r.Queue.PutJob(ctx, r.job, r.rev)
 	if err != nil {
 		return fmt.Errorf("write the job: %w", err)

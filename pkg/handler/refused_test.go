@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -63,7 +63,7 @@ func TestMalformedCommandsEndToEnd(t *testing.T) {
 		if ack.Error != nil || ack.Duplicate || ack.Seq == 0 {
 			t.Fatalf("publish %s: %s", m.Name, answer.Data)
 		}
-		id := cmp.Or(m.ID, handler.SeqID(ack.Seq))
+		id := cmp.Or(m.ID, contract.SeqID(ack.Seq))
 		if _, twice := sent[id]; twice {
 			t.Fatalf("%s: the id %s is another message's", m.Name, id)
 		}
@@ -73,7 +73,7 @@ func TestMalformedCommandsEndToEnd(t *testing.T) {
 		t.Fatalf("%d messages: %v", len(sent), err)
 	}
 	e := w.run(t, "good-1", `{"all_projects":true}`)
-	if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete {
+	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
 		t.Fatalf("a good command after them ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
 	w.eventually(t, "all malformed commands leave the queue", func() bool { return len(w.messages(t, "CV_COMMANDS")) == 0 })
@@ -146,8 +146,8 @@ func TestMalformedCommandsEndToEnd(t *testing.T) {
 // checkRefusal holds the event and the job of a refused message against it.
 func (w *world) checkRefusal(t *testing.T, id string, seq uint64, stream string, was malformedMessage) {
 	t.Helper()
-	action := handler.Action(strings.TrimPrefix(was.Subject, "cv.commands."))
-	e, err := w.queue.Event(t.Context(), action, id, handler.StatusRefused)
+	action := contract.Action(strings.TrimPrefix(was.Subject, "cv.commands."))
+	e, err := w.queue.Event(t.Context(), action, id, contract.StatusRefused)
 	if err != nil || e.Data.Error == nil {
 		t.Errorf("%s: the event is %+v, %v", was.Name, e, err)
 		return
@@ -159,7 +159,7 @@ func (w *world) checkRefusal(t *testing.T, id string, seq uint64, stream string,
 		t.Errorf("%s: the event is of message %d of %s, given id %q; the message is %d of %s", was.Name, d.Seq, d.Stream, d.GivenID, seq, stream)
 	}
 	job, _, err := w.queue.Job(t.Context(), id)
-	if err != nil || job.Command.Seq != seq || string(job.Command.Stream) != stream || job.State != handler.StateRefused || job.Attempt != 0 {
+	if err != nil || job.Command.Seq != seq || string(job.Command.Stream) != stream || job.State != contract.StateRefused || job.Attempt != 0 {
 		t.Errorf("%s: the job is %+v, %v", was.Name, job, err)
 	}
 }

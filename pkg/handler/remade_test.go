@@ -15,6 +15,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -36,16 +38,16 @@ func (w *world) remake(t *testing.T) {
 }
 
 // given delivers a command's message to a replica's handler and says what becomes of it.
-func (w *world) given(t *testing.T, r *replica, h *history) handler.Disposition {
+func (w *world) given(t *testing.T, r *replica, h *history) delivery.Disposition {
 	t.Helper()
-	return <-w.deliver(t.Context(), t, h, r, handler.Lease{})
+	return <-w.deliver(t.Context(), t, h, r, delivery.Lease{})
 }
 
 // queued reports whether a command's message is in the queue.
 func (w *world) queued(t *testing.T, h *history) bool {
 	t.Helper()
 	_, err := w.queue.Command(t.Context(), h.seq)
-	if err != nil && !errors.Is(err, handler.ErrNoMessage) {
+	if err != nil && !errors.Is(err, contract.ErrNoMessage) {
 		t.Fatal(err)
 	}
 	return err == nil
@@ -74,11 +76,11 @@ func TestRemadeStreamUnderAnExport(t *testing.T) {
 	other := w.publish(t, "export", "other", concerning(project, `,"categories":["tags"]`))
 	w.eventually(t, "both have units", func() bool { return len(w.messages(t, "CV_WORK")) > 1 })
 	w.start(t, replicaOptions{units: 4})
-	if e := w.wait(t, other); e.Status != handler.StatusCompleted || e.Counts.Images != 0 {
+	if e := w.wait(t, other); e.Status != contract.StatusCompleted || e.Counts.Images != 0 {
 		t.Errorf("the other ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
 	}
 	e := w.run(t, "exp", concerning(project, ""))
-	if e.Status != handler.StatusCompleted || e.Outcome != handler.OutcomeComplete || e.Counts.Images != 3 {
+	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Counts.Images != 3 {
 		t.Fatalf("ended %s %s with %d of 3 images: %v", e.Status, e.Outcome, e.Counts.Images, e.Error)
 	}
 	w.checkTruth(t, w.bag(t, "exp", sink.ExportBag), e, w.truthOf(t, w.api.Snapshot(), selection{}))
@@ -96,10 +98,10 @@ func TestRemadeStreamFreesTheSlot(t *testing.T) {
 	w.remake(t)
 	next := w.publish(t, "export", "next", concerning(project, ""))
 	w.start(t, replicaOptions{units: 4})
-	if e := w.wait(t, next); e.Status != handler.StatusCompleted {
+	if e := w.wait(t, next); e.Status != contract.StatusCompleted {
 		t.Errorf("the next ended %s: %v", e.Status, e.Error)
 	}
-	if e := w.run(t, "exp", concerning(project, "")); e.Status != handler.StatusCompleted || e.Attempt != 1 {
+	if e := w.run(t, "exp", concerning(project, "")); e.Status != contract.StatusCompleted || e.Attempt != 1 {
 		t.Errorf("published again, it ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
 }
@@ -110,10 +112,10 @@ func (w *world) waitsForCredential(t *testing.T, id string) *history {
 	t.Helper()
 	locked := w.start(t, replicaOptions{idle: true, key: cv.TrainingKey("revoked")})
 	h := w.publish(t, "export", id, everything)
-	if d := w.given(t, locked, h); d.Verb != handler.Nak {
+	if d := w.given(t, locked, h); d.Verb != delivery.Nak {
 		t.Fatalf("%s: settled %s: %s", id, d.Verb, d.Reason)
 	}
-	if j := w.job(t, id); j.Waiting == nil || j.Waiting.For != handler.WaitCredential {
+	if j := w.job(t, id); j.Waiting == nil || j.Waiting.For != contract.WaitCredential {
 		t.Fatalf("%s does not wait: %+v", id, j)
 	}
 	return h
@@ -138,11 +140,11 @@ func TestRemadeStreamRepublished(t *testing.T) {
 			}
 			again := w.publish(t, "export", "exp", everything)
 			w.start(t, replicaOptions{units: 4})
-			if d := w.given(t, w.start(t, replicaOptions{idle: true}), again); d.Verb != handler.Ack {
+			if d := w.given(t, w.start(t, replicaOptions{idle: true}), again); d.Verb != delivery.Ack {
 				t.Errorf("settled %s: %s", d.Verb, d.Reason)
 			}
-			e, err := w.queue.Event(t.Context(), handler.ActionExport, "exp", handler.StatusCompleted)
-			if err != nil || e.Data.Outcome != handler.OutcomeComplete {
+			e, err := w.queue.Event(t.Context(), contract.ActionExport, "exp", contract.StatusCompleted)
+			if err != nil || e.Data.Outcome != contract.OutcomeComplete {
 				t.Fatalf("acknowledged without an end: %+v, %v", e.Data, err)
 			}
 			if j := w.job(t, "exp"); j.Command.Seq != again.seq {
@@ -161,18 +163,18 @@ func TestRemadeStreamCancel(t *testing.T) {
 		w.waitsForCredential(t, "exp")
 		w.remake(t)
 		other := w.publish(t, "export", "other", concerning(project, ""))
-		if d := w.given(t, w.start(t, replicaOptions{idle: true}), w.publish(t, "cancel", "stop", `{"id":"exp"}`)); d.Verb != handler.Ack {
+		if d := w.given(t, w.start(t, replicaOptions{idle: true}), w.publish(t, "cancel", "stop", `{"id":"exp"}`)); d.Verb != delivery.Ack {
 			t.Errorf("the cancel: settled %s: %s", d.Verb, d.Reason)
 		}
 		if !w.queued(t, other) {
 			t.Error("a command that was not cancelled is out of the queue")
 		}
 		w.start(t, replicaOptions{})
-		if e := w.wait(t, other); e.Status != handler.StatusCompleted {
+		if e := w.wait(t, other); e.Status != contract.StatusCompleted {
 			t.Errorf("a command that was not cancelled ended %s: %v", e.Status, e.Error)
 		}
 		// The one that was is, when it is published again.
-		if e := w.run(t, "exp", everything); e.Status != handler.StatusCancelled {
+		if e := w.run(t, "exp", everything); e.Status != contract.StatusCancelled {
 			t.Errorf("the cancelled one ended %s: %v", e.Status, e.Error)
 		}
 	})
@@ -192,14 +194,14 @@ func TestRemadeStreamCancel(t *testing.T) {
 		w.start(t, replicaOptions{configure: noWait})
 		del := w.publish(t, "delete", "del", concerning(project, ""))
 		begun.wait(t, "the delete is at work")
-		if e := w.wait(t, w.publish(t, "cancel", "stop", `{"id":"exp"}`)); e.Status != handler.StatusCompleted {
+		if e := w.wait(t, w.publish(t, "cancel", "stop", `{"id":"exp"}`)); e.Status != contract.StatusCompleted {
 			t.Errorf("the cancel ended %s: %v", e.Status, e.Error)
 		}
 		if !w.queued(t, del) {
 			t.Error("the delete's message is out of the queue")
 		}
 		answered.happens()
-		if e := w.wait(t, del); e.Status != handler.StatusCompleted {
+		if e := w.wait(t, del); e.Status != contract.StatusCompleted {
 			t.Errorf("the delete ended %s: %v", e.Status, e.Error)
 		}
 		w.bag(t, "del", sink.DeleteBag)
@@ -233,7 +235,7 @@ func TestRemadeStreamIsInNobodysWay(t *testing.T) {
 			project, other := w.project("one"), w.project("two")
 			w.publish(t, "export", "exp", concerning(project, ""))
 			r := w.start(t, replicaOptions{idle: true, configure: noWait})
-			if d := w.given(t, r, w.publish(t, "delete", "del", concerning(project, ""))); d.Verb != handler.Nak || d.Reason != "waits for command" {
+			if d := w.given(t, r, w.publish(t, "delete", "del", concerning(project, ""))); d.Verb != delivery.Nak || d.Reason != "waits for command" {
 				t.Fatalf("settled %s: %s", d.Verb, d.Reason)
 			}
 			w.remake(t)
@@ -241,7 +243,7 @@ func TestRemadeStreamIsInNobodysWay(t *testing.T) {
 				w.publish(t, "export", fmt.Sprintf("note-%d", n), concerning(other, ""))
 			}
 			del := w.publish(t, "delete", "del", concerning(project, ""))
-			if d := w.given(t, r, del); d.Verb != handler.Ack {
+			if d := w.given(t, r, del); d.Verb != delivery.Ack {
 				t.Errorf("settled %s: %s", d.Verb, d.Reason)
 			}
 		})
@@ -262,12 +264,12 @@ func TestUnitOfAnotherCommand(t *testing.T) {
 				id = "other"
 			}
 			h := w.publish(t, "export", id, everything)
-			if _, err := w.queue.PutJob(t.Context(), handler.Job{ID: "exp", Action: handler.ActionExport, State: handler.StateRunning}, 0); err != nil {
+			if _, err := w.queue.PutJob(t.Context(), contract.Job{ID: "exp", Action: contract.ActionExport, State: contract.StateRunning}, 0); err != nil {
 				t.Fatal(err)
 			}
 			body := fmt.Appendf(nil, `{"v":1,"command":"exp","seq":%d,"n":0,"kind":"project","project":"%s"%s}`, h.seq, project, known)
-			d := w.start(t, replicaOptions{idle: true}).handler.Unit(t.Context(), handler.UnitDelivery{Command: "exp", Body: body, Delivered: 1})
-			if d.Verb != handler.Ack || len(w.api.Calls()) > 0 || len(w.objects(t, "exp")) > 0 {
+			d := w.start(t, replicaOptions{idle: true}).handler.Unit(t.Context(), delivery.UnitDelivery{Command: "exp", Body: body, Delivered: 1})
+			if d.Verb != delivery.Ack || len(w.api.Calls()) > 0 || len(w.objects(t, "exp")) > 0 {
 				t.Errorf("settled %s: %s; %d calls, objects %v", d.Verb, d.Reason, len(w.api.Calls()), w.objects(t, "exp"))
 			}
 		})
@@ -280,7 +282,7 @@ type beforeLook struct {
 	do func()
 }
 
-func (q beforeLook) CommandIn(ctx context.Context, stream string, seq uint64) (handler.Message, error) {
+func (q beforeLook) CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error) {
 	q.do()
 	return q.Queue.CommandIn(ctx, stream, seq)
 }
@@ -288,9 +290,9 @@ func (q beforeLook) CommandIn(ctx context.Context, stream string, seq uint64) (h
 // Before an export decides what its bag is made of, and before a delete begins, their message must
 // still be in its stream: in another one, later commands do not wait for them.
 func TestRemadeStreamBeforeTheTurningPoint(t *testing.T) {
-	for action, data := range map[handler.Action]string{"export": everything, "delete": everything, "delete ": `{"all_projects":true,"dry_run":true}`} {
+	for action, data := range map[contract.Action]string{"export": everything, "delete": everything, "delete ": `{"all_projects":true,"dry_run":true}`} {
 		t.Run(string(action)+data, func(t *testing.T) {
-			action := handler.Action(strings.TrimSpace(string(action)))
+			action := contract.Action(strings.TrimSpace(string(action)))
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 			w.project("one")
 			w.start(t, replicaOptions{units: 4})
@@ -298,10 +300,10 @@ func TestRemadeStreamBeforeTheTurningPoint(t *testing.T) {
 				noWait(c)
 				c.Queue = beforeLook{c.Queue, sync.OnceFunc(func() { w.remake(t) })}
 			}})
-			if d := w.given(t, r, w.publish(t, action, "mine", data)); d.Verb != handler.Abandon {
+			if d := w.given(t, r, w.publish(t, action, "mine", data)); d.Verb != delivery.Abandon {
 				t.Errorf("settled %s: %s", d.Verb, d.Reason)
 			}
-			if j := w.job(t, "mine"); j.State != handler.StateRunning || j.Irrevocable || j.Attempt != 0 {
+			if j := w.job(t, "mine"); j.State != contract.StateRunning || j.Irrevocable || j.Attempt != 0 {
 				t.Errorf("the job is %+v", j)
 			}
 			if calls := w.api.DestructiveCalls(); len(calls) > 0 {
@@ -313,10 +315,10 @@ func TestRemadeStreamBeforeTheTurningPoint(t *testing.T) {
 				}
 			}
 			again := w.publish(t, action, "mine", data)
-			if d := w.given(t, w.start(t, replicaOptions{idle: true, configure: noWait}), again); d.Verb != handler.Ack {
+			if d := w.given(t, w.start(t, replicaOptions{idle: true, configure: noWait}), again); d.Verb != delivery.Ack {
 				t.Errorf("published again: settled %s: %s", d.Verb, d.Reason)
 			}
-			if e := w.end(t, again); e.Status != handler.StatusCompleted || e.Attempt != 1 || e.Seq != again.seq {
+			if e := w.end(t, again); e.Status != contract.StatusCompleted || e.Attempt != 1 || e.Seq != again.seq {
 				t.Errorf("message %d ended %s in attempt %d: %v", e.Seq, e.Status, e.Attempt, e.Error)
 			}
 		})
@@ -328,18 +330,18 @@ func TestRemadeStreamBeforeTheTurningPoint(t *testing.T) {
 func TestRemadeStreamRefusals(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	w.start(t, replicaOptions{})
-	refuse := func(action handler.Action, data, field string) {
+	refuse := func(action contract.Action, data, field string) {
 		t.Helper()
 		h := w.publishMessage(t, "", plain(action, "", data))
 		w.eventually(t, "the message leaves the queue", func() bool { return !w.queued(t, h) })
-		e, err := w.queue.Event(t.Context(), action, handler.SeqID(h.seq), handler.StatusRefused)
+		e, err := w.queue.Event(t.Context(), action, contract.SeqID(h.seq), contract.StatusRefused)
 		if err != nil || e.Data.Error == nil || e.Data.Error.Message[:len(field)] != field {
 			t.Errorf("%s is answered %v, %v", data, e.Data.Error, err)
 		}
-		if j := w.job(t, handler.SeqID(h.seq)); j.Action != action || j.Error == nil || j.Error.Message != e.Data.Error.Message {
+		if j := w.job(t, contract.SeqID(h.seq)); j.Action != action || j.Error == nil || j.Error.Message != e.Data.Error.Message {
 			t.Errorf("%s: the job is %+v", data, j)
 		}
-		d, err := w.queue.DeadLetter(t.Context(), handler.SeqID(h.seq))
+		d, err := w.queue.DeadLetter(t.Context(), contract.SeqID(h.seq))
 		if err != nil || string(d.Message.Body) != data || d.Action != action {
 			t.Errorf("%s: the dead letter is %+v, %v", data, d, err)
 		}

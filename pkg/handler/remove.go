@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -36,10 +37,10 @@ type removal struct {
 
 // deletedLine is a line of deleted.jsonl.
 type deletedLine struct {
-	ID             uuid.UUID `json:"id"`
-	Category       Category  `json:"category"`
-	How            string    `json:"how"` // the operation that removed it, or already_gone
-	VerifiedAbsent time.Time `json:"verified_absent"`
+	ID             uuid.UUID         `json:"id"`
+	Category       contract.Category `json:"category"`
+	How            string            `json:"how"` // the operation that removed it, or already_gone
+	VerifiedAbsent time.Time         `json:"verified_absent"`
 }
 
 const alreadyGone = "already_gone"
@@ -98,7 +99,7 @@ func (m *removal) checkLegalHold(ctx context.Context) error {
 		return fmt.Errorf("look for legal holds: %w", err)
 	}
 	if held {
-		return &Error{Code: CodeLegalHold, Message: fmt.Sprintf("project %s was put under a legal hold after the delete was begun: what was not deleted yet stays", m.plan.ID)}
+		return &contract.Error{Code: contract.CodeLegalHold, Message: fmt.Sprintf("project %s was put under a legal hold after the delete was begun: what was not deleted yet stays", m.plan.ID)}
 	}
 	m.free = true
 	return nil
@@ -142,16 +143,16 @@ func (m *removal) record(ctx context.Context, key sink.Key, lines []deletedLine)
 }
 
 // progress is how much of what was planned is seen to be gone.
-func (d *deletion) progress() Progress {
+func (d *deletion) progress() contract.Progress {
 	total := int64(0)
 	for _, f := range d.begun.Facts {
 		total += int64(f.Images + f.Iterations + f.Tags)
 	}
-	return Progress{Done: d.done, Total: max(d.done, total)} // predictions are done, and not planned
+	return contract.Progress{Done: d.done, Total: max(d.done, total)} // predictions are done, and not planned
 }
 
 // absent are lines for things that are gone now.
-func (m *removal) absent(c Category, how string, ids ...uuid.UUID) []deletedLine {
+func (m *removal) absent(c contract.Category, how string, ids ...uuid.UUID) []deletedLine {
 	now := m.Now().UTC().Truncate(time.Millisecond)
 	lines := make([]deletedLine, 0, len(ids))
 	for _, id := range ids {
@@ -176,7 +177,7 @@ func (d *deletion) verifyDeadline(ctx context.Context, project int, what string)
 		At time.Time `json:"at"`
 	}
 	err = d.freeze(ctx, fmt.Sprintf("verify/%06d-%s.json", project, what), &first, func(context.Context) (any, error) {
-		return map[string]any{"v": FormatVersion, "at": d.Now().UTC()}, nil
+		return map[string]any{"v": contract.FormatVersion, "at": d.Now().UTC()}, nil
 	})
 	return first.At.UTC(), d.Now().After(first.At.Add(d.VerifyTimeout)), err
 }
@@ -195,7 +196,7 @@ func (m *removal) pollUntilGone(ctx context.Context, what string, look func(cont
 			return err
 		}
 		if late {
-			return &Error{Code: CodeUnverified, Message: fmt.Sprintf("%s of project %s could not be seen to be gone within %s (CONSUMER_VERIFY_TIMEOUT)", what, m.plan.ID, m.VerifyTimeout)}
+			return &contract.Error{Code: contract.CodeUnverified, Message: fmt.Sprintf("%s of project %s could not be seen to be gone within %s (CONSUMER_VERIFY_TIMEOUT)", what, m.plan.ID, m.VerifyTimeout)}
 		}
 		if err := m.keepCalls(ctx); err != nil {
 			return err
@@ -228,9 +229,9 @@ func (d *deletion) training(ctx context.Context, number int, project, iteration 
 		return err
 	}
 	if late {
-		return &Error{Code: CodeUnverified, Message: fmt.Sprintf("iteration %s of project %s is still in training, which cannot be stopped", iteration, project)}
+		return &contract.Error{Code: contract.CodeUnverified, Message: fmt.Sprintf("iteration %s of project %s is still in training, which cannot be stopped", iteration, project)}
 	}
-	return d.pause(ctx, &Waiting{For: WaitTraining, Detail: fmt.Sprintf("iteration %s of project %s is in training", iteration, project), Since: since})
+	return d.pause(ctx, &contract.Waiting{For: contract.WaitTraining, Detail: fmt.Sprintf("iteration %s of project %s is in training", iteration, project), Since: since})
 }
 
 // unpublish takes published iterations out of use: neither they nor their project could be deleted.
@@ -252,7 +253,7 @@ func (m *removal) unpublish(ctx context.Context) ([]deletedLine, error) {
 			continue
 		}
 		if !m.command.Data.Unpublish {
-			return nil, &Error{Code: CodePlanChanged, Message: fmt.Sprintf("iteration %s was published after the plan was made", it.ID)}
+			return nil, &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("iteration %s was published after the plan was made", it.ID)}
 		}
 		_, _, err := m.destroy(ctx, func(ctx context.Context) error {
 			err := m.client.UnpublishIteration(ctx, m.plan.ID, it.ID)
@@ -330,7 +331,7 @@ func (m *removal) predictions(ctx context.Context) ([]deletedLine, error) {
 			return nil, err
 		}
 	}
-	return m.absent(CategoryPredictions, opDeletePrediction, m.ledger.fates.predictionsGone(m.plan.ID)...), nil
+	return m.absent(contract.CategoryPredictions, opDeletePrediction, m.ledger.fates.predictionsGone(m.plan.ID)...), nil
 }
 
 // predictionPages deletes what the query gives until it gives nothing, or nothing new: then left is
@@ -375,10 +376,10 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported
 // and every iteration.
 func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 	var (
-		every  = m.command.Data.Narrowing() == NarrowNone // all images of the project were planned
-		missed bool                                       // a call was refused because of ids that are gone
-		inVain []uuid.UUID                                // what the first calls of all named, and were refused
-		before = map[uuid.UUID]struct{}{}                 // of those, what was gone before
+		every  = m.command.Data.Narrowing() == contract.NarrowNone // all images of the project were planned
+		missed bool                                                // a call was refused because of ids that are gone
+		inVain []uuid.UUID                                         // what the first calls of all named, and were refused
+		before = map[uuid.UUID]struct{}{}                          // of those, what was gone before
 		err    error
 	)
 	first := m.ledger.fates.images[m.plan.ID] == 0 // else an earlier attempt may have done a part
@@ -396,7 +397,7 @@ func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 			return "", err
 		}
 		for _, id := range inVain {
-			if _, there := slices.BinarySearchFunc(left, id, CompareIDs); !there {
+			if _, there := slices.BinarySearchFunc(left, id, contract.CompareIDs); !there {
 				before[id] = struct{}{}
 			}
 		}
@@ -412,7 +413,7 @@ func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines := m.absent(CategoryImages, opDeleteImages, m.plan.Images...)
+	lines := m.absent(contract.CategoryImages, opDeleteImages, m.plan.Images...)
 	for i := range lines {
 		if _, ok := before[lines[i].ID]; ok {
 			lines[i].How = alreadyGone
@@ -442,11 +443,11 @@ func (m *removal) selection(ctx context.Context) ([]deletedLine, error) {
 			return "listing", nil
 		}
 		for _, id := range found.ids() {
-			if _, planned := slices.BinarySearchFunc(m.plan.Images, id, CompareIDs); planned {
+			if _, planned := slices.BinarySearchFunc(m.plan.Images, id, contract.CompareIDs); planned {
 				return id.String(), nil
 			}
 			if made := found[id]; made.IsZero() || !made.After(m.begun.BegunAt) {
-				return "", &Error{Code: CodePlanChanged, Retryable: true, Message: fmt.Sprintf(
+				return "", &contract.Error{Code: contract.CodePlanChanged, Retryable: true, Message: fmt.Sprintf(
 					"image %s of project %s belongs to the selection and is not in the plan: it was tagged or changed after it was looked for. "+
 						"It was not deleted; publish the delete again under a new id", id, m.plan.ID)}
 			}
@@ -549,9 +550,9 @@ func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
 		if err != nil {
 			return nil, err
 		}
-		lines = append(lines, m.absent(CategoryIterations, removalMethod("DeleteIteration", already), it)...)
+		lines = append(lines, m.absent(contract.CategoryIterations, removalMethod("DeleteIteration", already), it)...)
 		if slices.Contains(m.facts.Trained, it) {
-			lines = append(lines, m.absent(CategoryPerformance, removalMethod("DeleteIteration", already), it)...)
+			lines = append(lines, m.absent(contract.CategoryPerformance, removalMethod("DeleteIteration", already), it)...)
 		}
 	}
 	return lines, nil
@@ -574,7 +575,7 @@ func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
 		if err != nil {
 			return nil, err
 		}
-		lines = append(lines, m.absent(CategoryTags, removalMethod("DeleteTag", already), tag)...)
+		lines = append(lines, m.absent(contract.CategoryTags, removalMethod("DeleteTag", already), tag)...)
 	}
 	return lines, nil
 }
@@ -584,7 +585,7 @@ func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
 func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 	p := m.plan
 	changed := func(what string) error {
-		return &Error{Code: CodePlanChanged, Message: fmt.Sprintf("project %s has %s, added after the plan was made: the project itself was not deleted", p.ID, what)}
+		return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("project %s has %s, added after the plan was made: the project itself was not deleted", p.ID, what)}
 	}
 	n, err := m.count(ctx, uuid.Nil)
 	if err != nil {
@@ -605,7 +606,7 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 		return nil, fmt.Errorf("read the tags of project %s: %w", p.ID, err)
 	}
 	for _, t := range tags {
-		if _, planned := slices.BinarySearchFunc(p.Tags, t.ID, CompareIDs); !planned {
+		if _, planned := slices.BinarySearchFunc(p.Tags, t.ID, contract.CompareIDs); !planned {
 			return nil, changed("tag " + t.ID.String())
 		}
 	}
@@ -639,5 +640,5 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(m.absent(CategoryTags, removalMethod("DeleteProject", already), p.Tags...), m.absent(CategoryProjects, removalMethod("DeleteProject", already), p.ID)...), nil
+	return append(m.absent(contract.CategoryTags, removalMethod("DeleteProject", already), p.Tags...), m.absent(contract.CategoryProjects, removalMethod("DeleteProject", already), p.ID)...), nil
 }

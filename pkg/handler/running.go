@@ -3,6 +3,8 @@ package handler
 import (
 	"context"
 	"errors"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"sync"
 	"time"
 )
@@ -30,9 +32,9 @@ type activity struct {
 	ended  func() error
 	unit   int // -1 of the coordinator
 	// Of the coordinator:
-	command Command // that it carries out, as it came
-	holder  Text    // who it is in the job,
-	rev     uint64  // since this revision
+	command contract.Command // that it carries out, as it came
+	holder  contract.Text    // who it is in the job,
+	rev     uint64           // since this revision
 }
 
 func (t *activity) coordinates() bool { return t.unit < 0 }
@@ -47,7 +49,7 @@ func (h *Handler) startUnit(ctx context.Context, id string, n int) (_ context.Co
 // The context ends with errCancelled when the command is cancelled, with ErrFenced when somebody
 // else is its holder, and with errGone, which is an ErrFenced, when the command's message is not in
 // the queue any more.
-func (h *Handler) startAttempt(ctx context.Context, c Command, holder Text, rev uint64) (_ context.Context, done func()) {
+func (h *Handler) startAttempt(ctx context.Context, c contract.Command, holder contract.Text, rev uint64) (_ context.Context, done func()) {
 	return h.start(ctx, c.ID, &activity{unit: -1, command: c, holder: holder, rev: rev})
 }
 
@@ -98,16 +100,16 @@ func (h *Handler) watchJob(ctx context.Context, id string) {
 		}
 		job, rev, err := h.Queue.Job(ctx, id)
 		switch {
-		case errors.Is(err, ErrNoJob): // forgotten
+		case errors.Is(err, contract.ErrNoJob): // forgotten
 			h.running.stopUnits(id)
 		case err != nil:
-		case job.over():
+		case job.Over():
 			h.running.stopUnits(id)
 			if job.Cancel != nil {
 				h.running.end(id, errCancelled, (*activity).coordinates)
 			}
 		default: // an older job would be a reading from a leader that lags
-			h.running.end(id, ErrFenced, func(t *activity) bool { return t.coordinates() && t.holder != job.Holder && t.rev < rev })
+			h.running.end(id, delivery.ErrFenced, func(t *activity) bool { return t.coordinates() && t.holder != job.Holder && t.rev < rev })
 			h.stopLost(ctx, id)
 		}
 	}
@@ -118,7 +120,7 @@ func (h *Handler) stopLost(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(ctx, watchJobEvery) // an end has to be heard while the stream is away
 	defer cancel()
 	for _, t := range h.running.coordinators(id) {
-		if _, err := h.Queue.CommandIn(ctx, t.command.Stream, t.command.Seq); errors.Is(err, ErrNoMessage) {
+		if _, err := h.Queue.CommandIn(ctx, t.command.Stream, t.command.Seq); errors.Is(err, contract.ErrNoMessage) {
 			h.Log.Warn().Err(err).Str("command_id", id).Msg("the message of a command at work is gone: its coordinator stops, and the command goes on when it is published again")
 			t.cancel(errGone)
 		}
@@ -127,7 +129,7 @@ func (h *Handler) stopLost(ctx context.Context, id string) {
 
 // stopUnits ends the units of a command that run in this process.
 func (r *running) stopUnits(id string) {
-	r.end(id, ErrEnded, func(t *activity) bool { return t.unit >= 0 })
+	r.end(id, delivery.ErrEnded, func(t *activity) bool { return t.unit >= 0 })
 }
 
 // end ends some of what this process does for a command.
@@ -142,7 +144,7 @@ func (r *running) end(id string, cause error, which func(*activity) bool) {
 // coordinates reports whether this process makes an attempt, which was not called off, at the
 // command that came with this very message. An attempt for another message of the command is called
 // off, as that message is gone; other says that there is one.
-func (r *running) coordinates(c Command) (same, other bool) {
+func (r *running) coordinates(c contract.Command) (same, other bool) {
 	for _, t := range r.coordinators(c.ID) {
 		if t.command.Seq == c.Seq && t.command.Stream == c.Stream {
 			same = true

@@ -16,7 +16,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -27,12 +27,12 @@ type selection struct {
 	tags       []uuid.UUID
 	images     []uuid.UUID
 	metadata   []map[string]string
-	categories []handler.Category // nil: all
-	lost       []uuid.UUID        // things whose blobs cannot be had
-	resized    []uuid.UUID        // images of which only the resized blob can be had
+	categories []contract.Category // nil: all
+	lost       []uuid.UUID         // things whose blobs cannot be had
+	resized    []uuid.UUID         // images of which only the resized blob can be had
 }
 
-func (s selection) has(c handler.Category) bool {
+func (s selection) has(c contract.Category) bool {
 	return len(s.categories) == 0 || slices.Contains(s.categories, c)
 }
 
@@ -66,7 +66,7 @@ func (s selection) of(t *testing.T, scope cvtest.ScopeState) (out []cvtest.ItemS
 // sorted, blobs by their digests.
 type truth struct {
 	files  map[string]string
-	counts handler.Counts // but for Bytes
+	counts contract.Counts // but for Bytes
 }
 
 // truthOf is what an export of a selection has to store under data/, besides export.json, when the
@@ -86,7 +86,7 @@ func (o *truth) add(t *testing.T, w *world, p cvtest.ProjectState, s selection) 
 	t.Helper()
 	root := "projects/" + p.ID.String() + "/"
 	set := func(name, content string) { o.files[root+name] = content }
-	if s.has(handler.CategoryProjects) {
+	if s.has(contract.CategoryProjects) {
 		set("project.json", normal(t, p.Project))
 		o.counts.Projects++
 	}
@@ -98,13 +98,13 @@ func (o *truth) add(t *testing.T, w *world, p cvtest.ProjectState, s selection) 
 			raws = append(raws, it.Iteration)
 		}
 	}
-	if s.has(handler.CategoryIterations) {
+	if s.has(contract.CategoryIterations) {
 		set("iterations.json", list(t, raws))
 		o.counts.Iterations += int64(len(iterations))
 	}
 	var tags, images = map[uuid.UUID]bool{}, map[uuid.UUID]bool{}
 	scope := func(folder string, scope cvtest.ScopeState) {
-		if s.has(handler.CategoryTags) {
+		if s.has(contract.CategoryTags) {
 			var raws []json.RawMessage
 			for _, raw := range scope.Tags {
 				var tag struct{ ID uuid.UUID }
@@ -116,7 +116,7 @@ func (o *truth) add(t *testing.T, w *world, p cvtest.ProjectState, s selection) 
 			}
 			set(folder+"tags.json", list(t, raws))
 		}
-		if s.has(handler.CategoryImages) {
+		if s.has(contract.CategoryImages) {
 			var lines []json.RawMessage
 			for _, item := range s.of(t, scope) {
 				images[item.ID] = true
@@ -131,15 +131,15 @@ func (o *truth) add(t *testing.T, w *world, p cvtest.ProjectState, s selection) 
 	for _, it := range iterations {
 		folder := "iterations/" + it.ID.String() + "/"
 		scope(folder, it.ScopeState)
-		if s.has(handler.CategoryIterations) {
+		if s.has(contract.CategoryIterations) {
 			set(folder+"iteration.json", normal(t, it.Iteration))
 		}
-		if s.has(handler.CategoryPerformance) && string(it.Performance) != "null" && it.Performance != nil {
+		if s.has(contract.CategoryPerformance) && string(it.Performance) != "null" && it.Performance != nil {
 			set(folder+"performance.json", normal(t, it.Performance))
 			set(folder+"image-performance.jsonl", list(t, it.ImagePerformances))
 			o.counts.Performance++
 		}
-		if s.has(handler.CategoryExports) {
+		if s.has(contract.CategoryExports) {
 			var raws []json.RawMessage
 			for _, e := range it.Exports {
 				raws = append(raws, e.JSON)
@@ -155,7 +155,7 @@ func (o *truth) add(t *testing.T, w *world, p cvtest.ProjectState, s selection) 
 			set(folder+"exports.json", list(t, raws))
 		}
 	}
-	if s.has(handler.CategoryPredictions) {
+	if s.has(contract.CategoryPredictions) {
 		var lines []json.RawMessage
 		for _, item := range p.Predictions {
 			var of struct{ Iteration uuid.UUID }
@@ -237,7 +237,7 @@ func payload(t *testing.T, files map[string][]byte) map[string]string {
 
 // checkTruth holds a bag's payload, its own account of it and the event's against the truth.
 // Nothing may be missing, and nothing more may be there.
-func (w *world) checkTruth(t *testing.T, files map[string][]byte, e handler.EventData, want truth) {
+func (w *world) checkTruth(t *testing.T, files map[string][]byte, e contract.EventData, want truth) {
 	t.Helper()
 	checkPayload(t, files, want)
 	want.counts.Bytes = 0
@@ -247,8 +247,8 @@ func (w *world) checkTruth(t *testing.T, files map[string][]byte, e handler.Even
 		}
 	}
 	var record struct {
-		Outcome handler.Outcome
-		Counts  handler.Counts
+		Outcome contract.Outcome
+		Counts  contract.Counts
 	}
 	unmarshal(t, files["data/export.json"], &record)
 	if record.Counts != want.counts || e.Counts != want.counts {

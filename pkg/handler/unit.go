@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // unitVersion is the version of the JSON of units and their results.
@@ -41,26 +42,26 @@ const (
 // worker needs to know, except the values of image metadata: those stay in the command, which the
 // worker reads from the queue.
 type Unit struct {
-	V        int         `json:"v"`
-	Command  string      `json:"command"`          // the command's id
-	Action   Action      `json:"action,omitempty"` // the command's: with id, digest and place it is what the worker knows the command by
-	Seq      uint64      `json:"seq"`              // the command's stream sequence
-	Stream   Text        `json:"stream,omitempty"` // which stream that is
-	Digest   string      `json:"digest,omitempty"` // of the command's data; see CommandRef
-	N        int         `json:"n"`
-	Kind     Kind        `json:"kind"`
-	Project  uuid.UUID   `json:"project"`
-	Listing  *Listing    `json:"listing,omitempty"`   // of a page
-	Reading  int         `json:"reading,omitempty"`   // which reading of its listings this is, 0 at first
-	Skip     int         `json:"skip,omitempty"`      // of a page: how many items come before it
-	Fetch    bool        `json:"fetch,omitempty"`     // blobs too
-	Scope    uuid.UUID   `json:"scope,omitzero"`      // of a batch and of exports: an iteration; zero is the workspace
-	IDs      []uuid.UUID `json:"ids,omitempty"`       // of a batch
-	Listings []Listing   `json:"listings,omitempty"`  // of counts: what to count
-	Scopes   []uuid.UUID `json:"scopes,omitempty"`    // of predictions: the scopes still to read, the first with Token
-	Token    *tokenState `json:"token,omitempty"`     // of predictions
-	Named    bool        `json:"named,omitempty"`     // the project was named by the requester: its absence is a failure
-	Page     int         `json:"page_size,omitempty"` // items a page, 0 is the service's most
+	V        int             `json:"v"`
+	Command  string          `json:"command"`          // the command's id
+	Action   contract.Action `json:"action,omitempty"` // the command's: with id, digest and place it is what the worker knows the command by
+	Seq      uint64          `json:"seq"`              // the command's stream sequence
+	Stream   contract.Text   `json:"stream,omitempty"` // which stream that is
+	Digest   string          `json:"digest,omitempty"` // of the command's data; see CommandRef
+	N        int             `json:"n"`
+	Kind     Kind            `json:"kind"`
+	Project  uuid.UUID       `json:"project"`
+	Listing  *Listing        `json:"listing,omitempty"`   // of a page
+	Reading  int             `json:"reading,omitempty"`   // which reading of its listings this is, 0 at first
+	Skip     int             `json:"skip,omitempty"`      // of a page: how many items come before it
+	Fetch    bool            `json:"fetch,omitempty"`     // blobs too
+	Scope    uuid.UUID       `json:"scope,omitzero"`      // of a batch and of exports: an iteration; zero is the workspace
+	IDs      []uuid.UUID     `json:"ids,omitempty"`       // of a batch
+	Listings []Listing       `json:"listings,omitempty"`  // of counts: what to count
+	Scopes   []uuid.UUID     `json:"scopes,omitempty"`    // of predictions: the scopes still to read, the first with Token
+	Token    *tokenState     `json:"token,omitempty"`     // of predictions
+	Named    bool            `json:"named,omitempty"`     // the project was named by the requester: its absence is a failure
+	Page     int             `json:"page_size,omitempty"` // items a page, 0 is the service's most
 }
 
 // tokenState is the cursor of a prediction query.
@@ -93,11 +94,11 @@ func (l Listing) key() string {
 
 // Summary is the first line of a unit's result: all the coordinator needs to go on.
 type Summary struct {
-	V     int    `json:"v"`
-	N     int    `json:"n"`
-	Kind  Kind   `json:"kind"`
-	Error *Error `json:"error,omitempty"` // the unit failed for good, and with it the command
-	Gone  bool   `json:"gone,omitempty"`  // the project is not there any more, and nobody named it
+	V     int             `json:"v"`
+	N     int             `json:"n"`
+	Kind  Kind            `json:"kind"`
+	Error *contract.Error `json:"error,omitempty"` // the unit failed for good, and with it the command
+	Gone  bool            `json:"gone,omitempty"`  // the project is not there any more, and nobody named it
 
 	// Of a project.
 	Iterations []IterationInfo `json:"iterations,omitempty"`
@@ -170,13 +171,13 @@ type Record struct {
 
 // EntryRecord is a payload object of the bag that a unit stored as it is.
 type EntryRecord struct {
-	Path     string    `json:"path"`
-	SHA256   string    `json:"sha256"`
-	Bytes    int64     `json:"bytes"`
-	Category Category  `json:"category"`
-	ID       uuid.UUID `json:"id,omitzero"` // the iteration, of its files
-	Model    bool      `json:"model,omitempty"`
-	Failed   *Failure  `json:"failed,omitempty"` // why nothing was stored, or what is wrong with what was
+	Path     string            `json:"path"`
+	SHA256   string            `json:"sha256"`
+	Bytes    int64             `json:"bytes"`
+	Category contract.Category `json:"category"`
+	ID       uuid.UUID         `json:"id,omitzero"` // the iteration, of its files
+	Model    bool              `json:"model,omitempty"`
+	Failed   *Failure          `json:"failed,omitempty"` // why nothing was stored, or what is wrong with what was
 }
 
 // BlobRecord is what the store holds of an image's or prediction's blob, or why it holds nothing,
@@ -211,7 +212,7 @@ func decodeUnit(body []byte) (Unit, error) {
 		return Unit{}, fmt.Errorf("decode unit: %w", err)
 	}
 	if u.V > unitVersion {
-		return Unit{}, fmt.Errorf("decode unit: %w", ErrNewer)
+		return Unit{}, fmt.Errorf("decode unit: %w", contract.ErrNewer)
 	}
 	return u, nil
 }
@@ -224,8 +225,8 @@ func (u Unit) shares(id uuid.UUID, first string) bool {
 }
 
 // job is what a job would remember of the unit's command.
-func (u Unit) job() Job {
-	return Job{ID: u.Command, Action: u.Action, Command: CommandRef{Seq: u.Seq, Stream: u.Stream, Digest: u.Digest}}
+func (u Unit) job() contract.Job {
+	return contract.Job{ID: u.Command, Action: u.Action, Command: contract.CommandRef{Seq: u.Seq, Stream: u.Stream, Digest: u.Digest}}
 }
 
 func (u Unit) pageSize() int {

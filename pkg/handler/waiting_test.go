@@ -18,6 +18,8 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -66,14 +68,14 @@ func (c *census) deliveries() int {
 	return c.counts["delivery"]
 }
 
-func (c *census) Job(ctx context.Context, id string) (handler.Job, uint64, error) {
+func (c *census) Job(ctx context.Context, id string) (contract.Job, uint64, error) {
 	c.count("read of a job", id)
 	return c.Queue.Job(ctx, id)
 }
 
-func (c *census) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
+func (c *census) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	c.count("write of a job", j.ID)
-	if held := c.holds[j.ID]; held != nil && j.Phase == handler.PhaseCommit {
+	if held := c.holds[j.ID]; held != nil && j.Phase == contract.PhaseCommit {
 		c.held[j.ID].happens()
 		select {
 		case <-held:
@@ -83,19 +85,19 @@ func (c *census) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64,
 	return c.Queue.PutJob(ctx, j, rev)
 }
 
-func (c *census) PublishEvent(ctx context.Context, e handler.Event) error {
+func (c *census) PublishEvent(ctx context.Context, e contract.Event) error {
 	c.count("event", e.Subject)
 	return c.Queue.PublishEvent(ctx, e)
 }
 
 // Who reads other commands is not told: only those that wait do it all the time.
-func (c *census) CommandIn(ctx context.Context, stream string, seq uint64) (handler.Message, error) {
+func (c *census) CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error) {
 	c.count("read of another command", "w")
 	return c.Queue.CommandIn(ctx, stream, seq)
 }
 
-func (c *census) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[handler.Message, error] {
-	return func(yield func(handler.Message, error) bool) {
+func (c *census) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[contract.Message, error] {
+	return func(yield func(contract.Message, error) bool) {
 		if c.lags.Load() {
 			return
 		}
@@ -126,8 +128,8 @@ func TestManyCommandsWait(t *testing.T) {
 			c = newCensus(o.Queue, "first", "second")
 			o.Queue = c
 		},
-		settles: func(d handler.Delivery, verdict handler.Disposition) {
-			if id := http.Header(d.Header).Get(handler.HeaderMsgID); verdict.Verb == handler.Nak && verdict.Reason == "waits for command" {
+		settles: func(d delivery.Delivery, verdict delivery.Disposition) {
+			if id := http.Header(d.Header).Get(contract.HeaderMsgID); verdict.Verb == delivery.Nak && verdict.Reason == "waits for command" {
 				c.count("delivery", id)
 			}
 		},
@@ -150,11 +152,11 @@ func TestManyCommandsWait(t *testing.T) {
 	for i := range n {
 		id := fmt.Sprintf("w%d", i)
 		if i >= n-tail {
-			ran = append(ran, w.publish(t, handler.Action(action(i)), id, data(i)))
+			ran = append(ran, w.publish(t, contract.Action(action(i)), id, data(i)))
 			continue
 		}
-		_, err := w.queue.PublishCommand(t.Context(), handler.Message{
-			Subject: "cv.commands." + action(i), Header: map[string][]string{handler.HeaderMsgID: {id}}, Body: []byte(data(i)),
+		_, err := w.queue.PublishCommand(t.Context(), contract.Message{
+			Subject: "cv.commands." + action(i), Header: map[string][]string{contract.HeaderMsgID: {id}}, Body: []byte(data(i)),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -162,7 +164,7 @@ func TestManyCommandsWait(t *testing.T) {
 	}
 	t.Logf("%s: %d commands published", time.Since(begun), n)
 	elsewhere := w.publish(t, "export", "elsewhere", on(other, ""))
-	if e := w.wait(t, elsewhere); e.Status != handler.StatusCompleted {
+	if e := w.wait(t, elsewhere); e.Status != contract.StatusCompleted {
 		t.Errorf("the export of another project ended %s: %v", e.Status, e.Error)
 	}
 	t.Logf("%s: another project's export, published last, has ended", time.Since(begun))
@@ -170,7 +172,7 @@ func TestManyCommandsWait(t *testing.T) {
 		id := fmt.Sprintf("w%d", i)
 		w.eventually(t, id+" waits", func() bool {
 			j, _, err := w.queue.Job(t.Context(), id)
-			if err == nil && j.Waiting != nil && (j.Attempt != 0 || j.Waiting.For != handler.WaitCommand) {
+			if err == nil && j.Waiting != nil && (j.Attempt != 0 || j.Waiting.For != contract.WaitCommand) {
 				t.Fatalf("%s waits for %+v after %d attempts", id, j.Waiting, j.Attempt)
 			}
 			return err == nil && j.Waiting != nil
@@ -195,7 +197,7 @@ func TestManyCommandsWait(t *testing.T) {
 	}
 	round("waiting for both")
 	close(c.holds["first"])
-	if e := w.wait(t, first); e.Status != handler.StatusCompleted {
+	if e := w.wait(t, first); e.Status != contract.StatusCompleted {
 		t.Errorf("the first export ended %s: %v", e.Status, e.Error)
 	}
 	round("waiting for the second")
@@ -205,8 +207,8 @@ func TestManyCommandsWait(t *testing.T) {
 	t.Logf("the heap of the whole test, servers included, has grown by %d KiB", (int64(after.HeapAlloc)-int64(before.HeapAlloc))>>10)
 
 	for i := range n - tail {
-		_, err := w.queue.PublishCommand(t.Context(), handler.Message{
-			Subject: "cv.commands.cancel", Header: map[string][]string{handler.HeaderMsgID: {fmt.Sprintf("c%d", i)}}, Body: fmt.Appendf(nil, `{"id":"w%d"}`, i),
+		_, err := w.queue.PublishCommand(t.Context(), contract.Message{
+			Subject: "cv.commands.cancel", Header: map[string][]string{contract.HeaderMsgID: {fmt.Sprintf("c%d", i)}}, Body: fmt.Appendf(nil, `{"id":"w%d"}`, i),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -215,19 +217,19 @@ func TestManyCommandsWait(t *testing.T) {
 	for i := range n - tail {
 		id := fmt.Sprintf("w%d", i)
 		w.eventually(t, id+" is cancelled", func() bool {
-			_, err := w.queue.Event(t.Context(), handler.Action(action(i)), id, handler.StatusCancelled)
+			_, err := w.queue.Event(t.Context(), contract.Action(action(i)), id, contract.StatusCancelled)
 			return err == nil
 		})
 	}
 	t.Logf("%s: %d were cancelled", time.Since(begun), n-tail)
 	close(c.holds["second"])
-	if e := w.wait(t, second); e.Status != handler.StatusCompleted {
+	if e := w.wait(t, second); e.Status != contract.StatusCompleted {
 		t.Errorf("the second export ended %s: %v", e.Status, e.Error)
 	}
 	var last time.Time
 	for _, h := range ran {
 		e := w.wait(t, h)
-		if e.Status != handler.StatusCompleted || e.Attempt != 1 {
+		if e.Status != contract.StatusCompleted || e.Attempt != 1 {
 			t.Fatalf("%s ended %s in attempt %d: %v", e.CommandID, e.Status, e.Attempt, e.Error)
 		}
 		if e.FinishedAt.Before(last) {
@@ -253,7 +255,7 @@ func TestTurnIsWaitedForWhileTheLeaderLags(t *testing.T) {
 			c = newCensus(o.Queue, "exp")
 			o.Queue = c
 		},
-		settles: func(d handler.Delivery, _ handler.Disposition) {
+		settles: func(d delivery.Delivery, _ delivery.Disposition) {
 			if d.Subject == "cv.commands.delete" {
 				c.lags.Store(false)
 			}
@@ -278,7 +280,7 @@ func (w *world) laterWaits(t *testing.T, c *census, exp, del *history) {
 	})
 	close(c.holds["exp"])
 	for _, h := range []*history{exp, del} {
-		if e := w.wait(t, h); e.Status != handler.StatusCompleted {
+		if e := w.wait(t, h); e.Status != contract.StatusCompleted {
 			t.Errorf("%s ended %s: %v", e.CommandID, e.Status, e.Error)
 		}
 	}
@@ -297,7 +299,7 @@ func TestTurnIsWaitedForInAStreamMadeAnew(t *testing.T) {
 		o.Queue = c
 	}})
 	for n := range 3 {
-		if e := w.run(t, fmt.Sprintf("before-%d", n), data); e.Status != handler.StatusCompleted {
+		if e := w.run(t, fmt.Sprintf("before-%d", n), data); e.Status != contract.StatusCompleted {
 			t.Fatalf("%s ended %s: %v", e.CommandID, e.Status, e.Error)
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -59,38 +61,38 @@ type attemptError struct {
 type work struct {
 	*Handler
 	unit    Unit
-	command Command
+	command contract.Command
 	client  *cv.Client
 	layout  sink.Layout
 	attempt int
-	lease   Lease
+	lease   delivery.Lease
 	calls   *recorder
 	log     zerolog.Logger
 }
 
 // Unit does one unit of work and says what becomes of its message. A unit is acknowledged only when
 // its result is stored.
-func (h *Handler) Unit(ctx context.Context, d UnitDelivery) Disposition {
+func (h *Handler) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Disposition {
 	u, err := decodeUnit(d.Body)
 	log := h.Log.With().Str("command_id", d.Command).Int("unit", d.N).Logger()
-	if errors.Is(err, ErrNewer) {
+	if errors.Is(err, contract.ErrNewer) {
 		h.Health.Fail("version", fmt.Errorf("unit %d of %s was written by a newer version: upgrade this replica", d.N, d.Command))
-		return Disposition{Verb: Nak, Delay: maxDelay, Reason: "newer version"}
+		return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.MaxDelay, Reason: "newer version"}
 	}
 	if err != nil {
 		// Nobody but a coordinator publishes units: what cannot be read is published again by the
 		// one that waits for it.
 		log.Error().Err(err).Msg("unit is not readable")
-		return Disposition{Verb: Term, Reason: "not readable"}
+		return delivery.Disposition{Verb: delivery.Term, Reason: "not readable"}
 	}
 	log = log.With().Stringer("project_id", u.Project).Str("kind", string(u.Kind)).Logger()
 	if h.running.does(u.Command, u.N) {
-		return Disposition{Verb: Abandon, Reason: "this process is at it already"} // its heartbeats are good for this delivery, too
+		return delivery.Disposition{Verb: delivery.Abandon, Reason: "this process is at it already"} // its heartbeats are good for this delivery, too
 	}
 	w, err := h.begin(ctx, u, log)
 	if w == nil {
-		d := HandBack(Classify(ctx, err), int(d.Delivered), retryAfter(err)) //nolint:gosec // a count of deliveries
-		if d.Verb == Nak {
+		d := delivery.HandBack(delivery.Classify(ctx, err), int(d.Delivered), delivery.RetryAfter(err)) //nolint:gosec // a count of deliveries
+		if d.Verb == delivery.Nak {
 			log.Warn().Err(err).Dur("delay", d.Delay).Msg("unit not begun")
 		}
 		return d
@@ -109,9 +111,9 @@ func (h *Handler) Unit(ctx context.Context, d UnitDelivery) Disposition {
 // to do.
 func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work, error) {
 	command, err := h.commandOf(ctx, u)
-	if errors.Is(err, ErrNoMessage) {
+	if errors.Is(err, contract.ErrNoMessage) {
 		_ = h.Queue.NotifyOver(ctx, u.Command) // a coordinator that waits for the unit looks for its message, too, sooner or later
-		return nil, ErrEnded
+		return nil, delivery.ErrEnded
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the unit's command: %w", err)
@@ -152,14 +154,14 @@ func (h *Handler) begin(ctx context.Context, u Unit, log zerolog.Logger) (*work,
 
 // commandOf reads the command of a unit, which has to be the one that the unit was cut for. It
 // fails with ErrNoMessage when that is not in the queue any more.
-func (h *Handler) commandOf(ctx context.Context, u Unit) (Command, error) {
+func (h *Handler) commandOf(ctx context.Context, u Unit) (contract.Command, error) {
 	m, err := h.Queue.CommandIn(ctx, string(u.Stream), u.Seq)
 	if err != nil {
-		return Command{}, err //nolint:wrapcheck // the caller says what it looks for
+		return contract.Command{}, err //nolint:wrapcheck // the caller says what it looks for
 	}
-	c, err := DecodeCommand(h.prefix(), m)
+	c, err := contract.DecodeCommand(h.prefix(), m)
 	if err != nil || c.ID != u.Command || u.Digest != "" && !c.SameAs(u.job()) { // a unit that an older version cut has no digest
-		return Command{}, fmt.Errorf("command %d is another one than %s: %w", u.Seq, u.Command, ErrNoMessage)
+		return contract.Command{}, fmt.Errorf("command %d is another one than %s: %w", u.Seq, u.Command, contract.ErrNoMessage)
 	}
 	return c, nil
 }
@@ -168,8 +170,8 @@ func (h *Handler) commandOf(ctx context.Context, u Unit) (Command, error) {
 func (h *Handler) wanted(ctx context.Context, u Unit) error {
 	job, _, err := h.Queue.Job(ctx, u.Command)
 	switch {
-	case errors.Is(err, ErrNoJob), err == nil && job.over():
-		return ErrEnded
+	case errors.Is(err, contract.ErrNoJob), err == nil && job.Over():
+		return delivery.ErrEnded
 	case err != nil:
 		return fmt.Errorf("read the unit's job: %w", err)
 	}
@@ -233,9 +235,9 @@ func (w *work) count(ctx context.Context) (int, error) {
 // usedUp settles a delivery for which no attempt is left, when nobody said how the last one ended:
 // it was cut short by a crash, or it is still being made, or did not count and is about to be taken
 // back. There is time for that once.
-func (w *work) usedUp(ctx context.Context) Disposition {
+func (w *work) usedUp(ctx context.Context) delivery.Disposition {
 	if w.attempt == w.MaxAttempts+1 {
-		return Disposition{Verb: Nak, Delay: formerHolderGrace, Reason: "attempts are used up, if all of them count"}
+		return delivery.Disposition{Verb: delivery.Nak, Delay: formerHolderGrace, Reason: "attempts are used up, if all of them count"}
 	}
 	w.attempt = w.MaxAttempts
 	return w.finish(ctx, fmt.Errorf("every attempt was cut short by a crash or a lost connection: %w", errCutShort))
@@ -245,44 +247,44 @@ func (w *work) usedUp(ctx context.Context) Disposition {
 var errCutShort = errors.New("nobody said how it ended")
 
 // finish settles an attempt that ended with err, nil when its result is stored.
-func (w *work) finish(ctx context.Context, err error) Disposition {
-	class := Classify(ctx, err)
+func (w *work) finish(ctx context.Context, err error) delivery.Disposition {
+	class := delivery.Classify(ctx, err)
 	cause := err
-	counts := class != Done && w.lease.counts(class)
+	counts := class != delivery.Done && w.lease.Counts(class)
 	attempts := w.attempt
 	if !counts {
 		attempts--
 	}
-	d, final := Settle(class, attempts, w.MaxAttempts, retryAfter(err))
+	d, final := delivery.Settle(class, attempts, w.MaxAttempts, delivery.RetryAfter(err))
 	// What must still be written is written even when this process is on its way out.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	switch {
-	case class == Misconfigured:
-		if w.Health.Fail(dependencyOf(err, w.command.Data.Resource), err) {
+	case class == delivery.Misconfigured:
+		if w.Health.Fail(delivery.DependencyOf(err, w.command.Data.Resource), err) {
 			w.log.Error().Err(err).Msg("a dependency refuses us; work waits until it does not")
 		}
-	case class == Retryable || class == Throttled:
+	case class == delivery.Retryable || class == delivery.Throttled:
 		w.log.Warn().Err(err).Int("attempt", w.attempt).Bool("final", final).Msg("unit failed")
 	}
 	if final {
-		e := verdict(ctx, cause)
-		if class == Retryable || class == Throttled {
-			e.Code, e.Message = CodeExhausted, fmt.Sprintf("unit %d (%s) failed %d times, at last: %s", w.unit.N, w.unit.Kind, w.attempt, e.Message)
+		e := delivery.Verdict(ctx, cause)
+		if class == delivery.Retryable || class == delivery.Throttled {
+			e.Code, e.Message = contract.CodeExhausted, fmt.Sprintf("unit %d (%s) failed %d times, at last: %s", w.unit.N, w.unit.Kind, w.attempt, e.Message)
 		}
 		err = w.store(ctx, Summary{Error: e}, nil)
-		if errors.Is(err, ErrEnded) {
+		if errors.Is(err, delivery.ErrEnded) {
 			return w.finish(ctx, err)
 		}
 		if err != nil {
 			w.log.Error().Err(err).Msg("store the unit's failure")
-			return Disposition{Verb: Nak, Delay: backoffDelay(w.attempt, 0)}
+			return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.Backoff(w.attempt, 0)}
 		}
 	}
-	if class == Ended {
+	if class == delivery.Ended {
 		w.tidy(ctx)
 	}
-	if d.Verb == Ack {
+	if d.Verb == delivery.Ack {
 		if err := w.Queue.NotifyResult(ctx, w.unit.Command, w.unit.N); err != nil {
 			w.log.Debug().Err(err).Msg("tell the coordinator")
 		}
@@ -292,7 +294,7 @@ func (w *work) finish(ctx context.Context, err error) Disposition {
 		if err := w.unmark(ctx); err != nil {
 			w.log.Warn().Err(err).Msg("a blameless attempt counts")
 		}
-	} else if class == Fenced {
+	} else if class == delivery.Fenced {
 		w.log.Warn().Err(err).Msg("unit given up")
 	} else if b, err := json.Marshal(attemptError{V: unitVersion, N: w.unit.N, Error: cause.Error(), Calls: w.calls.take()}); err == nil {
 		if _, err := w.Work.Put(ctx, w.key(errorName(w.unit.N, w.attempt)), sink.Bytes(b, "application/json")); err != nil {
@@ -323,7 +325,7 @@ func (w *work) do(ctx context.Context) error {
 	case KindCounts:
 		s, err = w.counts(ctx)
 	default:
-		err = fmt.Errorf("do unit: kind %q is not known to this version: %w", w.unit.Kind, ErrNewer)
+		err = fmt.Errorf("do unit: kind %q is not known to this version: %w", w.unit.Kind, contract.ErrNewer)
 	}
 	if projectGone(err) && !w.unit.Named {
 		s, records, err = Summary{Gone: true}, nil, nil
@@ -379,7 +381,7 @@ func (w *work) frozen(ctx context.Context, read func(context.Context) (reading, 
 		if r, err = read(ctx); err != nil {
 			return reading{}, false, err
 		}
-		if b, err = Marshal(r); err != nil {
+		if b, err = contract.Marshal(r); err != nil {
 			return reading{}, false, fmt.Errorf("freeze the reading: %w", err)
 		}
 		o, err := w.Work.Put(ctx, key, sink.Bytes(b, "application/json"))

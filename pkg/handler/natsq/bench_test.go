@@ -6,7 +6,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -19,7 +19,7 @@ func BenchmarkCommandsBetween(b *testing.B) {
 	}
 	const all = 10_000
 	for n := range all {
-		if _, err := q.PublishCommand(ctx, handler.Message{Subject: "cv.commands.export", Header: map[string][]string{"Nats-Msg-Id": {fmt.Sprint(n)}}, Body: []byte("{}")}); err != nil {
+		if _, err := q.PublishCommand(ctx, contract.Message{Subject: "cv.commands.export", Header: map[string][]string{"Nats-Msg-Id": {fmt.Sprint(n)}}, Body: []byte("{}")}); err != nil {
 			b.Fatal(err)
 		}
 	}

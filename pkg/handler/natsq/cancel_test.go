@@ -8,7 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -65,13 +66,13 @@ func TestDrainUnits(t *testing.T) {
 	}
 	release()
 	ok(t, receive(t, drained))
-	r.stop(handler.ErrStopping)
+	r.stop(delivery.ErrStopping)
 	ok(t, receive(t, r.done))
 
 	ok(t, w.q.PublishUnit(w.ctx, "c", 1, []byte("unit")))
 	gone, cancel := context.WithCancelCause(w.ctx)
-	cancel(handler.ErrStopping)
-	is(t, w.q.DrainUnits(gone, "c"), handler.ErrStopping)
+	cancel(delivery.ErrStopping)
+	is(t, w.q.DrainUnits(gone, "c"), delivery.ErrStopping)
 	if n := w.messages(t, "CV_WORK"); n != 1 {
 		t.Errorf("%d units are left by who was stopped", n)
 	}
@@ -81,17 +82,17 @@ func TestDrainUnits(t *testing.T) {
 // finds nothing and is answered, and the next one comes.
 func TestRemoveCommand(t *testing.T) {
 	test := func(t *testing.T, w *world) {
-		leave, seen := make(chan struct{}), make(chan handler.Delivery, 10)
+		leave, seen := make(chan struct{}), make(chan delivery.Delivery, 10)
 		words := w.words(t)
-		serving := serveCommands(t, w.q, Loop{Slots: 2, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+		serving := serveCommands(t, w.q, Loop{Slots: 2, Handle: func(_ context.Context, d delivery.Delivery) delivery.Disposition {
 			seen <- d
 			switch string(d.Body) {
 			case "delayed":
-				return handler.Disposition{Verb: handler.Nak, Delay: time.Hour}
+				return delivery.Disposition{Verb: delivery.Nak, Delay: time.Hour}
 			case "held":
 				<-leave
 			}
-			return handler.Disposition{Verb: handler.Ack}
+			return delivery.Disposition{Verb: delivery.Ack}
 		}})
 		for _, body := range []string{"delayed", "held"} {
 			seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command(body, body)))
@@ -99,18 +100,18 @@ func TestRemoveCommand(t *testing.T) {
 			if body == "delayed" {
 				receive(t, words)
 			}
-			m := must[handler.Message](t)(w.q.Command(w.ctx, seq))
+			m := must[contract.Message](t)(w.q.Command(w.ctx, seq))
 			for range 2 { // what is gone is well
 				ok(t, w.q.RemoveCommand(w.ctx, m))
 				_, err := w.q.Command(w.ctx, seq)
-				is(t, err, handler.ErrNoMessage)
+				is(t, err, contract.ErrNoMessage)
 			}
 		}
 		next := must[uint64](t)(w.q.PublishCommand(w.ctx, command("next", "next")))
 		receive(t, seen)
 		w.gone(t, next)
 		close(leave)
-		serving.stop(handler.ErrStopping)
+		serving.stop(delivery.ErrStopping)
 		ok(t, receive(t, serving.done))
 		for range 2 {
 			if word := receive(t, words); word != wordAck {
@@ -144,22 +145,22 @@ func TestRemoveCommand(t *testing.T) {
 // A cancel that waits for its command is no job, but what a job replaces.
 func TestCancelWithoutAJob(t *testing.T) {
 	w := newWorld(t)
-	mark := handler.Job{ID: "a", Cancel: &handler.Cancel{ID: "c", Time: time.Unix(1700000000, 0)}}
+	mark := contract.Job{ID: "a", Cancel: &contract.Cancel{ID: "c", Time: time.Unix(1700000000, 0)}}
 	rev := must[uint64](t)(w.q.PutJob(w.ctx, mark, 0))
 	j, got, err := w.q.Job(w.ctx, "a")
-	is(t, err, handler.ErrNoJob)
+	is(t, err, contract.ErrNoJob)
 	if got != rev || j.Cancel == nil || j.Cancel.ID != "c" || !j.Cancel.Time.Equal(mark.Cancel.Time) {
 		t.Errorf("revision %d of %d, job %+v", got, rev, j)
 	}
 	for j, err := range w.q.Jobs(w.ctx) {
 		t.Errorf("listed: %+v, %v", j, err)
 	}
-	jobs := must[<-chan handler.Job](t)(w.q.WatchJob(w.ctx, "a"))
-	if _, err := w.q.PutJob(w.ctx, handler.Job{ID: "a", State: handler.StateAccepted}, 0); !errors.Is(err, handler.ErrConflict) {
+	jobs := must[<-chan contract.Job](t)(w.q.WatchJob(w.ctx, "a"))
+	if _, err := w.q.PutJob(w.ctx, contract.Job{ID: "a", State: contract.StateAccepted}, 0); !errors.Is(err, contract.ErrConflict) {
 		t.Errorf("a job was made although there is a cancel: %v", err)
 	}
-	must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "a", State: handler.StateAccepted}, rev))
-	if j := receive(t, jobs); j.State != handler.StateAccepted {
+	must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "a", State: contract.StateAccepted}, rev))
+	if j := receive(t, jobs); j.State != contract.StateAccepted {
 		t.Errorf("watched: %+v", j)
 	}
 }
@@ -167,15 +168,15 @@ func TestCancelWithoutAJob(t *testing.T) {
 // Cancels are taken though every slot is taken and nothing else may be.
 func TestCancelsHaveSlotsOfTheirOwn(t *testing.T) {
 	w := newWorld(t)
-	seen := make(chan handler.Delivery, 10)
-	l := settleWith(handler.Disposition{Verb: handler.Ack}, seen)
+	seen := make(chan delivery.Delivery, 10)
+	l := settleWith(delivery.Disposition{Verb: delivery.Ack}, seen)
 	l.Ready = func(ctx context.Context) error {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
 	serveCommands(t, w.q, l)
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
-	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, handler.Message{
+	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, contract.Message{
 		Subject: "cv.commands.cancel", Header: map[string][]string{"Nats-Msg-Id": {"c"}}, Body: []byte(`{"id":"a"}`),
 	}))
 	if d := receive(t, seen); d.Seq != seq {
@@ -190,18 +191,18 @@ func TestCancelsHaveSlotsOfTheirOwn(t *testing.T) {
 // A delete is taken though exports hold every slot of theirs.
 func TestDeletesHaveSlotsOfTheirOwn(t *testing.T) {
 	w := newWorld(t)
-	begun, leave := make(chan handler.Delivery, 10), make(chan struct{})
-	serveCommands(t, w.q, Loop{Slots: 1, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+	begun, leave := make(chan delivery.Delivery, 10), make(chan struct{})
+	serveCommands(t, w.q, Loop{Slots: 1, Handle: func(_ context.Context, d delivery.Delivery) delivery.Disposition {
 		begun <- d
 		<-leave
-		return handler.Disposition{Verb: handler.Ack}
+		return delivery.Disposition{Verb: delivery.Ack}
 	}})
 	defer close(leave)
 	for _, id := range []string{"a", "b"} {
 		must[uint64](t)(w.q.PublishCommand(w.ctx, command(id, "{}")))
 	}
 	receive(t, begun)
-	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, handler.Message{Subject: "cv.commands.delete", Header: map[string][]string{"Nats-Msg-Id": {"d"}}, Body: []byte("{}")}))
+	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, contract.Message{Subject: "cv.commands.delete", Header: map[string][]string{"Nats-Msg-Id": {"d"}}, Body: []byte("{}")}))
 	if d := receive(t, begun); d.Seq != seq {
 		t.Errorf("command %d was taken", d.Seq)
 	}
@@ -216,8 +217,8 @@ func TestConsumerThatTakesAllIsMended(t *testing.T) {
 	config.FilterSubject = ""
 	must[jetstream.Consumer](t)(w.js.UpdateConsumer(w.ctx, "CV_COMMANDS", config))
 	w.open(t)
-	seen := make(chan handler.Delivery, 10)
-	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	seen := make(chan delivery.Delivery, 10)
+	serveCommands(t, w.q, settleWith(delivery.Disposition{Verb: delivery.Ack}, seen))
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	receive(t, seen)
 }

@@ -9,7 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -78,9 +79,9 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 	var loops sync.WaitGroup
 	for _, q := range queues {
 		loops.Go(func() {
-			err := q.ServeUnits(serving, ctx, UnitLoop{Slots: 4, Handle: func(_ context.Context, d handler.UnitDelivery) handler.Disposition {
+			err := q.ServeUnits(serving, ctx, UnitLoop{Slots: 4, Handle: func(_ context.Context, d delivery.UnitDelivery) delivery.Disposition {
 				worked <- fmt.Sprintf("%s.%d", d.Command, d.N)
-				return handler.Disposition{Verb: handler.Ack}
+				return delivery.Disposition{Verb: delivery.Ack}
 			}})
 			if err != nil {
 				t.Error(err)
@@ -88,7 +89,7 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 		})
 	}
 	defer loops.Wait()
-	defer stop(handler.ErrStopping)
+	defer stop(delivery.ErrStopping)
 
 	rounds := 0
 	for ; rounds < leastRounds || steps.Load() < leastSteps; rounds++ {
@@ -100,9 +101,9 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 		var wg sync.WaitGroup
 		for i, q := range queues {
 			wg.Go(func() {
-				rev, err := q.PutJob(ctx, handler.Job{ID: id}, 0)
+				rev, err := q.PutJob(ctx, contract.Job{ID: id}, 0)
 				job[i] = err == nil
-				if err != nil && !errors.Is(err, handler.ErrConflict) {
+				if err != nil && !errors.Is(err, contract.ErrConflict) {
 					t.Error(err)
 				}
 				if err == nil { // what was acknowledged is read, from whichever server
@@ -115,7 +116,7 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 				}
 				_, err = q.AppendLedger(ctx, id, []byte("line\n"), 0)
 				fence[i] = err == nil
-				if err != nil && !errors.Is(err, handler.ErrFenced) {
+				if err != nil && !errors.Is(err, delivery.ErrFenced) {
 					t.Error(err)
 				}
 				for n := range units {
@@ -123,7 +124,7 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				if err := q.PublishEvent(ctx, event(id, handler.StatusCompleted)); err != nil {
+				if err := q.PublishEvent(ctx, event(id, contract.StatusCompleted)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -175,7 +176,7 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 	if i := ask(ctx, t, queues[0], "CV_WORK", "CONSUMER.INFO.CV_WORK."+workDurable); len(i.Cluster.Replicas) != 2 {
 		t.Errorf("the consumer has %d replicas beside its leader", len(i.Cluster.Replicas))
 	}
-	stop(handler.ErrStopping)
+	stop(delivery.ErrStopping)
 	loops.Wait()
 }
 
@@ -201,7 +202,7 @@ func TestClusterRaisesReplicas(t *testing.T) {
 	ctx := deadline(t)
 	nc := c.Servers[0].Dial(t)
 	q := must[*Queue](t)(Open(ctx, nc, options(t)))
-	must[uint64](t)(q.PutJob(ctx, handler.Job{ID: "x"}, 0))
+	must[uint64](t)(q.PutJob(ctx, contract.Job{ID: "x"}, 0))
 	must[*Queue](t)(Open(ctx, nc, options(t, func(o *Options) { o.Replicas = 3 })))
 	q = must[*Queue](t)(Open(ctx, nc, options(t))) // and not lowered again
 	_, _, err := q.Job(ctx, "x")

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // A sequence means nothing without its stream: one that is deleted and made again counts from 1,
@@ -57,7 +57,7 @@ func (q *Queue) CommandStream(ctx context.Context) (string, error) {
 }
 
 // Command reads a pending command message from the leader; ErrNoMessage when it was settled.
-func (q *Queue) Command(ctx context.Context, seq uint64) (handler.Message, error) {
+func (q *Queue) Command(ctx context.Context, seq uint64) (contract.Message, error) {
 	stream := ""
 	if known := q.lastStream.Load(); known != nil {
 		stream = *known
@@ -71,7 +71,7 @@ func (q *Queue) Command(ctx context.Context, seq uint64) (handler.Message, error
 		}
 		var err error
 		if stream, err = q.CommandStream(ctx); err != nil {
-			return handler.Message{}, fmt.Errorf("read command %d: %w", seq, err)
+			return contract.Message{}, fmt.Errorf("read command %d: %w", seq, err)
 		}
 	}
 }
@@ -79,13 +79,13 @@ func (q *Queue) Command(ctx context.Context, seq uint64) (handler.Message, error
 // CommandIn is Command for a sequence that was remembered with the identity of its stream. When the
 // stream is another one by now it fails with ErrNoMessage, whatever has that sequence in it. An
 // unknown stream ("") is not compared.
-func (q *Queue) CommandIn(ctx context.Context, stream string, seq uint64) (handler.Message, error) {
+func (q *Queue) CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error) {
 	if stream == "" {
 		return q.Command(ctx, seq)
 	}
 	m, now, err := q.commandIn(ctx, stream, seq, maxOdd)
 	if err == nil && now != stream {
-		err = fmt.Errorf("read command %d: the stream of %s was replaced by one of %s: %w", seq, stream, now, handler.ErrNoMessage)
+		err = fmt.Errorf("read command %d: the stream of %s was replaced by one of %s: %w", seq, stream, now, contract.ErrNoMessage)
 	}
 	return m, err
 }
@@ -97,9 +97,9 @@ var errBehind = errors.New("the leader does not know of this sequence yet")
 // commandIn reads a command message of a stream that was known before, and says which stream is
 // there now: the message counts only if it is the same. A leader that is behind is asked again some
 // times: it does not say that the message is gone.
-func (q *Queue) commandIn(ctx context.Context, stream string, seq uint64, patience int) (m handler.Message, now string, err error) {
+func (q *Queue) commandIn(ctx context.Context, stream string, seq uint64, patience int) (m contract.Message, now string, err error) {
 	if seq == 0 { // JetStream takes it for a malformed request
-		return handler.Message{}, "", fmt.Errorf("read command 0: %w", handler.ErrNoMessage)
+		return contract.Message{}, "", fmt.Errorf("read command 0: %w", contract.ErrNoMessage)
 	}
 	err = q.retryUntilDone(ctx, q.commands, func(try int) error {
 		s, err := q.readOnce(ctx, try, q.commands, get{Seq: seq})
@@ -119,7 +119,7 @@ func (q *Queue) commandIn(ctx context.Context, stream string, seq uint64, patien
 			patience--
 			return errRetry{errBehind}
 		case s == nil:
-			return handler.ErrNoMessage
+			return contract.ErrNoMessage
 		}
 		m = s.message()
 		m.Stream = stream
@@ -134,10 +134,10 @@ func (q *Queue) commandIn(ctx context.Context, stream string, seq uint64, patien
 // RemoveCommand removes a command message, also one that is delayed or held: whoever holds it finds
 // nothing to settle. One that is gone is well, also when another stream has its sequence now. It is
 // tried once.
-func (q *Queue) RemoveCommand(ctx context.Context, m handler.Message) error {
+func (q *Queue) RemoveCommand(ctx context.Context, m contract.Message) error {
 	_, err := q.CommandIn(ctx, m.Stream, m.Seq)
 	switch {
-	case errors.Is(err, handler.ErrNoMessage):
+	case errors.Is(err, contract.ErrNoMessage):
 		return nil
 	case err != nil:
 		return fmt.Errorf("remove command %d: %w", m.Seq, err)
@@ -157,7 +157,7 @@ var errNotOurs = errors.New("the message was delivered from an earlier stream")
 // locate finds out which stream a delivered command is of: the one in which its sequence leads to
 // it, a message stored at the same nanosecond with the same content. It fails with ErrNoMessage
 // when nothing is there, and with errNotOurs when something else is.
-func (q *Queue) locate(ctx context.Context, d *delivery) error {
+func (q *Queue) locate(ctx context.Context, d *received) error {
 	m, err := q.Command(ctx, d.seq)
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (q *Queue) locate(ctx context.Context, d *delivery) error {
 // stands reports whether a delivered command's stream is still there. What is said to the reply
 // subject of a delivery from a stream that was deleted is taken for a verdict on the message that
 // has its sequence now.
-func (q *Queue) stands(ctx context.Context, d delivery) error {
+func (q *Queue) stands(ctx context.Context, d received) error {
 	now, err := q.CommandStream(ctx)
 	if err == nil && now != d.stream {
 		err = fmt.Errorf("settle command %d: %w", d.seq, errNotOurs)

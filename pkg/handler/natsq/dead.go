@@ -8,22 +8,22 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // DeadLetters yields all dead letters, by action and id. An error ends it.
-func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[handler.DeadLetter, error] {
-	return func(yield func(handler.DeadLetter, error) bool) {
+func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[contract.DeadLetter, error] {
+	return func(yield func(contract.DeadLetter, error) bool) {
 		prefix := q.prefix + ".dead."
 		keys, err := q.below(ctx, q.dead, prefix)
 		if err != nil {
-			yield(handler.DeadLetter{}, fmt.Errorf("list dead letters: %w", err))
+			yield(contract.DeadLetter{}, fmt.Errorf("list dead letters: %w", err))
 			return
 		}
 		for _, key := range keys {
 			s, err := q.read(ctx, q.dead, get{Last: prefix + key})
 			if err != nil {
-				yield(handler.DeadLetter{}, fmt.Errorf("read dead letter %s: %w", key, err))
+				yield(contract.DeadLetter{}, fmt.Errorf("read dead letter %s: %w", key, err))
 				return
 			}
 			if s != nil && !yield(q.letter(s), nil) { // nil: removed since it was listed
@@ -35,16 +35,16 @@ func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[handler.DeadLetter, e
 
 // DeadLetter reads the dead letter of an id; ErrNoMessage when there is none. Its message is as it
 // came, with the subject it was published on; the body is nil when PublishDead had to leave it out.
-func (q *Queue) DeadLetter(ctx context.Context, id string) (handler.DeadLetter, error) {
+func (q *Queue) DeadLetter(ctx context.Context, id string) (contract.DeadLetter, error) {
 	if err := checkID(id); err != nil {
-		return handler.DeadLetter{}, fmt.Errorf("read dead letter: %w", err)
+		return contract.DeadLetter{}, fmt.Errorf("read dead letter: %w", err)
 	}
 	s, err := q.read(ctx, q.dead, get{Seq: 1, Next: q.deadLetter("*", id)})
 	if err == nil && s == nil {
-		err = handler.ErrNoMessage
+		err = contract.ErrNoMessage
 	}
 	if err != nil {
-		return handler.DeadLetter{}, fmt.Errorf("read the dead letter of %s: %w", id, err)
+		return contract.DeadLetter{}, fmt.Errorf("read the dead letter of %s: %w", id, err)
 	}
 	return q.letter(s), nil
 }
@@ -61,12 +61,12 @@ func (q *Queue) RemoveDead(ctx context.Context, id string) error {
 }
 
 // letter is what PublishDead made of a dead letter, undone.
-func (q *Queue) letter(s *stored) handler.DeadLetter {
+func (q *Queue) letter(s *stored) contract.DeadLetter {
 	action, id, _ := strings.Cut(strings.TrimPrefix(s.Subject, q.prefix+".dead."), ".")
-	d := handler.DeadLetter{
-		ID: id, GivenID: s.Header.Get(headerGivenID), Action: handler.Action(action),
-		Error:   handler.Error{Code: s.Header.Get(headerErrorCode), Message: s.Header.Get(headerError)},
-		Message: handler.Message{Subject: q.command(handler.Action(action)), Header: map[string][]string{}, Body: s.Data, Time: s.Time.UTC()},
+	d := contract.DeadLetter{
+		ID: id, GivenID: s.Header.Get(headerGivenID), Action: contract.Action(action),
+		Error:   contract.Error{Code: s.Header.Get(headerErrorCode), Message: s.Header.Get(headerError)},
+		Message: contract.Message{Subject: q.command(contract.Action(action)), Header: map[string][]string{}, Body: s.Data, Time: s.Time.UTC()},
 		Time:    s.Time.UTC(),
 	}
 	d.Attempts, _ = strconv.Atoi(s.Header.Get(headerAttempts)) // put there by us; by others, it is none

@@ -15,7 +15,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -127,12 +127,12 @@ func (w *world) messages(t *testing.T, stream string) uint64 {
 	return s.CachedInfo().State.Msgs
 }
 
-func command(id string, body string) handler.Message {
-	return handler.Message{Subject: "cv.commands.export", Header: map[string][]string{"Nats-Msg-Id": {id}}, Body: []byte(body)}
+func command(id string, body string) contract.Message {
+	return contract.Message{Subject: "cv.commands.export", Header: map[string][]string{"Nats-Msg-Id": {id}}, Body: []byte(body)}
 }
 
-func event(id string, s handler.Status) handler.Event {
-	return handler.NewEvent(handler.EventData{CommandID: id, Action: handler.ActionExport, Status: s}, time.Unix(1700000000, 0), "")
+func event(id string, s contract.Status) contract.Event {
+	return contract.NewEvent(contract.EventData{CommandID: id, Action: contract.ActionExport, Status: s}, time.Unix(1700000000, 0), "")
 }
 
 // usualAckWait is for tests of what is provisioned.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // headerKVOperation marks the entry of a deleted key, as nats.go and the nats command line leave
@@ -22,23 +22,23 @@ const headerKVOperation = "KV-Operation"
 // Job reads a job and its revision from the leader. It fails with ErrNoJob when there is none, and
 // with ErrNewer when a newer version of the product wrote it. A cancel that came before its command
 // is no job: with ErrNoJob, the Job has it in Cancel and the revision is what a PutJob replaces.
-func (q *Queue) Job(ctx context.Context, id string) (handler.Job, uint64, error) {
+func (q *Queue) Job(ctx context.Context, id string) (contract.Job, uint64, error) {
 	if err := checkID(id); err != nil {
-		return handler.Job{}, 0, fmt.Errorf("read job: %w", err)
+		return contract.Job{}, 0, fmt.Errorf("read job: %w", err)
 	}
 	s, err := q.read(ctx, q.jobs, get{Last: q.job(id)})
 	switch {
 	case err != nil:
-		return handler.Job{}, 0, fmt.Errorf("read job %s: %w", id, err)
+		return contract.Job{}, 0, fmt.Errorf("read job %s: %w", id, err)
 	case s == nil || deleted(s):
-		return handler.Job{}, 0, fmt.Errorf("read job %s: %w", id, handler.ErrNoJob)
+		return contract.Job{}, 0, fmt.Errorf("read job %s: %w", id, contract.ErrNoJob)
 	}
-	j, err := handler.DecodeJob(s.Data)
+	j, err := contract.DecodeJob(s.Data)
 	switch {
 	case err != nil:
-		return handler.Job{}, s.Seq, fmt.Errorf("read job %s: %w", id, err)
+		return contract.Job{}, s.Seq, fmt.Errorf("read job %s: %w", id, err)
 	case j.OnlyCancel():
-		return j, s.Seq, fmt.Errorf("read job %s: %w", id, handler.ErrNoJob)
+		return j, s.Seq, fmt.Errorf("read job %s: %w", id, contract.ErrNoJob)
 	}
 	return j, s.Seq, nil
 }
@@ -48,7 +48,7 @@ func deleted(s *stored) bool { return s.Header.Get(headerKVOperation) != "" }
 // PutJob writes a job when its revision still is rev (0: when there is none), and returns the new
 // one. It fails with ErrConflict when somebody else wrote first; that is certain, and so is
 // success. Any other error, ctx's end above all, leaves open whether the job was written.
-func (q *Queue) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, error) {
+func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	if err := checkID(j.ID); err != nil {
 		return 0, fmt.Errorf("write job: %w", err)
 	}
@@ -63,7 +63,7 @@ func (q *Queue) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, 
 		seq, _, err = q.put(ctx, w)
 	}
 	if errors.Is(err, errLost) {
-		err = handler.ErrConflict
+		err = contract.ErrConflict
 	}
 	if err != nil {
 		return 0, fmt.Errorf("write job %s: %w", j.ID, err)
@@ -74,23 +74,23 @@ func (q *Queue) PutJob(ctx context.Context, j handler.Job, rev uint64) (uint64, 
 // Jobs yields all jobs, by id, each as it is when its turn comes. A job that cannot be decoded is
 // yielded as an error with a Job that has only its ID, and the next ones follow; after any other
 // error nothing does.
-func (q *Queue) Jobs(ctx context.Context) iter.Seq2[handler.Job, error] {
-	return func(yield func(handler.Job, error) bool) {
+func (q *Queue) Jobs(ctx context.Context) iter.Seq2[contract.Job, error] {
+	return func(yield func(contract.Job, error) bool) {
 		ids, err := q.keys(ctx, q.jobs)
 		if err != nil {
-			yield(handler.Job{}, fmt.Errorf("list jobs: %w", err))
+			yield(contract.Job{}, fmt.Errorf("list jobs: %w", err))
 			return
 		}
 		for _, id := range ids {
 			j, rev, err := q.Job(ctx, id)
 			switch {
-			case errors.Is(err, handler.ErrNoJob):
+			case errors.Is(err, contract.ErrNoJob):
 				continue
 			case err != nil && rev == 0:
-				yield(handler.Job{ID: id}, err)
+				yield(contract.Job{ID: id}, err)
 				return
 			case err != nil:
-				j = handler.Job{ID: id}
+				j = contract.Job{ID: id}
 			}
 			if !yield(j, err) {
 				return
@@ -135,15 +135,15 @@ func (q *Queue) below(ctx context.Context, stream, prefix string) ([]string, err
 
 // WatchJob sends the job as it is now, if there is one, and each time it changed, until ctx ends;
 // then it closes the channel. Who reads slowly misses states in between, never the last one.
-func (q *Queue) WatchJob(ctx context.Context, id string) (<-chan handler.Job, error) {
+func (q *Queue) WatchJob(ctx context.Context, id string) (<-chan contract.Job, error) {
 	if err := checkID(id); err != nil {
 		return nil, fmt.Errorf("watch job: %w", err)
 	}
-	return follow(ctx, q, q.jobs, q.job(id), func(s *stored) (handler.Job, bool) {
+	return follow(ctx, q, q.jobs, q.job(id), func(s *stored) (contract.Job, bool) {
 		if deleted(s) {
-			return handler.Job{}, false
+			return contract.Job{}, false
 		}
-		j, err := handler.DecodeJob(s.Data)
+		j, err := contract.DecodeJob(s.Data)
 		if err != nil {
 			q.log.Warn().Err(err).Str("command_id", id).Msg("cannot read a job")
 		}

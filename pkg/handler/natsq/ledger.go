@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 // LedgerTail reads a ledger's last message and its stream sequence from the leader; nil and 0 when
@@ -36,7 +36,7 @@ func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after
 	}
 	seq, _, err := q.put(ctx, write{stream: q.ledgers, subject: q.ledger(id), body: lines, expect: after})
 	if errors.Is(err, errLost) {
-		err = handler.ErrFenced
+		err = delivery.ErrFenced
 	}
 	if err != nil {
 		return 0, fmt.Errorf("append to the ledger of %s: %w", id, err)

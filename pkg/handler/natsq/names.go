@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // DefaultPrefix is the first token of all subjects unless a setting says otherwise.
@@ -46,19 +46,19 @@ func newNames(prefix string) (names, error) {
 	}, nil
 }
 
-func (n names) command(a handler.Action) string { return n.prefix + ".commands." + string(a) }
-func (n names) anyCommand() string              { return n.prefix + ".commands.*" }
-func (n names) unit(id string, k int) string    { return n.prefix + ".work." + id + "." + strconv.Itoa(k) }
-func (n names) unitsOf(id string) string        { return n.prefix + ".work." + id + ".*" }
-func (n names) ledger(id string) string         { return n.prefix + ".ledger." + id }
-func (n names) job(id string) string            { return n.bucketSubject(n.jobs) + id }
-func (n names) signal(id string) string         { return n.prefix + "-signal." + id } // outside all streams
-func (n names) over(id string) string           { return n.prefix + "-over." + id }   // too
-func (n names) event(a handler.Action, id string, s handler.Status) string {
+func (n names) command(a contract.Action) string { return n.prefix + ".commands." + string(a) }
+func (n names) anyCommand() string               { return n.prefix + ".commands.*" }
+func (n names) unit(id string, k int) string     { return n.prefix + ".work." + id + "." + strconv.Itoa(k) }
+func (n names) unitsOf(id string) string         { return n.prefix + ".work." + id + ".*" }
+func (n names) ledger(id string) string          { return n.prefix + ".ledger." + id }
+func (n names) job(id string) string             { return n.bucketSubject(n.jobs) + id }
+func (n names) signal(id string) string          { return n.prefix + "-signal." + id } // outside all streams
+func (n names) over(id string) string            { return n.prefix + "-over." + id }   // too
+func (n names) event(a contract.Action, id string, s contract.Status) string {
 	return n.prefix + ".events." + string(a) + "." + id + "." + string(s)
 }
 func (n names) eventsOf(id string) string { return n.prefix + ".events.*." + id + ".*" }
-func (n names) deadLetter(a handler.Action, id string) string {
+func (n names) deadLetter(a contract.Action, id string) string {
 	return n.prefix + ".dead." + string(a) + "." + id
 }
 

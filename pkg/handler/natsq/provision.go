@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 const (
@@ -79,7 +79,7 @@ func (q *Queue) streams() []jetstream.StreamConfig {
 		}
 	}
 	commands := stream(q.commands, "commands to cvconsumer", jetstream.WorkQueuePolicy,
-		q.command(handler.ActionExport), q.command(handler.ActionDelete), q.command(handler.ActionCancel))
+		q.command(contract.ActionExport), q.command(contract.ActionDelete), q.command(contract.ActionCancel))
 	commands.Duplicates = leastDuplicates
 	commands.MaxMsgSize = maxCommandSize
 
@@ -284,9 +284,9 @@ func (q *Queue) objects() []object {
 	for _, c := range []struct {
 		stream, durable, subject string
 	}{
-		{q.commands, exportsDurable, q.command(handler.ActionExport)},
-		{q.commands, deletesDurable, q.command(handler.ActionDelete)},
-		{q.commands, cancelsDurable, q.command(handler.ActionCancel)},
+		{q.commands, exportsDurable, q.command(contract.ActionExport)},
+		{q.commands, deletesDurable, q.command(contract.ActionDelete)},
+		{q.commands, cancelsDurable, q.command(contract.ActionCancel)},
 		{q.work, workDurable, ""},
 	} {
 		wants := q.consumer(c.durable, c.subject)

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -59,12 +59,12 @@ func TestProvisioned(t *testing.T) {
 func TestPrefix(t *testing.T) {
 	w := newWorld(t)
 	q := w.open(t, func(o *Options) { o.Prefix = "team-a_2" })
-	must[uint64](t)(q.PutJob(w.ctx, handler.Job{ID: "x"}, 0))
+	must[uint64](t)(q.PutJob(w.ctx, contract.Job{ID: "x"}, 0))
 	if n := w.messages(t, "KV_TEAM-A_2_JOBS"); n != 1 || q.Prefix() != "team-a_2" {
 		t.Fatalf("%d jobs, prefix %s", n, q.Prefix())
 	}
 	_, _, err := w.q.Job(w.ctx, "x")
-	is(t, err, handler.ErrNoJob)
+	is(t, err, contract.ErrNoJob)
 	for _, p := range []string{"a.b", "a b", "*", ">", "ä", strings.Repeat("x", 65)} {
 		if _, err := Open(w.ctx, w.nc, Options{Prefix: p}); err == nil {
 			t.Errorf("prefix %q was accepted", p)
@@ -219,9 +219,9 @@ func TestProvisionNeverLowers(t *testing.T) {
 	for _, phase := range []string{"one", "two"} {
 		_, rev, err := w.q.Job(w.ctx, "x")
 		if err != nil {
-			is(t, err, handler.ErrNoJob)
+			is(t, err, contract.ErrNoJob)
 		}
-		must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "x", Phase: phase}, rev))
+		must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "x", Phase: phase}, rev))
 	}
 	for j, err := range w.q.Jobs(w.ctx) {
 		if err != nil || j.Phase != "two" {

@@ -13,13 +13,13 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // PublishEvent publishes an event. Terminal events and "accepted" are stored once for ever: it
 // succeeds only when the event is there, whoever published it, as the stream's leader says. A
 // progress event replaces the one before and is tried once: the next one is not far.
-func (q *Queue) PublishEvent(ctx context.Context, e handler.Event) error {
+func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
 	d := e.Data
 	if err := checkTokens(string(d.Action), d.CommandID, string(d.Status)); err != nil {
 		return fmt.Errorf("publish event: %w", err)
@@ -29,8 +29,8 @@ func (q *Queue) PublishEvent(ctx context.Context, e handler.Event) error {
 	if err != nil {
 		return fmt.Errorf("encode event %s: %w", subject, err)
 	}
-	header := nats.Header{"Content-Type": {handler.EventContentType}}
-	if d.Status == handler.StatusProgress {
+	header := nats.Header{"Content-Type": {contract.EventContentType}}
+	if d.Status == contract.StatusProgress {
 		_, err = q.publishOnce(ctx, 0, q.events, &nats.Msg{Subject: subject, Header: header, Data: body})
 		q.heal(ctx, err)
 	} else {
@@ -47,8 +47,8 @@ func (q *Queue) PublishEvent(ctx context.Context, e handler.Event) error {
 // own is answered under its sequence, where the message of an earlier stream may have its answer:
 // that one makes way, under every action. streamOf says to which stream a stored answer belongs.
 func (q *Queue) putAnswer(ctx context.Context, w write, id, stream, subjects string, streamOf func(*stored) string) error {
-	if handler.IsSeqID(id) {
-		w.replaces = func(s *stored) bool { return handler.EarlierStream(streamOf(s), stream) }
+	if contract.IsSeqID(id) {
+		w.replaces = func(s *stored) bool { return contract.EarlierStream(streamOf(s), stream) }
 		if err := q.removeReplaced(ctx, w, subjects); err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func (q *Queue) putAnswer(ctx context.Context, w write, id, stream, subjects str
 // streamOfEvent is the identity of the stream that a stored event's command was published to; empty
 // when it does not say.
 func streamOfEvent(s *stored) string {
-	var e handler.Event
+	var e contract.Event
 	if err := json.Unmarshal(s.Data, &e); err != nil {
 		return ""
 	}
@@ -67,21 +67,21 @@ func streamOfEvent(s *stored) string {
 }
 
 // Event reads an event from the leader; ErrNoMessage when there is none.
-func (q *Queue) Event(ctx context.Context, a handler.Action, id string, status handler.Status) (handler.Event, error) {
+func (q *Queue) Event(ctx context.Context, a contract.Action, id string, status contract.Status) (contract.Event, error) {
 	if err := checkTokens(string(a), id, string(status)); err != nil {
-		return handler.Event{}, fmt.Errorf("read event: %w", err)
+		return contract.Event{}, fmt.Errorf("read event: %w", err)
 	}
 	subject := q.event(a, id, status)
 	s, err := q.read(ctx, q.events, get{Last: subject})
 	if err == nil && s == nil {
-		err = handler.ErrNoMessage
+		err = contract.ErrNoMessage
 	}
 	if err != nil {
-		return handler.Event{}, fmt.Errorf("read event %s: %w", subject, err)
+		return contract.Event{}, fmt.Errorf("read event %s: %w", subject, err)
 	}
-	var e handler.Event
+	var e contract.Event
 	if err := json.Unmarshal(s.Data, &e); err != nil {
-		return handler.Event{}, fmt.Errorf("decode event %s: %w", subject, err)
+		return contract.Event{}, fmt.Errorf("decode event %s: %w", subject, err)
 	}
 	return e, nil
 }
@@ -89,12 +89,12 @@ func (q *Queue) Event(ctx context.Context, a handler.Action, id string, status h
 // WatchEvents sends the events of one command, those stored already first, in the order they were
 // stored, until ctx ends; then it closes the channel. Who reads slowly misses progress in between,
 // never another event.
-func (q *Queue) WatchEvents(ctx context.Context, id string) (<-chan handler.Event, error) {
+func (q *Queue) WatchEvents(ctx context.Context, id string) (<-chan contract.Event, error) {
 	if err := checkID(id); err != nil {
 		return nil, fmt.Errorf("watch events: %w", err)
 	}
-	return follow(ctx, q, q.events, q.eventsOf(id), func(s *stored) (handler.Event, bool) {
-		var e handler.Event
+	return follow(ctx, q, q.events, q.eventsOf(id), func(s *stored) (contract.Event, bool) {
+		var e contract.Event
 		if err := json.Unmarshal(s.Data, &e); err != nil {
 			q.log.Warn().Err(err).Str("subject", s.Subject).Msg("cannot read an event")
 			return e, false
@@ -126,7 +126,7 @@ const maxErrorHeader = 4 << 10
 // …) or that say where the message was, which get the prefix Cv-Original-. A body that leaves no
 // room for the added headers under the server's limit is left out, and Cv-Truncated says how many
 // bytes it had.
-func (q *Queue) PublishDead(ctx context.Context, d handler.DeadLetter) error {
+func (q *Queue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
 	if err := checkTokens(string(d.Action), d.ID); err != nil {
 		return fmt.Errorf("publish dead letter: %w", err)
 	}
@@ -287,20 +287,20 @@ func (q *Queue) Forget(ctx context.Context, id string) error {
 	return nil
 }
 
-func (s *stored) message() handler.Message {
-	return handler.Message{Subject: s.Subject, Header: s.Header, Body: s.Data, Seq: s.Seq, Time: s.Time.UTC()}
+func (s *stored) message() contract.Message {
+	return contract.Message{Subject: s.Subject, Header: s.Header, Body: s.Data, Seq: s.Seq, Time: s.Time.UTC()}
 }
 
 // CommandsBetween yields the pending command messages with from ≤ sequence < to, in order, from the
 // leader: delivered and delayed ones too, settled ones not.
-func (q *Queue) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[handler.Message, error] {
-	return func(yield func(handler.Message, error) bool) {
+func (q *Queue) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[contract.Message, error] {
+	return func(yield func(contract.Message, error) bool) {
 		if to == 0 {
 			return
 		}
 		for s, err := range q.between(ctx, q.commands, q.anyCommand(), from, to-1) {
 			if err != nil {
-				yield(handler.Message{}, fmt.Errorf("read commands: %w", err))
+				yield(contract.Message{}, fmt.Errorf("read commands: %w", err))
 				return
 			}
 			if !yield(s.message(), nil) {
@@ -313,7 +313,7 @@ func (q *Queue) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[
 // PublishCommand publishes a command message as it is (Subject, Header, Body) and returns its
 // sequence. After a lost answer it is published again, which at worst stores it twice: ids are
 // judged by the consumer, and the second is a replay.
-func (q *Queue) PublishCommand(ctx context.Context, m handler.Message) (uint64, error) {
+func (q *Queue) PublishCommand(ctx context.Context, m contract.Message) (uint64, error) {
 	if !strings.HasPrefix(m.Subject, q.command("")) {
 		return 0, fmt.Errorf("publish command: %q is not a subject of commands", m.Subject)
 	}

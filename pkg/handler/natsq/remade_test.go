@@ -12,7 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -37,18 +38,18 @@ func beforeRequest(q *Queue, prefix string, do func()) {
 // The verdict on a message whose stream is gone says nothing about the message that has its
 // sequence now, and is at work as well.
 func TestVerdictOnAMessageOfAnEarlierStream(t *testing.T) {
-	for _, verb := range []handler.Verb{handler.Ack, handler.Term} {
+	for _, verb := range []delivery.Verb{delivery.Ack, delivery.Term} {
 		t.Run(verb.String(), func(t *testing.T) {
 			w := newWorld(t)
-			leave, stay, seen := make(chan struct{}), make(chan struct{}), make(chan handler.Delivery, 10)
-			serving := serveCommands(t, w.q, Loop{Slots: 2, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+			leave, stay, seen := make(chan struct{}), make(chan struct{}), make(chan delivery.Delivery, 10)
+			serving := serveCommands(t, w.q, Loop{Slots: 2, Handle: func(_ context.Context, d delivery.Delivery) delivery.Disposition {
 				seen <- d
 				if string(d.Body) == "earlier" {
 					<-leave
-					return handler.Disposition{Verb: verb}
+					return delivery.Disposition{Verb: verb}
 				}
 				<-stay
-				return handler.Disposition{Verb: handler.Nak, Delay: time.Hour}
+				return delivery.Disposition{Verb: delivery.Nak, Delay: time.Hour}
 			}})
 			must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "earlier")))
 			earlier := receive(t, seen)
@@ -60,9 +61,9 @@ func TestVerdictOnAMessageOfAnEarlierStream(t *testing.T) {
 			}
 			close(leave)
 			close(stay)
-			serving.stop(handler.ErrStopping)
+			serving.stop(delivery.ErrStopping)
 			ok(t, receive(t, serving.done))
-			if m := must[handler.Message](t)(w.q.Command(w.ctx, seq)); string(m.Body) != "later" {
+			if m := must[contract.Message](t)(w.q.Command(w.ctx, seq)); string(m.Body) != "later" {
 				t.Errorf("the queue has %q", m.Body)
 			}
 		})
@@ -78,8 +79,8 @@ func TestDeliveredFromAnEarlierStream(t *testing.T) {
 		w.remake(t, "CV_COMMANDS")
 		must[uint64](t)(w.open(t).PublishCommand(w.ctx, command("b", "later")))
 	})
-	seen := make(chan handler.Delivery, 10)
-	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	seen := make(chan delivery.Delivery, 10)
+	serveCommands(t, w.q, settleWith(delivery.Disposition{Verb: delivery.Ack}, seen))
 	now := must[string](t)(w.open(t).CommandStream(w.ctx))
 	if d := receive(t, seen); string(d.Body) != "later" || d.Stream == "" {
 		t.Errorf("delivered: %q of %s; the stream is %s", d.Body, d.Stream, now)
@@ -91,30 +92,30 @@ func TestDeliveredFromAnEarlierStream(t *testing.T) {
 func TestCommandInAnEarlierStream(t *testing.T) {
 	w := newWorld(t)
 	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "earlier")))
-	m := must[handler.Message](t)(w.q.Command(w.ctx, seq))
+	m := must[contract.Message](t)(w.q.Command(w.ctx, seq))
 	if created := w.created(t); m.Stream != created {
 		t.Errorf("the stream is %q, made at %q", m.Stream, created)
 	}
 	for _, stream := range []string{"", m.Stream} {
-		if again := must[handler.Message](t)(w.q.CommandIn(w.ctx, stream, seq)); again.Stream != m.Stream || !again.Time.Equal(m.Time) || string(again.Body) != "earlier" {
+		if again := must[contract.Message](t)(w.q.CommandIn(w.ctx, stream, seq)); again.Stream != m.Stream || !again.Time.Equal(m.Time) || string(again.Body) != "earlier" {
 			t.Errorf("read again in %q: %+v", stream, again)
 		}
 	}
 	w.remake(t, "CV_COMMANDS")
 	_, err := w.q.CommandIn(w.ctx, m.Stream, seq) // there is nothing
-	is(t, err, handler.ErrNoMessage)
+	is(t, err, contract.ErrNoMessage)
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("b", "later")))
 	_, err = w.q.CommandIn(w.ctx, m.Stream, seq)
-	is(t, err, handler.ErrNoMessage)
-	later := must[handler.Message](t)(w.q.Command(w.ctx, seq))
+	is(t, err, contract.ErrNoMessage)
+	later := must[contract.Message](t)(w.q.Command(w.ctx, seq))
 	if string(later.Body) != "later" || later.Stream == m.Stream {
 		t.Errorf("read: %+v", later)
 	}
 	ok(t, w.q.RemoveCommand(w.ctx, m))
-	must[handler.Message](t)(w.q.Command(w.ctx, seq))
+	must[contract.Message](t)(w.q.Command(w.ctx, seq))
 	ok(t, w.q.RemoveCommand(w.ctx, later))
 	_, err = w.q.Command(w.ctx, seq)
-	is(t, err, handler.ErrNoMessage)
+	is(t, err, contract.ErrNoMessage)
 }
 
 // created is when CV_COMMANDS was made, as nats.go says it.
@@ -130,12 +131,12 @@ func (w *world) created(t *testing.T) string {
 func TestCommandWhileTheStreamIsMadeAgain(t *testing.T) {
 	w := newWorld(t)
 	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "earlier")))
-	before := must[handler.Message](t)(w.q.Command(w.ctx, seq))
+	before := must[contract.Message](t)(w.q.Command(w.ctx, seq))
 	beforeRequest(w.q, "$JS.API.STREAM.INFO.CV_COMMANDS", func() { // between the message and the stream's info
 		w.remake(t, "CV_COMMANDS")
 		must[uint64](t)(w.open(t).PublishCommand(w.ctx, command("b", "later")))
 	})
-	m := must[handler.Message](t)(w.q.Command(w.ctx, seq))
+	m := must[contract.Message](t)(w.q.Command(w.ctx, seq))
 	if string(m.Body) != "later" || m.Stream == before.Stream || m.Stream != w.created(t) {
 		t.Errorf("read %q of %s; before, the stream was %s", m.Body, m.Stream, before.Stream)
 	}
@@ -159,12 +160,12 @@ func TestCommandInWhileTheLeaderIsBehind(t *testing.T) {
 		}
 		return send(ctx, m)
 	}
-	must[handler.Message](t)(w.q.CommandIn(w.ctx, stream, seq))
+	must[contract.Message](t)(w.q.CommandIn(w.ctx, stream, seq))
 	if behind != 0 {
 		t.Errorf("it was not behind: %d", behind)
 	}
 	_, err := w.q.CommandIn(w.ctx, stream, seq+1) // one that never was is believed at last
-	is(t, err, handler.ErrNoMessage)
+	is(t, err, contract.ErrNoMessage)
 }
 
 // The answer to a message that goes by its sequence takes the place of the answer to a message of
@@ -173,26 +174,26 @@ func TestCommandInWhileTheLeaderIsBehind(t *testing.T) {
 func TestAnswersOfAnEarlierStream(t *testing.T) {
 	w := newWorld(t)
 	const first, second = "2026-01-02T03:04:05.1Z", "2026-01-02T03:04:05.1000001Z"
-	refused := func(a handler.Action, id, stream string) handler.Event {
-		return handler.NewEvent(handler.EventData{
-			CommandID: id, Action: a, Status: handler.StatusRefused, Seq: 7, Stream: handler.Text(stream), Reference: handler.Text(stream),
+	refused := func(a contract.Action, id, stream string) contract.Event {
+		return contract.NewEvent(contract.EventData{
+			CommandID: id, Action: a, Status: contract.StatusRefused, Seq: 7, Stream: contract.Text(stream), Reference: contract.Text(stream),
 		}, time.Unix(1700000000, 0), "")
 	}
-	answer := func(a handler.Action, id, stream string) {
+	answer := func(a contract.Action, id, stream string) {
 		t.Helper()
 		ok(t, w.q.PublishEvent(w.ctx, refused(a, id, stream)))
-		ok(t, w.q.PublishDead(w.ctx, handler.DeadLetter{
-			ID: id, Action: a, GivenID: "given", Error: handler.Error{Code: handler.CodeInvalidCommand},
-			Message: handler.Message{Seq: 7, Stream: stream, Body: []byte(stream), Header: map[string][]string{"Cv-Stream": {"theirs"}, "cv-given-id": {"theirs"}}},
+		ok(t, w.q.PublishDead(w.ctx, contract.DeadLetter{
+			ID: id, Action: a, GivenID: "given", Error: contract.Error{Code: contract.CodeInvalidCommand},
+			Message: contract.Message{Seq: 7, Stream: stream, Body: []byte(stream), Header: map[string][]string{"Cv-Stream": {"theirs"}, "cv-given-id": {"theirs"}}},
 		}))
 	}
-	stored := func(a handler.Action, id, stream string) {
+	stored := func(a contract.Action, id, stream string) {
 		t.Helper()
-		e := must[handler.Event](t)(w.q.Event(w.ctx, a, id, handler.StatusRefused))
+		e := must[contract.Event](t)(w.q.Event(w.ctx, a, id, contract.StatusRefused))
 		if string(e.Data.Stream) != stream || string(e.Data.Reference) != stream {
 			t.Errorf("%s: the event is of %s, want %s", id, e.Data.Stream, stream)
 		}
-		d := must[handler.DeadLetter](t)(w.q.DeadLetter(w.ctx, id))
+		d := must[contract.DeadLetter](t)(w.q.DeadLetter(w.ctx, id))
 		if d.Action != a || d.Message.Stream != stream || string(d.Message.Body) != stream || d.Message.Seq != 7 || d.GivenID != "given" {
 			t.Errorf("%s: the dead letter is %+v, want it of %s", id, d, stream)
 		}
@@ -200,26 +201,26 @@ func TestAnswersOfAnEarlierStream(t *testing.T) {
 			t.Errorf("%s: the message's own headers are %q", id, got)
 		}
 	}
-	answer(handler.ActionExport, "seq-7", first)
-	answer(handler.ActionExport, "seq-7", second)
-	stored(handler.ActionExport, "seq-7", second)
-	answer(handler.ActionExport, "seq-7", first) // by a replica that stood still
-	stored(handler.ActionExport, "seq-7", second)
+	answer(contract.ActionExport, "seq-7", first)
+	answer(contract.ActionExport, "seq-7", second)
+	stored(contract.ActionExport, "seq-7", second)
+	answer(contract.ActionExport, "seq-7", first) // by a replica that stood still
+	stored(contract.ActionExport, "seq-7", second)
 
-	answer(handler.ActionDelete, "seq-8", first)
-	answer(handler.ActionExport, "seq-8", second)
-	stored(handler.ActionExport, "seq-8", second)
-	_, err := w.q.Event(w.ctx, handler.ActionDelete, "seq-8", handler.StatusRefused)
-	is(t, err, handler.ErrNoMessage)
+	answer(contract.ActionDelete, "seq-8", first)
+	answer(contract.ActionExport, "seq-8", second)
+	stored(contract.ActionExport, "seq-8", second)
+	_, err := w.q.Event(w.ctx, contract.ActionDelete, "seq-8", contract.StatusRefused)
+	is(t, err, contract.ErrNoMessage)
 
 	late := w.open(t) // one that answers for the earlier stream when there is nothing any more, just before the new answer
-	beforeRequest(w.q, "cv.events.export.seq-9.", func() { ok(t, late.PublishEvent(w.ctx, refused(handler.ActionExport, "seq-9", first))) })
-	answer(handler.ActionExport, "seq-9", second)
-	stored(handler.ActionExport, "seq-9", second)
+	beforeRequest(w.q, "cv.events.export.seq-9.", func() { ok(t, late.PublishEvent(w.ctx, refused(contract.ActionExport, "seq-9", first))) })
+	answer(contract.ActionExport, "seq-9", second)
+	stored(contract.ActionExport, "seq-9", second)
 
-	answer(handler.ActionExport, "req-7", first)
-	answer(handler.ActionExport, "req-7", second)
-	stored(handler.ActionExport, "req-7", first)
+	answer(contract.ActionExport, "req-7", first)
+	answer(contract.ActionExport, "req-7", second)
+	stored(contract.ActionExport, "req-7", first)
 	if n := w.messages(t, "CV_DEAD"); n != 4 {
 		t.Errorf("there are %d dead letters", n)
 	}
@@ -229,16 +230,16 @@ func TestAnswersOfAnEarlierStream(t *testing.T) {
 // than the one before by the time at which it looks.
 func TestWatchAStreamMadeAgain(t *testing.T) {
 	w := newWorld(t)
-	ok(t, w.q.PublishEvent(w.ctx, event("a", handler.StatusAccepted)))
-	events := must[<-chan handler.Event](t)(w.q.WatchEvents(w.ctx, "a"))
+	ok(t, w.q.PublishEvent(w.ctx, event("a", contract.StatusAccepted)))
+	events := must[<-chan contract.Event](t)(w.q.WatchEvents(w.ctx, "a"))
 	receive(t, events)
 	w.remake(t, "CV_EVENTS")
 	other := w.open(t)
-	ok(t, other.PublishEvent(w.ctx, event("a", handler.StatusCompleted))) // the first, as the one that was seen
+	ok(t, other.PublishEvent(w.ctx, event("a", contract.StatusCompleted))) // the first, as the one that was seen
 	for n := range 5 {
-		ok(t, other.PublishEvent(w.ctx, event(fmt.Sprintf("b%d", n), handler.StatusCompleted)))
+		ok(t, other.PublishEvent(w.ctx, event(fmt.Sprintf("b%d", n), contract.StatusCompleted)))
 	}
-	if e := receive(t, events); e.Data.Status != handler.StatusCompleted {
+	if e := receive(t, events); e.Data.Status != contract.StatusCompleted {
 		t.Errorf("seen: %s", e.Data.Status)
 	}
 }

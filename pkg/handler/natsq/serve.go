@@ -13,21 +13,22 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 // Loop says how command messages are worked on.
 type Loop struct {
 	Slots  int                             // exports at once, and deletes at once
 	Ready  func(ctx context.Context) error // blocks while nothing may be taken; returns ctx's error when that ends first. Nil is always ready
-	Handle func(ctx context.Context, d handler.Delivery) handler.Disposition
+	Handle func(ctx context.Context, d delivery.Delivery) delivery.Disposition
 }
 
 // UnitLoop says how units are worked on.
 type UnitLoop struct {
 	Slots  int
 	Ready  func(ctx context.Context) error
-	Handle func(ctx context.Context, d handler.UnitDelivery) handler.Disposition
+	Handle func(ctx context.Context, d delivery.UnitDelivery) delivery.Disposition
 }
 
 // cancelSlots is how many cancels are worked on at once.
@@ -40,9 +41,9 @@ const cancelSlots = 4
 //
 // Cancels have a few slots, and are taken whether l.Ready or not: they need nothing but JetStream.
 func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
-	handle := func(ctx context.Context, d delivery) handler.Disposition {
-		return l.Handle(ctx, handler.Delivery{
-			Message:   handler.Message{Subject: d.msg.Subject, Header: d.msg.Header, Body: d.msg.Data, Seq: d.seq, Stream: d.stream, Time: d.time},
+	handle := func(ctx context.Context, d received) delivery.Disposition {
+		return l.Handle(ctx, delivery.Delivery{
+			Message:   contract.Message{Subject: d.msg.Subject, Header: d.msg.Header, Body: d.msg.Data, Seq: d.seq, Stream: d.stream, Time: d.time},
 			Delivered: d.delivered, Lease: d.lease,
 		})
 	}
@@ -71,14 +72,14 @@ func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 func (q *Queue) ServeUnits(pull, work context.Context, l UnitLoop) error {
 	return q.serve(pull, work, serving{
 		stream: q.work, durable: workDurable, slots: l.Slots, ready: l.Ready,
-		handle: func(ctx context.Context, d delivery) handler.Disposition {
+		handle: func(ctx context.Context, d received) delivery.Disposition {
 			id, number, _ := strings.Cut(strings.TrimPrefix(d.msg.Subject, q.prefix+".work."), ".")
 			n, err := strconv.Atoi(number)
 			if err != nil || checkID(id) != nil || q.unit(id, n) != d.msg.Subject {
 				q.log.Warn().Str("subject", d.msg.Subject).Uint64("seq", d.seq).Msg("not a unit of work")
-				return handler.Disposition{Verb: handler.Term, Reason: "not a unit of work"}
+				return delivery.Disposition{Verb: delivery.Term, Reason: "not a unit of work"}
 			}
-			return l.Handle(ctx, handler.UnitDelivery{Command: id, N: n, Body: d.msg.Data, Delivered: d.delivered, Lease: d.lease})
+			return l.Handle(ctx, delivery.UnitDelivery{Command: id, N: n, Body: d.msg.Data, Delivered: d.delivered, Lease: d.lease})
 		},
 	})
 }
@@ -93,14 +94,14 @@ const (
 	arrivalsBuffer = 1024
 )
 
-// delivery is one delivery of a message.
-type delivery struct {
+// received is one received of a message.
+type received struct {
 	msg       *nats.Msg
 	seq       uint64
 	delivered uint64
 	time      time.Time
 	stream    string // which stream it is of, once that is known
-	lease     handler.Lease
+	lease     delivery.Lease
 }
 
 // serving is one running loop. All but the handlers' goroutines runs in one goroutine, which owns
@@ -115,9 +116,9 @@ type serving struct {
 	stream, durable string
 	slots           int
 	ready           func(context.Context) error
-	handle          func(context.Context, delivery) handler.Disposition
-	locate          func(context.Context, *delivery) error // finds out which stream a delivery is of; nil: nobody asks
-	stands          func(context.Context, delivery) error  // fails when that stream is not there any more
+	handle          func(context.Context, received) delivery.Disposition
+	locate          func(context.Context, *received) error // finds out which stream a delivery is of; nil: nobody asks
+	stands          func(context.Context, received) error  // fails when that stream is not there any more
 	unsubscribed    chan struct{}                          // closed when, after the end of pulling, nothing can be delivered to this process any more
 	pulling         context.Context
 
@@ -301,19 +302,19 @@ func (s *serving) countMissed() {
 }
 
 // arrived takes what came to an inbox: ok says that it is a message, for which a slot was taken.
-func (s *serving) arrived(m *nats.Msg) (d delivery, ok bool) {
+func (s *serving) arrived(m *nats.Msg) (d received, ok bool) {
 	r := s.requests[m.Sub]
 	// A status is told by its subject, not by its header, which a message may have as well.
 	if m.Subject == m.Sub.Subject {
 		if r != nil {
 			s.status(m, r)
 		}
-		return delivery{}, false
+		return received{}, false
 	}
 	meta, err := m.Metadata()
 	if err != nil {
 		s.q.log.Warn().Err(err).Str("subject", m.Subject).Msg("not a message of the stream")
-		return delivery{}, false
+		return received{}, false
 	}
 	switch {
 	case r != nil && r.left > 0:
@@ -327,9 +328,9 @@ func (s *serving) arrived(m *nats.Msg) (d delivery, ok bool) {
 		s.free--
 	default:
 		s.handBack(m)
-		return delivery{}, false
+		return received{}, false
 	}
-	return delivery{msg: m, seq: meta.Sequence.Stream, delivered: meta.NumDelivered, time: meta.Timestamp.UTC()}, true
+	return received{msg: m, seq: meta.Sequence.Stream, delivered: meta.NumDelivered, time: meta.Timestamp.UTC()}, true
 }
 
 // status acts on a status message of a request.

@@ -14,7 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 // running serves a queue until the test, or stop, ends it.
@@ -39,13 +40,13 @@ func serveUnits(t *testing.T, q *Queue, l UnitLoop) *running {
 func holdTwoUnits(t *testing.T, q *Queue) (r *running, release func()) {
 	t.Helper()
 	taken, released := make(chan struct{}, 10), make(chan struct{})
-	r = serveUnits(t, q, UnitLoop{Slots: 2, Handle: func(ctx context.Context, _ handler.UnitDelivery) handler.Disposition {
+	r = serveUnits(t, q, UnitLoop{Slots: 2, Handle: func(ctx context.Context, _ delivery.UnitDelivery) delivery.Disposition {
 		taken <- struct{}{}
 		select {
 		case <-released:
 		case <-ctx.Done(): // the test failed
 		}
-		return handler.Disposition{Verb: handler.Ack}
+		return delivery.Disposition{Verb: delivery.Ack}
 	}})
 	receive(t, taken)
 	receive(t, taken)
@@ -63,8 +64,8 @@ func startServing(t *testing.T, serve func(pull, work context.Context) error) *r
 		r.done <- serve(pull, work)
 	}()
 	t.Cleanup(func() {
-		kill(handler.ErrStopping)
-		stop(handler.ErrStopping)
+		kill(delivery.ErrStopping)
+		stop(delivery.ErrStopping)
 		<-ended
 	})
 	return r
@@ -80,8 +81,8 @@ func (w *world) words(t *testing.T) <-chan string {
 	return words
 }
 
-func settleWith(d handler.Disposition, seen chan<- handler.Delivery) Loop {
-	return Loop{Slots: 4, Handle: func(_ context.Context, m handler.Delivery) handler.Disposition {
+func settleWith(d delivery.Disposition, seen chan<- delivery.Delivery) Loop {
+	return Loop{Slots: 4, Handle: func(_ context.Context, m delivery.Delivery) delivery.Disposition {
 		seen <- m
 		return d
 	}}
@@ -89,8 +90,8 @@ func settleWith(d handler.Disposition, seen chan<- handler.Delivery) Loop {
 
 func TestServeHandsTheMessageOver(t *testing.T) {
 	w := newWorld(t)
-	seen := make(chan handler.Delivery, 10)
-	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	seen := make(chan delivery.Delivery, 10)
+	serveCommands(t, w.q, settleWith(delivery.Disposition{Verb: delivery.Ack}, seen))
 	words := w.words(t)
 	m := command("a", `{"all_projects":true}`)
 	m.Header["Status"] = []string{"408"} // a header is no status message
@@ -110,7 +111,7 @@ func (w *world) gone(t *testing.T, seq uint64) {
 	t.Helper()
 	for {
 		_, err := w.q.Command(w.ctx, seq)
-		if errors.Is(err, handler.ErrNoMessage) {
+		if errors.Is(err, contract.ErrNoMessage) {
 			return
 		}
 		ok(t, err)
@@ -119,10 +120,10 @@ func (w *world) gone(t *testing.T, seq uint64) {
 
 func TestServeUnits(t *testing.T) {
 	w := newWorld(t)
-	seen := make(chan handler.UnitDelivery, 10)
-	r := serveUnits(t, w.q, UnitLoop{Slots: 2, Handle: func(_ context.Context, d handler.UnitDelivery) handler.Disposition {
+	seen := make(chan delivery.UnitDelivery, 10)
+	r := serveUnits(t, w.q, UnitLoop{Slots: 2, Handle: func(_ context.Context, d delivery.UnitDelivery) delivery.Disposition {
 		seen <- d
-		return handler.Disposition{Verb: handler.Ack}
+		return delivery.Disposition{Verb: delivery.Ack}
 	}})
 	must[*jetstream.PubAck](t)(w.js.Publish(w.ctx, "cv.work.x.seven", nil)) // not ours
 	must[*jetstream.PubAck](t)(w.js.Publish(w.ctx, "cv.work.x.007", nil))
@@ -130,7 +131,7 @@ func TestServeUnits(t *testing.T) {
 	if d := receive(t, seen); d.Command != "x" || d.N != 7 || string(d.Body) != "unit" || d.Delivered != 1 {
 		t.Fatalf("delivered %+v", d)
 	}
-	r.stop(handler.ErrStopping)
+	r.stop(delivery.ErrStopping)
 	ok(t, receive(t, r.done))
 	if n := w.messages(t, "CV_WORK"); n != 0 || len(seen) != 0 {
 		t.Fatalf("%d messages are left, %d more were delivered", n, len(seen))
@@ -139,14 +140,14 @@ func TestServeUnits(t *testing.T) {
 
 func TestNakWithDelay(t *testing.T) {
 	w := newWorld(t)
-	seen := make(chan handler.Delivery, 10)
+	seen := make(chan delivery.Delivery, 10)
 	words := w.words(t)
-	serveCommands(t, w.q, Loop{Slots: 1, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+	serveCommands(t, w.q, Loop{Slots: 1, Handle: func(_ context.Context, d delivery.Delivery) delivery.Disposition {
 		seen <- d
 		if d.Delivered == 1 {
-			return handler.Disposition{Verb: handler.Nak, Delay: 200 * time.Millisecond}
+			return delivery.Disposition{Verb: delivery.Nak, Delay: 200 * time.Millisecond}
 		}
-		return handler.Disposition{Verb: handler.Ack}
+		return delivery.Disposition{Verb: delivery.Ack}
 	}})
 	start := time.Now()
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
@@ -164,8 +165,8 @@ func TestTermWithReason(t *testing.T) {
 	advisories := make(chan *nats.Msg, 1)
 	must[*nats.Subscription](t)(w.nc.ChanSubscribe("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>", advisories))
 	ok(t, w.nc.FlushWithContext(w.ctx))
-	seen := make(chan handler.Delivery, 10)
-	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Term, Reason: "no\ngood"}, seen))
+	seen := make(chan delivery.Delivery, 10)
+	serveCommands(t, w.q, settleWith(delivery.Disposition{Verb: delivery.Term, Reason: "no\ngood"}, seen))
 	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	var advisory struct{ Reason string }
 	ok(t, json.Unmarshal(receive(t, advisories).Data, &advisory))
@@ -179,13 +180,13 @@ func TestTermWithReason(t *testing.T) {
 func TestAbandonSaysNothing(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.AckWait = 300 * time.Millisecond })
 	words := w.words(t)
-	seen := make(chan handler.Delivery, 10)
-	serveCommands(t, w.q, Loop{Slots: 2, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+	seen := make(chan delivery.Delivery, 10)
+	serveCommands(t, w.q, Loop{Slots: 2, Handle: func(_ context.Context, d delivery.Delivery) delivery.Disposition {
 		seen <- d
 		if d.Delivered == 1 {
-			return handler.Disposition{Verb: handler.Abandon}
+			return delivery.Disposition{Verb: delivery.Abandon}
 		}
-		return handler.Disposition{Verb: handler.Ack}
+		return delivery.Disposition{Verb: delivery.Ack}
 	}})
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	receive(t, seen)
@@ -201,15 +202,15 @@ func TestHeartbeatsKeepAMessage(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.AckWait = 600 * time.Millisecond })
 	words := w.words(t)
 	release := make(chan struct{})
-	seen := make(chan handler.Delivery, 10)
-	serveCommands(t, w.q, Loop{Slots: 2, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
+	seen := make(chan delivery.Delivery, 10)
+	serveCommands(t, w.q, Loop{Slots: 2, Handle: func(ctx context.Context, d delivery.Delivery) delivery.Disposition {
 		seen <- d
 		select {
 		case <-release:
 		case <-ctx.Done():
 			t.Errorf("the lease ended: %v", context.Cause(ctx))
 		}
-		return handler.Disposition{Verb: handler.Ack}
+		return delivery.Disposition{Verb: delivery.Ack}
 	}})
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	receive(t, seen)
@@ -233,9 +234,9 @@ func TestHeartbeatsKeepAMessage(t *testing.T) {
 // its Nak is kept back: the message is somebody else's by now.
 func TestLeaseLost(t *testing.T) {
 	for _, c := range []struct {
-		verb handler.Verb
+		verb delivery.Verb
 		want string // the first word that is not a heartbeat, by the first holder
-	}{{handler.Nak, "+ACK of the second"}, {handler.Ack, "+ACK"}} {
+	}{{delivery.Nak, "+ACK of the second"}, {delivery.Ack, "+ACK"}} {
 		t.Run(c.verb.String(), func(t *testing.T) {
 			w := newWorld(t, func(o *Options) { o.AckWait = 300 * time.Millisecond })
 			now := time.Now()
@@ -252,7 +253,7 @@ func TestLeaseLost(t *testing.T) {
 			words := w.words(t)
 			lost := make(chan error, 1)
 			verdict := make(chan struct{})
-			r := serveCommands(t, first, Loop{Slots: 1, Handle: func(ctx context.Context, d handler.Delivery) handler.Disposition {
+			r := serveCommands(t, first, Loop{Slots: 1, Handle: func(ctx context.Context, d delivery.Delivery) delivery.Disposition {
 				if d.Outage() {
 					t.Error("an outage, without one")
 				}
@@ -262,23 +263,23 @@ func TestLeaseLost(t *testing.T) {
 				}
 				lost <- context.Cause(ctx)
 				<-verdict
-				return handler.Disposition{Verb: c.verb}
+				return delivery.Disposition{Verb: c.verb}
 			}})
 			seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
-			is(t, receive(t, lost), handler.ErrLeaseLost)
+			is(t, receive(t, lost), delivery.ErrLeaseLost)
 			// Somebody else holds it now.
 			release := make(chan struct{})
-			taken := make(chan handler.Delivery, 10)
-			serveCommands(t, w.q, Loop{Slots: 1, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+			taken := make(chan delivery.Delivery, 10)
+			serveCommands(t, w.q, Loop{Slots: 1, Handle: func(_ context.Context, d delivery.Delivery) delivery.Disposition {
 				taken <- d
 				<-release
-				return handler.Disposition{Verb: handler.Ack}
+				return delivery.Disposition{Verb: delivery.Ack}
 			}})
-			r.stop(handler.ErrStopping)
+			r.stop(delivery.ErrStopping)
 			receive(t, taken)
 			close(verdict)
 			ok(t, receive(t, r.done))
-			if c.verb == handler.Ack {
+			if c.verb == delivery.Ack {
 				w.gone(t, seq)
 			}
 			close(release)
@@ -302,12 +303,12 @@ func TestSlots(t *testing.T) {
 	var now, most atomic.Int64
 	step := make(chan struct{})
 	started := make(chan struct{}, 100)
-	serveCommands(t, w.q, Loop{Slots: slots, Handle: func(context.Context, handler.Delivery) handler.Disposition {
+	serveCommands(t, w.q, Loop{Slots: slots, Handle: func(context.Context, delivery.Delivery) delivery.Disposition {
 		most.Store(max(most.Load(), now.Add(1)))
 		started <- struct{}{}
 		<-step
 		now.Add(-1)
-		return handler.Disposition{Verb: handler.Ack}
+		return delivery.Disposition{Verb: delivery.Ack}
 	}})
 	const all = 20
 	for n := range all {
@@ -336,7 +337,7 @@ func TestIdleLoopRests(t *testing.T) {
 	requests := make(chan *nats.Msg, 100)
 	must[*nats.Subscription](t)(w.nc.ChanSubscribe("$JS.API.CONSUMER.MSG.NEXT.>", requests))
 	ok(t, w.nc.FlushWithContext(w.ctx))
-	serveCommands(t, w.q, settleWith(handler.Disposition{}, make(chan handler.Delivery, 1)))
+	serveCommands(t, w.q, settleWith(delivery.Disposition{}, make(chan delivery.Delivery, 1)))
 	first := receive(t, requests)
 	beats := make(chan *nats.Msg, 10)
 	must[*nats.Subscription](t)(w.nc.ChanSubscribe(first.Reply, beats))
@@ -351,8 +352,8 @@ func TestReadyHoldsPullingUp(t *testing.T) {
 	soon, never, asked := make(chan struct{}), make(chan struct{}), make(chan struct{}, 10)
 	var ready atomic.Pointer[chan struct{}] // each action's loop asks
 	ready.Store(&soon)
-	seen := make(chan handler.Delivery, 10)
-	l := settleWith(handler.Disposition{Verb: handler.Ack}, seen)
+	seen := make(chan delivery.Delivery, 10)
+	l := settleWith(delivery.Disposition{Verb: delivery.Ack}, seen)
 	l.Ready = func(ctx context.Context) error {
 		asked <- struct{}{}
 		select {
@@ -373,7 +374,7 @@ func TestReadyHoldsPullingUp(t *testing.T) {
 	receive(t, seen)
 	// And a loop that is not ready ends like any other.
 	ready.Store(&never)
-	r.stop(handler.ErrStopping)
+	r.stop(delivery.ErrStopping)
 	ok(t, receive(t, r.done))
 }
 
@@ -383,25 +384,25 @@ func TestDrainHandsBackAtOnce(t *testing.T) {
 	w := newWorld(t)
 	holding := make(chan struct{}, 10)
 	first := w.open(t)
-	r := serveCommands(t, first, Loop{Slots: 8, Handle: func(ctx context.Context, _ handler.Delivery) handler.Disposition {
+	r := serveCommands(t, first, Loop{Slots: 8, Handle: func(ctx context.Context, _ delivery.Delivery) delivery.Disposition {
 		holding <- struct{}{}
 		<-ctx.Done()
-		if !errors.Is(context.Cause(ctx), handler.ErrStopping) {
+		if !errors.Is(context.Cause(ctx), delivery.ErrStopping) {
 			t.Errorf("cause is %v", context.Cause(ctx))
 		}
-		return handler.Disposition{Verb: handler.Nak}
+		return delivery.Disposition{Verb: delivery.Nak}
 	}})
 	var seqs []uint64
 	for n := range 4 {
 		seqs = append(seqs, must[uint64](t)(w.q.PublishCommand(w.ctx, command(fmt.Sprintf("c%d", n), "{}"))))
 		receive(t, holding)
 	}
-	r.stop(handler.ErrStopping)
-	r.kill(handler.ErrStopping)
+	r.stop(delivery.ErrStopping)
+	r.kill(delivery.ErrStopping)
 	ok(t, receive(t, r.done))
 	seqs = append(seqs, must[uint64](t)(w.q.PublishCommand(w.ctx, command("late", "{}"))))
-	seen := make(chan handler.Delivery, 10)
-	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	seen := make(chan delivery.Delivery, 10)
+	serveCommands(t, w.q, settleWith(delivery.Disposition{Verb: delivery.Ack}, seen))
 	for range seqs {
 		if d := receive(t, seen); d.Seq == seqs[4] && d.Delivered != 1 {
 			t.Errorf("the late one was delivered %d times", d.Delivered)
@@ -428,12 +429,12 @@ func TestDrainUnderLoad(t *testing.T) {
 	}()
 	var done sync.Map
 	acked := make(chan struct{}, all)
-	l := Loop{Slots: 4, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+	l := Loop{Slots: 4, Handle: func(_ context.Context, d delivery.Delivery) delivery.Disposition {
 		if _, again := done.LoadOrStore(d.Seq, true); again {
-			return handler.Disposition{Verb: handler.Ack}
+			return delivery.Disposition{Verb: delivery.Ack}
 		}
 		acked <- struct{}{}
-		return handler.Disposition{Verb: handler.Ack}
+		return delivery.Disposition{Verb: delivery.Ack}
 	}}
 	queues := []*Queue{w.open(t), w.open(t)}
 	serveds := 0
@@ -447,7 +448,7 @@ func TestDrainUnderLoad(t *testing.T) {
 			receive(t, acked)
 			n++
 		}
-		stop(handler.ErrStopping)
+		stop(delivery.ErrStopping)
 		ok(t, receive(t, ended))
 	}
 	t.Logf("%d loops", serveds)
@@ -455,8 +456,8 @@ func TestDrainUnderLoad(t *testing.T) {
 
 func TestDeletedConsumerIsMadeAgain(t *testing.T) {
 	w := newWorld(t)
-	seen := make(chan handler.Delivery, 10)
-	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	seen := make(chan delivery.Delivery, 10)
+	serveCommands(t, w.q, settleWith(delivery.Disposition{Verb: delivery.Ack}, seen))
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	receive(t, seen)
 	for n := range 3 {
@@ -470,13 +471,13 @@ func TestDeletedConsumerIsMadeAgain(t *testing.T) {
 
 func TestDeletedStreamIsMadeAgain(t *testing.T) {
 	w := newWorld(t)
-	seen := make(chan handler.Delivery, 10)
-	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	seen := make(chan delivery.Delivery, 10)
+	serveCommands(t, w.q, settleWith(delivery.Disposition{Verb: delivery.Ack}, seen))
 	for _, name := range w.q.streamNames() {
 		ok(t, w.js.DeleteStream(w.ctx, name))
 	}
-	ok(t, w.q.PublishEvent(w.ctx, event("a", handler.StatusCompleted)))
-	must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "a"}, 0))
+	ok(t, w.q.PublishEvent(w.ctx, event("a", contract.StatusCompleted)))
+	must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "a"}, 0))
 	must[uint64](t)(w.q.AppendLedger(w.ctx, "a", []byte("1\n"), 0))
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	receive(t, seen)
@@ -492,8 +493,8 @@ func TestDeletedConsumerIsWaitedFor(t *testing.T) {
 	w := newWorld(t)
 	checking := w.open(t, func(o *Options) { o.Provision = false })
 	ok(t, w.js.DeleteConsumer(w.ctx, "CV_COMMANDS", exportsDurable))
-	seen := make(chan handler.Delivery, 10)
-	serveCommands(t, checking, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	seen := make(chan delivery.Delivery, 10)
+	serveCommands(t, checking, settleWith(delivery.Disposition{Verb: delivery.Ack}, seen))
 	for checking.Ping(w.ctx) == nil {
 	}
 	if err := checking.Ping(w.ctx); err == nil || !strings.Contains(err.Error(), "CV_COMMANDS > exports") {
@@ -511,15 +512,15 @@ func TestDeletedConsumerIsWaitedFor(t *testing.T) {
 
 func TestServerRestart(t *testing.T) {
 	w := newWorld(t)
-	seen := make(chan handler.Delivery, 10)
-	serveCommands(t, w.q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	seen := make(chan delivery.Delivery, 10)
+	serveCommands(t, w.q, settleWith(delivery.Disposition{Verb: delivery.Ack}, seen))
 	for n := range 3 {
 		seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command(fmt.Sprintf("a%d", n), "{}")))
 		for receive(t, seen).Seq != seq {
 		}
 		ok(t, w.server.Restart())
 	}
-	must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "x"}, 0))
+	must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "x"}, 0))
 	// Away for a while: the ping says so, and a message published by somebody else afterwards is
 	// taken.
 	w.server.Stop()
@@ -545,11 +546,11 @@ func TestOutage(t *testing.T) {
 		o.AckWait = 5 * time.Second
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	})
-	deliveries, release := make(chan handler.Delivery, 10), make(chan struct{})
-	r := serveCommands(t, q, Loop{Slots: 4, Handle: func(_ context.Context, d handler.Delivery) handler.Disposition {
+	deliveries, release := make(chan delivery.Delivery, 10), make(chan struct{})
+	r := serveCommands(t, q, Loop{Slots: 4, Handle: func(_ context.Context, d delivery.Delivery) delivery.Disposition {
 		deliveries <- d
 		<-release
-		return handler.Disposition{Verb: handler.Abandon}
+		return delivery.Disposition{Verb: delivery.Abandon}
 	}})
 	defer close(release)
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
@@ -583,7 +584,7 @@ func TestOutage(t *testing.T) {
 	}
 	w.server.Stop()
 	go func() { told <- d.Outage() }()
-	r.kill(handler.ErrStopping)
+	r.kill(delivery.ErrStopping)
 	if receive(t, told) {
 		t.Error("an outage without an end")
 	}
@@ -600,8 +601,8 @@ func TestAckIsRepeated(t *testing.T) {
 		}
 		return none
 	})
-	seen := make(chan handler.Delivery, 10)
-	serveCommands(t, q, settleWith(handler.Disposition{Verb: handler.Ack}, seen))
+	seen := make(chan delivery.Delivery, 10)
+	serveCommands(t, q, settleWith(delivery.Disposition{Verb: delivery.Ack}, seen))
 	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	receive(t, seen)
 	w.gone(t, seq)
@@ -618,12 +619,12 @@ func TestAckIsRepeated(t *testing.T) {
 func TestPanicHandsBack(t *testing.T) {
 	w := newWorld(t)
 	words := w.words(t)
-	r := serveCommands(t, w.q, Loop{Slots: 1, Handle: func(context.Context, handler.Delivery) handler.Disposition { panic("defect") }})
+	r := serveCommands(t, w.q, Loop{Slots: 1, Handle: func(context.Context, delivery.Delivery) delivery.Disposition { panic("defect") }})
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	if got := receive(t, words); got != `-NAK {"delay":30000000000}` {
 		t.Fatalf("said %q", got)
 	}
-	r.stop(handler.ErrStopping)
+	r.stop(delivery.ErrStopping)
 	ok(t, receive(t, r.done))
 }
 
@@ -634,7 +635,7 @@ func TestServeEndsWithItsConnection(t *testing.T) {
 	r := serveCommands(t, q, Loop{Slots: 1})
 	nc.Close()
 	is(t, receive(t, r.done), nats.ErrConnectionClosed)
-	_, err := q.PutJob(w.ctx, handler.Job{ID: "x"}, 0)
+	_, err := q.PutJob(w.ctx, contract.Job{ID: "x"}, 0)
 	is(t, err, nats.ErrConnectionClosed)
 	if err := w.q.ServeCommands(w.ctx, w.ctx, Loop{}); err == nil {
 		t.Fatal("no slots, and no error")
@@ -649,7 +650,7 @@ func TestFullStream(t *testing.T) {
 	cfg.MaxBytes = 10
 	must[jetstream.Stream](t)(w.js.UpdateStream(w.ctx, cfg))
 	published := make(chan error, 1)
-	go func() { published <- w.q.PublishEvent(w.ctx, event("x", handler.StatusCompleted)) }()
+	go func() { published <- w.q.PublishEvent(w.ctx, event("x", contract.StatusCompleted)) }()
 	var err error
 	for err == nil {
 		err = w.q.Ping(w.ctx)

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 // JetStream's words, as they are sent to a delivery's reply subject.
@@ -35,12 +35,12 @@ const (
 )
 
 // handleOne runs the handler on one delivery under heartbeats and settles the message as it says.
-func (s *serving) handleOne(work context.Context, d delivery) {
+func (s *serving) handleOne(work context.Context, d received) {
 	ctx, cancel := context.WithCancelCause(work)
 	defer cancel(nil)
 	reconnects := s.q.nc.Stats().Reconnects
 	release, stalled := s.hold(ctx, cancel, d.msg.Reply)
-	d.lease = handler.Lease{
+	d.lease = delivery.Lease{
 		Outage:  func() bool { return s.outage(work, ctx, reconnects) && !stalled() },
 		Stalled: stalled,
 	}
@@ -51,10 +51,10 @@ func (s *serving) handleOne(work context.Context, d delivery) {
 	// The last heartbeat is through before the verdict: an InProgress that overtook a delayed Nak
 	// would replace its delay by the ack wait.
 	release()
-	if errors.Is(context.Cause(ctx), handler.ErrLeaseLost) && disposition.Verb == handler.Nak {
+	if errors.Is(context.Cause(ctx), delivery.ErrLeaseLost) && disposition.Verb == delivery.Nak {
 		// The server gave the message to somebody else by now, and would take our Nak for theirs.
 		// An Ack or Term says that the command has its end, whoever holds it.
-		disposition = handler.Disposition{Verb: handler.Abandon, Reason: "lease lost"}
+		disposition = delivery.Disposition{Verb: delivery.Abandon, Reason: "lease lost"}
 	}
 	s.settle(work, d, disposition)
 }
@@ -62,27 +62,27 @@ func (s *serving) handleOne(work context.Context, d delivery) {
 // find finds out which stream a delivery is of, where the handler needs to know. A delivery that is
 // of none that is there is not for the handler: it is left alone, or handed back where the leader
 // may merely be behind.
-func (s *serving) find(ctx context.Context, d *delivery) (instead handler.Disposition, located bool) {
+func (s *serving) find(ctx context.Context, d *received) (instead delivery.Disposition, located bool) {
 	if s.locate == nil {
-		return handler.Disposition{}, true
+		return delivery.Disposition{}, true
 	}
 	err := s.locate(ctx, d)
 	switch {
 	case err == nil:
-		return handler.Disposition{}, true
+		return delivery.Disposition{}, true
 	case errors.Is(err, errNotOurs):
-		return handler.Disposition{Verb: handler.Abandon, Reason: err.Error()}, false
+		return delivery.Disposition{Verb: delivery.Abandon, Reason: err.Error()}, false
 	default:
-		return handler.Disposition{Verb: handler.Nak, Delay: lookAgain, Reason: err.Error()}, false
+		return delivery.Disposition{Verb: delivery.Nak, Delay: lookAgain, Reason: err.Error()}, false
 	}
 }
 
 // call runs the handler. One that panics hands its message back.
-func (s *serving) call(ctx context.Context, d delivery) (disposition handler.Disposition) {
+func (s *serving) call(ctx context.Context, d received) (disposition delivery.Disposition) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.q.log.Error().Str("subject", d.msg.Subject).Uint64("seq", d.seq).Any("panic", p).Bytes("stack", debug.Stack()).Msg("handler panicked")
-			disposition = handler.Disposition{Verb: handler.Nak, Delay: panicDelay, Reason: "panic"}
+			disposition = delivery.Disposition{Verb: delivery.Nak, Delay: panicDelay, Reason: "panic"}
 		}
 	}()
 	return s.handle(ctx, d)
@@ -95,7 +95,7 @@ func (s *serving) call(ctx context.Context, d delivery) (disposition handler.Dis
 // meanwhile, so long that the lease was lost for that alone.
 func (s *serving) hold(ctx context.Context, cancel context.CancelCauseFunc, reply string) (release func(), stalled func() bool) {
 	q := s.q
-	lease := time.AfterFunc(q.o.AckWait, func() { cancel(handler.ErrLeaseLost) })
+	lease := time.AfterFunc(q.o.AckWait, func() { cancel(delivery.ErrLeaseLost) })
 	beating, stop := context.WithCancel(context.WithoutCancel(ctx)) // heartbeats go on while a handler winds up after ctx ended
 	ended := make(chan struct{})
 	interval := q.o.AckWait / beatsPerWait
@@ -116,7 +116,7 @@ func (s *serving) hold(ctx context.Context, cancel context.CancelCauseFunc, repl
 				stood.Store(true)
 			}
 			last = now
-			if errors.Is(context.Cause(ctx), handler.ErrLeaseLost) {
+			if errors.Is(context.Cause(ctx), delivery.ErrLeaseLost) {
 				return
 			}
 			sent := q.now()
@@ -152,14 +152,14 @@ func (s *serving) outage(work, lease context.Context, reconnects uint64) bool {
 		case <-status:
 		}
 	}
-	return nc.Stats().Reconnects != reconnects || errors.Is(context.Cause(lease), handler.ErrLeaseLost)
+	return nc.Stats().Reconnects != reconnects || errors.Is(context.Cause(lease), delivery.ErrLeaseLost)
 }
 
 // settle says to the server what becomes of a message. Ack and Term are repeated until the server
 // confirms them, for an ack wait: after that the message comes again anyway, and whoever gets it
 // finds its end stored. A Nak is said once: said again, it could hand back somebody else's
 // delivery.
-func (s *serving) settle(work context.Context, d delivery, disposition handler.Disposition) {
+func (s *serving) settle(work context.Context, d received, disposition delivery.Disposition) {
 	q := s.q
 	budget := q.o.AckWait
 	if work.Err() != nil {
@@ -168,15 +168,15 @@ func (s *serving) settle(work context.Context, d delivery, disposition handler.D
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(work), budget)
 	defer cancel()
 	var err error
-	if final := disposition.Verb == handler.Ack || disposition.Verb == handler.Term; final && s.stands != nil {
+	if final := disposition.Verb == delivery.Ack || disposition.Verb == delivery.Term; final && s.stands != nil {
 		err = s.stands(ctx, d)
 	}
 	switch {
 	case err != nil:
-	case disposition.Verb == handler.Abandon:
-	case disposition.Verb == handler.Ack:
+	case disposition.Verb == delivery.Abandon:
+	case disposition.Verb == delivery.Ack:
 		err = s.insist(ctx, d.msg.Reply, wordAck)
-	case disposition.Verb == handler.Term:
+	case disposition.Verb == delivery.Term:
 		word := wordTerm
 		if reason := singleLine(disposition.Reason); reason != "" {
 			word += " " + reason

@@ -16,28 +16,29 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 func TestJobCompareAndSet(t *testing.T) {
 	w := newWorld(t)
 	_, _, err := w.q.Job(w.ctx, "a")
-	is(t, err, handler.ErrNoJob)
-	r1 := must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "a", Phase: "one"}, 0))
-	_, err = w.q.PutJob(w.ctx, handler.Job{ID: "a", Phase: "again"}, 0)
-	is(t, err, handler.ErrConflict)
-	r2 := must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "a", Phase: "two"}, r1))
-	_, err = w.q.PutJob(w.ctx, handler.Job{ID: "a", Phase: "stale"}, r1)
-	is(t, err, handler.ErrConflict)
+	is(t, err, contract.ErrNoJob)
+	r1 := must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "a", Phase: "one"}, 0))
+	_, err = w.q.PutJob(w.ctx, contract.Job{ID: "a", Phase: "again"}, 0)
+	is(t, err, contract.ErrConflict)
+	r2 := must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "a", Phase: "two"}, r1))
+	_, err = w.q.PutJob(w.ctx, contract.Job{ID: "a", Phase: "stale"}, r1)
+	is(t, err, contract.ErrConflict)
 	j, rev, err := w.q.Job(w.ctx, "a")
 	if err != nil || rev != r2 || j.Phase != "two" {
 		t.Fatalf("job is %q at %d, %v; want two at %d", j.Phase, rev, err, r2)
 	}
 	ok(t, w.q.DeleteJob(w.ctx, "a"))
 	ok(t, w.q.DeleteJob(w.ctx, "a"))
-	_, err = w.q.PutJob(w.ctx, handler.Job{ID: "a"}, r2)
-	is(t, err, handler.ErrConflict)
-	must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "a"}, 0))
+	_, err = w.q.PutJob(w.ctx, contract.Job{ID: "a"}, r2)
+	is(t, err, contract.ErrConflict)
+	must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "a"}, 0))
 	for _, id := range []string{"", "a.b", "*", ">", "a b", strings.Repeat("x", 129)} {
 		if _, _, err := w.q.Job(w.ctx, id); err == nil {
 			t.Errorf("id %q was accepted", id)
@@ -58,9 +59,9 @@ func TestJobCreatedByOneOfMany(t *testing.T) {
 		var wg sync.WaitGroup
 		for i, q := range queues {
 			wg.Go(func() {
-				_, err := q.PutJob(w.ctx, handler.Job{ID: id}, 0) // the same bytes from everybody
+				_, err := q.PutJob(w.ctx, contract.Job{ID: id}, 0) // the same bytes from everybody
 				won[i] = err == nil
-				if err != nil && !errors.Is(err, handler.ErrConflict) {
+				if err != nil && !errors.Is(err, contract.ErrConflict) {
 					t.Error(err)
 				}
 			})
@@ -93,24 +94,24 @@ func TestWritesUnderFaults(t *testing.T) {
 		lost    error // of a second one; nil when it is well
 	}{
 		{"job", "$KV.CV_JOBS.x", "KV_CV_JOBS", func(ctx context.Context, q *Queue, _ string) error {
-			_, err := q.PutJob(ctx, handler.Job{ID: "x"}, 0)
+			_, err := q.PutJob(ctx, contract.Job{ID: "x"}, 0)
 			return err
-		}, handler.ErrConflict},
+		}, contract.ErrConflict},
 		{"ledger", "cv.ledger.x", "CV_LEDGER", func(ctx context.Context, q *Queue, _ string) error {
 			_, err := q.AppendLedger(ctx, "x", body, 0)
 			return err
-		}, handler.ErrFenced},
+		}, delivery.ErrFenced},
 		{"event", "cv.events.export.x.completed", "CV_EVENTS", func(ctx context.Context, q *Queue, _ string) error {
-			return q.PublishEvent(ctx, event("x", handler.StatusCompleted))
+			return q.PublishEvent(ctx, event("x", contract.StatusCompleted))
 		}, nil},
 		{"accepted", "cv.events.export.x.accepted", "CV_EVENTS", func(ctx context.Context, q *Queue, _ string) error {
-			return q.PublishEvent(ctx, event("x", handler.StatusAccepted))
+			return q.PublishEvent(ctx, event("x", contract.StatusAccepted))
 		}, nil},
 		{"unit", "cv.work.x.7", "CV_WORK", func(ctx context.Context, q *Queue, _ string) error {
 			return q.PublishUnit(ctx, "x", 7, body)
 		}, nil},
 		{"dead letter", "cv.dead.export.x", "CV_DEAD", func(ctx context.Context, q *Queue, round string) error { // its Nats-Msg-Id is remembered for 100 ms, purged or not
-			return q.PublishDead(ctx, handler.DeadLetter{ID: "x", Action: handler.ActionExport, Message: command(round, "{}")})
+			return q.PublishDead(ctx, contract.DeadLetter{ID: "x", Action: contract.ActionExport, Message: command(round, "{}")})
 		}, nil},
 	}
 	faults := []struct {
@@ -183,7 +184,7 @@ func TestAnswerLostAndOvertaken(t *testing.T) {
 		return none
 	})
 	_, err := w.q.AppendLedger(w.ctx, "x", []byte("line\n"), 0)
-	is(t, err, handler.ErrFenced)
+	is(t, err, delivery.ErrFenced)
 }
 
 // When ctx ends, the error tells both why, and what was last heard: and that nothing is decided.
@@ -195,14 +196,14 @@ func TestWriteGivesUpWithItsContext(t *testing.T) {
 			return none
 		}
 		if nth == 3 {
-			cancel(handler.ErrStopping)
+			cancel(delivery.ErrStopping)
 		}
 		return loseRequest
 	})
 	_, err := w.q.AppendLedger(ctx, "x", nil, 0)
-	is(t, err, handler.ErrStopping)
+	is(t, err, delivery.ErrStopping)
 	is(t, err, errNoAnswer)
-	if errors.Is(err, handler.ErrFenced) {
+	if errors.Is(err, delivery.ErrFenced) {
 		t.Fatal("a write that was not decided is called lost")
 	}
 }
@@ -222,7 +223,7 @@ func TestLedgerFence(t *testing.T) {
 	ok(t, err)
 	s3 := must[uint64](t)(other.AppendLedger(w.ctx, "x", []byte("takeover\n"), seq))
 	_, err = w.q.AppendLedger(w.ctx, "x", []byte("3\n"), s2)
-	is(t, err, handler.ErrFenced)
+	is(t, err, delivery.ErrFenced)
 	must[uint64](t)(other.AppendLedger(w.ctx, "x", []byte("3\n"), s3))
 
 	var got []string
@@ -275,7 +276,7 @@ func TestWaitingUnits(t *testing.T) {
 	waiting(3)
 	ok(t, w.q.PurgeUnits(w.ctx, "b"))
 	waiting(2) // of a, whose third is at work
-	r.stop(handler.ErrStopping)
+	r.stop(delivery.ErrStopping)
 	release()
 	ok(t, receive(t, r.done))
 }
@@ -288,15 +289,15 @@ func TestPurgedUnitsTakeNoOthersWithThem(t *testing.T) {
 	for _, id := range []string{"first", "second", "third"} {
 		ok(t, w.q.PublishUnit(w.ctx, id, 0, []byte("{}")))
 	}
-	deliveries := make(chan handler.UnitDelivery, 10)
+	deliveries := make(chan delivery.UnitDelivery, 10)
 	purged := make(chan struct{})
-	r := serveUnits(t, w.q, UnitLoop{Slots: 3, Handle: func(_ context.Context, d handler.UnitDelivery) handler.Disposition {
+	r := serveUnits(t, w.q, UnitLoop{Slots: 3, Handle: func(_ context.Context, d delivery.UnitDelivery) delivery.Disposition {
 		deliveries <- d
 		if d.Command == "first" && d.Delivered == 1 {
-			return handler.Disposition{Verb: handler.Abandon}
+			return delivery.Disposition{Verb: delivery.Abandon}
 		}
 		<-purged
-		return handler.Disposition{Verb: handler.Ack}
+		return delivery.Disposition{Verb: delivery.Ack}
 	}})
 	for range 3 {
 		receive(t, deliveries)
@@ -306,7 +307,7 @@ func TestPurgedUnitsTakeNoOthersWithThem(t *testing.T) {
 	if d := receive(t, deliveries); d.Command != "first" || d.Delivered != 2 {
 		t.Errorf("%s is delivered, for the %d. time", d.Command, d.Delivered)
 	}
-	r.stop(handler.ErrStopping)
+	r.stop(delivery.ErrStopping)
 	ok(t, receive(t, r.done))
 	if n := w.messages(t, "CV_WORK"); n != 0 {
 		t.Errorf("%d units are left", n)
@@ -326,7 +327,7 @@ func TestLedgerTwoAppenders(t *testing.T) {
 			wg.Go(func() {
 				_, err := q.AppendLedger(w.ctx, "x", []byte("the same line\n"), tail)
 				won[i] = err == nil
-				if err != nil && !errors.Is(err, handler.ErrFenced) {
+				if err != nil && !errors.Is(err, delivery.ErrFenced) {
 					t.Error(err)
 				}
 			})
@@ -340,21 +341,21 @@ func TestLedgerTwoAppenders(t *testing.T) {
 
 func TestEventOnceForEver(t *testing.T) {
 	w := newWorld(t)
-	first, second := event("x", handler.StatusCompleted), event("x", handler.StatusCompleted)
+	first, second := event("x", contract.StatusCompleted), event("x", contract.StatusCompleted)
 	second.Data.Exceptions = 9
 	ok(t, w.q.PublishEvent(w.ctx, first))
 	ok(t, w.q.PublishEvent(w.ctx, second))
-	got := must[handler.Event](t)(w.q.Event(w.ctx, handler.ActionExport, "x", handler.StatusCompleted))
+	got := must[contract.Event](t)(w.q.Event(w.ctx, contract.ActionExport, "x", contract.StatusCompleted))
 	if got.Data.Exceptions != 0 {
 		t.Fatal("the second terminal event replaced the first")
 	}
-	_, err := w.q.Event(w.ctx, handler.ActionExport, "x", handler.StatusFailed)
-	is(t, err, handler.ErrNoMessage)
+	_, err := w.q.Event(w.ctx, contract.ActionExport, "x", contract.StatusFailed)
+	is(t, err, contract.ErrNoMessage)
 	for n := range 3 {
-		e := handler.NewProgressEvent(handler.EventData{CommandID: "x", Action: handler.ActionExport, Exceptions: int64(n)}, uint64(n), time.Unix(0, 0), "")
+		e := contract.NewProgressEvent(contract.EventData{CommandID: "x", Action: contract.ActionExport, Exceptions: int64(n)}, uint64(n), time.Unix(0, 0), "")
 		ok(t, w.q.PublishEvent(w.ctx, e))
 	}
-	got = must[handler.Event](t)(w.q.Event(w.ctx, handler.ActionExport, "x", handler.StatusProgress))
+	got = must[contract.Event](t)(w.q.Event(w.ctx, contract.ActionExport, "x", contract.StatusProgress))
 	if got.Data.Exceptions != 2 || w.messages(t, "CV_EVENTS") != 2 {
 		t.Fatalf("progress is number %d of %d messages", got.Data.Exceptions, w.messages(t, "CV_EVENTS"))
 	}
@@ -362,16 +363,16 @@ func TestEventOnceForEver(t *testing.T) {
 
 func TestWatchEvents(t *testing.T) {
 	w := newWorld(t)
-	ok(t, w.q.PublishEvent(w.ctx, event("x", handler.StatusAccepted)))
-	ok(t, w.q.PublishEvent(w.ctx, event("other", handler.StatusCompleted)))
+	ok(t, w.q.PublishEvent(w.ctx, event("x", contract.StatusAccepted)))
+	ok(t, w.q.PublishEvent(w.ctx, event("other", contract.StatusCompleted)))
 	ctx, cancel := context.WithCancel(w.ctx)
-	events := must[<-chan handler.Event](t)(w.q.WatchEvents(ctx, "x"))
-	if e := receive(t, events); e.Data.Status != handler.StatusAccepted {
+	events := must[<-chan contract.Event](t)(w.q.WatchEvents(ctx, "x"))
+	if e := receive(t, events); e.Data.Status != contract.StatusAccepted {
 		t.Fatalf("first is %s", e.Data.Status)
 	}
 	ok(t, w.server.Restart())
-	ok(t, w.q.PublishEvent(w.ctx, event("x", handler.StatusCompleted)))
-	if e := receive(t, events); e.Data.Status != handler.StatusCompleted || e.Data.CommandID != "x" {
+	ok(t, w.q.PublishEvent(w.ctx, event("x", contract.StatusCompleted)))
+	if e := receive(t, events); e.Data.Status != contract.StatusCompleted || e.Data.CommandID != "x" {
 		t.Fatalf("second is %s of %s", e.Data.Status, e.Data.CommandID)
 	}
 	cancel()
@@ -383,17 +384,17 @@ func TestWatchEvents(t *testing.T) {
 func TestWatchJob(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(w.ctx)
-	jobs := must[<-chan handler.Job](t)(w.q.WatchJob(ctx, "x"))
+	jobs := must[<-chan contract.Job](t)(w.q.WatchJob(ctx, "x"))
 	rev := uint64(0)
 	for _, phase := range []string{"one", "two", "three"} {
-		rev = must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "x", Phase: phase}, rev))
+		rev = must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "x", Phase: phase}, rev))
 		if j := receive(t, jobs); j.Phase != phase {
 			t.Fatalf("phase %q, want %q", j.Phase, phase)
 		}
 	}
 	// A stream that was deleted and made again starts at 1.
 	ok(t, w.js.DeleteStream(w.ctx, "KV_CV_JOBS"))
-	must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "x", Phase: "anew"}, 0))
+	must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "x", Phase: "anew"}, 0))
 	if j := receive(t, jobs); j.Phase != "anew" {
 		t.Fatalf("phase %q", j.Phase)
 	}
@@ -406,8 +407,8 @@ func TestWatchJob(t *testing.T) {
 func TestJobs(t *testing.T) {
 	w := newWorld(t)
 	for _, id := range []string{"c", "a", "b", "gone"} {
-		rev := must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: id, Phase: "old"}, 0))
-		must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: id, Phase: "new"}, rev))
+		rev := must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: id, Phase: "old"}, 0))
+		must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: id, Phase: "new"}, rev))
 	}
 	kv := must[jetstream.KeyValue](t)(w.js.KeyValue(w.ctx, "CV_JOBS"))
 	ok(t, kv.Delete(w.ctx, "gone"))
@@ -416,7 +417,7 @@ func TestJobs(t *testing.T) {
 	var got []string
 	for j, err := range w.q.Jobs(w.ctx) {
 		switch {
-		case errors.Is(err, handler.ErrNewer):
+		case errors.Is(err, contract.ErrNewer):
 			got = append(got, j.ID+" newer")
 		case err != nil:
 			got = append(got, j.ID+" broken")
@@ -435,7 +436,7 @@ func TestJobs(t *testing.T) {
 // The buckets are what nats.go's key-value store expects: `nats kv` works on them.
 func TestBucketsAreKeyValueStores(t *testing.T) {
 	w := newWorld(t)
-	must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "x", Phase: "ours"}, 0))
+	must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "x", Phase: "ours"}, 0))
 	for _, bucket := range []string{"CV_JOBS", "CV_HOLDS", "CV_SECRETS"} {
 		kv := must[jetstream.KeyValue](t)(w.js.KeyValue(w.ctx, bucket))
 		st := must[jetstream.KeyValueStatus](t)(kv.Status(w.ctx))
@@ -458,10 +459,10 @@ func TestBucketsAreKeyValueStores(t *testing.T) {
 	// A deleted key is no job, and a new one can be made over it.
 	ok(t, kv.Delete(w.ctx, "x"))
 	_, _, err = w.q.Job(w.ctx, "x")
-	is(t, err, handler.ErrNoJob)
-	must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: "x"}, 0))
-	_, err = w.q.PutJob(w.ctx, handler.Job{ID: "x"}, 0)
-	is(t, err, handler.ErrConflict)
+	is(t, err, contract.ErrNoJob)
+	must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "x"}, 0))
+	_, err = w.q.PutJob(w.ctx, contract.Job{ID: "x"}, 0)
+	is(t, err, contract.ErrConflict)
 }
 
 func TestHolds(t *testing.T) {
@@ -492,13 +493,13 @@ func TestHolds(t *testing.T) {
 
 func TestDeadLetterKeepsTheMessage(t *testing.T) {
 	w := newWorld(t)
-	letter := handler.DeadLetter{
-		ID: "seq-9", Action: handler.ActionDelete, Attempts: 3, Time: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
-		Message: handler.Message{Subject: "cv.commands.delete", Body: []byte("\x00not json"), Header: map[string][]string{
+	letter := contract.DeadLetter{
+		ID: "seq-9", Action: contract.ActionDelete, Attempts: 3, Time: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
+		Message: contract.Message{Subject: "cv.commands.delete", Body: []byte("\x00not json"), Header: map[string][]string{
 			"Nats-Msg-Id": {"used"}, "ce-id": {"a", "b"}, "Nats-Expected-Stream": {"CV_COMMANDS"}, "nats-ttl": {"1s"}, "Nats-Rollup": {"all"}, "odd name": {"x"},
 			"Cv-Write": {"theirs"}, "Status": {"503"},
 		}},
-		Error: handler.Error{Code: "invalid_command", Message: "line one\r\nNats-Rollup: all\x00" + strings.Repeat("é", maxErrorHeader)},
+		Error: contract.Error{Code: "invalid_command", Message: "line one\r\nNats-Rollup: all\x00" + strings.Repeat("é", maxErrorHeader)},
 	}
 	// Another dead letter with the same Nats-Msg-Id just before: JetStream would take this one for
 	// a duplicate and acknowledge it.
@@ -535,7 +536,7 @@ func TestDeadLetterKeepsTheMessage(t *testing.T) {
 // A body as long as the server lets it be leaves no room for the headers.
 func TestDeadLetterOfAHugeMessage(t *testing.T) {
 	w := newWorld(t)
-	letter := handler.DeadLetter{ID: "x", Action: handler.ActionExport, Message: handler.Message{Body: make([]byte, w.nc.MaxPayload())}}
+	letter := contract.DeadLetter{ID: "x", Action: contract.ActionExport, Message: contract.Message{Body: make([]byte, w.nc.MaxPayload())}}
 	ok(t, w.q.PublishDead(w.ctx, letter))
 	s := must[jetstream.Stream](t)(w.js.Stream(w.ctx, "CV_DEAD"))
 	m := must[*jetstream.RawStreamMsg](t)(s.GetLastMsgForSubject(w.ctx, "cv.dead.export.x"))
@@ -577,12 +578,12 @@ func TestUnits(t *testing.T) {
 func TestForget(t *testing.T) {
 	w := newWorld(t)
 	for _, id := range []string{"x", "xy"} {
-		must[uint64](t)(w.q.PutJob(w.ctx, handler.Job{ID: id}, 0))
+		must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: id}, 0))
 		must[uint64](t)(w.q.AppendLedger(w.ctx, id, []byte("1\n"), 0))
 		ok(t, w.q.PublishUnit(w.ctx, id, 1, nil))
-		ok(t, w.q.PublishEvent(w.ctx, event(id, handler.StatusAccepted)))
-		ok(t, w.q.PublishEvent(w.ctx, event(id, handler.StatusFailed)))
-		ok(t, w.q.PublishDead(w.ctx, handler.DeadLetter{ID: id, Action: handler.ActionExport}))
+		ok(t, w.q.PublishEvent(w.ctx, event(id, contract.StatusAccepted)))
+		ok(t, w.q.PublishEvent(w.ctx, event(id, contract.StatusFailed)))
+		ok(t, w.q.PublishDead(w.ctx, contract.DeadLetter{ID: id, Action: contract.ActionExport}))
 	}
 	ok(t, w.q.Forget(w.ctx, "x"))
 	for stream, want := range map[string]uint64{"KV_CV_JOBS": 1, "CV_LEDGER": 1, "CV_WORK": 1, "CV_EVENTS": 2, "CV_DEAD": 1} {
@@ -600,7 +601,7 @@ func TestForeignStream(t *testing.T) {
 	w := newWorld(t)
 	ok(t, w.js.DeleteStream(w.ctx, "CV_EVENTS"))
 	must[jetstream.Stream](t)(w.js.CreateStream(w.ctx, jetstream.StreamConfig{Name: "THEIRS", Subjects: []string{"cv.events.>"}}))
-	is(t, w.q.PublishEvent(w.ctx, event("x", handler.StatusCompleted)), errForeign)
+	is(t, w.q.PublishEvent(w.ctx, event("x", contract.StatusCompleted)), errForeign)
 }
 
 func TestResults(t *testing.T) {
@@ -635,16 +636,16 @@ func TestCommands(t *testing.T) {
 	for n := range 5 {
 		seqs = append(seqs, must[uint64](t)(w.q.PublishCommand(w.ctx, command(fmt.Sprintf("c%d", n), "{}"))))
 	}
-	m := must[handler.Message](t)(w.q.Command(w.ctx, seqs[1]))
+	m := must[contract.Message](t)(w.q.Command(w.ctx, seqs[1]))
 	if m.Subject != "cv.commands.export" || m.Header["Nats-Msg-Id"][0] != "c1" || string(m.Body) != "{}" || m.Seq != seqs[1] || m.Time.IsZero() {
 		t.Fatalf("command is %+v", m)
 	}
 	s := must[jetstream.Stream](t)(w.js.Stream(w.ctx, "CV_COMMANDS"))
 	ok(t, s.DeleteMsg(w.ctx, seqs[2]))
 	_, err := w.q.Command(w.ctx, seqs[2])
-	is(t, err, handler.ErrNoMessage)
+	is(t, err, contract.ErrNoMessage)
 	_, err = w.q.Command(w.ctx, 0)
-	is(t, err, handler.ErrNoMessage)
+	is(t, err, contract.ErrNoMessage)
 	between := func(from, to uint64) (got []uint64) {
 		t.Helper()
 		for m, err := range w.q.CommandsBetween(w.ctx, from, to) {
@@ -663,7 +664,7 @@ func TestCommands(t *testing.T) {
 			t.Errorf("between %d and %d: %d, want %d", c.from, c.to, got, c.want)
 		}
 	}
-	if _, err := w.q.PublishCommand(w.ctx, handler.Message{Subject: "cv.events.export.x.completed"}); err == nil {
+	if _, err := w.q.PublishCommand(w.ctx, contract.Message{Subject: "cv.events.export.x.completed"}); err == nil {
 		t.Fatal("published on a subject that is none of commands")
 	}
 }
@@ -684,7 +685,7 @@ func TestCommandWithAUsedMessageID(t *testing.T) {
 		return none
 	})
 	c := must[uint64](t)(w.q.PublishCommand(w.ctx, command("once", `{"c":3}`)))
-	if m := must[handler.Message](t)(w.q.Command(w.ctx, c)); string(m.Body) != `{"c":3}` {
+	if m := must[contract.Message](t)(w.q.Command(w.ctx, c)); string(m.Body) != `{"c":3}` {
 		t.Fatalf("command is %s", m.Body)
 	}
 }

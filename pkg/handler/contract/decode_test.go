@@ -1,4 +1,4 @@
-package handler
+package contract
 
 import (
 	"bytes"
@@ -119,7 +119,7 @@ func TestMalformedCorpus(t *testing.T) {
 // -update-contract.
 func checkGolden(t *testing.T, name string, got []byte) {
 	t.Helper()
-	path := filepath.Join("..", "..", "testdata", name)
+	path := filepath.Join("..", "..", "..", "testdata", name)
 	if *updateContract {
 		if err := os.WriteFile(path, got, 0o644); err != nil {
 			t.Fatal(err)

@@ -1,4 +1,4 @@
-package handler
+package contract
 
 import (
 	"strconv"
@@ -79,7 +79,7 @@ func SeqID(seq uint64) string { return seqPrefix + strconv.FormatUint(seq, 10) }
 // message's stream.
 func IsSeqID(id string) bool { return strings.HasPrefix(id, seqPrefix) }
 
-func (c Command) refuse(code, field, message string) *Refusal {
+func (c Command) Refuse(code, field, message string) *Refusal {
 	return &Refusal{ID: c.ID, Given: c.ID, Action: c.Action, Code: code, Field: field, Message: field + ": " + message}
 }
 
@@ -95,7 +95,7 @@ func NotDeletable(c Command) *Refusal {
 			return nil
 		}
 	}
-	return c.refuse(CodeNotDeletable, "categories",
+	return c.Refuse(CodeNotDeletable, "categories",
 		"performance and exports cannot be deleted by themselves: performance goes with its iteration, exported models stay until the account goes; name iterations or projects too")
 }
 
@@ -118,7 +118,7 @@ func (f Features) Unsupported(c Command) *Refusal {
 		{f.Signature, c.Signature != "", HeaderSignature},
 	} {
 		if feature.asked && !feature.enabled {
-			return c.refuse(CodeInvalidCommand, feature.field, "not supported yet")
+			return c.Refuse(CodeInvalidCommand, feature.field, "not supported yet")
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package handler
+package delivery
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -39,9 +40,9 @@ func Classify(ctx context.Context, err error) Class {
 	if ctx.Err() != nil {
 		err = errors.Join(err, context.Cause(ctx))
 	}
-	var own *Error
+	var own *contract.Error
 	switch {
-	case errors.Is(err, ErrLeaseLost), errors.Is(err, ErrFenced), errors.Is(err, ErrConflict):
+	case errors.Is(err, ErrLeaseLost), errors.Is(err, ErrFenced), errors.Is(err, contract.ErrConflict):
 		return Fenced
 	case errors.Is(err, ErrStopping):
 		return Stopping
@@ -71,8 +72,8 @@ func Classify(ctx context.Context, err error) Class {
 	return Retryable
 }
 
-// retryAfter is what the other side asked us to wait, zero when it did not say.
-func retryAfter(err error) time.Duration {
+// RetryAfter is what the other side asked us to wait, zero when it did not say.
+func RetryAfter(err error) time.Duration {
 	var api *cv.Error
 	if errors.As(err, &api) {
 		return api.RetryAfter
@@ -84,22 +85,22 @@ func retryAfter(err error) time.Duration {
 	return 0
 }
 
-// verdict is the error of a command that ends because of err.
-func verdict(ctx context.Context, err error) *Error {
-	var own *Error
+// Verdict is the error of a command that ends because of err.
+func Verdict(ctx context.Context, err error) *contract.Error {
+	var own *contract.Error
 	if errors.As(err, &own) {
 		return own
 	}
-	e := &Error{Code: CodeInternal, Message: err.Error()}
+	e := &contract.Error{Code: contract.CodeInternal, Message: err.Error()}
 	var api *cv.Error
 	if errors.As(err, &api) {
 		e.RequestID = api.RequestID
 	}
 	switch {
 	case Classify(ctx, err) == Gone:
-		e.Code = CodeNotFound
+		e.Code = contract.CodeNotFound
 	case errors.Is(err, cv.ErrReadOnly):
-		e.Code = CodeReadOnly
+		e.Code = contract.CodeReadOnly
 	}
 	return e
 }

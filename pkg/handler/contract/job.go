@@ -1,4 +1,4 @@
-package handler
+package contract
 
 import (
 	"encoding/json"
@@ -79,13 +79,13 @@ type Cancel struct {
 // OnlyCancel tells that this is no job yet, only a cancel that waits for its command.
 func (j Job) OnlyCancel() bool { return j.State == "" && j.Cancel != nil }
 
-// count counts an attempt, by a new holder.
-func (j *Job) count(holder Text) {
+// CountAttempt counts an attempt, by a new holder.
+func (j *Job) CountAttempt(holder Text) {
 	j.Holder, j.Attempt, j.Counted = holder, j.Attempt+1, append(slices.Clone(j.Counted), holder)
 }
 
-// takeBack takes back the count of a holder's attempt. It tells whether that counted.
-func (j *Job) takeBack(holder Text) bool {
+// RefundAttempt takes back the count of a holder's attempt. It tells whether that counted.
+func (j *Job) RefundAttempt(holder Text) bool {
 	i := slices.Index(j.Counted, holder)
 	if i < 0 {
 		return false
@@ -94,9 +94,9 @@ func (j *Job) takeBack(holder Text) bool {
 	return true
 }
 
-// over tells that the job has ended, or is ending well or badly: its units are not worth doing any
+// Over tells that the job has ended, or is ending well or badly: its units are not worth doing any
 // more.
-func (j Job) over() bool {
+func (j Job) Over() bool {
 	return j.State.Terminal() || j.Phase == PhaseCleanUp || j.Phase == PhaseEnding || j.Cancel != nil
 }
 
@@ -112,9 +112,9 @@ const (
 	PhaseEnding  = "ending"   // it will end failed or cancelled; what it stored is being removed
 )
 
-// noWayBack tells whether the job's phase is one that a cancel does not undo: the command's bag is
+// Irreversible tells whether the job's phase is one that a cancel does not undo: the command's bag is
 // about to get its receipt, or a delete is about to delete.
-func (j Job) noWayBack() bool {
+func (j Job) Irreversible() bool {
 	return j.Phase == PhaseDelete || j.Phase == PhaseSeal || j.Phase == PhaseCleanUp
 }
 
@@ -129,15 +129,15 @@ type CommandRef struct {
 	Account   string    `json:"account"` // which the alias meant then, see accountOf; empty when the alias was not configured
 }
 
-// names reports whether c came with the very message that is remembered here, and not with another
+// SameMessage reports whether c came with the very message that is remembered here, and not with another
 // one that has its sequence.
-func (r CommandRef) names(c Command) bool {
+func (r CommandRef) SameMessage(c Command) bool {
 	return r.Seq == c.Seq && string(r.Stream) == c.Stream && r.Published.Equal(c.Published)
 }
 
-// moved is what is remembered of the same command when its message is another one now: the command
+// WithMessage is what is remembered of the same command when its message is another one now: the command
 // was published again.
-func (r CommandRef) moved(c Command) CommandRef {
+func (r CommandRef) WithMessage(c Command) CommandRef {
 	r.Seq, r.Stream, r.Published = c.Seq, Text(c.Stream), c.Published
 	return r
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler/schema"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/schema"
 )
 
 func documents(t *testing.T) map[string]any {

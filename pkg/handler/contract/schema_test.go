@@ -1,4 +1,4 @@
-package handler
+package contract
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"pgregory.net/rapid"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler/schema"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/schema"
 )
 
 // compiled compiles each published schema once.

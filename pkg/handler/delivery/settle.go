@@ -1,4 +1,4 @@
-package handler
+package delivery
 
 import (
 	"math/rand/v2"
@@ -7,33 +7,33 @@ import (
 
 // Delays between deliveries, of one message.
 const (
-	minDelay = time.Second
-	maxDelay = 30 * time.Second
+	MinDelay = time.Second
+	MaxDelay = 30 * time.Second
 )
 
-// backoffDelay is the pause before attempt n+1 of a command or a unit: doubling from 1 s to 30 s
+// Backoff is the pause before attempt n+1 of a command or a unit: doubling from 1 s to 30 s
 // with up to a quarter of jitter, and never less than hint, which is what the other side asked for.
-func backoffDelay(n int, hint time.Duration) time.Duration {
-	d := maxDelay
+func Backoff(n int, hint time.Duration) time.Duration {
+	d := MaxDelay
 	if n < 6 {
-		d = min(maxDelay, minDelay<<max(0, n-1))
+		d = min(MaxDelay, MinDelay<<max(0, n-1))
 	}
 	d -= time.Duration(rand.Int64N(int64(d)/4 + 1)) //nolint:gosec // jitter is no secret
 	return max(d, hint)
 }
 
-// waitDelay is the pause of a command that has been waiting since then: it grows with the wait,
+// WaitDelay is the pause of a command that has been waiting since then: it grows with the wait,
 // from 1 s to 30 s.
-func waitDelay(since, now time.Time) time.Duration {
-	return min(maxDelay, max(minDelay, now.Sub(since)/4))
+func WaitDelay(since, now time.Time) time.Duration {
+	return min(MaxDelay, max(MinDelay, now.Sub(since)/4))
 }
 
-// turnDelay is the pause of a command that waits its turn: it grows with the number of commands
+// TurnDelay is the pause of a command that waits its turn: it grows with the number of commands
 // ahead, from 1 s to 30 s. So the next in turn begins soon, and any number behind it costs little.
 // (JetStream delivers what comes again before what is new: many that come again soon would keep all
 // others out.)
-func turnDelay(ahead int) time.Duration {
-	return min(maxDelay, max(minDelay, time.Duration(ahead)*minDelay/20))
+func TurnDelay(ahead int) time.Duration {
+	return min(MaxDelay, max(MinDelay, time.Duration(ahead)*MinDelay/20))
 }
 
 // Settle decides what becomes of a message after an attempt that ended so: a pure function. attempt
@@ -62,23 +62,23 @@ func HandBack(class Class, tries int, hint time.Duration) Disposition {
 	case Stopping:
 		return Disposition{Verb: Nak, Reason: class.String()}
 	case Misconfigured:
-		return Disposition{Verb: Nak, Delay: max(backoffDelay(4, 0), hint), Reason: class.String()}
+		return Disposition{Verb: Nak, Delay: max(Backoff(4, 0), hint), Reason: class.String()}
 	case Throttled, Retryable:
-		return Disposition{Verb: Nak, Delay: backoffDelay(tries, hint), Reason: class.String()}
+		return Disposition{Verb: Nak, Delay: Backoff(tries, hint), Reason: class.String()}
 	default: // Gone, Permanent
-		return Disposition{Verb: Nak, Delay: maxDelay, Reason: class.String()}
+		return Disposition{Verb: Nak, Delay: MaxDelay, Reason: class.String()}
 	}
 }
 
-// counts reports whether an attempt that ended so counts. One that another replica took over does
+// Counts reports whether an attempt that ended so counts. One that another replica took over does
 // when its holder stood still; any other one that failed does when it was made while NATS was there.
-func (l Lease) counts(c Class) bool {
+func (l Lease) Counts(c Class) bool {
 	switch c {
 	case Stopping, Misconfigured, Ended:
 		return false
 	case Fenced:
 		return l.stoodStill()
 	default:
-		return !l.lostConnection()
+		return !l.LostConnection()
 	}
 }

@@ -1,7 +1,8 @@
-package handler
+package delivery
 
 import (
 	"errors"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"time"
 )
 
@@ -46,7 +47,7 @@ type Disposition struct {
 
 // Delivery is one delivery of a command message.
 type Delivery struct {
-	Message
+	contract.Message
 	// Delivered is the server's count of deliveries of this message, 1 at first; it counts
 	// blameless hand-backs too.
 	Delivered uint64
@@ -65,7 +66,7 @@ type Lease struct {
 	Stalled func() bool
 }
 
-func (l Lease) lostConnection() bool { return l.Outage != nil && l.Outage() }
+func (l Lease) LostConnection() bool { return l.Outage != nil && l.Outage() }
 func (l Lease) stoodStill() bool     { return l.Stalled != nil && l.Stalled() }
 
 // UnitDelivery is one delivery of a unit of work.

@@ -1,4 +1,4 @@
-package handler
+package delivery
 
 import (
 	"errors"
@@ -15,8 +15,8 @@ const (
 // DependencyTraining is the dependency's name of a configured Custom Vision resource.
 func DependencyTraining(alias string) string { return "training:" + alias }
 
-// dependencyOf is the dependency that a Misconfigured error is about.
-func dependencyOf(err error, alias string) string {
+// DependencyOf is the dependency that a Misconfigured error is about.
+func DependencyOf(err error, alias string) string {
 	if errors.Is(err, cv.ErrMisconfigured) {
 		return DependencyTraining(alias)
 	}
