@@ -128,6 +128,11 @@ type countedQueue struct {
 	m *metrics
 }
 
+// parts is the queue as a handler sees it.
+func (q countedQueue) parts() handler.Queue {
+	return handler.Queue{Jobs: q, Commands: q, Units: q, Notices: q, Ledger: q, Events: q, Holds: q, Secrets: q}
+}
+
 // PutJob implements handler.JobStore.
 func (q countedQueue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	rev, err := q.Queue.PutJob(ctx, j, rev)

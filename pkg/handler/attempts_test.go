@@ -113,12 +113,12 @@ func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
 			if job.State.Terminal() || job.Waiting.For != c.waits || job.Attempt != 0 {
 				t.Fatalf("%s, waiting %+v after %d attempts: %v", job.State, job.Waiting, job.Attempt, job.Error)
 			}
-			if reason := r.handler.Health.Problems()[c.problem].Reason; reason == "" {
-				t.Errorf("%s is not said to be in trouble: %v", c.problem, r.handler.Health.Problems())
+			if reason := r.health.Problems()[c.problem].Reason; reason == "" {
+				t.Errorf("%s is not said to be in trouble: %v", c.problem, r.health.Problems())
 			}
 			ready, cancel := context.WithCancel(t.Context())
 			cancel()
-			if r.handler.Health.Ready(ready) == nil {
+			if r.health.Ready(ready) == nil {
 				t.Error("pulling goes on")
 			}
 			c.mend(t, w)

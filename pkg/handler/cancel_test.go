@@ -22,7 +22,7 @@ import (
 const everything = `{"all_projects":true}`
 
 // deaf is a queue on which word of an end is never heard.
-type deaf struct{ handler.Queue }
+type deaf struct{ Queue }
 
 func (deaf) NotifyOver(context.Context, string) error { return nil }
 
@@ -33,7 +33,7 @@ func TestCancelStopsAnExportOnEveryReplica(t *testing.T) {
 		configure func(*handler.Config)
 	}{
 		{name: "told"},
-		{name: "not told", configure: func(c *handler.Config) { c.Queue = deaf{c.Queue} }},
+		{name: "not told", configure: func(c *handler.Config) { c.Queue = parts(deaf{whole(c.Queue)}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}, ackWait: time.Hour}) // a unit that nobody stops is waited for, far too long
@@ -131,7 +131,7 @@ func TestCancelOfAWaitingCommand(t *testing.T) {
 
 // unheard is a queue that does not take an end's event, as long as it is told so.
 type unheard struct {
-	handler.Queue
+	Queue
 	refuses *bool
 }
 
@@ -149,7 +149,7 @@ func TestCancelTakesAWaitingCommandOutOfTheQueue(t *testing.T) {
 		t.Run(fmt.Sprintf("event refused %t", refuses), func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 			w.api.Fault(cvtest.Fault{Operation: "GetProjects", Times: -1, Status: http.StatusUnauthorized, Code: "PermissionDenied"})
-			r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = unheard{c.Queue, &refuses} }})
+			r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = parts(unheard{whole(c.Queue), &refuses}) }})
 			deliver := func(h *history) delivery.Disposition {
 				t.Helper()
 				m, err := w.queue.Command(t.Context(), h.seq)
@@ -383,7 +383,7 @@ func TestCancelSurvivesItsCoordinator(t *testing.T) {
 		}
 		return nil
 	}
-	first := w.start(t, replicaOptions{commands: 1, faults: faults, configure: func(c *handler.Config) { c.Queue = mortal{c.Queue, removing} }})
+	first := w.start(t, replicaOptions{commands: 1, faults: faults, configure: func(c *handler.Config) { c.Queue = parts(mortal{whole(c.Queue), removing}) }})
 	w.start(t, replicaOptions{units: 2})
 	exp := w.publish(t, contract.ActionExport, "exp", everything)
 	hangs.wait(t, "a download")
@@ -404,7 +404,7 @@ func TestCancelSurvivesItsCoordinator(t *testing.T) {
 
 // mortal is the queue of a process that is dead for CV_JOBS once the signal is given.
 type mortal struct {
-	handler.Queue
+	Queue
 	dead *signal
 }
 

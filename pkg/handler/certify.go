@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"strings"
 	"time"
@@ -85,14 +84,14 @@ func verifiedBy(c contract.Category) string {
 }
 
 // planned yields the plan's projects, once it is loaded.
-func (d *deletion) planned() iter.Seq2[projectPlan, error] {
+func (d *deleter) planned() iter.Seq2[projectPlan, error] {
 	var head planHead
 	return planProjects(d.plan.ReadSeeker(), &head)
 }
 
 // plannedAtLeast yields the plan's projects, as far as they are known: where the plan is lost, by
 // id.
-func (d *deletion) plannedAtLeast() iter.Seq2[projectPlan, error] {
+func (d *deleter) plannedAtLeast() iter.Seq2[projectPlan, error] {
 	if d.plan != nil {
 		return d.planned()
 	}
@@ -106,8 +105,8 @@ func (d *deletion) plannedAtLeast() iter.Seq2[projectPlan, error] {
 }
 
 // recorded yields what the steps of a project saw to be gone; stored says that the step was ended.
-func (d *deletion) recorded(ctx context.Context, n int, step string) (stored bool, lines []deletedLine, err error) {
-	body, _, err := d.Work.Open(ctx, d.layout.Work(recordName(n, step)))
+func (d *deleter) recorded(ctx context.Context, n int, step string) (stored bool, lines []deletedLine, err error) {
+	body, _, err := d.Bags.Work.Open(ctx, d.Bags.Layout.Work(recordName(n, step)))
 	if errors.Is(err, sink.ErrNotFound) {
 		return false, nil, nil
 	}
@@ -115,18 +114,13 @@ func (d *deletion) recorded(ctx context.Context, n int, step string) (stored boo
 		return false, nil, fmt.Errorf("read what was deleted: %w", err)
 	}
 	defer body.Close()
-	dec := json.NewDecoder(bufio.NewReader(body))
-	for {
-		var l deletedLine
-		err := dec.Decode(&l)
-		if errors.Is(err, io.EOF) {
-			return true, lines, nil
-		}
+	for l, err := range jsonLines[deletedLine](json.NewDecoder(bufio.NewReader(body))) {
 		if err != nil {
 			return false, nil, fmt.Errorf("read what was deleted: %w", err)
 		}
 		lines = append(lines, l)
 	}
+	return true, lines, nil
 }
 
 // tally is what a delete came to, over all projects.
@@ -182,22 +176,22 @@ func (f projectFacts) planned(p projectPlan) contract.Counts {
 
 // commit writes the bag of a delete that is verified, or of a plan. Everything in it follows from
 // what is frozen.
-func (d *deletion) commit(ctx context.Context) error {
-	var cut deleteCut
-	if err := d.freeze(ctx, deleteCutName, &cut, func(context.Context) (any, error) {
-		return deleteCut{V: contract.FormatVersion, FinishedAt: d.Now().UTC().Truncate(time.Millisecond), Ledger: d.ledger.ref()}, nil
-	}); err != nil {
+func (d *deleter) commit(ctx context.Context) error {
+	cut, _, err := freeze(ctx, d.Bags.Work, d.Bags.workKey(deleteCutName), false, func(context.Context) (deleteCut, error) {
+		return deleteCut{V: contract.FormatVersion, FinishedAt: d.Now().UTC().Truncate(time.Millisecond), Ledger: d.Ledger.ref()}, nil
+	})
+	if err != nil {
 		return err
 	}
-	if err := d.continues(cut.Ledger); err != nil {
+	if err := d.Ledger.continues(cut.Ledger); err != nil {
 		return err
 	}
-	bag, err := sink.NewBag(d.Store, d.layout.Bag(sink.DeleteBag), d.SpoolDir)
+	out, err := sink.NewBag(d.Bags.Store, d.Bags.Layout.Bag(sink.DeleteBag), d.Bags.SpoolDir)
 	if err != nil {
 		return fmt.Errorf("open the bag: %w", err)
 	}
-	defer bag.Close() //nolint:errcheck // temporary files
-	t, err := d.payload(ctx, bag)
+	defer out.Close() //nolint:errcheck // temporary files
+	t, err := d.payload(ctx, out)
 	if err != nil {
 		return err
 	}
@@ -209,18 +203,18 @@ func (d *deletion) commit(ctx context.Context) error {
 		outcome = contract.OutcomeNothingFound
 	}
 	record := deletionRecord{
-		V: contract.FormatVersion, ID: d.command.ID, Reference: contract.Text(d.command.Data.Reference), Method: deleteMethod, Endpoint: d.begun.Host, APIVersion: cv.APIVersion,
+		V: contract.FormatVersion, ID: d.Command.ID, Reference: contract.Text(d.Command.Data.Reference), Method: deleteMethod, Endpoint: d.begun.Host, APIVersion: cv.APIVersion,
 		Scope: d.begun.Request.Data, DryRun: d.begun.DryRun, Outcome: outcome, Counts: t.counts, PlanSHA256: d.begun.Digest, Projects: t.projects,
 		ExportBundle: d.begun.Export, Residuals: d.residuals(), StartedAt: d.begun.StartedAt, BegunAt: d.begun.BegunAt, FinishedAt: cut.FinishedAt, Tool: d.begun.Tool,
 	}
-	if err := putJSON(ctx, bag.Put, sink.DeletionFile, record); err != nil {
+	if err := putJSON(ctx, out.Put, sink.DeletionFile, record); err != nil {
 		return err
 	}
 	verification := verificationRecord{V: contract.FormatVersion, Executed: !d.begun.DryRun, Checks: t.checks}
-	if err := putJSON(ctx, bag.PutTag, sink.VerificationFile, verification); err != nil {
+	if err := putJSON(ctx, out.PutTag, sink.VerificationFile, verification); err != nil {
 		return err
 	}
-	request, err := d.evidence(ctx, bag.PutTag, cut.Ledger.Seq)
+	request, err := d.evidence(ctx, out.PutTag, cut.Ledger.Seq)
 	if err != nil {
 		return err
 	}
@@ -228,27 +222,27 @@ func (d *deletion) commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := bag.PutTag(ctx, sink.IndexFile, sink.Bytes(page, "text/html; charset=utf-8")); err != nil {
+	if _, err := out.PutTag(ctx, sink.IndexFile, sink.Bytes(page, "text/html; charset=utf-8")); err != nil {
 		return fmt.Errorf("store the certificate: %w", err)
 	}
 	// This compare-and-set decides between the receipt and whoever wants to cancel a plan, or took
 	// the command over.
-	if err := d.save(ctx, func(j *contract.Job) { j.Phase = contract.PhaseSeal }); err != nil {
+	if err := d.update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseSeal }); err != nil {
 		return err
 	}
 	what := "Deletion of user data from Azure Custom Vision, "
 	if d.begun.DryRun {
 		what = "Plan of a deletion of user data from Azure Custom Vision, "
 	}
-	seal, err := bag.Seal(ctx, bagInfo(cut.FinishedAt, d.begun.Tool, d.command, what+d.begun.Host))
+	seal, err := out.Seal(ctx, d.Bags.info(cut.FinishedAt, d.begun.Tool, what+d.begun.Host))
 	if err != nil {
 		return fmt.Errorf("seal the bag: %w", err)
 	}
-	return d.putReceipt(ctx, bag, seal, record, verification, cut, request)
+	return d.putReceipt(ctx, out, seal, record, verification, cut, request)
 }
 
 // payload writes deleted.jsonl of every project.
-func (d *deletion) payload(ctx context.Context, bag *sink.Bag) (t tally, err error) {
+func (d *deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err error) {
 	t = tally{projects: []deletionProject{}, checks: []report.Verification{}}
 	if err := d.loadPlan(ctx); err != nil {
 		return t, err
@@ -261,7 +255,7 @@ func (d *deletion) payload(ctx context.Context, bag *sink.Bag) (t tally, err err
 		project := deletionProject{ID: p.ID, Project: p.Project}
 		if d.begun.DryRun {
 			project.Counts = d.begun.Facts[n].planned(p)
-		} else if project.Counts.Bytes, err = d.deleted(ctx, bag, n, &t, &project); err != nil {
+		} else if project.Counts.Bytes, err = d.deleted(ctx, out, n, &t, &project); err != nil {
 			return t, err
 		}
 		t.end(project)
@@ -272,8 +266,8 @@ func (d *deletion) payload(ctx context.Context, bag *sink.Bag) (t tally, err err
 
 // deleted writes one project's deleted.jsonl, when anything of it was deleted, and returns its
 // size.
-func (d *deletion) deleted(ctx context.Context, bag *sink.Bag, n int, t *tally, project *deletionProject) (size int64, err error) {
-	err = d.spooled(func(s *sink.Spool) error {
+func (d *deleter) deleted(ctx context.Context, out *sink.Bag, n int, t *tally, project *deletionProject) (size int64, err error) {
+	err = d.Bags.spooled(func(s *sink.Spool) error {
 		buffered := bufio.NewWriter(s)
 		enc := json.NewEncoder(buffered)
 		for _, step := range steps() {
@@ -294,7 +288,7 @@ func (d *deletion) deleted(ctx context.Context, bag *sink.Bag, n int, t *tally, 
 		if size = s.Size(); size == 0 {
 			return nil
 		}
-		_, err := bag.Put(ctx, sink.ProjectPath(project.ID, "deleted.jsonl"), s.Body("application/jsonl"))
+		_, err := out.Put(ctx, sink.ProjectPath(project.ID, "deleted.jsonl"), s.Body("application/jsonl"))
 		return err
 	})
 	if err != nil {
@@ -303,24 +297,9 @@ func (d *deletion) deleted(ctx context.Context, bag *sink.Bag, n int, t *tally, 
 	return size, nil
 }
 
-// putter stores a file under a bag's root.
-type putter func(ctx context.Context, path sink.Path, body sink.Body) (sink.Object, error)
-
-// putJSON stores a JSON file.
-func putJSON(ctx context.Context, put putter, path sink.Path, v any) error {
-	b, err := contract.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", path, err)
-	}
-	if _, err := put(ctx, path, sink.Bytes(append(b, '\n'), "application/json")); err != nil {
-		return fmt.Errorf("store %s: %w", path, err)
-	}
-	return nil
-}
-
 // evidence stores request.json, the plan if it is known, and ledger.jsonl, and returns the
 // request's digest.
-func (d *deletion) evidence(ctx context.Context, put putter, ledger uint64) (string, error) {
+func (d *deleter) evidence(ctx context.Context, put putter, upTo uint64) (string, error) {
 	b, err := contract.Marshal(d.begun.Request)
 	if err != nil {
 		return "", fmt.Errorf("encode the request: %w", err)
@@ -334,11 +313,11 @@ func (d *deletion) evidence(ctx context.Context, put putter, ledger uint64) (str
 			return "", fmt.Errorf("store the plan: %w", err)
 		}
 	}
-	return request.SHA256, d.putLedger(ctx, put, ledger)
+	return request.SHA256, d.Bags.putLedger(ctx, d.Ledger, put, upTo)
 }
 
 // putReceipt writes the receipt, and with it commits the bag.
-func (d *deletion) putReceipt(ctx context.Context, bag *sink.Bag, seal sink.Seal, record deletionRecord, verification verificationRecord, cut deleteCut, request string) error {
+func (d *deleter) putReceipt(ctx context.Context, out *sink.Bag, seal sink.Seal, record deletionRecord, verification verificationRecord, cut deleteCut, request string) error {
 	scope, err := contract.Marshal(record.Scope)
 	if err != nil {
 		return fmt.Errorf("encode the scope: %w", err)
@@ -358,25 +337,25 @@ func (d *deletion) putReceipt(ctx context.Context, bag *sink.Bag, seal sink.Seal
 		residuals = append(residuals, sink.ReceiptResidual{Category: string(r.Category), Reason: r.Reason})
 	}
 	receipt := sink.NewReceipt(sink.DeletePredicateType, seal, sink.Predicate{
-		Command: receiptCommand(d.command, d.begun.Account, request),
+		Command: d.Bags.receiptCommand(d.begun.Account, request),
 		Scope:   scope, Outcome: string(record.Outcome), Counts: record.Counts.ByName(), Verification: verified, Residuals: residuals,
-		Tool:      sink.ReceiptTool{Name: toolName, Version: record.Tool},
+		Tool:      sink.ReceiptTool{Name: ToolName, Version: record.Tool},
 		StartedAt: record.StartedAt, FinishedAt: record.FinishedAt,
 		Ledger: sink.ReceiptLedger{Entries: cut.Ledger.Entries, Head: cut.Ledger.Head},
-		Bundle: sink.ReceiptBundle{URI: d.uri(sink.DeleteBag)},
-		Method: record.Method, Plan: planOf(record.PlanSHA256), ExportBundle: exported,
+		Bundle: sink.ReceiptBundle{URI: d.Bags.uri(sink.DeleteBag)},
+		Method: record.Method, Plan: receiptPlan(record.PlanSHA256), ExportBundle: exported,
 	})
-	return storeReceipt(ctx, bag, receipt)
+	return storeReceipt(ctx, out, receipt)
 }
 
 // residuals is what remains after the delete, and why.
-func (d *deletion) residuals() []contract.Residual {
+func (d *deleter) residuals() []contract.Residual {
 	out := []contract.Residual{}
 	add := func(c contract.Category, reason string) {
 		out = append(out, contract.Residual{Category: c, Reason: reason})
 	}
 	var whole, iterations, kept bool
-	data := d.command.Data
+	data := d.Command.Data
 	for _, f := range d.begun.Facts {
 		iterations = iterations || f.Iterations > 0
 		kept = kept || f.Kept
@@ -409,11 +388,11 @@ func (d *deletion) residuals() []contract.Residual {
 
 // certificate is the page for people: what was deleted, how that was verified, what remains and
 // why.
-func (d *deletion) certificate(record deletionRecord, verification verificationRecord, cut deleteCut) ([]byte, error) {
+func (d *deleter) certificate(record deletionRecord, verification verificationRecord, cut deleteCut) ([]byte, error) {
 	c := report.Certificate{
 		Command: record.ID, Reference: string(record.Reference), Planned: record.DryRun, NothingFound: record.Outcome == contract.OutcomeNothingFound,
 		Host: record.Endpoint, APIVersion: record.APIVersion, Method: record.Method, PlanSHA256: record.PlanSHA256,
-		Started: record.StartedAt, Finished: record.FinishedAt, Tool: toolName + " " + record.Tool,
+		Started: record.StartedAt, Finished: record.FinishedAt, Tool: ToolName + " " + record.Tool,
 		LedgerEntries: cut.Ledger.Entries, LedgerHead: cut.Ledger.Head, Checks: verification.Checks,
 	}
 	for _, k := range contract.Categories() {
@@ -437,156 +416,4 @@ func (d *deletion) certificate(record deletionRecord, verification verificationR
 		return nil, fmt.Errorf("make the certificate: %w", err)
 	}
 	return page, nil
-}
-
-// failureRecord is evidence/failure.json, the last object of a delete that failed after its first
-// destructive call may have gone out: no receipt, but what was called and what is known to be gone.
-type failureRecord struct {
-	V            int                   `json:"v"`
-	ID           string                `json:"id"`
-	Error        *contract.Error       `json:"error"`
-	PlanSHA256   string                `json:"plan_sha256"`
-	Called       []operationFate       `json:"called"`
-	KnownAbsent  []report.Verification `json:"known_absent"` // whole steps of a project, whose ids are in the plan; those of predictions in the ledger
-	NotVerified  []unverifiedStep      `json:"not_verified"`
-	Counts       contract.Counts       `json:"counts"` // of what is known to be gone
-	Residuals    []contract.Residual   `json:"residuals"`
-	ExportBundle *contract.BundleRef   `json:"export_bundle"`
-	StartedAt    time.Time             `json:"started_at"`
-	FinishedAt   time.Time             `json:"finished_at"`
-}
-
-// unverifiedStep is a step that was to be done and whose end was not seen.
-type unverifiedStep struct {
-	Project uuid.UUID `json:"project"`
-	Step    string    `json:"step"`
-}
-
-// fail stores the evidence of a delete that ends without success.
-func (d *deletion) fail(ctx context.Context, e *contract.Error) error {
-	if err := d.keepCalls(ctx); err != nil {
-		return err
-	}
-	put := func(ctx context.Context, path sink.Path, body sink.Body) (sink.Object, error) {
-		return d.Store.Put(ctx, d.layout.Key(sink.DeleteBag, path), body)
-	}
-	if err := d.dropBag(ctx); err != nil {
-		return err
-	}
-	t := tally{checks: []report.Verification{}}
-	missing := []unverifiedStep{}
-	if d.begun.V == 0 {
-		d.rebuildBegun()
-	}
-	planned := d.plannedAtLeast()
-	n := 0
-	for p, err := range planned {
-		if err != nil {
-			return err
-		}
-		project := deletionProject{ID: p.ID, Project: p.Project}
-		m := &removal{deletion: d, n: n, plan: p}
-		for _, step := range steps() {
-			stored, lines, err := d.recorded(ctx, n, step)
-			if err != nil {
-				return err
-			}
-			t.add(p.ID, &project.Counts, lines)
-			if !stored && d.plan != nil && m.wants(step) {
-				missing = append(missing, unverifiedStep{p.ID, step})
-			}
-		}
-		t.end(project)
-		n++
-	}
-	if _, err := d.evidence(ctx, put, d.ledger.seq); err != nil {
-		return err
-	}
-	return putJSON(ctx, put, sink.FailureFile, failureRecord{
-		V: contract.FormatVersion, ID: d.command.ID, Error: e, PlanSHA256: d.begun.Digest, Called: append([]operationFate{}, d.ledger.fates.calls...),
-		KnownAbsent: t.checks, NotVerified: missing, Counts: t.counts, Residuals: d.residuals(), ExportBundle: d.begun.Export,
-		StartedAt: d.begun.StartedAt, FinishedAt: d.Now().UTC().Truncate(time.Millisecond),
-	})
-}
-
-// rebuildBegun fills in what can be said of a delete whose beginning is no longer there.
-func (d *deletion) rebuildBegun() {
-	d.begun = begun{
-		V: contract.FormatVersion, StartedAt: d.job.Created, Tool: d.Version,
-		Request: d.request(d.Pseudonym.Redact(d.command.Data), d.job.Command),
-	}
-	if ref := d.job.Deletion; ref != nil {
-		d.begun.Digest = ref.PlanSHA256
-	}
-}
-
-// dropBag removes what there is of a bag that will not be finished, but for what is evidence of a
-// failure too: that may be a later holder's already.
-func (d *deletion) dropBag(ctx context.Context) error {
-	kept := map[sink.Key]bool{}
-	for _, path := range []sink.Path{sink.RequestFile, sink.PlanFile, sink.LedgerFile, sink.FailureFile} {
-		kept[d.layout.Key(sink.DeleteBag, path)] = true
-	}
-	var keys []sink.Key
-	for o, err := range d.Store.List(ctx, d.layout.Bag(sink.DeleteBag)) {
-		if err != nil {
-			return fmt.Errorf("list the unfinished bag: %w", err)
-		}
-		if !kept[o.Key] {
-			keys = append(keys, o.Key)
-		}
-	}
-	err := d.Store.Remove(ctx, keys...)
-	if err != nil && ctx.Err() == nil { // as where an ended export cannot be removed: it must not keep the command from ending
-		d.log.Error().Err(err).Msg("an unfinished bag is left behind")
-		d.left, err = d.uri(sink.DeleteBag)+": "+err.Error(), nil
-	}
-	return err //nolint:wrapcheck // the end of ctx
-}
-
-// failedBefore ends a delete whose evidence of failure is stored. It returns nil when there is
-// none.
-func (r *run) failedBefore(ctx context.Context) error {
-	b, err := r.Store.ReadAll(ctx, r.layout.Key(sink.DeleteBag, sink.FailureFile), maxReceipt)
-	if errors.Is(err, sink.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("look for the evidence of a failure: %w", err)
-	}
-	var f failureRecord
-	if err := contract.DecodeVersioned(b, string(sink.FailureFile), &f); err != nil {
-		return err
-	}
-	if err := r.cleanUp(ctx); err != nil {
-		return err
-	}
-	return r.end(ctx, contract.EventData{
-		Status: contract.StatusFailed, Error: f.Error, StartedAt: &f.StartedAt, FinishedAt: &f.FinishedAt, Counts: f.Counts, ExportBundle: f.ExportBundle,
-		Plan: &contract.PlanRef{SHA256: f.PlanSHA256, URI: r.uri(sink.DeleteBag) + string(sink.PlanFile)}, Residuals: f.Residuals,
-	})
-}
-
-// planOf is a plan as receipts name it; nil without one.
-func planOf(digest string) *sink.ReceiptPlan {
-	if digest == "" {
-		return nil
-	}
-	return &sink.ReceiptPlan{SHA256: digest}
-}
-
-// receiptCommand is the command as receipts name it.
-func receiptCommand(c contract.Command, account, request string) sink.ReceiptCommand {
-	return sink.ReceiptCommand{ID: c.ID, Action: string(c.Action), Reference: c.Data.Reference, Resource: c.Data.Resource, Account: account, SHA256: request}
-}
-
-// bagInfo is the fields of bag-info.txt.
-func bagInfo(finished time.Time, tool string, c contract.Command, what string) []sink.Field {
-	return []sink.Field{
-		{Name: "Bagging-Date", Value: finished.Format(time.DateOnly)},
-		{Name: "Bag-Software-Agent", Value: toolName + " " + tool},
-		{Name: "External-Identifier", Value: c.ID},
-		{Name: "Internal-Sender-Identifier", Value: c.Data.Reference},
-		{Name: "External-Description", Value: what},
-	}
 }

@@ -304,7 +304,7 @@ func TestExportFirstOfWhatIsGone(t *testing.T) {
 
 // slowLedger takes its time once: the append that has an intent of the operation.
 type slowLedger struct {
-	handler.Queue
+	Queue
 	operation string
 	slow      func()
 }
@@ -326,7 +326,7 @@ func TestIntentHasItsOwnTime(t *testing.T) {
 	clock := skippingClock()
 	w.start(t, replicaOptions{configure: func(c *handler.Config) {
 		c.Now, c.Wait = clock.now, clock.wait
-		c.Queue = &slowLedger{c.Queue, "DeleteImages", func() { clock.skipped.Add(int64(time.Minute)) }}
+		c.Queue = parts(&slowLedger{whole(c.Queue), "DeleteImages", func() { clock.skipped.Add(int64(time.Minute)) }})
 	}})
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`,"categories":["images"]}`)
 	if e.Status != contract.StatusCompleted {

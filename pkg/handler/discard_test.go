@@ -129,7 +129,7 @@ func (s *tardy) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // heeding is a queue on which word of an end is heard when a test says so.
 type heeding struct {
-	handler.Queue
+	Queue
 	words chan struct{}
 }
 
@@ -152,7 +152,7 @@ func TestTheEndWaitsForWritesUnderWay(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.start(t, replicaOptions{commands: 1, units: 1, configure: func(c *handler.Config) {
-				c.Queue, c.Store = heeding{c.Queue, words}, sink.NewStore(api, sink.StoreOptions{Bucket: w.bucket})
+				c.Queue, c.Store = parts(heeding{whole(c.Queue), words}), sink.NewStore(api, sink.StoreOptions{Bucket: w.bucket})
 			}})
 			exp := w.publish(t, contract.ActionExport, "exp", everything)
 			store.reached.wait(t, "the write")

@@ -59,7 +59,7 @@ func TestSmallCommandsOvertakeHugeOnes(t *testing.T) {
 }
 
 // crowded is a queue in which many units of others wait.
-type crowded struct{ handler.Queue }
+type crowded struct{ Queue }
 
 func (crowded) WaitingUnits(context.Context) (int, error) { return 1000, nil }
 
@@ -87,9 +87,9 @@ func TestCrowdedQueue(t *testing.T) {
 			}
 			w.start(t, replicaOptions{fate: f, commands: 1, units: 1, configure: func(o *handler.Config) {
 				if c.crowded {
-					o.Queue = crowded{o.Queue}
+					o.Queue = parts(crowded{whole(o.Queue)})
 				}
-				o.Queue = unitTap{o.Queue, func(string, int, []byte) { top.Store(max(top.Load(), queued.Add(1))) }}
+				o.Queue = parts(unitTap{whole(o.Queue), func(string, int, []byte) { top.Store(max(top.Load(), queued.Add(1))) }})
 			}})
 			if e := w.run(t, "all", `{"all_projects":true}`); e.Outcome != contract.OutcomeComplete {
 				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)

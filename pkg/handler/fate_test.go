@@ -12,7 +12,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
@@ -215,7 +214,7 @@ func (m mortalTransport) CloseIdleConnections() {
 
 // mortalQueue is a queue whose writes are effects. Its reads end with the connection.
 type mortalQueue struct {
-	handler.Queue
+	Queue
 	fate *fate
 }
 

@@ -13,8 +13,13 @@ import (
 
 // CollectorQueue is what a Collector needs of JetStream.
 type CollectorQueue interface {
-	JobStore
-	CommandQueue
+	// Prefix is the first token of every subject.
+	Prefix() string
+	// CommandsBetween yields the messages with from ≤ sequence < to, in order.
+	CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[contract.Message, error]
+	// Job and PutJob are those of a JobStore.
+	Job(ctx context.Context, id string) (contract.Job, uint64, error)
+	PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error)
 	// Jobs yields all jobs, by id. A job that cannot be read is an error with a Job that has only
 	// its ID; after any other error nothing follows.
 	Jobs(ctx context.Context) iter.Seq2[contract.Job, error]

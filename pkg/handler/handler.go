@@ -4,27 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// Queue is all a Handler needs of JetStream.
-type Queue interface {
-	JobStore
-	LedgerQueue
-	CommandQueue
-	UnitQueue
-	Publisher
-	HoldStore
-	SecretStore
+// Queue is JetStream as a Handler sees it, part by part. All parts are needed.
+type Queue struct {
+	Jobs     JobStore
+	Commands CommandQueue
+	Units    UnitQueue
+	Notices  Notices
+	Ledger   LedgerQueue
+	Events   Publisher
+	Holds    HoldStore
+	Secrets  SecretStore
 }
 
 // JobStore keeps the jobs: one entry a command, changed by compare-and-set, always read from the
@@ -38,14 +40,58 @@ type JobStore interface {
 	PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error)
 }
 
+// CommandQueue has the commands that have not been settled yet.
+type CommandQueue interface {
+	// Prefix is the first token of every subject.
+	Prefix() string
+	// CommandIn is the message with this sequence in the stream with this identity, an unknown
+	// stream ("") being the one that is there; ErrNoMessage when it was settled, and when another
+	// stream has taken the place of that one.
+	CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error)
+	// CommandsBetween yields the messages with from ≤ sequence < to, in order, without the identity
+	// of their stream.
+	CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[contract.Message, error]
+	// RemoveCommand settles a message that another replica may hold, or that is delayed. It is for
+	// a command whose terminal event is stored.
+	RemoveCommand(ctx context.Context, m contract.Message) error
+}
+
+// UnitQueue carries units to workers, and word of their results back.
+type UnitQueue interface {
+	exportUnits
+	// PurgeUnits removes a command's queued units.
+	PurgeUnits(ctx context.Context, id string) error
+	// DrainUnits waits until no unit of a command is queued or being worked on; after an ack wait
+	// it removes what is left.
+	DrainUnits(ctx context.Context, id string) error
+}
+
+// Notices tell replicas of what happened. A notice may get lost.
+type Notices interface {
+	workerNotices
+	// Over gives word of NotifyOver until stop is called.
+	Over(id string) (told <-chan struct{}, stop func(), err error)
+}
+
 // Publisher publishes what happened.
 type Publisher interface {
-	// PublishEvent stores an event; terminal events and "accepted" once for ever, whoever else
-	// tries.
+	// PublishEvent stores an event; terminal events and "accepted" once for ever, whichever replica
+	// publishes first.
 	PublishEvent(ctx context.Context, e contract.Event) error
 	// PublishDead stores a dead letter, once.
 	PublishDead(ctx context.Context, d contract.DeadLetter) error
 }
+
+// Defaults of a Config.
+const (
+	DefaultDownloads     = 32
+	DefaultBuffer        = 64 << 20 // bytes
+	DefaultMaxAttempts   = 10
+	DefaultWindow        = 16
+	DefaultThreshold     = 0.5
+	DefaultOverlap       = 0.3
+	DefaultVerifyTimeout = 15 * time.Minute
+)
 
 // Config is what a Handler is made of. Every field without "default" is needed.
 type Config struct {
@@ -57,15 +103,15 @@ type Config struct {
 	Accounts  map[string]string     // names of accounts by alias; default the host, with the alias where it is shared
 	SpoolDir  string                // for temporary files; default the system's
 
-	Downloads   int   // blobs at once, default 32
-	Buffer      int64 // bytes of blobs in memory at once, default 64 MiB
-	MaxAttempts int   // of a command and of a unit, default 10
-	Window      int   // units of all commands that wait in the queue for a worker, default 16
+	Downloads   int   // blobs at once, default DefaultDownloads
+	Buffer      int64 // bytes of blobs in memory at once, default DefaultBuffer
+	MaxAttempts int   // of a command and of a unit, default DefaultMaxAttempts
+	Window      int   // units of all commands that wait in the queue for a worker, default DefaultWindow
 
-	Threshold, Overlap float64 // of GetIterationPerformance, default 0.5 and 0.3
+	Threshold, Overlap float64 // of GetIterationPerformance, default DefaultThreshold and DefaultOverlap
 
 	Deletes       DeletePolicy  // default DeletesEnabled
-	VerifyTimeout time.Duration // for a deletion to be seen in the service, default 15 minutes
+	VerifyTimeout time.Duration // for a deletion to be seen in the service, default DefaultVerifyTimeout
 
 	Pseudonym contract.Pseudonymizer
 	Features  contract.Features
@@ -82,24 +128,49 @@ type Config struct {
 // Handler carries commands out: Command as their coordinator, Unit as a worker. Any number of
 // processes may run one.
 type Handler struct {
-	Config
-	downloads *semaphore.Weighted
-	memory    *semaphore.Weighted
-	holder    string // this process, in jobs it holds
-	running   running
-	pending   pending
+	cfg        Config
+	accounts   accountNames
+	activities *activities
+	pending    *pending
+	worker     *worker
 }
 
 // New makes a Handler. The error names the field that is missing.
 func New(c Config) (*Handler, error) {
 	switch {
-	case c.Queue == nil:
-		return nil, errors.New("make handler: Queue is missing")
+	case !c.Queue.complete():
+		return nil, errors.New("make handler: a part of Queue is missing")
 	case c.Store == nil:
 		return nil, errors.New("make handler: Store is missing")
 	case len(c.Resources) == 0:
 		return nil, errors.New("make handler: Resources are missing")
 	}
+	c = c.withDefaults()
+	h := &Handler{
+		cfg:        c,
+		accounts:   accountNames{clients: c.Resources, names: c.Accounts},
+		activities: newActivities(c.Queue.Notices, c.Queue.Jobs, c.Queue.Commands, c.Log),
+	}
+	h.pending = newPending(c.Queue.Commands, c.Queue.Jobs, h.host)
+	var err error
+	h.worker, err = newWorker(workerConfig{
+		Commands: c.Queue.Commands, Jobs: c.Queue.Jobs, Notices: c.Queue.Notices, Activities: h.activities, Health: c.Health,
+		Resources: c.Resources, Store: c.Store, Work: c.Work, Prefix: c.Prefix, SpoolDir: c.SpoolDir,
+		Downloads: c.Downloads, Buffer: c.Buffer, MaxAttempts: c.MaxAttempts, Threshold: c.Threshold, Overlap: c.Overlap,
+		Holder: uuid.NewString(), Now: c.Now, Log: c.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make handler: %w", err)
+	}
+	return h, nil
+}
+
+// complete reports whether no part of the queue is missing.
+func (q Queue) complete() bool {
+	return q.Jobs != nil && q.Commands != nil && q.Units != nil && q.Notices != nil && q.Ledger != nil && q.Events != nil && q.Holds != nil && q.Secrets != nil
+}
+
+func (c Config) withDefaults() Config {
 	if c.Work == nil {
 		c.Work = c.Store
 	}
@@ -119,23 +190,14 @@ func New(c Config) (*Handler, error) {
 		c.Wait = wait
 	}
 	c.Deletes = orDefault(c.Deletes, DeletesEnabled)
-	c.VerifyTimeout = orDefault(c.VerifyTimeout, 15*time.Minute)
-	c.Downloads = orDefault(c.Downloads, 32)
-	c.Buffer = orDefault(c.Buffer, 64<<20)
-	c.MaxAttempts = orDefault(c.MaxAttempts, 10)
-	c.Window = orDefault(c.Window, 16)
-	c.Threshold = orDefault(c.Threshold, 0.5)
-	c.Overlap = orDefault(c.Overlap, 0.3)
-	if c.Buffer < maxInMemory {
-		return nil, fmt.Errorf("make handler: Buffer is %d bytes; at least %d are needed for one blob", c.Buffer, maxInMemory)
-	}
-	return &Handler{
-		Config:    c,
-		downloads: semaphore.NewWeighted(int64(c.Downloads)),
-		memory:    semaphore.NewWeighted(c.Buffer),
-		holder:    uuid.NewString(),
-		running:   running{commands: map[string]*commandRun{}},
-	}, nil
+	c.VerifyTimeout = orDefault(c.VerifyTimeout, DefaultVerifyTimeout)
+	c.Downloads = orDefault(c.Downloads, DefaultDownloads)
+	c.Buffer = orDefault(c.Buffer, DefaultBuffer)
+	c.MaxAttempts = orDefault(c.MaxAttempts, DefaultMaxAttempts)
+	c.Window = orDefault(c.Window, DefaultWindow)
+	c.Threshold = orDefault(c.Threshold, DefaultThreshold)
+	c.Overlap = orDefault(c.Overlap, DefaultOverlap)
+	return c
 }
 
 func orDefault[T comparable](v, def T) T {
@@ -158,11 +220,31 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// layout is where a command's objects are.
-func (h *Handler) layout(id string) (sink.Layout, error) {
-	l, err := sink.NewLayout(h.Prefix, id)
-	if err != nil {
-		return sink.Layout{}, fmt.Errorf("name the bundle of %s: %w", id, err)
+// Unit does one unit of work and says what becomes of its message. A unit is acknowledged only when
+// its result is stored.
+func (h *Handler) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Disposition {
+	return h.worker.Unit(ctx, d)
+}
+
+// prefix is the first token of every subject.
+func (h *Handler) prefix() string { return h.cfg.Queue.Commands.Prefix() }
+
+// host is the host of the Training API that a resource's alias means, or else the alias.
+func (h *Handler) host(alias string) string {
+	if client, ok := h.cfg.Resources[alias]; ok {
+		return client.Host()
 	}
-	return l, nil
+	return alias
+}
+
+// bags are the bags of a command.
+func (h *Handler) bags(c contract.Command, log zerolog.Logger) (bags, error) {
+	layout, err := sink.NewLayout(h.cfg.Prefix, c.ID)
+	if err != nil {
+		return bags{}, fmt.Errorf("name the bundle of %s: %w", c.ID, err)
+	}
+	return bags{
+		Store: h.cfg.Store, Work: h.cfg.Work, Layout: layout, Prefix: h.cfg.Prefix, SpoolDir: h.cfg.SpoolDir,
+		Command: c, Account: h.accounts.of(c.Data.Resource), Log: log,
+	}, nil
 }

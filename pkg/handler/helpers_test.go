@@ -105,9 +105,31 @@ func (w *world) stamp(m *contract.Message) {
 	m.Time = w.stampsOf[place]
 }
 
+// Queue is a whole queue, as natsq makes it, for tests that change a part of it.
+type Queue interface {
+	handler.JobStore
+	handler.CommandQueue
+	handler.UnitQueue
+	handler.Notices
+	handler.LedgerQueue
+	handler.Publisher
+	handler.HoldStore
+	handler.SecretStore
+}
+
+// parts is a whole queue as a handler sees it.
+func parts(q Queue) handler.Queue {
+	return handler.Queue{Jobs: q, Commands: q, Units: q, Notices: q, Ledger: q, Events: q, Holds: q, Secrets: q}
+}
+
+// whole is the queue that parts was given.
+func whole(q handler.Queue) Queue {
+	return q.Jobs.(Queue)
+}
+
 // stampedQueue is a queue whose commands are stamped.
 type stampedQueue struct {
-	handler.Queue
+	Queue
 	w *world
 }
 
@@ -185,6 +207,7 @@ type replicaOptions struct {
 // replica is one process of the consumer, as far as anybody outside can tell.
 type replica struct {
 	handler *handler.Handler
+	health  *handler.Health
 	faults  *sinktest.Faults // what it says to the store goes through these
 	fate    *fate
 	conn    *nats.Conn
@@ -245,8 +268,10 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	}
 	store := w.o.store
 	store.Log = zerolog.New(w.log)
+	r.health = handler.NewHealth(time.Now)
 	config := handler.Config{
-		Queue: mortalQueue{stampedQueue{queue, w}, f}, Resources: map[string]*cv.Client{contract.DefaultResource: client},
+		Health: r.health,
+		Queue:  parts(mortalQueue{stampedQueue{queue, w}, f}), Resources: map[string]*cv.Client{contract.DefaultResource: client},
 		Store: sink.NewStore(w.s3.FaultyClient(r.faults), store), SpoolDir: t.TempDir(),
 		Version: "test", Now: o.now, Log: zerolog.New(w.log),
 	}

@@ -18,7 +18,7 @@ import (
 
 // unitTap shows the units that coordinators publish.
 type unitTap struct {
-	handler.Queue
+	Queue
 	show func(id string, n int, body []byte)
 }
 
@@ -29,7 +29,7 @@ func (q unitTap) PublishUnit(ctx context.Context, id string, n int, body []byte)
 
 // slowJob is a queue that reads a job and does not tell before it is let go.
 type slowJob struct {
-	handler.Queue
+	Queue
 	read, tell chan struct{}
 	once       *sync.Once
 }
@@ -72,8 +72,8 @@ func TestUnitDeliveredLate(t *testing.T) {
 			slow := slowJob{read: make(chan struct{}), tell: make(chan struct{}), once: &sync.Once{}}
 			late := w.start(t, replicaOptions{idle: true, configure: func(o *handler.Config) {
 				if c.slow {
-					slow.Queue = o.Queue
-					o.Queue = slow
+					slow.Queue = whole(o.Queue)
+					o.Queue = parts(slow)
 				}
 			}})
 			deliver := func() {
@@ -97,8 +97,8 @@ func TestUnitDeliveredLate(t *testing.T) {
 				}
 			}
 			r := w.start(t, replicaOptions{fate: f, configure: func(o *handler.Config) {
-				tap.Queue = o.Queue
-				o.Queue = tap
+				tap.Queue = whole(o.Queue)
+				o.Queue = parts(tap)
 			}})
 			e := w.wait(t, w.publish(t, s.action, cutID, s.data))
 			r.stop()
@@ -153,8 +153,8 @@ func TestResultStoredLate(t *testing.T) {
 				}
 			}
 			r := w.start(t, replicaOptions{fate: f, configure: func(o *handler.Config) {
-				tap.Queue = o.Queue
-				o.Queue = tap
+				tap.Queue = whole(o.Queue)
+				o.Queue = parts(tap)
 			}})
 			w.wait(t, w.publish(t, s.action, cutID, s.data))
 			close(release)

@@ -58,16 +58,20 @@ func (c callRecord) line(kind string) sink.LedgerLine {
 
 // recorder collects the calls made under a context.
 type recorder struct {
-	account *accountControl // told of every call, if there is one
-	mu      sync.Mutex
-	calls   []callRecord
+	onCall func(cv.Call) // hears of every call, if there is one
+
+	mu    sync.Mutex
+	calls []callRecord
 }
+
+// newRecorder makes a recorder. onCall, which may be nil, hears of every call.
+func newRecorder(onCall func(cv.Call)) *recorder { return &recorder{onCall: onCall} }
 
 // attach makes ctx report its calls to the recorder.
 func (r *recorder) attach(ctx context.Context) context.Context {
 	return cv.WithTrace(ctx, cv.Trace{After: func(c cv.Call) {
-		if r.account != nil {
-			r.account.note(c)
+		if r.onCall != nil {
+			r.onCall(c)
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -87,16 +91,24 @@ func (r *recorder) take() []callRecord {
 // ledger is the coordinator's pen: it chains lines and appends them to CV_LEDGER, each append
 // fenced by the one before.
 type ledger struct {
-	queue LedgerQueue
-	id    string
-	chain *sink.Chain
-	seq   uint64 // stream sequence of the last message
-	buf   bytes.Buffer
-	seen  map[string]struct{} // calls that an earlier holder wrote, nil when there was none
-	heads map[string]struct{} // of the chain, after each message of an earlier holder
-	open  time.Time           // of the last intent, while it has no result; zero else
-	last  time.Time           // the latest of an intent or a result: neither goes back
-	fates fates
+	queue  LedgerQueue
+	prefix string // of all subjects
+	id     string
+	chain  *sink.Chain
+	seq    uint64 // stream sequence of the last message
+	buf    bytes.Buffer
+	seen   map[string]struct{} // calls that an earlier holder wrote, nil when there was none
+	heads  map[string]struct{} // of the chain, after each message of an earlier holder
+	open   time.Time           // of the last intent, while it has no result; zero else
+	last   time.Time           // the latest of an intent or a result: neither goes back
+	fates  fates
+}
+
+// ledgerRef is how far the ledger goes into the bag.
+type ledgerRef struct {
+	Seq     uint64 `json:"seq"` // stream sequence of its last message
+	Entries int64  `json:"entries"`
+	Head    string `json:"head"`
 }
 
 // fates is what a ledger says of its destructive calls.
@@ -217,12 +229,12 @@ func predictionsOf(target string) (project uuid.UUID, ids []uuid.UUID) {
 // openLedger opens a command's ledger. Where somebody wrote before, it takes over: it appends a
 // line that says so, after which the former holder's appends fail with ErrFenced. An heir who finds
 // nothing says so as well: what was written before is not there any more.
-func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time, heir bool) (*ledger, error) {
+func openLedger(ctx context.Context, q LedgerQueue, prefix, id string, now time.Time, heir bool) (*ledger, error) {
 	tail, seq, err := q.LedgerTail(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("read the ledger's tail: %w", err)
 	}
-	l := newLedger(q, id)
+	l := newLedger(q, prefix, id)
 	l.seq = seq
 	l.chain, err = sink.NewChain(lastLine(tail))
 	if err != nil {
@@ -252,8 +264,8 @@ func openLedger(ctx context.Context, q LedgerQueue, id string, now time.Time, he
 	return l, nil
 }
 
-func newLedger(q LedgerQueue, id string) *ledger {
-	return &ledger{queue: q, id: id, fates: fates{
+func newLedger(q LedgerQueue, prefix, id string) *ledger {
+	return &ledger{queue: q, prefix: prefix, id: id, fates: fates{
 		predictions: map[uuid.UUID]map[uuid.UUID]int{}, images: map[uuid.UUID]int{}, intents: map[[sha256.Size]byte]int{},
 	}}
 }
@@ -286,12 +298,23 @@ func (l *ledger) read(ctx context.Context, upTo uint64) error {
 
 // continues fails when the ledger is not the one that was brought as far as ref, by this holder
 // just now or by one before.
-func (r *run) continues(ref ledgerRef) error {
-	if _, ok := r.ledger.heads[ref.Head]; ok || ref.Head == r.ledger.chain.Head() {
+func (l *ledger) continues(ref ledgerRef) error {
+	if _, ok := l.heads[ref.Head]; ok || ref.Head == l.chain.Head() {
 		return nil
 	}
 	return &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the ledger of this command, %s.ledger.%s, was removed from NATS: which calls were made before is not known any more, "+
-		"so nothing more is done; publish the command again under a new id", r.prefix(), r.command.ID)}
+		"so nothing more is done; publish the command again under a new id", l.prefix, l.id)}
+}
+
+// calledBefore reports whether a command's ledger has destructive calls.
+func calledBefore(ctx context.Context, q LedgerQueue, prefix, id string) (bool, error) {
+	tail, seq, err := q.LedgerTail(ctx, id)
+	if err != nil || tail == nil {
+		return false, err //nolint:wrapcheck // it says that it reads the ledger
+	}
+	l := newLedger(q, prefix, id)
+	err = l.read(ctx, seq)
+	return len(l.fates.calls) > 0, err
 }
 
 func lastLine(message []byte) []byte {
@@ -358,6 +381,28 @@ func (l *ledger) flush(ctx context.Context) error {
 	l.seq = seq
 	l.buf.Reset()
 	return nil
+}
+
+// end is the stream sequence of the ledger's last message.
+func (l *ledger) end() uint64 { return l.seq }
+
+// pending is the time of the last intent, while it has no result; zero else.
+func (l *ledger) pending() time.Time { return l.open }
+
+// destructive counts the destructive calls, in the order of their first call.
+func (l *ledger) destructive() []operationFate { return append([]operationFate{}, l.fates.calls...) }
+
+// possible is how many calls of an operation with this target may have been carried out.
+func (l *ledger) possible(operation, target string) int {
+	return l.fates.intents[callKey(operation, target)]
+}
+
+// imageCalls is how many calls of DeleteImages for a project may have been carried out.
+func (l *ledger) imageCalls(project uuid.UUID) int { return l.fates.images[project] }
+
+// predictionsGone are the predictions of a project that a call of this command may have removed.
+func (l *ledger) predictionsGone(project uuid.UUID) []uuid.UUID {
+	return l.fates.predictionsGone(project)
 }
 
 // ref is how far the ledger goes now; nothing may be written and not flushed.

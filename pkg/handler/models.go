@@ -1,13 +1,139 @@
 package handler
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
+
+// exports reads the exported models of one iteration: the list as exports.json, and the file of
+// each that is done. It never asks the service to export one.
+func (a *attempt) exports(ctx context.Context) (Summary, []Record, error) {
+	var (
+		p, it = a.unit.Project, a.unit.Scope
+		list  = func(ctx context.Context) ([]cv.Export, error) {
+			exports, err := a.client.GetExports(ctx, p, it)
+			if errors.Is(err, cv.ErrUntrained) || a.vanished(err, it) {
+				return nil, nil
+			}
+			if err != nil {
+				return nil, fmt.Errorf("list the exports of iteration %s: %w", it, err)
+			}
+			return exports, nil
+		}
+		fresh []cv.Export
+	)
+	r, mine, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
+		var err error
+		if fresh, err = list(ctx); err != nil {
+			return reading{}, err
+		}
+		r := reading{V: Version}
+		for _, e := range fresh {
+			raw, err := cv.StripQueries(e.Raw)
+			if err != nil {
+				return reading{}, fmt.Errorf("read an export: %w", err)
+			}
+			r.Listed++
+			r.Items = append(r.Items, item{Raw: raw})
+		}
+		return r, nil
+	})
+	if err != nil {
+		return Summary{}, nil, err
+	}
+	raws, models := make([]json.RawMessage, 0, len(r.Items)), make([]cv.Export, len(r.Items))
+	for i, e := range r.Items {
+		raws = append(raws, e.Raw)
+		if err := json.Unmarshal(e.Raw, &models[i]); err != nil {
+			return Summary{}, nil, fmt.Errorf("read a frozen export: %w", err)
+		}
+	}
+	e, err := a.putJSON(ctx, sink.IterationPath(p, it, "exports.json"), jsonArray(raws), contract.CategoryExports, it)
+	if err != nil {
+		return Summary{}, nil, err
+	}
+	s, records := r.summary(), []Record{{Entry: e}}
+	ids, flavors := modelIDs(models), modelFlavors(models)
+	for i, export := range models {
+		if export.Status != statusDone {
+			continue
+		}
+		export.Flavor = flavors[i]
+		refresh := func(ctx context.Context) (string, error) {
+			again, err := list(ctx)
+			if err != nil {
+				return "", err
+			}
+			uri := modelLink(ids[i], again)
+			if uri == "" {
+				return "", errNoLink
+			}
+			return uri, nil
+		}
+		var uri string
+		if mine {
+			uri = fresh[i].DownloadURI
+		} else if uri, err = refresh(ctx); err != nil && !errors.Is(err, errNoLink) {
+			return Summary{}, nil, err
+		}
+		m, err := a.model(ctx, cv.Link{Project: p, URI: uri, Refresh: refresh}, export)
+		if err != nil {
+			return Summary{}, nil, err
+		}
+		records = append(records, Record{Entry: m})
+		if m.Failed != nil {
+			s.Failed++
+		}
+		if m.Path != "" {
+			s.Blobs++
+			s.Bytes += m.Bytes
+		}
+	}
+	return s, records, nil
+}
+
+// model stores one exported model's file, through a temporary file however large it is.
+func (a *attempt) model(ctx context.Context, link cv.Link, export cv.Export) (*EntryRecord, error) {
+	d := &download{a: a, ctx: ctx}
+	defer d.close()
+	record := &EntryRecord{Category: contract.CategoryExports, ID: a.unit.Scope, Model: true}
+	err := errNoLink
+	if link.URI != "" {
+		err = a.fetchBlob(ctx, link, maxModel, d)
+	}
+	fail := func(b *Blame) {
+		record.Failed = &Failure{ID: a.unit.Scope.String() + "/" + modelName(export), Code: b.Code, Message: b.Message}
+	}
+	if class := delivery.Classify(ctx, err); class == delivery.Gone || class == delivery.Permanent || class == delivery.Retryable && a.number >= a.w.MaxAttempts {
+		fail(blameOf(err))
+		return record, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fetch the exported model %s: %w", modelName(export), err)
+	}
+	o, err := a.put(ctx, d, sink.ModelStem(a.unit.Project, a.unit.Scope, export.Platform, export.Flavor), nil, codeNotModel)
+	if err != nil {
+		return nil, fmt.Errorf("keep the exported model %s: %w", modelName(export), err)
+	}
+	if o.blame != nil {
+		fail(o.blame)
+	}
+	if o.Key != "" {
+		record.Path = strings.TrimPrefix(string(o.Key), string(a.layout.Bag(sink.ExportBag)))
+		record.SHA256, record.Bytes = o.SHA256, o.Bytes
+	}
+	return record, nil
+}
 
 // statusDone is the status of a model that is made.
 const statusDone = "Done"

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 
@@ -49,12 +50,9 @@ type claim struct {
 }
 
 // claimOf is a command's claim; a dry run only reads, and a cancel claims nothing but its id.
-func (h *Handler) claimOf(c contract.Command) claim {
+func (p *pending) claimOf(c contract.Command) claim {
 	d := c.Data
-	k := claim{seq: c.Seq, id: c.ID, host: d.Resource, all: d.AllProjects, projects: d.ProjectIDs}
-	if client, ok := h.Resources[d.Resource]; ok {
-		k.host = client.Host()
-	}
+	k := claim{seq: c.Seq, id: c.ID, host: p.host(d.Resource), all: d.AllProjects, projects: d.ProjectIDs}
 	switch {
 	case c.Action == contract.ActionCancel:
 	case c.Action == contract.ActionExport || d.DryRun:
@@ -69,10 +67,10 @@ func (h *Handler) claimOf(c contract.Command) claim {
 
 // claimIn is the claim of a queued message. One that is no command, and will be refused, claims the
 // id that it gives; one that gives none claims nothing, and ok is false.
-func (h *Handler) claimIn(m contract.Message) (k claim, ok bool) {
-	c, err := contract.DecodeCommand(h.prefix(), m)
+func (p *pending) claimIn(m contract.Message) (k claim, ok bool) {
+	c, err := contract.DecodeCommand(p.commands.Prefix(), m)
 	if err == nil {
-		return h.claimOf(c), true
+		return p.claimOf(c), true
 	}
 	var refusal *contract.Refusal
 	if errors.As(err, &refusal) && refusal.Given != "" {
@@ -146,9 +144,33 @@ func (k claim) common(other kind) []indexKey {
 // in the queue no more.
 const leastForgotten = 1024
 
+// pendingCommands has the commands that have not been settled yet.
+type pendingCommands interface {
+	// Prefix is the first token of every subject.
+	Prefix() string
+	// CommandsBetween yields the messages with from ≤ sequence < to, in order, without the identity
+	// of their stream.
+	CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[contract.Message, error]
+}
+
+// pendingJobs has the jobs of those commands.
+type pendingJobs interface {
+	Job(ctx context.Context, id string) (contract.Job, uint64, error)
+}
+
+// newPending makes a memory of the queue. host is the host of the Training API that a resource's
+// alias means, or else the alias.
+func newPending(commands pendingCommands, jobs pendingJobs, host func(alias string) string) *pending {
+	return &pending{commands: commands, jobs: jobs, host: host}
+}
+
 // pending remembers the claims of the commands in the queue, so that each is read from it once. It
 // may remember some that left the queue: who is in somebody's way is looked up again.
 type pending struct {
+	commands pendingCommands
+	jobs     pendingJobs
+	host     func(alias string) string
+
 	mu      sync.Mutex
 	stream  string   // that all this is about: what is remembered of another one counts for nothing
 	next    uint64   // the first sequence not read yet
@@ -173,7 +195,7 @@ func (p *pending) knows(c contract.Command) bool {
 
 // load reads what the queue holds up to a command. That the command itself is among it shows that
 // whoever answered knows of all the ones before.
-func (p *pending) load(ctx context.Context, h *Handler, c contract.Command) error {
+func (p *pending) load(ctx context.Context, c contract.Command) error {
 	if p.knows(c) {
 		return nil
 	}
@@ -181,12 +203,12 @@ func (p *pending) load(ctx context.Context, h *Handler, c contract.Command) erro
 	if p.stream != c.Stream || p.next > c.Seq || len(p.claims) >= p.limit {
 		p.forgetAll(c.Stream)
 	}
-	for m, err := range h.Queue.CommandsBetween(ctx, p.next, c.Seq+1) {
+	for m, err := range p.commands.CommandsBetween(ctx, p.next, c.Seq+1) {
 		if err != nil {
 			return fmt.Errorf("read the commands before: %w", err)
 		}
 		p.next = m.Seq + 1
-		if k, ok := h.claimIn(m); ok {
+		if k, ok := p.claimIn(m); ok {
 			p.claims = append(p.claims, &k)
 			for _, s := range k.shelves() {
 				p.shelves[s] = append(p.shelves[s], &k)
@@ -237,14 +259,14 @@ type line struct {
 
 // before is what is remembered of the line before a command whose way is barred by claims on the
 // shelves where it looks.
-func (p *pending) before(ctx context.Context, h *Handler, c contract.Command, look func(mine claim) []indexKey) (line, error) {
+func (p *pending) before(ctx context.Context, c contract.Command, look func(mine claim) []indexKey) (line, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.load(ctx, h, c); err != nil {
+	if err := p.load(ctx, c); err != nil {
 		return line{}, err
 	}
 	var l line
-	mine := h.claimOf(c)
+	mine := p.claimOf(c)
 	for _, s := range look(mine) {
 		list := p.shelves[s]
 		if i, _ := find(list, c.Seq); i > 0 && (l.blocker == nil || list[i-1].seq > l.blocker.seq) {
@@ -264,9 +286,9 @@ func (p *pending) before(ctx context.Context, h *Handler, c contract.Command, lo
 
 // gone tells whether a claim's command has left the queue, and forgets it then, and all that left
 // it after that one.
-func (p *pending) gone(ctx context.Context, h *Handler, seq uint64, c contract.Command) (bool, error) {
+func (p *pending) gone(ctx context.Context, seq uint64, c contract.Command) (bool, error) {
 	left := uint64(0) // the first that is left from there on: c at the latest, if the leader knows of it
-	for m, err := range h.Queue.CommandsBetween(ctx, seq, c.Seq+1) {
+	for m, err := range p.commands.CommandsBetween(ctx, seq, c.Seq+1) {
 		if err != nil {
 			return false, fmt.Errorf("look for the command before: %w", err)
 		}
@@ -283,18 +305,18 @@ func (p *pending) gone(ctx context.Context, h *Handler, seq uint64, c contract.C
 // blocker looks for the last command before c that is still in the queue and that stands in its
 // way. It is the last one because that changes least: of many that wait for one after the other,
 // each waits for the one before it from the beginning to the end.
-func (p *pending) blocker(ctx context.Context, h *Handler, c contract.Command, look func(mine claim) []indexKey) (line, error) {
+func (p *pending) blocker(ctx context.Context, c contract.Command, look func(mine claim) []indexKey) (line, error) {
 	for {
-		l, err := p.before(ctx, h, c, look)
+		l, err := p.before(ctx, c, look)
 		if l.blocker == nil || err != nil {
 			return line{}, err
 		}
-		gone, err := p.gone(ctx, h, l.blocker.seq, c)
+		gone, err := p.gone(ctx, l.blocker.seq, c)
 		if !gone && err == nil {
-			gone = p.over(ctx, h, c.Stream, *l.blocker)
+			gone = p.over(ctx, c.Stream, *l.blocker)
 		}
 		if !gone && err == nil && l.front != 0 && l.front < l.blocker.seq {
-			gone, err = p.gone(ctx, h, l.front, c) // so that ahead is not too many
+			gone, err = p.gone(ctx, l.front, c) // so that ahead is not too many
 		}
 		if !gone || err != nil {
 			return l, err
@@ -304,8 +326,8 @@ func (p *pending) blocker(ctx context.Context, h *Handler, c contract.Command, l
 
 // over tells whether a claim's command only waits to be settled because its job has ended, and
 // forgets it then: it is in nobody's way.
-func (p *pending) over(ctx context.Context, h *Handler, stream string, k claim) bool {
-	job, _, err := h.Queue.Job(ctx, k.id)
+func (p *pending) over(ctx context.Context, stream string, k claim) bool {
+	job, _, err := p.jobs.Job(ctx, k.id)
 	if err != nil || !job.State.Terminal() {
 		return false // one that has no job, or none that can be read, may be under way
 	}

@@ -19,7 +19,7 @@ import (
 // turnstile holds every coordinator back just before its export commits, until it is opened or the
 // attempt is called off.
 type turnstile struct {
-	handler.Queue
+	Queue
 	*turns
 }
 
@@ -93,7 +93,7 @@ func TestNATSAwayCostsNoAttempt(t *testing.T) {
 	turns := newTurns()
 	for range 2 {
 		w.start(t, replicaOptions{configure: func(c *handler.Config) {
-			c.Queue, c.MaxAttempts = turnstile{c.Queue, turns}, fewAttempts
+			c.Queue, c.MaxAttempts = parts(turnstile{whole(c.Queue), turns}), fewAttempts
 		}})
 	}
 	h := w.publishFew(t)
@@ -132,7 +132,7 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 			turns := newTurns()
-			configure := func(c *handler.Config) { c.Queue, c.MaxAttempts = turnstile{c.Queue, turns}, fewAttempts }
+			configure := func(c *handler.Config) { c.Queue, c.MaxAttempts = parts(turnstile{whole(c.Queue), turns}), fewAttempts }
 			h := w.publishFew(t)
 			verdicts := make(chan delivery.Disposition, 100)
 			var holders sync.WaitGroup
@@ -218,7 +218,7 @@ func (w *world) deliver(ctx context.Context, t *testing.T, h *history, r *replic
 // overtaken is the queue of one who takes a command over: something happens before the former
 // holder is told.
 type overtaken struct {
-	handler.Queue
+	Queue
 	before func()
 }
 
@@ -234,18 +234,18 @@ func TestDrainedWhenTakenOver(t *testing.T) {
 	turns := newTurns()
 	h := w.publishFew(t)
 	w.start(t, replicaOptions{units: 4})
-	former := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = turnstile{c.Queue, turns} }})
+	former := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = parts(turnstile{whole(c.Queue), turns}) }})
 	work, drain := context.WithCancelCause(t.Context())
 	defer drain(nil)
 	given := w.deliver(work, t, h, former, natsLost)
 	soon(t, turns.arrived, "somebody is at it")
 	later := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
-		c.Queue = overtaken{c.Queue, func() {
+		c.Queue = parts(overtaken{whole(c.Queue), func() {
 			drain(delivery.ErrStopping)
 			if d := <-given; d.Verb != delivery.Abandon {
 				t.Errorf("the former holder settles the message of somebody else: %s %s", d.Verb, d.Reason)
 			}
-		}}
+		}})
 	}})
 	if d := <-w.deliver(t.Context(), t, h, later, delivery.Lease{}); d.Verb != delivery.Ack {
 		t.Errorf("settled %s: %s", d.Verb, d.Reason)
@@ -257,7 +257,7 @@ func TestDrainedWhenTakenOver(t *testing.T) {
 // unanswered is a queue whose answer is lost when it has stored, once, who takes the job. Something
 // happens meanwhile, and says what the holder gets instead.
 type unanswered struct {
-	handler.Queue
+	Queue
 	lost      sync.Once
 	meanwhile func() error
 }
@@ -278,14 +278,14 @@ func TestTakenWithoutAnswerCostsNoAttempt(t *testing.T) {
 	h := w.publishFew(t)
 	w.start(t, replicaOptions{units: 4})
 	turns := newTurns()
-	later := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = turnstile{c.Queue, turns} }})
+	later := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = parts(turnstile{whole(c.Queue), turns}) }})
 	var ends <-chan delivery.Disposition
 	former := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
-		c.Queue = &unanswered{Queue: c.Queue, meanwhile: func() error {
+		c.Queue = parts(&unanswered{Queue: whole(c.Queue), meanwhile: func() error {
 			ends = w.deliver(t.Context(), t, h, later, delivery.Lease{})
 			<-turns.arrived
 			return delivery.ErrLeaseLost
-		}}
+		}})
 	}})
 	if d := <-w.deliver(t.Context(), t, h, former, natsLost); d.Verb != delivery.Abandon {
 		t.Errorf("settled %s: %s", d.Verb, d.Reason)
@@ -306,10 +306,10 @@ func TestDrainedBeforeTheAnswerCostsNoAttempt(t *testing.T) {
 	work, drain := context.WithCancelCause(t.Context())
 	defer drain(nil)
 	r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
-		c.Queue = &unanswered{Queue: c.Queue, meanwhile: func() error {
+		c.Queue = parts(&unanswered{Queue: whole(c.Queue), meanwhile: func() error {
 			drain(delivery.ErrStopping)
 			return delivery.ErrStopping
-		}}
+		}})
 	}})
 	if d := <-w.deliver(work, t, h, r, delivery.Lease{}); d.Verb != delivery.Nak || d.Delay != 0 {
 		t.Errorf("settled %s %s: %s", d.Verb, d.Delay, d.Reason)
@@ -324,7 +324,7 @@ func TestDrainedBeforeTheAnswerCostsNoAttempt(t *testing.T) {
 // outrun is a queue in which somebody else writes the job, once, just before its holder does.
 // Something happens before the holder reads what was written.
 type outrun struct {
-	handler.Queue
+	Queue
 	first sync.Once
 	then  func()
 }
@@ -356,7 +356,7 @@ func TestDrainedBeforeTheJobIsReadAgain(t *testing.T) {
 	work, drain := context.WithCancelCause(t.Context())
 	defer drain(nil)
 	r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
-		c.Queue = &outrun{Queue: c.Queue, then: func() { drain(delivery.ErrStopping) }}
+		c.Queue = parts(&outrun{Queue: whole(c.Queue), then: func() { drain(delivery.ErrStopping) }})
 	}})
 	if d := <-w.deliver(work, t, h, r, delivery.Lease{}); d.Verb != delivery.Nak || d.Delay != 0 {
 		t.Errorf("settled %s %s: %s", d.Verb, d.Delay, d.Reason)
@@ -369,7 +369,7 @@ func TestDrainedBeforeTheJobIsReadAgain(t *testing.T) {
 }
 
 // unsaid is a queue that goes away before it learns of a command's end.
-type unsaid struct{ handler.Queue }
+type unsaid struct{ Queue }
 
 func (u unsaid) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	if j.State.Terminal() {
@@ -383,7 +383,7 @@ func TestNATSAwayAtTheEndCostsNoAttempt(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	h := w.publishFew(t)
 	w.start(t, replicaOptions{units: 4})
-	holder := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = unsaid{c.Queue} }})
+	holder := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = parts(unsaid{whole(c.Queue)}) }})
 	if d := <-w.deliver(t.Context(), t, h, holder, natsLost); d.Verb != delivery.Abandon {
 		t.Errorf("settled %s: %s", d.Verb, d.Reason)
 	}

@@ -278,7 +278,7 @@ func TestUnitOfAnotherCommand(t *testing.T) {
 
 // beforeLook is a queue on which something happens before a command's message is looked for.
 type beforeLook struct {
-	handler.Queue
+	Queue
 	do func()
 }
 
@@ -298,7 +298,7 @@ func TestRemadeStreamBeforeTheTurningPoint(t *testing.T) {
 			w.start(t, replicaOptions{units: 4})
 			r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
 				noWait(c)
-				c.Queue = beforeLook{c.Queue, sync.OnceFunc(func() { w.remake(t) })}
+				c.Queue = parts(beforeLook{whole(c.Queue), sync.OnceFunc(func() { w.remake(t) })})
 			}})
 			if d := w.given(t, r, w.publish(t, action, "mine", data)); d.Verb != delivery.Abandon {
 				t.Errorf("settled %s: %s", d.Verb, d.Reason)

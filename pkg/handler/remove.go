@@ -27,7 +27,7 @@ const (
 // removal is one project of a delete. It can be begun again at any point: a step whose record is
 // stored is done.
 type removal struct {
-	*deletion
+	d     *deleter
 	n     int // of the project in the plan
 	plan  projectPlan
 	facts projectFacts
@@ -67,8 +67,8 @@ func (m *removal) run(ctx context.Context) error {
 			continue
 		}
 		m.step = step
-		key := m.layout.Work(recordName(m.n, step))
-		switch _, err := m.Work.Head(ctx, key); {
+		key := m.d.Bags.Layout.Work(recordName(m.n, step))
+		switch _, err := m.d.Bags.Work.Head(ctx, key); {
 		case err == nil:
 			continue
 		case !errors.Is(err, sink.ErrNotFound):
@@ -94,7 +94,7 @@ func (m *removal) checkLegalHold(ctx context.Context) error {
 	if m.free {
 		return nil
 	}
-	held, err := m.Queue.Held(ctx, m.plan.ID.String())
+	held, err := m.d.Holds.Held(ctx, m.plan.ID.String())
 	if err != nil {
 		return fmt.Errorf("look for legal holds: %w", err)
 	}
@@ -111,11 +111,11 @@ func (m *removal) wants(step string) bool {
 	case "unpublish", "iterations":
 		return len(p.Iterations) > 0
 	case "predictions":
-		return takesPredictions(m.command.Data)
+		return takesPredictions(m.d.Command.Data)
 	case "images":
 		return len(p.Images) > 0
 	case "selection":
-		return selectsImages(m.command.Data)
+		return selectsImages(m.d.Command.Data)
 	case "tags":
 		return len(p.Tags) > 0 && !p.Project
 	default:
@@ -125,7 +125,7 @@ func (m *removal) wants(step string) bool {
 
 // record stores a step's lines, once what the step read is in the ledger.
 func (m *removal) record(ctx context.Context, key sink.Key, lines []deletedLine) error {
-	if err := errors.Join(m.keepCalls(ctx), m.keepCredential(ctx)); err != nil {
+	if err := errors.Join(m.d.Attempt.FlushCalls(ctx), m.d.keepCredential(ctx)); err != nil {
 		return err
 	}
 	var buf bytes.Buffer
@@ -135,15 +135,15 @@ func (m *removal) record(ctx context.Context, key sink.Key, lines []deletedLine)
 			return fmt.Errorf("record what was deleted: %w", err)
 		}
 	}
-	if _, err := m.Work.Put(ctx, key, sink.Bytes(buf.Bytes(), "application/jsonl")); err != nil {
+	if _, err := m.d.Bags.Work.Put(ctx, key, sink.Bytes(buf.Bytes(), "application/jsonl")); err != nil {
 		return fmt.Errorf("record what was deleted: %w", err)
 	}
-	m.done += int64(len(lines))
-	return m.tell(ctx, m.progress(), m.begun.StartedAt)
+	m.d.done += int64(len(lines))
+	return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt)
 }
 
 // progress is how much of what was planned is seen to be gone.
-func (d *deletion) progress() contract.Progress {
+func (d *deleter) progress() contract.Progress {
 	total := int64(0)
 	for _, f := range d.begun.Facts {
 		total += int64(f.Images + f.Iterations + f.Tags)
@@ -153,7 +153,7 @@ func (d *deletion) progress() contract.Progress {
 
 // absent are lines for things that are gone now.
 func (m *removal) absent(c contract.Category, how string, ids ...uuid.UUID) []deletedLine {
-	now := m.Now().UTC().Truncate(time.Millisecond)
+	now := m.d.Now().UTC().Truncate(time.Millisecond)
 	lines := make([]deletedLine, 0, len(ids))
 	for _, id := range ids {
 		lines = append(lines, deletedLine{ID: id, Category: c, How: how, VerifiedAbsent: now})
@@ -161,7 +161,7 @@ func (m *removal) absent(c contract.Category, how string, ids ...uuid.UUID) []de
 	return lines
 }
 
-// removalMethod is removalMethod a thing went that one call deletes.
+// removalMethod is how a thing went that one call deletes.
 func removalMethod(operation string, already bool) string {
 	if already {
 		return alreadyGone
@@ -171,19 +171,19 @@ func removalMethod(operation string, already bool) string {
 
 // verifyDeadline says since when something is waited for, and whether that is too long. It runs
 // from the first time that anybody waited for it, in any attempt.
-func (d *deletion) verifyDeadline(ctx context.Context, project int, what string) (since time.Time, late bool, err error) {
-	var first struct {
+func (d *deleter) verifyDeadline(ctx context.Context, project int, what string) (since time.Time, late bool, err error) {
+	type wait struct {
 		V  int       `json:"v"`
 		At time.Time `json:"at"`
 	}
-	err = d.freeze(ctx, fmt.Sprintf("verify/%06d-%s.json", project, what), &first, func(context.Context) (any, error) {
-		return map[string]any{"v": contract.FormatVersion, "at": d.Now().UTC()}, nil
+	key := d.Bags.workKey(fmt.Sprintf("verify/%06d-%s.json", project, what))
+	first, _, err := freeze(ctx, d.Bags.Work, key, false, func(context.Context) (wait, error) {
+		return wait{contract.FormatVersion, d.Now().UTC().Round(0)}, nil
 	})
 	return first.At.UTC(), d.Now().After(first.At.Add(d.VerifyTimeout)), err
 }
 
-// pollUntilGone looks again and again, ever more slowly, pollUntilGone what was deleted is seen to
-// be gone. look names something that is left; nothing when all is gone. Each thing has its own
+// pollUntilGone looks again and again, ever more slowly, until what was deleted is seen to be gone. look names something that is left; nothing when all is gone. Each thing has its own
 // time: what went before it, however long that took, is none of it.
 func (m *removal) pollUntilGone(ctx context.Context, what string, look func(context.Context) (left string, err error)) error {
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
@@ -191,39 +191,36 @@ func (m *removal) pollUntilGone(ctx context.Context, what string, look func(cont
 		if err != nil || left == "" {
 			return err
 		}
-		_, late, err := m.verifyDeadline(ctx, m.n, m.step+"-"+left)
+		_, late, err := m.d.verifyDeadline(ctx, m.n, m.step+"-"+left)
 		if err != nil {
 			return err
 		}
 		if late {
-			return &contract.Error{Code: contract.CodeUnverified, Message: fmt.Sprintf("%s of project %s could not be seen to be gone within %s (CONSUMER_VERIFY_TIMEOUT)", what, m.plan.ID, m.VerifyTimeout)}
+			return &contract.Error{Code: contract.CodeUnverified, Message: fmt.Sprintf("%s of project %s could not be seen to be gone within %s (CONSUMER_VERIFY_TIMEOUT)", what, m.plan.ID, m.d.VerifyTimeout)}
 		}
-		if err := m.keepCalls(ctx); err != nil {
+		if err := m.d.Attempt.FlushCalls(ctx); err != nil {
 			return err
 		}
-		if err := m.tell(ctx, m.progress(), m.begun.StartedAt); err != nil {
+		if err := m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt); err != nil {
 			return err
 		}
-		if err := m.Wait(ctx, pause); err != nil {
+		if err := m.d.Wait(ctx, pause); err != nil {
 			return err
 		}
 	}
 }
 
-// unless is what is left when it is not gone.
-func unless(gone bool, left string) string {
+// leftUnless names what is left, unless it is gone.
+func leftUnless(gone bool, left string) string {
 	if gone {
 		return ""
 	}
 	return left
 }
 
-// statusTraining is the status of an iteration that is being trained.
-const statusTraining = "Training"
-
 // training hands the command back while an iteration is in training: that cannot be stopped, and
 // nobody can see or delete its copies of the images.
-func (d *deletion) training(ctx context.Context, number int, project, iteration uuid.UUID) error {
+func (d *deleter) training(ctx context.Context, number int, project, iteration uuid.UUID) error {
 	since, late, err := d.verifyDeadline(ctx, number, "training-"+iteration.String())
 	if err != nil {
 		return err
@@ -231,32 +228,32 @@ func (d *deletion) training(ctx context.Context, number int, project, iteration 
 	if late {
 		return &contract.Error{Code: contract.CodeUnverified, Message: fmt.Sprintf("iteration %s of project %s is still in training, which cannot be stopped", iteration, project)}
 	}
-	return d.pause(ctx, &contract.Waiting{For: contract.WaitTraining, Detail: fmt.Sprintf("iteration %s of project %s is in training", iteration, project), Since: since})
+	return &waitError{contract.Waiting{For: contract.WaitTraining, Detail: fmt.Sprintf("iteration %s of project %s is in training", iteration, project), Since: since}}
 }
 
 // unpublish takes published iterations out of use: neither they nor their project could be deleted.
 // An iteration still in training is waited for: it cannot be stopped, and would keep its copies of
 // the images.
 func (m *removal) unpublish(ctx context.Context) ([]deletedLine, error) {
-	iterations, err := m.existing(ctx, m.plan.ID)
+	iterations, err := m.d.existing(ctx, m.plan.ID)
 	if err != nil {
 		return nil, err
 	}
 	planned := slices.DeleteFunc(iterations, func(it cv.Iteration) bool { return !slices.Contains(m.plan.Iterations, it.ID) })
 	for _, it := range planned {
 		if it.Status == statusTraining {
-			return nil, m.training(ctx, m.n, m.plan.ID, it.ID)
+			return nil, m.d.training(ctx, m.n, m.plan.ID, it.ID)
 		}
 	}
 	for _, it := range planned {
 		if !it.Published() {
 			continue
 		}
-		if !m.command.Data.Unpublish {
+		if !m.d.Command.Data.Unpublish {
 			return nil, &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("iteration %s was published after the plan was made", it.ID)}
 		}
-		_, _, err := m.destroy(ctx, func(ctx context.Context) error {
-			err := m.client.UnpublishIteration(ctx, m.plan.ID, it.ID)
+		_, _, err := m.d.destroy(ctx, func(ctx context.Context) error {
+			err := m.d.Client.UnpublishIteration(ctx, m.plan.ID, it.ID)
 			var api *cv.Error
 			if errors.As(err, &api) && api.Code == "BadRequestIterationNotPublished" {
 				return nil
@@ -271,9 +268,9 @@ func (m *removal) unpublish(ctx context.Context) ([]deletedLine, error) {
 }
 
 // existing is the iterations a project has now; none when it is gone.
-func (r *run) existing(ctx context.Context, project uuid.UUID) ([]cv.Iteration, error) {
-	iterations, err := r.client.GetIterations(ctx, project)
-	if _, err := r.provenGone(ctx, err); err != nil {
+func (d *deleter) existing(ctx context.Context, project uuid.UUID) ([]cv.Iteration, error) {
+	iterations, err := d.Client.GetIterations(ctx, project)
+	if _, err := d.provenGone(ctx, err); err != nil {
 		return nil, fmt.Errorf("read the iterations of project %s: %w", project, err)
 	}
 	return trained(iterations), nil
@@ -282,270 +279,46 @@ func (r *run) existing(ctx context.Context, project uuid.UUID) ([]cv.Iteration, 
 // snapshots is where images can be: the workspace and every iteration that the project has now. One
 // in training is waited for.
 func (m *removal) snapshots(ctx context.Context) ([]uuid.UUID, error) {
-	iterations, err := m.existing(ctx, m.plan.ID)
+	iterations, err := m.d.existing(ctx, m.plan.ID)
 	if err != nil {
 		return nil, err
 	}
 	for _, it := range iterations {
 		if it.Status == statusTraining {
-			return nil, m.training(ctx, m.n, m.plan.ID, it.ID)
+			return nil, m.d.training(ctx, m.n, m.plan.ID, it.ID)
 		}
 	}
 	return scopesOf(iterations), nil
 }
 
 // scopes is the workspace and every iteration that a project has now.
-func (r *run) scopes(ctx context.Context, project uuid.UUID) ([]uuid.UUID, error) {
-	iterations, err := r.existing(ctx, project)
+func (d *deleter) scopes(ctx context.Context, project uuid.UUID) ([]uuid.UUID, error) {
+	iterations, err := d.existing(ctx, project)
 	if err != nil {
 		return nil, err
 	}
 	return scopesOf(iterations), nil
 }
 
-// scopesOf is the workspace and iterations.
-func scopesOf(iterations []cv.Iteration) []uuid.UUID {
-	scopes := []uuid.UUID{uuid.Nil}
-	for _, it := range iterations {
-		scopes = append(scopes, it.ID)
-	}
-	return scopes
-}
-
-// predictions deletes the stored predictions up to the time the delete was begun, until the query
-// for them is empty.
-func (m *removal) predictions(ctx context.Context) ([]deletedLine, error) {
-	scopes, err := m.scopes(ctx, m.plan.ID)
-	if err != nil {
-		return nil, err
-	}
-	var exported map[uuid.UUID]struct{}
-	if m.begun.Export != nil {
-		if exported, err = m.exportedPredictions(ctx, m.plan.ID); err != nil {
-			return nil, err
-		}
-	}
-	for _, scope := range scopes {
-		tried := map[uuid.UUID]bool{}
-		if err := m.pollUntilGone(ctx, "predictions", func(ctx context.Context) (string, error) { return m.predictionPages(ctx, scope, exported, tried) }); err != nil {
-			return nil, err
-		}
-	}
-	return m.absent(contract.CategoryPredictions, opDeletePrediction, m.ledger.fates.predictionsGone(m.plan.ID)...), nil
-}
-
-// predictionPages deletes what the query gives until it gives nothing, or nothing new: then left is
-// the oldest that is still there. Of a delete that exported first, it deletes only what is in
-// exported.
-func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported map[uuid.UUID]struct{}, tried map[uuid.UUID]bool) (left string, err error) {
-	query := predictionQuery(scope, cv.MaxPredictionIDs)
-	query.EndTime = cv.Time{Time: m.begun.BegunAt}
-	for {
-		result, err := m.client.QueryPredictions(ctx, m.plan.ID, query)
-		if already, err := m.provenGone(ctx, err); err != nil || already {
-			if err != nil {
-				err = fmt.Errorf("query the predictions of %s: %w", scopeName(scope), err)
-			}
-			return "", err
-		}
-		if len(result.Results) == 0 {
-			return "", nil
-		}
-		fresh := false
-		ids := make([]uuid.UUID, 0, len(result.Results))
-		for _, p := range result.Results {
-			if _, ok := exported[p.ID]; m.begun.Export != nil && !ok {
-				return "", notExported(m.plan.ID, p.ID)
-			}
-			ids = append(ids, p.ID)
-			fresh = fresh || !tried[p.ID]
-			tried[p.ID] = true
-		}
-		for chunk := range slices.Chunk(ids, cv.MaxPredictionIDs) {
-			if _, _, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeletePredictions(ctx, m.plan.ID, chunk) }); err != nil {
-				return "", fmt.Errorf("delete predictions: %w", err)
-			}
-		}
-		if !fresh {
-			return ids[0].String(), nil // they take their time to vanish
-		}
-	}
-}
-
-// images deletes the planned images everywhere, and looks until they are gone from the workspace
-// and every iteration.
-func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
-	var (
-		every  = m.command.Data.Narrowing() == contract.NarrowNone // all images of the project were planned
-		missed bool                                                // a call was refused because of ids that are gone
-		inVain []uuid.UUID                                         // what the first calls of all named, and were refused
-		before = map[uuid.UUID]struct{}{}                          // of those, what was gone before
-		err    error
-	)
-	first := m.ledger.fates.images[m.plan.ID] == 0 // else an earlier attempt may have done a part
-	if first {
-		if missed, inVain, err = m.removeImages(ctx, m.plan.Images); err != nil {
-			return nil, err
-		}
-	}
-	look := 0
-	err = m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
-		again := missed || look%resend == 0 && (look > 0 || !first)
-		look++
-		n, left, err := m.left(ctx, again || !every)
-		if err != nil {
-			return "", err
-		}
-		for _, id := range inVain {
-			if _, there := slices.BinarySearchFunc(left, id, contract.CompareIDs); !there {
-				before[id] = struct{}{}
-			}
-		}
-		inVain = nil
-		if n == 0 || len(left) == 0 && (again || !every) {
-			return "", nil
-		}
-		if again {
-			missed, _, err = m.removeImages(ctx, left)
-		}
-		return "any", err
-	})
-	if err != nil {
-		return nil, err
-	}
-	lines := m.absent(contract.CategoryImages, opDeleteImages, m.plan.Images...)
-	for i := range lines {
-		if _, ok := before[lines[i].ID]; ok {
-			lines[i].How = alreadyGone
-		}
-	}
-	return lines, nil
-}
-
-// selection lists the selection once more. An image in it that is not in the plan, and was made
-// before the delete began, ends the delete as plan_changed; it is not deleted.
-func (m *removal) selection(ctx context.Context) ([]deletedLine, error) {
-	return nil, m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
-		scopes, err := m.snapshots(ctx)
-		if err != nil {
-			return "", err
-		}
-		found, err := m.selectImages(ctx, m.plan.ID, scopes, func(selected) error {
-			return m.tell(ctx, m.progress(), m.begun.StartedAt)
-		})
-		gone, absent := m.provenGone(ctx, err)
-		switch {
-		case absent != nil:
-			return "", absent
-		case gone && projectGone(err):
-			return "", nil
-		case gone: // an iteration, say, that went away meanwhile: the others were not looked at
-			return "listing", nil
-		}
-		for _, id := range found.ids() {
-			if _, planned := slices.BinarySearchFunc(m.plan.Images, id, contract.CompareIDs); planned {
-				return id.String(), nil
-			}
-			if made := found[id]; made.IsZero() || !made.After(m.begun.BegunAt) {
-				return "", &contract.Error{Code: contract.CodePlanChanged, Retryable: true, Message: fmt.Sprintf(
-					"image %s of project %s belongs to the selection and is not in the plan: it was tagged or changed after it was looked for. "+
-						"It was not deleted; publish the delete again under a new id", id, m.plan.ID)}
-			}
-		}
-		return "", nil
-	})
-}
-
-// removeImages deletes images everywhere. missed says that the service refused a call because it
-// does not know some or all of the images; inVain is what such calls named, where no earlier call
-// like them can be why.
-func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed bool, inVain []uuid.UUID, err error) {
-	if _, err := m.snapshots(ctx); err != nil {
-		return false, nil, err
-	}
-	remove := func(named []uuid.UUID, q cv.DeleteImagesQuery) error {
-		gone, already, err := m.destroy(ctx, func(ctx context.Context) error {
-			_, err := m.client.DeleteImages(ctx, m.plan.ID, q)
-			return err //nolint:wrapcheck // wrapped below
-		})
-		if err != nil {
-			return fmt.Errorf("delete images: %w", err)
-		}
-		missed = missed || gone
-		if already {
-			inVain = append(inVain, named...)
-		}
-		return m.tell(ctx, m.progress(), m.begun.StartedAt)
-	}
-	if d := m.command.Data; m.plan.Project && d.ApprovedPlan == "" && !d.ExportFirst { // what was added since may go too
-		err = remove(ids, cv.DeleteImagesQuery{AllImages: true, AllIterations: true})
-		return missed, inVain, err
-	}
-	for chunk := range slices.Chunk(ids, cv.MaxPage) {
-		if err := remove(chunk, cv.DeleteImagesQuery{IDs: chunk, AllIterations: true}); err != nil {
-			return false, nil, err
-		}
-	}
-	return missed, inVain, nil
-}
-
-// left counts the images that are still anywhere and, where search is set, says which of the
-// planned ones are among them. Where the service counts none, none are.
-func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUID, err error) {
-	scopes, err := m.snapshots(ctx)
-	if err != nil {
-		return 0, nil, err
-	}
-	found := selected{}
-	for _, scope := range scopes {
-		counted, err := m.count(ctx, scope)
-		if err != nil {
-			return 0, nil, err
-		}
-		n += counted
-		if counted == 0 || !search {
-			continue
-		}
-		err = m.present(ctx, m.plan.ID, scope, m.plan.Images, found)
-		if _, err := m.provenGone(ctx, err); err != nil {
-			return 0, nil, err
-		}
-	}
-	return n, found.ids(), nil
-}
-
-// count is how many images a scope has, tagged and untagged; none when it is not there.
-func (m *removal) count(ctx context.Context, scope uuid.UUID) (int, error) {
-	total := 0
-	for _, kind := range []ListingKind{Tagged, Untagged} {
-		n, err := countListing(ctx, m.client, m.plan.ID, Listing{Kind: kind, Scope: scope})
-		if gone, err := m.provenGone(ctx, err); err != nil || gone {
-			return 0, err
-		}
-		total += n
-	}
-	return total, nil
-}
-
 // iterations deletes the planned iterations; their performance goes with them.
 func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
 	var lines []deletedLine
 	for _, it := range m.plan.Iterations {
-		remove := func(ctx context.Context) error { return m.client.DeleteIteration(ctx, m.plan.ID, it) }
-		_, already, err := m.destroy(ctx, remove)
+		remove := func(ctx context.Context) error { return m.d.Client.DeleteIteration(ctx, m.plan.ID, it) }
+		_, already, err := m.d.destroy(ctx, remove)
 		if errors.Is(err, cv.ErrPublished) { // meanwhile
 			if _, err := m.unpublish(ctx); err != nil {
 				return nil, err
 			}
-			_, already, err = m.destroy(ctx, remove)
+			_, already, err = m.d.destroy(ctx, remove)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("delete iteration %s: %w", it, err)
 		}
 		err = m.pollUntilGone(ctx, "iteration "+it.String(), func(ctx context.Context) (string, error) {
-			_, err := m.client.GetIteration(ctx, m.plan.ID, it)
-			gone, err := m.provenGone(ctx, err)
-			return unless(gone, it.String()), err
+			_, err := m.d.Client.GetIteration(ctx, m.plan.ID, it)
+			gone, err := m.d.provenGone(ctx, err)
+			return leftUnless(gone, it.String()), err
 		})
 		if err != nil {
 			return nil, err
@@ -563,14 +336,14 @@ func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
 func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
 	var lines []deletedLine
 	for _, tag := range m.plan.Tags {
-		_, already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteTag(ctx, m.plan.ID, tag) })
+		_, already, err := m.d.destroy(ctx, func(ctx context.Context) error { return m.d.Client.DeleteTag(ctx, m.plan.ID, tag) })
 		if err != nil {
 			return nil, fmt.Errorf("delete tag %s: %w", tag, err)
 		}
 		err = m.pollUntilGone(ctx, "tag "+tag.String(), func(ctx context.Context) (string, error) {
-			_, err := m.client.GetTag(ctx, m.plan.ID, tag, uuid.Nil)
-			gone, err := m.provenGone(ctx, err)
-			return unless(gone, tag.String()), err
+			_, err := m.d.Client.GetTag(ctx, m.plan.ID, tag, uuid.Nil)
+			gone, err := m.d.provenGone(ctx, err)
+			return leftUnless(gone, tag.String()), err
 		})
 		if err != nil {
 			return nil, err
@@ -594,15 +367,15 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 	if n > 0 {
 		return nil, changed(fmt.Sprintf("%d images", n))
 	}
-	iterations, err := m.existing(ctx, m.plan.ID)
+	iterations, err := m.d.existing(ctx, m.plan.ID)
 	if err != nil {
 		return nil, err
 	}
 	if len(iterations) > 0 {
 		return nil, changed("iteration " + iterations[0].ID.String())
 	}
-	tags, err := m.client.GetTags(ctx, p.ID, uuid.Nil)
-	if _, err := m.provenGone(ctx, err); err != nil {
+	tags, err := m.d.Client.GetTags(ctx, p.ID, uuid.Nil)
+	if _, err := m.d.provenGone(ctx, err); err != nil {
 		return nil, fmt.Errorf("read the tags of project %s: %w", p.ID, err)
 	}
 	for _, t := range tags {
@@ -610,8 +383,8 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 			return nil, changed("tag " + t.ID.String())
 		}
 	}
-	if m.begun.Export != nil {
-		prediction, err := m.unexported(ctx, p.ID)
+	if m.d.begun.Export != nil {
+		prediction, err := m.d.unexported(ctx, p.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -619,23 +392,23 @@ func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
 			return nil, notExported(p.ID, prediction)
 		}
 	}
-	if err := m.keepCredential(ctx); err != nil { // after this call nothing may be there to prove it
+	if err := m.d.keepCredential(ctx); err != nil { // after this call nothing may be there to prove it
 		return nil, err
 	}
-	_, already, err := m.destroy(ctx, func(ctx context.Context) error { return m.client.DeleteProject(ctx, p.ID) })
+	_, already, err := m.d.destroy(ctx, func(ctx context.Context) error { return m.d.Client.DeleteProject(ctx, p.ID) })
 	if err != nil {
 		return nil, fmt.Errorf("delete project %s: %w", p.ID, err)
 	}
 	err = m.pollUntilGone(ctx, "project "+p.ID.String(), func(ctx context.Context) (string, error) {
-		_, err := m.client.GetProject(ctx, p.ID)
-		if gone, err := m.provenGone(ctx, err); err != nil || !gone {
+		_, err := m.d.Client.GetProject(ctx, p.ID)
+		if gone, err := m.d.provenGone(ctx, err); err != nil || !gone {
 			return "itself", err
 		}
-		all, err := m.client.GetProjects(ctx)
+		all, err := m.d.Client.GetProjects(ctx)
 		if err != nil || slices.ContainsFunc(all, func(o cv.Project) bool { return o.ID == p.ID }) {
 			return "itself", err
 		}
-		return "", m.checkAccount(ctx)
+		return "", m.d.checkAccount(ctx)
 	})
 	if err != nil {
 		return nil, err

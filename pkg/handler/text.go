@@ -24,9 +24,9 @@ const (
 
 // fetchBlob downloads a file into d. Where text comes it downloads the file once more, with a fresh
 // link.
-func (w *work) fetchBlob(ctx context.Context, link cv.Link, limit int64, d *download) error {
+func (a *attempt) fetchBlob(ctx context.Context, link cv.Link, limit int64, d *download) error {
 	for refreshed := false; ; refreshed = true {
-		if _, err := w.client.Fetch(ctx, link, limit, d.begin); err != nil {
+		if _, err := a.client.Fetch(ctx, link, limit, d.begin); err != nil {
 			return err //nolint:wrapcheck // the client says what it fetched
 		}
 		head, err := d.head()
@@ -51,7 +51,7 @@ type stored struct {
 // put stores what was downloaded under stem and the extension that its content asks for. What is
 // text is given the code; of text that holds a signed link nothing is stored, since no bag may hold
 // one.
-func (w *work) put(ctx context.Context, d *download, stem sink.Path, meta map[string]string, code string) (stored, error) {
+func (a *attempt) put(ctx context.Context, d *download, stem sink.Path, meta map[string]string, code string) (stored, error) {
 	body, ext, err := d.body()
 	if err != nil {
 		return stored{}, err
@@ -72,22 +72,22 @@ func (w *work) put(ctx context.Context, d *download, stem sink.Path, meta map[st
 		}
 	}
 	body.Meta = meta
-	o, err := w.Store.Put(ctx, w.layout.Key(sink.ExportBag, stem+sink.Path("."+ext)), body)
+	o, err := a.w.Store.Put(ctx, a.layout.Key(sink.ExportBag, stem+sink.Path("."+ext)), body)
 	if err != nil {
 		return stored{}, fmt.Errorf("store a blob: %w", err)
 	}
 	if o.Adopted && o.SHA256 != body.SHA256 {
-		blame, err = w.blameStored(ctx, o.Key, code)
+		blame, err = blameStored(ctx, a.w.Store, o.Key, code)
 	}
 	return stored{o, blame}, err
 }
 
 // blameStored is what is wrong with the content of a stored blob.
-func (h *Handler) blameStored(ctx context.Context, key sink.Key, code string) (*Blame, error) {
+func blameStored(ctx context.Context, store *sink.Store, key sink.Key, code string) (*Blame, error) {
 	if path.Ext(string(key)) != ".bin" {
 		return nil, nil // its content was recognized when it was stored
 	}
-	body, _, err := h.Store.Open(ctx, key)
+	body, _, err := store.Open(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("look into %s: %w", key, err)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
-// unitVersion is the version of the JSON of units and their results.
-const unitVersion = 1
+// Version is the version of the JSON of units and their results.
+const Version = 1
 
 // Kind says what a unit of work does.
 type Kind string
@@ -62,34 +62,6 @@ type Unit struct {
 	Token    *tokenState     `json:"token,omitempty"`     // of predictions
 	Named    bool            `json:"named,omitempty"`     // the project was named by the requester: its absence is a failure
 	Page     int             `json:"page_size,omitempty"` // items a page, 0 is the service's most
-}
-
-// tokenState is the cursor of a prediction query.
-type tokenState struct {
-	Session      string `json:"session"`
-	Continuation string `json:"continuation"`
-}
-
-// ListingKind is one of the listings the service offers.
-type ListingKind string
-
-// The listings of a project.
-const (
-	Tagged       ListingKind = "tagged"
-	Untagged     ListingKind = "untagged"
-	Performances ListingKind = "performances"
-)
-
-// Listing is one listing that pages are cut from, with what the service counted in it.
-type Listing struct {
-	Kind  ListingKind `json:"kind"`
-	Scope uuid.UUID   `json:"scope,omitzero"` // an iteration; zero is the workspace
-	Tags  []uuid.UUID `json:"tags,omitempty"` // narrowed to images with any of these, at most 20
-	Count int         `json:"count"`
-}
-
-func (l Listing) key() string {
-	return fmt.Sprint(l.Kind, l.Scope, l.Tags)
 }
 
 // Summary is the first line of a unit's result: all the coordinator needs to go on.
@@ -211,10 +183,18 @@ func decodeUnit(body []byte) (Unit, error) {
 	if err := json.Unmarshal(body, &u); err != nil {
 		return Unit{}, fmt.Errorf("decode unit: %w", err)
 	}
-	if u.V > unitVersion {
+	if u.V > Version {
 		return Unit{}, fmt.Errorf("decode unit: %w", contract.ErrNewer)
 	}
 	return u, nil
+}
+
+// scope is the scope whose images a page or batch lists.
+func (u Unit) scope() uuid.UUID {
+	if u.Listing != nil {
+		return u.Listing.Scope
+	}
+	return u.Scope
 }
 
 // shares reports whether an item of a page is the one that the page before ends with, when first is

@@ -28,7 +28,7 @@ var waitingCommands = flag.Int("waiting", 100, "commands that wait in TestManyCo
 // census counts what a handler asks of its queue for commands whose id begins with "w", and holds
 // exports back just before they commit.
 type census struct {
-	handler.Queue
+	Queue
 	mu     sync.Mutex
 	counts map[string]int
 	holds  map[string]chan struct{} // by id, until closed
@@ -36,7 +36,7 @@ type census struct {
 	lags   atomic.Bool              // it is a leader that does not know of any command yet
 }
 
-func newCensus(q handler.Queue, hold ...string) *census {
+func newCensus(q Queue, hold ...string) *census {
 	c := &census{Queue: q, counts: map[string]int{}, holds: map[string]chan struct{}{}, held: map[string]*signal{}}
 	for _, id := range hold {
 		c.holds[id], c.held[id] = make(chan struct{}), newSignal()
@@ -125,8 +125,8 @@ func TestManyCommandsWait(t *testing.T) {
 	w.start(t, replicaOptions{
 		commands: slots, units: slots,
 		configure: func(o *handler.Config) {
-			c = newCensus(o.Queue, "first", "second")
-			o.Queue = c
+			c = newCensus(whole(o.Queue), "first", "second")
+			o.Queue = parts(c)
 		},
 		settles: func(d delivery.Delivery, verdict delivery.Disposition) {
 			if id := http.Header(d.Header).Get(contract.HeaderMsgID); verdict.Verb == delivery.Nak && verdict.Reason == "waits for command" {
@@ -252,8 +252,8 @@ func TestTurnIsWaitedForWhileTheLeaderLags(t *testing.T) {
 	var c *census
 	w.start(t, replicaOptions{
 		configure: func(o *handler.Config) {
-			c = newCensus(o.Queue, "exp")
-			o.Queue = c
+			c = newCensus(whole(o.Queue), "exp")
+			o.Queue = parts(c)
 		},
 		settles: func(d delivery.Delivery, _ delivery.Disposition) {
 			if d.Subject == "cv.commands.delete" {
@@ -295,8 +295,8 @@ func TestTurnIsWaitedForInAStreamMadeAnew(t *testing.T) {
 	data := fmt.Sprintf(`{"project_ids":["%s"]}`, w.api.AddProject(cvtest.ProjectSpec{Name: "busy", Images: 3, Tags: []string{"a"}}).ID)
 	var c *census
 	w.start(t, replicaOptions{configure: func(o *handler.Config) {
-		c = newCensus(o.Queue, "exp")
-		o.Queue = c
+		c = newCensus(whole(o.Queue), "exp")
+		o.Queue = parts(c)
 	}})
 	for n := range 3 {
 		if e := w.run(t, fmt.Sprintf("before-%d", n), data); e.Status != contract.StatusCompleted {

@@ -2,8 +2,9 @@ package delivery
 
 import (
 	"errors"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // Verb is what becomes of a queue message, in JetStream's own words.

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"context"
 	"math/rand/v2"
 	"time"
 )
@@ -81,4 +82,21 @@ func (l Lease) Counts(c Class) bool {
 	default:
 		return !l.LostConnection()
 	}
+}
+
+// settleTimeout bounds what is still written after an attempt has ended.
+const settleTimeout = 20 * time.Second
+
+// Detached is a context for what must be written also when ctx has ended, as when this process is
+// on its way out.
+func Detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+}
+
+// Grace is ctx or, where that has ended, a detached one.
+func Grace(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Err() == nil {
+		return context.WithCancel(ctx)
+	}
+	return Detached(ctx)
 }

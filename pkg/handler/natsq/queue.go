@@ -11,8 +11,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
-
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
 // Defaults of Options.
@@ -47,8 +45,6 @@ type Queue struct {
 	lastStream atomic.Pointer[string] // the stream of commands that was there at the last look: its identity
 	known      sync.Map               // secrets by name
 }
-
-var _ handler.Queue = (*Queue)(nil)
 
 // Open finds or makes the streams, buckets and consumers. It waits for servers that are away and
 // clusters without a leader until ctx ends, but fails at once with a *DriftError when something

@@ -2,106 +2,14 @@ package handler
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
-	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
-
-// Names of the frozen objects of a job.
-const (
-	planName = "plan.json"
-	cutName  = "cut.json"
-)
-
-// maxPlan bounds plan.json and cut.json, in bytes.
-const maxPlan = 256 << 20
-
-// exportPlan is the first freeze of an export: what will be read, decided once. Everything after it
-// is a function of it and of what its units find.
-type exportPlan struct {
-	V         int            `json:"v"`
-	Command   string         `json:"command"`
-	Tool      string         `json:"tool"` // the version that planned: it signs for the layout
-	StartedAt time.Time      `json:"started_at"`
-	Host      string         `json:"host"`    // the Training API's
-	Account   string         `json:"account"` // see Config.Accounts
-	API       string         `json:"api"`     // its version
-	Scope     contract.Scope `json:"scope"`
-	Digest    string         `json:"digest"` // of the command's data, salted; see Command.SameAs
-	Projects  []uuid.UUID    `json:"projects"`
-	Named     bool           `json:"named"` // the requester named the projects
-	Threshold float64        `json:"threshold"`
-	Overlap   float64        `json:"overlap"`
-	Deletes   string         `json:"deletes,omitempty"` // of an export that goes before a delete: the digest of the delete's plan
-}
-
-// freeze returns the object stored under name, or stores what make makes now: the first writer
-// wins.
-func (r *run) freeze(ctx context.Context, name string, into any, make func(context.Context) (any, error)) error {
-	key := r.layout.Work(name)
-	b, err := r.Work.ReadAll(ctx, key, maxPlan)
-	if errors.Is(err, sink.ErrNotFound) {
-		v, err := make(ctx)
-		if err != nil {
-			return err
-		}
-		if b, err = contract.Marshal(v); err != nil {
-			return fmt.Errorf("encode %s: %w", name, err)
-		}
-		o, err := r.Work.Put(ctx, key, sink.Bytes(b, "application/json"))
-		if err != nil {
-			return fmt.Errorf("freeze %s: %w", name, err)
-		}
-		if o.Adopted {
-			if b, err = r.Work.ReadAll(ctx, key, maxPlan); err != nil {
-				return fmt.Errorf("read %s: %w", name, err)
-			}
-		}
-	} else if err != nil {
-		return fmt.Errorf("look for %s: %w", name, err)
-	}
-	return contract.DecodeVersioned(b, name, into)
-}
-
-// plan decides what an export reads.
-func (r *run) plan(ctx context.Context, deletes string) (exportPlan, error) {
-	var p exportPlan
-	err := r.freeze(ctx, planName, &p, func(ctx context.Context) (any, error) {
-		d := r.command.Data
-		p := exportPlan{
-			V: contract.FormatVersion, Command: r.command.ID, Tool: r.Version, StartedAt: r.Now().UTC().Truncate(time.Millisecond),
-			Host: r.client.Host(), Account: r.accountOf(d.Resource), API: cv.APIVersion, Scope: r.Pseudonym.Redact(d), Digest: r.job.Command.Digest,
-			Projects: d.ProjectIDs, Named: r.command.Action == contract.ActionExport, Threshold: r.Threshold, Overlap: r.Overlap, Deletes: deletes,
-		}
-		if d.AllProjects {
-			projects, err := r.client.GetProjects(ctx)
-			if err != nil {
-				return nil, fmt.Errorf("list the projects: %w", err)
-			}
-			p.Named, p.Projects = false, nil
-			for _, project := range projects {
-				p.Projects = append(p.Projects, project.ID)
-			}
-			slices.SortFunc(p.Projects, contract.CompareIDs)
-		}
-		if p.Projects == nil {
-			p.Projects = []uuid.UUID{}
-		}
-		return p, nil
-	})
-	if err != nil {
-		return p, err
-	}
-	return p, r.sameAsBegun(p.Host, p.Account)
-}
 
 // listing is one listing as the coordinator follows it.
 type listing struct {
@@ -166,7 +74,7 @@ func newRounds(p exportPlan, c contract.Command, ids func(context.Context, int) 
 
 // add numbers a unit and returns its number.
 func (r *rounds) add(u Unit) int {
-	u.V, u.Command, u.N, u.Named = unitVersion, r.command.ID, len(r.units), r.plan.Named
+	u.V, u.Command, u.N, u.Named = Version, r.command.ID, len(r.units), r.plan.Named
 	u.Action, u.Seq, u.Stream, u.Digest = r.command.Action, r.command.Seq, contract.Text(r.command.Stream), r.plan.Digest
 	r.units = append(r.units, u)
 	return u.N
@@ -305,9 +213,6 @@ func (p *projectState) toCount() []Listing {
 	return out
 }
 
-// maxReadings is how often a listing that will not hold still is read again.
-const maxReadings = 3
-
 // reconcileCounts compares what was listed with what was counted before and after. It reports
 // whether some listing has to be read again.
 func (r *rounds) reconcileCounts(p *projectState) bool {
@@ -326,7 +231,7 @@ func (r *rounds) reconcileCounts(p *projectState) bool {
 		switch {
 		case joined && l.listed == l.Count && l.after == l.Count:
 			l.settled = true
-		case l.reading >= maxReadings:
+		case l.reading >= MaxReadings:
 			l.unstable = true
 		default:
 			l.reading++
@@ -450,14 +355,6 @@ func (r *rounds) namedImages(ctx context.Context, p *projectState) error {
 	return nil
 }
 
-// scope is the scope whose images a page or batch lists.
-func (u Unit) scope() uuid.UUID {
-	if u.Listing != nil {
-		return u.Listing.Scope
-	}
-	return u.Scope
-}
-
 // progress is how much of what was counted has been read.
 func (r *rounds) progress() contract.Progress {
 	var p contract.Progress
@@ -484,21 +381,4 @@ func (r *rounds) progress() contract.Progress {
 	}
 	p.Total = max(p.Total, p.Done)
 	return p
-}
-
-// resultHead reads the first line of a result.
-func (r *run) resultHead(ctx context.Context, n int) (Summary, string, error) {
-	body, o, err := r.Work.Open(ctx, r.layout.Work(resultName(n)))
-	if err != nil {
-		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
-	}
-	defer body.Close()
-	var s Summary
-	if err := json.NewDecoder(body).Decode(&s); err != nil {
-		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
-	}
-	if s.V > unitVersion {
-		return Summary{}, "", &contract.NewerError{What: "unit result", V: s.V}
-	}
-	return s, o.SHA256, nil
 }

@@ -1,0 +1,99 @@
+package handler
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+)
+
+// act carries the command out, or loads how an earlier attempt ended it, and removes the working
+// objects of a command that ends.
+func (r *run) act(ctx context.Context) (result, error) {
+	came, err := r.perform(ctx)
+	if err == nil && came.End != nil {
+		err = r.cleanUp(ctx, *came.End)
+	}
+	return came, err
+}
+
+// perform is the action itself.
+func (r *run) perform(ctx context.Context) (result, error) {
+	if end, err := r.earlierEnd(ctx); end != nil || err != nil {
+		return result{End: end}, err
+	}
+	if err := r.openLedger(ctx); err != nil {
+		return result{}, err
+	}
+	switch r.command.Action {
+	case contract.ActionExport:
+		return r.exporter().run(ctx)
+	case contract.ActionDelete:
+		return r.deleter().run(ctx)
+	default:
+		return result{}, &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("action %q has no implementation", r.command.Action)}
+	}
+}
+
+// earlierEnd is the end that an earlier attempt left in storage: what the receipt of its bag tells,
+// or the evidence of a delete that failed; nil when there is none.
+func (r *run) earlierEnd(ctx context.Context) (*contract.EventData, error) {
+	end, err := r.bags.receipt(ctx, bagOf(r.command.Action))
+	if end != nil || err != nil || r.command.Action != contract.ActionDelete {
+		return end, err
+	}
+	return loadFailure(ctx, r.bags)
+}
+
+// concludeEarlier ends a command as an earlier attempt left it.
+func (r *run) concludeEarlier(ctx context.Context, end contract.EventData) (*settlement, error) {
+	if err := r.cleanUp(ctx, end); err != nil {
+		return nil, err
+	}
+	return r.end(ctx, end)
+}
+
+// cleanUp removes the working objects of a command that ends so. Of one that is completed the job
+// says so first, so that no worker begins a unit of it.
+func (r *run) cleanUp(ctx context.Context, end contract.EventData) error {
+	if end.Status == contract.StatusCompleted {
+		if err := r.Update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseCleanUp }); err != nil {
+			return err
+		}
+		if err := r.h.cfg.Queue.Units.PurgeUnits(ctx, r.command.ID); err != nil {
+			return fmt.Errorf("remove queued units: %w", err)
+		}
+	}
+	return r.bags.clearWork(ctx)
+}
+
+// openLedger begins the command's ledger, or takes it over.
+func (r *run) openLedger(ctx context.Context) (err error) {
+	r.ledger, err = openLedger(ctx, r.h.cfg.Queue.Ledger, r.h.prefix(), r.command.ID, r.h.cfg.Now(), r.heir)
+	return err
+}
+
+// exporter exports what the command names; of a delete, before anything is deleted.
+func (r *run) exporter() *exporter {
+	c := r.h.cfg
+	return &exporter{
+		exportSettings: exportSettings{
+			Window: c.Window, Threshold: c.Threshold, Overlap: c.Overlap, Version: c.Version, Pseudonym: c.Pseudonym, Now: c.Now,
+		},
+		Attempt: r, Units: c.Queue.Units, Client: r.client, Ledger: r.ledger, Bags: r.bags,
+		Command: r.command.AsExport(), Job: r.job.Command, Number: r.job.Attempt,
+	}
+}
+
+// deleter deletes what the command names.
+func (r *run) deleter() *deleter {
+	c := r.h.cfg
+	return &deleter{
+		deleteSettings: deleteSettings{
+			Deletes: c.Deletes, VerifyTimeout: c.VerifyTimeout, Version: c.Version, Pseudonym: c.Pseudonym, Now: c.Now, Wait: c.Wait,
+		},
+		Attempt: r, Exporter: r.exporter(), Holds: c.Queue.Holds, Secrets: c.Queue.Secrets,
+		Client: r.client, Ledger: r.ledger, Calls: r.calls, Control: r.control, Bags: r.bags,
+		Command: r.command, Job: r.job, Log: r.log,
+	}
+}

@@ -1,0 +1,226 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/rs/zerolog"
+)
+
+const (
+	// WatchEvery is how often the job of a command under way is looked at, should word of its end
+	// be lost.
+	WatchEvery = 5 * time.Second
+	// HolderGrace is how long the previous holder of a command has to say that its attempt does not
+	// count: time to look at the job twice.
+	HolderGrace = 2 * WatchEvery
+)
+
+// ErrCancelled says that the job of the command at hand has a cancel now.
+var ErrCancelled = errors.New("the command was cancelled")
+
+// ErrGone says that the message of the command at hand is not in its stream any more: it was settled
+// by another replica, or lost with the stream. Later commands do not wait for this one then, and
+// nothing that is said to its delivery is heard.
+var ErrGone = fmt.Errorf("the command's message is not in its stream any more: %w", delivery.ErrFenced)
+
+// activityNotices gives word that a command is over.
+type activityNotices interface {
+	// Over gives word of NotifyOver until stop is called.
+	Over(id string) (told <-chan struct{}, stop func(), err error)
+}
+
+// activityJobs has the jobs of the commands under way.
+type activityJobs interface {
+	Job(ctx context.Context, id string) (contract.Job, uint64, error)
+}
+
+// activityCommands has their messages.
+type activityCommands interface {
+	// CommandIn is the message with this sequence in the stream with this identity; ErrNoMessage
+	// when it is not there any more.
+	CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error)
+}
+
+// activities are what this process does for which command. A command that ends stops them, and
+// none is begun that is under way.
+type activities struct {
+	notices  activityNotices
+	jobs     activityJobs
+	messages activityCommands
+	log      zerolog.Logger
+
+	mu       sync.Mutex
+	commands map[string]*commandRun
+}
+
+// newActivities makes the activities of a process that does nothing yet.
+func newActivities(n activityNotices, jobs activityJobs, messages activityCommands, log zerolog.Logger) *activities {
+	return &activities{notices: n, jobs: jobs, messages: messages, log: log, commands: map[string]*commandRun{}}
+}
+
+// commandRun is all that this process does for one command.
+type commandRun struct {
+	tasks map[*activity]struct{}
+	stop  context.CancelFunc // ends watching its job
+}
+
+// activity is an attempt at a command or at one of its units.
+type activity struct {
+	cancel context.CancelCauseFunc
+	ended  func() error
+	unit   int // -1 of the coordinator
+	// Of the coordinator:
+	command contract.Command // that it carries out, as it came
+	holder  contract.Text    // who it is in the job,
+	rev     uint64           // since this revision
+}
+
+func (t *activity) coordinates() bool { return t.unit < 0 }
+
+// StartUnit begins a unit of a command. The context ends with ErrEnded when the command is over;
+// done is to be called when the unit has stopped.
+func (s *activities) StartUnit(ctx context.Context, id string, n int) (_ context.Context, done func()) {
+	return s.start(ctx, id, &activity{unit: n})
+}
+
+// startAttempt begins an attempt at a command by the holder that its job names since revision rev.
+// The context ends with ErrCancelled when the command is cancelled, with ErrFenced when somebody
+// else is its holder, and with ErrGone, which is an ErrFenced, when the command's message is not in
+// the queue any more.
+func (s *activities) startAttempt(ctx context.Context, c contract.Command, holder contract.Text, rev uint64) (_ context.Context, done func()) {
+	return s.start(ctx, c.ID, &activity{unit: -1, command: c, holder: holder, rev: rev})
+}
+
+func (s *activities) start(ctx context.Context, id string, t *activity) (context.Context, func()) {
+	ctx, t.cancel = context.WithCancelCause(ctx)
+	t.ended = ctx.Err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.commands[id]
+	if e == nil {
+		e = &commandRun{tasks: map[*activity]struct{}{}}
+		s.commands[id] = e
+		watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+		e.stop = stop
+		go s.watchJob(watching, id)
+	}
+	e.tasks[t] = struct{}{}
+	return ctx, func() {
+		t.cancel(nil)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(e.tasks, t)
+		if len(e.tasks) == 0 {
+			e.stop()
+			delete(s.commands, id)
+		}
+	}
+}
+
+// watchJob ends what this process does for a command once its job says so. It looks when it is told
+// to, by any replica, and now and then.
+func (s *activities) watchJob(ctx context.Context, id string) {
+	told, stop, err := s.notices.Over(id)
+	if err != nil {
+		s.log.Warn().Err(err).Str("command_id", id).Msg("the end of this command will be noticed late")
+	} else {
+		defer stop()
+	}
+	ticker := time.NewTicker(WatchEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-told:
+		case <-ticker.C:
+		}
+		job, rev, err := s.jobs.Job(ctx, id)
+		switch {
+		case errors.Is(err, contract.ErrNoJob): // forgotten
+			s.stopUnits(id)
+		case err != nil:
+		case job.Over():
+			s.stopUnits(id)
+			if job.Cancel != nil {
+				s.end(id, ErrCancelled, (*activity).coordinates)
+			}
+		default: // an older job would be a reading from a leader that lags
+			s.end(id, delivery.ErrFenced, func(t *activity) bool { return t.coordinates() && t.holder != job.Holder && t.rev < rev })
+			s.stopLost(ctx, id)
+		}
+	}
+}
+
+// stopLost stops the coordinators of a command whose message is not in the queue any more.
+func (s *activities) stopLost(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, WatchEvery) // an end has to be heard while the stream is away
+	defer cancel()
+	for _, t := range s.coordinators(id) {
+		if _, err := s.messages.CommandIn(ctx, t.command.Stream, t.command.Seq); errors.Is(err, contract.ErrNoMessage) {
+			s.log.Warn().Err(err).Str("command_id", id).Msg("the message of a command at work is gone: its coordinator stops, and the command goes on when it is published again")
+			t.cancel(ErrGone)
+		}
+	}
+}
+
+// stopUnits ends the units of a command that run in this process.
+func (s *activities) stopUnits(id string) {
+	s.end(id, delivery.ErrEnded, func(t *activity) bool { return t.unit >= 0 })
+}
+
+// end ends some of what this process does for a command.
+func (s *activities) end(id string, cause error, which func(*activity) bool) {
+	s.each(id, func(t *activity) {
+		if which(t) {
+			t.cancel(cause)
+		}
+	})
+}
+
+// coordinates reports whether this process makes an attempt, which was not called off, at the
+// command that came with this very message. An attempt for another message of the command is called
+// off, as that message is gone; other says that there is one.
+func (s *activities) coordinates(c contract.Command) (same, other bool) {
+	for _, t := range s.coordinators(c.ID) {
+		if t.command.Seq == c.Seq && t.command.Stream == c.Stream {
+			same = true
+			continue
+		}
+		other = true
+		t.cancel(ErrGone)
+	}
+	return same, other
+}
+
+// coordinators are the attempts at a command that this process makes and that were not called off.
+func (s *activities) coordinators(id string) (all []*activity) {
+	s.each(id, func(t *activity) {
+		if t.coordinates() && t.ended() == nil {
+			all = append(all, t)
+		}
+	})
+	return all
+}
+
+// Working reports whether this process works on a unit, which was not called off.
+func (s *activities) Working(id string, unit int) (yes bool) {
+	s.each(id, func(t *activity) { yes = yes || t.unit == unit && t.ended() == nil })
+	return yes
+}
+
+func (s *activities) each(id string, f func(*activity)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.commands[id]; e != nil {
+		for t := range e.tasks {
+			f(t)
+		}
+	}
+}

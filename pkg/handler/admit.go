@@ -1,0 +1,133 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+)
+
+// admit finds or makes the command's job. It settles the message of a command that another one
+// decides: one that has ended, a duplicate, an id that is taken.
+func (r *run) admit(ctx context.Context) (*settlement, error) {
+	var err error
+	r.job, r.rev, err = r.h.cfg.Queue.Jobs.Job(ctx, r.command.ID)
+	switch {
+	case errors.Is(err, contract.ErrNewer):
+		return r.h.newerVersion(err), nil
+	case errors.Is(err, contract.ErrNoJob):
+		return r.create(ctx)
+	case err != nil:
+		return nil, fmt.Errorf("read the job: %w", err)
+	}
+	if !r.command.SameAs(r.job) || !r.job.Command.SameMessage(r.command) && !r.bags.sameAccount(r.job.Command) {
+		return r.conflict(ctx)
+	}
+	if r.job.State.Terminal() {
+		return r.publishTerminal(ctx)
+	}
+	if r.job.Command.SameMessage(r.command) {
+		return nil, nil
+	}
+	// The same command again. Where the first is still under way, its end is this one's, too.
+	first, err := r.h.messageOf(ctx, r.job)
+	switch {
+	case err == nil && (first.Seq != r.command.Seq || first.Stream != r.command.Stream):
+		return acknowledge("a duplicate of a command under way"), nil
+	case err != nil && !errors.Is(err, contract.ErrNoMessage):
+		return nil, fmt.Errorf("look for the first command: %w", err)
+	}
+	// The first message was removed by hand, or its stream was made again; or it is this one, and
+	// an older version did not say of which stream.
+	return nil, r.Update(ctx, func(j *contract.Job) { j.Command = j.Command.WithMessage(r.command) })
+}
+
+// newerVersion hands back what only a newer version can read.
+func (h *Handler) newerVersion(err error) *settlement {
+	h.cfg.Health.Fail("version", err)
+	return handBack(delivery.MaxDelay, "newer version")
+}
+
+// messageOf reads the message that a job remembers as its command's. It fails with ErrNoMessage
+// when that is not in the queue any more, whatever has its sequence now: id, action and data have
+// to be the job's.
+func (h *Handler) messageOf(ctx context.Context, j contract.Job) (contract.Message, error) {
+	m, err := h.cfg.Queue.Commands.CommandIn(ctx, string(j.Command.Stream), j.Command.Seq)
+	if err != nil {
+		return contract.Message{}, err //nolint:wrapcheck // callers say what they look for
+	}
+	stored := j.Command.Published // an older version did not say when
+	if c, err := contract.DecodeCommand(h.prefix(), m); err != nil || !c.SameAs(j) || !stored.IsZero() && !stored.Equal(c.Published) {
+		return contract.Message{}, fmt.Errorf("command %d is another one than %s: %w", m.Seq, j.ID, contract.ErrNoMessage)
+	}
+	return m, nil
+}
+
+// conflict refuses the command under an id of its own: its id names another one, which stays as it
+// is.
+func (r *run) conflict(ctx context.Context) (*settlement, error) {
+	id := contract.Text(r.command.ID)
+	return r.refuseBySeq(ctx, id, id, &contract.Refusal{Action: r.command.Action, Code: contract.CodeIDConflict,
+		Message: fmt.Sprintf("id: %s was used for another command; publish under an id of its own", id)})
+}
+
+// create makes the job of a command that has none, unless its bundle tells that it was carried out
+// before traces were forgotten.
+func (r *run) create(ctx context.Context) (*settlement, error) {
+	if settled, err := r.first(ctx); settled != nil || err != nil {
+		return settled, err
+	}
+	cancel := cancelFor(r.command, r.job.Cancel)
+	if r.command.Action != contract.ActionCancel { // a cancel has no bundle, and needs no storage
+		if exists, same, err := r.bags.earlierRequest(ctx); err != nil {
+			return nil, err
+		} else if exists && !same {
+			return r.conflict(ctx)
+		} else if exists {
+			cancel = nil // what was carried out before its cancel stands
+		}
+	}
+	now := r.h.cfg.Now().UTC()
+	r.job = contract.Job{
+		V: contract.FormatVersion, ID: r.command.ID, Action: r.command.Action, State: contract.StateAccepted, Created: now, Updated: now,
+		ReplayOf: contract.Text(r.command.ReplayOf), Command: r.command.Ref(r.h.cfg.Salt()), Cancel: cancel,
+	}
+	r.job.Command.Account = r.bags.Account
+	rev, err := r.h.cfg.Queue.Jobs.PutJob(ctx, r.job, r.rev)
+	if errors.Is(err, contract.ErrConflict) {
+		return r.admit(ctx) // another delivery was quicker; the job is there now
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create the job: %w", err)
+	}
+	r.rev = rev
+	return nil, nil
+}
+
+// first makes sure that no earlier message of the queue has the same id: the first published is the
+// one that counts.
+func (r *run) first(ctx context.Context) (*settlement, error) {
+	l, err := r.h.pending.blocker(ctx, r.command, claim.sameID)
+	if err != nil {
+		return nil, err
+	}
+	if l.blocker != nil {
+		return handBack(delivery.MinDelay, "an earlier message has the same id"), nil
+	}
+	return nil, nil
+}
+
+// cancelKept is how long a cancel waits for its command: by the times at which the two were
+// published.
+const cancelKept = 24 * time.Hour
+
+// cancelFor is the cancel that came before a command, nil when there is none that counts.
+func cancelFor(c contract.Command, before *contract.Cancel) *contract.Cancel {
+	if before == nil || c.Action == contract.ActionCancel || c.Published.Sub(before.Time) > cancelKept {
+		return nil
+	}
+	return before
+}

@@ -1,0 +1,172 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+)
+
+// progressEvery is the least time between two progress events of a command.
+const progressEvery = 2 * time.Second
+
+// errDecided says that the end of the command at hand was decided, by another holder or a cancel:
+// its job is terminal.
+var errDecided = errors.New("the end of the command is decided")
+
+// jobAt is a job at a revision; what is written next has to follow it.
+type jobAt struct {
+	job contract.Job
+	rev uint64
+}
+
+// changeJob changes a job by compare-and-set, again and again until no other replica has written
+// meanwhile. change sees the job, or why it cannot be read, and returns what to write; nil leaves
+// it as it is. It begins with what is known of the job; nil is nothing.
+func (h *Handler) changeJob(ctx context.Context, id string, known *jobAt, change func(now jobAt, err error) (*contract.Job, error)) (jobAt, error) {
+	jobs := h.cfg.Queue.Jobs
+	for {
+		var err error
+		if known == nil {
+			known = &jobAt{}
+			known.job, known.rev, err = jobs.Job(ctx, id)
+		}
+		next, err := change(*known, err)
+		if next == nil || err != nil {
+			return *known, err
+		}
+		rev, err := jobs.PutJob(ctx, *next, known.rev)
+		if err == nil {
+			return jobAt{*next, rev}, nil
+		}
+		if !errors.Is(err, contract.ErrConflict) {
+			return *known, fmt.Errorf("write the job: %w", err)
+		}
+		known = nil
+	}
+}
+
+// Update changes the job by compare-and-set. It fails with ErrFenced when another replica holds the
+// job now, with ErrCancelled when it was cancelled meanwhile, and with errDecided when its end was
+// decided.
+func (r *run) Update(ctx context.Context, change func(*contract.Job)) error {
+	first := true
+	at, err := r.h.changeJob(ctx, r.command.ID, &jobAt{r.job, r.rev}, func(now jobAt, err error) (*contract.Job, error) {
+		if !first {
+			if err := r.reread(now, err); err != nil {
+				return nil, err
+			}
+		}
+		first = false
+		j := r.job
+		change(&j)
+		j.Irrevocable = j.Irrevocable || j.Irreversible()
+		j.Updated = r.h.cfg.Now().UTC()
+		return &j, nil
+	})
+	if err != nil {
+		return err
+	}
+	r.job, r.rev = at.job, at.rev
+	return nil
+}
+
+// reread takes note of the job as another replica left it.
+func (r *run) reread(now jobAt, err error) error {
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the job again: %w", err)
+	case now.job.Holder != r.job.Holder:
+		return fmt.Errorf("write the job: %w", delivery.ErrFenced)
+	}
+	cancelled := r.job.Cancel != nil
+	r.job, r.rev = now.job, now.rev // only now: the attempt's end is written into the job that it knows
+	switch {
+	case r.job.State.Terminal():
+		return fmt.Errorf("write the job: %w", errDecided)
+	case r.job.Cancel != nil && !cancelled:
+		return fmt.Errorf("write the job: %w", ErrCancelled)
+	}
+	return nil
+}
+
+// takeBack takes back the count of this attempt, which ended with err or was not begun for it: by
+// compare-and-set, in the job, which another replica may hold by now. Each holder takes back its own
+// attempt; one that crashed or stood still cannot, or does not. It returns err.
+func (r *run) takeBack(ctx context.Context, err error) error {
+	r.lease.LostConnection() // returns when there is a connection, or when there will be none
+	late, cancel := delivery.Detached(ctx)
+	defer cancel()
+	counted := false
+	_, failed := r.h.changeJob(late, r.command.ID, nil, func(now jobAt, err error) (*contract.Job, error) {
+		j := now.job
+		if counted = err == nil && !j.State.Terminal() && j.RefundAttempt(r.nonce); !counted {
+			return nil, err
+		}
+		return &j, nil
+	})
+	switch {
+	case failed != nil:
+		r.log.Warn().Err(failed).Msg("attempt counts: its refund failed")
+	case counted:
+		r.log.Info().Err(err).Msg("attempt refunded")
+	}
+	return err
+}
+
+// attempts is how many attempts the job counts now: a previous holder may have taken back its own.
+func (r *run) attempts(ctx context.Context) int {
+	if j, _, err := r.h.cfg.Queue.Jobs.Job(ctx, r.command.ID); err == nil && j.Holder == r.job.Holder {
+		return j.Attempt
+	}
+	return r.job.Attempt
+}
+
+// Progress updates the job and publishes progress, every two seconds at most.
+func (r *run) Progress(ctx context.Context, progress contract.Progress, started time.Time) error {
+	now := r.h.cfg.Now()
+	if now.Sub(r.published) < progressEvery {
+		return nil
+	}
+	r.published = now
+	if err := r.Update(ctx, func(j *contract.Job) { j.Progress = progress }); err != nil {
+		return err
+	}
+	data := r.eventData()
+	data.Progress, data.StartedAt = &progress, &started
+	r.events++
+	if err := r.h.cfg.Queue.Events.PublishEvent(ctx, contract.NewProgressEvent(data, r.events, now, r.command.Traceparent)); err != nil {
+		r.log.Warn().Err(err).Msg("publish progress")
+	}
+	return nil
+}
+
+// FlushCalls makes the coordinator's own calls durable in the ledger, also when the attempt was
+// called off.
+func (r *run) FlushCalls(ctx context.Context) error {
+	if errors.Is(context.Cause(ctx), delivery.ErrFenced) {
+		return delivery.ErrFenced // a late line would fence out the replica that took over
+	}
+	ctx, cancel := delivery.Detached(ctx)
+	defer cancel()
+	if err := r.ledger.add(ctx, r.calls.take()); err != nil {
+		return err
+	}
+	return r.ledger.flush(ctx)
+}
+
+// StillQueued fails with ErrGone when the command's message is not in the queue. Where it is, it was
+// there all the time, so every later command waited its turn.
+func (r *run) StillQueued(ctx context.Context) error {
+	_, err := r.h.cfg.Queue.Commands.CommandIn(ctx, r.command.Stream, r.command.Seq)
+	if errors.Is(err, contract.ErrNoMessage) {
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	if err != nil {
+		return fmt.Errorf("look for the command's message: %w", err)
+	}
+	return nil
+}

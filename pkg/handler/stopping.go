@@ -1,0 +1,137 @@
+package handler
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// cancelled ends a command as cancelled.
+func (r *run) cancelled(ctx context.Context) (*settlement, error) {
+	return r.finish(ctx, contract.StatusCancelled, nil)
+}
+
+// abort ends a command that fails for good.
+func (r *run) abort(ctx context.Context, e *contract.Error) (*settlement, error) {
+	return r.finish(ctx, contract.StatusFailed, e)
+}
+
+// finish ends a command that fails or is cancelled: what it stored is removed before anybody hears
+// of the end. A bag that has its receipt is never taken away: then the end is what the receipt
+// says.
+func (r *run) finish(ctx context.Context, status contract.Status, e *contract.Error) (*settlement, error) {
+	begun := r.job.State != contract.StateAccepted // else nothing was stored
+	if !begun {
+		var err error
+		if begun, err = r.calledBefore(ctx); err != nil { // by an attempt whose job was removed
+			return nil, err
+		}
+	}
+	if begun {
+		if end, err := r.bags.receipt(ctx, bagOf(r.command.Action)); err != nil {
+			return nil, err
+		} else if end != nil {
+			return r.concludeEarlier(ctx, *end)
+		}
+	}
+	if err := r.Update(ctx, func(j *contract.Job) { j.Phase, j.Error = contract.PhaseEnding, e }); err != nil {
+		return nil, err
+	}
+	end := contract.EventData{Status: status, Error: e}
+	switch {
+	case begun && r.command.Action == contract.ActionDelete:
+		return r.finishDelete(ctx, end)
+	case begun:
+		if err := r.discard(ctx, sink.ExportBag); err != nil {
+			return nil, err
+		}
+	}
+	return r.end(ctx, end)
+}
+
+// finishDelete ends a delete that fails or is cancelled. Once it was begun, evidence of what was
+// called and what is known is stored; before, nothing was changed, and all that it stored goes but
+// a whole bag of export_first.
+func (r *run) finishDelete(ctx context.Context, end contract.EventData) (*settlement, error) {
+	earlier, err := loadFailure(ctx, r.bags)
+	if err != nil {
+		return nil, err
+	}
+	if earlier != nil {
+		return r.concludeEarlier(ctx, *earlier)
+	}
+	if r.ledger == nil {
+		if err := r.openLedger(ctx); err != nil {
+			return nil, err
+		}
+	}
+	failed, left, err := r.deleter().fail(ctx, end.Error)
+	if err != nil {
+		return nil, err
+	}
+	if failed != nil {
+		r.left = left
+		return r.concludeEarlier(ctx, *failed)
+	}
+	exported, err := r.bags.receipt(ctx, sink.ExportBag)
+	if err != nil {
+		return nil, err
+	}
+	gone := []sink.BagKind{sink.DeleteBag}
+	if exported != nil {
+		end.ExportBundle = exported.Bundle
+	} else {
+		gone = append(gone, sink.ExportBag)
+	}
+	if err := r.discard(ctx, gone...); err != nil {
+		return nil, err
+	}
+	return r.end(ctx, end)
+}
+
+// discardPasses bounds how often what an ended command stored is removed. The last pass finds
+// nothing; one more than two is for a write that was on its way.
+const discardPasses = 4
+
+// discard removes bags that a command began to store, and its working objects. The job says already
+// that it ends, so no replica begins anything for it. Workers that are at a unit of it are told to
+// stop, and settle the unit only when they have stopped writing; so the units are waited for first.
+// What cannot be removed is said in the job and left to gc: it must not keep the command from
+// ending. It fails when ctx ends meanwhile: the next delivery goes on.
+func (r *run) discard(ctx context.Context, kinds ...sink.BagKind) error {
+	if err := r.h.cfg.Queue.Notices.NotifyOver(ctx, r.command.ID); err != nil {
+		r.log.Debug().Err(err).Msg("tell of the end")
+	}
+	r.h.activities.stopUnits(r.command.ID)
+	if err := r.h.cfg.Queue.Units.DrainUnits(ctx, r.command.ID); err != nil {
+		return fmt.Errorf("wait for the units of an ended command: %w", err)
+	}
+	var left []string
+	for range discardPasses {
+		removed := 0
+		left = nil
+		remove := func(store *sink.Store, below sink.Key) {
+			n, err := store.RemoveAll(ctx, below)
+			removed += n
+			if err != nil && ctx.Err() == nil {
+				r.log.Error().Err(err).Str("below", string(below)).Msg("objects of an ended command are left behind")
+				left = append(left, store.URI(below)+": "+err.Error())
+			}
+		}
+		for _, kind := range kinds {
+			remove(r.bags.Store, r.bags.Layout.Bag(kind))
+		}
+		remove(r.bags.Work, r.bags.Layout.Work(""))
+		if ctx.Err() != nil {
+			return fmt.Errorf("remove the objects of an ended command: %w", context.Cause(ctx))
+		}
+		if removed == 0 {
+			break
+		}
+	}
+	r.left = strings.Join(left, "; ")
+	return nil
+}
