@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"strconv"
@@ -102,23 +101,8 @@ func (m *metrics) countDelivery(queue string, handle func() delivery.Disposition
 // countUnit is countDelivery for a unit.
 func (m *metrics) countUnit(u delivery.UnitDelivery, handle func() delivery.Disposition) delivery.Disposition {
 	d := m.countDelivery(queueWork, handle)
-	m.units.WithLabelValues(kindOf(u.Body), d.Verb.String()).Inc()
+	m.units.WithLabelValues(handler.UnitKind(u.Body), d.Verb.String()).Inc()
 	return d
-}
-
-// kindOf is a unit's kind, if it is one that this build knows.
-func kindOf(body []byte) string {
-	var u struct {
-		Kind handler.Kind `json:"kind"`
-	}
-	if err := json.Unmarshal(body, &u); err != nil {
-		return "other"
-	}
-	switch u.Kind {
-	case handler.KindProject, handler.KindPage, handler.KindBatch, handler.KindPerformances, handler.KindExports, handler.KindPredictions, handler.KindCounts:
-		return string(u.Kind)
-	}
-	return "other"
 }
 
 // countedQueue counts terminal events as they are published, and ends that left objects behind as

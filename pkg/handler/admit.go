@@ -110,11 +110,11 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 // first makes sure that no earlier message of the queue has the same id: the first published is the
 // one that counts.
 func (r *run) first(ctx context.Context) (*settlement, error) {
-	l, err := r.h.pending.blocker(ctx, r.command, claim.sameID)
+	ahead, err := r.h.pending.SameID(ctx, r.command)
 	if err != nil {
 		return nil, err
 	}
-	if l.blocker != nil {
+	if ahead.ID != "" {
 		return handBack(delivery.MinDelay, "an earlier message has the same id"), nil
 	}
 	return nil, nil

@@ -158,16 +158,16 @@ func (r *run) proceed(ctx context.Context) (*settlement, error) {
 // turn waits for the commands before this one that must not overlap with it. A command that waits
 // holds nothing: its message goes back, and the job says what it waits for.
 func (r *run) turn(ctx context.Context) (*settlement, error) {
-	l, err := r.h.pending.blocker(ctx, r.command, claim.conflicts)
-	if l.blocker == nil || err != nil {
+	ahead, err := r.h.pending.Conflicts(ctx, r.command)
+	if ahead.ID == "" || err != nil {
 		return nil, err
 	}
-	detail := "waits for " + l.blocker.id + ", which was published before and concerns a common project"
+	detail := "waits for " + ahead.ID + ", which was published before and concerns a common project"
 	waiting := &contract.Waiting{For: contract.WaitCommand, Detail: detail, Since: r.h.cfg.Now().UTC()}
 	if err := r.wait(ctx, waiting); err != nil {
 		return nil, err
 	}
-	return handBack(delivery.TurnDelay(l.ahead), "waits for "+waiting.For), nil
+	return handBack(delivery.TurnDelay(ahead.Count), "waits for "+waiting.For), nil
 }
 
 // validate refuses what must not be begun. Once an attempt was made nothing is judged here any

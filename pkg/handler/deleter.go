@@ -19,24 +19,18 @@ type deleteExporter interface {
 	Bag(ctx context.Context, plan string) error
 }
 
-// HoldStore keeps the legal holds.
-type HoldStore interface {
+// deleteHolds has the legal holds.
+type deleteHolds interface {
 	// Held reports whether a project is under a legal hold; read from the leader.
 	Held(ctx context.Context, project string) (bool, error)
 }
 
-// SecretStore keeps what only the service knows.
-type SecretStore interface {
+// deleteSecrets has what only the service knows.
+type deleteSecrets interface {
 	// Secret is the secret of this name, 26 random letters and digits made when it was first asked
 	// for. All replicas get the same.
 	Secret(ctx context.Context, name string) (string, error)
 }
-
-// Names of secrets.
-const (
-	SecretDeployment = "deployment" // the deployment's id, which buckets are marked with; no secret in itself
-	SecretDigest     = "digest"     // the key of digests
-)
 
 // deleteSettings are what all deletes have in common.
 type deleteSettings struct {
@@ -55,8 +49,8 @@ type deleter struct {
 
 	Attempt  attemptOf
 	Exporter deleteExporter
-	Holds    HoldStore
-	Secrets  SecretStore
+	Holds    deleteHolds
+	Secrets  deleteSecrets
 	Client   *cv.Client
 	Ledger   *ledger
 	Calls    *recorder // of this attempt, which are not in the ledger yet

@@ -82,6 +82,15 @@ type Publisher interface {
 	PublishDead(ctx context.Context, d contract.DeadLetter) error
 }
 
+// LedgerQueue keeps the ledgers of commands.
+type LedgerQueue = ledgerQueue
+
+// HoldStore keeps the legal holds.
+type HoldStore = deleteHolds
+
+// SecretStore keeps what only the service knows.
+type SecretStore = deleteSecrets
+
 // Defaults of a Config.
 const (
 	DefaultDownloads     = 32
@@ -247,4 +256,14 @@ func (h *Handler) bags(c contract.Command, log zerolog.Logger) (bags, error) {
 		Store: h.cfg.Store, Work: h.cfg.Work, Layout: layout, Prefix: h.cfg.Prefix, SpoolDir: h.cfg.SpoolDir,
 		Command: c, Account: h.accounts.of(c.Data.Resource), Log: log,
 	}, nil
+}
+
+// UnitKind is the kind of the unit that a message of the work queue carries, as metrics name it:
+// "other" for one that this build does not know.
+func UnitKind(body []byte) string {
+	u, err := decodeUnit(body)
+	if err != nil || !u.Kind.known() {
+		return "other"
+	}
+	return string(u.Kind)
 }

@@ -22,8 +22,8 @@ import (
 // ledgerBatch is how many bytes of calls that only read go into one message.
 const ledgerBatch = 128 << 10
 
-// LedgerQueue keeps the ledger of a command: one subject, one writer at a time.
-type LedgerQueue interface {
+// ledgerQueue keeps the ledger of a command: one subject, one writer at a time.
+type ledgerQueue interface {
 	// LedgerTail is the last message and its stream sequence, 0 when there is none.
 	LedgerTail(ctx context.Context, id string) (message []byte, seq uint64, err error)
 	// AppendLedger appends after the message with sequence after, or fails with ErrFenced when that
@@ -91,7 +91,7 @@ func (r *recorder) take() []callRecord {
 // ledger is the coordinator's pen: it chains lines and appends them to CV_LEDGER, each append
 // fenced by the one before.
 type ledger struct {
-	queue  LedgerQueue
+	queue  ledgerQueue
 	prefix string // of all subjects
 	id     string
 	chain  *sink.Chain
@@ -229,7 +229,7 @@ func predictionsOf(target string) (project uuid.UUID, ids []uuid.UUID) {
 // openLedger opens a command's ledger. Where somebody wrote before, it takes over: it appends a
 // line that says so, after which the former holder's appends fail with ErrFenced. An heir who finds
 // nothing says so as well: what was written before is not there any more.
-func openLedger(ctx context.Context, q LedgerQueue, prefix, id string, now time.Time, heir bool) (*ledger, error) {
+func openLedger(ctx context.Context, q ledgerQueue, prefix, id string, now time.Time, heir bool) (*ledger, error) {
 	tail, seq, err := q.LedgerTail(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("read the ledger's tail: %w", err)
@@ -264,7 +264,7 @@ func openLedger(ctx context.Context, q LedgerQueue, prefix, id string, now time.
 	return l, nil
 }
 
-func newLedger(q LedgerQueue, prefix, id string) *ledger {
+func newLedger(q ledgerQueue, prefix, id string) *ledger {
 	return &ledger{queue: q, prefix: prefix, id: id, fates: fates{
 		predictions: map[uuid.UUID]map[uuid.UUID]int{}, images: map[uuid.UUID]int{}, intents: map[[sha256.Size]byte]int{},
 	}}
@@ -307,7 +307,7 @@ func (l *ledger) continues(ref ledgerRef) error {
 }
 
 // calledBefore reports whether a command's ledger has destructive calls.
-func calledBefore(ctx context.Context, q LedgerQueue, prefix, id string) (bool, error) {
+func calledBefore(ctx context.Context, q ledgerQueue, prefix, id string) (bool, error) {
 	tail, seq, err := q.LedgerTail(ctx, id)
 	if err != nil || tail == nil {
 		return false, err //nolint:wrapcheck // it says that it reads the ledger

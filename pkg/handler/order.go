@@ -17,13 +17,15 @@ import (
 type kind int
 
 const (
-	kindNone kind = iota // to no project: a cancel. Of a shelf: whatever they do
+	kindNone kind = iota // to no project: a cancel
 	reads                // an export, or a plan
 	deletes              // neither projects nor iterations
 	deletesWhole
+
+	anyKind // of an index key: whatever they do
 )
 
-// excludes says whether two commands of these kinds must not overlap on a common project: an export
+// excludes reports whether two commands of these kinds must not overlap on a common project: an export
 // and a delete, and a delete of projects or iterations and anything. Other deletes do not mind each
 // other.
 func (k kind) excludes(o kind) bool {
@@ -88,15 +90,15 @@ type indexKey struct {
 	project uuid.UUID
 }
 
-// Shelves that are no project's: of the claims to every project, and of all claims, whatever their
-// projects.
+// Projects of index keys that are no project's: of the claims to every project, and of all claims,
+// whatever their projects.
 var (
 	everyProject = uuid.Nil
 	anyProject   = uuid.Max
 )
 
-// shelves are where a claim is put.
-func (k claim) shelves() []indexKey {
+// keys are where a claim is indexed.
+func (k claim) keys() []indexKey {
 	on := []indexKey{{id: k.id}}
 	if k.kind == kindNone {
 		return on
@@ -105,7 +107,7 @@ func (k claim) shelves() []indexKey {
 	if k.all {
 		projects = []uuid.UUID{everyProject}
 	}
-	for _, kind := range []kind{k.kind, kindNone} {
+	for _, kind := range []kind{k.kind, anyKind} {
 		on = append(on, indexKey{host: k.host, kind: kind, project: anyProject})
 		for _, p := range projects {
 			on = append(on, indexKey{host: k.host, kind: kind, project: p})
@@ -114,10 +116,10 @@ func (k claim) shelves() []indexKey {
 	return on
 }
 
-// sameID are the shelves of the claims that a later command with this one's id must wait for.
+// sameID are the keys of the claims that a later command with this one's id must wait for.
 func (k claim) sameID() []indexKey { return []indexKey{{id: k.id}} }
 
-// conflicts are the shelves of the claims that must not overlap with this one.
+// conflicts are the keys of the claims that must not overlap with this one.
 func (k claim) conflicts() []indexKey {
 	var on []indexKey
 	for _, other := range []kind{reads, deletes, deletesWhole} {
@@ -128,7 +130,7 @@ func (k claim) conflicts() []indexKey {
 	return on
 }
 
-// common are the shelves of the claims of a kind that have a project in common with this one.
+// common are the keys of the claims of a kind that have a project in common with this one.
 func (k claim) common(other kind) []indexKey {
 	if k.all {
 		return []indexKey{{host: k.host, kind: other, project: anyProject}}
@@ -171,16 +173,16 @@ type pending struct {
 	jobs     pendingJobs
 	host     func(alias string) string
 
-	mu      sync.Mutex
-	stream  string   // that all this is about: what is remembered of another one counts for nothing
-	next    uint64   // the first sequence not read yet
-	claims  []*claim // by sequence
-	shelves map[indexKey][]*claim
-	limit   int // of claims, before all are read anew
+	mu     sync.Mutex
+	stream string   // that all this is about: what is remembered of another one counts for nothing
+	next   uint64   // the first sequence not read yet
+	claims []*claim // by sequence
+	index  map[indexKey][]*claim
+	limit  int // of claims, before all are read anew
 }
 
 func (p *pending) forgetAll(stream string) {
-	p.stream, p.next, p.claims, p.shelves, p.limit = stream, 0, nil, map[indexKey][]*claim{}, 0
+	p.stream, p.next, p.claims, p.index, p.limit = stream, 0, nil, map[indexKey][]*claim{}, 0
 }
 
 // find is where in a list the first claim is that has this sequence or a later one.
@@ -210,8 +212,8 @@ func (p *pending) load(ctx context.Context, c contract.Command) error {
 		p.next = m.Seq + 1
 		if k, ok := p.claimIn(m); ok {
 			p.claims = append(p.claims, &k)
-			for _, s := range k.shelves() {
-				p.shelves[s] = append(p.shelves[s], &k)
+			for _, s := range k.keys() {
+				p.index[s] = append(p.index[s], &k)
 			}
 		}
 	}
@@ -238,12 +240,12 @@ func (p *pending) forget(stream string, from, to uint64) {
 	i, _ := find(p.claims, from)
 	j, _ := find(p.claims, to)
 	for _, k := range p.claims[i:j] {
-		for _, s := range k.shelves() {
-			if at, ok := find(p.shelves[s], k.seq); ok {
-				p.shelves[s] = slices.Delete(p.shelves[s], at, at+1)
+		for _, s := range k.keys() {
+			if at, ok := find(p.index[s], k.seq); ok {
+				p.index[s] = slices.Delete(p.index[s], at, at+1)
 			}
-			if len(p.shelves[s]) == 0 {
-				delete(p.shelves, s)
+			if len(p.index[s]) == 0 {
+				delete(p.index, s)
 			}
 		}
 	}
@@ -258,7 +260,7 @@ type line struct {
 }
 
 // before is what is remembered of the line before a command whose way is barred by claims on the
-// shelves where it looks.
+// index keys where it looks.
 func (p *pending) before(ctx context.Context, c contract.Command, look func(mine claim) []indexKey) (line, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -268,13 +270,13 @@ func (p *pending) before(ctx context.Context, c contract.Command, look func(mine
 	var l line
 	mine := p.claimOf(c)
 	for _, s := range look(mine) {
-		list := p.shelves[s]
+		list := p.index[s]
 		if i, _ := find(list, c.Seq); i > 0 && (l.blocker == nil || list[i-1].seq > l.blocker.seq) {
 			l.blocker = list[i-1]
 		}
 	}
-	for _, s := range mine.common(kindNone) {
-		list := p.shelves[s]
+	for _, s := range mine.common(anyKind) {
+		list := p.index[s]
 		i, _ := find(list, c.Seq)
 		if i > 0 && (l.front == 0 || list[0].seq < l.front) {
 			l.front = list[0].seq
@@ -284,7 +286,7 @@ func (p *pending) before(ctx context.Context, c contract.Command, look func(mine
 	return l, nil
 }
 
-// gone tells whether a claim's command has left the queue, and forgets it then, and all that left
+// gone reports whether a claim's command has left the queue, and forgets it then, and all that left
 // it after that one.
 func (p *pending) gone(ctx context.Context, seq uint64, c contract.Command) (bool, error) {
 	left := uint64(0) // the first that is left from there on: c at the latest, if the leader knows of it
@@ -324,7 +326,31 @@ func (p *pending) blocker(ctx context.Context, c contract.Command, look func(min
 	}
 }
 
-// over tells whether a claim's command only waits to be settled because its job has ended, and
+// Ahead is what stands before a command.
+type Ahead struct {
+	ID    string // of the last command in its way; empty when there is none
+	Count int    // how many have a project in common with it, in its way or waiting like it; about
+}
+
+// SameID looks for an earlier command with the same id.
+func (p *pending) SameID(ctx context.Context, c contract.Command) (Ahead, error) {
+	return p.ahead(ctx, c, claim.sameID)
+}
+
+// Conflicts looks for the earlier commands that must not overlap with c.
+func (p *pending) Conflicts(ctx context.Context, c contract.Command) (Ahead, error) {
+	return p.ahead(ctx, c, claim.conflicts)
+}
+
+func (p *pending) ahead(ctx context.Context, c contract.Command, look func(mine claim) []indexKey) (Ahead, error) {
+	l, err := p.blocker(ctx, c, look)
+	if l.blocker == nil || err != nil {
+		return Ahead{}, err
+	}
+	return Ahead{ID: l.blocker.id, Count: l.ahead}, nil
+}
+
+// over reports whether a claim's command only waits to be settled because its job has ended, and
 // forgets it then: it is in nobody's way.
 func (p *pending) over(ctx context.Context, stream string, k claim) bool {
 	job, _, err := p.jobs.Job(ctx, k.id)

@@ -38,6 +38,15 @@ const (
 	KindCounts Kind = "counts"
 )
 
+// known reports whether this build can do units of this kind.
+func (k Kind) known() bool {
+	switch k {
+	case KindProject, KindPage, KindBatch, KindPerformances, KindExports, KindPredictions, KindCounts:
+		return true
+	}
+	return false
+}
+
 // Unit is the smallest piece of a job that is done whole and can be done again. It carries all its
 // worker needs to know, except the values of image metadata: those stay in the command, which the
 // worker reads from the queue.
