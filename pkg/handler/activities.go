@@ -12,15 +12,6 @@ import (
 	"github.com/rs/zerolog"
 )
 
-const (
-	// WatchEvery is how often the job of a command under way is looked at, should word of its end
-	// be lost.
-	WatchEvery = 5 * time.Second
-	// HolderGrace is how long the previous holder of a command has to say that its attempt does not
-	// count: time to look at the job twice.
-	HolderGrace = 2 * WatchEvery
-)
-
 // ErrCancelled says that the job of the command at hand has a cancel now.
 var ErrCancelled = errors.New("the command was cancelled")
 
@@ -132,7 +123,7 @@ func (s *activities) watchJob(ctx context.Context, id string) {
 	} else {
 		defer stop()
 	}
-	ticker := time.NewTicker(WatchEvery)
+	ticker := time.NewTicker(delivery.WatchEvery)
 	defer ticker.Stop()
 	for {
 		select {
@@ -160,7 +151,7 @@ func (s *activities) watchJob(ctx context.Context, id string) {
 
 // stopLost stops the coordinators of a command whose message is not in the queue any more.
 func (s *activities) stopLost(ctx context.Context, id string) {
-	ctx, cancel := context.WithTimeout(ctx, WatchEvery) // an end has to be heard while the stream is away
+	ctx, cancel := context.WithTimeout(ctx, delivery.WatchEvery) // an end has to be heard while the stream is away
 	defer cancel()
 	for _, t := range s.coordinators(id) {
 		if _, err := s.messages.CommandIn(ctx, t.command.Stream, t.command.Seq); errors.Is(err, contract.ErrNoMessage) {

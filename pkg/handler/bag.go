@@ -17,6 +17,9 @@ import (
 // ToolName is the product's name in bags and receipts.
 const ToolName = "cvconsumer"
 
+// PredictionsFile is the name of a project's predictions in the bag.
+const PredictionsFile = "predictions.jsonl"
+
 // bags are the bags of one command, and its working objects.
 type bags struct {
 	Store    *sink.Store // holds the bags

@@ -24,13 +24,9 @@ const (
 	// maxBlob bounds any picture, maxModel any exported model, in bytes.
 	maxBlob  = 1 << 30
 	maxModel = 64 << 30
-	// metaSource is the object metadata that says which of its two links a blob came from.
-	metaSource = "source"
-	// headBytes is how much of a blob its format is told from.
-	headBytes = 512
 )
 
-// sources are the values of metaSource, in the order the links are tried.
+// sources are the values of MetaSource, in the order the links are tried.
 var sources = [...]string{"original", "resized"} //nolint:gochecknoglobals // a constant table
 
 // linker reads fresh links of things by their ids; what is gone is missing from its answer.
@@ -226,7 +222,7 @@ func (a *attempt) blobRecord(o stored) BlobRecord {
 		return BlobRecord{Error: o.blame}
 	}
 	_, file, _ := strings.Cut(string(o.Key), "/data/projects/"+a.unit.Project.String()+"/")
-	source := o.Meta[metaSource]
+	source := o.Meta[MetaSource]
 	if source == "" {
 		source = sources[0]
 	}
@@ -241,7 +237,7 @@ func (a *attempt) downloadAndStore(ctx context.Context, link cv.Link, stem sink.
 	if err := a.fetchBlob(ctx, link, maxBlob, d); err != nil {
 		return stored{}, err
 	}
-	return a.put(ctx, d, stem, map[string]string{metaSource: source}, codeNotImage)
+	return a.put(ctx, d, stem, map[string]string{MetaSource: source}, codeNotImage)
 }
 
 // download is the destination of one blob: memory for what fits there, else a temporary file.

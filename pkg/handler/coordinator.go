@@ -273,7 +273,7 @@ func (r *run) tryTake(ctx context.Context) (*settlement, error) {
 			return nil, err
 		}
 		r.tellPreviousHolder(ctx)
-		return handBack(HolderGrace, "attempts are used up, if the last one counts"), nil
+		return handBack(delivery.HolderGrace, "attempts are used up, if the last one counts"), nil
 	}
 	if r.job.Attempt >= r.h.cfg.MaxAttempts {
 		e := r.job.Error

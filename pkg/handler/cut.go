@@ -186,7 +186,7 @@ func (r *results) strays(ctx context.Context) ([]adopted, error) {
 		if err != nil {
 			return nil, fmt.Errorf("adopt %s: %w", name, err)
 		}
-		out = append(out, adopted{Path: name, SHA256: stored.SHA256, Bytes: stored.Bytes, ContentType: stored.ContentType, Source: stored.Meta[metaSource]})
+		out = append(out, adopted{Path: name, SHA256: stored.SHA256, Bytes: stored.Bytes, ContentType: stored.ContentType, Source: stored.Meta[MetaSource]})
 	}
 	return out, nil
 }

@@ -121,3 +121,9 @@ func matches(metadata map[string]string, objects []map[string]string) bool {
 		return true
 	})
 }
+
+// projectGone reports whether an error says that the whole project is not there.
+func projectGone(err error) bool {
+	var api *cv.Error
+	return errors.Is(err, cv.ErrGone) && errors.As(err, &api) && (api.Op == "GetProject" || api.Code == "NotFoundProject")
+}

@@ -174,9 +174,6 @@ type imageLine struct {
 	blobLine
 }
 
-// predictionsFile is the name of a project's predictions in the bag.
-const predictionsFile = "predictions.jsonl"
-
 type predictionLine struct {
 	Prediction json.RawMessage `json:"prediction"`
 	blobLine
@@ -211,7 +208,7 @@ func (p *projectCommit) generated(ctx context.Context) error {
 		}
 	}
 	if d.Has(contract.CategoryPredictions) {
-		return p.lines(ctx, sink.ProjectPath(id, predictionsFile), p.state.runs, p.prediction)
+		return p.lines(ctx, sink.ProjectPath(id, PredictionsFile), p.state.runs, p.prediction)
 	}
 	return nil
 }

@@ -80,9 +80,3 @@ func (a *attempt) vanished(err error, scope uuid.UUID) bool {
 func (a *attempt) changed(err error) bool {
 	return errors.Is(err, cv.ErrGone) && !projectGone(err) && a.command.Data.Narrowing() != contract.NarrowIterations
 }
-
-// projectGone says that the whole project is not there.
-func projectGone(err error) bool {
-	var api *cv.Error
-	return errors.Is(err, cv.ErrGone) && errors.As(err, &api) && (api.Op == "GetProject" || api.Code == "NotFoundProject")
-}

@@ -78,7 +78,7 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported
 // exportedPredictions is the ids of a project's predictions in the bundle of export_first.
 func (d *deleter) exportedPredictions(ctx context.Context, project uuid.UUID) (map[uuid.UUID]struct{}, error) {
 	exported := map[uuid.UUID]struct{}{}
-	body, _, err := d.Bags.Store.Open(ctx, d.Bags.Layout.Key(sink.ExportBag, sink.ProjectPath(project, predictionsFile)))
+	body, _, err := d.Bags.Store.Open(ctx, d.Bags.Layout.Key(sink.ExportBag, sink.ProjectPath(project, PredictionsFile)))
 	if errors.Is(err, sink.ErrNotFound) {
 		return exported, nil // there were none
 	}

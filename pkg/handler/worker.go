@@ -276,7 +276,7 @@ func (a *attempt) count(ctx context.Context) (int, error) {
 // back. There is time for that once.
 func (a *attempt) usedUp(ctx context.Context) delivery.Disposition {
 	if a.number == a.w.MaxAttempts+1 {
-		return delivery.Disposition{Verb: delivery.Nak, Delay: HolderGrace, Reason: "attempts are used up, if all of them count"}
+		return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.HolderGrace, Reason: "attempts are used up, if all of them count"}
 	}
 	a.number = a.w.MaxAttempts
 	return a.finish(ctx, fmt.Errorf("every attempt was cut short by a crash or a lost connection: %w", errCutShort))

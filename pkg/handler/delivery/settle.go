@@ -84,6 +84,15 @@ func (l Lease) Counts(c Class) bool {
 	}
 }
 
+const (
+	// WatchEvery is how often the job of a command under way is looked at, should word of its end
+	// be lost.
+	WatchEvery = 5 * time.Second
+	// HolderGrace is how long the previous holder of a command has to say that its attempt does not
+	// count: time to look at the job twice.
+	HolderGrace = 2 * WatchEvery
+)
+
 // settleTimeout bounds what is still written after an attempt has ended.
 const settleTimeout = 20 * time.Second
 
