@@ -19,7 +19,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -232,7 +232,7 @@ type config struct {
 	Downloads      int
 	Buffer         int64 // bytes
 	MaxAttempts    int
-	Deletes        handler.DeletePolicy
+	Deletes        contract.DeletePolicy
 	VerifyTimeout  time.Duration
 	TraceRetention time.Duration
 	PseudonymKey   Secret
@@ -274,7 +274,7 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		HTTPAddr:       s.Work.HTTPAddr,
 		Drain:          p.duration("CONSUMER_DRAIN", s.Work.Drain, 0),
 	}
-	c.Deletes = handler.DeletePolicy(p.choice("CONSUMER_DELETES", s.Work.Deletes, string(handler.DeletesEnabled), string(handler.DeletesApproved), string(handler.DeletesDisabled)))
+	c.Deletes = contract.DeletePolicy(p.choice("CONSUMER_DELETES", s.Work.Deletes, string(contract.DeletesEnabled), string(contract.DeletesApproved), string(contract.DeletesDisabled)))
 	rps := p.rate("CONSUMER_MAX_RPS", s.Vision.MaxRPS)
 	c.Resources = s.Vision.resources(&p, rps)
 	if _, err := cv.New("https://any.example", cv.TrainingKey("any"), cv.Options{BlobHosts: c.BlobHosts}); err != nil {

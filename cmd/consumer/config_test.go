@@ -15,7 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // minimal is the least environment `consumer run` takes.
@@ -54,7 +54,7 @@ func TestDefaults(t *testing.T) {
 		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: 10}},
 		Threshold: 0.5, Overlap: 0.3,
 		Bucket: "bundles", WorkBucket: "bundles", SSE: "none",
-		Provision: true, Replicas: 1, Commands: 16, Workers: 4, Downloads: 32, Buffer: 64 << 20, MaxAttempts: 10, Deletes: handler.DeletesEnabled, VerifyTimeout: 15 * time.Minute,
+		Provision: true, Replicas: 1, Commands: 16, Workers: 4, Downloads: 32, Buffer: 64 << 20, MaxAttempts: 10, Deletes: contract.DeletesEnabled, VerifyTimeout: 15 * time.Minute,
 		TraceRetention: 720 * time.Hour, HTTPAddr: ":8080", Drain: 30 * time.Second,
 	}
 	if !reflect.DeepEqual(c, want) {

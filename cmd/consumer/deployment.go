@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -26,7 +27,7 @@ func (s *service) ownPrefix(ctx context.Context, secrets handler.SecretStore) er
 	if s.owned.Load() {
 		return nil
 	}
-	id, err := secrets.Secret(ctx, handler.SecretDeployment)
+	id, err := secrets.Secret(ctx, contract.SecretDeployment)
 	if err != nil {
 		return err
 	}

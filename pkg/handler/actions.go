@@ -5,11 +5,16 @@ import (
 	"fmt"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/action"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deletion"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/export"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 )
 
 // act carries the command out, or loads how an earlier attempt ended it, and removes the working
 // objects of a command that ends.
-func (r *run) act(ctx context.Context) (result, error) {
+func (r *run) act(ctx context.Context) (action.Result, error) {
 	came, err := r.perform(ctx)
 	if err == nil && came.End != nil {
 		err = r.cleanUp(ctx, *came.End)
@@ -18,31 +23,31 @@ func (r *run) act(ctx context.Context) (result, error) {
 }
 
 // perform is the action itself.
-func (r *run) perform(ctx context.Context) (result, error) {
+func (r *run) perform(ctx context.Context) (action.Result, error) {
 	if end, err := r.earlierEnd(ctx); end != nil || err != nil {
-		return result{End: end}, err
+		return action.Result{End: end}, err
 	}
 	if err := r.openLedger(ctx); err != nil {
-		return result{}, err
+		return action.Result{}, err
 	}
 	switch r.command.Action {
 	case contract.ActionExport:
-		return r.exporter().run(ctx)
+		return r.exporter().Run(ctx)
 	case contract.ActionDelete:
-		return r.deleter().run(ctx)
+		return r.deleter().Run(ctx)
 	default:
-		return result{}, &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("action %q has no implementation", r.command.Action)}
+		return action.Result{}, &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("action %q has no implementation", r.command.Action)}
 	}
 }
 
 // earlierEnd is the end that an earlier attempt left in storage: what the receipt of its bag tells,
 // or the evidence of a delete that failed; nil when there is none.
 func (r *run) earlierEnd(ctx context.Context) (*contract.EventData, error) {
-	end, err := r.bags.receipt(ctx, bagOf(r.command.Action))
+	end, err := r.bags.Receipt(ctx, bag.KindOf(r.command.Action))
 	if end != nil || err != nil || r.command.Action != contract.ActionDelete {
 		return end, err
 	}
-	return loadFailure(ctx, r.bags)
+	return deletion.LoadFailure(ctx, r.bags)
 }
 
 // concludeEarlier ends a command as an earlier attempt left it.
@@ -64,20 +69,20 @@ func (r *run) cleanUp(ctx context.Context, end contract.EventData) error {
 			return fmt.Errorf("remove queued units: %w", err)
 		}
 	}
-	return r.bags.clearWork(ctx)
+	return r.bags.ClearWork(ctx)
 }
 
 // openLedger begins the command's ledger, or takes it over.
 func (r *run) openLedger(ctx context.Context) (err error) {
-	r.ledger, err = openLedger(ctx, r.h.cfg.Queue.Ledger, r.h.prefix(), r.command.ID, r.h.cfg.Now(), r.heir)
+	r.ledger, err = ledger.Open(ctx, r.h.cfg.Queue.Ledger, r.h.prefix(), r.command.ID, r.h.cfg.Now(), r.heir)
 	return err
 }
 
 // exporter exports what the command names; of a delete, before anything is deleted.
-func (r *run) exporter() *exporter {
+func (r *run) exporter() *export.Exporter {
 	c := r.h.cfg
-	return &exporter{
-		exportSettings: exportSettings{
+	return &export.Exporter{
+		Settings: export.Settings{
 			Window: c.Window, Threshold: c.Threshold, Overlap: c.Overlap, Version: c.Version, Pseudonym: c.Pseudonym, Now: c.Now,
 		},
 		Attempt: r, Units: c.Queue.Units, Client: r.client, Ledger: r.ledger, Bags: r.bags,
@@ -86,10 +91,10 @@ func (r *run) exporter() *exporter {
 }
 
 // deleter deletes what the command names.
-func (r *run) deleter() *deleter {
+func (r *run) deleter() *deletion.Deleter {
 	c := r.h.cfg
-	return &deleter{
-		deleteSettings: deleteSettings{
+	return &deletion.Deleter{
+		Settings: deletion.Settings{
 			Deletes: c.Deletes, VerifyTimeout: c.VerifyTimeout, Version: c.Version, Pseudonym: c.Pseudonym, Now: c.Now, Wait: c.Wait,
 		},
 		Attempt: r, Exporter: r.exporter(), Holds: c.Queue.Holds, Secrets: c.Queue.Secrets,

@@ -23,7 +23,7 @@ func (r *run) admit(ctx context.Context) (*settlement, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read the job: %w", err)
 	}
-	if !r.command.SameAs(r.job) || !r.job.Command.SameMessage(r.command) && !r.bags.sameAccount(r.job.Command) {
+	if !r.command.SameAs(r.job) || !r.job.Command.SameMessage(r.command) && !r.bags.SameAccount(r.job.Command) {
 		return r.conflict(ctx)
 	}
 	if r.job.State.Terminal() {
@@ -82,7 +82,7 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 	}
 	cancel := cancelFor(r.command, r.job.Cancel)
 	if r.command.Action != contract.ActionCancel { // a cancel has no bundle, and needs no storage
-		if exists, same, err := r.bags.earlierRequest(ctx); err != nil {
+		if exists, same, err := r.bags.EarlierRequest(ctx); err != nil {
 			return nil, err
 		} else if exists && !same {
 			return r.conflict(ctx)

@@ -122,40 +122,40 @@ func TestForgedBeginning(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		data   func(account) string
-		policy handler.DeletePolicy
+		policy contract.DeletePolicy
 		dryRun bool
 		status contract.Status
 		code   string
 		gone   bool // the project that the command names goes
 	}{
 		{
-			name: "a dry run", policy: handler.DeletesDisabled, dryRun: true, status: contract.StatusCompleted,
+			name: "a dry run", policy: contract.DeletesDisabled, dryRun: true, status: contract.StatusCompleted,
 			data: func(a account) string {
 				return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true,"dry_run":true}`
 			},
 		},
 		{
-			name: "deletes disabled", policy: handler.DeletesDisabled, status: contract.StatusRefused, code: contract.CodeDeletesDisabled,
+			name: "deletes disabled", policy: contract.DeletesDisabled, status: contract.StatusRefused, code: contract.CodeDeletesDisabled,
 			data: func(a account) string { return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true}` },
 		},
 		{
-			name: "only approved deletes", policy: handler.DeletesApproved, status: contract.StatusRefused, code: contract.CodeDeletesDisabled,
+			name: "only approved deletes", policy: contract.DeletesApproved, status: contract.StatusRefused, code: contract.CodeDeletesDisabled,
 			data: func(a account) string { return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true}` },
 		},
 		{
-			name: "another plan approved", policy: handler.DeletesApproved, status: contract.StatusRefused, code: contract.CodePlanChanged,
+			name: "another plan approved", policy: contract.DeletesApproved, status: contract.StatusRefused, code: contract.CodePlanChanged,
 			data: func(a account) string {
 				return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true,"approved_plan":"` + strings.Repeat("ab", 32) + `"}`
 			},
 		},
 		{
-			name: "too late", policy: handler.DeletesEnabled, status: contract.StatusRefused, code: contract.CodeExpired,
+			name: "too late", policy: contract.DeletesEnabled, status: contract.StatusRefused, code: contract.CodeExpired,
 			data: func(a account) string {
 				return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true,"not_after":"2020-01-01T00:00:00Z"}`
 			},
 		},
 		{
-			name: "another scope", policy: handler.DeletesEnabled, status: contract.StatusCompleted, gone: true,
+			name: "another scope", policy: contract.DeletesEnabled, status: contract.StatusCompleted, gone: true,
 			data: func(a account) string { return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true}` },
 		},
 	} {
@@ -279,7 +279,7 @@ func TestPolicyChangedMeanwhile(t *testing.T) {
 	before := w.api.Snapshot()
 	w.start(t, replicaOptions{configure: func(c *handler.Config) {
 		noWait(c)
-		c.Deletes = handler.DeletesDisabled
+		c.Deletes = contract.DeletesDisabled
 	}})
 	e := w.wait(t, h)
 	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeDeletesDisabled || e.Counts.Images != 4 {

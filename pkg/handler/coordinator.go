@@ -13,6 +13,10 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/activity"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 )
 
 // run is one attempt at one command, by its coordinator.
@@ -22,14 +26,14 @@ type run struct {
 	message contract.Message
 	lease   delivery.Lease
 	client  *cv.Client
-	bags    bags
+	bags    bag.Bags
 	job     contract.Job
 	rev     uint64
-	nonce   contract.Text // names this taking of the job
-	heir    bool          // another attempt took it before
-	ledger  *ledger       // nil before an action needs it
-	calls   *recorder
-	control *accountControl
+	nonce   contract.Text  // names this taking of the job
+	heir    bool           // another attempt took it before
+	ledger  *ledger.Ledger // nil before an action needs it
+	calls   *ledger.Recorder
+	control *account.Control
 	log     zerolog.Logger
 
 	waited    *contract.Waiting // what the attempt before waited for
@@ -107,10 +111,10 @@ func (h *Handler) newRun(c contract.Command, m contract.Message, log zerolog.Log
 	if err != nil {
 		return nil, err
 	}
-	control := newAccountControl()
+	control := account.NewControl()
 	return &run{
 		h: h, command: c, message: m, bags: b, nonce: contract.Text(uuid.NewString()),
-		calls: newRecorder(control.note), control: control, client: h.cfg.Resources[c.Data.Resource], log: log,
+		calls: ledger.NewRecorder(control.Note), control: control, client: h.cfg.Resources[c.Data.Resource], log: log,
 	}, nil
 }
 
@@ -124,7 +128,7 @@ func (h *Handler) carry(ctx context.Context, d delivery.Delivery, c contract.Com
 	settled, err := r.proceed(ctx)
 	for ctx.Err() == nil {
 		switch {
-		case errors.Is(err, ErrCancelled): // a second time when the attempt was told before it met the cancel in the job
+		case errors.Is(err, activity.ErrCancelled): // a second time when the attempt was told before it met the cancel in the job
 			settled, err = r.cancelled(ctx)
 		case errors.Is(err, errDecided):
 			settled, err = r.publishTerminal(ctx)
@@ -223,7 +227,7 @@ func (r *run) calledBefore(ctx context.Context) (bool, error) {
 	if r.command.Action != contract.ActionDelete || r.command.Data.DryRun {
 		return false, nil
 	}
-	return calledBefore(ctx, r.h.cfg.Queue.Ledger, r.h.prefix(), r.command.ID)
+	return ledger.CalledBefore(ctx, r.h.cfg.Queue.Ledger, r.h.prefix(), r.command.ID)
 }
 
 // accept says that the command will be carried out.
@@ -241,7 +245,7 @@ func (r *run) accept(ctx context.Context) (*settlement, error) {
 
 // alone leaves the delivery to the attempt that this process makes already for the same message.
 func (r *run) alone(context.Context) (*settlement, error) {
-	switch same, other := r.h.activities.coordinates(r.command); {
+	switch same, other := r.h.activities.Coordinates(r.command); {
 	case same:
 		// The server took this process for dead, as after a restart of its own. What is at work
 		// goes on, and its heartbeats are good for this delivery, too.
@@ -309,10 +313,10 @@ func (r *run) tellPreviousHolder(ctx context.Context) {
 // attempt carries the command out and settles how that went.
 func (r *run) attempt(ctx context.Context) (*settlement, error) {
 	r.log.Info().Uint64("delivered_seq", r.command.Seq).Msg("attempt begins")
-	attempting, stop := r.h.activities.startAttempt(ctx, r.command, r.nonce, r.rev)
+	attempting, stop := r.h.activities.StartAttempt(ctx, r.command, r.nonce, r.rev)
 	defer stop()
 	var settled *settlement
-	came, err := r.act(r.calls.attach(attempting))
+	came, err := r.act(r.calls.Attach(attempting))
 	ended := err == nil && came.End != nil
 	switch {
 	case ended:
@@ -321,10 +325,10 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 		settled, err = r.pause(attempting, came.Wait)
 	}
 	switch {
-	case err == nil, errors.Is(err, errDecided), errors.Is(err, ErrCancelled):
+	case err == nil, errors.Is(err, errDecided), errors.Is(err, activity.ErrCancelled):
 		return settled, err
-	case !ended && errors.Is(context.Cause(attempting), ErrCancelled):
-		return nil, errors.Join(ErrCancelled, err)
+	case !ended && errors.Is(context.Cause(attempting), activity.ErrCancelled):
+		return nil, errors.Join(activity.ErrCancelled, err)
 	}
 	class := delivery.Classify(attempting, err)
 	switch {

@@ -127,16 +127,16 @@ func TestDeleteOutlivesItsTraces(t *testing.T) {
 			w := newWorld(t, worldOptions{api: o})
 			a := fillAccount(w.api)
 			clock := skippingClock()
-			carryOut := func(p handler.DeletePolicy) contract.EventData {
+			carryOut := func(p contract.DeletePolicy) contract.EventData {
 				r := w.start(t, replicaOptions{configure: func(c *handler.Config) { c.Now, c.Wait, c.Deletes = clock.now, clock.wait, p }})
 				defer r.stop()
 				return w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
 			}
-			first := carryOut(handler.DeletesEnabled)
+			first := carryOut(contract.DeletesEnabled)
 			if first.Status != status {
 				t.Fatalf("ended %s: %v", first.Status, first.Error)
 			}
-			for _, p := range []handler.DeletePolicy{handler.DeletesDisabled, handler.DeletesEnabled} {
+			for _, p := range []contract.DeletePolicy{contract.DeletesDisabled, contract.DeletesEnabled} {
 				if err := w.queue.Forget(t.Context(), "del-1"); err != nil {
 					t.Fatal(err)
 				}

@@ -536,11 +536,11 @@ func TestRefusedDeletes(t *testing.T) {
 		},
 		{
 			name: "deletes are disabled", code: contract.CodeDeletesDisabled, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
-			configure: func(c *handler.Config) { c.Deletes = handler.DeletesDisabled },
+			configure: func(c *handler.Config) { c.Deletes = contract.DeletesDisabled },
 		},
 		{
 			name: "only approved plans", code: contract.CodeDeletesDisabled, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
-			configure: func(c *handler.Config) { c.Deletes = handler.DeletesApproved },
+			configure: func(c *handler.Config) { c.Deletes = contract.DeletesApproved },
 		},
 		{name: "too late", code: contract.CodeExpired, data: func(_ *world, a account) string {
 			return `{"project_ids":` + idList(a.a.ID) + `,"not_after":"2020-01-01T00:00:00Z"}`
@@ -599,7 +599,7 @@ func TestPlanApproveDelete(t *testing.T) {
 	a := fillAccount(w.api)
 	w.start(t, replicaOptions{configure: func(c *handler.Config) {
 		noWait(c)
-		c.Deletes = handler.DeletesApproved
+		c.Deletes = contract.DeletesApproved
 	}})
 	before := w.api.Snapshot()
 	plan := func(id string) contract.EventData {

@@ -14,6 +14,15 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/activity"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deletion"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/export"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/turn"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/worker"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -58,7 +67,7 @@ type CommandQueue interface {
 
 // UnitQueue carries units to workers, and word of their results back.
 type UnitQueue interface {
-	exportUnits
+	export.Units
 	// PurgeUnits removes a command's queued units.
 	PurgeUnits(ctx context.Context, id string) error
 	// DrainUnits waits until no unit of a command is queued or being worked on; after an ack wait
@@ -68,7 +77,7 @@ type UnitQueue interface {
 
 // Notices tell replicas of what happened. A notice may get lost.
 type Notices interface {
-	workerNotices
+	worker.Notices
 	// Over gives word of NotifyOver until stop is called.
 	Over(id string) (told <-chan struct{}, stop func(), err error)
 }
@@ -83,13 +92,13 @@ type Publisher interface {
 }
 
 // LedgerQueue keeps the ledgers of commands.
-type LedgerQueue = ledgerQueue
+type LedgerQueue = ledger.Queue
 
 // HoldStore keeps the legal holds.
-type HoldStore = deleteHolds
+type HoldStore = deletion.Holds
 
 // SecretStore keeps what only the service knows.
-type SecretStore = deleteSecrets
+type SecretStore = deletion.Secrets
 
 // Defaults of a Config.
 const (
@@ -119,8 +128,8 @@ type Config struct {
 
 	Threshold, Overlap float64 // of GetIterationPerformance, default DefaultThreshold and DefaultOverlap
 
-	Deletes       DeletePolicy  // default DeletesEnabled
-	VerifyTimeout time.Duration // for a deletion to be seen in the service, default DefaultVerifyTimeout
+	Deletes       contract.DeletePolicy // default DeletesEnabled
+	VerifyTimeout time.Duration         // for a deletion to be seen in the service, default DefaultVerifyTimeout
 
 	Pseudonym contract.Pseudonymizer
 	Features  contract.Features
@@ -138,10 +147,10 @@ type Config struct {
 // processes may run one.
 type Handler struct {
 	cfg        Config
-	accounts   accountNames
-	activities *activities
-	pending    *pending
-	worker     *worker
+	accounts   account.Names
+	activities *activity.Activities
+	pending    *turn.Order
+	worker     *worker.Worker
 }
 
 // New makes a Handler. The error names the field that is missing.
@@ -157,12 +166,12 @@ func New(c Config) (*Handler, error) {
 	c = c.withDefaults()
 	h := &Handler{
 		cfg:        c,
-		accounts:   accountNames{clients: c.Resources, names: c.Accounts},
-		activities: newActivities(c.Queue.Notices, c.Queue.Jobs, c.Queue.Commands, c.Log),
+		accounts:   account.Names{Clients: c.Resources, Names: c.Accounts},
+		activities: activity.New(c.Queue.Notices, c.Queue.Jobs, c.Queue.Commands, c.Log),
 	}
-	h.pending = newPending(c.Queue.Commands, c.Queue.Jobs, h.host)
+	h.pending = turn.New(c.Queue.Commands, c.Queue.Jobs, h.host)
 	var err error
-	h.worker, err = newWorker(workerConfig{
+	h.worker, err = worker.New(worker.Config{
 		Commands: c.Queue.Commands, Jobs: c.Queue.Jobs, Notices: c.Queue.Notices, Activities: h.activities, Health: c.Health,
 		Resources: c.Resources, Store: c.Store, Work: c.Work, Prefix: c.Prefix, SpoolDir: c.SpoolDir,
 		Downloads: c.Downloads, Buffer: c.Buffer, MaxAttempts: c.MaxAttempts, Threshold: c.Threshold, Overlap: c.Overlap,
@@ -198,7 +207,7 @@ func (c Config) withDefaults() Config {
 	if c.Wait == nil {
 		c.Wait = wait
 	}
-	c.Deletes = orDefault(c.Deletes, DeletesEnabled)
+	c.Deletes = orDefault(c.Deletes, contract.DeletesEnabled)
 	c.VerifyTimeout = orDefault(c.VerifyTimeout, DefaultVerifyTimeout)
 	c.Downloads = orDefault(c.Downloads, DefaultDownloads)
 	c.Buffer = orDefault(c.Buffer, DefaultBuffer)
@@ -247,22 +256,22 @@ func (h *Handler) host(alias string) string {
 }
 
 // bags are the bags of a command.
-func (h *Handler) bags(c contract.Command, log zerolog.Logger) (bags, error) {
+func (h *Handler) bags(c contract.Command, log zerolog.Logger) (bag.Bags, error) {
 	layout, err := sink.NewLayout(h.cfg.Prefix, c.ID)
 	if err != nil {
-		return bags{}, fmt.Errorf("name the bundle of %s: %w", c.ID, err)
+		return bag.Bags{}, fmt.Errorf("name the bundle of %s: %w", c.ID, err)
 	}
-	return bags{
+	return bag.Bags{
 		Store: h.cfg.Store, Work: h.cfg.Work, Layout: layout, Prefix: h.cfg.Prefix, SpoolDir: h.cfg.SpoolDir,
-		Command: c, Account: h.accounts.of(c.Data.Resource), Log: log,
+		Command: c, Account: h.accounts.Of(c.Data.Resource), Log: log,
 	}, nil
 }
 
 // UnitKind is the kind of the unit that a message of the work queue carries, as metrics name it:
 // "other" for one that this build does not know.
 func UnitKind(body []byte) string {
-	u, err := decodeUnit(body)
-	if err != nil || !u.Kind.known() {
+	u, err := unit.Decode(body)
+	if err != nil || !u.Kind.Known() {
 		return "other"
 	}
 	return string(u.Kind)

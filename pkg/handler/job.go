@@ -8,6 +8,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/activity"
 )
 
 // progressEvery is the least time between two progress events of a command.
@@ -88,7 +89,7 @@ func (r *run) reread(now jobAt, err error) error {
 	case r.job.State.Terminal():
 		return fmt.Errorf("write the job: %w", errDecided)
 	case r.job.Cancel != nil && !cancelled:
-		return fmt.Errorf("write the job: %w", ErrCancelled)
+		return fmt.Errorf("write the job: %w", activity.ErrCancelled)
 	}
 	return nil
 }
@@ -152,10 +153,10 @@ func (r *run) FlushCalls(ctx context.Context) error {
 	}
 	ctx, cancel := delivery.Detached(ctx)
 	defer cancel()
-	if err := r.ledger.add(ctx, r.calls.take()); err != nil {
+	if err := r.ledger.Add(ctx, r.calls.Take()); err != nil {
 		return err
 	}
-	return r.ledger.flush(ctx)
+	return r.ledger.Flush(ctx)
 }
 
 // StillQueued fails with ErrGone when the command's message is not in the queue. Where it is, it was
@@ -163,7 +164,7 @@ func (r *run) FlushCalls(ctx context.Context) error {
 func (r *run) StillQueued(ctx context.Context) error {
 	_, err := r.h.cfg.Queue.Commands.CommandIn(ctx, r.command.Stream, r.command.Seq)
 	if errors.Is(err, contract.ErrNoMessage) {
-		return fmt.Errorf("%w: %w", ErrGone, err)
+		return fmt.Errorf("%w: %w", activity.ErrGone, err)
 	}
 	if err != nil {
 		return fmt.Errorf("look for the command's message: %w", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -279,7 +280,7 @@ type inventoryOf struct {
 		Gone       bool
 		Categories map[string]struct {
 			Listed, Exported int
-			Failed           []handler.Failure
+			Failed           []unit.Failure
 		}
 		Unstable []string
 	}

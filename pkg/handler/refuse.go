@@ -69,7 +69,7 @@ func (r *run) vacant(ctx context.Context, now jobAt, err error) (bool, *settleme
 	if r.command.Action == contract.ActionCancel { // a cancel has no bundle, and needs no storage
 		return true, nil, nil
 	}
-	exists, _, err := r.bags.earlierRequest(ctx)
+	exists, _, err := r.bags.EarlierRequest(ctx)
 	return !exists, nil, err
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deletion"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -31,7 +33,7 @@ func (r *run) finish(ctx context.Context, status contract.Status, e *contract.Er
 		}
 	}
 	if begun {
-		if end, err := r.bags.receipt(ctx, bagOf(r.command.Action)); err != nil {
+		if end, err := r.bags.Receipt(ctx, bag.KindOf(r.command.Action)); err != nil {
 			return nil, err
 		} else if end != nil {
 			return r.concludeEarlier(ctx, *end)
@@ -56,7 +58,7 @@ func (r *run) finish(ctx context.Context, status contract.Status, e *contract.Er
 // called and what is known is stored; before, nothing was changed, and all that it stored goes but
 // a whole bag of export_first.
 func (r *run) finishDelete(ctx context.Context, end contract.EventData) (*settlement, error) {
-	earlier, err := loadFailure(ctx, r.bags)
+	earlier, err := deletion.LoadFailure(ctx, r.bags)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +70,7 @@ func (r *run) finishDelete(ctx context.Context, end contract.EventData) (*settle
 			return nil, err
 		}
 	}
-	failed, left, err := r.deleter().fail(ctx, end.Error)
+	failed, left, err := r.deleter().Fail(ctx, end.Error)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +78,7 @@ func (r *run) finishDelete(ctx context.Context, end contract.EventData) (*settle
 		r.left = left
 		return r.concludeEarlier(ctx, *failed)
 	}
-	exported, err := r.bags.receipt(ctx, sink.ExportBag)
+	exported, err := r.bags.Receipt(ctx, sink.ExportBag)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +107,7 @@ func (r *run) discard(ctx context.Context, kinds ...sink.BagKind) error {
 	if err := r.h.cfg.Queue.Notices.NotifyOver(ctx, r.command.ID); err != nil {
 		r.log.Debug().Err(err).Msg("tell of the end")
 	}
-	r.h.activities.stopUnits(r.command.ID)
+	r.h.activities.StopUnits(r.command.ID)
 	if err := r.h.cfg.Queue.Units.DrainUnits(ctx, r.command.ID); err != nil {
 		return fmt.Errorf("wait for the units of an ended command: %w", err)
 	}

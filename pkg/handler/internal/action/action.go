@@ -1,0 +1,29 @@
+package action
+
+import (
+	"context"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+)
+
+// Result is what came of an action: an end of its command, or what it waits for. Exactly one of
+// the two is set.
+type Result struct {
+	End  *contract.EventData // with a terminal status, and all that only the action knows
+	Wait *contract.Waiting
+}
+
+// Attempt is what an action may do to the command that it carries out.
+type Attempt interface {
+	// Update changes the job by compare-and-set. It fails when the command was cancelled or taken
+	// over meanwhile, and when its end was decided.
+	Update(ctx context.Context, change func(*contract.Job)) error
+	// Progress says how far the command is, in its job and in an event; not more often than every
+	// two seconds.
+	Progress(ctx context.Context, p contract.Progress, started time.Time) error
+	// FlushCalls makes the calls made so far durable in the ledger, also when ctx was cancelled.
+	FlushCalls(ctx context.Context) error
+	// StillQueued fails when the command's message is not in its stream any more.
+	StillQueued(ctx context.Context) error
+}

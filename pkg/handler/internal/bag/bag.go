@@ -1,0 +1,164 @@
+package bag
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// ToolName is the product's name in bags and receipts.
+const ToolName = "cvconsumer"
+
+// PredictionsFile is the name of a project's predictions in the bag.
+const PredictionsFile = "predictions.jsonl"
+
+// Bags are the bags of one command, and its working objects.
+type Bags struct {
+	Store    *sink.Store // holds the bags
+	Work     *sink.Store // holds the working objects
+	Layout   sink.Layout
+	Prefix   string // of every key, which the layout has too
+	SpoolDir string // for temporary files
+
+	Command contract.Command // as it came
+	Account string           // that its resource means; empty when the alias is not configured
+
+	Log zerolog.Logger
+}
+
+// KindOf is the bag that an action ends with.
+func KindOf(a contract.Action) sink.BagKind {
+	if a == contract.ActionDelete {
+		return sink.DeleteBag
+	}
+	return sink.ExportBag
+}
+
+// URI is where a bag is, "s3://<bucket>/<prefix><id>/<kind>/".
+func (b Bags) URI(kind sink.BagKind) string {
+	return "s3://" + b.Store.Bucket() + "/" + string(b.Layout.Bag(kind))
+}
+
+// WorkKey is the key of a working object.
+func (b Bags) WorkKey(name string) sink.Key { return b.Layout.Work(name) }
+
+// ClearWork removes the working objects.
+func (b Bags) ClearWork(ctx context.Context) error {
+	if _, err := b.Work.RemoveAll(ctx, b.Layout.Work("")); err != nil {
+		return fmt.Errorf("remove the working objects: %w", err)
+	}
+	return nil
+}
+
+// SameAccount reports whether the command is about the account that an earlier one was about.
+func (b Bags) SameAccount(earlier contract.CommandRef) bool {
+	return account.Same(b.Account, b.Command.Data.Resource, earlier)
+}
+
+// Request is the command as it may be kept.
+func (b Bags) Request(scope contract.Scope, ref contract.CommandRef) Request {
+	return Request{
+		V: contract.FormatVersion, ID: b.Command.ID, Action: b.Command.Action, Source: b.Command.Source, Published: b.Command.Published,
+		Data: scope, Digest: ref.Digest, Account: ref.Account,
+	}
+}
+
+// Request is evidence/request.json: the command as it may be kept.
+type Request struct {
+	V         int             `json:"v"`
+	ID        string          `json:"id"`
+	Action    contract.Action `json:"action"`
+	Account   string          `json:"account"` // that the data's resource meant
+	Source    string          `json:"source,omitempty"`
+	Published time.Time       `json:"published"`
+	Data      contract.Scope  `json:"data"`
+	Digest    string          `json:"digest"` // "<salt>.<sha256>" of the canonical data
+}
+
+// EarlierRequest reports whether a bag exists under the command's id, and whether it was made for
+// the same data and account.
+func (b Bags) EarlierRequest(ctx context.Context) (exists, same bool, err error) {
+	for _, kind := range []sink.BagKind{sink.DeleteBag, sink.ExportBag} {
+		raw, err := b.Store.ReadAll(ctx, b.Layout.Key(kind, sink.RequestFile), MaxReceipt)
+		if errors.Is(err, sink.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return false, false, fmt.Errorf("read the request of an earlier bundle: %w", err)
+		}
+		var record Request
+		if err := contract.DecodeVersioned(raw, "request.json", &record); err != nil {
+			return false, false, err
+		}
+		earlier := contract.CommandRef{Digest: record.Digest, Resource: record.Data.Resource, Account: record.Account}
+		same = b.Command.SameAs(contract.Job{ID: record.ID, Action: record.Action, Command: earlier}) && record.Account != "" && b.SameAccount(earlier)
+		return true, same, nil
+	}
+	return false, false, nil
+}
+
+// Info is the fields of bag-info.txt.
+func (b Bags) Info(finished time.Time, version, description string) []sink.Field {
+	return []sink.Field{
+		{Name: "Bagging-Date", Value: finished.Format(time.DateOnly)},
+		{Name: "Bag-Software-Agent", Value: ToolName + " " + version},
+		{Name: "External-Identifier", Value: b.Command.ID},
+		{Name: "Internal-Sender-Identifier", Value: b.Command.Data.Reference},
+		{Name: "External-Description", Value: description},
+	}
+}
+
+// Spooled gives do a temporary file.
+func (b Bags) Spooled(do func(*sink.Spool) error) error {
+	s, err := sink.NewSpool(b.SpoolDir)
+	if err != nil {
+		return fmt.Errorf("open a spool: %w", err)
+	}
+	return errors.Join(do(s), s.Close())
+}
+
+// Putter stores a file under a bag's root.
+type Putter func(ctx context.Context, path sink.Path, body sink.Body) (sink.Object, error)
+
+// PutJSON stores a JSON file.
+func PutJSON(ctx context.Context, put Putter, path sink.Path, v any) error {
+	b, err := contract.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", path, err)
+	}
+	if _, err := put(ctx, path, sink.Bytes(append(b, '\n'), "application/json")); err != nil {
+		return fmt.Errorf("store %s: %w", path, err)
+	}
+	return nil
+}
+
+// PutLedger stores ledger.jsonl, up to a sequence of the ledger's stream.
+func (b Bags) PutLedger(ctx context.Context, l *ledger.Ledger, put Putter, upTo uint64) error {
+	err := b.Spooled(func(s *sink.Spool) error {
+		if err := l.CopyTo(ctx, s, upTo); err != nil {
+			return err
+		}
+		_, err := put(ctx, sink.LedgerFile, s.Body("application/jsonl"))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("store the ledger: %w", err)
+	}
+	return nil
+}
+
+// HexSHA256 is the lower-case hex SHA-256 of b.
+func HexSHA256(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,238 @@
+package deletion
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// deleteCutName is the working object of a delete's last freeze.
+const deleteCutName = "delete-cut.json"
+
+// begunPrefix begins the names of the working objects that hold a delete's beginning.
+const begunPrefix = "delete-begun-"
+
+// begunObject is where the beginning with this digest is kept. The job names the digest: an object
+// under another name, or with other content, is no beginning.
+func begunObject(digest string) string { return begunPrefix + digest + ".json" }
+
+// planObject is where the plan with this digest is kept until it is evidence.
+func planObject(digest string) string { return "plan-" + digest + ".json" }
+
+const (
+	// callDeadline is more than a destructive call that is on its way can take.
+	callDeadline = 30 * time.Second
+	// intentFresh is how old an intent may be when its call goes out.
+	intentFresh = 5 * time.Second
+)
+
+// begun is a delete's point of no return, frozen just before its first destructive call: from then
+// on this plan is carried out, whoever does it.
+type begun struct {
+	V         int                 `json:"v"`
+	StartedAt time.Time           `json:"started_at"`
+	BegunAt   time.Time           `json:"begun_at"` // predictions stored up to this time are deleted
+	Host      string              `json:"host"`     // the Training API's
+	Account   string              `json:"account"`  // see Config.Accounts
+	Digest    string              `json:"digest"`   // of the plan
+	Tool      string              `json:"tool"`
+	DryRun    bool                `json:"dry_run"`
+	Facts     []projectFacts      `json:"facts"` // in the order of the plan's projects
+	Export    *contract.BundleRef `json:"export"`
+	NotFound  notFound            `json:"not_found"`
+	Ledger    ledger.Ref          `json:"ledger"` // as it was then
+	Request   bag.Request         `json:"request"`
+
+	// Credentials are those proven when it began: for an attempt that finds no job any more.
+	Credentials []string `json:"credentials"`
+}
+
+// resume reads what an earlier attempt began; false when none did. The job names the beginning.
+// Where the job was removed, a destructive call in the ledger shows that there was one, and the
+// latest stored beginning that fits the command and the ledger is taken, if its plan holds no more
+// than the command.
+func (d *Deleter) resume(ctx context.Context) (bool, error) {
+	if ref := d.Job.Deletion; ref != nil {
+		return true, d.loadBegun(ctx, ref.BegunSHA256)
+	}
+	if len(d.Ledger.Destructive()) == 0 || d.Command.Data.DryRun {
+		return false, nil
+	}
+	var (
+		last   *begun
+		chosen string // its digest
+	)
+	for o, err := range d.Bags.Work.List(ctx, d.Bags.Layout.Work(begunPrefix)) {
+		if err != nil {
+			return false, fmt.Errorf("look for an earlier beginning: %w", err)
+		}
+		name := strings.TrimPrefix(string(o.Key), string(d.Bags.Layout.Work("")))
+		digest := strings.TrimSuffix(strings.TrimPrefix(name, begunPrefix), ".json")
+		err = d.loadBegun(ctx, digest)
+		if err == nil {
+			err = d.Ledger.Continues(d.begun.Ledger)
+		}
+		var foreign *contract.Error
+		if errors.As(err, &foreign) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if last == nil || d.begun.Ledger.Entries > last.Ledger.Entries {
+			found := d.begun
+			last, chosen = &found, digest
+		}
+	}
+	d.begun = begun{}
+	if last == nil {
+		return true, &contract.Error{Code: contract.CodeInternal, Message: "the ledger has destructive calls of this delete, but the plan they followed is " +
+			"neither in the job nor in storage: nothing more is deleted; publish the command again under a new id"}
+	}
+	d.begun = *last
+	if err := d.loadPlan(ctx); err != nil {
+		return true, err
+	}
+	if err := d.withinCommand(); err != nil {
+		return true, err
+	}
+	return true, d.update(ctx, func(j *contract.Job) {
+		j.Deletion = &contract.DeletionRef{BegunSHA256: chosen, PlanSHA256: d.begun.Digest, Credentials: d.begun.Credentials}
+		j.Phase = contract.PhaseDelete
+	})
+}
+
+// loadBegun reads the beginning with this digest, and checks that it is that, and this command's.
+func (d *Deleter) loadBegun(ctx context.Context, digest string) error {
+	name := begunObject(digest)
+	b, err := d.Bags.Work.ReadAll(ctx, d.Bags.Layout.Work(name), unit.MaxObject)
+	if errors.Is(err, sink.ErrNotFound) {
+		return spoiled(name, "is missing")
+	}
+	if err != nil {
+		return fmt.Errorf("read the beginning: %w", err)
+	}
+	if bag.HexSHA256(b) != digest {
+		return spoiled(name, "is not what was stored there")
+	}
+	var found begun
+	switch err := contract.DecodeVersioned(b, name, &found); {
+	case errors.Is(err, contract.ErrNewer):
+		return err
+	case err != nil:
+		return spoiled(name, "cannot be read")
+	}
+	r := found.Request
+	if found.DryRun != d.Command.Data.DryRun || !d.Command.SameAs(contract.Job{ID: r.ID, Action: r.Action, Command: contract.CommandRef{Digest: r.Digest}}) {
+		return spoiled(name, "is of another command")
+	}
+	d.begun = found
+	return nil
+}
+
+// spoiled says that a working object which decides what is deleted is not the one that was stored.
+func spoiled(name, how string) error {
+	return &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the working object %s %s: the bucket was changed from outside, so nothing more is deleted; "+
+		"restrict who may write to it, and publish the command again under a new id", name, how)}
+}
+
+// loadPlan reads the plan that the beginning names into a temporary file, unless it is there, and
+// checks its digest before anything is read of it.
+func (d *Deleter) loadPlan(ctx context.Context) error {
+	if d.plan != nil {
+		return nil
+	}
+	name := planObject(d.begun.Digest)
+	stored, _, err := d.Bags.Work.Open(ctx, d.Bags.Layout.Work(name))
+	if errors.Is(err, sink.ErrNotFound) {
+		return spoiled(name, "is missing")
+	}
+	if err != nil {
+		return fmt.Errorf("open the plan: %w", err)
+	}
+	defer stored.Close()
+	spool, err := sink.NewSpool(d.Bags.SpoolDir)
+	if err != nil {
+		return fmt.Errorf("open a spool: %w", err)
+	}
+	_, err = io.Copy(spool, stored)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("read the plan: %w", err)
+	case spool.SHA256() != d.begun.Digest:
+		err = spoiled(name, "does not have the digest that was begun with")
+	default:
+		d.plan = spool
+		return nil
+	}
+	return errors.Join(err, spool.Close())
+}
+
+// withinCommand checks that the plan takes no more than the command names.
+func (d *Deleter) withinCommand() error {
+	var head planHead
+	for p, err := range planProjects(d.plan.ReadSeeker(), &head) {
+		if err != nil {
+			return err
+		}
+		if !d.Command.Data.AllProjects && !slices.Contains(d.Command.Data.ProjectIDs, p.ID) {
+			return spoiled(planObject(d.begun.Digest), "has a project that the command does not name")
+		}
+	}
+	want := d.newPlanHead(d.begun.Host)
+	if !reflect.DeepEqual(want, head) {
+		return spoiled(planObject(d.begun.Digest), "differs from the command in selection, categories or unpublish")
+	}
+	return nil
+}
+
+// latest is the later of two times: of this replica's clock and JetStream's, which may be behind.
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		a = b
+	}
+	return a.UTC()
+}
+
+// putNamed stores a working object whose name contains its digest, and replaces other content under
+// that name.
+func (d *Deleter) putNamed(ctx context.Context, name string, body sink.Body) error {
+	key := d.Bags.Layout.Work(name)
+	for again := false; ; again = true {
+		o, err := d.Bags.Work.Put(ctx, key, body)
+		if err != nil || !o.Adopted {
+			return err //nolint:wrapcheck // the caller says what it stores
+		}
+		there, _, err := d.Bags.Work.Open(ctx, key)
+		if err != nil {
+			return err //nolint:wrapcheck // as above
+		}
+		hash := sha256.New()
+		_, err = io.Copy(hash, there)
+		if err = errors.Join(err, there.Close()); err != nil {
+			return fmt.Errorf("read back %s: %w", name, err)
+		}
+		if hex.EncodeToString(hash.Sum(nil)) == body.SHA256 {
+			return nil
+		}
+		if again {
+			return spoiled(name, "is replaced again and again")
+		}
+		if err := d.Bags.Work.Remove(ctx, key); err != nil {
+			return err //nolint:wrapcheck // as above
+		}
+	}
+}

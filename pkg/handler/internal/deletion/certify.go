@@ -1,0 +1,422 @@
+package deletion
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
+)
+
+// deleteMethod is what a delete amounts to, in its receipt's words.
+const deleteMethod = "logical deletion through the service's API"
+
+// deleteCut is the last freeze of a delete: when it was finished, and how far its ledger goes into
+// the bag. The bag is a function of it, of the beginning and of the steps' records.
+type deleteCut struct {
+	V          int        `json:"v"`
+	FinishedAt time.Time  `json:"finished_at"`
+	Ledger     ledger.Ref `json:"ledger"`
+}
+
+// deletionRecord is data/deletion.json: the delete in a nutshell.
+type deletionRecord struct {
+	V            int                 `json:"v"`
+	ID           string              `json:"id"`
+	Reference    contract.Text       `json:"reference"`
+	Method       string              `json:"method"`
+	Endpoint     string              `json:"endpoint"` // host of the Training API
+	APIVersion   string              `json:"api_version"`
+	Scope        contract.Scope      `json:"scope"`
+	DryRun       bool                `json:"dry_run"` // nothing was deleted: the counts are what would be
+	Outcome      contract.Outcome    `json:"outcome"`
+	Counts       contract.Counts     `json:"counts"`
+	PlanSHA256   string              `json:"plan_sha256"`
+	Projects     []deletionProject   `json:"projects"`
+	ExportBundle *contract.BundleRef `json:"export_bundle"`
+	Residuals    []contract.Residual `json:"residuals"`
+	StartedAt    time.Time           `json:"started_at"`
+	BegunAt      time.Time           `json:"begun_at"` // predictions stored up to this time were deleted
+	FinishedAt   time.Time           `json:"finished_at"`
+	Tool         string              `json:"tool"`
+}
+
+// deletionProject is one project of a delete.
+type deletionProject struct {
+	ID      uuid.UUID       `json:"id"`
+	Project bool            `json:"project"` // the project itself, too
+	Counts  contract.Counts `json:"counts"`
+}
+
+// verificationRecord is evidence/verification.json: what was seen to be gone, how, and when.
+type verificationRecord struct {
+	V        int                   `json:"v"`
+	Executed bool                  `json:"executed"` // false of a dry run: there is nothing to verify
+	Checks   []report.Verification `json:"checks"`
+}
+
+// verifiedBy says how the absence of a category's things was seen.
+func verifiedBy(c contract.Category) string {
+	switch c {
+	case contract.CategoryProjects:
+		return "GetProject answers 404 and GetProjects does not list it"
+	case contract.CategoryIterations:
+		return "GetIteration answers 404"
+	case contract.CategoryPerformance:
+		return "it goes with its iteration, for which GetIteration answers 404"
+	case contract.CategoryTags:
+		return "GetTag answers 404 in the workspace, or the project is gone"
+	case contract.CategoryImages:
+		return "the image counts of the workspace and of every iteration are 0, or GetImagesByIds does not give them"
+	default:
+		return "QueryPredictions gives none, for the workspace and every iteration"
+	}
+}
+
+// planned yields the plan's projects, once it is loaded.
+func (d *Deleter) planned() iter.Seq2[projectPlan, error] {
+	var head planHead
+	return planProjects(d.plan.ReadSeeker(), &head)
+}
+
+// plannedAtLeast yields the plan's projects, as far as they are known: where the plan is lost, by
+// id.
+func (d *Deleter) plannedAtLeast() iter.Seq2[projectPlan, error] {
+	if d.plan != nil {
+		return d.planned()
+	}
+	return func(yield func(projectPlan, error) bool) {
+		for _, f := range d.begun.Facts {
+			if !yield(projectPlan{ID: f.ID}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// recorded yields what the steps of a project saw to be gone; stored says that the step was ended.
+func (d *Deleter) recorded(ctx context.Context, n int, step string) (stored bool, lines []deletedLine, err error) {
+	body, _, err := d.Bags.Work.Open(ctx, d.Bags.Layout.Work(recordName(n, step)))
+	if errors.Is(err, sink.ErrNotFound) {
+		return false, nil, nil
+	}
+	if err != nil {
+		return false, nil, fmt.Errorf("read what was deleted: %w", err)
+	}
+	defer body.Close()
+	for l, err := range unit.Lines[deletedLine](json.NewDecoder(bufio.NewReader(body))) {
+		if err != nil {
+			return false, nil, fmt.Errorf("read what was deleted: %w", err)
+		}
+		lines = append(lines, l)
+	}
+	return true, lines, nil
+}
+
+// tally is what a delete came to, over all projects.
+type tally struct {
+	counts   contract.Counts
+	projects []deletionProject
+	checks   []report.Verification
+}
+
+// add counts what a step of a project saw to be gone.
+func (t *tally) add(project uuid.UUID, into *contract.Counts, lines []deletedLine) {
+	for _, l := range lines {
+		n := into.Of(l.Category)
+		if n != nil && l.How != alreadyGone {
+			*n++
+		}
+		check := t.check(project, l)
+		check.Items++
+		if l.How == alreadyGone {
+			check.AlreadyGone++
+		}
+		check.Last = l.VerifiedAbsent
+	}
+}
+
+// check is the row of the project and category of a line.
+func (t *tally) check(project uuid.UUID, l deletedLine) *report.Verification {
+	name := project.String()
+	for i := len(t.checks) - 1; i >= 0 && t.checks[i].Project == name; i-- {
+		if t.checks[i].Category == string(l.Category) {
+			return &t.checks[i]
+		}
+	}
+	t.checks = append(t.checks, report.Verification{Project: name, Category: string(l.Category), How: verifiedBy(l.Category), First: l.VerifiedAbsent})
+	return &t.checks[len(t.checks)-1]
+}
+
+func (t *tally) end(p deletionProject) {
+	t.projects = append(t.projects, p)
+	t.counts.Add(p.Counts)
+}
+
+// planned is what a dry run would delete of a project.
+func (f projectFacts) planned(p projectPlan) contract.Counts {
+	c := contract.Counts{
+		Images: int64(f.Images), Iterations: int64(f.Iterations), Tags: int64(f.Tags), Performance: int64(len(f.Trained)), Predictions: int64(f.Predictions),
+	}
+	if p.Project {
+		c.Projects = 1
+	}
+	return c
+}
+
+// commit writes the bag of a delete that is verified, or of a plan. Everything in it follows from
+// what is frozen.
+func (d *Deleter) commit(ctx context.Context) error {
+	cut, _, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleteCutName), false, func(context.Context) (deleteCut, error) {
+		return deleteCut{V: contract.FormatVersion, FinishedAt: d.Now().UTC().Truncate(time.Millisecond), Ledger: d.Ledger.Ref()}, nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.Ledger.Continues(cut.Ledger); err != nil {
+		return err
+	}
+	out, err := sink.NewBag(d.Bags.Store, d.Bags.Layout.Bag(sink.DeleteBag), d.Bags.SpoolDir)
+	if err != nil {
+		return fmt.Errorf("open the bag: %w", err)
+	}
+	defer out.Close() //nolint:errcheck // temporary files
+	t, err := d.payload(ctx, out)
+	if err != nil {
+		return err
+	}
+	outcome := contract.OutcomeComplete
+	switch {
+	case d.begun.DryRun:
+		outcome = contract.OutcomePlanned
+	case t.counts.Empty(): // what was planned, if anything, was gone when its turn came
+		outcome = contract.OutcomeNothingFound
+	}
+	record := deletionRecord{
+		V: contract.FormatVersion, ID: d.Command.ID, Reference: contract.Text(d.Command.Data.Reference), Method: deleteMethod, Endpoint: d.begun.Host, APIVersion: cv.APIVersion,
+		Scope: d.begun.Request.Data, DryRun: d.begun.DryRun, Outcome: outcome, Counts: t.counts, PlanSHA256: d.begun.Digest, Projects: t.projects,
+		ExportBundle: d.begun.Export, Residuals: d.residuals(), StartedAt: d.begun.StartedAt, BegunAt: d.begun.BegunAt, FinishedAt: cut.FinishedAt, Tool: d.begun.Tool,
+	}
+	if err := bag.PutJSON(ctx, out.Put, sink.DeletionFile, record); err != nil {
+		return err
+	}
+	verification := verificationRecord{V: contract.FormatVersion, Executed: !d.begun.DryRun, Checks: t.checks}
+	if err := bag.PutJSON(ctx, out.PutTag, sink.VerificationFile, verification); err != nil {
+		return err
+	}
+	request, err := d.evidence(ctx, out.PutTag, cut.Ledger.Seq)
+	if err != nil {
+		return err
+	}
+	page, err := d.certificate(record, verification, cut)
+	if err != nil {
+		return err
+	}
+	if _, err := out.PutTag(ctx, sink.IndexFile, sink.Bytes(page, "text/html; charset=utf-8")); err != nil {
+		return fmt.Errorf("store the certificate: %w", err)
+	}
+	// This compare-and-set decides between the receipt and whoever wants to cancel a plan, or took
+	// the command over.
+	if err := d.update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseSeal }); err != nil {
+		return err
+	}
+	what := "Deletion of user data from Azure Custom Vision, "
+	if d.begun.DryRun {
+		what = "Plan of a deletion of user data from Azure Custom Vision, "
+	}
+	seal, err := out.Seal(ctx, d.Bags.Info(cut.FinishedAt, d.begun.Tool, what+d.begun.Host))
+	if err != nil {
+		return fmt.Errorf("seal the bag: %w", err)
+	}
+	return d.putReceipt(ctx, out, seal, record, verification, cut, request)
+}
+
+// payload writes deleted.jsonl of every project.
+func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err error) {
+	t = tally{projects: []deletionProject{}, checks: []report.Verification{}}
+	if err := d.loadPlan(ctx); err != nil {
+		return t, err
+	}
+	n := 0
+	for p, err := range d.planned() {
+		if err != nil {
+			return t, err
+		}
+		project := deletionProject{ID: p.ID, Project: p.Project}
+		if d.begun.DryRun {
+			project.Counts = d.begun.Facts[n].planned(p)
+		} else if project.Counts.Bytes, err = d.deleted(ctx, out, n, &t, &project); err != nil {
+			return t, err
+		}
+		t.end(project)
+		n++
+	}
+	return t, nil
+}
+
+// deleted writes one project's deleted.jsonl, when anything of it was deleted, and returns its
+// size.
+func (d *Deleter) deleted(ctx context.Context, out *sink.Bag, n int, t *tally, project *deletionProject) (size int64, err error) {
+	err = d.Bags.Spooled(func(s *sink.Spool) error {
+		buffered := bufio.NewWriter(s)
+		enc := json.NewEncoder(buffered)
+		for _, step := range steps() {
+			_, lines, err := d.recorded(ctx, n, step)
+			if err != nil {
+				return err
+			}
+			t.add(project.ID, &project.Counts, lines)
+			for _, l := range lines {
+				if err := enc.Encode(l); err != nil {
+					return err
+				}
+			}
+		}
+		if err := buffered.Flush(); err != nil {
+			return err
+		}
+		if size = s.Size(); size == 0 {
+			return nil
+		}
+		_, err := out.Put(ctx, sink.ProjectPath(project.ID, "deleted.jsonl"), s.Body("application/jsonl"))
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("write deleted.jsonl of project %s: %w", project.ID, err)
+	}
+	return size, nil
+}
+
+// evidence stores request.json, the plan if it is known, and ledger.jsonl, and returns the
+// request's digest.
+func (d *Deleter) evidence(ctx context.Context, put bag.Putter, upTo uint64) (string, error) {
+	b, err := contract.Marshal(d.begun.Request)
+	if err != nil {
+		return "", fmt.Errorf("encode the request: %w", err)
+	}
+	request, err := put(ctx, sink.RequestFile, sink.Bytes(append(b, '\n'), "application/json"))
+	if err != nil {
+		return "", fmt.Errorf("store the request: %w", err)
+	}
+	if d.plan != nil {
+		if _, err := put(ctx, sink.PlanFile, d.plan.Body("application/json")); err != nil {
+			return "", fmt.Errorf("store the plan: %w", err)
+		}
+	}
+	return request.SHA256, d.Bags.PutLedger(ctx, d.Ledger, put, upTo)
+}
+
+// putReceipt writes the receipt, and with it commits the bag.
+func (d *Deleter) putReceipt(ctx context.Context, out *sink.Bag, seal sink.Seal, record deletionRecord, verification verificationRecord, cut deleteCut, request string) error {
+	scope, err := contract.Marshal(record.Scope)
+	if err != nil {
+		return fmt.Errorf("encode the scope: %w", err)
+	}
+	verified, err := contract.Marshal(verification)
+	if err != nil {
+		return fmt.Errorf("encode the verification: %w", err)
+	}
+	var exported json.RawMessage
+	if record.ExportBundle != nil {
+		if exported, err = contract.Marshal(record.ExportBundle); err != nil {
+			return fmt.Errorf("encode the export bundle: %w", err)
+		}
+	}
+	residuals := []sink.ReceiptResidual{}
+	for _, r := range record.Residuals {
+		residuals = append(residuals, sink.ReceiptResidual{Category: string(r.Category), Reason: r.Reason})
+	}
+	receipt := sink.NewReceipt(sink.DeletePredicateType, seal, sink.Predicate{
+		Command: d.Bags.ReceiptCommand(d.begun.Account, request),
+		Scope:   scope, Outcome: string(record.Outcome), Counts: record.Counts.ByName(), Verification: verified, Residuals: residuals,
+		Tool:      sink.ReceiptTool{Name: bag.ToolName, Version: record.Tool},
+		StartedAt: record.StartedAt, FinishedAt: record.FinishedAt,
+		Ledger: sink.ReceiptLedger{Entries: cut.Ledger.Entries, Head: cut.Ledger.Head},
+		Bundle: sink.ReceiptBundle{URI: d.Bags.URI(sink.DeleteBag)},
+		Method: record.Method, Plan: bag.ReceiptPlan(record.PlanSHA256), ExportBundle: exported,
+	})
+	return bag.StoreReceipt(ctx, out, receipt)
+}
+
+// residuals is what remains after the delete, and why.
+func (d *Deleter) residuals() []contract.Residual {
+	out := []contract.Residual{}
+	add := func(c contract.Category, reason string) {
+		out = append(out, contract.Residual{Category: c, Reason: reason})
+	}
+	var whole, iterations, kept bool
+	data := d.Command.Data
+	for _, f := range d.begun.Facts {
+		iterations = iterations || f.Iterations > 0
+		kept = kept || f.Kept
+	}
+	whole = data.Narrowing() == contract.NarrowNone && data.Has(contract.CategoryProjects)
+	if iterations || whole || data.Has(contract.CategoryExports) {
+		add(contract.CategoryExports, "the service offers no deletion of exported models: they go with the account")
+	}
+	if kept {
+		add(contract.CategoryTags, "iterations keep their own copies of the tags they were trained with, until they are deleted")
+	}
+	if lost := d.begun.NotFound; len(lost.Projects) > 0 {
+		names := make([]string, 0, len(lost.Projects))
+		for _, id := range lost.Projects {
+			names = append(names, id.String())
+		}
+		add(contract.CategoryProjects, fmt.Sprintf("not found at %s, which listed %d projects: %s; nothing is known of them, and nothing was deleted of them",
+			d.begun.Host, lost.Listed, strings.Join(names, ", ")))
+	}
+	widest := data.Categories[0]
+	add(widest, "the service itself removes the data within 30 days of its deletion")
+	if whole {
+		add(contract.CategoryProjects, "copies in storage that the project's settings point to (exported models, notifications) are the customer's own, and are not touched")
+	}
+	if e := d.begun.Export; e != nil {
+		add(widest, fmt.Sprintf("the export bundle %s holds copies; no end of its retention is set", e.URI))
+	}
+	return out
+}
+
+// certificate is the page for people: what was deleted, how that was verified, what remains and
+// why.
+func (d *Deleter) certificate(record deletionRecord, verification verificationRecord, cut deleteCut) ([]byte, error) {
+	c := report.Certificate{
+		Command: record.ID, Reference: string(record.Reference), Planned: record.DryRun, NothingFound: record.Outcome == contract.OutcomeNothingFound,
+		Host: record.Endpoint, APIVersion: record.APIVersion, Method: record.Method, PlanSHA256: record.PlanSHA256,
+		Started: record.StartedAt, Finished: record.FinishedAt, Tool: bag.ToolName + " " + record.Tool,
+		LedgerEntries: cut.Ledger.Entries, LedgerHead: cut.Ledger.Head, Checks: verification.Checks,
+	}
+	for _, k := range contract.Categories() {
+		c.Counts = append(c.Counts, report.Count{Category: string(k), N: *record.Counts.Of(k)})
+	}
+	for _, p := range record.Projects {
+		row := report.Project{ID: p.ID.String(), Whole: p.Project}
+		for _, k := range contract.Categories() {
+			row.Counts = append(row.Counts, *p.Counts.Of(k))
+		}
+		c.Projects = append(c.Projects, row)
+	}
+	for _, r := range record.Residuals {
+		c.Residuals = append(c.Residuals, report.Residual{Category: string(r.Category), Reason: r.Reason})
+	}
+	if e := record.ExportBundle; e != nil {
+		c.ExportURI, c.ExportReceiptSHA256 = e.URI, e.ReceiptSHA256
+	}
+	page, err := c.HTML()
+	if err != nil {
+		return nil, fmt.Errorf("make the certificate: %w", err)
+	}
+	return page, nil
+}

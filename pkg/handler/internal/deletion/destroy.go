@@ -1,0 +1,65 @@
+package deletion
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// destroy makes a destructive call under the fence: its intent goes into the ledger first, which
+// fails when somebody else holds the command; its result after. Each try of the call has its own.
+// gone says that the service did not know what was to be deleted, already that no earlier try can
+// be why, whoever made it.
+func (d *Deleter) destroy(ctx context.Context, call func(ctx context.Context) error) (gone, already bool, err error) {
+	var (
+		broken   error
+		made     ledger.Call // the last one that was intended
+		intended time.Time   // when the last intent was sent
+	)
+	fresh := func() bool { return d.Now().Sub(intended) < intentFresh }
+	traced := cv.WithTrace(ctx, cv.Trace{
+		Before: func(ctx context.Context, c cv.Call) error {
+			for {
+				intended = d.Now()
+				made = ledger.CallOf(c, intended) // an heir reckons from its time how long the call may be under way
+				if err := d.Ledger.Intend(ctx, d.Calls.Take(), made); err != nil {
+					return err
+				}
+				if fresh() {
+					return nil
+				}
+				// Too much time went by, as when this process stood still: this call is not made,
+				// and the next intent finds out who holds the command.
+				if err := d.Ledger.Write(ledger.CallOf(c, d.Now()).Line(sink.LedgerResult)); err != nil {
+					return err
+				}
+			}
+		},
+		Fresh: fresh,
+		After: func(c cv.Call) {
+			d.Control.Note(c)
+			broken = errors.Join(broken, d.Ledger.Write(ledger.CallOf(c, d.Now()).Line(sink.LedgerResult)))
+		},
+	})
+	err = call(traced)
+	late, cancel := delivery.Detached(ctx)
+	defer cancel()
+	if kept := errors.Join(broken, d.Ledger.Flush(late)); kept != nil {
+		return false, false, errors.Join(err, kept)
+	}
+	gone, err = d.provenGone(ctx, err)
+	return gone, gone && d.Ledger.Possible(made.Operation, made.Target) == 0, err
+}
+
+// isGone makes a 404 of the API's own what it is to a delete: it is gone.
+func isGone(err error) (bool, error) {
+	if errors.Is(err, cv.ErrGone) {
+		return true, nil
+	}
+	return false, err
+}

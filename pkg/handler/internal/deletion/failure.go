@@ -1,0 +1,173 @@
+package deletion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
+)
+
+// Fail ends a delete that fails or was cancelled. Once it was begun, what was called and what is
+// known is stored as evidence, and told by the end; left says what could not be removed. The end is
+// nil where nothing was begun, so that nothing was changed.
+func (d *Deleter) Fail(ctx context.Context, e *contract.Error) (end *contract.EventData, left string, err error) {
+	defer d.close()
+	found, err := d.resume(ctx)
+	if found && err == nil {
+		err = d.loadPlan(ctx)
+	}
+	var final *contract.Error
+	switch {
+	case errors.As(err, &final): // the plan is no longer known: the ledger is the only evidence
+		found = true
+	case err != nil:
+		return nil, "", err
+	}
+	if !found || d.Command.Data.DryRun {
+		return nil, "", nil
+	}
+	if e == nil {
+		e = &contract.Error{Code: contract.CodeInternal, Message: "the command was cancelled after its job was removed from NATS, and after it had begun to delete: " +
+			"what was called and what is known to be gone is in the evidence"}
+	}
+	if left, err = d.storeFailure(ctx, e); err != nil {
+		return nil, "", fmt.Errorf("store the evidence of a failed delete: %w", err)
+	}
+	end, err = LoadFailure(ctx, d.Bags)
+	if err == nil && end == nil {
+		err = errors.New("the evidence of a failed delete was stored, and is not there")
+	}
+	return end, left, err
+}
+
+// LoadFailure is the end of a delete whose evidence of failure is stored; nil when there is none.
+func LoadFailure(ctx context.Context, b bag.Bags) (*contract.EventData, error) {
+	raw, err := b.Store.ReadAll(ctx, b.Layout.Key(sink.DeleteBag, sink.FailureFile), bag.MaxReceipt)
+	if errors.Is(err, sink.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for the evidence of a failure: %w", err)
+	}
+	var f failureRecord
+	if err := contract.DecodeVersioned(raw, string(sink.FailureFile), &f); err != nil {
+		return nil, err
+	}
+	return &contract.EventData{
+		Status: contract.StatusFailed, Error: f.Error, StartedAt: &f.StartedAt, FinishedAt: &f.FinishedAt, Counts: f.Counts, ExportBundle: f.ExportBundle,
+		Plan: &contract.PlanRef{SHA256: f.PlanSHA256, URI: b.URI(sink.DeleteBag) + string(sink.PlanFile)}, Residuals: f.Residuals,
+	}, nil
+}
+
+// failureRecord is evidence/failure.json, the last object of a delete that failed after its first
+// destructive call may have gone out: no receipt, but what was called and what is known to be gone.
+type failureRecord struct {
+	V            int                    `json:"v"`
+	ID           string                 `json:"id"`
+	Error        *contract.Error        `json:"error"`
+	PlanSHA256   string                 `json:"plan_sha256"`
+	Called       []ledger.OperationFate `json:"called"`
+	KnownAbsent  []report.Verification  `json:"known_absent"` // whole steps of a project, whose ids are in the plan; those of predictions in the ledger
+	NotVerified  []unverifiedStep       `json:"not_verified"`
+	Counts       contract.Counts        `json:"counts"` // of what is known to be gone
+	Residuals    []contract.Residual    `json:"residuals"`
+	ExportBundle *contract.BundleRef    `json:"export_bundle"`
+	StartedAt    time.Time              `json:"started_at"`
+	FinishedAt   time.Time              `json:"finished_at"`
+}
+
+// unverifiedStep is a step that was to be done and whose end was not seen.
+type unverifiedStep struct {
+	Project uuid.UUID `json:"project"`
+	Step    string    `json:"step"`
+}
+
+// storeFailure stores the evidence of a delete that ends without success.
+func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left string, err error) {
+	if err := d.Attempt.FlushCalls(ctx); err != nil {
+		return "", err
+	}
+	put := func(ctx context.Context, path sink.Path, body sink.Body) (sink.Object, error) {
+		return d.Bags.Store.Put(ctx, d.Bags.Layout.Key(sink.DeleteBag, path), body)
+	}
+	if left, err = d.dropBag(ctx); err != nil {
+		return "", err
+	}
+	t := tally{checks: []report.Verification{}}
+	missing := []unverifiedStep{}
+	if d.begun.V == 0 {
+		d.rebuildBegun()
+	}
+	planned := d.plannedAtLeast()
+	n := 0
+	for p, err := range planned {
+		if err != nil {
+			return "", err
+		}
+		project := deletionProject{ID: p.ID, Project: p.Project}
+		m := &removal{d: d, n: n, plan: p}
+		for _, step := range steps() {
+			stored, lines, err := d.recorded(ctx, n, step)
+			if err != nil {
+				return "", err
+			}
+			t.add(p.ID, &project.Counts, lines)
+			if !stored && d.plan != nil && m.wants(step) {
+				missing = append(missing, unverifiedStep{p.ID, step})
+			}
+		}
+		t.end(project)
+		n++
+	}
+	if _, err := d.evidence(ctx, put, d.Ledger.End()); err != nil {
+		return "", err
+	}
+	return left, bag.PutJSON(ctx, put, sink.FailureFile, failureRecord{
+		V: contract.FormatVersion, ID: d.Command.ID, Error: e, PlanSHA256: d.begun.Digest, Called: d.Ledger.Destructive(),
+		KnownAbsent: t.checks, NotVerified: missing, Counts: t.counts, Residuals: d.residuals(), ExportBundle: d.begun.Export,
+		StartedAt: d.begun.StartedAt, FinishedAt: d.Now().UTC().Truncate(time.Millisecond),
+	})
+}
+
+// rebuildBegun fills in what can be said of a delete whose beginning is no longer there.
+func (d *Deleter) rebuildBegun() {
+	d.begun = begun{
+		V: contract.FormatVersion, StartedAt: d.Job.Created, Tool: d.Version,
+		Request: d.Bags.Request(d.Pseudonym.Redact(d.Command.Data), d.Job.Command),
+	}
+	if ref := d.Job.Deletion; ref != nil {
+		d.begun.Digest = ref.PlanSHA256
+	}
+}
+
+// dropBag removes what there is of a bag that will not be finished, but for what is evidence of a
+// failure too: that may be a later holder's already. left says what could not be removed.
+func (d *Deleter) dropBag(ctx context.Context) (left string, err error) {
+	kept := map[sink.Key]bool{}
+	for _, path := range []sink.Path{sink.RequestFile, sink.PlanFile, sink.LedgerFile, sink.FailureFile} {
+		kept[d.Bags.Layout.Key(sink.DeleteBag, path)] = true
+	}
+	var keys []sink.Key
+	for o, err := range d.Bags.Store.List(ctx, d.Bags.Layout.Bag(sink.DeleteBag)) {
+		if err != nil {
+			return "", fmt.Errorf("list the unfinished bag: %w", err)
+		}
+		if !kept[o.Key] {
+			keys = append(keys, o.Key)
+		}
+	}
+	err = d.Bags.Store.Remove(ctx, keys...)
+	if err != nil && ctx.Err() == nil { // as where an ended export cannot be removed: it must not keep the command from ending
+		d.Log.Error().Err(err).Msg("an unfinished bag is left behind")
+		return d.Bags.URI(sink.DeleteBag) + ": " + err.Error(), nil
+	}
+	return "", err //nolint:wrapcheck // the end of ctx
+}

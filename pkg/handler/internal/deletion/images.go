@@ -1,0 +1,172 @@
+package deletion
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+)
+
+// images deletes the planned images everywhere, and looks until they are gone from the workspace
+// and every iteration.
+func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
+	var (
+		every  = m.d.Command.Data.Narrowing() == contract.NarrowNone // all images of the project were planned
+		missed bool                                                  // a call was refused because of ids that are gone
+		inVain []uuid.UUID                                           // what the first calls of all named, and were refused
+		before = map[uuid.UUID]struct{}{}                            // of those, what was gone before
+		err    error
+	)
+	first := m.d.Ledger.ImageCalls(m.plan.ID) == 0 // else an earlier attempt may have done a part
+	if first {
+		if missed, inVain, err = m.removeImages(ctx, m.plan.Images); err != nil {
+			return nil, err
+		}
+	}
+	look := 0
+	err = m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
+		again := missed || look%resend == 0 && (look > 0 || !first)
+		look++
+		n, left, err := m.left(ctx, again || !every)
+		if err != nil {
+			return "", err
+		}
+		for _, id := range inVain {
+			if _, there := slices.BinarySearchFunc(left, id, contract.CompareIDs); !there {
+				before[id] = struct{}{}
+			}
+		}
+		inVain = nil
+		if n == 0 || len(left) == 0 && (again || !every) {
+			return "", nil
+		}
+		if again {
+			missed, _, err = m.removeImages(ctx, left)
+		}
+		return "any", err
+	})
+	if err != nil {
+		return nil, err
+	}
+	lines := m.absent(contract.CategoryImages, ledger.OpDeleteImages, m.plan.Images...)
+	for i := range lines {
+		if _, ok := before[lines[i].ID]; ok {
+			lines[i].How = alreadyGone
+		}
+	}
+	return lines, nil
+}
+
+// selection lists the selection once more. An image in it that is not in the plan, and was made
+// before the delete began, ends the delete as plan_changed; it is not deleted.
+func (m *removal) selection(ctx context.Context) ([]deletedLine, error) {
+	return nil, m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
+		scopes, err := m.snapshots(ctx)
+		if err != nil {
+			return "", err
+		}
+		found, err := m.survey(ctx).Images(ctx, scopes)
+		gone, absent := m.d.provenGone(ctx, err)
+		switch {
+		case absent != nil:
+			return "", absent
+		case gone && survey.ProjectGone(err):
+			return "", nil
+		case gone: // an iteration, say, that went away meanwhile: the others were not looked at
+			return "listing", nil
+		}
+		for _, id := range found.IDs() {
+			if _, planned := slices.BinarySearchFunc(m.plan.Images, id, contract.CompareIDs); planned {
+				return id.String(), nil
+			}
+			if made := found[id]; made.IsZero() || !made.After(m.d.begun.BegunAt) {
+				return "", &contract.Error{Code: contract.CodePlanChanged, Retryable: true, Message: fmt.Sprintf(
+					"image %s of project %s belongs to the selection and is not in the plan: it was tagged or changed after it was looked for. "+
+						"It was not deleted; publish the delete again under a new id", id, m.plan.ID)}
+			}
+		}
+		return "", nil
+	})
+}
+
+// survey finds the images of the project that the command selects.
+func (m *removal) survey(ctx context.Context) survey.Survey {
+	return m.d.survey(m.plan.ID, func(int) error { return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt) })
+}
+
+// removeImages deletes images everywhere. missed says that the service refused a call because it
+// does not know some or all of the images; inVain is what such calls named, where no earlier call
+// like them can be why.
+func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed bool, inVain []uuid.UUID, err error) {
+	if _, err := m.snapshots(ctx); err != nil {
+		return false, nil, err
+	}
+	remove := func(named []uuid.UUID, q cv.DeleteImagesQuery) error {
+		gone, already, err := m.d.destroy(ctx, func(ctx context.Context) error {
+			_, err := m.d.Client.DeleteImages(ctx, m.plan.ID, q)
+			return err //nolint:wrapcheck // wrapped below
+		})
+		if err != nil {
+			return fmt.Errorf("delete images: %w", err)
+		}
+		missed = missed || gone
+		if already {
+			inVain = append(inVain, named...)
+		}
+		return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt)
+	}
+	if data := m.d.Command.Data; m.plan.Project && data.ApprovedPlan == "" && !data.ExportFirst { // what was added since may go too
+		err = remove(ids, cv.DeleteImagesQuery{AllImages: true, AllIterations: true})
+		return missed, inVain, err
+	}
+	for chunk := range slices.Chunk(ids, cv.MaxPage) {
+		if err := remove(chunk, cv.DeleteImagesQuery{IDs: chunk, AllIterations: true}); err != nil {
+			return false, nil, err
+		}
+	}
+	return missed, inVain, nil
+}
+
+// left counts the images that are still anywhere and, where search is set, says which of the
+// planned ones are among them. Where the service counts none, none are.
+func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUID, err error) {
+	scopes, err := m.snapshots(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	found := survey.Selected{}
+	for _, scope := range scopes {
+		counted, err := m.count(ctx, scope)
+		if err != nil {
+			return 0, nil, err
+		}
+		n += counted
+		if counted == 0 || !search {
+			continue
+		}
+		err = m.survey(ctx).Present(ctx, scope, m.plan.Images, found)
+		if _, err := m.d.provenGone(ctx, err); err != nil {
+			return 0, nil, err
+		}
+	}
+	return n, found.IDs(), nil
+}
+
+// count is how many images a scope has, tagged and untagged; none when it is not there.
+func (m *removal) count(ctx context.Context, scope uuid.UUID) (int, error) {
+	total := 0
+	for _, kind := range []survey.ListingKind{survey.Tagged, survey.Untagged} {
+		n, err := survey.Count(ctx, m.d.Client, m.plan.ID, survey.Listing{Kind: kind, Scope: scope})
+		if gone, err := m.d.provenGone(ctx, err); err != nil || gone {
+			return 0, err
+		}
+		total += n
+	}
+	return total, nil
+}

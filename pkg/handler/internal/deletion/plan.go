@@ -1,0 +1,373 @@
+package deletion
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// selection is what of a command a plan's digest covers. The fields are in the order of their
+// names, so that the JSON is canonical.
+type selection struct {
+	AllProjects   bool                `json:"all_projects"`
+	ImageIDs      []uuid.UUID         `json:"image_ids"`
+	ImageMetadata []map[string]string `json:"image_metadata"` // pseudonyms
+	IterationIDs  []uuid.UUID         `json:"iteration_ids"`
+	ProjectIDs    []uuid.UUID         `json:"project_ids"`
+	TagIDs        []uuid.UUID         `json:"tag_ids"`
+}
+
+// planHead is a plan but for its projects. The fields are in the order of their names.
+type planHead struct {
+	APIVersion string              `json:"api_version"`
+	Categories []contract.Category `json:"categories"`
+	Host       string              `json:"host"`
+	Selection  selection           `json:"selection"`
+	Unpublish  bool                `json:"unpublish"`
+	V          int                 `json:"v"`
+}
+
+// newPlanHead is the head that the command's plan has now, at the host of the Training API.
+func (d *Deleter) newPlanHead(host string) planHead {
+	data := d.Command.Data
+	return planHead{
+		APIVersion: cv.APIVersion, Categories: slices.Sorted(slices.Values(data.Categories)), Host: host,
+		Selection: selection{
+			AllProjects: data.AllProjects, ImageIDs: contract.SortedIDs(data.ImageIDs),
+			ImageMetadata: append([]map[string]string{}, d.Pseudonym.Redact(data).ImageMetadata...),
+			IterationIDs:  contract.SortedIDs(data.IterationIDs), ProjectIDs: contract.SortedIDs(data.ProjectIDs), TagIDs: contract.SortedIDs(data.TagIDs),
+		},
+		Unpublish: data.Unpublish, V: contract.FormatVersion,
+	}
+}
+
+// projectPlan is what a delete will remove of one project: ids in byte order. The fields are in the
+// order of their names.
+type projectPlan struct {
+	ID         uuid.UUID   `json:"id"`
+	Images     []uuid.UUID `json:"images"`
+	Iterations []uuid.UUID `json:"iterations"`
+	Project    bool        `json:"project"` // the project itself goes, and everything with it
+	Tags       []uuid.UUID `json:"tags"`
+}
+
+func (p projectPlan) empty() bool {
+	return !p.Project && len(p.Images)+len(p.Iterations)+len(p.Tags) == 0 // but for predictions
+}
+
+// projectFacts is what a plan was judged by, and what it does not cover.
+type projectFacts struct {
+	ID          uuid.UUID   `json:"id"`
+	Images      int         `json:"images"`
+	Iterations  int         `json:"iterations"`
+	Tags        int         `json:"tags"`
+	Trained     []uuid.UUID `json:"trained"`     // of the planned iterations, those with a performance
+	Predictions int         `json:"predictions"` // counted, of a dry run only
+	Kept        bool        `json:"kept"`        // iterations stay, and with them their copies of the planned tags
+
+	name      string
+	readOnly  bool
+	touched   bool        // something of it is to be deleted
+	published []uuid.UUID // of what is planned
+	training  uuid.UUID   // an iteration whose images could not be read, as it is in training
+}
+
+// deletePlan is a plan as it was made: its canonical bytes are in a temporary file.
+type deletePlan struct {
+	spool    *sink.Spool
+	facts    []projectFacts
+	notFound notFound
+}
+
+// notFound is the projects that a command names and that were not found when it was planned.
+// Nothing is known of them: they may never have been there.
+type notFound struct {
+	Projects []uuid.UUID `json:"projects"`
+	Listed   int         `json:"listed"` // how many projects the account listed then
+}
+
+func (p *deletePlan) digest() string { return p.spool.SHA256() }
+
+func (p *deletePlan) images() int {
+	n := 0
+	for _, f := range p.facts {
+		n += f.Images
+	}
+	return n
+}
+
+// planDelete reads what the selection holds and writes it down as canonical JSON. What is gone
+// already is not in it. The caller closes the plan's spool.
+func (d *Deleter) planDelete(ctx context.Context) (_ *deletePlan, err error) {
+	data := d.Command.Data
+	projects := data.ProjectIDs
+	if data.AllProjects {
+		all, err := d.Client.GetProjects(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list the projects: %w", err)
+		}
+		for _, p := range all {
+			projects = append(projects, p.ID)
+		}
+		d.Control.Expect(projects...)
+	}
+	projects = contract.SortedIDs(projects)
+	spool, err := sink.NewSpool(d.Bags.SpoolDir)
+	if err != nil {
+		return nil, fmt.Errorf("open a spool: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, spool.Close())
+		}
+	}()
+	plan := &deletePlan{spool: spool}
+	write := func(parts ...any) error {
+		for _, part := range parts {
+			var b []byte
+			switch v := part.(type) {
+			case string:
+				b = []byte(v)
+			default:
+				if b, err = contract.Marshal(v); err != nil {
+					return fmt.Errorf("encode the plan: %w", err)
+				}
+			}
+			if _, err := spool.Write(b); err != nil {
+				return fmt.Errorf("spool the plan: %w", err)
+			}
+		}
+		return nil
+	}
+	head := d.newPlanHead(d.Client.Host())
+	if err := write(`{"api_version":`, quoted(head.APIVersion), `,"categories":`, head.Categories, `,"host":`, quoted(head.Host), `,"projects":[`); err != nil {
+		return nil, err
+	}
+	for _, id := range projects {
+		p, facts, found, err := d.planProject(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			plan.notFound.Projects = append(plan.notFound.Projects, id)
+			continue
+		}
+		comma := ""
+		if len(plan.facts) > 0 {
+			comma = ","
+		}
+		if err := write(comma, p); err != nil {
+			return nil, err
+		}
+		plan.facts = append(plan.facts, facts)
+	}
+	if err := d.recheckNotFound(ctx, plan); err != nil {
+		return nil, err
+	}
+	if err = write(`],"selection":`, head.Selection, `,"unpublish":`, head.Unpublish, `,"v":`, head.V, "}\n"); err != nil {
+		return nil, err
+	}
+	return plan, nil
+}
+
+// recheckNotFound looks again for the projects that the plan did not find. It fails, so that the
+// plan is made again, when one of them is there now; it waits when the account that answers is not
+// the planned one.
+func (d *Deleter) recheckNotFound(ctx context.Context, plan *deletePlan) error {
+	absent := plan.notFound.Projects
+	if len(absent) == 0 {
+		return nil
+	}
+	moved := func(id uuid.UUID) error {
+		return fmt.Errorf("%w: project %s came or went while it was planned", cv.ErrUnavailable, id)
+	}
+	if len(plan.facts) > 0 || d.Command.Data.AllProjects {
+		for _, id := range absent {
+			_, err := d.Client.GetProject(ctx, id)
+			gone, err := d.provenGone(ctx, err)
+			if err != nil {
+				return fmt.Errorf("look for project %s again: %w", id, err)
+			}
+			if !gone || d.Command.Data.AllProjects {
+				return moved(id)
+			}
+		}
+	}
+	projects, err := d.Client.GetProjects(ctx)
+	if err != nil {
+		return fmt.Errorf("list the projects: %w", err)
+	}
+	for _, p := range projects {
+		if slices.Contains(absent, p.ID) {
+			return moved(p.ID)
+		}
+	}
+	plan.notFound.Listed = len(projects)
+	return nil
+}
+
+// quoted is a string that a plan writes as JSON, where a plain string is written as it is.
+type quoted string
+
+// planProject reads what a project holds of the selection. found is false when the project is gone.
+// What goes away while it is read makes the plan worth making again.
+func (d *Deleter) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f projectFacts, found bool, err error) {
+	defer func() {
+		said := err
+		var gone bool
+		if gone, err = d.provenGone(ctx, said); gone {
+			err = fmt.Errorf("%w: it changed while it was planned: %w", cv.ErrUnavailable, said)
+		}
+	}()
+	data := d.Command.Data
+	project, err := d.Client.GetProject(ctx, id)
+	if errors.Is(err, cv.ErrGone) {
+		return p, f, false, nil
+	}
+	if err != nil {
+		return p, f, false, fmt.Errorf("read project %s: %w", id, err)
+	}
+	d.Control.Expect(id)
+	iterations, err := d.Client.GetIterations(ctx, id)
+	if err != nil {
+		return p, f, false, fmt.Errorf("read the iterations of project %s: %w", id, err)
+	}
+	iterations = survey.Trained(iterations)
+	whole := data.Has(contract.CategoryProjects) && data.Narrowing() == contract.NarrowNone
+	p = projectPlan{ID: id, Project: whole, Images: []uuid.UUID{}, Iterations: []uuid.UUID{}, Tags: []uuid.UUID{}}
+	f = projectFacts{ID: id, name: project.Name, readOnly: project.DRModeEnabled}
+	scopes := survey.ScopesOf(iterations)
+	for _, it := range iterations {
+		if it.Status == survey.StatusTraining && (whole || data.Has(contract.CategoryImages)) {
+			f.training = it.ID
+		}
+		named := data.Narrowing() == contract.NarrowIterations && slices.Contains(data.IterationIDs, it.ID)
+		all := data.Narrowing() == contract.NarrowNone && data.Has(contract.CategoryIterations)
+		if !whole && !named && !all {
+			continue
+		}
+		p.Iterations = append(p.Iterations, it.ID)
+		if it.Published() {
+			f.published = append(f.published, it.ID)
+		}
+		if !it.TrainedAt.IsZero() {
+			f.Trained = append(f.Trained, it.ID)
+		}
+	}
+	if whole || data.Has(contract.CategoryTags) || data.Narrowing() == contract.NarrowTags {
+		tags, err := d.Client.GetTags(ctx, id, uuid.Nil)
+		if err != nil {
+			return p, f, false, fmt.Errorf("read the tags of project %s: %w", id, err)
+		}
+		for _, t := range tags {
+			if whole || data.Has(contract.CategoryTags) && (data.Narrowing() == contract.NarrowNone || slices.Contains(data.TagIDs, t.ID)) {
+				p.Tags = append(p.Tags, t.ID)
+			}
+		}
+	}
+	if whole || data.Has(contract.CategoryImages) {
+		images, err := d.survey(id, func(found int) error {
+			return d.Attempt.Progress(ctx, contract.Progress{Done: int64(found)}, d.Job.Created)
+		}).Images(ctx, scopes)
+		if err != nil {
+			return p, f, false, err
+		}
+		p.Images = images.IDs()
+	}
+	predictions := takesPredictions(data)
+	if data.DryRun && predictions {
+		if f.Predictions, err = survey.CountPredictions(ctx, d.Client, id, scopes); err != nil {
+			return p, f, false, err
+		}
+	}
+	p.Iterations, p.Tags = contract.SortedIDs(p.Iterations), contract.SortedIDs(p.Tags)
+	f.Images, f.Iterations, f.Tags = len(p.Images), len(p.Iterations), len(p.Tags)
+	f.touched = !p.empty() || predictions
+	f.Kept = f.Tags > 0 && f.Iterations < len(iterations)
+	return p, f, true, nil
+}
+
+// selectsImages reports whether a delete takes images by what they are or carry: their ids, tags or
+// metadata.
+func selectsImages(d contract.Data) bool {
+	n := d.Narrowing()
+	return d.Has(contract.CategoryImages) && (n == contract.NarrowImages || n == contract.NarrowTags || n == contract.NarrowMetadata)
+}
+
+// takesPredictions reports whether a delete takes the stored predictions of its projects.
+func takesPredictions(d contract.Data) bool {
+	return d.Narrowing() == contract.NarrowNone && (d.Has(contract.CategoryProjects) || d.Has(contract.CategoryPredictions))
+}
+
+// survey finds the images of a project that the command selects. progress hears how many are found
+// so far.
+func (d *Deleter) survey(project uuid.UUID, progress func(found int) error) survey.Survey {
+	return survey.Survey{Client: d.Client, Project: project, Data: d.Command.Data, Gone: d.provenGone, Progress: progress}
+}
+
+// planProjects yields the projects of a stored plan, one at a time. After the last one head is what
+// else the plan says.
+func planProjects(r io.Reader, head *planHead) iter.Seq2[projectPlan, error] {
+	errStop := errors.New("stop")
+	return func(yield func(projectPlan, error) bool) {
+		d := json.NewDecoder(r)
+		skipToken := func() error {
+			_, err := d.Token()
+			return err //nolint:wrapcheck // wrapped below
+		}
+		projects := func() error {
+			if err := skipToken(); err != nil {
+				return err
+			}
+			for d.More() {
+				var p projectPlan
+				if err := d.Decode(&p); err != nil {
+					return err
+				}
+				if !yield(p, nil) {
+					return errStop
+				}
+			}
+			return skipToken() // the list ends
+		}
+		err := skipToken()
+		for err == nil && d.More() {
+			var name json.Token
+			if name, err = d.Token(); err != nil {
+				break
+			}
+			switch name {
+			case "projects":
+				err = projects()
+			case "api_version":
+				err = d.Decode(&head.APIVersion)
+			case "categories":
+				err = d.Decode(&head.Categories)
+			case "host":
+				err = d.Decode(&head.Host)
+			case "selection":
+				err = d.Decode(&head.Selection)
+			case "unpublish":
+				err = d.Decode(&head.Unpublish)
+			case "v":
+				err = d.Decode(&head.V)
+			default:
+				err = fmt.Errorf("unknown member %v", name)
+			}
+		}
+		if err != nil && !errors.Is(err, errStop) {
+			yield(projectPlan{}, fmt.Errorf("read the plan: %w", err))
+		}
+	}
+}

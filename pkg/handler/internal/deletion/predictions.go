@@ -1,0 +1,135 @@
+package deletion
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// predictions deletes the stored predictions up to the time the delete was begun, until the query
+// for them is empty.
+func (m *removal) predictions(ctx context.Context) ([]deletedLine, error) {
+	scopes, err := m.d.scopes(ctx, m.plan.ID)
+	if err != nil {
+		return nil, err
+	}
+	var exported map[uuid.UUID]struct{}
+	if m.d.begun.Export != nil {
+		if exported, err = m.d.exportedPredictions(ctx, m.plan.ID); err != nil {
+			return nil, err
+		}
+	}
+	for _, scope := range scopes {
+		tried := map[uuid.UUID]bool{}
+		if err := m.pollUntilGone(ctx, "predictions", func(ctx context.Context) (string, error) { return m.predictionPages(ctx, scope, exported, tried) }); err != nil {
+			return nil, err
+		}
+	}
+	return m.absent(contract.CategoryPredictions, ledger.OpDeletePrediction, m.d.Ledger.PredictionsGone(m.plan.ID)...), nil
+}
+
+// predictionPages deletes what the query gives until it gives nothing, or nothing new: then left is
+// the oldest that is still there. Of a delete that exported first, it deletes only what is in
+// exported.
+func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported map[uuid.UUID]struct{}, tried map[uuid.UUID]bool) (left string, err error) {
+	query := survey.PredictionQuery{Scope: scope, Count: cv.MaxPredictionIDs, Until: m.d.begun.BegunAt}
+	for {
+		results, _, err := query.Page(ctx, m.d.Client, m.plan.ID, nil)
+		if gone, err := m.d.provenGone(ctx, err); err != nil || gone {
+			return "", err
+		}
+		if len(results) == 0 {
+			return "", nil
+		}
+		fresh := false
+		ids := make([]uuid.UUID, 0, len(results))
+		for _, p := range results {
+			if _, ok := exported[p.ID]; m.d.begun.Export != nil && !ok {
+				return "", notExported(m.plan.ID, p.ID)
+			}
+			ids = append(ids, p.ID)
+			fresh = fresh || !tried[p.ID]
+			tried[p.ID] = true
+		}
+		for chunk := range slices.Chunk(ids, cv.MaxPredictionIDs) {
+			if _, _, err := m.d.destroy(ctx, func(ctx context.Context) error { return m.d.Client.DeletePredictions(ctx, m.plan.ID, chunk) }); err != nil {
+				return "", fmt.Errorf("delete predictions: %w", err)
+			}
+		}
+		if !fresh {
+			return ids[0].String(), nil // they take their time to vanish
+		}
+	}
+}
+
+// Predictions are in no plan: a delete takes all that are stored until it begins. A delete that
+// exports first must not take one that the bundle does not have, so it looks each of them up there.
+// Where it finds another, the plan is as good as changed.
+
+// exportedPredictions is the ids of a project's predictions in the bundle of export_first.
+func (d *Deleter) exportedPredictions(ctx context.Context, project uuid.UUID) (map[uuid.UUID]struct{}, error) {
+	exported := map[uuid.UUID]struct{}{}
+	body, _, err := d.Bags.Store.Open(ctx, d.Bags.Layout.Key(sink.ExportBag, sink.ProjectPath(project, bag.PredictionsFile)))
+	if errors.Is(err, sink.ErrNotFound) {
+		return exported, nil // there were none
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the exported predictions of project %s: %w", project, err)
+	}
+	defer body.Close()
+	type line struct {
+		Prediction struct{ ID uuid.UUID }
+	}
+	for l, err := range unit.Lines[line](json.NewDecoder(bufio.NewReader(body))) {
+		if err != nil {
+			return nil, fmt.Errorf("read the exported predictions of project %s: %w", project, err)
+		}
+		exported[l.Prediction.ID] = struct{}{}
+	}
+	return exported, nil
+}
+
+// unexported looks whether the newest predictions of a project are in its bundle, and names one
+// that is not. The zero id says that all are.
+func (d *Deleter) unexported(ctx context.Context, project uuid.UUID) (uuid.UUID, error) {
+	exported, err := d.exportedPredictions(ctx, project)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	scopes, err := d.scopes(ctx, project)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	for _, scope := range scopes {
+		query := survey.PredictionQuery{Scope: scope, Count: cv.MaxPredictionIDs, Newest: true}
+		results, _, err := query.Page(ctx, d.Client, project, nil)
+		if _, err := d.provenGone(ctx, err); err != nil {
+			return uuid.Nil, err
+		}
+		for _, p := range results {
+			if _, ok := exported[p.ID]; !ok {
+				return p.ID, nil
+			}
+		}
+	}
+	return uuid.Nil, nil
+}
+
+// notExported is the end of a delete that finds a prediction which is not in its bundle.
+func notExported(project, prediction uuid.UUID) *contract.Error {
+	return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf(
+		"prediction %s of project %s was stored after the export, so it is not deleted; publish the delete again under a new id", prediction, project)}
+}

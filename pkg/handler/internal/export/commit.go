@@ -1,0 +1,156 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// inventory is evidence/inventory.json: what was listed, counted, stored, and what could not be
+// had.
+type inventory struct {
+	V        int                `json:"v"`
+	Projects []projectInventory `json:"projects"`
+}
+
+type projectInventory struct {
+	ID         string                                   `json:"id"`
+	Gone       bool                                     `json:"gone,omitempty"` // listed when the export was planned, not there when it was read
+	Categories map[contract.Category]*categoryInventory `json:"categories"`
+	Untrained  []string                                 `json:"untrained"`
+	Unstable   []string                                 `json:"unstable"`
+}
+
+// categoryInventory counts one category of a project. Listed counts what listings gave, over all
+// scopes; Exported distinct things in the bag; Before and After are what the service counted before
+// and after the listings were read.
+type categoryInventory struct {
+	Listed   int            `json:"listed"`
+	Exported int            `json:"exported"`
+	Bytes    int64          `json:"bytes"`
+	Before   *int           `json:"before,omitempty"`
+	After    *int           `json:"after,omitempty"`
+	Failed   []unit.Failure `json:"failed"`
+}
+
+// exportRecord is data/export.json: the bag in a nutshell.
+type exportRecord struct {
+	V                    int              `json:"v"`
+	ID                   string           `json:"id"`
+	Reference            contract.Text    `json:"reference"`
+	Endpoint             string           `json:"endpoint"` // host of the Training API
+	APIVersion           string           `json:"api_version"`
+	Scope                contract.Scope   `json:"scope"`
+	PerformanceThreshold float64          `json:"performance_threshold"`
+	OverlapThreshold     float64          `json:"performance_overlap_threshold"`
+	Outcome              contract.Outcome `json:"outcome"`
+	Counts               contract.Counts  `json:"counts"`
+	Exceptions           int64            `json:"exceptions"`
+	StartedAt            time.Time        `json:"started_at"`
+	FinishedAt           time.Time        `json:"finished_at"`
+	Tool                 string           `json:"tool"`
+}
+
+// committing writes the bag that a cut describes. It is a pure function of the cut and the results:
+// an attempt that comes later writes the same bytes.
+type committing struct {
+	x          *Exporter
+	results    *results
+	cut        exportCut
+	out        *sink.Bag
+	counts     contract.Counts
+	exceptions int64
+	inventory  inventory
+	adopted    map[string]adopted // by stem
+}
+
+// commit writes generated files, manifests and, last, the receipt.
+func (r *results) commit(ctx context.Context, cut exportCut) error {
+	x := r.x
+	out, err := sink.NewBag(x.Bags.Store, x.Bags.Layout.Bag(sink.ExportBag), x.Bags.SpoolDir)
+	if err != nil {
+		return fmt.Errorf("open the bag: %w", err)
+	}
+	defer out.Close() //nolint:errcheck // temporary files
+	c := &committing{x: x, results: r, cut: cut, out: out, adopted: map[string]adopted{}, inventory: inventory{V: contract.FormatVersion, Projects: []projectInventory{}}}
+	for _, a := range cut.Adopted {
+		c.adopted[strings.TrimSuffix(a.Path, path.Ext(a.Path))] = a
+	}
+	for i, p := range r.rounds.projects {
+		if err := c.project(ctx, p, cut.Projects[i]); err != nil {
+			return err
+		}
+	}
+	outcome := contract.OutcomeComplete
+	switch {
+	case c.exceptions > 0:
+		outcome = contract.OutcomeExceptions
+	case c.counts.Empty():
+		outcome = contract.OutcomeNothingFound
+	}
+	if err := bag.PutJSON(ctx, out.Put, sink.ExportFile, exportRecord{
+		V: contract.FormatVersion, ID: x.Command.ID, Reference: contract.Text(x.Command.Data.Reference), Endpoint: r.plan.Host, APIVersion: r.plan.API, Scope: r.plan.Scope,
+		PerformanceThreshold: r.plan.Threshold, OverlapThreshold: r.plan.Overlap,
+		Outcome: outcome, Counts: c.counts, Exceptions: c.exceptions, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Tool: r.plan.Tool,
+	}); err != nil {
+		return err
+	}
+	request, err := c.evidence(ctx)
+	if err != nil {
+		return err
+	}
+	if x.Command.Action == contract.ActionExport { // an export that goes before a delete can still be cancelled with it
+		if err := x.Attempt.Update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseSeal }); err != nil {
+			return err
+		}
+	}
+	seal, err := out.Seal(ctx, x.Bags.Info(cut.FinishedAt, r.plan.Tool, "Export of user data from Azure Custom Vision, "+r.plan.Host))
+	if err != nil {
+		return fmt.Errorf("seal the bag: %w", err)
+	}
+	scope, err := contract.Marshal(r.plan.Scope)
+	if err != nil {
+		return fmt.Errorf("encode the scope: %w", err)
+	}
+	verification, err := contract.Marshal(map[string]any{"payload_objects_listed": seal.PayloadObjects, "unstable": c.unstable()})
+	if err != nil {
+		return fmt.Errorf("encode the verification: %w", err)
+	}
+	receipt := sink.NewReceipt(sink.ExportPredicateType, seal, sink.Predicate{
+		Command: x.Bags.ReceiptCommand(r.plan.Account, request),
+		Scope:   scope, Outcome: string(outcome), Counts: c.counts.ByName(), Exceptions: c.exceptions, Verification: verification, Residuals: []sink.ReceiptResidual{},
+		Tool:      sink.ReceiptTool{Name: bag.ToolName, Version: r.plan.Tool},
+		StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt,
+		Ledger: sink.ReceiptLedger{Entries: cut.Ledger.Entries, Head: cut.Ledger.Head},
+		Bundle: sink.ReceiptBundle{URI: x.Bags.URI(sink.ExportBag)},
+		Plan:   bag.ReceiptPlan(r.plan.Deletes),
+	})
+	return bag.StoreReceipt(ctx, out, receipt)
+}
+
+// evidence stores request.json, inventory.json and ledger.jsonl, and returns the request's digest.
+func (c *committing) evidence(ctx context.Context) (string, error) {
+	request, err := c.out.PutTag(ctx, sink.RequestFile, sink.Bytes(append(c.cut.Request, '\n'), "application/json"))
+	if err != nil {
+		return "", fmt.Errorf("store the request: %w", err)
+	}
+	if err := bag.PutJSON(ctx, c.out.PutTag, sink.InventoryFile, c.inventory); err != nil {
+		return "", err
+	}
+	return request.SHA256, c.x.Bags.PutLedger(ctx, c.x.Ledger, c.out.PutTag, c.cut.Ledger.Seq)
+}
+
+func (c *committing) unstable() int {
+	n := 0
+	for _, p := range c.cut.Projects {
+		n += len(p.Unstable)
+	}
+	return n
+}

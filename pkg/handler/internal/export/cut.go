@@ -1,0 +1,195 @@
+package export
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// cutName is the working object of an export's cut.
+const cutName = "cut.json"
+
+// exportCut is the third freeze: which results the bag is made of, and when it was finished. The
+// bag is a function of it.
+type exportCut struct {
+	V          int             `json:"v"`
+	FinishedAt time.Time       `json:"finished_at"`
+	Attempt    int             `json:"attempt"`
+	Results    []resultRef     `json:"results"`
+	Adopted    []adopted       `json:"adopted"` // blobs whose unit gave them up but which the store holds
+	Ledger     ledger.Ref      `json:"ledger"`
+	Projects   []cutProject    `json:"projects"`
+	Request    json.RawMessage `json:"request"`
+}
+
+type resultRef struct {
+	N      int    `json:"n"`
+	SHA256 string `json:"sha256"`
+}
+
+type adopted struct {
+	Path        string `json:"path"`
+	SHA256      string `json:"sha256"`
+	Bytes       int64  `json:"bytes"`
+	ContentType string `json:"content_type"`
+	Source      string `json:"source"`
+}
+
+// cutProject is what the rounds found out about a project's listings.
+type cutProject struct {
+	ID       string       `json:"id"`
+	Gone     bool         `json:"gone,omitempty"`
+	Listings []cutListing `json:"listings"`
+	Unstable []string     `json:"unstable"`
+}
+
+type cutListing struct {
+	Kind   survey.ListingKind `json:"kind"`
+	Listed int                `json:"listed"`
+	Before int                `json:"before"`
+	After  int                `json:"after"`
+}
+
+// cut decides what the bag is made of. What data/ holds and no result knows is adopted where a
+// reading lists it, else removed.
+func (r *results) cut(ctx context.Context) (exportCut, error) {
+	x := r.x
+	c, _, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(cutName), false, func(ctx context.Context) (exportCut, error) {
+		c := exportCut{
+			V: contract.FormatVersion, FinishedAt: x.Now().UTC().Truncate(time.Millisecond), Attempt: x.Number,
+			Ledger: x.Ledger.Ref(),
+		}
+		var err error
+		if c.Request, err = contract.Marshal(x.Bags.Request(r.plan.Scope, contract.CommandRef{Digest: r.plan.Digest, Account: r.plan.Account})); err != nil {
+			return c, fmt.Errorf("encode the request: %w", err)
+		}
+		for n := range r.rounds.units {
+			c.Results = append(c.Results, resultRef{N: n, SHA256: r.digests[n]})
+		}
+		for _, p := range r.rounds.projects {
+			f := cutProject{ID: p.id.String(), Gone: p.gone, Listings: []cutListing{}, Unstable: []string{}}
+			for _, l := range p.listings {
+				f.Listings = append(f.Listings, cutListing{Kind: l.Kind, Listed: l.listed, Before: l.before, After: l.after})
+				if l.unstable {
+					f.Unstable = append(f.Unstable, fmt.Sprintf("%s of %s", l.Kind, survey.ScopeName(l.Scope)))
+				}
+			}
+			c.Projects = append(c.Projects, f)
+		}
+		c.Adopted, err = r.strays(ctx)
+		return c, err
+	})
+	return c, err
+}
+
+// unitsOf is the numbers of a project's units.
+func (r *results) unitsOf(p uuid.UUID) []int {
+	var out []int
+	for _, u := range r.rounds.units {
+		if u.Project == p {
+			out = append(out, u.N)
+		}
+	}
+	return out
+}
+
+// known is what the results say of one project's stored objects.
+type known struct {
+	paths  map[string]struct{} // of stored objects
+	failed map[string]struct{} // stems of blobs that were given up, or are no pictures
+}
+
+func (r *results) known(ctx context.Context, p uuid.UUID) (known, error) {
+	k := known{paths: map[string]struct{}{}, failed: map[string]struct{}{}}
+	for _, n := range r.unitsOf(p) {
+		for rec, err := range unit.ReadRecords(ctx, r.x.Bags.Work, r.x.Bags.Layout, n) {
+			if err != nil {
+				return known{}, err
+			}
+			if rec.Entry != nil && rec.Entry.Path != "" {
+				k.paths[rec.Entry.Path] = struct{}{}
+			}
+			if rec.Blob != nil && rec.Blob.File != "" {
+				k.paths[blobPath(p, *rec.Blob)] = struct{}{}
+			}
+			if rec.Blob != nil && rec.Blob.Error != nil {
+				k.failed[string(r.stem(p, n, rec.ID))] = struct{}{}
+			}
+		}
+	}
+	return k, nil
+}
+
+func blobPath(p uuid.UUID, b unit.BlobRecord) string { return string(sink.ProjectPath(p, b.File)) }
+
+func (r *results) stem(p uuid.UUID, n int, id uuid.UUID) sink.Path {
+	if r.rounds.units[n].Kind == unit.KindPredictions {
+		return sink.PredictionStem(p, id)
+	}
+	return sink.ImageStem(p, id)
+}
+
+// strays looks through data/ for blobs that their units gave up, but which a slow writer stored all
+// the same: they are adopted, unless they are text in place of a picture. Where no blob was given
+// up there is nothing to adopt. What else no result knows is removed when the bag is made exact.
+func (r *results) strays(ctx context.Context) ([]adopted, error) {
+	if !slices.ContainsFunc(r.rounds.sums, func(s unit.Summary) bool { return s.Failed > 0 }) {
+		return []adopted{}, nil
+	}
+	var (
+		out  = []adopted{}
+		bag  = r.x.Bags.Layout.Bag(sink.ExportBag)
+		have known
+		ofID string
+	)
+	for o, err := range r.x.Bags.Store.List(ctx, bag+"data/") {
+		if err != nil {
+			return nil, fmt.Errorf("list the payload: %w", err)
+		}
+		name := strings.TrimPrefix(string(o.Key), string(bag))
+		id, _, _ := strings.Cut(strings.TrimPrefix(name, "data/projects/"), "/")
+		if id != ofID {
+			p, err := uuid.Parse(id)
+			if err != nil {
+				continue
+			}
+			if have, err = r.known(ctx, p); err != nil {
+				return nil, err
+			}
+			ofID = id
+		}
+		if _, ok := have.paths[name]; ok {
+			continue
+		}
+		stem := strings.TrimSuffix(name, path.Ext(name))
+		if _, ok := have.failed[stem]; !ok {
+			continue
+		}
+		text, err := unit.BlameStored(ctx, r.x.Bags.Store, o.Key, unit.CodeNotImage)
+		if err != nil {
+			return nil, fmt.Errorf("adopt %s: %w", name, err)
+		}
+		if text != nil {
+			continue
+		}
+		delete(have.failed, stem)
+		stored, err := r.x.Bags.Store.Describe(ctx, o.Key)
+		if err != nil {
+			return nil, fmt.Errorf("adopt %s: %w", name, err)
+		}
+		out = append(out, adopted{Path: name, SHA256: stored.SHA256, Bytes: stored.Bytes, ContentType: stored.ContentType, Source: stored.Meta[unit.MetaSource]})
+	}
+	return out, nil
+}

@@ -1,0 +1,154 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/action"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// Units carries units to workers, and word of their results back.
+type Units interface {
+	// PublishUnit queues a unit; one that is queued already is left as it is.
+	PublishUnit(ctx context.Context, id string, n int, body []byte) error
+	// WaitingUnits is how many units, of all commands, no worker has yet.
+	WaitingUnits(ctx context.Context) (int, error)
+	// Results yields the numbers of units whose result exists, until stop is called. Some may get
+	// lost.
+	Results(ctx context.Context, id string) (numbers <-chan int, stop func(), err error)
+}
+
+// Settings are what all exports have in common.
+type Settings struct {
+	Window             int     // units of all commands that wait in the queue for a worker
+	Threshold, Overlap float64 // of GetIterationPerformance
+	Version            string  // the tool's, as receipts name it
+	Pseudonym          contract.Pseudonymizer
+	Now                func() time.Time
+}
+
+// Exporter carries one export out, for one attempt of its coordinator. Each step finds what an
+// earlier attempt left.
+type Exporter struct {
+	Settings
+
+	Attempt action.Attempt
+	Units   Units
+	Client  *cv.Client
+	Ledger  *ledger.Ledger
+	Bags    bag.Bags
+	// Command is what is exported: of a delete, the same selection with all its categories.
+	Command contract.Command
+	Job     contract.CommandRef // what the job remembers of the command
+	Number  int                 // of the attempt
+	Log     zerolog.Logger
+}
+
+// Run exports, and returns the end that the receipt tells.
+func (x *Exporter) Run(ctx context.Context) (action.Result, error) {
+	if err := x.Bag(ctx, ""); err != nil {
+		return action.Result{}, errors.Join(err, x.Attempt.FlushCalls(ctx))
+	}
+	end, err := x.Bags.Committed(ctx, sink.ExportBag)
+	return action.Result{End: end}, err
+}
+
+// Bag makes the export's bag, up to its receipt. Of an export that goes before a delete, deletes is
+// the digest of the delete's plan.
+func (x *Exporter) Bag(ctx context.Context, deletes string) error {
+	plan, err := x.plan(ctx, deletes)
+	if err != nil {
+		return err
+	}
+	if err := x.Attempt.FlushCalls(ctx); err != nil {
+		return err
+	}
+	r := &results{x: x, plan: plan, digests: map[int]string{}}
+	r.rounds = newRounds(plan, x.Command, func(ctx context.Context, n int) (unit.Summary, error) {
+		s, _, err := unit.ReadSummary(ctx, x.Bags.Work, x.Bags.Layout, n)
+		return s, err
+	})
+	if err := r.read(ctx); err != nil {
+		return err
+	}
+	if err := x.Attempt.StillQueued(ctx); err != nil { // else a later delete may have begun beside it
+		return err
+	}
+	if err := x.Attempt.Update(ctx, func(j *contract.Job) { j.Phase, j.Progress = contract.PhaseCommit, r.rounds.progress() }); err != nil {
+		return err
+	}
+	cut, err := r.cut(ctx)
+	if err != nil {
+		return err
+	}
+	if err := x.Ledger.Continues(cut.Ledger); err != nil {
+		return err
+	}
+	return r.commit(ctx, cut)
+}
+
+// planName is the working object of what an export reads.
+const planName = "plan.json"
+
+// exportPlan is the first freeze of an export: what will be read, decided once. Everything after it
+// is a function of it and of what its units find.
+type exportPlan struct {
+	V         int            `json:"v"`
+	Command   string         `json:"command"`
+	Tool      string         `json:"tool"` // the version that planned: it signs for the layout
+	StartedAt time.Time      `json:"started_at"`
+	Host      string         `json:"host"`    // the Training API's
+	Account   string         `json:"account"` // see Config.Accounts
+	API       string         `json:"api"`     // its version
+	Scope     contract.Scope `json:"scope"`
+	Digest    string         `json:"digest"` // of the command's data, salted; see Command.SameAs
+	Projects  []uuid.UUID    `json:"projects"`
+	Named     bool           `json:"named"` // the requester named the projects
+	Threshold float64        `json:"threshold"`
+	Overlap   float64        `json:"overlap"`
+	Deletes   string         `json:"deletes,omitempty"` // of an export that goes before a delete: the digest of the delete's plan
+}
+
+// plan decides what an export reads.
+func (x *Exporter) plan(ctx context.Context, deletes string) (exportPlan, error) {
+	p, _, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(planName), false, func(ctx context.Context) (exportPlan, error) {
+		d := x.Command.Data
+		p := exportPlan{
+			V: contract.FormatVersion, Command: x.Command.ID, Tool: x.Version, StartedAt: x.Now().UTC().Truncate(time.Millisecond),
+			Host: x.Client.Host(), Account: x.Bags.Account, API: cv.APIVersion, Scope: x.Pseudonym.Redact(d), Digest: x.Job.Digest,
+			Projects: d.ProjectIDs, Named: x.Command.Action == contract.ActionExport, Threshold: x.Threshold, Overlap: x.Overlap, Deletes: deletes,
+		}
+		if d.AllProjects {
+			projects, err := x.Client.GetProjects(ctx)
+			if err != nil {
+				return p, fmt.Errorf("list the projects: %w", err)
+			}
+			p.Named, p.Projects = false, nil
+			for _, project := range projects {
+				p.Projects = append(p.Projects, project.ID)
+			}
+			slices.SortFunc(p.Projects, contract.CompareIDs)
+		}
+		if p.Projects == nil {
+			p.Projects = []uuid.UUID{}
+		}
+		return p, nil
+	})
+	if err != nil {
+		return p, err
+	}
+	return p, account.CheckUnmoved(x.Command.Data.Resource, account.Endpoint{Host: x.Client.Host(), Name: x.Bags.Account}, account.Endpoint{Host: p.Host, Name: p.Account})
+}

@@ -1,0 +1,353 @@
+package export
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// projectCommit is one project on its way into the bag.
+type projectCommit struct {
+	c         *committing
+	state     *projectState
+	inventory projectInventory
+	blobs     map[uuid.UUID]unit.BlobRecord // of images
+	texts     []uuid.UUID                   // images in whose place some unit stored text
+	images    map[uuid.UUID]struct{}        // distinct images recorded
+}
+
+// project adds what the units stored of a project, and writes its .jsonl files.
+func (c *committing) project(ctx context.Context, state *projectState, cut cutProject) error {
+	p := &projectCommit{
+		c: c, state: state, blobs: map[uuid.UUID]unit.BlobRecord{}, images: map[uuid.UUID]struct{}{},
+		inventory: projectInventory{ID: cut.ID, Gone: cut.Gone, Categories: map[contract.Category]*categoryInventory{}, Untrained: []string{}, Unstable: cut.Unstable},
+	}
+	for _, category := range c.x.Command.Data.Categories {
+		p.inventory.Categories[category] = &categoryInventory{Failed: []unit.Failure{}}
+	}
+	c.exceptions += int64(len(cut.Unstable))
+	if cut.Gone {
+		if c.x.Command.Action == contract.ActionExport { // to a delete it is done what was asked; should it have gone just now, the plan is another one
+			c.exceptions++
+		}
+		c.inventory.Projects = append(c.inventory.Projects, p.inventory)
+		return nil
+	}
+	if err := p.stored(ctx); err != nil {
+		return err
+	}
+	if err := p.generated(ctx); err != nil {
+		return err
+	}
+	p.tally(cut)
+	c.inventory.Projects = append(c.inventory.Projects, p.inventory)
+	return nil
+}
+
+// stored adds the objects that units stored, in the order of the units; text in place of a picture
+// last, where no unit has the picture.
+func (p *projectCommit) stored(ctx context.Context) error {
+	for _, n := range p.c.results.unitsOf(p.state.id) {
+		for rec, err := range unit.ReadRecords(ctx, p.c.x.Bags.Work, p.c.x.Bags.Layout, n) {
+			switch {
+			case err != nil:
+				return err
+			case rec.Entry != nil:
+				err = p.entry(*rec.Entry)
+			case rec.Blob != nil && rec.Image != nil:
+				err = p.blob(n, rec)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	for _, id := range p.texts {
+		if b := p.blobs[id]; b.Error != nil {
+			if err := p.addBlob(contract.CategoryImages, b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *projectCommit) entry(e unit.EntryRecord) error {
+	category := p.inventory.Categories[e.Category]
+	if e.Model {
+		category.Listed++
+		category.Bytes += e.Bytes
+		if e.Failed != nil {
+			p.fail(category, *e.Failed)
+		} else {
+			category.Exported++
+			p.c.counts.Exports++
+		}
+	}
+	if e.Path == "" {
+		return nil
+	}
+	return p.c.add(e.Path, e.SHA256, e.Bytes)
+}
+
+func (p *projectCommit) fail(category *categoryInventory, f unit.Failure) {
+	category.Failed = append(category.Failed, f)
+	p.c.exceptions++
+}
+
+func (c *committing) add(name, digest string, size int64) error {
+	c.counts.Bytes += size
+	if err := c.out.Add(sink.Path(name), digest, size); err != nil {
+		return fmt.Errorf("add %s to the bag: %w", name, err)
+	}
+	return nil
+}
+
+// resolve is the blob as the store holds it after all.
+func (p *projectCommit) resolve(n int, rec unit.Record) unit.BlobRecord {
+	b := *rec.Blob
+	if b.Error == nil {
+		return b
+	}
+	if a, ok := p.c.adopted[string(p.c.results.stem(p.state.id, n, rec.ID))]; ok {
+		_, file, _ := strings.Cut(a.Path, p.state.id.String()+"/")
+		return unit.BlobRecord{File: file, SHA256: a.SHA256, Bytes: a.Bytes, ContentType: a.ContentType, Source: a.Source}
+	}
+	return b
+}
+
+// blob takes the best that any unit has of an image: the picture, else the text that came in its
+// place, else why there is nothing.
+func (p *projectCommit) blob(n int, rec unit.Record) error {
+	b := p.resolve(n, rec)
+	had, known := p.blobs[rec.ID]
+	if known && rank(b) <= rank(had) {
+		return nil
+	}
+	p.blobs[rec.ID] = b
+	switch {
+	case b.File == "":
+		return nil
+	case b.Error != nil:
+		p.texts = append(p.texts, rec.ID)
+		return nil
+	}
+	return p.addBlob(contract.CategoryImages, b)
+}
+
+// addBlob adds a stored blob to the bag.
+func (p *projectCommit) addBlob(c contract.Category, b unit.BlobRecord) error {
+	p.inventory.Categories[c].Bytes += b.Bytes
+	return p.c.add(blobPath(p.state.id, b), b.SHA256, b.Bytes)
+}
+
+// rank orders what different units have of the same blob.
+func rank(b unit.BlobRecord) int {
+	switch {
+	case b.Error == nil:
+		return 2
+	case b.File != "":
+		return 1
+	}
+	return 0
+}
+
+// imageLine and predictionLine are the lines of images.jsonl and predictions.jsonl.
+type blobLine struct {
+	File        *string     `json:"file"`
+	SHA256      string      `json:"sha256,omitempty"`
+	Bytes       *int64      `json:"bytes,omitempty"`
+	ContentType string      `json:"content_type,omitempty"`
+	Source      string      `json:"source,omitempty"`
+	Error       *unit.Blame `json:"error,omitempty"`
+}
+
+type imageLine struct {
+	Image json.RawMessage `json:"image"`
+	blobLine
+}
+
+type predictionLine struct {
+	Prediction json.RawMessage `json:"prediction"`
+	blobLine
+}
+
+func lineOf(b unit.BlobRecord) blobLine {
+	if b.File == "" {
+		return blobLine{Error: b.Error}
+	}
+	return blobLine{File: &b.File, SHA256: b.SHA256, Bytes: &b.Bytes, ContentType: b.ContentType, Source: b.Source, Error: b.Error}
+}
+
+// generated writes the files made of many units' records.
+func (p *projectCommit) generated(ctx context.Context) error {
+	d, id := p.c.x.Command.Data, p.state.id
+	if d.Has(contract.CategoryImages) {
+		for _, scope := range p.state.scopes(d) {
+			name := sink.ProjectPath(id, "images.jsonl")
+			if scope != uuid.Nil {
+				name = sink.IterationPath(id, scope, "images.jsonl")
+			}
+			if err := p.lines(ctx, name, p.imageUnits(scope), p.image); err != nil {
+				return err
+			}
+		}
+	}
+	for _, l := range p.state.listings {
+		if l.Kind == survey.Performances {
+			if err := p.lines(ctx, sink.IterationPath(id, l.Scope, "image-performance.jsonl"), l.all, performanceOf); err != nil {
+				return err
+			}
+		}
+	}
+	if d.Has(contract.CategoryPredictions) {
+		return p.lines(ctx, sink.ProjectPath(id, bag.PredictionsFile), p.state.runs, p.prediction)
+	}
+	return nil
+}
+
+// imageUnits is the units that list images of a scope.
+func (p *projectCommit) imageUnits(scope uuid.UUID) []int {
+	var out []int
+	for _, n := range p.c.results.unitsOf(p.state.id) {
+		if u := p.c.results.rounds.units[n]; (u.Kind == unit.KindPage || u.Kind == unit.KindBatch) && u.ImageScope() == scope {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// lines writes a .jsonl file: one line for each distinct thing in the records of units, in their
+// order.
+func (p *projectCommit) lines(ctx context.Context, name sink.Path, units []int, line func(n int, rec unit.Record) (any, error)) error {
+	seen := map[uuid.UUID]struct{}{}
+	return p.c.x.Bags.Spooled(func(s *sink.Spool) error {
+		buffered := bufio.NewWriter(s)
+		enc := json.NewEncoder(buffered)
+		enc.SetEscapeHTML(false)
+		for _, n := range units {
+			for rec, err := range unit.ReadRecords(ctx, p.c.x.Bags.Work, p.c.x.Bags.Layout, n) {
+				if err != nil {
+					return err
+				}
+				if _, twice := seen[rec.ID]; twice {
+					continue
+				}
+				seen[rec.ID] = struct{}{}
+				v, err := line(n, rec)
+				if err != nil {
+					return err
+				}
+				if err := enc.Encode(v); err != nil {
+					return fmt.Errorf("write %s: %w", name, err)
+				}
+			}
+		}
+		if err := buffered.Flush(); err != nil {
+			return fmt.Errorf("write %s: %w", name, err)
+		}
+		p.c.counts.Bytes += s.Size()
+		if _, err := p.c.out.Put(ctx, name, s.Body("application/jsonl")); err != nil {
+			return fmt.Errorf("store %s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+func (p *projectCommit) image(_ int, rec unit.Record) (any, error) {
+	b, ok := p.blobs[rec.ID]
+	if !ok {
+		// An iteration listed it, and no scope had it any more when its blob was asked for.
+		b = unit.BlobRecord{Error: &unit.Blame{Code: "gone", Message: "the image was listed, and was gone when its blob was asked for"}}
+	}
+	if _, twice := p.images[rec.ID]; !twice {
+		p.images[rec.ID] = struct{}{}
+		category := p.inventory.Categories[contract.CategoryImages]
+		if b.Error != nil {
+			p.fail(category, unit.Failure{ID: rec.ID.String(), Code: b.Error.Code, Message: b.Error.Message})
+		} else {
+			category.Exported++
+		}
+	}
+	return imageLine{Image: rec.Image, blobLine: lineOf(b)}, nil
+}
+
+func performanceOf(_ int, rec unit.Record) (any, error) { return rec.Performance, nil }
+
+func (p *projectCommit) prediction(n int, rec unit.Record) (any, error) {
+	b := p.resolve(n, rec)
+	category := p.inventory.Categories[contract.CategoryPredictions]
+	category.Listed++
+	p.c.counts.Predictions++
+	if b.Error != nil {
+		p.fail(category, unit.Failure{ID: rec.ID.String(), Code: b.Error.Code, Message: b.Error.Message})
+	} else {
+		category.Exported++
+	}
+	if b.File != "" {
+		if err := p.addBlob(contract.CategoryPredictions, b); err != nil {
+			return nil, err
+		}
+	}
+	return predictionLine{Prediction: rec.Prediction, blobLine: lineOf(b)}, nil
+}
+
+// tally fills in the counts that follow from the project unit and the listings.
+func (p *projectCommit) tally(cut cutProject) {
+	d, info := p.c.x.Command.Data, p.state.info
+	set := func(c contract.Category, n int) {
+		if d.Has(c) {
+			p.inventory.Categories[c].Listed, p.inventory.Categories[c].Exported = n, n
+		}
+	}
+	set(contract.CategoryProjects, 1)
+	set(contract.CategoryIterations, len(info.Iterations))
+	set(contract.CategoryTags, info.Tags)
+	performances := 0
+	for _, it := range info.Iterations {
+		if it.Performance {
+			performances++
+		}
+		if !it.Trained {
+			p.inventory.Untrained = append(p.inventory.Untrained, it.ID.String())
+		}
+	}
+	set(contract.CategoryPerformance, performances)
+	if d.Has(contract.CategoryProjects) {
+		p.c.counts.Projects++
+	}
+	if d.Has(contract.CategoryIterations) {
+		p.c.counts.Iterations += int64(len(info.Iterations))
+	}
+	if d.Has(contract.CategoryTags) {
+		p.c.counts.Tags += int64(info.Tags)
+	}
+	p.c.counts.Performance += int64(performances)
+	p.c.counts.Images += int64(len(p.images))
+	if !d.Has(contract.CategoryImages) {
+		return
+	}
+	images := p.inventory.Categories[contract.CategoryImages]
+	if d.Narrowing() == contract.NarrowImages {
+		images.Listed = len(p.images)
+		return
+	}
+	images.Before, images.After = new(int), new(int)
+	for _, l := range cut.Listings {
+		if l.Kind != survey.Performances {
+			images.Listed += l.Listed
+			*images.Before += l.Before
+			*images.After += l.After
+		}
+	}
+}

@@ -1,0 +1,221 @@
+package export
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+)
+
+// silence is how long a coordinator waits for word of a unit before it looks for itself.
+const silence = 5 * time.Second
+
+// results are an export's units, and what is known of them.
+type results struct {
+	x       *Exporter
+	plan    exportPlan
+	rounds  *rounds
+	digests map[int]string // of results, by unit
+}
+
+// read has the units done, round by round.
+func (r *results) read(ctx context.Context) error {
+	results, stop, err := r.x.Units.Results(ctx, r.x.Command.ID)
+	if err != nil {
+		return fmt.Errorf("listen for results: %w", err)
+	}
+	defer stop()
+	if err := r.x.Attempt.Update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseRead }); err != nil {
+		return err
+	}
+	stored, err := r.stored(ctx)
+	if err != nil {
+		return err
+	}
+	for begin := 0; ; {
+		end := len(r.rounds.units)
+		if err := r.round(ctx, begin, end, stored, results); err != nil {
+			return err
+		}
+		begin = end
+		more, err := r.rounds.next(ctx)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+	}
+	if err := r.lostCalls(ctx); err != nil {
+		return err
+	}
+	return r.x.Ledger.Flush(ctx)
+}
+
+// stored is which results exist.
+func (r *results) stored(ctx context.Context) (map[int]bool, error) {
+	out := map[int]bool{}
+	for o, err := range r.x.Bags.Work.List(ctx, r.x.Bags.Layout.Work("units/")) {
+		if err != nil {
+			return nil, fmt.Errorf("list the results: %w", err)
+		}
+		_, name, _ := strings.Cut(string(o.Key), "/.work/units/")
+		if number, ok := strings.CutSuffix(name, ".jsonl"); ok {
+			if n, err := strconv.Atoi(number); err == nil {
+				out[n] = true
+			}
+		}
+	}
+	return out, nil
+}
+
+// leastQueued is how many of its units a command may have in the queue, or at work, however many of
+// others wait there.
+const leastQueued = 2
+
+// round has the units begin…end-1 done, and learns of their results. It queues no more than keep
+// the workers of all replicas busy, so that another command's need not wait for all of them.
+func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool, results <-chan int) error {
+	todo := map[int]bool{} // without a result yet
+	next := begin          // the next one to queue
+	for n := begin; n < end; n++ {
+		if stored[n] {
+			if err := r.learn(ctx, n); err != nil {
+				return err
+			}
+			continue
+		}
+		todo[n] = true
+	}
+	queued := 0
+	fill := func() error {
+		if next == end {
+			return nil
+		}
+		waiting, err := r.x.Units.WaitingUnits(ctx)
+		if err != nil {
+			return fmt.Errorf("look how many units wait: %w", err)
+		}
+		for ; next < end && (queued < leastQueued || waiting < r.x.Window); next++ {
+			if !todo[next] {
+				continue
+			}
+			if err := r.publish(ctx, next); err != nil {
+				return err
+			}
+			queued++
+			waiting++
+		}
+		return nil
+	}
+	took := func(n int) error {
+		if !todo[n] {
+			return nil
+		}
+		delete(todo, n)
+		if n < next {
+			queued--
+		}
+		return r.learn(ctx, n)
+	}
+	timer := time.NewTimer(silence)
+	defer timer.Stop()
+	for len(todo) > 0 {
+		if err := fill(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx) //nolint:wrapcheck // a cause is matched, not read
+		case n := <-results:
+			if err := took(n); err != nil {
+				return err
+			}
+			timer.Reset(silence)
+		case <-timer.C:
+			// Word of a result may be lost, and so may a queued unit: look, and queue again what is
+			// not there (a unit that still is, is left alone).
+			there, err := r.stored(ctx)
+			if err != nil {
+				return err
+			}
+			for n := range there {
+				if err := took(n); err != nil {
+					return err
+				}
+			}
+			for n := begin; n < next; n++ {
+				if todo[n] {
+					if err := r.publish(ctx, n); err != nil {
+						return err
+					}
+				}
+			}
+			if err := r.x.Ledger.Flush(ctx); err != nil {
+				return err
+			}
+			timer.Reset(silence)
+		}
+		if err := r.x.Attempt.Progress(ctx, r.rounds.progress(), r.plan.StartedAt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *results) publish(ctx context.Context, n int) error {
+	b, err := contract.Marshal(r.rounds.units[n])
+	if err != nil {
+		return fmt.Errorf("encode unit %d: %w", n, err)
+	}
+	if err := r.x.Units.PublishUnit(ctx, r.x.Command.ID, n, b); err != nil {
+		return fmt.Errorf("queue unit %d: %w", n, err)
+	}
+	return nil
+}
+
+// learn takes note of a result that exists.
+func (r *results) learn(ctx context.Context, n int) error {
+	s, digest, err := unit.ReadSummary(ctx, r.x.Bags.Work, r.x.Bags.Layout, n)
+	if err != nil {
+		return err
+	}
+	if err := r.x.Ledger.Add(ctx, s.Calls); err != nil {
+		return err
+	}
+	if s.Error != nil {
+		return s.Error
+	}
+	r.digests[n] = digest
+	r.rounds.done(s)
+	return nil
+}
+
+// lostCalls brings the calls of failed attempts of units into the ledger.
+func (r *results) lostCalls(ctx context.Context) error {
+	for o, err := range r.x.Bags.Work.List(ctx, r.x.Bags.Layout.Work("units/")) {
+		if err != nil {
+			return fmt.Errorf("list the failed attempts: %w", err)
+		}
+		if !strings.Contains(string(o.Key), ".err-") {
+			continue
+		}
+		b, err := r.x.Bags.Work.ReadAll(ctx, o.Key, unit.MaxObject)
+		if err != nil {
+			return fmt.Errorf("read a failed attempt: %w", err)
+		}
+		var failed unit.AttemptError
+		if err := json.Unmarshal(b, &failed); err != nil {
+			return fmt.Errorf("read a failed attempt: %w", err)
+		}
+		if err := r.x.Ledger.Add(ctx, failed.Calls); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,424 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// ledgerBatch is how many bytes of calls that only read go into one message.
+const ledgerBatch = 128 << 10
+
+// Queue keeps the ledger of a command: one subject, one writer at a time.
+type Queue interface {
+	// LedgerTail is the last message and its stream sequence, 0 when there is none.
+	LedgerTail(ctx context.Context, id string) (message []byte, seq uint64, err error)
+	// AppendLedger appends after the message with sequence after, or fails with ErrFenced when that
+	// is not the last one any more.
+	AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (uint64, error)
+	// Ledger yields the messages in order, up to stream sequence upTo.
+	Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]byte, error]
+}
+
+// Call is one Training API call as a unit's result carries it to the coordinator.
+type Call struct {
+	Time      time.Time `json:"time"` // of the answer; of an intent, when it is written
+	Operation string    `json:"operation"`
+	Target    string    `json:"target"`
+	Status    int       `json:"status"`
+	RequestID string    `json:"request_id,omitempty"`
+	Attempt   int       `json:"attempt"`
+}
+
+// CallOf is the record of a call, with the time that its ledger line will have.
+func CallOf(c cv.Call, at time.Time) Call {
+	return Call{Time: at.UTC(), Operation: c.Operation, Target: c.Target, Status: c.Status, RequestID: c.RequestID, Attempt: c.Attempt}
+}
+
+func (c Call) key() string {
+	return fmt.Sprintf("%d %s %s %d", c.Time.UnixNano(), c.Operation, c.Target, c.Attempt)
+}
+
+func (c Call) Line(kind string) sink.LedgerLine {
+	return sink.LedgerLine{Time: c.Time, Kind: kind, Operation: c.Operation, Target: c.Target, Status: c.Status, RequestID: c.RequestID, Attempt: c.Attempt}
+}
+
+// Recorder collects the calls made under a context.
+type Recorder struct {
+	onCall func(cv.Call) // hears of every call, if there is one
+
+	mu    sync.Mutex
+	calls []Call
+}
+
+// NewRecorder makes a recorder. onCall, which may be nil, hears of every call.
+func NewRecorder(onCall func(cv.Call)) *Recorder { return &Recorder{onCall: onCall} }
+
+// Attach makes ctx report its calls to the recorder.
+func (r *Recorder) Attach(ctx context.Context) context.Context {
+	return cv.WithTrace(ctx, cv.Trace{After: func(c cv.Call) {
+		if r.onCall != nil {
+			r.onCall(c)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.calls = append(r.calls, CallOf(c, c.Answered))
+	}})
+}
+
+// Take returns the calls collected so far and forgets them.
+func (r *Recorder) Take() []Call {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	calls := r.calls
+	r.calls = nil
+	return calls
+}
+
+// Ledger is the coordinator's pen: it chains lines and appends them to CV_LEDGER, each append
+// fenced by the one before.
+type Ledger struct {
+	queue  Queue
+	prefix string // of all subjects
+	id     string
+	chain  *sink.Chain
+	seq    uint64 // stream sequence of the last message
+	buf    bytes.Buffer
+	seen   map[string]struct{} // calls that an earlier holder wrote, nil when there was none
+	heads  map[string]struct{} // of the chain, after each message of an earlier holder
+	open   time.Time           // of the last intent, while it has no result; zero else
+	last   time.Time           // the latest of an intent or a result: neither goes back
+	fates  fates
+}
+
+// Ref is how far the ledger goes into the bag.
+type Ref struct {
+	Seq     uint64 `json:"seq"` // stream sequence of its last message
+	Entries int64  `json:"entries"`
+	Head    string `json:"head"`
+}
+
+// fates is what a ledger says of its destructive calls.
+type fates struct {
+	calls       []OperationFate                 // in the order of their first call
+	predictions map[uuid.UUID]map[uuid.UUID]int // by project: how often DeletePrediction may have removed an id
+	images      map[uuid.UUID]int               // by project: how often DeleteImages may have been carried out
+	intents     map[[sha256.Size]byte]int       // by callKey: how often a call may have been carried out
+}
+
+// callKey stands for a destructive call, whose target may be long.
+func callKey(operation, target string) [sha256.Size]byte {
+	return sha256.Sum256([]byte(operation + " " + target))
+}
+
+// OperationFate counts the calls of one destructive operation.
+type OperationFate struct {
+	Operation string `json:"operation"`
+	Intended  int    `json:"intended"`  // intents, the calls that were about to be made
+	Answered  int    `json:"answered"`  // those with any answer
+	Succeeded int    `json:"succeeded"` // those answered with 2xx
+}
+
+func (f *fates) of(operation string) *OperationFate {
+	i := slices.IndexFunc(f.calls, func(o OperationFate) bool { return o.Operation == operation })
+	if i < 0 {
+		f.calls = append(f.calls, OperationFate{Operation: operation})
+		i = len(f.calls) - 1
+	}
+	return &f.calls[i]
+}
+
+// note takes account of a line.
+func (l *Ledger) note(line sink.LedgerLine) {
+	if line.Time.After(l.last) && (line.Kind == sink.LedgerIntent || line.Kind == sink.LedgerResult) {
+		l.last = line.Time
+	}
+	switch line.Kind {
+	case sink.LedgerIntent:
+		l.open = line.Time
+		l.fates.of(line.Operation).Intended++
+		l.fates.countPossible(line, 1)
+	case sink.LedgerResult:
+		l.open = time.Time{}
+		if line.Status != 0 {
+			l.fates.of(line.Operation).Answered++
+		}
+		if refused(line.Status) {
+			l.fates.countPossible(line, -1)
+		}
+		if line.Status/100 == 2 {
+			l.fates.of(line.Operation).Succeeded++
+		}
+	}
+}
+
+// refused reports whether an answer with this HTTP status says that the call was not carried out: a
+// 4xx, but for 408, which tells nothing.
+func refused(status int) bool { return status/100 == 4 && status != 408 }
+
+// countPossible counts a call that may have been carried out (1), or takes back one that was
+// refused (-1).
+func (f *fates) countPossible(line sink.LedgerLine, n int) {
+	f.intents[callKey(line.Operation, line.Target)] += n
+	switch line.Operation {
+	case OpDeleteImages:
+		f.images[ProjectOf(line.Target)] += n
+	case OpDeletePrediction:
+		project, ids := predictionsOf(line.Target)
+		if f.predictions[project] == nil {
+			f.predictions[project] = map[uuid.UUID]int{}
+		}
+		for _, id := range ids {
+			f.predictions[project][id] += n
+		}
+	}
+}
+
+// predictionsGone are the predictions of a project that a call of this command may have removed.
+func (f *fates) predictionsGone(project uuid.UUID) []uuid.UUID {
+	var ids []uuid.UUID
+	for id, calls := range f.predictions[project] {
+		if calls > 0 {
+			ids = append(ids, id)
+		}
+	}
+	return contract.SortedIDs(ids)
+}
+
+// Operations of which more is noted: the ids of predictions are in no plan.
+const (
+	OpDeleteImages     = "DeleteImages"
+	OpDeletePrediction = "DeletePrediction"
+)
+
+// ProjectOf is the project that a ledger line's target is of, or is.
+func ProjectOf(target string) uuid.UUID {
+	id, _, _ := strings.Cut(strings.TrimPrefix(target, "projects/"), "/")
+	project, err := uuid.Parse(id)
+	if err != nil {
+		return uuid.Nil
+	}
+	return project
+}
+
+// predictionsOf is the project and the ids that DeletePrediction was called with, out of a ledger
+// line's target.
+func predictionsOf(target string) (project uuid.UUID, ids []uuid.UUID) {
+	_, list, _ := strings.Cut(target, " ")
+	for s := range strings.SplitSeq(list, ",") {
+		if id, err := uuid.Parse(s); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ProjectOf(target), ids
+}
+
+// Open opens a command's ledger. Where somebody wrote before, it takes over: it appends a
+// line that says so, after which the former holder's appends fail with ErrFenced. An heir who finds
+// nothing says so as well: what was written before is not there any more.
+func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, heir bool) (*Ledger, error) {
+	tail, seq, err := q.LedgerTail(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("read the ledger's tail: %w", err)
+	}
+	l := newLedger(q, prefix, id)
+	l.seq = seq
+	l.chain, err = sink.NewChain(lastLine(tail))
+	if err != nil {
+		return nil, fmt.Errorf("continue the ledger: %w", err)
+	}
+	if seq == 0 && !heir {
+		return l, nil
+	}
+	for line := range bytes.Lines(tail) { // the rest is read once it cannot grow any more
+		var have sink.LedgerLine
+		if err := json.Unmarshal(line, &have); err != nil {
+			return nil, fmt.Errorf("read a ledger line: %w", err)
+		}
+		if have.Time.After(now) {
+			now = have.Time // our clock is behind
+		}
+	}
+	if err := l.Write(sink.LedgerLine{Time: now.UTC(), Kind: sink.LedgerTakeover}); err != nil {
+		return nil, err
+	}
+	if err := l.Flush(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.read(ctx, l.seq); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func newLedger(q Queue, prefix, id string) *Ledger {
+	return &Ledger{queue: q, prefix: prefix, id: id, fates: fates{
+		predictions: map[uuid.UUID]map[uuid.UUID]int{}, images: map[uuid.UUID]int{}, intents: map[[sha256.Size]byte]int{},
+	}}
+}
+
+// read takes account of the messages up to a stream sequence.
+func (l *Ledger) read(ctx context.Context, upTo uint64) error {
+	l.seen, l.heads = map[string]struct{}{}, map[string]struct{}{}
+	for message, err := range l.queue.Ledger(ctx, l.id, upTo) {
+		if err != nil {
+			return fmt.Errorf("read the ledger: %w", err)
+		}
+		for line := range bytes.Lines(message) {
+			var have sink.LedgerLine
+			if err := json.Unmarshal(line, &have); err != nil {
+				return fmt.Errorf("read a ledger line: %w", err)
+			}
+			if have.Kind == sink.LedgerCall {
+				l.seen[Call{Time: have.Time, Operation: have.Operation, Target: have.Target, Attempt: have.Attempt}.key()] = struct{}{}
+			}
+			l.note(have)
+		}
+		chain, err := sink.NewChain(lastLine(message))
+		if err != nil {
+			return fmt.Errorf("follow the ledger: %w", err)
+		}
+		l.heads[chain.Head()] = struct{}{}
+	}
+	return nil
+}
+
+// Continues fails when the ledger is not the one that was brought as far as ref, by this holder
+// just now or by one before.
+func (l *Ledger) Continues(ref Ref) error {
+	if _, ok := l.heads[ref.Head]; ok || ref.Head == l.chain.Head() {
+		return nil
+	}
+	return &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the ledger of this command, %s.ledger.%s, was removed from NATS: which calls were made before is not known any more, "+
+		"so nothing more is done; publish the command again under a new id", l.prefix, l.id)}
+}
+
+// CalledBefore reports whether a command's ledger has destructive calls.
+func CalledBefore(ctx context.Context, q Queue, prefix, id string) (bool, error) {
+	tail, seq, err := q.LedgerTail(ctx, id)
+	if err != nil || tail == nil {
+		return false, err //nolint:wrapcheck // it says that it reads the ledger
+	}
+	l := newLedger(q, prefix, id)
+	err = l.read(ctx, seq)
+	return len(l.fates.calls) > 0, err
+}
+
+func lastLine(message []byte) []byte {
+	message = bytes.TrimRight(message, "\n")
+	return message[bytes.LastIndexByte(message, '\n')+1:]
+}
+
+// Write chains a line. Where this clock is behind that of the writer of the last intent or result,
+// an intent or a result gets the time of that line.
+func (l *Ledger) Write(line sink.LedgerLine) error {
+	line.Time = line.Time.Round(0) // what is compared is what is written down: without the monotonic clock
+	if line.Kind != sink.LedgerCall && line.Time.Before(l.last) {
+		line.Time = l.last
+	}
+	b, err := l.chain.Append(line)
+	if err != nil {
+		return fmt.Errorf("chain a ledger line: %w", err)
+	}
+	l.buf.Write(b)
+	l.note(line)
+	return nil
+}
+
+// Intend makes the intent of a destructive call durable, after the calls made before it. When it
+// fails the call must not be made.
+func (l *Ledger) Intend(ctx context.Context, before []Call, c Call) error {
+	if err := l.Add(ctx, before); err != nil {
+		return err
+	}
+	if err := l.Write(c.Line(sink.LedgerIntent)); err != nil {
+		return err
+	}
+	return l.Flush(ctx)
+}
+
+// Add writes calls that are not in the ledger yet, and appends them once there is a batch.
+func (l *Ledger) Add(ctx context.Context, calls []Call) error {
+	for _, c := range calls {
+		if _, known := l.seen[c.key()]; known {
+			continue
+		}
+		if err := l.Write(c.Line(sink.LedgerCall)); err != nil {
+			return err
+		}
+		if l.buf.Len() >= ledgerBatch {
+			if err := l.Flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Flush appends what was written. After an error the ledger is not usable any more: it is opened
+// anew by the next attempt.
+func (l *Ledger) Flush(ctx context.Context) error {
+	if l.buf.Len() == 0 {
+		return nil
+	}
+	seq, err := l.queue.AppendLedger(ctx, l.id, l.buf.Bytes(), l.seq)
+	if err != nil {
+		return fmt.Errorf("append to the ledger: %w", err)
+	}
+	l.seq = seq
+	l.buf.Reset()
+	return nil
+}
+
+// End is the stream sequence of the ledger's last message.
+func (l *Ledger) End() uint64 { return l.seq }
+
+// Pending is the time of the last intent, while it has no result; zero else.
+func (l *Ledger) Pending() time.Time { return l.open }
+
+// Destructive counts the destructive calls, in the order of their first call.
+func (l *Ledger) Destructive() []OperationFate { return append([]OperationFate{}, l.fates.calls...) }
+
+// Possible is how many calls of an operation with this target may have been carried out.
+func (l *Ledger) Possible(operation, target string) int {
+	return l.fates.intents[callKey(operation, target)]
+}
+
+// ImageCalls is how many calls of DeleteImages for a project may have been carried out.
+func (l *Ledger) ImageCalls(project uuid.UUID) int { return l.fates.images[project] }
+
+// PredictionsGone are the predictions of a project that a call of this command may have removed.
+func (l *Ledger) PredictionsGone(project uuid.UUID) []uuid.UUID {
+	return l.fates.predictionsGone(project)
+}
+
+// Ref is how far the ledger goes now; nothing may be written and not flushed.
+func (l *Ledger) Ref() Ref {
+	return Ref{Seq: l.seq, Entries: l.chain.Seq(), Head: l.chain.Head()}
+}
+
+// CopyTo writes the whole ledger up to stream sequence upTo, one line a call.
+func (l *Ledger) CopyTo(ctx context.Context, w *sink.Spool, upTo uint64) error {
+	for message, err := range l.queue.Ledger(ctx, l.id, upTo) {
+		if err != nil {
+			return fmt.Errorf("read the ledger: %w", err)
+		}
+		if _, err := w.Write(message); err != nil {
+			return fmt.Errorf("spool the ledger: %w", err)
+		}
+	}
+	return nil
+}

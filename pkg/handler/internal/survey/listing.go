@@ -1,0 +1,129 @@
+package survey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+)
+
+// ListingKind is one of the listings the service offers.
+type ListingKind string
+
+// The listings of a project.
+const (
+	Tagged       ListingKind = "tagged"
+	Untagged     ListingKind = "untagged"
+	Performances ListingKind = "performances"
+)
+
+// Listing is one listing that pages are cut from, with what the service counted in it.
+type Listing struct {
+	Kind  ListingKind `json:"kind"`
+	Scope uuid.UUID   `json:"scope,omitzero"` // an iteration; zero is the workspace
+	Tags  []uuid.UUID `json:"tags,omitempty"` // narrowed to images with any of these, at most 20
+	Count int         `json:"count"`
+}
+
+// Key is what tells listings apart.
+func (l Listing) Key() string {
+	return fmt.Sprint(l.Kind, l.Scope, l.Tags)
+}
+
+// Count asks the service how many items a listing has.
+func Count(ctx context.Context, client *cv.Client, project uuid.UUID, l Listing) (n int, err error) {
+	switch l.Kind {
+	case Tagged:
+		n, err = client.GetTaggedImageCount(ctx, project, l.Scope, l.Tags)
+	case Untagged:
+		n, err = client.GetUntaggedImageCount(ctx, project, l.Scope)
+	case Performances:
+		n, err = client.GetImagePerformanceCount(ctx, project, l.Scope)
+	}
+	if errors.Is(err, cv.ErrUntrained) {
+		return 0, nil // an iteration that was never trained has no snapshot
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count the %s images of %s: %w", l.Kind, ScopeName(l.Scope), err)
+	}
+	return n, nil
+}
+
+// ImagePage reads one page of a listing of images, the oldest first.
+func ImagePage(ctx context.Context, client *cv.Client, project uuid.UUID, l Listing, skip, take int) ([]cv.Image, error) {
+	q := cv.ImageQuery{Scope: l.Scope, TagIDs: l.Tags, OrderBy: cv.Oldest, Take: take, Skip: skip}
+	var (
+		images []cv.Image
+		err    error
+	)
+	if l.Kind == Tagged {
+		images, err = client.GetTaggedImages(ctx, project, q)
+	} else {
+		images, err = client.GetUntaggedImages(ctx, project, q)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the %s images of %s: %w", l.Kind, ScopeName(l.Scope), err)
+	}
+	return images, nil
+}
+
+// PerformancePage reads one page of an iteration's image performances, the oldest first.
+func PerformancePage(ctx context.Context, client *cv.Client, project uuid.UUID, l Listing, skip, take int) ([]cv.ImagePerformance, error) {
+	page, err := client.GetImagePerformances(ctx, project, l.Scope, cv.PageQuery{OrderBy: cv.Oldest, Take: take, Skip: skip})
+	if err != nil {
+		return nil, fmt.Errorf("list the image performances of iteration %s: %w", l.Scope, err)
+	}
+	return page, nil
+}
+
+// StatusTraining is the status of an iteration that is being trained.
+const StatusTraining = "Training"
+
+// Trained is iterations without the workspace, which old services list among them with status New:
+// it cannot be deleted by itself.
+func Trained(iterations []cv.Iteration) []cv.Iteration {
+	return slices.DeleteFunc(iterations, func(it cv.Iteration) bool { return it.Status == "New" })
+}
+
+// ScopesOf is the workspace and iterations.
+func ScopesOf(iterations []cv.Iteration) []uuid.UUID {
+	scopes := []uuid.UUID{uuid.Nil}
+	for _, it := range iterations {
+		scopes = append(scopes, it.ID)
+	}
+	return scopes
+}
+
+// ScopeName names a scope for people.
+func ScopeName(scope uuid.UUID) string {
+	if scope == uuid.Nil {
+		return "the workspace"
+	}
+	return "iteration " + scope.String()
+}
+
+// Matches reports whether an image's metadata equals all pairs of any of the objects; no objects match
+// everything.
+func Matches(metadata map[string]string, objects []map[string]string) bool {
+	if len(objects) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(objects, func(pairs map[string]string) bool {
+		for k, v := range pairs {
+			if have, ok := metadata[k]; !ok || have != v {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// ProjectGone reports whether an error says that the whole project is not there.
+func ProjectGone(err error) bool {
+	var api *cv.Error
+	return errors.Is(err, cv.ErrGone) && errors.As(err, &api) && (api.Op == "GetProject" || api.Code == "NotFoundProject")
+}

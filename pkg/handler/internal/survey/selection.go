@@ -1,0 +1,212 @@
+package survey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+)
+
+// MaxReadings is how often a listing that changes while it is read is read again.
+const MaxReadings = 3
+
+// Survey finds the images that a selection holds.
+type Survey struct {
+	Client  *cv.Client
+	Project uuid.UUID
+	Data    contract.Data // selects the images
+	// Gone reports whether an error proves that what was asked for is not there. Every other error
+	// it returns.
+	Gone func(context.Context, error) (bool, error)
+	// Progress hears now and then how many images are found so far.
+	Progress func(found int) error
+}
+
+// Selected is the images that a selection holds, with the time when each was made.
+type Selected map[uuid.UUID]time.Time
+
+func (s Selected) add(image cv.Image) { s[image.ID] = image.Created.Time }
+
+// IDs are the images' ids, in byte order.
+func (s Selected) IDs() []uuid.UUID {
+	return contract.SortedIDs(slices.Collect(maps.Keys(s)))
+}
+
+// Images finds the selected images in some scopes of the project.
+func (s Survey) Images(ctx context.Context, scopes []uuid.UUID) (Selected, error) {
+	d := s.Data
+	found := Selected{}
+	for _, scope := range scopes {
+		var err error
+		switch d.Narrowing() {
+		case contract.NarrowImages:
+			err = s.Present(ctx, scope, d.ImageIDs, found)
+		case contract.NarrowTags:
+			err = s.selectTagged(ctx, scope, found)
+		default:
+			err = s.list(ctx, []Listing{{Kind: Tagged, Scope: scope}, {Kind: Untagged, Scope: scope}}, found)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// selectTagged finds the images of a scope that carry any of the named tags.
+func (s Survey) selectTagged(ctx context.Context, scope uuid.UUID, found Selected) error {
+	tags, err := s.Client.GetTags(ctx, s.Project, scope)
+	none, err := s.holdsNothing(ctx, scope, err)
+	if err != nil {
+		return fmt.Errorf("read the tags of %s: %w", ScopeName(scope), err)
+	}
+	if none {
+		return nil
+	}
+	var here []uuid.UUID
+	for _, t := range tags {
+		if slices.Contains(s.Data.TagIDs, t.ID) {
+			here = append(here, t.ID)
+		}
+	}
+	var listings []Listing
+	for chunk := range slices.Chunk(here, cv.MaxTagIDs) {
+		listings = append(listings, Listing{Kind: Tagged, Scope: scope, Tags: chunk})
+	}
+	return s.list(ctx, listings, found)
+}
+
+// holdsNothing reports whether err says that a scope holds nothing: an iteration that was never
+// trained, or that is gone. Every other error it returns.
+func (s Survey) holdsNothing(ctx context.Context, scope uuid.UUID, err error) (bool, error) {
+	if errors.Is(err, cv.ErrUntrained) {
+		return true, nil
+	}
+	if scope == uuid.Nil {
+		return false, err
+	}
+	return s.Gone(ctx, err)
+}
+
+// Present adds the ids that a scope has. A batch that fails for an image that is not there is asked
+// in halves: the answer says nothing of the others, nor of the scope.
+func (s Survey) Present(ctx context.Context, scope uuid.UUID, ids []uuid.UUID, found Selected) error {
+	for chunk := range slices.Chunk(ids, cv.MaxPage) {
+		images, err := s.Client.GetImagesByIDs(ctx, s.Project, scope, chunk)
+		if isNotFoundImage(err) {
+			if len(chunk) > 1 {
+				half := len(chunk) / 2
+				err = s.Present(ctx, scope, chunk[:half], found)
+				if err == nil {
+					err = s.Present(ctx, scope, chunk[half:], found)
+				}
+			} else {
+				_, err = s.Gone(ctx, err)
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		none, err := s.holdsNothing(ctx, scope, err)
+		if err != nil {
+			return fmt.Errorf("look for images in %s: %w", ScopeName(scope), err)
+		}
+		if none {
+			return nil
+		}
+		for _, image := range images {
+			found.add(image)
+		}
+	}
+	return nil
+}
+
+// list adds the matching images of the listings of one scope, after reading them whole. All are
+// counted before the first is read and after the last: an image that moves from one to the other
+// meanwhile, as one that is tagged does, may be in neither. When a count moved all are read again.
+func (s Survey) list(ctx context.Context, listings []Listing, found Selected) error {
+	if len(listings) == 0 {
+		return nil
+	}
+	before, err := s.countAll(ctx, listings)
+	if err != nil {
+		return err
+	}
+	for range MaxReadings {
+		listed := make([]int, len(listings))
+		moved := false
+		for i, l := range listings { // each one, whatever its count says
+			n, err := s.readListing(ctx, l, found)
+			if errors.Is(err, cv.ErrUnstable) {
+				moved = true
+				break
+			}
+			if _, err := s.holdsNothing(ctx, l.Scope, err); err != nil {
+				return err
+			}
+			listed[i] = n
+		}
+		after, err := s.countAll(ctx, listings)
+		if err != nil {
+			return err
+		}
+		if !moved && slices.Equal(listed, before) && slices.Equal(after, before) {
+			return nil
+		}
+		before = after
+	}
+	return fmt.Errorf("list the images of %s: %w: %w", ScopeName(listings[0].Scope), cv.ErrUnavailable, cv.ErrUnstable)
+}
+
+// countAll counts what listings hold.
+func (s Survey) countAll(ctx context.Context, listings []Listing) ([]int, error) {
+	counts := make([]int, 0, len(listings))
+	for _, l := range listings {
+		n, err := Count(ctx, s.Client, s.Project, l)
+		none, err := s.holdsNothing(ctx, l.Scope, err)
+		if err != nil {
+			return nil, err
+		}
+		if none {
+			n = 0
+		}
+		counts = append(counts, n)
+	}
+	return counts, nil
+}
+
+// readListing reads a listing once, and returns how many images it listed, matching or not.
+func (s Survey) readListing(ctx context.Context, l Listing, found Selected) (listed int, err error) {
+	fetch := func(ctx context.Context, skip, take int) ([]cv.Image, error) {
+		return ImagePage(ctx, s.Client, s.Project, l, skip, take)
+	}
+	for page, err := range cv.EachPage(ctx, fetch) {
+		if err != nil {
+			return listed, err //nolint:wrapcheck // it says what was listed
+		}
+		listed += len(page)
+		for _, image := range page {
+			if Matches(image.Metadata, s.Data.ImageMetadata) {
+				found.add(image)
+			}
+		}
+		if err := s.Progress(len(found)); err != nil {
+			return listed, err
+		}
+	}
+	return listed, nil
+}
+
+// isNotFoundImage reports whether the Training API answered that an image is not there.
+func isNotFoundImage(err error) bool {
+	var api *cv.Error
+	return errors.As(err, &api) && api.Code == "NotFoundImage"
+}

@@ -1,0 +1,362 @@
+package turn
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/google/uuid"
+)
+
+// kind is what a command does to its projects, as far as others must wait for it.
+type kind int
+
+const (
+	kindNone kind = iota // to no project: a cancel
+	reads                // an export, or a plan
+	deletes              // neither projects nor iterations
+	deletesWhole
+
+	anyKind // of an index key: whatever they do
+)
+
+// excludes reports whether two commands of these kinds must not overlap on a common project: an export
+// and a delete, and a delete of projects or iterations and anything. Other deletes do not mind each
+// other.
+func (k kind) excludes(o kind) bool {
+	switch k {
+	case reads:
+		return o == deletes || o == deletesWhole
+	case deletes:
+		return o == reads || o == deletesWhole
+	case deletesWhole:
+		return o != kindNone
+	default:
+		return false
+	}
+}
+
+// claim is what a command that waits its turn, or is at work, has to do with which projects.
+type claim struct {
+	seq      uint64
+	id       string
+	host     string // of the Training API: two aliases of one account conflict
+	kind     kind
+	all      bool // every project of the account
+	projects []uuid.UUID
+}
+
+// claimOf is a command's claim; a dry run only reads, and a cancel claims nothing but its id.
+func (p *Order) claimOf(c contract.Command) claim {
+	d := c.Data
+	k := claim{seq: c.Seq, id: c.ID, host: p.host(d.Resource), all: d.AllProjects, projects: d.ProjectIDs}
+	switch {
+	case c.Action == contract.ActionCancel:
+	case c.Action == contract.ActionExport || d.DryRun:
+		k.kind = reads
+	case d.Has(contract.CategoryProjects) || d.Has(contract.CategoryIterations):
+		k.kind = deletesWhole
+	default:
+		k.kind = deletes
+	}
+	return k
+}
+
+// claimIn is the claim of a queued message. One that is no command, and will be refused, claims the
+// id that it gives; one that gives none claims nothing, and ok is false.
+func (p *Order) claimIn(m contract.Message) (k claim, ok bool) {
+	c, err := contract.DecodeCommand(p.commands.Prefix(), m)
+	if err == nil {
+		return p.claimOf(c), true
+	}
+	var refusal *contract.Refusal
+	if errors.As(err, &refusal) && refusal.Given != "" {
+		return claim{seq: m.Seq, id: refusal.Given}, true
+	}
+	return claim{}, false
+}
+
+// indexKey is a list of claims, by what they are looked up by: an id, or a kind and a project of a
+// host.
+type indexKey struct {
+	id      string
+	host    string
+	kind    kind
+	project uuid.UUID
+}
+
+// Projects of index keys that are no project's: of the claims to every project, and of all claims,
+// whatever their projects.
+var (
+	everyProject = uuid.Nil
+	anyProject   = uuid.Max
+)
+
+// keys are where a claim is indexed.
+func (k claim) keys() []indexKey {
+	on := []indexKey{{id: k.id}}
+	if k.kind == kindNone {
+		return on
+	}
+	projects := k.projects
+	if k.all {
+		projects = []uuid.UUID{everyProject}
+	}
+	for _, kind := range []kind{k.kind, anyKind} {
+		on = append(on, indexKey{host: k.host, kind: kind, project: anyProject})
+		for _, p := range projects {
+			on = append(on, indexKey{host: k.host, kind: kind, project: p})
+		}
+	}
+	return on
+}
+
+// sameID are the keys of the claims that a later command with this one's id must wait for.
+func (k claim) sameID() []indexKey { return []indexKey{{id: k.id}} }
+
+// conflicts are the keys of the claims that must not overlap with this one.
+func (k claim) conflicts() []indexKey {
+	var on []indexKey
+	for _, other := range []kind{reads, deletes, deletesWhole} {
+		if k.kind.excludes(other) {
+			on = append(on, k.common(other)...)
+		}
+	}
+	return on
+}
+
+// common are the keys of the claims of a kind that have a project in common with this one.
+func (k claim) common(other kind) []indexKey {
+	if k.all {
+		return []indexKey{{host: k.host, kind: other, project: anyProject}}
+	}
+	on := []indexKey{{host: k.host, kind: other, project: everyProject}}
+	for _, p := range k.projects {
+		on = append(on, indexKey{host: k.host, kind: other, project: p})
+	}
+	return on
+}
+
+// leastForgotten is how many claims are remembered at least before it is looked which of them are
+// in the queue no more.
+const leastForgotten = 1024
+
+// Commands has the commands that have not been settled yet.
+type Commands interface {
+	// Prefix is the first token of every subject.
+	Prefix() string
+	// CommandsBetween yields the messages with from ≤ sequence < to, in order, without the identity
+	// of their stream.
+	CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[contract.Message, error]
+}
+
+// Jobs has the jobs of those commands.
+type Jobs interface {
+	Job(ctx context.Context, id string) (contract.Job, uint64, error)
+}
+
+// New makes a memory of the queue. host is the host of the Training API that a resource's
+// alias means, or else the alias.
+func New(commands Commands, jobs Jobs, host func(alias string) string) *Order {
+	return &Order{commands: commands, jobs: jobs, host: host}
+}
+
+// Order remembers the claims of the commands in the queue, so that each is read from it once. It
+// may remember some that left the queue: who is in somebody's way is looked up again.
+type Order struct {
+	commands Commands
+	jobs     Jobs
+	host     func(alias string) string
+
+	mu     sync.Mutex
+	stream string   // that all this is about: what is remembered of another one counts for nothing
+	next   uint64   // the first sequence not read yet
+	claims []*claim // by sequence
+	index  map[indexKey][]*claim
+	limit  int // of claims, before all are read anew
+}
+
+func (p *Order) forgetAll(stream string) {
+	p.stream, p.next, p.claims, p.index, p.limit = stream, 0, nil, map[indexKey][]*claim{}, 0
+}
+
+// find is where in a list the first claim is that has this sequence or a later one.
+func find(list []*claim, seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(list, seq, func(k *claim, seq uint64) int { return cmp.Compare(k.seq, seq) })
+}
+
+func (p *Order) knows(c contract.Command) bool {
+	i, ok := find(p.claims, c.Seq)
+	return p.stream == c.Stream && ok && p.claims[i].id == c.ID
+}
+
+// load reads what the queue holds up to a command. That the command itself is among it shows that
+// whoever answered knows of all the ones before.
+func (p *Order) load(ctx context.Context, c contract.Command) error {
+	if p.knows(c) {
+		return nil
+	}
+	// A stream that was made again has numbers of its own.
+	if p.stream != c.Stream || p.next > c.Seq || len(p.claims) >= p.limit {
+		p.forgetAll(c.Stream)
+	}
+	for m, err := range p.commands.CommandsBetween(ctx, p.next, c.Seq+1) {
+		if err != nil {
+			return fmt.Errorf("read the commands before: %w", err)
+		}
+		p.next = m.Seq + 1
+		if k, ok := p.claimIn(m); ok {
+			p.claims = append(p.claims, &k)
+			for _, s := range k.keys() {
+				p.index[s] = append(p.index[s], &k)
+			}
+		}
+	}
+	if p.limit == 0 {
+		p.limit = 2*len(p.claims) + leastForgotten
+	}
+	if !p.knows(c) {
+		return errUnlisted
+	}
+	return nil
+}
+
+// errUnlisted says that the queue does not list a command that was delivered from it: it was
+// settled meanwhile, or the leader that answered has not caught up.
+var errUnlisted = errors.New("the command stream does not list this command")
+
+// forget forgets the claims with from ≤ sequence < to of a stream.
+func (p *Order) forget(stream string, from, to uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stream != stream {
+		return
+	}
+	i, _ := find(p.claims, from)
+	j, _ := find(p.claims, to)
+	for _, k := range p.claims[i:j] {
+		for _, s := range k.keys() {
+			if at, ok := find(p.index[s], k.seq); ok {
+				p.index[s] = slices.Delete(p.index[s], at, at+1)
+			}
+			if len(p.index[s]) == 0 {
+				delete(p.index, s)
+			}
+		}
+	}
+	p.claims = slices.Delete(p.claims, i, j)
+}
+
+// line is what stands before a command.
+type line struct {
+	blocker *claim // the last that is in its way; nil when there is none
+	front   uint64 // the first with a project in common, as far as is remembered; 0 when there is none
+	ahead   int    // how many there are with a project in common, in its way or waiting like it; about
+}
+
+// before is what is remembered of the line before a command whose way is barred by claims on the
+// index keys where it looks.
+func (p *Order) before(ctx context.Context, c contract.Command, look func(mine claim) []indexKey) (line, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.load(ctx, c); err != nil {
+		return line{}, err
+	}
+	var l line
+	mine := p.claimOf(c)
+	for _, s := range look(mine) {
+		list := p.index[s]
+		if i, _ := find(list, c.Seq); i > 0 && (l.blocker == nil || list[i-1].seq > l.blocker.seq) {
+			l.blocker = list[i-1]
+		}
+	}
+	for _, s := range mine.common(anyKind) {
+		list := p.index[s]
+		i, _ := find(list, c.Seq)
+		if i > 0 && (l.front == 0 || list[0].seq < l.front) {
+			l.front = list[0].seq
+		}
+		l.ahead = max(l.ahead, i)
+	}
+	return l, nil
+}
+
+// gone reports whether a claim's command has left the queue, and forgets it then, and all that left
+// it after that one.
+func (p *Order) gone(ctx context.Context, seq uint64, c contract.Command) (bool, error) {
+	left := uint64(0) // the first that is left from there on: c at the latest, if the leader knows of it
+	for m, err := range p.commands.CommandsBetween(ctx, seq, c.Seq+1) {
+		if err != nil {
+			return false, fmt.Errorf("look for the command before: %w", err)
+		}
+		left = m.Seq
+		break
+	}
+	if left == 0 {
+		return false, errUnlisted
+	}
+	p.forget(c.Stream, seq, left)
+	return left != seq, nil
+}
+
+// blocker looks for the last command before c that is still in the queue and that stands in its
+// way. It is the last one because that changes least: of many that wait for one after the other,
+// each waits for the one before it from the beginning to the end.
+func (p *Order) blocker(ctx context.Context, c contract.Command, look func(mine claim) []indexKey) (line, error) {
+	for {
+		l, err := p.before(ctx, c, look)
+		if l.blocker == nil || err != nil {
+			return line{}, err
+		}
+		gone, err := p.gone(ctx, l.blocker.seq, c)
+		if !gone && err == nil {
+			gone = p.over(ctx, c.Stream, *l.blocker)
+		}
+		if !gone && err == nil && l.front != 0 && l.front < l.blocker.seq {
+			gone, err = p.gone(ctx, l.front, c) // so that ahead is not too many
+		}
+		if !gone || err != nil {
+			return l, err
+		}
+	}
+}
+
+// Ahead is what stands before a command.
+type Ahead struct {
+	ID    string // of the last command in its way; empty when there is none
+	Count int    // how many have a project in common with it, in its way or waiting like it; about
+}
+
+// SameID looks for an earlier command with the same id.
+func (p *Order) SameID(ctx context.Context, c contract.Command) (Ahead, error) {
+	return p.ahead(ctx, c, claim.sameID)
+}
+
+// Conflicts looks for the earlier commands that must not overlap with c.
+func (p *Order) Conflicts(ctx context.Context, c contract.Command) (Ahead, error) {
+	return p.ahead(ctx, c, claim.conflicts)
+}
+
+func (p *Order) ahead(ctx context.Context, c contract.Command, look func(mine claim) []indexKey) (Ahead, error) {
+	l, err := p.blocker(ctx, c, look)
+	if l.blocker == nil || err != nil {
+		return Ahead{}, err
+	}
+	return Ahead{ID: l.blocker.id, Count: l.ahead}, nil
+}
+
+// over reports whether a claim's command only waits to be settled because its job has ended, and
+// forgets it then: it is in nobody's way.
+func (p *Order) over(ctx context.Context, stream string, k claim) bool {
+	job, _, err := p.jobs.Job(ctx, k.id)
+	if err != nil || !job.State.Terminal() {
+		return false // one that has no job, or none that can be read, may be under way
+	}
+	p.forget(stream, k.seq, k.seq+1)
+	return true
+}

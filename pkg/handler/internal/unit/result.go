@@ -1,0 +1,144 @@
+package unit
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"path"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// MaxObject bounds a working object that is read whole, in bytes.
+const MaxObject = 256 << 20
+
+// Names of working objects.
+func ResultName(n int) string   { return fmt.Sprintf("units/%06d.jsonl", n) }
+func ReadingName(n int) string  { return fmt.Sprintf("units/%06d.list", n) }
+func TryName(n, k int) string   { return fmt.Sprintf("units/%06d.try-%d", n, k) }
+func ErrorName(n, k int) string { return fmt.Sprintf("units/%06d.err-%d", n, k) }
+
+// AttemptError is what a failed attempt of a unit leaves behind: its calls go into the ledger all
+// the same.
+type AttemptError struct {
+	V     int           `json:"v"`
+	N     int           `json:"n"`
+	Error string        `json:"error"`
+	Calls []ledger.Call `json:"calls"`
+}
+
+// EncodeResult is a unit's result: its summary and records, a line each.
+func EncodeResult(s Summary, records []Record) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil {
+		return nil, fmt.Errorf("encode the result: %w", err)
+	}
+	for _, r := range records {
+		if err := enc.Encode(r); err != nil {
+			return nil, fmt.Errorf("encode the result: %w", err)
+		}
+	}
+	return buf.Bytes(), nil
+}
+
+// ReadSummary reads the first line of a unit's result, and the digest of the whole.
+func ReadSummary(ctx context.Context, work *sink.Store, l sink.Layout, n int) (s Summary, digest string, err error) {
+	body, o, err := work.Open(ctx, l.Work(ResultName(n)))
+	if err != nil {
+		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
+	}
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(&s); err != nil {
+		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
+	}
+	if s.V > Version {
+		return Summary{}, "", &contract.NewerError{What: "unit result", V: s.V}
+	}
+	return s, o.SHA256, nil
+}
+
+// ReadRecords yields the lines of a unit's result after the first.
+func ReadRecords(ctx context.Context, work *sink.Store, l sink.Layout, n int) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		body, _, err := work.Open(ctx, l.Work(ResultName(n)))
+		if err != nil {
+			yield(Record{}, fmt.Errorf("read the result of unit %d: %w", n, err))
+			return
+		}
+		defer body.Close()
+		d := json.NewDecoder(bufio.NewReaderSize(body, 64<<10))
+		var summary json.RawMessage
+		if err := d.Decode(&summary); err != nil {
+			yield(Record{}, fmt.Errorf("read the result of unit %d: %w", n, err))
+			return
+		}
+		for rec, err := range Lines[Record](d) {
+			if err != nil {
+				err = fmt.Errorf("read the result of unit %d: %w", n, err)
+			}
+			if !yield(rec, err) {
+				return
+			}
+		}
+	}
+}
+
+// Lines yields the values that a decoder has left. After an error nothing follows.
+func Lines[T any](d *json.Decoder) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for {
+			var v T
+			err := d.Decode(&v)
+			if errors.Is(err, io.EOF) || !yield(v, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Freeze returns the object stored under key, else stores what make makes now: the first writer
+// wins, and every later attempt works on what it wrote. mine reports that it was made now. With
+// fresh it is not looked for first: nothing can be there yet.
+func Freeze[T any](ctx context.Context, work *sink.Store, key sink.Key, fresh bool, make func(context.Context) (T, error)) (v T, mine bool, err error) {
+	var (
+		name   = path.Base(string(key))
+		stored []byte
+		found  bool
+	)
+	if !fresh {
+		stored, err = work.ReadAll(ctx, key, MaxObject)
+		if found = err == nil; err != nil && !errors.Is(err, sink.ErrNotFound) {
+			return v, false, fmt.Errorf("look for %s: %w", name, err)
+		}
+	}
+	if !found {
+		made, err := make(ctx)
+		if err != nil {
+			return v, false, err
+		}
+		b, err := contract.Marshal(made)
+		if err != nil {
+			return v, false, fmt.Errorf("encode %s: %w", name, err)
+		}
+		o, err := work.Put(ctx, key, sink.Bytes(b, "application/json"))
+		if err != nil {
+			return v, false, fmt.Errorf("freeze %s: %w", name, err)
+		}
+		if !o.Adopted {
+			return made, true, nil
+		}
+		if stored, err = work.ReadAll(ctx, key, MaxObject); err != nil {
+			return v, false, fmt.Errorf("read %s: %w", name, err)
+		}
+	}
+	return v, false, contract.DecodeVersioned(stored, name, &v)
+}

@@ -1,0 +1,228 @@
+package unit
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+)
+
+// Version is the version of the JSON of units and their results.
+const Version = 1
+
+// Kind says what a unit of work does.
+type Kind string
+
+// The kinds of units of an export.
+const (
+	// KindProject reads the few things of a project (itself, iterations, tags, performance) and
+	// counts the many.
+	KindProject Kind = "project"
+	// KindPage reads one page of one image listing and, where Fetch is set, the blobs of its
+	// images.
+	KindPage Kind = "page"
+	// KindBatch reads up to 256 images by their ids and, where Fetch is set, their blobs.
+	KindBatch Kind = "batch"
+	// KindPerformances reads one page of an iteration's image performances.
+	KindPerformances Kind = "performances"
+	// KindExports reads the exported models of one iteration.
+	KindExports Kind = "exports"
+	// KindPredictions reads a run of stored predictions, and their images.
+	KindPredictions Kind = "predictions"
+	// KindCounts counts again what was listed.
+	KindCounts Kind = "counts"
+)
+
+// Known reports whether this build can do units of this kind.
+func (k Kind) Known() bool {
+	switch k {
+	case KindProject, KindPage, KindBatch, KindPerformances, KindExports, KindPredictions, KindCounts:
+		return true
+	}
+	return false
+}
+
+// Unit is the smallest piece of a job that is done whole and can be done again. It carries all its
+// worker needs to know, except the values of image metadata: those stay in the command, which the
+// worker reads from the queue.
+type Unit struct {
+	V        int              `json:"v"`
+	Command  string           `json:"command"`          // the command's id
+	Action   contract.Action  `json:"action,omitempty"` // the command's: with id, digest and place it is what the worker knows the command by
+	Seq      uint64           `json:"seq"`              // the command's stream sequence
+	Stream   contract.Text    `json:"stream,omitempty"` // which stream that is
+	Digest   string           `json:"digest,omitempty"` // of the command's data; see CommandRef
+	N        int              `json:"n"`
+	Kind     Kind             `json:"kind"`
+	Project  uuid.UUID        `json:"project"`
+	Listing  *survey.Listing  `json:"listing,omitempty"`   // of a page
+	Reading  int              `json:"reading,omitempty"`   // which reading of its listings this is, 0 at first
+	Skip     int              `json:"skip,omitempty"`      // of a page: how many items come before it
+	Fetch    bool             `json:"fetch,omitempty"`     // blobs too
+	Scope    uuid.UUID        `json:"scope,omitzero"`      // of a batch and of exports: an iteration; zero is the workspace
+	IDs      []uuid.UUID      `json:"ids,omitempty"`       // of a batch
+	Listings []survey.Listing `json:"listings,omitempty"`  // of counts: what to count
+	Scopes   []uuid.UUID      `json:"scopes,omitempty"`    // of predictions: the scopes still to read, the first with Token
+	Token    *survey.Token    `json:"token,omitempty"`     // of predictions
+	Named    bool             `json:"named,omitempty"`     // the project was named by the requester: its absence is a failure
+	Page     int              `json:"page_size,omitempty"` // items a page, 0 is the service's most
+}
+
+// Summary is the first line of a unit's result: all the coordinator needs to go on.
+type Summary struct {
+	V     int             `json:"v"`
+	N     int             `json:"n"`
+	Kind  Kind            `json:"kind"`
+	Error *contract.Error `json:"error,omitempty"` // the unit failed for good, and with it the command
+	Gone  bool            `json:"gone,omitempty"`  // the project is not there any more, and nobody named it
+
+	// Of a project.
+	Iterations []IterationInfo  `json:"iterations,omitempty"`
+	Tags       int              `json:"tags,omitempty"` // distinct tags, of the workspace and iterations
+	Listings   []survey.Listing `json:"listings,omitempty"`
+
+	// Of pages, batches and runs.
+	Listed int       `json:"listed"`           // items the service gave
+	First  string    `json:"first,omitempty"`  // id of the first item
+	Last   string    `json:"last,omitempty"`   // id of the last item
+	IDs    PackedIDs `json:"ids,omitempty"`    // ids of the items selected, in order
+	Absent PackedIDs `json:"absent,omitempty"` // of a batch: ids the service did not give
+	Blobs  int       `json:"blobs,omitempty"`
+	Bytes  int64     `json:"bytes,omitempty"`
+	Failed int       `json:"failed,omitempty"` // blobs that could not be had, or are no pictures or models
+
+	// Of predictions.
+	Scopes []uuid.UUID   `json:"scopes,omitempty"`
+	Token  *survey.Token `json:"token,omitempty"`
+
+	Calls []ledger.Call `json:"calls"`
+}
+
+// IterationInfo is what later units need to know of an iteration.
+type IterationInfo struct {
+	ID          uuid.UUID `json:"id"`
+	Trained     bool      `json:"trained"`
+	Performance bool      `json:"performance"` // performance.json exists
+}
+
+// PackedIDs is a list of ids as base64 of their bytes: a page of 256 is 5.5 kB.
+type PackedIDs []uuid.UUID
+
+// MarshalText packs the ids.
+func (p PackedIDs) MarshalText() ([]byte, error) {
+	raw := make([]byte, 0, 16*len(p))
+	for _, id := range p {
+		raw = append(raw, id[:]...)
+	}
+	return []byte(base64.RawStdEncoding.EncodeToString(raw)), nil
+}
+
+// UnmarshalText unpacks them; a length that is no multiple of 16 bytes is an error.
+func (p *PackedIDs) UnmarshalText(text []byte) error {
+	raw, err := base64.RawStdEncoding.DecodeString(string(text))
+	if err != nil {
+		return fmt.Errorf("unpack ids: %w", err)
+	}
+	if len(raw)%16 != 0 {
+		return errors.New("unpack ids: the length is no multiple of 16 bytes")
+	}
+	out := make(PackedIDs, 0, len(raw)/16)
+	for ; len(raw) > 0; raw = raw[16:] {
+		out = append(out, uuid.UUID(raw[:16]))
+	}
+	*p = out
+	return nil
+}
+
+// Record is a line of a unit's result after the first: a thing read, or a stored entry. Exactly one
+// of Entry, Image, Prediction and Performance is set.
+type Record struct {
+	Entry       *EntryRecord    `json:"entry,omitempty"`
+	Image       json.RawMessage `json:"image,omitempty"`
+	Prediction  json.RawMessage `json:"prediction,omitempty"`
+	Performance json.RawMessage `json:"performance,omitempty"`
+	ID          uuid.UUID       `json:"id,omitzero"`
+	Blob        *BlobRecord     `json:"blob,omitempty"`
+}
+
+// EntryRecord is a payload object of the bag that a unit stored as it is.
+type EntryRecord struct {
+	Path     string            `json:"path"`
+	SHA256   string            `json:"sha256"`
+	Bytes    int64             `json:"bytes"`
+	Category contract.Category `json:"category"`
+	ID       uuid.UUID         `json:"id,omitzero"` // the iteration, of its files
+	Model    bool              `json:"model,omitempty"`
+	Failed   *Failure          `json:"failed,omitempty"` // why nothing was stored, or what is wrong with what was
+}
+
+// BlobRecord is what the store holds of an image's or prediction's blob, or why it holds nothing,
+// or both where what came is no picture.
+type BlobRecord struct {
+	File        string `json:"file,omitempty"` // relative to the project's folder
+	SHA256      string `json:"sha256,omitempty"`
+	Bytes       int64  `json:"bytes,omitempty"`
+	ContentType string `json:"content_type,omitempty"`
+	Source      string `json:"source,omitempty"` // original or resized
+	Error       *Blame `json:"error,omitempty"`
+}
+
+// Blame says why a blob could not be had, or what is wrong with it.
+type Blame struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// Failure is one thing that an export could not have, as inventory.json lists it.
+type Failure struct {
+	ID      string `json:"id"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// Decode reads a unit as the coordinator published it. ErrNewer says that a newer version wrote
+// it.
+func Decode(body []byte) (Unit, error) {
+	var u Unit
+	if err := json.Unmarshal(body, &u); err != nil {
+		return Unit{}, fmt.Errorf("decode unit: %w", err)
+	}
+	if u.V > Version {
+		return Unit{}, fmt.Errorf("decode unit: %w", contract.ErrNewer)
+	}
+	return u, nil
+}
+
+// ImageScope is the scope whose images a page or batch lists.
+func (u Unit) ImageScope() uuid.UUID {
+	if u.Listing != nil {
+		return u.Listing.Scope
+	}
+	return u.Scope
+}
+
+// Shares reports whether an item of a page is the one that the page before ends with, when first is
+// the first item of the page. Pages overlap by one: the image belongs to the page before, whose
+// unit fetches its blob.
+func (u Unit) Shares(id uuid.UUID, first string) bool {
+	return u.Kind == KindPage && u.Skip > 0 && id.String() == first
+}
+
+// Job is what a job would remember of the unit's command.
+func (u Unit) Job() contract.Job {
+	return contract.Job{ID: u.Command, Action: u.Action, Command: contract.CommandRef{Seq: u.Seq, Stream: u.Stream, Digest: u.Digest}}
+}
+
+func (u Unit) PageSize() int {
+	if u.Page > 0 {
+		return u.Page
+	}
+	return cv.MaxPage
+}

@@ -1,0 +1,323 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+const (
+	// maxInMemory is the largest blob held in memory; what is larger, or does not say how large it
+	// is, goes through a temporary file. The service takes pictures of up to 6 MB.
+	maxInMemory = 8 << 20
+	// maxBlob bounds any picture, maxModel any exported model, in bytes.
+	maxBlob  = 1 << 30
+	maxModel = 64 << 30
+)
+
+// sources are the values of MetaSource, in the order the links are tried.
+var sources = [...]string{"original", "resized"} //nolint:gochecknoglobals // a constant table
+
+// linker reads fresh links of things by their ids; what is gone is missing from its answer.
+type linker func(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]string, error)
+
+// links are the current links of one unit's items. An expired one is asked for anew together with
+// all others of the unit, which costs one call.
+type links struct {
+	mu      sync.Mutex
+	read    linker
+	ids     []uuid.UUID
+	current map[uuid.UUID][]string
+	round   int // how often links were read
+}
+
+// get is the item's links, and the round they are of.
+func (l *links) get(ctx context.Context, id uuid.UUID) ([]string, int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current == nil {
+		if err := l.refresh(ctx); err != nil {
+			return nil, 0, err
+		}
+	}
+	return l.current[id], l.round, nil
+}
+
+// renew is links newer than those of round.
+func (l *links) renew(ctx context.Context, id uuid.UUID, round int) ([]string, int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.round <= round {
+		if err := l.refresh(ctx); err != nil {
+			return nil, 0, err
+		}
+	}
+	return l.current[id], l.round, nil
+}
+
+func (l *links) refresh(ctx context.Context) error {
+	current, err := l.read(ctx, l.ids)
+	if err != nil {
+		return err
+	}
+	l.current = current
+	l.round++
+	return nil
+}
+
+// errNoLink says that the service gives no link to a blob any more: it is gone.
+var errNoLink error = noLinkError{}
+
+type noLinkError struct{}
+
+// Error says so.
+func (noLinkError) Error() string { return "the service gives no link to it any more" }
+
+// Is matches cv.ErrGone.
+func (noLinkError) Is(target error) bool { return target == cv.ErrGone }
+
+// fetch stores the blobs of items, several at a time, and says of each what the store holds. fresh
+// says that the items' links were read just now, by the unit's first attempt; a blob may be stored
+// all the same by a unit before this one, when a listing is read again or a prediction is met in
+// another scope. A blob that cannot be had for good is no error but a BlobRecord that says why; one
+// that failed in passing fails the attempt, after all others were tried, until attempts run out.
+func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func(uuid.UUID) sink.Path, read linker) ([]unit.BlobRecord, error) {
+	l := &links{read: read}
+	for _, it := range items {
+		l.ids = append(l.ids, it.ID)
+	}
+	if fresh {
+		l.current = map[uuid.UUID][]string{}
+		for _, it := range items {
+			l.current[it.ID] = it.links
+		}
+	}
+	var (
+		out    = make([]unit.BlobRecord, len(items))
+		mu     sync.Mutex
+		passed error // the first passing failure
+		g      errgroup.Group
+	)
+	g.SetLimit(a.w.Downloads)
+	for i, it := range items {
+		if ctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			r, err := a.blob(ctx, it, stem(it.ID), !fresh || it.Later || a.unit.Reading > 0, l)
+			switch class := delivery.Classify(ctx, err); {
+			case err == nil:
+				out[i] = r
+			case class == delivery.Gone, class == delivery.Permanent && !errors.Is(err, sink.ErrMixed) && !errors.Is(err, sink.ErrNotKept),
+				class == delivery.Retryable && errors.Is(err, cv.ErrUnavailable) && a.number >= a.w.MaxAttempts:
+				out[i] = unit.BlobRecord{Error: blameOf(err)}
+			case class == delivery.Retryable, class == delivery.Throttled:
+				mu.Lock()
+				defer mu.Unlock()
+				if passed == nil {
+					passed = fmt.Errorf("fetch the blob of %s: %w", it.ID, err)
+				}
+			default:
+				return fmt.Errorf("fetch the blob of %s: %w", it.ID, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err //nolint:wrapcheck // wrapped where it was met
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx) //nolint:wrapcheck // a cause is matched, not read
+	}
+	return out, passed
+}
+
+func blameOf(err error) *unit.Blame {
+	b := &unit.Blame{Code: "unavailable", Message: err.Error()}
+	var api *cv.Error
+	switch {
+	case errors.As(err, &api) && api.Code != "":
+		b.Code = api.Code
+	case errors.Is(err, errNoLink), errors.Is(err, cv.ErrGone):
+		b.Code = "gone"
+	case errors.Is(err, cv.ErrBadLink):
+		b.Code = "bad_link"
+	case errors.Is(err, cv.ErrHostNotAllowed):
+		b.Code = "host_not_allowed"
+	case errors.Is(err, cv.ErrTooLarge):
+		b.Code = "too_large"
+	case errors.Is(err, cv.ErrLinkExpired):
+		b.Code = "link_expired"
+	}
+	return b
+}
+
+// blob stores one blob: the original, else the resized one. look says that it may be in the store
+// already.
+func (a *attempt) blob(ctx context.Context, it item, stem sink.Path, look bool, l *links) (unit.BlobRecord, error) {
+	if err := a.w.downloads.Acquire(ctx, 1); err != nil {
+		return unit.BlobRecord{}, fmt.Errorf("wait for a download slot: %w", err)
+	}
+	defer a.w.downloads.Release(1)
+	if look {
+		o, found, err := a.w.Store.Find(ctx, a.layout.Key(sink.ExportBag, stem))
+		if err != nil {
+			return unit.BlobRecord{}, fmt.Errorf("look for %s: %w", stem, err)
+		}
+		if found {
+			text, err := unit.BlameStored(ctx, a.w.Store, o.Key, unit.CodeNotImage)
+			if err != nil {
+				return unit.BlobRecord{}, err
+			}
+			if text == nil {
+				return a.blobRecord(stored{Object: o}), nil
+			}
+		}
+	}
+	candidates, round, err := l.get(ctx, it.ID)
+	if err != nil {
+		return unit.BlobRecord{}, err
+	}
+	err = errNoLink
+	for i, uri := range candidates {
+		if uri == "" {
+			continue
+		}
+		link := cv.Link{Project: a.unit.Project, URI: uri, Refresh: func(ctx context.Context) (string, error) {
+			fresh, r, err := l.renew(ctx, it.ID, round)
+			if err != nil {
+				return "", err
+			}
+			round = r
+			if i >= len(fresh) || fresh[i] == "" {
+				return "", errNoLink
+			}
+			return fresh[i], nil
+		}}
+		var o stored
+		o, err = a.downloadAndStore(ctx, link, stem, sources[i])
+		if err == nil {
+			return a.blobRecord(o), nil
+		}
+		if c := delivery.Classify(ctx, err); c != delivery.Gone && c != delivery.Permanent {
+			return unit.BlobRecord{}, err
+		}
+	}
+	return unit.BlobRecord{}, err
+}
+
+func (a *attempt) blobRecord(o stored) unit.BlobRecord {
+	if o.Key == "" {
+		return unit.BlobRecord{Error: o.blame}
+	}
+	_, file, _ := strings.Cut(string(o.Key), "/data/projects/"+a.unit.Project.String()+"/")
+	source := o.Meta[unit.MetaSource]
+	if source == "" {
+		source = sources[0]
+	}
+	return unit.BlobRecord{File: file, SHA256: o.SHA256, Bytes: o.Bytes, ContentType: o.ContentType, Source: source, Error: o.blame}
+}
+
+// downloadAndStore downloads one blob and stores it as stem plus the extension that its content
+// asks for.
+func (a *attempt) downloadAndStore(ctx context.Context, link cv.Link, stem sink.Path, source string) (stored, error) {
+	d := &download{a: a, ctx: ctx}
+	defer d.close()
+	if err := a.fetchBlob(ctx, link, maxBlob, d); err != nil {
+		return stored{}, err
+	}
+	return a.put(ctx, d, stem, map[string]string{unit.MetaSource: source}, unit.CodeNotImage)
+}
+
+// download is the destination of one blob: memory for what fits there, else a temporary file.
+type download struct {
+	a      *attempt
+	ctx    context.Context //nolint:containedctx // of one download, for the callback Fetch makes
+	held   int64           // bytes of memory reserved
+	memory *bytes.Buffer
+	spool  *sink.Spool
+}
+
+// begin prepares for one try of length bytes, -1 when unknown.
+func (d *download) begin(length int64) (io.Writer, error) {
+	if length < 0 || length > maxInMemory || length > d.a.w.Buffer {
+		return d.beginSpool()
+	}
+	if d.held != length {
+		d.release()
+		if err := d.a.w.memory.Acquire(d.ctx, length); err != nil {
+			return nil, fmt.Errorf("wait for memory: %w", err)
+		}
+		d.held = length
+	}
+	d.memory = bytes.NewBuffer(make([]byte, 0, length))
+	return d.memory, nil
+}
+
+func (d *download) beginSpool() (io.Writer, error) {
+	d.memory = nil
+	d.release()
+	if d.spool != nil {
+		if err := d.spool.Reset(); err != nil {
+			return nil, fmt.Errorf("begin a spool anew: %w", err)
+		}
+		return d.spool, nil
+	}
+	var err error
+	if d.spool, err = sink.NewSpool(d.a.w.SpoolDir); err != nil {
+		return nil, fmt.Errorf("open a spool: %w", err)
+	}
+	return d.spool, nil
+}
+
+// head is the first bytes of what was downloaded.
+func (d *download) head() ([]byte, error) {
+	if d.memory != nil {
+		b := d.memory.Bytes()
+		return b[:min(len(b), unit.HeadBytes)], nil
+	}
+	head, err := unit.HeadOf(d.spool.ReadSeeker())
+	if err != nil {
+		return nil, fmt.Errorf("read a spool: %w", err)
+	}
+	return head, nil
+}
+
+// body is what was downloaded, and the extension its content asks for.
+func (d *download) body() (sink.Body, string, error) {
+	head, err := d.head()
+	if err != nil {
+		return sink.Body{}, "", err
+	}
+	ext, mediaType := sink.Extension(head, "")
+	if d.memory != nil {
+		return sink.Bytes(d.memory.Bytes(), mediaType), ext, nil
+	}
+	return d.spool.Body(mediaType), ext, nil
+}
+
+func (d *download) release() {
+	d.a.w.memory.Release(d.held)
+	d.held = 0
+}
+
+func (d *download) close() {
+	d.release()
+	if d.spool != nil {
+		if err := d.spool.Close(); err != nil {
+			d.a.log.Warn().Err(err).Msg("remove a temporary file")
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// images reads one page or batch of images and, where the unit says so, their blobs.
+func (a *attempt) images(ctx context.Context) (unit.Summary, []unit.Record, error) {
+	r, mine, err := a.frozen(ctx, a.readImages)
+	if err != nil {
+		return unit.Summary{}, nil, err
+	}
+	s := r.summary()
+	if !a.unit.Fetch {
+		records := make([]unit.Record, 0, len(r.Items))
+		for _, it := range r.Items {
+			records = append(records, unit.Record{Image: it.Raw, ID: it.ID})
+		}
+		return s, records, nil
+	}
+	own := slices.DeleteFunc(slices.Clone(r.Items), func(it item) bool { return a.unit.Shares(it.ID, r.First) })
+	blobs, err := a.fetch(ctx, own, mine, func(id uuid.UUID) sink.Path { return sink.ImageStem(a.unit.Project, id) }, a.imageLinks)
+	if err != nil {
+		return unit.Summary{}, nil, err
+	}
+	tally(&s, blobs)
+	fetched := map[uuid.UUID]*unit.BlobRecord{}
+	for i, it := range own {
+		fetched[it.ID] = &blobs[i]
+	}
+	records := make([]unit.Record, 0, len(r.Items))
+	for _, it := range r.Items {
+		records = append(records, unit.Record{Image: it.Raw, ID: it.ID, Blob: fetched[it.ID]})
+	}
+	return s, records, nil
+}
+
+// tally counts blobs in a summary.
+func tally(s *unit.Summary, blobs []unit.BlobRecord) {
+	for _, b := range blobs {
+		if b.Error != nil {
+			s.Failed++
+		}
+		if b.File != "" {
+			s.Blobs++
+			s.Bytes += b.Bytes
+		}
+	}
+}
+
+func (a *attempt) readImages(ctx context.Context) (reading, error) {
+	var (
+		u      = a.unit
+		images []cv.Image
+		err    error
+	)
+	if u.Kind == unit.KindBatch {
+		if images, err = a.client.GetImagesByIDs(ctx, u.Project, u.Scope, u.IDs); err != nil {
+			err = fmt.Errorf("read images by their ids in %s: %w", survey.ScopeName(u.Scope), err)
+		}
+	} else {
+		images, err = survey.ImagePage(ctx, a.client, u.Project, *u.Listing, u.Skip, u.PageSize())
+	}
+	if err != nil && !a.vanished(err, u.ImageScope()) {
+		return reading{}, err
+	}
+	r := reading{V: unit.Version}
+	seen := map[uuid.UUID]bool{}
+	for _, image := range images {
+		r.list(image.ID)
+		if seen[image.ID] {
+			continue
+		}
+		seen[image.ID] = true
+		if u.Kind == unit.KindPage && !survey.Matches(image.Metadata, a.command.Data.ImageMetadata) {
+			continue
+		}
+		raw, err := cv.StripQueries(image.Raw)
+		if err != nil {
+			return reading{}, fmt.Errorf("read image %s: %w", image.ID, err)
+		}
+		r.Items = append(r.Items, item{ID: image.ID, Raw: raw, links: linksOf(image)})
+	}
+	for _, id := range u.IDs {
+		if !seen[id] {
+			r.Absent = append(r.Absent, id)
+		}
+	}
+	return r, nil
+}
+
+// imageLinks reads the images again, for fresh links: an image that is not there any more is
+// absent.
+func (a *attempt) imageLinks(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]string, error) {
+	links := map[uuid.UUID][]string{}
+	for chunk := range slices.Chunk(ids, cv.MaxPage) {
+		images, err := a.client.GetImagesByIDs(ctx, a.unit.Project, a.unit.ImageScope(), chunk)
+		if err != nil {
+			return nil, fmt.Errorf("ask for fresh links: %w", err)
+		}
+		for _, image := range images {
+			links[image.ID] = linksOf(image)
+		}
+	}
+	return links, nil
+}
+
+// linksOf says where an image's blob is: the original, else the resized one.
+func linksOf(image cv.Image) []string { return distinct(image.OriginalImageURI, image.ResizedImageURI) }
+
+// distinct is the links that are there, each once: the two of an image that needed no resizing are
+// the same.
+func distinct(original, resized string) []string {
+	if resized == original {
+		resized = ""
+	}
+	return []string{original, resized}
+}

@@ -1,0 +1,362 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// project reads the few things of a project, counts the many, and stores the files of the few.
+func (a *attempt) project(ctx context.Context) (unit.Summary, []unit.Record, error) {
+	r, _, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
+		for n := 0; ; n++ {
+			// An iteration that somebody deletes while it is read is not there at the next reading.
+			if r, err := a.readProject(ctx); n >= survey.MaxReadings || !a.changed(err) {
+				return r, err
+			}
+		}
+	})
+	if err != nil {
+		return unit.Summary{}, nil, err
+	}
+	var (
+		s       = unit.Summary{Listings: r.Listings}
+		records []unit.Record
+		tags    = map[uuid.UUID]struct{}{}
+		data    = a.command.Data
+		p       = a.unit.Project
+	)
+	put := func(path sink.Path, content json.RawMessage, c contract.Category, id uuid.UUID) error {
+		e, err := a.putJSON(ctx, path, content, c, id)
+		if err != nil {
+			return err
+		}
+		records = append(records, unit.Record{Entry: e})
+		return nil
+	}
+	if data.Has(contract.CategoryProjects) {
+		if err := put(sink.ProjectPath(p, "project.json"), r.Project, contract.CategoryProjects, p); err != nil {
+			return unit.Summary{}, nil, err
+		}
+	}
+	countTags := func(raws []json.RawMessage) error {
+		for _, raw := range raws {
+			id, err := idOf(raw)
+			if err != nil {
+				return err
+			}
+			tags[id] = struct{}{}
+		}
+		return nil
+	}
+	if data.Has(contract.CategoryTags) {
+		if err := countTags(r.Tags); err != nil {
+			return unit.Summary{}, nil, err
+		}
+		if data.Narrowing() != contract.NarrowIterations {
+			if err := put(sink.ProjectPath(p, "tags.json"), jsonArray(r.Tags), contract.CategoryTags, uuid.Nil); err != nil {
+				return unit.Summary{}, nil, err
+			}
+		}
+	}
+	if data.Has(contract.CategoryIterations) {
+		raws := make([]json.RawMessage, 0, len(r.Iterations))
+		for _, it := range r.Iterations {
+			raws = append(raws, it.Raw)
+		}
+		if err := put(sink.ProjectPath(p, "iterations.json"), jsonArray(raws), contract.CategoryIterations, uuid.Nil); err != nil {
+			return unit.Summary{}, nil, err
+		}
+	}
+	for _, it := range r.Iterations {
+		s.Iterations = append(s.Iterations, unit.IterationInfo{ID: it.ID, Trained: it.Trained, Performance: it.Performance != nil})
+		if data.Has(contract.CategoryIterations) {
+			if err := put(sink.IterationPath(p, it.ID, "iteration.json"), it.Raw, contract.CategoryIterations, it.ID); err != nil {
+				return unit.Summary{}, nil, err
+			}
+		}
+		if data.Has(contract.CategoryTags) {
+			if err := countTags(it.Tags); err != nil {
+				return unit.Summary{}, nil, err
+			}
+			if err := put(sink.IterationPath(p, it.ID, "tags.json"), jsonArray(it.Tags), contract.CategoryTags, it.ID); err != nil {
+				return unit.Summary{}, nil, err
+			}
+		}
+		if it.Performance != nil {
+			if err := put(sink.IterationPath(p, it.ID, "performance.json"), it.Performance, contract.CategoryPerformance, it.ID); err != nil {
+				return unit.Summary{}, nil, err
+			}
+		}
+	}
+	s.Tags = len(tags)
+	return s, records, nil
+}
+
+// readProject makes the calls of a project unit, each once: GetProject; GetIterations, or
+// GetIteration for each named one; GetTags in every scope; GetIterationPerformance and
+// GetImagePerformanceCount of every trained iteration; the counts of every listing.
+func (a *attempt) readProject(ctx context.Context) (reading, error) {
+	var (
+		data = a.command.Data
+		p    = a.unit.Project
+		r    = reading{V: unit.Version}
+	)
+	project, err := a.client.GetProject(ctx, p)
+	if err != nil {
+		return reading{}, fmt.Errorf("read project %s: %w", p, err)
+	}
+	if r.Project, err = cv.StripQueries(project.Raw); err != nil {
+		return reading{}, fmt.Errorf("read project %s: %w", p, err)
+	}
+	iterations, err := a.readIterations(ctx)
+	if err != nil {
+		return reading{}, err
+	}
+	for _, it := range iterations {
+		raw, err := cv.StripQueries(it.Raw)
+		if err != nil {
+			return reading{}, fmt.Errorf("read iteration %s: %w", it.ID, err)
+		}
+		r.Iterations = append(r.Iterations, iterationReading{ID: it.ID, Raw: raw, Trained: !it.TrainedAt.IsZero()})
+	}
+	tags := map[uuid.UUID][]uuid.UUID{} // the named tags that a scope has
+	if data.Has(contract.CategoryTags) || data.Narrowing() == contract.NarrowTags {
+		if err := a.readTags(ctx, &r, tags); err != nil {
+			return reading{}, err
+		}
+	}
+	if data.Has(contract.CategoryPerformance) {
+		for i := range r.Iterations {
+			if err := a.readPerformance(ctx, &r, &r.Iterations[i]); err != nil {
+				return reading{}, err
+			}
+		}
+	}
+	if !data.Has(contract.CategoryImages) || data.Narrowing() == contract.NarrowImages {
+		return r, nil
+	}
+	for _, scope := range a.scopes(r) {
+		listings := []survey.Listing{{Kind: survey.Tagged, Scope: scope}, {Kind: survey.Untagged, Scope: scope}}
+		if data.Narrowing() == contract.NarrowTags {
+			listings = nil
+			for chunk := range slices.Chunk(tags[scope], cv.MaxTagIDs) {
+				listings = append(listings, survey.Listing{Kind: survey.Tagged, Scope: scope, Tags: chunk})
+			}
+		}
+		for _, l := range listings {
+			if l.Count, err = survey.Count(ctx, a.client, a.unit.Project, l); err != nil {
+				return reading{}, err
+			}
+			r.Listings = append(r.Listings, l)
+		}
+	}
+	return r, nil
+}
+
+// tolerant says that what was named need not be there: the export goes before a delete, to which
+// what is gone is done.
+func (a *attempt) tolerant() bool { return a.command.Action == contract.ActionDelete }
+
+// scopes are where images, tags and predictions are looked for: the workspace and every iteration,
+// or only the named iterations.
+func (a *attempt) scopes(r reading) []uuid.UUID {
+	var scopes []uuid.UUID
+	if a.command.Data.Narrowing() != contract.NarrowIterations {
+		scopes = append(scopes, uuid.Nil)
+	}
+	for _, it := range r.Iterations {
+		scopes = append(scopes, it.ID)
+	}
+	return scopes
+}
+
+func (a *attempt) readIterations(ctx context.Context) ([]cv.Iteration, error) {
+	data, p := a.command.Data, a.unit.Project
+	if data.Narrowing() != contract.NarrowIterations {
+		if len(data.Categories) == 1 && data.Has(contract.CategoryProjects) {
+			return nil, nil
+		}
+		iterations, err := a.client.GetIterations(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("read the iterations of project %s: %w", p, err)
+		}
+		return iterations, nil
+	}
+	var iterations []cv.Iteration
+	for _, id := range data.IterationIDs {
+		it, err := a.client.GetIteration(ctx, p, id)
+		if errors.Is(err, cv.ErrGone) && a.tolerant() {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read iteration %s of project %s: %w", id, p, err)
+		}
+		iterations = append(iterations, it)
+	}
+	return iterations, nil
+}
+
+func (a *attempt) readTags(ctx context.Context, r *reading, named map[uuid.UUID][]uuid.UUID) error {
+	data := a.command.Data
+	wanted := map[uuid.UUID]bool{} // false until found
+	for _, id := range data.TagIDs {
+		wanted[id] = false
+	}
+	read := func(scope uuid.UUID) ([]json.RawMessage, error) {
+		tags, err := a.client.GetTags(ctx, a.unit.Project, scope)
+		if err != nil {
+			return nil, fmt.Errorf("read the tags of %s: %w", survey.ScopeName(scope), err)
+		}
+		raws := []json.RawMessage{}
+		for _, t := range tags {
+			if _, ok := wanted[t.ID]; len(wanted) > 0 && !ok {
+				continue
+			}
+			if len(wanted) > 0 {
+				wanted[t.ID] = true
+				named[scope] = append(named[scope], t.ID)
+			}
+			raw, err := cv.StripQueries(t.Raw)
+			if err != nil {
+				return nil, fmt.Errorf("read tag %s: %w", t.ID, err)
+			}
+			raws = append(raws, raw)
+		}
+		return raws, nil
+	}
+	var err error
+	if data.Narrowing() != contract.NarrowIterations {
+		if r.Tags, err = read(uuid.Nil); err != nil {
+			return err
+		}
+	}
+	for i := range r.Iterations {
+		it := &r.Iterations[i]
+		if it.Tags, err = read(it.ID); err != nil {
+			return err
+		}
+	}
+	for _, id := range data.TagIDs {
+		if !wanted[id] && !a.tolerant() {
+			return &contract.Error{Code: contract.CodeNotFound, Message: fmt.Sprintf("tag_ids: the project has no tag %s, neither in its workspace nor in an iteration", id)}
+		}
+	}
+	return nil
+}
+
+func (a *attempt) readPerformance(ctx context.Context, r *reading, it *iterationReading) error {
+	if !it.Trained {
+		return nil
+	}
+	performance, err := a.client.GetIterationPerformance(ctx, a.unit.Project, it.ID, a.w.Threshold, a.w.Overlap)
+	if errors.Is(err, cv.ErrUntrained) {
+		it.Trained = false
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the performance of iteration %s: %w", it.ID, err)
+	}
+	if it.Performance, err = cv.StripQueries(performance.Raw); err != nil {
+		return fmt.Errorf("read the performance of iteration %s: %w", it.ID, err)
+	}
+	l := survey.Listing{Kind: survey.Performances, Scope: it.ID}
+	if l.Count, err = survey.Count(ctx, a.client, a.unit.Project, l); err != nil {
+		return err
+	}
+	r.Listings = append(r.Listings, l)
+	return nil
+}
+
+// counts counts the listings again, after they were read.
+func (a *attempt) counts(ctx context.Context) (unit.Summary, error) {
+	r, _, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
+		r := reading{V: unit.Version}
+		for _, l := range a.unit.Listings {
+			n, err := survey.Count(ctx, a.client, a.unit.Project, l)
+			if a.vanished(err, l.Scope) {
+				n, err = 0, nil
+			}
+			if err != nil {
+				return reading{}, err
+			}
+			l.Count = n
+			r.Listings = append(r.Listings, l)
+		}
+		return r, nil
+	})
+	if err != nil {
+		return unit.Summary{}, err
+	}
+	return unit.Summary{Listings: r.Listings}, nil
+}
+
+// performances reads one page of image performances. They have no blobs of their own: their images
+// are the iteration's.
+func (a *attempt) performances(ctx context.Context) (unit.Summary, []unit.Record, error) {
+	r, _, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
+		page, err := survey.PerformancePage(ctx, a.client, a.unit.Project, *a.unit.Listing, a.unit.Skip, a.unit.PageSize())
+		if err != nil && !a.vanished(err, a.unit.Listing.Scope) {
+			return reading{}, err
+		}
+		r := reading{V: unit.Version}
+		for _, ip := range page {
+			raw, err := cv.StripQueries(ip.Raw)
+			if err != nil {
+				return reading{}, fmt.Errorf("read the performance of image %s: %w", ip.ID, err)
+			}
+			r.list(ip.ID)
+			r.Items = append(r.Items, item{ID: ip.ID, Raw: raw})
+		}
+		return r, nil
+	})
+	if err != nil {
+		return unit.Summary{}, nil, err
+	}
+	records := make([]unit.Record, 0, len(r.Items))
+	for _, it := range r.Items {
+		records = append(records, unit.Record{Performance: it.Raw, ID: it.ID})
+	}
+	return r.summary(), records, nil
+}
+
+// putJSON stores a file of the bag that a unit makes whole.
+func (a *attempt) putJSON(ctx context.Context, path sink.Path, content []byte, c contract.Category, id uuid.UUID) (*unit.EntryRecord, error) {
+	content = append(slices.Clip(content), '\n')
+	o, err := a.w.Store.Put(ctx, a.layout.Key(sink.ExportBag, path), sink.Bytes(content, "application/json"))
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", path, err)
+	}
+	return &unit.EntryRecord{Path: string(path), SHA256: o.SHA256, Bytes: o.Bytes, Category: c, ID: id}, nil
+}
+
+func jsonArray(raws []json.RawMessage) json.RawMessage {
+	out := []byte{'['}
+	for i, raw := range raws {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, raw...)
+	}
+	return append(out, ']')
+}
+
+func idOf(raw json.RawMessage) (uuid.UUID, error) {
+	var v struct {
+		ID uuid.UUID `json:"id"`
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return uuid.Nil, fmt.Errorf("read an id: %w", err)
+	}
+	return v.ID, nil
+}

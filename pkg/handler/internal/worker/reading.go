@@ -1,0 +1,84 @@
+package worker
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+)
+
+// reading is what one unit read from the service, frozen before anything is made of it: all later
+// attempts of the unit work on it, so that two attempts cannot mix two truths. Its JSON is as
+// received but for the queries of URIs.
+type reading struct {
+	V int `json:"v"`
+
+	// Of a project.
+	Project    json.RawMessage    `json:"project,omitempty"`
+	Iterations []iterationReading `json:"iterations,omitempty"`
+	Tags       []json.RawMessage  `json:"tags,omitempty"` // of the workspace
+	Listings   []survey.Listing   `json:"listings,omitempty"`
+
+	// Of pages, batches, exports and predictions.
+	Listed int            `json:"listed,omitempty"`
+	First  string         `json:"first,omitempty"`
+	Last   string         `json:"last,omitempty"`
+	Absent unit.PackedIDs `json:"absent,omitempty"`
+	Items  []item         `json:"items,omitempty"`
+	Scopes []uuid.UUID    `json:"scopes,omitempty"` // what a run of predictions leaves to read
+	Token  *survey.Token  `json:"token,omitempty"`
+}
+
+// item is one thing of a listing.
+type item struct {
+	ID    uuid.UUID       `json:"id,omitzero"`
+	Raw   json.RawMessage `json:"raw"`
+	Later bool            `json:"later,omitempty"` // a prediction of a scope after the first: its blob may be there already
+
+	links []string // where its blob is, best first; with their queries, so never stored
+}
+
+type iterationReading struct {
+	ID          uuid.UUID         `json:"id"`
+	Raw         json.RawMessage   `json:"raw"`
+	Trained     bool              `json:"trained"`
+	Tags        []json.RawMessage `json:"tags,omitempty"`
+	Performance json.RawMessage   `json:"performance,omitempty"`
+}
+
+// list notes that the service listed id, in this order.
+func (r *reading) list(id uuid.UUID) {
+	if r.Listed == 0 {
+		r.First = id.String()
+	}
+	r.Listed++
+	r.Last = id.String()
+}
+
+// summary is what a reading of items says to the coordinator.
+func (r *reading) summary() unit.Summary {
+	s := unit.Summary{Listed: r.Listed, First: r.First, Last: r.Last, Absent: r.Absent, Scopes: r.Scopes, Token: r.Token}
+	for _, it := range r.Items {
+		if it.ID != uuid.Nil {
+			s.IDs = append(s.IDs, it.ID)
+		}
+	}
+	return s
+}
+
+// vanished says that err only tells that an iteration which nobody named went away while the export
+// was reading: it holds nothing now.
+func (a *attempt) vanished(err error, scope uuid.UUID) bool {
+	return scope != uuid.Nil && a.changed(err)
+}
+
+// changed says that err tells of something in the project that went away while the export was
+// reading, and that nobody had named.
+func (a *attempt) changed(err error) bool {
+	return errors.Is(err, cv.ErrGone) && !survey.ProjectGone(err) && a.command.Data.Narrowing() != contract.NarrowIterations
+}

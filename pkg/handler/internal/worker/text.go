@@ -1,0 +1,70 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// fetchBlob downloads a file into d. Where text comes it downloads the file once more, with a fresh
+// link.
+func (a *attempt) fetchBlob(ctx context.Context, link cv.Link, limit int64, d *download) error {
+	for refreshed := false; ; refreshed = true {
+		if _, err := a.client.Fetch(ctx, link, limit, d.begin); err != nil {
+			return err //nolint:wrapcheck // the client says what it fetched
+		}
+		head, err := d.head()
+		if err != nil {
+			return err
+		}
+		if refreshed || link.Refresh == nil || sink.TextType(head) == "" {
+			return nil
+		}
+		if link.URI, err = link.Refresh(ctx); err != nil {
+			return fmt.Errorf("ask for a fresh link: %w", err)
+		}
+	}
+}
+
+// stored is a blob as the store holds it, and what is wrong with it: nil when it is no text.
+type stored struct {
+	sink.Object
+	blame *unit.Blame
+}
+
+// put stores what was downloaded under stem and the extension that its content asks for. What is
+// text is given the code; of text that holds a signed link nothing is stored, since no bag may hold
+// one.
+func (a *attempt) put(ctx context.Context, d *download, stem sink.Path, meta map[string]string, code string) (stored, error) {
+	body, ext, err := d.body()
+	if err != nil {
+		return stored{}, err
+	}
+	head, err := d.head()
+	if err != nil {
+		return stored{}, err
+	}
+	blame := unit.BlameText(head, code)
+	if blame != nil {
+		signed, err := sink.HoldsSignature(body.R)
+		if err != nil {
+			return stored{}, fmt.Errorf("look for signed links: %w", err)
+		}
+		if signed {
+			blame.Message += "; it holds a signed link, so it is not kept"
+			return stored{blame: blame}, nil
+		}
+	}
+	body.Meta = meta
+	o, err := a.w.Store.Put(ctx, a.layout.Key(sink.ExportBag, stem+sink.Path("."+ext)), body)
+	if err != nil {
+		return stored{}, fmt.Errorf("store a blob: %w", err)
+	}
+	if o.Adopted && o.SHA256 != body.SHA256 {
+		blame, err = unit.BlameStored(ctx, a.w.Store, o.Key, code)
+	}
+	return stored{o, blame}, err
+}
