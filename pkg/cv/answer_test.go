@@ -3,6 +3,8 @@ package cv
 import (
 	"context"
 	"errors"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -110,6 +112,57 @@ func TestNoAnswer(t *testing.T) {
 						t.Errorf("%q for ever: %v is %v", none, err, kind)
 					}
 				}
+			}
+		})
+	}
+}
+
+// TestSuccessThatIsNone: answers that say 2xx and are no answer.
+func TestSuccessThatIsNone(t *testing.T) {
+	for name, c := range map[string]struct {
+		handle http.HandlerFunc
+		kind   error
+		tries  int
+		text   string
+	}{
+		"a login page": {func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Type", "text/html")
+			_, _ = rw.Write([]byte("<html>sign in</html>"))
+		}, ErrMisconfigured, 1, "answer of type text/html, not JSON"},
+		"empty":      {status(200, ""), ErrUnavailable, 5, "answer of 0 bytes is no whole JSON"},
+		"no content": {status(204, ""), ErrUnavailable, 5, "answer of 0 bytes is no whole JSON"},
+		"half of it": {status(200, `[{"id":"`), ErrUnavailable, 5, "answer of 8 bytes is no whole JSON"},
+		"cut": {func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Length", "100")
+			answer(rw, 200, `[]`)
+		}, ErrUnavailable, 5, "read answer: unexpected EOF"},
+		"cut chunks": {func(rw http.ResponseWriter, _ *http.Request) {
+			answer(rw, 200, `[`)
+			_ = http.NewResponseController(rw).Flush()
+			panic(http.ErrAbortHandler)
+		}, ErrUnavailable, 5, "read answer: unexpected EOF"},
+		"other JSON":  {status(200, `{"projects":[]}`), ErrUnavailable, 5, "decode answer"},
+		"no objects":  {status(200, `["a"]`), ErrUnavailable, 5, "not a JSON object"},
+		"no id":       {status(200, `[{"name":"x"}]`), ErrUnavailable, 5, "no id in it"},
+		"null object": {status(200, `[null]`), ErrUnavailable, 5, "no id in it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, c.handle)
+			_, err := w.GetProjects(t.Context())
+			if err == nil || !strings.Contains(err.Error(), c.text) {
+				t.Fatalf("error %v", err)
+			}
+			for _, kind := range []error{ErrGone, ErrThrottled, ErrMisconfigured, ErrUnavailable} {
+				if want := errors.Is(c.kind, kind); errors.Is(err, kind) != want {
+					t.Errorf("%v is %v should be %v", err, kind, want)
+				}
+			}
+			var e *Error
+			if !errors.As(err, &e) || e.Op != "GetProjects" || e.Status/100 != 2 {
+				t.Errorf("%+v", e)
+			}
+			if n := len(w.requests()); n != c.tries {
+				t.Errorf("%d tries", n)
 			}
 		})
 	}
