@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -155,35 +154,4 @@ func (e *environ) refuseUnsupported(p *problems) {
 			p.add(name, "is not supported yet (OpenTelemetry); OTEL_SDK_DISABLED=true says that it is not wanted here")
 		}
 	}
-}
-
-// problems collects everything that is wrong with the settings, so that they are mended in one go.
-type problems []problem
-
-type problem struct{ variable, what string }
-
-func (p *problems) add(variable, format string, args ...any) {
-	*p = append(*p, problem{variable, fmt.Sprintf(format, args...)})
-}
-
-// err is nil when there are none, else an errSettings that tells all.
-func (p problems) err() error {
-	if len(p) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(p, func(a, b problem) int { return strings.Compare(a.variable, b.variable) })
-	width := 0
-	for _, one := range p {
-		width = max(width, len(one.variable))
-	}
-	var b strings.Builder
-	if len(p) == 1 {
-		b.WriteString("1 setting is wrong:")
-	} else {
-		fmt.Fprintf(&b, "%d settings are wrong:", len(p))
-	}
-	for _, one := range p {
-		fmt.Fprintf(&b, "\n  %-*s  %s", width, one.variable, one.what)
-	}
-	return settingsError(b.String())
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -119,15 +118,6 @@ func noteOf(j handler.Job) string {
 	default:
 		return j.Phase
 	}
-}
-
-// oneLine makes text fit for a table.
-func oneLine(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if r := []rune(s); len(r) > 100 {
-		return string(r[:99]) + "…"
-	}
-	return s
 }
 
 type jobsShowCmd struct {
