@@ -13,7 +13,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// readJSON reads a JSON answer into v. What is no such answer may be one the next time.
+// readJSON reads a JSON answer into v. An answer that is not JSON of that shape is unusable: the
+// call may succeed the next time.
 func readJSON(resp *http.Response, v any) error {
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if mediaType != "" && mediaType != "application/json" && !strings.HasSuffix(mediaType, "+json") {
@@ -28,36 +29,36 @@ func readJSON(resp *http.Response, v any) error {
 	}
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	if !json.Valid(body) {
-		return noAnswer("answer of %d bytes is no whole JSON", len(body))
+		return unusable("answer of %d bytes is truncated or invalid JSON", len(body))
 	}
 	if string(bytes.TrimSpace(body)) == "null" {
-		return noAnswer("the answer is null")
+		return unusable("the answer is null")
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return noAnswer("decode answer: %w", err)
+		return unusable("decode answer: %w", err)
 	}
 	return nil
 }
 
-// noAnswer says why a 2xx answer is none: what it does not say must not be taken for "nothing
-// there".
-func noAnswer(format string, args ...any) error {
+// unusable is the error of a 2xx answer that does not say what it must. It is ErrUnavailable, since
+// what is missing from an answer must not be taken for "nothing there".
+func unusable(format string, args ...any) error {
 	return &kinded{ErrUnavailable, fmt.Errorf(format, args...)}
 }
 
-// get makes a call that answers one thing.
+// get makes a call whose answer is one object.
 func get[T any](ctx context.Context, c *Client, k call) (T, error) {
-	return ask(ctx, c, k, whole[T])
+	return doJSON(ctx, c, k, checkComplete[T])
 }
 
-// list makes a call that answers a list.
+// list makes a call whose answer is a list of objects.
 func list[T any](ctx context.Context, c *Client, k call) ([]T, error) {
-	return ask(ctx, c, k, eachWhole[T])
+	return doJSON(ctx, c, k, checkEach[T])
 }
 
-// ask makes a call that answers JSON, and again when the answer is none: check says what is wrong
-// with one.
-func ask[A any](ctx context.Context, c *Client, k call, check func(A) error) (answer A, err error) {
+// doJSON makes a call whose answer is JSON. It retries an unusable answer; check returns the error
+// of one that decodes but lacks something.
+func doJSON[A any](ctx context.Context, c *Client, k call, check func(A) error) (answer A, err error) {
 	err = c.do(ctx, k, func(resp *http.Response) error {
 		var a A
 		if err := readJSON(resp, &a); err != nil {
@@ -72,40 +73,43 @@ func ask[A any](ctx context.Context, c *Client, k call, check func(A) error) (an
 	return answer, err
 }
 
-// whole checks that a thing has the members without which it is none.
-func whole[T any](v T) error {
-	if v, ok := any(v).(interface{ lacks() string }); ok {
-		if name := v.lacks(); name != "" {
-			return noAnswer("decode answer: there is no %s in it", name)
-		}
+// missingMember names a member that a decoded object must have and has not; it is empty when the
+// object is complete. Every object that has an id needs it. An object that needs more than that has
+// a method missing, which names what it lacks beside its id.
+func missingMember(v any) string {
+	if v, ok := v.(Identified); ok && v.Identity() == uuid.Nil {
+		return "id"
+	}
+	if v, ok := v.(interface{ missing() string }); ok {
+		return v.missing()
+	}
+	return ""
+}
+
+// checkComplete checks that an object has every member it must have.
+func checkComplete[T any](v T) error {
+	if name := missingMember(v); name != "" {
+		return unusable("decode answer: there is no %s in it", name)
 	}
 	return nil
 }
 
-// eachWhole checks every thing of a list.
-func eachWhole[T any](items []T) error {
+// checkEach checks every object of a list.
+func checkEach[T any](items []T) error {
 	for _, item := range items {
-		if err := whole(item); err != nil {
+		if err := checkComplete(item); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// lacksID names the id as what is lacking, where that is not there.
-func lacksID(id uuid.UUID) string {
-	if id == uuid.Nil {
-		return "id"
-	}
-	return ""
-}
-
-// count makes a call that answers a bare number.
+// count makes a call whose answer is a bare number.
 func (c *Client) count(ctx context.Context, k call) (int, error) {
 	k.method = http.MethodGet
-	return ask(ctx, c, k, func(n int) error {
+	return doJSON(ctx, c, k, func(n int) error {
 		if n < 0 {
-			return noAnswer("a count of %d", n)
+			return unusable("a count of %d", n)
 		}
 		return nil
 	})

@@ -35,7 +35,7 @@ const (
 )
 
 // Fetch downloads a file and gives its length in bytes. begin is called at the start of every try,
-// with the file's length or -1 when storage does not tell it, and gives the writer for the bytes of
+// with the file's length or -1 when storage does not give it, and gives the writer for the bytes of
 // this try alone. limit is the longest file allowed, in bytes; 0 is any. The length is checked
 // against Content-Length and the bytes against Content-MD5 where they are sent; nothing is ever
 // decoded.
@@ -94,8 +94,8 @@ func parseLink(uri string) (*url.URL, error) {
 	return u, nil
 }
 
-// expired tells whether a signed link says that its time is over. Our clock may be wrong, so this
-// only ever asks for a fresh link early.
+// expired reports whether a signed link is past the end that it states. Our clock may be wrong, so
+// this only makes Fetch ask for a fresh link early.
 func expired(u *url.URL, now time.Time) bool {
 	end := u.Query().Get("se")
 	for _, layout := range [...]string{time.RFC3339, "2006-01-02T15:04Z", time.DateOnly} {
@@ -106,7 +106,7 @@ func expired(u *url.URL, now time.Time) bool {
 	return false
 }
 
-// refused tells whether an answer may be due to an old link.
+// refused reports whether an error may be due to an old link.
 func refused(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) {

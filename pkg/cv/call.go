@@ -32,7 +32,8 @@ func (k call) target() string {
 	return k.path + " " + strings.Join(k.query.named, ",")
 }
 
-// repeatable tells whether making the call twice does what making it once does: reads and deletes.
+// repeatable reports whether making the call twice has the same effect as making it once, as with
+// reads and deletes.
 func (k call) repeatable() bool {
 	return k.method == http.MethodGet || k.method == http.MethodDelete || k.reads
 }
@@ -121,7 +122,7 @@ func (c *Client) try(ctx context.Context, k call, req *http.Request, attempt int
 	return nil
 }
 
-// The causes of a try that was cut short by us.
+// The causes of a try that the client itself cut short.
 var (
 	errTryTimeout = fmt.Errorf("no whole answer within %s", tryTimeout)
 	errStalled    = fmt.Errorf("no byte within %s", stallTimeout)
@@ -171,8 +172,8 @@ func (c *Client) exchange(ctx context.Context, via http.RoundTripper, req *http.
 	}, nil
 }
 
-// guardedBody is an answer's body under a timeout. With a timer, that runs only while bytes are
-// waited for: what the reader does with them takes as long as it takes.
+// guardedBody is an answer's body under a timeout. Its timer, if it has one, runs only while Read
+// waits for bytes: what the caller does with them may take any time.
 type guardedBody struct {
 	body    io.ReadCloser
 	explain func(error) error
@@ -194,7 +195,7 @@ func (g *guardedBody) Read(p []byte) (int, error) {
 
 func (g *guardedBody) Close() error { return g.body.Close() }
 
-// local is a failure on our side of the client: never tried again, whatever it is.
+// local is a failure on the caller's side, in a trace or a writer. It is never retried.
 type local struct{ err error }
 
 func (l *local) Error() string { return l.err.Error() }
@@ -206,7 +207,7 @@ func is401(err error) bool {
 	return errors.As(err, &e) && e.Op != opBlob && e.Status == http.StatusUnauthorized
 }
 
-// renewed tells whether the credential a request was refused with is another one by now.
+// renewed reports whether the credential has changed since a request was refused with it.
 func (c *Client) renewed(ctx context.Context, req *http.Request) bool {
 	kept, ok := c.cred.(interface{ forget() })
 	if !ok {

@@ -28,7 +28,7 @@ const (
 type Options struct {
 	// Transport sends the requests; nil is a tuned default. Of an *http.Transport a copy is made
 	// whose dialling of blob hosts is guarded (see BlobHosts). Any other RoundTripper dials by
-	// itself, so that only addresses written in links can be judged: to add something around the
+	// itself, so that only addresses written in links can be checked: to add something around the
 	// transports, use Wrap instead.
 	Transport http.RoundTripper
 	// Wrap, if any, is put around the transports, that of API calls and that of downloads.
@@ -80,7 +80,7 @@ func New(endpoint string, cred Credential, o Options) (*Client, error) {
 	case cred == nil:
 		return nil, errors.New("training client: no credential")
 	case o.MaxRPS < 0 || math.IsNaN(o.MaxRPS) || math.IsInf(o.MaxRPS, 0):
-		return nil, fmt.Errorf("training client: %v calls a second is no rate", o.MaxRPS)
+		return nil, fmt.Errorf("training client: %v calls a second is not a rate", o.MaxRPS)
 	case o.MaxAttempts < 0:
 		return nil, fmt.Errorf("training client: %d attempts", o.MaxAttempts)
 	}
@@ -115,7 +115,7 @@ func New(endpoint string, cred Credential, o Options) (*Client, error) {
 	return c, nil
 }
 
-// CloseIdleConnections closes connections nobody uses.
+// CloseIdleConnections closes connections that are not in use.
 func (c *Client) CloseIdleConnections() {
 	for _, t := range [...]http.RoundTripper{c.api, c.blob} {
 		if t, ok := t.(interface{ CloseIdleConnections() }); ok {

@@ -10,7 +10,7 @@ import (
 
 func TestNewOptions(t *testing.T) {
 	for want, f := range map[string]func(*Options){
-		"-1 calls a second is no rate":               func(o *Options) { o.MaxRPS = -1 },
+		"-1 calls a second is not a rate":            func(o *Options) { o.MaxRPS = -1 },
 		"-2 attempts":                                func(o *Options) { o.MaxAttempts = -2 },
 		`blob hosts: "a:b": no such port`:            func(o *Options) { o.BlobHosts = []string{"ok.example", "a:b"} },
 		`blob hosts: "": "suffix" or "suffix:port"`:  func(o *Options) { o.BlobHosts = []string{""} },

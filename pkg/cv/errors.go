@@ -19,8 +19,8 @@ var (
 	// Error.RetryAfter is how long to wait, if the service said so.
 	ErrThrottled = errors.New("throttled")
 	// ErrMisconfigured: endpoint or credential are wrong: 401, 403 about credential or role, 404
-	// without an API code, a redirect, an answer that is no JSON, a TLS failure, an unknown or
-	// unreachable host. It is about us, never about what was asked for.
+	// without an API code, a redirect, an answer of a type other than JSON, a TLS failure, an
+	// unknown or unreachable host. It concerns this deployment, never the thing that was asked for.
 	ErrMisconfigured = errors.New("endpoint or credential is wrong")
 	// ErrUnavailable: 408, 5xx, a reset connection, a short or broken body, a timeout, a 2xx answer
 	// that says nothing (null, or without what it must have). Worth another try later.
@@ -33,7 +33,7 @@ var (
 	ErrUntrained = errors.New("iteration is not trained")
 	// ErrLinkExpired: storage refused a download link, and a fresh one too.
 	ErrLinkExpired = errors.New("download link expired")
-	// ErrBadLink: a download link, or where it redirects to, is no URI.
+	// ErrBadLink: a download link, or where it redirects to, is not a URI.
 	ErrBadLink = errors.New("bad download link")
 	// ErrHostNotAllowed: a download link or its redirect points to where links may not.
 	ErrHostNotAllowed = errors.New("download host is not allowed")
@@ -121,15 +121,15 @@ const (
 	codeBadArtifact    = "BadRequestInvalidArtifactUri"
 )
 
-// notFoundCode tells whether the API itself, not the gateway before it, says that something is not
-// there. The gateway's own "NotFound" says only that the path is wrong.
+// notFoundCode reports whether the API itself, not the gateway before it, answered that something
+// is not there. The gateway's own "NotFound" only means that the path is wrong.
 func (e *Error) notFoundCode() bool {
 	return strings.HasPrefix(e.Code, "NotFound") && e.Code != codeNoSubscription && !(e.gateway && e.Code == "NotFound")
 }
 
 func (e *Error) misconfigured() bool {
 	switch {
-	case e.broken: // nobody knows what the service said
+	case e.broken: // what the service said is not known
 		return false
 	case e.Code == codeNoSubscription, e.Code == codeKeyRevoked, e.Code == codeSubscription:
 		return true
@@ -138,8 +138,8 @@ func (e *Error) misconfigured() bool {
 	case e.Status == http.StatusForbidden:
 		return e.Code != codeReadOnly
 	case e.Status == http.StatusNotFound:
-		// An artifact that is not there may be answered without a code; that says nothing about our
-		// endpoint.
+		// An artifact that is not there may be answered without a code; that proves nothing about
+		// our endpoint.
 		return !e.notFoundCode() && e.Op != opArtifact
 	}
 	return 300 <= e.Status && e.Status < 400
@@ -165,8 +165,8 @@ func (k *kinded) Error() string { return k.err.Error() }
 
 func (k *kinded) Unwrap() []error { return []error{k.kind, k.err} }
 
-// unsent is a failure to reach the host at all: worth another try at once, and in the end the
-// operator's business.
+// unsent is a failure to reach the host at all: it is retried at once, and an operator must fix it
+// if it lasts.
 type unsent struct{ kinded }
 
 // invalid is a call that was not made because its arguments cannot be right.

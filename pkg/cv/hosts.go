@@ -18,7 +18,7 @@ import (
 // azureSuffixes are where the service keeps its files, in all Azure clouds.
 var azureSuffixes = [...]string{".blob.core.windows.net", ".blob.core.usgovcloudapi.net", ".blob.core.chinacloudapi.cn"}
 
-// hostRules says where download links may point to.
+// hostRules decides where download links may point to.
 type hostRules struct {
 	own    hostRule
 	listed []hostRule
@@ -67,7 +67,7 @@ func (r hostRule) matches(host, port string) bool {
 	return host == r.host || strings.HasSuffix(host, "."+r.host)
 }
 
-// trusts tells whether the operator named this very host, so that its address may be private.
+// trusts reports whether the operator named this very host, so that its address may be private.
 func (h hostRules) trusts(host, port string) bool {
 	if host == h.own.host && port == h.own.port {
 		return true
@@ -80,7 +80,7 @@ func (h hostRules) trusts(host, port string) bool {
 	return false
 }
 
-// allow refuses links to hosts nobody allowed, before anything is looked up.
+// allow refuses links to hosts that are not allowed, before their names are looked up.
 func (h hostRules) allow(u *url.URL) error {
 	host, port := hostOf(u), portOf(u)
 	if u.Scheme != "https" && u.Scheme != "http" || host == "" || u.User != nil {
@@ -144,8 +144,8 @@ func defaultTransport() *http.Transport {
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dial guards dialling. With a dialler of its own, a transport's connections are judged by where
-// they lead before anything is sent.
+// dial guards dialling. Where the transport brings a dialler of its own, dial checks the address of
+// each connection before anything is sent.
 func (h hostRules) dial(given dialFunc) dialFunc {
 	plain := &net.Dialer{Timeout: dialTimeout}
 	guarded := &net.Dialer{Timeout: plain.Timeout, Control: func(_, address string, _ syscall.RawConn) error { return checkAddress(address) }}
@@ -174,7 +174,8 @@ func (h hostRules) dial(given dialFunc) dialFunc {
 	}
 }
 
-// inner are networks that are not private by name but lead inside all the same.
+// inner are networks that IsPrivate does not cover but that lead to internal addresses all the
+// same.
 var inner = [...]netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"),      // shared by carriers and clouds
@@ -186,11 +187,11 @@ var inner = [...]netip.Prefix{
 	netip.MustParsePrefix("255.255.255.255/32"), // broadcast
 }
 
-// checkAddress refuses addresses that lead inside.
+// checkAddress refuses private and other internal addresses.
 func checkAddress(address string) error {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return fmt.Errorf("an address that cannot be judged: %w", ErrHostNotAllowed)
+		return fmt.Errorf("an address that cannot be parsed: %w", ErrHostNotAllowed)
 	}
 	ip := at.Addr().WithZone("").Unmap()
 	refuse := ip.IsPrivate() || ip.IsLoopback() || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast()
