@@ -48,8 +48,8 @@ type Bag struct {
 	seal     *Seal
 }
 
-// extent is the size of a file whose path has a digest that begins so: enough to tell the files of
-// a bag apart.
+// extent is the size of a file, known by the first half of its path's SHA-256: enough to
+// distinguish the files of a bag.
 type extent struct {
 	path [16]byte
 	size int64
@@ -96,8 +96,8 @@ func (b *Bag) Add(path Path, sha256 string, size int64) error {
 	return nil
 }
 
-// Put stores a payload object whose content follows from what is frozen, and lists it. ErrMixed
-// when the store holds another content at its key; else errors as of Store.Put.
+// Put stores a payload object whose content every rerun derives alike, and lists it. ErrMixed when
+// the store holds different content at its key; else errors as of Store.Put.
 func (b *Bag) Put(ctx context.Context, path Path, body Body) (Object, error) {
 	object, err := b.put(ctx, path, body)
 	if err != nil {
@@ -285,7 +285,7 @@ func (b *Bag) makeExact(ctx context.Context) error {
 	if err := b.store.Remove(ctx, strays...); err != nil {
 		return err
 	}
-	// Uploads that processes began and did not finish before they died would stay for ever: nobody
+	// Uploads that processes began and did not finish before they died would stay for ever: nothing
 	// looks below a finished bag again.
 	if err := b.store.abortAll(ctx, b.root); errors.Is(err, ErrMisconfigured) {
 		b.store.o.Log.Warn().Err(err).Str("root", string(b.root)).Msg("cannot look for unfinished uploads")

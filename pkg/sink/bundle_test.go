@@ -64,7 +64,7 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 		{sink.ProjectPath(project, "project.json"), sink.Bytes([]byte(`{"id":"`+project.String()+`"}`), "application/json")},
 		{sink.ProjectPath(project, "images.jsonl"), sink.Bytes(records.Bytes(), "application/x-ndjson")},
 		{sink.IterationPath(project, iteration, "images.jsonl"), sink.Bytes(records.Bytes(), "application/x-ndjson")},
-		{sink.ModelPath(project, iteration, "TensorFlow", "", "zip"), model},
+		{sink.ModelStem(project, iteration, "TensorFlow", "") + ".zip", model},
 	} {
 		if _, err := bag.Put(ctx, file.path, file.body); err != nil {
 			return sink.Seal{}, err
@@ -114,7 +114,7 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 }
 
 // testModel is where writeBag puts a model.
-var testModel = sink.ModelPath(project, iteration, "TensorFlow", "", "zip")
+var testModel = sink.ModelStem(project, iteration, "TensorFlow", "") + ".zip"
 
 // fetch copies the test bag into a new folder.
 func (w *world) fetch(t *testing.T) string {
@@ -328,7 +328,7 @@ func TestSealMakesExact(t *testing.T) {
 	if w.left(t, "pre/req-1/export.") == "" {
 		t.Error("a neighbor was removed")
 	}
-	// Once the receipt is there, the bag is nobody's to change.
+	// Once the receipt is there, nothing may change the bag.
 	if err := w.store.Replace(ctx, testRoot+"data/late.json", sink.Bytes(nil, "")); err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func base64SHA256(digest string) string {
 	return base64.StdEncoding.EncodeToString(sum)
 }
 
-// validDigest tells a SHA-256 in lower-case hex.
+// validDigest reports whether s is a SHA-256 in lower-case hex.
 func validDigest(s string) bool {
 	if len(s) != 2*sha256.Size {
 		return false
@@ -33,7 +33,7 @@ func validDigest(s string) bool {
 	return true
 }
 
-// sumReader digests and counts what is read through it.
+// sumReader hashes and counts what is read through it.
 type sumReader struct {
 	r io.Reader
 	h hash.Hash

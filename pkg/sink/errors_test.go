@@ -53,7 +53,7 @@ func TestErrorsHaveTheirKind(t *testing.T) {
 				t.Errorf("error is %#v", err)
 			}
 			if strings.Contains(err.Error(), w.server.SecretKey) || strings.Contains(err.Error(), "Signature") {
-				t.Errorf("error tells a secret: %v", err)
+				t.Errorf("error shows a secret: %v", err)
 			}
 		})
 	}
@@ -80,7 +80,7 @@ func TestErrorsOfRealRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := sink.NewStore(away, w.options()).Put(ctx, "k", sink.Bytes(nil, "")); !errors.Is(err, sink.ErrMisconfigured) {
-		t.Errorf("Put to nobody: %v", err)
+		t.Errorf("Put to an address without a server: %v", err)
 	}
 	wrong := w.server.Client(func(o *s3.Options) { o.Credentials = wrongKey{} })
 	if _, err := sink.NewStore(wrong, w.options()).Put(ctx, "k", sink.Bytes(nil, "")); !errors.Is(err, sink.ErrMisconfigured) {

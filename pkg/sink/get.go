@@ -59,7 +59,7 @@ func (s *Store) measure(ctx context.Context, key Key, atMost int64) (Object, err
 	return object, wrapError(ctx, "read object", key, err)
 }
 
-// Head says what is at a key. SHA256 is empty when neither the store's checksum (of the whole
+// Head describes what is at a key. SHA256 is empty when neither the store's checksum (of the whole
 // object) nor metadata has it, or when the two contradict each other. Errors: ErrNotFound and those
 // of every request. Operation: HeadObject.
 func (s *Store) Head(ctx context.Context, key Key) (Object, error) {
@@ -74,7 +74,7 @@ func (s *Store) Head(ctx context.Context, key Key) (Object, error) {
 	return object(key, out.ContentLength, out.ContentType, out.Metadata, out.ChecksumSHA256), nil
 }
 
-// object is what an answer's headers say of an object.
+// object is the object that an answer's headers describe.
 func object(key Key, length *int64, contentType *string, meta map[string]string, checksum *string) Object {
 	o := Object{Key: key, Bytes: said(length), ContentType: aws.ToString(contentType)}
 	for name, value := range meta {
@@ -209,7 +209,7 @@ func (r *reader) Read(p []byte) (int, error) {
 			r.err = newError("get object", r.key, ErrUnavailable, "got more than the %d bytes announced", r.size)
 			return 0, r.err
 		case r.off == r.size && (err == nil || n > 0):
-			return n, nil // the end is told with the next Read
+			return n, nil // the next Read returns io.EOF
 		case r.off == r.size, r.size < 0 && r.ends && errors.Is(err, io.EOF):
 			r.err = io.EOF
 			return n, io.EOF
@@ -218,7 +218,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		case err == nil:
 			return n, nil
 		}
-		// The body broke off, or ended without a word on whether that was all.
+		// The body broke off, or ended without a sign that it was complete.
 		_ = r.body.Close()
 		if r.tries++; r.ctx.Err() != nil || r.tries > readTries {
 			r.err = noEnd(wrapError(r.ctx, "get object", r.key, fmt.Errorf("body broke off after %d bytes: %w", r.off, err)))
@@ -227,7 +227,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		r.s.o.Log.Debug().Str("key", string(r.key)).Int64("offset", r.off).Err(err).Msg("body broke off, asking for the rest")
 		_, restErr := r.get(true)
 		if r.size < 0 && errors.Is(err, io.EOF) && hasStatus(restErr, http.StatusRequestedRangeNotSatisfiable, "InvalidRange") {
-			restErr = io.EOF // there is no more
+			restErr = io.EOF // that was the whole object
 		}
 		switch {
 		case restErr == io.EOF: //nolint:errorlint // ours; that of a connection that was closed is wrapped, and no end

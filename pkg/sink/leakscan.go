@@ -21,7 +21,7 @@ func (v *verifier) noteLeak(name Path, scan *leakScan) {
 	}
 }
 
-// isText tells by its name whether a file is text, to be searched for signatures.
+// isText reports whether a file is text by its name, to be searched for signatures.
 func isText(name Path) bool {
 	switch path.Ext(string(name)) {
 	case ".json", ".jsonl", ".txt", ".html", ".htm", ".csv", ".md", ".xml", ".yaml", ".yml", ".js", ".css":
@@ -79,7 +79,7 @@ func (s *leakScan) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// separates tells whether a text ends in what separates the parameters of a query.
+// separates reports whether a text ends in a separator of query parameters.
 func separates(lead []byte) bool {
 	if len(lead) == 0 {
 		return false

@@ -30,7 +30,7 @@ func TestMultipart(t *testing.T) {
 		}},
 		{"answer to complete lost", []sinktest.Fault{{Op: "CompleteMultipartUpload", Effect: sinktest.Reset, After: true}}},
 		{"complete meets another write", []sinktest.Fault{{Op: "CompleteMultipartUpload", Status: 409, Times: 5}}},
-		{"upload aborted by somebody", []sinktest.Fault{{Op: "UploadPart", Nth: 2, Status: 404, Code: "NoSuchUpload"}}},
+		{"upload aborted by another process", []sinktest.Fault{{Op: "UploadPart", Nth: 2, Status: 404, Code: "NoSuchUpload"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, sinktest.BucketOptions{Versioned: true})

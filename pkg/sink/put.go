@@ -18,7 +18,7 @@ import (
 const (
 	// metaSHA256 is the user metadata that holds an object's SHA-256 in hex.
 	metaSHA256 = "sha256"
-	// putTries bounds how often a write is begun anew when its key is taken and freed again
+	// putTries bounds how often a write is repeated when its key is taken and freed again
 	// meanwhile.
 	putTries = 4
 )
@@ -37,8 +37,8 @@ func Bytes(b []byte, contentType string) Body {
 	return Body{R: bytes.NewReader(b), Size: int64(len(b)), SHA256: hexSHA256(b), ContentType: contentType}
 }
 
-// Put stores a body unless its key is taken; the first writer wins, and everyone else adopts what
-// is there: the object returned has the digest and size of what is stored. The body's SHA-256
+// Put stores a body unless its key is taken; the first writer wins, and every other adopts what is
+// there: the object returned has the digest and size of what is stored. The body's SHA-256
 // travels as a checksum that the store checks, and is kept as metadata "sha256". Bodies above
 // MultipartAbove go by multipart, without that metadata, so adopting one means reading it.
 //
@@ -53,7 +53,8 @@ func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 	}
 	multipart := body.Size > s.o.MultipartAbove
 	for try := 1; ; try++ {
-		// A large body is not sent in vain, and a store without conditional writes is asked first.
+		// A large body is not sent where the key is taken, and without conditional writes only a
+		// look shows that it is.
 		if multipart || s.looksFirst.Load() {
 			object, err := s.adopt(ctx, key)
 			if !errors.Is(err, ErrNotFound) {
@@ -82,7 +83,7 @@ func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 }
 
 // Replace stores a body whatever is at the key. Nothing in a bag is stored so; it is for working
-// objects that are no truth. Operation: PutObject.
+// objects that no bag is made of. Operation: PutObject.
 func (s *Store) Replace(ctx context.Context, key Key, body Body) error {
 	body, err := complete(body)
 	if err != nil {
@@ -91,7 +92,7 @@ func (s *Store) Replace(ctx context.Context, key Key, body Body) error {
 	return s.putObject(ctx, key, body, false)
 }
 
-// complete fills in what a body does not say of itself.
+// complete fills in the fields of a body that are not set.
 func complete(body Body) (Body, error) {
 	if body.R == nil {
 		body.R = bytes.NewReader(nil)

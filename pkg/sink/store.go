@@ -76,9 +76,9 @@ type Object struct {
 	Adopted     bool              // Put found it there; its digest and size may differ from the body's
 }
 
-// Conditional tells whether the store honors If-None-Match, by writing a small object twice at
+// Conditional reports whether the store honors If-None-Match, by writing a small object twice at
 // probe; what it wrote is removed again by version. Several processes may probe the same key. The
-// bucket need not be this store's only one: what is said holds for all of the same service.
+// bucket need not be this store's only one: the answer holds for all buckets of the same service.
 // Operations: PutObject, and those of Remove.
 func (s *Store) Conditional(ctx context.Context, probe Key) (honored bool, err error) {
 	body := Bytes([]byte("cvconsumer asks whether this store honors If-None-Match\n"), "text/plain")
@@ -100,11 +100,12 @@ func (s *Store) Conditional(ctx context.Context, probe Key) (honored bool, err e
 }
 
 // LookFirst is for a store that ignores If-None-Match (see Conditional): from now on every write
-// looks first what is there, and a bag's Seal compares the digests of all that is stored. Where two
-// writers look at the same time the last one wins, unseen by the other; then the bag is not sealed.
+// first looks for an object at the key, and a bag's Seal compares the digests of all stored
+// objects. Where two writers look at the same time the last one wins, and the other does not
+// notice; Seal then fails.
 func (s *Store) LookFirst() { s.looksFirst.Store(true) }
 
-// notSupported tells that a store does not know an operation at all.
+// notSupported reports whether an error means that the store does not know the operation at all.
 func notSupported(err error) bool {
 	return hasStatus(err, http.StatusNotImplemented, "NotImplemented", "MethodNotAllowed", "UnsupportedOperation") || hasStatus(err, http.StatusMethodNotAllowed)
 }

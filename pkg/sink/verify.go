@@ -58,10 +58,10 @@ const (
 // bagit.txt, bag-info.txt and its Payload-Oxum, the digest of every file in the manifests, that no
 // file is missing and none unlisted, that names are well-formed, the receipt's form and its digests
 // of the manifests, the ledger's chain and its head in the receipt, that images.jsonl,
-// predictions.jsonl and inventory.json speak of files that are there, and that no text has a shared
-// access signature in it. A bag without its receipt is not committed, which is a failure.
+// predictions.jsonl and inventory.json name only files that are there, and that no text has a
+// shared access signature in it. A bag without its receipt is not committed, which is a failure.
 //
-// The error is not nil exactly when the result is Inconclusive; it tells what could not be read.
+// The error is not nil exactly when the result is Inconclusive; it names what could not be read.
 // Memory is about 48 bytes for each payload file, and the names of the files that hold records.
 func Verify(ctx context.Context, src Source, o VerifyOptions) (Report, error) {
 	if o.MaxProblems <= 0 {
@@ -108,7 +108,7 @@ type verifier struct {
 	report       Report
 }
 
-// problem notes something wrong.
+// problem notes a problem.
 func (v *verifier) problem(path Path, format string, args ...any) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -188,7 +188,7 @@ func (v *verifier) compareReceipt(receipt *Receipt) {
 	}
 }
 
-// noted tells whether something is known to be wrong with a file.
+// noted reports whether a problem with a file was noted.
 func (v *verifier) noted(name Path) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -12,14 +12,14 @@ import (
 	"github.com/google/uuid"
 )
 
-// isRecords tells the files whose lines speak of other files.
+// isRecords reports whether a file's lines are records, which name other files.
 func isRecords(name Path) bool {
 	base := path.Base(string(name))
 	return strings.HasPrefix(string(name), "data/projects/") && (base == "images.jsonl" || base == "predictions.jsonl")
 }
 
-// look checks the content of the files whose meaning is known. It need not read to the end. An
-// error is one of reading.
+// look checks the content of the files whose meaning is known. It need not read to the end. It
+// returns only errors of reading; what is wrong with the content is a problem.
 func (v *verifier) look(name Path, r io.Reader) error {
 	switch {
 	case name == BagItFile:
@@ -130,7 +130,7 @@ func (v *verifier) lookInventory(r io.Reader) error {
 	return nil
 }
 
-// trackReader remembers an error of reading, which a decoder mixes with its own.
+// trackReader remembers an error of reading, which the JSON decoder would mix with its own.
 type trackReader struct {
 	r   io.Reader
 	err error
@@ -176,7 +176,7 @@ func (v *verifier) lookRecords(name Path, r io.Reader) error {
 	return nil
 }
 
-// checkRecord says what is wrong with a record.
+// checkRecord returns an error for a record that does not fit the bag's files.
 func (v *verifier) checkRecord(project string, line []byte) error {
 	var rec record
 	if err := json.Unmarshal(line, &rec); err != nil {
@@ -192,11 +192,11 @@ func (v *verifier) checkRecord(project string, line []byte) error {
 	at := v.locate(file)
 	switch {
 	case file.check() != nil || path.Clean(string(file)) != string(file):
-		return fmt.Errorf("its file %q is no well-formed name", *rec.File)
+		return fmt.Errorf("its file %q is not a well-formed name", *rec.File)
 	case at < 0 || !v.payload[at].listed:
 		return fmt.Errorf("its file %s is not in the bag", *rec.File)
 	case !validDigest(rec.SHA256) || hex.EncodeToString(v.payload[at].digest[:]) != rec.SHA256[:32]:
-		return fmt.Errorf("its file %s has another SHA-256 in the manifest", *rec.File)
+		return fmt.Errorf("its file %s has a different SHA-256 in the manifest", *rec.File)
 	}
 	if size := v.sizeOf(at); size != rec.Bytes {
 		return fmt.Errorf("its file %s has %d bytes, not %d", *rec.File, size, rec.Bytes)

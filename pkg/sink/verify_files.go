@@ -112,12 +112,12 @@ func (v *verifier) sizeOf(i int) int64 {
 	return v.counted[i]
 }
 
-// missing tells that an error of Open means that the file is not there, which is a problem, not a
-// read that failed.
+// missing reports whether an error of Open means that the file is not there, which is a problem,
+// not a failed read.
 func missing(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, fs.ErrNotExist) }
 
-// readSmall reads a file of at most maxSmallBytes; nil when it is not there or too large, which is
-// noted.
+// readSmall reads a file of at most maxSmallBytes. It notes a problem and gives nil when the file
+// is missing or too large.
 func (v *verifier) readSmall(ctx context.Context, name Path) ([]byte, error) {
 	body, err := v.src.Open(ctx, string(name))
 	if missing(err) {
@@ -141,11 +141,11 @@ func (v *verifier) readSmall(ctx context.Context, name Path) ([]byte, error) {
 	return b, nil
 }
 
-// readFiles reads every file that a manifest lists and compares its digest. The files whose lines
-// speak of others come last: by then the sizes of all are known.
+// readFiles reads every file that a manifest lists and compares its digest. The files of records
+// come last: they are checked against the sizes of all others, which are known by then.
 func (v *verifier) readFiles(ctx context.Context, tags map[Path]string, manifestDigest string) error {
 	var records []ManifestLine
-	err := v.together(ctx, func(ctx context.Context, read func(Path, string)) (err error) {
+	err := v.readConcurrently(ctx, func(ctx context.Context, read func(Path, string)) (err error) {
 		for name, digest := range tags {
 			if _, ok := v.tagFiles[name]; ok && name != ManifestFile {
 				read(name, digest)
@@ -157,7 +157,7 @@ func (v *verifier) readFiles(ctx context.Context, tags map[Path]string, manifest
 	if err != nil {
 		return err
 	}
-	return v.together(ctx, func(_ context.Context, read func(Path, string)) error {
+	return v.readConcurrently(ctx, func(_ context.Context, read func(Path, string)) error {
 		for _, l := range records {
 			read(l.Path, l.SHA256)
 		}
@@ -165,16 +165,16 @@ func (v *verifier) readFiles(ctx context.Context, tags map[Path]string, manifest
 	})
 }
 
-// together reads the files that names names, several at once.
-func (v *verifier) together(ctx context.Context, names func(ctx context.Context, read func(name Path, digest string)) error) error {
+// readConcurrently reads the files that list passes to read, o.Readers of them at once.
+func (v *verifier) readConcurrently(ctx context.Context, list func(ctx context.Context, read func(name Path, digest string)) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(v.o.Readers)
-	err := names(ctx, func(name Path, digest string) { group.Go(func() error { return v.readFile(ctx, name, digest) }) })
+	err := list(ctx, func(name Path, digest string) { group.Go(func() error { return v.readFile(ctx, name, digest) }) })
 	return errors.Join(group.Wait(), err)
 }
 
 // readFile reads a file whole, compares its digest (unless want is empty), and looks into it where
-// its name says what it holds.
+// its name shows what it holds.
 func (v *verifier) readFile(ctx context.Context, name Path, want string) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

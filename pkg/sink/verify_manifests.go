@@ -30,7 +30,7 @@ func (v *verifier) readReceipt(ctx context.Context) (*Receipt, error) {
 		return nil, nil
 	}
 	if canonical, err := CanonicalJSON(json.RawMessage(b)); err != nil || string(canonical)+"\n" != string(b) {
-		v.problem(ReceiptFile, "it is not in canonical form: it was written by another hand")
+		v.problem(ReceiptFile, "it is not in canonical form: another program wrote it")
 	}
 	if _, failed := v.tagFiles[FailureFile]; failed {
 		v.problem(FailureFile, "there is evidence of a failed delete beside a receipt")

@@ -444,7 +444,7 @@ func (s *Server) OtherAccount(key string) {
 	s.others[key] = account{}
 }
 
-// TagImages puts a tag on images of the workspace, as a person does who labels them: they move from
+// TagImages puts a tag on images of the workspace, as a person labelling them does: they move from
 // the untagged to the tagged ones.
 func (s *Server) TagImages(projectID, tag uuid.UUID, images ...uuid.UUID) {
 	s.change(projectID, func(p *project) {

@@ -19,8 +19,8 @@ const (
 	defaultTake       = 50
 )
 
-// ids reads a comma-separated list of ids; refused is nil when it is well-formed and not too long
-// (limit 0: any length).
+// idList reads a comma-separated list of ids; refused is nil when it is well-formed and not too
+// long (limit 0: any length).
 func (q *request) idList(name string, limit int, tooMany string) (ids []uuid.UUID, refused *answer) {
 	for _, v := range q.query[strings.ToLower(name)] {
 		for text := range strings.SplitSeq(v, ",") {

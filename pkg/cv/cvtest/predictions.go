@@ -152,7 +152,7 @@ func (s *Server) queryPredictions(q *request) answer {
 	return ok(result)
 }
 
-// hasTags says whether a prediction has every one of the tags within its thresholds.
+// hasTags reports whether a prediction has every one of the tags within its thresholds.
 func (x *prediction) hasTags(tags []queryTag) bool {
 	for _, t := range tags {
 		if !slices.ContainsFunc(x.guesses, func(g guess) bool {

@@ -49,13 +49,13 @@ func (f Fault) String() string {
 	return fmt.Sprintf("%s %s %q (from match %d)", effect, when, f.Op+" "+f.Key, max(f.Nth, 1))
 }
 
-// script is a fault and what became of it.
+// script is a fault and how often it was met.
 type script struct {
 	Fault
 	seen, hits int
 }
 
-// Faults is a transport that breaks requests as told. It stands below the real SDK
+// Faults is a transport that breaks requests by a script. It stands below the real SDK
 // ([Server.FaultyClient]), so that keys, headers and retries are exercised. Use it for path-style
 // requests. It is safe for use by several goroutines.
 type Faults struct {
@@ -187,7 +187,7 @@ func (f *Faults) choose(op, key string, hasBody bool) (*Fault, http.RoundTripper
 	return hit, f.next
 }
 
-// match tells whether a string matches a pattern in which * stands for any run of characters.
+// match reports whether a string matches a pattern in which * stands for any run of characters.
 func match(pattern, s string) bool {
 	first, rest, found := strings.Cut(pattern, "*")
 	if !found {

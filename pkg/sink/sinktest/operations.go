@@ -23,7 +23,7 @@ func deleted(body []byte) []deleteEntry {
 	return list.Objects
 }
 
-// identify tells a request's operation and key. The request it gives is the one to send: the body
+// identify gives a request's operation and key. The request it gives is the one to send: the body
 // may have been read.
 func identify(req *http.Request) (op, key string, _ *http.Request, err error) {
 	_, key, _ = strings.Cut(strings.TrimPrefix(req.URL.Path, "/"), "/")
