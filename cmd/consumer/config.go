@@ -2,17 +2,20 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// All settings are text until they are all checked together: every problem is to be reported
-// at once, with the variable's name.
+// All settings are text until they are all checked together: every problem is to be reported at
+// once, with the variable's name.
 
 // serviceSettings are all settings of `consumer run`.
 type serviceSettings struct {
@@ -90,6 +93,21 @@ type config struct {
 	PseudonymKey   Secret
 	HTTPAddr       string
 	Drain          time.Duration
+}
+
+// configFrom is the config of `consumer run` in an environment, without flags. What is not set has
+// its default, which is written in the tags above and nowhere else.
+func configFrom(ctx context.Context, vars []string) (config, error) {
+	var s serviceSettings
+	env := newEnviron(vars)
+	parser, err := kong.New(&s, kong.Resolvers(env))
+	if err == nil {
+		_, err = parser.Parse(nil)
+	}
+	if err != nil {
+		return config{}, fmt.Errorf("read the settings: %w", err)
+	}
+	return s.config(ctx, env)
 }
 
 // config checks all settings together.

@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
@@ -51,7 +52,7 @@ func TestDefaults(t *testing.T) {
 		NATS:      natsConfig{URL: "nats://127.0.0.1:4222", Subjects: "cv"},
 		S3:        storeConfig{Region: "eu-central-1"},
 		Log:       logConfig{Level: zerolog.InfoLevel},
-		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: 10}},
+		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: cv.DefaultMaxRPS}},
 		Threshold: 0.5, Overlap: 0.3,
 		Bucket: "bundles", WorkBucket: "bundles", SSE: "none",
 		Provision: true, Replicas: 1, Commands: 16, Workers: 4, Downloads: 32, Buffer: 64 << 20, MaxAttempts: 10, Deletes: handler.DeletesEnabled, VerifyTimeout: 15 * time.Minute,

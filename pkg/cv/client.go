@@ -33,8 +33,8 @@ type Options struct {
 	Transport http.RoundTripper
 	// Wrap, if any, is put around the transports, that of API calls and that of downloads.
 	Wrap func(http.RoundTripper) http.RoundTripper
-	// MaxRPS is how many API calls a second this client makes at most; 0 is 10. It slows down on
-	// 429 and recovers.
+	// MaxRPS is how many API calls a second this client makes at most; 0 is DefaultMaxRPS. It slows
+	// down on 429 and recovers.
 	MaxRPS float64
 	// MaxAttempts is how often one call is tried, 0 is 5. A call stops earlier when its tries take
 	// long.
@@ -105,7 +105,7 @@ func New(endpoint string, cred Credential, o Options) (*Client, error) {
 		c.wait = waitTime
 	}
 	if o.MaxRPS == 0 {
-		o.MaxRPS = defaultRPS
+		o.MaxRPS = DefaultMaxRPS
 	}
 	c.pace = newPacer(o.MaxRPS, c.now, c.wait)
 	c.api, c.blob = c.hosts.transports(o.Transport)

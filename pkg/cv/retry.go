@@ -138,8 +138,11 @@ func isTransient(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrThrottled) || errors.As(err, &u)
 }
 
+// DefaultMaxRPS is how many API calls a second a Client makes at most, unless Options.MaxRPS says
+// otherwise.
+const DefaultMaxRPS = 10
+
 const (
-	defaultRPS = 10
 	// The pace is halved on 429, at most once in cutEvery (many calls meet the same limit at once),
 	// never below max/floorShare, and comes back by max/recoverShare with every call that was not
 	// throttled.
