@@ -66,7 +66,7 @@ type workSettings struct {
 // leastBuffer is room for one blob in memory; bigger ones are spooled. In bytes.
 const leastBuffer = 8 << 20
 
-// config is everything `consumer run` is told, checked.
+// config is the checked configuration of `consumer run`.
 type config struct {
 	NATS      natsConfig
 	S3        storeConfig
@@ -160,7 +160,7 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		p.add("CONSUMER_SSE_KMS_KEY_ID", "needs CONSUMER_SSE=aws:kms")
 	}
 	if c.Replicas%2 == 0 && c.Replicas > 0 {
-		p.add("CONSUMER_REPLICAS", "%d is none of 1, 3, 5", c.Replicas)
+		p.add("CONSUMER_REPLICAS", "%d is not 1, 3 or 5", c.Replicas)
 	}
 	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
 		p.add("CONSUMER_HTTP_ADDR", "%q is not host:port or :port", c.HTTPAddr)

@@ -140,7 +140,7 @@ func TestSettings(t *testing.T) {
 				t.Errorf("%q", c.BlobHosts)
 			}
 		}},
-		{name: "kubernetes service links are nobody's settings", vars: []string{
+		{name: "kubernetes service links are not settings", vars: []string{
 			"CONSUMER_SERVICE_HOST=10.0.0.1", "CONSUMER_SERVICE_PORT=8080", "CONSUMER_SERVICE_PORT_HTTP=8080", "CONSUMER_PORT=tcp://10.0.0.1:8080",
 			"CONSUMER_PORT_8080_TCP=x", "CONSUMER_PORT_8080_TCP_ADDR=10.0.0.1", "CONSUMER_METRICS_SERVICE_HOST=10.0.0.2",
 		}},

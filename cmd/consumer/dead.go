@@ -179,7 +179,7 @@ func (c deadReplayCmd) order(p *program, conf natsConfig) (order, error) {
 	command, err := handler.DecodeCommand(q.Prefix(), d.Message)
 	var refusal *handler.Refusal
 	if errors.As(err, &refusal) {
-		return order{}, fmt.Errorf("%w: %s was never a command: %s; mend it and publish it again", errRefused, c.ID, refusal.Message)
+		return order{}, fmt.Errorf("%w: %s was never a command: %s; correct it and publish it again", errRefused, c.ID, refusal.Message)
 	}
 	if err != nil {
 		return order{}, err
@@ -202,7 +202,7 @@ func (c deadReplayCmd) order(p *program, conf natsConfig) (order, error) {
 		o.header["ce-specversion"], o.header["ce-id"], o.header["ce-source"] = []string{"1.0"}, []string{o.id}, []string{command.Source}
 		o.header["ce-type"] = []string{fmt.Sprintf("cv.%s.requested", command.Action)}
 	}
-	return o, judge(conf.Subjects, o)
+	return o, validate(conf.Subjects, o)
 }
 
 type deadRmCmd struct {

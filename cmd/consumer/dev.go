@@ -275,8 +275,8 @@ Ctrl-C here ends it.
 `, file, w.store.Endpoint, devBucket, self)
 }
 
-// callable is how another shell, in another folder, calls this program: by its name where that
-// finds it, else by its path.
+// callable is how another shell, in another folder, calls this program: by its name where PATH has
+// it, else by its path.
 func callable() string {
 	const name = "consumer"
 	self, err := os.Executable()
@@ -323,7 +323,7 @@ func (w *world) runCommand(p *program, command []string) error {
 	return nil
 }
 
-// foreign tells whether a variable is a setting that would lead a program away from this world.
+// foreign reports whether a variable is a setting that would point a program at other servers.
 func foreign(name string) bool {
 	return slices.ContainsFunc([]string{"NATS_", "AWS_", "VISION_", "CONSUMER_"}, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }

@@ -24,7 +24,7 @@ type jobsCmd struct {
 	Cancel jobsCancelCmd `cmd:"" help:"Cancel a command."`
 }
 
-// access is what every command that looks into NATS takes.
+// access is the flags of every command that reads from NATS.
 type access struct {
 	Output string       `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
 	NATS   natsSettings `embed:"" group:"NATS:"`
@@ -56,12 +56,12 @@ type jobsLsCmd struct {
 func (c jobsLsCmd) Run(p *program) error {
 	for _, s := range c.State {
 		if !slices.Contains([]string{"accepted", "running", "completed", "failed", "refused", "cancelled"}, s) {
-			return fmt.Errorf("%w: --state: %q is no state", errUsage, s)
+			return fmt.Errorf("%w: --state: %q is not a state", errUsage, s)
 		}
 	}
 	for _, a := range c.Action {
 		if !slices.Contains([]string{"export", "delete", "cancel"}, a) {
-			return fmt.Errorf("%w: --action: %q is no action", errUsage, a)
+			return fmt.Errorf("%w: --action: %q is not an action", errUsage, a)
 		}
 	}
 	q, closeAll, err := c.Access.open(p)
@@ -100,7 +100,7 @@ func progressOf(j handler.Job) string {
 	return fmt.Sprintf("%d/%d", j.Progress.Done, j.Progress.Total)
 }
 
-// noteOf is the one thing that most needs saying of a job.
+// noteOf is the most important thing to know about a job, in a line.
 func noteOf(j handler.Job) string {
 	switch {
 	case j.LeftBehind != "":
@@ -272,7 +272,7 @@ func (c jobsCancelCmd) Run(p *program) error {
 	if o.data, err = json.Marshal(map[string]string{"id": c.Target}); err != nil {
 		return fmt.Errorf("encode the cancel: %w", err)
 	}
-	if err := judge(conf.Subjects, o); err != nil {
+	if err := validate(conf.Subjects, o); err != nil {
 		return err
 	}
 	event, err := request(p.ctx, conf, o, func(handler.Event) {})

@@ -75,8 +75,8 @@ func (s natsSettings) config(p *problems) natsConfig {
 // reachable.
 const reachTimeout = 10 * time.Second
 
-// openRequester connects to NATS as somebody who publishes commands and reads what became of them.
-// It makes and changes nothing there.
+// openRequester connects to NATS as a requester, who publishes commands and reads their results. It
+// makes and changes no streams or buckets there.
 func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue, error) {
 	o := c.connection("consumer", zerolog.Nop())
 	o.FailFast = true

@@ -34,7 +34,7 @@ func describeEvent(e handler.Event) string {
 	return text
 }
 
-// printEvent prints what a completed command came to.
+// printEvent prints the result of a completed command.
 func printEvent(w io.Writer, e handler.Event) {
 	d := e.Data
 	fmt.Fprintf(w, "%s: %s\n", d.Status, d.Outcome)

@@ -15,16 +15,17 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 )
 
-// errSettings matches every complaint about settings.
+// errSettings matches every error about settings.
 var errSettings = errors.New("settings")
 
-// settingsError is a complaint about settings, as it is printed.
+// settingsError is an error about settings, as it is printed.
 type settingsError string
 
 func (e settingsError) Error() string        { return string(e) }
 func (e settingsError) Is(target error) bool { return target == errSettings }
 
-// problems collects everything that is wrong with the settings, so that they are mended in one go.
+// problems collects everything that is wrong with the settings, so that they can be fixed in one
+// go.
 type problems []problem
 
 type problem struct{ variable, what string }
@@ -33,7 +34,7 @@ func (p *problems) add(variable, format string, args ...any) {
 	*p = append(*p, problem{variable, fmt.Sprintf(format, args...)})
 }
 
-// err is nil when there are none, else an errSettings that tells all.
+// err is nil when there are no problems, else an errSettings that lists all.
 func (p problems) err() error {
 	if len(p) == 0 {
 		return nil
@@ -118,7 +119,7 @@ func (p *problems) boolean(variable, text string) bool {
 
 func (p *problems) choice(variable, text string, of ...string) string {
 	if !slices.Contains(of, text) {
-		p.add(variable, "%q is none of %s", text, strings.Join(of, ", "))
+		p.add(variable, "%q is not one of %s", text, strings.Join(of, ", "))
 		return ""
 	}
 	return text

@@ -57,7 +57,7 @@ func (p *progress) show(e handler.Event) {
 	}
 }
 
-// end takes the bar away: what comes next is the answer.
+// end removes the bar before the result is printed.
 func (p *progress) end() {
 	if p.bar != nil {
 		p.bar.Abort(true)

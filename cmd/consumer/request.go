@@ -33,7 +33,7 @@ func (c requestFlags) order(p *program, action handler.Action) (natsConfig, orde
 	return conf, o, bad.err()
 }
 
-// run publishes an order and, unless told otherwise, waits for its end and prints that.
+// run publishes an order and, unless NoWait is set, waits for its end and prints that.
 func (c requestFlags) run(p *program, conf natsConfig, o order) error {
 	if c.NoWait {
 		return o.publishOnly(p, conf, c.Output == "json")
@@ -105,8 +105,8 @@ func (o order) publishOnly(p *program, c natsConfig, asJSON bool) error {
 	return err
 }
 
-// request publishes an order, tells seen of each event, and returns the terminal one: whatever it
-// says, it is the answer. The error is about asking.
+// request publishes an order, passes each event to seen, and returns the terminal one, whatever its
+// status. An error means that the order could not be published, or its end not be awaited.
 func request(ctx context.Context, c natsConfig, o order, seen func(handler.Event)) (handler.Event, error) {
 	nc, q, err := openRequester(ctx, c)
 	if err != nil {
@@ -130,7 +130,7 @@ type place struct {
 	seq    uint64
 }
 
-// publish publishes an order and says where it is.
+// publish publishes an order and gives its place.
 func (o order) publish(ctx context.Context, q *natsq.Queue) (place, error) {
 	before, err := q.CommandStream(ctx)
 	if err != nil {
@@ -141,12 +141,12 @@ func (o order) publish(ctx context.Context, q *natsq.Queue) (place, error) {
 		return place{}, fmt.Errorf("%w: publish the command: %w", errUnreachable, err)
 	}
 	p := place{stream: before, seq: seq}
-	return p, p.stands(ctx, q)
+	return p, p.checkStream(ctx, q)
 }
 
-// stands fails when the place's stream was deleted and made again: what was published is lost with
-// it.
-func (p place) stands(ctx context.Context, q *natsq.Queue) error {
+// checkStream fails when the place's stream was deleted and made again: what was published is lost
+// with it.
+func (p place) checkStream(ctx context.Context, q *natsq.Queue) error {
 	now, err := q.CommandStream(ctx)
 	switch {
 	case err != nil:
@@ -181,7 +181,7 @@ func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(han
 	}
 	var answer *handler.Event
 	look := time.NewTimer(time.Hour)
-	look.Stop() // set going by an answer
+	look.Stop() // started by a terminal event of another message
 	pause := 5 * time.Millisecond
 	for {
 		select {
@@ -224,7 +224,7 @@ func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(han
 				if err != nil && !errors.Is(err, handler.ErrNoMessage) {
 					return handler.Event{}, fmt.Errorf("ask for the event: %w", err)
 				}
-				return *answer, at.stands(ctx, q)
+				return *answer, at.checkStream(ctx, q)
 			}
 		}
 	}

@@ -17,7 +17,7 @@ type resource struct {
 	Endpoint string
 	Key      Secret
 	MaxRPS   float64 // Training API calls a second
-	Account  string  // its name, where the endpoint's host does not tell it
+	Account  string  // its name, where the endpoint's host does not identify it
 }
 
 // resources reads the one resource of the VISION_ variables, those of the file, or both.

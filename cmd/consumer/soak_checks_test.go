@@ -17,7 +17,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// check looks for every promise.
+// check checks every promise.
 func (s *soak) check() {
 	s.t.Helper()
 	s.checkEnds()
@@ -38,7 +38,7 @@ func (s *soak) checkEnds() {
 		action, id, _ := strings.Cut(key, ".")
 		a := s.asked[id]
 		if a == nil || string(a.action) != action {
-			s.t.Errorf("%s ended %v, and nobody asked for it", key, statuses)
+			s.t.Errorf("%s ended %v, and was not published", key, statuses)
 			continue
 		}
 		if len(statuses) != 1 {
@@ -119,7 +119,7 @@ func (s *soak) checkDead() {
 		}
 	}
 	if len(dead) > 0 {
-		s.t.Errorf("dead letters that nobody asked for: %v", dead)
+		s.t.Errorf("dead letters of commands that were not published: %v", dead)
 	}
 }
 
@@ -198,8 +198,8 @@ func (s *soak) compare(store *sink.Store, root sink.Key, a *asked) {
 	s.truths[a.data] = got
 }
 
-// checkBucket: there is nothing but finished bags, each object in one version, and no upload that
-// nobody finished.
+// checkBucket: there is nothing but finished bags, each object in one version, and no unfinished
+// upload.
 func (s *soak) checkBucket() {
 	s.t.Helper()
 	api := s.store.Client()
@@ -291,7 +291,7 @@ func (s *soak) checkService() {
 	}
 }
 
-// checkLedgers: the chains hold; a line tells of a call that the service received, and no two lines
+// checkLedgers: the chains hold; a line records a call that the service received, and no two lines
 // of the same one; a call that changes something has an intent.
 func (s *soak) checkLedgers() {
 	s.t.Helper()
@@ -349,7 +349,7 @@ func (s *soak) checkLedgers() {
 		if _, ok := attributed[c.RequestID]; !ok && c.Status != 0 && c.Operation != "GetDomains" {
 			s.lost++
 			if i >= s.quiet {
-				s.t.Errorf("nobody was killed, and no ledger has call %+v", c)
+				s.t.Errorf("no replica was killed, and no ledger has call %+v", c)
 			}
 		}
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // storeGate stands before the S3 server: what goes through it fails at random, and while the server
-// restarts it is as if nobody were there.
+// restarts its address refuses connections.
 type storeGate struct {
 	server *sinktest.Server
 	dir    string
@@ -117,16 +117,16 @@ func (g *storeGate) restart() error {
 	return nil
 }
 
-// storm publishes the load and makes trouble at random moments of it.
+// storm publishes the load and disturbs it at random moments.
 func (s *soak) storm() {
 	s.t.Helper()
-	var trouble []func()
+	var disturbances []func()
 	for _, kind := range []struct {
 		n  int
 		do func()
 	}{{*soakKills, s.kill}, {*soakDrains, s.drain}, {*soakNATS, s.restartNATS}, {*soakStore, s.restartStore}} {
 		for range kind.n {
-			trouble = append(trouble, kind.do)
+			disturbances = append(disturbances, kind.do)
 		}
 	}
 	kinds := s.kinds()
@@ -134,16 +134,16 @@ func (s *soak) storm() {
 	for _, k := range kinds {
 		total += k.weight
 	}
-	next := make([]int, len(trouble)) // before which message each trouble comes
+	next := make([]int, len(disturbances)) // before which message each disturbance comes
 	for i := range next {
 		next[i] = s.messages + *soakCommands/8 + s.random.IntN(max(1, *soakCommands-*soakCommands/8))
 	}
 	for goal := s.messages + *soakCommands; s.messages < goal; {
 		s.await(fmt.Sprintf("fewer than %d commands under way", soakWindow), func() bool { return s.underWay() < soakWindow })
-		for i, f := range trouble {
+		for i, f := range disturbances {
 			if f != nil && next[i] <= s.messages {
 				f()
-				trouble[i] = nil
+				disturbances[i] = nil
 			}
 		}
 		n := s.random.IntN(total)
@@ -154,7 +154,7 @@ func (s *soak) storm() {
 			}
 		}
 	}
-	for _, f := range trouble {
+	for _, f := range disturbances {
 		if f != nil {
 			f()
 		}

@@ -120,7 +120,7 @@ func (s *soak) kinds() []soakKind {
 	}
 	return []soakKind{
 		export("project", 8), export("projects", 3), export("many", 2), export("iteration", 2), export("tag", 2), export("images", 3), export("metadata", 2), export("categories", 2),
-		{"nobody", 1, func(s *soak) {
+		{"no such person", 1, func(s *soak) {
 			s.want(handler.ActionExport, jsonOf(fields{"project_ids": []uuid.UUID{s.sample[3].ID}, "image_metadata": fields{"subject": "nobody"}}), nothing)
 		}},
 		{"no such project", 1, func(s *soak) {
@@ -136,7 +136,7 @@ func (s *soak) kinds() []soakKind {
 			s.publish(asked{action: handler.ActionExport, ends: []ending{refusedAs(handler.CodeInvalidCommand)}}, pick(s, []string{`{`, `{"all_projects":true}`, `[]`, `{"All_projects":true}`, ""}))
 		}},
 		{"again", 3, func(s *soak) {
-			if a := s.earlier(); a != nil { // its end stands
+			if a := s.earlier(); a != nil { // its end stays as it is
 				s.messages++
 				if _, err := s.queue.PublishCommand(s.ctx, handler.Message{Subject: "cv.commands." + string(a.action), Header: map[string][]string{handler.HeaderMsgID: {a.id}}, Body: []byte(a.data)}); err != nil {
 					s.t.Fatalf("publish: %v", err)

@@ -40,7 +40,7 @@ const (
 )
 
 // Three replicas carry out a mixed load while they are killed and stopped, NATS and S3 restart, and
-// the service, its blobs and S3 fail at random. Afterwards every promise is looked for in what is
+// the service, its blobs and S3 fail at random. Afterwards every promise is checked in what is
 // left: streams, bucket, and the service's own account of what was done to it.
 func TestSoak(t *testing.T) {
 	s := newSoak(t)
@@ -143,7 +143,7 @@ func (s *soak) reference() {
 	s.settle()
 }
 
-// await looks until something is so.
+// await polls until a condition holds.
 func (s *soak) await(what string, so func() bool) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, *soakLimit)
@@ -155,7 +155,7 @@ func (s *soak) await(what string, so func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			s.t.Fatalf("in vain: %s\n%s", what, s.stuck())
+			s.t.Fatalf("not reached: %s\n%s", what, s.stuck())
 		}
 	}
 }
@@ -206,7 +206,7 @@ func (s *soak) settle() {
 	})
 }
 
-// stuck tells of the commands that did not end.
+// stuck describes the commands that did not end.
 func (s *soak) stuck() string {
 	var b strings.Builder
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 20*time.Second)
@@ -283,7 +283,7 @@ func (s *soak) usage() []usage {
 	return all
 }
 
-// stop ends the replicas, and looks through what all of them said.
+// stop ends the replicas, and searches all their logs.
 func (s *soak) stop() {
 	s.t.Helper()
 	for _, r := range s.replicas {

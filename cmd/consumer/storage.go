@@ -19,7 +19,7 @@ import (
 func s3Client(ctx context.Context, c storeConfig, m *metrics) (*s3.Client, error) {
 	o := sink.Options{Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, Transport: c.Transport}
 	if m == nil {
-		o.MaxBackoff = 2 * time.Second // somebody waits at a command line
+		o.MaxBackoff = 2 * time.Second // a person waits at a command line
 	}
 	if c.KeyID.IsSet() {
 		o.Credentials = aws.NewCredentialsCache(storeKeys{c})
@@ -82,7 +82,7 @@ func (k storeKeys) Retrieve(context.Context) (aws.Credentials, error) {
 // checkBucket asks whether the bucket is there and ours to use.
 func checkBucket(ctx context.Context, api *s3.Client, bucket string) error {
 	if _, err := api.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &bucket}); err != nil {
-		return fmt.Errorf("look at bucket %s: %w", bucket, err)
+		return fmt.Errorf("check bucket %s: %w", bucket, err)
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func (verifyCmd) Help() string {
 		"Exits 0 when all are ok, 4 when one failed, 6 when one could not be checked to its end, 5 when storage is not reachable."
 }
 
-// verified is the answer for one place, as -o json prints it.
+// verified is the result for one place, as -o json prints it.
 type verified struct {
 	Where         string          `json:"where"`
 	Result        sink.Result     `json:"result"`
@@ -112,7 +112,7 @@ func (c verifyCmd) source(ctx context.Context, env *environ, where string) (sink
 	case !info.IsDir() && strings.HasSuffix(strings.ToLower(where), ".zip"):
 		return nil, fmt.Errorf("%w: %s: .zip is not supported yet; unpack it and name the folder", errUsage, where)
 	case !info.IsDir():
-		return nil, fmt.Errorf("%w: %s is no folder", errUsage, where)
+		return nil, fmt.Errorf("%w: %s is not a folder", errUsage, where)
 	}
 	return sink.DirSource(where), nil
 }
@@ -137,7 +137,7 @@ func describeReport(where string, r sink.Report) verified {
 	return v
 }
 
-// print writes the answer for people.
+// print prints the result for people.
 func (v verified) print(w io.Writer) {
 	fmt.Fprintf(w, "%s: %s\n", v.Where, v.Result)
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
