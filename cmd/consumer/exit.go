@@ -60,8 +60,8 @@ func report(stderr io.Writer, err error) int {
 	if errors.As(err, &child) {
 		return int(child)
 	}
-	var said saidError
-	if !errors.As(err, &said) {
+	var printed printedError
+	if !errors.As(err, &printed) {
 		fmt.Fprintf(stderr, "consumer: %s\n", strings.TrimPrefix(err.Error(), errUsage.Error()+": "))
 	}
 	return exitCode(err)
@@ -76,11 +76,11 @@ func exitCode(err error) int {
 	return exitUnexpected
 }
 
-// saidError is an error whose text the user has already seen as part of the output; it still
+// printedError is an error whose text the user has already seen as part of the output; it still
 // decides the exit code.
-type saidError struct{ error }
+type printedError struct{ error }
 
-func (e saidError) Unwrap() error { return e.error }
+func (e printedError) Unwrap() error { return e.error }
 
 // interrupted reports whether a signal asked this process to stop.
 func interrupted(ctx context.Context) bool { return errors.Is(context.Cause(ctx), handler.ErrStopping) }

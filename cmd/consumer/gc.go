@@ -44,7 +44,7 @@ func (c gcCmd) Run(p *program) error {
 	var failed error
 	for l, err := range collector.Find(p.ctx, c.Orphans) {
 		if err != nil && l.ID == "" {
-			return reachable(err)
+			return markUnreachable(err)
 		}
 		one := collected{Leftover: l}
 		if err == nil && !c.DryRun {

@@ -242,7 +242,7 @@ func watch(ctx context.Context, q *natsq.Queue, out io.Writer, id string) (handl
 		}
 		shown.show(e)
 	}
-	return handler.Event{}, ended(ctx)
+	return handler.Event{}, watchEnded(ctx)
 }
 
 type jobsCancelCmd struct {

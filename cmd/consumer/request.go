@@ -187,7 +187,7 @@ func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(han
 		select {
 		case e, ok := <-own:
 			if !ok {
-				return handler.Event{}, ended(ctx)
+				return handler.Event{}, watchEnded(ctx)
 			}
 			if e.Data.Action != o.action {
 				continue
@@ -203,7 +203,7 @@ func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(han
 			look.Reset(0)
 		case e, ok := <-refused:
 			if !ok {
-				return handler.Event{}, ended(ctx)
+				return handler.Event{}, watchEnded(ctx)
 			}
 			if e.Data.Status.Terminal() && at.is(e) {
 				return e, nil
@@ -230,8 +230,8 @@ func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(han
 	}
 }
 
-// ended says why watching ended.
-func ended(ctx context.Context) error {
+// watchEnded is the reason why a watch of events ended.
+func watchEnded(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

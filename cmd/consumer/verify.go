@@ -60,7 +60,7 @@ func (c verifyCmd) Run(p *program) error {
 		}
 		r, err := sink.Verify(p.ctx, src, sink.VerifyOptions{})
 		if err != nil && (r.Files == 0 || p.ctx.Err() != nil) { // nothing was found, or the user gave up
-			return fmt.Errorf("verify %s: %w", where, reachable(err))
+			return fmt.Errorf("verify %s: %w", where, markUnreachable(err))
 		}
 		v := describeReport(where, r)
 		if err != nil {
@@ -79,7 +79,7 @@ func (c verifyCmd) Run(p *program) error {
 		v.print(p.stdout)
 	}
 	if worst != nil {
-		return saidError{worst}
+		return printedError{worst}
 	}
 	return nil
 }
@@ -182,8 +182,9 @@ func worse(before error, r sink.Result) error {
 	return before
 }
 
-// reachable marks errors that say that something needed could not be reached, for the exit code.
-func reachable(err error) error {
+// markUnreachable marks errors that say that something needed could not be reached, for the exit
+// code.
+func markUnreachable(err error) error {
 	for _, sentinel := range []error{sink.ErrUnavailable, sink.ErrThrottled, sink.ErrMisconfigured, context.DeadlineExceeded} {
 		if errors.Is(err, sentinel) {
 			return fmt.Errorf("%w: %w", errUnreachable, err)

@@ -70,7 +70,7 @@ func (c *Client) Fetch(ctx context.Context, link Link, limit int64, begin func(l
 				return 0, err
 			}
 			if !mayRefresh {
-				return 0, lost(err)
+				return 0, linkExpired(err)
 			}
 		}
 		if link.URI, err = link.Refresh(ctx); err != nil {
@@ -123,9 +123,9 @@ func refused(err error) bool {
 	return false
 }
 
-// lost makes the refusal of the last link the answer. A refusal of GetArtifact that is about our
-// credential stays just that.
-func lost(err error) error {
+// linkExpired turns the refusal of the last link into ErrLinkExpired. A refusal of GetArtifact that
+// is about our credential stays just that.
+func linkExpired(err error) error {
 	var e *Error
 	if !errors.As(err, &e) || errors.Is(err, ErrMisconfigured) {
 		return err
@@ -206,7 +206,7 @@ func receive(resp *http.Response, limit int64, begin func(int64) (io.Writer, err
 	}
 	w, err := begin(length)
 	if err != nil {
-		return 0, &local{err}
+		return 0, &callerError{err}
 	}
 	digest := md5.New()
 	want := resp.Header.Get("Content-Md5")
@@ -221,7 +221,7 @@ func receive(resp *http.Response, limit int64, begin func(int64) (io.Writer, err
 			digest.Write(buffer[:got])
 		}
 		if _, err := w.Write(buffer[:got]); err != nil {
-			return 0, &local{fmt.Errorf("write download: %w", err)}
+			return 0, &callerError{fmt.Errorf("write download: %w", err)}
 		}
 		if err == io.EOF {
 			break

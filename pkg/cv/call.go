@@ -96,7 +96,7 @@ func (c *Client) try(ctx context.Context, k call, req *http.Request, attempt int
 	trace := traceOf(ctx)
 	record := Call{Time: c.now(), Operation: k.op, Target: k.target(), Attempt: attempt, Credential: credentialOf(req)}
 	if err := trace.before(ctx, record); err != nil {
-		return &Error{Op: k.op, Err: &local{fmt.Errorf("not sent: %w", err)}}
+		return &Error{Op: k.op, Err: &callerError{fmt.Errorf("not sent: %w", err)}}
 	}
 	defer func() {
 		record.Answered, record.Err = c.now(), err
@@ -195,12 +195,11 @@ func (g *guardedBody) Read(p []byte) (int, error) {
 
 func (g *guardedBody) Close() error { return g.body.Close() }
 
-// local is a failure on the caller's side, in a trace or a writer. It is never retried.
-type local struct{ err error }
+// callerError is a failure on the caller's side, in a trace or a writer. It is never retried.
+type callerError struct{ err error }
 
-func (l *local) Error() string { return l.err.Error() }
-
-func (l *local) Unwrap() error { return l.err }
+func (e *callerError) Error() string { return e.err.Error() }
+func (e *callerError) Unwrap() error { return e.err }
 
 func is401(err error) bool {
 	var e *Error

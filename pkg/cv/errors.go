@@ -172,9 +172,9 @@ type unsent struct{ kinded }
 // invalid is a call that was not made because its arguments cannot be right.
 func invalid(op string, err error) error { return &Error{Op: op, Err: err} }
 
-// ended is the error of a call whose context is done: the context's cause, and the last real
+// contextError is the error of a call whose context is done: the context's cause, and the last real
 // failure if there was one.
-func ended(ctx context.Context, op string, last error) error {
+func contextError(ctx context.Context, op string, last error) error {
 	why := context.Cause(ctx)
 	if !errors.Is(why, ctx.Err()) {
 		why = &kinded{kind: ctx.Err(), err: why}

@@ -115,7 +115,7 @@ func (c *Client) retry(ctx context.Context, op string, waitsOnly bool, try func(
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return ended(ctx, op, last)
+		return contextError(ctx, op, last)
 	}
 	return last
 }
@@ -130,7 +130,7 @@ func answered(err error) bool {
 func isTransient(err error) bool {
 	var (
 		u *unsent
-		l *local
+		l *callerError
 	)
 	if errors.As(err, &l) {
 		return false

@@ -132,7 +132,7 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 	if err := path.check(); err != nil {
 		return Object{}, fmt.Errorf("store %s: %w", path, err)
 	}
-	body, err := complete(body)
+	body, err := fillIn(body)
 	if err != nil {
 		return Object{}, fmt.Errorf("store %s: %w", path, err)
 	}

@@ -76,7 +76,7 @@ func (s *Store) Head(ctx context.Context, key Key) (Object, error) {
 
 // object is the object that an answer's headers describe.
 func object(key Key, length *int64, contentType *string, meta map[string]string, checksum *string) Object {
-	o := Object{Key: key, Bytes: said(length), ContentType: aws.ToString(contentType)}
+	o := Object{Key: key, Bytes: sizeOrUnknown(length), ContentType: aws.ToString(contentType)}
 	for name, value := range meta {
 		if strings.EqualFold(name, metaSHA256) {
 			if validDigest(value) {
@@ -101,8 +101,8 @@ func object(key Key, length *int64, contentType *string, meta map[string]string,
 	return o
 }
 
-// said is a size that the store gave, -1 when it gave none: that is not 0.
-func said(size *int64) int64 {
+// sizeOrUnknown is a size that the store gave, -1 when it gave none: that is not 0.
+func sizeOrUnknown(size *int64) int64 {
 	if size == nil {
 		return -1
 	}
@@ -119,7 +119,7 @@ func (s *Store) Open(ctx context.Context, key Key) (io.ReadCloser, Object, error
 	if err != nil {
 		return nil, Object{}, err
 	}
-	r.size, r.etag = said(out.ContentLength), out.ETag
+	r.size, r.etag = sizeOrUnknown(out.ContentLength), out.ETag
 	return r, object(key, out.ContentLength, out.ContentType, out.Metadata, out.ChecksumSHA256), nil
 }
 
@@ -151,7 +151,7 @@ func (r *reader) get(rest bool) (*s3.GetObjectOutput, error) {
 		return nil, wrapError(r.ctx, "get object", r.key, err)
 	}
 	if rest {
-		if err := r.goesOn(out); err != nil {
+		if err := r.checkContinues(out); err != nil {
 			_ = out.Body.Close()
 			return nil, err
 		}
@@ -160,8 +160,8 @@ func (r *reader) get(rest bool) (*s3.GetObjectOutput, error) {
 	return out, nil
 }
 
-// goesOn checks that an answer is the rest of the object, and of the same one.
-func (r *reader) goesOn(out *s3.GetObjectOutput) error {
+// checkContinues checks that an answer is the rest of the object, and of the same one.
+func (r *reader) checkContinues(out *s3.GetObjectOutput) error {
 	const op = "get object"
 	if r.etag == nil {
 		return newError(op, r.key, ErrUnavailable, "the body broke off after %d bytes, and without an ETag the rest may be another object's", r.off)
@@ -177,8 +177,8 @@ func (r *reader) goesOn(out *s3.GetObjectOutput) error {
 		}
 		return nil
 	}
-	if r.size < 0 || said(out.ContentLength) != r.size-r.off {
-		return newError(op, r.key, ErrUnavailable, "asked for the bytes from %d on, got %d bytes of %d", r.off, said(out.ContentLength), r.size)
+	if r.size < 0 || sizeOrUnknown(out.ContentLength) != r.size-r.off {
+		return newError(op, r.key, ErrUnavailable, "asked for the bytes from %d on, got %d bytes of %d", r.off, sizeOrUnknown(out.ContentLength), r.size)
 	}
 	return nil
 }
@@ -221,7 +221,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		// The body broke off, or ended without a sign that it was complete.
 		_ = r.body.Close()
 		if r.tries++; r.ctx.Err() != nil || r.tries > readTries {
-			r.err = noEnd(wrapError(r.ctx, "get object", r.key, fmt.Errorf("body broke off after %d bytes: %w", r.off, err)))
+			r.err = hideEOF(wrapError(r.ctx, "get object", r.key, fmt.Errorf("body broke off after %d bytes: %w", r.off, err)))
 			return n, r.err
 		}
 		r.s.o.Log.Debug().Str("key", string(r.key)).Int64("offset", r.off).Err(err).Msg("body broke off, asking for the rest")
@@ -233,7 +233,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		case restErr == io.EOF: //nolint:errorlint // ours; that of a connection that was closed is wrapped, and no end
 			r.err = io.EOF
 		case restErr != nil:
-			r.err = noEnd(restErr)
+			r.err = hideEOF(restErr)
 		}
 		if r.err != nil || n > 0 {
 			return n, r.err
@@ -241,9 +241,9 @@ func (r *reader) Read(p []byte) (int, error) {
 	}
 }
 
-// noEnd hides an io.EOF in an error, so that readers do not take it for the end of the content: a
+// hideEOF hides an io.EOF in an error, so that readers do not take it for the end of the content: a
 // connection that is closed before its answer is an io.EOF, too.
-func noEnd(err error) error {
+func hideEOF(err error) error {
 	var e *Error
 	if !errors.Is(err, io.EOF) || !errors.As(err, &e) {
 		return err

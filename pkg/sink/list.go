@@ -21,7 +21,7 @@ func (s *Store) List(ctx context.Context, prefix Key) iter.Seq2[Object, error] {
 				return
 			}
 			for _, item := range page.Contents {
-				if !yield(Object{Key: Key(*item.Key), Bytes: said(item.Size)}, nil) {
+				if !yield(Object{Key: Key(*item.Key), Bytes: sizeOrUnknown(item.Size)}, nil) {
 					return
 				}
 			}

@@ -47,7 +47,7 @@ func Bytes(b []byte, contentType string) Body {
 // encryption asked for. Operations: PutObject, HeadObject; multipart: CreateMultipartUpload,
 // UploadPart, CompleteMultipartUpload, AbortMultipartUpload.
 func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
-	body, err := complete(body)
+	body, err := fillIn(body)
 	if err != nil {
 		return Object{}, wrapError(ctx, "read the body of object", key, err)
 	}
@@ -85,15 +85,15 @@ func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 // Replace stores a body whatever is at the key. Nothing in a bag is stored so; it is for working
 // objects that no bag is made of. Operation: PutObject.
 func (s *Store) Replace(ctx context.Context, key Key, body Body) error {
-	body, err := complete(body)
+	body, err := fillIn(body)
 	if err != nil {
 		return wrapError(ctx, "read the body of object", key, err)
 	}
 	return s.putObject(ctx, key, body, false)
 }
 
-// complete fills in the fields of a body that are not set.
-func complete(body Body) (Body, error) {
+// fillIn fills in the fields of a body that are not set.
+func fillIn(body Body) (Body, error) {
 	if body.R == nil {
 		body.R = bytes.NewReader(nil)
 	}

@@ -172,7 +172,7 @@ func (v *verifier) compareReceipt(receipt *Receipt) {
 	}
 	for _, name := range required {
 		_, ok := v.tagFiles[name]
-		if !ok && (!name.payload() || v.find(name) == nil) && !v.noted(name) {
+		if !ok && (!name.payload() || v.find(name) == nil) && !v.hasProblem(name) {
 			v.problem(name, "it is missing")
 		}
 	}
@@ -188,8 +188,8 @@ func (v *verifier) compareReceipt(receipt *Receipt) {
 	}
 }
 
-// noted reports whether a problem with a file was noted.
-func (v *verifier) noted(name Path) bool {
+// hasProblem reports whether a problem with a file was noted.
+func (v *verifier) hasProblem(name Path) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return slices.ContainsFunc(v.report.Problems, func(p Problem) bool { return p.Path == string(name) })

@@ -18,26 +18,26 @@ func isRecords(name Path) bool {
 	return strings.HasPrefix(string(name), "data/projects/") && (base == "images.jsonl" || base == "predictions.jsonl")
 }
 
-// look checks the content of the files whose meaning is known. It need not read to the end. It
-// returns only errors of reading; what is wrong with the content is a problem.
-func (v *verifier) look(name Path, r io.Reader) error {
+// checkContent checks the content of the files whose meaning is known. It need not read to the end.
+// It returns only errors of reading; what is wrong with the content is a problem.
+func (v *verifier) checkContent(name Path, r io.Reader) error {
 	switch {
 	case name == BagItFile:
-		return v.lookBagIt(r)
+		return v.checkBagIt(r)
 	case name == BagInfoFile:
-		return v.lookBagInfo(r)
+		return v.checkBagInfo(r)
 	case name == LedgerFile:
-		return v.lookLedger(r)
+		return v.checkLedger(r)
 	case name == InventoryFile:
-		return v.lookInventory(r)
+		return v.checkInventory(r)
 	case isRecords(name):
-		return v.lookRecords(name, r)
+		return v.checkRecords(name, r)
 	}
 	return nil
 }
 
-// lookBagIt checks bagit.txt.
-func (v *verifier) lookBagIt(r io.Reader) error {
+// checkBagIt checks bagit.txt.
+func (v *verifier) checkBagIt(r io.Reader) error {
 	b, err := io.ReadAll(io.LimitReader(r, maxLineBytes))
 	if err == nil && string(b) != bagItText {
 		v.problem(BagItFile, "it does not declare BagIt 1.0 in UTF-8")
@@ -45,8 +45,8 @@ func (v *verifier) lookBagIt(r io.Reader) error {
 	return err
 }
 
-// lookBagInfo checks bag-info.txt and notes its Payload-Oxum.
-func (v *verifier) lookBagInfo(r io.Reader) error {
+// checkBagInfo checks bag-info.txt and notes its Payload-Oxum.
+func (v *verifier) checkBagInfo(r io.Reader) error {
 	b, err := io.ReadAll(io.LimitReader(r, maxSmallBytes))
 	if err != nil {
 		return err
@@ -83,8 +83,8 @@ func (v *verifier) compareOxum() {
 	}
 }
 
-// lookLedger checks the ledger's chain.
-func (v *verifier) lookLedger(r io.Reader) error {
+// checkLedger checks the ledger's chain.
+func (v *verifier) checkLedger(r io.Reader) error {
 	sum, err := VerifyLedger(r)
 	var readErr *ReadError
 	if errors.As(err, &readErr) {
@@ -99,8 +99,8 @@ func (v *verifier) lookLedger(r io.Reader) error {
 	return nil
 }
 
-// lookInventory compares the projects of inventory.json with the folders below data/projects/.
-func (v *verifier) lookInventory(r io.Reader) error {
+// checkInventory compares the projects of inventory.json with the folders below data/projects/.
+func (v *verifier) checkInventory(r io.Reader) error {
 	track := &trackReader{r: r}
 	var inventory struct {
 		V        int `json:"v"`
@@ -155,9 +155,9 @@ type record struct {
 	Error      json.RawMessage
 }
 
-// lookRecords checks that each record's file is there with the digest and size that the record
+// checkRecords checks that each record's file is there with the digest and size that the record
 // says.
-func (v *verifier) lookRecords(name Path, r io.Reader) error {
+func (v *verifier) checkRecords(name Path, r io.Reader) error {
 	project, _, _ := strings.Cut(strings.TrimPrefix(string(name), "data/projects/"), "/")
 	n := 0
 	for line, err := range lines(r, maxRecordBytes) {

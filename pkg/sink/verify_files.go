@@ -84,8 +84,8 @@ func (v *verifier) locate(path Path) int {
 	return i
 }
 
-// measured notes the size of a file that was read whole, where the source did not say it.
-func (v *verifier) measured(name Path, n int64) {
+// recordSize notes the size of a file that was read whole, where the source did not say it.
+func (v *verifier) recordSize(name Path, n int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if !name.payload() {
@@ -136,7 +136,7 @@ func (v *verifier) readSmall(ctx context.Context, name Path) ([]byte, error) {
 		v.problem(name, "it is larger than %d bytes", maxSmallBytes)
 		return nil, nil
 	}
-	v.measured(name, int64(len(b)))
+	v.recordSize(name, int64(len(b)))
 	v.scanText(name, b)
 	return b, nil
 }
@@ -197,14 +197,14 @@ func (v *verifier) readFile(ctx context.Context, name Path, want string) error {
 		scan = newLeakScan()
 		r = io.TeeReader(r, scan)
 	}
-	err = v.look(name, r)
+	err = v.checkContent(name, r)
 	if err == nil {
 		_, err = io.Copy(io.Discard, r) // what the look left
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
-	v.measured(name, sum.n)
+	v.recordSize(name, sum.n)
 	if scan != nil {
 		v.noteLeak(name, scan)
 	}
