@@ -136,7 +136,7 @@ type deadReplayCmd struct {
 	ID      string        `arg:"" name:"id" help:"Id of the dead command."`
 	NewID   string        `name:"new-id" placeholder:"ID" help:"Id of the replay; default the one that the dead command gave with -r1, -r2, … behind it."`
 	NoWait  bool          `name:"no-wait" help:"Publish, print the new id, and leave."`
-	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Leave when it has not ended by then; it goes on."`
+	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
 	Access  access        `embed:""`
 }
 

@@ -51,7 +51,7 @@ func (c forgetCmd) hasEnded(p *program, q *natsq.Queue) error {
 	case err != nil:
 		return err
 	case !job.State.Terminal():
-		return fmt.Errorf("%w: %s has not ended: it is %s (--force forgets it all the same)", errRefused, c.ID, job.State)
+		return fmt.Errorf("%w: %s has not ended: it is %s (--force forgets it anyway)", errRefused, c.ID, job.State)
 	}
 	for m, err := range q.CommandsBetween(p.ctx, 0, math.MaxUint64) {
 		if err != nil {
@@ -60,7 +60,7 @@ func (c forgetCmd) hasEnded(p *program, q *natsq.Queue) error {
 		var refusal *handler.Refusal // a message that is not a command will be refused under the id that it gives
 		command, err := handler.DecodeCommand(q.Prefix(), m)
 		if err == nil && command.ID == c.ID || errors.As(err, &refusal) && refusal.Given == c.ID {
-			return fmt.Errorf("%w: %s is still in the queue (--force forgets it all the same)", errRefused, c.ID)
+			return fmt.Errorf("%w: %s is still in the queue (--force forgets it anyway)", errRefused, c.ID)
 		}
 	}
 	return nil

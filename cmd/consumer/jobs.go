@@ -199,7 +199,7 @@ func printJob(w io.Writer, j handler.Job) {
 
 type jobsWatchCmd struct {
 	ID      string        `arg:"" name:"id" help:"Id of the command; it need not be published yet."`
-	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Leave when it has not ended by then; it goes on."`
+	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
 	Access  access        `embed:""`
 }
 

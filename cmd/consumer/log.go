@@ -7,7 +7,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// logSettings are what this process says of itself.
+// logSettings say what this process logs, and how.
 type logSettings struct {
 	Level  string `name:"log-level" var:"CONSUMER_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; default ${default}."`
 	Format string `name:"log-format" var:"CONSUMER_LOG_FORMAT" default:"json" placeholder:"FORMAT" help:"json or console; default ${default}."`

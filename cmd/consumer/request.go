@@ -17,7 +17,7 @@ import (
 type requestFlags struct {
 	ID      string        `name:"id" placeholder:"ID" help:"Id of the command, which names the bundle; default a random one. The same id and data again gives the earlier result."`
 	NoWait  bool          `name:"no-wait" help:"Publish, print the id, and leave."`
-	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Leave when it has not ended by then; it goes on."`
+	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
 	Output  string        `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: the terminal event; default ${default}."`
 	NATS    natsSettings  `embed:"" group:"NATS:"`
 }

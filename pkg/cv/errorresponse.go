@@ -30,7 +30,7 @@ func checkResponse(op string, resp *http.Response, now time.Time, secrets []stri
 	body, broken := io.ReadAll(io.LimitReader(resp.Body, maxErrorBytes)) // an unreadable body never hides the status
 	text := ""
 	if op == opBlob {
-		// Storage explains itself with the very string that was signed: only its code is kept.
+		// Storage quotes the string that was signed in its explanation: only its code is kept.
 		e.Code = storageCode(resp.Header, body)
 	} else {
 		e.Code, text, e.gateway = errorBody(body, resp.Header.Get("Content-Type"))

@@ -29,7 +29,7 @@ type Trace struct {
 	// Before is called when everything is ready to be sent. Its error stops the call, which is not
 	// retried and returns it wrapped; After is not called then.
 	Before func(ctx context.Context, c Call) error
-	// Fresh is asked when a connection is at hand, just before the request is written: finding one
+	// Fresh is called when there is a connection, just before the request is written: finding one
 	// can take long, and the process may have been suspended. False stops this try unsent, with
 	// Status 0 and ErrUnavailable; the next try begins with Before again.
 	Fresh func() bool
