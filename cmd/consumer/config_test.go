@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
@@ -51,7 +52,7 @@ func TestDefaults(t *testing.T) {
 		NATS:      natsConfig{URL: "nats://127.0.0.1:4222", Subjects: "cv"},
 		S3:        storeConfig{Region: "eu-central-1"},
 		Log:       logConfig{Level: zerolog.InfoLevel},
-		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: 10}},
+		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: cv.DefaultMaxRPS}},
 		Threshold: 0.5, Overlap: 0.3,
 		Bucket: "bundles", WorkBucket: "bundles", SSE: "none",
 		Provision: true, Replicas: 1, Commands: 16, Workers: 4, Downloads: 32, Buffer: 64 << 20, MaxAttempts: 10, Deletes: contract.DeletesEnabled, VerifyTimeout: 15 * time.Minute,
@@ -139,7 +140,7 @@ func TestSettings(t *testing.T) {
 				t.Errorf("%q", c.BlobHosts)
 			}
 		}},
-		{name: "kubernetes service links are nobody's settings", vars: []string{
+		{name: "kubernetes service links are not settings", vars: []string{
 			"CONSUMER_SERVICE_HOST=10.0.0.1", "CONSUMER_SERVICE_PORT=8080", "CONSUMER_SERVICE_PORT_HTTP=8080", "CONSUMER_PORT=tcp://10.0.0.1:8080",
 			"CONSUMER_PORT_8080_TCP=x", "CONSUMER_PORT_8080_TCP_ADDR=10.0.0.1", "CONSUMER_METRICS_SERVICE_HOST=10.0.0.2",
 		}},

@@ -136,7 +136,7 @@ type deadReplayCmd struct {
 	ID      string        `arg:"" name:"id" help:"Id of the dead command."`
 	NewID   string        `name:"new-id" placeholder:"ID" help:"Id of the replay; default the one that the dead command gave with -r1, -r2, … behind it."`
 	NoWait  bool          `name:"no-wait" help:"Publish, print the new id, and leave."`
-	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Leave when it has not ended by then; it goes on."`
+	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
 	Access  access        `embed:""`
 }
 
@@ -179,7 +179,7 @@ func (c deadReplayCmd) order(p *program, conf natsConfig) (order, error) {
 	command, err := contract.DecodeCommand(q.Prefix(), d.Message)
 	var refusal *contract.Refusal
 	if errors.As(err, &refusal) {
-		return order{}, fmt.Errorf("%w: %s was never a command: %s; mend it and publish it again", errRefused, c.ID, refusal.Message)
+		return order{}, fmt.Errorf("%w: %s was never a command: %s; correct it and publish it again", errRefused, c.ID, refusal.Message)
 	}
 	if err != nil {
 		return order{}, err
@@ -202,7 +202,7 @@ func (c deadReplayCmd) order(p *program, conf natsConfig) (order, error) {
 		o.header["ce-specversion"], o.header["ce-id"], o.header["ce-source"] = []string{"1.0"}, []string{o.id}, []string{command.Source}
 		o.header["ce-type"] = []string{fmt.Sprintf("cv.%s.requested", command.Action)}
 	}
-	return o, judge(conf.Subjects, o)
+	return o, validate(conf.Subjects, o)
 }
 
 type deadRmCmd struct {

@@ -72,12 +72,12 @@ func printPlan(w io.Writer, e contract.Event) {
 
 type deleteCmd struct {
 	Selection     selection    `embed:""`
-	Unpublish     bool         `name:"unpublish" help:"Published iterations may be unpublished; without it they keep the delete from being begun."`
+	Unpublish     bool         `name:"unpublish" help:"Published iterations may be unpublished; without it the delete is refused while there are any."`
 	ExportFirst   bool         `name:"export-first" help:"Export the same selection, check the stored bundle, and only then delete."`
 	ApprovedPlan  string       `name:"approved-plan" placeholder:"DIGEST" help:"Delete only what the plan with this digest names, or nothing."`
-	ExpectProject string       `name:"expect-project-name" placeholder:"NAME" help:"Refused when a project has another name."`
+	ExpectProject string       `name:"expect-project-name" placeholder:"NAME" help:"Refused when a project does not have this name."`
 	ExpectImages  *int64       `name:"expect-max-images" placeholder:"N" help:"Refused when the selection has more images."`
-	Yes           bool         `name:"yes" short:"y" help:"Do not ask. Needed where nobody can be asked."`
+	Yes           bool         `name:"yes" short:"y" help:"Do not ask. Needed without a terminal to ask on."`
 	Request       requestFlags `embed:""`
 }
 
@@ -104,7 +104,7 @@ func (c deleteCmd) Run(p *program) error {
 		return c.Request.run(p, conf, o)
 	}
 	if in, ok := p.stdin.(*os.File); !ok || !isTerminal(in) || c.Selection.Data == "-" {
-		return fmt.Errorf("%w: there is nobody to ask: look at consumer plan, then use --yes (with --approved-plan, so that it is what you saw)", errUsage)
+		return fmt.Errorf("%w: there is no terminal to ask on: look at consumer plan, then use --yes (with --approved-plan, so that only what you saw is deleted)", errUsage)
 	}
 	if o.data, err = c.approve(p, conf, o); err != nil {
 		return err
@@ -114,8 +114,8 @@ func (c deleteCmd) Run(p *program) error {
 
 var errNotApproved = fmt.Errorf("%w: not approved, so nothing was deleted", errCommandFailed)
 
-// approve shows the plan and asks for it. The answer is the data with the plan's digest, so that
-// what was shown is what goes.
+// approve shows the plan and asks for approval. It gives the data with the plan's digest, so that
+// the delete removes exactly what was shown.
 func (c deleteCmd) approve(p *program, conf natsConfig, o order) ([]byte, error) {
 	plan := order{action: contract.ActionDelete, id: uuid.NewString()}
 	var err error
@@ -144,7 +144,7 @@ func (c deleteCmd) approve(p *program, conf natsConfig, o order) ([]byte, error)
 	return withFields(o.data, map[string]any{"approved_plan": event.Data.Plan.SHA256})
 }
 
-// dryRun is a delete's data made that of its plan.
+// dryRun turns the data of a delete into that of a dry run.
 func dryRun(data []byte) ([]byte, error) {
 	return withFields(data, map[string]any{"dry_run": true, "approved_plan": nil, "export_first": nil, "export_retain_until": nil})
 }
@@ -153,7 +153,7 @@ func dryRun(data []byte) ([]byte, error) {
 func withFields(data []byte, fields map[string]any) ([]byte, error) {
 	var d map[string]json.RawMessage
 	if err := json.Unmarshal(data, &d); err != nil {
-		return nil, fmt.Errorf("%w: --data is no JSON object", errUsage) // not quoted: values are personal data
+		return nil, fmt.Errorf("%w: --data is not a JSON object", errUsage) // not quoted: values are personal data
 	}
 	for name, value := range fields {
 		if value == nil {

@@ -14,13 +14,13 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// deploymentKey is the object, below the prefix, that says whose prefix it is.
+// deploymentKey is the object, below the prefix, that holds the id of the deployment that owns it.
 const deploymentKey = ".deployment"
 
 // maxDeployment bounds that object, in bytes.
 const maxDeployment = 1 << 10
 
-// ownPrefix makes sure that the prefix belongs to this deployment: two that share one would meet
+// ownPrefix makes sure that the prefix belongs to this deployment: two that share one would find
 // each other's bundles under the same ids. The first deployment marks it. A mark of another one is
 // an error, unless CONSUMER_ADOPT_PREFIX is true.
 func (s *service) ownPrefix(ctx context.Context, secrets handler.SecretStore) error {
@@ -56,7 +56,7 @@ func (s *service) mark(ctx context.Context, store *sink.Store, id string) error 
 			return fmt.Errorf("%s says that another deployment keeps its bundles below CONSUMER_PREFIX=%q: set another CONSUMER_PREFIX, "+
 				"or CONSUMER_ADOPT_PREFIX=true if that deployment is this one and its CV_SECRETS was lost", store.URI(key), s.c.Prefix)
 		case err == nil:
-			s.log.Warn().Str("object", store.URI(key)).Msg("CONSUMER_ADOPT_PREFIX: the prefix is taken over from another deployment")
+			s.log.Warn().Str("object", store.URI(key)).Msg("CONSUMER_ADOPT_PREFIX is set, taking the prefix over from another deployment")
 			if err := store.Remove(ctx, key); err != nil {
 				return fmt.Errorf("take over %s: %w", store.URI(key), err)
 			}
@@ -99,6 +99,6 @@ func (s *service) awaitPrefix(ctx context.Context, secrets handler.SecretStore, 
 		if err == nil {
 			return nil
 		}
-		pause.Reset(s.rhythm.storageRetry)
+		pause.Reset(s.intervals.storageRetry)
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // TestPrefixOfAnotherDeployment starts a second deployment on the bucket of a first one: it takes
-// no work, and says what to set, until it has a prefix of its own or is told to take the other's
+// no work, and says what to set, until it has a prefix of its own or is set to take the other's
 // over.
 func TestPrefixOfAnotherDeployment(t *testing.T) {
 	t.Parallel()
@@ -40,7 +40,7 @@ func TestPrefixOfAnotherDeployment(t *testing.T) {
 	second.config.Prefix = "second/"
 	begin(second, "ready with a prefix of its own")
 	second.config.Prefix, second.config.AdoptPrefix = "", true
-	begin(second, "ready when told to take the prefix over")
+	begin(second, "ready when set to take the prefix over")
 	r = first.start(t)
 	r.await("red where the other took over", func(code int, body readiness) bool {
 		return code == 503 && strings.Contains(body.Dependencies[delivery.DependencyStorage].Reason, "another deployment")

@@ -163,18 +163,15 @@ func (c devCmd) start(p *program) (*world, error) {
 	if err := w.store.CreateBucket(p.ctx, devBucket, sinktest.BucketOptions{}); err != nil {
 		return w, err
 	}
+	if w.config, err = configFrom(p.ctx, w.environment()); err != nil {
+		return w, err
+	}
+	w.config.Resources[0].MaxRPS = 1000 // a simulator needs no sparing
+	w.config.HTTPAddr = addr("HTTP", c.HTTPPort, 8080)
+	w.config.Drain = 5 * time.Second
 	// The S3 server's own transport: a server that drains waits for connections that clients keep
 	// for later, and it knows how to close these.
-	w.config = config{
-		NATS:      natsConfig{URL: w.nats.URL(), Subjects: "cv"},
-		S3:        storeConfig{Region: w.store.Region, Endpoint: w.store.Endpoint, KeyID: Secret{value: w.store.AccessKey}, Secret: Secret{value: w.store.SecretKey}, PathStyle: true, Transport: w.store.Transport()},
-		Resources: []resource{{Alias: defaultResource, Endpoint: w.vision.URL(), Key: Secret{value: w.vision.Key()}, MaxRPS: 1000}},
-		BlobHosts: []string{strings.TrimPrefix(w.vision.BlobURL(), "http://")},
-		Threshold: 0.5, Overlap: 0.3,
-		Bucket: devBucket, WorkBucket: devBucket, SSE: "none",
-		Provision: true, Replicas: 1, Commands: 16, Workers: 4, Downloads: 32, Buffer: 64 << 20, MaxAttempts: 10,
-		TraceRetention: 720 * time.Hour, HTTPAddr: addr("HTTP", c.HTTPPort, 8080), Drain: 5 * time.Second,
-	}
+	w.config.S3.Transport = w.store.Transport()
 	return w, nil
 }
 
@@ -214,16 +211,16 @@ func (w *world) close() error {
 	return errors.Join(errs...)
 }
 
-// environment is what programs need to work with this world.
+// environment is what programs need to work with this world; `consumer run` takes it, too.
 func (w *world) environment() []string {
 	return []string{
-		"NATS_URL=" + w.config.NATS.URL,
+		"NATS_URL=" + w.nats.URL(),
 		"AWS_ENDPOINT_URL_S3=" + w.store.Endpoint,
 		"AWS_REGION=" + w.store.Region,
 		"AWS_ACCESS_KEY_ID=" + w.store.AccessKey,
 		"AWS_SECRET_ACCESS_KEY=" + w.store.SecretKey,
 		"CONSUMER_BUCKET=" + devBucket,
-		"CONSUMER_BLOB_HOSTS=" + strings.Join(w.config.BlobHosts, ","),
+		"CONSUMER_BLOB_HOSTS=" + strings.TrimPrefix(w.vision.BlobURL(), "http://"),
 		"VISION_TRAINING_ENDPOINT=" + w.vision.URL(),
 		"VISION_TRAINING_KEY=" + w.vision.Key(),
 	}
@@ -278,8 +275,8 @@ Ctrl-C here ends it.
 `, file, w.store.Endpoint, devBucket, self)
 }
 
-// callable is how another shell, in another folder, calls this program: by its name where that
-// finds it, else by its path.
+// callable is how another shell, in another folder, calls this program: by its name where PATH has
+// it, else by its path.
 func callable() string {
 	const name = "consumer"
 	self, err := os.Executable()
@@ -326,7 +323,7 @@ func (w *world) runCommand(p *program, command []string) error {
 	return nil
 }
 
-// foreign tells whether a variable is a setting that would lead a program away from this world.
+// foreign reports whether a variable is a setting that would point a program at other servers.
 func foreign(name string) bool {
 	return slices.ContainsFunc([]string{"NATS_", "AWS_", "VISION_", "CONSUMER_"}, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }

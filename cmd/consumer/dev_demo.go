@@ -68,7 +68,7 @@ type demonstration struct {
 	store *sink.Store
 }
 
-// request publishes a command, waits for its end and prints what it came to.
+// request publishes a command, waits for its end and prints its result.
 func (d demonstration) request(action contract.Action, data string) (contract.Event, error) {
 	begun := time.Now() //nolint:forbidigo // a duration for people
 	id := "demo-" + uuid.NewString()[:8]
@@ -151,7 +151,7 @@ func (w *world) bundleDir(name string) (string, error) {
 	return filepath.Join(base, filepath.FromSlash(name)), nil
 }
 
-// relative is a path as somebody in the user's folder would write it.
+// relative is a path as seen from the user's folder.
 func (w *world) relative(path string) string {
 	if r, err := filepath.Rel(w.workDir, path); err == nil && !strings.HasPrefix(r, "..") {
 		return r
@@ -167,7 +167,7 @@ func fetch(ctx context.Context, store *sink.Store, root sink.Key, dir string) er
 		}
 		name := filepath.FromSlash(strings.TrimPrefix(string(o.Key), string(root)))
 		if !filepath.IsLocal(name) {
-			return fmt.Errorf("fetch the bundle: %q is no path within it", o.Key)
+			return fmt.Errorf("fetch the bundle: %q is not a path within it", o.Key)
 		}
 		if err := fetchOne(ctx, store, o.Key, filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("fetch %s: %w", o.Key, err)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -56,16 +55,16 @@ func (e *environ) Validate(app *kong.Application) error {
 }
 
 // serviceLink matches what Kubernetes puts into every pod beside a Service named "consumer":
-// CONSUMER_SERVICE_HOST, CONSUMER_PORT_8080_TCP_ADDR. They are nobody's settings.
+// CONSUMER_SERVICE_HOST, CONSUMER_PORT_8080_TCP_ADDR. They are not settings.
 var serviceLink = regexp.MustCompile(`^CONSUMER_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
 // unknown reports CONSUMER_* variables that name no setting, each with the nearest that does. A
-// typing error must not pass for a default.
+// misspelt variable must not silently leave its default in force.
 func (e *environ) unknown() problems {
 	var p problems
 	for name := range e.vars {
 		if strings.HasPrefix(name, "CONSUMER_") && !slices.Contains(e.known, name) && !serviceLink.MatchString(name) {
-			p.add(name, "is no setting of this program; did you mean %s?", nearest(name, e.known))
+			p.add(name, "is not a setting of this program; did you mean %s?", nearest(name, e.known))
 		}
 	}
 	return p
@@ -120,7 +119,7 @@ func distance(a, b string) int {
 }
 
 // unsupported are settings of features that this version does not have. They are refused, never
-// ignored: who sets one relies on it.
+// ignored: an operator who sets one relies on it.
 var unsupported = []struct{ name, feature string }{
 	{"CONSUMER_OBJECT_LOCK_MODE", "Object Lock retention"},
 	{"CONSUMER_TRUSTED_SIGNERS", "signed commands"},
@@ -155,35 +154,4 @@ func (e *environ) refuseUnsupported(p *problems) {
 			p.add(name, "is not supported yet (OpenTelemetry); OTEL_SDK_DISABLED=true says that it is not wanted here")
 		}
 	}
-}
-
-// problems collects everything that is wrong with the settings, so that they are mended in one go.
-type problems []problem
-
-type problem struct{ variable, what string }
-
-func (p *problems) add(variable, format string, args ...any) {
-	*p = append(*p, problem{variable, fmt.Sprintf(format, args...)})
-}
-
-// err is nil when there are none, else an errSettings that tells all.
-func (p problems) err() error {
-	if len(p) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(p, func(a, b problem) int { return strings.Compare(a.variable, b.variable) })
-	width := 0
-	for _, one := range p {
-		width = max(width, len(one.variable))
-	}
-	var b strings.Builder
-	if len(p) == 1 {
-		b.WriteString("1 setting is wrong:")
-	} else {
-		fmt.Fprintf(&b, "%d settings are wrong:", len(p))
-	}
-	for _, one := range p {
-		fmt.Fprintf(&b, "\n  %-*s  %s", width, one.variable, one.what)
-	}
-	return settingsError(b.String())
 }

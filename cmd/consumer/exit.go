@@ -30,8 +30,8 @@ var (
 	errInconclusive  = errors.New("verification is inconclusive")
 )
 
-// exits is the one table from error to exit code; the first row that matches counts, and what
-// matches none is unexpected.
+// exits is the one table from error to exit code; the first row that matches counts, and an
+// error that matches no row is unexpected.
 var exits = []struct {
 	is   error
 	code int
@@ -45,8 +45,8 @@ var exits = []struct {
 	{errUnreachable, exitUnreachable},
 }
 
-// childExit is the exit code of a program started for the user: it is passed on, and the program
-// has said what there was to say.
+// childExit is the exit code of a program started for the user: it is passed on, and nothing
+// more is printed: that program has reported its error itself.
 type childExit int
 
 func (e childExit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
@@ -60,8 +60,8 @@ func report(stderr io.Writer, err error) int {
 	if errors.As(err, &child) {
 		return int(child)
 	}
-	var said saidError
-	if !errors.As(err, &said) {
+	var printed printedError
+	if !errors.As(err, &printed) {
 		fmt.Fprintf(stderr, "consumer: %s\n", strings.TrimPrefix(err.Error(), errUsage.Error()+": "))
 	}
 	return exitCode(err)
@@ -76,13 +76,13 @@ func exitCode(err error) int {
 	return exitUnexpected
 }
 
-// saidError is an error whose text the user has already seen as part of the output; it still
+// printedError is an error whose text the user has already seen as part of the output; it still
 // decides the exit code.
-type saidError struct{ error }
+type printedError struct{ error }
 
-func (e saidError) Unwrap() error { return e.error }
+func (e printedError) Unwrap() error { return e.error }
 
-// interrupted tells whether the user or the system asked this process to stop.
+// interrupted reports whether a signal asked this process to stop.
 func interrupted(ctx context.Context) bool {
 	return errors.Is(context.Cause(ctx), delivery.ErrStopping)
 }

@@ -18,10 +18,10 @@ func TestReport(t *testing.T) {
 		{"unknown", errors.New("odd"), 1, "consumer: odd\n"},
 		{"usage", fmt.Errorf("%w: --x is not supported yet", errUsage), 2, "consumer: --x is not supported yet\n"},
 		{"settings", settingsError("1 setting is wrong:\n  A  is"), 2, "consumer: 1 setting is wrong:\n  A  is\n"},
-		{"failed command", saidError{fmt.Errorf("%w: refused", errCommandFailed)}, 3, ""},
-		{"failed verification", saidError{errVerifyFailed}, 4, ""},
+		{"failed command", printedError{fmt.Errorf("%w: refused", errCommandFailed)}, 3, ""},
+		{"failed verification", printedError{errVerifyFailed}, 4, ""},
 		{"unreachable", fmt.Errorf("%w: dial", errUnreachable), 5, "consumer: not reachable: dial\n"},
-		{"inconclusive", saidError{errInconclusive}, 6, ""},
+		{"inconclusive", printedError{errInconclusive}, 6, ""},
 		{"a program's own", errors.Join(childExit(42)), 42, ""},
 		{"failed counts before unreachable", errors.Join(errUnreachable, errVerifyFailed), 4, "consumer: not reachable\nverification failed\n"},
 	} {

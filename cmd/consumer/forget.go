@@ -11,7 +11,7 @@ import (
 
 type forgetCmd struct {
 	ID     string `arg:"" name:"id" help:"Id of the command."`
-	Force  bool   `name:"force" help:"Also when it has not ended: what it has done is begun anew, or left behind."`
+	Force  bool   `name:"force" help:"Also when it has not ended: published again it starts over, and what it stored may be left behind."`
 	Access access `embed:""`
 }
 
@@ -51,16 +51,16 @@ func (c forgetCmd) hasEnded(p *program, q *natsq.Queue) error {
 	case err != nil:
 		return err
 	case !job.State.Terminal():
-		return fmt.Errorf("%w: %s has not ended: it is %s (--force forgets it all the same)", errRefused, c.ID, job.State)
+		return fmt.Errorf("%w: %s has not ended: it is %s (--force forgets it anyway)", errRefused, c.ID, job.State)
 	}
 	for m, err := range q.CommandsBetween(p.ctx, 0, math.MaxUint64) {
 		if err != nil {
 			return err
 		}
-		var refusal *contract.Refusal // what is no command will be refused under the id that it gives
+		var refusal *contract.Refusal // a message that is not a command will be refused under the id that it gives
 		command, err := contract.DecodeCommand(q.Prefix(), m)
 		if err == nil && command.ID == c.ID || errors.As(err, &refusal) && refusal.Given == c.ID {
-			return fmt.Errorf("%w: %s is still in the queue (--force forgets it all the same)", errRefused, c.ID)
+			return fmt.Errorf("%w: %s is still in the queue (--force forgets it anyway)", errRefused, c.ID)
 		}
 	}
 	return nil

@@ -72,7 +72,7 @@ func TestFullStreamsAreWaitedFor(t *testing.T) {
 				ended <- result{e, err}
 			}()
 			r.await("it is full", isDown("nats", c.says))
-			if calls := f.vision.DestructiveCalls(); len(calls) > 0 && c.stream != "CV_EVENTS" { // which has nothing that a delete stands on
+			if calls := f.vision.DestructiveCalls(); len(calls) > 0 && c.stream != "CV_EVENTS" { // a delete does not depend on it
 				t.Errorf("%d destructive calls were made while %s was full", len(calls), c.stream)
 			}
 			room(-1)

@@ -14,7 +14,7 @@ import (
 
 type gcCmd struct {
 	DryRun  bool           `name:"dry-run" short:"n" help:"Only list what would be removed."`
-	Orphans bool           `name:"orphans" help:"Also what is there of ids that NATS knows nothing of (any more). Only where nobody else keeps anything in the bucket below the prefix."`
+	Orphans bool           `name:"orphans" help:"Also the objects of ids that NATS does not know (any more). Only where nothing else is kept in the bucket below the prefix."`
 	Access  access         `embed:""`
 	S3      storeAccess    `embed:"" group:"Storage:"`
 	Bucket  bucketSettings `embed:"" group:"Storage:"`
@@ -44,7 +44,7 @@ func (c gcCmd) Run(p *program) error {
 	var failed error
 	for l, err := range collector.Find(p.ctx, c.Orphans) {
 		if err != nil && l.ID == "" {
-			return reachable(err)
+			return markUnreachable(err)
 		}
 		one := collected{Leftover: l}
 		if err == nil && !c.DryRun {

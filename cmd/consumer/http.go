@@ -17,11 +17,11 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
 
-// errUnchecked is the trouble with every dependency until it was first seen to work.
+// errUnchecked is the problem of every dependency before its first successful check.
 var errUnchecked = errors.New("not checked yet")
 
-// A probe tries one dependency again and again; what it finds is what /readyz says and what the
-// queues wait for.
+// probe checks one dependency periodically. /readyz shows the result, and the queues wait until it
+// is good.
 type probe struct {
 	dependency string
 	every      time.Duration // between two tries
@@ -29,7 +29,7 @@ type probe struct {
 	check      func(context.Context) error
 }
 
-// monitor runs probes and serves what they found.
+// monitor runs probes and serves their results.
 type monitor struct {
 	health  *handler.Health
 	metrics *metrics
@@ -40,12 +40,12 @@ type monitor struct {
 	names    []string // dependencies, as readiness lists them
 }
 
-// newMonitor is a monitor for which nothing works yet.
+// newMonitor makes a monitor that knows of no dependency yet.
 func newMonitor(health *handler.Health, m *metrics, log zerolog.Logger) *monitor {
 	return &monitor{health: health, metrics: m, log: log}
 }
 
-// expect makes dependencies known: each is in trouble until it is first seen to work.
+// expect adds dependencies: each counts as unavailable until its first successful check.
 func (m *monitor) expect(dependencies ...string) {
 	m.mu.Lock()
 	m.names = append(m.names, dependencies...)
@@ -57,22 +57,22 @@ func (m *monitor) expect(dependencies ...string) {
 	}
 }
 
-// found records one look at a dependency, and logs it when it is news.
+// found records the result of one check, and logs it when it has changed.
 func (m *monitor) found(dependency string, err error) {
 	if err == nil {
 		if m.health.OK(dependency) {
-			m.log.Info().Str("dependency", dependency).Msg("works")
+			m.log.Info().Str("dependency", dependency).Msg("dependency available")
 		}
 		return
 	}
 	before := m.health.Problems()[dependency].Reason
 	m.health.Fail(dependency, err)
 	if before != err.Error() {
-		m.log.Error().Str("dependency", dependency).Err(err).Msg("in trouble: nothing is taken from the queues that needs it")
+		m.log.Error().Str("dependency", dependency).Err(err).Msg("dependency unavailable, pausing the work that needs it")
 	}
 }
 
-// watch runs a probe until ctx is done. The first try is at once.
+// watch runs a probe until ctx is done, for the first time at once.
 func (m *monitor) watch(ctx context.Context, p probe) {
 	t := time.NewTimer(0)
 	defer t.Stop()
@@ -150,7 +150,7 @@ func (m *monitor) routes() http.Handler {
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
 		if err := e.Encode(r); err != nil {
-			m.log.Debug().Err(err).Msg("answer /readyz")
+			m.log.Debug().Err(err).Msg("cannot answer /readyz")
 		}
 	})
 	scrape := promhttp.HandlerFor(m.metrics.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
@@ -179,7 +179,7 @@ func serveHTTP(ctx context.Context, addr string, h http.Handler, log zerolog.Log
 	go func() {
 		defer close(done)
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error().Err(err).Msg("serve HTTP")
+			log.Error().Err(err).Msg("HTTP server failed")
 		}
 	}()
 	return l.Addr().String(), func() {

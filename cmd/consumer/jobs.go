@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -25,7 +24,7 @@ type jobsCmd struct {
 	Cancel jobsCancelCmd `cmd:"" help:"Cancel a command."`
 }
 
-// access is what every command that looks into NATS takes.
+// access is the flags of every command that reads from NATS.
 type access struct {
 	Output string       `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
 	NATS   natsSettings `embed:"" group:"NATS:"`
@@ -57,12 +56,12 @@ type jobsLsCmd struct {
 func (c jobsLsCmd) Run(p *program) error {
 	for _, s := range c.State {
 		if !slices.Contains([]string{"accepted", "running", "completed", "failed", "refused", "cancelled"}, s) {
-			return fmt.Errorf("%w: --state: %q is no state", errUsage, s)
+			return fmt.Errorf("%w: --state: %q is not a state", errUsage, s)
 		}
 	}
 	for _, a := range c.Action {
 		if !slices.Contains([]string{"export", "delete", "cancel"}, a) {
-			return fmt.Errorf("%w: --action: %q is no action", errUsage, a)
+			return fmt.Errorf("%w: --action: %q is not an action", errUsage, a)
 		}
 	}
 	q, closeAll, err := c.Access.open(p)
@@ -101,7 +100,7 @@ func progressOf(j contract.Job) string {
 	return fmt.Sprintf("%d/%d", j.Progress.Done, j.Progress.Total)
 }
 
-// noteOf is the one thing that most needs saying of a job.
+// noteOf is the most important thing to know about a job, in a line.
 func noteOf(j contract.Job) string {
 	switch {
 	case j.LeftBehind != "":
@@ -119,15 +118,6 @@ func noteOf(j contract.Job) string {
 	default:
 		return j.Phase
 	}
-}
-
-// oneLine makes text fit for a table.
-func oneLine(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if r := []rune(s); len(r) > 100 {
-		return string(r[:99]) + "…"
-	}
-	return s
 }
 
 type jobsShowCmd struct {
@@ -209,7 +199,7 @@ func printJob(w io.Writer, j contract.Job) {
 
 type jobsWatchCmd struct {
 	ID      string        `arg:"" name:"id" help:"Id of the command; it need not be published yet."`
-	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Leave when it has not ended by then; it goes on."`
+	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
 	Access  access        `embed:""`
 }
 
@@ -252,7 +242,7 @@ func watch(ctx context.Context, q *natsq.Queue, out io.Writer, id string) (contr
 		}
 		shown.show(e)
 	}
-	return contract.Event{}, ended(ctx)
+	return contract.Event{}, watchEnded(ctx)
 }
 
 type jobsCancelCmd struct {
@@ -282,7 +272,7 @@ func (c jobsCancelCmd) Run(p *program) error {
 	if o.data, err = json.Marshal(map[string]string{"id": c.Target}); err != nil {
 		return fmt.Errorf("encode the cancel: %w", err)
 	}
-	if err := judge(conf.Subjects, o); err != nil {
+	if err := validate(conf.Subjects, o); err != nil {
 		return err
 	}
 	event, err := request(p.ctx, conf, o, func(contract.Event) {})

@@ -43,7 +43,7 @@ type cli struct {
 
 // program is what a command gets from the process it runs in.
 type program struct {
-	ctx    context.Context // cancelled with handler.ErrStopping by the first signal
+	ctx    context.Context // cancelled with delivery.ErrStopping by the first signal
 	env    *environ
 	stdin  io.Reader
 	stdout io.Writer
@@ -122,7 +122,7 @@ func addLongNames(n *kong.Node) {
 	}
 }
 
-// stopOnSignal gives a context that SIGINT or SIGTERM cancels with cause handler.ErrStopping. A
+// stopOnSignal gives a context that SIGINT or SIGTERM cancels with cause delivery.ErrStopping. A
 // second signal leaves at once.
 func stopOnSignal(ctx context.Context, stderr io.Writer, exit func(int)) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)

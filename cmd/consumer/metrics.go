@@ -29,9 +29,9 @@ type metrics struct {
 	blobs      *prometheus.CounterVec // downloads, by resource and status
 	blobBytes  *prometheus.CounterVec // bytes downloaded, by resource
 	stores     *prometheus.CounterVec // S3 requests, by method and status
-	retries    *prometheus.CounterVec // exchanges that have to be tried again, by side
+	retries    *prometheus.CounterVec // exchanges that have to be retried, by side
 	left       *prometheus.CounterVec // commands that ended with objects left behind, by action
-	down       *prometheus.GaugeVec   // 1 where a dependency is in trouble
+	down       *prometheus.GaugeVec   // 1 while a dependency is unavailable
 }
 
 // The sides of metrics.retries.
@@ -54,13 +54,13 @@ func newMetrics() *metrics {
 		deliveries: counter("deliveries_total", "Deliveries settled, by queue (commands, work) and JetStream verb.", "queue", "verb"),
 		busy:       gauge("deliveries_in_flight", "Deliveries being worked on, by queue.", "queue"),
 		units:      counter("units_total", "Units of work settled, by kind and JetStream verb.", "kind", "verb"),
-		calls:      counter("api_calls_total", "Training API exchanges, retries included; status 0 is no answer.", "resource", "operation", "status"),
-		blobs:      counter("blobs_total", "Blob downloads tried; status 0 is no answer.", "resource", "status"),
+		calls:      counter("api_calls_total", "Training API exchanges, retries included; status 0: there was no answer.", "resource", "operation", "status"),
+		blobs:      counter("blobs_total", "Blob downloads tried; status 0: there was no answer.", "resource", "status"),
 		blobBytes:  counter("blob_bytes_total", "Bytes downloaded from blob storage.", "resource"),
-		stores:     counter("storage_requests_total", "S3 requests, retries included; status 0 is no answer.", "method", "status"),
-		retries:    counter("retries_total", "Exchanges that failed in a way that is tried again, by side (training, blob, storage).", "side"),
+		stores:     counter("storage_requests_total", "S3 requests, retries included; status 0: there was no answer.", "method", "status"),
+		retries:    counter("retries_total", "Exchanges that failed in a way that is retried, by side (training, blob, storage).", "side"),
 		left:       counter("left_behind_total", "Commands that ended with objects in storage that could not be removed: see consumer gc.", "action"),
-		down:       gauge("dependency_down", "1 while a dependency is in trouble; /readyz says why.", "dependency"),
+		down:       gauge("dependency_down", "1 while a dependency is unavailable; /readyz says why.", "dependency"),
 	}
 	b := build()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{

@@ -72,7 +72,7 @@ func TestKillCostsLittle(t *testing.T) {
 }
 
 // Where downloads wait for the service and not for this machine, four replicas export nearly four
-// times as fast as one. It is no test: on a machine that others use too, or under the race
+// times as fast as one. It is not a test: on a machine that others use too, or under the race
 // detector, four replicas are held up by the processor.
 func BenchmarkFourReplicas(b *testing.B) {
 	f := newFixture(b, cvtest.Options{Seed: 4, Compact: true, BlobLatency: 50 * time.Millisecond})

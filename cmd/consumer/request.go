@@ -4,53 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/nats-io/nats.go"
-	"github.com/rs/zerolog"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
-	"golang.org/x/term"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
-type exportCmd struct {
-	Selection selection    `embed:""`
-	Request   requestFlags `embed:""`
-}
-
 // requestFlags say how a command is published and waited for.
 type requestFlags struct {
 	ID      string        `name:"id" placeholder:"ID" help:"Id of the command, which names the bundle; default a random one. The same id and data again gives the earlier result."`
 	NoWait  bool          `name:"no-wait" help:"Publish, print the id, and leave."`
-	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Leave when it has not ended by then; it goes on."`
+	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
 	Output  string        `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: the terminal event; default ${default}."`
 	NATS    natsSettings  `embed:"" group:"NATS:"`
-}
-
-// Help implements kong.HelpProvider.
-func (exportCmd) Help() string {
-	return "Exits 0 when the export completed, 3 when it failed or was refused, 5 when NATS is not reachable. Leaving does not stop the export."
-}
-
-// Run publishes the command and waits for its end.
-func (c exportCmd) Run(p *program) error {
-	conf, o, err := c.Request.order(p, contract.ActionExport)
-	if err != nil {
-		return err
-	}
-	if o.data, err = c.Selection.data(p, conf.Subjects, o, commandData{}); err != nil {
-		return err
-	}
-	return c.Request.run(p, conf, o)
 }
 
 // order is the order that is to be published, but for its data.
@@ -64,7 +33,7 @@ func (c requestFlags) order(p *program, action contract.Action) (natsConfig, ord
 	return conf, o, bad.err()
 }
 
-// run publishes an order and, unless told otherwise, waits for its end and prints that.
+// run publishes an order and, unless NoWait is set, waits for its end and prints that.
 func (c requestFlags) run(p *program, conf natsConfig, o order) error {
 	if c.NoWait {
 		return o.publishOnly(p, conf, c.Output == "json")
@@ -74,18 +43,6 @@ func (c requestFlags) run(p *program, conf natsConfig, o order) error {
 		return err
 	}
 	return printEnd(p, event, c.Output == "json")
-}
-
-// printEnd prints a terminal event; any but completed is an errCommandFailed.
-func printEnd(p *program, event contract.Event, asJSON bool) error {
-	if asJSON {
-		if err := printJSON(p.stdout, event); err != nil {
-			return err
-		}
-	} else if event.Data.Status == contract.StatusCompleted {
-		printEvent(p.stdout, event)
-	}
-	return completed(event)
 }
 
 // completed is the error of a command that did not complete.
@@ -148,41 +105,8 @@ func (o order) publishOnly(p *program, c natsConfig, asJSON bool) error {
 	return err
 }
 
-// reachTimeout is how long a command line waits for servers before it says that they are not
-// reachable.
-const reachTimeout = 10 * time.Second
-
-// openRequester connects to NATS as somebody who publishes commands and reads what became of them.
-// It makes and changes nothing there.
-func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue, error) {
-	o := c.connection("consumer", zerolog.Nop())
-	o.FailFast = true
-	nc, err := natsq.Connect(ctx, o)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, err)
-	}
-	// Whatever retention and replicas the operator chose is right for a requester.
-	opening, cancel := context.WithTimeout(ctx, reachTimeout)
-	defer cancel()
-	q, err := natsq.Open(opening, nc, natsq.Options{Prefix: c.Subjects, Retention: time.Minute, AckWait: time.Second, Log: zerolog.Nop()})
-	if err != nil {
-		nc.Close()
-		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, err)
-	}
-	return nc, q, nil
-}
-
-// connection is how natsq connects.
-func (c natsConfig) connection(name string, log zerolog.Logger) natsq.ConnectOptions {
-	o := natsq.ConnectOptions{URL: c.URL, Name: name, Creds: c.Creds, NKey: c.NKey, User: c.User, CA: c.CA, Cert: c.Cert, Key: c.Key, Log: log}
-	if c.Password.IsSet() {
-		o.Password = c.Password.Reveal
-	}
-	return o
-}
-
-// request publishes an order, tells seen of each event, and returns the terminal one: whatever it
-// says, it is the answer. The error is about asking.
+// request publishes an order, passes each event to seen, and returns the terminal one, whatever its
+// status. An error means that the order could not be published, or its end not be awaited.
 func request(ctx context.Context, c natsConfig, o order, seen func(contract.Event)) (contract.Event, error) {
 	nc, q, err := openRequester(ctx, c)
 	if err != nil {
@@ -206,7 +130,7 @@ type place struct {
 	seq    uint64
 }
 
-// publish publishes an order and says where it is.
+// publish publishes an order and gives its place.
 func (o order) publish(ctx context.Context, q *natsq.Queue) (place, error) {
 	before, err := q.CommandStream(ctx)
 	if err != nil {
@@ -217,12 +141,12 @@ func (o order) publish(ctx context.Context, q *natsq.Queue) (place, error) {
 		return place{}, fmt.Errorf("%w: publish the command: %w", errUnreachable, err)
 	}
 	p := place{stream: before, seq: seq}
-	return p, p.stands(ctx, q)
+	return p, p.checkStream(ctx, q)
 }
 
-// stands fails when the place's stream was deleted and made again: what was published is lost with
-// it.
-func (p place) stands(ctx context.Context, q *natsq.Queue) error {
+// checkStream fails when the place's stream was deleted and made again: what was published is lost
+// with it.
+func (p place) checkStream(ctx context.Context, q *natsq.Queue) error {
 	now, err := q.CommandStream(ctx)
 	switch {
 	case err != nil:
@@ -257,13 +181,13 @@ func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(con
 	}
 	var answer *contract.Event
 	look := time.NewTimer(time.Hour)
-	look.Stop() // set going by an answer
+	look.Stop() // started by a terminal event of another message
 	pause := 5 * time.Millisecond
 	for {
 		select {
 		case e, ok := <-own:
 			if !ok {
-				return contract.Event{}, ended(ctx)
+				return contract.Event{}, watchEnded(ctx)
 			}
 			if e.Data.Action != o.action {
 				continue
@@ -279,7 +203,7 @@ func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(con
 			look.Reset(0)
 		case e, ok := <-refused:
 			if !ok {
-				return contract.Event{}, ended(ctx)
+				return contract.Event{}, watchEnded(ctx)
 			}
 			if e.Data.Status.Terminal() && at.is(e) {
 				return e, nil
@@ -300,151 +224,16 @@ func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(con
 				if err != nil && !errors.Is(err, contract.ErrNoMessage) {
 					return contract.Event{}, fmt.Errorf("ask for the event: %w", err)
 				}
-				return *answer, at.stands(ctx, q)
+				return *answer, at.checkStream(ctx, q)
 			}
 		}
 	}
 }
 
-// ended says why watching ended.
-func ended(ctx context.Context) error {
+// watchEnded is the reason why a watch of events ended.
+func watchEnded(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return fmt.Errorf("%w: the connection to NATS was closed", errUnreachable)
-}
-
-// describeEvent is a terminal event in a few words.
-func describeEvent(e contract.Event) string {
-	text := string(e.Data.Status)
-	if e.Data.Error != nil {
-		text += ": " + e.Data.Error.Error()
-	}
-	if e.Data.ConflictsWith != "" {
-		text += " (the id belongs to " + string(e.Data.ConflictsWith) + ")"
-	}
-	return text
-}
-
-// printEvent prints what a completed command came to.
-func printEvent(w io.Writer, e contract.Event) {
-	d := e.Data
-	fmt.Fprintf(w, "%s: %s\n", d.Status, d.Outcome)
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintf(t, "  command\t%s\n", d.CommandID)
-	printCounts(t, d.Counts)
-	if d.Exceptions > 0 {
-		fmt.Fprintf(t, "  exceptions\t%d, listed in evidence/inventory.json\n", d.Exceptions)
-	}
-	if d.Plan != nil {
-		fmt.Fprintf(t, "  plan\tsha256 %s\n", d.Plan.SHA256)
-	}
-	printBundle(t, "bundle", d.Bundle)
-	printBundle(t, "exported before", d.ExportBundle)
-	for _, r := range d.Residuals {
-		fmt.Fprintf(t, "  remains\t%s: %s\n", r.Category, r.Reason)
-	}
-	t.Flush()
-}
-
-// printBundle prints where a bundle is and what it is to be checked against.
-func printBundle(w io.Writer, name string, b *contract.BundleRef) {
-	if b == nil {
-		return
-	}
-	fmt.Fprintf(w, "  %s\t%s\n  objects\t%d\n  manifest\tsha256 %s\n  receipt\tsha256 %s, %s\n", name, b.URI, b.Objects, b.ManifestSHA256, b.ReceiptSHA256, signedText(b.Signed))
-}
-
-func printCounts(w io.Writer, c contract.Counts) {
-	printThings(w, c)
-	fmt.Fprintf(w, "  payload\t%s\n", humanBytes(c.Bytes))
-}
-
-func printThings(w io.Writer, c contract.Counts) {
-	for _, row := range []struct {
-		name string
-		n    int64
-	}{
-		{"projects", c.Projects},
-		{"iterations", c.Iterations},
-		{"performance", c.Performance},
-		{"tags", c.Tags},
-		{"images", c.Images},
-		{"exported models", c.Exports},
-		{"predictions", c.Predictions},
-	} {
-		fmt.Fprintf(w, "  %s\t%d\n", row.name, row.n)
-	}
-}
-
-func signedText(signed bool) string {
-	if signed {
-		return "signed"
-	}
-	return "unsigned"
-}
-
-// progress shows events as they come: a bar on a terminal, lines elsewhere.
-type progress struct {
-	out  io.Writer
-	bars *mpb.Progress // nil without a terminal
-	bar  *mpb.Bar
-	last string
-}
-
-func newProgress(w io.Writer) *progress {
-	p := &progress{out: w}
-	if f, ok := w.(*os.File); ok && isTerminal(f) {
-		p.bars = mpb.New(mpb.WithOutput(w), mpb.WithWidth(48))
-	}
-	return p
-}
-
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) } //nolint:gosec // a file descriptor fits an int
-
-// show shows one event that is not the last.
-func (p *progress) show(e contract.Event) {
-	text := progressText(e)
-	if p.bars == nil {
-		if text != p.last {
-			fmt.Fprintln(p.out, text)
-			p.last = text
-		}
-		return
-	}
-	if p.bar == nil {
-		p.bar = p.bars.AddBar(0,
-			mpb.PrependDecorators(decor.Name(e.Data.CommandID+" ")),
-			mpb.AppendDecorators(decor.CountersNoUnit("%d of %d items"), decor.Elapsed(decor.ET_STYLE_GO, decor.WCSyncSpace)))
-	}
-	if e.Data.Waiting != nil && text != p.last { // a bar cannot say it
-		fmt.Fprintln(p.bars, text)
-		p.last = text
-	}
-	if g := e.Data.Progress; g != nil {
-		p.bar.SetTotal(g.Total, false)
-		p.bar.SetCurrent(g.Done)
-	}
-}
-
-// end takes the bar away: what comes next is the answer.
-func (p *progress) end() {
-	if p.bar != nil {
-		p.bar.Abort(true)
-	}
-	if p.bars != nil {
-		p.bars.Wait()
-	}
-}
-
-// progressText is an event in a line.
-func progressText(e contract.Event) string {
-	parts := []string{e.Data.CommandID + ": " + string(e.Data.Status)}
-	if g := e.Data.Progress; g != nil && g.Total > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d items, %s", g.Done, g.Total, humanBytes(g.Bytes)))
-	}
-	if w := e.Data.Waiting; w != nil {
-		parts = append(parts, fmt.Sprintf("waiting for %s since %s: %s", w.For, w.Since.Format(time.TimeOnly), w.Detail))
-	}
-	return strings.Join(parts, ", ")
 }

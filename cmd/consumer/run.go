@@ -1,12 +1,5 @@
 package main
 
-import (
-	"io"
-	"os"
-
-	"github.com/rs/zerolog"
-)
-
 type runCmd struct {
 	Settings serviceSettings `embed:""`
 }
@@ -27,13 +20,4 @@ func (c runCmd) Run(p *program) error {
 		return err
 	}
 	return s.run(p.ctx)
-}
-
-// newLogger writes to w as configured.
-func newLogger(w io.Writer, c logConfig) zerolog.Logger {
-	if c.Console {
-		f, terminal := w.(*os.File)
-		w = zerolog.ConsoleWriter{Out: w, NoColor: !terminal || !isTerminal(f), TimeFormat: "15:04:05.000"}
-	}
-	return zerolog.New(zerolog.SyncWriter(w)).Level(c.Level).With().Timestamp().Logger()
 }

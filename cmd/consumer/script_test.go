@@ -35,7 +35,7 @@ func mustExit(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	want, err := strconv.Atoi(args[0])
 	if err != nil {
-		ts.Fatalf("exit code %q is no number", args[0])
+		ts.Fatalf("exit code %q is not a number", args[0])
 	}
 	err = ts.Exec(args[1], args[2:]...)
 	got := 0

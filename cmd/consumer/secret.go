@@ -9,7 +9,7 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is a credential, given as a value or as a file that is read anew at each use (so that a
+// Secret is a credential, given as a value or as a file that is read at each use (so that a
 // rotated file counts at once). However it is printed, marshalled or logged, its value does not
 // show.
 type Secret struct {
@@ -31,7 +31,7 @@ func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
 // MarshalText gives "[redacted]", for JSON, YAML and logs.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// IsSet tells whether there is a value or a file.
+// IsSet reports whether there is a value or a file.
 func (s Secret) IsSet() bool { return s.value != "" || s.file != "" }
 
 // File is the file's path, or "" of a secret given as a value.

@@ -10,13 +10,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/google/uuid"
 )
 
-// selection is what a command is about, as flags. The field names of a command's data are the
-// flags' names.
+// selection is the flags that select what a command is about. The field names of a command's data
+// are the flags' names.
 type selection struct {
 	Data string `name:"data" placeholder:"JSON" help:"The command's data as JSON, or @FILE, or - for standard input; instead of the flags below." xor:"data"`
 
@@ -53,14 +52,14 @@ type commandData struct {
 }
 
 // data gives the command's data: the selection, added to what d has already. Flags and id are
-// judged here, by the rules the service has; given data is the service's to judge.
+// validated here, by the rules of the service; the service itself validates data given as JSON.
 func (s selection) data(p *program, prefix string, o order, d commandData) ([]byte, error) {
 	if s.Data != "" {
 		if !s.noFlags() || !reflect.ValueOf(d).IsZero() {
 			return nil, fmt.Errorf("%w: --data is the whole command: leave the other flags out", errUsage)
 		}
 		o.data = []byte(`{"all_projects":true}`)
-		if err := judge(prefix, o); err != nil {
+		if err := validate(prefix, o); err != nil {
 			return nil, err
 		}
 		return readData(p, s.Data)
@@ -71,7 +70,7 @@ func (s selection) data(p *program, prefix string, o order, d commandData) ([]by
 	if s.NotAfter != "" {
 		t, err := time.Parse(time.RFC3339, s.NotAfter)
 		if err != nil {
-			return nil, fmt.Errorf("%w: --not-after is no RFC 3339 time such as 2026-01-02T15:04:05Z", errUsage)
+			return nil, fmt.Errorf("%w: --not-after is not an RFC 3339 time such as 2026-01-02T15:04:05Z", errUsage)
 		}
 		d.NotAfter = &t
 	}
@@ -82,11 +81,11 @@ func (s selection) data(p *program, prefix string, o order, d commandData) ([]by
 	if o.data, err = json.Marshal(d); err != nil {
 		return nil, fmt.Errorf("encode the command: %w", err)
 	}
-	return o.data, judge(prefix, o)
+	return o.data, validate(prefix, o)
 }
 
-// judge tells whether the service would understand an order.
-func judge(prefix string, o order) error {
+// validate returns an error for an order that the service would refuse as malformed.
+func validate(prefix string, o order) error {
 	_, err := contract.DecodeCommand(prefix, o.message(prefix))
 	var refusal *contract.Refusal
 	if errors.As(err, &refusal) {
@@ -107,7 +106,7 @@ func (s selection) metadata() (json.RawMessage, error) {
 			return nil, fmt.Errorf("%w: --metadata and --metadata-json are two ways to say one thing: use one", errUsage)
 		}
 		if !json.Valid([]byte(s.MetadataJSON)) {
-			return nil, fmt.Errorf("%w: --metadata-json is no JSON", errUsage) // not quoted: values are personal data
+			return nil, fmt.Errorf("%w: --metadata-json is not JSON", errUsage) // not quoted: values are personal data
 		}
 		return json.RawMessage(s.MetadataJSON), nil
 	}

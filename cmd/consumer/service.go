@@ -20,49 +20,49 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// rhythm is how often dependencies are looked at: while they work, and while they do not.
-type rhythm struct {
+// probeIntervals is how often dependencies are checked: while they are available, and while they
+// are not.
+type probeIntervals struct {
 	nats, natsRetry       time.Duration
 	storage, storageRetry time.Duration
 	training              time.Duration // of either
 }
 
-// usualRhythm asks the Training API at most once a minute, well or not.
-var usualRhythm = rhythm{
+// defaultProbeIntervals calls the Training API once a minute, available or not.
+var defaultProbeIntervals = probeIntervals{
 	nats: 5 * time.Second, natsRetry: time.Second,
 	storage: 30 * time.Second, storageRetry: 5 * time.Second,
 	training: time.Minute,
 }
 
-// probeTimeout bounds one look at a dependency.
+// probeTimeout bounds one check of a dependency.
 const probeTimeout = 20 * time.Second
 
 // service is `consumer run`: everything made of a config, but not yet connected.
 type service struct {
-	c       config
-	log     zerolog.Logger
-	metrics *metrics
-	health  *handler.Health
-	monitor *monitor
-	rhythm  rhythm
+	c         config
+	log       zerolog.Logger
+	metrics   *metrics
+	health    *handler.Health
+	monitor   *monitor
+	intervals probeIntervals
 
 	api       *s3.Client
 	store     *sink.Store
 	work      *sink.Store
 	resources map[string]*cv.Client
 	pseudonym *contract.Pseudonymizer
-	learned   atomic.Bool // what the store can do
+	learned   atomic.Bool // whether the store honors If-None-Match was asked
 	owned     atomic.Bool // the prefix is this deployment's
 
 	listening chan string   // gets the address of the HTTP server
 	serving   chan struct{} // closed when the queue is open
 }
 
-// newService makes what can be made without reaching for anything. What fails here is wrong with
-// the settings.
+// newService makes everything that needs no connection. An error here is one of the settings.
 func newService(ctx context.Context, c config, log zerolog.Logger) (*service, error) {
 	s := &service{
-		c: c, log: log, metrics: newMetrics(), rhythm: usualRhythm, resources: map[string]*cv.Client{},
+		c: c, log: log, metrics: newMetrics(), intervals: defaultProbeIntervals, resources: map[string]*cv.Client{},
 		health:    handler.NewHealth(time.Now), //nolint:forbidigo // the process's clock enters here
 		listening: make(chan string, 1), serving: make(chan struct{}),
 	}
@@ -124,8 +124,9 @@ func (s *service) dependencies() []string {
 	return all
 }
 
-// blocked tells whether nothing can be worked on: without storage, or without any of the resources.
-// One resource in trouble of several does not stop the commands of the others.
+// blocked reports whether nothing can be worked on: without storage, or without any of the
+// resources. Of several resources, one that is unavailable does not stop the commands of the
+// others.
 func (s *service) blocked(failing map[string]handler.Problem) bool {
 	if _, ok := failing[delivery.DependencyStorage]; ok {
 		return true
@@ -174,29 +175,29 @@ func (s *service) run(ctx context.Context) error {
 }
 
 // queueState is what is known of the streams: nothing yet, why they cannot be used, or the queue
-// made of them.
+// that uses them.
 type queueState struct {
 	mu      sync.Mutex
-	found   *natsq.Queue // whether or not storage is
+	found   *natsq.Queue // set before storage was checked
 	queue   *natsq.Queue
-	trouble error
+	problem error // why the streams cannot be used
 }
 
-// errStorageFirst is the trouble with NATS until it was first tried whether the prefix is ours:
-// this process must not be ready before.
+// errStorageFirst is the problem of NATS before the first check that the prefix is ours: this
+// process must not be ready before.
 var errStorageFirst = errors.New("connected; waiting for the first check of the bucket's prefix")
 
-// find notes that the queue is there; no work is taken from it yet.
+// find records that the queue is there; no work is taken from it yet.
 func (o *queueState) find(q *natsq.Queue) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.found, o.trouble = q, errStorageFirst
+	o.found, o.problem = q, errStorageFirst
 }
 
-func (o *queueState) set(q *natsq.Queue, trouble error) {
+func (o *queueState) set(q *natsq.Queue, problem error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.queue, o.trouble = q, trouble
+	o.queue, o.problem = q, problem
 }
 
 // secrets is where secrets are kept; nil before that is there.
@@ -206,10 +207,10 @@ func (o *queueState) secrets() *natsq.Queue {
 	return o.found
 }
 
-// ping says what is wrong with NATS, if anything is.
+// ping returns the problem with NATS, nil when there is none.
 func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
 	o.mu.Lock()
-	q, trouble := o.queue, o.trouble
+	q, problem := o.queue, o.problem
 	o.mu.Unlock()
 	switch {
 	case q != nil:
@@ -218,15 +219,15 @@ func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
 		return fmt.Errorf("not connected: %w", nc.LastError())
 	case nc.Status() != nats.CONNECTED:
 		return errors.New("not connected")
-	case trouble != nil:
-		return trouble
+	case problem != nil:
+		return problem
 	}
 	return errUnchecked
 }
 
 // openQueue finds or makes the streams, and makes sure that the bucket's prefix is ours, however
-// long that takes. Streams that are not as they must be are the operator's to mend: they are looked
-// at again.
+// long that takes. Streams with wrong settings are for the operator to correct: they are checked
+// again.
 func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueState) (*natsq.Queue, error) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -251,7 +252,7 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 			return nil, context.Cause(ctx)
 		}
 		s.monitor.found(delivery.DependencyNATS, err)
-		pause.Reset(s.rhythm.storageRetry)
+		pause.Reset(s.intervals.storageRetry)
 	}
 }
 
@@ -271,8 +272,8 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	defer callOff(nil)
 	defer context.AfterFunc(ctx, func() {
 		s.monitor.stop()
-		s.log.Info().Dur("drain", s.c.Drain).Msg("stopping: no more work is taken")
-		time.AfterFunc(patience(s.c.Drain), func() { callOff(context.Cause(ctx)) })
+		s.log.Info().Dur("drain", s.c.Drain).Msg("stopping, taking no more work")
+		time.AfterFunc(finishTime(s.c.Drain), func() { callOff(context.Cause(ctx)) })
 	})()
 
 	close(s.serving)
@@ -293,12 +294,12 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	return errors.Join(ended...)
 }
 
-// patience is how much of the time to drain goes by before what is not finished is handed back; the
-// rest is for handing it back.
-func patience(drain time.Duration) time.Duration { return drain - min(drain/4, 5*time.Second) }
+// finishTime is the part of the time to drain in which held work may finish. Then it is handed
+// back, for which the rest is left.
+func finishTime(drain time.Duration) time.Duration { return drain - min(drain/4, 5*time.Second) }
 
-// learnStore asks the store, until it says, whether it honors If-None-Match. Nothing is taken from
-// the queue before.
+// learnStore asks the store whether it honors If-None-Match, until it has an answer. No work is
+// taken before.
 func (s *service) learnStore(ctx context.Context) error {
 	if s.learned.Load() {
 		return nil
@@ -311,15 +312,15 @@ func (s *service) learnStore(ctx context.Context) error {
 		s.store.LookFirst()
 		s.work.LookFirst()
 		s.log.Warn().Str("bucket", s.c.Bucket).
-			Msg("the store ignores If-None-Match: every write looks first, every bundle is compared with what is stored, and a command may fail where replicas write the same at once")
+			Msg("store ignores If-None-Match: checking each key before writing and each bundle after; a command may fail when replicas write the same key at once")
 	}
 	s.learned.Store(true)
 	return nil
 }
 
-// probes are the looks at everything this process needs.
+// probes are the checks of all dependencies of this process.
 func (s *service) probes(pingNATS func(context.Context) error, secrets func() *natsq.Queue) []probe {
-	r := s.rhythm
+	r := s.intervals
 	all := []probe{
 		{delivery.DependencyNATS, r.nats, r.natsRetry, pingNATS},
 		{delivery.DependencyStorage, r.storage, r.storageRetry, func(ctx context.Context) error {
@@ -340,7 +341,7 @@ func (s *service) probes(pingNATS func(context.Context) error, secrets func() *n
 		all = append(all, probe{delivery.DependencyTraining(alias), r.training, r.training, func(ctx context.Context) error {
 			_, err := client.GetDomains(ctx)
 			if errors.Is(err, cv.ErrThrottled) {
-				return nil // it is there and knows us
+				return nil // it is there and accepts our key
 			}
 			return err
 		}})

@@ -29,7 +29,7 @@ import (
 // limit.
 const limit = 5 * time.Minute
 
-// fixture is a service and the servers around it, none of which it may find at first.
+// fixture is a service and the servers around it, any of which may be absent at first.
 type fixture struct {
 	nats    *natstest.Server
 	store   *sinktest.Server
@@ -95,7 +95,7 @@ func (f *fixture) start(t testing.TB) *running {
 		s.work = s.store
 	}
 	const often = 50 * time.Millisecond
-	s.rhythm = rhythm{nats: often, natsRetry: often, storage: often, storageRetry: often, training: often}
+	s.intervals = probeIntervals{nats: often, natsRetry: often, storage: often, storageRetry: often, training: often}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	r := &running{service: s, t: t, stop: cancel, done: make(chan error, 1)}
 	go func() { r.done <- s.run(ctx) }()
@@ -151,7 +151,7 @@ func awaitReadiness(t testing.TB, base, what string, wanted func(code int, body 
 
 func isReady(code int, r readiness) bool { return code == http.StatusOK && r.Ready }
 
-// isDown is: only this dependency is in trouble, and for this reason.
+// isDown is: only this dependency is unavailable, and for this reason.
 func isDown(name, reason string) func(int, readiness) bool {
 	return func(code int, r readiness) bool {
 		for n, d := range r.Dependencies {
@@ -277,7 +277,7 @@ func TestRunOnAStoreThatIgnoresConditions(t *testing.T) {
 	first, second := f.start(t), f.start(t)
 	first.await("all is well", isReady)
 	second.await("all is well", isReady)
-	if n := strings.Count(f.log.String(), "the store ignores If-None-Match"); n != 2 {
+	if n := strings.Count(f.log.String(), "store ignores If-None-Match"); n != 2 {
 		t.Errorf("%d of 2 processes say that the store ignores conditions\n%s", n, f.log)
 	}
 	if e := f.order(t, "whole"); e.Data.Outcome != contract.OutcomeComplete {

@@ -19,7 +19,7 @@ import (
 func s3Client(ctx context.Context, c storeConfig, m *metrics) (*s3.Client, error) {
 	o := sink.Options{Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, Transport: c.Transport}
 	if m == nil {
-		o.MaxBackoff = 2 * time.Second // somebody waits at a command line
+		o.MaxBackoff = 2 * time.Second // a person waits at a command line
 	}
 	if c.KeyID.IsSet() {
 		o.Credentials = aws.NewCredentialsCache(storeKeys{c})
@@ -82,7 +82,49 @@ func (k storeKeys) Retrieve(context.Context) (aws.Credentials, error) {
 // checkBucket asks whether the bucket is there and ours to use.
 func checkBucket(ctx context.Context, api *s3.Client, bucket string) error {
 	if _, err := api.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &bucket}); err != nil {
-		return fmt.Errorf("look at bucket %s: %w", bucket, err)
+		return fmt.Errorf("check bucket %s: %w", bucket, err)
 	}
 	return nil
+}
+
+// storeAccess is how S3 is reached, named as the AWS SDK names it. What is not set comes from the
+// SDK's default chain.
+type storeAccess struct {
+	Region           string `name:"aws-region" var:"AWS_REGION,AWS_DEFAULT_REGION" placeholder:"NAME" help:"Region of the bucket; us-east-1 where an endpoint is set."`
+	Endpoint         string `name:"aws-endpoint-url-s3" var:"AWS_ENDPOINT_URL_S3,AWS_ENDPOINT_URL" placeholder:"URL" help:"Endpoint of an S3-compatible store other than AWS."`
+	KeyID            string `name:"aws-access-key-id" var:"AWS_ACCESS_KEY_ID" placeholder:"ID" help:"Access key; without one, the AWS SDK's default chain."`
+	KeyIDFile        string `name:"aws-access-key-id-file" var:"AWS_ACCESS_KEY_ID_FILE" placeholder:"FILE" help:"File with the access key."`
+	Secret           string `name:"aws-secret-access-key" var:"AWS_SECRET_ACCESS_KEY" placeholder:"TEXT" help:"Secret access key."`
+	SecretFile       string `name:"aws-secret-access-key-file" var:"AWS_SECRET_ACCESS_KEY_FILE" placeholder:"FILE" help:"File with the secret access key."`
+	SessionToken     string `name:"aws-session-token" var:"AWS_SESSION_TOKEN" placeholder:"TEXT" help:"Session token of temporary credentials."`
+	SessionTokenFile string `name:"aws-session-token-file" var:"AWS_SESSION_TOKEN_FILE" placeholder:"FILE" help:"File with the session token."`
+	PathStyle        string `name:"s3-path-style" var:"CONSUMER_S3_PATH_STYLE" placeholder:"BOOL" help:"Bucket in the path instead of the host name; default true where an endpoint is set, else false."`
+}
+
+// storeConfig is how S3 is reached.
+type storeConfig struct {
+	Region, Endpoint            string
+	KeyID, Secret, SessionToken Secret // unset: the SDK's default chain
+	PathStyle                   bool
+	Transport                   http.RoundTripper // nil: the SDK's; not a setting
+}
+
+func (s storeAccess) config(p *problems) storeConfig {
+	c := storeConfig{
+		Region: s.Region, Endpoint: s.Endpoint,
+		KeyID:        p.secret("AWS_ACCESS_KEY_ID", s.KeyID, s.KeyIDFile),
+		Secret:       p.secret("AWS_SECRET_ACCESS_KEY", s.Secret, s.SecretFile),
+		SessionToken: p.secret("AWS_SESSION_TOKEN", s.SessionToken, s.SessionTokenFile),
+		PathStyle:    s.Endpoint != "",
+	}
+	if s.Endpoint != "" {
+		p.httpURL("AWS_ENDPOINT_URL_S3", s.Endpoint)
+	}
+	if c.KeyID.IsSet() != c.Secret.IsSet() {
+		p.add("AWS_ACCESS_KEY_ID", "and AWS_SECRET_ACCESS_KEY go together: one is set without the other")
+	}
+	if s.PathStyle != "" {
+		c.PathStyle = p.boolean("CONSUMER_S3_PATH_STYLE", s.PathStyle)
+	}
+	return c
 }

@@ -28,7 +28,7 @@ func (verifyCmd) Help() string {
 		"Exits 0 when all are ok, 4 when one failed, 6 when one could not be checked to its end, 5 when storage is not reachable."
 }
 
-// verified is the answer for one place, as -o json prints it.
+// verified is the result for one place, as -o json prints it.
 type verified struct {
 	Where         string          `json:"where"`
 	Result        sink.Result     `json:"result"`
@@ -60,7 +60,7 @@ func (c verifyCmd) Run(p *program) error {
 		}
 		r, err := sink.Verify(p.ctx, src, sink.VerifyOptions{})
 		if err != nil && (r.Files == 0 || p.ctx.Err() != nil) { // nothing was found, or the user gave up
-			return fmt.Errorf("verify %s: %w", where, reachable(err))
+			return fmt.Errorf("verify %s: %w", where, markUnreachable(err))
 		}
 		v := describeReport(where, r)
 		if err != nil {
@@ -79,7 +79,7 @@ func (c verifyCmd) Run(p *program) error {
 		v.print(p.stdout)
 	}
 	if worst != nil {
-		return saidError{worst}
+		return printedError{worst}
 	}
 	return nil
 }
@@ -112,7 +112,7 @@ func (c verifyCmd) source(ctx context.Context, env *environ, where string) (sink
 	case !info.IsDir() && strings.HasSuffix(strings.ToLower(where), ".zip"):
 		return nil, fmt.Errorf("%w: %s: .zip is not supported yet; unpack it and name the folder", errUsage, where)
 	case !info.IsDir():
-		return nil, fmt.Errorf("%w: %s is no folder", errUsage, where)
+		return nil, fmt.Errorf("%w: %s is not a folder", errUsage, where)
 	}
 	return sink.DirSource(where), nil
 }
@@ -137,7 +137,7 @@ func describeReport(where string, r sink.Report) verified {
 	return v
 }
 
-// print writes the answer for people.
+// print prints the result for people.
 func (v verified) print(w io.Writer) {
 	fmt.Fprintf(w, "%s: %s\n", v.Where, v.Result)
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
@@ -182,38 +182,13 @@ func worse(before error, r sink.Result) error {
 	return before
 }
 
-// reachable marks errors that say that something needed could not be reached, for the exit code.
-func reachable(err error) error {
+// markUnreachable marks errors that say that something needed could not be reached, for the exit
+// code.
+func markUnreachable(err error) error {
 	for _, sentinel := range []error{sink.ErrUnavailable, sink.ErrThrottled, sink.ErrMisconfigured, context.DeadlineExceeded} {
 		if errors.Is(err, sentinel) {
 			return fmt.Errorf("%w: %w", errUnreachable, err)
 		}
 	}
 	return err
-}
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("print JSON: %w", err)
-	}
-	return nil
-}
-
-// humanBytes is a number of bytes for people: 1.5 MiB.
-func humanBytes(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, suffix := float64(n)/unit, "KiB"
-	for _, next := range []string{"MiB", "GiB", "TiB"} {
-		if value < unit {
-			break
-		}
-		value, suffix = value/unit, next
-	}
-	return fmt.Sprintf("%.1f %s", value, suffix)
 }

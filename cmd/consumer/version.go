@@ -24,7 +24,7 @@ func (versionCmd) Run(p *program) error {
 // buildInfo is what this binary was made of.
 type buildInfo struct{ Version, Commit, Go string }
 
-// build is what the linker was told, else what the Go command noted.
+// build is the version and commit that the linker set, else those that the Go command recorded.
 func build() buildInfo {
 	b := buildInfo{Version: version, Commit: commit, Go: runtime.Version()}
 	info, ok := debug.ReadBuildInfo()

@@ -18,8 +18,8 @@ const (
 	tokenHeader = "Authorization"
 )
 
-// Credential puts what proves our right on a request to the Training API. Apply is called before
-// every try and must be safe for concurrent use. Its errors end the call as ErrMisconfigured.
+// Credential sets the key or token on requests to the Training API. Apply is called before every
+// try and must be safe for concurrent use. Its errors end the call as ErrMisconfigured.
 type Credential interface {
 	Apply(ctx context.Context, req *http.Request) error
 }
@@ -87,8 +87,8 @@ func (f *keyFile) forget() {
 	f.key = ""
 }
 
-// TokenSource gives Entra ID access tokens for the Training API. It is asked before every try and
-// keeps tokens for as long as they are good.
+// TokenSource gives Entra ID access tokens for the Training API. It is called before every try and
+// caches tokens for as long as they are valid.
 type TokenSource interface {
 	Token(ctx context.Context) (string, error)
 }
@@ -121,8 +121,8 @@ func setSecret(req *http.Request, header, scheme, secret string) error {
 	return nil
 }
 
-// CredentialID is the SHA-256 of the key or token that a call was made with; zero when there was
-// none.
+// CredentialID is the SHA-256 of the key or token that a call was made with; zero for a call
+// without one.
 type CredentialID [sha256.Size]byte
 
 // String keeps the digest out of logs: a short secret could be guessed from it.
@@ -136,7 +136,7 @@ func credentialOf(req *http.Request) (id CredentialID) {
 	return id
 }
 
-// secretsOf are the secrets a request carries, to be kept out of what is said about it.
+// secretsOf are the secrets a request carries, to be kept out of errors and logs about it.
 func secretsOf(req *http.Request) []string {
 	var secrets []string
 	for _, header := range [...]string{keyHeader, tokenHeader} {

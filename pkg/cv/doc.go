@@ -2,31 +2,31 @@
 // or deletes user data, and the downloads of what the API only links to (images, exported models,
 // stored prediction images).
 //
-// # Its story
+// # A call
 //
 // A [Client] speaks to one Custom Vision resource. Each method is one operation of the official
-// Swagger, named as there. A call is paced ([Options.MaxRPS]), tried again where that is safe and
-// may help, and ends in a typed answer or in one [Error], matched by the sentinels [ErrGone],
+// Swagger, named as there. A call is paced ([Options.MaxRPS]), retried where that is safe and may
+// help, and ends in a typed answer or in one [Error], matched by the sentinels [ErrGone],
 // [ErrThrottled], [ErrMisconfigured], [ErrUnavailable] and their kin through [errors.Is].
 //
-// # Its promises
+// # Promises
 //
 //   - Every model keeps the JSON it was read from (Raw), byte for byte; the typed fields are a lenient view of it: null, absent and
 //     unknown values are tolerated, and times without a zone are UTC. [StripQueries] makes Raw fit to be stored.
-//   - What is lacking is never taken for "nothing there". A whole answer of null, nothing at all,
-//     another shape, or a thing without the members it must have is no answer ([ErrUnavailable]),
-//     and is asked for again. Every thing must have its id, an iteration its status too, an export
-//     its platform and status, a performance its precision and recall, a page of predictions its
-//     results and, unless they are none, in its token the continuation (which may be null).
+//   - A missing value is never taken for "nothing there". An answer that is null, empty, of another
+//     shape, or whose objects lack members they must have is unusable ([ErrUnavailable]), and the
+//     call is retried. Every object must have its id, an iteration its status too, an export its
+//     platform and status, a performance its precision and recall, a page of predictions its
+//     results and, unless there are none, the continuation in its token (which may be null).
 //   - One HTTP exchange with the Training API is one pair of [Trace] calls, retries included: what is counted is what was sent.
 //   - The credential goes to the endpoint's host and nowhere else. Download links are followed only to allowed hosts, never to private
-//     addresses nobody listed, and never by a redirect to elsewhere. No key, token or signed query is in any error.
+//     addresses that are not listed, and never by a redirect to elsewhere. No key, token or signed query is in any error.
 //   - One call takes well under 30 seconds of trying; when the service asks for a longer pause, the call returns at once with
 //     [Error.RetryAfter] set and the caller decides.
 //
 // # What it does not do
 //
 // It creates, trains, publishes and exports nothing. It knows nothing of queues, jobs or storage,
-// keeps no state on disk, and does not decide whether a 404 on a delete is a success: that is the
-// caller's judgement.
+// keeps no state on disk, and does not decide whether a 404 on a delete is a success: the caller
+// does.
 package cv

@@ -28,8 +28,6 @@ func (d *Domain) UnmarshalJSON(b []byte) error {
 // Identity is the domain's id.
 func (d Domain) Identity() uuid.UUID { return d.ID }
 
-func (d Domain) lacks() string { return lacksID(d.ID) }
-
 // GetDomains lists all domains. It needs no right on any project, which makes it the cheapest
 // question whether endpoint and credential are good. Errors: ErrMisconfigured, ErrThrottled,
 // ErrUnavailable. Source: Training API v3.3, GetDomains.

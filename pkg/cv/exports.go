@@ -25,8 +25,9 @@ func (e *Export) UnmarshalJSON(b []byte) error {
 	return decodeModel(b, (*plain)(e), &e.Raw)
 }
 
-// lacks: an export has no id. It is known by its platform, and by its status to have a file.
-func (e Export) lacks() string {
+// missing: an export has no id. Its platform identifies it, and its status shows whether it has a
+// file.
+func (e Export) missing() string {
 	switch {
 	case e.Platform == "":
 		return "platform"

@@ -73,8 +73,6 @@ func (i *Image) UnmarshalJSON(b []byte) error {
 // Identity is the image's id.
 func (i Image) Identity() uuid.UUID { return i.ID }
 
-func (i Image) lacks() string { return lacksID(i.ID) }
-
 // ImageQuery says which images of a project are meant. Every operation reads the fields its comment
 // names and ignores the others.
 type ImageQuery struct {
@@ -151,7 +149,7 @@ func (c *Client) GetImageCount(ctx context.Context, p uuid.UUID, q ImageQuery) (
 }
 
 // GetImagesByIDs reads up to MaxPage images by id, with fresh links. Ids the scope does not know
-// are missing from the answer. Without ids nothing is asked. Errors: ErrGone when project or
+// are missing from the answer. Without ids no call is made. Errors: ErrGone when project or
 // iteration is not there. Source: Training API v3.3, GetImagesByIds.
 func (c *Client) GetImagesByIDs(ctx context.Context, p uuid.UUID, scope Scope, ids []uuid.UUID) ([]Image, error) {
 	k := call{op: "GetImagesByIds", method: http.MethodGet, path: projectPath(p) + "/images/id"}
@@ -173,8 +171,8 @@ type DeleteImagesQuery struct {
 }
 
 // DeleteImages deletes images from the workspace, and with AllIterations from every iteration.
-// Accepted tells that the service answered 202 and works on in the background, with nothing to ask
-// about it but the counts. It may be repeated: ErrGone says that they were gone already. Errors:
+// Accepted reports whether the service answered 202 and goes on in the background, where only the
+// counts show its progress. It may be repeated: ErrGone says that they were gone already. Errors:
 // also ErrReadOnly; a query that names nothing, both or too much is an error before any call.
 // Source: Training API v3.3, DeleteImages.
 func (c *Client) DeleteImages(ctx context.Context, p uuid.UUID, q DeleteImagesQuery) (accepted bool, err error) {

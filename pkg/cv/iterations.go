@@ -40,16 +40,16 @@ func (i *Iteration) UnmarshalJSON(b []byte) error {
 // Identity is the iteration's id.
 func (i Iteration) Identity() uuid.UUID { return i.ID }
 
-// lacks: by its status an iteration is known to be in training, when its images cannot be seen.
-func (i Iteration) lacks() string {
-	if i.Status == "" && i.ID != uuid.Nil {
+// missing: only its status shows that an iteration is in training, when its images cannot be seen.
+func (i Iteration) missing() string {
+	if i.Status == "" {
 		return "status"
 	}
-	return lacksID(i.ID)
+	return ""
 }
 
-// Published tells whether a prediction resource serves this iteration; the service refuses to
-// delete such a one.
+// Published reports whether a prediction resource serves this iteration. The service does not
+// delete a published iteration.
 func (i Iteration) Published() bool { return i.PublishName != "" }
 
 // IterationPerformance is how well an iteration recognises its own images, at the thresholds that
@@ -82,8 +82,8 @@ func (i *IterationPerformance) UnmarshalJSON(b []byte) error {
 	return decodeModel(b, (*plain)(i), &i.Raw)
 }
 
-// lacks: a performance has no id. Its rates are there even when they are no numbers.
-func (i IterationPerformance) lacks() string {
+// missing: a performance has no id. It always has its rates, even when they are not numbers.
+func (i IterationPerformance) missing() string {
 	for _, name := range [...]string{"precision", "recall"} {
 		if rate := member(i.Raw, name); rate == nil || string(rate) == "null" {
 			return name
@@ -115,8 +115,6 @@ func (i *ImagePerformance) UnmarshalJSON(b []byte) error {
 
 // Identity is the image's id.
 func (i ImagePerformance) Identity() uuid.UUID { return i.ID }
-
-func (i ImagePerformance) lacks() string { return lacksID(i.ID) }
 
 // PageQuery is one page of a listing.
 type PageQuery struct {

@@ -24,7 +24,7 @@ func TestIterationOperations(t *testing.T) {
 	}
 	untrained := Iteration{ID: idT, Name: "New one", Status: "New", Created: at(t, "2018-02-22T15:21:23.6766667Z"), Raw: json.RawMessage(testUntrained)}
 	if !want.Published() || untrained.Published() {
-		t.Error("published is told wrongly")
+		t.Error("Published is wrong")
 	}
 	it := "projects/" + idP.String() + "/iterations/" + idI.String()
 	const performance = `{"perTagPerformance":[{"id":"e3049fbe-e509-4ceb-95c6-f6427b972543","name":"Tag1","precision":1.0,"precisionStdDeviation":0.0,"recall":0.5,` +

@@ -10,13 +10,13 @@ import (
 	"github.com/google/uuid"
 )
 
-// Identified is a thing with an id of its own, such as an image.
+// Identified is an object that has an id of its own, such as an image.
 type Identified interface{ Identity() uuid.UUID }
 
 // decodeModel decodes a JSON object into a typed view and keeps the JSON itself. A field of an
 // unexpected type is left zero: what it was stands in raw, and one odd field must not keep a
-// thousand images from being exported. null leaves everything as it is: ask refuses a thing that
-// lacks the members it must have.
+// thousand images from being exported. null leaves everything as it is: doJSON retries an answer
+// whose objects lack members they must have.
 func decodeModel(b []byte, view any, raw *json.RawMessage) error {
 	b = bytes.TrimLeft(b, " \t\r\n")
 	if bytes.HasPrefix(b, []byte("null")) {
@@ -149,7 +149,7 @@ func (s *stripper) str() []byte {
 	return s.in[start:s.pos]
 }
 
-// isURIName tells whether a quoted member name says that its value is a URI.
+// isURIName reports whether a quoted member name is that of a URI.
 func isURIName(quoted []byte) bool {
 	name := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(name, '\\') >= 0 {
@@ -193,7 +193,7 @@ func queryStart(quoted []byte, uri bool) int {
 	return -1
 }
 
-// looksAbsolute tells whether a quoted string begins like an http or https URI, blanks before it
+// looksAbsolute reports whether a quoted string begins like an http or https URI, blanks before it
 // aside.
 func looksAbsolute(quoted []byte) bool {
 	var head [8]byte
@@ -217,8 +217,8 @@ func looksAbsolute(quoted []byte) bool {
 	return strings.HasPrefix(text, "http://") || text == "https://"
 }
 
-// unescape reads one character of valid JSON text at b and says how many bytes it takes. Of what is
-// not ASCII only that it is so matters.
+// unescape reads one character of valid JSON text at b and gives the number of bytes it takes. For
+// characters beyond ASCII it only has to give something that is not ASCII.
 func unescape(b []byte) (rune, int) {
 	switch {
 	case b[0] != '\\':

@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/google/uuid"
 )
 
 func TestStripQueries(t *testing.T) {
@@ -166,5 +168,23 @@ func TestStripQueriesAgreesWithURLs(t *testing.T) {
 		if err != nil || strings.Contains(string(out), "?") {
 			t.Errorf("%s: %s %v", s, out, err)
 		}
+	}
+}
+
+func TestLenientModels(t *testing.T) {
+	const odd = `{"id":"8A32EA60-1C53-43C3-8113-D0B1F470FBDB","created":17,"name":["x"],"settings":{"domainId":""},"lastModified":"yesterday","status":null,"extra":{"a":1}}`
+	w := newWorld(t, status(200, odd))
+	p, err := w.GetProject(t.Context(), idP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.ID != idP || p.Name != "" || !p.Created.IsZero() || string(p.Raw) != odd {
+		t.Errorf("%+v", p)
+	}
+	// Names in another case, as older versions of the service write them.
+	w = newWorld(t, status(200, "\ufeff"+`[{"Id":"18670f0e-9e74-4e6d-9790-7b4829b034b3","Name":"Iteration 2","Status":"New","DomainId":null}]`))
+	its, err := w.GetIterations(t.Context(), idP)
+	if err != nil || len(its) != 1 || its[0].ID != idI || its[0].Name != "Iteration 2" || its[0].DomainID != uuid.Nil {
+		t.Errorf("%+v %v", its, err)
 	}
 }

@@ -18,11 +18,11 @@ const (
 )
 
 // ErrUnstable says that a listing moved while it was read: its pages do not fit together, or the
-// count says otherwise. What was read is not the whole truth; reading it again may help.
+// count says otherwise. What was read is not complete; reading it again may help.
 var ErrUnstable = errors.New("the listing changed while it was read")
 
-// Pages is how many listing calls n items take: ceil((n-1)/PageStride), one for a single item, none
-// for none.
+// Pages is how many listing calls n items take: ceil((n-1)/PageStride), one for a single item, 0
+// for no items.
 func Pages(n int) int {
 	switch {
 	case n <= 0:
@@ -39,8 +39,8 @@ type Fetch[T Identified] func(ctx context.Context, skip, take int) ([]T, error)
 // EachPage reads a listing once from its start, page after page, and yields each page without the
 // item it shares with the page before. It stops with ErrUnstable when that item is not the same
 // one, or an item comes twice: then items appeared, vanished or changed places (equal timestamps
-// have no fixed order), and the reader starts anew. It stops at the first other error too. The ids
-// of the listing are kept while it is read, 16 bytes each.
+// have no fixed order), and the caller reads it again. It stops at the first other error too. The
+// ids of the listing are kept while it is read, 16 bytes each.
 func EachPage[T Identified](ctx context.Context, fetch Fetch[T]) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		seen := make(map[uuid.UUID]struct{})

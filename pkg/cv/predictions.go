@@ -22,7 +22,7 @@ type Prediction struct {
 	TagType     string       `json:"tagType"`     // empty when null
 }
 
-// StoredImagePrediction is an image somebody sent for prediction, kept by the service with its
+// StoredImagePrediction is an image that was sent for prediction, kept by the service with its
 // result.
 type StoredImagePrediction struct {
 	ID               uuid.UUID    `json:"id"`
@@ -46,8 +46,6 @@ func (s *StoredImagePrediction) UnmarshalJSON(b []byte) error {
 
 // Identity is the prediction's id.
 func (s StoredImagePrediction) Identity() uuid.UUID { return s.ID }
-
-func (s StoredImagePrediction) lacks() string { return lacksID(s.ID) }
 
 // PredictionQueryToken is a question for stored predictions, and the place where the answer to an
 // earlier one goes on. The zero value asks for the first page of everything.
@@ -106,7 +104,7 @@ func (t PredictionQueryToken) MarshalJSON() ([]byte, error) {
 	return json.Marshal(members)
 }
 
-// More tells whether the answer this token came with has a next page.
+// More reports whether the answer this token came with has a next page.
 func (t PredictionQueryToken) More() bool { return t.Continuation != "" }
 
 // PredictionQueryResult is one page of stored predictions.
@@ -123,14 +121,14 @@ func (r *PredictionQueryResult) UnmarshalJSON(b []byte) error {
 	return decodeModel(b, (*plain)(r), &r.Raw)
 }
 
-// lacks: without results, or without a word on whether there are more, the answer does not say what
-// is stored.
-func (r PredictionQueryResult) lacks() string {
+// missing: an answer without results, or one that does not show whether there are more, does not
+// say what is stored.
+func (r PredictionQueryResult) missing() string {
 	if r.Results == nil {
 		return "results"
 	}
 	for _, p := range r.Results {
-		if name := p.lacks(); name != "" {
+		if name := missingMember(p); name != "" {
 			return name
 		}
 	}
@@ -158,7 +156,7 @@ func (c *Client) QueryPredictions(ctx context.Context, p uuid.UUID, token Predic
 }
 
 // DeletePredictions deletes up to MaxPredictionIDs stored predictions with their images. Without
-// ids nothing is asked. It may be repeated: ErrGone says that they were gone already. Errors: also
+// ids no call is made. It may be repeated: ErrGone says that they were gone already. Errors: also
 // ErrReadOnly. Source: Training API v3.3, DeletePrediction.
 func (c *Client) DeletePredictions(ctx context.Context, p uuid.UUID, ids []uuid.UUID) error {
 	k := call{op: "DeletePrediction", path: projectPath(p) + "/predictions"}

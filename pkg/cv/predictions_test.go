@@ -60,7 +60,7 @@ func TestPredictionTokenIsSentBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !received.More() || first.More() {
-		t.Error("more is told wrongly")
+		t.Error("More is wrong")
 	}
 	received.MaxCount = 64
 	for name, c := range map[string]struct {

@@ -25,7 +25,7 @@ type Project struct {
 
 // ProjectSettings says how a project is trained.
 type ProjectSettings struct {
-	DomainID              uuid.UUID `json:"domainId"`           // its Domain.Type tells classification from detection
+	DomainID              uuid.UUID `json:"domainId"`           // its Domain.Type is classification or detection
 	ClassificationType    string    `json:"classificationType"` // Multiclass or Multilabel; empty for detection
 	TargetExportPlatforms []string  `json:"targetExportPlatforms"`
 	UseNegativeSet        bool      `json:"useNegativeSet"`
@@ -45,8 +45,6 @@ func (p *Project) UnmarshalJSON(b []byte) error {
 // Identity is the project's id.
 func (p Project) Identity() uuid.UUID { return p.ID }
 
-func (p Project) lacks() string { return lacksID(p.ID) }
-
 // GetProjects lists every project of the resource; the operation has no paging.
 // Source: Training API v3.3, GetProjects.
 func (c *Client) GetProjects(ctx context.Context) ([]Project, error) {
@@ -60,8 +58,9 @@ func (c *Client) GetProject(ctx context.Context, p uuid.UUID) (Project, error) {
 }
 
 // DeleteProject deletes a project with all that is in it. The service refuses while an iteration is
-// published. It may be repeated: ErrGone then says that it was gone already, which is the caller's
-// to judge. Errors: also ErrReadOnly, ErrPublished. Source: Training API v3.3, DeleteProject.
+// published. It may be repeated: ErrGone then means that it was gone already; the caller decides
+// what that means. Errors: also ErrReadOnly, ErrPublished. Source: Training API v3.3,
+// DeleteProject.
 func (c *Client) DeleteProject(ctx context.Context, p uuid.UUID) error {
 	_, err := c.delete(ctx, call{op: "DeleteProject", path: projectPath(p)})
 	return err

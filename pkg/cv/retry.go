@@ -13,8 +13,8 @@ import (
 
 const (
 	defaultMaxAttempts = 5
-	// retryBudget bounds the tries of one call. It is well under the ack wait of whoever works on a
-	// queue message meanwhile.
+	// retryBudget bounds the tries of one call. It is well under the ack wait of the queue message
+	// that the caller may be working on.
 	retryBudget  = 20 * time.Second
 	firstBackOff = 500 * time.Millisecond
 	maxBackOff   = 5 * time.Second
@@ -87,8 +87,8 @@ func (c *Client) retry(ctx context.Context, op string, waitsOnly bool, try func(
 	timer := &waitTimer{ctx: ctx, wait: c.wait}
 	var last error
 	attempt := 0
-	// What Retry returns is not looked at beyond success: last has all of it, and backoff.Permanent
-	// never leaves this function.
+	// The error that Retry returns only matters for being nil: last holds the whole of it, and
+	// backoff.Permanent never leaves this function.
 	err := backoff.RetryNotifyWithTimer(func() error {
 		switch {
 		case ctx.Err() != nil:
@@ -115,22 +115,22 @@ func (c *Client) retry(ctx context.Context, op string, waitsOnly bool, try func(
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return ended(ctx, op, last)
+		return contextError(ctx, op, last)
 	}
 	return last
 }
 
-// answered tells whether a failure is the service's answer.
+// answered reports whether a failure is an answer of the service.
 func answered(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Status != 0
 }
 
-// isTransient tells whether a failure may pass by itself within a call.
+// isTransient reports whether another try within the same call may succeed.
 func isTransient(err error) bool {
 	var (
 		u *unsent
-		l *local
+		l *callerError
 	)
 	if errors.As(err, &l) {
 		return false
@@ -138,8 +138,11 @@ func isTransient(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrThrottled) || errors.As(err, &u)
 }
 
+// DefaultMaxRPS is how many API calls a second a Client makes at most, unless Options.MaxRPS says
+// otherwise.
+const DefaultMaxRPS = 10
+
 const (
-	defaultRPS = 10
 	// The pace is halved on 429, at most once in cutEvery (many calls meet the same limit at once),
 	// never below max/floorShare, and comes back by max/recoverShare with every call that was not
 	// throttled.

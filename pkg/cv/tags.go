@@ -32,8 +32,6 @@ func (t *Tag) UnmarshalJSON(b []byte) error {
 // Identity is the tag's id.
 func (t Tag) Identity() uuid.UUID { return t.ID }
 
-func (t Tag) lacks() string { return lacksID(t.ID) }
-
 // GetTags lists the tags of the scope; the operation has no paging. Errors: ErrGone when project or
 // iteration is not there. Source: Training API v3.3, GetTags.
 func (c *Client) GetTags(ctx context.Context, p uuid.UUID, scope Scope) ([]Tag, error) {

@@ -8,7 +8,7 @@ import (
 // Call is one HTTP exchange with the Training API: one try of one operation.
 type Call struct {
 	Time      time.Time // when it was begun
-	Answered  time.Time // when the answer was read, or it was clear that none comes; zero before
+	Answered  time.Time // when the answer was read, or the try failed without one; zero before
 	Operation string    // the Swagger's operation id
 	// Target is the path below the API's base path, such as projects/<id>/images; for calls that
 	// name ids in the query a blank and the comma-joined ids follow (the iteration's first). No
@@ -17,20 +17,20 @@ type Call struct {
 	Attempt   int    // try of this call, from 1
 	Status    int    // of the answer; 0 while there is none
 	RequestID string // as the service names the exchange
-	// Credential tells the credentials of calls apart. It follows from the secret alone: keep it
+	// Credential identifies the credential of the call. It follows from the secret alone: keep it
 	// under a keyed hash only.
 	Credential CredentialID
 	Err        error // why the try failed; nil when it did not
 }
 
-// Trace is told of every HTTP exchange with the Training API, each retry too; downloads from blob
-// storage are none. All functions may be nil and must be safe for concurrent use.
+// Trace observes every HTTP exchange with the Training API, each retry too, but no downloads from
+// blob storage. All functions may be nil and must be safe for concurrent use.
 type Trace struct {
 	// Before is called when everything is ready to be sent. Its error stops the call, which is not
 	// retried and returns it wrapped; After is not called then.
 	Before func(ctx context.Context, c Call) error
-	// Fresh is asked when a connection is at hand, just before the request is written: finding one
-	// can take long, and so can a process that stands still. False stops this try unsent, with
+	// Fresh is called when there is a connection, just before the request is written: finding one
+	// can take long, and the process may have been suspended. False stops this try unsent, with
 	// Status 0 and ErrUnavailable; the next try begins with Before again.
 	Fresh func() bool
 	// After is called once per exchange that Before let pass, when the answer is read or will not

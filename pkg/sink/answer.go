@@ -12,9 +12,9 @@ import (
 )
 
 // answerChanges has a client wait for the answer to a request that changes something, for at most
-// patience once the call was given up: the store may carry out what it was sent when nobody waits
-// any more, and who removes what a command stored must not be overtaken by that. What was not sent
-// yet when the call is given up is not sent.
+// patience after the call's context ended: the store may carry out a request after its caller has
+// given up, and the clean-up of a command must not be overtaken by that. A request that was not
+// sent yet is not sent.
 func answerChanges(patience time.Duration) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
 		return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("AnswerChanges", func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {

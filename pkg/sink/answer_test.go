@@ -18,7 +18,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// slowStore is a store that keeps nothing. It holds the requests of one kind until it is told to
+// slowStore is a store that keeps nothing. It holds the requests of one kind until the test lets
 // answer, or they are given up.
 type slowStore struct {
 	holds  string        // method and, after a space, what the query has
@@ -109,8 +109,8 @@ func put(size int) func(context.Context, *sink.Store) error {
 	}
 }
 
-// The store may carry out what it was asked for when nobody waits for the answer any more. So the
-// answer to a change is waited for.
+// The store may carry out a request after its caller has given up. So the answer to a change is
+// waited for.
 func TestAChangeUnderWayIsAnswered(t *testing.T) {
 	for _, c := range []struct {
 		name, holds string

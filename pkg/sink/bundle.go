@@ -8,7 +8,6 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
-	"unicode"
 )
 
 const (
@@ -17,18 +16,12 @@ const (
 	// oxumField is the field of bag-info.txt that a bag fills in itself: "<bytes>.<objects>" of the
 	// payload.
 	oxumField = "Payload-Oxum"
-	// foldAt is the length beyond which lines of bag-info.txt are continued, as RFC 8493
-	// recommends.
-	foldAt = 79
 	// maxNamed bounds how many objects an error names.
 	maxNamed = 5
 
 	textPlain       = "text/plain; charset=utf-8"
 	applicationJSON = "application/json"
 )
-
-// Field is one line of bag-info.txt, such as Bagging-Date or External-Identifier.
-type Field struct{ Name, Value string }
 
 // Seal is what a sealed bag amounts to.
 type Seal struct {
@@ -55,8 +48,8 @@ type Bag struct {
 	seal     *Seal
 }
 
-// extent is the size of a file whose path has a digest that begins so: enough to tell the files of
-// a bag apart.
+// extent is the size of a file, known by the first half of its path's SHA-256: enough to
+// distinguish the files of a bag.
 type extent struct {
 	path [16]byte
 	size int64
@@ -103,8 +96,8 @@ func (b *Bag) Add(path Path, sha256 string, size int64) error {
 	return nil
 }
 
-// Put stores a payload object whose content follows from what is frozen, and lists it. ErrMixed
-// when the store holds another content at its key; else errors as of Store.Put.
+// Put stores a payload object whose content every rerun derives alike, and lists it. ErrMixed when
+// the store holds different content at its key; else errors as of Store.Put.
 func (b *Bag) Put(ctx context.Context, path Path, body Body) (Object, error) {
 	object, err := b.put(ctx, path, body)
 	if err != nil {
@@ -139,7 +132,7 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 	if err := path.check(); err != nil {
 		return Object{}, fmt.Errorf("store %s: %w", path, err)
 	}
-	body, err := complete(body)
+	body, err := fillIn(body)
 	if err != nil {
 		return Object{}, fmt.Errorf("store %s: %w", path, err)
 	}
@@ -292,7 +285,7 @@ func (b *Bag) makeExact(ctx context.Context) error {
 	if err := b.store.Remove(ctx, strays...); err != nil {
 		return err
 	}
-	// Uploads that processes began and did not finish before they died would stay for ever: nobody
+	// Uploads that processes began and did not finish before they died would stay for ever: nothing
 	// looks below a finished bag again.
 	if err := b.store.abortAll(ctx, b.root); errors.Is(err, ErrMisconfigured) {
 		b.store.o.Log.Warn().Err(err).Str("root", string(b.root)).Msg("cannot look for unfinished uploads")
@@ -374,39 +367,13 @@ func (b *Bag) PutReceipt(ctx context.Context, statement []byte) (Object, error) 
 // Close removes the bag's temporary file. What is stored stays.
 func (b *Bag) Close() error { return b.manifest.Close() }
 
-// bagInfo is the text of bag-info.txt. Values are put on one line (runs of white space and control
-// characters become one blank) and continued on further lines where they are long.
-func bagInfo(fields []Field) ([]byte, error) {
-	var out []byte
-	for i, f := range fields {
-		valid := f.Name != "" && !strings.ContainsFunc(f.Name, func(r rune) bool {
-			return r != '-' && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))
-		})
-		if !valid || strings.EqualFold(f.Name, oxumField) && i != len(fields)-1 {
-			return nil, fmt.Errorf("bag-info.txt: %q cannot be the name of a field", f.Name)
-		}
-		line := f.Name + ":"
-		for _, word := range strings.FieldsFunc(strings.ToValidUTF8(f.Value, "\uFFFD"), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
-			if len(line)+1+len(word) > foldAt && line != f.Name+":" {
-				out = append(append(out, line...), '\n')
-				line = ""
-			}
-			line += " " + word
-		}
-		if line == f.Name+":" {
-			line += " " // RFC 8493 wants a blank even before nothing
-		}
-		out = append(append(out, line...), '\n')
-	}
-	return out, nil
-}
-
 // bitset is a set of small numbers.
 type bitset []uint64
 
 func newBitset(n int) bitset { return make(bitset, (n+63)/64) }
 
-func (s bitset) set(i int)      { s[i/64] |= 1 << (i % 64) }
+func (s bitset) set(i int) { s[i/64] |= 1 << (i % 64) }
+
 func (s bitset) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
 
 func (s bitset) count() int {

@@ -64,7 +64,7 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 		{sink.ProjectPath(project, "project.json"), sink.Bytes([]byte(`{"id":"`+project.String()+`"}`), "application/json")},
 		{sink.ProjectPath(project, "images.jsonl"), sink.Bytes(records.Bytes(), "application/x-ndjson")},
 		{sink.IterationPath(project, iteration, "images.jsonl"), sink.Bytes(records.Bytes(), "application/x-ndjson")},
-		{sink.ModelPath(project, iteration, "TensorFlow", "", "zip"), model},
+		{sink.ModelStem(project, iteration, "TensorFlow", "") + ".zip", model},
 	} {
 		if _, err := bag.Put(ctx, file.path, file.body); err != nil {
 			return sink.Seal{}, err
@@ -114,7 +114,7 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 }
 
 // testModel is where writeBag puts a model.
-var testModel = sink.ModelPath(project, iteration, "TensorFlow", "", "zip")
+var testModel = sink.ModelStem(project, iteration, "TensorFlow", "") + ".zip"
 
 // fetch copies the test bag into a new folder.
 func (w *world) fetch(t *testing.T) string {
@@ -328,7 +328,7 @@ func TestSealMakesExact(t *testing.T) {
 	if w.left(t, "pre/req-1/export.") == "" {
 		t.Error("a neighbor was removed")
 	}
-	// Once the receipt is there, the bag is nobody's to change.
+	// Once the receipt is there, nothing may change the bag.
 	if err := w.store.Replace(ctx, testRoot+"data/late.json", sink.Bytes(nil, "")); err != nil {
 		t.Fatal(err)
 	}
@@ -505,44 +505,6 @@ func TestBagRefuses(t *testing.T) {
 	must(t, err)
 	if _, err := bag.PutReceipt(ctx, statement); err == nil {
 		t.Error("another bag's receipt was stored")
-	}
-}
-
-func TestBagInfoIsSafe(t *testing.T) {
-	long := strings.TrimSpace(strings.Repeat("a long story of many words, ", 20))
-	fields := []sink.Field{
-		{"Reference", "case 7\r\nPayload-Oxum: 0.0\n evil: yes\x00\u2028end"},
-		{"Empty", ""},
-		{"Description", long},
-		{"Word", strings.Repeat("w", 300)},
-		{"Accents", "  données\t\xff "},
-	}
-	want := []sink.Field{
-		{"Reference", "case 7 Payload-Oxum: 0.0 evil: yes end"},
-		{"Empty", ""},
-		{"Description", long},
-		{"Word", strings.Repeat("w", 300)},
-		{"Accents", "données \uFFFD"},
-		{"Payload-Oxum", "1.1"},
-	}
-	w := newWorld(t, sinktest.BucketOptions{})
-	bag, err := sink.NewBag(w.store, testRoot, t.TempDir())
-	must(t, err)
-	defer func() { _ = bag.Close() }()
-	_, err = bag.Put(t.Context(), sink.ExportFile, sink.Bytes([]byte("x"), ""))
-	must(t, err)
-	_, err = bag.Seal(t.Context(), fields)
-	must(t, err)
-	text, err := w.store.ReadAll(t.Context(), testRoot+"bag-info.txt", 1<<20)
-	must(t, err)
-	for line := range strings.SplitSeq(string(text), "\n") {
-		if len(line) > 79 && !strings.Contains(line, "www") {
-			t.Errorf("a line of %d: %s", len(line), line)
-		}
-	}
-	got, err := sink.ParseBagInfo(text)
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %q, %v\nfrom\n%s", got, err, text)
 	}
 }
 

@@ -3,21 +3,21 @@
 // A bundle is a BagIt 1.0 bag (RFC 8493) of objects below one key prefix. It is built in one order:
 // payload objects below data/, tag files (evidence), then bagit.txt, bag-info.txt,
 // manifest-sha256.txt and tagmanifest-sha256.txt, and receipt.json as the last object. The receipt
-// is the commit point: whoever sees it sees a whole and exact bag, every file listed and no file
+// is the commit point: a bag that has it is complete and exact, every file listed and no file
 // unlisted. A command has up to two bags, export/ and delete/ ([BagKind]); what is below .work/ is
 // not for others.
 //
 // Every object is written once. A [Store.Put] carries If-None-Match, so the first writer of a key
-// wins, and whoever comes later adopts what is stored: manifests say what the store holds, never
-// what was meant to be sent. A rerun after a crash at any point therefore ends in the same bytes,
-// given the same content.
+// wins, and a later one adopts what is stored: manifests list what the store holds, never what was
+// meant to be sent. A rerun after a crash at any point therefore ends in the same bytes, given the
+// same content.
 //
 // Object keys are made of ids and fixed names only ([Layout], [Path]), never of user text. Removing
 // means removing every version: neither a delete marker nor an old version of payload stays behind
 // in a versioned bucket.
 //
 // [Verify] re-reads a stored bundle, from a folder or from S3, and checks everything that can be
-// checked without this product's help.
+// checked without this program.
 //
 // The package knows keys, checksums and conditions; it knows nothing of queues or of the Training
 // API.

@@ -21,8 +21,8 @@ import (
 var (
 	// ErrNotFound says that there is no object at the key.
 	ErrNotFound = errors.New("no such object")
-	// ErrConflict says that a conditional request lost: somebody else wrote the key.
-	ErrConflict = errors.New("written by somebody else")
+	// ErrConflict says that a conditional request lost: another writer wrote the key.
+	ErrConflict = errors.New("written by another writer")
 	// ErrThrottled says that the store asks for a slower pace (SlowDown, 503, 429). Retry later,
 	// after RetryAfter when it is set.
 	ErrThrottled = errors.New("throttled by the store")
@@ -32,11 +32,12 @@ var (
 	// ErrMisconfigured is the operator's problem: refused credentials, a missing bucket, a host
 	// that is not there, a full disk.
 	ErrMisconfigured = errors.New("store refused or not reachable")
-	// ErrNotKept says that the store did not keep what it was asked to keep, although it said so.
-	// Trying again does not help.
+	// ErrNotKept says that the store did not keep what it was asked to keep, although it reported
+	// success. Another try does not help.
 	ErrNotKept = errors.New("store did not keep what was asked")
 	// ErrMixed says that a stored object of the bag has another content than the one this run
-	// derives from the same facts. It is an internal error: two truths never go into one bag.
+	// derives from the same facts. It is an internal error: a bag never mixes the content of two
+	// runs.
 	ErrMixed = errors.New("stored object has other content than this bag's")
 )
 
@@ -55,7 +56,7 @@ type Error struct {
 	kind error // the sentinel it matches, nil when none
 }
 
-// Error tells what was tried, on which key, and what the store said.
+// Error names the operation, the key and the store's answer.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
@@ -141,7 +142,7 @@ func wrapError(ctx context.Context, op string, key Key, err error) error {
 	return e
 }
 
-// newError is an Error of a kind we found out ourselves.
+// newError is an Error whose kind this package found out itself.
 func newError(op string, key Key, kind error, format string, args ...any) *Error {
 	return &Error{Op: op, Key: key, Err: fmt.Errorf(format, args...), kind: kind}
 }
@@ -199,7 +200,7 @@ func kindOf(status int, code string, err error) error {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMovedPermanently,
 		http.StatusTemporaryRedirect, http.StatusPermanentRedirect, http.StatusInsufficientStorage:
-		return ErrMisconfigured // a 404 without one of the codes above is no S3 store's answer about a key
+		return ErrMisconfigured // a 404 without one of the codes above is not an S3 store's answer about a key
 	case http.StatusPreconditionFailed:
 		return ErrConflict
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
@@ -219,8 +220,8 @@ func kindOf(status int, code string, err error) error {
 	}
 }
 
-// operatorsFault tells errors that arise before any answer because of an address, a certificate or
-// credentials.
+// operatorsFault reports whether a call failed before any answer because of an address, a
+// certificate or credentials.
 func operatorsFault(err error) bool {
 	var (
 		dns      *net.DNSError

@@ -30,11 +30,11 @@ var magics = []magic{
 	{4, "TFL3", "tflite", "application/octet-stream"},
 }
 
-// Extension tells a blob's file extension (without a dot) and media type from its first bytes; 512
-// of them are enough. Model formats without magic bytes (ONNX, Core ML and TensorFlow files are
-// bare protocol buffers) are told by their first field and what stands near it. What is not
-// recognized is "bin"; the content type the server gave is believed for such a blob's media type
-// only when it is a well-formed one of no text.
+// Extension recognizes a blob's file extension (without a dot) and media type by its first bytes;
+// 512 of them are enough. Model formats without magic bytes (ONNX, Core ML and TensorFlow files are
+// bare protocol buffers) are recognized by their first field and what is near it. Everything else
+// is "bin"; the content type that the server gave becomes such a blob's media type only when it is
+// a well-formed type of an image.
 func Extension(head []byte, contentType string) (ext, mediaType string) {
 	if m := recognize(head); m != nil {
 		return m.ext, m.kind
@@ -92,8 +92,8 @@ func isControl(r rune) bool {
 	return r < ' ' && !strings.ContainsRune("\t\n\f\r\x1b", r)
 }
 
-// isBMP tells a Windows bitmap: two letters are too few to go by, so its header's size is looked at
-// too.
+// isBMP reports whether head begins a Windows bitmap. Two letters are too few to go by, so the size
+// of its header is checked too.
 func isBMP(head []byte) bool {
 	if len(head) < 18 || !bytes.HasPrefix(head, []byte("BM")) {
 		return false
@@ -105,7 +105,7 @@ func isBMP(head []byte) bool {
 	return false
 }
 
-// isHEIF tells the pictures of phones.
+// isHEIF reports whether head begins a HEIF picture, as phones take them.
 func isHEIF(head []byte) bool {
 	if len(head) < 12 || string(head[4:8]) != "ftyp" {
 		return false
@@ -117,7 +117,7 @@ func isHEIF(head []byte) bool {
 	return false
 }
 
-// protobufModel tells bare protocol buffers apart, "" when it is none of the known ones.
+// protobufModel is the extension of a model that is a bare protocol buffer, "" for anything else.
 func protobufModel(head []byte) string {
 	head = head[:min(len(head), 512)]
 	switch {

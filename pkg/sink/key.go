@@ -74,7 +74,7 @@ func NewLayout(prefix, commandID string) (Layout, error) {
 	return Layout{root: Key(prefix + commandID + "/")}, nil
 }
 
-// checkPrefix says what is wrong with a configured prefix.
+// checkPrefix returns an error for a prefix that cannot be used.
 func checkPrefix(prefix string) error {
 	switch {
 	case prefix == "":
@@ -129,15 +129,6 @@ func IterationPath(project, iteration uuid.UUID, name string) Path {
 	return ProjectPath(project, "iterations/"+iteration.String()+"/"+name)
 }
 
-// ModelPath is the path of a model's file: ModelStem and an extension. An odd extension becomes
-// "bin".
-func ModelPath(project, iteration uuid.UUID, platform, flavor, ext string) Path {
-	if !validExtension(ext) {
-		ext = "bin"
-	}
-	return ModelStem(project, iteration, platform, flavor) + Path("."+ext)
-}
-
 // ModelStem is data/projects/<project>/iterations/<iteration>/exports/<platform>[-<flavor>],
 // without an extension. Platform and flavor are words of the API; one that is anything but letters
 // and digits is reduced to those and gets a digest of the original, so that no two meet.
@@ -163,11 +154,11 @@ func modelWord(word string) string {
 	return kept[:min(len(kept), 24)] + "_" + hexSHA256([]byte(word))[:16]
 }
 
-// validExtension tells a file extension without its dot, one dot-free lower-case word.
+// validExtension reports whether ext is a file extension without its dot: one lower-case word.
 func validExtension(ext string) bool { return extensions.MatchString(ext) }
 
-// check says what is wrong with a path of a bag: it must be made of plain segments, and below
-// data/projects/ the first is a project's id.
+// check returns an error for a path that a bag cannot have: a path must be made of plain segments,
+// and below data/projects/ the first is a project's id.
 func (p Path) check() error {
 	const projects = payloadPrefix + "projects/"
 	if p == "" || len(p) > 400 {
@@ -175,17 +166,17 @@ func (p Path) check() error {
 	}
 	for segment := range strings.SplitSeq(string(p), "/") {
 		if !segments.MatchString(segment) {
-			return fmt.Errorf("segment %q is no plain name", segment)
+			return fmt.Errorf("segment %q is not a plain name", segment)
 		}
 	}
 	if rest, ok := strings.CutPrefix(string(p), projects); ok {
 		id, _, _ := strings.Cut(rest, "/")
 		if parsed, err := uuid.Parse(id); err != nil || parsed.String() != id {
-			return fmt.Errorf("segment %q is no project id", id)
+			return fmt.Errorf("segment %q is not a project id", id)
 		}
 	}
 	return nil
 }
 
-// payload tells whether a path is below data/.
+// payload reports whether a path is below data/.
 func (p Path) payload() bool { return strings.HasPrefix(string(p), payloadPrefix) }

@@ -34,9 +34,8 @@ func TestLayout(t *testing.T) {
 		"image":      {string(sink.ImageStem(project, imageA)), p + "/images/" + imageA.String()},
 		"prediction": {string(sink.PredictionStem(project, imageA)), p + "/predictions/" + imageA.String()},
 		"iteration":  {string(sink.IterationPath(project, iteration, "tags.json")), p + "/iterations/" + i + "/tags.json"},
-		"model":      {string(sink.ModelPath(project, iteration, "ONNX", "", "zip")), p + "/iterations/" + i + "/exports/ONNX.zip"},
-		"flavor":     {string(sink.ModelPath(project, iteration, "DockerFile", "Linux", "zip")), p + "/iterations/" + i + "/exports/DockerFile-Linux.zip"},
-		"odd ext":    {string(sink.ModelPath(project, iteration, "ONNX", "", "../x")), p + "/iterations/" + i + "/exports/ONNX.bin"},
+		"model":      {string(sink.ModelStem(project, iteration, "ONNX", "")), p + "/iterations/" + i + "/exports/ONNX"},
+		"flavor":     {string(sink.ModelStem(project, iteration, "DockerFile", "Linux")), p + "/iterations/" + i + "/exports/DockerFile-Linux"},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s is %s, want %s", name, tc.got, tc.want)
@@ -91,7 +90,7 @@ func FuzzKey(f *testing.F) {
 				t.Errorf("%s is within %s", a.Root(), b.Root())
 			}
 		}
-		m1, m2 := string(sink.ModelPath(project, iteration, platform1, flavor1, "zip")), string(sink.ModelPath(project, iteration, platform2, flavor2, "zip"))
+		m1, m2 := string(sink.ModelStem(project, iteration, platform1, flavor1)), string(sink.ModelStem(project, iteration, platform2, flavor2))
 		folder := string(sink.IterationPath(project, iteration, "exports/"))
 		for _, m := range []string{m1, m2} {
 			inside(t, m, folder)

@@ -37,8 +37,8 @@ type LedgerLine struct {
 	Prev      string    `json:"prev"` // SHA-256 of the line before, without its newline, in hex; 64 zeros at first; set by Append
 }
 
-// Chain appends lines to a ledger, each of which carries the digest of the one before: whoever
-// changes, removes or reorders lines changes the head. It is used by one goroutine at a time.
+// Chain appends lines to a ledger, each of which carries the digest of the one before: changing,
+// removing or reordering lines changes the head. It is used by one goroutine at a time.
 type Chain struct {
 	seq  int64
 	head string

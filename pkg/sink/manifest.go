@@ -112,7 +112,7 @@ func ManifestLines(r io.Reader) iter.Seq2[ManifestLine, error] {
 	}
 }
 
-// ReadError is an error of the reader, as against one of what was read.
+// ReadError is an error of the reader, not one of the text that was read.
 type ReadError struct{ Err error }
 
 // Error gives the cause's text.

@@ -75,9 +75,9 @@ func (s *Store) putMultipart(ctx context.Context, key Key, body Body) (err error
 	_, err = s.api.CompleteMultipartUpload(ctx, complete, checksumsAsHeaders)
 	err = wrapError(ctx, "complete upload of object", key, err)
 	if errors.Is(err, ErrNotFound) || hasStatus(err, 409) {
-		// The upload is gone because an earlier, unanswered try completed it or somebody aborted
-		// it; or another write of the key was in the way, after which S3 wants the upload begun
-		// anew. Whoever asked looks, and begins anew when nothing is there.
+		// The upload is gone because an earlier, unanswered try completed it or another process
+		// aborted it; or another write of the key was in the way, after which S3 wants the upload
+		// repeated. Put looks at the key, and repeats the upload when nothing is there.
 		return &Error{Op: "complete upload of object", Key: key, Err: err, kind: ErrConflict}
 	}
 	return err
@@ -107,7 +107,7 @@ func (s *Store) uploadParts(ctx context.Context, key Key, upload *string, body B
 		}, checksumsAsHeaders)
 		if err != nil {
 			err = wrapError(ctx, op, key, err)
-			if errors.Is(err, ErrNotFound) { // somebody aborted the upload
+			if errors.Is(err, ErrNotFound) { // another process aborted the upload
 				return nil, &Error{Op: op, Key: key, Err: err, kind: ErrConflict}
 			}
 			return nil, err
@@ -120,7 +120,7 @@ func (s *Store) uploadParts(ctx context.Context, key Key, upload *string, body B
 	return parts, nil
 }
 
-// abort gives an upload's parts up.
+// abort discards an upload's parts.
 func (s *Store) abort(ctx context.Context, key Key, upload *string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()

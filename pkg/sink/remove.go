@@ -22,8 +22,8 @@ const (
 	removeTries = 5
 )
 
-// Remove removes the keys with every version and delete marker, and leaves none behind. Keys that
-// are not there are no error.
+// Remove removes the keys with every version and delete marker, and leaves none behind. A key
+// that is not there is not an error.
 //
 // A bucket that keeps versions has them listed and removed one by one; a store that knows none gets
 // plain deletes. Errors: ErrMisconfigured (AccessDenied: Object Lock included), ErrThrottled,
@@ -100,8 +100,8 @@ func (s *Store) RemoveAll(ctx context.Context, prefix Key) (int, error) {
 	return removed, err
 }
 
-// removeListed removes what a listing gives, a batch at a time. After each batch the listing begins
-// anew: some stores lose their place in a listing when the object it stands at is removed.
+// removeListed removes what a listing gives, a batch at a time. After each batch it lists from the
+// start again: some stores lose their place in a listing when the object it stands at is removed.
 func (s *Store) removeListed(ctx context.Context, prefix Key, listing iter.Seq2[version, error]) (removed int, markers bool, err error) {
 	var last version
 	for {
@@ -157,7 +157,8 @@ const (
 	versionsKept
 )
 
-// keepsVersions tells whether objects must be removed version by version. The bucket is asked once.
+// keepsVersions reports whether objects must be removed version by version. It asks the bucket
+// once.
 func (s *Store) keepsVersions(ctx context.Context) (bool, error) {
 	if known := s.versioning.Load(); known != versionsUnknown {
 		return known == versionsKept, nil
@@ -169,7 +170,7 @@ func (s *Store) keepsVersions(ctx context.Context) (bool, error) {
 		kept = versionsKept
 	case err == nil, notSupported(err):
 	case hasStatus(err, http.StatusForbidden):
-		// Not allowed to ask: whoever may list versions has some to be removed.
+		// We may not ask. If we may list versions, there may be some to remove.
 		_, err := s.api.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: &s.o.Bucket, MaxKeys: aws.Int32(1)}, checksumsAsHeaders)
 		if err == nil {
 			kept = versionsKept
@@ -233,7 +234,7 @@ func (s *Store) versions(ctx context.Context, prefix Key) iter.Seq2[version, err
 }
 
 // removeObjects removes objects, removeBatch at a time. Those that the store could not remove for
-// now are tried again. It tells whether the store made delete markers instead of removing.
+// now are tried again. markers reports whether the store made delete markers instead of removing.
 func (s *Store) removeObjects(ctx context.Context, ids []types.ObjectIdentifier) (markers bool, err error) {
 	for chunk := range slices.Chunk(ids, removeBatch) {
 		todo := chunk
@@ -265,7 +266,7 @@ func (s *Store) removeOnce(ctx context.Context, ids []types.ObjectIdentifier) (a
 	}, checksumsAsHeaders)
 	if err != nil {
 		if notSupported(err) || hasStatus(err, 0, "MissingContentMD5", "MalformedXML", "InvalidRequest") {
-			return nil, markers, s.removeEach(ctx, ids, &markers) // a store without batches, or with other ideas of them
+			return nil, markers, s.removeEach(ctx, ids, &markers) // a store without batches, or with another form of them
 		}
 		return nil, false, wrapError(ctx, "remove objects", Key(aws.ToString(ids[0].Key)), err)
 	}

@@ -40,10 +40,10 @@ type Options struct {
 
 // Client builds an S3 client that suits a [Store]: it retries throttling of every shape, computes
 // no checksums of its own (a Store gives precomputed ones, which travel as headers), and waits no
-// longer than told. A change that was sent when its call's context ends is answered before the call
-// returns, if the store answers within AnswerTimeout: what a call that has returned asked for does
-// not happen later. What was not sent yet is not sent. It reaches for nothing but files and the
-// environment; a region that is nowhere to be found is an error that names AWS_REGION.
+// longer than o says. A change that was sent when its call's context ends is answered before the
+// call returns, if the store answers within AnswerTimeout: what a call that has returned asked for
+// does not happen later. What was not sent yet is not sent. It reaches for nothing but files and
+// the environment; a region that is nowhere to be found is an error that names AWS_REGION.
 func Client(ctx context.Context, o Options) (*s3.Client, error) {
 	var load []func(*config.LoadOptions) error
 	if o.Region != "" {
@@ -105,8 +105,8 @@ func tune(t *http.Transport, responseTimeout time.Duration) {
 }
 
 // newRetryer is the SDK's standard retryer plus what it lacks: a bare 429 or 503, a conditional
-// write that met another one (409), and Retry-After. There is no retry budget across calls: who
-// calls bounds the whole.
+// write that met another one (409), and Retry-After. There is no retry budget across calls: the
+// caller bounds the whole.
 func newRetryer(attempts int, maxBackoff time.Duration) aws.Retryer {
 	if attempts == 0 {
 		attempts = 5
@@ -140,7 +140,7 @@ func newRetryer(attempts int, maxBackoff time.Duration) aws.Retryer {
 	})
 }
 
-// hasStatus tells whether a call failed with an HTTP status or an error code of the store.
+// hasStatus reports whether a call failed with an HTTP status or an error code of the store.
 func hasStatus(err error, status int, codes ...string) bool {
 	var resp *smithyhttp.ResponseError
 	if errors.As(err, &resp) && resp.HTTPStatusCode() == status {

@@ -44,7 +44,7 @@ func (s *Spool) Write(p []byte) (int, error) {
 	return n, s.err
 }
 
-// Reset empties the spool, so that a download can begin anew. Readers made before must not be used
+// Reset empties the spool, so that a download can be repeated. Readers made before must not be used
 // any more.
 func (s *Spool) Reset() error {
 	s.buf.Reset(s.file)

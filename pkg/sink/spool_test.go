@@ -15,7 +15,7 @@ func TestSpool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for round := range uint64(3) { // a download that begins anew
+	for round := range uint64(3) { // a download that is repeated
 		content := noise(round, 200_000+int(round))
 		for part := range bytes.SplitAfterSeq(content, []byte{0}) {
 			if _, err := s.Write(part); err != nil {

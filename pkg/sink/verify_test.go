@@ -176,7 +176,7 @@ func TestVerifySeesEveryTamper(t *testing.T) {
 		} {
 			got := problems(t, tampered)
 			if name == "receipt.json" && how == "byte flipped" && got == "" {
-				continue // without a signature, a receipt's own text is nobody's to vouch for
+				continue // without a signature, nothing vouches for a receipt's own text
 			}
 			if got == "" {
 				t.Errorf("%s %s: not seen", name, how)
@@ -241,8 +241,8 @@ func TestVerifySeesMore(t *testing.T) {
 		{"inventory of nonsense", sealed(bag.with("evidence/inventory.json", "{")), "evidence/inventory.json: it is not valid JSON"},
 		{"inventory of later times", sealed(replace("evidence/inventory.json", `"v":1`, `"v":2`)), "evidence/inventory.json: it has version 2"},
 		{"record of a missing file", sealed(replace(images, first, "images/"+iteration.String()+".jpg")), "images.jsonl: line 1: its file"},
-		{"record of a file elsewhere", sealed(replace(images, first, "../"+project.String()+"/"+first)), "no well-formed name"},
-		{"record with another digest", sealed(replace(images, `"sha256":"`, `"sha256":"00`)), "another SHA-256"},
+		{"record of a file elsewhere", sealed(replace(images, first, "../"+project.String()+"/"+first)), "not a well-formed name"},
+		{"record with another digest", sealed(replace(images, `"sha256":"`, `"sha256":"00`)), "a different SHA-256"},
 		{"record with another size", sealed(replace(images, `"bytes":2003`, `"bytes":2004`)), "2003 bytes, not 2004"},
 		{"record of another image", sealed(replace(images, `"id":"`+imageA.String(), `"id":"`+imageB.String())), "is not that of"},
 		{"record with neither file nor error", sealed(replace(images, `"error":{"code":"NotFoundImage","message":"gone"}`, `"error":null`)), "neither a file nor an error"},

@@ -213,7 +213,7 @@ type source struct {
 type sourceClass int
 
 const (
-	cheap  sourceClass = iota // made anew each time
+	cheap  sourceClass = iota // made each time
 	drawn                     // kept, as far as there is room
 	stream                    // too big to hold: written twice, first to measure it
 )

@@ -39,13 +39,13 @@ func contractCases(s *Server, projects []*Project) []exchangeCase {
 		cases = append(cases, exchangeCase{operation: operation, method: method, path: path, status: status, code: code, body: body})
 	}
 	read := func(operation, path string) { add(operation, "GET", path, http.StatusOK, "", "") }
-	nobody := "00000000-0000-4000-8000-000000000000"
-	tooMany := strings.TrimSuffix(strings.Repeat(nobody+",", 257), ",")
+	unknown := "00000000-0000-4000-8000-000000000000"
+	tooMany := strings.TrimSuffix(strings.Repeat(unknown+",", 257), ",")
 	read("GetDomains", "domains")
 	read("GetDomain", "domains/ee85a74c-405e-4adc-bb47-ffa8ca0c9f31")
-	add("GetDomain", "GET", "domains/"+nobody, 404, "NotFoundDomain", "")
+	add("GetDomain", "GET", "domains/"+unknown, 404, "NotFoundDomain", "")
 	read("GetProjects", "projects")
-	add("GetProject", "GET", "projects/"+nobody, 404, "NotFoundProject", "")
+	add("GetProject", "GET", "projects/"+unknown, 404, "NotFoundProject", "")
 	for _, made := range projects {
 		p := "projects/" + made.ID.String()
 		read("GetProject", p)
@@ -94,11 +94,11 @@ func contractCases(s *Server, projects []*Project) []exchangeCase {
 	read("GetArtifact", p+"/artifacts?path="+url.QueryEscape(imageBlob(projects[0].ID, 'i', projects[0].Images[10])))
 	add("GetArtifact", "GET", p+"/artifacts?path=nonsense", 400, "BadRequestInvalidArtifactUri", "")
 	add("GetArtifact", "GET", p+"/artifacts?path="+url.QueryEscape(imageBlob(projects[1].ID, 'i', projects[1].Images[0])), 404, "NotFound", "")
-	add("GetTag", "GET", p+"/tags/"+nobody, 404, "NotFoundTag", "")
-	add("GetTags", "GET", p+"/tags?iterationId="+nobody, 404, "NotFoundIteration", "")
-	add("GetIteration", "GET", p+"/iterations/"+nobody, 404, "NotFoundIteration", "")
+	add("GetTag", "GET", p+"/tags/"+unknown, 404, "NotFoundTag", "")
+	add("GetTags", "GET", p+"/tags?iterationId="+unknown, 404, "NotFoundIteration", "")
+	add("GetIteration", "GET", p+"/iterations/"+unknown, 404, "NotFoundIteration", "")
 	add("GetTaggedImages", "GET", p+"/images/tagged?take=257", 400, "BadRequestExceededBatchSize", "")
-	add("GetTaggedImages", "GET", p+"/images/tagged?iterationId="+nobody, 404, "NotFoundIteration", "")
+	add("GetTaggedImages", "GET", p+"/images/tagged?iterationId="+unknown, 404, "NotFoundIteration", "")
 	add("GetTaggedImages", "GET", p+"/images/tagged?tagIds=nonsense", 400, "BadRequestInvalidIds", "")
 	add("GetImages", "GET", p+"/images?%24filter=broken", 400, "BadRequest", "")
 	add("GetImagesByIds", "GET", p+"/images/id?imageIds="+tooMany, 400, "BadRequestExceededBatchSize", "")
@@ -107,11 +107,11 @@ func contractCases(s *Server, projects []*Project) []exchangeCase {
 
 	add("DeleteImages", "DELETE", p+"/images", 400, "BadRequestRequiredParamIsNull", "")
 	add("DeleteImages", "DELETE", p+"/images?imageIds="+tooMany, 400, "BadRequestExceededBatchSize", "")
-	add("DeleteImages", "DELETE", p+"/images?imageIds="+nobody, 404, "NotFoundImage", "")
+	add("DeleteImages", "DELETE", p+"/images?imageIds="+unknown, 404, "NotFoundImage", "")
 	add("DeleteImages", "DELETE", p+"/images?imageIds="+image, 204, "", "")
 	add("DeleteImages", "DELETE", p+"/images?imageIds="+image+"&allIterations=true", 202, "", "")
 	add("DeleteImages", "DELETE", p+"/images?allImages=true", 202, "", "")
-	add("DeleteImageRegions", "DELETE", p+"/images/regions?regionIds="+nobody, 204, "", "")
+	add("DeleteImageRegions", "DELETE", p+"/images/regions?regionIds="+unknown, 204, "", "")
 	add("DeleteImageTags", "DELETE", p+"/images/tags?imageIds="+image+"&tagIds="+tag, 204, "", "")
 	add("DeletePrediction", "DELETE", p+"/predictions", 400, "BadRequestPredictionIdsMissing", "")
 	add("DeletePrediction", "DELETE", p+"/predictions?ids="+tooMany, 400, "BadRequestPredictionIdsExceededCount", "")
@@ -130,7 +130,7 @@ func contractCases(s *Server, projects []*Project) []exchangeCase {
 	return cases
 }
 
-// failed says whether an iteration's training failed.
+// failed reports whether an iteration's training failed.
 func (s *Server) failed(project, iteration uuid.UUID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"go.uber.org/goleak"
 )
 
@@ -127,4 +128,37 @@ func compact(t *testing.T, b []byte) string {
 		}
 		text = text[:i] + text[i+strings.IndexByte(text[i:], '"'):]
 	}
+}
+
+// listed is what tests read of an image.
+type listed struct {
+	ID               uuid.UUID
+	Created          string
+	Width, Height    int
+	ResizedImageURI  string
+	ThumbnailURI     string
+	OriginalImageURI string
+	Tags             []struct{ TagID uuid.UUID }
+	Regions          []struct{ RegionID, TagID uuid.UUID }
+	Metadata         map[string]string
+}
+
+func idsOf(images []listed) []uuid.UUID {
+	ids := []uuid.UUID{}
+	for _, img := range images {
+		ids = append(ids, img.ID)
+	}
+	return ids
+}
+
+func join(ids []uuid.UUID) string {
+	texts := make([]string, 0, len(ids))
+	for _, id := range ids {
+		texts = append(texts, id.String())
+	}
+	return strings.Join(texts, ",")
+}
+
+func tinySpec() ProjectSpec {
+	return ProjectSpec{Name: "small", Images: 30, Untagged: 6, ImageBytes: Tiny, Iterations: []IterationSpec{{Images: 20, DropFromWorkspace: 5}, {}}, Predictions: 9}
 }

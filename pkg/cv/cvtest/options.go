@@ -9,7 +9,8 @@ import (
 type Options struct {
 	// Seed decides every id, time, picture and number of the account.
 	Seed int64
-	// Key is the training key demanded; when empty a key is derived from Seed. Server.Key tells it.
+	// Key is the training key demanded; when empty a key is derived from Seed, which Server.Key
+	// returns.
 	Key string
 	// Token, when set, is also accepted as "Authorization: Bearer <Token>".
 	Token string

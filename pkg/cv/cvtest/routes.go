@@ -114,7 +114,7 @@ func below(path, prefix string) (string, bool) {
 	return rest, rest == "" || rest[0] == '/'
 }
 
-// changesAnything says whether a method on an unknown route might change something.
+// changesAnything reports whether a method on an unknown route might change something.
 func changesAnything(method string) bool {
 	return method != http.MethodGet && method != http.MethodHead
 }

@@ -211,7 +211,7 @@ type bucket struct {
 	at     time.Time
 }
 
-// take says whether a call may pass now, at a rate of rps.
+// take reports whether a call may pass now, at a rate of rps.
 func (b *bucket) take(now time.Time, rps float64) bool {
 	limit := max(1, rps)
 	if b.at.IsZero() {

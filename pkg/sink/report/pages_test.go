@@ -16,7 +16,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 const (
 	projectA = "0f3b2a77-3a57-4b8c-9a67-5c1c1df0a111"

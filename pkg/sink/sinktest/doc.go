@@ -1,5 +1,5 @@
 // Package sinktest is an S3 server in the process, for tests and for trying things out, and a
-// transport that breaks requests as told.
+// transport that breaks requests by a script.
 //
 // [Server] is the real thing (versitygw), not an imitation: it refuses wrong checksums and
 // signatures, and honors conditional writes, versions and Object Lock. [Faults] stands below the

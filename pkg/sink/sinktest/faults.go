@@ -1,19 +1,12 @@
 package sinktest
 
 import (
-	"bytes"
-	"context"
-	"encoding/xml"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -56,13 +49,13 @@ func (f Fault) String() string {
 	return fmt.Sprintf("%s %s %q (from match %d)", effect, when, f.Op+" "+f.Key, max(f.Nth, 1))
 }
 
-// script is a fault and what became of it.
+// script is a fault and how often it was met.
 type script struct {
 	Fault
 	seen, hits int
 }
 
-// Faults is a transport that breaks requests as told. It stands below the real SDK
+// Faults is a transport that breaks requests by a script. It stands below the real SDK
 // ([Server.FaultyClient]), so that keys, headers and retries are exercised. Use it for path-style
 // requests. It is safe for use by several goroutines.
 type Faults struct {
@@ -194,7 +187,7 @@ func (f *Faults) choose(op, key string, hasBody bool) (*Fault, http.RoundTripper
 	return hit, f.next
 }
 
-// match tells whether a string matches a pattern in which * stands for any run of characters.
+// match reports whether a string matches a pattern in which * stands for any run of characters.
 func match(pattern, s string) bool {
 	first, rest, found := strings.Cut(pattern, "*")
 	if !found {
@@ -239,277 +232,4 @@ func (f *Faults) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	return resp, err
-}
-
-// send carries a request out, or not, as a fault has it.
-func send(next http.RoundTripper, req *http.Request, op string, fault *Fault) (*http.Response, error) {
-	switch {
-	case fault == nil:
-		return next.RoundTrip(req)
-	case fault.Effect == Cut && req.ContentLength > 0:
-		cut := req.Clone(req.Context())
-		cut.Body = &cutBody{ReadCloser: req.Body, left: req.ContentLength / 2, err: errReset("write")}
-		return next.RoundTrip(cut)
-	case fault.Effect == Cut:
-		return halve(next, req, io.ErrUnexpectedEOF)
-	case fault.Effect == End:
-		return halve(next, req, io.EOF)
-	}
-	if fault.After {
-		resp, err := next.RoundTrip(req)
-		if err != nil {
-			return nil, err
-		}
-		discard(resp)
-	}
-	switch fault.Effect {
-	case Reset:
-		closeBody(req)
-		return nil, errReset("read")
-	case Hang:
-		closeBody(req)
-		<-req.Context().Done()
-		return nil, context.Cause(req.Context())
-	case Lie:
-		return lie(req, op)
-	default:
-		closeBody(req)
-		return refusal(req, fault), nil
-	}
-}
-
-// halve has half of an answer's body arrive, and then an error.
-func halve(next http.RoundTripper, req *http.Request, end error) (*http.Response, error) {
-	resp, err := next.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	length := resp.ContentLength
-	if length < 0 { // it is counted
-		b, err := io.ReadAll(resp.Body)
-		if err != nil {
-			return nil, err
-		}
-		_ = resp.Body.Close()
-		resp.Body, length = io.NopCloser(bytes.NewReader(b)), int64(len(b))
-	}
-	resp.Body = &cutBody{ReadCloser: resp.Body, left: length / 2, err: end}
-	return resp, nil
-}
-
-// errReset is what a broken connection looks like.
-func errReset(op string) error {
-	return &net.OpError{Op: op, Net: "tcp", Err: os.NewSyscallError(op, syscall.ECONNRESET)}
-}
-
-func closeBody(req *http.Request) {
-	if req.Body != nil {
-		_ = req.Body.Close()
-	}
-}
-
-func discard(resp *http.Response) {
-	_, _ = io.Copy(io.Discard, resp.Body)
-	_ = resp.Body.Close()
-}
-
-// cutBody is a body that ends early.
-type cutBody struct {
-	io.ReadCloser
-	left int64
-	err  error
-}
-
-// Read implements io.Reader.
-func (c *cutBody) Read(p []byte) (int, error) {
-	if c.left <= 0 {
-		return 0, c.err
-	}
-	n, err := c.ReadCloser.Read(p[:min(int64(len(p)), c.left)])
-	c.left -= int64(n)
-	return n, err
-}
-
-// refusal is an error answer.
-func refusal(req *http.Request, fault *Fault) *http.Response {
-	code := fault.Code
-	if code == "" {
-		code = map[int]string{
-			http.StatusForbidden:           "AccessDenied",
-			http.StatusNotFound:            "NoSuchKey",
-			http.StatusConflict:            "ConditionalRequestConflict",
-			http.StatusPreconditionFailed:  "PreconditionFailed",
-			http.StatusInternalServerError: "InternalError",
-			http.StatusNotImplemented:      "NotImplemented",
-			http.StatusServiceUnavailable:  "SlowDown",
-		}[fault.Status]
-	}
-	var body string
-	if code != "" && req.Method != http.MethodHead {
-		body = fmt.Sprintf("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>scripted fault</Message></Error>", code)
-	}
-	resp := answer(req, fault.Status, body)
-	if fault.RetryAfter > 0 {
-		resp.Header.Set("Retry-After", strconv.Itoa(int(fault.RetryAfter/time.Second)))
-	}
-	return resp
-}
-
-// answer makes an answer.
-func answer(req *http.Request, status int, body string) *http.Response {
-	resp := &http.Response{
-		Status: strconv.Itoa(status) + " " + http.StatusText(status), StatusCode: status,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: req,
-	}
-	if body != "" {
-		resp.Header.Set("Content-Type", "application/xml")
-	}
-	return resp
-}
-
-// lie is the answer of a store that says it did what it did not do.
-func lie(req *http.Request, op string) (*http.Response, error) {
-	var body []byte
-	if req.Body != nil {
-		defer closeBody(req)
-		into := io.Writer(io.Discard)
-		if op == "DeleteObjects" {
-			into = writer(func(p []byte) { body = append(body, p...) })
-		}
-		if _, err := io.Copy(into, req.Body); err != nil {
-			return nil, err
-		}
-	}
-	switch op {
-	case "DeleteObject", "AbortMultipartUpload":
-		return answer(req, http.StatusNoContent, ""), nil
-	case "DeleteObjects":
-		var b strings.Builder
-		b.WriteString("<DeleteResult>")
-		for _, object := range deleted(body) {
-			b.WriteString("<Deleted><Key>")
-			_ = xml.EscapeText(&b, []byte(object.Key))
-			b.WriteString("</Key>")
-			if object.VersionID != "" {
-				b.WriteString("<VersionId>" + object.VersionID + "</VersionId>")
-			}
-			b.WriteString("</Deleted>")
-		}
-		return answer(req, http.StatusOK, b.String()+"</DeleteResult>"), nil
-	case "CompleteMultipartUpload":
-		return answer(req, http.StatusOK, `<CompleteMultipartUploadResult><ETag>"0-1"</ETag></CompleteMultipartUploadResult>`), nil
-	default:
-		resp := answer(req, http.StatusOK, "")
-		resp.Header.Set("Etag", `"00000000000000000000000000000000"`)
-		return resp, nil
-	}
-}
-
-// writer is a function as an io.Writer.
-type writer func([]byte)
-
-// Write implements io.Writer.
-func (w writer) Write(p []byte) (int, error) {
-	w(p)
-	return len(p), nil
-}
-
-// deleteEntry is an object that a DeleteObjects names.
-type deleteEntry struct {
-	Key       string `xml:"Key"`
-	VersionID string `xml:"VersionId"`
-}
-
-// deleted lists the objects that the body of a DeleteObjects names.
-func deleted(body []byte) []deleteEntry {
-	var list struct {
-		Objects []deleteEntry `xml:"Object"`
-	}
-	_ = xml.Unmarshal(body, &list)
-	return list.Objects
-}
-
-// identify tells a request's operation and key. The request it gives is the one to send: the body
-// may have been read.
-func identify(req *http.Request) (op, key string, _ *http.Request, err error) {
-	_, key, _ = strings.Cut(strings.TrimPrefix(req.URL.Path, "/"), "/")
-	q := req.URL.Query()
-	if key == "" {
-		op = bucketOperation(req.Method, q.Has)
-		key = q.Get("prefix")
-		if op == "DeleteObjects" && req.Body != nil {
-			body, err := io.ReadAll(req.Body)
-			if err != nil {
-				return "", "", nil, err
-			}
-			closeBody(req)
-			req = req.Clone(req.Context())
-			req.Body = io.NopCloser(bytes.NewReader(body))
-			if objects := deleted(body); len(objects) > 0 {
-				key = objects[0].Key
-			}
-		}
-		return op, key, req, nil
-	}
-	return objectOperation(req, q.Has), key, req, nil
-}
-
-// bucketOperation is the name of an operation on a bucket.
-func bucketOperation(method string, has func(string) bool) string {
-	switch method {
-	case http.MethodHead:
-		return "HeadBucket"
-	case http.MethodDelete:
-		return "DeleteBucket"
-	case http.MethodPost:
-		return "DeleteObjects"
-	case http.MethodPut:
-		switch {
-		case has("versioning"):
-			return "PutBucketVersioning"
-		case has("object-lock"):
-			return "PutObjectLockConfiguration"
-		}
-		return "CreateBucket"
-	}
-	switch {
-	case has("versioning"):
-		return "GetBucketVersioning"
-	case has("versions"):
-		return "ListObjectVersions"
-	case has("uploads"):
-		return "ListMultipartUploads"
-	case has("object-lock"):
-		return "GetObjectLockConfiguration"
-	case has("list-type"):
-		return "ListObjectsV2"
-	}
-	return "ListObjects"
-}
-
-// objectOperation is the name of an operation on an object.
-func objectOperation(req *http.Request, has func(string) bool) string {
-	verb := map[string]string{http.MethodGet: "Get", http.MethodPut: "Put", http.MethodDelete: "Delete", http.MethodHead: "Head"}[req.Method]
-	switch {
-	case has("retention"):
-		return verb + "ObjectRetention"
-	case has("legal-hold"):
-		return verb + "ObjectLegalHold"
-	case has("tagging"):
-		return verb + "ObjectTagging"
-	case req.Method == http.MethodPost && has("uploads"):
-		return "CreateMultipartUpload"
-	case req.Method == http.MethodPost && has("uploadId"):
-		return "CompleteMultipartUpload"
-	case req.Method == http.MethodPut && has("uploadId"):
-		return "UploadPart"
-	case req.Method == http.MethodDelete && has("uploadId"):
-		return "AbortMultipartUpload"
-	case req.Method == http.MethodGet && has("uploadId"):
-		return "ListParts"
-	case req.Method == http.MethodPut && req.Header.Get("X-Amz-Copy-Source") != "":
-		return "CopyObject"
-	}
-	return verb + "Object"
 }

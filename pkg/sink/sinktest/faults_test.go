@@ -94,7 +94,7 @@ func TestEffects(t *testing.T) {
 			f := sinktest.Script(t, tc.fault)
 			ctx, giveUp := context.WithCancel(t.Context())
 			defer giveUp()
-			if tc.fault.Effect == sinktest.Hang { // whoever waits gives up when it has happened, or is about to
+			if tc.fault.Effect == sinktest.Hang { // the caller gives up when the request was carried out, or is about to be
 				asked := make(chan struct{})
 				f.OnRequest = func(_, _ string, before bool) error {
 					if before {

@@ -3,6 +3,8 @@ package cv
 import (
 	"context"
 	"errors"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -12,13 +14,13 @@ import (
 type reading struct {
 	name string
 	good string   // an answer
-	none []string // what is none, besides null and nothing
+	bad  []string // unusable answers, besides null and an empty body
 	do   func(ctx context.Context, c *Client) error
 }
 
 // reads makes a reading of a method's call.
-func reads[T any](name, good string, none []string, do func(context.Context, *Client) (T, error)) reading {
-	return reading{name, good, none, func(ctx context.Context, c *Client) error {
+func reads[T any](name, good string, bad []string, do func(context.Context, *Client) (T, error)) reading {
+	return reading{name, good, bad, func(ctx context.Context, c *Client) error {
 		_, err := do(ctx, c)
 		return err
 	}}
@@ -37,8 +39,8 @@ func readings() []reading {
 	noThing := []string{`{}`, `[]`, `"x"`, `7`, `{"id":null}`, `{"id":""}`, `{"id":"x"}`, `{"id":7}`, `{"code":"NotFound","message":"m"}`}
 	noCount := []string{`-1`, `1.5`, `"7"`, `[]`, `{}`, `true`}
 	noList := []string{`{}`, `7`, `"x"`, `[null]`, `["x"]`, `[7]`, `[[]]`, `[{}]`, `[{"name":"x"}]`}
-	of := func(good string, none []string) []string { // a list of more than one
-		return append([]string{`[` + good + `,null]`, `[` + good + `,{}]`, `{"value":[` + good + `]}`}, none...)
+	of := func(good string, bad []string) []string { // a list of more than one
+		return append([]string{`[` + good + `,null]`, `[` + good + `,{}]`, `{"value":[` + good + `]}`}, bad...)
 	}
 	images := of(thing, noList)
 	return []reading{
@@ -89,27 +91,78 @@ func readings() []reading {
 	}
 }
 
-// TestNoAnswer has each operation that reads meet what is no answer to it. It is asked again; what
-// is never answered is unavailable, and not "nothing there".
-func TestNoAnswer(t *testing.T) {
+// TestUnusableAnswers gives each operation that reads answers that are unusable to it. The call is
+// retried; if no usable answer comes, it is ErrUnavailable, and not "nothing there".
+func TestUnusableAnswers(t *testing.T) {
 	for _, r := range readings() {
 		t.Run(r.name, func(t *testing.T) {
-			for _, none := range append([]string{``, `null`, " null\r\n", "\ufeffnull"}, r.none...) {
-				w := newWorld(t, script(status(200, none), status(200, r.good)))
+			for _, bad := range append([]string{``, `null`, " null\r\n", "\ufeffnull"}, r.bad...) {
+				w := newWorld(t, script(status(200, bad), status(200, r.good)))
 				if err := r.do(t.Context(), w.Client); err != nil || len(w.requests()) != 2 {
-					t.Errorf("%q, then an answer: %v after %d tries", none, err, len(w.requests()))
+					t.Errorf("%q, then a good answer: %v after %d tries", bad, err, len(w.requests()))
 				}
-				w = newWorld(t, status(200, none))
+				w = newWorld(t, status(200, bad))
 				err := r.do(t.Context(), w.Client)
 				var e *Error
 				if !errors.Is(err, ErrUnavailable) || !errors.As(err, &e) || e.Op != r.name || e.Status != 200 || len(w.requests()) != defaultMaxAttempts {
-					t.Errorf("%q for ever: %v after %d tries", none, err, len(w.requests()))
+					t.Errorf("%q every time: %v after %d tries", bad, err, len(w.requests()))
 				}
 				for _, kind := range []error{ErrGone, ErrThrottled, ErrMisconfigured, ErrUntrained} {
 					if errors.Is(err, kind) {
-						t.Errorf("%q for ever: %v is %v", none, err, kind)
+						t.Errorf("%q every time: %v is %v", bad, err, kind)
 					}
 				}
+			}
+		})
+	}
+}
+
+// TestSuccessThatIsNone: answers with a 2xx status that are unusable.
+func TestSuccessThatIsNone(t *testing.T) {
+	for name, c := range map[string]struct {
+		handle http.HandlerFunc
+		kind   error
+		tries  int
+		text   string
+	}{
+		"a login page": {func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Type", "text/html")
+			_, _ = rw.Write([]byte("<html>sign in</html>"))
+		}, ErrMisconfigured, 1, "answer of type text/html, not JSON"},
+		"empty":      {status(200, ""), ErrUnavailable, 5, "answer of 0 bytes is truncated or invalid JSON"},
+		"no content": {status(204, ""), ErrUnavailable, 5, "answer of 0 bytes is truncated or invalid JSON"},
+		"half of it": {status(200, `[{"id":"`), ErrUnavailable, 5, "answer of 8 bytes is truncated or invalid JSON"},
+		"cut": {func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Length", "100")
+			answer(rw, 200, `[]`)
+		}, ErrUnavailable, 5, "read answer: unexpected EOF"},
+		"cut chunks": {func(rw http.ResponseWriter, _ *http.Request) {
+			answer(rw, 200, `[`)
+			_ = http.NewResponseController(rw).Flush()
+			panic(http.ErrAbortHandler)
+		}, ErrUnavailable, 5, "read answer: unexpected EOF"},
+		"other JSON":  {status(200, `{"projects":[]}`), ErrUnavailable, 5, "decode answer"},
+		"no objects":  {status(200, `["a"]`), ErrUnavailable, 5, "not a JSON object"},
+		"no id":       {status(200, `[{"name":"x"}]`), ErrUnavailable, 5, "no id in it"},
+		"null object": {status(200, `[null]`), ErrUnavailable, 5, "no id in it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, c.handle)
+			_, err := w.GetProjects(t.Context())
+			if err == nil || !strings.Contains(err.Error(), c.text) {
+				t.Fatalf("error %v", err)
+			}
+			for _, kind := range []error{ErrGone, ErrThrottled, ErrMisconfigured, ErrUnavailable} {
+				if want := errors.Is(c.kind, kind); errors.Is(err, kind) != want {
+					t.Errorf("%v is %v should be %v", err, kind, want)
+				}
+			}
+			var e *Error
+			if !errors.As(err, &e) || e.Op != "GetProjects" || e.Status/100 != 2 {
+				t.Errorf("%+v", e)
+			}
+			if n := len(w.requests()); n != c.tries {
+				t.Errorf("%d tries", n)
 			}
 		})
 	}

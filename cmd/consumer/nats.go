@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+)
+
+// natsSettings are named as the nats command line names them.
+type natsSettings struct {
+	URL          string `name:"nats-url" var:"NATS_URL" default:"nats://127.0.0.1:4222" placeholder:"URL,…" help:"NATS servers; default ${default}."`
+	Creds        string `name:"nats-creds" var:"NATS_CREDS" placeholder:"FILE" help:"NATS user credentials."`
+	NKey         string `name:"nats-nkey" var:"NATS_NKEY" placeholder:"FILE" help:"NATS NKey seed."`
+	User         string `name:"nats-user" var:"NATS_USER" placeholder:"NAME" help:"NATS user name, or a token without a password."`
+	Password     string `name:"nats-password" var:"NATS_PASSWORD" placeholder:"TEXT" help:"NATS password."`
+	PasswordFile string `name:"nats-password-file" var:"NATS_PASSWORD_FILE" placeholder:"FILE" help:"File with the NATS password."`
+	CA           string `name:"nats-ca" var:"NATS_CA" placeholder:"FILE" help:"CA certificates that NATS servers are checked with."`
+	Cert         string `name:"nats-cert" var:"NATS_CERT" placeholder:"FILE" help:"TLS client certificate."`
+	Key          string `name:"nats-key" var:"NATS_KEY" placeholder:"FILE" help:"TLS client key."`
+	Subjects     string `name:"subject-prefix" var:"CONSUMER_SUBJECT_PREFIX" default:"cv" placeholder:"WORD" help:"First token of all subjects, and in upper case of streams and buckets; default ${default}."`
+}
+
+// natsConfig is how NATS is reached.
+type natsConfig struct {
+	URL, Creds, NKey, User string
+	Password               Secret
+	CA, Cert, Key          string
+	Subjects               string
+}
+
+var subjectToken = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+
+func (s natsSettings) config(p *problems) natsConfig {
+	c := natsConfig{
+		URL: s.URL, User: s.User,
+		Creds:    p.file("NATS_CREDS", s.Creds),
+		NKey:     p.file("NATS_NKEY", s.NKey),
+		Password: p.secret("NATS_PASSWORD", s.Password, s.PasswordFile),
+		CA:       p.file("NATS_CA", s.CA),
+		Cert:     p.file("NATS_CERT", s.Cert),
+		Key:      p.file("NATS_KEY", s.Key),
+		Subjects: s.Subjects,
+	}
+	for server := range strings.SplitSeq(s.URL, ",") {
+		server = strings.TrimSpace(server)
+		if !strings.Contains(server, "://") {
+			server = "nats://" + server
+		}
+		if u, err := url.Parse(server); err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+			p.add("NATS_URL", "is not a list of NATS servers such as nats://host:4222") // not quoted: it may hold a password
+			break
+		}
+	}
+	if (s.Cert == "") != (s.Key == "") {
+		p.add("NATS_CERT", "and NATS_KEY go together: one is set without the other")
+	}
+	if c.Password.IsSet() && s.User == "" {
+		p.add("NATS_USER", "is needed with NATS_PASSWORD")
+	}
+	if !subjectToken.MatchString(s.Subjects) {
+		p.add("CONSUMER_SUBJECT_PREFIX", "%q is not a word of letters, digits, - and _ (at most 32)", s.Subjects)
+	}
+	return c
+}
+
+// reachTimeout is how long a command line waits for servers before it says that they are not
+// reachable.
+const reachTimeout = 10 * time.Second
+
+// openRequester connects to NATS as a requester, who publishes commands and reads their results. It
+// makes and changes no streams or buckets there.
+func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue, error) {
+	o := c.connection("consumer", zerolog.Nop())
+	o.FailFast = true
+	nc, err := natsq.Connect(ctx, o)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	// Whatever retention and replicas the operator chose is right for a requester.
+	opening, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	q, err := natsq.Open(opening, nc, natsq.Options{Prefix: c.Subjects, Retention: time.Minute, AckWait: time.Second, Log: zerolog.Nop()})
+	if err != nil {
+		nc.Close()
+		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	return nc, q, nil
+}
+
+// connection is how natsq connects.
+func (c natsConfig) connection(name string, log zerolog.Logger) natsq.ConnectOptions {
+	o := natsq.ConnectOptions{URL: c.URL, Name: name, Creds: c.Creds, NKey: c.NKey, User: c.User, CA: c.CA, Cert: c.Cert, Key: c.Key, Log: log}
+	if c.Password.IsSet() {
+		o.Password = c.Password.Reveal
+	}
+	return o
+}

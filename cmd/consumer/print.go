@@ -1,0 +1,128 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+)
+
+// printEnd prints a terminal event; any but completed is an errCommandFailed.
+func printEnd(p *program, event contract.Event, asJSON bool) error {
+	if asJSON {
+		if err := printJSON(p.stdout, event); err != nil {
+			return err
+		}
+	} else if event.Data.Status == contract.StatusCompleted {
+		printEvent(p.stdout, event)
+	}
+	return completed(event)
+}
+
+// describeEvent is a terminal event in a few words.
+func describeEvent(e contract.Event) string {
+	text := string(e.Data.Status)
+	if e.Data.Error != nil {
+		text += ": " + e.Data.Error.Error()
+	}
+	if e.Data.ConflictsWith != "" {
+		text += " (the id belongs to " + string(e.Data.ConflictsWith) + ")"
+	}
+	return text
+}
+
+// printEvent prints the result of a completed command.
+func printEvent(w io.Writer, e contract.Event) {
+	d := e.Data
+	fmt.Fprintf(w, "%s: %s\n", d.Status, d.Outcome)
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintf(t, "  command\t%s\n", d.CommandID)
+	printCounts(t, d.Counts)
+	if d.Exceptions > 0 {
+		fmt.Fprintf(t, "  exceptions\t%d, listed in evidence/inventory.json\n", d.Exceptions)
+	}
+	if d.Plan != nil {
+		fmt.Fprintf(t, "  plan\tsha256 %s\n", d.Plan.SHA256)
+	}
+	printBundle(t, "bundle", d.Bundle)
+	printBundle(t, "exported before", d.ExportBundle)
+	for _, r := range d.Residuals {
+		fmt.Fprintf(t, "  remains\t%s: %s\n", r.Category, r.Reason)
+	}
+	t.Flush()
+}
+
+// printBundle prints where a bundle is and what it is to be checked against.
+func printBundle(w io.Writer, name string, b *contract.BundleRef) {
+	if b == nil {
+		return
+	}
+	fmt.Fprintf(w, "  %s\t%s\n  objects\t%d\n  manifest\tsha256 %s\n  receipt\tsha256 %s, %s\n", name, b.URI, b.Objects, b.ManifestSHA256, b.ReceiptSHA256, signedText(b.Signed))
+}
+
+func printCounts(w io.Writer, c contract.Counts) {
+	printThings(w, c)
+	fmt.Fprintf(w, "  payload\t%s\n", humanBytes(c.Bytes))
+}
+
+func printThings(w io.Writer, c contract.Counts) {
+	for _, row := range []struct {
+		name string
+		n    int64
+	}{
+		{"projects", c.Projects},
+		{"iterations", c.Iterations},
+		{"performance", c.Performance},
+		{"tags", c.Tags},
+		{"images", c.Images},
+		{"exported models", c.Exports},
+		{"predictions", c.Predictions},
+	} {
+		fmt.Fprintf(w, "  %s\t%d\n", row.name, row.n)
+	}
+}
+
+func signedText(signed bool) string {
+	if signed {
+		return "signed"
+	}
+	return "unsigned"
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("print JSON: %w", err)
+	}
+	return nil
+}
+
+// humanBytes is a number of bytes for people: 1.5 MiB.
+func humanBytes(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, suffix := float64(n)/unit, "KiB"
+	for _, next := range []string{"MiB", "GiB", "TiB"} {
+		if value < unit {
+			break
+		}
+		value, suffix = value/unit, next
+	}
+	return fmt.Sprintf("%.1f %s", value, suffix)
+}
+
+// oneLine makes text fit for a table.
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > 100 {
+		return string(r[:99]) + "…"
+	}
+	return s
+}

@@ -1,0 +1,284 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// Describe is Head with digest and size, for which the object is read where the store does not say
+// them.
+// Errors: ErrNotFound and those of every request. Operations: HeadObject, GetObject.
+func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
+	object, err := s.Head(ctx, key)
+	if err != nil || object.SHA256 != "" && object.Bytes >= 0 {
+		return object, err
+	}
+	body, _, err := s.Open(ctx, key)
+	if err != nil {
+		return Object{}, err
+	}
+	defer func() { _ = body.Close() }()
+	h := sha256.New()
+	n, err := io.Copy(h, body)
+	if err != nil {
+		return Object{}, wrapError(ctx, "read object", key, err)
+	}
+	object.Bytes, object.SHA256 = n, hex.EncodeToString(h.Sum(nil))
+	return object, nil
+}
+
+// measure is Head with a size, for which at most atMost bytes and one more are read where the store
+// does not say it.
+func (s *Store) measure(ctx context.Context, key Key, atMost int64) (Object, error) {
+	object, err := s.Head(ctx, key)
+	if err != nil || object.Bytes >= 0 {
+		return object, err
+	}
+	body, object, err := s.Open(ctx, key)
+	if err != nil {
+		return Object{}, err
+	}
+	defer func() { _ = body.Close() }()
+	if object.Bytes < 0 {
+		object.Bytes, err = io.Copy(io.Discard, io.LimitReader(body, atMost+1))
+	}
+	return object, wrapError(ctx, "read object", key, err)
+}
+
+// Head describes what is at a key. SHA256 is empty when neither the store's checksum (of the whole
+// object) nor metadata has it, or when the two contradict each other. Errors: ErrNotFound and those
+// of every request. Operation: HeadObject.
+func (s *Store) Head(ctx context.Context, key Key) (Object, error) {
+	out, err := s.api.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket:       &s.o.Bucket,
+		Key:          aws.String(string(key)),
+		ChecksumMode: types.ChecksumModeEnabled,
+	}, checksumsAsHeaders)
+	if err != nil {
+		return Object{}, wrapError(ctx, "look at object", key, err)
+	}
+	return object(key, out.ContentLength, out.ContentType, out.Metadata, out.ChecksumSHA256), nil
+}
+
+// object is the object that an answer's headers describe.
+func object(key Key, length *int64, contentType *string, meta map[string]string, checksum *string) Object {
+	o := Object{Key: key, Bytes: sizeOrUnknown(length), ContentType: aws.ToString(contentType)}
+	for name, value := range meta {
+		if strings.EqualFold(name, metaSHA256) {
+			if validDigest(value) {
+				o.SHA256 = value
+			}
+			continue
+		}
+		if o.Meta == nil {
+			o.Meta = make(map[string]string, len(meta))
+		}
+		o.Meta[strings.ToLower(name)] = value
+	}
+	// The checksum of a multipart object is one of its parts' checksums, "<base64>-<parts>": it
+	// does not decode.
+	if sum, err := base64.StdEncoding.DecodeString(aws.ToString(checksum)); err == nil && len(sum) == sha256.Size {
+		digest := hex.EncodeToString(sum)
+		if o.SHA256 != "" && o.SHA256 != digest {
+			digest = "" // metadata that the bytes contradict: let them be read
+		}
+		o.SHA256 = digest
+	}
+	return o
+}
+
+// sizeOrUnknown is a size that the store gave, -1 when it gave none: that is not 0.
+func sizeOrUnknown(size *int64) int64 {
+	if size == nil {
+		return -1
+	}
+	return *size
+}
+
+// Open reads an object from its start. A connection that breaks while the body is read is taken up
+// again where it broke, as long as the object is the same; Read gives the store's errors. The
+// object's SHA256 may be empty, and its Bytes -1, as with Head. Errors: ErrNotFound and those of
+// every request. Operation: GetObject.
+func (s *Store) Open(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
+	r := &reader{ctx: ctx, s: s, key: key, size: -1}
+	out, err := r.get(false)
+	if err != nil {
+		return nil, Object{}, err
+	}
+	r.size, r.etag = sizeOrUnknown(out.ContentLength), out.ETag
+	return r, object(key, out.ContentLength, out.ContentType, out.Metadata, out.ChecksumSHA256), nil
+}
+
+// readTries bounds how often reading is taken up again without a byte of progress.
+const readTries = 4
+
+// reader reads an object's body across broken connections.
+type reader struct {
+	ctx   context.Context //nolint:containedctx // a reader lives as long as the call whose context it was opened with
+	s     *Store
+	key   Key
+	body  io.ReadCloser
+	etag  *string
+	off   int64
+	size  int64 // -1: not known
+	ends  bool  // the end of the body cannot be taken for a broken connection
+	tries int
+	err   error
+}
+
+// get asks for the object, or for the rest of it.
+func (r *reader) get(rest bool) (*s3.GetObjectOutput, error) {
+	in := &s3.GetObjectInput{Bucket: &r.s.o.Bucket, Key: aws.String(string(r.key)), IfMatch: r.etag}
+	if rest {
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-", r.off))
+	}
+	out, err := r.s.api.GetObject(r.ctx, in, checksumsAsHeaders)
+	if err != nil {
+		return nil, wrapError(r.ctx, "get object", r.key, err)
+	}
+	if rest {
+		if err := r.checkContinues(out); err != nil {
+			_ = out.Body.Close()
+			return nil, err
+		}
+	}
+	r.body, r.ends = out.Body, delimited(out)
+	return out, nil
+}
+
+// checkContinues checks that an answer is the rest of the object, and of the same one.
+func (r *reader) checkContinues(out *s3.GetObjectOutput) error {
+	const op = "get object"
+	if r.etag == nil {
+		return newError(op, r.key, ErrUnavailable, "the body broke off after %d bytes, and without an ETag the rest may be another object's", r.off)
+	}
+	if out.ContentRange != nil {
+		var first, last, whole int64
+		n, _ := fmt.Sscanf(*out.ContentRange, "bytes %d-%d/%d", &first, &last, &whole)
+		if n < 2 || first != r.off || n == 3 && r.size >= 0 && whole != r.size {
+			return newError(op, r.key, ErrUnavailable, "asked for the bytes from %d on, got %q of %d", r.off, *out.ContentRange, r.size)
+		}
+		if n == 3 {
+			r.size = whole
+		}
+		return nil
+	}
+	if r.size < 0 || sizeOrUnknown(out.ContentLength) != r.size-r.off {
+		return newError(op, r.key, ErrUnavailable, "asked for the bytes from %d on, got %d bytes of %d", r.off, sizeOrUnknown(out.ContentLength), r.size)
+	}
+	return nil
+}
+
+// delimited reports whether an answer says where its body ends. Another one ends where the
+// connection does, for whatever reason.
+func delimited(out *s3.GetObjectOutput) bool {
+	raw, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response)
+	return ok && (raw.ContentLength >= 0 || raw.ProtoMajor >= 2 || len(raw.TransferEncoding) > 0)
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		n, err := r.body.Read(p)
+		r.off += int64(n)
+		if n > 0 {
+			r.tries = 0
+		}
+		switch {
+		case r.size >= 0 && r.off > r.size:
+			r.err = newError("get object", r.key, ErrUnavailable, "got more than the %d bytes announced", r.size)
+			return 0, r.err
+		case r.off == r.size && (err == nil || n > 0):
+			return n, nil // the next Read returns io.EOF
+		case r.off == r.size, r.size < 0 && r.ends && errors.Is(err, io.EOF):
+			r.err = io.EOF
+			return n, io.EOF
+		case err == nil && n == 0:
+			continue
+		case err == nil:
+			return n, nil
+		}
+		// The body broke off, or ended without a sign that it was complete.
+		_ = r.body.Close()
+		if r.tries++; r.ctx.Err() != nil || r.tries > readTries {
+			r.err = hideEOF(wrapError(r.ctx, "get object", r.key, fmt.Errorf("body broke off after %d bytes: %w", r.off, err)))
+			return n, r.err
+		}
+		r.s.o.Log.Debug().Str("key", string(r.key)).Int64("offset", r.off).Err(err).Msg("body broke off, asking for the rest")
+		_, restErr := r.get(true)
+		if r.size < 0 && errors.Is(err, io.EOF) && hasStatus(restErr, http.StatusRequestedRangeNotSatisfiable, "InvalidRange") {
+			restErr = io.EOF // that was the whole object
+		}
+		switch {
+		case restErr == io.EOF: //nolint:errorlint // ours; that of a connection that was closed is wrapped, and no end
+			r.err = io.EOF
+		case restErr != nil:
+			r.err = hideEOF(restErr)
+		}
+		if r.err != nil || n > 0 {
+			return n, r.err
+		}
+	}
+}
+
+// hideEOF hides an io.EOF in an error, so that readers do not take it for the end of the content: a
+// connection that is closed before its answer is an io.EOF, too.
+func hideEOF(err error) error {
+	var e *Error
+	if !errors.Is(err, io.EOF) || !errors.As(err, &e) {
+		return err
+	}
+	hidden := *e
+	hidden.Err = errors.New(e.detail())
+	return &hidden
+}
+
+// Close implements io.Closer.
+func (r *reader) Close() error { return r.body.Close() }
+
+// ReadAll reads a whole object of at most limit bytes, and checks it against its digest where that
+// is known; a larger one is an error that matches no sentinel. Errors: ErrNotFound, ErrUnavailable
+// (content that does not match its digest) and those of every request. Operation: GetObject.
+func (s *Store) ReadAll(ctx context.Context, key Key, limit int64) ([]byte, error) {
+	const op = "read object"
+	body, object, err := s.Open(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = body.Close() }()
+	if object.Bytes > limit {
+		return nil, newError(op, key, nil, "it has %d bytes, at most %d are allowed", object.Bytes, limit)
+	}
+	var b bytes.Buffer
+	b.Grow(int(max(object.Bytes, 0)) + bytes.MinRead)
+	if _, err := b.ReadFrom(io.LimitReader(body, limit+1)); err != nil {
+		return nil, wrapError(ctx, op, key, err)
+	}
+	if int64(b.Len()) > limit {
+		return nil, newError(op, key, nil, "it has more than the %d bytes that are allowed", limit)
+	}
+	if got := hexSHA256(b.Bytes()); object.SHA256 != "" && got != object.SHA256 {
+		return nil, newError(op, key, ErrUnavailable, "content has SHA-256 %s, expected %s", got, object.SHA256)
+	}
+	return b.Bytes(), nil
+}

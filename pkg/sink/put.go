@@ -1,0 +1,188 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+const (
+	// metaSHA256 is the user metadata that holds an object's SHA-256 in hex.
+	metaSHA256 = "sha256"
+	// putTries bounds how often a write is repeated when its key is taken and freed again
+	// meanwhile.
+	putTries = 4
+)
+
+// Body is content to be stored.
+type Body struct {
+	R           io.ReadSeeker     // read from its start, more than once
+	Size        int64             // bytes
+	SHA256      string            // hex; empty: computed by reading R once more, and Size with it
+	ContentType string            // empty: application/octet-stream
+	Meta        map[string]string // user metadata besides "sha256"; lower-case names, ASCII values
+}
+
+// Bytes is a body held in memory.
+func Bytes(b []byte, contentType string) Body {
+	return Body{R: bytes.NewReader(b), Size: int64(len(b)), SHA256: hexSHA256(b), ContentType: contentType}
+}
+
+// Put stores a body unless its key is taken; the first writer wins, and every other adopts what is
+// there: the object returned has the digest and size of what is stored. The body's SHA-256
+// travels as a checksum that the store checks, and is kept as metadata "sha256". Bodies above
+// MultipartAbove go by multipart, without that metadata, so adopting one means reading it.
+//
+// Errors: ErrThrottled, ErrUnavailable, ErrMisconfigured; ErrConflict when the key was taken and
+// freed again at every try; ErrNotKept when the store answers with another checksum or without the
+// encryption asked for. Operations: PutObject, HeadObject; multipart: CreateMultipartUpload,
+// UploadPart, CompleteMultipartUpload, AbortMultipartUpload.
+func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
+	body, err := fillIn(body)
+	if err != nil {
+		return Object{}, wrapError(ctx, "read the body of object", key, err)
+	}
+	multipart := body.Size > s.o.MultipartAbove
+	for try := 1; ; try++ {
+		// A large body is not sent where the key is taken, and without conditional writes only a
+		// look shows that it is.
+		if multipart || s.looksFirst.Load() {
+			object, err := s.adopt(ctx, key)
+			if !errors.Is(err, ErrNotFound) {
+				return object, err
+			}
+		}
+		if multipart {
+			err = s.putMultipart(ctx, key, body)
+		} else {
+			err = s.putObject(ctx, key, body, true)
+		}
+		switch {
+		case err == nil:
+			return Object{Key: key, Bytes: body.Size, SHA256: body.SHA256, ContentType: body.ContentType, Meta: body.Meta}, nil
+		case !errors.Is(err, ErrConflict):
+			return Object{}, err
+		}
+		object, adoptErr := s.adopt(ctx, key)
+		if !errors.Is(adoptErr, ErrNotFound) {
+			return object, adoptErr
+		}
+		if try == putTries {
+			return Object{}, err
+		}
+	}
+}
+
+// Replace stores a body whatever is at the key. Nothing in a bag is stored so; it is for working
+// objects that no bag is made of. Operation: PutObject.
+func (s *Store) Replace(ctx context.Context, key Key, body Body) error {
+	body, err := fillIn(body)
+	if err != nil {
+		return wrapError(ctx, "read the body of object", key, err)
+	}
+	return s.putObject(ctx, key, body, false)
+}
+
+// fillIn fills in the fields of a body that are not set.
+func fillIn(body Body) (Body, error) {
+	if body.R == nil {
+		body.R = bytes.NewReader(nil)
+	}
+	if body.ContentType == "" {
+		body.ContentType = "application/octet-stream"
+	}
+	if body.SHA256 == "" {
+		if _, err := body.R.Seek(0, io.SeekStart); err != nil {
+			return body, err
+		}
+		h := sha256.New()
+		n, err := io.Copy(h, body.R)
+		if err != nil {
+			return body, err
+		}
+		body.SHA256, body.Size = hex.EncodeToString(h.Sum(nil)), n
+	}
+	if sum, err := hex.DecodeString(body.SHA256); err != nil || len(sum) != sha256.Size {
+		return body, fmt.Errorf("%q is not a SHA-256 in hex", body.SHA256)
+	}
+	return body, nil
+}
+
+// putObject makes one PutObject call; conditional: only if nothing is at the key (else
+// ErrConflict).
+func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional bool) error {
+	const op = "put object"
+	if _, err := body.R.Seek(0, io.SeekStart); err != nil {
+		return wrapError(ctx, op, key, err)
+	}
+	checksum := base64SHA256(body.SHA256)
+	in := &s3.PutObjectInput{
+		Bucket:         &s.o.Bucket,
+		Key:            aws.String(string(key)),
+		Body:           body.R,
+		ContentLength:  &body.Size,
+		ContentType:    &body.ContentType,
+		ChecksumSHA256: &checksum,
+		Metadata:       metadata(body.Meta, body.SHA256),
+	}
+	in.ServerSideEncryption, in.SSEKMSKeyId = s.encryption()
+	if conditional {
+		in.IfNoneMatch = aws.String("*")
+	}
+	out, err := s.api.PutObject(ctx, in, checksumsAsHeaders)
+	if err != nil {
+		return wrapError(ctx, op, key, err)
+	}
+	if got := aws.ToString(out.ChecksumSHA256); got != "" && got != checksum {
+		return newError(op, key, ErrNotKept, "the store answered with SHA-256 %s for %s", got, checksum)
+	}
+	return s.checkEncryption(op, key, out.ServerSideEncryption)
+}
+
+// encryption is the encryption to ask for.
+func (s *Store) encryption() (types.ServerSideEncryption, *string) {
+	if s.o.SSE == string(types.ServerSideEncryptionAwsKms) && s.o.SSEKMSKeyID != "" {
+		return types.ServerSideEncryptionAwsKms, &s.o.SSEKMSKeyID
+	}
+	return types.ServerSideEncryption(s.o.SSE), nil
+}
+
+// checkEncryption compares the encryption the store says it used with the one asked for.
+func (s *Store) checkEncryption(op string, key Key, got types.ServerSideEncryption) error {
+	if s.o.SSE != "" && string(got) != s.o.SSE {
+		return newError(op, key, ErrNotKept, "encryption %s was asked for, the store answered %q", s.o.SSE, got)
+	}
+	return nil
+}
+
+// metadata is an object's user metadata with its digest, if that is to be kept.
+func metadata(meta map[string]string, digest string) map[string]string {
+	if digest == "" {
+		return meta
+	}
+	out := maps.Clone(meta)
+	if out == nil {
+		out = make(map[string]string, 1)
+	}
+	out[metaSHA256] = digest
+	return out
+}
+
+// adopt describes what is stored at a key, with its digest.
+func (s *Store) adopt(ctx context.Context, key Key) (Object, error) {
+	object, err := s.Describe(ctx, key)
+	if err != nil {
+		return Object{}, err
+	}
+	object.Adopted = true
+	return object, nil
+}
