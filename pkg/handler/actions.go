@@ -74,7 +74,7 @@ func (r *run) cleanUp(ctx context.Context, end contract.EventData) error {
 
 // openLedger begins the command's ledger, or takes it over.
 func (r *run) openLedger(ctx context.Context) (err error) {
-	r.ledger, err = ledger.Open(ctx, r.h.cfg.Queue.Ledger, r.h.prefix(), r.command.ID, r.h.cfg.Now(), r.heir)
+	r.ledger, err = ledger.Open(ctx, r.h.cfg.Queue.Ledger, r.h.prefix(), r.command.ID, r.h.cfg.Now(), r.takenBefore)
 	return err
 }
 

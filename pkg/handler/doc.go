@@ -1,24 +1,27 @@
-// Package handler knows what a command means.
+// Package handler is a command's life: a Handler carries commands out as their coordinator, and does
+// units of work as a worker.
+//
+//   - handler.go: what a Handler is made of
+//   - coordinator.go: a delivery's way, and how an attempt is settled
+//   - admit.go: the job of a command: found, made, a duplicate, an id that is taken
+//   - take.go: what comes before an attempt: validate, accept, take the job
+//   - waiting.go: commands that wait for their turn, or for something outside
+//   - actions.go: what an attempt does: export, delete, or what an earlier attempt left
+//   - job.go: the job's compare-and-set, progress, attempts counted and taken back
+//   - end.go: the one place that ends a command: its job, dead letter and terminal event
+//   - stopping.go: commands that end without a bag: cancelled or failed
+//   - cancel.go: cancels; refuse.go: messages that are no command
+//   - gc.go: what ended commands left in storage; health.go: dependencies that fail
 //
 // A Command arrives on the queue; its Job is the durable record of carrying it out; Units are the
-// pieces of the work; Events say what happened, and exactly one of them is terminal. An export
-// reads projects through the Training API and writes a bundle; a delete removes what was planned
-// and proves it. Effects happen in one order: entries, manifests, receipt, job, event, ack. Any
-// step may be cut short and run again: a rerun finds its own earlier work and ends in the same
-// state.
+// pieces of the work; Events say what happened, and exactly one of them is terminal. Effects happen
+// in one order: entries, manifests, receipt, job, event, ack. Any step may be cut short and run
+// again: a rerun finds its own earlier work and ends in the same state.
 //
-// A delete is planned, judged, begun, carried out step by step and verified. Until it is begun
-// nothing is changed; from then on exactly the plan goes, whoever carries it out, and every call
-// that deletes is in the ledger before it is made, which only the holder of the command can write.
+// The wire is package contract, a message on its way package delivery. An action (packages export
+// and deletion) returns its result, an end or a wait; only this package turns it into job, event and
+// acknowledgement.
 //
-// The wire contract is here too: DecodeCommand reads a message in any of the three encodings and
-// refuses, by the field's name, whatever is not exactly a command; Event, EventData and Job are the
-// JSON that others read. The JSON Schemas of all of them are in package schema.
-//
-// Values of image_metadata are personal data. They stay inside Command: its text and JSON have them
-// redacted, a Pseudonymizer replaces them in everything that is stored or shown, and refusals quote
-// no value of the message at all.
-//
-// There is no NATS, no HTTP and no S3 in here: the queue is reached through the interfaces of
-// ports.go, the Training API through package cv's types and storage through package sink's.
+// There is no NATS, no HTTP and no S3 in here: the queue is reached through the interfaces of Queue,
+// the Training API through package cv's types and storage through package sink's.
 package handler

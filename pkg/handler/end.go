@@ -34,7 +34,7 @@ func (r *run) ended(ctx context.Context, data contract.EventData) func(*contract
 	switch {
 	case data.Attempt > 0:
 		base.Attempt = data.Attempt
-	case r.heir:
+	case r.takenBefore:
 		base.Attempt = r.attempts(ctx)
 	}
 	now := r.h.cfg.Now().UTC().Truncate(time.Millisecond)

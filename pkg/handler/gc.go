@@ -56,7 +56,7 @@ type place struct {
 // only its ID, and the others follow.
 //
 // With orphans, it also yields what is there of ids that JetStream knows nothing of: their traces
-// were forgotten, or have expired. That is for buckets where nobody else keeps anything below the
+// were forgotten, or have expired. That is for buckets where no one else keeps anything below the
 // prefix: another deployment's commands would be among them.
 func (c Collector) Find(ctx context.Context, orphans bool) iter.Seq2[Leftover, error] {
 	return func(yield func(Leftover, error) bool) {
@@ -175,7 +175,7 @@ func (c Collector) ofJob(ctx context.Context, job contract.Job) (Leftover, error
 	return found, nil
 }
 
-// kept tells whether a bag stays: one with its receipt, or with the evidence of a delete that
+// kept reports whether a bag stays: one with its receipt, or with the evidence of a delete that
 // failed half-way.
 func (c Collector) kept(ctx context.Context, layout sink.Layout, kind sink.BagKind) (bool, error) {
 	for _, last := range []sink.Path{sink.ReceiptFile, sink.FailureFile} {
@@ -206,7 +206,7 @@ func (c Collector) Remove(ctx context.Context, l Leftover) error {
 		return nil
 	}
 	job.LeftBehind = ""
-	if _, err := c.Queue.PutJob(ctx, job, rev); err != nil && !errors.Is(err, contract.ErrConflict) { // who changed it meanwhile forgot it, or collects too
+	if _, err := c.Queue.PutJob(ctx, job, rev); err != nil && !errors.Is(err, contract.ErrConflict) { // on a conflict the job was forgotten meanwhile, or another collector was quicker
 		return fmt.Errorf("note in the job that %s left nothing: %w", l.ID, err)
 	}
 	return nil

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Health knows which of the things this process depends on are in trouble. What fails is about the
-// operator, never about a command: while a blocking dependency fails, nothing is taken from the
-// queues, and everything resumes by itself when it heals.
+// Health knows which dependencies of this process fail. A failing dependency is the operator's to
+// mend, and never ends a command: while a blocking one fails, nothing is taken from the queues, and
+// work resumes by itself when it recovers.
 type Health struct {
 	now func() time.Time
 
@@ -18,7 +18,7 @@ type Health struct {
 	blocking func(failing map[string]Problem) bool
 }
 
-// Problem is one dependency's trouble.
+// Problem is why a dependency fails, and since when.
 type Problem struct {
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason"`
@@ -37,7 +37,7 @@ func (h *Health) BlockWhen(rule func(failing map[string]Problem) bool) {
 	h.blocking = rule
 }
 
-// Fail records that a dependency is in trouble, and why. It reports whether that is news.
+// Fail records that a dependency fails, and why. It reports whether that is news.
 func (h *Health) Fail(dependency string, err error) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -21,8 +21,8 @@ func (r *run) abort(ctx context.Context, e *contract.Error) (*settlement, error)
 	return r.finish(ctx, contract.StatusFailed, e)
 }
 
-// finish ends a command that fails or is cancelled: what it stored is removed before anybody hears
-// of the end. A bag that has its receipt is never taken away: then the end is what the receipt
+// finish ends a command that fails or is cancelled: what it stored is removed before its end is
+// published. A bag that has its receipt is never taken away: then the end is what the receipt
 // says.
 func (r *run) finish(ctx context.Context, status contract.Status, e *contract.Error) (*settlement, error) {
 	begun := r.job.State != contract.StateAccepted // else nothing was stored

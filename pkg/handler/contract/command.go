@@ -183,7 +183,7 @@ type Expect struct {
 	MaxImages   *int64 `json:"max_images,omitempty"`   // the most images the selection may have; nil when not asked for
 }
 
-// Has tells whether the command takes category c.
+// Has reports whether the command takes category c.
 func (d Data) Has(c Category) bool { return slices.Contains(d.Categories, c) }
 
 // Narrowing returns the field that narrows the command, NarrowNone for whole projects.
@@ -234,7 +234,7 @@ func (c Command) Ref(salt string) CommandRef {
 	return CommandRef{Seq: c.Seq, Stream: Text(c.Stream), Published: c.Published, Digest: salt + "." + c.Digest(salt), Resource: c.Data.Resource}
 }
 
-// SameAs tells whether c asks for what job j was made for: same id, same action and same data. A
+// SameAs reports whether c asks for what job j was made for: same id, same action and same data. A
 // command for which it is false while the job exists is an id_conflict.
 func (c Command) SameAs(j Job) bool {
 	salt, _, ok := strings.Cut(j.Command.Digest, ".")

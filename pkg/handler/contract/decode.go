@@ -26,7 +26,7 @@ var (
 	namePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
 )
 
-// ValidID tells whether id may name a command: 1 to 120 of A-Z a-z 0-9 _ -, and not "seq-" at the
+// ValidID reports whether id may name a command: 1 to 120 of A-Z a-z 0-9 _ -, and not "seq-" at the
 // beginning, which names messages that gave no id.
 func ValidID(id string) bool { return idPattern.MatchString(id) && !IsSeqID(id) }
 

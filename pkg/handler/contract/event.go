@@ -19,7 +19,7 @@ const (
 	StatusCancelled Status = "cancelled"
 )
 
-// Terminal tells whether nothing follows this status.
+// Terminal reports whether nothing follows this status.
 func (s Status) Terminal() bool {
 	switch s {
 	case StatusCompleted, StatusFailed, StatusRefused, StatusCancelled:

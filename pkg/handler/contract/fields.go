@@ -60,7 +60,7 @@ func decodeData(id string, action Action, raw []byte) (Data, error) {
 	return d, nil
 }
 
-// checkField tells whether name is a field of the action, and if not, why.
+// checkField fails unless name is a field of the action, and says why it is none.
 func checkField(action Action, name string) error {
 	fields := dataFields()
 	for _, f := range fields {

@@ -27,7 +27,7 @@ const (
 	StateCancelled State = State(StatusCancelled)
 )
 
-// Terminal tells whether the job is decided; its event can then be published by anybody.
+// Terminal reports whether the job has ended; any replica can publish its event then.
 func (s State) Terminal() bool { return Status(s).Terminal() }
 
 // Job is the durable record of carrying out one command, as CV_JOBS keeps it. All its fields are
@@ -51,12 +51,12 @@ type Job struct {
 	GivenID  Text       `json:"given_id"` // the id the message gave, where ID is made of its sequence because that id was taken
 	Command  CommandRef `json:"command"`
 	Holder   Text       `json:"holder"`  // the coordinator that took it last; a new one at every taking
-	Counted  []Text     `json:"counted"` // who made the attempts that count, in order
+	Counted  []Text     `json:"counted"` // the holders whose attempts count, in order
 	Event    *Event     `json:"event"`   // the terminal event, whole, from the write that decided the end; null before
 
 	Deletion *DeletionRef `json:"deletion"` // what a delete was begun with; null before
 
-	Cancel      *Cancel `json:"cancel"`      // it is to end cancelled; null when nobody said so in time
+	Cancel      *Cancel `json:"cancel"`      // the command is to end cancelled; null when no cancel came in time
 	Irrevocable bool    `json:"irrevocable"` // it has begun what cannot be taken back, and finishes: a cancel comes too late
 	LeftBehind  Text    `json:"left_behind"` // where an ended command left objects that it could not remove, and why; `consumer gc` removes them
 }
@@ -76,7 +76,7 @@ type Cancel struct {
 	Time time.Time `json:"time"` // when it was published
 }
 
-// OnlyCancel tells that this is no job yet, only a cancel that waits for its command.
+// OnlyCancel reports whether this is no job yet, only a cancel that waits for its command.
 func (j Job) OnlyCancel() bool { return j.State == "" && j.Cancel != nil }
 
 // CountAttempt counts an attempt, by a new holder.
@@ -84,7 +84,7 @@ func (j *Job) CountAttempt(holder Text) {
 	j.Holder, j.Attempt, j.Counted = holder, j.Attempt+1, append(slices.Clone(j.Counted), holder)
 }
 
-// RefundAttempt takes back the count of a holder's attempt. It tells whether that counted.
+// RefundAttempt takes back the count of a holder's attempt. It reports whether that attempt counted.
 func (j *Job) RefundAttempt(holder Text) bool {
 	i := slices.Index(j.Counted, holder)
 	if i < 0 {
@@ -94,8 +94,7 @@ func (j *Job) RefundAttempt(holder Text) bool {
 	return true
 }
 
-// Over tells that the job has ended, or is ending well or badly: its units are not worth doing any
-// more.
+// Over reports whether the job has ended or is ending: its units are not worth doing any more.
 func (j Job) Over() bool {
 	return j.State.Terminal() || j.Phase == PhaseCleanUp || j.Phase == PhaseEnding || j.Cancel != nil
 }
@@ -112,7 +111,7 @@ const (
 	PhaseEnding  = "ending"   // it will end failed or cancelled; what it stored is being removed
 )
 
-// Irreversible tells whether the job's phase is one that a cancel does not undo: the command's bag is
+// Irreversible reports whether the job's phase is one that a cancel does not undo: the command's bag is
 // about to get its receipt, or a delete is about to delete.
 func (j Job) Irreversible() bool {
 	return j.Phase == PhaseDelete || j.Phase == PhaseSeal || j.Phase == PhaseCleanUp

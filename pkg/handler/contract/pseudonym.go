@@ -47,7 +47,7 @@ func NewPseudonymizer(key []byte) *Pseudonymizer { return &Pseudonymizer{key: sl
 
 // Value returns "hmac-sha256:" and the first 16 hex digits of the HMAC-SHA-256 of v under the key,
 // or Redacted without a key. The same value always has the same pseudonym under one key, so that
-// who knows the value and the key can find the cases that concern it.
+// an auditor with the value and the key can find the cases that concern it.
 func (p *Pseudonymizer) Value(v string) string {
 	if p == nil || len(p.key) == 0 {
 		return Redacted

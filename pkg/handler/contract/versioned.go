@@ -11,8 +11,8 @@ import (
 // data.
 const FormatVersion = 1
 
-// ErrNewer says that persisted JSON was written by a newer version of the product. Who meets it
-// hands the message back without blame. It is matched with errors.Is; the error itself is a
+// ErrNewer says that persisted JSON was written by a newer version of the product. The replica that
+// meets it hands the message back, and no attempt counts. It is matched with errors.Is; the error itself is a
 // *NewerError.
 var ErrNewer = errors.New("written by a newer version")
 

@@ -10,15 +10,15 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// Class is the kind of an outcome: what it says about who is to act.
+// Class is the kind of an outcome: it says what has to happen next.
 type Class int
 
 // The classes, from best to worst.
 const (
 	Done          Class = iota // it worked
-	Stopping                   // this process drains: nobody's fault
+	Stopping                   // this process drains: no attempt is to blame
 	Ended                      // the command has ended, or is ending: there is nothing left to do
-	Fenced                     // somebody else holds the command now
+	Fenced                     // another replica holds the command now
 	Misconfigured              // the operator's problem: credentials, a missing bucket, a wrong endpoint
 	Throttled                  // slow down
 	Retryable                  // may work the next time
@@ -67,8 +67,8 @@ func Classify(ctx context.Context, err error) Class {
 	if errors.As(err, &api) && api.Status >= 300 && api.Status < 500 {
 		return Permanent
 	}
-	// What nobody classified is a local hiccup (a full disk, a queue that did not answer) more
-	// often than a verdict.
+	// What is in no table is a local hiccup (a full disk, a queue that did not answer) more often
+	// than a verdict.
 	return Retryable
 }
 

@@ -20,8 +20,8 @@ const (
 	// Term settles a message that must never be delivered again although nothing was done, with
 	// Reason.
 	Term
-	// Abandon sends nothing at all: somebody else holds the command now, and whatever we said would
-	// settle their delivery.
+	// Abandon sends nothing at all: another replica holds the command now, and any answer would
+	// settle that replica's delivery.
 	Abandon
 )
 
@@ -55,14 +55,14 @@ type Delivery struct {
 	Lease
 }
 
-// Lease knows what became of the time since a delivery came. What it has no function for did not
+// Lease knows what happened to a delivery since it came. An event without a function here did not
 // happen.
 type Lease struct {
-	// Outage tells whether the connection to NATS was lost meanwhile, or no heartbeat was answered
+	// Outage reports whether the connection to NATS was lost meanwhile, or no heartbeat was answered
 	// for a whole ack wait, while this process was awake. It waits until NATS is back, and is false
 	// when this process ends before.
 	Outage func() bool
-	// Stalled tells whether this process stood still meanwhile, for so long that the lease was lost
+	// Stalled reports whether this process stood still meanwhile, for so long that the lease was lost
 	// for that alone.
 	Stalled func() bool
 }
@@ -81,10 +81,10 @@ type UnitDelivery struct {
 
 var (
 	// ErrFenced says that another coordinator took the command over; the fenced one stops at once
-	// and says nothing to anybody.
+	// and writes nothing more.
 	ErrFenced = errors.New("fenced: another coordinator took this command over")
-	// ErrStopping is the cause of a context cancelled because this process drains. It is nobody's
-	// fault.
+	// ErrStopping is the cause of a context cancelled because this process drains. The attempt
+	// is not to blame.
 	ErrStopping = errors.New("stopping")
 	// ErrLeaseLost is the cause of a context cancelled because no heartbeat reached the server for
 	// a whole ack wait.

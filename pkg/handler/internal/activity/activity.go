@@ -68,7 +68,7 @@ type activity struct {
 	unit   int // -1 of the coordinator
 	// Of the coordinator:
 	command contract.Command // that it carries out, as it came
-	holder  contract.Text    // who it is in the job,
+	holder  contract.Text    // its name in the job,
 	rev     uint64           // since this revision
 }
 
@@ -81,8 +81,8 @@ func (s *Activities) StartUnit(ctx context.Context, id string, n int) (_ context
 }
 
 // StartAttempt begins an attempt at a command by the holder that its job names since revision rev.
-// The context ends with ErrCancelled when the command is cancelled, with ErrFenced when somebody
-// else is its holder, and with ErrGone, which is an ErrFenced, when the command's message is not in
+// The context ends with ErrCancelled when the command is cancelled, with ErrFenced when another
+// replica is its holder, and with ErrGone, which is an ErrFenced, when the command's message is not in
 // the queue any more.
 func (s *Activities) StartAttempt(ctx context.Context, c contract.Command, holder contract.Text, rev uint64) (_ context.Context, done func()) {
 	return s.start(ctx, c.ID, &activity{unit: -1, command: c, holder: holder, rev: rev})

@@ -107,9 +107,7 @@ func (d *Deleter) planAndCheck(ctx context.Context, exported *contract.BundleRef
 	}
 	for n, f := range plan.facts {
 		if f.training != uuid.Nil && !d.Command.Data.DryRun {
-			if err := d.training(ctx, n, f.ID, f.training); err != nil {
-				return nil, nil, err
-			}
+			return nil, nil, d.training(ctx, n, f.ID, f.training)
 		}
 	}
 	return plan, nil, nil

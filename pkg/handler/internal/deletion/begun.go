@@ -40,7 +40,7 @@ const (
 )
 
 // begun is a delete's point of no return, frozen just before its first destructive call: from then
-// on this plan is carried out, whoever does it.
+// on this plan is carried out, by whichever attempt.
 type begun struct {
 	V         int                 `json:"v"`
 	StartedAt time.Time           `json:"started_at"`

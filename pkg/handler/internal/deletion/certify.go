@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -107,65 +105,6 @@ func (d *Deleter) plannedAtLeast() iter.Seq2[projectPlan, error] {
 	}
 }
 
-// recorded yields what the steps of a project saw to be gone; stored says that the step was ended.
-func (d *Deleter) recorded(ctx context.Context, n int, step string) (stored bool, lines []deletedLine, err error) {
-	body, _, err := d.Bags.Work.Open(ctx, d.Bags.Layout.Work(recordName(n, step)))
-	if errors.Is(err, sink.ErrNotFound) {
-		return false, nil, nil
-	}
-	if err != nil {
-		return false, nil, fmt.Errorf("read what was deleted: %w", err)
-	}
-	defer body.Close()
-	for l, err := range unit.Lines[deletedLine](json.NewDecoder(bufio.NewReader(body))) {
-		if err != nil {
-			return false, nil, fmt.Errorf("read what was deleted: %w", err)
-		}
-		lines = append(lines, l)
-	}
-	return true, lines, nil
-}
-
-// tally is what a delete came to, over all projects.
-type tally struct {
-	counts   contract.Counts
-	projects []deletionProject
-	checks   []report.Verification
-}
-
-// add counts what a step of a project saw to be gone.
-func (t *tally) add(project uuid.UUID, into *contract.Counts, lines []deletedLine) {
-	for _, l := range lines {
-		n := into.Of(l.Category)
-		if n != nil && l.How != alreadyGone {
-			*n++
-		}
-		check := t.check(project, l)
-		check.Items++
-		if l.How == alreadyGone {
-			check.AlreadyGone++
-		}
-		check.Last = l.VerifiedAbsent
-	}
-}
-
-// check is the row of the project and category of a line.
-func (t *tally) check(project uuid.UUID, l deletedLine) *report.Verification {
-	name := project.String()
-	for i := len(t.checks) - 1; i >= 0 && t.checks[i].Project == name; i-- {
-		if t.checks[i].Category == string(l.Category) {
-			return &t.checks[i]
-		}
-	}
-	t.checks = append(t.checks, report.Verification{Project: name, Category: string(l.Category), How: verifiedBy(l.Category), First: l.VerifiedAbsent})
-	return &t.checks[len(t.checks)-1]
-}
-
-func (t *tally) end(p deletionProject) {
-	t.projects = append(t.projects, p)
-	t.counts.Add(p.Counts)
-}
-
 // planned is what a dry run would delete of a project.
 func (f projectFacts) planned(p projectPlan) contract.Counts {
 	c := contract.Counts{
@@ -228,8 +167,7 @@ func (d *Deleter) commit(ctx context.Context) error {
 	if _, err := out.PutTag(ctx, sink.IndexFile, sink.Bytes(page, "text/html; charset=utf-8")); err != nil {
 		return fmt.Errorf("store the certificate: %w", err)
 	}
-	// This compare-and-set decides between the receipt and whoever wants to cancel a plan, or took
-	// the command over.
+	// This compare-and-set decides between the receipt and a cancel of the plan, or a takeover.
 	if err := d.update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseSeal }); err != nil {
 		return err
 	}
@@ -349,44 +287,6 @@ func (d *Deleter) putReceipt(ctx context.Context, out *sink.Bag, seal sink.Seal,
 		Method: record.Method, Plan: bag.ReceiptPlan(record.PlanSHA256), ExportBundle: exported,
 	})
 	return bag.StoreReceipt(ctx, out, receipt)
-}
-
-// residuals is what remains after the delete, and why.
-func (d *Deleter) residuals() []contract.Residual {
-	out := []contract.Residual{}
-	add := func(c contract.Category, reason string) {
-		out = append(out, contract.Residual{Category: c, Reason: reason})
-	}
-	var whole, iterations, kept bool
-	data := d.Command.Data
-	for _, f := range d.begun.Facts {
-		iterations = iterations || f.Iterations > 0
-		kept = kept || f.Kept
-	}
-	whole = data.Narrowing() == contract.NarrowNone && data.Has(contract.CategoryProjects)
-	if iterations || whole || data.Has(contract.CategoryExports) {
-		add(contract.CategoryExports, "the service offers no deletion of exported models: they go with the account")
-	}
-	if kept {
-		add(contract.CategoryTags, "iterations keep their own copies of the tags they were trained with, until they are deleted")
-	}
-	if lost := d.begun.NotFound; len(lost.Projects) > 0 {
-		names := make([]string, 0, len(lost.Projects))
-		for _, id := range lost.Projects {
-			names = append(names, id.String())
-		}
-		add(contract.CategoryProjects, fmt.Sprintf("not found at %s, which listed %d projects: %s; nothing is known of them, and nothing was deleted of them",
-			d.begun.Host, lost.Listed, strings.Join(names, ", ")))
-	}
-	widest := data.Categories[0]
-	add(widest, "the service itself removes the data within 30 days of its deletion")
-	if whole {
-		add(contract.CategoryProjects, "copies in storage that the project's settings point to (exported models, notifications) are the customer's own, and are not touched")
-	}
-	if e := d.begun.Export; e != nil {
-		add(widest, fmt.Sprintf("the export bundle %s holds copies; no end of its retention is set", e.URI))
-	}
-	return out
 }
 
 // certificate is the page for people: what was deleted, how that was verified, what remains and

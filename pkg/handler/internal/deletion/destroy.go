@@ -12,9 +12,9 @@ import (
 )
 
 // destroy makes a destructive call under the fence: its intent goes into the ledger first, which
-// fails when somebody else holds the command; its result after. Each try of the call has its own.
+// fails when another replica holds the command; its result after. Each try of the call has its own.
 // gone says that the service did not know what was to be deleted, already that no earlier try can
-// be why, whoever made it.
+// be why, of whichever attempt.
 func (d *Deleter) destroy(ctx context.Context, call func(ctx context.Context) error) (gone, already bool, err error) {
 	var (
 		broken   error
@@ -26,7 +26,7 @@ func (d *Deleter) destroy(ctx context.Context, call func(ctx context.Context) er
 		Before: func(ctx context.Context, c cv.Call) error {
 			for {
 				intended = d.Now()
-				made = ledger.CallOf(c, intended) // an heir reckons from its time how long the call may be under way
+				made = ledger.CallOf(c, intended) // the next holder reckons from its time how long the call may be under way
 				if err := d.Ledger.Intend(ctx, d.Calls.Take(), made); err != nil {
 					return err
 				}
@@ -34,7 +34,7 @@ func (d *Deleter) destroy(ctx context.Context, call func(ctx context.Context) er
 					return nil
 				}
 				// Too much time went by, as when this process stood still: this call is not made,
-				// and the next intent finds out who holds the command.
+				// and the next intent shows whether this process still holds the command.
 				if err := d.Ledger.Write(ledger.CallOf(c, d.Now()).Line(sink.LedgerResult)); err != nil {
 					return err
 				}

@@ -245,7 +245,7 @@ func (r *rounds) reconcileCounts(p *projectState) bool {
 	return again
 }
 
-// join counts the distinct items of a reading, and says whether its pages overlap as they must:
+// join counts the distinct items of a reading, and reports whether its pages overlap as they must:
 // each begins with the item that the one before ends with.
 func (r *rounds) join(l *listing) bool {
 	l.listed = 0

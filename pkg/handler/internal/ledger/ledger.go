@@ -7,14 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -31,61 +27,6 @@ type Queue interface {
 	AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (uint64, error)
 	// Ledger yields the messages in order, up to stream sequence upTo.
 	Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]byte, error]
-}
-
-// Call is one Training API call as a unit's result carries it to the coordinator.
-type Call struct {
-	Time      time.Time `json:"time"` // of the answer; of an intent, when it is written
-	Operation string    `json:"operation"`
-	Target    string    `json:"target"`
-	Status    int       `json:"status"`
-	RequestID string    `json:"request_id,omitempty"`
-	Attempt   int       `json:"attempt"`
-}
-
-// CallOf is the record of a call, with the time that its ledger line will have.
-func CallOf(c cv.Call, at time.Time) Call {
-	return Call{Time: at.UTC(), Operation: c.Operation, Target: c.Target, Status: c.Status, RequestID: c.RequestID, Attempt: c.Attempt}
-}
-
-func (c Call) key() string {
-	return fmt.Sprintf("%d %s %s %d", c.Time.UnixNano(), c.Operation, c.Target, c.Attempt)
-}
-
-func (c Call) Line(kind string) sink.LedgerLine {
-	return sink.LedgerLine{Time: c.Time, Kind: kind, Operation: c.Operation, Target: c.Target, Status: c.Status, RequestID: c.RequestID, Attempt: c.Attempt}
-}
-
-// Recorder collects the calls made under a context.
-type Recorder struct {
-	onCall func(cv.Call) // hears of every call, if there is one
-
-	mu    sync.Mutex
-	calls []Call
-}
-
-// NewRecorder makes a recorder. onCall, which may be nil, hears of every call.
-func NewRecorder(onCall func(cv.Call)) *Recorder { return &Recorder{onCall: onCall} }
-
-// Attach makes ctx report its calls to the recorder.
-func (r *Recorder) Attach(ctx context.Context) context.Context {
-	return cv.WithTrace(ctx, cv.Trace{After: func(c cv.Call) {
-		if r.onCall != nil {
-			r.onCall(c)
-		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.calls = append(r.calls, CallOf(c, c.Answered))
-	}})
-}
-
-// Take returns the calls collected so far and forgets them.
-func (r *Recorder) Take() []Call {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	calls := r.calls
-	r.calls = nil
-	return calls
 }
 
 // Ledger is the coordinator's pen: it chains lines and appends them to CV_LEDGER, each append
@@ -111,125 +52,10 @@ type Ref struct {
 	Head    string `json:"head"`
 }
 
-// fates is what a ledger says of its destructive calls.
-type fates struct {
-	calls       []OperationFate                 // in the order of their first call
-	predictions map[uuid.UUID]map[uuid.UUID]int // by project: how often DeletePrediction may have removed an id
-	images      map[uuid.UUID]int               // by project: how often DeleteImages may have been carried out
-	intents     map[[sha256.Size]byte]int       // by callKey: how often a call may have been carried out
-}
-
-// callKey stands for a destructive call, whose target may be long.
-func callKey(operation, target string) [sha256.Size]byte {
-	return sha256.Sum256([]byte(operation + " " + target))
-}
-
-// OperationFate counts the calls of one destructive operation.
-type OperationFate struct {
-	Operation string `json:"operation"`
-	Intended  int    `json:"intended"`  // intents, the calls that were about to be made
-	Answered  int    `json:"answered"`  // those with any answer
-	Succeeded int    `json:"succeeded"` // those answered with 2xx
-}
-
-func (f *fates) of(operation string) *OperationFate {
-	i := slices.IndexFunc(f.calls, func(o OperationFate) bool { return o.Operation == operation })
-	if i < 0 {
-		f.calls = append(f.calls, OperationFate{Operation: operation})
-		i = len(f.calls) - 1
-	}
-	return &f.calls[i]
-}
-
-// note takes account of a line.
-func (l *Ledger) note(line sink.LedgerLine) {
-	if line.Time.After(l.last) && (line.Kind == sink.LedgerIntent || line.Kind == sink.LedgerResult) {
-		l.last = line.Time
-	}
-	switch line.Kind {
-	case sink.LedgerIntent:
-		l.open = line.Time
-		l.fates.of(line.Operation).Intended++
-		l.fates.countPossible(line, 1)
-	case sink.LedgerResult:
-		l.open = time.Time{}
-		if line.Status != 0 {
-			l.fates.of(line.Operation).Answered++
-		}
-		if refused(line.Status) {
-			l.fates.countPossible(line, -1)
-		}
-		if line.Status/100 == 2 {
-			l.fates.of(line.Operation).Succeeded++
-		}
-	}
-}
-
-// refused reports whether an answer with this HTTP status says that the call was not carried out: a
-// 4xx, but for 408, which tells nothing.
-func refused(status int) bool { return status/100 == 4 && status != 408 }
-
-// countPossible counts a call that may have been carried out (1), or takes back one that was
-// refused (-1).
-func (f *fates) countPossible(line sink.LedgerLine, n int) {
-	f.intents[callKey(line.Operation, line.Target)] += n
-	switch line.Operation {
-	case OpDeleteImages:
-		f.images[ProjectOf(line.Target)] += n
-	case OpDeletePrediction:
-		project, ids := predictionsOf(line.Target)
-		if f.predictions[project] == nil {
-			f.predictions[project] = map[uuid.UUID]int{}
-		}
-		for _, id := range ids {
-			f.predictions[project][id] += n
-		}
-	}
-}
-
-// predictionsGone are the predictions of a project that a call of this command may have removed.
-func (f *fates) predictionsGone(project uuid.UUID) []uuid.UUID {
-	var ids []uuid.UUID
-	for id, calls := range f.predictions[project] {
-		if calls > 0 {
-			ids = append(ids, id)
-		}
-	}
-	return contract.SortedIDs(ids)
-}
-
-// Operations of which more is noted: the ids of predictions are in no plan.
-const (
-	OpDeleteImages     = "DeleteImages"
-	OpDeletePrediction = "DeletePrediction"
-)
-
-// ProjectOf is the project that a ledger line's target is of, or is.
-func ProjectOf(target string) uuid.UUID {
-	id, _, _ := strings.Cut(strings.TrimPrefix(target, "projects/"), "/")
-	project, err := uuid.Parse(id)
-	if err != nil {
-		return uuid.Nil
-	}
-	return project
-}
-
-// predictionsOf is the project and the ids that DeletePrediction was called with, out of a ledger
-// line's target.
-func predictionsOf(target string) (project uuid.UUID, ids []uuid.UUID) {
-	_, list, _ := strings.Cut(target, " ")
-	for s := range strings.SplitSeq(list, ",") {
-		if id, err := uuid.Parse(s); err == nil {
-			ids = append(ids, id)
-		}
-	}
-	return ProjectOf(target), ids
-}
-
-// Open opens a command's ledger. Where somebody wrote before, it takes over: it appends a
-// line that says so, after which the former holder's appends fail with ErrFenced. An heir who finds
-// nothing says so as well: what was written before is not there any more.
-func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, heir bool) (*Ledger, error) {
+// Open opens a command's ledger. Where an earlier holder wrote, it takes over: it appends a line that
+// says so, after which that holder's appends fail with ErrFenced. With takenBefore it does so also
+// where it finds nothing: what was written before is not there any more.
+func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, takenBefore bool) (*Ledger, error) {
 	tail, seq, err := q.LedgerTail(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("read the ledger's tail: %w", err)
@@ -240,7 +66,7 @@ func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, heir b
 	if err != nil {
 		return nil, fmt.Errorf("continue the ledger: %w", err)
 	}
-	if seq == 0 && !heir {
+	if seq == 0 && !takenBefore {
 		return l, nil
 	}
 	for line := range bytes.Lines(tail) { // the rest is read once it cannot grow any more
@@ -249,7 +75,7 @@ func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, heir b
 			return nil, fmt.Errorf("read a ledger line: %w", err)
 		}
 		if have.Time.After(now) {
-			now = have.Time // our clock is behind
+			now = have.Time // this clock is behind that of the earlier holder
 		}
 	}
 	if err := l.Write(sink.LedgerLine{Time: now.UTC(), Kind: sink.LedgerTakeover}); err != nil {
@@ -368,8 +194,8 @@ func (l *Ledger) Add(ctx context.Context, calls []Call) error {
 	return nil
 }
 
-// Flush appends what was written. After an error the ledger is not usable any more: it is opened
-// anew by the next attempt.
+// Flush appends what was written. After an error the ledger is not usable any more: the next attempt
+// opens it again.
 func (l *Ledger) Flush(ctx context.Context) error {
 	if l.buf.Len() == 0 {
 		return nil

@@ -167,7 +167,7 @@ func New(commands Commands, jobs Jobs, host func(alias string) string) *Order {
 }
 
 // Order remembers the claims of the commands in the queue, so that each is read from it once. It
-// may remember some that left the queue: who is in somebody's way is looked up again.
+// may remember some that left the queue: a command that is in the way of another is looked up again.
 type Order struct {
 	commands Commands
 	jobs     Jobs
@@ -178,7 +178,7 @@ type Order struct {
 	next   uint64   // the first sequence not read yet
 	claims []*claim // by sequence
 	index  map[indexKey][]*claim
-	limit  int // of claims, before all are read anew
+	limit  int // of claims, before all are read again
 }
 
 func (p *Order) forgetAll(stream string) {
@@ -196,7 +196,7 @@ func (p *Order) knows(c contract.Command) bool {
 }
 
 // load reads what the queue holds up to a command. That the command itself is among it shows that
-// whoever answered knows of all the ones before.
+// the server that answered knows of all the ones before.
 func (p *Order) load(ctx context.Context, c contract.Command) error {
 	if p.knows(c) {
 		return nil
@@ -351,7 +351,7 @@ func (p *Order) ahead(ctx context.Context, c contract.Command, look func(mine cl
 }
 
 // over reports whether a claim's command only waits to be settled because its job has ended, and
-// forgets it then: it is in nobody's way.
+// forgets it then: it is in no command's way.
 func (p *Order) over(ctx context.Context, stream string, k claim) bool {
 	job, _, err := p.jobs.Job(ctx, k.id)
 	if err != nil || !job.State.Terminal() {

@@ -81,7 +81,7 @@ type Summary struct {
 	N     int             `json:"n"`
 	Kind  Kind            `json:"kind"`
 	Error *contract.Error `json:"error,omitempty"` // the unit failed for good, and with it the command
-	Gone  bool            `json:"gone,omitempty"`  // the project is not there any more, and nobody named it
+	Gone  bool            `json:"gone,omitempty"`  // the project is not there any more, and the command does not name it
 
 	// Of a project.
 	Iterations []IterationInfo  `json:"iterations,omitempty"`

@@ -33,7 +33,7 @@ var sources = [...]string{"original", "resized"} //nolint:gochecknoglobals // a 
 // linker reads fresh links of things by their ids; what is gone is missing from its answer.
 type linker func(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]string, error)
 
-// links are the current links of one unit's items. An expired one is asked for anew together with
+// links are the current links of one unit's items. An expired one is asked for again together with
 // all others of the unit, which costs one call.
 type links struct {
 	mu      sync.Mutex
@@ -271,7 +271,7 @@ func (d *download) beginSpool() (io.Writer, error) {
 	d.release()
 	if d.spool != nil {
 		if err := d.spool.Reset(); err != nil {
-			return nil, fmt.Errorf("begin a spool anew: %w", err)
+			return nil, fmt.Errorf("empty a spool: %w", err)
 		}
 		return d.spool, nil
 	}

@@ -20,7 +20,7 @@ import (
 func (a *attempt) project(ctx context.Context) (unit.Summary, []unit.Record, error) {
 	r, _, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
 		for n := 0; ; n++ {
-			// An iteration that somebody deletes while it is read is not there at the next reading.
+			// An iteration that is deleted while it is read is not there at the next reading.
 			if r, err := a.readProject(ctx); n >= survey.MaxReadings || !a.changed(err) {
 				return r, err
 			}

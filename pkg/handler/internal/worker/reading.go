@@ -71,14 +71,14 @@ func (r *reading) summary() unit.Summary {
 	return s
 }
 
-// vanished says that err only tells that an iteration which nobody named went away while the export
-// was reading: it holds nothing now.
+// vanished reports whether err only says that an iteration, which the command does not name, was
+// deleted while the export was reading: it holds nothing now.
 func (a *attempt) vanished(err error, scope uuid.UUID) bool {
 	return scope != uuid.Nil && a.changed(err)
 }
 
-// changed says that err tells of something in the project that went away while the export was
-// reading, and that nobody had named.
+// changed reports whether err says that something in the project, which the command does not name,
+// was deleted while the export was reading.
 func (a *attempt) changed(err error) bool {
 	return errors.Is(err, cv.ErrGone) && !survey.ProjectGone(err) && a.command.Data.Narrowing() != contract.NarrowIterations
 }

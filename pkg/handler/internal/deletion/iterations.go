@@ -1,0 +1,136 @@
+package deletion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+)
+
+// unpublish takes published iterations out of use: neither they nor their project could be deleted.
+// An iteration still in training is waited for: it cannot be stopped, and would keep its copies of
+// the images.
+func (m *removal) unpublish(ctx context.Context) ([]deletedLine, error) {
+	iterations, err := m.d.existing(ctx, m.plan.ID)
+	if err != nil {
+		return nil, err
+	}
+	planned := slices.DeleteFunc(iterations, func(it cv.Iteration) bool { return !slices.Contains(m.plan.Iterations, it.ID) })
+	for _, it := range planned {
+		if it.Status == survey.StatusTraining {
+			return nil, m.d.training(ctx, m.n, m.plan.ID, it.ID)
+		}
+	}
+	for _, it := range planned {
+		if !it.Published() {
+			continue
+		}
+		if !m.d.Command.Data.Unpublish {
+			return nil, &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("iteration %s was published after the plan was made", it.ID)}
+		}
+		_, _, err := m.d.destroy(ctx, func(ctx context.Context) error {
+			err := m.d.Client.UnpublishIteration(ctx, m.plan.ID, it.ID)
+			var api *cv.Error
+			if errors.As(err, &api) && api.Code == "BadRequestIterationNotPublished" {
+				return nil
+			}
+			return err //nolint:wrapcheck // wrapped below
+		})
+		if err != nil {
+			return nil, fmt.Errorf("unpublish iteration %s: %w", it.ID, err)
+		}
+	}
+	return nil, nil
+}
+
+// existing is the iterations a project has now; none when it is gone.
+func (d *Deleter) existing(ctx context.Context, project uuid.UUID) ([]cv.Iteration, error) {
+	iterations, err := d.Client.GetIterations(ctx, project)
+	if _, err := d.provenGone(ctx, err); err != nil {
+		return nil, fmt.Errorf("read the iterations of project %s: %w", project, err)
+	}
+	return survey.Trained(iterations), nil
+}
+
+// snapshots is where images can be: the workspace and every iteration that the project has now. One
+// in training is waited for.
+func (m *removal) snapshots(ctx context.Context) ([]uuid.UUID, error) {
+	iterations, err := m.d.existing(ctx, m.plan.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, it := range iterations {
+		if it.Status == survey.StatusTraining {
+			return nil, m.d.training(ctx, m.n, m.plan.ID, it.ID)
+		}
+	}
+	return survey.ScopesOf(iterations), nil
+}
+
+// scopes is the workspace and every iteration that a project has now.
+func (d *Deleter) scopes(ctx context.Context, project uuid.UUID) ([]uuid.UUID, error) {
+	iterations, err := d.existing(ctx, project)
+	if err != nil {
+		return nil, err
+	}
+	return survey.ScopesOf(iterations), nil
+}
+
+// iterations deletes the planned iterations; their performance goes with them.
+func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
+	var lines []deletedLine
+	for _, it := range m.plan.Iterations {
+		remove := func(ctx context.Context) error { return m.d.Client.DeleteIteration(ctx, m.plan.ID, it) }
+		_, already, err := m.d.destroy(ctx, remove)
+		if errors.Is(err, cv.ErrPublished) { // meanwhile
+			if _, err := m.unpublish(ctx); err != nil {
+				return nil, err
+			}
+			_, already, err = m.d.destroy(ctx, remove)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("delete iteration %s: %w", it, err)
+		}
+		err = m.pollUntilGone(ctx, "iteration "+it.String(), func(ctx context.Context) (string, error) {
+			_, err := m.d.Client.GetIteration(ctx, m.plan.ID, it)
+			gone, err := m.d.provenGone(ctx, err)
+			return leftUnless(gone, it.String()), err
+		})
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, m.absent(contract.CategoryIterations, removalMethod("DeleteIteration", already), it)...)
+		if slices.Contains(m.facts.Trained, it) {
+			lines = append(lines, m.absent(contract.CategoryPerformance, removalMethod("DeleteIteration", already), it)...)
+		}
+	}
+	return lines, nil
+}
+
+// tags deletes the planned tags of the workspace. Images that carried them stay; iterations keep
+// their own copies.
+func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
+	var lines []deletedLine
+	for _, tag := range m.plan.Tags {
+		_, already, err := m.d.destroy(ctx, func(ctx context.Context) error { return m.d.Client.DeleteTag(ctx, m.plan.ID, tag) })
+		if err != nil {
+			return nil, fmt.Errorf("delete tag %s: %w", tag, err)
+		}
+		err = m.pollUntilGone(ctx, "tag "+tag.String(), func(ctx context.Context) (string, error) {
+			_, err := m.d.Client.GetTag(ctx, m.plan.ID, tag, uuid.Nil)
+			gone, err := m.d.provenGone(ctx, err)
+			return leftUnless(gone, tag.String()), err
+		})
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, m.absent(contract.CategoryTags, removalMethod("DeleteTag", already), tag)...)
+	}
+	return lines, nil
+}

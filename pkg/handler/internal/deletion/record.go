@@ -1,0 +1,88 @@
+package deletion
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// deletedLine is a line of deleted.jsonl.
+type deletedLine struct {
+	ID             uuid.UUID         `json:"id"`
+	Category       contract.Category `json:"category"`
+	How            string            `json:"how"` // the operation that removed it, or already_gone
+	VerifiedAbsent time.Time         `json:"verified_absent"`
+}
+
+const alreadyGone = "already_gone"
+
+// recordName is the working object that holds the lines of one step of a project.
+func recordName(project int, step string) string {
+	return fmt.Sprintf("deleted/%06d-%s.jsonl", project, step)
+}
+
+// record stores a step's lines, once what the step read is in the ledger.
+func (m *removal) record(ctx context.Context, key sink.Key, lines []deletedLine) error {
+	if err := errors.Join(m.d.Attempt.FlushCalls(ctx), m.d.keepCredential(ctx)); err != nil {
+		return err
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	for _, l := range lines {
+		if err := enc.Encode(l); err != nil {
+			return fmt.Errorf("record what was deleted: %w", err)
+		}
+	}
+	if _, err := m.d.Bags.Work.Put(ctx, key, sink.Bytes(buf.Bytes(), "application/jsonl")); err != nil {
+		return fmt.Errorf("record what was deleted: %w", err)
+	}
+	m.d.done += int64(len(lines))
+	return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt)
+}
+
+// absent are lines for things that are gone now.
+func (m *removal) absent(c contract.Category, how string, ids ...uuid.UUID) []deletedLine {
+	now := m.d.Now().UTC().Truncate(time.Millisecond)
+	lines := make([]deletedLine, 0, len(ids))
+	for _, id := range ids {
+		lines = append(lines, deletedLine{ID: id, Category: c, How: how, VerifiedAbsent: now})
+	}
+	return lines
+}
+
+// removalMethod is how a thing went that one call deletes.
+func removalMethod(operation string, already bool) string {
+	if already {
+		return alreadyGone
+	}
+	return operation
+}
+
+// recorded yields what the steps of a project saw to be gone; stored says that the step was ended.
+func (d *Deleter) recorded(ctx context.Context, n int, step string) (stored bool, lines []deletedLine, err error) {
+	body, _, err := d.Bags.Work.Open(ctx, d.Bags.Layout.Work(recordName(n, step)))
+	if errors.Is(err, sink.ErrNotFound) {
+		return false, nil, nil
+	}
+	if err != nil {
+		return false, nil, fmt.Errorf("read what was deleted: %w", err)
+	}
+	defer body.Close()
+	for l, err := range unit.Lines[deletedLine](json.NewDecoder(bufio.NewReader(body))) {
+		if err != nil {
+			return false, nil, fmt.Errorf("read what was deleted: %w", err)
+		}
+		lines = append(lines, l)
+	}
+	return true, lines, nil
+}

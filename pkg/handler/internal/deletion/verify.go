@@ -1,0 +1,82 @@
+package deletion
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+)
+
+// Pauses between two looks at what should be gone.
+const (
+	minPoll = 500 * time.Millisecond
+	maxPoll = 10 * time.Second
+	// resend is after how many looks what is still there is searched for and deleted again.
+	resend = 6
+)
+
+// verifyDeadline says since when something is waited for, and whether that is too long. It runs
+// from the first time that any attempt waited for it.
+func (d *Deleter) verifyDeadline(ctx context.Context, project int, what string) (since time.Time, late bool, err error) {
+	type wait struct {
+		V  int       `json:"v"`
+		At time.Time `json:"at"`
+	}
+	key := d.Bags.WorkKey(fmt.Sprintf("verify/%06d-%s.json", project, what))
+	first, _, err := unit.Freeze(ctx, d.Bags.Work, key, false, func(context.Context) (wait, error) {
+		return wait{contract.FormatVersion, d.Now().UTC().Round(0)}, nil
+	})
+	return first.At.UTC(), d.Now().After(first.At.Add(d.VerifyTimeout)), err
+}
+
+// pollUntilGone looks again and again, ever more slowly, until what was deleted is seen to be gone. look names something that is left; nothing when all is gone. Each thing has its own
+// time: what went before it, however long that took, is none of it.
+func (m *removal) pollUntilGone(ctx context.Context, what string, look func(context.Context) (left string, err error)) error {
+	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
+		left, err := look(ctx)
+		if err != nil || left == "" {
+			return err
+		}
+		_, late, err := m.d.verifyDeadline(ctx, m.n, m.step+"-"+left)
+		if err != nil {
+			return err
+		}
+		if late {
+			return &contract.Error{Code: contract.CodeUnverified, Message: fmt.Sprintf("%s of project %s could not be seen to be gone within %s (CONSUMER_VERIFY_TIMEOUT)", what, m.plan.ID, m.d.VerifyTimeout)}
+		}
+		if err := m.d.Attempt.FlushCalls(ctx); err != nil {
+			return err
+		}
+		if err := m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt); err != nil {
+			return err
+		}
+		if err := m.d.Wait(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// leftUnless names what is left, unless it is gone.
+func leftUnless(gone bool, left string) string {
+	if gone {
+		return ""
+	}
+	return left
+}
+
+// training hands the command back while an iteration is in training: that cannot be stopped,
+// and its copies of the images can be neither seen nor deleted.
+func (d *Deleter) training(ctx context.Context, number int, project, iteration uuid.UUID) error {
+	since, late, err := d.verifyDeadline(ctx, number, "training-"+iteration.String())
+	if err != nil {
+		return err
+	}
+	if late {
+		return &contract.Error{Code: contract.CodeUnverified, Message: fmt.Sprintf("iteration %s of project %s is still in training, which cannot be stopped", iteration, project)}
+	}
+	return &waitError{contract.Waiting{For: contract.WaitTraining, Detail: fmt.Sprintf("iteration %s of project %s is in training", iteration, project), Since: since}}
+}

@@ -1,0 +1,12 @@
+// Package export is the coordinator's half of an export.
+//
+//   - exporter.go: the way of an export, and its plan: which projects are read
+//   - rounds.go: which units follow from the plan and from the results before them
+//   - results.go: units go out, and their results come in
+//   - cut.go: which results the bag is made of
+//   - commit.go, project.go: the bag: generated files, inventory, manifests, receipt
+//
+// Everything after the plan is a function of it and of what the units found, so that every attempt
+// cuts the same units and writes the same bytes. It reads no listing and no blob: package worker
+// does. It publishes no event and settles no message.
+package export

@@ -1,0 +1,128 @@
+package ledger
+
+import (
+	"crypto/sha256"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// fates is what a ledger says of its destructive calls.
+type fates struct {
+	calls       []OperationFate                 // in the order of their first call
+	predictions map[uuid.UUID]map[uuid.UUID]int // by project: how often DeletePrediction may have removed an id
+	images      map[uuid.UUID]int               // by project: how often DeleteImages may have been carried out
+	intents     map[[sha256.Size]byte]int       // by callKey: how often a call may have been carried out
+}
+
+// callKey stands for a destructive call, whose target may be long.
+func callKey(operation, target string) [sha256.Size]byte {
+	return sha256.Sum256([]byte(operation + " " + target))
+}
+
+// OperationFate counts the calls of one destructive operation.
+type OperationFate struct {
+	Operation string `json:"operation"`
+	Intended  int    `json:"intended"`  // intents, the calls that were about to be made
+	Answered  int    `json:"answered"`  // those with any answer
+	Succeeded int    `json:"succeeded"` // those answered with 2xx
+}
+
+func (f *fates) of(operation string) *OperationFate {
+	i := slices.IndexFunc(f.calls, func(o OperationFate) bool { return o.Operation == operation })
+	if i < 0 {
+		f.calls = append(f.calls, OperationFate{Operation: operation})
+		i = len(f.calls) - 1
+	}
+	return &f.calls[i]
+}
+
+// note takes account of a line.
+func (l *Ledger) note(line sink.LedgerLine) {
+	if line.Time.After(l.last) && (line.Kind == sink.LedgerIntent || line.Kind == sink.LedgerResult) {
+		l.last = line.Time
+	}
+	switch line.Kind {
+	case sink.LedgerIntent:
+		l.open = line.Time
+		l.fates.of(line.Operation).Intended++
+		l.fates.countPossible(line, 1)
+	case sink.LedgerResult:
+		l.open = time.Time{}
+		if line.Status != 0 {
+			l.fates.of(line.Operation).Answered++
+		}
+		if refused(line.Status) {
+			l.fates.countPossible(line, -1)
+		}
+		if line.Status/100 == 2 {
+			l.fates.of(line.Operation).Succeeded++
+		}
+	}
+}
+
+// refused reports whether an answer with this HTTP status says that the call was not carried out: a
+// 4xx, but for 408, which tells nothing.
+func refused(status int) bool { return status/100 == 4 && status != 408 }
+
+// countPossible counts a call that may have been carried out (1), or takes back one that was
+// refused (-1).
+func (f *fates) countPossible(line sink.LedgerLine, n int) {
+	f.intents[callKey(line.Operation, line.Target)] += n
+	switch line.Operation {
+	case OpDeleteImages:
+		f.images[ProjectOf(line.Target)] += n
+	case OpDeletePrediction:
+		project, ids := predictionsOf(line.Target)
+		if f.predictions[project] == nil {
+			f.predictions[project] = map[uuid.UUID]int{}
+		}
+		for _, id := range ids {
+			f.predictions[project][id] += n
+		}
+	}
+}
+
+// predictionsGone are the predictions of a project that a call of this command may have removed.
+func (f *fates) predictionsGone(project uuid.UUID) []uuid.UUID {
+	var ids []uuid.UUID
+	for id, calls := range f.predictions[project] {
+		if calls > 0 {
+			ids = append(ids, id)
+		}
+	}
+	return contract.SortedIDs(ids)
+}
+
+// Operations of which more is noted: the ids of predictions are in no plan.
+const (
+	OpDeleteImages     = "DeleteImages"
+	OpDeletePrediction = "DeletePrediction"
+)
+
+// ProjectOf is the project that a ledger line's target is of, or is.
+func ProjectOf(target string) uuid.UUID {
+	id, _, _ := strings.Cut(strings.TrimPrefix(target, "projects/"), "/")
+	project, err := uuid.Parse(id)
+	if err != nil {
+		return uuid.Nil
+	}
+	return project
+}
+
+// predictionsOf is the project and the ids that DeletePrediction was called with, out of a ledger
+// line's target.
+func predictionsOf(target string) (project uuid.UUID, ids []uuid.UUID) {
+	_, list, _ := strings.Cut(target, " ")
+	for s := range strings.SplitSeq(list, ",") {
+		if id, err := uuid.Parse(s); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ProjectOf(target), ids
+}

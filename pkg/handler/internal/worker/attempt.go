@@ -1,0 +1,222 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// attempt is one attempt of one unit.
+type attempt struct {
+	w       *Worker
+	unit    unit.Unit
+	command contract.Command
+	client  *cv.Client
+	layout  sink.Layout
+	number  int // 1 at first
+	lease   delivery.Lease
+	calls   *ledger.Recorder
+	log     zerolog.Logger
+}
+
+// unmark takes back the mark of this attempt.
+func (a *attempt) unmark(ctx context.Context) error {
+	ctx, cancel := delivery.Grace(ctx)
+	defer cancel()
+	if err := a.w.Work.Remove(ctx, a.key(unit.TryName(a.unit.N, a.number))); err != nil {
+		return fmt.Errorf("take back the mark of an attempt: %w", err)
+	}
+	return nil
+}
+
+// unmarkLost takes back a mark that may be stored although storing it failed: the attempt does not
+// begin.
+func (a *attempt) unmarkLost(ctx context.Context, k int, mark []byte) error {
+	ctx, cancel := delivery.Grace(ctx)
+	defer cancel()
+	key := a.key(unit.TryName(a.unit.N, k))
+	b, err := a.w.Work.ReadAll(ctx, key, unit.MaxObject)
+	if errors.Is(err, sink.ErrNotFound) || err == nil && !bytes.Equal(b, mark) {
+		return nil
+	}
+	if err == nil {
+		err = a.w.Work.Remove(ctx, key)
+	}
+	if err != nil {
+		return fmt.Errorf("take back the mark of an attempt: %w", err)
+	}
+	return nil
+}
+
+func (a *attempt) key(name string) sink.Key { return a.layout.Work(name) }
+
+// count makes this attempt durable and says which it is, 1 at first. A crash leaves the mark
+// behind, so it counts; a blameless end takes it away.
+func (a *attempt) count(ctx context.Context) (int, error) {
+	mark, err := json.Marshal(struct {
+		ID     string `json:"id"` // tells the mark from every other one
+		Holder string `json:"holder"`
+		Time   string `json:"time"`
+	}{uuid.NewString(), a.w.Holder, a.w.Now().UTC().Format("2006-01-02T15:04:05.000000000Z")})
+	if err != nil {
+		return 0, fmt.Errorf("mark the attempt: %w", err)
+	}
+	digest := sha256.Sum256(mark)
+	for k := 1; ; k++ {
+		o, err := a.w.Work.Put(ctx, a.key(unit.TryName(a.unit.N, k)), sink.Bytes(mark, "application/json"))
+		if err != nil {
+			return 0, errors.Join(fmt.Errorf("mark the attempt: %w", err), a.unmarkLost(ctx, k, mark))
+		}
+		if !o.Adopted || o.SHA256 == hex.EncodeToString(digest[:]) { // the second: stored by a request whose answer was lost
+			return k, nil
+		}
+	}
+}
+
+// usedUp settles a delivery for which no attempt is left, when it is not known how the last one ended:
+// it was cut short by a crash, or it is still being made, or did not count and is about to be taken
+// back. There is time for that once.
+func (a *attempt) usedUp(ctx context.Context) delivery.Disposition {
+	if a.number == a.w.MaxAttempts+1 {
+		return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.HolderGrace, Reason: "attempts are used up, if all of them count"}
+	}
+	a.number = a.w.MaxAttempts
+	return a.finish(ctx, fmt.Errorf("every attempt was cut short by a crash or a lost connection: %w", errCutShort))
+}
+
+// errCutShort says that attempts ended without saying how.
+var errCutShort = errors.New("it is not known how the last one ended")
+
+// finish settles an attempt that ended with err, nil when its result is stored.
+func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
+	class := delivery.Classify(ctx, err)
+	cause := err
+	counts := class != delivery.Done && a.lease.Counts(class)
+	attempts := a.number
+	if !counts {
+		attempts--
+	}
+	d, final := delivery.Settle(class, attempts, a.w.MaxAttempts, delivery.RetryAfter(err))
+	// What must still be written is written even when this process is on its way out.
+	ctx, cancel := delivery.Detached(ctx)
+	defer cancel()
+	switch {
+	case class == delivery.Misconfigured:
+		if a.w.Health.Fail(delivery.DependencyOf(err, a.command.Data.Resource), err) {
+			a.log.Error().Err(err).Msg("dependency misconfigured; pausing until it recovers")
+		}
+	case class == delivery.Retryable || class == delivery.Throttled:
+		a.log.Warn().Err(err).Int("attempt", a.number).Bool("final", final).Msg("unit failed")
+	}
+	if final {
+		e := delivery.Verdict(ctx, cause)
+		if class == delivery.Retryable || class == delivery.Throttled {
+			e.Code, e.Message = contract.CodeExhausted, fmt.Sprintf("unit %d (%s) failed %d times, at last: %s", a.unit.N, a.unit.Kind, a.number, e.Message)
+		}
+		err = a.store(ctx, unit.Summary{Error: e}, nil)
+		if errors.Is(err, delivery.ErrEnded) {
+			return a.finish(ctx, err)
+		}
+		if err != nil {
+			a.log.Error().Err(err).Msg("store the unit's failure")
+			return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.Backoff(a.number, 0)}
+		}
+	}
+	if class == delivery.Ended {
+		a.tidy(ctx)
+	}
+	if d.Verb == delivery.Ack {
+		if err := a.w.Notices.NotifyResult(ctx, a.unit.Command, a.unit.N); err != nil {
+			a.log.Debug().Err(err).Msg("tell the coordinator")
+		}
+		return d
+	}
+	if !counts {
+		if err := a.unmark(ctx); err != nil {
+			a.log.Warn().Err(err).Msg("a blameless attempt counts")
+		}
+	} else if class == delivery.Fenced {
+		a.log.Warn().Err(err).Msg("unit given up")
+	} else if b, err := json.Marshal(unit.AttemptError{V: unit.Version, N: a.unit.N, Error: cause.Error(), Calls: a.calls.Take()}); err == nil {
+		if _, err := a.w.Work.Put(ctx, a.key(unit.ErrorName(a.unit.N, a.number)), sink.Bytes(b, "application/json")); err != nil {
+			a.log.Warn().Err(err).Msg("store the calls of a failed attempt")
+		}
+	}
+	return d
+}
+
+// do does the unit: read, freeze what was read, act on what is frozen, store the result.
+func (a *attempt) do(ctx context.Context) error {
+	var (
+		s       unit.Summary
+		records []unit.Record
+		err     error
+	)
+	switch a.unit.Kind {
+	case unit.KindProject:
+		s, records, err = a.project(ctx)
+	case unit.KindPage, unit.KindBatch:
+		s, records, err = a.images(ctx)
+	case unit.KindPerformances:
+		s, records, err = a.performances(ctx)
+	case unit.KindExports:
+		s, records, err = a.exports(ctx)
+	case unit.KindPredictions:
+		s, records, err = a.predictions(ctx)
+	case unit.KindCounts:
+		s, err = a.counts(ctx)
+	default:
+		err = fmt.Errorf("do unit: kind %q is not known to this version: %w", a.unit.Kind, contract.ErrNewer)
+	}
+	if survey.ProjectGone(err) && !a.unit.Named {
+		s, records, err = unit.Summary{Gone: true}, nil, nil
+	}
+	if err != nil {
+		return err
+	}
+	return a.store(ctx, s, records)
+}
+
+// store writes the unit's result, once. The first writer wins.
+func (a *attempt) store(ctx context.Context, s unit.Summary, records []unit.Record) error {
+	s.V, s.N, s.Kind, s.Calls = unit.Version, a.unit.N, a.unit.Kind, a.calls.Take()
+	b, err := unit.EncodeResult(s, records)
+	if err != nil {
+		return err
+	}
+	if _, err := a.w.Work.Put(ctx, a.key(unit.ResultName(a.unit.N)), sink.Bytes(b, "application/jsonl")); err != nil {
+		return fmt.Errorf("store the result: %w", err)
+	}
+	// As with the mark: the command may have ended with another attempt's result, and its working
+	// objects be removed before this one was stored.
+	return a.w.wanted(ctx, a.unit)
+}
+
+// tidy removes what this attempt may have stored for a command that had ended by then.
+func (a *attempt) tidy(ctx context.Context) {
+	n := a.unit.N
+	if err := a.w.Work.Remove(ctx, a.key(unit.ResultName(n)), a.key(unit.ReadingName(n)), a.key(unit.TryName(n, a.number))); err != nil {
+		a.log.Warn().Err(err).Msg("working objects of an ended command may be left behind")
+	}
+}
+
+// frozen is the reading that all attempts of this unit work on: the stored one, else the one that
+// read makes now. mine reports that it was made now, so that links read with it are fresh.
+func (a *attempt) frozen(ctx context.Context, read func(context.Context) (reading, error)) (r reading, mine bool, err error) {
+	return unit.Freeze(ctx, a.w.Work, a.key(unit.ReadingName(a.unit.N)), a.number == 1, read)
+}

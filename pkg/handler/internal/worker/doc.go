@@ -1,0 +1,11 @@
+// Package worker does units of work: one attempt of one unit at a time, any number side by side.
+//
+//   - worker.go, attempt.go: a delivery's way, and how attempts are counted and settled
+//   - reading.go: what one attempt read, frozen for all later ones
+//   - project.go, images.go, predictions.go: what each kind of unit reads
+//   - blobs.go, text.go: downloads, links that expire, text in place of a blob
+//   - models.go: exported models, and what a model is known by
+//
+// A unit is acknowledged only when its result is stored. A worker ends no command: a unit that fails
+// for good says so in its result.
+package worker
