@@ -14,6 +14,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -183,8 +184,8 @@ func (d *Deleter) loadPlan(ctx context.Context) error {
 
 // withinCommand checks that the plan takes no more than the command names.
 func (d *Deleter) withinCommand() error {
-	var head planHead
-	for p, err := range planProjects(d.plan.ReadSeeker(), &head) {
+	var head deleteplan.Head
+	for p, err := range deleteplan.Projects(d.plan.ReadSeeker(), &head) {
 		if err != nil {
 			return err
 		}
@@ -192,7 +193,7 @@ func (d *Deleter) withinCommand() error {
 			return spoiled(planObject(d.begun.Digest), "has a project that the command does not name")
 		}
 	}
-	want := d.newPlanHead(d.begun.Host)
+	want := d.planHead(d.begun.Host)
 	if !reflect.DeepEqual(want, head) {
 		return spoiled(planObject(d.begun.Digest), "differs from the command in selection, categories or unpublish")
 	}

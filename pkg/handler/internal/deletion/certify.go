@@ -13,6 +13,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -85,20 +86,20 @@ func verifiedBy(c contract.Category) string {
 }
 
 // planned yields the plan's projects, once it is loaded.
-func (d *Deleter) planned() iter.Seq2[projectPlan, error] {
-	var head planHead
-	return planProjects(d.plan.ReadSeeker(), &head)
+func (d *Deleter) planned() iter.Seq2[deleteplan.Project, error] {
+	var head deleteplan.Head
+	return deleteplan.Projects(d.plan.ReadSeeker(), &head)
 }
 
 // plannedAtLeast yields the plan's projects, as far as they are known: where the plan is lost, by
 // id.
-func (d *Deleter) plannedAtLeast() iter.Seq2[projectPlan, error] {
+func (d *Deleter) plannedAtLeast() iter.Seq2[deleteplan.Project, error] {
 	if d.plan != nil {
 		return d.planned()
 	}
-	return func(yield func(projectPlan, error) bool) {
+	return func(yield func(deleteplan.Project, error) bool) {
 		for _, f := range d.begun.Facts {
-			if !yield(projectPlan{ID: f.ID}, nil) {
+			if !yield(deleteplan.Project{ID: f.ID}, nil) {
 				return
 			}
 		}
@@ -106,7 +107,7 @@ func (d *Deleter) plannedAtLeast() iter.Seq2[projectPlan, error] {
 }
 
 // planned is what a dry run would delete of a project.
-func (f projectFacts) planned(p projectPlan) contract.Counts {
+func (f projectFacts) planned(p deleteplan.Project) contract.Counts {
 	c := contract.Counts{
 		Images: int64(f.Images), Iterations: int64(f.Iterations), Tags: int64(f.Tags), Performance: int64(len(f.Trained)), Predictions: int64(f.Predictions),
 	}

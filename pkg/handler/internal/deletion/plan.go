@@ -2,69 +2,18 @@ package deletion
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"slices"
 
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
-
-// selection is what of a command a plan's digest covers. The fields are in the order of their
-// names, so that the JSON is canonical.
-type selection struct {
-	AllProjects   bool                `json:"all_projects"`
-	ImageIDs      []uuid.UUID         `json:"image_ids"`
-	ImageMetadata []map[string]string `json:"image_metadata"` // pseudonyms
-	IterationIDs  []uuid.UUID         `json:"iteration_ids"`
-	ProjectIDs    []uuid.UUID         `json:"project_ids"`
-	TagIDs        []uuid.UUID         `json:"tag_ids"`
-}
-
-// planHead is a plan but for its projects. The fields are in the order of their names.
-type planHead struct {
-	APIVersion string              `json:"api_version"`
-	Categories []contract.Category `json:"categories"`
-	Host       string              `json:"host"`
-	Selection  selection           `json:"selection"`
-	Unpublish  bool                `json:"unpublish"`
-	V          int                 `json:"v"`
-}
-
-// newPlanHead is the head that the command's plan has now, at the host of the Training API.
-func (d *Deleter) newPlanHead(host string) planHead {
-	data := d.Command.Data
-	return planHead{
-		APIVersion: cv.APIVersion, Categories: slices.Sorted(slices.Values(data.Categories)), Host: host,
-		Selection: selection{
-			AllProjects: data.AllProjects, ImageIDs: contract.SortedIDs(data.ImageIDs),
-			ImageMetadata: append([]map[string]string{}, d.Pseudonym.Redact(data).ImageMetadata...),
-			IterationIDs:  contract.SortedIDs(data.IterationIDs), ProjectIDs: contract.SortedIDs(data.ProjectIDs), TagIDs: contract.SortedIDs(data.TagIDs),
-		},
-		Unpublish: data.Unpublish, V: contract.FormatVersion,
-	}
-}
-
-// projectPlan is what a delete will remove of one project: ids in byte order. The fields are in the
-// order of their names.
-type projectPlan struct {
-	ID         uuid.UUID   `json:"id"`
-	Images     []uuid.UUID `json:"images"`
-	Iterations []uuid.UUID `json:"iterations"`
-	Project    bool        `json:"project"` // the project itself goes, and everything with it
-	Tags       []uuid.UUID `json:"tags"`
-}
-
-func (p projectPlan) empty() bool {
-	return !p.Project && len(p.Images)+len(p.Iterations)+len(p.Tags) == 0 // but for predictions
-}
 
 // projectFacts is what a plan was judged by, and what it does not cover.
 type projectFacts struct {
@@ -107,6 +56,11 @@ func (p *deletePlan) images() int {
 	return n
 }
 
+// planHead is the head that the command's plan has now, at the host of the Training API.
+func (d *Deleter) planHead(host string) deleteplan.Head {
+	return deleteplan.NewHead(d.Pseudonym.Redact(d.Command.Data), host)
+}
+
 // planDelete reads what the selection holds and writes it down as canonical JSON. What is gone
 // already is not in it. The caller closes the plan's spool.
 func (d *Deleter) planDelete(ctx context.Context) (_ *deletePlan, err error) {
@@ -133,26 +87,9 @@ func (d *Deleter) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 		}
 	}()
 	plan := &deletePlan{spool: spool}
-	write := func(parts ...any) error {
-		for _, part := range parts {
-			var b []byte
-			switch v := part.(type) {
-			case string:
-				b = []byte(v)
-			default:
-				if b, err = contract.Marshal(v); err != nil {
-					return fmt.Errorf("encode the plan: %w", err)
-				}
-			}
-			if _, err := spool.Write(b); err != nil {
-				return fmt.Errorf("spool the plan: %w", err)
-			}
-		}
-		return nil
-	}
-	head := d.newPlanHead(d.Client.Host())
-	if err := write(`{"api_version":`, quoted(head.APIVersion), `,"categories":`, head.Categories, `,"host":`, quoted(head.Host), `,"projects":[`); err != nil {
-		return nil, err
+	out, err := deleteplan.NewWriter(spool, d.planHead(d.Client.Host()))
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what it writes
 	}
 	for _, id := range projects {
 		p, facts, found, err := d.planProject(ctx, id)
@@ -163,20 +100,16 @@ func (d *Deleter) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 			plan.notFound.Projects = append(plan.notFound.Projects, id)
 			continue
 		}
-		comma := ""
-		if len(plan.facts) > 0 {
-			comma = ","
-		}
-		if err := write(comma, p); err != nil {
-			return nil, err
+		if err := out.Add(p); err != nil {
+			return nil, err //nolint:wrapcheck // it says what it writes
 		}
 		plan.facts = append(plan.facts, facts)
 	}
 	if err := d.recheckNotFound(ctx, plan); err != nil {
 		return nil, err
 	}
-	if err = write(`],"selection":`, head.Selection, `,"unpublish":`, head.Unpublish, `,"v":`, head.V, "}\n"); err != nil {
-		return nil, err
+	if err = out.Close(); err != nil {
+		return nil, err //nolint:wrapcheck // it says what it writes
 	}
 	return plan, nil
 }
@@ -217,12 +150,9 @@ func (d *Deleter) recheckNotFound(ctx context.Context, plan *deletePlan) error {
 	return nil
 }
 
-// quoted is a string that a plan writes as JSON, where a plain string is written as it is.
-type quoted string
-
 // planProject reads what a project holds of the selection. found is false when the project is gone.
 // What goes away while it is read makes the plan worth making again.
-func (d *Deleter) planProject(ctx context.Context, id uuid.UUID) (p projectPlan, f projectFacts, found bool, err error) {
+func (d *Deleter) planProject(ctx context.Context, id uuid.UUID) (p deleteplan.Project, f projectFacts, found bool, err error) {
 	defer func() {
 		said := err
 		var gone bool
@@ -245,7 +175,7 @@ func (d *Deleter) planProject(ctx context.Context, id uuid.UUID) (p projectPlan,
 	}
 	iterations = survey.Trained(iterations)
 	whole := data.Has(contract.CategoryProjects) && data.Narrowing() == contract.NarrowNone
-	p = projectPlan{ID: id, Project: whole, Images: []uuid.UUID{}, Iterations: []uuid.UUID{}, Tags: []uuid.UUID{}}
+	p = deleteplan.Project{ID: id, Project: whole, Images: []uuid.UUID{}, Iterations: []uuid.UUID{}, Tags: []uuid.UUID{}}
 	f = projectFacts{ID: id, name: project.Name, readOnly: project.DRModeEnabled}
 	scopes := survey.ScopesOf(iterations)
 	for _, it := range iterations {
@@ -293,7 +223,7 @@ func (d *Deleter) planProject(ctx context.Context, id uuid.UUID) (p projectPlan,
 	}
 	p.Iterations, p.Tags = contract.SortedIDs(p.Iterations), contract.SortedIDs(p.Tags)
 	f.Images, f.Iterations, f.Tags = len(p.Images), len(p.Iterations), len(p.Tags)
-	f.touched = !p.empty() || predictions
+	f.touched = !p.Empty() || predictions
 	f.Kept = f.Tags > 0 && f.Iterations < len(iterations)
 	return p, f, true, nil
 }
@@ -314,60 +244,4 @@ func takesPredictions(d contract.Data) bool {
 // so far.
 func (d *Deleter) survey(project uuid.UUID, progress func(found int) error) survey.Survey {
 	return survey.Survey{Client: d.Client, Project: project, Data: d.Command.Data, Gone: d.provenGone, Progress: progress}
-}
-
-// planProjects yields the projects of a stored plan, one at a time. After the last one head is what
-// else the plan says.
-func planProjects(r io.Reader, head *planHead) iter.Seq2[projectPlan, error] {
-	errStop := errors.New("stop")
-	return func(yield func(projectPlan, error) bool) {
-		d := json.NewDecoder(r)
-		skipToken := func() error {
-			_, err := d.Token()
-			return err //nolint:wrapcheck // wrapped below
-		}
-		projects := func() error {
-			if err := skipToken(); err != nil {
-				return err
-			}
-			for d.More() {
-				var p projectPlan
-				if err := d.Decode(&p); err != nil {
-					return err
-				}
-				if !yield(p, nil) {
-					return errStop
-				}
-			}
-			return skipToken() // the list ends
-		}
-		err := skipToken()
-		for err == nil && d.More() {
-			var name json.Token
-			if name, err = d.Token(); err != nil {
-				break
-			}
-			switch name {
-			case "projects":
-				err = projects()
-			case "api_version":
-				err = d.Decode(&head.APIVersion)
-			case "categories":
-				err = d.Decode(&head.Categories)
-			case "host":
-				err = d.Decode(&head.Host)
-			case "selection":
-				err = d.Decode(&head.Selection)
-			case "unpublish":
-				err = d.Decode(&head.Unpublish)
-			case "v":
-				err = d.Decode(&head.V)
-			default:
-				err = fmt.Errorf("unknown member %v", name)
-			}
-		}
-		if err != nil && !errors.Is(err, errStop) {
-			yield(projectPlan{}, fmt.Errorf("read the plan: %w", err))
-		}
-	}
 }

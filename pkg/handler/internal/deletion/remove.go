@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -14,7 +15,7 @@ import (
 type removal struct {
 	d     *Deleter
 	n     int // of the project in the plan
-	plan  projectPlan
+	plan  deleteplan.Project
 	facts projectFacts
 	free  bool // of legal holds, when it was looked for
 	step  string
