@@ -1,5 +1,5 @@
-// Package handler is a command's life: a Handler carries commands out as their coordinator, and does
-// units of work as a worker.
+// Package handler is a command's life: a Handler carries commands out as their coordinator, and
+// does units of work as a worker.
 //
 //   - handler.go: what a Handler is made of
 //   - coordinator.go: a delivery's way, and how an attempt is settled
@@ -19,9 +19,9 @@
 // again: a rerun finds its own earlier work and ends in the same state.
 //
 // The wire is package contract, a message on its way package delivery. An action (packages export
-// and deletion) returns its result, an end or a wait; only this package turns it into job, event and
-// acknowledgement.
+// and deletion) returns its result, an end or a wait; only this package turns it into job, event
+// and acknowledgement.
 //
-// There is no NATS, no HTTP and no S3 in here: the queue is reached through the interfaces of Queue,
-// the Training API through package cv's types and storage through package sink's.
+// There is no NATS, no HTTP and no S3 in here: the queue is reached through the interfaces of
+// Queue, the Training API through package cv's types and storage through package sink's.
 package handler

@@ -95,8 +95,8 @@ func (r *run) reread(now jobAt, err error) error {
 }
 
 // takeBack takes back the count of this attempt, which ended with err or was not begun for it: by
-// compare-and-set, in the job, which another replica may hold by now. Each holder takes back its own
-// attempt; one that crashed or stood still cannot, or does not. It returns err.
+// compare-and-set, in the job, which another replica may hold by now. Each holder takes back its
+// own attempt; one that crashed or stood still cannot, or does not. It returns err.
 func (r *run) takeBack(ctx context.Context, err error) error {
 	r.lease.LostConnection() // returns when there is a connection, or when there will be none
 	late, cancel := delivery.Detached(ctx)
@@ -159,8 +159,8 @@ func (r *run) FlushCalls(ctx context.Context) error {
 	return r.ledger.Flush(ctx)
 }
 
-// StillQueued fails with ErrGone when the command's message is not in the queue. Where it is, it was
-// there all the time, so every later command waited its turn.
+// StillQueued fails with ErrGone when the command's message is not in the queue. Where it is, it
+// was there all the time, so every later command waited its turn.
 func (r *run) StillQueued(ctx context.Context) error {
 	_, err := r.h.cfg.Queue.Commands.CommandIn(ctx, r.command.Stream, r.command.Seq)
 	if errors.Is(err, contract.ErrNoMessage) {

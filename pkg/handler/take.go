@@ -39,7 +39,8 @@ func (r *run) validate(ctx context.Context) (*settlement, error) {
 	if refusal == nil {
 		return nil, nil
 	}
-	// What was carried out before its traces were forgotten stands, though it would be refused today.
+	// What was carried out before its traces were forgotten stands, though it would be refused
+	// today.
 	end, err := r.earlierEnd(ctx)
 	if err != nil {
 		return nil, err

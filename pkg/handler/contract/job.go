@@ -84,7 +84,8 @@ func (j *Job) CountAttempt(holder Text) {
 	j.Holder, j.Attempt, j.Counted = holder, j.Attempt+1, append(slices.Clone(j.Counted), holder)
 }
 
-// RefundAttempt takes back the count of a holder's attempt. It reports whether that attempt counted.
+// RefundAttempt takes back the count of a holder's attempt. It reports whether that attempt
+// counted.
 func (j *Job) RefundAttempt(holder Text) bool {
 	i := slices.Index(j.Counted, holder)
 	if i < 0 {
@@ -111,8 +112,8 @@ const (
 	PhaseEnding  = "ending"   // it will end failed or cancelled; what it stored is being removed
 )
 
-// Irreversible reports whether the job's phase is one that a cancel does not undo: the command's bag is
-// about to get its receipt, or a delete is about to delete.
+// Irreversible reports whether the job's phase is one that a cancel does not undo: the command's
+// bag is about to get its receipt, or a delete is about to delete.
 func (j Job) Irreversible() bool {
 	return j.Phase == PhaseDelete || j.Phase == PhaseSeal || j.Phase == PhaseCleanUp
 }
@@ -128,14 +129,14 @@ type CommandRef struct {
 	Account   string    `json:"account"` // which the alias meant then, see accountOf; empty when the alias was not configured
 }
 
-// SameMessage reports whether c came with the very message that is remembered here, and not with another
-// one that has its sequence.
+// SameMessage reports whether c came with the very message that is remembered here, and not with
+// another one that has its sequence.
 func (r CommandRef) SameMessage(c Command) bool {
 	return r.Seq == c.Seq && string(r.Stream) == c.Stream && r.Published.Equal(c.Published)
 }
 
-// WithMessage is what is remembered of the same command when its message is another one now: the command
-// was published again.
+// WithMessage is what is remembered of the same command when its message is another one now: the
+// command was published again.
 func (r CommandRef) WithMessage(c Command) CommandRef {
 	r.Seq, r.Stream, r.Published = c.Seq, Text(c.Stream), c.Published
 	return r

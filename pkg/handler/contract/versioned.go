@@ -12,8 +12,8 @@ import (
 const FormatVersion = 1
 
 // ErrNewer says that persisted JSON was written by a newer version of the product. The replica that
-// meets it hands the message back, and no attempt counts. It is matched with errors.Is; the error itself is a
-// *NewerError.
+// meets it hands the message back, and no attempt counts. It is matched with errors.Is; the error
+// itself is a *NewerError.
 var ErrNewer = errors.New("written by a newer version")
 
 // NewerError is ErrNewer with its particulars.

@@ -58,12 +58,12 @@ type Delivery struct {
 // Lease knows what happened to a delivery since it came. An event without a function here did not
 // happen.
 type Lease struct {
-	// Outage reports whether the connection to NATS was lost meanwhile, or no heartbeat was answered
-	// for a whole ack wait, while this process was awake. It waits until NATS is back, and is false
-	// when this process ends before.
+	// Outage reports whether the connection to NATS was lost meanwhile, or no heartbeat was
+	// answered for a whole ack wait, while this process was awake. It waits until NATS is back, and
+	// is false when this process ends before.
 	Outage func() bool
-	// Stalled reports whether this process stood still meanwhile, for so long that the lease was lost
-	// for that alone.
+	// Stalled reports whether this process stood still meanwhile, for so long that the lease was
+	// lost for that alone.
 	Stalled func() bool
 }
 

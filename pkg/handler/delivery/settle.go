@@ -72,7 +72,8 @@ func HandBack(class Class, tries int, hint time.Duration) Disposition {
 }
 
 // Counts reports whether an attempt that ended so counts. One that another replica took over does
-// when its holder stood still; any other one that failed does when it was made while NATS was there.
+// when its holder stood still; any other one that failed does when it was made while NATS was
+// there.
 func (l Lease) Counts(c Class) bool {
 	switch c {
 	case Stopping, Misconfigured, Ended:

@@ -15,9 +15,9 @@ import (
 // ErrCancelled says that the job of the command at hand has a cancel now.
 var ErrCancelled = errors.New("the command was cancelled")
 
-// ErrGone says that the message of the command at hand is not in its stream any more: it was settled
-// by another replica, or lost with the stream. Later commands do not wait for this one then, and
-// nothing that is said to its delivery is heard.
+// ErrGone says that the message of the command at hand is not in its stream any more: it was
+// settled by another replica, or lost with the stream. Later commands do not wait for this one
+// then, and nothing that is said to its delivery is heard.
 var ErrGone = fmt.Errorf("the command's message is not in its stream any more: %w", delivery.ErrFenced)
 
 // Notices gives word that a command is over.
@@ -82,8 +82,8 @@ func (s *Activities) StartUnit(ctx context.Context, id string, n int) (_ context
 
 // StartAttempt begins an attempt at a command by the holder that its job names since revision rev.
 // The context ends with ErrCancelled when the command is cancelled, with ErrFenced when another
-// replica is its holder, and with ErrGone, which is an ErrFenced, when the command's message is not in
-// the queue any more.
+// replica is its holder, and with ErrGone, which is an ErrFenced, when the command's message is not
+// in the queue any more.
 func (s *Activities) StartAttempt(ctx context.Context, c contract.Command, holder contract.Text, rev uint64) (_ context.Context, done func()) {
 	return s.start(ctx, c.ID, &activity{unit: -1, command: c, holder: holder, rev: rev})
 }

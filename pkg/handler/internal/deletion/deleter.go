@@ -70,7 +70,8 @@ type Deleter struct {
 }
 
 // Run plans, refuses or begins, removes project by project, verifies and commits. A dry run ends
-// with the plan. It returns the end that the receipt tells, a refusal, or what the delete waits for.
+// with the plan. It returns the end that the receipt tells, a refusal, or what the delete waits
+// for.
 func (d *Deleter) Run(ctx context.Context) (action.Result, error) {
 	defer d.close()
 	refused, err := d.carryOut(ctx)

@@ -52,9 +52,9 @@ type Ref struct {
 	Head    string `json:"head"`
 }
 
-// Open opens a command's ledger. Where an earlier holder wrote, it takes over: it appends a line that
-// says so, after which that holder's appends fail with ErrFenced. With takenBefore it does so also
-// where it finds nothing: what was written before is not there any more.
+// Open opens a command's ledger. Where an earlier holder wrote, it takes over: it appends a line
+// that says so, after which that holder's appends fail with ErrFenced. With takenBefore it does so
+// also where it finds nothing: what was written before is not there any more.
 func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, takenBefore bool) (*Ledger, error) {
 	tail, seq, err := q.LedgerTail(ctx, id)
 	if err != nil {
@@ -194,8 +194,8 @@ func (l *Ledger) Add(ctx context.Context, calls []Call) error {
 	return nil
 }
 
-// Flush appends what was written. After an error the ledger is not usable any more: the next attempt
-// opens it again.
+// Flush appends what was written. After an error the ledger is not usable any more: the next
+// attempt opens it again.
 func (l *Ledger) Flush(ctx context.Context) error {
 	if l.buf.Len() == 0 {
 		return nil

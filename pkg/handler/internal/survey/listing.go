@@ -106,8 +106,8 @@ func ScopeName(scope uuid.UUID) string {
 	return "iteration " + scope.String()
 }
 
-// Matches reports whether an image's metadata equals all pairs of any of the objects; no objects match
-// everything.
+// Matches reports whether an image's metadata equals all pairs of any of the objects; no objects
+// match everything.
 func Matches(metadata map[string]string, objects []map[string]string) bool {
 	if len(objects) == 0 {
 		return true

@@ -25,9 +25,9 @@ const (
 	anyKind // of an index key: whatever they do
 )
 
-// excludes reports whether two commands of these kinds must not overlap on a common project: an export
-// and a delete, and a delete of projects or iterations and anything. Other deletes do not mind each
-// other.
+// excludes reports whether two commands of these kinds must not overlap on a common project: an
+// export and a delete, and a delete of projects or iterations and anything. Other deletes do not
+// mind each other.
 func (k kind) excludes(o kind) bool {
 	switch k {
 	case reads:
@@ -167,7 +167,8 @@ func New(commands Commands, jobs Jobs, host func(alias string) string) *Order {
 }
 
 // Order remembers the claims of the commands in the queue, so that each is read from it once. It
-// may remember some that left the queue: a command that is in the way of another is looked up again.
+// may remember some that left the queue: a command that is in the way of another is looked up
+// again.
 type Order struct {
 	commands Commands
 	jobs     Jobs

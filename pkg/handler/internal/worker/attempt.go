@@ -88,9 +88,9 @@ func (a *attempt) count(ctx context.Context) (int, error) {
 	}
 }
 
-// usedUp settles a delivery for which no attempt is left, when it is not known how the last one ended:
-// it was cut short by a crash, or it is still being made, or did not count and is about to be taken
-// back. There is time for that once.
+// usedUp settles a delivery for which no attempt is left, when it is not known how the last one
+// ended: it was cut short by a crash, or it is still being made, or did not count and is about to
+// be taken back. There is time for that once.
 func (a *attempt) usedUp(ctx context.Context) delivery.Disposition {
 	if a.number == a.w.MaxAttempts+1 {
 		return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.HolderGrace, Reason: "attempts are used up, if all of them count"}

@@ -6,6 +6,6 @@
 //   - blobs.go, text.go: downloads, links that expire, text in place of a blob
 //   - models.go: exported models, and what a model is known by
 //
-// A unit is acknowledged only when its result is stored. A worker ends no command: a unit that fails
-// for good says so in its result.
+// A unit is acknowledged only when its result is stored. A worker ends no command: a unit that
+// fails for good says so in its result.
 package worker
