@@ -60,6 +60,8 @@ func (r *run) concludeEarlier(ctx context.Context, end contract.EventData) (*set
 
 // cleanUp removes the working objects of a command that ends so. Of one that is completed the job
 // says so first, so that no worker begins a unit of it.
+//
+// After a crash here the next attempt finds the end in storage, and cleans up again.
 func (r *run) cleanUp(ctx context.Context, end contract.EventData) error {
 	if end.Status == contract.StatusCompleted {
 		if err := r.Update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseCleanUp }); err != nil {

@@ -191,6 +191,8 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 // settleFailure settles an attempt that failed with err: the command comes again, or it fails.
 func (r *run) settleFailure(ctx context.Context, class delivery.Class, err error) (*settlement, error) {
 	counts := r.lease.Counts(class)
+	// Grace is safe here: what follows is compare-and-sets on the job, which fail when another
+	// replica holds the command, and objects of a command whose job says that it ends.
 	late, cancel := delivery.Grace(ctx)
 	defer cancel()
 	attempts := r.attempts(late)

@@ -17,7 +17,8 @@ func (r *run) eventData() contract.EventData {
 }
 
 // end decides how the command ended. The job's compare-and-set decides it: whichever replica wins,
-// every one tells the winner's end.
+// every one tells the winner's end. After a crash behind it any replica that gets the message
+// publishes what the job says.
 func (r *run) end(ctx context.Context, data contract.EventData) (*settlement, error) {
 	if err := r.Update(ctx, r.ended(ctx, data)); err != nil {
 		return nil, err
@@ -60,6 +61,7 @@ func (r *run) publishTerminal(ctx context.Context) (*settlement, error) {
 		return nil, &contract.Error{Code: contract.CodeInternal, Message: "the job is terminal but has no event"}
 	}
 	if s := r.job.State; s == contract.StateFailed || s == contract.StateRefused {
+		// After a crash here the dead letter is published again, and stored once.
 		err := r.h.cfg.Queue.Events.PublishDead(ctx, contract.DeadLetter{
 			ID: r.job.ID, GivenID: string(r.job.GivenID), Action: r.job.Action, Message: r.message, Error: *r.job.Error, Attempts: r.job.Attempt, Time: event.Time,
 		})
@@ -67,6 +69,8 @@ func (r *run) publishTerminal(ctx context.Context) (*settlement, error) {
 			return nil, fmt.Errorf("publish the dead letter: %w", err)
 		}
 	}
+	// After a crash here the event is published again, and stored once; behind it only the
+	// acknowledgement is missing.
 	if err := r.h.cfg.Queue.Events.PublishEvent(ctx, *event); err != nil {
 		return nil, fmt.Errorf("publish the terminal event: %w", err)
 	}

@@ -99,6 +99,7 @@ func (r *run) reread(now jobAt, err error) error {
 // own attempt; one that crashed or stood still cannot, or does not. It returns err.
 func (r *run) takeBack(ctx context.Context, err error) error {
 	r.lease.LostConnection() // returns when there is a connection, or when there will be none
+	// Detached is safe here: a compare-and-set that only takes back this attempt's own count.
 	late, cancel := delivery.Detached(ctx)
 	defer cancel()
 	counted := false
@@ -151,6 +152,8 @@ func (r *run) FlushCalls(ctx context.Context) error {
 	if errors.Is(context.Cause(ctx), delivery.ErrFenced) {
 		return delivery.ErrFenced // a late line would fence out the replica that took over
 	}
+	// Detached is safe here: lines about calls that were made change nothing, and the fence refuses
+	// them when another replica holds the command.
 	ctx, cancel := delivery.Detached(ctx)
 	defer cancel()
 	if err := r.ledger.Add(ctx, r.calls.Take()); err != nil {

@@ -97,6 +97,7 @@ func (s *Activities) start(ctx context.Context, id string, t *activity) (context
 	if e == nil {
 		e = &commandRun{tasks: map[*activity]struct{}{}}
 		s.commands[id] = e
+		// WithoutCancel is safe here: watching only reads, and ends with the last activity.
 		watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 		e.stop = stop
 		go s.watchJob(watching, id)

@@ -43,6 +43,8 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 			return refused, err
 		}
 	}
+	// After a crash here the job names no beginning: the next attempt plans again, and the clean-up
+	// at the command's end removes this plan.
 	if err := d.putNamed(ctx, planObject(plan.digest()), plan.spool.Body("application/json")); err != nil {
 		return nil, fmt.Errorf("store the plan: %w", err)
 	}
@@ -70,11 +72,13 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 	if err := d.Attempt.StillQueued(ctx); err != nil { // else a later command may have begun beside it
 		return nil, err
 	}
+	// After a crash here, too, nothing was begun: an object that no job names decides nothing.
 	if err := d.putNamed(ctx, begunObject(digest), body); err != nil {
 		return nil, fmt.Errorf("store the beginning: %w", err)
 	}
 	// This compare-and-set is the point of no return: it decides between the delete and a cancel,
-	// and says which of the stored beginnings is the one.
+	// and says which of the stored beginnings is the one. After a crash here the next attempt
+	// carries out exactly this plan.
 	return nil, d.update(ctx, func(j *contract.Job) {
 		j.Deletion = &contract.DeletionRef{BegunSHA256: digest, PlanSHA256: plan.digest(), Credentials: credentials}
 		if !d.Command.Data.DryRun {

@@ -134,6 +134,8 @@ func (d *Deleter) commit(ctx context.Context) error {
 		return fmt.Errorf("open the bag: %w", err)
 	}
 	defer out.Close() //nolint:errcheck // temporary files
+	// The files of the bag follow from what is frozen: after a crash here the next attempt writes
+	// the same bytes to the same keys.
 	t, err := d.payload(ctx, out)
 	if err != nil {
 		return err
@@ -169,6 +171,7 @@ func (d *Deleter) commit(ctx context.Context) error {
 		return fmt.Errorf("store the certificate: %w", err)
 	}
 	// This compare-and-set decides between the receipt and a cancel of the plan, or a takeover.
+	// After a crash here the next attempt begins the commit again, and no cancel comes between.
 	if err := d.update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseSeal }); err != nil {
 		return err
 	}
@@ -176,10 +179,13 @@ func (d *Deleter) commit(ctx context.Context) error {
 	if d.begun.DryRun {
 		what = "Plan of a deletion of user data from Azure Custom Vision, "
 	}
+	// Manifests. Without a receipt the bag is none: the next attempt seals it again.
 	seal, err := out.Seal(ctx, d.Bags.Info(cut.FinishedAt, d.begun.Tool, what+d.begun.Host))
 	if err != nil {
 		return fmt.Errorf("seal the bag: %w", err)
 	}
+	// The commit point. After a crash behind it the next attempt finds the receipt, and only
+	// publishes what it says.
 	return d.putReceipt(ctx, out, seal, record, verification, cut, request)
 }
 

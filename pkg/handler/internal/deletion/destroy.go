@@ -26,6 +26,8 @@ func (d *Deleter) destroy(ctx context.Context, call func(ctx context.Context) er
 		Before: func(ctx context.Context, c cv.Call) error {
 			for {
 				intended = d.Now()
+				// After a crash behind this append the call may have been made or not: the next
+				// holder waits until it is surely over, and then looks.
 				made = ledger.CallOf(c, intended) // the next holder reckons from its time how long the call may be under way
 				if err := d.Ledger.Intend(ctx, d.Calls.Take(), made); err != nil {
 					return err
@@ -41,12 +43,16 @@ func (d *Deleter) destroy(ctx context.Context, call func(ctx context.Context) er
 			}
 		},
 		Fresh: fresh,
+		// After a crash before this line is flushed the intent stays unanswered: the next holder
+		// takes the call for possibly carried out.
 		After: func(c cv.Call) {
 			d.Control.Note(c)
 			broken = errors.Join(broken, d.Ledger.Write(ledger.CallOf(c, d.Now()).Line(sink.LedgerResult)))
 		},
 	})
 	err = call(traced)
+	// Detached is safe here: the line says what was answered, and the fence refuses it when another
+	// replica holds the command.
 	late, cancel := delivery.Detached(ctx)
 	defer cancel()
 	if kept := errors.Join(broken, d.Ledger.Flush(late)); kept != nil {

@@ -130,6 +130,8 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 	if _, err := d.evidence(ctx, put, d.Ledger.End()); err != nil {
 		return "", err
 	}
+	// The last object. A crash before it leaves evidence that the next attempt stores again; behind
+	// it the next attempt ends the command as it says.
 	return left, bag.PutJSON(ctx, put, sink.FailureFile, failureRecord{
 		V: contract.FormatVersion, ID: d.Command.ID, Error: e, PlanSHA256: d.begun.Digest, Called: d.Ledger.Destructive(),
 		KnownAbsent: t.checks, NotVerified: missing, Counts: t.counts, Residuals: d.residuals(), ExportBundle: d.begun.Export,

@@ -43,6 +43,8 @@ func (m *removal) record(ctx context.Context, key sink.Key, lines []deletedLine)
 			return fmt.Errorf("record what was deleted: %w", err)
 		}
 	}
+	// After a crash before this object is stored the next attempt repeats the step: what is gone
+	// already is seen to be gone. Behind it the step is done.
 	if _, err := m.d.Bags.Work.Put(ctx, key, sink.Bytes(buf.Bytes(), "application/jsonl")); err != nil {
 		return fmt.Errorf("record what was deleted: %w", err)
 	}

@@ -83,6 +83,7 @@ func (r *results) commit(ctx context.Context, cut exportCut) error {
 	for _, a := range cut.Adopted {
 		c.adopted[strings.TrimSuffix(a.Path, path.Ext(a.Path))] = a
 	}
+	// Generated files. After a crash here the next attempt writes the same bytes to the same keys.
 	for i, p := range r.rounds.projects {
 		if err := c.project(ctx, p, cut.Projects[i]); err != nil {
 			return err
@@ -106,11 +107,15 @@ func (r *results) commit(ctx context.Context, cut exportCut) error {
 	if err != nil {
 		return err
 	}
+	// From this compare-and-set on a cancel is too late. After a crash here the next attempt begins
+	// the commit again, and no cancel comes between.
 	if x.Command.Action == contract.ActionExport { // an export that goes before a delete can still be cancelled with it
 		if err := x.Attempt.Update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseSeal }); err != nil {
 			return err
 		}
 	}
+	// Manifests. After a crash here the bag has no receipt, so it is none: the next attempt seals
+	// it again, with the same manifests.
 	seal, err := out.Seal(ctx, x.Bags.Info(cut.FinishedAt, r.plan.Tool, "Export of user data from Azure Custom Vision, "+r.plan.Host))
 	if err != nil {
 		return fmt.Errorf("seal the bag: %w", err)
@@ -132,6 +137,8 @@ func (r *results) commit(ctx context.Context, cut exportCut) error {
 		Bundle: sink.ReceiptBundle{URI: x.Bags.URI(sink.ExportBag)},
 		Plan:   bag.ReceiptPlan(r.plan.Deletes),
 	})
+	// The commit point. A crash before it leaves a bag for the next attempt to finish; after a
+	// crash behind it the next attempt finds the receipt, and only publishes what it says.
 	return bag.StoreReceipt(ctx, out, receipt)
 }
 

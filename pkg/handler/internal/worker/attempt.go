@@ -112,7 +112,8 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 		attempts--
 	}
 	d, final := delivery.Settle(class, attempts, a.w.MaxAttempts, delivery.RetryAfter(err))
-	// What must still be written is written even when this process is on its way out.
+	// What must still be written is written even when this process is on its way out. That is safe:
+	// a result is stored once, by the first writer, and a mark or an error belongs to this attempt.
 	ctx, cancel := delivery.Detached(ctx)
 	defer cancel()
 	switch {
