@@ -130,76 +130,24 @@ func TestEachPageStops(t *testing.T) {
 	}
 }
 
-func TestListAll(t *testing.T) {
-	all := countTo(600)
-	for name, c := range map[string]struct {
-		at     func(call int) []uuid.UUID
-		counts []int
-		want   int
-		calls  int
-		fails  bool
-	}{
-		"quiet":                    {func(int) []uuid.UUID { return all }, []int{600}, 600, 3, false},
-		"empty":                    {func(int) []uuid.UUID { return nil }, []int{0}, 0, 1, false},
-		"moves once":               {func(n int) []uuid.UUID { return all[min(n, 1):] }, []int{599}, 599, 5, false},
-		"grows once":               {func(n int) []uuid.UUID { return all[:500+min(n, 1)] }, []int{500, 501}, 501, 4, false},
-		"the last vanishes unseen": {func(int) []uuid.UUID { return all[:10] }, []int{10, 9, 9}, 10, 3, true},
-		"never fits its count":     {func(int) []uuid.UUID { return all[:10] }, []int{11}, 10, 3, true},
-		"never rests":              {func(n int) []uuid.UUID { return all[n:] }, []int{599}, 256, 6, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			l := &listing{at: c.at}
-			asked := 0
-			items, err := ListAll(t.Context(), l.fetch, func(context.Context) (int, error) {
-				n := c.counts[min(asked, len(c.counts)-1)]
-				asked++
-				return n, nil
-			})
-			if len(items) != c.want || l.calls != c.calls || errors.Is(err, ErrUnstable) != c.fails || !c.fails && err != nil {
-				t.Errorf("%d items in %d calls, %v", len(items), l.calls, err)
-			}
-		})
-	}
-	broken := errors.New("broken")
-	count := func(fail int) func(context.Context) (int, error) {
-		return func(context.Context) (int, error) {
-			if fail--; fail < 0 {
-				return 0, broken
-			}
-			return 0, nil
-		}
-	}
-	quiet := &listing{at: func(int) []uuid.UUID { return nil }}
-	for i, f := range []func() error{
-		func() error { _, err := ListAll(t.Context(), quiet.fetch, count(0)); return err },
-		func() error { _, err := ListAll(t.Context(), quiet.fetch, count(1)); return err },
-		func() error {
-			_, err := ListAll(t.Context(), func(context.Context, int, int) ([]Image, error) { return nil, broken }, count(5))
-			return err
-		},
-	} {
-		if err := f(); !errors.Is(err, broken) {
-			t.Error(i, err)
-		}
-	}
-}
-
-// TestListAllImages lists over the wire, as callers do.
-func TestListAllImages(t *testing.T) {
+// TestEachPageOfImages lists over the wire, as callers do.
+func TestEachPageOfImages(t *testing.T) {
 	const n = 700
 	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "projects/"+idP.String()+"/images/tagged/count" {
-			answer(rw, 200, strconv.Itoa(n))
-			return
-		}
 		skip, _ := strconv.Atoi(r.URL.Query().Get("skip"))
 		take, _ := strconv.Atoi(r.URL.Query().Get("take"))
 		answer(rw, 200, imagePage(skip, max(0, min(take, n-skip))))
 	})
-	images, err := ListAll(t.Context(), func(ctx context.Context, skip, take int) ([]Image, error) {
+	images := 0
+	for page, err := range EachPage(t.Context(), func(ctx context.Context, skip, take int) ([]Image, error) {
 		return w.GetTaggedImages(ctx, idP, ImageQuery{Skip: skip, Take: take})
-	}, func(ctx context.Context) (int, error) { return w.GetTaggedImageCount(ctx, idP, uuid.Nil, nil) })
-	if err != nil || len(images) != n || len(w.requests()) != Pages(n)+2 {
-		t.Error(len(images), err, len(w.requests()))
+	}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		images += len(page)
+	}
+	if images != n || len(w.requests()) != Pages(n) {
+		t.Error(images, len(w.requests()))
 	}
 }

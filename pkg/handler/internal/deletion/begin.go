@@ -129,7 +129,7 @@ func (d *Deleter) checkPlan(ctx context.Context, plan *deletePlan) (*contract.Er
 	if e := data.Expect; e != nil {
 		for _, f := range plan.facts {
 			if e.ProjectName != "" && f.name != e.ProjectName {
-				return &contract.Error{Code: contract.CodePreconditionFailed, Message: fmt.Sprintf("expect.project_name: project %s has another name", f.ID)}, nil
+				return &contract.Error{Code: contract.CodePreconditionFailed, Message: fmt.Sprintf("expect.project_name: project %s does not have the expected name", f.ID)}, nil
 			}
 		}
 		if n := plan.images(); e.MaxImages != nil && int64(n) > *e.MaxImages {
