@@ -1,4 +1,4 @@
-# consumer: everything a developer does, by name. `make help` lists it.
+# consumer: every task of a developer is a target. `make help` lists them.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -26,19 +26,19 @@ build: ## Build bin/consumer, a static binary
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/consumer ./cmd/consumer
 
 .PHONY: demo
-demo: build ## Export a sample account, delete a project of it with proof, check the bundles; leaves them below dist/demo
+demo: build ## Export a sample account, delete one of its projects, check the bundles, and leave them below dist/demo
 	rm -rf dist/demo
 	./bin/consumer dev --demo --dir dist/demo
 
 .PHONY: dev
-dev: build ## Run NATS, S3, a simulator and the consumer on loopback, until interrupted
+dev: build ## Run NATS, S3, a Training API simulator and the consumer on loopback, until interrupted
 	./bin/consumer dev
 
 .PHONY: test
-test: vet lint race cuts scale e2e ## Everything a change has to pass: gofmt, vet, lint, the race detector, commands cut short, an export at full size, the demo
+test: vet lint race cuts scale e2e ## Run everything a change has to pass: vet, lint, race, cuts, scale and e2e
 
 .PHONY: unit
-unit: ## Run the tests once, without the race detector (PKG=./pkg/cv/... for some)
+unit: ## Run all tests once, without the race detector (PKG=./pkg/cv/...: the tests of some packages)
 	go test $(PKG)
 
 .PHONY: race
@@ -48,34 +48,36 @@ race: ## Run all tests under the race detector; a skipped test is an error
 	@grep -E '^(ok|\?) ' dist/test.log
 	@if grep -E '^\s*--- SKIP' dist/test.log; then echo 'tests were skipped: every test must run everywhere'; exit 1; fi
 
-# `make race` makes a few of these cuts.
+# `make race` runs a few of these cuts.
 .PHONY: cuts
-cuts: ## Cut commands short before and after each kind of effect (MATRIX=full: before and after every effect, some minutes)
+cuts: ## Kill a replica before and after each kind of effect of a command (MATRIX=full: every effect, some minutes)
 	go test -count=1 -v -timeout 30m -run 'CutAtEveryEffect$$|Frozen' ./pkg/handler -matrix=$(MATRIX) | grep -vE '^\s*(=== |--- PASS: .*/)'
 
-# Not under the race detector: NATS, S3 and the simulator would take many minutes there. `make race` runs the same test at a twentieth of the size.
+# Not under the race detector: NATS, S3 and the simulator would take many minutes there. `make race`
+# runs the same test at a twentieth of the size.
 .PHONY: scale
-scale: ## Export 100,000 images: the calls made are counted and the memory taken is measured
+scale: ## Export 100,000 images, count the calls, and measure the memory
 	go test -count=1 -v -timeout 20m -run '^TestScale$$' ./cmd/consumer -images 100000 | grep -vE '^=== '
 
 .PHONY: waiting
-waiting: ## Let 10,000 commands wait on one project: what each look costs is counted
+waiting: ## Let 10,000 commands wait on one project, and count what each look at the queue costs
 	go test -count=1 -v -timeout 20m -run '^TestManyCommandsWait$$' ./pkg/handler -waiting 10000 | grep -vE '^=== '
 
-# `make race` runs the same test in a short form. The S3 server reports every upload that the faults cut short; that is left out.
+# `make race` runs the same test in a short form. The recipe leaves out what the S3 server reports
+# about uploads that the faults cut short.
 SEED ?= 1
 .PHONY: soak
-soak: ## Three replicas, 300 commands, kills, restarts and faults for some minutes; every promise is checked afterwards (SEED=2: other choices)
+soak: ## Run 300 commands on three replicas under kills, restarts and faults for some minutes, then check every promise (SEED=2: other choices)
 	go test -count=1 -v -timeout 40m -run '^TestSoak$$' ./cmd/consumer -seed $(SEED) -commands 300 -kills 30 -drains 5 -nats-restarts 5 -s3-restarts 3 -soak-limit 15m \
 		| grep -vE '^=== |INTERNAL ERROR'
 
-# Comments and prose wrap at 100 columns, where a tab counts as four. Headings, tables, code and links of Markdown are left alone, and so is
-# what is indented in a comment.
+# Comments and prose wrap at 100 columns, where a tab counts as four. The check leaves out headings,
+# tables, code and links of Markdown, and indented text in comments.
 WIDE := if ($$ARGV =~ /\.go$$/) { s/\t/    /g; $$prose = m{^ *// ?\S} } else { $$code = !$$code if /^ *```/; $$prose = !$$code && !/^ *[|\#<>\[]/ } \
 	chomp; print "$$ARGV:$$.: $$_\n" if $$prose && length > 100; if (eof) { close ARGV; $$code = 0 }
 
 .PHONY: vet
-vet: ## Check formatting, that comments and prose wrap at 100 columns, and go vet
+vet: ## Check gofmt, the 100 columns of comments and prose, and go vet
 	@files=$$(gofmt -l cmd pkg internal); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
 	@wide=$$(git ls-files '*.go' '*.md' | xargs perl -CSD -ne '$(WIDE)'); if [ -n "$$wide" ]; then echo "wider than 100 columns:"; echo "$$wide"; exit 1; fi
 	go vet ./...
@@ -85,17 +87,18 @@ $(GOLANGCI_LINT):
 	mv bin/golangci-lint $@
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## Run golangci-lint, installed into bin/ at first
+lint: $(GOLANGCI_LINT) ## Run golangci-lint, which the first run installs into bin/
 	$(GOLANGCI_LINT) run ./...
 
 .PHONY: e2e
-e2e: demo ## The demo, and its bundles checked with sha256sum
+e2e: demo ## Run the demo, and check its bundles with sha256sum
 	@find dist/demo/bundle -name manifest-sha256.txt -printf '%h\n' | while read -r bundle; do \
 		(cd "$$bundle" && sha256sum --check --strict --quiet manifest-sha256.txt tagmanifest-sha256.txt) \
 		&& echo "sha256sum agrees: every file of $$bundle is as its manifests say" || exit 1; \
 	done
 
-# Go before 1.27 calls it a failure when the time is up while a worker is busy (golang/go#75804). That is told from a finding, which is written to a file.
+# Before Go 1.27, fuzzing fails when the time is up while a worker is busy (golang/go#75804). The
+# recipe tells that from a real finding, which go test writes to a file.
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)
 	@grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' cmd pkg | xargs -r -n1 dirname | sort -u | while read -r dir; do \
@@ -118,7 +121,7 @@ cover: ## Measure coverage into coverage.html
 	go tool cover -html=coverage.out -o coverage.html
 
 .PHONY: check
-check: vet ## Check that go.mod is tidy and everything formatted
+check: vet ## Run vet, and check that go.mod is tidy and the modules are unchanged
 	go mod tidy -diff
 	go mod verify
 

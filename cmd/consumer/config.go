@@ -32,15 +32,15 @@ type visionSettings struct {
 	Key       string `name:"vision-training-key" var:"VISION_TRAINING_KEY" placeholder:"TEXT" help:"Training key of the resource."`
 	KeyFile   string `name:"vision-training-key-file" var:"VISION_TRAINING_KEY_FILE" placeholder:"FILE" help:"File with the training key."`
 	Resources string `name:"resources" var:"CONSUMER_RESOURCES" placeholder:"FILE" help:"YAML file with several resources, alias: {endpoint, key_file, max_rps, account}."`
-	MaxRPS    string `name:"max-rps" var:"CONSUMER_MAX_RPS" default:"10" placeholder:"N" help:"Training API calls a second of this process to one resource; default ${default}."`
-	BlobHosts string `name:"blob-hosts" var:"CONSUMER_BLOB_HOSTS" placeholder:"SUFFIX[:PORT],…" help:"Further hosts that blob links may point to."`
-	Threshold string `name:"performance-threshold" var:"CONSUMER_PERFORMANCE_THRESHOLD" default:"0.5" placeholder:"P" help:"Probability threshold that iteration performance is asked for with; default ${default}."`
-	Overlap   string `name:"performance-overlap" var:"CONSUMER_PERFORMANCE_OVERLAP" default:"0.3" placeholder:"P" help:"Overlap threshold of the same, for object detection; default ${default}."`
+	MaxRPS    string `name:"max-rps" var:"CONSUMER_MAX_RPS" default:"10" placeholder:"N" help:"Training API calls a second, of this process to one resource; default ${default}."`
+	BlobHosts string `name:"blob-hosts" var:"CONSUMER_BLOB_HOSTS" placeholder:"SUFFIX[:PORT],…" help:"More hosts that download links may point to."`
+	Threshold string `name:"performance-threshold" var:"CONSUMER_PERFORMANCE_THRESHOLD" default:"0.5" placeholder:"P" help:"Probability threshold for reading iteration performance; default ${default}."`
+	Overlap   string `name:"performance-overlap" var:"CONSUMER_PERFORMANCE_OVERLAP" default:"0.3" placeholder:"P" help:"Overlap threshold for reading iteration performance of object detection; default ${default}."`
 }
 
 type bucketSettings struct {
-	Bucket     string `name:"bucket" var:"CONSUMER_BUCKET" placeholder:"NAME" help:"Bucket that bundles are kept in."`
-	WorkBucket string `name:"work-bucket" var:"CONSUMER_WORK_BUCKET" placeholder:"NAME" help:"Bucket of working objects; default the same."`
+	Bucket     string `name:"bucket" var:"CONSUMER_BUCKET" placeholder:"NAME" help:"Bucket for bundles."`
+	WorkBucket string `name:"work-bucket" var:"CONSUMER_WORK_BUCKET" placeholder:"NAME" help:"Bucket for working objects; default: the bucket for bundles."`
 	Prefix     string `name:"prefix" var:"CONSUMER_PREFIX" placeholder:"TEXT" help:"What all keys begin with, literally."`
 	Adopt      string `name:"adopt-prefix" var:"CONSUMER_ADOPT_PREFIX" default:"false" placeholder:"BOOL" help:"Take over a prefix that another deployment marked as its own; default ${default}."`
 	SSE        string `name:"sse" var:"CONSUMER_SSE" default:"none" placeholder:"KIND" help:"Server-side encryption: none, AES256 or aws:kms; default ${default}."`
@@ -48,18 +48,18 @@ type bucketSettings struct {
 }
 
 type workSettings struct {
-	Provision      string `name:"provision" var:"CONSUMER_PROVISION" default:"true" placeholder:"BOOL" help:"Create missing streams and buckets of NATS at start, else only check them; default ${default}."`
+	Provision      string `name:"provision" var:"CONSUMER_PROVISION" default:"true" placeholder:"BOOL" help:"Create missing streams and buckets of NATS at start; with false, only check them; default ${default}."`
 	Replicas       string `name:"replicas" var:"CONSUMER_REPLICAS" default:"1" placeholder:"N" help:"Replicas of streams and buckets: 1, 3 or 5; default ${default}."`
-	Commands       string `name:"commands" var:"CONSUMER_COMMANDS" default:"16" placeholder:"N" help:"Exports at once, and deletes at once; default ${default}."`
+	Commands       string `name:"commands" var:"CONSUMER_COMMANDS" default:"16" placeholder:"N" help:"Exports at once, and as many deletes; default ${default}."`
 	Workers        string `name:"workers" var:"CONSUMER_WORKERS" default:"4" placeholder:"N" help:"Units of work at once; default ${default}."`
-	Downloads      string `name:"downloads" var:"CONSUMER_DOWNLOADS" default:"32" placeholder:"N" help:"Blobs at once; default ${default}."`
+	Downloads      string `name:"downloads" var:"CONSUMER_DOWNLOADS" default:"32" placeholder:"N" help:"Blobs downloaded at once; default ${default}."`
 	Buffer         string `name:"buffer" var:"CONSUMER_BUFFER" default:"64MiB" placeholder:"SIZE" help:"Bytes of blobs in memory at once; default ${default}."`
 	MaxAttempts    string `name:"max-attempts" var:"CONSUMER_MAX_ATTEMPTS" default:"10" placeholder:"N" help:"Attempts after which a command fails; default ${default}."`
-	Deletes        string `name:"deletes" var:"CONSUMER_DELETES" default:"enabled" placeholder:"POLICY" help:"enabled, approved (only with approved_plan) or disabled; dry runs are always allowed; default ${default}."`
-	VerifyTimeout  string `name:"verify-timeout" var:"CONSUMER_VERIFY_TIMEOUT" default:"15m" placeholder:"DURATION" help:"How long a deletion may take to be seen in the service; default ${default}."`
-	TraceRetention string `name:"trace-retention" var:"CONSUMER_TRACE_RETENTION" default:"720h" placeholder:"DURATION" help:"How long events, dead letters, ledgers and jobs are kept; default ${default}."`
-	PseudonymKey   string `name:"pseudonym-key-file" var:"CONSUMER_PSEUDONYM_KEY_FILE" placeholder:"FILE" help:"Key under which metadata values show as pseudonyms; without one they show as redacted."`
-	HTTPAddr       string `name:"http-addr" var:"CONSUMER_HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" help:"Where /healthz, /readyz and /metrics are served; default ${default}."`
+	Deletes        string `name:"deletes" var:"CONSUMER_DELETES" default:"enabled" placeholder:"POLICY" help:"Deletes to carry out: enabled (all), approved (only with approved_plan) or disabled; dry runs are always allowed; default ${default}."`
+	VerifyTimeout  string `name:"verify-timeout" var:"CONSUMER_VERIFY_TIMEOUT" default:"15m" placeholder:"DURATION" help:"How long Custom Vision may still show a deleted thing; default ${default}."`
+	TraceRetention string `name:"trace-retention" var:"CONSUMER_TRACE_RETENTION" default:"720h" placeholder:"DURATION" help:"How long NATS keeps events, dead letters, ledgers and jobs; default ${default}."`
+	PseudonymKey   string `name:"pseudonym-key-file" var:"CONSUMER_PSEUDONYM_KEY_FILE" placeholder:"FILE" help:"File with the key for pseudonyms of metadata values; without it they are shown as redacted."`
+	HTTPAddr       string `name:"http-addr" var:"CONSUMER_HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" help:"Address of /healthz, /readyz and /metrics; default ${default}."`
 	Drain          string `name:"drain" var:"CONSUMER_DRAIN" default:"30s" placeholder:"DURATION" help:"Time to finish or hand back work after the first signal; default ${default}."`
 }
 

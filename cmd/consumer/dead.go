@@ -71,7 +71,7 @@ func (c deadLsCmd) Run(p *program) error {
 
 type deadShowCmd struct {
 	ID      string `arg:"" name:"id" help:"Id of the dead command."`
-	Payload bool   `name:"payload" help:"The message's body as it was published, too: it may hold personal data."`
+	Payload bool   `name:"payload" help:"Also show the message's body as it was published; it may hold personal data."`
 	Access  access `embed:""`
 }
 
@@ -134,15 +134,15 @@ func findDead(ctx context.Context, q *natsq.Queue, id string) (contract.DeadLett
 
 type deadReplayCmd struct {
 	ID      string        `arg:"" name:"id" help:"Id of the dead command."`
-	NewID   string        `name:"new-id" placeholder:"ID" help:"Id of the replay; default the one that the dead command gave with -r1, -r2, … behind it."`
-	NoWait  bool          `name:"no-wait" help:"Publish, print the new id, and leave."`
+	NewID   string        `name:"new-id" placeholder:"ID" help:"Id of the replay; default: the id that the dead command gave, followed by -r1, -r2, …."`
+	NoWait  bool          `name:"no-wait" help:"Publish, print the new id, and exit."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
 	Access  access        `embed:""`
 }
 
 // Help implements kong.HelpProvider.
 func (deadReplayCmd) Help() string {
-	return "The dead command keeps its one end; the replay is a command of its own, with attempts of its own, that says in its job and events whose replay it is. The dead letter stays until it is removed."
+	return "The replay is a command of its own, with attempts of its own. Its job and events name the dead command as replay_of. The dead command keeps its terminal event, and its dead letter stays until you remove it."
 }
 
 // Run publishes a dead command again.

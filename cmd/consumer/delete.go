@@ -17,13 +17,13 @@ import (
 
 type planCmd struct {
 	Selection selection    `embed:""`
-	Unpublish bool         `name:"unpublish" help:"Published iterations may be unpublished."`
+	Unpublish bool         `name:"unpublish" help:"Plan for a delete that may unpublish published iterations."`
 	Request   requestFlags `embed:""`
 }
 
 // Help implements kong.HelpProvider.
 func (planCmd) Help() string {
-	return "Changes nothing. The plan is kept as a bundle of its own; consumer delete --approved-plan DIGEST deletes exactly what it names, or nothing."
+	return "Changes nothing in Custom Vision, and stores the plan as a bundle. To approve the plan, use consumer delete --approved-plan DIGEST: it deletes exactly what the plan names, or nothing."
 }
 
 // Run publishes a dry run and prints its plan.
@@ -72,19 +72,19 @@ func printPlan(w io.Writer, e contract.Event) {
 
 type deleteCmd struct {
 	Selection     selection    `embed:""`
-	Unpublish     bool         `name:"unpublish" help:"Published iterations may be unpublished; without it the delete is refused while there are any."`
+	Unpublish     bool         `name:"unpublish" help:"Allow the delete to unpublish published iterations; without it, a published iteration refuses the delete."`
 	ExportFirst   bool         `name:"export-first" help:"Export the same selection, check the stored bundle, and only then delete."`
 	ApprovedPlan  string       `name:"approved-plan" placeholder:"DIGEST" help:"Delete only what the plan with this digest names, or nothing."`
-	ExpectProject string       `name:"expect-project-name" placeholder:"NAME" help:"Refused when a project does not have this name."`
-	ExpectImages  *int64       `name:"expect-max-images" placeholder:"N" help:"Refused when the selection has more images."`
-	Yes           bool         `name:"yes" short:"y" help:"Do not ask. Needed without a terminal to ask on."`
+	ExpectProject string       `name:"expect-project-name" placeholder:"NAME" help:"Refuse the delete if a project does not have this name."`
+	ExpectImages  *int64       `name:"expect-max-images" placeholder:"N" help:"Refuse the delete if the selection has more images."`
+	Yes           bool         `name:"yes" short:"y" help:"Do not ask. Required without a terminal to ask on."`
 	Request       requestFlags `embed:""`
 }
 
 // Help implements kong.HelpProvider.
 func (deleteCmd) Help() string {
-	return "Without --yes it plans first, shows what would go, and asks; then exactly that is deleted, or nothing. Exits 0 when the delete completed, 3 when it failed or was " +
-		"refused, 5 when NATS is not reachable. Leaving does not stop the delete."
+	return "Without --yes it first makes a plan, shows it, and asks. Then it deletes exactly what it showed, or nothing. Exits 0 when the delete completed, 3 when it failed or was " +
+		"refused, 5 when NATS is not reachable. Interrupting it does not stop a delete that is published."
 }
 
 // Run plans, asks, publishes the command and waits for its end.

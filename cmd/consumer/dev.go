@@ -23,20 +23,20 @@ import (
 )
 
 type devCmd struct {
-	Demo     bool     `name:"demo" help:"Export the sample account, delete a project of it with proof, check the bundles, say what happened, and leave."`
-	Dir      string   `name:"dir" placeholder:"DIR" help:"Folder for all data, kept at exit; default a temporary one, removed."`
+	Demo     bool     `name:"demo" help:"Export the sample account, delete one of its projects, check the bundles, report what happened, and exit."`
+	Dir      string   `name:"dir" placeholder:"DIR" help:"Folder for all data, kept at exit; default: a temporary folder, removed at exit."`
 	NATSPort int      `name:"nats-port" placeholder:"PORT" help:"Port of NATS; default 4222, or a free one when that is taken."`
 	S3Port   int      `name:"s3-port" placeholder:"PORT" help:"Port of the S3 server; default 9000, or a free one."`
 	APIPort  int      `name:"api-port" placeholder:"PORT" help:"Port of the Training API simulator; default 9080, or a free one."`
 	HTTPPort int      `name:"http-port" placeholder:"PORT" help:"Port of the consumer's own pages; default 8080, or a free one."`
-	Verbose  bool     `name:"verbose" short:"v" help:"Show the consumer's log, not only warnings."`
-	Command  []string `arg:"" optional:"" passthrough:"partial" help:"After --: a command to run against all this, with its settings in the environment; its exit code is passed on."`
+	Verbose  bool     `name:"verbose" short:"v" help:"Show the consumer's whole log, not only warnings."`
+	Command  []string `arg:"" optional:"" passthrough:"partial" help:"After --: a command to run against all that, with the settings in its environment; consumer dev exits with its exit code."`
 }
 
 // Help implements kong.HelpProvider.
 func (devCmd) Help() string {
-	return "Starts NATS with JetStream, an S3 server, a simulated Custom Vision account with sample data and the consumer, on loopback and on real sockets, and prints how to use " +
-		"them with stock tools. Settings of the environment are not read. consumer dev -- COMMAND runs a command against it and ends with it."
+	return "Starts NATS with JetStream, an S3 server, a simulated Custom Vision account with sample data, and the consumer, on real sockets on loopback. Prints how to use them with " +
+		"stock tools. Ignores the settings in its environment. consumer dev -- COMMAND runs a command against all that, and stops when the command ends."
 }
 
 // devBucket is the bucket that consumer dev keeps bundles in.

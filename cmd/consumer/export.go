@@ -9,7 +9,7 @@ type exportCmd struct {
 
 // Help implements kong.HelpProvider.
 func (exportCmd) Help() string {
-	return "Exits 0 when the export completed, 3 when it failed or was refused, 5 when NATS is not reachable. Leaving does not stop the export."
+	return "Exits 0 when the export completed, 3 when it failed or was refused, 5 when NATS is not reachable. Interrupting it does not stop the export."
 }
 
 // Run publishes the command and waits for its end.

@@ -11,13 +11,13 @@ import (
 
 type forgetCmd struct {
 	ID     string `arg:"" name:"id" help:"Id of the command."`
-	Force  bool   `name:"force" help:"Also when it has not ended: published again it starts over, and what it stored may be left behind."`
+	Force  bool   `name:"force" help:"Forget it even if it has not ended. Published again, it starts over; objects that it stored may be left behind."`
 	Access access `embed:""`
 }
 
 // Help implements kong.HelpProvider.
 func (forgetCmd) Help() string {
-	return "Removes job, events, dead letter, ledger and queued units of one id from NATS. Its bundle stays; with it, the same command published again still does no work. " +
+	return "Removes job, events, dead letter, ledger and queued units of one id from NATS. The bundle stays: while it exists, the same command published again does no work. " +
 		"Exits 3 when the command has not ended."
 }
 

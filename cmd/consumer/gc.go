@@ -14,7 +14,7 @@ import (
 
 type gcCmd struct {
 	DryRun  bool           `name:"dry-run" short:"n" help:"Only list what would be removed."`
-	Orphans bool           `name:"orphans" help:"Also the objects of ids that NATS does not know (any more). Only where nothing else is kept in the bucket below the prefix."`
+	Orphans bool           `name:"orphans" help:"Include the objects of ids that NATS does not know (any more). Use it only if the bucket holds nothing else below the prefix."`
 	Access  access         `embed:""`
 	S3      storeAccess    `embed:"" group:"Storage:"`
 	Bucket  bucketSettings `embed:"" group:"Storage:"`

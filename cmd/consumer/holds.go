@@ -42,7 +42,7 @@ func (c holdsLsCmd) Run(p *program) error {
 
 type holdsAddCmd struct {
 	Project []uuid.UUID `arg:"" name:"id" help:"Ids of the projects."`
-	Note    string      `name:"note" placeholder:"TEXT" help:"Why, for people; no personal data."`
+	Note    string      `name:"note" placeholder:"TEXT" help:"Why the projects are held; no personal data."`
 	Access  access      `embed:""`
 }
 

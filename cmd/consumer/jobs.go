@@ -205,7 +205,7 @@ type jobsWatchCmd struct {
 
 // Help implements kong.HelpProvider.
 func (jobsWatchCmd) Help() string {
-	return "Exits 0 when the command completed, 3 when it failed, was refused or cancelled."
+	return "Exits 0 when the command completed, 3 when it failed, was refused or was cancelled."
 }
 
 // Run shows a command's events until the last.
@@ -247,14 +247,14 @@ func watch(ctx context.Context, q *natsq.Queue, out io.Writer, id string) (contr
 
 type jobsCancelCmd struct {
 	Target   string `arg:"" name:"id" help:"Id of the command to cancel; it need not be published yet."`
-	CancelID string `name:"id" placeholder:"ID" help:"Id of the cancel itself; default a random one."`
-	Wait     bool   `name:"wait" help:"Wait until the command has ended, too."`
+	CancelID string `name:"id" placeholder:"ID" help:"Id of the cancel itself; default: a random one."`
+	Wait     bool   `name:"wait" help:"Also wait until the command has ended."`
 	Access   access `embed:""`
 }
 
 // Help implements kong.HelpProvider.
 func (jobsCancelCmd) Help() string {
-	return "An export stops and ends cancelled; so does a delete that has not begun to delete. Exits 3 when it is too late."
+	return "An export stops and ends cancelled. So does a delete that has not begun to delete. Exits 3 when the cancel comes too late."
 }
 
 // Run publishes a cancel and waits for its answer.

@@ -27,14 +27,14 @@ func main() {
 
 // cli is the command line. Each command is in the file of its name.
 type cli struct {
-	Run     runCmd     `cmd:"" help:"The service: take commands from NATS and carry them out."`
-	Dev     devCmd     `cmd:"" help:"Everything in one process on loopback: NATS, S3, a Training API simulator with sample data, and the consumer."`
+	Run     runCmd     `cmd:"" help:"Run the service: take commands from NATS and carry them out."`
+	Dev     devCmd     `cmd:"" help:"Run everything in one process on loopback: NATS, S3, a Training API simulator with sample data, and the consumer."`
 	Export  exportCmd  `cmd:"" help:"Publish an export command and wait for its end."`
-	Plan    planCmd    `cmd:"" help:"Show what a delete would remove, and the digest to approve it by."`
+	Plan    planCmd    `cmd:"" help:"Show what a delete would remove, and the digest that approves it."`
 	Delete  deleteCmd  `cmd:"" help:"Show what a delete would remove, ask, publish it, and wait for its end."`
-	Jobs    jobsCmd    `cmd:"" help:"The jobs: list, show, watch, cancel."`
-	Dead    deadCmd    `cmd:"" help:"Dead letters: list, show, replay, remove."`
-	Holds   holdsCmd   `cmd:"" help:"Legal holds on projects: list, add, remove."`
+	Jobs    jobsCmd    `cmd:"" help:"List, show, watch and cancel jobs."`
+	Dead    deadCmd    `cmd:"" help:"List, show, replay and remove dead letters."`
+	Holds   holdsCmd   `cmd:"" help:"List, add and remove legal holds on projects."`
 	Forget  forgetCmd  `cmd:"" help:"Remove the traces of one command from NATS."`
 	GC      gcCmd      `cmd:"" name:"gc" help:"Remove what failed and cancelled exports left in storage."`
 	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders or s3://bucket/prefix/."`
@@ -65,8 +65,8 @@ func (p *program) execute(args []string) (err error) {
 	var commands cli
 	parser, err := kong.New(&commands,
 		kong.Name("consumer"),
-		kong.Description("Exports what the Azure Custom Vision service holds into bundles that anybody can check, and deletes it with proof.\n\n"+
-			"Every setting is a flag and an environment variable; the flag wins. Secrets are better given by variable or by file than by flag."),
+		kong.Description("Exports user data from Azure Custom Vision into verifiable bundles, and deletes it with proof.\n\n"+
+			"Every setting is a flag and an environment variable; the flag wins. Give secrets by variable or by file rather than by flag."),
 		kong.Writers(p.stdout, p.stderr),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),

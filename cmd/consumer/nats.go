@@ -19,13 +19,13 @@ type natsSettings struct {
 	URL          string `name:"nats-url" var:"NATS_URL" default:"nats://127.0.0.1:4222" placeholder:"URL,…" help:"NATS servers; default ${default}."`
 	Creds        string `name:"nats-creds" var:"NATS_CREDS" placeholder:"FILE" help:"NATS user credentials."`
 	NKey         string `name:"nats-nkey" var:"NATS_NKEY" placeholder:"FILE" help:"NATS NKey seed."`
-	User         string `name:"nats-user" var:"NATS_USER" placeholder:"NAME" help:"NATS user name, or a token without a password."`
+	User         string `name:"nats-user" var:"NATS_USER" placeholder:"NAME" help:"NATS user name; or a token, without a password."`
 	Password     string `name:"nats-password" var:"NATS_PASSWORD" placeholder:"TEXT" help:"NATS password."`
 	PasswordFile string `name:"nats-password-file" var:"NATS_PASSWORD_FILE" placeholder:"FILE" help:"File with the NATS password."`
-	CA           string `name:"nats-ca" var:"NATS_CA" placeholder:"FILE" help:"CA certificates that NATS servers are checked with."`
+	CA           string `name:"nats-ca" var:"NATS_CA" placeholder:"FILE" help:"CA certificates to check NATS servers with."`
 	Cert         string `name:"nats-cert" var:"NATS_CERT" placeholder:"FILE" help:"TLS client certificate."`
 	Key          string `name:"nats-key" var:"NATS_KEY" placeholder:"FILE" help:"TLS client key."`
-	Subjects     string `name:"subject-prefix" var:"CONSUMER_SUBJECT_PREFIX" default:"cv" placeholder:"WORD" help:"First token of all subjects, and in upper case of streams and buckets; default ${default}."`
+	Subjects     string `name:"subject-prefix" var:"CONSUMER_SUBJECT_PREFIX" default:"cv" placeholder:"WORD" help:"First token of all subjects; names of streams and buckets begin with it in upper case; default ${default}."`
 }
 
 // natsConfig is how NATS is reached.

@@ -15,8 +15,8 @@ import (
 
 // requestFlags say how a command is published and waited for.
 type requestFlags struct {
-	ID      string        `name:"id" placeholder:"ID" help:"Id of the command, which names the bundle; default a random one. The same id and data again gives the earlier result."`
-	NoWait  bool          `name:"no-wait" help:"Publish, print the id, and leave."`
+	ID      string        `name:"id" placeholder:"ID" help:"Id of the command, which also names the bundle; default: a random one. The same id and data again returns the earlier result."`
+	NoWait  bool          `name:"no-wait" help:"Publish, print the id, and exit."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
 	Output  string        `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: the terminal event; default ${default}."`
 	NATS    natsSettings  `embed:"" group:"NATS:"`

@@ -6,7 +6,7 @@ type runCmd struct {
 
 // Help implements kong.HelpProvider.
 func (runCmd) Help() string {
-	return "Waits for servers that are not there yet; /readyz says what for. The first SIGTERM finishes or hands back what is held and exits 0, the second leaves at once."
+	return "Waits for servers that are not reachable yet; /readyz names them. On the first SIGTERM it finishes or hands back the work that it holds, and exits 0. On the second it exits at once."
 }
 
 // Run runs the service until the first signal.

@@ -17,19 +17,19 @@ import (
 // selection is the flags that select what a command is about. The field names of a command's data
 // are the flags' names.
 type selection struct {
-	Data string `name:"data" placeholder:"JSON" help:"The command's data as JSON, or @FILE, or - for standard input; instead of the flags below." xor:"data"`
+	Data string `name:"data" placeholder:"JSON" help:"The command's data as JSON, as @FILE, or - for standard input; replaces the flags that make the data." xor:"data"`
 
-	AllProjects  bool        `name:"all-projects" help:"Every project of the resource." group:"What it is about:"`
-	Project      []uuid.UUID `name:"project" placeholder:"ID,…" help:"These projects." group:"What it is about:"`
-	Iteration    []uuid.UUID `name:"iteration" placeholder:"ID,…" help:"Only these iterations of the one project." group:"What it is about:"`
-	Tag          []uuid.UUID `name:"tag" placeholder:"ID,…" help:"Only these tags of the one project." group:"What it is about:"`
-	Image        []uuid.UUID `name:"image" placeholder:"ID,…" help:"Only these images of the one project." group:"What it is about:"`
-	Metadata     []string    `name:"metadata" sep:"none" placeholder:"KEY=VALUE" help:"Only images with this metadata; repeated, images that have all of it." group:"What it is about:"`
-	MetadataJSON string      `name:"metadata-json" placeholder:"JSON" help:"Only images with any of these metadata objects: [{\"key\":\"value\"},…]." group:"What it is about:"`
-	Category     []string    `name:"category" placeholder:"NAME,…" help:"Only these of projects, iterations, performance, tags, images, exports, predictions." group:"What it is about:"`
-	Resource     string      `name:"resource" placeholder:"ALIAS" help:"Configured Custom Vision resource; default default." group:"What it is about:"`
-	Reference    string      `name:"reference" placeholder:"TEXT" help:"Your own case number, copied into the bundle; no personal data." group:"What it is about:"`
-	NotAfter     string      `name:"not-after" placeholder:"TIME" help:"Refused when work would start later than this (RFC 3339)." group:"What it is about:"`
+	AllProjects  bool        `name:"all-projects" help:"Every project of the resource." group:"Selection:"`
+	Project      []uuid.UUID `name:"project" placeholder:"ID,…" help:"These projects." group:"Selection:"`
+	Iteration    []uuid.UUID `name:"iteration" placeholder:"ID,…" help:"Only these iterations of the one project." group:"Selection:"`
+	Tag          []uuid.UUID `name:"tag" placeholder:"ID,…" help:"Only these tags of the one project." group:"Selection:"`
+	Image        []uuid.UUID `name:"image" placeholder:"ID,…" help:"Only these images of the one project." group:"Selection:"`
+	Metadata     []string    `name:"metadata" sep:"none" placeholder:"KEY=VALUE" help:"Only images with this metadata; repeat the flag for images that have all of these pairs." group:"Selection:"`
+	MetadataJSON string      `name:"metadata-json" placeholder:"JSON" help:"Only images with any of these metadata objects: [{\"key\":\"value\"},…]." group:"Selection:"`
+	Category     []string    `name:"category" placeholder:"NAME,…" help:"Only these categories: projects, iterations, performance, tags, images, exports, predictions." group:"Selection:"`
+	Resource     string      `name:"resource" placeholder:"ALIAS" help:"Alias of a configured Custom Vision resource; default: default." group:"Selection:"`
+	Reference    string      `name:"reference" placeholder:"TEXT" help:"Your own case number, which is copied into the bundle; no personal data." group:"Selection:"`
+	NotAfter     string      `name:"not-after" placeholder:"TIME" help:"Refuse the command if work would start later than this (RFC 3339)." group:"Selection:"`
 }
 
 // commandData is the wire form of a command's data, in the contract's order.

@@ -92,7 +92,7 @@ func checkBucket(ctx context.Context, api *s3.Client, bucket string) error {
 type storeAccess struct {
 	Region           string `name:"aws-region" var:"AWS_REGION,AWS_DEFAULT_REGION" placeholder:"NAME" help:"Region of the bucket; us-east-1 where an endpoint is set."`
 	Endpoint         string `name:"aws-endpoint-url-s3" var:"AWS_ENDPOINT_URL_S3,AWS_ENDPOINT_URL" placeholder:"URL" help:"Endpoint of an S3-compatible store other than AWS."`
-	KeyID            string `name:"aws-access-key-id" var:"AWS_ACCESS_KEY_ID" placeholder:"ID" help:"Access key; without one, the AWS SDK's default chain."`
+	KeyID            string `name:"aws-access-key-id" var:"AWS_ACCESS_KEY_ID" placeholder:"ID" help:"Access key; without one, the AWS SDK's default chain finds credentials."`
 	KeyIDFile        string `name:"aws-access-key-id-file" var:"AWS_ACCESS_KEY_ID_FILE" placeholder:"FILE" help:"File with the access key."`
 	Secret           string `name:"aws-secret-access-key" var:"AWS_SECRET_ACCESS_KEY" placeholder:"TEXT" help:"Secret access key."`
 	SecretFile       string `name:"aws-secret-access-key-file" var:"AWS_SECRET_ACCESS_KEY_FILE" placeholder:"FILE" help:"File with the secret access key."`

@@ -25,7 +25,7 @@ type verifyCmd struct {
 // Help implements kong.HelpProvider.
 func (verifyCmd) Help() string {
 	return "Reads every file of each bundle and checks manifests, sizes, receipt and ledger chain. " +
-		"Exits 0 when all are ok, 4 when one failed, 6 when one could not be checked to its end, 5 when storage is not reachable."
+		"Exits 0 when all are ok, 4 when one failed, 6 when one could not be checked completely, 5 when storage is not reachable."
 }
 
 // verified is the result for one place, as -o json prints it.
