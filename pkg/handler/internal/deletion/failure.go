@@ -74,7 +74,7 @@ type failureRecord struct {
 	ID           string                 `json:"id"`
 	Error        *contract.Error        `json:"error"`
 	PlanSHA256   string                 `json:"plan_sha256"`
-	Called       []ledger.OperationFate `json:"called"`
+	Called       []ledger.OperationCount `json:"called"`
 	KnownAbsent  []report.Verification  `json:"known_absent"` // whole steps of a project, whose ids are in the plan; those of predictions in the ledger
 	NotVerified  []unverifiedStep       `json:"not_verified"`
 	Counts       contract.Counts        `json:"counts"` // of what is known to be gone

@@ -42,7 +42,7 @@ type Ledger struct {
 	heads  map[string]struct{} // of the chain, after each message of an earlier holder
 	open   time.Time           // of the last intent, while it has no result; zero else
 	last   time.Time           // the latest of an intent or a result: neither goes back
-	fates  fates
+	counts counts
 }
 
 // Ref is how far the ledger goes into the bag.
@@ -91,7 +91,7 @@ func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, takenB
 }
 
 func newLedger(q Queue, prefix, id string) *Ledger {
-	return &Ledger{queue: q, prefix: prefix, id: id, fates: fates{
+	return &Ledger{queue: q, prefix: prefix, id: id, counts: counts{
 		predictions: map[uuid.UUID]map[uuid.UUID]int{}, images: map[uuid.UUID]int{}, intents: map[[sha256.Size]byte]int{},
 	}}
 }
@@ -140,7 +140,7 @@ func CalledBefore(ctx context.Context, q Queue, prefix, id string) (bool, error)
 	}
 	l := newLedger(q, prefix, id)
 	err = l.read(ctx, seq)
-	return len(l.fates.calls) > 0, err
+	return len(l.counts.calls) > 0, err
 }
 
 func lastLine(message []byte) []byte {
@@ -216,19 +216,19 @@ func (l *Ledger) End() uint64 { return l.seq }
 func (l *Ledger) Pending() time.Time { return l.open }
 
 // Destructive counts the destructive calls, in the order of their first call.
-func (l *Ledger) Destructive() []OperationFate { return append([]OperationFate{}, l.fates.calls...) }
+func (l *Ledger) Destructive() []OperationCount { return append([]OperationCount{}, l.counts.calls...) }
 
 // Possible is how many calls of an operation with this target may have been carried out.
 func (l *Ledger) Possible(operation, target string) int {
-	return l.fates.intents[callKey(operation, target)]
+	return l.counts.intents[callKey(operation, target)]
 }
 
 // ImageCalls is how many calls of DeleteImages for a project may have been carried out.
-func (l *Ledger) ImageCalls(project uuid.UUID) int { return l.fates.images[project] }
+func (l *Ledger) ImageCalls(project uuid.UUID) int { return l.counts.images[project] }
 
 // PredictionsGone are the predictions of a project that a call of this command may have removed.
 func (l *Ledger) PredictionsGone(project uuid.UUID) []uuid.UUID {
-	return l.fates.predictionsGone(project)
+	return l.counts.predictionsGone(project)
 }
 
 // Ref is how far the ledger goes now; nothing may be written and not flushed.

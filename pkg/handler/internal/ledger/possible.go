@@ -12,9 +12,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// fates is what a ledger says of its destructive calls.
-type fates struct {
-	calls       []OperationFate                 // in the order of their first call
+// counts is what a ledger says of its destructive calls.
+type counts struct {
+	calls       []OperationCount                // in the order of their first call
 	predictions map[uuid.UUID]map[uuid.UUID]int // by project: how often DeletePrediction may have removed an id
 	images      map[uuid.UUID]int               // by project: how often DeleteImages may have been carried out
 	intents     map[[sha256.Size]byte]int       // by callKey: how often a call may have been carried out
@@ -25,18 +25,18 @@ func callKey(operation, target string) [sha256.Size]byte {
 	return sha256.Sum256([]byte(operation + " " + target))
 }
 
-// OperationFate counts the calls of one destructive operation.
-type OperationFate struct {
+// OperationCount counts the calls of one destructive operation.
+type OperationCount struct {
 	Operation string `json:"operation"`
 	Intended  int    `json:"intended"`  // intents, the calls that were about to be made
 	Answered  int    `json:"answered"`  // those with any answer
 	Succeeded int    `json:"succeeded"` // those answered with 2xx
 }
 
-func (f *fates) of(operation string) *OperationFate {
-	i := slices.IndexFunc(f.calls, func(o OperationFate) bool { return o.Operation == operation })
+func (f *counts) of(operation string) *OperationCount {
+	i := slices.IndexFunc(f.calls, func(o OperationCount) bool { return o.Operation == operation })
 	if i < 0 {
-		f.calls = append(f.calls, OperationFate{Operation: operation})
+		f.calls = append(f.calls, OperationCount{Operation: operation})
 		i = len(f.calls) - 1
 	}
 	return &f.calls[i]
@@ -50,18 +50,18 @@ func (l *Ledger) note(line sink.LedgerLine) {
 	switch line.Kind {
 	case sink.LedgerIntent:
 		l.open = line.Time
-		l.fates.of(line.Operation).Intended++
-		l.fates.countPossible(line, 1)
+		l.counts.of(line.Operation).Intended++
+		l.counts.countPossible(line, 1)
 	case sink.LedgerResult:
 		l.open = time.Time{}
 		if line.Status != 0 {
-			l.fates.of(line.Operation).Answered++
+			l.counts.of(line.Operation).Answered++
 		}
 		if refused(line.Status) {
-			l.fates.countPossible(line, -1)
+			l.counts.countPossible(line, -1)
 		}
 		if line.Status/100 == 2 {
-			l.fates.of(line.Operation).Succeeded++
+			l.counts.of(line.Operation).Succeeded++
 		}
 	}
 }
@@ -72,7 +72,7 @@ func refused(status int) bool { return status/100 == 4 && status != 408 }
 
 // countPossible counts a call that may have been carried out (1), or takes back one that was
 // refused (-1).
-func (f *fates) countPossible(line sink.LedgerLine, n int) {
+func (f *counts) countPossible(line sink.LedgerLine, n int) {
 	f.intents[callKey(line.Operation, line.Target)] += n
 	switch line.Operation {
 	case OpDeleteImages:
@@ -89,7 +89,7 @@ func (f *fates) countPossible(line sink.LedgerLine, n int) {
 }
 
 // predictionsGone are the predictions of a project that a call of this command may have removed.
-func (f *fates) predictionsGone(project uuid.UUID) []uuid.UUID {
+func (f *counts) predictionsGone(project uuid.UUID) []uuid.UUID {
 	var ids []uuid.UUID
 	for id, calls := range f.predictions[project] {
 		if calls > 0 {
