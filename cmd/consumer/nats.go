@@ -9,9 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
 // natsSettings are named as the nats command line names them.

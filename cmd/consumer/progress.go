@@ -7,10 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // progress shows events as they come: a bar on a terminal, lines elsewhere.

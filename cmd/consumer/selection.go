@@ -10,8 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // selection is the flags that select what a command is about. The field names of a command's data

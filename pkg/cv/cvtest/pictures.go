@@ -2,11 +2,10 @@ package cvtest
 
 import (
 	"hash/fnv"
+	goimage "image"
 	"image/color"
 	"math"
 	"math/rand/v2"
-
-	goimage "image"
 )
 
 // format is a picture's file format.

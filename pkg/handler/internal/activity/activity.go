@@ -7,9 +7,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
-	"github.com/rs/zerolog"
 )
 
 // ErrCancelled says that the job of the command at hand has a cancel now.
@@ -57,7 +58,7 @@ func New(n Notices, jobs Jobs, messages Commands, log zerolog.Logger) *Activitie
 
 // commandRun is all that this process does for one command.
 type commandRun struct {
-	tasks map[*activity]struct{}
+	activities map[*activity]struct{}
 	stop  context.CancelFunc // ends watching its job
 }
 
@@ -95,20 +96,20 @@ func (s *Activities) start(ctx context.Context, id string, t *activity) (context
 	defer s.mu.Unlock()
 	e := s.commands[id]
 	if e == nil {
-		e = &commandRun{tasks: map[*activity]struct{}{}}
+		e = &commandRun{activities: map[*activity]struct{}{}}
 		s.commands[id] = e
 		// WithoutCancel is safe here: watching only reads, and ends with the last activity.
 		watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 		e.stop = stop
 		go s.watchJob(watching, id)
 	}
-	e.tasks[t] = struct{}{}
+	e.activities[t] = struct{}{}
 	return ctx, func() {
 		t.cancel(nil)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		delete(e.tasks, t)
-		if len(e.tasks) == 0 {
+		delete(e.activities, t)
+		if len(e.activities) == 0 {
 			e.stop()
 			delete(s.commands, id)
 		}
@@ -211,7 +212,7 @@ func (s *Activities) each(id string, f func(*activity)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.commands[id]; e != nil {
-		for t := range e.tasks {
+		for t := range e.activities {
 			f(t)
 		}
 	}

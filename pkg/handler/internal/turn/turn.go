@@ -9,8 +9,9 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // kind is what a command does to its projects, as far as others must wait for it.
