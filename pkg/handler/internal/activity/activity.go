@@ -59,7 +59,7 @@ func New(n Notices, jobs Jobs, messages Commands, log zerolog.Logger) *Activitie
 // commandRun is all that this process does for one command.
 type commandRun struct {
 	activities map[*activity]struct{}
-	stop  context.CancelFunc // ends watching its job
+	stop       context.CancelFunc // ends watching its job
 }
 
 // activity is an attempt at a command or at one of its units.

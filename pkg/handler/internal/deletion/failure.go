@@ -70,18 +70,18 @@ func LoadFailure(ctx context.Context, b bag.Bags) (*contract.EventData, error) {
 // failureRecord is evidence/failure.json, the last object of a delete that failed after its first
 // destructive call may have gone out: no receipt, but what was called and what is known to be gone.
 type failureRecord struct {
-	V            int                    `json:"v"`
-	ID           string                 `json:"id"`
-	Error        *contract.Error        `json:"error"`
-	PlanSHA256   string                 `json:"plan_sha256"`
+	V            int                     `json:"v"`
+	ID           string                  `json:"id"`
+	Error        *contract.Error         `json:"error"`
+	PlanSHA256   string                  `json:"plan_sha256"`
 	Called       []ledger.OperationCount `json:"called"`
-	KnownAbsent  []report.Verification  `json:"known_absent"` // whole steps of a project, whose ids are in the plan; those of predictions in the ledger
-	NotVerified  []unverifiedStep       `json:"not_verified"`
-	Counts       contract.Counts        `json:"counts"` // of what is known to be gone
-	Residuals    []contract.Residual    `json:"residuals"`
-	ExportBundle *contract.BundleRef    `json:"export_bundle"`
-	StartedAt    time.Time              `json:"started_at"`
-	FinishedAt   time.Time              `json:"finished_at"`
+	KnownAbsent  []report.Verification   `json:"known_absent"` // whole steps of a project, whose ids are in the plan; those of predictions in the ledger
+	NotVerified  []unverifiedStep        `json:"not_verified"`
+	Counts       contract.Counts         `json:"counts"` // of what is known to be gone
+	Residuals    []contract.Residual     `json:"residuals"`
+	ExportBundle *contract.BundleRef     `json:"export_bundle"`
+	StartedAt    time.Time               `json:"started_at"`
+	FinishedAt   time.Time               `json:"finished_at"`
 }
 
 // unverifiedStep is a step that was to be done and whose end was not seen.
