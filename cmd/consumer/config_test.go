@@ -16,7 +16,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
 // minimal is the least environment `consumer run` takes.
@@ -43,20 +45,22 @@ func parse(t *testing.T, vars []string, args ...string) (config, error) {
 	return commands.Run.Settings.config(t.Context(), env)
 }
 
+// TestDefaults holds the defaults that the settings name to those of the packages that use them.
 func TestDefaults(t *testing.T) {
 	c, err := parse(t, minimal())
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := config{
-		NATS:      natsConfig{URL: "nats://127.0.0.1:4222", Subjects: "cv"},
+		NATS:      natsConfig{URL: "nats://127.0.0.1:4222", Subjects: natsq.DefaultPrefix},
 		S3:        storeConfig{Region: "eu-central-1"},
 		Log:       logConfig{Level: zerolog.InfoLevel},
 		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: cv.DefaultMaxRPS}},
-		Threshold: 0.5, Overlap: 0.3,
+		Threshold: handler.DefaultThreshold, Overlap: handler.DefaultOverlap,
 		Bucket: "bundles", WorkBucket: "bundles", SSE: "none",
-		Provision: true, Replicas: 1, Commands: 16, Workers: 4, Downloads: 32, Buffer: 64 << 20, MaxAttempts: 10, Deletes: contract.DeletesEnabled, VerifyTimeout: 15 * time.Minute,
-		TraceRetention: 720 * time.Hour, HTTPAddr: ":8080", Drain: 30 * time.Second,
+		Provision: true, Replicas: 1, Commands: 16, Workers: 4, Downloads: handler.DefaultDownloads, Buffer: handler.DefaultBuffer, MaxAttempts: handler.DefaultMaxAttempts,
+		Deletes: contract.DeletesEnabled, VerifyTimeout: handler.DefaultVerifyTimeout,
+		TraceRetention: natsq.DefaultRetention, HTTPAddr: ":8080", Drain: 30 * time.Second,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
