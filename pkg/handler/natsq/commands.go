@@ -5,7 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
@@ -178,4 +182,55 @@ func (q *Queue) stands(ctx context.Context, d received) error {
 		err = fmt.Errorf("settle command %d: %w", d.seq, errNotOurs)
 	}
 	return err
+}
+
+// CommandsBetween yields the pending command messages with from ≤ sequence < to, in order, from the
+// leader: delivered and delayed ones too, settled ones not.
+func (q *Queue) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[contract.Message, error] {
+	return func(yield func(contract.Message, error) bool) {
+		if to == 0 {
+			return
+		}
+		for s, err := range q.between(ctx, q.commands, q.anyCommand(), from, to-1) {
+			if err != nil {
+				yield(contract.Message{}, fmt.Errorf("read commands: %w", err))
+				return
+			}
+			if !yield(s.message(), nil) {
+				return
+			}
+		}
+	}
+}
+
+// PublishCommand publishes a command message as it is (Subject, Header, Body) and returns its
+// sequence. After a lost answer it is published again, which at worst stores it twice: ids are
+// judged by the consumer, and the second is a replay.
+func (q *Queue) PublishCommand(ctx context.Context, m contract.Message) (uint64, error) {
+	if !strings.HasPrefix(m.Subject, q.command("")) {
+		return 0, fmt.Errorf("publish command: %q is not a subject of commands", m.Subject)
+	}
+	msg := &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Body}
+	var seq uint64
+	err := q.retryUntilDone(ctx, q.commands, func(try int) error {
+		var err error
+		seq, err = q.publishOnce(ctx, try, q.commands, msg)
+		if errors.Is(err, errDuplicate) {
+			// Somebody used the same Nats-Msg-Id within the last 100 ms: this call's former try, or
+			// another command, which must not swallow this one.
+			s, readErr := q.readOnce(ctx, try, q.commands, get{Seq: seq})
+			if readErr == nil && s != nil && s.Subject == m.Subject && bytes.Equal(s.Data, m.Body) {
+				return nil
+			}
+		}
+		return retry(err)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("publish command: %w", err)
+	}
+	return seq, nil
+}
+
+func (s *stored) message() contract.Message {
+	return contract.Message{Subject: s.Subject, Header: s.Header, Body: s.Data, Seq: s.Seq, Time: s.Time.UTC()}
 }

@@ -8,8 +8,112 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
+
+// Headers of a dead letter.
+const (
+	headerErrorCode = "Cv-Error-Code"
+	headerError     = "Cv-Error"
+	headerAttempts  = "Cv-Attempts"
+	headerTime      = "Cv-Time"
+	headerTruncated = "Cv-Truncated"
+	headerSeq       = "Cv-Seq"      // the message's sequence in the command stream,
+	headerStream    = "Cv-Stream"   // which stream that is,
+	headerGivenID   = "Cv-Given-Id" // and the id that it gave where it goes by its sequence
+	// headerKept is put before the name of an original header that would steer JetStream if it were
+	// sent again, or be taken for one of ours.
+	headerKept = "Cv-Original-"
+)
+
+// maxErrorHeader bounds the Cv-Error header, in bytes.
+const maxErrorHeader = 4 << 10
+
+// PublishDead stores a dead letter, once: one that is there already is left as it is. It has the
+// original body and headers, but for headers that steer JetStream (Nats-Expected-Stream, Nats-TTL,
+// …) or that say where the message was, which get the prefix Cv-Original-. A body that leaves no
+// room for the added headers under the server's limit is left out, and Cv-Truncated says how many
+// bytes it had.
+func (q *Queue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
+	if err := checkTokens(string(d.Action), d.ID); err != nil {
+		return fmt.Errorf("publish dead letter: %w", err)
+	}
+	w := write{stream: q.dead, subject: q.deadLetter(d.Action, d.ID), header: nats.Header{}, body: d.Message.Body}
+	for name, values := range d.Message.Header {
+		name = deadHeaderName(name)
+		for _, v := range values {
+			w.header[name] = append(w.header[name], singleLine(v))
+		}
+	}
+	w.header.Set(headerErrorCode, singleLine(d.Error.Code))
+	text := singleLine(d.Error.Message)
+	if len(text) > maxErrorHeader {
+		text = strings.ToValidUTF8(text[:maxErrorHeader], "") + "…"
+	}
+	w.header.Set(headerError, text)
+	w.header.Set(headerAttempts, strconv.Itoa(d.Attempts))
+	w.header.Set(headerTime, d.Time.UTC().Format(time.RFC3339Nano))
+	w.header.Set(headerSeq, strconv.FormatUint(d.Message.Seq, 10))
+	for name, value := range map[string]string{headerStream: d.Message.Stream, headerGivenID: d.GivenID} {
+		if value != "" {
+			w.header.Set(name, value)
+		}
+	}
+	if limit := q.nc.MaxPayload(); limit > 0 && int64(headerBytes(w.header)+len(w.body)) > limit {
+		w.header.Set(headerTruncated, strconv.Itoa(len(w.body)))
+		w.body = nil
+	}
+	streamOf := func(s *stored) string { return s.Header.Get(headerStream) }
+	if err := q.putAnswer(ctx, w, d.ID, d.Message.Stream, q.deadLetter("*", d.ID), streamOf); err != nil {
+		return fmt.Errorf("publish dead letter %s: %w", w.subject, err)
+	}
+	return nil
+}
+
+// deadHeaderName is the name under which a dead letter keeps an original header.
+func deadHeaderName(name string) string {
+	name = strings.Map(func(r rune) rune { // nats.go refuses to send what it let in
+		if r <= ' ' || r >= 0x7f || r == ':' {
+			return '_'
+		}
+		return r
+	}, name)
+	if strings.EqualFold(name, nats.MsgIdHdr) {
+		return name
+	}
+	if low := strings.ToLower(name); strings.HasPrefix(low, "nats-") || name == "" {
+		return headerKept + name
+	}
+	for _, ours := range []string{headerWrite, headerSeq, headerStream, headerGivenID} {
+		if strings.EqualFold(name, ours) {
+			return headerKept + name
+		}
+	}
+	return name
+}
+
+// singleLine makes text fit for a header's value.
+func singleLine(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD")))
+}
+
+// headerBytes is about how long headers are on the wire, with room for those that put adds.
+func headerBytes(h nats.Header) int {
+	n := 256
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(v) + 4
+		}
+	}
+	return n
+}
 
 // DeadLetters yields all dead letters, by action and id. An error ends it.
 func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[contract.DeadLetter, error] {

@@ -93,5 +93,3 @@ func (q *Queue) RemoveHold(ctx context.Context, project string) error {
 	}
 	return nil
 }
-
-func (n names) hold(project string) string { return n.bucketSubject(n.holds) + project }

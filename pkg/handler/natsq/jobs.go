@@ -6,18 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
-	"slices"
-	"strings"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
-
-// headerKVOperation marks the entry of a deleted key, as nats.go and the nats command line leave
-// it.
-const headerKVOperation = "KV-Operation"
 
 // Job reads a job and its revision from the leader. It fails with ErrNoJob when there is none, and
 // with ErrNewer when a newer version of the product wrote it. A cancel that came before its command
@@ -42,8 +33,6 @@ func (q *Queue) Job(ctx context.Context, id string) (contract.Job, uint64, error
 	}
 	return j, s.Seq, nil
 }
-
-func deleted(s *stored) bool { return s.Header.Get(headerKVOperation) != "" }
 
 // PutJob writes a job when its revision still is rev (0: when there is none), and returns the new
 // one. It fails with ErrConflict when somebody else wrote first; that is certain, and so is
@@ -99,40 +88,6 @@ func (q *Queue) Jobs(ctx context.Context) iter.Seq2[contract.Job, error] {
 	}
 }
 
-// keys lists the keys of a bucket, sorted; among them may be deleted ones.
-func (q *Queue) keys(ctx context.Context, stream string) ([]string, error) {
-	return q.below(ctx, stream, q.bucketSubject(stream))
-}
-
-// below lists what follows a prefix in the subjects of a stream, sorted.
-func (q *Queue) below(ctx context.Context, stream, prefix string) ([]string, error) {
-	var keys []string
-	seen := map[string]struct{}{}
-	for offset := 0; ; { // JetStream gives up to 100,000 subjects a page
-		var answer struct {
-			Total int `json:"total"`
-			State struct {
-				Subjects map[string]uint64 `json:"subjects"`
-			} `json:"state"`
-		}
-		request := map[string]any{"subjects_filter": prefix + ">", "offset": offset}
-		if err := q.api(ctx, stream, "STREAM.INFO."+stream, request, &answer); err != nil {
-			return nil, err
-		}
-		for subject := range maps.Keys(answer.State.Subjects) {
-			if _, ok := seen[subject]; !ok {
-				seen[subject] = struct{}{}
-				keys = append(keys, strings.TrimPrefix(subject, prefix))
-			}
-		}
-		offset += len(answer.State.Subjects)
-		if len(answer.State.Subjects) == 0 || offset >= answer.Total {
-			slices.Sort(keys)
-			return keys, nil
-		}
-	}
-}
-
 // WatchJob sends the job as it is now, if there is one, and each time it changed, until ctx ends;
 // then it closes the channel. Who reads slowly misses states in between, never the last one.
 func (q *Queue) WatchJob(ctx context.Context, id string) (<-chan contract.Job, error) {
@@ -160,15 +115,4 @@ func (q *Queue) DeleteJob(ctx context.Context, id string) error {
 		return fmt.Errorf("delete job %s: %w", id, err)
 	}
 	return nil
-}
-
-// bucketStream is a bucket's stream as nats.go makes it, so that `nats kv` works on it, but for
-// AllowDirect.
-func bucketStream(name, description string) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name: name, Description: description, Subjects: []string{"$KV." + strings.TrimPrefix(name, "KV_") + ".>"},
-		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
-		MaxMsgsPerSubject: 1, MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxConsumers: -1,
-		AllowRollup: true, DenyDelete: true,
-	}
 }

@@ -68,24 +68,3 @@ func (q *Queue) Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]
 		}
 	}
 }
-
-// maxSequence is beyond every sequence a stream has.
-const maxSequence = ^uint64(0)
-
-// between yields the messages of a subject with from ≤ sequence ≤ to, in order, read one by one
-// from the leader.
-func (q *Queue) between(ctx context.Context, stream, subject string, from, to uint64) iter.Seq2[*stored, error] {
-	return func(yield func(*stored, error) bool) {
-		for next := max(from, 1); next <= to; {
-			s, err := q.read(ctx, stream, get{Seq: next, Next: subject})
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			if s == nil || s.Seq > to || !yield(s, nil) || s.Seq == maxSequence {
-				return
-			}
-			next = s.Seq + 1
-		}
-	}
-}

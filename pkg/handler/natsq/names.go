@@ -47,17 +47,27 @@ func newNames(prefix string) (names, error) {
 }
 
 func (n names) command(a contract.Action) string { return n.prefix + ".commands." + string(a) }
-func (n names) anyCommand() string               { return n.prefix + ".commands.*" }
-func (n names) unit(id string, k int) string     { return n.prefix + ".work." + id + "." + strconv.Itoa(k) }
-func (n names) unitsOf(id string) string         { return n.prefix + ".work." + id + ".*" }
-func (n names) ledger(id string) string          { return n.prefix + ".ledger." + id }
-func (n names) job(id string) string             { return n.bucketSubject(n.jobs) + id }
-func (n names) signal(id string) string          { return n.prefix + "-signal." + id } // outside all streams
-func (n names) over(id string) string            { return n.prefix + "-over." + id }   // too
+
+func (n names) anyCommand() string { return n.prefix + ".commands.*" }
+
+func (n names) unit(id string, k int) string { return n.prefix + ".work." + id + "." + strconv.Itoa(k) }
+
+func (n names) unitsOf(id string) string { return n.prefix + ".work." + id + ".*" }
+
+func (n names) ledger(id string) string { return n.prefix + ".ledger." + id }
+
+func (n names) job(id string) string { return n.bucketSubject(n.jobs) + id }
+
+func (n names) signal(id string) string { return n.prefix + "-signal." + id } // outside all streams
+
+func (n names) over(id string) string { return n.prefix + "-over." + id } // too
+
 func (n names) event(a contract.Action, id string, s contract.Status) string {
 	return n.prefix + ".events." + string(a) + "." + id + "." + string(s)
 }
+
 func (n names) eventsOf(id string) string { return n.prefix + ".events.*." + id + ".*" }
+
 func (n names) deadLetter(a contract.Action, id string) string {
 	return n.prefix + ".dead." + string(a) + "." + id
 }
@@ -86,3 +96,5 @@ func checkTokens(tokens ...string) error {
 	}
 	return nil
 }
+
+func (n names) hold(project string) string { return n.bucketSubject(n.holds) + project }

@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -252,4 +255,54 @@ func (q *Queue) removeOnce(ctx context.Context, try int, stream string, seq uint
 		return nil
 	}
 	return err
+}
+
+// below lists what follows a prefix in the subjects of a stream, sorted.
+func (q *Queue) below(ctx context.Context, stream, prefix string) ([]string, error) {
+	var keys []string
+	seen := map[string]struct{}{}
+	for offset := 0; ; { // JetStream gives up to 100,000 subjects a page
+		var answer struct {
+			Total int `json:"total"`
+			State struct {
+				Subjects map[string]uint64 `json:"subjects"`
+			} `json:"state"`
+		}
+		request := map[string]any{"subjects_filter": prefix + ">", "offset": offset}
+		if err := q.api(ctx, stream, "STREAM.INFO."+stream, request, &answer); err != nil {
+			return nil, err
+		}
+		for subject := range maps.Keys(answer.State.Subjects) {
+			if _, ok := seen[subject]; !ok {
+				seen[subject] = struct{}{}
+				keys = append(keys, strings.TrimPrefix(subject, prefix))
+			}
+		}
+		offset += len(answer.State.Subjects)
+		if len(answer.State.Subjects) == 0 || offset >= answer.Total {
+			slices.Sort(keys)
+			return keys, nil
+		}
+	}
+}
+
+// maxSequence is beyond every sequence a stream has.
+const maxSequence = ^uint64(0)
+
+// between yields the messages of a subject with from ≤ sequence ≤ to, in order, read one by one
+// from the leader.
+func (q *Queue) between(ctx context.Context, stream, subject string, from, to uint64) iter.Seq2[*stored, error] {
+	return func(yield func(*stored, error) bool) {
+		for next := max(from, 1); next <= to; {
+			s, err := q.read(ctx, stream, get{Seq: next, Next: subject})
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if s == nil || s.Seq > to || !yield(s, nil) || s.Seq == maxSequence {
+				return
+			}
+			next = s.Seq + 1
+		}
+	}
 }

@@ -1,0 +1,98 @@
+package natsq
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+)
+
+// PublishEvent publishes an event. Terminal events and "accepted" are stored once for ever: it
+// succeeds only when the event is there, whoever published it, as the stream's leader says. A
+// progress event replaces the one before and is tried once: the next one is not far.
+func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
+	d := e.Data
+	if err := checkTokens(string(d.Action), d.CommandID, string(d.Status)); err != nil {
+		return fmt.Errorf("publish event: %w", err)
+	}
+	subject := q.event(d.Action, d.CommandID, d.Status)
+	body, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encode event %s: %w", subject, err)
+	}
+	header := nats.Header{"Content-Type": {contract.EventContentType}}
+	if d.Status == contract.StatusProgress {
+		_, err = q.publishOnce(ctx, 0, q.events, &nats.Msg{Subject: subject, Header: header, Data: body})
+		q.heal(ctx, err)
+	} else {
+		w := write{stream: q.events, subject: subject, header: header, body: body}
+		err = q.putAnswer(ctx, w, d.CommandID, string(d.Stream), q.eventsOf(d.CommandID), streamOfEvent)
+	}
+	if err != nil {
+		return fmt.Errorf("publish event %s: %w", subject, err)
+	}
+	return nil
+}
+
+// putAnswer is putOnce for an event or a dead letter of a command. A message that has no id of its
+// own is answered under its sequence, where the message of an earlier stream may have its answer:
+// that one makes way, under every action. streamOf says to which stream a stored answer belongs.
+func (q *Queue) putAnswer(ctx context.Context, w write, id, stream, subjects string, streamOf func(*stored) string) error {
+	if contract.IsSeqID(id) {
+		w.replaces = func(s *stored) bool { return contract.EarlierStream(streamOf(s), stream) }
+		if err := q.removeReplaced(ctx, w, subjects); err != nil {
+			return err
+		}
+	}
+	return q.putOnce(ctx, w)
+}
+
+// streamOfEvent is the identity of the stream that a stored event's command was published to; empty
+// when it does not say.
+func streamOfEvent(s *stored) string {
+	var e contract.Event
+	if err := json.Unmarshal(s.Data, &e); err != nil {
+		return ""
+	}
+	return string(e.Data.Stream)
+}
+
+// Event reads an event from the leader; ErrNoMessage when there is none.
+func (q *Queue) Event(ctx context.Context, a contract.Action, id string, status contract.Status) (contract.Event, error) {
+	if err := checkTokens(string(a), id, string(status)); err != nil {
+		return contract.Event{}, fmt.Errorf("read event: %w", err)
+	}
+	subject := q.event(a, id, status)
+	s, err := q.read(ctx, q.events, get{Last: subject})
+	if err == nil && s == nil {
+		err = contract.ErrNoMessage
+	}
+	if err != nil {
+		return contract.Event{}, fmt.Errorf("read event %s: %w", subject, err)
+	}
+	var e contract.Event
+	if err := json.Unmarshal(s.Data, &e); err != nil {
+		return contract.Event{}, fmt.Errorf("decode event %s: %w", subject, err)
+	}
+	return e, nil
+}
+
+// WatchEvents sends the events of one command, those stored already first, in the order they were
+// stored, until ctx ends; then it closes the channel. Who reads slowly misses progress in between,
+// never another event.
+func (q *Queue) WatchEvents(ctx context.Context, id string) (<-chan contract.Event, error) {
+	if err := checkID(id); err != nil {
+		return nil, fmt.Errorf("watch events: %w", err)
+	}
+	return follow(ctx, q, q.events, q.eventsOf(id), func(s *stored) (contract.Event, bool) {
+		var e contract.Event
+		if err := json.Unmarshal(s.Data, &e); err != nil {
+			q.log.Warn().Err(err).Str("subject", s.Subject).Msg("cannot read an event")
+			return e, false
+		}
+		return e, true
+	})
+}

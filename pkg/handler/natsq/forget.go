@@ -1,0 +1,22 @@
+package natsq
+
+import (
+	"context"
+	"fmt"
+)
+
+// Forget removes what the streams keep of one id: its job, events, dead letters, ledger and queued
+// units. Its command is left to be settled by whoever holds it.
+func (q *Queue) Forget(ctx context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("forget: %w", err)
+	}
+	for _, one := range []struct{ stream, subject string }{
+		{q.work, q.unitsOf(id)}, {q.ledgers, q.ledger(id)}, {q.dead, q.deadLetter("*", id)}, {q.events, q.eventsOf(id)}, {q.jobs, q.job(id)},
+	} {
+		if err := q.remove(ctx, one.stream, one.subject); err != nil {
+			return fmt.Errorf("forget %s: %w", id, err)
+		}
+	}
+	return nil
+}
