@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -210,5 +211,107 @@ func is(t *testing.T, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
 		t.Fatalf("error is %v, want %v", err, want)
+	}
+}
+
+func count(won []bool) int {
+	n := 0
+	for _, w := range won {
+		if w {
+			n++
+		}
+	}
+	return n
+}
+
+func must2[A, B any](t *testing.T) func(a A, b B, err error) (A, B) {
+	return func(a A, b B, err error) (A, B) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a, b
+	}
+}
+
+// running serves a queue until the test, or stop, ends it.
+type running struct {
+	stop func(cause error) // ends pulling
+	kill func(cause error) // ends work
+	done chan error
+}
+
+func serveCommands(t *testing.T, q *Queue, l Loop) *running {
+	t.Helper()
+	return startServing(t, func(pull, work context.Context) error { return q.ServeCommands(pull, work, l) })
+}
+
+func serveUnits(t *testing.T, q *Queue, l UnitLoop) *running {
+	t.Helper()
+	return startServing(t, func(pull, work context.Context) error { return q.ServeUnits(pull, work, l) })
+}
+
+// holdTwoUnits serves two units at once. When it returns, two were taken; they and those after them
+// stay until release.
+func holdTwoUnits(t *testing.T, q *Queue) (r *running, release func()) {
+	t.Helper()
+	taken, released := make(chan struct{}, 10), make(chan struct{})
+	r = serveUnits(t, q, UnitLoop{Slots: 2, Handle: func(ctx context.Context, _ delivery.UnitDelivery) delivery.Disposition {
+		taken <- struct{}{}
+		select {
+		case <-released:
+		case <-ctx.Done(): // the test failed
+		}
+		return delivery.Disposition{Verb: delivery.Ack}
+	}})
+	receive(t, taken)
+	receive(t, taken)
+	return r, func() { close(released) }
+}
+
+func startServing(t *testing.T, serve func(pull, work context.Context) error) *running {
+	t.Helper()
+	pull, stop := context.WithCancelCause(context.Background())
+	work, kill := context.WithCancelCause(context.Background())
+	r := &running{stop: stop, kill: kill, done: make(chan error, 1)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.done <- serve(pull, work)
+	}()
+	t.Cleanup(func() {
+		kill(delivery.ErrStopping)
+		stop(delivery.ErrStopping)
+		<-ended
+	})
+	return r
+}
+
+// words collects what is said to the server about deliveries: "+ACK", "-NAK", "+WPI", …
+func (w *world) words(t *testing.T) <-chan string {
+	t.Helper()
+	words := make(chan string, 1000)
+	nc := w.server.Dial(t)
+	must[*nats.Subscription](t)(nc.Subscribe("$JS.ACK.>", func(m *nats.Msg) { words <- string(m.Data) }))
+	ok(t, nc.FlushWithContext(w.ctx))
+	return words
+}
+
+func settleWith(d delivery.Disposition, seen chan<- delivery.Delivery) Loop {
+	return Loop{Slots: 4, Handle: func(_ context.Context, m delivery.Delivery) delivery.Disposition {
+		seen <- m
+		return d
+	}}
+}
+
+// gone waits until a command left its stream.
+func (w *world) gone(t *testing.T, seq uint64) {
+	t.Helper()
+	for {
+		_, err := w.q.Command(w.ctx, seq)
+		if errors.Is(err, contract.ErrNoMessage) {
+			return
+		}
+		ok(t, err)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -239,20 +238,6 @@ func TestProvisionNeverLowers(t *testing.T) {
 	}
 }
 
-func TestCovers(t *testing.T) {
-	for _, c := range []struct {
-		have, sub string
-		want      bool
-	}{
-		{"a.b", "a.b", true}, {"a.*", "a.b", true}, {"a.>", "a.b", true}, {"a.>", "a.b.c", true}, {"a.>", "a", false}, {">", "a.*", true},
-		{"a.*", "a.*", true}, {"a.b", "a.*", false}, {"a.*", "a.>", false}, {"a.>", "a.>", true}, {"a.*.c", "a.b.c", true}, {"a.b", "a.b.c", false}, {"a.b.c", "a.b", false},
-	} {
-		if got := covers(c.have, c.sub); got != c.want {
-			t.Errorf("%s covers %s: %v", c.have, c.sub, got)
-		}
-	}
-}
-
 func TestReplicasThatStartTogether(t *testing.T) {
 	server := natstest.New(t)
 	ctx := deadline(t)
@@ -287,55 +272,4 @@ func TestOpenWaits(t *testing.T) {
 	}()
 	ok(t, server.Start())
 	ok(t, receive(t, opened))
-}
-
-func TestConnect(t *testing.T) {
-	ctx := deadline(t)
-	server := natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0", User: "ann", Password: "right"})
-	t.Run("password that is repaired later", func(t *testing.T) {
-		passwords := make(chan string, 100)
-		for range 4 {
-			passwords <- "wrong"
-		}
-		nc := must[*nats.Conn](t)(Connect(ctx, ConnectOptions{URL: server.URL(), Name: "test", User: "ann", Log: options(t).Log, Password: func() (string, error) {
-			select {
-			case p := <-passwords:
-				return p, nil
-			default:
-				return "right", nil
-			}
-		}}))
-		defer nc.Close()
-		must[*Queue](t)(Open(ctx, nc, options(t)))
-		if len(passwords) > 0 {
-			t.Fatalf("%d passwords were not tried", len(passwords))
-		}
-	})
-	t.Run("fails fast", func(t *testing.T) {
-		if nc, err := Connect(ctx, ConnectOptions{URL: server.URL(), FailFast: true}); err == nil {
-			nc.Close()
-			t.Fatal("connected without a password")
-		}
-		if nc, err := Connect(ctx, ConnectOptions{URL: "nats://127.0.0.1:1", FailFast: true}); err == nil {
-			nc.Close()
-			t.Fatal("connected to nobody")
-		}
-	})
-	t.Run("options", func(t *testing.T) {
-		for name, o := range map[string]ConnectOptions{
-			"creds": {Creds: "/nonexistent/creds"}, "nkey": {NKey: "/nonexistent/nkey"}, "ca": {CA: "/nonexistent/ca"},
-			"cert without key": {Cert: "c"}, "key without cert": {Key: "k"}, "cert": {Cert: "/nonexistent/c", Key: "/nonexistent/k"},
-			"password without user": {Password: func() (string, error) { return "", nil }},
-		} {
-			o.URL, o.FailFast = server.URL(), true
-			if nc, err := Connect(ctx, o); err == nil {
-				nc.Close()
-				t.Errorf("%s: no error", name)
-			}
-		}
-		_, err := Connect(ctx, ConnectOptions{URL: "nats://ann:s3cret@%zz"})
-		if err == nil || strings.Contains(err.Error(), "s3cret") {
-			t.Errorf("bad address: %v", err)
-		}
-	})
 }
