@@ -14,20 +14,20 @@ import (
 // How long one try waits for its answer: twice as long at each try, so that a slow server is not
 // taken for a dead one for ever.
 const (
-	firstTry = 2 * time.Second
-	lastTry  = 16 * time.Second
+	minTryTimeout = 2 * time.Second
+	maxTryTimeout = 16 * time.Second
 )
 
 // The pause between tries.
 const (
-	firstPause = 20 * time.Millisecond
-	lastPause  = 2 * time.Second
+	minBackoff = 20 * time.Millisecond
+	maxBackoff = 2 * time.Second
 )
 
 // exchange sends one request and waits for its answer as long as that try may. It fails with
 // errNoAnswer when none came, also because ctx ended.
-func (q *Queue) exchange(ctx context.Context, try int, m *nats.Msg) (*nats.Msg, error) {
-	once, cancel := context.WithTimeout(ctx, min(lastTry, firstTry<<min(try, 8)))
+func (q *Queue) requestOnce(ctx context.Context, try int, m *nats.Msg) (*nats.Msg, error) {
+	once, cancel := context.WithTimeout(ctx, min(maxTryTimeout, minTryTimeout<<min(try, 8)))
 	defer cancel()
 	answer, err := q.send(once, m)
 	switch {
@@ -42,7 +42,7 @@ func (q *Queue) exchange(ctx context.Context, try int, m *nats.Msg) (*nats.Msg, 
 
 // apiOnce asks JetStream's API once. request is sent as JSON, nothing when nil; the answer goes
 // into answer.
-func (q *Queue) apiOnce(ctx context.Context, try int, subject string, request, answer any) error {
+func (q *Queue) apiRequestOnce(ctx context.Context, try int, subject string, request, answer any) error {
 	m := nats.NewMsg("$JS.API." + subject)
 	if request != nil {
 		b, err := json.Marshal(request)
@@ -51,7 +51,7 @@ func (q *Queue) apiOnce(ctx context.Context, try int, subject string, request, a
 		}
 		m.Data = b
 	}
-	got, err := q.exchange(ctx, try, m)
+	got, err := q.requestOnce(ctx, try, m)
 	if err != nil {
 		return err
 	}
@@ -59,21 +59,21 @@ func (q *Queue) apiOnce(ctx context.Context, try int, subject string, request, a
 		Error *apiError `json:"error"`
 	}
 	if err := json.Unmarshal(got.Data, &failed); err != nil {
-		return fmt.Errorf("decode the answer to %s: %w: %w", subject, errForeign, err)
+		return fmt.Errorf("decode the answer to %s: %w: %w", subject, errForeignAnswer, err)
 	}
 	if failed.Error != nil {
 		return failed.Error
 	}
 	if err := json.Unmarshal(got.Data, answer); err != nil {
-		return fmt.Errorf("decode the answer to %s: %w: %w", subject, errForeign, err)
+		return fmt.Errorf("decode the answer to %s: %w: %w", subject, errForeignAnswer, err)
 	}
 	return nil
 }
 
 // api is apiOnce, repeated until there is an answer.
-func (q *Queue) api(ctx context.Context, where, subject string, request, answer any) error {
+func (q *Queue) apiRequest(ctx context.Context, where, subject string, request, answer any) error {
 	return q.retryUntilDone(ctx, where, func(try int) error {
-		return retry(q.apiOnce(ctx, try, subject, request, answer))
+		return transientUnlessPermanent(q.apiRequestOnce(ctx, try, subject, request, answer))
 	})
 }
 
@@ -81,11 +81,11 @@ func (q *Queue) api(ctx context.Context, where, subject string, request, answer 
 // error has both ctx's cause and f's last. where names the stream or consumer that is worked on;
 // one that is gone is made again, if that is allowed.
 func (q *Queue) retryUntilDone(ctx context.Context, where string, f func(try int) error) error {
-	op := q.health.operation(where)
-	defer op.done()
+	op := q.health.startOperation(where)
+	defer op.end()
 	for try := 0; ; try++ {
 		err := f(try)
-		var again errRetry
+		var again transientError
 		if !errors.As(err, &again) {
 			return err
 		}
@@ -93,18 +93,18 @@ func (q *Queue) retryUntilDone(ctx context.Context, where string, f func(try int
 			return fmt.Errorf("%s: %w: %w", where, context.Cause(ctx), again.error)
 		}
 		if try > 0 || !hasCode(err, codeWrongLast, codeWrongLastInDoubt) { // two writers meeting is no trouble
-			op.failed(again.error)
+			op.recordFailure(again.error)
 		}
-		q.heal(ctx, err)
-		if err := pause(ctx, try); err != nil {
+		q.recreateMissing(ctx, err)
+		if err := backOff(ctx, try); err != nil {
 			return fmt.Errorf("%s: %w: %w", where, err, again.error)
 		}
 	}
 }
 
 // pause waits before the next try, longer each time, with jitter. Its error is ctx's cause.
-func pause(ctx context.Context, try int) error {
-	d := min(lastPause, firstPause<<min(try, 8))
+func backOff(ctx context.Context, try int) error {
+	d := min(maxBackoff, minBackoff<<min(try, 8))
 	return wait(ctx, d/2+rand.N(d/2+1)) //nolint:gosec // jitter is no secret
 }
 

@@ -6,9 +6,9 @@ import "context"
 // it.
 const headerKVOperation = "KV-Operation"
 
-func deleted(s *stored) bool { return s.Header.Get(headerKVOperation) != "" }
+func isDeleted(s *storedMessage) bool { return s.Header.Get(headerKVOperation) != "" }
 
 // keys lists the keys of a bucket, sorted; among them may be deleted ones.
-func (q *Queue) keys(ctx context.Context, stream string) ([]string, error) {
-	return q.below(ctx, stream, q.bucketSubject(stream))
+func (q *Queue) bucketKeys(ctx context.Context, stream string) ([]string, error) {
+	return q.subjectSuffixes(ctx, stream, q.keyPrefix(stream))
 }

@@ -192,7 +192,7 @@ type info struct {
 // ask asks for it until somebody leads.
 func ask(ctx context.Context, t *testing.T, q *Queue, stream, subject string) (i info) {
 	t.Helper()
-	ok(t, q.api(ctx, stream, subject, nil, &i))
+	ok(t, q.apiRequest(ctx, stream, subject, nil, &i))
 	return i
 }
 

@@ -31,19 +31,19 @@ type streamInfo struct {
 // identity is when the stream was made, as text: RFC 3339 with nanoseconds, in UTC.
 func (i streamInfo) identity() string { return i.Created.UTC().Format(time.RFC3339Nano) }
 
-func (q *Queue) infoOnce(ctx context.Context, try int, stream string) (streamInfo, error) {
+func (q *Queue) streamInfoOnce(ctx context.Context, try int, stream string) (streamInfo, error) {
 	var info streamInfo
-	err := q.apiOnce(ctx, try, "STREAM.INFO."+stream, nil, &info)
+	err := q.apiRequestOnce(ctx, try, "STREAM.INFO."+stream, nil, &info)
 	return info, err
 }
 
 // identity asks the leader for a stream's identity until it answers.
-func (q *Queue) identity(ctx context.Context, stream string) (string, error) {
+func (q *Queue) streamIdentity(ctx context.Context, stream string) (string, error) {
 	var info streamInfo
 	err := q.retryUntilDone(ctx, stream, func(try int) error {
 		var err error
-		info, err = q.infoOnce(ctx, try, stream)
-		return retry(err)
+		info, err = q.streamInfoOnce(ctx, try, stream)
+		return transientUnlessPermanent(err)
 	})
 	if err != nil {
 		return "", fmt.Errorf("ask for stream %s: %w", stream, err)
@@ -53,9 +53,9 @@ func (q *Queue) identity(ctx context.Context, stream string) (string, error) {
 
 // CommandStream says when the stream of commands was made, as text: the identity of its sequences.
 func (q *Queue) CommandStream(ctx context.Context) (string, error) {
-	now, err := q.identity(ctx, q.commands)
+	now, err := q.streamIdentity(ctx, q.commands)
 	if err == nil {
-		q.lastStream.Store(&now)
+		q.lastCommandStream.Store(&now)
 	}
 	return now, err
 }
@@ -63,12 +63,12 @@ func (q *Queue) CommandStream(ctx context.Context) (string, error) {
 // Command reads a pending command message from the leader; ErrNoMessage when it was settled.
 func (q *Queue) Command(ctx context.Context, seq uint64) (contract.Message, error) {
 	stream := ""
-	if known := q.lastStream.Load(); known != nil {
+	if known := q.lastCommandStream.Load(); known != nil {
 		stream = *known
 	}
 	for {
 		if stream != "" {
-			m, now, err := q.commandIn(ctx, stream, seq, 0)
+			m, now, err := q.commandAndStream(ctx, stream, seq, 0)
 			if err != nil || now == stream {
 				return m, err
 			}
@@ -87,7 +87,7 @@ func (q *Queue) CommandIn(ctx context.Context, stream string, seq uint64) (contr
 	if stream == "" {
 		return q.Command(ctx, seq)
 	}
-	m, now, err := q.commandIn(ctx, stream, seq, maxOdd)
+	m, now, err := q.commandAndStream(ctx, stream, seq, maxStaleAnswers)
 	if err == nil && now != stream {
 		err = fmt.Errorf("read command %d: the stream of %s was replaced by one of %s: %w", seq, stream, now, contract.ErrNoMessage)
 	}
@@ -96,32 +96,32 @@ func (q *Queue) CommandIn(ctx context.Context, stream string, seq uint64) (contr
 
 // errBehind says that a leader does not know of a message yet: it was just elected, and has not
 // caught up.
-var errBehind = errors.New("the leader does not know of this sequence yet")
+var errLeaderBehind = errors.New("the leader does not know of this sequence yet")
 
 // commandIn reads a command message of a stream that was known before, and says which stream is
 // there now: the message counts only if it is the same. A leader that is behind is asked again some
 // times: it does not say that the message is gone.
-func (q *Queue) commandIn(ctx context.Context, stream string, seq uint64, patience int) (m contract.Message, now string, err error) {
+func (q *Queue) commandAndStream(ctx context.Context, stream string, seq uint64, retriesIfBehind int) (m contract.Message, now string, err error) {
 	if seq == 0 { // JetStream takes it for a malformed request
 		return contract.Message{}, "", fmt.Errorf("read command 0: %w", contract.ErrNoMessage)
 	}
 	err = q.retryUntilDone(ctx, q.commands, func(try int) error {
-		s, err := q.readOnce(ctx, try, q.commands, get{Seq: seq})
+		s, err := q.readMessageOnce(ctx, try, q.commands, messageQuery{Seq: seq})
 		if err != nil {
-			return retry(err)
+			return transientUnlessPermanent(err)
 		}
-		info, err := q.infoOnce(ctx, try, q.commands)
+		info, err := q.streamInfoOnce(ctx, try, q.commands)
 		if err != nil {
-			return retry(err)
+			return transientUnlessPermanent(err)
 		}
 		now = info.identity()
-		q.lastStream.Store(&now)
+		q.lastCommandStream.Store(&now)
 		switch {
 		case now != stream:
 			return nil
-		case s == nil && info.State.Last < seq && patience > 0:
-			patience--
-			return errRetry{errBehind}
+		case s == nil && info.State.Last < seq && retriesIfBehind > 0:
+			retriesIfBehind--
+			return transientError{errLeaderBehind}
 		case s == nil:
 			return contract.ErrNoMessage
 		}
@@ -148,7 +148,7 @@ func (q *Queue) RemoveCommand(ctx context.Context, m contract.Message) error {
 	}
 	// JetStream has no removal under a condition. The stream would have to be deleted, made again
 	// and filled between these two requests.
-	if err := q.removeOnce(ctx, 0, q.commands, m.Seq); err != nil {
+	if err := q.removeMessageOnce(ctx, 0, q.commands, m.Seq); err != nil {
 		return fmt.Errorf("remove command %d: %w", m.Seq, err)
 	}
 	return nil
@@ -156,18 +156,18 @@ func (q *Queue) RemoveCommand(ctx context.Context, m contract.Message) error {
 
 // errNotOurs says that a delivery's sequence leads to another message: the stream of the delivery
 // was deleted.
-var errNotOurs = errors.New("the message was delivered from an earlier stream")
+var errEarlierStream = errors.New("the message was delivered from an earlier stream")
 
 // locate finds out which stream a delivered command is of: the one in which its sequence leads to
 // it, a message stored at the same nanosecond with the same content. It fails with ErrNoMessage
 // when nothing is there, and with errNotOurs when something else is.
-func (q *Queue) locate(ctx context.Context, d *received) error {
+func (q *Queue) identifyStream(ctx context.Context, d *receivedMessage) error {
 	m, err := q.Command(ctx, d.seq)
 	if err != nil {
 		return err
 	}
 	if !m.Time.Equal(d.time) || m.Subject != d.msg.Subject || !bytes.Equal(m.Body, d.msg.Data) {
-		return fmt.Errorf("look for command %d: %w", d.seq, errNotOurs)
+		return fmt.Errorf("look for command %d: %w", d.seq, errEarlierStream)
 	}
 	d.stream = m.Stream
 	return nil
@@ -176,10 +176,10 @@ func (q *Queue) locate(ctx context.Context, d *received) error {
 // stands reports whether a delivered command's stream is still there. What is said to the reply
 // subject of a delivery from a stream that was deleted is taken for a verdict on the message that
 // has its sequence now.
-func (q *Queue) stands(ctx context.Context, d received) error {
+func (q *Queue) checkStream(ctx context.Context, d receivedMessage) error {
 	now, err := q.CommandStream(ctx)
 	if err == nil && now != d.stream {
-		err = fmt.Errorf("settle command %d: %w", d.seq, errNotOurs)
+		err = fmt.Errorf("settle command %d: %w", d.seq, errEarlierStream)
 	}
 	return err
 }
@@ -191,7 +191,7 @@ func (q *Queue) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[
 		if to == 0 {
 			return
 		}
-		for s, err := range q.between(ctx, q.commands, q.anyCommand(), from, to-1) {
+		for s, err := range q.messagesBetween(ctx, q.commands, q.anyCommandSubject(), from, to-1) {
 			if err != nil {
 				yield(contract.Message{}, fmt.Errorf("read commands: %w", err))
 				return
@@ -207,7 +207,7 @@ func (q *Queue) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[
 // sequence. After a lost answer it is published again, which at worst stores it twice: ids are
 // judged by the consumer, and the second is a replay.
 func (q *Queue) PublishCommand(ctx context.Context, m contract.Message) (uint64, error) {
-	if !strings.HasPrefix(m.Subject, q.command("")) {
+	if !strings.HasPrefix(m.Subject, q.commandSubject("")) {
 		return 0, fmt.Errorf("publish command: %q is not a subject of commands", m.Subject)
 	}
 	msg := &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Body}
@@ -218,12 +218,12 @@ func (q *Queue) PublishCommand(ctx context.Context, m contract.Message) (uint64,
 		if errors.Is(err, errDuplicate) {
 			// Somebody used the same Nats-Msg-Id within the last 100 ms: this call's former try, or
 			// another command, which must not swallow this one.
-			s, readErr := q.readOnce(ctx, try, q.commands, get{Seq: seq})
+			s, readErr := q.readMessageOnce(ctx, try, q.commands, messageQuery{Seq: seq})
 			if readErr == nil && s != nil && s.Subject == m.Subject && bytes.Equal(s.Data, m.Body) {
 				return nil
 			}
 		}
-		return retry(err)
+		return transientUnlessPermanent(err)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("publish command: %w", err)
@@ -231,6 +231,6 @@ func (q *Queue) PublishCommand(ctx context.Context, m contract.Message) (uint64,
 	return seq, nil
 }
 
-func (s *stored) message() contract.Message {
+func (s *storedMessage) message() contract.Message {
 	return contract.Message{Subject: s.Subject, Header: s.Header, Body: s.Data, Seq: s.Seq, Time: s.Time.UTC()}
 }

@@ -66,7 +66,7 @@ func TestCommandWithAUsedMessageID(t *testing.T) {
 		t.Fatalf("stored as %d and %d, %d messages", a, b, w.messages(t, "CV_COMMANDS"))
 	}
 	// The answer is lost: the second try finds the first one's message, or stores it again.
-	meddle(w.q, func(m *nats.Msg, nth int) fault {
+	injectFaults(w.q, func(m *nats.Msg, nth int) fault {
 		if strings.HasPrefix(m.Subject, "cv.commands.") && nth == 1 {
 			return loseAnswer
 		}

@@ -25,11 +25,11 @@ const (
 	headerGivenID   = "Cv-Given-Id" // and the id that it gave where it goes by its sequence
 	// headerKept is put before the name of an original header that would steer JetStream if it were
 	// sent again, or be taken for one of ours.
-	headerKept = "Cv-Original-"
+	headerOriginalPrefix = "Cv-Original-"
 )
 
 // maxErrorHeader bounds the Cv-Error header, in bytes.
-const maxErrorHeader = 4 << 10
+const maxErrorHeaderBytes = 4 << 10
 
 // PublishDead stores a dead letter, once: one that is there already is left as it is. It has the
 // original body and headers, but for headers that steer JetStream (Nats-Expected-Stream, Nats-TTL,
@@ -40,7 +40,7 @@ func (q *Queue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
 	if err := checkTokens(string(d.Action), d.ID); err != nil {
 		return fmt.Errorf("publish dead letter: %w", err)
 	}
-	w := write{stream: q.dead, subject: q.deadLetter(d.Action, d.ID), header: nats.Header{}, body: d.Message.Body}
+	w := write{stream: q.dead, subject: q.deadLetterSubject(d.Action, d.ID), header: nats.Header{}, body: d.Message.Body}
 	for name, values := range d.Message.Header {
 		name = deadHeaderName(name)
 		for _, v := range values {
@@ -49,8 +49,8 @@ func (q *Queue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
 	}
 	w.header.Set(headerErrorCode, singleLine(d.Error.Code))
 	text := singleLine(d.Error.Message)
-	if len(text) > maxErrorHeader {
-		text = strings.ToValidUTF8(text[:maxErrorHeader], "") + "…"
+	if len(text) > maxErrorHeaderBytes {
+		text = strings.ToValidUTF8(text[:maxErrorHeaderBytes], "") + "…"
 	}
 	w.header.Set(headerError, text)
 	w.header.Set(headerAttempts, strconv.Itoa(d.Attempts))
@@ -65,8 +65,8 @@ func (q *Queue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
 		w.header.Set(headerTruncated, strconv.Itoa(len(w.body)))
 		w.body = nil
 	}
-	streamOf := func(s *stored) string { return s.Header.Get(headerStream) }
-	if err := q.putAnswer(ctx, w, d.ID, d.Message.Stream, q.deadLetter("*", d.ID), streamOf); err != nil {
+	streamOf := func(s *storedMessage) string { return s.Header.Get(headerStream) }
+	if err := q.publishAnswer(ctx, w, d.ID, d.Message.Stream, q.deadLetterSubject("*", d.ID), streamOf); err != nil {
 		return fmt.Errorf("publish dead letter %s: %w", w.subject, err)
 	}
 	return nil
@@ -84,11 +84,11 @@ func deadHeaderName(name string) string {
 		return name
 	}
 	if low := strings.ToLower(name); strings.HasPrefix(low, "nats-") || name == "" {
-		return headerKept + name
+		return headerOriginalPrefix + name
 	}
 	for _, ours := range []string{headerWrite, headerSeq, headerStream, headerGivenID} {
 		if strings.EqualFold(name, ours) {
-			return headerKept + name
+			return headerOriginalPrefix + name
 		}
 	}
 	return name
@@ -119,18 +119,18 @@ func headerBytes(h nats.Header) int {
 func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[contract.DeadLetter, error] {
 	return func(yield func(contract.DeadLetter, error) bool) {
 		prefix := q.prefix + ".dead."
-		keys, err := q.below(ctx, q.dead, prefix)
+		keys, err := q.subjectSuffixes(ctx, q.dead, prefix)
 		if err != nil {
 			yield(contract.DeadLetter{}, fmt.Errorf("list dead letters: %w", err))
 			return
 		}
 		for _, key := range keys {
-			s, err := q.read(ctx, q.dead, get{Last: prefix + key})
+			s, err := q.readMessage(ctx, q.dead, messageQuery{Last: prefix + key})
 			if err != nil {
 				yield(contract.DeadLetter{}, fmt.Errorf("read dead letter %s: %w", key, err))
 				return
 			}
-			if s != nil && !yield(q.letter(s), nil) { // nil: removed since it was listed
+			if s != nil && !yield(q.decodeDeadLetter(s), nil) { // nil: removed since it was listed
 				return
 			}
 		}
@@ -143,14 +143,14 @@ func (q *Queue) DeadLetter(ctx context.Context, id string) (contract.DeadLetter,
 	if err := checkID(id); err != nil {
 		return contract.DeadLetter{}, fmt.Errorf("read dead letter: %w", err)
 	}
-	s, err := q.read(ctx, q.dead, get{Seq: 1, Next: q.deadLetter("*", id)})
+	s, err := q.readMessage(ctx, q.dead, messageQuery{Seq: 1, Next: q.deadLetterSubject("*", id)})
 	if err == nil && s == nil {
 		err = contract.ErrNoMessage
 	}
 	if err != nil {
 		return contract.DeadLetter{}, fmt.Errorf("read the dead letter of %s: %w", id, err)
 	}
-	return q.letter(s), nil
+	return q.decodeDeadLetter(s), nil
 }
 
 // RemoveDead removes the dead letter of an id. One that does not exist is well.
@@ -158,19 +158,19 @@ func (q *Queue) RemoveDead(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("remove dead letter: %w", err)
 	}
-	if err := q.remove(ctx, q.dead, q.deadLetter("*", id)); err != nil {
+	if err := q.removeMessages(ctx, q.dead, q.deadLetterSubject("*", id)); err != nil {
 		return fmt.Errorf("remove the dead letter of %s: %w", id, err)
 	}
 	return nil
 }
 
 // letter is what PublishDead made of a dead letter, undone.
-func (q *Queue) letter(s *stored) contract.DeadLetter {
+func (q *Queue) decodeDeadLetter(s *storedMessage) contract.DeadLetter {
 	action, id, _ := strings.Cut(strings.TrimPrefix(s.Subject, q.prefix+".dead."), ".")
 	d := contract.DeadLetter{
 		ID: id, GivenID: s.Header.Get(headerGivenID), Action: contract.Action(action),
 		Error:   contract.Error{Code: s.Header.Get(headerErrorCode), Message: s.Header.Get(headerError)},
-		Message: contract.Message{Subject: q.command(contract.Action(action)), Header: map[string][]string{}, Body: s.Data, Time: s.Time.UTC()},
+		Message: contract.Message{Subject: q.commandSubject(contract.Action(action)), Header: map[string][]string{}, Body: s.Data, Time: s.Time.UTC()},
 		Time:    s.Time.UTC(),
 	}
 	d.Attempts, _ = strconv.Atoi(s.Header.Get(headerAttempts)) // put there by us; by others, it is none
@@ -187,7 +187,7 @@ func (q *Queue) letter(s *stored) contract.DeadLetter {
 		case headerErrorCode, headerError, headerAttempts, headerTime, headerTruncated, headerSeq, headerStream, headerGivenID, headerWrite, headerExpectedLast:
 			continue
 		}
-		if original, ok := strings.CutPrefix(name, headerKept); ok {
+		if original, ok := strings.CutPrefix(name, headerOriginalPrefix); ok {
 			name = original
 		}
 		d.Message.Header[name] = values

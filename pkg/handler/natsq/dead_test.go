@@ -68,7 +68,7 @@ func TestDeadLetterKeepsTheMessage(t *testing.T) {
 			"Nats-Msg-Id": {"used"}, "ce-id": {"a", "b"}, "Nats-Expected-Stream": {"CV_COMMANDS"}, "nats-ttl": {"1s"}, "Nats-Rollup": {"all"}, "odd name": {"x"},
 			"Cv-Write": {"theirs"}, "Status": {"503"},
 		}},
-		Error: contract.Error{Code: "invalid_command", Message: "line one\r\nNats-Rollup: all\x00" + strings.Repeat("é", maxErrorHeader)},
+		Error: contract.Error{Code: "invalid_command", Message: "line one\r\nNats-Rollup: all\x00" + strings.Repeat("é", maxErrorHeaderBytes)},
 	}
 	// Another dead letter with the same Nats-Msg-Id just before: JetStream would take this one for
 	// a duplicate and acknowledge it.
@@ -94,7 +94,7 @@ func TestDeadLetterKeepsTheMessage(t *testing.T) {
 		}
 	}
 	text := m.Header.Get("Cv-Error")
-	if !strings.HasPrefix(text, "line one  Nats-Rollup: all") || len(text) > maxErrorHeader+3 {
+	if !strings.HasPrefix(text, "line one  Nats-Rollup: all") || len(text) > maxErrorHeaderBytes+3 {
 		t.Errorf("Cv-Error has %d bytes: %.60q", len(text), text)
 	}
 	if got := m.Header["ce-id"]; len(got) != 2 {
@@ -113,11 +113,11 @@ func TestDeadLetterOfAHugeMessage(t *testing.T) {
 		t.Fatalf("%d bytes, truncated %q", len(m.Data), m.Header.Get("Cv-Truncated"))
 	}
 	// The largest command that its stream takes has room.
-	letter.ID, letter.Message.Body = "y", make([]byte, maxCommandSize)
-	letter.Error.Message = strings.Repeat("x", 2*maxErrorHeader)
+	letter.ID, letter.Message.Body = "y", make([]byte, maxCommandBytes)
+	letter.Error.Message = strings.Repeat("x", 2*maxErrorHeaderBytes)
 	ok(t, w.q.PublishDead(w.ctx, letter))
 	m = must[*jetstream.RawStreamMsg](t)(s.GetLastMsgForSubject(w.ctx, "cv.dead.export.y"))
-	if len(m.Data) != maxCommandSize {
+	if len(m.Data) != maxCommandBytes {
 		t.Fatalf("%d bytes", len(m.Data))
 	}
 }

@@ -11,11 +11,11 @@ import (
 
 // Difference is one way in which a JetStream object is not as it must be.
 type Difference struct {
-	Object string // the stream, or "<stream> > <consumer>"
-	Field  string // as JetStream names it; empty when the object is missing
-	Is     string
-	Wants  string
-	fixed  bool // cannot be changed by an update
+	Object    string // the stream, or "<stream> > <consumer>"
+	Field     string // as JetStream names it; empty when the object is missing
+	Is        string
+	Wants     string
+	immutable bool // cannot be changed by an update
 }
 
 // String is the difference in one line.
@@ -24,7 +24,7 @@ func (d Difference) String() string {
 		return fmt.Sprintf("%s is %s, wants %s", d.Object, d.Is, d.Wants)
 	}
 	s := fmt.Sprintf("%s: %s is %s, wants %s", d.Object, d.Field, d.Is, d.Wants)
-	if d.fixed {
+	if d.immutable {
 		s += " (cannot be changed: make it anew)"
 	}
 	return s
@@ -58,21 +58,21 @@ type comparison struct {
 }
 
 // want demands that a field that an update can change is as it must be.
-func want[T any](c *comparison, ok bool, field string, is, wants T) {
+func requireUpdatable[T any](c *comparison, ok bool, field string, is, wants T) {
 	if !ok {
-		c.changes = append(c.changes, change{Difference{Object: c.object, Field: field, Is: show(is), Wants: show(wants)}, wants})
+		c.changes = append(c.changes, change{Difference{Object: c.object, Field: field, Is: formatValue(is), Wants: formatValue(wants)}, wants})
 	}
 }
 
 // insist is want for a field that no update can change.
-func insist[T any](c *comparison, ok bool, field string, is, wants T) {
+func requireImmutable[T any](c *comparison, ok bool, field string, is, wants T) {
 	if !ok {
-		c.changes = append(c.changes, change{Difference{Object: c.object, Field: field, Is: show(is), Wants: show(wants), fixed: true}, nil})
+		c.changes = append(c.changes, change{Difference{Object: c.object, Field: field, Is: formatValue(is), Wants: formatValue(wants), immutable: true}, nil})
 	}
 }
 
 // show is a value as a difference names it.
-func show(v any) string {
+func formatValue(v any) string {
 	switch v := v.(type) {
 	case fmt.Stringer:
 		return v.String()
@@ -98,50 +98,50 @@ func compareStream(is, wants jetstream.StreamConfig) []change {
 	c := &comparison{object: wants.Name}
 	var missing []string
 	for _, s := range wants.Subjects {
-		if !slices.ContainsFunc(is.Subjects, func(have string) bool { return covers(have, s) }) {
+		if !slices.ContainsFunc(is.Subjects, func(have string) bool { return subjectCovers(have, s) }) {
 			missing = append(missing, s)
 		}
 	}
 	switch {
 	case len(missing) == len(wants.Subjects): // somebody else's stream of the same name
-		insist(c, false, "subjects", is.Subjects, wants.Subjects)
+		requireImmutable(c, false, "subjects", is.Subjects, wants.Subjects)
 	case len(missing) > 0:
-		want(c, false, "subjects", is.Subjects, append(slices.Clone(is.Subjects), missing...))
+		requireUpdatable(c, false, "subjects", is.Subjects, append(slices.Clone(is.Subjects), missing...))
 	}
-	insist(c, is.Retention == wants.Retention, "retention", is.Retention, wants.Retention)
-	insist(c, is.Storage == wants.Storage, "storage", is.Storage, wants.Storage)
-	insist(c, is.Mirror == nil, "mirror", is.Mirror != nil, false)
-	insist(c, !is.Sealed, "sealed", is.Sealed, false)
-	insist(c, !is.DenyPurge, "deny_purge", is.DenyPurge, false)
-	insist(c, is.PersistMode == wants.PersistMode, "persist_mode", is.PersistMode, wants.PersistMode) // async acknowledges what a crash may lose
-	insist(c, !is.AllowMsgCounter, "allow_msg_counter", is.AllowMsgCounter, false)
+	requireImmutable(c, is.Retention == wants.Retention, "retention", is.Retention, wants.Retention)
+	requireImmutable(c, is.Storage == wants.Storage, "storage", is.Storage, wants.Storage)
+	requireImmutable(c, is.Mirror == nil, "mirror", is.Mirror != nil, false)
+	requireImmutable(c, !is.Sealed, "sealed", is.Sealed, false)
+	requireImmutable(c, !is.DenyPurge, "deny_purge", is.DenyPurge, false)
+	requireImmutable(c, is.PersistMode == wants.PersistMode, "persist_mode", is.PersistMode, wants.PersistMode) // async acknowledges what a crash may lose
+	requireImmutable(c, !is.AllowMsgCounter, "allow_msg_counter", is.AllowMsgCounter, false)
 	// A publisher's Nats-TTL would take a command away before it has an end.
-	insist(c, !is.AllowMsgTTL || wants.Retention != jetstream.WorkQueuePolicy, "allow_msg_ttl", is.AllowMsgTTL, false)
-	want(c, is.SubjectTransform == nil, "subject_transform", is.SubjectTransform, nil)
-	want(c, is.Replicas >= wants.Replicas, "num_replicas", is.Replicas, wants.Replicas)
-	want(c, atLeast(is.MaxAge, wants.MaxAge), "max_age", is.MaxAge, wants.MaxAge)
+	requireImmutable(c, !is.AllowMsgTTL || wants.Retention != jetstream.WorkQueuePolicy, "allow_msg_ttl", is.AllowMsgTTL, false)
+	requireUpdatable(c, is.SubjectTransform == nil, "subject_transform", is.SubjectTransform, nil)
+	requireUpdatable(c, is.Replicas >= wants.Replicas, "num_replicas", is.Replicas, wants.Replicas)
+	requireUpdatable(c, atLeast(is.MaxAge, wants.MaxAge), "max_age", is.MaxAge, wants.MaxAge)
 	switch {
 	case wants.MaxMsgsPerSubject < 0:
-		want(c, is.MaxMsgsPerSubject <= 0, "max_msgs_per_subject", is.MaxMsgsPerSubject, wants.MaxMsgsPerSubject)
+		requireUpdatable(c, is.MaxMsgsPerSubject <= 0, "max_msgs_per_subject", is.MaxMsgsPerSubject, wants.MaxMsgsPerSubject)
 	case wants.AllowRollup: // a bucket, whose history may be longer
-		want(c, is.MaxMsgsPerSubject >= wants.MaxMsgsPerSubject, "max_msgs_per_subject", is.MaxMsgsPerSubject, wants.MaxMsgsPerSubject)
+		requireUpdatable(c, is.MaxMsgsPerSubject >= wants.MaxMsgsPerSubject, "max_msgs_per_subject", is.MaxMsgsPerSubject, wants.MaxMsgsPerSubject)
 	default:
-		want(c, is.MaxMsgsPerSubject == wants.MaxMsgsPerSubject, "max_msgs_per_subject", is.MaxMsgsPerSubject, wants.MaxMsgsPerSubject)
+		requireUpdatable(c, is.MaxMsgsPerSubject == wants.MaxMsgsPerSubject, "max_msgs_per_subject", is.MaxMsgsPerSubject, wants.MaxMsgsPerSubject)
 	}
-	want(c, is.Discard == wants.Discard, "discard", is.Discard, wants.Discard)
-	want(c, !is.DiscardNewPerSubject, "discard_new_per_subject", is.DiscardNewPerSubject, false)
-	want(c, wants.Duplicates == 0 || is.Duplicates <= wants.Duplicates, "duplicate_window", is.Duplicates, wants.Duplicates)
-	want(c, atLeast(is.MaxMsgSize, wants.MaxMsgSize), "max_msg_size", is.MaxMsgSize, wants.MaxMsgSize)
-	want(c, !is.NoAck, "no_ack", is.NoAck, false)
+	requireUpdatable(c, is.Discard == wants.Discard, "discard", is.Discard, wants.Discard)
+	requireUpdatable(c, !is.DiscardNewPerSubject, "discard_new_per_subject", is.DiscardNewPerSubject, false)
+	requireUpdatable(c, wants.Duplicates == 0 || is.Duplicates <= wants.Duplicates, "duplicate_window", is.Duplicates, wants.Duplicates)
+	requireUpdatable(c, atLeast(is.MaxMsgSize, wants.MaxMsgSize), "max_msg_size", is.MaxMsgSize, wants.MaxMsgSize)
+	requireUpdatable(c, !is.NoAck, "no_ack", is.NoAck, false)
 	// A publisher's Nats-Rollup would remove everybody's commands.
-	want(c, is.AllowRollup == wants.AllowRollup, "allow_rollup_hdrs", is.AllowRollup, wants.AllowRollup)
+	requireUpdatable(c, is.AllowRollup == wants.AllowRollup, "allow_rollup_hdrs", is.AllowRollup, wants.AllowRollup)
 	// We ask the leader anyhow; this is for whoever reads with stock tools.
-	want(c, is.AllowDirect == wants.AllowDirect, "allow_direct", is.AllowDirect, wants.AllowDirect)
+	requireUpdatable(c, is.AllowDirect == wants.AllowDirect, "allow_direct", is.AllowDirect, wants.AllowDirect)
 	return c.changes
 }
 
 // covers tells whether subject pattern have takes in all of the pattern sub.
-func covers(have, sub string) bool {
+func subjectCovers(have, sub string) bool {
 	h, s := strings.Split(have, "."), strings.Split(sub, ".")
 	for i, token := range h {
 		switch {
@@ -159,29 +159,29 @@ func covers(have, sub string) bool {
 // compareConsumer tells what must change in a consumer.
 func compareConsumer(stream string, is, wants jetstream.ConsumerConfig) []change {
 	c := &comparison{object: stream + " > " + wants.Durable}
-	insist(c, is.AckPolicy == wants.AckPolicy, "ack_policy", is.AckPolicy, wants.AckPolicy)
-	insist(c, is.DeliverPolicy == wants.DeliverPolicy, "deliver_policy", is.DeliverPolicy, wants.DeliverPolicy)
-	insist(c, is.DeliverSubject == "", "deliver_subject", is.DeliverSubject, "")
-	insist(c, is.PriorityPolicy == wants.PriorityPolicy, "priority_policy", is.PriorityPolicy, wants.PriorityPolicy)
-	want(c, is.AckWait >= wants.AckWait, "ack_wait", is.AckWait, wants.AckWait)
-	want(c, is.MaxDeliver <= 0, "max_deliver", is.MaxDeliver, wants.MaxDeliver)
-	want(c, is.MaxAckPending <= 0, "max_ack_pending", is.MaxAckPending, wants.MaxAckPending)
-	want(c, len(is.BackOff) == 0, "backoff", is.BackOff, nil)
-	want(c, is.FilterSubject == wants.FilterSubject, "filter_subject", is.FilterSubject, wants.FilterSubject)
-	want(c, len(is.FilterSubjects) == 0, "filter_subjects", is.FilterSubjects, nil)
-	want(c, !is.HeadersOnly, "headers_only", is.HeadersOnly, false)
-	want(c, is.MaxRequestBatch <= 0, "max_batch", is.MaxRequestBatch, 0)
-	want(c, is.MaxRequestExpires <= 0, "max_expires", is.MaxRequestExpires, 0)
-	want(c, is.MaxRequestMaxBytes <= 0, "max_bytes", is.MaxRequestMaxBytes, 0)
-	want(c, is.InactiveThreshold <= 0, "inactive_threshold", is.InactiveThreshold, 0)
+	requireImmutable(c, is.AckPolicy == wants.AckPolicy, "ack_policy", is.AckPolicy, wants.AckPolicy)
+	requireImmutable(c, is.DeliverPolicy == wants.DeliverPolicy, "deliver_policy", is.DeliverPolicy, wants.DeliverPolicy)
+	requireImmutable(c, is.DeliverSubject == "", "deliver_subject", is.DeliverSubject, "")
+	requireImmutable(c, is.PriorityPolicy == wants.PriorityPolicy, "priority_policy", is.PriorityPolicy, wants.PriorityPolicy)
+	requireUpdatable(c, is.AckWait >= wants.AckWait, "ack_wait", is.AckWait, wants.AckWait)
+	requireUpdatable(c, is.MaxDeliver <= 0, "max_deliver", is.MaxDeliver, wants.MaxDeliver)
+	requireUpdatable(c, is.MaxAckPending <= 0, "max_ack_pending", is.MaxAckPending, wants.MaxAckPending)
+	requireUpdatable(c, len(is.BackOff) == 0, "backoff", is.BackOff, nil)
+	requireUpdatable(c, is.FilterSubject == wants.FilterSubject, "filter_subject", is.FilterSubject, wants.FilterSubject)
+	requireUpdatable(c, len(is.FilterSubjects) == 0, "filter_subjects", is.FilterSubjects, nil)
+	requireUpdatable(c, !is.HeadersOnly, "headers_only", is.HeadersOnly, false)
+	requireUpdatable(c, is.MaxRequestBatch <= 0, "max_batch", is.MaxRequestBatch, 0)
+	requireUpdatable(c, is.MaxRequestExpires <= 0, "max_expires", is.MaxRequestExpires, 0)
+	requireUpdatable(c, is.MaxRequestMaxBytes <= 0, "max_bytes", is.MaxRequestMaxBytes, 0)
+	requireUpdatable(c, is.InactiveThreshold <= 0, "inactive_threshold", is.InactiveThreshold, 0)
 	return c.changes
 }
 
 // fields prints differences.
-type fields []Difference
+type changeSummary []Difference
 
 // String lists the fields, what they are and what is wanted.
-func (f fields) String() string {
+func (f changeSummary) String() string {
 	parts := make([]string, len(f))
 	for i, d := range f {
 		parts[i] = fmt.Sprintf("%s from %s to %s", d.Field, d.Is, d.Wants)

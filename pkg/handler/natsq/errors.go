@@ -33,20 +33,20 @@ var errNoAnswer = errors.New("no answer")
 
 // errForeign says that an answer is not one of JetStream's: somebody else answers on its subjects,
 // or stores them.
-var errForeign = errors.New("not an answer of this stream")
+var errForeignAnswer = errors.New("not an answer of this stream")
 
 // errRetry wraps an error after which the same may work later.
-type errRetry struct{ error }
+type transientError struct{ error }
 
-func (e errRetry) Unwrap() error { return e.error }
+func (e transientError) Unwrap() error { return e.error }
 
 // retry is what persist is to make of a try that ended with err: what is final stays so, everything
 // else may work later.
-func retry(err error) error {
+func transientUnlessPermanent(err error) error {
 	if err == nil || isPermanent(err) {
 		return err
 	}
-	return errRetry{err}
+	return transientError{err}
 }
 
 // apiError is an error of JetStream's API, as it answers.
@@ -77,7 +77,7 @@ func isPermanent(err error) bool {
 	var api *apiError
 	switch {
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadHeaderMsg),
-		errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrInvalidMsg), errors.Is(err, errForeign):
+		errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrInvalidMsg), errors.Is(err, errForeignAnswer):
 		return true
 	case errors.As(err, &api):
 		switch api.ErrCode {
@@ -97,7 +97,7 @@ func maybeApplied(err error) bool {
 }
 
 // reasonOf is an error in a few words that stay the same while the reason does.
-func reasonOf(err error) string {
+func shortReason(err error) string {
 	var api *apiError
 	switch {
 	case errors.Is(err, errNoAnswer):

@@ -18,7 +18,7 @@ func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
 	if err := checkTokens(string(d.Action), d.CommandID, string(d.Status)); err != nil {
 		return fmt.Errorf("publish event: %w", err)
 	}
-	subject := q.event(d.Action, d.CommandID, d.Status)
+	subject := q.eventSubject(d.Action, d.CommandID, d.Status)
 	body, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("encode event %s: %w", subject, err)
@@ -26,10 +26,10 @@ func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
 	header := nats.Header{"Content-Type": {contract.EventContentType}}
 	if d.Status == contract.StatusProgress {
 		_, err = q.publishOnce(ctx, 0, q.events, &nats.Msg{Subject: subject, Header: header, Data: body})
-		q.heal(ctx, err)
+		q.recreateMissing(ctx, err)
 	} else {
 		w := write{stream: q.events, subject: subject, header: header, body: body}
-		err = q.putAnswer(ctx, w, d.CommandID, string(d.Stream), q.eventsOf(d.CommandID), streamOfEvent)
+		err = q.publishAnswer(ctx, w, d.CommandID, string(d.Stream), q.eventSubjects(d.CommandID), streamOfEvent)
 	}
 	if err != nil {
 		return fmt.Errorf("publish event %s: %w", subject, err)
@@ -40,19 +40,19 @@ func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
 // putAnswer is putOnce for an event or a dead letter of a command. A message that has no id of its
 // own is answered under its sequence, where the message of an earlier stream may have its answer:
 // that one makes way, under every action. streamOf says to which stream a stored answer belongs.
-func (q *Queue) putAnswer(ctx context.Context, w write, id, stream, subjects string, streamOf func(*stored) string) error {
+func (q *Queue) publishAnswer(ctx context.Context, w write, id, stream, subjects string, streamOf func(*storedMessage) string) error {
 	if contract.IsSeqID(id) {
-		w.replaces = func(s *stored) bool { return contract.EarlierStream(streamOf(s), stream) }
-		if err := q.removeReplaced(ctx, w, subjects); err != nil {
+		w.supersedes = func(s *storedMessage) bool { return contract.EarlierStream(streamOf(s), stream) }
+		if err := q.removeSuperseded(ctx, w, subjects); err != nil {
 			return err
 		}
 	}
-	return q.putOnce(ctx, w)
+	return q.putIfAbsent(ctx, w)
 }
 
 // streamOfEvent is the identity of the stream that a stored event's command was published to; empty
 // when it does not say.
-func streamOfEvent(s *stored) string {
+func streamOfEvent(s *storedMessage) string {
 	var e contract.Event
 	if err := json.Unmarshal(s.Data, &e); err != nil {
 		return ""
@@ -65,8 +65,8 @@ func (q *Queue) Event(ctx context.Context, a contract.Action, id string, status 
 	if err := checkTokens(string(a), id, string(status)); err != nil {
 		return contract.Event{}, fmt.Errorf("read event: %w", err)
 	}
-	subject := q.event(a, id, status)
-	s, err := q.read(ctx, q.events, get{Last: subject})
+	subject := q.eventSubject(a, id, status)
+	s, err := q.readMessage(ctx, q.events, messageQuery{Last: subject})
 	if err == nil && s == nil {
 		err = contract.ErrNoMessage
 	}
@@ -87,7 +87,7 @@ func (q *Queue) WatchEvents(ctx context.Context, id string) (<-chan contract.Eve
 	if err := checkID(id); err != nil {
 		return nil, fmt.Errorf("watch events: %w", err)
 	}
-	return follow(ctx, q, q.events, q.eventsOf(id), func(s *stored) (contract.Event, bool) {
+	return watchSubject(ctx, q, q.events, q.eventSubjects(id), func(s *storedMessage) (contract.Event, bool) {
 		var e contract.Event
 		if err := json.Unmarshal(s.Data, &e); err != nil {
 			q.log.Warn().Err(err).Str("subject", s.Subject).Msg("cannot read an event")

@@ -12,9 +12,9 @@ func (q *Queue) Forget(ctx context.Context, id string) error {
 		return fmt.Errorf("forget: %w", err)
 	}
 	for _, one := range []struct{ stream, subject string }{
-		{q.work, q.unitsOf(id)}, {q.ledgers, q.ledger(id)}, {q.dead, q.deadLetter("*", id)}, {q.events, q.eventsOf(id)}, {q.jobs, q.job(id)},
+		{q.work, q.unitSubjects(id)}, {q.ledgers, q.ledgerSubject(id)}, {q.dead, q.deadLetterSubject("*", id)}, {q.events, q.eventSubjects(id)}, {q.jobs, q.jobSubject(id)},
 	} {
-		if err := q.remove(ctx, one.stream, one.subject); err != nil {
+		if err := q.removeMessages(ctx, one.stream, one.subject); err != nil {
 			return fmt.Errorf("forget %s: %w", id, err)
 		}
 	}

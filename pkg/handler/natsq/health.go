@@ -16,10 +16,10 @@ type health struct {
 	log zerolog.Logger
 
 	mu       sync.Mutex
-	troubled map[string]*trouble // by stream or consumer
+	problems map[string]*problem // by stream or consumer
 }
 
-type trouble struct {
+type problem struct {
 	operations int
 	reason     string
 }
@@ -27,21 +27,21 @@ type trouble struct {
 // operation is one operation's part in the health of what it works on.
 type operation struct {
 	health  *health
-	where   string
+	object  string
 	failing bool
 }
 
-func (h *health) operation(where string) *operation { return &operation{health: h, where: where} }
+func (h *health) startOperation(where string) *operation { return &operation{health: h, object: where} }
 
 // failed records a failed try.
-func (o *operation) failed(err error) {
-	reason := reasonOf(err)
+func (o *operation) recordFailure(err error) {
+	reason := shortReason(err)
 	o.health.mu.Lock()
 	defer o.health.mu.Unlock()
-	t := o.health.troubled[o.where]
+	t := o.health.problems[o.object]
 	if t == nil {
-		t = &trouble{}
-		o.health.troubled[o.where] = t
+		t = &problem{}
+		o.health.problems[o.object] = t
 	}
 	if !o.failing {
 		o.failing = true
@@ -49,31 +49,31 @@ func (o *operation) failed(err error) {
 	}
 	if t.reason != reason {
 		t.reason = reason
-		o.health.log.Warn().Str("object", o.where).Str("reason", reason).AnErr("error", err).Msg("JetStream is in trouble, trying on")
+		o.health.log.Warn().Str("object", o.object).Str("reason", reason).AnErr("error", err).Msg("JetStream is in trouble, trying on")
 	}
 }
 
 // done ends the operation's part.
-func (o *operation) done() {
+func (o *operation) end() {
 	if !o.failing {
 		return
 	}
 	o.failing = false
 	o.health.mu.Lock()
 	defer o.health.mu.Unlock()
-	t := o.health.troubled[o.where]
+	t := o.health.problems[o.object]
 	if t.operations--; t.operations == 0 {
-		delete(o.health.troubled, o.where)
-		o.health.log.Info().Str("object", o.where).Str("reason", t.reason).Msg("nothing waits for JetStream there any more")
+		delete(o.health.problems, o.object)
+		o.health.log.Info().Str("object", o.object).Str("reason", t.reason).Msg("nothing waits for JetStream there any more")
 	}
 }
 
-// err is what is being waited for, nil when nothing is.
-func (h *health) err() error {
+// firstProblem is what is being waited for, nil when nothing is.
+func (h *health) firstProblem() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, where := range slices.Sorted(maps.Keys(h.troubled)) {
-		return fmt.Errorf("%s: %s", where, h.troubled[where].reason)
+	for _, where := range slices.Sorted(maps.Keys(h.problems)) {
+		return fmt.Errorf("%s: %s", where, h.problems[where].reason)
 	}
 	return nil
 }

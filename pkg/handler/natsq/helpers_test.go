@@ -39,7 +39,7 @@ type world struct {
 
 // within bounds what a test waits for: far beyond what it takes, far below the test binary's own
 // limit.
-const within = 5 * time.Minute
+const testTimeout = 5 * time.Minute
 
 // newWorld makes the test run beside others: most of them mostly wait.
 func newWorld(t *testing.T, change ...func(*Options)) *world {
@@ -75,7 +75,7 @@ func options(t *testing.T, change ...func(*Options)) Options {
 }
 
 func deadline(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -98,7 +98,7 @@ func receive[T any](t *testing.T, c <-chan T) T {
 			t.Fatal("the channel is closed")
 		}
 		return v
-	case <-time.After(within):
+	case <-time.After(testTimeout):
 		t.Fatal("waited in vain")
 	}
 	panic("unreachable")
@@ -151,7 +151,7 @@ const (
 )
 
 // meddler stands between a queue and its connection.
-type meddler struct {
+type faultInjector struct {
 	mu    sync.Mutex
 	hit   func(m *nats.Msg, nth int) fault // nth counts from 1 the requests with the same subject
 	count map[string]int
@@ -159,8 +159,8 @@ type meddler struct {
 }
 
 // meddle makes the queue's requests go through hit. Lost ones time out at once.
-func meddle(q *Queue, hit func(m *nats.Msg, nth int) fault) *meddler {
-	x := &meddler{hit: hit, count: map[string]int{}}
+func injectFaults(q *Queue, hit func(m *nats.Msg, nth int) fault) *faultInjector {
+	x := &faultInjector{hit: hit, count: map[string]int{}}
 	send := q.send
 	q.send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 		x.mu.Lock()
@@ -195,7 +195,7 @@ func apiAnswer(code int) *nats.Msg {
 	return &nats.Msg{Data: b}
 }
 
-func (x *meddler) requests(prefix string) int {
+func (x *faultInjector) requests(prefix string) int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := 0

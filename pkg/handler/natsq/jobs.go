@@ -17,11 +17,11 @@ func (q *Queue) Job(ctx context.Context, id string) (contract.Job, uint64, error
 	if err := checkID(id); err != nil {
 		return contract.Job{}, 0, fmt.Errorf("read job: %w", err)
 	}
-	s, err := q.read(ctx, q.jobs, get{Last: q.job(id)})
+	s, err := q.readMessage(ctx, q.jobs, messageQuery{Last: q.jobSubject(id)})
 	switch {
 	case err != nil:
 		return contract.Job{}, 0, fmt.Errorf("read job %s: %w", id, err)
-	case s == nil || deleted(s):
+	case s == nil || isDeleted(s):
 		return contract.Job{}, 0, fmt.Errorf("read job %s: %w", id, contract.ErrNoJob)
 	}
 	j, err := contract.DecodeJob(s.Data)
@@ -45,13 +45,13 @@ func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64,
 	if err != nil {
 		return 0, fmt.Errorf("encode job %s: %w", j.ID, err)
 	}
-	w := write{stream: q.jobs, subject: q.job(j.ID), body: body, expect: rev}
-	seq, last, err := q.put(ctx, w)
-	if errors.Is(err, errLost) && rev == 0 && last != nil && deleted(last) {
+	w := write{stream: q.jobs, subject: q.jobSubject(j.ID), body: body, expect: rev}
+	seq, last, err := q.compareAndSet(ctx, w)
+	if errors.Is(err, errConflict) && rev == 0 && last != nil && isDeleted(last) {
 		w.expect = last.Seq // a deleted key is none
-		seq, _, err = q.put(ctx, w)
+		seq, _, err = q.compareAndSet(ctx, w)
 	}
-	if errors.Is(err, errLost) {
+	if errors.Is(err, errConflict) {
 		err = contract.ErrConflict
 	}
 	if err != nil {
@@ -65,7 +65,7 @@ func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64,
 // error nothing does.
 func (q *Queue) Jobs(ctx context.Context) iter.Seq2[contract.Job, error] {
 	return func(yield func(contract.Job, error) bool) {
-		ids, err := q.keys(ctx, q.jobs)
+		ids, err := q.bucketKeys(ctx, q.jobs)
 		if err != nil {
 			yield(contract.Job{}, fmt.Errorf("list jobs: %w", err))
 			return
@@ -94,8 +94,8 @@ func (q *Queue) WatchJob(ctx context.Context, id string) (<-chan contract.Job, e
 	if err := checkID(id); err != nil {
 		return nil, fmt.Errorf("watch job: %w", err)
 	}
-	return follow(ctx, q, q.jobs, q.job(id), func(s *stored) (contract.Job, bool) {
-		if deleted(s) {
+	return watchSubject(ctx, q, q.jobs, q.jobSubject(id), func(s *storedMessage) (contract.Job, bool) {
+		if isDeleted(s) {
 			return contract.Job{}, false
 		}
 		j, err := contract.DecodeJob(s.Data)
@@ -111,7 +111,7 @@ func (q *Queue) DeleteJob(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("delete job: %w", err)
 	}
-	if err := q.remove(ctx, q.jobs, q.job(id)); err != nil {
+	if err := q.removeMessages(ctx, q.jobs, q.jobSubject(id)); err != nil {
 		return fmt.Errorf("delete job %s: %w", id, err)
 	}
 	return nil

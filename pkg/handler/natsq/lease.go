@@ -13,13 +13,13 @@ import (
 
 const (
 	// beatsPerWait is how many heartbeats are sent in one ack wait.
-	beatsPerWait = 3
+	heartbeatsPerAckWait = 3
 	// lookAgain is how long a message rests whose stream could not be found out.
-	lookAgain = time.Second
+	unresolvedDelay = time.Second
 	// panicDelay is how long a message rests whose handler panicked.
 	panicDelay = 30 * time.Second
 	// lastWords bounds the settling of a message after work was called off.
-	lastWords = 5 * time.Second
+	maxSettleWhenStopped = 5 * time.Second
 )
 
 // hold keeps a delivery from being repeated until release is called. When no heartbeat was
@@ -27,12 +27,12 @@ const (
 // server answers every one, so that silence means something. (It also answers when the message is
 // somebody else's by now: this is no lock.) stalled tells whether this process stood still
 // meanwhile, so long that the lease was lost for that alone.
-func (s *serving) hold(ctx context.Context, cancel context.CancelCauseFunc, reply string) (release func(), stalled func() bool) {
+func (s *serveLoop) startHeartbeats(ctx context.Context, cancel context.CancelCauseFunc, reply string) (release func(), stalled func() bool) {
 	q := s.q
 	lease := time.AfterFunc(q.o.AckWait, func() { cancel(delivery.ErrLeaseLost) })
 	beating, stop := context.WithCancel(context.WithoutCancel(ctx)) // heartbeats go on while a handler winds up after ctx ended
 	ended := make(chan struct{})
-	interval := q.o.AckWait / beatsPerWait
+	interval := q.o.AckWait / heartbeatsPerAckWait
 	var stood atomic.Bool
 	go func() {
 		defer close(ended)
@@ -72,7 +72,7 @@ func (s *serving) hold(ctx context.Context, cancel context.CancelCauseFunc, repl
 // outage tells, as soon as there is a connection, whether it was lost since it had been made so
 // many times anew, or whether no heartbeat was confirmed until lease ended, as when servers are
 // there and have no leader.
-func (s *serving) outage(work, lease context.Context, reconnects uint64) bool {
+func (s *serveLoop) awaitOutage(work, lease context.Context, reconnects uint64) bool {
 	nc := s.q.nc
 	status := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
 	defer nc.RemoveStatusListener(status)

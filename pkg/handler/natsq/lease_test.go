@@ -28,7 +28,7 @@ func TestHeartbeatsKeepAMessage(t *testing.T) {
 	}})
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	receive(t, seen)
-	for range 3 * beatsPerWait { // three ack waits
+	for range 3 * heartbeatsPerAckWait { // three ack waits
 		if got := receive(t, words); got != "+WPI" {
 			t.Fatalf("said %q", got)
 		}
@@ -58,7 +58,7 @@ func TestLeaseLost(t *testing.T) {
 				o.AckWait = 300 * time.Millisecond
 				o.Now = func() time.Time { return now } // it never stood still
 			})
-			meddle(first, func(m *nats.Msg, _ int) fault {
+			injectFaults(first, func(m *nats.Msg, _ int) fault {
 				if string(m.Data) == wordInProgress {
 					return loseRequest
 				}

@@ -46,34 +46,36 @@ func newNames(prefix string) (names, error) {
 	}, nil
 }
 
-func (n names) command(a contract.Action) string { return n.prefix + ".commands." + string(a) }
+func (n names) commandSubject(a contract.Action) string { return n.prefix + ".commands." + string(a) }
 
-func (n names) anyCommand() string { return n.prefix + ".commands.*" }
+func (n names) anyCommandSubject() string { return n.prefix + ".commands.*" }
 
-func (n names) unit(id string, k int) string { return n.prefix + ".work." + id + "." + strconv.Itoa(k) }
+func (n names) unitSubject(id string, k int) string {
+	return n.prefix + ".work." + id + "." + strconv.Itoa(k)
+}
 
-func (n names) unitsOf(id string) string { return n.prefix + ".work." + id + ".*" }
+func (n names) unitSubjects(id string) string { return n.prefix + ".work." + id + ".*" }
 
-func (n names) ledger(id string) string { return n.prefix + ".ledger." + id }
+func (n names) ledgerSubject(id string) string { return n.prefix + ".ledger." + id }
 
-func (n names) job(id string) string { return n.bucketSubject(n.jobs) + id }
+func (n names) jobSubject(id string) string { return n.keyPrefix(n.jobs) + id }
 
-func (n names) signal(id string) string { return n.prefix + "-signal." + id } // outside all streams
+func (n names) resultSubject(id string) string { return n.prefix + "-signal." + id } // outside all streams
 
-func (n names) over(id string) string { return n.prefix + "-over." + id } // too
+func (n names) overSubject(id string) string { return n.prefix + "-over." + id } // too
 
-func (n names) event(a contract.Action, id string, s contract.Status) string {
+func (n names) eventSubject(a contract.Action, id string, s contract.Status) string {
 	return n.prefix + ".events." + string(a) + "." + id + "." + string(s)
 }
 
-func (n names) eventsOf(id string) string { return n.prefix + ".events.*." + id + ".*" }
+func (n names) eventSubjects(id string) string { return n.prefix + ".events.*." + id + ".*" }
 
-func (n names) deadLetter(a contract.Action, id string) string {
+func (n names) deadLetterSubject(a contract.Action, id string) string {
 	return n.prefix + ".dead." + string(a) + "." + id
 }
 
-// bucketSubject is what comes before a key in the subjects of a bucket's stream.
-func (n names) bucketSubject(stream string) string {
+// keyPrefix is what comes before a key in the subjects of a bucket's stream.
+func (n names) keyPrefix(stream string) string {
 	return "$KV." + strings.TrimPrefix(stream, "KV_") + "."
 }
 
@@ -97,4 +99,4 @@ func checkTokens(tokens ...string) error {
 	return nil
 }
 
-func (n names) hold(project string) string { return n.bucketSubject(n.holds) + project }
+func (n names) holdSubject(project string) string { return n.keyPrefix(n.holds) + project }

@@ -15,7 +15,7 @@ func (q *Queue) NotifyOver(_ context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("notify of an end: %w", err)
 	}
-	if err := q.nc.Publish(q.over(id), nil); err != nil {
+	if err := q.nc.Publish(q.overSubject(id), nil); err != nil {
 		return fmt.Errorf("notify of the end of %s: %w", id, err)
 	}
 	return nil
@@ -28,7 +28,7 @@ func (q *Queue) Over(id string) (told <-chan struct{}, stop func(), err error) {
 		return nil, nil, fmt.Errorf("listen for an end: %w", err)
 	}
 	hints := make(chan struct{}, 1)
-	sub, err := q.nc.Subscribe(q.over(id), func(*nats.Msg) {
+	sub, err := q.nc.Subscribe(q.overSubject(id), func(*nats.Msg) {
 		select {
 		case hints <- struct{}{}:
 		default:
@@ -49,7 +49,7 @@ func (q *Queue) NotifyResult(_ context.Context, id string, n int) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("notify of a result: %w", err)
 	}
-	if err := q.nc.Publish(q.signal(id), []byte(strconv.Itoa(n))); err != nil {
+	if err := q.nc.Publish(q.resultSubject(id), []byte(strconv.Itoa(n))); err != nil {
 		return fmt.Errorf("notify of a result of %s: %w", id, err)
 	}
 	return nil
@@ -64,7 +64,7 @@ func (q *Queue) Results(ctx context.Context, id string) (<-chan int, func(), err
 	numbers := make(chan int, resultsBuffer)
 	var mu sync.Mutex
 	stopped := false
-	sub, err := q.nc.Subscribe(q.signal(id), func(m *nats.Msg) {
+	sub, err := q.nc.Subscribe(q.resultSubject(id), func(m *nats.Msg) {
 		n, err := strconv.Atoi(string(m.Data))
 		if err != nil {
 			return // not ours
@@ -93,7 +93,7 @@ func (q *Queue) Results(ctx context.Context, id string) (<-chan int, func(), err
 	}
 	// The server must know of the interest before the first unit is published. Away servers learn
 	// it when they are back.
-	once, cancel := context.WithTimeout(ctx, firstTry)
+	once, cancel := context.WithTimeout(ctx, minTryTimeout)
 	defer cancel()
 	if err := q.nc.FlushWithContext(once); err != nil && ctx.Err() != nil {
 		stop()

@@ -26,7 +26,7 @@ type object struct {
 
 func (q *Queue) objects() []object {
 	var all []object
-	for _, wants := range q.streams() {
+	for _, wants := range q.streamConfigs() {
 		all = append(all, object{
 			name: wants.Name, stream: wants.Name, config: wants, missing: codeStreamNotFound,
 			info: "STREAM.INFO." + wants.Name, create: "STREAM.CREATE." + wants.Name, update: "STREAM.UPDATE." + wants.Name,
@@ -41,12 +41,12 @@ func (q *Queue) objects() []object {
 	for _, c := range []struct {
 		stream, durable, subject string
 	}{
-		{q.commands, exportsDurable, q.command(contract.ActionExport)},
-		{q.commands, deletesDurable, q.command(contract.ActionDelete)},
-		{q.commands, cancelsDurable, q.command(contract.ActionCancel)},
+		{q.commands, exportsDurable, q.commandSubject(contract.ActionExport)},
+		{q.commands, deletesDurable, q.commandSubject(contract.ActionDelete)},
+		{q.commands, cancelsDurable, q.commandSubject(contract.ActionCancel)},
 		{q.work, workDurable, ""},
 	} {
-		wants := q.consumer(c.durable, c.subject)
+		wants := q.consumerConfig(c.durable, c.subject)
 		create := "CONSUMER.CREATE." + c.stream + "." + c.durable
 		all = append(all, object{
 			name: c.stream + " > " + c.durable, stream: c.stream, config: wants, missing: codeConsumerNotFound,
@@ -68,25 +68,25 @@ func (q *Queue) objects() []object {
 // may not be changed.
 func (q *Queue) provision(ctx context.Context) error {
 	drift := &DriftError{}
-	lost := map[string]bool{} // streams that are missing: their consumers go without saying
+	missingStreams := map[string]bool{} // streams that are missing: their consumers go without saying
 	for _, o := range q.objects() {
-		if lost[o.stream] {
+		if missingStreams[o.stream] {
 			continue
 		}
 		var differences []Difference
 		err := q.retryUntilDone(ctx, o.name, func(try int) error {
 			var err error
-			differences, err = q.ensure(ctx, try, o)
-			if err == nil || finalHere(err) {
+			differences, err = q.ensureObject(ctx, try, o)
+			if err == nil || isPermanentConfigError(err) {
 				return err
 			}
-			return errRetry{err}
+			return transientError{err}
 		})
 		if err != nil {
 			return fmt.Errorf("provision %s: %w", o.name, err)
 		}
 		drift.Differences = append(drift.Differences, differences...)
-		lost[o.stream] = len(differences) == 1 && differences[0].Field == ""
+		missingStreams[o.stream] = len(differences) == 1 && differences[0].Field == ""
 	}
 	if len(drift.Differences) > 0 {
 		return drift
@@ -96,7 +96,7 @@ func (q *Queue) provision(ctx context.Context) error {
 
 // finalHere is final for making and changing objects, where most refusals are about the
 // configuration, whatever their code.
-func finalHere(err error) bool {
+func isPermanentConfigError(err error) bool {
 	var api *apiError
 	if !errors.As(err, &api) {
 		return isPermanent(err)
@@ -108,18 +108,18 @@ func finalHere(err error) bool {
 // ensure looks at an object once and makes or mends it, if that is allowed; then it looks again. On
 // a cluster two replicas that make the same stream at once can leave each other without an answer,
 // which the short deadline of a try, and the next try, cure.
-func (q *Queue) ensure(ctx context.Context, try int, o object) ([]Difference, error) {
-	for range maxRounds {
+func (q *Queue) ensureObject(ctx context.Context, try int, o object) ([]Difference, error) {
+	for range maxEnsurePasses {
 		var info struct {
 			Config json.RawMessage `json:"config"`
 		}
-		err := q.apiOnce(ctx, try, o.info, nil, &info)
+		err := q.apiRequestOnce(ctx, try, o.info, nil, &info)
 		var done json.RawMessage
 		switch {
 		case hasCode(err, o.missing) && !q.o.Provision:
 			return []Difference{{Object: o.name, Is: "missing", Wants: "to exist"}}, nil
 		case hasCode(err, o.missing):
-			err = q.apiOnce(ctx, try, o.create, o.envelope(o.config, "create"), &done)
+			err = q.apiRequestOnce(ctx, try, o.create, o.envelope(o.config, "create"), &done)
 			if hasCode(err, codeStreamNameInUse, codeConsumerExists) {
 				continue // somebody was faster
 			}
@@ -139,12 +139,12 @@ func (q *Queue) ensure(ctx context.Context, try int, o object) ([]Difference, er
 			return nil, nil
 		}
 		var differences []Difference
-		mendable := q.o.Provision
+		updatable := q.o.Provision
 		for _, c := range changes {
 			differences = append(differences, c.Difference)
-			mendable = mendable && !c.fixed
+			updatable = updatable && !c.immutable
 		}
-		if !mendable {
+		if !updatable {
 			return differences, nil
 		}
 		// Only the fields that must change are touched: a newer server's configuration may have
@@ -156,34 +156,34 @@ func (q *Queue) ensure(ctx context.Context, try int, o object) ([]Difference, er
 		for _, c := range changes {
 			config[c.Field] = c.set
 		}
-		if err := q.apiOnce(ctx, try, o.update, o.envelope(config, "update"), &done); err != nil {
-			return nil, fmt.Errorf("change %s: %w", fields(differences), err)
+		if err := q.apiRequestOnce(ctx, try, o.update, o.envelope(config, "update"), &done); err != nil {
+			return nil, fmt.Errorf("change %s: %w", changeSummary(differences), err)
 		}
-		q.log.Info().Str("object", o.name).Stringer("changes", fields(differences)).Msg("changed in JetStream")
+		q.log.Info().Str("object", o.name).Stringer("changes", changeSummary(differences)).Msg("changed in JetStream")
 	}
 	return nil, errors.New("it is changed by somebody else all the time")
 }
 
 // healPause is how long a stream may take to be gone. One that is made again while it is being
 // deleted answers nobody for minutes: its consumers are told of the deletion before it is over.
-const healPause = 500 * time.Millisecond
+const recreateDelay = 500 * time.Millisecond
 
 // heal makes streams and consumers again that somebody deleted while we run, when err says so and
 // Provision allows it. A cluster between two leaders looks the same at first; then it finds nothing
 // to make.
-func (q *Queue) heal(ctx context.Context, err error) {
+func (q *Queue) recreateMissing(ctx context.Context, err error) {
 	if !q.o.Provision || ctx.Err() != nil || !errors.Is(err, nats.ErrNoResponders) && !hasCode(err, codeStreamNotFound, codeConsumerNotFound) {
 		return
 	}
-	if !q.healing.TryLock() {
+	if !q.recreating.TryLock() {
 		return
 	}
-	defer q.healing.Unlock()
-	if wait(ctx, healPause) != nil {
+	defer q.recreating.Unlock()
+	if wait(ctx, recreateDelay) != nil {
 		return
 	}
 	for _, o := range q.objects() {
-		differences, err := q.ensure(ctx, 0, o)
+		differences, err := q.ensureObject(ctx, 0, o)
 		if err != nil {
 			return // the caller tries again, and so will this
 		}

@@ -17,15 +17,15 @@ import (
 // How a pull request is kept: the server sends a heartbeat on an idle request, and a request that
 // is silent for missedBeats of them is given up.
 const (
-	pullExpires = 10 * time.Second
-	pullBeat    = 2 * time.Second
-	missedBeats = 2
+	pullExpires         = 10 * time.Second
+	pullHeartbeat       = 2 * time.Second
+	maxMissedHeartbeats = 2
 	// arrivalsBuffer is room for status messages beside the messages asked for.
 	arrivalsBuffer = 1024
 )
 
 // received is one received of a message.
-type received struct {
+type receivedMessage struct {
 	msg       *nats.Msg
 	seq       uint64
 	delivered uint64
@@ -41,35 +41,35 @@ type received struct {
 // its redelivery and is missing elsewhere. An idle loop has one request under way, a busy one asks
 // for one message per slot that becomes free. The server keeps at most 512 requests per consumer,
 // which is why idle slots share one.
-type serving struct {
+type serveLoop struct {
 	q               *Queue
 	stream, durable string
 	slots           int
 	ready           func(context.Context) error
-	handle          func(context.Context, received) delivery.Disposition
-	locate          func(context.Context, *received) error // finds out which stream a delivery is of; nil: nobody asks
-	stands          func(context.Context, received) error  // fails when that stream is not there any more
-	unsubscribed    chan struct{}                          // closed when, after the end of pulling, nothing can be delivered to this process any more
+	handle          func(context.Context, receivedMessage) delivery.Disposition
+	identifyStream  func(context.Context, *receivedMessage) error // finds out which stream a delivery is of; nil: nobody asks
+	checkStream     func(context.Context, receivedMessage) error  // fails when that stream is not there any more
+	unsubscribed    chan struct{}                                 // closed when, after the end of pulling, nothing can be delivered to this process any more
 	pulling         context.Context
 
 	// ---
 	health   *operation
 	arrivals chan *nats.Msg
-	requests map[*nats.Subscription]*request
+	requests map[*nats.Subscription]*pullRequest
 	free     int
 	failures int   // in a row
 	failure  error // the last one
 }
 
 // request is a pull request under way.
-type request struct {
+type pullRequest struct {
 	left   int // messages it may still bring
 	missed int // heartbeats
 }
 
-func (s *serving) where() string { return s.stream + " > " + s.durable }
+func (s *serveLoop) objectName() string { return s.stream + " > " + s.durable }
 
-func (q *Queue) serve(pull, work context.Context, s serving) error {
+func (q *Queue) runServeLoop(pull, work context.Context, s serveLoop) error {
 	if s.slots <= 0 {
 		return fmt.Errorf("serve %s: %d slots", s.stream, s.slots)
 	}
@@ -77,9 +77,9 @@ func (q *Queue) serve(pull, work context.Context, s serving) error {
 	s.unsubscribed = make(chan struct{})
 	s.free = s.slots
 	s.arrivals = make(chan *nats.Msg, arrivalsBuffer+2*s.slots)
-	s.requests = map[*nats.Subscription]*request{}
-	s.health = q.health.operation(s.where())
-	defer s.health.done()
+	s.requests = map[*nats.Subscription]*pullRequest{}
+	s.health = q.health.startOperation(s.objectName())
+	defer s.health.end()
 
 	pull, stopPull := context.WithCancelCause(pull)
 	defer stopPull(nil)
@@ -91,7 +91,7 @@ func (q *Queue) serve(pull, work context.Context, s serving) error {
 	if q.nc.IsClosed() { // before we listened
 		stopPull(nats.ErrConnectionClosed)
 	}
-	beat := time.NewTicker(pullBeat)
+	beat := time.NewTicker(pullHeartbeat)
 	defer beat.Stop()
 
 	var helpers, handlers sync.WaitGroup
@@ -104,7 +104,7 @@ func (q *Queue) serve(pull, work context.Context, s serving) error {
 		if s.free > 0 && !waiting {
 			waiting = true
 			failures, failure := s.failures, s.failure
-			helpers.Go(func() { gate <- s.getReady(pull, failures, failure) })
+			helpers.Go(func() { gate <- s.waitReady(pull, failures, failure) })
 		}
 		select {
 		case <-pull.Done():
@@ -113,21 +113,21 @@ func (q *Queue) serve(pull, work context.Context, s serving) error {
 			switch {
 			case pull.Err() != nil:
 			case err != nil: // against its promise: it must not make us spin
-				s.failed(fmt.Errorf("get ready: %w", err))
+				s.recordFailure(fmt.Errorf("get ready: %w", err))
 			default:
-				s.request()
+				s.sendPullRequest()
 			}
 		case m := <-s.arrivals:
-			if d, ok := s.arrived(m); ok {
+			if d, ok := s.acceptArrival(m); ok {
 				handlers.Go(func() {
-					s.handleOne(work, d)
+					s.handleDelivery(work, d)
 					finished <- struct{}{}
 				})
 			}
 		case <-finished:
 			s.free++
 		case <-beat.C:
-			s.countMissed()
+			s.dropSilentRequests()
 		case state, open := <-status:
 			if !open || state == nats.CLOSED {
 				stopPull(nats.ErrConnectionClosed)
@@ -137,11 +137,11 @@ func (q *Queue) serve(pull, work context.Context, s serving) error {
 			// to nobody; late comers are still taken or handed back.
 			s.failures, s.failure = 0, nil
 			for sub := range s.requests {
-				s.drop(sub)
+				s.dropRequest(sub)
 			}
 		}
 	}
-	s.stop()
+	s.unsubscribeAll()
 	handlers.Wait()
 	if errors.Is(context.Cause(pull), nats.ErrConnectionClosed) {
 		return fmt.Errorf("serve %s: %w", s.stream, nats.ErrConnectionClosed)
@@ -151,10 +151,10 @@ func (q *Queue) serve(pull, work context.Context, s serving) error {
 
 // getReady returns when a request may be sent: after the pause that the failures before it call
 // for, and when the handler is ready. Its error is pull's.
-func (s *serving) getReady(pull context.Context, failures int, failure error) error {
+func (s *serveLoop) waitReady(pull context.Context, failures int, failure error) error {
 	if failures > 0 {
-		s.q.heal(pull, failure)
-		if err := pause(pull, failures); err != nil {
+		s.q.recreateMissing(pull, failure)
+		if err := backOff(pull, failures); err != nil {
 			return err
 		}
 	}
@@ -166,51 +166,51 @@ func (s *serving) getReady(pull context.Context, failures int, failure error) er
 
 // request asks for as many messages as there are free slots. Each request has an inbox of its own:
 // a message does not tell which request it answers.
-func (s *serving) request() {
+func (s *serveLoop) sendPullRequest() {
 	if s.free <= 0 {
 		return
 	}
 	nc := s.q.nc
 	if nc.Status() != nats.CONNECTED {
-		s.failed(nats.ErrDisconnected)
+		s.recordFailure(nats.ErrDisconnected)
 		return
 	}
-	body, err := json.Marshal(map[string]any{"batch": s.free, "expires": pullExpires, "idle_heartbeat": pullBeat})
+	body, err := json.Marshal(map[string]any{"batch": s.free, "expires": pullExpires, "idle_heartbeat": pullHeartbeat})
 	if err != nil {
-		s.failed(fmt.Errorf("encode a pull request: %w", err))
+		s.recordFailure(fmt.Errorf("encode a pull request: %w", err))
 		return
 	}
 	inbox := nc.NewInbox()
 	sub, err := nc.ChanSubscribe(inbox, s.arrivals)
 	if err != nil {
-		s.failed(fmt.Errorf("subscribe for messages: %w", err))
+		s.recordFailure(fmt.Errorf("subscribe for messages: %w", err))
 		return
 	}
-	s.requests[sub] = &request{left: s.free}
+	s.requests[sub] = &pullRequest{left: s.free}
 	s.free = 0
 	err = nc.PublishMsg(&nats.Msg{Subject: "$JS.API.CONSUMER.MSG.NEXT." + s.stream + "." + s.durable, Reply: inbox, Data: body})
 	if err != nil {
-		s.drop(sub)
-		s.failed(err)
+		s.dropRequest(sub)
+		s.recordFailure(err)
 	}
 }
 
 // failed notes that a request failed, or could not be sent; the next one comes after a pause.
-func (s *serving) failed(err error) {
+func (s *serveLoop) recordFailure(err error) {
 	s.failures++
 	s.failure = err
-	s.health.failed(err)
+	s.health.recordFailure(err)
 }
 
 // well notes a sign of life.
-func (s *serving) well() {
+func (s *serveLoop) recordSuccess() {
 	s.failures, s.failure = 0, nil
-	s.health.done()
+	s.health.end()
 }
 
 // drop gives a request up. Its subscription is taken back in such a way that what the server sent
 // before it knew still arrives.
-func (s *serving) drop(sub *nats.Subscription) {
+func (s *serveLoop) dropRequest(sub *nats.Subscription) {
 	if r := s.requests[sub]; r != nil {
 		s.free += r.left
 		delete(s.requests, sub)
@@ -222,33 +222,33 @@ func (s *serving) drop(sub *nats.Subscription) {
 
 // countMissed gives up requests that are silent: the server forgot them, or is away. A consumer
 // that has too many requests drops one without a word, too.
-func (s *serving) countMissed() {
+func (s *serveLoop) dropSilentRequests() {
 	for sub, r := range s.requests {
-		if r.missed++; r.missed > missedBeats {
-			s.drop(sub)
-			s.failed(errNoAnswer)
+		if r.missed++; r.missed > maxMissedHeartbeats {
+			s.dropRequest(sub)
+			s.recordFailure(errNoAnswer)
 		}
 	}
 }
 
 // arrived takes what came to an inbox: ok says that it is a message, for which a slot was taken.
-func (s *serving) arrived(m *nats.Msg) (d received, ok bool) {
+func (s *serveLoop) acceptArrival(m *nats.Msg) (d receivedMessage, ok bool) {
 	r := s.requests[m.Sub]
 	// A status is told by its subject, not by its header, which a message may have as well.
 	if m.Subject == m.Sub.Subject {
 		if r != nil {
-			s.status(m, r)
+			s.handleStatus(m, r)
 		}
-		return received{}, false
+		return receivedMessage{}, false
 	}
 	meta, err := m.Metadata()
 	if err != nil {
 		s.q.log.Warn().Err(err).Str("subject", m.Subject).Msg("not a message of the stream")
-		return received{}, false
+		return receivedMessage{}, false
 	}
 	switch {
 	case r != nil && r.left > 0:
-		s.well()
+		s.recordSuccess()
 		r.missed = 0
 		if r.left--; r.left == 0 {
 			delete(s.requests, m.Sub)
@@ -258,40 +258,40 @@ func (s *serving) arrived(m *nats.Msg) (d received, ok bool) {
 		s.free--
 	default:
 		s.handBack(m)
-		return received{}, false
+		return receivedMessage{}, false
 	}
-	return received{msg: m, seq: meta.Sequence.Stream, delivered: meta.NumDelivered, time: meta.Timestamp.UTC()}, true
+	return receivedMessage{msg: m, seq: meta.Sequence.Stream, delivered: meta.NumDelivered, time: meta.Timestamp.UTC()}, true
 }
 
 // status acts on a status message of a request.
-func (s *serving) status(m *nats.Msg, r *request) {
+func (s *serveLoop) handleStatus(m *nats.Msg, r *pullRequest) {
 	text := m.Header.Get("Description")
 	switch m.Header.Get("Status") {
 	case "100": // heartbeat
-		s.well()
+		s.recordSuccess()
 		r.missed = 0
 	case "404", "408": // no message until the request expired
-		s.well()
-		s.drop(m.Sub)
+		s.recordSuccess()
+		s.dropRequest(m.Sub)
 	case "503":
-		s.drop(m.Sub)
-		s.failed(nats.ErrNoResponders)
+		s.dropRequest(m.Sub)
+		s.recordFailure(nats.ErrNoResponders)
 	case "409":
-		s.drop(m.Sub)
+		s.dropRequest(m.Sub)
 		if strings.EqualFold(text, "Consumer Deleted") {
-			s.failed(&apiError{Code: 404, ErrCode: codeConsumerNotFound, Description: "consumer deleted"})
+			s.recordFailure(&apiError{Code: 404, ErrCode: codeConsumerNotFound, Description: "consumer deleted"})
 			return
 		}
-		s.failed(errors.New(strings.ToLower(text))) // leadership change, server shutdown
+		s.recordFailure(errors.New(strings.ToLower(text))) // leadership change, server shutdown
 	default:
-		s.drop(m.Sub)
-		s.failed(fmt.Errorf("pull request refused: %s %s", m.Header.Get("Status"), text))
+		s.dropRequest(m.Sub)
+		s.recordFailure(fmt.Errorf("pull request refused: %s %s", m.Header.Get("Status"), text))
 	}
 }
 
 // handBack returns a message that nobody here works on. It is not waited for: a lost Nak is an ack
 // wait's delay.
-func (s *serving) handBack(m *nats.Msg) {
+func (s *serveLoop) handBack(m *nats.Msg) {
 	if err := s.q.nc.Publish(m.Reply, []byte(wordNak)); err != nil {
 		s.q.log.Warn().Err(err).Str("subject", m.Subject).Msg("cannot hand a message back")
 	}
@@ -301,15 +301,15 @@ func (s *serving) handBack(m *nats.Msg) {
 // theirs: a Nak before would come straight back to a request of ours, and die with it. On a cluster
 // a message may be between servers when the request is taken back; it is delivered elsewhere after
 // an ack wait.
-func (s *serving) stop() {
+func (s *serveLoop) unsubscribeAll() {
 	defer close(s.unsubscribed)
 	for sub := range s.requests {
-		s.drop(sub)
+		s.dropRequest(sub)
 	}
 	if s.q.nc.Status() != nats.CONNECTED {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), firstTry)
+	ctx, cancel := context.WithTimeout(context.Background(), minTryTimeout)
 	defer cancel()
 	_ = s.q.nc.FlushWithContext(ctx) // after it, all that was sent is here; when it fails nothing is sent any more
 	for {
@@ -326,7 +326,7 @@ func (s *serving) stop() {
 }
 
 // waitUnsubscribed waits, when pulling has ended, until nothing can be delivered here any more.
-func (s *serving) waitUnsubscribed(ctx context.Context) {
+func (s *serveLoop) waitUnsubscribed(ctx context.Context) {
 	if s.pulling.Err() == nil {
 		return
 	}

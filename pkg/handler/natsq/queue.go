@@ -40,10 +40,10 @@ type Queue struct {
 	now  func() time.Time
 	send func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) // one request and its answer; tests lose either
 
-	health     health
-	healing    sync.Mutex             // one repair at a time
-	lastStream atomic.Pointer[string] // the stream of commands that was there at the last look: its identity
-	known      sync.Map               // secrets by name
+	health            health
+	recreating        sync.Mutex             // one repair at a time
+	lastCommandStream atomic.Pointer[string] // the stream of commands that was there at the last look: its identity
+	secretCache       sync.Map               // secrets by name
 }
 
 // Open finds or makes the streams, buckets and consumers. It waits for servers that are away and
@@ -85,7 +85,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error) {
 		return nil, fmt.Errorf("make a JetStream context: %w", err)
 	}
 	q := &Queue{names: n, o: o, nc: nc, js: js, log: o.Log, now: o.Now, send: nc.RequestMsgWithContext}
-	q.health = health{log: o.Log, troubled: map[string]*trouble{}}
+	q.health = health{log: o.Log, problems: map[string]*problem{}}
 	if err := q.provision(ctx); err != nil {
 		return nil, err
 	}
@@ -107,12 +107,12 @@ func (q *Queue) Ping(ctx context.Context) error {
 				Leader string `json:"leader"`
 			} `json:"cluster"`
 		}
-		if err := q.apiOnce(ctx, 0, "STREAM.INFO."+stream, nil, &answer); err != nil {
+		if err := q.apiRequestOnce(ctx, 0, "STREAM.INFO."+stream, nil, &answer); err != nil {
 			return fmt.Errorf("ask for stream %s: %w", stream, err)
 		}
 		if answer.Cluster != nil && answer.Cluster.Leader == "" {
 			return fmt.Errorf("stream %s has no leader", stream)
 		}
 	}
-	return q.health.err()
+	return q.health.firstProblem()
 }

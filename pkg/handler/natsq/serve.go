@@ -35,7 +35,7 @@ const cancelSlots = 4
 //
 // Cancels have a few slots, and are taken whether l.Ready or not: they need nothing but JetStream.
 func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
-	handle := func(ctx context.Context, d received) delivery.Disposition {
+	handle := func(ctx context.Context, d receivedMessage) delivery.Disposition {
 		return l.Handle(ctx, delivery.Delivery{
 			Message:   contract.Message{Subject: d.msg.Subject, Header: d.msg.Header, Body: d.msg.Data, Seq: d.seq, Stream: d.stream, Time: d.time},
 			Delivered: d.delivered, Lease: d.lease,
@@ -43,7 +43,7 @@ func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 	}
 	pull, stop := context.WithCancel(pull) // the one that fails takes the others with it
 	defer stop()
-	loops := []serving{
+	loops := []serveLoop{
 		{durable: exportsDurable, slots: l.Slots, ready: l.Ready},
 		{durable: deletesDurable, slots: l.Slots, ready: l.Ready},
 		{durable: cancelsDurable, slots: cancelSlots},
@@ -51,10 +51,10 @@ func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 	errs := make([]error, len(loops))
 	var all sync.WaitGroup
 	for i, loop := range loops {
-		loop.stream, loop.handle, loop.locate, loop.stands = q.commands, handle, q.locate, q.stands
+		loop.stream, loop.handle, loop.identifyStream, loop.checkStream = q.commands, handle, q.identifyStream, q.checkStream
 		all.Go(func() {
 			defer stop()
-			errs[i] = q.serve(pull, work, loop)
+			errs[i] = q.runServeLoop(pull, work, loop)
 		})
 	}
 	all.Wait()
@@ -64,12 +64,12 @@ func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 // ServeUnits is ServeCommands for units of work. What is no unit (its subject tells) is terminated
 // with a warning.
 func (q *Queue) ServeUnits(pull, work context.Context, l UnitLoop) error {
-	return q.serve(pull, work, serving{
+	return q.runServeLoop(pull, work, serveLoop{
 		stream: q.work, durable: workDurable, slots: l.Slots, ready: l.Ready,
-		handle: func(ctx context.Context, d received) delivery.Disposition {
+		handle: func(ctx context.Context, d receivedMessage) delivery.Disposition {
 			id, number, _ := strings.Cut(strings.TrimPrefix(d.msg.Subject, q.prefix+".work."), ".")
 			n, err := strconv.Atoi(number)
-			if err != nil || checkID(id) != nil || q.unit(id, n) != d.msg.Subject {
+			if err != nil || checkID(id) != nil || q.unitSubject(id, n) != d.msg.Subject {
 				q.log.Warn().Str("subject", d.msg.Subject).Uint64("seq", d.seq).Msg("not a unit of work")
 				return delivery.Disposition{Verb: delivery.Term, Reason: "not a unit of work"}
 			}

@@ -75,7 +75,7 @@ func TestAbandonSaysNothing(t *testing.T) {
 func TestAckIsRepeated(t *testing.T) {
 	w := newWorld(t)
 	q := w.open(t)
-	x := meddle(q, func(m *nats.Msg, nth int) fault {
+	x := injectFaults(q, func(m *nats.Msg, nth int) fault {
 		if string(m.Data) == wordAck && nth <= 2 {
 			return []fault{loseRequest, loseAnswer}[nth-1]
 		}

@@ -63,7 +63,7 @@ func TestWritesUnderFaults(t *testing.T) {
 				ok(t, must[jetstream.Stream](t)(w.js.Stream(w.ctx, write.stream)).Purge(w.ctx))
 				q := w.open(t)
 				hits := 0
-				x := meddle(q, func(m *nats.Msg, nth int) fault {
+				x := injectFaults(q, func(m *nats.Msg, nth int) fault {
 					switch {
 					case m.Subject == write.subject && nth == 1:
 						hits++
@@ -102,7 +102,7 @@ func TestWritesUnderFaults(t *testing.T) {
 func TestAnswerLostAndOvertaken(t *testing.T) {
 	w := newWorld(t)
 	other := w.open(t)
-	meddle(w.q, func(m *nats.Msg, nth int) fault {
+	injectFaults(w.q, func(m *nats.Msg, nth int) fault {
 		if m.Subject == "cv.ledger.x" && nth == 1 {
 			return loseAnswer
 		}
@@ -121,7 +121,7 @@ func TestAnswerLostAndOvertaken(t *testing.T) {
 func TestWriteGivesUpWithItsContext(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancelCause(w.ctx)
-	meddle(w.q, func(m *nats.Msg, nth int) fault {
+	injectFaults(w.q, func(m *nats.Msg, nth int) fault {
 		if m.Subject != "cv.ledger.x" {
 			return none
 		}
@@ -143,5 +143,5 @@ func TestForeignStream(t *testing.T) {
 	w := newWorld(t)
 	ok(t, w.js.DeleteStream(w.ctx, "CV_EVENTS"))
 	must[jetstream.Stream](t)(w.js.CreateStream(w.ctx, jetstream.StreamConfig{Name: "THEIRS", Subjects: []string{"cv.events.>"}}))
-	is(t, w.q.PublishEvent(w.ctx, event("x", contract.StatusCompleted)), errForeign)
+	is(t, w.q.PublishEvent(w.ctx, event("x", contract.StatusCompleted)), errForeignAnswer)
 }

@@ -16,16 +16,16 @@ const (
 	// leastDuplicates is the least duplicate window a server allows. With the default of two
 	// minutes, a delete, a conflicting command or a cancel whose Nats-Msg-Id was used before would
 	// vanish with a positive acknowledgement.
-	leastDuplicates = 100 * time.Millisecond
+	minDuplicateWindow = 100 * time.Millisecond
 	// maxCommandSize fits 512 KiB of data in base64 with their envelope, and leaves room below the
 	// usual 1 MiB of max_payload for the headers of a dead letter.
-	maxCommandSize = 1<<20 - 16<<10
+	maxCommandBytes = 1<<20 - 16<<10
 	// maxRounds bounds how often one object is made or changed and looked at again.
-	maxRounds = 8
+	maxEnsurePasses = 8
 )
 
 // streams are the streams as they are made here.
-func (q *Queue) streams() []jetstream.StreamConfig {
+func (q *Queue) streamConfigs() []jetstream.StreamConfig {
 	// DiscardNew everywhere: a stream that an operator gave a limit refuses when it is full, and
 	// what is refused is tried again; the other way old commands, ledgers and events would be
 	// thrown away without a word.
@@ -37,9 +37,9 @@ func (q *Queue) streams() []jetstream.StreamConfig {
 		}
 	}
 	commands := stream(q.commands, "commands to cvconsumer", jetstream.WorkQueuePolicy,
-		q.command(contract.ActionExport), q.command(contract.ActionDelete), q.command(contract.ActionCancel))
-	commands.Duplicates = leastDuplicates
-	commands.MaxMsgSize = maxCommandSize
+		q.commandSubject(contract.ActionExport), q.commandSubject(contract.ActionDelete), q.commandSubject(contract.ActionCancel))
+	commands.Duplicates = minDuplicateWindow
+	commands.MaxMsgSize = maxCommandBytes
 
 	work := stream(q.work, "units of work, shared by all replicas", jetstream.WorkQueuePolicy, q.prefix+".work.*.*")
 
@@ -50,7 +50,7 @@ func (q *Queue) streams() []jetstream.StreamConfig {
 	dead := stream(q.dead, "refused and failed commands", jetstream.LimitsPolicy, q.prefix+".dead.*.*")
 	dead.MaxMsgsPerSubject = 1
 	dead.MaxAge = q.o.Retention
-	dead.Duplicates = leastDuplicates // a dead letter keeps the Nats-Msg-Id of its command
+	dead.Duplicates = minDuplicateWindow // a dead letter keeps the Nats-Msg-Id of its command
 
 	ledgers := stream(q.ledgers, "Training API calls made for commands", jetstream.LimitsPolicy, q.prefix+".ledger.*")
 	ledgers.MaxAge = q.o.Retention
@@ -85,7 +85,7 @@ func bucketStream(name, description string) jetstream.StreamConfig {
 // message past it would stay in the queue without a word, and MaxAckPending because delayed
 // messages count: with a limit they would block all others. An empty subject is all of the
 // stream's.
-func (q *Queue) consumer(durable, subject string) jetstream.ConsumerConfig {
+func (q *Queue) consumerConfig(durable, subject string) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Name: durable, Durable: durable, FilterSubject: subject,
 		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.o.AckWait,

@@ -11,7 +11,7 @@ func (q *Queue) PublishUnit(ctx context.Context, id string, n int, body []byte) 
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("publish unit: %w", err)
 	}
-	if err := q.putOnce(ctx, write{stream: q.work, subject: q.unit(id, n), body: body}); err != nil {
+	if err := q.putIfAbsent(ctx, write{stream: q.work, subject: q.unitSubject(id, n), body: body}); err != nil {
 		return fmt.Errorf("publish unit %d of %s: %w", n, id, err)
 	}
 	return nil
@@ -22,7 +22,7 @@ func (q *Queue) WaitingUnits(ctx context.Context) (int, error) {
 	var info struct {
 		Pending int `json:"num_pending"`
 	}
-	if err := q.api(ctx, q.work, "CONSUMER.INFO."+q.work+"."+workDurable, nil, &info); err != nil {
+	if err := q.apiRequest(ctx, q.work, "CONSUMER.INFO."+q.work+"."+workDurable, nil, &info); err != nil {
 		return 0, fmt.Errorf("count the waiting units: %w", err)
 	}
 	return info.Pending, nil
@@ -34,7 +34,7 @@ func (q *Queue) PurgeUnits(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("purge units: %w", err)
 	}
-	if err := q.remove(ctx, q.work, q.unitsOf(id)); err != nil {
+	if err := q.removeMessages(ctx, q.work, q.unitSubjects(id)); err != nil {
 		return fmt.Errorf("purge the units of %s: %w", id, err)
 	}
 	return nil
@@ -47,17 +47,17 @@ func (q *Queue) DrainUnits(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("drain units: %w", err)
 	}
-	patience, cancel := context.WithTimeoutCause(ctx, q.o.AckWait, errPatience)
+	bounded, cancel := context.WithTimeoutCause(ctx, q.o.AckWait, errDrainTimeout)
 	defer cancel()
 	for try := 0; ; try++ {
-		s, err := q.read(patience, q.work, get{Seq: 1, Next: q.unitsOf(id)})
+		s, err := q.readMessage(bounded, q.work, messageQuery{Seq: 1, Next: q.unitSubjects(id)})
 		if err == nil && s == nil {
 			return nil
 		}
 		if err == nil {
-			err = pause(patience, min(try, soonestDrainLook))
+			err = backOff(bounded, min(try, maxDrainBackoffTry))
 		}
-		if errors.Is(err, errPatience) {
+		if errors.Is(err, errDrainTimeout) {
 			return q.PurgeUnits(ctx, id)
 		}
 		if err != nil {
@@ -67,7 +67,7 @@ func (q *Queue) DrainUnits(ctx context.Context, id string) error {
 }
 
 // soonestDrainLook bounds the pause between two looks at a command's units, as pause counts.
-const soonestDrainLook = 4
+const maxDrainBackoffTry = 4
 
 // errPatience is why waiting for units ends.
-var errPatience = errors.New("units are left after an ack wait")
+var errDrainTimeout = errors.New("units are left after an ack wait")

@@ -10,12 +10,12 @@ import (
 
 // How long a watch waits before it looks again: shortly after a message passed by, else at leisure.
 const (
-	soonestLook = 4 * time.Millisecond
-	latestLook  = time.Second
+	minPollInterval = 4 * time.Millisecond
+	maxPollInterval = time.Second
 )
 
 // looksUntilCheck is after how many looks in vain a watch asks whether the stream was made again.
-const looksUntilCheck = 16
+const pollsUntilIdentityCheck = 16
 
 // follow sends what decode makes of the messages of a subject in a stream, those there first, until
 // ctx ends; then it closes the channel.
@@ -23,7 +23,7 @@ const looksUntilCheck = 16
 // It reads from the leader and needs no consumer, which a restart or an operator could take away.
 // What is published on a subject also passes by as a core NATS message, slightly before it is
 // stored (or refused): that is the hint to look again soon. A lost hint costs a second.
-func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode func(*stored) (T, bool)) (<-chan T, error) {
+func watchSubject[T any](ctx context.Context, q *Queue, stream, subject string, decode func(*storedMessage) (T, bool)) (<-chan T, error) {
 	hints := make(chan struct{}, 1)
 	sub, err := q.nc.Subscribe(subject, func(*nats.Msg) {
 		select {
@@ -38,8 +38,8 @@ func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode
 	go func() {
 		defer close(out)
 		defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, and the subscription with it
-		next, look, vain := uint64(1), soonestLook, 0
-		known, err := q.identity(ctx, stream)
+		next, look, vain := uint64(1), minPollInterval, 0
+		known, err := q.streamIdentity(ctx, stream)
 		if ctx.Err() != nil {
 			return
 		}
@@ -48,7 +48,7 @@ func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode
 			return
 		}
 		for {
-			s, err := q.read(ctx, stream, get{Seq: next, Next: subject})
+			s, err := q.readMessage(ctx, stream, messageQuery{Seq: next, Next: subject})
 			switch {
 			case ctx.Err() != nil:
 				return
@@ -66,7 +66,7 @@ func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode
 				q.log.Warn().Err(err).Str("subject", subject).Msg("watching ends")
 				return
 			}
-			if vain++; vain%looksUntilCheck == 0 && q.replaced(ctx, stream, &known) {
+			if vain++; vain%pollsUntilIdentityCheck == 0 && q.streamReplaced(ctx, stream, &known) {
 				next = 1
 				continue
 			}
@@ -76,9 +76,9 @@ func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode
 				timer.Stop()
 				return
 			case <-hints:
-				look = soonestLook
+				look = minPollInterval
 			case <-timer.C:
-				look = min(2*look, latestLook)
+				look = min(2*look, maxPollInterval)
 			}
 			timer.Stop()
 		}
@@ -88,8 +88,8 @@ func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode
 
 // replaced reports whether the stream is another one than was known, however many messages it has
 // by now: it was deleted and made again. Then that one is known.
-func (q *Queue) replaced(ctx context.Context, stream string, known *string) bool {
-	info, err := q.infoOnce(ctx, 0, stream)
+func (q *Queue) streamReplaced(ctx context.Context, stream string, known *string) bool {
+	info, err := q.streamInfoOnce(ctx, 0, stream)
 	if err != nil || info.identity() == *known {
 		return false
 	}
