@@ -11,20 +11,20 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// How long one try waits for its answer: twice as long at each try, so that a slow server is not
-// taken for a dead one for ever.
+// A try waits for its answer from minTryTimeout to maxTryTimeout, twice as long at each try: so a
+// slow server is not taken for a dead one for ever.
 const (
 	minTryTimeout = 2 * time.Second
 	maxTryTimeout = 16 * time.Second
 )
 
-// The pause between tries.
+// The backoff between tries grows from minBackoff to maxBackoff.
 const (
 	minBackoff = 20 * time.Millisecond
 	maxBackoff = 2 * time.Second
 )
 
-// exchange sends one request and waits for its answer as long as that try may. It fails with
+// requestOnce sends one request and waits for its answer as long as that try may. It fails with
 // errNoAnswer when none came, also because ctx ended.
 func (q *Queue) requestOnce(ctx context.Context, try int, m *nats.Msg) (*nats.Msg, error) {
 	once, cancel := context.WithTimeout(ctx, min(maxTryTimeout, minTryTimeout<<min(try, 8)))
@@ -40,8 +40,8 @@ func (q *Queue) requestOnce(ctx context.Context, try int, m *nats.Msg) (*nats.Ms
 	}
 }
 
-// apiOnce asks JetStream's API once. request is sent as JSON, nothing when nil; the answer goes
-// into answer.
+// apiRequestOnce asks JetStream's API once. request is sent as JSON, nothing when nil; the answer
+// is decoded into answer.
 func (q *Queue) apiRequestOnce(ctx context.Context, try int, subject string, request, answer any) error {
 	m := nats.NewMsg("$JS.API." + subject)
 	if request != nil {
@@ -70,18 +70,19 @@ func (q *Queue) apiRequestOnce(ctx context.Context, try int, subject string, req
 	return nil
 }
 
-// api is apiOnce, repeated until there is an answer.
-func (q *Queue) apiRequest(ctx context.Context, where, subject string, request, answer any) error {
-	return q.retryUntilDone(ctx, where, func(try int) error {
+// apiRequest is apiRequestOnce, repeated until there is an answer. object names the stream or
+// consumer for health.
+func (q *Queue) apiRequest(ctx context.Context, object, subject string, request, answer any) error {
+	return q.retryUntilDone(ctx, object, func(try int) error {
 		return transientUnlessPermanent(q.apiRequestOnce(ctx, try, subject, request, answer))
 	})
 }
 
-// retryUntilDone calls f until it returns something else than an errRetry, or ctx ends: then the
-// error has both ctx's cause and f's last. where names the stream or consumer that is worked on;
-// one that is gone is made again, if that is allowed.
-func (q *Queue) retryUntilDone(ctx context.Context, where string, f func(try int) error) error {
-	op := q.health.startOperation(where)
+// retryUntilDone calls f until it returns anything but a transientError, or ctx ends: then the
+// error has both ctx's cause and f's last one. object names the stream or consumer that f needs;
+// one that is missing is created again, if Provision allows it.
+func (q *Queue) retryUntilDone(ctx context.Context, object string, f func(try int) error) error {
+	op := q.health.startOperation(object)
 	defer op.end()
 	for try := 0; ; try++ {
 		err := f(try)
@@ -90,24 +91,25 @@ func (q *Queue) retryUntilDone(ctx context.Context, where string, f func(try int
 			return err
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %w: %w", where, context.Cause(ctx), again.error)
+			return fmt.Errorf("%s: %w: %w", object, context.Cause(ctx), again.error)
 		}
-		if try > 0 || !hasCode(err, codeWrongLast, codeWrongLastInDoubt) { // two writers meeting is no trouble
+		if try > 0 || !hasCode(err, codeWrongLast, codeWrongLastInDoubt) { // two writers that meet are normal
 			op.recordFailure(again.error)
 		}
 		q.recreateMissing(ctx, err)
 		if err := backOff(ctx, try); err != nil {
-			return fmt.Errorf("%s: %w: %w", where, err, again.error)
+			return fmt.Errorf("%s: %w: %w", object, err, again.error)
 		}
 	}
 }
 
-// pause waits before the next try, longer each time, with jitter. Its error is ctx's cause.
+// backOff waits before the next try, longer after each one, with jitter. Its error is ctx's cause.
 func backOff(ctx context.Context, try int) error {
 	d := min(maxBackoff, minBackoff<<min(try, 8))
 	return wait(ctx, d/2+rand.N(d/2+1)) //nolint:gosec // jitter is no secret
 }
 
+// wait waits for d, or until ctx ends, and returns ctx's cause then.
 func wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -78,7 +78,7 @@ func TestCommandWithAUsedMessageID(t *testing.T) {
 	}
 }
 
-// A header block that nobody can parse does not stop whoever reads past it.
+// A header block that cannot be parsed does not stop a reader of the messages after it.
 func TestCommandWithUnreadableHeaders(t *testing.T) {
 	w := newWorld(t)
 	conn, err := w.server.InProcessConn()
@@ -86,7 +86,7 @@ func TestCommandWithUnreadableHeaders(t *testing.T) {
 	defer conn.Close()
 	head := "NATS/1.0\r\nno colon here\r\n\r\n"
 	pong := make(chan struct{})
-	go func() { // the connection is a pipe without a buffer: somebody must read what the server says
+	go func() { // the connection is a pipe without a buffer: a goroutine must read what the server sends
 		for lines := bufio.NewScanner(conn); lines.Scan(); {
 			if lines.Text() == "PONG" {
 				close(pong)
@@ -132,7 +132,7 @@ func TestRemoveCommand(t *testing.T) {
 				receive(t, words)
 			}
 			m := must[contract.Message](t)(w.q.Command(w.ctx, seq))
-			for range 2 { // what is gone is well
+			for range 2 { // the second time it is gone already
 				ok(t, w.q.RemoveCommand(w.ctx, m))
 				_, err := w.q.Command(w.ctx, seq)
 				is(t, err, contract.ErrNoMessage)
@@ -146,11 +146,11 @@ func TestRemoveCommand(t *testing.T) {
 		ok(t, receive(t, serving.done))
 		for range 2 {
 			if word := receive(t, words); word != wordAck {
-				t.Errorf("said %q", word)
+				t.Errorf("sent %q", word)
 			}
 		}
 		if len(words) > 0 {
-			t.Errorf("said besides: %q", <-words)
+			t.Errorf("also sent %q", <-words)
 		}
 		for {
 			info := must[jetstream.Consumer](t)(w.js.Consumer(w.ctx, "CV_COMMANDS", exportsDurable)).CachedInfo()

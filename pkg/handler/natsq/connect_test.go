@@ -38,7 +38,7 @@ func TestConnect(t *testing.T) {
 		}
 		if nc, err := Connect(ctx, ConnectOptions{URL: "nats://127.0.0.1:1", FailFast: true}); err == nil {
 			nc.Close()
-			t.Fatal("connected to nobody")
+			t.Fatal("connected to no server")
 		}
 	})
 	t.Run("options", func(t *testing.T) {

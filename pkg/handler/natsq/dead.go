@@ -20,22 +20,21 @@ const (
 	headerAttempts  = "Cv-Attempts"
 	headerTime      = "Cv-Time"
 	headerTruncated = "Cv-Truncated"
-	headerSeq       = "Cv-Seq"      // the message's sequence in the command stream,
-	headerStream    = "Cv-Stream"   // which stream that is,
-	headerGivenID   = "Cv-Given-Id" // and the id that it gave where it goes by its sequence
-	// headerKept is put before the name of an original header that would steer JetStream if it were
-	// sent again, or be taken for one of ours.
+	headerSeq       = "Cv-Seq"      // the message's sequence in the command stream
+	headerStream    = "Cv-Stream"   // the identity of that stream
+	headerGivenID   = "Cv-Given-Id" // the id in the message, where the dead letter has another one
+	// headerOriginalPrefix is put before the name of an original header that JetStream would act
+	// on, or that has the name of a header above.
 	headerOriginalPrefix = "Cv-Original-"
 )
 
-// maxErrorHeader bounds the Cv-Error header, in bytes.
+// maxErrorHeaderBytes bounds the Cv-Error header.
 const maxErrorHeaderBytes = 4 << 10
 
-// PublishDead stores a dead letter, once: one that is there already is left as it is. It has the
-// original body and headers, but for headers that steer JetStream (Nats-Expected-Stream, Nats-TTL,
-// …) or that say where the message was, which get the prefix Cv-Original-. A body that leaves no
-// room for the added headers under the server's limit is left out, and Cv-Truncated says how many
-// bytes it had.
+// PublishDead implements handler.Publisher. The dead letter has the original body and headers.
+// Headers that JetStream would act on (Nats-Expected-Stream, Nats-TTL, …), or that have the name of
+// one added here, get the prefix Cv-Original-. A body that leaves no room for the added headers
+// under the server's limit is left out, and Cv-Truncated has its length in bytes.
 func (q *Queue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
 	if err := checkTokens(string(d.Action), d.ID); err != nil {
 		return fmt.Errorf("publish dead letter: %w", err)
@@ -74,7 +73,7 @@ func (q *Queue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
 
 // deadHeaderName is the name under which a dead letter keeps an original header.
 func deadHeaderName(name string) string {
-	name = strings.Map(func(r rune) rune { // nats.go refuses to send what it let in
+	name = strings.Map(func(r rune) rune { // nats.go refuses to send some names that it received
 		if r <= ' ' || r >= 0x7f || r == ':' {
 			return '_'
 		}
@@ -104,7 +103,8 @@ func singleLine(s string) string {
 	}, strings.ToValidUTF8(s, "\uFFFD")))
 }
 
-// headerBytes is about how long headers are on the wire, with room for those that put adds.
+// headerBytes estimates how long headers are on the wire, with room for those that compareAndSet
+// adds.
 func headerBytes(h nats.Header) int {
 	n := 256
 	for name, values := range h {
@@ -115,7 +115,7 @@ func headerBytes(h nats.Header) int {
 	return n
 }
 
-// DeadLetters yields all dead letters, by action and id. An error ends it.
+// DeadLetters yields all dead letters, by action and id. It ends at the first error.
 func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[contract.DeadLetter, error] {
 	return func(yield func(contract.DeadLetter, error) bool) {
 		prefix := q.prefix + ".dead."
@@ -137,8 +137,9 @@ func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[contract.DeadLetter, 
 	}
 }
 
-// DeadLetter reads the dead letter of an id; ErrNoMessage when there is none. Its message is as it
-// came, with the subject it was published on; the body is nil when PublishDead had to leave it out.
+// DeadLetter reads the dead letter of an id from the leader. It fails with ErrNoMessage when there
+// is none. The message is as it came, with the subject it was published on; its body is nil when
+// PublishDead had to leave it out.
 func (q *Queue) DeadLetter(ctx context.Context, id string) (contract.DeadLetter, error) {
 	if err := checkID(id); err != nil {
 		return contract.DeadLetter{}, fmt.Errorf("read dead letter: %w", err)
@@ -153,7 +154,7 @@ func (q *Queue) DeadLetter(ctx context.Context, id string) (contract.DeadLetter,
 	return q.decodeDeadLetter(s), nil
 }
 
-// RemoveDead removes the dead letter of an id. One that does not exist is well.
+// RemoveDead removes the dead letter of an id. It succeeds when there is none.
 func (q *Queue) RemoveDead(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("remove dead letter: %w", err)
@@ -164,7 +165,7 @@ func (q *Queue) RemoveDead(ctx context.Context, id string) error {
 	return nil
 }
 
-// letter is what PublishDead made of a dead letter, undone.
+// decodeDeadLetter is the dead letter that PublishDead stored as s.
 func (q *Queue) decodeDeadLetter(s *storedMessage) contract.DeadLetter {
 	action, id, _ := strings.Cut(strings.TrimPrefix(s.Subject, q.prefix+".dead."), ".")
 	d := contract.DeadLetter{
@@ -173,7 +174,7 @@ func (q *Queue) decodeDeadLetter(s *storedMessage) contract.DeadLetter {
 		Message: contract.Message{Subject: q.commandSubject(contract.Action(action)), Header: map[string][]string{}, Body: s.Data, Time: s.Time.UTC()},
 		Time:    s.Time.UTC(),
 	}
-	d.Attempts, _ = strconv.Atoi(s.Header.Get(headerAttempts)) // put there by us; by others, it is none
+	d.Attempts, _ = strconv.Atoi(s.Header.Get(headerAttempts)) // PublishDead wrote it; from any other writer it counts as 0
 	d.Message.Seq, _ = strconv.ParseUint(s.Header.Get(headerSeq), 10, 64)
 	d.Message.Stream = s.Header.Get(headerStream)
 	if t, err := time.Parse(time.RFC3339Nano, s.Header.Get(headerTime)); err == nil {

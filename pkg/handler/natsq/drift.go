@@ -9,13 +9,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Difference is one way in which a JetStream object is not as it must be.
+// Difference is one way in which a JetStream object differs from what is required.
 type Difference struct {
 	Object    string // the stream, or "<stream> > <consumer>"
 	Field     string // as JetStream names it; empty when the object is missing
 	Is        string
 	Wants     string
-	immutable bool // cannot be changed by an update
+	immutable bool // no update can change the field
 }
 
 // String is the difference in one line.
@@ -25,13 +25,13 @@ func (d Difference) String() string {
 	}
 	s := fmt.Sprintf("%s: %s is %s, wants %s", d.Object, d.Field, d.Is, d.Wants)
 	if d.immutable {
-		s += " (cannot be changed: make it anew)"
+		s += " (cannot be updated: delete and create it again)"
 	}
 	return s
 }
 
-// DriftError says that JetStream objects are not as they must be and may not or cannot be changed
-// by this process.
+// DriftError means that JetStream objects differ from what is required, and that this process may
+// not or cannot change them.
 type DriftError struct {
 	Differences []Difference
 }
@@ -42,36 +42,36 @@ func (e *DriftError) Error() string {
 	for i, d := range e.Differences {
 		lines[i] = d.String()
 	}
-	return "JetStream is not as it must be: " + strings.Join(lines, "; ")
+	return "JetStream differs from what is required: " + strings.Join(lines, "; ")
 }
 
-// change is a difference, and the value of the field that would mend it.
+// change is a difference, and the value that the field must be set to.
 type change struct {
 	Difference
 	set any
 }
 
-// comparison collects the changes one object needs.
+// comparison collects the changes that one object needs.
 type comparison struct {
 	object  string
 	changes []change
 }
 
-// want demands that a field that an update can change is as it must be.
+// requireUpdatable records a difference, unless ok, in a field that an update can change.
 func requireUpdatable[T any](c *comparison, ok bool, field string, is, wants T) {
 	if !ok {
 		c.changes = append(c.changes, change{Difference{Object: c.object, Field: field, Is: formatValue(is), Wants: formatValue(wants)}, wants})
 	}
 }
 
-// insist is want for a field that no update can change.
+// requireImmutable is requireUpdatable for a field that no update can change.
 func requireImmutable[T any](c *comparison, ok bool, field string, is, wants T) {
 	if !ok {
 		c.changes = append(c.changes, change{Difference{Object: c.object, Field: field, Is: formatValue(is), Wants: formatValue(wants), immutable: true}, nil})
 	}
 }
 
-// show is a value as a difference names it.
+// formatValue is a value as a difference shows it.
 func formatValue(v any) string {
 	switch v := v.(type) {
 	case fmt.Stringer:
@@ -86,13 +86,13 @@ func formatValue(v any) string {
 	}
 }
 
-// atLeast tells whether a limit is no lower than another; zero and less is no limit.
+// atLeast reports whether a limit is no lower than another; zero and less mean no limit.
 func atLeast[T int32 | int64 | time.Duration](is, wants T) bool {
 	return is <= 0 || wants > 0 && is >= wants
 }
 
-// compareStream tells what must change in a stream. What an operator set beyond our needs is left
-// alone: more replicas, longer retention, more history, limits of the whole stream, placement,
+// compareStream lists what must change in a stream. What an operator set beyond our needs stays:
+// more replicas, longer retention, more history, limits of the whole stream, placement,
 // compression, sources, further subjects.
 func compareStream(is, wants jetstream.StreamConfig) []change {
 	c := &comparison{object: wants.Name}
@@ -103,7 +103,7 @@ func compareStream(is, wants jetstream.StreamConfig) []change {
 		}
 	}
 	switch {
-	case len(missing) == len(wants.Subjects): // somebody else's stream of the same name
+	case len(missing) == len(wants.Subjects): // another product's stream of the same name
 		requireImmutable(c, false, "subjects", is.Subjects, wants.Subjects)
 	case len(missing) > 0:
 		requireUpdatable(c, false, "subjects", is.Subjects, append(slices.Clone(is.Subjects), missing...))
@@ -113,9 +113,9 @@ func compareStream(is, wants jetstream.StreamConfig) []change {
 	requireImmutable(c, is.Mirror == nil, "mirror", is.Mirror != nil, false)
 	requireImmutable(c, !is.Sealed, "sealed", is.Sealed, false)
 	requireImmutable(c, !is.DenyPurge, "deny_purge", is.DenyPurge, false)
-	requireImmutable(c, is.PersistMode == wants.PersistMode, "persist_mode", is.PersistMode, wants.PersistMode) // async acknowledges what a crash may lose
+	requireImmutable(c, is.PersistMode == wants.PersistMode, "persist_mode", is.PersistMode, wants.PersistMode) // async mode acknowledges what a crash may lose
 	requireImmutable(c, !is.AllowMsgCounter, "allow_msg_counter", is.AllowMsgCounter, false)
-	// A publisher's Nats-TTL would take a command away before it has an end.
+	// A publisher's Nats-TTL would remove a command before it has ended.
 	requireImmutable(c, !is.AllowMsgTTL || wants.Retention != jetstream.WorkQueuePolicy, "allow_msg_ttl", is.AllowMsgTTL, false)
 	requireUpdatable(c, is.SubjectTransform == nil, "subject_transform", is.SubjectTransform, nil)
 	requireUpdatable(c, is.Replicas >= wants.Replicas, "num_replicas", is.Replicas, wants.Replicas)
@@ -133,14 +133,14 @@ func compareStream(is, wants jetstream.StreamConfig) []change {
 	requireUpdatable(c, wants.Duplicates == 0 || is.Duplicates <= wants.Duplicates, "duplicate_window", is.Duplicates, wants.Duplicates)
 	requireUpdatable(c, atLeast(is.MaxMsgSize, wants.MaxMsgSize), "max_msg_size", is.MaxMsgSize, wants.MaxMsgSize)
 	requireUpdatable(c, !is.NoAck, "no_ack", is.NoAck, false)
-	// A publisher's Nats-Rollup would remove everybody's commands.
+	// A publisher's Nats-Rollup would remove the commands of all others.
 	requireUpdatable(c, is.AllowRollup == wants.AllowRollup, "allow_rollup_hdrs", is.AllowRollup, wants.AllowRollup)
-	// We ask the leader anyhow; this is for whoever reads with stock tools.
+	// This package reads from the leader anyhow; the setting is for readers with stock tools.
 	requireUpdatable(c, is.AllowDirect == wants.AllowDirect, "allow_direct", is.AllowDirect, wants.AllowDirect)
 	return c.changes
 }
 
-// covers tells whether subject pattern have takes in all of the pattern sub.
+// subjectCovers reports whether the pattern have matches every subject that the pattern sub does.
 func subjectCovers(have, sub string) bool {
 	h, s := strings.Split(have, "."), strings.Split(sub, ".")
 	for i, token := range h {
@@ -156,7 +156,7 @@ func subjectCovers(have, sub string) bool {
 	return len(h) == len(s)
 }
 
-// compareConsumer tells what must change in a consumer.
+// compareConsumer lists what must change in a consumer.
 func compareConsumer(stream string, is, wants jetstream.ConsumerConfig) []change {
 	c := &comparison{object: stream + " > " + wants.Durable}
 	requireImmutable(c, is.AckPolicy == wants.AckPolicy, "ack_policy", is.AckPolicy, wants.AckPolicy)
@@ -177,10 +177,10 @@ func compareConsumer(stream string, is, wants jetstream.ConsumerConfig) []change
 	return c.changes
 }
 
-// fields prints differences.
+// changeSummary prints differences as an update makes them.
 type changeSummary []Difference
 
-// String lists the fields, what they are and what is wanted.
+// String lists the fields, each with its present and its required value.
 func (f changeSummary) String() string {
 	parts := make([]string, len(f))
 	for i, d := range f {

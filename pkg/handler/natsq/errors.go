@@ -7,13 +7,14 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Error codes of JetStream's API that decide something here.
+// Error codes of JetStream's API that this package acts on.
 const (
-	codeNotAvailable     = 10008 // no leader, or none yet
+	codeNotAvailable     = 10008 // the cluster has no leader, or none yet
 	codeNotLeader        = 10009
 	codeNoMessage        = 10037
 	codeStreamNotFound   = 10059
 	codeConsumerNotFound = 10014
+	codeConsumerExists   = 10148 // another process created it meanwhile, with another configuration
 	codeMaxBytes         = 10077 // a limit of the stream would be exceeded
 	codeWrongLast        = 10071 // wrong last sequence: <n>
 	codeWrongLastInDoubt = 10164 // wrong last sequence, while another write of the subject is under way
@@ -21,27 +22,25 @@ const (
 	codeStreamNameInUse  = 10058
 	codeDuplicateInDoubt = 10158 // the same Nats-Msg-Id is under way
 	codeNoResources      = 10023 // the server's store is full
-	codeNoQuota          = 10002 // the account's is
+	codeNoQuota          = 10002 // the account's quota is used up
 )
 
-// codeConsumerExists says that a consumer was made with another configuration meanwhile.
-const codeConsumerExists = 10148
-
-// errNoAnswer says that a request was sent and nothing came back: it may or may not have been
-// carried out.
+// errNoAnswer means that a request was sent and no answer came: the server may or may not have
+// carried it out.
 var errNoAnswer = errors.New("no answer")
 
-// errForeign says that an answer is not one of JetStream's: somebody else answers on its subjects,
-// or stores them.
+// errForeignAnswer means that an answer is not JetStream's, or not the expected stream's: another
+// service answers on JetStream's subjects, or another stream has taken ours.
 var errForeignAnswer = errors.New("not an answer of this stream")
 
-// errRetry wraps an error after which the same may work later.
+// transientError wraps an error after which the same request may succeed later.
 type transientError struct{ error }
 
+// Unwrap is the error of the try.
 func (e transientError) Unwrap() error { return e.error }
 
-// retry is what persist is to make of a try that ended with err: what is final stays so, everything
-// else may work later.
+// transientUnlessPermanent prepares the error of a try for retryUntilDone: a permanent error stays
+// as it is, any other is tried again.
 func transientUnlessPermanent(err error) error {
 	if err == nil || isPermanent(err) {
 		return err
@@ -49,7 +48,7 @@ func transientUnlessPermanent(err error) error {
 	return transientError{err}
 }
 
-// apiError is an error of JetStream's API, as it answers.
+// apiError is an error as JetStream's API answers it.
 type apiError struct {
 	Code        int    `json:"code"`
 	ErrCode     int    `json:"err_code"`
@@ -59,6 +58,7 @@ type apiError struct {
 // Error is the server's text and number.
 func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description, e.ErrCode) }
 
+// hasCode reports whether err is an error of JetStream's API with one of these codes.
 func hasCode(err error, codes ...int) bool {
 	var api *apiError
 	if !errors.As(err, &api) {
@@ -72,7 +72,7 @@ func hasCode(err error, codes ...int) bool {
 	return false
 }
 
-// isPermanent tells whether trying again is no use.
+// isPermanent reports whether trying again cannot help.
 func isPermanent(err error) bool {
 	var api *apiError
 	switch {
@@ -91,19 +91,20 @@ func isPermanent(err error) bool {
 	}
 }
 
-// maybeApplied tells whether a request that failed so may have been carried out all the same.
+// maybeApplied reports whether the server may have carried out a request that failed with err.
 func maybeApplied(err error) bool {
 	return errors.Is(err, errNoAnswer) || errors.Is(err, nats.ErrDisconnected)
 }
 
-// reasonOf is an error in a few words that stay the same while the reason does.
+// shortReason is an error in a few words that stay the same as long as the reason does, so that
+// health logs a reason once.
 func shortReason(err error) string {
 	var api *apiError
 	switch {
 	case errors.Is(err, errNoAnswer):
 		return "no answer"
 	case errors.Is(err, nats.ErrNoResponders):
-		return "nobody answers for it"
+		return "no responders"
 	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting):
 		return "not connected"
 	case hasCode(err, codeWrongLast, codeWrongLastInDoubt):

@@ -10,9 +10,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
-// PublishEvent publishes an event. Terminal events and "accepted" are stored once for ever: it
-// succeeds only when the event is there, whoever published it, as the stream's leader says. A
-// progress event replaces the one before and is tried once: the next one is not far.
+// PublishEvent implements handler.Publisher. A terminal event or "accepted" is tried until the
+// stream's leader has it. A progress event replaces the one before and is tried once: the next one
+// follows soon.
 func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
 	d := e.Data
 	if err := checkTokens(string(d.Action), d.CommandID, string(d.Status)); err != nil {
@@ -37,9 +37,10 @@ func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
 	return nil
 }
 
-// putAnswer is putOnce for an event or a dead letter of a command. A message that has no id of its
-// own is answered under its sequence, where the message of an earlier stream may have its answer:
-// that one makes way, under every action. streamOf says to which stream a stored answer belongs.
+// publishAnswer is putIfAbsent for an event or a dead letter of a command. A message without an id
+// of its own is answered under its sequence, where the answer to a message of an earlier stream may
+// be stored: the new answer supersedes that one, under every action. streamOf is the identity of
+// the stream that a stored answer belongs to.
 func (q *Queue) publishAnswer(ctx context.Context, w write, id, stream, subjects string, streamOf func(*storedMessage) string) error {
 	if contract.IsSeqID(id) {
 		w.supersedes = func(s *storedMessage) bool { return contract.EarlierStream(streamOf(s), stream) }
@@ -51,7 +52,7 @@ func (q *Queue) publishAnswer(ctx context.Context, w write, id, stream, subjects
 }
 
 // streamOfEvent is the identity of the stream that a stored event's command was published to; empty
-// when it does not say.
+// when the event does not have it.
 func streamOfEvent(s *storedMessage) string {
 	var e contract.Event
 	if err := json.Unmarshal(s.Data, &e); err != nil {
@@ -60,7 +61,7 @@ func streamOfEvent(s *storedMessage) string {
 	return string(e.Data.Stream)
 }
 
-// Event reads an event from the leader; ErrNoMessage when there is none.
+// Event reads an event from the leader. It fails with ErrNoMessage when there is none.
 func (q *Queue) Event(ctx context.Context, a contract.Action, id string, status contract.Status) (contract.Event, error) {
 	if err := checkTokens(string(a), id, string(status)); err != nil {
 		return contract.Event{}, fmt.Errorf("read event: %w", err)
@@ -80,9 +81,9 @@ func (q *Queue) Event(ctx context.Context, a contract.Action, id string, status 
 	return e, nil
 }
 
-// WatchEvents sends the events of one command, those stored already first, in the order they were
-// stored, until ctx ends; then it closes the channel. Who reads slowly misses progress in between,
-// never another event.
+// WatchEvents sends the events of one command in the order in which they were stored, beginning
+// with those stored already, until ctx ends; then it closes the channel. A slow reader misses
+// progress in between, never another event.
 func (q *Queue) WatchEvents(ctx context.Context, id string) (<-chan contract.Event, error) {
 	if err := checkID(id); err != nil {
 		return nil, fmt.Errorf("watch events: %w", err)
@@ -90,7 +91,7 @@ func (q *Queue) WatchEvents(ctx context.Context, id string) (<-chan contract.Eve
 	return watchSubject(ctx, q, q.events, q.eventSubjects(id), func(s *storedMessage) (contract.Event, bool) {
 		var e contract.Event
 		if err := json.Unmarshal(s.Data, &e); err != nil {
-			q.log.Warn().Err(err).Str("subject", s.Subject).Msg("cannot read an event")
+			q.log.Warn().Err(err).Str("subject", s.Subject).Msg("cannot decode an event")
 			return e, false
 		}
 		return e, true

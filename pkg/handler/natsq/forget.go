@@ -6,7 +6,7 @@ import (
 )
 
 // Forget removes what the streams keep of one id: its job, events, dead letters, ledger and queued
-// units. Its command is left to be settled by whoever holds it.
+// units. It leaves the command's message to its holder.
 func (q *Queue) Forget(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("forget: %w", err)

@@ -23,6 +23,6 @@ func TestForget(t *testing.T) {
 		}
 	}
 	if err := w.q.Forget(w.ctx, "*"); err == nil {
-		t.Error("forgot everybody")
+		t.Error("forgot every id")
 	}
 }

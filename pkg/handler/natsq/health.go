@@ -9,9 +9,9 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// health knows what is being waited for, and says so once per change. An operation is in trouble
-// from its first failed try to its end, whichever that is, so nothing stays red that nobody needs
-// any more.
+// health knows which streams and consumers operations are waiting for, and logs each change once.
+// An operation counts as waiting from its first failed try to its end, whether it succeeds or gives
+// up, so that nothing stays red that no operation needs any more.
 type health struct {
 	log zerolog.Logger
 
@@ -19,21 +19,25 @@ type health struct {
 	problems map[string]*problem // by stream or consumer
 }
 
+// problem is why operations wait for one stream or consumer.
 type problem struct {
-	operations int
+	operations int // that wait
 	reason     string
 }
 
-// operation is one operation's part in the health of what it works on.
+// operation is one operation's part in the health of the object it needs.
 type operation struct {
 	health  *health
 	object  string
 	failing bool
 }
 
-func (h *health) startOperation(where string) *operation { return &operation{health: h, object: where} }
+// startOperation begins an operation that needs an object. Nothing is recorded until a try fails.
+func (h *health) startOperation(object string) *operation {
+	return &operation{health: h, object: object}
+}
 
-// failed records a failed try.
+// recordFailure records a failed try.
 func (o *operation) recordFailure(err error) {
 	reason := shortReason(err)
 	o.health.mu.Lock()
@@ -49,11 +53,11 @@ func (o *operation) recordFailure(err error) {
 	}
 	if t.reason != reason {
 		t.reason = reason
-		o.health.log.Warn().Str("object", o.object).Str("reason", reason).AnErr("error", err).Msg("JetStream is in trouble, trying on")
+		o.health.log.Warn().Str("object", o.object).Str("reason", reason).AnErr("error", err).Msg("JetStream unavailable, retrying")
 	}
 }
 
-// done ends the operation's part.
+// end ends the operation's part, whether it succeeded or gave up. It may be called repeatedly.
 func (o *operation) end() {
 	if !o.failing {
 		return
@@ -64,16 +68,17 @@ func (o *operation) end() {
 	t := o.health.problems[o.object]
 	if t.operations--; t.operations == 0 {
 		delete(o.health.problems, o.object)
-		o.health.log.Info().Str("object", o.object).Str("reason", t.reason).Msg("nothing waits for JetStream there any more")
+		o.health.log.Info().Str("object", o.object).Str("reason", t.reason).Msg("no operation is waiting for JetStream any more")
 	}
 }
 
-// firstProblem is what is being waited for, nil when nothing is.
+// firstProblem is the first object by name that operations are waiting for, with the reason; nil
+// when they wait for none.
 func (h *health) firstProblem() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, where := range slices.Sorted(maps.Keys(h.problems)) {
-		return fmt.Errorf("%s: %s", where, h.problems[where].reason)
+	for _, object := range slices.Sorted(maps.Keys(h.problems)) {
+		return fmt.Errorf("%s: %s", object, h.problems[object].reason)
 	}
 	return nil
 }

@@ -22,11 +22,11 @@ func TestServerRestart(t *testing.T) {
 		ok(t, w.server.Restart())
 	}
 	must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "x"}, 0))
-	// Away for a while: the ping says so, and a message published by somebody else afterwards is
+	// Away for a while: the ping fails, and a message that another process publishes afterwards is
 	// taken.
 	w.server.Stop()
 	if err := w.q.Ping(w.ctx); err == nil {
-		t.Fatal("ping is well without a server")
+		t.Fatal("ping succeeds without a server")
 	}
 	ok(t, w.server.Start())
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("back", "{}")))
@@ -38,7 +38,7 @@ func TestServerRestart(t *testing.T) {
 	}
 }
 
-// A full stream is waited for, and the ping says which.
+// A publish waits for a full stream, and the ping names it.
 func TestFullStream(t *testing.T) {
 	w := newWorld(t)
 	s := must[jetstream.Stream](t)(w.js.Stream(w.ctx, "CV_EVENTS"))
@@ -52,7 +52,7 @@ func TestFullStream(t *testing.T) {
 		err = w.q.Ping(w.ctx)
 	}
 	if !strings.Contains(err.Error(), "CV_EVENTS: maximum bytes exceeded") {
-		t.Fatalf("ping says %v", err)
+		t.Fatalf("ping returns %v", err)
 	}
 	if len(published) > 0 {
 		t.Fatalf("published into a full stream: %v", <-published)

@@ -41,7 +41,8 @@ type world struct {
 // limit.
 const testTimeout = 5 * time.Minute
 
-// newWorld makes the test run beside others: most of them mostly wait.
+// newWorld starts a server with a queue and lets the test run beside others: most of them mostly
+// wait.
 func newWorld(t *testing.T, change ...func(*Options)) *world {
 	t.Helper()
 	t.Parallel()
@@ -53,9 +54,9 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 	return w
 }
 
-// open makes another queue on the same server, as another process would: with a connection of its
-// own. Its ack wait is longer than any test may take: what is not handed back, or is waited for in
-// vain, shows.
+// open opens another queue on the same server, as another process would: with a connection of its
+// own. Its ack wait is longer than any test may take: so a message that is not handed back, or a
+// wait in vain, fails the test.
 func (w *world) open(t *testing.T, change ...func(*Options)) *Queue {
 	t.Helper()
 	long := func(o *Options) { o.AckWait = time.Hour }
@@ -139,7 +140,7 @@ func event(id string, s contract.Status) contract.Event {
 // usualAckWait is for tests of what is provisioned.
 func usualAckWait(o *Options) { o.AckWait = DefaultAckWait }
 
-// fault is what happens to one request that a test meddles with.
+// fault is what a test does to one request.
 type fault int
 
 const (
@@ -150,7 +151,7 @@ const (
 	refuse // answered with 10071, not carried out
 )
 
-// meddler stands between a queue and its connection.
+// faultInjector stands between a queue and its connection.
 type faultInjector struct {
 	mu    sync.Mutex
 	hit   func(m *nats.Msg, nth int) fault // nth counts from 1 the requests with the same subject
@@ -158,7 +159,7 @@ type faultInjector struct {
 	seen  []string // subjects of requests
 }
 
-// meddle makes the queue's requests go through hit. Lost ones time out at once.
+// injectFaults passes the queue's requests through hit. Lost ones time out at once.
 func injectFaults(q *Queue, hit func(m *nats.Msg, nth int) fault) *faultInjector {
 	x := &faultInjector{hit: hit, count: map[string]int{}}
 	send := q.send
@@ -287,7 +288,7 @@ func startServing(t *testing.T, serve func(pull, work context.Context) error) *r
 	return r
 }
 
-// words collects what is said to the server about deliveries: "+ACK", "-NAK", "+WPI", …
+// words collects what is sent to the server about deliveries: "+ACK", "-NAK", "+WPI", …
 func (w *world) words(t *testing.T) <-chan string {
 	t.Helper()
 	words := make(chan string, 1000)

@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Held tells whether a project is under a legal hold: whether CV_HOLDS has a key that is its id, in
-// any letter case, since people put keys there by hand. It is read from the leader.
+// Held implements handler.HoldStore: a project is under a legal hold when CV_HOLDS has a key that
+// is its id, in any letter case, since people put keys there by hand.
 func (q *Queue) Held(ctx context.Context, project string) (bool, error) {
 	keys, err := q.bucketKeys(ctx, q.holds)
 	if err != nil {
@@ -34,7 +34,7 @@ func (q *Queue) Held(ctx context.Context, project string) (bool, error) {
 // Hold is a project under a legal hold.
 type Hold struct {
 	Project string    `json:"project"` // as its key is written
-	Since   time.Time `json:"since"`   // when it was put last
+	Since   time.Time `json:"since"`   // when it was last put
 	Note    string    `json:"note"`    // for people
 }
 
@@ -73,8 +73,7 @@ func (q *Queue) PutHold(ctx context.Context, project string, note []byte) error 
 	return nil
 }
 
-// RemoveHold lifts the legal hold of a project, in whatever letter case it was put. One that does
-// not exist is well.
+// RemoveHold lifts the legal hold of a project, in any letter case. It succeeds when there is none.
 func (q *Queue) RemoveHold(ctx context.Context, project string) error {
 	if err := checkID(project); err != nil {
 		return fmt.Errorf("lift a legal hold: %w", err)

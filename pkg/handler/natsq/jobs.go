@@ -10,9 +10,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
-// Job reads a job and its revision from the leader. It fails with ErrNoJob when there is none, and
-// with ErrNewer when a newer version of the product wrote it. A cancel that came before its command
-// is no job: with ErrNoJob, the Job has it in Cancel and the revision is what a PutJob replaces.
+// Job implements handler.JobStore; the revision is the entry's sequence in the bucket's stream. It
+// fails with ErrNewer, too: when a newer version of the product wrote the job. With ErrNoJob and a
+// Cancel, the revision is the one that a PutJob replaces.
 func (q *Queue) Job(ctx context.Context, id string) (contract.Job, uint64, error) {
 	if err := checkID(id); err != nil {
 		return contract.Job{}, 0, fmt.Errorf("read job: %w", err)
@@ -34,9 +34,9 @@ func (q *Queue) Job(ctx context.Context, id string) (contract.Job, uint64, error
 	return j, s.Seq, nil
 }
 
-// PutJob writes a job when its revision still is rev (0: when there is none), and returns the new
-// one. It fails with ErrConflict when somebody else wrote first; that is certain, and so is
-// success. Any other error, ctx's end above all, leaves open whether the job was written.
+// PutJob implements handler.JobStore and returns the new revision. Success and ErrConflict are
+// certain; after any other error, above all the end of ctx, the job may or may not be written.
+// Where a deleted key is left, a new job is written over it.
 func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	if err := checkID(j.ID); err != nil {
 		return 0, fmt.Errorf("write job: %w", err)
@@ -48,7 +48,7 @@ func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64,
 	w := write{stream: q.jobs, subject: q.jobSubject(j.ID), body: body, expect: rev}
 	seq, last, err := q.compareAndSet(ctx, w)
 	if errors.Is(err, errConflict) && rev == 0 && last != nil && isDeleted(last) {
-		w.expect = last.Seq // a deleted key is none
+		w.expect = last.Seq // a deleted key counts as no job
 		seq, _, err = q.compareAndSet(ctx, w)
 	}
 	if errors.Is(err, errConflict) {
@@ -60,9 +60,8 @@ func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64,
 	return seq, nil
 }
 
-// Jobs yields all jobs, by id, each as it is when its turn comes. A job that cannot be decoded is
-// yielded as an error with a Job that has only its ID, and the next ones follow; after any other
-// error nothing does.
+// Jobs implements handler.CollectorQueue. It lists the ids first, and then reads each job when its
+// turn comes.
 func (q *Queue) Jobs(ctx context.Context) iter.Seq2[contract.Job, error] {
 	return func(yield func(contract.Job, error) bool) {
 		ids, err := q.bucketKeys(ctx, q.jobs)
@@ -88,8 +87,8 @@ func (q *Queue) Jobs(ctx context.Context) iter.Seq2[contract.Job, error] {
 	}
 }
 
-// WatchJob sends the job as it is now, if there is one, and each time it changed, until ctx ends;
-// then it closes the channel. Who reads slowly misses states in between, never the last one.
+// WatchJob sends the job as it is now, if there is one, and then after each change, until ctx ends;
+// then it closes the channel. A slow reader misses states in between, never the last one.
 func (q *Queue) WatchJob(ctx context.Context, id string) (<-chan contract.Job, error) {
 	if err := checkID(id); err != nil {
 		return nil, fmt.Errorf("watch job: %w", err)
@@ -100,13 +99,13 @@ func (q *Queue) WatchJob(ctx context.Context, id string) (<-chan contract.Job, e
 		}
 		j, err := contract.DecodeJob(s.Data)
 		if err != nil {
-			q.log.Warn().Err(err).Str("command_id", id).Msg("cannot read a job")
+			q.log.Warn().Err(err).Str("command_id", id).Msg("cannot decode a job")
 		}
 		return j, err == nil && !j.OnlyCancel()
 	})
 }
 
-// DeleteJob removes a job and all traces of it from the bucket. One that does not exist is well.
+// DeleteJob removes a job and all traces of it from the bucket. It succeeds when there is none.
 func (q *Queue) DeleteJob(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("delete job: %w", err)

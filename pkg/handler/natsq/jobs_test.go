@@ -54,7 +54,7 @@ func TestJobCreatedByOneOfMany(t *testing.T) {
 		var wg sync.WaitGroup
 		for i, q := range queues {
 			wg.Go(func() {
-				_, err := q.PutJob(w.ctx, contract.Job{ID: id}, 0) // the same bytes from everybody
+				_, err := q.PutJob(w.ctx, contract.Job{ID: id}, 0) // the same bytes from every replica
 				won[i] = err == nil
 				if err != nil && !errors.Is(err, contract.ErrConflict) {
 					t.Error(err)
@@ -83,7 +83,7 @@ func TestCancelWithoutAJob(t *testing.T) {
 	}
 	jobs := must[<-chan contract.Job](t)(w.q.WatchJob(w.ctx, "a"))
 	if _, err := w.q.PutJob(w.ctx, contract.Job{ID: "a", State: contract.StateAccepted}, 0); !errors.Is(err, contract.ErrConflict) {
-		t.Errorf("a job was made although there is a cancel: %v", err)
+		t.Errorf("a job was created although there is a cancel: %v", err)
 	}
 	must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "a", State: contract.StateAccepted}, rev))
 	if j := receive(t, jobs); j.State != contract.StateAccepted {
@@ -102,7 +102,7 @@ func TestWatchJob(t *testing.T) {
 			t.Fatalf("phase %q, want %q", j.Phase, phase)
 		}
 	}
-	// A stream that was deleted and made again starts at 1.
+	// A stream that was deleted and created again starts at 1.
 	ok(t, w.js.DeleteStream(w.ctx, "KV_CV_JOBS"))
 	must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "x", Phase: "anew"}, 0))
 	if j := receive(t, jobs); j.Phase != "anew" {

@@ -11,29 +11,21 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
-const (
-	// beatsPerWait is how many heartbeats are sent in one ack wait.
-	heartbeatsPerAckWait = 3
-	// lookAgain is how long a message rests whose stream could not be found out.
-	unresolvedDelay = time.Second
-	// panicDelay is how long a message rests whose handler panicked.
-	panicDelay = 30 * time.Second
-	// lastWords bounds the settling of a message after work was called off.
-	maxSettleWhenStopped = 5 * time.Second
-)
+// heartbeatsPerAckWait is how many heartbeats are sent in one ack wait.
+const heartbeatsPerAckWait = 3
 
-// hold keeps a delivery from being repeated until release is called. When no heartbeat was
-// confirmed for a whole ack wait, it ends ctx with ErrLeaseLost. A heartbeat is a request: the
-// server answers every one, so that silence means something. (It also answers when the message is
-// somebody else's by now: this is no lock.) stalled tells whether this process stood still
-// meanwhile, so long that the lease was lost for that alone.
+// startHeartbeats keeps the server from delivering a message again until release is called. When no
+// heartbeat was confirmed for a whole ack wait, it ends ctx with ErrLeaseLost. A heartbeat is a
+// request: the server answers every one, so that silence means something. (It also answers when
+// another replica has the message by now: this is no lock.) stalled reports whether this process
+// stood still meanwhile, so long that it lost the lease for that alone.
 func (s *serveLoop) startHeartbeats(ctx context.Context, cancel context.CancelCauseFunc, reply string) (release func(), stalled func() bool) {
 	q := s.q
 	lease := time.AfterFunc(q.o.AckWait, func() { cancel(delivery.ErrLeaseLost) })
-	beating, stop := context.WithCancel(context.WithoutCancel(ctx)) // heartbeats go on while a handler winds up after ctx ended
+	beating, stop := context.WithCancel(context.WithoutCancel(ctx)) // not cancelled with ctx: heartbeats go on while a handler winds up after ctx ended
 	ended := make(chan struct{})
 	interval := q.o.AckWait / heartbeatsPerAckWait
-	var stood atomic.Bool
+	var stoodStill atomic.Bool
 	go func() {
 		defer close(ended)
 		ticker := time.NewTicker(interval)
@@ -46,8 +38,8 @@ func (s *serveLoop) startHeartbeats(ctx context.Context, cancel context.CancelCa
 			case <-ticker.C:
 			}
 			now := q.now()
-			if now.Sub(last) > q.o.AckWait { // two intervals, but for a process that stands still
-				stood.Store(true)
+			if now.Sub(last) > q.o.AckWait { // at most two intervals, unless this process stood still
+				stoodStill.Store(true)
 			}
 			last = now
 			if errors.Is(context.Cause(ctx), delivery.ErrLeaseLost) {
@@ -66,12 +58,12 @@ func (s *serveLoop) startHeartbeats(ctx context.Context, cancel context.CancelCa
 		stop()
 		<-ended
 		lease.Stop()
-	}, stood.Load
+	}, stoodStill.Load
 }
 
-// outage tells, as soon as there is a connection, whether it was lost since it had been made so
-// many times anew, or whether no heartbeat was confirmed until lease ended, as when servers are
-// there and have no leader.
+// awaitOutage waits for a connection and reports whether NATS failed during a delivery: the client
+// has reconnected more often than when the delivery came, or no heartbeat was confirmed until lease
+// ended, as when servers answer but have no leader. It reports false when work ends first.
 func (s *serveLoop) awaitOutage(work, lease context.Context, reconnects uint64) bool {
 	nc := s.q.nc
 	status := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)

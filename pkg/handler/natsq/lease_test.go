@@ -30,7 +30,7 @@ func TestHeartbeatsKeepAMessage(t *testing.T) {
 	receive(t, seen)
 	for range 3 * heartbeatsPerAckWait { // three ack waits
 		if got := receive(t, words); got != "+WPI" {
-			t.Fatalf("said %q", got)
+			t.Fatalf("sent %q", got)
 		}
 	}
 	if len(seen) > 0 {
@@ -44,8 +44,8 @@ func TestHeartbeatsKeepAMessage(t *testing.T) {
 	}
 }
 
-// Without a confirmed heartbeat the handler is told after one ack wait that NATS is to blame, and
-// its Nak is kept back: the message is somebody else's by now.
+// Without a confirmed heartbeat the handler learns after one ack wait that NATS is to blame, and
+// its Nak is not sent: another replica has the message by now.
 func TestLeaseLost(t *testing.T) {
 	for _, c := range []struct {
 		verb delivery.Verb
@@ -81,7 +81,7 @@ func TestLeaseLost(t *testing.T) {
 			}})
 			seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 			is(t, receive(t, lost), delivery.ErrLeaseLost)
-			// Somebody else holds it now.
+			// Another replica gets the message.
 			release := make(chan struct{})
 			taken := make(chan delivery.Delivery, 10)
 			serveCommands(t, w.q, Loop{Slots: 1, Handle: func(_ context.Context, d delivery.Delivery) delivery.Disposition {
@@ -110,7 +110,7 @@ func TestLeaseLost(t *testing.T) {
 	}
 }
 
-// A handler is told whether NATS was lost while it was at work, once it is back; not when this
+// A handler learns whether NATS was away while it was at work, once NATS is back; not when this
 // process stood still, nor when the process ends first.
 func TestOutage(t *testing.T) {
 	w := newWorld(t)
@@ -134,10 +134,10 @@ func TestOutage(t *testing.T) {
 	lost := q.nc.StatusChanged(nats.RECONNECTING)
 	w.server.Stop()
 	receive(t, lost)
-	told := make(chan bool, 1)
-	go func() { told <- d.Outage() }()
+	answers := make(chan bool, 1)
+	go func() { answers <- d.Outage() }()
 	ok(t, w.server.Start())
-	if !receive(t, told) {
+	if !receive(t, answers) {
 		t.Error("the server was away, and it is no outage")
 	}
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("b", "{}")))
@@ -149,16 +149,16 @@ func TestOutage(t *testing.T) {
 			break
 		}
 	}
-	ahead.Store(int64(time.Hour)) // nobody saw this process for an hour
+	ahead.Store(int64(time.Hour)) // this process stood still for an hour
 	for d.Outage() {
 		if w.ctx.Err() != nil {
 			t.Fatal("a process that stood still blames NATS")
 		}
 	}
 	w.server.Stop()
-	go func() { told <- d.Outage() }()
+	go func() { answers <- d.Outage() }()
 	r.kill(delivery.ErrStopping)
-	if receive(t, told) {
+	if receive(t, answers) {
 		t.Error("an outage without an end")
 	}
 	ok(t, w.server.Start())

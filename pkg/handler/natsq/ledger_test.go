@@ -20,7 +20,7 @@ func TestLedgerFence(t *testing.T) {
 	s1 := must[uint64](t)(w.q.AppendLedger(w.ctx, "x", []byte("1\n"), 0))
 	s2 := must[uint64](t)(w.q.AppendLedger(w.ctx, "x", []byte("2\n"), s1))
 	must[uint64](t)(w.q.AppendLedger(w.ctx, "y", []byte("other\n"), 0))
-	// The heir takes over; the former holder is out for good.
+	// Another replica takes over; the previous holder is fenced out for good.
 	_, seq, err = other.LedgerTail(w.ctx, "x")
 	ok(t, err)
 	s3 := must[uint64](t)(other.AppendLedger(w.ctx, "x", []byte("takeover\n"), seq))

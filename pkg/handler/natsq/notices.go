@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// NotifyOver tells every process that a command ends, or is to end. It may get lost: whoever works
-// for the command looks at its job now and then.
+// NotifyOver implements handler.Notices: it tells every process that a command ends, or is to end.
+// A process that misses the notice learns of it when it next looks at the job.
 func (q *Queue) NotifyOver(_ context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("notify of an end: %w", err)
@@ -21,9 +21,9 @@ func (q *Queue) NotifyOver(_ context.Context, id string) error {
 	return nil
 }
 
-// Over gives a channel that gets a value when NotifyOver was called for the command since the last
-// one, by any process. stop ends it; the channel stays open.
-func (q *Queue) Over(id string) (told <-chan struct{}, stop func(), err error) {
+// Over implements handler.Notices. The channel gets a value when any process called NotifyOver for
+// the command since the last value; stop does not close it.
+func (q *Queue) Over(id string) (notices <-chan struct{}, stop func(), err error) {
 	if err := checkID(id); err != nil {
 		return nil, nil, fmt.Errorf("listen for an end: %w", err)
 	}
@@ -40,11 +40,12 @@ func (q *Queue) Over(id string) (told <-chan struct{}, stop func(), err error) {
 	return hints, func() { _ = sub.Unsubscribe() }, nil // fails only when the connection is closed, and the subscription with it
 }
 
-// resultsBuffer is how many results a coordinator may lag behind before further ones are dropped.
+// resultsBuffer is how many notices of results a coordinator may lag behind; further ones are
+// dropped.
 const resultsBuffer = 1024
 
-// NotifyResult tells whoever listens with Results that unit n of a command has a result. It may get
-// lost: it is only faster than listing.
+// NotifyResult implements handler.Notices: it tells every process that called Results. A
+// coordinator that misses the notice finds the result when it lists them, later.
 func (q *Queue) NotifyResult(_ context.Context, id string, n int) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("notify of a result: %w", err)
@@ -55,8 +56,9 @@ func (q *Queue) NotifyResult(_ context.Context, id string, n int) error {
 	return nil
 }
 
-// Results yields the numbers told by NotifyResult from now on, by any process. What the reader is
-// too slow for is dropped. stop ends it and closes the channel.
+// Results implements handler.UnitQueue: it yields the numbers that any process passes to
+// NotifyResult from now on. Those that the reader is too slow for are dropped. stop closes the
+// channel.
 func (q *Queue) Results(ctx context.Context, id string) (<-chan int, func(), error) {
 	if err := checkID(id); err != nil {
 		return nil, nil, fmt.Errorf("listen for results: %w", err)
@@ -67,7 +69,7 @@ func (q *Queue) Results(ctx context.Context, id string) (<-chan int, func(), err
 	sub, err := q.nc.Subscribe(q.resultSubject(id), func(m *nats.Msg) {
 		n, err := strconv.Atoi(string(m.Data))
 		if err != nil {
-			return // not ours
+			return // not from NotifyResult
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -91,8 +93,8 @@ func (q *Queue) Results(ctx context.Context, id string) (<-chan int, func(), err
 			close(numbers)
 		}
 	}
-	// The server must know of the interest before the first unit is published. Away servers learn
-	// it when they are back.
+	// The server must know the subscription before the first unit is published. A server that is
+	// away learns it when it is back.
 	once, cancel := context.WithTimeout(ctx, minTryTimeout)
 	defer cancel()
 	if err := q.nc.FlushWithContext(once); err != nil && ctx.Err() != nil {

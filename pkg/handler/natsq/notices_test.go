@@ -12,7 +12,7 @@ func TestResults(t *testing.T) {
 	if n := receive(t, numbers); n != 42 {
 		t.Fatalf("got %d", n)
 	}
-	// A reader that does not read loses what is too much, and holds nobody up.
+	// A slow reader loses what its buffer has no room for, and holds up no publisher.
 	for n := range 3 * resultsBuffer {
 		ok(t, other.NotifyResult(w.ctx, "x", n))
 	}
@@ -31,19 +31,19 @@ func TestResults(t *testing.T) {
 func TestOver(t *testing.T) {
 	w := newWorld(t)
 	other := w.open(t)
-	told, stop := must2[<-chan struct{}, func()](t)(w.q.Over("a"))
+	notices, stop := must2[<-chan struct{}, func()](t)(w.q.Over("a"))
 	defer stop()
 	ok(t, w.q.nc.FlushWithContext(w.ctx)) // the server knows of the interest
 	ok(t, other.NotifyOver(w.ctx, "ab"))
 	ok(t, other.NotifyOver(w.ctx, "a"))
-	receive(t, told)
-	if len(told) != 0 {
-		t.Error("told of another command")
+	receive(t, notices)
+	if len(notices) != 0 {
+		t.Error("notified of another command")
 	}
 	if _, _, err := w.q.Over("*"); err == nil {
-		t.Error("listens for every command")
+		t.Error("subscribed to every command")
 	}
 	if err := other.NotifyOver(w.ctx, "*"); err == nil {
-		t.Error("tells nobody of anything")
+		t.Error("published a notice of no command")
 	}
 }

@@ -13,21 +13,25 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
-// object is a JetStream object that is looked at, made and changed the same way, whatever it is.
-type object struct {
-	name                 string // as differences name it
-	stream               string
-	info, create, update string // API subjects
-	missing              int    // the code that says it is not there
-	config               any    // as it is made
-	envelope             func(config any, action string) any
-	compare              func(config []byte) ([]change, error)
+// maxEnsurePasses bounds how often one object is created or updated and read again in one try.
+const maxEnsurePasses = 8
+
+// managedObject is a stream or a consumer, with all that reading, creating and updating it takes.
+type managedObject struct {
+	name                 string                                // as differences and health name it
+	stream               string                                // that it is, or belongs to
+	info, create, update string                                // API subjects
+	missing              int                                   // the error code that means it does not exist
+	config               any                                   // as this package creates it
+	envelope             func(config any, action string) any   // the request that creates or updates it
+	compare              func(config []byte) ([]change, error) // what must change in its present configuration
 }
 
-func (q *Queue) objects() []object {
-	var all []object
+// objects are all streams, each before its consumers.
+func (q *Queue) objects() []managedObject {
+	var all []managedObject
 	for _, wants := range q.streamConfigs() {
-		all = append(all, object{
+		all = append(all, managedObject{
 			name: wants.Name, stream: wants.Name, config: wants, missing: codeStreamNotFound,
 			info: "STREAM.INFO." + wants.Name, create: "STREAM.CREATE." + wants.Name, update: "STREAM.UPDATE." + wants.Name,
 			envelope: func(config any, _ string) any { return config },
@@ -48,7 +52,7 @@ func (q *Queue) objects() []object {
 	} {
 		wants := q.consumerConfig(c.durable, c.subject)
 		create := "CONSUMER.CREATE." + c.stream + "." + c.durable
-		all = append(all, object{
+		all = append(all, managedObject{
 			name: c.stream + " > " + c.durable, stream: c.stream, config: wants, missing: codeConsumerNotFound,
 			info: "CONSUMER.INFO." + c.stream + "." + c.durable, create: create, update: create,
 			envelope: func(config any, action string) any {
@@ -64,11 +68,11 @@ func (q *Queue) objects() []object {
 	return all
 }
 
-// provision finds or makes everything, and lists what differs from what it must be and cannot or
-// may not be changed.
+// provision finds or creates every object. It fails with a *DriftError that lists all differences
+// that cannot or may not be changed.
 func (q *Queue) provision(ctx context.Context) error {
 	drift := &DriftError{}
-	missingStreams := map[string]bool{} // streams that are missing: their consumers go without saying
+	missingStreams := map[string]bool{} // whose consumers are not listed as well
 	for _, o := range q.objects() {
 		if missingStreams[o.stream] {
 			continue
@@ -94,39 +98,34 @@ func (q *Queue) provision(ctx context.Context) error {
 	return nil
 }
 
-// finalHere is final for making and changing objects, where most refusals are about the
-// configuration, whatever their code.
+// isPermanentConfigError is isPermanent for creating and updating objects, where most refusals are
+// about the configuration, whatever their code.
 func isPermanentConfigError(err error) bool {
 	var api *apiError
 	if !errors.As(err, &api) {
 		return isPermanent(err)
 	}
-	const noPeers = 10005 // servers that have not found each other yet
+	const noPeers = 10005 // the servers have not found each other yet
 	return api.Code != 503 && !hasCode(err, codeNotLeader, codeStreamNotFound, codeConsumerNotFound, noPeers)
 }
 
-// ensure looks at an object once and makes or mends it, if that is allowed; then it looks again. On
-// a cluster two replicas that make the same stream at once can leave each other without an answer,
-// which the short deadline of a try, and the next try, cure.
-func (q *Queue) ensureObject(ctx context.Context, try int, o object) ([]Difference, error) {
+// ensureObject reads an object and, if Provision allows it, creates or updates it; then it reads it
+// again. It returns the differences that stay. On a cluster two replicas that create the same
+// stream at once can leave each other without an answer; the short deadline of a try, and the next
+// try, cure that.
+func (q *Queue) ensureObject(ctx context.Context, try int, o managedObject) ([]Difference, error) {
 	for range maxEnsurePasses {
 		var info struct {
 			Config json.RawMessage `json:"config"`
 		}
 		err := q.apiRequestOnce(ctx, try, o.info, nil, &info)
-		var done json.RawMessage
 		switch {
 		case hasCode(err, o.missing) && !q.o.Provision:
 			return []Difference{{Object: o.name, Is: "missing", Wants: "to exist"}}, nil
 		case hasCode(err, o.missing):
-			err = q.apiRequestOnce(ctx, try, o.create, o.envelope(o.config, "create"), &done)
-			if hasCode(err, codeStreamNameInUse, codeConsumerExists) {
-				continue // somebody was faster
-			}
-			if err != nil {
+			if err := q.createObject(ctx, try, o); err != nil {
 				return nil, err
 			}
-			q.log.Info().Str("object", o.name).Msg("made in JetStream")
 			continue
 		case err != nil:
 			return nil, err
@@ -147,30 +146,49 @@ func (q *Queue) ensureObject(ctx context.Context, try int, o object) ([]Differen
 		if !updatable {
 			return differences, nil
 		}
-		// Only the fields that must change are touched: a newer server's configuration may have
-		// some this build does not know.
-		var config map[string]any
-		if err := json.Unmarshal(info.Config, &config); err != nil {
-			return nil, fmt.Errorf("decode the configuration: %w", err)
-		}
-		for _, c := range changes {
-			config[c.Field] = c.set
-		}
-		if err := q.apiRequestOnce(ctx, try, o.update, o.envelope(config, "update"), &done); err != nil {
+		if err := q.updateObject(ctx, try, o, info.Config, changes); err != nil {
 			return nil, fmt.Errorf("change %s: %w", changeSummary(differences), err)
 		}
-		q.log.Info().Str("object", o.name).Stringer("changes", changeSummary(differences)).Msg("changed in JetStream")
+		q.log.Info().Str("object", o.name).Stringer("changes", changeSummary(differences)).Msg("updated in JetStream")
 	}
-	return nil, errors.New("it is changed by somebody else all the time")
+	return nil, errors.New("another process keeps changing it")
 }
 
-// healPause is how long a stream may take to be gone. One that is made again while it is being
-// deleted answers nobody for minutes: its consumers are told of the deletion before it is over.
+// createObject creates an object. Another process may create it first: that is no error.
+func (q *Queue) createObject(ctx context.Context, try int, o managedObject) error {
+	var done json.RawMessage
+	err := q.apiRequestOnce(ctx, try, o.create, o.envelope(o.config, "create"), &done)
+	if hasCode(err, codeStreamNameInUse, codeConsumerExists) {
+		return nil
+	}
+	if err == nil {
+		q.log.Info().Str("object", o.name).Msg("created in JetStream")
+	}
+	return err
+}
+
+// updateObject sets the fields that must change in an object's present configuration, and no
+// others: a newer server's configuration may have fields that this build does not know.
+func (q *Queue) updateObject(ctx context.Context, try int, o managedObject, present json.RawMessage, changes []change) error {
+	var config map[string]any
+	if err := json.Unmarshal(present, &config); err != nil {
+		return fmt.Errorf("decode the configuration: %w", err)
+	}
+	for _, c := range changes {
+		config[c.Field] = c.set
+	}
+	var done json.RawMessage
+	return q.apiRequestOnce(ctx, try, o.update, o.envelope(config, "update"), &done)
+}
+
+// recreateDelay is how long the server gets to finish deleting a stream. The server notifies the
+// stream's consumers before the deletion is over, and a stream that is created again meanwhile
+// answers no request for minutes.
 const recreateDelay = 500 * time.Millisecond
 
-// heal makes streams and consumers again that somebody deleted while we run, when err says so and
-// Provision allows it. A cluster between two leaders looks the same at first; then it finds nothing
-// to make.
+// recreateMissing creates streams and consumers again that were deleted while this process runs,
+// when err is a sign of that and Provision allows it. A cluster between two leaders gives the same
+// sign; then nothing turns out to be missing.
 func (q *Queue) recreateMissing(ctx context.Context, err error) {
 	if !q.o.Provision || ctx.Err() != nil || !errors.Is(err, nats.ErrNoResponders) && !hasCode(err, codeStreamNotFound, codeConsumerNotFound) {
 		return
@@ -185,10 +203,10 @@ func (q *Queue) recreateMissing(ctx context.Context, err error) {
 	for _, o := range q.objects() {
 		differences, err := q.ensureObject(ctx, 0, o)
 		if err != nil {
-			return // the caller tries again, and so will this
+			return // the caller tries again, and calls this again
 		}
 		for _, d := range differences {
-			q.log.Error().Stringer("difference", d).Msg("JetStream is not as it must be")
+			q.log.Error().Stringer("difference", d).Msg("JetStream differs from what is required")
 		}
 	}
 }

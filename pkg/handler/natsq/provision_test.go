@@ -88,7 +88,7 @@ func TestOptionsAreChecked(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// More replicas than there are servers: said at once, not waited for.
+	// More replicas than there are servers: Open fails at once instead of waiting.
 	_, err := Open(w.ctx, w.nc, Options{Prefix: "r3", Replicas: 3, Provision: true})
 	if err == nil || !strings.Contains(err.Error(), "replicas") || w.ctx.Err() != nil {
 		t.Errorf("three replicas on one server: %v", err)
@@ -104,7 +104,7 @@ func differences(t *testing.T, err error) []string {
 	var lines []string
 	for _, d := range drift.Differences {
 		if !strings.Contains(err.Error(), d.String()) {
-			t.Errorf("%q does not tell %q", err, d)
+			t.Errorf("%q does not contain %q", err, d)
 		}
 		lines = append(lines, d.String())
 	}
@@ -126,7 +126,7 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 	q := must[*Queue](t)(Open(ctx, nc, options(t)))
 	must[*Queue](t)(Open(ctx, nc, options(t, func(o *Options) { o.Provision = false })))
 
-	// Somebody meddles with everything.
+	// An operator changes everything.
 	ok(t, js.DeleteStream(ctx, "KV_CV_HOLDS"))
 	must[jetstream.KeyValue](t)(js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "CV_HOLDS"})) // as the nats command line would
 	ok(t, js.DeleteStream(ctx, "CV_WORK"))
@@ -154,8 +154,8 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 		"CV_COMMANDS: discard is DiscardOld, wants DiscardNew",
 		"CV_COMMANDS: duplicate_window is 1m0s, wants 100ms",
 		"CV_COMMANDS: max_msg_size is 100, wants 1032192",
-		"CV_WORK: retention is Limits, wants WorkQueue (cannot be changed: make it anew)",
-		"CV_WORK: storage is Memory, wants File (cannot be changed: make it anew)",
+		"CV_WORK: retention is Limits, wants WorkQueue (cannot be updated: delete and create it again)",
+		"CV_WORK: storage is Memory, wants File (cannot be updated: delete and create it again)",
 		"CV_WORK: discard is DiscardOld, wants DiscardNew",
 		"CV_EVENTS: max_age is 1h0m0s, wants 720h0m0s",
 		"CV_EVENTS: max_msgs_per_subject is 5, wants 1",
@@ -170,10 +170,10 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 		t.Fatalf("differences are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 
-	// With Provision all that can be mended is; what cannot is said.
+	// With Provision all that can be changed is changed; the rest is listed.
 	_, err = Open(ctx, nc, options(t))
 	if got := differences(t, err); !slices.Equal(got, want[4:7]) {
-		t.Fatalf("what cannot be mended is\n%s", strings.Join(got, "\n"))
+		t.Fatalf("what cannot be changed is\n%s", strings.Join(got, "\n"))
 	}
 	ok(t, js.DeleteStream(ctx, "CV_WORK"))
 	must[*Queue](t)(Open(ctx, nc, options(t)))
@@ -253,7 +253,7 @@ func TestReplicasThatStartTogether(t *testing.T) {
 	wg.Wait()
 }
 
-// Open waits for a server that is away, and says why when it may not wait longer.
+// Open waits for a server that is away; its error has the reason when it may not wait longer.
 func TestOpenWaits(t *testing.T) {
 	server := natstest.New(t)
 	ctx, nc := deadline(t), server.Dial(t)

@@ -14,61 +14,63 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
-// How a pull request is kept: the server sends a heartbeat on an idle request, and a request that
-// is silent for missedBeats of them is given up.
+// Pull requests. The server sends a heartbeat on an idle request; a request that misses more than
+// maxMissedHeartbeats of them is dropped.
 const (
 	pullExpires         = 10 * time.Second
 	pullHeartbeat       = 2 * time.Second
 	maxMissedHeartbeats = 2
-	// arrivalsBuffer is room for status messages beside the messages asked for.
+	// arrivalsBuffer is room for status messages, in messages, beside the messages asked for.
 	arrivalsBuffer = 1024
 )
 
-// received is one received of a message.
+// receivedMessage is one delivery of a message to this process.
 type receivedMessage struct {
 	msg       *nats.Msg
 	seq       uint64
-	delivered uint64
-	time      time.Time
-	stream    string // which stream it is of, once that is known
+	delivered uint64    // how many times the server delivered the message by now
+	time      time.Time // when it was stored
+	stream    string    // the identity of its stream, once that is known
 	lease     delivery.Lease
 }
 
-// serving is one running loop. All but the handlers' goroutines runs in one goroutine, which owns
-// the fields below the line.
+// serveLoop pulls the messages of one consumer and hands each to a handler in a goroutine of its
+// own. Everything else runs in one goroutine, which owns the fields below the line.
 //
-// It asks for exactly as many messages as there are free slots: what waits in a buffer ages toward
-// its redelivery and is missing elsewhere. An idle loop has one request under way, a busy one asks
-// for one message per slot that becomes free. The server keeps at most 512 requests per consumer,
-// which is why idle slots share one.
+// The loop asks for exactly as many messages as there are free slots: a message in a buffer would
+// age toward its redelivery, and no other replica could take it. An idle loop has one request under
+// way; a busy one asks for one message per slot that becomes free. The server keeps at most 512
+// requests per consumer, which is why idle slots share one.
 type serveLoop struct {
 	q               *Queue
 	stream, durable string
 	slots           int
 	ready           func(context.Context) error
 	handle          func(context.Context, receivedMessage) delivery.Disposition
-	identifyStream  func(context.Context, *receivedMessage) error // finds out which stream a delivery is of; nil: nobody asks
-	checkStream     func(context.Context, receivedMessage) error  // fails when that stream is not there any more
-	unsubscribed    chan struct{}                                 // closed when, after the end of pulling, nothing can be delivered to this process any more
-	pulling         context.Context
+	identifyStream  func(context.Context, *receivedMessage) error // sets a delivery's stream; nil where handlers do not need it
+	checkStream     func(context.Context, receivedMessage) error  // fails when that stream was deleted; nil as above
+	unsubscribed    chan struct{}                                 // closed when, after the end of pulling, no message can reach this process any more
+	pullEnded       <-chan struct{}                               // closed when pulling ends
 
 	// ---
 	health   *operation
 	arrivals chan *nats.Msg
 	requests map[*nats.Subscription]*pullRequest
-	free     int
-	failures int   // in a row
+	free     int   // slots for which no message is there or asked for
+	failures int   // of requests, in a row
 	failure  error // the last one
 }
 
-// request is a pull request under way.
+// pullRequest is a pull request under way.
 type pullRequest struct {
-	left   int // messages it may still bring
-	missed int // heartbeats
+	left   int // messages that it may still bring
+	missed int // heartbeats in a row
 }
 
+// objectName names the consumer for health.
 func (s *serveLoop) objectName() string { return s.stream + " > " + s.durable }
 
+// runServeLoop runs a loop until pull or work ends, as ServeCommands describes.
 func (q *Queue) runServeLoop(pull, work context.Context, s serveLoop) error {
 	if s.slots <= 0 {
 		return fmt.Errorf("serve %s: %d slots", s.stream, s.slots)
@@ -84,35 +86,49 @@ func (q *Queue) runServeLoop(pull, work context.Context, s serveLoop) error {
 	pull, stopPull := context.WithCancelCause(pull)
 	defer stopPull(nil)
 	defer context.AfterFunc(work, func() { stopPull(context.Cause(work)) })()
-	s.pulling = pull
+	s.pullEnded = pull.Done()
 
 	status := q.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
 	defer q.nc.RemoveStatusListener(status)
-	if q.nc.IsClosed() { // before we listened
+	if q.nc.IsClosed() { // before the listener was there
 		stopPull(nats.ErrConnectionClosed)
 	}
-	beat := time.NewTicker(pullHeartbeat)
-	defer beat.Stop()
 
 	var helpers, handlers sync.WaitGroup
 	defer helpers.Wait()
-	finished := make(chan struct{}, s.slots)
-	gate := make(chan error, 1) // answers of getReady
-	waiting := false            // for the gate
+	s.pullUntilDone(pull, work, stopPull, status, &helpers, &handlers)
+	s.unsubscribeAll()
+	handlers.Wait()
+	if errors.Is(context.Cause(pull), nats.ErrConnectionClosed) {
+		return fmt.Errorf("serve %s: %w", s.stream, nats.ErrConnectionClosed)
+	}
+	return nil
+}
 
+// pullUntilDone sends pull requests and starts a handler for each message, until pull ends. It ends
+// pull itself when the connection is closed. Handlers and the goroutines beside them may still run
+// when it returns.
+func (s *serveLoop) pullUntilDone(
+	pull, work context.Context, stopPull context.CancelCauseFunc, status <-chan nats.Status, helpers, handlers *sync.WaitGroup,
+) {
+	heartbeats := time.NewTicker(pullHeartbeat)
+	defer heartbeats.Stop()
+	finished := make(chan struct{}, s.slots)
+	ready := make(chan error, 1) // results of waitReady
+	waiting := false             // for one
 	for pull.Err() == nil {
 		if s.free > 0 && !waiting {
 			waiting = true
 			failures, failure := s.failures, s.failure
-			helpers.Go(func() { gate <- s.waitReady(pull, failures, failure) })
+			helpers.Go(func() { ready <- s.waitReady(pull, failures, failure) })
 		}
 		select {
 		case <-pull.Done():
-		case err := <-gate:
+		case err := <-ready:
 			waiting = false
 			switch {
 			case pull.Err() != nil:
-			case err != nil: // against its promise: it must not make us spin
+			case err != nil: // Ready broke its promise: the backoff keeps the loop from spinning
 				s.recordFailure(fmt.Errorf("get ready: %w", err))
 			default:
 				s.sendPullRequest()
@@ -126,31 +142,30 @@ func (q *Queue) runServeLoop(pull, work context.Context, s serveLoop) error {
 			}
 		case <-finished:
 			s.free++
-		case <-beat.C:
+		case <-heartbeats.C:
 			s.dropSilentRequests()
 		case state, open := <-status:
 			if !open || state == nats.CLOSED {
 				stopPull(nats.ErrConnectionClosed)
 				break
 			}
-			// The server forgot the requests of the connection before, or will send what they bring
-			// to nobody; late comers are still taken or handed back.
-			s.failures, s.failure = 0, nil
-			for sub := range s.requests {
-				s.dropRequest(sub)
-			}
+			s.restartRequests()
 		}
 	}
-	s.unsubscribeAll()
-	handlers.Wait()
-	if errors.Is(context.Cause(pull), nats.ErrConnectionClosed) {
-		return fmt.Errorf("serve %s: %w", s.stream, nats.ErrConnectionClosed)
-	}
-	return nil
 }
 
-// getReady returns when a request may be sent: after the pause that the failures before it call
-// for, and when the handler is ready. Its error is pull's.
+// restartRequests drops all requests after a reconnect: the server forgot the requests of the
+// former connection, or sends their messages to a subscription that is gone. Messages that still
+// come are taken, or handed back.
+func (s *serveLoop) restartRequests() {
+	s.failures, s.failure = 0, nil
+	for sub := range s.requests {
+		s.dropRequest(sub)
+	}
+}
+
+// waitReady returns when a request may be sent: after the backoff for the failures before it, and
+// when the handler is ready. Its error is pull's.
 func (s *serveLoop) waitReady(pull context.Context, failures int, failure error) error {
 	if failures > 0 {
 		s.q.recreateMissing(pull, failure)
@@ -164,8 +179,8 @@ func (s *serveLoop) waitReady(pull context.Context, failures int, failure error)
 	return s.ready(pull)
 }
 
-// request asks for as many messages as there are free slots. Each request has an inbox of its own:
-// a message does not tell which request it answers.
+// sendPullRequest asks for as many messages as there are free slots. Each request has an inbox of
+// its own, because a message does not name the request that it answers.
 func (s *serveLoop) sendPullRequest() {
 	if s.free <= 0 {
 		return
@@ -195,33 +210,33 @@ func (s *serveLoop) sendPullRequest() {
 	}
 }
 
-// failed notes that a request failed, or could not be sent; the next one comes after a pause.
+// recordFailure records that a request failed or could not be sent. The next one backs off.
 func (s *serveLoop) recordFailure(err error) {
 	s.failures++
 	s.failure = err
 	s.health.recordFailure(err)
 }
 
-// well notes a sign of life.
+// recordSuccess records a sign of life from the server.
 func (s *serveLoop) recordSuccess() {
 	s.failures, s.failure = 0, nil
 	s.health.end()
 }
 
-// drop gives a request up. Its subscription is taken back in such a way that what the server sent
-// before it knew still arrives.
+// dropRequest gives a request up. Its subscription is drained, so that messages which the server
+// sent before it learned of this still arrive.
 func (s *serveLoop) dropRequest(sub *nats.Subscription) {
 	if r := s.requests[sub]; r != nil {
 		s.free += r.left
 		delete(s.requests, sub)
 	}
 	if s.q.nc.Status() != nats.CONNECTED || sub.Drain() != nil {
-		_ = sub.Unsubscribe() // fails only when it is gone already
+		_ = sub.Unsubscribe() // fails only when it has ended already
 	}
 }
 
-// countMissed gives up requests that are silent: the server forgot them, or is away. A consumer
-// that has too many requests drops one without a word, too.
+// dropSilentRequests counts missed heartbeats and drops the requests that have too many: the server
+// forgot them or is away. A consumer with too many requests silently drops one, too.
 func (s *serveLoop) dropSilentRequests() {
 	for sub, r := range s.requests {
 		if r.missed++; r.missed > maxMissedHeartbeats {
@@ -231,10 +246,11 @@ func (s *serveLoop) dropSilentRequests() {
 	}
 }
 
-// arrived takes what came to an inbox: ok says that it is a message, for which a slot was taken.
+// acceptArrival takes what came to an inbox. It reports with ok whether that is a message, for
+// which it then has taken a slot.
 func (s *serveLoop) acceptArrival(m *nats.Msg) (d receivedMessage, ok bool) {
 	r := s.requests[m.Sub]
-	// A status is told by its subject, not by its header, which a message may have as well.
+	// A status is recognized by its subject, not by its header: a message may have that as well.
 	if m.Subject == m.Sub.Subject {
 		if r != nil {
 			s.handleStatus(m, r)
@@ -254,7 +270,7 @@ func (s *serveLoop) acceptArrival(m *nats.Msg) (d receivedMessage, ok bool) {
 			delete(s.requests, m.Sub)
 			_ = m.Sub.Unsubscribe() // fails only when the connection is closed
 		}
-	case s.free > 0: // late, from a request that was given up
+	case s.free > 0: // late, from a request that was dropped
 		s.free--
 	default:
 		s.handBack(m)
@@ -263,7 +279,7 @@ func (s *serveLoop) acceptArrival(m *nats.Msg) (d receivedMessage, ok bool) {
 	return receivedMessage{msg: m, seq: meta.Sequence.Stream, delivered: meta.NumDelivered, time: meta.Timestamp.UTC()}, true
 }
 
-// status acts on a status message of a request.
+// handleStatus acts on a status message of a request.
 func (s *serveLoop) handleStatus(m *nats.Msg, r *pullRequest) {
 	text := m.Header.Get("Description")
 	switch m.Header.Get("Status") {
@@ -289,18 +305,18 @@ func (s *serveLoop) handleStatus(m *nats.Msg, r *pullRequest) {
 	}
 }
 
-// handBack returns a message that nobody here works on. It is not waited for: a lost Nak is an ack
-// wait's delay.
+// handBack returns a message that no handler here gets. It does not wait for an answer: a lost Nak
+// costs one ack wait.
 func (s *serveLoop) handBack(m *nats.Msg) {
 	if err := s.q.nc.Publish(m.Reply, []byte(wordNak)); err != nil {
 		s.q.log.Warn().Err(err).Str("subject", m.Subject).Msg("cannot hand a message back")
 	}
 }
 
-// stop takes all requests back and hands back what still came. Only then may handlers hand back
-// theirs: a Nak before would come straight back to a request of ours, and die with it. On a cluster
-// a message may be between servers when the request is taken back; it is delivered elsewhere after
-// an ack wait.
+// unsubscribeAll drops all requests and hands back the messages that still came. Only then may
+// handlers hand back theirs: a message handed back earlier would be delivered straight to a request
+// of this process, and be lost with it for an ack wait. On a cluster a message may be between
+// servers when its request is dropped; another replica gets it after an ack wait.
 func (s *serveLoop) unsubscribeAll() {
 	defer close(s.unsubscribed)
 	for sub := range s.requests {
@@ -311,7 +327,7 @@ func (s *serveLoop) unsubscribeAll() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), minTryTimeout)
 	defer cancel()
-	_ = s.q.nc.FlushWithContext(ctx) // after it, all that was sent is here; when it fails nothing is sent any more
+	_ = s.q.nc.FlushWithContext(ctx) // afterwards all that was sent has arrived; when it fails no more is sent
 	for {
 		select {
 		case m := <-s.arrivals:
@@ -325,9 +341,11 @@ func (s *serveLoop) unsubscribeAll() {
 	}
 }
 
-// waitUnsubscribed waits, when pulling has ended, until nothing can be delivered here any more.
+// waitUnsubscribed waits, when pulling has ended, until no message can reach this process any more.
 func (s *serveLoop) waitUnsubscribed(ctx context.Context) {
-	if s.pulling.Err() == nil {
+	select {
+	case <-s.pullEnded:
+	default:
 		return
 	}
 	select {

@@ -45,7 +45,8 @@ func TestDeletedStreamIsMadeAgain(t *testing.T) {
 	}
 }
 
-// With Provision=false nothing is made again, and the loop waits until somebody does.
+// With Provision=false nothing is created again, and the loop waits until another process does
+// that.
 func TestDeletedConsumerIsWaitedFor(t *testing.T) {
 	w := newWorld(t)
 	checking := w.open(t, func(o *Options) { o.Provision = false })
@@ -55,7 +56,7 @@ func TestDeletedConsumerIsWaitedFor(t *testing.T) {
 	for checking.Ping(w.ctx) == nil {
 	}
 	if err := checking.Ping(w.ctx); err == nil || !strings.Contains(err.Error(), "CV_COMMANDS > exports") {
-		t.Fatalf("ping says %v", err)
+		t.Fatalf("ping returns %v", err)
 	}
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	w.open(t)

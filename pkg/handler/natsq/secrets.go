@@ -9,9 +9,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Secret is the secret of this name, 26 random letters and digits that CV_SECRETS keeps for the
-// service alone. The first replica that asks makes it; all others get the same. It is read from the
-// leader once, and then remembered.
+// Secret implements handler.SecretStore. CV_SECRETS keeps the secrets; the first replica that asks
+// for one creates it, and all others get the same. Each is read from the leader once and then
+// remembered.
 func (q *Queue) Secret(ctx context.Context, name string) (string, error) {
 	if err := checkID(name); err != nil {
 		return "", err
@@ -31,12 +31,12 @@ func (q *Queue) Secret(ctx context.Context, name string) (string, error) {
 		case err == nil:
 			last = &storedMessage{Data: []byte(secret)}
 		case !errors.Is(err, errConflict) || last == nil:
-			return "", fmt.Errorf("make the secret %s: %w", name, err)
+			return "", fmt.Errorf("create the secret %s: %w", name, err)
 		}
 	}
 	if isDeleted(last) || len(last.Data) == 0 {
-		return "", fmt.Errorf("the secret %s was deleted from %s by hand, and what was made with it cannot be checked any more: put it back, "+
-			"or purge the key to have a new one made", name, q.secrets)
+		return "", fmt.Errorf("the secret %s was deleted from %s by hand, and digests made with it cannot be checked any more: put it back, "+
+			"or purge the key to have a new one created", name, q.secrets)
 	}
 	q.secretCache.Store(name, string(last.Data))
 	return string(last.Data), nil

@@ -11,29 +11,33 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
-// Loop says how command messages are worked on.
+// Loop configures ServeCommands.
 type Loop struct {
-	Slots  int                             // exports at once, and deletes at once
-	Ready  func(ctx context.Context) error // blocks while nothing may be taken; returns ctx's error when that ends first. Nil is always ready
+	// Slots is how many exports are handled at once, and how many deletes.
+	Slots int
+	// Ready blocks while no message may be taken. When ctx ends first it returns ctx's error. Nil
+	// is always ready.
+	Ready func(ctx context.Context) error
+	// Handle handles one command and decides what becomes of its message.
 	Handle func(ctx context.Context, d delivery.Delivery) delivery.Disposition
 }
 
-// UnitLoop says how units are worked on.
+// UnitLoop configures ServeUnits.
 type UnitLoop struct {
-	Slots  int
-	Ready  func(ctx context.Context) error
+	Slots  int                             // units at once
+	Ready  func(ctx context.Context) error // as in Loop
 	Handle func(ctx context.Context, d delivery.UnitDelivery) delivery.Disposition
 }
 
-// cancelSlots is how many cancels are worked on at once.
+// cancelSlots is how many cancels are handled at once.
 const cancelSlots = 4
 
 // ServeCommands takes commands from the queue, at most l.Slots of each action at once, until pull
-// ends; then it takes no more, hands back at once what was on its way, waits for the running
-// handlers and returns nil. Handlers run under work with the lease that the package comment tells
-// of; cancelling work ends pulling too.
+// ends. Then it takes no more, hands back at once what was on its way, waits for the running
+// handlers and returns nil. Handlers run under work and under the lease that the package comment
+// describes; the end of work ends pulling too.
 //
-// Cancels have a few slots, and are taken whether l.Ready or not: they need nothing but JetStream.
+// Cancels have cancelSlots slots and do not wait for l.Ready: they need nothing but JetStream.
 func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 	handle := func(ctx context.Context, d receivedMessage) delivery.Disposition {
 		return l.Handle(ctx, delivery.Delivery{
@@ -41,7 +45,7 @@ func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 			Delivered: d.delivered, Lease: d.lease,
 		})
 	}
-	pull, stop := context.WithCancel(pull) // the one that fails takes the others with it
+	pull, stop := context.WithCancel(pull) // a loop that fails ends the others
 	defer stop()
 	loops := []serveLoop{
 		{durable: exportsDurable, slots: l.Slots, ready: l.Ready},
@@ -61,8 +65,8 @@ func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 	return cmp.Or(errs...)
 }
 
-// ServeUnits is ServeCommands for units of work. What is no unit (its subject tells) is terminated
-// with a warning.
+// ServeUnits is ServeCommands for units of work. A message whose subject is not a unit's is
+// terminated with a warning.
 func (q *Queue) ServeUnits(pull, work context.Context, l UnitLoop) error {
 	return q.runServeLoop(pull, work, serveLoop{
 		stream: q.work, durable: workDurable, slots: l.Slots, ready: l.Ready,

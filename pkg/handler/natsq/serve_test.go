@@ -24,7 +24,7 @@ func TestServeHandsTheMessageOver(t *testing.T) {
 		t.Fatalf("delivered %+v", d)
 	}
 	if got := receive(t, words); got != "+ACK" {
-		t.Fatalf("said %q", got)
+		t.Fatalf("sent %q", got)
 	}
 	w.gone(t, seq)
 }

@@ -22,7 +22,19 @@ const (
 	wordInProgress = "+WPI"
 )
 
-// handleOne runs the handler on one delivery under heartbeats and settles the message as it says.
+// Delays and bounds of settling.
+const (
+	// unresolvedDelay is after how long a message is delivered again whose stream could not be
+	// identified.
+	unresolvedDelay = time.Second
+	// panicDelay is after how long a message is delivered again whose handler panicked.
+	panicDelay = 30 * time.Second
+	// maxSettleWhenStopped bounds the settling of a message after work ended.
+	maxSettleWhenStopped = 5 * time.Second
+)
+
+// handleDelivery runs the handler on one delivery under heartbeats and settles the message as the
+// handler decides.
 func (s *serveLoop) handleDelivery(work context.Context, d receivedMessage) {
 	ctx, cancel := context.WithCancelCause(work)
 	defer cancel(nil)
@@ -32,25 +44,26 @@ func (s *serveLoop) handleDelivery(work context.Context, d receivedMessage) {
 		Outage:  func() bool { return s.awaitOutage(work, ctx, reconnects) && !stalled() },
 		Stalled: stalled,
 	}
-	disposition, located := s.resolveStream(ctx, &d)
-	if located {
+	disposition, resolved := s.resolveStream(ctx, &d)
+	if resolved {
 		disposition = s.callHandler(ctx, d)
 	}
-	// The last heartbeat is through before the verdict: an InProgress that overtook a delayed Nak
-	// would replace its delay by the ack wait.
+	// The last heartbeat ends before the verdict is sent: an InProgress after a delayed Nak would
+	// replace its delay by the ack wait.
 	release()
 	if errors.Is(context.Cause(ctx), delivery.ErrLeaseLost) && disposition.Verb == delivery.Nak {
-		// The server gave the message to somebody else by now, and would take our Nak for theirs.
-		// An Ack or Term says that the command has its end, whoever holds it.
+		// Another replica has the message by now, and the server would take this Nak for that
+		// replica's. An Ack or Term is sent: it means that the command has its end, whichever
+		// replica holds the message.
 		disposition = delivery.Disposition{Verb: delivery.Abandon, Reason: "lease lost"}
 	}
 	s.settle(work, d, disposition)
 }
 
-// find finds out which stream a delivery is of, where the handler needs to know. A delivery that is
-// of none that is there is not for the handler: it is left alone, or handed back where the leader
-// may merely be behind.
-func (s *serveLoop) resolveStream(ctx context.Context, d *receivedMessage) (instead delivery.Disposition, located bool) {
+// resolveStream sets a delivery's stream, where the handler needs it. If it cannot, the handler
+// does not get the delivery, and instead is the disposition: leave alone a delivery from an earlier
+// stream; hand back one that the leader may merely not know of yet.
+func (s *serveLoop) resolveStream(ctx context.Context, d *receivedMessage) (instead delivery.Disposition, resolved bool) {
 	if s.identifyStream == nil {
 		return delivery.Disposition{}, true
 	}
@@ -65,7 +78,7 @@ func (s *serveLoop) resolveStream(ctx context.Context, d *receivedMessage) (inst
 	}
 }
 
-// call runs the handler. One that panics hands its message back.
+// callHandler runs the handler. When the handler panics, its message is handed back.
 func (s *serveLoop) callHandler(ctx context.Context, d receivedMessage) (disposition delivery.Disposition) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -76,10 +89,13 @@ func (s *serveLoop) callHandler(ctx context.Context, d receivedMessage) (disposi
 	return s.handle(ctx, d)
 }
 
-// settle says to the server what becomes of a message. Ack and Term are repeated until the server
-// confirms them, for an ack wait: after that the message comes again anyway, and whoever gets it
-// finds its end stored. A Nak is said once: said again, it could hand back somebody else's
-// delivery.
+// settle tells the server what becomes of a message. Ack and Term are repeated until the server
+// confirms them, for at most an ack wait: after that the message is delivered again anyway, and the
+// replica that gets it finds the end stored. A Nak is sent once: a second one could hand back
+// another replica's delivery.
+//
+// It does not end with work, so that a message of a process that stops is still settled; its own
+// budget bounds it.
 func (s *serveLoop) settle(work context.Context, d receivedMessage, disposition delivery.Disposition) {
 	q := s.q
 	budget := q.o.AckWait
@@ -107,19 +123,19 @@ func (s *serveLoop) settle(work context.Context, d receivedMessage, disposition 
 		s.waitUnsubscribed(ctx)
 		_, err = q.requestOnce(ctx, 0, &nats.Msg{Subject: d.msg.Reply, Data: nakWord(disposition.Delay)})
 	}
-	level, what := zerolog.DebugLevel, "settled"
+	level, text := zerolog.DebugLevel, "settled"
 	switch {
 	case errors.Is(err, errEarlierStream):
-		what = "nothing is said of a message whose stream is gone"
+		text = "message not settled: its stream was deleted"
 	case err != nil:
-		level, what = zerolog.WarnLevel, "cannot settle a message: it comes again after the ack wait"
+		level, text = zerolog.WarnLevel, "cannot settle a message, it will be delivered again after the ack wait"
 	}
 	q.log.WithLevel(level).Err(err).Str("subject", d.msg.Subject).Uint64("seq", d.seq).Uint64("delivered", d.delivered).Stringer("verb", disposition.Verb).
-		Dur("delay", disposition.Delay).Str("reason", disposition.Reason).Msg(what)
+		Dur("delay", disposition.Delay).Str("reason", disposition.Reason).Msg(text)
 }
 
-// insist says a word to a delivery's reply subject until it is confirmed. A consumer that was
-// deleted is made again, but knows nothing of the delivery and does not answer.
+// sendUntilConfirmed sends a word to a delivery's reply subject until the server confirms it. A
+// consumer that was deleted is created again, but does not know the delivery and does not answer.
 func (s *serveLoop) sendUntilConfirmed(ctx context.Context, reply, word string) error {
 	return s.q.retryUntilDone(ctx, s.objectName(), func(try int) error {
 		_, err := s.q.requestOnce(ctx, try, &nats.Msg{Subject: reply, Data: []byte(word)})
@@ -127,14 +143,14 @@ func (s *serveLoop) sendUntilConfirmed(ctx context.Context, reply, word string) 
 	})
 }
 
-// nakWord is a Nak as JetStream reads it.
+// nakWord is a Nak with a delay, as JetStream reads it.
 func nakWord(delay time.Duration) []byte {
 	if delay <= 0 {
 		return []byte(wordNak)
 	}
 	options, err := json.Marshal(map[string]time.Duration{"delay": delay})
 	if err != nil {
-		panic(fmt.Sprintf("encode a Nak: %v", err)) // a number
+		panic(fmt.Sprintf("encode a Nak: %v", err)) // cannot happen: it is a number
 	}
 	return append([]byte(wordNak+" "), options...)
 }

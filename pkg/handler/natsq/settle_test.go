@@ -26,7 +26,7 @@ func TestNakWithDelay(t *testing.T) {
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	receive(t, seen)
 	if got := receive(t, words); got != `-NAK {"delay":200000000}` {
-		t.Fatalf("said %q", got)
+		t.Fatalf("sent %q", got)
 	}
 	if d := receive(t, seen); d.Delivered != 2 || time.Since(start) < 200*time.Millisecond {
 		t.Fatalf("delivery %d came after %s", d.Delivered, time.Since(start))
@@ -49,7 +49,8 @@ func TestTermWithReason(t *testing.T) {
 	w.gone(t, seq)
 }
 
-// Whoever abandons a message says nothing, and it comes again after the ack wait.
+// For an abandoned message the worker sends nothing, and the server delivers it again after the ack
+// wait.
 func TestAbandonSaysNothing(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.AckWait = 300 * time.Millisecond })
 	words := w.words(t)
@@ -67,7 +68,7 @@ func TestAbandonSaysNothing(t *testing.T) {
 		t.Fatalf("delivery %d", d.Delivered)
 	}
 	if got := receive(t, words); got != "+ACK" {
-		t.Fatalf("said %q first", got)
+		t.Fatalf("sent %q first", got)
 	}
 }
 
@@ -102,7 +103,7 @@ func TestPanicHandsBack(t *testing.T) {
 	r := serveCommands(t, w.q, Loop{Slots: 1, Handle: func(context.Context, delivery.Delivery) delivery.Disposition { panic("defect") }})
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	if got := receive(t, words); got != `-NAK {"delay":30000000000}` {
-		t.Fatalf("said %q", got)
+		t.Fatalf("sent %q", got)
 	}
 	r.stop(delivery.ErrStopping)
 	ok(t, receive(t, r.done))

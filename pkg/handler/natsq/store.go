@@ -16,23 +16,23 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Headers of JetStream and ours.
+// Headers of a compare-and-set.
 const (
 	headerExpectedLast = "Nats-Expected-Last-Subject-Sequence"
-	// headerWrite is unique to each write. Bytes alone would not tell two coordinators apart that
-	// append the same line at the same time.
+	// headerWrite has a token that is unique to each write. Bodies alone would not distinguish two
+	// coordinators that append the same line at the same time.
 	headerWrite = "Cv-Write"
 )
 
-// errLost says that a compare-and-set is lost for certain: the leader has something else on the
+// errConflict means that a compare-and-set certainly failed: the leader has another message on the
 // subject.
-var errConflict = errors.New("somebody else wrote first")
+var errConflict = errors.New("another writer was first")
 
-// errDuplicate says that JetStream took a message for a repetition by its Nats-Msg-Id, stored
-// nothing, and acknowledged it.
-var errDuplicate = errors.New("taken for a duplicate")
+// errDuplicate means that JetStream took a message for a repetition because of its Nats-Msg-Id:
+// it acknowledged the message and did not store it.
+var errDuplicate = errors.New("taken for a duplicate because of its Nats-Msg-Id")
 
-// stored is a message as a stream has it.
+// storedMessage is a message as a stream has it.
 type storedMessage struct {
 	Subject string
 	Seq     uint64
@@ -41,14 +41,14 @@ type storedMessage struct {
 	Data    []byte
 }
 
-// get says which message to read; the fields are JetStream's.
+// messageQuery selects the message to read; the fields are JetStream's.
 type messageQuery struct {
 	Seq  uint64 `json:"seq,omitempty"`          // this one, or with Next the first from here on
 	Last string `json:"last_by_subj,omitempty"` // the last one of a subject
 	Next string `json:"next_by_subj,omitempty"` // the next one of a subject, which may have wildcards
 }
 
-// readOnce reads a message from the stream's leader, in one try; nil when there is none.
+// readMessageOnce reads a message from the stream's leader, in one try; nil when there is none.
 func (q *Queue) readMessageOnce(ctx context.Context, try int, stream string, g messageQuery) (*storedMessage, error) {
 	var answer struct {
 		Message *struct {
@@ -73,13 +73,13 @@ func (q *Queue) readMessageOnce(ctx context.Context, try int, stream string, g m
 	s := &storedMessage{Subject: m.Subject, Seq: m.Seq, Time: m.Time, Data: m.Data}
 	if len(m.Header) > 0 {
 		// Headers that cannot be parsed are left out, as nats.go does on delivery: the message must
-		// not stop whoever reads past it.
+		// not stop a reader of those after it.
 		s.Header, _ = nats.DecodeHeadersMsg(m.Header)
 	}
 	return s, nil
 }
 
-// read is readOnce, repeated until the leader answers.
+// readMessage is readMessageOnce, repeated until the leader answers.
 func (q *Queue) readMessage(ctx context.Context, stream string, g messageQuery) (*storedMessage, error) {
 	var s *storedMessage
 	err := q.retryUntilDone(ctx, stream, func(try int) error {
@@ -115,31 +115,31 @@ func (q *Queue) publishOnce(ctx context.Context, try int, stream string, m *nats
 	return ack.Seq, nil
 }
 
-// write is a compare-and-set: body becomes the last message of subject if the last one now is that
-// with sequence expect (0: if there is none).
+// write is a message to be stored by compare-and-set: it becomes the last one of subject if the
+// last one now is that with sequence expect (0: if there is none).
 type write struct {
 	stream, subject string
 	header          nats.Header
 	body            []byte
 	expect          uint64
-	// replaces says that what is stored makes way for this; nil: nothing does. Of what is written
-	// once.
+	// supersedes reports whether this message may replace a stored one; nil means never. For
+	// putIfAbsent.
 	supersedes func(*storedMessage) bool
 }
 
-// maxOdd is how often the leader may refuse a write although it knows of nothing newer, before that
-// is believed.
+// maxStaleAnswers is how often a leader is asked again after an answer that it may have given
+// because it was just elected and has not caught up; then the answer is believed.
 const maxStaleAnswers = 6
 
-// put carries a write out and returns the sequence of what it stored. When it is lost it fails with
-// errLost and returns what the leader has on the subject, nil for nothing. Any other error leaves
-// open whether it was stored.
+// compareAndSet stores a message and returns its sequence. When another writer was first it fails
+// with errConflict and returns the leader's last message of the subject, nil for none. After any
+// other error the message may or may not be stored.
 //
 // Facts behind it, seen with nats-server 2.15: 10071 is also the answer to one's own repetition,
 // after the first try was stored and its answer was lost; 10164 comes while any other write of the
 // subject is under way, which may still fail; a publish that reaches a cluster while it elects a
 // leader gets no answer at all, or one much later. A repetition is harmless since it expects the
-// same, so: look at the leader, and try again until it is clear.
+// same sequence. So compareAndSet reads from the leader and tries again until the outcome is clear.
 func (q *Queue) compareAndSet(ctx context.Context, w write) (uint64, *storedMessage, error) {
 	m := nats.NewMsg(w.subject)
 	maps.Copy(m.Header, w.header)
@@ -159,11 +159,11 @@ func (q *Queue) compareAndSet(ctx context.Context, w write) (uint64, *storedMess
 		case err == nil || isPermanent(err) && !refused:
 			return err
 		case !refused && !maybeApplied(err) && !errors.Is(err, errDuplicate):
-			return transientError{err} // it was not carried out
+			return transientError{err} // certainly not applied
 		}
 		l, readErr := q.readMessageOnce(ctx, try, w.stream, messageQuery{Last: w.subject})
 		if readErr != nil {
-			return transientError{fmt.Errorf("%w; then reading: %w", err, readErr)}
+			return transientError{fmt.Errorf("%w; then read the leader: %w", err, readErr)}
 		}
 		last = l
 		var have uint64
@@ -177,7 +177,7 @@ func (q *Queue) compareAndSet(ctx context.Context, w write) (uint64, *storedMess
 		case have > w.expect:
 			return errConflict
 		case have < w.expect && refused:
-			// A leader that was just elected may not have caught up, or the message is gone.
+			// The leader may not have caught up, or the message with sequence expect is gone.
 			if staleAnswers++; staleAnswers >= maxStaleAnswers {
 				return errConflict
 			}
@@ -190,8 +190,8 @@ func (q *Queue) compareAndSet(ctx context.Context, w write) (uint64, *storedMess
 	return seq, nil, nil
 }
 
-// putOnce is a put for what is written once for ever: it is well when the subject has a message,
-// whoever wrote it, unless that is one that makes way.
+// putIfAbsent stores a message that is written once for ever. It succeeds as well when the subject
+// has one already, from any writer, unless w supersedes that one.
 func (q *Queue) putIfAbsent(ctx context.Context, w write) error {
 	w.expect = 0
 	for {
@@ -206,8 +206,7 @@ func (q *Queue) putIfAbsent(ctx context.Context, w write) error {
 	}
 }
 
-// removeReplaced removes, of the messages of some subjects, those that make way for what is about
-// to be written.
+// removeSuperseded removes those messages of some subjects that w supersedes.
 func (q *Queue) removeSuperseded(ctx context.Context, w write, subjects string) error {
 	for s, err := range q.messagesBetween(ctx, w.stream, subjects, 1, maxSequence) {
 		if err != nil {
@@ -223,10 +222,10 @@ func (q *Queue) removeSuperseded(ctx context.Context, w write, subjects string) 
 	return nil
 }
 
-// remove removes all messages of a subject, which may have wildcards: by one purge where nothing is
-// acknowledged, one by one everywhere else. There a purge may move a consumer's ack floor past
-// messages of other subjects that are at work: when their worker dies they are lost (nats-server
-// 2.15.2).
+// removeMessages removes all messages of a subject, which may have wildcards: by one purge in
+// streams whose messages no consumer acknowledges, one by one in all others. There a purge may move
+// a consumer's ack floor past delivered messages of other subjects: when their worker dies, they
+// are lost (nats-server 2.15.2).
 func (q *Queue) removeMessages(ctx context.Context, stream, subject string) error {
 	switch stream {
 	case q.ledgers, q.jobs, q.holds, q.secrets:
@@ -244,7 +243,7 @@ func (q *Queue) removeMessages(ctx context.Context, stream, subject string) erro
 	return nil
 }
 
-// removeOnce removes a message, in one try. One that is gone is well.
+// removeMessageOnce removes a message, in one try. It succeeds when the message is gone already.
 func (q *Queue) removeMessageOnce(ctx context.Context, try int, stream string, seq uint64) error {
 	var answer struct{}
 	err := q.apiRequestOnce(ctx, try, "STREAM.MSG.DELETE."+stream, map[string]any{"seq": seq, "no_erase": true}, &answer)
@@ -257,11 +256,11 @@ func (q *Queue) removeMessageOnce(ctx context.Context, try int, stream string, s
 	return err
 }
 
-// below lists what follows a prefix in the subjects of a stream, sorted.
+// subjectSuffixes lists what follows a prefix in the subjects of a stream, sorted.
 func (q *Queue) subjectSuffixes(ctx context.Context, stream, prefix string) ([]string, error) {
 	var keys []string
 	seen := map[string]struct{}{}
-	for offset := 0; ; { // JetStream gives up to 100,000 subjects a page
+	for offset := 0; ; { // JetStream lists up to 100,000 subjects a page
 		var answer struct {
 			Total int `json:"total"`
 			State struct {
@@ -286,11 +285,11 @@ func (q *Queue) subjectSuffixes(ctx context.Context, stream, prefix string) ([]s
 	}
 }
 
-// maxSequence is beyond every sequence a stream has.
+// maxSequence is beyond every sequence that a stream has.
 const maxSequence = ^uint64(0)
 
-// between yields the messages of a subject with from ≤ sequence ≤ to, in order, read one by one
-// from the leader.
+// messagesBetween yields the messages of a subject with from ≤ sequence ≤ to, in order, read one by
+// one from the leader.
 func (q *Queue) messagesBetween(ctx context.Context, stream, subject string, from, to uint64) iter.Seq2[*storedMessage, error] {
 	return func(yield func(*storedMessage, error) bool) {
 		for next := max(from, 1); next <= to; {

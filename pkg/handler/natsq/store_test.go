@@ -21,7 +21,7 @@ func TestWritesUnderFaults(t *testing.T) {
 		subject string
 		stream  string
 		do      func(ctx context.Context, q *Queue, round string) error
-		lost    error // of a second one; nil when it is well
+		lost    error // of a second one; nil when it succeeds
 	}{
 		{"job", "$KV.CV_JOBS.x", "KV_CV_JOBS", func(ctx context.Context, q *Queue, _ string) error {
 			_, err := q.PutJob(ctx, contract.Job{ID: "x"}, 0)
@@ -98,7 +98,8 @@ func TestWritesUnderFaults(t *testing.T) {
 	}
 }
 
-// A write whose answer is lost, and which somebody else overwrote before we looked, is lost.
+// A write whose answer is lost, and which another writer replaced before the leader was read, is
+// lost.
 func TestAnswerLostAndOvertaken(t *testing.T) {
 	w := newWorld(t)
 	other := w.open(t)
@@ -117,7 +118,7 @@ func TestAnswerLostAndOvertaken(t *testing.T) {
 	is(t, err, delivery.ErrFenced)
 }
 
-// When ctx ends, the error tells both why, and what was last heard: and that nothing is decided.
+// When ctx ends, the error has both the cause and the last failure, and is not a decision.
 func TestWriteGivesUpWithItsContext(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancelCause(w.ctx)
@@ -134,11 +135,11 @@ func TestWriteGivesUpWithItsContext(t *testing.T) {
 	is(t, err, delivery.ErrStopping)
 	is(t, err, errNoAnswer)
 	if errors.Is(err, delivery.ErrFenced) {
-		t.Fatal("a write that was not decided is called lost")
+		t.Fatal("an undecided write is reported as lost")
 	}
 }
 
-// A subject of ours that somebody else's stream has taken is an error, not something to wait for.
+// When another product's stream has taken a subject, publishing fails instead of waiting.
 func TestForeignStream(t *testing.T) {
 	w := newWorld(t)
 	ok(t, w.js.DeleteStream(w.ctx, "CV_EVENTS"))

@@ -9,26 +9,25 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
+// Limits of what is created.
 const (
-	// minRetention and minAckWait keep settings in reach of the server's clockwork.
+	// Below minRetention and minAckWait the server's own timers are too coarse.
 	minRetention = time.Second
 	minAckWait   = 100 * time.Millisecond
-	// leastDuplicates is the least duplicate window a server allows. With the default of two
+	// minDuplicateWindow is the shortest duplicate window a server allows. With the default of two
 	// minutes, a delete, a conflicting command or a cancel whose Nats-Msg-Id was used before would
 	// vanish with a positive acknowledgement.
 	minDuplicateWindow = 100 * time.Millisecond
-	// maxCommandSize fits 512 KiB of data in base64 with their envelope, and leaves room below the
+	// maxCommandBytes fits 512 KiB of data in base64 with their envelope, and leaves room below the
 	// usual 1 MiB of max_payload for the headers of a dead letter.
 	maxCommandBytes = 1<<20 - 16<<10
-	// maxRounds bounds how often one object is made or changed and looked at again.
-	maxEnsurePasses = 8
 )
 
-// streams are the streams as they are made here.
+// streamConfigs are the streams as this package creates them.
 func (q *Queue) streamConfigs() []jetstream.StreamConfig {
-	// DiscardNew everywhere: a stream that an operator gave a limit refuses when it is full, and
-	// what is refused is tried again; the other way old commands, ledgers and events would be
-	// thrown away without a word.
+	// DiscardNew everywhere: a stream with an operator's limit then refuses messages when it is
+	// full, and the publisher tries again. DiscardOld would silently drop old commands, ledgers and
+	// events.
 	stream := func(name, description string, retention jetstream.RetentionPolicy, subjects ...string) jetstream.StreamConfig {
 		return jetstream.StreamConfig{
 			Name: name, Description: description, Subjects: subjects, Retention: retention,
@@ -50,7 +49,7 @@ func (q *Queue) streamConfigs() []jetstream.StreamConfig {
 	dead := stream(q.dead, "refused and failed commands", jetstream.LimitsPolicy, q.prefix+".dead.*.*")
 	dead.MaxMsgsPerSubject = 1
 	dead.MaxAge = q.o.Retention
-	dead.Duplicates = minDuplicateWindow // a dead letter keeps the Nats-Msg-Id of its command
+	dead.Duplicates = minDuplicateWindow // a dead letter has the Nats-Msg-Id of its command
 
 	ledgers := stream(q.ledgers, "Training API calls made for commands", jetstream.LimitsPolicy, q.prefix+".ledger.*")
 	ledgers.MaxAge = q.o.Retention
@@ -66,12 +65,13 @@ func (q *Queue) streamConfigs() []jetstream.StreamConfig {
 	return all
 }
 
+// streamNames are the names of all streams, in the order of streamConfigs.
 func (q *Queue) streamNames() []string {
 	return []string{q.commands, q.work, q.events, q.dead, q.ledgers, q.jobs, q.holds, q.secrets}
 }
 
-// bucketStream is a bucket's stream as nats.go makes it, so that `nats kv` works on it, but for
-// AllowDirect.
+// bucketStream is a bucket's stream as nats.go creates it, so that `nats kv` works on it, except
+// that AllowDirect is off.
 func bucketStream(name, description string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: name, Description: description, Subjects: []string{"$KV." + strings.TrimPrefix(name, "KV_") + ".>"},
@@ -81,10 +81,10 @@ func bucketStream(name, description string) jetstream.StreamConfig {
 	}
 }
 
-// consumer is the durable of a work queue as it is made here. MaxDeliver is unlimited because a
-// message past it would stay in the queue without a word, and MaxAckPending because delayed
-// messages count: with a limit they would block all others. An empty subject is all of the
-// stream's.
+// consumerConfig is the durable consumer of a work queue as this package creates it. MaxDeliver is
+// unlimited because a message past it would silently stay in the queue, and MaxAckPending because
+// delayed messages count: with a limit they would block all others. An empty subject means all of
+// the stream's.
 func (q *Queue) consumerConfig(durable, subject string) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Name: durable, Durable: durable, FilterSubject: subject,

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// PublishUnit queues a unit of work; one that is queued already is left as it is.
+// PublishUnit implements handler.UnitQueue.
 func (q *Queue) PublishUnit(ctx context.Context, id string, n int, body []byte) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("publish unit: %w", err)
@@ -17,7 +17,7 @@ func (q *Queue) PublishUnit(ctx context.Context, id string, n int, body []byte) 
 	return nil
 }
 
-// WaitingUnits is how many units, of all commands, were delivered to nobody yet.
+// WaitingUnits implements handler.UnitQueue: it is how many units the server did not deliver yet.
 func (q *Queue) WaitingUnits(ctx context.Context) (int, error) {
 	var info struct {
 		Pending int `json:"num_pending"`
@@ -28,8 +28,8 @@ func (q *Queue) WaitingUnits(ctx context.Context) (int, error) {
 	return info.Pending, nil
 }
 
-// PurgeUnits removes a command's queued units, those being worked on included: their workers'
-// acknowledgements then find nothing.
+// PurgeUnits implements handler.UnitQueue. It removes units that are being worked on as well: their
+// workers then have no message to acknowledge.
 func (q *Queue) PurgeUnits(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("purge units: %w", err)
@@ -40,9 +40,8 @@ func (q *Queue) PurgeUnits(ctx context.Context, id string) error {
 	return nil
 }
 
-// DrainUnits waits until the queue has no unit of a command, queued or being worked on, but no
-// longer than an ack wait: then it removes what is left. Who works on a unit of a command that ends
-// settles it only when it has stopped, so that afterwards nobody does who is alive.
+// DrainUnits implements handler.UnitQueue. A worker settles a unit of a command that ends only
+// after it stopped. So afterwards no worker that is alive works on one.
 func (q *Queue) DrainUnits(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("drain units: %w", err)
@@ -66,8 +65,9 @@ func (q *Queue) DrainUnits(ctx context.Context, id string) error {
 	}
 }
 
-// soonestDrainLook bounds the pause between two looks at a command's units, as pause counts.
+// maxDrainBackoffTry bounds the backoff between two looks at a command's units: it is that of this
+// try.
 const maxDrainBackoffTry = 4
 
-// errPatience is why waiting for units ends.
+// errDrainTimeout is why DrainUnits stops waiting.
 var errDrainTimeout = errors.New("units are left after an ack wait")

@@ -62,7 +62,7 @@ func TestWaitingUnits(t *testing.T) {
 
 // Three units are at work, and the first worker dies. Then the second's command ends, whose units
 // are removed, and the third is done: the first must come again. (A purge by subject makes
-// nats-server 2.15 take it for acknowledged: it stays in the stream, and nobody gets it.)
+// nats-server 2.15 take it for acknowledged: it stays in the stream, and no worker gets it.)
 func TestPurgedUnitsTakeNoOthersWithThem(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.AckWait = time.Second })
 	for _, id := range []string{"first", "second", "third"} {
@@ -124,6 +124,6 @@ func TestDrainUnits(t *testing.T) {
 	cancel(delivery.ErrStopping)
 	is(t, w.q.DrainUnits(gone, "c"), delivery.ErrStopping)
 	if n := w.messages(t, "CV_WORK"); n != 1 {
-		t.Errorf("%d units are left by who was stopped", n)
+		t.Errorf("%d units are left after a drain that was stopped", n)
 	}
 }

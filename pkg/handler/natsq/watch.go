@@ -8,21 +8,24 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// How long a watch waits before it looks again: shortly after a message passed by, else at leisure.
+// A watch polls. After a hint it reads again within minPollInterval; without one the interval grows
+// to maxPollInterval.
 const (
 	minPollInterval = 4 * time.Millisecond
 	maxPollInterval = time.Second
 )
 
-// looksUntilCheck is after how many looks in vain a watch asks whether the stream was made again.
+// pollsUntilIdentityCheck is after how many polls without a message a watch checks whether the
+// stream was created again.
 const pollsUntilIdentityCheck = 16
 
-// follow sends what decode makes of the messages of a subject in a stream, those there first, until
-// ctx ends; then it closes the channel.
+// watchSubject sends what decode makes of the messages of a subject in a stream, beginning with
+// those stored already, until ctx ends; then it closes the channel.
 //
-// It reads from the leader and needs no consumer, which a restart or an operator could take away.
-// What is published on a subject also passes by as a core NATS message, slightly before it is
-// stored (or refused): that is the hint to look again soon. A lost hint costs a second.
+// It reads from the leader and needs no consumer, which a restart or an operator could remove. A
+// message published on a subject is also sent to its subscribers as a core NATS message, slightly
+// before the server stores or refuses it: that is the hint to read again soon. A lost hint costs
+// maxPollInterval.
 func watchSubject[T any](ctx context.Context, q *Queue, stream, subject string, decode func(*storedMessage) (T, bool)) (<-chan T, error) {
 	hints := make(chan struct{}, 1)
 	sub, err := q.nc.Subscribe(subject, func(*nats.Msg) {
@@ -38,56 +41,63 @@ func watchSubject[T any](ctx context.Context, q *Queue, stream, subject string, 
 	go func() {
 		defer close(out)
 		defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, and the subscription with it
-		next, look, vain := uint64(1), minPollInterval, 0
-		known, err := q.streamIdentity(ctx, stream)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			q.log.Warn().Err(err).Str("subject", subject).Msg("watching ends")
-			return
-		}
-		for {
-			s, err := q.readMessage(ctx, stream, messageQuery{Seq: next, Next: subject})
-			switch {
-			case ctx.Err() != nil:
-				return
-			case err == nil && s != nil:
-				next, vain = s.Seq+1, 0
-				if v, ok := decode(s); ok {
-					select {
-					case out <- v:
-					case <-ctx.Done():
-						return
-					}
+		err := q.eachMessage(ctx, stream, subject, hints, func(s *storedMessage) {
+			if v, ok := decode(s); ok {
+				select {
+				case out <- v:
+				case <-ctx.Done():
 				}
-				continue
-			case err != nil: // final: the connection is closed, or the server refuses to read
-				q.log.Warn().Err(err).Str("subject", subject).Msg("watching ends")
-				return
 			}
-			if vain++; vain%pollsUntilIdentityCheck == 0 && q.streamReplaced(ctx, stream, &known) {
-				next = 1
-				continue
-			}
-			timer := time.NewTimer(look)
-			select {
-			case <-ctx.Done():
-				timer.Stop()
-				return
-			case <-hints:
-				look = minPollInterval
-			case <-timer.C:
-				look = min(2*look, maxPollInterval)
-			}
-			timer.Stop()
+		})
+		// Permanent: the connection is closed, or the server refuses to read.
+		if ctx.Err() == nil {
+			q.log.Warn().Err(err).Str("subject", subject).Msg("watch ended")
 		}
 	}()
 	return out, nil
 }
 
-// replaced reports whether the stream is another one than was known, however many messages it has
-// by now: it was deleted and made again. Then that one is known.
+// eachMessage calls handle with the messages of a subject, those stored already and then each new
+// one, until ctx ends or reading fails.
+func (q *Queue) eachMessage(ctx context.Context, stream, subject string, hints <-chan struct{}, handle func(*storedMessage)) error {
+	next, interval, emptyPolls := uint64(1), minPollInterval, 0
+	known, err := q.streamIdentity(ctx, stream)
+	if err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		s, err := q.readMessage(ctx, stream, messageQuery{Seq: next, Next: subject})
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			return err
+		case s != nil:
+			next, emptyPolls = s.Seq+1, 0
+			handle(s)
+			continue
+		}
+		if emptyPolls++; emptyPolls%pollsUntilIdentityCheck == 0 && q.streamReplaced(ctx, stream, &known) {
+			next = 1
+			continue
+		}
+		timer := time.NewTimer(interval)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		case <-hints:
+			interval = minPollInterval
+		case <-timer.C:
+			interval = min(2*interval, maxPollInterval)
+		}
+		timer.Stop()
+	}
+	return context.Cause(ctx)
+}
+
+// streamReplaced reports whether the stream is not the known one any more, however many messages it
+// has by now: it was deleted and created again. Then known becomes the new stream's identity.
 func (q *Queue) streamReplaced(ctx context.Context, stream string, known *string) bool {
 	info, err := q.streamInfoOnce(ctx, 0, stream)
 	if err != nil || info.identity() == *known {
