@@ -53,7 +53,8 @@ func (q *Queue) streamIdentity(ctx context.Context, stream string) (string, erro
 	return info.identity(), nil
 }
 
-// CommandStream is the identity of the command stream, which the sequences of its messages need.
+// CommandStream is the identity of the command stream that is there now: the time of its creation,
+// as text. A sequence identifies a message only together with it.
 func (q *Queue) CommandStream(ctx context.Context) (string, error) {
 	now, err := q.streamIdentity(ctx, q.commands)
 	if err == nil {
@@ -62,7 +63,7 @@ func (q *Queue) CommandStream(ctx context.Context) (string, error) {
 	return now, err
 }
 
-// Command is CommandIn for the command stream that is there now.
+// Command is CommandIn for the command stream that is there now. It believes the leader at once.
 func (q *Queue) Command(ctx context.Context, seq uint64) (contract.Message, error) {
 	stream := ""
 	if known := q.lastCommandStream.Load(); known != nil {
@@ -82,8 +83,8 @@ func (q *Queue) Command(ctx context.Context, seq uint64) (contract.Message, erro
 	}
 }
 
-// CommandIn implements handler.CommandQueue; the message is read from the leader. When the stream
-// is another one by now, it does not matter what has the sequence there.
+// CommandIn implements handler.CommandQueue; the message is read from the leader. A leader that may
+// not have caught up is asked again, up to maxStaleAnswers times.
 func (q *Queue) CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error) {
 	if stream == "" {
 		return q.Command(ctx, seq)

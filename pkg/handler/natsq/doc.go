@@ -27,9 +27,9 @@
 // What it does not do: it does not count attempts, does not order commands and does not judge
 // outcomes; the handler does. Heartbeats are no lock: the fence is the ledger's compare-and-set.
 //
-// The API requests are written by hand where nats.go's jetstream package would decide for us: its
-// reads use direct gets when a stream allows them, it repeats publishes without reading in between,
-// and its consumers fetch ahead, which ages messages in a buffer.
+// The API requests are written by hand where nats.go's jetstream package would decide for the
+// caller: its reads use direct gets when a stream allows them, it repeats publishes without reading
+// in between, and its consumers fetch ahead, which ages messages in a buffer.
 //
 // Which file holds what:
 //

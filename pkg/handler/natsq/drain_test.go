@@ -69,11 +69,11 @@ func TestDrainUnderLoad(t *testing.T) {
 		return delivery.Disposition{Verb: delivery.Ack}
 	}}
 	queues := []*Queue{w.open(t), w.open(t)}
-	serveds := 0
+	loops := 0
 	for n := 0; n < all; {
 		pull, stop := context.WithCancelCause(w.ctx)
-		q := queues[serveds%len(queues)]
-		serveds++
+		q := queues[loops%len(queues)]
+		loops++
 		ended := make(chan error, 1)
 		go func() { ended <- q.ServeCommands(pull, w.ctx, l) }()
 		for range min(5, all-n) {
@@ -83,5 +83,5 @@ func TestDrainUnderLoad(t *testing.T) {
 		stop(delivery.ErrStopping)
 		ok(t, receive(t, ended))
 	}
-	t.Logf("%d loops", serveds)
+	t.Logf("%d loops", loops)
 }

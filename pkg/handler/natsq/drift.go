@@ -91,7 +91,7 @@ func atLeast[T int32 | int64 | time.Duration](is, wants T) bool {
 	return is <= 0 || wants > 0 && is >= wants
 }
 
-// compareStream lists what must change in a stream. What an operator set beyond our needs stays:
+// compareStream lists what must change in a stream. What an operator set beyond that stays:
 // more replicas, longer retention, more history, limits of the whole stream, placement,
 // compression, sources, further subjects.
 func compareStream(is, wants jetstream.StreamConfig) []change {

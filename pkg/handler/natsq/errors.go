@@ -30,7 +30,7 @@ const (
 var errNoAnswer = errors.New("no answer")
 
 // errForeignAnswer means that an answer is not JetStream's, or not the expected stream's: another
-// service answers on JetStream's subjects, or another stream has taken ours.
+// service answers on JetStream's subjects, or another stream has taken the subject.
 var errForeignAnswer = errors.New("not an answer of this stream")
 
 // transientError wraps an error after which the same request may succeed later.

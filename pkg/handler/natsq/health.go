@@ -42,17 +42,17 @@ func (o *operation) recordFailure(err error) {
 	reason := shortReason(err)
 	o.health.mu.Lock()
 	defer o.health.mu.Unlock()
-	t := o.health.problems[o.object]
-	if t == nil {
-		t = &problem{}
-		o.health.problems[o.object] = t
+	p := o.health.problems[o.object]
+	if p == nil {
+		p = &problem{}
+		o.health.problems[o.object] = p
 	}
 	if !o.failing {
 		o.failing = true
-		t.operations++
+		p.operations++
 	}
-	if t.reason != reason {
-		t.reason = reason
+	if p.reason != reason {
+		p.reason = reason
 		o.health.log.Warn().Str("object", o.object).Str("reason", reason).AnErr("error", err).Msg("JetStream unavailable, retrying")
 	}
 }
@@ -65,10 +65,10 @@ func (o *operation) end() {
 	o.failing = false
 	o.health.mu.Lock()
 	defer o.health.mu.Unlock()
-	t := o.health.problems[o.object]
-	if t.operations--; t.operations == 0 {
+	p := o.health.problems[o.object]
+	if p.operations--; p.operations == 0 {
 		delete(o.health.problems, o.object)
-		o.health.log.Info().Str("object", o.object).Str("reason", t.reason).Msg("no operation is waiting for JetStream any more")
+		o.health.log.Info().Str("object", o.object).Str("reason", p.reason).Msg("no operation is waiting for JetStream any more")
 	}
 }
 

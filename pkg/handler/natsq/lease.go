@@ -21,10 +21,10 @@ const heartbeatsPerAckWait = 3
 // stood still meanwhile, so long that it lost the lease for that alone.
 func (s *serveLoop) startHeartbeats(ctx context.Context, cancel context.CancelCauseFunc, reply string) (release func(), stalled func() bool) {
 	q := s.q
-	lease := time.AfterFunc(q.o.AckWait, func() { cancel(delivery.ErrLeaseLost) })
+	lease := time.AfterFunc(q.options.AckWait, func() { cancel(delivery.ErrLeaseLost) })
 	beating, stop := context.WithCancel(context.WithoutCancel(ctx)) // not cancelled with ctx: heartbeats go on while a handler winds up after ctx ended
 	ended := make(chan struct{})
-	interval := q.o.AckWait / heartbeatsPerAckWait
+	interval := q.options.AckWait / heartbeatsPerAckWait
 	var stoodStill atomic.Bool
 	go func() {
 		defer close(ended)
@@ -38,7 +38,7 @@ func (s *serveLoop) startHeartbeats(ctx context.Context, cancel context.CancelCa
 			case <-ticker.C:
 			}
 			now := q.now()
-			if now.Sub(last) > q.o.AckWait { // at most two intervals, unless this process stood still
+			if now.Sub(last) > q.options.AckWait { // at most two intervals, unless this process stood still
 				stoodStill.Store(true)
 			}
 			last = now
@@ -50,7 +50,7 @@ func (s *serveLoop) startHeartbeats(ctx context.Context, cancel context.CancelCa
 			_, err := q.send(once, &nats.Msg{Subject: reply, Data: []byte(wordInProgress)})
 			done()
 			if err == nil && lease.Stop() {
-				lease.Reset(max(0, q.o.AckWait-q.now().Sub(sent)))
+				lease.Reset(max(0, q.options.AckWait-q.now().Sub(sent)))
 			}
 		}
 	}()

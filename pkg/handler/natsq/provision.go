@@ -27,7 +27,7 @@ type managedObject struct {
 	compare              func(config []byte) ([]change, error) // what must change in its present configuration
 }
 
-// objects are all streams, each before its consumers.
+// objects are all streams, and then their consumers.
 func (q *Queue) objects() []managedObject {
 	var all []managedObject
 	for _, wants := range q.streamConfigs() {
@@ -120,7 +120,7 @@ func (q *Queue) ensureObject(ctx context.Context, try int, o managedObject) ([]D
 		}
 		err := q.apiRequestOnce(ctx, try, o.info, nil, &info)
 		switch {
-		case hasCode(err, o.missing) && !q.o.Provision:
+		case hasCode(err, o.missing) && !q.options.Provision:
 			return []Difference{{Object: o.name, Is: "missing", Wants: "to exist"}}, nil
 		case hasCode(err, o.missing):
 			if err := q.createObject(ctx, try, o); err != nil {
@@ -138,7 +138,7 @@ func (q *Queue) ensureObject(ctx context.Context, try int, o managedObject) ([]D
 			return nil, nil
 		}
 		var differences []Difference
-		updatable := q.o.Provision
+		updatable := q.options.Provision
 		for _, c := range changes {
 			differences = append(differences, c.Difference)
 			updatable = updatable && !c.immutable
@@ -190,7 +190,7 @@ const recreateDelay = 500 * time.Millisecond
 // when err is a sign of that and Provision allows it. A cluster between two leaders gives the same
 // sign; then nothing turns out to be missing.
 func (q *Queue) recreateMissing(ctx context.Context, err error) {
-	if !q.o.Provision || ctx.Err() != nil || !errors.Is(err, nats.ErrNoResponders) && !hasCode(err, codeStreamNotFound, codeConsumerNotFound) {
+	if !q.options.Provision || ctx.Err() != nil || !errors.Is(err, nats.ErrNoResponders) && !hasCode(err, codeStreamNotFound, codeConsumerNotFound) {
 		return
 	}
 	if !q.recreating.TryLock() {

@@ -34,12 +34,12 @@ type Options struct {
 // for concurrent use.
 type Queue struct {
 	names
-	o    Options
-	nc   *nats.Conn
-	js   jetstream.JetStream
-	log  zerolog.Logger
-	now  func() time.Time
-	send func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) // sends one request and waits for its answer; tests inject faults here
+	options Options
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	log     zerolog.Logger
+	now     func() time.Time
+	send    func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) // sends one request and waits for its answer; tests inject faults here
 
 	health            health
 	recreating        sync.Mutex             // held while one operation recreates what is missing
@@ -64,7 +64,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create a JetStream context: %w", err)
 	}
-	q := &Queue{names: n, o: o, nc: nc, js: js, log: o.Log, now: o.Now, send: nc.RequestMsgWithContext}
+	q := &Queue{names: n, options: o, nc: nc, js: js, log: o.Log, now: o.Now, send: nc.RequestMsgWithContext}
 	q.health = health{log: o.Log, problems: map[string]*problem{}}
 	if err := q.provision(ctx); err != nil {
 		return nil, err

@@ -69,7 +69,7 @@ func TestDeletedConsumerIsWaitedFor(t *testing.T) {
 }
 
 // A consumer that takes all commands is changed to take its own, and leaves the others to theirs.
-func TestConsumerThatTakesAllIsMended(t *testing.T) {
+func TestConsumerThatTakesAllIsChanged(t *testing.T) {
 	w := newWorld(t)
 	ok(t, w.js.DeleteConsumer(w.ctx, "CV_COMMANDS", cancelsDurable))
 	ok(t, w.js.DeleteConsumer(w.ctx, "CV_COMMANDS", deletesDurable))

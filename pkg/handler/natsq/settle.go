@@ -98,7 +98,7 @@ func (s *serveLoop) callHandler(ctx context.Context, d receivedMessage) (disposi
 // budget bounds it.
 func (s *serveLoop) settle(work context.Context, d receivedMessage, disposition delivery.Disposition) {
 	q := s.q
-	budget := q.o.AckWait
+	budget := q.options.AckWait
 	if work.Err() != nil {
 		budget = min(budget, maxSettleWhenStopped)
 	}

@@ -127,8 +127,8 @@ type write struct {
 	supersedes func(*storedMessage) bool
 }
 
-// maxStaleAnswers is how often a leader is asked again after an answer that it may have given
-// because it was just elected and has not caught up; then the answer is believed.
+// maxStaleAnswers bounds how often a leader is asked again after an answer that it may have given
+// because it was just elected and has not caught up. Then the answer is believed.
 const maxStaleAnswers = 6
 
 // compareAndSet stores a message and returns its sequence. When another writer was first it fails
@@ -215,7 +215,7 @@ func (q *Queue) removeSuperseded(ctx context.Context, w write, subjects string) 
 		if !w.supersedes(s) {
 			continue
 		}
-		if err := q.retryUntilDone(ctx, w.stream, func(try int) error { return transientUnlessPermanent(q.removeMessageOnce(ctx, try, w.stream, s.Seq)) }); err != nil {
+		if err := q.removeMessage(ctx, w.stream, s.Seq); err != nil {
 			return err
 		}
 	}
@@ -236,7 +236,7 @@ func (q *Queue) removeMessages(ctx context.Context, stream, subject string) erro
 		if err != nil {
 			return err
 		}
-		if err := q.retryUntilDone(ctx, stream, func(try int) error { return transientUnlessPermanent(q.removeMessageOnce(ctx, try, stream, s.Seq)) }); err != nil {
+		if err := q.removeMessage(ctx, stream, s.Seq); err != nil {
 			return err
 		}
 	}
@@ -254,6 +254,13 @@ func (q *Queue) removeMessageOnce(ctx context.Context, try int, stream string, s
 		return nil
 	}
 	return err
+}
+
+// removeMessage is removeMessageOnce, repeated until the leader answers.
+func (q *Queue) removeMessage(ctx context.Context, stream string, seq uint64) error {
+	return q.retryUntilDone(ctx, stream, func(try int) error {
+		return transientUnlessPermanent(q.removeMessageOnce(ctx, try, stream, seq))
+	})
 }
 
 // subjectSuffixes lists what follows a prefix in the subjects of a stream, sorted.

@@ -44,23 +44,23 @@ func (q *Queue) streamConfigs() []jetstream.StreamConfig {
 
 	events := stream(q.events, "what became of commands", jetstream.LimitsPolicy, q.prefix+".events.*.*.*")
 	events.MaxMsgsPerSubject = 1
-	events.MaxAge = q.o.Retention
+	events.MaxAge = q.options.Retention
 
 	dead := stream(q.dead, "refused and failed commands", jetstream.LimitsPolicy, q.prefix+".dead.*.*")
 	dead.MaxMsgsPerSubject = 1
-	dead.MaxAge = q.o.Retention
+	dead.MaxAge = q.options.Retention
 	dead.Duplicates = minDuplicateWindow // a dead letter has the Nats-Msg-Id of its command
 
 	ledgers := stream(q.ledgers, "Training API calls made for commands", jetstream.LimitsPolicy, q.prefix+".ledger.*")
-	ledgers.MaxAge = q.o.Retention
+	ledgers.MaxAge = q.options.Retention
 
 	jobs := bucketStream(q.jobs, "jobs: the state of commands")
-	jobs.MaxAge = q.o.Retention
+	jobs.MaxAge = q.options.Retention
 	holds := bucketStream(q.holds, "legal holds on projects")
 
 	all := []jetstream.StreamConfig{commands, work, events, dead, ledgers, jobs, holds, bucketStream(q.secrets, "what only the service knows")}
 	for i := range all {
-		all[i].Replicas = q.o.Replicas
+		all[i].Replicas = q.options.Replicas
 	}
 	return all
 }
@@ -88,7 +88,7 @@ func bucketStream(name, description string) jetstream.StreamConfig {
 func (q *Queue) consumerConfig(durable, subject string) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Name: durable, Durable: durable, FilterSubject: subject,
-		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.o.AckWait,
+		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.options.AckWait,
 		MaxDeliver: -1, MaxAckPending: -1, ReplayPolicy: jetstream.ReplayInstantPolicy,
 	}
 }

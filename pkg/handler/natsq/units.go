@@ -46,7 +46,7 @@ func (q *Queue) DrainUnits(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("drain units: %w", err)
 	}
-	bounded, cancel := context.WithTimeoutCause(ctx, q.o.AckWait, errDrainTimeout)
+	bounded, cancel := context.WithTimeoutCause(ctx, q.options.AckWait, errDrainTimeout)
 	defer cancel()
 	for try := 0; ; try++ {
 		s, err := q.readMessage(bounded, q.work, messageQuery{Seq: 1, Next: q.unitSubjects(id)})
