@@ -38,22 +38,22 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 		t.FailNow()
 	}
 
-	// Trouble: a leader steps down twice a second, and one server dies and comes back.
+	// Disturbances: a leader steps down twice a second, and one server dies and comes back.
 	admin := c.Servers[0].Dial(t)
-	trouble, calm := context.WithCancel(ctx)
-	var troublemakers sync.WaitGroup
+	disturbing, calm := context.WithCancel(ctx)
+	var disturbances sync.WaitGroup
 	var steps atomic.Int64
-	troublemakers.Go(func() {
+	disturbances.Go(func() {
 		streams := queues[0].streamNames()
 		ticker := time.NewTicker(500 * time.Millisecond)
 		defer ticker.Stop()
 		for n := 0; ; n++ {
 			select {
-			case <-trouble.Done():
+			case <-disturbing.Done():
 				return
 			case <-ticker.C:
 			}
-			once, done := context.WithTimeout(trouble, time.Second)
+			once, done := context.WithTimeout(disturbing, time.Second)
 			if natstest.StepDownStream(once, admin, streams[n%len(streams)]) == nil {
 				steps.Add(1)
 			}
@@ -70,7 +70,7 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 			}
 		}
 	})
-	defer troublemakers.Wait()
+	defer disturbances.Wait()
 	defer calm()
 
 	const leastRounds, leastSteps, units = 12, 12, 8
@@ -145,7 +145,7 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 		}
 	}
 	calm()
-	troublemakers.Wait()
+	disturbances.Wait()
 
 	done := map[string]bool{}
 	for len(done) < rounds*units {
@@ -167,20 +167,20 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 		})
 	}
 	draining.Wait()
-	if i := ask(ctx, t, queues[0], "CV_WORK", "STREAM.INFO.CV_WORK"); i.State.Messages != 0 {
+	if i := requestInfo(ctx, t, queues[0], "CV_WORK", "STREAM.INFO.CV_WORK"); i.State.Messages != 0 {
 		t.Errorf("%d units are left", i.State.Messages)
 	}
-	if i := ask(ctx, t, queues[0], "CV_EVENTS", "STREAM.INFO.CV_EVENTS"); i.State.Messages != rounds || i.Config.Replicas != 3 {
+	if i := requestInfo(ctx, t, queues[0], "CV_EVENTS", "STREAM.INFO.CV_EVENTS"); i.State.Messages != rounds || i.Config.Replicas != 3 {
 		t.Errorf("%d events, %d replicas", i.State.Messages, i.Config.Replicas)
 	}
-	if i := ask(ctx, t, queues[0], "CV_WORK", "CONSUMER.INFO.CV_WORK."+workDurable); len(i.Cluster.Replicas) != 2 {
+	if i := requestInfo(ctx, t, queues[0], "CV_WORK", "CONSUMER.INFO.CV_WORK."+workDurable); len(i.Cluster.Replicas) != 2 {
 		t.Errorf("the consumer has %d replicas beside its leader", len(i.Cluster.Replicas))
 	}
 	stop(delivery.ErrStopping)
 	loops.Wait()
 }
 
-// info is what servers say of a stream or a consumer.
+// info is what a leader reports about a stream or a consumer.
 type info struct {
 	Config struct {
 		Replicas int `json:"num_replicas"`
@@ -189,10 +189,10 @@ type info struct {
 	Cluster struct{ Replicas []struct{} }
 }
 
-// ask asks for it until somebody leads.
-func ask(ctx context.Context, t *testing.T, q *Queue, stream, subject string) (i info) {
+// requestInfo asks for it until a leader answers.
+func requestInfo(ctx context.Context, t *testing.T, q *Queue, stream, subject string) (i info) {
 	t.Helper()
-	ok(t, q.api(ctx, stream, subject, nil, &i))
+	ok(t, q.apiRequest(ctx, stream, subject, nil, &i))
 	return i
 }
 
@@ -208,7 +208,7 @@ func TestClusterRaisesReplicas(t *testing.T) {
 	_, _, err := q.Job(ctx, "x")
 	ok(t, err)
 	for _, name := range q.streamNames() {
-		if i := ask(ctx, t, q, name, "STREAM.INFO."+name); i.Config.Replicas != 3 {
+		if i := requestInfo(ctx, t, q, name, "STREAM.INFO."+name); i.Config.Replicas != 3 {
 			t.Errorf("%s has %d replicas", name, i.Config.Replicas)
 		}
 	}

@@ -5,18 +5,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
-// A sequence means nothing without its stream: one that is deleted and made again counts from 1,
-// and a message does not say which stream it is of. What tells two streams of one name apart is the
-// time at which each was made, and only a stream's info has it. So a reading is tied to a stream
-// like this: the stream was known before the reading, and the info says after it that it is still
-// the same. A stream that was deleted does not come back, so it was the same one in between.
+// A sequence identifies a message only together with its stream: a stream that is deleted and
+// created again counts from 1, and a message does not name its stream. Two streams of one name
+// differ in the time of their creation, which only a stream's info has. So a reading is tied to a
+// stream like this: the stream's identity was known before the reading, and the info shows after it
+// that it is still the same. A deleted stream does not come back, so it was the same one in
+// between.
 
-// streamInfo is what a stream's leader says of it.
+// streamInfo is what a stream's leader reports about it.
 type streamInfo struct {
 	Created time.Time `json:"created"`
 	State   struct {
@@ -24,47 +29,49 @@ type streamInfo struct {
 	} `json:"state"`
 }
 
-// identity is when the stream was made, as text: RFC 3339 with nanoseconds, in UTC.
+// identity is the time of the stream's creation as text: RFC 3339 with nanoseconds, in UTC.
 func (i streamInfo) identity() string { return i.Created.UTC().Format(time.RFC3339Nano) }
 
-func (q *Queue) infoOnce(ctx context.Context, try int, stream string) (streamInfo, error) {
+// streamInfoOnce reads a stream's info from its leader, in one try.
+func (q *Queue) streamInfoOnce(ctx context.Context, try int, stream string) (streamInfo, error) {
 	var info streamInfo
-	err := q.apiOnce(ctx, try, "STREAM.INFO."+stream, nil, &info)
+	err := q.apiRequestOnce(ctx, try, "STREAM.INFO."+stream, nil, &info)
 	return info, err
 }
 
-// identity asks the leader for a stream's identity until it answers.
-func (q *Queue) identity(ctx context.Context, stream string) (string, error) {
+// streamIdentity asks the leader for a stream's identity until it answers.
+func (q *Queue) streamIdentity(ctx context.Context, stream string) (string, error) {
 	var info streamInfo
 	err := q.retryUntilDone(ctx, stream, func(try int) error {
 		var err error
-		info, err = q.infoOnce(ctx, try, stream)
-		return retry(err)
+		info, err = q.streamInfoOnce(ctx, try, stream)
+		return transientUnlessPermanent(err)
 	})
 	if err != nil {
-		return "", fmt.Errorf("ask for stream %s: %w", stream, err)
+		return "", fmt.Errorf("read the info of stream %s: %w", stream, err)
 	}
 	return info.identity(), nil
 }
 
-// CommandStream says when the stream of commands was made, as text: the identity of its sequences.
+// CommandStream is the identity of the command stream that is there now: the time of its creation,
+// as text. A sequence identifies a message only together with it.
 func (q *Queue) CommandStream(ctx context.Context) (string, error) {
-	now, err := q.identity(ctx, q.commands)
+	now, err := q.streamIdentity(ctx, q.commands)
 	if err == nil {
-		q.lastStream.Store(&now)
+		q.lastCommandStream.Store(&now)
 	}
 	return now, err
 }
 
-// Command reads a pending command message from the leader; ErrNoMessage when it was settled.
+// Command is CommandIn for the command stream that is there now. It believes the leader at once.
 func (q *Queue) Command(ctx context.Context, seq uint64) (contract.Message, error) {
 	stream := ""
-	if known := q.lastStream.Load(); known != nil {
+	if known := q.lastCommandStream.Load(); known != nil {
 		stream = *known
 	}
 	for {
 		if stream != "" {
-			m, now, err := q.commandIn(ctx, stream, seq, 0)
+			m, now, err := q.commandAndStream(ctx, stream, seq, 0)
 			if err != nil || now == stream {
 				return m, err
 			}
@@ -76,48 +83,47 @@ func (q *Queue) Command(ctx context.Context, seq uint64) (contract.Message, erro
 	}
 }
 
-// CommandIn is Command for a sequence that was remembered with the identity of its stream. When the
-// stream is another one by now it fails with ErrNoMessage, whatever has that sequence in it. An
-// unknown stream ("") is not compared.
+// CommandIn implements handler.CommandQueue; the message is read from the leader. A leader that may
+// not have caught up is asked again, up to maxStaleAnswers times.
 func (q *Queue) CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error) {
 	if stream == "" {
 		return q.Command(ctx, seq)
 	}
-	m, now, err := q.commandIn(ctx, stream, seq, maxOdd)
+	m, now, err := q.commandAndStream(ctx, stream, seq, maxStaleAnswers)
 	if err == nil && now != stream {
 		err = fmt.Errorf("read command %d: the stream of %s was replaced by one of %s: %w", seq, stream, now, contract.ErrNoMessage)
 	}
 	return m, err
 }
 
-// errBehind says that a leader does not know of a message yet: it was just elected, and has not
+// errLeaderBehind means that a leader does not know a message yet: it was just elected and has not
 // caught up.
-var errBehind = errors.New("the leader does not know of this sequence yet")
+var errLeaderBehind = errors.New("the leader does not know this sequence yet")
 
-// commandIn reads a command message of a stream that was known before, and says which stream is
-// there now: the message counts only if it is the same. A leader that is behind is asked again some
-// times: it does not say that the message is gone.
-func (q *Queue) commandIn(ctx context.Context, stream string, seq uint64, patience int) (m contract.Message, now string, err error) {
-	if seq == 0 { // JetStream takes it for a malformed request
+// commandAndStream reads a command message of a stream whose identity was known before, and returns
+// which stream is there now: the message counts only if it is the same. A leader that is behind is
+// no proof that the message is gone; it is asked again up to retriesIfBehind times.
+func (q *Queue) commandAndStream(ctx context.Context, stream string, seq uint64, retriesIfBehind int) (m contract.Message, now string, err error) {
+	if seq == 0 { // JetStream calls it a malformed request
 		return contract.Message{}, "", fmt.Errorf("read command 0: %w", contract.ErrNoMessage)
 	}
 	err = q.retryUntilDone(ctx, q.commands, func(try int) error {
-		s, err := q.readOnce(ctx, try, q.commands, get{Seq: seq})
+		s, err := q.readMessageOnce(ctx, try, q.commands, messageQuery{Seq: seq})
 		if err != nil {
-			return retry(err)
+			return transientUnlessPermanent(err)
 		}
-		info, err := q.infoOnce(ctx, try, q.commands)
+		info, err := q.streamInfoOnce(ctx, try, q.commands)
 		if err != nil {
-			return retry(err)
+			return transientUnlessPermanent(err)
 		}
 		now = info.identity()
-		q.lastStream.Store(&now)
+		q.lastCommandStream.Store(&now)
 		switch {
 		case now != stream:
 			return nil
-		case s == nil && info.State.Last < seq && patience > 0:
-			patience--
-			return errRetry{errBehind}
+		case s == nil && info.State.Last < seq && retriesIfBehind > 0:
+			retriesIfBehind--
+			return transientError{errLeaderBehind}
 		case s == nil:
 			return contract.ErrNoMessage
 		}
@@ -131,9 +137,9 @@ func (q *Queue) commandIn(ctx context.Context, stream string, seq uint64, patien
 	return m, now, err
 }
 
-// RemoveCommand removes a command message, also one that is delayed or held: whoever holds it finds
-// nothing to settle. One that is gone is well, also when another stream has its sequence now. It is
-// tried once.
+// RemoveCommand implements handler.CommandQueue: it deletes the message, and its holder finds none
+// to settle. It succeeds when the message is gone already, also when another stream has its
+// sequence now. It tries once.
 func (q *Queue) RemoveCommand(ctx context.Context, m contract.Message) error {
 	_, err := q.CommandIn(ctx, m.Stream, m.Seq)
 	switch {
@@ -142,40 +148,91 @@ func (q *Queue) RemoveCommand(ctx context.Context, m contract.Message) error {
 	case err != nil:
 		return fmt.Errorf("remove command %d: %w", m.Seq, err)
 	}
-	// JetStream has no removal under a condition. The stream would have to be deleted, made again
-	// and filled between these two requests.
-	if err := q.removeOnce(ctx, 0, q.commands, m.Seq); err != nil {
+	// JetStream has no conditional removal. To hit another message here, the stream would have to
+	// be deleted, created again and filled between these two requests.
+	if err := q.removeMessageOnce(ctx, 0, q.commands, m.Seq); err != nil {
 		return fmt.Errorf("remove command %d: %w", m.Seq, err)
 	}
 	return nil
 }
 
-// errNotOurs says that a delivery's sequence leads to another message: the stream of the delivery
+// errEarlierStream means that a delivery's sequence has another message now: the delivery's stream
 // was deleted.
-var errNotOurs = errors.New("the message was delivered from an earlier stream")
+var errEarlierStream = errors.New("the message was delivered from an earlier stream")
 
-// locate finds out which stream a delivered command is of: the one in which its sequence leads to
-// it, a message stored at the same nanosecond with the same content. It fails with ErrNoMessage
-// when nothing is there, and with errNotOurs when something else is.
-func (q *Queue) locate(ctx context.Context, d *received) error {
+// identifyStream sets the stream of a delivered command: the one that has the same message at its
+// sequence, stored at the same nanosecond with the same content. It fails with ErrNoMessage when no
+// message is there, and with errEarlierStream when another one is.
+func (q *Queue) identifyStream(ctx context.Context, d *receivedMessage) error {
 	m, err := q.Command(ctx, d.seq)
 	if err != nil {
 		return err
 	}
 	if !m.Time.Equal(d.time) || m.Subject != d.msg.Subject || !bytes.Equal(m.Body, d.msg.Data) {
-		return fmt.Errorf("look for command %d: %w", d.seq, errNotOurs)
+		return fmt.Errorf("identify the stream of command %d: %w", d.seq, errEarlierStream)
 	}
 	d.stream = m.Stream
 	return nil
 }
 
-// stands reports whether a delivered command's stream is still there. What is said to the reply
-// subject of a delivery from a stream that was deleted is taken for a verdict on the message that
-// has its sequence now.
-func (q *Queue) stands(ctx context.Context, d received) error {
+// checkStream fails with errEarlierStream when a delivered command's stream was deleted. The server
+// would apply an acknowledgement for that delivery to the message that has its sequence now.
+func (q *Queue) checkStream(ctx context.Context, d receivedMessage) error {
 	now, err := q.CommandStream(ctx)
 	if err == nil && now != d.stream {
-		err = fmt.Errorf("settle command %d: %w", d.seq, errNotOurs)
+		err = fmt.Errorf("settle command %d: %w", d.seq, errEarlierStream)
 	}
 	return err
+}
+
+// CommandsBetween implements handler.CommandQueue; the messages are read from the leader, delivered
+// and delayed ones too.
+func (q *Queue) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[contract.Message, error] {
+	return func(yield func(contract.Message, error) bool) {
+		if to == 0 {
+			return
+		}
+		for s, err := range q.messagesBetween(ctx, q.commands, q.anyCommandSubject(), from, to-1) {
+			if err != nil {
+				yield(contract.Message{}, fmt.Errorf("read commands: %w", err))
+				return
+			}
+			if !yield(s.message(), nil) {
+				return
+			}
+		}
+	}
+}
+
+// PublishCommand publishes a command message as it is (Subject, Header, Body) and returns its
+// sequence. After a lost answer it publishes the message again, which at worst stores it twice: the
+// consumer recognizes the second by its id as a replay.
+func (q *Queue) PublishCommand(ctx context.Context, m contract.Message) (uint64, error) {
+	if !strings.HasPrefix(m.Subject, q.commandSubject("")) {
+		return 0, fmt.Errorf("publish command: %q is not a subject of commands", m.Subject)
+	}
+	msg := &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Body}
+	var seq uint64
+	err := q.retryUntilDone(ctx, q.commands, func(try int) error {
+		var err error
+		seq, err = q.publishOnce(ctx, try, q.commands, msg)
+		if errors.Is(err, errDuplicate) {
+			// The Nats-Msg-Id was used within the last minDuplicateWindow: by this call's former
+			// try, or by another command, which must not swallow this one.
+			s, readErr := q.readMessageOnce(ctx, try, q.commands, messageQuery{Seq: seq})
+			if readErr == nil && s != nil && s.Subject == m.Subject && bytes.Equal(s.Data, m.Body) {
+				return nil
+			}
+		}
+		return transientUnlessPermanent(err)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("publish command: %w", err)
+	}
+	return seq, nil
+}
+
+// message is the message as the handler gets it, without the identity of its stream.
+func (s *storedMessage) message() contract.Message {
+	return contract.Message{Subject: s.Subject, Header: s.Header, Body: s.Data, Seq: s.Seq, Time: s.Time.UTC()}
 }

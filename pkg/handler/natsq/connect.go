@@ -5,67 +5,105 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 )
 
-// ConnectOptions says how to reach NATS. Names in brackets are the settings they come from.
+// How the connection is kept. A server that silently vanished is noticed after maxPingsOutstanding
+// ping intervals.
+const (
+	connectTimeout      = 5 * time.Second
+	reconnectWait       = 250 * time.Millisecond
+	reconnectJitter     = 250 * time.Millisecond
+	reconnectJitterTLS  = 500 * time.Millisecond
+	pingInterval        = 10 * time.Second
+	maxPingsOutstanding = 2
+)
+
+// ConnectOptions configures Connect. Names in brackets are the settings that the fields come from.
 type ConnectOptions struct {
 	URL      string                     // comma list of servers (NATS_URL)
-	Name     string                     // what the server's monitoring shows
+	Name     string                     // of the client, as the server's monitoring shows it
 	Creds    string                     // file with a user's JWT and key (NATS_CREDS), read at every connect
 	NKey     string                     // file with a user's seed (NATS_NKEY)
 	User     string                     // (NATS_USER)
-	Password func() (string, error)     // (NATS_PASSWORD), asked at every connect so that a rotated one is found; needs User
+	Password func() (string, error)     // (NATS_PASSWORD), read at every connect, so that a rotated one is used; needs User
 	CA       string                     // PEM file of the authorities to trust (NATS_CA)
 	Cert     string                     // PEM file of the client certificate (NATS_CERT); needs Key
 	Key      string                     // PEM file of its key (NATS_KEY)
-	FailFast bool                       // fail when no server answers at first, instead of trying for ever
+	FailFast bool                       // fail when no server answers at first, instead of retrying for ever
 	Log      zerolog.Logger             // one line per change of the connection
 	Dialer   nats.InProcessConnProvider // when set, connects to a server in this process; URL is ignored
 }
 
-// Connect connects to NATS and stays connected: it tries for ever, through every server, even with
-// credentials that are refused (somebody may be about to repair them). Without FailFast it returns
-// at once, connected or not. Errors are about the options: bad URL, unreadable file.
+// Connect connects to NATS and stays connected: it retries for ever, through every server, even
+// with credentials that are refused (an operator may be about to repair them). Without FailFast it
+// returns at once, connected or not. Errors are about the options: a bad URL, an unreadable file.
 //
-// Nothing is buffered while there is no connection. A Nak, a heartbeat or a write that went out
-// minutes late would speak for somebody else by then; callers repeat what must get through.
+// The client buffers no message while there is no connection. A Nak, a heartbeat or a write that
+// went out minutes late would act on another replica's delivery by then; callers repeat what must
+// arrive.
 func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", context.Cause(ctx))
 	}
-	log, said := o.Log, "" // said is used by the connection's one callback goroutine only
-	options := []nats.Option{
+	credentials, err := o.credentials()
+	if err != nil {
+		return nil, err
+	}
+	certificates, err := o.certificates()
+	if err != nil {
+		return nil, err
+	}
+	options := slices.Concat(o.connection(), credentials, certificates)
+	if o.Dialer != nil {
+		o.URL = ""
+		options = append(options, nats.InProcessServer(o.Dialer))
+	}
+	nc, err := nats.Connect(o.URL, options...)
+	var unreadable *url.Error
+	if errors.As(err, &unreadable) { // its text has the whole address, which may have a password in it
+		return nil, fmt.Errorf("connect to NATS: the address cannot be read: %w", unreadable.Err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	return nc, nil
+}
+
+// connection sets how the connection is kept and logged.
+func (o ConnectOptions) connection() []nats.Option {
+	log, logged := o.Log, "" // logged is used by the connection's one callback goroutine only
+	return []nats.Option{
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(!o.FailFast),
 		// By default the client closes for good when a server refuses its credentials twice.
 		nats.IgnoreAuthErrorAbort(),
-		nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
+		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectJitter, reconnectJitterTLS),
 		nats.ReconnectBufSize(-1),
-		nats.Timeout(5 * time.Second),
-		// A server that vanished without a word is noticed after two of these.
-		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.Timeout(connectTimeout),
+		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPingsOutstanding),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil { // nil is our own Close
+			if err != nil { // nil after this process closed the connection
 				log.Warn().Err(err).Msg("NATS connection lost")
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			if why := err.Error(); why != said { // every attempt fails alike: once is enough
-				said = why
-				log.Warn().Err(err).Msg("cannot connect to NATS, trying on")
+			if text := err.Error(); text != logged { // every attempt fails alike: one line is enough
+				logged = text
+				log.Warn().Err(err).Msg("cannot connect to NATS, retrying")
 			}
 		}),
 		nats.ConnectHandler(func(nc *nats.Conn) {
-			said = ""
+			logged = ""
 			log.Info().Str("server", nc.ConnectedServerName()).Msg("connected to NATS")
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
-			said = ""
+			logged = ""
 			log.Info().Str("server", nc.ConnectedServerName()).Msg("connected to NATS again")
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
@@ -76,29 +114,39 @@ func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
 			e.Msg("NATS reported an error")
 		}),
 	}
+}
+
+// credentials is how the client authenticates: with a JWT, a seed, or user and password.
+func (o ConnectOptions) credentials() ([]nats.Option, error) {
 	switch {
 	case o.Creds != "":
-		options = append(options, nats.UserCredentials(o.Creds))
+		return []nats.Option{nats.UserCredentials(o.Creds)}, nil
 	case o.NKey != "":
 		nkey, err := nats.NkeyOptionFromSeed(o.NKey)
 		if err != nil {
 			return nil, fmt.Errorf("read the NATS nkey: %w", err)
 		}
-		options = append(options, nkey)
+		return []nats.Option{nkey}, nil
 	case o.User != "":
-		options = append(options, nats.UserInfoHandler(func() (string, string) {
+		return []nats.Option{nats.UserInfoHandler(func() (string, string) {
 			if o.Password == nil {
 				return o.User, ""
 			}
 			password, err := o.Password()
 			if err != nil {
-				log.Warn().Err(err).Msg("cannot read the NATS password")
+				o.Log.Warn().Err(err).Msg("cannot read the NATS password")
 			}
 			return o.User, password
-		}))
+		})}, nil
 	case o.Password != nil:
 		return nil, errors.New("connect to NATS: a password without a user")
 	}
+	return nil, nil
+}
+
+// certificates are the authorities that the client trusts, and its own certificate.
+func (o ConnectOptions) certificates() ([]nats.Option, error) {
+	var options []nats.Option
 	if o.CA != "" {
 		options = append(options, nats.RootCAs(o.CA))
 	}
@@ -108,17 +156,5 @@ func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
 	if o.Cert != "" {
 		options = append(options, nats.ClientCert(o.Cert, o.Key))
 	}
-	if o.Dialer != nil {
-		o.URL = ""
-		options = append(options, nats.InProcessServer(o.Dialer))
-	}
-	nc, err := nats.Connect(o.URL, options...)
-	var unreadable *url.Error
-	if errors.As(err, &unreadable) { // it quotes the whole address, which may hold a password
-		return nil, fmt.Errorf("connect to NATS: the address cannot be read: %w", unreadable.Err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("connect to NATS: %w", err)
-	}
-	return nc, nil
+	return options, nil
 }

@@ -3,8 +3,11 @@ package natsq
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
@@ -54,5 +57,67 @@ func TestDeadLettersComeBack(t *testing.T) {
 	}
 	if err := w.q.RemoveDead(w.ctx, "*"); err == nil {
 		t.Error("removes every letter")
+	}
+}
+
+func TestDeadLetterKeepsTheMessage(t *testing.T) {
+	w := newWorld(t)
+	letter := contract.DeadLetter{
+		ID: "seq-9", Action: contract.ActionDelete, Attempts: 3, Time: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
+		Message: contract.Message{Subject: "cv.commands.delete", Body: []byte("\x00not json"), Header: map[string][]string{
+			"Nats-Msg-Id": {"used"}, "ce-id": {"a", "b"}, "Nats-Expected-Stream": {"CV_COMMANDS"}, "nats-ttl": {"1s"}, "Nats-Rollup": {"all"}, "odd name": {"x"},
+			"Cv-Write": {"theirs"}, "Status": {"503"},
+		}},
+		Error: contract.Error{Code: "invalid_command", Message: "line one\r\nNats-Rollup: all\x00" + strings.Repeat("é", maxErrorHeaderBytes)},
+	}
+	// Another dead letter with the same Nats-Msg-Id just before: JetStream would take this one for
+	// a duplicate and acknowledge it.
+	before := letter
+	before.ID = "seq-8"
+	ok(t, w.q.PublishDead(w.ctx, before))
+	ok(t, w.q.PublishDead(w.ctx, letter))
+	ok(t, w.q.PublishDead(w.ctx, letter))
+	if n := w.messages(t, "CV_DEAD"); n != 2 {
+		t.Fatalf("%d dead letters", n)
+	}
+	s := must[jetstream.Stream](t)(w.js.Stream(w.ctx, "CV_DEAD"))
+	m := must[*jetstream.RawStreamMsg](t)(s.GetLastMsgForSubject(w.ctx, "cv.dead.delete.seq-9"))
+	if !bytes.Equal(m.Data, letter.Message.Body) {
+		t.Fatalf("body is %q", m.Data)
+	}
+	for name, want := range map[string]string{
+		"Nats-Msg-Id": "used", "ce-id": "a", "Cv-Original-Nats-Expected-Stream": "CV_COMMANDS", "Cv-Original-nats-ttl": "1s", "Cv-Original-Nats-Rollup": "all",
+		"odd_name": "x", "Cv-Original-Cv-Write": "theirs", "Status": "503", "Cv-Error-Code": "invalid_command", "Cv-Attempts": "3", "Cv-Time": "2026-01-02T03:04:05.000000006Z",
+	} {
+		if got := m.Header[name]; len(got) == 0 || got[0] != want {
+			t.Errorf("header %s is %q, want %q", name, got, want)
+		}
+	}
+	text := m.Header.Get("Cv-Error")
+	if !strings.HasPrefix(text, "line one  Nats-Rollup: all") || len(text) > maxErrorHeaderBytes+3 {
+		t.Errorf("Cv-Error has %d bytes: %.60q", len(text), text)
+	}
+	if got := m.Header["ce-id"]; len(got) != 2 {
+		t.Errorf("ce-id is %q", got)
+	}
+}
+
+// A body as long as the server lets it be leaves no room for the headers.
+func TestDeadLetterOfAHugeMessage(t *testing.T) {
+	w := newWorld(t)
+	letter := contract.DeadLetter{ID: "x", Action: contract.ActionExport, Message: contract.Message{Body: make([]byte, w.nc.MaxPayload())}}
+	ok(t, w.q.PublishDead(w.ctx, letter))
+	s := must[jetstream.Stream](t)(w.js.Stream(w.ctx, "CV_DEAD"))
+	m := must[*jetstream.RawStreamMsg](t)(s.GetLastMsgForSubject(w.ctx, "cv.dead.export.x"))
+	if len(m.Data) != 0 || m.Header.Get("Cv-Truncated") != "1048576" {
+		t.Fatalf("%d bytes, truncated %q", len(m.Data), m.Header.Get("Cv-Truncated"))
+	}
+	// The largest command that its stream takes has room.
+	letter.ID, letter.Message.Body = "y", make([]byte, maxCommandBytes)
+	letter.Error.Message = strings.Repeat("x", 2*maxErrorHeaderBytes)
+	ok(t, w.q.PublishDead(w.ctx, letter))
+	m = must[*jetstream.RawStreamMsg](t)(s.GetLastMsgForSubject(w.ctx, "cv.dead.export.y"))
+	if len(m.Data) != maxCommandBytes {
+		t.Fatalf("%d bytes", len(m.Data))
 	}
 }

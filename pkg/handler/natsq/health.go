@@ -9,71 +9,76 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// health knows what is being waited for, and says so once per change. An operation is in trouble
-// from its first failed try to its end, whichever that is, so nothing stays red that nobody needs
-// any more.
+// health knows which streams and consumers operations are waiting for, and logs each change once.
+// An operation counts as waiting from its first failed try to its end, whether it succeeds or gives
+// up, so that nothing stays red that no operation needs any more.
 type health struct {
 	log zerolog.Logger
 
 	mu       sync.Mutex
-	troubled map[string]*trouble // by stream or consumer
+	problems map[string]*problem // by stream or consumer
 }
 
-type trouble struct {
-	operations int
+// problem is why operations wait for one stream or consumer.
+type problem struct {
+	operations int // that wait
 	reason     string
 }
 
-// operation is one operation's part in the health of what it works on.
+// operation is one operation's part in the health of the object it needs.
 type operation struct {
 	health  *health
-	where   string
+	object  string
 	failing bool
 }
 
-func (h *health) operation(where string) *operation { return &operation{health: h, where: where} }
+// startOperation begins an operation that needs an object. Nothing is recorded until a try fails.
+func (h *health) startOperation(object string) *operation {
+	return &operation{health: h, object: object}
+}
 
-// failed records a failed try.
-func (o *operation) failed(err error) {
-	reason := reasonOf(err)
+// recordFailure records a failed try.
+func (o *operation) recordFailure(err error) {
+	reason := shortReason(err)
 	o.health.mu.Lock()
 	defer o.health.mu.Unlock()
-	t := o.health.troubled[o.where]
-	if t == nil {
-		t = &trouble{}
-		o.health.troubled[o.where] = t
+	p := o.health.problems[o.object]
+	if p == nil {
+		p = &problem{}
+		o.health.problems[o.object] = p
 	}
 	if !o.failing {
 		o.failing = true
-		t.operations++
+		p.operations++
 	}
-	if t.reason != reason {
-		t.reason = reason
-		o.health.log.Warn().Str("object", o.where).Str("reason", reason).AnErr("error", err).Msg("JetStream is in trouble, trying on")
+	if p.reason != reason {
+		p.reason = reason
+		o.health.log.Warn().Str("object", o.object).Str("reason", reason).AnErr("error", err).Msg("JetStream unavailable, retrying")
 	}
 }
 
-// done ends the operation's part.
-func (o *operation) done() {
+// end ends the operation's part, whether it succeeded or gave up. It may be called repeatedly.
+func (o *operation) end() {
 	if !o.failing {
 		return
 	}
 	o.failing = false
 	o.health.mu.Lock()
 	defer o.health.mu.Unlock()
-	t := o.health.troubled[o.where]
-	if t.operations--; t.operations == 0 {
-		delete(o.health.troubled, o.where)
-		o.health.log.Info().Str("object", o.where).Str("reason", t.reason).Msg("nothing waits for JetStream there any more")
+	p := o.health.problems[o.object]
+	if p.operations--; p.operations == 0 {
+		delete(o.health.problems, o.object)
+		o.health.log.Info().Str("object", o.object).Str("reason", p.reason).Msg("no operation is waiting for JetStream any more")
 	}
 }
 
-// err is what is being waited for, nil when nothing is.
-func (h *health) err() error {
+// firstProblem is the first object by name that operations are waiting for, with the reason; nil
+// when they wait for none.
+func (h *health) firstProblem() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, where := range slices.Sorted(maps.Keys(h.troubled)) {
-		return fmt.Errorf("%s: %s", where, h.troubled[where].reason)
+	for _, object := range slices.Sorted(maps.Keys(h.problems)) {
+		return fmt.Errorf("%s: %s", object, h.problems[object].reason)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -38,9 +39,10 @@ type world struct {
 
 // within bounds what a test waits for: far beyond what it takes, far below the test binary's own
 // limit.
-const within = 5 * time.Minute
+const testTimeout = 5 * time.Minute
 
-// newWorld makes the test run beside others: most of them mostly wait.
+// newWorld starts a server with a queue and lets the test run beside others: most of them mostly
+// wait.
 func newWorld(t *testing.T, change ...func(*Options)) *world {
 	t.Helper()
 	t.Parallel()
@@ -52,9 +54,9 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 	return w
 }
 
-// open makes another queue on the same server, as another process would: with a connection of its
-// own. Its ack wait is longer than any test may take: what is not handed back, or is waited for in
-// vain, shows.
+// open opens another queue on the same server, as another process would: with a connection of its
+// own. Its ack wait is longer than any test may take: so a message that is not handed back, or a
+// wait in vain, fails the test.
 func (w *world) open(t *testing.T, change ...func(*Options)) *Queue {
 	t.Helper()
 	long := func(o *Options) { o.AckWait = time.Hour }
@@ -74,7 +76,7 @@ func options(t *testing.T, change ...func(*Options)) Options {
 }
 
 func deadline(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -97,7 +99,7 @@ func receive[T any](t *testing.T, c <-chan T) T {
 			t.Fatal("the channel is closed")
 		}
 		return v
-	case <-time.After(within):
+	case <-time.After(testTimeout):
 		t.Fatal("waited in vain")
 	}
 	panic("unreachable")
@@ -138,7 +140,7 @@ func event(id string, s contract.Status) contract.Event {
 // usualAckWait is for tests of what is provisioned.
 func usualAckWait(o *Options) { o.AckWait = DefaultAckWait }
 
-// fault is what happens to one request that a test meddles with.
+// fault is what a test does to one request.
 type fault int
 
 const (
@@ -149,17 +151,17 @@ const (
 	refuse // answered with 10071, not carried out
 )
 
-// meddler stands between a queue and its connection.
-type meddler struct {
+// faultInjector stands between a queue and its connection.
+type faultInjector struct {
 	mu    sync.Mutex
 	hit   func(m *nats.Msg, nth int) fault // nth counts from 1 the requests with the same subject
 	count map[string]int
 	seen  []string // subjects of requests
 }
 
-// meddle makes the queue's requests go through hit. Lost ones time out at once.
-func meddle(q *Queue, hit func(m *nats.Msg, nth int) fault) *meddler {
-	x := &meddler{hit: hit, count: map[string]int{}}
+// injectFaults passes the queue's requests through hit. Lost ones time out at once.
+func injectFaults(q *Queue, hit func(m *nats.Msg, nth int) fault) *faultInjector {
+	x := &faultInjector{hit: hit, count: map[string]int{}}
 	send := q.send
 	q.send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 		x.mu.Lock()
@@ -194,7 +196,7 @@ func apiAnswer(code int) *nats.Msg {
 	return &nats.Msg{Data: b}
 }
 
-func (x *meddler) requests(prefix string) int {
+func (x *faultInjector) requests(prefix string) int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := 0
@@ -210,5 +212,107 @@ func is(t *testing.T, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
 		t.Fatalf("error is %v, want %v", err, want)
+	}
+}
+
+func count(won []bool) int {
+	n := 0
+	for _, w := range won {
+		if w {
+			n++
+		}
+	}
+	return n
+}
+
+func must2[A, B any](t *testing.T) func(a A, b B, err error) (A, B) {
+	return func(a A, b B, err error) (A, B) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a, b
+	}
+}
+
+// running serves a queue until the test, or stop, ends it.
+type running struct {
+	stop func(cause error) // ends pulling
+	kill func(cause error) // ends work
+	done chan error
+}
+
+func serveCommands(t *testing.T, q *Queue, l Loop) *running {
+	t.Helper()
+	return startServing(t, func(pull, work context.Context) error { return q.ServeCommands(pull, work, l) })
+}
+
+func serveUnits(t *testing.T, q *Queue, l UnitLoop) *running {
+	t.Helper()
+	return startServing(t, func(pull, work context.Context) error { return q.ServeUnits(pull, work, l) })
+}
+
+// holdTwoUnits serves two units at once. When it returns, two were taken; they and those after them
+// stay until release.
+func holdTwoUnits(t *testing.T, q *Queue) (r *running, release func()) {
+	t.Helper()
+	taken, released := make(chan struct{}, 10), make(chan struct{})
+	r = serveUnits(t, q, UnitLoop{Slots: 2, Handle: func(ctx context.Context, _ delivery.UnitDelivery) delivery.Disposition {
+		taken <- struct{}{}
+		select {
+		case <-released:
+		case <-ctx.Done(): // the test failed
+		}
+		return delivery.Disposition{Verb: delivery.Ack}
+	}})
+	receive(t, taken)
+	receive(t, taken)
+	return r, func() { close(released) }
+}
+
+func startServing(t *testing.T, serve func(pull, work context.Context) error) *running {
+	t.Helper()
+	pull, stop := context.WithCancelCause(context.Background())
+	work, kill := context.WithCancelCause(context.Background())
+	r := &running{stop: stop, kill: kill, done: make(chan error, 1)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.done <- serve(pull, work)
+	}()
+	t.Cleanup(func() {
+		kill(delivery.ErrStopping)
+		stop(delivery.ErrStopping)
+		<-ended
+	})
+	return r
+}
+
+// words collects what is sent to the server about deliveries: "+ACK", "-NAK", "+WPI", …
+func (w *world) words(t *testing.T) <-chan string {
+	t.Helper()
+	words := make(chan string, 1000)
+	nc := w.server.Dial(t)
+	must[*nats.Subscription](t)(nc.Subscribe("$JS.ACK.>", func(m *nats.Msg) { words <- string(m.Data) }))
+	ok(t, nc.FlushWithContext(w.ctx))
+	return words
+}
+
+func settleWith(d delivery.Disposition, seen chan<- delivery.Delivery) Loop {
+	return Loop{Slots: 4, Handle: func(_ context.Context, m delivery.Delivery) delivery.Disposition {
+		seen <- m
+		return d
+	}}
+}
+
+// gone waits until a command left its stream.
+func (w *world) gone(t *testing.T, seq uint64) {
+	t.Helper()
+	for {
+		_, err := w.q.Command(w.ctx, seq)
+		if errors.Is(err, contract.ErrNoMessage) {
+			return
+		}
+		ok(t, err)
 	}
 }

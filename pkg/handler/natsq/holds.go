@@ -9,10 +9,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Held tells whether a project is under a legal hold: whether CV_HOLDS has a key that is its id, in
-// any letter case, since people put keys there by hand. It is read from the leader.
+// Held implements handler.HoldStore: a project is under a legal hold when CV_HOLDS has a key that
+// is its id, in any letter case, since people put keys there by hand.
 func (q *Queue) Held(ctx context.Context, project string) (bool, error) {
-	keys, err := q.keys(ctx, q.holds)
+	keys, err := q.bucketKeys(ctx, q.holds)
 	if err != nil {
 		return false, fmt.Errorf("look for a legal hold of %s: %w", project, err)
 	}
@@ -20,11 +20,11 @@ func (q *Queue) Held(ctx context.Context, project string) (bool, error) {
 		if !strings.EqualFold(k, project) {
 			continue
 		}
-		s, err := q.read(ctx, q.holds, get{Last: q.hold(k)})
+		s, err := q.readMessage(ctx, q.holds, messageQuery{Last: q.holdSubject(k)})
 		if err != nil {
 			return false, fmt.Errorf("read the legal hold of %s: %w", project, err)
 		}
-		if s != nil && !deleted(s) {
+		if s != nil && !isDeleted(s) {
 			return true, nil
 		}
 	}
@@ -34,23 +34,23 @@ func (q *Queue) Held(ctx context.Context, project string) (bool, error) {
 // Hold is a project under a legal hold.
 type Hold struct {
 	Project string    `json:"project"` // as its key is written
-	Since   time.Time `json:"since"`   // when it was put last
+	Since   time.Time `json:"since"`   // when it was last put
 	Note    string    `json:"note"`    // for people
 }
 
 // Holds lists the projects under a legal hold, sorted.
 func (q *Queue) Holds(ctx context.Context) ([]Hold, error) {
-	keys, err := q.keys(ctx, q.holds)
+	keys, err := q.bucketKeys(ctx, q.holds)
 	if err != nil {
 		return nil, fmt.Errorf("list legal holds: %w", err)
 	}
 	held := []Hold{}
 	for _, k := range keys {
-		s, err := q.read(ctx, q.holds, get{Last: q.hold(k)})
+		s, err := q.readMessage(ctx, q.holds, messageQuery{Last: q.holdSubject(k)})
 		if err != nil {
 			return nil, fmt.Errorf("read legal hold %s: %w", k, err)
 		}
-		if s != nil && !deleted(s) {
+		if s != nil && !isDeleted(s) {
 			held = append(held, Hold{Project: k, Since: s.Time.UTC(), Note: string(s.Data)})
 		}
 	}
@@ -62,10 +62,10 @@ func (q *Queue) PutHold(ctx context.Context, project string, note []byte) error 
 	if err := checkID(project); err != nil {
 		return fmt.Errorf("put a legal hold: %w", err)
 	}
-	m := &nats.Msg{Subject: q.hold(project), Data: note}
+	m := &nats.Msg{Subject: q.holdSubject(project), Data: note}
 	err := q.retryUntilDone(ctx, q.holds, func(try int) error {
 		_, err := q.publishOnce(ctx, try, q.holds, m)
-		return retry(err)
+		return transientUnlessPermanent(err)
 	})
 	if err != nil {
 		return fmt.Errorf("put a legal hold on %s: %w", project, err)
@@ -73,13 +73,12 @@ func (q *Queue) PutHold(ctx context.Context, project string, note []byte) error 
 	return nil
 }
 
-// RemoveHold lifts the legal hold of a project, in whatever letter case it was put. One that does
-// not exist is well.
+// RemoveHold lifts the legal hold of a project, in any letter case. It succeeds when there is none.
 func (q *Queue) RemoveHold(ctx context.Context, project string) error {
 	if err := checkID(project); err != nil {
 		return fmt.Errorf("lift a legal hold: %w", err)
 	}
-	keys, err := q.keys(ctx, q.holds)
+	keys, err := q.bucketKeys(ctx, q.holds)
 	if err != nil {
 		return fmt.Errorf("lift the legal hold of %s: %w", project, err)
 	}
@@ -87,11 +86,9 @@ func (q *Queue) RemoveHold(ctx context.Context, project string) error {
 		if !strings.EqualFold(k, project) {
 			continue
 		}
-		if err := q.remove(ctx, q.holds, q.hold(k)); err != nil {
+		if err := q.removeMessages(ctx, q.holds, q.holdSubject(k)); err != nil {
 			return fmt.Errorf("lift the legal hold of %s: %w", project, err)
 		}
 	}
 	return nil
 }
-
-func (n names) hold(project string) string { return n.bucketSubject(n.holds) + project }

@@ -6,31 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
-	"slices"
-	"strings"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
-// headerKVOperation marks the entry of a deleted key, as nats.go and the nats command line leave
-// it.
-const headerKVOperation = "KV-Operation"
-
-// Job reads a job and its revision from the leader. It fails with ErrNoJob when there is none, and
-// with ErrNewer when a newer version of the product wrote it. A cancel that came before its command
-// is no job: with ErrNoJob, the Job has it in Cancel and the revision is what a PutJob replaces.
+// Job implements handler.JobStore; the revision is the entry's sequence in the bucket's stream. It
+// fails with ErrNewer, too: when a newer version of the product wrote the job. With ErrNoJob and a
+// Cancel, the revision is the one that a PutJob replaces.
 func (q *Queue) Job(ctx context.Context, id string) (contract.Job, uint64, error) {
 	if err := checkID(id); err != nil {
 		return contract.Job{}, 0, fmt.Errorf("read job: %w", err)
 	}
-	s, err := q.read(ctx, q.jobs, get{Last: q.job(id)})
+	s, err := q.readMessage(ctx, q.jobs, messageQuery{Last: q.jobSubject(id)})
 	switch {
 	case err != nil:
 		return contract.Job{}, 0, fmt.Errorf("read job %s: %w", id, err)
-	case s == nil || deleted(s):
+	case s == nil || isDeleted(s):
 		return contract.Job{}, 0, fmt.Errorf("read job %s: %w", id, contract.ErrNoJob)
 	}
 	j, err := contract.DecodeJob(s.Data)
@@ -43,11 +34,9 @@ func (q *Queue) Job(ctx context.Context, id string) (contract.Job, uint64, error
 	return j, s.Seq, nil
 }
 
-func deleted(s *stored) bool { return s.Header.Get(headerKVOperation) != "" }
-
-// PutJob writes a job when its revision still is rev (0: when there is none), and returns the new
-// one. It fails with ErrConflict when somebody else wrote first; that is certain, and so is
-// success. Any other error, ctx's end above all, leaves open whether the job was written.
+// PutJob implements handler.JobStore and returns the new revision. Success and ErrConflict are
+// certain; after any other error, above all the end of ctx, the job may or may not be written.
+// Where a deleted key is left, a new job is written over it.
 func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	if err := checkID(j.ID); err != nil {
 		return 0, fmt.Errorf("write job: %w", err)
@@ -56,13 +45,13 @@ func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64,
 	if err != nil {
 		return 0, fmt.Errorf("encode job %s: %w", j.ID, err)
 	}
-	w := write{stream: q.jobs, subject: q.job(j.ID), body: body, expect: rev}
-	seq, last, err := q.put(ctx, w)
-	if errors.Is(err, errLost) && rev == 0 && last != nil && deleted(last) {
-		w.expect = last.Seq // a deleted key is none
-		seq, _, err = q.put(ctx, w)
+	w := write{stream: q.jobs, subject: q.jobSubject(j.ID), body: body, expect: rev}
+	seq, last, err := q.compareAndSet(ctx, w)
+	if errors.Is(err, errConflict) && rev == 0 && last != nil && isDeleted(last) {
+		w.expect = last.Seq // a deleted key counts as no job
+		seq, _, err = q.compareAndSet(ctx, w)
 	}
-	if errors.Is(err, errLost) {
+	if errors.Is(err, errConflict) {
 		err = contract.ErrConflict
 	}
 	if err != nil {
@@ -71,12 +60,11 @@ func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64,
 	return seq, nil
 }
 
-// Jobs yields all jobs, by id, each as it is when its turn comes. A job that cannot be decoded is
-// yielded as an error with a Job that has only its ID, and the next ones follow; after any other
-// error nothing does.
+// Jobs implements handler.CollectorQueue. It lists the ids first, and then reads each job when its
+// turn comes.
 func (q *Queue) Jobs(ctx context.Context) iter.Seq2[contract.Job, error] {
 	return func(yield func(contract.Job, error) bool) {
-		ids, err := q.keys(ctx, q.jobs)
+		ids, err := q.bucketKeys(ctx, q.jobs)
 		if err != nil {
 			yield(contract.Job{}, fmt.Errorf("list jobs: %w", err))
 			return
@@ -99,76 +87,31 @@ func (q *Queue) Jobs(ctx context.Context) iter.Seq2[contract.Job, error] {
 	}
 }
 
-// keys lists the keys of a bucket, sorted; among them may be deleted ones.
-func (q *Queue) keys(ctx context.Context, stream string) ([]string, error) {
-	return q.below(ctx, stream, q.bucketSubject(stream))
-}
-
-// below lists what follows a prefix in the subjects of a stream, sorted.
-func (q *Queue) below(ctx context.Context, stream, prefix string) ([]string, error) {
-	var keys []string
-	seen := map[string]struct{}{}
-	for offset := 0; ; { // JetStream gives up to 100,000 subjects a page
-		var answer struct {
-			Total int `json:"total"`
-			State struct {
-				Subjects map[string]uint64 `json:"subjects"`
-			} `json:"state"`
-		}
-		request := map[string]any{"subjects_filter": prefix + ">", "offset": offset}
-		if err := q.api(ctx, stream, "STREAM.INFO."+stream, request, &answer); err != nil {
-			return nil, err
-		}
-		for subject := range maps.Keys(answer.State.Subjects) {
-			if _, ok := seen[subject]; !ok {
-				seen[subject] = struct{}{}
-				keys = append(keys, strings.TrimPrefix(subject, prefix))
-			}
-		}
-		offset += len(answer.State.Subjects)
-		if len(answer.State.Subjects) == 0 || offset >= answer.Total {
-			slices.Sort(keys)
-			return keys, nil
-		}
-	}
-}
-
-// WatchJob sends the job as it is now, if there is one, and each time it changed, until ctx ends;
-// then it closes the channel. Who reads slowly misses states in between, never the last one.
+// WatchJob sends the job as it is now, if there is one, and then after each change, until ctx ends;
+// then it closes the channel. A slow reader misses states in between, never the last one.
 func (q *Queue) WatchJob(ctx context.Context, id string) (<-chan contract.Job, error) {
 	if err := checkID(id); err != nil {
 		return nil, fmt.Errorf("watch job: %w", err)
 	}
-	return follow(ctx, q, q.jobs, q.job(id), func(s *stored) (contract.Job, bool) {
-		if deleted(s) {
+	return watchSubject(ctx, q, q.jobs, q.jobSubject(id), func(s *storedMessage) (contract.Job, bool) {
+		if isDeleted(s) {
 			return contract.Job{}, false
 		}
 		j, err := contract.DecodeJob(s.Data)
 		if err != nil {
-			q.log.Warn().Err(err).Str("command_id", id).Msg("cannot read a job")
+			q.log.Warn().Err(err).Str("command_id", id).Msg("cannot decode a job")
 		}
 		return j, err == nil && !j.OnlyCancel()
 	})
 }
 
-// DeleteJob removes a job and all traces of it from the bucket. One that does not exist is well.
+// DeleteJob removes a job and all traces of it from the bucket. It succeeds when there is none.
 func (q *Queue) DeleteJob(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("delete job: %w", err)
 	}
-	if err := q.remove(ctx, q.jobs, q.job(id)); err != nil {
+	if err := q.removeMessages(ctx, q.jobs, q.jobSubject(id)); err != nil {
 		return fmt.Errorf("delete job %s: %w", id, err)
 	}
 	return nil
-}
-
-// bucketStream is a bucket's stream as nats.go makes it, so that `nats kv` works on it, but for
-// AllowDirect.
-func bucketStream(name, description string) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name: name, Description: description, Subjects: []string{"$KV." + strings.TrimPrefix(name, "KV_") + ".>"},
-		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
-		MaxMsgsPerSubject: 1, MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxConsumers: -1,
-		AllowRollup: true, DenyDelete: true,
-	}
 }

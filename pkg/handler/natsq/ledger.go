@@ -9,13 +9,13 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
-// LedgerTail reads a ledger's last message and its stream sequence from the leader; nil and 0 when
+// LedgerTail implements handler.LedgerQueue; the message is read from the leader, and nil when
 // there is none.
 func (q *Queue) LedgerTail(ctx context.Context, id string) ([]byte, uint64, error) {
 	if err := checkID(id); err != nil {
 		return nil, 0, fmt.Errorf("read the ledger: %w", err)
 	}
-	s, err := q.read(ctx, q.ledgers, get{Last: q.ledger(id)})
+	s, err := q.readMessage(ctx, q.ledgers, messageQuery{Last: q.ledgerSubject(id)})
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the ledger of %s: %w", id, err)
 	}
@@ -25,17 +25,16 @@ func (q *Queue) LedgerTail(ctx context.Context, id string) ([]byte, uint64, erro
 	return s.Data, s.Seq, nil
 }
 
-// AppendLedger appends lines after the message with sequence after (0: as the first one) and
-// returns the new message's sequence. It fails with ErrFenced when another message is the last one
-// by now, the caller's own from an earlier failure included. It is the fence: of all that append
-// after the same message, exactly one succeeds. Any other error leaves open whether the lines were
-// appended.
+// AppendLedger implements handler.LedgerQueue and returns the new message's sequence; after 0 it
+// appends the first one. It is the fence: of all callers that append after the same message,
+// exactly one succeeds. ErrFenced may be due to the caller's own message, from an earlier call that
+// failed. After any other error the lines may or may not be appended.
 func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (uint64, error) {
 	if err := checkID(id); err != nil {
 		return 0, fmt.Errorf("append to the ledger: %w", err)
 	}
-	seq, _, err := q.put(ctx, write{stream: q.ledgers, subject: q.ledger(id), body: lines, expect: after})
-	if errors.Is(err, errLost) {
+	seq, _, err := q.compareAndSet(ctx, write{stream: q.ledgers, subject: q.ledgerSubject(id), body: lines, expect: after})
+	if errors.Is(err, errConflict) {
 		err = delivery.ErrFenced
 	}
 	if err != nil {
@@ -44,9 +43,9 @@ func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after
 	return seq, nil
 }
 
-// Ledger yields a ledger's messages in order, up to and with the one with stream sequence upTo,
-// read from the leader. It fails when that one is not found. An upTo of math.MaxUint64 yields all
-// there are.
+// Ledger implements handler.LedgerQueue; the messages are read from the leader, and the one with
+// sequence upTo is the last. It fails when that one is not found. An upTo of math.MaxUint64 yields
+// all messages.
 func (q *Queue) Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		if err := checkID(id); err != nil {
@@ -54,7 +53,7 @@ func (q *Queue) Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]
 			return
 		}
 		var last uint64
-		for s, err := range q.between(ctx, q.ledgers, q.ledger(id), 0, upTo) {
+		for s, err := range q.messagesBetween(ctx, q.ledgers, q.ledgerSubject(id), 0, upTo) {
 			if err != nil {
 				yield(nil, fmt.Errorf("read the ledger of %s: %w", id, err))
 				return
@@ -65,27 +64,6 @@ func (q *Queue) Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]
 		}
 		if last != upTo && upTo != maxSequence {
 			yield(nil, fmt.Errorf("read the ledger of %s: it ends at sequence %d, before %d", id, last, upTo))
-		}
-	}
-}
-
-// maxSequence is beyond every sequence a stream has.
-const maxSequence = ^uint64(0)
-
-// between yields the messages of a subject with from ≤ sequence ≤ to, in order, read one by one
-// from the leader.
-func (q *Queue) between(ctx context.Context, stream, subject string, from, to uint64) iter.Seq2[*stored, error] {
-	return func(yield func(*stored, error) bool) {
-		for next := max(from, 1); next <= to; {
-			s, err := q.read(ctx, stream, get{Seq: next, Next: subject})
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			if s == nil || s.Seq > to || !yield(s, nil) || s.Seq == maxSequence {
-				return
-			}
-			next = s.Seq + 1
 		}
 	}
 }

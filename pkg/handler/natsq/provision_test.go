@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -89,7 +88,7 @@ func TestOptionsAreChecked(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// More replicas than there are servers: said at once, not waited for.
+	// More replicas than there are servers: Open fails at once instead of waiting.
 	_, err := Open(w.ctx, w.nc, Options{Prefix: "r3", Replicas: 3, Provision: true})
 	if err == nil || !strings.Contains(err.Error(), "replicas") || w.ctx.Err() != nil {
 		t.Errorf("three replicas on one server: %v", err)
@@ -105,7 +104,7 @@ func differences(t *testing.T, err error) []string {
 	var lines []string
 	for _, d := range drift.Differences {
 		if !strings.Contains(err.Error(), d.String()) {
-			t.Errorf("%q does not tell %q", err, d)
+			t.Errorf("%q does not contain %q", err, d)
 		}
 		lines = append(lines, d.String())
 	}
@@ -127,7 +126,7 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 	q := must[*Queue](t)(Open(ctx, nc, options(t)))
 	must[*Queue](t)(Open(ctx, nc, options(t, func(o *Options) { o.Provision = false })))
 
-	// Somebody meddles with everything.
+	// An operator changes everything.
 	ok(t, js.DeleteStream(ctx, "KV_CV_HOLDS"))
 	must[jetstream.KeyValue](t)(js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "CV_HOLDS"})) // as the nats command line would
 	ok(t, js.DeleteStream(ctx, "CV_WORK"))
@@ -155,8 +154,8 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 		"CV_COMMANDS: discard is DiscardOld, wants DiscardNew",
 		"CV_COMMANDS: duplicate_window is 1m0s, wants 100ms",
 		"CV_COMMANDS: max_msg_size is 100, wants 1032192",
-		"CV_WORK: retention is Limits, wants WorkQueue (cannot be changed: make it anew)",
-		"CV_WORK: storage is Memory, wants File (cannot be changed: make it anew)",
+		"CV_WORK: retention is Limits, wants WorkQueue (cannot be updated: delete and create it again)",
+		"CV_WORK: storage is Memory, wants File (cannot be updated: delete and create it again)",
 		"CV_WORK: discard is DiscardOld, wants DiscardNew",
 		"CV_EVENTS: max_age is 1h0m0s, wants 720h0m0s",
 		"CV_EVENTS: max_msgs_per_subject is 5, wants 1",
@@ -171,10 +170,10 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 		t.Fatalf("differences are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 
-	// With Provision all that can be mended is; what cannot is said.
+	// With Provision all that can be changed is changed; the rest is listed.
 	_, err = Open(ctx, nc, options(t))
 	if got := differences(t, err); !slices.Equal(got, want[4:7]) {
-		t.Fatalf("what cannot be mended is\n%s", strings.Join(got, "\n"))
+		t.Fatalf("what cannot be changed is\n%s", strings.Join(got, "\n"))
 	}
 	ok(t, js.DeleteStream(ctx, "CV_WORK"))
 	must[*Queue](t)(Open(ctx, nc, options(t)))
@@ -239,20 +238,6 @@ func TestProvisionNeverLowers(t *testing.T) {
 	}
 }
 
-func TestCovers(t *testing.T) {
-	for _, c := range []struct {
-		have, sub string
-		want      bool
-	}{
-		{"a.b", "a.b", true}, {"a.*", "a.b", true}, {"a.>", "a.b", true}, {"a.>", "a.b.c", true}, {"a.>", "a", false}, {">", "a.*", true},
-		{"a.*", "a.*", true}, {"a.b", "a.*", false}, {"a.*", "a.>", false}, {"a.>", "a.>", true}, {"a.*.c", "a.b.c", true}, {"a.b", "a.b.c", false}, {"a.b.c", "a.b", false},
-	} {
-		if got := covers(c.have, c.sub); got != c.want {
-			t.Errorf("%s covers %s: %v", c.have, c.sub, got)
-		}
-	}
-}
-
 func TestReplicasThatStartTogether(t *testing.T) {
 	server := natstest.New(t)
 	ctx := deadline(t)
@@ -268,7 +253,7 @@ func TestReplicasThatStartTogether(t *testing.T) {
 	wg.Wait()
 }
 
-// Open waits for a server that is away, and says why when it may not wait longer.
+// Open waits for a server that is away; its error has the reason when it may not wait longer.
 func TestOpenWaits(t *testing.T) {
 	server := natstest.New(t)
 	ctx, nc := deadline(t), server.Dial(t)
@@ -287,55 +272,4 @@ func TestOpenWaits(t *testing.T) {
 	}()
 	ok(t, server.Start())
 	ok(t, receive(t, opened))
-}
-
-func TestConnect(t *testing.T) {
-	ctx := deadline(t)
-	server := natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0", User: "ann", Password: "right"})
-	t.Run("password that is repaired later", func(t *testing.T) {
-		passwords := make(chan string, 100)
-		for range 4 {
-			passwords <- "wrong"
-		}
-		nc := must[*nats.Conn](t)(Connect(ctx, ConnectOptions{URL: server.URL(), Name: "test", User: "ann", Log: options(t).Log, Password: func() (string, error) {
-			select {
-			case p := <-passwords:
-				return p, nil
-			default:
-				return "right", nil
-			}
-		}}))
-		defer nc.Close()
-		must[*Queue](t)(Open(ctx, nc, options(t)))
-		if len(passwords) > 0 {
-			t.Fatalf("%d passwords were not tried", len(passwords))
-		}
-	})
-	t.Run("fails fast", func(t *testing.T) {
-		if nc, err := Connect(ctx, ConnectOptions{URL: server.URL(), FailFast: true}); err == nil {
-			nc.Close()
-			t.Fatal("connected without a password")
-		}
-		if nc, err := Connect(ctx, ConnectOptions{URL: "nats://127.0.0.1:1", FailFast: true}); err == nil {
-			nc.Close()
-			t.Fatal("connected to nobody")
-		}
-	})
-	t.Run("options", func(t *testing.T) {
-		for name, o := range map[string]ConnectOptions{
-			"creds": {Creds: "/nonexistent/creds"}, "nkey": {NKey: "/nonexistent/nkey"}, "ca": {CA: "/nonexistent/ca"},
-			"cert without key": {Cert: "c"}, "key without cert": {Key: "k"}, "cert": {Cert: "/nonexistent/c", Key: "/nonexistent/k"},
-			"password without user": {Password: func() (string, error) { return "", nil }},
-		} {
-			o.URL, o.FailFast = server.URL(), true
-			if nc, err := Connect(ctx, o); err == nil {
-				nc.Close()
-				t.Errorf("%s: no error", name)
-			}
-		}
-		_, err := Connect(ctx, ConnectOptions{URL: "nats://ann:s3cret@%zz"})
-		if err == nil || strings.Contains(err.Error(), "s3cret") {
-			t.Errorf("bad address: %v", err)
-		}
-	})
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
-// remake deletes a stream and makes it again.
+// remake deletes a stream and creates it again.
 func (w *world) remake(t *testing.T, stream string) {
 	t.Helper()
 	ok(t, w.js.DeleteStream(w.ctx, stream))
@@ -35,8 +35,8 @@ func beforeRequest(q *Queue, prefix string, do func()) {
 	}
 }
 
-// The verdict on a message whose stream is gone says nothing about the message that has its
-// sequence now, and is at work as well.
+// The verdict on a message whose stream was deleted does not settle the message that has its
+// sequence now, and is being handled as well.
 func TestVerdictOnAMessageOfAnEarlierStream(t *testing.T) {
 	for _, verb := range []delivery.Verb{delivery.Ack, delivery.Term} {
 		t.Run(verb.String(), func(t *testing.T) {
@@ -70,8 +70,8 @@ func TestVerdictOnAMessageOfAnEarlierStream(t *testing.T) {
 	}
 }
 
-// A message that was delivered just before its stream was made again is not handed over as one of
-// the new stream.
+// A message that was delivered just before its stream was created again is not handed over as one
+// of the new stream.
 func TestDeliveredFromAnEarlierStream(t *testing.T) {
 	w := newWorld(t)
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "earlier")))
@@ -94,7 +94,7 @@ func TestCommandInAnEarlierStream(t *testing.T) {
 	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "earlier")))
 	m := must[contract.Message](t)(w.q.Command(w.ctx, seq))
 	if created := w.created(t); m.Stream != created {
-		t.Errorf("the stream is %q, made at %q", m.Stream, created)
+		t.Errorf("the stream is %q, created at %q", m.Stream, created)
 	}
 	for _, stream := range []string{"", m.Stream} {
 		if again := must[contract.Message](t)(w.q.CommandIn(w.ctx, stream, seq)); again.Stream != m.Stream || !again.Time.Equal(m.Time) || string(again.Body) != "earlier" {
@@ -118,7 +118,7 @@ func TestCommandInAnEarlierStream(t *testing.T) {
 	is(t, err, contract.ErrNoMessage)
 }
 
-// created is when CV_COMMANDS was made, as nats.go says it.
+// created is when CV_COMMANDS was created, as nats.go reports it.
 func (w *world) created(t *testing.T) string {
 	t.Helper()
 	s, err := w.js.Stream(w.ctx, "CV_COMMANDS")
@@ -126,8 +126,8 @@ func (w *world) created(t *testing.T) string {
 	return s.CachedInfo().Created.UTC().Format(time.RFC3339Nano)
 }
 
-// The stream is made again in the middle of a reading: the message that was read is not said to be
-// of the new stream.
+// The stream is created again in the middle of a reading: the message that was read is not taken
+// for one of the new stream.
 func TestCommandWhileTheStreamIsMadeAgain(t *testing.T) {
 	w := newWorld(t)
 	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "earlier")))
@@ -226,7 +226,7 @@ func TestAnswersOfAnEarlierStream(t *testing.T) {
 	}
 }
 
-// A watch sees what is stored in a stream that was made again, also when that has more messages
+// A watch sees what is stored in a stream that was created again, also when that has more messages
 // than the one before by the time at which it looks.
 func TestWatchAStreamMadeAgain(t *testing.T) {
 	w := newWorld(t)

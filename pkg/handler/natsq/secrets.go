@@ -9,35 +9,35 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Secret is the secret of this name, 26 random letters and digits that CV_SECRETS keeps for the
-// service alone. The first replica that asks makes it; all others get the same. It is read from the
-// leader once, and then remembered.
+// Secret implements handler.SecretStore. CV_SECRETS keeps the secrets; the first replica that asks
+// for one creates it, and all others get the same. Each is read from the leader once and then
+// remembered.
 func (q *Queue) Secret(ctx context.Context, name string) (string, error) {
 	if err := checkID(name); err != nil {
 		return "", err
 	}
-	if known, ok := q.known.Load(name); ok {
+	if known, ok := q.secretCache.Load(name); ok {
 		return known.(string), nil //nolint:forcetypeassert // only strings are stored
 	}
-	subject := q.bucketSubject(q.secrets) + name
-	last, err := q.read(ctx, q.secrets, get{Last: subject})
+	subject := q.keyPrefix(q.secrets) + name
+	last, err := q.readMessage(ctx, q.secrets, messageQuery{Last: subject})
 	if err != nil {
 		return "", fmt.Errorf("read the secret %s: %w", name, err)
 	}
 	if last == nil {
 		secret := rand.Text()
-		_, last, err = q.put(ctx, write{stream: q.secrets, subject: subject, header: nats.Header{}, body: []byte(secret)})
+		_, last, err = q.compareAndSet(ctx, write{stream: q.secrets, subject: subject, header: nats.Header{}, body: []byte(secret)})
 		switch {
 		case err == nil:
-			last = &stored{Data: []byte(secret)}
-		case !errors.Is(err, errLost) || last == nil:
-			return "", fmt.Errorf("make the secret %s: %w", name, err)
+			last = &storedMessage{Data: []byte(secret)}
+		case !errors.Is(err, errConflict) || last == nil:
+			return "", fmt.Errorf("create the secret %s: %w", name, err)
 		}
 	}
-	if deleted(last) || len(last.Data) == 0 {
-		return "", fmt.Errorf("the secret %s was deleted from %s by hand, and what was made with it cannot be checked any more: put it back, "+
-			"or purge the key to have a new one made", name, q.secrets)
+	if isDeleted(last) || len(last.Data) == 0 {
+		return "", fmt.Errorf("the secret %s was deleted from %s by hand, and digests made with it cannot be checked any more: put it back, "+
+			"or purge the key to have a new one created", name, q.secrets)
 	}
-	q.known.Store(name, string(last.Data))
+	q.secretCache.Store(name, string(last.Data))
 	return string(last.Data), nil
 }

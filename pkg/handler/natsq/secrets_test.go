@@ -10,8 +10,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
-// All processes get the same secret, whoever asks first; one that was deleted by hand is not made
-// again in silence.
+// All processes get the same secret, whichever asks first; one that was deleted by hand is not
+// silently created again.
 func TestSecret(t *testing.T) {
 	server := natstest.New(t)
 	ctx := deadline(t)

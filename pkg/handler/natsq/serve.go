@@ -3,53 +3,51 @@ package natsq
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
-// Loop says how command messages are worked on.
+// Loop configures ServeCommands.
 type Loop struct {
-	Slots  int                             // exports at once, and deletes at once
-	Ready  func(ctx context.Context) error // blocks while nothing may be taken; returns ctx's error when that ends first. Nil is always ready
+	// Slots is how many exports are handled at once, and how many deletes.
+	Slots int
+	// Ready blocks while no message may be taken. When ctx ends first it returns ctx's error. Nil
+	// is always ready.
+	Ready func(ctx context.Context) error
+	// Handle handles one command and decides what becomes of its message.
 	Handle func(ctx context.Context, d delivery.Delivery) delivery.Disposition
 }
 
-// UnitLoop says how units are worked on.
+// UnitLoop configures ServeUnits.
 type UnitLoop struct {
-	Slots  int
-	Ready  func(ctx context.Context) error
+	Slots  int                             // units at once
+	Ready  func(ctx context.Context) error // as in Loop
 	Handle func(ctx context.Context, d delivery.UnitDelivery) delivery.Disposition
 }
 
-// cancelSlots is how many cancels are worked on at once.
+// cancelSlots is how many cancels are handled at once.
 const cancelSlots = 4
 
 // ServeCommands takes commands from the queue, at most l.Slots of each action at once, until pull
-// ends; then it takes no more, hands back at once what was on its way, waits for the running
-// handlers and returns nil. Handlers run under work with the lease that the package comment tells
-// of; cancelling work ends pulling too.
+// ends. Then it takes no more, hands back at once what was on its way, waits for the running
+// handlers and returns nil. Handlers run under work and under the lease that the package comment
+// describes; the end of work ends pulling too.
 //
-// Cancels have a few slots, and are taken whether l.Ready or not: they need nothing but JetStream.
+// Cancels have cancelSlots slots and do not wait for l.Ready: they need nothing but JetStream.
 func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
-	handle := func(ctx context.Context, d received) delivery.Disposition {
+	handle := func(ctx context.Context, d receivedMessage) delivery.Disposition {
 		return l.Handle(ctx, delivery.Delivery{
 			Message:   contract.Message{Subject: d.msg.Subject, Header: d.msg.Header, Body: d.msg.Data, Seq: d.seq, Stream: d.stream, Time: d.time},
 			Delivered: d.delivered, Lease: d.lease,
 		})
 	}
-	pull, stop := context.WithCancel(pull) // the one that fails takes the others with it
+	pull, stop := context.WithCancel(pull) // a loop that fails ends the others
 	defer stop()
-	loops := []serving{
+	loops := []serveLoop{
 		{durable: exportsDurable, slots: l.Slots, ready: l.Ready},
 		{durable: deletesDurable, slots: l.Slots, ready: l.Ready},
 		{durable: cancelsDurable, slots: cancelSlots},
@@ -57,351 +55,29 @@ func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 	errs := make([]error, len(loops))
 	var all sync.WaitGroup
 	for i, loop := range loops {
-		loop.stream, loop.handle, loop.locate, loop.stands = q.commands, handle, q.locate, q.stands
+		loop.stream, loop.handle, loop.identifyStream, loop.checkStream = q.commands, handle, q.identifyStream, q.checkStream
 		all.Go(func() {
 			defer stop()
-			errs[i] = q.serve(pull, work, loop)
+			errs[i] = q.runServeLoop(pull, work, loop)
 		})
 	}
 	all.Wait()
 	return cmp.Or(errs...)
 }
 
-// ServeUnits is ServeCommands for units of work. What is no unit (its subject tells) is terminated
-// with a warning.
+// ServeUnits is ServeCommands for units of work. A message whose subject is not a unit's is
+// terminated with a warning.
 func (q *Queue) ServeUnits(pull, work context.Context, l UnitLoop) error {
-	return q.serve(pull, work, serving{
+	return q.runServeLoop(pull, work, serveLoop{
 		stream: q.work, durable: workDurable, slots: l.Slots, ready: l.Ready,
-		handle: func(ctx context.Context, d received) delivery.Disposition {
+		handle: func(ctx context.Context, d receivedMessage) delivery.Disposition {
 			id, number, _ := strings.Cut(strings.TrimPrefix(d.msg.Subject, q.prefix+".work."), ".")
 			n, err := strconv.Atoi(number)
-			if err != nil || checkID(id) != nil || q.unit(id, n) != d.msg.Subject {
+			if err != nil || checkID(id) != nil || q.unitSubject(id, n) != d.msg.Subject {
 				q.log.Warn().Str("subject", d.msg.Subject).Uint64("seq", d.seq).Msg("not a unit of work")
 				return delivery.Disposition{Verb: delivery.Term, Reason: "not a unit of work"}
 			}
 			return l.Handle(ctx, delivery.UnitDelivery{Command: id, N: n, Body: d.msg.Data, Delivered: d.delivered, Lease: d.lease})
 		},
 	})
-}
-
-// How a pull request is kept: the server sends a heartbeat on an idle request, and a request that
-// is silent for missedBeats of them is given up.
-const (
-	pullExpires = 10 * time.Second
-	pullBeat    = 2 * time.Second
-	missedBeats = 2
-	// arrivalsBuffer is room for status messages beside the messages asked for.
-	arrivalsBuffer = 1024
-)
-
-// received is one received of a message.
-type received struct {
-	msg       *nats.Msg
-	seq       uint64
-	delivered uint64
-	time      time.Time
-	stream    string // which stream it is of, once that is known
-	lease     delivery.Lease
-}
-
-// serving is one running loop. All but the handlers' goroutines runs in one goroutine, which owns
-// the fields below the line.
-//
-// It asks for exactly as many messages as there are free slots: what waits in a buffer ages toward
-// its redelivery and is missing elsewhere. An idle loop has one request under way, a busy one asks
-// for one message per slot that becomes free. The server keeps at most 512 requests per consumer,
-// which is why idle slots share one.
-type serving struct {
-	q               *Queue
-	stream, durable string
-	slots           int
-	ready           func(context.Context) error
-	handle          func(context.Context, received) delivery.Disposition
-	locate          func(context.Context, *received) error // finds out which stream a delivery is of; nil: nobody asks
-	stands          func(context.Context, received) error  // fails when that stream is not there any more
-	unsubscribed    chan struct{}                          // closed when, after the end of pulling, nothing can be delivered to this process any more
-	pulling         context.Context
-
-	// ---
-	health   *operation
-	arrivals chan *nats.Msg
-	requests map[*nats.Subscription]*request
-	free     int
-	failures int   // in a row
-	failure  error // the last one
-}
-
-// request is a pull request under way.
-type request struct {
-	left   int // messages it may still bring
-	missed int // heartbeats
-}
-
-func (s *serving) where() string { return s.stream + " > " + s.durable }
-
-func (q *Queue) serve(pull, work context.Context, s serving) error {
-	if s.slots <= 0 {
-		return fmt.Errorf("serve %s: %d slots", s.stream, s.slots)
-	}
-	s.q = q
-	s.unsubscribed = make(chan struct{})
-	s.free = s.slots
-	s.arrivals = make(chan *nats.Msg, arrivalsBuffer+2*s.slots)
-	s.requests = map[*nats.Subscription]*request{}
-	s.health = q.health.operation(s.where())
-	defer s.health.done()
-
-	pull, stopPull := context.WithCancelCause(pull)
-	defer stopPull(nil)
-	defer context.AfterFunc(work, func() { stopPull(context.Cause(work)) })()
-	s.pulling = pull
-
-	status := q.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
-	defer q.nc.RemoveStatusListener(status)
-	if q.nc.IsClosed() { // before we listened
-		stopPull(nats.ErrConnectionClosed)
-	}
-	beat := time.NewTicker(pullBeat)
-	defer beat.Stop()
-
-	var helpers, handlers sync.WaitGroup
-	defer helpers.Wait()
-	finished := make(chan struct{}, s.slots)
-	gate := make(chan error, 1) // answers of getReady
-	waiting := false            // for the gate
-
-	for pull.Err() == nil {
-		if s.free > 0 && !waiting {
-			waiting = true
-			failures, failure := s.failures, s.failure
-			helpers.Go(func() { gate <- s.getReady(pull, failures, failure) })
-		}
-		select {
-		case <-pull.Done():
-		case err := <-gate:
-			waiting = false
-			switch {
-			case pull.Err() != nil:
-			case err != nil: // against its promise: it must not make us spin
-				s.failed(fmt.Errorf("get ready: %w", err))
-			default:
-				s.request()
-			}
-		case m := <-s.arrivals:
-			if d, ok := s.arrived(m); ok {
-				handlers.Go(func() {
-					s.handleOne(work, d)
-					finished <- struct{}{}
-				})
-			}
-		case <-finished:
-			s.free++
-		case <-beat.C:
-			s.countMissed()
-		case state, open := <-status:
-			if !open || state == nats.CLOSED {
-				stopPull(nats.ErrConnectionClosed)
-				break
-			}
-			// The server forgot the requests of the connection before, or will send what they bring
-			// to nobody; late comers are still taken or handed back.
-			s.failures, s.failure = 0, nil
-			for sub := range s.requests {
-				s.drop(sub)
-			}
-		}
-	}
-	s.stop()
-	handlers.Wait()
-	if errors.Is(context.Cause(pull), nats.ErrConnectionClosed) {
-		return fmt.Errorf("serve %s: %w", s.stream, nats.ErrConnectionClosed)
-	}
-	return nil
-}
-
-// getReady returns when a request may be sent: after the pause that the failures before it call
-// for, and when the handler is ready. Its error is pull's.
-func (s *serving) getReady(pull context.Context, failures int, failure error) error {
-	if failures > 0 {
-		s.q.heal(pull, failure)
-		if err := pause(pull, failures); err != nil {
-			return err
-		}
-	}
-	if s.ready == nil {
-		return pull.Err()
-	}
-	return s.ready(pull)
-}
-
-// request asks for as many messages as there are free slots. Each request has an inbox of its own:
-// a message does not tell which request it answers.
-func (s *serving) request() {
-	if s.free <= 0 {
-		return
-	}
-	nc := s.q.nc
-	if nc.Status() != nats.CONNECTED {
-		s.failed(nats.ErrDisconnected)
-		return
-	}
-	body, err := json.Marshal(map[string]any{"batch": s.free, "expires": pullExpires, "idle_heartbeat": pullBeat})
-	if err != nil {
-		s.failed(fmt.Errorf("encode a pull request: %w", err))
-		return
-	}
-	inbox := nc.NewInbox()
-	sub, err := nc.ChanSubscribe(inbox, s.arrivals)
-	if err != nil {
-		s.failed(fmt.Errorf("subscribe for messages: %w", err))
-		return
-	}
-	s.requests[sub] = &request{left: s.free}
-	s.free = 0
-	err = nc.PublishMsg(&nats.Msg{Subject: "$JS.API.CONSUMER.MSG.NEXT." + s.stream + "." + s.durable, Reply: inbox, Data: body})
-	if err != nil {
-		s.drop(sub)
-		s.failed(err)
-	}
-}
-
-// failed notes that a request failed, or could not be sent; the next one comes after a pause.
-func (s *serving) failed(err error) {
-	s.failures++
-	s.failure = err
-	s.health.failed(err)
-}
-
-// well notes a sign of life.
-func (s *serving) well() {
-	s.failures, s.failure = 0, nil
-	s.health.done()
-}
-
-// drop gives a request up. Its subscription is taken back in such a way that what the server sent
-// before it knew still arrives.
-func (s *serving) drop(sub *nats.Subscription) {
-	if r := s.requests[sub]; r != nil {
-		s.free += r.left
-		delete(s.requests, sub)
-	}
-	if s.q.nc.Status() != nats.CONNECTED || sub.Drain() != nil {
-		_ = sub.Unsubscribe() // fails only when it is gone already
-	}
-}
-
-// countMissed gives up requests that are silent: the server forgot them, or is away. A consumer
-// that has too many requests drops one without a word, too.
-func (s *serving) countMissed() {
-	for sub, r := range s.requests {
-		if r.missed++; r.missed > missedBeats {
-			s.drop(sub)
-			s.failed(errNoAnswer)
-		}
-	}
-}
-
-// arrived takes what came to an inbox: ok says that it is a message, for which a slot was taken.
-func (s *serving) arrived(m *nats.Msg) (d received, ok bool) {
-	r := s.requests[m.Sub]
-	// A status is told by its subject, not by its header, which a message may have as well.
-	if m.Subject == m.Sub.Subject {
-		if r != nil {
-			s.status(m, r)
-		}
-		return received{}, false
-	}
-	meta, err := m.Metadata()
-	if err != nil {
-		s.q.log.Warn().Err(err).Str("subject", m.Subject).Msg("not a message of the stream")
-		return received{}, false
-	}
-	switch {
-	case r != nil && r.left > 0:
-		s.well()
-		r.missed = 0
-		if r.left--; r.left == 0 {
-			delete(s.requests, m.Sub)
-			_ = m.Sub.Unsubscribe() // fails only when the connection is closed
-		}
-	case s.free > 0: // late, from a request that was given up
-		s.free--
-	default:
-		s.handBack(m)
-		return received{}, false
-	}
-	return received{msg: m, seq: meta.Sequence.Stream, delivered: meta.NumDelivered, time: meta.Timestamp.UTC()}, true
-}
-
-// status acts on a status message of a request.
-func (s *serving) status(m *nats.Msg, r *request) {
-	text := m.Header.Get("Description")
-	switch m.Header.Get("Status") {
-	case "100": // heartbeat
-		s.well()
-		r.missed = 0
-	case "404", "408": // no message until the request expired
-		s.well()
-		s.drop(m.Sub)
-	case "503":
-		s.drop(m.Sub)
-		s.failed(nats.ErrNoResponders)
-	case "409":
-		s.drop(m.Sub)
-		if strings.EqualFold(text, "Consumer Deleted") {
-			s.failed(&apiError{Code: 404, ErrCode: codeConsumerNotFound, Description: "consumer deleted"})
-			return
-		}
-		s.failed(errors.New(strings.ToLower(text))) // leadership change, server shutdown
-	default:
-		s.drop(m.Sub)
-		s.failed(fmt.Errorf("pull request refused: %s %s", m.Header.Get("Status"), text))
-	}
-}
-
-// handBack returns a message that nobody here works on. It is not waited for: a lost Nak is an ack
-// wait's delay.
-func (s *serving) handBack(m *nats.Msg) {
-	if err := s.q.nc.Publish(m.Reply, []byte(wordNak)); err != nil {
-		s.q.log.Warn().Err(err).Str("subject", m.Subject).Msg("cannot hand a message back")
-	}
-}
-
-// stop takes all requests back and hands back what still came. Only then may handlers hand back
-// theirs: a Nak before would come straight back to a request of ours, and die with it. On a cluster
-// a message may be between servers when the request is taken back; it is delivered elsewhere after
-// an ack wait.
-func (s *serving) stop() {
-	defer close(s.unsubscribed)
-	for sub := range s.requests {
-		s.drop(sub)
-	}
-	if s.q.nc.Status() != nats.CONNECTED {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), firstTry)
-	defer cancel()
-	_ = s.q.nc.FlushWithContext(ctx) // after it, all that was sent is here; when it fails nothing is sent any more
-	for {
-		select {
-		case m := <-s.arrivals:
-			if m.Subject != m.Sub.Subject {
-				s.handBack(m)
-			}
-		default:
-			_ = s.q.nc.FlushWithContext(ctx) // the process may end next
-			return
-		}
-	}
-}
-
-// waitUnsubscribed waits, when pulling has ended, until nothing can be delivered here any more.
-func (s *serving) waitUnsubscribed(ctx context.Context) {
-	if s.pulling.Err() == nil {
-		return
-	}
-	select {
-	case <-s.unsubscribed:
-	case <-ctx.Done():
-	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,62 +22,64 @@ const (
 	wordInProgress = "+WPI"
 )
 
+// Delays and bounds of settling.
 const (
-	// beatsPerWait is how many heartbeats are sent in one ack wait.
-	beatsPerWait = 3
-	// lookAgain is how long a message rests whose stream could not be found out.
-	lookAgain = time.Second
-	// panicDelay is how long a message rests whose handler panicked.
+	// unresolvedDelay is after how long a message is delivered again whose stream could not be
+	// identified.
+	unresolvedDelay = time.Second
+	// panicDelay is after how long a message is delivered again whose handler panicked.
 	panicDelay = 30 * time.Second
-	// lastWords bounds the settling of a message after work was called off.
-	lastWords = 5 * time.Second
+	// maxSettleWhenStopped bounds the settling of a message after work ended.
+	maxSettleWhenStopped = 5 * time.Second
 )
 
-// handleOne runs the handler on one delivery under heartbeats and settles the message as it says.
-func (s *serving) handleOne(work context.Context, d received) {
+// handleDelivery runs the handler on one delivery under heartbeats and settles the message as the
+// handler decides.
+func (s *serveLoop) handleDelivery(work context.Context, d receivedMessage) {
 	ctx, cancel := context.WithCancelCause(work)
 	defer cancel(nil)
 	reconnects := s.q.nc.Stats().Reconnects
-	release, stalled := s.hold(ctx, cancel, d.msg.Reply)
+	release, stalled := s.startHeartbeats(ctx, cancel, d.msg.Reply)
 	d.lease = delivery.Lease{
-		Outage:  func() bool { return s.outage(work, ctx, reconnects) && !stalled() },
+		Outage:  func() bool { return s.awaitOutage(work, ctx, reconnects) && !stalled() },
 		Stalled: stalled,
 	}
-	disposition, located := s.find(ctx, &d)
-	if located {
-		disposition = s.call(ctx, d)
+	disposition, resolved := s.resolveStream(ctx, &d)
+	if resolved {
+		disposition = s.callHandler(ctx, d)
 	}
-	// The last heartbeat is through before the verdict: an InProgress that overtook a delayed Nak
-	// would replace its delay by the ack wait.
+	// The last heartbeat ends before the verdict is sent: an InProgress after a delayed Nak would
+	// replace its delay by the ack wait.
 	release()
 	if errors.Is(context.Cause(ctx), delivery.ErrLeaseLost) && disposition.Verb == delivery.Nak {
-		// The server gave the message to somebody else by now, and would take our Nak for theirs.
-		// An Ack or Term says that the command has its end, whoever holds it.
+		// Another replica has the message by now, and the server would take this Nak for that
+		// replica's. An Ack or Term is sent: it means that the command has its end, whichever
+		// replica holds the message.
 		disposition = delivery.Disposition{Verb: delivery.Abandon, Reason: "lease lost"}
 	}
 	s.settle(work, d, disposition)
 }
 
-// find finds out which stream a delivery is of, where the handler needs to know. A delivery that is
-// of none that is there is not for the handler: it is left alone, or handed back where the leader
-// may merely be behind.
-func (s *serving) find(ctx context.Context, d *received) (instead delivery.Disposition, located bool) {
-	if s.locate == nil {
+// resolveStream sets a delivery's stream, where the handler needs it. If it cannot, the handler
+// does not get the delivery, and instead is the disposition: leave alone a delivery from an earlier
+// stream; hand back one that the leader may merely not know of yet.
+func (s *serveLoop) resolveStream(ctx context.Context, d *receivedMessage) (instead delivery.Disposition, resolved bool) {
+	if s.identifyStream == nil {
 		return delivery.Disposition{}, true
 	}
-	err := s.locate(ctx, d)
+	err := s.identifyStream(ctx, d)
 	switch {
 	case err == nil:
 		return delivery.Disposition{}, true
-	case errors.Is(err, errNotOurs):
+	case errors.Is(err, errEarlierStream):
 		return delivery.Disposition{Verb: delivery.Abandon, Reason: err.Error()}, false
 	default:
-		return delivery.Disposition{Verb: delivery.Nak, Delay: lookAgain, Reason: err.Error()}, false
+		return delivery.Disposition{Verb: delivery.Nak, Delay: unresolvedDelay, Reason: err.Error()}, false
 	}
 }
 
-// call runs the handler. One that panics hands its message back.
-func (s *serving) call(ctx context.Context, d received) (disposition delivery.Disposition) {
+// callHandler runs the handler. When the handler panics, its message is handed back.
+func (s *serveLoop) callHandler(ctx context.Context, d receivedMessage) (disposition delivery.Disposition) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.q.log.Error().Str("subject", d.msg.Subject).Uint64("seq", d.seq).Any("panic", p).Bytes("stack", debug.Stack()).Msg("handler panicked")
@@ -88,132 +89,68 @@ func (s *serving) call(ctx context.Context, d received) (disposition delivery.Di
 	return s.handle(ctx, d)
 }
 
-// hold keeps a delivery from being repeated until release is called. When no heartbeat was
-// confirmed for a whole ack wait, it ends ctx with ErrLeaseLost. A heartbeat is a request: the
-// server answers every one, so that silence means something. (It also answers when the message is
-// somebody else's by now: this is no lock.) stalled tells whether this process stood still
-// meanwhile, so long that the lease was lost for that alone.
-func (s *serving) hold(ctx context.Context, cancel context.CancelCauseFunc, reply string) (release func(), stalled func() bool) {
+// settle tells the server what becomes of a message. Ack and Term are repeated until the server
+// confirms them, for at most an ack wait: after that the message is delivered again anyway, and the
+// replica that gets it finds the end stored. A Nak is sent once: a second one could hand back
+// another replica's delivery.
+//
+// It does not end with work, so that a message of a process that stops is still settled; its own
+// budget bounds it.
+func (s *serveLoop) settle(work context.Context, d receivedMessage, disposition delivery.Disposition) {
 	q := s.q
-	lease := time.AfterFunc(q.o.AckWait, func() { cancel(delivery.ErrLeaseLost) })
-	beating, stop := context.WithCancel(context.WithoutCancel(ctx)) // heartbeats go on while a handler winds up after ctx ended
-	ended := make(chan struct{})
-	interval := q.o.AckWait / beatsPerWait
-	var stood atomic.Bool
-	go func() {
-		defer close(ended)
-		ticker := time.NewTicker(interval)
-		defer ticker.Stop()
-		last := q.now()
-		for {
-			select {
-			case <-beating.Done():
-				return
-			case <-ticker.C:
-			}
-			now := q.now()
-			if now.Sub(last) > q.o.AckWait { // two intervals, but for a process that stands still
-				stood.Store(true)
-			}
-			last = now
-			if errors.Is(context.Cause(ctx), delivery.ErrLeaseLost) {
-				return
-			}
-			sent := q.now()
-			once, done := context.WithTimeout(beating, interval)
-			_, err := q.send(once, &nats.Msg{Subject: reply, Data: []byte(wordInProgress)})
-			done()
-			if err == nil && lease.Stop() {
-				lease.Reset(max(0, q.o.AckWait-q.now().Sub(sent)))
-			}
-		}
-	}()
-	return func() {
-		stop()
-		<-ended
-		lease.Stop()
-	}, stood.Load
-}
-
-// outage tells, as soon as there is a connection, whether it was lost since it had been made so
-// many times anew, or whether no heartbeat was confirmed until lease ended, as when servers are
-// there and have no leader.
-func (s *serving) outage(work, lease context.Context, reconnects uint64) bool {
-	nc := s.q.nc
-	status := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
-	defer nc.RemoveStatusListener(status)
-	for nc.Status() != nats.CONNECTED {
-		if nc.IsClosed() {
-			return false
-		}
-		select {
-		case <-work.Done():
-			return false
-		case <-status:
-		}
-	}
-	return nc.Stats().Reconnects != reconnects || errors.Is(context.Cause(lease), delivery.ErrLeaseLost)
-}
-
-// settle says to the server what becomes of a message. Ack and Term are repeated until the server
-// confirms them, for an ack wait: after that the message comes again anyway, and whoever gets it
-// finds its end stored. A Nak is said once: said again, it could hand back somebody else's
-// delivery.
-func (s *serving) settle(work context.Context, d received, disposition delivery.Disposition) {
-	q := s.q
-	budget := q.o.AckWait
+	budget := q.options.AckWait
 	if work.Err() != nil {
-		budget = min(budget, lastWords)
+		budget = min(budget, maxSettleWhenStopped)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(work), budget)
 	defer cancel()
 	var err error
-	if final := disposition.Verb == delivery.Ack || disposition.Verb == delivery.Term; final && s.stands != nil {
-		err = s.stands(ctx, d)
+	if final := disposition.Verb == delivery.Ack || disposition.Verb == delivery.Term; final && s.checkStream != nil {
+		err = s.checkStream(ctx, d)
 	}
 	switch {
 	case err != nil:
 	case disposition.Verb == delivery.Abandon:
 	case disposition.Verb == delivery.Ack:
-		err = s.insist(ctx, d.msg.Reply, wordAck)
+		err = s.sendUntilConfirmed(ctx, d.msg.Reply, wordAck)
 	case disposition.Verb == delivery.Term:
 		word := wordTerm
 		if reason := singleLine(disposition.Reason); reason != "" {
 			word += " " + reason
 		}
-		err = s.insist(ctx, d.msg.Reply, word)
+		err = s.sendUntilConfirmed(ctx, d.msg.Reply, word)
 	default:
 		s.waitUnsubscribed(ctx)
-		_, err = q.exchange(ctx, 0, &nats.Msg{Subject: d.msg.Reply, Data: nakWord(disposition.Delay)})
+		_, err = q.requestOnce(ctx, 0, &nats.Msg{Subject: d.msg.Reply, Data: nakWord(disposition.Delay)})
 	}
-	level, what := zerolog.DebugLevel, "settled"
+	level, text := zerolog.DebugLevel, "settled"
 	switch {
-	case errors.Is(err, errNotOurs):
-		what = "nothing is said of a message whose stream is gone"
+	case errors.Is(err, errEarlierStream):
+		text = "message not settled: its stream was deleted"
 	case err != nil:
-		level, what = zerolog.WarnLevel, "cannot settle a message: it comes again after the ack wait"
+		level, text = zerolog.WarnLevel, "cannot settle a message, it will be delivered again after the ack wait"
 	}
 	q.log.WithLevel(level).Err(err).Str("subject", d.msg.Subject).Uint64("seq", d.seq).Uint64("delivered", d.delivered).Stringer("verb", disposition.Verb).
-		Dur("delay", disposition.Delay).Str("reason", disposition.Reason).Msg(what)
+		Dur("delay", disposition.Delay).Str("reason", disposition.Reason).Msg(text)
 }
 
-// insist says a word to a delivery's reply subject until it is confirmed. A consumer that was
-// deleted is made again, but knows nothing of the delivery and does not answer.
-func (s *serving) insist(ctx context.Context, reply, word string) error {
-	return s.q.retryUntilDone(ctx, s.where(), func(try int) error {
-		_, err := s.q.exchange(ctx, try, &nats.Msg{Subject: reply, Data: []byte(word)})
-		return retry(err)
+// sendUntilConfirmed sends a word to a delivery's reply subject until the server confirms it. A
+// consumer that was deleted is created again, but does not know the delivery and does not answer.
+func (s *serveLoop) sendUntilConfirmed(ctx context.Context, reply, word string) error {
+	return s.q.retryUntilDone(ctx, s.objectName(), func(try int) error {
+		_, err := s.q.requestOnce(ctx, try, &nats.Msg{Subject: reply, Data: []byte(word)})
+		return transientUnlessPermanent(err)
 	})
 }
 
-// nakWord is a Nak as JetStream reads it.
+// nakWord is a Nak with a delay, as JetStream reads it.
 func nakWord(delay time.Duration) []byte {
 	if delay <= 0 {
 		return []byte(wordNak)
 	}
 	options, err := json.Marshal(map[string]time.Duration{"delay": delay})
 	if err != nil {
-		panic(fmt.Sprintf("encode a Nak: %v", err)) // a number
+		panic(fmt.Sprintf("encode a Nak: %v", err)) // cannot happen: it is a number
 	}
 	return append([]byte(wordNak+" "), options...)
 }

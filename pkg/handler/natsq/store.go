@@ -6,31 +6,34 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 )
 
-// Headers of JetStream and ours.
+// Headers of a compare-and-set.
 const (
 	headerExpectedLast = "Nats-Expected-Last-Subject-Sequence"
-	// headerWrite is unique to each write. Bytes alone would not tell two coordinators apart that
-	// append the same line at the same time.
+	// headerWrite has a token that is unique to each write. Bodies alone would not distinguish two
+	// coordinators that append the same line at the same time.
 	headerWrite = "Cv-Write"
 )
 
-// errLost says that a compare-and-set is lost for certain: the leader has something else on the
+// errConflict means that a compare-and-set certainly failed: the leader has another message on the
 // subject.
-var errLost = errors.New("somebody else wrote first")
+var errConflict = errors.New("another writer was first")
 
-// errDuplicate says that JetStream took a message for a repetition by its Nats-Msg-Id, stored
-// nothing, and acknowledged it.
-var errDuplicate = errors.New("taken for a duplicate")
+// errDuplicate means that JetStream took a message for a repetition because of its Nats-Msg-Id:
+// it acknowledged the message and did not store it.
+var errDuplicate = errors.New("taken for a duplicate because of its Nats-Msg-Id")
 
-// stored is a message as a stream has it.
-type stored struct {
+// storedMessage is a message as a stream has it.
+type storedMessage struct {
 	Subject string
 	Seq     uint64
 	Time    time.Time
@@ -38,15 +41,15 @@ type stored struct {
 	Data    []byte
 }
 
-// get says which message to read; the fields are JetStream's.
-type get struct {
+// messageQuery selects the message to read; the fields are JetStream's.
+type messageQuery struct {
 	Seq  uint64 `json:"seq,omitempty"`          // this one, or with Next the first from here on
 	Last string `json:"last_by_subj,omitempty"` // the last one of a subject
 	Next string `json:"next_by_subj,omitempty"` // the next one of a subject, which may have wildcards
 }
 
-// readOnce reads a message from the stream's leader, in one try; nil when there is none.
-func (q *Queue) readOnce(ctx context.Context, try int, stream string, g get) (*stored, error) {
+// readMessageOnce reads a message from the stream's leader, in one try; nil when there is none.
+func (q *Queue) readMessageOnce(ctx context.Context, try int, stream string, g messageQuery) (*storedMessage, error) {
 	var answer struct {
 		Message *struct {
 			Subject string    `json:"subject"`
@@ -56,7 +59,7 @@ func (q *Queue) readOnce(ctx context.Context, try int, stream string, g get) (*s
 			Time    time.Time `json:"time"`
 		} `json:"message"`
 	}
-	err := q.apiOnce(ctx, try, "STREAM.MSG.GET."+stream, g, &answer)
+	err := q.apiRequestOnce(ctx, try, "STREAM.MSG.GET."+stream, g, &answer)
 	if hasCode(err, codeNoMessage) {
 		return nil, nil
 	}
@@ -65,31 +68,31 @@ func (q *Queue) readOnce(ctx context.Context, try int, stream string, g get) (*s
 	}
 	m := answer.Message
 	if m == nil {
-		return nil, fmt.Errorf("read %s: no message: %w", stream, errForeign)
+		return nil, fmt.Errorf("read %s: no message: %w", stream, errForeignAnswer)
 	}
-	s := &stored{Subject: m.Subject, Seq: m.Seq, Time: m.Time, Data: m.Data}
+	s := &storedMessage{Subject: m.Subject, Seq: m.Seq, Time: m.Time, Data: m.Data}
 	if len(m.Header) > 0 {
 		// Headers that cannot be parsed are left out, as nats.go does on delivery: the message must
-		// not stop whoever reads past it.
+		// not stop a reader of those after it.
 		s.Header, _ = nats.DecodeHeadersMsg(m.Header)
 	}
 	return s, nil
 }
 
-// read is readOnce, repeated until the leader answers.
-func (q *Queue) read(ctx context.Context, stream string, g get) (*stored, error) {
-	var s *stored
+// readMessage is readMessageOnce, repeated until the leader answers.
+func (q *Queue) readMessage(ctx context.Context, stream string, g messageQuery) (*storedMessage, error) {
+	var s *storedMessage
 	err := q.retryUntilDone(ctx, stream, func(try int) error {
 		var err error
-		s, err = q.readOnce(ctx, try, stream, g)
-		return retry(err)
+		s, err = q.readMessageOnce(ctx, try, stream, g)
+		return transientUnlessPermanent(err)
 	})
 	return s, err
 }
 
 // publishOnce publishes a message to a stream, in one try, and returns its sequence.
 func (q *Queue) publishOnce(ctx context.Context, try int, stream string, m *nats.Msg) (uint64, error) {
-	answer, err := q.exchange(ctx, try, m)
+	answer, err := q.requestOnce(ctx, try, m)
 	if err != nil {
 		return 0, err
 	}
@@ -101,43 +104,43 @@ func (q *Queue) publishOnce(ctx context.Context, try int, stream string, m *nats
 	}
 	switch err := json.Unmarshal(answer.Data, &ack); {
 	case err != nil:
-		return 0, fmt.Errorf("decode the acknowledgement of %s: %w: %w", m.Subject, errForeign, err)
+		return 0, fmt.Errorf("decode the acknowledgement of %s: %w: %w", m.Subject, errForeignAnswer, err)
 	case ack.Error != nil:
 		return 0, ack.Error
 	case ack.Stream != stream || ack.Seq == 0:
-		return 0, fmt.Errorf("%s was stored by %q, not by %s: %w", m.Subject, ack.Stream, stream, errForeign)
+		return 0, fmt.Errorf("%s was stored by %q, not by %s: %w", m.Subject, ack.Stream, stream, errForeignAnswer)
 	case ack.Duplicate:
 		return ack.Seq, errDuplicate
 	}
 	return ack.Seq, nil
 }
 
-// write is a compare-and-set: body becomes the last message of subject if the last one now is that
-// with sequence expect (0: if there is none).
+// write is a message to be stored by compare-and-set: it becomes the last one of subject if the
+// last one now is that with sequence expect (0: if there is none).
 type write struct {
 	stream, subject string
 	header          nats.Header
 	body            []byte
 	expect          uint64
-	// replaces says that what is stored makes way for this; nil: nothing does. Of what is written
-	// once.
-	replaces func(*stored) bool
+	// supersedes reports whether this message may replace a stored one; nil means never. For
+	// putIfAbsent.
+	supersedes func(*storedMessage) bool
 }
 
-// maxOdd is how often the leader may refuse a write although it knows of nothing newer, before that
-// is believed.
-const maxOdd = 6
+// maxStaleAnswers bounds how often a leader is asked again after an answer that it may have given
+// because it was just elected and has not caught up. Then the answer is believed.
+const maxStaleAnswers = 6
 
-// put carries a write out and returns the sequence of what it stored. When it is lost it fails with
-// errLost and returns what the leader has on the subject, nil for nothing. Any other error leaves
-// open whether it was stored.
+// compareAndSet stores a message and returns its sequence. When another writer was first it fails
+// with errConflict and returns the leader's last message of the subject, nil for none. After any
+// other error the message may or may not be stored.
 //
 // Facts behind it, seen with nats-server 2.15: 10071 is also the answer to one's own repetition,
 // after the first try was stored and its answer was lost; 10164 comes while any other write of the
 // subject is under way, which may still fail; a publish that reaches a cluster while it elects a
 // leader gets no answer at all, or one much later. A repetition is harmless since it expects the
-// same, so: look at the leader, and try again until it is clear.
-func (q *Queue) put(ctx context.Context, w write) (uint64, *stored, error) {
+// same sequence. So compareAndSet reads from the leader and tries again until the outcome is clear.
+func (q *Queue) compareAndSet(ctx context.Context, w write) (uint64, *storedMessage, error) {
 	m := nats.NewMsg(w.subject)
 	maps.Copy(m.Header, w.header)
 	token := rand.Text()
@@ -146,8 +149,8 @@ func (q *Queue) put(ctx context.Context, w write) (uint64, *stored, error) {
 	m.Data = w.body
 
 	var seq uint64
-	var last *stored
-	odd := 0
+	var last *storedMessage
+	staleAnswers := 0
 	err := q.retryUntilDone(ctx, w.stream, func(try int) error {
 		var err error
 		seq, err = q.publishOnce(ctx, try, w.stream, m)
@@ -156,11 +159,11 @@ func (q *Queue) put(ctx context.Context, w write) (uint64, *stored, error) {
 		case err == nil || isPermanent(err) && !refused:
 			return err
 		case !refused && !maybeApplied(err) && !errors.Is(err, errDuplicate):
-			return errRetry{err} // it was not carried out
+			return transientError{err} // certainly not applied
 		}
-		l, readErr := q.readOnce(ctx, try, w.stream, get{Last: w.subject})
+		l, readErr := q.readMessageOnce(ctx, try, w.stream, messageQuery{Last: w.subject})
 		if readErr != nil {
-			return errRetry{fmt.Errorf("%w; then reading: %w", err, readErr)}
+			return transientError{fmt.Errorf("%w; then read the leader: %w", err, readErr)}
 		}
 		last = l
 		var have uint64
@@ -172,14 +175,14 @@ func (q *Queue) put(ctx context.Context, w write) (uint64, *stored, error) {
 			seq = have
 			return nil
 		case have > w.expect:
-			return errLost
+			return errConflict
 		case have < w.expect && refused:
-			// A leader that was just elected may not have caught up, or the message is gone.
-			if odd++; odd >= maxOdd {
-				return errLost
+			// The leader may not have caught up, or the message with sequence expect is gone.
+			if staleAnswers++; staleAnswers >= maxStaleAnswers {
+				return errConflict
 			}
 		}
-		return errRetry{err}
+		return transientError{err}
 	})
 	if err != nil {
 		return 0, last, err
@@ -187,69 +190,125 @@ func (q *Queue) put(ctx context.Context, w write) (uint64, *stored, error) {
 	return seq, nil, nil
 }
 
-// putOnce is a put for what is written once for ever: it is well when the subject has a message,
-// whoever wrote it, unless that is one that makes way.
-func (q *Queue) putOnce(ctx context.Context, w write) error {
+// putIfAbsent stores a message that is written once for ever. It succeeds as well when the subject
+// has one already, from any writer, unless w supersedes that one.
+func (q *Queue) putIfAbsent(ctx context.Context, w write) error {
 	w.expect = 0
 	for {
-		_, last, err := q.put(ctx, w)
+		_, last, err := q.compareAndSet(ctx, w)
 		switch {
-		case !errors.Is(err, errLost) || last == nil:
+		case !errors.Is(err, errConflict) || last == nil:
 			return err
-		case w.replaces == nil || !w.replaces(last):
+		case w.supersedes == nil || !w.supersedes(last):
 			return nil
 		}
 		w.expect = last.Seq
 	}
 }
 
-// removeReplaced removes, of the messages of some subjects, those that make way for what is about
-// to be written.
-func (q *Queue) removeReplaced(ctx context.Context, w write, subjects string) error {
-	for s, err := range q.between(ctx, w.stream, subjects, 1, maxSequence) {
+// removeSuperseded removes those messages of some subjects that w supersedes.
+func (q *Queue) removeSuperseded(ctx context.Context, w write, subjects string) error {
+	for s, err := range q.messagesBetween(ctx, w.stream, subjects, 1, maxSequence) {
 		if err != nil {
 			return err
 		}
-		if !w.replaces(s) {
+		if !w.supersedes(s) {
 			continue
 		}
-		if err := q.retryUntilDone(ctx, w.stream, func(try int) error { return retry(q.removeOnce(ctx, try, w.stream, s.Seq)) }); err != nil {
+		if err := q.removeMessage(ctx, w.stream, s.Seq); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// remove removes all messages of a subject, which may have wildcards: by one purge where nothing is
-// acknowledged, one by one everywhere else. There a purge may move a consumer's ack floor past
-// messages of other subjects that are at work: when their worker dies they are lost (nats-server
-// 2.15.2).
-func (q *Queue) remove(ctx context.Context, stream, subject string) error {
+// removeMessages removes all messages of a subject, which may have wildcards: by one purge in
+// streams whose messages no consumer acknowledges, one by one in all others. There a purge may move
+// a consumer's ack floor past delivered messages of other subjects: when their worker dies, they
+// are lost (nats-server 2.15.2).
+func (q *Queue) removeMessages(ctx context.Context, stream, subject string) error {
 	switch stream {
 	case q.ledgers, q.jobs, q.holds, q.secrets:
 		var answer struct{}
-		return q.api(ctx, stream, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, &answer)
+		return q.apiRequest(ctx, stream, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, &answer)
 	}
-	for s, err := range q.between(ctx, stream, subject, 1, maxSequence) {
+	for s, err := range q.messagesBetween(ctx, stream, subject, 1, maxSequence) {
 		if err != nil {
 			return err
 		}
-		if err := q.retryUntilDone(ctx, stream, func(try int) error { return retry(q.removeOnce(ctx, try, stream, s.Seq)) }); err != nil {
+		if err := q.removeMessage(ctx, stream, s.Seq); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// removeOnce removes a message, in one try. One that is gone is well.
-func (q *Queue) removeOnce(ctx context.Context, try int, stream string, seq uint64) error {
+// removeMessageOnce removes a message, in one try. It succeeds when the message is gone already.
+func (q *Queue) removeMessageOnce(ctx context.Context, try int, stream string, seq uint64) error {
 	var answer struct{}
-	err := q.apiOnce(ctx, try, "STREAM.MSG.DELETE."+stream, map[string]any{"seq": seq, "no_erase": true}, &answer)
+	err := q.apiRequestOnce(ctx, try, "STREAM.MSG.DELETE."+stream, map[string]any{"seq": seq, "no_erase": true}, &answer)
 	if err == nil {
 		return nil
 	}
-	if s, failed := q.readOnce(ctx, try, stream, get{Seq: seq}); failed == nil && s == nil {
+	if s, failed := q.readMessageOnce(ctx, try, stream, messageQuery{Seq: seq}); failed == nil && s == nil {
 		return nil
 	}
 	return err
+}
+
+// removeMessage is removeMessageOnce, repeated until the leader answers.
+func (q *Queue) removeMessage(ctx context.Context, stream string, seq uint64) error {
+	return q.retryUntilDone(ctx, stream, func(try int) error {
+		return transientUnlessPermanent(q.removeMessageOnce(ctx, try, stream, seq))
+	})
+}
+
+// subjectSuffixes lists what follows a prefix in the subjects of a stream, sorted.
+func (q *Queue) subjectSuffixes(ctx context.Context, stream, prefix string) ([]string, error) {
+	var keys []string
+	seen := map[string]struct{}{}
+	for offset := 0; ; { // JetStream lists up to 100,000 subjects a page
+		var answer struct {
+			Total int `json:"total"`
+			State struct {
+				Subjects map[string]uint64 `json:"subjects"`
+			} `json:"state"`
+		}
+		request := map[string]any{"subjects_filter": prefix + ">", "offset": offset}
+		if err := q.apiRequest(ctx, stream, "STREAM.INFO."+stream, request, &answer); err != nil {
+			return nil, err
+		}
+		for subject := range maps.Keys(answer.State.Subjects) {
+			if _, ok := seen[subject]; !ok {
+				seen[subject] = struct{}{}
+				keys = append(keys, strings.TrimPrefix(subject, prefix))
+			}
+		}
+		offset += len(answer.State.Subjects)
+		if len(answer.State.Subjects) == 0 || offset >= answer.Total {
+			slices.Sort(keys)
+			return keys, nil
+		}
+	}
+}
+
+// maxSequence is beyond every sequence that a stream has.
+const maxSequence = ^uint64(0)
+
+// messagesBetween yields the messages of a subject with from ≤ sequence ≤ to, in order, read one by
+// one from the leader.
+func (q *Queue) messagesBetween(ctx context.Context, stream, subject string, from, to uint64) iter.Seq2[*storedMessage, error] {
+	return func(yield func(*storedMessage, error) bool) {
+		for next := max(from, 1); next <= to; {
+			s, err := q.readMessage(ctx, stream, messageQuery{Seq: next, Next: subject})
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if s == nil || s.Seq > to || !yield(s, nil) || s.Seq == maxSequence {
+				return
+			}
+			next = s.Seq + 1
+		}
+	}
 }

@@ -3,29 +3,30 @@ package natsq
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 )
 
-// How long a watch waits before it looks again: shortly after a message passed by, else at leisure.
+// A watch polls. After a hint it reads again within minPollInterval; without one the interval grows
+// to maxPollInterval.
 const (
-	soonestLook = 4 * time.Millisecond
-	latestLook  = time.Second
+	minPollInterval = 4 * time.Millisecond
+	maxPollInterval = time.Second
 )
 
-// looksUntilCheck is after how many looks in vain a watch asks whether the stream was made again.
-const looksUntilCheck = 16
+// pollsUntilIdentityCheck is after how many polls without a message a watch checks whether the
+// stream was created again.
+const pollsUntilIdentityCheck = 16
 
-// follow sends what decode makes of the messages of a subject in a stream, those there first, until
-// ctx ends; then it closes the channel.
+// watchSubject sends what decode makes of the messages of a subject in a stream, beginning with
+// those stored already, until ctx ends; then it closes the channel.
 //
-// It reads from the leader and needs no consumer, which a restart or an operator could take away.
-// What is published on a subject also passes by as a core NATS message, slightly before it is
-// stored (or refused): that is the hint to look again soon. A lost hint costs a second.
-func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode func(*stored) (T, bool)) (<-chan T, error) {
+// It reads from the leader and needs no consumer, which a restart or an operator could remove. A
+// message published on a subject is also sent to its subscribers as a core NATS message, slightly
+// before the server stores or refuses it: that is the hint to read again soon. A lost hint costs
+// maxPollInterval.
+func watchSubject[T any](ctx context.Context, q *Queue, stream, subject string, decode func(*storedMessage) (T, bool)) (<-chan T, error) {
 	hints := make(chan struct{}, 1)
 	sub, err := q.nc.Subscribe(subject, func(*nats.Msg) {
 		select {
@@ -40,154 +41,68 @@ func follow[T any](ctx context.Context, q *Queue, stream, subject string, decode
 	go func() {
 		defer close(out)
 		defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, and the subscription with it
-		next, look, vain := uint64(1), soonestLook, 0
-		known, err := q.identity(ctx, stream)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			q.log.Warn().Err(err).Str("subject", subject).Msg("watching ends")
-			return
-		}
-		for {
-			s, err := q.read(ctx, stream, get{Seq: next, Next: subject})
-			switch {
-			case ctx.Err() != nil:
-				return
-			case err == nil && s != nil:
-				next, vain = s.Seq+1, 0
-				if v, ok := decode(s); ok {
-					select {
-					case out <- v:
-					case <-ctx.Done():
-						return
-					}
+		err := q.eachMessage(ctx, stream, subject, hints, func(s *storedMessage) {
+			if v, ok := decode(s); ok {
+				select {
+				case out <- v:
+				case <-ctx.Done():
 				}
-				continue
-			case err != nil: // final: the connection is closed, or the server refuses to read
-				q.log.Warn().Err(err).Str("subject", subject).Msg("watching ends")
-				return
 			}
-			if vain++; vain%looksUntilCheck == 0 && q.replaced(ctx, stream, &known) {
-				next = 1
-				continue
-			}
-			timer := time.NewTimer(look)
-			select {
-			case <-ctx.Done():
-				timer.Stop()
-				return
-			case <-hints:
-				look = soonestLook
-			case <-timer.C:
-				look = min(2*look, latestLook)
-			}
-			timer.Stop()
+		})
+		// Permanent: the connection is closed, or the server refuses to read.
+		if ctx.Err() == nil {
+			q.log.Warn().Err(err).Str("subject", subject).Msg("watch ended")
 		}
 	}()
 	return out, nil
 }
 
-// replaced reports whether the stream is another one than was known, however many messages it has
-// by now: it was deleted and made again. Then that one is known.
-func (q *Queue) replaced(ctx context.Context, stream string, known *string) bool {
-	info, err := q.infoOnce(ctx, 0, stream)
+// eachMessage calls handle with the messages of a subject, those stored already and then each new
+// one, until ctx ends or reading fails.
+func (q *Queue) eachMessage(ctx context.Context, stream, subject string, hints <-chan struct{}, handle func(*storedMessage)) error {
+	next, interval, emptyPolls := uint64(1), minPollInterval, 0
+	known, err := q.streamIdentity(ctx, stream)
+	if err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		s, err := q.readMessage(ctx, stream, messageQuery{Seq: next, Next: subject})
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			return err
+		case s != nil:
+			next, emptyPolls = s.Seq+1, 0
+			handle(s)
+			continue
+		}
+		if emptyPolls++; emptyPolls%pollsUntilIdentityCheck == 0 && q.streamReplaced(ctx, stream, &known) {
+			next = 1
+			continue
+		}
+		timer := time.NewTimer(interval)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		case <-hints:
+			interval = minPollInterval
+		case <-timer.C:
+			interval = min(2*interval, maxPollInterval)
+		}
+		timer.Stop()
+	}
+	return context.Cause(ctx)
+}
+
+// streamReplaced reports whether the stream is not the known one any more, however many messages it
+// has by now: it was deleted and created again. Then known becomes the new stream's identity.
+func (q *Queue) streamReplaced(ctx context.Context, stream string, known *string) bool {
+	info, err := q.streamInfoOnce(ctx, 0, stream)
 	if err != nil || info.identity() == *known {
 		return false
 	}
 	*known = info.identity()
 	return true
-}
-
-// NotifyOver tells every process that a command ends, or is to end. It may get lost: whoever works
-// for the command looks at its job now and then.
-func (q *Queue) NotifyOver(_ context.Context, id string) error {
-	if err := checkID(id); err != nil {
-		return fmt.Errorf("notify of an end: %w", err)
-	}
-	if err := q.nc.Publish(q.over(id), nil); err != nil {
-		return fmt.Errorf("notify of the end of %s: %w", id, err)
-	}
-	return nil
-}
-
-// Over gives a channel that gets a value when NotifyOver was called for the command since the last
-// one, by any process. stop ends it; the channel stays open.
-func (q *Queue) Over(id string) (told <-chan struct{}, stop func(), err error) {
-	if err := checkID(id); err != nil {
-		return nil, nil, fmt.Errorf("listen for an end: %w", err)
-	}
-	hints := make(chan struct{}, 1)
-	sub, err := q.nc.Subscribe(q.over(id), func(*nats.Msg) {
-		select {
-		case hints <- struct{}{}:
-		default:
-		}
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("listen for the end of %s: %w", id, err)
-	}
-	return hints, func() { _ = sub.Unsubscribe() }, nil // fails only when the connection is closed, and the subscription with it
-}
-
-// resultsBuffer is how many results a coordinator may lag behind before further ones are dropped.
-const resultsBuffer = 1024
-
-// NotifyResult tells whoever listens with Results that unit n of a command has a result. It may get
-// lost: it is only faster than listing.
-func (q *Queue) NotifyResult(_ context.Context, id string, n int) error {
-	if err := checkID(id); err != nil {
-		return fmt.Errorf("notify of a result: %w", err)
-	}
-	if err := q.nc.Publish(q.signal(id), []byte(strconv.Itoa(n))); err != nil {
-		return fmt.Errorf("notify of a result of %s: %w", id, err)
-	}
-	return nil
-}
-
-// Results yields the numbers told by NotifyResult from now on, by any process. What the reader is
-// too slow for is dropped. stop ends it and closes the channel.
-func (q *Queue) Results(ctx context.Context, id string) (<-chan int, func(), error) {
-	if err := checkID(id); err != nil {
-		return nil, nil, fmt.Errorf("listen for results: %w", err)
-	}
-	numbers := make(chan int, resultsBuffer)
-	var mu sync.Mutex
-	stopped := false
-	sub, err := q.nc.Subscribe(q.signal(id), func(m *nats.Msg) {
-		n, err := strconv.Atoi(string(m.Data))
-		if err != nil {
-			return // not ours
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if stopped {
-			return
-		}
-		select {
-		case numbers <- n:
-		default:
-		}
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("listen for results of %s: %w", id, err)
-	}
-	stop := func() {
-		_ = sub.Unsubscribe() // fails only when the connection is closed, and the subscription with it
-		mu.Lock()
-		defer mu.Unlock()
-		if !stopped {
-			stopped = true
-			close(numbers)
-		}
-	}
-	// The server must know of the interest before the first unit is published. Away servers learn
-	// it when they are back.
-	once, cancel := context.WithTimeout(ctx, firstTry)
-	defer cancel()
-	if err := q.nc.FlushWithContext(once); err != nil && ctx.Err() != nil {
-		stop()
-		return nil, nil, fmt.Errorf("listen for results of %s: %w", id, context.Cause(ctx))
-	}
-	return numbers, stop, nil
 }

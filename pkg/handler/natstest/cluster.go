@@ -22,14 +22,14 @@ import (
 const clusterSize = 3
 
 // Cluster is three NATS servers in this process that form a real JetStream cluster: streams with
-// three replicas have a leader, elections and quorums. It listens on loopback ports; connections
-// made by Connect need none.
+// three replicas have a leader, elections and quorums. The servers listen on loopback ports for
+// each other; connections made by Connect need no port.
 type Cluster struct {
 	Servers [clusterSize]*Server
-	dialed  atomic.Uint64
+	dialed  atomic.Uint64 // how often InProcessConn tried a server
 }
 
-// NewCluster starts a cluster for a test, which ends it.
+// NewCluster starts a cluster for a test. It stops when the test ends.
 func NewCluster(t TB) *Cluster {
 	t.Helper()
 	c, err := StartCluster(context.Background())
@@ -44,15 +44,15 @@ func NewCluster(t TB) *Cluster {
 	return c
 }
 
-// StartCluster starts a cluster and returns when all its servers are current. The caller ends it
-// with Close.
+// StartCluster starts a cluster and returns when it has a leader that sees all servers. The caller
+// closes it.
 func StartCluster(ctx context.Context) (*Cluster, error) {
 	c := &Cluster{}
 	ports, err := freePorts(clusterSize)
 	if err != nil {
 		return nil, err
 	}
-	// JetStream refuses to cluster without configured routes, so all ports must be known before the
+	// JetStream forms a cluster only with configured routes, so all ports must be known before the
 	// first server starts.
 	var routes []*url.URL
 	for _, port := range ports {
@@ -60,7 +60,7 @@ func StartCluster(ctx context.Context) (*Cluster, error) {
 	}
 	for i := range c.Servers {
 		// The server opens its routes only once it listens for clients.
-		s, err := prepare(Options{Addr: "127.0.0.1:0"})
+		s, err := newStopped(Options{Addr: "127.0.0.1:0"})
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
@@ -78,8 +78,8 @@ func StartCluster(ctx context.Context) (*Cluster, error) {
 	return c, nil
 }
 
-// Start starts the servers that are stopped, all at once: one alone does not become ready, it waits
-// for a second.
+// Start starts all stopped servers at once: a single server waits for a second one before it
+// becomes ready.
 func (c *Cluster) Start() error {
 	var errs [clusterSize]error
 	var wg sync.WaitGroup
@@ -90,12 +90,15 @@ func (c *Cluster) Start() error {
 	return errors.Join(errs[:]...)
 }
 
-// Cluster servers listen for each other on ports below those that systems give to whoever asks for
-// any: from there, another process could get a port between its being found and its being used, or
-// while its server is stopped.
+// Cluster servers listen for each other on ports from firstPort up to, not including, endPort:
+// below those that a system gives to processes that ask for any port. Otherwise another process
+// could get a port before its server uses it, or while its server is stopped.
 const firstPort, endPort = 10000, 30000
 
-// freePorts finds loopback ports that nobody listens on.
+// maxPortTries is after how many tries a port that is taken is an error.
+const maxPortTries = 100
+
+// freePorts finds n loopback ports that no process listens on, in about maxPortTries tries.
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	for tries := 0; len(ports) < n; tries++ {
@@ -103,18 +106,21 @@ func freePorts(n int) ([]int, error) {
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		switch {
 		case err == nil:
-			defer l.Close() // all of them at the end, so that no port is found twice
+			defer l.Close() // only when all are found, so that none is found twice
 			ports = append(ports, port)
-		case tries > 100:
+		case tries > maxPortTries:
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
 	}
 	return ports, nil
 }
 
+// readyPollInterval is how often WaitReady looks.
+const readyPollInterval = 10 * time.Millisecond
+
 // WaitReady waits until the cluster has a leader that sees all running servers.
 func (c *Cluster) WaitReady(ctx context.Context) error {
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(readyPollInterval)
 	defer tick.Stop()
 	for {
 		running, ready := 0, false
@@ -123,7 +129,7 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 				running++
 			}
 		}
-		if leader := c.find((*server.Server).JetStreamIsLeader); leader != nil {
+		if leader := c.findServer((*server.Server).JetStreamIsLeader); leader != nil {
 			leader.mu.Lock()
 			ready = leader.srv != nil && len(leader.srv.JetStreamClusterPeers()) >= running
 			leader.mu.Unlock()
@@ -150,8 +156,8 @@ func (c *Cluster) Close() error {
 	return errors.Join(errs...)
 }
 
-// InProcessConn makes Cluster a nats.InProcessConnProvider: of its servers in turn, without those
-// that are stopped, as a client does that knows them all.
+// InProcessConn implements nats.InProcessConnProvider. It connects to the servers in turn and skips
+// stopped ones, like a client that knows them all.
 func (c *Cluster) InProcessConn() (net.Conn, error) {
 	var err error
 	for range c.Servers {
@@ -165,17 +171,18 @@ func (c *Cluster) InProcessConn() (net.Conn, error) {
 
 // StreamLeader is the server that leads a stream, nil while it has none.
 func (c *Cluster) StreamLeader(stream string) *Server {
-	return c.find(func(s *server.Server) bool { return s.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream) })
+	return c.findServer(func(s *server.Server) bool { return s.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream) })
 }
 
 // ConsumerLeader is the server that leads a stream's consumer, nil while it has none.
 func (c *Cluster) ConsumerLeader(stream, consumer string) *Server {
-	return c.find(func(s *server.Server) bool {
+	return c.findServer(func(s *server.Server) bool {
 		return s.JetStreamIsConsumerLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream, consumer)
 	})
 }
 
-func (c *Cluster) find(leads func(*server.Server) bool) *Server {
+// findServer returns the first running server for which leads is true, nil when there is none.
+func (c *Cluster) findServer(leads func(*server.Server) bool) *Server {
 	for _, s := range c.Servers {
 		s.mu.Lock()
 		hit := s.srv != nil && leads(s.srv)
@@ -197,11 +204,12 @@ func StepDownConsumer(ctx context.Context, nc *nats.Conn, stream, consumer strin
 	return stepDown(ctx, nc, "$JS.API.CONSUMER.LEADER.STEPDOWN."+stream+"."+consumer)
 }
 
+// stepDown sends a request of JetStream's API that makes a leader step down.
 func stepDown(ctx context.Context, nc *nats.Conn, subject string) error {
-	what := strings.TrimPrefix(subject, "$JS.API.")
+	request := strings.TrimPrefix(subject, "$JS.API.")
 	m, err := nc.RequestWithContext(ctx, subject, nil)
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", request, err)
 	}
 	var answer struct {
 		Error *struct {
@@ -209,10 +217,10 @@ func stepDown(ctx context.Context, nc *nats.Conn, subject string) error {
 		} `json:"error"`
 	}
 	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", request, err)
 	}
 	if answer.Error != nil {
-		return fmt.Errorf("%s: %s", what, answer.Error.Description)
+		return fmt.Errorf("%s: %s", request, answer.Error.Description)
 	}
 	return nil
 }

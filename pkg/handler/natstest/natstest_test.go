@@ -58,7 +58,7 @@ func TestServerListens(t *testing.T) {
 		}
 	}
 	if u := New(t).URL(); u != "" {
-		t.Fatalf("a server that does not listen says it listens at %s", u)
+		t.Fatalf("a server that does not listen has the URL %s", u)
 	}
 }
 
@@ -87,7 +87,7 @@ func TestClusterElectsAgain(t *testing.T) {
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3}); err != nil {
 		t.Fatal(err)
 	}
-	publish := func() { // what is sent while nobody leads gets no answer at all
+	publish := func() { // a message sent while there is no leader gets no answer at all
 		t.Helper()
 		for {
 			try, stop := context.WithTimeout(ctx, time.Second)

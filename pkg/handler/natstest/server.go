@@ -16,36 +16,43 @@ import (
 // startTimeout bounds how long a server may take until it accepts connections.
 const startTimeout = time.Minute
 
-// Options says how a server is run. The zero value is a server in memory's reach only, with a
+// DefaultMaxBytes is what all streams of a server together may store by default, and maxMemoryBytes
+// what streams in memory may: the product has none.
+const (
+	DefaultMaxBytes = 8 << 30
+	maxMemoryBytes  = 64 << 20
+)
+
+// Options configure a server. The zero value is a server that only this process can reach, with a
 // temporary store.
 type Options struct {
-	Dir       string // where JetStream stores; empty is a temporary directory that Close removes
-	Addr      string // "host:port" to listen on, port 0 for any; empty listens on nothing: use Connect
-	MaxBytes  int64  // what all streams together may store; 0 is 8 GiB
-	User      string // when set, clients must show User and Password
+	Dir       string // where JetStream stores; empty means a temporary directory that Close removes
+	Addr      string // "host:port" to listen on, port 0 for any; empty means no port: use Connect
+	MaxBytes  int64  // what all streams together may store, default DefaultMaxBytes
+	User      string // when set, clients must authenticate with User and Password
 	Password  string
-	Configure func(*server.Options) // when set, changes what the above made, at every start
+	Configure func(*server.Options) // when set, changes the server's options at every start
 }
 
 // Server is a NATS server with JetStream in this process. It can be stopped and started again with
 // the same store and address.
 type Server struct {
-	opts    server.Options
-	conf    func(*server.Options)
-	tempDir string
+	opts      server.Options
+	configure func(*server.Options)
+	tempDir   string
 
 	mu  sync.Mutex
 	srv *server.Server // nil while stopped
 }
 
-// TB is what New needs of a *testing.T.
+// TB is what New needs of a *testing.T or *testing.B.
 type TB interface {
 	Helper()
 	Fatalf(format string, args ...any)
 	Cleanup(f func())
 }
 
-// New starts a server for a test, which ends it.
+// New starts a server for a test. It stops when the test ends.
 func New(t TB) *Server {
 	t.Helper()
 	return NewWith(t, Options{})
@@ -66,9 +73,9 @@ func NewWith(t TB, o Options) *Server {
 	return s
 }
 
-// Start starts a server. The caller ends it with Close.
+// Start starts a server. The caller closes it.
 func Start(o Options) (*Server, error) {
-	s, err := prepare(o)
+	s, err := newStopped(o)
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +85,9 @@ func Start(o Options) (*Server, error) {
 	return s, nil
 }
 
-func prepare(o Options) (*Server, error) {
-	s := &Server{conf: o.Configure}
+// newStopped makes a server that is not started yet.
+func newStopped(o Options) (*Server, error) {
+	s := &Server{configure: o.Configure}
 	host, port := "127.0.0.1", 0
 	if o.Addr != "" {
 		h, p, err := net.SplitHostPort(o.Addr)
@@ -102,28 +110,28 @@ func prepare(o Options) (*Server, error) {
 		o.Dir, s.tempDir = dir, dir
 	}
 	if o.MaxBytes == 0 {
-		o.MaxBytes = 8 << 30
+		o.MaxBytes = DefaultMaxBytes
 	}
 	s.opts = server.Options{
 		ServerName: "natstest", Host: host, Port: port, DontListen: o.Addr == "",
-		JetStream: true, StoreDir: o.Dir, JetStreamMaxStore: o.MaxBytes, JetStreamMaxMemory: 64 << 20,
+		JetStream: true, StoreDir: o.Dir, JetStreamMaxStore: o.MaxBytes, JetStreamMaxMemory: maxMemoryBytes,
 		Username: o.User, Password: o.Password,
 		NoLog: true, NoSigs: true,
 	}
 	return s, nil
 }
 
-// Start starts a stopped server again, on its former store and address. On a running one it does
-// nothing.
+// Start starts a stopped server again, with its former store and address. It does nothing when the
+// server runs.
 func (s *Server) Start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.srv != nil {
 		return nil
 	}
-	opts := s.opts // a copy: the server writes into what it is given
-	if s.conf != nil {
-		s.conf(&opts)
+	opts := s.opts // a copy: the server changes the options it is given
+	if s.configure != nil {
+		s.configure(&opts)
 	}
 	srv, err := server.NewServer(&opts)
 	if err != nil {
@@ -142,7 +150,7 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// Stop shuts the server down and keeps its store. Connections made by Connect try to come back
+// Stop shuts the server down and keeps its store. Connections made by Connect try to reconnect
 // until they are closed.
 func (s *Server) Stop() {
 	s.mu.Lock()
@@ -161,7 +169,7 @@ func (s *Server) Restart() error {
 	return s.Start()
 }
 
-// Close stops the server, and removes its store when that was temporary.
+// Close stops the server, and removes its store if that is temporary.
 func (s *Server) Close() error {
 	s.Stop()
 	if s.tempDir == "" {
@@ -173,7 +181,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// URL is where the server listens, as NATS_URL wants it; empty when it does not listen.
+// URL is where the server listens, in the form of NATS_URL; empty when it has no port.
 func (s *Server) URL() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,15 +194,15 @@ func (s *Server) URL() string {
 // Name is the server's name in its cluster.
 func (s *Server) Name() string { return s.opts.ServerName }
 
-// Running tells whether the server is started.
+// Running reports whether the server is started.
 func (s *Server) Running() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.srv != nil
 }
 
-// InProcessConn makes Server a nats.InProcessConnProvider: of whichever server runs now, so that
-// clients survive a restart.
+// InProcessConn implements nats.InProcessConnProvider. It connects to the server that runs now, so
+// that clients survive a restart.
 func (s *Server) InProcessConn() (net.Conn, error) {
 	s.mu.Lock()
 	srv := s.srv
@@ -206,7 +214,7 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 }
 
 // LimitStore bounds what the account's streams may store together from now on, in bytes, as an
-// operator's quota does; -1 takes the bound away.
+// operator's quota does; -1 removes the bound.
 func (s *Server) LimitStore(bytes int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,10 +228,11 @@ func (s *Server) LimitStore(bytes int64) error {
 	return nil
 }
 
+// errStopped means that an operation needs a running server.
 var errStopped = errors.New("the NATS server is stopped")
 
-// Connect connects to the server without a socket. It reconnects for ever; options given here come
-// last. The caller closes the connection.
+// Connect connects to the server without a socket. The connection reconnects for ever; options
+// given here override its defaults. The caller closes it.
 func (s *Server) Connect(options ...nats.Option) (*nats.Conn, error) {
 	o := []nats.Option{
 		nats.InProcessServer(s), nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond), nats.ReconnectJitter(5*time.Millisecond, 0),
@@ -236,7 +245,7 @@ func (s *Server) Connect(options ...nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// Dial is Connect for a test, which closes the connection.
+// Dial is Connect for a test. The connection is closed when the test ends.
 func (s *Server) Dial(t TB, options ...nats.Option) *nats.Conn {
 	t.Helper()
 	nc, err := s.Connect(options...)
@@ -247,7 +256,7 @@ func (s *Server) Dial(t TB, options ...nats.Option) *nats.Conn {
 	return nc
 }
 
-// closeAndWait closes a connection and waits until its goroutines have noticed.
+// closeAndWait closes a connection and waits until the client reports it closed.
 func closeAndWait(nc *nats.Conn) {
 	if nc.IsClosed() {
 		return

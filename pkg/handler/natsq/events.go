@@ -1,0 +1,99 @@
+package natsq
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+)
+
+// PublishEvent implements handler.Publisher. A terminal event or "accepted" is tried until the
+// stream's leader has it. A progress event replaces the one before and is tried once: the next one
+// follows soon.
+func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
+	d := e.Data
+	if err := checkTokens(string(d.Action), d.CommandID, string(d.Status)); err != nil {
+		return fmt.Errorf("publish event: %w", err)
+	}
+	subject := q.eventSubject(d.Action, d.CommandID, d.Status)
+	body, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encode event %s: %w", subject, err)
+	}
+	header := nats.Header{"Content-Type": {contract.EventContentType}}
+	if d.Status == contract.StatusProgress {
+		_, err = q.publishOnce(ctx, 0, q.events, &nats.Msg{Subject: subject, Header: header, Data: body})
+		q.recreateMissing(ctx, err)
+	} else {
+		w := write{stream: q.events, subject: subject, header: header, body: body}
+		err = q.publishAnswer(ctx, w, d.CommandID, string(d.Stream), q.eventSubjects(d.CommandID), streamOfEvent)
+	}
+	if err != nil {
+		return fmt.Errorf("publish event %s: %w", subject, err)
+	}
+	return nil
+}
+
+// publishAnswer is putIfAbsent for an event or a dead letter of a command. A message without an id
+// of its own is answered under its sequence, where the answer to a message of an earlier stream may
+// be stored: the new answer supersedes that one, under every action. streamOf is the identity of
+// the stream that a stored answer belongs to.
+func (q *Queue) publishAnswer(ctx context.Context, w write, id, stream, subjects string, streamOf func(*storedMessage) string) error {
+	if contract.IsSeqID(id) {
+		w.supersedes = func(s *storedMessage) bool { return contract.EarlierStream(streamOf(s), stream) }
+		if err := q.removeSuperseded(ctx, w, subjects); err != nil {
+			return err
+		}
+	}
+	return q.putIfAbsent(ctx, w)
+}
+
+// streamOfEvent is the identity of the stream that a stored event's command was published to; empty
+// when the event does not have it.
+func streamOfEvent(s *storedMessage) string {
+	var e contract.Event
+	if err := json.Unmarshal(s.Data, &e); err != nil {
+		return ""
+	}
+	return string(e.Data.Stream)
+}
+
+// Event reads an event from the leader. It fails with ErrNoMessage when there is none.
+func (q *Queue) Event(ctx context.Context, a contract.Action, id string, status contract.Status) (contract.Event, error) {
+	if err := checkTokens(string(a), id, string(status)); err != nil {
+		return contract.Event{}, fmt.Errorf("read event: %w", err)
+	}
+	subject := q.eventSubject(a, id, status)
+	s, err := q.readMessage(ctx, q.events, messageQuery{Last: subject})
+	if err == nil && s == nil {
+		err = contract.ErrNoMessage
+	}
+	if err != nil {
+		return contract.Event{}, fmt.Errorf("read event %s: %w", subject, err)
+	}
+	var e contract.Event
+	if err := json.Unmarshal(s.Data, &e); err != nil {
+		return contract.Event{}, fmt.Errorf("decode event %s: %w", subject, err)
+	}
+	return e, nil
+}
+
+// WatchEvents sends the events of one command in the order in which they were stored, beginning
+// with those stored already, until ctx ends; then it closes the channel. A slow reader misses
+// progress in between, never another event.
+func (q *Queue) WatchEvents(ctx context.Context, id string) (<-chan contract.Event, error) {
+	if err := checkID(id); err != nil {
+		return nil, fmt.Errorf("watch events: %w", err)
+	}
+	return watchSubject(ctx, q, q.events, q.eventSubjects(id), func(s *storedMessage) (contract.Event, bool) {
+		var e contract.Event
+		if err := json.Unmarshal(s.Data, &e); err != nil {
+			q.log.Warn().Err(err).Str("subject", s.Subject).Msg("cannot decode an event")
+			return e, false
+		}
+		return e, true
+	})
+}

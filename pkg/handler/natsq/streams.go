@@ -1,0 +1,94 @@
+package natsq
+
+import (
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+)
+
+// Limits of what is created.
+const (
+	// Below minRetention and minAckWait the server's own timers are too coarse.
+	minRetention = time.Second
+	minAckWait   = 100 * time.Millisecond
+	// minDuplicateWindow is the shortest duplicate window a server allows. With the default of two
+	// minutes, a delete, a conflicting command or a cancel whose Nats-Msg-Id was used before would
+	// vanish with a positive acknowledgement.
+	minDuplicateWindow = 100 * time.Millisecond
+	// maxCommandBytes fits 512 KiB of data in base64 with their envelope, and leaves room below the
+	// usual 1 MiB of max_payload for the headers of a dead letter.
+	maxCommandBytes = 1<<20 - 16<<10
+)
+
+// streamConfigs are the streams as this package creates them.
+func (q *Queue) streamConfigs() []jetstream.StreamConfig {
+	// DiscardNew everywhere: a stream with an operator's limit then refuses messages when it is
+	// full, and the publisher tries again. DiscardOld would silently drop old commands, ledgers and
+	// events.
+	stream := func(name, description string, retention jetstream.RetentionPolicy, subjects ...string) jetstream.StreamConfig {
+		return jetstream.StreamConfig{
+			Name: name, Description: description, Subjects: subjects, Retention: retention,
+			Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
+			MaxMsgsPerSubject: -1, MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxConsumers: -1,
+		}
+	}
+	commands := stream(q.commands, "commands to cvconsumer", jetstream.WorkQueuePolicy,
+		q.commandSubject(contract.ActionExport), q.commandSubject(contract.ActionDelete), q.commandSubject(contract.ActionCancel))
+	commands.Duplicates = minDuplicateWindow
+	commands.MaxMsgSize = maxCommandBytes
+
+	work := stream(q.work, "units of work, shared by all replicas", jetstream.WorkQueuePolicy, q.prefix+".work.*.*")
+
+	events := stream(q.events, "what became of commands", jetstream.LimitsPolicy, q.prefix+".events.*.*.*")
+	events.MaxMsgsPerSubject = 1
+	events.MaxAge = q.options.Retention
+
+	dead := stream(q.dead, "refused and failed commands", jetstream.LimitsPolicy, q.prefix+".dead.*.*")
+	dead.MaxMsgsPerSubject = 1
+	dead.MaxAge = q.options.Retention
+	dead.Duplicates = minDuplicateWindow // a dead letter has the Nats-Msg-Id of its command
+
+	ledgers := stream(q.ledgers, "Training API calls made for commands", jetstream.LimitsPolicy, q.prefix+".ledger.*")
+	ledgers.MaxAge = q.options.Retention
+
+	jobs := bucketStream(q.jobs, "jobs: the state of commands")
+	jobs.MaxAge = q.options.Retention
+	holds := bucketStream(q.holds, "legal holds on projects")
+
+	all := []jetstream.StreamConfig{commands, work, events, dead, ledgers, jobs, holds, bucketStream(q.secrets, "what only the service knows")}
+	for i := range all {
+		all[i].Replicas = q.options.Replicas
+	}
+	return all
+}
+
+// streamNames are the names of all streams, in the order of streamConfigs.
+func (q *Queue) streamNames() []string {
+	return []string{q.commands, q.work, q.events, q.dead, q.ledgers, q.jobs, q.holds, q.secrets}
+}
+
+// bucketStream is a bucket's stream as nats.go creates it, so that `nats kv` works on it, except
+// that AllowDirect is off.
+func bucketStream(name, description string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: name, Description: description, Subjects: []string{"$KV." + strings.TrimPrefix(name, "KV_") + ".>"},
+		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
+		MaxMsgsPerSubject: 1, MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxConsumers: -1,
+		AllowRollup: true, DenyDelete: true,
+	}
+}
+
+// consumerConfig is the durable consumer of a work queue as this package creates it. MaxDeliver is
+// unlimited because a message past it would silently stay in the queue, and MaxAckPending because
+// delayed messages count: with a limit they would block all others. An empty subject means all of
+// the stream's.
+func (q *Queue) consumerConfig(durable, subject string) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Name: durable, Durable: durable, FilterSubject: subject,
+		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.options.AckWait,
+		MaxDeliver: -1, MaxAckPending: -1, ReplayPolicy: jetstream.ReplayInstantPolicy,
+	}
+}

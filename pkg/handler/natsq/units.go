@@ -1,0 +1,73 @@
+package natsq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// PublishUnit implements handler.UnitQueue.
+func (q *Queue) PublishUnit(ctx context.Context, id string, n int, body []byte) error {
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("publish unit: %w", err)
+	}
+	if err := q.putIfAbsent(ctx, write{stream: q.work, subject: q.unitSubject(id, n), body: body}); err != nil {
+		return fmt.Errorf("publish unit %d of %s: %w", n, id, err)
+	}
+	return nil
+}
+
+// WaitingUnits implements handler.UnitQueue: it is how many units the server did not deliver yet.
+func (q *Queue) WaitingUnits(ctx context.Context) (int, error) {
+	var info struct {
+		Pending int `json:"num_pending"`
+	}
+	if err := q.apiRequest(ctx, q.work, "CONSUMER.INFO."+q.work+"."+workDurable, nil, &info); err != nil {
+		return 0, fmt.Errorf("count the waiting units: %w", err)
+	}
+	return info.Pending, nil
+}
+
+// PurgeUnits implements handler.UnitQueue. It removes units that are being worked on as well: their
+// workers then have no message to acknowledge.
+func (q *Queue) PurgeUnits(ctx context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("purge units: %w", err)
+	}
+	if err := q.removeMessages(ctx, q.work, q.unitSubjects(id)); err != nil {
+		return fmt.Errorf("purge the units of %s: %w", id, err)
+	}
+	return nil
+}
+
+// DrainUnits implements handler.UnitQueue. A worker settles a unit of a command that ends only
+// after it stopped. So afterwards no worker that is alive works on one.
+func (q *Queue) DrainUnits(ctx context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("drain units: %w", err)
+	}
+	bounded, cancel := context.WithTimeoutCause(ctx, q.options.AckWait, errDrainTimeout)
+	defer cancel()
+	for try := 0; ; try++ {
+		s, err := q.readMessage(bounded, q.work, messageQuery{Seq: 1, Next: q.unitSubjects(id)})
+		if err == nil && s == nil {
+			return nil
+		}
+		if err == nil {
+			err = backOff(bounded, min(try, maxDrainBackoffTry))
+		}
+		if errors.Is(err, errDrainTimeout) {
+			return q.PurgeUnits(ctx, id)
+		}
+		if err != nil {
+			return fmt.Errorf("drain the units of %s: %w", id, err)
+		}
+	}
+}
+
+// maxDrainBackoffTry bounds the backoff between two looks at a command's units: it is that of this
+// try.
+const maxDrainBackoffTry = 4
+
+// errDrainTimeout is why DrainUnits stops waiting.
+var errDrainTimeout = errors.New("units are left after an ack wait")
