@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 )
 
 // A try waits for its answer from minTryTimeout to maxTryTimeout, twice as long at each try: so a
@@ -24,12 +25,31 @@ const (
 	maxBackoff = 2 * time.Second
 )
 
+// client asks JetStream's API, and repeats what may succeed later.
+type client struct {
+	send     func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) // sends one request and waits for its answer; tests inject faults here
+	recreate func(ctx context.Context, err error)                      // is called after each failed try, to create what is missing
+	health   health
+}
+
+// newClient makes a client of a connection.
+func newClient(nc *nats.Conn, log zerolog.Logger, recreate func(ctx context.Context, err error)) *client {
+	return &client{send: nc.RequestMsgWithContext, recreate: recreate, health: health{log: log, problems: map[string]*problem{}}}
+}
+
+// startOperation begins an operation that needs an object. Nothing is recorded until a try fails.
+func (c *client) startOperation(object string) *operation { return c.health.startOperation(object) }
+
+// firstProblem is the first object by name that operations are waiting for, with the reason; nil
+// when they wait for none.
+func (c *client) firstProblem() error { return c.health.firstProblem() }
+
 // requestOnce sends one request and waits for its answer as long as that try may. It fails with
 // errNoAnswer when none came, also because ctx ended.
-func (q *Queue) requestOnce(ctx context.Context, try int, m *nats.Msg) (*nats.Msg, error) {
+func (c *client) requestOnce(ctx context.Context, try int, m *nats.Msg) (*nats.Msg, error) {
 	once, cancel := context.WithTimeout(ctx, min(maxTryTimeout, minTryTimeout<<min(try, 8)))
 	defer cancel()
-	answer, err := q.send(once, m)
+	answer, err := c.send(once, m)
 	switch {
 	case err == nil:
 		return answer, nil
@@ -42,7 +62,7 @@ func (q *Queue) requestOnce(ctx context.Context, try int, m *nats.Msg) (*nats.Ms
 
 // apiRequestOnce asks JetStream's API once. request is sent as JSON, nothing when nil; the answer
 // is decoded into answer.
-func (q *Queue) apiRequestOnce(ctx context.Context, try int, subject string, request, answer any) error {
+func (c *client) apiRequestOnce(ctx context.Context, try int, subject string, request, answer any) error {
 	m := nats.NewMsg("$JS.API." + subject)
 	if request != nil {
 		b, err := json.Marshal(request)
@@ -51,7 +71,7 @@ func (q *Queue) apiRequestOnce(ctx context.Context, try int, subject string, req
 		}
 		m.Data = b
 	}
-	got, err := q.requestOnce(ctx, try, m)
+	got, err := c.requestOnce(ctx, try, m)
 	if err != nil {
 		return err
 	}
@@ -72,17 +92,17 @@ func (q *Queue) apiRequestOnce(ctx context.Context, try int, subject string, req
 
 // apiRequest is apiRequestOnce, repeated until there is an answer. object names the stream or
 // consumer for health.
-func (q *Queue) apiRequest(ctx context.Context, object, subject string, request, answer any) error {
-	return q.retryUntilDone(ctx, object, func(try int) error {
-		return transientUnlessPermanent(q.apiRequestOnce(ctx, try, subject, request, answer))
+func (c *client) apiRequest(ctx context.Context, object, subject string, request, answer any) error {
+	return c.retryUntilDone(ctx, object, func(try int) error {
+		return transientUnlessPermanent(c.apiRequestOnce(ctx, try, subject, request, answer))
 	})
 }
 
 // retryUntilDone calls f until it returns anything but a transientError, or ctx ends: then the
 // error has both ctx's cause and f's last one. object names the stream or consumer that f needs;
 // one that is missing is created again, if Provision allows it.
-func (q *Queue) retryUntilDone(ctx context.Context, object string, f func(try int) error) error {
-	op := q.health.startOperation(object)
+func (c *client) retryUntilDone(ctx context.Context, object string, f func(try int) error) error {
+	op := c.health.startOperation(object)
 	defer op.end()
 	for try := 0; ; try++ {
 		err := f(try)
@@ -96,7 +116,7 @@ func (q *Queue) retryUntilDone(ctx context.Context, object string, f func(try in
 		if try > 0 || !hasCode(err, codeWrongLast, codeWrongLastInDoubt) { // two writers that meet are normal
 			op.recordFailure(again.error)
 		}
-		q.recreateMissing(ctx, err)
+		c.recreate(ctx, err)
 		if err := backOff(ctx, try); err != nil {
 			return fmt.Errorf("%s: %w: %w", object, err, again.error)
 		}

@@ -11,5 +11,26 @@ func isDeleted(s *storedMessage) bool { return s.Header.Get(headerKVOperation) !
 
 // bucketKeys lists the keys of a bucket, sorted. Deleted keys may be among them.
 func (q *Queue) bucketKeys(ctx context.Context, stream string) ([]string, error) {
-	return q.subjectSuffixes(ctx, stream, q.keyPrefix(stream))
+	return q.api.subjectSuffixes(ctx, stream, q.keyPrefix(stream))
+}
+
+// removeMessages removes all messages of a subject, which may have wildcards: by one purge in
+// streams whose messages no consumer acknowledges, one by one in all others. There a purge may move
+// a consumer's ack floor past delivered messages of other subjects: when their worker dies, they
+// are lost (nats-server 2.15.2).
+func (q *Queue) removeMessages(ctx context.Context, stream, subject string) error {
+	switch stream {
+	case q.ledgers, q.jobs, q.holds, q.secrets:
+		var answer struct{}
+		return q.api.apiRequest(ctx, stream, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, &answer)
+	}
+	for s, err := range q.api.messagesBetween(ctx, stream, subject, 1, maxSequence) {
+		if err != nil {
+			return err
+		}
+		if err := q.api.removeMessage(ctx, stream, s.Seq); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -192,7 +192,7 @@ type info struct {
 // requestInfo asks for it until a leader answers.
 func requestInfo(ctx context.Context, t *testing.T, q *Queue, stream, subject string) (i info) {
 	t.Helper()
-	ok(t, q.apiRequest(ctx, stream, subject, nil, &i))
+	ok(t, q.api.apiRequest(ctx, stream, subject, nil, &i))
 	return i
 }
 

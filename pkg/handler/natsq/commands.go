@@ -35,14 +35,14 @@ func (i streamInfo) identity() string { return i.Created.UTC().Format(time.RFC33
 // streamInfoOnce reads a stream's info from its leader, in one try.
 func (q *Queue) streamInfoOnce(ctx context.Context, try int, stream string) (streamInfo, error) {
 	var info streamInfo
-	err := q.apiRequestOnce(ctx, try, "STREAM.INFO."+stream, nil, &info)
+	err := q.api.apiRequestOnce(ctx, try, "STREAM.INFO."+stream, nil, &info)
 	return info, err
 }
 
 // streamIdentity asks the leader for a stream's identity until it answers.
 func (q *Queue) streamIdentity(ctx context.Context, stream string) (string, error) {
 	var info streamInfo
-	err := q.retryUntilDone(ctx, stream, func(try int) error {
+	err := q.api.retryUntilDone(ctx, stream, func(try int) error {
 		var err error
 		info, err = q.streamInfoOnce(ctx, try, stream)
 		return transientUnlessPermanent(err)
@@ -107,8 +107,8 @@ func (q *Queue) commandAndStream(ctx context.Context, stream string, seq uint64,
 	if seq == 0 { // JetStream calls it a malformed request
 		return contract.Message{}, "", fmt.Errorf("read command 0: %w", contract.ErrNoMessage)
 	}
-	err = q.retryUntilDone(ctx, q.commands, func(try int) error {
-		s, err := q.readMessageOnce(ctx, try, q.commands, messageQuery{Seq: seq})
+	err = q.api.retryUntilDone(ctx, q.commands, func(try int) error {
+		s, err := q.api.readMessageOnce(ctx, try, q.commands, messageQuery{Seq: seq})
 		if err != nil {
 			return transientUnlessPermanent(err)
 		}
@@ -150,7 +150,7 @@ func (q *Queue) RemoveCommand(ctx context.Context, m contract.Message) error {
 	}
 	// JetStream has no conditional removal. To hit another message here, the stream would have to
 	// be deleted, created again and filled between these two requests.
-	if err := q.removeMessageOnce(ctx, 0, q.commands, m.Seq); err != nil {
+	if err := q.api.removeMessageOnce(ctx, 0, q.commands, m.Seq); err != nil {
 		return fmt.Errorf("remove command %d: %w", m.Seq, err)
 	}
 	return nil
@@ -192,7 +192,7 @@ func (q *Queue) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[
 		if to == 0 {
 			return
 		}
-		for s, err := range q.messagesBetween(ctx, q.commands, q.anyCommandSubject(), from, to-1) {
+		for s, err := range q.api.messagesBetween(ctx, q.commands, q.anyCommandSubject(), from, to-1) {
 			if err != nil {
 				yield(contract.Message{}, fmt.Errorf("read commands: %w", err))
 				return
@@ -213,13 +213,13 @@ func (q *Queue) PublishCommand(ctx context.Context, m contract.Message) (uint64,
 	}
 	msg := &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Body}
 	var seq uint64
-	err := q.retryUntilDone(ctx, q.commands, func(try int) error {
+	err := q.api.retryUntilDone(ctx, q.commands, func(try int) error {
 		var err error
-		seq, err = q.publishOnce(ctx, try, q.commands, msg)
+		seq, err = q.api.publishOnce(ctx, try, q.commands, msg)
 		if errors.Is(err, errDuplicate) {
 			// The Nats-Msg-Id was used within the last minDuplicateWindow: by this call's former
 			// try, or by another command, which must not swallow this one.
-			s, readErr := q.readMessageOnce(ctx, try, q.commands, messageQuery{Seq: seq})
+			s, readErr := q.api.readMessageOnce(ctx, try, q.commands, messageQuery{Seq: seq})
 			if readErr == nil && s != nil && s.Subject == m.Subject && bytes.Equal(s.Data, m.Body) {
 				return nil
 			}

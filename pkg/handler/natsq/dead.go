@@ -119,13 +119,13 @@ func headerBytes(h nats.Header) int {
 func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[contract.DeadLetter, error] {
 	return func(yield func(contract.DeadLetter, error) bool) {
 		prefix := q.prefix + ".dead."
-		keys, err := q.subjectSuffixes(ctx, q.dead, prefix)
+		keys, err := q.api.subjectSuffixes(ctx, q.dead, prefix)
 		if err != nil {
 			yield(contract.DeadLetter{}, fmt.Errorf("list dead letters: %w", err))
 			return
 		}
 		for _, key := range keys {
-			s, err := q.readMessage(ctx, q.dead, messageQuery{Last: prefix + key})
+			s, err := q.api.readMessage(ctx, q.dead, messageQuery{Last: prefix + key})
 			if err != nil {
 				yield(contract.DeadLetter{}, fmt.Errorf("read dead letter %s: %w", key, err))
 				return
@@ -144,7 +144,7 @@ func (q *Queue) DeadLetter(ctx context.Context, id string) (contract.DeadLetter,
 	if err := checkID(id); err != nil {
 		return contract.DeadLetter{}, fmt.Errorf("read dead letter: %w", err)
 	}
-	s, err := q.readMessage(ctx, q.dead, messageQuery{Seq: 1, Next: q.deadLetterSubject("*", id)})
+	s, err := q.api.readMessage(ctx, q.dead, messageQuery{Seq: 1, Next: q.deadLetterSubject("*", id)})
 	if err == nil && s == nil {
 		err = contract.ErrNoMessage
 	}

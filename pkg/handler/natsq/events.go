@@ -25,7 +25,7 @@ func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
 	}
 	header := nats.Header{"Content-Type": {contract.EventContentType}}
 	if d.Status == contract.StatusProgress {
-		_, err = q.publishOnce(ctx, 0, q.events, &nats.Msg{Subject: subject, Header: header, Data: body})
+		_, err = q.api.publishOnce(ctx, 0, q.events, &nats.Msg{Subject: subject, Header: header, Data: body})
 		q.recreateMissing(ctx, err)
 	} else {
 		w := write{stream: q.events, subject: subject, header: header, body: body}
@@ -44,11 +44,11 @@ func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
 func (q *Queue) publishAnswer(ctx context.Context, w write, id, stream, subjects string, streamOf func(*storedMessage) string) error {
 	if contract.IsSeqID(id) {
 		w.supersedes = func(s *storedMessage) bool { return contract.EarlierStream(streamOf(s), stream) }
-		if err := q.removeSuperseded(ctx, w, subjects); err != nil {
+		if err := q.api.removeSuperseded(ctx, w, subjects); err != nil {
 			return err
 		}
 	}
-	return q.putIfAbsent(ctx, w)
+	return q.api.putIfAbsent(ctx, w)
 }
 
 // streamOfEvent is the identity of the stream that a stored event's command was published to; empty
@@ -67,7 +67,7 @@ func (q *Queue) Event(ctx context.Context, a contract.Action, id string, status 
 		return contract.Event{}, fmt.Errorf("read event: %w", err)
 	}
 	subject := q.eventSubject(a, id, status)
-	s, err := q.readMessage(ctx, q.events, messageQuery{Last: subject})
+	s, err := q.api.readMessage(ctx, q.events, messageQuery{Last: subject})
 	if err == nil && s == nil {
 		err = contract.ErrNoMessage
 	}

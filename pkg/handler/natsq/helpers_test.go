@@ -162,8 +162,8 @@ type faultInjector struct {
 // injectFaults passes the queue's requests through hit. Lost ones time out at once.
 func injectFaults(q *Queue, hit func(m *nats.Msg, nth int) fault) *faultInjector {
 	x := &faultInjector{hit: hit, count: map[string]int{}}
-	send := q.send
-	q.send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	send := q.api.send
+	q.api.send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 		x.mu.Lock()
 		x.count[m.Subject]++
 		nth := x.count[m.Subject]

@@ -20,7 +20,7 @@ func (q *Queue) Held(ctx context.Context, project string) (bool, error) {
 		if !strings.EqualFold(k, project) {
 			continue
 		}
-		s, err := q.readMessage(ctx, q.holds, messageQuery{Last: q.holdSubject(k)})
+		s, err := q.api.readMessage(ctx, q.holds, messageQuery{Last: q.holdSubject(k)})
 		if err != nil {
 			return false, fmt.Errorf("read the legal hold of %s: %w", project, err)
 		}
@@ -46,7 +46,7 @@ func (q *Queue) Holds(ctx context.Context) ([]Hold, error) {
 	}
 	held := []Hold{}
 	for _, k := range keys {
-		s, err := q.readMessage(ctx, q.holds, messageQuery{Last: q.holdSubject(k)})
+		s, err := q.api.readMessage(ctx, q.holds, messageQuery{Last: q.holdSubject(k)})
 		if err != nil {
 			return nil, fmt.Errorf("read legal hold %s: %w", k, err)
 		}
@@ -63,8 +63,8 @@ func (q *Queue) PutHold(ctx context.Context, project string, note []byte) error 
 		return fmt.Errorf("put a legal hold: %w", err)
 	}
 	m := &nats.Msg{Subject: q.holdSubject(project), Data: note}
-	err := q.retryUntilDone(ctx, q.holds, func(try int) error {
-		_, err := q.publishOnce(ctx, try, q.holds, m)
+	err := q.api.retryUntilDone(ctx, q.holds, func(try int) error {
+		_, err := q.api.publishOnce(ctx, try, q.holds, m)
 		return transientUnlessPermanent(err)
 	})
 	if err != nil {

@@ -17,7 +17,7 @@ func (q *Queue) Job(ctx context.Context, id string) (contract.Job, uint64, error
 	if err := checkID(id); err != nil {
 		return contract.Job{}, 0, fmt.Errorf("read job: %w", err)
 	}
-	s, err := q.readMessage(ctx, q.jobs, messageQuery{Last: q.jobSubject(id)})
+	s, err := q.api.readMessage(ctx, q.jobs, messageQuery{Last: q.jobSubject(id)})
 	switch {
 	case err != nil:
 		return contract.Job{}, 0, fmt.Errorf("read job %s: %w", id, err)
@@ -46,10 +46,10 @@ func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64,
 		return 0, fmt.Errorf("encode job %s: %w", j.ID, err)
 	}
 	w := write{stream: q.jobs, subject: q.jobSubject(j.ID), body: body, expect: rev}
-	seq, last, err := q.compareAndSet(ctx, w)
+	seq, last, err := q.api.compareAndSet(ctx, w)
 	if errors.Is(err, errConflict) && rev == 0 && last != nil && isDeleted(last) {
 		w.expect = last.Seq // a deleted key counts as no job
-		seq, _, err = q.compareAndSet(ctx, w)
+		seq, _, err = q.api.compareAndSet(ctx, w)
 	}
 	if errors.Is(err, errConflict) {
 		err = contract.ErrConflict

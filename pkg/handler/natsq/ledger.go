@@ -15,7 +15,7 @@ func (q *Queue) LedgerTail(ctx context.Context, id string) ([]byte, uint64, erro
 	if err := checkID(id); err != nil {
 		return nil, 0, fmt.Errorf("read the ledger: %w", err)
 	}
-	s, err := q.readMessage(ctx, q.ledgers, messageQuery{Last: q.ledgerSubject(id)})
+	s, err := q.api.readMessage(ctx, q.ledgers, messageQuery{Last: q.ledgerSubject(id)})
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the ledger of %s: %w", id, err)
 	}
@@ -33,7 +33,7 @@ func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after
 	if err := checkID(id); err != nil {
 		return 0, fmt.Errorf("append to the ledger: %w", err)
 	}
-	seq, _, err := q.compareAndSet(ctx, write{stream: q.ledgers, subject: q.ledgerSubject(id), body: lines, expect: after})
+	seq, _, err := q.api.compareAndSet(ctx, write{stream: q.ledgers, subject: q.ledgerSubject(id), body: lines, expect: after})
 	if errors.Is(err, errConflict) {
 		err = delivery.ErrFenced
 	}
@@ -53,7 +53,7 @@ func (q *Queue) Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]
 			return
 		}
 		var last uint64
-		for s, err := range q.messagesBetween(ctx, q.ledgers, q.ledgerSubject(id), 0, upTo) {
+		for s, err := range q.api.messagesBetween(ctx, q.ledgers, q.ledgerSubject(id), 0, upTo) {
 			if err != nil {
 				yield(nil, fmt.Errorf("read the ledger of %s: %w", id, err))
 				return

@@ -78,7 +78,7 @@ func (q *Queue) provision(ctx context.Context) error {
 			continue
 		}
 		var differences []Difference
-		err := q.retryUntilDone(ctx, o.name, func(try int) error {
+		err := q.api.retryUntilDone(ctx, o.name, func(try int) error {
 			var err error
 			differences, err = q.ensureObject(ctx, try, o)
 			if err == nil || isPermanentConfigError(err) {
@@ -118,7 +118,7 @@ func (q *Queue) ensureObject(ctx context.Context, try int, o managedObject) ([]D
 		var info struct {
 			Config json.RawMessage `json:"config"`
 		}
-		err := q.apiRequestOnce(ctx, try, o.info, nil, &info)
+		err := q.api.apiRequestOnce(ctx, try, o.info, nil, &info)
 		switch {
 		case hasCode(err, o.missing) && !q.options.Provision:
 			return []Difference{{Object: o.name, Is: "missing", Wants: "to exist"}}, nil
@@ -157,7 +157,7 @@ func (q *Queue) ensureObject(ctx context.Context, try int, o managedObject) ([]D
 // createObject creates an object. Another process may create it first: that is no error.
 func (q *Queue) createObject(ctx context.Context, try int, o managedObject) error {
 	var done json.RawMessage
-	err := q.apiRequestOnce(ctx, try, o.create, o.envelope(o.config, "create"), &done)
+	err := q.api.apiRequestOnce(ctx, try, o.create, o.envelope(o.config, "create"), &done)
 	if hasCode(err, codeStreamNameInUse, codeConsumerExists) {
 		return nil
 	}
@@ -178,7 +178,7 @@ func (q *Queue) updateObject(ctx context.Context, try int, o managedObject, pres
 		config[c.Field] = c.set
 	}
 	var done json.RawMessage
-	return q.apiRequestOnce(ctx, try, o.update, o.envelope(config, "update"), &done)
+	return q.api.apiRequestOnce(ctx, try, o.update, o.envelope(config, "update"), &done)
 }
 
 // recreateDelay is how long the server gets to finish deleting a stream. The server notifies the

@@ -80,7 +80,7 @@ func (q *Queue) runServeLoop(pull, work context.Context, s serveLoop) error {
 	s.free = s.slots
 	s.arrivals = make(chan *nats.Msg, arrivalsBuffer+2*s.slots)
 	s.requests = map[*nats.Subscription]*pullRequest{}
-	s.health = q.health.startOperation(s.objectName())
+	s.health = q.api.startOperation(s.objectName())
 	defer s.health.end()
 
 	pull, stopPull := context.WithCancelCause(pull)

@@ -37,11 +37,10 @@ type Queue struct {
 	options Options
 	nc      *nats.Conn
 	js      jetstream.JetStream
+	api     *client
 	log     zerolog.Logger
 	now     func() time.Time
-	send    func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) // sends one request and waits for its answer; tests inject faults here
 
-	health            health
 	recreating        sync.Mutex             // held while one operation recreates what is missing
 	lastCommandStream atomic.Pointer[string] // the identity of the command stream, as last read
 	secretCache       sync.Map               // secrets by name, each read once
@@ -64,8 +63,8 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create a JetStream context: %w", err)
 	}
-	q := &Queue{names: n, options: o, nc: nc, js: js, log: o.Log, now: o.Now, send: nc.RequestMsgWithContext}
-	q.health = health{log: o.Log, problems: map[string]*problem{}}
+	q := &Queue{names: n, options: o, nc: nc, js: js, log: o.Log, now: o.Now}
+	q.api = newClient(nc, o.Log, q.recreateMissing)
 	if err := q.provision(ctx); err != nil {
 		return nil, err
 	}
@@ -117,12 +116,12 @@ func (q *Queue) Ping(ctx context.Context) error {
 				Leader string `json:"leader"`
 			} `json:"cluster"`
 		}
-		if err := q.apiRequestOnce(ctx, 0, "STREAM.INFO."+stream, nil, &answer); err != nil {
+		if err := q.api.apiRequestOnce(ctx, 0, "STREAM.INFO."+stream, nil, &answer); err != nil {
 			return fmt.Errorf("read the info of stream %s: %w", stream, err)
 		}
 		if answer.Cluster != nil && answer.Cluster.Leader == "" {
 			return fmt.Errorf("stream %s has no leader", stream)
 		}
 	}
-	return q.health.firstProblem()
+	return q.api.firstProblem()
 }

@@ -26,8 +26,8 @@ func (w *world) remake(t *testing.T, stream string) {
 
 // beforeRequest calls something once, before the queue's first request to a subject that begins so.
 func beforeRequest(q *Queue, prefix string, do func()) {
-	send, once := q.send, sync.Once{}
-	q.send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	send, once := q.api.send, sync.Once{}
+	q.api.send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 		if strings.HasPrefix(m.Subject, prefix) {
 			once.Do(do)
 		}
@@ -148,8 +148,8 @@ func TestCommandInWhileTheLeaderIsBehind(t *testing.T) {
 	w := newWorld(t)
 	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	stream := must[string](t)(w.q.CommandStream(w.ctx))
-	send, behind := w.q.send, 3
-	w.q.send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	send, behind := w.q.api.send, 3
+	w.q.api.send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 		switch {
 		case behind > 0 && strings.HasPrefix(m.Subject, "$JS.API.STREAM.MSG.GET."):
 			b, err := json.Marshal(map[string]any{"error": apiError{Code: 404, ErrCode: codeNoMessage}})

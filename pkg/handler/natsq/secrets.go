@@ -20,13 +20,13 @@ func (q *Queue) Secret(ctx context.Context, name string) (string, error) {
 		return known.(string), nil //nolint:forcetypeassert // only strings are stored
 	}
 	subject := q.keyPrefix(q.secrets) + name
-	last, err := q.readMessage(ctx, q.secrets, messageQuery{Last: subject})
+	last, err := q.api.readMessage(ctx, q.secrets, messageQuery{Last: subject})
 	if err != nil {
 		return "", fmt.Errorf("read the secret %s: %w", name, err)
 	}
 	if last == nil {
 		secret := rand.Text()
-		_, last, err = q.compareAndSet(ctx, write{stream: q.secrets, subject: subject, header: nats.Header{}, body: []byte(secret)})
+		_, last, err = q.api.compareAndSet(ctx, write{stream: q.secrets, subject: subject, header: nats.Header{}, body: []byte(secret)})
 		switch {
 		case err == nil:
 			last = &storedMessage{Data: []byte(secret)}

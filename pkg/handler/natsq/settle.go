@@ -121,7 +121,7 @@ func (s *serveLoop) settle(work context.Context, d receivedMessage, disposition 
 		err = s.sendUntilConfirmed(ctx, d.msg.Reply, word)
 	default:
 		s.waitUnsubscribed(ctx)
-		_, err = q.requestOnce(ctx, 0, &nats.Msg{Subject: d.msg.Reply, Data: nakWord(disposition.Delay)})
+		_, err = q.api.requestOnce(ctx, 0, &nats.Msg{Subject: d.msg.Reply, Data: nakWord(disposition.Delay)})
 	}
 	level, text := zerolog.DebugLevel, "settled"
 	switch {
@@ -137,8 +137,8 @@ func (s *serveLoop) settle(work context.Context, d receivedMessage, disposition 
 // sendUntilConfirmed sends a word to a delivery's reply subject until the server confirms it. A
 // consumer that was deleted is created again, but does not know the delivery and does not answer.
 func (s *serveLoop) sendUntilConfirmed(ctx context.Context, reply, word string) error {
-	return s.q.retryUntilDone(ctx, s.objectName(), func(try int) error {
-		_, err := s.q.requestOnce(ctx, try, &nats.Msg{Subject: reply, Data: []byte(word)})
+	return s.q.api.retryUntilDone(ctx, s.objectName(), func(try int) error {
+		_, err := s.q.api.requestOnce(ctx, try, &nats.Msg{Subject: reply, Data: []byte(word)})
 		return transientUnlessPermanent(err)
 	})
 }

@@ -49,7 +49,7 @@ type messageQuery struct {
 }
 
 // readMessageOnce reads a message from the stream's leader, in one try; nil when there is none.
-func (q *Queue) readMessageOnce(ctx context.Context, try int, stream string, g messageQuery) (*storedMessage, error) {
+func (c *client) readMessageOnce(ctx context.Context, try int, stream string, g messageQuery) (*storedMessage, error) {
 	var answer struct {
 		Message *struct {
 			Subject string    `json:"subject"`
@@ -59,7 +59,7 @@ func (q *Queue) readMessageOnce(ctx context.Context, try int, stream string, g m
 			Time    time.Time `json:"time"`
 		} `json:"message"`
 	}
-	err := q.apiRequestOnce(ctx, try, "STREAM.MSG.GET."+stream, g, &answer)
+	err := c.apiRequestOnce(ctx, try, "STREAM.MSG.GET."+stream, g, &answer)
 	if hasCode(err, codeNoMessage) {
 		return nil, nil
 	}
@@ -80,19 +80,19 @@ func (q *Queue) readMessageOnce(ctx context.Context, try int, stream string, g m
 }
 
 // readMessage is readMessageOnce, repeated until the leader answers.
-func (q *Queue) readMessage(ctx context.Context, stream string, g messageQuery) (*storedMessage, error) {
+func (c *client) readMessage(ctx context.Context, stream string, g messageQuery) (*storedMessage, error) {
 	var s *storedMessage
-	err := q.retryUntilDone(ctx, stream, func(try int) error {
+	err := c.retryUntilDone(ctx, stream, func(try int) error {
 		var err error
-		s, err = q.readMessageOnce(ctx, try, stream, g)
+		s, err = c.readMessageOnce(ctx, try, stream, g)
 		return transientUnlessPermanent(err)
 	})
 	return s, err
 }
 
 // publishOnce publishes a message to a stream, in one try, and returns its sequence.
-func (q *Queue) publishOnce(ctx context.Context, try int, stream string, m *nats.Msg) (uint64, error) {
-	answer, err := q.requestOnce(ctx, try, m)
+func (c *client) publishOnce(ctx context.Context, try int, stream string, m *nats.Msg) (uint64, error) {
+	answer, err := c.requestOnce(ctx, try, m)
 	if err != nil {
 		return 0, err
 	}
@@ -140,7 +140,7 @@ const maxStaleAnswers = 6
 // subject is under way, which may still fail; a publish that reaches a cluster while it elects a
 // leader gets no answer at all, or one much later. A repetition is harmless since it expects the
 // same sequence. So compareAndSet reads from the leader and tries again until the outcome is clear.
-func (q *Queue) compareAndSet(ctx context.Context, w write) (uint64, *storedMessage, error) {
+func (c *client) compareAndSet(ctx context.Context, w write) (uint64, *storedMessage, error) {
 	m := nats.NewMsg(w.subject)
 	maps.Copy(m.Header, w.header)
 	token := rand.Text()
@@ -151,9 +151,9 @@ func (q *Queue) compareAndSet(ctx context.Context, w write) (uint64, *storedMess
 	var seq uint64
 	var last *storedMessage
 	staleAnswers := 0
-	err := q.retryUntilDone(ctx, w.stream, func(try int) error {
+	err := c.retryUntilDone(ctx, w.stream, func(try int) error {
 		var err error
-		seq, err = q.publishOnce(ctx, try, w.stream, m)
+		seq, err = c.publishOnce(ctx, try, w.stream, m)
 		refused := hasCode(err, codeWrongLast, codeWrongLastInDoubt)
 		switch {
 		case err == nil || isPermanent(err) && !refused:
@@ -161,7 +161,7 @@ func (q *Queue) compareAndSet(ctx context.Context, w write) (uint64, *storedMess
 		case !refused && !maybeApplied(err) && !errors.Is(err, errDuplicate):
 			return transientError{err} // certainly not applied
 		}
-		l, readErr := q.readMessageOnce(ctx, try, w.stream, messageQuery{Last: w.subject})
+		l, readErr := c.readMessageOnce(ctx, try, w.stream, messageQuery{Last: w.subject})
 		if readErr != nil {
 			return transientError{fmt.Errorf("%w; then read the leader: %w", err, readErr)}
 		}
@@ -192,10 +192,10 @@ func (q *Queue) compareAndSet(ctx context.Context, w write) (uint64, *storedMess
 
 // putIfAbsent stores a message that is written once for ever. It succeeds as well when the subject
 // has one already, from any writer, unless w supersedes that one.
-func (q *Queue) putIfAbsent(ctx context.Context, w write) error {
+func (c *client) putIfAbsent(ctx context.Context, w write) error {
 	w.expect = 0
 	for {
-		_, last, err := q.compareAndSet(ctx, w)
+		_, last, err := c.compareAndSet(ctx, w)
 		switch {
 		case !errors.Is(err, errConflict) || last == nil:
 			return err
@@ -207,36 +207,15 @@ func (q *Queue) putIfAbsent(ctx context.Context, w write) error {
 }
 
 // removeSuperseded removes those messages of some subjects that w supersedes.
-func (q *Queue) removeSuperseded(ctx context.Context, w write, subjects string) error {
-	for s, err := range q.messagesBetween(ctx, w.stream, subjects, 1, maxSequence) {
+func (c *client) removeSuperseded(ctx context.Context, w write, subjects string) error {
+	for s, err := range c.messagesBetween(ctx, w.stream, subjects, 1, maxSequence) {
 		if err != nil {
 			return err
 		}
 		if !w.supersedes(s) {
 			continue
 		}
-		if err := q.removeMessage(ctx, w.stream, s.Seq); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// removeMessages removes all messages of a subject, which may have wildcards: by one purge in
-// streams whose messages no consumer acknowledges, one by one in all others. There a purge may move
-// a consumer's ack floor past delivered messages of other subjects: when their worker dies, they
-// are lost (nats-server 2.15.2).
-func (q *Queue) removeMessages(ctx context.Context, stream, subject string) error {
-	switch stream {
-	case q.ledgers, q.jobs, q.holds, q.secrets:
-		var answer struct{}
-		return q.apiRequest(ctx, stream, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, &answer)
-	}
-	for s, err := range q.messagesBetween(ctx, stream, subject, 1, maxSequence) {
-		if err != nil {
-			return err
-		}
-		if err := q.removeMessage(ctx, stream, s.Seq); err != nil {
+		if err := c.removeMessage(ctx, w.stream, s.Seq); err != nil {
 			return err
 		}
 	}
@@ -244,27 +223,27 @@ func (q *Queue) removeMessages(ctx context.Context, stream, subject string) erro
 }
 
 // removeMessageOnce removes a message, in one try. It succeeds when the message is gone already.
-func (q *Queue) removeMessageOnce(ctx context.Context, try int, stream string, seq uint64) error {
+func (c *client) removeMessageOnce(ctx context.Context, try int, stream string, seq uint64) error {
 	var answer struct{}
-	err := q.apiRequestOnce(ctx, try, "STREAM.MSG.DELETE."+stream, map[string]any{"seq": seq, "no_erase": true}, &answer)
+	err := c.apiRequestOnce(ctx, try, "STREAM.MSG.DELETE."+stream, map[string]any{"seq": seq, "no_erase": true}, &answer)
 	if err == nil {
 		return nil
 	}
-	if s, failed := q.readMessageOnce(ctx, try, stream, messageQuery{Seq: seq}); failed == nil && s == nil {
+	if s, failed := c.readMessageOnce(ctx, try, stream, messageQuery{Seq: seq}); failed == nil && s == nil {
 		return nil
 	}
 	return err
 }
 
 // removeMessage is removeMessageOnce, repeated until the leader answers.
-func (q *Queue) removeMessage(ctx context.Context, stream string, seq uint64) error {
-	return q.retryUntilDone(ctx, stream, func(try int) error {
-		return transientUnlessPermanent(q.removeMessageOnce(ctx, try, stream, seq))
+func (c *client) removeMessage(ctx context.Context, stream string, seq uint64) error {
+	return c.retryUntilDone(ctx, stream, func(try int) error {
+		return transientUnlessPermanent(c.removeMessageOnce(ctx, try, stream, seq))
 	})
 }
 
 // subjectSuffixes lists what follows a prefix in the subjects of a stream, sorted.
-func (q *Queue) subjectSuffixes(ctx context.Context, stream, prefix string) ([]string, error) {
+func (c *client) subjectSuffixes(ctx context.Context, stream, prefix string) ([]string, error) {
 	var keys []string
 	seen := map[string]struct{}{}
 	for offset := 0; ; { // JetStream lists up to 100,000 subjects a page
@@ -275,7 +254,7 @@ func (q *Queue) subjectSuffixes(ctx context.Context, stream, prefix string) ([]s
 			} `json:"state"`
 		}
 		request := map[string]any{"subjects_filter": prefix + ">", "offset": offset}
-		if err := q.apiRequest(ctx, stream, "STREAM.INFO."+stream, request, &answer); err != nil {
+		if err := c.apiRequest(ctx, stream, "STREAM.INFO."+stream, request, &answer); err != nil {
 			return nil, err
 		}
 		for subject := range maps.Keys(answer.State.Subjects) {
@@ -297,10 +276,10 @@ const maxSequence = ^uint64(0)
 
 // messagesBetween yields the messages of a subject with from ≤ sequence ≤ to, in order, read one by
 // one from the leader.
-func (q *Queue) messagesBetween(ctx context.Context, stream, subject string, from, to uint64) iter.Seq2[*storedMessage, error] {
+func (c *client) messagesBetween(ctx context.Context, stream, subject string, from, to uint64) iter.Seq2[*storedMessage, error] {
 	return func(yield func(*storedMessage, error) bool) {
 		for next := max(from, 1); next <= to; {
-			s, err := q.readMessage(ctx, stream, messageQuery{Seq: next, Next: subject})
+			s, err := c.readMessage(ctx, stream, messageQuery{Seq: next, Next: subject})
 			if err != nil {
 				yield(nil, err)
 				return

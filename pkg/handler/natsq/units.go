@@ -11,7 +11,7 @@ func (q *Queue) PublishUnit(ctx context.Context, id string, n int, body []byte) 
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("publish unit: %w", err)
 	}
-	if err := q.putIfAbsent(ctx, write{stream: q.work, subject: q.unitSubject(id, n), body: body}); err != nil {
+	if err := q.api.putIfAbsent(ctx, write{stream: q.work, subject: q.unitSubject(id, n), body: body}); err != nil {
 		return fmt.Errorf("publish unit %d of %s: %w", n, id, err)
 	}
 	return nil
@@ -22,7 +22,7 @@ func (q *Queue) WaitingUnits(ctx context.Context) (int, error) {
 	var info struct {
 		Pending int `json:"num_pending"`
 	}
-	if err := q.apiRequest(ctx, q.work, "CONSUMER.INFO."+q.work+"."+workDurable, nil, &info); err != nil {
+	if err := q.api.apiRequest(ctx, q.work, "CONSUMER.INFO."+q.work+"."+workDurable, nil, &info); err != nil {
 		return 0, fmt.Errorf("count the waiting units: %w", err)
 	}
 	return info.Pending, nil
@@ -49,7 +49,7 @@ func (q *Queue) DrainUnits(ctx context.Context, id string) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, q.options.AckWait, errDrainTimeout)
 	defer cancel()
 	for try := 0; ; try++ {
-		s, err := q.readMessage(bounded, q.work, messageQuery{Seq: 1, Next: q.unitSubjects(id)})
+		s, err := q.api.readMessage(bounded, q.work, messageQuery{Seq: 1, Next: q.unitSubjects(id)})
 		if err == nil && s == nil {
 			return nil
 		}

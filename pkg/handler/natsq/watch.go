@@ -66,7 +66,7 @@ func (q *Queue) eachMessage(ctx context.Context, stream, subject string, hints <
 		return err
 	}
 	for ctx.Err() == nil {
-		s, err := q.readMessage(ctx, stream, messageQuery{Seq: next, Next: subject})
+		s, err := q.api.readMessage(ctx, stream, messageQuery{Seq: next, Next: subject})
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
