@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/natsconn"
 )
 
 // natsSettings are named as the nats command line names them.
@@ -81,7 +82,7 @@ const reachTimeout = 10 * time.Second
 func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue, error) {
 	o := c.connection("consumer", zerolog.Nop())
 	o.FailFast = true
-	nc, err := natsq.Connect(ctx, o)
+	nc, err := natsconn.Connect(ctx, o)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, err)
 	}
@@ -97,8 +98,8 @@ func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue,
 }
 
 // connection is how natsq connects.
-func (c natsConfig) connection(name string, log zerolog.Logger) natsq.ConnectOptions {
-	o := natsq.ConnectOptions{URL: c.URL, Name: name, Creds: c.Creds, NKey: c.NKey, User: c.User, CA: c.CA, Cert: c.Cert, Key: c.Key, Log: log}
+func (c natsConfig) connection(name string, log zerolog.Logger) natsconn.Options {
+	o := natsconn.Options{URL: c.URL, Name: name, Creds: c.Creds, NKey: c.NKey, User: c.User, CA: c.CA, Cert: c.Cert, Key: c.Key, Log: log}
 	if c.Password.IsSet() {
 		o.Password = c.Password.Reveal
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/natsconn"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -141,7 +142,7 @@ func (s *service) blocked(failing map[string]handler.Problem) bool {
 
 // run serves until ctx is cancelled, then drains. It waits for servers that are not there.
 func (s *service) run(ctx context.Context) error {
-	nc, err := natsq.Connect(ctx, s.c.NATS.connection("consumer", s.log)) // connected or not
+	nc, err := natsconn.Connect(ctx, s.c.NATS.connection("consumer", s.log)) // connected or not
 	if err != nil {
 		return settingsError(err.Error())
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -25,7 +26,7 @@ func BenchmarkCommandsBetween(b *testing.B) {
 	}
 	for b.Loop() {
 		n := 0
-		for _, err := range q.CommandsBetween(ctx, 0, maxSequence) {
+		for _, err := range q.CommandsBetween(ctx, 0, jsapi.MaxSequence) {
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -1,17 +1,21 @@
 package natsq
 
-import "context"
+import (
+	"context"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
+)
 
 // headerKVOperation marks the entry of a deleted key, as nats.go and the nats command line write
 // it.
 const headerKVOperation = "KV-Operation"
 
 // isDeleted reports whether a bucket's entry says that its key was deleted.
-func isDeleted(s *storedMessage) bool { return s.Header.Get(headerKVOperation) != "" }
+func isDeleted(s *jsapi.StoredMessage) bool { return s.Header.Get(headerKVOperation) != "" }
 
 // bucketKeys lists the keys of a bucket, sorted. Deleted keys may be among them.
 func (q *Queue) bucketKeys(ctx context.Context, stream string) ([]string, error) {
-	return q.api.subjectSuffixes(ctx, stream, q.keyPrefix(stream))
+	return q.api.SubjectSuffixes(ctx, stream, q.keyPrefix(stream))
 }
 
 // removeMessages removes all messages of a subject, which may have wildcards: by one purge in
@@ -22,13 +26,13 @@ func (q *Queue) removeMessages(ctx context.Context, stream, subject string) erro
 	switch stream {
 	case q.ledgers, q.jobs, q.holds, q.secrets:
 		var answer struct{}
-		return q.api.apiRequest(ctx, stream, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, &answer)
+		return q.api.APIRequest(ctx, stream, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, &answer)
 	}
-	for s, err := range q.api.messagesBetween(ctx, stream, subject, 1, maxSequence) {
+	for s, err := range q.api.MessagesBetween(ctx, stream, subject, 1, jsapi.MaxSequence) {
 		if err != nil {
 			return err
 		}
-		if err := q.api.removeMessage(ctx, stream, s.Seq); err != nil {
+		if err := q.api.RemoveMessage(ctx, stream, s.Seq); err != nil {
 			return err
 		}
 	}

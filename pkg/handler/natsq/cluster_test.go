@@ -11,6 +11,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -137,7 +138,7 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 	t.Logf("%d rounds, %d times a leader stepped down", rounds, steps.Load())
 	for _, q := range queues {
 		n := 0
-		for range q.Ledger(ctx, "r0", maxSequence) {
+		for range q.Ledger(ctx, "r0", jsapi.MaxSequence) {
 			n++
 		}
 		if n != 1 {
@@ -192,7 +193,7 @@ type info struct {
 // requestInfo asks for it until a leader answers.
 func requestInfo(ctx context.Context, t *testing.T, q *Queue, stream, subject string) (i info) {
 	t.Helper()
-	ok(t, q.api.apiRequest(ctx, stream, subject, nil, &i))
+	ok(t, q.api.APIRequest(ctx, stream, subject, nil, &i))
 	return i
 }
 

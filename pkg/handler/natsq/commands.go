@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // A sequence identifies a message only together with its stream: a stream that is deleted and
@@ -35,17 +36,17 @@ func (i streamInfo) identity() string { return i.Created.UTC().Format(time.RFC33
 // streamInfoOnce reads a stream's info from its leader, in one try.
 func (q *Queue) streamInfoOnce(ctx context.Context, try int, stream string) (streamInfo, error) {
 	var info streamInfo
-	err := q.api.apiRequestOnce(ctx, try, "STREAM.INFO."+stream, nil, &info)
+	err := q.api.APIRequestOnce(ctx, try, "STREAM.INFO."+stream, nil, &info)
 	return info, err
 }
 
 // streamIdentity asks the leader for a stream's identity until it answers.
 func (q *Queue) streamIdentity(ctx context.Context, stream string) (string, error) {
 	var info streamInfo
-	err := q.api.retryUntilDone(ctx, stream, func(try int) error {
+	err := q.api.RetryUntilDone(ctx, stream, func(try int) error {
 		var err error
 		info, err = q.streamInfoOnce(ctx, try, stream)
-		return transientUnlessPermanent(err)
+		return jsapi.TransientUnlessPermanent(err)
 	})
 	if err != nil {
 		return "", fmt.Errorf("read the info of stream %s: %w", stream, err)
@@ -84,12 +85,12 @@ func (q *Queue) Command(ctx context.Context, seq uint64) (contract.Message, erro
 }
 
 // CommandIn implements handler.CommandQueue; the message is read from the leader. A leader that may
-// not have caught up is asked again, up to maxStaleAnswers times.
+// not have caught up is asked again, up to MaxStaleAnswers times.
 func (q *Queue) CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error) {
 	if stream == "" {
 		return q.Command(ctx, seq)
 	}
-	m, now, err := q.commandAndStream(ctx, stream, seq, maxStaleAnswers)
+	m, now, err := q.commandAndStream(ctx, stream, seq, jsapi.MaxStaleAnswers)
 	if err == nil && now != stream {
 		err = fmt.Errorf("read command %d: the stream of %s was replaced by one of %s: %w", seq, stream, now, contract.ErrNoMessage)
 	}
@@ -107,14 +108,14 @@ func (q *Queue) commandAndStream(ctx context.Context, stream string, seq uint64,
 	if seq == 0 { // JetStream calls it a malformed request
 		return contract.Message{}, "", fmt.Errorf("read command 0: %w", contract.ErrNoMessage)
 	}
-	err = q.api.retryUntilDone(ctx, q.commands, func(try int) error {
-		s, err := q.api.readMessageOnce(ctx, try, q.commands, messageQuery{Seq: seq})
+	err = q.api.RetryUntilDone(ctx, q.commands, func(try int) error {
+		s, err := q.api.ReadMessageOnce(ctx, try, q.commands, jsapi.MessageQuery{Seq: seq})
 		if err != nil {
-			return transientUnlessPermanent(err)
+			return jsapi.TransientUnlessPermanent(err)
 		}
 		info, err := q.streamInfoOnce(ctx, try, q.commands)
 		if err != nil {
-			return transientUnlessPermanent(err)
+			return jsapi.TransientUnlessPermanent(err)
 		}
 		now = info.identity()
 		q.lastCommandStream.Store(&now)
@@ -123,11 +124,11 @@ func (q *Queue) commandAndStream(ctx context.Context, stream string, seq uint64,
 			return nil
 		case s == nil && info.State.Last < seq && retriesIfBehind > 0:
 			retriesIfBehind--
-			return transientError{errLeaderBehind}
+			return jsapi.TransientError{Err: errLeaderBehind}
 		case s == nil:
 			return contract.ErrNoMessage
 		}
-		m = s.message()
+		m = messageOf(s)
 		m.Stream = stream
 		return nil
 	})
@@ -150,7 +151,7 @@ func (q *Queue) RemoveCommand(ctx context.Context, m contract.Message) error {
 	}
 	// JetStream has no conditional removal. To hit another message here, the stream would have to
 	// be deleted, created again and filled between these two requests.
-	if err := q.api.removeMessageOnce(ctx, 0, q.commands, m.Seq); err != nil {
+	if err := q.api.RemoveMessageOnce(ctx, 0, q.commands, m.Seq); err != nil {
 		return fmt.Errorf("remove command %d: %w", m.Seq, err)
 	}
 	return nil
@@ -192,12 +193,12 @@ func (q *Queue) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[
 		if to == 0 {
 			return
 		}
-		for s, err := range q.api.messagesBetween(ctx, q.commands, q.anyCommandSubject(), from, to-1) {
+		for s, err := range q.api.MessagesBetween(ctx, q.commands, q.anyCommandSubject(), from, to-1) {
 			if err != nil {
 				yield(contract.Message{}, fmt.Errorf("read commands: %w", err))
 				return
 			}
-			if !yield(s.message(), nil) {
+			if !yield(messageOf(s), nil) {
 				return
 			}
 		}
@@ -213,18 +214,18 @@ func (q *Queue) PublishCommand(ctx context.Context, m contract.Message) (uint64,
 	}
 	msg := &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Body}
 	var seq uint64
-	err := q.api.retryUntilDone(ctx, q.commands, func(try int) error {
+	err := q.api.RetryUntilDone(ctx, q.commands, func(try int) error {
 		var err error
-		seq, err = q.api.publishOnce(ctx, try, q.commands, msg)
-		if errors.Is(err, errDuplicate) {
+		seq, err = q.api.PublishOnce(ctx, try, q.commands, msg)
+		if errors.Is(err, jsapi.ErrDuplicate) {
 			// The Nats-Msg-Id was used within the last minDuplicateWindow: by this call's former
 			// try, or by another command, which must not swallow this one.
-			s, readErr := q.api.readMessageOnce(ctx, try, q.commands, messageQuery{Seq: seq})
+			s, readErr := q.api.ReadMessageOnce(ctx, try, q.commands, jsapi.MessageQuery{Seq: seq})
 			if readErr == nil && s != nil && s.Subject == m.Subject && bytes.Equal(s.Data, m.Body) {
 				return nil
 			}
 		}
-		return transientUnlessPermanent(err)
+		return jsapi.TransientUnlessPermanent(err)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("publish command: %w", err)
@@ -232,7 +233,7 @@ func (q *Queue) PublishCommand(ctx context.Context, m contract.Message) (uint64,
 	return seq, nil
 }
 
-// message is the message as the handler gets it, without the identity of its stream.
-func (s *storedMessage) message() contract.Message {
+// messageOf is the message as the handler gets it, without the identity of its stream.
+func messageOf(s *jsapi.StoredMessage) contract.Message {
 	return contract.Message{Subject: s.Subject, Header: s.Header, Body: s.Data, Seq: s.Seq, Time: s.Time.UTC()}
 }

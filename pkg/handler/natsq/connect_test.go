@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/natsconn"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -17,7 +18,7 @@ func TestConnect(t *testing.T) {
 		for range 4 {
 			passwords <- "wrong"
 		}
-		nc := must[*nats.Conn](t)(Connect(ctx, ConnectOptions{URL: server.URL(), Name: "test", User: "ann", Log: options(t).Log, Password: func() (string, error) {
+		nc := must[*nats.Conn](t)(natsconn.Connect(ctx, natsconn.Options{URL: server.URL(), Name: "test", User: "ann", Log: options(t).Log, Password: func() (string, error) {
 			select {
 			case p := <-passwords:
 				return p, nil
@@ -32,28 +33,28 @@ func TestConnect(t *testing.T) {
 		}
 	})
 	t.Run("fails fast", func(t *testing.T) {
-		if nc, err := Connect(ctx, ConnectOptions{URL: server.URL(), FailFast: true}); err == nil {
+		if nc, err := natsconn.Connect(ctx, natsconn.Options{URL: server.URL(), FailFast: true}); err == nil {
 			nc.Close()
 			t.Fatal("connected without a password")
 		}
-		if nc, err := Connect(ctx, ConnectOptions{URL: "nats://127.0.0.1:1", FailFast: true}); err == nil {
+		if nc, err := natsconn.Connect(ctx, natsconn.Options{URL: "nats://127.0.0.1:1", FailFast: true}); err == nil {
 			nc.Close()
 			t.Fatal("connected to no server")
 		}
 	})
 	t.Run("options", func(t *testing.T) {
-		for name, o := range map[string]ConnectOptions{
+		for name, o := range map[string]natsconn.Options{
 			"creds": {Creds: "/nonexistent/creds"}, "nkey": {NKey: "/nonexistent/nkey"}, "ca": {CA: "/nonexistent/ca"},
 			"cert without key": {Cert: "c"}, "key without cert": {Key: "k"}, "cert": {Cert: "/nonexistent/c", Key: "/nonexistent/k"},
 			"password without user": {Password: func() (string, error) { return "", nil }},
 		} {
 			o.URL, o.FailFast = server.URL(), true
-			if nc, err := Connect(ctx, o); err == nil {
+			if nc, err := natsconn.Connect(ctx, o); err == nil {
 				nc.Close()
 				t.Errorf("%s: no error", name)
 			}
 		}
-		_, err := Connect(ctx, ConnectOptions{URL: "nats://ann:s3cret@%zz"})
+		_, err := natsconn.Connect(ctx, natsconn.Options{URL: "nats://ann:s3cret@%zz"})
 		if err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("bad address: %v", err)
 		}

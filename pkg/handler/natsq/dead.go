@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // Headers of a dead letter.
@@ -39,34 +40,34 @@ func (q *Queue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
 	if err := checkTokens(string(d.Action), d.ID); err != nil {
 		return fmt.Errorf("publish dead letter: %w", err)
 	}
-	w := write{stream: q.dead, subject: q.deadLetterSubject(d.Action, d.ID), header: nats.Header{}, body: d.Message.Body}
+	w := jsapi.Write{Stream: q.dead, Subject: q.deadLetterSubject(d.Action, d.ID), Header: nats.Header{}, Body: d.Message.Body}
 	for name, values := range d.Message.Header {
 		name = deadHeaderName(name)
 		for _, v := range values {
-			w.header[name] = append(w.header[name], singleLine(v))
+			w.Header[name] = append(w.Header[name], singleLine(v))
 		}
 	}
-	w.header.Set(headerErrorCode, singleLine(d.Error.Code))
+	w.Header.Set(headerErrorCode, singleLine(d.Error.Code))
 	text := singleLine(d.Error.Message)
 	if len(text) > maxErrorHeaderBytes {
 		text = strings.ToValidUTF8(text[:maxErrorHeaderBytes], "") + "…"
 	}
-	w.header.Set(headerError, text)
-	w.header.Set(headerAttempts, strconv.Itoa(d.Attempts))
-	w.header.Set(headerTime, d.Time.UTC().Format(time.RFC3339Nano))
-	w.header.Set(headerSeq, strconv.FormatUint(d.Message.Seq, 10))
+	w.Header.Set(headerError, text)
+	w.Header.Set(headerAttempts, strconv.Itoa(d.Attempts))
+	w.Header.Set(headerTime, d.Time.UTC().Format(time.RFC3339Nano))
+	w.Header.Set(headerSeq, strconv.FormatUint(d.Message.Seq, 10))
 	for name, value := range map[string]string{headerStream: d.Message.Stream, headerGivenID: d.GivenID} {
 		if value != "" {
-			w.header.Set(name, value)
+			w.Header.Set(name, value)
 		}
 	}
-	if limit := q.nc.MaxPayload(); limit > 0 && int64(headerBytes(w.header)+len(w.body)) > limit {
-		w.header.Set(headerTruncated, strconv.Itoa(len(w.body)))
-		w.body = nil
+	if limit := q.nc.MaxPayload(); limit > 0 && int64(headerBytes(w.Header)+len(w.Body)) > limit {
+		w.Header.Set(headerTruncated, strconv.Itoa(len(w.Body)))
+		w.Body = nil
 	}
-	streamOf := func(s *storedMessage) string { return s.Header.Get(headerStream) }
+	streamOf := func(s *jsapi.StoredMessage) string { return s.Header.Get(headerStream) }
 	if err := q.publishAnswer(ctx, w, d.ID, d.Message.Stream, q.deadLetterSubject("*", d.ID), streamOf); err != nil {
-		return fmt.Errorf("publish dead letter %s: %w", w.subject, err)
+		return fmt.Errorf("publish dead letter %s: %w", w.Subject, err)
 	}
 	return nil
 }
@@ -85,7 +86,7 @@ func deadHeaderName(name string) string {
 	if low := strings.ToLower(name); strings.HasPrefix(low, "nats-") || name == "" {
 		return headerOriginalPrefix + name
 	}
-	for _, ours := range []string{headerWrite, headerSeq, headerStream, headerGivenID} {
+	for _, ours := range []string{jsapi.HeaderWrite, headerSeq, headerStream, headerGivenID} {
 		if strings.EqualFold(name, ours) {
 			return headerOriginalPrefix + name
 		}
@@ -103,7 +104,7 @@ func singleLine(s string) string {
 	}, strings.ToValidUTF8(s, "\uFFFD")))
 }
 
-// headerBytes estimates how long headers are on the wire, with room for those that compareAndSet
+// headerBytes estimates how long headers are on the wire, with room for those that CompareAndSet
 // adds.
 func headerBytes(h nats.Header) int {
 	n := 256
@@ -119,13 +120,13 @@ func headerBytes(h nats.Header) int {
 func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[contract.DeadLetter, error] {
 	return func(yield func(contract.DeadLetter, error) bool) {
 		prefix := q.prefix + ".dead."
-		keys, err := q.api.subjectSuffixes(ctx, q.dead, prefix)
+		keys, err := q.api.SubjectSuffixes(ctx, q.dead, prefix)
 		if err != nil {
 			yield(contract.DeadLetter{}, fmt.Errorf("list dead letters: %w", err))
 			return
 		}
 		for _, key := range keys {
-			s, err := q.api.readMessage(ctx, q.dead, messageQuery{Last: prefix + key})
+			s, err := q.api.ReadMessage(ctx, q.dead, jsapi.MessageQuery{Last: prefix + key})
 			if err != nil {
 				yield(contract.DeadLetter{}, fmt.Errorf("read dead letter %s: %w", key, err))
 				return
@@ -144,7 +145,7 @@ func (q *Queue) DeadLetter(ctx context.Context, id string) (contract.DeadLetter,
 	if err := checkID(id); err != nil {
 		return contract.DeadLetter{}, fmt.Errorf("read dead letter: %w", err)
 	}
-	s, err := q.api.readMessage(ctx, q.dead, messageQuery{Seq: 1, Next: q.deadLetterSubject("*", id)})
+	s, err := q.api.ReadMessage(ctx, q.dead, jsapi.MessageQuery{Seq: 1, Next: q.deadLetterSubject("*", id)})
 	if err == nil && s == nil {
 		err = contract.ErrNoMessage
 	}
@@ -166,7 +167,7 @@ func (q *Queue) RemoveDead(ctx context.Context, id string) error {
 }
 
 // decodeDeadLetter is the dead letter that PublishDead stored as s.
-func (q *Queue) decodeDeadLetter(s *storedMessage) contract.DeadLetter {
+func (q *Queue) decodeDeadLetter(s *jsapi.StoredMessage) contract.DeadLetter {
 	action, id, _ := strings.Cut(strings.TrimPrefix(s.Subject, q.prefix+".dead."), ".")
 	d := contract.DeadLetter{
 		ID: id, GivenID: s.Header.Get(headerGivenID), Action: contract.Action(action),
@@ -185,7 +186,7 @@ func (q *Queue) decodeDeadLetter(s *storedMessage) contract.DeadLetter {
 	}
 	for name, values := range s.Header {
 		switch name {
-		case headerErrorCode, headerError, headerAttempts, headerTime, headerTruncated, headerSeq, headerStream, headerGivenID, headerWrite, headerExpectedLast:
+		case headerErrorCode, headerError, headerAttempts, headerTime, headerTruncated, headerSeq, headerStream, headerGivenID, jsapi.HeaderWrite, jsapi.HeaderExpectedLast:
 			continue
 		}
 		if original, ok := strings.CutPrefix(name, headerOriginalPrefix); ok {

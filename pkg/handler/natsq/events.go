@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // PublishEvent implements handler.Publisher. A terminal event or "accepted" is tried until the
@@ -25,10 +26,10 @@ func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
 	}
 	header := nats.Header{"Content-Type": {contract.EventContentType}}
 	if d.Status == contract.StatusProgress {
-		_, err = q.api.publishOnce(ctx, 0, q.events, &nats.Msg{Subject: subject, Header: header, Data: body})
+		_, err = q.api.PublishOnce(ctx, 0, q.events, &nats.Msg{Subject: subject, Header: header, Data: body})
 		q.recreateMissing(ctx, err)
 	} else {
-		w := write{stream: q.events, subject: subject, header: header, body: body}
+		w := jsapi.Write{Stream: q.events, Subject: subject, Header: header, Body: body}
 		err = q.publishAnswer(ctx, w, d.CommandID, string(d.Stream), q.eventSubjects(d.CommandID), streamOfEvent)
 	}
 	if err != nil {
@@ -37,23 +38,23 @@ func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
 	return nil
 }
 
-// publishAnswer is putIfAbsent for an event or a dead letter of a command. A message without an id
+// publishAnswer is PutIfAbsent for an event or a dead letter of a command. A message without an id
 // of its own is answered under its sequence, where the answer to a message of an earlier stream may
 // be stored: the new answer supersedes that one, under every action. streamOf is the identity of
 // the stream that a stored answer belongs to.
-func (q *Queue) publishAnswer(ctx context.Context, w write, id, stream, subjects string, streamOf func(*storedMessage) string) error {
+func (q *Queue) publishAnswer(ctx context.Context, w jsapi.Write, id, stream, subjects string, streamOf func(*jsapi.StoredMessage) string) error {
 	if contract.IsSeqID(id) {
-		w.supersedes = func(s *storedMessage) bool { return contract.EarlierStream(streamOf(s), stream) }
-		if err := q.api.removeSuperseded(ctx, w, subjects); err != nil {
+		w.Supersedes = func(s *jsapi.StoredMessage) bool { return contract.EarlierStream(streamOf(s), stream) }
+		if err := q.api.RemoveSuperseded(ctx, w, subjects); err != nil {
 			return err
 		}
 	}
-	return q.api.putIfAbsent(ctx, w)
+	return q.api.PutIfAbsent(ctx, w)
 }
 
 // streamOfEvent is the identity of the stream that a stored event's command was published to; empty
 // when the event does not have it.
-func streamOfEvent(s *storedMessage) string {
+func streamOfEvent(s *jsapi.StoredMessage) string {
 	var e contract.Event
 	if err := json.Unmarshal(s.Data, &e); err != nil {
 		return ""
@@ -67,7 +68,7 @@ func (q *Queue) Event(ctx context.Context, a contract.Action, id string, status 
 		return contract.Event{}, fmt.Errorf("read event: %w", err)
 	}
 	subject := q.eventSubject(a, id, status)
-	s, err := q.api.readMessage(ctx, q.events, messageQuery{Last: subject})
+	s, err := q.api.ReadMessage(ctx, q.events, jsapi.MessageQuery{Last: subject})
 	if err == nil && s == nil {
 		err = contract.ErrNoMessage
 	}
@@ -88,7 +89,7 @@ func (q *Queue) WatchEvents(ctx context.Context, id string) (<-chan contract.Eve
 	if err := checkID(id); err != nil {
 		return nil, fmt.Errorf("watch events: %w", err)
 	}
-	return watchSubject(ctx, q, q.events, q.eventSubjects(id), func(s *storedMessage) (contract.Event, bool) {
+	return watchSubject(ctx, q, q.events, q.eventSubjects(id), func(s *jsapi.StoredMessage) (contract.Event, bool) {
 		var e contract.Event
 		if err := json.Unmarshal(s.Data, &e); err != nil {
 			q.log.Warn().Err(err).Str("subject", s.Subject).Msg("cannot decode an event")

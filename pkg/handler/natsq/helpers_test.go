@@ -17,6 +17,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -162,8 +163,8 @@ type faultInjector struct {
 // injectFaults passes the queue's requests through hit. Lost ones time out at once.
 func injectFaults(q *Queue, hit func(m *nats.Msg, nth int) fault) *faultInjector {
 	x := &faultInjector{hit: hit, count: map[string]int{}}
-	send := q.api.send
-	q.api.send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	send := q.api.Send
+	q.api.Send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 		x.mu.Lock()
 		x.count[m.Subject]++
 		nth := x.count[m.Subject]
@@ -178,9 +179,9 @@ func injectFaults(q *Queue, hit func(m *nats.Msg, nth int) fault) *faultInjector
 			}
 			return nil, nats.ErrTimeout
 		case doubt:
-			return apiAnswer(codeWrongLastInDoubt), nil
+			return apiAnswer(jsapi.CodeWrongLastInDoubt), nil
 		case refuse:
-			return apiAnswer(codeWrongLast), nil
+			return apiAnswer(jsapi.CodeWrongLast), nil
 		default:
 			return send(ctx, m)
 		}
@@ -189,7 +190,7 @@ func injectFaults(q *Queue, hit func(m *nats.Msg, nth int) fault) *faultInjector
 }
 
 func apiAnswer(code int) *nats.Msg {
-	b, err := json.Marshal(map[string]any{"error": apiError{Code: 400, ErrCode: code, Description: "scripted"}})
+	b, err := json.Marshal(map[string]any{"error": jsapi.APIError{Code: 400, ErrCode: code, Description: "scripted"}})
 	if err != nil {
 		panic(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // Held implements handler.HoldStore: a project is under a legal hold when CV_HOLDS has a key that
@@ -20,7 +22,7 @@ func (q *Queue) Held(ctx context.Context, project string) (bool, error) {
 		if !strings.EqualFold(k, project) {
 			continue
 		}
-		s, err := q.api.readMessage(ctx, q.holds, messageQuery{Last: q.holdSubject(k)})
+		s, err := q.api.ReadMessage(ctx, q.holds, jsapi.MessageQuery{Last: q.holdSubject(k)})
 		if err != nil {
 			return false, fmt.Errorf("read the legal hold of %s: %w", project, err)
 		}
@@ -46,7 +48,7 @@ func (q *Queue) Holds(ctx context.Context) ([]Hold, error) {
 	}
 	held := []Hold{}
 	for _, k := range keys {
-		s, err := q.api.readMessage(ctx, q.holds, messageQuery{Last: q.holdSubject(k)})
+		s, err := q.api.ReadMessage(ctx, q.holds, jsapi.MessageQuery{Last: q.holdSubject(k)})
 		if err != nil {
 			return nil, fmt.Errorf("read legal hold %s: %w", k, err)
 		}
@@ -63,9 +65,9 @@ func (q *Queue) PutHold(ctx context.Context, project string, note []byte) error 
 		return fmt.Errorf("put a legal hold: %w", err)
 	}
 	m := &nats.Msg{Subject: q.holdSubject(project), Data: note}
-	err := q.api.retryUntilDone(ctx, q.holds, func(try int) error {
-		_, err := q.api.publishOnce(ctx, try, q.holds, m)
-		return transientUnlessPermanent(err)
+	err := q.api.RetryUntilDone(ctx, q.holds, func(try int) error {
+		_, err := q.api.PublishOnce(ctx, try, q.holds, m)
+		return jsapi.TransientUnlessPermanent(err)
 	})
 	if err != nil {
 		return fmt.Errorf("put a legal hold on %s: %w", project, err)

@@ -8,6 +8,7 @@ import (
 	"iter"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // Job implements handler.JobStore; the revision is the entry's sequence in the bucket's stream. It
@@ -17,7 +18,7 @@ func (q *Queue) Job(ctx context.Context, id string) (contract.Job, uint64, error
 	if err := checkID(id); err != nil {
 		return contract.Job{}, 0, fmt.Errorf("read job: %w", err)
 	}
-	s, err := q.api.readMessage(ctx, q.jobs, messageQuery{Last: q.jobSubject(id)})
+	s, err := q.api.ReadMessage(ctx, q.jobs, jsapi.MessageQuery{Last: q.jobSubject(id)})
 	switch {
 	case err != nil:
 		return contract.Job{}, 0, fmt.Errorf("read job %s: %w", id, err)
@@ -45,13 +46,13 @@ func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64,
 	if err != nil {
 		return 0, fmt.Errorf("encode job %s: %w", j.ID, err)
 	}
-	w := write{stream: q.jobs, subject: q.jobSubject(j.ID), body: body, expect: rev}
-	seq, last, err := q.api.compareAndSet(ctx, w)
-	if errors.Is(err, errConflict) && rev == 0 && last != nil && isDeleted(last) {
-		w.expect = last.Seq // a deleted key counts as no job
-		seq, _, err = q.api.compareAndSet(ctx, w)
+	w := jsapi.Write{Stream: q.jobs, Subject: q.jobSubject(j.ID), Body: body, Expect: rev}
+	seq, last, err := q.api.CompareAndSet(ctx, w)
+	if errors.Is(err, jsapi.ErrConflict) && rev == 0 && last != nil && isDeleted(last) {
+		w.Expect = last.Seq // a deleted key counts as no job
+		seq, _, err = q.api.CompareAndSet(ctx, w)
 	}
-	if errors.Is(err, errConflict) {
+	if errors.Is(err, jsapi.ErrConflict) {
 		err = contract.ErrConflict
 	}
 	if err != nil {
@@ -93,7 +94,7 @@ func (q *Queue) WatchJob(ctx context.Context, id string) (<-chan contract.Job, e
 	if err := checkID(id); err != nil {
 		return nil, fmt.Errorf("watch job: %w", err)
 	}
-	return watchSubject(ctx, q, q.jobs, q.jobSubject(id), func(s *storedMessage) (contract.Job, bool) {
+	return watchSubject(ctx, q, q.jobs, q.jobSubject(id), func(s *jsapi.StoredMessage) (contract.Job, bool) {
 		if isDeleted(s) {
 			return contract.Job{}, false
 		}

@@ -47,7 +47,7 @@ func (s *serveLoop) startHeartbeats(ctx context.Context, cancel context.CancelCa
 			}
 			sent := q.now()
 			once, done := context.WithTimeout(beating, interval)
-			_, err := q.api.send(once, &nats.Msg{Subject: reply, Data: []byte(wordInProgress)})
+			_, err := q.api.Send(once, &nats.Msg{Subject: reply, Data: []byte(wordInProgress)})
 			done()
 			if err == nil && lease.Stop() {
 				lease.Reset(max(0, q.options.AckWait-q.now().Sub(sent)))

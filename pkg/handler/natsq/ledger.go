@@ -7,6 +7,7 @@ import (
 	"iter"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // LedgerTail implements handler.LedgerQueue; the message is read from the leader, and nil when
@@ -15,7 +16,7 @@ func (q *Queue) LedgerTail(ctx context.Context, id string) ([]byte, uint64, erro
 	if err := checkID(id); err != nil {
 		return nil, 0, fmt.Errorf("read the ledger: %w", err)
 	}
-	s, err := q.api.readMessage(ctx, q.ledgers, messageQuery{Last: q.ledgerSubject(id)})
+	s, err := q.api.ReadMessage(ctx, q.ledgers, jsapi.MessageQuery{Last: q.ledgerSubject(id)})
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the ledger of %s: %w", id, err)
 	}
@@ -33,8 +34,8 @@ func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after
 	if err := checkID(id); err != nil {
 		return 0, fmt.Errorf("append to the ledger: %w", err)
 	}
-	seq, _, err := q.api.compareAndSet(ctx, write{stream: q.ledgers, subject: q.ledgerSubject(id), body: lines, expect: after})
-	if errors.Is(err, errConflict) {
+	seq, _, err := q.api.CompareAndSet(ctx, jsapi.Write{Stream: q.ledgers, Subject: q.ledgerSubject(id), Body: lines, Expect: after})
+	if errors.Is(err, jsapi.ErrConflict) {
 		err = delivery.ErrFenced
 	}
 	if err != nil {
@@ -53,7 +54,7 @@ func (q *Queue) Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]
 			return
 		}
 		var last uint64
-		for s, err := range q.api.messagesBetween(ctx, q.ledgers, q.ledgerSubject(id), 0, upTo) {
+		for s, err := range q.api.MessagesBetween(ctx, q.ledgers, q.ledgerSubject(id), 0, upTo) {
 			if err != nil {
 				yield(nil, fmt.Errorf("read the ledger of %s: %w", id, err))
 				return
@@ -62,7 +63,7 @@ func (q *Queue) Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]
 				return
 			}
 		}
-		if last != upTo && upTo != maxSequence {
+		if last != upTo && upTo != jsapi.MaxSequence {
 			yield(nil, fmt.Errorf("read the ledger of %s: it ends at sequence %d, before %d", id, last, upTo))
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // NotifyOver implements handler.Notices: it tells every process that a command ends, or is to end.
@@ -95,7 +97,7 @@ func (q *Queue) Results(ctx context.Context, id string) (<-chan int, func(), err
 	}
 	// The server must know the subscription before the first unit is published. A server that is
 	// away learns it when it is back.
-	once, cancel := context.WithTimeout(ctx, minTryTimeout)
+	once, cancel := context.WithTimeout(ctx, jsapi.MinTryTimeout)
 	defer cancel()
 	if err := q.nc.FlushWithContext(once); err != nil && ctx.Err() != nil {
 		stop()

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // maxEnsurePasses bounds how often one object is created or updated and read again in one try.
@@ -32,7 +33,7 @@ func (q *Queue) objects() []managedObject {
 	var all []managedObject
 	for _, wants := range q.streamConfigs() {
 		all = append(all, managedObject{
-			name: wants.Name, stream: wants.Name, config: wants, missing: codeStreamNotFound,
+			name: wants.Name, stream: wants.Name, config: wants, missing: jsapi.CodeStreamNotFound,
 			info: "STREAM.INFO." + wants.Name, create: "STREAM.CREATE." + wants.Name, update: "STREAM.UPDATE." + wants.Name,
 			envelope: func(config any, _ string) any { return config },
 			compare: func(config []byte) ([]change, error) {
@@ -53,7 +54,7 @@ func (q *Queue) objects() []managedObject {
 		wants := q.consumerConfig(c.durable, c.subject)
 		create := "CONSUMER.CREATE." + c.stream + "." + c.durable
 		all = append(all, managedObject{
-			name: c.stream + " > " + c.durable, stream: c.stream, config: wants, missing: codeConsumerNotFound,
+			name: c.stream + " > " + c.durable, stream: c.stream, config: wants, missing: jsapi.CodeConsumerNotFound,
 			info: "CONSUMER.INFO." + c.stream + "." + c.durable, create: create, update: create,
 			envelope: func(config any, action string) any {
 				return map[string]any{"stream_name": c.stream, "config": config, "action": action}
@@ -78,13 +79,13 @@ func (q *Queue) provision(ctx context.Context) error {
 			continue
 		}
 		var differences []Difference
-		err := q.api.retryUntilDone(ctx, o.name, func(try int) error {
+		err := q.api.RetryUntilDone(ctx, o.name, func(try int) error {
 			var err error
 			differences, err = q.ensureObject(ctx, try, o)
 			if err == nil || isPermanentConfigError(err) {
 				return err
 			}
-			return transientError{err}
+			return jsapi.TransientError{Err: err}
 		})
 		if err != nil {
 			return fmt.Errorf("provision %s: %w", o.name, err)
@@ -98,15 +99,15 @@ func (q *Queue) provision(ctx context.Context) error {
 	return nil
 }
 
-// isPermanentConfigError is isPermanent for creating and updating objects, where most refusals are
+// isPermanentConfigError is IsPermanent for creating and updating objects, where most refusals are
 // about the configuration, whatever their code.
 func isPermanentConfigError(err error) bool {
-	var api *apiError
+	var api *jsapi.APIError
 	if !errors.As(err, &api) {
-		return isPermanent(err)
+		return jsapi.IsPermanent(err)
 	}
 	const noPeers = 10005 // the servers have not found each other yet
-	return api.Code != 503 && !hasCode(err, codeNotLeader, codeStreamNotFound, codeConsumerNotFound, noPeers)
+	return api.Code != 503 && !jsapi.HasCode(err, jsapi.CodeNotLeader, jsapi.CodeStreamNotFound, jsapi.CodeConsumerNotFound, noPeers)
 }
 
 // ensureObject reads an object and, if Provision allows it, creates or updates it; then it reads it
@@ -118,11 +119,11 @@ func (q *Queue) ensureObject(ctx context.Context, try int, o managedObject) ([]D
 		var info struct {
 			Config json.RawMessage `json:"config"`
 		}
-		err := q.api.apiRequestOnce(ctx, try, o.info, nil, &info)
+		err := q.api.APIRequestOnce(ctx, try, o.info, nil, &info)
 		switch {
-		case hasCode(err, o.missing) && !q.options.Provision:
+		case jsapi.HasCode(err, o.missing) && !q.options.Provision:
 			return []Difference{{Object: o.name, Is: "missing", Wants: "to exist"}}, nil
-		case hasCode(err, o.missing):
+		case jsapi.HasCode(err, o.missing):
 			if err := q.createObject(ctx, try, o); err != nil {
 				return nil, err
 			}
@@ -157,8 +158,8 @@ func (q *Queue) ensureObject(ctx context.Context, try int, o managedObject) ([]D
 // createObject creates an object. Another process may create it first: that is no error.
 func (q *Queue) createObject(ctx context.Context, try int, o managedObject) error {
 	var done json.RawMessage
-	err := q.api.apiRequestOnce(ctx, try, o.create, o.envelope(o.config, "create"), &done)
-	if hasCode(err, codeStreamNameInUse, codeConsumerExists) {
+	err := q.api.APIRequestOnce(ctx, try, o.create, o.envelope(o.config, "create"), &done)
+	if jsapi.HasCode(err, jsapi.CodeStreamNameInUse, jsapi.CodeConsumerExists) {
 		return nil
 	}
 	if err == nil {
@@ -178,7 +179,7 @@ func (q *Queue) updateObject(ctx context.Context, try int, o managedObject, pres
 		config[c.Field] = c.set
 	}
 	var done json.RawMessage
-	return q.api.apiRequestOnce(ctx, try, o.update, o.envelope(config, "update"), &done)
+	return q.api.APIRequestOnce(ctx, try, o.update, o.envelope(config, "update"), &done)
 }
 
 // recreateDelay is how long the server gets to finish deleting a stream. The server notifies the
@@ -190,14 +191,14 @@ const recreateDelay = 500 * time.Millisecond
 // when err is a sign of that and Provision allows it. A cluster between two leaders gives the same
 // sign; then nothing turns out to be missing.
 func (q *Queue) recreateMissing(ctx context.Context, err error) {
-	if !q.options.Provision || ctx.Err() != nil || !errors.Is(err, nats.ErrNoResponders) && !hasCode(err, codeStreamNotFound, codeConsumerNotFound) {
+	if !q.options.Provision || ctx.Err() != nil || !errors.Is(err, nats.ErrNoResponders) && !jsapi.HasCode(err, jsapi.CodeStreamNotFound, jsapi.CodeConsumerNotFound) {
 		return
 	}
 	if !q.recreating.TryLock() {
 		return
 	}
 	defer q.recreating.Unlock()
-	if wait(ctx, recreateDelay) != nil {
+	if jsapi.Wait(ctx, recreateDelay) != nil {
 		return
 	}
 	for _, o := range q.objects() {

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // Pull requests. The server sends a heartbeat on an idle request; a request that misses more than
@@ -53,7 +54,7 @@ type serveLoop struct {
 	pullEnded       <-chan struct{}                               // closed when pulling ends
 
 	// ---
-	health   *operation
+	health   *jsapi.Operation
 	arrivals chan *nats.Msg
 	requests map[*nats.Subscription]*pullRequest
 	free     int   // slots for which no message is there or asked for
@@ -80,8 +81,8 @@ func (q *Queue) runServeLoop(pull, work context.Context, s serveLoop) error {
 	s.free = s.slots
 	s.arrivals = make(chan *nats.Msg, arrivalsBuffer+2*s.slots)
 	s.requests = map[*nats.Subscription]*pullRequest{}
-	s.health = q.api.startOperation(s.objectName())
-	defer s.health.end()
+	s.health = q.api.StartOperation(s.objectName())
+	defer s.health.End()
 
 	pull, stopPull := context.WithCancelCause(pull)
 	defer stopPull(nil)
@@ -169,7 +170,7 @@ func (s *serveLoop) restartRequests() {
 func (s *serveLoop) waitReady(pull context.Context, failures int, failure error) error {
 	if failures > 0 {
 		s.q.recreateMissing(pull, failure)
-		if err := backOff(pull, failures); err != nil {
+		if err := jsapi.Backoff(pull, failures); err != nil {
 			return err
 		}
 	}
@@ -210,17 +211,17 @@ func (s *serveLoop) sendPullRequest() {
 	}
 }
 
-// recordFailure records that a request failed or could not be sent. The next one backs off.
+// RecordFailure records that a request failed or could not be sent. The next one backs off.
 func (s *serveLoop) recordFailure(err error) {
 	s.failures++
 	s.failure = err
-	s.health.recordFailure(err)
+	s.health.RecordFailure(err)
 }
 
 // recordSuccess records a sign of life from the server.
 func (s *serveLoop) recordSuccess() {
 	s.failures, s.failure = 0, nil
-	s.health.end()
+	s.health.End()
 }
 
 // dropRequest gives a request up. Its subscription is drained, so that messages which the server
@@ -241,7 +242,7 @@ func (s *serveLoop) dropSilentRequests() {
 	for sub, r := range s.requests {
 		if r.missed++; r.missed > maxMissedHeartbeats {
 			s.dropRequest(sub)
-			s.recordFailure(errNoAnswer)
+			s.recordFailure(jsapi.ErrNoAnswer)
 		}
 	}
 }
@@ -295,7 +296,7 @@ func (s *serveLoop) handleStatus(m *nats.Msg, r *pullRequest) {
 	case "409":
 		s.dropRequest(m.Sub)
 		if strings.EqualFold(text, "Consumer Deleted") {
-			s.recordFailure(&apiError{Code: 404, ErrCode: codeConsumerNotFound, Description: "consumer deleted"})
+			s.recordFailure(&jsapi.APIError{Code: 404, ErrCode: jsapi.CodeConsumerNotFound, Description: "consumer deleted"})
 			return
 		}
 		s.recordFailure(errors.New(strings.ToLower(text))) // leadership change, server shutdown
@@ -325,7 +326,7 @@ func (s *serveLoop) unsubscribeAll() {
 	if s.q.nc.Status() != nats.CONNECTED {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), minTryTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), jsapi.MinTryTimeout)
 	defer cancel()
 	_ = s.q.nc.FlushWithContext(ctx) // afterwards all that was sent has arrived; when it fails no more is sent
 	for {

@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // Defaults of Options.
@@ -37,7 +39,7 @@ type Queue struct {
 	options Options
 	nc      *nats.Conn
 	js      jetstream.JetStream
-	api     *client
+	api     *jsapi.Client
 	log     zerolog.Logger
 	now     func() time.Time
 
@@ -64,7 +66,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error) {
 		return nil, fmt.Errorf("create a JetStream context: %w", err)
 	}
 	q := &Queue{names: n, options: o, nc: nc, js: js, log: o.Log, now: o.Now}
-	q.api = newClient(nc, o.Log, q.recreateMissing)
+	q.api = jsapi.New(nc, o.Log, q.recreateMissing)
 	if err := q.provision(ctx); err != nil {
 		return nil, err
 	}
@@ -116,12 +118,12 @@ func (q *Queue) Ping(ctx context.Context) error {
 				Leader string `json:"leader"`
 			} `json:"cluster"`
 		}
-		if err := q.api.apiRequestOnce(ctx, 0, "STREAM.INFO."+stream, nil, &answer); err != nil {
+		if err := q.api.APIRequestOnce(ctx, 0, "STREAM.INFO."+stream, nil, &answer); err != nil {
 			return fmt.Errorf("read the info of stream %s: %w", stream, err)
 		}
 		if answer.Cluster != nil && answer.Cluster.Leader == "" {
 			return fmt.Errorf("stream %s has no leader", stream)
 		}
 	}
-	return q.api.firstProblem()
+	return q.api.FirstProblem()
 }

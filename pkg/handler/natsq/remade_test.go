@@ -14,6 +14,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -26,8 +27,8 @@ func (w *world) remake(t *testing.T, stream string) {
 
 // beforeRequest calls something once, before the queue's first request to a subject that begins so.
 func beforeRequest(q *Queue, prefix string, do func()) {
-	send, once := q.api.send, sync.Once{}
-	q.api.send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	send, once := q.api.Send, sync.Once{}
+	q.api.Send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 		if strings.HasPrefix(m.Subject, prefix) {
 			once.Do(do)
 		}
@@ -148,11 +149,11 @@ func TestCommandInWhileTheLeaderIsBehind(t *testing.T) {
 	w := newWorld(t)
 	seq := must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	stream := must[string](t)(w.q.CommandStream(w.ctx))
-	send, behind := w.q.api.send, 3
-	w.q.api.send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	send, behind := w.q.api.Send, 3
+	w.q.api.Send = func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 		switch {
 		case behind > 0 && strings.HasPrefix(m.Subject, "$JS.API.STREAM.MSG.GET."):
-			b, err := json.Marshal(map[string]any{"error": apiError{Code: 404, ErrCode: codeNoMessage}})
+			b, err := json.Marshal(map[string]any{"error": jsapi.APIError{Code: 404, ErrCode: jsapi.CodeNoMessage}})
 			return &nats.Msg{Data: b}, err
 		case behind > 0 && strings.HasPrefix(m.Subject, "$JS.API.STREAM.INFO."):
 			behind--

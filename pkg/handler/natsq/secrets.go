@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // Secret implements handler.SecretStore. CV_SECRETS keeps the secrets; the first replica that asks
@@ -20,17 +22,17 @@ func (q *Queue) Secret(ctx context.Context, name string) (string, error) {
 		return known.(string), nil //nolint:forcetypeassert // only strings are stored
 	}
 	subject := q.keyPrefix(q.secrets) + name
-	last, err := q.api.readMessage(ctx, q.secrets, messageQuery{Last: subject})
+	last, err := q.api.ReadMessage(ctx, q.secrets, jsapi.MessageQuery{Last: subject})
 	if err != nil {
 		return "", fmt.Errorf("read the secret %s: %w", name, err)
 	}
 	if last == nil {
 		secret := rand.Text()
-		_, last, err = q.api.compareAndSet(ctx, write{stream: q.secrets, subject: subject, header: nats.Header{}, body: []byte(secret)})
+		_, last, err = q.api.CompareAndSet(ctx, jsapi.Write{Stream: q.secrets, Subject: subject, Header: nats.Header{}, Body: []byte(secret)})
 		switch {
 		case err == nil:
-			last = &storedMessage{Data: []byte(secret)}
-		case !errors.Is(err, errConflict) || last == nil:
+			last = &jsapi.StoredMessage{Data: []byte(secret)}
+		case !errors.Is(err, jsapi.ErrConflict) || last == nil:
 			return "", fmt.Errorf("create the secret %s: %w", name, err)
 		}
 	}

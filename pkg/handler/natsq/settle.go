@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // JetStream's words, as they are sent to a delivery's reply subject.
@@ -121,7 +122,7 @@ func (s *serveLoop) settle(work context.Context, d receivedMessage, disposition 
 		err = s.sendUntilConfirmed(ctx, d.msg.Reply, word)
 	default:
 		s.waitUnsubscribed(ctx)
-		_, err = q.api.requestOnce(ctx, 0, &nats.Msg{Subject: d.msg.Reply, Data: nakWord(disposition.Delay)})
+		_, err = q.api.RequestOnce(ctx, 0, &nats.Msg{Subject: d.msg.Reply, Data: nakWord(disposition.Delay)})
 	}
 	level, text := zerolog.DebugLevel, "settled"
 	switch {
@@ -137,9 +138,9 @@ func (s *serveLoop) settle(work context.Context, d receivedMessage, disposition 
 // sendUntilConfirmed sends a word to a delivery's reply subject until the server confirms it. A
 // consumer that was deleted is created again, but does not know the delivery and does not answer.
 func (s *serveLoop) sendUntilConfirmed(ctx context.Context, reply, word string) error {
-	return s.q.api.retryUntilDone(ctx, s.objectName(), func(try int) error {
-		_, err := s.q.api.requestOnce(ctx, try, &nats.Msg{Subject: reply, Data: []byte(word)})
-		return transientUnlessPermanent(err)
+	return s.q.api.RetryUntilDone(ctx, s.objectName(), func(try int) error {
+		_, err := s.q.api.RequestOnce(ctx, try, &nats.Msg{Subject: reply, Data: []byte(word)})
+		return jsapi.TransientUnlessPermanent(err)
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // Every write that decides something, with every way in which its answer can mislead.
@@ -133,7 +134,7 @@ func TestWriteGivesUpWithItsContext(t *testing.T) {
 	})
 	_, err := w.q.AppendLedger(ctx, "x", nil, 0)
 	is(t, err, delivery.ErrStopping)
-	is(t, err, errNoAnswer)
+	is(t, err, jsapi.ErrNoAnswer)
 	if errors.Is(err, delivery.ErrFenced) {
 		t.Fatal("an undecided write is reported as lost")
 	}
@@ -144,5 +145,5 @@ func TestForeignStream(t *testing.T) {
 	w := newWorld(t)
 	ok(t, w.js.DeleteStream(w.ctx, "CV_EVENTS"))
 	must[jetstream.Stream](t)(w.js.CreateStream(w.ctx, jetstream.StreamConfig{Name: "THEIRS", Subjects: []string{"cv.events.>"}}))
-	is(t, w.q.PublishEvent(w.ctx, event("x", contract.StatusCompleted)), errForeignAnswer)
+	is(t, w.q.PublishEvent(w.ctx, event("x", contract.StatusCompleted)), jsapi.ErrForeignAnswer)
 }

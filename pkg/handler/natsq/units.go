@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // PublishUnit implements handler.UnitQueue.
@@ -11,7 +13,7 @@ func (q *Queue) PublishUnit(ctx context.Context, id string, n int, body []byte) 
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("publish unit: %w", err)
 	}
-	if err := q.api.putIfAbsent(ctx, write{stream: q.work, subject: q.unitSubject(id, n), body: body}); err != nil {
+	if err := q.api.PutIfAbsent(ctx, jsapi.Write{Stream: q.work, Subject: q.unitSubject(id, n), Body: body}); err != nil {
 		return fmt.Errorf("publish unit %d of %s: %w", n, id, err)
 	}
 	return nil
@@ -22,7 +24,7 @@ func (q *Queue) WaitingUnits(ctx context.Context) (int, error) {
 	var info struct {
 		Pending int `json:"num_pending"`
 	}
-	if err := q.api.apiRequest(ctx, q.work, "CONSUMER.INFO."+q.work+"."+workDurable, nil, &info); err != nil {
+	if err := q.api.APIRequest(ctx, q.work, "CONSUMER.INFO."+q.work+"."+workDurable, nil, &info); err != nil {
 		return 0, fmt.Errorf("count the waiting units: %w", err)
 	}
 	return info.Pending, nil
@@ -49,12 +51,12 @@ func (q *Queue) DrainUnits(ctx context.Context, id string) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, q.options.AckWait, errDrainTimeout)
 	defer cancel()
 	for try := 0; ; try++ {
-		s, err := q.api.readMessage(bounded, q.work, messageQuery{Seq: 1, Next: q.unitSubjects(id)})
+		s, err := q.api.ReadMessage(bounded, q.work, jsapi.MessageQuery{Seq: 1, Next: q.unitSubjects(id)})
 		if err == nil && s == nil {
 			return nil
 		}
 		if err == nil {
-			err = backOff(bounded, min(try, maxDrainBackoffTry))
+			err = jsapi.Backoff(bounded, min(try, maxDrainBackoffTry))
 		}
 		if errors.Is(err, errDrainTimeout) {
 			return q.PurgeUnits(ctx, id)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // A watch polls. After a hint it reads again within minPollInterval; without one the interval grows
@@ -26,7 +28,7 @@ const pollsUntilIdentityCheck = 16
 // message published on a subject is also sent to its subscribers as a core NATS message, slightly
 // before the server stores or refuses it: that is the hint to read again soon. A lost hint costs
 // maxPollInterval.
-func watchSubject[T any](ctx context.Context, q *Queue, stream, subject string, decode func(*storedMessage) (T, bool)) (<-chan T, error) {
+func watchSubject[T any](ctx context.Context, q *Queue, stream, subject string, decode func(*jsapi.StoredMessage) (T, bool)) (<-chan T, error) {
 	hints := make(chan struct{}, 1)
 	sub, err := q.nc.Subscribe(subject, func(*nats.Msg) {
 		select {
@@ -41,7 +43,7 @@ func watchSubject[T any](ctx context.Context, q *Queue, stream, subject string, 
 	go func() {
 		defer close(out)
 		defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, and the subscription with it
-		err := q.eachMessage(ctx, stream, subject, hints, func(s *storedMessage) {
+		err := q.eachMessage(ctx, stream, subject, hints, func(s *jsapi.StoredMessage) {
 			if v, ok := decode(s); ok {
 				select {
 				case out <- v:
@@ -59,14 +61,14 @@ func watchSubject[T any](ctx context.Context, q *Queue, stream, subject string, 
 
 // eachMessage calls handle with the messages of a subject, those stored already and then each new
 // one, until ctx ends or reading fails.
-func (q *Queue) eachMessage(ctx context.Context, stream, subject string, hints <-chan struct{}, handle func(*storedMessage)) error {
+func (q *Queue) eachMessage(ctx context.Context, stream, subject string, hints <-chan struct{}, handle func(*jsapi.StoredMessage)) error {
 	next, interval, emptyPolls := uint64(1), minPollInterval, 0
 	known, err := q.streamIdentity(ctx, stream)
 	if err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
-		s, err := q.api.readMessage(ctx, stream, messageQuery{Seq: next, Next: subject})
+		s, err := q.api.ReadMessage(ctx, stream, jsapi.MessageQuery{Seq: next, Next: subject})
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)

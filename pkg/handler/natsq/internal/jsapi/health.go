@@ -1,4 +1,4 @@
-package natsq
+package jsapi
 
 import (
 	"fmt"
@@ -25,20 +25,20 @@ type problem struct {
 	reason     string
 }
 
-// operation is one operation's part in the health of the object it needs.
-type operation struct {
+// Operation is one operation's part in the health of the object it needs.
+type Operation struct {
 	health  *health
 	object  string
 	failing bool
 }
 
-// startOperation begins an operation that needs an object. Nothing is recorded until a try fails.
-func (h *health) startOperation(object string) *operation {
-	return &operation{health: h, object: object}
+// StartOperation begins an operation that needs an object. Nothing is recorded until a try fails.
+func (h *health) StartOperation(object string) *Operation {
+	return &Operation{health: h, object: object}
 }
 
-// recordFailure records a failed try.
-func (o *operation) recordFailure(err error) {
+// RecordFailure records a failed try.
+func (o *Operation) RecordFailure(err error) {
 	reason := shortReason(err)
 	o.health.mu.Lock()
 	defer o.health.mu.Unlock()
@@ -57,8 +57,8 @@ func (o *operation) recordFailure(err error) {
 	}
 }
 
-// end ends the operation's part, whether it succeeded or gave up. It may be called repeatedly.
-func (o *operation) end() {
+// End ends the operation's part, whether it succeeded or gave up. It may be called repeatedly.
+func (o *Operation) End() {
 	if !o.failing {
 		return
 	}
@@ -72,9 +72,9 @@ func (o *operation) end() {
 	}
 }
 
-// firstProblem is the first object by name that operations are waiting for, with the reason; nil
+// FirstProblem is the first object by name that operations are waiting for, with the reason; nil
 // when they wait for none.
-func (h *health) firstProblem() error {
+func (h *health) FirstProblem() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, object := range slices.Sorted(maps.Keys(h.problems)) {

@@ -1,4 +1,4 @@
-package natsq
+package natsconn
 
 import (
 	"context"
@@ -23,8 +23,8 @@ const (
 	maxPingsOutstanding = 2
 )
 
-// ConnectOptions configures Connect. Names in brackets are the settings that the fields come from.
-type ConnectOptions struct {
+// Options configures Connect. Names in brackets are the settings that the fields come from.
+type Options struct {
 	URL      string                     // comma list of servers (NATS_URL)
 	Name     string                     // of the client, as the server's monitoring shows it
 	Creds    string                     // file with a user's JWT and key (NATS_CREDS), read at every connect
@@ -46,7 +46,7 @@ type ConnectOptions struct {
 // The client buffers no message while there is no connection. A Nak, a heartbeat or a write that
 // went out minutes late would act on another replica's delivery by then; callers repeat what must
 // arrive.
-func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
+func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", context.Cause(ctx))
 	}
@@ -75,7 +75,7 @@ func Connect(ctx context.Context, o ConnectOptions) (*nats.Conn, error) {
 }
 
 // connection sets how the connection is kept and logged.
-func (o ConnectOptions) connection() []nats.Option {
+func (o Options) connection() []nats.Option {
 	log, logged := o.Log, "" // logged is used by the connection's one callback goroutine only
 	return []nats.Option{
 		nats.Name(o.Name),
@@ -117,7 +117,7 @@ func (o ConnectOptions) connection() []nats.Option {
 }
 
 // credentials is how the client authenticates: with a JWT, a seed, or user and password.
-func (o ConnectOptions) credentials() ([]nats.Option, error) {
+func (o Options) credentials() ([]nats.Option, error) {
 	switch {
 	case o.Creds != "":
 		return []nats.Option{nats.UserCredentials(o.Creds)}, nil
@@ -145,7 +145,7 @@ func (o ConnectOptions) credentials() ([]nats.Option, error) {
 }
 
 // certificates are the authorities that the client trusts, and its own certificate.
-func (o ConnectOptions) certificates() ([]nats.Option, error) {
+func (o Options) certificates() ([]nats.Option, error) {
 	var options []nats.Option
 	if o.CA != "" {
 		options = append(options, nats.RootCAs(o.CA))

@@ -1,0 +1,8 @@
+// Package jsapi asks JetStream's API, and repeats what may succeed later.
+//
+//   - api.go: requests, tries and backoff; errors.go: which errors are permanent
+//   - store.go: messages read from the leader, stored by compare-and-set, removed
+//   - health.go: what operations are waiting for
+//
+// It knows no stream of this product by name: package natsq does.
+package jsapi
