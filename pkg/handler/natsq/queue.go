@@ -1,6 +1,7 @@
 package natsq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,11 +54,11 @@ type Queue struct {
 // existing object differs from what is required and may not be changed: because Provision is false,
 // or because JetStream cannot change it. The caller keeps the connection and closes it.
 func Open(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error) {
-	o, err := o.withDefaults()
+	n, err := newNames(cmp.Or(o.Prefix, DefaultPrefix))
 	if err != nil {
 		return nil, err
 	}
-	n, err := newNames(o.Prefix)
+	o, err = o.withDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -75,9 +76,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error) {
 
 // withDefaults sets the defaults and checks what was set.
 func (o Options) withDefaults() (Options, error) {
-	if o.Prefix == "" {
-		o.Prefix = DefaultPrefix
-	}
+	o.Prefix = cmp.Or(o.Prefix, DefaultPrefix)
 	switch o.Replicas {
 	case 0:
 		o.Replicas = 1
