@@ -2,8 +2,8 @@
 // dead letters, and hands the messages of the two work queues to the handler. It is the only
 // importer of nats.go below cmd, and it does not interpret what the messages are about.
 //
-// The story: [Connect] connects to NATS, and [Open] finds or creates the streams, buckets and
-// consumers. [Queue.ServeCommands] and [Queue.ServeUnits] pull messages, hand each to a handler
+// The story: natsconn.Connect connects to NATS, and [Open] finds or creates the streams, buckets
+// and consumers. [Queue.ServeCommands] and [Queue.ServeUnits] pull messages, hand each to a handler
 // under a lease that heartbeats keep, and settle it as the handler decides. What the handler stores
 // and reads meanwhile goes through the other methods of [Queue], which implement the parts of
 // handler.Queue.
@@ -33,12 +33,13 @@
 //
 // Which file holds what:
 //
-//	queue.go connect.go names.go            Queue and its options; the connection; streams, subjects and ids
-//	provision.go streams.go drift.go        what is created, and how; what differs from what is required
+//	queue.go names.go                       Queue and its options; streams, subjects and ids
+//	provision.go streams.go                 what is created, and how (internal/drift: what differs from what is required)
 //	serve.go pull.go lease.go settle.go     the two work queues: slots, pull requests, heartbeats, acknowledgements
 //	commands.go units.go jobs.go ledger.go  command messages and their stream's identity; units; jobs; the fence
 //	events.go dead.go holds.go secrets.go   events; dead letters; legal holds; secrets
 //	notices.go watch.go forget.go           notices between replicas; watching a subject; removing all of one id
-//	store.go bucket.go                      reads from the leader, compare-and-set, removal; key-value buckets
-//	api.go errors.go health.go              one request, and requests until answered; which errors are permanent; what is waited for
+//	bucket.go                               key-value buckets
+//	internal/jsapi                          requests until answered; reads from the leader, compare-and-set, removal
+//	natsconn                                the connection
 package natsq

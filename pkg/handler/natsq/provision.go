@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/drift"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
@@ -19,13 +20,13 @@ const maxEnsurePasses = 8
 
 // managedObject is a stream or a consumer, with all that reading, creating and updating it takes.
 type managedObject struct {
-	name                 string                                // as differences and health name it
-	stream               string                                // that it is, or belongs to
-	info, create, update string                                // API subjects
-	missing              int                                   // the error code that means it does not exist
-	config               any                                   // as this package creates it
-	envelope             func(config any, action string) any   // the request that creates or updates it
-	compare              func(config []byte) ([]change, error) // what must change in its present configuration
+	name                 string                                      // as differences and health name it
+	stream               string                                      // that it is, or belongs to
+	info, create, update string                                      // API subjects
+	missing              int                                         // the error code that means it does not exist
+	config               any                                         // as this package creates it
+	envelope             func(config any, action string) any         // the request that creates or updates it
+	compare              func(config []byte) ([]drift.Change, error) // what must change in its present configuration
 }
 
 // objects are all streams, and then their consumers.
@@ -36,10 +37,10 @@ func (q *Queue) objects() []managedObject {
 			name: wants.Name, stream: wants.Name, config: wants, missing: jsapi.CodeStreamNotFound,
 			info: "STREAM.INFO." + wants.Name, create: "STREAM.CREATE." + wants.Name, update: "STREAM.UPDATE." + wants.Name,
 			envelope: func(config any, _ string) any { return config },
-			compare: func(config []byte) ([]change, error) {
+			compare: func(config []byte) ([]drift.Change, error) {
 				var is jetstream.StreamConfig
 				err := json.Unmarshal(config, &is)
-				return compareStream(is, wants), err
+				return drift.CompareStream(is, wants), err
 			},
 		})
 	}
@@ -59,10 +60,10 @@ func (q *Queue) objects() []managedObject {
 			envelope: func(config any, action string) any {
 				return map[string]any{"stream_name": c.stream, "config": config, "action": action}
 			},
-			compare: func(config []byte) ([]change, error) {
+			compare: func(config []byte) ([]drift.Change, error) {
 				var is jetstream.ConsumerConfig
 				err := json.Unmarshal(config, &is)
-				return compareConsumer(c.stream, is, wants), err
+				return drift.CompareConsumer(c.stream, is, wants), err
 			},
 		})
 	}
@@ -142,15 +143,15 @@ func (q *Queue) ensureObject(ctx context.Context, try int, o managedObject) ([]D
 		updatable := q.options.Provision
 		for _, c := range changes {
 			differences = append(differences, c.Difference)
-			updatable = updatable && !c.immutable
+			updatable = updatable && !c.Immutable
 		}
 		if !updatable {
 			return differences, nil
 		}
 		if err := q.updateObject(ctx, try, o, info.Config, changes); err != nil {
-			return nil, fmt.Errorf("change %s: %w", changeSummary(differences), err)
+			return nil, fmt.Errorf("change %s: %w", drift.Summary(differences), err)
 		}
-		q.log.Info().Str("object", o.name).Stringer("changes", changeSummary(differences)).Msg("updated in JetStream")
+		q.log.Info().Str("object", o.name).Stringer("changes", drift.Summary(differences)).Msg("updated in JetStream")
 	}
 	return nil, errors.New("another process keeps changing it")
 }
@@ -170,13 +171,13 @@ func (q *Queue) createObject(ctx context.Context, try int, o managedObject) erro
 
 // updateObject sets the fields that must change in an object's present configuration, and no
 // others: a newer server's configuration may have fields that this build does not know.
-func (q *Queue) updateObject(ctx context.Context, try int, o managedObject, present json.RawMessage, changes []change) error {
+func (q *Queue) updateObject(ctx context.Context, try int, o managedObject, present json.RawMessage, changes []drift.Change) error {
 	var config map[string]any
 	if err := json.Unmarshal(present, &config); err != nil {
 		return fmt.Errorf("decode the configuration: %w", err)
 	}
 	for _, c := range changes {
-		config[c.Field] = c.set
+		config[c.Field] = c.Set
 	}
 	var done json.RawMessage
 	return q.api.APIRequestOnce(ctx, try, o.update, o.envelope(config, "update"), &done)

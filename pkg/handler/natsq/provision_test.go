@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/drift"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
@@ -205,7 +206,7 @@ func TestProvisionNeverLowers(t *testing.T) {
 	w.open(t, func(o *Options) { o.Retention = time.Hour; o.AckWait = time.Second })
 	for name := range grow {
 		c := must[jetstream.Stream](t)(w.js.Stream(w.ctx, name)).CachedInfo().Config
-		if d := compareStream(c, before[name]); len(d) > 0 || c.MaxAge != before[name].MaxAge || c.MaxMsgsPerSubject != before[name].MaxMsgsPerSubject ||
+		if d := drift.CompareStream(c, before[name]); len(d) > 0 || c.MaxAge != before[name].MaxAge || c.MaxMsgsPerSubject != before[name].MaxMsgsPerSubject ||
 			c.MaxBytes != before[name].MaxBytes || c.MaxMsgs != before[name].MaxMsgs || c.Description != before[name].Description ||
 			c.Metadata["team"] != before[name].Metadata["team"] || c.Compression != before[name].Compression {
 			t.Errorf("%s became %+v, was %+v", name, c, before[name])

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/drift"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
@@ -32,6 +33,13 @@ type Options struct {
 	Log       zerolog.Logger
 	Now       func() time.Time // default time.Now
 }
+
+// DriftError means that JetStream objects differ from what is required, and that this process may
+// not or cannot change them.
+type DriftError = drift.Error
+
+// Difference is one way in which a JetStream object differs from what is required.
+type Difference = drift.Difference
 
 // Queue is JetStream as this product uses it. It implements every part of handler.Queue and is safe
 // for concurrent use.

@@ -1,3 +1,3 @@
-// Package natsconn connects to NATS, and stays connected: it retries for ever, and reads credentials
-// again at every connect. It knows nothing of streams.
+// Package natsconn connects to NATS, and stays connected: it retries for ever, and reads
+// credentials again at every connect. It knows nothing of streams.
 package natsconn

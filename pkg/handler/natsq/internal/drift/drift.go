@@ -1,4 +1,6 @@
-package natsq
+// Package drift compares JetStream streams and consumers with what is required of them. It changes
+// nothing.
+package drift
 
 import (
 	"fmt"
@@ -15,7 +17,7 @@ type Difference struct {
 	Field     string // as JetStream names it; empty when the object is missing
 	Is        string
 	Wants     string
-	immutable bool // no update can change the field
+	Immutable bool // no update can change the field
 }
 
 // String is the difference in one line.
@@ -24,20 +26,20 @@ func (d Difference) String() string {
 		return fmt.Sprintf("%s is %s, wants %s", d.Object, d.Is, d.Wants)
 	}
 	s := fmt.Sprintf("%s: %s is %s, wants %s", d.Object, d.Field, d.Is, d.Wants)
-	if d.immutable {
+	if d.Immutable {
 		s += " (cannot be updated: delete and create it again)"
 	}
 	return s
 }
 
-// DriftError means that JetStream objects differ from what is required, and that this process may
+// Error means that JetStream objects differ from what is required, and that this process may
 // not or cannot change them.
-type DriftError struct {
+type Error struct {
 	Differences []Difference
 }
 
 // Error lists every difference.
-func (e *DriftError) Error() string {
+func (e *Error) Error() string {
 	lines := make([]string, len(e.Differences))
 	for i, d := range e.Differences {
 		lines[i] = d.String()
@@ -45,29 +47,29 @@ func (e *DriftError) Error() string {
 	return "JetStream differs from what is required: " + strings.Join(lines, "; ")
 }
 
-// change is a difference, and the value that the field must be set to.
-type change struct {
+// Change is a difference, and the value that the field must be set to.
+type Change struct {
 	Difference
-	set any
+	Set any
 }
 
 // comparison collects the changes that one object needs.
 type comparison struct {
 	object  string
-	changes []change
+	changes []Change
 }
 
 // requireUpdatable records a difference, unless ok, in a field that an update can change.
 func requireUpdatable[T any](c *comparison, ok bool, field string, is, wants T) {
 	if !ok {
-		c.changes = append(c.changes, change{Difference{Object: c.object, Field: field, Is: formatValue(is), Wants: formatValue(wants)}, wants})
+		c.changes = append(c.changes, Change{Difference{Object: c.object, Field: field, Is: formatValue(is), Wants: formatValue(wants)}, wants})
 	}
 }
 
 // requireImmutable is requireUpdatable for a field that no update can change.
 func requireImmutable[T any](c *comparison, ok bool, field string, is, wants T) {
 	if !ok {
-		c.changes = append(c.changes, change{Difference{Object: c.object, Field: field, Is: formatValue(is), Wants: formatValue(wants), immutable: true}, nil})
+		c.changes = append(c.changes, Change{Difference{Object: c.object, Field: field, Is: formatValue(is), Wants: formatValue(wants), Immutable: true}, nil})
 	}
 }
 
@@ -91,10 +93,10 @@ func atLeast[T int32 | int64 | time.Duration](is, wants T) bool {
 	return is <= 0 || wants > 0 && is >= wants
 }
 
-// compareStream lists what must change in a stream. What an operator set beyond that stays:
+// CompareStream lists what must change in a stream. What an operator set beyond that stays:
 // more replicas, longer retention, more history, limits of the whole stream, placement,
 // compression, sources, further subjects.
-func compareStream(is, wants jetstream.StreamConfig) []change {
+func CompareStream(is, wants jetstream.StreamConfig) []Change {
 	c := &comparison{object: wants.Name}
 	var missing []string
 	for _, s := range wants.Subjects {
@@ -156,8 +158,8 @@ func subjectCovers(have, sub string) bool {
 	return len(h) == len(s)
 }
 
-// compareConsumer lists what must change in a consumer.
-func compareConsumer(stream string, is, wants jetstream.ConsumerConfig) []change {
+// CompareConsumer lists what must change in a consumer.
+func CompareConsumer(stream string, is, wants jetstream.ConsumerConfig) []Change {
 	c := &comparison{object: stream + " > " + wants.Durable}
 	requireImmutable(c, is.AckPolicy == wants.AckPolicy, "ack_policy", is.AckPolicy, wants.AckPolicy)
 	requireImmutable(c, is.DeliverPolicy == wants.DeliverPolicy, "deliver_policy", is.DeliverPolicy, wants.DeliverPolicy)
@@ -177,11 +179,11 @@ func compareConsumer(stream string, is, wants jetstream.ConsumerConfig) []change
 	return c.changes
 }
 
-// changeSummary prints differences as an update makes them.
-type changeSummary []Difference
+// Summary prints differences as an update makes them.
+type Summary []Difference
 
 // String lists the fields, each with its present and its required value.
-func (f changeSummary) String() string {
+func (f Summary) String() string {
 	parts := make([]string, len(f))
 	for i, d := range f {
 		parts[i] = fmt.Sprintf("%s from %s to %s", d.Field, d.Is, d.Wants)
