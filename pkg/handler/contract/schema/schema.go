@@ -1,6 +1,6 @@
 // Package schema holds the published contracts: JSON Schemas (draft 2020-12) of commands, events
-// and jobs, and the AsyncAPI document that says on which subjects they travel. The decoder in package
-// contract decides what a command is; tests there hold both to each other.
+// and jobs, and the AsyncAPI document that says on which subjects they travel. The decoder in
+// package contract decides what a command is; tests there hold both to each other.
 package schema
 
 import _ "embed"
