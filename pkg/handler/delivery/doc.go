@@ -1,6 +1,8 @@
-// Package delivery is a message on its way to a handler and back: a Delivery comes with a Lease,
-// and a Disposition says what becomes of it.
+// Package delivery is a message on its way to a handler and back: a Delivery comes with a Lease, and
+// a Disposition says what becomes of it (delivery.go).
 //
-// Classify is the one table from errors to classes, and Settle the one table from a class and a
-// count of attempts to a disposition; both are pure. The queue adapter obeys.
+// Classify is the one table from errors to classes (classify.go). Settle is the one table from a
+// class and a count of attempts to a disposition, and HandBack the one for what fails outside an
+// attempt (settle.go). All are pure; the queue adapter obeys. dependency.go names the dependency
+// that a misconfiguration is about.
 package delivery

@@ -34,7 +34,7 @@
 // Which file holds what:
 //
 //	queue.go names.go                       Queue and its options; streams, subjects and ids
-//	provision.go streams.go                 what is created, and how (internal/drift: what differs from what is required)
+//	streams.go provision.go                 the settings of streams and consumers; creating and updating them (internal/drift compares)
 //	serve.go pull.go lease.go settle.go     the two work queues: slots, pull requests, heartbeats, acknowledgements
 //	commands.go units.go jobs.go ledger.go  command messages and their stream's identity; units; jobs; the fence
 //	events.go dead.go holds.go secrets.go   events; dead letters; legal holds; secrets

@@ -1,6 +1,3 @@
-// Package deleteplan is the plan of a delete: canonical JSON whose digest requesters approve. It
-// writes and reads one project at a time, so that a plan of any size fits in memory. What goes into
-// a plan is package deletion's.
 package deleteplan
 
 import (

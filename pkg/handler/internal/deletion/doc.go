@@ -1,7 +1,7 @@
 // Package deletion is the coordinator's half of a delete.
 //
 //   - deleter.go: the way of a delete, and what it is made of
-//   - plan.go: what the selection holds, as canonical JSON with a digest
+//   - plan.go: what the selection holds (package deleteplan has the plan's format)
 //   - begin.go: the checks before anything is deleted, export_first, and the point of no return
 //   - begun.go: the stored beginning, found again by a later attempt
 //   - remove.go: the steps of one project, in their order; images.go, predictions.go, iterations.go

@@ -1,9 +1,10 @@
 // Package export is the coordinator's half of an export.
 //
 //   - exporter.go: the way of an export, and its plan: which projects are read
-//   - rounds.go: which units follow from the plan and from the results before them
+//   - rounds.go: which units are published, and when: those of a round follow from the plan and from
+//     the results before them
 //   - results.go: units go out, and their results come in
-//   - cut.go: which results the bag is made of
+//   - cut.go: the frozen list of results that the bag is made of
 //   - commit.go, project.go: the bag: generated files, inventory, manifests, receipt
 //
 // Everything after the plan is a function of it and of what the units found, so that every attempt

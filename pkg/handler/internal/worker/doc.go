@@ -1,4 +1,5 @@
-// Package worker does units of work: one attempt of one unit at a time, any number side by side.
+// Package worker does the units of exports, and of exports that go before a delete: one attempt of
+// one unit at a time, any number side by side.
 //
 //   - worker.go, attempt.go: a delivery's way, and how attempts are counted and settled
 //   - reading.go: what one attempt read, frozen for all later ones

@@ -1,0 +1,3 @@
+// Package drift compares JetStream streams and consumers with what is required of them. It changes
+// nothing.
+package drift
