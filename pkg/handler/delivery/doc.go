@@ -1,5 +1,5 @@
-// Package delivery is a message on its way to a handler and back: a Delivery comes with a Lease, and
-// a Disposition says what becomes of it (delivery.go).
+// Package delivery is a message on its way to a handler and back: a Delivery comes with a Lease,
+// and a Disposition says what becomes of it (delivery.go).
 //
 // Classify is the one table from errors to classes (classify.go). Settle is the one table from a
 // class and a count of attempts to a disposition, and HandBack the one for what fails outside an
