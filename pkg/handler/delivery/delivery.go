@@ -52,7 +52,7 @@ type Delivery struct {
 	// Delivered is the server's count of deliveries of this message, 1 at first; it counts
 	// blameless hand-backs too.
 	Delivered uint64
-	Lease
+	Lease Lease
 }
 
 // Lease knows what happened to a delivery since it came. An event without a function here did not
@@ -76,7 +76,7 @@ type UnitDelivery struct {
 	N         int    // the unit's number
 	Body      []byte // the unit, as the coordinator published it
 	Delivered uint64 // the server's count of deliveries, 1 at first
-	Lease
+	Lease Lease
 }
 
 var (

@@ -68,11 +68,11 @@ func TestLeaseLost(t *testing.T) {
 			lost := make(chan error, 1)
 			verdict := make(chan struct{})
 			r := serveCommands(t, first, Loop{Slots: 1, Handle: func(ctx context.Context, d delivery.Delivery) delivery.Disposition {
-				if d.Outage() {
+				if d.Lease.Outage() {
 					t.Error("an outage, without one")
 				}
 				<-ctx.Done()
-				if !d.Outage() {
+				if !d.Lease.Outage() {
 					t.Error("heartbeats had no answer, and it is no outage")
 				}
 				lost <- context.Cause(ctx)
@@ -128,14 +128,14 @@ func TestOutage(t *testing.T) {
 	defer close(release)
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("a", "{}")))
 	d := receive(t, deliveries)
-	if d.Outage() {
+	if d.Lease.Outage() {
 		t.Error("an outage, without one")
 	}
 	lost := q.nc.StatusChanged(nats.RECONNECTING)
 	w.server.Stop()
 	receive(t, lost)
 	answers := make(chan bool, 1)
-	go func() { answers <- d.Outage() }()
+	go func() { answers <- d.Lease.Outage() }()
 	ok(t, w.server.Start())
 	if !receive(t, answers) {
 		t.Error("the server was away, and it is no outage")
@@ -150,13 +150,13 @@ func TestOutage(t *testing.T) {
 		}
 	}
 	ahead.Store(int64(time.Hour)) // this process stood still for an hour
-	for d.Outage() {
+	for d.Lease.Outage() {
 		if w.ctx.Err() != nil {
 			t.Fatal("a process that stood still blames NATS")
 		}
 	}
 	w.server.Stop()
-	go func() { answers <- d.Outage() }()
+	go func() { answers <- d.Lease.Outage() }()
 	r.kill(delivery.ErrStopping)
 	if receive(t, answers) {
 		t.Error("an outage without an end")

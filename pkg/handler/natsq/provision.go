@@ -143,7 +143,7 @@ func (q *Queue) ensureObject(ctx context.Context, try int, o managedObject) ([]D
 		updatable := q.options.Provision
 		for _, c := range changes {
 			differences = append(differences, c.Difference)
-			updatable = updatable && !c.Immutable
+			updatable = updatable && !c.Difference.Immutable
 		}
 		if !updatable {
 			return differences, nil
@@ -177,7 +177,7 @@ func (q *Queue) updateObject(ctx context.Context, try int, o managedObject, pres
 		return fmt.Errorf("decode the configuration: %w", err)
 	}
 	for _, c := range changes {
-		config[c.Field] = c.Set
+		config[c.Difference.Field] = c.Set
 	}
 	var done json.RawMessage
 	return q.api.APIRequestOnce(ctx, try, o.update, o.envelope(config, "update"), &done)

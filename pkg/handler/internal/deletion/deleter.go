@@ -79,7 +79,7 @@ func (d *Deleter) Run(ctx context.Context) (action.Result, error) {
 	var waits *waitError
 	switch {
 	case errors.As(err, &waits) && kept == nil:
-		return action.Result{Wait: &waits.Waiting}, nil
+		return action.Result{Wait: &waits.waiting}, nil
 	case err != nil || kept != nil:
 		return action.Result{}, errors.Join(err, kept)
 	case refused != nil:
@@ -96,10 +96,10 @@ func (d *Deleter) Run(ctx context.Context) (action.Result, error) {
 }
 
 // waitError says that a delete cannot go on before something outside has changed.
-type waitError struct{ contract.Waiting }
+type waitError struct{ waiting contract.Waiting }
 
 // Error says for what it waits.
-func (w *waitError) Error() string { return "wait for " + w.For + ": " + w.Detail }
+func (w *waitError) Error() string { return "wait for " + w.waiting.For + ": " + w.waiting.Detail }
 
 // refusedEnd is the end of a delete that was not begun. An export bag that it made stays, and is
 // named.

@@ -81,9 +81,9 @@ func (r *results) cut(ctx context.Context) (exportCut, error) {
 		for _, p := range r.rounds.projects {
 			f := cutProject{ID: p.id.String(), Gone: p.gone, Listings: []cutListing{}, Unstable: []string{}}
 			for _, l := range p.listings {
-				f.Listings = append(f.Listings, cutListing{Kind: l.Kind, Listed: l.listed, Before: l.before, After: l.after})
+				f.Listings = append(f.Listings, cutListing{Kind: l.of.Kind, Listed: l.listed, Before: l.before, After: l.after})
 				if l.unstable {
-					f.Unstable = append(f.Unstable, fmt.Sprintf("%s of %s", l.Kind, survey.ScopeName(l.Scope)))
+					f.Unstable = append(f.Unstable, fmt.Sprintf("%s of %s", l.of.Kind, survey.ScopeName(l.of.Scope)))
 				}
 			}
 			c.Projects = append(c.Projects, f)

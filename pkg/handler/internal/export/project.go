@@ -204,8 +204,8 @@ func (p *projectCommit) generated(ctx context.Context) error {
 		}
 	}
 	for _, l := range p.state.listings {
-		if l.Kind == survey.Performances {
-			if err := p.lines(ctx, sink.IterationPath(id, l.Scope, "image-performance.jsonl"), l.all, performanceOf); err != nil {
+		if l.of.Kind == survey.Performances {
+			if err := p.lines(ctx, sink.IterationPath(id, l.of.Scope, "image-performance.jsonl"), l.all, performanceOf); err != nil {
 				return err
 			}
 		}

@@ -15,7 +15,7 @@ import (
 
 // listing is one listing as the coordinator follows it.
 type listing struct {
-	survey.Listing
+	of       survey.Listing
 	fetch    bool
 	reading  int
 	pages    []int // units of the current reading
@@ -156,7 +156,7 @@ func (r *rounds) open(p *projectState) {
 	}
 	tagged := false // some listing of named tags is fetched already: an image may be in those of several tags
 	for _, l := range p.info.Listings {
-		follow := &listing{Listing: l, before: l.Count, fetch: l.Kind != survey.Performances && l.Scope == first && !tagged}
+		follow := &listing{of: l, before: l.Count, fetch: l.Kind != survey.Performances && l.Scope == first && !tagged}
 		tagged = tagged || len(l.Tags) > 0 && follow.fetch
 		p.listings = append(p.listings, follow)
 		r.pages(p, follow)
@@ -193,12 +193,12 @@ func (p *projectState) scopes(d contract.Data) []uuid.UUID {
 // pages cuts one reading of a listing.
 func (r *rounds) pages(p *projectState, l *listing) {
 	kind := unit.KindPage
-	if l.Kind == survey.Performances {
+	if l.of.Kind == survey.Performances {
 		kind = unit.KindPerformances
 	}
 	l.pages = nil
-	for k := range cv.Pages(l.Count) {
-		n := r.add(unit.Unit{Kind: kind, Project: p.id, Listing: &l.Listing, Reading: l.reading, Skip: k * cv.PageStride, Fetch: l.fetch})
+	for k := range cv.Pages(l.of.Count) {
+		n := r.add(unit.Unit{Kind: kind, Project: p.id, Listing: &l.of, Reading: l.reading, Skip: k * cv.PageStride, Fetch: l.fetch})
 		l.pages = append(l.pages, n)
 	}
 	l.all = append(l.all, l.pages...)
@@ -209,7 +209,7 @@ func (p *projectState) toCount() []survey.Listing {
 	var out []survey.Listing
 	for _, l := range p.listings {
 		if !l.settled && !l.unstable {
-			out = append(out, l.Listing)
+			out = append(out, l.of)
 		}
 	}
 	return out
@@ -224,20 +224,20 @@ func (r *rounds) reconcileCounts(p *projectState) bool {
 		counted[l.Key()] = l.Count
 	}
 	for _, l := range p.listings {
-		after, ok := counted[l.Key()]
+		after, ok := counted[l.of.Key()]
 		if !ok {
 			continue
 		}
 		l.after = after
 		joined := r.join(l)
 		switch {
-		case joined && l.listed == l.Count && l.after == l.Count:
+		case joined && l.listed == l.of.Count && l.after == l.of.Count:
 			l.settled = true
 		case l.reading >= survey.MaxReadings:
 			l.unstable = true
 		default:
 			l.reading++
-			l.Count = after
+			l.of.Count = after
 			r.pages(p, l)
 			again = true
 		}
@@ -292,7 +292,7 @@ func (r *rounds) missing(ctx context.Context, p *projectState) error {
 	scan := func(fetched bool, visit func(u unit.Unit, id uuid.UUID, first string)) error {
 		units := slices.Clone(p.batches)
 		for _, l := range p.listings {
-			if l.Kind != survey.Performances {
+			if l.of.Kind != survey.Performances {
 				units = append(units, l.all...)
 			}
 		}

@@ -47,8 +47,8 @@ func (e *Error) Error() string {
 
 // Change is a difference, and the value that the field must be set to.
 type Change struct {
-	Difference
-	Set any
+	Difference Difference
+	Set        any
 }
 
 // comparison collects the changes that one object needs.
