@@ -143,7 +143,7 @@ func TestOutage(t *testing.T) {
 	must[uint64](t)(w.q.PublishCommand(w.ctx, command("b", "{}")))
 	for later := receive(t, deliveries); ; later = receive(t, deliveries) { // the first may come again
 		if later.Header["Nats-Msg-Id"][0] == "b" {
-			if later.Outage() {
+			if later.Lease.Outage() {
 				t.Error("what came after the outage was there in it")
 			}
 			break
