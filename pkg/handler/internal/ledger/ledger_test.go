@@ -1,0 +1,300 @@
+package ledger_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// queue keeps the ledger of one command in memory.
+type queue struct{ messages [][]byte }
+
+func (q *queue) LedgerTail(context.Context, string) ([]byte, uint64, error) {
+	n := len(q.messages)
+	if n == 0 {
+		return nil, 0, nil
+	}
+	return q.messages[n-1], uint64(n), nil
+}
+
+func (q *queue) AppendLedger(_ context.Context, _ string, lines []byte, after uint64) (uint64, error) {
+	if after != uint64(len(q.messages)) {
+		return 0, delivery.ErrFenced
+	}
+	q.messages = append(q.messages, bytes.Clone(lines))
+	return uint64(len(q.messages)), nil
+}
+
+func (q *queue) Ledger(_ context.Context, _ string, upTo uint64) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for _, m := range q.messages[:upTo] {
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}
+}
+
+var start = time.Date(2031, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// open opens the ledger of del-1.
+func (q *queue) open(t *testing.T, now time.Time, heir bool) *ledger.Ledger {
+	t.Helper()
+	l, err := ledger.Open(t.Context(), q, "cv", "del-1", now, heir)
+	if err != nil {
+		t.Fatalf("open the ledger: %v", err)
+	}
+	return l
+}
+
+var (
+	project = uuid.MustParse("7f0ce8b1-5a5a-4c6e-9d0e-3f2b6d1c9a11")
+	other   = uuid.MustParse("11111111-2222-4333-8444-555555555555")
+	pred1   = uuid.MustParse("00000000-0000-4000-8000-000000000001")
+	pred2   = uuid.MustParse("00000000-0000-4000-8000-000000000002")
+)
+
+// step is one destructive call in a ledger: its intent and, unless answer is noAnswerYet, the
+// result after it.
+type step struct {
+	operation string
+	target    string
+	answer    int // the HTTP status; 0 when none came
+}
+
+const noAnswerYet = -1
+
+// write writes a step as the deletion does.
+func write(t *testing.T, l *ledger.Ledger, at time.Time, s step) {
+	t.Helper()
+	c := ledger.Call{Time: at, Operation: s.operation, Target: s.target, Attempt: 1}
+	if err := l.Intend(t.Context(), nil, c); err != nil {
+		t.Fatalf("write the intent: %v", err)
+	}
+	if s.answer == noAnswerYet {
+		return
+	}
+	c.Time, c.Status = at.Add(time.Second), s.answer
+	if err := errors.Join(l.Write(c.Line(sink.LedgerResult)), l.Flush(t.Context())); err != nil {
+		t.Fatalf("write the result: %v", err)
+	}
+}
+
+// TestPossible says of which calls it must be assumed that they were carried out: all that were
+// intended, but for those that the service refused. The next holder reads the same from the ledger.
+func TestPossible(t *testing.T) {
+	iteration := fmt.Sprintf("projects/%s/iterations/%s", project, other)
+	predictions := fmt.Sprintf("projects/%s/predictions %s,%s", project, pred1, pred2)
+	onePrediction := fmt.Sprintf("projects/%s/predictions %s", project, pred1)
+	images := fmt.Sprintf("projects/%s/images 3 ids", project)
+	for _, c := range []struct {
+		name     string
+		steps    []step
+		possible int         // calls of the first step's operation and target
+		images   int         // calls of DeleteImages for the project
+		gone     []uuid.UUID // predictions of the project
+		counted  ledger.OperationFate
+	}{
+		{"intended, not answered yet", []step{{"DeleteIteration", iteration, noAnswerYet}}, 1, 0, nil, ledger.OperationFate{Intended: 1}},
+		{"carried out", []step{{"DeleteIteration", iteration, 204}}, 1, 0, nil, ledger.OperationFate{Intended: 1, Answered: 1, Succeeded: 1}},
+		{"no answer", []step{{"DeleteIteration", iteration, 0}}, 1, 0, nil, ledger.OperationFate{Intended: 1}},
+		{"500", []step{{"DeleteIteration", iteration, 500}}, 1, 0, nil, ledger.OperationFate{Intended: 1, Answered: 1}},
+		{"503", []step{{"DeleteIteration", iteration, 503}}, 1, 0, nil, ledger.OperationFate{Intended: 1, Answered: 1}},
+		{"408, which tells nothing", []step{{"DeleteIteration", iteration, 408}}, 1, 0, nil, ledger.OperationFate{Intended: 1, Answered: 1}},
+		{"302", []step{{"DeleteIteration", iteration, 302}}, 1, 0, nil, ledger.OperationFate{Intended: 1, Answered: 1}},
+		{"400", []step{{"DeleteIteration", iteration, 400}}, 0, 0, nil, ledger.OperationFate{Intended: 1, Answered: 1}},
+		{"401", []step{{"DeleteIteration", iteration, 401}}, 0, 0, nil, ledger.OperationFate{Intended: 1, Answered: 1}},
+		{"404", []step{{"DeleteIteration", iteration, 404}}, 0, 0, nil, ledger.OperationFate{Intended: 1, Answered: 1}},
+		{"429", []step{{"DeleteIteration", iteration, 429}}, 0, 0, nil, ledger.OperationFate{Intended: 1, Answered: 1}},
+		{
+			"refused, then no answer", []step{{"DeleteIteration", iteration, 429}, {"DeleteIteration", iteration, 0}}, 1, 0, nil,
+			ledger.OperationFate{Intended: 2, Answered: 1},
+		},
+		{
+			"no answer, then not there", []step{{"DeleteIteration", iteration, 0}, {"DeleteIteration", iteration, 404}}, 1, 0, nil,
+			ledger.OperationFate{Intended: 2, Answered: 1},
+		},
+		{
+			"another target", []step{{"DeleteIteration", iteration, 429}, {"DeleteIteration", "projects/" + other.String(), 204}}, 0, 0, nil,
+			ledger.OperationFate{Intended: 2, Answered: 2, Succeeded: 1},
+		},
+		{"images", []step{{"DeleteImages", images, 204}, {"DeleteImages", images, 0}}, 2, 2, nil, ledger.OperationFate{Intended: 2, Answered: 1, Succeeded: 1}},
+		{"images, refused", []step{{"DeleteImages", images, 204}, {"DeleteImages", images, 400}}, 1, 1, nil, ledger.OperationFate{Intended: 2, Answered: 2, Succeeded: 1}},
+		{
+			"images of another project", []step{{"DeleteImages", fmt.Sprintf("projects/%s/images 3 ids", other), 204}}, 1, 0, nil,
+			ledger.OperationFate{Intended: 1, Answered: 1, Succeeded: 1},
+		},
+		{"predictions", []step{{"DeletePrediction", predictions, 0}}, 1, 0, []uuid.UUID{pred1, pred2}, ledger.OperationFate{Intended: 1}},
+		{"predictions, refused", []step{{"DeletePrediction", predictions, 400}}, 0, 0, nil, ledger.OperationFate{Intended: 1, Answered: 1}},
+		{
+			"predictions, refused together, then one of them deleted", []step{{"DeletePrediction", predictions, 400}, {"DeletePrediction", onePrediction, 204}}, 0, 0,
+			[]uuid.UUID{pred1}, ledger.OperationFate{Intended: 2, Answered: 2, Succeeded: 1},
+		},
+		{
+			"predictions of another project", []step{{"DeletePrediction", fmt.Sprintf("projects/%s/predictions %s", other, pred1), 204}}, 1, 0, nil,
+			ledger.OperationFate{Intended: 1, Answered: 1, Succeeded: 1},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q := &queue{}
+			l := q.open(t, start, false)
+			for i, s := range c.steps {
+				write(t, l, start.Add(time.Duration(i)*time.Minute), s)
+			}
+			c.counted.Operation = c.steps[0].operation
+			next := q.open(t, start.Add(time.Hour), true)
+			for holder, l := range map[string]*ledger.Ledger{"the writer": l, "the next holder": next} {
+				if got := l.Possible(c.steps[0].operation, c.steps[0].target); got != c.possible {
+					t.Errorf("%s: %d calls may have been carried out, not %d", holder, got, c.possible)
+				}
+				if got := l.ImageCalls(project); got != c.images {
+					t.Errorf("%s: %d calls may have deleted images, not %d", holder, got, c.images)
+				}
+				if got := l.PredictionsGone(project); !slices.Equal(got, c.gone) {
+					t.Errorf("%s: the predictions %v may be gone, not %v", holder, got, c.gone)
+				}
+				if got := l.Destructive(); len(got) != 1 || got[0] != c.counted {
+					t.Errorf("%s: counted %+v, not %+v", holder, got, c.counted)
+				}
+				pending := c.steps[len(c.steps)-1].answer == noAnswerYet
+				if at := l.Pending(); at.IsZero() == pending || pending && !at.Equal(start) {
+					t.Errorf("%s: the intent without a result is of %v", holder, at)
+				}
+			}
+		})
+	}
+}
+
+// TestCalledBefore says whether a ledger tells of destructive calls: also one whose only call was
+// refused does, since the delete was begun.
+func TestCalledBefore(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fill func(t *testing.T, q *queue)
+		want bool
+	}{
+		{"no ledger", func(*testing.T, *queue) {}, false},
+		{"a takeover", func(t *testing.T, q *queue) { q.open(t, start, true) }, false},
+		{"reads", func(t *testing.T, q *queue) {
+			l := q.open(t, start, false)
+			read := ledger.Call{Time: start, Operation: "GetTags", Target: "projects/" + project.String(), Status: 200, Attempt: 1}
+			if err := errors.Join(l.Add(t.Context(), []ledger.Call{read}), l.Flush(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"an intent", func(t *testing.T, q *queue) {
+			write(t, q.open(t, start, false), start, step{"DeleteProject", "projects/p", noAnswerYet})
+		}, true},
+		{"a refused call", func(t *testing.T, q *queue) {
+			write(t, q.open(t, start, false), start, step{"DeleteProject", "projects/p", 403})
+		}, true},
+		{"a call before a takeover", func(t *testing.T, q *queue) {
+			write(t, q.open(t, start, false), start, step{"DeleteProject", "projects/p", 204})
+			q.open(t, start, true)
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q := &queue{}
+			c.fill(t, q)
+			if got, err := ledger.CalledBefore(t.Context(), q, "cv", "del-1"); err != nil || got != c.want {
+				t.Errorf("%t, %v; want %t", got, err, c.want)
+			}
+		})
+	}
+}
+
+// A holder that was replaced cannot write an intent, so it makes no call.
+func TestPreviousHolderIsFenced(t *testing.T) {
+	q := &queue{}
+	first := q.open(t, start, false)
+	write(t, first, start, step{"DeleteTag", "projects/p/tags/t", 204})
+	next := q.open(t, start, true)
+	err := first.Intend(t.Context(), nil, ledger.Call{Time: start, Operation: "DeleteProject", Target: "projects/p", Attempt: 1})
+	if !errors.Is(err, delivery.ErrFenced) {
+		t.Errorf("the previous holder writes an intent: %v", err)
+	}
+	write(t, next, start, step{"DeleteProject", "projects/p", 204})
+}
+
+// Calls that an earlier holder wrote are not written again.
+func TestCallsAreWrittenOnce(t *testing.T) {
+	call := func(n int) ledger.Call {
+		return ledger.Call{Time: start.Add(time.Duration(n) * time.Second), Operation: "GetTags", Target: "projects/p", Status: 200, Attempt: 1}
+	}
+	q := &queue{}
+	l := q.open(t, start, false)
+	if err := errors.Join(l.Add(t.Context(), []ledger.Call{call(1), call(2)}), l.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	next := q.open(t, start, true)
+	if err := errors.Join(next.Add(t.Context(), []ledger.Call{call(1), call(2), call(3)}), next.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if ref := next.Ref(); ref.Entries != 4 || ref.Seq != 3 { // two calls, the takeover, one call
+		t.Errorf("the ledger has %d lines in %d messages", ref.Entries, ref.Seq)
+	}
+}
+
+// The time of an intent or a result is never before that of the one before, whatever the clock of
+// its writer says.
+func TestTimesDoNotGoBack(t *testing.T) {
+	q := &queue{}
+	write(t, q.open(t, start, false), start, step{"DeleteTag", "projects/p/tags/t", 204}) // answered a second later
+	next := q.open(t, start.Add(-time.Hour), true)
+	write(t, next, start.Add(-time.Hour), step{"DeleteProject", "projects/p", noAnswerYet})
+	if want := start.Add(time.Second); !next.Pending().Equal(want) {
+		t.Errorf("the intent is of %v, not %v", next.Pending(), want)
+	}
+}
+
+// A ledger continues a reference to it as far as it went at any message, and no other one.
+func TestContinues(t *testing.T) {
+	q := &queue{}
+	l := q.open(t, start, false)
+	refs := []ledger.Ref{}
+	for i := range 3 {
+		write(t, l, start.Add(time.Duration(i)*time.Minute), step{"DeleteTag", fmt.Sprintf("projects/p/tags/%d", i), 204})
+		refs = append(refs, l.Ref())
+	}
+	next := q.open(t, start.Add(time.Hour), true)
+	for _, ref := range append(refs, next.Ref()) {
+		if err := next.Continues(ref); err != nil {
+			t.Errorf("message %d: %v", ref.Seq, err)
+		}
+	}
+	anew := (&queue{}).open(t, start.Add(time.Hour), true)
+	var own *contract.Error
+	for _, ref := range refs {
+		if err := anew.Continues(ref); !errors.As(err, &own) {
+			t.Errorf("a ledger that was removed continues message %d: %v", ref.Seq, err)
+		}
+	}
+}
+
+func TestProjectOf(t *testing.T) {
+	for target, want := range map[string]uuid.UUID{
+		"projects/" + project.String():                 project,
+		"projects/" + project.String() + "/tags/x":     project,
+		"projects/" + project.String() + "/images ids": project,
+		"projects/none":                 uuid.Nil,
+		"":                              uuid.Nil,
+		"elsewhere/" + project.String(): uuid.Nil,
+		"projects/" + project.String() + "/iterations/x more": project,
+	} {
+		if got := ledger.ProjectOf(target); got != want {
+			t.Errorf("%q is of %s, not %s", target, got, want)
+		}
+	}
+}
