@@ -12,9 +12,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 )
 
-// act carries the command out, or loads how an earlier attempt ended it, and removes the working
+// performAndCleanUp carries the command out, or loads how an earlier attempt ended it, and removes the working
 // objects of a command that ends.
-func (r *run) act(ctx context.Context) (action.Result, error) {
+func (r *run) performAndCleanUp(ctx context.Context) (action.Result, error) {
 	came, err := r.perform(ctx)
 	if err == nil && came.End != nil {
 		err = r.cleanUp(ctx, *came.End)

@@ -77,7 +77,7 @@ func (r *run) conflict(ctx context.Context) (*settlement, error) {
 // create makes the job of a command that has none, unless its bundle tells that it was carried out
 // before traces were forgotten.
 func (r *run) create(ctx context.Context) (*settlement, error) {
-	if settled, err := r.first(ctx); settled != nil || err != nil {
+	if settled, err := r.waitForSameID(ctx); settled != nil || err != nil {
 		return settled, err
 	}
 	cancel := cancelFor(r.command, r.job.Cancel)
@@ -107,10 +107,10 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 	return nil, nil
 }
 
-// first makes sure that no earlier message of the queue has the same id: the first published is the
+// waitForSameID makes sure that no earlier message of the queue has the same id: the first published is the
 // one that counts.
-func (r *run) first(ctx context.Context) (*settlement, error) {
-	ahead, err := r.h.pending.SameID(ctx, r.command)
+func (r *run) waitForSameID(ctx context.Context) (*settlement, error) {
+	ahead, err := r.h.order.SameID(ctx, r.command)
 	if err != nil {
 		return nil, err
 	}

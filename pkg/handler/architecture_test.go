@@ -232,8 +232,8 @@ func (m *moduleCode) at(n ast.Node) string {
 // endFunctions are the only functions that may use what publishes events, and what makes them.
 var endFunctions = map[string][]string{
 	"PublishDead":  {"publishTerminal"},
-	"PublishEvent": {"publishTerminal", "accept"}, // and those that publish what NewProgressEvent made
-	"NewEvent":     {"ended", "accept"},
+	"PublishEvent": {"publishTerminal", "publishAccepted"}, // and those that publish what NewProgressEvent made
+	"NewEvent":     {"terminalChange", "publishAccepted"},
 }
 
 // checkEnds holds that one function publishes terminal events and dead letters, so that a command

@@ -14,7 +14,7 @@ import (
 // obeys, or it is too late. A command that has no job yet finds the cancel in the job's place.
 func (r *run) cancelOther(ctx context.Context) (*settlement, error) {
 	target := r.command.Data.CancelID
-	end, settled, err := r.mark(ctx, target)
+	end, settled, err := r.markTarget(ctx, target)
 	if settled != nil || err != nil {
 		return settled, err
 	}
@@ -29,9 +29,9 @@ func (r *run) cancelOther(ctx context.Context) (*settlement, error) {
 	return settled, err
 }
 
-// mark puts this cancel into the target's job, and says how the cancel ends: completed, also where
+// markTarget puts this cancel into the target's job, and says how the cancel ends: completed, also where
 // the job has a cancel already, or refused with the reason.
-func (r *run) mark(ctx context.Context, target string) (end contract.EventData, settled *settlement, err error) {
+func (r *run) markTarget(ctx context.Context, target string) (end contract.EventData, settled *settlement, err error) {
 	refusal := r.h.cfg.Features.Unsupported(r.command)
 	mark := &contract.Cancel{ID: r.command.ID, Time: r.command.Published}
 	if refusal == nil {

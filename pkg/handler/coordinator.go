@@ -35,10 +35,10 @@ type run struct {
 	control     *account.Control
 	log         zerolog.Logger
 
-	waited    *contract.Waiting // what the attempt before waited for
-	left      string            // what could not be removed of what the command stored
-	published time.Time         // when progress was last published
-	events    uint64            // progress events of this attempt
+	previousWait *contract.Waiting // what the attempt before waited for
+	leftBehind   string            // what could not be removed of what the command stored
+	published    time.Time         // when progress was last published
+	events       uint64            // progress events of this attempt
 }
 
 // settlement is what becomes of a command's message, and what led to it, for the log.
@@ -79,7 +79,7 @@ func (h *Handler) Command(ctx context.Context, d delivery.Delivery) delivery.Dis
 		err = fmt.Errorf("decode the command: %w", err)
 	default:
 		log = log.With().Str("command_id", command.ID).Str("action", string(command.Action)).Logger()
-		settled, err = h.carry(ctx, d, command, log)
+		settled, err = h.carryOut(ctx, d, command, log)
 	}
 	return h.settle(ctx, log, settled, err)
 }
@@ -117,8 +117,8 @@ func (h *Handler) newRun(c contract.Command, m contract.Message, log zerolog.Log
 	}, nil
 }
 
-// carry takes a decoded command as far as it goes now.
-func (h *Handler) carry(ctx context.Context, d delivery.Delivery, c contract.Command, log zerolog.Logger) (*settlement, error) {
+// carryOut takes a decoded command as far as it goes now.
+func (h *Handler) carryOut(ctx context.Context, d delivery.Delivery, c contract.Command, log zerolog.Logger) (*settlement, error) {
 	r, err := h.newRun(c, d.Message, log)
 	if err != nil {
 		return nil, err
@@ -150,7 +150,7 @@ func (r *run) proceed(ctx context.Context) (*settlement, error) {
 	if r.job.Cancel != nil {
 		return r.cancelled(ctx)
 	}
-	for _, step := range []func(context.Context) (*settlement, error){r.validate, r.accept, r.turn, r.alone, r.take} {
+	for _, step := range []func(context.Context) (*settlement, error){r.validate, r.publishAccepted, r.waitForTurn, r.yieldToOwnAttempt, r.take} {
 		if settled, err := step(ctx); settled != nil || err != nil {
 			return settled, err
 		}
@@ -164,7 +164,7 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 	attempting, stop := r.h.activities.StartAttempt(ctx, r.command, r.nonce, r.rev)
 	defer stop()
 	var settled *settlement
-	came, err := r.act(r.calls.Attach(attempting))
+	came, err := r.performAndCleanUp(r.calls.Attach(attempting))
 	ended := err == nil && came.End != nil
 	switch {
 	case ended:
@@ -193,7 +193,7 @@ func (r *run) settleFailure(ctx context.Context, class delivery.Class, err error
 	counts := r.lease.Counts(class)
 	// Grace is safe here: what follows is compare-and-sets on the job, which fail when another
 	// replica holds the command, and objects of a command whose job says that it ends.
-	late, cancel := delivery.Grace(ctx)
+	late, cancel := delivery.DetachedIfDone(ctx)
 	defer cancel()
 	attempts := r.attempts(late)
 	if !counts {
@@ -249,5 +249,5 @@ func (r *run) refundAttempt(ctx context.Context, class delivery.Class, err error
 	if r.lease.Counts(class) {
 		return err
 	}
-	return r.takeBack(ctx, err)
+	return r.refund(ctx, err)
 }

@@ -20,14 +20,14 @@ func (r *run) eventData() contract.EventData {
 // every one tells the winner's end. After a crash behind it any replica that gets the message
 // publishes what the job says.
 func (r *run) end(ctx context.Context, data contract.EventData) (*settlement, error) {
-	if err := r.Update(ctx, r.ended(ctx, data)); err != nil {
+	if err := r.Update(ctx, r.terminalChange(ctx, data)); err != nil {
 		return nil, err
 	}
 	return r.publishTerminal(ctx)
 }
 
-// ended is what makes a job one that has ended so, with the event that tells of it.
-func (r *run) ended(ctx context.Context, data contract.EventData) func(*contract.Job) {
+// terminalChange is what makes a job one that has ended so, with the event that tells of it.
+func (r *run) terminalChange(ctx context.Context, data contract.EventData) func(*contract.Job) {
 	base := r.eventData()
 	base.Status, base.Outcome, base.Counts, base.Bundle, base.Exceptions = data.Status, data.Outcome, data.Counts, data.Bundle, data.Exceptions
 	base.ExportBundle, base.Plan, base.Residuals, base.Error, base.ConflictsWith = data.ExportBundle, data.Plan, data.Residuals, data.Error, data.ConflictsWith
@@ -45,7 +45,7 @@ func (r *run) ended(ctx context.Context, data contract.EventData) func(*contract
 	event := contract.NewEvent(base, *base.FinishedAt, r.command.Traceparent)
 	return func(j *contract.Job) {
 		j.State, j.Outcome, j.Error, j.Waiting, j.Phase, j.Event = contract.State(base.Status), base.Outcome, base.Error, nil, "", &event
-		j.LeftBehind = contract.Text(r.left)
+		j.LeftBehind = contract.Text(r.leftBehind)
 		if base.Bundle != nil {
 			j.Bundle = contract.Text(base.Bundle.URI)
 		}

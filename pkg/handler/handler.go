@@ -149,7 +149,7 @@ type Handler struct {
 	cfg        Config
 	accounts   account.Names
 	activities *activity.Activities
-	pending    *turn.Order
+	order      *turn.Order
 	worker     *worker.Worker
 }
 
@@ -169,7 +169,7 @@ func New(c Config) (*Handler, error) {
 		accounts:   account.Names{Clients: c.Resources, Names: c.Accounts},
 		activities: activity.New(c.Queue.Notices, c.Queue.Jobs, c.Queue.Commands, c.Log),
 	}
-	h.pending = turn.New(c.Queue.Commands, c.Queue.Jobs, h.host)
+	h.order = turn.New(c.Queue.Commands, c.Queue.Jobs, h.host)
 	var err error
 	h.worker, err = worker.New(worker.Config{
 		Commands: c.Queue.Commands, Jobs: c.Queue.Jobs, Notices: c.Queue.Notices, Activities: h.activities, Health: c.Health,
@@ -205,7 +205,7 @@ func (c Config) withDefaults() Config {
 		c.Health = NewHealth(c.Now)
 	}
 	if c.Wait == nil {
-		c.Wait = wait
+		c.Wait = sleep
 	}
 	c.Deletes = orDefault(c.Deletes, contract.DeletesEnabled)
 	c.VerifyTimeout = orDefault(c.VerifyTimeout, DefaultVerifyTimeout)
@@ -226,8 +226,8 @@ func orDefault[T comparable](v, def T) T {
 	return v
 }
 
-// wait waits for d, or until ctx is done, and returns ctx's cause then.
-func wait(ctx context.Context, d time.Duration) error {
+// sleep waits for d, or until ctx is done, and returns ctx's cause then.
+func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

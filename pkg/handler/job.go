@@ -94,10 +94,10 @@ func (r *run) reread(now jobAt, err error) error {
 	return nil
 }
 
-// takeBack takes back the count of this attempt, which ended with err or was not begun for it: by
+// refund takes back the count of this attempt, which ended with err or was not begun for it: by
 // compare-and-set, in the job, which another replica may hold by now. Each holder takes back its
 // own attempt; one that crashed or stood still cannot, or does not. It returns err.
-func (r *run) takeBack(ctx context.Context, err error) error {
+func (r *run) refund(ctx context.Context, err error) error {
 	r.lease.LostConnection() // returns when there is a connection, or when there will be none
 	// Detached is safe here: a compare-and-set that only takes back this attempt's own count.
 	late, cancel := delivery.Detached(ctx)
@@ -167,7 +167,7 @@ func (r *run) FlushCalls(ctx context.Context) error {
 func (r *run) StillQueued(ctx context.Context) error {
 	_, err := r.h.cfg.Queue.Commands.CommandIn(ctx, r.command.Stream, r.command.Seq)
 	if errors.Is(err, contract.ErrNoMessage) {
-		return fmt.Errorf("%w: %w", activity.ErrGone, err)
+		return fmt.Errorf("%w: %w", activity.ErrMessageGone, err)
 	}
 	if err != nil {
 		return fmt.Errorf("look for the command's message: %w", err)

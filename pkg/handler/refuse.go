@@ -28,7 +28,7 @@ func (h *Handler) refuseMessage(ctx context.Context, m contract.Message, refusal
 	var settled *settlement
 	vacant := false
 	_, err = h.changeJob(ctx, r.command.ID, nil, func(now jobAt, err error) (*contract.Job, error) {
-		if vacant, settled, err = r.vacant(ctx, now, err); !vacant || settled != nil || err != nil {
+		if vacant, settled, err = r.idIsFree(ctx, now, err); !vacant || settled != nil || err != nil {
 			return nil, err
 		}
 		return r.refused(ctx, "", "", refusal), nil
@@ -42,11 +42,11 @@ func (h *Handler) refuseMessage(ctx context.Context, m contract.Message, refusal
 	return r.publishTerminal(ctx)
 }
 
-// vacant reports whether a refused message may have the id that it gives. It may not when another
+// idIsFree reports whether a refused message may have the id that it gives. It may not when another
 // message has a job there, or is before it in the queue, or left a bundle before its traces were
 // forgotten: the rules are those for a command that gets a job. A message that was refused under
 // this id before finds that refusal, which settles it.
-func (r *run) vacant(ctx context.Context, now jobAt, err error) (bool, *settlement, error) {
+func (r *run) idIsFree(ctx context.Context, now jobAt, err error) (bool, *settlement, error) {
 	job := now.job
 	switch {
 	case errors.Is(err, contract.ErrNewer):
@@ -63,7 +63,7 @@ func (r *run) vacant(ctx context.Context, now jobAt, err error) (bool, *settleme
 		return false, nil, fmt.Errorf("read the job: %w", err)
 	}
 	// A cancel may wait for this id: there is nothing to cancel.
-	if settled, err := r.first(ctx); settled != nil || err != nil {
+	if settled, err := r.waitForSameID(ctx); settled != nil || err != nil {
 		return false, settled, err
 	}
 	if r.command.Action == contract.ActionCancel { // a cancel has no bundle, and needs no storage
@@ -113,7 +113,7 @@ func (r *run) refused(ctx context.Context, given, conflictsWith contract.Text, r
 		V: contract.FormatVersion, ID: r.command.ID, Action: r.command.Action, State: contract.StateAccepted, Created: now, Updated: now,
 		GivenID: given, Command: contract.CommandRef{}.WithMessage(r.command),
 	}
-	r.ended(ctx, contract.EventData{Status: contract.StatusRefused, Error: refusal.Reason(), ConflictsWith: conflictsWith})(&r.job)
+	r.terminalChange(ctx, contract.EventData{Status: contract.StatusRefused, Error: refusal.Reason(), ConflictsWith: conflictsWith})(&r.job)
 	j := r.job
 	return &j
 }

@@ -13,22 +13,22 @@ import (
 
 // cancelled ends a command as cancelled.
 func (r *run) cancelled(ctx context.Context) (*settlement, error) {
-	return r.finish(ctx, contract.StatusCancelled, nil)
+	return r.endWithoutBag(ctx, contract.StatusCancelled, nil)
 }
 
 // abort ends a command that fails for good.
 func (r *run) abort(ctx context.Context, e *contract.Error) (*settlement, error) {
-	return r.finish(ctx, contract.StatusFailed, e)
+	return r.endWithoutBag(ctx, contract.StatusFailed, e)
 }
 
-// finish ends a command that fails or is cancelled: what it stored is removed before its end is
+// endWithoutBag ends a command that fails or is cancelled: what it stored is removed before its end is
 // published. A bag that has its receipt is never taken away: then the end is what the receipt
 // says.
-func (r *run) finish(ctx context.Context, status contract.Status, e *contract.Error) (*settlement, error) {
+func (r *run) endWithoutBag(ctx context.Context, status contract.Status, e *contract.Error) (*settlement, error) {
 	begun := r.job.State != contract.StateAccepted // else nothing was stored
 	if !begun {
 		var err error
-		if begun, err = r.calledBefore(ctx); err != nil { // by an attempt whose job was removed
+		if begun, err = r.hasDestructiveCalls(ctx); err != nil { // by an attempt whose job was removed
 			return nil, err
 		}
 	}
@@ -75,7 +75,7 @@ func (r *run) finishDelete(ctx context.Context, end contract.EventData) (*settle
 		return nil, err
 	}
 	if failed != nil {
-		r.left = left
+		r.leftBehind = left
 		return r.concludeEarlier(ctx, *failed)
 	}
 	exported, err := r.bags.Receipt(ctx, sink.ExportBag)
@@ -134,6 +134,6 @@ func (r *run) discard(ctx context.Context, kinds ...sink.BagKind) error {
 			break
 		}
 	}
-	r.left = strings.Join(left, "; ")
+	r.leftBehind = strings.Join(left, "; ")
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 func (r *run) validate(ctx context.Context) (*settlement, error) {
 	known := r.client != nil
 	unknown := handBack(delivery.MaxDelay, "this replica does not know the resource")
-	if r.job.Begun {
+	if r.job.Attempted {
 		if !known {
 			return unknown, nil
 		}
@@ -48,7 +48,7 @@ func (r *run) validate(ctx context.Context) (*settlement, error) {
 	if end != nil {
 		return r.concludeEarlier(ctx, *end)
 	}
-	begun, err := r.calledBefore(ctx) // by an attempt whose job was removed
+	begun, err := r.hasDestructiveCalls(ctx) // by an attempt whose job was removed
 	switch {
 	case err != nil:
 		return nil, err
@@ -60,17 +60,17 @@ func (r *run) validate(ctx context.Context) (*settlement, error) {
 	return r.end(ctx, contract.EventData{Status: contract.StatusRefused, Error: refusal.Reason()})
 }
 
-// calledBefore reports whether the command's ledger tells of destructive calls.
-func (r *run) calledBefore(ctx context.Context) (bool, error) {
+// hasDestructiveCalls reports whether the command's ledger tells of destructive calls.
+func (r *run) hasDestructiveCalls(ctx context.Context) (bool, error) {
 	if r.command.Action != contract.ActionDelete || r.command.Data.DryRun {
 		return false, nil
 	}
-	return ledger.CalledBefore(ctx, r.h.cfg.Queue.Ledger, r.h.prefix(), r.command.ID)
+	return ledger.HasDestructiveCalls(ctx, r.h.cfg.Queue.Ledger, r.h.prefix(), r.command.ID)
 }
 
-// accept says that the command will be carried out.
-func (r *run) accept(ctx context.Context) (*settlement, error) {
-	if r.job.Begun || r.job.Waiting != nil {
+// publishAccepted says that the command will be carried out.
+func (r *run) publishAccepted(ctx context.Context) (*settlement, error) {
+	if r.job.Attempted || r.job.Waiting != nil {
 		return nil, nil // it was said before
 	}
 	data := r.eventData()
@@ -81,8 +81,8 @@ func (r *run) accept(ctx context.Context) (*settlement, error) {
 	return nil, nil
 }
 
-// alone leaves the delivery to the attempt that this process makes already for the same message.
-func (r *run) alone(context.Context) (*settlement, error) {
+// yieldToOwnAttempt leaves the delivery to the attempt that this process makes already for the same message.
+func (r *run) yieldToOwnAttempt(context.Context) (*settlement, error) {
 	switch same, other := r.h.activities.Coordinates(r.command); {
 	case same:
 		// The server took this process for dead, as after a restart of its own. What is at work
@@ -99,7 +99,7 @@ func (r *run) alone(context.Context) (*settlement, error) {
 func (r *run) take(ctx context.Context) (*settlement, error) {
 	settled, err := r.tryTake(ctx)
 	if err != nil {
-		return nil, r.takeBack(ctx, err) // it may be stored that it was taken: the answer may be lost
+		return nil, r.refund(ctx, err) // it may be stored that it was taken: the answer may be lost
 	}
 	return settled, nil
 }
@@ -125,10 +125,10 @@ func (r *run) tryTake(ctx context.Context) (*settlement, error) {
 		r.log.Warn().Int("attempt", r.job.Attempt).Msg("attempts are used up")
 		return r.abort(ctx, &contract.Error{Code: contract.CodeExhausted, Message: fmt.Sprintf("%d attempts were made; the last: %s", r.job.Attempt, e.Message), RequestID: e.RequestID})
 	}
-	takenBefore := r.job.Begun
-	r.waited = r.job.Waiting
+	takenBefore := r.job.Attempted
+	r.previousWait = r.job.Waiting
 	err := r.Update(ctx, func(j *contract.Job) {
-		j.State, j.Phase, j.Waiting, j.Begun = contract.StateRunning, contract.PhasePlan, nil, true
+		j.State, j.Phase, j.Waiting, j.Attempted = contract.StateRunning, contract.PhasePlan, nil, true
 		j.CountAttempt(r.nonce)
 	})
 	r.log = r.log.With().Int("attempt", r.job.Attempt).Logger()

@@ -7,24 +7,24 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
-// turn waits for the commands before this one that must not overlap with it. A command that waits
+// waitForTurn waits for the commands before this one that must not overlap with it. A command that waits
 // holds nothing: its message goes back, and the job says what it waits for.
-func (r *run) turn(ctx context.Context) (*settlement, error) {
-	ahead, err := r.h.pending.Conflicts(ctx, r.command)
+func (r *run) waitForTurn(ctx context.Context) (*settlement, error) {
+	ahead, err := r.h.order.Conflicts(ctx, r.command)
 	if ahead.ID == "" || err != nil {
 		return nil, err
 	}
 	detail := "waits for " + ahead.ID + ", which was published before and concerns a common project"
 	waiting := &contract.Waiting{For: contract.WaitCommand, Detail: detail, Since: r.h.cfg.Now().UTC()}
-	if err := r.wait(ctx, waiting); err != nil {
+	if err := r.recordWait(ctx, waiting); err != nil {
 		return nil, err
 	}
 	return handBack(delivery.TurnDelay(ahead.Count), "waits for "+waiting.For), nil
 }
 
-// wait says in the job and in a progress event what the command waits for, unless they say so
+// recordWait says in the job and in a progress event what the command waits for, unless they say so
 // already. An attempt that was begun does not count.
-func (r *run) wait(ctx context.Context, waiting *contract.Waiting) error {
+func (r *run) recordWait(ctx context.Context, waiting *contract.Waiting) error {
 	w := r.job.Waiting
 	if w != nil && w.For == waiting.For {
 		waiting.Since = w.Since
@@ -52,10 +52,10 @@ func (r *run) pause(ctx context.Context, waiting *contract.Waiting) (*settlement
 	if err := r.FlushCalls(ctx); err != nil {
 		return nil, err
 	}
-	if r.waited != nil && r.waited.For == waiting.For && r.waited.Since.Before(waiting.Since) {
-		waiting.Since = r.waited.Since
+	if r.previousWait != nil && r.previousWait.For == waiting.For && r.previousWait.Since.Before(waiting.Since) {
+		waiting.Since = r.previousWait.Since
 	}
-	if err := r.wait(ctx, waiting); err != nil {
+	if err := r.recordWait(ctx, waiting); err != nil {
 		return nil, err
 	}
 	return handBack(delivery.WaitDelay(waiting.Since, r.h.cfg.Now()), "waits for "+waiting.For), nil

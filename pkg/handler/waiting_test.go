@@ -273,7 +273,7 @@ func (w *world) laterWaits(t *testing.T, c *census, exp, del *history) {
 	t.Helper()
 	w.eventually(t, "the delete waits, or begins", func() bool {
 		j, _, err := w.queue.Job(t.Context(), "del")
-		if err == nil && j.Begun {
+		if err == nil && j.Attempted {
 			t.Fatal("the delete began while the export was at work")
 		}
 		return err == nil && j.Waiting != nil

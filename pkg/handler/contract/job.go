@@ -33,26 +33,26 @@ func (s State) Terminal() bool { return Status(s).Terminal() }
 // Job is the durable record of carrying out one command, as CV_JOBS keeps it. All its fields are
 // always there; what is not known is null.
 type Job struct {
-	V        int        `json:"v"` // FormatVersion; zero is taken for it
-	ID       string     `json:"id"`
-	Action   Action     `json:"action"`
-	State    State      `json:"state"`
-	Outcome  Outcome    `json:"outcome"`
-	Attempt  int        `json:"attempt"` // how many were made that count, the one under way included
-	Created  time.Time  `json:"created"`
-	Updated  time.Time  `json:"updated"`
-	Phase    string     `json:"phase"`
-	Begun    bool       `json:"begun"` // an attempt was made, counted or not: what is judged before work begins is not judged again
-	Progress Progress   `json:"progress"`
-	Waiting  *Waiting   `json:"waiting"`
-	Bundle   Text       `json:"bundle"` // "s3://…", the bag's URI
-	Error    *Error     `json:"error"`
-	ReplayOf Text       `json:"replay_of"`
-	GivenID  Text       `json:"given_id"` // the id the message gave, where ID is made of its sequence because that id was taken
-	Command  CommandRef `json:"command"`
-	Holder   Text       `json:"holder"`  // the coordinator that took it last; a new one at every taking
-	Counted  []Text     `json:"counted"` // the holders whose attempts count, in order
-	Event    *Event     `json:"event"`   // the terminal event, whole, from the write that decided the end; null before
+	V         int        `json:"v"` // FormatVersion; zero is taken for it
+	ID        string     `json:"id"`
+	Action    Action     `json:"action"`
+	State     State      `json:"state"`
+	Outcome   Outcome    `json:"outcome"`
+	Attempt   int        `json:"attempt"` // how many were made that count, the one under way included
+	Created   time.Time  `json:"created"`
+	Updated   time.Time  `json:"updated"`
+	Phase     string     `json:"phase"`
+	Attempted bool       `json:"begun"` // an attempt was made, counted or not: what is judged before work begins is not judged again
+	Progress  Progress   `json:"progress"`
+	Waiting   *Waiting   `json:"waiting"`
+	Bundle    Text       `json:"bundle"` // "s3://…", the bag's URI
+	Error     *Error     `json:"error"`
+	ReplayOf  Text       `json:"replay_of"`
+	GivenID   Text       `json:"given_id"` // the id the message gave, where ID is made of its sequence because that id was taken
+	Command   CommandRef `json:"command"`
+	Holder    Text       `json:"holder"`  // the coordinator that took it last; a new one at every taking
+	Counted   []Text     `json:"counted"` // the holders whose attempts count, in order
+	Event     *Event     `json:"event"`   // the terminal event, whole, from the write that decided the end; null before
 
 	Deletion *DeletionRef `json:"deletion"` // what a delete was begun with; null before
 

@@ -103,8 +103,8 @@ func Detached(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 }
 
-// Grace is ctx or, where that has ended, a detached one.
-func Grace(ctx context.Context) (context.Context, context.CancelFunc) {
+// DetachedIfDone is ctx or, where that has ended, a detached one.
+func DetachedIfDone(ctx context.Context) (context.Context, context.CancelFunc) {
 	if ctx.Err() == nil {
 		return context.WithCancel(ctx)
 	}

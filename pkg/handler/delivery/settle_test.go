@@ -194,7 +194,7 @@ func TestTurnDelay(t *testing.T) {
 func TestGrace(t *testing.T) {
 	type key struct{}
 	live := context.WithValue(t.Context(), key{}, "kept")
-	ctx, cancel := delivery.Grace(live)
+	ctx, cancel := delivery.DetachedIfDone(live)
 	if _, bounded := ctx.Deadline(); bounded || ctx.Err() != nil {
 		t.Errorf("a live context is bounded: %t, %v", bounded, ctx.Err())
 	}
@@ -204,7 +204,7 @@ func TestGrace(t *testing.T) {
 	}
 	dead, kill := context.WithCancelCause(live)
 	kill(delivery.ErrStopping)
-	ctx, cancel = delivery.Grace(dead)
+	ctx, cancel = delivery.DetachedIfDone(dead)
 	defer cancel()
 	if _, bounded := ctx.Deadline(); !bounded || ctx.Err() != nil || ctx.Value(key{}) != "kept" {
 		t.Errorf("in place of an ended context: bounded %t, %v, %v", bounded, ctx.Err(), ctx.Value(key{}))

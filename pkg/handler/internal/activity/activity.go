@@ -16,10 +16,10 @@ import (
 // ErrCancelled says that the job of the command at hand has a cancel now.
 var ErrCancelled = errors.New("the command was cancelled")
 
-// ErrGone says that the message of the command at hand is not in its stream any more: it was
+// ErrMessageGone says that the message of the command at hand is not in its stream any more: it was
 // settled by another replica, or lost with the stream. Later commands do not wait for this one
 // then, and nothing that is said to its delivery is heard.
-var ErrGone = fmt.Errorf("the command's message is not in its stream any more: %w", delivery.ErrFenced)
+var ErrMessageGone = fmt.Errorf("the command's message is not in its stream any more: %w", delivery.ErrFenced)
 
 // Notices gives word that a command is over.
 type Notices interface {
@@ -142,10 +142,10 @@ func (s *Activities) watchJob(ctx context.Context, id string) {
 		case job.Over():
 			s.StopUnits(id)
 			if job.Cancel != nil {
-				s.end(id, ErrCancelled, (*activity).coordinates)
+				s.stop(id, ErrCancelled, (*activity).coordinates)
 			}
 		default: // an older job would be a reading from a leader that lags
-			s.end(id, delivery.ErrFenced, func(t *activity) bool { return t.coordinates() && t.holder != job.Holder && t.rev < rev })
+			s.stop(id, delivery.ErrFenced, func(t *activity) bool { return t.coordinates() && t.holder != job.Holder && t.rev < rev })
 			s.stopLost(ctx, id)
 		}
 	}
@@ -158,18 +158,18 @@ func (s *Activities) stopLost(ctx context.Context, id string) {
 	for _, t := range s.coordinators(id) {
 		if _, err := s.messages.CommandIn(ctx, t.command.Stream, t.command.Seq); errors.Is(err, contract.ErrNoMessage) {
 			s.log.Warn().Err(err).Str("command_id", id).Msg("the message of a command at work is gone: its coordinator stops, and the command goes on when it is published again")
-			t.cancel(ErrGone)
+			t.cancel(ErrMessageGone)
 		}
 	}
 }
 
 // StopUnits ends the units of a command that run in this process.
 func (s *Activities) StopUnits(id string) {
-	s.end(id, delivery.ErrEnded, func(t *activity) bool { return t.unit >= 0 })
+	s.stop(id, delivery.ErrEnded, func(t *activity) bool { return t.unit >= 0 })
 }
 
-// end ends some of what this process does for a command.
-func (s *Activities) end(id string, cause error, which func(*activity) bool) {
+// stop ends some of what this process does for a command.
+func (s *Activities) stop(id string, cause error, which func(*activity) bool) {
 	s.each(id, func(t *activity) {
 		if which(t) {
 			t.cancel(cause)
@@ -187,7 +187,7 @@ func (s *Activities) Coordinates(c contract.Command) (same, other bool) {
 			continue
 		}
 		other = true
-		t.cancel(ErrGone)
+		t.cancel(ErrMessageGone)
 	}
 	return same, other
 }

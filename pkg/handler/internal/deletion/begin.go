@@ -56,7 +56,7 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 	if fingerprint != "" {
 		credentials = append(credentials, fingerprint)
 	}
-	d.begun = begun{
+	d.begun = beginning{
 		V: contract.FormatVersion, StartedAt: started, BegunAt: latest(d.Now(), d.Command.Published), Host: d.Client.Host(),
 		Account: d.Bags.Account, Digest: plan.digest(), Tool: d.Version,
 		DryRun: d.Command.Data.DryRun, Facts: plan.facts, NotFound: plan.notFound, Export: exported, Ledger: d.Ledger.Ref(), Credentials: credentials,

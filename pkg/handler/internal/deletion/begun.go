@@ -40,9 +40,9 @@ const (
 	intentFresh = 5 * time.Second
 )
 
-// begun is a delete's point of no return, frozen just before its first destructive call: from then
+// beginning is a delete's point of no return, frozen just before its first destructive call: from then
 // on this plan is carried out, by whichever attempt.
-type begun struct {
+type beginning struct {
 	V         int                 `json:"v"`
 	StartedAt time.Time           `json:"started_at"`
 	BegunAt   time.Time           `json:"begun_at"` // predictions stored up to this time are deleted
@@ -73,7 +73,7 @@ func (d *Deleter) resume(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	var (
-		last   *begun
+		last   *beginning
 		chosen string // its digest
 	)
 	for o, err := range d.Bags.Work.List(ctx, d.Bags.Layout.Work(begunPrefix)) {
@@ -98,7 +98,7 @@ func (d *Deleter) resume(ctx context.Context) (bool, error) {
 			last, chosen = &found, digest
 		}
 	}
-	d.begun = begun{}
+	d.begun = beginning{}
 	if last == nil {
 		return true, &contract.Error{Code: contract.CodeInternal, Message: "the ledger has destructive calls of this delete, but the plan they followed is " +
 			"neither in the job nor in storage: nothing more is deleted; publish the command again under a new id"}
@@ -129,7 +129,7 @@ func (d *Deleter) loadBegun(ctx context.Context, digest string) error {
 	if bag.HexSHA256(b) != digest {
 		return spoiled(name, "is not what was stored there")
 	}
-	var found begun
+	var found beginning
 	switch err := contract.DecodeVersioned(b, name, &found); {
 	case errors.Is(err, contract.ErrNewer):
 		return err

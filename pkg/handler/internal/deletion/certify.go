@@ -85,8 +85,8 @@ func verifiedBy(c contract.Category) string {
 	}
 }
 
-// planned yields the plan's projects, once it is loaded.
-func (d *Deleter) planned() iter.Seq2[deleteplan.Project, error] {
+// plannedProjects yields the plan's projects, once it is loaded.
+func (d *Deleter) plannedProjects() iter.Seq2[deleteplan.Project, error] {
 	var head deleteplan.Head
 	return deleteplan.Projects(d.plan.ReadSeeker(), &head)
 }
@@ -95,7 +95,7 @@ func (d *Deleter) planned() iter.Seq2[deleteplan.Project, error] {
 // id.
 func (d *Deleter) plannedAtLeast() iter.Seq2[deleteplan.Project, error] {
 	if d.plan != nil {
-		return d.planned()
+		return d.plannedProjects()
 	}
 	return func(yield func(deleteplan.Project, error) bool) {
 		for _, f := range d.begun.Facts {
@@ -106,8 +106,8 @@ func (d *Deleter) plannedAtLeast() iter.Seq2[deleteplan.Project, error] {
 	}
 }
 
-// planned is what a dry run would delete of a project.
-func (f projectFacts) planned(p deleteplan.Project) contract.Counts {
+// plannedCounts is what a dry run would delete of a project.
+func (f projectFacts) plannedCounts(p deleteplan.Project) contract.Counts {
 	c := contract.Counts{
 		Images: int64(f.Images), Iterations: int64(f.Iterations), Tags: int64(f.Tags), Performance: int64(len(f.Trained)), Predictions: int64(f.Predictions),
 	}
@@ -196,17 +196,17 @@ func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err erro
 		return t, err
 	}
 	n := 0
-	for p, err := range d.planned() {
+	for p, err := range d.plannedProjects() {
 		if err != nil {
 			return t, err
 		}
 		project := deletionProject{ID: p.ID, Project: p.Project}
 		if d.begun.DryRun {
-			project.Counts = d.begun.Facts[n].planned(p)
+			project.Counts = d.begun.Facts[n].plannedCounts(p)
 		} else if project.Counts.Bytes, err = d.deleted(ctx, out, n, &t, &project); err != nil {
 			return t, err
 		}
-		t.end(project)
+		t.addProject(project)
 		n++
 	}
 	return t, nil

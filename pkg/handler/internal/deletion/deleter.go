@@ -64,7 +64,7 @@ type Deleter struct {
 	Job      contract.Job // as it was when the attempt began, with the changes of this delete
 	Log      zerolog.Logger
 
-	begun begun
+	begun beginning
 	plan  *sink.Spool // the plan that begun names, once it was read and found to be it
 	done  int64       // things seen to be gone in this attempt
 }
@@ -189,7 +189,7 @@ func (d *Deleter) execute(ctx context.Context) error {
 		d.Control.Expect(f.ID)
 	}
 	n := 0
-	for p, err := range d.planned() {
+	for p, err := range d.plannedProjects() {
 		if err != nil {
 			return err
 		}

@@ -124,7 +124,7 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 				missing = append(missing, unverifiedStep{p.ID, step})
 			}
 		}
-		t.end(project)
+		t.addProject(project)
 		n++
 	}
 	if _, err := d.evidence(ctx, put, d.Ledger.End()); err != nil {
@@ -141,7 +141,7 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 
 // rebuildBegun fills in what can be said of a delete whose beginning is no longer there.
 func (d *Deleter) rebuildBegun() {
-	d.begun = begun{
+	d.begun = beginning{
 		V: contract.FormatVersion, StartedAt: d.Job.Created, Tool: d.Version,
 		Request: d.Bags.Request(d.Pseudonym.Redact(d.Command.Data), d.Job.Command),
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 )
 
-// images deletes the planned images everywhere, and looks until they are gone from the workspace
+// deleteImages deletes the planned images everywhere, and looks until they are gone from the workspace
 // and every iteration.
-func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
+func (m *removal) deleteImages(ctx context.Context) ([]deletedLine, error) {
 	var (
 		every  = m.d.Command.Data.Narrowing() == contract.NarrowNone // all images of the project were planned
 		missed bool                                                  // a call was refused because of ids that are gone
@@ -63,9 +63,9 @@ func (m *removal) images(ctx context.Context) ([]deletedLine, error) {
 	return lines, nil
 }
 
-// selection lists the selection once more. An image in it that is not in the plan, and was made
+// relistSelection lists the selection once more. An image in it that is not in the plan, and was made
 // before the delete began, ends the delete as plan_changed; it is not deleted.
-func (m *removal) selection(ctx context.Context) ([]deletedLine, error) {
+func (m *removal) relistSelection(ctx context.Context) ([]deletedLine, error) {
 	return nil, m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
 		scopes, err := m.snapshots(ctx)
 		if err != nil {

@@ -13,10 +13,10 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 )
 
-// unpublish takes published iterations out of use: neither they nor their project could be deleted.
+// unpublishIterations takes published iterations out of use: neither they nor their project could be deleted.
 // An iteration still in training is waited for: it cannot be stopped, and would keep its copies of
 // the images.
-func (m *removal) unpublish(ctx context.Context) ([]deletedLine, error) {
+func (m *removal) unpublishIterations(ctx context.Context) ([]deletedLine, error) {
 	iterations, err := m.d.existing(ctx, m.plan.ID)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (d *Deleter) existing(ctx context.Context, project uuid.UUID) ([]cv.Iterati
 	if _, err := d.provenGone(ctx, err); err != nil {
 		return nil, fmt.Errorf("read the iterations of project %s: %w", project, err)
 	}
-	return survey.Trained(iterations), nil
+	return survey.WithoutWorkspace(iterations), nil
 }
 
 // snapshots is where images can be: the workspace and every iteration that the project has now. One
@@ -82,14 +82,14 @@ func (d *Deleter) scopes(ctx context.Context, project uuid.UUID) ([]uuid.UUID, e
 	return survey.ScopesOf(iterations), nil
 }
 
-// iterations deletes the planned iterations; their performance goes with them.
-func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
+// deleteIterations deletes the planned iterations; their performance goes with them.
+func (m *removal) deleteIterations(ctx context.Context) ([]deletedLine, error) {
 	var lines []deletedLine
 	for _, it := range m.plan.Iterations {
 		remove := func(ctx context.Context) error { return m.d.Client.DeleteIteration(ctx, m.plan.ID, it) }
 		_, already, err := m.d.destroy(ctx, remove)
 		if errors.Is(err, cv.ErrPublished) { // meanwhile
-			if _, err := m.unpublish(ctx); err != nil {
+			if _, err := m.unpublishIterations(ctx); err != nil {
 				return nil, err
 			}
 			_, already, err = m.d.destroy(ctx, remove)
@@ -113,9 +113,9 @@ func (m *removal) iterations(ctx context.Context) ([]deletedLine, error) {
 	return lines, nil
 }
 
-// tags deletes the planned tags of the workspace. Images that carried them stay; iterations keep
+// deleteTags deletes the planned tags of the workspace. Images that carried them stay; iterations keep
 // their own copies.
-func (m *removal) tags(ctx context.Context) ([]deletedLine, error) {
+func (m *removal) deleteTags(ctx context.Context) ([]deletedLine, error) {
 	var lines []deletedLine
 	for _, tag := range m.plan.Tags {
 		_, already, err := m.d.destroy(ctx, func(ctx context.Context) error { return m.d.Client.DeleteTag(ctx, m.plan.ID, tag) })

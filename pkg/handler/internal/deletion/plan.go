@@ -173,7 +173,7 @@ func (d *Deleter) planProject(ctx context.Context, id uuid.UUID) (p deleteplan.P
 	if err != nil {
 		return p, f, false, fmt.Errorf("read the iterations of project %s: %w", id, err)
 	}
-	iterations = survey.Trained(iterations)
+	iterations = survey.WithoutWorkspace(iterations)
 	whole := data.Has(contract.CategoryProjects) && data.Narrowing() == contract.NarrowNone
 	p = deleteplan.Project{ID: id, Project: whole, Images: []uuid.UUID{}, Iterations: []uuid.UUID{}, Tags: []uuid.UUID{}}
 	f = projectFacts{ID: id, name: project.Name, readOnly: project.DRModeEnabled}

@@ -19,9 +19,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// predictions deletes the stored predictions up to the time the delete was begun, until the query
+// deletePredictions deletes the stored predictions up to the time the delete was begun, until the query
 // for them is empty.
-func (m *removal) predictions(ctx context.Context) ([]deletedLine, error) {
+func (m *removal) deletePredictions(ctx context.Context) ([]deletedLine, error) {
 	scopes, err := m.d.scopes(ctx, m.plan.ID)
 	if err != nil {
 		return nil, err

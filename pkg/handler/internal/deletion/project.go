@@ -11,9 +11,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
-// project deletes the project, which must be empty by now: what is left in it was not
+// deleteProject deletes the project, which must be empty by now: what is left in it was not
 // planned.
-func (m *removal) project(ctx context.Context) ([]deletedLine, error) {
+func (m *removal) deleteProject(ctx context.Context) ([]deletedLine, error) {
 	p := m.plan
 	changed := func(what string) error {
 		return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("project %s has %s, added after the plan was made: the project itself was not deleted", p.ID, what)}

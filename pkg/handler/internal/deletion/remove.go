@@ -13,12 +13,12 @@ import (
 // removal is one project of a delete. It can be begun again at any point: a step whose record is
 // stored is done.
 type removal struct {
-	d     *Deleter
-	n     int // of the project in the plan
-	plan  deleteplan.Project
-	facts projectFacts
-	free  bool // of legal holds, when it was looked for
-	step  string
+	d           *Deleter
+	n           int // of the project in the plan
+	plan        deleteplan.Project
+	facts       projectFacts
+	holdChecked bool // of legal holds, when it was looked for
+	step        string
 }
 
 // steps are the steps of a removal, in the order that the service's traps ask for.
@@ -30,8 +30,8 @@ func steps() []string {
 // next.
 func (m *removal) run(ctx context.Context) error {
 	do := map[string]func(context.Context) ([]deletedLine, error){
-		"unpublish": m.unpublish, "predictions": m.predictions, "images": m.images, "selection": m.selection,
-		"iterations": m.iterations, "tags": m.tags, "project": m.project,
+		"unpublish": m.unpublishIterations, "predictions": m.deletePredictions, "images": m.deleteImages, "selection": m.relistSelection,
+		"iterations": m.deleteIterations, "tags": m.deleteTags, "project": m.deleteProject,
 	}
 	for _, step := range steps() {
 		if !m.wants(step) {
@@ -62,7 +62,7 @@ func (m *removal) run(ctx context.Context) error {
 // checkLegalHold ends a delete of which a project was put under a legal hold after it was begun:
 // what is not deleted yet stays. It looks once for each project.
 func (m *removal) checkLegalHold(ctx context.Context) error {
-	if m.free {
+	if m.holdChecked {
 		return nil
 	}
 	held, err := m.d.Holds.Held(ctx, m.plan.ID.String())
@@ -72,7 +72,7 @@ func (m *removal) checkLegalHold(ctx context.Context) error {
 	if held {
 		return &contract.Error{Code: contract.CodeLegalHold, Message: fmt.Sprintf("project %s was put under a legal hold after the delete was begun: what was not deleted yet stays", m.plan.ID)}
 	}
-	m.free = true
+	m.holdChecked = true
 	return nil
 }
 

@@ -42,7 +42,7 @@ func (t *tally) check(project uuid.UUID, l deletedLine) *report.Verification {
 	return &t.checks[len(t.checks)-1]
 }
 
-func (t *tally) end(p deletionProject) {
+func (t *tally) addProject(p deletionProject) {
 	t.projects = append(t.projects, p)
 	t.counts.Add(p.Counts)
 }

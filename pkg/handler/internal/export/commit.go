@@ -85,7 +85,7 @@ func (r *results) commit(ctx context.Context, cut exportCut) error {
 	}
 	// Generated files. After a crash here the next attempt writes the same bytes to the same keys.
 	for i, p := range r.rounds.projects {
-		if err := c.project(ctx, p, cut.Projects[i]); err != nil {
+		if err := c.addProject(ctx, p, cut.Projects[i]); err != nil {
 			return err
 		}
 	}

@@ -26,8 +26,8 @@ type projectCommit struct {
 	images    map[uuid.UUID]struct{}        // distinct images recorded
 }
 
-// project adds what the units stored of a project, and writes its .jsonl files.
-func (c *committing) project(ctx context.Context, state *projectState, cut cutProject) error {
+// addProject adds what the units stored of a project, and writes its .jsonl files.
+func (c *committing) addProject(ctx context.Context, state *projectState, cut cutProject) error {
 	p := &projectCommit{
 		c: c, state: state, blobs: map[uuid.UUID]unit.BlobRecord{}, images: map[uuid.UUID]struct{}{},
 		inventory: projectInventory{ID: cut.ID, Gone: cut.Gone, Categories: map[contract.Category]*categoryInventory{}, Untrained: []string{}, Unstable: cut.Unstable},
@@ -211,7 +211,7 @@ func (p *projectCommit) generated(ctx context.Context) error {
 		}
 	}
 	if d.Has(contract.CategoryPredictions) {
-		return p.lines(ctx, sink.ProjectPath(id, bag.PredictionsFile), p.state.runs, p.prediction)
+		return p.lines(ctx, sink.ProjectPath(id, bag.PredictionsFile), p.state.predictionUnits, p.prediction)
 	}
 	return nil
 }

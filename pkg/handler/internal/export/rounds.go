@@ -17,7 +17,7 @@ import (
 type listing struct {
 	of       survey.Listing
 	fetch    bool
-	reading  int
+	pass     int
 	pages    []int // units of the current reading
 	all      []int // units of all readings
 	listed   int   // distinct items of the current reading
@@ -40,16 +40,16 @@ const (
 
 // projectState is one project of an export as the coordinator follows it.
 type projectState struct {
-	id       uuid.UUID
-	info     unit.Summary // of its project unit
-	unit     int          // its project unit
-	stage    stage
-	gone     bool // some unit found it gone
-	counts   int  // unit of the counts that are out
-	listings []*listing
-	batches  []int // units that read images by id: named ones first, then those that only iterations hold
-	models   []int
-	runs     []int // of predictions, in order
+	id              uuid.UUID
+	info            unit.Summary // of its project unit
+	unit            int          // its project unit
+	stage           stage
+	gone            bool // some unit found it gone
+	counts          int  // unit of the counts that are out
+	listings        []*listing
+	batches         []int // units that read images by id: named ones first, then those that only iterations hold
+	models          []int
+	predictionUnits []int // of predictions, in order
 }
 
 // rounds cuts an export into units, round by round: a round's units follow from the plan and from
@@ -117,9 +117,9 @@ func (r *rounds) advance(ctx context.Context, p *projectState) error {
 		p.stage = stageDone
 		return nil
 	}
-	if n := len(p.runs); n > 0 && p.stage != stageProject {
-		if last := r.sums[p.runs[n-1]]; len(last.Scopes) > 0 {
-			p.runs = append(p.runs, r.add(unit.Unit{Kind: unit.KindPredictions, Project: p.id, Scopes: last.Scopes, Token: last.Token, Fetch: true}))
+	if n := len(p.predictionUnits); n > 0 && p.stage != stageProject {
+		if last := r.sums[p.predictionUnits[n-1]]; len(last.Scopes) > 0 {
+			p.predictionUnits = append(p.predictionUnits, r.add(unit.Unit{Kind: unit.KindPredictions, Project: p.id, Scopes: last.Scopes, Token: last.Token, Fetch: true}))
 		}
 	}
 	switch p.stage {
@@ -174,7 +174,7 @@ func (r *rounds) open(p *projectState) {
 		}
 	}
 	if d.Has(contract.CategoryPredictions) && len(scopes) > 0 {
-		p.runs = append(p.runs, r.add(unit.Unit{Kind: unit.KindPredictions, Project: p.id, Scopes: scopes, Fetch: true}))
+		p.predictionUnits = append(p.predictionUnits, r.add(unit.Unit{Kind: unit.KindPredictions, Project: p.id, Scopes: scopes, Fetch: true}))
 	}
 }
 
@@ -198,7 +198,7 @@ func (r *rounds) pages(p *projectState, l *listing) {
 	}
 	l.pages = nil
 	for k := range cv.Pages(l.of.Count) {
-		n := r.add(unit.Unit{Kind: kind, Project: p.id, Listing: &l.of, Reading: l.reading, Skip: k * cv.PageStride, Fetch: l.fetch})
+		n := r.add(unit.Unit{Kind: kind, Project: p.id, Listing: &l.of, Pass: l.pass, Skip: k * cv.PageStride, Fetch: l.fetch})
 		l.pages = append(l.pages, n)
 	}
 	l.all = append(l.all, l.pages...)
@@ -233,10 +233,10 @@ func (r *rounds) reconcileCounts(p *projectState) bool {
 		switch {
 		case joined && l.listed == l.of.Count && l.after == l.of.Count:
 			l.settled = true
-		case l.reading >= survey.MaxReadings:
+		case l.pass >= survey.MaxPasses:
 			l.unstable = true
 		default:
-			l.reading++
+			l.pass++
 			l.of.Count = after
 			r.pages(p, l)
 			again = true

@@ -204,8 +204,8 @@ func describe(u unit.Unit) string {
 	case unit.KindCounts:
 		d = append(d, fmt.Sprint(len(u.Listings)))
 	}
-	if u.Reading > 0 {
-		d = append(d, fmt.Sprintf("reading %d", u.Reading))
+	if u.Pass > 0 {
+		d = append(d, fmt.Sprintf("reading %d", u.Pass))
 	}
 	if u.Fetch {
 		d = append(d, "fetch")

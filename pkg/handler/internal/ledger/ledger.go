@@ -132,8 +132,8 @@ func (l *Ledger) Continues(ref Ref) error {
 		"so nothing more is done; publish the command again under a new id", l.prefix, l.id)}
 }
 
-// CalledBefore reports whether a command's ledger has destructive calls.
-func CalledBefore(ctx context.Context, q Queue, prefix, id string) (bool, error) {
+// HasDestructiveCalls reports whether a command's ledger has destructive calls.
+func HasDestructiveCalls(ctx context.Context, q Queue, prefix, id string) (bool, error) {
 	tail, seq, err := q.LedgerTail(ctx, id)
 	if err != nil || tail == nil {
 		return false, err //nolint:wrapcheck // it says that it reads the ledger

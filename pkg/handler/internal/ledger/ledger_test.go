@@ -208,7 +208,7 @@ func TestCalledBefore(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			q := &queue{}
 			c.fill(t, q)
-			if got, err := ledger.CalledBefore(t.Context(), q, "cv", "del-1"); err != nil || got != c.want {
+			if got, err := ledger.HasDestructiveCalls(t.Context(), q, "cv", "del-1"); err != nil || got != c.want {
 				t.Errorf("%t, %v; want %t", got, err, c.want)
 			}
 		})

@@ -83,9 +83,9 @@ func PerformancePage(ctx context.Context, client *cv.Client, project uuid.UUID, 
 // StatusTraining is the status of an iteration that is being trained.
 const StatusTraining = "Training"
 
-// Trained is iterations without the workspace, which old services list among them with status New:
+// WithoutWorkspace is iterations without the workspace, which old services list among them with status New:
 // it cannot be deleted by itself.
-func Trained(iterations []cv.Iteration) []cv.Iteration {
+func WithoutWorkspace(iterations []cv.Iteration) []cv.Iteration {
 	return slices.DeleteFunc(iterations, func(it cv.Iteration) bool { return it.Status == "New" })
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
-// MaxReadings is how often a listing that changes while it is read is read again.
-const MaxReadings = 3
+// MaxPasses is how often a listing that changes while it is read is read again.
+const MaxPasses = 3
 
 // Survey finds the images that a selection holds.
 type Survey struct {
@@ -140,7 +140,7 @@ func (s Survey) list(ctx context.Context, listings []Listing, found Selected) er
 	if err != nil {
 		return err
 	}
-	for range MaxReadings {
+	for range MaxPasses {
 		listed := make([]int, len(listings))
 		moved := false
 		for i, l := range listings { // each one, whatever its count says

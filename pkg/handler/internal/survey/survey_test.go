@@ -284,7 +284,7 @@ func TestSelectionThatNeverHoldsStill(t *testing.T) {
 	if !errors.Is(err, cv.ErrUnavailable) || !errors.Is(err, cv.ErrUnstable) {
 		t.Errorf("found %v, %v", found, err)
 	}
-	if n := a.api.Count("GetTaggedImages"); n != survey.MaxReadings {
+	if n := a.api.Count("GetTaggedImages"); n != survey.MaxPasses {
 		t.Errorf("the tagged images were read %d times", n)
 	}
 }

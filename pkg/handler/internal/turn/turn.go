@@ -143,9 +143,9 @@ func (k claim) common(other kind) []indexKey {
 	return on
 }
 
-// leastForgotten is how many claims are remembered at least before it is looked which of them are
+// minClaimLimit is how many claims are remembered at least before it is looked which of them are
 // in the queue no more.
-const leastForgotten = 1024
+const minClaimLimit = 1024
 
 // Commands has the commands that have not been settled yet.
 type Commands interface {
@@ -220,7 +220,7 @@ func (p *Order) load(ctx context.Context, c contract.Command) error {
 		}
 	}
 	if p.limit == 0 {
-		p.limit = 2*len(p.claims) + leastForgotten
+		p.limit = 2*len(p.claims) + minClaimLimit
 	}
 	if !p.knows(c) {
 		return errUnlisted

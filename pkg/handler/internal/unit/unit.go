@@ -63,7 +63,7 @@ type Unit struct {
 	Kind     Kind             `json:"kind"`
 	Project  uuid.UUID        `json:"project"`
 	Listing  *survey.Listing  `json:"listing,omitempty"`   // of a page
-	Reading  int              `json:"reading,omitempty"`   // which reading of its listings this is, 0 at first
+	Pass     int              `json:"reading,omitempty"`   // which reading of its listings this is, 0 at first
 	Skip     int              `json:"skip,omitempty"`      // of a page: how many items come before it
 	Fetch    bool             `json:"fetch,omitempty"`     // blobs too
 	Scope    uuid.UUID        `json:"scope,omitzero"`      // of a batch and of exports: an iteration; zero is the workspace

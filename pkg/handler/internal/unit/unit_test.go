@@ -56,7 +56,7 @@ func TestPackedIDs(t *testing.T) {
 func TestDecode(t *testing.T) {
 	u := unit.Unit{
 		V: unit.Version, Command: "exp-1", Action: contract.ActionExport, Seq: 7, Stream: "s1", Digest: "d", N: 3, Kind: unit.KindPage, Project: first,
-		Listing: &survey.Listing{Kind: survey.Tagged, Scope: second, Tags: []uuid.UUID{first}, Count: 300}, Reading: 1, Skip: 255, Fetch: true, Named: true,
+		Listing: &survey.Listing{Kind: survey.Tagged, Scope: second, Tags: []uuid.UUID{first}, Count: 300}, Pass: 1, Skip: 255, Fetch: true, Named: true,
 	}
 	b, err := json.Marshal(u)
 	if err != nil {

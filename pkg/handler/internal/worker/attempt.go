@@ -36,7 +36,7 @@ type attempt struct {
 
 // unmark takes back the mark of this attempt.
 func (a *attempt) unmark(ctx context.Context) error {
-	ctx, cancel := delivery.Grace(ctx)
+	ctx, cancel := delivery.DetachedIfDone(ctx)
 	defer cancel()
 	if err := a.w.Work.Remove(ctx, a.key(unit.TryName(a.unit.N, a.number))); err != nil {
 		return fmt.Errorf("take back the mark of an attempt: %w", err)
@@ -47,7 +47,7 @@ func (a *attempt) unmark(ctx context.Context) error {
 // unmarkLost takes back a mark that may be stored although storing it failed: the attempt does not
 // begin.
 func (a *attempt) unmarkLost(ctx context.Context, k int, mark []byte) error {
-	ctx, cancel := delivery.Grace(ctx)
+	ctx, cancel := delivery.DetachedIfDone(ctx)
 	defer cancel()
 	key := a.key(unit.TryName(a.unit.N, k))
 	b, err := a.w.Work.ReadAll(ctx, key, unit.MaxObject)
@@ -170,17 +170,17 @@ func (a *attempt) do(ctx context.Context) error {
 	)
 	switch a.unit.Kind {
 	case unit.KindProject:
-		s, records, err = a.project(ctx)
+		s, records, err = a.doProject(ctx)
 	case unit.KindPage, unit.KindBatch:
-		s, records, err = a.images(ctx)
+		s, records, err = a.doImages(ctx)
 	case unit.KindPerformances:
-		s, records, err = a.performances(ctx)
+		s, records, err = a.doPerformances(ctx)
 	case unit.KindExports:
-		s, records, err = a.exports(ctx)
+		s, records, err = a.doExports(ctx)
 	case unit.KindPredictions:
-		s, records, err = a.predictions(ctx)
+		s, records, err = a.doPredictions(ctx)
 	case unit.KindCounts:
-		s, err = a.counts(ctx)
+		s, err = a.doCounts(ctx)
 	default:
 		err = fmt.Errorf("do unit: kind %q is not known to this version: %w", a.unit.Kind, contract.ErrNewer)
 	}

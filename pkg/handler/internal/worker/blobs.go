@@ -36,11 +36,11 @@ type linker func(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]string, 
 // links are the current links of one unit's items. An expired one is asked for again together with
 // all others of the unit, which costs one call.
 type links struct {
-	mu      sync.Mutex
-	read    linker
-	ids     []uuid.UUID
-	current map[uuid.UUID][]string
-	round   int // how often links were read
+	mu         sync.Mutex
+	read       linker
+	ids        []uuid.UUID
+	current    map[uuid.UUID][]string
+	generation int // how often links were read
 }
 
 // get is the item's links, and the round they are of.
@@ -52,19 +52,19 @@ func (l *links) get(ctx context.Context, id uuid.UUID) ([]string, int, error) {
 			return nil, 0, err
 		}
 	}
-	return l.current[id], l.round, nil
+	return l.current[id], l.generation, nil
 }
 
 // renew is links newer than those of round.
 func (l *links) renew(ctx context.Context, id uuid.UUID, round int) ([]string, int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.round <= round {
+	if l.generation <= round {
 		if err := l.refresh(ctx); err != nil {
 			return nil, 0, err
 		}
 	}
-	return l.current[id], l.round, nil
+	return l.current[id], l.generation, nil
 }
 
 func (l *links) refresh(ctx context.Context) error {
@@ -73,7 +73,7 @@ func (l *links) refresh(ctx context.Context) error {
 		return err
 	}
 	l.current = current
-	l.round++
+	l.generation++
 	return nil
 }
 
@@ -116,7 +116,7 @@ func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func
 			break
 		}
 		g.Go(func() error {
-			r, err := a.blob(ctx, it, stem(it.ID), !fresh || it.Later || a.unit.Reading > 0, l)
+			r, err := a.blob(ctx, it, stem(it.ID), !fresh || it.Later || a.unit.Pass > 0, l)
 			switch class := delivery.Classify(ctx, err); {
 			case err == nil:
 				out[i] = r

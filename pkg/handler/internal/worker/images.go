@@ -13,8 +13,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// images reads one page or batch of images and, where the unit says so, their blobs.
-func (a *attempt) images(ctx context.Context) (unit.Summary, []unit.Record, error) {
+// doImages reads one page or batch of images and, where the unit says so, their blobs.
+func (a *attempt) doImages(ctx context.Context) (unit.Summary, []unit.Record, error) {
 	r, mine, err := a.frozen(ctx, a.readImages)
 	if err != nil {
 		return unit.Summary{}, nil, err

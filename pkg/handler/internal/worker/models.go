@@ -16,9 +16,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// exports reads the exported models of one iteration: the list as exports.json, and the file of
+// doExports reads the exported models of one iteration: the list as exports.json, and the file of
 // each that is done. It never asks the service to export one.
-func (a *attempt) exports(ctx context.Context) (unit.Summary, []unit.Record, error) {
+func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, error) {
 	var (
 		p, it = a.unit.Project, a.unit.Scope
 		list  = func(ctx context.Context) ([]cv.Export, error) {

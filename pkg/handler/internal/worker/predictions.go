@@ -18,9 +18,9 @@ const (
 	predictionRun   = 256 // results a run
 )
 
-// predictions reads a run of stored predictions: some pages of the query, going on where the run
+// doPredictions reads a run of stored predictions: some pages of the query, going on where the run
 // before stopped, through the workspace and then each iteration, and the blobs of what it found.
-func (a *attempt) predictions(ctx context.Context) (unit.Summary, []unit.Record, error) {
+func (a *attempt) doPredictions(ctx context.Context) (unit.Summary, []unit.Record, error) {
 	r, mine, err := a.frozen(ctx, func(ctx context.Context) (reading, error) { return a.readPredictions(ctx) })
 	if err != nil {
 		return unit.Summary{}, nil, err

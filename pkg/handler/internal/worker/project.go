@@ -16,12 +16,12 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// project reads the few things of a project, counts the many, and stores the files of the few.
-func (a *attempt) project(ctx context.Context) (unit.Summary, []unit.Record, error) {
+// doProject reads the few things of a project, counts the many, and stores the files of the few.
+func (a *attempt) doProject(ctx context.Context) (unit.Summary, []unit.Record, error) {
 	r, _, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
 		for n := 0; ; n++ {
 			// An iteration that is deleted while it is read is not there at the next reading.
-			if r, err := a.readProject(ctx); n >= survey.MaxReadings || !a.changed(err) {
+			if r, err := a.readProject(ctx); n >= survey.MaxPasses || !a.changed(err) {
 				return r, err
 			}
 		}
@@ -278,8 +278,8 @@ func (a *attempt) readPerformance(ctx context.Context, r *reading, it *iteration
 	return nil
 }
 
-// counts counts the listings again, after they were read.
-func (a *attempt) counts(ctx context.Context) (unit.Summary, error) {
+// doCounts counts the listings again, after they were read.
+func (a *attempt) doCounts(ctx context.Context) (unit.Summary, error) {
 	r, _, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
 		r := reading{V: unit.Version}
 		for _, l := range a.unit.Listings {
@@ -301,9 +301,9 @@ func (a *attempt) counts(ctx context.Context) (unit.Summary, error) {
 	return unit.Summary{Listings: r.Listings}, nil
 }
 
-// performances reads one page of image performances. They have no blobs of their own: their images
+// doPerformances reads one page of image performances. They have no blobs of their own: their images
 // are the iteration's.
-func (a *attempt) performances(ctx context.Context) (unit.Summary, []unit.Record, error) {
+func (a *attempt) doPerformances(ctx context.Context) (unit.Summary, []unit.Record, error) {
 	r, _, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
 		page, err := survey.PerformancePage(ctx, a.client, a.unit.Project, *a.unit.Listing, a.unit.Skip, a.unit.PageSize())
 		if err != nil && !a.vanished(err, a.unit.Listing.Scope) {
