@@ -124,7 +124,7 @@ func (c *Client) try(ctx context.Context, k call, req *http.Request, attempt int
 
 // The causes of a try that the client itself cut short.
 var (
-	errTryTimeout = fmt.Errorf("no whole answer within %s", tryTimeout)
+	errTryTimeout = fmt.Errorf("no whole answer within %s", TryTimeout)
 	errStalled    = fmt.Errorf("no byte within %s", stallTimeout)
 	errStale      = errors.New("not sent: too much time went by until there was a connection")
 )

@@ -15,8 +15,8 @@ const APIVersion = "v3.3"
 
 const (
 	apiPath = "/customvision/" + APIVersion + "/training"
-	// tryTimeout bounds one try of an API call, from dialling to the last byte.
-	tryTimeout = 30 * time.Second
+	// TryTimeout bounds one try of an API call, from dialling to the last byte of its answer.
+	TryTimeout = 30 * time.Second
 	// stallTimeout bounds the silence in a download, before its headers and between its bytes.
 	stallTimeout = 30 * time.Second
 	// maxAnswerBytes bounds a JSON answer. A page of 256 images with 300 regions each is some 25
@@ -87,7 +87,7 @@ func New(endpoint string, cred Credential, o Options) (*Client, error) {
 	c := &Client{
 		endpoint: u, base: rooted(u).JoinPath(apiPath), cred: cred,
 		attempts: o.MaxAttempts, agent: o.UserAgent, now: o.Now, wait: o.Wait,
-		tryTimeout: tryTimeout, stallTimeout: stallTimeout,
+		tryTimeout: TryTimeout, stallTimeout: stallTimeout,
 	}
 	if c.hosts, err = newHostRules(u, o.BlobHosts); err != nil {
 		return nil, fmt.Errorf("blob hosts: %w", err)

@@ -41,7 +41,7 @@ type run struct {
 	events       uint64            // progress events of this attempt
 }
 
-// settlement is what becomes of a command's message, and what led to it, for the log.
+// settlement is the disposition of a command's message, and the error behind it, for the log.
 type settlement struct {
 	delivery.Disposition
 	cause error // nil when nothing went wrong
@@ -84,8 +84,8 @@ func (h *Handler) Command(ctx context.Context, d delivery.Delivery) delivery.Dis
 	return h.settle(ctx, log, settled, err)
 }
 
-// settle settles the message, and writes the one line that says so. An error is about what happened
-// before or after an attempt, where nothing may end a command.
+// settle logs the disposition in one line. An error that did not come from an attempt hands the
+// message back; it never ends the command.
 func (h *Handler) settle(ctx context.Context, log zerolog.Logger, s *settlement, err error) delivery.Disposition {
 	if err == nil {
 		level := zerolog.InfoLevel
@@ -104,7 +104,7 @@ func (h *Handler) settle(ctx context.Context, log zerolog.Logger, s *settlement,
 	return d
 }
 
-// newRun makes what an attempt at a command needs, but for the job.
+// newRun makes a run whose job is not loaded yet.
 func (h *Handler) newRun(c contract.Command, m contract.Message, log zerolog.Logger) (*run, error) {
 	b, err := h.bags(c, log)
 	if err != nil {
@@ -127,7 +127,7 @@ func (h *Handler) carryOut(ctx context.Context, d delivery.Delivery, c contract.
 	settled, err := r.proceed(ctx)
 	for ctx.Err() == nil {
 		switch {
-		case errors.Is(err, activity.ErrCancelled): // a second time when the attempt was told before it met the cancel in the job
+		case errors.Is(err, activity.ErrCancelled): // twice, when the notice of a cancel came before the attempt read the cancel in its job
 			settled, err = r.cancelled(ctx)
 		case errors.Is(err, errDecided):
 			settled, err = r.publishTerminal(ctx)
@@ -182,7 +182,7 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 	switch {
 	case class == delivery.Fenced:
 		return r.fenced(ctx, err), nil
-	case ended: // the next holder finds all done, but for saying so
+	case ended: // the work is done; the next holder only writes the end
 		return nil, r.refundAttempt(ctx, class, err)
 	}
 	return r.settleFailure(ctx, class, err)

@@ -15,8 +15,8 @@
 //
 // A Command arrives on the queue; its Job is the durable record of carrying it out; Units are the
 // pieces of the work; Events say what happened, and exactly one of them is terminal. Effects happen
-// in one order: entries, manifests, receipt, job, event, ack. Any step may be cut short and run
-// again: a rerun finds its own earlier work and ends in the same state.
+// in one order: entries, manifests, receipt, clean-up, job, dead letter, event, ack. Any step may
+// be cut short and run again: a rerun finds its own earlier work and ends in the same state.
 //
 // The wire is package contract, a message on its way package delivery. An action (packages export
 // and deletion) returns its result, an end or a wait; only this package turns it into job, event

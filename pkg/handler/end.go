@@ -10,15 +10,20 @@ import (
 
 // eventData is what every event of the command says.
 func (r *run) eventData() contract.EventData {
-	return contract.EventData{
-		V: contract.FormatVersion, CommandID: r.command.ID, Seq: r.command.Seq, Stream: contract.Text(r.command.Stream), GivenID: r.job.GivenID, Action: r.command.Action,
-		Reference: contract.Text(r.command.Data.Reference), Attempt: r.job.Attempt, ReplayOf: contract.Text(r.command.ReplayOf),
-	}
+	var d contract.EventData
+	r.identify(&d)
+	return d
 }
 
-// end decides how the command ended. The job's compare-and-set decides it: whichever replica wins,
-// every one tells the winner's end. After a crash behind it any replica that gets the message
-// publishes what the job says.
+// identify says in an event which command it is about.
+func (r *run) identify(d *contract.EventData) {
+	d.V, d.CommandID, d.Seq, d.Stream, d.Action = contract.FormatVersion, r.command.ID, r.command.Seq, contract.Text(r.command.Stream), r.command.Action
+	d.Reference, d.ReplayOf = contract.Text(r.command.Data.Reference), contract.Text(r.command.ReplayOf)
+	d.GivenID, d.Attempt = r.job.GivenID, r.job.Attempt
+}
+
+// end writes the end into the job. When two replicas try, the compare-and-set decides, and both
+// publish the winner's end. After a crash behind it any replica publishes what the job records.
 func (r *run) end(ctx context.Context, data contract.EventData) (*settlement, error) {
 	if err := r.Update(ctx, r.terminalChange(ctx, data)); err != nil {
 		return nil, err
@@ -26,35 +31,29 @@ func (r *run) end(ctx context.Context, data contract.EventData) (*settlement, er
 	return r.publishTerminal(ctx)
 }
 
-// terminalChange is what makes a job one that has ended so, with the event that tells of it.
+// terminalChange returns the change that makes the job terminal, with its event.
 func (r *run) terminalChange(ctx context.Context, data contract.EventData) func(*contract.Job) {
-	base := r.eventData()
-	base.Status, base.Outcome, base.Counts, base.Bundle, base.Exceptions = data.Status, data.Outcome, data.Counts, data.Bundle, data.Exceptions
-	base.ExportBundle, base.Plan, base.Residuals, base.Error, base.ConflictsWith = data.ExportBundle, data.Plan, data.Residuals, data.Error, data.ConflictsWith
-	base.StartedAt, base.FinishedAt = data.StartedAt, data.FinishedAt
-	switch {
-	case data.Attempt > 0:
-		base.Attempt = data.Attempt
-	case r.takenBefore:
-		base.Attempt = r.attempts(ctx)
+	r.identify(&data)
+	if r.takenBefore {
+		data.Attempt = r.attempts(ctx)
 	}
-	now := r.h.cfg.Now().UTC().Truncate(time.Millisecond)
-	if base.FinishedAt == nil {
-		base.FinishedAt = &now
+	if data.FinishedAt == nil {
+		now := r.h.cfg.Now().UTC().Truncate(time.Millisecond)
+		data.FinishedAt = &now
 	}
-	event := contract.NewEvent(base, *base.FinishedAt, r.command.Traceparent)
+	event := contract.NewEvent(data, *data.FinishedAt, r.command.Traceparent)
 	return func(j *contract.Job) {
-		j.State, j.Outcome, j.Error, j.Waiting, j.Phase, j.Event = contract.State(base.Status), base.Outcome, base.Error, nil, "", &event
+		j.State, j.Outcome, j.Error, j.Waiting, j.Phase, j.Event = contract.State(data.Status), data.Outcome, data.Error, nil, "", &event
 		j.LeftBehind = contract.Text(r.leftBehind)
-		if base.Bundle != nil {
-			j.Bundle = contract.Text(base.Bundle.URI)
+		if data.Bundle != nil {
+			j.Bundle = contract.Text(data.Bundle.URI)
 		}
 	}
 }
 
-// publishTerminal makes known what the job says about its end: the dead letter of a refused or
-// failed command, then the event. Then, and only then, the message may go. Any replica that meets a
-// terminal job does it; nothing else publishes a terminal event.
+// publishTerminal publishes the end that the job records: the dead letter of a refused or failed
+// command, then the event. Only then is the message acknowledged. Any replica that meets a terminal
+// job does this; nothing else publishes a terminal event.
 func (r *run) publishTerminal(ctx context.Context) (*settlement, error) {
 	event := r.job.Event
 	if event == nil {

@@ -25,9 +25,9 @@ type CollectorQueue interface {
 	Jobs(ctx context.Context) iter.Seq2[contract.Job, error]
 }
 
-// Collector finds and removes what ended commands left in storage: the objects of exports that
-// failed or were cancelled, and working objects. It touches nothing of a command that has not
-// ended, no bag that has its receipt, and no evidence of a delete that failed half-way.
+// Collector finds and removes what ended commands left in storage: working objects, and bags
+// without a receipt or evidence of a failed delete. It touches nothing of a command that has not
+// ended.
 type Collector struct {
 	Queue  CollectorQueue
 	Store  *sink.Store // holds the bags

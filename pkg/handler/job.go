@@ -24,9 +24,9 @@ type jobAt struct {
 	rev uint64
 }
 
-// changeJob changes a job by compare-and-set, again and again until no other replica has written
-// meanwhile. change sees the job, or why it cannot be read, and returns what to write; nil leaves
-// it as it is. It begins with what is known of the job; nil is nothing.
+// changeJob changes a job by compare-and-set, and repeats that until no other replica wrote in
+// between. change gets the job, or the error of reading it, and returns what to write; nil writes
+// nothing. Without a known job it is read first.
 func (h *Handler) changeJob(ctx context.Context, id string, known *jobAt, change func(now jobAt, err error) (*contract.Job, error)) (jobAt, error) {
 	jobs := h.cfg.Queue.Jobs
 	for {
@@ -146,8 +146,8 @@ func (r *run) Progress(ctx context.Context, progress contract.Progress, started 
 	return nil
 }
 
-// FlushCalls makes the coordinator's own calls durable in the ledger, also when the attempt was
-// called off.
+// FlushCalls makes the coordinator's own calls durable in the ledger, even after the attempt's
+// context ended.
 func (r *run) FlushCalls(ctx context.Context) error {
 	if errors.Is(context.Cause(ctx), delivery.ErrFenced) {
 		return delivery.ErrFenced // a late line would fence out the replica that took over

@@ -42,10 +42,10 @@ func (h *Handler) refuseMessage(ctx context.Context, m contract.Message, refusal
 	return r.publishTerminal(ctx)
 }
 
-// idIsFree reports whether a refused message may have the id that it gives. It may not when another
-// message has a job there, or is before it in the queue, or left a bundle before its traces were
-// forgotten: the rules are those for a command that gets a job. A message that was refused under
-// this id before finds that refusal, which settles it.
+// idIsFree reports whether a refused message may use the id that it gives: no other message has a
+// job or an earlier place in the queue under it, and no forgotten command left a bundle. The rules
+// are those for a command that gets a job. A message that was refused under this id before finds
+// that refusal, which settles it.
 func (r *run) idIsFree(ctx context.Context, now jobAt, err error) (bool, *settlement, error) {
 	job := now.job
 	switch {

@@ -21,8 +21,8 @@ func (r *run) abort(ctx context.Context, e *contract.Error) (*settlement, error)
 	return r.endWithoutBag(ctx, contract.StatusFailed, e)
 }
 
-// endWithoutBag ends a command that fails or is cancelled: what it stored is removed before its end is
-// published. A bag that has its receipt is never taken away: then the end is what the receipt
+// endWithoutBag ends a command that fails or is cancelled: what it stored is removed before its end
+// is published. A bag that has its receipt is never taken away: then the end is what the receipt
 // says.
 func (r *run) endWithoutBag(ctx context.Context, status contract.Status, e *contract.Error) (*settlement, error) {
 	begun := r.job.State != contract.StateAccepted // else nothing was stored
@@ -82,13 +82,13 @@ func (r *run) finishDelete(ctx context.Context, end contract.EventData) (*settle
 	if err != nil {
 		return nil, err
 	}
-	gone := []sink.BagKind{sink.DeleteBag}
+	kinds := []sink.BagKind{sink.DeleteBag}
 	if exported != nil {
 		end.ExportBundle = exported.Bundle
 	} else {
-		gone = append(gone, sink.ExportBag)
+		kinds = append(kinds, sink.ExportBag)
 	}
-	if err := r.discard(ctx, gone...); err != nil {
+	if err := r.discard(ctx, kinds...); err != nil {
 		return nil, err
 	}
 	return r.end(ctx, end)
@@ -98,11 +98,11 @@ func (r *run) finishDelete(ctx context.Context, end contract.EventData) (*settle
 // nothing; one more than two is for a write that was on its way.
 const discardPasses = 4
 
-// discard removes bags that a command began to store, and its working objects. The job says already
-// that it ends, so no replica begins anything for it. Workers that are at a unit of it are told to
-// stop, and settle the unit only when they have stopped writing; so the units are waited for first.
-// What cannot be removed is said in the job and left to gc: it must not keep the command from
-// ending. It fails when ctx ends meanwhile: the next delivery goes on.
+// discard removes bags that a command began, and its working objects. The job already says that it
+// ends, so no replica begins anything for it. discard first stops the workers and waits until no
+// unit is in work: a worker settles a unit after its last write. What cannot be removed is recorded
+// in the job for gc, and does not keep the command from ending. When ctx ends meanwhile it fails,
+// and the next delivery repeats it.
 func (r *run) discard(ctx context.Context, kinds ...sink.BagKind) error {
 	if err := r.h.cfg.Queue.Notices.NotifyOver(ctx, r.command.ID); err != nil {
 		r.log.Debug().Err(err).Msg("tell of the end")
@@ -126,7 +126,7 @@ func (r *run) discard(ctx context.Context, kinds ...sink.BagKind) error {
 		for _, kind := range kinds {
 			remove(r.bags.Store, r.bags.Layout.Bag(kind))
 		}
-		remove(r.bags.Work, r.bags.Layout.Work(""))
+		remove(r.bags.Work, r.bags.WorkKey(""))
 		if ctx.Err() != nil {
 			return fmt.Errorf("remove the objects of an ended command: %w", context.Cause(ctx))
 		}

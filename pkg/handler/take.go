@@ -11,8 +11,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 )
 
-// validate refuses what must not be begun. Once an attempt was made nothing is judged here any
-// more.
+// validate refuses a command that must not begin. Once an attempt was made it checks only that this
+// replica knows the resource.
 func (r *run) validate(ctx context.Context) (*settlement, error) {
 	known := r.client != nil
 	unknown := handBack(delivery.MaxDelay, "this replica does not know the resource")
@@ -39,8 +39,8 @@ func (r *run) validate(ctx context.Context) (*settlement, error) {
 	if refusal == nil {
 		return nil, nil
 	}
-	// What was carried out before its traces were forgotten stands, though it would be refused
-	// today.
+	// A command that was carried out before its traces were forgotten keeps its end, even if it
+	// would be refused today.
 	end, err := r.earlierEnd(ctx)
 	if err != nil {
 		return nil, err
@@ -81,15 +81,16 @@ func (r *run) publishAccepted(ctx context.Context) (*settlement, error) {
 	return nil, nil
 }
 
-// yieldToOwnAttempt leaves the delivery to the attempt that this process makes already for the same message.
+// yieldToOwnAttempt leaves the delivery to the attempt that this process makes already for the same
+// message.
 func (r *run) yieldToOwnAttempt(context.Context) (*settlement, error) {
 	switch same, other := r.h.activities.Coordinates(r.command); {
 	case same:
 		// The server took this process for dead, as after a restart of its own. What is at work
 		// goes on, and its heartbeats are good for this delivery, too.
-		return abandon("this process is at it already"), nil
+		return abandon("this process already works on it"), nil
 	case other:
-		return handBack(delivery.MinDelay, "this process is told to stop what it does for an earlier message"), nil
+		return handBack(delivery.MinDelay, "this process is still stopping its attempt at an earlier message"), nil
 	}
 	return nil, nil
 }
@@ -109,13 +110,13 @@ func (r *run) tryTake(ctx context.Context) (*settlement, error) {
 		return r.abort(ctx, r.job.Error)
 	}
 	if r.job.Attempt >= r.h.cfg.MaxAttempts && r.job.Holder != "" {
-		// How the last attempt ended was not said: its holder may be alive, and have only lost
-		// NATS. It is told to stop, and has time to take back the count.
+		// How the last attempt ended is unknown: its holder may be alive and have lost only NATS.
+		// It gets HolderGrace to refund its attempt.
 		if err := r.Update(ctx, func(j *contract.Job) { j.Holder = "" }); err != nil {
 			return nil, err
 		}
 		r.tellPreviousHolder(ctx)
-		return handBack(delivery.HolderGrace, "attempts are used up, if the last one counts"), nil
+		return handBack(delivery.HolderGrace, "attempts used up; waiting for the last holder to refund"), nil
 	}
 	if r.job.Attempt >= r.h.cfg.MaxAttempts {
 		e := r.job.Error
@@ -144,6 +145,6 @@ func (r *run) tryTake(ctx context.Context) (*settlement, error) {
 // tellPreviousHolder has the previous holder, should it be alive, look at the job and stop.
 func (r *run) tellPreviousHolder(ctx context.Context) {
 	if err := r.h.cfg.Queue.Notices.NotifyOver(ctx, r.command.ID); err != nil {
-		r.log.Debug().Err(err).Msg("tell the previous holder")
+		r.log.Debug().Err(err).Msg("notify the previous holder")
 	}
 }

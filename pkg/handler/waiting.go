@@ -7,8 +7,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
-// waitForTurn waits for the commands before this one that must not overlap with it. A command that waits
-// holds nothing: its message goes back, and the job says what it waits for.
+// waitForTurn waits for the commands before this one that must not overlap with it. A command that
+// waits holds nothing: its message goes back, and the job says what it waits for.
 func (r *run) waitForTurn(ctx context.Context) (*settlement, error) {
 	ahead, err := r.h.order.Conflicts(ctx, r.command)
 	if ahead.ID == "" || err != nil {
@@ -46,8 +46,8 @@ func (r *run) recordWait(ctx context.Context, waiting *contract.Waiting) error {
 	return nil
 }
 
-// pause hands the command back in the middle of an attempt, which then was none, to wait for
-// something. The pause grows with the wait.
+// pause refunds the attempt and hands the command back until something outside changes. The delay
+// grows with the time it has waited.
 func (r *run) pause(ctx context.Context, waiting *contract.Waiting) (*settlement, error) {
 	if err := r.FlushCalls(ctx); err != nil {
 		return nil, err

@@ -161,7 +161,7 @@ func (d *Data) set(f member) (err error) {
 	return err
 }
 
-// checkSelection holds the fields that select things to each other.
+// checkSelection checks that the selecting fields fit together.
 func (d *Data) checkSelection() error {
 	switch {
 	case d.AllProjects && len(d.ProjectIDs) > 0:
@@ -189,7 +189,7 @@ func (d *Data) checkSelection() error {
 	return nil
 }
 
-// checkCategories holds the categories to what the action can take under the narrowing.
+// checkCategories checks that the action can take the categories under the narrowing.
 func (d *Data) checkCategories(action Action) error {
 	narrowing := d.Narrowing()
 	allowed := AllowedCategories(action, narrowing)

@@ -42,7 +42,7 @@ type Job struct {
 	Created   time.Time  `json:"created"`
 	Updated   time.Time  `json:"updated"`
 	Phase     string     `json:"phase"`
-	Attempted bool       `json:"begun"` // an attempt was made, counted or not: what is judged before work begins is not judged again
+	Attempted bool       `json:"begun"` // an attempt was made, counted or not: validate does not run again
 	Progress  Progress   `json:"progress"`
 	Waiting   *Waiting   `json:"waiting"`
 	Bundle    Text       `json:"bundle"` // "s3://…", the bag's URI
@@ -100,8 +100,8 @@ func (j Job) Over() bool {
 	return j.State.Terminal() || j.Phase == PhaseCleanUp || j.Phase == PhaseEnding || j.Cancel != nil
 }
 
-// Phases of a job, for people. PhaseEnding means something to the program, and so do those of which
-// there is no way back.
+// Phases of a job. Only these decide anything: delete, seal and clean up, after which a cancel is
+// too late, and ending.
 const (
 	PhasePlan    = "plan"
 	PhaseRead    = "read"
@@ -126,7 +126,7 @@ type CommandRef struct {
 	Published time.Time `json:"published"` // when the stream stored the message
 	Digest    string    `json:"digest"`    // "<salt>.<sha256 hex>" of the canonical data; see Command.SameAs
 	Resource  string    `json:"resource"`
-	Account   string    `json:"account"` // which the alias meant then, see accountOf; empty when the alias was not configured
+	Account   string    `json:"account"` // which the alias meant then, see account.Names; empty when the alias was not configured
 }
 
 // SameMessage reports whether c came with the very message that is remembered here, and not with

@@ -52,11 +52,10 @@ type Delivery struct {
 	// Delivered is the server's count of deliveries of this message, 1 at first; it counts
 	// blameless hand-backs too.
 	Delivered uint64
-	Lease Lease
+	Lease     Lease
 }
 
-// Lease knows what happened to a delivery since it came. An event without a function here did not
-// happen.
+// Lease reports what happened to a delivery since it arrived. A nil function reports false.
 type Lease struct {
 	// Outage reports whether the connection to NATS was lost meanwhile, or no heartbeat was
 	// answered for a whole ack wait, while this process was awake. It waits until NATS is back, and
@@ -76,13 +75,13 @@ type UnitDelivery struct {
 	N         int    // the unit's number
 	Body      []byte // the unit, as the coordinator published it
 	Delivered uint64 // the server's count of deliveries, 1 at first
-	Lease Lease
+	Lease     Lease
 }
 
 var (
 	// ErrFenced says that another coordinator took the command over; the fenced one stops at once
 	// and writes nothing more.
-	ErrFenced = errors.New("fenced: another coordinator took this command over")
+	ErrFenced = errors.New("fenced: this attempt does not hold the command any more")
 	// ErrStopping is the cause of a context cancelled because this process drains. The attempt
 	// is not to blame.
 	ErrStopping = errors.New("stopping")

@@ -3,6 +3,7 @@
 //
 // Classify is the one table from errors to classes (classify.go). Settle is the one table from a
 // class and a count of attempts to a disposition, and HandBack the one for what fails outside an
-// attempt (settle.go). All are pure; the queue adapter obeys. dependency.go names the dependency
+// attempt (settle.go). None does I/O, and only
+// the jitter of a delay is random; the queue adapter obeys. dependency.go names the dependency
 // that a misconfiguration is about.
 package delivery

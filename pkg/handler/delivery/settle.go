@@ -37,9 +37,10 @@ func TurnDelay(ahead int) time.Duration {
 	return min(MaxDelay, max(MinDelay, time.Duration(ahead)*MinDelay/20))
 }
 
-// Settle decides what becomes of a message after an attempt that ended so: a pure function. attempt
-// is how many attempts were made, this one included, of at most limit. final says that this attempt
-// was the last one: the caller ends the command instead.
+// Settle decides what becomes of a message after an attempt that ended so: a function of what it is
+// given, but for the jitter of delays. attempt is how many attempts were made, this one included,
+// of at most limit. final says that this attempt was the last one: the caller ends the command
+// instead.
 func Settle(class Class, attempt, limit int, hint time.Duration) (d Disposition, final bool) {
 	switch class {
 	case Gone, Permanent:
@@ -52,8 +53,8 @@ func Settle(class Class, attempt, limit int, hint time.Duration) (d Disposition,
 	return HandBack(class, attempt, hint), false
 }
 
-// HandBack decides what becomes of a message for which something failed outside an attempt, where
-// nothing may end its command. tries is how often that happened, as far as is known.
+// HandBack is the disposition after a failure outside an attempt, where no command may end. tries
+// counts such failures, as far as is known.
 func HandBack(class Class, tries int, hint time.Duration) Disposition {
 	switch class {
 	case Done, Ended:
@@ -71,9 +72,8 @@ func HandBack(class Class, tries int, hint time.Duration) Disposition {
 	}
 }
 
-// Counts reports whether an attempt that ended so counts. One that another replica took over does
-// when its holder stood still; any other one that failed does when it was made while NATS was
-// there.
+// Counts reports whether an attempt that ended with this class counts. A fenced attempt counts if
+// its process stood still; any other failure counts unless NATS was lost.
 func (l Lease) Counts(c Class) bool {
 	switch c {
 	case Stopping, Misconfigured, Ended:

@@ -31,9 +31,8 @@ func (a Names) Of(alias string) string {
 	}
 }
 
-// Same reports whether a command about the account of this name, which its alias means, is
-// about the account that an earlier one was about. The alias alone tells only where an account is
-// not known.
+// Same reports whether the account of this name, which the alias means, is the one that an earlier
+// command was about. Where either name is unknown, the aliases are compared.
 func Same(name, alias string, earlier contract.CommandRef) bool {
 	if name == "" || earlier.Account == "" {
 		return alias == earlier.Resource

@@ -17,8 +17,8 @@ import (
 var ErrCancelled = errors.New("the command was cancelled")
 
 // ErrMessageGone says that the message of the command at hand is not in its stream any more: it was
-// settled by another replica, or lost with the stream. Later commands do not wait for this one
-// then, and nothing that is said to its delivery is heard.
+// settled by another replica, or lost with the stream. Later commands do not wait for this one any
+// more, and the server ignores answers to its delivery.
 var ErrMessageGone = fmt.Errorf("the command's message is not in its stream any more: %w", delivery.ErrFenced)
 
 // Notices gives word that a command is over.
@@ -39,8 +39,7 @@ type Commands interface {
 	CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error)
 }
 
-// Activities are what this process does for which command. A command that ends stops them, and
-// none is begun that is under way.
+// Activities tracks what this process does for each command, and stops it when the command ends.
 type Activities struct {
 	notices  Notices
 	jobs     Jobs
@@ -121,7 +120,7 @@ func (s *Activities) start(ctx context.Context, id string, t *activity) (context
 func (s *Activities) watchJob(ctx context.Context, id string) {
 	told, stop, err := s.notices.Over(id)
 	if err != nil {
-		s.log.Warn().Err(err).Str("command_id", id).Msg("the end of this command will be noticed late")
+		s.log.Warn().Err(err).Str("command_id", id).Msg("cannot listen for notices, polling the job")
 	} else {
 		defer stop()
 	}
@@ -157,7 +156,7 @@ func (s *Activities) stopLost(ctx context.Context, id string) {
 	defer cancel()
 	for _, t := range s.coordinators(id) {
 		if _, err := s.messages.CommandIn(ctx, t.command.Stream, t.command.Seq); errors.Is(err, contract.ErrNoMessage) {
-			s.log.Warn().Err(err).Str("command_id", id).Msg("the message of a command at work is gone: its coordinator stops, and the command goes on when it is published again")
+			s.log.Warn().Err(err).Str("command_id", id).Msg("command message gone, stopping the attempt; publish the command again to continue it")
 			t.cancel(ErrMessageGone)
 		}
 	}

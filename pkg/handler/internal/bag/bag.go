@@ -65,11 +65,17 @@ func (b Bags) SameAccount(earlier contract.CommandRef) bool {
 	return account.Same(b.Account, b.Command.Data.Resource, earlier)
 }
 
+// CheckUnmoved fails, as misconfigured, when the resource's alias, which means this command's
+// account at host now, meant another account when the command began.
+func (b Bags) CheckUnmoved(host string, begun account.Endpoint) error {
+	return account.CheckUnmoved(b.Command.Data.Resource, account.Endpoint{Host: host, Name: b.Account}, begun)
+}
+
 // Request is the command as it may be kept.
-func (b Bags) Request(scope contract.Scope, ref contract.CommandRef) Request {
+func (b Bags) Request(scope contract.Scope, digest, account string) Request {
 	return Request{
 		V: contract.FormatVersion, ID: b.Command.ID, Action: b.Command.Action, Source: b.Command.Source, Published: b.Command.Published,
-		Data: scope, Digest: ref.Digest, Account: ref.Account,
+		Data: scope, Digest: digest, Account: account,
 	}
 }
 

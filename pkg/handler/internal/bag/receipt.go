@@ -76,7 +76,7 @@ func (b Bags) Receipt(ctx context.Context, kind sink.BagKind) (*contract.EventDa
 func (b Bags) Committed(ctx context.Context, kind sink.BagKind) (*contract.EventData, error) {
 	end, err := b.Receipt(ctx, kind)
 	if err == nil && end == nil {
-		err = fmt.Errorf("%s was stored, and is not there", b.Layout.Key(kind, sink.ReceiptFile))
+		err = fmt.Errorf("%s is missing although it was just stored", b.Layout.Key(kind, sink.ReceiptFile))
 	}
 	return end, err
 }

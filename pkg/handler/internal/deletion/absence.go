@@ -25,8 +25,8 @@ func (d *Deleter) fingerprint(ctx context.Context, id cv.CredentialID) (string, 
 	return hex.EncodeToString(mac.Sum(nil)), nil
 }
 
-// provenGone reports whether err says that something is not there, and the planned account says so.
-// Otherwise the command waits for the credential, without limit.
+// provenGone reports whether err is a 404 from the planned account. If the account is not proven,
+// it returns an error that makes the delete wait, without limit.
 func (d *Deleter) provenGone(ctx context.Context, err error) (bool, error) {
 	if gone, err := isGone(err); !gone {
 		return false, err

@@ -60,9 +60,8 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 		V: contract.FormatVersion, StartedAt: started, BegunAt: latest(d.Now(), d.Command.Published), Host: d.Client.Host(),
 		Account: d.Bags.Account, Digest: plan.digest(), Tool: d.Version,
 		DryRun: d.Command.Data.DryRun, Facts: plan.facts, NotFound: plan.notFound, Export: exported, Ledger: d.Ledger.Ref(), Credentials: credentials,
-		Request: d.Bags.Request(d.Pseudonym.Redact(d.Command.Data), d.Job.Command),
+		Request: d.Bags.Request(d.Pseudonym.Redact(d.Command.Data), d.Job.Command.Digest, d.Bags.Account),
 	}
-	d.begun.Request.Account = d.begun.Account
 	b, err := contract.Marshal(d.begun)
 	if err != nil {
 		return nil, fmt.Errorf("encode the beginning: %w", err)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
@@ -34,20 +35,20 @@ func begunObject(digest string) string { return begunPrefix + digest + ".json" }
 func planObject(digest string) string { return "plan-" + digest + ".json" }
 
 const (
-	// callDeadline is more than a destructive call that is on its way can take.
-	callDeadline = 30 * time.Second
+	// callDeadline is the longest that a destructive call can be on its way.
+	callDeadline = cv.TryTimeout
 	// intentFresh is how old an intent may be when its call goes out.
 	intentFresh = 5 * time.Second
 )
 
-// beginning is a delete's point of no return, frozen just before its first destructive call: from then
-// on this plan is carried out, by whichever attempt.
+// beginning is a delete's point of no return, frozen just before its first destructive call: from
+// then on this plan is carried out, by whichever attempt.
 type beginning struct {
 	V         int                 `json:"v"`
 	StartedAt time.Time           `json:"started_at"`
 	BegunAt   time.Time           `json:"begun_at"` // predictions stored up to this time are deleted
 	Host      string              `json:"host"`     // the Training API's
-	Account   string              `json:"account"`  // see Config.Accounts
+	Account   string              `json:"account"`  // of the resource, see account.Names
 	Digest    string              `json:"digest"`   // of the plan
 	Tool      string              `json:"tool"`
 	DryRun    bool                `json:"dry_run"`
@@ -76,11 +77,11 @@ func (d *Deleter) resume(ctx context.Context) (bool, error) {
 		last   *beginning
 		chosen string // its digest
 	)
-	for o, err := range d.Bags.Work.List(ctx, d.Bags.Layout.Work(begunPrefix)) {
+	for o, err := range d.Bags.Work.List(ctx, d.Bags.WorkKey(begunPrefix)) {
 		if err != nil {
 			return false, fmt.Errorf("look for an earlier beginning: %w", err)
 		}
-		name := strings.TrimPrefix(string(o.Key), string(d.Bags.Layout.Work("")))
+		name := strings.TrimPrefix(string(o.Key), string(d.Bags.WorkKey("")))
 		digest := strings.TrimSuffix(strings.TrimPrefix(name, begunPrefix), ".json")
 		err = d.loadBegun(ctx, digest)
 		if err == nil {
@@ -119,7 +120,7 @@ func (d *Deleter) resume(ctx context.Context) (bool, error) {
 // loadBegun reads the beginning with this digest, and checks that it is that, and this command's.
 func (d *Deleter) loadBegun(ctx context.Context, digest string) error {
 	name := begunObject(digest)
-	b, err := d.Bags.Work.ReadAll(ctx, d.Bags.Layout.Work(name), unit.MaxObject)
+	b, err := d.Bags.Work.ReadAll(ctx, d.Bags.WorkKey(name), unit.MaxObject)
 	if errors.Is(err, sink.ErrNotFound) {
 		return spoiled(name, "is missing")
 	}
@@ -157,7 +158,7 @@ func (d *Deleter) loadPlan(ctx context.Context) error {
 		return nil
 	}
 	name := planObject(d.begun.Digest)
-	stored, _, err := d.Bags.Work.Open(ctx, d.Bags.Layout.Work(name))
+	stored, _, err := d.Bags.Work.Open(ctx, d.Bags.WorkKey(name))
 	if errors.Is(err, sink.ErrNotFound) {
 		return spoiled(name, "is missing")
 	}
@@ -211,7 +212,7 @@ func latest(a, b time.Time) time.Time {
 // putNamed stores a working object whose name contains its digest, and replaces other content under
 // that name.
 func (d *Deleter) putNamed(ctx context.Context, name string, body sink.Body) error {
-	key := d.Bags.Layout.Work(name)
+	key := d.Bags.WorkKey(name)
 	for again := false; ; again = true {
 		o, err := d.Bags.Work.Put(ctx, key, body)
 		if err != nil || !o.Adopted {

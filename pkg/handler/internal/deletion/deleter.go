@@ -166,11 +166,11 @@ func (d *Deleter) mayExecute() error {
 	return nil
 }
 
-// execute removes what was planned, project by project, once a call that an earlier holder may have
-// under way is surely over. It waits while the resource's alias means another account than the one
-// that was planned for: what is not there proves nothing.
+// execute first waits until a call of the previous holder must be over, then removes what was
+// planned, project by project. It fails as misconfigured while the alias means another account:
+// absence there proves nothing.
 func (d *Deleter) execute(ctx context.Context) error {
-	if err := account.CheckUnmoved(d.Command.Data.Resource, account.Endpoint{Host: d.Client.Host(), Name: d.Bags.Account}, account.Endpoint{Host: d.begun.Host, Name: d.begun.Account}); err != nil {
+	if err := d.Bags.CheckUnmoved(d.Client.Host(), account.Endpoint{Host: d.begun.Host, Name: d.begun.Account}); err != nil {
 		return err
 	}
 	d.Control.Host = d.begun.Host

@@ -13,8 +13,8 @@ import (
 
 // destroy makes a destructive call under the fence: its intent goes into the ledger first, which
 // fails when another replica holds the command; its result after. Each try of the call has its own.
-// gone says that the service did not know what was to be deleted, already that no earlier try can
-// be why, of whichever attempt.
+// gone: the service answered not found. already: no earlier try, of any attempt, can have removed
+// it.
 func (d *Deleter) destroy(ctx context.Context, call func(ctx context.Context) error) (gone, already bool, err error) {
 	var (
 		broken   error

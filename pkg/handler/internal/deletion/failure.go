@@ -43,7 +43,7 @@ func (d *Deleter) Fail(ctx context.Context, e *contract.Error) (end *contract.Ev
 	}
 	end, err = LoadFailure(ctx, d.Bags)
 	if err == nil && end == nil {
-		err = errors.New("the evidence of a failed delete was stored, and is not there")
+		err = errors.New("the evidence of a failed delete is missing although it was just stored")
 	}
 	return end, left, err
 }
@@ -143,7 +143,7 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 func (d *Deleter) rebuildBegun() {
 	d.begun = beginning{
 		V: contract.FormatVersion, StartedAt: d.Job.Created, Tool: d.Version,
-		Request: d.Bags.Request(d.Pseudonym.Redact(d.Command.Data), d.Job.Command),
+		Request: d.Bags.Request(d.Pseudonym.Redact(d.Command.Data), d.Job.Command.Digest, d.Job.Command.Account),
 	}
 	if ref := d.Job.Deletion; ref != nil {
 		d.begun.Digest = ref.PlanSHA256

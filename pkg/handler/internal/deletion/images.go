@@ -13,8 +13,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 )
 
-// deleteImages deletes the planned images everywhere, and looks until they are gone from the workspace
-// and every iteration.
+// deleteImages deletes the planned images everywhere, and looks until they are gone from the
+// workspace and every iteration.
 func (m *removal) deleteImages(ctx context.Context) ([]deletedLine, error) {
 	var (
 		every  = m.d.Command.Data.Narrowing() == contract.NarrowNone // all images of the project were planned
@@ -63,8 +63,8 @@ func (m *removal) deleteImages(ctx context.Context) ([]deletedLine, error) {
 	return lines, nil
 }
 
-// relistSelection lists the selection once more. An image in it that is not in the plan, and was made
-// before the delete began, ends the delete as plan_changed; it is not deleted.
+// relistSelection lists the selection once more. An image in it that is not in the plan, and was
+// made before the delete began, ends the delete as plan_changed; it is not deleted.
 func (m *removal) relistSelection(ctx context.Context) ([]deletedLine, error) {
 	return nil, m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
 		scopes, err := m.snapshots(ctx)
@@ -100,9 +100,9 @@ func (m *removal) survey(ctx context.Context) survey.Survey {
 	return m.d.survey(m.plan.ID, func(int) error { return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt) })
 }
 
-// removeImages deletes images everywhere. missed says that the service refused a call because it
-// does not know some or all of the images; inVain is what such calls named, where no earlier call
-// like them can be why.
+// removeImages deletes images everywhere. missed: the service refused a call because it does not
+// know some of its images. inVain: the images of such calls, unless an earlier call can have
+// removed them.
 func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed bool, inVain []uuid.UUID, err error) {
 	if _, err := m.snapshots(ctx); err != nil {
 		return false, nil, err

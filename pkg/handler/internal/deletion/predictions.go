@@ -19,8 +19,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// deletePredictions deletes the stored predictions up to the time the delete was begun, until the query
-// for them is empty.
+// deletePredictions deletes the stored predictions up to the time the delete was begun, until the
+// query for them is empty.
 func (m *removal) deletePredictions(ctx context.Context) ([]deletedLine, error) {
 	scopes, err := m.d.scopes(ctx, m.plan.ID)
 	if err != nil {
@@ -77,7 +77,7 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported
 
 // Predictions are in no plan: a delete takes all that are stored until it begins. A delete that
 // exports first must not take one that the bundle does not have, so it looks each of them up there.
-// Where it finds another, the plan is as good as changed.
+// If it finds one that is not there, the delete ends plan_changed.
 
 // exportedPredictions is the ids of a project's predictions in the bundle of export_first.
 func (d *Deleter) exportedPredictions(ctx context.Context, project uuid.UUID) (map[uuid.UUID]struct{}, error) {

@@ -70,9 +70,10 @@ func removalMethod(operation string, already bool) string {
 	return operation
 }
 
-// recorded yields what the steps of a project saw to be gone; stored says that the step was ended.
+// recorded loads the lines that one step of a project stored; stored is false when the step has not
+// ended.
 func (d *Deleter) recorded(ctx context.Context, n int, step string) (stored bool, lines []deletedLine, err error) {
-	body, _, err := d.Bags.Work.Open(ctx, d.Bags.Layout.Work(recordName(n, step)))
+	body, _, err := d.Bags.Work.Open(ctx, d.Bags.WorkKey(recordName(n, step)))
 	if errors.Is(err, sink.ErrNotFound) {
 		return false, nil, nil
 	}

@@ -38,7 +38,7 @@ func (m *removal) run(ctx context.Context) error {
 			continue
 		}
 		m.step = step
-		key := m.d.Bags.Layout.Work(recordName(m.n, step))
+		key := m.d.Bags.WorkKey(recordName(m.n, step))
 		switch _, err := m.d.Bags.Work.Head(ctx, key); {
 		case err == nil:
 			continue

@@ -33,9 +33,8 @@ func (d *Deleter) verifyDeadline(ctx context.Context, project int, what string) 
 	return first.At.UTC(), d.Now().After(first.At.Add(d.VerifyTimeout)), err
 }
 
-// pollUntilGone looks again and again, ever more slowly, until what was deleted is seen to be gone.
-// look names something that is left; nothing when all is gone. Each thing has its own time: what
-// went before it, however long that took, is none of it.
+// pollUntilGone calls look, with growing pauses, until it names nothing that is left. Each thing
+// has a deadline of its own: what was waited for before takes nothing of it.
 func (m *removal) pollUntilGone(ctx context.Context, what string, look func(context.Context) (left string, err error)) error {
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
 		left, err := look(ctx)

@@ -72,7 +72,7 @@ func (r *results) cut(ctx context.Context) (exportCut, error) {
 			Ledger: x.Ledger.Ref(),
 		}
 		var err error
-		if c.Request, err = contract.Marshal(x.Bags.Request(r.plan.Scope, contract.CommandRef{Digest: r.plan.Digest, Account: r.plan.Account})); err != nil {
+		if c.Request, err = contract.Marshal(x.Bags.Request(r.plan.Scope, r.plan.Digest, r.plan.Account)); err != nil {
 			return c, fmt.Errorf("encode the request: %w", err)
 		}
 		for n := range r.rounds.units {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -54,7 +53,6 @@ type Exporter struct {
 	Command contract.Command
 	Job     contract.CommandRef // what the job remembers of the command
 	Number  int                 // of the attempt
-	Log     zerolog.Logger
 }
 
 // Run exports, and returns the end that the receipt tells.
@@ -111,7 +109,7 @@ type exportPlan struct {
 	Tool      string         `json:"tool"` // the version that planned: it signs for the layout
 	StartedAt time.Time      `json:"started_at"`
 	Host      string         `json:"host"`    // the Training API's
-	Account   string         `json:"account"` // see Config.Accounts
+	Account   string         `json:"account"` // of the resource, see account.Names
 	API       string         `json:"api"`     // its version
 	Scope     contract.Scope `json:"scope"`
 	Digest    string         `json:"digest"` // of the command's data, salted; see Command.SameAs
@@ -150,5 +148,5 @@ func (x *Exporter) plan(ctx context.Context, deletes string) (exportPlan, error)
 	if err != nil {
 		return p, err
 	}
-	return p, account.CheckUnmoved(x.Command.Data.Resource, account.Endpoint{Host: x.Client.Host(), Name: x.Bags.Account}, account.Endpoint{Host: p.Host, Name: p.Account})
+	return p, x.Bags.CheckUnmoved(x.Client.Host(), account.Endpoint{Host: p.Host, Name: p.Account})
 }

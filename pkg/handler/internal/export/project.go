@@ -37,7 +37,7 @@ func (c *committing) addProject(ctx context.Context, state *projectState, cut cu
 	}
 	c.exceptions += int64(len(cut.Unstable))
 	if cut.Gone {
-		if c.x.Command.Action == contract.ActionExport { // to a delete it is done what was asked; should it have gone just now, the plan is another one
+		if c.x.Command.Action == contract.ActionExport { // a delete wanted it gone; if it vanished only now, the new plan differs
 			c.exceptions++
 		}
 		c.inventory.Projects = append(c.inventory.Projects, p.inventory)
@@ -162,7 +162,7 @@ func rank(b unit.BlobRecord) int {
 	return 0
 }
 
-// imageLine and predictionLine are the lines of images.jsonl and predictions.jsonl.
+// blobLine is what images.jsonl and predictions.jsonl say of a blob.
 type blobLine struct {
 	File        *string     `json:"file"`
 	SHA256      string      `json:"sha256,omitempty"`

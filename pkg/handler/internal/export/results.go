@@ -23,7 +23,7 @@ type results struct {
 	digests map[int]string // of results, by unit
 }
 
-// read has the units done, round by round.
+// read queues the units and collects their results, round by round.
 func (r *results) read(ctx context.Context) error {
 	results, stop, err := r.x.Units.Results(ctx, r.x.Command.ID)
 	if err != nil {
@@ -60,7 +60,7 @@ func (r *results) read(ctx context.Context) error {
 // stored is which results exist.
 func (r *results) stored(ctx context.Context) (map[int]bool, error) {
 	out := map[int]bool{}
-	for o, err := range r.x.Bags.Work.List(ctx, r.x.Bags.Layout.Work("units/")) {
+	for o, err := range r.x.Bags.Work.List(ctx, r.x.Bags.WorkKey("units/")) {
 		if err != nil {
 			return nil, fmt.Errorf("list the results: %w", err)
 		}
@@ -198,7 +198,7 @@ func (r *results) learn(ctx context.Context, n int) error {
 
 // lostCalls brings the calls of failed attempts of units into the ledger.
 func (r *results) lostCalls(ctx context.Context) error {
-	for o, err := range r.x.Bags.Work.List(ctx, r.x.Bags.Layout.Work("units/")) {
+	for o, err := range r.x.Bags.Work.List(ctx, r.x.Bags.WorkKey("units/")) {
 		if err != nil {
 			return fmt.Errorf("list the failed attempts: %w", err)
 		}

@@ -24,7 +24,7 @@ type listing struct {
 	before   int   // counted before the first reading
 	after    int   // counted after the last
 	settled  bool  // the current reading was counted, and found right
-	unstable bool  // it would not hold still
+	unstable bool  // it changed during every pass
 }
 
 // stage is how far a project's rounds are.
@@ -48,7 +48,6 @@ type projectState struct {
 	counts          int  // unit of the counts that are out
 	listings        []*listing
 	batches         []int // units that read images by id: named ones first, then those that only iterations hold
-	models          []int
 	predictionUnits []int // of predictions, in order
 }
 
@@ -170,7 +169,7 @@ func (r *rounds) open(p *projectState) {
 	}
 	if d.Has(contract.CategoryExports) {
 		for _, it := range p.info.Iterations {
-			p.models = append(p.models, r.add(unit.Unit{Kind: unit.KindExports, Project: p.id, Scope: it.ID}))
+			r.add(unit.Unit{Kind: unit.KindExports, Project: p.id, Scope: it.ID})
 		}
 	}
 	if d.Has(contract.CategoryPredictions) && len(scopes) > 0 {

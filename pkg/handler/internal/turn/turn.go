@@ -27,8 +27,8 @@ const (
 )
 
 // excludes reports whether two commands of these kinds must not overlap on a common project: an
-// export and a delete, and a delete of projects or iterations and anything. Other deletes do not
-// mind each other.
+// export and a delete, and a delete of projects or iterations and anything. Other deletes may
+// overlap.
 func (k kind) excludes(o kind) bool {
 	switch k {
 	case reads:

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
@@ -62,17 +61,16 @@ type Unit struct {
 	N        int              `json:"n"`
 	Kind     Kind             `json:"kind"`
 	Project  uuid.UUID        `json:"project"`
-	Listing  *survey.Listing  `json:"listing,omitempty"`   // of a page
-	Pass     int              `json:"reading,omitempty"`   // which reading of its listings this is, 0 at first
-	Skip     int              `json:"skip,omitempty"`      // of a page: how many items come before it
-	Fetch    bool             `json:"fetch,omitempty"`     // blobs too
-	Scope    uuid.UUID        `json:"scope,omitzero"`      // of a batch and of exports: an iteration; zero is the workspace
-	IDs      []uuid.UUID      `json:"ids,omitempty"`       // of a batch
-	Listings []survey.Listing `json:"listings,omitempty"`  // of counts: what to count
-	Scopes   []uuid.UUID      `json:"scopes,omitempty"`    // of predictions: the scopes still to read, the first with Token
-	Token    *survey.Token    `json:"token,omitempty"`     // of predictions
-	Named    bool             `json:"named,omitempty"`     // the project was named by the requester: its absence is a failure
-	Page     int              `json:"page_size,omitempty"` // items a page, 0 is the service's most
+	Listing  *survey.Listing  `json:"listing,omitempty"`  // of a page
+	Pass     int              `json:"reading,omitempty"`  // which reading of its listings this is, 0 at first
+	Skip     int              `json:"skip,omitempty"`     // of a page: how many items come before it
+	Fetch    bool             `json:"fetch,omitempty"`    // blobs too
+	Scope    uuid.UUID        `json:"scope,omitzero"`     // of a batch and of exports: an iteration; zero is the workspace
+	IDs      []uuid.UUID      `json:"ids,omitempty"`      // of a batch
+	Listings []survey.Listing `json:"listings,omitempty"` // of counts: what to count
+	Scopes   []uuid.UUID      `json:"scopes,omitempty"`   // of predictions: the scopes still to read, the first with Token
+	Token    *survey.Token    `json:"token,omitempty"`    // of predictions
+	Named    bool             `json:"named,omitempty"`    // the project was named by the requester: its absence is a failure
 }
 
 // Summary is the first line of a unit's result: all the coordinator needs to go on.
@@ -218,11 +216,4 @@ func (u Unit) Shares(id uuid.UUID, first string) bool {
 // Job is what a job would remember of the unit's command.
 func (u Unit) Job() contract.Job {
 	return contract.Job{ID: u.Command, Action: u.Action, Command: contract.CommandRef{Seq: u.Seq, Stream: u.Stream, Digest: u.Digest}}
-}
-
-func (u Unit) PageSize() int {
-	if u.Page > 0 {
-		return u.Page
-	}
-	return cv.MaxPage
 }

@@ -88,9 +88,9 @@ func (a *attempt) count(ctx context.Context) (int, error) {
 	}
 }
 
-// usedUp settles a delivery for which no attempt is left, when it is not known how the last one
-// ended: it was cut short by a crash, or it is still being made, or did not count and is about to
-// be taken back. There is time for that once.
+// usedUp settles a delivery that has no attempt left. How the last attempt ended is not known: it
+// may have crashed, may still run, or may be about to be refunded. So the message is handed back
+// once.
 func (a *attempt) usedUp(ctx context.Context) delivery.Disposition {
 	if a.number == a.w.MaxAttempts+1 {
 		return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.HolderGrace, Reason: "attempts are used up, if all of them count"}
@@ -149,7 +149,7 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 	}
 	if !counts {
 		if err := a.unmark(ctx); err != nil {
-			a.log.Warn().Err(err).Msg("a blameless attempt counts")
+			a.log.Warn().Err(err).Msg("refund failed: attempt counts")
 		}
 	} else if class == delivery.Fenced {
 		a.log.Warn().Err(err).Msg("unit given up")

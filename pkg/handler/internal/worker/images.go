@@ -68,7 +68,7 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 			err = fmt.Errorf("read images by their ids in %s: %w", survey.ScopeName(u.Scope), err)
 		}
 	} else {
-		images, err = survey.ImagePage(ctx, a.client, u.Project, *u.Listing, u.Skip, u.PageSize())
+		images, err = survey.ImagePage(ctx, a.client, u.Project, *u.Listing, u.Skip, cv.MaxPage)
 	}
 	if err != nil && !a.vanished(err, u.ImageScope()) {
 		return reading{}, err

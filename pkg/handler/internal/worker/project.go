@@ -301,11 +301,11 @@ func (a *attempt) doCounts(ctx context.Context) (unit.Summary, error) {
 	return unit.Summary{Listings: r.Listings}, nil
 }
 
-// doPerformances reads one page of image performances. They have no blobs of their own: their images
-// are the iteration's.
+// doPerformances reads one page of image performances. They have no blobs of their own: their
+// images are the iteration's.
 func (a *attempt) doPerformances(ctx context.Context) (unit.Summary, []unit.Record, error) {
 	r, _, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
-		page, err := survey.PerformancePage(ctx, a.client, a.unit.Project, *a.unit.Listing, a.unit.Skip, a.unit.PageSize())
+		page, err := survey.PerformancePage(ctx, a.client, a.unit.Project, *a.unit.Listing, a.unit.Skip, cv.MaxPage)
 		if err != nil && !a.vanished(err, a.unit.Listing.Scope) {
 			return reading{}, err
 		}

@@ -105,12 +105,12 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 	if err != nil {
 		// Only coordinators publish units: what cannot be read is published again by the one that
 		// waits for it.
-		log.Error().Err(err).Msg("unit is not readable")
+		log.Error().Err(err).Msg("cannot decode unit")
 		return delivery.Disposition{Verb: delivery.Term, Reason: "not readable"}
 	}
 	log = log.With().Stringer("project_id", u.Project).Str("kind", string(u.Kind)).Logger()
 	if w.Activities.Working(u.Command, u.N) {
-		return delivery.Disposition{Verb: delivery.Abandon, Reason: "this process is at it already"} // its heartbeats are good for this delivery, too
+		return delivery.Disposition{Verb: delivery.Abandon, Reason: "this process already works on it"} // its heartbeats are good for this delivery, too
 	}
 	a, err := w.begin(ctx, u, log)
 	if a == nil {
