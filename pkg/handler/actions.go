@@ -12,8 +12,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 )
 
-// performAndCleanUp carries the command out, or loads how an earlier attempt ended it, and removes the working
-// objects of a command that ends.
+// performAndCleanUp carries the command out, or loads how an earlier attempt ended it, and removes
+// the working objects of a command that ends.
 func (r *run) performAndCleanUp(ctx context.Context) (action.Result, error) {
 	came, err := r.perform(ctx)
 	if err == nil && came.End != nil {

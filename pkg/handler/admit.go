@@ -107,8 +107,8 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 	return nil, nil
 }
 
-// waitForSameID makes sure that no earlier message of the queue has the same id: the first published is the
-// one that counts.
+// waitForSameID makes sure that no earlier message of the queue has the same id: the first
+// published is the one that counts.
 func (r *run) waitForSameID(ctx context.Context) (*settlement, error) {
 	ahead, err := r.h.order.SameID(ctx, r.command)
 	if err != nil {

@@ -29,8 +29,8 @@ func (r *run) cancelOther(ctx context.Context) (*settlement, error) {
 	return settled, err
 }
 
-// markTarget puts this cancel into the target's job, and says how the cancel ends: completed, also where
-// the job has a cancel already, or refused with the reason.
+// markTarget puts this cancel into the target's job, and says how the cancel ends: completed, also
+// where the job has a cancel already, or refused with the reason.
 func (r *run) markTarget(ctx context.Context, target string) (end contract.EventData, settled *settlement, err error) {
 	refusal := r.h.cfg.Features.Unsupported(r.command)
 	mark := &contract.Cancel{ID: r.command.ID, Time: r.command.Published}

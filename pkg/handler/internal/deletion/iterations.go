@@ -13,9 +13,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 )
 
-// unpublishIterations takes published iterations out of use: neither they nor their project could be deleted.
-// An iteration still in training is waited for: it cannot be stopped, and would keep its copies of
-// the images.
+// unpublishIterations takes published iterations out of use: neither they nor their project could
+// be deleted. An iteration still in training is waited for: it cannot be stopped, and would keep
+// its copies of the images.
 func (m *removal) unpublishIterations(ctx context.Context) ([]deletedLine, error) {
 	iterations, err := m.d.existing(ctx, m.plan.ID)
 	if err != nil {
@@ -113,8 +113,8 @@ func (m *removal) deleteIterations(ctx context.Context) ([]deletedLine, error) {
 	return lines, nil
 }
 
-// deleteTags deletes the planned tags of the workspace. Images that carried them stay; iterations keep
-// their own copies.
+// deleteTags deletes the planned tags of the workspace. Images that carried them stay; iterations
+// keep their own copies.
 func (m *removal) deleteTags(ctx context.Context) ([]deletedLine, error) {
 	var lines []deletedLine
 	for _, tag := range m.plan.Tags {

@@ -8,6 +8,6 @@
 //   - commit.go, project.go: the bag: generated files, inventory, manifests, receipt
 //
 // Everything after the plan is a function of it and of what the units found, so that every attempt
-// cuts the same units and writes the same bytes. It reads no listing and no blob: package worker
+// cuts the same units and writes the same bytes. It reads no image, tag or blob: package worker
 // does. It publishes no event and settles no message.
 package export

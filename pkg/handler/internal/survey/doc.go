@@ -1,8 +1,8 @@
-// Package survey is the one reader of listings and counts.
+// Package survey is the one reader of image listings and their counts, and of stored predictions.
 //
 //   - listing.go: what listings a project has, their counts and pages, and the scopes to look into
 //   - selection.go: all images that a selection holds, read until counts and pages agree
 //   - predictions.go: the one pager of stored predictions
 //
-// It stores nothing, and knows nothing of the commands that it reads for.
+// It stores nothing, and knows no unit and no plan.
 package survey

@@ -83,8 +83,8 @@ func PerformancePage(ctx context.Context, client *cv.Client, project uuid.UUID, 
 // StatusTraining is the status of an iteration that is being trained.
 const StatusTraining = "Training"
 
-// WithoutWorkspace is iterations without the workspace, which old services list among them with status New:
-// it cannot be deleted by itself.
+// WithoutWorkspace is iterations without the workspace, which old services list among them with
+// status New: it cannot be deleted by itself.
 func WithoutWorkspace(iterations []cv.Iteration) []cv.Iteration {
 	return slices.DeleteFunc(iterations, func(it cv.Iteration) bool { return it.Status == "New" })
 }
