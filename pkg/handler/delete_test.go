@@ -335,24 +335,25 @@ func checkProof(t *testing.T, files map[string][]byte, e contract.EventData, bef
 	}
 }
 
-// accounts of the delete tests: two projects with everything in them, one of them with metadata.
-type account struct{ a, b *cvtest.Project }
+// testAccount is an account of the delete tests: two projects with everything in them, the other one
+// with metadata.
+type testAccount struct{ small, other *cvtest.Project }
 
-func fillAccount(api *cvtest.Server) account {
-	a := smallProject(api)
-	b := api.AddProject(cvtest.ProjectSpec{
+func fillAccount(api *cvtest.Server) testAccount {
+	small := smallProject(api)
+	other := api.AddProject(cvtest.ProjectSpec{
 		Name: "Other", Kind: cvtest.Detection, Tags: []string{"box", "can"}, Images: 5, Untagged: 2, ImageBytes: cvtest.Tiny,
 		Iterations:  []cvtest.IterationSpec{{DropFromWorkspace: 2, Published: true}, {Untrained: true}},
 		Predictions: 3,
 		Metadata:    func(i int) map[string]string { return map[string]string{"subject": fmt.Sprintf("person-%d", i%3)} },
 	})
-	return account{a, b}
+	return testAccount{small, other}
 }
 
 // deleteCase is a kind of delete, and what should be gone after it.
 type deleteCase struct {
 	name string
-	make func(t *testing.T, w *world, a account) (data string, gone []apply)
+	make func(t *testing.T, w *world, account testAccount) (data string, gone []apply)
 }
 
 func idList(ids ...uuid.UUID) string {
@@ -365,43 +366,43 @@ func idList(ids ...uuid.UUID) string {
 
 func deleteCases() []deleteCase {
 	return []deleteCase{
-		{"a whole project", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			return `{"project_ids":` + idList(a.a.ID) + `}`, []apply{func(s *cvtest.State) {
-				s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == a.a.ID })
+		{"a whole project", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			return `{"project_ids":` + idList(account.small.ID) + `}`, []apply{func(s *cvtest.State) {
+				s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == account.small.ID })
 			}}
 		}},
-		{"all projects, published iterations too", func(*testing.T, *world, account) (string, []apply) {
+		{"all projects, published iterations too", func(*testing.T, *world, testAccount) (string, []apply) {
 			return `{"all_projects":true,"unpublish":true}`, []apply{func(s *cvtest.State) { s.Projects = nil }}
 		}},
-		{"all projects, exported first", func(*testing.T, *world, account) (string, []apply) {
+		{"all projects, exported first", func(*testing.T, *world, testAccount) (string, []apply) {
 			return `{"all_projects":true,"unpublish":true,"export_first":true}`, []apply{func(s *cvtest.State) { s.Projects = nil }}
 		}},
-		{"an iteration", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			it := a.a.Iterations[0]
-			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(it)), []apply{func(s *cvtest.State) {
-				p := project(s, a.a.ID)
+		{"an iteration", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			it := account.small.Iterations[0]
+			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(account.small.ID), idList(it)), []apply{func(s *cvtest.State) {
+				p := project(s, account.small.ID)
 				p.Iterations = slices.DeleteFunc(p.Iterations, func(o cvtest.IterationState) bool { return o.ID == it })
 			}}
 		}},
-		{"tags", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			tag := a.a.Tags[0]
-			return fmt.Sprintf(`{"project_ids":%s,"tag_ids":%s}`, idList(a.a.ID), idList(tag)), []apply{func(s *cvtest.State) {
-				p := project(s, a.a.ID)
+		{"tags", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			tag := account.small.Tags[0]
+			return fmt.Sprintf(`{"project_ids":%s,"tag_ids":%s}`, idList(account.small.ID), idList(tag)), []apply{func(s *cvtest.State) {
+				p := project(s, account.small.ID)
 				p.Workspace.Tags = slices.DeleteFunc(p.Workspace.Tags, func(raw json.RawMessage) bool { return strings.Contains(string(raw), tag.String()) })
 			}}
 		}},
-		{"images of a tag", func(t *testing.T, w *world, a account) (string, []apply) {
-			tag := a.a.Tags[0]
+		{"images of a tag", func(t *testing.T, w *world, account testAccount) (string, []apply) {
+			tag := account.small.Tags[0]
 			tagged := func(i cvtest.ItemState) bool {
 				var image struct{ Tags []struct{ TagID uuid.UUID } }
 				unmarshal(t, i.JSON, &image)
 				return slices.ContainsFunc(image.Tags, func(l struct{ TagID uuid.UUID }) bool { return l.TagID == tag })
 			}
-			return fmt.Sprintf(`{"project_ids":%s,"tag_ids":%s,"categories":["images"]}`, idList(a.a.ID), idList(tag)), []apply{everywhere(tagged, a.a.ID)}
+			return fmt.Sprintf(`{"project_ids":%s,"tag_ids":%s,"categories":["images"]}`, idList(account.small.ID), idList(tag)), []apply{everywhere(tagged, account.small.ID)}
 		}},
-		{"images by id, one only in an iteration", func(t *testing.T, w *world, a account) (string, []apply) {
+		{"images by id, one only in an iteration", func(t *testing.T, w *world, account testAccount) (string, []apply) {
 			state := w.api.Snapshot()
-			p := project(&state, a.a.ID)
+			p := project(&state, account.small.ID)
 			var old uuid.UUID
 			for _, i := range p.Iterations[0].Images {
 				if !slices.ContainsFunc(p.Workspace.Images, oneOf(i.ID)) {
@@ -412,26 +413,26 @@ func deleteCases() []deleteCase {
 				t.Fatal("every image of the iteration is in the workspace")
 			}
 			ids := []uuid.UUID{old, p.Workspace.Images[0].ID}
-			return fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(a.a.ID), idList(ids...)), []apply{everywhere(oneOf(ids...), a.a.ID)}
+			return fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(account.small.ID), idList(ids...)), []apply{everywhere(oneOf(ids...), account.small.ID)}
 		}},
-		{"a person, in every project", func(t *testing.T, _ *world, a account) (string, []apply) {
+		{"a person, in every project", func(t *testing.T, _ *world, account testAccount) (string, []apply) {
 			return `{"all_projects":true,"image_metadata":{"subject":"person-1"}}`, []apply{everywhere(func(i cvtest.ItemState) bool {
 				var image struct{ Metadata map[string]string }
 				unmarshal(t, i.JSON, &image)
 				return image.Metadata["subject"] == "person-1"
 			})}
 		}},
-		{"all images of a project", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			return fmt.Sprintf(`{"project_ids":%s,"categories":["images"]}`, idList(a.b.ID)), []apply{everywhere(anyImage, a.b.ID)}
+		{"all images of a project", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			return fmt.Sprintf(`{"project_ids":%s,"categories":["images"]}`, idList(account.other.ID)), []apply{everywhere(anyImage, account.other.ID)}
 		}},
-		{"all iterations of a project", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			return fmt.Sprintf(`{"project_ids":%s,"categories":["iterations","performance"]}`, idList(a.a.ID)), []apply{func(s *cvtest.State) { project(s, a.a.ID).Iterations = nil }}
+		{"all iterations of a project", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			return fmt.Sprintf(`{"project_ids":%s,"categories":["iterations","performance"]}`, idList(account.small.ID)), []apply{func(s *cvtest.State) { project(s, account.small.ID).Iterations = nil }}
 		}},
-		{"the predictions of a project", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			return fmt.Sprintf(`{"project_ids":%s,"categories":["predictions"]}`, idList(a.b.ID)), []apply{func(s *cvtest.State) { project(s, a.b.ID).Predictions = nil }}
+		{"the predictions of a project", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			return fmt.Sprintf(`{"project_ids":%s,"categories":["predictions"]}`, idList(account.other.ID)), []apply{func(s *cvtest.State) { project(s, account.other.ID).Predictions = nil }}
 		}},
-		{"all tags of a project", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			return fmt.Sprintf(`{"project_ids":%s,"categories":["tags"]}`, idList(a.b.ID)), []apply{func(s *cvtest.State) { project(s, a.b.ID).Workspace.Tags = nil }}
+		{"all tags of a project", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			return fmt.Sprintf(`{"project_ids":%s,"categories":["tags"]}`, idList(account.other.ID)), []apply{func(s *cvtest.State) { project(s, account.other.ID).Workspace.Tags = nil }}
 		}},
 	}
 }
@@ -458,9 +459,9 @@ func TestDelete(t *testing.T) {
 					trouble := trouble
 					trouble.o.Seed = int64(i + 1)
 					w := newWorld(t, worldOptions{api: trouble.o})
-					a := fillAccount(w.api)
+					account := fillAccount(w.api)
 					before := w.api.Snapshot()
-					data, gone := c.make(t, w, a)
+					data, gone := c.make(t, w, account)
 					held := w.truthOf(t, before, selection{})
 					if trouble.faults > 0 {
 						w.api.FaultRate(trouble.faults, int64(i))
@@ -505,57 +506,57 @@ func checkDeleteBags(t *testing.T, w *world, e contract.EventData, before cvtest
 func TestRefusedDeletes(t *testing.T) {
 	for _, c := range []struct {
 		name, code string
-		data       func(w *world, a account) string
-		prepare    func(t *testing.T, w *world, a account)
+		data       func(w *world, account testAccount) string
+		prepare    func(t *testing.T, w *world, account testAccount)
 		configure  func(*handler.Config)
 	}{
-		{name: "a published iteration", code: contract.CodeIterationPublished, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.b.ID) + `}` }},
-		{name: "a published iteration, by id", code: contract.CodeIterationPublished, data: func(_ *world, a account) string {
-			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.b.ID), idList(a.b.Iterations[0]))
+		{name: "a published iteration", code: contract.CodeIterationPublished, data: func(_ *world, account testAccount) string { return `{"project_ids":` + idList(account.other.ID) + `}` }},
+		{name: "a published iteration, by id", code: contract.CodeIterationPublished, data: func(_ *world, account testAccount) string {
+			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(account.other.ID), idList(account.other.Iterations[0]))
 		}},
-		{name: "another name", code: contract.CodePreconditionFailed, data: func(_ *world, a account) string {
-			return `{"project_ids":` + idList(a.a.ID) + `,"expect":{"project_name":"Large"}}`
+		{name: "another name", code: contract.CodePreconditionFailed, data: func(_ *world, account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID) + `,"expect":{"project_name":"Large"}}`
 		}},
-		{name: "more images than expected", code: contract.CodePreconditionFailed, data: func(_ *world, a account) string {
-			return `{"project_ids":` + idList(a.a.ID) + `,"expect":{"max_images":1}}`
+		{name: "more images than expected", code: contract.CodePreconditionFailed, data: func(_ *world, account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID) + `,"expect":{"max_images":1}}`
 		}},
-		{name: "another plan was approved", code: contract.CodePlanChanged, data: func(_ *world, a account) string {
-			return `{"project_ids":` + idList(a.a.ID) + `,"approved_plan":"` + strings.Repeat("0", 64) + `"}`
+		{name: "another plan was approved", code: contract.CodePlanChanged, data: func(_ *world, account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID) + `,"approved_plan":"` + strings.Repeat("0", 64) + `"}`
 		}},
 		{
-			name: "a legal hold", code: contract.CodeLegalHold, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
-			prepare: func(t *testing.T, w *world, a account) {
-				if err := w.queue.PutHold(t.Context(), strings.ToUpper(a.a.ID.String()), []byte("case 7")); err != nil {
+			name: "a legal hold", code: contract.CodeLegalHold, data: func(_ *world, account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` },
+			prepare: func(t *testing.T, w *world, account testAccount) {
+				if err := w.queue.PutHold(t.Context(), strings.ToUpper(account.small.ID.String()), []byte("case 7")); err != nil {
 					t.Fatal(err)
 				}
 			},
 		},
 		{
-			name: "disaster recovery", code: contract.CodeReadOnly, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
-			prepare: func(_ *testing.T, w *world, a account) { w.api.SetDRMode(a.a.ID, true) },
+			name: "disaster recovery", code: contract.CodeReadOnly, data: func(_ *world, account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` },
+			prepare: func(_ *testing.T, w *world, account testAccount) { w.api.SetDRMode(account.small.ID, true) },
 		},
 		{
-			name: "deletes are disabled", code: contract.CodeDeletesDisabled, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
+			name: "deletes are disabled", code: contract.CodeDeletesDisabled, data: func(_ *world, account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` },
 			configure: func(c *handler.Config) { c.Deletes = contract.DeletesDisabled },
 		},
 		{
-			name: "only approved plans", code: contract.CodeDeletesDisabled, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
+			name: "only approved plans", code: contract.CodeDeletesDisabled, data: func(_ *world, account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` },
 			configure: func(c *handler.Config) { c.Deletes = contract.DeletesApproved },
 		},
-		{name: "too late", code: contract.CodeExpired, data: func(_ *world, a account) string {
-			return `{"project_ids":` + idList(a.a.ID) + `,"not_after":"2020-01-01T00:00:00Z"}`
+		{name: "too late", code: contract.CodeExpired, data: func(_ *world, account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID) + `,"not_after":"2020-01-01T00:00:00Z"}`
 		}},
-		{name: "nothing that can be deleted", code: contract.CodeNotDeletable, data: func(_ *world, a account) string {
-			return `{"project_ids":` + idList(a.a.ID) + `,"categories":["performance","exports"]}`
+		{name: "nothing that can be deleted", code: contract.CodeNotDeletable, data: func(_ *world, account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID) + `,"categories":["performance","exports"]}`
 		}},
-		{name: "no such resource", code: contract.CodeUnknownResource, data: func(_ *world, a account) string {
-			return `{"project_ids":` + idList(a.a.ID) + `,"resource":"elsewhere"}`
+		{name: "no such resource", code: contract.CodeUnknownResource, data: func(_ *world, account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID) + `,"resource":"elsewhere"}`
 		}},
 		{
-			name: "a bundle with exceptions", code: contract.CodePreconditionFailed, data: func(_ *world, a account) string {
-				return `{"project_ids":` + idList(a.a.ID) + `,"export_first":true}`
+			name: "a bundle with exceptions", code: contract.CodePreconditionFailed, data: func(_ *world, account testAccount) string {
+				return `{"project_ids":` + idList(account.small.ID) + `,"export_first":true}`
 			},
-			prepare: func(_ *testing.T, w *world, a account) {
+			prepare: func(_ *testing.T, w *world, account testAccount) {
 				w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Status: 404, Code: "BlobNotFound", Times: -1})
 			},
 		},
@@ -563,13 +564,13 @@ func TestRefusedDeletes(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
-			a := fillAccount(w.api)
+			account := fillAccount(w.api)
 			if c.prepare != nil {
-				c.prepare(t, w, a)
+				c.prepare(t, w, account)
 			}
 			before := w.api.Snapshot()
 			r := w.start(t, replicaOptions{configure: c.configure})
-			e := w.delete(t, "no-1", c.data(w, a))
+			e := w.delete(t, "no-1", c.data(w, account))
 			r.stop()
 			if e.Status != contract.StatusRefused || e.Error == nil || e.Error.Code != c.code {
 				t.Fatalf("ended %s: %v", e.Status, e.Error)
@@ -596,14 +597,14 @@ func TestRefusedDeletes(t *testing.T) {
 func TestPlanApproveDelete(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
+	account := fillAccount(w.api)
 	w.start(t, replicaOptions{configure: func(c *handler.Config) {
 		noWait(c)
 		c.Deletes = contract.DeletesApproved
 	}})
 	before := w.api.Snapshot()
 	plan := func(id string) contract.EventData {
-		e := w.delete(t, id, `{"project_ids":`+idList(a.a.ID)+`,"dry_run":true}`)
+		e := w.delete(t, id, `{"project_ids":`+idList(account.small.ID)+`,"dry_run":true}`)
 		if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomePlanned || e.Plan == nil {
 			t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 		}
@@ -621,9 +622,9 @@ func TestPlanApproveDelete(t *testing.T) {
 	if want := (contract.Counts{Projects: 1, Iterations: 2, Performance: 2, Tags: 2, Images: 4, Predictions: 2}); first.Counts != want {
 		t.Errorf("the plan counts %+v, want %+v", first.Counts, want)
 	}
-	w.api.AddImage(a.a.ID, cvtest.ImageSpec{})
+	w.api.AddImage(account.small.ID, cvtest.ImageSpec{})
 	approved := func(id, digest string) contract.EventData {
-		return w.delete(t, id, `{"project_ids":`+idList(a.a.ID)+`,"approved_plan":"`+digest+`"}`)
+		return w.delete(t, id, `{"project_ids":`+idList(account.small.ID)+`,"approved_plan":"`+digest+`"}`)
 	}
 	if e := approved("del-1", first.Plan.SHA256); e.Error == nil || e.Error.Code != contract.CodePlanChanged {
 		t.Fatalf("an image that nobody approved: %s %v", e.Status, e.Error)
@@ -633,7 +634,7 @@ func TestPlanApproveDelete(t *testing.T) {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
 	w.checkState(t, before, func(s *cvtest.State) {
-		s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == a.a.ID })
+		s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == account.small.ID })
 	})
 	for _, c := range w.api.DestructiveCalls() {
 		if c.Query.Get("allImages") == "true" {
@@ -641,7 +642,7 @@ func TestPlanApproveDelete(t *testing.T) {
 		}
 	}
 	// The plan of what is gone is empty, and deleting it again is a proof that there is nothing.
-	e := w.delete(t, "del-3", `{"project_ids":`+idList(a.a.ID)+`,"approved_plan":"`+plan("plan-4").Plan.SHA256+`"}`)
+	e := w.delete(t, "del-3", `{"project_ids":`+idList(account.small.ID)+`,"approved_plan":"`+plan("plan-4").Plan.SHA256+`"}`)
 	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeNothingFound {
 		t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
@@ -653,13 +654,13 @@ func TestPlanApproveDelete(t *testing.T) {
 func TestUnverified(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4, DeleteDelay: 24 * time.Hour}})
-	a := fillAccount(w.api)
+	account := fillAccount(w.api)
 	clock := skippingClock()
 	w.start(t, replicaOptions{configure: func(c *handler.Config) {
 		c.Now = clock.now
 		c.Wait = clock.wait
 	}})
-	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
 	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeUnverified || e.Plan == nil {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
@@ -707,19 +708,19 @@ func (s *skipping) wait(ctx context.Context, d time.Duration) error {
 // what was deleted is told.
 func TestDeleteOfWhatIsAddedMeanwhile(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
+	account := fillAccount(w.api)
 	var once atomic.Bool
 	w.api.OnCall(func(operation string, _ int) {
 		if operation == "DeleteIteration" && once.CompareAndSwap(false, true) {
-			w.api.AddImage(a.a.ID, cvtest.ImageSpec{})
+			w.api.AddImage(account.small.ID, cvtest.ImageSpec{})
 		}
 	})
 	w.start(t, replicaOptions{configure: noWait})
-	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
 	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodePlanChanged || e.Counts.Images != 4 || e.Counts.Projects != 0 {
 		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
-	if p := project(ptr(w.api.Snapshot()), a.a.ID); p == nil || len(p.Workspace.Images) != 1 {
+	if p := project(ptr(w.api.Snapshot()), account.small.ID); p == nil || len(p.Workspace.Images) != 1 {
 		t.Error("the image that nobody planned is not there")
 	}
 }
@@ -731,12 +732,12 @@ func ptr[T any](v T) *T { return &v }
 func TestTrainingIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
-	it := a.a.Iterations[1]
-	w.api.SetStatus(a.a.ID, it, cvtest.StatusTraining)
+	account := fillAccount(w.api)
+	it := account.small.Iterations[1]
+	w.api.SetStatus(account.small.ID, it, cvtest.StatusTraining)
 	before := w.api.Snapshot()
 	w.start(t, replicaOptions{configure: noWait})
-	h := w.publish(t, "delete", "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	h := w.publish(t, "delete", "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
 	w.eventually(t, "the job waits for training", func() bool {
 		job, _, err := w.queue.Job(t.Context(), "del-1")
 		return err == nil && job.Waiting != nil && job.Waiting.For == contract.WaitTraining
@@ -744,11 +745,11 @@ func TestTrainingIsWaitedFor(t *testing.T) {
 	if calls := w.api.DestructiveCalls(); len(calls) > 0 {
 		t.Errorf("calls were made: %v", calls)
 	}
-	w.api.SetStatus(a.a.ID, it, cvtest.StatusCompleted)
+	w.api.SetStatus(account.small.ID, it, cvtest.StatusCompleted)
 	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Attempt != 1 {
 		t.Fatalf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
 	w.checkState(t, before, func(s *cvtest.State) {
-		s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == a.a.ID })
+		s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == account.small.ID })
 	})
 }
