@@ -181,7 +181,7 @@ func TestRefusedImages(t *testing.T) {
 		t.Errorf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
 	}
 	want := map[uuid.UUID]string{account.other.Images[3]: "already_gone", account.other.Images[4]: "DeleteImages"}
-	if got := hows(t, w.bag(t, "del-1", sink.DeleteBag), "images"); fmt.Sprint(got) != fmt.Sprint(want) {
+	if got := removalMethods(t, w.bag(t, "del-1", sink.DeleteBag), "images"); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("deleted.jsonl says %v, want %v", got, want)
 	}
 }

@@ -21,8 +21,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// overwrite writes an object as anybody does who may write to the bucket: what is there is
-// replaced.
+// overwrite writes an object as any holder of a key of the bucket can: what is there is replaced.
 func (w *world) overwrite(t *testing.T, key string, content []byte) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())

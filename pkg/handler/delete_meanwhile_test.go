@@ -33,8 +33,8 @@ func (w *world) before(operation string, n int, do func()) {
 	})
 }
 
-// hows are the ways in which the things of a category went, by id, as a bag tells.
-func hows(t *testing.T, files map[string][]byte, category string) map[uuid.UUID]string {
+// removalMethods are the methods by which the things of a category went, by id, as a bag tells.
+func removalMethods(t *testing.T, files map[string][]byte, category string) map[uuid.UUID]string {
 	t.Helper()
 	out := map[uuid.UUID]string{}
 	for name, content := range files {
@@ -120,13 +120,13 @@ func TestHoldPutMeanwhile(t *testing.T) {
 	})
 }
 
-// TestGoneBeforeItsTurn lets somebody else delete what was planned, just before its turn comes: it
-// is told as already gone, and not counted as deleted.
+// TestGoneBeforeItsTurn has another tool delete what was planned, just before its turn comes: it is
+// told as already gone, and not counted as deleted.
 func TestGoneBeforeItsTurn(t *testing.T) {
 	for _, c := range []struct {
 		name, operation, category string
 		data                      func(account testAccount) string
-		remove                    func(w *world, account testAccount) // by somebody else
+		remove                    func(w *world, account testAccount) // by another tool
 		want                      func(account testAccount) map[uuid.UUID]string
 		outcome                   contract.Outcome
 	}{
@@ -186,7 +186,7 @@ func TestGoneBeforeItsTurn(t *testing.T) {
 					deleted++
 				}
 			}
-			if got := hows(t, w.bag(t, "del-1", sink.DeleteBag), c.category); fmt.Sprint(got) != fmt.Sprint(want) {
+			if got := removalMethods(t, w.bag(t, "del-1", sink.DeleteBag), c.category); fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("deleted.jsonl says\n%v, want\n%v", got, want)
 			}
 			if n := e.Counts.Images + e.Counts.Iterations; n != deleted {
@@ -214,13 +214,13 @@ func TestGoneBeforeALaterAttempt(t *testing.T) {
 		t.Errorf("ended %s %s: %v, counts %+v", e.Status, e.Outcome, e.Error, e.Counts)
 	}
 	want := map[uuid.UUID]string{byID[0]: "DeleteIteration", byID[1]: "already_gone"}
-	if got := hows(t, w.bag(t, "del-1", sink.DeleteBag), "iterations"); fmt.Sprint(got) != fmt.Sprint(want) {
+	if got := removalMethods(t, w.bag(t, "del-1", sink.DeleteBag), "iterations"); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("deleted.jsonl says %v, want %v", got, want)
 	}
 }
 
 // TestGoneBeforeALaterAttemptAtTheNextProject has the first project of two cost a second attempt,
-// in which somebody else deletes the other one.
+// in which another tool deletes the other one.
 func TestGoneBeforeALaterAttemptAtTheNextProject(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -308,7 +308,7 @@ func TestExportFirstOfWhatIsGone(t *testing.T) {
 	}
 }
 
-// slowLedger takes its time once: the append that has an intent of the operation.
+// slowLedger is a queue that calls slow, once, before it appends an intent of the operation.
 type slowLedger struct {
 	Queue
 	operation string
@@ -324,12 +324,12 @@ func (q *slowLedger) AppendLedger(ctx context.Context, id string, lines []byte, 
 }
 
 // TestIntentHasItsOwnTime has an intent that took too long, so that its call is not made: the one
-// that is made for it has the time at which it was written, from which an heir reckons how long the
-// call can be under way.
+// that is made for it has the time at which it was written, from which the next holder reckons how
+// long the call can be under way.
 func TestIntentHasItsOwnTime(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	account := fillAccount(w.api)
-	clock := skippingClock()
+	clock := newSkippingClock()
 	w.start(t, replicaOptions{configure: func(c *handler.Config) {
 		c.Now, c.Wait = clock.now, clock.wait
 		c.Queue = parts(&slowLedger{whole(c.Queue), "DeleteImages", func() { clock.skipped.Add(int64(time.Minute)) }})
@@ -472,7 +472,7 @@ func TestTamperedExport(t *testing.T) {
 func TestLateCallIsNotSent(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	account := fillAccount(w.api)
-	clock := skippingClock()
+	clock := newSkippingClock()
 	f := newFate("", false)
 	late := "DELETE projects/" + account.small.ID.String() + "/iterations/" + account.small.Iterations[0].String()
 	tries := 0
@@ -499,13 +499,13 @@ func TestLateCallIsNotSent(t *testing.T) {
 	}
 }
 
-// TestFencedOutByTheLedger lets somebody else write the ledger just before a destructive call: it
+// TestFencedOutByTheLedger has another holder write the ledger just before a destructive call: it
 // is not made, whatever its coordinator believes about its lease. The next holder takes over from
 // there, and the chain of the ledger is whole.
 func TestFencedOutByTheLedger(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})
 	account := fillAccount(w.api)
-	clock := skippingClock()
+	clock := newSkippingClock()
 	f := newFate("", false)
 	made := -1 // calls when the other one wrote
 	f.hook = func(effect string, after bool) {
@@ -550,7 +550,7 @@ func TestFencedOutByTheLedger(t *testing.T) {
 	select {
 	case calls := <-said:
 		if calls != made {
-			t.Errorf("%d calls were made after somebody else wrote the ledger", calls-made)
+			t.Errorf("%d calls were made after another holder wrote the ledger", calls-made)
 		}
 	default:
 		t.Error("the first delivery was not given up")

@@ -17,7 +17,7 @@ import (
 )
 
 // hidden makes an iteration of project a be in training, and returns an image that only this
-// iteration has: nobody can see it until the training is over.
+// iteration has: it cannot be seen until the training is over.
 func hidden(t *testing.T, w *world, account testAccount) (iteration, image uuid.UUID) {
 	t.Helper()
 	p := project(ptr(w.api.Snapshot()), account.small.ID)
@@ -43,7 +43,7 @@ func (w *world) waitsForTraining(t *testing.T, id string) {
 }
 
 // TestImagesWaitForTraining deletes an image while an iteration that holds a copy is in training:
-// until that is over nobody can say that it is gone, or delete it.
+// until that is over it cannot be deleted, nor be said to be gone.
 func TestImagesWaitForTraining(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -94,7 +94,7 @@ func TestTrainingBegunMeanwhile(t *testing.T) {
 func TestEachThingHasItsOwnTime(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	account := fillAccount(w.api)
-	clock := skippingClock()
+	clock := newSkippingClock()
 	// The service forgets an iteration only after the first look at it; an hour goes by before the
 	// second one is deleted.
 	w.api.Fault(cvtest.Fault{Operation: "DeleteIteration", Status: 404, Code: "NotFoundIteration", Times: -1})
@@ -126,7 +126,7 @@ func TestDeleteOutlivesItsTraces(t *testing.T) {
 			}
 			w := newWorld(t, worldOptions{api: o})
 			account := fillAccount(w.api)
-			clock := skippingClock()
+			clock := newSkippingClock()
 			carryOut := func(p contract.DeletePolicy) contract.EventData {
 				r := w.start(t, replicaOptions{configure: func(c *handler.Config) { c.Now, c.Wait, c.Deletes = clock.now, clock.wait, p }})
 				defer r.stop()
@@ -190,9 +190,9 @@ func TestCancelOfASealedPlan(t *testing.T) {
 	}
 }
 
-// TestTagsThatNobodyPlanned adds a tag to a project after its plan was made: the project is not
+// TestTagsThatWereNotPlanned adds a tag to a project after its plan was made: the project is not
 // deleted with it.
-func TestTagsThatNobodyPlanned(t *testing.T) {
+func TestTagsThatWereNotPlanned(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	account := fillAccount(w.api)
 	var once sync.Once

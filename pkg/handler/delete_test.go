@@ -627,7 +627,7 @@ func TestPlanApproveDelete(t *testing.T) {
 		return w.delete(t, id, `{"project_ids":`+idList(account.small.ID)+`,"approved_plan":"`+digest+`"}`)
 	}
 	if e := approved("del-1", first.Plan.SHA256); e.Error == nil || e.Error.Code != contract.CodePlanChanged {
-		t.Fatalf("an image that nobody approved: %s %v", e.Status, e.Error)
+		t.Fatalf("an image that was not approved: %s %v", e.Status, e.Error)
 	}
 	third := plan("plan-3")
 	if e := approved("del-2", third.Plan.SHA256); e.Status != contract.StatusCompleted || e.Plan.SHA256 != third.Plan.SHA256 {
@@ -655,7 +655,7 @@ func TestUnverified(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4, DeleteDelay: 24 * time.Hour}})
 	account := fillAccount(w.api)
-	clock := skippingClock()
+	clock := newSkippingClock()
 	w.start(t, replicaOptions{configure: func(c *handler.Config) {
 		c.Now = clock.now
 		c.Wait = clock.wait
@@ -687,19 +687,19 @@ func TestUnverified(t *testing.T) {
 	}
 }
 
-// skipping is a clock that waiting moves.
-type skipping struct {
+// skippingClock is a clock that waiting moves.
+type skippingClock struct {
 	start   time.Time
 	skipped atomic.Int64
 }
 
-func skippingClock() *skipping { return &skipping{start: time.Now()} }
+func newSkippingClock() *skippingClock { return &skippingClock{start: time.Now()} }
 
-func (s *skipping) now() time.Time {
+func (s *skippingClock) now() time.Time {
 	return time.Now().Add(time.Duration(s.skipped.Load()))
 }
 
-func (s *skipping) wait(ctx context.Context, d time.Duration) error {
+func (s *skippingClock) wait(ctx context.Context, d time.Duration) error {
 	s.skipped.Add(int64(d))
 	return ctx.Err()
 }
@@ -721,7 +721,7 @@ func TestDeleteOfWhatIsAddedMeanwhile(t *testing.T) {
 		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
 	if p := project(ptr(w.api.Snapshot()), account.small.ID); p == nil || len(p.Workspace.Images) != 1 {
-		t.Error("the image that nobody planned is not there")
+		t.Error("the image that was not planned is not there")
 	}
 }
 

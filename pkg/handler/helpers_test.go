@@ -52,7 +52,7 @@ type worldOptions struct {
 	bucket sinktest.BucketOptions
 	// name is the bucket's name; empty: one that no other test has.
 	name string
-	// now, when set, is everybody's clock, and the service has names that are the same in every
+	// now, when set, is the clock of all replicas, and the service has names that are the same in every
 	// run: two worlds alike then store the same bytes.
 	now func() time.Time
 	// cluster asks for three NATS servers, and three replicas of everything in them.
@@ -199,12 +199,12 @@ type replicaOptions struct {
 	idle      bool                                          // it takes nothing from the queue: the test delivers to its handler
 	faults    *sinktest.Faults                              // what it says to the store goes through these; those with an OnRequest keep it from the fate
 	key       cv.Credential                                 // default the right one
-	now       func() time.Time                              // its clock, default everybody's
+	now       func() time.Time                              // its clock, default the world's
 	configure func(*handler.Config)                         // changes its settings
 	settles   func(delivery.Delivery, delivery.Disposition) // hears what becomes of each delivery of a command
 }
 
-// replica is one process of the consumer, as far as anybody outside can tell.
+// replica is one process of the consumer, as far as the world outside can tell.
 type replica struct {
 	handler *handler.Handler
 	health  *handler.Health
@@ -242,7 +242,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	if w.o.cluster {
 		server = w.three
 	}
-	conn, err := w.nats.Connect(nats.InProcessServer(mortalDialer{server, f}))
+	conn, err := w.nats.Connect(nats.InProcessServer(fateDialer{server, f}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +253,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	}
 	endpoint, clientOptions := w.api.URL(), cv.Options{
 		MaxRPS: 10000, BlobHosts: []string{"127.0.0.1"}, MaxAttempts: 8, Now: o.now,
-		Wrap: func(next http.RoundTripper) http.RoundTripper { return mortalTransport{next, f} },
+		Wrap: func(next http.RoundTripper) http.RoundTripper { return fateTransport{next, f} },
 		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }, // pauses between retries take no time
 	}
 	var transport *http.Transport
@@ -271,7 +271,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	r.health = handler.NewHealth(time.Now)
 	config := handler.Config{
 		Health: r.health,
-		Queue:  parts(mortalQueue{stampedQueue{queue, w}, f}), Resources: map[string]*cv.Client{contract.DefaultResource: client},
+		Queue:  parts(fateQueue{stampedQueue{queue, w}, f}), Resources: map[string]*cv.Client{contract.DefaultResource: client},
 		Store: sink.NewStore(w.s3.FaultyClient(r.faults), store), SpoolDir: t.TempDir(),
 		Version: "test", Now: o.now, Log: zerolog.New(w.log),
 	}
@@ -491,7 +491,7 @@ func (w *world) await(t *testing.T, id, what string, wanted func(contract.Job) b
 	panic("unreachable")
 }
 
-// dead tells whether CV_DEAD has a letter of a command.
+// dead reports whether CV_DEAD has a letter of a command.
 func (w *world) dead(t *testing.T, action contract.Action, id string) bool {
 	t.Helper()
 	subject := "cv.dead." + string(action) + "." + id

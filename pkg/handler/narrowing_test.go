@@ -408,7 +408,7 @@ func TestIterationVanishes(t *testing.T) {
 			}
 			for name := range got {
 				if _, ok := want.files[name]; !ok && !strings.Contains(name, it.String()) {
-					t.Errorf("the bag has %s, which nobody asked for", name)
+					t.Errorf("the bag has %s, which was not asked for", name)
 				}
 			}
 		})
