@@ -130,7 +130,8 @@ func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
 	}
 }
 
-// refusesPuts is the way to a store that refuses to store anything until the operator has mended it.
+// refusesPuts is the way to a store that refuses to store anything until the operator has mended
+// it.
 type refusesPuts struct {
 	next   http.RoundTripper
 	mended *atomic.Bool

@@ -30,8 +30,8 @@ func (w *world) delete(t *testing.T, id, data string) contract.EventData {
 	return w.wait(t, w.publish(t, "delete", id, data))
 }
 
-// testAccount is an account of the delete tests: two projects with everything in them, the other one
-// with metadata.
+// testAccount is an account of the delete tests: two projects with everything in them, the other
+// one with metadata.
 type testAccount struct{ small, other *cvtest.Project }
 
 func fillAccount(api *cvtest.Server) testAccount {

@@ -47,8 +47,8 @@ type worldOptions struct {
 	bucket sinktest.BucketOptions
 	// name is the bucket's name; empty: one that no other test has.
 	name string
-	// now, when set, is the clock of all replicas, and the service has names that are the same in every
-	// run: two worlds alike then store the same bytes.
+	// now, when set, is the clock of all replicas, and the service has names that are the same in
+	// every run: two worlds alike then store the same bytes.
 	now func() time.Time
 	// cluster asks for three NATS servers, and three replicas of everything in them.
 	cluster bool
