@@ -42,32 +42,36 @@ func TestKeyOfAnotherAccount(t *testing.T) {
 	for _, c := range []struct {
 		operation string
 		call      int // the key is changed when the service gets this call
-		data      func(account) string
+		data      func(testAccount) string
 	}{
-		{"GetIterations", 1, func(a account) string { return `{"project_ids":` + idList(a.a.ID, a.b.ID) + `,"unpublish":true}` }},
-		{"GetProject", 1, func(a account) string { return `{"project_ids":` + idList(a.a.ID, a.b.ID) + `,"unpublish":true}` }},
-		{"GetProjects", 1, func(account) string { return `{"all_projects":true,"unpublish":true}` }},
-		{"QueryPredictions", 1, func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` }},
-		{"DeletePrediction", 1, func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` }},
-		{"DeleteImages", 1, func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` }},
-		{"DeleteIteration", 1, func(a account) string {
-			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(a.a.Iterations[0]))
+		{"GetIterations", 1, func(account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID, account.other.ID) + `,"unpublish":true}`
 		}},
-		{"DeleteTag", 1, func(a account) string {
-			return fmt.Sprintf(`{"project_ids":%s,"categories":["tags"]}`, idList(a.a.ID))
+		{"GetProject", 1, func(account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID, account.other.ID) + `,"unpublish":true}`
 		}},
-		{"DeleteProject", 1, func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` }},
+		{"GetProjects", 1, func(testAccount) string { return `{"all_projects":true,"unpublish":true}` }},
+		{"QueryPredictions", 1, func(account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` }},
+		{"DeletePrediction", 1, func(account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` }},
+		{"DeleteImages", 1, func(account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` }},
+		{"DeleteIteration", 1, func(account testAccount) string {
+			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(account.small.ID), idList(account.small.Iterations[0]))
+		}},
+		{"DeleteTag", 1, func(account testAccount) string {
+			return fmt.Sprintf(`{"project_ids":%s,"categories":["tags"]}`, idList(account.small.ID))
+		}},
+		{"DeleteProject", 1, func(account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` }},
 	} {
 		t.Run(c.operation, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-			a := fillAccount(w.api)
+			account := fillAccount(w.api)
 			w.api.OtherAccount(otherKey)
 			key := newKeyring(w.api.Key())
 			before := w.api.Snapshot()
 			w.before(c.operation, c.call, func() { key.key.Store(otherKey) })
 			w.start(t, replicaOptions{key: key, configure: noWait})
-			h := w.publish(t, "delete", "del-1", c.data(a))
+			h := w.publish(t, "delete", "del-1", c.data(account))
 			w.waitsFor(t, "del-1", contract.WaitCredential)
 			if len(h.ends()) > 0 {
 				t.Fatalf("ended: %+v", h.ends())
@@ -81,9 +85,9 @@ func TestKeyOfAnotherAccount(t *testing.T) {
 			if slices.Equal(outline(before)["projects"], outline(after)["projects"]) && e.Counts.Projects > 0 {
 				t.Errorf("%d projects are counted, and all are there", e.Counts.Projects)
 			}
-			for _, p := range []uuid.UUID{a.a.ID, a.b.ID} {
-				named := strings.Contains(c.data(a), p.String()) || strings.Contains(c.data(a), "all_projects")
-				whole := named && !strings.Contains(c.data(a), "iteration_ids") && !strings.Contains(c.data(a), "categories")
+			for _, p := range []uuid.UUID{account.small.ID, account.other.ID} {
+				named := strings.Contains(c.data(account), p.String()) || strings.Contains(c.data(account), "all_projects")
+				whole := named && !strings.Contains(c.data(account), "iteration_ids") && !strings.Contains(c.data(account), "categories")
 				if there := project(&after, p) != nil; there == whole {
 					t.Errorf("project %s is there: %t", p, there)
 				}
@@ -98,17 +102,19 @@ func TestKeyRotatedMeanwhile(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		operation string
-		data      func(account) string
+		data      func(testAccount) string
 	}{
-		{"DeleteImages", func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` }},
+		{"DeleteImages", func(account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` }},
 		// The project is gone when the new key is first used: another one of the plan shows whose
 		// it is.
-		{"DeleteProject", func(a account) string { return `{"project_ids":` + idList(a.a.ID, a.b.ID) + `,"unpublish":true}` }},
+		{"DeleteProject", func(account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID, account.other.ID) + `,"unpublish":true}`
+		}},
 	} {
 		t.Run(c.operation, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-			a := fillAccount(w.api)
+			account := fillAccount(w.api)
 			key := newKeyring(w.api.Key())
 			w.start(t, replicaOptions{key: key, configure: noWait})
 			var once atomic.Bool
@@ -118,7 +124,7 @@ func TestKeyRotatedMeanwhile(t *testing.T) {
 					key.key.Store(otherKey)
 				}
 			})
-			e := w.delete(t, "del-1", c.data(a))
+			e := w.delete(t, "del-1", c.data(account))
 			if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
 				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
@@ -152,9 +158,9 @@ func TestLoneProject(t *testing.T) {
 func TestRefusedPredictions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
-	h := w.deleteUntil(t, "DeletePrediction", `{"project_ids":`+idList(a.a.ID)+`,"categories":["predictions"]}`)
-	w.api.RemoveProject(a.a.ID)
+	account := fillAccount(w.api)
+	h := w.deleteUntil(t, "DeletePrediction", `{"project_ids":`+idList(account.small.ID)+`,"categories":["predictions"]}`)
+	w.api.RemoveProject(account.small.ID)
 	w.start(t, replicaOptions{configure: noWait})
 	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeNothingFound || e.Counts.Predictions != 0 {
 		t.Errorf("ended %s %s with %d predictions: %v", e.Status, e.Outcome, e.Counts.Predictions, e.Error)
@@ -166,16 +172,16 @@ func TestRefusedPredictions(t *testing.T) {
 func TestRefusedImages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4, MissingFailsBatch: true}})
-	a := fillAccount(w.api)
-	h := w.deleteUntil(t, "DeleteImages", fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(a.b.ID), idList(a.b.Images[3:5]...)))
-	w.api.EraseImage(a.b.ID, a.b.Images[3])
+	account := fillAccount(w.api)
+	h := w.deleteUntil(t, "DeleteImages", fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(account.other.ID), idList(account.other.Images[3:5]...)))
+	w.api.EraseImage(account.other.ID, account.other.Images[3])
 	w.start(t, replicaOptions{configure: noWait})
 	e := w.wait(t, h)
 	if e.Status != contract.StatusCompleted || e.Counts.Images != 1 {
 		t.Errorf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
 	}
-	want := map[uuid.UUID]string{a.b.Images[3]: "already_gone", a.b.Images[4]: "DeleteImages"}
-	if got := hows(t, w.bag(t, "del-1", sink.DeleteBag), "images"); fmt.Sprint(got) != fmt.Sprint(want) {
+	want := map[uuid.UUID]string{account.other.Images[3]: "already_gone", account.other.Images[4]: "DeleteImages"}
+	if got := removalMethods(t, w.bag(t, "del-1", sink.DeleteBag), "images"); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("deleted.jsonl says %v, want %v", got, want)
 	}
 }

@@ -78,7 +78,7 @@ func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
 	t.Parallel()
 	key := filepath.Join(t.TempDir(), "key")
 	var mended atomic.Bool
-	refused := sinktest.NewFaults(refusing{sinktest.Shared(t).Transport(), &mended})
+	refused := sinktest.NewFaults(refusesPuts{sinktest.Shared(t).Transport(), &mended})
 	for _, c := range []struct {
 		name    string
 		waits   string
@@ -130,13 +130,14 @@ func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
 	}
 }
 
-// refusing is the way to a store that refuses to store anything until the operator has mended it.
-type refusing struct {
+// refusesPuts is the way to a store that refuses to store anything until the operator has mended
+// it.
+type refusesPuts struct {
 	next   http.RoundTripper
 	mended *atomic.Bool
 }
 
-func (r refusing) RoundTrip(req *http.Request) (*http.Response, error) {
+func (r refusesPuts) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Method != http.MethodPut || r.mended.Load() {
 		return r.next.RoundTrip(req) //nolint:wrapcheck // handed through
 	}

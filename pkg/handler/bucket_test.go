@@ -21,8 +21,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// overwrite writes an object as anybody does who may write to the bucket: what is there is
-// replaced.
+// overwrite writes an object as any holder of a key of the bucket can: what is there is replaced.
 func (w *world) overwrite(t *testing.T, key string, content []byte) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -41,10 +40,10 @@ type forgery struct {
 }
 
 // forge has an account like w's begin a delete, and copies what it stored.
-func forge(t *testing.T, seed int64, id string, data func(account) string) forgery {
+func forge(t *testing.T, seed int64, id string, data func(testAccount) string) forgery {
 	t.Helper()
 	other := newWorld(t, worldOptions{api: cvtest.Options{Seed: seed}})
-	a := fillAccount(other.api)
+	account := fillAccount(other.api)
 	r := other.start(t, replicaOptions{configure: noWait})
 	var f forgery
 	var once sync.Once
@@ -64,7 +63,7 @@ func forge(t *testing.T, seed int64, id string, data func(account) string) forge
 		}
 		return next(op, key, before)
 	}
-	if e := other.delete(t, id, data(a)); e.Status != contract.StatusCompleted {
+	if e := other.delete(t, id, data(account)); e.Status != contract.StatusCompleted {
 		t.Fatalf("the delete to copy from ended %s: %v", e.Status, e.Error)
 	}
 	if f.plan == nil || f.begun == nil {
@@ -118,10 +117,10 @@ func (w *world) waitsFor(t *testing.T, id, what string) {
 func TestForgedBeginning(t *testing.T) {
 	t.Parallel()
 	const seed = 4
-	f := forge(t, seed, "cmd-1", func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` })
+	f := forge(t, seed, "cmd-1", func(account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` })
 	for _, c := range []struct {
 		name   string
-		data   func(account) string
+		data   func(testAccount) string
 		policy contract.DeletePolicy
 		dryRun bool
 		status contract.Status
@@ -130,45 +129,51 @@ func TestForgedBeginning(t *testing.T) {
 	}{
 		{
 			name: "a dry run", policy: contract.DeletesDisabled, dryRun: true, status: contract.StatusCompleted,
-			data: func(a account) string {
-				return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true,"dry_run":true}`
+			data: func(account testAccount) string {
+				return `{"project_ids":` + idList(account.other.ID) + `,"unpublish":true,"dry_run":true}`
 			},
 		},
 		{
 			name: "deletes disabled", policy: contract.DeletesDisabled, status: contract.StatusRefused, code: contract.CodeDeletesDisabled,
-			data: func(a account) string { return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true}` },
+			data: func(account testAccount) string {
+				return `{"project_ids":` + idList(account.other.ID) + `,"unpublish":true}`
+			},
 		},
 		{
 			name: "only approved deletes", policy: contract.DeletesApproved, status: contract.StatusRefused, code: contract.CodeDeletesDisabled,
-			data: func(a account) string { return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true}` },
+			data: func(account testAccount) string {
+				return `{"project_ids":` + idList(account.other.ID) + `,"unpublish":true}`
+			},
 		},
 		{
 			name: "another plan approved", policy: contract.DeletesApproved, status: contract.StatusRefused, code: contract.CodePlanChanged,
-			data: func(a account) string {
-				return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true,"approved_plan":"` + strings.Repeat("ab", 32) + `"}`
+			data: func(account testAccount) string {
+				return `{"project_ids":` + idList(account.other.ID) + `,"unpublish":true,"approved_plan":"` + strings.Repeat("ab", 32) + `"}`
 			},
 		},
 		{
 			name: "too late", policy: contract.DeletesEnabled, status: contract.StatusRefused, code: contract.CodeExpired,
-			data: func(a account) string {
-				return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true,"not_after":"2020-01-01T00:00:00Z"}`
+			data: func(account testAccount) string {
+				return `{"project_ids":` + idList(account.other.ID) + `,"unpublish":true,"not_after":"2020-01-01T00:00:00Z"}`
 			},
 		},
 		{
 			name: "another scope", policy: contract.DeletesEnabled, status: contract.StatusCompleted, gone: true,
-			data: func(a account) string { return `{"project_ids":` + idList(a.b.ID) + `,"unpublish":true}` },
+			data: func(account testAccount) string {
+				return `{"project_ids":` + idList(account.other.ID) + `,"unpublish":true}`
+			},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: seed}})
-			a := fillAccount(w.api)
+			account := fillAccount(w.api)
 			w.place(t, "cmd-1", f, f.with(t, map[string]any{"dry_run": false, "host": hostOf(w.api.URL())}))
 			w.start(t, replicaOptions{configure: func(cfg *handler.Config) {
 				noWait(cfg)
 				cfg.Deletes = c.policy
 			}})
-			e := w.delete(t, "cmd-1", c.data(a))
+			e := w.delete(t, "cmd-1", c.data(account))
 			code := ""
 			if e.Error != nil {
 				code = e.Error.Code
@@ -177,10 +182,10 @@ func TestForgedBeginning(t *testing.T) {
 				t.Errorf("ended %s: %v", e.Status, e.Error)
 			}
 			state := w.api.Snapshot()
-			if project(&state, a.a.ID) == nil {
+			if project(&state, account.small.ID) == nil {
 				t.Error("the project of the forged plan was deleted")
 			}
-			if gone := project(&state, a.b.ID) == nil; gone != c.gone {
+			if gone := project(&state, account.other.ID) == nil; gone != c.gone {
 				t.Errorf("the named project is gone: %t", gone)
 			}
 			if n := len(w.api.DestructiveCalls()); n > 0 && !c.gone {
@@ -202,8 +207,8 @@ func hostOf(url string) string {
 func TestSwappedPlan(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
-	one := `{"project_ids":` + idList(a.b.ID) + `,"image_ids":` + idList(a.b.Images[3])
+	account := fillAccount(w.api)
+	one := `{"project_ids":` + idList(account.other.ID) + `,"image_ids":` + idList(account.other.Images[3])
 	planner := w.start(t, replicaOptions{configure: noWait})
 	planned := w.delete(t, "plan-1", one+`,"dry_run":true}`)
 	if planned.Plan == nil {
@@ -214,10 +219,10 @@ func TestSwappedPlan(t *testing.T) {
 	key := "del-1/.work/plan-" + planned.Plan.SHA256 + ".json"
 	plan := w.fetch(t, "del-1/.work/")["plan-"+planned.Plan.SHA256+".json"]
 	var ids []string
-	for _, id := range a.b.Images[3:8] {
+	for _, id := range account.other.Images[3:8] {
 		ids = append(ids, `"`+id.String()+`"`)
 	}
-	wider := bytes.Replace(plan, []byte(`"images":["`+a.b.Images[3].String()+`"]`), []byte(`"images":[`+strings.Join(ids, ",")+`]`), 1)
+	wider := bytes.Replace(plan, []byte(`"images":["`+account.other.Images[3].String()+`"]`), []byte(`"images":[`+strings.Join(ids, ",")+`]`), 1)
 	if bytes.Equal(wider, plan) || !json.Valid(wider) {
 		t.Fatalf("the plan is %s", plan)
 	}
@@ -243,8 +248,8 @@ func TestBeginningTakenAway(t *testing.T) {
 		t.Run(which, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-			a := fillAccount(w.api)
-			h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(a.a.ID)+`}`)
+			account := fillAccount(w.api)
+			h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(account.small.ID)+`}`)
 			for name := range w.fetch(t, "del-1/.work/") {
 				if strings.HasPrefix(name, which) {
 					if err := w.store.Remove(t.Context(), sink.Key("del-1/.work/"+name)); err != nil {
@@ -274,8 +279,8 @@ func TestBeginningTakenAway(t *testing.T) {
 func TestPolicyChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
-	h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(a.a.ID)+`}`)
+	account := fillAccount(w.api)
+	h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(account.small.ID)+`}`)
 	before := w.api.Snapshot()
 	w.start(t, replicaOptions{configure: func(c *handler.Config) {
 		noWait(c)
@@ -297,15 +302,15 @@ func TestForgedBeginningOfALostJob(t *testing.T) {
 		t.Run(fmt.Sprintf("forged %t", forged), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-			a := fillAccount(w.api)
-			h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(a.a.ID)+`}`)
+			account := fillAccount(w.api)
+			h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(account.small.ID)+`}`)
 			w.loseJob(t, "del-1")
 			if forged {
 				var f forgery
 				for name, content := range w.fetch(t, "del-1/.work/") {
 					switch {
 					case strings.HasPrefix(name, "plan-"):
-						f.plan = bytes.ReplaceAll(content, []byte(a.a.ID.String()), []byte(a.b.ID.String()))
+						f.plan = bytes.ReplaceAll(content, []byte(account.small.ID.String()), []byte(account.other.ID.String()))
 					case strings.HasPrefix(name, "delete-begun-"):
 						f.begun = content
 					}
@@ -321,13 +326,13 @@ func TestForgedBeginningOfALostJob(t *testing.T) {
 			w.start(t, replicaOptions{configure: noWait})
 			e := w.wait(t, h)
 			state := w.api.Snapshot()
-			if project(&state, a.b.ID) == nil {
+			if project(&state, account.other.ID) == nil {
 				t.Error("the project of the forged plan was deleted")
 			}
 			if forged && (e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal) {
 				t.Errorf("ended %s: %v", e.Status, e.Error)
 			}
-			if !forged && (e.Status != contract.StatusCompleted || project(&state, a.a.ID) != nil) {
+			if !forged && (e.Status != contract.StatusCompleted || project(&state, account.small.ID) != nil) {
 				t.Errorf("ended %s: %v", e.Status, e.Error)
 			}
 		})
@@ -339,8 +344,8 @@ func TestForgedBeginningOfALostJob(t *testing.T) {
 func TestPlanTakenAwayAfterAnExport(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
-	h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(a.a.ID)+`,"export_first":true}`)
+	account := fillAccount(w.api)
+	h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(account.small.ID)+`,"export_first":true}`)
 	for name := range w.fetch(t, "del-1/.work/") {
 		if strings.HasPrefix(name, "plan-") {
 			if err := w.store.Remove(t.Context(), sink.Key("del-1/.work/"+name)); err != nil {
@@ -393,8 +398,8 @@ func TestLostJob(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-			a := fillAccount(w.api)
-			h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(a.a.ID)+`}`)
+			account := fillAccount(w.api)
+			h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(account.small.ID)+`}`)
 			w.loseJob(t, "del-1")
 			c.happens(t, w)
 			w.start(t, replicaOptions{configure: func(c *handler.Config) {
@@ -417,8 +422,8 @@ func TestLostJob(t *testing.T) {
 func TestLostJobOfAnUnknownAlias(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
-	h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(a.a.ID)+`}`)
+	account := fillAccount(w.api)
+	h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(account.small.ID)+`}`)
 	w.loseJob(t, "del-1")
 	handedBack := newSignal()
 	second := w.start(t, replicaOptions{

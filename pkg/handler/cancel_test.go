@@ -21,10 +21,10 @@ import (
 
 const everything = `{"all_projects":true}`
 
-// deaf is a queue on which word of an end is never heard.
-type deaf struct{ Queue }
+// dropsEndNotices is a queue that sends no notice that a command is over.
+type dropsEndNotices struct{ Queue }
 
-func (deaf) NotifyOver(context.Context, string) error { return nil }
+func (dropsEndNotices) NotifyOver(context.Context, string) error { return nil }
 
 func TestCancelStopsAnExportOnEveryReplica(t *testing.T) {
 	t.Parallel()
@@ -33,10 +33,10 @@ func TestCancelStopsAnExportOnEveryReplica(t *testing.T) {
 		configure func(*handler.Config)
 	}{
 		{name: "told"},
-		{name: "not told", configure: func(c *handler.Config) { c.Queue = parts(deaf{whole(c.Queue)}) }},
+		{name: "not told", configure: func(c *handler.Config) { c.Queue = parts(dropsEndNotices{whole(c.Queue)}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}, ackWait: time.Hour}) // a unit that nobody stops is waited for, far too long
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}, ackWait: time.Hour}) // a unit that is not stopped is waited for, far too long
 			w.api.Sample()
 			hangs := w.hangBlobs()
 			w.start(t, replicaOptions{commands: 2, configure: c.configure}) // coordinates
@@ -129,13 +129,14 @@ func TestCancelOfAWaitingCommand(t *testing.T) {
 	}
 }
 
-// unheard is a queue that does not take an end's event, as long as it is told so.
-type unheard struct {
+// refusesCancelledEvents is a queue that refuses the event of a cancelled command, as long as the
+// test says so.
+type refusesCancelledEvents struct {
 	Queue
 	refuses *bool
 }
 
-func (q unheard) PublishEvent(ctx context.Context, e contract.Event) error {
+func (q refusesCancelledEvents) PublishEvent(ctx context.Context, e contract.Event) error {
 	if *q.refuses && e.Data.Status == contract.StatusCancelled {
 		return errors.New("not now")
 	}
@@ -149,7 +150,7 @@ func TestCancelTakesAWaitingCommandOutOfTheQueue(t *testing.T) {
 		t.Run(fmt.Sprintf("event refused %t", refuses), func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 			w.api.Fault(cvtest.Fault{Operation: "GetProjects", Times: -1, Status: http.StatusUnauthorized, Code: "PermissionDenied"})
-			r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = parts(unheard{whole(c.Queue), &refuses}) }})
+			r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = parts(refusesCancelledEvents{whole(c.Queue), &refuses}) }})
 			deliver := func(h *history) delivery.Disposition {
 				t.Helper()
 				m, err := w.queue.Command(t.Context(), h.seq)
@@ -172,7 +173,7 @@ func TestCancelTakesAWaitingCommandOutOfTheQueue(t *testing.T) {
 				}
 				m, err := w.queue.Command(t.Context(), exp.seq)
 				if err == nil {
-					err = w.queue.RemoveCommand(t.Context(), m) // as who acknowledges it
+					err = w.queue.RemoveCommand(t.Context(), m) // as the acknowledgement does
 				}
 				if err != nil {
 					t.Fatal(err)
@@ -369,7 +370,7 @@ func TestCancelAgainstTheEnd(t *testing.T) {
 	}
 }
 
-// A coordinator that dies between a cancel and the end leaves the rest to an heir.
+// A coordinator that dies between a cancel and the end leaves the rest to the next holder.
 func TestCancelSurvivesItsCoordinator(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 	w.api.Sample()
@@ -383,7 +384,7 @@ func TestCancelSurvivesItsCoordinator(t *testing.T) {
 		}
 		return nil
 	}
-	first := w.start(t, replicaOptions{commands: 1, faults: faults, configure: func(c *handler.Config) { c.Queue = parts(mortal{whole(c.Queue), removing}) }})
+	first := w.start(t, replicaOptions{commands: 1, faults: faults, configure: func(c *handler.Config) { c.Queue = parts(failsJobWrites{whole(c.Queue), removing}) }})
 	w.start(t, replicaOptions{units: 2})
 	exp := w.publish(t, contract.ActionExport, "exp", everything)
 	hangs.wait(t, "a download")
@@ -402,13 +403,14 @@ func TestCancelSurvivesItsCoordinator(t *testing.T) {
 	}
 }
 
-// mortal is the queue of a process that is dead for CV_JOBS once the signal is given.
-type mortal struct {
+// failsJobWrites is a queue that fails every write of a job once the signal is given, as if the
+// process were dead.
+type failsJobWrites struct {
 	Queue
 	dead *signal
 }
 
-func (m mortal) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
+func (m failsJobWrites) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	select {
 	case <-m.dead.c:
 		return 0, errors.New("the process is dead")

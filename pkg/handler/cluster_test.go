@@ -20,7 +20,7 @@ var (
 // Three NATS servers, three replicas of everything, three of the consumer. Twice a second a leader
 // steps down, of a stream or of a consumer, and the leader of the commands is killed and comes
 // back. Calls of the service wait for that, so that it happens from the beginning of the command to
-// its end. Nobody can tell afterwards.
+// its end. Afterwards there is no trace of it.
 func TestClusterInTheMiddleOfWork(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -48,7 +48,7 @@ func TestClusterInTheMiddleOfWork(t *testing.T) {
 			}
 			h := w.publish(t, s.action, cutID, s.data)
 			e := w.wait(t, h)
-			if e.Attempt > 2 { // a former holder may take back its own after the end
+			if e.Attempt > 2 { // a previous holder may take back its own after the end
 				t.Errorf("it took %d attempts", e.Attempt)
 			}
 			steps := trouble.calm()
@@ -69,7 +69,7 @@ func TestClusterInTheMiddleOfWork(t *testing.T) {
 type trouble struct {
 	steps  atomic.Int64
 	killed string        // the server, once one was
-	moved  chan struct{} // a word each time, for one who waits
+	moved  chan struct{} // receives each time, if another waits
 	over   <-chan struct{}
 	stop   func()
 	ended  sync.WaitGroup

@@ -100,8 +100,8 @@ func (s scenario) finish(t *testing.T, w *world, h *history, r *replica) map[sin
 
 // cuts carries a scenario out once to learn its effects: S3 writes, Training API calls and
 // downloads, JetStream writes and settlements. Then, for each, it kills the replica just before the
-// effect and, in another world, just after it, lets a fresh replica finish, and checks that nobody
-// can tell.
+// effect and, in another world, just after it, lets a fresh replica finish, and checks that there
+// is no trace of it.
 func cuts(t *testing.T, s scenario) {
 	w := s.world(t)
 	r := w.start(t, replicaOptions{configure: s.configure})

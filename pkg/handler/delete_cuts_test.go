@@ -9,7 +9,7 @@ import (
 )
 
 // deleteScenario is a kind of delete for the matrix of cuts, in an account that fill makes.
-func deleteScenario(t *testing.T, fill func(*cvtest.Server) account, c deleteCase, bags ...sink.BagKind) scenario {
+func deleteScenario(t *testing.T, fill func(*cvtest.Server) testAccount, c deleteCase, bags ...sink.BagKind) scenario {
 	t.Helper()
 	s := scenario{action: "delete", bags: bags, configure: noWait, fill: func(api *cvtest.Server) { fill(api) }}
 	twin := newWorld(t, worldOptions{api: cvtest.Options{Seed: cutSeed}}) // has the same ids
@@ -42,11 +42,11 @@ func deleteScenario(t *testing.T, fill func(*cvtest.Server) account, c deleteCas
 }
 
 // smallAccount is one project with one of everything.
-func smallAccount(api *cvtest.Server) account { return account{a: smallProject(api)} }
+func smallAccount(api *cvtest.Server) testAccount { return testAccount{small: smallProject(api)} }
 
 // wholeAccount is a delete of all projects of the account.
 func wholeAccount(data string) deleteCase {
-	return deleteCase{make: func(*testing.T, *world, account) (string, []apply) {
+	return deleteCase{make: func(*testing.T, *world, testAccount) (string, []apply) {
 		return data, []apply{func(s *cvtest.State) { s.Projects = nil }}
 	}}
 }

@@ -33,8 +33,8 @@ func (w *world) before(operation string, n int, do func()) {
 	})
 }
 
-// hows are the ways in which the things of a category went, by id, as a bag tells.
-func hows(t *testing.T, files map[string][]byte, category string) map[uuid.UUID]string {
+// removalMethods are the methods by which the things of a category went, by id, as a bag tells.
+func removalMethods(t *testing.T, files map[string][]byte, category string) map[uuid.UUID]string {
 	t.Helper()
 	out := map[uuid.UUID]string{}
 	for name, content := range files {
@@ -58,7 +58,7 @@ func hows(t *testing.T, files map[string][]byte, category string) map[uuid.UUID]
 func TestDeleteMeetsAnotherEndpoint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
+	account := fillAccount(w.api)
 	before := w.api.Snapshot()
 	other := newWorld(t, worldOptions{api: cvtest.Options{Seed: 9}})
 	elsewhere, err := cv.New(other.api.URL(), cv.TrainingKey(other.api.Key()), cv.Options{MaxRPS: 10000})
@@ -68,7 +68,7 @@ func TestDeleteMeetsAnotherEndpoint(t *testing.T) {
 	t.Cleanup(elsewhere.CloseIdleConnections)
 	w.api.Fault(cvtest.Fault{Operation: "DeleteIteration", Status: 401, Times: -1})
 	first := w.start(t, replicaOptions{configure: noWait})
-	h := w.publish(t, "delete", "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	h := w.publish(t, "delete", "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
 	waits := func(in string) {
 		t.Helper()
 		w.eventually(t, "the delete waits", func() bool {
@@ -93,7 +93,7 @@ func TestDeleteMeetsAnotherEndpoint(t *testing.T) {
 		t.Fatalf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
 	w.checkState(t, before, func(s *cvtest.State) {
-		s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == a.a.ID })
+		s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == account.small.ID })
 	})
 }
 
@@ -120,43 +120,49 @@ func TestHoldPutMeanwhile(t *testing.T) {
 	})
 }
 
-// TestGoneBeforeItsTurn lets somebody else delete what was planned, just before its turn comes: it
-// is told as already gone, and not counted as deleted.
+// TestGoneBeforeItsTurn has another tool delete what was planned, just before its turn comes: it is
+// told as already gone, and not counted as deleted.
 func TestGoneBeforeItsTurn(t *testing.T) {
 	for _, c := range []struct {
 		name, operation, category string
-		data                      func(a account) string
-		remove                    func(w *world, a account) // by somebody else
-		want                      func(a account) map[uuid.UUID]string
+		data                      func(account testAccount) string
+		remove                    func(w *world, account testAccount) // by another tool
+		want                      func(account testAccount) map[uuid.UUID]string
 		outcome                   contract.Outcome
 	}{
 		{
 			name: "an iteration", operation: "DeleteIteration", category: "iterations",
-			data: func(a account) string {
-				return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(a.a.Iterations[0]))
+			data: func(account testAccount) string {
+				return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(account.small.ID), idList(account.small.Iterations[0]))
 			},
-			remove:  func(w *world, a account) { w.api.RemoveIteration(a.a.ID, a.a.Iterations[0]) },
-			want:    func(a account) map[uuid.UUID]string { return map[uuid.UUID]string{a.a.Iterations[0]: "already_gone"} },
+			remove: func(w *world, account testAccount) {
+				w.api.RemoveIteration(account.small.ID, account.small.Iterations[0])
+			},
+			want: func(account testAccount) map[uuid.UUID]string {
+				return map[uuid.UUID]string{account.small.Iterations[0]: "already_gone"}
+			},
 			outcome: contract.OutcomeNothingFound,
 		},
 		{
 			name: "an image of two", operation: "DeleteImages", category: "images",
-			data: func(a account) string {
-				return fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(a.b.ID), idList(a.b.Images[3:5]...))
+			data: func(account testAccount) string {
+				return fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(account.other.ID), idList(account.other.Images[3:5]...))
 			},
-			remove: func(w *world, a account) { w.api.EraseImage(a.b.ID, a.b.Images[3]) },
-			want: func(a account) map[uuid.UUID]string {
-				return map[uuid.UUID]string{a.b.Images[3]: "already_gone", a.b.Images[4]: "DeleteImages"}
+			remove: func(w *world, account testAccount) { w.api.EraseImage(account.other.ID, account.other.Images[3]) },
+			want: func(account testAccount) map[uuid.UUID]string {
+				return map[uuid.UUID]string{account.other.Images[3]: "already_gone", account.other.Images[4]: "DeleteImages"}
 			},
 			outcome: contract.OutcomeComplete,
 		},
 		{
 			name: "a whole project", operation: "DeleteImages", category: "images",
-			data:   func(a account) string { return `{"project_ids":` + idList(a.a.ID) + `,"categories":["images"]}` },
-			remove: func(w *world, a account) { w.api.RemoveProject(a.a.ID) },
-			want: func(a account) map[uuid.UUID]string {
+			data: func(account testAccount) string {
+				return `{"project_ids":` + idList(account.small.ID) + `,"categories":["images"]}`
+			},
+			remove: func(w *world, account testAccount) { w.api.RemoveProject(account.small.ID) },
+			want: func(account testAccount) map[uuid.UUID]string {
 				want := map[uuid.UUID]string{}
-				for _, id := range a.a.Images {
+				for _, id := range account.small.Images {
 					want[id] = "already_gone"
 				}
 				return want
@@ -167,20 +173,20 @@ func TestGoneBeforeItsTurn(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4, MissingFailsBatch: true}})
-			a := fillAccount(w.api)
-			w.before(c.operation, 1, func() { c.remove(w, a) })
+			account := fillAccount(w.api)
+			w.before(c.operation, 1, func() { c.remove(w, account) })
 			w.start(t, replicaOptions{configure: noWait})
-			e := w.delete(t, "del-1", c.data(a))
+			e := w.delete(t, "del-1", c.data(account))
 			if e.Status != contract.StatusCompleted || e.Outcome != c.outcome {
 				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
-			want, deleted := c.want(a), int64(0)
+			want, deleted := c.want(account), int64(0)
 			for _, how := range want {
 				if how != "already_gone" {
 					deleted++
 				}
 			}
-			if got := hows(t, w.bag(t, "del-1", sink.DeleteBag), c.category); fmt.Sprint(got) != fmt.Sprint(want) {
+			if got := removalMethods(t, w.bag(t, "del-1", sink.DeleteBag), c.category); fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("deleted.jsonl says\n%v, want\n%v", got, want)
 			}
 			if n := e.Counts.Images + e.Counts.Iterations; n != deleted {
@@ -195,26 +201,26 @@ func TestGoneBeforeItsTurn(t *testing.T) {
 func TestGoneBeforeALaterAttempt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
-	byID := slices.Clone(a.a.Iterations)
+	account := fillAccount(w.api)
+	byID := slices.Clone(account.small.Iterations)
 	slices.SortFunc(byID, func(x, y uuid.UUID) int { return strings.Compare(x.String(), y.String()) })
 	// The first call is carried out and its answer lost; the second ends the attempt.
 	w.api.Fault(cvtest.Fault{Operation: "DeleteIteration", Path: byID[0].String(), Reset: true, AfterEffect: true})
 	w.api.Fault(cvtest.Fault{Operation: "DeleteIteration", Path: byID[0].String(), Call: 1, Status: 401})
-	w.before("DeleteIteration", 3, func() { w.api.RemoveIteration(a.a.ID, byID[1]) })
+	w.before("DeleteIteration", 3, func() { w.api.RemoveIteration(account.small.ID, byID[1]) })
 	w.start(t, replicaOptions{configure: noWait})
-	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(byID...)))
+	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(account.small.ID), idList(byID...)))
 	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Counts.Iterations != 1 {
 		t.Errorf("ended %s %s: %v, counts %+v", e.Status, e.Outcome, e.Error, e.Counts)
 	}
 	want := map[uuid.UUID]string{byID[0]: "DeleteIteration", byID[1]: "already_gone"}
-	if got := hows(t, w.bag(t, "del-1", sink.DeleteBag), "iterations"); fmt.Sprint(got) != fmt.Sprint(want) {
+	if got := removalMethods(t, w.bag(t, "del-1", sink.DeleteBag), "iterations"); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("deleted.jsonl says %v, want %v", got, want)
 	}
 }
 
 // TestGoneBeforeALaterAttemptAtTheNextProject has the first project of two cost a second attempt,
-// in which somebody else deletes the other one.
+// in which another tool deletes the other one.
 func TestGoneBeforeALaterAttemptAtTheNextProject(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -243,13 +249,13 @@ func TestPublishedMeanwhile(t *testing.T) {
 		t.Run(fmt.Sprintf("unpublish %t", allowed), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-			a := fillAccount(w.api)
-			byID := slices.Clone(a.a.Iterations)
+			account := fillAccount(w.api)
+			byID := slices.Clone(account.small.Iterations)
 			slices.SortFunc(byID, func(x, y uuid.UUID) int { return strings.Compare(x.String(), y.String()) })
-			w.before("DeleteIteration", 1, func() { w.api.Publish(a.a.ID, byID[1], "in use") })
+			w.before("DeleteIteration", 1, func() { w.api.Publish(account.small.ID, byID[1], "in use") })
 			w.start(t, replicaOptions{configure: noWait})
-			e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"unpublish":%t}`, idList(a.a.ID), allowed))
-			p := project(ptr(w.api.Snapshot()), a.a.ID)
+			e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"unpublish":%t}`, idList(account.small.ID), allowed))
+			p := project(ptr(w.api.Snapshot()), account.small.ID)
 			if allowed {
 				if e.Status != contract.StatusCompleted || p != nil {
 					t.Errorf("ended %s: %v, the project is %v", e.Status, e.Error, p)
@@ -271,29 +277,29 @@ func TestExportFirstOfWhatIsGone(t *testing.T) {
 	gone := uuid.MustParse("0f3b2a77-3a57-4b8c-9a67-5c1c1df0a111")
 	for _, c := range []struct {
 		name    string
-		data    func(a account) string
+		data    func(account testAccount) string
 		outcome contract.Outcome
 	}{
-		{"a project", func(account) string { return `{"project_ids":` + idList(gone) + `,"export_first":true}` }, contract.OutcomeNothingFound},
-		{"one project of two", func(a account) string {
-			return `{"project_ids":` + idList(a.a.ID, gone) + `,"export_first":true}`
+		{"a project", func(testAccount) string { return `{"project_ids":` + idList(gone) + `,"export_first":true}` }, contract.OutcomeNothingFound},
+		{"one project of two", func(account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID, gone) + `,"export_first":true}`
 		}, contract.OutcomeComplete},
-		{"an image of two", func(a account) string {
-			return fmt.Sprintf(`{"project_ids":%s,"image_ids":%s,"export_first":true}`, idList(a.a.ID), idList(a.a.Images[3], gone))
+		{"an image of two", func(account testAccount) string {
+			return fmt.Sprintf(`{"project_ids":%s,"image_ids":%s,"export_first":true}`, idList(account.small.ID), idList(account.small.Images[3], gone))
 		}, contract.OutcomeComplete},
-		{"an iteration", func(a account) string {
-			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s,"export_first":true}`, idList(a.a.ID), idList(gone))
+		{"an iteration", func(account testAccount) string {
+			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s,"export_first":true}`, idList(account.small.ID), idList(gone))
 		}, contract.OutcomeNothingFound},
-		{"a tag", func(a account) string {
-			return fmt.Sprintf(`{"project_ids":%s,"tag_ids":%s,"export_first":true}`, idList(a.a.ID), idList(gone))
+		{"a tag", func(account testAccount) string {
+			return fmt.Sprintf(`{"project_ids":%s,"tag_ids":%s,"export_first":true}`, idList(account.small.ID), idList(gone))
 		}, contract.OutcomeNothingFound},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-			a := fillAccount(w.api)
+			account := fillAccount(w.api)
 			w.start(t, replicaOptions{configure: noWait})
-			e := w.delete(t, "del-1", c.data(a))
+			e := w.delete(t, "del-1", c.data(account))
 			if e.Status != contract.StatusCompleted || e.Outcome != c.outcome || e.ExportBundle == nil {
 				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
@@ -302,7 +308,7 @@ func TestExportFirstOfWhatIsGone(t *testing.T) {
 	}
 }
 
-// slowLedger takes its time once: the append that has an intent of the operation.
+// slowLedger is a queue that calls slow, once, before it appends an intent of the operation.
 type slowLedger struct {
 	Queue
 	operation string
@@ -318,17 +324,17 @@ func (q *slowLedger) AppendLedger(ctx context.Context, id string, lines []byte, 
 }
 
 // TestIntentHasItsOwnTime has an intent that took too long, so that its call is not made: the one
-// that is made for it has the time at which it was written, from which an heir reckons how long the
-// call can be under way.
+// that is made for it has the time at which it was written, from which the next holder reckons how
+// long the call can be under way.
 func TestIntentHasItsOwnTime(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
-	clock := skippingClock()
+	account := fillAccount(w.api)
+	clock := newSkippingClock()
 	w.start(t, replicaOptions{configure: func(c *handler.Config) {
 		c.Now, c.Wait = clock.now, clock.wait
 		c.Queue = parts(&slowLedger{whole(c.Queue), "DeleteImages", func() { clock.skipped.Add(int64(time.Minute)) }})
 	}})
-	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`,"categories":["images"]}`)
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`,"categories":["images"]}`)
 	if e.Status != contract.StatusCompleted {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
@@ -368,16 +374,16 @@ func TestPredictionsThatWereNotExported(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-			a := fillAccount(w.api)
+			account := fillAccount(w.api)
 			f := newFate("", false)
 			var late uuid.UUID
 			f.hook = func(effect string, after bool) {
 				if effect == c.at && !after {
-					late = w.api.AddPrediction(a.a.ID, a.a.Iterations[0])
+					late = w.api.AddPrediction(account.small.ID, account.small.Iterations[0])
 				}
 			}
 			w.start(t, replicaOptions{fate: f, configure: noWait})
-			e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+c.data)
+			e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+c.data)
 			if e.Status != c.status {
 				t.Fatalf("ended %s: %v", e.Status, e.Error)
 			}
@@ -390,7 +396,7 @@ func TestPredictionsThatWereNotExported(t *testing.T) {
 			if calls := w.api.DestructiveCalls(); c.status == contract.StatusRefused && len(calls) > 0 {
 				t.Errorf("calls were made: %v", calls)
 			}
-			if p := project(ptr(w.api.Snapshot()), a.a.ID); p == nil || !slices.ContainsFunc(p.Predictions, oneOf(late)) {
+			if p := project(ptr(w.api.Snapshot()), account.small.ID); p == nil || !slices.ContainsFunc(p.Predictions, oneOf(late)) {
 				t.Error("a prediction is gone that was not exported")
 			}
 			if e.ExportBundle == nil {
@@ -404,13 +410,13 @@ func TestPredictionsThatWereNotExported(t *testing.T) {
 // failed delete, and not half a bag.
 func TestFailureWhileTheBagIsMade(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
+	account := fillAccount(w.api)
 	r := w.start(t, replicaOptions{configure: func(c *handler.Config) {
 		noWait(c)
 		c.MaxAttempts = 1
 	}})
 	r.faults.Add(sinktest.Fault{Op: "PutObject", Key: "*/receipt.json", Times: -1, Status: http.StatusInternalServerError})
-	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
 	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeExhausted || e.Counts.Projects != 1 {
 		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
@@ -426,10 +432,10 @@ func TestFailureWhileTheBagIsMade(t *testing.T) {
 // fails and says so.
 func TestReadOnlyMeanwhile(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
-	w.before("DeleteIteration", 1, func() { w.api.SetDRMode(a.a.ID, true) })
+	account := fillAccount(w.api)
+	w.before("DeleteIteration", 1, func() { w.api.SetDRMode(account.small.ID, true) })
 	w.start(t, replicaOptions{configure: noWait})
-	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
 	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeReadOnly || e.Counts.Images != 4 || e.Counts.Iterations != 0 {
 		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
@@ -439,19 +445,19 @@ func TestReadOnlyMeanwhile(t *testing.T) {
 // nothing is deleted.
 func TestTamperedExport(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
+	account := fillAccount(w.api)
 	before := w.api.Snapshot()
 	f := newFate("", false)
 	f.hook = func(effect string, after bool) {
 		if effect == "PutObject del-1/export/receipt.json#1" && after {
-			key := sink.Key("del-1/export/data/projects/" + a.a.ID.String() + "/tags.json")
+			key := sink.Key("del-1/export/data/projects/" + account.small.ID.String() + "/tags.json")
 			if err := w.store.Replace(context.Background(), key, sink.Bytes([]byte("[]"), "application/json")); err != nil {
 				t.Error(err)
 			}
 		}
 	}
 	w.start(t, replicaOptions{fate: f, configure: noWait})
-	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`,"export_first":true}`)
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`,"export_first":true}`)
 	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal || !strings.Contains(e.Error.Message, "does not verify, so nothing is deleted") {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
@@ -465,10 +471,10 @@ func TestTamperedExport(t *testing.T) {
 // call: the call is not sent then, but after an intent of its own.
 func TestLateCallIsNotSent(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
-	clock := skippingClock()
+	account := fillAccount(w.api)
+	clock := newSkippingClock()
 	f := newFate("", false)
-	late := "DELETE projects/" + a.a.ID.String() + "/iterations/" + a.a.Iterations[0].String()
+	late := "DELETE projects/" + account.small.ID.String() + "/iterations/" + account.small.Iterations[0].String()
 	tries := 0
 	f.hook = func(effect string, after bool) {
 		if strings.HasPrefix(effect, late+"#") && !after {
@@ -478,7 +484,7 @@ func TestLateCallIsNotSent(t *testing.T) {
 		}
 	}
 	w.start(t, replicaOptions{fate: f, configure: func(c *handler.Config) { c.Now, c.Wait = clock.now, clock.wait }})
-	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(a.a.Iterations[0])))
+	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(account.small.ID), idList(account.small.Iterations[0])))
 	if e.Status != contract.StatusCompleted {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
@@ -493,13 +499,13 @@ func TestLateCallIsNotSent(t *testing.T) {
 	}
 }
 
-// TestFencedOutByTheLedger lets somebody else write the ledger just before a destructive call: it
+// TestFencedOutByTheLedger has another holder write the ledger just before a destructive call: it
 // is not made, whatever its coordinator believes about its lease. The next holder takes over from
 // there, and the chain of the ledger is whole.
 func TestFencedOutByTheLedger(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})
-	a := fillAccount(w.api)
-	clock := skippingClock()
+	account := fillAccount(w.api)
+	clock := newSkippingClock()
 	f := newFate("", false)
 	made := -1 // calls when the other one wrote
 	f.hook = func(effect string, after bool) {
@@ -537,14 +543,14 @@ func TestFencedOutByTheLedger(t *testing.T) {
 			}
 		},
 	})
-	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
 	if e.Status != contract.StatusCompleted {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
 	select {
 	case calls := <-said:
 		if calls != made {
-			t.Errorf("%d calls were made after somebody else wrote the ledger", calls-made)
+			t.Errorf("%d calls were made after another holder wrote the ledger", calls-made)
 		}
 	default:
 		t.Error("the first delivery was not given up")

@@ -17,15 +17,15 @@ import (
 )
 
 // hidden makes an iteration of project a be in training, and returns an image that only this
-// iteration has: nobody can see it until the training is over.
-func hidden(t *testing.T, w *world, a account) (iteration, image uuid.UUID) {
+// iteration has: it cannot be seen until the training is over.
+func hidden(t *testing.T, w *world, account testAccount) (iteration, image uuid.UUID) {
 	t.Helper()
-	p := project(ptr(w.api.Snapshot()), a.a.ID)
+	p := project(ptr(w.api.Snapshot()), account.small.ID)
 	for _, it := range p.Iterations {
 		for _, i := range without(it.Images, func(i cvtest.ItemState) bool {
 			return len(without(p.Workspace.Images, oneOf(i.ID))) < len(p.Workspace.Images)
 		}) {
-			w.api.SetStatus(a.a.ID, it.ID, cvtest.StatusTraining)
+			w.api.SetStatus(account.small.ID, it.ID, cvtest.StatusTraining)
 			return it.ID, i.ID
 		}
 	}
@@ -43,21 +43,21 @@ func (w *world) waitsForTraining(t *testing.T, id string) {
 }
 
 // TestImagesWaitForTraining deletes an image while an iteration that holds a copy is in training:
-// until that is over nobody can say that it is gone, or delete it.
+// until that is over it cannot be deleted, nor be said to be gone.
 func TestImagesWaitForTraining(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
-	it, image := hidden(t, w, a)
+	account := fillAccount(w.api)
+	it, image := hidden(t, w, account)
 	before := w.api.Snapshot()
 	w.start(t, replicaOptions{configure: noWait})
-	h := w.publish(t, "delete", "del-1", fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(a.a.ID), idList(image)))
+	h := w.publish(t, "delete", "del-1", fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(account.small.ID), idList(image)))
 	w.waitsForTraining(t, "del-1")
-	w.api.SetStatus(a.a.ID, it, cvtest.StatusCompleted)
+	w.api.SetStatus(account.small.ID, it, cvtest.StatusCompleted)
 	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Counts.Images != 1 || e.Attempt != 1 {
 		t.Fatalf("ended %s in attempt %d with %d images: %v", e.Status, e.Attempt, e.Counts.Images, e.Error)
 	}
-	w.checkState(t, before, everywhere(oneOf(image), a.a.ID))
+	w.checkState(t, before, everywhere(oneOf(image), account.small.ID))
 }
 
 // TestTrainingBegunMeanwhile begins a training after the plan was made: what it takes in of the
@@ -67,24 +67,24 @@ func TestTrainingBegunMeanwhile(t *testing.T) {
 	for _, when := range []string{"DeleteImages", "GetImagesByIds"} {
 		t.Run(when, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-			a := fillAccount(w.api)
-			image := project(ptr(w.api.Snapshot()), a.a.ID).Workspace.Images[0].ID
-			it := a.a.Iterations[1]
+			account := fillAccount(w.api)
+			image := project(ptr(w.api.Snapshot()), account.small.ID).Workspace.Images[0].ID
+			it := account.small.Iterations[1]
 			var once sync.Once
 			w.api.OnCall(func(operation string, _ int) {
 				if operation == when {
-					once.Do(func() { w.api.SetStatus(a.a.ID, it, cvtest.StatusTraining) })
+					once.Do(func() { w.api.SetStatus(account.small.ID, it, cvtest.StatusTraining) })
 				}
 			})
 			before := w.api.Snapshot()
 			w.start(t, replicaOptions{configure: noWait})
-			h := w.publish(t, "delete", "del-1", fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(a.a.ID), idList(image)))
+			h := w.publish(t, "delete", "del-1", fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(account.small.ID), idList(image)))
 			w.waitsForTraining(t, "del-1")
-			w.api.SetStatus(a.a.ID, it, cvtest.StatusCompleted)
+			w.api.SetStatus(account.small.ID, it, cvtest.StatusCompleted)
 			if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Counts.Images != 1 {
 				t.Fatalf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
 			}
-			w.checkState(t, before, everywhere(oneOf(image), a.a.ID))
+			w.checkState(t, before, everywhere(oneOf(image), account.small.ID))
 		})
 	}
 }
@@ -93,22 +93,22 @@ func TestTrainingBegunMeanwhile(t *testing.T) {
 // is deleted, or while nothing can be done at all.
 func TestEachThingHasItsOwnTime(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
-	clock := skippingClock()
+	account := fillAccount(w.api)
+	clock := newSkippingClock()
 	// The service forgets an iteration only after the first look at it; an hour goes by before the
 	// second one is deleted.
 	w.api.Fault(cvtest.Fault{Operation: "DeleteIteration", Status: 404, Code: "NotFoundIteration", Times: -1})
-	its := slices.SortedFunc(slices.Values(a.a.Iterations), func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	its := slices.SortedFunc(slices.Values(account.small.Iterations), func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
 	w.api.OnCall(func(operation string, n int) {
 		switch {
 		case operation == "DeleteIteration" && n == 2:
 			clock.skipped.Add(int64(time.Hour))
 		case operation == "GetIteration" && n%2 == 0:
-			w.api.RemoveIteration(a.a.ID, its[n/2-1])
+			w.api.RemoveIteration(account.small.ID, its[n/2-1])
 		}
 	})
 	w.start(t, replicaOptions{configure: func(c *handler.Config) { c.Now, c.Wait = clock.now, clock.wait }})
-	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(its...)))
+	e := w.delete(t, "del-1", fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(account.small.ID), idList(its...)))
 	if e.Status != contract.StatusCompleted {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
@@ -125,12 +125,12 @@ func TestDeleteOutlivesItsTraces(t *testing.T) {
 				o.DeleteDelay = 24 * time.Hour
 			}
 			w := newWorld(t, worldOptions{api: o})
-			a := fillAccount(w.api)
-			clock := skippingClock()
+			account := fillAccount(w.api)
+			clock := newSkippingClock()
 			carryOut := func(p contract.DeletePolicy) contract.EventData {
 				r := w.start(t, replicaOptions{configure: func(c *handler.Config) { c.Now, c.Wait, c.Deletes = clock.now, clock.wait, p }})
 				defer r.stop()
-				return w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+				return w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
 			}
 			first := carryOut(contract.DeletesEnabled)
 			if first.Status != status {
@@ -158,11 +158,11 @@ func TestDeleteOutlivesItsTraces(t *testing.T) {
 func TestWorkspaceListedAsAnIteration(t *testing.T) {
 	for _, categories := range []string{"", `,"categories":["iterations"]`} {
 		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-		a := fillAccount(w.api)
-		it := a.b.Iterations[1]
-		w.api.SetStatus(a.b.ID, it, cvtest.StatusNew)
+		account := fillAccount(w.api)
+		it := account.other.Iterations[1]
+		w.api.SetStatus(account.other.ID, it, cvtest.StatusNew)
 		w.start(t, replicaOptions{configure: noWait})
-		e := w.delete(t, "del-1", `{"project_ids":`+idList(a.b.ID)+`,"unpublish":true`+categories+`}`)
+		e := w.delete(t, "del-1", `{"project_ids":`+idList(account.other.ID)+`,"unpublish":true`+categories+`}`)
 		if e.Status != contract.StatusCompleted || e.Counts.Iterations != 1 {
 			t.Errorf("%s: ended %s with %d iterations: %v", categories, e.Status, e.Counts.Iterations, e.Error)
 		}
@@ -173,7 +173,7 @@ func TestWorkspaceListedAsAnIteration(t *testing.T) {
 // and the end are of one mind.
 func TestCancelOfASealedPlan(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
+	account := fillAccount(w.api)
 	r := w.start(t, replicaOptions{configure: noWait})
 	next := r.faults.OnRequest
 	var once sync.Once
@@ -184,26 +184,26 @@ func TestCancelOfASealedPlan(t *testing.T) {
 		}
 		return next(op, key, before)
 	}
-	e := w.delete(t, "plan-1", `{"project_ids":`+idList(a.a.ID)+`,"dry_run":true}`)
+	e := w.delete(t, "plan-1", `{"project_ids":`+idList(account.small.ID)+`,"dry_run":true}`)
 	if e.Status != contract.StatusCompleted || answer.Status != contract.StatusRefused || answer.Error.Code != contract.CodeTooLate {
 		t.Errorf("the plan ended %s (%v), the cancel %s (%v)", e.Status, e.Error, answer.Status, answer.Error)
 	}
 }
 
-// TestTagsThatNobodyPlanned adds a tag to a project after its plan was made: the project is not
+// TestTagsThatWereNotPlanned adds a tag to a project after its plan was made: the project is not
 // deleted with it.
-func TestTagsThatNobodyPlanned(t *testing.T) {
+func TestTagsThatWereNotPlanned(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
+	account := fillAccount(w.api)
 	var once sync.Once
 	w.api.OnCall(func(operation string, _ int) {
 		if operation == "DeleteIteration" {
-			once.Do(func() { w.api.AddTag(a.a.ID, "added") })
+			once.Do(func() { w.api.AddTag(account.small.ID, "added") })
 		}
 	})
 	w.start(t, replicaOptions{configure: noWait})
-	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
-	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodePlanChanged || e.Counts.Projects != 0 || project(ptr(w.api.Snapshot()), a.a.ID) == nil {
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodePlanChanged || e.Counts.Projects != 0 || project(ptr(w.api.Snapshot()), account.small.ID) == nil {
 		t.Errorf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
 }

@@ -1,14 +1,10 @@
 package handler_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -34,325 +30,25 @@ func (w *world) delete(t *testing.T, id, data string) contract.EventData {
 	return w.wait(t, w.publish(t, "delete", id, data))
 }
 
-// apply is what a state becomes when a delete is carried out: the test's own words for what should
-// be gone. Everything else stays as it is.
-type apply func(s *cvtest.State)
+// testAccount is an account of the delete tests: two projects with everything in them, the other
+// one with metadata.
+type testAccount struct{ small, other *cvtest.Project }
 
-// without removes from items what gone says.
-func without(items []cvtest.ItemState, gone func(cvtest.ItemState) bool) []cvtest.ItemState {
-	return slices.DeleteFunc(slices.Clone(items), gone)
-}
-
-// everywhere removes images from the workspace and every iteration of the projects, of all when
-// none is named.
-func everywhere(gone func(cvtest.ItemState) bool, projects ...uuid.UUID) apply {
-	return func(s *cvtest.State) {
-		for i := range s.Projects {
-			p := &s.Projects[i]
-			if len(projects) > 0 && !slices.Contains(projects, p.ID) {
-				continue
-			}
-			p.Workspace.Images = without(p.Workspace.Images, gone)
-			for j := range p.Iterations {
-				p.Iterations[j].Images = without(p.Iterations[j].Images, gone)
-			}
-		}
-	}
-}
-
-func anyImage(cvtest.ItemState) bool { return true }
-
-func oneOf(ids ...uuid.UUID) func(cvtest.ItemState) bool {
-	return func(i cvtest.ItemState) bool { return slices.Contains(ids, i.ID) }
-}
-
-// project finds a project of a state.
-func project(s *cvtest.State, id uuid.UUID) *cvtest.ProjectState {
-	for i := range s.Projects {
-		if s.Projects[i].ID == id {
-			return &s.Projects[i]
-		}
-	}
-	return nil
-}
-
-// outline is a state by what there is: ids and digests. What the service derives from them (counts
-// of images on tags, times of change, performance) is not in it.
-func outline(s cvtest.State) map[string][]string {
-	out := map[string][]string{}
-	note := func(where string, items []cvtest.ItemState) {
-		for _, i := range items {
-			out[where] = append(out[where], i.ID.String()+" "+i.SHA256)
-		}
-	}
-	tags := func(where string, raws []json.RawMessage) {
-		for _, raw := range raws {
-			var tag struct{ ID, Name string }
-			if err := json.Unmarshal(raw, &tag); err != nil {
-				panic(err)
-			}
-			out[where] = append(out[where], tag.ID+" "+tag.Name)
-		}
-	}
-	for _, p := range s.Projects {
-		where := p.ID.String()
-		out["projects"] = append(out["projects"], where)
-		note(where+" images", p.Workspace.Images)
-		note(where+" predictions", p.Predictions)
-		tags(where+" tags", p.Workspace.Tags)
-		for _, it := range p.Iterations {
-			var published struct{ PublishName string }
-			if err := json.Unmarshal(it.Iteration, &published); err != nil {
-				panic(err)
-			}
-			out[where+" iterations"] = append(out[where+" iterations"], it.ID.String()+" "+published.PublishName)
-			within := where + " " + it.ID.String()
-			note(within+" images", it.Images)
-			tags(within+" tags", it.Tags)
-			for _, e := range it.Exports {
-				out[within+" exports"] = append(out[within+" exports"], e.Platform+" "+e.Flavor+" "+e.Status+" "+e.SHA256)
-			}
-		}
-	}
-	return out
-}
-
-// checkState holds the service against what it should hold.
-func (w *world) checkState(t *testing.T, before cvtest.State, changes ...apply) {
-	t.Helper()
-	var should cvtest.State
-	unmarshal(t, encode(t, before), &should) // a copy
-	for _, change := range changes {
-		change(&should)
-	}
-	want, got := outline(should), outline(w.api.Snapshot())
-	for _, where := range slices.Sorted(maps.Keys(want)) {
-		if !reflect.DeepEqual(got[where], want[where]) {
-			t.Errorf("%s: the service has\n%s\nand should have\n%s", where, strings.Join(got[where], "\n"), strings.Join(want[where], "\n"))
-		}
-		delete(got, where)
-	}
-	for where := range got {
-		t.Errorf("%s: the service still has %v", where, got[where])
-	}
-}
-
-// ledgerLine is what the tests need of a line of ledger.jsonl.
-type ledgerLine struct {
-	Time                    time.Time
-	Kind, Operation, Target string
-	Status                  int
-	RequestID               string `json:"request_id"`
-}
-
-func ledgerOf(t *testing.T, files map[string][]byte) (lines []ledgerLine) {
-	t.Helper()
-	for raw := range bytes.Lines(files["evidence/ledger.jsonl"]) {
-		var l ledgerLine
-		unmarshal(t, raw, &l)
-		lines = append(lines, l)
-	}
-	return lines
-}
-
-// checkCalls holds the ledger of a command that was not cut short against the calls that the
-// service received: every one is there, and no other.
-func (w *world) checkCalls(t *testing.T, files map[string][]byte) {
-	t.Helper()
-	calls, requests := map[string]int{}, map[string]bool{"": true}
-	for _, c := range w.api.Calls() {
-		calls[c.Operation+" "+c.Path]++
-		requests[c.RequestID] = true
-	}
-	intents := map[string]int{}
-	for _, l := range ledgerOf(t, files) {
-		path, _, _ := strings.Cut(l.Target, " ")
-		if !requests[l.RequestID] {
-			t.Errorf("the ledger has a request %s that the service did not receive", l.RequestID)
-		}
-		switch l.Kind {
-		case sink.LedgerTakeover: // by an attempt after one that trouble ended
-			continue
-		case sink.LedgerIntent:
-			intents[l.Operation+" "+l.Target]++
-			continue
-		}
-		calls[l.Operation+" "+path]--
-		if l.Kind == sink.LedgerResult {
-			intents[l.Operation+" "+l.Target]--
-		}
-	}
-	for key, n := range calls {
-		if n != 0 {
-			t.Errorf("%s: the service received %d more calls than the ledger has", key, n)
-		}
-	}
-	for key, n := range intents {
-		if n != 0 {
-			t.Errorf("%s: the ledger has %d more intents than results", key, n)
-		}
-	}
-}
-
-// deletedLine is a line of deleted.jsonl.
-type deletedLine struct {
-	ID       uuid.UUID `json:"id"`
-	Category string    `json:"category"`
-	How      string    `json:"how"`
-	Absent   time.Time `json:"verified_absent"`
-}
-
-// deletedOf is what a delete bag says was deleted, by project.
-func deletedOf(t *testing.T, files map[string][]byte) map[string]map[string][]string {
-	t.Helper()
-	out := map[string]map[string][]string{}
-	for name, content := range files {
-		if !strings.HasSuffix(name, "/deleted.jsonl") {
-			continue
-		}
-		project := strings.Split(name, "/")[2]
-		out[project] = map[string][]string{}
-		lines := bufio.NewScanner(bytes.NewReader(content))
-		for lines.Scan() {
-			var l deletedLine
-			unmarshal(t, lines.Bytes(), &l)
-			if l.How == "" || l.Absent.IsZero() {
-				t.Errorf("%s: %s does not say how or when", name, lines.Text())
-			}
-			out[project][l.Category] = append(out[project][l.Category], l.ID.String())
-		}
-	}
-	return out
-}
-
-// vanished is what differs between two states, in the words of deleted.jsonl.
-func vanished(before, after cvtest.State) map[string]map[string][]string {
-	out := map[string]map[string][]string{}
-	for _, p := range before.Projects {
-		gone := map[string]map[string]bool{}
-		note := func(category, id string) {
-			if gone[category] == nil {
-				gone[category] = map[string]bool{}
-			}
-			gone[category][id] = true
-		}
-		left := project(&after, p.ID)
-		if left == nil {
-			note("projects", p.ID.String())
-			left = &cvtest.ProjectState{}
-		}
-		scopes := func(p cvtest.ProjectState) (all []cvtest.ItemState) {
-			all = slices.Clone(p.Workspace.Images)
-			for _, it := range p.Iterations {
-				all = append(all, it.Images...)
-			}
-			return all
-		}
-		lost := func(category string, had, has []cvtest.ItemState) {
-			for _, i := range had {
-				if !slices.ContainsFunc(has, oneOf(i.ID)) {
-					note(category, i.ID.String())
-				}
-			}
-		}
-		lost("predictions", p.Predictions, left.Predictions)
-		for _, it := range p.Iterations {
-			if !slices.ContainsFunc(left.Iterations, func(o cvtest.IterationState) bool { return o.ID == it.ID }) {
-				note("iterations", it.ID.String())
-				if len(it.Performance) > 0 && string(it.Performance) != "null" {
-					note("performance", it.ID.String())
-				}
-			}
-		}
-		// An image that is in no scope any more was deleted, unless it was only in an iteration
-		// that went.
-		if gone["iterations"] == nil || gone["projects"] != nil {
-			lost("images", scopes(p), scopes(*left))
-		}
-		for _, raw := range p.Workspace.Tags {
-			var tag struct{ ID string }
-			if err := json.Unmarshal(raw, &tag); err != nil {
-				panic(err)
-			}
-			if !slices.ContainsFunc(left.Workspace.Tags, func(o json.RawMessage) bool { return strings.Contains(string(o), tag.ID) }) {
-				note("tags", tag.ID)
-			}
-		}
-		for category, ids := range gone {
-			if out[p.ID.String()] == nil {
-				out[p.ID.String()] = map[string][]string{}
-			}
-			out[p.ID.String()][category] = slices.Sorted(maps.Keys(ids))
-		}
-	}
-	return out
-}
-
-// checkDeleted holds deleted.jsonl against what went, which it returns.
-func checkDeleted(t *testing.T, files map[string][]byte, before, after cvtest.State) map[string]map[string][]string {
-	t.Helper()
-	got, want := deletedOf(t, files), vanished(before, after)
-	for _, categories := range got {
-		for _, ids := range categories {
-			slices.Sort(ids)
-		}
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("deleted.jsonl has\n%v\nand this went:\n%v", got, want)
-	}
-	return want
-}
-
-// checkProof holds a delete bag against what went.
-func checkProof(t *testing.T, files map[string][]byte, e contract.EventData, before, after cvtest.State) {
-	t.Helper()
-	want := checkDeleted(t, files, before, after)
-	var counts contract.Counts
-	for _, categories := range want {
-		counts.Projects += int64(len(categories["projects"]))
-		counts.Iterations += int64(len(categories["iterations"]))
-		counts.Performance += int64(len(categories["performance"]))
-		counts.Tags += int64(len(categories["tags"]))
-		counts.Images += int64(len(categories["images"]))
-		counts.Predictions += int64(len(categories["predictions"]))
-	}
-	for name, content := range files {
-		if strings.HasPrefix(name, "data/") && name != "data/deletion.json" {
-			counts.Bytes += int64(len(content))
-		}
-	}
-	if e.Counts != counts {
-		t.Errorf("the event counts %+v, want %+v", e.Counts, counts)
-	}
-	if digest := fmt.Sprintf("%x", sha256.Sum256(files["evidence/plan.json"])); e.Plan == nil || e.Plan.SHA256 != digest {
-		t.Errorf("the event's plan is %+v, the file's digest %s", e.Plan, digest)
-	}
-	if !bytes.Contains(files["index.html"], []byte(e.CommandID)) || !bytes.Contains(files["index.html"], []byte(e.Plan.SHA256)) {
-		t.Error("the certificate does not name its command and plan")
-	}
-	if len(e.Residuals) == 0 {
-		t.Error("no residuals are named")
-	}
-}
-
-// accounts of the delete tests: two projects with everything in them, one of them with metadata.
-type account struct{ a, b *cvtest.Project }
-
-func fillAccount(api *cvtest.Server) account {
-	a := smallProject(api)
-	b := api.AddProject(cvtest.ProjectSpec{
+func fillAccount(api *cvtest.Server) testAccount {
+	small := smallProject(api)
+	other := api.AddProject(cvtest.ProjectSpec{
 		Name: "Other", Kind: cvtest.Detection, Tags: []string{"box", "can"}, Images: 5, Untagged: 2, ImageBytes: cvtest.Tiny,
 		Iterations:  []cvtest.IterationSpec{{DropFromWorkspace: 2, Published: true}, {Untrained: true}},
 		Predictions: 3,
 		Metadata:    func(i int) map[string]string { return map[string]string{"subject": fmt.Sprintf("person-%d", i%3)} },
 	})
-	return account{a, b}
+	return testAccount{small, other}
 }
 
 // deleteCase is a kind of delete, and what should be gone after it.
 type deleteCase struct {
 	name string
-	make func(t *testing.T, w *world, a account) (data string, gone []apply)
+	make func(t *testing.T, w *world, account testAccount) (data string, gone []apply)
 }
 
 func idList(ids ...uuid.UUID) string {
@@ -365,43 +61,43 @@ func idList(ids ...uuid.UUID) string {
 
 func deleteCases() []deleteCase {
 	return []deleteCase{
-		{"a whole project", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			return `{"project_ids":` + idList(a.a.ID) + `}`, []apply{func(s *cvtest.State) {
-				s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == a.a.ID })
+		{"a whole project", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			return `{"project_ids":` + idList(account.small.ID) + `}`, []apply{func(s *cvtest.State) {
+				s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == account.small.ID })
 			}}
 		}},
-		{"all projects, published iterations too", func(*testing.T, *world, account) (string, []apply) {
+		{"all projects, published iterations too", func(*testing.T, *world, testAccount) (string, []apply) {
 			return `{"all_projects":true,"unpublish":true}`, []apply{func(s *cvtest.State) { s.Projects = nil }}
 		}},
-		{"all projects, exported first", func(*testing.T, *world, account) (string, []apply) {
+		{"all projects, exported first", func(*testing.T, *world, testAccount) (string, []apply) {
 			return `{"all_projects":true,"unpublish":true,"export_first":true}`, []apply{func(s *cvtest.State) { s.Projects = nil }}
 		}},
-		{"an iteration", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			it := a.a.Iterations[0]
-			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.a.ID), idList(it)), []apply{func(s *cvtest.State) {
-				p := project(s, a.a.ID)
+		{"an iteration", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			it := account.small.Iterations[0]
+			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(account.small.ID), idList(it)), []apply{func(s *cvtest.State) {
+				p := project(s, account.small.ID)
 				p.Iterations = slices.DeleteFunc(p.Iterations, func(o cvtest.IterationState) bool { return o.ID == it })
 			}}
 		}},
-		{"tags", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			tag := a.a.Tags[0]
-			return fmt.Sprintf(`{"project_ids":%s,"tag_ids":%s}`, idList(a.a.ID), idList(tag)), []apply{func(s *cvtest.State) {
-				p := project(s, a.a.ID)
+		{"tags", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			tag := account.small.Tags[0]
+			return fmt.Sprintf(`{"project_ids":%s,"tag_ids":%s}`, idList(account.small.ID), idList(tag)), []apply{func(s *cvtest.State) {
+				p := project(s, account.small.ID)
 				p.Workspace.Tags = slices.DeleteFunc(p.Workspace.Tags, func(raw json.RawMessage) bool { return strings.Contains(string(raw), tag.String()) })
 			}}
 		}},
-		{"images of a tag", func(t *testing.T, w *world, a account) (string, []apply) {
-			tag := a.a.Tags[0]
+		{"images of a tag", func(t *testing.T, w *world, account testAccount) (string, []apply) {
+			tag := account.small.Tags[0]
 			tagged := func(i cvtest.ItemState) bool {
 				var image struct{ Tags []struct{ TagID uuid.UUID } }
 				unmarshal(t, i.JSON, &image)
 				return slices.ContainsFunc(image.Tags, func(l struct{ TagID uuid.UUID }) bool { return l.TagID == tag })
 			}
-			return fmt.Sprintf(`{"project_ids":%s,"tag_ids":%s,"categories":["images"]}`, idList(a.a.ID), idList(tag)), []apply{everywhere(tagged, a.a.ID)}
+			return fmt.Sprintf(`{"project_ids":%s,"tag_ids":%s,"categories":["images"]}`, idList(account.small.ID), idList(tag)), []apply{everywhere(tagged, account.small.ID)}
 		}},
-		{"images by id, one only in an iteration", func(t *testing.T, w *world, a account) (string, []apply) {
+		{"images by id, one only in an iteration", func(t *testing.T, w *world, account testAccount) (string, []apply) {
 			state := w.api.Snapshot()
-			p := project(&state, a.a.ID)
+			p := project(&state, account.small.ID)
 			var old uuid.UUID
 			for _, i := range p.Iterations[0].Images {
 				if !slices.ContainsFunc(p.Workspace.Images, oneOf(i.ID)) {
@@ -412,26 +108,26 @@ func deleteCases() []deleteCase {
 				t.Fatal("every image of the iteration is in the workspace")
 			}
 			ids := []uuid.UUID{old, p.Workspace.Images[0].ID}
-			return fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(a.a.ID), idList(ids...)), []apply{everywhere(oneOf(ids...), a.a.ID)}
+			return fmt.Sprintf(`{"project_ids":%s,"image_ids":%s}`, idList(account.small.ID), idList(ids...)), []apply{everywhere(oneOf(ids...), account.small.ID)}
 		}},
-		{"a person, in every project", func(t *testing.T, _ *world, a account) (string, []apply) {
+		{"a person, in every project", func(t *testing.T, _ *world, account testAccount) (string, []apply) {
 			return `{"all_projects":true,"image_metadata":{"subject":"person-1"}}`, []apply{everywhere(func(i cvtest.ItemState) bool {
 				var image struct{ Metadata map[string]string }
 				unmarshal(t, i.JSON, &image)
 				return image.Metadata["subject"] == "person-1"
 			})}
 		}},
-		{"all images of a project", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			return fmt.Sprintf(`{"project_ids":%s,"categories":["images"]}`, idList(a.b.ID)), []apply{everywhere(anyImage, a.b.ID)}
+		{"all images of a project", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			return fmt.Sprintf(`{"project_ids":%s,"categories":["images"]}`, idList(account.other.ID)), []apply{everywhere(anyImage, account.other.ID)}
 		}},
-		{"all iterations of a project", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			return fmt.Sprintf(`{"project_ids":%s,"categories":["iterations","performance"]}`, idList(a.a.ID)), []apply{func(s *cvtest.State) { project(s, a.a.ID).Iterations = nil }}
+		{"all iterations of a project", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			return fmt.Sprintf(`{"project_ids":%s,"categories":["iterations","performance"]}`, idList(account.small.ID)), []apply{func(s *cvtest.State) { project(s, account.small.ID).Iterations = nil }}
 		}},
-		{"the predictions of a project", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			return fmt.Sprintf(`{"project_ids":%s,"categories":["predictions"]}`, idList(a.b.ID)), []apply{func(s *cvtest.State) { project(s, a.b.ID).Predictions = nil }}
+		{"the predictions of a project", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			return fmt.Sprintf(`{"project_ids":%s,"categories":["predictions"]}`, idList(account.other.ID)), []apply{func(s *cvtest.State) { project(s, account.other.ID).Predictions = nil }}
 		}},
-		{"all tags of a project", func(_ *testing.T, _ *world, a account) (string, []apply) {
-			return fmt.Sprintf(`{"project_ids":%s,"categories":["tags"]}`, idList(a.b.ID)), []apply{func(s *cvtest.State) { project(s, a.b.ID).Workspace.Tags = nil }}
+		{"all tags of a project", func(_ *testing.T, _ *world, account testAccount) (string, []apply) {
+			return fmt.Sprintf(`{"project_ids":%s,"categories":["tags"]}`, idList(account.other.ID)), []apply{func(s *cvtest.State) { project(s, account.other.ID).Workspace.Tags = nil }}
 		}},
 	}
 }
@@ -458,9 +154,9 @@ func TestDelete(t *testing.T) {
 					trouble := trouble
 					trouble.o.Seed = int64(i + 1)
 					w := newWorld(t, worldOptions{api: trouble.o})
-					a := fillAccount(w.api)
+					account := fillAccount(w.api)
 					before := w.api.Snapshot()
-					data, gone := c.make(t, w, a)
+					data, gone := c.make(t, w, account)
 					held := w.truthOf(t, before, selection{})
 					if trouble.faults > 0 {
 						w.api.FaultRate(trouble.faults, int64(i))
@@ -484,78 +180,62 @@ func TestDelete(t *testing.T) {
 	}
 }
 
-// checkDeleteBags looks at the bags of a delete that was not cut short; held is what the service
-// had before.
-func checkDeleteBags(t *testing.T, w *world, e contract.EventData, before cvtest.State, held truth) {
-	t.Helper()
-	kinds := []sink.BagKind{sink.DeleteBag}
-	if e.ExportBundle != nil {
-		kinds = append(kinds, sink.ExportBag)
-	}
-	bags := w.bags(t, "del-1", kinds...)
-	checkProof(t, bags[sink.DeleteBag], e, before, w.api.Snapshot())
-	w.checkCalls(t, bags[sink.DeleteBag])
-	if e.ExportBundle != nil {
-		checkPayload(t, bags[sink.ExportBag], held)
-	}
-}
-
 // TestRefusedDeletes shows that a refusal leaves the service exactly as it was: not one destructive
 // call is made.
 func TestRefusedDeletes(t *testing.T) {
 	for _, c := range []struct {
 		name, code string
-		data       func(w *world, a account) string
-		prepare    func(t *testing.T, w *world, a account)
+		data       func(w *world, account testAccount) string
+		prepare    func(t *testing.T, w *world, account testAccount)
 		configure  func(*handler.Config)
 	}{
-		{name: "a published iteration", code: contract.CodeIterationPublished, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.b.ID) + `}` }},
-		{name: "a published iteration, by id", code: contract.CodeIterationPublished, data: func(_ *world, a account) string {
-			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(a.b.ID), idList(a.b.Iterations[0]))
+		{name: "a published iteration", code: contract.CodeIterationPublished, data: func(_ *world, account testAccount) string { return `{"project_ids":` + idList(account.other.ID) + `}` }},
+		{name: "a published iteration, by id", code: contract.CodeIterationPublished, data: func(_ *world, account testAccount) string {
+			return fmt.Sprintf(`{"project_ids":%s,"iteration_ids":%s}`, idList(account.other.ID), idList(account.other.Iterations[0]))
 		}},
-		{name: "another name", code: contract.CodePreconditionFailed, data: func(_ *world, a account) string {
-			return `{"project_ids":` + idList(a.a.ID) + `,"expect":{"project_name":"Large"}}`
+		{name: "another name", code: contract.CodePreconditionFailed, data: func(_ *world, account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID) + `,"expect":{"project_name":"Large"}}`
 		}},
-		{name: "more images than expected", code: contract.CodePreconditionFailed, data: func(_ *world, a account) string {
-			return `{"project_ids":` + idList(a.a.ID) + `,"expect":{"max_images":1}}`
+		{name: "more images than expected", code: contract.CodePreconditionFailed, data: func(_ *world, account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID) + `,"expect":{"max_images":1}}`
 		}},
-		{name: "another plan was approved", code: contract.CodePlanChanged, data: func(_ *world, a account) string {
-			return `{"project_ids":` + idList(a.a.ID) + `,"approved_plan":"` + strings.Repeat("0", 64) + `"}`
+		{name: "another plan was approved", code: contract.CodePlanChanged, data: func(_ *world, account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID) + `,"approved_plan":"` + strings.Repeat("0", 64) + `"}`
 		}},
 		{
-			name: "a legal hold", code: contract.CodeLegalHold, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
-			prepare: func(t *testing.T, w *world, a account) {
-				if err := w.queue.PutHold(t.Context(), strings.ToUpper(a.a.ID.String()), []byte("case 7")); err != nil {
+			name: "a legal hold", code: contract.CodeLegalHold, data: func(_ *world, account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` },
+			prepare: func(t *testing.T, w *world, account testAccount) {
+				if err := w.queue.PutHold(t.Context(), strings.ToUpper(account.small.ID.String()), []byte("case 7")); err != nil {
 					t.Fatal(err)
 				}
 			},
 		},
 		{
-			name: "disaster recovery", code: contract.CodeReadOnly, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
-			prepare: func(_ *testing.T, w *world, a account) { w.api.SetDRMode(a.a.ID, true) },
+			name: "disaster recovery", code: contract.CodeReadOnly, data: func(_ *world, account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` },
+			prepare: func(_ *testing.T, w *world, account testAccount) { w.api.SetDRMode(account.small.ID, true) },
 		},
 		{
-			name: "deletes are disabled", code: contract.CodeDeletesDisabled, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
+			name: "deletes are disabled", code: contract.CodeDeletesDisabled, data: func(_ *world, account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` },
 			configure: func(c *handler.Config) { c.Deletes = contract.DeletesDisabled },
 		},
 		{
-			name: "only approved plans", code: contract.CodeDeletesDisabled, data: func(_ *world, a account) string { return `{"project_ids":` + idList(a.a.ID) + `}` },
+			name: "only approved plans", code: contract.CodeDeletesDisabled, data: func(_ *world, account testAccount) string { return `{"project_ids":` + idList(account.small.ID) + `}` },
 			configure: func(c *handler.Config) { c.Deletes = contract.DeletesApproved },
 		},
-		{name: "too late", code: contract.CodeExpired, data: func(_ *world, a account) string {
-			return `{"project_ids":` + idList(a.a.ID) + `,"not_after":"2020-01-01T00:00:00Z"}`
+		{name: "too late", code: contract.CodeExpired, data: func(_ *world, account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID) + `,"not_after":"2020-01-01T00:00:00Z"}`
 		}},
-		{name: "nothing that can be deleted", code: contract.CodeNotDeletable, data: func(_ *world, a account) string {
-			return `{"project_ids":` + idList(a.a.ID) + `,"categories":["performance","exports"]}`
+		{name: "nothing that can be deleted", code: contract.CodeNotDeletable, data: func(_ *world, account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID) + `,"categories":["performance","exports"]}`
 		}},
-		{name: "no such resource", code: contract.CodeUnknownResource, data: func(_ *world, a account) string {
-			return `{"project_ids":` + idList(a.a.ID) + `,"resource":"elsewhere"}`
+		{name: "no such resource", code: contract.CodeUnknownResource, data: func(_ *world, account testAccount) string {
+			return `{"project_ids":` + idList(account.small.ID) + `,"resource":"elsewhere"}`
 		}},
 		{
-			name: "a bundle with exceptions", code: contract.CodePreconditionFailed, data: func(_ *world, a account) string {
-				return `{"project_ids":` + idList(a.a.ID) + `,"export_first":true}`
+			name: "a bundle with exceptions", code: contract.CodePreconditionFailed, data: func(_ *world, account testAccount) string {
+				return `{"project_ids":` + idList(account.small.ID) + `,"export_first":true}`
 			},
-			prepare: func(_ *testing.T, w *world, a account) {
+			prepare: func(_ *testing.T, w *world, account testAccount) {
 				w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Status: 404, Code: "BlobNotFound", Times: -1})
 			},
 		},
@@ -563,13 +243,13 @@ func TestRefusedDeletes(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
-			a := fillAccount(w.api)
+			account := fillAccount(w.api)
 			if c.prepare != nil {
-				c.prepare(t, w, a)
+				c.prepare(t, w, account)
 			}
 			before := w.api.Snapshot()
 			r := w.start(t, replicaOptions{configure: c.configure})
-			e := w.delete(t, "no-1", c.data(w, a))
+			e := w.delete(t, "no-1", c.data(w, account))
 			r.stop()
 			if e.Status != contract.StatusRefused || e.Error == nil || e.Error.Code != c.code {
 				t.Fatalf("ended %s: %v", e.Status, e.Error)
@@ -596,14 +276,14 @@ func TestRefusedDeletes(t *testing.T) {
 func TestPlanApproveDelete(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
+	account := fillAccount(w.api)
 	w.start(t, replicaOptions{configure: func(c *handler.Config) {
 		noWait(c)
 		c.Deletes = contract.DeletesApproved
 	}})
 	before := w.api.Snapshot()
 	plan := func(id string) contract.EventData {
-		e := w.delete(t, id, `{"project_ids":`+idList(a.a.ID)+`,"dry_run":true}`)
+		e := w.delete(t, id, `{"project_ids":`+idList(account.small.ID)+`,"dry_run":true}`)
 		if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomePlanned || e.Plan == nil {
 			t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 		}
@@ -621,19 +301,19 @@ func TestPlanApproveDelete(t *testing.T) {
 	if want := (contract.Counts{Projects: 1, Iterations: 2, Performance: 2, Tags: 2, Images: 4, Predictions: 2}); first.Counts != want {
 		t.Errorf("the plan counts %+v, want %+v", first.Counts, want)
 	}
-	w.api.AddImage(a.a.ID, cvtest.ImageSpec{})
+	w.api.AddImage(account.small.ID, cvtest.ImageSpec{})
 	approved := func(id, digest string) contract.EventData {
-		return w.delete(t, id, `{"project_ids":`+idList(a.a.ID)+`,"approved_plan":"`+digest+`"}`)
+		return w.delete(t, id, `{"project_ids":`+idList(account.small.ID)+`,"approved_plan":"`+digest+`"}`)
 	}
 	if e := approved("del-1", first.Plan.SHA256); e.Error == nil || e.Error.Code != contract.CodePlanChanged {
-		t.Fatalf("an image that nobody approved: %s %v", e.Status, e.Error)
+		t.Fatalf("an image that was not approved: %s %v", e.Status, e.Error)
 	}
 	third := plan("plan-3")
 	if e := approved("del-2", third.Plan.SHA256); e.Status != contract.StatusCompleted || e.Plan.SHA256 != third.Plan.SHA256 {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
 	w.checkState(t, before, func(s *cvtest.State) {
-		s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == a.a.ID })
+		s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == account.small.ID })
 	})
 	for _, c := range w.api.DestructiveCalls() {
 		if c.Query.Get("allImages") == "true" {
@@ -641,7 +321,7 @@ func TestPlanApproveDelete(t *testing.T) {
 		}
 	}
 	// The plan of what is gone is empty, and deleting it again is a proof that there is nothing.
-	e := w.delete(t, "del-3", `{"project_ids":`+idList(a.a.ID)+`,"approved_plan":"`+plan("plan-4").Plan.SHA256+`"}`)
+	e := w.delete(t, "del-3", `{"project_ids":`+idList(account.small.ID)+`,"approved_plan":"`+plan("plan-4").Plan.SHA256+`"}`)
 	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeNothingFound {
 		t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
@@ -653,13 +333,13 @@ func TestPlanApproveDelete(t *testing.T) {
 func TestUnverified(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4, DeleteDelay: 24 * time.Hour}})
-	a := fillAccount(w.api)
-	clock := skippingClock()
+	account := fillAccount(w.api)
+	clock := newSkippingClock()
 	w.start(t, replicaOptions{configure: func(c *handler.Config) {
 		c.Now = clock.now
 		c.Wait = clock.wait
 	}})
-	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
 	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeUnverified || e.Plan == nil {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)
 	}
@@ -686,19 +366,19 @@ func TestUnverified(t *testing.T) {
 	}
 }
 
-// skipping is a clock that waiting moves.
-type skipping struct {
+// skippingClock is a clock that waiting moves.
+type skippingClock struct {
 	start   time.Time
 	skipped atomic.Int64
 }
 
-func skippingClock() *skipping { return &skipping{start: time.Now()} }
+func newSkippingClock() *skippingClock { return &skippingClock{start: time.Now()} }
 
-func (s *skipping) now() time.Time {
+func (s *skippingClock) now() time.Time {
 	return time.Now().Add(time.Duration(s.skipped.Load()))
 }
 
-func (s *skipping) wait(ctx context.Context, d time.Duration) error {
+func (s *skippingClock) wait(ctx context.Context, d time.Duration) error {
 	s.skipped.Add(int64(d))
 	return ctx.Err()
 }
@@ -707,20 +387,20 @@ func (s *skipping) wait(ctx context.Context, d time.Duration) error {
 // what was deleted is told.
 func TestDeleteOfWhatIsAddedMeanwhile(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
+	account := fillAccount(w.api)
 	var once atomic.Bool
 	w.api.OnCall(func(operation string, _ int) {
 		if operation == "DeleteIteration" && once.CompareAndSwap(false, true) {
-			w.api.AddImage(a.a.ID, cvtest.ImageSpec{})
+			w.api.AddImage(account.small.ID, cvtest.ImageSpec{})
 		}
 	})
 	w.start(t, replicaOptions{configure: noWait})
-	e := w.delete(t, "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
 	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodePlanChanged || e.Counts.Images != 4 || e.Counts.Projects != 0 {
 		t.Fatalf("ended %s: %v, counts %+v", e.Status, e.Error, e.Counts)
 	}
-	if p := project(ptr(w.api.Snapshot()), a.a.ID); p == nil || len(p.Workspace.Images) != 1 {
-		t.Error("the image that nobody planned is not there")
+	if p := project(ptr(w.api.Snapshot()), account.small.ID); p == nil || len(p.Workspace.Images) != 1 {
+		t.Error("the image that was not planned is not there")
 	}
 }
 
@@ -731,12 +411,12 @@ func ptr[T any](v T) *T { return &v }
 func TestTrainingIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	a := fillAccount(w.api)
-	it := a.a.Iterations[1]
-	w.api.SetStatus(a.a.ID, it, cvtest.StatusTraining)
+	account := fillAccount(w.api)
+	it := account.small.Iterations[1]
+	w.api.SetStatus(account.small.ID, it, cvtest.StatusTraining)
 	before := w.api.Snapshot()
 	w.start(t, replicaOptions{configure: noWait})
-	h := w.publish(t, "delete", "del-1", `{"project_ids":`+idList(a.a.ID)+`}`)
+	h := w.publish(t, "delete", "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
 	w.eventually(t, "the job waits for training", func() bool {
 		job, _, err := w.queue.Job(t.Context(), "del-1")
 		return err == nil && job.Waiting != nil && job.Waiting.For == contract.WaitTraining
@@ -744,11 +424,11 @@ func TestTrainingIsWaitedFor(t *testing.T) {
 	if calls := w.api.DestructiveCalls(); len(calls) > 0 {
 		t.Errorf("calls were made: %v", calls)
 	}
-	w.api.SetStatus(a.a.ID, it, cvtest.StatusCompleted)
+	w.api.SetStatus(account.small.ID, it, cvtest.StatusCompleted)
 	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Attempt != 1 {
 		t.Fatalf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
 	w.checkState(t, before, func(s *cvtest.State) {
-		s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == a.a.ID })
+		s.Projects = slices.DeleteFunc(s.Projects, func(p cvtest.ProjectState) bool { return p.ID == account.small.ID })
 	})
 }

@@ -61,7 +61,7 @@ func TestTheEndWaitsForUnitsElsewhere(t *testing.T) {
 		select {
 		case <-looks:
 		case <-time.After(patience):
-			t.Fatal("nobody looks for units")
+			t.Fatal("the coordinator does not look for units")
 		}
 		if j := w.job(t, "exp"); j.State.Terminal() {
 			t.Fatal("it ended while a unit was writing")
@@ -76,9 +76,9 @@ func TestTheEndWaitsForUnitsElsewhere(t *testing.T) {
 	}
 }
 
-// tardy is the way to a store that has the whole of a write and carries it out only when it is told
-// to, even if nobody waits for the answer any more.
-type tardy struct {
+// lateStore is the way to a store that has the whole of a write and carries it out only when the
+// test says so, even if the writer has given up waiting for the answer.
+type lateStore struct {
 	next   http.RoundTripper
 	writes string // what the key of the write has in it: the first such
 	first  sync.Once
@@ -87,12 +87,12 @@ type tardy struct {
 	asked               context.Context //nolint:containedctx // of the write: whether it was given up
 }
 
-func newTardy(w *world, writes string) *tardy {
-	return &tardy{next: w.s3.Transport(), writes: writes, reached: newSignal(), told: newSignal(), done: newSignal()}
+func newLateStore(w *world, writes string) *lateStore {
+	return &lateStore{next: w.s3.Transport(), writes: writes, reached: newSignal(), told: newSignal(), done: newSignal()}
 }
 
 // RoundTrip implements http.RoundTripper.
-func (s *tardy) RoundTrip(req *http.Request) (*http.Response, error) {
+func (s *lateStore) RoundTrip(req *http.Request) (*http.Response, error) {
 	mine := false
 	if req.Method == http.MethodPut && strings.Contains(req.URL.Path, s.writes) {
 		s.first.Do(func() { mine = true })
@@ -127,23 +127,25 @@ func (s *tardy) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// heeding is a queue on which word of an end is heard when a test says so.
-type heeding struct {
+// scriptedEndNotices is a queue whose notices that a command is over come from the test.
+type scriptedEndNotices struct {
 	Queue
-	words chan struct{}
+	notices chan struct{}
 }
 
-func (q heeding) Over(string) (<-chan struct{}, func(), error) { return q.words, func() {}, nil }
+func (q scriptedEndNotices) Over(string) (<-chan struct{}, func(), error) {
+	return q.notices, func() {}, nil
+}
 
 // A write that is under way when its command is cancelled is no longer under way when the command's
 // objects are removed.
 func TestTheEndWaitsForWritesUnderWay(t *testing.T) {
 	t.Parallel()
-	for who, writes := range map[string]string{"coordinator": "/.work/plan.json", "worker": "/images/"} {
-		t.Run(who, func(t *testing.T) {
+	for writer, writes := range map[string]string{"coordinator": "/.work/plan.json", "worker": "/images/"} {
+		t.Run(writer, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 			w.api.Sample()
-			store, words := newTardy(w, writes), make(chan struct{})
+			store, notices := newLateStore(w, writes), make(chan struct{})
 			defer store.told.happens()
 			storage := w.s3.Settings(store)
 			storage.AnswerTimeout = patience
@@ -152,17 +154,17 @@ func TestTheEndWaitsForWritesUnderWay(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.start(t, replicaOptions{commands: 1, units: 1, configure: func(c *handler.Config) {
-				c.Queue, c.Store = parts(heeding{whole(c.Queue), words}), sink.NewStore(api, sink.StoreOptions{Bucket: w.bucket})
+				c.Queue, c.Store = parts(scriptedEndNotices{whole(c.Queue), notices}), sink.NewStore(api, sink.StoreOptions{Bucket: w.bucket})
 			}})
 			exp := w.publish(t, contract.ActionExport, "exp", everything)
 			store.reached.wait(t, "the write")
 			stop := w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
 			w.wait(t, stop)
-			for range 2 { // the second word is heard by who has obeyed the first
+			for range 2 { // the listener takes the second notice after it has obeyed the first
 				select {
-				case words <- struct{}{}:
+				case notices <- struct{}{}:
 				case <-time.After(patience):
-					t.Fatal("nobody listens")
+					t.Fatal("no notice is taken")
 				}
 			}
 			if store.asked.Err() != nil { // then the store may as well be later than the end

@@ -58,10 +58,10 @@ func TestSmallCommandsOvertakeHugeOnes(t *testing.T) {
 	}
 }
 
-// crowded is a queue in which many units of others wait.
-type crowded struct{ Queue }
+// reportsManyWaitingUnits is a queue that reports many waiting units of other commands.
+type reportsManyWaitingUnits struct{ Queue }
 
-func (crowded) WaitingUnits(context.Context) (int, error) { return 1000, nil }
+func (reportsManyWaitingUnits) WaitingUnits(context.Context) (int, error) { return 1000, nil }
 
 // TestCrowdedQueue exports while others' units wait for workers: no more than two of its own join
 // them at a time, and they are done all the same.
@@ -87,7 +87,7 @@ func TestCrowdedQueue(t *testing.T) {
 			}
 			w.start(t, replicaOptions{fate: f, commands: 1, units: 1, configure: func(o *handler.Config) {
 				if c.crowded {
-					o.Queue = parts(crowded{whole(o.Queue)})
+					o.Queue = parts(reportsManyWaitingUnits{whole(o.Queue)})
 				}
 				o.Queue = parts(unitTap{whole(o.Queue), func(string, int, []byte) { top.Store(max(top.Load(), queued.Add(1))) }})
 			}})

@@ -27,7 +27,7 @@ type fate struct {
 	at      string // the effect to die at, as effects names it; empty: never
 	after   bool   // die when it has happened, so that its answer is lost
 	freezes bool   // do not die there, but stand still until thawed, as a process that was stopped does
-	// hook, when set, is called before and after each effect, by whoever has it.
+	// hook, when set, is called before and after each effect, by the goroutine that has it.
 	hook func(effect string, after bool)
 
 	mu      sync.Mutex
@@ -90,7 +90,7 @@ func (f *fate) die() error {
 	}
 	f.dead = true
 	close(f.died)
-	f.dying.Go(f.last) // it may wait for whoever asked
+	f.dying.Go(f.last) // it may wait for the caller
 	return errDead
 }
 
@@ -175,14 +175,14 @@ func (f *fate) settle(d delivery.Disposition) delivery.Disposition {
 	return d
 }
 
-// mortalTransport is a transport to the Training API and its blobs whose requests are effects.
-type mortalTransport struct {
+// fateTransport is a transport to the Training API and its blobs whose requests are effects.
+type fateTransport struct {
 	next http.RoundTripper
 	fate *fate
 }
 
 // RoundTrip implements http.RoundTripper.
-func (m mortalTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+func (m fateTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	q := req.URL.Query()
 	for _, secret := range []string{"sig", "se", "sp", "sv", "sr", "st", "spr"} {
 		q.Del(secret)
@@ -206,19 +206,19 @@ func (m mortalTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // CloseIdleConnections closes what the transport below keeps.
-func (m mortalTransport) CloseIdleConnections() {
+func (m fateTransport) CloseIdleConnections() {
 	if t, ok := m.next.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
 	}
 }
 
-// mortalQueue is a queue whose writes are effects. Its reads end with the connection.
-type mortalQueue struct {
+// fateQueue is a queue whose writes are effects. Its reads end with the connection.
+type fateQueue struct {
 	Queue
 	fate *fate
 }
 
-func (q mortalQueue) PutJob(ctx context.Context, j contract.Job, rev uint64) (seq uint64, err error) {
+func (q fateQueue) PutJob(ctx context.Context, j contract.Job, rev uint64) (seq uint64, err error) {
 	err = q.fate.do(strings.TrimSpace(fmt.Sprintf("PutJob %s %s", j.State, j.Phase)), func() error {
 		seq, err = q.Queue.PutJob(ctx, j, rev)
 		return err
@@ -226,7 +226,7 @@ func (q mortalQueue) PutJob(ctx context.Context, j contract.Job, rev uint64) (se
 	return seq, err
 }
 
-func (q mortalQueue) AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (seq uint64, err error) {
+func (q fateQueue) AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (seq uint64, err error) {
 	err = q.fate.do("AppendLedger", func() error {
 		seq, err = q.Queue.AppendLedger(ctx, id, lines, after)
 		return err
@@ -234,38 +234,38 @@ func (q mortalQueue) AppendLedger(ctx context.Context, id string, lines []byte, 
 	return seq, err
 }
 
-func (q mortalQueue) PublishUnit(ctx context.Context, id string, n int, body []byte) error {
+func (q fateQueue) PublishUnit(ctx context.Context, id string, n int, body []byte) error {
 	return q.fate.do(fmt.Sprintf("PublishUnit %d", n), func() error { return q.Queue.PublishUnit(ctx, id, n, body) })
 }
 
-func (q mortalQueue) PurgeUnits(ctx context.Context, id string) error {
+func (q fateQueue) PurgeUnits(ctx context.Context, id string) error {
 	return q.fate.do("PurgeUnits", func() error { return q.Queue.PurgeUnits(ctx, id) })
 }
 
-func (q mortalQueue) RemoveCommand(ctx context.Context, m contract.Message) error {
+func (q fateQueue) RemoveCommand(ctx context.Context, m contract.Message) error {
 	return q.fate.do(fmt.Sprintf("RemoveCommand %d", m.Seq), func() error { return q.Queue.RemoveCommand(ctx, m) })
 }
 
-func (q mortalQueue) NotifyResult(ctx context.Context, id string, n int) error {
+func (q fateQueue) NotifyResult(ctx context.Context, id string, n int) error {
 	return q.fate.do(fmt.Sprintf("NotifyResult %d", n), func() error { return q.Queue.NotifyResult(ctx, id, n) })
 }
 
-func (q mortalQueue) PublishEvent(ctx context.Context, e contract.Event) error {
+func (q fateQueue) PublishEvent(ctx context.Context, e contract.Event) error {
 	return q.fate.do(fmt.Sprintf("PublishEvent %s", e.Data.Status), func() error { return q.Queue.PublishEvent(ctx, e) })
 }
 
-func (q mortalQueue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
+func (q fateQueue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
 	return q.fate.do("PublishDead", func() error { return q.Queue.PublishDead(ctx, d) })
 }
 
-// mortalDialer connects to NATS in such a way that a dead replica is neither heard nor hears.
-type mortalDialer struct {
+// fateDialer connects to NATS so that a dead replica neither sends nor receives.
+type fateDialer struct {
 	server nats.InProcessConnProvider
 	fate   *fate
 }
 
 // InProcessConn implements nats.InProcessConnProvider.
-func (d mortalDialer) InProcessConn() (net.Conn, error) {
+func (d fateDialer) InProcessConn() (net.Conn, error) {
 	if d.fate.isDead() {
 		return nil, errDead
 	}
@@ -273,10 +273,10 @@ func (d mortalDialer) InProcessConn() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mortalConn{conn, d.fate}, nil
+	return fateConn{conn, d.fate}, nil
 }
 
-type mortalConn struct {
+type fateConn struct {
 	net.Conn
 	fate *fate
 }
@@ -286,7 +286,7 @@ type mortalConn struct {
 var verdicts = regexp.MustCompile(`PUB \$JS\.ACK\.(\w+)\.\w+\.\d+\.(\d+)\.[^\r]*\r\n(\+ACK|-NAK|\+TERM)`)
 
 // Write sees messages being settled: the client writes whole protocol lines.
-func (c mortalConn) Write(p []byte) (int, error) {
+func (c fateConn) Write(p []byte) (int, error) {
 	if c.fate.isDead() {
 		return 0, errDead
 	}
@@ -309,7 +309,7 @@ func (c mortalConn) Write(p []byte) (int, error) {
 }
 
 // Read hears nothing after death.
-func (c mortalConn) Read(p []byte) (int, error) {
+func (c fateConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.fate.isDead() {
 		return 0, errDead

@@ -14,11 +14,11 @@ import (
 // TestFrozenCoordinatorIsFencedOut stops a replica that carries out a delete at each of its
 // effects, as SIGSTOP would: nothing of it moves, heartbeats included. Another one takes over and
 // finishes. Then the first goes on, and must have no effect any more: no call to the service that
-// changes something, no event, no word about the message. What it tries to write where somebody
-// else is the writer now is refused.
+// changes something, no event, no settling of the message. What it tries to write where the next
+// holder is the writer now is refused.
 func TestFrozenCoordinatorIsFencedOut(t *testing.T) {
 	s := deleteScenario(t, smallAccount, wholeAccount(`{"all_projects":true}`), sink.DeleteBag)
-	clock := skippingClock()
+	clock := newSkippingClock()
 	s.configure = func(c *handler.Config) { c.Now, c.Wait = clock.now, clock.wait }
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, ackWait: redelivery})
 	s.fill(w.api)
@@ -30,7 +30,7 @@ func TestFrozenCoordinatorIsFencedOut(t *testing.T) {
 	var todo []*fate
 	for _, f := range chooseCuts(t, r.fate.effects) {
 		if strings.HasPrefix(f.at, "PutJob accepted") || strings.HasPrefix(f.at, "PublishEvent accepted") || strings.HasPrefix(f.at, "settle") {
-			continue // nobody holds anything yet, or any more
+			continue // no replica holds anything yet, or any more
 		}
 		if strings.Contains(f.at, "/.work/plan-") {
 			continue // its name is another one in every world
@@ -45,7 +45,7 @@ func (s scenario) freeze(t *testing.T, f *fate) {
 	at := f.at
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, ackWait: redelivery})
 	s.fill(w.api)
-	clock := skippingClock()
+	clock := newSkippingClock()
 	configure := func(c *handler.Config) { c.Now, c.Wait = clock.now, clock.wait }
 	said := make(chan delivery.Disposition, 1) // of the delivery that it froze at; others may come to it later
 	first := w.start(t, replicaOptions{fate: f, configure: configure, settles: func(d delivery.Delivery, verdict delivery.Disposition) {
@@ -59,15 +59,15 @@ func (s scenario) freeze(t *testing.T, f *fate) {
 	case <-time.After(patience):
 		t.Fatalf("the effect never happens; these did:\n%s", strings.Join(f.effects, "\n"))
 	}
-	heir := w.start(t, replicaOptions{configure: configure})
-	s.finish(t, w, h, heir)
+	next := w.start(t, replicaOptions{configure: configure})
+	s.finish(t, w, h, next)
 	calls, events := len(w.api.DestructiveCalls()), len(w.messages(t, "CV_EVENTS"))
 	clock.skipped.Add(int64(time.Minute)) // what the first one knows is old now
 	f.thaw()
 	select {
 	case verdict := <-said:
 		decided := strings.HasPrefix(at, "PublishEvent completed") || strings.HasPrefix(at, "PutJob completed") && f.after
-		if verdict.Verb != delivery.Abandon && !(decided && verdict.Verb == delivery.Ack) { // whoever knows the end may say so
+		if verdict.Verb != delivery.Abandon && !(decided && verdict.Verb == delivery.Ack) { // a replica that knows the end may say so
 			t.Errorf("it says %s of a command that another one carried out", verdict.Verb)
 		}
 	case <-time.After(patience):

@@ -1,13 +1,10 @@
 package handler_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,11 +18,9 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
-	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -52,8 +47,8 @@ type worldOptions struct {
 	bucket sinktest.BucketOptions
 	// name is the bucket's name; empty: one that no other test has.
 	name string
-	// now, when set, is everybody's clock, and the service has names that are the same in every
-	// run: two worlds alike then store the same bytes.
+	// now, when set, is the clock of all replicas, and the service has names that are the same in
+	// every run: two worlds alike then store the same bytes.
 	now func() time.Time
 	// cluster asks for three NATS servers, and three replicas of everything in them.
 	cluster bool
@@ -191,307 +186,7 @@ func (w *world) open(t *testing.T, conn *nats.Conn) *natsq.Queue {
 	return q
 }
 
-// replicaOptions say how a replica differs from the usual one.
-type replicaOptions struct {
-	fate      *fate                                         // when it dies; nil: never
-	commands  int                                           // at once, default 4, none if it has units only
-	units     int                                           // at once, default 4, none if it has commands only
-	idle      bool                                          // it takes nothing from the queue: the test delivers to its handler
-	faults    *sinktest.Faults                              // what it says to the store goes through these; those with an OnRequest keep it from the fate
-	key       cv.Credential                                 // default the right one
-	now       func() time.Time                              // its clock, default everybody's
-	configure func(*handler.Config)                         // changes its settings
-	settles   func(delivery.Delivery, delivery.Disposition) // hears what becomes of each delivery of a command
-}
-
-// replica is one process of the consumer, as far as anybody outside can tell.
-type replica struct {
-	handler *handler.Handler
-	health  *handler.Health
-	faults  *sinktest.Faults // what it says to the store goes through these
-	fate    *fate
-	conn    *nats.Conn
-	drain   func() // ends it as a signal would
-	stop    func() // drains, and waits
-}
-
-// start starts a replica. It is stopped at the test's end, if not before.
-func (w *world) start(t *testing.T, o replicaOptions) *replica {
-	t.Helper()
-	if o.fate == nil {
-		o.fate = newFate("", false)
-	}
-	if o.commands == 0 && o.units == 0 && !o.idle {
-		o.commands, o.units = 4, 4
-	}
-	switch {
-	case o.faults != nil:
-	case w.gate != nil:
-		o.faults = sinktest.NewFaults(w.gate)
-	default:
-		o.faults = sinktest.NewFaults(nil)
-	}
-	if o.key == nil {
-		o.key = cv.TrainingKey(w.api.Key())
-	}
-	if o.now == nil {
-		o.now = w.o.now
-	}
-	f := o.fate
-	server := nats.InProcessConnProvider(w.nats)
-	if w.o.cluster {
-		server = w.three
-	}
-	conn, err := w.nats.Connect(nats.InProcessServer(mortalDialer{server, f}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	queue := w.open(t, conn)
-	r := &replica{faults: o.faults, fate: f, conn: conn}
-	if r.faults.OnRequest == nil {
-		r.faults.OnRequest = f.request
-	}
-	endpoint, clientOptions := w.api.URL(), cv.Options{
-		MaxRPS: 10000, BlobHosts: []string{"127.0.0.1"}, MaxAttempts: 8, Now: o.now,
-		Wrap: func(next http.RoundTripper) http.RoundTripper { return mortalTransport{next, f} },
-		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }, // pauses between retries take no time
-	}
-	var transport *http.Transport
-	if w.o.now != nil {
-		transport = &http.Transport{MaxIdleConnsPerHost: 64}
-		endpoint, clientOptions.BlobHosts = steadyEndpoint, []string{"blobs.test"}
-		clientOptions.Transport = redirect{transport, w.api.URL()}
-	}
-	client, err := cv.New(endpoint, o.key, clientOptions)
-	if err != nil {
-		t.Fatalf("make the client: %v", err)
-	}
-	store := w.o.store
-	store.Log = zerolog.New(w.log)
-	r.health = handler.NewHealth(time.Now)
-	config := handler.Config{
-		Health: r.health,
-		Queue:  parts(mortalQueue{stampedQueue{queue, w}, f}), Resources: map[string]*cv.Client{contract.DefaultResource: client},
-		Store: sink.NewStore(w.s3.FaultyClient(r.faults), store), SpoolDir: t.TempDir(),
-		Version: "test", Now: o.now, Log: zerolog.New(w.log),
-	}
-	if o.configure != nil {
-		o.configure(&config)
-	}
-	if r.handler, err = handler.New(config); err != nil {
-		t.Fatalf("make the handler: %v", err)
-	}
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(t.Context()))
-	f.onDeath(func() {
-		cancel(errDead)
-		conn.Close()
-	})
-	ready := func(ctx context.Context) error { return ctx.Err() }
-	var loops sync.WaitGroup
-	serve := func(slots int, loop func() error) {
-		if slots == 0 {
-			return
-		}
-		loops.Go(func() {
-			if err := loop(); err != nil && !f.isDead() {
-				t.Errorf("serve: %v", err)
-			}
-		})
-	}
-	serve(o.commands, func() error {
-		return queue.ServeCommands(ctx, ctx, natsq.Loop{Slots: o.commands, Ready: ready, Handle: func(ctx context.Context, d delivery.Delivery) delivery.Disposition {
-			w.stamp(&d.Message)
-			verdict := r.handler.Command(ctx, d)
-			if o.settles != nil {
-				o.settles(d, verdict)
-			}
-			return f.settle(verdict)
-		}})
-	})
-	serve(o.units, func() error {
-		return queue.ServeUnits(ctx, ctx, natsq.UnitLoop{Slots: o.units, Ready: ready, Handle: func(ctx context.Context, d delivery.UnitDelivery) delivery.Disposition {
-			return f.settle(r.handler.Unit(ctx, d))
-		}})
-	})
-	r.drain = func() { cancel(delivery.ErrStopping) }
-	r.stop = sync.OnceFunc(func() {
-		r.drain()
-		loops.Wait()
-		f.wait()
-		closed := conn.StatusChanged(nats.CLOSED)
-		if !conn.IsClosed() {
-			conn.Close()
-			<-closed
-		}
-		client.CloseIdleConnections()
-		if transport != nil {
-			transport.CloseIdleConnections()
-		}
-	})
-	t.Cleanup(r.stop)
-	return r
-}
-
-// redirect sends everything to one server, whatever name it was meant for.
-type redirect struct {
-	next http.RoundTripper
-	to   string
-}
-
-// RoundTrip implements http.RoundTripper.
-func (r redirect) RoundTrip(req *http.Request) (*http.Response, error) {
-	to, err := url.Parse(r.to)
-	if err != nil {
-		return nil, err
-	}
-	out := req.Clone(req.Context())
-	out.URL.Host = to.Host
-	return r.next.RoundTrip(out)
-}
-
-// logbook is what replicas log. It is safe for concurrent use.
-type logbook struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logbook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *logbook) tail(n int) string {
-	lines := strings.SplitAfter(l.String(), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "")
-}
-
-// history is every event of one command, in the order they were stored: also one that took the
-// place of another.
-type history struct {
-	seq      uint64 // of the command's message
-	mu       sync.Mutex
-	events   []contract.Event
-	terminal chan struct{} // closed when there is a terminal one
-}
-
-// plain is a plain command as a message.
-func plain(action contract.Action, id, data string) contract.Message {
-	return contract.Message{Subject: "cv.commands." + string(action), Header: map[string][]string{contract.HeaderMsgID: {id}}, Body: []byte(data)}
-}
-
-// publish publishes a plain command and listens to what becomes of it.
-func (w *world) publish(t *testing.T, action contract.Action, id, data string) *history {
-	t.Helper()
-	return w.publishMessage(t, id, plain(action, id, data))
-}
-
-// publishMessage publishes a command that has this id, or none if that is empty, and listens to
-// what becomes of it.
-func (w *world) publishMessage(t *testing.T, id string, m contract.Message) *history {
-	t.Helper()
-	seq, err := w.queue.PublishCommand(t.Context(), m)
-	if err != nil {
-		t.Fatalf("publish: %v", err)
-	}
-	h := &history{seq: seq, terminal: make(chan struct{})}
-	ids := []string{contract.SeqID(seq)}
-	if id != "" {
-		ids = append(ids, id)
-	}
-	for _, id := range ids {
-		events, err := w.queue.WatchEvents(t.Context(), id)
-		if err != nil {
-			t.Fatalf("watch events: %v", err)
-		}
-		go func() {
-			for e := range events {
-				h.note(e)
-			}
-		}()
-	}
-	return h
-}
-
-func (h *history) note(e contract.Event) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.events = append(h.events, e)
-	if e.Data.Status.Terminal() {
-		select {
-		case <-h.terminal:
-		default:
-			close(h.terminal)
-		}
-	}
-}
-
-// end waits for the terminal event.
-func (w *world) end(t *testing.T, h *history) contract.EventData {
-	t.Helper()
-	select {
-	case <-h.terminal:
-	case <-time.After(patience):
-		t.Fatal("no terminal event")
-	}
-	return h.ends()[0]
-}
-
-// wait waits for the terminal event, and until the command has left the queue. The event is the
-// only one, and the job says the same.
-func (w *world) wait(t *testing.T, h *history) contract.EventData {
-	t.Helper()
-	w.end(t, h)
-	w.eventually(t, "the command leaves the queue", func() bool {
-		_, err := w.queue.Command(t.Context(), h.seq)
-		return errors.Is(err, contract.ErrNoMessage)
-	})
-	ends := h.ends()
-	if len(ends) != 1 {
-		t.Fatalf("there are %d terminal events: %+v", len(ends), ends)
-	}
-	if job := w.job(t, ends[0].CommandID); job.State != contract.State(ends[0].Status) {
-		t.Errorf("%s: the event says %s, the job %s", job.ID, ends[0].Status, job.State)
-	}
-	return ends[0]
-}
-
-// job reads the job of a command.
-func (w *world) job(t *testing.T, id string) contract.Job {
-	t.Helper()
-	job, _, err := w.queue.Job(t.Context(), id)
-	if err != nil {
-		t.Fatalf("read the job of %s: %v", id, err)
-	}
-	return job
-}
-
-// await waits until the job of a command is as wanted.
-func (w *world) await(t *testing.T, id, what string, wanted func(contract.Job) bool) contract.Job {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	jobs, err := w.queue.WatchJob(ctx, id)
-	if err != nil {
-		t.Fatalf("watch the job: %v", err)
-	}
-	for job := range jobs {
-		if wanted(job) {
-			return job
-		}
-	}
-	t.Fatalf("%s: never %s", id, what)
-	panic("unreachable")
-}
-
-// dead tells whether CV_DEAD has a letter of a command.
+// dead reports whether CV_DEAD has a letter of a command.
 func (w *world) dead(t *testing.T, action contract.Action, id string) bool {
 	t.Helper()
 	subject := "cv.dead." + string(action) + "." + id
@@ -542,19 +237,6 @@ func (w *world) hangBlobs() *signal {
 	return hangs
 }
 
-// ends are the terminal events so far.
-func (h *history) ends() []contract.EventData {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var out []contract.EventData
-	for _, e := range h.events {
-		if e.Data.Status.Terminal() {
-			out = append(out, e.Data)
-		}
-	}
-	return out
-}
-
 // eventually asks until the answer is yes.
 func (w *world) eventually(t *testing.T, what string, yes func() bool) {
 	t.Helper()
@@ -568,12 +250,6 @@ func (w *world) eventually(t *testing.T, what string, yes func() bool) {
 			t.Fatalf("it never happens that %s", what)
 		}
 	}
-}
-
-// run publishes an export and returns its terminal event's data.
-func (w *world) run(t *testing.T, id, data string) contract.EventData {
-	t.Helper()
-	return w.wait(t, w.publish(t, "export", id, data))
 }
 
 // messages are the messages of a stream, oldest first.

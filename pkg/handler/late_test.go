@@ -27,7 +27,7 @@ func (q unitTap) PublishUnit(ctx context.Context, id string, n int, body []byte)
 	return q.Queue.PublishUnit(ctx, id, n, body)
 }
 
-// slowJob is a queue that reads a job and does not tell before it is let go.
+// slowJob is a queue that reads a job and, once, answers only when the test says so.
 type slowJob struct {
 	Queue
 	read, tell chan struct{}
@@ -171,7 +171,7 @@ func TestResultStoredLate(t *testing.T) {
 
 // TestALaterAttemptWorksOnTheFrozenReading kills a replica when it has read a page and stored
 // nothing of it. Meanwhile one image goes and another comes, so that all counts are as before. The
-// heir exports what was read, and makes no second truth of it.
+// next holder exports what was read, and makes no second truth of it.
 func TestALaterAttemptWorksOnTheFrozenReading(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})

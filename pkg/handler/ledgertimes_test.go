@@ -17,9 +17,9 @@ import (
 const answerTakes = 3 * time.Second
 
 // slowWorld is a world in which time passes while a call is under way.
-func slowWorld(t *testing.T) (*world, *skipping) {
+func slowWorld(t *testing.T) (*world, *skippingClock) {
 	t.Helper()
-	clock := skippingClock()
+	clock := newSkippingClock()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, now: clock.now, ackWait: redelivery})
 	w.api.OnCall(func(string, int) { clock.skipped.Add(int64(answerTakes)) })
 	return w, clock
@@ -80,8 +80,8 @@ func TestLedgerHasTheTimesOfAnswers(t *testing.T) {
 }
 
 // TestLedgerTimesDoNotGoBack kills a coordinator when its call was carried out and its answer is
-// not known. The clock of the heir is behind: it waits all the same until that call is surely over,
-// and its lines are not older than those of the former holder.
+// not known. The clock of the next holder is behind: it waits all the same until that call is
+// surely over, and its lines are not older than those of the previous holder.
 func TestLedgerTimesDoNotGoBack(t *testing.T) {
 	t.Parallel()
 	w, clock := slowWorld(t)
@@ -96,7 +96,7 @@ func TestLedgerTimesDoNotGoBack(t *testing.T) {
 	}
 	first.stop()
 	made := len(w.api.DestructiveCalls())
-	var waited atomic.Int64 // by the heir, before its first destructive call
+	var waited atomic.Int64 // by the next holder, before its first destructive call
 	behind := func() time.Time { return clock.now().Add(-10 * time.Minute) }
 	r := w.start(t, replicaOptions{now: behind, configure: func(c *handler.Config) {
 		c.Wait = func(ctx context.Context, d time.Duration) error {
@@ -111,7 +111,7 @@ func TestLedgerTimesDoNotGoBack(t *testing.T) {
 	}
 	r.stop()
 	if d := time.Duration(waited.Load()); d < 35*time.Second {
-		t.Errorf("the heir waited %v for the call that may be under way", d)
+		t.Errorf("the next holder waited %v for the call that may be under way", d)
 	}
 	lines := ledgerOf(t, w.bag(t, "del-1", sink.DeleteBag))
 	var last time.Time // of an intent or a result

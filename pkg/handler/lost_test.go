@@ -15,7 +15,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// Somebody deletes a stream, or a consumer, in the middle of work: it is made again, and the
+// An operator deletes a stream, or a consumer, in the middle of work: it is made again, and the
 // command ends as if nothing had been.
 func TestStreamsDeletedInTheMiddle(t *testing.T) {
 	t.Parallel()
@@ -43,8 +43,8 @@ func TestStreamsDeletedInTheMiddle(t *testing.T) {
 	}
 }
 
-// Where the ledger of a delete is removed after its first destructive call, nobody can tell any
-// more what was called: it fails, and deletes nothing more.
+// Where the ledger of a delete is removed after its first destructive call, it is not known any
+// more what was called: the delete fails, and deletes nothing more.
 func TestLedgerDeletedInTheMiddle(t *testing.T) {
 	t.Parallel()
 	s := deleteScenario(t, smallAccount, wholeAccount(`{"all_projects":true}`), sink.DeleteBag)

@@ -33,9 +33,9 @@ func (w *writes) note(op, key string, before bool) error {
 	return nil
 }
 
-// forgetful is a world whose store has conditional writes that are none, and a replica that does
-// not know.
-func forgetful(t *testing.T, api cvtest.Options) (*world, *writes) {
+// newWorldWithoutConditions is a world whose store ignores the conditions of writes, with a replica
+// that relies on them.
+func newWorldWithoutConditions(t *testing.T, api cvtest.Options) (*world, *writes) {
 	t.Helper()
 	w := newWorld(t, worldOptions{api: api, bucket: sinktest.BucketOptions{Versioned: true}})
 	puts := &writes{count: map[string]int{}}
@@ -69,7 +69,7 @@ func (w *writes) check(t *testing.T, downloads int, ids ...uuid.UUID) {
 func TestEachBlobIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	t.Run("of an image that two pages share", func(t *testing.T) {
-		w, puts := forgetful(t, cvtest.Options{Seed: 2})
+		w, puts := newWorldWithoutConditions(t, cvtest.Options{Seed: 2})
 		p := w.api.AddProject(cvtest.ProjectSpec{
 			Images: 600, Untagged: 257, Predictions: 3, Iterations: []cvtest.IterationSpec{{DropFromWorkspace: 2}}, ImageBytes: cvtest.Tiny,
 		})
@@ -78,7 +78,7 @@ func TestEachBlobIsStoredOnce(t *testing.T) {
 		puts.check(t, w.api.BlobCount(), append(p.Images, p.Predictions...)...)
 	})
 	t.Run("of a listing that is read again", func(t *testing.T) {
-		w, puts := forgetful(t, cvtest.Options{Seed: 2})
+		w, puts := newWorldWithoutConditions(t, cvtest.Options{Seed: 2})
 		p := w.api.AddProject(cvtest.ProjectSpec{Images: 300, Untagged: 2, ImageBytes: cvtest.Tiny})
 		var added uuid.UUID
 		want := w.truthOf(t, w.api.Snapshot(), selection{})
@@ -92,7 +92,7 @@ func TestEachBlobIsStoredOnce(t *testing.T) {
 		puts.check(t, w.api.BlobCount(), append(p.Images, added)...)
 	})
 	t.Run("of an image that is in the listings of several tags", func(t *testing.T) {
-		w, puts := forgetful(t, cvtest.Options{Seed: 2})
+		w, puts := newWorldWithoutConditions(t, cvtest.Options{Seed: 2})
 		p := w.api.AddProject(cvtest.ProjectSpec{
 			Kind: cvtest.Multilabel, Tags: strings.Fields("a b c d e f g h i j k l m n o p q r s t u v"), Images: 30, ImageBytes: cvtest.Tiny,
 		})

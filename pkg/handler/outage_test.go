@@ -44,8 +44,8 @@ func (s turnstile) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint
 	return s.Queue.PutJob(ctx, j, rev)
 }
 
-// soon waits for a word.
-func soon(t *testing.T, c <-chan struct{}, what string) {
+// receive waits until something comes from c.
+func receive(t *testing.T, c <-chan struct{}, what string) {
 	t.Helper()
 	select {
 	case <-c:
@@ -65,7 +65,7 @@ func newOutageWorld(t *testing.T) *world {
 
 // takenBack waits until all attempts at a command but the one under way are taken back. A holder
 // that lost NATS takes its own back as soon as it is connected, be it after another one began: only
-// who ends at once could be faster.
+// a holder that ends at once could be faster.
 func (w *world) takenBack(t *testing.T, id string) {
 	t.Helper()
 	w.await(t, id, "with one attempt", func(j contract.Job) bool { return j.Attempt == 1 })
@@ -87,7 +87,7 @@ func (w *world) completesInOneAttempt(t *testing.T, h *history) {
 }
 
 // NATS goes away for longer than the ack wait, and comes back, more often than a command has
-// attempts: that is nobody's fault, and costs none.
+// attempts: that is not the command's fault, and costs none.
 func TestNATSAwayCostsNoAttempt(t *testing.T) {
 	w := newOutageWorld(t)
 	turns := newTurns()
@@ -98,14 +98,14 @@ func TestNATSAwayCostsNoAttempt(t *testing.T) {
 	}
 	h := w.publishFew(t)
 	for range 2 * fewAttempts {
-		soon(t, turns.arrived, "somebody is at it")
+		receive(t, turns.arrived, "a coordinator is at work")
 		w.nats.Stop()
-		soon(t, turns.calledOff, "the lease is lost")
+		receive(t, turns.calledOff, "the lease is lost")
 		if err := w.nats.Start(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	soon(t, turns.arrived, "somebody is at it")
+	receive(t, turns.arrived, "a coordinator is at work")
 	w.takenBack(t, "exp")
 	close(turns.open)
 	w.completesInOneAttempt(t, h)
@@ -117,8 +117,9 @@ func yes() bool { return true }
 var natsLost = delivery.Lease{Outage: yes}
 
 // A command is taken over from a holder that is alive, again and again. Its attempt does not count,
-// whoever writes first: be it that it lost NATS meanwhile, or that the server delivered the message
-// again for reasons of its own. Only where it stood still each of them counts.
+// whichever holder writes first, be it that the holder lost NATS meanwhile, or that the server
+// delivered the message again for reasons of its own. Only where the holder stood still does each
+// attempt count.
 func TestTakenOverFromTheLiving(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -144,7 +145,7 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 				holders.Go(func() { verdicts <- <-verdict })
 			}
 			deliver()
-			soon(t, turns.arrived, "somebody is at it")
+			receive(t, turns.arrived, "a coordinator is at work")
 			taken, ended := 1, false
 			for !ended && taken < 4*fewAttempts {
 				deliver()
@@ -154,11 +155,11 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 						taken, handled = taken+1, true
 					case d := <-verdicts:
 						switch {
-						case d.Verb == delivery.Abandon: // the former holder
+						case d.Verb == delivery.Abandon: // the previous holder
 						case d.Verb == delivery.Ack:
 							ended, handled = true, true
 						case strings.HasPrefix(d.Reason, "attempts are used up"):
-							soon(t, turns.calledOff, "the former holder stops") // it is told, and says its last word
+							receive(t, turns.calledOff, "the previous holder stops") // it is told, and refunds its attempt
 							if !c.counts {
 								w.eventually(t, "an attempt is taken back", func() bool {
 									j, _, err := w.queue.Job(t.Context(), "exp")
@@ -215,35 +216,35 @@ func (w *world) deliver(ctx context.Context, t *testing.T, h *history, r *replic
 	return verdict
 }
 
-// overtaken is the queue of one who takes a command over: something happens before the former
-// holder is told.
-type overtaken struct {
+// beforeEndNotice is a queue that calls before, then sends the notice that tells a previous holder
+// to stop.
+type beforeEndNotice struct {
 	Queue
 	before func()
 }
 
-func (o overtaken) NotifyOver(ctx context.Context, id string) error {
+func (o beforeEndNotice) NotifyOver(ctx context.Context, id string) error {
 	o.before()
 	return o.Queue.NotifyOver(ctx, id)
 }
 
-// A holder that lost NATS is drained after somebody took its command over, and before it heard of
-// it: it takes back its attempt all the same.
+// A holder that lost NATS is drained after another one took its command over, and before it heard
+// of that: it takes back its attempt all the same.
 func TestDrainedWhenTakenOver(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	turns := newTurns()
 	h := w.publishFew(t)
 	w.start(t, replicaOptions{units: 4})
-	former := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = parts(turnstile{whole(c.Queue), turns}) }})
+	previous := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = parts(turnstile{whole(c.Queue), turns}) }})
 	work, drain := context.WithCancelCause(t.Context())
 	defer drain(nil)
-	given := w.deliver(work, t, h, former, natsLost)
-	soon(t, turns.arrived, "somebody is at it")
+	given := w.deliver(work, t, h, previous, natsLost)
+	receive(t, turns.arrived, "a coordinator is at work")
 	later := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
-		c.Queue = parts(overtaken{whole(c.Queue), func() {
+		c.Queue = parts(beforeEndNotice{whole(c.Queue), func() {
 			drain(delivery.ErrStopping)
 			if d := <-given; d.Verb != delivery.Abandon {
-				t.Errorf("the former holder settles the message of somebody else: %s %s", d.Verb, d.Reason)
+				t.Errorf("the previous holder settles the message of the next one: %s %s", d.Verb, d.Reason)
 			}
 		}})
 	}})
@@ -254,15 +255,15 @@ func TestDrainedWhenTakenOver(t *testing.T) {
 	w.completesInOneAttempt(t, h)
 }
 
-// unanswered is a queue whose answer is lost when it has stored, once, who takes the job. Something
-// happens meanwhile, and says what the holder gets instead.
-type unanswered struct {
+// losesTakeAnswer is a queue that stores which holder takes the job and loses the answer, once.
+// meanwhile is called then, and its error is what the holder gets instead.
+type losesTakeAnswer struct {
 	Queue
 	lost      sync.Once
 	meanwhile func() error
 }
 
-func (u *unanswered) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
+func (u *losesTakeAnswer) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	rev, err := u.Queue.PutJob(ctx, j, rev)
 	if err == nil && j.State == contract.StateRunning {
 		u.lost.Do(func() { err = u.meanwhile() })
@@ -270,9 +271,9 @@ func (u *unanswered) PutJob(ctx context.Context, j contract.Job, rev uint64) (ui
 	return rev, err
 }
 
-// NATS goes away when it has stored that a command was taken, and before it answers; somebody else
-// takes it over before the first is connected again. The first takes back its attempt, although
-// nothing ever told it that there was one.
+// NATS goes away when it has stored that a command was taken, and before it answers; another
+// replica takes the command over before the first one is connected again. The first one takes back
+// its attempt, although nothing ever told it that there was one.
 func TestTakenWithoutAnswerCostsNoAttempt(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	h := w.publishFew(t)
@@ -280,14 +281,14 @@ func TestTakenWithoutAnswerCostsNoAttempt(t *testing.T) {
 	turns := newTurns()
 	later := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = parts(turnstile{whole(c.Queue), turns}) }})
 	var ends <-chan delivery.Disposition
-	former := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
-		c.Queue = parts(&unanswered{Queue: whole(c.Queue), meanwhile: func() error {
+	previous := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
+		c.Queue = parts(&losesTakeAnswer{Queue: whole(c.Queue), meanwhile: func() error {
 			ends = w.deliver(t.Context(), t, h, later, delivery.Lease{})
 			<-turns.arrived
 			return delivery.ErrLeaseLost
 		}})
 	}})
-	if d := <-w.deliver(t.Context(), t, h, former, natsLost); d.Verb != delivery.Abandon {
+	if d := <-w.deliver(t.Context(), t, h, previous, natsLost); d.Verb != delivery.Abandon {
 		t.Errorf("settled %s: %s", d.Verb, d.Reason)
 	}
 	close(turns.open)
@@ -306,7 +307,7 @@ func TestDrainedBeforeTheAnswerCostsNoAttempt(t *testing.T) {
 	work, drain := context.WithCancelCause(t.Context())
 	defer drain(nil)
 	r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
-		c.Queue = parts(&unanswered{Queue: whole(c.Queue), meanwhile: func() error {
+		c.Queue = parts(&losesTakeAnswer{Queue: whole(c.Queue), meanwhile: func() error {
 			drain(delivery.ErrStopping)
 			return delivery.ErrStopping
 		}})
@@ -321,20 +322,20 @@ func TestDrainedBeforeTheAnswerCostsNoAttempt(t *testing.T) {
 	w.completesInOneAttempt(t, h)
 }
 
-// outrun is a queue in which somebody else writes the job, once, just before its holder does.
-// Something happens before the holder reads what was written.
-type outrun struct {
+// writesJobFirst is a queue that writes the job, once, just before its holder does, so that the
+// holder's write conflicts. then is called before the holder reads the job again.
+type writesJobFirst struct {
 	Queue
 	first sync.Once
 	then  func()
 }
 
-func (o *outrun) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
-	outrun := false
+func (o *writesJobFirst) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
+	first := false
 	if j.Phase == contract.PhaseCommit {
-		o.first.Do(func() { outrun = true })
+		o.first.Do(func() { first = true })
 	}
-	if outrun {
+	if first {
 		now, at, err := o.Queue.Job(ctx, j.ID)
 		if err != nil {
 			return 0, err
@@ -347,8 +348,8 @@ func (o *outrun) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64
 	return o.Queue.PutJob(ctx, j, rev)
 }
 
-// A replica is drained when it has lost a write of the job to somebody else, and before it has read
-// what that wrote: it still knows whose job it has, and takes back its attempt.
+// A replica is drained when it has lost a write of the job to another writer, and before it has
+// read what that wrote: it still knows whose job it has, and takes back its attempt.
 func TestDrainedBeforeTheJobIsReadAgain(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	h := w.publishFew(t)
@@ -356,7 +357,7 @@ func TestDrainedBeforeTheJobIsReadAgain(t *testing.T) {
 	work, drain := context.WithCancelCause(t.Context())
 	defer drain(nil)
 	r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
-		c.Queue = parts(&outrun{Queue: whole(c.Queue), then: func() { drain(delivery.ErrStopping) }})
+		c.Queue = parts(&writesJobFirst{Queue: whole(c.Queue), then: func() { drain(delivery.ErrStopping) }})
 	}})
 	if d := <-w.deliver(work, t, h, r, delivery.Lease{}); d.Verb != delivery.Nak || d.Delay != 0 {
 		t.Errorf("settled %s %s: %s", d.Verb, d.Delay, d.Reason)
@@ -368,10 +369,11 @@ func TestDrainedBeforeTheJobIsReadAgain(t *testing.T) {
 	w.completesInOneAttempt(t, h)
 }
 
-// unsaid is a queue that goes away before it learns of a command's end.
-type unsaid struct{ Queue }
+// failsTerminalJobWrites is a queue that fails each write of a terminal job, as if NATS had gone
+// away just before it.
+type failsTerminalJobWrites struct{ Queue }
 
-func (u unsaid) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
+func (u failsTerminalJobWrites) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	if j.State.Terminal() {
 		return 0, delivery.ErrLeaseLost
 	}
@@ -383,7 +385,7 @@ func TestNATSAwayAtTheEndCostsNoAttempt(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	h := w.publishFew(t)
 	w.start(t, replicaOptions{units: 4})
-	holder := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = parts(unsaid{whole(c.Queue)}) }})
+	holder := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) { c.Queue = parts(failsTerminalJobWrites{whole(c.Queue)}) }})
 	if d := <-w.deliver(t.Context(), t, h, holder, natsLost); d.Verb != delivery.Abandon {
 		t.Errorf("settled %s: %s", d.Verb, d.Reason)
 	}
@@ -395,8 +397,8 @@ func TestNATSAwayAtTheEndCostsNoAttempt(t *testing.T) {
 	w.bag(t, "exp", sink.ExportBag)
 }
 
-// The same for a unit: NATS goes away in the middle of it, more often than it has attempts. Whoever
-// was at it takes that back, and so does the one that drains in the end.
+// The same for a unit: NATS goes away in the middle of it, more often than it has attempts. Each
+// worker takes its attempt back, and so does the one that drains in the end.
 func TestNATSAwayCostsAUnitNoAttempt(t *testing.T) {
 	w := newOutageWorld(t)
 	project := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 1}).ID
@@ -419,14 +421,14 @@ func TestNATSAwayCostsAUnitNoAttempt(t *testing.T) {
 	}
 	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"],"categories":["images"]}`, project))
 	for range 2 * fewAttempts {
-		soon(t, hangs, "a download hangs")
+		receive(t, hangs, "a download hangs")
 		w.nats.Stop()
-		soon(t, calledOff, "the lease is lost")
+		receive(t, calledOff, "the lease is lost")
 		if err := w.nats.Start(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	soon(t, hangs, "a download hangs")
+	receive(t, hangs, "a download hangs")
 	for _, r := range all {
 		w.eventually(t, "every replica is connected", r.conn.IsConnected)
 		r.drain()
@@ -454,7 +456,7 @@ func TestUnitThatKillsReplicas(t *testing.T) {
 	for n := range fewAttempts {
 		f := newFate(fmt.Sprintf("PutObject exp/.work/units/000000.try-%d#1", n+1), true)
 		r := w.start(t, replicaOptions{units: 4, fate: f, configure: configure})
-		soon(t, f.died, "the unit kills a replica")
+		receive(t, f.died, "the unit kills a replica")
 		r.stop()
 	}
 	w.start(t, replicaOptions{units: 4, configure: configure})
@@ -463,7 +465,7 @@ func TestUnitThatKillsReplicas(t *testing.T) {
 	}
 }
 
-// Somebody delivers to a process what it is at already, as the server does after a restart: one
+// A process gets a delivery of what it is at already, as the server sends it after a restart: one
 // attempt goes on, and nothing is begun beside it.
 func TestDeliveredTwiceToOneProcess(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
@@ -477,7 +479,7 @@ func TestDeliveredTwiceToOneProcess(t *testing.T) {
 	})
 	r := w.start(t, replicaOptions{})
 	h := w.publish(t, "export", "exp", fmt.Sprintf(`{"project_ids":["%s"],"categories":["images"]}`, project))
-	soon(t, hangs, "a download hangs")
+	receive(t, hangs, "a download hangs")
 	message, err := w.queue.Command(t.Context(), h.seq)
 	if err != nil {
 		t.Fatal(err)

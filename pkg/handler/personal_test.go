@@ -14,15 +14,15 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
-// overheard is every message published in a world, by subject.
-type overheard struct {
+// publishedMessages are all messages published in a world.
+type publishedMessages struct {
 	mu       sync.Mutex
 	messages []*nats.Msg
 }
 
-func (w *world) overhear(t *testing.T) *overheard {
+func (w *world) recordMessages(t *testing.T) *publishedMessages {
 	t.Helper()
-	o := &overheard{}
+	o := &publishedMessages{}
 	for _, subject := range []string{"cv.>", "cv-signal.>", "$KV.>"} {
 		sub, err := w.conn.Subscribe(subject, func(m *nats.Msg) {
 			o.mu.Lock()
@@ -37,16 +37,15 @@ func (w *world) overhear(t *testing.T) *overheard {
 	return o
 }
 
-// Values of image_metadata are personal data, and keys and signed links are secrets. Beside
-// commands, dead letters and image records nobody is told the former, and nobody at all the latter,
-// whether the command works, is refused, finds nothing or fails. What must be named has a
-// pseudonym, or none.
+// Values of image_metadata are personal data, and keys and signed links are secrets. The former are
+// in commands, dead letters and image records only, and the latter nowhere, whether the command
+// works, is refused, finds nothing or fails. What must be named has a pseudonym, or none.
 func TestMetadataValuesAndSecretsAreToldToNobody(t *testing.T) {
 	t.Parallel()
 	for name, key := range map[string][]byte{"without a key": nil, "with a key": []byte("a key of the operator's")} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})
-			heard := w.overhear(t)
+			heard := w.recordMessages(t)
 			pseudonym := contract.NewPseudonymizer(key)
 			// The replica dies with the working objects of the first export in place, so that those
 			// are seen, too.
@@ -135,7 +134,7 @@ func TestMetadataValuesAndSecretsAreToldToNobody(t *testing.T) {
 			for name, content := range objects {
 				if strings.HasSuffix(name, "/images.jsonl") || strings.Contains(name, "/.work/units/") {
 					records += bytes.Count(content, []byte(values[0]))
-					// Whose image nobody asked for is not recorded at all.
+					// The values of images that were not asked for are not recorded at all.
 					content = bytes.ReplaceAll(content, []byte(`"subject":"`+values[0]+`"`), nil)
 				}
 				told(name, content)

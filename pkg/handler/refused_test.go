@@ -29,7 +29,7 @@ type malformedMessage struct {
 	Field   string
 }
 
-// More than a thousand messages that are no commands, published as anybody could publish them: each
+// More than a thousand messages that are no commands, published as any requester could: each
 // is refused under the id that it gives, where its publisher looks, or else under one made of its
 // place in the stream, with the right code and the field's name, and kept as a dead letter with its
 // own bytes and headers. The good command after them is carried out.
@@ -90,7 +90,7 @@ func TestMalformedCommandsEndToEnd(t *testing.T) {
 		id := tokens[len(tokens)-1]
 		was, ok := sent[id]
 		if !ok || dead[id] {
-			t.Errorf("nobody asked for the dead letter %s", m.Subject)
+			t.Errorf("the dead letter %s was not asked for", m.Subject)
 			continue
 		}
 		dead[id] = true

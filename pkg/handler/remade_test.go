@@ -209,7 +209,7 @@ func TestRemadeStreamCancel(t *testing.T) {
 }
 
 // A delete that is at work when the stream is made again is carried on by its coordinator, or by
-// whoever gets it when it is published again: it ends once, and all of it is done.
+// the replica that gets it when it is published again: it ends once, and all of it is done.
 func TestRemadeStreamUnderADelete(t *testing.T) {
 	for _, at := range []string{"DELETE ", "PutObject " + cutID + "/.work/delete-begun-", "PutObject " + cutID + "/delete/"} {
 		t.Run(at, func(t *testing.T) {
@@ -276,13 +276,13 @@ func TestUnitOfAnotherCommand(t *testing.T) {
 	}
 }
 
-// beforeLook is a queue on which something happens before a command's message is looked for.
-type beforeLook struct {
+// beforeCommandIn is a queue that calls do, then looks for a command's message.
+type beforeCommandIn struct {
 	Queue
 	do func()
 }
 
-func (q beforeLook) CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error) {
+func (q beforeCommandIn) CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error) {
 	q.do()
 	return q.Queue.CommandIn(ctx, stream, seq)
 }
@@ -298,7 +298,7 @@ func TestRemadeStreamBeforeTheTurningPoint(t *testing.T) {
 			w.start(t, replicaOptions{units: 4})
 			r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
 				noWait(c)
-				c.Queue = parts(beforeLook{whole(c.Queue), sync.OnceFunc(func() { w.remake(t) })})
+				c.Queue = parts(beforeCommandIn{whole(c.Queue), sync.OnceFunc(func() { w.remake(t) })})
 			}})
 			if d := w.given(t, r, w.publish(t, action, "mine", data)); d.Verb != delivery.Abandon {
 				t.Errorf("settled %s: %s", d.Verb, d.Reason)

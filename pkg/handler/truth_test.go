@@ -323,7 +323,7 @@ func checkPayload(t *testing.T, files map[string][]byte, want truth) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(got)) {
 		if _, ok := want.files[name]; !ok {
-			t.Errorf("the bag has %s, which nobody asked for", name)
+			t.Errorf("the bag has %s, which was not asked for", name)
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (c *census) PublishEvent(ctx context.Context, e contract.Event) error {
 	return c.Queue.PublishEvent(ctx, e)
 }
 
-// Who reads other commands is not told: only those that wait do it all the time.
+// CommandIn does not say which command asks: only those that wait ask all the time.
 func (c *census) CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error) {
 	c.count("read of another command", "w")
 	return c.Queue.CommandIn(ctx, stream, seq)
@@ -288,8 +288,8 @@ func (w *world) laterWaits(t *testing.T, c *census, exp, del *history) {
 	w.bag(t, "del", sink.DeleteBag)
 }
 
-// Somebody deletes the stream of commands while replicas run: it is made again, its numbers begin
-// anew, and the order of commands holds in it.
+// An operator deletes the stream of commands while replicas run: it is made again, its numbers
+// begin anew, and the order of commands holds in it.
 func TestTurnIsWaitedForInAStreamMadeAnew(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	data := fmt.Sprintf(`{"project_ids":["%s"]}`, w.api.AddProject(cvtest.ProjectSpec{Name: "busy", Images: 3, Tags: []string{"a"}}).ID)

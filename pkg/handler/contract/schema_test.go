@@ -71,7 +71,7 @@ func schemaAccepts(t fataler, action string, data []byte) error {
 	return contractSchema(t, schema.CommandID+"#/$defs/"+action).Validate(schemaValue(t, data))
 }
 
-// beyondSchema tells whether d is wrong in a way no schema can say.
+// beyondSchema reports whether d is wrong in a way no schema can say.
 func beyondSchema(d badData) bool {
 	for _, s := range []string{" twice", " surrogate", " too large", " of itself"} {
 		if strings.Contains(d.name, s) {

@@ -1,0 +1,148 @@
+package handler_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+)
+
+// history is every event of one command, in the order they were stored: also one that took the
+// place of another.
+type history struct {
+	seq      uint64 // of the command's message
+	mu       sync.Mutex
+	events   []contract.Event
+	terminal chan struct{} // closed when there is a terminal one
+}
+
+// plain is a plain command as a message.
+func plain(action contract.Action, id, data string) contract.Message {
+	return contract.Message{Subject: "cv.commands." + string(action), Header: map[string][]string{contract.HeaderMsgID: {id}}, Body: []byte(data)}
+}
+
+// publish publishes a plain command and listens to what becomes of it.
+func (w *world) publish(t *testing.T, action contract.Action, id, data string) *history {
+	t.Helper()
+	return w.publishMessage(t, id, plain(action, id, data))
+}
+
+// publishMessage publishes a command that has this id, or none if that is empty, and listens to
+// what becomes of it.
+func (w *world) publishMessage(t *testing.T, id string, m contract.Message) *history {
+	t.Helper()
+	seq, err := w.queue.PublishCommand(t.Context(), m)
+	if err != nil {
+		t.Fatalf("publish: %v", err)
+	}
+	h := &history{seq: seq, terminal: make(chan struct{})}
+	ids := []string{contract.SeqID(seq)}
+	if id != "" {
+		ids = append(ids, id)
+	}
+	for _, id := range ids {
+		events, err := w.queue.WatchEvents(t.Context(), id)
+		if err != nil {
+			t.Fatalf("watch events: %v", err)
+		}
+		go func() {
+			for e := range events {
+				h.note(e)
+			}
+		}()
+	}
+	return h
+}
+
+func (h *history) note(e contract.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, e)
+	if e.Data.Status.Terminal() {
+		select {
+		case <-h.terminal:
+		default:
+			close(h.terminal)
+		}
+	}
+}
+
+// end waits for the terminal event.
+func (w *world) end(t *testing.T, h *history) contract.EventData {
+	t.Helper()
+	select {
+	case <-h.terminal:
+	case <-time.After(patience):
+		t.Fatal("no terminal event")
+	}
+	return h.ends()[0]
+}
+
+// wait waits for the terminal event, and until the command has left the queue. The event is the
+// only one, and the job says the same.
+func (w *world) wait(t *testing.T, h *history) contract.EventData {
+	t.Helper()
+	w.end(t, h)
+	w.eventually(t, "the command leaves the queue", func() bool {
+		_, err := w.queue.Command(t.Context(), h.seq)
+		return errors.Is(err, contract.ErrNoMessage)
+	})
+	ends := h.ends()
+	if len(ends) != 1 {
+		t.Fatalf("there are %d terminal events: %+v", len(ends), ends)
+	}
+	if job := w.job(t, ends[0].CommandID); job.State != contract.State(ends[0].Status) {
+		t.Errorf("%s: the event says %s, the job %s", job.ID, ends[0].Status, job.State)
+	}
+	return ends[0]
+}
+
+// job reads the job of a command.
+func (w *world) job(t *testing.T, id string) contract.Job {
+	t.Helper()
+	job, _, err := w.queue.Job(t.Context(), id)
+	if err != nil {
+		t.Fatalf("read the job of %s: %v", id, err)
+	}
+	return job
+}
+
+// await waits until the job of a command is as wanted.
+func (w *world) await(t *testing.T, id, what string, wanted func(contract.Job) bool) contract.Job {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	jobs, err := w.queue.WatchJob(ctx, id)
+	if err != nil {
+		t.Fatalf("watch the job: %v", err)
+	}
+	for job := range jobs {
+		if wanted(job) {
+			return job
+		}
+	}
+	t.Fatalf("%s: never %s", id, what)
+	panic("unreachable")
+}
+
+// ends are the terminal events so far.
+func (h *history) ends() []contract.EventData {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []contract.EventData
+	for _, e := range h.events {
+		if e.Data.Status.Terminal() {
+			out = append(out, e.Data)
+		}
+	}
+	return out
+}
+
+// run publishes an export and returns its terminal event's data.
+func (w *world) run(t *testing.T, id, data string) contract.EventData {
+	t.Helper()
+	return w.wait(t, w.publish(t, "export", id, data))
+}
