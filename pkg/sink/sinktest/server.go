@@ -30,6 +30,10 @@ import (
 // healthPath masks a bucket of that name; no test would call one so.
 const healthPath = "/sinktest-health"
 
+// ioBuffer is how many bytes the server copies at once. Its own default is a megabyte, made anew for
+// most objects, of which hardly any is that large here.
+const ioBuffer = 64 << 10
+
 // Options of StartWith.
 type Options struct {
 	Dir       string // where buckets are kept; made when missing
@@ -55,6 +59,7 @@ type Server struct {
 	cancel    context.CancelFunc
 	done      chan error
 	transport *http.Transport
+	api       *s3.Client // through transport; what other clients are made from
 
 	mu      sync.Mutex
 	buckets int
@@ -109,6 +114,10 @@ func StartWith(o Options) (*Server, error) {
 		done:      make(chan error, 1),
 		transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
 	}
+	if s.api, err = sink.Client(ctx, s.Settings(s.transport)); err != nil {
+		cancel()
+		return nil, errors.Join(err, os.Chdir(workDir))
+	}
 	go func() {
 		s.done <- embedgw.RunVersityGW(ctx, backend, &embedgw.Config{
 			RootUserAccess:    o.AccessKey,
@@ -153,6 +162,7 @@ func openBackend(dir string) (*posix.Posix, error) {
 		VersioningDir:       versions,
 		CopyObjectThreshold: 5 << 30,
 		Concurrency:         256,
+		IOBufferSize:        ioBuffer,
 	}
 	var storer meta.MetadataStorer = meta.XattrMeta{}
 	if err := (meta.XattrMeta{}).Test(root); err != nil {
@@ -240,15 +250,16 @@ func (s *Server) FaultyClient(f *Faults, optFns ...func(*s3.Options)) *s3.Client
 	return s.client(f, optFns...)
 }
 
+// client is as sink.Client makes it. The settings are read once for all clients: with AWS_CA_BUNDLE
+// in the environment each reading parses every certificate of the system.
 func (s *Server) client(rt http.RoundTripper, optFns ...func(*s3.Options)) *s3.Client {
-	api, err := sink.Client(context.Background(), s.Settings(rt))
-	if err != nil {
-		panic(fmt.Sprintf("sinktest: make a client: %v", err)) // nothing in it can fail: everything is given
+	through := func(o *s3.Options) {
+		client := *o.HTTPClient.(*http.Client)
+		client.Transport = rt
+		o.HTTPClient = &client
+		o.ExpressCredentials = nil // each client makes its own: they hold on to their client
 	}
-	if len(optFns) == 0 {
-		return api
-	}
-	return s3.New(api.Options(), optFns...)
+	return s3.New(s.api.Options(), append([]func(*s3.Options){through}, optFns...)...)
 }
 
 // Settings are the options of [sink.Client] that reach this server through rt.
