@@ -30,8 +30,8 @@ import (
 // healthPath masks a bucket of that name; no test would call one so.
 const healthPath = "/sinktest-health"
 
-// ioBuffer is how many bytes the server copies at once. Its own default is a megabyte, made anew for
-// most objects, of which hardly any is that large here.
+// ioBuffer is how many bytes the server copies at once. Its own default is a megabyte, made anew
+// for most objects, of which hardly any is that large here.
 const ioBuffer = 64 << 10
 
 // Options of StartWith.
