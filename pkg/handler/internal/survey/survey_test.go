@@ -153,8 +153,8 @@ func TestPresentWithoutProof(t *testing.T) {
 	}
 }
 
-// TestSelection finds what a selection holds, in the workspace and in two iterations: one that holds
-// an image which has left the workspace, and one that was never trained.
+// TestSelection finds what a selection holds, in the workspace and in two iterations: one that
+// holds an image which has left the workspace, and one that was never trained.
 func TestSelection(t *testing.T) {
 	a := newAccount(t, cvtest.ProjectSpec{Tags: []string{"alpha", "beta"}})
 	tags := a.tags(t)
@@ -214,9 +214,9 @@ func (a *account) tags(t *testing.T) map[string]uuid.UUID {
 	return ids
 }
 
-// TestSelectionWhileImagesMove changes the project once the tagged images were read, just before the
-// untagged ones are: when a count moved, both listings are read again, and what was found before
-// stays found.
+// TestSelectionWhileImagesMove changes the project once the tagged images were read, just before
+// the untagged ones are: when a count moved, both listings are read again, and what was found
+// before stays found.
 func TestSelectionWhileImagesMove(t *testing.T) {
 	for _, c := range []struct {
 		name   string
