@@ -125,15 +125,14 @@ func (h *Handler) carryOut(ctx context.Context, d delivery.Delivery, c contract.
 	}
 	r.lease = d.Lease
 	settled, err := r.proceed(ctx)
-	for ctx.Err() == nil {
-		switch {
-		case errors.Is(err, activity.ErrCancelled): // twice, when the notice of a cancel came before the attempt read the cancel in its job
-			settled, err = r.cancelled(ctx)
-		case errors.Is(err, errDecided):
-			settled, err = r.publishTerminal(ctx)
-		default:
-			return settled, err
-		}
+	for errors.Is(err, activity.ErrCancelled) && ctx.Err() == nil { // twice, when the notice of a cancel came before the attempt read the cancel in its job
+		settled, err = r.cancelled(ctx)
+	}
+	if errors.Is(err, errDecided) {
+		// DetachedIfDone is safe here: the job is terminal, and its event is stored once.
+		late, cancel := delivery.DetachedIfDone(ctx)
+		defer cancel()
+		return r.publishTerminal(late)
 	}
 	return settled, err
 }
