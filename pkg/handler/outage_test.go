@@ -369,6 +369,54 @@ func TestDrainedBeforeTheJobIsReadAgain(t *testing.T) {
 	w.completesInOneAttempt(t, h)
 }
 
+// endsJobFirst is a queue that ends the job, once, just before its holder writes it, as the handler
+// of a cancel does. then is called before the holder reads the job again.
+type endsJobFirst struct {
+	Queue
+	first sync.Once
+	then  func()
+}
+
+func (e *endsJobFirst) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
+	var err error
+	if j.Phase == contract.PhaseCommit {
+		e.first.Do(func() {
+			var now contract.Job
+			var at uint64
+			if now, at, err = e.Queue.Job(ctx, j.ID); err != nil {
+				return
+			}
+			event := contract.NewEvent(contract.EventData{CommandID: j.ID, Seq: j.Command.Seq, Action: j.Action, Status: contract.StatusCancelled}, now.Created, "")
+			now.State, now.Event, now.Phase = contract.StateCancelled, &event, ""
+			_, err = e.Queue.PutJob(ctx, now, at)
+			e.then()
+		})
+	}
+	if err != nil {
+		return 0, err
+	}
+	return e.Queue.PutJob(ctx, j, rev)
+}
+
+// A replica is drained while another one ends its command: the end is published, and the message
+// is acknowledged at once.
+func TestDrainedWhileTheCommandIsEnded(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+	h := w.publishFew(t)
+	w.start(t, replicaOptions{units: 4})
+	work, drain := context.WithCancelCause(t.Context())
+	defer drain(nil)
+	r := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
+		c.Queue = parts(&endsJobFirst{Queue: whole(c.Queue), then: func() { drain(delivery.ErrStopping) }})
+	}})
+	if d := <-w.deliver(work, t, h, r, delivery.Lease{}); d.Verb != delivery.Ack {
+		t.Errorf("settled %s %s: %s", d.Verb, d.Delay, d.Reason)
+	}
+	if e, err := w.queue.Event(t.Context(), contract.ActionExport, "exp", contract.StatusCancelled); err != nil || e.Data.Status != contract.StatusCancelled {
+		t.Errorf("published %+v: %v", e.Data, err)
+	}
+}
+
 // failsTerminalJobWrites is a queue that fails each write of a terminal job, as if NATS had gone
 // away just before it.
 type failsTerminalJobWrites struct{ Queue }
