@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -270,8 +271,10 @@ func (h *Handler) bags(c contract.Command, log zerolog.Logger) (bag.Bags, error)
 // UnitKind is the kind of the unit that a message of the work queue carries, as metrics name it:
 // "other" for one that this build does not know.
 func UnitKind(body []byte) string {
-	u, err := unit.Decode(body)
-	if err != nil || !u.Kind.Known() {
+	var u struct {
+		Kind unit.Kind `json:"kind"`
+	}
+	if err := json.Unmarshal(body, &u); err != nil || !u.Kind.Known() {
 		return "other"
 	}
 	return string(u.Kind)

@@ -133,6 +133,7 @@ func (r *run) tryTake(ctx context.Context) (*settlement, error) {
 		j.CountAttempt(r.nonce)
 	})
 	r.log = r.log.With().Int("attempt", r.job.Attempt).Logger()
+	r.bags.Log = r.log
 	if err != nil {
 		return nil, err
 	}
