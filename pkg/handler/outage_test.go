@@ -158,7 +158,7 @@ func TestTakenOverFromTheLiving(t *testing.T) {
 						case d.Verb == delivery.Abandon: // the previous holder
 						case d.Verb == delivery.Ack:
 							ended, handled = true, true
-						case strings.HasPrefix(d.Reason, "attempts are used up"):
+						case strings.HasPrefix(d.Reason, "attempts used up"):
 							receive(t, turns.calledOff, "the previous holder stops") // it is told, and refunds its attempt
 							if !c.counts {
 								w.eventually(t, "an attempt is taken back", func() bool {

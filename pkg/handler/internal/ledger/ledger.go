@@ -41,7 +41,7 @@ type Ledger struct {
 	seen   map[string]struct{} // calls that an earlier holder wrote, nil when there was none
 	heads  map[string]struct{} // of the chain, after each message of an earlier holder
 	open   time.Time           // of the last intent, while it has no result; zero else
-	last   time.Time           // the latest of an intent or a result: neither goes back
+	last   time.Time           // the latest of an intent, a result or a takeover: none goes back
 	counts counts
 }
 
@@ -69,7 +69,12 @@ func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, takenB
 	if seq == 0 && !takenBefore {
 		return l, nil
 	}
-	for line := range bytes.Lines(tail) { // the rest is read once it cannot grow any more
+	// What is there is read first, so that the takeover's time is not before an earlier line's; when
+	// more is appended meanwhile, the takeover fails.
+	if err := l.read(ctx, seq); err != nil {
+		return nil, err
+	}
+	for line := range bytes.Lines(tail) {
 		var have sink.LedgerLine
 		if err := json.Unmarshal(line, &have); err != nil {
 			return nil, fmt.Errorf("read a ledger line: %w", err)
@@ -84,9 +89,7 @@ func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, takenB
 	if err := l.Flush(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.read(ctx, l.seq); err != nil {
-		return nil, err
-	}
+	l.heads[l.chain.Head()] = struct{}{}
 	return l, nil
 }
 
@@ -148,8 +151,8 @@ func lastLine(message []byte) []byte {
 	return message[bytes.LastIndexByte(message, '\n')+1:]
 }
 
-// Write chains a line. Where this clock is behind that of the writer of the last intent or result,
-// an intent or a result gets the time of that line.
+// Write chains a line. Where this clock is behind that of the writer of the last intent, result or
+// takeover, a line of these kinds gets the time of that one.
 func (l *Ledger) Write(line sink.LedgerLine) error {
 	line.Time = line.Time.Round(0) // what is compared is what is written down: without the monotonic clock
 	if line.Kind != sink.LedgerCall && line.Time.Before(l.last) {

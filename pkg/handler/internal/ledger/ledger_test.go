@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -256,6 +257,27 @@ func TestTimesDoNotGoBack(t *testing.T) {
 	write(t, next, start.Add(-time.Hour), step{"DeleteProject", "projects/p", noAnswerYet})
 	if want := start.Add(time.Second); !next.Pending().Equal(want) {
 		t.Errorf("the intent is of %v, not %v", next.Pending(), want)
+	}
+}
+
+// Nor is that of a takeover, also when the last message has only the reads of a holder whose clock
+// is behind.
+func TestTakeoverTimesDoNotGoBack(t *testing.T) {
+	q := &queue{}
+	write(t, q.open(t, start, false), start, step{"DeleteTag", "projects/p/tags/t", 204}) // answered a second later
+	behind := start.Add(-time.Hour)
+	reader := q.open(t, behind, true)
+	read := ledger.Call{Time: behind, Operation: "GetProject", Target: "projects/p", Status: 200, Attempt: 1}
+	if err := errors.Join(reader.Add(t.Context(), []ledger.Call{read}), reader.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	q.open(t, behind, true)
+	var takeover sink.LedgerLine
+	if err := json.Unmarshal(q.messages[len(q.messages)-1], &takeover); err != nil {
+		t.Fatal(err)
+	}
+	if want := start.Add(time.Second); takeover.Kind != sink.LedgerTakeover || !takeover.Time.Equal(want) {
+		t.Errorf("the last line is %s of %v, not a takeover of %v", takeover.Kind, takeover.Time, want)
 	}
 }
 

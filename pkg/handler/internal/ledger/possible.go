@@ -44,7 +44,7 @@ func (f *counts) of(operation string) *OperationCount {
 
 // note takes account of a line.
 func (l *Ledger) note(line sink.LedgerLine) {
-	if line.Time.After(l.last) && (line.Kind == sink.LedgerIntent || line.Kind == sink.LedgerResult) {
+	if line.Time.After(l.last) && line.Kind != sink.LedgerCall {
 		l.last = line.Time
 	}
 	switch line.Kind {
