@@ -69,8 +69,8 @@ func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, takenB
 	if seq == 0 && !takenBefore {
 		return l, nil
 	}
-	// What is there is read first, so that the takeover's time is not before an earlier line's; when
-	// more is appended meanwhile, the takeover fails.
+	// What is there is read first, so that the takeover's time is not before an earlier line's;
+	// when more is appended meanwhile, the takeover fails.
 	if err := l.read(ctx, seq); err != nil {
 		return nil, err
 	}
