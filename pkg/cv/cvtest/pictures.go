@@ -84,7 +84,7 @@ func (p picture) draw(v version) []byte {
 	}
 	w, h := p.size(v)
 	if p.bytes == 0 {
-		return encode(p.format, p.scene(w, h))
+		return scenes.draw(p, w, h)
 	}
 	f := p.format
 	if v != versionResized {
