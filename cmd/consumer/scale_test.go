@@ -15,8 +15,7 @@ import (
 )
 
 // scaleImages is what the service allows in a project when `make scale` says so, as `make test`
-// does. Under the race detector, which makes the servers in this process an order of magnitude
-// slower, a twentieth has to do.
+// does. Where all tests are run, a twentieth has to do.
 var scaleImages = flag.Int("images", 5_000, "images that TestScale exports, 3000 at least")
 
 // mostMemory is what an export may take, whatever the project's size, in bytes.

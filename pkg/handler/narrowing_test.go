@@ -142,7 +142,7 @@ func TestExportNarrowed(t *testing.T) {
 			want: selection{metadata: pairs(map[string]string{"subject": subject})}, defaults: ofImages,
 		})
 	}
-	seen := map[string]bool{}
+	seen, n := map[string]bool{}, 0
 	for _, c := range cases {
 		choices := []categories{nil}
 		if !seen[c.field] || !strings.HasPrefix(c.name, "metadata ") { // once is enough for all those values
@@ -156,6 +156,9 @@ func TestExportNarrowed(t *testing.T) {
 			seen[c.field] = true
 		}
 		for _, chosen := range choices {
+			if n++; leftOut(n) {
+				continue
+			}
 			name := c.name + ", default categories"
 			if chosen != nil {
 				name = fmt.Sprintf("%s, %v", c.name, chosen)

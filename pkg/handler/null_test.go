@@ -96,7 +96,10 @@ func TestNullIsNoAnswer(t *testing.T) {
 					reads[call.Operation] = true
 				}
 			}
-			for _, operation := range slices.Sorted(maps.Keys(reads)) {
+			for n, operation := range slices.Sorted(maps.Keys(reads)) {
+				if leftOut(n) {
+					continue
+				}
 				t.Run(operation+" once", func(t *testing.T) {
 					c.check(t, c.run(t, cvtest.Null(operation, 1)))
 				})
