@@ -88,7 +88,7 @@ func (r *run) exporter() *export.Exporter {
 			Window: c.Window, Threshold: c.Threshold, Overlap: c.Overlap, Version: c.Version, Pseudonym: c.Pseudonym, Now: c.Now,
 		},
 		Attempt: r, Units: c.Queue.Units, Client: r.client, Ledger: r.ledger, Bags: r.bags,
-		Command: r.command.AsExport(), Job: r.job.Command, Number: r.job.Attempt,
+		Command: r.command.AsExport(), Job: r.job.Command,
 	}
 }
 

@@ -96,12 +96,18 @@ func (h *Handler) settle(ctx context.Context, log zerolog.Logger, s *settlement,
 		return s.Disposition
 	}
 	class := delivery.Classify(ctx, err)
-	if class == delivery.Misconfigured && h.cfg.Health.Fail(delivery.DependencyOf(err, contract.DefaultResource), err) {
-		log.Error().Err(err).Msg("dependency misconfigured; pausing until it recovers")
-	}
+	h.report(class, err, contract.DefaultResource, log)
 	d := delivery.HandBack(class, 1, delivery.RetryAfter(err))
 	log.Warn().Err(err).Stringer("settle", d.Verb).Dur("delay", d.Delay).Msg("command not settled")
 	return d
+}
+
+// report says in /readyz which dependency is misconfigured, the Training API being that of a
+// resource's alias, and logs what is new.
+func (h *Handler) report(class delivery.Class, err error, alias string, log zerolog.Logger) {
+	if class == delivery.Misconfigured && h.cfg.Health.Fail(delivery.DependencyOf(err, alias), err) {
+		log.Error().Err(err).Msg("dependency misconfigured; pausing until it recovers")
+	}
 }
 
 // newRun makes a run whose job is not loaded yet.
@@ -190,7 +196,7 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 // settleFailure settles an attempt that failed with err: the command comes again, or it fails.
 func (r *run) settleFailure(ctx context.Context, class delivery.Class, err error) (*settlement, error) {
 	counts := r.lease.Counts(class)
-	// Grace is safe here: what follows is compare-and-sets on the job, which fail when another
+	// DetachedIfDone is safe here: what follows is compare-and-sets on the job, which fail when another
 	// replica holds the command, and objects of a command whose job says that it ends.
 	late, cancel := delivery.DetachedIfDone(ctx)
 	defer cancel()
@@ -207,9 +213,7 @@ func (r *run) settleFailure(ctx context.Context, class delivery.Class, err error
 		r.log.Warn().Err(err).Stringer("class", class).Msg("command fails")
 		return r.abort(late, e)
 	}
-	if class == delivery.Misconfigured && r.h.cfg.Health.Fail(delivery.DependencyOf(err, r.command.Data.Resource), err) {
-		r.log.Error().Err(err).Msg("dependency misconfigured; pausing until it recovers")
-	}
+	r.h.report(class, err, r.command.Data.Resource, r.log)
 	saved := r.Update(late, func(j *contract.Job) { r.noteFailure(j, class, counts, err) })
 	switch {
 	case errors.Is(saved, delivery.ErrFenced): // another replica took over meanwhile

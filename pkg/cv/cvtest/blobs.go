@@ -206,17 +206,9 @@ func storageError(code, message, requestID string, now time.Time) []byte {
 
 // source makes a blob's content; it is called outside the lock.
 type source struct {
-	write func(w io.Writer) error
-	class sourceClass
+	write  func(w io.Writer) error
+	stream bool // too big to hold: written twice, first to measure it
 }
-
-type sourceClass int
-
-const (
-	cheap  sourceClass = iota // made each time
-	drawn                     // kept, as far as there is room
-	stream                    // too big to hold: written twice, first to measure it
-)
 
 // openBlob finds a blob by container and name, of one project only unless that is uuid.Nil; nil
 // when there is none.
@@ -294,14 +286,10 @@ func (p picture) source(letter byte) *source {
 	if !known {
 		return nil
 	}
-	src := &source{class: drawn, write: func(w io.Writer) error {
+	return &source{write: func(w io.Writer) error {
 		_, err := w.Write(p.draw(v))
 		return err
 	}}
-	if p.bytes > 0 {
-		src.class = cheap
-	}
-	return src
 }
 
 func (p *project) findModel(name string) *source {
@@ -309,7 +297,7 @@ func (p *project) findModel(name string) *source {
 		for _, e := range it.exports {
 			if e.status == StatusDone && modelBlob(p.id, it.id, e) == name {
 				tags, size := it.scope.tags, e.bytes
-				return &source{class: stream, write: func(w io.Writer) error { return writeModel(w, name, tags, size) }}
+				return &source{stream: true, write: func(w io.Writer) error { return writeModel(w, name, tags, size) }}
 			}
 		}
 	}
@@ -351,19 +339,16 @@ func writeModel(w io.Writer, name string, tags []*tag, size int64) error {
 	return z.Close()
 }
 
-// fileCache keeps what is dear to make again: the bytes of drawn scenes, and length and digests of
-// models.
+// fileCache keeps length and digests of streams.
 type fileCache struct {
 	mu    sync.Mutex
 	files map[string]*file
-	order []string // of drawn scenes, oldest first
-	bytes int64    // of drawn scenes
 }
 
-// maxKept is how many bytes of drawn scenes are kept.
-const maxKept = 32 << 20
-
 func (c *fileCache) open(name string, src *source) *file {
+	if !src.stream {
+		return measure(src)
+	}
 	c.mu.Lock()
 	f := c.files[name]
 	c.mu.Unlock()
@@ -371,24 +356,12 @@ func (c *fileCache) open(name string, src *source) *file {
 		return f
 	}
 	f = measure(src)
-	if src.class == cheap {
-		return f
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.files == nil {
 		c.files = map[string]*file{}
 	}
 	c.files[name] = f
-	if src.class == drawn {
-		c.order = append(c.order, name)
-		for c.bytes += f.size; c.bytes > maxKept; c.order = c.order[1:] {
-			if old := c.files[c.order[0]]; old != nil {
-				c.bytes -= old.size
-				delete(c.files, c.order[0])
-			}
-		}
-	}
 	return f
 }
 
@@ -397,14 +370,14 @@ func measure(src *source) *file {
 	var b bytes.Buffer
 	size, sum5, sum256 := counter(0), md5.New(), sha256.New()
 	out := []io.Writer{&size, sum5, sum256}
-	if src.class != stream {
+	if !src.stream {
 		out = append(out, &b)
 	}
 	if err := src.write(io.MultiWriter(out...)); err != nil {
 		panic(fmt.Sprintf("cvtest: make a blob: %v", err)) // nothing here fails
 	}
 	f := &file{size: int64(size), md5: [md5.Size]byte(sum5.Sum(nil)), sha256: hex.EncodeToString(sum256.Sum(nil)), writeTo: src.write}
-	if src.class != stream {
+	if !src.stream {
 		f.writeTo = bytesFile(b.Bytes()).writeTo
 	}
 	return f

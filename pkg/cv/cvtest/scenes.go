@@ -9,6 +9,9 @@ import (
 // ones, and drawing takes longer than anything else that a server does.
 var scenes sceneCache
 
+// maxKept is how many bytes of drawn scenes are kept.
+const maxKept = 32 << 20
+
 // sceneCache keeps the files of drawn scenes by all that they are drawn from.
 type sceneCache struct {
 	mu    sync.Mutex

@@ -137,15 +137,16 @@ func (b Bags) Spooled(do func(*sink.Spool) error) error {
 type Putter func(ctx context.Context, path sink.Path, body sink.Body) (sink.Object, error)
 
 // PutJSON stores a JSON file.
-func PutJSON(ctx context.Context, put Putter, path sink.Path, v any) error {
+func PutJSON(ctx context.Context, put Putter, path sink.Path, v any) (sink.Object, error) {
 	b, err := contract.Marshal(v)
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", path, err)
+		return sink.Object{}, fmt.Errorf("encode %s: %w", path, err)
 	}
-	if _, err := put(ctx, path, sink.Bytes(append(b, '\n'), "application/json")); err != nil {
-		return fmt.Errorf("store %s: %w", path, err)
+	o, err := put(ctx, path, sink.Bytes(append(b, '\n'), "application/json"))
+	if err != nil {
+		return sink.Object{}, fmt.Errorf("store %s: %w", path, err)
 	}
-	return nil
+	return o, nil
 }
 
 // PutLedger stores ledger.jsonl, up to a sequence of the ledger's stream.

@@ -6,16 +6,81 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
 // MaxReceipt bounds receipt.json, request.json and failure.json, in bytes.
 const MaxReceipt = 16 << 20
 
-// StoreReceipt writes a receipt, and with it commits the bag.
-func StoreReceipt(ctx context.Context, bag *sink.Bag, receipt sink.Receipt) error {
+// Statement is what the receipt of either kind of bag says beside what the command says.
+type Statement struct {
+	Account               string // of the resource when the command began
+	Request               string // digest of request.json
+	Scope                 contract.Scope
+	Outcome               contract.Outcome
+	Counts                contract.Counts
+	Exceptions            int64
+	Verification          any
+	Residuals             []contract.Residual
+	Tool                  string // its version
+	StartedAt, FinishedAt time.Time
+	Ledger                ledger.Ref
+	Method                string              // of a delete
+	Plan                  string              // digest of the plan; of an export, that of the delete it goes before
+	ExportBundle          *contract.BundleRef // of a delete
+}
+
+// Commit writes the receipt of a sealed bag, which says so.
+func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal sink.Seal, says Statement) error {
+	scope, err := contract.Marshal(says.Scope)
+	if err != nil {
+		return fmt.Errorf("encode the scope: %w", err)
+	}
+	verification, err := contract.Marshal(says.Verification)
+	if err != nil {
+		return fmt.Errorf("encode the verification: %w", err)
+	}
+	var exported json.RawMessage
+	if says.ExportBundle != nil {
+		if exported, err = contract.Marshal(says.ExportBundle); err != nil {
+			return fmt.Errorf("encode the export bundle: %w", err)
+		}
+	}
+	residuals := []sink.ReceiptResidual{}
+	for _, r := range says.Residuals {
+		residuals = append(residuals, sink.ReceiptResidual{Category: string(r.Category), Reason: r.Reason})
+	}
+	var plan *sink.ReceiptPlan
+	if says.Plan != "" {
+		plan = &sink.ReceiptPlan{SHA256: says.Plan}
+	}
+	c := b.Command
+	return storeReceipt(ctx, out, sink.NewReceipt(predicateOf(kind), seal, sink.Predicate{
+		Command: sink.ReceiptCommand{
+			ID: c.ID, Action: string(c.Action), Reference: c.Data.Reference, Resource: c.Data.Resource, Account: says.Account, SHA256: says.Request,
+		},
+		Scope: scope, Outcome: string(says.Outcome), Counts: says.Counts.ByName(), Exceptions: says.Exceptions,
+		Verification: verification, Residuals: residuals,
+		Tool: sink.ReceiptTool{Name: ToolName, Version: says.Tool}, StartedAt: says.StartedAt, FinishedAt: says.FinishedAt,
+		Ledger: sink.ReceiptLedger{Entries: says.Ledger.Entries, Head: says.Ledger.Head},
+		Bundle: sink.ReceiptBundle{URI: b.URI(kind)},
+		Method: says.Method, Plan: plan, ExportBundle: exported,
+	}))
+}
+
+// predicateOf is the predicate type of the receipts of a kind of bag.
+func predicateOf(kind sink.BagKind) string {
+	if kind == sink.DeleteBag {
+		return sink.DeletePredicateType
+	}
+	return sink.ExportPredicateType
+}
+
+func storeReceipt(ctx context.Context, bag *sink.Bag, receipt sink.Receipt) error {
 	b, err := receipt.Encode()
 	if err != nil {
 		return fmt.Errorf("encode the receipt: %w", err)
@@ -83,13 +148,9 @@ func (b Bags) Committed(ctx context.Context, kind sink.BagKind) (*contract.Event
 
 // owns reports whether a receipt belongs to this command, kind of bag, account and key.
 func (b Bags) owns(kind sink.BagKind, receipt *sink.Receipt) bool {
-	predicate := sink.ExportPredicateType
-	if kind == sink.DeleteBag {
-		predicate = sink.DeletePredicateType
-	}
 	says := receipt.Predicate.Command
 	place := strings.TrimPrefix(string(b.Layout.Bag(kind)), b.Prefix)
-	return receipt.PredicateType == predicate && says.ID == b.Command.ID && says.Action == string(b.Command.Action) &&
+	return receipt.PredicateType == predicateOf(kind) && says.ID == b.Command.ID && says.Action == string(b.Command.Action) &&
 		strings.HasSuffix(receipt.Predicate.Bundle.URI, place) &&
 		says.Account != "" && b.SameAccount(contract.CommandRef{Resource: says.Resource, Account: says.Account})
 }
@@ -101,19 +162,4 @@ func manifestDigest(r *sink.Receipt) string {
 		}
 	}
 	return ""
-}
-
-// ReceiptPlan is a plan as receipts name it; nil without one.
-func ReceiptPlan(digest string) *sink.ReceiptPlan {
-	if digest == "" {
-		return nil
-	}
-	return &sink.ReceiptPlan{SHA256: digest}
-}
-
-// ReceiptCommand is the command as receipts name it, with its account when it began and the digest
-// of its request.
-func (b Bags) ReceiptCommand(account, request string) sink.ReceiptCommand {
-	c := b.Command
-	return sink.ReceiptCommand{ID: c.ID, Action: string(c.Action), Reference: c.Data.Reference, Resource: c.Data.Resource, Account: account, SHA256: request}
 }

@@ -152,11 +152,11 @@ func (d *Deleter) commit(ctx context.Context) error {
 		Scope: d.begun.Request.Data, DryRun: d.begun.DryRun, Outcome: outcome, Counts: t.counts, PlanSHA256: d.begun.Digest, Projects: t.projects,
 		ExportBundle: d.begun.Export, Residuals: d.residuals(), StartedAt: d.begun.StartedAt, BegunAt: d.begun.BegunAt, FinishedAt: cut.FinishedAt, Tool: d.begun.Tool,
 	}
-	if err := bag.PutJSON(ctx, out.Put, sink.DeletionFile, record); err != nil {
+	if _, err := bag.PutJSON(ctx, out.Put, sink.DeletionFile, record); err != nil {
 		return err
 	}
 	verification := verificationRecord{V: contract.FormatVersion, Executed: !d.begun.DryRun, Checks: t.checks}
-	if err := bag.PutJSON(ctx, out.PutTag, sink.VerificationFile, verification); err != nil {
+	if _, err := bag.PutJSON(ctx, out.PutTag, sink.VerificationFile, verification); err != nil {
 		return err
 	}
 	request, err := d.evidence(ctx, out.PutTag, cut.Ledger.Seq)
@@ -186,7 +186,11 @@ func (d *Deleter) commit(ctx context.Context) error {
 	}
 	// The commit point. After a crash behind it the next attempt finds the receipt, and only
 	// publishes what it says.
-	return d.putReceipt(ctx, out, seal, record, verification, cut, request)
+	return d.Bags.Commit(ctx, sink.DeleteBag, out, seal, bag.Statement{
+		Account: d.begun.Account, Request: request, Scope: record.Scope, Outcome: record.Outcome, Counts: record.Counts, Verification: verification,
+		Residuals: record.Residuals, Tool: record.Tool, StartedAt: record.StartedAt, FinishedAt: record.FinishedAt, Ledger: cut.Ledger,
+		Method: record.Method, Plan: record.PlanSHA256, ExportBundle: record.ExportBundle,
+	})
 }
 
 // payload writes deleted.jsonl of every project.
@@ -248,13 +252,9 @@ func (d *Deleter) deleted(ctx context.Context, out *sink.Bag, n int, t *tally, p
 // evidence stores request.json, the plan if it is known, and ledger.jsonl, and returns the
 // request's digest.
 func (d *Deleter) evidence(ctx context.Context, put bag.Putter, upTo uint64) (string, error) {
-	b, err := contract.Marshal(d.begun.Request)
+	request, err := bag.PutJSON(ctx, put, sink.RequestFile, d.begun.Request)
 	if err != nil {
-		return "", fmt.Errorf("encode the request: %w", err)
-	}
-	request, err := put(ctx, sink.RequestFile, sink.Bytes(append(b, '\n'), "application/json"))
-	if err != nil {
-		return "", fmt.Errorf("store the request: %w", err)
+		return "", err
 	}
 	if d.plan != nil {
 		if _, err := put(ctx, sink.PlanFile, d.plan.Body("application/json")); err != nil {
@@ -262,38 +262,6 @@ func (d *Deleter) evidence(ctx context.Context, put bag.Putter, upTo uint64) (st
 		}
 	}
 	return request.SHA256, d.Bags.PutLedger(ctx, d.Ledger, put, upTo)
-}
-
-// putReceipt writes the receipt, and with it commits the bag.
-func (d *Deleter) putReceipt(ctx context.Context, out *sink.Bag, seal sink.Seal, record deletionRecord, verification verificationRecord, cut deleteCut, request string) error {
-	scope, err := contract.Marshal(record.Scope)
-	if err != nil {
-		return fmt.Errorf("encode the scope: %w", err)
-	}
-	verified, err := contract.Marshal(verification)
-	if err != nil {
-		return fmt.Errorf("encode the verification: %w", err)
-	}
-	var exported json.RawMessage
-	if record.ExportBundle != nil {
-		if exported, err = contract.Marshal(record.ExportBundle); err != nil {
-			return fmt.Errorf("encode the export bundle: %w", err)
-		}
-	}
-	residuals := []sink.ReceiptResidual{}
-	for _, r := range record.Residuals {
-		residuals = append(residuals, sink.ReceiptResidual{Category: string(r.Category), Reason: r.Reason})
-	}
-	receipt := sink.NewReceipt(sink.DeletePredicateType, seal, sink.Predicate{
-		Command: d.Bags.ReceiptCommand(d.begun.Account, request),
-		Scope:   scope, Outcome: string(record.Outcome), Counts: record.Counts.ByName(), Verification: verified, Residuals: residuals,
-		Tool:      sink.ReceiptTool{Name: bag.ToolName, Version: record.Tool},
-		StartedAt: record.StartedAt, FinishedAt: record.FinishedAt,
-		Ledger: sink.ReceiptLedger{Entries: cut.Ledger.Entries, Head: cut.Ledger.Head},
-		Bundle: sink.ReceiptBundle{URI: d.Bags.URI(sink.DeleteBag)},
-		Method: record.Method, Plan: bag.ReceiptPlan(record.PlanSHA256), ExportBundle: exported,
-	})
-	return bag.StoreReceipt(ctx, out, receipt)
 }
 
 // certificate is the page for people: what was deleted, how that was verified, what remains and

@@ -132,11 +132,12 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 	}
 	// The last object. A crash before it leaves evidence that the next attempt stores again; behind
 	// it the next attempt ends the command as it says.
-	return left, bag.PutJSON(ctx, put, sink.FailureFile, failureRecord{
+	_, err = bag.PutJSON(ctx, put, sink.FailureFile, failureRecord{
 		V: contract.FormatVersion, ID: d.Command.ID, Error: e, PlanSHA256: d.begun.Digest, Called: d.Ledger.Destructive(),
 		KnownAbsent: t.checks, NotVerified: missing, Counts: t.counts, Residuals: d.residuals(), ExportBundle: d.begun.Export,
 		StartedAt: d.begun.StartedAt, FinishedAt: d.Now().UTC().Truncate(time.Millisecond),
 	})
+	return left, err
 }
 
 // rebuildBegun fills in what can be said of a delete whose beginning is no longer there.

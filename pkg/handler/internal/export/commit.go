@@ -96,7 +96,7 @@ func (r *results) commit(ctx context.Context, cut exportCut) error {
 	case c.counts.Empty():
 		outcome = contract.OutcomeNothingFound
 	}
-	if err := bag.PutJSON(ctx, out.Put, sink.ExportFile, exportRecord{
+	if _, err := bag.PutJSON(ctx, out.Put, sink.ExportFile, exportRecord{
 		V: contract.FormatVersion, ID: x.Command.ID, Reference: contract.Text(x.Command.Data.Reference), Endpoint: r.plan.Host, APIVersion: r.plan.API, Scope: r.plan.Scope,
 		PerformanceThreshold: r.plan.Threshold, OverlapThreshold: r.plan.Overlap,
 		Outcome: outcome, Counts: c.counts, Exceptions: c.exceptions, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Tool: r.plan.Tool,
@@ -120,35 +120,22 @@ func (r *results) commit(ctx context.Context, cut exportCut) error {
 	if err != nil {
 		return fmt.Errorf("seal the bag: %w", err)
 	}
-	scope, err := contract.Marshal(r.plan.Scope)
-	if err != nil {
-		return fmt.Errorf("encode the scope: %w", err)
-	}
-	verification, err := contract.Marshal(map[string]any{"payload_objects_listed": seal.PayloadObjects, "unstable": c.unstable()})
-	if err != nil {
-		return fmt.Errorf("encode the verification: %w", err)
-	}
-	receipt := sink.NewReceipt(sink.ExportPredicateType, seal, sink.Predicate{
-		Command: x.Bags.ReceiptCommand(r.plan.Account, request),
-		Scope:   scope, Outcome: string(outcome), Counts: c.counts.ByName(), Exceptions: c.exceptions, Verification: verification, Residuals: []sink.ReceiptResidual{},
-		Tool:      sink.ReceiptTool{Name: bag.ToolName, Version: r.plan.Tool},
-		StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt,
-		Ledger: sink.ReceiptLedger{Entries: cut.Ledger.Entries, Head: cut.Ledger.Head},
-		Bundle: sink.ReceiptBundle{URI: x.Bags.URI(sink.ExportBag)},
-		Plan:   bag.ReceiptPlan(r.plan.Deletes),
-	})
 	// The commit point. A crash before it leaves a bag for the next attempt to finish; after a
 	// crash behind it the next attempt finds the receipt, and only publishes what it says.
-	return bag.StoreReceipt(ctx, out, receipt)
+	return x.Bags.Commit(ctx, sink.ExportBag, out, seal, bag.Statement{
+		Account: r.plan.Account, Request: request, Scope: r.plan.Scope, Outcome: outcome, Counts: c.counts, Exceptions: c.exceptions,
+		Verification: map[string]any{"payload_objects_listed": seal.PayloadObjects, "unstable": c.unstable()},
+		Tool:         r.plan.Tool, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Ledger: cut.Ledger, Plan: r.plan.Deletes,
+	})
 }
 
 // evidence stores request.json, inventory.json and ledger.jsonl, and returns the request's digest.
 func (c *committing) evidence(ctx context.Context) (string, error) {
-	request, err := c.out.PutTag(ctx, sink.RequestFile, sink.Bytes(append(c.cut.Request, '\n'), "application/json"))
+	request, err := bag.PutJSON(ctx, c.out.PutTag, sink.RequestFile, c.cut.Request)
 	if err != nil {
-		return "", fmt.Errorf("store the request: %w", err)
+		return "", err
 	}
-	if err := bag.PutJSON(ctx, c.out.PutTag, sink.InventoryFile, c.inventory); err != nil {
+	if _, err := bag.PutJSON(ctx, c.out.PutTag, sink.InventoryFile, c.inventory); err != nil {
 		return "", err
 	}
 	return request.SHA256, c.x.Bags.PutLedger(ctx, c.x.Ledger, c.out.PutTag, c.cut.Ledger.Seq)

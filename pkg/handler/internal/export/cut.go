@@ -26,7 +26,6 @@ const cutName = "cut.json"
 type exportCut struct {
 	V          int             `json:"v"`
 	FinishedAt time.Time       `json:"finished_at"`
-	Attempt    int             `json:"attempt"`
 	Results    []resultRef     `json:"results"`
 	Adopted    []adopted       `json:"adopted"` // blobs whose unit gave them up but which the store holds
 	Ledger     ledger.Ref      `json:"ledger"`
@@ -68,8 +67,7 @@ func (r *results) cut(ctx context.Context) (exportCut, error) {
 	x := r.x
 	c, _, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(cutName), false, func(ctx context.Context) (exportCut, error) {
 		c := exportCut{
-			V: contract.FormatVersion, FinishedAt: x.Now().UTC().Truncate(time.Millisecond), Attempt: x.Number,
-			Ledger: x.Ledger.Ref(),
+			V: contract.FormatVersion, FinishedAt: x.Now().UTC().Truncate(time.Millisecond), Ledger: x.Ledger.Ref(),
 		}
 		var err error
 		if c.Request, err = contract.Marshal(x.Bags.Request(r.plan.Scope, r.plan.Digest, r.plan.Account)); err != nil {

@@ -52,7 +52,6 @@ type Exporter struct {
 	// Command is what is exported: of a delete, the same selection with all its categories.
 	Command contract.Command
 	Job     contract.CommandRef // what the job remembers of the command
-	Number  int                 // of the attempt
 }
 
 // Run exports, and returns the end that the receipt tells.
@@ -105,7 +104,6 @@ const planName = "plan.json"
 // is a function of it and of what its units find.
 type exportPlan struct {
 	V         int            `json:"v"`
-	Command   string         `json:"command"`
 	Tool      string         `json:"tool"` // the version that planned: it signs for the layout
 	StartedAt time.Time      `json:"started_at"`
 	Host      string         `json:"host"`    // the Training API's
@@ -125,7 +123,7 @@ func (x *Exporter) plan(ctx context.Context, deletes string) (exportPlan, error)
 	p, _, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(planName), false, func(ctx context.Context) (exportPlan, error) {
 		d := x.Command.Data
 		p := exportPlan{
-			V: contract.FormatVersion, Command: x.Command.ID, Tool: x.Version, StartedAt: x.Now().UTC().Truncate(time.Millisecond),
+			V: contract.FormatVersion, Tool: x.Version, StartedAt: x.Now().UTC().Truncate(time.Millisecond),
 			Host: x.Client.Host(), Account: x.Bags.Account, API: cv.APIVersion, Scope: x.Pseudonym.Redact(d), Digest: x.Job.Digest,
 			Projects: d.ProjectIDs, Named: x.Command.Action == contract.ActionExport, Threshold: x.Threshold, Overlap: x.Overlap, Deletes: deletes,
 		}

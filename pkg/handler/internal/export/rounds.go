@@ -59,7 +59,7 @@ type rounds struct {
 	units    []unit.Unit
 	sums     []unit.Summary // by unit, without ids and calls
 	projects []*projectState
-	// ids reads a result's ids and absent ids again: they are too many to be kept.
+	// ids reads a result's ids again: they are too many to be kept.
 	ids func(ctx context.Context, n int) (unit.Summary, error)
 }
 
@@ -86,7 +86,7 @@ func (r *rounds) done(s unit.Summary) {
 	for len(r.sums) <= s.N {
 		r.sums = append(r.sums, unit.Summary{})
 	}
-	s.IDs, s.Absent, s.Calls = nil, nil, nil
+	s.IDs, s.Calls = nil, nil
 	r.sums[s.N] = s
 	if s.Gone {
 		for _, p := range r.projects {
@@ -179,14 +179,11 @@ func (r *rounds) open(p *projectState) {
 
 // scopes are where the project is looked into, the one whose images are fetched page by page first.
 func (p *projectState) scopes(d contract.Data) []uuid.UUID {
-	var scopes []uuid.UUID
-	if d.Narrowing() != contract.NarrowIterations {
-		scopes = append(scopes, uuid.Nil)
-	}
+	ids := make([]uuid.UUID, 0, len(p.info.Iterations))
 	for _, it := range p.info.Iterations {
-		scopes = append(scopes, it.ID)
+		ids = append(ids, it.ID)
 	}
-	return scopes
+	return survey.ScopesFor(d, ids)
 }
 
 // pages cuts one reading of a listing.

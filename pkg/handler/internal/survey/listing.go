@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // ListingKind is one of the listings the service offers.
@@ -32,6 +33,21 @@ type Listing struct {
 // Key is what tells listings apart.
 func (l Listing) Key() string {
 	return fmt.Sprint(l.Kind, l.Scope, l.Tags)
+}
+
+// ImageListings are the listings of all images of a scope.
+func ImageListings(scope uuid.UUID) []Listing {
+	return []Listing{{Kind: Tagged, Scope: scope}, {Kind: Untagged, Scope: scope}}
+}
+
+// TagListings are the listings of the images of a scope that carry any of these tags, of which one
+// listing takes no more than cv.MaxTagIDs.
+func TagListings(scope uuid.UUID, tags []uuid.UUID) []Listing {
+	var listings []Listing
+	for chunk := range slices.Chunk(tags, cv.MaxTagIDs) {
+		listings = append(listings, Listing{Kind: Tagged, Scope: scope, Tags: chunk})
+	}
+	return listings
 }
 
 // Count asks the service how many items a listing has.
@@ -96,6 +112,15 @@ func ScopesOf(iterations []cv.Iteration) []uuid.UUID {
 		scopes = append(scopes, it.ID)
 	}
 	return scopes
+}
+
+// ScopesFor is where a selection looks for images, tags and predictions: in the iterations of the
+// project, of which a selection by iterations has only those, and else in the workspace first.
+func ScopesFor(d contract.Data, iterations []uuid.UUID) []uuid.UUID {
+	if d.Narrowing() == contract.NarrowIterations {
+		return iterations
+	}
+	return append([]uuid.UUID{uuid.Nil}, iterations...)
 }
 
 // ScopeName names a scope for people.

@@ -51,7 +51,7 @@ func (s Survey) Images(ctx context.Context, scopes []uuid.UUID) (Selected, error
 		case contract.NarrowTags:
 			err = s.selectTagged(ctx, scope, found)
 		default:
-			err = s.list(ctx, []Listing{{Kind: Tagged, Scope: scope}, {Kind: Untagged, Scope: scope}}, found)
+			err = s.list(ctx, ImageListings(scope), found)
 		}
 		if err != nil {
 			return nil, err
@@ -76,11 +76,7 @@ func (s Survey) selectTagged(ctx context.Context, scope uuid.UUID, found Selecte
 			here = append(here, t.ID)
 		}
 	}
-	var listings []Listing
-	for chunk := range slices.Chunk(here, cv.MaxTagIDs) {
-		listings = append(listings, Listing{Kind: Tagged, Scope: scope, Tags: chunk})
-	}
-	return s.list(ctx, listings, found)
+	return s.list(ctx, TagListings(scope, here), found)
 }
 
 // holdsNothing reports whether err says that a scope holds nothing: an iteration that was never

@@ -87,12 +87,10 @@ type Summary struct {
 	Listings   []survey.Listing `json:"listings,omitempty"`
 
 	// Of pages, batches and runs.
-	Listed int       `json:"listed"`           // items the service gave
-	First  string    `json:"first,omitempty"`  // id of the first item
-	Last   string    `json:"last,omitempty"`   // id of the last item
-	IDs    PackedIDs `json:"ids,omitempty"`    // ids of the items selected, in order
-	Absent PackedIDs `json:"absent,omitempty"` // of a batch: ids the service did not give
-	Blobs  int       `json:"blobs,omitempty"`
+	Listed int       `json:"listed"`          // items the service gave
+	First  string    `json:"first,omitempty"` // id of the first item
+	Last   string    `json:"last,omitempty"`  // id of the last item
+	IDs    PackedIDs `json:"ids,omitempty"`   // ids of the items selected, in order
 	Bytes  int64     `json:"bytes,omitempty"`
 	Failed int       `json:"failed,omitempty"` // blobs that could not be had, or are no pictures or models
 

@@ -157,7 +157,7 @@ func newStore(t *testing.T) (*sink.Store, sink.Layout) {
 func TestResultRoundTrip(t *testing.T) {
 	store, layout := newStore(t)
 	s := unit.Summary{
-		V: unit.Version, N: 4, Kind: unit.KindPage, Listed: 2, First: first.String(), Last: second.String(), IDs: unit.PackedIDs{first, second}, Blobs: 1, Bytes: 9,
+		V: unit.Version, N: 4, Kind: unit.KindPage, Listed: 2, First: first.String(), Last: second.String(), IDs: unit.PackedIDs{first, second}, Bytes: 9,
 		Calls: []ledger.Call{{Time: time.Date(2031, 1, 2, 3, 4, 5, 0, time.UTC), Operation: "GetTaggedImages", Target: "projects/p/images/tagged", Status: 200, Attempt: 1}},
 	}
 	records := []unit.Record{

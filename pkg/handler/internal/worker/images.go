@@ -51,7 +51,6 @@ func tally(s *unit.Summary, blobs []unit.BlobRecord) {
 			s.Failed++
 		}
 		if b.File != "" {
-			s.Blobs++
 			s.Bytes += b.Bytes
 		}
 	}
@@ -89,11 +88,6 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 			return reading{}, fmt.Errorf("read image %s: %w", image.ID, err)
 		}
 		r.Items = append(r.Items, item{ID: image.ID, Raw: raw, links: linksOf(image)})
-	}
-	for _, id := range u.IDs {
-		if !seen[id] {
-			r.Absent = append(r.Absent, id)
-		}
 	}
 	return r, nil
 }

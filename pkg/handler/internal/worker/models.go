@@ -96,7 +96,6 @@ func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, e
 			s.Failed++
 		}
 		if m.Path != "" {
-			s.Blobs++
 			s.Bytes += m.Bytes
 		}
 	}

@@ -123,7 +123,9 @@ func (a *attempt) readProject(ctx context.Context) (reading, error) {
 	if err != nil {
 		return reading{}, err
 	}
+	ids := make([]uuid.UUID, 0, len(iterations))
 	for _, it := range iterations {
+		ids = append(ids, it.ID)
 		raw, err := cv.StripQueries(it.Raw)
 		if err != nil {
 			return reading{}, fmt.Errorf("read iteration %s: %w", it.ID, err)
@@ -146,13 +148,10 @@ func (a *attempt) readProject(ctx context.Context) (reading, error) {
 	if !data.Has(contract.CategoryImages) || data.Narrowing() == contract.NarrowImages {
 		return r, nil
 	}
-	for _, scope := range a.scopes(r) {
-		listings := []survey.Listing{{Kind: survey.Tagged, Scope: scope}, {Kind: survey.Untagged, Scope: scope}}
+	for _, scope := range survey.ScopesFor(data, ids) {
+		listings := survey.ImageListings(scope)
 		if data.Narrowing() == contract.NarrowTags {
-			listings = nil
-			for chunk := range slices.Chunk(tags[scope], cv.MaxTagIDs) {
-				listings = append(listings, survey.Listing{Kind: survey.Tagged, Scope: scope, Tags: chunk})
-			}
+			listings = survey.TagListings(scope, tags[scope])
 		}
 		for _, l := range listings {
 			if l.Count, err = survey.Count(ctx, a.client, a.unit.Project, l); err != nil {
@@ -167,19 +166,6 @@ func (a *attempt) readProject(ctx context.Context) (reading, error) {
 // tolerant says that what was named need not be there: the export goes before a delete, to which
 // what is gone is done.
 func (a *attempt) tolerant() bool { return a.command.Action == contract.ActionDelete }
-
-// scopes are where images, tags and predictions are looked for: the workspace and every iteration,
-// or only the named iterations.
-func (a *attempt) scopes(r reading) []uuid.UUID {
-	var scopes []uuid.UUID
-	if a.command.Data.Narrowing() != contract.NarrowIterations {
-		scopes = append(scopes, uuid.Nil)
-	}
-	for _, it := range r.Iterations {
-		scopes = append(scopes, it.ID)
-	}
-	return scopes
-}
 
 func (a *attempt) readIterations(ctx context.Context) ([]cv.Iteration, error) {
 	data, p := a.command.Data, a.unit.Project

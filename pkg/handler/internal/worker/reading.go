@@ -25,13 +25,12 @@ type reading struct {
 	Listings   []survey.Listing   `json:"listings,omitempty"`
 
 	// Of pages, batches, exports and predictions.
-	Listed int            `json:"listed,omitempty"`
-	First  string         `json:"first,omitempty"`
-	Last   string         `json:"last,omitempty"`
-	Absent unit.PackedIDs `json:"absent,omitempty"`
-	Items  []item         `json:"items,omitempty"`
-	Scopes []uuid.UUID    `json:"scopes,omitempty"` // what a run of predictions leaves to read
-	Token  *survey.Token  `json:"token,omitempty"`
+	Listed int           `json:"listed,omitempty"`
+	First  string        `json:"first,omitempty"`
+	Last   string        `json:"last,omitempty"`
+	Items  []item        `json:"items,omitempty"`
+	Scopes []uuid.UUID   `json:"scopes,omitempty"` // what a run of predictions leaves to read
+	Token  *survey.Token `json:"token,omitempty"`
 }
 
 // item is one thing of a listing.
@@ -62,7 +61,7 @@ func (r *reading) list(id uuid.UUID) {
 
 // summary is what a reading of items says to the coordinator.
 func (r *reading) summary() unit.Summary {
-	s := unit.Summary{Listed: r.Listed, First: r.First, Last: r.Last, Absent: r.Absent, Scopes: r.Scopes, Token: r.Token}
+	s := unit.Summary{Listed: r.Listed, First: r.First, Last: r.Last, Scopes: r.Scopes, Token: r.Token}
 	for _, it := range r.Items {
 		if it.ID != uuid.Nil {
 			s.IDs = append(s.IDs, it.ID)
