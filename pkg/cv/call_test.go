@@ -98,7 +98,7 @@ func TestUnreachableEndpoints(t *testing.T) {
 		transport http.RoundTripper
 		tries     int
 	}{
-		"nobody listens":      {closed.URL, nil, 5},
+		"refused connection":  {closed.URL, nil, 5},
 		"no such host":        {"https://nowhere.example", noSuchHost, 1},
 		"unknown certificate": {secure.URL, nil, 1},
 		"no TLS":              {"https" + strings.TrimPrefix(plain.URL, "http"), nil, 1},

@@ -62,7 +62,7 @@ func TestErrorsOfTheService(t *testing.T) {
 		"plain text":                   {502, "upstream \xff gone", []string{"Content-Type", "text/plain"}, "unavailable", 5, Error{Message: "upstream gone"}},
 		"code that is none":            {400, `{"code":"<b>","message":"m"}`, nil, "", 1, Error{Message: "m"}},
 		"shape of another kind":        {400, `{"error":"invalid_request"}`, nil, "", 1, Error{Message: "answer of type application/json"}},
-		"a status nobody knows":        {599, ``, nil, "unavailable", 5, Error{}},
+		"an unknown status":            {599, ``, nil, "unavailable", 5, Error{}},
 		"not JSON although it says so": {400, `[1,2]`, nil, "", 1, Error{Message: "answer of type application/json"}},
 	} {
 		t.Run(name, func(t *testing.T) {

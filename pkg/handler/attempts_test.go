@@ -114,7 +114,7 @@ func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
 				t.Fatalf("%s, waiting %+v after %d attempts: %v", job.State, job.Waiting, job.Attempt, job.Error)
 			}
 			if reason := r.health.Problems()[c.problem].Reason; reason == "" {
-				t.Errorf("%s is not said to be in trouble: %v", c.problem, r.health.Problems())
+				t.Errorf("%s is not reported: %v", c.problem, r.health.Problems())
 			}
 			ready, cancel := context.WithCancel(t.Context())
 			cancel()

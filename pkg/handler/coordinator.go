@@ -196,8 +196,8 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 // settleFailure settles an attempt that failed with err: the command comes again, or it fails.
 func (r *run) settleFailure(ctx context.Context, class delivery.Class, err error) (*settlement, error) {
 	counts := r.lease.Counts(class)
-	// DetachedIfDone is safe here: what follows is compare-and-sets on the job, which fail when another
-	// replica holds the command, and objects of a command whose job says that it ends.
+	// DetachedIfDone is safe here: what follows is compare-and-sets on the job, which fail when
+	// another replica holds the command, and objects of a command whose job says that it ends.
 	late, cancel := delivery.DetachedIfDone(ctx)
 	defer cancel()
 	attempts := r.attempts(late)
