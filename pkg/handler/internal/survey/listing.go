@@ -19,6 +19,7 @@ type ListingKind string
 const (
 	Tagged       ListingKind = "tagged"
 	Untagged     ListingKind = "untagged"
+	All          ListingKind = "all" // tagged or not, in one listing: an image that is tagged meanwhile stays in it
 	Performances ListingKind = "performances"
 )
 
@@ -57,6 +58,8 @@ func Count(ctx context.Context, client *cv.Client, project uuid.UUID, l Listing)
 		n, err = client.GetTaggedImageCount(ctx, project, l.Scope, l.Tags)
 	case Untagged:
 		n, err = client.GetUntaggedImageCount(ctx, project, l.Scope)
+	case All:
+		n, err = client.GetImageCount(ctx, project, cv.ImageQuery{Scope: l.Scope, TagIDs: l.Tags, TaggingStatus: cv.All})
 	case Performances:
 		n, err = client.GetImagePerformanceCount(ctx, project, l.Scope)
 	}
@@ -76,9 +79,13 @@ func ImagePage(ctx context.Context, client *cv.Client, project uuid.UUID, l List
 		images []cv.Image
 		err    error
 	)
-	if l.Kind == Tagged {
+	switch l.Kind {
+	case Tagged:
 		images, err = client.GetTaggedImages(ctx, project, q)
-	} else {
+	case All:
+		q.TaggingStatus = cv.All
+		images, err = client.GetImages(ctx, project, q)
+	default:
 		images, err = client.GetUntaggedImages(ctx, project, q)
 	}
 	if err != nil {
