@@ -42,6 +42,7 @@ func (f *fixture) exportOnce(t testing.TB, id string) (calls, downloads int, too
 // What a replica that is killed had done is not done again: an export of 3000 images loses the
 // units that were under way, and no more.
 func TestKillCostsLittle(t *testing.T) {
+	t.Parallel()
 	const images = 3000
 	f := newFixture(t, cvtest.Options{Seed: 4, Compact: true})
 	f.vision.AddProject(cvtest.ProjectSpec{Images: images, ImageBytes: cvtest.Tiny, Iterations: []cvtest.IterationSpec{{DropFromWorkspace: 100}}})
