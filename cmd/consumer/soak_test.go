@@ -43,7 +43,6 @@ const (
 // the service, its blobs and S3 fail at random. Afterwards every promise is checked in what is
 // left: streams, bucket, and the service's own account of what was done to it.
 func TestSoak(t *testing.T) {
-	t.Parallel()
 	s := newSoak(t)
 	begun := time.Now()
 	s.reference()
