@@ -302,15 +302,6 @@ func TestSelectionStopsWithItsProgress(t *testing.T) {
 	}
 }
 
-// Predictions of several scopes are counted once each, page after page.
-func TestCountPredictions(t *testing.T) {
-	a := newAccount(t, cvtest.ProjectSpec{Images: 2, Iterations: []cvtest.IterationSpec{{}}, Predictions: survey.PredictionPage + 2})
-	iteration := a.api.Snapshot().Projects[0].Iterations[0].ID
-	if n, err := survey.CountPredictions(t.Context(), a.client, a.project, []uuid.UUID{uuid.Nil, iteration}); err != nil || n != survey.PredictionPage+2 {
-		t.Errorf("%d predictions, %v", n, err)
-	}
-}
-
 func TestMatches(t *testing.T) {
 	metadata := map[string]string{"subject": "a", "site": "north", "empty": ""}
 	for _, c := range []struct {
