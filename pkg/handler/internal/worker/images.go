@@ -73,13 +73,10 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 		return reading{}, err
 	}
 	r := reading{V: unit.Version}
-	seen := map[uuid.UUID]bool{}
 	for _, image := range images {
-		r.list(image.ID)
-		if seen[image.ID] {
+		if !r.list(image.ID) {
 			continue
 		}
-		seen[image.ID] = true
 		if u.Kind == unit.KindPage && !survey.Matches(image.Metadata, a.command.Data.ImageMetadata) {
 			continue
 		}
