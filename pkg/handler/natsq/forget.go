@@ -4,10 +4,19 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/expiry"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
+
+// ExpireTraces removes the jobs and ledgers of commands that ended longer than keep ago, by the
+// server's clock, and returns how many. Any number of replicas may do so at once.
+func (q *Queue) ExpireTraces(ctx context.Context, keep time.Duration) (removed int, err error) {
+	t := expiry.Traces{API: q.api, Commands: q, Jobs: q.jobs, Ledgers: q.ledgers, JobPrefix: q.jobSubject(""), LedgerPrefix: q.ledgerSubject("")}
+	return t.Expire(ctx, keep) //nolint:wrapcheck // it says what it does
+}
 
 // trace is where a stream may keep something of a command.
 type trace struct{ stream, subject string }
