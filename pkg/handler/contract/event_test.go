@@ -78,7 +78,7 @@ func goldenEvents() map[string]Event {
 		"delete-failed-unverified": NewEvent(with(base(ActionDelete, StatusFailed), func(d *EventData) {
 			d.Plan, d.Error = plan, &Error{Code: CodeUnverified, Message: "3 images are still listed after 15m0s", Retryable: true}
 		}), finished, trace),
-		"cancel-completed": NewEvent(with(base(ActionCancel, StatusCompleted), func(d *EventData) { d.Reference = "" }), finished, trace),
+		"cancel-completed":      NewEvent(with(base(ActionCancel, StatusCompleted), func(d *EventData) { d.Reference = "" }), finished, trace),
 		"cancel-completed-kept": NewEvent(with(base(ActionCancel, StatusCompleted), func(d *EventData) { d.Reference, d.Outcome = "", OutcomeKept }), finished, trace),
 		"export-duplicate": NewEvent(with(base(ActionExport, StatusDuplicate), func(d *EventData) {
 			d.CommandID, d.Seq, d.GivenID, d.Attempt, d.StartedAt = SeqID(19), 19, "req-1", 0, nil
