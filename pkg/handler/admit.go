@@ -113,8 +113,8 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 	return nil, nil
 }
 
-// answeredBefore settles the message of a command that has its terminal event already, but whose job
-// was lost: a command ends once. same says that a bundle proves that it is the same command;
+// answeredBefore settles the message of a command that has its terminal event already, but whose
+// job was lost: a command ends once. same says that a bundle proves that it is the same command;
 // without one nothing does, and the id is taken.
 func (r *run) answeredBefore(ctx context.Context, same bool) (*settlement, error) {
 	event, err := r.h.cfg.Queue.Events.Answer(ctx, r.command.Action, r.command.ID)

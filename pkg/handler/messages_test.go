@@ -1,7 +1,14 @@
 package handler_test
 
 import (
+	"encoding/json"
+	"fmt"
+	"slices"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -143,4 +150,101 @@ func TestJobLostAfterTheEnd(t *testing.T) {
 	w.refusedAs(t, r, w.publish(t, "export", "bad", repeated(`{"all_projects":true,"resource":"nowhere"}`)), contract.CodeIDConflict)
 	lost(w.publish(t, "cancel", "stop", `{"id":"mine"}`), "cancel.stop")
 	w.refusedAs(t, r, w.publish(t, "cancel", "stop", repeated(`{"id":"mine"}`)), contract.CodeIDConflict)
+}
+
+// A replica that dies while it answers a duplicate leaves that to the next, which answers it once.
+func TestDuplicateCutShort(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		t.Run(fmt.Sprintf("after: %t", after), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, ackWait: redelivery})
+			f := newFate("PublishEvent duplicate#1", after)
+			w.start(t, replicaOptions{fate: f})
+			first := w.publish(t, "cancel", "stop", `{"id":"mine"}`)
+			w.wait(t, first)
+			again := w.publish(t, "cancel", "stop", repeated(`{"id":"mine"}`))
+			<-f.died
+			w.start(t, replicaOptions{})
+			w.eventually(t, "the duplicate leaves the queue", func() bool { return !w.queued(t, again) })
+			if e := w.answer(t, again); e.Status != contract.StatusDuplicate || e.DuplicateOf.Seq != first.seq {
+				t.Errorf("answered %+v", e)
+			}
+		})
+	}
+}
+
+// The guide for requesters says how to wait for the answer to a message. Here it is done as it says,
+// by a client that knows nothing else.
+func TestTheWaitOfTheGuide(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+	w.start(t, replicaOptions{commands: 4, units: 4})
+	js, err := jetstream.New(w.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(id, data string) contract.EventData {
+		t.Helper()
+		commands, err := js.Stream(t.Context(), "CV_COMMANDS")
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream := commands.CachedInfo().Created.UTC().Format(time.RFC3339Nano)
+		answer, err := w.conn.RequestMsg(&nats.Msg{Subject: "cv.commands.export", Header: nats.Header{"Nats-Msg-Id": {id}}, Data: []byte(data)}, patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ack struct {
+			Seq       uint64
+			Duplicate bool
+		}
+		unmarshal(t, answer.Data, &ack)
+		if ack.Duplicate { // as it says: publish again
+			return contract.EventData{}
+		}
+		events, err := js.OrderedConsumer(t.Context(), "CV_EVENTS", jetstream.OrderedConsumerConfig{FilterSubjects: []string{
+			"cv.events.*." + id + ".*", fmt.Sprintf("cv.events.*.seq-%d.*", ack.Seq),
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages, err := events.Messages()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer messages.Stop()
+		for {
+			m, err := messages.Next(jetstream.NextMaxWait(patience))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var e struct{ Data contract.EventData }
+			if err := json.Unmarshal(m.Data(), &e); err != nil {
+				t.Fatal(err)
+			}
+			ends := []contract.Status{"completed", "failed", "refused", "cancelled", "duplicate"}
+			if e.Data.Seq == ack.Seq && string(e.Data.Stream) == stream && slices.Contains(ends, e.Data.Status) {
+				return e.Data
+			}
+		}
+	}
+	for _, c := range []struct {
+		id, data string
+		status   contract.Status
+		code     string
+	}{
+		{"req-1", everything, contract.StatusCompleted, ""},
+		{"req-1", repeated(everything), contract.StatusDuplicate, ""},
+		{"req-1", `{"all_projects":true,"reference":"CASE-2"}`, contract.StatusRefused, contract.CodeIDConflict},
+		{"req-2", `[]`, contract.StatusRefused, contract.CodeInvalidCommand},
+		{"no.good", everything, contract.StatusRefused, contract.CodeInvalidCommand},
+	} {
+		var e contract.EventData
+		w.eventually(t, "JetStream stores the message", func() bool {
+			e = ask(c.id, c.data)
+			return e.Status != ""
+		})
+		if e.Status != c.status || c.code != "" && e.Error.Code != c.code {
+			t.Errorf("%s %s is answered %s: %v", c.id, c.data, e.Status, e.Error)
+		}
+	}
 }

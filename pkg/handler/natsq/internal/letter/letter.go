@@ -31,9 +31,9 @@ const (
 const MaxErrorBytes = 4 << 10
 
 // Encode returns a dead letter as headers and body: those of the original message, and headers that
-// say why it ended. Headers that JetStream would act on (Nats-Expected-Stream, Nats-TTL, …), or that
-// have the name of one added here, get the prefix Cv-Original-. A body that leaves no room for the
-// added headers under maxPayload (bytes; 0 for no limit) is left out, and Cv-Truncated has its
+// say why it ended. Headers that JetStream would act on (Nats-Expected-Stream, Nats-TTL, …), or
+// that have the name of one added here, get the prefix Cv-Original-. A body that leaves no room for
+// the added headers under maxPayload (bytes; 0 for no limit) is left out, and Cv-Truncated has its
 // length in bytes.
 func Encode(d contract.DeadLetter, maxPayload int64) (nats.Header, []byte) {
 	header, body := nats.Header{}, d.Message.Body
