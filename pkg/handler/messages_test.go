@@ -61,6 +61,12 @@ func TestEveryMessageIsAnswered(t *testing.T) {
 	r := w.idle(t)
 	w.duplicates(t, r, w.publish(t, "export", "mine", repeated(everything)), first, contract.StateRunning)
 	w.refusedAs(t, r, w.publish(t, "export", "mine", `{"all_projects":true,"reference":"CASE-2"}`), contract.CodeIDConflict)
+	// Cancels have ids of their own, also while a command with the same id waits.
+	stop := w.publish(t, "cancel", "mine", `{"id":"nobody"}`)
+	if e := w.settled(t, r, stop); e.CommandID != "mine" || e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeKept {
+		t.Errorf("the cancel %s ended %s %s: %v", e.CommandID, e.Status, e.Outcome, e.Error)
+	}
+	w.duplicates(t, r, w.publish(t, "cancel", "mine", repeated(`{"id":"nobody"}`)), stop, contract.StateCompleted)
 	if e := w.settled(t, r, first); e.Status != contract.StatusCompleted || e.CommandID != "mine" {
 		t.Fatalf("the first ended %s: %v", e.Status, e.Error)
 	}
@@ -70,13 +76,7 @@ func TestEveryMessageIsAnswered(t *testing.T) {
 		t.Errorf("delivered again, the first is answered %s", e.Status)
 	}
 
-	// Cancels have ids of their own.
-	stop := w.publish(t, "cancel", "mine", `{"id":"mine"}`)
-	if e := w.settled(t, r, stop); e.CommandID != "mine" || e.Status != contract.StatusRefused || e.Error.Code != contract.CodeTooLate {
-		t.Errorf("the cancel %s ended %s: %v", e.CommandID, e.Status, e.Error)
-	}
-	w.duplicates(t, r, w.publish(t, "cancel", "mine", repeated(`{"id":"mine"}`)), stop, contract.StateRefused)
-	w.refusedAs(t, r, w.publish(t, "cancel", "mine", `{"id":"other"}`), contract.CodeIDConflict)
+	w.refusedAs(t, r, w.publish(t, "cancel", "mine", `{"id":"mine"}`), contract.CodeIDConflict)
 	w.refusedAs(t, r, w.publish(t, "cancel", "mine", `{"id":7}`), contract.CodeInvalidCommand)
 
 	// What is refused for good uses its id up, and is repeated like everything else.
@@ -152,6 +152,29 @@ func TestJobLostAfterTheEnd(t *testing.T) {
 	w.refusedAs(t, r, w.publish(t, "cancel", "stop", repeated(`{"id":"mine"}`)), contract.CodeIDConflict)
 }
 
+// The command's message became another one while a replica that did not know it wrote the end: the
+// end is the answer to the message that it names.
+func TestEndOfAnotherMessage(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+	r := w.idle(t)
+	first := w.publish(t, "cancel", "stop", `{"id":"mine"}`)
+	w.settled(t, r, first)
+	again := w.publish(t, "cancel", "stop", repeated(`{"id":"mine"}`))
+	job, rev, err := w.queue.Job(t.Context(), "cancel.stop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := w.queue.Command(t.Context(), again.seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job.Command = job.Command.WithMessage(contract.Command{Seq: m.Seq, Stream: m.Stream, Published: m.Time})
+	if _, err := w.queue.PutJob(t.Context(), job, rev); err != nil {
+		t.Fatal(err)
+	}
+	w.duplicates(t, r, again, first, contract.StateCompleted)
+}
+
 // A replica that dies while it answers a duplicate leaves that to the next, which answers it once.
 func TestDuplicateCutShort(t *testing.T) {
 	for _, after := range []bool{false, true} {
@@ -173,8 +196,8 @@ func TestDuplicateCutShort(t *testing.T) {
 	}
 }
 
-// The guide for requesters says how to wait for the answer to a message. Here it is done as it says,
-// by a client that knows nothing else.
+// The guide for requesters says how to wait for the answer to a message. Here it is done as it
+// says, by a client that knows nothing else.
 func TestTheWaitOfTheGuide(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	w.start(t, replicaOptions{commands: 4, units: 4})
