@@ -73,7 +73,7 @@ func (x *Exporter) Bag(ctx context.Context, deletes string) error {
 	if err := x.Attempt.FlushCalls(ctx); err != nil {
 		return err
 	}
-	if err := x.Attempt.Claim(ctx, plan.Projects); err != nil {
+	if err := x.Attempt.Claim(ctx, plan.Projects); err != nil { // again where the job was lost
 		return err
 	}
 	r := &results{x: x, plan: plan, digests: map[int]string{}}
@@ -140,6 +140,9 @@ func (x *Exporter) plan(ctx context.Context, deletes string) (exportPlan, error)
 				p.Projects = append(p.Projects, project.ID)
 			}
 			slices.SortFunc(p.Projects, contract.CompareIDs)
+			if err := x.Attempt.Claim(ctx, p.Projects); err != nil { // before they are read, and while they can be listed anew
+				return p, err //nolint:wrapcheck // it says what is in the way
+			}
 		}
 		if p.Projects == nil {
 			p.Projects = []uuid.UUID{}
