@@ -104,7 +104,7 @@ type ImagePerformance struct {
 	Tags         []ImageTag    `json:"tags"`
 	Regions      []ImageRegion `json:"regions"`
 
-	Raw json.RawMessage `json:"-"` // as received; holds signed links: see StripQueries
+	Raw json.RawMessage `json:"-"` // as received; holds signed links: see package links
 }
 
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.

@@ -20,7 +20,7 @@ type Project struct {
 	DRModeEnabled bool            `json:"drModeEnabled"` // read-only during disaster recovery
 	Status        string          `json:"status"`        // Succeeded, Importing or Failed; unknown values are possible
 
-	Raw json.RawMessage `json:"-"` // as received; holds a signed link: see StripQueries
+	Raw json.RawMessage `json:"-"` // as received; holds a signed link: see package links
 }
 
 // ProjectSettings says how a project is trained.

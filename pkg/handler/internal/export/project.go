@@ -83,13 +83,14 @@ func (p *projectCommit) stored(ctx context.Context) error {
 }
 
 func (p *projectCommit) entry(e unit.EntryRecord) error {
-	category := p.inventory.Categories[e.Category]
+	category := p.category(e.Category)
+	if e.Failed != nil {
+		p.fail(category, *e.Failed)
+	}
 	if e.Model {
 		category.Listed++
 		category.Bytes += e.Bytes
-		if e.Failed != nil {
-			p.fail(category, *e.Failed)
-		} else {
+		if e.Failed == nil {
 			category.Exported++
 			p.c.counts.Exports++
 		}
@@ -98,6 +99,15 @@ func (p *projectCommit) entry(e unit.EntryRecord) error {
 		return nil
 	}
 	return p.c.add(e.Path, e.SHA256, e.Bytes)
+}
+
+// category is the inventory of a category. What could not be read may be of one that the command
+// does not export, and needs all the same: the tags of a selection by tags.
+func (p *projectCommit) category(c contract.Category) *categoryInventory {
+	if p.inventory.Categories[c] == nil {
+		p.inventory.Categories[c] = &categoryInventory{Failed: []unit.Failure{}}
+	}
+	return p.inventory.Categories[c]
 }
 
 func (p *projectCommit) fail(category *categoryInventory, f unit.Failure) {
@@ -240,7 +250,7 @@ func (p *projectCommit) lines(ctx context.Context, name sink.Path, units []int, 
 				if err != nil {
 					return err
 				}
-				if _, twice := seen[rec.ID]; twice {
+				if _, twice := seen[rec.ID]; twice || rec.Entry != nil {
 					continue
 				}
 				seen[rec.ID] = struct{}{}

@@ -138,6 +138,14 @@ func ScopeName(scope uuid.UUID) string {
 	return "iteration " + scope.String()
 }
 
+// ScopeID is what inventories name a scope by: an iteration's id, or "workspace".
+func ScopeID(scope uuid.UUID) string {
+	if scope == uuid.Nil {
+		return "workspace"
+	}
+	return scope.String()
+}
+
 // Matches reports whether an image's metadata equals all pairs of any of the objects; no objects
 // match everything.
 func Matches(metadata map[string]string, objects []map[string]string) bool {

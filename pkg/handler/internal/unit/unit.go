@@ -178,9 +178,11 @@ type Blame struct {
 
 // Failure is one thing that an export could not have, as inventory.json lists it.
 type Failure struct {
-	ID      string `json:"id"`
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	ID        string `json:"id"`
+	Operation string `json:"operation,omitempty"` // that the service did not carry out
+	Code      string `json:"code"`
+	Message   string `json:"message"`
+	RequestID string `json:"request_id,omitempty"` // of the service's answer
 }
 
 // Decode reads a unit as the coordinator published it. ErrNewer says that a newer version wrote

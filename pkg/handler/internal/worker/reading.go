@@ -32,7 +32,35 @@ type reading struct {
 	Scopes []uuid.UUID   `json:"scopes,omitempty"` // what a run of predictions leaves to read
 	Token  *survey.Token `json:"token,omitempty"`
 
+	Failures []failure `json:"failures,omitempty"` // what the service did not give
+
 	seen map[uuid.UUID]struct{} // what list was told
+}
+
+// failure is something that the service did not give, of one category.
+type failure struct {
+	Category contract.Category `json:"category"`
+	unit.Failure
+}
+
+// fail notes that the service did not give something of a scope, by err.
+func (r *reading) fail(c contract.Category, scope uuid.UUID, err error) {
+	f := failure{Category: c, Failure: unit.Failure{ID: survey.ScopeID(scope), Code: "unavailable", Message: err.Error()}}
+	var api *cv.Error
+	if errors.As(err, &api) {
+		f.Operation, f.RequestID = api.Op, api.RequestID
+	}
+	f.Code = blameOf(err).Code
+	r.Failures = append(r.Failures, f)
+}
+
+// failures are the records of what the service did not give.
+func (r *reading) failures() []unit.Record {
+	var records []unit.Record
+	for _, f := range r.Failures {
+		records = append(records, unit.Record{Entry: &unit.EntryRecord{Category: f.Category, Failed: &f.Failure}})
+	}
+	return records
 }
 
 // item is one thing of a listing.
