@@ -161,20 +161,20 @@ func TestClockBehind(t *testing.T) {
 	}
 }
 
-// TestServiceClockAhead has a service whose clock is ahead of all others: what it stored before the
-// command was published is deleted.
+// TestServiceClockAhead has a service whose clock is ahead of all others: what was there, by that
+// clock, when the plan was made does not pass for new.
 func TestServiceClockAhead(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4, Now: func() time.Time { return time.Now().Add(24 * time.Hour) }}})
-	account := fillAccount(w.api)
-	stored := w.api.AddPrediction(account.small.ID, account.small.Iterations[0])
+	ahead := func() time.Time { return time.Now().Add(24 * time.Hour) }
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4, Now: ahead}})
+	p, _, _ := labelled(w.api)
+	w.before("DeleteImages", 1, func() {
+		w.api.AddImage(p.ID, cvtest.ImageSpec{Metadata: map[string]string{"subject": "person-1"}, Created: ahead().Add(-time.Hour)})
+	})
 	w.start(t, replicaOptions{configure: noWait})
-	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`,"categories":["predictions"]}`)
-	if e.Status != contract.StatusCompleted {
-		t.Fatalf("ended %s: %v", e.Status, e.Error)
-	}
-	if left := project(ptr(w.api.Snapshot()), account.small.ID).Predictions; len(left) > 0 {
-		t.Errorf("%d predictions are left, %s was stored last", len(left), stored)
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodePlanChanged {
+		t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
 }
 

@@ -222,7 +222,6 @@ func allBadData() (all []badData) {
 		add("not an object: true", action, `true`, "data")
 		if action == "cancel" {
 			add("empty object", action, `{}`, "id")
-			add("of itself", action, `{"id":"bad-1"}`, "id")
 			continue
 		}
 		add("empty object", action, `{}`, "project_ids")
@@ -265,6 +264,9 @@ func allBadData() (all []badData) {
 	add("lone low surrogate", "export", around("export", "reference", `"\udc00"`), "data")
 	add("swapped surrogates", "export", around("export", "image_metadata", `{"a":"\udc00\ud800"}`), "data")
 	add("high surrogate before another escape", "export", around("export", "reference", `"\ud800\u0041"`), "data")
+	for _, r := range []string{`\u001b`, `\u009b`, `\u200e`, `\u200f`, `\u2029`, `\u202e`, `\u2066`, `\u2069`} {
+		add("reference with "+r[1:], "export", around("export", "reference", `"a`+r+`b"`), "reference")
+	}
 	good := around("export", "reference", `"x"`)
 	broken("cut", good[:len(good)-1])
 	broken("trailing garbage", good+"x")

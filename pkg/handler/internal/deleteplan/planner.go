@@ -23,6 +23,9 @@ type Planner struct {
 	Data    contract.Data
 	// ServiceTime is the service's clock, as its latest answer had it; zero before.
 	ServiceTime func() time.Time
+	// Claim says that the command is about to work on these projects, of which all that the account
+	// lists are selected.
+	Claim func(ctx context.Context, projects []uuid.UUID) error
 	// Progress hears now and then how many images of a project are found so far.
 	Progress func(ctx context.Context, found int) error
 }
@@ -62,6 +65,15 @@ type NotFound struct {
 // Digest is the digest of the plan, which requesters approve.
 func (p *Plan) Digest() string { return p.Spool.SHA256() }
 
+// Projects are the ids of the plan's projects.
+func (p *Plan) Projects() []uuid.UUID {
+	ids := make([]uuid.UUID, 0, len(p.Facts))
+	for _, f := range p.Facts {
+		ids = append(ids, f.ID)
+	}
+	return ids
+}
+
 // Images is how many images are planned.
 func (p *Plan) Images() int {
 	n := 0
@@ -99,6 +111,9 @@ func (r Planner) Write(ctx context.Context, spool *sink.Spool, head Head) (*Plan
 			projects = append(projects, p.ID)
 		}
 		r.Control.Expect(projects...)
+		if err := r.Claim(ctx, projects); err != nil {
+			return nil, err
+		}
 	}
 	out, err := NewWriter(spool, head)
 	if err != nil {

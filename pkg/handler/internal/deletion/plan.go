@@ -39,7 +39,7 @@ func (d *Deleter) readPlan(ctx context.Context) (_ *deleteplan.Plan, err error) 
 		return nil, fmt.Errorf("open a spool: %w", err)
 	}
 	plan, err := deleteplan.Planner{
-		Client: d.Client, Control: d.Control, Data: d.Command.Data, ServiceTime: d.Calls.ServiceTime,
+		Client: d.Client, Control: d.Control, Data: d.Command.Data, ServiceTime: d.Calls.ServiceTime, Claim: d.Attempt.Claim,
 		Progress: func(ctx context.Context, found int) error {
 			return d.Attempt.Progress(ctx, contract.Progress{Done: int64(found)}, d.Job.Created)
 		},
