@@ -244,3 +244,54 @@ func TestDeletedByItsOwnerMeanwhile(t *testing.T) {
 		t.Errorf("ended %s with %+v: %v", e.Status, e.Counts, e.Error)
 	}
 }
+
+// TestEndsThatFence has deletes end before they have begun: the last line of the ledger is a
+// takeover, after which no coordinator that stood still can begin.
+func TestEndsThatFence(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		data    func(account testAccount) string
+		prepare func(w *world)
+		status  contract.Status
+	}{
+		{name: "planned", status: contract.StatusCompleted, data: func(a testAccount) string {
+			return `{"project_ids":` + idList(a.small.ID) + `,"dry_run":true}`
+		}},
+		{name: "refused", status: contract.StatusRefused, data: func(a testAccount) string {
+			return `{"project_ids":` + idList(a.small.ID) + `,"expect":{"max_images":1}}`
+		}},
+		{name: "nothing found", status: contract.StatusCompleted, data: func(testAccount) string {
+			return `{"project_ids":["0f3b2a77-3a57-4b8c-9a67-5c1c1df0a111"]}`
+		}},
+		{
+			name: "failed", status: contract.StatusFailed, data: func(a testAccount) string { return `{"project_ids":` + idList(a.small.ID) + `}` },
+			prepare: func(w *world) {
+				w.api.Fault(cvtest.Fault{Operation: "GetTags", Status: 400, Code: "BadRequest", Times: -1})
+			},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			account := fillAccount(w.api)
+			if c.prepare != nil {
+				c.prepare(w)
+			}
+			w.start(t, replicaOptions{configure: noWait})
+			if e := w.delete(t, "del-1", c.data(account)); e.Status != c.status {
+				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+			messages := w.messages(t, "CV_LEDGER")
+			if len(messages) == 0 || !strings.Contains(string(messages[len(messages)-1].Data), `"kind":"`+sink.LedgerTakeover+`"`) {
+				t.Errorf("the ledger does not end with a takeover: %d messages", len(messages))
+			}
+			if calls := w.api.DestructiveCalls(); len(calls) > 0 {
+				t.Errorf("calls were made: %v", calls)
+			}
+			if c.status == contract.StatusCompleted {
+				w.bag(t, "del-1", sink.DeleteBag)
+			}
+		})
+	}
+}

@@ -110,6 +110,9 @@ func (d *Deleter) plannedAtLeast() iter.Seq2[deleteplan.Project, error] {
 // what is frozen.
 func (d *Deleter) commit(ctx context.Context) error {
 	cut, _, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleteCutName), false, func(context.Context) (deleteCut, error) {
+		if err := d.neverBegins(ctx); err != nil {
+			return deleteCut{}, err
+		}
 		return deleteCut{V: contract.FormatVersion, FinishedAt: d.Now().UTC().Truncate(time.Millisecond), Ledger: d.Ledger.Ref()}, nil
 	})
 	if err != nil {

@@ -32,7 +32,7 @@ func (d *Deleter) Fail(ctx context.Context, e *contract.Error) (end *contract.Ev
 		return nil, "", err
 	}
 	if !found || d.Command.Data.DryRun {
-		return nil, "", nil
+		return nil, "", d.neverBegins(ctx)
 	}
 	if e == nil {
 		e = &contract.Error{Code: contract.CodeInternal, Message: "the command was cancelled after its job was removed from NATS, and after it had begun to delete: " +
