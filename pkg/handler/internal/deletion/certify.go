@@ -215,15 +215,11 @@ func (d *Deleter) deleted(ctx context.Context, out *sink.Bag, n int, t *tally, p
 		buffered := bufio.NewWriter(s)
 		enc := json.NewEncoder(buffered)
 		for _, step := range steps() {
-			_, lines, err := d.recorded(ctx, n, step)
-			if err != nil {
+			if _, err := d.recorded(ctx, n, step, func(l deletedLine) error {
+				t.add(project.ID, &project.Counts, l)
+				return enc.Encode(l)
+			}); err != nil {
 				return err
-			}
-			t.add(project.ID, &project.Counts, lines)
-			for _, l := range lines {
-				if err := enc.Encode(l); err != nil {
-					return err
-				}
 			}
 		}
 		if err := buffered.Flush(); err != nil {

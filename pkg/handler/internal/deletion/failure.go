@@ -115,11 +115,13 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 		project := deletionProject{ID: p.ID, Project: p.Project}
 		m := &removal{d: d, n: n, plan: p}
 		for _, step := range steps() {
-			stored, lines, err := d.recorded(ctx, n, step)
+			stored, err := d.recorded(ctx, n, step, func(l deletedLine) error {
+				t.add(p.ID, &project.Counts, l)
+				return nil
+			})
 			if err != nil {
 				return "", err
 			}
-			t.add(p.ID, &project.Counts, lines)
 			if !stored && d.plan != nil && m.wants(step) {
 				missing = append(missing, unverifiedStep{p.ID, step})
 			}

@@ -16,7 +16,7 @@ import (
 // unpublishIterations takes published iterations out of use: neither they nor their project could
 // be deleted. An iteration still in training is waited for: it cannot be stopped, and would keep
 // its copies of the images.
-func (m *removal) unpublishIterations(ctx context.Context) ([]deletedLine, error) {
+func (m *removal) unpublishIterations(ctx context.Context) (lines, error) {
 	iterations, err := m.d.existing(ctx, m.plan.ID)
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func (m *removal) unpublishIterations(ctx context.Context) ([]deletedLine, error
 			return nil, fmt.Errorf("unpublish iteration %s: %w", it.ID, err)
 		}
 	}
-	return nil, nil
+	return joined(), nil
 }
 
 // existing is the iterations a project has now; none when it is gone.
@@ -83,8 +83,8 @@ func (d *Deleter) scopes(ctx context.Context, project uuid.UUID) ([]uuid.UUID, e
 }
 
 // deleteIterations deletes the planned iterations; their performance goes with them.
-func (m *removal) deleteIterations(ctx context.Context) ([]deletedLine, error) {
-	var lines []deletedLine
+func (m *removal) deleteIterations(ctx context.Context) (lines, error) {
+	var gone []lines
 	for _, it := range m.plan.Iterations {
 		remove := func(ctx context.Context) error { return m.d.Client.DeleteIteration(ctx, m.plan.ID, it) }
 		_, already, err := m.destroy(ctx, cv.ThingIteration, remove)
@@ -105,18 +105,18 @@ func (m *removal) deleteIterations(ctx context.Context) ([]deletedLine, error) {
 		if err != nil {
 			return nil, err
 		}
-		lines = append(lines, m.absent(contract.CategoryIterations, removalMethod("DeleteIteration", already), it)...)
+		gone = append(gone, m.absent(contract.CategoryIterations, removalMethod("DeleteIteration", already), it))
 		if slices.Contains(m.facts.Trained, it) {
-			lines = append(lines, m.absent(contract.CategoryPerformance, removalMethod("DeleteIteration", already), it)...)
+			gone = append(gone, m.absent(contract.CategoryPerformance, removalMethod("DeleteIteration", already), it))
 		}
 	}
-	return lines, nil
+	return joined(gone...), nil
 }
 
 // deleteTags deletes the planned tags of the workspace. Images that carried them stay; iterations
 // keep their own copies.
-func (m *removal) deleteTags(ctx context.Context) ([]deletedLine, error) {
-	var lines []deletedLine
+func (m *removal) deleteTags(ctx context.Context) (lines, error) {
+	var gone []lines
 	for _, tag := range m.plan.Tags {
 		_, already, err := m.destroy(ctx, cv.ThingTag, func(ctx context.Context) error { return m.d.Client.DeleteTag(ctx, m.plan.ID, tag) })
 		if err != nil {
@@ -130,7 +130,7 @@ func (m *removal) deleteTags(ctx context.Context) ([]deletedLine, error) {
 		if err != nil {
 			return nil, err
 		}
-		lines = append(lines, m.absent(contract.CategoryTags, removalMethod("DeleteTag", already), tag)...)
+		gone = append(gone, m.absent(contract.CategoryTags, removalMethod("DeleteTag", already), tag))
 	}
-	return lines, nil
+	return joined(gone...), nil
 }

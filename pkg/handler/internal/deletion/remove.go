@@ -30,7 +30,7 @@ func steps() []string {
 // run removes what was planned of the project, step by step, each verified and recorded before the
 // next.
 func (m *removal) run(ctx context.Context) error {
-	do := map[string]func(context.Context) ([]deletedLine, error){
+	do := map[string]func(context.Context) (lines, error){
 		"unpublish": m.unpublishIterations, "predictions": m.deletePredictions, "images": m.deleteImages, "selection": m.relistSelection,
 		"iterations": m.deleteIterations, "tags": m.deleteTags, "project": m.deleteProject,
 	}
@@ -49,15 +49,15 @@ func (m *removal) run(ctx context.Context) error {
 		if err := m.checkLegalHold(ctx); err != nil {
 			return err
 		}
-		var lines []deletedLine
+		var gone lines
 		// A step can be begun again at any point: it is where the service contradicts itself.
 		if err := m.pollUntilGone(ctx, "what step "+step+" removes", func(ctx context.Context) (_ string, err error) {
-			lines, err = do[step](ctx)
+			gone, err = do[step](ctx)
 			return "", err
 		}); err != nil {
 			return err
 		}
-		if err := m.record(ctx, key, lines); err != nil {
+		if err := m.record(ctx, key, gone); err != nil {
 			return err
 		}
 	}
