@@ -56,12 +56,12 @@ type jobsLsCmd struct {
 func (c jobsLsCmd) Run(p *program) error {
 	for _, s := range c.State {
 		if !slices.Contains([]string{"accepted", "running", "completed", "failed", "refused", "cancelled"}, s) {
-			return fmt.Errorf("%w: --state: %q is not a state", errUsage, s)
+			return fmt.Errorf("%w: --state: %q is not a state: use accepted, running, completed, failed, refused or cancelled", errUsage, s)
 		}
 	}
 	for _, a := range c.Action {
 		if !slices.Contains([]string{"export", "delete", "cancel"}, a) {
-			return fmt.Errorf("%w: --action: %q is not an action", errUsage, a)
+			return fmt.Errorf("%w: --action: %q is not an action: use export, delete or cancel", errUsage, a)
 		}
 	}
 	q, closeAll, err := c.Access.open(p)
@@ -216,7 +216,7 @@ type jobsWatchCmd struct {
 
 // Help implements kong.HelpProvider.
 func (jobsWatchCmd) Help() string {
-	return "Waits for an id of which nothing is known yet, and says so. Exits 0 when the command completed, 3 when it failed, was refused or was cancelled."
+	return "Waits for an id of which nothing is known yet, and says so. Exits 0 when the command completed, 3 when it failed, was refused or was cancelled, 1 when --timeout ended the wait."
 }
 
 // Run shows a command's events until the last.
@@ -290,6 +290,9 @@ func (c jobsCancelCmd) Run(p *program) error {
 	conf := c.Access.NATS.config(&bad)
 	if err := bad.err(); err != nil {
 		return err
+	}
+	if _, actions := contract.ParseKey(c.Target); len(actions) == 1 {
+		return fmt.Errorf("%w: <id>: %s is a cancel, and a cancel cannot be cancelled", errUsage, c.Target)
 	}
 	o := order{action: contract.ActionCancel, id: c.CancelID}
 	if o.id == "" {
