@@ -131,7 +131,15 @@ func TestJobLostAfterTheEnd(t *testing.T) {
 	lost := func(h *history, key string) *history {
 		t.Helper()
 		w.settled(t, r, h)
-		if err := w.queue.DeleteJob(t.Context(), key); err != nil {
+		js, err := jetstream.New(w.conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		jobs, err := js.Stream(t.Context(), "KV_CV_JOBS")
+		if err == nil {
+			err = jobs.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.CV_JOBS."+key))
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		w.settled(t, r, h) // its event tells
