@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -172,7 +173,7 @@ func New(c Config) (*Handler, error) {
 		accounts:   account.Names{Clients: c.Resources, Names: c.Accounts},
 		activities: activity.New(c.Queue.Notices, c.Queue.Jobs, c.Queue.Commands, c.Log),
 	}
-	h.order = turn.New(c.Queue.Commands, c.Queue.Jobs, h.host)
+	h.order = turn.New(c.Queue.Commands, c.Queue.Jobs, h.account)
 	var err error
 	h.worker, err = worker.New(worker.Config{
 		Commands: c.Queue.Commands, Jobs: c.Queue.Jobs, Notices: c.Queue.Notices, Activities: h.activities, Health: c.Health,
@@ -250,13 +251,8 @@ func (h *Handler) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Di
 // prefix is the first token of every subject.
 func (h *Handler) prefix() string { return h.cfg.Queue.Commands.Prefix() }
 
-// host is the host of the Training API that a resource's alias means, or else the alias.
-func (h *Handler) host(alias string) string {
-	if client, ok := h.cfg.Resources[alias]; ok {
-		return client.Host()
-	}
-	return alias
-}
+// account is the name of the account that a resource's alias means, or else the alias.
+func (h *Handler) account(alias string) string { return cmp.Or(h.accounts.Of(alias), alias) }
 
 // bags are the bags of a command.
 func (h *Handler) bags(c contract.Command, log zerolog.Logger) (bag.Bags, error) {

@@ -161,16 +161,3 @@ func (r *run) FlushCalls(ctx context.Context) error {
 	}
 	return r.ledger.Flush(ctx)
 }
-
-// StillQueued fails with ErrGone when the command's message is not in the queue. Where it is, it
-// was there all the time, so every later command waited its turn.
-func (r *run) StillQueued(ctx context.Context) error {
-	_, err := r.h.cfg.Queue.Commands.CommandIn(ctx, r.command.Stream, r.command.Seq)
-	if errors.Is(err, contract.ErrNoMessage) {
-		return fmt.Errorf("%w: %w", activity.ErrMessageGone, err)
-	}
-	if err != nil {
-		return fmt.Errorf("look for the command's message: %w", err)
-	}
-	return nil
-}

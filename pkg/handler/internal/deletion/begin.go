@@ -68,7 +68,7 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 	}
 	body := sink.Bytes(b, "application/json")
 	digest := body.SHA256
-	if err := d.Attempt.StillQueued(ctx); err != nil { // else a later command may have begun beside it
+	if err := d.Attempt.Claim(ctx, planned(plan.facts)); err != nil { // else a later command may have begun beside it
 		return nil, err
 	}
 	// After a crash here, too, nothing was begun: an object that no job names decides nothing.

@@ -47,6 +47,15 @@ type notFound struct {
 	Listed   int         `json:"listed"` // how many projects the account listed then
 }
 
+// planned are the projects of a plan.
+func planned(facts []projectFacts) []uuid.UUID {
+	ids := make([]uuid.UUID, 0, len(facts))
+	for _, f := range facts {
+		ids = append(ids, f.ID)
+	}
+	return ids
+}
+
 func (p *deletePlan) digest() string { return p.spool.SHA256() }
 
 func (p *deletePlan) images() int {
@@ -76,6 +85,9 @@ func (d *Deleter) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 			projects = append(projects, p.ID)
 		}
 		d.Control.Expect(projects...)
+		if err := d.Attempt.Claim(ctx, projects); err != nil {
+			return nil, err //nolint:wrapcheck // it says what is in the way
+		}
 	}
 	projects = contract.SortedIDs(projects)
 	spool, err := sink.NewSpool(d.Bags.SpoolDir)
