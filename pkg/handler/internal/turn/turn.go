@@ -82,8 +82,8 @@ func (p *Order) claimIn(m contract.Message) (k claim, ok bool) {
 	return claim{}, false
 }
 
-// indexKey is a list of claims, by what they are looked up by: an id; a kind and a project, whose id
-// no other account has; or a kind and an account.
+// indexKey is a list of claims, by what they are looked up by: an id; a kind and a project, whose
+// id no other account has; or a kind and an account.
 type indexKey struct {
 	id      string
 	account string // empty with a project: accounts may have more than one name
@@ -165,8 +165,8 @@ type Jobs interface {
 	Job(ctx context.Context, id string) (contract.Job, uint64, error)
 }
 
-// New makes a memory of the queue. account is the name of the account that a resource's alias means,
-// or else the alias.
+// New makes a memory of the queue. account is the name of the account that a resource's alias
+// means, or else the alias.
 func New(commands Commands, jobs Jobs, account func(alias string) string) *Order {
 	return &Order{commands: commands, jobs: jobs, account: account}
 }
