@@ -51,7 +51,8 @@ func CheckUnmoved(alias string, now, begun Endpoint) error {
 	}
 	if now.Name != begun.Name {
 		return fmt.Errorf("%w: resource %s is at another endpoint now: it means account %s at %s, and meant %s at %s when the command began: "+
-			"point it back (CONSUMER_RESOURCES or VISION_TRAINING_ENDPOINT)", cv.ErrMisconfigured, alias, now.Name, now.Host, begun.Name, begun.Host)
+			"point it back (CONSUMER_RESOURCES or VISION_TRAINING_ENDPOINT) or, if the account is the same, set account to %s in CONSUMER_RESOURCES",
+			cv.ErrMisconfigured, alias, now.Name, now.Host, begun.Name, begun.Host, begun.Name)
 	}
 	return nil
 }
