@@ -350,8 +350,8 @@ func TestReceiptOfSomethingElse(t *testing.T) {
 	}
 }
 
-// TestReceiptContradicted changes a whole bundle that was forgotten in one place: its receipt is not
-// believed any more, and the command is carried out again.
+// TestReceiptContradicted changes a whole bundle that was forgotten in one place: its receipt is
+// not believed any more, and the command is carried out again.
 func TestReceiptContradicted(t *testing.T) {
 	t.Parallel()
 	number := func(content []byte, before string) []byte {

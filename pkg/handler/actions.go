@@ -46,8 +46,8 @@ func (r *run) perform(ctx context.Context) (action.Result, error) {
 }
 
 // own makes sure that the working objects, and what there is of the bags, are this command's: what
-// an earlier one of the same id left is removed. What a delete did since it began stays in any case:
-// its job or its ledger names it.
+// an earlier one of the same id left is removed. What a delete did since it began stays in any
+// case: its job or its ledger names it.
 func (r *run) own(ctx context.Context) error {
 	deployment, err := r.h.cfg.Queue.Secrets.Secret(ctx, contract.SecretDeployment)
 	if err != nil {
