@@ -12,9 +12,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// TestIDUsedAgain has a command forgotten by force in the middle of its work, and its id used again:
-// for the same, when the account has changed meanwhile, or for something else. Nothing that the
-// first one froze, read or did counts for the second one.
+// TestIDUsedAgain has a command forgotten by force in the middle of its work, and its id used
+// again: for the same, when the account has changed meanwhile, or for something else. Nothing that
+// the first one froze, read or did counts for the second one.
 func TestIDUsedAgain(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
