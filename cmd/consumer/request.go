@@ -15,7 +15,7 @@ import (
 
 // requestFlags say how a command is published and waited for.
 type requestFlags struct {
-	ID      string        `name:"id" placeholder:"ID" help:"Id of the command, which also names the bundle; default: a random one. The same id and data again returns the earlier result."`
+	ID      string        `name:"id" placeholder:"ID" help:"Id of the command, which also names the bundle; default: a random one. The same id and data again returns the earlier result; the same id and other data is refused."`
 	NoWait  bool          `name:"no-wait" help:"Publish, print the id, and exit."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
 	Output  string        `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: the terminal event; default ${default}."`
@@ -157,77 +157,89 @@ func (p place) checkStream(ctx context.Context, q *natsq.Queue) error {
 	return nil
 }
 
-// is reports whether an event is about the message at this place. A service of an older version
-// does not say which stream it means.
+// is reports whether an event is about the message at this place.
 func (p place) is(e contract.Event) bool {
-	return e.Data.Seq == p.seq && string(e.Data.Stream) == p.stream || e.Data.Stream == "" && contract.IsSeqID(e.Data.CommandID)
+	return e.Data.Seq == p.seq && string(e.Data.Stream) == p.stream
 }
 
-// await waits for the end of the order that was published at a place.
-//
-// The answer is under the order's own id, or, when the message was refused because that id is
-// taken, under "seq-<sequence>". Under the own id may be the answer to an earlier message: it is
-// this one's too when this one was settled without being refused.
+// answersEvery is how often await makes sure that its message can still be answered.
+const answersEvery = 5 * time.Second
+
+// await waits for the end of the order that was published at a place: the event that has this
+// place, under the order's own id or, when the message was refused because that id is taken, under
+// "seq-<sequence>". An event of another message with the same id answers nothing, unless this
+// message is told to be a duplicate of it.
 func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(contract.Event)) (contract.Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	own, err := q.WatchEvents(ctx, o.id)
+	own, err := q.WatchEvents(ctx, contract.Key(o.action, o.id))
 	if err != nil {
 		return contract.Event{}, fmt.Errorf("watch events: %w", err)
 	}
-	refused, err := q.WatchEvents(ctx, contract.SeqID(at.seq))
+	bySeq, err := q.WatchEvents(ctx, contract.SeqID(at.seq))
 	if err != nil {
 		return contract.Event{}, fmt.Errorf("watch events: %w", err)
 	}
-	var answer *contract.Event
-	look := time.NewTimer(time.Hour)
-	look.Stop() // started by a terminal event of another message
-	pause := 5 * time.Millisecond
-	for {
+	var end *contract.Event // of the command with this id, whichever message brought it
+	duplicate := false      // its end is this message's, too
+	look := time.NewTicker(answersEvery)
+	defer look.Stop()
+	for !duplicate || end == nil {
 		select {
 		case e, ok := <-own:
-			if !ok {
+			switch {
+			case !ok:
 				return contract.Event{}, watchEnded(ctx)
-			}
-			if e.Data.Action != o.action {
-				continue
-			}
-			if !e.Data.Status.Terminal() {
+			case !e.Data.Status.Terminal():
 				seen(e)
-				continue
-			}
-			if at.is(e) {
+			case at.is(e):
 				return e, nil
+			default:
+				end = &e
 			}
-			answer = &e
-			look.Reset(0)
-		case e, ok := <-refused:
-			if !ok {
+		case e, ok := <-bySeq:
+			switch {
+			case !ok:
 				return contract.Event{}, watchEnded(ctx)
-			}
-			if e.Data.Status.Terminal() && at.is(e) {
+			case !at.is(e): // of an earlier stream
+			case e.Data.Status == contract.StatusDuplicate:
+				seen(e)
+				duplicate = true
+			case e.Data.Status.Terminal():
 				return e, nil
 			}
 		case <-look.C:
-			_, err := q.CommandIn(ctx, at.stream, at.seq)
-			switch {
-			case err == nil: // not settled yet
-				look.Reset(pause)
-				pause = min(2*pause, time.Second)
-			case !errors.Is(err, contract.ErrNoMessage):
-				return contract.Event{}, fmt.Errorf("ask for the command: %w", err)
-			default:
-				e, err := q.Event(ctx, o.action, contract.SeqID(at.seq), contract.StatusRefused)
-				if err == nil && at.is(e) {
-					return e, nil
-				}
-				if err != nil && !errors.Is(err, contract.ErrNoMessage) {
-					return contract.Event{}, fmt.Errorf("ask for the event: %w", err)
-				}
-				return *answer, at.checkStream(ctx, q)
+			if duplicate {
+				continue
+			}
+			if err := o.answerable(ctx, q, at); err != nil {
+				return contract.Event{}, err
 			}
 		}
 	}
+	return *end, nil
+}
+
+// answerable fails when nothing can answer the message at a place any more: it has left the queue,
+// and has no answer. It was lost with its stream, or removed by hand.
+func (o order) answerable(ctx context.Context, q *natsq.Queue, at place) error {
+	_, err := q.CommandIn(ctx, at.stream, at.seq)
+	if !errors.Is(err, contract.ErrNoMessage) {
+		return err
+	}
+	for _, id := range []string{o.id, contract.SeqID(at.seq)} {
+		switch e, err := q.Answer(ctx, o.action, id); {
+		case err == nil && at.is(e):
+			return nil
+		case err != nil && !errors.Is(err, contract.ErrNoMessage):
+			return err
+		}
+	}
+	if err := at.checkStream(ctx, q); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: message %d of %s left the queue without an answer: it was removed by hand, or settled by an earlier version of the service (see consumer jobs show %s)",
+		errRefused, at.seq, o.id, contract.Key(o.action, o.id))
 }
 
 // watchEnded is the reason why a watch of events ended.

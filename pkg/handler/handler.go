@@ -43,9 +43,9 @@ type Queue struct {
 // JobStore keeps the jobs: one entry a command, changed by compare-and-set, always read from the
 // leader.
 type JobStore interface {
-	// Job is the entry and its revision; ErrNoJob when there is none. With ErrNoJob, too, the Job
-	// may have a Cancel: one that came before its command.
-	Job(ctx context.Context, id string) (contract.Job, uint64, error)
+	// Job is the entry under a key (contract.Key) and its revision; ErrNoJob when there is none.
+	// With ErrNoJob, too, the Job may have a Cancel: one that came before its command.
+	Job(ctx context.Context, key string) (contract.Job, uint64, error)
 	// PutJob writes the entry when its revision still is rev (0: when there is none), else fails
 	// with ErrConflict.
 	PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error)
@@ -86,9 +86,11 @@ type Notices interface {
 
 // Publisher publishes what happened.
 type Publisher interface {
-	// PublishEvent stores an event; terminal events and "accepted" once for ever, whichever replica
-	// publishes first.
+	// PublishEvent stores an event; all but progress once for ever, whichever replica publishes
+	// first.
 	PublishEvent(ctx context.Context, e contract.Event) error
+	// Answer is the terminal event of a command; ErrNoMessage when there is none.
+	Answer(ctx context.Context, a contract.Action, id string) (contract.Event, error)
 	// PublishDead stores a dead letter, once.
 	PublishDead(ctx context.Context, d contract.DeadLetter) error
 }

@@ -27,7 +27,7 @@ func (h *Handler) refuseMessage(ctx context.Context, m contract.Message, refusal
 	}
 	var settled *settlement
 	vacant := false
-	_, err = h.changeJob(ctx, r.command.ID, nil, func(now jobAt, err error) (*contract.Job, error) {
+	_, err = h.changeJob(ctx, r.command.Key(), nil, func(now jobAt, err error) (*contract.Job, error) {
 		if vacant, settled, err = r.idIsFree(ctx, now, err); !vacant || settled != nil || err != nil {
 			return nil, err
 		}
@@ -82,7 +82,7 @@ func (r *run) refuseBySeq(ctx context.Context, given, conflictsWith contract.Tex
 	var (
 		later bool // the id is a later stream's
 	)
-	_, err := r.h.changeJob(ctx, own.command.ID, nil, func(now jobAt, err error) (*contract.Job, error) {
+	_, err := r.h.changeJob(ctx, own.command.Key(), nil, func(now jobAt, err error) (*contract.Job, error) {
 		job := now.job
 		later = false
 		switch {

@@ -41,7 +41,7 @@ func (p *Order) Overlap(ctx context.Context, c contract.Command, projects []uuid
 			return Overlap{}, err
 		}
 		if atWork {
-			return Overlap{ID: k.id, First: c.Data.AllProjects && k.all && k.seq < c.Seq}, nil
+			return Overlap{ID: k.key, First: c.Data.AllProjects && k.all && k.seq < c.Seq}, nil
 		}
 	}
 	return Overlap{}, nil
@@ -76,19 +76,19 @@ func (p *Order) foreign(ctx context.Context, c contract.Command, projects []uuid
 			}
 		}
 	}
-	found = slices.DeleteFunc(found, func(k *claim) bool { return k.account == mine.account || k.id == mine.id || k.seq >= before })
+	found = slices.DeleteFunc(found, func(k *claim) bool { return k.account == mine.account || k.key == mine.key || k.seq >= before })
 	slices.SortFunc(found, func(a, b *claim) int { return cmp.Compare(a.seq, b.seq) })
 	return slices.Compact(found), nil
 }
 
 // atWork reports whether a claim's command is in the way of c on these projects.
 func (p *Order) atWork(ctx context.Context, c contract.Command, k claim, projects []uuid.UUID) (bool, error) {
-	job, _, err := p.jobs.Job(ctx, k.id)
+	job, _, err := p.jobs.Job(ctx, k.key)
 	switch {
 	case errors.Is(err, contract.ErrNoJob):
 		job = contract.Job{}
 	case err != nil:
-		return false, fmt.Errorf("read the job of %s: %w", k.id, err)
+		return false, fmt.Errorf("read the job of %s: %w", k.key, err)
 	case job.State.Terminal():
 		p.forget(c.Stream, k.seq, k.seq+1)
 		return false, nil

@@ -45,17 +45,17 @@ func (k kind) excludes(o kind) bool {
 // claim is what a command that waits its turn, or is at work, has to do with which projects.
 type claim struct {
 	seq      uint64
-	id       string
+	key      string // of the command: cancels have a name space of their own
 	account  string // by its name: see account.Names
 	kind     kind
 	all      bool // every project of the account
 	projects []uuid.UUID
 }
 
-// claimOf is a command's claim; a dry run only reads, and a cancel claims nothing but its id.
+// claimOf is a command's claim; a dry run only reads, and a cancel claims nothing but its key.
 func (p *Order) claimOf(c contract.Command) claim {
 	d := c.Data
-	k := claim{seq: c.Seq, id: c.ID, account: p.account(d.Resource), all: d.AllProjects, projects: d.ProjectIDs}
+	k := claim{seq: c.Seq, key: c.Key(), account: p.account(d.Resource), all: d.AllProjects, projects: d.ProjectIDs}
 	switch {
 	case c.Action == contract.ActionCancel:
 	case c.Action == contract.ActionExport || d.DryRun:
@@ -77,15 +77,15 @@ func (p *Order) claimIn(m contract.Message) (k claim, ok bool) {
 	}
 	var refusal *contract.Refusal
 	if errors.As(err, &refusal) && refusal.Given != "" {
-		return claim{seq: m.Seq, id: refusal.Given}, true
+		return claim{seq: m.Seq, key: contract.Key(refusal.Action, refusal.Given)}, true
 	}
 	return claim{}, false
 }
 
-// indexKey is a list of claims, by what they are looked up by: an id; a kind and a project, whose
-// id no other account has; or a kind and an account.
+// indexKey is a list of claims, by what they are looked up by: a command's key; a kind and a
+// project, whose id no other account has; or a kind and an account.
 type indexKey struct {
-	id      string
+	command string
 	account string // empty with a project: accounts may have more than one name
 	kind    kind
 	project uuid.UUID
@@ -100,7 +100,7 @@ var (
 
 // keys are where a claim is indexed.
 func (k claim) keys() []indexKey {
-	on := []indexKey{{id: k.id}}
+	on := []indexKey{{command: k.key}}
 	if k.kind == kindNone {
 		return on
 	}
@@ -117,8 +117,8 @@ func (k claim) keys() []indexKey {
 	return on
 }
 
-// sameID are the keys of the claims that a later command with this one's id must wait for.
-func (k claim) sameID() []indexKey { return []indexKey{{id: k.id}} }
+// sameKey are the keys of the claims that a later command with this one's key must wait for.
+func (k claim) sameKey() []indexKey { return []indexKey{{command: k.key}} }
 
 // excluded are the kinds of claims that must not overlap with this one.
 func (k claim) excluded() []kind {
@@ -162,7 +162,7 @@ type Commands interface {
 
 // Jobs has the jobs of those commands.
 type Jobs interface {
-	Job(ctx context.Context, id string) (contract.Job, uint64, error)
+	Job(ctx context.Context, key string) (contract.Job, uint64, error)
 }
 
 // New makes a memory of the queue. account is the name of the account that a resource's alias
@@ -198,7 +198,7 @@ func find(list []*claim, seq uint64) (int, bool) {
 
 func (p *Order) knows(c contract.Command) bool {
 	i, ok := find(p.claims, c.Seq)
-	return p.stream == c.Stream && ok && p.claims[i].id == c.ID
+	return p.stream == c.Stream && ok && p.claims[i].key == c.Key()
 }
 
 // load reads what the queue holds before a sequence, and a command at least. That the command
@@ -335,13 +335,20 @@ func (p *Order) blocker(ctx context.Context, c contract.Command, look func(mine 
 
 // Ahead is what stands before a command.
 type Ahead struct {
-	ID    string // of the last command in its way; empty when there is none
+	ID    string // the key of the last command in its way; empty when there is none
 	Count int    // how many have a project in common with it, in its way or waiting like it; about
 }
 
 // SameID looks for an earlier command with the same id.
 func (p *Order) SameID(ctx context.Context, c contract.Command) (Ahead, error) {
-	return p.ahead(ctx, c, claim.sameID)
+	return p.ahead(ctx, c, claim.sameKey)
+}
+
+// Queued reports whether a command with this key, which is no cancel, was published before c and is
+// in the queue still.
+func (p *Order) Queued(ctx context.Context, c contract.Command, key string) (bool, error) {
+	l, err := p.blocker(ctx, c, func(claim) []indexKey { return []indexKey{{command: key}} })
+	return l.blocker != nil && l.blocker.kind != kindNone, err
 }
 
 // Conflicts looks for the earlier commands that must not overlap with c.
@@ -354,13 +361,13 @@ func (p *Order) ahead(ctx context.Context, c contract.Command, look func(mine cl
 	if l.blocker == nil || err != nil {
 		return Ahead{}, err
 	}
-	return Ahead{ID: l.blocker.id, Count: l.ahead}, nil
+	return Ahead{ID: l.blocker.key, Count: l.ahead}, nil
 }
 
 // over reports whether a claim's command only waits to be settled because its job has ended, and
 // forgets it then: it is in no command's way.
 func (p *Order) over(ctx context.Context, stream string, k claim) bool {
-	job, _, err := p.jobs.Job(ctx, k.id)
+	job, _, err := p.jobs.Job(ctx, k.key)
 	if err != nil || !job.State.Terminal() {
 		return false // one that has no job, or none that can be read, may be under way
 	}
