@@ -90,8 +90,8 @@ type Publisher interface {
 	// PublishEvent stores an event; all but progress once for ever, whichever replica publishes
 	// first.
 	PublishEvent(ctx context.Context, e contract.Event) error
-	// Answer is the terminal event of a command; ErrNoMessage when there is none.
-	Answer(ctx context.Context, a contract.Action, id string) (contract.Event, error)
+	// Answer is the terminal event of the command with a key; ErrNoMessage when there is none.
+	Answer(ctx context.Context, key string) (contract.Event, error)
 	// PublishDead stores a dead letter, once.
 	PublishDead(ctx context.Context, d contract.DeadLetter) error
 }

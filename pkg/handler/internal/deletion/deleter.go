@@ -99,8 +99,11 @@ type waitError struct{ waiting contract.Waiting }
 func (w *waitError) Error() string { return "wait for " + w.waiting.For + ": " + w.waiting.Detail }
 
 // refusedEnd is the end of a delete that was not begun. An export bag that it made stays, and is
-// named.
+// named. There is none without a refusal.
 func refusedEnd(e *contract.Error, exported *contract.BundleRef) *contract.EventData {
+	if e == nil {
+		return nil
+	}
 	return &contract.EventData{Status: contract.StatusRefused, Error: e, ExportBundle: exported}
 }
 

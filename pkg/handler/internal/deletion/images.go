@@ -92,7 +92,10 @@ func (m *removal) relistSelection(ctx context.Context) ([]deletedLine, error) {
 
 // survey finds the images of the project that the command selects.
 func (m *removal) survey(ctx context.Context) survey.Survey {
-	return m.d.survey(m.plan.ID, func(int) error { return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt) })
+	return survey.Survey{
+		Client: m.d.Client, Project: m.plan.ID, Data: m.d.Command.Data, Gone: m.d.Control.Gone,
+		Progress: func(int) error { return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt) },
+	}
 }
 
 // removeImages deletes images everywhere. missed: the service refused a call because it does not
