@@ -106,14 +106,67 @@ func TestAddedAfterTheBeginning(t *testing.T) {
 // TestExportedBesideALabeller is the same for an export.
 func TestExportedBesideALabeller(t *testing.T) {
 	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		label func(w *world, p *cvtest.Project, tagged, untagged []uuid.UUID)
+	}{
+		{"one is tagged", func(w *world, p *cvtest.Project, _, untagged []uuid.UUID) {
+			w.api.TagImages(p.ID, p.Tags[0], untagged[0])
+		}},
+		{"one is tagged and another untagged, so that all counts are what they were", func(w *world, p *cvtest.Project, tagged, untagged []uuid.UUID) {
+			w.api.TagImages(p.ID, p.Tags[0], untagged[0])
+			w.api.UntagImages(p.ID, tagged[0])
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			p, tagged, untagged := labelled(w.api)
+			w.before("GetUntaggedImages", 1, func() { c.label(w, p, tagged, untagged) })
+			w.start(t, replicaOptions{units: 1, commands: 1})
+			e := w.run(t, "exp-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
+			lines := w.bag(t, "exp-1", sink.ExportBag)["data/projects/"+p.ID.String()+"/images.jsonl"]
+			if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Counts.Images != 6 || !bytes.Contains(lines, []byte(untagged[0].String())) {
+				t.Errorf("ended %s %s with %d images: %v", e.Status, e.Outcome, e.Counts.Images, e.Error)
+			}
+		})
+	}
+}
+
+// TestExportedWhileItsCountsLie has the service count no tagged images while it lists some: all of
+// them are in the bag, and the contradiction is an exception.
+func TestExportedWhileItsCountsLie(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
-	p, _, untagged := labelled(w.api)
-	w.before("GetUntaggedImages", 1, func() { w.api.TagImages(p.ID, p.Tags[0], untagged[0]) })
-	w.start(t, replicaOptions{units: 1, commands: 1})
-	e := w.run(t, "exp-1", `{"project_ids":`+idList(p.ID)+`,"image_metadata":{"subject":"person-1"}}`)
-	lines := w.bag(t, "exp-1", sink.ExportBag)["data/projects/"+p.ID.String()+"/images.jsonl"]
-	if e.Status != contract.StatusCompleted || e.Counts.Images != 6 || !bytes.Contains(lines, []byte(untagged[0].String())) {
-		t.Errorf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
+	p, _, _ := labelled(w.api)
+	w.api.Fault(cvtest.Fault{Operation: "GetTaggedImageCount", Status: 200, Body: "0", Times: -1})
+	w.start(t, replicaOptions{})
+	_, e, inventory := w.exceptions(t, `{"project_ids":`+idList(p.ID)+`,"categories":["images"]}`, 1)
+	if got := inventory.Projects[0].Unstable; e.Counts.Images != 6 || len(got) != 1 || got[0] != "tagged of the workspace" {
+		t.Errorf("%d images, and unstable is %v", e.Counts.Images, got)
+	}
+}
+
+// TestRemovedBeforeItsDownload removes images between their listing and the download of their
+// pictures. One that is nowhere any more was removed meanwhile, and is no exception; one that an
+// iteration still has is fetched there.
+func TestRemovedBeforeItsDownload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	p, tagged, _ := labelled(w.api)
+	w.api.AddIteration(p.ID, cvtest.IterationSpec{})
+	fresh := w.api.AddImages(p.ID, 1, cvtest.Tiny)[0]
+	w.before(cvtest.OperationBlob, 1, func() { w.api.RemoveImage(p.ID, tagged[2], fresh) })
+	w.start(t, replicaOptions{commands: 1, units: 1, configure: func(c *handler.Config) { c.Downloads = 1 }})
+	files, _, inventory := w.exceptions(t, `{"project_ids":`+idList(p.ID)+`,"categories":["images"]}`, 0)
+	if got := inventory.Projects[0].Removed; len(got) != 1 || got[0] != fresh.String() {
+		t.Errorf("removed is %v, not %s", got, fresh)
+	}
+	lines := files["data/projects/"+p.ID.String()+"/images.jsonl"]
+	for id, want := range map[uuid.UUID]bool{tagged[2]: true, fresh: false} {
+		if l := lineOf(t, lines, id); (l.File != nil) != want || (l.Error == nil) != want {
+			t.Errorf("of %s the bag has %+v", id, l)
+		}
 	}
 }
 

@@ -371,8 +371,8 @@ func TestContinues(t *testing.T) {
 	}
 }
 
-// TestCopy copies a ledger of which NATS has something else than was written: no bag gets that copy,
-// and only evidence of a failure, which names no head, takes what is there.
+// TestCopy copies a ledger of which NATS has something else than was written: no bag gets that
+// copy, and only evidence of a failure, which names no head, takes what is there.
 func TestCopy(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -274,7 +274,7 @@ func TestSameID(t *testing.T) {
 	}{
 		{"a command", contract.ActionExport, "mine", export, turn.Ahead{ID: "mine", Count: 1}},
 		{"a command of another account", contract.ActionExport, "mine", `{"all_projects":true,"resource":"other"}`, turn.Ahead{ID: "mine"}},
-		{"a cancel", contract.ActionCancel, "mine", `{"id":"x"}`, turn.Ahead{ID: "mine"}},
+		{"a cancel", contract.ActionCancel, "mine", `{"id":"x"}`, turn.Ahead{}},
 		{"what is no command", contract.ActionExport, "mine", bad, turn.Ahead{ID: "mine"}},
 		{"another id", contract.ActionExport, "another", export, turn.Ahead{}},
 		{"no id", contract.ActionExport, "", bad, turn.Ahead{}},

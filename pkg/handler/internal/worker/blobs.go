@@ -153,7 +153,7 @@ func blameOf(err error) *unit.Blame {
 	case errors.As(err, &api) && api.Code != "":
 		b.Code = api.Code
 	case errors.Is(err, errNoLink), errors.Is(err, cv.ErrGone):
-		b.Code = "gone"
+		b.Code = unit.CodeGone
 	case errors.Is(err, cv.ErrBadLink):
 		b.Code = "bad_link"
 	case errors.Is(err, cv.ErrHostNotAllowed):

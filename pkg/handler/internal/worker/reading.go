@@ -37,6 +37,9 @@ type reading struct {
 	seen map[uuid.UUID]struct{} // what list was told
 }
 
+// FormatVersion implements unit.Versioned.
+func (reading) FormatVersion() int { return unit.Version }
+
 // failure is something that the service did not give, of one category.
 type failure struct {
 	Category contract.Category `json:"category"`
@@ -66,7 +69,7 @@ func (r *reading) failures() []unit.Record {
 // item is one thing of a listing.
 type item struct {
 	ID    uuid.UUID       `json:"id,omitzero"`
-	Raw   json.RawMessage `json:"raw"`
+	Raw   json.RawMessage `json:"raw,omitempty"`   // not of a witness
 	Later bool            `json:"later,omitempty"` // a prediction of a scope after the first: its blob may be there already
 
 	links []string // where its blob is, best first; with their queries, so never stored
