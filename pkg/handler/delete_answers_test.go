@@ -67,6 +67,30 @@ func TestReplicaOfTheServiceLags(t *testing.T) {
 	}
 }
 
+// TestDeletionMissesOnce has the service say once, to the call that deletes it, that a thing is not
+// there, which it is: it is deleted again.
+func TestDeletionMissesOnce(t *testing.T) {
+	t.Parallel()
+	for operation, c := range map[string]struct{ code, more string }{
+		"DeleteIteration":  {"NotFoundIteration", `"categories":["iterations"]`},
+		"DeleteTag":        {"NotFoundTag", `"categories":["tags"]`},
+		"DeletePrediction": {"NotFound", `"categories":["predictions"]`},
+		"DeleteProject":    {"NotFoundProject", `"unpublish":true`},
+	} {
+		t.Run(operation, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			account := fillAccount(w.api)
+			w.api.Fault(cvtest.Fault{Operation: operation, Status: 404, Code: c.code})
+			w.start(t, replicaOptions{configure: noWait})
+			e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`,`+c.more+`}`)
+			if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
+				t.Errorf("ended %s %s with %+v: %v", e.Status, e.Outcome, e.Counts, e.Error)
+			}
+		})
+	}
+}
+
 // TestContradictionThatLasts has direct reads say for good that a listed project is not there: that
 // proves nothing, and the delete ends unverified.
 func TestContradictionThatLasts(t *testing.T) {
@@ -293,5 +317,47 @@ func TestEndsThatFence(t *testing.T) {
 				w.bag(t, "del-1", sink.DeleteBag)
 			}
 		})
+	}
+}
+
+// TestCallsOfADelete holds the number of Training API calls of a small delete against the formula in
+// ARCHITECTURE.md.
+func TestCallsOfADelete(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	const iterations, tags, predictions = 2, 2, 3
+	p := w.api.AddProject(cvtest.ProjectSpec{
+		Name: "Faces", Tags: []string{"box", "can"}, Images: 6, Untagged: 2, ImageBytes: cvtest.Tiny, Predictions: predictions,
+		Iterations: []cvtest.IterationSpec{{}, {Published: true}},
+		Metadata:   func(i int) map[string]string { return map[string]string{"subject": fmt.Sprintf("person-%d", i%2)} },
+	})
+	w.start(t, replicaOptions{configure: noWait})
+	plan := 2 + 5 + 6*iterations // GetProject and GetIterations; listings and witness of the workspace; listings of iterations
+	for _, c := range []struct {
+		name, data string
+		calls      int
+	}{
+		{"a person", `,"image_metadata":{"subject":"person-1"}`, plan +
+			2 + 1 + 3*(1+iterations) + // the call; the look, by count and by id
+			1 + 5 + 6*iterations}, // the last look
+		{"all tags", `,"categories":["tags"]`, 3 + 2*tags},
+		{"the project", `,"unpublish":true`, plan + 1 + // GetTags
+			2 + // one is published
+			1 + (1 + iterations) + 2 + // predictions of one iteration, which the workspace lists
+			2 + 1 + 2*(1+iterations) + // images
+			2*iterations +
+			4 + 3}, // what is left; the project
+	} {
+		before := len(w.api.Calls())
+		if e := w.delete(t, "del-"+strings.ReplaceAll(c.name, " ", "-"), `{"project_ids":`+idList(p.ID)+c.data+`}`); e.Outcome != contract.OutcomeComplete {
+			t.Fatalf("%s: ended %s %s: %v", c.name, e.Status, e.Outcome, e.Error)
+		}
+		if calls := w.api.Calls()[before:]; len(calls) != c.calls {
+			var names []string
+			for _, call := range calls {
+				names = append(names, call.Operation)
+			}
+			t.Errorf("%s: %d calls, want %d: %v", c.name, len(calls), c.calls, names)
+		}
 	}
 }

@@ -29,17 +29,14 @@ func (m *removal) deleteProject(ctx context.Context) (lines, error) {
 	if err := m.d.keepCredential(ctx); err != nil { // after this call nothing may be there to prove it
 		return nil, err
 	}
-	_, already, err := m.destroy(ctx, cv.ThingProject, func(ctx context.Context) error { return m.d.Client.DeleteProject(ctx, p.ID) })
+	already, err := m.removeOne(ctx, cv.ThingProject, p.ID,
+		func(ctx context.Context) error { return m.d.Client.DeleteProject(ctx, p.ID) },
+		func(ctx context.Context) error {
+			_, err := m.d.Client.GetProject(ctx, p.ID) // that it is not listed either is a part of the proof
+			return err                                 //nolint:wrapcheck // wrapped below
+		})
 	if err != nil {
 		return nil, fmt.Errorf("delete project %s: %w", p.ID, err)
-	}
-	err = m.pollUntilGone(ctx, "project "+p.ID.String(), func(ctx context.Context) (string, error) {
-		_, err := m.d.Client.GetProject(ctx, p.ID)
-		gone, err := m.d.Control.Gone(ctx, p.ID, err) // which looks into the list of projects, too
-		return leftUnless(gone, "itself"), err        //nolint:wrapcheck // wrapped by the caller
-	})
-	if err != nil {
-		return nil, err
 	}
 	how := removalMethod("DeleteProject", already)
 	return joined(m.absent(contract.CategoryTags, how, p.Tags...), m.absent(contract.CategoryProjects, how, p.ID)), nil

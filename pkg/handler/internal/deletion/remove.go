@@ -24,7 +24,7 @@ type removal struct {
 
 // steps are the steps of a removal, in the order that the service's traps ask for.
 func steps() []string {
-	return []string{"unpublish", "predictions", "images", "selection", "iterations", "tags", "project"}
+	return []string{"unpublish", "predictions", "images", "selection", "iterations", "tags", "last-look", "project"}
 }
 
 // run removes what was planned of the project, step by step, each verified and recorded before the
@@ -32,7 +32,7 @@ func steps() []string {
 func (m *removal) run(ctx context.Context) error {
 	do := map[string]func(context.Context) (lines, error){
 		"unpublish": m.unpublishIterations, "predictions": m.deletePredictions, "images": m.deleteImages, "selection": m.relistSelection,
-		"iterations": m.deleteIterations, "tags": m.deleteTags, "project": m.deleteProject,
+		"iterations": m.deleteIterations, "tags": m.deleteTags, "last-look": m.relistSelection, "project": m.deleteProject,
 	}
 	for _, step := range steps() {
 		if !m.wants(step) {
@@ -92,6 +92,8 @@ func (m *removal) wants(step string) bool {
 		return len(p.Images) > 0
 	case "selection":
 		return deleteplan.SelectsImages(m.d.Command.Data)
+	case "last-look": // the selection once more, after the last step
+		return deleteplan.SelectsImages(m.d.Command.Data) && len(p.Tags) > 0
 	case "tags":
 		return len(p.Tags) > 0 && !p.Project
 	default:
