@@ -137,8 +137,8 @@ func TestUnknownImageInABatch(t *testing.T) {
 	}
 }
 
-// TestListingBehindDirectReads has GetIterations list an iteration that GetIteration calls gone, for
-// two more calls after it was deleted: that is waited for.
+// TestListingBehindDirectReads has GetIterations list an iteration that GetIteration calls gone,
+// for two more calls after it was deleted: that is waited for.
 func TestListingBehindDirectReads(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -320,8 +320,8 @@ func TestEndsThatFence(t *testing.T) {
 	}
 }
 
-// TestCallsOfADelete holds the number of Training API calls of a small delete against the formula in
-// ARCHITECTURE.md.
+// TestCallsOfADelete holds the number of Training API calls of a small delete against the formula
+// in ARCHITECTURE.md.
 func TestCallsOfADelete(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
