@@ -113,8 +113,8 @@ func TestUnknownImageInABatch(t *testing.T) {
 	}
 }
 
-// TestListingBehindDirectReads has GetIterations list an iteration that GetIteration calls gone, for
-// two more calls after it was deleted: that is waited for.
+// TestListingBehindDirectReads has GetIterations list an iteration that GetIteration calls gone,
+// for two more calls after it was deleted: that is waited for.
 func TestListingBehindDirectReads(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
