@@ -81,6 +81,9 @@ func (c deadReplayCmd) order(p *program, conf natsConfig) (order, error) {
 		o.header["ce-specversion"], o.header["ce-id"], o.header["ce-source"] = []string{"1.0"}, []string{o.id}, []string{command.Source}
 		o.header["ce-type"] = []string{fmt.Sprintf("cv.%s.requested", command.Action)}
 	}
+	if !contract.ValidID(o.id) {
+		return order{}, fmt.Errorf("%w: --new-id: %q is not an id: use 1 to 120 of A-Z a-z 0-9 _ -, not beginning with seq-", errUsage, o.id)
+	}
 	return o, validate(conf.Subjects, o)
 }
 

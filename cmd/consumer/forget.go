@@ -27,12 +27,8 @@ func (c forgetCmd) Run(p *program) error {
 		return err
 	}
 	defer closeAll()
-	unknown, err := nothingKnown(p.ctx, q, c.ID)
-	switch {
-	case err != nil:
+	if err := c.hasTraces(p, q); err != nil {
 		return err
-	case unknown != nil:
-		return fmt.Errorf("%w: %w", errRefused, unknown)
 	}
 	if !c.Force {
 		if err := c.hasEnded(p, q); err != nil {
@@ -46,6 +42,24 @@ func (c forgetCmd) Run(p *program) error {
 		return printJSON(p.stdout, map[string]any{"id": c.ID, "forgotten": true})
 	}
 	_, err = fmt.Fprintf(p.stdout, "%s is forgotten\n", c.ID)
+	return err
+}
+
+// hasTraces fails when there is nothing to forget.
+func (c forgetCmd) hasTraces(p *program, q *natsq.Queue) error {
+	if err := checkKey(c.ID); err != nil {
+		return err
+	}
+	kept, err := q.HasTraces(p.ctx, c.ID)
+	if kept || err != nil {
+		return err
+	}
+	unknown, err := nothingKnown(p.ctx, q, c.ID)
+	if err == nil && unknown == nil {
+		err = fmt.Errorf("%w: there is nothing to forget of %s yet: its message is in the queue", errRefused, c.ID)
+	} else if err == nil {
+		err = fmt.Errorf("%w: %w", errRefused, unknown)
+	}
 	return err
 }
 

@@ -56,12 +56,12 @@ type jobsLsCmd struct {
 func (c jobsLsCmd) Run(p *program) error {
 	for _, s := range c.State {
 		if !slices.Contains([]string{"accepted", "running", "completed", "failed", "refused", "cancelled"}, s) {
-			return fmt.Errorf("%w: --state: %q is not a state", errUsage, s)
+			return fmt.Errorf("%w: --state: %q is not a state: use accepted, running, completed, failed, refused or cancelled", errUsage, s)
 		}
 	}
 	for _, a := range c.Action {
 		if !slices.Contains([]string{"export", "delete", "cancel"}, a) {
-			return fmt.Errorf("%w: --action: %q is not an action", errUsage, a)
+			return fmt.Errorf("%w: --action: %q is not an action: use export, delete or cancel", errUsage, a)
 		}
 	}
 	q, closeAll, err := c.Access.open(p)
@@ -209,6 +209,7 @@ func printJob(w io.Writer, j contract.Job) {
 
 type jobsWatchCmd struct {
 	ID      string        `arg:"" name:"id" help:"Id of the command, which need not be published yet; cancel.ID for the cancel with that id."`
+	Seq     uint64        `name:"seq" placeholder:"N" help:"Wait for the answer to the message with this sequence, as its publisher was told, and not for that to another message with the same id."`
 	Known   bool          `name:"known" help:"Exit 3 at once if nothing is known of the id, instead of waiting for it to be published."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
 	Access  access        `embed:""`
@@ -216,7 +217,7 @@ type jobsWatchCmd struct {
 
 // Help implements kong.HelpProvider.
 func (jobsWatchCmd) Help() string {
-	return "Waits for an id of which nothing is known yet, and says so. Exits 0 when the command completed, 3 when it failed, was refused or was cancelled."
+	return "Waits for an id of which nothing is known yet, and says so. Exits 0 when the command completed, 3 when it failed, was refused or was cancelled, 1 when --timeout ended the wait."
 }
 
 // Run shows a command's events until the last.
@@ -232,6 +233,9 @@ func (c jobsWatchCmd) Run(p *program) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, errTimeout)
 		defer cancel()
 	}
+	if c.Seq > 0 {
+		return c.awaitMessage(ctx, p, q)
+	}
 	unknown, err := nothingKnown(p.ctx, q, c.ID)
 	switch {
 	case err != nil:
@@ -241,7 +245,33 @@ func (c jobsWatchCmd) Run(p *program) error {
 	case unknown != nil:
 		fmt.Fprintf(p.stderr, "consumer: %v; waiting for it to be published\n", unknown)
 	}
+	// The job has the end even where the event has expired or is not published yet.
+	if job, _, err := q.Job(p.ctx, c.ID); err == nil && job.State.Terminal() && job.Event != nil {
+		return printEnd(p, *job.Event, c.Access.json())
+	}
 	event, err := watch(ctx, q, p.stderr, c.ID)
+	if err != nil {
+		return err
+	}
+	return printEnd(p, event, c.Access.json())
+}
+
+// awaitMessage waits for the answer to the message with the sequence --seq.
+func (c jobsWatchCmd) awaitMessage(ctx context.Context, p *program, q *natsq.Queue) error {
+	if err := checkKey(c.ID); err != nil {
+		return err
+	}
+	stream, err := q.CommandStream(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	at := place{stream: stream, seq: c.Seq}
+	if err := at.answerable(ctx, q, c.ID); err != nil {
+		return err
+	}
+	shown := newProgress(p.stderr)
+	event, err := await(ctx, q, c.ID, at, shown.show)
+	shown.end()
 	if err != nil {
 		return err
 	}
@@ -290,6 +320,9 @@ func (c jobsCancelCmd) Run(p *program) error {
 	conf := c.Access.NATS.config(&bad)
 	if err := bad.err(); err != nil {
 		return err
+	}
+	if _, actions := contract.ParseKey(c.Target); len(actions) == 1 {
+		return fmt.Errorf("%w: <id>: %s is a cancel, and a cancel cannot be cancelled", errUsage, c.Target)
 	}
 	o := order{action: contract.ActionCancel, id: c.CancelID}
 	if o.id == "" {

@@ -19,15 +19,20 @@ func checkKey(key string) error {
 }
 
 // nothingKnown returns an error that says so when NATS has nothing of the command with a key:
-// neither a trace nor its message.
+// neither a trace nor its message. A cancel that waits for it is none.
 func nothingKnown(ctx context.Context, q *natsq.Queue, key string) (unknown, err error) {
 	if err := checkKey(key); err != nil {
 		return nil, err
 	}
-	known, err := q.HasTraces(ctx, key)
-	if err == nil && !known {
-		known, err = inQueue(ctx, q, key)
+	known, err := inQueue(ctx, q, key)
+	if known || err != nil {
+		return nil, err
 	}
+	job, _, err := q.Job(ctx, key)
+	if errors.Is(err, contract.ErrNoJob) && job.Cancel != nil {
+		return fmt.Errorf("no command %s is known; the cancel %s is kept for it", key, job.Cancel.ID), nil
+	}
+	known, err = q.HasTraces(ctx, key)
 	if known || err != nil {
 		return nil, err
 	}

@@ -87,6 +87,9 @@ func (o order) message(prefix string) contract.Message {
 	return m
 }
 
+// key names the order among all commands.
+func (o order) key() string { return contract.Key(o.action, o.id) }
+
 // publishOnly publishes the order and prints its id.
 func (o order) publishOnly(p *program, c natsConfig, asJSON bool) error {
 	nc, q, err := openRequester(p.ctx, c)
@@ -94,13 +97,14 @@ func (o order) publishOnly(p *program, c natsConfig, asJSON bool) error {
 		return err
 	}
 	defer nc.Close()
-	seq, err := q.PublishCommand(p.ctx, o.message(c.Subjects))
+	at, err := o.publish(p.ctx, q)
 	if err != nil {
-		return fmt.Errorf("%w: publish the command: %w", errUnreachable, err)
+		return err
 	}
 	if asJSON {
-		return printJSON(p.stdout, map[string]any{"id": o.id, "seq": seq})
+		return printJSON(p.stdout, map[string]any{"id": o.id, "seq": at.seq, "stream": at.stream})
 	}
+	fmt.Fprintf(p.stderr, "published as message %d; to wait for its answer: consumer jobs watch %s --seq %d\n", at.seq, o.key(), at.seq)
 	_, err = fmt.Fprintln(p.stdout, o.id)
 	return err
 }
@@ -117,7 +121,7 @@ func request(ctx context.Context, c natsConfig, o order, seen func(contract.Even
 	if err != nil {
 		return contract.Event{}, err
 	}
-	e, err := await(ctx, q, o, at, seen)
+	e, err := await(ctx, q, o.key(), at, seen)
 	if err != nil && ctx.Err() != nil {
 		return e, fmt.Errorf("%w; command %s goes on", context.Cause(ctx), o.id)
 	}
@@ -165,14 +169,14 @@ func (p place) is(e contract.Event) bool {
 // answersEvery is how often await makes sure that its message can still be answered.
 const answersEvery = 5 * time.Second
 
-// await waits for the end of the order that was published at a place: the event that has this
-// place, under the order's own id or, when the message was refused because that id is taken, under
-// "seq-<sequence>". An event of another message with the same id answers nothing, unless this
+// await waits for the answer to the message that was published at a place under a key: the event
+// that has this place, under the key or, when the message was refused because its id is taken,
+// under "seq-<sequence>". An event of another message with the same id answers nothing, unless this
 // message is told to be a duplicate of it.
-func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(contract.Event)) (contract.Event, error) {
+func await(ctx context.Context, q *natsq.Queue, key string, at place, seen func(contract.Event)) (contract.Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	own, err := q.WatchEvents(ctx, contract.Key(o.action, o.id))
+	own, err := q.WatchEvents(ctx, key)
 	if err != nil {
 		return contract.Event{}, fmt.Errorf("watch events: %w", err)
 	}
@@ -212,7 +216,7 @@ func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(con
 			if duplicate {
 				continue
 			}
-			if err := o.answerable(ctx, q, at); err != nil {
+			if err := at.answerable(ctx, q, key); err != nil {
 				return contract.Event{}, err
 			}
 		}
@@ -220,26 +224,26 @@ func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(con
 	return *end, nil
 }
 
-// answerable fails when nothing can answer the message at a place any more: it has left the queue,
-// and has no answer. It was lost with its stream, or removed by hand.
-func (o order) answerable(ctx context.Context, q *natsq.Queue, at place) error {
-	_, err := q.CommandIn(ctx, at.stream, at.seq)
+// answerable fails when nothing can answer the message at this place any more: it has left the
+// queue, and has no answer. It was lost with its stream, or removed by hand.
+func (p place) answerable(ctx context.Context, q *natsq.Queue, key string) error {
+	_, err := q.CommandIn(ctx, p.stream, p.seq)
 	if !errors.Is(err, contract.ErrNoMessage) {
 		return err
 	}
-	for _, id := range []string{o.id, contract.SeqID(at.seq)} {
-		switch e, err := q.Answer(ctx, o.action, id); {
-		case err == nil && at.is(e):
+	for _, key := range []string{key, contract.SeqID(p.seq)} {
+		switch e, err := q.Answer(ctx, key); {
+		case err == nil && p.is(e):
 			return nil
 		case err != nil && !errors.Is(err, contract.ErrNoMessage):
 			return err
 		}
 	}
-	if err := at.checkStream(ctx, q); err != nil {
+	if err := p.checkStream(ctx, q); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: message %d of %s left the queue without an answer: it was removed by hand, or settled by an earlier version of the service (see consumer jobs show %s)",
-		errRefused, at.seq, o.id, contract.Key(o.action, o.id))
+	return fmt.Errorf("%w: message %d is not in the queue, and %s has no answer to it: it was removed by hand, its traces were forgotten, or it was never a message of %s (see consumer jobs show %s)",
+		errRefused, p.seq, key, key, key)
 }
 
 // watchEnded is the reason why a watch of events ended.

@@ -81,7 +81,7 @@ func (s *soak) checkAnswers() {
 			if id == "" {
 				continue
 			}
-			e, err := s.queue.Answer(s.ctx, m.action, id)
+			e, err := s.queue.Answer(s.ctx, contract.Key(m.action, id))
 			switch {
 			case err == nil && e.Data.Seq == m.seq:
 				answers++

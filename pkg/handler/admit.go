@@ -117,7 +117,7 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 // job was lost: a command ends once. same says that a bundle proves that it is the same command;
 // without one nothing does, and the id is taken.
 func (r *run) answeredBefore(ctx context.Context, same bool) (*settlement, error) {
-	event, err := r.h.cfg.Queue.Events.Answer(ctx, r.command.Action, r.command.ID)
+	event, err := r.h.cfg.Queue.Events.Answer(ctx, r.command.Key())
 	switch {
 	case errors.Is(err, contract.ErrNoMessage):
 		return nil, nil

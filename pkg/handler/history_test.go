@@ -117,7 +117,7 @@ func (w *world) answer(t *testing.T, h *history) contract.EventData {
 		if id == "" {
 			continue
 		}
-		e, err := w.queue.Answer(t.Context(), h.action, id)
+		e, err := w.queue.Answer(t.Context(), contract.Key(h.action, id))
 		if err != nil && !errors.Is(err, contract.ErrNoMessage) {
 			t.Fatalf("read the answer: %v", err)
 		}

@@ -31,6 +31,18 @@ func (w *world) settled(t *testing.T, r *replica, h *history) contract.EventData
 	return w.answer(t, h)
 }
 
+// acknowledged takes a message out of the queue, as its acknowledgement does.
+func (w *world) acknowledged(t *testing.T, h *history) {
+	t.Helper()
+	m, err := w.queue.Command(t.Context(), h.seq)
+	if err == nil {
+		err = w.queue.RemoveCommand(t.Context(), m)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // duplicates demands that a message is answered as the duplicate of another one, whose command has
 // this state, and that nothing else is made of it.
 func (w *world) duplicates(t *testing.T, r *replica, h *history, first *history, state contract.State) {
@@ -49,6 +61,7 @@ func (w *world) duplicates(t *testing.T, r *replica, h *history, first *history,
 	if n := len(w.messages(t, "CV_DEAD")); n != letters {
 		t.Errorf("a duplicate is a dead letter")
 	}
+	w.acknowledged(t, h)
 }
 
 // Whoever publishes a message finds its answer by the sequence of its acknowledgement: before the
@@ -94,6 +107,7 @@ func (w *world) refusedAs(t *testing.T, r *replica, h *history, code string) {
 	if e := w.refusedBySeq(t, h.action, h, h.id, code); code == contract.CodeIDConflict && string(e.ConflictsWith) != h.id {
 		t.Errorf("message %d conflicts with %q", h.seq, e.ConflictsWith)
 	}
+	w.acknowledged(t, h)
 }
 
 // In a stream that was made again, a message gets the sequence that an earlier one had there: it
@@ -131,23 +145,28 @@ func TestJobLostAfterTheEnd(t *testing.T) {
 	lost := func(h *history, key string) *history {
 		t.Helper()
 		w.settled(t, r, h)
-		if err := w.queue.DeleteJob(t.Context(), key); err != nil {
+		js, err := jetstream.New(w.conn)
+		if err != nil {
 			t.Fatal(err)
 		}
-		w.settled(t, r, h) // its event tells
-		m, err := w.queue.Command(t.Context(), h.seq)
+		jobs, err := js.Stream(t.Context(), "KV_CV_JOBS")
 		if err == nil {
-			err = w.queue.RemoveCommand(t.Context(), m) // as the acknowledgement does
+			err = jobs.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.CV_JOBS."+key))
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
+		w.settled(t, r, h) // its event tells
+		w.acknowledged(t, h)
 		return h
 	}
 	first := lost(w.publish(t, "export", "mine", everything), "mine")
 	w.duplicates(t, r, w.publish(t, "export", "mine", repeated(everything)), first, contract.StateCompleted)
 	lost(w.publish(t, "export", "bad", `{"all_projects":true,"resource":"nowhere"}`), "bad")
 	w.refusedAs(t, r, w.publish(t, "export", "bad", repeated(`{"all_projects":true,"resource":"nowhere"}`)), contract.CodeIDConflict)
+	w.refusedAs(t, r, w.publish(t, "export", "bad", "[]"), contract.CodeInvalidCommand)
+	w.refusedAs(t, r, w.publish(t, "delete", "bad", everything), contract.CodeIDConflict)
+	lost(w.publish(t, "export", "worse", "{}"), "worse")
 	lost(w.publish(t, "cancel", "stop", `{"id":"mine"}`), "cancel.stop")
 	w.refusedAs(t, r, w.publish(t, "cancel", "stop", repeated(`{"id":"mine"}`)), contract.CodeIDConflict)
 }

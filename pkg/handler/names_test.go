@@ -2,12 +2,14 @@ package handler_test
 
 import (
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
 // atAnotherName is a client of the service at another name of its host.
@@ -69,4 +71,36 @@ func TestTwoNamesOfAnAccount(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestEndpointRenamed gives the account of a delete that was begun another endpoint, as when a
+// resource gets a custom sub-domain. The account had no name of its own, so the delete waits until
+// the setting has the one that followed from the endpoint, and goes on under that.
+func TestEndpointRenamed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	account := fillAccount(w.api)
+	h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(account.small.ID)+`}`)
+	u, err := url.Parse(w.api.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := u.Host + "/default"
+	renamed := func(account string) func(*handler.Config) {
+		return func(config *handler.Config) {
+			noWait(config)
+			config.Resources[contract.DefaultResource] = w.atAnotherName(t)
+			config.Accounts = map[string]string{contract.DefaultResource: account}
+		}
+	}
+	second := w.start(t, replicaOptions{configure: renamed("")})
+	w.await(t, "del-1", "waiting for the account", func(j contract.Job) bool {
+		return j.Waiting != nil && strings.Contains(j.Waiting.Detail, "set account to "+named)
+	})
+	second.stop()
+	w.start(t, replicaOptions{configure: renamed(named)})
+	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Counts.Projects != 1 {
+		t.Errorf("ended %s %s with %+v: %v", e.Status, e.Outcome, e.Counts, e.Error)
+	}
+	w.bag(t, "del-1", sink.DeleteBag)
 }

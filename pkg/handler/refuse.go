@@ -66,6 +66,15 @@ func (r *run) idIsFree(ctx context.Context, now jobAt, err error) (bool, *settle
 	if settled, err := r.waitForSameID(ctx); settled != nil || err != nil {
 		return false, settled, err
 	}
+	event, err := r.h.cfg.Queue.Events.Answer(ctx, r.command.Key()) // of a command whose job was lost
+	switch {
+	case err == nil && r.isAbout(event.Data):
+		return false, acknowledge("its end was published"), nil
+	case err == nil:
+		return false, nil, nil
+	case !errors.Is(err, contract.ErrNoMessage):
+		return false, nil, fmt.Errorf("look for an earlier end: %w", err)
+	}
 	if r.command.Action == contract.ActionCancel { // a cancel has no bundle, and needs no storage
 		return true, nil, nil
 	}

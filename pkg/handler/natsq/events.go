@@ -82,13 +82,14 @@ func (q *Queue) Event(ctx context.Context, a contract.Action, id string, status 
 	return e, nil
 }
 
-// Answer reads from the leader what was answered under an id: a command's terminal event, or the
+// Answer reads from the leader what was answered under a key: a command's terminal event, or the
 // duplicate under a sequence. It fails with ErrNoMessage when nothing was.
-func (q *Queue) Answer(ctx context.Context, a contract.Action, id string) (contract.Event, error) {
-	if err := checkTokens(string(a), id); err != nil {
+func (q *Queue) Answer(ctx context.Context, key string) (contract.Event, error) {
+	if err := checkKey(key); err != nil {
 		return contract.Event{}, fmt.Errorf("read the answer: %w", err)
 	}
-	subjects := q.eventSubject(a, id, "*")
+	id, _ := contract.ParseKey(key)
+	subjects := q.eventSubjects(id)
 	for s, err := range q.api.MessagesBetween(ctx, q.events, subjects, 1, jsapi.MaxSequence) {
 		if err != nil {
 			return contract.Event{}, fmt.Errorf("read %s: %w", subjects, err)
@@ -97,7 +98,7 @@ func (q *Queue) Answer(ctx context.Context, a contract.Action, id string) (contr
 		if err := json.Unmarshal(s.Data, &e); err != nil {
 			return contract.Event{}, fmt.Errorf("decode event %s: %w", s.Subject, err)
 		}
-		if e.Data.Status.Terminal() || e.Data.Status == contract.StatusDuplicate {
+		if answer := e.Data.Status.Terminal() || e.Data.Status == contract.StatusDuplicate; answer && e.Data.Key() == key {
 			return e, nil
 		}
 	}

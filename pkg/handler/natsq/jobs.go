@@ -139,14 +139,3 @@ func (q *Queue) WatchJob(ctx context.Context, key string) (<-chan contract.Job, 
 		return j, err == nil && !j.OnlyCancel() && j.Key() == key
 	})
 }
-
-// DeleteJob removes a job and all traces of it from the bucket. It succeeds when there is none.
-func (q *Queue) DeleteJob(ctx context.Context, key string) error {
-	if err := checkKey(key); err != nil {
-		return fmt.Errorf("delete job: %w", err)
-	}
-	if err := q.removeMessages(ctx, q.jobs, q.jobSubject(key)); err != nil {
-		return fmt.Errorf("delete job %s: %w", key, err)
-	}
-	return nil
-}

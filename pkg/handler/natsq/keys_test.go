@@ -34,7 +34,7 @@ func TestCancelsHaveANameSpace(t *testing.T) {
 		if e := receive(t, must[<-chan contract.Event](t)(w.q.WatchEvents(w.ctx, key))); e.Data.Action != action {
 			t.Errorf("watched for %s: %s", key, e.Subject)
 		}
-		if e, err := w.q.Answer(w.ctx, action, "x"); err != nil || e.Data.Action != action {
+		if e, err := w.q.Answer(w.ctx, key); err != nil || e.Data.Action != action {
 			t.Errorf("the answer to %s is %s, %v", key, e.Type, err)
 		}
 	}
@@ -110,7 +110,7 @@ func TestAnswer(t *testing.T) {
 	w := newWorld(t)
 	none := func(id string) {
 		t.Helper()
-		_, err := w.q.Answer(w.ctx, contract.ActionExport, id)
+		_, err := w.q.Answer(w.ctx, id)
 		is(t, err, contract.ErrNoMessage)
 	}
 	none("x")
@@ -119,7 +119,7 @@ func TestAnswer(t *testing.T) {
 	none("x")
 	for id, status := range map[string]contract.Status{"x": contract.StatusFailed, "seq-7": contract.StatusDuplicate} {
 		ok(t, w.q.PublishEvent(w.ctx, event(id, status)))
-		if e := must[contract.Event](t)(w.q.Answer(w.ctx, contract.ActionExport, id)); e.Data.Status != status {
+		if e := must[contract.Event](t)(w.q.Answer(w.ctx, id)); e.Data.Status != status {
 			t.Errorf("the answer to %s is %s", id, e.Data.Status)
 		}
 	}
