@@ -15,6 +15,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 // check checks every promise.
@@ -149,8 +150,8 @@ func (s *soak) checkBags() {
 		}
 		for _, kind := range a.bagsOf() {
 			root := layout.Bag(kind)
-			report, err := sink.Verify(s.ctx, sink.StoreSource(store, root), sink.VerifyOptions{})
-			if err != nil || report.Result != sink.OK {
+			report, err := verify.Bag(s.ctx, verify.Stored(store, root), verify.Options{})
+			if err != nil || report.Result != verify.OK {
 				s.t.Errorf("bag %s: %s %v %v", root, report.Result, report.Problems, err)
 				continue
 			}
@@ -312,7 +313,7 @@ func (s *soak) checkLedgers() {
 		if whole.Len() == 0 {
 			continue
 		}
-		if _, err := sink.VerifyLedger(bytes.NewReader(whole.Bytes())); err != nil {
+		if _, err := sink.VerifyLedger(bytes.NewReader(whole.Bytes()), nil); err != nil {
 			s.t.Errorf("the ledger of %s: %v", id, err)
 		}
 		for line := range bytes.Lines(whole.Bytes()) {
