@@ -57,10 +57,10 @@ func TestScale(t *testing.T) {
 	r.stop(t)
 
 	// pages is how many calls list n items: 256 a page, of which one is the last of the page
-	// before: ceil((n-1)/255).
+	// before: ceil((n-1)/255). An empty listing is asked for, too.
 	pages := func(n int) int {
 		if n < 2 {
-			return n
+			return 1
 		}
 		return (n - 1 + 254) / 255
 	}
@@ -73,7 +73,8 @@ func TestScale(t *testing.T) {
 	want := map[string]int{
 		"GetProjects": 1, "GetProject": 1, "GetIterations": 1, "GetTags": scopes,
 		"GetTaggedImageCount": 2 * scopes, "GetUntaggedImageCount": 2 * scopes, // before and after
-		"GetTaggedImages": pages(tagged) + pages(old), "GetUntaggedImages": pages(untagged),
+		"GetTaggedImages": pages(tagged) + pages(old), "GetUntaggedImages": pages(untagged) + pages(0),
+		"GetImages": pages(tagged + untagged), "GetImageCount": 2, // the witness
 		"GetImagesByIds":          ceil(dropped, 256),
 		"GetIterationPerformance": iterations, "GetImagePerformanceCount": 2 * iterations, "GetImagePerformances": pages(evaluated),
 		"GetExports": iterations, "QueryPredictions": scopes * ceil(predictions, 128),

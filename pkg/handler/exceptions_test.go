@@ -29,6 +29,7 @@ type inventoryOf struct {
 			Failed           []unit.Failure
 		}
 		Unstable []string
+		Removed  []string
 	}
 }
 

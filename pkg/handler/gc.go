@@ -18,9 +18,9 @@ type CollectorQueue interface {
 	// CommandsBetween yields the messages with from ≤ sequence < to, in order.
 	CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[contract.Message, error]
 	// Job and PutJob are those of a JobStore.
-	Job(ctx context.Context, id string) (contract.Job, uint64, error)
+	Job(ctx context.Context, key string) (contract.Job, uint64, error)
 	PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error)
-	// Jobs yields all jobs, by id. A job that cannot be read is an error with a Job that has only
+	// Jobs yields all jobs, by key. A job that cannot be read is an error with a Job that has only
 	// its ID; after any other error nothing follows.
 	Jobs(ctx context.Context) iter.Seq2[contract.Job, error]
 }
@@ -117,7 +117,7 @@ func (c Collector) unknown(ctx context.Context) ([]string, error) {
 			return nil, fmt.Errorf("read the queue: %w", err)
 		}
 		if command, err := contract.DecodeCommand(c.Queue.Prefix(), m); err == nil {
-			seen[command.ID] = false
+			seen[command.Key()] = false // a cancel stores nothing, and has the key of no folder
 		}
 	}
 	var unknown []string

@@ -107,6 +107,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		call.Status = status
 	}}
 	h := w.Header()
+	h.Set("Date", call.Time.UTC().Format(http.TimeFormat))
 	h.Set("apim-request-id", call.RequestID)
 	h.Set("Request-Id", call.RequestID)
 	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains; preload")

@@ -20,11 +20,16 @@ var ErrNewer = errors.New("written by a newer version")
 type NewerError struct {
 	What string // "job", "unit", …
 	V    int    // the version met
+	Up   int    // the newest that this build knows; zero is FormatVersion
 }
 
 // Error says what is newer, and by how much.
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("%s has format version %d, this build knows up to %d: %v", e.What, e.V, FormatVersion, ErrNewer)
+	known := e.Up
+	if known == 0 {
+		known = FormatVersion
+	}
+	return fmt.Sprintf("%s has format version %d, this build knows up to %d: %v", e.What, e.V, known, ErrNewer)
 }
 
 // Is matches ErrNewer.
@@ -35,6 +40,12 @@ func (e *NewerError) Is(target error) bool { return target == ErrNewer }
 // however the rest looks, and with another error when it is missing, or raw is malformed. Unknown
 // fields are tolerated: a field that must not be overlooked raises `v`.
 func DecodeVersioned(raw []byte, what string, into any) error {
+	return DecodeUpTo(FormatVersion, raw, what, into)
+}
+
+// DecodeUpTo is DecodeVersioned of a format that has versions of its own, of which this build knows
+// those up to known.
+func DecodeUpTo(known int, raw []byte, what string, into any) error {
 	var head struct {
 		V *int `json:"v"`
 	}
@@ -44,8 +55,8 @@ func DecodeVersioned(raw []byte, what string, into any) error {
 	if head.V == nil || *head.V < 1 {
 		return fmt.Errorf("decode %s: no format version", what)
 	}
-	if *head.V > FormatVersion {
-		return &NewerError{What: what, V: *head.V}
+	if *head.V > known {
+		return &NewerError{What: what, V: *head.V, Up: known}
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
 		return fmt.Errorf("decode %s: %w", what, err)

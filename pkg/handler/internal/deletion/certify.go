@@ -106,17 +106,6 @@ func (d *Deleter) plannedAtLeast() iter.Seq2[deleteplan.Project, error] {
 	}
 }
 
-// plannedCounts is what a dry run would delete of a project.
-func (f projectFacts) plannedCounts(p deleteplan.Project) contract.Counts {
-	c := contract.Counts{
-		Images: int64(f.Images), Iterations: int64(f.Iterations), Tags: int64(f.Tags), Performance: int64(len(f.Trained)), Predictions: int64(f.Predictions),
-	}
-	if p.Project {
-		c.Projects = 1
-	}
-	return c
-}
-
 // commit writes the bag of a delete that is verified, or of a plan. Everything in it follows from
 // what is frozen.
 func (d *Deleter) commit(ctx context.Context) error {
@@ -159,7 +148,7 @@ func (d *Deleter) commit(ctx context.Context) error {
 	if _, err := bag.PutJSON(ctx, out.PutTag, sink.VerificationFile, verification); err != nil {
 		return err
 	}
-	request, err := d.evidence(ctx, out.PutTag, cut.Ledger.Seq)
+	request, err := d.evidence(ctx, out.PutTag, cut.Ledger)
 	if err != nil {
 		return err
 	}
@@ -206,7 +195,7 @@ func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err erro
 		}
 		project := deletionProject{ID: p.ID, Project: p.Project}
 		if d.begun.DryRun {
-			project.Counts = d.begun.Facts[n].plannedCounts(p)
+			project.Counts = d.begun.Facts[n].Counts(p)
 		} else if project.Counts.Bytes, err = d.deleted(ctx, out, n, &t, &project); err != nil {
 			return t, err
 		}
@@ -249,9 +238,9 @@ func (d *Deleter) deleted(ctx context.Context, out *sink.Bag, n int, t *tally, p
 	return size, nil
 }
 
-// evidence stores request.json, the plan if it is known, and ledger.jsonl, and returns the
-// request's digest.
-func (d *Deleter) evidence(ctx context.Context, put bag.Putter, upTo uint64) (string, error) {
+// evidence stores request.json, the plan if it is known, and ledger.jsonl as far as ref says, and
+// returns the request's digest.
+func (d *Deleter) evidence(ctx context.Context, put bag.Putter, ref ledger.Ref) (string, error) {
 	request, err := bag.PutJSON(ctx, put, sink.RequestFile, d.begun.Request)
 	if err != nil {
 		return "", err
@@ -261,7 +250,7 @@ func (d *Deleter) evidence(ctx context.Context, put bag.Putter, upTo uint64) (st
 			return "", fmt.Errorf("store the plan: %w", err)
 		}
 	}
-	return request.SHA256, d.Bags.PutLedger(ctx, d.Ledger, put, upTo)
+	return request.SHA256, d.Bags.PutLedger(ctx, d.Ledger, put, ref)
 }
 
 // certificate is the page for people: what was deleted, how that was verified, what remains and

@@ -26,6 +26,22 @@ type projectInventory struct {
 	Categories map[contract.Category]*categoryInventory `json:"categories"`
 	Untrained  []string                                 `json:"untrained"`
 	Unstable   []string                                 `json:"unstable"`
+	Witness    *witnessInventory                        `json:"witness,omitempty"` // of the workspace, listed once more
+	Removed    []string                                 `json:"removed,omitempty"` // images that were removed after they were listed, before they could be fetched
+}
+
+// witnessInventory counts the images that the workspace had when it was listed once more, after all
+// else.
+type witnessInventory struct {
+	Listed int `json:"listed"`
+	Before int `json:"before"`
+	After  int `json:"after"`
+}
+
+func (w *witnessInventory) add(l cutListing) {
+	w.Listed += l.Listed
+	w.Before += l.Before
+	w.After += l.After
 }
 
 // categoryInventory counts one category of a project. Listed counts what listings gave, over all
@@ -138,7 +154,7 @@ func (c *committing) evidence(ctx context.Context) (string, error) {
 	if _, err := bag.PutJSON(ctx, c.out.PutTag, sink.InventoryFile, c.inventory); err != nil {
 		return "", err
 	}
-	return request.SHA256, c.x.Bags.PutLedger(ctx, c.x.Ledger, c.out.PutTag, c.cut.Ledger.Seq)
+	return request.SHA256, c.x.Bags.PutLedger(ctx, c.x.Ledger, c.out.PutTag, c.cut.Ledger)
 }
 
 func (c *committing) unstable() int {

@@ -73,6 +73,9 @@ func (x *Exporter) Bag(ctx context.Context, deletes string) error {
 	if err := x.Attempt.FlushCalls(ctx); err != nil {
 		return err
 	}
+	if err := x.Attempt.Claim(ctx, plan.Projects); err != nil { // again where the job was lost
+		return err
+	}
 	r := &results{x: x, plan: plan, digests: map[int]string{}}
 	r.rounds = newRounds(plan, x.Command, func(ctx context.Context, n int) (unit.Summary, error) {
 		s, _, err := unit.ReadSummary(ctx, x.Bags.Work, x.Bags.Layout, n)
@@ -81,7 +84,7 @@ func (x *Exporter) Bag(ctx context.Context, deletes string) error {
 	if err := r.read(ctx); err != nil {
 		return err
 	}
-	if err := x.Attempt.StillQueued(ctx); err != nil { // else a later delete may have begun beside it
+	if err := x.Attempt.Claim(ctx, plan.Projects); err != nil { // else a later delete may have begun beside it
 		return err
 	}
 	if err := x.Attempt.Update(ctx, func(j *contract.Job) { j.Phase, j.Progress = contract.PhaseCommit, r.rounds.progress() }); err != nil {
@@ -99,6 +102,11 @@ func (x *Exporter) Bag(ctx context.Context, deletes string) error {
 
 // planName is the working object of what an export reads.
 const planName = "plan.json"
+
+// planVersion is the version of plan.json. Since version 2 the workspace is listed once more as a
+// witness, and an empty listing is asked for; of a plan of version 1, units are cut as the version
+// that planned it does, since their results may exist.
+const planVersion = 2
 
 // exportPlan is the first freeze of an export: what will be read, decided once. Everything after it
 // is a function of it and of what its units find.
@@ -118,12 +126,18 @@ type exportPlan struct {
 	Deletes   string         `json:"deletes,omitempty"` // of an export that goes before a delete: the digest of the delete's plan
 }
 
+// FormatVersion implements unit.Versioned.
+func (exportPlan) FormatVersion() int { return planVersion }
+
+// witnessed reports whether the export lists the workspace once more.
+func (p exportPlan) witnessed() bool { return p.V >= 2 }
+
 // plan decides what an export reads.
 func (x *Exporter) plan(ctx context.Context, deletes string) (exportPlan, error) {
 	p, _, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(planName), false, func(ctx context.Context) (exportPlan, error) {
 		d := x.Command.Data
 		p := exportPlan{
-			V: contract.FormatVersion, Tool: x.Version, StartedAt: x.Now().UTC().Truncate(time.Millisecond),
+			V: planVersion, Tool: x.Version, StartedAt: x.Now().UTC().Truncate(time.Millisecond),
 			Host: x.Client.Host(), Account: x.Bags.Account, API: cv.APIVersion, Scope: x.Pseudonym.Redact(d), Digest: x.Job.Digest,
 			Projects: d.ProjectIDs, Named: x.Command.Action == contract.ActionExport, Threshold: x.Threshold, Overlap: x.Overlap, Deletes: deletes,
 		}
@@ -137,6 +151,9 @@ func (x *Exporter) plan(ctx context.Context, deletes string) (exportPlan, error)
 				p.Projects = append(p.Projects, project.ID)
 			}
 			slices.SortFunc(p.Projects, contract.CompareIDs)
+			if err := x.Attempt.Claim(ctx, p.Projects); err != nil { // before they are read, and while they can be listed anew
+				return p, err //nolint:wrapcheck // it says what is in the way
+			}
 		}
 		if p.Projects == nil {
 			p.Projects = []uuid.UUID{}

@@ -24,6 +24,7 @@ type projectCommit struct {
 	blobs     map[uuid.UUID]unit.BlobRecord // of images
 	texts     []uuid.UUID                   // images in whose place some unit stored text
 	images    map[uuid.UUID]struct{}        // distinct images recorded
+	witnessed map[uuid.UUID]struct{}        // images that the witness has; nil without a witness that held still
 }
 
 // addProject adds what the units stored of a project, and writes its .jsonl files.
@@ -44,6 +45,9 @@ func (c *committing) addProject(ctx context.Context, state *projectState, cut cu
 		return nil
 	}
 	if err := p.stored(ctx); err != nil {
+		return err
+	}
+	if err := p.askWitness(ctx); err != nil {
 		return err
 	}
 	if err := p.generated(ctx); err != nil {
@@ -83,13 +87,14 @@ func (p *projectCommit) stored(ctx context.Context) error {
 }
 
 func (p *projectCommit) entry(e unit.EntryRecord) error {
-	category := p.inventory.Categories[e.Category]
+	category := p.category(e.Category)
+	if e.Failed != nil {
+		p.fail(category, *e.Failed)
+	}
 	if e.Model {
 		category.Listed++
 		category.Bytes += e.Bytes
-		if e.Failed != nil {
-			p.fail(category, *e.Failed)
-		} else {
+		if e.Failed == nil {
 			category.Exported++
 			p.c.counts.Exports++
 		}
@@ -98,6 +103,15 @@ func (p *projectCommit) entry(e unit.EntryRecord) error {
 		return nil
 	}
 	return p.c.add(e.Path, e.SHA256, e.Bytes)
+}
+
+// category is the inventory of a category. What could not be read may be of one that the command
+// does not export, and needs all the same: the tags of a selection by tags.
+func (p *projectCommit) category(c contract.Category) *categoryInventory {
+	if p.inventory.Categories[c] == nil {
+		p.inventory.Categories[c] = &categoryInventory{Failed: []unit.Failure{}}
+	}
+	return p.inventory.Categories[c]
 }
 
 func (p *projectCommit) fail(category *categoryInventory, f unit.Failure) {
@@ -155,8 +169,10 @@ func (p *projectCommit) addBlob(c contract.Category, b unit.BlobRecord) error {
 func rank(b unit.BlobRecord) int {
 	switch {
 	case b.Error == nil:
-		return 2
+		return 3
 	case b.File != "":
+		return 2
+	case b.Error.Code != unit.CodeGone: // whoever lists it may still have it
 		return 1
 	}
 	return 0
@@ -198,7 +214,8 @@ func (p *projectCommit) generated(ctx context.Context) error {
 			if scope != uuid.Nil {
 				name = sink.IterationPath(id, scope, "images.jsonl")
 			}
-			if err := p.lines(ctx, name, p.imageUnits(scope), p.image); err != nil {
+			image := func(_ int, rec unit.Record) (any, error) { return p.image(scope, rec) }
+			if err := p.lines(ctx, name, p.imageUnits(scope), image); err != nil {
 				return err
 			}
 		}
@@ -216,11 +233,11 @@ func (p *projectCommit) generated(ctx context.Context) error {
 	return nil
 }
 
-// imageUnits is the units that list images of a scope.
+// imageUnits is the units that have the records of a scope's images.
 func (p *projectCommit) imageUnits(scope uuid.UUID) []int {
 	var out []int
 	for _, n := range p.c.results.unitsOf(p.state.id) {
-		if u := p.c.results.rounds.units[n]; (u.Kind == unit.KindPage || u.Kind == unit.KindBatch) && u.ImageScope() == scope {
+		if u := p.c.results.rounds.units[n]; (u.Kind == unit.KindPage || u.Kind == unit.KindBatch) && u.ImageScope() == scope && !u.Witness() {
 			out = append(out, n)
 		}
 	}
@@ -240,7 +257,7 @@ func (p *projectCommit) lines(ctx context.Context, name sink.Path, units []int, 
 				if err != nil {
 					return err
 				}
-				if _, twice := seen[rec.ID]; twice {
+				if _, twice := seen[rec.ID]; twice || rec.Entry != nil {
 					continue
 				}
 				seen[rec.ID] = struct{}{}
@@ -264,7 +281,49 @@ func (p *projectCommit) lines(ctx context.Context, name sink.Path, units []int, 
 	})
 }
 
-func (p *projectCommit) image(_ int, rec unit.Record) (any, error) {
+// askWitness notes which images the witness has, where some blob was gone when it was asked for.
+func (p *projectCommit) askWitness(ctx context.Context) error {
+	lost := false
+	for _, b := range p.blobs {
+		lost = lost || removedBlob(b)
+	}
+	for _, l := range p.state.listings {
+		if !lost || !l.witness {
+			continue
+		}
+		if !l.settled {
+			p.witnessed = nil
+			return nil
+		}
+		if p.witnessed == nil {
+			p.witnessed = map[uuid.UUID]struct{}{}
+		}
+		for _, n := range l.pages {
+			s, err := p.c.results.rounds.ids(ctx, n)
+			if err != nil {
+				return err
+			}
+			for _, id := range s.IDs {
+				p.witnessed[id] = struct{}{}
+			}
+		}
+	}
+	return nil
+}
+
+// removedBlob reports whether the service gave no link to a blob any more.
+func removedBlob(b unit.BlobRecord) bool {
+	return b.Error != nil && b.File == "" && b.Error.Code == unit.CodeGone
+}
+
+// removed reports whether an image that a scope listed was removed before its blob could be
+// fetched: the workspace listed it, and the witness lacks it.
+func (p *projectCommit) removed(scope, id uuid.UUID, b unit.BlobRecord) bool {
+	_, there := p.witnessed[id]
+	return scope == uuid.Nil && removedBlob(b) && p.witnessed != nil && !there
+}
+
+func (p *projectCommit) image(scope uuid.UUID, rec unit.Record) (any, error) {
 	b, ok := p.blobs[rec.ID]
 	if !ok {
 		// An iteration listed it, and no scope had it any more when its blob was asked for.
@@ -273,7 +332,9 @@ func (p *projectCommit) image(_ int, rec unit.Record) (any, error) {
 	if _, twice := p.images[rec.ID]; !twice {
 		p.images[rec.ID] = struct{}{}
 		category := p.inventory.Categories[contract.CategoryImages]
-		if b.Error != nil {
+		if p.removed(scope, rec.ID, b) {
+			p.inventory.Removed = append(p.inventory.Removed, rec.ID.String())
+		} else if b.Error != nil {
 			p.fail(category, unit.Failure{ID: rec.ID.String(), Code: b.Error.Code, Message: b.Error.Message})
 		} else {
 			category.Exported++
@@ -344,7 +405,13 @@ func (p *projectCommit) tally(cut cutProject) {
 	}
 	images.Before, images.After = new(int), new(int)
 	for _, l := range cut.Listings {
-		if l.Kind != survey.Performances {
+		if l.Kind == survey.All {
+			if p.inventory.Witness == nil {
+				p.inventory.Witness = &witnessInventory{}
+			}
+			p.inventory.Witness.add(l)
+		}
+		if l.Kind != survey.Performances && l.Kind != survey.All {
 			images.Listed += l.Listed
 			*images.Before += l.Before
 			*images.After += l.After

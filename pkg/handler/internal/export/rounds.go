@@ -2,7 +2,6 @@ package export
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
@@ -25,6 +24,8 @@ type listing struct {
 	after    int   // counted after the last
 	settled  bool  // the current reading was counted, and found right
 	unstable bool  // it changed during every pass
+	witness  bool  // it lists the workspace once more, after all else
+	waits    bool  // a witness whose turn has not come
 }
 
 // stage is how far a project's rounds are.
@@ -86,7 +87,7 @@ func (r *rounds) done(s unit.Summary) {
 	for len(r.sums) <= s.N {
 		r.sums = append(r.sums, unit.Summary{})
 	}
-	s.IDs, s.Calls = nil, nil
+	s.IDs, s.Lost, s.Calls = nil, nil, nil
 	r.sums[s.N] = s
 	if s.Gone {
 		for _, p := range r.projects {
@@ -160,6 +161,7 @@ func (r *rounds) open(p *projectState) {
 		p.listings = append(p.listings, follow)
 		r.pages(p, follow)
 	}
+	p.listings = append(r.witnesses(p), p.listings...)
 	if d.Has(contract.CategoryImages) && d.Narrowing() == contract.NarrowImages {
 		for _, scope := range scopes {
 			for ids := range slices.Chunk(d.ImageIDs, cv.MaxPage) {
@@ -175,6 +177,24 @@ func (r *rounds) open(p *projectState) {
 	if d.Has(contract.CategoryPredictions) && len(scopes) > 0 {
 		p.predictionUnits = append(p.predictionUnits, r.add(unit.Unit{Kind: unit.KindPredictions, Project: p.id, Scopes: scopes, Fetch: true}))
 	}
+}
+
+// witnesses are the listings of the workspace's images, tagged or not, that are read after all
+// others: an image that was tagged between the listing of the tagged and that of the untagged
+// images is in neither, while all counts agree. They come first among the project's listings, so
+// that what only they have is fetched from the workspace. Selections by iterations or images have
+// none.
+func (r *rounds) witnesses(p *projectState) []*listing {
+	if !r.plan.witnessed() {
+		return nil
+	}
+	var out []*listing
+	for _, l := range p.info.Listings {
+		if l.Scope == uuid.Nil && l.Kind == survey.Tagged {
+			out = append(out, &listing{of: survey.Listing{Kind: survey.All, Tags: l.Tags}, witness: true, waits: true})
+		}
+	}
+	return out
 }
 
 // scopes are where the project is looked into, the one whose images are fetched page by page first.
@@ -193,22 +213,29 @@ func (r *rounds) pages(p *projectState, l *listing) {
 		kind = unit.KindPerformances
 	}
 	l.pages = nil
-	for k := range cv.Pages(l.of.Count) {
+	pages := cv.Pages(l.of.Count)
+	if r.plan.witnessed() {
+		pages = max(pages, 1) // whatever the count says
+	}
+	for k := range pages {
 		n := r.add(unit.Unit{Kind: kind, Project: p.id, Listing: &l.of, Pass: l.pass, Skip: k * cv.PageStride, Fetch: l.fetch})
 		l.pages = append(l.pages, n)
 	}
 	l.all = append(l.all, l.pages...)
 }
 
-// toCount is what was read since it was counted.
+// toCount is what was read since it was counted, and then what is to be read next.
 func (p *projectState) toCount() []survey.Listing {
-	var out []survey.Listing
+	var read, waiting []survey.Listing
 	for _, l := range p.listings {
-		if !l.settled && !l.unstable {
-			out = append(out, l.of)
+		switch {
+		case l.waits:
+			waiting = append(waiting, l.of)
+		case !l.settled && !l.unstable:
+			read = append(read, l.of)
 		}
 	}
-	return out
+	return append(read, waiting...)
 }
 
 // reconcileCounts compares what was listed with what was counted before and after. It reports
@@ -221,7 +248,7 @@ func (r *rounds) reconcileCounts(p *projectState) bool {
 	}
 	for _, l := range p.listings {
 		after, ok := counted[l.of.Key()]
-		if !ok {
+		if !ok || l.waits {
 			continue
 		}
 		l.after = after
@@ -229,7 +256,7 @@ func (r *rounds) reconcileCounts(p *projectState) bool {
 		switch {
 		case joined && l.listed == l.of.Count && l.after == l.of.Count:
 			l.settled = true
-		case l.pass >= survey.MaxPasses:
+		case l.pass >= l.passes():
 			l.unstable = true
 		default:
 			l.pass++
@@ -238,7 +265,31 @@ func (r *rounds) reconcileCounts(p *projectState) bool {
 			again = true
 		}
 	}
-	return again
+	return again || r.callWitnesses(p, counted)
+}
+
+// callWitnesses cuts the first reading of the witnesses, once all other listings are done, and
+// reports whether there are any.
+func (r *rounds) callWitnesses(p *projectState, counted map[string]int) bool {
+	called := false
+	for _, l := range p.listings {
+		if !l.waits {
+			continue
+		}
+		l.waits, called = false, true
+		l.of.Count = counted[l.of.Key()]
+		l.before = l.of.Count
+		r.pages(p, l)
+	}
+	return called
+}
+
+// passes is how often a listing may be read again; a witness is read so often in all.
+func (l *listing) passes() int {
+	if l.witness {
+		return survey.MaxPasses - 1
+	}
+	return survey.MaxPasses
 }
 
 // join counts the distinct items of a reading, and reports whether its pages overlap as they must:
@@ -262,97 +313,6 @@ func (r *rounds) join(l *listing) bool {
 	return whole
 }
 
-// missing cuts the batches of images whose blobs are still to be had: those that iterations know
-// but the first scope does not, and those that a page left to the page before, which turned out not
-// to end with them.
-func (r *rounds) missing(ctx context.Context, p *projectState) error {
-	p.stage = stageMissing
-	d := r.command.Data
-	if !d.Has(contract.CategoryImages) {
-		return nil
-	}
-	if err := r.namedImages(ctx, p); err != nil {
-		return err
-	}
-	var (
-		known  = map[uuid.UUID]struct{}{}
-		wanted = map[uuid.UUID][]uuid.UUID{} // by scope
-		shared [][2]uuid.UUID                // scope and id
-	)
-	want := func(scope, id uuid.UUID) {
-		if _, ok := known[id]; !ok {
-			known[id] = struct{}{}
-			wanted[scope] = append(wanted[scope], id)
-		}
-	}
-	scan := func(fetched bool, visit func(u unit.Unit, id uuid.UUID, first string)) error {
-		units := slices.Clone(p.batches)
-		for _, l := range p.listings {
-			if l.of.Kind != survey.Performances {
-				units = append(units, l.all...)
-			}
-		}
-		for _, n := range units {
-			u := r.units[n]
-			if u.Fetch != fetched {
-				continue
-			}
-			s, err := r.ids(ctx, n)
-			if err != nil {
-				return err
-			}
-			for _, id := range s.IDs {
-				visit(u, id, s.First)
-			}
-		}
-		return nil
-	}
-	if err := scan(true, func(u unit.Unit, id uuid.UUID, first string) {
-		if u.Shares(id, first) {
-			shared = append(shared, [2]uuid.UUID{u.ImageScope(), id})
-			return
-		}
-		known[id] = struct{}{}
-	}); err != nil {
-		return err
-	}
-	for _, s := range shared {
-		want(s[0], s[1])
-	}
-	if err := scan(false, func(u unit.Unit, id uuid.UUID, _ string) { want(u.ImageScope(), id) }); err != nil {
-		return err
-	}
-	for _, scope := range p.scopes(d) {
-		for ids := range slices.Chunk(wanted[scope], cv.MaxPage) {
-			p.batches = append(p.batches, r.add(unit.Unit{Kind: unit.KindBatch, Project: p.id, Scope: scope, IDs: ids, Fetch: true}))
-		}
-	}
-	return nil
-}
-
-// namedImages fails when an image that the requester named is nowhere.
-func (r *rounds) namedImages(ctx context.Context, p *projectState) error {
-	if r.command.Data.Narrowing() != contract.NarrowImages || r.command.Action == contract.ActionDelete {
-		return nil
-	}
-	found := map[uuid.UUID]struct{}{}
-	for _, n := range p.batches {
-		s, err := r.ids(ctx, n)
-		if err != nil {
-			return err
-		}
-		for _, id := range s.IDs {
-			found[id] = struct{}{}
-		}
-	}
-	for _, id := range r.command.Data.ImageIDs {
-		if _, ok := found[id]; !ok {
-			return &contract.Error{Code: contract.CodeNotFound, Message: fmt.Sprintf("image_ids: project %s has no image %s, neither in its workspace nor in an iteration", p.id, id)}
-		}
-	}
-	return nil
-}
-
 // progress is how much of what was counted has been read.
 func (r *rounds) progress() contract.Progress {
 	var p contract.Progress
@@ -360,7 +320,7 @@ func (r *rounds) progress() contract.Progress {
 		switch {
 		case u.Kind == unit.KindBatch:
 			p.Total += int64(len(u.IDs))
-		case u.Listing != nil && u.Skip == 0:
+		case u.Listing != nil && u.Skip == 0 && !u.Witness():
 			p.Total += int64(u.Listing.Count)
 		}
 	}
@@ -369,6 +329,9 @@ func (r *rounds) progress() contract.Progress {
 			continue
 		}
 		p.Bytes += s.Bytes
+		if r.units[n].Witness() {
+			continue
+		}
 		p.Done += int64(s.Listed)
 		if r.units[n].Skip > 0 && s.Listed > 0 {
 			p.Done-- // the overlap with the page before

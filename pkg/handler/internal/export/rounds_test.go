@@ -68,10 +68,25 @@ func (c *content) hold(kind survey.ListingKind, scope uuid.UUID, items ...uuid.U
 	return c
 }
 
+// list is what a listing holds now: that of all images what those of the tagged and the untagged
+// ones do.
+func (c *content) list(of survey.Listing) (items []uuid.UUID) {
+	if of.Kind != survey.All {
+		return c.items[of.Key()]
+	}
+	for _, l := range c.listings {
+		if l.Scope == of.Scope && l.Kind != survey.Performances && slices.Equal(l.Tags, of.Tags) {
+			items = append(items, c.items[l.Key()]...)
+		}
+	}
+	slices.SortFunc(items, contract.CompareIDs)
+	return slices.Compact(items)
+}
+
 // counted are listings with what each holds now.
 func (c *content) counted(listings []survey.Listing) (out []survey.Listing) {
 	for _, l := range listings {
-		l.Count = len(c.items[l.Key()])
+		l.Count = len(c.list(l))
 		out = append(out, l)
 	}
 	return out
@@ -98,7 +113,7 @@ func (a service) result(u unit.Unit) unit.Summary {
 			s.Listings = c.counted(c.listings)
 		}
 	case unit.KindPage, unit.KindPerformances:
-		items := c.items[u.Listing.Key()]
+		items := c.list(*u.Listing)
 		list(items[min(u.Skip, len(items)):min(u.Skip+cv.MaxPage, len(items))])
 	case unit.KindBatch:
 		var there []uuid.UUID
@@ -136,7 +151,7 @@ func newExport(t *testing.T, data string) *exporting {
 		t.Fatal(err)
 	}
 	x := &exporting{results: map[int]unit.Summary{}}
-	x.rounds = newRounds(exportPlan{Projects: c.Data.ProjectIDs, Named: true, Digest: "d"}, c, func(_ context.Context, n int) (unit.Summary, error) {
+	x.rounds = newRounds(exportPlan{V: planVersion, Projects: c.Data.ProjectIDs, Named: true, Digest: "d"}, c, func(_ context.Context, n int) (unit.Summary, error) {
 		s, ok := x.results[n]
 		if !ok {
 			return s, fmt.Errorf("unit %d has no result yet", n)
@@ -236,13 +251,12 @@ func TestRounds(t *testing.T) {
 			},
 			want: [][]string{
 				{"project A", "project B"},
-				{
-					"page A tagged workspace 0 fetch", "page A tagged it1 0", "performances A performances it1 0", "exports A it1", "predictions A workspace it1 fetch",
-					"page B tagged workspace 0 fetch", "page B untagged workspace 0 fetch", "predictions B workspace fetch",
-				},
-				{"counts A 4", "counts B 2"},
+				{"page A tagged workspace 0 fetch", "page A untagged workspace 0 fetch", "page A tagged it1 0", "performances A performances it1 0", "exports A it1", "predictions A workspace it1 fetch", "page B tagged workspace 0 fetch", "page B untagged workspace 0 fetch", "predictions B workspace fetch"},
+				{"counts A 5", "counts B 3"},
+				{"page A all workspace 0", "page B all workspace 0"},
+				{"counts A 1", "counts B 1"},
 			},
-			states: []string{"settled", "settled", "settled", "settled"},
+			states: []string{"settled", "settled", "settled", "settled", "settled"},
 		},
 		{
 			name:    "pages overlap by one",
@@ -251,16 +265,24 @@ func TestRounds(t *testing.T) {
 			want: [][]string{
 				{"project A"},
 				{"page A tagged workspace 0 fetch", "page A tagged workspace 255 fetch", "page A tagged workspace 510 fetch", "page A untagged workspace 0 fetch"},
-				{"counts A 2"},
+				{"counts A 3"},
+				{"page A all workspace 0", "page A all workspace 255", "page A all workspace 510", "page A all workspace 765"},
+				{"counts A 1"},
 			},
-			states: []string{"settled", "settled"},
+			states: []string{"settled", "settled", "settled"},
 		},
 		{
 			name:    "an empty project",
 			data:    onlyImages,
 			service: service{projectA: (&content{}).hold(survey.Tagged, uuid.Nil).hold(survey.Untagged, uuid.Nil)},
-			want:    [][]string{{"project A"}, {"counts A 2"}},
-			states:  []string{"settled", "settled"},
+			want: [][]string{
+				{"project A"},
+				{"page A tagged workspace 0 fetch", "page A untagged workspace 0 fetch"},
+				{"counts A 3"},
+				{"page A all workspace 0"},
+				{"counts A 1"},
+			},
+			states: []string{"settled", "settled", "settled"},
 		},
 		{
 			name:    "a project without listings",
@@ -276,19 +298,29 @@ func TestRounds(t *testing.T) {
 			want: [][]string{
 				{"project A"},
 				{"page A tagged workspace 0 fetch", "page A untagged workspace 0 fetch"},
-				{"counts A 2"},
+				{"counts A 3"},
 				{"page A tagged workspace 0 reading 1 fetch", "page A tagged workspace 255 reading 1 fetch"},
+				{"counts A 2"},
+				{"page A all workspace 0", "page A all workspace 255"},
 				{"counts A 1"},
 			},
-			states: []string{"settled", "settled"},
+			states: []string{"settled", "settled", "settled"},
 		},
 		{
 			name:    "a listing that became empty is counted again at once",
 			data:    onlyImages,
 			service: service{projectA: (&content{}).hold(survey.Tagged, uuid.Nil, images(1, 3)...)},
 			change:  map[int]func(service){1: func(a service) { a[projectA].hold(survey.Tagged, uuid.Nil) }},
-			want:    [][]string{{"project A"}, {"page A tagged workspace 0 fetch"}, {"counts A 1"}, {"counts A 1"}},
-			states:  []string{"settled"},
+			want: [][]string{
+				{"project A"},
+				{"page A tagged workspace 0 fetch"},
+				{"counts A 2"},
+				{"page A tagged workspace 0 reading 1 fetch"},
+				{"counts A 2"},
+				{"page A all workspace 0"},
+				{"counts A 1"},
+			},
+			states: []string{"settled", "settled"},
 		},
 		{
 			name:    "a listing that moves all the time is read four times, and is unstable",
@@ -303,15 +335,18 @@ func TestRounds(t *testing.T) {
 			want: [][]string{
 				{"project A"},
 				{"page A tagged workspace 0 fetch"},
-				{"counts A 1"},
+				{"counts A 2"},
 				{"page A tagged workspace 0 reading 1 fetch"},
-				{"counts A 1"},
+				{"counts A 2"},
 				{"page A tagged workspace 0 reading 2 fetch"},
-				{"counts A 1"},
+				{"counts A 2"},
 				{"page A tagged workspace 0 reading 3 fetch"},
+				{"counts A 2"},
+				{"page A all workspace 0"},
 				{"counts A 1"},
+				{"batch A workspace 1 ids from 7 fetch"},
 			},
-			states: []string{"unstable"},
+			states: []string{"settled", "unstable"},
 		},
 		{
 			name: "images that only iterations hold are fetched from the first iteration that does",
@@ -321,10 +356,12 @@ func TestRounds(t *testing.T) {
 			want: [][]string{
 				{"project A"},
 				{"page A tagged workspace 0 fetch", "page A tagged it1 0", "page A tagged it2 0"},
-				{"counts A 3"},
+				{"counts A 4"},
+				{"page A all workspace 0"},
+				{"counts A 1"},
 				{"batch A it1 2 ids from 4 fetch", "batch A it2 1 ids from 6 fetch"},
 			},
-			states: []string{"settled", "settled", "settled"},
+			states: []string{"settled", "settled", "settled", "settled"},
 		},
 		{
 			name: "many images that only an iteration holds",
@@ -333,11 +370,13 @@ func TestRounds(t *testing.T) {
 				hold(survey.Tagged, iteration1, images(1, 257)...)},
 			want: [][]string{
 				{"project A"},
-				{"page A tagged it1 0", "page A tagged it1 255"},
-				{"counts A 2"},
+				{"page A tagged workspace 0 fetch", "page A tagged it1 0", "page A tagged it1 255"},
+				{"counts A 3"},
+				{"page A all workspace 0"},
+				{"counts A 1"},
 				{"batch A it1 256 ids from 1 fetch", "batch A it1 1 ids from 257 fetch"},
 			},
-			states: []string{"settled", "settled"},
+			states: []string{"settled", "settled", "settled"},
 		},
 		{
 			name:    "a project that is gone is left",
@@ -347,6 +386,8 @@ func TestRounds(t *testing.T) {
 			want: [][]string{
 				{"project A", "project B"},
 				{"page A tagged workspace 0 fetch", "page B tagged workspace 0 fetch"},
+				{"counts B 2"},
+				{"page B all workspace 0"},
 				{"counts B 1"},
 			},
 		},
@@ -373,8 +414,62 @@ func TestRounds(t *testing.T) {
 			want: [][]string{
 				{"project A"},
 				{"page A tagged workspace 0 fetch", "page A tagged workspace 0"},
+				{"counts A 4"},
+				{"page A all workspace 0", "page A all workspace 0"},
 				{"counts A 2"},
 				{"batch A workspace 1 ids from 104 fetch"},
+			},
+			states: []string{"settled", "settled", "settled", "settled"},
+		},
+		{
+			name: "an image that was tagged between two listings is in neither, and the witness has it",
+			data: onlyImages,
+			service: service{projectA: (&content{iterations: trained}).hold(survey.Tagged, uuid.Nil, images(1, 2)...).hold(survey.Untagged, uuid.Nil, image(4)).
+				hold(survey.Tagged, iteration1, image(3))},
+			change: map[int]func(service){2: func(a service) { a[projectA].hold(survey.Tagged, uuid.Nil, images(1, 3)...) }},
+			want: [][]string{
+				{"project A"},
+				{"page A tagged workspace 0 fetch", "page A untagged workspace 0 fetch", "page A tagged it1 0"},
+				{"counts A 4"},
+				{"page A all workspace 0"},
+				{"counts A 1"},
+				{"page A all workspace 0 reading 1"},
+				{"counts A 1"},
+				{"batch A workspace 1 ids from 3 fetch"}, // not from the iteration: the workspace has it
+			},
+			states: []string{"settled", "settled", "settled", "settled"},
+		},
+		{
+			name:    "a witness that moves all the time is read three times, and is unstable",
+			data:    onlyImages,
+			service: service{projectA: (&content{}).hold(survey.Tagged, uuid.Nil, image(1))},
+			change: map[int]func(service){
+				3: func(a service) { a[projectA].hold(survey.Tagged, uuid.Nil, images(1, 2)...) },
+				5: func(a service) { a[projectA].hold(survey.Tagged, uuid.Nil, images(1, 3)...) },
+				7: func(a service) { a[projectA].hold(survey.Tagged, uuid.Nil, images(1, 4)...) },
+			},
+			want: [][]string{
+				{"project A"},
+				{"page A tagged workspace 0 fetch"},
+				{"counts A 2"},
+				{"page A all workspace 0"},
+				{"counts A 1"},
+				{"page A all workspace 0 reading 1"},
+				{"counts A 1"},
+				{"page A all workspace 0 reading 2"},
+				{"counts A 1"},
+				{"batch A workspace 2 ids from 2 fetch"},
+			},
+			states: []string{"unstable", "settled"},
+		},
+		{
+			name:    "a selection by iterations has no witness",
+			data:    `{"project_ids":["aaaaaaaa-0000-4000-8000-000000000000"],"categories":["images"],"iteration_ids":["` + iteration1.String() + `"]}`,
+			service: service{projectA: (&content{iterations: trained}).hold(survey.Tagged, iteration1, image(1)).hold(survey.Untagged, iteration1)},
+			want: [][]string{
+				{"project A"},
+				{"page A tagged it1 0 fetch", "page A untagged it1 0 fetch"},
+				{"counts A 2"},
 			},
 			states: []string{"settled", "settled"},
 		},
@@ -474,8 +569,10 @@ func TestRoundsOfPagesThatDoNotJoin(t *testing.T) {
 	want := [][]string{
 		{"project A"},
 		{"page A tagged workspace 0 fetch", "page A tagged workspace 255 fetch"},
-		{"counts A 1"},
+		{"counts A 2"},
 		{"page A tagged workspace 0 reading 1 fetch", "page A tagged workspace 255 reading 1 fetch"},
+		{"counts A 2"},
+		{"page A all workspace 0", "page A all workspace 255"},
 		{"counts A 1"},
 		{"batch A workspace 1 ids from 257 fetch"},
 	}
@@ -497,7 +594,15 @@ func TestRoundsOfAPageThatLacksAnImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := [][]string{{"project A"}, {"page A tagged workspace 0 fetch"}, {"counts A 1"}, {"page A tagged workspace 0 reading 1 fetch"}, {"counts A 1"}}
+	want := [][]string{
+		{"project A"},
+		{"page A tagged workspace 0 fetch"},
+		{"counts A 2"},
+		{"page A tagged workspace 0 reading 1 fetch"},
+		{"counts A 2"},
+		{"page A all workspace 0"},
+		{"counts A 1"},
+	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the rounds are\n%s\nnot\n%s", lines(got), lines(want))
 	}
@@ -514,6 +619,48 @@ func TestRoundsOfANamedImageThatIsNowhere(t *testing.T) {
 		if errors.As(err, &own) != fails || fails && own.Code != contract.CodeNotFound {
 			t.Errorf("%s: %v", action, err)
 		}
+	}
+}
+
+// An image whose blob is gone when its page asks for it is asked for where it still is listed: in
+// the workspace, or in an iteration.
+func TestRoundsOfLostBlobs(t *testing.T) {
+	for left, want := range map[int]string{
+		4: "batch A workspace 3 ids from 1 fetch",
+		3: "batch A it1 1 ids from 1 fetch", // 3 is fetched by the second reading, and 4 is nowhere
+	} {
+		a := service{projectA: (&content{iterations: []unit.IterationInfo{{ID: iteration1}}}).hold(survey.Tagged, uuid.Nil, images(1, 4)...).
+			hold(survey.Tagged, iteration1, images(1, 2)...)}
+		x := newExport(t, onlyImages)
+		got, err := x.run(t, a, false, func(round int) {
+			if round != 1 {
+				return
+			}
+			page := x.results[1]
+			page.Lost = []uuid.UUID{image(1), image(3), image(4)}
+			x.results[1] = page
+			if left < 4 {
+				a[projectA].hold(survey.Tagged, uuid.Nil, images(2, left)...)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last := got[len(got)-1]; !slices.Equal(last, []string{want}) {
+			t.Errorf("the last round is %v, not %v", last, want)
+		}
+	}
+}
+
+// An export that an earlier version planned is cut as that version does: results of its units may
+// exist.
+func TestRoundsOfAnEarlierVersion(t *testing.T) {
+	x := newExport(t, onlyImages)
+	x.rounds.plan.V = 1
+	got, err := x.run(t, service{projectA: (&content{}).hold(survey.Tagged, uuid.Nil, images(1, 3)...).hold(survey.Untagged, uuid.Nil)}, false, nil)
+	want := [][]string{{"project A"}, {"page A tagged workspace 0 fetch"}, {"counts A 2"}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("the rounds are\n%s\nnot\n%s (%v)", lines(got), lines(want), err)
 	}
 }
 
@@ -543,8 +690,8 @@ func TestRoundsDoNotDependOnTheOrderOfResults(t *testing.T) {
 	}
 }
 
-// Progress counts what the service counted, and what was listed of it, without the overlap of
-// pages.
+// Progress counts what the service counted, and what was listed of it, without the overlap of pages
+// and without the witness.
 func TestRoundsProgress(t *testing.T) {
 	x := newExport(t, onlyImages)
 	var done, total []int64
@@ -555,10 +702,10 @@ func TestRoundsProgress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []int64{0, 310, 310}; !slices.Equal(done, want) {
+	if want := []int64{0, 310, 310, 310, 310}; !slices.Equal(done, want) {
 		t.Errorf("done after each round: %v, not %v", done, want)
 	}
-	if want := []int64{0, 310, 310}; !slices.Equal(total, want) {
+	if want := []int64{0, 310, 310, 310, 310}; !slices.Equal(total, want) {
 		t.Errorf("of, after each round: %v, not %v", total, want)
 	}
 }

@@ -51,6 +51,18 @@ func TagListings(scope uuid.UUID, tags []uuid.UUID) []Listing {
 	return listings
 }
 
+// witnesses are listings of the same images in which one that is tagged or untagged meanwhile stays.
+func witnesses(listings []Listing) []Listing {
+	if len(listings[0].Tags) == 0 {
+		return []Listing{{Kind: All, Scope: listings[0].Scope}}
+	}
+	all := slices.Clone(listings)
+	for i := range all {
+		all[i].Kind = All
+	}
+	return all
+}
+
 // Count asks the service how many items a listing has.
 func Count(ctx context.Context, client *cv.Client, project uuid.UUID, l Listing) (n int, err error) {
 	switch l.Kind {
@@ -92,6 +104,33 @@ func ImagePage(ctx context.Context, client *cv.Client, project uuid.UUID, l List
 		return nil, fmt.Errorf("list the %s images of %s: %w", l.Kind, ScopeName(l.Scope), err)
 	}
 	return images, nil
+}
+
+// ImagesByIDs reads those of some images that a scope has. A batch that the service refuses for one
+// image that is not there is asked in halves: the answer says nothing of the others.
+func ImagesByIDs(ctx context.Context, client *cv.Client, project, scope uuid.UUID, ids []uuid.UUID) ([]cv.Image, error) {
+	var found []cv.Image
+	for batch := range slices.Chunk(ids, cv.MaxPage) {
+		images, err := client.GetImagesByIDs(ctx, project, scope, batch)
+		switch {
+		case cv.Missing(err) == cv.ThingImage && len(batch) > 1:
+			images, err = nil, nil
+			for half := range slices.Chunk(batch, (len(batch)+1)/2) {
+				some, err := ImagesByIDs(ctx, client, project, scope, half)
+				if err != nil {
+					return nil, err
+				}
+				images = append(images, some...)
+			}
+		case cv.Missing(err) == cv.ThingImage:
+			err = nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read images by their ids in %s: %w", ScopeName(scope), err)
+		}
+		found = append(found, images...)
+	}
+	return found, nil
 }
 
 // PerformancePage reads one page of an iteration's image performances, the oldest first.
@@ -136,6 +175,14 @@ func ScopeName(scope uuid.UUID) string {
 		return "the workspace"
 	}
 	return "iteration " + scope.String()
+}
+
+// ScopeID is what inventories name a scope by: an iteration's id, or "workspace".
+func ScopeID(scope uuid.UUID) string {
+	if scope == uuid.Nil {
+		return "workspace"
+	}
+	return scope.String()
 }
 
 // Matches reports whether an image's metadata equals all pairs of any of the objects; no objects

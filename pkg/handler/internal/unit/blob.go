@@ -22,6 +22,9 @@ const (
 // text is asked for again with a fresh link; if it stays so, it is kept as it came, and is an
 // exception.
 
+// CodeGone is the code of a blob to which the service gives no link any more.
+const CodeGone = "gone"
+
 // Codes of what is text in place of a picture or a model.
 const (
 	CodeNotImage = "not_an_image"

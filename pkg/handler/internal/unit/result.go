@@ -61,7 +61,7 @@ func ReadSummary(ctx context.Context, work *sink.Store, l sink.Layout, n int) (s
 		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
 	}
 	if s.V > Version {
-		return Summary{}, "", &contract.NewerError{What: "unit result", V: s.V}
+		return Summary{}, "", &contract.NewerError{What: "unit result", V: s.V, Up: Version}
 	}
 	return s, o.SHA256, nil
 }
@@ -105,6 +105,20 @@ func Lines[T any](d *json.Decoder) iter.Seq2[T, error] {
 	}
 }
 
+// Versioned is a working object whose format has a version of its own.
+type Versioned interface {
+	// FormatVersion is the newest version of the format that this build knows.
+	FormatVersion() int
+}
+
+// decode reads a frozen object.
+func decode(stored []byte, name string, into any) error {
+	if own, ok := into.(Versioned); ok {
+		return contract.DecodeUpTo(own.FormatVersion(), stored, name, into)
+	}
+	return contract.DecodeVersioned(stored, name, into)
+}
+
 // Freeze returns the object stored under key, else stores what make makes now: the first writer
 // wins, and every later attempt works on what it wrote. mine reports that it was made now. With
 // fresh it is not looked for first: nothing can be there yet.
@@ -140,5 +154,5 @@ func Freeze[T any](ctx context.Context, work *sink.Store, key sink.Key, fresh bo
 			return v, false, fmt.Errorf("read %s: %w", name, err)
 		}
 	}
-	return v, false, contract.DecodeVersioned(stored, name, &v)
+	return v, false, decode(stored, name, &v)
 }

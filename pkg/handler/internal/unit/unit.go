@@ -13,8 +13,10 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 )
 
-// Version is the version of the JSON of units and their results.
-const Version = 1
+// Version is the version of the JSON of units, readings and their results. Since version 2 a page
+// may be one of all images, tagged or not, a unit has the thresholds of its export, and a result
+// may say what the service did not give.
+const Version = 2
 
 // Kind says what a unit of work does.
 type Kind string
@@ -91,6 +93,7 @@ type Summary struct {
 	First  string    `json:"first,omitempty"` // id of the first item
 	Last   string    `json:"last,omitempty"`  // id of the last item
 	IDs    PackedIDs `json:"ids,omitempty"`   // ids of the items selected, in order
+	Lost   PackedIDs `json:"lost,omitempty"`  // those whose blob was gone when it was asked for
 	Bytes  int64     `json:"bytes,omitempty"`
 	Failed int       `json:"failed,omitempty"` // blobs that could not be had, or are no pictures or models
 
@@ -178,9 +181,11 @@ type Blame struct {
 
 // Failure is one thing that an export could not have, as inventory.json lists it.
 type Failure struct {
-	ID      string `json:"id"`
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	ID        string `json:"id"`
+	Operation string `json:"operation,omitempty"` // that the service did not carry out
+	Code      string `json:"code"`
+	Message   string `json:"message"`
+	RequestID string `json:"request_id,omitempty"` // of the service's answer
 }
 
 // Decode reads a unit as the coordinator published it. ErrNewer says that a newer version wrote
@@ -203,6 +208,9 @@ func (u Unit) ImageScope() uuid.UUID {
 	}
 	return u.Scope
 }
+
+// Witness reports whether a page is of a listing that only tells which images there are.
+func (u Unit) Witness() bool { return u.Listing != nil && u.Listing.Kind == survey.All }
 
 // Shares reports whether an item of a page is the one that the page before ends with, when first is
 // the first item of the page. Pages overlap by one: the image belongs to the page before, whose

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -65,7 +66,7 @@ func TestDecode(t *testing.T) {
 	if back, err := unit.Decode(b); err != nil || !reflect.DeepEqual(back, u) {
 		t.Errorf("%+v, %v", back, err)
 	}
-	if _, err := unit.Decode([]byte(`{"v":2,"n":1}`)); !errors.Is(err, contract.ErrNewer) {
+	if _, err := unit.Decode(fmt.Appendf(nil, `{"v":%d,"n":1}`, unit.Version+1)); !errors.Is(err, contract.ErrNewer) {
 		t.Errorf("a newer version: %v", err)
 	}
 	if _, err := unit.Decode([]byte(`{"v":1`)); err == nil || errors.Is(err, contract.ErrNewer) {
@@ -191,7 +192,7 @@ func TestResultRoundTrip(t *testing.T) {
 	if _, _, err := unit.ReadSummary(t.Context(), store, layout, 5); !errors.Is(err, sink.ErrNotFound) {
 		t.Errorf("a result that does not exist: %v", err)
 	}
-	if _, err := store.Put(t.Context(), layout.Work(unit.ResultName(6)), sink.Bytes([]byte(`{"v":2,"n":6}`), "application/jsonl")); err != nil {
+	if _, err := store.Put(t.Context(), layout.Work(unit.ResultName(6)), sink.Bytes(fmt.Appendf(nil, `{"v":%d,"n":6}`, unit.Version+1), "application/jsonl")); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := unit.ReadSummary(t.Context(), store, layout, 6); !errors.Is(err, contract.ErrNewer) {

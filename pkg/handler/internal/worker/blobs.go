@@ -148,10 +148,12 @@ func blameOf(err error) *unit.Blame {
 	b := &unit.Blame{Code: "unavailable", Message: err.Error()}
 	var api *cv.Error
 	switch {
+	case errors.Is(err, cv.ErrUnstable):
+		b.Code = "unstable"
 	case errors.As(err, &api) && api.Code != "":
 		b.Code = api.Code
 	case errors.Is(err, errNoLink), errors.Is(err, cv.ErrGone):
-		b.Code = "gone"
+		b.Code = unit.CodeGone
 	case errors.Is(err, cv.ErrBadLink):
 		b.Code = "bad_link"
 	case errors.Is(err, cv.ErrHostNotAllowed):

@@ -21,6 +21,9 @@ func (a *attempt) doImages(ctx context.Context) (unit.Summary, []unit.Record, er
 		return unit.Summary{}, nil, err
 	}
 	s := r.summary()
+	if a.unit.Witness() { // only which images there are: what no other unit has is read by its id
+		return s, nil, nil
+	}
 	if !a.unit.Fetch {
 		records := make([]unit.Record, 0, len(r.Items))
 		for _, it := range r.Items {
@@ -37,6 +40,9 @@ func (a *attempt) doImages(ctx context.Context) (unit.Summary, []unit.Record, er
 	fetched := map[uuid.UUID]*unit.BlobRecord{}
 	for i, it := range own {
 		fetched[it.ID] = &blobs[i]
+		if e := blobs[i].Error; e != nil && e.Code == unit.CodeGone {
+			s.Lost = append(s.Lost, it.ID)
+		}
 	}
 	records := make([]unit.Record, 0, len(r.Items))
 	for _, it := range r.Items {
@@ -64,9 +70,7 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 		err    error
 	)
 	if u.Kind == unit.KindBatch {
-		if images, err = a.client.GetImagesByIDs(ctx, u.Project, u.Scope, u.IDs); err != nil {
-			err = fmt.Errorf("read images by their ids in %s: %w", survey.ScopeName(u.Scope), err)
-		}
+		images, err = survey.ImagesByIDs(ctx, a.client, u.Project, u.Scope, u.IDs)
 	} else {
 		images, err = survey.ImagePage(ctx, a.client, u.Project, *u.Listing, u.Skip, cv.MaxPage)
 	}
@@ -74,14 +78,15 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 		return reading{}, err
 	}
 	r := reading{V: unit.Version}
-	seen := map[uuid.UUID]bool{}
 	for _, image := range images {
-		r.list(image.ID)
-		if seen[image.ID] {
+		if !r.list(image.ID) {
 			continue
 		}
-		seen[image.ID] = true
 		if u.Kind == unit.KindPage && !survey.Matches(image.Metadata, a.command.Data.ImageMetadata) {
+			continue
+		}
+		if u.Witness() {
+			r.Items = append(r.Items, item{ID: image.ID})
 			continue
 		}
 		raw, err := links.Cut(image.Raw)
@@ -96,15 +101,13 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 // imageLinks reads the images again, for fresh links: an image that is not there any more is
 // absent.
 func (a *attempt) imageLinks(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]string, error) {
+	images, err := survey.ImagesByIDs(ctx, a.client, a.unit.Project, a.unit.ImageScope(), ids)
+	if err != nil {
+		return nil, fmt.Errorf("ask for fresh links: %w", err)
+	}
 	links := map[uuid.UUID][]string{}
-	for chunk := range slices.Chunk(ids, cv.MaxPage) {
-		images, err := a.client.GetImagesByIDs(ctx, a.unit.Project, a.unit.ImageScope(), chunk)
-		if err != nil {
-			return nil, fmt.Errorf("ask for fresh links: %w", err)
-		}
-		for _, image := range images {
-			links[image.ID] = linksOf(image)
-		}
+	for _, image := range images {
+		links[image.ID] = linksOf(image)
 	}
 	return links, nil
 }

@@ -2,11 +2,16 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/internal/links"
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -21,30 +26,21 @@ const (
 // doPredictions reads a run of stored predictions: some pages of the query, going on where the run
 // before stopped, through the workspace and then each iteration, and the blobs of what it found.
 func (a *attempt) doPredictions(ctx context.Context) (unit.Summary, []unit.Record, error) {
-	r, mine, err := a.frozen(ctx, func(ctx context.Context) (reading, error) { return a.readPredictions(ctx) })
+	r, mine, err := a.frozen(ctx, a.readPredictions)
 	if err != nil {
 		return unit.Summary{}, nil, err
 	}
-	// There is no reading predictions by their ids: fresh links come from asking the same queries
-	// again.
+	stem := func(id uuid.UUID) sink.Path { return sink.PredictionStem(a.unit.Project, id) }
 	again := func(ctx context.Context, _ []uuid.UUID) (map[uuid.UUID][]string, error) {
-		fresh, err := a.readPredictions(ctx)
-		if err != nil {
-			return nil, err
-		}
-		links := map[uuid.UUID][]string{}
-		for _, it := range fresh.Items {
-			links[it.ID] = it.links
-		}
-		return links, nil
+		return a.predictionLinks(ctx, r)
 	}
-	blobs, err := a.fetch(ctx, r.Items, mine, func(id uuid.UUID) sink.Path { return sink.PredictionStem(a.unit.Project, id) }, again)
+	blobs, err := a.fetch(ctx, r.Items, mine, stem, again)
 	if err != nil {
 		return unit.Summary{}, nil, err
 	}
 	s := r.summary()
 	tally(&s, blobs)
-	records := make([]unit.Record, 0, len(r.Items))
+	records := r.failures()
 	for i, it := range r.Items {
 		records = append(records, unit.Record{Prediction: it.Raw, ID: it.ID, Blob: &blobs[i]})
 	}
@@ -58,11 +54,11 @@ func (a *attempt) readPredictions(ctx context.Context) (reading, error) {
 		scope := r.Scopes[0]
 		query := survey.PredictionQuery{Scope: scope, Count: survey.PredictionPage}
 		results, next, err := query.Page(ctx, a.client, a.unit.Project, r.Token)
-		if a.vanished(err, scope) {
-			r.Scopes, r.Token = r.Scopes[1:], nil
-			continue
-		}
-		if err != nil {
+		switch {
+		case a.vanished(err, scope):
+		case errors.Is(err, survey.ErrEndless):
+			r.fail(contract.CategoryPredictions, scope, err)
+		case err != nil:
 			return reading{}, err
 		}
 		for _, p := range results {
@@ -85,4 +81,59 @@ func (a *attempt) readPredictions(ctx context.Context) (reading, error) {
 		}
 	}
 	return r, nil
+}
+
+// clockSlack widens the time in which predictions are looked for again, as the service may keep
+// times less exactly than it shows them.
+const clockSlack = time.Second
+
+// predictionLinks asks for fresh links of the predictions of a reading. There is no reading
+// predictions by their ids, and the token that the run began with may have expired: so those that
+// were stored between the first and the last of them are queried.
+func (a *attempt) predictionLinks(ctx context.Context, r reading) (map[uuid.UUID][]string, error) {
+	var (
+		links   = map[uuid.UUID][]string{}
+		missing = map[uuid.UUID]bool{}
+		from    time.Time
+		until   time.Time
+		timed   = true
+	)
+	for _, it := range r.Items {
+		var p cv.StoredImagePrediction
+		if err := json.Unmarshal(it.Raw, &p); err != nil {
+			return nil, fmt.Errorf("read a frozen prediction: %w", err)
+		}
+		missing[it.ID] = true
+		timed = timed && !p.Created.IsZero()
+		if from.IsZero() || p.Created.Before(from) {
+			from = p.Created.Time
+		}
+		if p.Created.After(until) {
+			until = p.Created.Time
+		}
+	}
+	for _, scope := range a.unit.Scopes {
+		query := survey.PredictionQuery{Scope: scope, Count: survey.PredictionPage}
+		if timed {
+			query.From, query.Until = from.Add(-clockSlack), until.Add(clockSlack)
+		}
+		for page, err := range query.Each(ctx, a.client, a.unit.Project) {
+			if err != nil {
+				if a.vanished(err, scope) || errors.Is(err, survey.ErrEndless) {
+					break
+				}
+				return nil, fmt.Errorf("ask for fresh links: %w", err)
+			}
+			for _, p := range page.Results {
+				if missing[p.ID] {
+					delete(missing, p.ID)
+					links[p.ID] = distinct(p.OriginalImageURI, p.ResizedImageURI)
+				}
+			}
+			if len(missing) == 0 {
+				return links, nil
+			}
+		}
+	}
+	return links, nil
 }

@@ -302,7 +302,9 @@ func (a *attempt) doPerformances(ctx context.Context) (unit.Summary, []unit.Reco
 			if err != nil {
 				return reading{}, fmt.Errorf("read the performance of image %s: %w", ip.ID, err)
 			}
-			r.list(ip.ID)
+			if !r.list(ip.ID) {
+				continue
+			}
 			r.Items = append(r.Items, item{ID: ip.ID, Raw: raw})
 		}
 		return r, nil

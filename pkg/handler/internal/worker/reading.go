@@ -31,12 +31,45 @@ type reading struct {
 	Items  []item        `json:"items,omitempty"`
 	Scopes []uuid.UUID   `json:"scopes,omitempty"` // what a run of predictions leaves to read
 	Token  *survey.Token `json:"token,omitempty"`
+
+	Failures []failure `json:"failures,omitempty"` // what the service did not give
+
+	seen map[uuid.UUID]struct{} // what list was told
+}
+
+// FormatVersion implements unit.Versioned.
+func (reading) FormatVersion() int { return unit.Version }
+
+// failure is something that the service did not give, of one category.
+type failure struct {
+	Category contract.Category `json:"category"`
+	unit.Failure
+}
+
+// fail notes that the service did not give something of a scope, by err.
+func (r *reading) fail(c contract.Category, scope uuid.UUID, err error) {
+	f := failure{Category: c, Failure: unit.Failure{ID: survey.ScopeID(scope), Code: "unavailable", Message: err.Error()}}
+	var api *cv.Error
+	if errors.As(err, &api) {
+		f.Operation, f.RequestID = api.Op, api.RequestID
+	}
+	f.Code = blameOf(err).Code
+	r.Failures = append(r.Failures, f)
+}
+
+// failures are the records of what the service did not give.
+func (r *reading) failures() []unit.Record {
+	var records []unit.Record
+	for _, f := range r.Failures {
+		records = append(records, unit.Record{Entry: &unit.EntryRecord{Category: f.Category, Failed: &f.Failure}})
+	}
+	return records
 }
 
 // item is one thing of a listing.
 type item struct {
 	ID    uuid.UUID       `json:"id,omitzero"`
-	Raw   json.RawMessage `json:"raw"`
+	Raw   json.RawMessage `json:"raw,omitempty"`   // not of a witness
 	Later bool            `json:"later,omitempty"` // a prediction of a scope after the first: its blob may be there already
 
 	links []string // where its blob is, best first; with their queries, so never stored
@@ -50,13 +83,20 @@ type iterationReading struct {
 	Performance json.RawMessage   `json:"performance,omitempty"`
 }
 
-// list notes that the service listed id, in this order.
-func (r *reading) list(id uuid.UUID) {
-	if r.Listed == 0 {
-		r.First = id.String()
+// list notes that the service listed id, in this order, and reports whether it did so for the first
+// time: an id that is listed twice counts once, so that the page has fewer items than were counted
+// where another one is missing for it.
+func (r *reading) list(id uuid.UUID) bool {
+	if _, twice := r.seen[id]; twice {
+		return false
 	}
+	if r.Listed == 0 {
+		r.seen, r.First = map[uuid.UUID]struct{}{}, id.String()
+	}
+	r.seen[id] = struct{}{}
 	r.Listed++
 	r.Last = id.String()
+	return true
 }
 
 // summary is what a reading of items says to the coordinator.

@@ -1,0 +1,111 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+)
+
+// missing cuts the batches of images whose blobs are still to be had: those that only the witness
+// has, those that iterations know but the first scope does not, those whose blob was gone when the
+// unit that listed them asked for it, and those that a page left to the page before, which turned
+// out not to end with them.
+func (r *rounds) missing(ctx context.Context, p *projectState) error {
+	p.stage = stageMissing
+	d := r.command.Data
+	if !d.Has(contract.CategoryImages) {
+		return nil
+	}
+	if err := r.namedImages(ctx, p); err != nil {
+		return err
+	}
+	var (
+		known  = map[uuid.UUID]struct{}{}
+		wanted = map[uuid.UUID][]uuid.UUID{} // by scope
+		shared [][2]uuid.UUID                // scope and id
+	)
+	want := func(scope, id uuid.UUID) {
+		if _, ok := known[id]; !ok {
+			known[id] = struct{}{}
+			wanted[scope] = append(wanted[scope], id)
+		}
+	}
+	scan := func(fetched bool, visit func(u unit.Unit, id uuid.UUID, first string)) error {
+		units := slices.Clone(p.batches)
+		for _, l := range p.listings {
+			switch {
+			case l.witness && l.settled:
+				units = append(units, l.pages...) // its last reading: what is not in it was removed meanwhile
+			case l.of.Kind != survey.Performances:
+				units = append(units, l.all...)
+			}
+		}
+		for _, n := range units {
+			u := r.units[n]
+			if u.Fetch != fetched {
+				continue
+			}
+			s, err := r.ids(ctx, n)
+			if err != nil {
+				return err
+			}
+			for _, id := range s.IDs {
+				if !fetched || !slices.Contains(s.Lost, id) { // else whoever lists it is asked for it
+					visit(u, id, s.First)
+				}
+			}
+		}
+		return nil
+	}
+	if err := scan(true, func(u unit.Unit, id uuid.UUID, first string) {
+		if u.Shares(id, first) {
+			shared = append(shared, [2]uuid.UUID{u.ImageScope(), id})
+			return
+		}
+		known[id] = struct{}{}
+	}); err != nil {
+		return err
+	}
+	for _, s := range shared {
+		want(s[0], s[1])
+	}
+	if err := scan(false, func(u unit.Unit, id uuid.UUID, _ string) { want(u.ImageScope(), id) }); err != nil {
+		return err
+	}
+	for _, scope := range p.scopes(d) {
+		for ids := range slices.Chunk(wanted[scope], cv.MaxPage) {
+			p.batches = append(p.batches, r.add(unit.Unit{Kind: unit.KindBatch, Project: p.id, Scope: scope, IDs: ids, Fetch: true}))
+		}
+	}
+	return nil
+}
+
+// namedImages fails when an image that the requester named is nowhere.
+func (r *rounds) namedImages(ctx context.Context, p *projectState) error {
+	if r.command.Data.Narrowing() != contract.NarrowImages || r.command.Action == contract.ActionDelete {
+		return nil
+	}
+	found := map[uuid.UUID]struct{}{}
+	for _, n := range p.batches {
+		s, err := r.ids(ctx, n)
+		if err != nil {
+			return err
+		}
+		for _, id := range s.IDs {
+			found[id] = struct{}{}
+		}
+	}
+	for _, id := range r.command.Data.ImageIDs {
+		if _, ok := found[id]; !ok {
+			return &contract.Error{Code: contract.CodeNotFound, Message: fmt.Sprintf("image_ids: project %s has no image %s, neither in its workspace nor in an iteration", p.id, id)}
+		}
+	}
+	return nil
+}
