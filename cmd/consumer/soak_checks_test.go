@@ -338,7 +338,7 @@ func (s *soak) checkLedgers() {
 		if whole.Len() == 0 {
 			continue
 		}
-		if _, err := sink.VerifyLedger(bytes.NewReader(whole.Bytes()), nil); err != nil {
+		if _, err := sink.VerifyLedger(bytes.NewReader(whole.Bytes())); err != nil {
 			s.t.Errorf("the ledger of %s: %v", id, err)
 		}
 		for line := range bytes.Lines(whole.Bytes()) {

@@ -128,9 +128,11 @@ type LedgerSummary struct {
 
 // VerifyLedger reads a ledger line by line and checks its chain: numbers from 1 without a gap, each
 // line carrying the digest of the one before. It stops at the first line that is wrong, and gives
-// what was counted until then. note, which may be nil, hears of every line that is right. An error
-// of r comes as a [ReadError].
-func VerifyLedger(r io.Reader, note func(LedgerLine)) (LedgerSummary, error) {
+// what was counted until then. An error of r comes as a [ReadError].
+func VerifyLedger(r io.Reader) (LedgerSummary, error) { return FollowLedger(r, func(LedgerLine) {}) }
+
+// FollowLedger is VerifyLedger, and note hears of every line up to the first that is wrong.
+func FollowLedger(r io.Reader, note func(LedgerLine)) (LedgerSummary, error) {
 	sum := LedgerSummary{Head: noDigest}
 	for line, err := range Lines(r, maxLedgerLineBytes) {
 		n := sum.Lines + 1
@@ -159,9 +161,7 @@ func VerifyLedger(r io.Reader, note func(LedgerLine)) (LedgerSummary, error) {
 		case LedgerTakeover:
 			sum.Takeovers++
 		}
-		if note != nil {
-			note(l)
-		}
+		note(l)
 	}
 	return sum, nil
 }

@@ -64,16 +64,16 @@ func TestLedgerLines(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		summary, err := sink.VerifyLedger(bytes.NewReader(append(bytes.Clone(all), line...)), nil)
+		summary, err := sink.VerifyLedger(bytes.NewReader(append(bytes.Clone(all), line...)))
 		if err != nil || summary.Head != heir.Head() {
 			t.Errorf("ledger with the heir's line: %+v, %v", summary, err)
 		}
 	}
-	summary, err := sink.VerifyLedger(bytes.NewReader(all), nil)
+	summary, err := sink.VerifyLedger(bytes.NewReader(all))
 	if want := (sink.LedgerSummary{Lines: 5, Calls: 2, Intents: 1, Results: 1, Takeovers: 1, Head: chain.Head()}); err != nil || summary != want {
 		t.Errorf("summary is %+v, %v", summary, err)
 	}
-	if summary, err := sink.VerifyLedger(strings.NewReader(""), nil); err != nil || summary.Head != strings.Repeat("0", 64) {
+	if summary, err := sink.VerifyLedger(strings.NewReader("")); err != nil || summary.Head != strings.Repeat("0", 64) {
 		t.Errorf("empty ledger: %+v, %v", summary, err)
 	}
 	if _, err := chain.Append(sink.LedgerLine{Kind: "gossip"}); err == nil || chain.Seq() != 5 {
@@ -82,12 +82,12 @@ func TestLedgerLines(t *testing.T) {
 	if _, err := sink.NewChain([]byte("{}")); err == nil {
 		t.Error("a ledger goes on after nonsense")
 	}
-	if s, err := sink.VerifyLedger(bytes.NewReader(bytes.Join(lines[:2], nil)), nil); err != nil || s.Open != 1 {
+	if s, err := sink.VerifyLedger(bytes.NewReader(bytes.Join(lines[:2], nil))); err != nil || s.Open != 1 {
 		t.Errorf("an intent without a result: %+v, %v", s, err)
 	}
 	cause := errors.New("the disk is gone")
 	var readErr *sink.ReadError
-	if _, err := sink.VerifyLedger(iotest.ErrReader(cause), nil); !errors.As(err, &readErr) || !errors.Is(err, cause) {
+	if _, err := sink.VerifyLedger(iotest.ErrReader(cause)); !errors.As(err, &readErr) || !errors.Is(err, cause) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -110,7 +110,7 @@ func TestLedgerTamper(t *testing.T) {
 		"no JSON":            join(lines[0], []byte("hello\n")),
 		"two on a line":      join(lines[0][:len(lines[0])-1], lines[1]),
 	} {
-		if summary, err := sink.VerifyLedger(bytes.NewReader(tampered), nil); err == nil && summary.Head == chain.Head() {
+		if summary, err := sink.VerifyLedger(bytes.NewReader(tampered)); err == nil && summary.Head == chain.Head() {
 			t.Errorf("%s: not seen", name)
 		}
 	}
@@ -118,12 +118,12 @@ func TestLedgerTamper(t *testing.T) {
 	for i := range all {
 		flipped := bytes.Clone(all)
 		flipped[i] ^= 0x01
-		if summary, err := sink.VerifyLedger(bytes.NewReader(flipped), nil); err == nil && summary.Head == chain.Head() {
+		if summary, err := sink.VerifyLedger(bytes.NewReader(flipped)); err == nil && summary.Head == chain.Head() {
 			t.Fatalf("byte %d flipped: not seen", i)
 		}
 	}
 	// Lines cut off the end are seen by the head alone.
-	if summary, err := sink.VerifyLedger(bytes.NewReader(join(lines[:7]...)), nil); err != nil || summary.Head == chain.Head() {
+	if summary, err := sink.VerifyLedger(bytes.NewReader(join(lines[:7]...))); err != nil || summary.Head == chain.Head() {
 		t.Errorf("last line removed: %+v, %v", summary, err)
 	}
 }

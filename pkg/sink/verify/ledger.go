@@ -39,7 +39,7 @@ type calls struct {
 // readLedger checks the ledger's chain and its lines.
 func (v *verifier) readLedger(f *file) {
 	c := &calls{v: v, name: f.name, destroy: v.kind == sink.DeleteBag && !v.scope.DryRun}
-	sum, err := sink.VerifyLedger(f, c.line)
+	sum, err := sink.FollowLedger(f, c.line)
 	c.close(false)
 	var readErr *sink.ReadError
 	if errors.As(err, &readErr) {
