@@ -97,7 +97,8 @@ func signedText(signed bool) string {
 	return "unsigned"
 }
 
-// printJSON prints a value. Characters that control a terminal or the direction of text are escaped.
+// printJSON prints a value. Characters that control a terminal or the direction of text are
+// escaped.
 func printJSON(w io.Writer, v any) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

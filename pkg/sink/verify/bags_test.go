@@ -207,9 +207,9 @@ func deletion(t *testing.T, dry bool) memory {
 	return forge(t, m)
 }
 
-// forge recomputes everything that an attacker without a key can: the ledger's chain, the digests of
-// plan, request and ledger, Payload-Oxum, the manifests, and in the receipt the subjects, the bag's
-// extent and the bytes.
+// forge recomputes everything that an attacker without a key can: the ledger's chain, the digests
+// of plan, request and ledger, Payload-Oxum, the manifests, and in the receipt the subjects, the
+// bag's extent and the bytes.
 func forge(t *testing.T, m memory) memory {
 	t.Helper()
 	m = maps.Clone(m)

@@ -73,8 +73,8 @@ func (v *verifier) deletedLine(d *deletedProject, project uuid.UUID, line []byte
 	return v.fateOf(project, l)
 }
 
-// fateOf returns an error for a thing that the plan does not have, that was there before, or that no
-// call can have removed.
+// fateOf returns an error for a thing that the plan does not have, that was there before, or that
+// no call can have removed.
 func (v *verifier) fateOf(project uuid.UUID, l bagfile.Deleted) error {
 	p := v.planned.project(project)
 	if p == nil {

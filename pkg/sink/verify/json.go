@@ -37,9 +37,10 @@ func statement[T any](v *verifier, f *file, where **T) {
 	*where = into
 }
 
-// checkMembers returns an error unless b is one JSON value in which no object has a member twice, or
-// one in another letter case: programs differ in which of them they read. All names of the product
-// are in lower case, but for one of in-toto; those within image_metadata are the customer's.
+// checkMembers returns an error unless b is one JSON value in which no object has a member twice,
+// or one in another letter case: programs differ in which of them they read. All names of the
+// product are in lower case, but for one of in-toto; those within image_metadata are the
+// customer's.
 func checkMembers(b []byte) error {
 	type level struct {
 		names   map[string]bool // of an object; nil for an array

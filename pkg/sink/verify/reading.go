@@ -199,8 +199,8 @@ func (v *verifier) concurrently(ctx context.Context, list func(ctx context.Conte
 	return errors.Join(group.Wait(), err)
 }
 
-// readFile reads a file whole, compares its digest (unless it is empty), and looks into it where its
-// name shows what it holds.
+// readFile reads a file whole, compares its digest (unless it is empty), and looks into it where
+// its name shows what it holds.
 func (v *verifier) readFile(ctx context.Context, j job) error {
 	f, err := v.open(ctx, j.name)
 	if f == nil || err != nil {
@@ -223,8 +223,8 @@ func (v *verifier) readFile(ctx context.Context, j job) error {
 	return nil
 }
 
-// content looks into a file whose meaning is known. It need not read to the end. An error of reading
-// is kept by the file; what is wrong with the content is a problem.
+// content looks into a file whose meaning is known. It need not read to the end. An error of
+// reading is kept by the file; what is wrong with the content is a problem.
 func (v *verifier) content(f *file, p place) {
 	switch {
 	case p.documents():

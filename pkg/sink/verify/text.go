@@ -7,8 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// quote is text of the bag as it may be shown: in quotes, cut where it is long, with every character
-// escaped that is not printable, which those are that control a terminal or the direction of text.
+// quote is text of the bag as it may be shown: in quotes, cut where it is long, with every
+// character escaped that is not printable, which those are that control a terminal or the direction
+// of text.
 func quote(text string) string {
 	short := cut(text)
 	out := strconv.Quote(short)
