@@ -61,10 +61,13 @@ func asJSON(v any) string {
 	return string(b)
 }
 
+// bundles is where the golden bags are; the S3 server changes the working directory.
+var bundles, _ = filepath.Abs(filepath.Join("..", "..", "..", "testdata", "bundles"))
+
 // load reads a golden bag.
 func load(t *testing.T, name string) memory {
 	t.Helper()
-	dir := filepath.Join("..", "..", "..", "testdata", "bundles", name)
+	dir := filepath.Join(bundles, name)
 	m := memory{}
 	for file, err := range verify.Dir(dir).List(t.Context()) {
 		must(t, err)
