@@ -36,6 +36,10 @@ var defaultProbeIntervals = probeIntervals{
 	training: time.Minute,
 }
 
+// expiryInterval is how often each replica removes the traces whose time is over. What one removed
+// the others do not find.
+const expiryInterval = time.Hour
+
 // probeTimeout bounds one check of a dependency.
 const probeTimeout = 20 * time.Second
 
@@ -290,9 +294,32 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 			return s.metrics.countUnit(d, func() delivery.Disposition { return h.Unit(ctx, d) })
 		}})
 	})
+	loops.Go(func() { s.expireTraces(ctx, q) })
 	loops.Wait()
 	s.log.Info().Msg("stopped")
 	return errors.Join(ended...)
+}
+
+// expireTraces removes the jobs and ledgers whose commands ended longer than
+// CONSUMER_TRACE_RETENTION ago, at once and then every expiryInterval, until ctx ends.
+func (s *service) expireTraces(ctx context.Context, q *natsq.Queue) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
+		removed, err := q.ExpireTraces(ctx, s.c.TraceRetention)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			s.log.Warn().Err(err).Msg("expired traces not removed, trying again later")
+		case removed > 0:
+			s.log.Info().Int("commands", removed).Msg("expired traces removed")
+		}
+		pause.Reset(expiryInterval)
+	}
 }
 
 // finishTime is the part of the time to drain in which held work may finish. Then it is handed

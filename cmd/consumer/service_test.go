@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
@@ -217,6 +219,39 @@ func TestRunChecksStreamsItMayNotMake(t *testing.T) {
 	maker.await("it is provisioned", isReady)
 	maker.end()
 	r.await("it is found", isReady)
+	r.end()
+}
+
+// The service removes the job of a command that ended longer ago than the retention, here at all,
+// and leaves that of one under way.
+func TestRunExpiresTraces(t *testing.T) {
+	f := newFixture(t, cvtest.Options{Seed: 1})
+	f.config.TraceRetention = 0
+	q, err := natsq.Open(t.Context(), f.nats.Dial(t), natsq.Options{Provision: true, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, state := range map[string]contract.State{"ended": contract.StateCompleted, "under-way": contract.StateRunning} {
+		if _, err := q.PutJob(t.Context(), contract.Job{ID: id, State: state}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	r := f.start(t)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, _, err := q.Job(ctx, "ended"); errors.Is(err, contract.ErrNoJob) {
+			break
+		} else if err != nil {
+			t.Fatalf("%v\n%s", err, f.log)
+		}
+		<-tick.C
+	}
+	if _, _, err := q.Job(t.Context(), "under-way"); err != nil {
+		t.Errorf("the job of a command under way: %v", err)
+	}
 	r.end()
 }
 

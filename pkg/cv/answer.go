@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -71,6 +72,16 @@ func doJSON[A any](ctx context.Context, c *Client, k call, check func(A) error) 
 		return nil
 	})
 	return answer, err
+}
+
+// distinct is a whole list with each thing once: two entries of one id are one thing.
+func distinct[T Identified](items []T, err error) ([]T, error) {
+	seen := make(map[uuid.UUID]struct{}, len(items))
+	return slices.DeleteFunc(items, func(item T) bool {
+		_, twice := seen[item.Identity()]
+		seen[item.Identity()] = struct{}{}
+		return twice
+	}), err
 }
 
 // missingMember names a member that a decoded object must have and has not; it is empty when the

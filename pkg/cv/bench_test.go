@@ -5,30 +5,31 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/internal/ratio"
 )
 
 // Two sizes of the same thing each, so that a run tells by itself whether cost grows in proportion.
 
-func benchmarkStripQueries(b *testing.B, images int) {
+func benchmarkCut(b *testing.B, images int) {
 	page := []byte(imagePage(0, images))
 	b.SetBytes(int64(len(page)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := StripQueries(page); err != nil {
+		if _, err := links.Cut(page); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-func BenchmarkStripQueries_Images1(b *testing.B)   { benchmarkStripQueries(b, 1) }
-func BenchmarkStripQueries_Images256(b *testing.B) { benchmarkStripQueries(b, MaxPage) }
+func BenchmarkCut_Images1(b *testing.B)   { benchmarkCut(b, 1) }
+func BenchmarkCut_Images256(b *testing.B) { benchmarkCut(b, MaxPage) }
 
-// BenchmarkStripQueries compares it with only looking at the same bytes.
-func BenchmarkStripQueries(b *testing.B) {
+// BenchmarkCut compares it with only looking at the same bytes.
+func BenchmarkCut(b *testing.B) {
 	page := []byte(imagePage(0, MaxPage))
 	ratio.Report(b, func() {
-		if _, err := StripQueries(page); err != nil {
+		if _, err := links.Cut(page); err != nil {
 			b.Fatal(err)
 		}
 	}, func() {

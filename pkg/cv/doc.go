@@ -11,8 +11,9 @@
 //
 // # Promises
 //
-//   - Every model keeps the JSON it was read from (Raw), byte for byte; the typed fields are a lenient view of it: null, absent and
-//     unknown values are tolerated, and times without a zone are UTC. [StripQueries] makes Raw fit to be stored.
+//   - Every model keeps the JSON it was read from (Raw), byte for byte; the typed fields are a
+//     lenient view of it: null, absent and unknown values are tolerated, and times without a zone
+//     are UTC. Package links makes Raw fit to be stored.
 //   - A missing value is never taken for "nothing there". An answer that is null, empty, of another
 //     shape, or whose objects lack members they must have is unusable ([ErrUnavailable]), and the
 //     call is retried. Every object must have its id, an iteration its status too, an export its

@@ -16,7 +16,7 @@ type Export struct {
 	Flavor                string `json:"flavor"`      // empty when null
 	NewerVersionAvailable bool   `json:"newerVersionAvailable"`
 
-	Raw json.RawMessage `json:"-"` // as received; holds a signed link: see StripQueries
+	Raw json.RawMessage `json:"-"` // as received; holds a signed link: see package links
 }
 
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.

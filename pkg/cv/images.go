@@ -36,7 +36,7 @@ type Image struct {
 	Regions          []ImageRegion     `json:"regions"`          // nil when null or absent
 	Metadata         map[string]string `json:"metadata"`         // nil when null or absent; personal data
 
-	Raw json.RawMessage `json:"-"` // as received; holds signed links: see StripQueries
+	Raw json.RawMessage `json:"-"` // as received; holds signed links: see package links
 }
 
 // ImageTag is a tag on an image.

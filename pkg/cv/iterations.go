@@ -104,7 +104,7 @@ type ImagePerformance struct {
 	Tags         []ImageTag    `json:"tags"`
 	Regions      []ImageRegion `json:"regions"`
 
-	Raw json.RawMessage `json:"-"` // as received; holds signed links: see StripQueries
+	Raw json.RawMessage `json:"-"` // as received; holds signed links: see package links
 }
 
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.
@@ -123,10 +123,10 @@ type PageQuery struct {
 	Skip    int    // items to leave out at the start
 }
 
-// GetIterations lists the iterations of a project; the operation has no paging. Errors: ErrGone.
-// Source: Training API v3.3, GetIterations.
+// GetIterations lists the iterations of a project, each once; the operation has no paging. Errors:
+// ErrGone. Source: Training API v3.3, GetIterations.
 func (c *Client) GetIterations(ctx context.Context, p uuid.UUID) ([]Iteration, error) {
-	return list[Iteration](ctx, c, call{op: "GetIterations", method: http.MethodGet, path: projectPath(p) + "/iterations"})
+	return distinct(list[Iteration](ctx, c, call{op: "GetIterations", method: http.MethodGet, path: projectPath(p) + "/iterations"}))
 }
 
 // GetIteration reads one iteration. Errors: ErrGone.

@@ -34,7 +34,7 @@ func TestIterationOperations(t *testing.T) {
 		`"id":"468e679e-ad7e-4707-9622-2d8d8ce71e2e","created":"2020-11-06T16:53:19","width":600,"height":1600,"imageUri":"u","thumbnailUri":"v","tags":[],"regions":null}`
 	checkOperations(t, []operation{
 		{
-			name: "GetIterations", method: "GET", path: "projects/" + idP.String() + "/iterations", answer: "[" + testIteration + "," + testUntrained + "]", want: []Iteration{want, untrained},
+			name: "GetIterations", method: "GET", path: "projects/" + idP.String() + "/iterations", answer: "[" + testIteration + "," + testUntrained + "," + testIteration + "]", want: []Iteration{want, untrained},
 			do: func(ctx context.Context, c *Client) (any, error) { return c.GetIterations(ctx, idP) },
 		},
 		{

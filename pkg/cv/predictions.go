@@ -35,7 +35,7 @@ type StoredImagePrediction struct {
 	OriginalImageURI string       `json:"originalImageUri"`
 	Predictions      []Prediction `json:"predictions"`
 
-	Raw json.RawMessage `json:"-"` // as received; holds signed links: see StripQueries
+	Raw json.RawMessage `json:"-"` // as received; holds signed links: see package links
 }
 
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.
@@ -112,7 +112,7 @@ type PredictionQueryResult struct {
 	Token   PredictionQueryToken    `json:"token"` // ask with it again for the next page, while Token.More and Results is not empty
 	Results []StoredImagePrediction `json:"results"`
 
-	Raw json.RawMessage `json:"-"` // as received; holds signed links: see StripQueries
+	Raw json.RawMessage `json:"-"` // as received; holds signed links: see package links
 }
 
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.

@@ -20,7 +20,7 @@ type Project struct {
 	DRModeEnabled bool            `json:"drModeEnabled"` // read-only during disaster recovery
 	Status        string          `json:"status"`        // Succeeded, Importing or Failed; unknown values are possible
 
-	Raw json.RawMessage `json:"-"` // as received; holds a signed link: see StripQueries
+	Raw json.RawMessage `json:"-"` // as received; holds a signed link: see package links
 }
 
 // ProjectSettings says how a project is trained.
@@ -45,10 +45,10 @@ func (p *Project) UnmarshalJSON(b []byte) error {
 // Identity is the project's id.
 func (p Project) Identity() uuid.UUID { return p.ID }
 
-// GetProjects lists every project of the resource; the operation has no paging.
+// GetProjects lists every project of the resource, each once; the operation has no paging.
 // Source: Training API v3.3, GetProjects.
 func (c *Client) GetProjects(ctx context.Context) ([]Project, error) {
-	return list[Project](ctx, c, call{op: "GetProjects", method: http.MethodGet, path: "projects"})
+	return distinct(list[Project](ctx, c, call{op: "GetProjects", method: http.MethodGet, path: "projects"}))
 }
 
 // GetProject reads one project. Errors: ErrGone when there is none of that id.

@@ -26,6 +26,10 @@ func TestProjectOperations(t *testing.T) {
 			do: func(ctx context.Context, c *Client) (any, error) { return c.GetProjects(ctx) },
 		},
 		{
+			name: "GetProjects of one twice", method: "GET", path: "projects", answer: "[" + testProject + "," + testProject + "]", want: []Project{want},
+			do: func(ctx context.Context, c *Client) (any, error) { return c.GetProjects(ctx) },
+		},
+		{
 			name: "GetProjects none", method: "GET", path: "projects", answer: "[]", want: []Project{},
 			do: func(ctx context.Context, c *Client) (any, error) { return c.GetProjects(ctx) },
 		},

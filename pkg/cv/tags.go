@@ -32,10 +32,10 @@ func (t *Tag) UnmarshalJSON(b []byte) error {
 // Identity is the tag's id.
 func (t Tag) Identity() uuid.UUID { return t.ID }
 
-// GetTags lists the tags of the scope; the operation has no paging. Errors: ErrGone when project or
-// iteration is not there. Source: Training API v3.3, GetTags.
+// GetTags lists the tags of the scope, each once; the operation has no paging. Errors: ErrGone when
+// project or iteration is not there. Source: Training API v3.3, GetTags.
 func (c *Client) GetTags(ctx context.Context, p uuid.UUID, scope Scope) ([]Tag, error) {
-	return list[Tag](ctx, c, call{op: "GetTags", method: http.MethodGet, path: projectPath(p) + "/tags", query: newQuery().scope(scope)})
+	return distinct(list[Tag](ctx, c, call{op: "GetTags", method: http.MethodGet, path: projectPath(p) + "/tags", query: newQuery().scope(scope)}))
 }
 
 // GetTag reads one tag as the scope knows it. Errors: ErrGone.

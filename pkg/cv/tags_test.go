@@ -14,7 +14,7 @@ func TestTagOperations(t *testing.T) {
 	tags := "projects/" + idP.String() + "/tags"
 	checkOperations(t, []operation{
 		{
-			name: "GetTags of the workspace", method: "GET", path: tags, answer: "[" + tag + "]", want: []Tag{want},
+			name: "GetTags of the workspace", method: "GET", path: tags, answer: "[" + tag + "," + tag + "]", want: []Tag{want},
 			do: func(ctx context.Context, c *Client) (any, error) { return c.GetTags(ctx, idP, uuid.Nil) },
 		},
 		{

@@ -99,7 +99,7 @@ func (r *run) deleter() *deletion.Deleter {
 		Settings: deletion.Settings{
 			Deletes: c.Deletes, VerifyTimeout: c.VerifyTimeout, Version: c.Version, Pseudonym: c.Pseudonym, Now: c.Now, Wait: c.Wait,
 		},
-		Attempt: r, Exporter: r.exporter(), Holds: c.Queue.Holds, Secrets: c.Queue.Secrets,
+		Attempt: r, Exporter: r.exporter(), Holds: c.Queue.Holds,
 		Client: r.client, Ledger: r.ledger, Calls: r.calls, Control: r.control, Bags: r.bags,
 		Command: r.command, Job: r.job, Log: r.log,
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
@@ -120,13 +119,9 @@ func (r *run) waitForSameID(ctx context.Context) (*settlement, error) {
 	return nil, nil
 }
 
-// cancelKept is how long a cancel waits for its command: by the times at which the two were
-// published.
-const cancelKept = 24 * time.Hour
-
 // cancelFor is the cancel that came before a command, nil when there is none that counts.
 func cancelFor(c contract.Command, before *contract.Cancel) *contract.Cancel {
-	if before == nil || c.Action == contract.ActionCancel || c.Published.Sub(before.Time) > cancelKept {
+	if before == nil || c.Action == contract.ActionCancel || c.Published.Sub(before.Time) > contract.CancelKept {
 		return nil
 	}
 	return before

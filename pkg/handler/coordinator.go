@@ -116,10 +116,11 @@ func (h *Handler) newRun(c contract.Command, m contract.Message, log zerolog.Log
 	if err != nil {
 		return nil, err
 	}
-	control := account.NewControl()
+	client := h.cfg.Resources[c.Data.Resource]
+	control := account.NewControl(account.Settings{Service: client, Secrets: h.cfg.Queue.Secrets, Now: h.cfg.Now, Wait: h.cfg.Wait})
 	return &run{
 		h: h, command: c, message: m, bags: b, nonce: contract.Text(uuid.NewString()),
-		calls: ledger.NewRecorder(control.Note), control: control, client: h.cfg.Resources[c.Data.Resource], log: log,
+		calls: ledger.NewRecorder(control.Note), control: control, client: client, log: log,
 	}, nil
 }
 

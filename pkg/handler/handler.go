@@ -99,7 +99,7 @@ type LedgerQueue = ledger.Queue
 type HoldStore = deletion.Holds
 
 // SecretStore keeps what only the service knows.
-type SecretStore = deletion.Secrets
+type SecretStore = account.Secrets
 
 // Defaults of a Config.
 const (

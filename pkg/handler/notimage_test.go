@@ -167,7 +167,7 @@ func TestTextThatQuotesItsLink(t *testing.T) {
 		if model {
 			name, category, code = "TensorFlow", "exports", "not_a_model"
 		}
-		instead(w.api, cvtest.OperationBlob, name, `<a href="/login?to=x&amp;sig=c2VjcmV0">sign in</a>`, -1)
+		instead(w.api, cvtest.OperationBlob, name, `<a href="https://login.test/?to=x&amp;sv=2021-08-06&amp;sig=c2VjcmV0">sign in</a>`, -1)
 		w.start(t, replicaOptions{})
 		files, _, inventory := w.exceptions(t, `{"all_projects":true}`, 1)
 		if f := inventory.Projects[0].Categories[category].Failed; len(f) != 1 || f[0].Code != code {

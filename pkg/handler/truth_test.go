@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -270,7 +270,7 @@ func (w *world) checkTruth(t *testing.T, files map[string][]byte, e contract.Eve
 // normal is JSON without the queries of URIs, canonical.
 func normal(t *testing.T, raw []byte) string {
 	t.Helper()
-	stripped, err := cv.StripQueries(raw)
+	stripped, err := links.Cut(raw)
 	if err != nil {
 		t.Fatalf("strip: %v", err)
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cvconsumer/cvconsumer/internal/links"
 )
 
 // payloadFile is what is known of one file below data/.
@@ -192,9 +194,9 @@ func (v *verifier) readFile(ctx context.Context, name Path, want string) error {
 	h := sha256.New()
 	sum := &sumReader{r: body, h: h}
 	var r io.Reader = sum
-	var scan *leakScan
+	var scan *links.Scanner
 	if isText(name) {
-		scan = newLeakScan()
+		scan = &links.Scanner{}
 		r = io.TeeReader(r, scan)
 	}
 	err = v.checkContent(name, r)

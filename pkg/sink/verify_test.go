@@ -248,11 +248,10 @@ func TestVerifySeesMore(t *testing.T) {
 		{"record with neither file nor error", sealed(replace(images, `"error":{"code":"NotFoundImage","message":"gone"}`, `"error":null`)), "neither a file nor an error"},
 		{"record of nonsense", sealed(bag.with(images, "{}\nx\n")), "line 2: it is not a record"},
 		{"record of an iteration", sealed(replace(p+"iterations/"+iteration.String()+"/images.jsonl", first, "images/x.jpg")), "iterations/" + iteration.String() + "/images.jsonl: line 1"},
-		{"signature in JSON", sealed(bag.with(p+"project.json", `{"u":"https://x/y?sv=1\u0026sig=abc%3D"}`)), "project.json: there is a shared access signature"},
-		{"signature in a page", sealed(bag.with("index.html", `<a href="https://x/y?a=b&amp;sig=abc">`)), "index.html: there is a shared access signature"},
-		{"signature in an escaped link", sealed(bag.with(p+"project.json", `{"u":"r?u=x%26sig%3D&a=b%26sig=1"}`)), "shared access signature"},
-		{"signature in the receipt", replace("receipt.json", `"uri":"s3://`, `"uri":"s3://x?sig=abc`), "receipt.json: there is a shared access signature"},
-		{"signature far behind", sealed(bag.with("data/export.json", strings.Repeat("x", 32<<10-3)+"?sig=abc")), "data/export.json: there is a shared access signature (sig=) at byte 32766"},
+		{"signed link in JSON", sealed(bag.with(p+"project.json", `{"u":"see https:\/\/x/y?sv=1\u0026sig=abc%3D"}`)), "project.json: there is a signed link"},
+		{"signed link in a page", sealed(bag.with("index.html", `<a href="https://x/y?a=b&amp;sv=1&amp;sig=abc">`)), "index.html: there is a signed link"},
+		{"signed link in the receipt", replace("receipt.json", `"uri":"s3://`, `"uri":"https://x?sv=1&sig=abc`), "receipt.json: there is a signed link"},
+		{"signed link far behind", sealed(bag.with("data/export.json", strings.Repeat("x", 32<<10-3)+"http://x?sv=1&sig=abc")), "data/export.json: there is a signed link, whose query begins at byte 32773"},
 		{"name that escapes", bag.with("data/../../etc/passwd", "x"), "not well-formed"},
 		{"name of user text", bag.with("data/my picture.jpg", "x"), "not well-formed"},
 		{"project without an id", bag.with("data/projects/mine/project.json", "x"), "not well-formed"},
@@ -265,8 +264,8 @@ func TestVerifySeesMore(t *testing.T) {
 		})
 	}
 	for name, harmless := range map[string]memory{
-		"a tag about sig=":        sealed(bag.with(p+"project.json", `{"description":"sig=3, design=4; the sig= of it"}`)),
-		"a picture with sig=":     sealed(bag.with("data/blob.bin", "&sig=abc")),
+		"a tag about sig=":        sealed(bag.with(p+"project.json", `{"description":"sig=3, design=4; the sig= of it","name":"a&sig=b"}`)),
+		"a picture with a link":   sealed(bag.with("data/blob.bin", "https://x?sv=1&sig=abc")),
 		"two projects' inventory": sealed(bag.with("evidence/inventory.json", `{"v":1,"projects":[{"id":"`+iteration.String()+`"},{"id":"`+project.String()+`"}]}`)),
 	} {
 		if got := problems(t, harmless); got != "" {

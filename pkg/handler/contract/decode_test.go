@@ -35,6 +35,37 @@ func decodePlain(t *testing.T, action, data string) Command {
 	return c
 }
 
+// A signed link gives access to whoever reads it. What bundles keep of a command must not hold one;
+// text that only looks like a part of one is the requester's own.
+func TestSignedLinksAreRefused(t *testing.T) {
+	const signed = `see https:\/\/h.example/c?sv=2021-08-06\u0026sig=abc%3D`
+	for field, data := range map[string]string{
+		"reference":           around("export", "reference", `"`+signed+`"`),
+		"image_metadata":      around("export", "image_metadata", `{"`+signed+`":"x"}`),
+		"expect.project_name": around("delete", "expect", `{"project_name":"`+signed+`"}`),
+	} {
+		action := "export"
+		if field == "expect.project_name" {
+			action = "delete"
+		}
+		headers := map[string][]string{"Nats-Msg-Id": {"req-1"}}
+		if _, err := DecodeCommand("cv", message(action, headers, data)); err == nil || !strings.Contains(err.Error(), field+": ") || strings.Contains(err.Error(), "sig=") {
+			t.Errorf("%s: %v", data, err)
+		}
+		if _, err := DecodeCommand("cv", message(action, headers, strings.ReplaceAll(data, "sv=", "v="))); err != nil {
+			t.Errorf("%s: %v", data, err)
+		}
+	}
+	event := map[string][]string{"ce-specversion": {"1.0"}, "ce-id": {"req-1"}, "ce-type": {"cv.export.requested"}, "ce-source": {"https://h.example/c?sv=1&sig=2"}}
+	if _, err := DecodeCommand("cv", message("export", event, `{"all_projects":true}`)); err == nil || !strings.Contains(err.Error(), "ce-source: ") {
+		t.Errorf("source: %v", err)
+	}
+	c := decodePlain(t, "export", around("export", "image_metadata", `{"link":"`+signed+`"}`))
+	if c.Data.ImageMetadata[0]["link"] == "" { // values are not kept, so they may be anything
+		t.Errorf("%+v", c.Data)
+	}
+}
+
 func TestMalformedCommandsAreRefused(t *testing.T) {
 	all := allMalformed()
 	names := map[string]bool{}

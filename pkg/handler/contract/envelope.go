@@ -219,7 +219,7 @@ func (e *envelope) check(prefix, version string) error {
 	case len(e.data) == 0:
 		return faultf("data", "missing")
 	}
-	return nil
+	return checkLinks(prefix+"source", e.source)
 }
 
 // oneHeader returns a header's value; its name is compared in any letter case. It is a fault when

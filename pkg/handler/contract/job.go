@@ -70,6 +70,10 @@ type DeletionRef struct {
 	Credentials []string `json:"credentials"`
 }
 
+// CancelKept is how long a cancel waits for its command: by the times at which the two were
+// published.
+const CancelKept = 24 * time.Hour
+
 // Cancel is what a job knows of the cancel that ends it.
 type Cancel struct {
 	ID   string    `json:"id"`   // the cancel's own

@@ -265,6 +265,9 @@ func allBadData() (all []badData) {
 	add("lone low surrogate", "export", around("export", "reference", `"\udc00"`), "data")
 	add("swapped surrogates", "export", around("export", "image_metadata", `{"a":"\udc00\ud800"}`), "data")
 	add("high surrogate before another escape", "export", around("export", "reference", `"\ud800\u0041"`), "data")
+	for _, r := range []string{`\u001b`, `\u009b`, `\u200e`, `\u200f`, `\u2029`, `\u202e`, `\u2066`, `\u2069`} {
+		add("reference with "+r[1:], "export", around("export", "reference", `"a`+r+`b"`), "reference")
+	}
 	good := around("export", "reference", `"x"`)
 	broken("cut", good[:len(good)-1])
 	broken("trailing garbage", good+"x")

@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/internal/links"
 )
 
 // member is one member of a JSON object, or an element of an array under the array's name.
@@ -49,11 +51,38 @@ func (f member) textUpTo(limit int) (string, error) {
 
 // line reads a string of 1 to limit characters that is one line of printable text.
 func (f member) line(limit int) (string, error) {
-	s, err := f.textUpTo(limit)
-	if err == nil && strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }) {
-		return "", faultf(f.name, "must not contain control characters or line breaks")
+	s, err := f.kept(limit)
+	if err == nil && strings.ContainsFunc(s, breaksLines) {
+		return "", faultf(f.name, "must not contain control characters, line breaks or characters that change the direction of text")
 	}
 	return s, err
+}
+
+// breaksLines reports whether a character ends a line, controls a terminal, or changes the order in
+// which others are shown.
+func breaksLines(r rune) bool {
+	switch {
+	case unicode.IsControl(r), r == '\u2028', r == '\u2029', r == '\u200e', r == '\u200f':
+		return true
+	}
+	return '\u202a' <= r && r <= '\u202e' || '\u2066' <= r && r <= '\u2069'
+}
+
+// kept reads a string of 1 to limit characters that bundles keep as it is.
+func (f member) kept(limit int) (string, error) {
+	s, err := f.textUpTo(limit)
+	if err == nil {
+		err = checkLinks(f.name, s)
+	}
+	return s, err
+}
+
+// checkLinks refuses text with a signed link, which no bundle may hold.
+func checkLinks(field, text string) error {
+	if links.InText(text) {
+		return faultf(field, "must not contain a signed link, which gives access to whoever reads it: leave out its query")
+	}
+	return nil
 }
 
 func (f member) boolean() (bool, error) {
@@ -163,6 +192,9 @@ func (f member) pairs(which string) (map[string]string, error) {
 		if n := utf8.RuneCountInString(p.name); n == 0 || n > MaxMetadataKey {
 			return nil, faultf(f.name, "%skey %d must have 1 to %d characters", which, i, MaxMetadataKey)
 		}
+		if links.InText(p.name) {
+			return nil, faultf(f.name, "%skey %d must not contain a signed link", which, i)
+		}
 		value, err := (member{f.name, p.raw}).textUpTo(MaxMetadataValue)
 		if err != nil {
 			return nil, faultf(f.name, "%svalue %d must be a string of 1 to %d characters", which, i, MaxMetadataValue)
@@ -213,7 +245,7 @@ func (f member) expect() (*Expect, error) {
 		inner := member{f.name + "." + g.name, g.raw}
 		switch g.name {
 		case "project_name":
-			e.ProjectName, err = inner.textUpTo(MaxProjectName)
+			e.ProjectName, err = inner.kept(MaxProjectName)
 		case "max_images":
 			e.MaxImages, err = inner.count()
 		default:

@@ -3,7 +3,17 @@ package natsq
 import (
 	"context"
 	"fmt"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/expiry"
 )
+
+// ExpireTraces removes the jobs and ledgers of commands that ended longer than keep ago, by the
+// server's clock, and returns how many. Any number of replicas may do so at once.
+func (q *Queue) ExpireTraces(ctx context.Context, keep time.Duration) (removed int, err error) {
+	t := expiry.Traces{API: q.api, Commands: q, Jobs: q.jobs, Ledgers: q.ledgers, JobPrefix: q.jobSubject(""), LedgerPrefix: q.ledgerSubject("")}
+	return t.Expire(ctx, keep) //nolint:wrapcheck // it says what it does
+}
 
 // Forget removes what the streams keep of one id: its job, events, dead letters, ledger and queued
 // units. It leaves the command's message to its holder.

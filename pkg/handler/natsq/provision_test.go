@@ -31,8 +31,8 @@ func TestProvisioned(t *testing.T) {
 		"CV_WORK":       {"cv.work.*.*", jetstream.WorkQueuePolicy, 0, -1},
 		"CV_EVENTS":     {"cv.events.*.*.*", jetstream.LimitsPolicy, kept, 1},
 		"CV_DEAD":       {"cv.dead.*.*", jetstream.LimitsPolicy, kept, 1},
-		"CV_LEDGER":     {"cv.ledger.*", jetstream.LimitsPolicy, kept, -1},
-		"KV_CV_JOBS":    {"$KV.CV_JOBS.>", jetstream.LimitsPolicy, kept, 1},
+		"CV_LEDGER":     {"cv.ledger.*", jetstream.LimitsPolicy, 0, -1},
+		"KV_CV_JOBS":    {"$KV.CV_JOBS.>", jetstream.LimitsPolicy, 0, 1},
 		"KV_CV_HOLDS":   {"$KV.CV_HOLDS.>", jetstream.LimitsPolicy, 0, 1},
 		"KV_CV_SECRETS": {"$KV.CV_SECRETS.>", jetstream.LimitsPolicy, 0, 1},
 	} {
@@ -145,6 +145,7 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 		c.Discard = jetstream.DiscardOld
 	})
 	change("CV_EVENTS", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour; c.MaxMsgsPerSubject = 5 })
+	change("CV_LEDGER", func(c *jetstream.StreamConfig) { c.MaxAge = 9999 * time.Hour }) // as earlier versions made it
 	ok(t, js.DeleteConsumer(ctx, "CV_COMMANDS", "exports"))
 	must[jetstream.Consumer](t)(js.CreateConsumer(ctx, "CV_COMMANDS", jetstream.ConsumerConfig{
 		Durable: "exports", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second, MaxDeliver: 5, MaxRequestBatch: 1, FilterSubject: "cv.commands.export",
@@ -160,6 +161,7 @@ func TestCheckOnlyListsEveryDifference(t *testing.T) {
 		"CV_WORK: discard is DiscardOld, wants DiscardNew",
 		"CV_EVENTS: max_age is 1h0m0s, wants 720h0m0s",
 		"CV_EVENTS: max_msgs_per_subject is 5, wants 1",
+		"CV_LEDGER: max_age is 9999h0m0s, wants no limit",
 		"KV_CV_HOLDS: allow_direct is true, wants false",
 		"CV_COMMANDS > exports: ack_wait is 1s, wants 30s",
 		"CV_COMMANDS > exports: max_deliver is 5, wants -1",
@@ -229,12 +231,12 @@ func TestProvisionNeverLowers(t *testing.T) {
 		}
 	}
 	// And what is too low is raised, nothing else touched.
-	longer := must[*Queue](t)(Open(w.ctx, w.nc, options(t, func(o *Options) { o.Retention = 1000 * time.Hour; o.AckWait = time.Minute })))
+	longer := must[*Queue](t)(Open(w.ctx, w.nc, options(t, func(o *Options) { o.Retention = 10000 * time.Hour; o.AckWait = time.Minute })))
 	ok(t, longer.Ping(w.ctx))
-	if c := must[jetstream.Stream](t)(w.js.Stream(w.ctx, "CV_LEDGER")).CachedInfo().Config; c.MaxAge != 1000*time.Hour || c.Metadata["team"] != "x" {
+	if c := must[jetstream.Stream](t)(w.js.Stream(w.ctx, "CV_LEDGER")).CachedInfo().Config; c.MaxAge != 0 || c.Metadata["team"] != "x" {
 		t.Errorf("ledger keeps %s, metadata %v", c.MaxAge, c.Metadata)
 	}
-	if c := must[jetstream.Stream](t)(w.js.Stream(w.ctx, "CV_EVENTS")).CachedInfo().Config; c.MaxAge != 9999*time.Hour {
+	if c := must[jetstream.Stream](t)(w.js.Stream(w.ctx, "CV_EVENTS")).CachedInfo().Config; c.MaxAge != 10000*time.Hour {
 		t.Errorf("events are kept %s", c.MaxAge)
 	}
 }

@@ -42,6 +42,8 @@ func (q *Queue) streamConfigs() []jetstream.StreamConfig {
 
 	work := stream(q.work, "units of work, shared by all replicas", jetstream.WorkQueuePolicy, q.prefix+".work.*.*")
 
+	// Events and dead letters are published when a command ends, and expire. Jobs and ledgers have
+	// no age: they must outlive their command, however long that takes. ExpireTraces removes them.
 	events := stream(q.events, "what became of commands", jetstream.LimitsPolicy, q.prefix+".events.*.*.*")
 	events.MaxMsgsPerSubject = 1
 	events.MaxAge = q.options.Retention
@@ -52,10 +54,7 @@ func (q *Queue) streamConfigs() []jetstream.StreamConfig {
 	dead.Duplicates = minDuplicateWindow // a dead letter has the Nats-Msg-Id of its command
 
 	ledgers := stream(q.ledgers, "Training API calls made for commands", jetstream.LimitsPolicy, q.prefix+".ledger.*")
-	ledgers.MaxAge = q.options.Retention
-
 	jobs := bucketStream(q.jobs, "jobs: the state of commands")
-	jobs.MaxAge = q.options.Retention
 	holds := bucketStream(q.holds, "legal holds on projects")
 
 	all := []jetstream.StreamConfig{commands, work, events, dead, ledgers, jobs, holds, bucketStream(q.secrets, "what only the service knows")}

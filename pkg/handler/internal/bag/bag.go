@@ -149,10 +149,10 @@ func PutJSON(ctx context.Context, put Putter, path sink.Path, v any) (sink.Objec
 	return o, nil
 }
 
-// PutLedger stores ledger.jsonl, up to a sequence of the ledger's stream.
-func (b Bags) PutLedger(ctx context.Context, l *ledger.Ledger, put Putter, upTo uint64) error {
+// PutLedger stores ledger.jsonl, as far as ref says, after it was held against ref.
+func (b Bags) PutLedger(ctx context.Context, l *ledger.Ledger, put Putter, ref ledger.Ref) error {
 	err := b.Spooled(func(s *sink.Spool) error {
-		if err := l.CopyTo(ctx, s, upTo); err != nil {
+		if err := l.CopyTo(ctx, s, ref); err != nil {
 			return err
 		}
 		_, err := put(ctx, sink.LedgerFile, s.Body("application/jsonl"))

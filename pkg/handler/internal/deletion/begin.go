@@ -49,9 +49,9 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 		return nil, fmt.Errorf("store the plan: %w", err)
 	}
 	credentials := []string{}
-	fingerprint, err := d.provenFingerprint(ctx)
+	fingerprint, err := d.Control.Fingerprint(ctx)
 	if err != nil {
-		return nil, err
+		return nil, err //nolint:wrapcheck // it says what it reads
 	}
 	if fingerprint != "" {
 		credentials = append(credentials, fingerprint)
@@ -89,8 +89,13 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 // planAndCheck makes the plan, and the end of a delete that must not be carried out. Where an
 // iteration in training hides images from the plan, the delete waits.
 func (d *Deleter) planAndCheck(ctx context.Context, exported *contract.BundleRef) (_ *deletePlan, refused *contract.EventData, err error) {
-	plan, err := d.planDelete(ctx)
-	if err != nil {
+	var plan *deletePlan
+	// Until a delete is begun nothing is changed, so where the service contradicts itself the plan
+	// is made again.
+	if err := d.poll(ctx, 0, "plan", "", func(ctx context.Context) (_ string, err error) {
+		plan, err = d.planDelete(ctx)
+		return "", err
+	}); err != nil {
 		return nil, nil, err
 	}
 	defer func() {

@@ -159,7 +159,7 @@ func (d *Deleter) commit(ctx context.Context) error {
 	if _, err := bag.PutJSON(ctx, out.PutTag, sink.VerificationFile, verification); err != nil {
 		return err
 	}
-	request, err := d.evidence(ctx, out.PutTag, cut.Ledger.Seq)
+	request, err := d.evidence(ctx, out.PutTag, cut.Ledger)
 	if err != nil {
 		return err
 	}
@@ -249,9 +249,9 @@ func (d *Deleter) deleted(ctx context.Context, out *sink.Bag, n int, t *tally, p
 	return size, nil
 }
 
-// evidence stores request.json, the plan if it is known, and ledger.jsonl, and returns the
-// request's digest.
-func (d *Deleter) evidence(ctx context.Context, put bag.Putter, upTo uint64) (string, error) {
+// evidence stores request.json, the plan if it is known, and ledger.jsonl as far as ref says, and
+// returns the request's digest.
+func (d *Deleter) evidence(ctx context.Context, put bag.Putter, ref ledger.Ref) (string, error) {
 	request, err := bag.PutJSON(ctx, put, sink.RequestFile, d.begun.Request)
 	if err != nil {
 		return "", err
@@ -261,7 +261,7 @@ func (d *Deleter) evidence(ctx context.Context, put bag.Putter, upTo uint64) (st
 			return "", fmt.Errorf("store the plan: %w", err)
 		}
 	}
-	return request.SHA256, d.Bags.PutLedger(ctx, d.Ledger, put, upTo)
+	return request.SHA256, d.Bags.PutLedger(ctx, d.Ledger, put, ref)
 }
 
 // certificate is the page for people: what was deleted, how that was verified, what remains and

@@ -29,13 +29,6 @@ type Holds interface {
 	Held(ctx context.Context, project string) (bool, error)
 }
 
-// Secrets has what only the service knows.
-type Secrets interface {
-	// Secret is the secret of this name, 26 random letters and digits made when it was first asked
-	// for. All replicas get the same.
-	Secret(ctx context.Context, name string) (string, error)
-}
-
 // Settings are what all deletes have in common.
 type Settings struct {
 	Deletes       contract.DeletePolicy
@@ -54,7 +47,6 @@ type Deleter struct {
 	Attempt  action.Attempt
 	Exporter Exporter
 	Holds    Holds
-	Secrets  Secrets
 	Client   *cv.Client
 	Ledger   *ledger.Ledger
 	Calls    *ledger.Recorder // of this attempt, which are not in the ledger yet
@@ -76,10 +68,15 @@ func (d *Deleter) Run(ctx context.Context) (action.Result, error) {
 	defer d.close()
 	refused, err := d.carryOut(ctx)
 	kept := d.Attempt.FlushCalls(ctx)
-	var waits *waitError
+	var (
+		waits        *waitError
+		uncontrolled *account.UncontrolledError
+	)
 	switch {
 	case errors.As(err, &waits) && kept == nil:
 		return action.Result{Wait: &waits.waiting}, nil
+	case errors.As(err, &uncontrolled) && kept == nil:
+		return action.Result{Wait: &uncontrolled.Waiting}, nil
 	case err != nil || kept != nil:
 		return action.Result{}, errors.Join(err, kept)
 	case refused != nil:
@@ -173,7 +170,7 @@ func (d *Deleter) execute(ctx context.Context) error {
 	if err := d.Bags.CheckUnmoved(d.Client.Host(), account.Endpoint{Host: d.begun.Host, Name: d.begun.Account}); err != nil {
 		return err
 	}
-	d.Control.Host = d.begun.Host
+	d.Control.Resume(d.begun.Host, d.Job.Deletion.Credentials)
 	if d.Job.Phase != contract.PhaseDelete { // else the beginning said so
 		if err := d.update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseDelete }); err != nil {
 			return err

@@ -14,8 +14,9 @@ import (
 // destroy makes a destructive call under the fence: its intent goes into the ledger first, which
 // fails when another replica holds the command; its result after. Each try of the call has its own.
 // gone: the service answered not found. already: no earlier try, of any attempt, can have removed
-// it.
-func (d *Deleter) destroy(ctx context.Context, call func(ctx context.Context) error) (gone, already bool, err error) {
+// it. about is what the call removes.
+func (m *removal) destroy(ctx context.Context, about cv.Thing, call func(ctx context.Context) error) (gone, already bool, err error) {
+	d := m.d
 	var (
 		broken   error
 		made     ledger.Call // the last one that was intended
@@ -58,14 +59,6 @@ func (d *Deleter) destroy(ctx context.Context, call func(ctx context.Context) er
 	if kept := errors.Join(broken, d.Ledger.Flush(late)); kept != nil {
 		return false, false, errors.Join(err, kept)
 	}
-	gone, err = d.provenGone(ctx, err)
-	return gone, gone && d.Ledger.Possible(made.Operation, made.Target) == 0, err
-}
-
-// isGone makes a 404 of the API's own what it is to a delete: it is gone.
-func isGone(err error) (bool, error) {
-	if errors.Is(err, cv.ErrGone) {
-		return true, nil
-	}
-	return false, err
+	gone, err = d.Control.Gone(ctx, m.plan.ID, err, about)
+	return gone, gone && d.Ledger.Possible(made.Operation, made.Target) == 0, err //nolint:wrapcheck // the caller says what it deletes
 }

@@ -127,7 +127,7 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 		t.addProject(project)
 		n++
 	}
-	if _, err := d.evidence(ctx, put, d.Ledger.End()); err != nil {
+	if _, err := d.evidence(ctx, put, ledger.Ref{Seq: d.Ledger.End()}); err != nil { // whatever is left of the ledger
 		return "", err
 	}
 	// The last object. A crash before it leaves evidence that the next attempt stores again; behind

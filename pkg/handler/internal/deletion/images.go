@@ -72,14 +72,9 @@ func (m *removal) relistSelection(ctx context.Context) ([]deletedLine, error) {
 			return "", err
 		}
 		found, err := m.survey(ctx).Images(ctx, scopes)
-		gone, absent := m.d.provenGone(ctx, err)
-		switch {
-		case absent != nil:
-			return "", absent
-		case gone && survey.ProjectGone(err):
-			return "", nil
-		case gone: // an iteration, say, that went away meanwhile: the others were not looked at
-			return "listing", nil
+		// An iteration that went away meanwhile is a contradiction: the others were not looked at.
+		if gone, err := m.d.Control.Gone(ctx, m.plan.ID, err); err != nil || gone {
+			return "", err //nolint:wrapcheck // wrapped by the caller
 		}
 		for _, id := range found.IDs() {
 			if _, planned := slices.BinarySearchFunc(m.plan.Images, id, contract.CompareIDs); planned {
@@ -108,7 +103,7 @@ func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed boo
 		return false, nil, err
 	}
 	remove := func(named []uuid.UUID, q cv.DeleteImagesQuery) error {
-		gone, already, err := m.d.destroy(ctx, func(ctx context.Context) error {
+		gone, already, err := m.destroy(ctx, cv.ThingImage, func(ctx context.Context) error {
 			_, err := m.d.Client.DeleteImages(ctx, m.plan.ID, q)
 			return err //nolint:wrapcheck // wrapped below
 		})
@@ -151,20 +146,22 @@ func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUI
 			continue
 		}
 		err = m.survey(ctx).Present(ctx, scope, m.plan.Images, found)
-		if _, err := m.d.provenGone(ctx, err); err != nil {
-			return 0, nil, err
+		if _, err := m.d.Control.Gone(ctx, m.plan.ID, err); err != nil {
+			return 0, nil, err //nolint:wrapcheck // wrapped by the caller
 		}
 	}
 	return n, found.IDs(), nil
 }
 
-// count is how many images a scope has, tagged and untagged; none when it is not there.
+// count is how many images a scope has, tagged and untagged; none when the project is gone. A scope
+// that is not there, though it was just listed, is a contradiction: the scopes are to be listed
+// again.
 func (m *removal) count(ctx context.Context, scope uuid.UUID) (int, error) {
 	total := 0
 	for _, kind := range []survey.ListingKind{survey.Tagged, survey.Untagged} {
 		n, err := survey.Count(ctx, m.d.Client, m.plan.ID, survey.Listing{Kind: kind, Scope: scope})
-		if gone, err := m.d.provenGone(ctx, err); err != nil || gone {
-			return 0, err
+		if gone, err := m.d.Control.Gone(ctx, m.plan.ID, err); err != nil || gone {
+			return 0, err //nolint:wrapcheck // wrapped by the caller
 		}
 		total += n
 	}

@@ -34,7 +34,7 @@ func (m *removal) unpublishIterations(ctx context.Context) ([]deletedLine, error
 		if !m.d.Command.Data.Unpublish {
 			return nil, &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("iteration %s was published after the plan was made", it.ID)}
 		}
-		_, _, err := m.d.destroy(ctx, func(ctx context.Context) error {
+		_, _, err := m.destroy(ctx, cv.ThingIteration, func(ctx context.Context) error {
 			err := m.d.Client.UnpublishIteration(ctx, m.plan.ID, it.ID)
 			var api *cv.Error
 			if errors.As(err, &api) && api.Code == "BadRequestIterationNotPublished" {
@@ -52,7 +52,7 @@ func (m *removal) unpublishIterations(ctx context.Context) ([]deletedLine, error
 // existing is the iterations a project has now; none when it is gone.
 func (d *Deleter) existing(ctx context.Context, project uuid.UUID) ([]cv.Iteration, error) {
 	iterations, err := d.Client.GetIterations(ctx, project)
-	if _, err := d.provenGone(ctx, err); err != nil {
+	if _, err := d.Control.Gone(ctx, project, err); err != nil {
 		return nil, fmt.Errorf("read the iterations of project %s: %w", project, err)
 	}
 	return survey.WithoutWorkspace(iterations), nil
@@ -87,20 +87,20 @@ func (m *removal) deleteIterations(ctx context.Context) ([]deletedLine, error) {
 	var lines []deletedLine
 	for _, it := range m.plan.Iterations {
 		remove := func(ctx context.Context) error { return m.d.Client.DeleteIteration(ctx, m.plan.ID, it) }
-		_, already, err := m.d.destroy(ctx, remove)
+		_, already, err := m.destroy(ctx, cv.ThingIteration, remove)
 		if errors.Is(err, cv.ErrPublished) { // meanwhile
 			if _, err := m.unpublishIterations(ctx); err != nil {
 				return nil, err
 			}
-			_, already, err = m.d.destroy(ctx, remove)
+			_, already, err = m.destroy(ctx, cv.ThingIteration, remove)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("delete iteration %s: %w", it, err)
 		}
 		err = m.pollUntilGone(ctx, "iteration "+it.String(), func(ctx context.Context) (string, error) {
 			_, err := m.d.Client.GetIteration(ctx, m.plan.ID, it)
-			gone, err := m.d.provenGone(ctx, err)
-			return leftUnless(gone, it.String()), err
+			gone, err := m.d.Control.Gone(ctx, m.plan.ID, err, cv.ThingIteration)
+			return leftUnless(gone, it.String()), err //nolint:wrapcheck // wrapped by the caller
 		})
 		if err != nil {
 			return nil, err
@@ -118,14 +118,14 @@ func (m *removal) deleteIterations(ctx context.Context) ([]deletedLine, error) {
 func (m *removal) deleteTags(ctx context.Context) ([]deletedLine, error) {
 	var lines []deletedLine
 	for _, tag := range m.plan.Tags {
-		_, already, err := m.d.destroy(ctx, func(ctx context.Context) error { return m.d.Client.DeleteTag(ctx, m.plan.ID, tag) })
+		_, already, err := m.destroy(ctx, cv.ThingTag, func(ctx context.Context) error { return m.d.Client.DeleteTag(ctx, m.plan.ID, tag) })
 		if err != nil {
 			return nil, fmt.Errorf("delete tag %s: %w", tag, err)
 		}
 		err = m.pollUntilGone(ctx, "tag "+tag.String(), func(ctx context.Context) (string, error) {
 			_, err := m.d.Client.GetTag(ctx, m.plan.ID, tag, uuid.Nil)
-			gone, err := m.d.provenGone(ctx, err)
-			return leftUnless(gone, tag.String()), err
+			gone, err := m.d.Control.Gone(ctx, m.plan.ID, err, cv.ThingTag)
+			return leftUnless(gone, tag.String()), err //nolint:wrapcheck // wrapped by the caller
 		})
 		if err != nil {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -114,55 +115,36 @@ func (d *Deleter) planDelete(ctx context.Context) (_ *deletePlan, err error) {
 	return plan, nil
 }
 
-// recheckNotFound looks again for the projects that the plan did not find. It fails, so that the
-// plan is made again, when one of them is there now; it waits when the account that answers is not
-// the planned one.
+// recheckNotFound looks again for the projects that the plan did not find. It fails with
+// account.ErrContradiction, so that the plan is made again, when one of them is there now.
 func (d *Deleter) recheckNotFound(ctx context.Context, plan *deletePlan) error {
 	absent := plan.notFound.Projects
 	if len(absent) == 0 {
 		return nil
 	}
-	moved := func(id uuid.UUID) error {
-		return fmt.Errorf("%w: project %s came or went while it was planned", cv.ErrUnavailable, id)
+	listed, err := d.Control.NotListed(ctx, absent)
+	if err == nil && d.Command.Data.AllProjects { // it was listed when the plan was begun
+		err = fmt.Errorf("%w: project %s went away while it was planned", account.ErrContradiction, absent[0])
 	}
-	if len(plan.facts) > 0 || d.Command.Data.AllProjects {
-		for _, id := range absent {
-			_, err := d.Client.GetProject(ctx, id)
-			gone, err := d.provenGone(ctx, err)
-			if err != nil {
-				return fmt.Errorf("look for project %s again: %w", id, err)
-			}
-			if !gone || d.Command.Data.AllProjects {
-				return moved(id)
-			}
-		}
-	}
-	projects, err := d.Client.GetProjects(ctx)
-	if err != nil {
-		return fmt.Errorf("list the projects: %w", err)
-	}
-	for _, p := range projects {
-		if slices.Contains(absent, p.ID) {
-			return moved(p.ID)
-		}
-	}
-	plan.notFound.Listed = len(projects)
-	return nil
+	plan.notFound.Listed = listed
+	return err //nolint:wrapcheck // it says what it asked for
 }
 
 // planProject reads what a project holds of the selection. found is false when the project is gone.
 // What goes away while it is read makes the plan worth making again.
 func (d *Deleter) planProject(ctx context.Context, id uuid.UUID) (p deleteplan.Project, f projectFacts, found bool, err error) {
 	defer func() {
-		said := err
-		var gone bool
-		if gone, err = d.provenGone(ctx, said); gone {
-			err = fmt.Errorf("%w: it changed while it was planned: %w", cv.ErrUnavailable, said)
+		if errors.Is(err, cv.ErrGone) {
+			said := err
+			var gone bool
+			if gone, err = d.Control.Gone(ctx, id, said); gone {
+				err = fmt.Errorf("%w: it went away while it was planned: %v", account.ErrContradiction, said)
+			}
 		}
 	}()
 	data := d.Command.Data
 	project, err := d.Client.GetProject(ctx, id)
-	if errors.Is(err, cv.ErrGone) {
+	if cv.Missing(err) == cv.ThingProject {
 		return p, f, false, nil
 	}
 	if err != nil {
@@ -243,5 +225,9 @@ func takesPredictions(d contract.Data) bool {
 // survey finds the images of a project that the command selects. progress hears how many are found
 // so far.
 func (d *Deleter) survey(project uuid.UUID, progress func(found int) error) survey.Survey {
-	return survey.Survey{Client: d.Client, Project: project, Data: d.Command.Data, Gone: d.provenGone, Progress: progress}
+	return survey.Survey{Client: d.Client, Project: project, Data: d.Command.Data, Progress: progress,
+		Gone: func(ctx context.Context, err error, about ...cv.Thing) (bool, error) {
+			return d.Control.Gone(ctx, project, err, about...) //nolint:wrapcheck // the survey says what it asked for
+		},
+	}
 }

@@ -48,8 +48,8 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported
 	query := survey.PredictionQuery{Scope: scope, Count: cv.MaxPredictionIDs, Until: m.d.begun.BegunAt}
 	for {
 		results, _, err := query.Page(ctx, m.d.Client, m.plan.ID, nil)
-		if gone, err := m.d.provenGone(ctx, err); err != nil || gone {
-			return "", err
+		if gone, err := m.d.Control.Gone(ctx, m.plan.ID, err); err != nil || gone {
+			return "", err //nolint:wrapcheck // wrapped by the caller
 		}
 		if len(results) == 0 {
 			return "", nil
@@ -65,7 +65,7 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported
 			tried[p.ID] = true
 		}
 		for chunk := range slices.Chunk(ids, cv.MaxPredictionIDs) {
-			if _, _, err := m.d.destroy(ctx, func(ctx context.Context) error { return m.d.Client.DeletePredictions(ctx, m.plan.ID, chunk) }); err != nil {
+			if _, _, err := m.destroy(ctx, cv.ThingPrediction, func(ctx context.Context) error { return m.d.Client.DeletePredictions(ctx, m.plan.ID, chunk) }); err != nil {
 				return "", fmt.Errorf("delete predictions: %w", err)
 			}
 		}
@@ -116,8 +116,8 @@ func (d *Deleter) unexported(ctx context.Context, project uuid.UUID) (uuid.UUID,
 	for _, scope := range scopes {
 		query := survey.PredictionQuery{Scope: scope, Count: cv.MaxPredictionIDs, Newest: true}
 		results, _, err := query.Page(ctx, d.Client, project, nil)
-		if _, err := d.provenGone(ctx, err); err != nil {
-			return uuid.Nil, err
+		if _, err := d.Control.Gone(ctx, project, err); err != nil {
+			return uuid.Nil, err //nolint:wrapcheck // wrapped by the caller
 		}
 		for _, p := range results {
 			if _, ok := exported[p.ID]; !ok {

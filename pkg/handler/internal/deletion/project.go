@@ -33,7 +33,7 @@ func (m *removal) deleteProject(ctx context.Context) ([]deletedLine, error) {
 		return nil, changed("iteration " + iterations[0].ID.String())
 	}
 	tags, err := m.d.Client.GetTags(ctx, p.ID, uuid.Nil)
-	if _, err := m.d.provenGone(ctx, err); err != nil {
+	if _, err := m.d.Control.Gone(ctx, p.ID, err); err != nil {
 		return nil, fmt.Errorf("read the tags of project %s: %w", p.ID, err)
 	}
 	for _, t := range tags {
@@ -53,20 +53,14 @@ func (m *removal) deleteProject(ctx context.Context) ([]deletedLine, error) {
 	if err := m.d.keepCredential(ctx); err != nil { // after this call nothing may be there to prove it
 		return nil, err
 	}
-	_, already, err := m.d.destroy(ctx, func(ctx context.Context) error { return m.d.Client.DeleteProject(ctx, p.ID) })
+	_, already, err := m.destroy(ctx, cv.ThingProject, func(ctx context.Context) error { return m.d.Client.DeleteProject(ctx, p.ID) })
 	if err != nil {
 		return nil, fmt.Errorf("delete project %s: %w", p.ID, err)
 	}
 	err = m.pollUntilGone(ctx, "project "+p.ID.String(), func(ctx context.Context) (string, error) {
 		_, err := m.d.Client.GetProject(ctx, p.ID)
-		if gone, err := m.d.provenGone(ctx, err); err != nil || !gone {
-			return "itself", err
-		}
-		all, err := m.d.Client.GetProjects(ctx)
-		if err != nil || slices.ContainsFunc(all, func(o cv.Project) bool { return o.ID == p.ID }) {
-			return "itself", err
-		}
-		return "", m.d.checkAccount(ctx)
+		gone, err := m.d.Control.Gone(ctx, p.ID, err) // which looks into the list of projects, too
+		return leftUnless(gone, "itself"), err        //nolint:wrapcheck // wrapped by the caller
 	})
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,6 +51,23 @@ func (m *removal) record(ctx context.Context, key sink.Key, lines []deletedLine)
 	}
 	m.d.done += int64(len(lines))
 	return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt)
+}
+
+// keepCredential has the job remember the credential in use, once that is proven: a later attempt
+// may find no project any more that could prove it.
+func (d *Deleter) keepCredential(ctx context.Context) error {
+	if d.Job.Deletion == nil {
+		return nil
+	}
+	used, err := d.Control.Fingerprint(ctx)
+	if err != nil || used == "" || slices.Contains(d.Job.Deletion.Credentials, used) {
+		return err //nolint:wrapcheck // it says what it reads
+	}
+	return d.update(ctx, func(j *contract.Job) {
+		ref := *j.Deletion
+		ref.Credentials = append(slices.Clone(ref.Credentials), used)
+		j.Deletion = &ref
+	})
 }
 
 // absent are lines for things that are gone now.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
@@ -48,8 +49,12 @@ func (m *removal) run(ctx context.Context) error {
 		if err := m.checkLegalHold(ctx); err != nil {
 			return err
 		}
-		lines, err := do[step](ctx)
-		if err != nil {
+		var lines []deletedLine
+		// A step can be begun again at any point: it is where the service contradicts itself.
+		if err := m.pollUntilGone(ctx, "what step "+step+" removes", func(ctx context.Context) (_ string, err error) {
+			lines, err = do[step](ctx)
+			return "", err
+		}); err != nil {
 			return err
 		}
 		if err := m.record(ctx, key, lines); err != nil {
@@ -92,6 +97,14 @@ func (m *removal) wants(step string) bool {
 	default:
 		return p.Project
 	}
+}
+
+// startedAt is when the delete was begun or, before that, accepted.
+func (d *Deleter) startedAt() time.Time {
+	if d.begun.StartedAt.IsZero() {
+		return d.Job.Created
+	}
+	return d.begun.StartedAt
 }
 
 // progress is how much of what was planned is seen to be gone.

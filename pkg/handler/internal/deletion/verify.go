@@ -2,12 +2,14 @@ package deletion
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 )
 
@@ -36,25 +38,39 @@ func (d *Deleter) verifyDeadline(ctx context.Context, project int, what string) 
 // pollUntilGone calls look, with growing pauses, until it names nothing that is left. Each thing
 // has a deadline of its own: what was waited for before takes nothing of it.
 func (m *removal) pollUntilGone(ctx context.Context, what string, look func(context.Context) (left string, err error)) error {
+	return m.d.poll(ctx, m.n, m.step, fmt.Sprintf("%s of project %s could not be seen to be gone", what, m.plan.ID), look)
+}
+
+// answers is what poll waits for when answers contradict each other.
+const answers = "answers"
+
+// poll calls look, with growing pauses, until it names nothing that is left. It looks again, too,
+// when the service contradicts itself. unseen says what the delete fails with in the end.
+func (d *Deleter) poll(ctx context.Context, project int, step, unseen string, look func(context.Context) (left string, err error)) error {
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
 		left, err := look(ctx)
+		late := unseen
+		if errors.Is(err, account.ErrContradiction) {
+			d.Log.Info().Err(err).Str("step", step).Msg("the service contradicts itself, looking again")
+			left, late, err = answers, err.Error(), nil
+		}
 		if err != nil || left == "" {
 			return err
 		}
-		_, late, err := m.d.verifyDeadline(ctx, m.n, m.step+"-"+left)
+		_, over, err := d.verifyDeadline(ctx, project, step+"-"+left)
 		if err != nil {
 			return err
 		}
-		if late {
-			return &contract.Error{Code: contract.CodeUnverified, Message: fmt.Sprintf("%s of project %s could not be seen to be gone within %s (CONSUMER_VERIFY_TIMEOUT)", what, m.plan.ID, m.d.VerifyTimeout)}
+		if over {
+			return &contract.Error{Code: contract.CodeUnverified, Message: fmt.Sprintf("%s within %s (CONSUMER_VERIFY_TIMEOUT)", late, d.VerifyTimeout)}
 		}
-		if err := m.d.Attempt.FlushCalls(ctx); err != nil {
+		if err := d.Attempt.FlushCalls(ctx); err != nil {
 			return err
 		}
-		if err := m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt); err != nil {
+		if err := d.Attempt.Progress(ctx, d.progress(), d.startedAt()); err != nil {
 			return err
 		}
-		if err := m.d.Wait(ctx, pause); err != nil {
+		if err := d.Wait(ctx, pause); err != nil {
 			return err
 		}
 	}

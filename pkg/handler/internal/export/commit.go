@@ -154,7 +154,7 @@ func (c *committing) evidence(ctx context.Context) (string, error) {
 	if _, err := bag.PutJSON(ctx, c.out.PutTag, sink.InventoryFile, c.inventory); err != nil {
 		return "", err
 	}
-	return request.SHA256, c.x.Bags.PutLedger(ctx, c.x.Ledger, c.out.PutTag, c.cut.Ledger.Seq)
+	return request.SHA256, c.x.Bags.PutLedger(ctx, c.x.Ledger, c.out.PutTag, c.cut.Ledger)
 }
 
 func (c *committing) unstable() int {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -239,9 +240,11 @@ func (l *Ledger) Ref() Ref {
 	return Ref{Seq: l.seq, Entries: l.chain.Seq(), Head: l.chain.Head()}
 }
 
-// CopyTo writes the whole ledger up to stream sequence upTo, one line a call.
-func (l *Ledger) CopyTo(ctx context.Context, w *sink.Spool, upTo uint64) error {
-	for message, err := range l.queue.Ledger(ctx, l.id, upTo) {
+// CopyTo writes the ledger up to ref's message, one line a call. Unless ref names no head, the copy
+// has to be that ledger, whole: a chain without a gap from its first line, with ref's entries and
+// head.
+func (l *Ledger) CopyTo(ctx context.Context, w *sink.Spool, ref Ref) error {
+	for message, err := range l.queue.Ledger(ctx, l.id, ref.Seq) {
 		if err != nil {
 			return fmt.Errorf("read the ledger: %w", err)
 		}
@@ -249,5 +252,25 @@ func (l *Ledger) CopyTo(ctx context.Context, w *sink.Spool, upTo uint64) error {
 			return fmt.Errorf("spool the ledger: %w", err)
 		}
 	}
+	if ref.Head == "" {
+		return nil
+	}
+	sum, err := sink.VerifyLedger(w.ReadSeeker())
+	var unread *sink.ReadError
+	switch {
+	case errors.As(err, &unread):
+		return fmt.Errorf("read the ledger's copy: %w", err)
+	case err != nil:
+		return l.lost(err.Error())
+	case sum.Lines != ref.Entries || sum.Head != ref.Head:
+		return l.lost(fmt.Sprintf("it has %d lines and head %s, and had %d and %s", sum.Lines, sum.Head, ref.Entries, ref.Head))
+	}
 	return nil
+}
+
+// lost says that the ledger in NATS is not the one that was written, so that no bag can be sealed
+// with it.
+func (l *Ledger) lost(how string) error {
+	return &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the ledger of this command, %s.ledger.%s, was changed in NATS or is not whole any more, "+
+		"so no receipt can be made: %s; publish the command again under a new id", l.prefix, l.id, how)}
 }

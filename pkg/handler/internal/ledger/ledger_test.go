@@ -305,6 +305,63 @@ func TestContinues(t *testing.T) {
 	}
 }
 
+// TestCopy copies a ledger of which NATS has something else than was written: no bag gets that copy,
+// and only evidence of a failure, which names no head, takes what is there.
+func TestCopy(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(messages [][]byte) [][]byte
+		whole  bool
+	}{
+		{"unchanged", func(m [][]byte) [][]byte { return m }, true},
+		{"its beginning expired", func(m [][]byte) [][]byte { return append([][]byte{{}, {}}, m[2:]...) }, false},
+		{"one in the middle removed", func(m [][]byte) [][]byte { return slices.Concat(m[:2], [][]byte{{}}, m[3:]) }, false},
+		{"the last removed", func(m [][]byte) [][]byte { return append(m[:5:5], nil) }, false},
+		{"two in another order", func(m [][]byte) [][]byte { return slices.Concat(m[:2], [][]byte{m[3], m[2]}, m[4:]) }, false},
+		{"one changed", func(m [][]byte) [][]byte {
+			return slices.Concat(m[:2], [][]byte{bytes.Replace(m[2], []byte("tags/1"), []byte("tags/9"), 1)}, m[3:])
+		}, false},
+		{"another one", func([][]byte) [][]byte {
+			q := &queue{}
+			l := q.open(t, start, false)
+			for range 3 {
+				write(t, l, start, step{"DeleteTag", "projects/p/tags/x", 204})
+			}
+			return q.messages
+		}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q := &queue{}
+			l := q.open(t, start, false)
+			for i := range 3 {
+				write(t, l, start.Add(time.Duration(i)*time.Minute), step{"DeleteTag", fmt.Sprintf("projects/p/tags/%d", i), 204})
+			}
+			ref := l.Ref()
+			q.messages = c.change(q.messages)
+			for _, strict := range []bool{true, false} {
+				if !strict {
+					ref = ledger.Ref{Seq: ref.Seq}
+				}
+				s, err := sink.NewSpool(t.TempDir())
+				if err != nil {
+					t.Fatal(err)
+				}
+				var own *contract.Error
+				err = l.CopyTo(t.Context(), s, ref)
+				if refused := errors.As(err, &own); refused != (strict && !c.whole) || err != nil && !refused {
+					t.Errorf("held against its head %t: %v", strict, err)
+				}
+				if err == nil && s.Size() != int64(len(bytes.Join(q.messages, nil))) {
+					t.Errorf("the copy has %d bytes", s.Size())
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
 func TestProjectOf(t *testing.T) {
 	for target, want := range map[string]uuid.UUID{
 		"projects/" + project.String():                 project,

@@ -101,7 +101,7 @@ func ImagesByIDs(ctx context.Context, client *cv.Client, project, scope uuid.UUI
 	for batch := range slices.Chunk(ids, cv.MaxPage) {
 		images, err := client.GetImagesByIDs(ctx, project, scope, batch)
 		switch {
-		case isNotFoundImage(err) && len(batch) > 1:
+		case cv.Missing(err) == cv.ThingImage && len(batch) > 1:
 			images, err = nil, nil
 			for half := range slices.Chunk(batch, (len(batch)+1)/2) {
 				some, err := ImagesByIDs(ctx, client, project, scope, half)
@@ -110,7 +110,7 @@ func ImagesByIDs(ctx context.Context, client *cv.Client, project, scope uuid.UUI
 				}
 				images = append(images, some...)
 			}
-		case isNotFoundImage(err):
+		case cv.Missing(err) == cv.ThingImage:
 			err = nil
 		}
 		if err != nil {

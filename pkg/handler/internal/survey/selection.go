@@ -22,9 +22,9 @@ type Survey struct {
 	Client  *cv.Client
 	Project uuid.UUID
 	Data    contract.Data // selects the images
-	// Gone reports whether an error proves that what was asked for is not there. Every other error
-	// it returns.
-	Gone func(context.Context, error) (bool, error)
+	// Gone reports whether an error proves that the project is not there, or one of the things that
+	// the call was about. Every other error it returns.
+	Gone func(ctx context.Context, err error, about ...cv.Thing) (bool, error)
 	// Progress hears now and then how many images are found so far.
 	Progress func(found int) error
 }
@@ -63,12 +63,8 @@ func (s Survey) Images(ctx context.Context, scopes []uuid.UUID) (Selected, error
 // selectTagged finds the images of a scope that carry any of the named tags.
 func (s Survey) selectTagged(ctx context.Context, scope uuid.UUID, found Selected) error {
 	tags, err := s.Client.GetTags(ctx, s.Project, scope)
-	none, err := s.holdsNothing(ctx, scope, err)
-	if err != nil {
+	if err != nil && !errors.Is(err, cv.ErrUntrained) {
 		return fmt.Errorf("read the tags of %s: %w", ScopeName(scope), err)
-	}
-	if none {
-		return nil
 	}
 	var here []uuid.UUID
 	for _, t := range tags {
@@ -79,24 +75,12 @@ func (s Survey) selectTagged(ctx context.Context, scope uuid.UUID, found Selecte
 	return s.list(ctx, TagListings(scope, here), found)
 }
 
-// holdsNothing reports whether err says that a scope holds nothing: an iteration that was never
-// trained, or that is gone. Every other error it returns.
-func (s Survey) holdsNothing(ctx context.Context, scope uuid.UUID, err error) (bool, error) {
-	if errors.Is(err, cv.ErrUntrained) {
-		return true, nil
-	}
-	if scope == uuid.Nil {
-		return false, err
-	}
-	return s.Gone(ctx, err)
-}
-
 // Present adds the ids that a scope has. A batch that fails for an image that is not there is asked
 // in halves: the answer says nothing of the others, nor of the scope.
 func (s Survey) Present(ctx context.Context, scope uuid.UUID, ids []uuid.UUID, found Selected) error {
 	for chunk := range slices.Chunk(ids, cv.MaxPage) {
 		images, err := s.Client.GetImagesByIDs(ctx, s.Project, scope, chunk)
-		if isNotFoundImage(err) {
+		if cv.Missing(err) == cv.ThingImage {
 			if len(chunk) > 1 {
 				half := len(chunk) / 2
 				err = s.Present(ctx, scope, chunk[:half], found)
@@ -104,19 +88,15 @@ func (s Survey) Present(ctx context.Context, scope uuid.UUID, ids []uuid.UUID, f
 					err = s.Present(ctx, scope, chunk[half:], found)
 				}
 			} else {
-				_, err = s.Gone(ctx, err)
+				_, err = s.Gone(ctx, err, cv.ThingImage)
 			}
 			if err != nil {
 				return err
 			}
 			continue
 		}
-		none, err := s.holdsNothing(ctx, scope, err)
-		if err != nil {
+		if err != nil && !errors.Is(err, cv.ErrUntrained) {
 			return fmt.Errorf("look for images in %s: %w", ScopeName(scope), err)
-		}
-		if none {
-			return nil
 		}
 		for _, image := range images {
 			found.add(image)
@@ -145,7 +125,7 @@ func (s Survey) list(ctx context.Context, listings []Listing, found Selected) er
 				moved = true
 				break
 			}
-			if _, err := s.holdsNothing(ctx, l.Scope, err); err != nil {
+			if err != nil && !errors.Is(err, cv.ErrUntrained) {
 				return err
 			}
 			listed[i] = n
@@ -167,12 +147,8 @@ func (s Survey) countAll(ctx context.Context, listings []Listing) ([]int, error)
 	counts := make([]int, 0, len(listings))
 	for _, l := range listings {
 		n, err := Count(ctx, s.Client, s.Project, l)
-		none, err := s.holdsNothing(ctx, l.Scope, err)
 		if err != nil {
 			return nil, err
-		}
-		if none {
-			n = 0
 		}
 		counts = append(counts, n)
 	}
@@ -199,10 +175,4 @@ func (s Survey) readListing(ctx context.Context, l Listing, found Selected) (lis
 		}
 	}
 	return listed, nil
-}
-
-// isNotFoundImage reports whether the Training API answered that an image is not there.
-func isNotFoundImage(err error) bool {
-	var api *cv.Error
-	return errors.As(err, &api) && api.Code == "NotFoundImage"
 }

@@ -59,7 +59,7 @@ func newAccount(t *testing.T, spec cvtest.ProjectSpec) *account {
 func (a *account) survey(d contract.Data) survey.Survey {
 	return survey.Survey{
 		Client: a.client, Project: a.project, Data: d,
-		Gone: func(_ context.Context, err error) (bool, error) {
+		Gone: func(_ context.Context, err error, _ ...cv.Thing) (bool, error) {
 			if errors.Is(err, cv.ErrGone) {
 				return true, nil
 			}
@@ -147,7 +147,7 @@ func TestPresentWithoutProof(t *testing.T) {
 	a.api.Fault(cvtest.Fault{Operation: "GetImagesByIds", Path: a.images[1].String(), Times: -1, Status: 404, Code: "NotFoundImage"})
 	s := a.survey(contract.Data{ImageIDs: a.images})
 	doubt := errors.New("the account is not the one")
-	s.Gone = func(context.Context, error) (bool, error) { return false, doubt }
+	s.Gone = func(context.Context, error, ...cv.Thing) (bool, error) { return false, doubt }
 	if found, err := s.Images(t.Context(), []uuid.UUID{uuid.Nil}); !errors.Is(err, doubt) {
 		t.Errorf("found %v, %v", found, err)
 	}
@@ -177,7 +177,6 @@ func TestSelection(t *testing.T) {
 		{"an iteration, too", contract.Data{}, []uuid.UUID{trained}, []uuid.UUID{alpha, beta, untagged, old}},
 		{"an iteration that was never trained", contract.Data{}, []uuid.UUID{failed}, []uuid.UUID{alpha, beta, untagged}},
 		{"a tag, in an iteration that was never trained too", contract.Data{TagIDs: []uuid.UUID{tags["alpha"]}}, []uuid.UUID{failed}, []uuid.UUID{alpha}},
-		{"an iteration that is gone", contract.Data{}, []uuid.UUID{gone}, []uuid.UUID{alpha, beta, untagged}},
 		{"a tag", contract.Data{TagIDs: []uuid.UUID{tags["alpha"]}}, nil, []uuid.UUID{alpha}},
 		{"a tag, in an iteration too", contract.Data{TagIDs: []uuid.UUID{tags["alpha"]}}, []uuid.UUID{trained}, []uuid.UUID{alpha, old}},
 		{"two tags", contract.Data{TagIDs: []uuid.UUID{tags["alpha"], tags["beta"]}}, nil, []uuid.UUID{alpha, beta}},

@@ -33,9 +33,9 @@ var sources = [...]string{"original", "resized"} //nolint:gochecknoglobals // a 
 // linker reads fresh links of things by their ids; what is gone is missing from its answer.
 type linker func(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]string, error)
 
-// links are the current links of one unit's items. An expired one is asked for again together with
+// currentLinks are the links of one unit's items. An expired one is asked for again together with
 // all others of the unit, which costs one call.
-type links struct {
+type currentLinks struct {
 	mu         sync.Mutex
 	read       linker
 	ids        []uuid.UUID
@@ -44,7 +44,7 @@ type links struct {
 }
 
 // get is the item's links, and the round they are of.
-func (l *links) get(ctx context.Context, id uuid.UUID) ([]string, int, error) {
+func (l *currentLinks) get(ctx context.Context, id uuid.UUID) ([]string, int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.current == nil {
@@ -56,7 +56,7 @@ func (l *links) get(ctx context.Context, id uuid.UUID) ([]string, int, error) {
 }
 
 // renew is links newer than those of round.
-func (l *links) renew(ctx context.Context, id uuid.UUID, round int) ([]string, int, error) {
+func (l *currentLinks) renew(ctx context.Context, id uuid.UUID, round int) ([]string, int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.generation <= round {
@@ -67,7 +67,7 @@ func (l *links) renew(ctx context.Context, id uuid.UUID, round int) ([]string, i
 	return l.current[id], l.generation, nil
 }
 
-func (l *links) refresh(ctx context.Context) error {
+func (l *currentLinks) refresh(ctx context.Context) error {
 	current, err := l.read(ctx, l.ids)
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (noLinkError) Is(target error) bool { return target == cv.ErrGone }
 // another scope. A blob that cannot be had for good is no error but a BlobRecord that says why; one
 // that failed in passing fails the attempt, after all others were tried, until attempts run out.
 func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func(uuid.UUID) sink.Path, read linker) ([]unit.BlobRecord, error) {
-	l := &links{read: read}
+	l := &currentLinks{read: read}
 	for _, it := range items {
 		l.ids = append(l.ids, it.ID)
 	}
@@ -168,7 +168,7 @@ func blameOf(err error) *unit.Blame {
 
 // blob stores one blob: the original, else the resized one. look says that it may be in the store
 // already.
-func (a *attempt) blob(ctx context.Context, it item, stem sink.Path, look bool, l *links) (unit.BlobRecord, error) {
+func (a *attempt) blob(ctx context.Context, it item, stem sink.Path, look bool, l *currentLinks) (unit.BlobRecord, error) {
 	if err := a.w.downloads.Acquire(ctx, 1); err != nil {
 		return unit.BlobRecord{}, fmt.Errorf("wait for a download slot: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
@@ -77,13 +78,10 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 		return reading{}, err
 	}
 	r := reading{V: unit.Version}
-	seen := map[uuid.UUID]bool{}
 	for _, image := range images {
-		r.list(image.ID)
-		if seen[image.ID] {
+		if !r.list(image.ID) {
 			continue
 		}
-		seen[image.ID] = true
 		if u.Kind == unit.KindPage && !survey.Matches(image.Metadata, a.command.Data.ImageMetadata) {
 			continue
 		}
@@ -91,7 +89,7 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 			r.Items = append(r.Items, item{ID: image.ID})
 			continue
 		}
-		raw, err := cv.StripQueries(image.Raw)
+		raw, err := links.Cut(image.Raw)
 		if err != nil {
 			return reading{}, fmt.Errorf("read image %s: %w", image.ID, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
@@ -40,7 +41,7 @@ func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, e
 		}
 		r := reading{V: unit.Version}
 		for _, e := range fresh {
-			raw, err := cv.StripQueries(e.Raw)
+			raw, err := links.Cut(e.Raw)
 			if err != nil {
 				return reading{}, fmt.Errorf("read an export: %w", err)
 			}

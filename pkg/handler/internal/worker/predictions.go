@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
@@ -61,7 +62,7 @@ func (a *attempt) readPredictions(ctx context.Context) (reading, error) {
 			return reading{}, err
 		}
 		for _, p := range results {
-			raw, err := cv.StripQueries(p.Raw)
+			raw, err := links.Cut(p.Raw)
 			if err != nil {
 				return reading{}, fmt.Errorf("read prediction %s: %w", p.ID, err)
 			}

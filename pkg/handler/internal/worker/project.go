@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
@@ -116,7 +117,7 @@ func (a *attempt) readProject(ctx context.Context) (reading, error) {
 	if err != nil {
 		return reading{}, fmt.Errorf("read project %s: %w", p, err)
 	}
-	if r.Project, err = cv.StripQueries(project.Raw); err != nil {
+	if r.Project, err = links.Cut(project.Raw); err != nil {
 		return reading{}, fmt.Errorf("read project %s: %w", p, err)
 	}
 	iterations, err := a.readIterations(ctx)
@@ -126,7 +127,7 @@ func (a *attempt) readProject(ctx context.Context) (reading, error) {
 	ids := make([]uuid.UUID, 0, len(iterations))
 	for _, it := range iterations {
 		ids = append(ids, it.ID)
-		raw, err := cv.StripQueries(it.Raw)
+		raw, err := links.Cut(it.Raw)
 		if err != nil {
 			return reading{}, fmt.Errorf("read iteration %s: %w", it.ID, err)
 		}
@@ -213,7 +214,7 @@ func (a *attempt) readTags(ctx context.Context, r *reading, named map[uuid.UUID]
 				wanted[t.ID] = true
 				named[scope] = append(named[scope], t.ID)
 			}
-			raw, err := cv.StripQueries(t.Raw)
+			raw, err := links.Cut(t.Raw)
 			if err != nil {
 				return nil, fmt.Errorf("read tag %s: %w", t.ID, err)
 			}
@@ -253,7 +254,7 @@ func (a *attempt) readPerformance(ctx context.Context, r *reading, it *iteration
 	if err != nil {
 		return fmt.Errorf("read the performance of iteration %s: %w", it.ID, err)
 	}
-	if it.Performance, err = cv.StripQueries(performance.Raw); err != nil {
+	if it.Performance, err = links.Cut(performance.Raw); err != nil {
 		return fmt.Errorf("read the performance of iteration %s: %w", it.ID, err)
 	}
 	l := survey.Listing{Kind: survey.Performances, Scope: it.ID}
@@ -297,11 +298,13 @@ func (a *attempt) doPerformances(ctx context.Context) (unit.Summary, []unit.Reco
 		}
 		r := reading{V: unit.Version}
 		for _, ip := range page {
-			raw, err := cv.StripQueries(ip.Raw)
+			raw, err := links.Cut(ip.Raw)
 			if err != nil {
 				return reading{}, fmt.Errorf("read the performance of image %s: %w", ip.ID, err)
 			}
-			r.list(ip.ID)
+			if !r.list(ip.ID) {
+				continue
+			}
 			r.Items = append(r.Items, item{ID: ip.ID, Raw: raw})
 		}
 		return r, nil

@@ -33,6 +33,8 @@ type reading struct {
 	Token  *survey.Token `json:"token,omitempty"`
 
 	Failures []failure `json:"failures,omitempty"` // what the service did not give
+
+	seen map[uuid.UUID]struct{} // what list was told
 }
 
 // FormatVersion implements unit.Versioned.
@@ -81,13 +83,20 @@ type iterationReading struct {
 	Performance json.RawMessage   `json:"performance,omitempty"`
 }
 
-// list notes that the service listed id, in this order.
-func (r *reading) list(id uuid.UUID) {
-	if r.Listed == 0 {
-		r.First = id.String()
+// list notes that the service listed id, in this order, and reports whether it did so for the first
+// time: an id that is listed twice counts once, so that the page has fewer items than were counted
+// where another one is missing for it.
+func (r *reading) list(id uuid.UUID) bool {
+	if _, twice := r.seen[id]; twice {
+		return false
 	}
+	if r.Listed == 0 {
+		r.seen, r.First = map[uuid.UUID]struct{}{}, id.String()
+	}
+	r.seen[id] = struct{}{}
 	r.Listed++
 	r.Last = id.String()
+	return true
 }
 
 // summary is what a reading of items says to the coordinator.

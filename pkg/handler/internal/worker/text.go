@@ -3,7 +3,9 @@ package worker
 import (
 	"context"
 	"fmt"
+	"io"
 
+	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -49,11 +51,11 @@ func (a *attempt) put(ctx context.Context, d *download, stem sink.Path, meta map
 	}
 	blame := unit.BlameText(head, code)
 	if blame != nil {
-		signed, err := sink.HoldsSignature(body.R)
-		if err != nil {
+		var scan links.Scanner
+		if _, err := io.Copy(&scan, body.R); err != nil {
 			return stored{}, fmt.Errorf("look for signed links: %w", err)
 		}
-		if signed {
+		if scan.Found() {
 			blame.Message += "; it holds a signed link, so it is not kept"
 			return stored{blame: blame}, nil
 		}

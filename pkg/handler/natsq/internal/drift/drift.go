@@ -86,6 +86,17 @@ func formatValue(v any) string {
 	}
 }
 
+// age is the age of a stream's messages as a difference shows it.
+type age time.Duration
+
+// String implements fmt.Stringer.
+func (a age) String() string {
+	if a <= 0 {
+		return "no limit"
+	}
+	return time.Duration(a).String()
+}
+
 // atLeast reports whether a limit is no lower than another; zero and less mean no limit.
 func atLeast[T int32 | int64 | time.Duration](is, wants T) bool {
 	return is <= 0 || wants > 0 && is >= wants
@@ -119,7 +130,7 @@ func CompareStream(is, wants jetstream.StreamConfig) []Change {
 	requireImmutable(c, !is.AllowMsgTTL || wants.Retention != jetstream.WorkQueuePolicy, "allow_msg_ttl", is.AllowMsgTTL, false)
 	requireUpdatable(c, is.SubjectTransform == nil, "subject_transform", is.SubjectTransform, nil)
 	requireUpdatable(c, is.Replicas >= wants.Replicas, "num_replicas", is.Replicas, wants.Replicas)
-	requireUpdatable(c, atLeast(is.MaxAge, wants.MaxAge), "max_age", is.MaxAge, wants.MaxAge)
+	requireUpdatable(c, atLeast(is.MaxAge, wants.MaxAge), "max_age", age(is.MaxAge), age(wants.MaxAge))
 	switch {
 	case wants.MaxMsgsPerSubject < 0:
 		requireUpdatable(c, is.MaxMsgsPerSubject <= 0, "max_msgs_per_subject", is.MaxMsgsPerSubject, wants.MaxMsgsPerSubject)

@@ -1,0 +1,40 @@
+package handler_test
+
+import (
+	"testing"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// TestDeleteOutlivesTheRetention has the time for which traces are kept pass in the middle of a
+// delete, before each destructive call: its ledger is sealed with its beginning, and its job is
+// there until it has ended.
+func TestDeleteOutlivesTheRetention(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	account := fillAccount(w.api)
+	expired := 0
+	w.api.OnCall(func(operation string, _ int) {
+		n, err := w.queue.ExpireTraces(t.Context(), 0)
+		if expired += n; err != nil {
+			t.Errorf("before %s: %v", operation, err)
+		}
+	})
+	w.start(t, replicaOptions{commands: 1, configure: noWait})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
+	if e.Status != contract.StatusCompleted || expired > 0 {
+		t.Fatalf("ended %s, %d traces removed meanwhile: %v", e.Status, expired, e.Error)
+	}
+	w.bag(t, "del-1", sink.DeleteBag) // it verifies: the ledger is whole
+	if n, err := w.queue.ExpireTraces(t.Context(), 0); n != 1 || err != nil {
+		t.Errorf("%d traces removed at the end: %v", n, err)
+	}
+	if left := len(w.messages(t, "CV_LEDGER")) + len(w.messages(t, "KV_CV_JOBS")); left > 0 {
+		t.Errorf("%d messages of it are left", left)
+	}
+	if again := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`}`); again.Status != contract.StatusCompleted || again.Counts != e.Counts {
+		t.Errorf("published again it ended %s with %+v: %v", again.Status, again.Counts, again.Error)
+	}
+}
