@@ -68,7 +68,7 @@ func newRounds(p exportPlan, c contract.Command, ids func(context.Context, int) 
 	r := &rounds{plan: p, command: c, ids: ids}
 	for _, id := range p.Projects {
 		s := &projectState{id: id}
-		s.unit = r.add(unit.Unit{Kind: unit.KindProject, Project: id})
+		s.unit = r.add(unit.Unit{Kind: unit.KindProject, Project: id, Measure: &unit.Measure{Threshold: p.Threshold, Overlap: p.Overlap}})
 		r.projects = append(r.projects, s)
 	}
 	return r

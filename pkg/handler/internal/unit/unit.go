@@ -73,6 +73,14 @@ type Unit struct {
 	Scopes   []uuid.UUID      `json:"scopes,omitempty"`   // of predictions: the scopes still to read, the first with Token
 	Token    *survey.Token    `json:"token,omitempty"`    // of predictions
 	Named    bool             `json:"named,omitempty"`    // the project was named by the requester: its absence is a failure
+	Measure  *Measure         `json:"measure,omitempty"`  // of a project: what its performance is asked with
+}
+
+// Measure is the thresholds that the performance of iterations is asked with, as the export's plan
+// froze them.
+type Measure struct {
+	Threshold float64 `json:"threshold"`
+	Overlap   float64 `json:"overlap"`
 }
 
 // Summary is the first line of a unit's result: all the coordinator needs to go on.
@@ -175,8 +183,15 @@ type BlobRecord struct {
 
 // Blame says why a blob could not be had, or what is wrong with it.
 type Blame struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	Operation string `json:"operation,omitempty"` // that the service did not carry out
+	Code      string `json:"code"`
+	Message   string `json:"message"`
+	RequestID string `json:"request_id,omitempty"` // of the service's answer
+}
+
+// Of is the failure of one thing for this reason.
+func (b Blame) Of(id string) Failure {
+	return Failure{ID: id, Operation: b.Operation, Code: b.Code, Message: b.Message, RequestID: b.RequestID}
 }
 
 // Failure is one thing that an export could not have, as inventory.json lists it.

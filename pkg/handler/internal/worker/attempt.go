@@ -180,7 +180,7 @@ func (a *attempt) do(ctx context.Context) error {
 	case unit.KindPredictions:
 		s, records, err = a.doPredictions(ctx)
 	case unit.KindCounts:
-		s, err = a.doCounts(ctx)
+		s, records, err = a.doCounts(ctx)
 	default:
 		err = fmt.Errorf("do unit: kind %q is not known to this version: %w", a.unit.Kind, contract.ErrNewer)
 	}
