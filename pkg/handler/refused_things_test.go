@@ -47,15 +47,15 @@ func TestRefusedThings(t *testing.T) {
 		{"QueryPredictions", "", contract.CategoryPredictions, "workspace"},
 	} {
 		for _, status := range []int{http.StatusBadRequest, http.StatusForbidden, http.StatusInternalServerError} {
+			if status == http.StatusForbidden && c.id == "workspace" {
+				continue // the fault strikes every scope: see TestRefusedRole
+			}
 			n++
 			id := fmt.Sprintf("exp-%d", n)
 			t.Run(fmt.Sprintf("%s %d", c.operation, status), func(t *testing.T) {
 				fault := cvtest.Fault{Operation: c.operation, Path: p.ID.String(), Times: -1, Status: status, Code: "Refused"}
 				if c.path != "" {
 					fault.Path = c.path
-				}
-				if c.operation == "GetProject" && status != http.StatusForbidden {
-					fault.Call = 0
 				}
 				w.api.ClearFaults()
 				w.api.Fault(fault)
