@@ -36,7 +36,7 @@ type letter struct {
 }
 
 func letterOf(d contract.DeadLetter) letter {
-	return letter{ID: d.ID, Given: d.GivenID, Action: d.Action, Code: d.Error.Code, Error: d.Error.Message, Attempts: d.Attempts, Time: d.Time.UTC()}
+	return letter{ID: d.Key(), Given: d.GivenID, Action: d.Action, Code: d.Error.Code, Error: d.Error.Message, Attempts: d.Attempts, Time: d.Time.UTC()}
 }
 
 type deadLsCmd struct {
@@ -70,7 +70,7 @@ func (c deadLsCmd) Run(p *program) error {
 }
 
 type deadShowCmd struct {
-	ID      string `arg:"" name:"id" help:"Id of the dead command."`
+	ID      string `arg:"" name:"id" help:"Id of the dead command, as dead ls lists it."`
 	Payload bool   `name:"payload" help:"Also show the message's body as it was published; it may hold personal data."`
 	Access  access `embed:""`
 }
@@ -125,6 +125,9 @@ func (c deadShowCmd) Run(p *program) error {
 
 // findDead reads a dead letter; one that does not exist is an errRefused that says so.
 func findDead(ctx context.Context, q *natsq.Queue, id string) (contract.DeadLetter, error) {
+	if err := checkKey(id); err != nil {
+		return contract.DeadLetter{}, err
+	}
 	d, err := q.DeadLetter(ctx, id)
 	if errors.Is(err, contract.ErrNoMessage) {
 		return d, fmt.Errorf("%w: there is no dead letter %s", errRefused, id)
@@ -132,81 +135,8 @@ func findDead(ctx context.Context, q *natsq.Queue, id string) (contract.DeadLett
 	return d, err
 }
 
-type deadReplayCmd struct {
-	ID      string        `arg:"" name:"id" help:"Id of the dead command."`
-	NewID   string        `name:"new-id" placeholder:"ID" help:"Id of the replay; default: the id that the dead command gave, followed by -r1, -r2, …."`
-	NoWait  bool          `name:"no-wait" help:"Publish, print the new id, and exit."`
-	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
-	Access  access        `embed:""`
-}
-
-// Help implements kong.HelpProvider.
-func (deadReplayCmd) Help() string {
-	return "The replay is a command of its own, with attempts of its own. Its job and events name the dead command as replay_of. The dead command keeps its terminal event, and its dead letter stays until you remove it."
-}
-
-// Run publishes a dead command again.
-func (c deadReplayCmd) Run(p *program) error {
-	bad := p.env.unknown()
-	conf := c.Access.NATS.config(&bad)
-	if err := bad.err(); err != nil {
-		return err
-	}
-	o, err := c.order(p, conf)
-	if err != nil {
-		return err
-	}
-	if !c.NoWait {
-		fmt.Fprintf(p.stderr, "%s is replayed as %s\n", c.ID, o.id)
-	}
-	return requestFlags{NoWait: c.NoWait, Timeout: c.Timeout, Output: c.Access.Output}.run(p, conf, o)
-}
-
-// order makes the replay of a dead letter.
-func (c deadReplayCmd) order(p *program, conf natsConfig) (order, error) {
-	q, closeAll, err := c.Access.open(p)
-	if err != nil {
-		return order{}, err
-	}
-	defer closeAll()
-	d, err := findDead(p.ctx, q, c.ID)
-	if err != nil {
-		return order{}, err
-	}
-	if d.Message.Body == nil {
-		return order{}, fmt.Errorf("%w: the dead letter %s has no payload any more: it was too large to be kept with its error", errRefused, c.ID)
-	}
-	command, err := contract.DecodeCommand(q.Prefix(), d.Message)
-	var refusal *contract.Refusal
-	if errors.As(err, &refusal) {
-		return order{}, fmt.Errorf("%w: %s was never a command: %s; correct it and publish it again", errRefused, c.ID, refusal.Message)
-	}
-	if err != nil {
-		return order{}, err
-	}
-	o := order{action: command.Action, id: c.NewID, data: command.Canonical(), header: map[string][]string{contract.HeaderReplayOf: {c.ID}}}
-	if command.Traceparent != "" {
-		o.header["traceparent"] = []string{command.Traceparent}
-	}
-	for n := 1; o.id == ""; n++ {
-		id := fmt.Sprintf("%s-r%d", command.ID, n)
-		job, _, err := q.Job(p.ctx, id)
-		switch {
-		case errors.Is(err, contract.ErrNoJob) && job.Cancel == nil:
-			o.id = id
-		case err != nil && !errors.Is(err, contract.ErrNoJob):
-			return order{}, fmt.Errorf("look for a free id: %w", err)
-		}
-	}
-	if command.Source != "" { // a CloudEvent stays one, from the same source
-		o.header["ce-specversion"], o.header["ce-id"], o.header["ce-source"] = []string{"1.0"}, []string{o.id}, []string{command.Source}
-		o.header["ce-type"] = []string{fmt.Sprintf("cv.%s.requested", command.Action)}
-	}
-	return o, validate(conf.Subjects, o)
-}
-
 type deadRmCmd struct {
-	ID     []string `arg:"" name:"id" help:"Ids of the dead commands."`
+	ID     []string `arg:"" name:"id" help:"Ids of the dead commands, as dead ls lists them."`
 	Access access   `embed:""`
 }
 

@@ -3,14 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
 type forgetCmd struct {
-	ID     string `arg:"" name:"id" help:"Id of the command."`
+	ID     string `arg:"" name:"id" help:"Id of the command; cancel.ID for the cancel with that id."`
 	Force  bool   `name:"force" help:"Forget it even if it has not ended. Published again, it starts over; objects that it stored may be left behind."`
 	Access access `embed:""`
 }
@@ -18,7 +17,7 @@ type forgetCmd struct {
 // Help implements kong.HelpProvider.
 func (forgetCmd) Help() string {
 	return "Removes job, events, dead letter, ledger and queued units of one id from NATS. The bundle stays: while it exists, the same command published again does no work. " +
-		"Exits 3 when the command has not ended."
+		"Exits 3 when the command has not ended, and when there is nothing to forget."
 }
 
 // Run removes the traces of one id.
@@ -28,6 +27,9 @@ func (c forgetCmd) Run(p *program) error {
 		return err
 	}
 	defer closeAll()
+	if err := c.hasTraces(p, q); err != nil {
+		return err
+	}
 	if !c.Force {
 		if err := c.hasEnded(p, q); err != nil {
 			return err
@@ -43,6 +45,24 @@ func (c forgetCmd) Run(p *program) error {
 	return err
 }
 
+// hasTraces fails when there is nothing to forget.
+func (c forgetCmd) hasTraces(p *program, q *natsq.Queue) error {
+	if err := checkKey(c.ID); err != nil {
+		return err
+	}
+	kept, err := q.HasTraces(p.ctx, c.ID)
+	if kept || err != nil {
+		return err
+	}
+	unknown, err := nothingKnown(p.ctx, q, c.ID)
+	if err == nil && unknown == nil {
+		err = fmt.Errorf("%w: there is nothing to forget of %s yet: its message is in the queue", errRefused, c.ID)
+	} else if err == nil {
+		err = fmt.Errorf("%w: %w", errRefused, unknown)
+	}
+	return err
+}
+
 // hasEnded fails when the command is under way, or waits in the queue.
 func (c forgetCmd) hasEnded(p *program, q *natsq.Queue) error {
 	job, _, err := q.Job(p.ctx, c.ID)
@@ -53,15 +73,9 @@ func (c forgetCmd) hasEnded(p *program, q *natsq.Queue) error {
 	case !job.State.Terminal():
 		return fmt.Errorf("%w: %s has not ended: it is %s (--force forgets it anyway)", errRefused, c.ID, job.State)
 	}
-	for m, err := range q.CommandsBetween(p.ctx, 0, math.MaxUint64) {
-		if err != nil {
-			return err
-		}
-		var refusal *contract.Refusal // a message that is not a command will be refused under the id that it gives
-		command, err := contract.DecodeCommand(q.Prefix(), m)
-		if err == nil && command.ID == c.ID || errors.As(err, &refusal) && refusal.Given == c.ID {
-			return fmt.Errorf("%w: %s is still in the queue (--force forgets it anyway)", errRefused, c.ID)
-		}
+	queued, err := inQueue(p.ctx, q, c.ID)
+	if err == nil && queued {
+		err = fmt.Errorf("%w: %s is still in the queue (--force forgets it anyway)", errRefused, c.ID)
 	}
-	return nil
+	return err
 }

@@ -46,6 +46,9 @@ func (c gcCmd) Run(p *program) error {
 		if err != nil && l.ID == "" {
 			return markUnreachable(err)
 		}
+		if errors.Is(err, sink.ErrMisconfigured) { // so it is for every id
+			return fmt.Errorf("%w: %w; are --bucket ($CONSUMER_BUCKET) and the credentials right?", errUnreachable, err)
+		}
 		one := collected{Leftover: l}
 		if err == nil && !c.DryRun {
 			err = collector.Remove(p.ctx, l)

@@ -56,12 +56,12 @@ type jobsLsCmd struct {
 func (c jobsLsCmd) Run(p *program) error {
 	for _, s := range c.State {
 		if !slices.Contains([]string{"accepted", "running", "completed", "failed", "refused", "cancelled"}, s) {
-			return fmt.Errorf("%w: --state: %q is not a state", errUsage, s)
+			return fmt.Errorf("%w: --state: %q is not a state: use accepted, running, completed, failed, refused or cancelled", errUsage, s)
 		}
 	}
 	for _, a := range c.Action {
 		if !slices.Contains([]string{"export", "delete", "cancel"}, a) {
-			return fmt.Errorf("%w: --action: %q is not an action", errUsage, a)
+			return fmt.Errorf("%w: --action: %q is not an action: use export, delete or cancel", errUsage, a)
 		}
 	}
 	q, closeAll, err := c.Access.open(p)
@@ -87,7 +87,7 @@ func (c jobsLsCmd) Run(p *program) error {
 	t := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tACTION\tSTATE\tATTEMPT\tPROGRESS\tCREATED\tNOTE")
 	for _, j := range jobs {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", j.ID, j.Action, j.State, j.Attempt, progressOf(j), j.Created.UTC().Format(time.DateTime), oneLine(noteOf(j)))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", j.Key(), j.Action, j.State, j.Attempt, progressOf(j), j.Created.UTC().Format(time.DateTime), oneLine(noteOf(j)))
 	}
 	return t.Flush()
 }
@@ -121,7 +121,7 @@ func noteOf(j contract.Job) string {
 }
 
 type jobsShowCmd struct {
-	ID     string `arg:"" name:"id" help:"Id of the command."`
+	ID     string `arg:"" name:"id" help:"Id of the command; cancel.ID for the cancel with that id."`
 	Access access `embed:""`
 }
 
@@ -145,14 +145,24 @@ func (c jobsShowCmd) Run(p *program) error {
 
 // findJob reads a job; one that does not exist is an errRefused that says so.
 func findJob(ctx context.Context, q *natsq.Queue, id string) (contract.Job, error) {
-	job, _, err := q.Job(ctx, id)
-	switch {
-	case errors.Is(err, contract.ErrNoJob) && job.Cancel != nil:
-		return job, fmt.Errorf("%w: there is no job %s yet; the cancel %s waits for it", errRefused, id, job.Cancel.ID)
-	case errors.Is(err, contract.ErrNoJob):
-		return job, fmt.Errorf("%w: there is no job %s", errRefused, id)
+	if err := checkKey(id); err != nil {
+		return contract.Job{}, err
 	}
-	return job, err
+	job, _, err := q.Job(ctx, id)
+	if !errors.Is(err, contract.ErrNoJob) {
+		return job, err
+	}
+	if job.Cancel != nil {
+		return job, fmt.Errorf("%w: there is no job %s yet; the cancel %s waits for it", errRefused, id, job.Cancel.ID)
+	}
+	queued, err := inQueue(ctx, q, id)
+	switch {
+	case err != nil:
+		return job, err
+	case queued:
+		return job, fmt.Errorf("%w: there is no job %s yet: its message is in the queue, and the service has not taken it", errRefused, id)
+	}
+	return job, fmt.Errorf("%w: there is no job %s%s", errRefused, id, cancelHint(ctx, q, id))
 }
 
 func printJob(w io.Writer, j contract.Job) {
@@ -198,14 +208,16 @@ func printJob(w io.Writer, j contract.Job) {
 }
 
 type jobsWatchCmd struct {
-	ID      string        `arg:"" name:"id" help:"Id of the command; it need not be published yet."`
+	ID      string        `arg:"" name:"id" help:"Id of the command, which need not be published yet; cancel.ID for the cancel with that id."`
+	Seq     uint64        `name:"seq" placeholder:"N" help:"Wait for the answer to the message with this sequence, as its publisher was told, and not for that to another message with the same id."`
+	Known   bool          `name:"known" help:"Exit 3 at once if nothing is known of the id, instead of waiting for it to be published."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
 	Access  access        `embed:""`
 }
 
 // Help implements kong.HelpProvider.
 func (jobsWatchCmd) Help() string {
-	return "Exits 0 when the command completed, 3 when it failed, was refused or was cancelled."
+	return "Waits for an id of which nothing is known yet, and says so. Exits 0 when the command completed, 3 when it failed, was refused or was cancelled, 1 when --timeout ended the wait."
 }
 
 // Run shows a command's events until the last.
@@ -221,6 +233,22 @@ func (c jobsWatchCmd) Run(p *program) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, errTimeout)
 		defer cancel()
 	}
+	if c.Seq > 0 {
+		return c.awaitMessage(ctx, p, q)
+	}
+	unknown, err := nothingKnown(p.ctx, q, c.ID)
+	switch {
+	case err != nil:
+		return err
+	case unknown != nil && c.Known:
+		return fmt.Errorf("%w: %w", errRefused, unknown)
+	case unknown != nil:
+		fmt.Fprintf(p.stderr, "consumer: %v; waiting for it to be published\n", unknown)
+	}
+	// The job has the end even where the event has expired or is not published yet.
+	if job, _, err := q.Job(p.ctx, c.ID); err == nil && job.State.Terminal() && job.Event != nil {
+		return printEnd(p, *job.Event, c.Access.json())
+	}
 	event, err := watch(ctx, q, p.stderr, c.ID)
 	if err != nil {
 		return err
@@ -228,9 +256,34 @@ func (c jobsWatchCmd) Run(p *program) error {
 	return printEnd(p, event, c.Access.json())
 }
 
-// watch shows the events of a command and returns the terminal one.
-func watch(ctx context.Context, q *natsq.Queue, out io.Writer, id string) (contract.Event, error) {
-	events, err := q.WatchEvents(ctx, id)
+// awaitMessage waits for the answer to the message with the sequence --seq.
+func (c jobsWatchCmd) awaitMessage(ctx context.Context, p *program, q *natsq.Queue) error {
+	if err := checkKey(c.ID); err != nil {
+		return err
+	}
+	stream, err := q.CommandStream(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	at := place{stream: stream, seq: c.Seq}
+	if err := at.answerable(ctx, q, c.ID); err != nil {
+		return err
+	}
+	shown := newProgress(p.stderr)
+	event, err := await(ctx, q, c.ID, at, shown.show)
+	shown.end()
+	if err != nil {
+		return err
+	}
+	return printEnd(p, event, c.Access.json())
+}
+
+// watch shows the events of the command with a key and returns the terminal one. Where a message
+// only repeated an earlier one, that is the end of their common command.
+func watch(ctx context.Context, q *natsq.Queue, out io.Writer, key string) (contract.Event, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events, err := q.WatchEvents(ctx, key)
 	if err != nil {
 		return contract.Event{}, fmt.Errorf("watch events: %w", err)
 	}
@@ -241,6 +294,9 @@ func watch(ctx context.Context, q *natsq.Queue, out io.Writer, id string) (contr
 			return e, nil
 		}
 		shown.show(e)
+		if of := e.Data.DuplicateOf; of != nil {
+			return watch(ctx, q, out, contract.Key(e.Data.Action, of.ID))
+		}
 	}
 	return contract.Event{}, watchEnded(ctx)
 }
@@ -248,13 +304,14 @@ func watch(ctx context.Context, q *natsq.Queue, out io.Writer, id string) (contr
 type jobsCancelCmd struct {
 	Target   string `arg:"" name:"id" help:"Id of the command to cancel; it need not be published yet."`
 	CancelID string `name:"id" placeholder:"ID" help:"Id of the cancel itself; default: a random one."`
-	Wait     bool   `name:"wait" help:"Also wait until the command has ended."`
+	Wait     bool   `name:"wait" help:"Also wait until the command has ended. Exits 3 if no command with the id is known."`
 	Access   access `embed:""`
 }
 
 // Help implements kong.HelpProvider.
 func (jobsCancelCmd) Help() string {
-	return "An export stops and ends cancelled. So does a delete that has not begun to delete. Exits 3 when the cancel comes too late."
+	return "An export stops and ends cancelled. So does a delete that has not begun to delete. Exits 3 when the cancel comes too late. " +
+		"If no command with the id is known, nothing is cancelled: the service keeps the cancel for 24 hours, and a command that is published with that id meanwhile ends cancelled."
 }
 
 // Run publishes a cancel and waits for its answer.
@@ -263,6 +320,9 @@ func (c jobsCancelCmd) Run(p *program) error {
 	conf := c.Access.NATS.config(&bad)
 	if err := bad.err(); err != nil {
 		return err
+	}
+	if _, actions := contract.ParseKey(c.Target); len(actions) == 1 {
+		return fmt.Errorf("%w: <id>: %s is a cancel, and a cancel cannot be cancelled", errUsage, c.Target)
 	}
 	o := order{action: contract.ActionCancel, id: c.CancelID}
 	if o.id == "" {
@@ -279,11 +339,18 @@ func (c jobsCancelCmd) Run(p *program) error {
 	if err != nil {
 		return err
 	}
-	if event.Data.Status != contract.StatusCompleted || !c.Wait {
-		if c.Access.json() {
+	kept := event.Data.Outcome == contract.OutcomeKept
+	if event.Data.Status != contract.StatusCompleted || kept || !c.Wait {
+		switch {
+		case c.Access.json():
 			err = printJSON(p.stdout, event)
-		} else if event.Data.Status == contract.StatusCompleted {
+		case kept:
+			fmt.Fprintf(p.stdout, "no command with the id %s is known, so nothing was cancelled; the cancel is kept for 24 hours, and %s ends cancelled if it is published in that time\n", c.Target, c.Target)
+		case event.Data.Status == contract.StatusCompleted:
 			fmt.Fprintf(p.stdout, "%s ends cancelled\n", c.Target)
+		}
+		if err == nil && kept && c.Wait {
+			err = fmt.Errorf("%w: there is no command %s to wait for", errRefused, c.Target)
 		}
 		return cmp.Or(err, completed(event))
 	}

@@ -66,7 +66,10 @@ func (p *program) execute(args []string) (err error) {
 	parser, err := kong.New(&commands,
 		kong.Name("consumer"),
 		kong.Description("Exports user data from Azure Custom Vision into verifiable bundles, and deletes it with proof.\n\n"+
-			"Every setting is a flag and an environment variable; the flag wins. Give secrets by variable or by file rather than by flag."),
+			"Every setting is a flag and an environment variable; the flag wins. Give secrets by variable or by file rather than by flag.\n\n"+
+			"To see it work: consumer dev --demo.\n\n"+
+			"Exit codes: 0 done, 1 unexpected, 2 usage or settings, 3 the command failed, was refused or does not exist, 4 verification failed, "+
+			"5 something needed is not reachable, 6 verification is inconclusive."),
 		kong.Writers(p.stdout, p.stderr),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),
@@ -89,9 +92,29 @@ func (p *program) execute(args []string) (err error) {
 	}()
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		return fmt.Errorf("%w: %w (see consumer --help)", errUsage, err)
+		return usageError(err)
 	}
 	return parsed.Run()
+}
+
+// usageError is the error of a command line that cannot be parsed, with the help to look at.
+func usageError(err error) error {
+	help := "consumer --help"
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil {
+		n := parse.Context.Selected()
+		if n != nil && n.Parent != nil && n.Parent.DefaultCmd == n { // it was not named
+			n = n.Parent
+		}
+		for ; n != nil && n.Type == kong.CommandNode; n = n.Parent {
+			help = strings.Replace(help, "consumer", "consumer "+n.Name, 1)
+		}
+	}
+	hint := ""
+	if strings.Contains(err.Error(), "invalid UUID") {
+		hint = ": an id in Custom Vision looks like 0f3b2a77-3a57-4b8c-9a67-5c1c1df0a111"
+	}
+	return fmt.Errorf("%w: %w%s (see %s)", errUsage, err, hint, help)
 }
 
 // exited is how kong's wish to leave the process reaches execute.

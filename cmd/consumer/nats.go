@@ -84,7 +84,7 @@ func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue,
 	o.FailFast = true
 	nc, err := natsconn.Connect(ctx, o)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, err)
+		return nil, nil, fmt.Errorf("%w: %w; is --nats-url ($NATS_URL) right?", errUnreachable, err)
 	}
 	// Whatever retention and replicas the operator chose is right for a requester.
 	opening, cancel := context.WithTimeout(ctx, reachTimeout)
@@ -92,7 +92,7 @@ func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue,
 	q, err := natsq.Open(opening, nc, natsq.Options{Prefix: c.Subjects, Retention: time.Minute, AckWait: time.Second, Log: zerolog.Nop()})
 	if err != nil {
 		nc.Close()
-		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, err)
+		return nil, nil, fmt.Errorf("%w: %w; is --subject-prefix ($CONSUMER_SUBJECT_PREFIX) right, and does the service run?", errUnreachable, err)
 	}
 	return nc, q, nil
 }

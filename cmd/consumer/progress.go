@@ -35,6 +35,10 @@ func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) } //nolin
 // show shows one event that is not the last.
 func (p *progress) show(e contract.Event) {
 	text := progressText(e)
+	if e.Data.DuplicateOf != nil && p.bars != nil {
+		fmt.Fprintln(p.bars, text)
+		return
+	}
 	if p.bars == nil {
 		if text != p.last {
 			fmt.Fprintln(p.out, text)
@@ -69,6 +73,9 @@ func (p *progress) end() {
 
 // progressText is an event in a line.
 func progressText(e contract.Event) string {
+	if of := e.Data.DuplicateOf; of != nil {
+		return fmt.Sprintf("%s: the same command as message %d, which is %s: its result is this one's", of.ID, of.Seq, of.State)
+	}
 	parts := []string{e.Data.CommandID + ": " + string(e.Data.Status)}
 	if g := e.Data.Progress; g != nil && g.Total > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d items, %s", g.Done, g.Total, humanBytes(g.Bytes)))

@@ -15,7 +15,7 @@ import (
 
 // requestFlags say how a command is published and waited for.
 type requestFlags struct {
-	ID      string        `name:"id" placeholder:"ID" help:"Id of the command, which also names the bundle; default: a random one. The same id and data again returns the earlier result."`
+	ID      string        `name:"id" placeholder:"ID" help:"Id of the command, which also names the bundle; default: a random one. The same id and data again returns the earlier result; the same id and other data is refused."`
 	NoWait  bool          `name:"no-wait" help:"Publish, print the id, and exit."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
 	Output  string        `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: the terminal event; default ${default}."`
@@ -87,6 +87,9 @@ func (o order) message(prefix string) contract.Message {
 	return m
 }
 
+// key names the order among all commands.
+func (o order) key() string { return contract.Key(o.action, o.id) }
+
 // publishOnly publishes the order and prints its id.
 func (o order) publishOnly(p *program, c natsConfig, asJSON bool) error {
 	nc, q, err := openRequester(p.ctx, c)
@@ -94,13 +97,14 @@ func (o order) publishOnly(p *program, c natsConfig, asJSON bool) error {
 		return err
 	}
 	defer nc.Close()
-	seq, err := q.PublishCommand(p.ctx, o.message(c.Subjects))
+	at, err := o.publish(p.ctx, q)
 	if err != nil {
-		return fmt.Errorf("%w: publish the command: %w", errUnreachable, err)
+		return err
 	}
 	if asJSON {
-		return printJSON(p.stdout, map[string]any{"id": o.id, "seq": seq})
+		return printJSON(p.stdout, map[string]any{"id": o.id, "seq": at.seq, "stream": at.stream})
 	}
+	fmt.Fprintf(p.stderr, "published as message %d; to wait for its answer: consumer jobs watch %s --seq %d\n", at.seq, o.key(), at.seq)
 	_, err = fmt.Fprintln(p.stdout, o.id)
 	return err
 }
@@ -117,7 +121,7 @@ func request(ctx context.Context, c natsConfig, o order, seen func(contract.Even
 	if err != nil {
 		return contract.Event{}, err
 	}
-	e, err := await(ctx, q, o, at, seen)
+	e, err := await(ctx, q, o.key(), at, seen)
 	if err != nil && ctx.Err() != nil {
 		return e, fmt.Errorf("%w; command %s goes on", context.Cause(ctx), o.id)
 	}
@@ -157,77 +161,89 @@ func (p place) checkStream(ctx context.Context, q *natsq.Queue) error {
 	return nil
 }
 
-// is reports whether an event is about the message at this place. A service of an older version
-// does not say which stream it means.
+// is reports whether an event is about the message at this place.
 func (p place) is(e contract.Event) bool {
-	return e.Data.Seq == p.seq && string(e.Data.Stream) == p.stream || e.Data.Stream == "" && contract.IsSeqID(e.Data.CommandID)
+	return e.Data.Seq == p.seq && string(e.Data.Stream) == p.stream
 }
 
-// await waits for the end of the order that was published at a place.
-//
-// The answer is under the order's own id, or, when the message was refused because that id is
-// taken, under "seq-<sequence>". Under the own id may be the answer to an earlier message: it is
-// this one's too when this one was settled without being refused.
-func await(ctx context.Context, q *natsq.Queue, o order, at place, seen func(contract.Event)) (contract.Event, error) {
+// answersEvery is how often await makes sure that its message can still be answered.
+const answersEvery = 5 * time.Second
+
+// await waits for the answer to the message that was published at a place under a key: the event
+// that has this place, under the key or, when the message was refused because its id is taken,
+// under "seq-<sequence>". An event of another message with the same id answers nothing, unless this
+// message is told to be a duplicate of it.
+func await(ctx context.Context, q *natsq.Queue, key string, at place, seen func(contract.Event)) (contract.Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	own, err := q.WatchEvents(ctx, o.id)
+	own, err := q.WatchEvents(ctx, key)
 	if err != nil {
 		return contract.Event{}, fmt.Errorf("watch events: %w", err)
 	}
-	refused, err := q.WatchEvents(ctx, contract.SeqID(at.seq))
+	bySeq, err := q.WatchEvents(ctx, contract.SeqID(at.seq))
 	if err != nil {
 		return contract.Event{}, fmt.Errorf("watch events: %w", err)
 	}
-	var answer *contract.Event
-	look := time.NewTimer(time.Hour)
-	look.Stop() // started by a terminal event of another message
-	pause := 5 * time.Millisecond
-	for {
+	var end *contract.Event // of the command with this id, whichever message brought it
+	duplicate := false      // its end is this message's, too
+	look := time.NewTicker(answersEvery)
+	defer look.Stop()
+	for !duplicate || end == nil {
 		select {
 		case e, ok := <-own:
-			if !ok {
+			switch {
+			case !ok:
 				return contract.Event{}, watchEnded(ctx)
-			}
-			if e.Data.Action != o.action {
-				continue
-			}
-			if !e.Data.Status.Terminal() {
+			case !e.Data.Status.Terminal():
 				seen(e)
-				continue
-			}
-			if at.is(e) {
+			case at.is(e):
 				return e, nil
+			default:
+				end = &e
 			}
-			answer = &e
-			look.Reset(0)
-		case e, ok := <-refused:
-			if !ok {
+		case e, ok := <-bySeq:
+			switch {
+			case !ok:
 				return contract.Event{}, watchEnded(ctx)
-			}
-			if e.Data.Status.Terminal() && at.is(e) {
+			case !at.is(e): // of an earlier stream
+			case e.Data.Status == contract.StatusDuplicate:
+				seen(e)
+				duplicate = true
+			case e.Data.Status.Terminal():
 				return e, nil
 			}
 		case <-look.C:
-			_, err := q.CommandIn(ctx, at.stream, at.seq)
-			switch {
-			case err == nil: // not settled yet
-				look.Reset(pause)
-				pause = min(2*pause, time.Second)
-			case !errors.Is(err, contract.ErrNoMessage):
-				return contract.Event{}, fmt.Errorf("ask for the command: %w", err)
-			default:
-				e, err := q.Event(ctx, o.action, contract.SeqID(at.seq), contract.StatusRefused)
-				if err == nil && at.is(e) {
-					return e, nil
-				}
-				if err != nil && !errors.Is(err, contract.ErrNoMessage) {
-					return contract.Event{}, fmt.Errorf("ask for the event: %w", err)
-				}
-				return *answer, at.checkStream(ctx, q)
+			if duplicate {
+				continue
+			}
+			if err := at.answerable(ctx, q, key); err != nil {
+				return contract.Event{}, err
 			}
 		}
 	}
+	return *end, nil
+}
+
+// answerable fails when nothing can answer the message at this place any more: it has left the
+// queue, and has no answer. It was lost with its stream, or removed by hand.
+func (p place) answerable(ctx context.Context, q *natsq.Queue, key string) error {
+	_, err := q.CommandIn(ctx, p.stream, p.seq)
+	if !errors.Is(err, contract.ErrNoMessage) {
+		return err
+	}
+	for _, key := range []string{key, contract.SeqID(p.seq)} {
+		switch e, err := q.Answer(ctx, key); {
+		case err == nil && p.is(e):
+			return nil
+		case err != nil && !errors.Is(err, contract.ErrNoMessage):
+			return err
+		}
+	}
+	if err := p.checkStream(ctx, q); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: message %d is not in the queue, and %s has no answer to it: it was removed by hand, its traces were forgotten, or it was never a message of %s (see consumer jobs show %s)",
+		errRefused, p.seq, key, key, key)
 }
 
 // watchEnded is the reason why a watch of events ended.

@@ -85,14 +85,29 @@ func (s selection) data(p *program, prefix string, o order, d commandData) ([]by
 	return o.data, validate(prefix, o)
 }
 
-// validate returns an error for an order that the service would refuse as malformed.
+// flagOf is the flag that sets a field of a command's data.
+var flagOf = map[string]string{
+	"all_projects": "--all-projects", "project_ids": "--project", "iteration_ids": "--iteration", "tag_ids": "--tag", "image_ids": "--image",
+	"image_metadata": "--metadata", "categories": "--category", "resource": "--resource", "reference": "--reference", "not_after": "--not-after",
+	"approved_plan": "--approved-plan", "export_first": "--export-first", "unpublish": "--unpublish",
+	"expect": "--expect-project-name or --expect-max-images", "id": "<id>", contract.HeaderMsgID: "--id", "ce-id": "--id",
+}
+
+// validate returns an error for an order that the service would refuse as malformed. It names the
+// flag that set the field which is wrong.
 func validate(prefix string, o order) error {
 	_, err := contract.DecodeCommand(prefix, o.message(prefix))
 	var refusal *contract.Refusal
-	if errors.As(err, &refusal) {
-		return fmt.Errorf("%w: %s", errUsage, refusal.Message)
+	if !errors.As(err, &refusal) {
+		return err
 	}
-	return err
+	text := refusal.Message
+	if flag := flagOf[strings.SplitN(refusal.Field, ".", 2)[0]]; flag == "--id" || flag == "<id>" {
+		text = flag + strings.TrimPrefix(text, refusal.Field)
+	} else if flag != "" {
+		text = fmt.Sprintf("%s (%s)%s", flag, refusal.Field, strings.TrimPrefix(text, refusal.Field))
+	}
+	return fmt.Errorf("%w: %s", errUsage, text)
 }
 
 func (s selection) noFlags() bool {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -21,6 +22,7 @@ import (
 func (s *soak) check() {
 	s.t.Helper()
 	s.checkEnds()
+	s.checkAnswers()
 	s.checkJobs()
 	s.checkDead()
 	s.checkBags()
@@ -66,6 +68,29 @@ func (s *soak) checkEnds() {
 		}
 		if c := s.asked[a.cancel]; a.cancel != "" && (c.event.Status == contract.StatusCompleted) != (a.event.Status == contract.StatusCancelled) {
 			s.t.Errorf("%s ended %s, and its cancel %s", id, a.event.Status, c.event.Status)
+		}
+	}
+}
+
+// checkAnswers: every message has one answer with its sequence, under its id or under its sequence.
+func (s *soak) checkAnswers() {
+	s.t.Helper()
+	for _, m := range s.sent {
+		answers := 0
+		for _, id := range []string{m.id, contract.SeqID(m.seq)} {
+			if id == "" {
+				continue
+			}
+			e, err := s.queue.Answer(s.ctx, contract.Key(m.action, id))
+			switch {
+			case err == nil && e.Data.Seq == m.seq:
+				answers++
+			case err != nil && !errors.Is(err, contract.ErrNoMessage):
+				s.t.Fatal(err)
+			}
+		}
+		if answers != 1 {
+			s.t.Errorf("message %d (%s %s) has %d answers", m.seq, m.action, m.id, answers)
 		}
 	}
 }

@@ -43,6 +43,13 @@ func refusedAs(c string) ending { return ending{status: contract.StatusRefused, 
 
 func failedAs(c string) ending { return ending{status: contract.StatusFailed, code: c} }
 
+// message is one that was published: its action, the id that it gave, and where JetStream put it.
+type message struct {
+	action contract.Action
+	id     string
+	seq    uint64
+}
+
 // publish publishes a message and notes what must become of it. An id of "" is for a message that
 // cannot have one.
 func (s *soak) publish(a asked, body string) *asked {
@@ -56,6 +63,7 @@ func (s *soak) publish(a asked, body string) *asked {
 		s.t.Fatalf("publish: %v", err)
 	}
 	s.messages++
+	s.sent = append(s.sent, message{a.action, a.id, seq})
 	a.data = body
 	if a.id == "" || len(a.ends) == 1 && a.ends[0].code == contract.CodeIDConflict {
 		a.id = contract.SeqID(seq)
@@ -138,13 +146,20 @@ func (s *soak) kinds() []soakKind {
 		{"again", 3, func(s *soak) {
 			if a := s.earlier(); a != nil { // its end stays as it is
 				s.messages++
-				if _, err := s.queue.PublishCommand(s.ctx, contract.Message{Subject: "cv.commands." + string(a.action), Header: map[string][]string{contract.HeaderMsgID: {a.id}}, Body: []byte(a.data)}); err != nil {
+				seq, err := s.queue.PublishCommand(s.ctx, contract.Message{Subject: "cv.commands." + string(a.action), Header: map[string][]string{contract.HeaderMsgID: {a.id}}, Body: []byte(a.data)})
+				if err != nil {
 					s.t.Fatalf("publish: %v", err)
 				}
+				s.sent = append(s.sent, message{a.action, a.id, seq})
 			}
 		}},
 		{"conflict", 2, func(s *soak) {
-			if a := s.earlier(); a != nil {
+			a := s.earlier()
+			switch {
+			case a == nil:
+			case a.action == contract.ActionCancel: // cancels have ids of their own
+				s.publish(asked{id: a.id, action: a.action, ends: []ending{refusedAs(contract.CodeIDConflict)}}, `{"id":"another"}`)
+			default:
 				s.publish(asked{id: a.id, action: contract.ActionExport, ends: []ending{refusedAs(contract.CodeIDConflict)}}, `{"all_projects":true,"reference":"another"}`)
 			}
 		}},

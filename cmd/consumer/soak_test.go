@@ -82,6 +82,7 @@ type soak struct {
 	asked   map[string]*asked
 	over    map[string][]contract.Status // terminal events, by "<action>.<id>"
 	victims []*victim
+	sent    []message
 	truths  map[string]string // payload of the fixed projects, by the data that asked for it
 
 	messages, kills, drains, natsRestarts, storeRestarts int
@@ -213,7 +214,7 @@ func (s *soak) stuck() string {
 	defer cancel()
 	for id, a := range s.asked {
 		if s.over[string(a.action)+"."+id] == nil {
-			j, _, err := s.queue.Job(ctx, id)
+			j, _, err := s.queue.Job(ctx, contract.Key(a.action, id))
 			fmt.Fprintf(&b, "%s %s: %s (%v)\n", a.action, id, jsonOf(j), err)
 		}
 	}

@@ -105,6 +105,9 @@ func (c verifyCmd) source(ctx context.Context, env *environ, where string) (sink
 		}
 		return sink.StoreSource(sink.NewStore(api, sink.StoreOptions{Bucket: bucket, Log: zerolog.Nop()}), sink.Key(prefix)), nil
 	}
+	if scheme, _, ok := strings.Cut(where, "://"); ok {
+		return nil, fmt.Errorf("%w: %s: a bundle is in a folder or at s3://bucket/prefix/; %s:// is not supported", errUsage, where, scheme)
+	}
 	info, err := os.Stat(where)
 	switch {
 	case err != nil:

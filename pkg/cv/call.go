@@ -108,6 +108,9 @@ func (c *Client) try(ctx context.Context, k call, req *http.Request, attempt int
 	}
 	defer release()
 	record.Status, record.RequestID = resp.StatusCode, requestID(resp.Header)
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		record.Date = date.UTC()
+	}
 	if resp.StatusCode == http.StatusTooManyRequests {
 		c.pace.slow()
 	} else {

@@ -37,6 +37,9 @@ var (
 	ErrBadLink = errors.New("bad download link")
 	// ErrHostNotAllowed: a download link or its redirect points to where links may not.
 	ErrHostNotAllowed = errors.New("download host is not allowed")
+	// ErrBatchTooBig: the call names more things than the service takes at once: 400 with a code
+	// that says so, 413 or 414. Fewer at once may be taken.
+	ErrBatchTooBig = errors.New("too many at once")
 	// ErrTooLarge: a download or an answer exceeds its limit.
 	ErrTooLarge = errors.New("too large")
 )
@@ -103,6 +106,9 @@ func (e *Error) Is(target error) bool {
 		return e.Code == codeReadOnly
 	case ErrPublished:
 		return e.Code == codePublished
+	case ErrBatchTooBig:
+		return !storage && (e.Status == http.StatusRequestEntityTooLarge || e.Status == http.StatusRequestURITooLong ||
+			e.Code == codeBatchSize || e.Code == codeImageCount || e.Code == codePredictionCount)
 	case ErrUntrained:
 		return e.Code == codeNoPerformance || e.Code == codeNotTrained
 	}
@@ -111,14 +117,17 @@ func (e *Error) Is(target error) bool {
 
 // Codes of the API that mean more than their status.
 const (
-	codeReadOnly       = "ForbiddenDRModeEnabled"
-	codePublished      = "BadRequestIterationIsPublished"
-	codeNoPerformance  = "NotFoundIterationPerformance"
-	codeNotTrained     = "BadRequestIterationIsNotTrained"
-	codeNoSubscription = "NotFoundApimSubscription"
-	codeKeyRevoked     = "BadRequestCustomerManagedKeyRevoked"
-	codeSubscription   = "BadRequestSubscriptionApi"
-	codeBadArtifact    = "BadRequestInvalidArtifactUri"
+	codeReadOnly        = "ForbiddenDRModeEnabled"
+	codePublished       = "BadRequestIterationIsPublished"
+	codeNoPerformance   = "NotFoundIterationPerformance"
+	codeNotTrained      = "BadRequestIterationIsNotTrained"
+	codeNoSubscription  = "NotFoundApimSubscription"
+	codeKeyRevoked      = "BadRequestCustomerManagedKeyRevoked"
+	codeSubscription    = "BadRequestSubscriptionApi"
+	codeBatchSize       = "BadRequestExceededBatchSize"
+	codeImageCount      = "BadRequestImageExceededCount"
+	codePredictionCount = "BadRequestPredictionIdsExceededCount"
+	codeBadArtifact     = "BadRequestInvalidArtifactUri"
 )
 
 // notFoundCode reports whether the API itself, not the gateway before it, answered that something

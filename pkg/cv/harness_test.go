@@ -85,6 +85,7 @@ func newWorld(t *testing.T, handle http.HandlerFunc, change ...func(*Options)) *
 		if ok {
 			r.URL.Path = rest
 		}
+		rw.Header().Set("Date", testStart.Format(http.TimeFormat))
 		handle(rw, r)
 	}))
 	o := Options{Now: w.clock.Now, Wait: w.clock.Wait, MaxRPS: 1e6}
@@ -205,7 +206,7 @@ func checkOperations(t *testing.T, table []operation) {
 			}
 			want := Call{
 				Time: testStart, Answered: testStart, Operation: strings.SplitN(op.name, " ", 2)[0], Target: op.target, Attempt: 1, Status: op.status,
-				RequestID: "8d716609-dcf1-42c4-8e96-9be0449aaffa", Credential: sha256.Sum256([]byte(testKey)),
+				RequestID: "8d716609-dcf1-42c4-8e96-9be0449aaffa", Date: testStart, Credential: sha256.Sum256([]byte(testKey)),
 			}
 			if want.Target == "" {
 				want.Target = op.path

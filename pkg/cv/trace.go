@@ -17,6 +17,8 @@ type Call struct {
 	Attempt   int    // try of this call, from 1
 	Status    int    // of the answer; 0 while there is none
 	RequestID string // as the service names the exchange
+	// Date is the service's clock, as the answer has it, to the second; zero where it has none.
+	Date time.Time
 	// Credential identifies the credential of the call. It follows from the secret alone: keep it
 	// under a keyed hash only.
 	Credential CredentialID

@@ -13,7 +13,7 @@ import (
 // decides: one that has ended, a duplicate, an id that is taken.
 func (r *run) admit(ctx context.Context) (*settlement, error) {
 	var err error
-	r.job, r.rev, err = r.h.cfg.Queue.Jobs.Job(ctx, r.command.ID)
+	r.job, r.rev, err = r.h.cfg.Queue.Jobs.Job(ctx, r.command.Key())
 	switch {
 	case errors.Is(err, contract.ErrNewer):
 		return r.h.newerVersion(err), nil
@@ -35,7 +35,7 @@ func (r *run) admit(ctx context.Context) (*settlement, error) {
 	first, err := r.h.messageOf(ctx, r.job)
 	switch {
 	case err == nil && (first.Seq != r.command.Seq || first.Stream != r.command.Stream):
-		return acknowledge("a duplicate of a command under way"), nil
+		return r.publishDuplicate(ctx, r.job.State, r.job.Command.Seq, r.job.Command.Stream)
 	case err != nil && !errors.Is(err, contract.ErrNoMessage):
 		return nil, fmt.Errorf("look for the first command: %w", err)
 	}
@@ -80,14 +80,21 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 		return settled, err
 	}
 	cancel := cancelFor(r.command, r.job.Cancel)
+	exists, same := false, false
 	if r.command.Action != contract.ActionCancel { // a cancel has no bundle, and needs no storage
-		if exists, same, err := r.bags.EarlierRequest(ctx); err != nil {
+		var err error
+		if exists, same, err = r.bags.EarlierRequest(ctx); err != nil {
 			return nil, err
-		} else if exists && !same {
-			return r.conflict(ctx)
-		} else if exists {
-			cancel = nil // what was carried out before its cancel stands
 		}
+	}
+	if settled, err := r.answeredBefore(ctx, same); settled != nil || err != nil {
+		return settled, err
+	}
+	if exists && !same {
+		return r.conflict(ctx)
+	}
+	if exists {
+		cancel = nil // what was carried out before its cancel stands
 	}
 	now := r.h.cfg.Now().UTC()
 	r.job = contract.Job{
@@ -104,6 +111,24 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 	}
 	r.rev = rev
 	return nil, nil
+}
+
+// answeredBefore settles the message of a command that has its terminal event already, but whose
+// job was lost: a command ends once. same says that a bundle proves that it is the same command;
+// without one nothing does, and the id is taken.
+func (r *run) answeredBefore(ctx context.Context, same bool) (*settlement, error) {
+	event, err := r.h.cfg.Queue.Events.Answer(ctx, r.command.Key())
+	switch {
+	case errors.Is(err, contract.ErrNoMessage):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("look for an earlier end: %w", err)
+	case r.isAbout(event.Data):
+		return acknowledge("its end was published"), nil
+	case same:
+		return r.publishDuplicate(ctx, contract.State(event.Data.Status), event.Data.Seq, event.Data.Stream)
+	}
+	return r.conflict(ctx)
 }
 
 // waitForSameID makes sure that no earlier message of the queue has the same id: the first

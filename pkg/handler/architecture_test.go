@@ -232,12 +232,13 @@ func (m *moduleCode) at(n ast.Node) string {
 // endFunctions are the only functions that may use what publishes events, and what makes them.
 var endFunctions = map[string][]string{
 	"PublishDead":  {"publishTerminal"},
-	"PublishEvent": {"publishTerminal", "publishAccepted"}, // and those that publish what NewProgressEvent made
-	"NewEvent":     {"terminalChange", "publishAccepted"},
+	"PublishEvent": {"publishTerminal", "publishAccepted", "publishDuplicate"}, // and those that publish what NewProgressEvent made
+	"NewEvent":     {"terminalChange", "publishAccepted", "publishDuplicate"},
 }
 
 // checkEnds holds that one function publishes terminal events and dead letters, so that a command
-// cannot end in two ways, and that events are made where a command is accepted and where it ends.
+// cannot end in two ways, and that events are made where a command is accepted, where it ends, and
+// where a message that only repeats another is answered.
 func (m *moduleCode) checkEnds() (problems []string) {
 	used := map[string]map[string]ast.Decl{} // by what is used: the functions that do, by name
 	for _, f := range m.handlers() {

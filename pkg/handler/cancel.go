@@ -18,6 +18,15 @@ func (r *run) cancelOther(ctx context.Context) (*settlement, error) {
 	if settled != nil || err != nil {
 		return settled, err
 	}
+	if end.Outcome == contract.OutcomeKept {
+		queued, err := r.h.order.Queued(ctx, r.command, target)
+		if err != nil {
+			return nil, err
+		}
+		if queued { // it has no job yet
+			end.Outcome = ""
+		}
+	}
 	if end.Status != contract.StatusCompleted {
 		return r.end(ctx, end)
 	}
@@ -30,18 +39,21 @@ func (r *run) cancelOther(ctx context.Context) (*settlement, error) {
 }
 
 // markTarget puts this cancel into the target's job, and says how the cancel ends: completed, also
-// where the job has a cancel already, or refused with the reason.
+// where the job has a cancel already, with outcome kept where there is no job, or refused with the
+// reason.
 func (r *run) markTarget(ctx context.Context, target string) (end contract.EventData, settled *settlement, err error) {
 	refusal := r.h.cfg.Features.Unsupported(r.command)
 	mark := &contract.Cancel{ID: r.command.ID, Time: r.command.Published}
 	if refusal == nil {
 		_, err = r.h.changeJob(ctx, target, nil, func(now jobAt, err error) (*contract.Job, error) {
 			j := now.job
+			end.Outcome = ""
 			switch {
 			case errors.Is(err, contract.ErrNewer):
 				settled = r.h.newerVersion(err)
 				return nil, nil
 			case errors.Is(err, contract.ErrNoJob):
+				end.Outcome = contract.OutcomeKept
 				if j.Cancel != nil && !mark.Time.After(j.Cancel.Time) {
 					return nil, nil
 				}
@@ -67,9 +79,7 @@ func (r *run) markTarget(ctx context.Context, target string) (end contract.Event
 // that will.
 func tooLate(cancel contract.Command, j contract.Job) *contract.Refusal {
 	switch {
-	case j.Action == contract.ActionCancel:
-		return cancel.Refuse(contract.CodeInvalidCommand, "id", j.ID+" is a cancel: a cancel cannot be cancelled")
-	case j.Cancel != nil:
+	case j.State == contract.StateCancelled, j.Cancel != nil && !j.State.Terminal():
 		return nil
 	case j.State.Terminal():
 		return cancel.Refuse(contract.CodeTooLate, "id", fmt.Sprintf("%s has ended: %s", j.ID, j.State))

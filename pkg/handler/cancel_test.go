@@ -78,8 +78,8 @@ func TestCancelOfACommandThatHasNoSlot(t *testing.T) {
 	hangs.wait(t, "a download")
 	second := w.publish(t, contract.ActionExport, "second", everything)
 	stop2 := w.publish(t, contract.ActionCancel, "stop-2", `{"id":"second"}`)
-	if e := w.wait(t, stop2); e.Status != contract.StatusCompleted {
-		t.Errorf("the cancel ended %s: %v", e.Status, e.Error)
+	if e := w.wait(t, stop2); e.Status != contract.StatusCompleted || e.Outcome != "" {
+		t.Errorf("the cancel of a queued command ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
 	w.publish(t, contract.ActionCancel, "stop-1", `{"id":"first"}`)
 	if e := w.wait(t, first); e.Status != contract.StatusCancelled {
@@ -191,8 +191,8 @@ func TestCancelBeforeItsCommand(t *testing.T) {
 	w.api.Sample()
 	w.start(t, replicaOptions{commands: 2, units: 2})
 	stop := w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
-	if e := w.wait(t, stop); e.Status != contract.StatusCompleted {
-		t.Fatalf("the cancel ended %s: %v", e.Status, e.Error)
+	if e := w.wait(t, stop); e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeKept {
+		t.Fatalf("the cancel ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
 	if j, _, err := w.queue.Job(t.Context(), "exp"); !errors.Is(err, contract.ErrNoJob) || j.Cancel == nil || j.Cancel.ID != "stop" {
 		t.Errorf("the job is %+v, %v", j, err)
@@ -318,9 +318,9 @@ func TestCancelAgain(t *testing.T) {
 	if e := w.wait(t, other); e.Error == nil || e.Error.Code != contract.CodeIDConflict || e.ConflictsWith != "stop" {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
-	other = w.publishMessage(t, "", plain(contract.ActionCancel, "exp", `{"id":"other"}`))
-	if e := w.wait(t, other); e.Error == nil || e.Error.Code != contract.CodeIDConflict || e.ConflictsWith != "exp" {
-		t.Errorf("ended %s: %v", e.Status, e.Error)
+	// The id of a command is free for a cancel.
+	if e := w.wait(t, w.publish(t, contract.ActionCancel, "exp", `{"id":"exp"}`)); e.CommandID != "exp" || e.Status != contract.StatusCompleted || e.Outcome != "" {
+		t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
 }
 
@@ -330,11 +330,13 @@ func TestCancelOfWhatIsNoCommand(t *testing.T) {
 	w.start(t, replicaOptions{commands: 2, units: 2})
 	stop := w.publish(t, contract.ActionCancel, "stop", `{"id":"exp"}`)
 	w.wait(t, stop)
-	stopstop := w.publish(t, contract.ActionCancel, "stop-stop", `{"id":"stop"}`)
-	if e := w.wait(t, stopstop); e.Status != contract.StatusRefused || e.Error.Code != contract.CodeInvalidCommand {
-		t.Errorf("ended %s: %v", e.Status, e.Error)
+	// A cancel takes no command's id: no command is called stop, nor me.
+	for id, data := range map[string]string{"stop-stop": `{"id":"stop"}`, "me": `{"id":"me"}`} {
+		if e := w.wait(t, w.publish(t, contract.ActionCancel, id, data)); e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeKept {
+			t.Errorf("%s ended %s %s: %v", id, e.Status, e.Outcome, e.Error)
+		}
 	}
-	for n, data := range []string{`{"id":"me-0"}`, `{"id":"seq-1"}`, `{"id":"no good"}`, `{}`, `{"id":"exp","dry_run":true}`} {
+	for n, data := range []string{`{"id":"seq-1"}`, `{"id":"no good"}`, `{}`, `{"id":"exp","dry_run":true}`} {
 		if e := w.wait(t, w.publish(t, contract.ActionCancel, fmt.Sprintf("me-%d", n), data)); e.Status != contract.StatusRefused || e.Error.Code != contract.CodeInvalidCommand || e.Action != contract.ActionCancel {
 			t.Errorf("%s ended %s: %v", data, e.Status, e.Error)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/action"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/activity"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
@@ -156,7 +157,7 @@ func (r *run) proceed(ctx context.Context) (*settlement, error) {
 	if r.job.Cancel != nil {
 		return r.cancelled(ctx)
 	}
-	for _, step := range []func(context.Context) (*settlement, error){r.validate, r.publishAccepted, r.waitForTurn, r.yieldToOwnAttempt, r.take} {
+	for _, step := range []func(context.Context) (*settlement, error){r.validate, r.publishAccepted, r.waitForTurn, r.waitForPlans, r.yieldToOwnAttempt, r.take} {
 		if settled, err := step(ctx); settled != nil || err != nil {
 			return settled, err
 		}
@@ -171,6 +172,10 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 	defer stop()
 	var settled *settlement
 	came, err := r.performAndCleanUp(r.calls.Attach(attempting))
+	var overlap *overlapError
+	if errors.As(err, &overlap) {
+		came, err = action.Result{Wait: &overlap.waiting}, nil
+	}
 	ended := err == nil && came.End != nil
 	switch {
 	case ended:

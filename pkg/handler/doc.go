@@ -8,15 +8,17 @@
 //   - waiting.go: commands that wait for their turn, or for something outside
 //   - actions.go: what an attempt does: export, delete, or what an earlier attempt left
 //   - job.go: the job's compare-and-set, progress, attempts counted and taken back
-//   - end.go: the one place that ends a command: its job, dead letter and terminal event
+//   - end.go: the one place that ends a command: its job, dead letter and terminal event; and that
+//     answers a message which only repeats another one
 //   - stopping.go: commands that end without a bag: cancelled or failed
 //   - cancel.go: cancels; refuse.go: messages that are no command
 //   - gc.go: what ended commands left in storage; health.go: dependencies that fail
 //
 // A Command arrives on the queue; its Job is the durable record of carrying it out; Units are the
-// pieces of the work; Events say what happened, and exactly one of them is terminal. Effects happen
-// in one order: entries, manifests, receipt, clean-up, job, dead letter, event, ack. Any step may
-// be cut short and run again: a rerun finds its own earlier work and ends in the same state.
+// pieces of the work; Events say what happened, and exactly one of them is terminal. Every message
+// is answered by one event that has its sequence. Effects happen in one order: entries, manifests,
+// receipt, clean-up, job, dead letter, event, ack. Any step may be cut short and run again: a rerun
+// finds its own earlier work and ends in the same state.
 //
 // The wire is package contract, a message on its way package delivery. An action (packages export
 // and deletion) returns its result, an end or a wait; only this package turns it into job, event

@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -73,5 +74,31 @@ func (r *run) publishTerminal(ctx context.Context) (*settlement, error) {
 	if err := r.h.cfg.Queue.Events.PublishEvent(ctx, *event); err != nil {
 		return nil, fmt.Errorf("publish the terminal event: %w", err)
 	}
+	if !r.isAbout(event.Data) {
+		return r.publishDuplicate(ctx, r.job.State, event.Data.Seq, event.Data.Stream)
+	}
 	return acknowledge(string(r.job.State)), nil
+}
+
+// isAbout reports whether an event is about the message at hand, and not about another one of the
+// same command. An older version did not say which stream it means.
+func (r *run) isAbout(d contract.EventData) bool {
+	return d.Seq == r.command.Seq && (string(d.Stream) == r.command.Stream || d.Stream == "")
+}
+
+// publishDuplicate answers a message that only repeats the one at seq in stream: under its own
+// sequence, since its publisher looks there, with the state of their common command. No job and no
+// dead letter are made of it.
+//
+// After a crash here the event is published again, and stored once.
+func (r *run) publishDuplicate(ctx context.Context, state contract.State, seq uint64, stream contract.Text) (*settlement, error) {
+	data := r.eventData()
+	data.CommandID, data.GivenID, data.Attempt = contract.SeqID(r.command.Seq), contract.Text(r.command.ID), 0
+	data.Status = contract.StatusDuplicate
+	data.DuplicateOf = &contract.MessageOf{ID: r.command.ID, Seq: seq, Stream: stream, State: state}
+	event := contract.NewEvent(data, r.h.cfg.Now(), r.command.Traceparent)
+	if err := r.h.cfg.Queue.Events.PublishEvent(ctx, event); err != nil {
+		return nil, fmt.Errorf("publish the answer to a duplicate: %w", err)
+	}
+	return acknowledge("a duplicate of message " + strconv.FormatUint(seq, 10)), nil
 }

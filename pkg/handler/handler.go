@@ -1,12 +1,14 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,9 +44,9 @@ type Queue struct {
 // JobStore keeps the jobs: one entry a command, changed by compare-and-set, always read from the
 // leader.
 type JobStore interface {
-	// Job is the entry and its revision; ErrNoJob when there is none. With ErrNoJob, too, the Job
-	// may have a Cancel: one that came before its command.
-	Job(ctx context.Context, id string) (contract.Job, uint64, error)
+	// Job is the entry under a key (contract.Key) and its revision; ErrNoJob when there is none.
+	// With ErrNoJob, too, the Job may have a Cancel: one that came before its command.
+	Job(ctx context.Context, key string) (contract.Job, uint64, error)
 	// PutJob writes the entry when its revision still is rev (0: when there is none), else fails
 	// with ErrConflict.
 	PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error)
@@ -85,9 +87,11 @@ type Notices interface {
 
 // Publisher publishes what happened.
 type Publisher interface {
-	// PublishEvent stores an event; terminal events and "accepted" once for ever, whichever replica
-	// publishes first.
+	// PublishEvent stores an event; all but progress once for ever, whichever replica publishes
+	// first.
 	PublishEvent(ctx context.Context, e contract.Event) error
+	// Answer is the terminal event of the command with a key; ErrNoMessage when there is none.
+	Answer(ctx context.Context, key string) (contract.Event, error)
 	// PublishDead stores a dead letter, once.
 	PublishDead(ctx context.Context, d contract.DeadLetter) error
 }
@@ -170,7 +174,7 @@ func New(c Config) (*Handler, error) {
 		accounts:   account.Names{Clients: c.Resources, Names: c.Accounts},
 		activities: activity.New(c.Queue.Notices, c.Queue.Jobs, c.Queue.Commands, c.Log),
 	}
-	h.order = turn.New(c.Queue.Commands, c.Queue.Jobs, h.host)
+	h.order = turn.New(c.Queue.Commands, c.Queue.Jobs, h.account)
 	var err error
 	h.worker, err = worker.New(worker.Config{
 		Commands: c.Queue.Commands, Jobs: c.Queue.Jobs, Notices: c.Queue.Notices, Activities: h.activities, Health: c.Health,
@@ -248,12 +252,9 @@ func (h *Handler) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Di
 // prefix is the first token of every subject.
 func (h *Handler) prefix() string { return h.cfg.Queue.Commands.Prefix() }
 
-// host is the host of the Training API that a resource's alias means, or else the alias.
-func (h *Handler) host(alias string) string {
-	if client, ok := h.cfg.Resources[alias]; ok {
-		return client.Host()
-	}
-	return alias
+// account is the name of the account that a resource's alias means, or else the alias.
+func (h *Handler) account(alias string) string {
+	return strings.ToLower(cmp.Or(h.accounts.Of(alias), alias))
 }
 
 // bags are the bags of a command.

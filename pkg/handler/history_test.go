@@ -3,6 +3,7 @@ package handler_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,8 @@ import (
 // place of another.
 type history struct {
 	seq      uint64 // of the command's message
+	action   contract.Action
+	id       string // that it gave; empty for none
 	mu       sync.Mutex
 	events   []contract.Event
 	terminal chan struct{} // closed when there is a terminal one
@@ -38,13 +41,13 @@ func (w *world) publishMessage(t *testing.T, id string, m contract.Message) *his
 	if err != nil {
 		t.Fatalf("publish: %v", err)
 	}
-	h := &history{seq: seq, terminal: make(chan struct{})}
-	ids := []string{contract.SeqID(seq)}
+	h := &history{seq: seq, id: id, action: contract.Action(strings.TrimPrefix(m.Subject, "cv.commands.")), terminal: make(chan struct{})}
+	keys := []string{contract.SeqID(seq)}
 	if id != "" {
-		ids = append(ids, id)
+		keys = append(keys, contract.Key(h.action, id))
 	}
-	for _, id := range ids {
-		events, err := w.queue.WatchEvents(t.Context(), id)
+	for _, key := range keys {
+		events, err := w.queue.WatchEvents(t.Context(), key)
 		if err != nil {
 			t.Fatalf("watch events: %v", err)
 		}
@@ -82,7 +85,7 @@ func (w *world) end(t *testing.T, h *history) contract.EventData {
 }
 
 // wait waits for the terminal event, and until the command has left the queue. The event is the
-// only one, and the job says the same.
+// only one, the job says the same, and the message itself is answered.
 func (w *world) wait(t *testing.T, h *history) contract.EventData {
 	t.Helper()
 	w.end(t, h)
@@ -94,18 +97,46 @@ func (w *world) wait(t *testing.T, h *history) contract.EventData {
 	if len(ends) != 1 {
 		t.Fatalf("there are %d terminal events: %+v", len(ends), ends)
 	}
-	if job := w.job(t, ends[0].CommandID); job.State != contract.State(ends[0].Status) {
+	if job := w.job(t, ends[0].Key()); job.State != contract.State(ends[0].Status) {
 		t.Errorf("%s: the event says %s, the job %s", job.ID, ends[0].Status, job.State)
 	}
+	w.answer(t, h)
 	return ends[0]
 }
 
-// job reads the job of a command.
-func (w *world) job(t *testing.T, id string) contract.Job {
+// answer is the event that answers a message which has left the queue: the one that has its
+// sequence, and the only one.
+func (w *world) answer(t *testing.T, h *history) contract.EventData {
 	t.Helper()
-	job, _, err := w.queue.Job(t.Context(), id)
+	stream, err := w.queue.CommandStream(t.Context())
 	if err != nil {
-		t.Fatalf("read the job of %s: %v", id, err)
+		t.Fatal(err)
+	}
+	var found []contract.EventData
+	for _, id := range []string{contract.SeqID(h.seq), h.id} {
+		if id == "" {
+			continue
+		}
+		e, err := w.queue.Answer(t.Context(), contract.Key(h.action, id))
+		if err != nil && !errors.Is(err, contract.ErrNoMessage) {
+			t.Fatalf("read the answer: %v", err)
+		}
+		if err == nil && e.Data.Seq == h.seq && string(e.Data.Stream) == stream {
+			found = append(found, e.Data)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("message %d (%s %s) has %d answers: %+v", h.seq, h.action, h.id, len(found), found)
+	}
+	return found[0]
+}
+
+// job reads the job of a command.
+func (w *world) job(t *testing.T, key string) contract.Job {
+	t.Helper()
+	job, _, err := w.queue.Job(t.Context(), key)
+	if err != nil {
+		t.Fatalf("read the job of %s: %v", key, err)
 	}
 	return job
 }

@@ -27,13 +27,13 @@ type jobAt struct {
 // changeJob changes a job by compare-and-set, and repeats that until no other replica wrote in
 // between. change gets the job, or the error of reading it, and returns what to write; nil writes
 // nothing. Without a known job it is read first.
-func (h *Handler) changeJob(ctx context.Context, id string, known *jobAt, change func(now jobAt, err error) (*contract.Job, error)) (jobAt, error) {
+func (h *Handler) changeJob(ctx context.Context, key string, known *jobAt, change func(now jobAt, err error) (*contract.Job, error)) (jobAt, error) {
 	jobs := h.cfg.Queue.Jobs
 	for {
 		var err error
 		if known == nil {
 			known = &jobAt{}
-			known.job, known.rev, err = jobs.Job(ctx, id)
+			known.job, known.rev, err = jobs.Job(ctx, key)
 		}
 		next, err := change(*known, err)
 		if next == nil || err != nil {
@@ -55,7 +55,7 @@ func (h *Handler) changeJob(ctx context.Context, id string, known *jobAt, change
 // decided.
 func (r *run) Update(ctx context.Context, change func(*contract.Job)) error {
 	first := true
-	at, err := r.h.changeJob(ctx, r.command.ID, &jobAt{r.job, r.rev}, func(now jobAt, err error) (*contract.Job, error) {
+	at, err := r.h.changeJob(ctx, r.command.Key(), &jobAt{r.job, r.rev}, func(now jobAt, err error) (*contract.Job, error) {
 		if !first {
 			if err := r.reread(now, err); err != nil {
 				return nil, err
@@ -103,7 +103,7 @@ func (r *run) refund(ctx context.Context, err error) error {
 	late, cancel := delivery.Detached(ctx)
 	defer cancel()
 	counted := false
-	_, failed := r.h.changeJob(late, r.command.ID, nil, func(now jobAt, err error) (*contract.Job, error) {
+	_, failed := r.h.changeJob(late, r.command.Key(), nil, func(now jobAt, err error) (*contract.Job, error) {
 		j := now.job
 		if counted = err == nil && !j.State.Terminal() && j.RefundAttempt(r.nonce); !counted {
 			return nil, err
@@ -121,7 +121,7 @@ func (r *run) refund(ctx context.Context, err error) error {
 
 // attempts is how many attempts the job counts now: a previous holder may have taken back its own.
 func (r *run) attempts(ctx context.Context) int {
-	if j, _, err := r.h.cfg.Queue.Jobs.Job(ctx, r.command.ID); err == nil && j.Holder == r.job.Holder {
+	if j, _, err := r.h.cfg.Queue.Jobs.Job(ctx, r.command.Key()); err == nil && j.Holder == r.job.Holder {
 		return j.Attempt
 	}
 	return r.job.Attempt
@@ -160,17 +160,4 @@ func (r *run) FlushCalls(ctx context.Context) error {
 		return err
 	}
 	return r.ledger.Flush(ctx)
-}
-
-// StillQueued fails with ErrGone when the command's message is not in the queue. Where it is, it
-// was there all the time, so every later command waited its turn.
-func (r *run) StillQueued(ctx context.Context) error {
-	_, err := r.h.cfg.Queue.Commands.CommandIn(ctx, r.command.Stream, r.command.Seq)
-	if errors.Is(err, contract.ErrNoMessage) {
-		return fmt.Errorf("%w: %w", activity.ErrMessageGone, err)
-	}
-	if err != nil {
-		return fmt.Errorf("look for the command's message: %w", err)
-	}
-	return nil
 }

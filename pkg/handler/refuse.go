@@ -27,7 +27,7 @@ func (h *Handler) refuseMessage(ctx context.Context, m contract.Message, refusal
 	}
 	var settled *settlement
 	vacant := false
-	_, err = h.changeJob(ctx, r.command.ID, nil, func(now jobAt, err error) (*contract.Job, error) {
+	_, err = h.changeJob(ctx, r.command.Key(), nil, func(now jobAt, err error) (*contract.Job, error) {
 		if vacant, settled, err = r.idIsFree(ctx, now, err); !vacant || settled != nil || err != nil {
 			return nil, err
 		}
@@ -66,6 +66,15 @@ func (r *run) idIsFree(ctx context.Context, now jobAt, err error) (bool, *settle
 	if settled, err := r.waitForSameID(ctx); settled != nil || err != nil {
 		return false, settled, err
 	}
+	event, err := r.h.cfg.Queue.Events.Answer(ctx, r.command.Key()) // of a command whose job was lost
+	switch {
+	case err == nil && r.isAbout(event.Data):
+		return false, acknowledge("its end was published"), nil
+	case err == nil:
+		return false, nil, nil
+	case !errors.Is(err, contract.ErrNoMessage):
+		return false, nil, fmt.Errorf("look for an earlier end: %w", err)
+	}
 	if r.command.Action == contract.ActionCancel { // a cancel has no bundle, and needs no storage
 		return true, nil, nil
 	}
@@ -82,7 +91,7 @@ func (r *run) refuseBySeq(ctx context.Context, given, conflictsWith contract.Tex
 	var (
 		later bool // the id is a later stream's
 	)
-	_, err := r.h.changeJob(ctx, own.command.ID, nil, func(now jobAt, err error) (*contract.Job, error) {
+	_, err := r.h.changeJob(ctx, own.command.Key(), nil, func(now jobAt, err error) (*contract.Job, error) {
 		job := now.job
 		later = false
 		switch {

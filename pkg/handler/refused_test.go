@@ -158,7 +158,7 @@ func (w *world) checkRefusal(t *testing.T, id string, seq uint64, stream string,
 	if d := e.Data; d.Seq != seq || string(d.Stream) != stream || d.GivenID != "" {
 		t.Errorf("%s: the event is of message %d of %s, given id %q; the message is %d of %s", was.Name, d.Seq, d.Stream, d.GivenID, seq, stream)
 	}
-	job, _, err := w.queue.Job(t.Context(), id)
+	job, _, err := w.queue.Job(t.Context(), contract.Key(action, id))
 	if err != nil || job.Command.Seq != seq || string(job.Command.Stream) != stream || job.State != contract.StateRefused || job.Attempt != 0 {
 		t.Errorf("%s: the job is %+v, %v", was.Name, job, err)
 	}

@@ -99,6 +99,9 @@ func (r *run) yieldToOwnAttempt(context.Context) (*settlement, error) {
 // attempt made.
 func (r *run) take(ctx context.Context) (*settlement, error) {
 	settled, err := r.tryTake(ctx)
+	if settled == nil && err == nil {
+		settled, err = r.claimNamed(ctx)
+	}
 	if err != nil {
 		return nil, r.refund(ctx, err) // it may be stored that it was taken: the answer may be lost
 	}
@@ -128,7 +131,12 @@ func (r *run) tryTake(ctx context.Context) (*settlement, error) {
 	}
 	takenBefore := r.job.Attempted
 	r.previousWait = r.job.Waiting
-	err := r.Update(ctx, func(j *contract.Job) {
+	claim, err := r.claimToTake(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = r.Update(ctx, func(j *contract.Job) {
+		j.Claim = claim
 		j.State, j.Phase, j.Waiting, j.Attempted = contract.StateRunning, contract.PhasePlan, nil, true
 		j.CountAttempt(r.nonce)
 	})

@@ -2,9 +2,16 @@ package handler
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/activity"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/turn"
 )
 
 // waitForTurn waits for the commands before this one that must not overlap with it. A command that
@@ -14,12 +21,121 @@ func (r *run) waitForTurn(ctx context.Context) (*settlement, error) {
 	if ahead.ID == "" || err != nil {
 		return nil, err
 	}
-	detail := "waits for " + ahead.ID + ", which was published before and concerns a common project"
-	waiting := &contract.Waiting{For: contract.WaitCommand, Detail: detail, Since: r.h.cfg.Now().UTC()}
+	waiting := r.waitFor(ahead.ID, "was published before")
 	if err := r.recordWait(ctx, waiting); err != nil {
 		return nil, err
 	}
 	return handBack(delivery.TurnDelay(ahead.Count), "waits for "+waiting.For), nil
+}
+
+// waitFor is the wait for another command that concerns a common project.
+func (r *run) waitFor(id, why string) *contract.Waiting {
+	return &contract.Waiting{
+		For: contract.WaitCommand, Detail: "waits for " + id + ", which " + why + " and concerns a common project", Since: r.h.cfg.Now().UTC(),
+	}
+}
+
+// waitForPlans waits, as a command that names its projects, for those that take every project of an
+// account with another name, and whose plans say that it is the same one. Once a command has begun,
+// they wait for it.
+func (r *run) waitForPlans(ctx context.Context) (*settlement, error) {
+	if r.command.Data.AllProjects || r.begun() {
+		return nil, nil
+	}
+	overlap, err := r.h.order.Overlap(ctx, r.command, r.command.Data.ProjectIDs)
+	if err != nil || overlap.ID == "" {
+		return nil, err
+	}
+	waiting := r.waitFor(overlap.ID, "is at work")
+	if err := r.recordWait(ctx, waiting); err != nil {
+		return nil, err
+	}
+	return handBack(delivery.WaitDelay(waiting.Since, r.h.cfg.Now()), "waits for "+waiting.For), nil
+}
+
+// begun reports whether an earlier attempt had its turn.
+func (r *run) begun() bool {
+	j := r.job
+	return j.Attempted && (j.Waiting == nil || j.Waiting.For != contract.WaitCommand) && (j.Claim == nil || j.Claim.Held)
+}
+
+// claimToTake is the claim with which the job says that this command is at work. A command that
+// names its projects needs one, to be held before it begins, only where the plans of others decide
+// whether it has its turn.
+func (r *run) claimToTake(ctx context.Context) (*contract.Claim, error) {
+	if r.command.Data.AllProjects || r.begun() {
+		return r.job.Claim, nil
+	}
+	uncertain, err := r.h.order.Uncertain(ctx, r.command)
+	if err != nil || !uncertain {
+		return nil, err
+	}
+	return &contract.Claim{Projects: r.command.Data.ProjectIDs}, nil
+}
+
+// claimNamed looks once more for those that waitForPlans waits for, now that the job says that this
+// command is at work: one that planned in between did not see it.
+func (r *run) claimNamed(ctx context.Context) (*settlement, error) {
+	if r.job.Claim == nil || r.job.Claim.Held || r.command.Data.AllProjects {
+		return nil, nil
+	}
+	settled, err := r.waitForPlans(ctx)
+	if settled != nil || err != nil {
+		return settled, err
+	}
+	return nil, r.Update(ctx, func(j *contract.Job) { j.Claim = &contract.Claim{Projects: j.Claim.Projects, Held: true} })
+}
+
+// overlapError says that a command has to wait for another one that is at work on a project of its
+// plan.
+type overlapError struct{ waiting contract.Waiting }
+
+// Error implements error.
+func (e *overlapError) Error() string { return e.waiting.Detail }
+
+// Claim implements action.Attempt. The projects of a command that names them are known to all. Of
+// one that takes every project they are written into the job first, and then it is looked for
+// commands under another account's name that are at work on one of them.
+func (r *run) Claim(ctx context.Context, projects []uuid.UUID) error {
+	if err := r.stillQueued(ctx); err != nil || !r.command.Data.AllProjects {
+		return err
+	}
+	claim := contract.Claim{Projects: contract.SortedIDs(projects)}
+	if had := r.job.Claim; had != nil {
+		claim.Projects = contract.SortedIDs(slices.Concat(claim.Projects, had.Projects))
+		if had.Held && len(claim.Projects) == len(had.Projects) {
+			return nil
+		}
+	}
+	claimed := func(c *contract.Claim) error { return r.Update(ctx, func(j *contract.Job) { j.Claim = c }) }
+	if err := claimed(&claim); err != nil {
+		return err
+	}
+	overlap, err := r.h.order.Overlap(ctx, r.command, claim.Projects)
+	switch {
+	case err != nil:
+		return err
+	case overlap == turn.Overlap{}:
+		return claimed(&contract.Claim{Projects: claim.Projects, Held: true})
+	case overlap.First:
+		if err := claimed(nil); err != nil {
+			return err
+		}
+	}
+	return &overlapError{*r.waitFor(overlap.ID, "is at work")}
+}
+
+// stillQueued fails with ErrMessageGone when the command's message is not in the queue. Where it
+// is, it was there all the time, so every later command waited its turn.
+func (r *run) stillQueued(ctx context.Context) error {
+	_, err := r.h.cfg.Queue.Commands.CommandIn(ctx, r.command.Stream, r.command.Seq)
+	if errors.Is(err, contract.ErrNoMessage) {
+		return fmt.Errorf("%w: %w", activity.ErrMessageGone, err)
+	}
+	if err != nil {
+		return fmt.Errorf("look for the command's message: %w", err)
+	}
+	return nil
 }
 
 // recordWait says in the job and in a progress event what the command waits for, unless they say so

@@ -100,7 +100,7 @@ func (c *Command) decode(prefix string, m Message) error {
 	if c.Signature, _, err = oneHeader(m.Header, HeaderSignature); err != nil {
 		return err
 	}
-	c.Data, err = decodeData(c.ID, c.Action, e.data)
+	c.Data, err = decodeData(c.Action, e.data)
 	return err
 }
 

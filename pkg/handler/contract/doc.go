@@ -1,7 +1,8 @@
 // Package contract is the wire: commands, events, jobs, refusals and dead letters, as others
 // publish and read them. The JSON Schemas of all of them are in package schema.
 //
-//   - command.go: commands, their data and limits; message.go: messages and dead letters
+//   - command.go: commands, their data and limits; message.go: messages and dead letters; key.go:
+//     the keys that name commands
 //   - decode.go: DecodeCommand; envelope.go: the three encodings; fields.go: the data, field by
 //     field; strictjson.go: values and objects
 //   - refusal.go: error codes, the order in which refusals are checked, and refusals

@@ -9,7 +9,8 @@ import (
 // Status is what an event says of its command.
 type Status string
 
-// The statuses. Exactly one terminal event exists per command.
+// The statuses. Exactly one terminal event exists per command. A duplicate answers a message that
+// only repeated an earlier one, and ends no command.
 const (
 	StatusAccepted  Status = "accepted"
 	StatusProgress  Status = "progress"
@@ -17,6 +18,7 @@ const (
 	StatusFailed    Status = "failed"
 	StatusRefused   Status = "refused"
 	StatusCancelled Status = "cancelled"
+	StatusDuplicate Status = "duplicate"
 )
 
 // Terminal reports whether nothing follows this status.
@@ -38,6 +40,7 @@ const (
 	OutcomeExceptions   Outcome = "complete_with_exceptions"
 	OutcomeNothingFound Outcome = "nothing_found"
 	OutcomePlanned      Outcome = "planned"
+	OutcomeKept         Outcome = "kept" // of a cancel: no command had the id, and the cancel is kept in case one comes
 )
 
 // MarshalJSON prints null for no outcome.
@@ -85,7 +88,7 @@ type EventData struct {
 	CommandID     string     `json:"command_id"`
 	Seq           uint64     `json:"seq"`      // of the command's message, as its publisher was told
 	Stream        Text       `json:"stream"`   // which stream that sequence is of: when it was made
-	GivenID       Text       `json:"given_id"` // the id the message gave, where command_id is made of its sequence because that id was taken
+	GivenID       Text       `json:"given_id"` // the id the message gave, where command_id is made of its sequence: the id was taken, or this is a duplicate
 	Action        Action     `json:"action"`
 	Status        Status     `json:"status"`
 	Outcome       Outcome    `json:"outcome"`
@@ -102,8 +105,17 @@ type EventData struct {
 	Progress      *Progress  `json:"progress,omitempty"`
 	Waiting       *Waiting   `json:"waiting"`
 	ConflictsWith Text       `json:"conflicts_with"` // of an id_conflict: the id of the first command
+	DuplicateOf   *MessageOf `json:"duplicate_of"`   // of a duplicate: the message that it repeats
 	ReplayOf      Text       `json:"replay_of"`      // the id of the dead command this one repeats
 	Error         *Error     `json:"error"`
+}
+
+// MessageOf names the message of a command, and says where that command stood.
+type MessageOf struct {
+	ID     string `json:"id"`     // of the command
+	Seq    uint64 `json:"seq"`    // of its message
+	Stream Text   `json:"stream"` // which stream that sequence is of
+	State  State  `json:"state"`  // of the command, when this was written
 }
 
 // Counts is how many distinct things are in the bag, or were deleted.

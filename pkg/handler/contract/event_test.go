@@ -78,7 +78,12 @@ func goldenEvents() map[string]Event {
 		"delete-failed-unverified": NewEvent(with(base(ActionDelete, StatusFailed), func(d *EventData) {
 			d.Plan, d.Error = plan, &Error{Code: CodeUnverified, Message: "3 images are still listed after 15m0s", Retryable: true}
 		}), finished, trace),
-		"cancel-completed": NewEvent(with(base(ActionCancel, StatusCompleted), func(d *EventData) { d.Reference = "" }), finished, trace),
+		"cancel-completed":      NewEvent(with(base(ActionCancel, StatusCompleted), func(d *EventData) { d.Reference = "" }), finished, trace),
+		"cancel-completed-kept": NewEvent(with(base(ActionCancel, StatusCompleted), func(d *EventData) { d.Reference, d.Outcome = "", OutcomeKept }), finished, trace),
+		"export-duplicate": NewEvent(with(base(ActionExport, StatusDuplicate), func(d *EventData) {
+			d.CommandID, d.Seq, d.GivenID, d.Attempt, d.StartedAt = SeqID(19), 19, "req-1", 0, nil
+			d.DuplicateOf = &MessageOf{ID: "req-1", Seq: 17, Stream: stream, State: StateRunning}
+		}), finished, trace),
 		"cancel-refused": NewEvent(with(base(ActionCancel, StatusRefused), func(d *EventData) {
 			d.Reference, d.Error = "", &Error{Code: CodeTooLate, Message: "req-1 has begun to delete and finishes"}
 		}), finished, trace),
@@ -172,7 +177,7 @@ func TestEventIDsAreDeterministic(t *testing.T) {
 
 func TestTerminal(t *testing.T) {
 	for status, want := range map[Status]bool{
-		StatusAccepted: false, StatusProgress: false, StatusCompleted: true, StatusFailed: true, StatusRefused: true, StatusCancelled: true, "": false,
+		StatusAccepted: false, StatusProgress: false, StatusCompleted: true, StatusFailed: true, StatusRefused: true, StatusCancelled: true, StatusDuplicate: false, "": false,
 	} {
 		if status.Terminal() != want || State(status).Terminal() != want {
 			t.Errorf("%q: terminal is %v", status, !want)
@@ -202,12 +207,12 @@ func TestFieldsOfTheContract(t *testing.T) {
 		want string
 	}{
 		"event":    {Event{}, "data datacontenttype id source specversion subject time type"},
-		"data":     {EventData{}, "action attempt bundle command_id conflicts_with counts error exceptions export_bundle finished_at given_id outcome plan reference replay_of residuals seq started_at status stream v waiting"},
-		"progress": {EventData{Progress: &Progress{}}, "action attempt bundle command_id conflicts_with counts error exceptions export_bundle finished_at given_id outcome plan progress reference replay_of residuals seq started_at status stream v waiting"},
+		"data":     {EventData{}, "action attempt bundle command_id conflicts_with counts duplicate_of error exceptions export_bundle finished_at given_id outcome plan reference replay_of residuals seq started_at status stream v waiting"},
+		"progress": {EventData{Progress: &Progress{}}, "action attempt bundle command_id conflicts_with counts duplicate_of error exceptions export_bundle finished_at given_id outcome plan progress reference replay_of residuals seq started_at status stream v waiting"},
 		"counts":   {Counts{}, "bytes exports images iterations performance predictions projects tags"},
 		"bundle":   {BundleRef{}, "manifest_sha256 objects receipt_sha256 retain_until signed uri"},
 		"error":    {Error{}, "code message request_id retryable"},
-		"job":      {Job{}, "action attempt begun bundle cancel command counted created deletion error event given_id holder id irrevocable left_behind outcome phase progress replay_of state updated v waiting"},
+		"job":      {Job{}, "action attempt begun bundle cancel claim command counted created deletion error event given_id holder id irrevocable left_behind outcome phase progress replay_of state updated v waiting"},
 		"command":  {CommandRef{}, "account digest published resource seq stream"},
 	} {
 		if got := strings.Join(keys(tt.v), " "); got != tt.want {

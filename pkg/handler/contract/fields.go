@@ -7,7 +7,7 @@ import (
 )
 
 // decodeData reads the data of a command with the given id and action.
-func decodeData(id string, action Action, raw []byte) (Data, error) {
+func decodeData(action Action, raw []byte) (Data, error) {
 	if err := checkText("data", raw, MaxCommandBytes); err != nil {
 		return Data{}, err
 	}
@@ -34,11 +34,8 @@ func decodeData(id string, action Action, raw []byte) (Data, error) {
 		}
 	}
 	if action == ActionCancel {
-		switch d.CancelID {
-		case "":
+		if d.CancelID == "" {
 			return Data{}, faultf("id", "missing: name the command to cancel")
-		case id:
-			return Data{}, faultf("id", "a cancel cannot cancel itself: name the command to cancel, and give the cancel an id of its own")
 		}
 		return d, nil
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 var (
@@ -54,11 +56,25 @@ type Job struct {
 	Counted   []Text     `json:"counted"` // the holders whose attempts count, in order
 	Event     *Event     `json:"event"`   // the terminal event, whole, from the write that decided the end; null before
 
+	Claim    *Claim       `json:"claim"`    // the projects it is at work on, where its data does not tell or others may not know; null else
 	Deletion *DeletionRef `json:"deletion"` // what a delete was begun with; null before
 
 	Cancel      *Cancel `json:"cancel"`      // the command is to end cancelled; null when no cancel came in time
 	Irrevocable bool    `json:"irrevocable"` // it has begun what cannot be taken back, and finishes: a cancel comes too late
 	LeftBehind  Text    `json:"left_behind"` // where an ended command left objects that it could not remove, and why; `consumer gc` removes them
+}
+
+// Claim is which projects a command is at work on.
+type Claim struct {
+	Projects []uuid.UUID `json:"projects"`
+	// Held says that no other command was at work on them when this one looked, after it had
+	// claimed them: from then on the others wait.
+	Held bool `json:"held"`
+}
+
+// Has reports whether one of these projects is claimed.
+func (c *Claim) Has(projects []uuid.UUID) bool {
+	return c != nil && slices.ContainsFunc(c.Projects, func(p uuid.UUID) bool { return slices.Contains(projects, p) })
 }
 
 // DeletionRef names the working objects that a delete was begun with. Objects in the bucket decide

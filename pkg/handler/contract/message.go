@@ -27,5 +27,8 @@ type DeadLetter struct {
 	Time     time.Time
 }
 
+// Key is the key of the dead command.
+func (d DeadLetter) Key() string { return Key(d.Action, d.ID) }
+
 // ErrNoMessage says that a message is no longer in its stream: it was settled.
 var ErrNoMessage = errors.New("no such message: it was settled")

@@ -10,7 +10,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/letter"
 )
+
+const maxErrorHeaderBytes = letter.MaxErrorBytes
 
 // What PublishDead stores comes back as the message it was.
 func TestDeadLettersComeBack(t *testing.T) {

@@ -82,19 +82,43 @@ func (q *Queue) Event(ctx context.Context, a contract.Action, id string, status 
 	return e, nil
 }
 
-// WatchEvents sends the events of one command in the order in which they were stored, beginning
-// with those stored already, until ctx ends; then it closes the channel. A slow reader misses
-// progress in between, never another event.
-func (q *Queue) WatchEvents(ctx context.Context, id string) (<-chan contract.Event, error) {
-	if err := checkID(id); err != nil {
+// Answer reads from the leader what was answered under a key: a command's terminal event, or the
+// duplicate under a sequence. It fails with ErrNoMessage when nothing was.
+func (q *Queue) Answer(ctx context.Context, key string) (contract.Event, error) {
+	if err := checkKey(key); err != nil {
+		return contract.Event{}, fmt.Errorf("read the answer: %w", err)
+	}
+	id, _ := contract.ParseKey(key)
+	subjects := q.eventSubjects(id)
+	for s, err := range q.api.MessagesBetween(ctx, q.events, subjects, 1, jsapi.MaxSequence) {
+		if err != nil {
+			return contract.Event{}, fmt.Errorf("read %s: %w", subjects, err)
+		}
+		var e contract.Event
+		if err := json.Unmarshal(s.Data, &e); err != nil {
+			return contract.Event{}, fmt.Errorf("decode event %s: %w", s.Subject, err)
+		}
+		if answer := e.Data.Status.Terminal() || e.Data.Status == contract.StatusDuplicate; answer && e.Data.Key() == key {
+			return e, nil
+		}
+	}
+	return contract.Event{}, fmt.Errorf("read %s: %w", subjects, contract.ErrNoMessage)
+}
+
+// WatchEvents sends the events of the command with a key in the order in which they were stored,
+// beginning with those stored already, until ctx ends; then it closes the channel. A slow reader
+// misses progress in between, never another event.
+func (q *Queue) WatchEvents(ctx context.Context, key string) (<-chan contract.Event, error) {
+	if err := checkKey(key); err != nil {
 		return nil, fmt.Errorf("watch events: %w", err)
 	}
+	id, _ := contract.ParseKey(key)
 	return watchSubject(ctx, q, q.events, q.eventSubjects(id), func(s *jsapi.StoredMessage) (contract.Event, bool) {
 		var e contract.Event
 		if err := json.Unmarshal(s.Data, &e); err != nil {
 			q.log.Warn().Err(err).Str("subject", s.Subject).Msg("cannot decode an event")
 			return e, false
 		}
-		return e, true
+		return e, e.Data.Key() == key
 	})
 }

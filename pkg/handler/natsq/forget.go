@@ -3,9 +3,12 @@ package natsq
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/expiry"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // ExpireTraces removes the jobs and ledgers of commands that ended longer than keep ago, by the
@@ -15,17 +18,59 @@ func (q *Queue) ExpireTraces(ctx context.Context, keep time.Duration) (removed i
 	return t.Expire(ctx, keep) //nolint:wrapcheck // it says what it does
 }
 
-// Forget removes what the streams keep of one id: its job, events, dead letters, ledger and queued
-// units. It leaves the command's message to its holder.
-func (q *Queue) Forget(ctx context.Context, id string) error {
-	if err := checkID(id); err != nil {
-		return fmt.Errorf("forget: %w", err)
+// trace is where a stream may keep something of a command.
+type trace struct{ stream, subject string }
+
+// traces are where the streams may keep something of the command with a key, its job last.
+func (q *Queue) traces(ctx context.Context, key string) ([]trace, error) {
+	if err := checkKey(key); err != nil {
+		return nil, err
 	}
-	for _, one := range []struct{ stream, subject string }{
-		{q.work, q.unitSubjects(id)}, {q.ledgers, q.ledgerSubject(id)}, {q.dead, q.deadLetterSubject("*", id)}, {q.events, q.eventSubjects(id)}, {q.jobs, q.jobSubject(id)},
-	} {
-		if err := q.removeMessages(ctx, one.stream, one.subject); err != nil {
-			return fmt.Errorf("forget %s: %w", id, err)
+	id, actions := contract.ParseKey(key)
+	var all []trace
+	if slices.Contains(actions, contract.ActionExport) {
+		all = append(all, trace{q.work, q.unitSubjects(id)}, trace{q.ledgers, q.ledgerSubject(id)})
+	}
+	for _, a := range actions {
+		all = append(all, trace{q.dead, q.deadLetterSubject(a, id)}, trace{q.events, q.eventSubject(a, id, "*")})
+	}
+	jobs, err := q.jobSubjects(ctx, key)
+	for _, subject := range jobs {
+		all = append(all, trace{q.jobs, subject})
+	}
+	return all, err
+}
+
+// HasTraces reports whether the streams keep anything of the command with a key: a job, a cancel
+// that waits for it, events, dead letters, a ledger or queued units. Its message does not count.
+func (q *Queue) HasTraces(ctx context.Context, key string) (bool, error) {
+	all, err := q.traces(ctx, key)
+	if err != nil {
+		return false, fmt.Errorf("look for traces of %s: %w", key, err)
+	}
+	for _, t := range all {
+		s, err := q.api.ReadMessage(ctx, t.stream, jsapi.MessageQuery{Seq: 1, Next: t.subject})
+		if err != nil {
+			return false, fmt.Errorf("look for traces of %s: %w", key, err)
+		}
+		if s != nil && !isDeleted(s) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Forget removes what the streams keep of the command with a key: its job, events, dead letters,
+// ledger and queued units. It leaves the command's message to its holder. It succeeds when nothing
+// is kept.
+func (q *Queue) Forget(ctx context.Context, key string) error {
+	all, err := q.traces(ctx, key)
+	if err != nil {
+		return fmt.Errorf("forget %s: %w", key, err)
+	}
+	for _, t := range all {
+		if err := q.removeMessages(ctx, t.stream, t.subject); err != nil {
+			return fmt.Errorf("forget %s: %w", key, err)
 		}
 	}
 	return nil

@@ -72,7 +72,7 @@ func (n names) overSubject(id string) string   { return n.prefix + "-over." + id
 
 // Subjects of bucket entries.
 
-func (n names) jobSubject(id string) string       { return n.keyPrefix(n.jobs) + id }
+func (n names) jobSubject(key string) string      { return n.keyPrefix(n.jobs) + key }
 func (n names) holdSubject(project string) string { return n.keyPrefix(n.holds) + project }
 
 // keyPrefix is what comes before a key in the subjects of a bucket's stream, as nats.go builds
@@ -89,6 +89,12 @@ func checkID(id string) error {
 		return fmt.Errorf("id %q: only 1 to 128 letters, digits, '_' and '-' are allowed", id)
 	}
 	return nil
+}
+
+// checkKey is checkID for the id in a command's key.
+func checkKey(key string) error {
+	id, _ := contract.ParseKey(key)
+	return checkID(id)
 }
 
 // checkTokens is checkID for actions and statuses.

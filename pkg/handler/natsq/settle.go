@@ -13,6 +13,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/letter"
 )
 
 // JetStream's words, as they are sent to a delivery's reply subject.
@@ -116,7 +117,7 @@ func (s *serveLoop) settle(work context.Context, d receivedMessage, disposition 
 		err = s.sendUntilConfirmed(ctx, d.msg.Reply, wordAck)
 	case disposition.Verb == delivery.Term:
 		word := wordTerm
-		if reason := singleLine(disposition.Reason); reason != "" {
+		if reason := letter.SingleLine(disposition.Reason); reason != "" {
 			word += " " + reason
 		}
 		err = s.sendUntilConfirmed(ctx, d.msg.Reply, word)

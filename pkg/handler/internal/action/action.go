@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
@@ -24,6 +26,7 @@ type Attempt interface {
 	Progress(ctx context.Context, p contract.Progress, started time.Time) error
 	// FlushCalls makes the calls made so far durable in the ledger, also when ctx was cancelled.
 	FlushCalls(ctx context.Context) error
-	// StillQueued fails when the command's message is not in its stream any more.
-	StillQueued(ctx context.Context) error
+	// Claim says that the command is about to work on these projects. It fails when the command's
+	// message is not in its stream any more, and while another command is at work on one of them.
+	Claim(ctx context.Context, projects []uuid.UUID) error
 }

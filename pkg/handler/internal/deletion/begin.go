@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -23,11 +24,11 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 	if refused != nil || err != nil {
 		return refused, err
 	}
-	d.plan = plan.spool
+	d.plan = plan.Spool
 	var exported *contract.BundleRef
 	if d.Command.Data.ExportFirst && !d.Command.Data.DryRun {
 		var planned string
-		if exported, planned, refused, err = d.exportFirst(ctx, plan.digest()); refused != nil || err != nil {
+		if exported, planned, refused, err = d.exportFirst(ctx, plan.Digest()); refused != nil || err != nil {
 			return refused, err
 		}
 		again, refused, err := d.planAndCheck(ctx, exported)
@@ -35,8 +36,8 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 			return refused, err
 		}
 		d.close()
-		plan, d.plan = again, again.spool
-		if plan.digest() != planned {
+		plan, d.plan = again, again.Spool
+		if plan.Digest() != planned {
 			return refusedEnd(&contract.Error{Code: contract.CodePlanChanged, Message: "what the selection holds changed since it was exported; publish the delete again under a new id"}, exported), nil
 		}
 		if refused, err := d.allExported(ctx, plan, exported); refused != nil || err != nil {
@@ -45,7 +46,7 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 	}
 	// After a crash here the job names no beginning: the next attempt plans again, and the clean-up
 	// at the command's end removes this plan.
-	if err := d.putNamed(ctx, planObject(plan.digest()), plan.spool.Body("application/json")); err != nil {
+	if err := d.putNamed(ctx, planObject(plan.Digest()), plan.Spool.Body("application/json")); err != nil {
 		return nil, fmt.Errorf("store the plan: %w", err)
 	}
 	credentials := []string{}
@@ -57,9 +58,9 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 		credentials = append(credentials, fingerprint)
 	}
 	d.begun = beginning{
-		V: contract.FormatVersion, StartedAt: started, BegunAt: latest(d.Now(), d.Command.Published), Host: d.Client.Host(),
-		Account: d.Bags.Account, Digest: plan.digest(), Tool: d.Version,
-		DryRun: d.Command.Data.DryRun, Facts: plan.facts, NotFound: plan.notFound, Export: exported, Ledger: d.Ledger.Ref(), Credentials: credentials,
+		V: contract.FormatVersion, StartedAt: started, BegunAt: latest(plan.At, d.Command.Published), Host: d.Client.Host(),
+		Account: d.Bags.Account, Digest: plan.Digest(), Tool: d.Version,
+		DryRun: d.Command.Data.DryRun, Facts: plan.Facts, NotFound: plan.NotFound, Export: exported, Ledger: d.Ledger.Ref(), Credentials: credentials,
 		Request: d.Bags.Request(d.Pseudonym.Redact(d.Command.Data), d.Job.Command.Digest, d.Bags.Account),
 	}
 	b, err := contract.Marshal(d.begun)
@@ -68,7 +69,7 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 	}
 	body := sink.Bytes(b, "application/json")
 	digest := body.SHA256
-	if err := d.Attempt.StillQueued(ctx); err != nil { // else a later command may have begun beside it
+	if err := d.Attempt.Claim(ctx, plan.Projects()); err != nil { // else a later command may have begun beside it
 		return nil, err
 	}
 	// After a crash here, too, nothing was begun: an object that no job names decides nothing.
@@ -79,7 +80,7 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 	// and says which of the stored beginnings is the one. After a crash here the next attempt
 	// carries out exactly this plan.
 	return nil, d.update(ctx, func(j *contract.Job) {
-		j.Deletion = &contract.DeletionRef{BegunSHA256: digest, PlanSHA256: plan.digest(), Credentials: credentials}
+		j.Deletion = &contract.DeletionRef{BegunSHA256: digest, PlanSHA256: plan.Digest(), Credentials: credentials}
 		if !d.Command.Data.DryRun {
 			j.Phase = contract.PhaseDelete
 		}
@@ -88,63 +89,58 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 
 // planAndCheck makes the plan, and the end of a delete that must not be carried out. Where an
 // iteration in training hides images from the plan, the delete waits.
-func (d *Deleter) planAndCheck(ctx context.Context, exported *contract.BundleRef) (_ *deletePlan, refused *contract.EventData, err error) {
-	var plan *deletePlan
-	// Until a delete is begun nothing is changed, so where the service contradicts itself the plan
-	// is made again.
-	if err := d.poll(ctx, 0, "plan", "", func(ctx context.Context) (_ string, err error) {
-		plan, err = d.planDelete(ctx)
-		return "", err
-	}); err != nil {
-		return nil, nil, err
+func (d *Deleter) planAndCheck(ctx context.Context, exported *contract.BundleRef) (_ *deleteplan.Plan, refused *contract.EventData, err error) {
+	plan, refusal, err := d.planDelete(ctx)
+	if refusal != nil || err != nil {
+		return nil, refusedEnd(refusal, exported), err
 	}
 	defer func() {
 		if refused != nil || err != nil {
-			err = errors.Join(err, plan.spool.Close())
+			err = errors.Join(err, plan.Spool.Close())
 		}
 	}()
 	if err := d.Attempt.FlushCalls(ctx); err != nil {
 		return nil, nil, err
 	}
-	refusal, err := d.checkPlan(ctx, plan)
+	refusal, err = d.checkPlan(ctx, plan)
 	if err != nil {
 		return nil, nil, err
 	}
 	if refusal != nil {
 		return nil, refusedEnd(refusal, exported), nil
 	}
-	for n, f := range plan.facts {
-		if f.training != uuid.Nil && !d.Command.Data.DryRun {
-			return nil, nil, d.training(ctx, n, f.ID, f.training)
+	for n, f := range plan.Facts {
+		if f.Training != uuid.Nil && !d.Command.Data.DryRun {
+			return nil, nil, d.training(ctx, n, f.ID, f.Training)
 		}
 	}
 	return plan, nil, nil
 }
 
 // checkPlan refuses what must not be deleted, in the order of RefusalOrder.
-func (d *Deleter) checkPlan(ctx context.Context, plan *deletePlan) (*contract.Error, error) {
+func (d *Deleter) checkPlan(ctx context.Context, plan *deleteplan.Plan) (*contract.Error, error) {
 	data := d.Command.Data
-	for _, f := range plan.facts {
-		if len(f.published) > 0 && !data.Unpublish {
+	for _, f := range plan.Facts {
+		if len(f.Published) > 0 && !data.Unpublish {
 			return &contract.Error{Code: contract.CodeIterationPublished, Message: fmt.Sprintf(
-				`unpublish: iteration %s of project %s is published; publish the command with "unpublish": true to allow that it is unpublished`, f.published[0], f.ID)}, nil
+				`unpublish: iteration %s of project %s is published; publish the command with "unpublish": true to allow that it is unpublished`, f.Published[0], f.ID)}, nil
 		}
 	}
 	if e := data.Expect; e != nil {
-		for _, f := range plan.facts {
-			if e.ProjectName != "" && f.name != e.ProjectName {
+		for _, f := range plan.Facts {
+			if e.ProjectName != "" && f.Name != e.ProjectName {
 				return &contract.Error{Code: contract.CodePreconditionFailed, Message: fmt.Sprintf("expect.project_name: project %s does not have the expected name", f.ID)}, nil
 			}
 		}
-		if n := plan.images(); e.MaxImages != nil && int64(n) > *e.MaxImages {
+		if n := plan.Images(); e.MaxImages != nil && int64(n) > *e.MaxImages {
 			return &contract.Error{Code: contract.CodePreconditionFailed, Message: fmt.Sprintf("expect.max_images: the selection holds %d images", n)}, nil
 		}
 	}
-	if data.ApprovedPlan != "" && data.ApprovedPlan != plan.digest() {
-		return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("approved_plan: the plan made now has digest %s; look at it with dry_run and approve it", plan.digest())}, nil
+	if data.ApprovedPlan != "" && data.ApprovedPlan != plan.Digest() {
+		return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("approved_plan: the plan made now has digest %s; look at it with dry_run and approve it", plan.Digest())}, nil
 	}
-	for _, f := range plan.facts {
-		if !f.touched {
+	for _, f := range plan.Facts {
+		if !f.Touched {
 			continue
 		}
 		held, err := d.Holds.Held(ctx, f.ID.String())
@@ -155,8 +151,8 @@ func (d *Deleter) checkPlan(ctx context.Context, plan *deletePlan) (*contract.Er
 			return &contract.Error{Code: contract.CodeLegalHold, Message: fmt.Sprintf("project %s is under a legal hold", f.ID)}, nil
 		}
 	}
-	for _, f := range plan.facts {
-		if f.touched && f.readOnly {
+	for _, f := range plan.Facts {
+		if f.Touched && f.ReadOnly {
 			return &contract.Error{Code: contract.CodeReadOnly, Message: fmt.Sprintf("project %s is read-only: the service is in disaster recovery mode", f.ID)}, nil
 		}
 	}
@@ -195,11 +191,11 @@ func (d *Deleter) exportFirst(ctx context.Context, digest string) (exported *con
 
 // allExported is the end of a delete of predictions that were stored after they were exported; nil
 // when all are in the bundle.
-func (d *Deleter) allExported(ctx context.Context, plan *deletePlan, exported *contract.BundleRef) (refused *contract.EventData, err error) {
-	if !takesPredictions(d.Command.Data) {
+func (d *Deleter) allExported(ctx context.Context, plan *deleteplan.Plan, exported *contract.BundleRef) (refused *contract.EventData, err error) {
+	if !deleteplan.TakesPredictions(d.Command.Data) {
 		return nil, nil
 	}
-	for _, f := range plan.facts {
+	for _, f := range plan.Facts {
 		prediction, err := d.unexported(ctx, f.ID)
 		if err != nil {
 			return nil, err

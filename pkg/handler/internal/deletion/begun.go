@@ -46,15 +46,15 @@ const (
 type beginning struct {
 	V         int                 `json:"v"`
 	StartedAt time.Time           `json:"started_at"`
-	BegunAt   time.Time           `json:"begun_at"` // predictions stored up to this time are deleted
+	BegunAt   time.Time           `json:"begun_at"` // what was stored up to this time is deleted: by the service's clock when the plan was made, or when the command was published
 	Host      string              `json:"host"`     // the Training API's
 	Account   string              `json:"account"`  // of the resource, see account.Names
 	Digest    string              `json:"digest"`   // of the plan
 	Tool      string              `json:"tool"`
 	DryRun    bool                `json:"dry_run"`
-	Facts     []projectFacts      `json:"facts"` // in the order of the plan's projects
+	Facts     []deleteplan.Facts  `json:"facts"` // in the order of the plan's projects
 	Export    *contract.BundleRef `json:"export"`
-	NotFound  notFound            `json:"not_found"`
+	NotFound  deleteplan.NotFound `json:"not_found"`
 	Ledger    ledger.Ref          `json:"ledger"` // as it was then
 	Request   bag.Request         `json:"request"`
 
@@ -201,7 +201,7 @@ func (d *Deleter) withinCommand() error {
 	return nil
 }
 
-// latest is the later of two times: of this replica's clock and JetStream's, which may be behind.
+// latest is the later of two times: of the service's clock and JetStream's, which may be behind.
 func latest(a, b time.Time) time.Time {
 	if b.After(a) {
 		a = b

@@ -106,17 +106,6 @@ func (d *Deleter) plannedAtLeast() iter.Seq2[deleteplan.Project, error] {
 	}
 }
 
-// plannedCounts is what a dry run would delete of a project.
-func (f projectFacts) plannedCounts(p deleteplan.Project) contract.Counts {
-	c := contract.Counts{
-		Images: int64(f.Images), Iterations: int64(f.Iterations), Tags: int64(f.Tags), Performance: int64(len(f.Trained)), Predictions: int64(f.Predictions),
-	}
-	if p.Project {
-		c.Projects = 1
-	}
-	return c
-}
-
 // commit writes the bag of a delete that is verified, or of a plan. Everything in it follows from
 // what is frozen.
 func (d *Deleter) commit(ctx context.Context) error {
@@ -206,7 +195,7 @@ func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err erro
 		}
 		project := deletionProject{ID: p.ID, Project: p.Project}
 		if d.begun.DryRun {
-			project.Counts = d.begun.Facts[n].plannedCounts(p)
+			project.Counts = d.begun.Facts[n].Counts(p)
 		} else if project.Counts.Bytes, err = d.deleted(ctx, out, n, &t, &project); err != nil {
 			return t, err
 		}

@@ -99,8 +99,11 @@ type waitError struct{ waiting contract.Waiting }
 func (w *waitError) Error() string { return "wait for " + w.waiting.For + ": " + w.waiting.Detail }
 
 // refusedEnd is the end of a delete that was not begun. An export bag that it made stays, and is
-// named.
+// named. There is none without a refusal.
 func refusedEnd(e *contract.Error, exported *contract.BundleRef) *contract.EventData {
+	if e == nil {
+		return nil
+	}
 	return &contract.EventData{Status: contract.StatusRefused, Error: e, ExportBundle: exported}
 }
 
@@ -199,16 +202,13 @@ func (d *Deleter) execute(ctx context.Context) error {
 }
 
 // awaitFormerCall waits out a call that the holder before us may still have on its way: its intent
-// is in the ledger, its result is not.
+// is in the ledger, its result is not. When the intent was written is known by that holder's clock
+// only, so the wait is as long as a call can take from now on.
 func (d *Deleter) awaitFormerCall(ctx context.Context) error {
-	pending := d.Ledger.Pending()
-	if pending.IsZero() {
+	if d.Ledger.Pending().IsZero() {
 		return nil
 	}
-	left := min(pending.Add(intentFresh+callDeadline).Sub(d.Now()), intentFresh+callDeadline)
-	if left <= 0 {
-		return nil
-	}
-	d.Log.Info().Dur("wait", left).Msg("waiting: a destructive call of the previous holder may be under way")
-	return d.Wait(ctx, left)
+	const longest = intentFresh + callDeadline
+	d.Log.Info().Dur("wait", longest).Msg("waiting: a destructive call of the previous holder may be under way")
+	return d.Wait(ctx, longest)
 }

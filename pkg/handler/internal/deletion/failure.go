@@ -61,6 +61,9 @@ func LoadFailure(ctx context.Context, b bag.Bags) (*contract.EventData, error) {
 	if err := contract.DecodeVersioned(raw, string(sink.FailureFile), &f); err != nil {
 		return nil, err
 	}
+	if f.ID != b.Command.ID {
+		return nil, nil
+	}
 	return &contract.EventData{
 		Status: contract.StatusFailed, Error: f.Error, StartedAt: &f.StartedAt, FinishedAt: &f.FinishedAt, Counts: f.Counts, ExportBundle: f.ExportBundle,
 		Plan: &contract.PlanRef{SHA256: f.PlanSHA256, URI: b.URI(sink.DeleteBag) + string(sink.PlanFile)}, Residuals: f.Residuals,

@@ -14,18 +14,16 @@ import (
 )
 
 // deleteImages deletes the planned images everywhere, and looks until they are gone from the
-// workspace and every iteration.
+// workspace and every iteration. What no call of this command can have removed was gone before.
 func (m *removal) deleteImages(ctx context.Context) ([]deletedLine, error) {
 	var (
 		every  = m.d.Command.Data.Narrowing() == contract.NarrowNone // all images of the project were planned
 		missed bool                                                  // a call was refused because of ids that are gone
-		inVain []uuid.UUID                                           // what the first calls of all named, and were refused
-		before = map[uuid.UUID]struct{}{}                            // of those, what was gone before
 		err    error
 	)
 	first := m.d.Ledger.ImageCalls(m.plan.ID) == 0 // else an earlier attempt may have done a part
 	if first {
-		if missed, inVain, err = m.removeImages(ctx, m.plan.Images); err != nil {
+		if missed, err = m.removeImages(ctx, m.plan.Images); err != nil {
 			return nil, err
 		}
 	}
@@ -37,26 +35,24 @@ func (m *removal) deleteImages(ctx context.Context) ([]deletedLine, error) {
 		if err != nil {
 			return "", err
 		}
-		for _, id := range inVain {
-			if _, there := slices.BinarySearchFunc(left, id, contract.CompareIDs); !there {
-				before[id] = struct{}{}
-			}
-		}
-		inVain = nil
 		if n == 0 || len(left) == 0 && (again || !every) {
 			return "", nil
 		}
 		if again {
-			missed, _, err = m.removeImages(ctx, left)
+			missed, err = m.removeImages(ctx, left)
 		}
 		return "any", err
 	})
 	if err != nil {
 		return nil, err
 	}
+	removed, all, err := m.d.Ledger.Removed(ctx, ledger.OpDeleteImages, m.plan.ID)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what it reads
+	}
 	lines := m.absent(contract.CategoryImages, ledger.OpDeleteImages, m.plan.Images...)
 	for i := range lines {
-		if _, ok := before[lines[i].ID]; ok {
+		if _, called := slices.BinarySearchFunc(removed, lines[i].ID, contract.CompareIDs); !called && !all {
 			lines[i].How = alreadyGone
 		}
 	}
@@ -92,18 +88,20 @@ func (m *removal) relistSelection(ctx context.Context) ([]deletedLine, error) {
 
 // survey finds the images of the project that the command selects.
 func (m *removal) survey(ctx context.Context) survey.Survey {
-	return m.d.survey(m.plan.ID, func(int) error { return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt) })
+	return survey.Survey{
+		Client: m.d.Client, Project: m.plan.ID, Data: m.d.Command.Data, Gone: m.d.Control.Gone,
+		Progress: func(int) error { return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt) },
+	}
 }
 
 // removeImages deletes images everywhere. missed: the service refused a call because it does not
-// know some of its images. inVain: the images of such calls, unless an earlier call can have
-// removed them.
-func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed bool, inVain []uuid.UUID, err error) {
+// know some of its images.
+func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed bool, err error) {
 	if _, err := m.snapshots(ctx); err != nil {
-		return false, nil, err
+		return false, err
 	}
-	remove := func(named []uuid.UUID, q cv.DeleteImagesQuery) error {
-		gone, already, err := m.destroy(ctx, cv.ThingImage, func(ctx context.Context) error {
+	remove := func(q cv.DeleteImagesQuery) error {
+		gone, _, err := m.destroy(ctx, cv.ThingImage, func(ctx context.Context) error {
 			_, err := m.d.Client.DeleteImages(ctx, m.plan.ID, q)
 			return err //nolint:wrapcheck // wrapped below
 		})
@@ -111,21 +109,16 @@ func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed boo
 			return fmt.Errorf("delete images: %w", err)
 		}
 		missed = missed || gone
-		if already {
-			inVain = append(inVain, named...)
-		}
 		return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt)
 	}
 	if data := m.d.Command.Data; m.plan.Project && data.ApprovedPlan == "" && !data.ExportFirst { // what was added since may go too
-		err = remove(ids, cv.DeleteImagesQuery{AllImages: true, AllIterations: true})
-		return missed, inVain, err
+		err = remove(cv.DeleteImagesQuery{AllImages: true, AllIterations: true})
+		return missed, err
 	}
-	for chunk := range slices.Chunk(ids, cv.MaxPage) {
-		if err := remove(chunk, cv.DeleteImagesQuery{IDs: chunk, AllIterations: true}); err != nil {
-			return false, nil, err
-		}
-	}
-	return missed, inVain, nil
+	err = inBatches(ids, cv.MaxPage, func(batch []uuid.UUID) error {
+		return remove(cv.DeleteImagesQuery{IDs: batch, AllIterations: true})
+	})
+	return missed, err
 }
 
 // left counts the images that are still anywhere and, where search is set, says which of the

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/google/uuid"
 
@@ -38,7 +37,11 @@ func (m *removal) deletePredictions(ctx context.Context) ([]deletedLine, error) 
 			return nil, err
 		}
 	}
-	return m.absent(contract.CategoryPredictions, ledger.OpDeletePrediction, m.d.Ledger.PredictionsGone(m.plan.ID)...), nil
+	removed, _, err := m.d.Ledger.Removed(ctx, ledger.OpDeletePrediction, m.plan.ID)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what it reads
+	}
+	return m.absent(contract.CategoryPredictions, ledger.OpDeletePrediction, removed...), nil
 }
 
 // predictionPages deletes what the query gives until it gives nothing, or nothing new: then left is
@@ -64,10 +67,12 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported
 			fresh = fresh || !tried[p.ID]
 			tried[p.ID] = true
 		}
-		for chunk := range slices.Chunk(ids, cv.MaxPredictionIDs) {
-			if _, _, err := m.destroy(ctx, cv.ThingPrediction, func(ctx context.Context) error { return m.d.Client.DeletePredictions(ctx, m.plan.ID, chunk) }); err != nil {
-				return "", fmt.Errorf("delete predictions: %w", err)
-			}
+		err = inBatches(ids, cv.MaxPredictionIDs, func(batch []uuid.UUID) error {
+			_, _, err := m.destroy(ctx, cv.ThingPrediction, func(ctx context.Context) error { return m.d.Client.DeletePredictions(ctx, m.plan.ID, batch) })
+			return err
+		})
+		if err != nil {
+			return "", fmt.Errorf("delete predictions: %w", err)
 		}
 		if !fresh {
 			return ids[0].String(), nil // they take their time to vanish

@@ -15,31 +15,8 @@ import (
 // planned.
 func (m *removal) deleteProject(ctx context.Context) ([]deletedLine, error) {
 	p := m.plan
-	changed := func(what string) error {
-		return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("project %s has %s, added after the plan was made: the project itself was not deleted", p.ID, what)}
-	}
-	n, err := m.count(ctx, uuid.Nil)
-	if err != nil {
+	if err := m.pollUntilGone(ctx, "what was planned", m.leftover); err != nil {
 		return nil, err
-	}
-	if n > 0 {
-		return nil, changed(fmt.Sprintf("%d images", n))
-	}
-	iterations, err := m.d.existing(ctx, m.plan.ID)
-	if err != nil {
-		return nil, err
-	}
-	if len(iterations) > 0 {
-		return nil, changed("iteration " + iterations[0].ID.String())
-	}
-	tags, err := m.d.Client.GetTags(ctx, p.ID, uuid.Nil)
-	if _, err := m.d.Control.Gone(ctx, p.ID, err); err != nil {
-		return nil, fmt.Errorf("read the tags of project %s: %w", p.ID, err)
-	}
-	for _, t := range tags {
-		if _, planned := slices.BinarySearchFunc(p.Tags, t.ID, contract.CompareIDs); !planned {
-			return nil, changed("tag " + t.ID.String())
-		}
 	}
 	if m.d.begun.Export != nil {
 		prediction, err := m.d.unexported(ctx, p.ID)
@@ -66,4 +43,54 @@ func (m *removal) deleteProject(ctx context.Context) ([]deletedLine, error) {
 		return nil, err
 	}
 	return append(m.absent(contract.CategoryTags, removalMethod("DeleteProject", already), p.Tags...), m.absent(contract.CategoryProjects, removalMethod("DeleteProject", already), p.ID)...), nil
+}
+
+// leftover looks for what is left in the project. What was planned was seen to be gone, by a direct
+// read: a listing that still has it is behind, and is asked again. What was not planned ends the
+// delete as plan_changed.
+func (m *removal) leftover(ctx context.Context) (left string, err error) {
+	p := m.plan
+	changed := func(what string) error {
+		return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("project %s has %s, added after the plan was made: the project itself was not deleted", p.ID, what)}
+	}
+	isPlanned := func(planned []uuid.UUID, id uuid.UUID) bool {
+		_, ok := slices.BinarySearchFunc(planned, id, contract.CompareIDs)
+		return ok
+	}
+	iterations, err := m.d.existing(ctx, p.ID)
+	if err != nil {
+		return "", err
+	}
+	for _, it := range iterations {
+		if !isPlanned(p.Iterations, it.ID) {
+			return "", changed("iteration " + it.ID.String())
+		}
+		left = "iteration " + it.ID.String()
+	}
+	n, err := m.count(ctx, uuid.Nil)
+	if err != nil {
+		return "", err
+	}
+	if n > 0 {
+		found, err := m.survey(ctx).Images(ctx, []uuid.UUID{uuid.Nil})
+		if gone, err := m.d.Control.Gone(ctx, p.ID, err); err != nil || gone {
+			return "", err //nolint:wrapcheck // wrapped by the caller
+		}
+		for _, id := range found.IDs() {
+			if !isPlanned(p.Images, id) {
+				return "", changed(fmt.Sprintf("image %s and perhaps others, %d in all", id, n))
+			}
+		}
+		left = "images"
+	}
+	tags, err := m.d.Client.GetTags(ctx, p.ID, uuid.Nil)
+	if _, err := m.d.Control.Gone(ctx, p.ID, err); err != nil {
+		return "", fmt.Errorf("read the tags of project %s: %w", p.ID, err)
+	}
+	for _, t := range tags { // those that were planned go with the project
+		if !isPlanned(p.Tags, t.ID) {
+			return "", changed("tag " + t.ID.String())
+		}
+	}
+	return left, nil
 }

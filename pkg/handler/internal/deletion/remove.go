@@ -17,7 +17,7 @@ type removal struct {
 	d           *Deleter
 	n           int // of the project in the plan
 	plan        deleteplan.Project
-	facts       projectFacts
+	facts       deleteplan.Facts
 	holdChecked bool // of legal holds, when it was looked for
 	step        string
 }
@@ -87,11 +87,11 @@ func (m *removal) wants(step string) bool {
 	case "unpublish", "iterations":
 		return len(p.Iterations) > 0
 	case "predictions":
-		return takesPredictions(m.d.Command.Data)
+		return deleteplan.TakesPredictions(m.d.Command.Data)
 	case "images":
 		return len(p.Images) > 0
 	case "selection":
-		return selectsImages(m.d.Command.Data)
+		return deleteplan.SelectsImages(m.d.Command.Data)
 	case "tags":
 		return len(p.Tags) > 0 && !p.Project
 	default:

@@ -8,8 +8,10 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 )
 
@@ -38,7 +40,13 @@ func (d *Deleter) verifyDeadline(ctx context.Context, project int, what string) 
 // pollUntilGone calls look, with growing pauses, until it names nothing that is left. Each thing
 // has a deadline of its own: what was waited for before takes nothing of it.
 func (m *removal) pollUntilGone(ctx context.Context, what string, look func(context.Context) (left string, err error)) error {
-	return m.d.poll(ctx, m.n, m.step, fmt.Sprintf("%s of project %s could not be seen to be gone", what, m.plan.ID), look)
+	return m.d.poll(ctx, m.n, m.step, fmt.Sprintf("%s of project %s could not be seen to be gone", what, m.plan.ID), func(ctx context.Context) (string, error) {
+		left, err := look(ctx)
+		if errors.Is(err, cv.ErrUnstable) && !errors.Is(err, survey.ErrEndless) { // images come and go
+			return "listing", nil
+		}
+		return left, err
+	})
 }
 
 // answers is what poll waits for when answers contradict each other.

@@ -73,6 +73,9 @@ func (x *Exporter) Bag(ctx context.Context, deletes string) error {
 	if err := x.Attempt.FlushCalls(ctx); err != nil {
 		return err
 	}
+	if err := x.Attempt.Claim(ctx, plan.Projects); err != nil { // again where the job was lost
+		return err
+	}
 	r := &results{x: x, plan: plan, digests: map[int]string{}}
 	r.rounds = newRounds(plan, x.Command, func(ctx context.Context, n int) (unit.Summary, error) {
 		s, _, err := unit.ReadSummary(ctx, x.Bags.Work, x.Bags.Layout, n)
@@ -81,7 +84,7 @@ func (x *Exporter) Bag(ctx context.Context, deletes string) error {
 	if err := r.read(ctx); err != nil {
 		return err
 	}
-	if err := x.Attempt.StillQueued(ctx); err != nil { // else a later delete may have begun beside it
+	if err := x.Attempt.Claim(ctx, plan.Projects); err != nil { // else a later delete may have begun beside it
 		return err
 	}
 	if err := x.Attempt.Update(ctx, func(j *contract.Job) { j.Phase, j.Progress = contract.PhaseCommit, r.rounds.progress() }); err != nil {
@@ -148,6 +151,9 @@ func (x *Exporter) plan(ctx context.Context, deletes string) (exportPlan, error)
 				p.Projects = append(p.Projects, project.ID)
 			}
 			slices.SortFunc(p.Projects, contract.CompareIDs)
+			if err := x.Attempt.Claim(ctx, p.Projects); err != nil { // before they are read, and while they can be listed anew
+				return p, err //nolint:wrapcheck // it says what is in the way
+			}
 		}
 		if p.Projects == nil {
 			p.Projects = []uuid.UUID{}

@@ -39,6 +39,7 @@ type Recorder struct {
 
 	mu    sync.Mutex
 	calls []Call
+	date  time.Time
 }
 
 // NewRecorder makes a recorder. onCall, which may be nil, hears of every call.
@@ -53,7 +54,17 @@ func (r *Recorder) Attach(ctx context.Context) context.Context {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.calls = append(r.calls, CallOf(c, c.Answered))
+		if !c.Date.IsZero() {
+			r.date = c.Date
+		}
 	}})
+}
+
+// ServiceTime is the service's clock, as its latest answer had it; zero before.
+func (r *Recorder) ServiceTime() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.date
 }
 
 // Take returns the calls collected so far and forgets them.

@@ -163,8 +163,8 @@ func TestPossible(t *testing.T) {
 				if got := l.ImageCalls(project); got != c.images {
 					t.Errorf("%s: %d calls may have deleted images, not %d", holder, got, c.images)
 				}
-				if got := l.PredictionsGone(project); !slices.Equal(got, c.gone) {
-					t.Errorf("%s: the predictions %v may be gone, not %v", holder, got, c.gone)
+				if got, _, err := l.Removed(t.Context(), ledger.OpDeletePrediction, project); err != nil || !slices.Equal(got, c.gone) {
+					t.Errorf("%s: the predictions %v may be gone, not %v: %v", holder, got, c.gone, err)
 				}
 				if got := l.Destructive(); len(got) != 1 || got[0] != c.counted {
 					t.Errorf("%s: counted %+v, not %+v", holder, got, c.counted)
@@ -173,6 +173,36 @@ func TestPossible(t *testing.T) {
 				if at := l.Pending(); at.IsZero() == pending || pending && !at.Equal(start) {
 					t.Errorf("%s: the intent without a result is of %v", holder, at)
 				}
+			}
+		})
+	}
+}
+
+// TestRemovedImages says which images a delete may have removed, by the calls that named them.
+func TestRemovedImages(t *testing.T) {
+	target := fmt.Sprintf("projects/%s/images", project)
+	for _, c := range []struct {
+		name  string
+		steps []step
+		want  []uuid.UUID
+		all   bool
+	}{
+		{"none", nil, nil, false},
+		{"answered", []step{{"DeleteImages", target + " " + pred1.String(), 204}}, []uuid.UUID{pred1}, false},
+		{"not answered, and another one refused", []step{{"DeleteImages", target + " " + pred1.String(), 0}, {"DeleteImages", target + " " + pred2.String(), 404}}, []uuid.UUID{pred1}, false},
+		{"refused, then answered", []step{{"DeleteImages", target + " " + pred1.String(), 413}, {"DeleteImages", target + " " + pred1.String(), 204}}, []uuid.UUID{pred1}, false},
+		{"all", []step{{"DeleteImages", target, 202}}, nil, true},
+		{"all, refused", []step{{"DeleteImages", target, 404}}, nil, false},
+		{"another operation", []step{{"DeletePrediction", target + " " + pred1.String(), 204}}, nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q := &queue{}
+			l := q.open(t, start, false)
+			for i, s := range c.steps {
+				write(t, l, start.Add(time.Duration(i)*time.Minute), s)
+			}
+			if got, all, err := l.Removed(t.Context(), ledger.OpDeleteImages, project); err != nil || all != c.all || !slices.Equal(got, c.want) {
+				t.Errorf("%v, all %t: %v", got, all, err)
 			}
 		})
 	}
@@ -305,8 +335,8 @@ func TestContinues(t *testing.T) {
 	}
 }
 
-// TestCopy copies a ledger of which NATS has something else than was written: no bag gets that copy,
-// and only evidence of a failure, which names no head, takes what is there.
+// TestCopy copies a ledger of which NATS has something else than was written: no bag gets that
+// copy, and only evidence of a failure, which names no head, takes what is there.
 func TestCopy(t *testing.T) {
 	for _, c := range []struct {
 		name   string

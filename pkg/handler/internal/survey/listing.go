@@ -51,6 +51,18 @@ func TagListings(scope uuid.UUID, tags []uuid.UUID) []Listing {
 	return listings
 }
 
+// witnesses are listings of the same images in which one that is tagged or untagged meanwhile stays.
+func witnesses(listings []Listing) []Listing {
+	if len(listings[0].Tags) == 0 {
+		return []Listing{{Kind: All, Scope: listings[0].Scope}}
+	}
+	all := slices.Clone(listings)
+	for i := range all {
+		all[i].Kind = All
+	}
+	return all
+}
+
 // Count asks the service how many items a listing has.
 func Count(ctx context.Context, client *cv.Client, project uuid.UUID, l Listing) (n int, err error) {
 	switch l.Kind {

@@ -24,7 +24,7 @@ type Survey struct {
 	Data    contract.Data // selects the images
 	// Gone reports whether an error proves that the project is not there, or one of the things that
 	// the call was about. Every other error it returns.
-	Gone func(ctx context.Context, err error, about ...cv.Thing) (bool, error)
+	Gone func(ctx context.Context, project uuid.UUID, err error, about ...cv.Thing) (bool, error)
 	// Progress hears now and then how many images are found so far.
 	Progress func(found int) error
 }
@@ -49,7 +49,7 @@ func (s Survey) Images(ctx context.Context, scopes []uuid.UUID) (Selected, error
 		case contract.NarrowImages:
 			err = s.Present(ctx, scope, d.ImageIDs, found)
 		case contract.NarrowTags:
-			err = s.selectTagged(ctx, scope, found)
+			err = s.tagged(ctx, scope, found)
 		default:
 			err = s.list(ctx, ImageListings(scope), found)
 		}
@@ -60,8 +60,8 @@ func (s Survey) Images(ctx context.Context, scopes []uuid.UUID) (Selected, error
 	return found, nil
 }
 
-// selectTagged finds the images of a scope that carry any of the named tags.
-func (s Survey) selectTagged(ctx context.Context, scope uuid.UUID, found Selected) error {
+// tagged finds the images of a scope that carry any of the named tags.
+func (s Survey) tagged(ctx context.Context, scope uuid.UUID, found Selected) error {
 	tags, err := s.Client.GetTags(ctx, s.Project, scope)
 	if err != nil && !errors.Is(err, cv.ErrUntrained) {
 		return fmt.Errorf("read the tags of %s: %w", ScopeName(scope), err)
@@ -75,52 +75,64 @@ func (s Survey) selectTagged(ctx context.Context, scope uuid.UUID, found Selecte
 	return s.list(ctx, TagListings(scope, here), found)
 }
 
-// Present adds the ids that a scope has. A batch that fails for an image that is not there is asked
-// in halves: the answer says nothing of the others, nor of the scope.
-func (s Survey) Present(ctx context.Context, scope uuid.UUID, ids []uuid.UUID, found Selected) error {
-	for chunk := range slices.Chunk(ids, cv.MaxPage) {
-		images, err := s.Client.GetImagesByIDs(ctx, s.Project, scope, chunk)
-		if cv.Missing(err) == cv.ThingImage {
-			if len(chunk) > 1 {
-				half := len(chunk) / 2
-				err = s.Present(ctx, scope, chunk[:half], found)
-				if err == nil {
-					err = s.Present(ctx, scope, chunk[half:], found)
-				}
-			} else {
-				_, err = s.Gone(ctx, err, cv.ThingImage)
-			}
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		if err != nil && !errors.Is(err, cv.ErrUntrained) {
-			return fmt.Errorf("look for images in %s: %w", ScopeName(scope), err)
-		}
-		for _, image := range images {
-			found.add(image)
-		}
-	}
-	return nil
+// selects reports whether the selection holds an image, which is of one of its scopes.
+func (s Survey) selects(image cv.Image) bool {
+	tags := s.Data.TagIDs
+	return Matches(image.Metadata, s.Data.ImageMetadata) &&
+		(len(tags) == 0 || slices.ContainsFunc(image.Tags, func(t cv.ImageTag) bool { return slices.Contains(tags, t.TagID) }))
 }
 
-// list adds the matching images of the listings of one scope, after reading them whole. All are
-// counted before the first is read and after the last: an image that moves from one to the other
-// meanwhile, as one that is tagged does, may be in neither. When a count moved all are read again.
+// list adds the matching images of the listings of one scope. What the workspace lists moves while
+// it is read: an image that is tagged between the listing of the tagged and that of the untagged
+// images is in neither, while all counts agree. So the workspace is listed once more with a
+// witness, where such an image stays, and the witness decides. What only the other listings have
+// was removed meanwhile or does not belong to the selection any more, unless the service says that
+// it does. The snapshots of iterations do not move.
 func (s Survey) list(ctx context.Context, listings []Listing, found Selected) error {
 	if len(listings) == 0 {
 		return nil
 	}
+	if listings[0].Scope != uuid.Nil {
+		return s.read(ctx, listings, found)
+	}
+	once := Selected{}
+	for _, l := range listings { // each one, whatever its count says
+		if _, err := s.readListing(ctx, l, once); err != nil && !errors.Is(err, cv.ErrUnstable) {
+			return err
+		}
+	}
+	witnessed := Selected{}
+	if err := s.read(ctx, witnesses(listings), witnessed); err != nil {
+		return err
+	}
+	var doubtful []uuid.UUID
+	for id := range once {
+		if _, ok := witnessed[id]; !ok {
+			doubtful = append(doubtful, id)
+		}
+	}
+	maps.Copy(found, witnessed)
+	return s.eachPresent(ctx, uuid.Nil, doubtful, func(image cv.Image) {
+		if s.selects(image) {
+			found.add(image)
+		}
+	})
+}
+
+// read adds the matching images of listings, after reading them whole. All are counted before the
+// first is read and after the last. When a count moved, or pages do not join, all are read again,
+// MaxPasses times at most; then it fails with cv.ErrUnstable.
+func (s Survey) read(ctx context.Context, listings []Listing, found Selected) error {
 	before, err := s.countAll(ctx, listings)
 	if err != nil {
 		return err
 	}
 	for range MaxPasses {
+		pass := Selected{}
 		listed := make([]int, len(listings))
 		moved := false
 		for i, l := range listings { // each one, whatever its count says
-			n, err := s.readListing(ctx, l, found)
+			n, err := s.readListing(ctx, l, pass)
 			if errors.Is(err, cv.ErrUnstable) {
 				moved = true
 				break
@@ -135,6 +147,7 @@ func (s Survey) list(ctx context.Context, listings []Listing, found Selected) er
 			return err
 		}
 		if !moved && slices.Equal(listed, before) && slices.Equal(after, before) {
+			maps.Copy(found, pass)
 			return nil
 		}
 		before = after
@@ -166,7 +179,7 @@ func (s Survey) readListing(ctx context.Context, l Listing, found Selected) (lis
 		}
 		listed += len(page)
 		for _, image := range page {
-			if Matches(image.Metadata, s.Data.ImageMetadata) {
+			if Matches(image.Metadata, s.Data.ImageMetadata) { // the listing is of the tags
 				found.add(image)
 			}
 		}

@@ -59,7 +59,7 @@ func newAccount(t *testing.T, spec cvtest.ProjectSpec) *account {
 func (a *account) survey(d contract.Data) survey.Survey {
 	return survey.Survey{
 		Client: a.client, Project: a.project, Data: d,
-		Gone: func(_ context.Context, err error, _ ...cv.Thing) (bool, error) {
+		Gone: func(_ context.Context, _ uuid.UUID, err error, _ ...cv.Thing) (bool, error) {
 			if errors.Is(err, cv.ErrGone) {
 				return true, nil
 			}
@@ -147,7 +147,7 @@ func TestPresentWithoutProof(t *testing.T) {
 	a.api.Fault(cvtest.Fault{Operation: "GetImagesByIds", Path: a.images[1].String(), Times: -1, Status: 404, Code: "NotFoundImage"})
 	s := a.survey(contract.Data{ImageIDs: a.images})
 	doubt := errors.New("the account is not the one")
-	s.Gone = func(context.Context, error, ...cv.Thing) (bool, error) { return false, doubt }
+	s.Gone = func(context.Context, uuid.UUID, error, ...cv.Thing) (bool, error) { return false, doubt }
 	if found, err := s.Images(t.Context(), []uuid.UUID{uuid.Nil}); !errors.Is(err, doubt) {
 		t.Errorf("found %v, %v", found, err)
 	}
@@ -213,42 +213,85 @@ func (a *account) tags(t *testing.T) map[string]uuid.UUID {
 	return ids
 }
 
-// TestSelectionWhileImagesMove changes the project once the tagged images were read, just before
-// the untagged ones are: when a count moved, both listings are read again, and what was found
-// before stays found.
+// TestSelectionWhileImagesMove changes the workspace while it is read. What is there throughout is
+// found, and what was there for a while may be.
 func TestSelectionWhileImagesMove(t *testing.T) {
+	add := func(a *account) {
+		a.api.AddImage(a.project, cvtest.ImageSpec{Tags: []uuid.UUID{a.tag}, ImageBytes: cvtest.Tiny})
+	}
 	for _, c := range []struct {
-		name   string
-		change func(a *account, untagged uuid.UUID) (added []uuid.UUID)
-		reads  int // of the tagged images
+		name      string
+		operation string // the change comes just before the n-th answer of it
+		n         int
+		change    func(a *account, untagged uuid.UUID)
+		witnesses int // times that the witness is read
+		calls     int
 	}{
-		{"nothing happens", func(*account, uuid.UUID) []uuid.UUID { return nil }, 1},
-		{"an image is tagged, so that neither listing has it", func(a *account, untagged uuid.UUID) []uuid.UUID {
+		{name: "nothing happens", witnesses: 1, calls: 5, change: func(*account, uuid.UUID) {}},
+		{name: "an image is tagged, so that neither listing has it", witnesses: 1, calls: 5, change: func(a *account, untagged uuid.UUID) {
 			a.api.TagImages(a.project, a.tag, untagged)
-			return nil
-		}, 2},
-		{"a tagged image is added", func(a *account, _ uuid.UUID) []uuid.UUID {
-			return []uuid.UUID{a.api.AddImage(a.project, cvtest.ImageSpec{Tags: []uuid.UUID{a.tag}, ImageBytes: cvtest.Tiny})}
-		}, 2},
-		{"a tagged image is erased", func(a *account, _ uuid.UUID) []uuid.UUID {
-			a.api.EraseImage(a.project, a.images[0])
-			return nil
-		}, 2},
+		}},
+		{name: "an image is tagged and another untagged, so that all counts are as before", witnesses: 1, calls: 5, change: func(a *account, untagged uuid.UUID) {
+			a.api.TagImages(a.project, a.tag, untagged)
+			a.api.UntagImages(a.project, a.oldest)
+		}},
+		{name: "a tagged image is added", witnesses: 1, calls: 5, change: func(a *account, _ uuid.UUID) { add(a) }},
+		{name: "an image that was listed is erased", witnesses: 1, calls: 6, change: func(a *account, _ uuid.UUID) {
+			a.api.EraseImage(a.project, a.oldest)
+		}},
+		{name: "an image is tagged while the witness is read", operation: "GetImages", n: 1, witnesses: 1, calls: 5, change: func(a *account, untagged uuid.UUID) {
+			a.api.TagImages(a.project, a.tag, untagged)
+		}},
+		{name: "an image is added while the witness is read", operation: "GetImages", n: 1, witnesses: 2, calls: 7, change: func(a *account, _ uuid.UUID) { add(a) }},
+		{name: "an image is erased after the witness was read", operation: "GetImageCount", n: 2, witnesses: 2, calls: 8, change: func(a *account, _ uuid.UUID) {
+			a.api.EraseImage(a.project, a.oldest)
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := newAccount(t, cvtest.ProjectSpec{Images: 3, Tags: []string{"alpha"}})
 			untagged := a.api.AddImage(a.project, cvtest.ImageSpec{ImageBytes: cvtest.Tiny})
-			want := append(slices.Clone(a.images), untagged)
-			a.change("GetUntaggedImages", 1, func() { want = append(want, c.change(a, untagged)...) })
+			if c.operation == "" {
+				c.operation, c.n = "GetUntaggedImages", 1
+			}
+			a.change(c.operation, c.n, func() { c.change(a, untagged) })
 			got := a.find(t, contract.Data{})
-			slices.SortFunc(want, contract.CompareIDs)
-			if !slices.Equal(got, want) {
+			var want []uuid.UUID
+			for _, image := range a.api.Snapshot().Projects[0].Workspace.Images {
+				want = append(want, image.ID)
+			}
+			if slices.SortFunc(want, contract.CompareIDs); !slices.Equal(got, want) {
 				t.Errorf("found %v, not %v", got, want)
 			}
-			if n := a.api.Count("GetTaggedImages"); n != c.reads {
-				t.Errorf("the tagged images were read %d times, not %d", n, c.reads)
+			if n := a.api.Count("GetImages"); n != c.witnesses {
+				t.Errorf("the witness was read %d times, not %d", n, c.witnesses)
+			}
+			if n := len(a.api.Calls()); n != c.calls {
+				t.Errorf("%d calls were made, not %d", n, c.calls)
 			}
 		})
+	}
+}
+
+// TestSelectionByTagsWhileImagesMove moves an image from one tag of the selection to another.
+func TestSelectionByTagsWhileImagesMove(t *testing.T) {
+	a := newAccount(t, cvtest.ProjectSpec{Images: 3, Tags: []string{"alpha"}})
+	late := a.api.AddImage(a.project, cvtest.ImageSpec{ImageBytes: cvtest.Tiny})
+	a.change("GetImages", 1, func() { a.api.TagImages(a.project, a.tag, late) })
+	got := a.find(t, contract.Data{TagIDs: []uuid.UUID{a.tag}})
+	want := slices.SortedFunc(slices.Values(append(slices.Clone(a.images), late)), contract.CompareIDs)
+	if !slices.Equal(got, want) {
+		t.Errorf("found %v, not %v", got, want)
+	}
+}
+
+// TestWitnessThatLeavesOut has the witness leave out images that the other listings have and that
+// are there.
+func TestWitnessThatLeavesOut(t *testing.T) {
+	a := newAccount(t, cvtest.ProjectSpec{Images: 3, Tags: []string{"alpha"}})
+	a.api.Fault(cvtest.Fault{Operation: "GetImages", Status: 200, Body: "[]", Times: -1})
+	a.api.Fault(cvtest.Fault{Operation: "GetImageCount", Status: 200, Body: "0", Times: -1})
+	if got := a.find(t, contract.Data{}); !slices.Equal(got, a.images) {
+		t.Errorf("found %v, not %v", got, a.images)
 	}
 }
 
@@ -257,8 +300,9 @@ func TestSelectionWhileImagesMove(t *testing.T) {
 func TestSelectionOfPagesThatDoNotJoin(t *testing.T) {
 	a := newAccount(t, cvtest.ProjectSpec{Images: 300, Tags: []string{"alpha"}})
 	want := slices.Clone(a.images)
-	a.change("GetTaggedImages", 2, func() {
+	a.change("GetImages", 2, func() {
 		a.api.EraseImage(a.project, a.oldest)
+		want = slices.DeleteFunc(want, func(id uuid.UUID) bool { return id == a.oldest })
 		want = append(want, a.api.AddImages(a.project, 1, cvtest.Tiny)...)
 	})
 	got := a.find(t, contract.Data{})
@@ -266,8 +310,8 @@ func TestSelectionOfPagesThatDoNotJoin(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%d images are found, not %d", len(got), len(want))
 	}
-	if n := a.api.Count("GetTaggedImages"); n != 4 {
-		t.Errorf("the tagged images were read with %d calls, not 4", n)
+	if n := a.api.Count("GetImages"); n != 4 {
+		t.Errorf("the witness was read with %d calls, not 4", n)
 	}
 }
 
@@ -275,7 +319,7 @@ func TestSelectionOfPagesThatDoNotJoin(t *testing.T) {
 func TestSelectionThatNeverHoldsStill(t *testing.T) {
 	a := newAccount(t, cvtest.ProjectSpec{Images: 3, Tags: []string{"alpha"}})
 	a.api.OnCall(func(operation string, _ int) {
-		if operation == "GetUntaggedImages" {
+		if operation == "GetImages" {
 			a.api.AddImages(a.project, 1, cvtest.Tiny)
 		}
 	})
@@ -283,8 +327,36 @@ func TestSelectionThatNeverHoldsStill(t *testing.T) {
 	if !errors.Is(err, cv.ErrUnavailable) || !errors.Is(err, cv.ErrUnstable) {
 		t.Errorf("found %v, %v", found, err)
 	}
-	if n := a.api.Count("GetTaggedImages"); n != survey.MaxPasses {
-		t.Errorf("the tagged images were read %d times", n)
+	if n := a.api.Count("GetImages"); n != survey.MaxPasses {
+		t.Errorf("the witness was read %d times", n)
+	}
+}
+
+// TestPresentWhereManyAreMissing asks for images of which most are not there, of a service that
+// refuses every batch with one of them: a small scope is listed instead.
+func TestPresentWhereManyAreMissing(t *testing.T) {
+	a := newAccount(t, cvtest.ProjectSpec{Images: 256, Tags: []string{"alpha"}})
+	for _, id := range a.images[:255] {
+		a.api.EraseImage(a.project, id)
+	}
+	a.api.Fault(cvtest.Fault{Operation: "GetImagesByIds", Times: -1, Status: 404, Code: "NotFoundImage"})
+	if got := a.find(t, contract.Data{ImageIDs: a.images}); !slices.Equal(got, a.images[255:]) {
+		t.Errorf("found %v", got)
+	}
+	if n := len(a.api.Calls()); n > 40 {
+		t.Errorf("%d calls were made", n)
+	}
+}
+
+// TestPresentOfBatchesThatAreTooBig has the service take fewer ids at once than it documents.
+func TestPresentOfBatchesThatAreTooBig(t *testing.T) {
+	for _, refusal := range []cvtest.Fault{{Status: 400, Code: "BadRequestExceededBatchSize"}, {Status: 413}, {Status: 414}} {
+		a := newAccount(t, cvtest.ProjectSpec{Images: 8})
+		refusal.Operation, refusal.Times = "GetImagesByIds", 3
+		a.api.Fault(refusal)
+		if got := a.find(t, contract.Data{ImageIDs: a.images}); !slices.Equal(got, a.images) {
+			t.Errorf("after %d %s %d of %d images are found", refusal.Status, refusal.Code, len(got), len(a.images))
+		}
 	}
 }
 

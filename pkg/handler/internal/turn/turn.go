@@ -45,17 +45,17 @@ func (k kind) excludes(o kind) bool {
 // claim is what a command that waits its turn, or is at work, has to do with which projects.
 type claim struct {
 	seq      uint64
-	id       string
-	host     string // of the Training API: two aliases of one account conflict
+	key      string // of the command: cancels have a name space of their own
+	account  string // by its name: see account.Names
 	kind     kind
 	all      bool // every project of the account
 	projects []uuid.UUID
 }
 
-// claimOf is a command's claim; a dry run only reads, and a cancel claims nothing but its id.
+// claimOf is a command's claim; a dry run only reads, and a cancel claims nothing but its key.
 func (p *Order) claimOf(c contract.Command) claim {
 	d := c.Data
-	k := claim{seq: c.Seq, id: c.ID, host: p.host(d.Resource), all: d.AllProjects, projects: d.ProjectIDs}
+	k := claim{seq: c.Seq, key: c.Key(), account: p.account(d.Resource), all: d.AllProjects, projects: d.ProjectIDs}
 	switch {
 	case c.Action == contract.ActionCancel:
 	case c.Action == contract.ActionExport || d.DryRun:
@@ -77,22 +77,22 @@ func (p *Order) claimIn(m contract.Message) (k claim, ok bool) {
 	}
 	var refusal *contract.Refusal
 	if errors.As(err, &refusal) && refusal.Given != "" {
-		return claim{seq: m.Seq, id: refusal.Given}, true
+		return claim{seq: m.Seq, key: contract.Key(refusal.Action, refusal.Given)}, true
 	}
 	return claim{}, false
 }
 
-// indexKey is a list of claims, by what they are looked up by: an id, or a kind and a project of a
-// host.
+// indexKey is a list of claims, by what they are looked up by: a command's key; a kind and a
+// project, whose id no other account has; or a kind and an account.
 type indexKey struct {
-	id      string
-	host    string
+	command string
+	account string // empty with a project: accounts may have more than one name
 	kind    kind
 	project uuid.UUID
 }
 
-// Projects of index keys that are no project's: of the claims to every project, and of all claims,
-// whatever their projects.
+// Projects of index keys that are no project's: of the claims to every project, of an account or,
+// without one, of any; and of all claims of an account, whatever their projects.
 var (
 	everyProject = uuid.Nil
 	anyProject   = uuid.Max
@@ -100,45 +100,49 @@ var (
 
 // keys are where a claim is indexed.
 func (k claim) keys() []indexKey {
-	on := []indexKey{{id: k.id}}
+	on := []indexKey{{command: k.key}}
 	if k.kind == kindNone {
 		return on
 	}
-	projects := k.projects
-	if k.all {
-		projects = []uuid.UUID{everyProject}
-	}
 	for _, kind := range []kind{k.kind, anyKind} {
-		on = append(on, indexKey{host: k.host, kind: kind, project: anyProject})
-		for _, p := range projects {
-			on = append(on, indexKey{host: k.host, kind: kind, project: p})
+		on = append(on, indexKey{account: k.account, kind: kind, project: anyProject})
+		if k.all {
+			on = append(on, indexKey{account: k.account, kind: kind, project: everyProject}, indexKey{kind: kind, project: everyProject})
+			continue
+		}
+		for _, p := range k.projects {
+			on = append(on, indexKey{kind: kind, project: p})
 		}
 	}
 	return on
 }
 
-// sameID are the keys of the claims that a later command with this one's id must wait for.
-func (k claim) sameID() []indexKey { return []indexKey{{id: k.id}} }
+// sameKey are the keys of the claims that a later command with this one's key must wait for.
+func (k claim) sameKey() []indexKey { return []indexKey{{command: k.key}} }
 
-// conflicts are the keys of the claims that must not overlap with this one.
+// excluded are the kinds of claims that must not overlap with this one.
+func (k claim) excluded() []kind {
+	return slices.DeleteFunc([]kind{reads, deletes, deletesWhole}, func(other kind) bool { return !k.kind.excludes(other) })
+}
+
+// conflicts are the keys of the claims that must not overlap with this one, as far as names tell.
 func (k claim) conflicts() []indexKey {
 	var on []indexKey
-	for _, other := range []kind{reads, deletes, deletesWhole} {
-		if k.kind.excludes(other) {
-			on = append(on, k.common(other)...)
-		}
+	for _, other := range k.excluded() {
+		on = append(on, k.common(other)...)
 	}
 	return on
 }
 
-// common are the keys of the claims of a kind that have a project in common with this one.
+// common are the keys of the claims of a kind that have a project in common with this one, as far
+// as names tell.
 func (k claim) common(other kind) []indexKey {
 	if k.all {
-		return []indexKey{{host: k.host, kind: other, project: anyProject}}
+		return []indexKey{{account: k.account, kind: other, project: anyProject}}
 	}
-	on := []indexKey{{host: k.host, kind: other, project: everyProject}}
+	on := []indexKey{{account: k.account, kind: other, project: everyProject}}
 	for _, p := range k.projects {
-		on = append(on, indexKey{host: k.host, kind: other, project: p})
+		on = append(on, indexKey{kind: other, project: p})
 	}
 	return on
 }
@@ -158,13 +162,13 @@ type Commands interface {
 
 // Jobs has the jobs of those commands.
 type Jobs interface {
-	Job(ctx context.Context, id string) (contract.Job, uint64, error)
+	Job(ctx context.Context, key string) (contract.Job, uint64, error)
 }
 
-// New makes a memory of the queue. host is the host of the Training API that a resource's
-// alias means, or else the alias.
-func New(commands Commands, jobs Jobs, host func(alias string) string) *Order {
-	return &Order{commands: commands, jobs: jobs, host: host}
+// New makes a memory of the queue. account is the name of the account that a resource's alias
+// means, or else the alias.
+func New(commands Commands, jobs Jobs, account func(alias string) string) *Order {
+	return &Order{commands: commands, jobs: jobs, account: account}
 }
 
 // Order remembers the claims of the commands in the queue, so that each is read from it once. It
@@ -173,7 +177,7 @@ func New(commands Commands, jobs Jobs, host func(alias string) string) *Order {
 type Order struct {
 	commands Commands
 	jobs     Jobs
-	host     func(alias string) string
+	account  func(alias string) string
 
 	mu     sync.Mutex
 	stream string   // that all this is about: what is remembered of another one counts for nothing
@@ -194,22 +198,23 @@ func find(list []*claim, seq uint64) (int, bool) {
 
 func (p *Order) knows(c contract.Command) bool {
 	i, ok := find(p.claims, c.Seq)
-	return p.stream == c.Stream && ok && p.claims[i].id == c.ID
+	return p.stream == c.Stream && ok && p.claims[i].key == c.Key()
 }
 
-// load reads what the queue holds up to a command. That the command itself is among it shows that
-// the server that answered knows of all the ones before.
-func (p *Order) load(ctx context.Context, c contract.Command) error {
-	if p.knows(c) {
+// load reads what the queue holds before a sequence, and a command at least. That the command
+// itself is among it shows that the server that answered knows of all the ones before.
+func (p *Order) load(ctx context.Context, c contract.Command, before uint64) error {
+	known := p.knows(c)
+	if known && before == c.Seq+1 {
 		return nil
 	}
 	// A stream that was made again has numbers of its own.
-	if p.stream != c.Stream || p.next > c.Seq || len(p.claims) >= p.limit {
+	if !known && (p.stream != c.Stream || p.next > c.Seq || len(p.claims) >= p.limit) {
 		p.forgetAll(c.Stream)
 	}
-	for m, err := range p.commands.CommandsBetween(ctx, p.next, c.Seq+1) {
+	for m, err := range p.commands.CommandsBetween(ctx, p.next, before) {
 		if err != nil {
-			return fmt.Errorf("read the commands before: %w", err)
+			return fmt.Errorf("read the queue: %w", err)
 		}
 		p.next = m.Seq + 1
 		if k, ok := p.claimIn(m); ok {
@@ -266,7 +271,7 @@ type line struct {
 func (p *Order) before(ctx context.Context, c contract.Command, look func(mine claim) []indexKey) (line, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.load(ctx, c); err != nil {
+	if err := p.load(ctx, c, c.Seq+1); err != nil {
 		return line{}, err
 	}
 	var l line
@@ -330,13 +335,20 @@ func (p *Order) blocker(ctx context.Context, c contract.Command, look func(mine 
 
 // Ahead is what stands before a command.
 type Ahead struct {
-	ID    string // of the last command in its way; empty when there is none
+	ID    string // the key of the last command in its way; empty when there is none
 	Count int    // how many have a project in common with it, in its way or waiting like it; about
 }
 
 // SameID looks for an earlier command with the same id.
 func (p *Order) SameID(ctx context.Context, c contract.Command) (Ahead, error) {
-	return p.ahead(ctx, c, claim.sameID)
+	return p.ahead(ctx, c, claim.sameKey)
+}
+
+// Queued reports whether a command with this key, which is no cancel, was published before c and is
+// in the queue still.
+func (p *Order) Queued(ctx context.Context, c contract.Command, key string) (bool, error) {
+	l, err := p.blocker(ctx, c, func(claim) []indexKey { return []indexKey{{command: key}} })
+	return l.blocker != nil && l.blocker.kind != kindNone, err
 }
 
 // Conflicts looks for the earlier commands that must not overlap with c.
@@ -349,13 +361,13 @@ func (p *Order) ahead(ctx context.Context, c contract.Command, look func(mine cl
 	if l.blocker == nil || err != nil {
 		return Ahead{}, err
 	}
-	return Ahead{ID: l.blocker.id, Count: l.ahead}, nil
+	return Ahead{ID: l.blocker.key, Count: l.ahead}, nil
 }
 
 // over reports whether a claim's command only waits to be settled because its job has ended, and
 // forgets it then: it is in no command's way.
 func (p *Order) over(ctx context.Context, stream string, k claim) bool {
-	job, _, err := p.jobs.Job(ctx, k.id)
+	job, _, err := p.jobs.Job(ctx, k.key)
 	if err != nil || !job.State.Terminal() {
 		return false // one that has no job, or none that can be read, may be under way
 	}

@@ -22,13 +22,13 @@ type queue struct {
 	stream   string
 	messages []contract.Message // by sequence
 	last     uint64             // the sequence of the last message that was published
-	states   map[string]contract.State
+	jobs     map[string]contract.Job
 	read     []uint64 // the sequences that were read, in order
 	err      error    // of every reading, when set
 }
 
 func newQueue(stream string) *queue {
-	return &queue{stream: stream, states: map[string]contract.State{}}
+	return &queue{stream: stream, jobs: map[string]contract.Job{}}
 }
 
 // remake deletes the stream and makes it again: it is empty, and counts from 1.
@@ -82,20 +82,21 @@ func (q *queue) CommandsBetween(_ context.Context, from, to uint64) iter.Seq2[co
 }
 
 func (q *queue) Job(_ context.Context, id string) (contract.Job, uint64, error) {
-	state, ok := q.states[id]
+	job, ok := q.jobs[id]
 	if !ok {
 		return contract.Job{}, 0, contract.ErrNoJob
 	}
-	return contract.Job{ID: id, State: state}, 1, nil
+	return job, 1, nil
 }
 
-// order is a memory of the queue. The aliases main and same mean one host, other another one.
+// order is a memory of the queue. The aliases main and same mean one account, other another one, or
+// the same under another name.
 func (q *queue) order() *turn.Order {
 	return turn.New(q, q, func(alias string) string {
 		if alias == "other" {
-			return "other.test"
+			return "other"
 		}
-		return "main.test"
+		return "main"
 	})
 }
 
@@ -166,7 +167,8 @@ func TestConflictsByProject(t *testing.T) {
 		{"one, then all", one, all, true},
 		{"all, then all", all, all, true},
 		{"another alias of the account", one + `,"resource":"same"`, one + `,"resource":"main"`, true},
-		{"another account", one + `,"resource":"other"`, one + `,"resource":"main"`, false},
+		{"another name of the account, or the alias of another one", one + `,"resource":"other"`, one + `,"resource":"main"`, true},
+		{"another project of another account", two + `,"resource":"other"`, one + `,"resource":"main"`, false},
 		{"all of another account", all + `,"resource":"other"`, one, false},
 		{"all, after one of another account", one + `,"resource":"other"`, all, false},
 	} {
@@ -216,7 +218,7 @@ func TestConflictsWithTheLast(t *testing.T) {
 	}{
 		{func() {}, turn.Ahead{ID: "del-2", Count: 3}},
 		{func() { q.settle(1) }, turn.Ahead{ID: "del-2", Count: 2}},
-		{func() { q.states["del-2"] = contract.StateRunning }, turn.Ahead{ID: "del-2", Count: 2}},
+		{func() { q.jobs["del-2"] = contract.Job{State: contract.StateRunning} }, turn.Ahead{ID: "del-2", Count: 2}},
 		{func() { q.settle(2) }, turn.Ahead{}},
 	} {
 		step.before()
@@ -253,7 +255,7 @@ func TestEndedCommandIsInNoWay(t *testing.T) {
 		q := newQueue("s1")
 		q.command(t, contract.ActionDelete, "del", `{"all_projects":true,"categories":["tags"]}`)
 		exp := q.command(t, contract.ActionExport, "exp", `{"all_projects":true}`)
-		q.states["del"] = state
+		q.jobs["del"] = contract.Job{State: state}
 		if got := conflicts(t, q.order(), exp); (got.ID == "del") != waits {
 			t.Errorf("the delete is %s: the export waits for %+v", state, got)
 		}
@@ -272,7 +274,7 @@ func TestSameID(t *testing.T) {
 	}{
 		{"a command", contract.ActionExport, "mine", export, turn.Ahead{ID: "mine", Count: 1}},
 		{"a command of another account", contract.ActionExport, "mine", `{"all_projects":true,"resource":"other"}`, turn.Ahead{ID: "mine"}},
-		{"a cancel", contract.ActionCancel, "mine", `{"id":"x"}`, turn.Ahead{ID: "mine"}},
+		{"a cancel", contract.ActionCancel, "mine", `{"id":"x"}`, turn.Ahead{}},
 		{"what is no command", contract.ActionExport, "mine", bad, turn.Ahead{ID: "mine"}},
 		{"another id", contract.ActionExport, "another", export, turn.Ahead{}},
 		{"no id", contract.ActionExport, "", bad, turn.Ahead{}},

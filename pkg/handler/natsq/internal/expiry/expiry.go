@@ -17,7 +17,7 @@ import (
 type Traces struct {
 	API                     *jsapi.Client
 	Jobs, Ledgers           string // streams
-	JobPrefix, LedgerPrefix string // of their subjects, before the id
+	JobPrefix, LedgerPrefix string // of their subjects, before the key, or the id
 	Commands                Commands
 }
 
@@ -117,7 +117,7 @@ func (t Traces) expireLone(ctx context.Context, before time.Time) (removed int, 
 			return 0, fmt.Errorf("read the queue: %w", err)
 		}
 		if c, err := contract.DecodeCommand(t.Commands.Prefix(), m); err == nil {
-			queued[c.ID] = true
+			queued[c.Key()] = true
 		}
 	}
 	for _, id := range ids {

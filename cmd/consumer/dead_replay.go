@@ -1,0 +1,148 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+type deadReplayCmd struct {
+	ID      string        `arg:"" name:"id" help:"Id of the dead command, as dead ls lists it."`
+	NewID   string        `name:"new-id" placeholder:"ID" help:"Id of the replay; default: the id that the dead command gave, followed by -r1, -r2, …: the first that neither a job, nor a message in the queue, nor a bundle has."`
+	NoWait  bool          `name:"no-wait" help:"Publish, print the new id, and exit."`
+	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
+	Access  access        `embed:""`
+
+	S3     storeAccess `embed:"" group:"Storage, to find earlier replays whose traces were forgotten:"`
+	Bucket string      `name:"bucket" var:"CONSUMER_BUCKET" placeholder:"NAME" group:"Storage, to find earlier replays whose traces were forgotten:" help:"Bucket for bundles; without it, only NATS is asked which ids are free."`
+	Prefix string      `name:"prefix" var:"CONSUMER_PREFIX" placeholder:"TEXT" group:"Storage, to find earlier replays whose traces were forgotten:" help:"What all keys begin with, literally."`
+}
+
+// Help implements kong.HelpProvider.
+func (deadReplayCmd) Help() string {
+	return "The replay is a command of its own, with attempts of its own. Its job and events name the dead command as replay_of. The dead command keeps its terminal event, and its dead letter stays until you remove it."
+}
+
+// Run publishes a dead command again.
+func (c deadReplayCmd) Run(p *program) error {
+	bad := p.env.unknown()
+	conf := c.Access.NATS.config(&bad)
+	if err := bad.err(); err != nil {
+		return err
+	}
+	o, err := c.order(p, conf)
+	if err != nil {
+		return err
+	}
+	if !c.NoWait {
+		fmt.Fprintf(p.stderr, "replaying %s as %s\n", c.ID, o.id)
+	}
+	return requestFlags{NoWait: c.NoWait, Timeout: c.Timeout, Output: c.Access.Output}.run(p, conf, o)
+}
+
+// order makes the replay of a dead letter.
+func (c deadReplayCmd) order(p *program, conf natsConfig) (order, error) {
+	q, closeAll, err := c.Access.open(p)
+	if err != nil {
+		return order{}, err
+	}
+	defer closeAll()
+	d, err := findDead(p.ctx, q, c.ID)
+	if err != nil {
+		return order{}, err
+	}
+	if d.Message.Body == nil {
+		return order{}, fmt.Errorf("%w: the dead letter %s has no payload any more: it was too large to be kept with its error", errRefused, c.ID)
+	}
+	command, err := contract.DecodeCommand(q.Prefix(), d.Message)
+	var refusal *contract.Refusal
+	if errors.As(err, &refusal) {
+		return order{}, fmt.Errorf("%w: %s was never a command: %s; correct it and publish it again", errRefused, c.ID, refusal.Message)
+	}
+	if err != nil {
+		return order{}, err
+	}
+	o := order{action: command.Action, id: c.NewID, data: command.Canonical(), header: map[string][]string{contract.HeaderReplayOf: {d.ID}}}
+	if command.Traceparent != "" {
+		o.header["traceparent"] = []string{command.Traceparent}
+	}
+	if o.id == "" {
+		if o.id, err = c.freeID(p, q, command); err != nil {
+			return order{}, err
+		}
+	}
+	if command.Source != "" { // a CloudEvent stays one, from the same source
+		o.header["ce-specversion"], o.header["ce-id"], o.header["ce-source"] = []string{"1.0"}, []string{o.id}, []string{command.Source}
+		o.header["ce-type"] = []string{fmt.Sprintf("cv.%s.requested", command.Action)}
+	}
+	if !contract.ValidID(o.id) {
+		return order{}, fmt.Errorf("%w: --new-id: %q is not an id: use 1 to 120 of A-Z a-z 0-9 _ -, not beginning with seq-", errUsage, o.id)
+	}
+	return o, validate(conf.Subjects, o)
+}
+
+// freeID is the first id <given id>-r<n> that nothing has: no trace in NATS, no message in the
+// queue, and, as far as the bucket is known, no bundle.
+func (c deadReplayCmd) freeID(p *program, q *natsq.Queue, command contract.Command) (string, error) {
+	queued, err := queuedKeys(p.ctx, q)
+	if err != nil {
+		return "", err
+	}
+	bundled, err := c.bundles(p)
+	if err != nil {
+		return "", err
+	}
+	for n := 1; ; n++ {
+		id := fmt.Sprintf("%s-r%d", command.ID, n)
+		key := contract.Key(command.Action, id)
+		if !contract.ValidID(id) {
+			return "", fmt.Errorf("%w: %s is too long for an id: give one with --new-id", errUsage, id)
+		}
+		taken, err := q.HasTraces(p.ctx, key)
+		if err == nil && !taken && !queued[key] && command.Action != contract.ActionCancel {
+			taken, err = bundled(id)
+		}
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("look for a free id: %w", err)
+		case !taken && !queued[key]:
+			return id, nil
+		}
+	}
+}
+
+// bundles returns a function that reports whether an id has a bundle; none has without a bucket.
+func (c deadReplayCmd) bundles(p *program) (func(id string) (bool, error), error) {
+	if c.Bucket == "" {
+		return func(string) (bool, error) { return false, nil }, nil
+	}
+	var bad problems
+	access := c.S3.config(&bad)
+	if err := bad.err(); err != nil {
+		return nil, err
+	}
+	api, err := s3Client(p.ctx, access, nil)
+	if err != nil {
+		return nil, err
+	}
+	store := sink.NewStore(api, sink.StoreOptions{Bucket: c.Bucket, Log: zerolog.Nop()})
+	return func(id string) (bool, error) {
+		layout, err := sink.NewLayout(c.Prefix, id)
+		if err != nil {
+			return false, fmt.Errorf("%w: --prefix: %w", errUsage, err)
+		}
+		for _, kind := range []sink.BagKind{sink.ExportBag, sink.DeleteBag} {
+			_, err := store.Head(p.ctx, layout.Key(kind, sink.RequestFile))
+			if !errors.Is(err, sink.ErrNotFound) {
+				return err == nil, markUnreachable(err)
+			}
+		}
+		return false, nil
+	}, nil
+}
