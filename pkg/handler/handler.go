@@ -71,8 +71,6 @@ type CommandQueue interface {
 // UnitQueue carries units to workers, and word of their results back.
 type UnitQueue interface {
 	export.Units
-	// PurgeUnits removes a command's queued units.
-	PurgeUnits(ctx context.Context, id string) error
 	// DrainUnits waits until no unit of a command is queued or being worked on; after an ack wait
 	// it removes what is left.
 	DrainUnits(ctx context.Context, id string) error

@@ -50,7 +50,9 @@ func TestRefusedThings(t *testing.T) {
 			if status == http.StatusForbidden && c.id == "workspace" {
 				continue // the fault strikes every scope: see TestRefusedRole
 			}
-			n++
+			if n++; leftOut(n) {
+				continue
+			}
 			id := fmt.Sprintf("exp-%d", n)
 			t.Run(fmt.Sprintf("%s %d", c.operation, status), func(t *testing.T) {
 				fault := cvtest.Fault{Operation: c.operation, Path: p.ID.String(), Times: -1, Status: status, Code: "Refused"}

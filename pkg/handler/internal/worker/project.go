@@ -88,19 +88,16 @@ func (a *attempt) doProject(ctx context.Context) (unit.Summary, []unit.Record, e
 				return unit.Summary{}, nil, err
 			}
 		}
-		if it.Performance != nil {
-			if err := put(sink.IterationPath(p, it.ID, "performance.json"), it.Performance, contract.CategoryPerformance, it.ID); err != nil {
-				return unit.Summary{}, nil, err
-			}
-		}
-		if data.Has(contract.CategoryTags) {
-			if r.lacks("GetTags", it.ID.String()) {
-				continue
-			}
+		if data.Has(contract.CategoryTags) && !r.lacks("GetTags", it.ID.String()) {
 			if err := countTags(it.Tags); err != nil {
 				return unit.Summary{}, nil, err
 			}
 			if err := put(sink.IterationPath(p, it.ID, "tags.json"), jsonArray(it.Tags), contract.CategoryTags, it.ID); err != nil {
+				return unit.Summary{}, nil, err
+			}
+		}
+		if it.Performance != nil {
+			if err := put(sink.IterationPath(p, it.ID, "performance.json"), it.Performance, contract.CategoryPerformance, it.ID); err != nil {
 				return unit.Summary{}, nil, err
 			}
 		}
