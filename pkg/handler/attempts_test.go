@@ -30,14 +30,13 @@ func TestPoisonUnit(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 	w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
 	r := w.start(t, replicaOptions{commands: 1, units: 2, configure: attempts(2)})
-	// The units are the project, two pages and the predictions.
-	r.faults.Add(sinktest.Fault{Op: "PutObject", Key: "*/units/000003.jsonl", Times: -1, Status: http.StatusInternalServerError})
+	r.faults.Add(sinktest.Fault{Op: "PutObject", Key: "*/images/*", Times: -1, Status: http.StatusInternalServerError})
 	exp := w.publish(t, contract.ActionExport, "exp", everything)
 	e := w.wait(t, exp)
 	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeExhausted || e.Attempt != 1 {
 		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
-	for _, want := range []string{"(predictions)", "failed 2 times", "InternalError"} {
+	for _, want := range []string{"(page)", "failed 2 times", "InternalError"} {
 		if !strings.Contains(e.Error.Message, want) {
 			t.Errorf("%q does not say %q", e.Error.Message, want)
 		}
