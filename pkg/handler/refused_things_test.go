@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -104,5 +105,33 @@ func TestTrainingAtAnExport(t *testing.T) {
 				t.Errorf("the inventory has %+v", failed)
 			}
 		})
+	}
+}
+
+// TestFrozenThresholds has one replica coordinate and another one work, whose settings differ: the
+// performance is asked with the thresholds that the plan froze, which export.json names.
+func TestFrozenThresholds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+	p := smallProject(w.api)
+	w.start(t, replicaOptions{commands: 1, configure: func(c *handler.Config) { c.Threshold, c.Overlap = 0.7, 0.4 }})
+	w.start(t, replicaOptions{units: 1})
+	files, _, _ := w.exceptions(t, `{"project_ids":`+idList(p.ID)+`,"categories":["performance"]}`, 0)
+	asked := 0
+	for _, call := range w.api.Calls() {
+		if call.Operation != "GetIterationPerformance" {
+			continue
+		}
+		asked++
+		if got := call.Query.Get("threshold") + " " + call.Query.Get("overlapThreshold"); got != "0.7 0.4" {
+			t.Errorf("asked with %s", got)
+		}
+	}
+	var record struct {
+		PerformanceThreshold float64 `json:"performance_threshold"`
+	}
+	unmarshal(t, files["data/export.json"], &record)
+	if asked == 0 || record.PerformanceThreshold != 0.7 {
+		t.Errorf("asked %d times; export.json says %v", asked, record.PerformanceThreshold)
 	}
 }
