@@ -15,6 +15,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
@@ -30,6 +31,7 @@ type attempt struct {
 	layout  sink.Layout
 	number  int // 1 at first
 	lease   delivery.Lease
+	control *account.Control
 	calls   *ledger.Recorder
 	log     zerolog.Logger
 }
@@ -216,8 +218,10 @@ func (a *attempt) do(ctx context.Context) error {
 	default:
 		err = fmt.Errorf("do unit: kind %q is not known to this version: %w", a.unit.Kind, contract.ErrNewer)
 	}
-	if survey.ProjectGone(err) && !a.unit.Named {
-		s, records, err = unit.Summary{Gone: true}, nil, nil
+	if survey.ProjectGone(err) {
+		if err = a.projectGone(ctx, err); err == nil {
+			s, records = unit.Summary{Gone: true}, nil
+		}
 	}
 	if err != nil {
 		return err

@@ -62,6 +62,11 @@ func (a *attempt) readIterations(ctx context.Context, r *reading) ([]cv.Iteratio
 			_, err := a.client.GetIteration(ctx, p, id)
 			return err //nolint:wrapcheck // only its kind is looked at
 		}))
+		if cv.Missing(err) == cv.ThingIteration {
+			if _, unproven := a.control.Gone(ctx, p, err, cv.ThingIteration); unproven != nil {
+				return nil, unproven //nolint:wrapcheck // it says what is not proven
+			}
+		}
 		if errors.Is(err, cv.ErrGone) && a.tolerant() {
 			continue
 		}

@@ -32,7 +32,7 @@ func (a *attempt) doProject(ctx context.Context) (unit.Summary, []unit.Record, e
 		return unit.Summary{}, nil, err
 	}
 	var (
-		s       = unit.Summary{Listings: r.Listings}
+		s       = unit.Summary{Listings: r.Listings, Proven: r.Proven}
 		records []unit.Record
 		tags    = map[uuid.UUID]struct{}{}
 		data    = a.command.Data
@@ -128,6 +128,12 @@ func (a *attempt) readProject(ctx context.Context) (reading, error) {
 	}
 	if err != nil && !errors.Is(err, delivery.ErrRefused) {
 		return reading{}, fmt.Errorf("read project %s: %w", p, err)
+	}
+	if r.Project != nil {
+		a.control.Expect(p)
+		if r.Proven, err = a.control.Fingerprint(ctx); err != nil {
+			return reading{}, err //nolint:wrapcheck // it says what could not be read
+		}
 	}
 	iterations, err := a.readIterations(ctx, &r)
 	if err != nil {

@@ -21,6 +21,7 @@ type reading struct {
 
 	// Of a project.
 	Project    json.RawMessage    `json:"project,omitempty"`
+	Proven     string             `json:"proven,omitempty"` // fingerprint of the credential that read it
 	Iterations []iterationReading `json:"iterations,omitempty"`
 	Tags       []json.RawMessage  `json:"tags,omitempty"` // of the workspace
 	Listings   []survey.Listing   `json:"listings,omitempty"`

@@ -42,7 +42,7 @@ func (a *attempt) judge(ctx context.Context, err error, alike func(context.Conte
 	default:
 		return err
 	}
-	if other := a.control(ctx, api.Op); other != nil {
+	if other := a.answers(ctx, api.Op); other != nil {
 		switch {
 		case errors.Is(other, cv.ErrGone), errors.Is(other, cv.ErrMisconfigured), !passing && !forbidden(err):
 			return other
@@ -63,8 +63,8 @@ func forbidden(err error) bool {
 	return errors.As(err, &api) && api.Status == http.StatusForbidden && errors.Is(err, cv.ErrMisconfigured)
 }
 
-// control makes the calls that show whether the service answers about all else than what op asked.
-func (a *attempt) control(ctx context.Context, op string) error {
+// answers makes the calls that show whether the service answers about all else than what op asked.
+func (a *attempt) answers(ctx context.Context, op string) error {
 	if _, err := a.client.GetProjects(ctx); err != nil {
 		return fmt.Errorf("list the projects, to know what is refused: %w", err)
 	}
