@@ -51,7 +51,7 @@ unit: ## Run all tests once, without the race detector (PKG=./pkg/cv/...: the te
 # Tests store many small files. They are in memory, if there is room: a disk takes most of the
 # system's time for them.
 SCRATCH := $(shell free=$$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 {print $$4}'); [ "$${free:-0}" -gt 4194304 ] && echo /dev/shm || echo "$${TMPDIR:-/tmp}")
-race cuts scale: export TMPDIR := $(SCRATCH)
+race cuts scale labeller: export TMPDIR := $(SCRATCH)
 
 # `go vet` is a target of its own, so no test runs it again (-vet=off).
 # TestScale is not among them: its consumer is built without the race detector, and `make scale` runs
@@ -86,6 +86,12 @@ SEED ?= 1
 soak: ## Run 300 commands on three replicas under kills, restarts and faults for some minutes, then check every promise (SEED=2: other choices)
 	go test -count=1 -v -timeout 40m -run '^TestSoak$$' ./cmd/consumer -seed $(SEED) -commands 300 -kills 30 -drains 5 -nats-restarts 5 -s3-restarts 3 -soak-limit 15m \
 		| grep -vE '^=== |INTERNAL ERROR'
+
+# `make race` runs a few of these. LABELLER_SEED chooses others.
+LABELLER_SEED ?= 0
+.PHONY: labeller
+labeller: ## Run 500 exports and 500 deletes beside a labeller who changes the account between any two calls, and judge each (LABELLER_SEED=1000: others)
+	go test -vet=off -count=1 -v -timeout 30m -run '^TestLabeller$$' ./pkg/handler -labeller-runs 500 -labeller-seed $(LABELLER_SEED) | grep -vE '^=== '
 
 # Comments and prose wrap at 100 columns, where a tab counts as four. The check leaves out headings,
 # tables, code and links of Markdown, and indented text in comments.

@@ -183,6 +183,8 @@ func TestSettings(t *testing.T) {
 		{name: "Entra ID", vars: []string{"CONSUMER_RESOURCES=" + write("entra.yaml", "us: {endpoint: 'https://b.example/', entra: true}\n")}, wrong: []string{"CONSUMER_RESOURCES"}, says: "entra is not supported yet"},
 		{name: "an unknown field", vars: []string{"CONSUMER_RESOURCES=" + write("field.yaml", "us: {endpoint: 'https://b.example/', keyfile: x}\n")}, wrong: []string{"CONSUMER_RESOURCES"}, says: "keyfile"},
 		{name: "an alias twice", vars: []string{"CONSUMER_RESOURCES=" + write("twice.yaml", "us: {endpoint: 'https://b.example/', key_file: k}\nus: {endpoint: 'https://b.example/', key_file: k}\n")}, wrong: []string{"CONSUMER_RESOURCES"}},
+		{name: "an alias twice but for the case of letters", vars: []string{"CONSUMER_RESOURCES=" + write("case.yaml", "us: {endpoint: 'https://b.example/', key_file: k}\nUS: {endpoint: 'https://b.example/', key_file: k}\n")},
+			wrong: []string{"CONSUMER_RESOURCES", "CONSUMER_RESOURCES", "CONSUMER_RESOURCES"}, says: "differs from another alias only in the case"},
 		{name: "several problems of resources", vars: []string{"CONSUMER_RESOURCES=" + write("many.yaml", "'a b': {endpoint: x, max_rps: -1}\n")},
 			wrong: []string{"CONSUMER_RESOURCES", "CONSUMER_RESOURCES", "CONSUMER_RESOURCES", "CONSUMER_RESOURCES"}},
 	} {

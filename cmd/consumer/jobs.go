@@ -245,6 +245,10 @@ func (c jobsWatchCmd) Run(p *program) error {
 	case unknown != nil:
 		fmt.Fprintf(p.stderr, "consumer: %v; waiting for it to be published\n", unknown)
 	}
+	// The job has the end even where the event has expired or is not published yet.
+	if job, _, err := q.Job(p.ctx, c.ID); err == nil && job.State.Terminal() && job.Event != nil {
+		return printEnd(p, *job.Event, c.Access.json())
+	}
 	event, err := watch(ctx, q, p.stderr, c.ID)
 	if err != nil {
 		return err

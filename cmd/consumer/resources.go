@@ -96,6 +96,9 @@ func readResources(p *problems, path string, rps float64) []resource {
 		entry := entries[alias]
 		r := resource{Alias: alias, Endpoint: entry.Endpoint, MaxRPS: rps}
 		complain := func(format string, args ...any) { p.add(variable, alias+": "+format, args...) }
+		if slices.ContainsFunc(all, func(o resource) bool { return strings.EqualFold(o.Alias, alias) }) {
+			complain("differs from another alias only in the case of letters")
+		}
 		if !aliasForm.MatchString(alias) {
 			complain("is not an alias of letters, digits, _ . and - (at most 64)")
 		}

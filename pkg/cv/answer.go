@@ -52,6 +52,24 @@ func get[T any](ctx context.Context, c *Client, k call) (T, error) {
 	return doJSON(ctx, c, k, checkComplete[T])
 }
 
+// getThis is get for an object that is asked for by its id: one of another id is no answer.
+func getThis[T Identified](ctx context.Context, c *Client, k call, id uuid.UUID) (T, error) {
+	return doJSON(ctx, c, k, func(v T) error {
+		if err := checkComplete(v); err != nil {
+			return err
+		}
+		return checkAsked(v, id)
+	})
+}
+
+// checkAsked checks that an object is one of those that were asked for.
+func checkAsked[T Identified](v T, ids ...uuid.UUID) error {
+	if !slices.Contains(ids, v.Identity()) {
+		return unusable("the answer has %s, which was not asked for", v.Identity())
+	}
+	return nil
+}
+
 // list makes a call whose answer is a list of objects.
 func list[T any](ctx context.Context, c *Client, k call) ([]T, error) {
 	return doJSON(ctx, c, k, checkEach[T])

@@ -35,6 +35,7 @@ func readings() []reading {
 		performance = `{"precision":"NaN","recall":0.5}`
 		noPlatform  = `{"status":"Done","downloadUri":"https://h/x"}`
 		noStatus    = `{"platform":"ONNX","downloadUri":"https://h/x"}`
+		another     = `{"id":"468e679e-ad7e-4707-9622-2d8d8ce71e2e","status":"Completed"}` // of which nothing was asked
 	)
 	noThing := []string{`{}`, `[]`, `"x"`, `7`, `{"id":null}`, `{"id":""}`, `{"id":"x"}`, `{"id":7}`, `{"code":"NotFound","message":"m"}`}
 	noCount := []string{`-1`, `1.5`, `"7"`, `[]`, `{}`, `true`}
@@ -43,14 +44,15 @@ func readings() []reading {
 		return append([]string{`[` + good + `,null]`, `[` + good + `,{}]`, `{"value":[` + good + `]}`}, bad...)
 	}
 	images := of(thing, noList)
+	notThis := append([]string{another}, noThing...)
 	return []reading{
 		reads("GetDomains", `[`+thing+`]`, of(thing, noList), func(ctx context.Context, c *Client) ([]Domain, error) { return c.GetDomains(ctx) }),
-		reads("GetDomain", thing, noThing, func(ctx context.Context, c *Client) (Domain, error) { return c.GetDomain(ctx, idI) }),
+		reads("GetDomain", thing, notThis, func(ctx context.Context, c *Client) (Domain, error) { return c.GetDomain(ctx, idI) }),
 		reads("GetProjects", `[]`, of(thing, noList), func(ctx context.Context, c *Client) ([]Project, error) { return c.GetProjects(ctx) }),
-		reads("GetProject", thing, noThing, func(ctx context.Context, c *Client) (Project, error) { return c.GetProject(ctx, idP) }),
+		reads("GetProject", thing, notThis, func(ctx context.Context, c *Client) (Project, error) { return c.GetProject(ctx, idI) }),
 		reads("GetIterations", `[`+iteration+`]`, append(of(iteration, noList), `[`+thing+`]`),
 			func(ctx context.Context, c *Client) ([]Iteration, error) { return c.GetIterations(ctx, idP) }),
-		reads("GetIteration", iteration, append(noThing, thing, `{"status":"Completed"}`),
+		reads("GetIteration", iteration, append(notThis, thing, `{"status":"Completed"}`),
 			func(ctx context.Context, c *Client) (Iteration, error) { return c.GetIteration(ctx, idP, idI) }),
 		reads("GetIterationPerformance", performance, []string{`{}`, `[]`, `7`, `{"precision":null,"recall":null}`, `{"precision":1}`, `{"recall":1}`},
 			func(ctx context.Context, c *Client) (IterationPerformance, error) {
@@ -64,7 +66,7 @@ func readings() []reading {
 		reads("GetExports", `[`+export+`]`, append(of(export, noList), `[`+noPlatform+`]`, `[`+noStatus+`]`, `[`+export+`,`+noStatus+`]`),
 			func(ctx context.Context, c *Client) ([]Export, error) { return c.GetExports(ctx, idP, idI) }),
 		reads("GetTags", `[]`, of(thing, noList), func(ctx context.Context, c *Client) ([]Tag, error) { return c.GetTags(ctx, idP, idI) }),
-		reads("GetTag", thing, noThing, func(ctx context.Context, c *Client) (Tag, error) { return c.GetTag(ctx, idP, idT, uuid.Nil) }),
+		reads("GetTag", thing, notThis, func(ctx context.Context, c *Client) (Tag, error) { return c.GetTag(ctx, idP, idI, uuid.Nil) }),
 		reads("GetImages", `[]`, images, func(ctx context.Context, c *Client) ([]Image, error) { return c.GetImages(ctx, idP, ImageQuery{}) }),
 		reads("GetTaggedImages", `[`+thing+`]`, images, func(ctx context.Context, c *Client) ([]Image, error) {
 			return c.GetTaggedImages(ctx, idP, ImageQuery{})
@@ -72,9 +74,9 @@ func readings() []reading {
 		reads("GetUntaggedImages", `[]`, images, func(ctx context.Context, c *Client) ([]Image, error) {
 			return c.GetUntaggedImages(ctx, idP, ImageQuery{})
 		}),
-		reads("GetImagesByIds", `[]`, images,
+		reads("GetImagesByIds", `[]`, append(images, `[`+another+`]`, `[`+thing+`,`+another+`]`),
 			func(ctx context.Context, c *Client) ([]Image, error) {
-				return c.GetImagesByIDs(ctx, idP, uuid.Nil, []uuid.UUID{idA})
+				return c.GetImagesByIDs(ctx, idP, uuid.Nil, []uuid.UUID{idI})
 			}),
 		reads("GetImageCount", `7`, noCount, func(ctx context.Context, c *Client) (int, error) { return c.GetImageCount(ctx, idP, ImageQuery{}) }),
 		reads("GetTaggedImageCount", `0`, noCount,

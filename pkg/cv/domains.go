@@ -38,5 +38,5 @@ func (c *Client) GetDomains(ctx context.Context) ([]Domain, error) {
 // GetDomain reads one domain. Errors: ErrGone when there is none of that id.
 // Source: Training API v3.3, GetDomain.
 func (c *Client) GetDomain(ctx context.Context, id uuid.UUID) (Domain, error) {
-	return get[Domain](ctx, c, call{op: "GetDomain", method: http.MethodGet, path: "domains/" + id.String()})
+	return getThis[Domain](ctx, c, call{op: "GetDomain", method: http.MethodGet, path: "domains/" + id.String()}, id)
 }

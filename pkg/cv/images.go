@@ -160,7 +160,14 @@ func (c *Client) GetImagesByIDs(ctx context.Context, p uuid.UUID, scope Scope, i
 		return nil, invalid(k.op, fmt.Errorf("%d image ids, at most %d", len(ids), MaxPage))
 	}
 	k.query = newQuery().scope(scope).ids("imageIds", ids)
-	return list[Image](ctx, c, k)
+	return doJSON(ctx, c, k, func(images []Image) error {
+		for _, image := range images {
+			if err := checkAsked(image, ids...); err != nil {
+				return err
+			}
+		}
+		return checkEach(images)
+	})
 }
 
 // DeleteImagesQuery says which images to delete: either IDs (at most MaxPage) or AllImages.

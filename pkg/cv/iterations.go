@@ -132,7 +132,7 @@ func (c *Client) GetIterations(ctx context.Context, p uuid.UUID) ([]Iteration, e
 // GetIteration reads one iteration. Errors: ErrGone.
 // Source: Training API v3.3, GetIteration.
 func (c *Client) GetIteration(ctx context.Context, p, it uuid.UUID) (Iteration, error) {
-	return get[Iteration](ctx, c, call{op: "GetIteration", method: http.MethodGet, path: iterationPath(p, it)})
+	return getThis[Iteration](ctx, c, call{op: "GetIteration", method: http.MethodGet, path: iterationPath(p, it)}, it)
 }
 
 // DeleteIteration deletes an iteration with its snapshot and performance. It may be repeated:

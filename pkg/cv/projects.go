@@ -54,7 +54,7 @@ func (c *Client) GetProjects(ctx context.Context) ([]Project, error) {
 // GetProject reads one project. Errors: ErrGone when there is none of that id.
 // Source: Training API v3.3, GetProject.
 func (c *Client) GetProject(ctx context.Context, p uuid.UUID) (Project, error) {
-	return get[Project](ctx, c, call{op: "GetProject", method: http.MethodGet, path: projectPath(p)})
+	return getThis[Project](ctx, c, call{op: "GetProject", method: http.MethodGet, path: projectPath(p)}, p)
 }
 
 // DeleteProject deletes a project with all that is in it. The service refuses while an iteration is

@@ -41,7 +41,7 @@ func (c *Client) GetTags(ctx context.Context, p uuid.UUID, scope Scope) ([]Tag, 
 // GetTag reads one tag as the scope knows it. Errors: ErrGone.
 // Source: Training API v3.3, GetTag.
 func (c *Client) GetTag(ctx context.Context, p, tag uuid.UUID, scope Scope) (Tag, error) {
-	return get[Tag](ctx, c, call{op: "GetTag", method: http.MethodGet, path: projectPath(p) + "/tags/" + tag.String(), query: newQuery().scope(scope)})
+	return getThis[Tag](ctx, c, call{op: "GetTag", method: http.MethodGet, path: projectPath(p) + "/tags/" + tag.String(), query: newQuery().scope(scope)}, tag)
 }
 
 // DeleteTag deletes a tag from the workspace; its images stay and lose it. Iterations keep their

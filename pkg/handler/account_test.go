@@ -1,6 +1,7 @@
 package handler_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -289,7 +290,9 @@ func TestEndpointChangedAfterTraces(t *testing.T) {
 	}
 }
 
-// TestReceiptOfSomethingElse puts receipts where a command's own will be: none of them is believed.
+// TestReceiptOfSomethingElse puts receipts where a command's own will be, before it is published or
+// while it is carried out: none of them is believed. One that was there before goes with what else
+// was left of the bundle; one that appears is a reason to fail.
 func TestReceiptOfSomethingElse(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(predicate, command map[string]any, statement map[string]any){
@@ -301,32 +304,88 @@ func TestReceiptOfSomethingElse(t *testing.T) {
 		"another position": func(predicate, _, _ map[string]any) {
 			predicate["bundle"].(map[string]any)["uri"] = "s3://b/exp-2/export/"
 		},
+		"its bundle was given up": func(_, _, _ map[string]any) {},
+		"not a receipt":           func(_, _, statement map[string]any) { clear(statement) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 			fillAccount(w.api)
 			r := w.start(t, replicaOptions{})
-			if e := w.run(t, "exp-1", everything); e.Status != contract.StatusCompleted {
-				t.Fatalf("ended %s: %v", e.Status, e.Error)
+			first := w.run(t, "exp-1", everything)
+			if first.Status != contract.StatusCompleted {
+				t.Fatalf("ended %s: %v", first.Status, first.Error)
 			}
 			r.stop()
 			var statement map[string]any
 			unmarshal(t, w.fetch(t, "exp-1/")["export/receipt.json"], &statement)
 			predicate := statement["predicate"].(map[string]any)
 			change(predicate, predicate["command"].(map[string]any), statement)
-			if _, err := w.store.RemoveAll(t.Context(), "exp-1/"); err != nil {
-				t.Fatal(err)
+			receipt := encode(t, statement)
+			forget := func() {
+				t.Helper()
+				if _, err := w.store.RemoveAll(t.Context(), "exp-1/"); err != nil {
+					t.Fatal(err)
+				}
+				if err := w.queue.Forget(t.Context(), "exp-1"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			forget()
+			w.overwrite(t, "exp-1/export/receipt.json", receipt)
+			w.start(t, replicaOptions{})
+			if e := w.run(t, "exp-1", everything); e.Status != contract.StatusCompleted || e.Bundle.ReceiptSHA256 == first.Bundle.ReceiptSHA256 {
+				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+			w.bag(t, "exp-1", sink.ExportBag)
+			if name != "another command" {
+				return
+			}
+			forget()
+			w.before("GetProject", 1, func() { w.overwrite(t, "exp-1/export/receipt.json", receipt) })
+			if e := w.run(t, "exp-1", everything); e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal || !strings.Contains(e.Error.Message, "receipt.json") {
+				t.Errorf("one that appears: ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+		})
+	}
+}
+
+// TestReceiptContradicted changes a whole bundle that was forgotten in one place: its receipt is
+// not believed any more, and the command is carried out again.
+func TestReceiptContradicted(t *testing.T) {
+	t.Parallel()
+	number := func(content []byte, before string) []byte {
+		at := bytes.Index(content, []byte(before)) + len(before)
+		return slices.Concat(content[:at], []byte("9"), content[at:])
+	}
+	for name, change := range map[string]func(content []byte) []byte{
+		"receipt.json":           func(c []byte) []byte { return number(c, `"images":`) },
+		"data/export.json":       func(c []byte) []byte { return number(c, `"images":`) },
+		"evidence/request.json":  func(c []byte) []byte { return append(c, '\n') },
+		"manifest-sha256.txt":    func(c []byte) []byte { return c[:len(c)/2] },
+		"tagmanifest-sha256.txt": func([]byte) []byte { return nil },
+		"nothing":                nil, // the receipt is believed
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			smallProject(w.api)
+			w.start(t, replicaOptions{})
+			first := w.run(t, "exp-1", everything)
+			if change != nil {
+				w.overwrite(t, "exp-1/export/"+name, change(w.fetch(t, "exp-1/export/")[name]))
 			}
 			if err := w.queue.Forget(t.Context(), "exp-1"); err != nil {
 				t.Fatal(err)
 			}
-			w.overwrite(t, "exp-1/export/receipt.json", encode(t, statement))
-			w.start(t, replicaOptions{})
 			e := w.run(t, "exp-1", everything)
-			if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal || !strings.Contains(e.Error.Message, "receipt.json") {
-				t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			if e.Status != contract.StatusCompleted || e.Counts != first.Counts {
+				t.Errorf("ended %s %s with %+v, at first with %+v: %v", e.Status, e.Outcome, e.Counts, first.Counts, e.Error)
 			}
+			if same := e.Bundle.ReceiptSHA256 == first.Bundle.ReceiptSHA256; same != (change == nil) {
+				t.Errorf("it has the same receipt: %t", same)
+			}
+			w.bag(t, "exp-1", sink.ExportBag)
 		})
 	}
 }

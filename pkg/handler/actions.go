@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/action"
@@ -10,6 +11,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deletion"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/export"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
 // performAndCleanUp carries the command out, or loads how an earlier attempt ended it, and removes
@@ -30,6 +33,9 @@ func (r *run) perform(ctx context.Context) (action.Result, error) {
 	if err := r.openLedger(ctx); err != nil {
 		return action.Result{}, err
 	}
+	if err := r.own(ctx); err != nil {
+		return action.Result{}, err
+	}
 	switch r.command.Action {
 	case contract.ActionExport:
 		return r.exporter().Run(ctx)
@@ -38,6 +44,34 @@ func (r *run) perform(ctx context.Context) (action.Result, error) {
 	default:
 		return action.Result{}, &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("action %q has no implementation", r.command.Action)}
 	}
+}
+
+// own makes sure that the working objects, and what there is of the bags, are this command's: what
+// an earlier one of the same id left is removed. What a delete did since it began stays in any
+// case: its job or its ledger names it.
+func (r *run) own(ctx context.Context) error {
+	deployment, err := r.h.cfg.Queue.Secrets.Secret(ctx, contract.SecretDeployment)
+	if err != nil {
+		return fmt.Errorf("read the deployment's id: %w", err)
+	}
+	return r.bags.Own(ctx, r.bags.Owner(deployment, r.job.Command, unit.Version), func(ctx context.Context) error {
+		if r.job.Deletion != nil || len(r.ledger.Destructive()) > 0 {
+			return nil
+		}
+		if stored, err := r.bags.Stored(ctx); !stored || err != nil {
+			return err
+		}
+		r.log.Warn().Msg("objects of an earlier command with this id removed")
+		if err := r.h.cfg.Queue.Units.DrainUnits(ctx, r.command.ID); err != nil {
+			return fmt.Errorf("wait for the units of an earlier command: %w", err)
+		}
+		for _, kind := range slices.Compact([]sink.BagKind{sink.ExportBag, bag.KindOf(r.command.Action)}) {
+			if err := r.bags.RemoveUnreceipted(ctx, kind); err != nil {
+				return err
+			}
+		}
+		return r.bags.ClearWork(ctx)
+	})
 }
 
 // earlierEnd is the end that an earlier attempt left in storage: what the receipt of its bag tells,

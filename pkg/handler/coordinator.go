@@ -189,7 +189,11 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 	case !ended && errors.Is(context.Cause(attempting), activity.ErrCancelled):
 		return nil, errors.Join(activity.ErrCancelled, err)
 	}
-	class := delivery.Classify(attempting, err)
+	judged := attempting
+	if ended { // then the attempt is called off, as one whose job has ended
+		judged = ctx
+	}
+	class := delivery.Classify(judged, err)
 	switch {
 	case class == delivery.Fenced:
 		return r.fenced(ctx, err), nil

@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -149,13 +150,11 @@ func (c Collector) ofJob(ctx context.Context, job contract.Job) (Leftover, error
 			if kind == sink.DeleteBag && job.Action == contract.ActionExport {
 				continue
 			}
-			kept, err := c.kept(ctx, layout, kind)
+			left, err := c.leftOf(ctx, layout, job, kind)
 			if err != nil {
 				return found, fmt.Errorf("look for a receipt of %s: %w", job.ID, err)
 			}
-			if !kept {
-				places = append(places, place{c.Store, layout.Bag(kind)})
-			}
+			places = append(places, left...)
 		}
 	}
 	for _, p := range places {
@@ -175,15 +174,27 @@ func (c Collector) ofJob(ctx context.Context, job contract.Job) (Leftover, error
 	return found, nil
 }
 
-// kept reports whether a bag stays: one with its receipt, or with the evidence of a delete that
-// failed half-way.
-func (c Collector) kept(ctx context.Context, layout sink.Layout, kind sink.BagKind) (bool, error) {
-	for _, last := range []sink.Path{sink.ReceiptFile, sink.FailureFile} {
-		if _, err := c.Store.Head(ctx, layout.Key(kind, last)); !errors.Is(err, sink.ErrNotFound) {
-			return err == nil, err //nolint:wrapcheck // the caller says what for
+// leftOf is what there is to remove of a bag. A bag stays that has its receipt, except that of an
+// export which ended without one: its receipt is late, or a stranger's. Of a delete that failed
+// half-way the evidence stays, and a receipt beside it does not.
+func (c Collector) leftOf(ctx context.Context, layout sink.Layout, job contract.Job, kind sink.BagKind) ([]place, error) {
+	all := []place{{c.Store, layout.Bag(kind)}}
+	if kind == sink.DeleteBag {
+		switch _, err := c.Store.Head(ctx, layout.Key(kind, sink.FailureFile)); {
+		case err == nil:
+			return []place{{c.Store, layout.Key(kind, sink.ReceiptFile)}}, nil
+		case !errors.Is(err, sink.ErrNotFound):
+			return nil, err //nolint:wrapcheck // the caller says what for
 		}
 	}
-	return false, nil
+	if job.State != "" && bag.KindOf(job.Action) == kind {
+		return all, nil
+	}
+	whole, err := bag.Whole(ctx, c.Store, layout, c.Prefix, kind)
+	if whole || err != nil {
+		return nil, err //nolint:wrapcheck // as above
+	}
+	return all, nil
 }
 
 // Remove removes what Find found of a command, by version, and takes note of that in its job. It

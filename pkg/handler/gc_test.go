@@ -107,3 +107,49 @@ func TestCollector(t *testing.T) {
 		t.Errorf("the queued one: %v", err)
 	}
 }
+
+// TestCollectorLateReceipts finds receipts that came after a command had ended otherwise, or that
+// are another bundle's: they keep nothing. A whole bundle stays whose command's traces are gone,
+// and one that was exported for a delete which was refused.
+func TestCollectorLateReceipts(t *testing.T) {
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+	w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
+	r := w.start(t, replicaOptions{})
+	for _, id := range []string{"whole", "exported", "failed", "cut"} {
+		if e := w.run(t, id, everything); e.Status != contract.StatusCompleted {
+			t.Fatalf("%s ended %s: %v", id, e.Status, e.Error)
+		}
+		if err := w.queue.Forget(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.stop()
+	for _, j := range []contract.Job{
+		{ID: "failed", Action: contract.ActionExport, State: contract.StateFailed},
+		{ID: "exported", Action: contract.ActionDelete, State: contract.StateRefused},
+		{ID: "half-way", Action: contract.ActionDelete, State: contract.StateFailed},
+		{ID: "running", Action: contract.ActionExport, State: contract.StateRunning},
+	} {
+		if _, err := w.queue.PutJob(t.Context(), j, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	receipt := w.fetch(t, "whole/export/")["receipt.json"]
+	for _, key := range []string{"stray/export/receipt.json", "half-way/delete/receipt.json", "running/export/receipt.json"} {
+		w.overwrite(t, key, receipt)
+	}
+	w.put(t, "rubbish/export/receipt.json")
+	w.put(t, "half-way/delete/evidence/failure.json")
+	if _, err := w.store.RemoveAll(t.Context(), "cut/export/tagmanifest"); err != nil {
+		t.Fatal(err)
+	}
+	kept := map[string]int{"whole": len(w.objects(t, "whole")), "exported": len(w.objects(t, "exported")), "half-way": 1, "running": 1}
+	if got, want := w.collect(t, true), []string{"failed", "half-way", "cut", "rubbish", "stray"}; !slices.Equal(got, want) {
+		t.Errorf("collected %v, want %v", got, want)
+	}
+	for _, id := range []string{"whole", "exported", "half-way", "running", "failed", "cut", "rubbish", "stray"} {
+		if left := w.objects(t, id); len(left) != kept[id] {
+			t.Errorf("of %s there are %d objects, want %d: %v", id, len(left), kept[id], left)
+		}
+	}
+}

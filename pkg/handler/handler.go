@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -252,7 +253,9 @@ func (h *Handler) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Di
 func (h *Handler) prefix() string { return h.cfg.Queue.Commands.Prefix() }
 
 // account is the name of the account that a resource's alias means, or else the alias.
-func (h *Handler) account(alias string) string { return cmp.Or(h.accounts.Of(alias), alias) }
+func (h *Handler) account(alias string) string {
+	return strings.ToLower(cmp.Or(h.accounts.Of(alias), alias))
+}
 
 // bags are the bags of a command.
 func (h *Handler) bags(c contract.Command, log zerolog.Logger) (bag.Bags, error) {

@@ -125,8 +125,8 @@ func (r *run) Claim(ctx context.Context, projects []uuid.UUID) error {
 	return &overlapError{*r.waitFor(overlap.ID, "is at work")}
 }
 
-// stillQueued fails with ErrMessageGone when the command's message is not in the queue. Where it is, it was
-// there all the time, so every later command waited its turn.
+// stillQueued fails with ErrMessageGone when the command's message is not in the queue. Where it
+// is, it was there all the time, so every later command waited its turn.
 func (r *run) stillQueued(ctx context.Context) error {
 	_, err := r.h.cfg.Queue.Commands.CommandIn(ctx, r.command.Stream, r.command.Seq)
 	if errors.Is(err, contract.ErrNoMessage) {

@@ -115,7 +115,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 
 	x.pause(s.o.Latency)
 	if !x.spoilsBefore() {
-		a := s.perform(r, rt, q)
+		a := s.perform(r, rt, q, fault)
 		if !x.spoilsAfter() {
 			x.send(a.status, a.header, s.bodyOf(a), "application/json; charset=utf-8")
 			return
@@ -125,15 +125,17 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	x.send(a.status, a.header, s.bodyOf(a), "application/json; charset=utf-8")
 }
 
-// perform carries a call out, unless the gateway refuses it.
-func (s *Server) perform(r *http.Request, rt *route, q *request) answer {
+// perform carries a call out, unless the gateway refuses it; a read on the account as it was where
+// the fault or LagRate says so.
+func (s *Server) perform(r *http.Request, rt *route, q *request, fault *Fault) answer {
 	if rt == nil {
 		return gateway(http.StatusNotFound, "Resource not found")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q.now = s.o.Now()
-	if other, ok := s.others[r.Header.Get("Training-Key")]; ok {
+	other, elsewhere := s.others[r.Header.Get("Training-Key")]
+	if elsewhere {
 		mine := s.account
 		s.account = other
 		defer func() { s.account = mine }()
@@ -149,6 +151,18 @@ func (s *Server) perform(r *http.Request, rt *route, q *request) answer {
 		return gateway(http.StatusNotImplemented, "The simulator does not offer the operation "+q.operation)
 	}
 	s.account.settle(q.now)
+	if elsewhere {
+		return rt.handle(s, q)
+	}
+	past := s.lag.see(&s.account)
+	if fault != nil && fault.Past != nil {
+		past = fault.Past
+	}
+	if past != nil && !rt.changes {
+		present := s.account
+		s.account = past.account
+		defer func() { s.account = present }()
+	}
 	return rt.handle(s, q)
 }
 
@@ -241,7 +255,7 @@ func (x *exchange) pause(latency time.Duration) {
 
 // spoilsBefore says that the operation is not carried out; a hanging or reset exchange ends here.
 func (x *exchange) spoilsBefore() bool {
-	if x.fault == nil || x.fault.AfterEffect || x.fault.CutBody || x.fault.Corrupt {
+	if x.fault == nil || x.fault.AfterEffect || x.fault.Past != nil || x.fault.CutBody || x.fault.Corrupt {
 		return false
 	}
 	return x.spoils()
@@ -249,7 +263,7 @@ func (x *exchange) spoilsBefore() bool {
 
 // spoilsAfter says that the operation was carried out but something else is answered.
 func (x *exchange) spoilsAfter() bool {
-	return x.fault != nil && x.fault.AfterEffect && x.spoils()
+	return x.fault != nil && (x.fault.AfterEffect || x.fault.Past != nil) && x.spoils()
 }
 
 func (x *exchange) spoils() bool {

@@ -191,26 +191,30 @@ func (s *Server) OtherAccount(key string) {
 // TagImages puts a tag on images of the workspace, as a person labelling them does: they move from
 // the untagged to the tagged ones.
 func (s *Server) TagImages(projectID, tag uuid.UUID, images ...uuid.UUID) {
-	s.change(projectID, func(p *project) {
-		p.workspace.edit(func(img *image) bool {
-			if !slices.Contains(images, img.id) {
-				return false
-			}
-			img.tags = append(slices.Clone(img.tags), tagLink{tag: tag, created: s.o.Now().UnixNano()})
-			return true
-		})
-	})
+	s.change(projectID, func(p *project) { p.workspace.tagImages(tag, s.o.Now(), images...) })
 }
 
 // UntagImages takes all tags and regions from images of the workspace.
 func (s *Server) UntagImages(projectID uuid.UUID, images ...uuid.UUID) {
-	s.change(projectID, func(p *project) {
-		p.workspace.edit(func(img *image) bool {
-			if !slices.Contains(images, img.id) {
-				return false
-			}
-			img.tags, img.regions = nil, nil
-			return true
-		})
+	s.change(projectID, func(p *project) { p.workspace.untag(images...) })
+}
+
+func (sc *scope) tagImages(tag uuid.UUID, at time.Time, images ...uuid.UUID) {
+	sc.edit(func(img *image) bool {
+		if !slices.Contains(images, img.id) {
+			return false
+		}
+		img.tags = append(slices.Clone(img.tags), tagLink{tag: tag, created: at.UnixNano()})
+		return true
+	})
+}
+
+func (sc *scope) untag(images ...uuid.UUID) {
+	sc.edit(func(img *image) bool {
+		if !slices.Contains(images, img.id) {
+			return false
+		}
+		img.tags, img.regions = nil, nil
+		return true
 	})
 }

@@ -45,6 +45,10 @@ type Fault struct {
 	// AfterEffect carries the operation out first and then spoils its answer by Status, Hang or
 	// Reset.
 	AfterEffect bool
+	// Past carries a read out on the account as it was, as a replica that lags behind does: what is
+	// new is not found, and what is gone is listed. Operations that change something are not struck
+	// in their effect. It goes with all that spoils an answer after its effect.
+	Past *Past
 	// CutBody carries the operation out, declares the full length and closes the connection after
 	// half of the body; an answer without body is a Reset.
 	CutBody bool
@@ -54,6 +58,50 @@ type Fault struct {
 	// Rewrite carries the operation out and answers with what it makes of the body, its own length
 	// and no checksum: a page in place of a picture, for example, or a list in another order.
 	Rewrite func(body []byte) []byte
+}
+
+// Past is the account as it was when it was taken.
+type Past struct {
+	account account
+}
+
+// Past takes the account as it is now, for a Fault that answers from it later.
+func (s *Server) Past() *Past {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.account.settle(s.o.Now())
+	return &Past{s.account.clone()}
+}
+
+// LagRate has the given share (0 to 1) of all reads answered from the account as it was up to this
+// many API calls before, beside all other faults. 0 ends it. The same seed gives the same sequence
+// of decisions.
+func (s *Server) LagRate(rate float64, calls int, seed int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lag = lag{rate: rate, calls: calls, rnd: rand.New(rand.NewPCG(uint64(seed), 2))}
+}
+
+// lag is what the replicas of the service that lag behind still know.
+type lag struct {
+	rate  float64
+	calls int
+	rnd   *rand.Rand
+	pasts []*Past // before the last calls, oldest first
+}
+
+// see notes the account before a call, and returns the one that the call is answered from; nil for
+// the present one.
+func (l *lag) see(now *account) *Past {
+	if l.rate <= 0 {
+		return nil
+	}
+	var past *Past
+	if len(l.pasts) > 0 && l.rnd.Float64() < l.rate {
+		past = l.pasts[l.rnd.IntN(len(l.pasts))]
+	}
+	l.pasts = append(l.pasts[max(0, len(l.pasts)+1-l.calls):], &Past{now.clone()})
+	return past
 }
 
 // Null is a fault that answers 200 with null: a success that says nothing. Times is as in Fault.
@@ -137,7 +185,7 @@ func (s *Server) FaultRate(rate float64, seed int64) {
 func (s *Server) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = faultSet{}
+	s.faults, s.lag = faultSet{}, lag{}
 }
 
 // Unhit returns the armed faults that have not struck as often as they should: Times of them, or

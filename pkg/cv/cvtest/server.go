@@ -30,6 +30,7 @@ type Server struct {
 	mu      sync.Mutex // guards what follows; never held while answering
 	account account
 	others  map[string]account // by key, see OtherAccount
+	lag     lag
 	log     callLog
 	faults  faultSet
 	bucket  bucket

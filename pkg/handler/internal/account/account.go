@@ -32,12 +32,13 @@ func (a Names) Of(alias string) string {
 }
 
 // Same reports whether the account of this name, which the alias means, is the one that an earlier
-// command was about. Where either name is unknown, the aliases are compared.
+// command was about. Where either name is unknown, the aliases are compared. The case of letters
+// does not matter in names: no two aliases differ in that alone.
 func Same(name, alias string, earlier contract.CommandRef) bool {
 	if name == "" || earlier.Account == "" {
 		return alias == earlier.Resource
 	}
-	return name == earlier.Account
+	return strings.EqualFold(name, earlier.Account)
 }
 
 // Endpoint is an account at the host of the Training API where it answers.
@@ -49,9 +50,10 @@ func CheckUnmoved(alias string, now, begun Endpoint) error {
 	if begun.Name == "" && begun.Host == now.Host { // it began before accounts were written down
 		return nil
 	}
-	if now.Name != begun.Name {
+	if !strings.EqualFold(now.Name, begun.Name) {
 		return fmt.Errorf("%w: resource %s is at another endpoint now: it means account %s at %s, and meant %s at %s when the command began: "+
-			"point it back (CONSUMER_RESOURCES or VISION_TRAINING_ENDPOINT)", cv.ErrMisconfigured, alias, now.Name, now.Host, begun.Name, begun.Host)
+			"point it back (CONSUMER_RESOURCES or VISION_TRAINING_ENDPOINT) or, if the account is the same, set account to %s in CONSUMER_RESOURCES",
+			cv.ErrMisconfigured, alias, now.Name, now.Host, begun.Name, begun.Host, begun.Name)
 	}
 	return nil
 }

@@ -95,22 +95,31 @@ type Request struct {
 // the same data and account.
 func (b Bags) EarlierRequest(ctx context.Context) (exists, same bool, err error) {
 	for _, kind := range []sink.BagKind{sink.DeleteBag, sink.ExportBag} {
-		raw, err := b.Store.ReadAll(ctx, b.Layout.Key(kind, sink.RequestFile), MaxReceipt)
-		if errors.Is(err, sink.ErrNotFound) {
-			continue
+		raw, same, err := b.request(ctx, kind)
+		if raw != nil || err != nil {
+			return raw != nil, same, err
 		}
-		if err != nil {
-			return false, false, fmt.Errorf("read the request of an earlier bundle: %w", err)
-		}
-		var record Request
-		if err := contract.DecodeVersioned(raw, "request.json", &record); err != nil {
-			return false, false, err
-		}
-		earlier := contract.CommandRef{Digest: record.Digest, Resource: record.Data.Resource, Account: record.Account}
-		same = b.Command.SameAs(contract.Job{ID: record.ID, Action: record.Action, Command: earlier}) && record.Account != "" && b.SameAccount(earlier)
-		return true, same, nil
 	}
 	return false, false, nil
+}
+
+// request is the request that a stored bag was made for, nil when there is none, and whether that
+// is this command's, of the same account.
+func (b Bags) request(ctx context.Context, kind sink.BagKind) (raw []byte, same bool, err error) {
+	raw, err = b.Store.ReadAll(ctx, b.Layout.Key(kind, sink.RequestFile), MaxReceipt)
+	if errors.Is(err, sink.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("read the request of an earlier bundle: %w", err)
+	}
+	var record Request
+	if err := contract.DecodeVersioned(raw, "request.json", &record); err != nil {
+		return nil, false, err
+	}
+	earlier := contract.CommandRef{Digest: record.Digest, Resource: record.Data.Resource, Account: record.Account}
+	same = b.Command.SameAs(contract.Job{ID: record.ID, Action: record.Action, Command: earlier}) && record.Account != "" && b.SameAccount(earlier)
+	return raw, same, nil
 }
 
 // Info is the fields of bag-info.txt.

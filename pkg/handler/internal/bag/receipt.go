@@ -2,9 +2,12 @@ package bag
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -97,7 +100,8 @@ func storeReceipt(ctx context.Context, bag *sink.Bag, receipt sink.Receipt) erro
 }
 
 // Receipt is what the receipt of a bag says, as a terminal event tells it; nil when there is none,
-// or one that belongs to another command or account.
+// or one that is not believed: it belongs to another command, account or data, or contradicts what
+// is stored, as one does that was written after the bag was given up.
 func (b Bags) Receipt(ctx context.Context, kind sink.BagKind) (*contract.EventData, error) {
 	raw, err := b.Store.ReadAll(ctx, b.Layout.Key(kind, sink.ReceiptFile), MaxReceipt)
 	if errors.Is(err, sink.ErrNotFound) {
@@ -106,12 +110,15 @@ func (b Bags) Receipt(ctx context.Context, kind sink.BagKind) (*contract.EventDa
 	if err != nil {
 		return nil, fmt.Errorf("look for a receipt: %w", err)
 	}
-	receipt, err := sink.ParseReceipt(raw)
-	if err != nil {
-		return nil, fmt.Errorf("read the receipt: %w", err)
+	receipt, doubt, err := parseReceipt(raw)
+	if err == nil && doubt == "" {
+		doubt, err = b.doubt(ctx, kind, receipt)
 	}
-	if !b.owns(kind, receipt) {
-		b.Log.Warn().Str("key", string(b.Layout.Key(kind, sink.ReceiptFile))).Msg("receipt ignored: it belongs to another command or account")
+	if err != nil {
+		return nil, err
+	}
+	if doubt != "" {
+		b.Log.Warn().Str("key", string(b.Layout.Key(kind, sink.ReceiptFile))).Str("reason", doubt).Msg("receipt ignored")
 		return nil, nil
 	}
 	says := receipt.Predicate
@@ -137,6 +144,24 @@ func (b Bags) Receipt(ctx context.Context, kind sink.BagKind) (*contract.EventDa
 	return data, nil
 }
 
+// parseReceipt reads a receipt, and says why it is none; it fails with a NewerError where a newer
+// version wrote it.
+func parseReceipt(raw []byte) (_ *sink.Receipt, doubt string, err error) {
+	receipt, err := sink.ParseReceipt(raw)
+	if err == nil {
+		return receipt, "", nil
+	}
+	var head struct {
+		Predicate struct {
+			V int `json:"v"`
+		} `json:"predicate"`
+	}
+	if json.Unmarshal(raw, &head) == nil && head.Predicate.V > contract.FormatVersion {
+		return nil, "", &contract.NewerError{What: string(sink.ReceiptFile), V: head.Predicate.V}
+	}
+	return nil, err.Error(), nil
+}
+
 // Committed is what the receipt of a bag that was just committed says.
 func (b Bags) Committed(ctx context.Context, kind sink.BagKind) (*contract.EventData, error) {
 	end, err := b.Receipt(ctx, kind)
@@ -146,13 +171,109 @@ func (b Bags) Committed(ctx context.Context, kind sink.BagKind) (*contract.Event
 	return end, err
 }
 
-// owns reports whether a receipt belongs to this command, kind of bag, account and key.
-func (b Bags) owns(kind sink.BagKind, receipt *sink.Receipt) bool {
+// doubt is why a receipt is not believed; empty for one that belongs to this command, and fits what
+// is stored.
+func (b Bags) doubt(ctx context.Context, kind sink.BagKind, receipt *sink.Receipt) (string, error) {
 	says := receipt.Predicate.Command
-	place := strings.TrimPrefix(string(b.Layout.Bag(kind)), b.Prefix)
-	return receipt.PredicateType == predicateOf(kind) && says.ID == b.Command.ID && says.Action == string(b.Command.Action) &&
-		strings.HasSuffix(receipt.Predicate.Bundle.URI, place) &&
-		says.Account != "" && b.SameAccount(contract.CommandRef{Resource: says.Resource, Account: says.Account})
+	if says.Action != string(b.Command.Action) || says.Account == "" || !b.SameAccount(contract.CommandRef{Resource: says.Resource, Account: says.Account}) {
+		return "it belongs to another command or account", nil
+	}
+	request, same, err := b.request(ctx, kind)
+	switch {
+	case err != nil:
+		return "", err
+	case !same || HexSHA256(request) != says.SHA256:
+		return "it belongs to another request than " + string(sink.RequestFile), nil
+	}
+	return unfit(ctx, b.Store, b.Layout, b.Prefix, kind, receipt)
+}
+
+// Whole reports whether a bag has a receipt that fits it, whoever's command it was.
+func Whole(ctx context.Context, store *sink.Store, layout sink.Layout, prefix string, kind sink.BagKind) (bool, error) {
+	raw, err := store.ReadAll(ctx, layout.Key(kind, sink.ReceiptFile), MaxReceipt)
+	if errors.Is(err, sink.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for a receipt: %w", err)
+	}
+	receipt, doubt, err := parseReceipt(raw)
+	if err == nil && doubt == "" {
+		doubt, err = unfit(ctx, store, layout, prefix, kind, receipt)
+	}
+	return doubt == "", err
+}
+
+// unfit is why a receipt does not belong where it is; empty for one that names the id, kind and
+// place of its bag, has the digests of the manifests, and says what the bag's own record says.
+func unfit(ctx context.Context, store *sink.Store, layout sink.Layout, prefix string, kind sink.BagKind, receipt *sink.Receipt) (string, error) {
+	place := strings.TrimPrefix(string(layout.Bag(kind)), prefix)
+	id, _, _ := strings.Cut(place, "/")
+	says := receipt.Predicate
+	if receipt.PredicateType != predicateOf(kind) || says.Command.ID != id || !strings.HasSuffix(says.Bundle.URI, place) {
+		return "it belongs to another bundle", nil
+	}
+	recordFile := sink.ExportFile
+	if kind == sink.DeleteBag {
+		recordFile = sink.DeletionFile
+	}
+	recordSHA256 := ""
+	for _, subject := range receipt.Subject {
+		digest, err := digestOf(ctx, store, layout.Key(kind, sink.Path(subject.Name)), func(l sink.ManifestLine) {
+			if l.Path == recordFile {
+				recordSHA256 = l.SHA256
+			}
+		})
+		if err != nil {
+			return "", err
+		}
+		if digest != subject.Digest["sha256"] {
+			return "it has another digest of " + subject.Name + " than is stored", nil
+		}
+	}
+	raw, err := store.ReadAll(ctx, layout.Key(kind, recordFile), MaxReceipt)
+	if errors.Is(err, sink.ErrNotFound) {
+		return string(recordFile) + " is missing", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the record of a bundle: %w", err)
+	}
+	var record struct {
+		Outcome    string          `json:"outcome"`
+		Counts     contract.Counts `json:"counts"`
+		Exceptions int64           `json:"exceptions"`
+	}
+	if HexSHA256(raw) != recordSHA256 || json.Unmarshal(raw, &record) != nil {
+		return string(recordFile) + " is not the one in the manifest", nil
+	}
+	if record.Outcome != says.Outcome || record.Counts != contract.CountsByName(says.Counts) || record.Exceptions != says.Exceptions {
+		return "its outcome and counts are not those of " + string(recordFile), nil
+	}
+	return "", nil
+}
+
+// digestOf is the SHA-256 of a stored manifest, each line of which it shows; empty when there is
+// none.
+func digestOf(ctx context.Context, store *sink.Store, key sink.Key, show func(sink.ManifestLine)) (string, error) {
+	stored, _, err := store.Open(ctx, key)
+	if errors.Is(err, sink.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("open a manifest: %w", err)
+	}
+	defer stored.Close()
+	hash := sha256.New()
+	for line, err := range sink.ManifestLines(io.TeeReader(stored, hash)) {
+		var unread *sink.ReadError
+		switch {
+		case errors.As(err, &unread):
+			return "", fmt.Errorf("read a manifest: %w", err)
+		case err == nil:
+			show(line)
+		}
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 func manifestDigest(r *sink.Receipt) string {

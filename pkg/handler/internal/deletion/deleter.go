@@ -80,7 +80,7 @@ func (d *Deleter) Run(ctx context.Context) (action.Result, error) {
 	case err != nil || kept != nil:
 		return action.Result{}, errors.Join(err, kept)
 	case refused != nil:
-		return action.Result{End: refused}, nil
+		return action.Result{End: refused}, d.neverBegins(ctx)
 	}
 	if err := d.update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseCommit }); err != nil {
 		return action.Result{}, err
@@ -90,6 +90,15 @@ func (d *Deleter) Run(ctx context.Context) (action.Result, error) {
 	}
 	end, err := d.Bags.Committed(ctx, sink.DeleteBag)
 	return action.Result{End: end}, err
+}
+
+// neverBegins fences a delete that ends before it has begun: a coordinator that stood still cannot
+// begin it afterwards, whatever becomes of the job.
+func (d *Deleter) neverBegins(ctx context.Context) error {
+	if len(d.Ledger.Destructive()) > 0 {
+		return nil
+	}
+	return d.Ledger.TakeOver(ctx, d.Now()) //nolint:wrapcheck // it says what it writes
 }
 
 // waitError says that a delete cannot go on before something outside has changed.
@@ -202,16 +211,13 @@ func (d *Deleter) execute(ctx context.Context) error {
 }
 
 // awaitFormerCall waits out a call that the holder before us may still have on its way: its intent
-// is in the ledger, its result is not.
+// is in the ledger, its result is not. When the intent was written is known by that holder's clock
+// only, so the wait is as long as a call can take from now on.
 func (d *Deleter) awaitFormerCall(ctx context.Context) error {
-	pending := d.Ledger.Pending()
-	if pending.IsZero() {
+	if d.Ledger.Pending().IsZero() {
 		return nil
 	}
-	left := min(pending.Add(intentFresh+callDeadline).Sub(d.Now()), intentFresh+callDeadline)
-	if left <= 0 {
-		return nil
-	}
-	d.Log.Info().Dur("wait", left).Msg("waiting: a destructive call of the previous holder may be under way")
-	return d.Wait(ctx, left)
+	const longest = intentFresh + callDeadline
+	d.Log.Info().Dur("wait", longest).Msg("waiting: a destructive call of the previous holder may be under way")
+	return d.Wait(ctx, longest)
 }

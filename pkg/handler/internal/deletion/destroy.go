@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
@@ -22,14 +24,14 @@ func (m *removal) destroy(ctx context.Context, about cv.Thing, call func(ctx con
 		made     ledger.Call // the last one that was intended
 		intended time.Time   // when the last intent was sent
 	)
-	fresh := func() bool { return d.Now().Sub(intended) < intentFresh }
+	fresh := func() bool { return isFresh(intended, d.Now()) }
 	traced := cv.WithTrace(ctx, cv.Trace{
 		Before: func(ctx context.Context, c cv.Call) error {
 			for {
 				intended = d.Now()
 				// After a crash behind this append the call may have been made or not: the next
 				// holder waits until it is surely over, and then looks.
-				made = ledger.CallOf(c, intended) // the next holder reckons from its time how long the call may be under way
+				made = ledger.CallOf(c, intended)
 				if err := d.Ledger.Intend(ctx, d.Calls.Take(), made); err != nil {
 					return err
 				}
@@ -61,4 +63,29 @@ func (m *removal) destroy(ctx context.Context, about cv.Thing, call func(ctx con
 	}
 	gone, err = d.Control.Gone(ctx, m.plan.ID, err, about)
 	return gone, gone && d.Ledger.Possible(made.Operation, made.Target) == 0, err //nolint:wrapcheck // the caller says what it deletes
+}
+
+// isFresh reports whether a call may still go out for an intent. The monotonic clock stands still
+// while a machine is suspended, and the wall clock may be set: the intent has to be fresh by both.
+func isFresh(intended, now time.Time) bool {
+	wall := now.Round(0).Sub(intended.Round(0))
+	return now.Sub(intended) < intentFresh && wall < intentFresh && wall > -intentFresh
+}
+
+// inBatches removes ids, so many at once at most. A batch that the service refuses as too big is
+// halved, and so are those that follow.
+func inBatches(ids []uuid.UUID, most int, remove func(batch []uuid.UUID) error) error {
+	for len(ids) > 0 {
+		n := min(most, len(ids))
+		err := remove(ids[:n])
+		switch {
+		case errors.Is(err, cv.ErrBatchTooBig) && n > 1:
+			most = n / 2
+		case err != nil:
+			return err
+		default:
+			ids = ids[n:]
+		}
+	}
+	return nil
 }

@@ -3,7 +3,6 @@ package deletion
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/google/uuid"
 
@@ -14,18 +13,16 @@ import (
 )
 
 // deleteImages deletes the planned images everywhere, and looks until they are gone from the
-// workspace and every iteration.
-func (m *removal) deleteImages(ctx context.Context) ([]deletedLine, error) {
+// workspace and every iteration. What no call of this command can have removed was gone before.
+func (m *removal) deleteImages(ctx context.Context) (lines, error) {
 	var (
 		every  = m.d.Command.Data.Narrowing() == contract.NarrowNone // all images of the project were planned
 		missed bool                                                  // a call was refused because of ids that are gone
-		inVain []uuid.UUID                                           // what the first calls of all named, and were refused
-		before = map[uuid.UUID]struct{}{}                            // of those, what was gone before
 		err    error
 	)
 	first := m.d.Ledger.ImageCalls(m.plan.ID) == 0 // else an earlier attempt may have done a part
 	if first {
-		if missed, inVain, err = m.removeImages(ctx, m.plan.Images); err != nil {
+		if missed, err = m.removeImages(ctx, m.plan.Images); err != nil {
 			return nil, err
 		}
 	}
@@ -37,36 +34,31 @@ func (m *removal) deleteImages(ctx context.Context) ([]deletedLine, error) {
 		if err != nil {
 			return "", err
 		}
-		for _, id := range inVain {
-			if _, there := slices.BinarySearchFunc(left, id, contract.CompareIDs); !there {
-				before[id] = struct{}{}
-			}
-		}
-		inVain = nil
 		if n == 0 || len(left) == 0 && (again || !every) {
 			return "", nil
 		}
 		if again {
-			missed, _, err = m.removeImages(ctx, left)
+			missed, err = m.removeImages(ctx, left)
 		}
 		return "any", err
 	})
 	if err != nil {
 		return nil, err
 	}
-	lines := m.absent(contract.CategoryImages, ledger.OpDeleteImages, m.plan.Images...)
-	for i := range lines {
-		if _, ok := before[lines[i].ID]; ok {
-			lines[i].How = alreadyGone
-		}
+	removed, all, err := m.d.Ledger.Removed(ctx, ledger.OpDeleteImages, m.plan.ID)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what it reads
 	}
-	return lines, nil
+	how := func(id uuid.UUID) string {
+		return removalMethod(ledger.OpDeleteImages, !all && !has(removed, id))
+	}
+	return m.absentBy(contract.CategoryImages, how, m.plan.Images...), nil
 }
 
 // relistSelection lists the selection once more. An image in it that is not in the plan, and was
 // made before the delete began, ends the delete as plan_changed; it is not deleted.
-func (m *removal) relistSelection(ctx context.Context) ([]deletedLine, error) {
-	return nil, m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
+func (m *removal) relistSelection(ctx context.Context) (lines, error) {
+	return joined(), m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
 		scopes, err := m.snapshots(ctx)
 		if err != nil {
 			return "", err
@@ -77,7 +69,7 @@ func (m *removal) relistSelection(ctx context.Context) ([]deletedLine, error) {
 			return "", err //nolint:wrapcheck // wrapped by the caller
 		}
 		for _, id := range found.IDs() {
-			if _, planned := slices.BinarySearchFunc(m.plan.Images, id, contract.CompareIDs); planned {
+			if has(m.plan.Images, id) {
 				return id.String(), nil
 			}
 			if made := found[id]; made.IsZero() || !made.After(m.d.begun.BegunAt) {
@@ -99,14 +91,13 @@ func (m *removal) survey(ctx context.Context) survey.Survey {
 }
 
 // removeImages deletes images everywhere. missed: the service refused a call because it does not
-// know some of its images. inVain: the images of such calls, unless an earlier call can have
-// removed them.
-func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed bool, inVain []uuid.UUID, err error) {
+// know some of its images.
+func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed bool, err error) {
 	if _, err := m.snapshots(ctx); err != nil {
-		return false, nil, err
+		return false, err
 	}
-	remove := func(named []uuid.UUID, q cv.DeleteImagesQuery) error {
-		gone, already, err := m.destroy(ctx, cv.ThingImage, func(ctx context.Context) error {
+	remove := func(q cv.DeleteImagesQuery) error {
+		gone, _, err := m.destroy(ctx, cv.ThingImage, func(ctx context.Context) error {
 			_, err := m.d.Client.DeleteImages(ctx, m.plan.ID, q)
 			return err //nolint:wrapcheck // wrapped below
 		})
@@ -114,21 +105,16 @@ func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed boo
 			return fmt.Errorf("delete images: %w", err)
 		}
 		missed = missed || gone
-		if already {
-			inVain = append(inVain, named...)
-		}
 		return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt)
 	}
 	if data := m.d.Command.Data; m.plan.Project && data.ApprovedPlan == "" && !data.ExportFirst { // what was added since may go too
-		err = remove(ids, cv.DeleteImagesQuery{AllImages: true, AllIterations: true})
-		return missed, inVain, err
+		err = remove(cv.DeleteImagesQuery{AllImages: true, AllIterations: true})
+		return missed, err
 	}
-	for chunk := range slices.Chunk(ids, cv.MaxPage) {
-		if err := remove(chunk, cv.DeleteImagesQuery{IDs: chunk, AllIterations: true}); err != nil {
-			return false, nil, err
-		}
-	}
-	return missed, inVain, nil
+	err = inBatches(ids, cv.MaxPage, func(batch []uuid.UUID) error {
+		return remove(cv.DeleteImagesQuery{IDs: batch, AllIterations: true})
+	})
+	return missed, err
 }
 
 // left counts the images that are still anywhere and, where search is set, says which of the

@@ -3,7 +3,6 @@ package deletion
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/google/uuid"
 
@@ -13,33 +12,10 @@ import (
 
 // deleteProject deletes the project, which must be empty by now: what is left in it was not
 // planned.
-func (m *removal) deleteProject(ctx context.Context) ([]deletedLine, error) {
+func (m *removal) deleteProject(ctx context.Context) (lines, error) {
 	p := m.plan
-	changed := func(what string) error {
-		return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("project %s has %s, added after the plan was made: the project itself was not deleted", p.ID, what)}
-	}
-	n, err := m.count(ctx, uuid.Nil)
-	if err != nil {
+	if err := m.pollUntilGone(ctx, "what was planned", m.leftover); err != nil {
 		return nil, err
-	}
-	if n > 0 {
-		return nil, changed(fmt.Sprintf("%d images", n))
-	}
-	iterations, err := m.d.existing(ctx, m.plan.ID)
-	if err != nil {
-		return nil, err
-	}
-	if len(iterations) > 0 {
-		return nil, changed("iteration " + iterations[0].ID.String())
-	}
-	tags, err := m.d.Client.GetTags(ctx, p.ID, uuid.Nil)
-	if _, err := m.d.Control.Gone(ctx, p.ID, err); err != nil {
-		return nil, fmt.Errorf("read the tags of project %s: %w", p.ID, err)
-	}
-	for _, t := range tags {
-		if _, planned := slices.BinarySearchFunc(p.Tags, t.ID, contract.CompareIDs); !planned {
-			return nil, changed("tag " + t.ID.String())
-		}
 	}
 	if m.d.begun.Export != nil {
 		prediction, err := m.d.unexported(ctx, p.ID)
@@ -53,17 +29,61 @@ func (m *removal) deleteProject(ctx context.Context) ([]deletedLine, error) {
 	if err := m.d.keepCredential(ctx); err != nil { // after this call nothing may be there to prove it
 		return nil, err
 	}
-	_, already, err := m.destroy(ctx, cv.ThingProject, func(ctx context.Context) error { return m.d.Client.DeleteProject(ctx, p.ID) })
+	already, err := m.removeOne(ctx, cv.ThingProject, p.ID,
+		func(ctx context.Context) error { return m.d.Client.DeleteProject(ctx, p.ID) },
+		func(ctx context.Context) error {
+			_, err := m.d.Client.GetProject(ctx, p.ID) // that it is not listed either is a part of the proof
+			return err                                 //nolint:wrapcheck // wrapped below
+		})
 	if err != nil {
 		return nil, fmt.Errorf("delete project %s: %w", p.ID, err)
 	}
-	err = m.pollUntilGone(ctx, "project "+p.ID.String(), func(ctx context.Context) (string, error) {
-		_, err := m.d.Client.GetProject(ctx, p.ID)
-		gone, err := m.d.Control.Gone(ctx, p.ID, err) // which looks into the list of projects, too
-		return leftUnless(gone, "itself"), err        //nolint:wrapcheck // wrapped by the caller
-	})
-	if err != nil {
-		return nil, err
+	how := removalMethod("DeleteProject", already)
+	return joined(m.absent(contract.CategoryTags, how, p.Tags...), m.absent(contract.CategoryProjects, how, p.ID)), nil
+}
+
+// leftover looks for what is left in the project. What was planned was seen to be gone, by a direct
+// read: a listing that still has it is behind, and is asked again. What was not planned ends the
+// delete as plan_changed.
+func (m *removal) leftover(ctx context.Context) (left string, err error) {
+	p := m.plan
+	changed := func(what string) error {
+		return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("project %s has %s, added after the plan was made: the project itself was not deleted", p.ID, what)}
 	}
-	return append(m.absent(contract.CategoryTags, removalMethod("DeleteProject", already), p.Tags...), m.absent(contract.CategoryProjects, removalMethod("DeleteProject", already), p.ID)...), nil
+	iterations, err := m.d.existing(ctx, p.ID)
+	if err != nil {
+		return "", err
+	}
+	for _, it := range iterations {
+		if !has(p.Iterations, it.ID) {
+			return "", changed("iteration " + it.ID.String())
+		}
+		left = "iteration " + it.ID.String()
+	}
+	n, err := m.count(ctx, uuid.Nil)
+	if err != nil {
+		return "", err
+	}
+	if n > 0 {
+		found, err := m.survey(ctx).Images(ctx, []uuid.UUID{uuid.Nil})
+		if gone, err := m.d.Control.Gone(ctx, p.ID, err); err != nil || gone {
+			return "", err //nolint:wrapcheck // wrapped by the caller
+		}
+		for _, id := range found.IDs() {
+			if !has(p.Images, id) {
+				return "", changed(fmt.Sprintf("image %s and perhaps others, %d in all", id, n))
+			}
+		}
+		left = "images"
+	}
+	tags, err := m.d.Client.GetTags(ctx, p.ID, uuid.Nil)
+	if _, err := m.d.Control.Gone(ctx, p.ID, err); err != nil {
+		return "", fmt.Errorf("read the tags of project %s: %w", p.ID, err)
+	}
+	for _, t := range tags { // those that were planned go with the project
+		if !has(p.Tags, t.ID) {
+			return "", changed("tag " + t.ID.String())
+		}
+	}
+	return left, nil
 }

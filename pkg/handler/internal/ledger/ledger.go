@@ -84,19 +84,24 @@ func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, takenB
 			now = have.Time // this clock is behind that of the earlier holder
 		}
 	}
-	if err := l.Write(sink.LedgerLine{Time: now.UTC(), Kind: sink.LedgerTakeover}); err != nil {
-		return nil, err
-	}
-	if err := l.Flush(ctx); err != nil {
+	if err := l.TakeOver(ctx, now); err != nil {
 		return nil, err
 	}
 	l.heads[l.chain.Head()] = struct{}{}
 	return l, nil
 }
 
+// TakeOver appends a takeover, so that the appends of every other holder fail from now on.
+func (l *Ledger) TakeOver(ctx context.Context, now time.Time) error {
+	if err := l.Write(sink.LedgerLine{Time: now.UTC(), Kind: sink.LedgerTakeover}); err != nil {
+		return err
+	}
+	return l.Flush(ctx)
+}
+
 func newLedger(q Queue, prefix, id string) *Ledger {
 	return &Ledger{queue: q, prefix: prefix, id: id, counts: counts{
-		predictions: map[uuid.UUID]map[uuid.UUID]int{}, images: map[uuid.UUID]int{}, intents: map[[sha256.Size]byte]int{},
+		images: map[uuid.UUID]int{}, intents: map[[sha256.Size]byte]int{},
 	}}
 }
 
@@ -216,7 +221,7 @@ func (l *Ledger) Flush(ctx context.Context) error {
 // End is the stream sequence of the ledger's last message.
 func (l *Ledger) End() uint64 { return l.seq }
 
-// Pending is the time of the last intent, while it has no result; zero else.
+// Pending is the time of the last intent, by its writer's clock, while it has no result; zero else.
 func (l *Ledger) Pending() time.Time { return l.open }
 
 // Destructive counts the destructive calls, in the order of their first call.
@@ -229,11 +234,6 @@ func (l *Ledger) Possible(operation, target string) int {
 
 // ImageCalls is how many calls of DeleteImages for a project may have been carried out.
 func (l *Ledger) ImageCalls(project uuid.UUID) int { return l.counts.images[project] }
-
-// PredictionsGone are the predictions of a project that a call of this command may have removed.
-func (l *Ledger) PredictionsGone(project uuid.UUID) []uuid.UUID {
-	return l.counts.predictionsGone(project)
-}
 
 // Ref is how far the ledger goes now; nothing may be written and not flushed.
 func (l *Ledger) Ref() Ref {

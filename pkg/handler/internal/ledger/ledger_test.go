@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -163,8 +165,8 @@ func TestPossible(t *testing.T) {
 				if got := l.ImageCalls(project); got != c.images {
 					t.Errorf("%s: %d calls may have deleted images, not %d", holder, got, c.images)
 				}
-				if got := l.PredictionsGone(project); !slices.Equal(got, c.gone) {
-					t.Errorf("%s: the predictions %v may be gone, not %v", holder, got, c.gone)
+				if got, _, err := l.Removed(t.Context(), ledger.OpDeletePrediction, project); err != nil || !slices.Equal(got, c.gone) {
+					t.Errorf("%s: the predictions %v may be gone, not %v: %v", holder, got, c.gone, err)
 				}
 				if got := l.Destructive(); len(got) != 1 || got[0] != c.counted {
 					t.Errorf("%s: counted %+v, not %+v", holder, got, c.counted)
@@ -176,6 +178,70 @@ func TestPossible(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRemovedImages says which images a delete may have removed, by the calls that named them.
+func TestRemovedImages(t *testing.T) {
+	target := fmt.Sprintf("projects/%s/images", project)
+	for _, c := range []struct {
+		name  string
+		steps []step
+		want  []uuid.UUID
+		all   bool
+	}{
+		{"none", nil, nil, false},
+		{"answered", []step{{"DeleteImages", target + " " + pred1.String(), 204}}, []uuid.UUID{pred1}, false},
+		{"not answered, and another one refused", []step{{"DeleteImages", target + " " + pred1.String(), 0}, {"DeleteImages", target + " " + pred2.String(), 404}}, []uuid.UUID{pred1}, false},
+		{"refused, then answered", []step{{"DeleteImages", target + " " + pred1.String(), 413}, {"DeleteImages", target + " " + pred1.String(), 204}}, []uuid.UUID{pred1}, false},
+		{"all", []step{{"DeleteImages", target, 202}}, nil, true},
+		{"all, refused", []step{{"DeleteImages", target, 404}}, nil, false},
+		{"another operation", []step{{"DeletePrediction", target + " " + pred1.String(), 204}}, nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q := &queue{}
+			l := q.open(t, start, false)
+			for i, s := range c.steps {
+				write(t, l, start.Add(time.Duration(i)*time.Minute), s)
+			}
+			if got, all, err := l.Removed(t.Context(), ledger.OpDeleteImages, project); err != nil || all != c.all || !slices.Equal(got, c.want) {
+				t.Errorf("%v, all %t: %v", got, all, err)
+			}
+		})
+	}
+}
+
+// deaf is a queue that keeps nothing.
+type deaf struct{ queue }
+
+func (d *deaf) AppendLedger(_ context.Context, _ string, _ []byte, after uint64) (uint64, error) {
+	return after + 1, nil
+}
+
+// TestMemory deletes many predictions: the ledger keeps none of them.
+func TestMemory(t *testing.T) {
+	l, err := ledger.Open(t.Context(), &deaf{}, "cv", "del-1", start, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	const calls, batch = 1000, 64
+	before := heap()
+	for range calls {
+		ids := make([]string, batch)
+		for i := range ids {
+			ids[i] = uuid.NewString()
+		}
+		write(t, l, start, step{"DeletePrediction", fmt.Sprintf("projects/%s/predictions %s", project, strings.Join(ids, ",")), 204})
+	}
+	if grew := int64(heap()) - int64(before); grew > 8*calls*batch {
+		t.Errorf("%d bytes for each of %d predictions", grew/(calls*batch), calls*batch)
+	}
+	runtime.KeepAlive(l)
 }
 
 // TestCalledBefore says whether a ledger tells of destructive calls: also one whose only call was
@@ -305,8 +371,8 @@ func TestContinues(t *testing.T) {
 	}
 }
 
-// TestCopy copies a ledger of which NATS has something else than was written: no bag gets that copy,
-// and only evidence of a failure, which names no head, takes what is there.
+// TestCopy copies a ledger of which NATS has something else than was written: no bag gets that
+// copy, and only evidence of a failure, which names no head, takes what is there.
 func TestCopy(t *testing.T) {
 	for _, c := range []struct {
 		name   string

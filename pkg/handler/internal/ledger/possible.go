@@ -1,7 +1,11 @@
 package ledger
 
 import (
+	"bytes"
+	"context"
 	"crypto/sha256"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -14,10 +18,9 @@ import (
 
 // counts is what a ledger says of its destructive calls.
 type counts struct {
-	calls       []OperationCount                // in the order of their first call
-	predictions map[uuid.UUID]map[uuid.UUID]int // by project: how often DeletePrediction may have removed an id
-	images      map[uuid.UUID]int               // by project: how often DeleteImages may have been carried out
-	intents     map[[sha256.Size]byte]int       // by callKey: how often a call may have been carried out
+	calls   []OperationCount          // in the order of their first call
+	images  map[uuid.UUID]int         // by project: how often DeleteImages may have been carried out
+	intents map[[sha256.Size]byte]int // by callKey: how often a call may have been carried out
 }
 
 // callKey stands for a destructive call, whose target may be long.
@@ -74,32 +77,56 @@ func refused(status int) bool { return status/100 == 4 && status != 408 }
 // refused (-1).
 func (f *counts) countPossible(line sink.LedgerLine, n int) {
 	f.intents[callKey(line.Operation, line.Target)] += n
-	switch line.Operation {
-	case OpDeleteImages:
+	if line.Operation == OpDeleteImages {
 		f.images[ProjectOf(line.Target)] += n
-	case OpDeletePrediction:
-		project, ids := predictionsOf(line.Target)
-		if f.predictions[project] == nil {
-			f.predictions[project] = map[uuid.UUID]int{}
-		}
-		for _, id := range ids {
-			f.predictions[project][id] += n
-		}
 	}
 }
 
-// predictionsGone are the predictions of a project that a call of this command may have removed.
-func (f *counts) predictionsGone(project uuid.UUID) []uuid.UUID {
-	var ids []uuid.UUID
-	for id, calls := range f.predictions[project] {
-		if calls > 0 {
-			ids = append(ids, id)
+// Removed are the ids that the calls of an operation named for a project and may have removed, in
+// byte order: those of every intent that was not refused. all says that such a call named no ids,
+// which means everything. It reads the ledger again, as there may be millions of ids, and keeps
+// nothing of it. Nothing may be written and not flushed.
+func (l *Ledger) Removed(ctx context.Context, operation string, project uuid.UUID) (ids []uuid.UUID, all bool, err error) {
+	var open func() // takes account of the last intent, unless it is refused
+	settle := func() {
+		if open != nil {
+			open()
+		}
+		open = nil
+	}
+	for message, err := range l.queue.Ledger(ctx, l.id, l.seq) {
+		if err != nil {
+			return nil, false, fmt.Errorf("read the ledger: %w", err)
+		}
+		for line := range bytes.Lines(message) {
+			var have sink.LedgerLine
+			if err := json.Unmarshal(line, &have); err != nil {
+				return nil, false, fmt.Errorf("read a ledger line: %w", err)
+			}
+			switch {
+			case have.Kind == sink.LedgerResult && refused(have.Status):
+				open = nil
+			case have.Kind == sink.LedgerResult:
+				settle()
+			case have.Kind == sink.LedgerIntent:
+				settle()
+				if have.Operation != operation || ProjectOf(have.Target) != project {
+					continue
+				}
+				open = func() {
+					named := namedIn(have.Target)
+					ids = append(ids, named...)
+					all = all || len(named) == 0
+				}
+			}
 		}
 	}
-	return contract.SortedIDs(ids)
+	settle()
+	slices.SortFunc(ids, contract.CompareIDs)
+	return slices.Compact(ids), all, nil
 }
 
-// Operations of which more is noted: the ids of predictions are in no plan.
+// Operations of which more is noted: which ids they named.
 const (
 	OpDeleteImages     = "DeleteImages"
 	OpDeletePrediction = "DeletePrediction"
@@ -115,14 +142,13 @@ func ProjectOf(target string) uuid.UUID {
 	return project
 }
 
-// predictionsOf is the project and the ids that DeletePrediction was called with, out of a ledger
-// line's target.
-func predictionsOf(target string) (project uuid.UUID, ids []uuid.UUID) {
+// namedIn are the ids that a call was made with, out of a ledger line's target.
+func namedIn(target string) (ids []uuid.UUID) {
 	_, list, _ := strings.Cut(target, " ")
 	for s := range strings.SplitSeq(list, ",") {
 		if id, err := uuid.Parse(s); err == nil {
 			ids = append(ids, id)
 		}
 	}
-	return ProjectOf(target), ids
+	return ids
 }

@@ -51,7 +51,8 @@ func TagListings(scope uuid.UUID, tags []uuid.UUID) []Listing {
 	return listings
 }
 
-// witnesses are listings of the same images in which one that is tagged or untagged meanwhile stays.
+// witnesses are listings of the same images in which one that is tagged or untagged meanwhile
+// stays.
 func witnesses(listings []Listing) []Listing {
 	if len(listings[0].Tags) == 0 {
 		return []Listing{{Kind: All, Scope: listings[0].Scope}}

@@ -15,16 +15,16 @@ import (
 
 // An account may have several names: a regional endpoint and a custom sub-domain, or two aliases
 // without the setting that says they are one. So a command that takes every project of its account
-// may have projects in common with commands of other names, and only its plan tells which. It writes
-// them into its job, then looks who else is at work on them, and goes on when it finds nobody. A
-// command that names such a project, and begins beside it, looks after it has said in its job that
-// it is at work. So one of the two sees the other, whatever the order of their writes.
+// may have projects in common with commands of other names, and only its plan tells which. It
+// writes them into its job, then looks who else is at work on them, and goes on when it finds
+// nobody. A command that names such a project, and begins beside it, looks after it has said in its
+// job that it is at work. So one of the two sees the other, whatever the order of their writes.
 
 // Overlap is a command under another account's name that is at work on a common project.
 type Overlap struct {
 	ID string // empty when there is none
-	// First says that both take every project, and this one was published before. Two that wait for each
-	// other would wait for ever: the later one gives up what it has claimed.
+	// First says that both take every project, and this one was published before. Two that wait for
+	// each other would wait for ever: the later one gives up what it has claimed.
 	First bool
 }
 

@@ -30,9 +30,9 @@ func waits(what string) *contract.Job {
 	return j
 }
 
-// TestOverlap looks what is in the way of a delete, whose projects are known to be p1, under another
-// name of its account. One that takes every project waits for what was published before it and for
-// what has begun; one that names its project, for the plans of those before it.
+// TestOverlap looks what is in the way of a delete, whose projects are known to be p1, under
+// another name of its account. One that takes every project waits for what was published before it
+// and for what has begun; one that names its project, for the plans of those before it.
 func TestOverlap(t *testing.T) {
 	const (
 		all, named = `"all_projects":true`, `"project_ids":["` + p1 + `"]`

@@ -165,8 +165,8 @@ type Jobs interface {
 	Job(ctx context.Context, key string) (contract.Job, uint64, error)
 }
 
-// New makes a memory of the queue. account is the name of the account that a resource's alias means,
-// or else the alias.
+// New makes a memory of the queue. account is the name of the account that a resource's alias
+// means, or else the alias.
 func New(commands Commands, jobs Jobs, account func(alias string) string) *Order {
 	return &Order{commands: commands, jobs: jobs, account: account}
 }

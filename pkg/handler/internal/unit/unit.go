@@ -15,7 +15,8 @@ import (
 
 // Version is the version of the JSON of units, readings and their results. Since version 2 a page
 // may be one of all images, tagged or not, a unit has the thresholds of its export, and a result
-// may say what the service did not give.
+// may say what the service did not give. It changes, too, when an export is cut into other units:
+// the numbers of the former ones mean nothing then (see bag.Owner).
 const Version = 2
 
 // Kind says what a unit of work does.
