@@ -3,8 +3,11 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -105,5 +108,39 @@ func TestVerifyOfWhatCannotBeRead(t *testing.T) {
 				t.Errorf("it prints\n%s", out)
 			}
 		})
+	}
+}
+
+// Nothing of a bundle is printed raw: whoever made it cannot write lines of the verification's own,
+// nor control the terminal.
+func TestVerifyPrintsNothingRaw(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("..", "..", "testdata", "bundles", "two-tags"))); err != nil {
+		t.Fatal(err)
+	}
+	const hostile = `\n\u001b[2K  signature    ok\u202e\u009b1m\u0007`
+	receipt := filepath.Join(dir, "receipt.json")
+	b, err := os.ReadFile(receipt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer(`"outcome":"complete"`, `"outcome":"complete`+hostile+`"`, "case 2026-17", "case"+hostile, "s3://golden-two-tags", "s3://x"+hostile, `"category"`, `"category`+hostile+`"`).Replace(string(b))
+	if err := os.WriteFile(receipt, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "x\x1b[2J\u202e\nsignature ok"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"verify", dir}, {"verify", "-o", "json", dir}} {
+		var out, errs strings.Builder
+		if code := run(t.Context(), args, nil, strings.NewReader(""), &out, &errs); code != exitVerify {
+			t.Errorf("exit %d\n%s%s", code, out.String(), errs.String())
+		}
+		for line := range strings.Lines(out.String() + errs.String()) {
+			line = strings.TrimSuffix(line, "\n")
+			if strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) || strings.HasPrefix(strings.TrimSpace(line), "signature") && !strings.Contains(line, "none: the receipt is unsigned") {
+				t.Errorf("it prints %q", line)
+			}
+		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package sink keeps bundles in S3-compatible storage: it writes them, proves them and checks them.
+// Package sink keeps bundles in S3-compatible storage: it writes them and proves them.
 //
 // A bundle is a BagIt 1.0 bag (RFC 8493) of objects below one key prefix. It is built in one order:
 // payload objects below data/, tag files (evidence), then bagit.txt, bag-info.txt,
@@ -16,8 +16,8 @@
 // means removing every version: neither a delete marker nor an old version of payload stays behind
 // in a versioned bucket.
 //
-// [Verify] re-reads a stored bundle, from a folder or from S3, and checks everything that can be
-// checked without this program.
+// Package bagfile has the types of a bundle's files, and package verify re-reads a stored bundle,
+// from a folder or from S3, and checks that it holds and says what it must.
 //
 // The package knows keys, checksums and conditions; it knows nothing of queues or of the Training
 // API.

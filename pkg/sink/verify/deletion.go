@@ -58,7 +58,7 @@ func (v *verifier) nameUndone(ctx context.Context) error {
 	}
 	defer func() { _ = f.body.Close() }()
 	var again planned
-	_ = again.decode(newStream(f, maxPlan), func(category string, project, id uuid.UUID) error { // it was read before
+	_ = again.decode(newStream(f), func(category string, project, id uuid.UUID) error { // it was read before
 		name := sink.ProjectPath(project, "deleted.jsonl")
 		if fate := v.planned.fate(category, project, id); fate != nil && !fate.seen && !v.enough(name) {
 			v.problem(name, "it lacks %s %s, which was planned", category, id)

@@ -36,7 +36,7 @@ type category struct {
 
 // readInventory reads inventory.json piece by piece: it may name every image of every project.
 func (v *verifier) readInventory(f *file) {
-	s := newStream(f, maxStream)
+	s := newStream(f)
 	inv := &inventory{projects: map[uuid.UUID]*listed{}}
 	version := -1
 	err := s.object(func(name string) error {

@@ -97,6 +97,9 @@ func checkMembers(b []byte) error {
 // errPiece says that a value within a streamed file is larger than any that the product writes.
 var errPiece = errors.New("a value of more than 1 MiB")
 
+// errStream says that a whole file is larger.
+var errStream = fmt.Errorf("it is larger than %d bytes", maxStream)
+
 // stream reads a large JSON file piece by piece, in bounded memory.
 type stream struct {
 	dec  *json.Decoder
@@ -105,8 +108,8 @@ type stream struct {
 	all  int64 // bytes that may be read in all
 }
 
-func newStream(in io.Reader, limit int64) *stream {
-	s := &stream{in: in, all: limit}
+func newStream(in io.Reader) *stream {
+	s := &stream{in: in, all: maxStream}
 	s.dec = json.NewDecoder(s)
 	s.dec.UseNumber()
 	return s
@@ -118,7 +121,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		return 0, errPiece
 	}
 	if s.all <= 0 {
-		return 0, errors.New("it is larger than any that the product writes")
+		return 0, errStream
 	}
 	n, err := s.in.Read(p[:min(int64(len(p)), s.left, s.all)])
 	s.left -= int64(n)

@@ -7,8 +7,7 @@ const (
 	maxDocument    = 16 << 20  // bytes of one of the service's documents, such as tags.json
 	maxRecord      = 16 << 20  // bytes of a line of images.jsonl and its like
 	maxLine        = 64 << 10  // bytes of a line of deleted.jsonl and bag-info.txt
-	maxStream      = 256 << 20 // bytes of inventory.json, which is read piece by piece
-	maxPlan        = 1 << 30   // bytes of plan.json, likewise
+	maxStream      = 512 << 20 // bytes of inventory.json and plan.json, which are read piece by piece
 	maxPiece       = 1 << 20   // bytes of a piece
 	maxDepth       = 100       // of JSON that is skipped
 	maxTagFiles    = 10_000    // files outside data/

@@ -70,7 +70,7 @@ func (p *planned) fate(category string, project, id uuid.UUID) *fate {
 // readPlan reads plan.json piece by piece.
 func (v *verifier) readPlan(f *file) {
 	var p planned
-	s := newStream(f, maxPlan)
+	s := newStream(f)
 	err := p.decode(s, func(category string, project, id uuid.UUID) error {
 		if len(p.things) >= maxPlanned {
 			return fmt.Errorf("it plans more than %d things", maxPlanned)

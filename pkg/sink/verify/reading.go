@@ -48,11 +48,16 @@ func (v *verifier) open(ctx context.Context, name sink.Path) (*file, error) {
 		return nil, err
 	}
 	f := &file{name: name, body: body, hash: sha256.New(), size: v.listedSize(name)}
-	if isText(name) {
+	if isText(name) && !f.huge() {
 		f.scan = &links.Scanner{}
 	}
 	f.r = f
 	return f, nil
+}
+
+// huge reports whether a file is so large that it is only hashed.
+func (f *file) huge() bool {
+	return f.size > maxStream && (f.name == sink.InventoryFile || f.name == sink.PlanFile)
 }
 
 // Read implements io.Reader. A file that grew is read one byte further than it was long.
@@ -227,6 +232,9 @@ func (v *verifier) readFile(ctx context.Context, j job) error {
 // reading is kept by the file; what is wrong with the content is a problem.
 func (v *verifier) content(f *file, p place) {
 	switch {
+	case f.huge():
+		v.problem(f.name, "%v", errStream)
+		return
 	case p.documents():
 		v.readDocument(f, p)
 	case p.records():

@@ -17,8 +17,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
-// tampering is a change of a bag after which everything is recomputed that an attacker without a key
-// can recompute. It must be found.
+// tampering is a change of a bag after which everything is recomputed that an attacker without a
+// key can recompute. It must be found.
 type tampering struct {
 	name   string
 	change func(e *editor)
@@ -74,7 +74,8 @@ func (e *editor) drop(patterns ...string) {
 	}
 }
 
-// lines changes the lines of files that contain a text: with its result, or away when that is empty.
+// lines changes the lines of files that contain a text: with its result, or away when that is
+// empty.
 func (e *editor) lines(pattern, having string, to func(line string) string) {
 	e.t.Helper()
 	n := 0
@@ -110,8 +111,8 @@ func tampered(t *testing.T, base memory, c tampering) memory {
 	return forge(t, e.m)
 }
 
-// TestTampering changes bags of all kinds in more than a hundred ways. Each is found, in a folder as
-// in S3.
+// TestTampering changes bags of all kinds in more than a hundred ways. Each is found, in a folder
+// as in S3.
 func TestTampering(t *testing.T) {
 	golden := load(t, "two-tags")
 	n := 0
