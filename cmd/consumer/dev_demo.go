@@ -16,6 +16,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 // demo does what a requester and an auditor would: it publishes an export of everything through
@@ -90,7 +91,7 @@ func (d demonstration) request(action contract.Action, data string) (contract.Ev
 type checked struct {
 	ref             *contract.BundleRef
 	dir             string
-	stored, fetched sink.Report
+	stored, fetched verify.Report
 }
 
 // check fetches a bundle, and verifies it in the store and in the folder.
@@ -107,10 +108,10 @@ func (d demonstration) check(ref *contract.BundleRef) (checked, error) {
 	if err := fetch(d.p.ctx, d.store, root, c.dir); err != nil {
 		return c, err
 	}
-	if c.stored, err = sink.Verify(d.p.ctx, sink.StoreSource(d.store, root), sink.VerifyOptions{}); err != nil {
+	if c.stored, err = verify.Bag(d.p.ctx, verify.Stored(d.store, root), verify.Options{}); err != nil {
 		return c, fmt.Errorf("verify the bundle in the store: %w", err)
 	}
-	if c.fetched, err = sink.Verify(d.p.ctx, sink.DirSource(c.dir), sink.VerifyOptions{}); err != nil {
+	if c.fetched, err = verify.Bag(d.p.ctx, verify.Dir(c.dir), verify.Options{}); err != nil {
 		return c, fmt.Errorf("verify the fetched bundle: %w", err)
 	}
 	return c, nil
@@ -130,7 +131,7 @@ func (c checked) print(out io.Writer, name string) {
 	fmt.Fprintf(t, "API calls\t%d lines in the ledger\n", c.stored.Ledger.Lines)
 	fmt.Fprintf(t, "in the store\t%s: %d files, %s read again\n", c.stored.Result, c.stored.Files, humanBytes(c.stored.Bytes))
 	fmt.Fprintf(t, "fetched\t%s: %d files, %s read again\n", c.fetched.Result, c.fetched.Files, humanBytes(c.fetched.Bytes))
-	for _, r := range []sink.Report{c.stored, c.fetched} {
+	for _, r := range []verify.Report{c.stored, c.fetched} {
 		for _, one := range r.Problems {
 			fmt.Fprintf(t, "problem\t%s: %s\n", one.Path, one.What)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 // In the middle of a delete that exports first a stream becomes full, or all that NATS may store:
@@ -82,8 +83,8 @@ func TestFullStreamsAreWaitedFor(t *testing.T) {
 				t.Errorf("%v, in attempt %d: %s\n%s", e.error, e.Data.Attempt, describeEvent(e.Event), f.log)
 			}
 			for _, bag := range []string{"export", "delete"} {
-				report, err := sink.Verify(t.Context(), sink.StoreSource(r.store, sink.Key("full/"+bag+"/")), sink.VerifyOptions{})
-				if err != nil || report.Result != sink.OK {
+				report, err := verify.Bag(t.Context(), verify.Stored(r.store, sink.Key("full/"+bag+"/")), verify.Options{})
+				if err != nil || report.Result != verify.OK {
 					t.Errorf("verify the %s: %v %v %v", bag, report.Result, report.Problems, err)
 				}
 			}

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 // printEnd prints a terminal event; any but completed is an errCommandFailed.
@@ -92,14 +97,39 @@ func signedText(signed bool) string {
 	return "unsigned"
 }
 
+// printJSON prints a value. Characters that control a terminal or the direction of text are
+// escaped.
 func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
+	err := e.Encode(v)
+	if err == nil {
+		_, err = w.Write(escapeHidden(b.Bytes()))
+	}
+	if err != nil {
 		return fmt.Errorf("print JSON: %w", err)
 	}
 	return nil
+}
+
+// escapeHidden escapes what is not printable in JSON text; the encoder leaves it as it is beyond
+// ASCII.
+func escapeHidden(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	for _, r := range string(text) {
+		switch {
+		case r < ' ' || r < utf8.RuneSelf && r != 0x7f || unicode.IsPrint(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
 }
 
 // humanBytes is a number of bytes for people: 1.5 MiB.
@@ -120,7 +150,7 @@ func humanBytes(n int64) string {
 
 // oneLine makes text fit for a table.
 func oneLine(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
+	s = verify.Printable(strings.Join(strings.Fields(s), " "))
 	if r := []rune(s); len(r) > 100 {
 		return string(r[:99]) + "…"
 	}

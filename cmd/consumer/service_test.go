@@ -25,6 +25,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 // limit bounds what a test waits for: far beyond what it takes, far below the test binary's own
@@ -318,8 +319,8 @@ func TestRunOnAStoreThatIgnoresConditions(t *testing.T) {
 	if e := f.order(t, "whole"); e.Data.Outcome != contract.OutcomeComplete {
 		t.Errorf("%s\n%s", describeEvent(e), f.log)
 	}
-	report, err := sink.Verify(t.Context(), sink.StoreSource(first.store, "whole/export/"), sink.VerifyOptions{})
-	if err != nil || report.Result != sink.OK {
+	report, err := verify.Bag(t.Context(), verify.Stored(first.store, "whole/export/"), verify.Options{})
+	if err != nil || report.Result != verify.OK {
 		t.Errorf("verify: %v %v %v", report.Result, report.Problems, err)
 	}
 	first.end()

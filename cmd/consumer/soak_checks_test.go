@@ -16,6 +16,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 // check checks every promise.
@@ -175,8 +176,8 @@ func (s *soak) checkBags() {
 		}
 		for _, kind := range a.bagsOf() {
 			root := layout.Bag(kind)
-			report, err := sink.Verify(s.ctx, sink.StoreSource(store, root), sink.VerifyOptions{})
-			if err != nil || report.Result != sink.OK {
+			report, err := verify.Bag(s.ctx, verify.Stored(store, root), verify.Options{})
+			if err != nil || report.Result != verify.OK {
 				s.t.Errorf("bag %s: %s %v %v", root, report.Result, report.Problems, err)
 				continue
 			}

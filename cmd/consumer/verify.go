@@ -2,17 +2,20 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/rs/zerolog"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 type verifyCmd struct {
@@ -24,26 +27,30 @@ type verifyCmd struct {
 
 // Help implements kong.HelpProvider.
 func (verifyCmd) Help() string {
-	return "Reads every file of each bundle and checks manifests, sizes, receipt and ledger chain. " +
+	return "Reads every file of each bundle. Checks that it holds what its manifests list, and that receipt, summary, request, inventory, plan, ledger and records agree. " +
 		"Exits 0 when all are ok, 4 when one failed, 6 when one could not be checked completely, 5 when storage is not reachable."
 }
 
 // verified is the result for one place, as -o json prints it.
 type verified struct {
-	Where         string          `json:"where"`
-	Result        sink.Result     `json:"result"`
-	Files         int             `json:"files"`
-	Bytes         int64           `json:"bytes"`
-	Problems      []sink.Problem  `json:"problems"`
-	Omitted       int             `json:"problems_omitted"`
-	Unread        string          `json:"unread,omitempty"` // what could not be read, of one that is inconclusive
-	Signature     string          `json:"signature"`        // "none" or "unchecked"
-	ReceiptSHA256 string          `json:"receipt_sha256,omitempty"`
-	CommandID     string          `json:"command_id,omitempty"`
-	Outcome       string          `json:"outcome,omitempty"`
-	LedgerLines   int64           `json:"ledger_lines"`
-	LedgerHead    string          `json:"ledger_head,omitempty"`
-	Failure       json.RawMessage `json:"failure,omitempty"`
+	Where         string           `json:"where"`
+	Result        verify.Result    `json:"result"`
+	Files         int              `json:"files"`
+	Bytes         int64            `json:"bytes"`
+	Problems      []verify.Problem `json:"problems"`
+	Omitted       int              `json:"problems_omitted"`
+	Unread        string           `json:"unread,omitempty"` // what could not be read, of one that is inconclusive
+	Signature     verify.Signature `json:"signature"`
+	ReceiptSHA256 string           `json:"receipt_sha256,omitempty"`
+	CommandID     string           `json:"command_id,omitempty"`
+	Action        string           `json:"action,omitempty"`
+	Outcome       string           `json:"outcome,omitempty"`
+	Exceptions    int64            `json:"exceptions"`
+	Reference     string           `json:"reference,omitempty"`
+	MadeAt        string           `json:"made_at,omitempty"` // where the bundle was made; it may be a copy
+	LedgerLines   int64            `json:"ledger_lines"`
+	LedgerHead    string           `json:"ledger_head,omitempty"`
+	Failure       *verify.Failure  `json:"failure,omitempty"`
 }
 
 // Run checks each place and prints what it found. Its error is the worst result.
@@ -58,13 +65,15 @@ func (c verifyCmd) Run(p *program) error {
 		if err != nil {
 			return err
 		}
-		r, err := sink.Verify(p.ctx, src, sink.VerifyOptions{})
+		show := newReading(p.stderr, where)
+		r, err := verify.Bag(p.ctx, src, verify.Options{Progress: show.progress})
+		show.end()
 		if err != nil && (r.Files == 0 || p.ctx.Err() != nil) { // nothing was found, or the user gave up
 			return fmt.Errorf("verify %s: %w", where, markUnreachable(err))
 		}
 		v := describeReport(where, r)
 		if err != nil {
-			v.Unread = err.Error()
+			v.Unread = verify.Printable(err.Error())
 		}
 		all = append(all, v)
 		worst = worse(worst, r.Result)
@@ -85,7 +94,7 @@ func (c verifyCmd) Run(p *program) error {
 }
 
 // source opens a place that holds a bundle.
-func (c verifyCmd) source(ctx context.Context, env *environ, where string) (sink.Source, error) {
+func (c verifyCmd) source(ctx context.Context, env *environ, where string) (verify.Source, error) {
 	if rest, ok := strings.CutPrefix(where, "s3://"); ok {
 		bucket, prefix, _ := strings.Cut(rest, "/")
 		if bucket == "" || prefix == "" {
@@ -103,7 +112,7 @@ func (c verifyCmd) source(ctx context.Context, env *environ, where string) (sink
 		if err != nil {
 			return nil, err
 		}
-		return sink.StoreSource(sink.NewStore(api, sink.StoreOptions{Bucket: bucket, Log: zerolog.Nop()}), sink.Key(prefix)), nil
+		return verify.Stored(sink.NewStore(api, sink.StoreOptions{Bucket: bucket, Log: zerolog.Nop()}), sink.Key(prefix)), nil
 	}
 	if scheme, _, ok := strings.Cut(where, "://"); ok {
 		return nil, fmt.Errorf("%w: %s: a bundle is in a folder or at s3://bucket/prefix/; %s:// is not supported", errUsage, where, scheme)
@@ -117,36 +126,36 @@ func (c verifyCmd) source(ctx context.Context, env *environ, where string) (sink
 	case !info.IsDir():
 		return nil, fmt.Errorf("%w: %s is not a folder", errUsage, where)
 	}
-	return sink.DirSource(where), nil
+	return verify.Dir(where), nil
 }
 
-func describeReport(where string, r sink.Report) verified {
+func describeReport(where string, r verify.Report) verified {
 	v := verified{
 		Where: where, Result: r.Result, Files: r.Files, Bytes: r.Bytes,
 		Problems: r.Problems, Omitted: r.Omitted,
-		Signature: "none", ReceiptSHA256: r.ReceiptSHA256,
+		Signature: r.Signature, ReceiptSHA256: r.ReceiptSHA256,
 		LedgerLines: r.Ledger.Lines, LedgerHead: r.Ledger.Head, Failure: r.Failure,
 	}
 	if v.Problems == nil {
-		v.Problems = []sink.Problem{}
+		v.Problems = []verify.Problem{}
 	}
-	if r.Signed {
-		v.Signature = "unchecked"
-	}
-	if r.Receipt != nil {
-		v.CommandID = r.Receipt.Predicate.Command.ID
-		v.Outcome = r.Receipt.Predicate.Outcome
+	if says := r.Receipt; says != nil {
+		v.CommandID, v.Action, v.Outcome, v.Exceptions, v.Reference, v.MadeAt = says.CommandID, says.Action, says.Outcome, says.Exceptions, says.Reference, says.URI
 	}
 	return v
 }
 
 // print prints the result for people.
 func (v verified) print(w io.Writer) {
-	fmt.Fprintf(w, "%s: %s\n", v.Where, v.Result)
+	fmt.Fprintf(w, "%s: %s\n", verify.Printable(v.Where), v.Result)
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	if v.CommandID != "" {
-		fmt.Fprintf(t, "  command\t%s\n", v.CommandID)
-		fmt.Fprintf(t, "  outcome\t%s\n", v.Outcome)
+		fmt.Fprintf(t, "  command\t%s, %s\n", v.CommandID, v.Action)
+		fmt.Fprintf(t, "  outcome\t%s, %d exceptions\n", v.Outcome, v.Exceptions)
+		fmt.Fprintf(t, "  made at\t%s\n", strconv.Quote(v.MadeAt))
+	}
+	if v.Reference != "" {
+		fmt.Fprintf(t, "  reference\t%s\n", strconv.Quote(v.Reference))
 	}
 	fmt.Fprintf(t, "  files read\t%d (%s)\n", v.Files, humanBytes(v.Bytes))
 	if v.LedgerHead != "" {
@@ -156,10 +165,13 @@ func (v verified) print(w io.Writer) {
 		fmt.Fprintf(t, "  receipt\t%s\n", v.ReceiptSHA256)
 	}
 	switch v.Signature {
-	case "none":
+	case verify.Unsigned:
 		fmt.Fprintf(t, "  signature\tnone: the receipt is unsigned\n")
 	default:
-		fmt.Fprintf(t, "  signature\tpresent, not checked\n")
+		fmt.Fprintf(t, "  signature\tnot checked: there is a file that should hold one\n")
+	}
+	if f := v.Failure; f != nil {
+		fmt.Fprintf(t, "  failure\t%s: %s\n", f.Code, strconv.Quote(f.Message))
 	}
 	for _, one := range v.Problems {
 		fmt.Fprintf(t, "  problem\t%s: %s\n", one.Path, one.What)
@@ -173,13 +185,49 @@ func (v verified) print(w io.Writer) {
 	t.Flush()
 }
 
+// reading shows how far the verification of one place is, on a terminal.
+type reading struct {
+	bars *mpb.Progress // nil without a terminal
+	bar  *mpb.Bar
+	name string
+}
+
+func newReading(w io.Writer, where string) *reading {
+	r := &reading{name: verify.Printable(where)}
+	if f, ok := w.(*os.File); ok && isTerminal(f) {
+		r.bars = mpb.New(mpb.WithOutput(w), mpb.WithWidth(48))
+	}
+	return r
+}
+
+// progress shows a step.
+func (r *reading) progress(p verify.Progress) {
+	if r.bars == nil {
+		return
+	}
+	if r.bar == nil {
+		r.bar = r.bars.AddBar(p.AllBytes, mpb.PrependDecorators(decor.Name(r.name+" ")), mpb.AppendDecorators(decor.CountersKibiByte("% .1f of % .1f")))
+	}
+	r.bar.SetCurrent(p.Bytes)
+}
+
+// end removes the bar before the result is printed.
+func (r *reading) end() {
+	if r.bar != nil {
+		r.bar.Abort(true)
+	}
+	if r.bars != nil {
+		r.bars.Wait()
+	}
+}
+
 // worse keeps the more serious of an earlier result and a new one: failed, then inconclusive, then
 // ok.
-func worse(before error, r sink.Result) error {
+func worse(before error, r verify.Result) error {
 	switch {
-	case r == sink.Failed:
+	case r == verify.Failed:
 		return errVerifyFailed
-	case r == sink.Inconclusive && before == nil:
+	case r == verify.Inconclusive && before == nil:
 		return errInconclusive
 	}
 	return before

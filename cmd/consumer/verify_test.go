@@ -8,8 +8,8 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
-	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 // newGatewayFixture is a fixture whose store is behind a gateway.
@@ -50,13 +50,13 @@ func TestVerifyWithoutLengths(t *testing.T) {
 	}
 	place := "s3://" + f.config.Bucket + "/good/export/"
 	code, gate, errs := f.verifyJSON(t, place)
-	if code != exitDone || gate.Result != sink.OK {
+	if code != exitDone || gate.Result != verify.OK {
 		t.Fatalf("behind the gateway: exit %d, %+v\n%s", code, gate, errs)
 	}
 	f.config.S3.Endpoint = f.store.Endpoint
 	for _, where := range []string{dir, place} {
 		code, other, errs := f.verifyJSON(t, where)
-		if code != exitDone || other.Result != sink.OK || other.Files != gate.Files || other.Bytes != gate.Bytes || other.LedgerHead != gate.LedgerHead {
+		if code != exitDone || other.Result != verify.OK || other.Files != gate.Files || other.Bytes != gate.Bytes || other.LedgerHead != gate.LedgerHead {
 			t.Errorf("%s: exit %d, %+v, and behind the gateway %+v\n%s", where, code, other, gate, errs)
 		}
 	}
@@ -98,7 +98,7 @@ func TestVerifyOfWhatCannotBeRead(t *testing.T) {
 				return
 			}
 			name := strings.TrimPrefix(c.fault.Key, "*")
-			if v.Result != sink.Inconclusive || v.Files == 0 || len(v.Problems) > 0 || !strings.Contains(v.Unread, name) {
+			if v.Result != verify.Inconclusive || v.Files == 0 || len(v.Problems) > 0 || !strings.Contains(v.Unread, name) {
 				t.Errorf("it says %+v", v)
 			}
 			if _, out, _ := f.command(t, "verify", place); !strings.Contains(out, ": inconclusive\n") || !strings.Contains(out, name) {

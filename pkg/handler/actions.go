@@ -11,6 +11,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deletion"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/export"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -53,7 +54,7 @@ func (r *run) own(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the deployment's id: %w", err)
 	}
-	return r.bags.Own(ctx, r.bags.Owner(deployment, r.job.Command), func(ctx context.Context) error {
+	return r.bags.Own(ctx, r.bags.Owner(deployment, r.job.Command, unit.Version), func(ctx context.Context) error {
 		if r.job.Deletion != nil || len(r.ledger.Destructive()) > 0 {
 			return nil
 		}

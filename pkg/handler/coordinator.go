@@ -176,6 +176,10 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 	if errors.As(err, &overlap) {
 		came, err = action.Result{Wait: &overlap.waiting}, nil
 	}
+	var waits *action.WaitError
+	if errors.As(err, &waits) && context.Cause(attempting) == nil {
+		came, err = action.Result{Wait: &waits.Waiting}, nil
+	}
 	ended := err == nil && came.End != nil
 	switch {
 	case ended:
@@ -189,7 +193,11 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 	case !ended && errors.Is(context.Cause(attempting), activity.ErrCancelled):
 		return nil, errors.Join(activity.ErrCancelled, err)
 	}
-	class := delivery.Classify(attempting, err)
+	judged := attempting
+	if ended { // then the attempt is called off, as one whose job has ended
+		judged = ctx
+	}
+	class := delivery.Classify(judged, err)
 	switch {
 	case class == delivery.Fenced:
 		return r.fenced(ctx, err), nil

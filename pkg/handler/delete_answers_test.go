@@ -67,6 +67,30 @@ func TestReplicaOfTheServiceLags(t *testing.T) {
 	}
 }
 
+// TestDeletionMissesOnce has the service say once, to the call that deletes it, that a thing is not
+// there, which it is: it is deleted again.
+func TestDeletionMissesOnce(t *testing.T) {
+	t.Parallel()
+	for operation, c := range map[string]struct{ code, more string }{
+		"DeleteIteration":  {"NotFoundIteration", `"categories":["iterations"]`},
+		"DeleteTag":        {"NotFoundTag", `"categories":["tags"]`},
+		"DeletePrediction": {"NotFound", `"categories":["predictions"]`},
+		"DeleteProject":    {"NotFoundProject", `"unpublish":true`},
+	} {
+		t.Run(operation, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			account := fillAccount(w.api)
+			w.api.Fault(cvtest.Fault{Operation: operation, Status: 404, Code: c.code})
+			w.start(t, replicaOptions{configure: noWait})
+			e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`,`+c.more+`}`)
+			if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
+				t.Errorf("ended %s %s with %+v: %v", e.Status, e.Outcome, e.Counts, e.Error)
+			}
+		})
+	}
+}
+
 // TestContradictionThatLasts has direct reads say for good that a listed project is not there: that
 // proves nothing, and the delete ends unverified.
 func TestContradictionThatLasts(t *testing.T) {
@@ -113,8 +137,8 @@ func TestUnknownImageInABatch(t *testing.T) {
 	}
 }
 
-// TestListingBehindDirectReads has GetIterations list an iteration that GetIteration calls gone, for
-// two more calls after it was deleted: that is waited for.
+// TestListingBehindDirectReads has GetIterations list an iteration that GetIteration calls gone,
+// for two more calls after it was deleted: that is waited for.
 func TestListingBehindDirectReads(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -242,5 +266,98 @@ func TestDeletedByItsOwnerMeanwhile(t *testing.T) {
 	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
 	if e.Status != contract.StatusCompleted || e.Counts.Projects != 0 || e.Counts.Images != 4 {
 		t.Errorf("ended %s with %+v: %v", e.Status, e.Counts, e.Error)
+	}
+}
+
+// TestEndsThatFence has deletes end before they have begun: the last line of the ledger is a
+// takeover, after which no coordinator that stood still can begin.
+func TestEndsThatFence(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		data    func(account testAccount) string
+		prepare func(w *world)
+		status  contract.Status
+	}{
+		{name: "planned", status: contract.StatusCompleted, data: func(a testAccount) string {
+			return `{"project_ids":` + idList(a.small.ID) + `,"dry_run":true}`
+		}},
+		{name: "refused", status: contract.StatusRefused, data: func(a testAccount) string {
+			return `{"project_ids":` + idList(a.small.ID) + `,"expect":{"max_images":1}}`
+		}},
+		{name: "nothing found", status: contract.StatusCompleted, data: func(testAccount) string {
+			return `{"project_ids":["0f3b2a77-3a57-4b8c-9a67-5c1c1df0a111"]}`
+		}},
+		{
+			name: "failed", status: contract.StatusFailed, data: func(a testAccount) string { return `{"project_ids":` + idList(a.small.ID) + `}` },
+			prepare: func(w *world) {
+				w.api.Fault(cvtest.Fault{Operation: "GetTags", Status: 400, Code: "BadRequest", Times: -1})
+			},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			account := fillAccount(w.api)
+			if c.prepare != nil {
+				c.prepare(w)
+			}
+			w.start(t, replicaOptions{configure: noWait})
+			if e := w.delete(t, "del-1", c.data(account)); e.Status != c.status {
+				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+			}
+			messages := w.messages(t, "CV_LEDGER")
+			if len(messages) == 0 || !strings.Contains(string(messages[len(messages)-1].Data), `"kind":"`+sink.LedgerTakeover+`"`) {
+				t.Errorf("the ledger does not end with a takeover: %d messages", len(messages))
+			}
+			if calls := w.api.DestructiveCalls(); len(calls) > 0 {
+				t.Errorf("calls were made: %v", calls)
+			}
+			if c.status == contract.StatusCompleted {
+				w.bag(t, "del-1", sink.DeleteBag)
+			}
+		})
+	}
+}
+
+// TestCallsOfADelete holds the number of Training API calls of a small delete against the formula
+// in ARCHITECTURE.md.
+func TestCallsOfADelete(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	const iterations, tags, predictions = 2, 2, 3
+	p := w.api.AddProject(cvtest.ProjectSpec{
+		Name: "Faces", Tags: []string{"box", "can"}, Images: 6, Untagged: 2, ImageBytes: cvtest.Tiny, Predictions: predictions,
+		Iterations: []cvtest.IterationSpec{{}, {Published: true}},
+		Metadata:   func(i int) map[string]string { return map[string]string{"subject": fmt.Sprintf("person-%d", i%2)} },
+	})
+	w.start(t, replicaOptions{configure: noWait})
+	plan := 2 + 5 + 6*iterations // GetProject and GetIterations; listings and witness of the workspace; listings of iterations
+	for _, c := range []struct {
+		name, data string
+		calls      int
+	}{
+		{"a person", `,"image_metadata":{"subject":"person-1"}`, plan +
+			2 + 1 + 3*(1+iterations) + // the call; the look, by count and by id
+			1 + 5 + 6*iterations}, // the last look
+		{"all tags", `,"categories":["tags"]`, 3 + 2*tags},
+		{"the project", `,"unpublish":true`, plan + 1 + // GetTags
+			2 + // one is published
+			1 + (1 + iterations) + 2 + // predictions of one iteration, which the workspace lists
+			2 + 1 + 2*(1+iterations) + // images
+			2*iterations +
+			4 + 3}, // what is left; the project
+	} {
+		before := len(w.api.Calls())
+		if e := w.delete(t, "del-"+strings.ReplaceAll(c.name, " ", "-"), `{"project_ids":`+idList(p.ID)+c.data+`}`); e.Outcome != contract.OutcomeComplete {
+			t.Fatalf("%s: ended %s %s: %v", c.name, e.Status, e.Outcome, e.Error)
+		}
+		if calls := w.api.Calls()[before:]; len(calls) != c.calls {
+			var names []string
+			for _, call := range calls {
+				names = append(names, call.Operation)
+			}
+			t.Errorf("%s: %d calls, want %d: %v", c.name, len(calls), c.calls, names)
+		}
 	}
 }

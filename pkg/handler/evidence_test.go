@@ -35,3 +35,18 @@ func TestDeleteOutlivesTheRetention(t *testing.T) {
 		t.Errorf("%d messages of it are left", left)
 	}
 }
+
+// TestFailureOfAnotherCommand puts the evidence of another command's failure where that of a delete
+// will be: the delete is carried out.
+func TestFailureOfAnotherCommand(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	account := fillAccount(w.api)
+	w.overwrite(t, "del-1/delete/evidence/failure.json", []byte(`{"v":1,"id":"del-9","error":{"code":"unverified","message":"it is still there"}}`))
+	w.start(t, replicaOptions{commands: 1, configure: noWait})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`}`)
+	if e.Status != contract.StatusCompleted || e.Counts.Projects != 1 {
+		t.Errorf("ended %s with %+v: %v", e.Status, e.Counts, e.Error)
+	}
+	w.bag(t, "del-1", sink.DeleteBag)
+}

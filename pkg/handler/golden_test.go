@@ -13,6 +13,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 // golden is a bag that is kept byte for byte in testdata/bundles/<name>.
@@ -98,8 +99,8 @@ func TestGoldenBags(t *testing.T) {
 					t.Errorf("there is no golden file for %s", name)
 				}
 			}
-			report, err := sink.Verify(t.Context(), sink.DirSource(dir), sink.VerifyOptions{})
-			if err != nil || report.Result != sink.OK {
+			report, err := verify.Bag(t.Context(), verify.Dir(dir), verify.Options{})
+			if err != nil || report.Result != verify.OK {
 				t.Errorf("verify the golden bag: %v %v %v", report.Result, report.Problems, err)
 			}
 		})

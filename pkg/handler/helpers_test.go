@@ -26,6 +26,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -329,8 +330,8 @@ func (w *world) bags(t *testing.T, id string, kinds ...sink.BagKind) map[sink.Ba
 	var want []string
 	for _, kind := range kinds {
 		root := layout.Bag(kind)
-		report, err := sink.Verify(t.Context(), sink.StoreSource(w.store, root), sink.VerifyOptions{})
-		if err != nil || report.Result != sink.OK {
+		report, err := verify.Bag(t.Context(), verify.Stored(w.store, root), verify.Options{})
+		if err != nil || report.Result != verify.OK {
 			t.Fatalf("verify: %v %v %v", report.Result, report.Problems, err)
 		}
 		bags[kind] = w.fetch(t, string(root))

@@ -8,6 +8,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 // TestStoreThatDoesNotSay has stores that leave things out of their answers, above all how long an
@@ -68,12 +69,12 @@ func TestStoreThatDoesNotSay(t *testing.T) {
 
 			quirky := sink.NewStore(w.s3.FaultyClient(sinktest.NewFaults(w.gate)), sink.StoreOptions{Bucket: w.bucket})
 			for _, root := range []sink.Key{"exp-1/export/", "del-1/export/", "del-1/delete/"} {
-				plain, err := sink.Verify(t.Context(), sink.StoreSource(w.store, root), sink.VerifyOptions{})
-				if err != nil || plain.Result != sink.OK {
+				plain, err := verify.Bag(t.Context(), verify.Stored(w.store, root), verify.Options{})
+				if err != nil || plain.Result != verify.OK {
 					t.Fatalf("%s: %s %v %v", root, plain.Result, plain.Problems, err)
 				}
-				report, err := sink.Verify(t.Context(), sink.StoreSource(quirky, root), sink.VerifyOptions{})
-				if err != nil || report.Result != sink.OK || report.Files != plain.Files || report.Bytes != plain.Bytes {
+				report, err := verify.Bag(t.Context(), verify.Stored(quirky, root), verify.Options{})
+				if err != nil || report.Result != verify.OK || report.Files != plain.Files || report.Bytes != plain.Bytes {
 					t.Errorf("%s: %s, %d files, %d bytes: %v %v", root, report.Result, report.Files, report.Bytes, report.Problems, err)
 				}
 			}

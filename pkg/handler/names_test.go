@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
@@ -103,4 +104,71 @@ func TestEndpointRenamed(t *testing.T) {
 		t.Errorf("ended %s %s with %+v: %v", e.Status, e.Outcome, e.Counts, e.Error)
 	}
 	w.bag(t, "del-1", sink.DeleteBag)
+}
+
+// TestCommandsOfTwoNamesMeet publishes exports and deletes of one account under its two names at
+// once, some of which find what others name: all of them end, and between the first and the last
+// call of a delete there is none of an export, but for those that find the projects.
+func TestCommandsOfTwoNamesMeet(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	account := fillAccount(w.api)
+	named, all := `"project_ids":`+idList(account.small.ID), `"all_projects":true`
+	const other, tags, images = `,"resource":"other"`, `,"categories":["tags"]`, `,"categories":["images"]`
+	commands := []struct {
+		action contract.Action
+		id     string
+		data   string
+	}{
+		{contract.ActionExport, "exp-1", all},
+		{contract.ActionDelete, "del-1", all + other + tags},
+		{contract.ActionExport, "exp-2", named + other},
+		{contract.ActionDelete, "del-2", named + images},
+		{contract.ActionExport, "exp-3", all + other},
+	}
+	histories := make([]*history, 0, len(commands))
+	for _, c := range commands {
+		histories = append(histories, w.publish(t, c.action, c.id, "{"+c.data+"}"))
+	}
+	for range 2 {
+		w.start(t, replicaOptions{configure: func(config *handler.Config) {
+			noWait(config)
+			config.Resources["other"] = w.atAnotherName(t)
+		}})
+	}
+	type span struct{ from, to time.Time }
+	spans := map[string]span{} // of calls
+	for i, c := range commands {
+		e := w.wait(t, histories[i])
+		if e.Status != contract.StatusCompleted || e.Attempt != 1 {
+			t.Errorf("%s ended %s in attempt %d: %v", c.id, e.Status, e.Attempt, e.Error)
+		}
+		kind := sink.ExportBag
+		if c.action == contract.ActionDelete {
+			kind = sink.DeleteBag
+		}
+		s := span{}
+		for line := range strings.Lines(string(w.bag(t, c.id, kind)["evidence/ledger.jsonl"])) {
+			var l sink.LedgerLine
+			unmarshal(t, []byte(line), &l)
+			if l.Operation == "GetProjects" || l.Kind == sink.LedgerTakeover {
+				continue
+			}
+			if s.from.IsZero() || l.Time.Before(s.from) {
+				s.from = l.Time
+			}
+			if l.Time.After(s.to) {
+				s.to = l.Time
+			}
+		}
+		spans[c.id] = s
+	}
+	for _, exp := range []string{"exp-1", "exp-2", "exp-3"} {
+		for _, del := range []string{"del-1", "del-2"} {
+			e, d := spans[exp], spans[del]
+			if e.from.IsZero() || d.from.IsZero() || e.from.Before(d.to) && d.from.Before(e.to) {
+				t.Errorf("%s calls from %v to %v, %s from %v to %v", exp, e.from, e.to, del, d.from, d.to)
+			}
+		}
+	}
 }

@@ -22,11 +22,11 @@ func bagInfo(fields []Field) ([]byte, error) {
 		valid := f.Name != "" && !strings.ContainsFunc(f.Name, func(r rune) bool {
 			return r != '-' && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))
 		})
-		if !valid || strings.EqualFold(f.Name, oxumField) && i != len(fields)-1 {
+		if !valid || strings.EqualFold(f.Name, OxumField) && i != len(fields)-1 {
 			return nil, fmt.Errorf("bag-info.txt: %q cannot be the name of a field", f.Name)
 		}
 		line := f.Name + ":"
-		for _, word := range strings.FieldsFunc(strings.ToValidUTF8(f.Value, "\uFFFD"), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		for _, word := range strings.FieldsFunc(strings.ToValidUTF8(f.Value, "\uFFFD"), BreaksInfo) {
 			if len(line)+1+len(word) > foldAt && line != f.Name+":" {
 				out = append(append(out, line...), '\n')
 				line = ""
@@ -41,10 +41,13 @@ func bagInfo(fields []Field) ([]byte, error) {
 	return out, nil
 }
 
+// BreaksInfo reports whether a character of a value becomes a blank in bag-info.txt.
+func BreaksInfo(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+
 // ParseBagInfo reads the fields of bag-info.txt, with continued lines put together by one blank.
 func ParseBagInfo(b []byte) ([]Field, error) {
 	var fields []Field
-	for line, err := range lines(bytes.NewReader(b), maxLineBytes) {
+	for line, err := range Lines(bytes.NewReader(b), maxLineBytes) {
 		if err != nil {
 			return nil, fmt.Errorf("parse bag-info.txt: %w", err)
 		}

@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// bagItText is the whole of bagit.txt.
-	bagItText = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
-	// oxumField is the field of bag-info.txt that a bag fills in itself: "<bytes>.<objects>" of the
+	// BagItText is the whole of bagit.txt.
+	BagItText = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
+	// OxumField is the field of bag-info.txt that a bag fills in itself: "<bytes>.<objects>" of the
 	// payload.
-	oxumField = "Payload-Oxum"
+	OxumField = "Payload-Oxum"
 	// maxNamed bounds how many objects an error names.
 	maxNamed = 5
 
@@ -77,12 +77,12 @@ func NewBag(store *Store, root Key, spoolDir string) (*Bag, error) {
 // Add lists a payload object that the store already holds with this digest (hex) and size (bytes).
 // Seal compares the size with what the store says.
 func (b *Bag) Add(path Path, sha256 string, size int64) error {
-	switch err := path.check(); {
+	switch err := path.Check(); {
 	case err != nil:
 		return fmt.Errorf("add %s to bag: %w", path, err)
-	case !path.payload():
+	case !path.IsPayload():
 		return fmt.Errorf("add %s to bag: it is not below data/", path)
-	case !validDigest(sha256) || size < 0:
+	case !ValidDigest(sha256) || size < 0:
 		return fmt.Errorf("add %s to bag: SHA-256 %q and size %d describe no object", path, sha256, size)
 	case b.seal != nil:
 		return fmt.Errorf("add %s to bag: it is sealed", path)
@@ -110,7 +110,7 @@ func (b *Bag) Put(ctx context.Context, path Path, body Body) (Object, error) {
 // Put.
 func (b *Bag) PutTag(ctx context.Context, path Path, body Body) (Object, error) {
 	switch {
-	case path.payload():
+	case path.IsPayload():
 		return Object{}, fmt.Errorf("store tag file %s: it is below data/", path)
 	case path == TagManifestFile || path == ReceiptFile || path == SignatureFile:
 		return Object{}, fmt.Errorf("store tag file %s: the tag manifest does not list it", path)
@@ -129,7 +129,7 @@ func (b *Bag) PutTag(ctx context.Context, path Path, body Body) (Object, error) 
 
 // put stores a file of the bag, or finds it stored.
 func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
-	if err := path.check(); err != nil {
+	if err := path.Check(); err != nil {
 		return Object{}, fmt.Errorf("store %s: %w", path, err)
 	}
 	body, err := fillIn(body)
@@ -167,7 +167,7 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (Seal, error) {
 			return Seal{}, fmt.Errorf("seal bag: payload is listed twice: %s", b.duplicate(b.payload[i].path))
 		}
 	}
-	text, err := bagInfo(append(slices.Clone(info), Field{oxumField, fmt.Sprintf("%d.%d", b.bytes, len(b.payload))}))
+	text, err := bagInfo(append(slices.Clone(info), Field{OxumField, fmt.Sprintf("%d.%d", b.bytes, len(b.payload))}))
 	if err != nil {
 		return Seal{}, fmt.Errorf("seal bag: %w", err)
 	}
@@ -180,7 +180,7 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (Seal, error) {
 		path Path
 		body Body
 	}{
-		{BagItFile, Bytes([]byte(bagItText), textPlain)},
+		{BagItFile, Bytes([]byte(BagItText), textPlain)},
 		{BagInfoFile, Bytes(text, textPlain)},
 		{ManifestFile, b.manifest.Body(textPlain)},
 	} {
@@ -257,7 +257,7 @@ func (b *Bag) makeExact(ctx context.Context) error {
 			continue
 		}
 		i := -1
-		if path.payload() {
+		if path.IsPayload() {
 			i = b.find(path)
 		}
 		if i >= 0 && object.Bytes < 0 { // the listing does not say

@@ -17,17 +17,26 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 const testRoot sink.Key = "pre/req-1/export/"
 
 var testInfo = []sink.Field{
-	{Name: "Source-Organization", Value: "somebody"},
-	{Name: "External-Identifier", Value: "req-1"},
 	{Name: "Bagging-Date", Value: "2026-03-04"},
 	{Name: "Bag-Software-Agent", Value: "cvconsumer test"},
+	{Name: "External-Identifier", Value: "req-1"},
+	{Name: "Internal-Sender-Identifier", Value: ""},
+	{Name: "External-Description", Value: "Export of user data from Azure Custom Vision, vision.test"},
 }
+
+// testScope is what the test bag is an export of.
+var testScope = `{"resource":"default","project_ids":["` + project.String() + `"],"categories":["projects","images","exports"]}`
+
+// testTime is when it was finished.
+var testTime = time.Date(2026, time.March, 4, 5, 6, 7, 0, time.UTC)
 
 // writeBag writes a small export whole, as the handler would: the blobs by workers, the rest by the
 // coordinator. It gives the same bytes each time.
@@ -38,7 +47,10 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 	}
 	defer func() { _ = bag.Close() }()
 
-	var records bytes.Buffer
+	var (
+		records bytes.Buffer
+		size    int64 // of the payload
+	)
 	for i, image := range []uuid.UUID{imageA, imageB} {
 		content := append([]byte("\xff\xd8\xff"), noise(uint64(20+i), 2000)...)
 		ext, media := sink.Extension(content, "")
@@ -50,25 +62,42 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 		if err := bag.Add(path, object.SHA256, object.Bytes); err != nil {
 			return sink.Seal{}, err
 		}
+		size += object.Bytes
 		fmt.Fprintf(&records, `{"image":{"id":%q},"file":"images/%s.jpg","sha256":%q,"bytes":%d,"content_type":"image/jpeg","source":"original"}`+"\n", image, image, object.SHA256, object.Bytes)
 	}
 	lost := uuid.MustParse("aaaaaaaa-0000-4000-8000-000000000003")
 	fmt.Fprintf(&records, `{"image":{"id":%q},"file":null,"error":{"code":"NotFoundImage","message":"gone"}}`+"\n", lost)
 
 	model := sink.Bytes(noise(30, 7<<20), "application/zip") // by multipart
+	put := func(path sink.Path, body sink.Body) error {
+		object, err := bag.Put(ctx, path, body)
+		size += object.Bytes
+		return err
+	}
 	for _, file := range []struct {
 		path sink.Path
 		body sink.Body
 	}{
-		{sink.ExportFile, sink.Bytes([]byte(`{"v":1,"outcome":"complete_with_exceptions"}`), "application/json")},
 		{sink.ProjectPath(project, "project.json"), sink.Bytes([]byte(`{"id":"`+project.String()+`"}`), "application/json")},
 		{sink.ProjectPath(project, "images.jsonl"), sink.Bytes(records.Bytes(), "application/x-ndjson")},
 		{sink.IterationPath(project, iteration, "images.jsonl"), sink.Bytes(records.Bytes(), "application/x-ndjson")},
+		{sink.IterationPath(project, iteration, "exports.json"), sink.Bytes([]byte(`[{"platform":"TensorFlow","status":"Done"}]`), "application/json")},
 		{sink.ModelStem(project, iteration, "TensorFlow", "") + ".zip", model},
 	} {
-		if _, err := bag.Put(ctx, file.path, file.body); err != nil {
+		if err := put(file.path, file.body); err != nil {
 			return sink.Seal{}, err
 		}
+	}
+	counts := bagfile.Counts{Projects: 1, Images: 3, Exports: 1, Bytes: size}
+	summary, err := json.Marshal(bagfile.Export{
+		V: 1, ID: "req-1", Endpoint: "vision.test", APIVersion: "v3.3", Scope: json.RawMessage(testScope), Outcome: bagfile.OutcomeExceptions, Counts: counts, Exceptions: 1,
+		StartedAt: testTime, FinishedAt: testTime, Tool: "test",
+	})
+	if err != nil {
+		return sink.Seal{}, err
+	}
+	if err := put(sink.ExportFile, sink.Bytes(summary, "application/json")); err != nil {
+		return sink.Seal{}, err
 	}
 
 	chain, err := sink.NewChain(nil)
@@ -83,9 +112,18 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 		}
 		lines = append(lines, line...)
 	}
+	inventory, err := json.Marshal(bagfile.Inventory{V: 1, Projects: []bagfile.InventoryProject{{ID: project.String(), Categories: map[string]*bagfile.InventoryCategory{
+		bagfile.Projects: {Listed: 1, Exported: 1},
+		bagfile.Images:   {Listed: 3, Exported: 2, Bytes: 4006, Failed: []bagfile.Failure{{ID: lost.String(), Code: "NotFoundImage", Message: "gone"}}},
+		bagfile.Exports:  {Listed: 1, Exported: 1, Bytes: 7 << 20},
+	}, Untrained: []string{}, Unstable: []string{}}}})
+	if err != nil {
+		return sink.Seal{}, err
+	}
+	request := []byte(`{"v":1,"id":"req-1","action":"export","account":"vision.test/default","published":"2026-03-04T05:06:00Z","data":` + testScope + `,"digest":"salt.0"}`)
 	for path, text := range map[sink.Path]string{
-		sink.RequestFile:   `{"id":"req-1"}`,
-		sink.InventoryFile: `{"v":1,"projects":[{"id":"` + project.String() + `","categories":{}}]}`,
+		sink.RequestFile:   string(request),
+		sink.InventoryFile: strings.ReplaceAll(string(inventory), `"failed":null`, `"failed":[]`),
 		sink.LedgerFile:    string(lines),
 		sink.IndexFile:     "<!doctype html><title>req-1</title>",
 	} {
@@ -98,12 +136,12 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 		return seal, err
 	}
 	r := sink.NewReceipt(sink.ExportPredicateType, seal, sink.Predicate{
-		Command: sink.ReceiptCommand{ID: "req-1", Action: "export", Resource: "default"},
-		Outcome: "complete_with_exceptions",
-		Counts:  map[string]int64{"images": 2},
-		Tool:    sink.ReceiptTool{Name: "cvconsumer", Version: "test"},
-		Ledger:  sink.ReceiptLedger{Entries: chain.Seq(), Head: chain.Head()},
-		Bundle:  sink.ReceiptBundle{URI: store.URI(testRoot)},
+		Command: sink.ReceiptCommand{ID: "req-1", Action: "export", Resource: "default", Account: "vision.test/default", SHA256: sink.Bytes(request, "").SHA256},
+		Scope:   json.RawMessage(testScope), Outcome: bagfile.OutcomeExceptions, Counts: counts.ByName(), Exceptions: 1,
+		Verification: json.RawMessage(fmt.Sprintf(`{"payload_objects_listed":%d,"unstable":0}`, seal.PayloadObjects)),
+		Tool:         sink.ReceiptTool{Name: "cvconsumer", Version: "test"}, StartedAt: testTime, FinishedAt: testTime,
+		Ledger: sink.ReceiptLedger{Entries: chain.Seq(), Head: chain.Head()},
+		Bundle: sink.ReceiptBundle{URI: store.URI(testRoot)},
 	})
 	statement, err := r.Encode()
 	if err != nil {
@@ -130,7 +168,7 @@ func (w *world) fetch(t *testing.T) string {
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
-	for file, err := range sink.DirSource(dir).List(t.Context()) {
+	for file, err := range verify.Dir(dir).List(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,10 +182,10 @@ func tree(t *testing.T, dir string) map[string]string {
 }
 
 // verifyOK fails unless a bag verifies.
-func verifyOK(t *testing.T, src sink.Source) sink.Report {
+func verifyOK(t *testing.T, src verify.Source) verify.Report {
 	t.Helper()
-	report, err := sink.Verify(t.Context(), src, sink.VerifyOptions{})
-	if err != nil || report.Result != sink.OK {
+	report, err := verify.Bag(t.Context(), src, verify.Options{})
+	if err != nil || report.Result != verify.OK {
 		t.Fatalf("verify says %s, %v, %+v", report.Result, err, report.Problems)
 	}
 	return report
@@ -169,8 +207,8 @@ func TestBag(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"bagit.txt": "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n",
-		"bag-info.txt": "Source-Organization: somebody\nExternal-Identifier: req-1\nBagging-Date: 2026-03-04\nBag-Software-Agent: cvconsumer test\n" +
-			fmt.Sprintf("Payload-Oxum: %d.7\n", seal.PayloadBytes),
+		"bag-info.txt": "Bagging-Date: 2026-03-04\nBag-Software-Agent: cvconsumer test\nExternal-Identifier: req-1\nInternal-Sender-Identifier: \n" +
+			"External-Description: Export of user data from Azure Custom Vision, vision.test\n" + fmt.Sprintf("Payload-Oxum: %d.8\n", seal.PayloadBytes),
 	} {
 		if files[name] != want {
 			t.Errorf("%s is\n%s want\n%s", name, files[name], want)
@@ -193,11 +231,11 @@ func TestBag(t *testing.T) {
 			t.Errorf("sha256sum -c %s: %v\n%s", manifest, err, out)
 		}
 	}
-	report := verifyOK(t, sink.DirSource(dir))
-	if report.Files != seal.Objects || report.Signed || report.Ledger.Lines != 3 || report.Receipt.Predicate.Command.ID != "req-1" {
+	report := verifyOK(t, verify.Dir(dir))
+	if report.Files != seal.Objects || report.Signature != verify.Unsigned || report.Ledger.Lines != 3 || report.Receipt.CommandID != "req-1" {
 		t.Errorf("report is %+v", report)
 	}
-	if fromStore := verifyOK(t, sink.StoreSource(w.store, testRoot)); fromStore.ReceiptSHA256 != report.ReceiptSHA256 || fromStore.Bytes != report.Bytes {
+	if fromStore := verifyOK(t, verify.Stored(w.store, testRoot)); fromStore.ReceiptSHA256 != report.ReceiptSHA256 || fromStore.Bytes != report.Bytes {
 		t.Errorf("the store's report is %+v", fromStore)
 	}
 	if _, err := json.Marshal(report); err != nil {
@@ -264,7 +302,7 @@ func TestBagSurvivesACutAtEveryEffect(t *testing.T) {
 				t.Errorf("cut %d (%s): %s differs", cut, where, name)
 			}
 		}
-		verifyOK(t, sink.StoreSource(w.store, testRoot))
+		verifyOK(t, verify.Stored(w.store, testRoot))
 		if left := w.left(t, ""); left != kept {
 			t.Errorf("cut %d (%s): the bucket keeps\n%s", cut, where, left)
 		}
@@ -296,7 +334,7 @@ func TestBagThroughRandomFaults(t *testing.T) {
 		if _, err := writeBag(t.Context(), store, t.TempDir()); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		verifyOK(t, sink.StoreSource(store, testRoot))
+		verifyOK(t, verify.Stored(store, testRoot))
 		if faults.Injected() == 0 {
 			t.Errorf("seed %d: no fault", seed)
 		}
@@ -514,3 +552,5 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+func digest(s string) string { return sink.Bytes([]byte(s), "").SHA256 }

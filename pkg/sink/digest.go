@@ -20,8 +20,8 @@ func base64SHA256(digest string) string {
 	return base64.StdEncoding.EncodeToString(sum)
 }
 
-// validDigest reports whether s is a SHA-256 in lower-case hex.
-func validDigest(s string) bool {
+// ValidDigest reports whether s is a SHA-256 in lower-case hex.
+func ValidDigest(s string) bool {
 	if len(s) != 2*sha256.Size {
 		return false
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 // behind is a store on the same bucket, behind a gateway with quirks whose faults must all be hit.
@@ -74,8 +75,8 @@ func TestWhatAStoreDoesNotSay(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			verifyOK(t, sink.StoreSource(w.store, testRoot))
-			verifyOK(t, sink.StoreSource(store, testRoot))
+			verifyOK(t, verify.Stored(w.store, testRoot))
+			verifyOK(t, verify.Stored(store, testRoot))
 			// A payload object that is not what was listed is seen, too.
 			for _, content := range [][]byte{{}, noise(3, 1<<20)} {
 				if err := w.store.Replace(ctx, testRoot+"data/x.bin", sink.Bytes(content, "")); err != nil {
@@ -149,8 +150,8 @@ func TestVerifyOfBrokenBodies(t *testing.T) {
 					continue // an end that is said cannot look good
 				}
 				store := w.behind(t, quirks, sinktest.Fault{Op: "GetObject", Key: string(testRoot) + name, Effect: effect, Times: -1})
-				report, err := sink.Verify(t.Context(), sink.StoreSource(store, testRoot), sink.VerifyOptions{})
-				if report.Result != sink.Inconclusive || err == nil {
+				report, err := verify.Bag(t.Context(), verify.Stored(store, testRoot), verify.Options{})
+				if report.Result != verify.Inconclusive || err == nil {
 					t.Errorf("%v, %s of %s: %s, %v, %v", quirks, effect, name, report.Result, report.Problems, err)
 				}
 			}

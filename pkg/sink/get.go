@@ -79,7 +79,7 @@ func object(key Key, length *int64, contentType *string, meta map[string]string,
 	o := Object{Key: key, Bytes: sizeOrUnknown(length), ContentType: aws.ToString(contentType)}
 	for name, value := range meta {
 		if strings.EqualFold(name, metaSHA256) {
-			if validDigest(value) {
+			if ValidDigest(value) {
 				o.SHA256 = value
 			}
 			continue

@@ -157,9 +157,9 @@ func modelWord(word string) string {
 // validExtension reports whether ext is a file extension without its dot: one lower-case word.
 func validExtension(ext string) bool { return extensions.MatchString(ext) }
 
-// check returns an error for a path that a bag cannot have: a path must be made of plain segments,
+// Check returns an error for a path that a bag cannot have: a path must be made of plain segments,
 // and below data/projects/ the first is a project's id.
-func (p Path) check() error {
+func (p Path) Check() error {
 	const projects = payloadPrefix + "projects/"
 	if p == "" || len(p) > 400 {
 		return fmt.Errorf("path of %d bytes", len(p))
@@ -178,5 +178,5 @@ func (p Path) check() error {
 	return nil
 }
 
-// payload reports whether a path is below data/.
-func (p Path) payload() bool { return strings.HasPrefix(string(p), payloadPrefix) }
+// IsPayload reports whether a path is below data/.
+func (p Path) IsPayload() bool { return strings.HasPrefix(string(p), payloadPrefix) }

@@ -109,7 +109,7 @@ func parseLedgerLine(line []byte) (LedgerLine, error) {
 	default:
 		return l, fmt.Errorf("parse ledger line: unknown kind %q", l.Kind)
 	}
-	if l.Seq < 1 || !validDigest(l.Prev) {
+	if l.Seq < 1 || !ValidDigest(l.Prev) {
 		return l, errors.New("parse ledger line: no sequence or no digest of the line before")
 	}
 	return l, nil
@@ -129,9 +129,12 @@ type LedgerSummary struct {
 // VerifyLedger reads a ledger line by line and checks its chain: numbers from 1 without a gap, each
 // line carrying the digest of the one before. It stops at the first line that is wrong, and gives
 // what was counted until then. An error of r comes as a [ReadError].
-func VerifyLedger(r io.Reader) (LedgerSummary, error) {
+func VerifyLedger(r io.Reader) (LedgerSummary, error) { return FollowLedger(r, func(LedgerLine) {}) }
+
+// FollowLedger is VerifyLedger, and note hears of every line up to the first that is wrong.
+func FollowLedger(r io.Reader, note func(LedgerLine)) (LedgerSummary, error) {
 	sum := LedgerSummary{Head: noDigest}
-	for line, err := range lines(r, maxLedgerLineBytes) {
+	for line, err := range Lines(r, maxLedgerLineBytes) {
 		n := sum.Lines + 1
 		if err != nil {
 			return sum, fmt.Errorf("line %d: %w", n, err)
@@ -158,6 +161,7 @@ func VerifyLedger(r io.Reader) (LedgerSummary, error) {
 		case LedgerTakeover:
 			sum.Takeovers++
 		}
+		note(l)
 	}
 	return sum, nil
 }

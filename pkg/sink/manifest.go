@@ -44,7 +44,7 @@ func AppendManifestLine(dst []byte, l ManifestLine) []byte {
 func ParseManifestLine(line []byte) (ManifestLine, error) {
 	digest, path, ok := strings.Cut(string(line), "  ")
 	switch {
-	case !ok || !validDigest(digest):
+	case !ok || !ValidDigest(digest):
 		return ManifestLine{}, errors.New("parse manifest line: it does not begin with a SHA-256 in lower-case hex and two blanks")
 	case path == "":
 		return ManifestLine{}, errors.New("parse manifest line: it has no path")
@@ -93,7 +93,7 @@ func unescape(path string) (string, error) {
 func ManifestLines(r io.Reader) iter.Seq2[ManifestLine, error] {
 	return func(yield func(ManifestLine, error) bool) {
 		n := 0
-		for line, err := range lines(r, maxLineBytes) {
+		for line, err := range Lines(r, maxLineBytes) {
 			n++
 			if err != nil {
 				if !yield(ManifestLine{}, err) {
@@ -124,10 +124,10 @@ func (e *ReadError) Unwrap() error { return e.Err }
 // errUnterminated says that the last line of a file does not end: the file was cut.
 var errUnterminated = errors.New("the last line has no newline")
 
-// lines yields the lines of r without their newlines, each valid until the next. A line longer than
+// Lines yields the lines of r without their newlines, each valid until the next. A line longer than
 // limit, or one that is not terminated, is an error in its place; an error of r is a ReadError and
 // the last.
-func lines(r io.Reader, limit int) iter.Seq2[[]byte, error] {
+func Lines(r io.Reader, limit int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		buf := bufio.NewReaderSize(r, 64<<10)
 		var line []byte

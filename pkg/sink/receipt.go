@@ -175,11 +175,11 @@ func (r *Receipt) check() error {
 		return fmt.Errorf("%d subjects, expected the two manifests", len(r.Subject))
 	}
 	for i, name := range []Path{ManifestFile, TagManifestFile} {
-		if r.Subject[i].Name != string(name) || !validDigest(r.Subject[i].Digest["sha256"]) {
+		if r.Subject[i].Name != string(name) || !ValidDigest(r.Subject[i].Digest["sha256"]) {
 			return fmt.Errorf("subject %d is not %s with a SHA-256", i+1, name)
 		}
 	}
-	if !validDigest(r.Predicate.Ledger.Head) {
+	if !ValidDigest(r.Predicate.Ledger.Head) {
 		return errors.New("no digest of the ledger's head")
 	}
 	return nil

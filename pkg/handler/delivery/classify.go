@@ -48,7 +48,7 @@ func Classify(ctx context.Context, err error) Class {
 		return Stopping
 	case errors.Is(err, ErrEnded):
 		return Ended
-	case errors.As(err, &own):
+	case errors.As(err, &own), errors.Is(err, ErrRefused):
 		return Permanent
 	case errors.Is(err, cv.ErrMisconfigured), errors.Is(err, sink.ErrMisconfigured):
 		return Misconfigured

@@ -9,8 +9,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 )
 
-// TestSameAccount compares the account that an alias means with the one that it meant when a command
-// began: by name, wherever the endpoint is; the alias counts only where no name is known.
+// TestSameAccount compares the account that an alias means with the one that it meant when a
+// command began: by name, wherever the endpoint is; the alias counts only where no name is known.
 func TestSameAccount(t *testing.T) {
 	const regional, own = "region.api.cognitive.microsoft.com", "faces.cognitiveservices.azure.com"
 	for _, c := range []struct {

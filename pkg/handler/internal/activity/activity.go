@@ -140,8 +140,11 @@ func (s *Activities) watchJob(ctx context.Context, id string) {
 		case err != nil:
 		case job.Over():
 			s.StopUnits(id)
-			if job.Cancel != nil {
+			switch {
+			case job.Cancel != nil:
 				s.stop(id, ErrCancelled, (*activity).coordinates)
+			case job.State.Terminal(): // by another replica, or by this attempt itself, which is done then
+				s.stop(id, delivery.ErrFenced, func(t *activity) bool { return t.coordinates() && t.rev < rev })
 			}
 		default: // an older job would be a reading from a leader that lags
 			s.stop(id, delivery.ErrFenced, func(t *activity) bool { return t.coordinates() && t.holder != job.Holder && t.rev < rev })

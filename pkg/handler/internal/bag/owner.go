@@ -27,20 +27,22 @@ type Owner struct {
 	Stream     contract.Text   `json:"stream"` // of the command's message, with Seq
 	Seq        uint64          `json:"seq"`
 	Digest     string          `json:"digest"` // of the command's data, salted: each job has its own
+	Units      int             `json:"units"`  // the version of units: another one cuts an export into others
 }
 
-// Owner is what the working objects of this command are to be marked with, which job remembers.
-func (b Bags) Owner(deployment string, job contract.CommandRef) Owner {
+// Owner is what the working objects of this command are to be marked with, in a deployment: job is
+// what the job remembers of the command, units the version of units.
+func (b Bags) Owner(deployment string, job contract.CommandRef, units int) Owner {
 	return Owner{
 		V: contract.FormatVersion, Deployment: deployment, ID: b.Command.ID, Action: b.Command.Action, Account: b.Account,
-		Stream: contract.Text(b.Command.Stream), Seq: b.Command.Seq, Digest: job.Digest,
+		Stream: contract.Text(b.Command.Stream), Seq: b.Command.Seq, Digest: job.Digest, Units: units,
 	}
 }
 
 // owns reports whether working objects with this mark are of the life that the other one marks:
 // they were stored under the same job or, where that was lost, for the same message.
 func (o Owner) owns(b Bags, now Owner) bool {
-	if o.Deployment != now.Deployment || o.ID != now.ID || o.Action != now.Action {
+	if o.Deployment != now.Deployment || o.ID != now.ID || o.Action != now.Action || o.Units != now.Units {
 		return false
 	}
 	earlier := contract.CommandRef{Digest: o.Digest, Resource: b.Command.Data.Resource, Account: o.Account}

@@ -21,7 +21,7 @@ func TestOwns(t *testing.T) {
 	const all, tags = `{"all_projects":true}`, `{"all_projects":true,"categories":["tags"]}`
 	mark := func(c contract.Command, deployment, account, salt string) (Bags, Owner) {
 		b := Bags{Command: c, Account: account}
-		return b, b.Owner(deployment, c.Ref(salt))
+		return b, b.Owner(deployment, c.Ref(salt), 1)
 	}
 	first := command(all, 7, "s1")
 	_, had := mark(first, "here", "faces", "a")
@@ -43,5 +43,9 @@ func TestOwns(t *testing.T) {
 		if b, now := mark(c.now, c.deployment, c.account, c.salt); had.owns(b, now) != c.owns {
 			t.Errorf("%s: owned %t", c.name, !c.owns)
 		}
+	}
+	b, _ := mark(first, "here", "faces", "a")
+	if had.owns(b, b.Owner("here", first.Ref("a"), 2)) {
+		t.Error("another version of units: owned")
 	}
 }

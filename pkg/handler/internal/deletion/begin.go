@@ -11,6 +11,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 // begin makes the plan, judges it, exports first where asked, and stores the beginning. Until then
@@ -175,11 +176,11 @@ func (d *Deleter) exportFirst(ctx context.Context, digest string) (exported *con
 	if data == nil || data.Plan == nil {
 		return nil, "", nil, &contract.Error{Code: contract.CodeInternal, Message: "the bundle under this id was not exported for this delete, so nothing is deleted"}
 	}
-	report, err := sink.Verify(ctx, sink.StoreSource(d.Bags.Store, d.Bags.Layout.Bag(sink.ExportBag)), sink.VerifyOptions{})
+	report, err := verify.Bag(ctx, verify.Stored(d.Bags.Store, d.Bags.Layout.Bag(sink.ExportBag)), verify.Options{})
 	if err != nil {
 		return nil, "", nil, fmt.Errorf("verify the exported bundle: %w", err)
 	}
-	if report.Result != sink.OK {
+	if report.Result != verify.OK {
 		return nil, "", nil, &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the exported bundle does not verify, so nothing is deleted: %v", report.Problems)}
 	}
 	if data.Exceptions > 0 {

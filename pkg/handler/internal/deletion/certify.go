@@ -110,6 +110,9 @@ func (d *Deleter) plannedAtLeast() iter.Seq2[deleteplan.Project, error] {
 // what is frozen.
 func (d *Deleter) commit(ctx context.Context) error {
 	cut, _, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleteCutName), false, func(context.Context) (deleteCut, error) {
+		if err := d.neverBegins(ctx); err != nil {
+			return deleteCut{}, err
+		}
 		return deleteCut{V: contract.FormatVersion, FinishedAt: d.Now().UTC().Truncate(time.Millisecond), Ledger: d.Ledger.Ref()}, nil
 	})
 	if err != nil {
@@ -212,15 +215,11 @@ func (d *Deleter) deleted(ctx context.Context, out *sink.Bag, n int, t *tally, p
 		buffered := bufio.NewWriter(s)
 		enc := json.NewEncoder(buffered)
 		for _, step := range steps() {
-			_, lines, err := d.recorded(ctx, n, step)
-			if err != nil {
+			if _, err := d.recorded(ctx, n, step, func(l deletedLine) error {
+				t.add(project.ID, &project.Counts, l)
+				return enc.Encode(l)
+			}); err != nil {
 				return err
-			}
-			t.add(project.ID, &project.Counts, lines)
-			for _, l := range lines {
-				if err := enc.Encode(l); err != nil {
-					return err
-				}
 			}
 		}
 		if err := buffered.Flush(); err != nil {

@@ -80,7 +80,7 @@ func (d *Deleter) Run(ctx context.Context) (action.Result, error) {
 	case err != nil || kept != nil:
 		return action.Result{}, errors.Join(err, kept)
 	case refused != nil:
-		return action.Result{End: refused}, nil
+		return action.Result{End: refused}, d.neverBegins(ctx)
 	}
 	if err := d.update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseCommit }); err != nil {
 		return action.Result{}, err
@@ -90,6 +90,15 @@ func (d *Deleter) Run(ctx context.Context) (action.Result, error) {
 	}
 	end, err := d.Bags.Committed(ctx, sink.DeleteBag)
 	return action.Result{End: end}, err
+}
+
+// neverBegins fences a delete that ends before it has begun: a coordinator that stood still cannot
+// begin it afterwards, whatever becomes of the job.
+func (d *Deleter) neverBegins(ctx context.Context) error {
+	if len(d.Ledger.Destructive()) > 0 {
+		return nil
+	}
+	return d.Ledger.TakeOver(ctx, d.Now()) //nolint:wrapcheck // it says what it writes
 }
 
 // waitError says that a delete cannot go on before something outside has changed.

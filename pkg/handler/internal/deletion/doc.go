@@ -1,14 +1,15 @@
 // Package deletion is the coordinator's half of a delete.
 //
 //   - deleter.go: the way of a delete, and what it is made of
-//   - plan.go: what the selection holds (package deleteplan has the plan's format)
+//   - plan.go: the plan, made until the service does not contradict itself (package deleteplan has
+//     its format, and reads what the selection holds)
 //   - begin.go: the checks before anything is deleted, export_first, and the point of no return
 //   - begun.go: the stored beginning, found again by a later attempt
 //   - remove.go: the steps of one project, in their order; images.go, predictions.go, iterations.go
 //     and project.go: each of them
 //   - verify.go: looking until something is gone; record.go: what a step saw to be gone
-//   - destroy.go: the fence around each destructive call
-//   - absence.go: when a 404 proves that something is gone
+//   - destroy.go: the fence around each destructive call (package account says when a 404 proves
+//     that something is gone)
 //   - certify.go, tally.go: the bag, its counts and its certificate
 //   - residuals.go: what remains after a delete, and why
 //   - failure.go: the evidence of a delete that failed half-way

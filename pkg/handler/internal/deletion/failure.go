@@ -32,7 +32,7 @@ func (d *Deleter) Fail(ctx context.Context, e *contract.Error) (end *contract.Ev
 		return nil, "", err
 	}
 	if !found || d.Command.Data.DryRun {
-		return nil, "", nil
+		return nil, "", d.neverBegins(ctx)
 	}
 	if e == nil {
 		e = &contract.Error{Code: contract.CodeInternal, Message: "the command was cancelled after its job was removed from NATS, and after it had begun to delete: " +
@@ -118,11 +118,13 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 		project := deletionProject{ID: p.ID, Project: p.Project}
 		m := &removal{d: d, n: n, plan: p}
 		for _, step := range steps() {
-			stored, lines, err := d.recorded(ctx, n, step)
+			stored, err := d.recorded(ctx, n, step, func(l deletedLine) error {
+				t.add(p.ID, &project.Counts, l)
+				return nil
+			})
 			if err != nil {
 				return "", err
 			}
-			t.add(p.ID, &project.Counts, lines)
 			if !stored && d.plan != nil && m.wants(step) {
 				missing = append(missing, unverifiedStep{p.ID, step})
 			}

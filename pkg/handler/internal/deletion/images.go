@@ -3,7 +3,6 @@ package deletion
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/google/uuid"
 
@@ -15,7 +14,7 @@ import (
 
 // deleteImages deletes the planned images everywhere, and looks until they are gone from the
 // workspace and every iteration. What no call of this command can have removed was gone before.
-func (m *removal) deleteImages(ctx context.Context) ([]deletedLine, error) {
+func (m *removal) deleteImages(ctx context.Context) (lines, error) {
 	var (
 		every  = m.d.Command.Data.Narrowing() == contract.NarrowNone // all images of the project were planned
 		missed bool                                                  // a call was refused because of ids that are gone
@@ -50,19 +49,16 @@ func (m *removal) deleteImages(ctx context.Context) ([]deletedLine, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what it reads
 	}
-	lines := m.absent(contract.CategoryImages, ledger.OpDeleteImages, m.plan.Images...)
-	for i := range lines {
-		if _, called := slices.BinarySearchFunc(removed, lines[i].ID, contract.CompareIDs); !called && !all {
-			lines[i].How = alreadyGone
-		}
+	how := func(id uuid.UUID) string {
+		return removalMethod(ledger.OpDeleteImages, !all && !has(removed, id))
 	}
-	return lines, nil
+	return m.absentBy(contract.CategoryImages, how, m.plan.Images...), nil
 }
 
 // relistSelection lists the selection once more. An image in it that is not in the plan, and was
 // made before the delete began, ends the delete as plan_changed; it is not deleted.
-func (m *removal) relistSelection(ctx context.Context) ([]deletedLine, error) {
-	return nil, m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
+func (m *removal) relistSelection(ctx context.Context) (lines, error) {
+	return joined(), m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
 		scopes, err := m.snapshots(ctx)
 		if err != nil {
 			return "", err
@@ -73,7 +69,7 @@ func (m *removal) relistSelection(ctx context.Context) ([]deletedLine, error) {
 			return "", err //nolint:wrapcheck // wrapped by the caller
 		}
 		for _, id := range found.IDs() {
-			if _, planned := slices.BinarySearchFunc(m.plan.Images, id, contract.CompareIDs); planned {
+			if has(m.plan.Images, id) {
 				return id.String(), nil
 			}
 			if made := found[id]; made.IsZero() || !made.After(m.d.begun.BegunAt) {

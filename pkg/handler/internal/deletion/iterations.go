@@ -16,7 +16,7 @@ import (
 // unpublishIterations takes published iterations out of use: neither they nor their project could
 // be deleted. An iteration still in training is waited for: it cannot be stopped, and would keep
 // its copies of the images.
-func (m *removal) unpublishIterations(ctx context.Context) ([]deletedLine, error) {
+func (m *removal) unpublishIterations(ctx context.Context) (lines, error) {
 	iterations, err := m.d.existing(ctx, m.plan.ID)
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func (m *removal) unpublishIterations(ctx context.Context) ([]deletedLine, error
 			return nil, fmt.Errorf("unpublish iteration %s: %w", it.ID, err)
 		}
 	}
-	return nil, nil
+	return joined(), nil
 }
 
 // existing is the iterations a project has now; none when it is gone.
@@ -83,54 +83,65 @@ func (d *Deleter) scopes(ctx context.Context, project uuid.UUID) ([]uuid.UUID, e
 }
 
 // deleteIterations deletes the planned iterations; their performance goes with them.
-func (m *removal) deleteIterations(ctx context.Context) ([]deletedLine, error) {
-	var lines []deletedLine
+func (m *removal) deleteIterations(ctx context.Context) (lines, error) {
+	var gone []lines
 	for _, it := range m.plan.Iterations {
 		remove := func(ctx context.Context) error { return m.d.Client.DeleteIteration(ctx, m.plan.ID, it) }
-		_, already, err := m.destroy(ctx, cv.ThingIteration, remove)
+		look := func(ctx context.Context) error {
+			_, err := m.d.Client.GetIteration(ctx, m.plan.ID, it)
+			return err //nolint:wrapcheck // wrapped below
+		}
+		already, err := m.removeOne(ctx, cv.ThingIteration, it, remove, look)
 		if errors.Is(err, cv.ErrPublished) { // meanwhile
 			if _, err := m.unpublishIterations(ctx); err != nil {
 				return nil, err
 			}
-			_, already, err = m.destroy(ctx, cv.ThingIteration, remove)
+			already, err = m.removeOne(ctx, cv.ThingIteration, it, remove, look)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("delete iteration %s: %w", it, err)
 		}
-		err = m.pollUntilGone(ctx, "iteration "+it.String(), func(ctx context.Context) (string, error) {
-			_, err := m.d.Client.GetIteration(ctx, m.plan.ID, it)
-			gone, err := m.d.Control.Gone(ctx, m.plan.ID, err, cv.ThingIteration)
-			return leftUnless(gone, it.String()), err //nolint:wrapcheck // wrapped by the caller
-		})
-		if err != nil {
-			return nil, err
-		}
-		lines = append(lines, m.absent(contract.CategoryIterations, removalMethod("DeleteIteration", already), it)...)
+		gone = append(gone, m.absent(contract.CategoryIterations, removalMethod("DeleteIteration", already), it))
 		if slices.Contains(m.facts.Trained, it) {
-			lines = append(lines, m.absent(contract.CategoryPerformance, removalMethod("DeleteIteration", already), it)...)
+			gone = append(gone, m.absent(contract.CategoryPerformance, removalMethod("DeleteIteration", already), it))
 		}
 	}
-	return lines, nil
+	return joined(gone...), nil
 }
 
 // deleteTags deletes the planned tags of the workspace. Images that carried them stay; iterations
 // keep their own copies.
-func (m *removal) deleteTags(ctx context.Context) ([]deletedLine, error) {
-	var lines []deletedLine
+func (m *removal) deleteTags(ctx context.Context) (lines, error) {
+	var gone []lines
 	for _, tag := range m.plan.Tags {
-		_, already, err := m.destroy(ctx, cv.ThingTag, func(ctx context.Context) error { return m.d.Client.DeleteTag(ctx, m.plan.ID, tag) })
+		already, err := m.removeOne(ctx, cv.ThingTag, tag,
+			func(ctx context.Context) error { return m.d.Client.DeleteTag(ctx, m.plan.ID, tag) },
+			func(ctx context.Context) error {
+				_, err := m.d.Client.GetTag(ctx, m.plan.ID, tag, uuid.Nil)
+				return err //nolint:wrapcheck // wrapped below
+			})
 		if err != nil {
 			return nil, fmt.Errorf("delete tag %s: %w", tag, err)
 		}
-		err = m.pollUntilGone(ctx, "tag "+tag.String(), func(ctx context.Context) (string, error) {
-			_, err := m.d.Client.GetTag(ctx, m.plan.ID, tag, uuid.Nil)
-			gone, err := m.d.Control.Gone(ctx, m.plan.ID, err, cv.ThingTag)
-			return leftUnless(gone, tag.String()), err //nolint:wrapcheck // wrapped by the caller
-		})
-		if err != nil {
-			return nil, err
-		}
-		lines = append(lines, m.absent(contract.CategoryTags, removalMethod("DeleteTag", already), tag)...)
+		gone = append(gone, m.absent(contract.CategoryTags, removalMethod("DeleteTag", already), tag))
 	}
-	return lines, nil
+	return joined(gone...), nil
+}
+
+// removeOne deletes a thing and looks until it is gone. Where the service said that it is not
+// there, and then shows it, it is deleted again. already: no call of this command can have removed
+// it.
+func (m *removal) removeOne(ctx context.Context, thing cv.Thing, id uuid.UUID, remove, look func(context.Context) error) (already bool, err error) {
+	missed := true
+	err = m.pollUntilGone(ctx, string(thing)+" "+id.String(), func(ctx context.Context) (_ string, err error) {
+		if missed {
+			if missed, already, err = m.destroy(ctx, thing, remove); err != nil {
+				missed = true
+				return "", err
+			}
+		}
+		gone, err := m.d.Control.Gone(ctx, m.plan.ID, look(ctx), thing)
+		return leftUnless(gone, id.String()), err //nolint:wrapcheck // wrapped by the caller
+	})
+	return already, err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -20,20 +21,20 @@ import (
 
 // deletePredictions deletes the stored predictions up to the time the delete was begun, until the
 // query for them is empty.
-func (m *removal) deletePredictions(ctx context.Context) ([]deletedLine, error) {
+func (m *removal) deletePredictions(ctx context.Context) (lines, error) {
 	scopes, err := m.d.scopes(ctx, m.plan.ID)
 	if err != nil {
 		return nil, err
 	}
-	var exported map[uuid.UUID]struct{}
+	var exported []uuid.UUID
 	if m.d.begun.Export != nil {
 		if exported, err = m.d.exportedPredictions(ctx, m.plan.ID); err != nil {
 			return nil, err
 		}
 	}
 	for _, scope := range scopes {
-		tried := map[uuid.UUID]bool{}
-		if err := m.pollUntilGone(ctx, "predictions", func(ctx context.Context) (string, error) { return m.predictionPages(ctx, scope, exported, tried) }); err != nil {
+		var last []uuid.UUID
+		if err := m.pollUntilGone(ctx, "predictions", func(ctx context.Context) (string, error) { return m.predictionPages(ctx, scope, exported, &last) }); err != nil {
 			return nil, err
 		}
 	}
@@ -44,10 +45,10 @@ func (m *removal) deletePredictions(ctx context.Context) ([]deletedLine, error) 
 	return m.absent(contract.CategoryPredictions, ledger.OpDeletePrediction, removed...), nil
 }
 
-// predictionPages deletes what the query gives until it gives nothing, or nothing new: then left is
-// the oldest that is still there. Of a delete that exported first, it deletes only what is in
-// exported.
-func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported map[uuid.UUID]struct{}, tried map[uuid.UUID]bool) (left string, err error) {
+// predictionPages deletes what the query gives until it gives nothing, or nothing but what it gave
+// just before: then left is the oldest that is still there. Of a delete that exported first, it
+// deletes only what is in exported. It keeps the last page, however many predictions there are.
+func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported []uuid.UUID, last *[]uuid.UUID) (left string, err error) {
 	query := survey.PredictionQuery{Scope: scope, Count: cv.MaxPredictionIDs, Until: m.d.begun.BegunAt}
 	for {
 		results, _, err := query.Page(ctx, m.d.Client, m.plan.ID, nil)
@@ -60,13 +61,13 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported
 		fresh := false
 		ids := make([]uuid.UUID, 0, len(results))
 		for _, p := range results {
-			if _, ok := exported[p.ID]; m.d.begun.Export != nil && !ok {
+			if m.d.begun.Export != nil && !has(exported, p.ID) {
 				return "", notExported(m.plan.ID, p.ID)
 			}
 			ids = append(ids, p.ID)
-			fresh = fresh || !tried[p.ID]
-			tried[p.ID] = true
+			fresh = fresh || !slices.Contains(*last, p.ID)
 		}
+		*last = ids
 		err = inBatches(ids, cv.MaxPredictionIDs, func(batch []uuid.UUID) error {
 			_, _, err := m.destroy(ctx, cv.ThingPrediction, func(ctx context.Context) error { return m.d.Client.DeletePredictions(ctx, m.plan.ID, batch) })
 			return err
@@ -84,9 +85,16 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported
 // exports first must not take one that the bundle does not have, so it looks each of them up there.
 // If it finds one that is not there, the delete ends plan_changed.
 
-// exportedPredictions is the ids of a project's predictions in the bundle of export_first.
-func (d *Deleter) exportedPredictions(ctx context.Context, project uuid.UUID) (map[uuid.UUID]struct{}, error) {
-	exported := map[uuid.UUID]struct{}{}
+// has reports whether an id is among ids, which are in byte order.
+func has(ids []uuid.UUID, id uuid.UUID) bool {
+	_, ok := slices.BinarySearchFunc(ids, id, contract.CompareIDs)
+	return ok
+}
+
+// exportedPredictions is the ids of a project's predictions in the bundle of export_first, in byte
+// order: 16 bytes each.
+func (d *Deleter) exportedPredictions(ctx context.Context, project uuid.UUID) ([]uuid.UUID, error) {
+	var exported []uuid.UUID
 	body, _, err := d.Bags.Store.Open(ctx, d.Bags.Layout.Key(sink.ExportBag, sink.ProjectPath(project, bag.PredictionsFile)))
 	if errors.Is(err, sink.ErrNotFound) {
 		return exported, nil // there were none
@@ -102,8 +110,9 @@ func (d *Deleter) exportedPredictions(ctx context.Context, project uuid.UUID) (m
 		if err != nil {
 			return nil, fmt.Errorf("read the exported predictions of project %s: %w", project, err)
 		}
-		exported[l.Prediction.ID] = struct{}{}
+		exported = append(exported, l.Prediction.ID)
 	}
+	slices.SortFunc(exported, contract.CompareIDs)
 	return exported, nil
 }
 
@@ -125,7 +134,7 @@ func (d *Deleter) unexported(ctx context.Context, project uuid.UUID) (uuid.UUID,
 			return uuid.Nil, err //nolint:wrapcheck // wrapped by the caller
 		}
 		for _, p := range results {
-			if _, ok := exported[p.ID]; !ok {
+			if !has(exported, p.ID) {
 				return p.ID, nil
 			}
 		}

@@ -3,7 +3,6 @@ package deletion
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/google/uuid"
 
@@ -13,7 +12,7 @@ import (
 
 // deleteProject deletes the project, which must be empty by now: what is left in it was not
 // planned.
-func (m *removal) deleteProject(ctx context.Context) ([]deletedLine, error) {
+func (m *removal) deleteProject(ctx context.Context) (lines, error) {
 	p := m.plan
 	if err := m.pollUntilGone(ctx, "what was planned", m.leftover); err != nil {
 		return nil, err
@@ -30,19 +29,17 @@ func (m *removal) deleteProject(ctx context.Context) ([]deletedLine, error) {
 	if err := m.d.keepCredential(ctx); err != nil { // after this call nothing may be there to prove it
 		return nil, err
 	}
-	_, already, err := m.destroy(ctx, cv.ThingProject, func(ctx context.Context) error { return m.d.Client.DeleteProject(ctx, p.ID) })
+	already, err := m.removeOne(ctx, cv.ThingProject, p.ID,
+		func(ctx context.Context) error { return m.d.Client.DeleteProject(ctx, p.ID) },
+		func(ctx context.Context) error {
+			_, err := m.d.Client.GetProject(ctx, p.ID) // that it is not listed either is a part of the proof
+			return err                                 //nolint:wrapcheck // wrapped below
+		})
 	if err != nil {
 		return nil, fmt.Errorf("delete project %s: %w", p.ID, err)
 	}
-	err = m.pollUntilGone(ctx, "project "+p.ID.String(), func(ctx context.Context) (string, error) {
-		_, err := m.d.Client.GetProject(ctx, p.ID)
-		gone, err := m.d.Control.Gone(ctx, p.ID, err) // which looks into the list of projects, too
-		return leftUnless(gone, "itself"), err        //nolint:wrapcheck // wrapped by the caller
-	})
-	if err != nil {
-		return nil, err
-	}
-	return append(m.absent(contract.CategoryTags, removalMethod("DeleteProject", already), p.Tags...), m.absent(contract.CategoryProjects, removalMethod("DeleteProject", already), p.ID)...), nil
+	how := removalMethod("DeleteProject", already)
+	return joined(m.absent(contract.CategoryTags, how, p.Tags...), m.absent(contract.CategoryProjects, how, p.ID)), nil
 }
 
 // leftover looks for what is left in the project. What was planned was seen to be gone, by a direct
@@ -53,16 +50,12 @@ func (m *removal) leftover(ctx context.Context) (left string, err error) {
 	changed := func(what string) error {
 		return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf("project %s has %s, added after the plan was made: the project itself was not deleted", p.ID, what)}
 	}
-	isPlanned := func(planned []uuid.UUID, id uuid.UUID) bool {
-		_, ok := slices.BinarySearchFunc(planned, id, contract.CompareIDs)
-		return ok
-	}
 	iterations, err := m.d.existing(ctx, p.ID)
 	if err != nil {
 		return "", err
 	}
 	for _, it := range iterations {
-		if !isPlanned(p.Iterations, it.ID) {
+		if !has(p.Iterations, it.ID) {
 			return "", changed("iteration " + it.ID.String())
 		}
 		left = "iteration " + it.ID.String()
@@ -77,7 +70,7 @@ func (m *removal) leftover(ctx context.Context) (left string, err error) {
 			return "", err //nolint:wrapcheck // wrapped by the caller
 		}
 		for _, id := range found.IDs() {
-			if !isPlanned(p.Images, id) {
+			if !has(p.Images, id) {
 				return "", changed(fmt.Sprintf("image %s and perhaps others, %d in all", id, n))
 			}
 		}
@@ -88,7 +81,7 @@ func (m *removal) leftover(ctx context.Context) (left string, err error) {
 		return "", fmt.Errorf("read the tags of project %s: %w", p.ID, err)
 	}
 	for _, t := range tags { // those that were planned go with the project
-		if !isPlanned(p.Tags, t.ID) {
+		if !has(p.Tags, t.ID) {
 			return "", changed("tag " + t.ID.String())
 		}
 	}

@@ -2,11 +2,11 @@ package deletion
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -32,24 +32,32 @@ func recordName(project int, step string) string {
 	return fmt.Sprintf("deleted/%06d-%s.jsonl", project, step)
 }
 
+// lines are what a step saw to be gone, one after the other: there may be millions.
+type lines = iter.Seq[deletedLine]
+
 // record stores a step's lines, once what the step read is in the ledger.
-func (m *removal) record(ctx context.Context, key sink.Key, lines []deletedLine) error {
+func (m *removal) record(ctx context.Context, key sink.Key, gone lines) error {
 	if err := errors.Join(m.d.Attempt.FlushCalls(ctx), m.d.keepCredential(ctx)); err != nil {
 		return err
 	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	for _, l := range lines {
-		if err := enc.Encode(l); err != nil {
-			return fmt.Errorf("record what was deleted: %w", err)
+	done := int64(0)
+	err := m.d.Bags.Spooled(func(s *sink.Spool) error {
+		enc := json.NewEncoder(s)
+		for l := range gone {
+			if err := enc.Encode(l); err != nil {
+				return err
+			}
+			done++
 		}
-	}
-	// After a crash before this object is stored the next attempt repeats the step: what is gone
-	// already is seen to be gone. Behind it the step is done.
-	if _, err := m.d.Bags.Work.Put(ctx, key, sink.Bytes(buf.Bytes(), "application/jsonl")); err != nil {
+		// After a crash before this object is stored the next attempt repeats the step: what is
+		// gone already is seen to be gone. Behind it the step is done.
+		_, err := m.d.Bags.Work.Put(ctx, key, s.Body("application/jsonl"))
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("record what was deleted: %w", err)
 	}
-	m.d.done += int64(len(lines))
+	m.d.done += done
 	return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt)
 }
 
@@ -71,13 +79,33 @@ func (d *Deleter) keepCredential(ctx context.Context) error {
 }
 
 // absent are lines for things that are gone now.
-func (m *removal) absent(c contract.Category, how string, ids ...uuid.UUID) []deletedLine {
+func (m *removal) absent(c contract.Category, how string, ids ...uuid.UUID) lines {
+	return m.absentBy(c, func(uuid.UUID) string { return how }, ids...)
+}
+
+// absentBy are lines for things that are gone now, with how each of them went.
+func (m *removal) absentBy(c contract.Category, how func(uuid.UUID) string, ids ...uuid.UUID) lines {
 	now := m.d.Now().UTC().Truncate(time.Millisecond)
-	lines := make([]deletedLine, 0, len(ids))
-	for _, id := range ids {
-		lines = append(lines, deletedLine{ID: id, Category: c, How: how, VerifiedAbsent: now})
+	return func(yield func(deletedLine) bool) {
+		for _, id := range ids {
+			if !yield(deletedLine{ID: id, Category: c, How: how(id), VerifiedAbsent: now}) {
+				return
+			}
+		}
 	}
-	return lines
+}
+
+// joined are lines one after the other.
+func joined(all ...lines) lines {
+	return func(yield func(deletedLine) bool) {
+		for _, some := range all {
+			for l := range some {
+				if !yield(l) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // removalMethod is how a thing went that one call deletes.
@@ -88,22 +116,24 @@ func removalMethod(operation string, already bool) string {
 	return operation
 }
 
-// recorded loads the lines that one step of a project stored; stored is false when the step has not
+// recorded reads the lines that one step of a project stored; stored is false when the step has not
 // ended.
-func (d *Deleter) recorded(ctx context.Context, n int, step string) (stored bool, lines []deletedLine, err error) {
+func (d *Deleter) recorded(ctx context.Context, n int, step string, each func(deletedLine) error) (stored bool, err error) {
 	body, _, err := d.Bags.Work.Open(ctx, d.Bags.WorkKey(recordName(n, step)))
 	if errors.Is(err, sink.ErrNotFound) {
-		return false, nil, nil
+		return false, nil
 	}
 	if err != nil {
-		return false, nil, fmt.Errorf("read what was deleted: %w", err)
+		return false, fmt.Errorf("read what was deleted: %w", err)
 	}
 	defer body.Close()
 	for l, err := range unit.Lines[deletedLine](json.NewDecoder(bufio.NewReader(body))) {
-		if err != nil {
-			return false, nil, fmt.Errorf("read what was deleted: %w", err)
+		if err == nil {
+			err = each(l)
 		}
-		lines = append(lines, l)
+		if err != nil {
+			return false, fmt.Errorf("read what was deleted: %w", err)
+		}
 	}
-	return true, lines, nil
+	return true, nil
 }

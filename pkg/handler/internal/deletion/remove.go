@@ -24,15 +24,15 @@ type removal struct {
 
 // steps are the steps of a removal, in the order that the service's traps ask for.
 func steps() []string {
-	return []string{"unpublish", "predictions", "images", "selection", "iterations", "tags", "project"}
+	return []string{"unpublish", "predictions", "images", "selection", "iterations", "tags", "last-look", "project"}
 }
 
 // run removes what was planned of the project, step by step, each verified and recorded before the
 // next.
 func (m *removal) run(ctx context.Context) error {
-	do := map[string]func(context.Context) ([]deletedLine, error){
+	do := map[string]func(context.Context) (lines, error){
 		"unpublish": m.unpublishIterations, "predictions": m.deletePredictions, "images": m.deleteImages, "selection": m.relistSelection,
-		"iterations": m.deleteIterations, "tags": m.deleteTags, "project": m.deleteProject,
+		"iterations": m.deleteIterations, "tags": m.deleteTags, "last-look": m.relistSelection, "project": m.deleteProject,
 	}
 	for _, step := range steps() {
 		if !m.wants(step) {
@@ -49,15 +49,15 @@ func (m *removal) run(ctx context.Context) error {
 		if err := m.checkLegalHold(ctx); err != nil {
 			return err
 		}
-		var lines []deletedLine
+		var gone lines
 		// A step can be begun again at any point: it is where the service contradicts itself.
 		if err := m.pollUntilGone(ctx, "what step "+step+" removes", func(ctx context.Context) (_ string, err error) {
-			lines, err = do[step](ctx)
+			gone, err = do[step](ctx)
 			return "", err
 		}); err != nil {
 			return err
 		}
-		if err := m.record(ctx, key, lines); err != nil {
+		if err := m.record(ctx, key, gone); err != nil {
 			return err
 		}
 	}
@@ -92,6 +92,8 @@ func (m *removal) wants(step string) bool {
 		return len(p.Images) > 0
 	case "selection":
 		return deleteplan.SelectsImages(m.d.Command.Data)
+	case "last-look": // the selection once more, after the last step
+		return deleteplan.SelectsImages(m.d.Command.Data) && len(p.Tags) > 0
 	case "tags":
 		return len(p.Tags) > 0 && !p.Project
 	default:

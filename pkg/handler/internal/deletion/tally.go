@@ -14,20 +14,18 @@ type tally struct {
 	checks   []report.Verification
 }
 
-// add counts what a step of a project saw to be gone.
-func (t *tally) add(project uuid.UUID, into *contract.Counts, lines []deletedLine) {
-	for _, l := range lines {
-		n := into.Of(l.Category)
-		if n != nil && l.How != alreadyGone {
-			*n++
-		}
-		check := t.check(project, l)
-		check.Items++
-		if l.How == alreadyGone {
-			check.AlreadyGone++
-		}
-		check.Last = l.VerifiedAbsent
+// add counts a thing of a project that was seen to be gone.
+func (t *tally) add(project uuid.UUID, into *contract.Counts, l deletedLine) {
+	n := into.Of(l.Category)
+	if n != nil && l.How != alreadyGone {
+		*n++
 	}
+	check := t.check(project, l)
+	check.Items++
+	if l.How == alreadyGone {
+		check.AlreadyGone++
+	}
+	check.Last = l.VerifiedAbsent
 }
 
 // check is the row of the project and category of a line.

@@ -84,14 +84,19 @@ func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, takenB
 			now = have.Time // this clock is behind that of the earlier holder
 		}
 	}
-	if err := l.Write(sink.LedgerLine{Time: now.UTC(), Kind: sink.LedgerTakeover}); err != nil {
-		return nil, err
-	}
-	if err := l.Flush(ctx); err != nil {
+	if err := l.TakeOver(ctx, now); err != nil {
 		return nil, err
 	}
 	l.heads[l.chain.Head()] = struct{}{}
 	return l, nil
+}
+
+// TakeOver appends a takeover, so that the appends of every other holder fail from now on.
+func (l *Ledger) TakeOver(ctx context.Context, now time.Time) error {
+	if err := l.Write(sink.LedgerLine{Time: now.UTC(), Kind: sink.LedgerTakeover}); err != nil {
+		return err
+	}
+	return l.Flush(ctx)
 }
 
 func newLedger(q Queue, prefix, id string) *Ledger {

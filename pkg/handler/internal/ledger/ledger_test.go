@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -206,6 +208,40 @@ func TestRemovedImages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// deaf is a queue that keeps nothing.
+type deaf struct{ queue }
+
+func (d *deaf) AppendLedger(_ context.Context, _ string, _ []byte, after uint64) (uint64, error) {
+	return after + 1, nil
+}
+
+// TestMemory deletes many predictions: the ledger keeps none of them.
+func TestMemory(t *testing.T) {
+	l, err := ledger.Open(t.Context(), &deaf{}, "cv", "del-1", start, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	const calls, batch = 1000, 64
+	before := heap()
+	for range calls {
+		ids := make([]string, batch)
+		for i := range ids {
+			ids[i] = uuid.NewString()
+		}
+		write(t, l, start, step{"DeletePrediction", fmt.Sprintf("projects/%s/predictions %s", project, strings.Join(ids, ",")), 204})
+	}
+	if grew := int64(heap()) - int64(before); grew > 8*calls*batch {
+		t.Errorf("%d bytes for each of %d predictions", grew/(calls*batch), calls*batch)
+	}
+	runtime.KeepAlive(l)
 }
 
 // TestCalledBefore says whether a ledger tells of destructive calls: also one whose only call was

@@ -122,7 +122,8 @@ func (l *Ledger) Removed(ctx context.Context, operation string, project uuid.UUI
 		}
 	}
 	settle()
-	return slices.Compact(contract.SortedIDs(ids)), all, nil
+	slices.SortFunc(ids, contract.CompareIDs)
+	return slices.Compact(ids), all, nil
 }
 
 // Operations of which more is noted: which ids they named.

@@ -51,7 +51,8 @@ func TagListings(scope uuid.UUID, tags []uuid.UUID) []Listing {
 	return listings
 }
 
-// witnesses are listings of the same images in which one that is tagged or untagged meanwhile stays.
+// witnesses are listings of the same images in which one that is tagged or untagged meanwhile
+// stays.
 func witnesses(listings []Listing) []Listing {
 	if len(listings[0].Tags) == 0 {
 		return []Listing{{Kind: All, Scope: listings[0].Scope}}
@@ -144,6 +145,13 @@ func PerformancePage(ctx context.Context, client *cv.Client, project uuid.UUID, 
 
 // StatusTraining is the status of an iteration that is being trained.
 const StatusTraining = "Training"
+
+// Settled reports whether an iteration is one of which all can be seen: it was trained, that failed,
+// or it is the workspace, as old services list it. Any other status, also one that is not known,
+// says that it is still on its way.
+func Settled(it cv.Iteration) bool {
+	return it.Status == "Completed" || it.Status == "Failed" || it.Status == "New"
+}
 
 // WithoutWorkspace is iterations without the workspace, which old services list among them with
 // status New: it cannot be deleted by itself.

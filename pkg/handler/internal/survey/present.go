@@ -65,8 +65,8 @@ func (s Survey) listsWith(ctx context.Context, scope uuid.UUID, calls int) (bool
 	return 2*cv.Pages(n)+8 < calls, err // twice, beside counts and pages begun
 }
 
-// listPresent is eachPresent by listing the whole scope, in every way: an image that moves meanwhile
-// must not pass for absent.
+// listPresent is eachPresent by listing the whole scope, in every way: an image that moves
+// meanwhile must not pass for absent.
 func (s Survey) listPresent(ctx context.Context, scope uuid.UUID, ids []uuid.UUID, have func(cv.Image)) error {
 	s.Data = contract.Data{} // all images
 	all := Selected{}

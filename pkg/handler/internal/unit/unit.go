@@ -15,7 +15,8 @@ import (
 
 // Version is the version of the JSON of units, readings and their results. Since version 2 a page
 // may be one of all images, tagged or not, a unit has the thresholds of its export, and a result
-// may say what the service did not give.
+// may say what the service did not give. It changes, too, when an export is cut into other units:
+// the numbers of the former ones mean nothing then (see bag.Owner).
 const Version = 2
 
 // Kind says what a unit of work does.
@@ -73,6 +74,17 @@ type Unit struct {
 	Scopes   []uuid.UUID      `json:"scopes,omitempty"`   // of predictions: the scopes still to read, the first with Token
 	Token    *survey.Token    `json:"token,omitempty"`    // of predictions
 	Named    bool             `json:"named,omitempty"`    // the project was named by the requester: its absence is a failure
+	Host     string           `json:"host,omitempty"`     // of the Training API when the export was planned
+	Proven   string           `json:"proven,omitempty"`   // fingerprint of the credential that read the project; see account.Control
+	Known    []uuid.UUID      `json:"known,omitempty"`    // projects that the account listed when the export was planned
+	Measure  *Measure         `json:"measure,omitempty"`  // of a project: what its performance is asked with
+}
+
+// Measure is the thresholds that the performance of iterations is asked with, as the export's plan
+// froze them.
+type Measure struct {
+	Threshold float64 `json:"threshold"`
+	Overlap   float64 `json:"overlap"`
 }
 
 // Summary is the first line of a unit's result: all the coordinator needs to go on.
@@ -84,6 +96,7 @@ type Summary struct {
 	Gone  bool            `json:"gone,omitempty"`  // the project is not there any more, and the command does not name it
 
 	// Of a project.
+	Proven     string           `json:"proven,omitempty"` // fingerprint of the credential that read it
 	Iterations []IterationInfo  `json:"iterations,omitempty"`
 	Tags       int              `json:"tags,omitempty"` // distinct tags, of the workspace and iterations
 	Listings   []survey.Listing `json:"listings,omitempty"`
@@ -175,8 +188,15 @@ type BlobRecord struct {
 
 // Blame says why a blob could not be had, or what is wrong with it.
 type Blame struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	Operation string `json:"operation,omitempty"` // that the service did not carry out
+	Code      string `json:"code"`
+	Message   string `json:"message"`
+	RequestID string `json:"request_id,omitempty"` // of the service's answer
+}
+
+// Of is the failure of one thing for this reason.
+func (b Blame) Of(id string) Failure {
+	return Failure{ID: id, Operation: b.Operation, Code: b.Code, Message: b.Message, RequestID: b.RequestID}
 }
 
 // Failure is one thing that an export could not have, as inventory.json lists it.

@@ -1,4 +1,4 @@
-package sink
+package verify
 
 import (
 	"context"
@@ -9,25 +9,32 @@ import (
 	"iter"
 	"os"
 	"strings"
+	"syscall"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
 // File is one file of a source.
 type File struct {
 	Name      string // relative to the bag's root, with slashes
 	Bytes     int64  // -1: the source does not say
-	Irregular bool   // not a regular file, nor an object
+	Irregular bool   // neither a regular file nor an object: it is not opened
 }
 
-// Source is a stored bag to be read. Open gives an error that matches ErrNotFound (or
-// fs.ErrNotExist) for a file that is not there; any other error means that nothing can be said of
+// Source is a stored bag to be read. Open gives an error that matches [sink.ErrNotFound] (or
+// [fs.ErrNotExist]) for a file that is not there; any other error means that nothing can be said of
 // the file. It may be called by several goroutines at once.
 type Source interface {
 	List(ctx context.Context) iter.Seq2[File, error]
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
 }
 
-// DirSource reads a bag from a folder. Links are not followed out of it.
-func DirSource(dir string) Source { return dirSource(dir) }
+// errIrregular says that a name is that of a pipe, a device or another thing that is no file.
+var errIrregular = errors.New("it is not a regular file")
+
+// Dir reads a bag from a folder. Links are not followed out of it, and nothing but regular files is
+// read.
+func Dir(dir string) Source { return dirSource(dir) }
 
 type dirSource string
 
@@ -63,21 +70,33 @@ func (d dirSource) List(ctx context.Context) iter.Seq2[File, error] {
 	}
 }
 
-// Open implements Source.
+// Open implements Source. It does not wait for the other end of a pipe.
 func (d dirSource) Open(_ context.Context, name string) (io.ReadCloser, error) {
-	f, err := os.OpenInRoot(string(d), name)
+	root, err := os.OpenRoot(string(d))
+	if err != nil {
+		return nil, fmt.Errorf("open folder: %w", err)
+	}
+	defer root.Close() //nolint:errcheck // nothing was written
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open file of bag: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errIrregular
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
 
-// StoreSource reads a bag from S3, below a root that ends in a slash.
-func StoreSource(store *Store, root Key) Source { return storeSource{store, root} }
+// Stored reads a bag from S3, below a root that ends in a slash.
+func Stored(store *sink.Store, root sink.Key) Source { return storeSource{store, root} }
 
 type storeSource struct {
-	store *Store
-	root  Key
+	store *sink.Store
+	root  sink.Key
 }
 
 // List implements Source, in key order.
@@ -93,7 +112,7 @@ func (s storeSource) List(ctx context.Context) iter.Seq2[File, error] {
 
 // Open implements Source.
 func (s storeSource) Open(ctx context.Context, name string) (io.ReadCloser, error) {
-	body, _, err := s.store.Open(ctx, s.root+Key(name))
+	body, _, err := s.store.Open(ctx, s.root+sink.Key(name))
 	if err != nil {
 		return nil, err // not the nil *reader within an interface
 	}

@@ -1,0 +1,113 @@
+package bagfile
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Deletion is data/deletion.json: a delete in a nutshell.
+type Deletion struct {
+	V            int               `json:"v"`
+	ID           string            `json:"id"`
+	Reference    *string           `json:"reference"` // null: none
+	Method       string            `json:"method"`
+	Endpoint     string            `json:"endpoint"` // host of the Training API
+	APIVersion   string            `json:"api_version"`
+	Scope        json.RawMessage   `json:"scope"`
+	DryRun       bool              `json:"dry_run"` // nothing was deleted: the counts are what would be
+	Outcome      string            `json:"outcome"`
+	Counts       Counts            `json:"counts"`
+	PlanSHA256   string            `json:"plan_sha256"`
+	Projects     []DeletionProject `json:"projects"`
+	ExportBundle *BundleRef        `json:"export_bundle"`
+	Residuals    []Residual        `json:"residuals"`
+	StartedAt    time.Time         `json:"started_at"`
+	BegunAt      time.Time         `json:"begun_at"` // predictions stored up to this time were deleted
+	FinishedAt   time.Time         `json:"finished_at"`
+	Tool         string            `json:"tool"`
+}
+
+// DeletionProject is one project of a delete.
+type DeletionProject struct {
+	ID      uuid.UUID `json:"id"`
+	Project bool      `json:"project"` // the project itself, too
+	Counts  Counts    `json:"counts"`
+}
+
+// BundleRef points to another bag.
+type BundleRef struct {
+	URI            string     `json:"uri"`
+	ManifestSHA256 string     `json:"manifest_sha256"`
+	ReceiptSHA256  string     `json:"receipt_sha256"`
+	Signed         bool       `json:"signed"`
+	Objects        int64      `json:"objects"`
+	RetainUntil    *time.Time `json:"retain_until"`
+}
+
+// Residual is something that stays although it was selected.
+type Residual struct {
+	Category string `json:"category"`
+	Reason   string `json:"reason"`
+}
+
+// Deleted is a line of deleted.jsonl.
+type Deleted struct {
+	ID             uuid.UUID `json:"id"`
+	Category       string    `json:"category"`
+	How            string    `json:"how"` // see Ways
+	VerifiedAbsent time.Time `json:"verified_absent"`
+}
+
+// Verification is evidence/verification.json: what was seen to be gone, how, and when.
+type Verification struct {
+	V        int     `json:"v"`
+	Executed bool    `json:"executed"` // false of a dry run: there is nothing to verify
+	Checks   []Check `json:"checks"`
+}
+
+// Check says how the absence of a project's things of one category was seen.
+type Check struct {
+	Project     string    `json:"project"`
+	Category    string    `json:"category"`
+	Items       int       `json:"items"`
+	AlreadyGone int       `json:"already_gone"` // of these, what was gone when its turn came: nothing of it was deleted
+	How         string    `json:"how"`
+	First       time.Time `json:"first"` // when the first of them was seen to be gone
+	Last        time.Time `json:"last"`
+}
+
+// Plan is evidence/plan.json but for its projects.
+type Plan struct {
+	APIVersion string        `json:"api_version"`
+	Categories []string      `json:"categories"`
+	Host       string        `json:"host"`
+	Selection  PlanSelection `json:"selection"`
+	Unpublish  bool          `json:"unpublish"`
+	V          int           `json:"v"`
+}
+
+// PlanSelection is what of a command a plan covers.
+type PlanSelection struct {
+	AllProjects   bool                `json:"all_projects"`
+	ImageIDs      []uuid.UUID         `json:"image_ids"`
+	ImageMetadata []map[string]string `json:"image_metadata"` // pseudonyms
+	IterationIDs  []uuid.UUID         `json:"iteration_ids"`
+	ProjectIDs    []uuid.UUID         `json:"project_ids"`
+	TagIDs        []uuid.UUID         `json:"tag_ids"`
+}
+
+// Failed is evidence/failure.json, of a delete that failed after it had begun.
+type Failed struct {
+	V     int    `json:"v"`
+	ID    string `json:"id"`
+	Error struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	} `json:"error"`
+	PlanSHA256 string    `json:"plan_sha256"`
+	Counts     Counts    `json:"counts"`
+	StartedAt  time.Time `json:"started_at"`
+	FinishedAt time.Time `json:"finished_at"`
+}

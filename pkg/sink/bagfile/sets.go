@@ -1,0 +1,101 @@
+package bagfile
+
+import "slices"
+
+// Version is the only version of the files' format that is known.
+const Version = 1
+
+// Actions of the commands that have a bag.
+const (
+	ActionExport = "export"
+	ActionDelete = "delete"
+)
+
+// Outcomes of the commands that have a bag.
+const (
+	OutcomeComplete     = "complete"
+	OutcomeExceptions   = "complete_with_exceptions"
+	OutcomeNothingFound = "nothing_found"
+	OutcomePlanned      = "planned"
+)
+
+// Outcomes is all outcomes.
+func Outcomes() []string {
+	return []string{OutcomeComplete, OutcomeExceptions, OutcomeNothingFound, OutcomePlanned}
+}
+
+// Categories of user data.
+const (
+	Projects    = "projects"
+	Iterations  = "iterations"
+	Performance = "performance"
+	Tags        = "tags"
+	Images      = "images"
+	Exports     = "exports"
+	Predictions = "predictions"
+)
+
+// Categories is all categories, in the order in which files name them.
+func Categories() []string {
+	return []string{Projects, Iterations, Performance, Tags, Images, Exports, Predictions}
+}
+
+// Operations that change something in an account, as the ledger names them.
+const (
+	DeleteImages       = "DeleteImages"
+	DeletePrediction   = "DeletePrediction"
+	DeleteIteration    = "DeleteIteration"
+	DeleteTag          = "DeleteTag"
+	DeleteProject      = "DeleteProject"
+	UnpublishIteration = "UnpublishIteration"
+)
+
+// AlreadyGone is how a thing went that no call of the command removed.
+const AlreadyGone = "already_gone"
+
+// Destructive is the operations that only intents and results may have.
+func Destructive() []string {
+	return []string{DeleteImages, DeletePrediction, DeleteIteration, DeleteTag, DeleteProject, UnpublishIteration}
+}
+
+// Ways is how a thing of a category can have gone.
+func Ways(category string) []string {
+	switch category {
+	case Projects:
+		return []string{DeleteProject, AlreadyGone}
+	case Iterations, Performance:
+		return []string{DeleteIteration, AlreadyGone}
+	case Tags:
+		return []string{DeleteTag, DeleteProject, AlreadyGone}
+	case Images:
+		return []string{DeleteImages, AlreadyGone}
+	case Predictions:
+		return []string{DeletePrediction, AlreadyGone}
+	}
+	return nil
+}
+
+// Method is what a deletion amounts to, in the words of its receipt.
+const Method = "logical deletion through the service's API"
+
+// Tool is the product's name in bags and receipts.
+const Tool = "cvconsumer"
+
+// Sources of a picture: the links it can come by.
+func Sources() []string { return []string{"original", "resized"} }
+
+// known reports whether a word is in a closed set.
+func known(set []string, word string) bool { return slices.Contains(set, word) }
+
+// KnownOutcome reports whether a word is an outcome.
+func KnownOutcome(word string) bool { return known(Outcomes(), word) }
+
+// KnownCategory reports whether a word is a category.
+func KnownCategory(word string) bool { return known(Categories(), word) }
+
+// IsDestructive reports whether an operation changes something in an account.
+func IsDestructive(operation string) bool { return known(Destructive(), operation) }
+
+// Refused reports whether an answer with this HTTP status says that the call was not carried out: a
+// 4xx, but for 408, which tells nothing.
+func Refused(status int) bool { return status/100 == 4 && status != 408 }

@@ -1,0 +1,15 @@
+// Package verify reads a stored bag and says what is wrong with it.
+//
+// It checks two things. The bag holds what its manifests list, byte for byte, and nothing else
+// (manifests.go, reading.go). And what the bag says agrees: the receipt with the summary, the
+// request, the inventory, the plan, the ledger and the verification (statements.go, export.go,
+// deletion.go), and these with the records and files they speak of (documents.go, records.go,
+// deleted.go). What a bag says and no other part of it supports takes a signature to believe;
+// docs/auditors.md lists it.
+//
+// A bag is read through [Source], from a folder or from S3, several files at once, each file once
+// and as a stream. Whoever made the bag may be hostile: whatever it holds, the verification ends,
+// in bounded memory, and text of the bag goes into the report quoted (text.go). Memory is about 50
+// bytes for each payload file and 16 to 32 for each planned or deleted thing; a record, a document
+// and a statement have limits of their own (limits.go).
+package verify

@@ -1,0 +1,207 @@
+package verify
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+)
+
+// inventory is what is kept of inventory.json.
+type inventory struct {
+	projects map[uuid.UUID]*listed
+	order    []uuid.UUID
+}
+
+// listed is one project of the inventory.
+type listed struct {
+	gone       bool
+	categories map[string]*category
+	untrained  map[uuid.UUID]bool
+	unstable   int
+	removed    ids // images that were listed and removed before they were fetched
+	other      int64
+}
+
+// category is one category of a project of the inventory.
+type category struct {
+	listed, exported int
+	bytes            int64
+	failed           int64
+	things           ids // failed: ids of images and predictions, keys of the names of models
+	calls            int // failed: those that name a call which the service refused: what it would have given need not be there
+}
+
+// readInventory reads inventory.json piece by piece: it may name every image of every project.
+func (v *verifier) readInventory(f *file) {
+	s := newStream(f, maxStream)
+	inv := &inventory{projects: map[uuid.UUID]*listed{}}
+	version := -1
+	err := s.object(func(name string) error {
+		switch name {
+		case "v":
+			return s.value(&version)
+		case "projects":
+			return s.list(func() error { return inv.project(s) })
+		}
+		return s.skip()
+	})
+	if err == nil {
+		err = s.end()
+	}
+	switch {
+	case f.err != nil:
+		return
+	case err != nil:
+		v.problem(f.name, "it is not what it should be: %v", err)
+		return
+	case version != bagfile.Version:
+		v.problem(f.name, "it has version %d, only %d is known", version, bagfile.Version)
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.statements.inventory = inv
+}
+
+// project reads one project.
+func (inv *inventory) project(s *stream) error {
+	var id string
+	p := &listed{categories: map[string]*category{}, untrained: map[uuid.UUID]bool{}}
+	err := s.object(func(name string) error {
+		switch name {
+		case "id":
+			return s.value(&id)
+		case "gone":
+			return s.value(&p.gone)
+		case "categories":
+			return s.object(func(name string) error {
+				if !bagfile.KnownCategory(name) {
+					return fmt.Errorf("%s is no category", quote(name))
+				}
+				p.categories[name] = &category{}
+				return p.categories[name].read(s, name)
+			})
+		case "untrained":
+			return s.list(func() error {
+				var id uuid.UUID
+				err := s.value(&id)
+				p.untrained[id] = true
+				return err
+			})
+		case "unstable":
+			return s.list(func() error {
+				p.unstable++
+				return s.skip()
+			})
+		case "removed":
+			return s.list(func() error {
+				var id uuid.UUID
+				err := s.value(&id)
+				p.removed = append(p.removed, id)
+				return err
+			})
+		}
+		return s.skip()
+	})
+	if err != nil {
+		return err
+	}
+	project := plainID(id)
+	if project == uuid.Nil || inv.projects[project] != nil {
+		return fmt.Errorf("project %s has no id, or is there twice", quote(id))
+	}
+	p.removed, _ = sorted(p.removed)
+	inv.projects[project] = p
+	inv.order = append(inv.order, project)
+	return nil
+}
+
+// read reads one category.
+func (c *category) read(s *stream, of string) error {
+	err := s.object(func(name string) error {
+		switch name {
+		case "listed":
+			return s.value(&c.listed)
+		case "exported":
+			return s.value(&c.exported)
+		case "bytes":
+			return s.value(&c.bytes)
+		case "failed":
+			return s.list(func() error { return c.failure(s, of) })
+		}
+		return s.skip()
+	})
+	if c.listed < 0 || c.exported < 0 || c.bytes < 0 {
+		return fmt.Errorf("a count of %s is negative", of)
+	}
+	var twice uuid.UUID
+	if c.things, twice = sorted(c.things); err == nil && twice != uuid.Nil {
+		err = fmt.Errorf("of %s something failed that is there twice", of)
+	}
+	return err
+}
+
+// failure reads one thing that could not be had.
+func (c *category) failure(s *stream, of string) error {
+	var f struct {
+		bagfile.Failure
+		Operation string `json:"operation"`
+	}
+	if err := s.value(&f); err != nil {
+		return err
+	}
+	c.failed++
+	if f.Code == "" || f.ID == "" {
+		return fmt.Errorf("of %s something failed that has no id or no code", of)
+	}
+	switch id := plainID(f.ID); {
+	case of == bagfile.Exports && f.Operation == "":
+		c.things = append(c.things, nameKey(f.ID))
+	case id != uuid.Nil && (of == bagfile.Images || of == bagfile.Predictions):
+		c.things = append(c.things, id)
+	}
+	if f.Operation != "" {
+		c.calls++
+	}
+	return nil
+}
+
+// exceptions is how many exceptions the inventory tells.
+func (inv *inventory) exceptions(action string) int64 {
+	n := int64(0)
+	for _, p := range inv.projects {
+		for _, c := range p.categories {
+			n += c.failed
+		}
+		n += int64(p.unstable)
+		if p.gone && action == bagfile.ActionExport {
+			n++
+		}
+	}
+	return n
+}
+
+// skip reads a value of any size that is not needed.
+func (s *stream) skip() error {
+	depth := 0
+	for {
+		token, err := s.token()
+		if err != nil {
+			return err
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			if depth++; depth > maxDepth {
+				return fmt.Errorf("it is nested too deeply")
+			}
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+		if depth == 0 {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package verify
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+)
+
+// statement decodes a file of the product's own into where, once it has the form that the product
+// writes.
+func statement[T any](v *verifier, f *file, where **T) {
+	b := v.all(f, maxStatement)
+	if b == nil {
+		return
+	}
+	into := new(T)
+	err := checkMembers(b)
+	if err == nil {
+		err = json.Unmarshal(b, into)
+	}
+	if err != nil {
+		v.problem(f.name, "it is not what it should be: %v", err)
+		return
+	}
+	var head struct{ V int }
+	if err := json.Unmarshal(b, &head); err != nil || head.V != bagfile.Version {
+		v.problem(f.name, "it has version %d, only %d is known", head.V, bagfile.Version)
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	*where = into
+}
+
+// checkMembers returns an error unless b is one JSON value in which no object has a member twice,
+// or one in another letter case: programs differ in which of them they read. All names of the
+// product are in lower case, but for one of in-toto; those within image_metadata are the
+// customer's.
+func checkMembers(b []byte) error {
+	type level struct {
+		names   map[string]bool // of an object; nil for an array
+		name    string          // of the member that is read
+		waiting bool            // for a name
+		foreign bool
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	stack := []level{{}}
+	for {
+		token, err := dec.Token()
+		if errors.Is(err, io.EOF) && len(stack) == 1 && stack[0].name != "" {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("not valid JSON: %w", err)
+		}
+		top := &stack[len(stack)-1]
+		if text, ok := token.(string); ok && top.waiting {
+			switch {
+			case top.names[text]:
+				return fmt.Errorf("the member %s is there twice", quote(text))
+			case !top.foreign && strings.ToLower(text) != text && text != "predicateType":
+				return fmt.Errorf("the member %s is in another letter case", quote(text))
+			}
+			top.names[text], top.name, top.waiting = true, text, false
+			continue
+		}
+		if len(stack) == 1 {
+			if top.name != "" {
+				return errors.New("something follows the value")
+			}
+			top.name = "value"
+		}
+		top.waiting = top.names != nil
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			if len(stack) > maxDepth {
+				return errors.New("it is nested too deeply")
+			}
+			next := level{foreign: top.foreign || top.name == "image_metadata"}
+			if token == json.Delim('{') {
+				next.names, next.waiting = map[string]bool{}, true
+			}
+			stack = append(stack, next)
+		case json.Delim('}'), json.Delim(']'):
+			stack = stack[:len(stack)-1]
+			stack[len(stack)-1].waiting = stack[len(stack)-1].names != nil
+		}
+	}
+}
+
+// errPiece says that a value within a streamed file is larger than any that the product writes.
+var errPiece = errors.New("a value of more than 1 MiB")
+
+// stream reads a large JSON file piece by piece, in bounded memory.
+type stream struct {
+	dec  *json.Decoder
+	in   io.Reader
+	left int64 // bytes that may be read before the next piece is complete
+	all  int64 // bytes that may be read in all
+}
+
+func newStream(in io.Reader, limit int64) *stream {
+	s := &stream{in: in, all: limit}
+	s.dec = json.NewDecoder(s)
+	s.dec.UseNumber()
+	return s
+}
+
+// Read implements io.Reader for the decoder.
+func (s *stream) Read(p []byte) (int, error) {
+	if s.left <= 0 {
+		return 0, errPiece
+	}
+	if s.all <= 0 {
+		return 0, errors.New("it is larger than any that the product writes")
+	}
+	n, err := s.in.Read(p[:min(int64(len(p)), s.left, s.all)])
+	s.left -= int64(n)
+	s.all -= int64(n)
+	return n, err
+}
+
+func (s *stream) token() (json.Token, error) {
+	s.left = maxPiece
+	return s.dec.Token()
+}
+
+// value reads the next value.
+func (s *stream) value(into any) error {
+	s.left = maxPiece
+	return s.dec.Decode(into)
+}
+
+// begin reads the beginning of an object or a list.
+func (s *stream) begin(want json.Delim) error {
+	token, err := s.token()
+	if err == nil && token != want {
+		err = fmt.Errorf("something else where %s is expected", quote(want.String()))
+	}
+	return err
+}
+
+// object reads an object; member reads the value of each member. No member may be there twice, or
+// have a name in another letter case.
+func (s *stream) object(member func(name string) error) error {
+	if err := s.begin('{'); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for s.more() {
+		token, err := s.token()
+		if err != nil {
+			return err
+		}
+		name, _ := token.(string)
+		if seen[name] || strings.ToLower(name) != name || len(seen) > maxDepth {
+			return fmt.Errorf("the member %s is there twice, in another letter case, or one of too many", quote(name))
+		}
+		seen[name] = true
+		if err := member(name); err != nil {
+			return err
+		}
+	}
+	_, err := s.token()
+	return err
+}
+
+// list reads a list; element reads each element.
+func (s *stream) list(element func() error) error {
+	if err := s.begin('['); err != nil {
+		return err
+	}
+	for s.more() {
+		if err := element(); err != nil {
+			return err
+		}
+	}
+	_, err := s.token()
+	return err
+}
+
+// more reports whether the object or list goes on.
+func (s *stream) more() bool {
+	s.left = maxPiece
+	return s.dec.More()
+}
+
+// end returns an error when something follows the value.
+func (s *stream) end() error {
+	if _, err := s.token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the value")
+	}
+	return nil
+}
+
+// same reports whether two JSON texts say the same.
+func same(a, b json.RawMessage) bool {
+	x, errX := canonical(a)
+	y, errY := canonical(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}

@@ -1,0 +1,20 @@
+package verify
+
+// What is read into memory at once. What is larger is a finding: the product writes nothing that
+// comes near.
+const (
+	maxStatement   = 16 << 20  // bytes of a statement: receipt, summary, request, verification
+	maxDocument    = 16 << 20  // bytes of one of the service's documents, such as tags.json
+	maxRecord      = 16 << 20  // bytes of a line of images.jsonl and its like
+	maxLine        = 64 << 10  // bytes of a line of deleted.jsonl and bag-info.txt
+	maxStream      = 256 << 20 // bytes of inventory.json, which is read piece by piece
+	maxPlan        = 1 << 30   // bytes of plan.json, likewise
+	maxPiece       = 1 << 20   // bytes of a piece
+	maxDepth       = 100       // of JSON that is skipped
+	maxTagFiles    = 10_000    // files outside data/
+	maxPlanned     = 10_000_000
+	maxPredictions = 4_000_000 // ids that DeletePrediction was called with
+	maxBare        = 1_000_000 // records of a file that have no blob
+	maxPerFile     = 100       // problems of one file, after which its content is not looked at further
+	maxShown       = 400       // bytes of the bag's text in a problem
+)

@@ -1,0 +1,188 @@
+package verify
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/internal/links"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+)
+
+// recorded is what records say of a project's images or predictions, over all scopes.
+type recorded struct {
+	all   ids   // distinct
+	bad   ids   // those with an error
+	bytes int64 // of their distinct blobs
+}
+
+// lineReader reads one file of records.
+type lineReader struct {
+	v    *verifier
+	f    *file
+	at   place
+	all  ids
+	bad  ids
+	bare int // records without a blob
+	size int64
+}
+
+// readRecords checks each record of a file, and notes what they say.
+func (v *verifier) readRecords(f *file, at place) {
+	if at.shape == deletedFile {
+		v.readDeleted(f, at)
+		return
+	}
+	r := &lineReader{v: v, f: f, at: at}
+	n := 0
+	for line, err := range sink.Lines(f.r, maxRecord) {
+		n++
+		var readErr *sink.ReadError
+		if errors.As(err, &readErr) || v.enough(f.name) {
+			return
+		}
+		if err == nil {
+			err = r.record(line)
+		}
+		if err != nil {
+			v.problem(f.name, "line %d: %v", n, err)
+		}
+		if r.bare > maxBare {
+			v.problem(f.name, "it has more than %d records without a file: the rest was not looked at", maxBare)
+			return
+		}
+	}
+	all, twice := sorted(r.all)
+	bad, _ := sorted(r.bad)
+	if twice != uuid.Nil {
+		v.problem(f.name, "%s is in it twice", twice)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	p := v.projects[at.project]
+	if p == nil {
+		return
+	}
+	switch at.shape {
+	case imagesFile, iterationImages:
+		p.images.add(all, bad, r.size)
+	case predictionsFile:
+		p.stored.add(all, bad, r.size)
+	}
+}
+
+// add takes account of one file.
+func (r *recorded) add(all, bad ids, size int64) {
+	r.all, r.bad, r.bytes = union(r.all, all), union(r.bad, bad), r.bytes+size
+}
+
+// record returns an error for a line that is no record, or does not fit the bag's files.
+func (r *lineReader) record(line []byte) error {
+	switch i, err := links.Find(line); {
+	case err != nil:
+		return errors.New("it is not valid JSON")
+	case i >= 0:
+		return fmt.Errorf("the string at byte %d has a link with its query, which may be signed", i)
+	}
+	if r.at.shape == performancesFile {
+		o := decodeObject(line)
+		if o.ID == uuid.Nil {
+			return errors.New("it has no id")
+		}
+		r.bare++
+		r.all = append(r.all, o.ID)
+		return nil
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(line, &members); err != nil {
+		return errors.New("it is not a record")
+	}
+	of := "image"
+	if r.at.shape == predictionsFile {
+		of = "prediction"
+	}
+	for name := range members {
+		if name != of && !slices.Contains([]string{"file", "sha256", "bytes", "content_type", "source", "error"}, name) {
+			return fmt.Errorf("it has the member %s, which is none of a record", quote(name))
+		}
+	}
+	var thing struct {
+		ID      uuid.UUID
+		Project *uuid.UUID
+	}
+	if err := json.Unmarshal(members[of], &thing); err != nil || thing.ID == uuid.Nil {
+		return fmt.Errorf("its %s has no id", of)
+	}
+	if r.at.shape == predictionsFile && thing.Project != nil && *thing.Project != r.at.project {
+		return fmt.Errorf("prediction %s is of project %s", thing.ID, *thing.Project)
+	}
+	r.all = append(r.all, thing.ID)
+	var blob bagfile.Blob
+	delete(members, of)
+	rest, err := json.Marshal(members)
+	if err == nil {
+		err = json.Unmarshal(rest, &blob)
+	}
+	if err != nil {
+		return errors.New("it is not a record")
+	}
+	return r.blob(of, thing.ID, blob)
+}
+
+// blob returns an error for what a record says of its blob and is not so.
+func (r *lineReader) blob(of string, id uuid.UUID, b bagfile.Blob) error {
+	if b.Error != nil {
+		if b.Error.Code == "" {
+			return errors.New("its error has no code")
+		}
+		r.bad = append(r.bad, id)
+	}
+	if b.File == nil {
+		r.bare++
+		switch {
+		case b.Error == nil:
+			return errors.New("it has neither a file nor an error")
+		case b.SHA256 != "" || b.Bytes != nil:
+			return errors.New("it has no file, and a digest or a size")
+		}
+		return nil
+	}
+	name := sink.Path("data/projects/" + r.at.project.String() + "/" + *b.File)
+	p := placeOf(name)
+	i := r.v.locate(name)
+	switch {
+	case name.Check() != nil || path.Clean(string(name)) != string(name):
+		return fmt.Errorf("its file %s is not a well-formed name", quote(*b.File))
+	case p.project != r.at.project || p.shape != imageBlob && of == "image" || p.shape != predictionBlob && of == "prediction" || p.id != id:
+		return fmt.Errorf("its file %s is not that of %s %s", quote(*b.File), of, id)
+	case i < 0 || !r.v.payload[i].listed:
+		return fmt.Errorf("its file %s is not in the bag", quote(*b.File))
+	case !sink.ValidDigest(b.SHA256) || hex.EncodeToString(r.v.payload[i].digest[:]) != b.SHA256[:32]:
+		return fmt.Errorf("its file %s has a different SHA-256 in the manifest", quote(*b.File))
+	case b.Bytes == nil:
+		return fmt.Errorf("it has no size of its file")
+	case !slices.Contains(bagfile.Sources(), b.Source):
+		return fmt.Errorf("its source is %s, which is not one", quote(b.Source))
+	}
+	size := r.v.sizeOf(i)
+	if size != *b.Bytes {
+		return fmt.Errorf("its file %s has %d bytes, not %d", quote(*b.File), size, *b.Bytes)
+	}
+	if ext := strings.TrimPrefix(path.Ext(*b.File), "."); b.Error != nil && ext != "bin" {
+		return fmt.Errorf("its file %s is no text in place of a picture by its name, and it has an error", quote(*b.File))
+	}
+	r.v.mu.Lock()
+	defer r.v.mu.Unlock()
+	if !r.v.payload[i].recorded {
+		r.v.payload[i].recorded = true
+		r.size += size
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+package verify
+
+import (
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// shape is what a file of a bag is by its name.
+type shape uint8
+
+// The files of a bag. There are no others.
+const (
+	noFile shape = iota
+	// Outside data/.
+	bagIt
+	bagInfo
+	manifest
+	tagManifest
+	page
+	receiptFile
+	signatureFile
+	requestFile
+	inventoryFile
+	ledgerFile
+	planFile
+	verificationFile
+	failureFile
+	// Below data/.
+	exportFile
+	deletionFile
+	// Of a project.
+	projectFile
+	tagsFile
+	iterationsFile
+	imagesFile
+	predictionsFile
+	imageBlob
+	predictionBlob
+	deletedFile
+	// Of an iteration.
+	iterationFile
+	iterationTags
+	performanceFile
+	performancesFile
+	exportsFile
+	iterationImages
+	modelFile
+)
+
+// fixed is the files that a bag has once at most.
+var fixed = map[sink.Path]shape{
+	sink.BagItFile: bagIt, sink.BagInfoFile: bagInfo, sink.ManifestFile: manifest, sink.TagManifestFile: tagManifest, sink.IndexFile: page,
+	sink.ReceiptFile: receiptFile, sink.SignatureFile: signatureFile, sink.RequestFile: requestFile, sink.InventoryFile: inventoryFile,
+	sink.LedgerFile: ledgerFile, sink.PlanFile: planFile, sink.VerificationFile: verificationFile, sink.FailureFile: failureFile,
+	sink.ExportFile: exportFile, sink.DeletionFile: deletionFile,
+}
+
+// ofProject and ofIteration are the files with fixed names in the folders of these.
+var (
+	ofProject = map[string]shape{
+		"project.json": projectFile, "tags.json": tagsFile, "iterations.json": iterationsFile, "images.jsonl": imagesFile,
+		"predictions.jsonl": predictionsFile, "deleted.jsonl": deletedFile,
+	}
+	ofIteration = map[string]shape{
+		"iteration.json": iterationFile, "tags.json": iterationTags, "performance.json": performanceFile, "image-performance.jsonl": performancesFile,
+		"exports.json": exportsFile, "images.jsonl": iterationImages,
+	}
+)
+
+// place is what a file is, and of what.
+type place struct {
+	shape
+	project, iteration uuid.UUID
+	id                 uuid.UUID // of a blob: of its image or prediction
+	model              string    // of a model: its name without the extension
+}
+
+// placeOf tells what a file is by its name; noFile when a bag has no such file.
+func placeOf(name sink.Path) place {
+	if s, ok := fixed[name]; ok {
+		return place{shape: s}
+	}
+	rest, ok := strings.CutPrefix(string(name), "data/projects/")
+	if !ok || name.Check() != nil {
+		return place{}
+	}
+	parts := strings.Split(rest, "/")
+	p := place{project: plainID(parts[0])}
+	if p.project == uuid.Nil {
+		return place{}
+	}
+	switch n := len(parts); {
+	case n == 2:
+		p.shape = ofProject[parts[1]]
+	case n == 3 && (parts[1] == "images" || parts[1] == "predictions"):
+		stem, _, _ := strings.Cut(parts[2], ".")
+		if p.id = plainID(stem); p.id == uuid.Nil {
+			return place{}
+		}
+		p.shape = imageBlob
+		if parts[1] == "predictions" {
+			p.shape = predictionBlob
+		}
+	case n >= 4 && parts[1] == "iterations":
+		if p.iteration = plainID(parts[2]); p.iteration == uuid.Nil {
+			return place{}
+		}
+		switch {
+		case n == 4:
+			p.shape = ofIteration[parts[3]]
+		case n == 5 && parts[3] == "exports":
+			p.shape = modelFile
+			p.model, _, _ = strings.Cut(parts[4], ".")
+		}
+	}
+	return p
+}
+
+// plainID is the id that a text is, in lower case with hyphens; the zero id when it is none.
+func plainID(text string) uuid.UUID {
+	id, err := uuid.Parse(text)
+	if err != nil || id.String() != text {
+		return uuid.Nil
+	}
+	return id
+}
+
+// records reports whether a file's lines are records, which are checked against all other files.
+func (s shape) records() bool {
+	return s == imagesFile || s == iterationImages || s == predictionsFile || s == performancesFile || s == deletedFile
+}
+
+// allowed reports whether the bags of a kind have such a file.
+func (s shape) allowed(kind sink.BagKind) bool {
+	switch s {
+	case noFile, failureFile:
+		return false
+	case planFile, verificationFile, deletionFile, deletedFile:
+		return kind == sink.DeleteBag
+	case bagIt, bagInfo, manifest, tagManifest, page, receiptFile, signatureFile, requestFile, ledgerFile:
+		return true
+	}
+	return kind == sink.ExportBag
+}
+
+// required is the files that every bag of a kind has.
+func required(kind sink.BagKind) []sink.Path {
+	if kind == sink.DeleteBag {
+		return []sink.Path{sink.BagItFile, sink.BagInfoFile, sink.RequestFile, sink.LedgerFile, sink.DeletionFile, sink.PlanFile, sink.VerificationFile, sink.IndexFile}
+	}
+	return []sink.Path{sink.BagItFile, sink.BagInfoFile, sink.RequestFile, sink.LedgerFile, sink.ExportFile, sink.InventoryFile}
+}
