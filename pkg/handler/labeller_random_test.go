@@ -112,8 +112,9 @@ func (l *labelledProject) throughout() []uuid.UUID {
 	return slices.DeleteFunc(slices.Clone(l.Images), func(id uuid.UUID) bool { return l.worker.Removed(id) || !l.selects(id, true) })
 }
 
-// changed reports whether the labeller changed what is selected: a delete of what it planned is then
-// not all that there is, and one that exports first deletes nothing that the export does not hold.
+// changed reports whether the labeller changed what is selected: a delete of what it planned is
+// then not all that there is, and one that exports first deletes nothing that the export does not
+// hold.
 func (l *labelledProject) changed() bool {
 	return l.whole && len(l.worker.Added()) > 0 || slices.ContainsFunc(l.Images, func(id uuid.UUID) bool {
 		return l.worker.Removed(id) && l.selects(id, false) || l.tag && (l.worker.Tagged(l.Tags[0], id) || l.worker.Untagged(l.Tags[0], id))
