@@ -9,8 +9,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// ownerName is the working object that names the command to which the others belong. It is the first
-// to be stored.
+// ownerName is the working object that names the command to which the others belong. It is the
+// first to be stored.
 const ownerName = "owner.json"
 
 // maxOwner bounds it, in bytes.

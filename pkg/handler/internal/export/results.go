@@ -80,7 +80,8 @@ func (r *results) resume(ctx context.Context, stored, waits map[int]bool) (probe
 }
 
 // handBack ends the attempt when a unit met the operator's problem: a command that waits holds no
-// slot. Its units leave the queue. When the command is delivered again, one of them goes first, alone.
+// slot. Its units leave the queue. When the command is delivered again, one of them goes first,
+// alone.
 func (r *results) handBack(ctx context.Context, n int) error {
 	w, err := unit.ReadWait(ctx, r.x.Bags.Work, r.x.Bags.Layout, n)
 	if w == nil || err != nil {

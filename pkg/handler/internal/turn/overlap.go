@@ -16,9 +16,9 @@ import (
 // An account may have several names: a regional endpoint and a custom sub-domain, or two aliases
 // without the setting that says they are one. So a command that takes every project of its account
 // may have projects in common with commands of other names, and only its plan tells which. It
-// writes them into its job, then looks for other commands at work on them, and goes on when it finds
-// none. A command that names such a project, and begins beside it, looks after it has said in its
-// job that it is at work. So one of the two sees the other, whatever the order of their writes.
+// writes them into its job, then looks for other commands at work on them, and goes on when it
+// finds none. A command that names such a project, and begins beside it, looks after it has said in
+// its job that it is at work. So one of the two sees the other, whatever the order of their writes.
 
 // Overlap is a command under another account's name that is at work on a common project.
 type Overlap struct {
