@@ -78,7 +78,7 @@ func (v *verifier) compareExport(inv *inventory, counts bagfile.Counts) {
 		return
 	}
 	bad := func(format string, args ...any) { v.problem(sink.ExportFile, format, args...) }
-	v.checkSummary(sink.ExportFile, summary{e.ID, e.Reference, e.Scope, e.Outcome, e.Counts, e.StartedAt, e.FinishedAt, e.Tool})
+	v.checkSummary(sink.ExportFile, summary{e.ID, string(e.Reference), e.Scope, e.Outcome, e.Counts, e.StartedAt, e.FinishedAt, e.Tool})
 	counts.Bytes = v.payloadBytes - max(v.fileSize(sink.ExportFile), 0)
 	if v.unknown > 0 {
 		counts.Bytes = e.Counts.Bytes

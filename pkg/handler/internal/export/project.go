@@ -14,13 +14,14 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // projectCommit is one project on its way into the bag.
 type projectCommit struct {
 	c         *committing
 	state     *projectState
-	inventory projectInventory
+	inventory bagfile.InventoryProject
 	blobs     map[uuid.UUID]unit.BlobRecord // of images
 	texts     []uuid.UUID                   // images in whose place some unit stored text
 	images    map[uuid.UUID]struct{}        // distinct images recorded
@@ -31,10 +32,10 @@ type projectCommit struct {
 func (c *committing) addProject(ctx context.Context, state *projectState, cut cutProject) error {
 	p := &projectCommit{
 		c: c, state: state, blobs: map[uuid.UUID]unit.BlobRecord{}, images: map[uuid.UUID]struct{}{},
-		inventory: projectInventory{ID: cut.ID, Gone: cut.Gone, Categories: map[contract.Category]*categoryInventory{}, Untrained: []string{}, Unstable: cut.Unstable},
+		inventory: bagfile.InventoryProject{ID: cut.ID, Gone: cut.Gone, Categories: map[string]*bagfile.InventoryCategory{}, Untrained: []string{}, Unstable: cut.Unstable},
 	}
 	for _, category := range c.x.Command.Data.Categories {
-		p.inventory.Categories[category] = &categoryInventory{Failed: []unit.Failure{}}
+		p.inventory.Categories[string(category)] = &bagfile.InventoryCategory{Failed: []bagfile.Failure{}}
 	}
 	c.exceptions += int64(len(cut.Unstable))
 	if cut.Gone {
@@ -107,14 +108,14 @@ func (p *projectCommit) entry(e unit.EntryRecord) error {
 
 // category is the inventory of a category. What could not be read may be of one that the command
 // does not export, and needs all the same: the tags of a selection by tags.
-func (p *projectCommit) category(c contract.Category) *categoryInventory {
-	if p.inventory.Categories[c] == nil {
-		p.inventory.Categories[c] = &categoryInventory{Failed: []unit.Failure{}}
+func (p *projectCommit) category(c contract.Category) *bagfile.InventoryCategory {
+	if p.inventory.Categories[string(c)] == nil {
+		p.inventory.Categories[string(c)] = &bagfile.InventoryCategory{Failed: []bagfile.Failure{}}
 	}
-	return p.inventory.Categories[c]
+	return p.inventory.Categories[string(c)]
 }
 
-func (p *projectCommit) fail(category *categoryInventory, f unit.Failure) {
+func (p *projectCommit) fail(category *bagfile.InventoryCategory, f bagfile.Failure) {
 	category.Failed = append(category.Failed, f)
 	p.c.exceptions++
 }
@@ -161,7 +162,7 @@ func (p *projectCommit) blob(n int, rec unit.Record) error {
 
 // addBlob adds a stored blob to the bag.
 func (p *projectCommit) addBlob(c contract.Category, b unit.BlobRecord) error {
-	p.inventory.Categories[c].Bytes += b.Bytes
+	p.category(c).Bytes += b.Bytes
 	return p.c.add(blobPath(p.state.id, b), b.SHA256, b.Bytes)
 }
 
@@ -178,31 +179,12 @@ func rank(b unit.BlobRecord) int {
 	return 0
 }
 
-// blobLine is what images.jsonl and predictions.jsonl say of a blob.
-type blobLine struct {
-	File        *string     `json:"file"`
-	SHA256      string      `json:"sha256,omitempty"`
-	Bytes       *int64      `json:"bytes,omitempty"`
-	ContentType string      `json:"content_type,omitempty"`
-	Source      string      `json:"source,omitempty"`
-	Error       *unit.Blame `json:"error,omitempty"`
-}
-
-type imageLine struct {
-	Image json.RawMessage `json:"image"`
-	blobLine
-}
-
-type predictionLine struct {
-	Prediction json.RawMessage `json:"prediction"`
-	blobLine
-}
-
-func lineOf(b unit.BlobRecord) blobLine {
+// lineOf is what images.jsonl and predictions.jsonl say of a blob.
+func lineOf(b unit.BlobRecord) bagfile.Blob {
 	if b.File == "" {
-		return blobLine{Error: b.Error}
+		return bagfile.Blob{Error: b.Error}
 	}
-	return blobLine{File: &b.File, SHA256: b.SHA256, Bytes: &b.Bytes, ContentType: b.ContentType, Source: b.Source, Error: b.Error}
+	return bagfile.Blob{File: &b.File, SHA256: b.SHA256, Bytes: &b.Bytes, ContentType: b.ContentType, Source: b.Source, Error: b.Error}
 }
 
 // generated writes the files made of many units' records.
@@ -327,31 +309,31 @@ func (p *projectCommit) image(scope uuid.UUID, rec unit.Record) (any, error) {
 	b, ok := p.blobs[rec.ID]
 	if !ok {
 		// An iteration listed it, and no scope had it any more when its blob was asked for.
-		b = unit.BlobRecord{Error: &unit.Blame{Code: "gone", Message: "the image was listed, and was gone when its blob was asked for"}}
+		b = unit.BlobRecord{Error: &bagfile.Blame{Code: "gone", Message: "the image was listed, and was gone when its blob was asked for"}}
 	}
 	if _, twice := p.images[rec.ID]; !twice {
 		p.images[rec.ID] = struct{}{}
-		category := p.inventory.Categories[contract.CategoryImages]
+		category := p.category(contract.CategoryImages)
 		if p.removed(scope, rec.ID, b) {
 			p.inventory.Removed = append(p.inventory.Removed, rec.ID.String())
 		} else if b.Error != nil {
-			p.fail(category, unit.Failure{ID: rec.ID.String(), Code: b.Error.Code, Message: b.Error.Message})
+			p.fail(category, bagfile.Failure{ID: rec.ID.String(), Code: b.Error.Code, Message: b.Error.Message})
 		} else {
 			category.Exported++
 		}
 	}
-	return imageLine{Image: rec.Image, blobLine: lineOf(b)}, nil
+	return bagfile.ImageRecord{Image: rec.Image, Blob: lineOf(b)}, nil
 }
 
 func performanceOf(_ int, rec unit.Record) (any, error) { return rec.Performance, nil }
 
 func (p *projectCommit) prediction(n int, rec unit.Record) (any, error) {
 	b := p.resolve(n, rec)
-	category := p.inventory.Categories[contract.CategoryPredictions]
+	category := p.category(contract.CategoryPredictions)
 	category.Listed++
 	p.c.counts.Predictions++
 	if b.Error != nil {
-		p.fail(category, unit.Failure{ID: rec.ID.String(), Code: b.Error.Code, Message: b.Error.Message})
+		p.fail(category, bagfile.Failure{ID: rec.ID.String(), Code: b.Error.Code, Message: b.Error.Message})
 	} else {
 		category.Exported++
 	}
@@ -360,7 +342,7 @@ func (p *projectCommit) prediction(n int, rec unit.Record) (any, error) {
 			return nil, err
 		}
 	}
-	return predictionLine{Prediction: rec.Prediction, blobLine: lineOf(b)}, nil
+	return bagfile.PredictionRecord{Prediction: rec.Prediction, Blob: lineOf(b)}, nil
 }
 
 // tally fills in the counts that follow from the project unit and the listings.
@@ -368,7 +350,8 @@ func (p *projectCommit) tally(cut cutProject) {
 	d, info := p.c.x.Command.Data, p.state.info
 	set := func(c contract.Category, n int) {
 		if d.Has(c) {
-			p.inventory.Categories[c].Listed, p.inventory.Categories[c].Exported = n, n
+			category := p.category(c)
+			category.Listed, category.Exported = n, n
 		}
 	}
 	set(contract.CategoryProjects, 1)
@@ -398,7 +381,7 @@ func (p *projectCommit) tally(cut cutProject) {
 	if !d.Has(contract.CategoryImages) {
 		return
 	}
-	images := p.inventory.Categories[contract.CategoryImages]
+	images := p.category(contract.CategoryImages)
 	if d.Narrowing() == contract.NarrowImages {
 		images.Listed = len(p.images)
 		return
@@ -407,9 +390,10 @@ func (p *projectCommit) tally(cut cutProject) {
 	for _, l := range cut.Listings {
 		if l.Kind == survey.All {
 			if p.inventory.Witness == nil {
-				p.inventory.Witness = &witnessInventory{}
+				p.inventory.Witness = &bagfile.Witness{}
 			}
-			p.inventory.Witness.add(l)
+			w := p.inventory.Witness
+			w.Listed, w.Before, w.After = w.Listed+l.Listed, w.Before+l.Before, w.After+l.After
 		}
 		if l.Kind != survey.Performances && l.Kind != survey.All {
 			images.Listed += l.Listed

@@ -16,6 +16,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 const (
@@ -144,8 +145,8 @@ func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func
 	return out, passed
 }
 
-func blameOf(err error) *unit.Blame {
-	b := &unit.Blame{Code: "unavailable", Message: err.Error()}
+func blameOf(err error) *bagfile.Blame {
+	b := &bagfile.Blame{Code: "unavailable", Message: err.Error()}
 	var api *cv.Error
 	switch {
 	case errors.Is(err, cv.ErrUnstable):

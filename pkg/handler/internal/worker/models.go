@@ -15,6 +15,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // doExports reads the exported models of one iteration: the list as exports.json, and the file of
@@ -112,8 +113,8 @@ func (a *attempt) model(ctx context.Context, link cv.Link, export cv.Export) (*u
 	if link.URI != "" {
 		err = a.fetchBlob(ctx, link, maxModel, d)
 	}
-	fail := func(b *unit.Blame) {
-		record.Failed = &unit.Failure{ID: a.unit.Scope.String() + "/" + modelName(export), Code: b.Code, Message: b.Message}
+	fail := func(b *bagfile.Blame) {
+		record.Failed = &bagfile.Failure{ID: a.unit.Scope.String() + "/" + modelName(export), Code: b.Code, Message: b.Message}
 	}
 	if class := delivery.Classify(ctx, err); class == delivery.Gone || class == delivery.Permanent || class == delivery.Retryable && a.number >= a.w.MaxAttempts {
 		fail(blameOf(err))

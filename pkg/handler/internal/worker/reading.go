@@ -10,6 +10,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // reading is what one unit read from the service, frozen before anything is made of it: all later
@@ -43,12 +44,12 @@ func (reading) FormatVersion() int { return unit.Version }
 // failure is something that the service did not give, of one category.
 type failure struct {
 	Category contract.Category `json:"category"`
-	unit.Failure
+	bagfile.Failure
 }
 
 // fail notes that the service did not give something of a scope, by err.
 func (r *reading) fail(c contract.Category, scope uuid.UUID, err error) {
-	f := failure{Category: c, Failure: unit.Failure{ID: survey.ScopeID(scope), Code: "unavailable", Message: err.Error()}}
+	f := failure{Category: c, Failure: bagfile.Failure{ID: survey.ScopeID(scope), Code: "unavailable", Message: err.Error()}}
 	var api *cv.Error
 	if errors.As(err, &api) {
 		f.Operation, f.RequestID = api.Op, api.RequestID
