@@ -29,20 +29,17 @@ func TestPoisonUnit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
 	w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
-	w.api.Fault(cvtest.Fault{Operation: "QueryPredictions", Times: -1, Status: http.StatusInternalServerError, Code: "ErrorUnknown"})
-	w.start(t, replicaOptions{commands: 1, units: 2, configure: attempts(2)})
+	r := w.start(t, replicaOptions{commands: 1, units: 2, configure: attempts(2)})
+	r.faults.Add(sinktest.Fault{Op: "PutObject", Key: "*/images/*", Times: -1, Status: http.StatusInternalServerError})
 	exp := w.publish(t, contract.ActionExport, "exp", everything)
 	e := w.wait(t, exp)
 	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeExhausted || e.Attempt != 1 {
 		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
-	for _, want := range []string{"(predictions)", "failed 2 times", "ErrorUnknown"} {
+	for _, want := range []string{"(page)", "failed 2 times", "InternalError"} {
 		if !strings.Contains(e.Error.Message, want) {
 			t.Errorf("%q does not say %q", e.Error.Message, want)
 		}
-	}
-	if e.Error.RequestID == "" {
-		t.Error("the call's own id is not told")
 	}
 	if !w.dead(t, contract.ActionExport, "exp") {
 		t.Error("it is no dead letter")

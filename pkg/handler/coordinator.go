@@ -176,6 +176,10 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 	if errors.As(err, &overlap) {
 		came, err = action.Result{Wait: &overlap.waiting}, nil
 	}
+	var waits *action.WaitError
+	if errors.As(err, &waits) && context.Cause(attempting) == nil {
+		came, err = action.Result{Wait: &waits.Waiting}, nil
+	}
 	ended := err == nil && came.End != nil
 	switch {
 	case ended:

@@ -320,8 +320,8 @@ func TestEndsThatFence(t *testing.T) {
 	}
 }
 
-// TestCallsOfADelete holds the number of Training API calls of a small delete against the formula in
-// ARCHITECTURE.md.
+// TestCallsOfADelete holds the number of Training API calls of a small delete against the formula
+// in ARCHITECTURE.md.
 func TestCallsOfADelete(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})

@@ -78,7 +78,7 @@ func TestProjectVanishes(t *testing.T) {
 					once.Do(func() { w.api.RemoveProject(vanishing) })
 				}
 			}
-			w.start(t, replicaOptions{fate: f})
+			w.start(t, replicaOptions{fate: f, configure: noWait})
 			files, e, inventory := w.exceptions(t, `{"all_projects":true}`, 1)
 			for _, p := range inventory.Projects {
 				if p.Gone != (p.ID == vanishing.String()) {
@@ -93,7 +93,7 @@ func TestProjectVanishes(t *testing.T) {
 	}
 	t.Run("although it was named", func(t *testing.T) {
 		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 2}})
-		w.start(t, replicaOptions{})
+		w.start(t, replicaOptions{configure: noWait})
 		p := smallProject(w.api)
 		w.api.OnCall(func(operation string, n int) {
 			if operation == "GetTaggedImages" && n == 1 {

@@ -71,8 +71,6 @@ type CommandQueue interface {
 // UnitQueue carries units to workers, and word of their results back.
 type UnitQueue interface {
 	export.Units
-	// PurgeUnits removes a command's queued units.
-	PurgeUnits(ctx context.Context, id string) error
 	// DrainUnits waits until no unit of a command is queued or being worked on; after an ack wait
 	// it removes what is left.
 	DrainUnits(ctx context.Context, id string) error
@@ -180,7 +178,7 @@ func New(c Config) (*Handler, error) {
 		Commands: c.Queue.Commands, Jobs: c.Queue.Jobs, Notices: c.Queue.Notices, Activities: h.activities, Health: c.Health,
 		Resources: c.Resources, Store: c.Store, Work: c.Work, Prefix: c.Prefix, SpoolDir: c.SpoolDir,
 		Downloads: c.Downloads, Buffer: c.Buffer, MaxAttempts: c.MaxAttempts, Threshold: c.Threshold, Overlap: c.Overlap,
-		Holder: uuid.NewString(), Now: c.Now, Log: c.Log,
+		Holder: uuid.NewString(), Now: c.Now, Wait: c.Wait, Secrets: c.Queue.Secrets, Log: c.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make handler: %w", err)

@@ -48,7 +48,7 @@ func Classify(ctx context.Context, err error) Class {
 		return Stopping
 	case errors.Is(err, ErrEnded):
 		return Ended
-	case errors.As(err, &own):
+	case errors.As(err, &own), errors.Is(err, ErrRefused):
 		return Permanent
 	case errors.Is(err, cv.ErrMisconfigured), errors.Is(err, sink.ErrMisconfigured):
 		return Misconfigured
@@ -59,7 +59,7 @@ func Classify(ctx context.Context, err error) Class {
 	case errors.Is(err, cv.ErrGone):
 		return Gone
 	case errors.Is(err, cv.ErrBadLink), errors.Is(err, cv.ErrHostNotAllowed), errors.Is(err, cv.ErrTooLarge), errors.Is(err, cv.ErrLinkExpired),
-		errors.Is(err, cv.ErrReadOnly), errors.Is(err, cv.ErrPublished), errors.Is(err, cv.ErrUntrained),
+		errors.Is(err, cv.ErrReadOnly), errors.Is(err, cv.ErrPublished), errors.Is(err, cv.ErrUntrained), errors.Is(err, cv.ErrBatchTooBig),
 		errors.Is(err, sink.ErrMixed), errors.Is(err, sink.ErrNotKept):
 		return Permanent
 	}

@@ -35,6 +35,7 @@ var sentinels = map[string]struct {
 	"cv.ErrBadLink":        {cv.ErrBadLink, delivery.Permanent},
 	"cv.ErrHostNotAllowed": {cv.ErrHostNotAllowed, delivery.Permanent},
 	"cv.ErrTooLarge":       {cv.ErrTooLarge, delivery.Permanent},
+	"cv.ErrBatchTooBig":    {cv.ErrBatchTooBig, delivery.Permanent},
 	"cv.ErrUnstable":       {cv.ErrUnstable, delivery.Retryable},
 
 	"sink.ErrNotFound":      {sink.ErrNotFound, delivery.Retryable},
@@ -54,6 +55,7 @@ var sentinels = map[string]struct {
 	"delivery.ErrStopping":  {delivery.ErrStopping, delivery.Stopping},
 	"delivery.ErrLeaseLost": {delivery.ErrLeaseLost, delivery.Fenced},
 	"delivery.ErrEnded":     {delivery.ErrEnded, delivery.Ended},
+	"delivery.ErrRefused":   {delivery.ErrRefused, delivery.Permanent},
 }
 
 func TestClassifySentinels(t *testing.T) {

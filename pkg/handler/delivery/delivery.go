@@ -88,6 +88,8 @@ var (
 	// ErrLeaseLost is the cause of a context cancelled because no heartbeat reached the server for
 	// a whole ack wait.
 	ErrLeaseLost = errors.New("lease lost: no heartbeat was acknowledged within the ack wait")
+	// ErrRefused says that the service refuses one thing for good, while it answers about all else.
+	ErrRefused = errors.New("the service refuses this, and answers about all else")
 	// ErrEnded says that the command of a unit has ended or is ending.
 	ErrEnded = errors.New("the command has ended")
 )

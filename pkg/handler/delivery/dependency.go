@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // Dependencies as /readyz names them; a Training API resource is "training:<alias>".
@@ -14,6 +15,14 @@ const (
 
 // DependencyTraining is the dependency's name of a configured Custom Vision resource.
 func DependencyTraining(alias string) string { return "training:" + alias }
+
+// WaitFor is what a command waits for that met a Misconfigured error.
+func WaitFor(err error) string {
+	if errors.Is(err, cv.ErrMisconfigured) {
+		return contract.WaitCredential
+	}
+	return contract.WaitStorage
+}
 
 // DependencyOf is the dependency that a Misconfigured error is about.
 func DependencyOf(err error, alias string) string {

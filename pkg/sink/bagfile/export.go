@@ -77,8 +77,15 @@ type ExportVerification struct {
 
 // Blame says why a blob could not be had, or what is wrong with it.
 type Blame struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	Operation string `json:"operation,omitempty"` // that the service did not carry out
+	Code      string `json:"code"`
+	Message   string `json:"message"`
+	RequestID string `json:"request_id,omitempty"` // of the service's answer
+}
+
+// Of is the failure of one thing for this reason.
+func (b Blame) Of(id string) Failure {
+	return Failure{ID: id, Operation: b.Operation, Code: b.Code, Message: b.Message, RequestID: b.RequestID}
 }
 
 // Blob is what a line of images.jsonl or predictions.jsonl says of a picture, beside the service's

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
@@ -15,6 +16,16 @@ type Result struct {
 	End  *contract.EventData // with a terminal status, and all that only the action knows
 	Wait *contract.Waiting
 }
+
+// WaitError says that an action cannot go on before something outside has changed, as its units
+// met the operator's problem. It matches cv.ErrMisconfigured: it costs no attempt.
+type WaitError struct{ Waiting contract.Waiting }
+
+// Error says what is waited for.
+func (e *WaitError) Error() string { return "wait for " + e.Waiting.For + ": " + e.Waiting.Detail }
+
+// Is matches cv.ErrMisconfigured.
+func (e *WaitError) Is(target error) bool { return target == cv.ErrMisconfigured }
 
 // Attempt is what an action may do to the command that it carries out.
 type Attempt interface {

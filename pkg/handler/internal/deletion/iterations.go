@@ -128,8 +128,9 @@ func (m *removal) deleteTags(ctx context.Context) (lines, error) {
 	return joined(gone...), nil
 }
 
-// removeOne deletes a thing and looks until it is gone. Where the service said that it is not there,
-// and then shows it, it is deleted again. already: no call of this command can have removed it.
+// removeOne deletes a thing and looks until it is gone. Where the service said that it is not
+// there, and then shows it, it is deleted again. already: no call of this command can have removed
+// it.
 func (m *removal) removeOne(ctx context.Context, thing cv.Thing, id uuid.UUID, remove, look func(context.Context) error) (already bool, err error) {
 	missed := true
 	err = m.pollUntilGone(ctx, string(thing)+" "+id.String(), func(ctx context.Context) (_ string, err error) {

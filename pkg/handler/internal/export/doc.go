@@ -6,7 +6,7 @@
 //   - missing.go: the last round, images that are fetched by their ids
 //   - results.go: units go out, and their results come in
 //   - cut.go: the frozen list of results that the bag is made of
-//   - commit.go, project.go: the bag: generated files, inventory, manifests, receipt
+//   - commit.go, project.go, tally.go: the bag: generated files, inventory, manifests, receipt
 //
 // Everything after the plan is a function of it and of what the units found, so that every attempt
 // cuts the same units and writes the same bytes. It reads no image, tag or blob: package worker

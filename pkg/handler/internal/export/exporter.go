@@ -25,8 +25,10 @@ type Units interface {
 	PublishUnit(ctx context.Context, id string, n int, body []byte) error
 	// WaitingUnits is how many units, of all commands, no worker has yet.
 	WaitingUnits(ctx context.Context) (int, error)
-	// Results yields the numbers of units whose result exists, until stop is called. Some may get
-	// lost.
+	// PurgeUnits removes a command's queued units.
+	PurgeUnits(ctx context.Context, id string) error
+	// Results yields the numbers of units whose result exists, or that met the operator's problem,
+	// until stop is called. Some may get lost.
 	Results(ctx context.Context, id string) (numbers <-chan int, stop func(), err error)
 }
 

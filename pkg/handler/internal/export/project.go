@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -25,13 +27,14 @@ type projectCommit struct {
 	blobs     map[uuid.UUID]unit.BlobRecord // of images
 	texts     []uuid.UUID                   // images in whose place some unit stored text
 	images    map[uuid.UUID]struct{}        // distinct images recorded
+	named     map[bagfile.Failure]bool      // what operations failed about, without message
 	witnessed map[uuid.UUID]struct{}        // images that the witness has; nil without a witness that held still
 }
 
 // addProject adds what the units stored of a project, and writes its .jsonl files.
 func (c *committing) addProject(ctx context.Context, state *projectState, cut cutProject) error {
 	p := &projectCommit{
-		c: c, state: state, blobs: map[uuid.UUID]unit.BlobRecord{}, images: map[uuid.UUID]struct{}{},
+		c: c, state: state, blobs: map[uuid.UUID]unit.BlobRecord{}, images: map[uuid.UUID]struct{}{}, named: map[bagfile.Failure]bool{},
 		inventory: bagfile.InventoryProject{ID: cut.ID, Gone: cut.Gone, Categories: map[string]*bagfile.InventoryCategory{}, Untrained: []string{}, Unstable: cut.Unstable},
 	}
 	for _, category := range c.x.Command.Data.Categories {
@@ -69,7 +72,7 @@ func (p *projectCommit) stored(ctx context.Context) error {
 				return err
 			case rec.Entry != nil:
 				err = p.entry(*rec.Entry)
-			case rec.Blob != nil && rec.Image != nil:
+			case rec.Blob != nil && rec.Prediction == nil:
 				err = p.blob(n, rec)
 			}
 			if err != nil {
@@ -115,7 +118,16 @@ func (p *projectCommit) category(c contract.Category) *bagfile.InventoryCategory
 	return p.inventory.Categories[string(c)]
 }
 
+// fail names something that the export could not have, once: several units may have asked for it.
 func (p *projectCommit) fail(category *bagfile.InventoryCategory, f bagfile.Failure) {
+	if f.Operation != "" {
+		known := f
+		known.Message, known.RequestID = "", ""
+		if p.named[known] {
+			return
+		}
+		p.named[known] = true
+	}
 	category.Failed = append(category.Failed, f)
 	p.c.exceptions++
 }
@@ -202,6 +214,7 @@ func (p *projectCommit) generated(ctx context.Context) error {
 			}
 		}
 	}
+	p.unread()
 	for _, l := range p.state.listings {
 		if l.of.Kind == survey.Performances {
 			if err := p.lines(ctx, sink.IterationPath(id, l.of.Scope, "image-performance.jsonl"), l.all, performanceOf); err != nil {
@@ -239,7 +252,7 @@ func (p *projectCommit) lines(ctx context.Context, name sink.Path, units []int, 
 				if err != nil {
 					return err
 				}
-				if _, twice := seen[rec.ID]; twice || rec.Entry != nil {
+				if _, twice := seen[rec.ID]; twice || rec.Image == nil && rec.Prediction == nil && rec.Performance == nil {
 					continue
 				}
 				seen[rec.ID] = struct{}{}
@@ -317,12 +330,22 @@ func (p *projectCommit) image(scope uuid.UUID, rec unit.Record) (any, error) {
 		if p.removed(scope, rec.ID, b) {
 			p.inventory.Removed = append(p.inventory.Removed, rec.ID.String())
 		} else if b.Error != nil {
-			p.fail(category, bagfile.Failure{ID: rec.ID.String(), Code: b.Error.Code, Message: b.Error.Message})
+			p.fail(category, b.Error.Of(rec.ID.String()))
 		} else {
 			category.Exported++
 		}
 	}
 	return bagfile.ImageRecord{Image: rec.Image, Blob: lineOf(b)}, nil
+}
+
+// unread names the images that the service listed, and did not give when it was asked for them by
+// their ids: no file has a line of them.
+func (p *projectCommit) unread() {
+	for _, id := range contract.SortedIDs(slices.Collect(maps.Keys(p.blobs))) {
+		if _, recorded := p.images[id]; !recorded && p.blobs[id].Error != nil {
+			p.fail(p.category(contract.CategoryImages), p.blobs[id].Error.Of(id.String()))
+		}
+	}
 }
 
 func performanceOf(_ int, rec unit.Record) (any, error) { return rec.Performance, nil }
@@ -333,7 +356,7 @@ func (p *projectCommit) prediction(n int, rec unit.Record) (any, error) {
 	category.Listed++
 	p.c.counts.Predictions++
 	if b.Error != nil {
-		p.fail(category, bagfile.Failure{ID: rec.ID.String(), Code: b.Error.Code, Message: b.Error.Message})
+		p.fail(category, b.Error.Of(rec.ID.String()))
 	} else {
 		category.Exported++
 	}
@@ -343,62 +366,4 @@ func (p *projectCommit) prediction(n int, rec unit.Record) (any, error) {
 		}
 	}
 	return bagfile.PredictionRecord{Prediction: rec.Prediction, Blob: lineOf(b)}, nil
-}
-
-// tally fills in the counts that follow from the project unit and the listings.
-func (p *projectCommit) tally(cut cutProject) {
-	d, info := p.c.x.Command.Data, p.state.info
-	set := func(c contract.Category, n int) {
-		if d.Has(c) {
-			category := p.category(c)
-			category.Listed, category.Exported = n, n
-		}
-	}
-	set(contract.CategoryProjects, 1)
-	set(contract.CategoryIterations, len(info.Iterations))
-	set(contract.CategoryTags, info.Tags)
-	performances := 0
-	for _, it := range info.Iterations {
-		if it.Performance {
-			performances++
-		}
-		if !it.Trained {
-			p.inventory.Untrained = append(p.inventory.Untrained, it.ID.String())
-		}
-	}
-	set(contract.CategoryPerformance, performances)
-	if d.Has(contract.CategoryProjects) {
-		p.c.counts.Projects++
-	}
-	if d.Has(contract.CategoryIterations) {
-		p.c.counts.Iterations += int64(len(info.Iterations))
-	}
-	if d.Has(contract.CategoryTags) {
-		p.c.counts.Tags += int64(info.Tags)
-	}
-	p.c.counts.Performance += int64(performances)
-	p.c.counts.Images += int64(len(p.images))
-	if !d.Has(contract.CategoryImages) {
-		return
-	}
-	images := p.category(contract.CategoryImages)
-	if d.Narrowing() == contract.NarrowImages {
-		images.Listed = len(p.images)
-		return
-	}
-	images.Before, images.After = new(int), new(int)
-	for _, l := range cut.Listings {
-		if l.Kind == survey.All {
-			if p.inventory.Witness == nil {
-				p.inventory.Witness = &bagfile.Witness{}
-			}
-			w := p.inventory.Witness
-			w.Listed, w.Before, w.After = w.Listed+l.Listed, w.Before+l.Before, w.After+l.After
-		}
-		if l.Kind != survey.Performances && l.Kind != survey.All {
-			images.Listed += l.Listed
-			*images.Before += l.Before
-			*images.After += l.After
-		}
-	}
 }

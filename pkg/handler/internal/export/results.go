@@ -3,13 +3,16 @@ package export
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/action"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
 // silence is how long a coordinator waits for word of a unit before it looks for itself.
@@ -21,6 +24,7 @@ type results struct {
 	plan    exportPlan
 	rounds  *rounds
 	digests map[int]string // of results, by unit
+	scout   int            // the unit that an earlier attempt waited for: it goes alone; -1 for none
 }
 
 // read queues the units and collects their results, round by round.
@@ -33,8 +37,11 @@ func (r *results) read(ctx context.Context) error {
 	if err := r.x.Attempt.Update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseRead }); err != nil {
 		return err
 	}
-	stored, err := r.stored(ctx)
+	stored, waits, err := r.stored(ctx)
 	if err != nil {
+		return err
+	}
+	if r.scout, err = r.resume(ctx, stored, waits); err != nil {
 		return err
 	}
 	for begin := 0; ; {
@@ -57,21 +64,51 @@ func (r *results) read(ctx context.Context) error {
 	return r.x.Ledger.Flush(ctx)
 }
 
-// stored is which results exist.
-func (r *results) stored(ctx context.Context) (map[int]bool, error) {
-	out := map[int]bool{}
+// resume forgets what units waited for when an earlier attempt handed the command back, and chooses
+// the one that looks whether the problem is gone.
+func (r *results) resume(ctx context.Context, stored, waits map[int]bool) (scout int, err error) {
+	scout = -1
+	for n := range waits {
+		if !stored[n] && (scout < 0 || n < scout) {
+			scout = n
+		}
+		if err := r.x.Bags.Work.Remove(ctx, r.x.Bags.WorkKey(unit.WaitName(n))); err != nil {
+			return scout, fmt.Errorf("forget what unit %d waited for: %w", n, err)
+		}
+	}
+	return scout, nil
+}
+
+// handBack ends the attempt when a unit met the operator's problem: a command that waits holds no
+// slot. Its units leave the queue: one of them goes again, alone, when the command does.
+func (r *results) handBack(ctx context.Context, n int) error {
+	w, err := unit.ReadWait(ctx, r.x.Bags.Work, r.x.Bags.Layout, n)
+	if w == nil || err != nil {
+		return err
+	}
+	if err := r.x.Units.PurgeUnits(ctx, r.x.Command.ID); err != nil {
+		return fmt.Errorf("take the units of a command that waits out of the queue: %w", err)
+	}
+	return &action.WaitError{Waiting: contract.Waiting{For: w.For, Detail: w.Detail, Since: w.Time}}
+}
+
+// stored is which results exist, and which units met the operator's problem.
+func (r *results) stored(ctx context.Context) (done, waits map[int]bool, err error) {
+	done, waits = map[int]bool{}, map[int]bool{}
 	for o, err := range r.x.Bags.Work.List(ctx, r.x.Bags.WorkKey("units/")) {
 		if err != nil {
-			return nil, fmt.Errorf("list the results: %w", err)
+			return nil, nil, fmt.Errorf("list the results: %w", err)
 		}
 		_, name, _ := strings.Cut(string(o.Key), "/.work/units/")
-		if number, ok := strings.CutSuffix(name, ".jsonl"); ok {
-			if n, err := strconv.Atoi(number); err == nil {
-				out[n] = true
+		for suffix, of := range map[string]map[int]bool{".jsonl": done, ".wait": waits} {
+			if number, ok := strings.CutSuffix(name, suffix); ok {
+				if n, err := strconv.Atoi(number); err == nil {
+					of[n] = true
+				}
 			}
 		}
 	}
-	return out, nil
+	return done, waits, nil
 }
 
 // leastQueued is how many of its units a command may have in the queue, or at work, however many of
@@ -94,6 +131,13 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 	}
 	queued := 0
 	fill := func() error {
+		if todo[r.scout] {
+			if queued > 0 {
+				return nil
+			}
+			queued++
+			return r.publish(ctx, r.scout)
+		}
 		if next == end {
 			return nil
 		}
@@ -117,11 +161,17 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 		if !todo[n] {
 			return nil
 		}
+		if err := r.learn(ctx, n); err != nil {
+			if errors.Is(err, sink.ErrNotFound) { // then it waits, or the word of it is no fact
+				return r.handBack(ctx, n)
+			}
+			return err
+		}
 		delete(todo, n)
-		if n < next {
+		if n < next || n == r.scout {
 			queued--
 		}
-		return r.learn(ctx, n)
+		return nil
 	}
 	timer := time.NewTimer(silence)
 	defer timer.Stop()
@@ -140,12 +190,25 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 		case <-timer.C:
 			// Word of a result may be lost, and so may a queued unit: look, and queue again what is
 			// not there (a unit that still is, is left alone).
-			there, err := r.stored(ctx)
+			there, waits, err := r.stored(ctx)
 			if err != nil {
 				return err
 			}
 			for n := range there {
 				if err := took(n); err != nil {
+					return err
+				}
+			}
+			for n := range waits {
+				if !todo[n] {
+					continue
+				}
+				if err := r.handBack(ctx, n); err != nil {
+					return err
+				}
+			}
+			if todo[r.scout] {
+				if err := r.publish(ctx, r.scout); err != nil {
 					return err
 				}
 			}

@@ -68,16 +68,28 @@ func newRounds(p exportPlan, c contract.Command, ids func(context.Context, int) 
 	r := &rounds{plan: p, command: c, ids: ids}
 	for _, id := range p.Projects {
 		s := &projectState{id: id}
-		s.unit = r.add(unit.Unit{Kind: unit.KindProject, Project: id})
+		s.unit = r.add(unit.Unit{Kind: unit.KindProject, Project: id, Measure: &unit.Measure{Threshold: p.Threshold, Overlap: p.Overlap}})
 		r.projects = append(r.projects, s)
 	}
 	return r
 }
 
+// maxKnown is how many projects of the account a unit names, of which one has to be listed still.
+const maxKnown = 100
+
 // add numbers a unit and returns its number.
 func (r *rounds) add(u unit.Unit) int {
 	u.V, u.Command, u.N, u.Named = unit.Version, r.command.ID, len(r.units), r.plan.Named
 	u.Action, u.Seq, u.Stream, u.Digest = r.command.Action, r.command.Seq, contract.Text(r.command.Stream), r.plan.Digest
+	u.Host = r.plan.Host
+	if !r.plan.Named {
+		u.Known = r.plan.Projects[:min(len(r.plan.Projects), maxKnown)]
+	}
+	for _, p := range r.projects {
+		if p.id == u.Project {
+			u.Proven = p.info.Proven
+		}
+	}
 	r.units = append(r.units, u)
 	return u.N
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"iter"
 	"path"
+	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
@@ -23,6 +24,7 @@ const MaxObject = 256 << 20
 func ResultName(n int) string   { return fmt.Sprintf("units/%06d.jsonl", n) }
 func ReadingName(n int) string  { return fmt.Sprintf("units/%06d.list", n) }
 func TryName(n, k int) string   { return fmt.Sprintf("units/%06d.try-%d", n, k) }
+func WaitName(n int) string     { return fmt.Sprintf("units/%06d.wait", n) }
 func ErrorName(n, k int) string { return fmt.Sprintf("units/%06d.err-%d", n, k) }
 
 // AttemptError is what a failed attempt of a unit leaves behind: its calls go into the ledger all
@@ -32,6 +34,29 @@ type AttemptError struct {
 	N     int           `json:"n"`
 	Error string        `json:"error"`
 	Calls []ledger.Call `json:"calls"`
+}
+
+// Wait is what a unit leaves behind that met the operator's problem: a wrong key, a missing bucket,
+// a service that fails as a whole. Its coordinator then hands the command back until that changes.
+type Wait struct {
+	V      int       `json:"v"`
+	N      int       `json:"n"`
+	For    string    `json:"for"` // contract.WaitCredential, WaitStorage or WaitRate
+	Detail string    `json:"detail"`
+	Time   time.Time `json:"time"`
+}
+
+// ReadWait is what a unit waits for; nil when it waits for nothing.
+func ReadWait(ctx context.Context, work *sink.Store, l sink.Layout, n int) (*Wait, error) {
+	b, err := work.ReadAll(ctx, l.Work(WaitName(n)), MaxObject)
+	if errors.Is(err, sink.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what unit %d waits for: %w", n, err)
+	}
+	var w Wait
+	return &w, contract.DecodeUpTo(Version, b, WaitName(n), &w)
 }
 
 // EncodeResult is a unit's result: its summary and records, a line each.

@@ -75,6 +75,17 @@ type Unit struct {
 	Scopes   []uuid.UUID      `json:"scopes,omitempty"`   // of predictions: the scopes still to read, the first with Token
 	Token    *survey.Token    `json:"token,omitempty"`    // of predictions
 	Named    bool             `json:"named,omitempty"`    // the project was named by the requester: its absence is a failure
+	Host     string           `json:"host,omitempty"`     // of the Training API when the export was planned
+	Proven   string           `json:"proven,omitempty"`   // fingerprint of the credential that read the project; see account.Control
+	Known    []uuid.UUID      `json:"known,omitempty"`    // projects that the account listed when the export was planned
+	Measure  *Measure         `json:"measure,omitempty"`  // of a project: what its performance is asked with
+}
+
+// Measure is the thresholds that the performance of iterations is asked with, as the export's plan
+// froze them.
+type Measure struct {
+	Threshold float64 `json:"threshold"`
+	Overlap   float64 `json:"overlap"`
 }
 
 // Summary is the first line of a unit's result: all the coordinator needs to go on.
@@ -86,6 +97,7 @@ type Summary struct {
 	Gone  bool            `json:"gone,omitempty"`  // the project is not there any more, and the command does not name it
 
 	// Of a project.
+	Proven     string           `json:"proven,omitempty"` // fingerprint of the credential that read it
 	Iterations []IterationInfo  `json:"iterations,omitempty"`
 	Tags       int              `json:"tags,omitempty"` // distinct tags, of the workspace and iterations
 	Listings   []survey.Listing `json:"listings,omitempty"`

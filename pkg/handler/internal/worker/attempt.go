@@ -15,6 +15,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
@@ -30,6 +31,7 @@ type attempt struct {
 	layout  sink.Layout
 	number  int // 1 at first
 	lease   delivery.Lease
+	control *account.Control
 	calls   *ledger.Recorder
 	log     zerolog.Logger
 }
@@ -106,6 +108,9 @@ var errCutShort = errors.New("it is not known how the last one ended")
 func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 	class := delivery.Classify(ctx, err)
 	cause := err
+	if errors.Is(err, errWhole) && class != delivery.Stopping && class != delivery.Fenced && class != delivery.Ended {
+		return a.wait(ctx, contract.WaitRate, err)
+	}
 	counts := class != delivery.Done && a.lease.Counts(class)
 	attempts := a.number
 	if !counts {
@@ -121,6 +126,7 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 		if a.w.Health.Fail(delivery.DependencyOf(err, a.command.Data.Resource), err) {
 			a.log.Error().Err(err).Msg("dependency misconfigured; pausing until it recovers")
 		}
+		return a.wait(ctx, delivery.WaitFor(err), err)
 	case class == delivery.Retryable || class == delivery.Throttled:
 		a.log.Warn().Err(err).Int("attempt", a.number).Bool("final", final).Msg("unit failed")
 	}
@@ -161,6 +167,34 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 	return d
 }
 
+// wait tells the coordinator that the unit met a problem which is not the unit's, so that the
+// command does not hold a slot meanwhile. The attempt does not count. The unit comes again should
+// nobody hear of it.
+func (a *attempt) wait(ctx context.Context, waitFor string, cause error) delivery.Disposition {
+	ctx, cancel := delivery.Detached(ctx)
+	defer cancel()
+	if err := a.unmark(ctx); err != nil {
+		a.log.Warn().Err(err).Msg("refund failed: attempt counts")
+	}
+	err := a.tellWait(ctx, unit.Wait{V: unit.Version, N: a.unit.N, For: waitFor, Detail: cause.Error(), Time: a.w.Now().UTC()})
+	a.log.Warn().Err(errors.Join(cause, err)).Str("for", waitFor).Msg("unit waits")
+	return delivery.HandBack(delivery.Misconfigured, a.number, delivery.RetryAfter(cause))
+}
+
+func (a *attempt) tellWait(ctx context.Context, w unit.Wait) error {
+	b, err := json.Marshal(w)
+	if err != nil {
+		return fmt.Errorf("encode what the unit waits for: %w", err)
+	}
+	if _, err := a.w.Work.Put(ctx, a.key(unit.WaitName(w.N)), sink.Bytes(b, "application/json")); err != nil {
+		return fmt.Errorf("store what the unit waits for: %w", err)
+	}
+	if err := a.w.Notices.NotifyResult(ctx, a.unit.Command, w.N); err != nil {
+		return fmt.Errorf("tell the coordinator: %w", err)
+	}
+	return nil
+}
+
 // do does the unit: read, freeze what was read, act on what is frozen, store the result.
 func (a *attempt) do(ctx context.Context) error {
 	var (
@@ -180,12 +214,14 @@ func (a *attempt) do(ctx context.Context) error {
 	case unit.KindPredictions:
 		s, records, err = a.doPredictions(ctx)
 	case unit.KindCounts:
-		s, err = a.doCounts(ctx)
+		s, records, err = a.doCounts(ctx)
 	default:
 		err = fmt.Errorf("do unit: kind %q is not known to this version: %w", a.unit.Kind, contract.ErrNewer)
 	}
-	if survey.ProjectGone(err) && !a.unit.Named {
-		s, records, err = unit.Summary{Gone: true}, nil, nil
+	if survey.ProjectGone(err) {
+		if err = a.projectGone(ctx, err); err == nil {
+			s, records = unit.Summary{Gone: true}, nil
+		}
 	}
 	if err != nil {
 		return err

@@ -16,7 +16,6 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
-	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 const (
@@ -106,10 +105,11 @@ func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func
 		}
 	}
 	var (
-		out    = make([]unit.BlobRecord, len(items))
-		mu     sync.Mutex
-		passed error // the first passing failure
-		g      errgroup.Group
+		out     = make([]unit.BlobRecord, len(items))
+		mu      sync.Mutex
+		passed  error // the first passing failure
+		refused []error
+		g       errgroup.Group
 	)
 	g.SetLimit(a.w.Downloads)
 	for i, it := range items {
@@ -118,9 +118,17 @@ func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func
 		}
 		g.Go(func() error {
 			r, err := a.blob(ctx, it, stem(it.ID), !fresh || it.Later || a.unit.Pass > 0, l)
+			if forbidden(err) { // of GetArtifact: whether all are refused is seen in the end
+				err = a.judge(ctx, err, nil)
+			}
 			switch class := delivery.Classify(ctx, err); {
 			case err == nil:
 				out[i] = r
+			case errors.Is(err, delivery.ErrRefused):
+				out[i] = unit.BlobRecord{Error: blameOf(err)}
+				mu.Lock()
+				defer mu.Unlock()
+				refused = append(refused, answerOf(err))
 			case class == delivery.Gone, class == delivery.Permanent && !errors.Is(err, sink.ErrMixed) && !errors.Is(err, sink.ErrNotKept),
 				class == delivery.Retryable && errors.Is(err, cv.ErrUnavailable) && a.number >= a.w.MaxAttempts:
 				out[i] = unit.BlobRecord{Error: blameOf(err)}
@@ -142,29 +150,10 @@ func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx) //nolint:wrapcheck // a cause is matched, not read
 	}
-	return out, passed
-}
-
-func blameOf(err error) *bagfile.Blame {
-	b := &bagfile.Blame{Code: "unavailable", Message: err.Error()}
-	var api *cv.Error
-	switch {
-	case errors.Is(err, cv.ErrUnstable):
-		b.Code = "unstable"
-	case errors.As(err, &api) && api.Code != "":
-		b.Code = api.Code
-	case errors.Is(err, errNoLink), errors.Is(err, cv.ErrGone):
-		b.Code = unit.CodeGone
-	case errors.Is(err, cv.ErrBadLink):
-		b.Code = "bad_link"
-	case errors.Is(err, cv.ErrHostNotAllowed):
-		b.Code = "host_not_allowed"
-	case errors.Is(err, cv.ErrTooLarge):
-		b.Code = "too_large"
-	case errors.Is(err, cv.ErrLinkExpired):
-		b.Code = "link_expired"
+	if len(items) > 1 && len(refused) == len(items) && forbidden(refused[0]) { // a role is missing
+		return nil, fmt.Errorf("fetch blobs: %w", refused[0])
 	}
-	return b
+	return out, passed
 }
 
 // blob stores one blob: the original, else the resized one. look says that it may be in the store

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -9,6 +10,8 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -21,11 +24,11 @@ func (a *attempt) doImages(ctx context.Context) (unit.Summary, []unit.Record, er
 		return unit.Summary{}, nil, err
 	}
 	s := r.summary()
+	records := r.failures()
 	if a.unit.Witness() { // only which images there are: what no other unit has is read by its id
-		return s, nil, nil
+		return s, records, nil
 	}
 	if !a.unit.Fetch {
-		records := make([]unit.Record, 0, len(r.Items))
 		for _, it := range r.Items {
 			records = append(records, unit.Record{Image: it.Raw, ID: it.ID})
 		}
@@ -44,7 +47,6 @@ func (a *attempt) doImages(ctx context.Context) (unit.Summary, []unit.Record, er
 			s.Lost = append(s.Lost, it.ID)
 		}
 	}
-	records := make([]unit.Record, 0, len(r.Items))
 	for _, it := range r.Items {
 		records = append(records, unit.Record{Image: it.Raw, ID: it.ID, Blob: fetched[it.ID]})
 	}
@@ -74,10 +76,23 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 	} else {
 		images, err = survey.ImagePage(ctx, a.client, u.Project, *u.Listing, u.Skip, cv.MaxPage)
 	}
-	if err != nil && !a.vanished(err, u.ImageScope()) {
+	r := reading{V: unit.Version}
+	err = a.judge(ctx, err, a.elsewhere(u.ImageScope(), true, func(ctx context.Context, scope uuid.UUID) error {
+		if u.Kind == unit.KindBatch {
+			_, err := survey.ImagesByIDs(ctx, a.client, u.Project, scope, u.IDs)
+			return err //nolint:wrapcheck // only its kind is looked at
+		}
+		_, err := survey.ImagePage(ctx, a.client, u.Project, survey.Listing{Kind: u.Listing.Kind, Scope: scope}, 0, 1)
+		return err //nolint:wrapcheck // only its kind is looked at
+	}))
+	switch {
+	case errors.Is(err, delivery.ErrRefused) && u.Kind == unit.KindBatch:
+		r.Unread, r.Blame = u.IDs, blameOf(err)
+	case errors.Is(err, delivery.ErrRefused):
+		r.fail(contract.CategoryImages, survey.ScopeID(u.ImageScope()), err)
+	case err != nil && !a.vanished(err, u.ImageScope()):
 		return reading{}, err
 	}
-	r := reading{V: unit.Version}
 	for _, image := range images {
 		if !r.list(image.ID) {
 			continue
@@ -102,6 +117,10 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 // absent.
 func (a *attempt) imageLinks(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]string, error) {
 	images, err := survey.ImagesByIDs(ctx, a.client, a.unit.Project, a.unit.ImageScope(), ids)
+	err = a.judge(ctx, err, a.elsewhere(a.unit.ImageScope(), true, func(ctx context.Context, scope uuid.UUID) error {
+		_, err := survey.ImagesByIDs(ctx, a.client, a.unit.Project, scope, ids)
+		return err //nolint:wrapcheck // only its kind is looked at
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("ask for fresh links: %w", err)
 	}

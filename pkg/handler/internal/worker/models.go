@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -25,6 +27,10 @@ func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, e
 		p, it = a.unit.Project, a.unit.Scope
 		list  = func(ctx context.Context) ([]cv.Export, error) {
 			exports, err := a.client.GetExports(ctx, p, it)
+			err = a.judge(ctx, err, a.elsewhere(it, false, func(ctx context.Context, it uuid.UUID) error {
+				_, err := a.client.GetExports(ctx, p, it)
+				return err //nolint:wrapcheck // only its kind is looked at
+			}))
 			if errors.Is(err, cv.ErrUntrained) || a.vanished(err, it) {
 				return nil, nil
 			}
@@ -37,10 +43,14 @@ func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, e
 	)
 	r, mine, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
 		var err error
-		if fresh, err = list(ctx); err != nil {
+		r := reading{V: unit.Version}
+		if fresh, err = list(ctx); errors.Is(err, delivery.ErrRefused) {
+			r.fail(contract.CategoryExports, it.String(), err)
+			return r, nil
+		}
+		if err != nil {
 			return reading{}, err
 		}
-		r := reading{V: unit.Version}
 		for _, e := range fresh {
 			raw, err := links.Cut(e.Raw)
 			if err != nil {
@@ -53,6 +63,9 @@ func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, e
 	})
 	if err != nil {
 		return unit.Summary{}, nil, err
+	}
+	if len(r.Failures) > 0 {
+		return r.summary(), r.failures(), nil
 	}
 	raws, models := make([]json.RawMessage, 0, len(r.Items)), make([]cv.Export, len(r.Items))
 	for i, e := range r.Items {
@@ -86,10 +99,10 @@ func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, e
 		var uri string
 		if mine {
 			uri = fresh[i].DownloadURI
-		} else if uri, err = refresh(ctx); err != nil && !errors.Is(err, errNoLink) {
+		} else if uri, err = refresh(ctx); err != nil && !errors.Is(err, errNoLink) && !errors.Is(err, delivery.ErrRefused) {
 			return unit.Summary{}, nil, err
 		}
-		m, err := a.model(ctx, cv.Link{Project: p, URI: uri, Refresh: refresh}, export)
+		m, err := a.model(ctx, cv.Link{Project: p, URI: uri, Refresh: refresh}, export, err)
 		if err != nil {
 			return unit.Summary{}, nil, err
 		}
@@ -104,17 +117,22 @@ func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, e
 	return s, records, nil
 }
 
-// model stores one exported model's file, through a temporary file however large it is.
-func (a *attempt) model(ctx context.Context, link cv.Link, export cv.Export) (*unit.EntryRecord, error) {
+// model stores one exported model's file, through a temporary file however large it is. noLink is
+// why there is no link to it.
+func (a *attempt) model(ctx context.Context, link cv.Link, export cv.Export, noLink error) (*unit.EntryRecord, error) {
 	d := &download{a: a, ctx: ctx}
 	defer d.close()
 	record := &unit.EntryRecord{Category: contract.CategoryExports, ID: a.unit.Scope, Model: true}
-	err := errNoLink
-	if link.URI != "" {
-		err = a.fetchBlob(ctx, link, maxModel, d)
+	err := noLink
+	if err == nil && link.URI == "" {
+		err = errNoLink
+	}
+	if err == nil {
+		err = a.judge(ctx, a.fetchBlob(ctx, link, maxModel, d), nil)
 	}
 	fail := func(b *bagfile.Blame) {
-		record.Failed = &bagfile.Failure{ID: a.unit.Scope.String() + "/" + modelName(export), Code: b.Code, Message: b.Message}
+		failed := b.Of(a.unit.Scope.String() + "/" + modelName(export))
+		record.Failed = &failed
 	}
 	if class := delivery.Classify(ctx, err); class == delivery.Gone || class == delivery.Permanent || class == delivery.Retryable && a.number >= a.w.MaxAttempts {
 		fail(blameOf(err))

@@ -12,6 +12,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -54,10 +55,17 @@ func (a *attempt) readPredictions(ctx context.Context) (reading, error) {
 		scope := r.Scopes[0]
 		query := survey.PredictionQuery{Scope: scope, Count: survey.PredictionPage}
 		results, next, err := query.Page(ctx, a.client, a.unit.Project, r.Token)
+		if !errors.Is(err, survey.ErrEndless) {
+			err = a.judge(ctx, err, a.elsewhere(scope, true, func(ctx context.Context, scope uuid.UUID) error {
+				query := survey.PredictionQuery{Scope: scope, Count: 1}
+				_, _, err := query.Page(ctx, a.client, a.unit.Project, nil)
+				return err //nolint:wrapcheck // only its kind is looked at
+			}))
+		}
 		switch {
 		case a.vanished(err, scope):
-		case errors.Is(err, survey.ErrEndless):
-			r.fail(contract.CategoryPredictions, scope, err)
+		case errors.Is(err, survey.ErrEndless), errors.Is(err, delivery.ErrRefused):
+			r.fail(contract.CategoryPredictions, survey.ScopeID(scope), err)
 		case err != nil:
 			return reading{}, err
 		}
@@ -122,7 +130,7 @@ func (a *attempt) predictionLinks(ctx context.Context, r reading) (map[uuid.UUID
 				if a.vanished(err, scope) || errors.Is(err, survey.ErrEndless) {
 					break
 				}
-				return nil, fmt.Errorf("ask for fresh links: %w", err)
+				return nil, fmt.Errorf("ask for fresh links: %w", a.judge(ctx, err, nil))
 			}
 			for _, p := range page.Results {
 				if missing[p.ID] {

@@ -12,9 +12,11 @@ import (
 	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // doProject reads the few things of a project, counts the many, and stores the files of the few.
@@ -31,7 +33,7 @@ func (a *attempt) doProject(ctx context.Context) (unit.Summary, []unit.Record, e
 		return unit.Summary{}, nil, err
 	}
 	var (
-		s       = unit.Summary{Listings: r.Listings}
+		s       = unit.Summary{Listings: r.Listings, Proven: r.Proven}
 		records []unit.Record
 		tags    = map[uuid.UUID]struct{}{}
 		data    = a.command.Data
@@ -45,7 +47,8 @@ func (a *attempt) doProject(ctx context.Context) (unit.Summary, []unit.Record, e
 		records = append(records, unit.Record{Entry: e})
 		return nil
 	}
-	if data.Has(contract.CategoryProjects) {
+	records = r.failures()
+	if data.Has(contract.CategoryProjects) && r.Project != nil {
 		if err := put(sink.ProjectPath(p, "project.json"), r.Project, contract.CategoryProjects, p); err != nil {
 			return unit.Summary{}, nil, err
 		}
@@ -64,13 +67,13 @@ func (a *attempt) doProject(ctx context.Context) (unit.Summary, []unit.Record, e
 		if err := countTags(r.Tags); err != nil {
 			return unit.Summary{}, nil, err
 		}
-		if data.Narrowing() != contract.NarrowIterations {
+		if data.Narrowing() != contract.NarrowIterations && !r.lacks("GetTags", survey.ScopeID(uuid.Nil)) {
 			if err := put(sink.ProjectPath(p, "tags.json"), jsonArray(r.Tags), contract.CategoryTags, uuid.Nil); err != nil {
 				return unit.Summary{}, nil, err
 			}
 		}
 	}
-	if data.Has(contract.CategoryIterations) {
+	if data.Has(contract.CategoryIterations) && !r.lacks("GetIterations", p.String()) {
 		raws := make([]json.RawMessage, 0, len(r.Iterations))
 		for _, it := range r.Iterations {
 			raws = append(raws, it.Raw)
@@ -86,7 +89,7 @@ func (a *attempt) doProject(ctx context.Context) (unit.Summary, []unit.Record, e
 				return unit.Summary{}, nil, err
 			}
 		}
-		if data.Has(contract.CategoryTags) {
+		if data.Has(contract.CategoryTags) && !r.lacks("GetTags", it.ID.String()) {
 			if err := countTags(it.Tags); err != nil {
 				return unit.Summary{}, nil, err
 			}
@@ -114,19 +117,37 @@ func (a *attempt) readProject(ctx context.Context) (reading, error) {
 		r    = reading{V: unit.Version}
 	)
 	project, err := a.client.GetProject(ctx, p)
-	if err != nil {
+	err = a.judge(ctx, err, a.otherProject(func(ctx context.Context, p uuid.UUID) error {
+		_, err := a.client.GetProject(ctx, p)
+		return err //nolint:wrapcheck // only its kind is looked at
+	}))
+	switch {
+	case errors.Is(err, delivery.ErrRefused):
+		r.fail(contract.CategoryProjects, p.String(), err)
+	case err == nil:
+		r.Project, err = links.Cut(project.Raw)
+	}
+	if err != nil && !errors.Is(err, delivery.ErrRefused) {
 		return reading{}, fmt.Errorf("read project %s: %w", p, err)
 	}
-	if r.Project, err = links.Cut(project.Raw); err != nil {
-		return reading{}, fmt.Errorf("read project %s: %w", p, err)
+	if r.Project != nil {
+		a.control.Expect(p)
+		if r.Proven, err = a.control.Fingerprint(ctx); err != nil {
+			return reading{}, err //nolint:wrapcheck // it says what could not be read
+		}
 	}
-	iterations, err := a.readIterations(ctx)
+	iterations, err := a.readIterations(ctx, &r)
 	if err != nil {
 		return reading{}, err
 	}
 	ids := make([]uuid.UUID, 0, len(iterations))
 	for _, it := range iterations {
 		ids = append(ids, it.ID)
+		if !survey.Settled(it) {
+			r.Failures = append(r.Failures, failure{contract.CategoryIterations, bagfile.Failure{
+				ID: it.ID.String(), Code: "training", Message: fmt.Sprintf("the iteration's status is %q: its images and its performance cannot be seen yet", it.Status),
+			}})
+		}
 		raw, err := links.Cut(it.Raw)
 		if err != nil {
 			return reading{}, fmt.Errorf("read iteration %s: %w", it.ID, err)
@@ -155,7 +176,7 @@ func (a *attempt) readProject(ctx context.Context) (reading, error) {
 			listings = survey.TagListings(scope, tags[scope])
 		}
 		for _, l := range listings {
-			if l.Count, err = survey.Count(ctx, a.client, a.unit.Project, l); err != nil {
+			if l.Count, err = a.countListing(ctx, &r, l); err != nil {
 				return reading{}, err
 			}
 			r.Listings = append(r.Listings, l)
@@ -168,109 +189,12 @@ func (a *attempt) readProject(ctx context.Context) (reading, error) {
 // what is gone is done.
 func (a *attempt) tolerant() bool { return a.command.Action == contract.ActionDelete }
 
-func (a *attempt) readIterations(ctx context.Context) ([]cv.Iteration, error) {
-	data, p := a.command.Data, a.unit.Project
-	if data.Narrowing() != contract.NarrowIterations {
-		if len(data.Categories) == 1 && data.Has(contract.CategoryProjects) {
-			return nil, nil
-		}
-		iterations, err := a.client.GetIterations(ctx, p)
-		if err != nil {
-			return nil, fmt.Errorf("read the iterations of project %s: %w", p, err)
-		}
-		return iterations, nil
-	}
-	var iterations []cv.Iteration
-	for _, id := range data.IterationIDs {
-		it, err := a.client.GetIteration(ctx, p, id)
-		if errors.Is(err, cv.ErrGone) && a.tolerant() {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read iteration %s of project %s: %w", id, p, err)
-		}
-		iterations = append(iterations, it)
-	}
-	return iterations, nil
-}
-
-func (a *attempt) readTags(ctx context.Context, r *reading, named map[uuid.UUID][]uuid.UUID) error {
-	data := a.command.Data
-	wanted := map[uuid.UUID]bool{} // false until found
-	for _, id := range data.TagIDs {
-		wanted[id] = false
-	}
-	read := func(scope uuid.UUID) ([]json.RawMessage, error) {
-		tags, err := a.client.GetTags(ctx, a.unit.Project, scope)
-		if err != nil {
-			return nil, fmt.Errorf("read the tags of %s: %w", survey.ScopeName(scope), err)
-		}
-		raws := []json.RawMessage{}
-		for _, t := range tags {
-			if _, ok := wanted[t.ID]; len(wanted) > 0 && !ok {
-				continue
-			}
-			if len(wanted) > 0 {
-				wanted[t.ID] = true
-				named[scope] = append(named[scope], t.ID)
-			}
-			raw, err := links.Cut(t.Raw)
-			if err != nil {
-				return nil, fmt.Errorf("read tag %s: %w", t.ID, err)
-			}
-			raws = append(raws, raw)
-		}
-		return raws, nil
-	}
-	var err error
-	if data.Narrowing() != contract.NarrowIterations {
-		if r.Tags, err = read(uuid.Nil); err != nil {
-			return err
-		}
-	}
-	for i := range r.Iterations {
-		it := &r.Iterations[i]
-		if it.Tags, err = read(it.ID); err != nil {
-			return err
-		}
-	}
-	for _, id := range data.TagIDs {
-		if !wanted[id] && !a.tolerant() {
-			return &contract.Error{Code: contract.CodeNotFound, Message: fmt.Sprintf("tag_ids: the project has no tag %s, neither in its workspace nor in an iteration", id)}
-		}
-	}
-	return nil
-}
-
-func (a *attempt) readPerformance(ctx context.Context, r *reading, it *iterationReading) error {
-	if !it.Trained {
-		return nil
-	}
-	performance, err := a.client.GetIterationPerformance(ctx, a.unit.Project, it.ID, a.w.Threshold, a.w.Overlap)
-	if errors.Is(err, cv.ErrUntrained) {
-		it.Trained = false
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read the performance of iteration %s: %w", it.ID, err)
-	}
-	if it.Performance, err = links.Cut(performance.Raw); err != nil {
-		return fmt.Errorf("read the performance of iteration %s: %w", it.ID, err)
-	}
-	l := survey.Listing{Kind: survey.Performances, Scope: it.ID}
-	if l.Count, err = survey.Count(ctx, a.client, a.unit.Project, l); err != nil {
-		return err
-	}
-	r.Listings = append(r.Listings, l)
-	return nil
-}
-
 // doCounts counts the listings again, after they were read.
-func (a *attempt) doCounts(ctx context.Context) (unit.Summary, error) {
+func (a *attempt) doCounts(ctx context.Context) (unit.Summary, []unit.Record, error) {
 	r, _, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
 		r := reading{V: unit.Version}
 		for _, l := range a.unit.Listings {
-			n, err := survey.Count(ctx, a.client, a.unit.Project, l)
+			n, err := a.countListing(ctx, &r, l)
 			if a.vanished(err, l.Scope) {
 				n, err = 0, nil
 			}
@@ -283,20 +207,28 @@ func (a *attempt) doCounts(ctx context.Context) (unit.Summary, error) {
 		return r, nil
 	})
 	if err != nil {
-		return unit.Summary{}, err
+		return unit.Summary{}, nil, err
 	}
-	return unit.Summary{Listings: r.Listings}, nil
+	return unit.Summary{Listings: r.Listings}, r.failures(), nil
 }
 
 // doPerformances reads one page of image performances. They have no blobs of their own: their
 // images are the iteration's.
 func (a *attempt) doPerformances(ctx context.Context) (unit.Summary, []unit.Record, error) {
 	r, _, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
-		page, err := survey.PerformancePage(ctx, a.client, a.unit.Project, *a.unit.Listing, a.unit.Skip, cv.MaxPage)
-		if err != nil && !a.vanished(err, a.unit.Listing.Scope) {
+		r := reading{V: unit.Version}
+		l := *a.unit.Listing
+		page, err := survey.PerformancePage(ctx, a.client, a.unit.Project, l, a.unit.Skip, cv.MaxPage)
+		err = a.judge(ctx, err, a.elsewhere(l.Scope, false, func(ctx context.Context, scope uuid.UUID) error {
+			_, err := survey.PerformancePage(ctx, a.client, a.unit.Project, survey.Listing{Kind: l.Kind, Scope: scope}, 0, 1)
+			return err //nolint:wrapcheck // only its kind is looked at
+		}))
+		switch {
+		case errors.Is(err, delivery.ErrRefused):
+			r.fail(contract.CategoryPerformance, survey.ScopeID(l.Scope), err)
+		case err != nil && !a.vanished(err, l.Scope):
 			return reading{}, err
 		}
-		r := reading{V: unit.Version}
 		for _, ip := range page {
 			raw, err := links.Cut(ip.Raw)
 			if err != nil {
@@ -312,7 +244,7 @@ func (a *attempt) doPerformances(ctx context.Context) (unit.Summary, []unit.Reco
 	if err != nil {
 		return unit.Summary{}, nil, err
 	}
-	records := make([]unit.Record, 0, len(r.Items))
+	records := r.failures()
 	for _, it := range r.Items {
 		records = append(records, unit.Record{Performance: it.Raw, ID: it.ID})
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -21,6 +22,7 @@ type reading struct {
 
 	// Of a project.
 	Project    json.RawMessage    `json:"project,omitempty"`
+	Proven     string             `json:"proven,omitempty"` // fingerprint of the credential that read it
 	Iterations []iterationReading `json:"iterations,omitempty"`
 	Tags       []json.RawMessage  `json:"tags,omitempty"` // of the workspace
 	Listings   []survey.Listing   `json:"listings,omitempty"`
@@ -33,7 +35,9 @@ type reading struct {
 	Scopes []uuid.UUID   `json:"scopes,omitempty"` // what a run of predictions leaves to read
 	Token  *survey.Token `json:"token,omitempty"`
 
-	Failures []failure `json:"failures,omitempty"` // what the service did not give
+	Failures []failure      `json:"failures,omitempty"` // what the service did not give
+	Unread   []uuid.UUID    `json:"unread,omitempty"`   // images that it did not give when it was asked for them by their ids,
+	Blame    *bagfile.Blame `json:"blame,omitempty"`    // and why
 
 	seen map[uuid.UUID]struct{} // what list was told
 }
@@ -47,15 +51,14 @@ type failure struct {
 	bagfile.Failure
 }
 
-// fail notes that the service did not give something of a scope, by err.
-func (r *reading) fail(c contract.Category, scope uuid.UUID, err error) {
-	f := failure{Category: c, Failure: bagfile.Failure{ID: survey.ScopeID(scope), Code: "unavailable", Message: err.Error()}}
-	var api *cv.Error
-	if errors.As(err, &api) {
-		f.Operation, f.RequestID = api.Op, api.RequestID
-	}
-	f.Code = blameOf(err).Code
-	r.Failures = append(r.Failures, f)
+// fail notes that the service did not give something, by err.
+func (r *reading) fail(c contract.Category, id string, err error) {
+	r.Failures = append(r.Failures, failure{c, blameOf(err).Of(id)})
+}
+
+// lacks reports whether the service did not carry out an operation about something.
+func (r *reading) lacks(operation, id string) bool {
+	return slices.ContainsFunc(r.Failures, func(f failure) bool { return f.Operation == operation && f.ID == id })
 }
 
 // failures are the records of what the service did not give.
@@ -63,6 +66,9 @@ func (r *reading) failures() []unit.Record {
 	var records []unit.Record
 	for _, f := range r.Failures {
 		records = append(records, unit.Record{Entry: &unit.EntryRecord{Category: f.Category, Failed: &f.Failure}})
+	}
+	for _, id := range r.Unread {
+		records = append(records, unit.Record{ID: id, Blob: &unit.BlobRecord{Error: r.Blame}})
 	}
 	return records
 }

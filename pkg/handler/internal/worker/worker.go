@@ -12,6 +12,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -72,6 +73,10 @@ type Config struct {
 	MaxAttempts int   // of a unit
 
 	Threshold, Overlap float64 // of GetIterationPerformance
+
+	Secrets account.Secrets // has the key of fingerprints
+	// Wait waits between two questions, until d has passed or ctx is done.
+	Wait func(ctx context.Context, d time.Duration) error
 
 	Holder string // names this process in the marks of its attempts
 	Now    func() time.Time
@@ -152,7 +157,9 @@ func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (*a
 	if err != nil {
 		return nil, fmt.Errorf("name the bundle of %s: %w", u.Command, err)
 	}
-	a := &attempt{w: w, unit: u, command: command.AsExport(), client: client, layout: layout, calls: ledger.NewRecorder(nil), log: log}
+	control := account.NewControl(account.Settings{Service: client, Secrets: w.Secrets, Now: w.Now, Wait: w.Wait})
+	a := &attempt{w: w, unit: u, command: command.AsExport(), client: client, layout: layout, control: control, calls: ledger.NewRecorder(control.Note), log: log}
+	a.expect()
 	switch _, err := w.Work.Head(ctx, a.key(unit.ResultName(u.N))); {
 	case err == nil:
 		_ = w.Notices.NotifyResult(ctx, u.Command, u.N) // the coordinator lists, too

@@ -1,0 +1,69 @@
+package export
+
+import (
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+)
+
+// tally fills in the counts that follow from the project unit and the listings.
+func (p *projectCommit) tally(cut cutProject) {
+	d, info := p.c.x.Command.Data, p.state.info
+	set := func(c contract.Category, n int) {
+		if d.Has(c) {
+			category := p.category(c)
+			category.Listed, category.Exported = n, n
+		}
+	}
+	projects := 1 // what the service refused is in no file
+	if c := p.inventory.Categories[bagfile.Projects]; c != nil && len(c.Failed) > 0 {
+		projects = 0
+	}
+	set(contract.CategoryProjects, projects)
+	set(contract.CategoryIterations, len(info.Iterations))
+	set(contract.CategoryTags, info.Tags)
+	performances := 0
+	for _, it := range info.Iterations {
+		if it.Performance {
+			performances++
+		}
+		if !it.Trained {
+			p.inventory.Untrained = append(p.inventory.Untrained, it.ID.String())
+		}
+	}
+	set(contract.CategoryPerformance, performances)
+	if d.Has(contract.CategoryProjects) {
+		p.c.counts.Projects += int64(projects)
+	}
+	if d.Has(contract.CategoryIterations) {
+		p.c.counts.Iterations += int64(len(info.Iterations))
+	}
+	if d.Has(contract.CategoryTags) {
+		p.c.counts.Tags += int64(info.Tags)
+	}
+	p.c.counts.Performance += int64(performances)
+	p.c.counts.Images += int64(len(p.images))
+	if !d.Has(contract.CategoryImages) {
+		return
+	}
+	images := p.category(contract.CategoryImages)
+	if d.Narrowing() == contract.NarrowImages {
+		images.Listed = len(p.images)
+		return
+	}
+	images.Before, images.After = new(int), new(int)
+	for _, l := range cut.Listings {
+		if l.Kind == survey.All {
+			if p.inventory.Witness == nil {
+				p.inventory.Witness = &bagfile.Witness{}
+			}
+			w := p.inventory.Witness
+			w.Listed, w.Before, w.After = w.Listed+l.Listed, w.Before+l.Before, w.After+l.After
+		}
+		if l.Kind != survey.Performances && l.Kind != survey.All {
+			images.Listed += l.Listed
+			*images.Before += l.Before
+			*images.After += l.After
+		}
+	}
+}
