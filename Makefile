@@ -88,7 +88,7 @@ soak: ## Run 300 commands on three replicas under kills, restarts and faults for
 		| grep -vE '^=== |INTERNAL ERROR'
 
 # `make race` runs a few of these. LABELLER_SEED chooses others.
-LABELLER_SEED ?= 0
+LABELLER_SEED ?= 18
 .PHONY: labeller
 labeller: ## Run 500 exports and 500 deletes beside a labeller who changes the account between any two calls, and judge each (LABELLER_SEED=1000: others)
 	go test -vet=off -count=1 -v -timeout 30m -run '^TestLabeller$$' ./pkg/handler -labeller-runs 500 -labeller-seed $(LABELLER_SEED) | grep -vE '^=== '

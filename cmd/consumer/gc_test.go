@@ -35,12 +35,13 @@ func TestGCRemovesWhatWasLeftBehind(t *testing.T) {
 	faults := sinktest.NewFaults(f.config.S3.Transport)
 	faults.Add(sinktest.Fault{Op: "DeleteObjects", Key: "bad/export/*", Times: -1, Status: http.StatusForbidden, Code: "AccessDenied"})
 	f.config.S3.Transport = faults
+	f.config.MaxAttempts = 1
 	r := f.start(t)
 	r.await("all is well", isReady)
 	if e := f.order(t, "good"); e.Data.Status != contract.StatusCompleted {
 		t.Fatalf("%s\n%s", describeEvent(e), f.log)
 	}
-	f.vision.Fault(cvtest.Fault{Operation: "QueryPredictions", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
+	faults.Add(sinktest.Fault{Op: "PutObject", Key: "bad/export/*/predictions/*", Times: -1, Status: http.StatusInternalServerError})
 	if e := f.order(t, "bad"); e.Data.Status != contract.StatusFailed {
 		t.Fatalf("%s\n%s", describeEvent(e), f.log)
 	}

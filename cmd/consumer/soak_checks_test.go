@@ -29,6 +29,7 @@ func (s *soak) check() {
 	s.checkBags()
 	s.checkBucket()
 	s.checkService()
+	s.checkLabelled()
 	s.checkLedgers()
 }
 
@@ -190,7 +191,7 @@ func (s *soak) checkBags() {
 			if v := a.victim; v != nil && a.action == contract.ActionExport && a.event.Counts.Images != int64(len(v.project.Images)) {
 				s.t.Errorf("export %s of a project that was deleted later has %d images of %d", id, a.event.Counts.Images, len(v.project.Images))
 			}
-			if kind == sink.ExportBag && a.victim == nil {
+			if kind == sink.ExportBag && a.victim == nil && a.event.Outcome == contract.OutcomeComplete {
 				s.compare(store, root, a)
 			}
 		}

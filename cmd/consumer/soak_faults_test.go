@@ -124,7 +124,7 @@ func (s *soak) storm() {
 	for _, kind := range []struct {
 		n  int
 		do func()
-	}{{*soakKills, s.kill}, {*soakDrains, s.drain}, {*soakNATS, s.restartNATS}, {*soakStore, s.restartStore}} {
+	}{{*soakKills, s.kill}, {*soakDrains, s.drain}, {*soakNATS, s.restartNATS}, {*soakStore, s.restartStore}, {*soakKeys, s.swapKeys}, {*soakRemakes, s.remakeCommands}, {*soakBursts, s.burst}} {
 		for range kind.n {
 			disturbances = append(disturbances, kind.do)
 		}

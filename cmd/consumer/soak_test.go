@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,9 @@ var (
 	soakDrains   = flag.Int("drains", 1, "replicas that TestSoak stops as an operator does")
 	soakNATS     = flag.Int("nats-restarts", 1, "restarts of NATS in TestSoak")
 	soakStore    = flag.Int("s3-restarts", 1, "restarts of the S3 server in TestSoak")
+	soakKeys     = flag.Int("key-swaps", 0, "times that TestSoak rotates the training key, and gives that of another account by mistake")
+	soakRemakes  = flag.Int("remakes", 0, "times that TestSoak makes CV_COMMANDS anew")
+	soakBursts   = flag.Int("bursts", 0, "times that the service answers many calls of TestSoak with 403 or 404")
 	soakLimit    = flag.Duration("soak-limit", 5*time.Minute, "how long TestSoak waits for the last command")
 )
 
@@ -48,14 +52,16 @@ func TestSoak(t *testing.T) {
 	s.reference()
 	s.vision.FaultRate(apiFaults, int64(*soakSeed)) //nolint:gosec // a seed
 	s.gate.faults.FaultRate(storeFaults, *soakSeed)
+	s.vision.OnCall(s.label)
 	s.storm()
 	s.settle()
+	s.vision.OnCall(nil)
 	stormy := time.Since(begun)
 	s.calm()
 	s.stop()
 	s.check()
-	t.Logf("seed %d: %d messages, %d commands ended %v; %d kills, %d drains, %d restarts of NATS, %d of S3; storm %s, in all %s",
-		*soakSeed, s.messages, len(s.asked), s.ends, s.kills, s.drains, s.natsRestarts, s.storeRestarts, stormy.Round(time.Second), time.Since(begun).Round(time.Second))
+	t.Logf("seed %d: %d messages, %d commands ended %v; %d kills, %d drains, %d restarts of NATS, %d of S3, %d keys, %d streams made anew, %d bursts, %d moves of labellers; storm %s, in all %s",
+		*soakSeed, s.messages, len(s.asked), s.ends, s.kills, s.drains, s.natsRestarts, s.storeRestarts, len(s.keys), s.remakes, s.bursts, s.labels.moves(), stormy.Round(time.Second), time.Since(begun).Round(time.Second))
 	t.Logf("%d API calls (%d in ledgers, %d answered ones lost with killed replicas; %d change something, %d intents), %d downloads, %d S3 faults; %d bags of %d files verified; %d attempts at most",
 		s.calls, s.inLedgers, s.lost, s.destructive, s.intents, s.vision.BlobCount(), s.gate.faults.Injected(), s.bags, s.files, s.mostAttempts)
 	t.Logf("replicas after the first and the second calm spell: %v", s.spells)
@@ -69,6 +75,8 @@ type soak struct {
 	random  *rand.Rand
 	gate    *storeGate
 	program replicaProgram
+	keyFile string   // from which the replicas read the training key
+	keys    []string // that they were given
 	queue   *natsq.Queue
 	js      jetstream.JetStream
 
@@ -76,16 +84,19 @@ type soak struct {
 	retired  []*replica // killed or stopped
 	stopping sync.WaitGroup
 
-	sample  []*cvtest.Project
-	fixed   map[string]bool // projects that nothing changes
-	before  cvtest.State
-	asked   map[string]*asked
-	over    map[string][]contract.Status // terminal events, by "<action>.<id>"
-	victims []*victim
-	sent    []message
-	truths  map[string]string // payload of the fixed projects, by the data that asked for it
+	sample    []*cvtest.Project
+	fixed     map[string]bool // projects that nothing changes
+	before    cvtest.State
+	asked     map[string]*asked
+	over      map[string][]contract.Status // terminal events, by "<action>.<id>"
+	victims   []*victim
+	sent      []message
+	labels    labellers
+	labelling sync.Mutex        // guards labels
+	truths    map[string]string // payload of the fixed projects, by the data that asked for it
 
 	messages, kills, drains, natsRestarts, storeRestarts int
+	remakes, bursts                                      int
 	ends                                                 map[string]int
 	calls, inLedgers, lost, destructive, intents         int
 	bags, files, mostAttempts                            int
@@ -113,7 +124,10 @@ func newSoak(t *testing.T) *soak {
 		s.fixed[p.ID.String()] = true
 	}
 	s.before = s.vision.Snapshot()
-	s.program = s.program.with(s.environment()...).with("AWS_ENDPOINT_URL_S3="+s.gate.url, "CONSUMER_LOG_LEVEL=info")
+	s.keyFile = filepath.Join(t.TempDir(), "key")
+	s.giveKey(s.vision.Key())
+	s.program = s.program.with(s.environment()...).with("VISION_TRAINING_KEY=", "VISION_TRAINING_KEY_FILE="+s.keyFile)
+	s.program = s.program.with("AWS_ENDPOINT_URL_S3="+s.gate.url, "CONSUMER_LOG_LEVEL=info")
 	for range soakReplicas {
 		s.replicas = append(s.replicas, s.program.start(t))
 	}
@@ -292,7 +306,7 @@ func (s *soak) stop() {
 	}
 	for _, r := range append(s.retired, s.replicas...) {
 		log := r.log.String()
-		for _, bad := range []string{"DATA RACE", "panic:", "fatal error:", "sig=", s.vision.Key(), s.store.SecretKey} {
+		for _, bad := range append([]string{"DATA RACE", "panic:", "fatal error:", "sig=", s.store.SecretKey}, s.keys...) {
 			if i := strings.Index(log, bad); i >= 0 {
 				s.t.Errorf("a replica's log has %q:\n%s", bad, log[max(0, i-2000):min(len(log), i+4000)])
 			}

@@ -51,7 +51,7 @@ func newNarrowable(t *testing.T) *narrowable {
 	}
 	return &narrowable{
 		world:   w,
-		replica: w.start(t, replicaOptions{}),
+		replica: w.start(t, replicaOptions{configure: noWait}),
 		big: w.api.AddProject(cvtest.ProjectSpec{
 			Name: "Big", Kind: cvtest.Multilabel, Compact: true, Tags: tags, NegativeTag: "none of them", Images: 26, Untagged: 3, ImageBytes: cvtest.Tiny,
 			Iterations: []cvtest.IterationSpec{

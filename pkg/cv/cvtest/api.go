@@ -152,6 +152,7 @@ func (s *Server) perform(r *http.Request, rt *route, q *request, fault *Fault) a
 	}
 	s.account.settle(q.now)
 	if elsewhere {
+		s.log.elsewhere++
 		return rt.handle(s, q)
 	}
 	past := s.lag.see(&s.account)

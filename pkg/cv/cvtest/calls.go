@@ -39,10 +39,11 @@ type received struct {
 
 // callLog is what was received.
 type callLog struct {
-	calls    []*received
-	counts   map[string]int
-	received int // requests of all time, for request ids
-	leaks    []string
+	calls     []*received
+	counts    map[string]int
+	received  int // requests of all time, for request ids
+	leaks     []string
+	elsewhere int // calls of all time that other accounts answered
 }
 
 // count counts a call of an operation and says how many there were.
@@ -73,6 +74,13 @@ func (s *Server) Count(operation string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.log.counts[operation]
+}
+
+// CountElsewhere is how many calls other accounts at the same endpoint answered, see OtherAccount.
+func (s *Server) CountElsewhere() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.elsewhere
 }
 
 // BlobCount is how many downloads of blobs were asked for, refused ones included; GetArtifact is an

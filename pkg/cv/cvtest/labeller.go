@@ -10,8 +10,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// Labeller is a person who works in a project's workspace while others read it: each Move tags or
-// untags an image that is there, adds one, or removes one. It remembers what it did, so that a test
+// Labeller is a person who works in a project's workspace while others read it: each move tags or
+// untags an image, tags one and untags another (which leaves all counts as they were), adds one, or
+// removes one. It remembers what it did, so that a test
 // can tell what was there throughout. It is safe for concurrent use.
 type Labeller struct {
 	s       *Server
@@ -62,10 +63,25 @@ func (l *Labeller) move() {
 		return
 	}
 	img := sc.images[l.rnd.IntN(len(sc.images))]
-	switch {
-	case kind == 1:
+	switch kind {
+	case 1:
 		l.removed[img.id] = true
 		sc.remove(setOf([]uuid.UUID{img.id}))
+	case 2, 3:
+		sc.list()
+		for _, from := range [][]*image{sc.tagged, sc.untagged} {
+			if len(from) > 0 {
+				l.toggle(sc, from[l.rnd.IntN(len(from))])
+			}
+		}
+	default:
+		l.toggle(sc, img)
+	}
+}
+
+// toggle takes an image's tags off, or puts one on where it has none.
+func (l *Labeller) toggle(sc *scope, img *image) {
+	switch {
 	case len(img.tags) > 0:
 		for _, link := range img.tags {
 			l.lost[[2]uuid.UUID{link.tag, img.id}] = true

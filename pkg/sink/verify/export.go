@@ -191,9 +191,7 @@ func (c *checkedProject) few() {
 	c.unasked(c.p.has[iterationsFile], bagfile.Iterations, sink.ProjectPath(id, "iterations.json"))
 	if s.Has(bagfile.Projects) {
 		c.want(c.p.has[projectFile], bagfile.Projects, sink.ProjectPath(id, "project.json"))
-		if c.p.has[projectFile] {
-			c.counts.Projects = 1
-		}
+		c.counts.Projects = 1 // also where the service refused project.json
 		c.number(bagfile.Projects, c.counts.Projects)
 	}
 	if s.Has(bagfile.Tags) {

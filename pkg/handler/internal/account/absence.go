@@ -53,7 +53,7 @@ func (a *Control) Gone(ctx context.Context, project uuid.UUID, err error, about 
 		err := a.Check(ctx)
 		return err == nil, err
 	default: // not wrapped: it must not pass for an answer about what was asked for
-		return false, fmt.Errorf("%w: %v", ErrContradiction, err)
+		return false, fmt.Errorf("%w: %s", ErrContradiction, err.Error())
 	}
 }
 

@@ -15,11 +15,7 @@ func (p *projectCommit) tally(cut cutProject) {
 			category.Listed, category.Exported = n, n
 		}
 	}
-	projects := 1 // what the service refused is in no file
-	if c := p.inventory.Categories[bagfile.Projects]; c != nil && len(c.Failed) > 0 {
-		projects = 0
-	}
-	set(contract.CategoryProjects, projects)
+	set(contract.CategoryProjects, 1) // it has a folder, also where the service refused project.json
 	set(contract.CategoryIterations, len(info.Iterations))
 	set(contract.CategoryTags, info.Tags)
 	performances := 0
@@ -33,7 +29,7 @@ func (p *projectCommit) tally(cut cutProject) {
 	}
 	set(contract.CategoryPerformance, performances)
 	if d.Has(contract.CategoryProjects) {
-		p.c.counts.Projects += int64(projects)
+		p.c.counts.Projects++
 	}
 	if d.Has(contract.CategoryIterations) {
 		p.c.counts.Iterations += int64(len(info.Iterations))

@@ -146,9 +146,9 @@ func PerformancePage(ctx context.Context, client *cv.Client, project uuid.UUID, 
 // StatusTraining is the status of an iteration that is being trained.
 const StatusTraining = "Training"
 
-// Settled reports whether an iteration is one of which all can be seen: it was trained, that failed,
-// or it is the workspace, as old services list it. Any other status, also one that is not known,
-// says that it is still on its way.
+// Settled reports whether an iteration is one of which all can be seen: it was trained, that
+// failed, or it is the workspace, as old services list it. Any other status, also one that is not
+// known, says that it is still on its way.
 func Settled(it cv.Iteration) bool {
 	return it.Status == "Completed" || it.Status == "Failed" || it.Status == "New"
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"math/bits"
-	"net/http"
 	"slices"
 	"time"
 
@@ -20,6 +19,10 @@ const (
 	PredictionPage = 128
 	// maxPredictions is how many predictions a query is followed for.
 	maxPredictions = 10_000_000
+
+	// Answers to a token that the service does not take.
+	statusBadRequest = 400
+	statusGone       = 410
 )
 
 // ErrEndless says that a query for predictions was begun anew as often as it may be, and still does
@@ -115,7 +118,7 @@ func (q PredictionQuery) anew(t Token) (*Token, error) {
 // refused reports whether the service does not take a query's token any more, or never did.
 func refused(err error) bool {
 	var api *cv.Error
-	return errors.As(err, &api) && (api.Status == http.StatusBadRequest || api.Status == http.StatusGone) && !errors.Is(err, cv.ErrMisconfigured)
+	return errors.As(err, &api) && (api.Status == statusBadRequest || api.Status == statusGone) && !errors.Is(err, cv.ErrMisconfigured)
 }
 
 // Each yields the pages of the query, from the first one on, without keeping any. anew says that

@@ -16,8 +16,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 )
 
-// countListing asks how many items a listing has. It is 0 where the service refuses that: the listing is
-// asked for all the same.
+// countListing asks how many items a listing has. It is 0 where the service refuses that: the
+// listing is asked for all the same.
 func (a *attempt) countListing(ctx context.Context, r *reading, l survey.Listing) (int, error) {
 	n, err := survey.Count(ctx, a.client, a.unit.Project, l)
 	err = a.judge(ctx, err, a.elsewhere(l.Scope, l.Kind != survey.Performances, func(ctx context.Context, scope uuid.UUID) error {

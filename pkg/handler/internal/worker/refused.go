@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/google/uuid"
 
@@ -12,6 +11,13 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+)
+
+// Statuses of answers of the service.
+const (
+	statusForbidden = 403
+	statusNotFound  = 404
+	statusGone      = 410
 )
 
 // errWhole says that the service fails as a whole, so that nothing can be said of one thing.
@@ -61,7 +67,7 @@ func (a *attempt) judge(ctx context.Context, err error, alike func(context.Conte
 // forbidden reports whether err is a 403 about the credential or its role.
 func forbidden(err error) bool {
 	var api *cv.Error
-	return errors.As(err, &api) && api.Status == http.StatusForbidden && errors.Is(err, cv.ErrMisconfigured)
+	return errors.As(err, &api) && api.Status == statusForbidden && errors.Is(err, cv.ErrMisconfigured)
 }
 
 // answers makes the calls that show whether the service answers about all else than what op asked.
@@ -138,7 +144,7 @@ func blameOf(err error) *bagfile.Blame {
 		b.Code = "host_not_allowed"
 	case errors.Is(err, cv.ErrTooLarge):
 		b.Code = "too_large"
-	case api != nil && (api.Status == http.StatusNotFound || api.Status == http.StatusGone):
+	case api != nil && (api.Status == statusNotFound || api.Status == statusGone):
 		b.Code = "not_found"
 	case errors.Is(err, cv.ErrLinkExpired):
 		b.Code = "link_expired"

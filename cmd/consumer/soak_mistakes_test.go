@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+)
+
+// giveKey writes a training key where the replicas read theirs. The file is replaced as a whole.
+func (s *soak) giveKey(key string) {
+	s.t.Helper()
+	s.keys = append(s.keys, key)
+	next := s.keyFile + ".next"
+	if err := os.WriteFile(next, []byte(key), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Rename(next, filepath.Clean(s.keyFile)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// answered is how many calls the service answered with one of these statuses.
+func (s *soak) answered(statuses ...int) (n int) {
+	for _, c := range s.vision.Calls() {
+		for _, status := range statuses {
+			if c.Status == status {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// swapKeys rotates the training key, which the replicas learn after calls were refused, and then
+// gives them the key of another account at the same endpoint by mistake, until it was used.
+func (s *soak) swapKeys() {
+	s.t.Helper()
+	n := len(s.keys)
+	key, foreign := fmt.Sprintf("rotated-key-%d", n), fmt.Sprintf("foreign-key-%d", n)
+	s.want(contract.ActionExport, s.exportData("many"), complete) // so that there are calls
+	before := s.answered(http.StatusUnauthorized)
+	s.vision.SetKey(key)
+	s.await("a call with the old key", func() bool { return s.answered(http.StatusUnauthorized) > before })
+	s.giveKey(key)
+
+	s.vision.OtherAccount(foreign)
+	used := s.vision.CountElsewhere()
+	s.giveKey(foreign)
+	s.await("calls with the key of another account", func() bool { return s.vision.CountElsewhere() > used+2 })
+	s.giveKey(key)
+}
+
+// burst has the service refuse everything for a while, in the ways of a wrong role and of a wrong
+// path.
+func (s *soak) burst() {
+	status := []int{http.StatusForbidden, http.StatusNotFound}[s.bursts%2]
+	s.vision.Fault(cvtest.Fault{Status: status, Times: 20})
+	s.bursts++
+}
+
+// remakeCommands deletes the stream of commands and makes it again. Its messages are lost: their
+// requesters see no end and publish them again, in the same order.
+func (s *soak) remakeCommands() {
+	s.t.Helper()
+	s.await("an answer to each message without an id of its own", func() bool {
+		s.underWay()
+		for id, a := range s.asked {
+			if strings.HasPrefix(id, "seq-") && s.over[string(a.action)+"."+id] == nil {
+				return false
+			}
+		}
+		return true
+	})
+	if err := s.js.DeleteStream(s.ctx, "CV_COMMANDS"); err != nil {
+		s.t.Fatalf("delete CV_COMMANDS: %v", err)
+	}
+	if _, err := natsq.Open(s.ctx, s.js.Conn(), natsq.Options{Retention: 720 * time.Hour, Provision: true}); err != nil {
+		s.t.Fatalf("make CV_COMMANDS again: %v", err)
+	}
+	s.remakes++
+	s.underWay()
+	s.sent = nil // sequences begin anew
+	for _, id := range slices.Sorted(maps.Keys(s.asked)) {
+		if a := s.asked[id]; s.over[string(a.action)+"."+id] == nil {
+			again := s.publish(*a, a.data)
+			*a = *again
+			s.asked[id] = a // victims and cancels point to it
+		}
+	}
+}
