@@ -146,10 +146,7 @@ func (c *category) read(s *stream, of string) error {
 
 // failure reads one thing that could not be had.
 func (c *category) failure(s *stream, of string) error {
-	var f struct {
-		bagfile.Failure
-		Operation string `json:"operation"`
-	}
+	var f bagfile.Failure
 	if err := s.value(&f); err != nil {
 		return err
 	}
