@@ -243,13 +243,9 @@ func (r *run) noteFailure(j *contract.Job, class delivery.Class, counts bool, er
 		j.Error.Retryable = true
 	}
 	j.Waiting = nil
-	waitFor := ""
-	switch class {
-	case delivery.Throttled:
-		waitFor = contract.WaitRate
-	case delivery.Misconfigured:
-		waitFor = delivery.WaitFor(err)
-	default:
+	waitFor := map[delivery.Class]string{delivery.Throttled: contract.WaitRate, delivery.Misconfigured: contract.WaitStorage}[class]
+	if class == delivery.Misconfigured && errors.Is(err, cv.ErrMisconfigured) {
+		waitFor = contract.WaitCredential
 	}
 	if waitFor != "" {
 		j.Waiting = &contract.Waiting{For: waitFor, Detail: err.Error(), Since: r.h.cfg.Now().UTC()}

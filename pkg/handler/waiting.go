@@ -36,15 +36,6 @@ func (r *run) waitFor(id, why string) *contract.Waiting {
 	}
 }
 
-// handBackToWait records what the command waits for, and hands it back. The delay grows with the
-// time it has waited.
-func (r *run) handBackToWait(ctx context.Context, waiting *contract.Waiting) (*settlement, error) {
-	if err := r.recordWait(ctx, waiting); err != nil {
-		return nil, err
-	}
-	return handBack(delivery.WaitDelay(waiting.Since, r.h.cfg.Now()), "waits for "+waiting.For), nil
-}
-
 // waitForPlans has a command that names its projects wait for those that take every project of an
 // account under another name, if their plans have one of these projects. Once this command has
 // begun, they wait for it.
@@ -56,7 +47,11 @@ func (r *run) waitForPlans(ctx context.Context) (*settlement, error) {
 	if err != nil || overlap.ID == "" {
 		return nil, err
 	}
-	return r.handBackToWait(ctx, r.waitFor(overlap.ID, "is at work"))
+	waiting := r.waitFor(overlap.ID, "is at work")
+	if err := r.recordWait(ctx, waiting); err != nil {
+		return nil, err
+	}
+	return handBack(delivery.WaitDelay(waiting.Since, r.h.cfg.Now()), "waits for "+waiting.For), nil
 }
 
 // hadTurn reports whether an earlier attempt had its turn.
@@ -162,7 +157,8 @@ func (r *run) recordWait(ctx context.Context, waiting *contract.Waiting) error {
 	return nil
 }
 
-// pause refunds the attempt and hands the command back until something outside changes.
+// pause refunds the attempt and hands the command back until something outside changes. The delay
+// grows with the time it has waited.
 func (r *run) pause(ctx context.Context, waiting *contract.Waiting) (*settlement, error) {
 	if err := r.FlushCalls(ctx); err != nil {
 		return nil, err
@@ -170,5 +166,8 @@ func (r *run) pause(ctx context.Context, waiting *contract.Waiting) (*settlement
 	if r.previousWait != nil && r.previousWait.For == waiting.For && r.previousWait.Since.Before(waiting.Since) {
 		waiting.Since = r.previousWait.Since
 	}
-	return r.handBackToWait(ctx, waiting)
+	if err := r.recordWait(ctx, waiting); err != nil {
+		return nil, err
+	}
+	return handBack(delivery.WaitDelay(waiting.Since, r.h.cfg.Now()), "waits for "+waiting.For), nil
 }
