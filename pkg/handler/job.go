@@ -64,7 +64,7 @@ func (r *run) Update(ctx context.Context, change func(*contract.Job)) error {
 		first = false
 		j := r.job
 		change(&j)
-		j.Irrevocable = j.Irrevocable || j.Irreversible()
+		j.Irrevocable = j.Irrevocable || j.InIrrevocablePhase()
 		j.Updated = r.h.cfg.Now().UTC()
 		return &j, nil
 	})

@@ -23,6 +23,17 @@ func labelled(api *cvtest.Server) (p *cvtest.Project, tagged, untagged []uuid.UU
 	return p, p.Images[:3], p.Images[3:]
 }
 
+// tagOne tags an image that has no tag.
+func tagOne(w *world, p *cvtest.Project, _, untagged []uuid.UUID) {
+	w.api.TagImages(p.ID, p.Tags[0], untagged[0])
+}
+
+// swapTags tags one image and untags another, so that all counts are what they were.
+func swapTags(w *world, p *cvtest.Project, tagged, untagged []uuid.UUID) {
+	w.api.TagImages(p.ID, p.Tags[0], untagged[0])
+	w.api.UntagImages(p.ID, tagged[0])
+}
+
 // TestErasedBesideALabeller labels an image between the listing of the tagged and that of the
 // untagged images, so that it is in neither. The erasure takes it all the same, or says that it did
 // not.
@@ -35,20 +46,8 @@ func TestErasedBesideALabeller(t *testing.T) {
 		left    int // images
 		deleted int64
 	}{
-		{
-			name: "one is tagged", status: contract.StatusCompleted, deleted: 6,
-			label: func(w *world, p *cvtest.Project, _, untagged []uuid.UUID) {
-				w.api.TagImages(p.ID, p.Tags[0], untagged[0])
-			},
-		},
-		{
-			// All counts are what they were.
-			name: "one is tagged and another untagged", status: contract.StatusCompleted, deleted: 6,
-			label: func(w *world, p *cvtest.Project, tagged, untagged []uuid.UUID) {
-				w.api.TagImages(p.ID, p.Tags[0], untagged[0])
-				w.api.UntagImages(p.ID, tagged[0])
-			},
-		},
+		{name: "one is tagged", status: contract.StatusCompleted, deleted: 6, label: tagOne},
+		{name: "one is tagged and another untagged", status: contract.StatusCompleted, deleted: 6, label: swapTags},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -110,13 +109,8 @@ func TestExportedBesideALabeller(t *testing.T) {
 		name  string
 		label func(w *world, p *cvtest.Project, tagged, untagged []uuid.UUID)
 	}{
-		{"one is tagged", func(w *world, p *cvtest.Project, _, untagged []uuid.UUID) {
-			w.api.TagImages(p.ID, p.Tags[0], untagged[0])
-		}},
-		{"one is tagged and another untagged, so that all counts are what they were", func(w *world, p *cvtest.Project, tagged, untagged []uuid.UUID) {
-			w.api.TagImages(p.ID, p.Tags[0], untagged[0])
-			w.api.UntagImages(p.ID, tagged[0])
-		}},
+		{"one is tagged", tagOne},
+		{"one is tagged and another untagged, so that all counts are what they were", swapTags},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

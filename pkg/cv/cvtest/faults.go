@@ -45,9 +45,10 @@ type Fault struct {
 	// AfterEffect carries the operation out first and then spoils its answer by Status, Hang or
 	// Reset.
 	AfterEffect bool
-	// Past carries a read out on the account as it was, as a replica that lags behind does: what is
-	// new is not found, and what is gone is listed. Operations that change something are not struck
-	// in their effect. It goes with all that spoils an answer after its effect.
+	// Past answers a read from the account as it was, as a replica that lags behind does: what is
+	// new is not found, and what is gone is still listed. Operations that change something have
+	// their effect all the same. It may be combined with the faults that spoil an answer after its
+	// effect.
 	Past *Past
 	// CutBody carries the operation out, declares the full length and closes the connection after
 	// half of the body; an answer without body is a Reset.
@@ -73,9 +74,9 @@ func (s *Server) Past() *Past {
 	return &Past{s.account.clone()}
 }
 
-// LagRate has the given share (0 to 1) of all reads answered from the account as it was up to this
-// many API calls before, beside all other faults. 0 ends it. The same seed gives the same sequence
-// of decisions.
+// LagRate has a share of all reads (0 to 1) answered from the account as it was some API calls
+// before, at most as many as calls says, beside all other faults. A rate of 0 ends it. The same
+// seed gives the same sequence of decisions.
 func (s *Server) LagRate(rate float64, calls int, seed int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

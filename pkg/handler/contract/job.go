@@ -132,9 +132,9 @@ const (
 	PhaseEnding  = "ending"   // it will end failed or cancelled; what it stored is being removed
 )
 
-// Irreversible reports whether the job's phase is one that a cancel does not undo: the command's
-// bag is about to get its receipt, or a delete is about to delete.
-func (j Job) Irreversible() bool {
+// InIrrevocablePhase reports whether a cancel comes too late for the job's phase: the command's bag
+// is about to get its receipt, or a delete is about to delete.
+func (j Job) InIrrevocablePhase() bool {
 	return j.Phase == PhaseDelete || j.Phase == PhaseSeal || j.Phase == PhaseCleanUp
 }
 

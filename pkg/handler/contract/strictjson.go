@@ -52,15 +52,15 @@ func (f member) textUpTo(limit int) (string, error) {
 // line reads a string of 1 to limit characters that is one line of printable text.
 func (f member) line(limit int) (string, error) {
 	s, err := f.kept(limit)
-	if err == nil && strings.ContainsFunc(s, breaksLines) {
+	if err == nil && strings.ContainsFunc(s, isControl) {
 		return "", faultf(f.name, "must not contain control characters, line breaks or characters that change the direction of text")
 	}
 	return s, err
 }
 
-// breaksLines reports whether a character ends a line, controls a terminal, or changes the order in
+// isControl reports whether a character ends a line, controls a terminal, or changes the order in
 // which others are shown.
-func breaksLines(r rune) bool {
+func isControl(r rune) bool {
 	switch {
 	case unicode.IsControl(r), r == '\u2028', r == '\u2029', r == '\u200e', r == '\u200f':
 		return true
