@@ -47,7 +47,7 @@ const (
 type beginning struct {
 	V         int                 `json:"v"`
 	StartedAt time.Time           `json:"started_at"`
-	BegunAt   time.Time           `json:"begun_at"` // what was stored up to this time is deleted: by the service's clock when the plan was made, or when the command was published
+	BegunAt   time.Time           `json:"begun_at"` // what was stored up to this time is deleted: the later of the service's clock when the plan was made and the time of publishing
 	Host      string              `json:"host"`     // the Training API's
 	Account   string              `json:"account"`  // of the resource, see account.Names
 	Digest    string              `json:"digest"`   // of the plan

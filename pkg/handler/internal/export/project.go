@@ -185,7 +185,7 @@ func rank(b unit.BlobRecord) int {
 		return 3
 	case b.File != "":
 		return 2
-	case b.Error.Code != unit.CodeGone: // whoever lists it may still have it
+	case b.Error.Code != unit.CodeGone: // another scope may still have the blob
 		return 1
 	}
 	return 0
