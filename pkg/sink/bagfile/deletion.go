@@ -78,7 +78,8 @@ type Check struct {
 	Last        time.Time `json:"last"`
 }
 
-// Plan is evidence/plan.json but for its projects.
+// Plan is evidence/plan.json but for its projects. The fields of a plan are in the order of their
+// names, so that its JSON is canonical.
 type Plan struct {
 	APIVersion string        `json:"api_version"`
 	Categories []string      `json:"categories"`
@@ -98,8 +99,7 @@ type PlanSelection struct {
 	TagIDs        []uuid.UUID         `json:"tag_ids"`
 }
 
-// PlanProject is what a delete will remove of one project: ids in byte order. The fields of a plan
-// are in the order of their names, so that its JSON is canonical.
+// PlanProject is what a delete will remove of one project: ids in byte order.
 type PlanProject struct {
 	ID         uuid.UUID   `json:"id"`
 	Images     []uuid.UUID `json:"images"`

@@ -77,9 +77,9 @@ type ExportVerification struct {
 
 // Blame says why a blob could not be had, or what is wrong with it.
 type Blame struct {
-	Operation string `json:"operation,omitempty"` // that the service did not carry out
 	Code      string `json:"code"`
 	Message   string `json:"message"`
+	Operation string `json:"operation,omitempty"` // that the service did not carry out
 	RequestID string `json:"request_id,omitempty"` // of the service's answer
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // deleteCutName is the working object of a delete's last freeze.
@@ -185,7 +186,7 @@ func (d *Deleter) loadPlan(ctx context.Context) error {
 
 // withinCommand checks that the plan takes no more than the command names.
 func (d *Deleter) withinCommand() error {
-	var head deleteplan.Head
+	var head bagfile.Plan
 	for p, err := range deleteplan.Projects(d.plan.ReadSeeker(), &head) {
 		if err != nil {
 			return err

@@ -46,20 +46,20 @@ func verifiedBy(category string) string {
 }
 
 // plannedProjects yields the plan's projects, once it is loaded.
-func (d *Deleter) plannedProjects() iter.Seq2[deleteplan.Project, error] {
-	var head deleteplan.Head
+func (d *Deleter) plannedProjects() iter.Seq2[bagfile.PlanProject, error] {
+	var head bagfile.Plan
 	return deleteplan.Projects(d.plan.ReadSeeker(), &head)
 }
 
 // plannedAtLeast yields the plan's projects, as far as they are known: where the plan is lost, by
 // id.
-func (d *Deleter) plannedAtLeast() iter.Seq2[deleteplan.Project, error] {
+func (d *Deleter) plannedAtLeast() iter.Seq2[bagfile.PlanProject, error] {
 	if d.plan != nil {
 		return d.plannedProjects()
 	}
-	return func(yield func(deleteplan.Project, error) bool) {
+	return func(yield func(bagfile.PlanProject, error) bool) {
 		for _, f := range d.begun.Facts {
-			if !yield(deleteplan.Project{ID: f.ID}, nil) {
+			if !yield(bagfile.PlanProject{ID: f.ID}, nil) {
 				return
 			}
 		}
