@@ -19,11 +19,23 @@
 //     call is retried. Every object must have its id, an iteration its status too, an export its
 //     platform and status, a performance its precision and recall, a page of predictions its
 //     results and, unless there are none, the continuation in its token (which may be null).
-//   - One HTTP exchange with the Training API is one pair of [Trace] calls, retries included: what is counted is what was sent.
-//   - The credential goes to the endpoint's host and nowhere else. Download links are followed only to allowed hosts, never to private
-//     addresses that are not listed, and never by a redirect to elsewhere. No key, token or signed query is in any error.
-//   - One call takes well under 30 seconds of trying; when the service asks for a longer pause, the call returns at once with
-//     [Error.RetryAfter] set and the caller decides.
+//   - One HTTP exchange with the Training API is one pair of [Trace] calls, retries included: what
+//     is counted is what was sent.
+//   - The credential goes to the endpoint's host and nowhere else. Download links are followed only
+//     to allowed hosts, never to private addresses that are not listed, and never by a redirect to
+//     elsewhere. No key, token or signed query is in any error.
+//   - One call takes well under 30 seconds of trying; when the service asks for a longer pause, the
+//     call returns at once with [Error.RetryAfter] set and the caller decides.
+//
+// # Files
+//
+//   - projects.go, iterations.go, tags.go, images.go, predictions.go, exports.go, domains.go: the
+//     operations and their types, one area each; blobs.go: downloads
+//   - client.go, endpoint.go, credential.go, hosts.go: what a Client is made of, and where its
+//     credential and its downloads may go
+//   - call.go, retry.go, trace.go, pages.go, query.go: how a call is made, repeated, told and paged
+//   - answer.go, json.go, time.go: what of an answer is usable; errors.go, errorresponse.go,
+//     missing.go: what a failed call says
 //
 // # What it does not do
 //

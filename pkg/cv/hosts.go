@@ -1,7 +1,7 @@
 package cv
 
 import (
-	"context" // not for security: the digest storage sends beside a blob
+	"context"
 	"errors"
 	"fmt"
 	"net"

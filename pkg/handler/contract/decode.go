@@ -33,7 +33,8 @@ func ValidID(id string) bool { return idPattern.MatchString(id) && !IsSeqID(id) 
 // DecodeCommand reads the command in m, which was published below prefix ("cv" for
 // "cv.commands.export"), in any of the three encodings:
 //
-//   - structured CloudEvents: the content type is application/cloudevents+json, or the body is an object with a member specversion;
+//   - structured CloudEvents: the content type is application/cloudevents+json, or the body is an
+//     object with a member specversion;
 //   - binary CloudEvents: there is a ce-specversion header;
 //   - plain: the body is the data and the Nats-Msg-Id header the id.
 //

@@ -10,17 +10,17 @@
 //
 // What it promises:
 //
-//   - Every read that decides something goes to the stream's leader ($JS.API.STREAM.MSG.GET), never to
-//     a replica's direct get: right after an acknowledged write a replica may still be behind.
+//   - Every read that decides something goes to the stream's leader ($JS.API.STREAM.MSG.GET), never
+//     to a replica's direct get: right after an acknowledged write a replica may still be behind.
 //   - Every write that decides something is a compare-and-set on its own subject
-//     (Nats-Expected-Last-Subject-Sequence) and carries a token of its own (Cv-Write). Neither "wrong
-//     last sequence" (10071, 10164) nor silence proves that another writer was first: the package reads
-//     from the leader, and the token there shows whether the write is its own. It repeats the write
-//     until that is known, or ctx ends.
+//     (Nats-Expected-Last-Subject-Sequence) and carries a token of its own (Cv-Write). Neither
+//     "wrong last sequence" (10071, 10164) nor silence proves that another writer was first: the
+//     package reads from the leader, and the token there shows whether the write is its own. It
+//     repeats the write until that is known, or ctx ends.
 //   - A message is settled only as the handler decides. While a handler runs, confirmed InProgress
-//     heartbeats keep the message. When none was confirmed for a whole ack wait, the handler's context
-//     ends with ErrLeaseLost; from then on a Nak is not sent, while an Ack or Term, which means that the
-//     end is stored, still is.
+//     heartbeats keep the message. When none was confirmed for a whole ack wait, the handler's
+//     context ends with ErrLeaseLost; from then on a Nak is not sent, while an Ack or Term, which
+//     means that the end is stored, still is.
 //   - While the server is in no state to answer (away, no leader, stream full, stream or consumer
 //     deleted), operations wait and try again, and each change of the reason is logged once.
 //

@@ -1,8 +1,8 @@
 // Package export is the coordinator's half of an export.
 //
 //   - exporter.go: the way of an export, and its plan: which projects are read
-//   - rounds.go: which units are published, and when: those of a round follow from the plan and from
-//     the results before them
+//   - rounds.go: which units are published, and when: those of a round follow from the plan and
+//     from the results before them
 //   - missing.go: the last round, images that are fetched by their ids
 //   - results.go: units go out, and their results come in
 //   - cut.go: the frozen list of results that the bag is made of
