@@ -79,7 +79,7 @@ type ExportVerification struct {
 type Blame struct {
 	Code      string `json:"code"`
 	Message   string `json:"message"`
-	Operation string `json:"operation,omitempty"` // that the service did not carry out
+	Operation string `json:"operation,omitempty"`  // that the service did not carry out
 	RequestID string `json:"request_id,omitempty"` // of the service's answer
 }
 
