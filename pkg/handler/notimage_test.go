@@ -13,6 +13,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
@@ -284,10 +285,12 @@ func TestStrayText(t *testing.T) {
 			c.fault.Operation, c.fault.Path, c.fault.Times = cvtest.OperationBlob, blobName(p.Images[2]), -1
 			w.api.Fault(c.fault)
 			name := "data/projects/" + p.ID.String() + "/images/" + p.Images[2].String() + "." + c.ext
+			stray := sink.Bytes([]byte(c.stray), "application/octet-stream")
+			stray.Meta = map[string]string{unit.MetaSource: "original"}
 			var once sync.Once
 			w.api.OnCall(func(string, int) { // what is there before the command begins is removed
 				once.Do(func() {
-					if err := w.store.Replace(t.Context(), sink.Key("disturbed/export/"+name), sink.Bytes([]byte(c.stray), "application/octet-stream")); err != nil {
+					if err := w.store.Replace(t.Context(), sink.Key("disturbed/export/"+name), stray); err != nil {
 						t.Error(err)
 					}
 				})

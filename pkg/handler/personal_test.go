@@ -3,6 +3,7 @@ package handler_test
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
 // publishedMessages are all messages published in a world.
@@ -86,6 +88,7 @@ func TestMetadataValuesAndSecretsAreToldToNobody(t *testing.T) {
 			}})
 			// The dead replica's delivery comes back after the ack wait: the rest goes first.
 			w.api.Fault(cvtest.Fault{Operation: "GetUntaggedImages", Times: -1, Status: 400, Code: "BadRequest"})
+			r.faults.Add(sinktest.Fault{Op: "PutObject", Key: "fails/export/*", Times: -1, Status: http.StatusInternalServerError})
 			for _, c := range []struct {
 				id, data string
 				want     contract.Status
