@@ -151,9 +151,6 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 	return seal, err
 }
 
-// testModel is where writeBag puts a model.
-var testModel = sink.ModelStem(project, iteration, "TensorFlow", "") + ".zip"
-
 // fetch copies the test bag into a new folder.
 func (w *world) fetch(t *testing.T) string {
 	t.Helper()

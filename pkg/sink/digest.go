@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"hash"
-	"io"
 )
 
 // hexSHA256 is the SHA-256 of b in hex.
@@ -31,19 +29,4 @@ func ValidDigest(s string) bool {
 		}
 	}
 	return true
-}
-
-// sumReader hashes and counts what is read through it.
-type sumReader struct {
-	r io.Reader
-	h hash.Hash
-	n int64
-}
-
-// Read implements io.Reader.
-func (s *sumReader) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	s.h.Write(p[:n])
-	s.n += int64(n)
-	return n, err
 }

@@ -23,7 +23,6 @@ type listed struct {
 	untrained  map[uuid.UUID]bool
 	unstable   int
 	removed    ids // images that were listed and removed before they were fetched
-	other      int64
 }
 
 // category is one category of a project of the inventory.

@@ -46,7 +46,6 @@ type plannedProject struct {
 	whole   bool
 	counts  bagfile.Counts
 	intents int64 // as of a fate: of a call for all images of the project
-	images  int64 // ids that the plan names
 }
 
 // project is a project of the plan, nil when it has none.

@@ -154,8 +154,8 @@ func (d *Deleter) commit(ctx context.Context) error {
 	})
 }
 
-// finished is when the delete is finished: now, but not before anything that it did and saw, also
-// where this clock is behind that of an earlier holder.
+// finished is when the delete is finished: now, or the time of the last thing that it did or saw if
+// this clock is behind that of an earlier holder.
 func (d *Deleter) finished(ctx context.Context) (time.Time, error) {
 	finished := latest(latest(d.Now(), d.begun.StartedAt), d.Ledger.Last())
 	for n := range d.begun.Facts {

@@ -92,8 +92,8 @@ func (r *results) cut(ctx context.Context) (exportCut, error) {
 	return c, err
 }
 
-// finished is when the export is finished: now, but not before it was started, also where this
-// clock is behind that of an earlier holder.
+// finished is when the export is finished: now, or when it was started if this clock is behind that
+// of an earlier holder.
 func (r *results) finished() time.Time {
 	now := r.x.Now().UTC().Truncate(time.Millisecond)
 	if now.Before(r.plan.StartedAt) {

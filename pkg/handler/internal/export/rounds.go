@@ -83,7 +83,7 @@ func (r *rounds) add(u unit.Unit) int {
 	u.V, u.Command, u.N, u.Named = unit.Version, r.command.ID, len(r.units), r.plan.Named
 	u.Action, u.Seq, u.Stream, u.Digest = r.command.Action, r.command.Seq, contract.Text(r.command.Stream), r.plan.Digest
 	u.Host = r.plan.Host
-	if r.command.Data.AllProjects { // else nobody has listed them: a named one may never have been there
+	if r.command.Data.AllProjects { // a named project may never have been listed
 		u.Known = r.plan.Projects[:min(len(r.plan.Projects), maxKnown)]
 	}
 	for _, p := range r.projects {

@@ -40,8 +40,8 @@ func (s Survey) eachPresent(ctx context.Context, scope uuid.UUID, ids []uuid.UUI
 
 // byIDs calls have with each image that a scope has of these ids. A batch that is refused for an
 // image that is not there, or because it is too big, is asked in halves: the answer says nothing of
-// the other images, nor of the scope. After manyRefused such answers instead may find what is left
-// in another way, and reports whether it did.
+// the other images, nor of the scope. After manyRefused such answers it calls instead with the ids
+// that are left, which may look for them in another way, and reports whether it did.
 func (s Survey) byIDs(ctx context.Context, scope uuid.UUID, ids []uuid.UUID, have func(cv.Image), instead func(left []uuid.UUID) (bool, error)) error {
 	todo := slices.Collect(slices.Chunk(ids, cv.MaxPage))
 	for refused := 0; len(todo) > 0; {
