@@ -42,7 +42,11 @@ func (s *soak) checkEnds() {
 		action, id, _ := strings.Cut(key, ".")
 		a := s.asked[id]
 		if a == nil || string(a.action) != action {
+			e, _ := s.queue.Event(s.ctx, contract.Action(action), id, statuses[0])
 			s.t.Errorf("%s ended %v, and was not published", key, statuses)
+			given := string(e.Data.GivenID)
+			s.t.Logf("XX %+v %s", s.asked[given], s.said(given))
+			s.t.Logf("YY %s", s.said(id))
 			continue
 		}
 		if len(statuses) != 1 {
@@ -78,21 +82,22 @@ func (s *soak) checkEnds() {
 func (s *soak) checkAnswers() {
 	s.t.Helper()
 	for _, m := range s.sent {
-		answers := 0
+		var answers []string
 		for _, id := range []string{m.id, contract.SeqID(m.seq)} {
 			if id == "" {
 				continue
 			}
 			e, err := s.queue.Answer(s.ctx, contract.Key(m.action, id))
 			switch {
-			case err == nil && e.Data.Seq == m.seq:
-				answers++
+			case err == nil && e.Data.Seq == m.seq && string(e.Data.Stream) == s.stream:
+				answers = append(answers, describeEvent(e))
 			case err != nil && !errors.Is(err, contract.ErrNoMessage):
 				s.t.Fatal(err)
 			}
 		}
-		if answers != 1 {
-			s.t.Errorf("message %d (%s %s) has %d answers", m.seq, m.action, m.id, answers)
+		if len(answers) != 1 {
+			s.t.Errorf("message %d (%s %s) has %d answers: %s", m.seq, m.action, m.id, len(answers), strings.Join(answers, "\n"))
+			s.t.Logf("XX %s", s.said(m.id))
 		}
 	}
 }
