@@ -42,11 +42,7 @@ func (s *soak) checkEnds() {
 		action, id, _ := strings.Cut(key, ".")
 		a := s.asked[id]
 		if a == nil || string(a.action) != action {
-			e, _ := s.queue.Event(s.ctx, contract.Action(action), id, statuses[0])
-			s.t.Errorf("%s ended %v, and was not published", key, statuses)
-			given := string(e.Data.GivenID)
-			s.t.Logf("XX %+v %s", s.asked[given], s.said(given))
-			s.t.Logf("YY %s", s.said(id))
+			s.t.Errorf("%s ended %v, and was not published; what was said of it:\n%s", key, statuses, s.said(id))
 			continue
 		}
 		if len(statuses) != 1 {
@@ -96,8 +92,7 @@ func (s *soak) checkAnswers() {
 			}
 		}
 		if len(answers) != 1 {
-			s.t.Errorf("message %d (%s %s) has %d answers: %s", m.seq, m.action, m.id, len(answers), strings.Join(answers, "\n"))
-			s.t.Logf("XX %s", s.said(m.id))
+			s.t.Errorf("message %d (%s %s) has the answers %q; what was said of it:\n%s", m.seq, m.action, m.id, answers, s.said(m.id))
 		}
 	}
 }
@@ -157,7 +152,10 @@ func (s *soak) checkDead() {
 
 // bagsOf are the bags that a command must have left.
 func (a *asked) bagsOf() []sink.BagKind {
-	if a.event.Status != contract.StatusCompleted || a.action == contract.ActionCancel {
+	switch {
+	case a.event.ExportBundle != nil && a.event.Status != contract.StatusCompleted: // the export has exceptions, and is kept
+		return []sink.BagKind{sink.ExportBag}
+	case a.event.Status != contract.StatusCompleted || a.action == contract.ActionCancel:
 		return nil
 	}
 	if a.action == contract.ActionExport {
@@ -193,7 +191,7 @@ func (s *soak) checkBags() {
 					s.t.Errorf("bag %s has %d files and receipt %s, its event says %+v", root, report.Files, report.ReceiptSHA256, b)
 				}
 			}
-			if v := a.victim; v != nil && a.action == contract.ActionExport && a.event.Counts.Images != int64(len(v.project.Images)) {
+			if v := a.victim; v != nil && a.action == contract.ActionExport && a.event.Outcome == contract.OutcomeComplete && a.event.Counts.Images != int64(len(v.project.Images)) {
 				s.t.Errorf("export %s of a project that was deleted later has %d images of %d", id, a.event.Counts.Images, len(v.project.Images))
 			}
 			if kind == sink.ExportBag && a.victim == nil && a.event.Outcome == contract.OutcomeComplete {

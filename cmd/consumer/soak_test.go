@@ -90,8 +90,8 @@ type soak struct {
 	asked     map[string]*asked
 	over      map[string][]contract.Status // terminal events, by "<action>.<id>"
 	victims   []*victim
-	sent      []message         // into stream
-	stream    string            // identity of CV_COMMANDS
+	sent      []message // into stream
+	stream    string    // identity of CV_COMMANDS
 	labels    labellers
 	labelling sync.Mutex        // guards labels
 	truths    map[string]string // payload of the fixed projects, by the data that asked for it
