@@ -166,8 +166,8 @@ func (p place) is(e contract.Event) bool {
 	return e.Data.Seq == p.seq && string(e.Data.Stream) == p.stream
 }
 
-// answersEvery is how often await makes sure that its message can still be answered.
-const answersEvery = 5 * time.Second
+// answerCheckInterval is how often await makes sure that its message can still be answered.
+const answerCheckInterval = 5 * time.Second
 
 // await waits for the answer to the message that was published at a place under a key: the event
 // that has this place, under the key or, when the message was refused because its id is taken,
@@ -186,7 +186,7 @@ func await(ctx context.Context, q *natsq.Queue, key string, at place, seen func(
 	}
 	var end *contract.Event // of the command with this id, whichever message brought it
 	duplicate := false      // its end is this message's, too
-	look := time.NewTicker(answersEvery)
+	look := time.NewTicker(answerCheckInterval)
 	defer look.Stop()
 	for !duplicate || end == nil {
 		select {

@@ -47,8 +47,8 @@ func (r *run) perform(ctx context.Context) (action.Result, error) {
 }
 
 // own makes sure that the working objects, and what there is of the bags, are this command's: what
-// an earlier one of the same id left is removed. What a delete did since it began stays in any
-// case: its job or its ledger names it.
+// an earlier command with the same id left is removed. What a delete stored since it began stays in
+// any case: its job or its ledger names it.
 func (r *run) own(ctx context.Context) error {
 	deployment, err := r.h.cfg.Queue.Secrets.Secret(ctx, contract.SecretDeployment)
 	if err != nil {
@@ -66,7 +66,7 @@ func (r *run) own(ctx context.Context) error {
 			return fmt.Errorf("wait for the units of an earlier command: %w", err)
 		}
 		for _, kind := range slices.Compact([]sink.BagKind{sink.ExportBag, bag.KindOf(r.command.Action)}) {
-			if err := r.bags.RemoveUnreceipted(ctx, kind); err != nil {
+			if err := r.bags.RemoveWithoutReceipt(ctx, kind); err != nil {
 				return err
 			}
 		}

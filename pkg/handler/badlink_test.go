@@ -11,7 +11,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // TestLinksThatAreNoURI holds what is known at the first try to be beyond repair against the time
@@ -91,7 +91,7 @@ type blobLine struct {
 	SHA256            string
 	Bytes             int64
 	Source            string
-	Error             *unit.Blame
+	Error             *bagfile.Blame
 }
 
 // lineOf finds the line of an image or prediction.

@@ -172,10 +172,6 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 	defer stop()
 	var settled *settlement
 	came, err := r.performAndCleanUp(r.calls.Attach(attempting))
-	var overlap *overlapError
-	if errors.As(err, &overlap) {
-		came, err = action.Result{Wait: &overlap.waiting}, nil
-	}
 	var waits *action.WaitError
 	if errors.As(err, &waits) && context.Cause(attempting) == nil {
 		came, err = action.Result{Wait: &waits.Waiting}, nil
@@ -193,11 +189,11 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 	case !ended && errors.Is(context.Cause(attempting), activity.ErrCancelled):
 		return nil, errors.Join(activity.ErrCancelled, err)
 	}
-	judged := attempting
-	if ended { // then the attempt is called off, as one whose job has ended
-		judged = ctx
+	failedUnder := attempting
+	if ended { // the attempt's own context ends with the job
+		failedUnder = ctx
 	}
-	class := delivery.Classify(judged, err)
+	class := delivery.Classify(failedUnder, err)
 	switch {
 	case class == delivery.Fenced:
 		return r.fenced(ctx, err), nil

@@ -247,13 +247,13 @@ func TestAFailedExportLeavesNothing(t *testing.T) {
 	w.start(t, replicaOptions{units: 1, faults: faults}) // stuck in a write
 	exp := w.publish(t, contract.ActionExport, "exp", everything)
 	g.reached.wait(t, "a write")
-	w.api.Fault(cvtest.Fault{Operation: "GetUntaggedImages", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
-	w.api.Fault(cvtest.Fault{Operation: "GetTaggedImages", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
-	w.start(t, replicaOptions{units: 1})
+	broken := sinktest.NewFaults(nil)
+	broken.Add(sinktest.Fault{Op: "PutObject", Key: "*/images/*", Times: -1, Status: http.StatusInternalServerError})
+	w.start(t, replicaOptions{units: 1, faults: broken, configure: attempts(1)})
 	w.await(t, "exp", "ending", func(j contract.Job) bool { return j.Phase == contract.PhaseEnding || j.State.Terminal() })
 	g.opened.happens()
 	e := w.wait(t, exp)
-	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal || !strings.Contains(e.Error.Message, "BadRequestInvalid") {
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeExhausted || !strings.Contains(e.Error.Message, "InternalError") {
 		t.Errorf("ended %s: %v", e.Status, e.Error)
 	}
 	if left := w.objects(t, "exp"); len(left) > 0 {

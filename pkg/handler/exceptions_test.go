@@ -14,8 +14,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
@@ -26,7 +26,7 @@ type inventoryOf struct {
 		Gone       bool
 		Categories map[string]struct {
 			Listed, Exported int
-			Failed           []unit.Failure
+			Failed           []bagfile.Failure
 		}
 		Unstable []string
 		Removed  []string

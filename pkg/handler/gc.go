@@ -174,9 +174,9 @@ func (c Collector) ofJob(ctx context.Context, job contract.Job) (Leftover, error
 	return found, nil
 }
 
-// leftOf is what there is to remove of a bag. A bag stays that has its receipt, except that of an
-// export which ended without one: its receipt is late, or a stranger's. Of a delete that failed
-// half-way the evidence stays, and a receipt beside it does not.
+// leftOf is what there is to remove of a bag. A bag with its receipt stays, unless its command
+// ended without one: then the receipt came late, or belongs to another command. Of a delete that
+// failed half-way the evidence stays, and a receipt beside it does not.
 func (c Collector) leftOf(ctx context.Context, layout sink.Layout, job contract.Job, kind sink.BagKind) ([]place, error) {
 	all := []place{{c.Store, layout.Bag(kind)}}
 	if kind == sink.DeleteBag {

@@ -39,7 +39,7 @@ func (w *world) put(t *testing.T, key string) {
 
 func TestCollector(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
-	w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
+	p := w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
 	faults := sinktest.NewFaults(nil)
 	faults.Add(sinktest.Fault{Op: "DeleteObjects", Key: "failed/export/*", Times: -1, Status: http.StatusForbidden, Code: "AccessDenied"})
 	r := w.start(t, replicaOptions{commands: 4, units: 2, faults: faults, configure: attempts(1)})
@@ -48,7 +48,7 @@ func TestCollector(t *testing.T) {
 			t.Fatalf("%s ended %s: %v", id, e.Status, e.Error)
 		}
 	}
-	w.api.Fault(cvtest.Fault{Operation: "QueryPredictions", Times: -1, Status: http.StatusBadRequest, Code: "BadRequestInvalid"})
+	faults.Add(sinktest.Fault{Op: "PutObject", Key: "failed/export/*" + p.Images[1].String() + "*", Times: -1, Status: http.StatusInternalServerError})
 	failed := w.publish(t, contract.ActionExport, "failed", everything)
 	if e := w.wait(t, failed); e.Status != contract.StatusFailed {
 		t.Fatalf("ended %s: %v", e.Status, e.Error)

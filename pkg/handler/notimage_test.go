@@ -13,8 +13,8 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 const (
@@ -80,7 +80,7 @@ func TestTextInPlaceOfPictures(t *testing.T) {
 				if i == 2 {
 					lines, category = "predictions.jsonl", "predictions"
 				}
-				if !slices.ContainsFunc(inventory.Projects[0].Categories[category].Failed, func(f unit.Failure) bool { return f.ID == id.String() && f.Code == "not_an_image" }) {
+				if !slices.ContainsFunc(inventory.Projects[0].Categories[category].Failed, func(f bagfile.Failure) bool { return f.ID == id.String() && f.Code == "not_an_image" }) {
 					t.Errorf("the inventory does not list %s", id)
 				}
 				line := lineOf(t, files[folder+lines], id)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -535,10 +537,11 @@ func TestDeliveredTwiceToOneProcess(t *testing.T) {
 	if d := r.handler.Command(t.Context(), delivery.Delivery{Message: message, Delivered: 2}); d.Verb != delivery.Abandon {
 		t.Errorf("the command, delivered again, is settled: %s %s", d.Verb, d.Reason)
 	}
-	units := w.messages(t, "CV_WORK")
-	if len(units) != 1 {
-		t.Fatalf("%d units are at work", len(units))
-	}
+	var units []*jetstream.RawStreamMsg
+	w.eventually(t, "only the unit that hangs is at work", func() bool {
+		units = w.messages(t, "CV_WORK")
+		return len(units) == 1
+	})
 	var n int
 	if _, err := fmt.Sscanf(units[0].Subject, "cv.work.exp.%d", &n); err != nil {
 		t.Fatal(err)

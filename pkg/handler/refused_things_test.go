@@ -8,8 +8,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // TestRefusedThings has the service refuse each operation that an export calls, about one thing,
@@ -71,7 +71,7 @@ func TestRefusedThings(t *testing.T) {
 				}
 				var inventory inventoryOf
 				unmarshal(t, w.bag(t, id, sink.ExportBag)["evidence/inventory.json"], &inventory)
-				var named *unit.Failure
+				var named *bagfile.Failure
 				for _, f := range inventory.Projects[0].Categories[string(c.category)].Failed {
 					if f.ID == c.id && f.Operation == c.operation {
 						named = &f

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/action"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/activity"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/turn"
 )
@@ -35,11 +36,11 @@ func (r *run) waitFor(id, why string) *contract.Waiting {
 	}
 }
 
-// waitForPlans waits, as a command that names its projects, for those that take every project of an
-// account with another name, and whose plans say that it is the same one. Once a command has begun,
-// they wait for it.
+// waitForPlans has a command that names its projects wait for those that take every project of an
+// account under another name, if their plans have one of these projects. Once this command has
+// begun, they wait for it.
 func (r *run) waitForPlans(ctx context.Context) (*settlement, error) {
-	if r.command.Data.AllProjects || r.begun() {
+	if r.command.Data.AllProjects || r.hadTurn() {
 		return nil, nil
 	}
 	overlap, err := r.h.order.Overlap(ctx, r.command, r.command.Data.ProjectIDs)
@@ -53,17 +54,17 @@ func (r *run) waitForPlans(ctx context.Context) (*settlement, error) {
 	return handBack(delivery.WaitDelay(waiting.Since, r.h.cfg.Now()), "waits for "+waiting.For), nil
 }
 
-// begun reports whether an earlier attempt had its turn.
-func (r *run) begun() bool {
+// hadTurn reports whether an earlier attempt had its turn.
+func (r *run) hadTurn() bool {
 	j := r.job
 	return j.Attempted && (j.Waiting == nil || j.Waiting.For != contract.WaitCommand) && (j.Claim == nil || j.Claim.Held)
 }
 
-// claimToTake is the claim with which the job says that this command is at work. A command that
-// names its projects needs one, to be held before it begins, only where the plans of others decide
-// whether it has its turn.
+// claimToTake is the claim that the job gets as this command takes its turn. A command that names
+// its projects needs one only where the plans of other commands decide whether it has to wait; that
+// claim has to be held before it begins.
 func (r *run) claimToTake(ctx context.Context) (*contract.Claim, error) {
-	if r.command.Data.AllProjects || r.begun() {
+	if r.command.Data.AllProjects || r.hadTurn() {
 		return r.job.Claim, nil
 	}
 	uncertain, err := r.h.order.Uncertain(ctx, r.command)
@@ -73,8 +74,8 @@ func (r *run) claimToTake(ctx context.Context) (*contract.Claim, error) {
 	return &contract.Claim{Projects: r.command.Data.ProjectIDs}, nil
 }
 
-// claimNamed looks once more for those that waitForPlans waits for, now that the job says that this
-// command is at work: one that planned in between did not see it.
+// claimNamed looks once more for the commands that waitForPlans waits for, now that the job says
+// that this command is at work: one that planned in between did not see it.
 func (r *run) claimNamed(ctx context.Context) (*settlement, error) {
 	if r.job.Claim == nil || r.job.Claim.Held || r.command.Data.AllProjects {
 		return nil, nil
@@ -86,16 +87,10 @@ func (r *run) claimNamed(ctx context.Context) (*settlement, error) {
 	return nil, r.Update(ctx, func(j *contract.Job) { j.Claim = &contract.Claim{Projects: j.Claim.Projects, Held: true} })
 }
 
-// overlapError says that a command has to wait for another one that is at work on a project of its
-// plan.
-type overlapError struct{ waiting contract.Waiting }
-
-// Error implements error.
-func (e *overlapError) Error() string { return e.waiting.Detail }
-
 // Claim implements action.Attempt. The projects of a command that names them are known to all. Of
-// one that takes every project they are written into the job first, and then it is looked for
-// commands under another account's name that are at work on one of them.
+// one that takes every project they are written into the job first. Then Claim looks for commands
+// under another account's name that are at work on one of them, and fails with an action.WaitError
+// if there is one.
 func (r *run) Claim(ctx context.Context, projects []uuid.UUID) error {
 	if err := r.stillQueued(ctx); err != nil || !r.command.Data.AllProjects {
 		return err
@@ -122,11 +117,11 @@ func (r *run) Claim(ctx context.Context, projects []uuid.UUID) error {
 			return err
 		}
 	}
-	return &overlapError{*r.waitFor(overlap.ID, "is at work")}
+	return &action.WaitError{Waiting: *r.waitFor(overlap.ID, "is at work")}
 }
 
-// stillQueued fails with ErrMessageGone when the command's message is not in the queue. Where it
-// is, it was there all the time, so every later command waited its turn.
+// stillQueued fails with ErrMessageGone when the command's message is not in the queue. A message
+// that is there was there all the time, so every later command waited its turn.
 func (r *run) stillQueued(ctx context.Context) error {
 	_, err := r.h.cfg.Queue.Commands.CommandIn(ctx, r.command.Stream, r.command.Seq)
 	if errors.Is(err, contract.ErrNoMessage) {

@@ -53,20 +53,20 @@ func TestLedgerLines(t *testing.T) {
 	}
 	// Another replica goes on from the last line it finds, with or without its newline.
 	for _, end := range [][]byte{lines[4], bytes.TrimSuffix(lines[4], []byte("\n"))} {
-		heir, err := sink.NewChain(end)
+		successor, err := sink.NewChain(end)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if heir.Head() != chain.Head() || heir.Seq() != 5 {
-			t.Errorf("heir is at %d %s, want 5 %s", heir.Seq(), heir.Head(), chain.Head())
+		if successor.Head() != chain.Head() || successor.Seq() != 5 {
+			t.Errorf("successor is at %d %s, want 5 %s", successor.Seq(), successor.Head(), chain.Head())
 		}
-		line, err := heir.Append(sink.LedgerLine{Kind: sink.LedgerTakeover, Time: ledgerTime})
+		line, err := successor.Append(sink.LedgerLine{Kind: sink.LedgerTakeover, Time: ledgerTime})
 		if err != nil {
 			t.Fatal(err)
 		}
 		summary, err := sink.VerifyLedger(bytes.NewReader(append(bytes.Clone(all), line...)))
-		if err != nil || summary.Head != heir.Head() {
-			t.Errorf("ledger with the heir's line: %+v, %v", summary, err)
+		if err != nil || summary.Head != successor.Head() {
+			t.Errorf("ledger with the successor's line: %+v, %v", summary, err)
 		}
 	}
 	summary, err := sink.VerifyLedger(bytes.NewReader(all))

@@ -12,8 +12,8 @@ import (
 
 // Labeller is a person who works in a project's workspace while others read it: each move tags or
 // untags an image, tags one and untags another (which leaves all counts as they were), adds one, or
-// removes one. It remembers what it did, so that a test
-// can tell what was there throughout. It is safe for concurrent use.
+// removes one. It remembers what it did, so that a test can tell what was there throughout. It is
+// safe for concurrent use.
 type Labeller struct {
 	s       *Server
 	project uuid.UUID

@@ -16,7 +16,7 @@ const (
 // DependencyTraining is the dependency's name of a configured Custom Vision resource.
 func DependencyTraining(alias string) string { return "training:" + alias }
 
-// WaitFor is what a command waits for that met a Misconfigured error.
+// WaitFor is what a command waits for after a Misconfigured error.
 func WaitFor(err error) string {
 	if errors.Is(err, cv.ErrMisconfigured) {
 		return contract.WaitCredential

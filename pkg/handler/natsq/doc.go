@@ -41,6 +41,7 @@
 //	notices.go watch.go forget.go           notices between replicas; watching a subject; finding and removing all of one key
 //	bucket.go                               key-value buckets
 //	internal/letter                         dead letters as messages
+//	internal/expiry                         removing jobs and ledgers whose time is over
 //	internal/jsapi                          requests until answered; reads from the leader, compare-and-set, removal
 //	natsconn                                the connection
 package natsq

@@ -11,7 +11,7 @@ import (
 type Deletion struct {
 	V            int               `json:"v"`
 	ID           string            `json:"id"`
-	Reference    *string           `json:"reference"` // null: none
+	Reference    Text              `json:"reference"`
 	Method       string            `json:"method"`
 	Endpoint     string            `json:"endpoint"` // host of the Training API
 	APIVersion   string            `json:"api_version"`
@@ -78,7 +78,8 @@ type Check struct {
 	Last        time.Time `json:"last"`
 }
 
-// Plan is evidence/plan.json but for its projects.
+// Plan is evidence/plan.json but for its projects. The fields of a plan are in the order of their
+// names, so that its JSON is canonical.
 type Plan struct {
 	APIVersion string        `json:"api_version"`
 	Categories []string      `json:"categories"`
@@ -98,7 +99,22 @@ type PlanSelection struct {
 	TagIDs        []uuid.UUID         `json:"tag_ids"`
 }
 
-// Failed is evidence/failure.json, of a delete that failed after it had begun.
+// PlanProject is what a delete will remove of one project: ids in byte order.
+type PlanProject struct {
+	ID         uuid.UUID   `json:"id"`
+	Images     []uuid.UUID `json:"images"`
+	Iterations []uuid.UUID `json:"iterations"`
+	Project    bool        `json:"project"` // the project itself goes, and everything with it
+	Tags       []uuid.UUID `json:"tags"`
+}
+
+// Empty reports whether nothing of the project is planned, but perhaps its predictions.
+func (p PlanProject) Empty() bool {
+	return !p.Project && len(p.Images)+len(p.Iterations)+len(p.Tags) == 0
+}
+
+// Failed is what every reader needs of evidence/failure.json, of a delete that failed after it had
+// begun.
 type Failed struct {
 	V     int    `json:"v"`
 	ID    string `json:"id"`

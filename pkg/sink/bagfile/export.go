@@ -9,8 +9,8 @@ import (
 type Export struct {
 	V                    int             `json:"v"`
 	ID                   string          `json:"id"`
-	Reference            *string         `json:"reference"` // null: none
-	Endpoint             string          `json:"endpoint"`  // host of the Training API
+	Reference            Text            `json:"reference"`
+	Endpoint             string          `json:"endpoint"` // host of the Training API
 	APIVersion           string          `json:"api_version"`
 	Scope                json.RawMessage `json:"scope"`
 	PerformanceThreshold float64         `json:"performance_threshold"`
@@ -37,6 +37,15 @@ type InventoryProject struct {
 	Categories map[string]*InventoryCategory `json:"categories"`
 	Untrained  []string                      `json:"untrained"`
 	Unstable   []string                      `json:"unstable"`
+	Witness    *Witness                      `json:"witness,omitempty"` // of the workspace, listed once more
+	Removed    []string                      `json:"removed,omitempty"` // images that were removed after they were listed, before they could be fetched
+}
+
+// Witness counts the images that the workspace had when it was listed once more, after all else.
+type Witness struct {
+	Listed int `json:"listed"`
+	Before int `json:"before"`
+	After  int `json:"after"`
 }
 
 // InventoryCategory counts one category of a project. Listed counts what listings gave, over all
@@ -53,9 +62,11 @@ type InventoryCategory struct {
 
 // Failure is one thing that an export could not have.
 type Failure struct {
-	ID      string `json:"id"`
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	ID        string `json:"id"`
+	Operation string `json:"operation,omitempty"` // that the service did not carry out
+	Code      string `json:"code"`
+	Message   string `json:"message"`
+	RequestID string `json:"request_id,omitempty"` // of the service's answer
 }
 
 // ExportVerification is what the receipt of an export says of how it was verified.
@@ -66,8 +77,15 @@ type ExportVerification struct {
 
 // Blame says why a blob could not be had, or what is wrong with it.
 type Blame struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	Code      string `json:"code"`
+	Message   string `json:"message"`
+	Operation string `json:"operation,omitempty"`  // that the service did not carry out
+	RequestID string `json:"request_id,omitempty"` // of the service's answer
+}
+
+// Of is the failure of one thing for this reason.
+func (b Blame) Of(id string) Failure {
+	return Failure{ID: id, Operation: b.Operation, Code: b.Code, Message: b.Message, RequestID: b.RequestID}
 }
 
 // Blob is what a line of images.jsonl or predictions.jsonl says of a picture, beside the service's

@@ -1,6 +1,9 @@
 package bagfile
 
-import "slices"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // Version is the only version of the files' format that is known.
 const Version = 1
@@ -83,6 +86,17 @@ const Tool = "cvconsumer"
 
 // Sources of a picture: the links it can come by.
 func Sources() []string { return []string{"original", "resized"} }
+
+// Text is a text that is null where it is empty.
+type Text string
+
+// MarshalJSON prints null for the empty text.
+func (t Text) MarshalJSON() ([]byte, error) {
+	if t == "" {
+		return []byte("null"), nil
+	}
+	return json.Marshal(string(t))
+}
 
 // known reports whether a word is in a closed set.
 func known(set []string, word string) bool { return slices.Contains(set, word) }

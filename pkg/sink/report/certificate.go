@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"html/template"
 	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // Certificate is what the page of a delete says. All texts are shown as they are; markup in them is
@@ -24,7 +26,7 @@ type Certificate struct {
 	Tool          string
 	Counts        []Count
 	Projects      []Project // their counts are in the order of Counts
-	Checks        []Verification
+	Checks        []bagfile.Check
 	Residuals     []Residual
 	LedgerEntries int64
 	LedgerHead    string
@@ -46,21 +48,10 @@ type Project struct {
 	Counts []int64
 }
 
-// Verification says how the absence of things was seen.
-type Verification struct {
-	Project     string    `json:"project"`
-	Category    string    `json:"category"`
-	Items       int       `json:"items"`
-	AlreadyGone int       `json:"already_gone"` // of these, what was gone when its turn came: nothing of it was deleted
-	How         string    `json:"how"`
-	First       time.Time `json:"first"` // when the first of them was seen to be gone
-	Last        time.Time `json:"last"`
-}
-
 // Group is the verification of one project.
 type Group struct {
 	Project string
-	Checks  []Verification
+	Checks  []bagfile.Check
 }
 
 // Groups is the checks by project, in their order.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
 
@@ -17,7 +18,7 @@ func full() report.Certificate {
 		PlanSHA256: strings.Repeat("a", 64), Started: at, Finished: at.Add(time.Minute), Tool: "cvconsumer test",
 		Counts:   []report.Count{{Category: "images", N: 4711}, {Category: "tags", N: 2}},
 		Projects: []report.Project{{ID: "p-1", Whole: true, Counts: []int64{4700, 1}}, {ID: "p-2", Counts: []int64{11, 1}}},
-		Checks: []report.Verification{
+		Checks: []bagfile.Check{
 			{Project: "p-1", Category: "images", Items: 4700, How: "counted", First: at, Last: at.Add(30 * time.Second)},
 		},
 		Residuals:     []report.Residual{{Category: "exports", Reason: "they go with the account"}},

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
 
@@ -38,7 +39,7 @@ func deleted() report.Certificate {
 			{ID: projectA, Whole: true, Counts: []int64{1, 4, 0}},
 			{ID: projectB, Counts: []int64{0, 1, 0}},
 		},
-		Checks: []report.Verification{
+		Checks: []bagfile.Check{
 			{Project: projectA, Category: "images", Items: 4, How: "the counts are 0", First: at(10), Last: at(11)},
 			{Project: projectA, Category: "projects", Items: 1, How: "GetProject answers 404", First: at(12), Last: at(12)},
 			{Project: projectB, Category: "images", Items: 2, AlreadyGone: 1, How: "the counts are 0", First: at(20), Last: at(20)},

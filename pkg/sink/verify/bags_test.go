@@ -170,7 +170,7 @@ func deletion(t *testing.T, dry bool) memory {
 	counts := bagfile.Counts{Projects: 1, Iterations: 1, Performance: 1, Tags: 1, Images: 1, Predictions: 1}
 	reference, residual := "case 17", bagfile.Residual{Category: bagfile.Projects, Reason: "the service itself removes the data within 30 days of its deletion"}
 	d := bagfile.Deletion{
-		V: 1, ID: id, Reference: &reference, Method: bagfile.Method, Endpoint: "vision.test", APIVersion: "v3.3", Scope: json.RawMessage(asJSON(scope)), Outcome: bagfile.OutcomeComplete,
+		V: 1, ID: id, Reference: bagfile.Text(reference), Method: bagfile.Method, Endpoint: "vision.test", APIVersion: "v3.3", Scope: json.RawMessage(asJSON(scope)), Outcome: bagfile.OutcomeComplete,
 		PlanSHA256: digest(plan), Projects: []bagfile.DeletionProject{{ID: p1, Project: true}}, Residuals: []bagfile.Residual{residual},
 		ExportBundle: &bagfile.BundleRef{URI: "s3://b/p/gone-1/export/", ManifestSHA256: digest("m"), ReceiptSHA256: digest("r"), Objects: 9},
 		StartedAt:    second(0), BegunAt: second(1), FinishedAt: second(20), Tool: "test",

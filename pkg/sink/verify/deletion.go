@@ -111,7 +111,7 @@ func (v *verifier) checkVerification() {
 func (v *verifier) checkDeletionFile(d *bagfile.Deletion) {
 	bad := func(format string, args ...any) { v.problem(sink.DeletionFile, format, args...) }
 	p := &v.receipt.Predicate
-	v.checkSummary(sink.DeletionFile, summary{d.ID, d.Reference, d.Scope, d.Outcome, d.Counts, d.StartedAt, d.FinishedAt, d.Tool})
+	v.checkSummary(sink.DeletionFile, summary{d.ID, string(d.Reference), d.Scope, d.Outcome, d.Counts, d.StartedAt, d.FinishedAt, d.Tool})
 	if p.Plan == nil || d.PlanSHA256 != p.Plan.SHA256 {
 		bad("its plan is not that of the receipt")
 	}

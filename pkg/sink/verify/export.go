@@ -13,7 +13,7 @@ import (
 
 // checkExport compares what an export says with what it has.
 func (v *verifier) checkExport(ctx context.Context) error {
-	if err := v.nameFiles(ctx, func(i int) bool { return v.payload[i].blob && !v.payload[i].recorded }, "no record speaks of it"); err != nil {
+	if err := v.nameFiles(ctx, func(i int) bool { return v.payload[i].blob && !v.recorded[i] }, "no record speaks of it"); err != nil {
 		return err
 	}
 	inv := v.statements.inventory
@@ -78,7 +78,7 @@ func (v *verifier) compareExport(inv *inventory, counts bagfile.Counts) {
 		return
 	}
 	bad := func(format string, args ...any) { v.problem(sink.ExportFile, format, args...) }
-	v.checkSummary(sink.ExportFile, summary{e.ID, e.Reference, e.Scope, e.Outcome, e.Counts, e.StartedAt, e.FinishedAt, e.Tool})
+	v.checkSummary(sink.ExportFile, summary{e.ID, string(e.Reference), e.Scope, e.Outcome, e.Counts, e.StartedAt, e.FinishedAt, e.Tool})
 	counts.Bytes = v.payloadBytes - max(v.fileSize(sink.ExportFile), 0)
 	if v.unknown > 0 {
 		counts.Bytes = e.Counts.Bytes
@@ -131,9 +131,12 @@ func (c *checkedProject) category(name string) *category {
 	return &category{}
 }
 
-// excused reports whether a category has a call that the service refused: what it would have given
-// need not be there.
-func (c *checkedProject) excused(name string) bool { return c.category(name).calls > 0 }
+// excused reports whether a category has something that the service did not give: what that would
+// be need not be there. Pictures and models that failed excuse no lack of the files that name them.
+func (c *checkedProject) excused(name string) bool {
+	k := c.category(name)
+	return k.calls > 0 || k.failed > int64(len(k.things))
+}
 
 // bad notes a problem of the inventory with this project.
 func (c *checkedProject) bad(format string, args ...any) {
@@ -188,8 +191,8 @@ func (c *checkedProject) few() {
 	c.unasked(c.p.has[iterationsFile], bagfile.Iterations, sink.ProjectPath(id, "iterations.json"))
 	if s.Has(bagfile.Projects) {
 		c.want(c.p.has[projectFile], bagfile.Projects, sink.ProjectPath(id, "project.json"))
-		c.counts.Projects = 1
-		c.number(bagfile.Projects, 1)
+		c.counts.Projects = 1 // also where the service refused project.json
+		c.number(bagfile.Projects, c.counts.Projects)
 	}
 	if s.Has(bagfile.Tags) {
 		c.want(c.p.has[tagsFile] || len(s.IterationIDs) > 0, bagfile.Tags, sink.ProjectPath(id, "tags.json"))

@@ -14,12 +14,11 @@ import (
 
 // payloadFile is what is known of one file below data/.
 type payloadFile struct {
-	path     [16]byte // hash of the path
-	digest   [16]byte // first half of the digest in the manifest
-	size     int64    // -1: the source does not say
-	listed   bool     // by the manifest
-	blob     bool     // a record must speak of it
-	recorded bool     // a record does
+	path   [16]byte // hash of the path
+	digest [16]byte // first half of the digest in the manifest
+	size   int64    // -1: the source does not say
+	listed bool     // by the manifest
+	blob   bool     // a record must speak of it
 }
 
 // pathHash stands for a path.
@@ -66,6 +65,7 @@ func (v *verifier) list(ctx context.Context) error {
 			v.problem(name, "the name differs from that of %s in the case of letters only", quote(lower))
 		}
 	}
+	v.recorded = make([]bool, len(v.payload))
 	if v.unknown > 0 {
 		v.counted = slices.Repeat([]int64{-1}, len(v.payload))
 	}

@@ -3,6 +3,7 @@ package verify
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -146,10 +147,7 @@ func (c *category) read(s *stream, of string) error {
 
 // failure reads one thing that could not be had.
 func (c *category) failure(s *stream, of string) error {
-	var f struct {
-		bagfile.Failure
-		Operation string `json:"operation"`
-	}
+	var f bagfile.Failure
 	if err := s.value(&f); err != nil {
 		return err
 	}
@@ -158,7 +156,7 @@ func (c *category) failure(s *stream, of string) error {
 		return fmt.Errorf("of %s something failed that has no id or no code", of)
 	}
 	switch id := plainID(f.ID); {
-	case of == bagfile.Exports && f.Operation == "":
+	case of == bagfile.Exports && strings.Contains(f.ID, "/"): // a model, not the list of an iteration's
 		c.things = append(c.things, nameKey(f.ID))
 	case id != uuid.Nil && (of == bagfile.Images || of == bagfile.Predictions):
 		c.things = append(c.things, id)

@@ -57,7 +57,8 @@ func (v *verifier) open(ctx context.Context, name sink.Path) (*file, error) {
 
 // huge reports whether a file is so large that it is only hashed.
 func (f *file) huge() bool {
-	return f.size > maxStream && (f.name == sink.InventoryFile || f.name == sink.PlanFile)
+	limit := placeOf(f.name).limit()
+	return limit > 0 && f.size > limit
 }
 
 // Read implements io.Reader. A file that grew is read one byte further than it was long.
@@ -233,7 +234,7 @@ func (v *verifier) readFile(ctx context.Context, j job) error {
 func (v *verifier) content(f *file, p place) {
 	switch {
 	case f.huge():
-		v.problem(f.name, "%v", errStream)
+		v.problem(f.name, "it is larger than %d bytes, so it was not looked at", p.limit())
 		return
 	case p.documents():
 		v.readDocument(f, p)

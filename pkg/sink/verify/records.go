@@ -180,8 +180,8 @@ func (r *lineReader) blob(of string, id uuid.UUID, b bagfile.Blob) error {
 	}
 	r.v.mu.Lock()
 	defer r.v.mu.Unlock()
-	if !r.v.payload[i].recorded {
-		r.v.payload[i].recorded = true
+	if !r.v.recorded[i] {
+		r.v.recorded[i] = true
 		r.size += size
 	}
 	return nil

@@ -133,6 +133,23 @@ func (s shape) records() bool {
 	return s == imagesFile || s == iterationImages || s == predictionsFile || s == performancesFile || s == deletedFile
 }
 
+// limit is how large a file may be that is looked into as a whole; 0: it is read line by line, or
+// not looked into.
+func (s shape) limit() int64 {
+	switch s {
+	case bagIt, bagInfo:
+		return maxLine
+	case inventoryFile, planFile:
+		return maxStream
+	case receiptFile, tagManifest, requestFile, verificationFile, failureFile, exportFile, deletionFile, page:
+		return maxStatement
+	}
+	if s.documents() {
+		return maxDocument
+	}
+	return 0
+}
+
 // allowed reports whether the bags of a kind have such a file.
 func (s shape) allowed(kind sink.BagKind) bool {
 	switch s {

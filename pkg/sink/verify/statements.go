@@ -164,7 +164,7 @@ func oneLine(text string) string {
 // summary is what data/export.json and data/deletion.json have in common with the receipt.
 type summary struct {
 	id        string
-	reference *string
+	reference string
 	scope     json.RawMessage
 	outcome   string
 	counts    bagfile.Counts
@@ -177,12 +177,8 @@ type summary struct {
 func (v *verifier) checkSummary(name sink.Path, s summary) {
 	p := &v.receipt.Predicate
 	bad := func(format string, args ...any) { v.problem(name, format, args...) }
-	reference := ""
-	if s.reference != nil {
-		reference = *s.reference
-	}
 	for _, c := range []struct{ what, summary, receipt string }{
-		{"id", s.id, p.Command.ID}, {"reference", reference, p.Command.Reference}, {"outcome", s.outcome, p.Outcome}, {"tool", s.tool, p.Tool.Version},
+		{"id", s.id, p.Command.ID}, {"reference", s.reference, p.Command.Reference}, {"outcome", s.outcome, p.Outcome}, {"tool", s.tool, p.Tool.Version},
 		{"start", stamp(s.started), stamp(p.StartedAt)}, {"end", stamp(s.finished), stamp(p.FinishedAt)},
 	} {
 		if c.summary != c.receipt {

@@ -131,6 +131,7 @@ type verifier struct {
 
 	mu           sync.Mutex // guards what follows
 	payloadBytes int64
+	recorded     []bool  // payload files that a record speaks of
 	counted      []int64 // sizes of the payload files of which the source does not say it, once they are read; -1 before
 	unknown      int     // how many of them were not read
 	statements   statements

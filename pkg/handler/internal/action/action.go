@@ -17,8 +17,9 @@ type Result struct {
 	Wait *contract.Waiting
 }
 
-// WaitError says that an action cannot go on before something outside has changed, as its units
-// met the operator's problem. It matches cv.ErrMisconfigured: it costs no attempt.
+// WaitError says that an action cannot go on before something outside it has changed: another
+// command is at work on a project, an iteration is in training, or a unit met the operator's
+// problem. It matches cv.ErrMisconfigured: it costs no attempt.
 type WaitError struct{ Waiting contract.Waiting }
 
 // Error says what is waited for.

@@ -9,7 +9,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// ownerName is the working object that says whose the others are. It is the first to be stored.
+// ownerName is the working object that names the command to which the others belong. It is the
+// first to be stored.
 const ownerName = "owner.json"
 
 // maxOwner bounds it, in bytes.
@@ -39,7 +40,7 @@ func (b Bags) Owner(deployment string, job contract.CommandRef, units int) Owner
 	}
 }
 
-// owns reports whether working objects with this mark are of the life that the other one marks:
+// owns reports whether working objects with this mark belong to the same life as those marked now:
 // they were stored under the same job or, where that was lost, for the same message.
 func (o Owner) owns(b Bags, now Owner) bool {
 	if o.Deployment != now.Deployment || o.ID != now.ID || o.Action != now.Action || o.Units != now.Units {
@@ -50,8 +51,8 @@ func (o Owner) owns(b Bags, now Owner) bool {
 		b.Command.SameAs(contract.Job{ID: o.ID, Action: o.Action, Command: earlier}) && b.SameAccount(earlier)
 }
 
-// Own makes the working objects this life's. Where they are not, it first has those of an earlier
-// one removed, by remove, and with them what was left of its bags.
+// Own makes sure that the working objects are this life's. If they are not, it calls remove, which
+// removes those of the earlier life and what was left of its bags. Then it stores this life's mark.
 func (b Bags) Own(ctx context.Context, now Owner, remove func(context.Context) error) error {
 	key := b.WorkKey(ownerName)
 	raw, err := b.Work.ReadAll(ctx, key, maxOwner)
@@ -107,8 +108,8 @@ func (b Bags) Stored(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// RemoveUnreceipted removes a bag of the command that has no receipt of its own.
-func (b Bags) RemoveUnreceipted(ctx context.Context, kind sink.BagKind) error {
+// RemoveWithoutReceipt removes a bag of the command that has no receipt of its own.
+func (b Bags) RemoveWithoutReceipt(ctx context.Context, kind sink.BagKind) error {
 	end, err := b.Receipt(ctx, kind)
 	if end != nil || err != nil {
 		return err

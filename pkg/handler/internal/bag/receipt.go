@@ -188,7 +188,7 @@ func (b Bags) doubt(ctx context.Context, kind sink.BagKind, receipt *sink.Receip
 	return unfit(ctx, b.Store, b.Layout, b.Prefix, kind, receipt)
 }
 
-// Whole reports whether a bag has a receipt that fits it, whoever's command it was.
+// Whole reports whether a bag has a receipt that fits it, whichever command it belongs to.
 func Whole(ctx context.Context, store *sink.Store, layout sink.Layout, prefix string, kind sink.BagKind) (bool, error) {
 	raw, err := store.ReadAll(ctx, layout.Key(kind, sink.ReceiptFile), MaxReceipt)
 	if errors.Is(err, sink.ErrNotFound) {

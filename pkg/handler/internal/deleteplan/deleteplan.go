@@ -8,39 +8,21 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/google/uuid"
-
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
-
-// Selection is what of a command a plan's digest covers. The fields are in the order of their
-// names, so that the JSON is canonical.
-type Selection struct {
-	AllProjects   bool                `json:"all_projects"`
-	ImageIDs      []uuid.UUID         `json:"image_ids"`
-	ImageMetadata []map[string]string `json:"image_metadata"` // pseudonyms
-	IterationIDs  []uuid.UUID         `json:"iteration_ids"`
-	ProjectIDs    []uuid.UUID         `json:"project_ids"`
-	TagIDs        []uuid.UUID         `json:"tag_ids"`
-}
-
-// Head is a plan but for its projects. The fields are in the order of their names.
-type Head struct {
-	APIVersion string              `json:"api_version"`
-	Categories []contract.Category `json:"categories"`
-	Host       string              `json:"host"`
-	Selection  Selection           `json:"selection"`
-	Unpublish  bool                `json:"unpublish"`
-	V          int                 `json:"v"`
-}
 
 // NewHead is the head of a plan for a command, at the host of the Training API. In the scope
 // metadata values are pseudonyms.
-func NewHead(s contract.Scope, host string) Head {
-	return Head{
-		APIVersion: cv.APIVersion, Categories: slices.Sorted(slices.Values(s.Categories)), Host: host,
-		Selection: Selection{
+func NewHead(s contract.Scope, host string) bagfile.Plan {
+	categories := make([]string, 0, len(s.Categories))
+	for _, c := range s.Categories {
+		categories = append(categories, string(c))
+	}
+	return bagfile.Plan{
+		APIVersion: cv.APIVersion, Categories: slices.Sorted(slices.Values(categories)), Host: host,
+		Selection: bagfile.PlanSelection{
 			AllProjects: s.AllProjects, ImageIDs: contract.SortedIDs(s.ImageIDs),
 			ImageMetadata: append([]map[string]string{}, s.ImageMetadata...),
 			IterationIDs:  contract.SortedIDs(s.IterationIDs), ProjectIDs: contract.SortedIDs(s.ProjectIDs), TagIDs: contract.SortedIDs(s.TagIDs),
@@ -49,36 +31,21 @@ func NewHead(s contract.Scope, host string) Head {
 	}
 }
 
-// Project is what a delete will remove of one project: ids in byte order. The fields are in the
-// order of their names.
-type Project struct {
-	ID         uuid.UUID   `json:"id"`
-	Images     []uuid.UUID `json:"images"`
-	Iterations []uuid.UUID `json:"iterations"`
-	Project    bool        `json:"project"` // the project itself goes, and everything with it
-	Tags       []uuid.UUID `json:"tags"`
-}
-
-// Empty reports whether nothing of the project is planned, but perhaps its predictions.
-func (p Project) Empty() bool {
-	return !p.Project && len(p.Images)+len(p.Iterations)+len(p.Tags) == 0
-}
-
 // Writer writes a plan project by project.
 type Writer struct {
 	w     io.Writer
-	head  Head
+	head  bagfile.Plan
 	comma string
 }
 
 // NewWriter begins a plan.
-func NewWriter(w io.Writer, head Head) (*Writer, error) {
+func NewWriter(w io.Writer, head bagfile.Plan) (*Writer, error) {
 	p := &Writer{w: w, head: head}
 	return p, p.write(`{"api_version":`, quoted(head.APIVersion), `,"categories":`, head.Categories, `,"host":`, quoted(head.Host), `,"projects":[`)
 }
 
 // Add writes a project. Projects come in the order of their ids.
-func (p *Writer) Add(project Project) error {
+func (p *Writer) Add(project bagfile.PlanProject) error {
 	comma := p.comma
 	p.comma = ","
 	return p.write(comma, project)
@@ -113,9 +80,9 @@ func (p *Writer) write(parts ...any) error {
 
 // Projects yields the projects of a stored plan, one at a time. After the last one head is what
 // else the plan says.
-func Projects(r io.Reader, head *Head) iter.Seq2[Project, error] {
+func Projects(r io.Reader, head *bagfile.Plan) iter.Seq2[bagfile.PlanProject, error] {
 	errStop := errors.New("stop")
-	return func(yield func(Project, error) bool) {
+	return func(yield func(bagfile.PlanProject, error) bool) {
 		d := json.NewDecoder(r)
 		skipToken := func() error {
 			_, err := d.Token()
@@ -126,7 +93,7 @@ func Projects(r io.Reader, head *Head) iter.Seq2[Project, error] {
 				return err
 			}
 			for d.More() {
-				var p Project
+				var p bagfile.PlanProject
 				if err := d.Decode(&p); err != nil {
 					return err
 				}
@@ -162,7 +129,7 @@ func Projects(r io.Reader, head *Head) iter.Seq2[Project, error] {
 			}
 		}
 		if err != nil && !errors.Is(err, errStop) {
-			yield(Project{}, fmt.Errorf("read the plan: %w", err))
+			yield(bagfile.PlanProject{}, fmt.Errorf("read the plan: %w", err))
 		}
 	}
 }

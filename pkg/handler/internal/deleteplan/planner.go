@@ -14,6 +14,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // Planner reads what the selection of a delete holds.
@@ -84,7 +85,7 @@ func (p *Plan) Images() int {
 }
 
 // Counts is what would be deleted of a project.
-func (f Facts) Counts(p Project) contract.Counts {
+func (f Facts) Counts(p bagfile.PlanProject) contract.Counts {
 	c := contract.Counts{
 		Images: int64(f.Images), Iterations: int64(f.Iterations), Tags: int64(f.Tags), Performance: int64(len(f.Trained)), Predictions: int64(f.Predictions),
 	}
@@ -98,7 +99,7 @@ func (f Facts) Counts(p Project) contract.Counts {
 // already is not in it. It fails with account.ErrContradiction when something comes or goes
 // meanwhile, so that the plan is to be made again, and with cv.ErrUnstable when images come and go
 // all the time.
-func (r Planner) Write(ctx context.Context, spool *sink.Spool, head Head) (*Plan, error) {
+func (r Planner) Write(ctx context.Context, spool *sink.Spool, head bagfile.Plan) (*Plan, error) {
 	plan := &Plan{Spool: spool}
 	projects := r.Data.ProjectIDs
 	if r.Data.AllProjects {
@@ -173,16 +174,16 @@ func (r Planner) recheckNotFound(ctx context.Context, plan *Plan) (err error) {
 }
 
 // project reads what a project holds of the selection.
-func (r Planner) project(ctx context.Context, project cv.Project) (Project, Facts, error) {
+func (r Planner) project(ctx context.Context, project cv.Project) (bagfile.PlanProject, Facts, error) {
 	id := project.ID
 	r.Control.Expect(id)
 	iterations, err := r.Client.GetIterations(ctx, id)
 	if err != nil {
-		return Project{}, Facts{}, fmt.Errorf("read the iterations of project %s: %w", id, err)
+		return bagfile.PlanProject{}, Facts{}, fmt.Errorf("read the iterations of project %s: %w", id, err)
 	}
 	iterations = survey.WithoutWorkspace(iterations)
 	whole := r.Data.Has(contract.CategoryProjects) && r.Data.Narrowing() == contract.NarrowNone
-	p := Project{ID: id, Project: whole, Images: []uuid.UUID{}, Iterations: []uuid.UUID{}, Tags: []uuid.UUID{}}
+	p := bagfile.PlanProject{ID: id, Project: whole, Images: []uuid.UUID{}, Iterations: []uuid.UUID{}, Tags: []uuid.UUID{}}
 	f := Facts{ID: id, Name: project.Name, ReadOnly: project.DRModeEnabled}
 	for _, it := range iterations {
 		if it.Status == survey.StatusTraining && (whole || r.Data.Has(contract.CategoryImages)) {

@@ -19,6 +19,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // deleteCutName is the working object of a delete's last freeze.
@@ -46,7 +47,7 @@ const (
 type beginning struct {
 	V         int                 `json:"v"`
 	StartedAt time.Time           `json:"started_at"`
-	BegunAt   time.Time           `json:"begun_at"` // what was stored up to this time is deleted: by the service's clock when the plan was made, or when the command was published
+	BegunAt   time.Time           `json:"begun_at"` // what was stored up to this time is deleted: the later of the service's clock when the plan was made and the time of publishing
 	Host      string              `json:"host"`     // the Training API's
 	Account   string              `json:"account"`  // of the resource, see account.Names
 	Digest    string              `json:"digest"`   // of the plan
@@ -185,7 +186,7 @@ func (d *Deleter) loadPlan(ctx context.Context) error {
 
 // withinCommand checks that the plan takes no more than the command names.
 func (d *Deleter) withinCommand() error {
-	var head deleteplan.Head
+	var head bagfile.Plan
 	for p, err := range deleteplan.Projects(d.plan.ReadSeeker(), &head) {
 		if err != nil {
 			return err

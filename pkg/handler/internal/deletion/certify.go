@@ -8,8 +8,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
@@ -17,11 +15,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
-
-// deleteMethod is what a delete amounts to, in its receipt's words.
-const deleteMethod = "logical deletion through the service's API"
 
 // deleteCut is the last freeze of a delete: when it was finished, and how far its ledger goes into
 // the bag. The bag is a function of it, of the beginning and of the steps' records.
@@ -31,45 +27,9 @@ type deleteCut struct {
 	Ledger     ledger.Ref `json:"ledger"`
 }
 
-// deletionRecord is data/deletion.json: the delete in a nutshell.
-type deletionRecord struct {
-	V            int                 `json:"v"`
-	ID           string              `json:"id"`
-	Reference    contract.Text       `json:"reference"`
-	Method       string              `json:"method"`
-	Endpoint     string              `json:"endpoint"` // host of the Training API
-	APIVersion   string              `json:"api_version"`
-	Scope        contract.Scope      `json:"scope"`
-	DryRun       bool                `json:"dry_run"` // nothing was deleted: the counts are what would be
-	Outcome      contract.Outcome    `json:"outcome"`
-	Counts       contract.Counts     `json:"counts"`
-	PlanSHA256   string              `json:"plan_sha256"`
-	Projects     []deletionProject   `json:"projects"`
-	ExportBundle *contract.BundleRef `json:"export_bundle"`
-	Residuals    []contract.Residual `json:"residuals"`
-	StartedAt    time.Time           `json:"started_at"`
-	BegunAt      time.Time           `json:"begun_at"` // predictions stored up to this time were deleted
-	FinishedAt   time.Time           `json:"finished_at"`
-	Tool         string              `json:"tool"`
-}
-
-// deletionProject is one project of a delete.
-type deletionProject struct {
-	ID      uuid.UUID       `json:"id"`
-	Project bool            `json:"project"` // the project itself, too
-	Counts  contract.Counts `json:"counts"`
-}
-
-// verificationRecord is evidence/verification.json: what was seen to be gone, how, and when.
-type verificationRecord struct {
-	V        int                   `json:"v"`
-	Executed bool                  `json:"executed"` // false of a dry run: there is nothing to verify
-	Checks   []report.Verification `json:"checks"`
-}
-
 // verifiedBy says how the absence of a category's things was seen.
-func verifiedBy(c contract.Category) string {
-	switch c {
+func verifiedBy(category string) string {
+	switch contract.Category(category) {
 	case contract.CategoryProjects:
 		return "GetProject answers 404 and GetProjects does not list it"
 	case contract.CategoryIterations:
@@ -86,20 +46,20 @@ func verifiedBy(c contract.Category) string {
 }
 
 // plannedProjects yields the plan's projects, once it is loaded.
-func (d *Deleter) plannedProjects() iter.Seq2[deleteplan.Project, error] {
-	var head deleteplan.Head
+func (d *Deleter) plannedProjects() iter.Seq2[bagfile.PlanProject, error] {
+	var head bagfile.Plan
 	return deleteplan.Projects(d.plan.ReadSeeker(), &head)
 }
 
 // plannedAtLeast yields the plan's projects, as far as they are known: where the plan is lost, by
 // id.
-func (d *Deleter) plannedAtLeast() iter.Seq2[deleteplan.Project, error] {
+func (d *Deleter) plannedAtLeast() iter.Seq2[bagfile.PlanProject, error] {
 	if d.plan != nil {
 		return d.plannedProjects()
 	}
-	return func(yield func(deleteplan.Project, error) bool) {
+	return func(yield func(bagfile.PlanProject, error) bool) {
 		for _, f := range d.begun.Facts {
-			if !yield(deleteplan.Project{ID: f.ID}, nil) {
+			if !yield(bagfile.PlanProject{ID: f.ID}, nil) {
 				return
 			}
 		}
@@ -109,11 +69,12 @@ func (d *Deleter) plannedAtLeast() iter.Seq2[deleteplan.Project, error] {
 // commit writes the bag of a delete that is verified, or of a plan. Everything in it follows from
 // what is frozen.
 func (d *Deleter) commit(ctx context.Context) error {
-	cut, _, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleteCutName), false, func(context.Context) (deleteCut, error) {
+	cut, _, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleteCutName), false, func(ctx context.Context) (deleteCut, error) {
 		if err := d.neverBegins(ctx); err != nil {
 			return deleteCut{}, err
 		}
-		return deleteCut{V: contract.FormatVersion, FinishedAt: d.Now().UTC().Truncate(time.Millisecond), Ledger: d.Ledger.Ref()}, nil
+		finished, err := d.finished(ctx)
+		return deleteCut{V: contract.FormatVersion, FinishedAt: finished, Ledger: d.Ledger.Ref()}, err
 	})
 	if err != nil {
 		return err
@@ -139,15 +100,23 @@ func (d *Deleter) commit(ctx context.Context) error {
 	case t.counts.Empty(): // what was planned, if anything, was gone when its turn came
 		outcome = contract.OutcomeNothingFound
 	}
-	record := deletionRecord{
-		V: contract.FormatVersion, ID: d.Command.ID, Reference: contract.Text(d.Command.Data.Reference), Method: deleteMethod, Endpoint: d.begun.Host, APIVersion: cv.APIVersion,
-		Scope: d.begun.Request.Data, DryRun: d.begun.DryRun, Outcome: outcome, Counts: t.counts, PlanSHA256: d.begun.Digest, Projects: t.projects,
-		ExportBundle: d.begun.Export, Residuals: d.residuals(), StartedAt: d.begun.StartedAt, BegunAt: d.begun.BegunAt, FinishedAt: cut.FinishedAt, Tool: d.begun.Tool,
+	scope, err := contract.Marshal(d.begun.Request.Data)
+	if err != nil {
+		return fmt.Errorf("encode the scope: %w", err)
+	}
+	residuals := d.residuals()
+	record := bagfile.Deletion{
+		V: bagfile.Version, ID: d.Command.ID, Reference: bagfile.Text(d.Command.Data.Reference), Method: bagfile.Method, Endpoint: d.begun.Host, APIVersion: cv.APIVersion,
+		Scope: scope, DryRun: d.begun.DryRun, Outcome: string(outcome), Counts: t.counts, PlanSHA256: d.begun.Digest, Projects: t.projects,
+		ExportBundle: (*bagfile.BundleRef)(d.begun.Export), Residuals: []bagfile.Residual{}, StartedAt: d.begun.StartedAt, BegunAt: d.begun.BegunAt, FinishedAt: cut.FinishedAt, Tool: d.begun.Tool,
+	}
+	for _, r := range residuals {
+		record.Residuals = append(record.Residuals, bagfile.Residual{Category: string(r.Category), Reason: r.Reason})
 	}
 	if _, err := bag.PutJSON(ctx, out.Put, sink.DeletionFile, record); err != nil {
 		return err
 	}
-	verification := verificationRecord{V: contract.FormatVersion, Executed: !d.begun.DryRun, Checks: t.checks}
+	verification := bagfile.Verification{V: bagfile.Version, Executed: !d.begun.DryRun, Checks: t.checks}
 	if _, err := bag.PutJSON(ctx, out.PutTag, sink.VerificationFile, verification); err != nil {
 		return err
 	}
@@ -179,15 +148,35 @@ func (d *Deleter) commit(ctx context.Context) error {
 	// The commit point. After a crash behind it the next attempt finds the receipt, and only
 	// publishes what it says.
 	return d.Bags.Commit(ctx, sink.DeleteBag, out, seal, bag.Statement{
-		Account: d.begun.Account, Request: request, Scope: record.Scope, Outcome: record.Outcome, Counts: record.Counts, Verification: verification,
-		Residuals: record.Residuals, Tool: record.Tool, StartedAt: record.StartedAt, FinishedAt: record.FinishedAt, Ledger: cut.Ledger,
-		Method: record.Method, Plan: record.PlanSHA256, ExportBundle: record.ExportBundle,
+		Account: d.begun.Account, Request: request, Scope: d.begun.Request.Data, Outcome: outcome, Counts: contract.Counts(record.Counts), Verification: verification,
+		Residuals: residuals, Tool: record.Tool, StartedAt: record.StartedAt, FinishedAt: record.FinishedAt, Ledger: cut.Ledger,
+		Method: record.Method, Plan: record.PlanSHA256, ExportBundle: d.begun.Export,
 	})
+}
+
+// finished is when the delete is finished: now, but not before anything that it did and saw, also
+// where this clock is behind that of an earlier holder.
+func (d *Deleter) finished(ctx context.Context) (time.Time, error) {
+	finished := latest(latest(d.Now(), d.begun.StartedAt), d.Ledger.Last())
+	for n := range d.begun.Facts {
+		for _, step := range steps() {
+			if d.begun.DryRun {
+				continue
+			}
+			if _, err := d.recorded(ctx, n, step, func(l bagfile.Deleted) error {
+				finished = latest(finished, l.VerifiedAbsent)
+				return nil
+			}); err != nil {
+				return time.Time{}, err
+			}
+		}
+	}
+	return finished.UTC().Truncate(time.Millisecond), nil
 }
 
 // payload writes deleted.jsonl of every project.
 func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err error) {
-	t = tally{projects: []deletionProject{}, checks: []report.Verification{}}
+	t = tally{projects: []bagfile.DeletionProject{}, checks: []bagfile.Check{}}
 	if err := d.loadPlan(ctx); err != nil {
 		return t, err
 	}
@@ -196,9 +185,9 @@ func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err erro
 		if err != nil {
 			return t, err
 		}
-		project := deletionProject{ID: p.ID, Project: p.Project}
+		project := bagfile.DeletionProject{ID: p.ID, Project: p.Project}
 		if d.begun.DryRun {
-			project.Counts = d.begun.Facts[n].Counts(p)
+			project.Counts = bagfile.Counts(d.begun.Facts[n].Counts(p))
 		} else if project.Counts.Bytes, err = d.deleted(ctx, out, n, &t, &project); err != nil {
 			return t, err
 		}
@@ -210,12 +199,12 @@ func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err erro
 
 // deleted writes one project's deleted.jsonl, when anything of it was deleted, and returns its
 // size.
-func (d *Deleter) deleted(ctx context.Context, out *sink.Bag, n int, t *tally, project *deletionProject) (size int64, err error) {
+func (d *Deleter) deleted(ctx context.Context, out *sink.Bag, n int, t *tally, project *bagfile.DeletionProject) (size int64, err error) {
 	err = d.Bags.Spooled(func(s *sink.Spool) error {
 		buffered := bufio.NewWriter(s)
 		enc := json.NewEncoder(buffered)
 		for _, step := range steps() {
-			if _, err := d.recorded(ctx, n, step, func(l deletedLine) error {
+			if _, err := d.recorded(ctx, n, step, func(l bagfile.Deleted) error {
 				t.add(project.ID, &project.Counts, l)
 				return enc.Encode(l)
 			}); err != nil {
@@ -254,25 +243,25 @@ func (d *Deleter) evidence(ctx context.Context, put bag.Putter, ref ledger.Ref) 
 
 // certificate is the page for people: what was deleted, how that was verified, what remains and
 // why.
-func (d *Deleter) certificate(record deletionRecord, verification verificationRecord, cut deleteCut) ([]byte, error) {
+func (d *Deleter) certificate(record bagfile.Deletion, verification bagfile.Verification, cut deleteCut) ([]byte, error) {
 	c := report.Certificate{
-		Command: record.ID, Reference: string(record.Reference), Planned: record.DryRun, NothingFound: record.Outcome == contract.OutcomeNothingFound,
+		Command: record.ID, Reference: string(record.Reference), Planned: record.DryRun, NothingFound: record.Outcome == bagfile.OutcomeNothingFound,
 		Host: record.Endpoint, APIVersion: record.APIVersion, Method: record.Method, PlanSHA256: record.PlanSHA256,
 		Started: record.StartedAt, Finished: record.FinishedAt, Tool: bag.ToolName + " " + record.Tool,
 		LedgerEntries: cut.Ledger.Entries, LedgerHead: cut.Ledger.Head, Checks: verification.Checks,
 	}
-	for _, k := range contract.Categories() {
-		c.Counts = append(c.Counts, report.Count{Category: string(k), N: *record.Counts.Of(k)})
+	for _, k := range bagfile.Categories() {
+		c.Counts = append(c.Counts, report.Count{Category: k, N: *record.Counts.Of(k)})
 	}
 	for _, p := range record.Projects {
 		row := report.Project{ID: p.ID.String(), Whole: p.Project}
-		for _, k := range contract.Categories() {
+		for _, k := range bagfile.Categories() {
 			row.Counts = append(row.Counts, *p.Counts.Of(k))
 		}
 		c.Projects = append(c.Projects, row)
 	}
 	for _, r := range record.Residuals {
-		c.Residuals = append(c.Residuals, report.Residual{Category: string(r.Category), Reason: r.Reason})
+		c.Residuals = append(c.Residuals, report.Residual(r))
 	}
 	if e := record.ExportBundle; e != nil {
 		c.ExportURI, c.ExportReceiptSHA256 = e.URI, e.ReceiptSHA256

@@ -69,12 +69,12 @@ func (d *Deleter) Run(ctx context.Context) (action.Result, error) {
 	refused, err := d.carryOut(ctx)
 	kept := d.Attempt.FlushCalls(ctx)
 	var (
-		waits        *waitError
+		waits        *action.WaitError
 		uncontrolled *account.UncontrolledError
 	)
 	switch {
 	case errors.As(err, &waits) && kept == nil:
-		return action.Result{Wait: &waits.waiting}, nil
+		return action.Result{Wait: &waits.Waiting}, nil
 	case errors.As(err, &uncontrolled) && kept == nil:
 		return action.Result{Wait: &uncontrolled.Waiting}, nil
 	case err != nil || kept != nil:
@@ -100,12 +100,6 @@ func (d *Deleter) neverBegins(ctx context.Context) error {
 	}
 	return d.Ledger.TakeOver(ctx, d.Now()) //nolint:wrapcheck // it says what it writes
 }
-
-// waitError says that a delete cannot go on before something outside has changed.
-type waitError struct{ waiting contract.Waiting }
-
-// Error says for what it waits.
-func (w *waitError) Error() string { return "wait for " + w.waiting.For + ": " + w.waiting.Detail }
 
 // refusedEnd is the end of a delete that was not begun. An export bag that it made stays, and is
 // named. There is none without a refusal.

@@ -12,7 +12,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
-	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // Fail ends a delete that fails or was cancelled. Once it was begun, what was called and what is
@@ -78,7 +78,7 @@ type failureRecord struct {
 	Error        *contract.Error         `json:"error"`
 	PlanSHA256   string                  `json:"plan_sha256"`
 	Called       []ledger.OperationCount `json:"called"`
-	KnownAbsent  []report.Verification   `json:"known_absent"` // whole steps of a project, whose ids are in the plan; those of predictions in the ledger
+	KnownAbsent  []bagfile.Check         `json:"known_absent"` // whole steps of a project, whose ids are in the plan; those of predictions in the ledger
 	NotVerified  []unverifiedStep        `json:"not_verified"`
 	Counts       contract.Counts         `json:"counts"` // of what is known to be gone
 	Residuals    []contract.Residual     `json:"residuals"`
@@ -104,7 +104,7 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 	if left, err = d.dropBag(ctx); err != nil {
 		return "", err
 	}
-	t := tally{checks: []report.Verification{}}
+	t := tally{checks: []bagfile.Check{}}
 	missing := []unverifiedStep{}
 	if d.begun.V == 0 {
 		d.rebuildBegun()
@@ -115,10 +115,10 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 		if err != nil {
 			return "", err
 		}
-		project := deletionProject{ID: p.ID, Project: p.Project}
+		project := bagfile.DeletionProject{ID: p.ID, Project: p.Project}
 		m := &removal{d: d, n: n, plan: p}
 		for _, step := range steps() {
-			stored, err := d.recorded(ctx, n, step, func(l deletedLine) error {
+			stored, err := d.recorded(ctx, n, step, func(l bagfile.Deleted) error {
 				t.add(p.ID, &project.Counts, l)
 				return nil
 			})
@@ -139,7 +139,7 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 	// it the next attempt ends the command as it says.
 	_, err = bag.PutJSON(ctx, put, sink.FailureFile, failureRecord{
 		V: contract.FormatVersion, ID: d.Command.ID, Error: e, PlanSHA256: d.begun.Digest, Called: d.Ledger.Destructive(),
-		KnownAbsent: t.checks, NotVerified: missing, Counts: t.counts, Residuals: d.residuals(), ExportBundle: d.begun.Export,
+		KnownAbsent: t.checks, NotVerified: missing, Counts: contract.Counts(t.counts), Residuals: d.residuals(), ExportBundle: d.begun.Export,
 		StartedAt: d.begun.StartedAt, FinishedAt: d.Now().UTC().Truncate(time.Millisecond),
 	})
 	return left, err

@@ -3,6 +3,7 @@ package deletion
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -115,6 +116,12 @@ func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed boo
 		return remove(cv.DeleteImagesQuery{IDs: batch, AllIterations: true})
 	})
 	return missed, err
+}
+
+// has reports whether an id is among ids, which are in byte order.
+func has(ids []uuid.UUID, id uuid.UUID) bool {
+	_, ok := slices.BinarySearchFunc(ids, id, contract.CompareIDs)
+	return ok
 }
 
 // left counts the images that are still anywhere and, where search is set, says which of the

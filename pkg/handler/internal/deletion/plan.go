@@ -10,10 +10,11 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // planHead is the head that the command's plan has now, at the host of the Training API.
-func (d *Deleter) planHead(host string) deleteplan.Head {
+func (d *Deleter) planHead(host string) bagfile.Plan {
 	return deleteplan.NewHead(d.Pseudonym.Redact(d.Command.Data), host)
 }
 

@@ -85,12 +85,6 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported
 // exports first must not take one that the bundle does not have, so it looks each of them up there.
 // If it finds one that is not there, the delete ends plan_changed.
 
-// has reports whether an id is among ids, which are in byte order.
-func has(ids []uuid.UUID, id uuid.UUID) bool {
-	_, ok := slices.BinarySearchFunc(ids, id, contract.CompareIDs)
-	return ok
-}
-
 // exportedPredictions is the ids of a project's predictions in the bundle of export_first, in byte
 // order: 16 bytes each.
 func (d *Deleter) exportedPredictions(ctx context.Context, project uuid.UUID) ([]uuid.UUID, error) {

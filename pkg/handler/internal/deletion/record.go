@@ -15,17 +15,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
-
-// deletedLine is a line of deleted.jsonl.
-type deletedLine struct {
-	ID             uuid.UUID         `json:"id"`
-	Category       contract.Category `json:"category"`
-	How            string            `json:"how"` // the operation that removed it, or already_gone
-	VerifiedAbsent time.Time         `json:"verified_absent"`
-}
-
-const alreadyGone = "already_gone"
 
 // recordName is the working object that holds the lines of one step of a project.
 func recordName(project int, step string) string {
@@ -33,7 +24,7 @@ func recordName(project int, step string) string {
 }
 
 // lines are what a step saw to be gone, one after the other: there may be millions.
-type lines = iter.Seq[deletedLine]
+type lines = iter.Seq[bagfile.Deleted]
 
 // record stores a step's lines, once what the step read is in the ledger.
 func (m *removal) record(ctx context.Context, key sink.Key, gone lines) error {
@@ -85,10 +76,10 @@ func (m *removal) absent(c contract.Category, how string, ids ...uuid.UUID) line
 
 // absentBy are lines for things that are gone now, with how each of them went.
 func (m *removal) absentBy(c contract.Category, how func(uuid.UUID) string, ids ...uuid.UUID) lines {
-	now := m.d.Now().UTC().Truncate(time.Millisecond)
-	return func(yield func(deletedLine) bool) {
+	now := latest(m.d.Now(), m.d.Ledger.Last()).UTC().Truncate(time.Millisecond)
+	return func(yield func(bagfile.Deleted) bool) {
 		for _, id := range ids {
-			if !yield(deletedLine{ID: id, Category: c, How: how(id), VerifiedAbsent: now}) {
+			if !yield(bagfile.Deleted{ID: id, Category: string(c), How: how(id), VerifiedAbsent: now}) {
 				return
 			}
 		}
@@ -97,7 +88,7 @@ func (m *removal) absentBy(c contract.Category, how func(uuid.UUID) string, ids 
 
 // joined are lines one after the other.
 func joined(all ...lines) lines {
-	return func(yield func(deletedLine) bool) {
+	return func(yield func(bagfile.Deleted) bool) {
 		for _, some := range all {
 			for l := range some {
 				if !yield(l) {
@@ -111,14 +102,14 @@ func joined(all ...lines) lines {
 // removalMethod is how a thing went that one call deletes.
 func removalMethod(operation string, already bool) string {
 	if already {
-		return alreadyGone
+		return bagfile.AlreadyGone
 	}
 	return operation
 }
 
 // recorded reads the lines that one step of a project stored; stored is false when the step has not
 // ended.
-func (d *Deleter) recorded(ctx context.Context, n int, step string, each func(deletedLine) error) (stored bool, err error) {
+func (d *Deleter) recorded(ctx context.Context, n int, step string, each func(bagfile.Deleted) error) (stored bool, err error) {
 	body, _, err := d.Bags.Work.Open(ctx, d.Bags.WorkKey(recordName(n, step)))
 	if errors.Is(err, sink.ErrNotFound) {
 		return false, nil
@@ -127,7 +118,7 @@ func (d *Deleter) recorded(ctx context.Context, n int, step string, each func(de
 		return false, fmt.Errorf("read what was deleted: %w", err)
 	}
 	defer body.Close()
-	for l, err := range unit.Lines[deletedLine](json.NewDecoder(bufio.NewReader(body))) {
+	for l, err := range unit.Lines[bagfile.Deleted](json.NewDecoder(bufio.NewReader(body))) {
 		if err == nil {
 			err = each(l)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // removal is one project of a delete. It can be begun again at any point: a step whose record is
@@ -16,7 +17,7 @@ import (
 type removal struct {
 	d           *Deleter
 	n           int // of the project in the plan
-	plan        deleteplan.Project
+	plan        bagfile.PlanProject
 	facts       deleteplan.Facts
 	holdChecked bool // of legal holds, when it was looked for
 	step        string

@@ -11,6 +11,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/action"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 )
@@ -53,14 +54,14 @@ func (m *removal) pollUntilGone(ctx context.Context, what string, look func(cont
 const answers = "answers"
 
 // poll calls look, with growing pauses, until it names nothing that is left. It looks again, too,
-// when the service contradicts itself. unseen says what the delete fails with in the end.
-func (d *Deleter) poll(ctx context.Context, project int, step, unseen string, look func(context.Context) (left string, err error)) error {
+// when the service contradicts itself. failure is what the delete says if it fails in the end.
+func (d *Deleter) poll(ctx context.Context, project int, step, failure string, look func(context.Context) (left string, err error)) error {
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
 		left, err := look(ctx)
-		late := unseen
+		message := failure
 		if errors.Is(err, account.ErrContradiction) {
 			d.Log.Info().Err(err).Str("step", step).Msg("the service contradicts itself, looking again")
-			left, late, err = answers, err.Error(), nil
+			left, message, err = answers, err.Error(), nil
 		}
 		if err != nil || left == "" {
 			return err
@@ -70,7 +71,7 @@ func (d *Deleter) poll(ctx context.Context, project int, step, unseen string, lo
 			return err
 		}
 		if over {
-			return &contract.Error{Code: contract.CodeUnverified, Message: fmt.Sprintf("%s within %s (CONSUMER_VERIFY_TIMEOUT)", late, d.VerifyTimeout)}
+			return &contract.Error{Code: contract.CodeUnverified, Message: fmt.Sprintf("%s within %s (CONSUMER_VERIFY_TIMEOUT)", message, d.VerifyTimeout)}
 		}
 		if err := d.Attempt.FlushCalls(ctx); err != nil {
 			return err
@@ -102,5 +103,5 @@ func (d *Deleter) training(ctx context.Context, number int, project, iteration u
 	if late {
 		return &contract.Error{Code: contract.CodeUnverified, Message: fmt.Sprintf("iteration %s of project %s is still in training, which cannot be stopped", iteration, project)}
 	}
-	return &waitError{contract.Waiting{For: contract.WaitTraining, Detail: fmt.Sprintf("iteration %s of project %s is in training", iteration, project), Since: since}}
+	return &action.WaitError{Waiting: contract.Waiting{For: contract.WaitTraining, Detail: fmt.Sprintf("iteration %s of project %s is in training", iteration, project), Since: since}}
 }

@@ -5,74 +5,12 @@ import (
 	"fmt"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
-
-// inventory is evidence/inventory.json: what was listed, counted, stored, and what could not be
-// had.
-type inventory struct {
-	V        int                `json:"v"`
-	Projects []projectInventory `json:"projects"`
-}
-
-type projectInventory struct {
-	ID         string                                   `json:"id"`
-	Gone       bool                                     `json:"gone,omitempty"` // listed when the export was planned, not there when it was read
-	Categories map[contract.Category]*categoryInventory `json:"categories"`
-	Untrained  []string                                 `json:"untrained"`
-	Unstable   []string                                 `json:"unstable"`
-	Witness    *witnessInventory                        `json:"witness,omitempty"` // of the workspace, listed once more
-	Removed    []string                                 `json:"removed,omitempty"` // images that were removed after they were listed, before they could be fetched
-}
-
-// witnessInventory counts the images that the workspace had when it was listed once more, after all
-// else.
-type witnessInventory struct {
-	Listed int `json:"listed"`
-	Before int `json:"before"`
-	After  int `json:"after"`
-}
-
-func (w *witnessInventory) add(l cutListing) {
-	w.Listed += l.Listed
-	w.Before += l.Before
-	w.After += l.After
-}
-
-// categoryInventory counts one category of a project. Listed counts what listings gave, over all
-// scopes; Exported distinct things in the bag; Before and After are what the service counted before
-// and after the listings were read.
-type categoryInventory struct {
-	Listed   int            `json:"listed"`
-	Exported int            `json:"exported"`
-	Bytes    int64          `json:"bytes"`
-	Before   *int           `json:"before,omitempty"`
-	After    *int           `json:"after,omitempty"`
-	Failed   []unit.Failure `json:"failed"`
-}
-
-// exportRecord is data/export.json: the bag in a nutshell.
-type exportRecord struct {
-	V                    int              `json:"v"`
-	ID                   string           `json:"id"`
-	Reference            contract.Text    `json:"reference"`
-	Endpoint             string           `json:"endpoint"` // host of the Training API
-	APIVersion           string           `json:"api_version"`
-	Scope                contract.Scope   `json:"scope"`
-	PerformanceThreshold float64          `json:"performance_threshold"`
-	OverlapThreshold     float64          `json:"performance_overlap_threshold"`
-	Outcome              contract.Outcome `json:"outcome"`
-	Counts               contract.Counts  `json:"counts"`
-	Exceptions           int64            `json:"exceptions"`
-	StartedAt            time.Time        `json:"started_at"`
-	FinishedAt           time.Time        `json:"finished_at"`
-	Tool                 string           `json:"tool"`
-}
 
 // committing writes the bag that a cut describes. It is a pure function of the cut and the results:
 // an attempt that comes later writes the same bytes.
@@ -83,7 +21,7 @@ type committing struct {
 	out        *sink.Bag
 	counts     contract.Counts
 	exceptions int64
-	inventory  inventory
+	inventory  bagfile.Inventory
 	adopted    map[string]adopted // by stem
 }
 
@@ -95,7 +33,7 @@ func (r *results) commit(ctx context.Context, cut exportCut) error {
 		return fmt.Errorf("open the bag: %w", err)
 	}
 	defer out.Close() //nolint:errcheck // temporary files
-	c := &committing{x: x, results: r, cut: cut, out: out, adopted: map[string]adopted{}, inventory: inventory{V: contract.FormatVersion, Projects: []projectInventory{}}}
+	c := &committing{x: x, results: r, cut: cut, out: out, adopted: map[string]adopted{}, inventory: bagfile.Inventory{V: bagfile.Version, Projects: []bagfile.InventoryProject{}}}
 	for _, a := range cut.Adopted {
 		c.adopted[strings.TrimSuffix(a.Path, path.Ext(a.Path))] = a
 	}
@@ -112,10 +50,14 @@ func (r *results) commit(ctx context.Context, cut exportCut) error {
 	case c.counts.Empty():
 		outcome = contract.OutcomeNothingFound
 	}
-	if _, err := bag.PutJSON(ctx, out.Put, sink.ExportFile, exportRecord{
-		V: contract.FormatVersion, ID: x.Command.ID, Reference: contract.Text(x.Command.Data.Reference), Endpoint: r.plan.Host, APIVersion: r.plan.API, Scope: r.plan.Scope,
+	scope, err := contract.Marshal(r.plan.Scope)
+	if err != nil {
+		return fmt.Errorf("encode the scope: %w", err)
+	}
+	if _, err := bag.PutJSON(ctx, out.Put, sink.ExportFile, bagfile.Export{
+		V: bagfile.Version, ID: x.Command.ID, Reference: bagfile.Text(x.Command.Data.Reference), Endpoint: r.plan.Host, APIVersion: r.plan.API, Scope: scope,
 		PerformanceThreshold: r.plan.Threshold, OverlapThreshold: r.plan.Overlap,
-		Outcome: outcome, Counts: c.counts, Exceptions: c.exceptions, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Tool: r.plan.Tool,
+		Outcome: string(outcome), Counts: bagfile.Counts(c.counts), Exceptions: c.exceptions, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Tool: r.plan.Tool,
 	}); err != nil {
 		return err
 	}
@@ -140,7 +82,7 @@ func (r *results) commit(ctx context.Context, cut exportCut) error {
 	// crash behind it the next attempt finds the receipt, and only publishes what it says.
 	return x.Bags.Commit(ctx, sink.ExportBag, out, seal, bag.Statement{
 		Account: r.plan.Account, Request: request, Scope: r.plan.Scope, Outcome: outcome, Counts: c.counts, Exceptions: c.exceptions,
-		Verification: map[string]any{"payload_objects_listed": seal.PayloadObjects, "unstable": c.unstable()},
+		Verification: bagfile.ExportVerification{PayloadObjects: seal.PayloadObjects, Unstable: c.unstable()},
 		Tool:         r.plan.Tool, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Ledger: cut.Ledger, Plan: r.plan.Deletes,
 	})
 }

@@ -67,7 +67,7 @@ func (r *results) cut(ctx context.Context) (exportCut, error) {
 	x := r.x
 	c, _, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(cutName), false, func(ctx context.Context) (exportCut, error) {
 		c := exportCut{
-			V: contract.FormatVersion, FinishedAt: x.Now().UTC().Truncate(time.Millisecond), Ledger: x.Ledger.Ref(),
+			V: contract.FormatVersion, FinishedAt: r.finished(), Ledger: x.Ledger.Ref(),
 		}
 		var err error
 		if c.Request, err = contract.Marshal(x.Bags.Request(r.plan.Scope, r.plan.Digest, r.plan.Account)); err != nil {
@@ -90,6 +90,16 @@ func (r *results) cut(ctx context.Context) (exportCut, error) {
 		return c, err
 	})
 	return c, err
+}
+
+// finished is when the export is finished: now, but not before it was started, also where this
+// clock is behind that of an earlier holder.
+func (r *results) finished() time.Time {
+	now := r.x.Now().UTC().Truncate(time.Millisecond)
+	if now.Before(r.plan.StartedAt) {
+		return r.plan.StartedAt
+	}
+	return now
 }
 
 // unitsOf is the numbers of a project's units.

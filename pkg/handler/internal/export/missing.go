@@ -57,7 +57,7 @@ func (r *rounds) missing(ctx context.Context, p *projectState) error {
 				return err
 			}
 			for _, id := range s.IDs {
-				if !fetched || !slices.Contains(s.Lost, id) { // else whoever lists it is asked for it
+				if !fetched || !slices.Contains(s.Lost, id) { // a lost one is asked for where else it is listed
 					visit(u, id, s.First)
 				}
 			}

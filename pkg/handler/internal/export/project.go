@@ -16,28 +16,29 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // projectCommit is one project on its way into the bag.
 type projectCommit struct {
 	c         *committing
 	state     *projectState
-	inventory projectInventory
+	inventory bagfile.InventoryProject
 	blobs     map[uuid.UUID]unit.BlobRecord // of images
 	texts     []uuid.UUID                   // images in whose place some unit stored text
 	images    map[uuid.UUID]struct{}        // distinct images recorded
-	named     map[unit.Failure]bool         // what operations failed about, without message
+	named     map[bagfile.Failure]bool      // what operations failed about, without message
 	witnessed map[uuid.UUID]struct{}        // images that the witness has; nil without a witness that held still
 }
 
 // addProject adds what the units stored of a project, and writes its .jsonl files.
 func (c *committing) addProject(ctx context.Context, state *projectState, cut cutProject) error {
 	p := &projectCommit{
-		c: c, state: state, blobs: map[uuid.UUID]unit.BlobRecord{}, images: map[uuid.UUID]struct{}{}, named: map[unit.Failure]bool{},
-		inventory: projectInventory{ID: cut.ID, Gone: cut.Gone, Categories: map[contract.Category]*categoryInventory{}, Untrained: []string{}, Unstable: cut.Unstable},
+		c: c, state: state, blobs: map[uuid.UUID]unit.BlobRecord{}, images: map[uuid.UUID]struct{}{}, named: map[bagfile.Failure]bool{},
+		inventory: bagfile.InventoryProject{ID: cut.ID, Gone: cut.Gone, Categories: map[string]*bagfile.InventoryCategory{}, Untrained: []string{}, Unstable: cut.Unstable},
 	}
 	for _, category := range c.x.Command.Data.Categories {
-		p.inventory.Categories[category] = &categoryInventory{Failed: []unit.Failure{}}
+		p.inventory.Categories[string(category)] = &bagfile.InventoryCategory{Failed: []bagfile.Failure{}}
 	}
 	c.exceptions += int64(len(cut.Unstable))
 	if cut.Gone {
@@ -110,15 +111,15 @@ func (p *projectCommit) entry(e unit.EntryRecord) error {
 
 // category is the inventory of a category. What could not be read may be of one that the command
 // does not export, and needs all the same: the tags of a selection by tags.
-func (p *projectCommit) category(c contract.Category) *categoryInventory {
-	if p.inventory.Categories[c] == nil {
-		p.inventory.Categories[c] = &categoryInventory{Failed: []unit.Failure{}}
+func (p *projectCommit) category(c contract.Category) *bagfile.InventoryCategory {
+	if p.inventory.Categories[string(c)] == nil {
+		p.inventory.Categories[string(c)] = &bagfile.InventoryCategory{Failed: []bagfile.Failure{}}
 	}
-	return p.inventory.Categories[c]
+	return p.inventory.Categories[string(c)]
 }
 
 // fail names something that the export could not have, once: several units may have asked for it.
-func (p *projectCommit) fail(category *categoryInventory, f unit.Failure) {
+func (p *projectCommit) fail(category *bagfile.InventoryCategory, f bagfile.Failure) {
 	if f.Operation != "" {
 		known := f
 		known.Message, known.RequestID = "", ""
@@ -173,7 +174,7 @@ func (p *projectCommit) blob(n int, rec unit.Record) error {
 
 // addBlob adds a stored blob to the bag.
 func (p *projectCommit) addBlob(c contract.Category, b unit.BlobRecord) error {
-	p.inventory.Categories[c].Bytes += b.Bytes
+	p.category(c).Bytes += b.Bytes
 	return p.c.add(blobPath(p.state.id, b), b.SHA256, b.Bytes)
 }
 
@@ -184,37 +185,18 @@ func rank(b unit.BlobRecord) int {
 		return 3
 	case b.File != "":
 		return 2
-	case b.Error.Code != unit.CodeGone: // whoever lists it may still have it
+	case b.Error.Code != unit.CodeGone: // another scope may still have the blob
 		return 1
 	}
 	return 0
 }
 
-// blobLine is what images.jsonl and predictions.jsonl say of a blob.
-type blobLine struct {
-	File        *string     `json:"file"`
-	SHA256      string      `json:"sha256,omitempty"`
-	Bytes       *int64      `json:"bytes,omitempty"`
-	ContentType string      `json:"content_type,omitempty"`
-	Source      string      `json:"source,omitempty"`
-	Error       *unit.Blame `json:"error,omitempty"`
-}
-
-type imageLine struct {
-	Image json.RawMessage `json:"image"`
-	blobLine
-}
-
-type predictionLine struct {
-	Prediction json.RawMessage `json:"prediction"`
-	blobLine
-}
-
-func lineOf(b unit.BlobRecord) blobLine {
+// lineOf is what images.jsonl and predictions.jsonl say of a blob.
+func lineOf(b unit.BlobRecord) bagfile.Blob {
 	if b.File == "" {
-		return blobLine{Error: b.Error}
+		return bagfile.Blob{Error: b.Error}
 	}
-	return blobLine{File: &b.File, SHA256: b.SHA256, Bytes: &b.Bytes, ContentType: b.ContentType, Source: b.Source, Error: b.Error}
+	return bagfile.Blob{File: &b.File, SHA256: b.SHA256, Bytes: &b.Bytes, ContentType: b.ContentType, Source: b.Source, Error: b.Error}
 }
 
 // generated writes the files made of many units' records.
@@ -340,11 +322,11 @@ func (p *projectCommit) image(scope uuid.UUID, rec unit.Record) (any, error) {
 	b, ok := p.blobs[rec.ID]
 	if !ok {
 		// An iteration listed it, and no scope had it any more when its blob was asked for.
-		b = unit.BlobRecord{Error: &unit.Blame{Code: "gone", Message: "the image was listed, and was gone when its blob was asked for"}}
+		b = unit.BlobRecord{Error: &bagfile.Blame{Code: "gone", Message: "the image was listed, and was gone when its blob was asked for"}}
 	}
 	if _, twice := p.images[rec.ID]; !twice {
 		p.images[rec.ID] = struct{}{}
-		category := p.inventory.Categories[contract.CategoryImages]
+		category := p.category(contract.CategoryImages)
 		if p.removed(scope, rec.ID, b) {
 			p.inventory.Removed = append(p.inventory.Removed, rec.ID.String())
 		} else if b.Error != nil {
@@ -353,7 +335,7 @@ func (p *projectCommit) image(scope uuid.UUID, rec unit.Record) (any, error) {
 			category.Exported++
 		}
 	}
-	return imageLine{Image: rec.Image, blobLine: lineOf(b)}, nil
+	return bagfile.ImageRecord{Image: rec.Image, Blob: lineOf(b)}, nil
 }
 
 // unread names the images that the service listed, and did not give when it was asked for them by
@@ -370,7 +352,7 @@ func performanceOf(_ int, rec unit.Record) (any, error) { return rec.Performance
 
 func (p *projectCommit) prediction(n int, rec unit.Record) (any, error) {
 	b := p.resolve(n, rec)
-	category := p.inventory.Categories[contract.CategoryPredictions]
+	category := p.category(contract.CategoryPredictions)
 	category.Listed++
 	p.c.counts.Predictions++
 	if b.Error != nil {
@@ -383,5 +365,5 @@ func (p *projectCommit) prediction(n int, rec unit.Record) (any, error) {
 			return nil, err
 		}
 	}
-	return predictionLine{Prediction: rec.Prediction, blobLine: lineOf(b)}, nil
+	return bagfile.PredictionRecord{Prediction: rec.Prediction, Blob: lineOf(b)}, nil
 }

@@ -24,7 +24,7 @@ type results struct {
 	plan    exportPlan
 	rounds  *rounds
 	digests map[int]string // of results, by unit
-	scout   int            // the unit that an earlier attempt waited for: it goes alone; -1 for none
+	probe   int            // the unit that an earlier attempt waited for: it goes alone; -1 for none
 }
 
 // read queues the units and collects their results, round by round.
@@ -41,7 +41,7 @@ func (r *results) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.scout, err = r.resume(ctx, stored, waits); err != nil {
+	if r.probe, err = r.resume(ctx, stored, waits); err != nil {
 		return err
 	}
 	for begin := 0; ; {
@@ -65,37 +65,38 @@ func (r *results) read(ctx context.Context) error {
 }
 
 // resume forgets what units waited for when an earlier attempt handed the command back, but for
-// their calls, and chooses the one that looks whether the problem is gone.
-func (r *results) resume(ctx context.Context, stored, waits map[int]bool) (scout int, err error) {
-	scout = -1
+// their calls, and chooses the unit that finds out whether the problem is gone.
+func (r *results) resume(ctx context.Context, stored, waits map[int]bool) (probe int, err error) {
+	probe = -1
 	for n := range waits {
-		if !stored[n] && (scout < 0 || n < scout) {
-			scout = n
+		if !stored[n] && (probe < 0 || n < probe) {
+			probe = n
 		}
 		w, err := unit.ReadWait(ctx, r.x.Bags.Work, r.x.Bags.Layout, n)
 		if err != nil {
-			return scout, err
+			return probe, err
 		}
 		if w == nil {
 			continue
 		}
 		if err := r.x.Ledger.Add(ctx, w.Calls); err != nil {
-			return scout, err
+			return probe, err
 		}
 	}
 	if err := r.x.Ledger.Flush(ctx); err != nil {
-		return scout, err
+		return probe, err
 	}
 	for n := range waits {
 		if err := r.x.Bags.Work.Remove(ctx, r.x.Bags.WorkKey(unit.WaitName(n))); err != nil {
-			return scout, fmt.Errorf("forget what unit %d waited for: %w", n, err)
+			return probe, fmt.Errorf("forget what unit %d waited for: %w", n, err)
 		}
 	}
-	return scout, nil
+	return probe, nil
 }
 
 // handBack ends the attempt when a unit met the operator's problem: a command that waits holds no
-// slot. Its units leave the queue: one of them goes again, alone, when the command does.
+// slot. Its units leave the queue. When the command is delivered again, one of them goes first,
+// alone.
 func (r *results) handBack(ctx context.Context, n int) error {
 	w, err := unit.ReadWait(ctx, r.x.Bags.Work, r.x.Bags.Layout, n)
 	if w == nil || err != nil {
@@ -146,12 +147,12 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 	}
 	queued := 0
 	fill := func() error {
-		if todo[r.scout] {
+		if todo[r.probe] {
 			if queued > 0 {
 				return nil
 			}
 			queued++
-			return r.publish(ctx, r.scout)
+			return r.publish(ctx, r.probe)
 		}
 		if next == end {
 			return nil
@@ -177,13 +178,13 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 			return nil
 		}
 		if err := r.learn(ctx, n); err != nil {
-			if errors.Is(err, sink.ErrNotFound) { // then it waits, or the word of it is no fact
+			if errors.Is(err, sink.ErrNotFound) { // the unit waits, or the notice came too early
 				return r.handBack(ctx, n)
 			}
 			return err
 		}
 		delete(todo, n)
-		if n < next || n == r.scout {
+		if n < next || n == r.probe {
 			queued--
 		}
 		return nil
@@ -222,8 +223,8 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 					return err
 				}
 			}
-			if todo[r.scout] {
-				if err := r.publish(ctx, r.scout); err != nil {
+			if todo[r.probe] {
+				if err := r.publish(ctx, r.probe); err != nil {
 					return err
 				}
 			}

@@ -74,7 +74,8 @@ func newRounds(p exportPlan, c contract.Command, ids func(context.Context, int) 
 	return r
 }
 
-// maxKnown is how many projects of the account a unit names, of which one has to be listed still.
+// maxKnown is how many projects of the account a unit names. One of them, still listed, proves that
+// the account is the same.
 const maxKnown = 100
 
 // add numbers a unit and returns its number.
@@ -82,7 +83,7 @@ func (r *rounds) add(u unit.Unit) int {
 	u.V, u.Command, u.N, u.Named = unit.Version, r.command.ID, len(r.units), r.plan.Named
 	u.Action, u.Seq, u.Stream, u.Digest = r.command.Action, r.command.Seq, contract.Text(r.command.Stream), r.plan.Digest
 	u.Host = r.plan.Host
-	if !r.plan.Named {
+	if r.command.Data.AllProjects { // else nobody has listed them: a named one may never have been there
 		u.Known = r.plan.Projects[:min(len(r.plan.Projects), maxKnown)]
 	}
 	for _, p := range r.projects {
@@ -277,26 +278,26 @@ func (r *rounds) reconcileCounts(p *projectState) bool {
 			again = true
 		}
 	}
-	return again || r.callWitnesses(p, counted)
+	return again || r.openWitnesses(p, counted)
 }
 
-// callWitnesses cuts the first reading of the witnesses, once all other listings are done, and
+// openWitnesses cuts the first reading of the witnesses, once all other listings are done, and
 // reports whether there are any.
-func (r *rounds) callWitnesses(p *projectState, counted map[string]int) bool {
-	called := false
+func (r *rounds) openWitnesses(p *projectState, counted map[string]int) bool {
+	opened := false
 	for _, l := range p.listings {
 		if !l.waits {
 			continue
 		}
-		l.waits, called = false, true
+		l.waits, opened = false, true
 		l.of.Count = counted[l.of.Key()]
 		l.before = l.of.Count
 		r.pages(p, l)
 	}
-	return called
+	return opened
 }
 
-// passes is how often a listing may be read again; a witness is read so often in all.
+// passes is how often a listing may be read again. A witness is read MaxPasses times in all.
 func (l *listing) passes() int {
 	if l.witness {
 		return survey.MaxPasses - 1

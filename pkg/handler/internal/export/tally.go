@@ -3,6 +3,7 @@ package export
 import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // tally fills in the counts that follow from the project unit and the listings.
@@ -10,7 +11,8 @@ func (p *projectCommit) tally(cut cutProject) {
 	d, info := p.c.x.Command.Data, p.state.info
 	set := func(c contract.Category, n int) {
 		if d.Has(c) {
-			p.inventory.Categories[c].Listed, p.inventory.Categories[c].Exported = n, n
+			category := p.category(c)
+			category.Listed, category.Exported = n, n
 		}
 	}
 	set(contract.CategoryProjects, 1) // it has a folder, also where the service refused project.json
@@ -40,7 +42,7 @@ func (p *projectCommit) tally(cut cutProject) {
 	if !d.Has(contract.CategoryImages) {
 		return
 	}
-	images := p.inventory.Categories[contract.CategoryImages]
+	images := p.category(contract.CategoryImages)
 	if d.Narrowing() == contract.NarrowImages {
 		images.Listed = len(p.images)
 		return
@@ -49,9 +51,10 @@ func (p *projectCommit) tally(cut cutProject) {
 	for _, l := range cut.Listings {
 		if l.Kind == survey.All {
 			if p.inventory.Witness == nil {
-				p.inventory.Witness = &witnessInventory{}
+				p.inventory.Witness = &bagfile.Witness{}
 			}
-			p.inventory.Witness.add(l)
+			w := p.inventory.Witness
+			w.Listed, w.Before, w.After = w.Listed+l.Listed, w.Before+l.Before, w.After+l.After
 		}
 		if l.Kind != survey.Performances && l.Kind != survey.All {
 			images.Listed += l.Listed

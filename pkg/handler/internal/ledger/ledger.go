@@ -227,6 +227,10 @@ func (l *Ledger) Pending() time.Time { return l.open }
 // Destructive counts the destructive calls, in the order of their first call.
 func (l *Ledger) Destructive() []OperationCount { return append([]OperationCount{}, l.counts.calls...) }
 
+// Last is the time of the last intent, result or takeover; zero when there is none. What is seen
+// after it has no earlier time, also where this clock is behind that of an earlier holder.
+func (l *Ledger) Last() time.Time { return l.last }
+
 // Possible is how many calls of an operation with this target may have been carried out.
 func (l *Ledger) Possible(operation, target string) int {
 	return l.counts.intents[callKey(operation, target)]

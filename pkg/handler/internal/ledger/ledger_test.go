@@ -53,9 +53,9 @@ func (q *queue) Ledger(_ context.Context, _ string, upTo uint64) iter.Seq2[[]byt
 var start = time.Date(2031, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // open opens the ledger of del-1.
-func (q *queue) open(t *testing.T, now time.Time, heir bool) *ledger.Ledger {
+func (q *queue) open(t *testing.T, now time.Time, takeOver bool) *ledger.Ledger {
 	t.Helper()
-	l, err := ledger.Open(t.Context(), q, "cv", "del-1", now, heir)
+	l, err := ledger.Open(t.Context(), q, "cv", "del-1", now, takeOver)
 	if err != nil {
 		t.Fatalf("open the ledger: %v", err)
 	}

@@ -107,33 +107,6 @@ func ImagePage(ctx context.Context, client *cv.Client, project uuid.UUID, l List
 	return images, nil
 }
 
-// ImagesByIDs reads those of some images that a scope has. A batch that the service refuses for one
-// image that is not there is asked in halves: the answer says nothing of the others.
-func ImagesByIDs(ctx context.Context, client *cv.Client, project, scope uuid.UUID, ids []uuid.UUID) ([]cv.Image, error) {
-	var found []cv.Image
-	for batch := range slices.Chunk(ids, cv.MaxPage) {
-		images, err := client.GetImagesByIDs(ctx, project, scope, batch)
-		switch {
-		case cv.Missing(err) == cv.ThingImage && len(batch) > 1:
-			images, err = nil, nil
-			for half := range slices.Chunk(batch, (len(batch)+1)/2) {
-				some, err := ImagesByIDs(ctx, client, project, scope, half)
-				if err != nil {
-					return nil, err
-				}
-				images = append(images, some...)
-			}
-		case cv.Missing(err) == cv.ThingImage:
-			err = nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read images by their ids in %s: %w", ScopeName(scope), err)
-		}
-		found = append(found, images...)
-	}
-	return found, nil
-}
-
 // PerformancePage reads one page of an iteration's image performances, the oldest first.
 func PerformancePage(ctx context.Context, client *cv.Client, project uuid.UUID, l Listing, skip, take int) ([]cv.ImagePerformance, error) {
 	page, err := client.GetImagePerformances(ctx, project, l.Scope, cv.PageQuery{OrderBy: cv.Oldest, Take: take, Skip: skip})
@@ -191,6 +164,13 @@ func ScopeID(scope uuid.UUID) string {
 		return "workspace"
 	}
 	return scope.String()
+}
+
+// Selects reports whether a selection holds an image, which is of one of its scopes. The image's own
+// metadata and tags say so: the service's filters are not believed.
+func Selects(d contract.Data, image cv.Image) bool {
+	return Matches(image.Metadata, d.ImageMetadata) &&
+		(len(d.TagIDs) == 0 || slices.ContainsFunc(image.Tags, func(t cv.ImageTag) bool { return slices.Contains(d.TagIDs, t.TagID) }))
 }
 
 // Matches reports whether an image's metadata equals all pairs of any of the objects; no objects

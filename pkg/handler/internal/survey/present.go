@@ -20,11 +20,29 @@ func (s Survey) Present(ctx context.Context, scope uuid.UUID, ids []uuid.UUID, f
 	return s.eachPresent(ctx, scope, ids, found.add)
 }
 
-// eachPresent calls have with each image that a scope has of these ids. A batch that is refused for
-// an image that is not there, or because it is too big, is asked in halves: the answer says nothing
-// of the other images, nor of the scope. Where many are not there the scope is listed instead, if
-// that takes fewer calls.
+// ByIDs reads those of some images that a scope has, whatever the selection is.
+func (s Survey) ByIDs(ctx context.Context, scope uuid.UUID, ids []uuid.UUID) (images []cv.Image, err error) {
+	have := func(image cv.Image) { images = append(images, image) }
+	return images, s.byIDs(ctx, scope, ids, have, func([]uuid.UUID) (bool, error) { return false, nil })
+}
+
+// eachPresent calls have with each image that a scope has of these ids. Where many are not there
+// the scope is listed instead, if that takes fewer calls: then have gets ids and times only.
 func (s Survey) eachPresent(ctx context.Context, scope uuid.UUID, ids []uuid.UUID, have func(cv.Image)) error {
+	return s.byIDs(ctx, scope, ids, have, func(left []uuid.UUID) (bool, error) {
+		cheaper, err := s.listsWith(ctx, scope, 2*len(left))
+		if err != nil || !cheaper {
+			return false, err
+		}
+		return true, s.listPresent(ctx, scope, left, have)
+	})
+}
+
+// byIDs calls have with each image that a scope has of these ids. A batch that is refused for an
+// image that is not there, or because it is too big, is asked in halves: the answer says nothing of
+// the other images, nor of the scope. After manyRefused such answers instead may find what is left
+// in another way, and reports whether it did.
+func (s Survey) byIDs(ctx context.Context, scope uuid.UUID, ids []uuid.UUID, have func(cv.Image), instead func(left []uuid.UUID) (bool, error)) error {
 	todo := slices.Collect(slices.Chunk(ids, cv.MaxPage))
 	for refused := 0; len(todo) > 0; {
 		batch := todo[len(todo)-1]
@@ -35,13 +53,8 @@ func (s Survey) eachPresent(ctx context.Context, scope uuid.UUID, ids []uuid.UUI
 			half := len(batch) / 2
 			todo = append(todo, batch[half:], batch[:half])
 			if refused++; refused == manyRefused {
-				left := slices.Concat(todo...)
-				cheaper, err := s.listsWith(ctx, scope, 2*len(left))
-				if err != nil {
+				if done, err := instead(slices.Concat(todo...)); done || err != nil {
 					return err
-				}
-				if cheaper {
-					return s.listPresent(ctx, scope, left, have)
 				}
 			}
 			continue

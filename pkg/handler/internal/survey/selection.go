@@ -75,13 +75,6 @@ func (s Survey) tagged(ctx context.Context, scope uuid.UUID, found Selected) err
 	return s.list(ctx, TagListings(scope, here), found)
 }
 
-// selects reports whether the selection holds an image, which is of one of its scopes.
-func (s Survey) selects(image cv.Image) bool {
-	tags := s.Data.TagIDs
-	return Matches(image.Metadata, s.Data.ImageMetadata) &&
-		(len(tags) == 0 || slices.ContainsFunc(image.Tags, func(t cv.ImageTag) bool { return slices.Contains(tags, t.TagID) }))
-}
-
 // list adds the matching images of the listings of one scope. What the workspace lists moves while
 // it is read: an image that is tagged between the listing of the tagged and that of the untagged
 // images is in neither, while all counts agree. So the workspace is listed once more with a
@@ -113,7 +106,7 @@ func (s Survey) list(ctx context.Context, listings []Listing, found Selected) er
 	}
 	maps.Copy(found, witnessed)
 	return s.eachPresent(ctx, uuid.Nil, doubtful, func(image cv.Image) {
-		if s.selects(image) {
+		if Selects(s.Data, image) {
 			found.add(image)
 		}
 	})
@@ -179,7 +172,7 @@ func (s Survey) readListing(ctx context.Context, l Listing, found Selected) (lis
 		}
 		listed += len(page)
 		for _, image := range page {
-			if Matches(image.Metadata, s.Data.ImageMetadata) { // the listing is of the tags
+			if Selects(s.Data, image) {
 				found.add(image)
 			}
 		}

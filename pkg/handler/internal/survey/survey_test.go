@@ -2,6 +2,7 @@ package survey_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -357,6 +358,66 @@ func TestPresentOfBatchesThatAreTooBig(t *testing.T) {
 		if got := a.find(t, contract.Data{ImageIDs: a.images}); !slices.Equal(got, a.images) {
 			t.Errorf("after %d %s %d of %d images are found", refusal.Status, refusal.Code, len(got), len(a.images))
 		}
+	}
+}
+
+// TestTagFilterThatIsIgnored has the service answer a listing by tags with every image: only those
+// that carry a tag of the selection are of it.
+func TestTagFilterThatIsIgnored(t *testing.T) {
+	a := newAccount(t, cvtest.ProjectSpec{Images: 2, Tags: []string{"alpha"}})
+	a.api.AddImage(a.project, cvtest.ImageSpec{ImageBytes: cvtest.Tiny})
+	all, err := a.client.GetImages(t.Context(), a.project, cv.ImageQuery{TaggingStatus: cv.All})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var raws []json.RawMessage
+	for _, image := range all {
+		raws = append(raws, image.Raw)
+	}
+	body, err := json.Marshal(raws)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, operation := range []string{"GetTaggedImages", "GetImages"} {
+		a.api.Fault(cvtest.Fault{Operation: operation, Path: "tagIds", Times: -1, Status: 200, Body: string(body)})
+	}
+	a.api.Fault(cvtest.Fault{Operation: "GetImageCount", Path: "tagIds", Times: -1, Status: 200, Body: "3"})
+	if got := a.find(t, contract.Data{TagIDs: []uuid.UUID{a.tag}}); !slices.Equal(got, a.images) {
+		t.Errorf("found %v, not %v", got, a.images)
+	}
+}
+
+// TestByIDs reads images by their ids as an export does: whole, in halves where a batch is refused,
+// and never from a listing.
+func TestByIDs(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		refusal cvtest.Fault
+		gone    bool // for the last image
+		want    int
+	}{
+		{"too big", cvtest.Fault{Status: 400, Code: "BadRequestExceededBatchSize", Times: 3}, false, 40},
+		{"too big for the gateway", cvtest.Fault{Status: 413, Times: 3}, false, 40},
+		{"one is not there", cvtest.Fault{Status: 404, Code: "NotFoundImage", Times: -1}, true, 39},
+		{"none is there", cvtest.Fault{Status: 404, Code: "NotFoundImage", Times: -1}, false, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := newAccount(t, cvtest.ProjectSpec{Images: 40, Tags: []string{"alpha"}})
+			c.refusal.Operation = "GetImagesByIds"
+			if c.gone {
+				c.refusal.Path = a.images[len(a.images)-1].String()
+			}
+			a.api.Fault(c.refusal)
+			images, err := a.survey(contract.Data{}).ByIDs(t.Context(), uuid.Nil, a.images)
+			if err != nil || len(images) != c.want {
+				t.Fatalf("%d images are found, not %d: %v", len(images), c.want, err)
+			}
+			for _, image := range images {
+				if len(image.Raw) == 0 || image.OriginalImageURI == "" {
+					t.Errorf("image %s was not read", image.ID)
+				}
+			}
+		})
 	}
 }
 

@@ -16,9 +16,9 @@ import (
 // An account may have several names: a regional endpoint and a custom sub-domain, or two aliases
 // without the setting that says they are one. So a command that takes every project of its account
 // may have projects in common with commands of other names, and only its plan tells which. It
-// writes them into its job, then looks who else is at work on them, and goes on when it finds
-// nobody. A command that names such a project, and begins beside it, looks after it has said in its
-// job that it is at work. So one of the two sees the other, whatever the order of their writes.
+// writes them into its job, then looks for other commands at work on them, and goes on when it
+// finds none. A command that names such a project, and begins beside it, looks after it has said in
+// its job that it is at work. So one of the two sees the other, whatever the order of their writes.
 
 // Overlap is a command under another account's name that is at work on a common project.
 type Overlap struct {
@@ -47,15 +47,15 @@ func (p *Order) Overlap(ctx context.Context, c contract.Command, projects []uuid
 	return Overlap{}, nil
 }
 
-// Uncertain reports whether it depends on the plans of commands before c what c must wait for.
+// Uncertain reports whether what c must wait for depends on the plans of earlier commands.
 func (p *Order) Uncertain(ctx context.Context, c contract.Command) (bool, error) {
 	others, err := p.foreign(ctx, c, c.Data.ProjectIDs)
 	return len(others) > 0, err
 }
 
 // foreign are the claims under other accounts' names that may be in the way of c: those that take
-// every project and, where c does so, those that name one of these projects. Those after c do not
-// matter where c names its projects: they wait for it.
+// every project and, where c takes every project, those that name one of these. Claims after c do
+// not matter where c names its projects: their commands wait for c.
 func (p *Order) foreign(ctx context.Context, c contract.Command, projects []uuid.UUID) ([]*claim, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"path"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 const (
@@ -32,7 +33,7 @@ const (
 )
 
 // BlameStored is what is wrong with the content of a stored blob.
-func BlameStored(ctx context.Context, store *sink.Store, key sink.Key, code string) (*Blame, error) {
+func BlameStored(ctx context.Context, store *sink.Store, key sink.Key, code string) (*bagfile.Blame, error) {
 	if path.Ext(string(key)) != ".bin" {
 		return nil, nil // its content was recognized when it was stored
 	}
@@ -49,7 +50,7 @@ func BlameStored(ctx context.Context, store *sink.Store, key sink.Key, code stri
 }
 
 // BlameText is what is wrong with content that begins so; nil when it is no text.
-func BlameText(head []byte, code string) *Blame {
+func BlameText(head []byte, code string) *bagfile.Blame {
 	kind := sink.TextType(head)
 	switch {
 	case kind == "":
@@ -61,7 +62,7 @@ func BlameText(head []byte, code string) *Blame {
 	if code == CodeNotModel {
 		what = "a model"
 	}
-	return &Blame{Code: code, Message: fmt.Sprintf("%s came in place of %s, with a fresh link too", kind, what)}
+	return &bagfile.Blame{Code: code, Message: fmt.Sprintf("%s came in place of %s, with a fresh link too", kind, what)}
 }
 
 // HeadOf reads as much as the format of a blob is told from.

@@ -11,6 +11,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // Version is the version of the JSON of units, readings and their results. Since version 2 a page
@@ -172,40 +173,18 @@ type EntryRecord struct {
 	Category contract.Category `json:"category"`
 	ID       uuid.UUID         `json:"id,omitzero"` // the iteration, of its files
 	Model    bool              `json:"model,omitempty"`
-	Failed   *Failure          `json:"failed,omitempty"` // why nothing was stored, or what is wrong with what was
+	Failed   *bagfile.Failure  `json:"failed,omitempty"` // why nothing was stored, or what is wrong with what was
 }
 
 // BlobRecord is what the store holds of an image's or prediction's blob, or why it holds nothing,
 // or both where what came is no picture.
 type BlobRecord struct {
-	File        string `json:"file,omitempty"` // relative to the project's folder
-	SHA256      string `json:"sha256,omitempty"`
-	Bytes       int64  `json:"bytes,omitempty"`
-	ContentType string `json:"content_type,omitempty"`
-	Source      string `json:"source,omitempty"` // original or resized
-	Error       *Blame `json:"error,omitempty"`
-}
-
-// Blame says why a blob could not be had, or what is wrong with it.
-type Blame struct {
-	Operation string `json:"operation,omitempty"` // that the service did not carry out
-	Code      string `json:"code"`
-	Message   string `json:"message"`
-	RequestID string `json:"request_id,omitempty"` // of the service's answer
-}
-
-// Of is the failure of one thing for this reason.
-func (b Blame) Of(id string) Failure {
-	return Failure{ID: id, Operation: b.Operation, Code: b.Code, Message: b.Message, RequestID: b.RequestID}
-}
-
-// Failure is one thing that an export could not have, as inventory.json lists it.
-type Failure struct {
-	ID        string `json:"id"`
-	Operation string `json:"operation,omitempty"` // that the service did not carry out
-	Code      string `json:"code"`
-	Message   string `json:"message"`
-	RequestID string `json:"request_id,omitempty"` // of the service's answer
+	File        string         `json:"file,omitempty"` // relative to the project's folder
+	SHA256      string         `json:"sha256,omitempty"`
+	Bytes       int64          `json:"bytes,omitempty"`
+	ContentType string         `json:"content_type,omitempty"`
+	Source      string         `json:"source,omitempty"` // original or resized
+	Error       *bagfile.Blame `json:"error,omitempty"`
 }
 
 // Decode reads a unit as the coordinator published it. ErrNewer says that a newer version wrote

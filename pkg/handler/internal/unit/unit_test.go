@@ -20,6 +20,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
@@ -163,7 +164,7 @@ func TestResultRoundTrip(t *testing.T) {
 	}
 	records := []unit.Record{
 		{ID: first, Image: json.RawMessage(`{"a":"<&>"}`), Blob: &unit.BlobRecord{File: "images/a.jpg", SHA256: "00", Bytes: 9, ContentType: "image/jpeg", Source: "original"}},
-		{ID: second, Image: json.RawMessage(`{}`), Blob: &unit.BlobRecord{Error: &unit.Blame{Code: "gone", Message: "it is not there"}}},
+		{ID: second, Image: json.RawMessage(`{}`), Blob: &unit.BlobRecord{Error: &bagfile.Blame{Code: "gone", Message: "it is not there"}}},
 	}
 	b, err := unit.EncodeResult(s, records)
 	if err != nil {

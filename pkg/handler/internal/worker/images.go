@@ -72,14 +72,14 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 		err    error
 	)
 	if u.Kind == unit.KindBatch {
-		images, err = survey.ImagesByIDs(ctx, a.client, u.Project, u.Scope, u.IDs)
+		images, err = a.imagesByID(ctx, u.Scope, u.IDs)
 	} else {
 		images, err = survey.ImagePage(ctx, a.client, u.Project, *u.Listing, u.Skip, cv.MaxPage)
 	}
 	r := reading{V: unit.Version}
 	err = a.judge(ctx, err, a.elsewhere(u.ImageScope(), true, func(ctx context.Context, scope uuid.UUID) error {
 		if u.Kind == unit.KindBatch {
-			_, err := survey.ImagesByIDs(ctx, a.client, u.Project, scope, u.IDs)
+			_, err := a.imagesByID(ctx, scope, u.IDs)
 			return err //nolint:wrapcheck // only its kind is looked at
 		}
 		_, err := survey.ImagePage(ctx, a.client, u.Project, survey.Listing{Kind: u.Listing.Kind, Scope: scope}, 0, 1)
@@ -97,7 +97,7 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 		if !r.list(image.ID) {
 			continue
 		}
-		if u.Kind == unit.KindPage && !survey.Matches(image.Metadata, a.command.Data.ImageMetadata) {
+		if u.Kind == unit.KindPage && !survey.Selects(a.command.Data, image) {
 			continue
 		}
 		if u.Witness() {
@@ -113,12 +113,17 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 	return r, nil
 }
 
+// imagesByID reads those of some images that a scope has.
+func (a *attempt) imagesByID(ctx context.Context, scope uuid.UUID, ids []uuid.UUID) ([]cv.Image, error) {
+	return survey.Survey{Client: a.client, Project: a.unit.Project, Gone: a.control.Gone}.ByIDs(ctx, scope, ids) //nolint:wrapcheck // it says what it looks for
+}
+
 // imageLinks reads the images again, for fresh links: an image that is not there any more is
 // absent.
 func (a *attempt) imageLinks(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]string, error) {
-	images, err := survey.ImagesByIDs(ctx, a.client, a.unit.Project, a.unit.ImageScope(), ids)
+	images, err := a.imagesByID(ctx, a.unit.ImageScope(), ids)
 	err = a.judge(ctx, err, a.elsewhere(a.unit.ImageScope(), true, func(ctx context.Context, scope uuid.UUID) error {
-		_, err := survey.ImagesByIDs(ctx, a.client, a.unit.Project, scope, ids)
+		_, err := a.imagesByID(ctx, scope, ids)
 		return err //nolint:wrapcheck // only its kind is looked at
 	}))
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // doExports reads the exported models of one iteration: the list as exports.json, and the file of
@@ -129,7 +130,7 @@ func (a *attempt) model(ctx context.Context, link cv.Link, export cv.Export, noL
 	if err == nil {
 		err = a.judge(ctx, a.fetchBlob(ctx, link, maxModel, d), nil)
 	}
-	fail := func(b *unit.Blame) {
+	fail := func(b *bagfile.Blame) {
 		failed := b.Of(a.unit.Scope.String() + "/" + modelName(export))
 		record.Failed = &failed
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // doProject reads the few things of a project, counts the many, and stores the files of the few.
@@ -143,7 +144,7 @@ func (a *attempt) readProject(ctx context.Context) (reading, error) {
 	for _, it := range iterations {
 		ids = append(ids, it.ID)
 		if !survey.Settled(it) {
-			r.Failures = append(r.Failures, failure{contract.CategoryIterations, unit.Failure{
+			r.Failures = append(r.Failures, failure{contract.CategoryIterations, bagfile.Failure{
 				ID: it.ID.String(), Code: "training", Message: fmt.Sprintf("the iteration's status is %q: its images and its performance cannot be seen yet", it.Status),
 			}})
 		}

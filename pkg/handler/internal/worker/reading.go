@@ -11,6 +11,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // reading is what one unit read from the service, frozen before anything is made of it: all later
@@ -34,9 +35,9 @@ type reading struct {
 	Scopes []uuid.UUID   `json:"scopes,omitempty"` // what a run of predictions leaves to read
 	Token  *survey.Token `json:"token,omitempty"`
 
-	Failures []failure   `json:"failures,omitempty"` // what the service did not give
-	Unread   []uuid.UUID `json:"unread,omitempty"`   // images that it did not give when it was asked for them by their ids,
-	Blame    *unit.Blame `json:"blame,omitempty"`    // and why
+	Failures []failure      `json:"failures,omitempty"` // what the service did not give
+	Unread   []uuid.UUID    `json:"unread,omitempty"`   // images that it did not give when it was asked for them by their ids,
+	Blame    *bagfile.Blame `json:"blame,omitempty"`    // and why
 
 	seen map[uuid.UUID]struct{} // what list was told
 }
@@ -47,7 +48,7 @@ func (reading) FormatVersion() int { return unit.Version }
 // failure is something that the service did not give, of one category.
 type failure struct {
 	Category contract.Category `json:"category"`
-	unit.Failure
+	bagfile.Failure
 }
 
 // fail notes that the service did not give something, by err.

@@ -10,6 +10,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // Statuses of answers of the service.
@@ -124,8 +125,8 @@ func (a *attempt) otherProject(call func(ctx context.Context, project uuid.UUID)
 }
 
 // blameOf says why something could not be had.
-func blameOf(err error) *unit.Blame {
-	b := &unit.Blame{Code: "unavailable", Message: err.Error()}
+func blameOf(err error) *bagfile.Blame {
+	b := &bagfile.Blame{Code: "unavailable", Message: err.Error()}
 	api := answerOf(err)
 	if api != nil {
 		b.Operation, b.RequestID = api.Op, api.RequestID

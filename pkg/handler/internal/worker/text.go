@@ -9,6 +9,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // fetchBlob downloads a file into d. Where text comes it downloads the file once more, with a fresh
@@ -34,7 +35,7 @@ func (a *attempt) fetchBlob(ctx context.Context, link cv.Link, limit int64, d *d
 // stored is a blob as the store holds it, and what is wrong with it: nil when it is no text.
 type stored struct {
 	sink.Object
-	blame *unit.Blame
+	blame *bagfile.Blame
 }
 
 // put stores what was downloaded under stem and the extension that its content asks for. What is
