@@ -83,8 +83,8 @@ waiting: ## Let 10,000 commands wait on one project, and count what each look at
 # about uploads that the faults cut short.
 SEED ?= 1
 .PHONY: soak
-soak: ## Run 300 commands on three replicas under kills, restarts and faults for some minutes, then check every promise (SEED=2: other choices)
-	go test -count=1 -v -timeout 40m -run '^TestSoak$$' ./cmd/consumer -seed $(SEED) -commands 300 -kills 30 -drains 5 -nats-restarts 5 -s3-restarts 3 -soak-limit 15m \
+soak: ## Run 300 commands on three replicas under kills, restarts, wrong keys and faults for some minutes, then check every promise (SEED=2: other choices)
+	go test -count=1 -v -timeout 40m -run '^TestSoak$$' ./cmd/consumer -seed $(SEED) -commands 300 -kills 30 -drains 5 -nats-restarts 5 -s3-restarts 3 -key-swaps 3 -remakes 2 -bursts 6 -soak-limit 15m \
 		| grep -vE '^=== |INTERNAL ERROR'
 
 # `make race` runs a few of these. LABELLER_SEED chooses others.

@@ -5,13 +5,21 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// trainingProbe is the variable that says how often the consumer of a test asks the Training API
+// whether it is available again.
+const trainingProbe = "CVCONSUMER_TEST_TRAINING_PROBE"
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"consumer": func() {
+			if every, err := time.ParseDuration(os.Getenv(trainingProbe)); err == nil {
+				defaultProbeIntervals.training = every
+			}
 			os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 		},
 	})

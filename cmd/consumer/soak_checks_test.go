@@ -42,7 +42,7 @@ func (s *soak) checkEnds() {
 		action, id, _ := strings.Cut(key, ".")
 		a := s.asked[id]
 		if a == nil || string(a.action) != action {
-			s.t.Errorf("%s ended %v, and was not published", key, statuses)
+			s.t.Errorf("%s ended %v, and was not published; what was said of it:\n%s", key, statuses, s.said(id))
 			continue
 		}
 		if len(statuses) != 1 {
@@ -78,21 +78,21 @@ func (s *soak) checkEnds() {
 func (s *soak) checkAnswers() {
 	s.t.Helper()
 	for _, m := range s.sent {
-		answers := 0
+		var answers []string
 		for _, id := range []string{m.id, contract.SeqID(m.seq)} {
 			if id == "" {
 				continue
 			}
 			e, err := s.queue.Answer(s.ctx, contract.Key(m.action, id))
 			switch {
-			case err == nil && e.Data.Seq == m.seq:
-				answers++
+			case err == nil && e.Data.Seq == m.seq && string(e.Data.Stream) == s.stream:
+				answers = append(answers, describeEvent(e))
 			case err != nil && !errors.Is(err, contract.ErrNoMessage):
 				s.t.Fatal(err)
 			}
 		}
-		if answers != 1 {
-			s.t.Errorf("message %d (%s %s) has %d answers", m.seq, m.action, m.id, answers)
+		if len(answers) != 1 {
+			s.t.Errorf("message %d (%s %s) has the answers %q; what was said of it:\n%s", m.seq, m.action, m.id, answers, s.said(m.id))
 		}
 	}
 }
@@ -152,7 +152,10 @@ func (s *soak) checkDead() {
 
 // bagsOf are the bags that a command must have left.
 func (a *asked) bagsOf() []sink.BagKind {
-	if a.event.Status != contract.StatusCompleted || a.action == contract.ActionCancel {
+	switch {
+	case a.event.ExportBundle != nil && a.event.Status != contract.StatusCompleted: // the export has exceptions, and is kept
+		return []sink.BagKind{sink.ExportBag}
+	case a.event.Status != contract.StatusCompleted || a.action == contract.ActionCancel:
 		return nil
 	}
 	if a.action == contract.ActionExport {
@@ -188,7 +191,7 @@ func (s *soak) checkBags() {
 					s.t.Errorf("bag %s has %d files and receipt %s, its event says %+v", root, report.Files, report.ReceiptSHA256, b)
 				}
 			}
-			if v := a.victim; v != nil && a.action == contract.ActionExport && a.event.Counts.Images != int64(len(v.project.Images)) {
+			if v := a.victim; v != nil && a.action == contract.ActionExport && a.event.Outcome == contract.OutcomeComplete && a.event.Counts.Images != int64(len(v.project.Images)) {
 				s.t.Errorf("export %s of a project that was deleted later has %d images of %d", id, a.event.Counts.Images, len(v.project.Images))
 			}
 			if kind == sink.ExportBag && a.victim == nil && a.event.Outcome == contract.OutcomeComplete {

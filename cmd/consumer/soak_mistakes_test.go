@@ -89,11 +89,21 @@ func (s *soak) remakeCommands() {
 	s.remakes++
 	s.underWay()
 	s.sent = nil // sequences begin anew
+	s.identifyStream()
 	for _, id := range slices.Sorted(maps.Keys(s.asked)) {
 		if a := s.asked[id]; s.over[string(a.action)+"."+id] == nil {
 			again := s.publish(*a, a.data)
 			*a = *again
 			s.asked[id] = a // victims and cancels point to it
 		}
+	}
+}
+
+// identifyStream notes which stream the commands go to from now on.
+func (s *soak) identifyStream() {
+	s.t.Helper()
+	var err error
+	if s.stream, err = s.queue.CommandStream(s.ctx); err != nil {
+		s.t.Fatal(err)
 	}
 }

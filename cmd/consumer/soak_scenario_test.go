@@ -80,8 +80,12 @@ func pick[T any](s *soak, from []T) T { return from[s.random.IntN(len(from))] }
 
 // want publishes a well-formed command.
 func (s *soak) want(action contract.Action, data string, ends ...ending) *asked {
-	if action == contract.ActionExport && *soakBursts > 0 && ends[0] == complete { // the last calls of a burst may concern one thing each
+	switch { // the last calls of a burst may concern one thing each
+	case *soakBursts == 0:
+	case action == contract.ActionExport && ends[0].status == contract.StatusCompleted:
 		ends = append(ends, exceptions)
+	case strings.Contains(data, "export_first"):
+		ends = append(ends, refusedAs(contract.CodePreconditionFailed))
 	}
 	return s.publish(asked{id: s.newID(), action: action, ends: ends}, data)
 }

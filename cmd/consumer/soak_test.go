@@ -90,7 +90,8 @@ type soak struct {
 	asked     map[string]*asked
 	over      map[string][]contract.Status // terminal events, by "<action>.<id>"
 	victims   []*victim
-	sent      []message
+	sent      []message // into stream
+	stream    string    // identity of CV_COMMANDS
 	labels    labellers
 	labelling sync.Mutex        // guards labels
 	truths    map[string]string // payload of the fixed projects, by the data that asked for it
@@ -127,7 +128,7 @@ func newSoak(t *testing.T) *soak {
 	s.keyFile = filepath.Join(t.TempDir(), "key")
 	s.giveKey(s.vision.Key())
 	s.program = s.program.with(s.environment()...).with("VISION_TRAINING_KEY=", "VISION_TRAINING_KEY_FILE="+s.keyFile)
-	s.program = s.program.with("AWS_ENDPOINT_URL_S3="+s.gate.url, "CONSUMER_LOG_LEVEL=info")
+	s.program = s.program.with("AWS_ENDPOINT_URL_S3="+s.gate.url, "CONSUMER_LOG_LEVEL=info", trainingProbe+"=2s")
 	for range soakReplicas {
 		s.replicas = append(s.replicas, s.program.start(t))
 	}
@@ -142,6 +143,7 @@ func newSoak(t *testing.T) *soak {
 	if s.queue, err = natsq.Open(s.ctx, conn, natsq.Options{Retention: time.Minute, AckWait: time.Second}); err != nil {
 		t.Fatal(err)
 	}
+	s.identifyStream()
 	return s
 }
 

@@ -91,7 +91,7 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 		return settled, err
 	}
 	if exists && !same {
-		return r.conflict(ctx)
+		return r.idTaken(ctx)
 	}
 	if exists {
 		cancel = nil // what was carried out before its cancel stands
@@ -127,6 +127,16 @@ func (r *run) answeredBefore(ctx context.Context, same bool) (*settlement, error
 		return acknowledge("its end was published"), nil
 	case same:
 		return r.publishDuplicate(ctx, contract.State(event.Data.Status), event.Data.Seq, event.Data.Stream)
+	}
+	return r.idTaken(ctx)
+}
+
+// idTaken settles the message of a command that has no job, but whose id has a bundle or an end
+// which do not prove that they are its own. A job may have been made and have ended since it was
+// looked for: of the same command, when that was published again after its stream was made anew.
+func (r *run) idTaken(ctx context.Context) (*settlement, error) {
+	if _, _, err := r.h.cfg.Queue.Jobs.Job(ctx, r.command.Key()); !errors.Is(err, contract.ErrNoJob) {
+		return r.admit(ctx) // which says what is wrong, should the job not be readable
 	}
 	return r.conflict(ctx)
 }

@@ -154,6 +154,46 @@ func TestRemadeStreamRepublished(t *testing.T) {
 	}
 }
 
+// beforeAnswer is a queue that calls do, then looks for a command's end.
+type beforeAnswer struct {
+	Queue
+	do func()
+}
+
+func (q beforeAnswer) Answer(ctx context.Context, key string) (contract.Event, error) {
+	q.do()
+	return q.Queue.Answer(ctx, key)
+}
+
+// A command that was delivered before its stream was made anew ends after it was published again,
+// when the second message has found no job, and before it looks for an end. The second message is a
+// duplicate: nobody else has its id.
+func TestRemadeStreamEndsMeanwhile(t *testing.T) {
+	const late = `{"all_projects":true,"not_after":"2020-01-01T00:00:00Z"}`
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
+	remade, ended := newSignal(), newSignal()
+	first := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
+		c.Queue = parts(beforeAnswer{whole(c.Queue), sync.OnceFunc(func() { remade.happens(); <-ended.c })})
+	}})
+	given := w.deliver(t.Context(), t, w.publish(t, "export", "exp", late), first, delivery.Lease{})
+	remade.wait(t, "the first message has no job")
+	w.remake(t)
+	w.publish(t, "cancel", "filler", `{"id":"no-such-command"}`) // so that its sequence is another one
+	again := w.publish(t, "export", "exp", late)
+	second := w.start(t, replicaOptions{idle: true, configure: func(c *handler.Config) {
+		c.Queue = parts(beforeAnswer{whole(c.Queue), sync.OnceFunc(func() { ended.happens(); <-given })})
+	}})
+	if d := w.given(t, second, again); d.Verb != delivery.Ack {
+		t.Errorf("settled %s: %s", d.Verb, d.Reason)
+	}
+	if e, err := w.queue.Answer(t.Context(), contract.SeqID(again.seq)); err != nil || e.Data.Status != contract.StatusDuplicate {
+		t.Errorf("the second message was answered %s %v, %v", e.Data.Status, e.Data.Error, err)
+	}
+	if e, err := w.queue.Answer(t.Context(), "exp"); err != nil || e.Data.Error == nil || e.Data.Error.Code != contract.CodeExpired {
+		t.Errorf("the command ended %+v, %v", e.Data, err)
+	}
+}
+
 // A cancel ends the command that it names, and none that has this one's sequence now: neither one
 // that waits nor a delete that is at work.
 func TestRemadeStreamCancel(t *testing.T) {

@@ -19,7 +19,7 @@ func waitsOrEnded(j contract.Job) bool { return j.Waiting != nil || j.State.Term
 
 // TestAWaitHoldsNoSlot has two exports of a resource with a wrong key, which their units meet, and
 // then one of a good resource, with two slots in all: it is carried out at once. Each look at the
-// wrong key costs a call. The two go on when the key is right.
+// wrong key costs a call, which is in the ledger. The two go on when the key is right.
 func TestAWaitHoldsNoSlot(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
@@ -65,11 +65,22 @@ func TestAWaitHoldsNoSlot(t *testing.T) {
 		t.Errorf("%d calls were refused at %d looks", refused, looks)
 	}
 	write(t, key, w.api.Key())
+	recorded := 0
 	for i, h := range exports {
 		if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Attempt != 1 {
 			t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 		}
-		w.bag(t, fmt.Sprintf("bad-%d", i), sink.ExportBag)
+		files := w.bag(t, fmt.Sprintf("bad-%d", i), sink.ExportBag)
+		recorded += strings.Count(string(files["evidence/ledger.jsonl"]), `"status":401`)
+	}
+	refused = 0
+	for _, call := range w.api.Calls() {
+		if call.Status == 401 {
+			refused++
+		}
+	}
+	if recorded != refused {
+		t.Errorf("the ledgers have %d of %d refused calls", recorded, refused)
 	}
 }
 

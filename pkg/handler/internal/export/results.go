@@ -64,14 +64,29 @@ func (r *results) read(ctx context.Context) error {
 	return r.x.Ledger.Flush(ctx)
 }
 
-// resume forgets what units waited for when an earlier attempt handed the command back, and chooses
-// the unit that finds out whether the problem is gone.
+// resume forgets what units waited for when an earlier attempt handed the command back, but for
+// their calls, and chooses the unit that finds out whether the problem is gone.
 func (r *results) resume(ctx context.Context, stored, waits map[int]bool) (probe int, err error) {
 	probe = -1
 	for n := range waits {
 		if !stored[n] && (probe < 0 || n < probe) {
 			probe = n
 		}
+		w, err := unit.ReadWait(ctx, r.x.Bags.Work, r.x.Bags.Layout, n)
+		if err != nil {
+			return probe, err
+		}
+		if w == nil {
+			continue
+		}
+		if err := r.x.Ledger.Add(ctx, w.Calls); err != nil {
+			return probe, err
+		}
+	}
+	if err := r.x.Ledger.Flush(ctx); err != nil {
+		return probe, err
+	}
+	for n := range waits {
 		if err := r.x.Bags.Work.Remove(ctx, r.x.Bags.WorkKey(unit.WaitName(n))); err != nil {
 			return probe, fmt.Errorf("forget what unit %d waited for: %w", n, err)
 		}

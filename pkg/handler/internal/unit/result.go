@@ -39,11 +39,12 @@ type AttemptError struct {
 // Wait is what a unit leaves behind that met the operator's problem: a wrong key, a missing bucket,
 // a service that fails as a whole. Its coordinator then hands the command back until that changes.
 type Wait struct {
-	V      int       `json:"v"`
-	N      int       `json:"n"`
-	For    string    `json:"for"` // contract.WaitCredential, WaitStorage or WaitRate
-	Detail string    `json:"detail"`
-	Time   time.Time `json:"time"`
+	V      int           `json:"v"`
+	N      int           `json:"n"`
+	For    string        `json:"for"` // contract.WaitCredential, WaitStorage or WaitRate
+	Detail string        `json:"detail"`
+	Time   time.Time     `json:"time"`
+	Calls  []ledger.Call `json:"calls,omitempty"` // for the ledger
 }
 
 // ReadWait is what a unit waits for; nil when it waits for nothing.

@@ -176,7 +176,7 @@ func (a *attempt) wait(ctx context.Context, waitFor string, cause error) deliver
 	if err := a.unmark(ctx); err != nil {
 		a.log.Warn().Err(err).Msg("refund failed: attempt counts")
 	}
-	err := a.tellWait(ctx, unit.Wait{V: unit.Version, N: a.unit.N, For: waitFor, Detail: cause.Error(), Time: a.w.Now().UTC()})
+	err := a.tellWait(ctx, unit.Wait{V: unit.Version, N: a.unit.N, For: waitFor, Detail: cause.Error(), Time: a.w.Now().UTC(), Calls: a.calls.Take()})
 	a.log.Warn().Err(errors.Join(cause, err)).Str("for", waitFor).Msg("unit waits")
 	return delivery.HandBack(delivery.Misconfigured, a.number, delivery.RetryAfter(cause))
 }
