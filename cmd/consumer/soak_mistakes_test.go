@@ -90,6 +90,12 @@ func (s *soak) remakeCommands() {
 	s.underWay()
 	s.sent = nil // sequences begin anew
 	s.identifyStream()
+	for id := range s.asked { // the answers to messages of this stream take their places
+		if strings.HasPrefix(id, "seq-") {
+			s.replaced[id] = true
+			delete(s.asked, id)
+		}
+	}
 	for _, id := range slices.Sorted(maps.Keys(s.asked)) {
 		if a := s.asked[id]; s.over[string(a.action)+"."+id] == nil {
 			again := s.publish(*a, a.data)

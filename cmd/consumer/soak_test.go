@@ -88,6 +88,7 @@ type soak struct {
 	fixed     map[string]bool // projects that nothing changes
 	before    cvtest.State
 	asked     map[string]*asked
+	replaced  map[string]bool              // ids made of a sequence of an earlier stream
 	over      map[string][]contract.Status // terminal events, by "<action>.<id>"
 	victims   []*victim
 	sent      []message // into stream
@@ -109,7 +110,7 @@ func newSoak(t *testing.T) *soak {
 	t.Helper()
 	s := &soak{
 		t: t, ctx: t.Context(), random: rand.New(rand.NewPCG(*soakSeed, 1)), program: itself(t),
-		asked: map[string]*asked{}, fixed: map[string]bool{}, truths: map[string]string{}, ends: map[string]int{},
+		asked: map[string]*asked{}, replaced: map[string]bool{}, fixed: map[string]bool{}, truths: map[string]string{}, ends: map[string]int{},
 	}
 	keepInMemory(t, 2<<30)
 	s.gate = openGate(t)
@@ -210,7 +211,13 @@ func (s *soak) underWay() int {
 			}
 		}
 	}
-	return len(s.asked) - len(s.over)
+	n := 0
+	for id, a := range s.asked {
+		if s.over[string(a.action)+"."+id] == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // settle waits until everything has ended and nothing is queued.
