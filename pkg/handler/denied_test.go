@@ -22,6 +22,7 @@ func TestExportOfWhatIsDeniedOnce(t *testing.T) {
 	gone := func(operation string) cvtest.Fault {
 		return cvtest.Fault{Operation: operation, Path: it.String(), Status: 404, Code: "NotFoundIteration"}
 	}
+	counts := map[string]contract.Counts{} // of undisturbed exports, by what they are narrowed to
 	for _, c := range []struct {
 		name, narrow string
 		fault        cvtest.Fault
@@ -34,11 +35,14 @@ func TestExportOfWhatIsDeniedOnce(t *testing.T) {
 		{"a tag that is named", `,"tag_ids":` + idList(p.Tags[0]), cvtest.Fault{Operation: "GetTags", Times: 1 + len(p.Iterations), Status: 200, Body: "[]"}},
 		{"an image that is named", `,"image_ids":` + idList(p.Images[0]), cvtest.Fault{Operation: "GetImagesByIds", Times: 1 + len(p.Iterations), Status: 200, Body: "[]"}},
 	} {
+		if _, ok := counts[c.narrow]; !ok {
+			counts[c.narrow] = w.run(t, "whole-"+uuid.NewString(), `{"project_ids":`+idList(p.ID)+c.narrow+`}`).Counts
+		}
 		id := "exp-" + uuid.NewString()
 		w.api.Fault(c.fault)
 		e := w.run(t, id, `{"project_ids":`+idList(p.ID)+c.narrow+`}`)
-		if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
-			t.Errorf("%s: ended %s %s: %v", c.name, e.Status, e.Outcome, e.Error)
+		if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Counts != counts[c.narrow] {
+			t.Errorf("%s: ended %s %s with %+v, not %+v: %v", c.name, e.Status, e.Outcome, e.Counts, counts[c.narrow], e.Error)
 		}
 		if len(w.api.Unhit()) > 0 {
 			t.Errorf("%s: nothing was denied", c.name)
