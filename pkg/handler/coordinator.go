@@ -218,20 +218,26 @@ func (r *run) settleFailure(ctx context.Context, class delivery.Class, err error
 	if final {
 		e := delivery.Verdict(ctx, err)
 		if class == delivery.Retryable || class == delivery.Throttled {
-			e.Code, e.Message = contract.CodeExhausted, fmt.Sprintf("%d attempts were made; the last: %s", attempts, e.Message)
+			e.Code, e.Message = account.CodeOf(err), fmt.Sprintf("%d attempts were made; the last: %s", attempts, e.Message)
 		}
 		r.log.Warn().Err(err).Stringer("class", class).Msg("command fails")
 		return r.abort(late, e)
 	}
 	r.h.report(class, err, r.command.Data.Resource, r.log)
-	saved := r.Update(late, func(j *contract.Job) { r.noteFailure(j, class, counts, err) })
+	settled := &settlement{d, err}
+	var saved error
+	if class == delivery.Misconfigured {
+		settled, saved = r.handBackWaiting(late, &contract.Waiting{For: delivery.WaitFor(err), Detail: err.Error(), Since: r.h.cfg.Now().UTC()}, err)
+	} else {
+		saved = r.Update(late, func(j *contract.Job) { r.noteFailure(j, class, counts, err) })
+	}
 	switch {
 	case errors.Is(saved, delivery.ErrFenced): // another replica took over meanwhile
 		return r.fenced(ctx, saved), nil
 	case saved != nil:
 		return nil, saved
 	}
-	return &settlement{d, err}, nil
+	return settled, nil
 }
 
 // noteFailure notes in the job how an attempt that was not the last one ended.
@@ -243,12 +249,8 @@ func (r *run) noteFailure(j *contract.Job, class delivery.Class, counts bool, er
 		j.Error.Retryable = true
 	}
 	j.Waiting = nil
-	waitFor := map[delivery.Class]string{delivery.Throttled: contract.WaitRate, delivery.Misconfigured: contract.WaitStorage}[class]
-	if class == delivery.Misconfigured && errors.Is(err, cv.ErrMisconfigured) {
-		waitFor = contract.WaitCredential
-	}
-	if waitFor != "" {
-		j.Waiting = &contract.Waiting{For: waitFor, Detail: err.Error(), Since: r.h.cfg.Now().UTC()}
+	if class == delivery.Throttled {
+		j.Waiting = &contract.Waiting{For: contract.WaitRate, Detail: err.Error(), Since: r.h.cfg.Now().UTC()}
 	}
 }
 

@@ -133,7 +133,7 @@ func TestIterationVanishes(t *testing.T) {
 					w.api.RemoveIteration(p.ID, it)
 				}
 			}
-			w.start(t, replicaOptions{fate: f})
+			w.start(t, replicaOptions{fate: f, configure: noWait})
 			e := w.run(t, "disturbed", `{"all_projects":true}`)
 			if !hit.Load() {
 				t.Fatalf("the call is never made; these are:\n%s", strings.Join(f.effects, "\n"))

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
@@ -81,6 +83,52 @@ func TestAWaitHoldsNoSlot(t *testing.T) {
 	}
 	if recorded != refused {
 		t.Errorf("the ledgers have %d of %d refused calls", recorded, refused)
+	}
+}
+
+// TestACoordinatorThatMeetsAWrongKey has a delete's coordinator, which has no units, meet a wrong
+// key: each time it says so in an event and hands the command back, after a pause that grows with
+// the time it has waited since the first one.
+func TestACoordinatorThatMeetsAWrongKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+	p := w.api.AddProject(cvtest.ProjectSpec{Images: 1, ImageBytes: cvtest.Tiny})
+	var (
+		later  atomic.Int64
+		delays = make(chan time.Duration, 2)
+	)
+	r := w.start(t, replicaOptions{commands: 1, key: cv.TrainingKey("revoked"), configure: func(c *handler.Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	}, settles: func(_ delivery.Delivery, d delivery.Disposition) {
+		if later.Add(int64(time.Minute)) <= int64(2*time.Minute) {
+			delays <- d.Delay
+		}
+	}})
+	r.health.BlockWhen(func(map[string]handler.Problem) bool { return false })
+	del := w.publish(t, contract.ActionDelete, "del", `{"project_ids":`+idList(p.ID)+`}`)
+	for i, least := range []time.Duration{delivery.MinDelay, 15 * time.Second} {
+		select {
+		case d := <-delays:
+			if d < least || d > least+3*time.Second {
+				t.Errorf("pause %d is %s, not %s", i+1, d, least)
+			}
+		case <-del.terminal:
+			t.Fatal("the command ended")
+		}
+	}
+	w.eventually(t, "two events that say what it waits for", func() bool {
+		del.mu.Lock()
+		defer del.mu.Unlock()
+		waits := 0
+		for _, e := range del.events {
+			if e.Data.Waiting != nil && e.Data.Waiting.For == contract.WaitCredential {
+				waits++
+			}
+		}
+		return waits == 2
+	})
+	if j := w.job(t, "del"); j.Attempt != 0 || j.Waiting == nil {
+		t.Errorf("attempt %d, waiting %+v", j.Attempt, j.Waiting)
 	}
 }
 

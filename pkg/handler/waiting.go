@@ -157,17 +157,26 @@ func (r *run) recordWait(ctx context.Context, waiting *contract.Waiting) error {
 	return nil
 }
 
-// pause refunds the attempt and hands the command back until something outside changes. The delay
-// grows with the time it has waited.
+// pause makes the calls of an attempt durable and hands the command back until something outside
+// changes.
 func (r *run) pause(ctx context.Context, waiting *contract.Waiting) (*settlement, error) {
 	if err := r.FlushCalls(ctx); err != nil {
 		return nil, err
 	}
+	return r.handBackWaiting(ctx, waiting, nil)
+}
+
+// handBackWaiting refunds the attempt, says in job and event what the command waits for, and hands
+// it back: after a delay that grows with the time it has waited, and not before the other side
+// asked for it. cause is the error that it waits for the end of; nil where there is none.
+func (r *run) handBackWaiting(ctx context.Context, waiting *contract.Waiting, cause error) (*settlement, error) {
 	if r.previousWait != nil && r.previousWait.For == waiting.For && r.previousWait.Since.Before(waiting.Since) {
 		waiting.Since = r.previousWait.Since
 	}
 	if err := r.recordWait(ctx, waiting); err != nil {
 		return nil, err
 	}
-	return handBack(delivery.WaitDelay(waiting.Since, r.h.cfg.Now()), "waits for "+waiting.For), nil
+	settled := handBack(max(delivery.WaitDelay(waiting.Since, r.h.cfg.Now()), delivery.RetryAfter(cause)), "waits for "+waiting.For)
+	settled.cause = cause
+	return settled, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
 // Recheck is how long after a project was first said not to be there it is asked for again: one
@@ -19,6 +20,15 @@ const Recheck = 10 * time.Second
 // ErrContradiction says that the account is the planned one and that its answers contradict each
 // other. It matches cv.ErrUnavailable: it is worth asking again.
 var ErrContradiction = fmt.Errorf("%w: the answers about what is there contradict each other", cv.ErrUnavailable)
+
+// CodeOf is the code of a command that ends as err came in every attempt: answers that contradict
+// each other verify nothing.
+func CodeOf(err error) string {
+	if errors.Is(err, ErrContradiction) {
+		return contract.CodeUnverified
+	}
+	return contract.CodeExhausted
+}
 
 // absence is what is known of a project that is said not to be there.
 type absence struct {

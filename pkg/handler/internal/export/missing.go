@@ -18,13 +18,15 @@ import (
 // unit that listed them asked for it, and those that a page left to the page before, which turned
 // out not to end with them.
 func (r *rounds) missing(ctx context.Context, p *projectState) error {
-	p.stage = stageMissing
 	d := r.command.Data
+	if d.Has(contract.CategoryImages) {
+		if again, err := r.namedImages(ctx, p); again || err != nil {
+			return err
+		}
+	}
+	p.stage = stageMissing
 	if !d.Has(contract.CategoryImages) {
 		return nil
-	}
-	if err := r.namedImages(ctx, p); err != nil {
-		return err
 	}
 	var (
 		known  = map[uuid.UUID]struct{}{}
@@ -87,25 +89,40 @@ func (r *rounds) missing(ctx context.Context, p *projectState) error {
 	return nil
 }
 
-// namedImages fails when an image that the requester named is nowhere.
-func (r *rounds) namedImages(ctx context.Context, p *projectState) error {
+// namedImages fails when an image that the requester named is nowhere, also when it is looked for
+// again: one replica of the service that lags behind is no proof. It reports whether batches were
+// cut for that.
+func (r *rounds) namedImages(ctx context.Context, p *projectState) (again bool, err error) {
 	if r.command.Data.Narrowing() != contract.NarrowImages || r.command.Action == contract.ActionDelete {
-		return nil
+		return false, nil
 	}
 	found := map[uuid.UUID]struct{}{}
 	for _, n := range p.batches {
 		s, err := r.ids(ctx, n)
 		if err != nil {
-			return err
+			return false, err
 		}
 		for _, id := range s.IDs {
 			found[id] = struct{}{}
 		}
 	}
+	var nowhere []uuid.UUID
 	for _, id := range r.command.Data.ImageIDs {
 		if _, ok := found[id]; !ok {
-			return &contract.Error{Code: contract.CodeNotFound, Message: fmt.Sprintf("image_ids: project %s has no image %s, neither in its workspace nor in an iteration", p.id, id)}
+			nowhere = append(nowhere, id)
 		}
 	}
-	return nil
+	switch {
+	case len(nowhere) == 0:
+		return false, nil
+	case p.again:
+		return false, &contract.Error{Code: contract.CodeNotFound, Message: fmt.Sprintf("image_ids: project %s has no image %s, neither in its workspace nor in an iteration", p.id, nowhere[0])}
+	}
+	p.again = true
+	for i, scope := range p.scopes(r.command.Data) {
+		for ids := range slices.Chunk(nowhere, cv.MaxPage) {
+			p.batches = append(p.batches, r.add(unit.Unit{Kind: unit.KindBatch, Project: p.id, Scope: scope, IDs: ids, Fetch: i == 0, Again: true}))
+		}
+	}
+	return true, nil
 }

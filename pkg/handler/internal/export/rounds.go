@@ -50,6 +50,7 @@ type projectState struct {
 	listings        []*listing
 	batches         []int // units that read images by id: named ones first, then those that only iterations hold
 	predictionUnits []int // of predictions, in order
+	again           bool  // named images were looked for again
 }
 
 // rounds cuts an export into units, round by round: a round's units follow from the plan and from

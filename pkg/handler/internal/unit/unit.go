@@ -69,6 +69,7 @@ type Unit struct {
 	Pass     int              `json:"reading,omitempty"`  // which reading of its listings this is, 0 at first
 	Skip     int              `json:"skip,omitempty"`     // of a page: how many items come before it
 	Fetch    bool             `json:"fetch,omitempty"`    // blobs too
+	Again    bool             `json:"again,omitempty"`    // a batch of images that were not there: they are asked for a while later
 	Scope    uuid.UUID        `json:"scope,omitzero"`     // of a batch and of exports: an iteration; zero is the workspace
 	IDs      []uuid.UUID      `json:"ids,omitempty"`      // of a batch
 	Listings []survey.Listing `json:"listings,omitempty"` // of counts: what to count

@@ -2,11 +2,17 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 )
 
@@ -44,4 +50,49 @@ func (a *attempt) projectGone(ctx context.Context, err error) error {
 		return &contract.Error{Code: contract.CodeNotFound, Message: fmt.Sprintf("project %s was deleted while it was exported", u.Project)}
 	}
 	return nil
+}
+
+// errVanished says that something in the project, which the command does not name or which need not
+// be there, was deleted while the export was reading: it holds nothing now.
+var errVanished = fmt.Errorf("%w: it was deleted while it was read", cv.ErrUnavailable)
+
+// absent says what a 404 about something in a scope of the project means. An iteration is gone when
+// the project, asked a while later, does not list it: that answer is from the planned account, as
+// the project is in it. Then it is errVanished or, where the command names the iteration, not
+// found. Everything else contradicts what was listed: that is asked again and, in the last attempt,
+// refused (delivery.ErrRefused). Every other error, as one about the project itself, is returned as
+// it is.
+func (a *attempt) absent(ctx context.Context, err error, scope uuid.UUID) error {
+	if !errors.Is(err, cv.ErrGone) || survey.ProjectGone(err) {
+		return err
+	}
+	missing := cv.Missing(err)
+	if scope != uuid.Nil && (missing == cv.ThingIteration || missing == "") {
+		if err := a.lookAgain(ctx, nil); err != nil {
+			return err
+		}
+		iterations, other := a.client.GetIterations(ctx, a.unit.Project)
+		if other != nil {
+			return fmt.Errorf("look for iteration %s: %w", scope, other)
+		}
+		if !slices.ContainsFunc(iterations, func(it cv.Iteration) bool { return it.ID == scope }) {
+			if a.command.Data.Narrowing() == contract.NarrowIterations && !a.tolerant() {
+				return &contract.Error{Code: contract.CodeNotFound, Message: fmt.Sprintf("iteration_ids: project %s has no iteration %s", a.unit.Project, scope)}
+			}
+			return fmt.Errorf("%w: iteration %s", errVanished, scope)
+		}
+	}
+	if a.number >= a.w.MaxAttempts {
+		return fmt.Errorf("%w: %w", delivery.ErrRefused, err)
+	}
+	return fmt.Errorf("%w: %s", account.ErrContradiction, err.Error()) // not wrapped: it must not pass for absence
+}
+
+// lookAgain waits until something that was said not to be there may be asked for again: one replica
+// of the service that lags behind is no proof. It returns err.
+func (a *attempt) lookAgain(ctx context.Context, err error) error {
+	if err := a.w.Wait(ctx, account.Recheck); err != nil {
+		return fmt.Errorf("wait to look again: %w", err)
+	}
+	return err
 }

@@ -29,7 +29,8 @@ type attempt struct {
 	command contract.Command
 	client  *cv.Client
 	layout  sink.Layout
-	number  int // 1 at first
+	number  int  // 1 at first
+	again   bool // a tag that the command names was not there, and is looked for again
 	lease   delivery.Lease
 	control *account.Control
 	calls   *ledger.Recorder
@@ -133,7 +134,7 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 	if final {
 		e := delivery.Verdict(ctx, cause)
 		if class == delivery.Retryable || class == delivery.Throttled {
-			e.Code, e.Message = contract.CodeExhausted, fmt.Sprintf("unit %d (%s) failed %d times, at last: %s", a.unit.N, a.unit.Kind, a.number, e.Message)
+			e.Code, e.Message = account.CodeOf(cause), fmt.Sprintf("unit %d (%s) failed %d times, at last: %s", a.unit.N, a.unit.Kind, a.number, e.Message)
 		}
 		err = a.store(ctx, unit.Summary{Error: e}, nil)
 		if errors.Is(err, delivery.ErrEnded) {

@@ -20,7 +20,7 @@ import (
 // listing is asked for all the same.
 func (a *attempt) countListing(ctx context.Context, r *reading, l survey.Listing) (int, error) {
 	n, err := survey.Count(ctx, a.client, a.unit.Project, l)
-	err = a.judge(ctx, err, a.elsewhere(l.Scope, l.Kind != survey.Performances, func(ctx context.Context, scope uuid.UUID) error {
+	err = a.judge(ctx, a.absent(ctx, err, l.Scope), a.elsewhere(l.Scope, l.Kind != survey.Performances, func(ctx context.Context, scope uuid.UUID) error {
 		_, err := survey.Count(ctx, a.client, a.unit.Project, survey.Listing{Kind: l.Kind, Scope: scope})
 		return err //nolint:wrapcheck // only its kind is looked at
 	}))
@@ -42,7 +42,7 @@ func (a *attempt) readIterations(ctx context.Context, r *reading) ([]cv.Iteratio
 			return nil, nil
 		}
 		iterations, err := a.client.GetIterations(ctx, p)
-		err = a.judge(ctx, err, a.otherProject(func(ctx context.Context, p uuid.UUID) error {
+		err = a.judge(ctx, a.absent(ctx, err, uuid.Nil), a.otherProject(func(ctx context.Context, p uuid.UUID) error {
 			_, err := a.client.GetIterations(ctx, p)
 			return err //nolint:wrapcheck // only its kind is looked at
 		}))
@@ -58,16 +58,11 @@ func (a *attempt) readIterations(ctx context.Context, r *reading) ([]cv.Iteratio
 	var iterations []cv.Iteration
 	for _, id := range data.IterationIDs {
 		it, err := a.client.GetIteration(ctx, p, id)
-		err = a.judge(ctx, err, a.elsewhere(id, false, func(ctx context.Context, id uuid.UUID) error {
+		err = a.judge(ctx, a.absent(ctx, err, id), a.elsewhere(id, false, func(ctx context.Context, id uuid.UUID) error {
 			_, err := a.client.GetIteration(ctx, p, id)
 			return err //nolint:wrapcheck // only its kind is looked at
 		}))
-		if cv.Missing(err) == cv.ThingIteration {
-			if _, unproven := a.control.Gone(ctx, p, err, cv.ThingIteration); unproven != nil {
-				return nil, unproven //nolint:wrapcheck // it says what is not proven
-			}
-		}
-		if errors.Is(err, cv.ErrGone) && a.tolerant() {
+		if errors.Is(err, errVanished) {
 			continue
 		}
 		if errors.Is(err, delivery.ErrRefused) {
@@ -90,7 +85,7 @@ func (a *attempt) readTags(ctx context.Context, r *reading, named map[uuid.UUID]
 	}
 	read := func(scope uuid.UUID) ([]json.RawMessage, error) {
 		tags, err := a.client.GetTags(ctx, a.unit.Project, scope)
-		err = a.judge(ctx, err, a.elsewhere(scope, true, func(ctx context.Context, scope uuid.UUID) error {
+		err = a.judge(ctx, a.absent(ctx, err, scope), a.elsewhere(scope, true, func(ctx context.Context, scope uuid.UUID) error {
 			_, err := a.client.GetTags(ctx, a.unit.Project, scope)
 			return err //nolint:wrapcheck // only its kind is looked at
 		}))
@@ -132,6 +127,10 @@ func (a *attempt) readTags(ctx context.Context, r *reading, named map[uuid.UUID]
 	}
 	for _, id := range data.TagIDs {
 		if !wanted[id] && !a.tolerant() && len(r.Failures) == 0 {
+			if !a.again {
+				a.again = true
+				return a.lookAgain(ctx, fmt.Errorf("%w: tag %s", errVanished, id))
+			}
 			return &contract.Error{Code: contract.CodeNotFound, Message: fmt.Sprintf("tag_ids: the project has no tag %s, neither in its workspace nor in an iteration", id)}
 		}
 	}
@@ -147,7 +146,7 @@ func (a *attempt) readPerformance(ctx context.Context, r *reading, it *iteration
 		with = *a.unit.Measure
 	}
 	performance, err := a.client.GetIterationPerformance(ctx, a.unit.Project, it.ID, with.Threshold, with.Overlap)
-	err = a.judge(ctx, err, a.elsewhere(it.ID, false, func(ctx context.Context, id uuid.UUID) error {
+	err = a.judge(ctx, a.absent(ctx, err, it.ID), a.elsewhere(it.ID, false, func(ctx context.Context, id uuid.UUID) error {
 		_, err := a.client.GetIterationPerformance(ctx, a.unit.Project, id, with.Threshold, with.Overlap)
 		return err //nolint:wrapcheck // only its kind is looked at
 	}))

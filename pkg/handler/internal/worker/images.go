@@ -71,13 +71,18 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 		images []cv.Image
 		err    error
 	)
+	if u.Again {
+		if err := a.lookAgain(ctx, nil); err != nil {
+			return reading{}, err
+		}
+	}
 	if u.Kind == unit.KindBatch {
 		images, err = a.imagesByID(ctx, u.Scope, u.IDs)
 	} else {
 		images, err = survey.ImagePage(ctx, a.client, u.Project, *u.Listing, u.Skip, cv.MaxPage)
 	}
 	r := reading{V: unit.Version}
-	err = a.judge(ctx, err, a.elsewhere(u.ImageScope(), true, func(ctx context.Context, scope uuid.UUID) error {
+	err = a.judge(ctx, a.absent(ctx, err, u.ImageScope()), a.elsewhere(u.ImageScope(), true, func(ctx context.Context, scope uuid.UUID) error {
 		if u.Kind == unit.KindBatch {
 			_, err := a.imagesByID(ctx, scope, u.IDs)
 			return err //nolint:wrapcheck // only its kind is looked at
@@ -90,7 +95,7 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 		r.Unread, r.Blame = u.IDs, blameOf(err)
 	case errors.Is(err, delivery.ErrRefused):
 		r.fail(contract.CategoryImages, survey.ScopeID(u.ImageScope()), err)
-	case err != nil && !a.vanished(err, u.ImageScope()):
+	case err != nil && !errors.Is(err, errVanished):
 		return reading{}, err
 	}
 	for _, image := range images {
@@ -122,11 +127,11 @@ func (a *attempt) imagesByID(ctx context.Context, scope uuid.UUID, ids []uuid.UU
 // absent.
 func (a *attempt) imageLinks(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]string, error) {
 	images, err := a.imagesByID(ctx, a.unit.ImageScope(), ids)
-	err = a.judge(ctx, err, a.elsewhere(a.unit.ImageScope(), true, func(ctx context.Context, scope uuid.UUID) error {
+	err = a.judge(ctx, a.absent(ctx, err, a.unit.ImageScope()), a.elsewhere(a.unit.ImageScope(), true, func(ctx context.Context, scope uuid.UUID) error {
 		_, err := a.imagesByID(ctx, scope, ids)
 		return err //nolint:wrapcheck // only its kind is looked at
 	}))
-	if err != nil {
+	if err != nil && !errors.Is(err, errVanished) {
 		return nil, fmt.Errorf("ask for fresh links: %w", err)
 	}
 	links := map[uuid.UUID][]string{}

@@ -56,14 +56,14 @@ func (a *attempt) readPredictions(ctx context.Context) (reading, error) {
 		query := survey.PredictionQuery{Scope: scope, Count: survey.PredictionPage}
 		results, next, err := query.Page(ctx, a.client, a.unit.Project, r.Token)
 		if !errors.Is(err, survey.ErrEndless) {
-			err = a.judge(ctx, err, a.elsewhere(scope, true, func(ctx context.Context, scope uuid.UUID) error {
+			err = a.judge(ctx, a.absent(ctx, err, scope), a.elsewhere(scope, true, func(ctx context.Context, scope uuid.UUID) error {
 				query := survey.PredictionQuery{Scope: scope, Count: 1}
 				_, _, err := query.Page(ctx, a.client, a.unit.Project, nil)
 				return err //nolint:wrapcheck // only its kind is looked at
 			}))
 		}
 		switch {
-		case a.vanished(err, scope):
+		case errors.Is(err, errVanished):
 		case errors.Is(err, survey.ErrEndless), errors.Is(err, delivery.ErrRefused):
 			r.fail(contract.CategoryPredictions, survey.ScopeID(scope), err)
 		case err != nil:
@@ -127,10 +127,13 @@ func (a *attempt) predictionLinks(ctx context.Context, r reading) (map[uuid.UUID
 		}
 		for page, err := range query.Each(ctx, a.client, a.unit.Project) {
 			if err != nil {
-				if a.vanished(err, scope) || errors.Is(err, survey.ErrEndless) {
+				if errors.Is(err, survey.ErrEndless) {
 					break
 				}
-				return nil, fmt.Errorf("ask for fresh links: %w", a.judge(ctx, err, nil))
+				if err = a.judge(ctx, a.absent(ctx, err, scope), nil); errors.Is(err, errVanished) {
+					break
+				}
+				return nil, fmt.Errorf("ask for fresh links: %w", err)
 			}
 			for _, p := range page.Results {
 				if missing[p.ID] {

@@ -24,7 +24,7 @@ func (a *attempt) doProject(ctx context.Context) (unit.Summary, []unit.Record, e
 	r, _, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
 		for n := 0; ; n++ {
 			// An iteration that is deleted while it is read is not there at the next reading.
-			if r, err := a.readProject(ctx); n >= survey.MaxPasses || !a.changed(err) {
+			if r, err := a.readProject(ctx); n >= survey.MaxPasses || !errors.Is(err, errVanished) {
 				return r, err
 			}
 		}
@@ -117,7 +117,7 @@ func (a *attempt) readProject(ctx context.Context) (reading, error) {
 		r    = reading{V: unit.Version}
 	)
 	project, err := a.client.GetProject(ctx, p)
-	err = a.judge(ctx, err, a.otherProject(func(ctx context.Context, p uuid.UUID) error {
+	err = a.judge(ctx, a.absent(ctx, err, uuid.Nil), a.otherProject(func(ctx context.Context, p uuid.UUID) error {
 		_, err := a.client.GetProject(ctx, p)
 		return err //nolint:wrapcheck // only its kind is looked at
 	}))
@@ -195,7 +195,7 @@ func (a *attempt) doCounts(ctx context.Context) (unit.Summary, []unit.Record, er
 		r := reading{V: unit.Version}
 		for _, l := range a.unit.Listings {
 			n, err := a.countListing(ctx, &r, l)
-			if a.vanished(err, l.Scope) {
+			if errors.Is(err, errVanished) {
 				n, err = 0, nil
 			}
 			if err != nil {
@@ -219,14 +219,14 @@ func (a *attempt) doPerformances(ctx context.Context) (unit.Summary, []unit.Reco
 		r := reading{V: unit.Version}
 		l := *a.unit.Listing
 		page, err := survey.PerformancePage(ctx, a.client, a.unit.Project, l, a.unit.Skip, cv.MaxPage)
-		err = a.judge(ctx, err, a.elsewhere(l.Scope, false, func(ctx context.Context, scope uuid.UUID) error {
+		err = a.judge(ctx, a.absent(ctx, err, l.Scope), a.elsewhere(l.Scope, false, func(ctx context.Context, scope uuid.UUID) error {
 			_, err := survey.PerformancePage(ctx, a.client, a.unit.Project, survey.Listing{Kind: l.Kind, Scope: scope}, 0, 1)
 			return err //nolint:wrapcheck // only its kind is looked at
 		}))
 		switch {
 		case errors.Is(err, delivery.ErrRefused):
 			r.fail(contract.CategoryPerformance, survey.ScopeID(l.Scope), err)
-		case err != nil && !a.vanished(err, l.Scope):
+		case err != nil && !errors.Is(err, errVanished):
 			return reading{}, err
 		}
 		for _, ip := range page {

@@ -2,12 +2,10 @@ package worker
 
 import (
 	"encoding/json"
-	"errors"
 	"slices"
 
 	"github.com/google/uuid"
 
-	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
@@ -115,16 +113,4 @@ func (r *reading) summary() unit.Summary {
 		}
 	}
 	return s
-}
-
-// vanished reports whether err only says that an iteration, which the command does not name, was
-// deleted while the export was reading: it holds nothing now.
-func (a *attempt) vanished(err error, scope uuid.UUID) bool {
-	return scope != uuid.Nil && a.changed(err)
-}
-
-// changed reports whether err says that something in the project, which the command does not name,
-// was deleted while the export was reading.
-func (a *attempt) changed(err error) bool {
-	return errors.Is(err, cv.ErrGone) && !survey.ProjectGone(err) && a.command.Data.Narrowing() != contract.NarrowIterations
 }

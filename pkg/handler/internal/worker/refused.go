@@ -37,7 +37,7 @@ func (a *attempt) judge(ctx context.Context, err error, alike func(context.Conte
 	passing := errors.Is(err, cv.ErrUnavailable) || errors.Is(err, cv.ErrThrottled)
 	switch {
 	case errors.Is(err, cv.ErrGone):
-		return err // absence is judged elsewhere
+		return err // see absent
 	case forbidden(err):
 	case errors.Is(err, cv.ErrMisconfigured):
 		return err
