@@ -166,8 +166,8 @@ func ScopeID(scope uuid.UUID) string {
 	return scope.String()
 }
 
-// Selects reports whether a selection holds an image, which is of one of its scopes. The image's own
-// metadata and tags say so: the service's filters are not believed.
+// Selects reports whether a selection holds an image, which is of one of its scopes. The image's
+// own metadata and tags say so: the service's filters are not believed.
 func Selects(d contract.Data, image cv.Image) bool {
 	return Matches(image.Metadata, d.ImageMetadata) &&
 		(len(d.TagIDs) == 0 || slices.ContainsFunc(image.Tags, func(t cv.ImageTag) bool { return slices.Contains(d.TagIDs, t.TagID) }))
