@@ -71,3 +71,43 @@ func TestExportOfContradictions(t *testing.T) {
 		t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 	}
 }
+
+// TestDeleteOfWhatIsDeniedOnce has one listing of the service leave out what a delete selects,
+// while it is planned. The delete plans again, and does not say that nothing was there.
+func TestDeleteOfWhatIsDeniedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	p := smallProject(w.api)
+	w.start(t, replicaOptions{configure: noWait})
+	for operation, data := range map[string]string{
+		"GetTags":       `,"categories":["tags"],"tag_ids":` + idList(p.Tags[0]),
+		"GetIterations": `,"categories":["iterations"],"iteration_ids":` + idList(p.Iterations[0]),
+	} {
+		w.api.Fault(cvtest.Fault{Operation: operation, Status: 200, Body: "[]"})
+		if e := w.delete(t, "named-"+operation, `{"project_ids":`+idList(p.ID)+data+`}`); e.Outcome != contract.OutcomeComplete {
+			t.Errorf("%s: ended %s %s: %v", operation, e.Status, e.Outcome, e.Error)
+		}
+	}
+	w.api.Fault(cvtest.Fault{Operation: "GetIterations", Status: 200, Body: "[]"})
+	if e := w.delete(t, "all", `{"project_ids":`+idList(p.ID)+`,"categories":["iterations"]}`); e.Outcome != contract.OutcomeComplete {
+		t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+	}
+}
+
+// TestCountsThatWronglySayZero has the service count no image after a delete that did nothing.
+// Counts alone do not show that the images are gone.
+func TestCountsThatWronglySayZero(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	p := w.api.AddProject(cvtest.ProjectSpec{Images: 2, ImageBytes: cvtest.Tiny})
+	w.start(t, replicaOptions{configure: func(c *handler.Config) { noWait(c); c.VerifyTimeout = 1 }})
+	w.before("DeleteImages", 1, func() {
+		for _, operation := range []string{"GetTaggedImageCount", "GetUntaggedImageCount"} {
+			w.api.Fault(cvtest.Fault{Operation: operation, Status: 200, Body: "0"})
+		}
+	})
+	w.api.Fault(cvtest.Fault{Operation: "DeleteImages", Status: 202})
+	if e := w.delete(t, "del", `{"project_ids":`+idList(p.ID)+`,"categories":["images"]}`); e.Status != contract.StatusFailed || e.Error.Code != contract.CodeUnverified {
+		t.Errorf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+	}
+}

@@ -181,8 +181,13 @@ func (r Planner) project(ctx context.Context, project cv.Project) (bagfile.PlanP
 	if err != nil {
 		return bagfile.PlanProject{}, Facts{}, fmt.Errorf("read the iterations of project %s: %w", id, err)
 	}
-	iterations = survey.WithoutWorkspace(iterations)
 	whole := r.Data.Has(contract.CategoryProjects) && r.Data.Narrowing() == contract.NarrowNone
+	if r.lacksIterations(iterations, whole) {
+		if iterations, err = lookAgain(ctx, r, "iterations", iterations, func(ctx context.Context) ([]cv.Iteration, error) { return r.Client.GetIterations(ctx, id) }); err != nil {
+			return bagfile.PlanProject{}, Facts{}, err
+		}
+	}
+	iterations = survey.WithoutWorkspace(iterations)
 	p := bagfile.PlanProject{ID: id, Project: whole, Images: []uuid.UUID{}, Iterations: []uuid.UUID{}, Tags: []uuid.UUID{}}
 	f := Facts{ID: id, Name: project.Name, ReadOnly: project.DRModeEnabled}
 	for _, it := range iterations {
@@ -226,6 +231,41 @@ func (r Planner) project(ctx context.Context, project cv.Project) (bagfile.PlanP
 	return p, f, nil
 }
 
+// lacksIterations reports whether the service lists none of the iterations, or not all of the named
+// ones, that a delete which keeps the project takes.
+func (r Planner) lacksIterations(listed []cv.Iteration, whole bool) bool {
+	if r.Data.Narrowing() != contract.NarrowIterations {
+		return !whole && r.takesIteration(uuid.Nil) && len(listed) == 0
+	}
+	return slices.ContainsFunc(r.Data.IterationIDs, func(id uuid.UUID) bool {
+		return !slices.ContainsFunc(listed, func(it cv.Iteration) bool { return it.ID == id })
+	})
+}
+
+// lacksTags reports whether the service does not list all named tags.
+func (r Planner) lacksTags(listed []cv.Tag) bool {
+	return slices.ContainsFunc(r.Data.TagIDs, func(id uuid.UUID) bool {
+		return !slices.ContainsFunc(listed, func(t cv.Tag) bool { return t.ID == id })
+	})
+}
+
+// lookAgain lists again, a while later, where what is selected was not listed: one replica of the
+// service that lags behind is no proof. It fails with account.ErrContradiction when more is listed
+// then, as what was read by the first listing is to be read again.
+func lookAgain[T any](ctx context.Context, r Planner, what string, first []T, list func(context.Context) ([]T, error)) ([]T, error) {
+	if err := r.Control.Wait(ctx, account.Recheck); err != nil {
+		return nil, fmt.Errorf("wait to list the %s again: %w", what, err)
+	}
+	second, err := list(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the %s again: %w", what, err)
+	}
+	if len(second) > len(first) {
+		return nil, fmt.Errorf("%w: %d %s are listed, and %d before", account.ErrContradiction, len(second), what, len(first))
+	}
+	return second, nil
+}
+
 // takesIteration reports whether a delete that keeps the project takes an iteration of it.
 func (r Planner) takesIteration(id uuid.UUID) bool {
 	switch r.Data.Narrowing() {
@@ -247,6 +287,11 @@ func (r Planner) tags(ctx context.Context, project uuid.UUID, whole bool) ([]uui
 	tags, err := r.Client.GetTags(ctx, project, uuid.Nil)
 	if err != nil {
 		return nil, fmt.Errorf("read the tags of project %s: %w", project, err)
+	}
+	if r.Data.Narrowing() == contract.NarrowTags && r.lacksTags(tags) {
+		if tags, err = lookAgain(ctx, r, "tags", tags, func(ctx context.Context) ([]cv.Tag, error) { return r.Client.GetTags(ctx, project, uuid.Nil) }); err != nil {
+			return nil, err
+		}
 	}
 	for _, t := range tags {
 		if whole || r.Data.Has(contract.CategoryTags) && (r.Data.Narrowing() == contract.NarrowNone || slices.Contains(r.Data.TagIDs, t.ID)) {

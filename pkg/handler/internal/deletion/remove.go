@@ -92,7 +92,7 @@ func (m *removal) wants(step string) bool {
 	case "images":
 		return len(p.Images) > 0
 	case "selection":
-		return deleteplan.SelectsImages(m.d.Command.Data)
+		return deleteplan.SelectsImages(m.d.Command.Data) || len(p.Images) > 0 && !p.Project // counts alone prove nothing
 	case "last-look": // the selection once more, after the last step
 		return deleteplan.SelectsImages(m.d.Command.Data) && len(p.Tags) > 0
 	case "tags":
