@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/action"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deletion"
@@ -122,8 +123,20 @@ func (r *run) exporter() *export.Exporter {
 			Window: c.Window, Threshold: c.Threshold, Overlap: c.Overlap, Version: c.Version, Pseudonym: c.Pseudonym, Now: c.Now,
 		},
 		Attempt: r, Units: c.Queue.Units, Client: r.client, Ledger: r.ledger, Bags: r.bags,
-		Command: r.command.AsExport(), Job: r.job.Command,
+		Command: r.command.AsExport(), Job: r.job.Command, Paused: r.paused,
 	}
+}
+
+// paused is what this process waits for, of what the command needs, while it takes no work.
+func (r *run) paused() *contract.Waiting {
+	problems := r.h.cfg.Health.Blocking()
+	if p, failing := problems[delivery.DependencyTraining(r.command.Data.Resource)]; failing {
+		return &contract.Waiting{For: contract.WaitCredential, Detail: p.Reason, Since: p.Since}
+	}
+	if p, failing := problems[delivery.DependencyStorage]; failing {
+		return &contract.Waiting{For: contract.WaitStorage, Detail: p.Reason, Since: p.Since}
+	}
+	return nil
 }
 
 // deleter deletes what the command names.

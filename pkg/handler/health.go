@@ -85,15 +85,30 @@ func (h *Health) snapshot() map[string]Problem {
 	return out
 }
 
+// Blocking is what fails now, by dependency, and stops this process from taking work; nil while it
+// takes some.
+func (h *Health) Blocking() map[string]Problem {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.blocked() {
+		return nil
+	}
+	return h.snapshot()
+}
+
+// blocked reports whether a problem stops this process from taking work. The caller holds the lock.
+func (h *Health) blocked() bool {
+	if h.blocking != nil {
+		return h.blocking(h.snapshot())
+	}
+	return len(h.failing) > 0
+}
+
 // Ready waits until nothing stops this process from taking work. Its error is ctx's.
 func (h *Health) Ready(ctx context.Context) error {
 	for {
 		h.mu.Lock()
-		blocked := len(h.failing) > 0
-		if h.blocking != nil {
-			blocked = h.blocking(h.snapshot())
-		}
-		changed := h.changed
+		blocked, changed := h.blocked(), h.changed
 		h.mu.Unlock()
 		if !blocked {
 			return ctx.Err()

@@ -1,6 +1,7 @@
 package handler_test
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -83,6 +84,28 @@ func TestAWaitHoldsNoSlot(t *testing.T) {
 	}
 	if recorded != refused {
 		t.Errorf("the ledgers have %d of %d refused calls", recorded, refused)
+	}
+}
+
+// TestUnitsThatNoWorkerTakes has an export whose units are queued when its replica stops taking
+// work for a wrong key: no unit meets the problem, and the command is handed back all the same.
+func TestUnitsThatNoWorkerTakes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+	p := w.api.AddProject(cvtest.ProjectSpec{Images: 1, ImageBytes: cvtest.Tiny})
+	r := w.start(t, replicaOptions{commands: 1})
+	h := w.publish(t, contract.ActionExport, "exp", `{"project_ids":`+idList(p.ID)+`}`)
+	w.await(t, "exp", "reading", func(j contract.Job) bool { return j.Phase == contract.PhaseRead })
+	r.health.Fail(delivery.DependencyTraining(contract.DefaultResource), errors.New("the key is refused"))
+	j := w.await(t, "exp", "waiting", waitsOrEnded)
+	if j.State.Terminal() || j.Waiting.For != contract.WaitCredential || j.Waiting.Detail != "the key is refused" || j.Attempt != 0 {
+		t.Errorf("%s, waiting %+v after %d attempts: %v", j.State, j.Waiting, j.Attempt, j.Error)
+	}
+	w.eventually(t, "no unit is queued", func() bool { return len(w.messages(t, "CV_WORK")) == 0 })
+	r.health.OK(delivery.DependencyTraining(contract.DefaultResource))
+	w.start(t, replicaOptions{units: 1})
+	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Attempt != 1 {
+		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
 	}
 }
 

@@ -102,10 +102,15 @@ func (r *results) handBack(ctx context.Context, n int) error {
 	if w == nil || err != nil {
 		return err
 	}
+	return r.wait(ctx, contract.Waiting{For: w.For, Detail: w.Detail, Since: w.Time})
+}
+
+// wait takes the command's units out of the queue, and fails with what the command waits for.
+func (r *results) wait(ctx context.Context, w contract.Waiting) error {
 	if err := r.x.Units.PurgeUnits(ctx, r.x.Command.ID); err != nil {
 		return fmt.Errorf("take the units of a command that waits out of the queue: %w", err)
 	}
-	return &action.WaitError{Waiting: contract.Waiting{For: w.For, Detail: w.Detail, Since: w.Time}}
+	return &action.WaitError{Waiting: w}
 }
 
 // stored is which results exist, and which units met the operator's problem.
@@ -222,6 +227,9 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 				if err := r.handBack(ctx, n); err != nil {
 					return err
 				}
+			}
+			if w := r.x.Paused(); w != nil && len(todo) > 0 { // workers take no unit that could tell
+				return r.wait(ctx, *w)
 			}
 			if todo[r.probe] {
 				if err := r.publish(ctx, r.probe); err != nil {
