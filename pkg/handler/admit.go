@@ -22,7 +22,7 @@ func (r *run) admit(ctx context.Context) (*settlement, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read the job: %w", err)
 	}
-	if !r.command.SameAs(r.job) || !r.job.Command.SameMessage(r.command) && !r.bags.SameAccount(r.job.Command) {
+	if !r.command.CameWith(r.job) && !(r.command.SameAs(r.job, r.bags.Keys) && r.bags.SameAccount(r.job.Command)) {
 		return r.conflict(ctx)
 	}
 	if r.job.State.Terminal() {
@@ -51,26 +51,36 @@ func (h *Handler) newerVersion(err error) *settlement {
 }
 
 // messageOf reads the message that a job remembers as its command's. It fails with ErrNoMessage
-// when that is not in the queue any more, whatever has its sequence now: id, action and data have
-// to be the job's.
+// when that is not in the queue any more, whatever has its sequence now.
 func (h *Handler) messageOf(ctx context.Context, j contract.Job) (contract.Message, error) {
 	m, err := h.cfg.Queue.Commands.CommandIn(ctx, string(j.Command.Stream), j.Command.Seq)
 	if err != nil {
 		return contract.Message{}, err //nolint:wrapcheck // callers say what they look for
 	}
-	stored := j.Command.Published // an older version did not say when
-	if c, err := contract.DecodeCommand(h.prefix(), m); err != nil || !c.SameAs(j) || !stored.IsZero() && !stored.Equal(c.Published) {
+	c, err := contract.DecodeCommand(h.prefix(), m)
+	if err != nil || !c.CameWith(j) && !olderMessage(c, j) {
 		return contract.Message{}, fmt.Errorf("command %d is another one than %s: %w", m.Seq, j.ID, contract.ErrNoMessage)
 	}
 	return m, nil
+}
+
+// olderMessage reports whether c came with the message of a job by a version that did not say of
+// which stream it is, or when that stored it.
+func olderMessage(c contract.Command, j contract.Job) bool {
+	stored := j.Command.Published
+	return (j.Command.Stream == "" || stored.IsZero()) && (stored.IsZero() || stored.Equal(c.Published)) && c.SameAs(j, nil)
 }
 
 // conflict refuses the command under an id of its own: its id names another one, which stays as it
 // is.
 func (r *run) conflict(ctx context.Context) (*settlement, error) {
 	id := contract.Text(r.command.ID)
+	how := "was used for another command"
+	if len(r.command.Data.ImageMetadata) > 0 {
+		how += ", or for one that cannot be told from it because the key of its digest was replaced"
+	}
 	return r.refuseBySeq(ctx, id, id, &contract.Refusal{Action: r.command.Action, Code: contract.CodeIDConflict,
-		Message: fmt.Sprintf("id: %s was used for another command; publish under an id of its own", id)})
+		Message: fmt.Sprintf("id: %s %s; publish under an id of its own", id, how)})
 }
 
 // create makes the job of a command that has none, unless its bundle tells that it was carried out
@@ -99,7 +109,7 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 	now := r.h.cfg.Now().UTC()
 	r.job = contract.Job{
 		V: contract.FormatVersion, ID: r.command.ID, Action: r.command.Action, State: contract.StateAccepted, Created: now, Updated: now,
-		ReplayOf: contract.Text(r.command.ReplayOf), Command: r.command.Ref(r.h.cfg.Salt()), Cancel: cancel,
+		ReplayOf: contract.Text(r.command.ReplayOf), Command: r.command.Ref(r.h.cfg.Salt(), r.bags.Keys), Cancel: cancel,
 	}
 	r.job.Command.Account = r.bags.Account
 	rev, err := r.h.cfg.Queue.Jobs.PutJob(ctx, r.job, r.rev)

@@ -114,11 +114,11 @@ func (r *run) endWaiting(ctx context.Context, target string) error {
 	if err != nil {
 		return err //nolint:wrapcheck // it says what it decodes
 	}
-	t, err := r.h.newRun(command, message, r.log.With().Str("target", target).Logger())
+	t, err := r.h.newRun(ctx, command, message, r.log.With().Str("target", target).Logger())
 	if err != nil {
 		return err
 	}
-	t.job, t.rev = job, rev
+	t.job, t.rev, t.bags.Digest = job, rev, job.Command.Digest
 	settled, err := t.cancelled(ctx)
 	if errors.Is(err, errDecided) {
 		settled, err = t.publishTerminal(ctx)

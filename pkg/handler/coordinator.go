@@ -112,10 +112,13 @@ func (h *Handler) report(class delivery.Class, err error, alias string, log zero
 }
 
 // newRun makes a run whose job is not loaded yet.
-func (h *Handler) newRun(c contract.Command, m contract.Message, log zerolog.Logger) (*run, error) {
+func (h *Handler) newRun(ctx context.Context, c contract.Command, m contract.Message, log zerolog.Logger) (*run, error) {
 	b, err := h.bags(c, log)
 	if err != nil {
 		return nil, err
+	}
+	if b.Keys, err = account.DigestKeys(ctx, h.cfg.Queue.Secrets, &h.cfg.Pseudonym, c); err != nil {
+		return nil, err //nolint:wrapcheck // it says what it reads
 	}
 	client := h.cfg.Resources[c.Data.Resource]
 	control := account.NewControl(account.Settings{Service: client, Secrets: h.cfg.Queue.Secrets, Now: h.cfg.Now, Wait: h.cfg.Wait})
@@ -127,7 +130,7 @@ func (h *Handler) newRun(c contract.Command, m contract.Message, log zerolog.Log
 
 // carryOut takes a decoded command as far as it goes now.
 func (h *Handler) carryOut(ctx context.Context, d delivery.Delivery, c contract.Command, log zerolog.Logger) (*settlement, error) {
-	r, err := h.newRun(c, d.Message, log)
+	r, err := h.newRun(ctx, c, d.Message, log)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +154,7 @@ func (r *run) proceed(ctx context.Context) (*settlement, error) {
 	if settled, err := r.admit(ctx); settled != nil || err != nil {
 		return settled, err
 	}
+	r.bags.Digest = r.job.Command.Digest
 	if r.command.Action == contract.ActionCancel {
 		return r.cancelOther(ctx)
 	}

@@ -74,6 +74,9 @@ func TestGoldenBags(t *testing.T) {
 				now: func() time.Time { return time.Date(2026, time.November, 24, 9, 30, 0, 0, time.UTC) },
 			})
 			w.api.AddProject(g.spec)
+			if _, err := w.conn.RequestWithContext(t.Context(), "$KV.CV_SECRETS."+contract.SecretDigest, []byte("SECRET")); err != nil {
+				t.Fatal(err)
+			}
 			r := w.start(t, replicaOptions{commands: 1, units: 1, configure: func(o *handler.Config) {
 				o.Downloads, o.Salt = 1, func() string { return "SALT" }
 			}})

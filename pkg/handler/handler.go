@@ -178,7 +178,7 @@ func New(c Config) (*Handler, error) {
 		Commands: c.Queue.Commands, Jobs: c.Queue.Jobs, Notices: c.Queue.Notices, Activities: h.activities, Health: c.Health,
 		Resources: c.Resources, Store: c.Store, Work: c.Work, Prefix: c.Prefix, SpoolDir: c.SpoolDir,
 		Downloads: c.Downloads, Buffer: c.Buffer, MaxAttempts: c.MaxAttempts, Threshold: c.Threshold, Overlap: c.Overlap,
-		Holder: uuid.NewString(), Now: c.Now, Wait: c.Wait, Secrets: c.Queue.Secrets, Log: c.Log,
+		Holder: uuid.NewString(), Now: c.Now, Wait: c.Wait, Secrets: c.Queue.Secrets, Pseudonym: c.Pseudonym, Log: c.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make handler: %w", err)

@@ -3,13 +3,9 @@ package contract
 import (
 	"bytes"
 	"cmp"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -208,41 +204,6 @@ func (d Data) Narrowing() Narrowing {
 // never store or log them.
 func (c Command) Canonical() []byte {
 	return encodeCanonical(c.Data.scope(func(v string) string { return v }))
-}
-
-// Digest returns the lower-case hex SHA-256 of salt followed by the canonical data, whatever alias
-// it names: which account that means is compared apart. The salt keeps short metadata values from
-// being guessed from it.
-func (c Command) Digest(salt string) string {
-	c.Data.Resource = DefaultResource
-	return digest(salt, c.Canonical())
-}
-
-func digest(salt string, canonical []byte) string {
-	h := sha256.New()
-	h.Write([]byte(salt))
-	h.Write(canonical)
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-// NewSalt returns a fresh random salt of 26 letters and digits for CommandRef.
-func NewSalt() string { return rand.Text() }
-
-// Ref returns what the job remembers of the command, with a digest under salt (which must not
-// contain a dot).
-func (c Command) Ref(salt string) CommandRef {
-	return CommandRef{Seq: c.Seq, Stream: Text(c.Stream), Published: c.Published, Digest: salt + "." + c.Digest(salt), Resource: c.Data.Resource}
-}
-
-// SameAs reports whether c asks for what job j was made for: same id, same action and same data. A
-// command for which it is false while the job exists is an id_conflict.
-func (c Command) SameAs(j Job) bool {
-	salt, _, ok := strings.Cut(j.Command.Digest, ".")
-	if !ok || c.ID != j.ID || c.Action != j.Action {
-		return false
-	}
-	// Jobs made before accounts were written down have the alias in their digest.
-	return c.Ref(salt).Digest == j.Command.Digest || j.Command.Account == "" && salt+"."+digest(salt, c.Canonical()) == j.Command.Digest
 }
 
 // AsExport is the command as its export reads it: of a delete, the same selection with all its

@@ -30,9 +30,9 @@ func TestCanonical(t *testing.T) {
 
 func TestSameAs(t *testing.T) {
 	first := decodePlain(t, "delete", `{"project_ids":["`+p1+`","`+p2+`"],"reference":"a"}`)
-	job := Job{ID: first.ID, Action: first.Action, Command: first.Ref(NewSalt())}
+	job := Job{ID: first.ID, Action: first.Action, Command: first.Ref(NewSalt(), nil)}
 	same := decodePlain(t, "delete", `{"reference":"a","categories":["predictions","exports","images","tags","performance","iterations","projects"],"dry_run":false,"resource":"default","project_ids":["`+p2+`","`+strings.ToUpper(p1)+`"]}`)
-	if same.Seq = 99; !same.SameAs(job) {
+	if same.Seq = 99; !same.SameAs(job, nil) {
 		t.Error("the same data in other words is not the same")
 	}
 	for name, data := range map[string]string{
@@ -42,36 +42,80 @@ func TestSameAs(t *testing.T) {
 		"a dry run":         `{"project_ids":["` + p1 + `","` + p2 + `"],"reference":"a","dry_run":true}`,
 		"one category less": `{"project_ids":["` + p1 + `","` + p2 + `"],"reference":"a","categories":["projects","iterations","performance","tags","images","exports"]}`,
 	} {
-		if decodePlain(t, "delete", data).SameAs(job) {
+		if decodePlain(t, "delete", data).SameAs(job, nil) {
 			t.Errorf("%s is the same", name)
 		}
 	}
 	// A job that was made before accounts were written down has the alias in its digest.
 	eu := decodePlain(t, "delete", `{"project_ids":["`+p1+`"],"resource":"eu"}`)
-	before := Job{ID: eu.ID, Action: eu.Action, Command: CommandRef{Digest: "salt." + digest("salt", eu.Canonical())}}
-	if !eu.SameAs(before) {
+	before := Job{ID: eu.ID, Action: eu.Action, Command: CommandRef{Digest: saltedDigest("salt", eu.Canonical())}}
+	if !eu.SameAs(before, nil) {
 		t.Error("the command of an older job is not the same")
 	}
 	// Which account an alias means is compared apart.
-	if alias := decodePlain(t, "delete", `{"project_ids":["`+p1+`","`+p2+`"],"reference":"a","resource":"eu"}`); !alias.SameAs(job) {
+	if alias := decodePlain(t, "delete", `{"project_ids":["`+p1+`","`+p2+`"],"reference":"a","resource":"eu"}`); !alias.SameAs(job, nil) {
 		t.Error("the same data under another alias is not the same")
 	}
 	export := decodePlain(t, "export", `{"project_ids":["`+p1+`","`+p2+`"],"reference":"a"}`)
-	if export.SameAs(job) {
+	if export.SameAs(job, nil) {
 		t.Error("an export is the same as a delete")
 	}
 	other := same
-	if other.ID = "req-2"; other.SameAs(job) {
+	if other.ID = "req-2"; other.SameAs(job, nil) {
 		t.Error("another id is the same")
 	}
-	if same.SameAs(Job{ID: job.ID, Action: job.Action}) {
+	if same.SameAs(Job{ID: job.ID, Action: job.Action}, nil) {
 		t.Error("a job without a digest is the same")
 	}
-	if a, b := first.Ref(NewSalt()), first.Ref(NewSalt()); a.Digest == b.Digest || strings.Count(a.Digest, ".") != 1 {
+	if a, b := first.Ref(NewSalt(), nil), first.Ref(NewSalt(), nil); a.Digest == b.Digest || strings.Count(a.Digest, ".") != 1 {
 		t.Errorf("digests %q and %q", a.Digest, b.Digest)
 	}
-	if got, want := first.Ref("salt").Digest, "salt."+first.Digest("salt"); got != want || len(want) != 5+64 {
-		t.Errorf("digest %q, want %q", got, want)
+	if got := first.Ref("salt", nil).Digest; !strings.HasPrefix(got, "salt.") || len(got) != 5+64 {
+		t.Errorf("digest %q", got)
+	}
+}
+
+// TestDigestOfMetadata says that a digest of metadata values is made under a key, and compared under
+// those there are: whoever has no key cannot test a guess with it.
+func TestDigestOfMetadata(t *testing.T) {
+	c := decodePlain(t, "export", `{"all_projects":true,"image_metadata":{"subject":"Jane Doe"}}`)
+	other := decodePlain(t, "export", `{"all_projects":true,"image_metadata":{"subject":"John Doe"}}`)
+	plain := decodePlain(t, "export", `{"all_projects":true}`)
+	none, operator := NewPseudonymizer(nil), NewPseudonymizer([]byte("operator's"))
+	for name, tt := range map[string]struct {
+		made, now   DigestKeys
+		same, known bool
+	}{
+		"the deployment's key":           {none.DigestKeys("a"), none.DigestKeys("a"), true, true},
+		"a pseudonym key was added":      {none.DigestKeys("a"), operator.DigestKeys("a"), true, true},
+		"the deployment's key was lost":  {none.DigestKeys("a"), none.DigestKeys("b"), false, false},
+		"that does not matter":           {operator.DigestKeys("a"), operator.DigestKeys("b"), true, true},
+		"the pseudonym key was replaced": {operator.DigestKeys("a"), NewPseudonymizer([]byte("new")).DigestKeys("a"), false, false},
+	} {
+		job := Job{ID: c.ID, Action: c.Action, Command: c.Ref("salt", tt.made)}
+		if same := c.SameAs(job, tt.now); same != tt.same {
+			t.Errorf("%s: the same %t", name, same)
+		}
+		if c.Differs(job, tt.now) || other.SameAs(job, tt.now) || other.Differs(job, tt.now) != tt.known || !plain.Differs(job, tt.now) {
+			t.Errorf("%s: the same data differs, or other data does not", name)
+		}
+		head, sum, _ := strings.Cut(job.Command.Digest, ".")
+		for _, salt := range []string{"", "salt", "salt\n", head} {
+			if saltedDigest(salt, c.withoutAlias()) == salt+"."+sum {
+				t.Errorf("%s: a guess is confirmed by %s", name, job.Command.Digest)
+			}
+		}
+		if shown := fmt.Sprintf("%v %+v %#v", tt.made, tt.made, tt.made); strings.Contains(shown, "key") {
+			t.Errorf("%s: shows the key: %s", name, shown)
+		}
+	}
+	if d := c.Ref("salt", nil).Digest; d != "" {
+		t.Errorf("without keys there is a digest, %s", d)
+	}
+	// Jobs and bags of earlier versions have a salt only.
+	before := Job{ID: c.ID, Action: c.Action, Command: CommandRef{Digest: saltedDigest("salt", c.withoutAlias())}}
+	if keys := none.DigestKeys("a"); !c.SameAs(before, keys) || other.SameAs(before, keys) {
+		t.Error("the digest of an earlier version is not compared")
 	}
 }
 

@@ -144,7 +144,7 @@ type CommandRef struct {
 	Seq       uint64    `json:"seq"`       // the message's sequence in the command stream
 	Stream    Text      `json:"stream"`    // which stream that is; see Message
 	Published time.Time `json:"published"` // when the stream stored the message
-	Digest    string    `json:"digest"`    // "<salt>.<sha256 hex>" of the canonical data; see Command.SameAs
+	Digest    string    `json:"digest"`    // of the canonical data, salted, and keyed if that has metadata values; see Command.Ref
 	Resource  string    `json:"resource"`
 	Account   string    `json:"account"` // which the alias meant then, see account.Names; empty when the alias was not configured
 }

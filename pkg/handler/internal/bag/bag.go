@@ -30,8 +30,10 @@ type Bags struct {
 	Prefix   string // of every key, which the layout has too
 	SpoolDir string // for temporary files
 
-	Command contract.Command // as it came
-	Account string           // that its resource means; empty when the alias is not configured
+	Command contract.Command    // as it came
+	Account string              // that its resource means; empty when the alias is not configured
+	Keys    contract.DigestKeys // of the digest of its data, where that has metadata values
+	Digest  string              // that the command's job has; empty before there is one
 
 	Log zerolog.Logger
 }
@@ -88,7 +90,7 @@ type Request struct {
 	Source    string          `json:"source,omitempty"`
 	Published time.Time       `json:"published"`
 	Data      contract.Scope  `json:"data"`
-	Digest    string          `json:"digest"` // "<salt>.<sha256>" of the canonical data
+	Digest    string          `json:"digest"` // see contract.Command.Ref
 }
 
 // EarlierRequest reports whether a bag exists under the command's id, and whether it was made for
@@ -117,9 +119,19 @@ func (b Bags) request(ctx context.Context, kind sink.BagKind) (raw []byte, same 
 	if err := contract.DecodeVersioned(raw, "request.json", &record); err != nil {
 		return nil, false, err
 	}
-	earlier := contract.CommandRef{Digest: record.Digest, Resource: record.Data.Resource, Account: record.Account}
-	same = b.Command.SameAs(contract.Job{ID: record.ID, Action: record.Action, Command: earlier}) && record.Account != "" && b.SameAccount(earlier)
+	earlier := contract.CommandRef{Resource: record.Data.Resource, Account: record.Account}
+	same = b.Made(record) && record.Account != "" && b.SameAccount(earlier)
 	return raw, same, nil
+}
+
+// Made reports whether a stored request is this command: it has the digest that the command's job
+// has, whatever keys there are now, or a digest of the same data. The account is compared apart.
+func (b Bags) Made(r Request) bool {
+	if r.ID != b.Command.ID || r.Action != b.Command.Action {
+		return false
+	}
+	earlier := contract.CommandRef{Digest: r.Digest, Account: r.Account}
+	return b.Digest != "" && r.Digest == b.Digest || b.Command.SameAs(contract.Job{ID: r.ID, Action: r.Action, Command: earlier}, b.Keys)
 }
 
 // Info is the fields of bag-info.txt.

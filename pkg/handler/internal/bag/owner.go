@@ -27,7 +27,7 @@ type Owner struct {
 	Account    string          `json:"account"`
 	Stream     contract.Text   `json:"stream"` // of the command's message, with Seq
 	Seq        uint64          `json:"seq"`
-	Digest     string          `json:"digest"` // of the command's data, salted: each job has its own
+	Digest     string          `json:"digest"` // of the command's data, with a salt: each job has its own
 	Units      int             `json:"units"`  // the version of units: another one cuts an export into others
 }
 
@@ -48,7 +48,7 @@ func (o Owner) owns(b Bags, now Owner) bool {
 	}
 	earlier := contract.CommandRef{Digest: o.Digest, Resource: b.Command.Data.Resource, Account: o.Account}
 	return o.Digest == now.Digest || o.Stream == now.Stream && o.Seq == now.Seq &&
-		b.Command.SameAs(contract.Job{ID: o.ID, Action: o.Action, Command: earlier}) && b.SameAccount(earlier)
+		b.Command.SameAs(contract.Job{ID: o.ID, Action: o.Action, Command: earlier}, b.Keys) && b.SameAccount(earlier)
 }
 
 // Own makes sure that the working objects are this life's. If they are not, it calls remove, which

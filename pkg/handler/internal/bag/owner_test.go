@@ -21,7 +21,7 @@ func TestOwns(t *testing.T) {
 	const all, tags = `{"all_projects":true}`, `{"all_projects":true,"categories":["tags"]}`
 	mark := func(c contract.Command, deployment, account, salt string) (Bags, Owner) {
 		b := Bags{Command: c, Account: account}
-		return b, b.Owner(deployment, c.Ref(salt), 1)
+		return b, b.Owner(deployment, c.Ref(salt, nil), 1)
 	}
 	first := command(all, 7, "s1")
 	_, had := mark(first, "here", "faces", "a")
@@ -45,7 +45,7 @@ func TestOwns(t *testing.T) {
 		}
 	}
 	b, _ := mark(first, "here", "faces", "a")
-	if had.owns(b, b.Owner("here", first.Ref("a"), 2)) {
+	if had.owns(b, b.Owner("here", first.Ref("a", nil), 2)) {
 		t.Error("another version of units: owned")
 	}
 }

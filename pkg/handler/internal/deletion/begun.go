@@ -139,7 +139,8 @@ func (d *Deleter) loadBegun(ctx context.Context, digest string) error {
 		return spoiled(name, "cannot be read")
 	}
 	r := found.Request
-	if found.DryRun != d.Command.Data.DryRun || !d.Command.SameAs(contract.Job{ID: r.ID, Action: r.Action, Command: contract.CommandRef{Digest: r.Digest}}) {
+	r.Account = "" // the digest may be of a job that is older than accounts
+	if found.DryRun != d.Command.Data.DryRun || !d.Bags.Made(r) {
 		return spoiled(name, "is of another command")
 	}
 	d.begun = found

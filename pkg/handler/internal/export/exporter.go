@@ -123,7 +123,7 @@ type exportPlan struct {
 	Account   string         `json:"account"` // of the resource, see account.Names
 	API       string         `json:"api"`     // its version
 	Scope     contract.Scope `json:"scope"`
-	Digest    string         `json:"digest"` // of the command's data, salted; see Command.SameAs
+	Digest    string         `json:"digest"` // of the command's data; see contract.Command.Ref
 	Projects  []uuid.UUID    `json:"projects"`
 	Named     bool           `json:"named"` // the requester named the projects
 	Threshold float64        `json:"threshold"`

@@ -74,7 +74,8 @@ type Config struct {
 
 	Threshold, Overlap float64 // of GetIterationPerformance
 
-	Secrets account.Secrets // has the key of fingerprints
+	Secrets   account.Secrets // has the key of fingerprints and digests
+	Pseudonym contract.Pseudonymizer
 	// Wait waits between two questions, until d has passed or ctx is done.
 	Wait func(ctx context.Context, d time.Duration) error
 
@@ -190,7 +191,16 @@ func (w *Worker) commandOf(ctx context.Context, u unit.Unit) (contract.Command, 
 		return contract.Command{}, err //nolint:wrapcheck // the caller says what it looks for
 	}
 	c, err := contract.DecodeCommand(w.Commands.Prefix(), m)
-	if err != nil || c.ID != u.Command || u.Digest != "" && !c.SameAs(u.Job()) { // a unit that an older version cut has no digest
+	if err != nil || c.ID != u.Command {
+		return contract.Command{}, fmt.Errorf("command %d is another one than %s: %w", u.Seq, u.Command, contract.ErrNoMessage)
+	}
+	keys, err := account.DigestKeys(ctx, w.Secrets, &w.Pseudonym, c)
+	if err != nil {
+		return contract.Command{}, err //nolint:wrapcheck // it says what it reads
+	}
+	// A unit that an older version cut has no digest. Where the key of a digest was replaced since
+	// the command began, stream and sequence have to do.
+	if u.Digest != "" && c.Differs(u.Job(), keys) {
 		return contract.Command{}, fmt.Errorf("command %d is another one than %s: %w", u.Seq, u.Command, contract.ErrNoMessage)
 	}
 	return c, nil
