@@ -8,7 +8,8 @@
 //   - refusal.go: error codes, the order in which refusals are checked, and refusals
 //   - policy.go: which deletes the service carries out
 //   - event.go: events; job.go: jobs; versioned.go: formats of newer versions
-//   - pseudonym.go: metadata values as they may be stored; secret.go: names of secrets
+//   - pseudonym.go: metadata values as they may be stored; digest.go: digests of data, and which
+//     commands are the same; secret.go: names of secrets
 //
 // DecodeCommand refuses, by the field's name, whatever is not exactly a command. Values of
 // image_metadata are personal data. They stay inside Command: its text and JSON have them redacted,

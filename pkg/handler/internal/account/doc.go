@@ -5,5 +5,5 @@
 // earlier command was about. control.go knows whether the credential that answers is the account's:
 // to the key of another account everything is not found. absence.go says when something is gone:
 // the service says that this very thing is not there, the account is under control, and a project
-// was asked for again.
+// was asked for again. digests.go reads the keys for digests of commands.
 package account
