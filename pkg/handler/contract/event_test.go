@@ -236,7 +236,7 @@ func TestDecodeJob(t *testing.T) {
 		raw   string
 		newer bool
 	}{
-		"newer":               {`{"v":2,"id":"req-1"}`, true},
+		"newer":               {`{"v":3,"id":"req-1"}`, true},
 		"newer, and strange":  {`{"v":3,"id":{"scheme":"x"},"state":7}`, true},
 		"no version":          {`{"id":"req-1"}`, false},
 		"version zero":        {`{"v":0}`, false},

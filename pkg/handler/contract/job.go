@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,10 +33,14 @@ const (
 // Terminal reports whether the job has ended; any replica can publish its event then.
 func (s State) Terminal() bool { return Status(s).Terminal() }
 
+// jobVersion is the `v` of a job whose digest was made under a key: to an older replica its command
+// would be another one. All other jobs have FormatVersion.
+const jobVersion = 2
+
 // Job is the durable record of carrying out one command, as CV_JOBS keeps it. All its fields are
 // always there; what is not known is null.
 type Job struct {
-	V         int        `json:"v"` // FormatVersion; zero is taken for it
+	V         int        `json:"v"` // set when the job is encoded
 	ID        string     `json:"id"`
 	Action    Action     `json:"action"`
 	State     State      `json:"state"`
@@ -177,8 +182,9 @@ func EarlierStream(a, b string) bool {
 // no more than that.
 func (j Job) MarshalJSON() ([]byte, error) {
 	type plain Job
-	if j.V == 0 {
-		j.V = FormatVersion
+	j.V = max(j.V, FormatVersion)
+	if strings.HasPrefix(j.Command.Digest, keyedDigest) {
+		j.V = max(j.V, jobVersion)
 	}
 	if j.OnlyCancel() {
 		return json.Marshal(struct {
@@ -201,6 +207,6 @@ func (c Cancel) MarshalJSON() ([]byte, error) {
 // DecodeJob reads a job as CV_JOBS keeps it. It fails with ErrNewer when a newer version wrote it.
 func DecodeJob(raw []byte) (Job, error) {
 	var j Job
-	err := DecodeVersioned(raw, "job", &j)
+	err := DecodeUpTo(jobVersion, raw, "job", &j)
 	return j, err
 }
