@@ -54,8 +54,8 @@ type Exporter struct {
 	// Command is what is exported: of a delete, the same selection with all its categories.
 	Command contract.Command
 	Job     contract.CommandRef // what the job remembers of the command
-	// Paused is what this process waits for, of what the command needs, while its workers take no units;
-	// nil while they take some.
+	// Paused is what this process waits for, of what the command needs, while its workers take no
+	// units; nil while they take some.
 	Paused func() *contract.Waiting
 }
 
