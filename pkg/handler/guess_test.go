@@ -18,7 +18,8 @@ import (
 var wordOf = regexp.MustCompile(`[A-Za-z0-9:_-]+`)
 
 // confirms is the digest, among all that a text has, that tells whoever has nothing but the text
-// that a guess is right: the SHA-256 of the guessed data, alone or after anything that the text has.
+// that a guess is right: the SHA-256 of the guessed data, alone or after anything that the text
+// has.
 func confirms(text string, guesses ...[]byte) string {
 	digests, salts := map[string]bool{}, map[string]bool{"": true}
 	for _, t := range wordOf.FindAllString(text, -1) {
