@@ -47,9 +47,9 @@ type Facts struct {
 	Tags        int         `json:"tags"`
 	Trained     []uuid.UUID `json:"trained"`     // of the planned iterations, those with a performance
 	Predictions int         `json:"predictions"` // counted, of a dry run only
+	Name        string      `json:"name"`        // the project's
 	Kept        bool        `json:"kept"`        // iterations stay, and with them their copies of the planned tags
 
-	Name      string      `json:"-"`
 	ReadOnly  bool        `json:"-"`
 	Touched   bool        `json:"-"` // something of it is to be deleted
 	Published []uuid.UUID `json:"-"` // of what is planned

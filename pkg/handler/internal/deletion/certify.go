@@ -16,7 +16,6 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
-	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
 
 // deleteCut is the last freeze of a delete: when it was finished, and how far its ledger goes into
@@ -239,36 +238,4 @@ func (d *Deleter) evidence(ctx context.Context, put bag.Putter, ref ledger.Ref) 
 		}
 	}
 	return request.SHA256, d.Bags.PutLedger(ctx, d.Ledger, put, ref)
-}
-
-// certificate is the page for people: what was deleted, how that was verified, what remains and
-// why.
-func (d *Deleter) certificate(record bagfile.Deletion, verification bagfile.Verification, cut deleteCut) ([]byte, error) {
-	c := report.Certificate{
-		Command: record.ID, Reference: string(record.Reference), Planned: record.DryRun, NothingFound: record.Outcome == bagfile.OutcomeNothingFound,
-		Host: record.Endpoint, APIVersion: record.APIVersion, Method: record.Method, PlanSHA256: record.PlanSHA256,
-		Started: record.StartedAt, Finished: record.FinishedAt, Tool: bag.ToolName + " " + record.Tool,
-		LedgerEntries: cut.Ledger.Entries, LedgerHead: cut.Ledger.Head, Checks: verification.Checks,
-	}
-	for _, k := range bagfile.Categories() {
-		c.Counts = append(c.Counts, report.Count{Category: k, N: *record.Counts.Of(k)})
-	}
-	for _, p := range record.Projects {
-		row := report.Project{ID: p.ID.String(), Whole: p.Project}
-		for _, k := range bagfile.Categories() {
-			row.Counts = append(row.Counts, *p.Counts.Of(k))
-		}
-		c.Projects = append(c.Projects, row)
-	}
-	for _, r := range record.Residuals {
-		c.Residuals = append(c.Residuals, report.Residual(r))
-	}
-	if e := record.ExportBundle; e != nil {
-		c.ExportURI, c.ExportReceiptSHA256 = e.URI, e.ReceiptSHA256
-	}
-	page, err := c.HTML()
-	if err != nil {
-		return nil, fmt.Errorf("make the certificate: %w", err)
-	}
-	return page, nil
 }
