@@ -14,25 +14,29 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
 
-// maxNamed is how many ids of one kind the certificate lists; request.json has them all.
+// maxNamed is how many ids a sentence lists. Those of the selection are all in request.json.
 const maxNamed = 20
+
+// named is ids in words: all of them, or the first and how many more there are.
+func named(ids []uuid.UUID) string {
+	names := make([]string, 0, maxNamed)
+	for _, id := range contract.SortedIDs(ids)[:min(len(ids), maxNamed)] {
+		names = append(names, id.String())
+	}
+	text := strings.Join(names, ", ")
+	if n := len(ids) - maxNamed; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return text
+}
 
 // selection is what a command asked for, in words: first the projects, then what of them.
 func selection(s contract.Scope) []string {
 	var out []string
 	ids := func(what string, ids []uuid.UUID) {
-		if len(ids) == 0 {
-			return
+		if len(ids) > 0 {
+			out = append(out, what+" "+named(ids))
 		}
-		names := make([]string, 0, maxNamed)
-		for _, id := range contract.SortedIDs(ids)[:min(len(ids), maxNamed)] {
-			names = append(names, id.String())
-		}
-		text := what + " " + strings.Join(names, ", ")
-		if n := len(ids) - maxNamed; n > 0 {
-			text += fmt.Sprintf(" and %d more, which evidence/request.json names", n)
-		}
-		out = append(out, text)
 	}
 	if s.AllProjects {
 		out = append(out, "all projects of the account")

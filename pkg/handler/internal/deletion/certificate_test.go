@@ -16,8 +16,8 @@ import (
 // id is a made-up id that ends in n.
 func id(n byte) uuid.UUID { return uuid.UUID{0: 0xaa, 15: n} }
 
-// TestCertificateOfAPerson makes the certificate of a delete by metadata: it says what was selected,
-// by a pseudonym, and who asked for it.
+// TestCertificateOfAPerson makes the certificate of a delete by metadata: it says what was
+// selected, by a pseudonym, and who asked for it.
 func TestCertificateOfAPerson(t *testing.T) {
 	value := contract.NewPseudonymizer([]byte("a key")).Value("person-1")
 	d := &Deleter{begun: beginning{
@@ -50,7 +50,7 @@ func TestSelectionNamesFew(t *testing.T) {
 		s.ImageIDs = append(s.ImageIDs, id(n))
 	}
 	got := selection(s)
-	if len(got) != 2 || got[0] != "projects "+id(1).String() || strings.Count(got[1], ",") != maxNamed || !strings.HasSuffix(got[1], " and 2 more, which evidence/request.json names") {
+	if len(got) != 2 || got[0] != "projects "+id(1).String() || strings.Count(got[1], ",") != maxNamed-1 || !strings.HasSuffix(got[1], " and 2 more") {
 		t.Errorf("%q", got)
 	}
 }

@@ -103,7 +103,10 @@ func (d *Deleter) commit(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode the scope: %w", err)
 	}
-	residuals := d.residuals()
+	residuals, err := d.residuals()
+	if err != nil {
+		return err
+	}
 	record := bagfile.Deletion{
 		V: bagfile.Version, ID: d.Command.ID, Reference: bagfile.Text(d.Command.Data.Reference), Method: bagfile.Method, Endpoint: d.begun.Host, APIVersion: cv.APIVersion,
 		Scope: scope, DryRun: d.begun.DryRun, Outcome: string(outcome), Counts: t.counts, PlanSHA256: d.begun.Digest, Projects: t.projects,
