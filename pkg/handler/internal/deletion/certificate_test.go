@@ -54,3 +54,18 @@ func TestSelectionNamesFew(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestEachProofIsNamed has a sentence of its own for each operation that can show that something is
+// gone.
+func TestEachProofIsNamed(t *testing.T) {
+	for _, category := range bagfile.Categories() {
+		said := map[string]string{verifiedBy(bagfile.Deleted{Category: bagfile.Tags}): "no operation"}
+		for _, by := range bagfile.Proofs(category) {
+			how := verifiedBy(bagfile.Deleted{Category: category, VerifiedBy: by})
+			if other, twice := said[how]; twice || strings.Contains(how, ", or ") {
+				t.Errorf("%s seen to be gone by %s are told like those by %s: %q", category, by, other, how)
+			}
+			said[how] = by
+		}
+	}
+}

@@ -26,22 +26,31 @@ type deleteCut struct {
 	Ledger     ledger.Ref `json:"ledger"`
 }
 
-// verifiedBy says how the absence of a category's things was seen.
-func verifiedBy(category string) string {
-	switch contract.Category(category) {
-	case contract.CategoryProjects:
+// verifiedBy says how the absence of a thing was seen.
+func verifiedBy(l bagfile.Deleted) string {
+	switch l.Category {
+	case bagfile.Projects:
 		return "GetProject answers 404 and GetProjects does not list it"
-	case contract.CategoryIterations:
+	case bagfile.Iterations:
 		return "GetIteration answers 404"
-	case contract.CategoryPerformance:
+	case bagfile.Performance:
 		return "it goes with its iteration, for which GetIteration answers 404"
-	case contract.CategoryTags:
-		return "GetTag answers 404 in the workspace, or the project is gone"
-	case contract.CategoryImages:
-		return "the image counts of the workspace and of every iteration are 0, or GetImagesByIds does not give them"
-	default:
+	case bagfile.Predictions:
 		return "QueryPredictions gives none, for the workspace and every iteration"
 	}
+	switch l.VerifiedBy {
+	case bagfile.ByTag:
+		return "GetTag answers 404 in the workspace"
+	case bagfile.ByProject:
+		return "they go with the project, for which GetProject answers 404"
+	case bagfile.ByCounts:
+		return "GetTaggedImageCount and GetUntaggedImageCount are 0 for the workspace and every iteration"
+	case bagfile.ByIDs:
+		return "GetImagesByIds does not give them, in the workspace and every iteration that has images"
+	case bagfile.ByListings:
+		return "GetImagesByIds and, after it refused many batches, listings of all images do not give them, in the workspace and every iteration that has images"
+	}
+	return "the record of an older version does not say by which operation" // it was made before an update
 }
 
 // plannedProjects yields the plan's projects, once it is loaded.
