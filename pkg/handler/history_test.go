@@ -60,9 +60,9 @@ func (w *world) publishMessage(t *testing.T, id string, m contract.Message) *his
 	return h
 }
 
-// publishOnce publishes a message, however long the answer takes. The queue's own function publishes
-// again after a while, which makes two messages on a busy machine; it is used where JetStream does
-// not take the message, or takes it for a duplicate.
+// publishOnce publishes a message, however long the answer takes. The queue's own function
+// publishes again after a while, which makes two messages on a busy machine; it is used where
+// JetStream does not take the message, or takes it for a duplicate.
 func (w *world) publishOnce(t *testing.T, m contract.Message) uint64 {
 	t.Helper()
 	js, err := jetstream.New(w.conn)
