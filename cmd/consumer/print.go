@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
-	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // printEnd prints a terminal event; any but completed is an errCommandFailed.
@@ -150,7 +150,7 @@ func humanBytes(n int64) string {
 
 // oneLine makes text fit for a table.
 func oneLine(s string) string {
-	s = verify.Printable(strings.Join(strings.Fields(s), " "))
+	s = bagfile.Printable(strings.Join(strings.Fields(s), " "))
 	if r := []rune(s); len(r) > 100 {
 		return string(r[:99]) + "…"
 	}

@@ -40,23 +40,24 @@ func (s *soak) answered(statuses ...int) (n int) {
 	return n
 }
 
-// swapKeys rotates the training key, which the replicas learn after calls were refused, and then
-// gives them the key of another account at the same endpoint by mistake, until it was used.
+// swapKeys gives the replicas a key that the service refuses, then by mistake that of another
+// account at the same endpoint, each until it was used, and the right one again. The key is not
+// rotated for good: a delete whose last project was deleted with the key before knows the account
+// by that key only, and waits for it.
 func (s *soak) swapKeys() {
 	s.t.Helper()
 	n := len(s.keys)
-	key, foreign := fmt.Sprintf("rotated-key-%d", n), fmt.Sprintf("foreign-key-%d", n)
+	right, foreign := s.vision.Key(), fmt.Sprintf("foreign-key-%d", n)
 	s.want(contract.ActionExport, s.exportData("many"), complete) // so that there are calls
 	before := s.answered(http.StatusUnauthorized)
-	s.vision.SetKey(key)
-	s.await("a call with the old key", func() bool { return s.answered(http.StatusUnauthorized) > before })
-	s.giveKey(key)
+	s.giveKey(fmt.Sprintf("refused-key-%d", n))
+	s.await("a call with the refused key", func() bool { return s.answered(http.StatusUnauthorized) > before })
 
 	s.vision.OtherAccount(foreign)
 	used := s.vision.CountElsewhere()
 	s.giveKey(foreign)
 	s.await("calls with the key of another account", func() bool { return s.vision.CountElsewhere() > used+2 })
-	s.giveKey(key)
+	s.giveKey(right)
 }
 
 // burst has the service refuse everything for a while, in the ways of a wrong role and of a wrong

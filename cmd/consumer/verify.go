@@ -15,6 +15,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
@@ -73,7 +74,7 @@ func (c verifyCmd) Run(p *program) error {
 		}
 		v := describeReport(where, r)
 		if err != nil {
-			v.Unread = verify.Printable(err.Error())
+			v.Unread = bagfile.Printable(err.Error())
 		}
 		all = append(all, v)
 		worst = worse(worst, r.Result)
@@ -147,7 +148,7 @@ func describeReport(where string, r verify.Report) verified {
 
 // print prints the result for people.
 func (v verified) print(w io.Writer) {
-	fmt.Fprintf(w, "%s: %s\n", verify.Printable(v.Where), v.Result)
+	fmt.Fprintf(w, "%s: %s\n", bagfile.Printable(v.Where), v.Result)
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	if v.CommandID != "" {
 		fmt.Fprintf(t, "  command\t%s, %s\n", v.CommandID, v.Action)
@@ -193,7 +194,7 @@ type reading struct {
 }
 
 func newReading(w io.Writer, where string) *reading {
-	r := &reading{name: verify.Printable(where)}
+	r := &reading{name: bagfile.Printable(where)}
 	if f, ok := w.(*os.File); ok && isTerminal(f) {
 		r.bars = mpb.New(mpb.WithOutput(w), mpb.WithWidth(48))
 	}

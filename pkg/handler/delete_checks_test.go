@@ -18,6 +18,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // apply is what a state becomes when a delete is carried out: the test's own words for what should
@@ -186,6 +187,7 @@ type deletedLine struct {
 	Category string    `json:"category"`
 	How      string    `json:"how"`
 	Absent   time.Time `json:"verified_absent"`
+	By       string    `json:"verified_by"`
 }
 
 // deletedOf is what a delete bag says was deleted, by project.
@@ -202,8 +204,8 @@ func deletedOf(t *testing.T, files map[string][]byte) map[string]map[string][]st
 		for lines.Scan() {
 			var l deletedLine
 			unmarshal(t, lines.Bytes(), &l)
-			if l.How == "" || l.Absent.IsZero() {
-				t.Errorf("%s: %s does not say how or when", name, lines.Text())
+			if l.How == "" || l.Absent.IsZero() || !slices.Contains(bagfile.Proofs(l.Category), l.By) {
+				t.Errorf("%s: %s does not say how, or when, or by which operation", name, lines.Text())
 			}
 			out[project][l.Category] = append(out[project][l.Category], l.ID.String())
 		}

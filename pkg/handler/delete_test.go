@@ -180,6 +180,34 @@ func TestDelete(t *testing.T) {
 	}
 }
 
+// TestDeleteOfAPersonNamesWhatStays deletes by metadata: the certificate names the iterations that
+// were trained on what was deleted, as a residual, and the project that they are of.
+func TestDeleteOfAPersonNamesWhatStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	account := fillAccount(w.api)
+	w.start(t, replicaOptions{configure: noWait})
+	e := w.delete(t, "del-1", `{"all_projects":true,"image_metadata":{"subject":"person-1"}}`)
+	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
+		t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+	}
+	page := string(w.bags(t, "del-1", sink.DeleteBag)[sink.DeleteBag]["index.html"])
+	for _, want := range []string{
+		fmt.Sprintf("iterations of project %s that were trained on images of the selection stay, with what they learned of them: %s<", account.other.ID, account.other.Iterations[0]),
+		"<td>GetImagesByIds does not give them, in the workspace and every iteration that has images</td>", "<bdi>Other</bdi>", "images whose metadata has &#34;subject&#34; = ",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the certificate does not say %q", want)
+		}
+	}
+	if strings.Contains(page, "person-1") || strings.Contains(page, account.other.Iterations[1].String()) {
+		t.Error("the certificate tells a metadata value, or an iteration that was never trained")
+	}
+	if t.Failed() {
+		t.Log(page)
+	}
+}
+
 // TestRefusedDeletes shows that a refusal leaves the service exactly as it was: not one destructive
 // call is made.
 func TestRefusedDeletes(t *testing.T) {

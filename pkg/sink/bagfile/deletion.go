@@ -58,6 +58,7 @@ type Deleted struct {
 	Category       string    `json:"category"`
 	How            string    `json:"how"` // see Ways
 	VerifiedAbsent time.Time `json:"verified_absent"`
+	VerifiedBy     string    `json:"verified_by,omitempty"` // see Proofs; empty in records of older versions
 }
 
 // Verification is evidence/verification.json: what was seen to be gone, how, and when.

@@ -78,6 +78,34 @@ func Ways(category string) []string {
 	return nil
 }
 
+// Operations by which the absence of things was seen.
+const (
+	ByProject     = "GetProject, GetProjects"
+	ByIteration   = "GetIteration"
+	ByTag         = "GetTag"
+	ByCounts      = "GetTaggedImageCount, GetUntaggedImageCount"
+	ByIDs         = "GetImagesByIds"
+	ByListings    = "GetImagesByIds, GetTaggedImages, GetUntaggedImages, GetImages" // see survey.Present
+	ByPredictions = "QueryPredictions"
+)
+
+// Proofs is the operations by which the absence of a thing of a category can have been seen.
+func Proofs(category string) []string {
+	switch category {
+	case Projects:
+		return []string{ByProject}
+	case Iterations, Performance:
+		return []string{ByIteration}
+	case Tags:
+		return []string{ByTag, ByProject}
+	case Images:
+		return []string{ByCounts, ByIDs, ByListings, ByProject}
+	case Predictions:
+		return []string{ByPredictions}
+	}
+	return nil
+}
+
 // Method is what a deletion amounts to, in the words of its receipt.
 const Method = "logical deletion through the service's API"
 

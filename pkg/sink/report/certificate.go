@@ -10,12 +10,16 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
-// Certificate is what the page of a delete says. All texts are shown as they are; markup in them is
-// escaped.
+// Certificate is what the page of a delete says. All texts are shown as they are: markup in them is
+// escaped, and so is every character that is not printable.
 type Certificate struct {
-	Command       string // the command's id
-	Reference     string // the requester's own, may be empty
-	Planned       bool   // of a dry run: nothing was deleted
+	Command       string    // the command's id
+	Reference     string    // the requester's own, may be empty
+	Source        string    // of the command's CloudEvent, may be empty
+	Published     time.Time // when the command was
+	Selection     []string  // what was asked for, with metadata values as pseudonyms
+	Categories    []string  // that were asked for
+	Planned       bool      // of a dry run: nothing was deleted
 	NothingFound  bool
 	Host          string // of the Training API
 	APIVersion    string
@@ -44,7 +48,8 @@ type Count struct {
 // Project is one project's share.
 type Project struct {
 	ID     string
-	Whole  bool // the project itself, too
+	Name   string // when the plan was made; may be empty
+	Whole  bool   // the project itself, too
 	Counts []int64
 }
 
@@ -67,6 +72,16 @@ func (c Certificate) Groups() []Group {
 	return groups
 }
 
+// NameOf is the name of the project with this id.
+func (c Certificate) NameOf(project string) string {
+	for _, p := range c.Projects {
+		if p.ID == project {
+			return p.Name
+		}
+	}
+	return ""
+}
+
 // Residual is what remains, and why.
 type Residual struct{ Category, Reason string }
 
@@ -74,12 +89,13 @@ type Residual struct{ Category, Reason string }
 var certificateHTML string
 
 var certificate = template.Must(template.New("certificate").Funcs(template.FuncMap{
-	"utc": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"utc":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"show": bagfile.Printable,
 	"name": func(category string) string {
 		if category == "exports" {
 			return "exported models"
 		}
-		return category
+		return bagfile.Printable(category)
 	},
 }).Parse(certificateHTML))
 

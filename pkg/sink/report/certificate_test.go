@@ -14,10 +14,10 @@ import (
 func full() report.Certificate {
 	at := time.Date(2026, 1, 2, 15, 4, 5, 0, time.FixedZone("", 3600))
 	return report.Certificate{
-		Command: "del-1", Reference: "case 7", Host: "vision.test", APIVersion: "v3.3", Method: "logical deletion",
+		Command: "del-1", Reference: "case 7", Source: "urn:desk", Published: at, Selection: []string{"2 named images"}, Categories: []string{"images"}, Host: "vision.test", APIVersion: "v3.3", Method: "logical deletion",
 		PlanSHA256: strings.Repeat("a", 64), Started: at, Finished: at.Add(time.Minute), Tool: "cvconsumer test",
 		Counts:   []report.Count{{Category: "images", N: 4711}, {Category: "tags", N: 2}},
-		Projects: []report.Project{{ID: "p-1", Whole: true, Counts: []int64{4700, 1}}, {ID: "p-2", Counts: []int64{11, 1}}},
+		Projects: []report.Project{{ID: "p-1", Name: "Shelves", Whole: true, Counts: []int64{4700, 1}}, {ID: "p-2", Counts: []int64{11, 1}}},
 		Checks: []bagfile.Check{
 			{Project: "p-1", Category: "images", Items: 4700, How: "counted", First: at, Last: at.Add(30 * time.Second)},
 		},
@@ -39,8 +39,8 @@ func page(t *testing.T, c report.Certificate) string {
 func TestCertificateSays(t *testing.T) {
 	const (
 		went    = "was deleted from the Azure Custom Vision service"
-		planned = "Nothing was deleted."
-		nothing = "Nothing of what was asked for was there"
+		planned = "<strong>Nothing was deleted.</strong>"
+		nothing = "Nothing of what was asked for was found when its turn came, so nothing was deleted."
 		checked = "How it was verified"
 	)
 	for _, c := range []struct {
@@ -53,7 +53,7 @@ func TestCertificateSays(t *testing.T) {
 			says: []string{
 				"<h1>Certificate of deletion</h1>", went, checked, "What was deleted", "del-1", "case 7", "vision.test", "v3.3", "logical deletion", strings.Repeat("a", 64),
 				"2026-01-02 14:04:05 UTC", "2026-01-02 14:05:05 UTC", "2026-01-02 14:04:35 UTC", // begun, finished, last seen to be gone: all in UTC
-				"4711", "4700", "p-1</code></td>", "p-2</code><br>", "counted", "they go with the account", "815 lines", strings.Repeat("b", 64),
+				"4711", "4700", "p-1</code><br><bdi>Shelves</bdi></td>", "Project <code class=\"id\">p-1</code> <bdi>Shelves</bdi>", "urn:desk", "2 named images", "p-2</code><br>", "counted", "they go with the account", "815 lines", strings.Repeat("b", 64),
 				"s3://bucket/del-1/export/", strings.Repeat("c", 64), "cvconsumer test", "receipt.json",
 			},
 			not: []string{planned, nothing, "nothing to verify"},
@@ -92,12 +92,13 @@ func TestCertificateSays(t *testing.T) {
 	}
 }
 
-// TestCertificateEscapes puts markup into every text: it is shown, and nothing more.
+// TestCertificateEscapes puts markup, a line break and characters that turn the direction of text
+// into every text: they are shown, and nothing more.
 func TestCertificateEscapes(t *testing.T) {
-	const evil = `</title></code><script>alert("1")</script><img src=x onerror='x'>&amp;`
+	const evil = `</title></code><script>alert("1")</script><img src=x onerror='x'>&amp;` + "\n\x1b[2J\u202e\u2066"
 	c := full()
 	for _, text := range []*string{
-		&c.Command, &c.Reference, &c.Host, &c.APIVersion, &c.Method, &c.PlanSHA256, &c.Tool, &c.LedgerHead, &c.ExportURI, &c.ExportReceiptSHA256,
+		&c.Command, &c.Reference, &c.Source, &c.Selection[0], &c.Categories[0], &c.Projects[0].Name, &c.Host, &c.APIVersion, &c.Method, &c.PlanSHA256, &c.Tool, &c.LedgerHead, &c.ExportURI, &c.ExportReceiptSHA256,
 		&c.Counts[0].Category, &c.Projects[0].ID, &c.Checks[0].Project, &c.Checks[0].Category, &c.Checks[0].How, &c.Residuals[0].Category, &c.Residuals[0].Reason,
 	} {
 		before := *text
@@ -105,6 +106,9 @@ func TestCertificateEscapes(t *testing.T) {
 		html := page(t, c)
 		if strings.Contains(html, "<script") || strings.Contains(html, "<img") || strings.Count(html, "</title>") != 1 {
 			t.Errorf("markup in the place of %q is not escaped", before)
+		}
+		if strings.ContainsAny(html, "\x1b\u202e\u2066") || !strings.Contains(html, `\n\x1b[2J\u202e\u2066`) {
+			t.Errorf("control and direction characters in the place of %q are not shown as such", before)
 		}
 		if !strings.Contains(html, "&lt;script&gt;") || !strings.Contains(html, "&amp;amp;") {
 			t.Errorf("the text in the place of %q is not shown as it is", before)

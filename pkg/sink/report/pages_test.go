@@ -32,11 +32,12 @@ func at(second int) time.Time {
 // were planned.
 func deleted() report.Certificate {
 	return report.Certificate{
-		Command: "del-1", Reference: "CASE-17", Host: "vision.example.net", APIVersion: "v3.3", Method: "logical deletion through the service's API",
+		Command: "del-1", Reference: "CASE-17", Source: "urn:desk", Published: at(0), Selection: []string{"images whose metadata has subject = hmac-sha256:0123456789abcdef"}, Categories: []string{"images", "exports"},
+		Host: "vision.example.net", APIVersion: "v3.3", Method: "logical deletion through the service's API",
 		PlanSHA256: strings.Repeat("ab", 32), Started: at(0), Finished: at(30), Tool: "cvconsumer test",
 		Counts: []report.Count{{"projects", 1}, {"images", 5}, {"exports", 0}},
 		Projects: []report.Project{
-			{ID: projectA, Whole: true, Counts: []int64{1, 4, 0}},
+			{ID: projectA, Name: "Shelves <east>", Whole: true, Counts: []int64{1, 4, 0}},
 			{ID: projectB, Counts: []int64{0, 1, 0}},
 		},
 		Checks: []bagfile.Check{

@@ -154,7 +154,7 @@ func deletion(t *testing.T, dry bool) memory {
 		`"selection":{"all_projects":false,"image_ids":[],"image_metadata":[],"iteration_ids":[],"project_ids":[%q],"tag_ids":[]},"unpublish":true,"v":1}`+"\n",
 		asJSON(slices.Sorted(slices.Values(bagfile.Categories()))), p1, img1, img2, it1, tag1, p1)
 	line := func(id uuid.UUID, category, how string, at int) string {
-		return asJSON(bagfile.Deleted{ID: id, Category: category, How: how, VerifiedAbsent: second(at)}) + "\n"
+		return asJSON(bagfile.Deleted{ID: id, Category: category, How: how, VerifiedAbsent: second(at), VerifiedBy: bagfile.Proofs(category)[0]}) + "\n"
 	}
 	lines := line(pred1, bagfile.Predictions, bagfile.DeletePrediction, 6) +
 		line(img1, bagfile.Images, bagfile.DeleteImages, 9) + line(img2, bagfile.Images, bagfile.AlreadyGone, 9) +

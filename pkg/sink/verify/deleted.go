@@ -57,6 +57,8 @@ func (v *verifier) deletedLine(d *deletedProject, project uuid.UUID, line []byte
 		return fmt.Errorf("%s is no category", quote(l.Category))
 	case !slices.Contains(bagfile.Ways(l.Category), l.How):
 		return fmt.Errorf("%s is no way in which %s go", quote(l.How), l.Category)
+	case l.VerifiedBy != "" && !slices.Contains(bagfile.Proofs(l.Category), l.VerifiedBy):
+		return fmt.Errorf("%s is no way in which %s are seen to be gone", quote(l.VerifiedBy), l.Category)
 	case l.ID == uuid.Nil:
 		return errors.New("it has no id")
 	}

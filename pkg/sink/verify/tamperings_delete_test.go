@@ -156,6 +156,9 @@ func deleteTamperings() []tampering {
 			e.swap(receipt, fmt.Sprintf(`{"already_gone":0,"category":"tags","first":%q,"how":"it was looked for","items":1,"last":%q,"project":%q},`, at(15), at(15), p1), "")
 		}, want: "it lacks tags of project"},
 		{name: "no verification", change: func(e *editor) { e.drop(verified) }, want: "verification.json: it is missing"},
+		{name: "seen to be gone by a prayer", change: func(e *editor) {
+			e.swap(deletedLines, `"verified_by":"GetTaggedImageCount, GetUntaggedImageCount"`, `"verified_by":"\u001b[2J"`)
+		}, want: `"\x1b[2J" is no way in which images are seen to be gone`},
 		{name: "no certificate", change: func(e *editor) { e.drop(certificate) }, want: "index.html: it is missing"},
 		{name: "certificate of another delete", change: say(certificate, "gone-1", "gone-2"), want: `it does not show "gone-1"`},
 		{name: "certificate of another plan", raw: true, change: func(e *editor) { e.swap(certificate, digest(e.m[planJSON]), digest("x")) }, want: "it does not show"},

@@ -169,7 +169,7 @@ func (v *verifier) note(path sink.Path, format string, args ...any) {
 		v.report.Omitted++
 		return
 	}
-	v.report.Problems = append(v.report.Problems, Problem{Path: shown(string(path)), What: Printable(fmt.Sprintf(format, args...))})
+	v.report.Problems = append(v.report.Problems, Problem{Path: shown(string(path)), What: bagfile.Printable(fmt.Sprintf(format, args...))})
 }
 
 // enough reports whether a file has so many problems that its content is not looked at further.

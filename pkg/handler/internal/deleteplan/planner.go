@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -47,9 +48,10 @@ type Facts struct {
 	Tags        int         `json:"tags"`
 	Trained     []uuid.UUID `json:"trained"`     // of the planned iterations, those with a performance
 	Predictions int         `json:"predictions"` // counted, of a dry run only
+	Learned     []uuid.UUID `json:"learned"`     // iterations that stay and were trained, and that have planned images
+	Name        string      `json:"name"`        // the project's
 	Kept        bool        `json:"kept"`        // iterations stay, and with them their copies of the planned tags
 
-	Name      string      `json:"-"`
 	ReadOnly  bool        `json:"-"`
 	Touched   bool        `json:"-"` // something of it is to be deleted
 	Published []uuid.UUID `json:"-"` // of what is planned
@@ -210,11 +212,18 @@ func (r Planner) project(ctx context.Context, project cv.Project) (bagfile.PlanP
 	}
 	scopes := survey.ScopesOf(iterations)
 	if whole || r.Data.Has(contract.CategoryImages) {
-		images, err := survey.Survey{
-			Client: r.Client, Project: id, Data: r.Data, Gone: r.Control.Gone, Progress: func(found int) error { return r.Progress(ctx, found) },
-		}.Images(ctx, scopes)
-		if err != nil {
-			return p, f, err //nolint:wrapcheck // it says what it reads
+		images := survey.Selected{}
+		for _, scope := range scopes {
+			here, err := survey.Survey{
+				Client: r.Client, Project: id, Data: r.Data, Gone: r.Control.Gone, Progress: func(found int) error { return r.Progress(ctx, len(images)+found) },
+			}.Images(ctx, []uuid.UUID{scope})
+			if err != nil {
+				return p, f, err //nolint:wrapcheck // it says what it reads
+			}
+			if len(here) > 0 && !slices.Contains(p.Iterations, scope) && slices.ContainsFunc(iterations, func(it cv.Iteration) bool { return it.ID == scope && !it.TrainedAt.IsZero() }) {
+				f.Learned = append(f.Learned, scope)
+			}
+			maps.Copy(images, here)
 		}
 		p.Images = images.IDs()
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
-	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
 
 // deleteCut is the last freeze of a delete: when it was finished, and how far its ledger goes into
@@ -27,22 +26,31 @@ type deleteCut struct {
 	Ledger     ledger.Ref `json:"ledger"`
 }
 
-// verifiedBy says how the absence of a category's things was seen.
-func verifiedBy(category string) string {
-	switch contract.Category(category) {
-	case contract.CategoryProjects:
+// verifiedBy says how the absence of a thing was seen.
+func verifiedBy(l bagfile.Deleted) string {
+	switch l.Category {
+	case bagfile.Projects:
 		return "GetProject answers 404 and GetProjects does not list it"
-	case contract.CategoryIterations:
+	case bagfile.Iterations:
 		return "GetIteration answers 404"
-	case contract.CategoryPerformance:
+	case bagfile.Performance:
 		return "it goes with its iteration, for which GetIteration answers 404"
-	case contract.CategoryTags:
-		return "GetTag answers 404 in the workspace, or the project is gone"
-	case contract.CategoryImages:
-		return "the image counts of the workspace and of every iteration are 0, or GetImagesByIds does not give them"
-	default:
+	case bagfile.Predictions:
 		return "QueryPredictions gives none, for the workspace and every iteration"
 	}
+	switch l.VerifiedBy {
+	case bagfile.ByTag:
+		return "GetTag answers 404 in the workspace"
+	case bagfile.ByProject:
+		return "they go with the project, for which GetProject answers 404"
+	case bagfile.ByCounts:
+		return "GetTaggedImageCount and GetUntaggedImageCount are 0 for the workspace and every iteration"
+	case bagfile.ByIDs:
+		return "GetImagesByIds does not give them, in the workspace and every iteration that has images"
+	case bagfile.ByListings:
+		return "GetImagesByIds and, after it refused many batches, listings of all images do not give them, in the workspace and every iteration that has images"
+	}
+	return "the record of an older version does not say by which operation" // it was made before an update
 }
 
 // plannedProjects yields the plan's projects, once it is loaded.
@@ -104,7 +112,10 @@ func (d *Deleter) commit(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode the scope: %w", err)
 	}
-	residuals := d.residuals()
+	residuals, err := d.residuals()
+	if err != nil {
+		return err
+	}
 	record := bagfile.Deletion{
 		V: bagfile.Version, ID: d.Command.ID, Reference: bagfile.Text(d.Command.Data.Reference), Method: bagfile.Method, Endpoint: d.begun.Host, APIVersion: cv.APIVersion,
 		Scope: scope, DryRun: d.begun.DryRun, Outcome: string(outcome), Counts: t.counts, PlanSHA256: d.begun.Digest, Projects: t.projects,
@@ -239,36 +250,4 @@ func (d *Deleter) evidence(ctx context.Context, put bag.Putter, ref ledger.Ref) 
 		}
 	}
 	return request.SHA256, d.Bags.PutLedger(ctx, d.Ledger, put, ref)
-}
-
-// certificate is the page for people: what was deleted, how that was verified, what remains and
-// why.
-func (d *Deleter) certificate(record bagfile.Deletion, verification bagfile.Verification, cut deleteCut) ([]byte, error) {
-	c := report.Certificate{
-		Command: record.ID, Reference: string(record.Reference), Planned: record.DryRun, NothingFound: record.Outcome == bagfile.OutcomeNothingFound,
-		Host: record.Endpoint, APIVersion: record.APIVersion, Method: record.Method, PlanSHA256: record.PlanSHA256,
-		Started: record.StartedAt, Finished: record.FinishedAt, Tool: bag.ToolName + " " + record.Tool,
-		LedgerEntries: cut.Ledger.Entries, LedgerHead: cut.Ledger.Head, Checks: verification.Checks,
-	}
-	for _, k := range bagfile.Categories() {
-		c.Counts = append(c.Counts, report.Count{Category: k, N: *record.Counts.Of(k)})
-	}
-	for _, p := range record.Projects {
-		row := report.Project{ID: p.ID.String(), Whole: p.Project}
-		for _, k := range bagfile.Categories() {
-			row.Counts = append(row.Counts, *p.Counts.Of(k))
-		}
-		c.Projects = append(c.Projects, row)
-	}
-	for _, r := range record.Residuals {
-		c.Residuals = append(c.Residuals, report.Residual(r))
-	}
-	if e := record.ExportBundle; e != nil {
-		c.ExportURI, c.ExportReceiptSHA256 = e.URI, e.ReceiptSHA256
-	}
-	page, err := c.HTML()
-	if err != nil {
-		return nil, fmt.Errorf("make the certificate: %w", err)
-	}
-	return page, nil
 }

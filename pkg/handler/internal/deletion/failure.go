@@ -135,11 +135,15 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 	if _, err := d.evidence(ctx, put, ledger.Ref{Seq: d.Ledger.End()}); err != nil { // whatever is left of the ledger
 		return "", err
 	}
+	residuals, err := d.residuals()
+	if err != nil {
+		return "", err
+	}
 	// The last object. A crash before it leaves evidence that the next attempt stores again; behind
 	// it the next attempt ends the command as it says.
 	_, err = bag.PutJSON(ctx, put, sink.FailureFile, failureRecord{
 		V: contract.FormatVersion, ID: d.Command.ID, Error: e, PlanSHA256: d.begun.Digest, Called: d.Ledger.Destructive(),
-		KnownAbsent: t.checks, NotVerified: missing, Counts: contract.Counts(t.counts), Residuals: d.residuals(), ExportBundle: d.begun.Export,
+		KnownAbsent: t.checks, NotVerified: missing, Counts: contract.Counts(t.counts), Residuals: residuals, ExportBundle: d.begun.Export,
 		StartedAt: d.begun.StartedAt, FinishedAt: d.Now().UTC().Truncate(time.Millisecond),
 	})
 	return left, err

@@ -11,6 +11,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // deleteImages deletes the planned images everywhere, and looks until they are gone from the
@@ -19,6 +20,7 @@ func (m *removal) deleteImages(ctx context.Context) (lines, error) {
 	var (
 		every  = m.d.Command.Data.Narrowing() == contract.NarrowNone // all images of the project were planned
 		missed bool                                                  // a call was refused because of ids that are gone
+		by     string                                                // the operations that showed that they are gone
 		err    error
 	)
 	first := m.d.Ledger.ImageCalls(m.plan.ID) == 0 // else an earlier attempt may have done a part
@@ -31,7 +33,8 @@ func (m *removal) deleteImages(ctx context.Context) (lines, error) {
 	err = m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
 		again := missed || look%resend == 0 && (look > 0 || !first)
 		look++
-		n, left, err := m.left(ctx, again || !every)
+		n, left, seenBy, err := m.left(ctx, again || !every)
+		by = seenBy
 		if err != nil {
 			return "", err
 		}
@@ -53,7 +56,7 @@ func (m *removal) deleteImages(ctx context.Context) (lines, error) {
 	how := func(id uuid.UUID) string {
 		return removalMethod(ledger.OpDeleteImages, !all && !has(removed, id))
 	}
-	return m.absentBy(contract.CategoryImages, how, m.plan.Images...), nil
+	return m.absentEach(contract.CategoryImages, how, by, m.plan.Images...), nil
 }
 
 // relistSelection lists the selection once more. An image in it that is not in the plan, and was
@@ -125,41 +128,50 @@ func has(ids []uuid.UUID, id uuid.UUID) bool {
 }
 
 // left counts the images that are still anywhere and, where search is set, says which of the
-// planned ones are among them. Where the service counts none, none are.
-func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUID, err error) {
+// planned ones are among them, by the operations in by. Where the service counts none, none are.
+func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUID, by string, err error) {
 	scopes, err := m.snapshots(ctx)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, "", err
 	}
+	by = bagfile.ByCounts
 	found := survey.Selected{}
 	for _, scope := range scopes {
-		counted, err := m.count(ctx, scope)
+		counted, gone, err := m.count(ctx, scope)
 		if err != nil {
-			return 0, nil, err
+			return 0, nil, "", err
+		}
+		if gone {
+			return 0, nil, bagfile.ByProject, nil
 		}
 		n += counted
 		if counted == 0 || !search {
 			continue
 		}
-		err = m.survey(ctx).Present(ctx, scope, m.plan.Images, found)
+		listed, err := m.survey(ctx).Present(ctx, scope, m.plan.Images, found)
 		if _, err := m.d.Control.Gone(ctx, m.plan.ID, err); err != nil {
-			return 0, nil, err //nolint:wrapcheck // wrapped by the caller
+			return 0, nil, "", err //nolint:wrapcheck // wrapped by the caller
+		}
+		switch {
+		case listed:
+			by = bagfile.ByListings
+		case by == bagfile.ByCounts:
+			by = bagfile.ByIDs
 		}
 	}
-	return n, found.IDs(), nil
+	return n, found.IDs(), by, nil
 }
 
 // count is how many images a scope has, tagged and untagged; none when the project is gone. A scope
 // that is not there, though it was just listed, is a contradiction: the scopes are to be listed
 // again.
-func (m *removal) count(ctx context.Context, scope uuid.UUID) (int, error) {
-	total := 0
+func (m *removal) count(ctx context.Context, scope uuid.UUID) (total int, gone bool, err error) {
 	for _, kind := range []survey.ListingKind{survey.Tagged, survey.Untagged} {
 		n, err := survey.Count(ctx, m.d.Client, m.plan.ID, survey.Listing{Kind: kind, Scope: scope})
 		if gone, err := m.d.Control.Gone(ctx, m.plan.ID, err); err != nil || gone {
-			return 0, err //nolint:wrapcheck // wrapped by the caller
+			return 0, gone, err //nolint:wrapcheck // wrapped by the caller
 		}
 		total += n
 	}
-	return total, nil
+	return total, false, nil
 }

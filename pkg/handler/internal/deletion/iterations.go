@@ -11,6 +11,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // unpublishIterations takes published iterations out of use: neither they nor their project could
@@ -101,9 +102,9 @@ func (m *removal) deleteIterations(ctx context.Context) (lines, error) {
 		if err != nil {
 			return nil, fmt.Errorf("delete iteration %s: %w", it, err)
 		}
-		gone = append(gone, m.absent(contract.CategoryIterations, removalMethod("DeleteIteration", already), it))
+		gone = append(gone, m.absent(contract.CategoryIterations, removalMethod("DeleteIteration", already), bagfile.ByIteration, it))
 		if slices.Contains(m.facts.Trained, it) {
-			gone = append(gone, m.absent(contract.CategoryPerformance, removalMethod("DeleteIteration", already), it))
+			gone = append(gone, m.absent(contract.CategoryPerformance, removalMethod("DeleteIteration", already), bagfile.ByIteration, it))
 		}
 	}
 	return joined(gone...), nil
@@ -123,7 +124,7 @@ func (m *removal) deleteTags(ctx context.Context) (lines, error) {
 		if err != nil {
 			return nil, fmt.Errorf("delete tag %s: %w", tag, err)
 		}
-		gone = append(gone, m.absent(contract.CategoryTags, removalMethod("DeleteTag", already), tag))
+		gone = append(gone, m.absent(contract.CategoryTags, removalMethod("DeleteTag", already), bagfile.ByTag, tag))
 	}
 	return joined(gone...), nil
 }

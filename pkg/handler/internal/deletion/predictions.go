@@ -17,6 +17,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // deletePredictions deletes the stored predictions up to the time the delete was begun, until the
@@ -42,7 +43,7 @@ func (m *removal) deletePredictions(ctx context.Context) (lines, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what it reads
 	}
-	return m.absent(contract.CategoryPredictions, ledger.OpDeletePrediction, removed...), nil
+	return m.absent(contract.CategoryPredictions, ledger.OpDeletePrediction, bagfile.ByPredictions, removed...), nil
 }
 
 // predictionPages deletes what the query gives until it gives nothing, or nothing but what it gave

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // deleteProject deletes the project, which must be empty by now: what is left in it was not
@@ -39,7 +40,7 @@ func (m *removal) deleteProject(ctx context.Context) (lines, error) {
 		return nil, fmt.Errorf("delete project %s: %w", p.ID, err)
 	}
 	how := removalMethod("DeleteProject", already)
-	return joined(m.absent(contract.CategoryTags, how, p.Tags...), m.absent(contract.CategoryProjects, how, p.ID)), nil
+	return joined(m.absent(contract.CategoryTags, how, bagfile.ByProject, p.Tags...), m.absent(contract.CategoryProjects, how, bagfile.ByProject, p.ID)), nil
 }
 
 // leftover looks for what is left in the project. What was planned was seen to be gone, by a direct
@@ -60,7 +61,7 @@ func (m *removal) leftover(ctx context.Context) (left string, err error) {
 		}
 		left = "iteration " + it.ID.String()
 	}
-	n, err := m.count(ctx, uuid.Nil)
+	n, _, err := m.count(ctx, uuid.Nil)
 	if err != nil {
 		return "", err
 	}

@@ -69,17 +69,17 @@ func (d *Deleter) keepCredential(ctx context.Context) error {
 	})
 }
 
-// absent are lines for things that are gone now.
-func (m *removal) absent(c contract.Category, how string, ids ...uuid.UUID) lines {
-	return m.absentBy(c, func(uuid.UUID) string { return how }, ids...)
+// absent are lines for things that are gone now, as the operations in by showed.
+func (m *removal) absent(c contract.Category, how, by string, ids ...uuid.UUID) lines {
+	return m.absentEach(c, func(uuid.UUID) string { return how }, by, ids...)
 }
 
-// absentBy are lines for things that are gone now, with how each of them went.
-func (m *removal) absentBy(c contract.Category, how func(uuid.UUID) string, ids ...uuid.UUID) lines {
+// absentEach are lines for things that are gone now, with how each of them went.
+func (m *removal) absentEach(c contract.Category, how func(uuid.UUID) string, by string, ids ...uuid.UUID) lines {
 	now := latest(m.d.Now(), m.d.Ledger.Last()).UTC().Truncate(time.Millisecond)
 	return func(yield func(bagfile.Deleted) bool) {
 		for _, id := range ids {
-			if !yield(bagfile.Deleted{ID: id, Category: string(c), How: how(id), VerifiedAbsent: now}) {
+			if !yield(bagfile.Deleted{ID: id, Category: string(c), How: how(id), VerifiedAbsent: now, VerifiedBy: by}) {
 				return
 			}
 		}

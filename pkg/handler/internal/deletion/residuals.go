@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
 )
 
-// residuals is what remains after the delete, and why.
-func (d *Deleter) residuals() []contract.Residual {
+// residuals is what remains after the delete, and why. A delete that failed may have lost its plan.
+func (d *Deleter) residuals() ([]contract.Residual, error) {
 	out := []contract.Residual{}
 	add := func(c contract.Category, reason string) {
 		out = append(out, contract.Residual{Category: c, Reason: reason})
@@ -34,6 +37,23 @@ func (d *Deleter) residuals() []contract.Residual {
 		add(contract.CategoryProjects, fmt.Sprintf("not found at %s, which listed %d projects: %s; nothing is known of them, and nothing was deleted of them",
 			d.begun.Host, lost.Listed, strings.Join(names, ", ")))
 	}
+	lost, err := d.neverFound()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range contract.Categories() {
+		if ids := lost[c]; len(ids) > 0 {
+			add(c, fmt.Sprintf("%d %s that the command names were not found when the plan was made: %s; nothing is known of them, and nothing was deleted of them", len(ids), c, named(ids)))
+		}
+	}
+	for _, f := range d.begun.Facts {
+		if len(f.Learned) > 0 {
+			add(contract.CategoryIterations, fmt.Sprintf("iterations of project %s that were trained on images of the selection stay, with what they learned of them: %s", f.ID, named(f.Learned)))
+		}
+	}
+	if !deleteplan.TakesPredictions(data) && (data.Has(contract.CategoryImages) || data.Has(contract.CategoryIterations)) {
+		add(contract.CategoryPredictions, "stored predictions were not searched: they stay, with the pictures that were sent for them, until a delete takes the predictions of the project")
+	}
 	widest := data.Categories[0]
 	add(widest, "the service itself removes the data within 30 days of its deletion")
 	if whole {
@@ -42,5 +62,30 @@ func (d *Deleter) residuals() []contract.Residual {
 	if e := d.begun.Export; e != nil {
 		add(widest, fmt.Sprintf("the export bundle %s holds copies; no end of its retention is set", e.URI))
 	}
-	return out
+	return out, nil
+}
+
+// neverFound is the named iterations, tags and images that the plan does not have, though it has
+// their project: they were not found when it was made.
+func (d *Deleter) neverFound() (map[contract.Category][]uuid.UUID, error) {
+	out := map[contract.Category][]uuid.UUID{}
+	if d.plan == nil {
+		return out, nil
+	}
+	for p, err := range d.plannedProjects() { // a command that names such things has one project
+		if err != nil {
+			return nil, err
+		}
+		lacks := func(c contract.Category, named, planned []uuid.UUID) {
+			for _, id := range contract.SortedIDs(named) {
+				if d.Command.Data.Has(c) && !has(planned, id) {
+					out[c] = append(out[c], id)
+				}
+			}
+		}
+		lacks(contract.CategoryIterations, d.Command.Data.IterationIDs, p.Iterations)
+		lacks(contract.CategoryTags, d.Command.Data.TagIDs, p.Tags)
+		lacks(contract.CategoryImages, d.Command.Data.ImageIDs, p.Images)
+	}
+	return out, nil
 }

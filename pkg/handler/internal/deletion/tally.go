@@ -35,7 +35,7 @@ func (t *tally) check(project uuid.UUID, l bagfile.Deleted) *bagfile.Check {
 			return &t.checks[i]
 		}
 	}
-	t.checks = append(t.checks, bagfile.Check{Project: name, Category: l.Category, How: verifiedBy(l.Category), First: l.VerifiedAbsent})
+	t.checks = append(t.checks, bagfile.Check{Project: name, Category: l.Category, How: verifiedBy(l), First: l.VerifiedAbsent})
 	return &t.checks[len(t.checks)-1]
 }
 

@@ -15,8 +15,9 @@ import (
 // manyRefused is after how many refused batches a scope may be listed instead.
 const manyRefused = 16
 
-// Present adds the ids that a scope has, whatever the selection is.
-func (s Survey) Present(ctx context.Context, scope uuid.UUID, ids []uuid.UUID, found Selected) error {
+// Present adds the ids that a scope has, whatever the selection is. listed says that listings were
+// read for some of them, after too many batches were refused.
+func (s Survey) Present(ctx context.Context, scope uuid.UUID, ids []uuid.UUID, found Selected) (listed bool, err error) {
 	return s.eachPresent(ctx, scope, ids, found.add)
 }
 
@@ -28,14 +29,16 @@ func (s Survey) ByIDs(ctx context.Context, scope uuid.UUID, ids []uuid.UUID) (im
 
 // eachPresent calls have with each image that a scope has of these ids. Where many are not there
 // the scope is listed instead, if that takes fewer calls: then have gets ids and times only.
-func (s Survey) eachPresent(ctx context.Context, scope uuid.UUID, ids []uuid.UUID, have func(cv.Image)) error {
-	return s.byIDs(ctx, scope, ids, have, func(left []uuid.UUID) (bool, error) {
+func (s Survey) eachPresent(ctx context.Context, scope uuid.UUID, ids []uuid.UUID, have func(cv.Image)) (listed bool, err error) {
+	err = s.byIDs(ctx, scope, ids, have, func(left []uuid.UUID) (bool, error) {
 		cheaper, err := s.listsWith(ctx, scope, 2*len(left))
 		if err != nil || !cheaper {
 			return false, err
 		}
+		listed = true
 		return true, s.listPresent(ctx, scope, left, have)
 	})
+	return listed, err
 }
 
 // byIDs calls have with each image that a scope has of these ids. A batch that is refused for an

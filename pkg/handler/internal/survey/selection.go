@@ -47,7 +47,7 @@ func (s Survey) Images(ctx context.Context, scopes []uuid.UUID) (Selected, error
 		var err error
 		switch d.Narrowing() {
 		case contract.NarrowImages:
-			err = s.Present(ctx, scope, d.ImageIDs, found)
+			_, err = s.Present(ctx, scope, d.ImageIDs, found)
 		case contract.NarrowTags:
 			err = s.tagged(ctx, scope, found)
 		default:
@@ -105,11 +105,12 @@ func (s Survey) list(ctx context.Context, listings []Listing, found Selected) er
 		}
 	}
 	maps.Copy(found, witnessed)
-	return s.eachPresent(ctx, uuid.Nil, doubtful, func(image cv.Image) {
+	_, err := s.eachPresent(ctx, uuid.Nil, doubtful, func(image cv.Image) {
 		if Selects(s.Data, image) {
 			found.add(image)
 		}
 	})
+	return err
 }
 
 // read adds the matching images of listings, after reading them whole. All are counted before the
