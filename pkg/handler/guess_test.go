@@ -141,3 +141,50 @@ func TestMetadataCommandAfterTraces(t *testing.T) {
 	}
 	w.bag(t, "exp-1", sink.ExportBag)
 }
+
+// TestPseudonymKeyReplacedUnderWay kills a replica in the middle of a command with metadata values,
+// and has another one with another key go on: the message is the same, and so is the command.
+func TestPseudonymKeyReplacedUnderWay(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		action contract.Action
+		at     string
+	}{
+		"reading":             {contract.ActionExport, "PutObject cmd/.work/units/000001.list#1"},
+		"an export is sealed": {contract.ActionExport, "PutObject cmd/export/receipt.json#1"},
+		"deleting":            {contract.ActionDelete, "PutObject cmd/.work/deleted/000000-images.jsonl#1"},
+		"a delete is sealed":  {contract.ActionDelete, "PutObject cmd/delete/receipt.json#1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}, ackWait: redelivery})
+			w.api.AddProject(cvtest.ProjectSpec{
+				Tags: []string{"visitor"}, Images: 2, Untagged: 1, ImageBytes: cvtest.Tiny,
+				Metadata: func(int) map[string]string { return map[string]string{"subject": "Jane Doe"} },
+			})
+			under := func(key string, f *fate) replicaOptions {
+				return replicaOptions{fate: f, configure: func(c *handler.Config) {
+					noWait(c)
+					c.Pseudonym = *contract.NewPseudonymizer([]byte(key))
+				}}
+			}
+			f := newFate(c.at, true)
+			r := w.start(t, under("first", f))
+			h := w.publish(t, c.action, "cmd", `{"all_projects":true,"image_metadata":{"subject":"Jane Doe"}}`)
+			select {
+			case <-f.died:
+			case <-h.terminal:
+				t.Fatalf("the replica did not die: %s", f.effects)
+			}
+			r.stop()
+			sealed := w.fetch(t, "cmd/")[string(c.action)+"/receipt.json"]
+			w.start(t, under("second", nil))
+			if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Counts.Images != 3 {
+				t.Errorf("ended %s %s %+v: %v", e.Status, e.Outcome, e.Counts, e.Error)
+			}
+			if now := w.fetch(t, "cmd/")[string(c.action)+"/receipt.json"]; len(sealed) > 0 && string(now) != string(sealed) {
+				t.Error("a receipt that was stored is another one now")
+			}
+		})
+	}
+}
