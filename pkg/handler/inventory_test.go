@@ -1,0 +1,39 @@
+package handler_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+)
+
+// TestInventoryExplainsItsNumbers exports a project whose images are in three scopes: the inventory
+// says how many each of them listed, how many different ones these are, and which models the
+// service lists and does not offer.
+func TestInventoryExplainsItsNumbers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	p := w.api.AddProject(cvtest.ProjectSpec{
+		Name: "Shelves", Tags: []string{"box"}, Images: 6, ImageBytes: cvtest.Tiny,
+		Iterations: []cvtest.IterationSpec{{DropFromWorkspace: 2, Exports: []cvtest.ExportSpec{
+			{Platform: "CoreML"}, {Platform: "ONNX", Flavor: "ONNX12", Status: cvtest.StatusFailed}, {Platform: "VAIDK", Status: "Exporting"},
+		}}, {}},
+	})
+	w.start(t, replicaOptions{})
+	_, _, inventory := w.exceptions(t, `{"all_projects":true}`, 0)
+	images, models := inventory.Projects[0].Categories["images"], inventory.Projects[0].Categories["exports"]
+	scopes := []bagfile.InventoryScope{{ID: bagfile.Workspace, Listed: 4}, {ID: p.Iterations[0].String(), Listed: 6}, {ID: p.Iterations[1].String(), Listed: 4}}
+	sortScopes := func(s []bagfile.InventoryScope) []bagfile.InventoryScope {
+		slices.SortFunc(s, func(a, b bagfile.InventoryScope) int { return slices.Compare([]byte(a.ID), []byte(b.ID)) })
+		return s
+	}
+	if images.Listed != 14 || images.Distinct == nil || *images.Distinct != 6 || images.Exported != 6 || !slices.Equal(sortScopes(images.Scopes), sortScopes(scopes)) {
+		t.Errorf("images: %+v, distinct %v", images, images.Distinct)
+	}
+	it := p.Iterations[0].String()
+	unfinished := []bagfile.Unfinished{{ID: it + "/ONNX-ONNX12", Status: cvtest.StatusFailed}, {ID: it + "/VAIDK", Status: "Exporting"}}
+	if models.Listed != 3 || models.Exported != 1 || !slices.Equal(models.Unfinished, unfinished) {
+		t.Errorf("models: %+v", models)
+	}
+}
