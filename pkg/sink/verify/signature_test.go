@@ -32,6 +32,7 @@ func TestBusinessOfASignature(t *testing.T) {
 				e.drop(picture)
 				e.swap(both, `"images":4`, `"images":3`)
 				e.swap(inventory, `"exported":4,"bytes":1599`, `"exported":3,"bytes":1196`)
+				e.swap(inventory, `"distinct":4`, `"distinct":3`)
 			}},
 			{name: "what the service said of an image", change: func(e *editor) { e.swap(project+"images.jsonl", `"site":"north"`, `"site":"south"`) }},
 			{name: "how many were listed and counted", change: func(e *editor) {

@@ -113,7 +113,7 @@ func exportTamperings() []tampering {
 		{name: "inventory without a category", change: say(inventory, `"predictions":{"listed":2,"exported":2,"bytes":671,"failed":[]},`, ""), want: "it has no predictions, which the command asks for"},
 		{name: "inventory with a category of its own", change: say(inventory, `"tags":{`, `"secrets":{`), want: `"secrets" is no category`},
 		{name: "inventory with a failure", change: func(e *editor) {
-			e.swap(inventory, `"before":10,"after":10,"failed":[]`, `"before":10,"after":10,"failed":[{"id":"`+foreign+`","code":"gone","message":"m"}]`)
+			e.swap(inventory, `"distinct":4,"failed":[]`, `"distinct":4,"failed":[{"id":"`+foreign+`","code":"gone","message":"m"}]`)
 			e.swap(both, `"exceptions":0`, `"exceptions":1`)
 			e.swap(both, `"outcome":"complete"`, `"outcome":"complete_with_exceptions"`)
 		}, want: "of images it says that " + foreign + " failed, and no record says so"},
