@@ -45,6 +45,9 @@ func (r *run) terminalChange(ctx context.Context, data contract.EventData) func(
 	event := contract.NewEvent(data, *data.FinishedAt, r.command.Traceparent)
 	return func(j *contract.Job) {
 		j.State, j.Outcome, j.Error, j.Waiting, j.Phase, j.Event = contract.State(data.Status), data.Outcome, data.Error, nil, "", &event
+		if data.Status == contract.StatusCompleted { // what was read so far was without the generated files
+			j.Progress.Bytes = data.Counts.Bytes
+		}
 		j.LeftBehind = contract.Text(r.leftBehind)
 		if data.Bundle != nil {
 			j.Bundle = contract.Text(data.Bundle.URI)

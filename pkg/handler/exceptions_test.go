@@ -26,6 +26,9 @@ type inventoryOf struct {
 		Gone       bool
 		Categories map[string]struct {
 			Listed, Exported int
+			Distinct         *int
+			Scopes           []bagfile.InventoryScope
+			Unfinished       []bagfile.Unfinished
 			Failed           []bagfile.Failure
 		}
 		Unstable []string

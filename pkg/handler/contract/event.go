@@ -205,8 +205,8 @@ type Residual struct {
 	Reason   string   `json:"reason"`
 }
 
-// Progress is how far a command is: things read, of the things counted so far, and bytes of
-// payload.
+// Progress is how far a command is: things read, of the things counted so far, and the bytes of the
+// pictures and models that are stored. Of a completed command the bytes are those of its counts.
 type Progress struct {
 	Done  int64 `json:"done"`
 	Total int64 `json:"total"`

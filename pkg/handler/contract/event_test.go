@@ -105,6 +105,9 @@ func goldenJobs() map[string]Job {
 		j := job(State(e.Data.Status), "done")
 		j.ID, j.Action, j.Outcome, j.Error, j.ReplayOf, j.Event = e.Subject, e.Data.Action, e.Data.Outcome, e.Data.Error, e.Data.ReplayOf, &e
 		j.GivenID, j.Command.Seq = e.Data.GivenID, e.Data.Seq
+		if e.Data.Status == StatusCompleted {
+			j.Progress.Bytes = e.Data.Counts.Bytes
+		}
 		if e.Data.Bundle != nil {
 			j.Bundle = Text(e.Data.Bundle.URI)
 		}

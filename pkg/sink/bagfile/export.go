@@ -52,12 +52,31 @@ type Witness struct {
 // scopes; Exported distinct things in the bag; Before and After are what the service counted before
 // and after the listings were read.
 type InventoryCategory struct {
-	Listed   int       `json:"listed"`
-	Exported int       `json:"exported"`
-	Bytes    int64     `json:"bytes"`
-	Before   *int      `json:"before,omitempty"`
-	After    *int      `json:"after,omitempty"`
-	Failed   []Failure `json:"failed"`
+	Listed     int              `json:"listed"`
+	Exported   int              `json:"exported"`
+	Bytes      int64            `json:"bytes"`
+	Before     *int             `json:"before,omitempty"`
+	After      *int             `json:"after,omitempty"`
+	Scopes     []InventoryScope `json:"scopes,omitempty"`     // of images: where Listed comes from
+	Distinct   *int             `json:"distinct,omitempty"`   // of images: how many different ones have a record
+	Unfinished []Unfinished     `json:"unfinished,omitempty"` // exported models that the service lists and does not offer
+	Failed     []Failure        `json:"failed"`
+}
+
+// Workspace is how an inventory calls the scope that is no iteration.
+const Workspace = "workspace"
+
+// InventoryScope is how many images the listings of one scope gave. An image that is in several
+// scopes is listed in each of them.
+type InventoryScope struct {
+	ID     string `json:"id"` // of the iteration, or Workspace
+	Listed int    `json:"listed"`
+}
+
+// Unfinished is an exported model that is not done: it was never made, or is being made.
+type Unfinished struct {
+	ID     string `json:"id"`     // "<iteration>/<platform>-<flavor>"
+	Status string `json:"status"` // as the service says it
 }
 
 // Failure is one thing that an export could not have.

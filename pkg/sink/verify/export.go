@@ -300,6 +300,13 @@ func (c *checkedProject) images() {
 		}
 	}
 	c.counts.Images = int64(len(r.all))
+	k := c.category(bagfile.Images)
+	if k.distinct != nil && *k.distinct != len(r.all) {
+		c.bad("it has %d distinct images, there are records of %d", *k.distinct, len(r.all))
+	}
+	if k.scopes >= 0 && k.scopes != k.listed {
+		c.bad("it says that %d images were listed, and %d in its scopes", k.listed, k.scopes)
+	}
 	c.compare(bagfile.Images, r, c.l.removed)
 }
 
@@ -355,6 +362,9 @@ func (c *checkedProject) models() {
 	}
 	c.counts.Exports = int64(k.exported)
 	failed := len(k.things)
+	if k.listed != k.exported+failed+k.unfinished {
+		c.bad("it says that %d models were listed; it has %d, %d that failed and %d that were not done", k.listed, k.exported, failed, k.unfinished)
+	}
 	if k.exported > files || files > k.exported+failed || k.exported+failed != files+missing {
 		c.bad("it has %d models and %d that failed; there are %d files, and %d are missing", k.exported, failed, files, missing)
 	}

@@ -30,6 +30,9 @@ type category struct {
 	listed, exported int
 	bytes            int64
 	failed           int64
+	scopes           int // the sum of what they listed; -1 where it has none
+	distinct         *int
+	unfinished       int // models that the service did not offer
 	things           ids // failed: ids of images and predictions, keys of the names of models
 	calls            int // failed: those that name a call which the service refused: what it would have given need not be there
 }
@@ -81,7 +84,7 @@ func (inv *inventory) project(s *stream) error {
 				if !bagfile.KnownCategory(name) {
 					return fmt.Errorf("%s is no category", quote(name))
 				}
-				p.categories[name] = &category{}
+				p.categories[name] = &category{scopes: -1}
 				return p.categories[name].read(s, name)
 			})
 		case "untrained":
@@ -129,6 +132,21 @@ func (c *category) read(s *stream, of string) error {
 			return s.value(&c.exported)
 		case "bytes":
 			return s.value(&c.bytes)
+		case "distinct":
+			return s.value(&c.distinct)
+		case "scopes":
+			c.scopes = 0
+			return s.list(func() error {
+				var scope bagfile.InventoryScope
+				err := s.value(&scope)
+				c.scopes += scope.Listed
+				return err
+			})
+		case "unfinished":
+			return s.list(func() error {
+				c.unfinished++
+				return s.skip()
+			})
 		case "failed":
 			return s.list(func() error { return c.failure(s, of) })
 		}

@@ -32,9 +32,13 @@ func TestBusinessOfASignature(t *testing.T) {
 				e.drop(picture)
 				e.swap(both, `"images":4`, `"images":3`)
 				e.swap(inventory, `"exported":4,"bytes":1599`, `"exported":3,"bytes":1196`)
+				e.swap(inventory, `"distinct":4`, `"distinct":3`)
 			}},
 			{name: "what the service said of an image", change: func(e *editor) { e.swap(project+"images.jsonl", `"site":"north"`, `"site":"south"`) }},
-			{name: "how many were listed and counted", change: say(inventory, `"listed":10,"exported":4,"bytes":1599,"before":10,"after":10`, `"listed":11,"exported":4,"bytes":1599,"before":11,"after":11`)},
+			{name: "how many were listed and counted", change: func(e *editor) {
+				e.swap(inventory, `"listed":10,"exported":4,"bytes":1599,"before":10,"after":10,"scopes":[{"id":"workspace","listed":3}`,
+					`"listed":11,"exported":4,"bytes":1599,"before":11,"after":11,"scopes":[{"id":"workspace","listed":4}`)
+			}},
 			{name: "a call left out of the ledger", change: func(e *editor) { e.lines(ledger, `"seq":5,`, away) }},
 			{name: "an answer in the ledger", change: func(e *editor) {
 				e.lines(ledger, `"seq":5,`, func(l string) string { return strings.Replace(l, `"status":200`, `"status":503`, 1) })

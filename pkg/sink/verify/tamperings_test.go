@@ -113,7 +113,7 @@ func exportTamperings() []tampering {
 		{name: "inventory without a category", change: say(inventory, `"predictions":{"listed":2,"exported":2,"bytes":671,"failed":[]},`, ""), want: "it has no predictions, which the command asks for"},
 		{name: "inventory with a category of its own", change: say(inventory, `"tags":{`, `"secrets":{`), want: `"secrets" is no category`},
 		{name: "inventory with a failure", change: func(e *editor) {
-			e.swap(inventory, `"before":10,"after":10,"failed":[]`, `"before":10,"after":10,"failed":[{"id":"`+foreign+`","code":"gone","message":"m"}]`)
+			e.swap(inventory, `"distinct":4,"failed":[]`, `"distinct":4,"failed":[{"id":"`+foreign+`","code":"gone","message":"m"}]`)
 			e.swap(both, `"exceptions":0`, `"exceptions":1`)
 			e.swap(both, `"outcome":"complete"`, `"outcome":"complete_with_exceptions"`)
 		}, want: "of images it says that " + foreign + " failed, and no record says so"},
@@ -123,6 +123,10 @@ func exportTamperings() []tampering {
 		{name: "inventory's bytes of images", change: say(inventory, `"bytes":1599`, `"bytes":1600`), want: "it has 1600 bytes of images, the records 1599"},
 		{name: "inventory's bytes of models", change: say(inventory, `"bytes":4383`, `"bytes":1`), want: "it has 1 bytes of models"},
 		{name: "inventory's images", change: say(inventory, `"listed":10,"exported":4`, `"listed":10,"exported":3`), want: "it has 3 images, there are 4"},
+		{name: "inventory's listed images", change: say(inventory, `"listed":10,"exported":4`, `"listed":11,"exported":4`), want: "it says that 11 images were listed, and 10 in its scopes"},
+		{name: "inventory's distinct images", change: say(inventory, `"distinct":4`, `"distinct":5`), want: "it has 5 distinct images, there are records of 4"},
+		{name: "inventory's listed models", change: say(inventory, `"listed":2,"exported":1,"bytes":4383`, `"listed":3,"exported":1,"bytes":4383`), want: "it says that 3 models were listed"},
+		{name: "inventory without a model that is not done", change: say(inventory, `{"id":"4b50bd34-e859-44d3-ac36-b68cb5dbfcf1/CoreML","status":"Failed"}`, ``), want: "0 that were not done"},
 		{name: "inventory with a member twice", change: say(inventory, `"untrained":[]`, `"untrained":[],"untrained":[]`), want: `the member "untrained" is there twice`},
 		{name: "inventory of a later version", change: say(inventory, `{"v":1`, `{"v":2`), want: "it has version 2"},
 		// Records and blobs.

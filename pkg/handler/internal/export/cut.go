@@ -56,6 +56,7 @@ type cutProject struct {
 
 type cutListing struct {
 	Kind   survey.ListingKind `json:"kind"`
+	Scope  string             `json:"scope,omitempty"` // of images; empty in cuts of older versions
 	Listed int                `json:"listed"`
 	Before int                `json:"before"`
 	After  int                `json:"after"`
@@ -79,7 +80,7 @@ func (r *results) cut(ctx context.Context) (exportCut, error) {
 		for _, p := range r.rounds.projects {
 			f := cutProject{ID: p.id.String(), Gone: p.gone, Listings: []cutListing{}, Unstable: []string{}}
 			for _, l := range p.listings {
-				f.Listings = append(f.Listings, cutListing{Kind: l.of.Kind, Listed: l.listed, Before: l.before, After: l.after})
+				f.Listings = append(f.Listings, cutListing{Kind: l.of.Kind, Scope: scopeID(l.of.Scope), Listed: l.listed, Before: l.before, After: l.after})
 				if l.unstable {
 					f.Unstable = append(f.Unstable, fmt.Sprintf("%s of %s", l.of.Kind, survey.ScopeName(l.of.Scope)))
 				}

@@ -95,6 +95,10 @@ func (p *projectCommit) entry(e unit.EntryRecord) error {
 	if e.Failed != nil {
 		p.fail(category, *e.Failed)
 	}
+	if e.Unfinished != nil {
+		category.Listed++
+		category.Unfinished = append(category.Unfinished, *e.Unfinished)
+	}
 	if e.Model {
 		category.Listed++
 		category.Bytes += e.Bytes

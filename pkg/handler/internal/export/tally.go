@@ -1,6 +1,8 @@
 package export
 
 import (
+	"github.com/google/uuid"
+
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
@@ -43,6 +45,8 @@ func (p *projectCommit) tally(cut cutProject) {
 		return
 	}
 	images := p.category(contract.CategoryImages)
+	distinct := len(p.images)
+	images.Distinct = &distinct
 	if d.Narrowing() == contract.NarrowImages {
 		images.Listed = len(p.images)
 		return
@@ -58,8 +62,30 @@ func (p *projectCommit) tally(cut cutProject) {
 		}
 		if l.Kind != survey.Performances && l.Kind != survey.All {
 			images.Listed += l.Listed
+			images.Scopes = listedIn(images.Scopes, l)
 			*images.Before += l.Before
 			*images.After += l.After
 		}
 	}
+}
+
+// scopeID is how an inventory names a scope.
+func scopeID(scope uuid.UUID) string {
+	if scope == uuid.Nil {
+		return bagfile.Workspace
+	}
+	return scope.String()
+}
+
+// listedIn adds what a listing gave to its scope's number. The listings of a scope follow each
+// other.
+func listedIn(scopes []bagfile.InventoryScope, l cutListing) []bagfile.InventoryScope {
+	if l.Scope == "" {
+		return scopes
+	}
+	if n := len(scopes); n == 0 || scopes[n-1].ID != l.Scope {
+		scopes = append(scopes, bagfile.InventoryScope{ID: l.Scope})
+	}
+	scopes[len(scopes)-1].Listed += l.Listed
+	return scopes
 }

@@ -175,6 +175,8 @@ type EntryRecord struct {
 	ID       uuid.UUID         `json:"id,omitzero"` // the iteration, of its files
 	Model    bool              `json:"model,omitempty"`
 	Failed   *bagfile.Failure  `json:"failed,omitempty"` // why nothing was stored, or what is wrong with what was
+
+	Unfinished *bagfile.Unfinished `json:"unfinished,omitempty"` // a model that the service lists and does not offer
 }
 
 // BlobRecord is what the store holds of an image's or prediction's blob, or why it holds nothing,

@@ -82,6 +82,8 @@ func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, e
 	ids, flavors := modelIDs(models), modelFlavors(models)
 	for i, export := range models {
 		if export.Status != statusDone {
+			unfinished := bagfile.Unfinished{ID: it.String() + "/" + modelName(export), Status: export.Status}
+			records = append(records, unit.Record{Entry: &unit.EntryRecord{Category: contract.CategoryExports, ID: it, Unfinished: &unfinished}})
 			continue
 		}
 		export.Flavor = flavors[i]
