@@ -130,59 +130,6 @@ type Counts struct {
 	Bytes       int64 `json:"bytes"` // the payload's size without data/export.json or data/deletion.json
 }
 
-// ByName is the counts as receipts carry them.
-func (c Counts) ByName() map[string]int64 {
-	return map[string]int64{
-		string(CategoryProjects): c.Projects, string(CategoryIterations): c.Iterations, string(CategoryPerformance): c.Performance,
-		string(CategoryTags): c.Tags, string(CategoryImages): c.Images, string(CategoryExports): c.Exports,
-		string(CategoryPredictions): c.Predictions, "bytes": c.Bytes,
-	}
-}
-
-// CountsByName is the counts that a receipt carries.
-func CountsByName(m map[string]int64) Counts {
-	return Counts{
-		Projects: m[string(CategoryProjects)], Iterations: m[string(CategoryIterations)], Performance: m[string(CategoryPerformance)],
-		Tags: m[string(CategoryTags)], Images: m[string(CategoryImages)], Exports: m[string(CategoryExports)],
-		Predictions: m[string(CategoryPredictions)], Bytes: m["bytes"],
-	}
-}
-
-// Of is a category's counter.
-func (c *Counts) Of(k Category) *int64 {
-	switch k {
-	case CategoryProjects:
-		return &c.Projects
-	case CategoryIterations:
-		return &c.Iterations
-	case CategoryPerformance:
-		return &c.Performance
-	case CategoryTags:
-		return &c.Tags
-	case CategoryImages:
-		return &c.Images
-	case CategoryExports:
-		return &c.Exports
-	case CategoryPredictions:
-		return &c.Predictions
-	}
-	return nil
-}
-
-// Add adds other counts.
-func (c *Counts) Add(o Counts) {
-	for _, k := range Categories() {
-		*c.Of(k) += *o.Of(k)
-	}
-	c.Bytes += o.Bytes
-}
-
-// Empty reports whether nothing is counted.
-func (c Counts) Empty() bool {
-	c.Bytes = 0
-	return c == Counts{}
-}
-
 // BundleRef points to a finished bag.
 type BundleRef struct {
 	URI            string     `json:"uri"` // "s3://<bucket>/<prefix><id>/export/"

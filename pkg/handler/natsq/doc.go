@@ -38,7 +38,8 @@
 //	serve.go pull.go lease.go settle.go     the two work queues: slots, pull requests, heartbeats, acknowledgements
 //	commands.go units.go jobs.go ledger.go  command messages and their stream's identity; units; jobs; the fence
 //	events.go dead.go holds.go secrets.go   events; dead letters; legal holds; secrets
-//	notices.go watch.go forget.go           notices between replicas; watching a subject; finding and removing all of one key
+//	notices.go watch.go                     notices between replicas; watching a subject
+//	forget.go                               finding and removing all of one key
 //	bucket.go                               key-value buckets
 //	internal/letter                         dead letters as messages
 //	internal/expiry                         removing jobs and ledgers whose time is over

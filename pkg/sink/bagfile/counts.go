@@ -55,3 +55,12 @@ func (c Counts) ByName() map[string]int64 {
 	}
 	return m
 }
+
+// CountsByName is the counts that a receipt carries.
+func CountsByName(m map[string]int64) Counts {
+	c := Counts{Bytes: m["bytes"]}
+	for _, k := range Categories() {
+		*c.Of(k) = m[k]
+	}
+	return c
+}

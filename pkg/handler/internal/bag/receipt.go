@@ -14,6 +14,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // MaxReceipt bounds receipt.json, request.json and failure.json, in bytes.
@@ -66,7 +67,7 @@ func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal
 		Command: sink.ReceiptCommand{
 			ID: c.ID, Action: string(c.Action), Reference: c.Data.Reference, Resource: c.Data.Resource, Account: says.Account, SHA256: says.Request,
 		},
-		Scope: scope, Outcome: string(says.Outcome), Counts: says.Counts.ByName(), Exceptions: says.Exceptions,
+		Scope: scope, Outcome: string(says.Outcome), Counts: bagfile.Counts(says.Counts).ByName(), Exceptions: says.Exceptions,
 		Verification: verification, Residuals: residuals,
 		Tool: sink.ReceiptTool{Name: ToolName, Version: says.Tool}, StartedAt: says.StartedAt, FinishedAt: says.FinishedAt,
 		Ledger: sink.ReceiptLedger{Entries: says.Ledger.Entries, Head: says.Ledger.Head},
@@ -124,7 +125,7 @@ func (b Bags) Receipt(ctx context.Context, kind sink.BagKind) (*contract.EventDa
 	says := receipt.Predicate
 	data := &contract.EventData{
 		Status: contract.StatusCompleted, Outcome: contract.Outcome(says.Outcome), StartedAt: &says.StartedAt, FinishedAt: &says.FinishedAt,
-		Counts: contract.CountsByName(says.Counts), Exceptions: says.Exceptions,
+		Counts: contract.Counts(bagfile.CountsByName(says.Counts)), Exceptions: says.Exceptions,
 		Bundle: &contract.BundleRef{
 			URI: b.URI(kind), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: HexSHA256(raw),
 			Objects: int64(says.Bundle.Objects),
@@ -239,14 +240,14 @@ func unfit(ctx context.Context, store *sink.Store, layout sink.Layout, prefix st
 		return "", fmt.Errorf("read the record of a bundle: %w", err)
 	}
 	var record struct {
-		Outcome    string          `json:"outcome"`
-		Counts     contract.Counts `json:"counts"`
-		Exceptions int64           `json:"exceptions"`
+		Outcome    string         `json:"outcome"`
+		Counts     bagfile.Counts `json:"counts"`
+		Exceptions int64          `json:"exceptions"`
 	}
 	if HexSHA256(raw) != recordSHA256 || json.Unmarshal(raw, &record) != nil {
 		return string(recordFile) + " is not the one in the manifest", nil
 	}
-	if record.Outcome != says.Outcome || record.Counts != contract.CountsByName(says.Counts) || record.Exceptions != says.Exceptions {
+	if record.Outcome != says.Outcome || record.Counts != bagfile.CountsByName(says.Counts) || record.Exceptions != says.Exceptions {
 		return "its outcome and counts are not those of " + string(recordFile), nil
 	}
 	return "", nil

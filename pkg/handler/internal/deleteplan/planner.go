@@ -87,8 +87,8 @@ func (p *Plan) Images() int {
 }
 
 // Counts is what would be deleted of a project.
-func (f Facts) Counts(p bagfile.PlanProject) contract.Counts {
-	c := contract.Counts{
+func (f Facts) Counts(p bagfile.PlanProject) bagfile.Counts {
+	c := bagfile.Counts{
 		Images: int64(f.Images), Iterations: int64(f.Iterations), Tags: int64(f.Tags), Performance: int64(len(f.Trained)), Predictions: int64(f.Predictions),
 	}
 	if p.Project {

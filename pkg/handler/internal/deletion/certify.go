@@ -198,7 +198,7 @@ func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err erro
 		}
 		project := bagfile.DeletionProject{ID: p.ID, Project: p.Project}
 		if d.begun.DryRun {
-			project.Counts = bagfile.Counts(d.begun.Facts[n].Counts(p))
+			project.Counts = d.begun.Facts[n].Counts(p)
 		} else if project.Counts.Bytes, err = d.deleted(ctx, out, n, &t, &project); err != nil {
 			return t, err
 		}

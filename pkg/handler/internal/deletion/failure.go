@@ -65,7 +65,7 @@ func LoadFailure(ctx context.Context, b bag.Bags) (*contract.EventData, error) {
 		return nil, nil
 	}
 	return &contract.EventData{
-		Status: contract.StatusFailed, Error: f.Error, StartedAt: &f.StartedAt, FinishedAt: &f.FinishedAt, Counts: f.Counts, ExportBundle: f.ExportBundle,
+		Status: contract.StatusFailed, Error: f.Error, StartedAt: &f.StartedAt, FinishedAt: &f.FinishedAt, Counts: contract.Counts(f.Counts), ExportBundle: f.ExportBundle,
 		Plan: &contract.PlanRef{SHA256: f.PlanSHA256, URI: b.URI(sink.DeleteBag) + string(sink.PlanFile)}, Residuals: f.Residuals,
 	}, nil
 }
@@ -80,7 +80,7 @@ type failureRecord struct {
 	Called       []ledger.OperationCount `json:"called"`
 	KnownAbsent  []bagfile.Check         `json:"known_absent"` // whole steps of a project, whose ids are in the plan; those of predictions in the ledger
 	NotVerified  []unverifiedStep        `json:"not_verified"`
-	Counts       contract.Counts         `json:"counts"` // of what is known to be gone
+	Counts       bagfile.Counts          `json:"counts"` // of what is known to be gone
 	Residuals    []contract.Residual     `json:"residuals"`
 	ExportBundle *contract.BundleRef     `json:"export_bundle"`
 	StartedAt    time.Time               `json:"started_at"`
@@ -143,7 +143,7 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 	// it the next attempt ends the command as it says.
 	_, err = bag.PutJSON(ctx, put, sink.FailureFile, failureRecord{
 		V: contract.FormatVersion, ID: d.Command.ID, Error: e, PlanSHA256: d.begun.Digest, Called: d.Ledger.Destructive(),
-		KnownAbsent: t.checks, NotVerified: missing, Counts: contract.Counts(t.counts), Residuals: residuals, ExportBundle: d.begun.Export,
+		KnownAbsent: t.checks, NotVerified: missing, Counts: t.counts, Residuals: residuals, ExportBundle: d.begun.Export,
 		StartedAt: d.begun.StartedAt, FinishedAt: d.Now().UTC().Truncate(time.Millisecond),
 	})
 	return left, err

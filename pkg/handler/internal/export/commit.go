@@ -19,7 +19,7 @@ type committing struct {
 	results    *results
 	cut        exportCut
 	out        *sink.Bag
-	counts     contract.Counts
+	counts     bagfile.Counts
 	exceptions int64
 	inventory  bagfile.Inventory
 	adopted    map[string]adopted // by stem
@@ -57,7 +57,7 @@ func (r *results) commit(ctx context.Context, cut exportCut) error {
 	if _, err := bag.PutJSON(ctx, out.Put, sink.ExportFile, bagfile.Export{
 		V: bagfile.Version, ID: x.Command.ID, Reference: bagfile.Text(x.Command.Data.Reference), Endpoint: r.plan.Host, APIVersion: r.plan.API, Scope: scope,
 		PerformanceThreshold: r.plan.Threshold, OverlapThreshold: r.plan.Overlap,
-		Outcome: string(outcome), Counts: bagfile.Counts(c.counts), Exceptions: c.exceptions, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Tool: r.plan.Tool,
+		Outcome: string(outcome), Counts: c.counts, Exceptions: c.exceptions, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Tool: r.plan.Tool,
 	}); err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (r *results) commit(ctx context.Context, cut exportCut) error {
 	// The commit point. A crash before it leaves a bag for the next attempt to finish; after a
 	// crash behind it the next attempt finds the receipt, and only publishes what it says.
 	return x.Bags.Commit(ctx, sink.ExportBag, out, seal, bag.Statement{
-		Account: r.plan.Account, Request: request, Scope: r.plan.Scope, Outcome: outcome, Counts: c.counts, Exceptions: c.exceptions,
+		Account: r.plan.Account, Request: request, Scope: r.plan.Scope, Outcome: outcome, Counts: contract.Counts(c.counts), Exceptions: c.exceptions,
 		Verification: bagfile.ExportVerification{PayloadObjects: seal.PayloadObjects, Unstable: c.unstable()},
 		Tool:         r.plan.Tool, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Ledger: cut.Ledger, Plan: r.plan.Deletes,
 	})

@@ -93,8 +93,8 @@ func (q PredictionQuery) Page(ctx context.Context, client *cv.Client, project uu
 }
 
 // advance notes a page, and reports whether the query got on with it: no page comes twice. The page
-// that later ones are compared with is replaced after 1, 2, 4, 8, … pages, so that circles of every
-// length are found (Brent's algorithm).
+// that later ones are compared with is replaced after 1, 2, 4, 8 and so on pages. So circles of
+// every length are found (Brent's algorithm).
 func (t *Token) advance(page []cv.StoredImagePrediction) bool {
 	key := fmt.Sprint(page[0].ID, page[len(page)-1].ID)
 	if key == t.Mark {

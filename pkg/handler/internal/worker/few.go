@@ -41,11 +41,7 @@ func (a *attempt) readIterations(ctx context.Context, r *reading) ([]cv.Iteratio
 		if len(data.Categories) == 1 && data.Has(contract.CategoryProjects) {
 			return nil, nil
 		}
-		iterations, err := a.client.GetIterations(ctx, p)
-		err = a.judge(ctx, a.absent(ctx, err, uuid.Nil), a.otherProject(func(ctx context.Context, p uuid.UUID) error {
-			_, err := a.client.GetIterations(ctx, p)
-			return err //nolint:wrapcheck // only its kind is looked at
-		}))
+		iterations, err := inProject(ctx, a, a.client.GetIterations)
 		if errors.Is(err, delivery.ErrRefused) {
 			r.fail(contract.CategoryIterations, p.String(), err)
 			return nil, nil
@@ -57,11 +53,9 @@ func (a *attempt) readIterations(ctx context.Context, r *reading) ([]cv.Iteratio
 	}
 	var iterations []cv.Iteration
 	for _, id := range data.IterationIDs {
-		it, err := a.client.GetIteration(ctx, p, id)
-		err = a.judge(ctx, a.absent(ctx, err, id), a.elsewhere(id, false, func(ctx context.Context, id uuid.UUID) error {
-			_, err := a.client.GetIteration(ctx, p, id)
-			return err //nolint:wrapcheck // only its kind is looked at
-		}))
+		it, err := inScope(ctx, a, id, false, func(ctx context.Context, id uuid.UUID) (cv.Iteration, error) {
+			return a.client.GetIteration(ctx, p, id)
+		})
 		if errors.Is(err, errVanished) {
 			continue
 		}
@@ -84,11 +78,9 @@ func (a *attempt) readTags(ctx context.Context, r *reading, named map[uuid.UUID]
 		wanted[id] = false
 	}
 	read := func(scope uuid.UUID) ([]json.RawMessage, error) {
-		tags, err := a.client.GetTags(ctx, a.unit.Project, scope)
-		err = a.judge(ctx, a.absent(ctx, err, scope), a.elsewhere(scope, true, func(ctx context.Context, scope uuid.UUID) error {
-			_, err := a.client.GetTags(ctx, a.unit.Project, scope)
-			return err //nolint:wrapcheck // only its kind is looked at
-		}))
+		tags, err := inScope(ctx, a, scope, true, func(ctx context.Context, scope uuid.UUID) ([]cv.Tag, error) {
+			return a.client.GetTags(ctx, a.unit.Project, scope)
+		})
 		if errors.Is(err, delivery.ErrRefused) {
 			r.fail(contract.CategoryTags, survey.ScopeID(scope), err)
 			return nil, nil
@@ -145,11 +137,9 @@ func (a *attempt) readPerformance(ctx context.Context, r *reading, it *iteration
 	if a.unit.Measure != nil {
 		with = *a.unit.Measure
 	}
-	performance, err := a.client.GetIterationPerformance(ctx, a.unit.Project, it.ID, with.Threshold, with.Overlap)
-	err = a.judge(ctx, a.absent(ctx, err, it.ID), a.elsewhere(it.ID, false, func(ctx context.Context, id uuid.UUID) error {
-		_, err := a.client.GetIterationPerformance(ctx, a.unit.Project, id, with.Threshold, with.Overlap)
-		return err //nolint:wrapcheck // only its kind is looked at
-	}))
+	performance, err := inScope(ctx, a, it.ID, false, func(ctx context.Context, id uuid.UUID) (cv.IterationPerformance, error) {
+		return a.client.GetIterationPerformance(ctx, a.unit.Project, id, with.Threshold, with.Overlap)
+	})
 	if errors.Is(err, cv.ErrUntrained) {
 		it.Trained = false
 		return nil

@@ -126,11 +126,9 @@ func (a *attempt) imagesByID(ctx context.Context, scope uuid.UUID, ids []uuid.UU
 // imageLinks reads the images again, for fresh links: an image that is not there any more is
 // absent.
 func (a *attempt) imageLinks(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]string, error) {
-	images, err := a.imagesByID(ctx, a.unit.ImageScope(), ids)
-	err = a.judge(ctx, a.absent(ctx, err, a.unit.ImageScope()), a.elsewhere(a.unit.ImageScope(), true, func(ctx context.Context, scope uuid.UUID) error {
-		_, err := a.imagesByID(ctx, scope, ids)
-		return err //nolint:wrapcheck // only its kind is looked at
-	}))
+	images, err := inScope(ctx, a, a.unit.ImageScope(), true, func(ctx context.Context, scope uuid.UUID) ([]cv.Image, error) {
+		return a.imagesByID(ctx, scope, ids)
+	})
 	if err != nil && !errors.Is(err, errVanished) {
 		return nil, fmt.Errorf("ask for fresh links: %w", err)
 	}

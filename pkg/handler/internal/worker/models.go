@@ -26,11 +26,9 @@ func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, e
 	var (
 		p, it = a.unit.Project, a.unit.Scope
 		list  = func(ctx context.Context) ([]cv.Export, error) {
-			exports, err := a.client.GetExports(ctx, p, it)
-			err = a.judge(ctx, a.absent(ctx, err, it), a.elsewhere(it, false, func(ctx context.Context, it uuid.UUID) error {
-				_, err := a.client.GetExports(ctx, p, it)
-				return err //nolint:wrapcheck // only its kind is looked at
-			}))
+			exports, err := inScope(ctx, a, it, false, func(ctx context.Context, it uuid.UUID) ([]cv.Export, error) {
+				return a.client.GetExports(ctx, p, it)
+			})
 			if errors.Is(err, cv.ErrUntrained) || errors.Is(err, errVanished) {
 				return nil, nil
 			}

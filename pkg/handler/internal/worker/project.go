@@ -116,11 +116,7 @@ func (a *attempt) readProject(ctx context.Context) (reading, error) {
 		p    = a.unit.Project
 		r    = reading{V: unit.Version}
 	)
-	project, err := a.client.GetProject(ctx, p)
-	err = a.judge(ctx, a.absent(ctx, err, uuid.Nil), a.otherProject(func(ctx context.Context, p uuid.UUID) error {
-		_, err := a.client.GetProject(ctx, p)
-		return err //nolint:wrapcheck // only its kind is looked at
-	}))
+	project, err := inProject(ctx, a, a.client.GetProject)
 	switch {
 	case errors.Is(err, delivery.ErrRefused):
 		r.fail(contract.CategoryProjects, p.String(), err)

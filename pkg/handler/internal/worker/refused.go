@@ -87,6 +87,28 @@ func (a *attempt) answers(ctx context.Context, op string) error {
 	return nil
 }
 
+// inScope makes a call about a scope of the unit's project, and says what its error means: see
+// absent and judge, which make the same call elsewhere. workspace says that it can be about the
+// workspace.
+func inScope[T any](ctx context.Context, a *attempt, scope uuid.UUID, workspace bool, call func(ctx context.Context, scope uuid.UUID) (T, error)) (T, error) {
+	v, err := call(ctx, scope)
+	return v, a.judge(ctx, a.absent(ctx, err, scope), a.elsewhere(scope, workspace, onlyError(call)))
+}
+
+// inProject is inScope for a call about the unit's project itself.
+func inProject[T any](ctx context.Context, a *attempt, call func(ctx context.Context, project uuid.UUID) (T, error)) (T, error) {
+	v, err := call(ctx, a.unit.Project)
+	return v, a.judge(ctx, a.absent(ctx, err, uuid.Nil), a.otherProject(onlyError(call)))
+}
+
+// onlyError is a call of whose answer only the error is looked at.
+func onlyError[T any](call func(context.Context, uuid.UUID) (T, error)) func(context.Context, uuid.UUID) error {
+	return func(ctx context.Context, id uuid.UUID) error {
+		_, err := call(ctx, id)
+		return err
+	}
+}
+
 // elsewhere makes a call about another scope of the project than the one that was refused: the
 // workspace, where it can be about that, else another trained iteration. It makes none where there
 // is no other.
