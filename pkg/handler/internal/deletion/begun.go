@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
@@ -65,57 +67,101 @@ type beginning struct {
 
 // resume reads what an earlier attempt began; false when none did. The job names the beginning.
 // Where the job was removed, a destructive call in the ledger shows that there was one, and the
-// latest stored beginning that fits the command and the ledger is taken, if its plan holds no more
-// than the command.
+// latest stored beginning that fits the command and the ledger is taken.
 func (d *Deleter) resume(ctx context.Context) (bool, error) {
 	if ref := d.Job.Deletion; ref != nil {
-		return true, d.loadBegun(ctx, ref.BegunSHA256)
+		if err := d.loadBegun(ctx, ref.BegunSHA256); err != nil {
+			return true, err
+		}
+		if d.begun.Digest != ref.PlanSHA256 {
+			return true, spoiled(begunObject(ref.BegunSHA256), "names another plan than the job")
+		}
+		return true, nil
 	}
 	if len(d.Ledger.Destructive()) == 0 || d.Command.Data.DryRun {
 		return false, nil
 	}
-	var (
-		last   *beginning
-		chosen string // its digest
-	)
+	chosen, entries := "", int64(-1)
 	for o, err := range d.Bags.Work.List(ctx, d.Bags.WorkKey(begunPrefix)) {
 		if err != nil {
 			return false, fmt.Errorf("look for an earlier beginning: %w", err)
 		}
 		name := strings.TrimPrefix(string(o.Key), string(d.Bags.WorkKey("")))
 		digest := strings.TrimSuffix(strings.TrimPrefix(name, begunPrefix), ".json")
-		err = d.loadBegun(ctx, digest)
-		if err == nil {
-			err = d.Ledger.Continues(d.begun.Ledger)
-		}
+		err = d.loadFitting(ctx, digest)
 		var foreign *contract.Error
 		if errors.As(err, &foreign) {
+			d.Log.Warn().Err(err).Msg("a stored beginning is not this delete's")
 			continue
 		}
 		if err != nil {
 			return false, err
 		}
-		if last == nil || d.begun.Ledger.Entries > last.Ledger.Entries {
-			found := d.begun
-			last, chosen = &found, digest
+		if d.begun.Ledger.Entries > entries {
+			chosen, entries = digest, d.begun.Ledger.Entries
 		}
 	}
 	d.begun = beginning{}
-	if last == nil {
+	d.close()
+	if chosen == "" {
 		return true, &contract.Error{Code: contract.CodeInternal, Message: "the ledger has destructive calls of this delete, but the plan they followed is " +
 			"neither in the job nor in storage: nothing more is deleted; publish the command again under a new id"}
 	}
-	d.begun = *last
-	if err := d.loadPlan(ctx); err != nil {
-		return true, err
-	}
-	if err := d.withinCommand(); err != nil {
+	if err := d.loadFitting(ctx, chosen); err != nil {
 		return true, err
 	}
 	return true, d.update(ctx, func(j *contract.Job) {
 		j.Deletion = &contract.DeletionRef{BegunSHA256: chosen, PlanSHA256: d.begun.Digest, Credentials: d.begun.Credentials}
 		j.Phase = contract.PhaseDelete
 	})
+}
+
+// loadFitting reads the beginning with this digest, and its plan. The ledger must be the one under
+// which it was stored, and all destructive calls must come after it and be about what it planned.
+func (d *Deleter) loadFitting(ctx context.Context, digest string) error {
+	d.close()
+	if err := d.loadBegun(ctx, digest); err != nil {
+		return err
+	}
+	if err := d.Ledger.Continues(d.begun.Ledger); err != nil {
+		return err
+	}
+	if d.Ledger.FirstIntent() <= d.begun.Ledger.Entries {
+		return spoiled(begunObject(digest), "comes after the first destructive call")
+	}
+	if err := d.loadPlan(ctx); err != nil {
+		return err
+	}
+	if err := d.withinCommand(); err != nil {
+		return err
+	}
+	return d.plannedCalls(ctx)
+}
+
+// plannedCalls checks that the plan has what the destructive calls in the ledger were about.
+func (d *Deleter) plannedCalls(ctx context.Context) error {
+	unplanned := spoiled(planObject(d.begun.Digest), "does not have what was called for in the ledger")
+	called := d.Ledger.Projects()
+	for p, err := range d.plannedProjects() {
+		if err != nil {
+			return err
+		}
+		called = slices.DeleteFunc(called, func(id uuid.UUID) bool { return id == p.ID })
+		if d.Ledger.ProjectCalls(ledger.OpDeleteImages, p.ID) == 0 {
+			continue
+		}
+		removed, all, err := d.Ledger.Removed(ctx, ledger.OpDeleteImages, p.ID)
+		if err != nil {
+			return err //nolint:wrapcheck // it says what it reads
+		}
+		if all && !p.Project || slices.ContainsFunc(removed, func(id uuid.UUID) bool { return !has(p.Images, id) }) {
+			return unplanned
+		}
+	}
+	if len(called) > 0 {
+		return unplanned
+	}
+	return nil
 }
 
 // loadBegun reads the beginning with this digest, and checks that it is that, and this command's.
@@ -187,18 +233,24 @@ func (d *Deleter) loadPlan(ctx context.Context) error {
 
 // withinCommand checks that the plan takes no more than the command names.
 func (d *Deleter) withinCommand() error {
-	var head bagfile.Plan
+	var (
+		head bagfile.Plan
+		name = planObject(d.begun.Digest)
+	)
 	for p, err := range deleteplan.Projects(d.plan.ReadSeeker(), &head) {
 		if err != nil {
 			return err
 		}
-		if !d.Command.Data.AllProjects && !slices.Contains(d.Command.Data.ProjectIDs, p.ID) {
-			return spoiled(planObject(d.begun.Digest), "has a project that the command does not name")
+		if more := deleteplan.Exceeds(d.Command.Data, p); more != "" {
+			return spoiled(name, "has what the command does not name ("+more+")")
 		}
 	}
 	want := d.planHead(d.begun.Host)
-	if !reflect.DeepEqual(want, head) {
-		return spoiled(planObject(d.begun.Digest), "differs from the command in selection, categories or unpublish")
+	if len(want.Selection.ImageMetadata) == len(head.Selection.ImageMetadata) {
+		want.Selection.ImageMetadata = head.Selection.ImageMetadata // pseudonyms, under a key that may have been replaced
+	}
+	if !reflect.DeepEqual(want.Selection, head.Selection) || !slices.Equal(want.Categories, head.Categories) || want.Unpublish != head.Unpublish || want.Host != head.Host {
+		return spoiled(name, "differs from the command in selection, categories or unpublish")
 	}
 	return nil
 }

@@ -118,10 +118,13 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 		project := bagfile.DeletionProject{ID: p.ID, Project: p.Project}
 		m := &removal{d: d, n: n, plan: p}
 		for _, step := range steps() {
-			stored, err := d.recorded(ctx, n, step, func(l bagfile.Deleted) error {
-				t.add(p.ID, &project.Counts, l)
-				return nil
-			})
+			stored, err := d.ended(ctx, n, step)
+			if err == nil && stored {
+				_, err = d.recorded(ctx, n, step, func(l bagfile.Deleted) error {
+					t.add(p.ID, &project.Counts, l)
+					return nil
+				})
+			}
 			if err != nil {
 				return "", err
 			}

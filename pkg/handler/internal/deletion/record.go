@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
@@ -21,6 +22,14 @@ import (
 // recordName is the working object that holds the lines of one step of a project.
 func recordName(project int, step string) string {
 	return fmt.Sprintf("deleted/%06d-%s.jsonl", project, step)
+}
+
+// recordHead is the first line of a record. It binds the record to the beginning that its step
+// carried out, and to the ledger as it was when the step ended: a record of another delete is none.
+type recordHead struct {
+	V      int        `json:"v"`
+	Begun  string     `json:"begun_sha256"`
+	Ledger ledger.Ref `json:"ledger"`
 }
 
 // lines are what a step saw to be gone, one after the other: there may be millions.
@@ -34,6 +43,9 @@ func (m *removal) record(ctx context.Context, key sink.Key, gone lines) error {
 	done := int64(0)
 	err := m.d.Bags.Spooled(func(s *sink.Spool) error {
 		enc := json.NewEncoder(s)
+		if err := enc.Encode(recordHead{V: contract.FormatVersion, Begun: m.d.Job.Deletion.BegunSHA256, Ledger: m.d.Ledger.Ref()}); err != nil {
+			return err
+		}
 		for l := range gone {
 			if err := enc.Encode(l); err != nil {
 				return err
@@ -110,7 +122,8 @@ func removalMethod(operation string, already bool) string {
 // recorded reads the lines that one step of a project stored; stored is false when the step has not
 // ended.
 func (d *Deleter) recorded(ctx context.Context, n int, step string, each func(bagfile.Deleted) error) (stored bool, err error) {
-	body, _, err := d.Bags.Work.Open(ctx, d.Bags.WorkKey(recordName(n, step)))
+	name := recordName(n, step)
+	body, _, err := d.Bags.Work.Open(ctx, d.Bags.WorkKey(name))
 	if errors.Is(err, sink.ErrNotFound) {
 		return false, nil
 	}
@@ -118,7 +131,17 @@ func (d *Deleter) recorded(ctx context.Context, n int, step string, each func(ba
 		return false, fmt.Errorf("read what was deleted: %w", err)
 	}
 	defer body.Close()
-	for l, err := range unit.Lines[bagfile.Deleted](json.NewDecoder(bufio.NewReader(body))) {
+	var (
+		decoder = json.NewDecoder(bufio.NewReader(body))
+		head    recordHead
+	)
+	if err := decoder.Decode(&head); err != nil || d.Job.Deletion == nil || head.Begun != d.Job.Deletion.BegunSHA256 || !d.Ledger.Has(head.Ledger) {
+		return false, spoiled(name, "is not of this delete")
+	}
+	for l, err := range unit.Lines[bagfile.Deleted](decoder) {
+		if err == nil && !d.called(n, l) {
+			err = spoiled(name, "names what no call of this delete removed")
+		}
 		if err == nil {
 			err = each(l)
 		}
@@ -127,4 +150,25 @@ func (d *Deleter) recorded(ctx context.Context, n int, step string, each func(ba
 		}
 	}
 	return true, nil
+}
+
+// called reports whether the ledger has a call that can have removed what a line names; of what was
+// gone already there is none.
+func (d *Deleter) called(n int, l bagfile.Deleted) bool {
+	return l.How == bagfile.AlreadyGone || n < len(d.begun.Facts) && d.Ledger.ProjectCalls(l.How, d.begun.Facts[n].ID) > 0
+}
+
+// ended reports whether a step ended in an earlier attempt. A record that does not fit this delete
+// and its ledger is removed: its step is done again.
+func (d *Deleter) ended(ctx context.Context, n int, step string) (bool, error) {
+	stored, err := d.recorded(ctx, n, step, func(bagfile.Deleted) error { return nil })
+	var foreign *contract.Error
+	if !errors.As(err, &foreign) {
+		return stored, err
+	}
+	d.Log.Warn().Err(err).Msg("a stored record is not this delete's")
+	if err := d.Bags.Work.Remove(ctx, d.Bags.WorkKey(recordName(n, step))); err != nil {
+		return false, fmt.Errorf("remove a record that is not this delete's: %w", err)
+	}
+	return false, nil
 }
