@@ -74,7 +74,7 @@ func (d *Deleter) resume(ctx context.Context) (bool, error) {
 			return true, err
 		}
 		if d.begun.Digest != ref.PlanSHA256 {
-			return true, spoiled(begunObject(ref.BegunSHA256), "names another plan than the job")
+			return true, bag.Spoiled(begunObject(ref.BegunSHA256), "names another plan than the job")
 		}
 		return true, nil
 	}
@@ -127,7 +127,7 @@ func (d *Deleter) loadFitting(ctx context.Context, digest string) error {
 		return err
 	}
 	if d.Ledger.FirstIntent() <= d.begun.Ledger.Entries {
-		return spoiled(begunObject(digest), "comes after the first destructive call")
+		return bag.Spoiled(begunObject(digest), "comes after the first destructive call")
 	}
 	if err := d.loadPlan(ctx); err != nil {
 		return err
@@ -140,7 +140,7 @@ func (d *Deleter) loadFitting(ctx context.Context, digest string) error {
 
 // plannedCalls checks that the plan has what the destructive calls in the ledger were about.
 func (d *Deleter) plannedCalls(ctx context.Context) error {
-	unplanned := spoiled(planObject(d.begun.Digest), "does not have what was called for in the ledger")
+	unplanned := bag.Spoiled(planObject(d.begun.Digest), "does not have what was called for in the ledger")
 	called := d.Ledger.Projects()
 	for p, err := range d.plannedProjects() {
 		if err != nil {
@@ -169,34 +169,28 @@ func (d *Deleter) loadBegun(ctx context.Context, digest string) error {
 	name := begunObject(digest)
 	b, err := d.Bags.Work.ReadAll(ctx, d.Bags.WorkKey(name), unit.MaxObject)
 	if errors.Is(err, sink.ErrNotFound) {
-		return spoiled(name, "is missing")
+		return bag.Spoiled(name, "is missing")
 	}
 	if err != nil {
 		return fmt.Errorf("read the beginning: %w", err)
 	}
 	if bag.HexSHA256(b) != digest {
-		return spoiled(name, "is not what was stored there")
+		return bag.Spoiled(name, "is not what was stored there")
 	}
 	var found beginning
 	switch err := contract.DecodeVersioned(b, name, &found); {
 	case errors.Is(err, contract.ErrNewer):
 		return err
 	case err != nil:
-		return spoiled(name, "cannot be read")
+		return bag.Spoiled(name, "cannot be read")
 	}
 	r := found.Request
 	r.Account = "" // the digest may be of a job that is older than accounts
 	if found.DryRun != d.Command.Data.DryRun || !d.Bags.Made(r) {
-		return spoiled(name, "is of another command")
+		return bag.Spoiled(name, "is of another command")
 	}
 	d.begun = found
 	return nil
-}
-
-// spoiled says that a working object which decides what is deleted is not the one that was stored.
-func spoiled(name, how string) error {
-	return &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the working object %s %s: the bucket was changed from outside, so nothing more is deleted; "+
-		"restrict who may write to it, and publish the command again under a new id", name, how)}
 }
 
 // loadPlan reads the plan that the beginning names into a temporary file, unless it is there, and
@@ -208,7 +202,7 @@ func (d *Deleter) loadPlan(ctx context.Context) error {
 	name := planObject(d.begun.Digest)
 	stored, _, err := d.Bags.Work.Open(ctx, d.Bags.WorkKey(name))
 	if errors.Is(err, sink.ErrNotFound) {
-		return spoiled(name, "is missing")
+		return bag.Spoiled(name, "is missing")
 	}
 	if err != nil {
 		return fmt.Errorf("open the plan: %w", err)
@@ -223,7 +217,7 @@ func (d *Deleter) loadPlan(ctx context.Context) error {
 	case err != nil:
 		err = fmt.Errorf("read the plan: %w", err)
 	case spool.SHA256() != d.begun.Digest:
-		err = spoiled(name, "does not have the digest that was begun with")
+		err = bag.Spoiled(name, "does not have the digest that was begun with")
 	default:
 		d.plan = spool
 		return nil
@@ -242,7 +236,7 @@ func (d *Deleter) withinCommand() error {
 			return err
 		}
 		if more := deleteplan.Exceeds(d.Command.Data, p); more != "" {
-			return spoiled(name, "has what the command does not name ("+more+")")
+			return bag.Spoiled(name, "has what the command does not name ("+more+")")
 		}
 	}
 	want := d.planHead(d.begun.Host)
@@ -250,7 +244,7 @@ func (d *Deleter) withinCommand() error {
 		want.Selection.ImageMetadata = head.Selection.ImageMetadata // pseudonyms, under a key that may have been replaced
 	}
 	if !reflect.DeepEqual(want.Selection, head.Selection) || !slices.Equal(want.Categories, head.Categories) || want.Unpublish != head.Unpublish || want.Host != head.Host {
-		return spoiled(name, "differs from the command in selection, categories or unpublish")
+		return bag.Spoiled(name, "differs from the command in selection, categories or unpublish")
 	}
 	return nil
 }
@@ -285,7 +279,7 @@ func (d *Deleter) putNamed(ctx context.Context, name string, body sink.Body) err
 			return nil
 		}
 		if again {
-			return spoiled(name, "is replaced again and again")
+			return bag.Spoiled(name, "is replaced again and again")
 		}
 		if err := d.Bags.Work.Remove(ctx, key); err != nil {
 			return err //nolint:wrapcheck // as above

@@ -193,12 +193,10 @@ func (d *Deleter) recordedSteps(ctx context.Context, n int, p bagfile.PlanProjec
 	if d.begun.DryRun {
 		return nil
 	}
-	for _, step := range (&removal{d: d, n: n, plan: p}).wanted() {
-		switch stored, err := d.recorded(ctx, n, step, each); {
-		case err != nil:
-			return err
-		case !stored:
-			return spoiled(recordName(n, step), "is missing")
+	m := &removal{d: d, n: n, plan: p}
+	for _, step := range m.wanted() {
+		if err := d.records().ReadEnded(ctx, m.at(step), each); err != nil {
+			return err //nolint:wrapcheck // it says what it reads
 		}
 	}
 	return nil

@@ -1,64 +1,43 @@
 package deletion
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"iter"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
-	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleterecord"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
-// recordName is the working object that holds the lines of one step of a project.
-func recordName(project int, step string) string {
-	return fmt.Sprintf("deleted/%06d-%s.jsonl", project, step)
+// lines are what a step saw to be gone.
+type lines = deleterecord.Lines
+
+// records are the records of the delete.
+func (d *Deleter) records() deleterecord.Records {
+	r := deleterecord.Records{Bags: d.Bags, Ledger: d.Ledger, Log: d.Log}
+	if d.Job.Deletion != nil {
+		r.Begun = d.Job.Deletion.BegunSHA256
+	}
+	return r
 }
 
-// recordHead is the first line of a record. It binds the record to the beginning that its step
-// carried out, and to the ledger as it was when the step ended: a record of another delete is none.
-type recordHead struct {
-	V      int        `json:"v"`
-	Begun  string     `json:"begun_sha256"`
-	Ledger ledger.Ref `json:"ledger"`
+// at is a step of the removal.
+func (m *removal) at(step string) deleterecord.Step {
+	return deleterecord.Step{N: m.n, Project: m.plan.ID, Name: step}
 }
-
-// lines are what a step saw to be gone, one after the other: there may be millions.
-type lines = iter.Seq[bagfile.Deleted]
 
 // record stores a step's lines, once what the step read is in the ledger.
-func (m *removal) record(ctx context.Context, key sink.Key, gone lines) error {
+func (m *removal) record(ctx context.Context, gone lines) error {
 	if err := errors.Join(m.d.Attempt.FlushCalls(ctx), m.d.keepCredential(ctx)); err != nil {
 		return err
 	}
-	done := int64(0)
-	err := m.d.Bags.Spooled(func(s *sink.Spool) error {
-		enc := json.NewEncoder(s)
-		if err := enc.Encode(recordHead{V: contract.FormatVersion, Begun: m.d.Job.Deletion.BegunSHA256, Ledger: m.d.Ledger.Ref()}); err != nil {
-			return err
-		}
-		for l := range gone {
-			if err := enc.Encode(l); err != nil {
-				return err
-			}
-			done++
-		}
-		// After a crash before this object is stored the next attempt repeats the step: what is
-		// gone already is seen to be gone. Behind it the step is done.
-		_, err := m.d.Bags.Work.Put(ctx, key, s.Body("application/jsonl"))
-		return err
-	})
+	done, err := m.d.records().Write(ctx, m.at(m.step), gone)
 	if err != nil {
-		return fmt.Errorf("record what was deleted: %w", err)
+		return err //nolint:wrapcheck // it says what it stores
 	}
 	m.d.done += done
 	return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt)
@@ -117,58 +96,4 @@ func removalMethod(operation string, already bool) string {
 		return bagfile.AlreadyGone
 	}
 	return operation
-}
-
-// recorded reads the lines that one step of a project stored; stored is false when the step has not
-// ended.
-func (d *Deleter) recorded(ctx context.Context, n int, step string, each func(bagfile.Deleted) error) (stored bool, err error) {
-	name := recordName(n, step)
-	body, _, err := d.Bags.Work.Open(ctx, d.Bags.WorkKey(name))
-	if errors.Is(err, sink.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("read what was deleted: %w", err)
-	}
-	defer body.Close()
-	var (
-		decoder = json.NewDecoder(bufio.NewReader(body))
-		head    recordHead
-	)
-	if err := decoder.Decode(&head); err != nil || d.Job.Deletion == nil || head.Begun != d.Job.Deletion.BegunSHA256 || !d.Ledger.Has(head.Ledger) {
-		return false, spoiled(name, "is not of this delete")
-	}
-	for l, err := range unit.Lines[bagfile.Deleted](decoder) {
-		if err == nil && !d.called(n, l) {
-			err = spoiled(name, "names what no call of this delete removed")
-		}
-		if err == nil {
-			err = each(l)
-		}
-		if err != nil {
-			return false, fmt.Errorf("read what was deleted: %w", err)
-		}
-	}
-	return true, nil
-}
-
-// called reports whether the ledger has a call that can have removed what a line names; of what was
-// gone already there is none.
-func (d *Deleter) called(n int, l bagfile.Deleted) bool {
-	return l.How == bagfile.AlreadyGone || n < len(d.begun.Facts) && d.Ledger.ProjectCalls(l.How, d.begun.Facts[n].ID) > 0
-}
-
-// ended reports whether a step ended in an earlier attempt. A record that does not fit this delete
-// and its ledger is removed: its step is done again.
-func (d *Deleter) ended(ctx context.Context, n int, step string) (bool, error) {
-	stored, err := d.recorded(ctx, n, step, func(bagfile.Deleted) error { return nil })
-	var foreign *contract.Error
-	if !errors.As(err, &foreign) {
-		return stored, err
-	}
-	d.Log.Warn().Err(err).Msg("a stored record is not this delete's")
-	if err := d.Bags.Work.Remove(ctx, d.Bags.WorkKey(recordName(n, step))); err != nil {
-		return false, fmt.Errorf("remove a record that is not this delete's: %w", err)
-	}
-	return false, nil
 }

@@ -40,9 +40,9 @@ func (m *removal) run(ctx context.Context) error {
 	resumed := false // some steps ended in an earlier attempt
 	for _, step := range m.wanted() {
 		m.step = step
-		switch ended, err := m.d.ended(ctx, m.n, step); {
+		switch ended, err := m.d.records().Ended(ctx, m.at(step)); {
 		case err != nil:
-			return err
+			return err //nolint:wrapcheck // it says what it reads
 		case ended:
 			resumed = true
 			continue
@@ -58,7 +58,7 @@ func (m *removal) run(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
-		if err := m.record(ctx, m.d.Bags.WorkKey(recordName(m.n, step)), gone); err != nil {
+		if err := m.record(ctx, gone); err != nil {
 			return err
 		}
 	}
