@@ -108,8 +108,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// Whatever goes wrong in the making of a bag: what contradicts itself gets no receipt, and the error
-// names the finding.
+// Whatever goes wrong in the making of a bag: what contradicts itself gets no receipt, and the
+// error names the finding.
 func TestNoReceiptForAContradiction(t *testing.T) {
 	s := sinktest.Shared(t)
 	if receipt, err := load(t).commit(s); !receipt || err != nil {

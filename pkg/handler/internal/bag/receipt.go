@@ -104,9 +104,9 @@ func predicateOf(kind sink.BagKind) string {
 	return sink.ExportPredicateType
 }
 
-// agree fails unless a sealed bag and its receipt say the same of each other, of the command, and of
-// the records and files that they speak of. It is what `consumer verify` checks, but for the content
-// of pictures and models: these were stored under the digests of the manifest.
+// agree fails unless a sealed bag and its receipt say the same of each other, of the command, and
+// of the records and files that they speak of. It is what `consumer verify` checks, but for the
+// content of pictures and models: these were stored under the digests of the manifest.
 func agree(ctx context.Context, out *sink.Bag, receipt []byte) error {
 	report, err := verify.Statements(ctx, verify.Sealed(out, receipt), verify.Options{MaxProblems: maxFindings})
 	if err != nil {
