@@ -9,8 +9,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
-// Exceeds is what a planned project has that a delete does not name; empty when it has nothing such.
-// Which images carry a tag or match metadata cannot be told from the plan.
+// Exceeds is what a planned project has that a delete does not name; empty when it has no such
+// thing. Which images carry a tag or match metadata cannot be told from the plan.
 func Exceeds(d contract.Data, p bagfile.PlanProject) string {
 	n := d.Narrowing()
 	whole := n == contract.NarrowNone && d.Has(contract.CategoryProjects)
