@@ -23,6 +23,16 @@ import (
 // them.
 // Errors: ErrNotFound and those of every request. Operations: HeadObject, GetObject.
 func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
+	if s.sealer != nil {
+		object, err := s.Unsealed().Describe(ctx, key)
+		if err == nil {
+			err = s.checkSeal("look at object", object, object.SHA256)
+		}
+		if err != nil {
+			return Object{}, err
+		}
+		return object, nil
+	}
 	object, err := s.Head(ctx, key)
 	if err != nil || object.SHA256 != "" && object.Bytes >= 0 {
 		return object, err
@@ -44,6 +54,7 @@ func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
 // measure is Head with a size, for which at most atMost bytes and one more are read where the store
 // does not say it.
 func (s *Store) measure(ctx context.Context, key Key, atMost int64) (Object, error) {
+	s = s.Unsealed()
 	object, err := s.Head(ctx, key)
 	if err != nil || object.Bytes >= 0 {
 		return object, err
@@ -60,9 +71,13 @@ func (s *Store) measure(ctx context.Context, key Key, atMost int64) (Object, err
 }
 
 // Head describes what is at a key. SHA256 is empty when neither the store's checksum (of the whole
-// object) nor metadata has it, or when the two contradict each other. Errors: ErrNotFound and those
-// of every request. Operation: HeadObject.
+// object) nor metadata has it, or when the two contradict each other; of a sealed store it is always
+// there. Errors: ErrNotFound and those of every request. Operation: HeadObject; of a sealed store
+// those of Describe.
 func (s *Store) Head(ctx context.Context, key Key) (Object, error) {
+	if s.sealer != nil {
+		return s.Describe(ctx, key)
+	}
 	out, err := s.api.HeadObject(ctx, &s3.HeadObjectInput{
 		Bucket:       &s.o.Bucket,
 		Key:          aws.String(string(key)),
@@ -109,11 +124,14 @@ func sizeOrUnknown(size *int64) int64 {
 	return *size
 }
 
-// Open reads an object from its start. A connection that breaks while the body is read is taken up
+// Open reads an object from its start; of a sealed store, once it was read and checked. A connection that breaks while the body is read is taken up
 // again where it broke, as long as the object is the same; Read gives the store's errors. The
 // object's SHA256 may be empty, and its Bytes -1, as with Head. Errors: ErrNotFound and those of
 // every request. Operation: GetObject.
 func (s *Store) Open(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
+	if s.sealer != nil {
+		return s.sealedContent(ctx, key)
+	}
 	r := &reader{ctx: ctx, s: s, key: key, size: -1}
 	out, err := r.get(false)
 	if err != nil {
