@@ -2,8 +2,6 @@ package deletion
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -69,7 +67,7 @@ type beginning struct {
 // than the command.
 func (d *Deleter) resume(ctx context.Context) (bool, error) {
 	if ref := d.Job.Deletion; ref != nil {
-		return true, d.loadBegun(ctx, ref.BegunSHA256)
+		return true, d.loadBegun(ctx, d.Bags.Work.Unsealed(), ref.BegunSHA256)
 	}
 	if len(d.Ledger.Destructive()) == 0 || d.Command.Data.DryRun {
 		return false, nil
@@ -84,7 +82,7 @@ func (d *Deleter) resume(ctx context.Context) (bool, error) {
 		}
 		name := strings.TrimPrefix(string(o.Key), string(d.Bags.WorkKey("")))
 		digest := strings.TrimSuffix(strings.TrimPrefix(name, begunPrefix), ".json")
-		err = d.loadBegun(ctx, digest)
+		err = d.loadBegun(ctx, d.Bags.Work.OfAnyMessage(), digest)
 		if err == nil {
 			err = d.Ledger.Continues(d.begun.Ledger)
 		}
@@ -118,10 +116,11 @@ func (d *Deleter) resume(ctx context.Context) (bool, error) {
 	})
 }
 
-// loadBegun reads the beginning with this digest, and checks that it is that, and this command's.
-func (d *Deleter) loadBegun(ctx context.Context, digest string) error {
+// loadBegun reads the beginning with this digest, and checks that it is that, and this command's. It
+// needs no seal where the job has its digest.
+func (d *Deleter) loadBegun(ctx context.Context, work *sink.Store, digest string) error {
 	name := begunObject(digest)
-	b, err := d.Bags.Work.ReadAll(ctx, d.Bags.WorkKey(name), unit.MaxObject)
+	b, err := work.ReadAll(ctx, d.Bags.WorkKey(name), unit.MaxObject)
 	if errors.Is(err, sink.ErrNotFound) {
 		return spoiled(name, "is missing")
 	}
@@ -160,7 +159,7 @@ func (d *Deleter) loadPlan(ctx context.Context) error {
 		return nil
 	}
 	name := planObject(d.begun.Digest)
-	stored, _, err := d.Bags.Work.Open(ctx, d.Bags.WorkKey(name))
+	stored, _, err := d.Bags.Work.Unsealed().Open(ctx, d.Bags.WorkKey(name))
 	if errors.Is(err, sink.ErrNotFound) {
 		return spoiled(name, "is missing")
 	}
@@ -211,32 +210,11 @@ func latest(a, b time.Time) time.Time {
 	return a.UTC()
 }
 
-// putNamed stores a working object whose name contains its digest, and replaces other content under
-// that name.
+// putNamed stores a working object whose name contains its digest.
 func (d *Deleter) putNamed(ctx context.Context, name string, body sink.Body) error {
-	key := d.Bags.WorkKey(name)
-	for again := false; ; again = true {
-		o, err := d.Bags.Work.Put(ctx, key, body)
-		if err != nil || !o.Adopted {
-			return err //nolint:wrapcheck // the caller says what it stores
-		}
-		there, _, err := d.Bags.Work.Open(ctx, key)
-		if err != nil {
-			return err //nolint:wrapcheck // as above
-		}
-		hash := sha256.New()
-		_, err = io.Copy(hash, there)
-		if err = errors.Join(err, there.Close()); err != nil {
-			return fmt.Errorf("read back %s: %w", name, err)
-		}
-		if hex.EncodeToString(hash.Sum(nil)) == body.SHA256 {
-			return nil
-		}
-		if again {
-			return spoiled(name, "is replaced again and again")
-		}
-		if err := d.Bags.Work.Remove(ctx, key); err != nil {
-			return err //nolint:wrapcheck // as above
-		}
+	o, err := d.Bags.Work.Put(ctx, d.Bags.WorkKey(name), body)
+	if err == nil && o.SHA256 != body.SHA256 {
+		err = spoiled(name, "has other content than its name says")
 	}
+	return err //nolint:wrapcheck // the caller says what it stores
 }
