@@ -294,8 +294,7 @@ func TestPolicyChangedMeanwhile(t *testing.T) {
 }
 
 // TestForgedBeginningOfALostJob removes the job of a delete that was begun, and puts a beginning of
-// another project beside the true one: the delete goes on with its own, and takes nothing that it
-// does not name.
+// another project beside the true one: the delete ends as it does without that.
 func TestForgedBeginningOfALostJob(t *testing.T) {
 	t.Parallel()
 	for _, forged := range []bool{false, true} {
