@@ -81,6 +81,9 @@ func (s *Store) Sealed(by *Sealer) *Store {
 	return &sealed
 }
 
+// SameBucket reports whether two stores are views of one.
+func (s *Store) SameBucket(other *Store) bool { return s.learned == other.learned }
+
 // Unsealed is the plain store, for objects that are known by their digest.
 func (s *Store) Unsealed() *Store { return s.Sealed(nil) }
 

@@ -236,12 +236,13 @@ func (r *rounds) pages(p *projectState, l *listing) {
 		kind = unit.KindPerformances
 	}
 	l.pages = nil
-	pages := cv.Pages(l.of.Count)
+	of := l.of // a unit stays what it is when the listing is counted again
+	pages := cv.Pages(of.Count)
 	if r.plan.witnessed() {
 		pages = max(pages, 1) // whatever the count says
 	}
 	for k := range pages {
-		n := r.add(unit.Unit{Kind: kind, Project: p.id, Listing: &l.of, Pass: l.pass, Skip: k * cv.PageStride, Fetch: l.fetch})
+		n := r.add(unit.Unit{Kind: kind, Project: p.id, Listing: &of, Pass: l.pass, Skip: k * cv.PageStride, Fetch: l.fetch})
 		l.pages = append(l.pages, n)
 	}
 	l.all = append(l.all, l.pages...)
