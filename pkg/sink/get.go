@@ -71,9 +71,9 @@ func (s *Store) measure(ctx context.Context, key Key, atMost int64) (Object, err
 }
 
 // Head describes what is at a key. SHA256 is empty when neither the store's checksum (of the whole
-// object) nor metadata has it, or when the two contradict each other; of a sealed store it is always
-// there. Errors: ErrNotFound and those of every request. Operation: HeadObject; of a sealed store
-// those of Describe.
+// object) nor metadata has it, or when the two contradict each other; of a sealed store it is
+// always there. Errors: ErrNotFound and those of every request. Operation: HeadObject; of a sealed
+// store those of Describe.
 func (s *Store) Head(ctx context.Context, key Key) (Object, error) {
 	if s.sealer != nil {
 		return s.Describe(ctx, key)
@@ -124,10 +124,10 @@ func sizeOrUnknown(size *int64) int64 {
 	return *size
 }
 
-// Open reads an object from its start; of a sealed store, once it was read and checked. A connection that breaks while the body is read is taken up
-// again where it broke, as long as the object is the same; Read gives the store's errors. The
-// object's SHA256 may be empty, and its Bytes -1, as with Head. Errors: ErrNotFound and those of
-// every request. Operation: GetObject.
+// Open reads an object from its start; of a sealed store, once it was read and checked. A
+// connection that breaks while the body is read is taken up again where it broke, as long as the
+// object is the same; Read gives the store's errors. The object's SHA256 may be empty, and its
+// Bytes -1, as with Head. Errors: ErrNotFound and those of every request. Operation: GetObject.
 func (s *Store) Open(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
 	if s.sealer != nil {
 		return s.sealedContent(ctx, key)
