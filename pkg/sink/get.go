@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 
@@ -130,7 +131,7 @@ func sizeOrUnknown(size *int64) int64 {
 // Bytes -1, as with Head. Errors: ErrNotFound and those of every request. Operation: GetObject.
 func (s *Store) Open(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
 	if s.sealer != nil {
-		return s.sealedContent(ctx, key)
+		return s.sealedContent(ctx, key, math.MaxInt64-1)
 	}
 	r := &reader{ctx: ctx, s: s, key: key, size: -1}
 	out, err := r.get(false)
@@ -279,13 +280,17 @@ func (r *reader) Close() error { return r.body.Close() }
 // (content that does not match its digest) and those of every request. Operation: GetObject.
 func (s *Store) ReadAll(ctx context.Context, key Key, limit int64) ([]byte, error) {
 	const op = "read object"
-	body, object, err := s.Open(ctx, key)
+	open := s.Open
+	if s.sealer != nil {
+		open = func(ctx context.Context, key Key) (io.ReadCloser, Object, error) { return s.sealedContent(ctx, key, limit) }
+	}
+	body, object, err := open(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = body.Close() }()
 	if object.Bytes > limit {
-		return nil, newError(op, key, nil, "it has %d bytes, at most %d are allowed", object.Bytes, limit)
+		return nil, tooLarge(op, key, limit)
 	}
 	var b bytes.Buffer
 	b.Grow(int(max(object.Bytes, 0)) + bytes.MinRead)
@@ -293,10 +298,15 @@ func (s *Store) ReadAll(ctx context.Context, key Key, limit int64) ([]byte, erro
 		return nil, wrapError(ctx, op, key, err)
 	}
 	if int64(b.Len()) > limit {
-		return nil, newError(op, key, nil, "it has more than the %d bytes that are allowed", limit)
+		return nil, tooLarge(op, key, limit)
 	}
 	if got := hexSHA256(b.Bytes()); object.SHA256 != "" && got != object.SHA256 {
 		return nil, newError(op, key, ErrUnavailable, "content has SHA-256 %s, expected %s", got, object.SHA256)
 	}
 	return b.Bytes(), nil
+}
+
+// tooLarge is the error of an object that has more bytes than are read.
+func tooLarge(op string, key Key, limit int64) error {
+	return newError(op, key, nil, "it has more than the %d bytes that are allowed", limit)
 }
