@@ -71,7 +71,7 @@ func (p *program) execute(args []string) (err error) {
 			"Every setting is a flag and an environment variable; the flag wins. Secrets are taken from variables and files only: a command line is shown to every user of the machine.\n\n"+
 			"To see it work: consumer dev --demo.\n\n"+
 			"Exit codes: 0 done, 1 unexpected, 2 usage or settings, 3 the command failed, was refused or does not exist, 4 verification failed, "+
-			"5 something needed is not reachable, 6 verification is inconclusive."),
+			"5 something needed is not reachable, 6 verification is inconclusive. A crash ends by SIGABRT (134 in a shell); as process 1 of a container it exits 2."),
 		kong.Writers(p.raw, p.stderr),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),

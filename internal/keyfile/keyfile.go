@@ -36,7 +36,7 @@ func Read(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
+	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
 	if err == nil && len(b) > MaxBytes {
 		err = fmt.Errorf("%s has more than %d bytes", path, MaxBytes)
