@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,9 @@ import (
 type streamInfo struct {
 	Created time.Time `json:"created"`
 	State   struct {
-		Last uint64 `json:"last_seq"`
+		First   uint64   `json:"first_seq"`
+		Last    uint64   `json:"last_seq"`
+		Deleted []uint64 `json:"deleted"` // between them; only when asked for
 	} `json:"state"`
 }
 
@@ -136,6 +139,35 @@ func (q *Queue) commandAndStream(ctx context.Context, stream string, seq uint64,
 		err = fmt.Errorf("read command %d: %w", seq, err)
 	}
 	return m, now, err
+}
+
+// Queued reports whether the message with this sequence is in the command stream with this
+// identity. It does not read the message, so whoever may not read the commands of others may ask.
+// Of another stream nothing is queued any more.
+func (q *Queue) Queued(ctx context.Context, stream string, seq uint64) (queued bool, err error) {
+	retriesIfBehind := jsapi.MaxStaleAnswers
+	err = q.api.RetryUntilDone(ctx, q.commands, func(try int) error {
+		info, err := q.streamInfoOnce(ctx, try, q.commands)
+		switch {
+		case err != nil:
+			return jsapi.TransientUnlessPermanent(err)
+		case info.identity() != stream, seq < info.State.First:
+			return nil
+		case info.State.Last < seq && retriesIfBehind > 0:
+			retriesIfBehind--
+			return jsapi.TransientError{Err: errLeaderBehind}
+		case info.State.Last < seq:
+			return nil
+		}
+		// A list of all that left the stream out of turn: it is asked for only where it decides.
+		err = q.api.APIRequestOnce(ctx, try, "STREAM.INFO."+q.commands, map[string]bool{"deleted_details": true}, &info)
+		queued = info.identity() == stream && info.State.First <= seq && !slices.Contains(info.State.Deleted, seq)
+		return jsapi.TransientUnlessPermanent(err)
+	})
+	if err != nil {
+		err = fmt.Errorf("look for command %d in the queue: %w", seq, err)
+	}
+	return queued && err == nil, err
 }
 
 // RemoveCommand implements handler.CommandQueue: it deletes the message, and its holder finds none

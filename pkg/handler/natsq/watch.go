@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
-// A watch polls. After a hint it reads again within minPollInterval; without one the interval grows
-// to maxPollInterval.
+// A watch polls: often at first, so that a short command is not waited for longer than it takes,
+// and at last every maxPollInterval.
 const (
 	minPollInterval = 4 * time.Millisecond
 	maxPollInterval = time.Second
@@ -24,26 +22,21 @@ const pollsUntilIdentityCheck = 16
 // watchSubject sends what decode makes of the messages of a subject in a stream, beginning with
 // those stored already, until ctx ends; then it closes the channel.
 //
-// It reads from the leader and needs no consumer, which a restart or an operator could remove. A
-// message published on a subject is also sent to its subscribers as a core NATS message, slightly
-// before the server stores or refuses it: that is the hint to read again soon. A lost hint costs
-// maxPollInterval.
+// It fails when the stream cannot be read. It asks the leader again and again, and needs neither a consumer, which a restart or an operator
+// could remove, nor a subscription, which would need the right to listen to others' messages.
 func watchSubject[T any](ctx context.Context, q *Queue, stream, subject string, decode func(*jsapi.StoredMessage) (T, bool)) (<-chan T, error) {
-	hints := make(chan struct{}, 1)
-	sub, err := q.nc.Subscribe(subject, func(*nats.Msg) {
-		select {
-		case hints <- struct{}{}:
-		default:
-		}
-	})
+	known, err := q.streamIdentity(ctx, stream)
 	if err != nil {
-		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
+		return nil, err
+	}
+	// A user who may not read learns it here.
+	if _, err := q.api.ReadMessage(ctx, stream, jsapi.MessageQuery{Seq: 1, Next: subject}); err != nil {
+		return nil, fmt.Errorf("read %s: %w", subject, err)
 	}
 	out := make(chan T)
 	go func() {
 		defer close(out)
-		defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is closed, and the subscription with it
-		err := q.eachMessage(ctx, stream, subject, hints, func(s *jsapi.StoredMessage) {
+		err := q.eachMessage(ctx, stream, known, subject, func(s *jsapi.StoredMessage) {
 			if v, ok := decode(s); ok {
 				select {
 				case out <- v:
@@ -60,13 +53,9 @@ func watchSubject[T any](ctx context.Context, q *Queue, stream, subject string, 
 }
 
 // eachMessage calls handle with the messages of a subject, those stored already and then each new
-// one, until ctx ends or reading fails.
-func (q *Queue) eachMessage(ctx context.Context, stream, subject string, hints <-chan struct{}, handle func(*jsapi.StoredMessage)) error {
+// one, until ctx ends or reading fails. known is the stream's identity.
+func (q *Queue) eachMessage(ctx context.Context, stream, known, subject string, handle func(*jsapi.StoredMessage)) error {
 	next, interval, emptyPolls := uint64(1), minPollInterval, 0
-	known, err := q.streamIdentity(ctx, stream)
-	if err != nil {
-		return err
-	}
 	for ctx.Err() == nil {
 		s, err := q.api.ReadMessage(ctx, stream, jsapi.MessageQuery{Seq: next, Next: subject})
 		switch {
@@ -83,17 +72,10 @@ func (q *Queue) eachMessage(ctx context.Context, stream, subject string, hints <
 			next = 1
 			continue
 		}
-		timer := time.NewTimer(interval)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
-		case <-hints:
-			interval = minPollInterval
-		case <-timer.C:
-			interval = min(2*interval, maxPollInterval)
+		if err := jsapi.Wait(ctx, interval); err != nil {
+			return err
 		}
-		timer.Stop()
+		interval = min(interval+interval/4, maxPollInterval)
 	}
 	return context.Cause(ctx)
 }

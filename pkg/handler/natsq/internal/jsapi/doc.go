@@ -2,6 +2,7 @@
 //
 //   - api.go: requests, tries and backoff; errors.go: which errors are permanent
 //   - store.go: messages read from the leader, stored by compare-and-set, removed
+//   - denied.go: what the server does not permit
 //   - health.go: what operations are waiting for
 //
 // It knows no stream of this product by name: package natsq does.
