@@ -128,7 +128,7 @@ func (q *Queue) WatchJob(ctx context.Context, key string) (<-chan contract.Job, 
 	if err := checkKey(key); err != nil {
 		return nil, fmt.Errorf("watch job: %w", err)
 	}
-	return watchSubject(ctx, q, q.jobs, q.jobSubject(key), func(s *jsapi.StoredMessage) (contract.Job, bool) {
+	return jsapi.Watch(ctx, q.api, q.jobs, q.jobSubject(key), func(s *jsapi.StoredMessage) (contract.Job, bool) {
 		if isDeleted(s) {
 			return contract.Job{}, false
 		}

@@ -88,7 +88,7 @@ func OpenRequester(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error
 		return nil, err
 	}
 	err = q.api.RetryUntilDone(ctx, q.events, func(try int) error {
-		_, err := q.streamInfoOnce(ctx, try, q.events)
+		_, err := q.api.StreamInfoOnce(ctx, try, q.events)
 		if jsapi.HasCode(err, jsapi.CodeStreamNotFound) {
 			return &DriftError{Differences: []Difference{{Object: q.events, Is: "missing", Wants: "to exist"}}}
 		}

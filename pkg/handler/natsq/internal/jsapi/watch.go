@@ -1,11 +1,9 @@
-package natsq
+package jsapi
 
 import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
 // A watch polls: often at first, so that a short command is not waited for longer than it takes,
@@ -19,24 +17,24 @@ const (
 // stream was created again.
 const pollsUntilIdentityCheck = 16
 
-// watchSubject sends what decode makes of the messages of a subject in a stream, beginning with
+// Watch sends what decode makes of the messages of a subject in a stream, beginning with
 // those stored already, until ctx ends; then it closes the channel.
 //
 // It fails when the stream cannot be read. It asks the leader again and again, and needs neither a consumer, which a restart or an operator
 // could remove, nor a subscription, which would need the right to listen to others' messages.
-func watchSubject[T any](ctx context.Context, q *Queue, stream, subject string, decode func(*jsapi.StoredMessage) (T, bool)) (<-chan T, error) {
-	known, err := q.streamIdentity(ctx, stream)
+func Watch[T any](ctx context.Context, c *Client, stream, subject string, decode func(*StoredMessage) (T, bool)) (<-chan T, error) {
+	known, err := c.StreamIdentity(ctx, stream)
 	if err != nil {
 		return nil, err
 	}
 	// A user who may not read learns it here.
-	if _, err := q.api.ReadMessage(ctx, stream, jsapi.MessageQuery{Seq: 1, Next: subject}); err != nil {
+	if _, err := c.ReadMessage(ctx, stream, MessageQuery{Seq: 1, Next: subject}); err != nil {
 		return nil, fmt.Errorf("read %s: %w", subject, err)
 	}
 	out := make(chan T)
 	go func() {
 		defer close(out)
-		err := q.eachMessage(ctx, stream, known, subject, func(s *jsapi.StoredMessage) {
+		err := c.eachMessage(ctx, stream, known, subject, func(s *StoredMessage) {
 			if v, ok := decode(s); ok {
 				select {
 				case out <- v:
@@ -46,7 +44,7 @@ func watchSubject[T any](ctx context.Context, q *Queue, stream, subject string, 
 		})
 		// Permanent: the connection is closed, or the server refuses to read.
 		if ctx.Err() == nil {
-			q.log.Warn().Err(err).Str("subject", subject).Msg("watch ended")
+			c.health.log.Warn().Err(err).Str("subject", subject).Msg("watch ended")
 		}
 	}()
 	return out, nil
@@ -54,10 +52,10 @@ func watchSubject[T any](ctx context.Context, q *Queue, stream, subject string, 
 
 // eachMessage calls handle with the messages of a subject, those stored already and then each new
 // one, until ctx ends or reading fails. known is the stream's identity.
-func (q *Queue) eachMessage(ctx context.Context, stream, known, subject string, handle func(*jsapi.StoredMessage)) error {
+func (c *Client) eachMessage(ctx context.Context, stream, known, subject string, handle func(*StoredMessage)) error {
 	next, interval, emptyPolls := uint64(1), minPollInterval, 0
 	for ctx.Err() == nil {
-		s, err := q.api.ReadMessage(ctx, stream, jsapi.MessageQuery{Seq: next, Next: subject})
+		s, err := c.ReadMessage(ctx, stream, MessageQuery{Seq: next, Next: subject})
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -68,11 +66,11 @@ func (q *Queue) eachMessage(ctx context.Context, stream, known, subject string, 
 			handle(s)
 			continue
 		}
-		if emptyPolls++; emptyPolls%pollsUntilIdentityCheck == 0 && q.streamReplaced(ctx, stream, &known) {
+		if emptyPolls++; emptyPolls%pollsUntilIdentityCheck == 0 && c.streamReplaced(ctx, stream, &known) {
 			next = 1
 			continue
 		}
-		if err := jsapi.Wait(ctx, interval); err != nil {
+		if err := Wait(ctx, interval); err != nil {
 			return err
 		}
 		interval = min(interval+interval/4, maxPollInterval)
@@ -82,11 +80,11 @@ func (q *Queue) eachMessage(ctx context.Context, stream, known, subject string, 
 
 // streamReplaced reports whether the stream is not the known one any more, however many messages it
 // has by now: it was deleted and created again. Then known becomes the new stream's identity.
-func (q *Queue) streamReplaced(ctx context.Context, stream string, known *string) bool {
-	info, err := q.streamInfoOnce(ctx, 0, stream)
-	if err != nil || info.identity() == *known {
+func (c *Client) streamReplaced(ctx context.Context, stream string, known *string) bool {
+	info, err := c.StreamInfoOnce(ctx, 0, stream)
+	if err != nil || info.Identity() == *known {
 		return false
 	}
-	*known = info.identity()
+	*known = info.Identity()
 	return true
 }
