@@ -41,7 +41,8 @@ func documentedServer(t *testing.T) func() string {
 	return func() string { return string(block[1]) }
 }
 
-// newRoles is a service that runs with exactly its documented rights, and the other roles beside it.
+// newRoles is a service that runs with exactly its documented rights, and the other roles beside
+// it.
 func newRoles(t *testing.T) *fixture {
 	t.Helper()
 	f := newFixtureOn(t, natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0", Config: documentedServer(t)}), cvtest.Options{Seed: 1})

@@ -20,8 +20,9 @@ const pollsUntilIdentityCheck = 16
 // Watch sends what decode makes of the messages of a subject in a stream, beginning with
 // those stored already, until ctx ends; then it closes the channel.
 //
-// It fails when the stream cannot be read. It asks the leader again and again, and needs neither a consumer, which a restart or an operator
-// could remove, nor a subscription, which would need the right to listen to others' messages.
+// It fails when the stream cannot be read. It asks the leader again and again, and needs neither a
+// consumer, which a restart or an operator could remove, nor a subscription, which would need the
+// right to listen to the messages of others.
 func Watch[T any](ctx context.Context, c *Client, stream, subject string, decode func(*StoredMessage) (T, bool)) (<-chan T, error) {
 	known, err := c.StreamIdentity(ctx, stream)
 	if err != nil {
