@@ -35,7 +35,7 @@ const (
 var ErrDenied = errors.New("denied by the NATS server")
 
 // Is reports whether target is ErrDenied.
-func (e *DeniedError) Is(target error) bool { return target == ErrDenied } //nolint:errorlint // Is compares
+func (e *DeniedError) Is(target error) bool { return target == ErrDenied }
 
 // denials knows what the server denied on one connection. The server says so outside of any
 // request, and does not answer the request: its sender would wait in vain.
