@@ -204,3 +204,21 @@ func TestRepublishedKeepsItsObjects(t *testing.T) {
 	}
 	w.checkTruth(t, w.bag(t, "exp-1", sink.ExportBag), e, w.truthOf(t, before, selection{}))
 }
+
+// TestLostJobRepublished loses the job and the message of a delete that was begun, and has it
+// published again: it goes on with what was begun for the earlier message.
+func TestLostJobRepublished(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	account := fillAccount(w.api)
+	data := `{"project_ids":` + idList(account.small.ID) + `}`
+	w.deleteUntil(t, "DeleteIteration", data)
+	w.loseJob(t, "del-1")
+	w.remake(t)
+	w.start(t, replicaOptions{configure: noWait})
+	e := w.wait(t, w.publish(t, contract.ActionDelete, "del-1", data))
+	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Counts.Images != int64(len(account.small.Images)) {
+		t.Errorf("ended %s %s with %+v: %v", e.Status, e.Outcome, e.Counts, e.Error)
+	}
+	w.bag(t, "del-1", sink.DeleteBag)
+}

@@ -2,3 +2,8 @@ package sink
 
 // PartBytes is the size of the parts of an upload.
 var PartBytes = partBytes
+
+// SealOf makes the seal of an object each time that it is called.
+func SealOf(by *Sealer, key Key, digest string) func() string {
+	return func() string { return by.seal(by.message, key, digest) }
+}

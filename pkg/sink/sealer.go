@@ -145,11 +145,11 @@ func (s *Store) checkClaim(op string, o Object) error {
 	return s.checkSeal(op, o, o.SHA256)
 }
 
-// sealedContent is the content of an object whose seal is right; a larger one is in a temporary
-// file.
-func (s *Store) sealedContent(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
+// sealedContent is the content of an object whose seal is right, of at most limit bytes; a larger
+// one than is held in memory is in a temporary file.
+func (s *Store) sealedContent(ctx context.Context, key Key, limit int64) (io.ReadCloser, Object, error) {
 	for try := 1; ; try++ {
-		content, o, err := s.readSealed(ctx, key)
+		content, o, err := s.readSealed(ctx, key, limit)
 		if !errors.Is(err, errContradicted) {
 			return content, o, err
 		}
@@ -162,7 +162,7 @@ func (s *Store) sealedContent(ctx context.Context, key Key) (io.ReadCloser, Obje
 // errContradicted says that an object's metadata has the right seal of another content.
 var errContradicted = errors.New("the content is not what was sealed")
 
-func (s *Store) readSealed(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
+func (s *Store) readSealed(ctx context.Context, key Key, limit int64) (io.ReadCloser, Object, error) {
 	const op = "read object"
 	body, o, err := s.Unsealed().Open(ctx, key)
 	if err != nil {
@@ -171,6 +171,9 @@ func (s *Store) readSealed(ctx context.Context, key Key) (io.ReadCloser, Object,
 	defer func() { _ = body.Close() }()
 	if err := s.checkClaim(op, o); err != nil {
 		return nil, Object{}, err
+	}
+	if o.Bytes > limit {
+		return nil, Object{}, tooLarge(op, key, limit)
 	}
 	claimed := o.SHA256
 	var content sealedReader
@@ -186,7 +189,11 @@ func (s *Store) readSealed(ctx context.Context, key Key) (io.ReadCloser, Object,
 		if content.spool, err = NewSpool(s.o.SpoolDir); err != nil {
 			return nil, Object{}, err
 		}
-		if _, err := io.Copy(content.spool, body); err != nil {
+		n, err := io.Copy(content.spool, io.LimitReader(body, limit+1))
+		if err == nil && n > limit {
+			err = tooLarge(op, key, limit)
+		}
+		if err != nil {
 			return nil, Object{}, errors.Join(wrapError(ctx, op, key, err), content.Close())
 		}
 		o.Bytes, o.SHA256 = content.spool.Size(), content.spool.SHA256()

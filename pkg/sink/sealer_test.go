@@ -117,6 +117,12 @@ func TestSealedIsAdopted(t *testing.T) {
 			if err != nil || !o.Adopted || o.Bytes != int64(size) || o.Meta["source"] != "original" {
 				t.Errorf("put: %+v, %v", o, err)
 			}
+			if b, err := second.ReadAll(t.Context(), "k", int64(size)); err != nil || !bytes.Equal(b, content) {
+				t.Errorf("read: %d bytes, %v", len(b), err)
+			}
+			if _, err := second.ReadAll(t.Context(), "k", int64(size)-1); err == nil || errors.Is(err, sink.ErrNotFound) {
+				t.Errorf("more than was allowed was read: %v", err)
+			}
 			if o, err := second.Head(t.Context(), "k"); err != nil || o.SHA256 != sink.Bytes(content, "").SHA256 {
 				t.Errorf("head: %+v, %v", o, err)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // ToolName is the product's name in bags and receipts.
@@ -82,22 +83,13 @@ func (b Bags) CheckUnmoved(host string, begun account.Endpoint) error {
 // Request is the command as it may be kept.
 func (b Bags) Request(scope contract.Scope, digest, account string) Request {
 	return Request{
-		V: contract.FormatVersion, ID: b.Command.ID, Action: b.Command.Action, Source: b.Command.Source, Published: b.Command.Published,
+		V: bagfile.Version, ID: b.Command.ID, Action: string(b.Command.Action), Source: b.Command.Source, Published: b.Command.Published,
 		Data: scope, Digest: digest, Account: account,
 	}
 }
 
-// Request is evidence/request.json: the command as it may be kept.
-type Request struct {
-	V         int             `json:"v"`
-	ID        string          `json:"id"`
-	Action    contract.Action `json:"action"`
-	Account   string          `json:"account"` // that the data's resource meant
-	Source    string          `json:"source,omitempty"`
-	Published time.Time       `json:"published"`
-	Data      contract.Scope  `json:"data"`
-	Digest    string          `json:"digest"` // see contract.Command.Ref
-}
+// Request is evidence/request.json.
+type Request = bagfile.Request[contract.Scope]
 
 // EarlierRequest reports whether a bag exists under the command's id, and whether it was made for
 // the same data and account. A bag that this deployment did not seal exists if it is whole, or
@@ -159,11 +151,11 @@ func (b Bags) request(ctx context.Context, kind sink.BagKind) (raw []byte, same 
 // Made reports whether a stored request is this command: it has the digest that the command's job
 // has, whatever keys there are now, or a digest of the same data. The account is compared apart.
 func (b Bags) Made(r Request) bool {
-	if r.ID != b.Command.ID || r.Action != b.Command.Action {
+	if r.ID != b.Command.ID || r.Action != string(b.Command.Action) {
 		return false
 	}
 	earlier := contract.CommandRef{Digest: r.Digest, Account: r.Account}
-	return b.Digest != "" && r.Digest == b.Digest || b.Command.SameAs(contract.Job{ID: r.ID, Action: r.Action, Command: earlier}, b.Keys)
+	return b.Digest != "" && r.Digest == b.Digest || b.Command.SameAs(contract.Job{ID: r.ID, Action: b.Command.Action, Command: earlier}, b.Keys)
 }
 
 // Info is the fields of bag-info.txt.

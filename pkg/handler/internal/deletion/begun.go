@@ -163,8 +163,8 @@ func (d *Deleter) plannedCalls(ctx context.Context) error {
 	return nil
 }
 
-// loadBegun reads the beginning with this digest, and checks that it is that, and this command's. It
-// needs no seal where the job has its digest.
+// loadBegun reads the beginning with this digest, and checks that it is that, and this command's.
+// It needs no seal where the job has its digest.
 func (d *Deleter) loadBegun(ctx context.Context, work *sink.Store, digest string) error {
 	name := begunObject(digest)
 	b, err := work.ReadAll(ctx, d.Bags.WorkKey(name), unit.MaxObject)

@@ -122,10 +122,7 @@ func (d *Deleter) commit(ctx context.Context) error {
 	record := bagfile.Deletion{
 		V: bagfile.Version, ID: d.Command.ID, Reference: bagfile.Text(d.Command.Data.Reference), Method: bagfile.Method, Endpoint: d.begun.Host, APIVersion: cv.APIVersion,
 		Scope: scope, DryRun: d.begun.DryRun, Outcome: string(outcome), Counts: t.counts, PlanSHA256: d.begun.Digest, Projects: t.projects,
-		ExportBundle: (*bagfile.BundleRef)(d.begun.Export), Residuals: []bagfile.Residual{}, StartedAt: d.begun.StartedAt, BegunAt: d.begun.BegunAt, FinishedAt: cut.FinishedAt, Tool: d.begun.Tool,
-	}
-	for _, r := range residuals {
-		record.Residuals = append(record.Residuals, bagfile.Residual{Category: string(r.Category), Reason: r.Reason})
+		ExportBundle: (*bagfile.BundleRef)(d.begun.Export), Residuals: inBag(residuals), StartedAt: d.begun.StartedAt, BegunAt: d.begun.BegunAt, FinishedAt: cut.FinishedAt, Tool: d.begun.Tool,
 	}
 	if _, err := bag.PutJSON(ctx, out.Put, sink.DeletionFile, record); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // ledgerBatch is how many bytes of calls that only read go into one message.
@@ -235,7 +236,9 @@ func (l *Ledger) End() uint64 { return l.seq }
 func (l *Ledger) Pending() time.Time { return l.open }
 
 // Destructive counts the destructive calls, in the order of their first call.
-func (l *Ledger) Destructive() []OperationCount { return append([]OperationCount{}, l.counts.calls...) }
+func (l *Ledger) Destructive() []bagfile.CallCount {
+	return append([]bagfile.CallCount{}, l.counts.calls...)
+}
 
 // FirstIntent is the number of the first line that is an intent, 0 when there is none.
 func (l *Ledger) FirstIntent() int64 { return l.counts.firstIntent }

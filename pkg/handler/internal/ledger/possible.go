@@ -14,11 +14,12 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // counts is what a ledger says of its destructive calls.
 type counts struct {
-	calls    []OperationCount          // in the order of their first call
+	calls    []bagfile.CallCount       // in the order of their first call
 	projects map[projectCalls]int      // how often a call for a project may have been carried out
 	intents  map[[sha256.Size]byte]int // by callKey: how often a call may have been carried out
 
@@ -45,18 +46,10 @@ func callKey(operation, target string) [sha256.Size]byte {
 	return sha256.Sum256([]byte(operation + " " + target))
 }
 
-// OperationCount counts the calls of one destructive operation.
-type OperationCount struct {
-	Operation string `json:"operation"`
-	Intended  int    `json:"intended"`  // intents, the calls that were about to be made
-	Answered  int    `json:"answered"`  // those with any answer
-	Succeeded int    `json:"succeeded"` // those answered with 2xx
-}
-
-func (f *counts) of(operation string) *OperationCount {
-	i := slices.IndexFunc(f.calls, func(o OperationCount) bool { return o.Operation == operation })
+func (f *counts) of(operation string) *bagfile.CallCount {
+	i := slices.IndexFunc(f.calls, func(o bagfile.CallCount) bool { return o.Operation == operation })
 	if i < 0 {
-		f.calls = append(f.calls, OperationCount{Operation: operation})
+		f.calls = append(f.calls, bagfile.CallCount{Operation: operation})
 		i = len(f.calls) - 1
 	}
 	return &f.calls[i]
