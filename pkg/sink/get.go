@@ -282,7 +282,9 @@ func (s *Store) ReadAll(ctx context.Context, key Key, limit int64) ([]byte, erro
 	const op = "read object"
 	open := s.Open
 	if s.sealer != nil {
-		open = func(ctx context.Context, key Key) (io.ReadCloser, Object, error) { return s.sealedContent(ctx, key, limit) }
+		open = func(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
+			return s.sealedContent(ctx, key, limit)
+		}
 	}
 	body, object, err := open(ctx, key)
 	if err != nil {

@@ -41,8 +41,8 @@ func BenchmarkSeals(b *testing.B) {
 	ratio.Report(b, page(plain.Sealed(sealer())), page(plain))
 }
 
-// A seal is two digests of some hundred bytes: beside the SHA-256 that each picture has anyway it is
-// little.
+// A seal is two digests of some hundred bytes: little beside the SHA-256 that each picture has
+// anyway.
 func BenchmarkSeal(b *testing.B) {
 	picture := noise(1, 20_000)
 	seal := sink.SealOf(sealer(), "cmd-1/export/data/projects/p/images/i.jpg", sink.Bytes(picture, "").SHA256)
