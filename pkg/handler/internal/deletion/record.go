@@ -1,7 +1,6 @@
 package deletion
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -118,7 +117,7 @@ func (d *Deleter) recorded(ctx context.Context, n int, step string, each func(ba
 		return false, fmt.Errorf("read what was deleted: %w", err)
 	}
 	defer body.Close()
-	for l, err := range unit.Lines[bagfile.Deleted](json.NewDecoder(bufio.NewReader(body))) {
+	for l, err := range unit.Lines[bagfile.Deleted](body) {
 		if err == nil {
 			err = each(l)
 		}

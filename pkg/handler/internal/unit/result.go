@@ -20,6 +20,10 @@ import (
 // MaxObject bounds a working object that is read whole, in bytes.
 const MaxObject = 256 << 20
 
+// MaxLine bounds a line of a working object, in bytes. The longest is of an image, whose JSON has at
+// most 4 MiB.
+const MaxLine = 8 << 20
+
 // Names of working objects.
 func ResultName(n int) string   { return fmt.Sprintf("units/%06d.jsonl", n) }
 func ReadingName(n int) string  { return fmt.Sprintf("units/%06d.list", n) }
@@ -83,13 +87,18 @@ func ReadSummary(ctx context.Context, work *sink.Store, l sink.Layout, n int) (s
 		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
 	}
 	defer body.Close()
-	if err := json.NewDecoder(body).Decode(&s); err != nil {
-		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
+	for s, err = range Lines[Summary](body) {
+		switch {
+		case err != nil:
+			return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
+		case s.V > Version:
+			return Summary{}, "", &contract.NewerError{What: "unit result", V: s.V, Up: Version}
+		case s.N != n:
+			return Summary{}, "", fmt.Errorf("read the result of unit %d: it is that of unit %d", n, s.N)
+		}
+		return s, o.SHA256, nil
 	}
-	if s.V > Version {
-		return Summary{}, "", &contract.NewerError{What: "unit result", V: s.V, Up: Version}
-	}
-	return s, o.SHA256, nil
+	return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, io.ErrUnexpectedEOF)
 }
 
 // ReadRecords yields the lines of a unit's result after the first.
@@ -101,32 +110,44 @@ func ReadRecords(ctx context.Context, work *sink.Store, l sink.Layout, n int) it
 			return
 		}
 		defer body.Close()
-		d := json.NewDecoder(bufio.NewReaderSize(body, 64<<10))
-		var summary json.RawMessage
-		if err := d.Decode(&summary); err != nil {
-			yield(Record{}, fmt.Errorf("read the result of unit %d: %w", n, err))
-			return
-		}
-		for rec, err := range Lines[Record](d) {
+		summary := true
+		for line, err := range Lines[json.RawMessage](body) {
+			if summary && err == nil {
+				summary = false
+				continue
+			}
+			var rec Record
+			if err == nil {
+				err = json.Unmarshal(line, &rec)
+			}
 			if err != nil {
 				err = fmt.Errorf("read the result of unit %d: %w", n, err)
 			}
-			if !yield(rec, err) {
+			if !yield(rec, err) || err != nil {
 				return
 			}
 		}
 	}
 }
 
-// Lines yields the values that a decoder has left. After an error nothing follows.
-func Lines[T any](d *json.Decoder) iter.Seq2[T, error] {
+// Lines yields the values of a working object that has one in each line, of MaxLine at most. After
+// an error nothing follows.
+func Lines[T any](r io.Reader) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		for {
+		lines := bufio.NewScanner(r)
+		lines.Buffer(make([]byte, 0, 64<<10), MaxLine)
+		for lines.Scan() {
 			var v T
-			err := d.Decode(&v)
-			if errors.Is(err, io.EOF) || !yield(v, err) || err != nil {
+			if err := json.Unmarshal(lines.Bytes(), &v); !yield(v, err) || err != nil {
 				return
 			}
+		}
+		err := lines.Err()
+		if errors.Is(err, bufio.ErrTooLong) {
+			err = fmt.Errorf("a line of more than %d bytes", MaxLine)
+		}
+		if err != nil {
+			yield(*new(T), err)
 		}
 	}
 }
