@@ -41,13 +41,12 @@ func (s *soak) answered(statuses ...int) (n int) {
 }
 
 // swapKeys gives the replicas a key that the service refuses, then by mistake that of another
-// account at the same endpoint, each until it was used, and the right one again. The key is not
-// rotated for good: a delete whose last project was deleted with the key before knows the account
-// by that key only, and waits for it.
+// account at the same endpoint, each until it was used, and then a new one of the right account:
+// the key is rotated for good, and the old one is refused from then on.
 func (s *soak) swapKeys() {
 	s.t.Helper()
 	n := len(s.keys)
-	right, foreign := s.vision.Key(), fmt.Sprintf("foreign-key-%d", n)
+	foreign, rotated := fmt.Sprintf("foreign-key-%d", n), fmt.Sprintf("rotated-key-%d", n)
 	s.want(contract.ActionExport, s.exportData("many"), complete) // so that there are calls
 	before := s.answered(http.StatusUnauthorized)
 	s.giveKey(fmt.Sprintf("refused-key-%d", n))
@@ -57,7 +56,8 @@ func (s *soak) swapKeys() {
 	used := s.vision.CountElsewhere()
 	s.giveKey(foreign)
 	s.await("calls with the key of another account", func() bool { return s.vision.CountElsewhere() > used+2 })
-	s.giveKey(right)
+	s.vision.SetKey(rotated)
+	s.giveKey(rotated)
 }
 
 // burst has the service refuse everything for a while, in the ways of a wrong role and of a wrong

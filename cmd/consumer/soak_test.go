@@ -30,7 +30,7 @@ var (
 	soakDrains   = flag.Int("drains", 1, "replicas that TestSoak stops as an operator does")
 	soakNATS     = flag.Int("nats-restarts", 1, "restarts of NATS in TestSoak")
 	soakStore    = flag.Int("s3-restarts", 1, "restarts of the S3 server in TestSoak")
-	soakKeys     = flag.Int("key-swaps", 0, "times that TestSoak gives a refused key, and that of another account by mistake")
+	soakKeys     = flag.Int("key-swaps", 0, "times that TestSoak gives a refused key, that of another account by mistake, and a new one for good")
 	soakRemakes  = flag.Int("remakes", 0, "times that TestSoak makes CV_COMMANDS anew")
 	soakBursts   = flag.Int("bursts", 0, "times that the service answers many calls of TestSoak with 403 or 404")
 	soakLimit    = flag.Duration("soak-limit", 5*time.Minute, "how long TestSoak waits for the last command")

@@ -33,9 +33,11 @@
 //     operations and their types, one area each; blobs.go: downloads
 //   - client.go, endpoint.go, credential.go, hosts.go: what a Client is made of, and where its
 //     credential and its downloads may go
-//   - call.go, retry.go, trace.go, pages.go, query.go: how a call is made, repeated, told and paged
-//   - answer.go, json.go, time.go: what of an answer is usable; errors.go, errorresponse.go,
-//     missing.go: what a failed call says
+//   - call.go, retry.go, trace.go, pages.go, query.go: how a call is made, repeated (retry.go: how
+//     often, and after which pauses), told and paged
+//   - answer.go, json.go, time.go: what of a 2xx answer is usable
+//   - errors.go: the kinds of failures, by status and code; errorresponse.go, missing.go: what a
+//     failed call says
 //
 // # What it does not do
 //

@@ -11,7 +11,7 @@
 //   - end.go: the one place that ends a command: its job, dead letter and terminal event; and that
 //     answers a message which only repeats another one
 //   - stopping.go: commands that end without a bag: cancelled or failed
-//   - cancel.go: cancels; refuse.go: messages that are no command
+//   - cancel.go: cancels, and when one is too late; refuse.go: messages that are no command
 //   - gc.go: what ended commands left in storage; health.go: dependencies that fail
 //
 // A Command arrives on the queue; its Job is the durable record of carrying it out; Units are the

@@ -94,6 +94,16 @@ func TestProjectVanishes(t *testing.T) {
 			w.checkTruth(t, files, e, w.truthOf(t, w.api.Snapshot(), selection{}))
 		})
 	}
+	t.Run("and the account has no other", func(t *testing.T) {
+		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 2}})
+		p := smallProject(w.api)
+		w.before("GetProject", 1, func() { w.api.RemoveProject(p.ID) })
+		w.start(t, replicaOptions{configure: noWait})
+		_, _, inventory := w.exceptions(t, `{"all_projects":true}`, 1)
+		if len(inventory.Projects) != 1 || !inventory.Projects[0].Gone {
+			t.Errorf("the inventory has %+v", inventory.Projects)
+		}
+	})
 	t.Run("although it was named", func(t *testing.T) {
 		w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 2}})
 		w.start(t, replicaOptions{configure: noWait})

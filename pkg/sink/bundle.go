@@ -34,9 +34,10 @@ type Seal struct {
 
 // Bag writes one bag below a root key: payload by Put and Add, tag files by PutTag, then Seal, then
 // PutReceipt. Every object is written once, so a bag can be written again after a crash at any
-// point, and ends in the same bytes if it is given the same content in the same order. Its memory
-// is 24 bytes for each object; the manifest grows on disk. A Bag is used by one goroutine at a
-// time.
+// point, and ends in the same bytes if it is given the same content in the same order. Before the
+// receipt is made, Files and Open read the sealed bag again (sealed.go). Its memory is 24 bytes for
+// each object and up to 4 MiB of small files; the manifest grows on disk. A Bag is used by one
+// goroutine at a time.
 type Bag struct {
 	store    *Store
 	root     Key
@@ -45,6 +46,8 @@ type Bag struct {
 	payload  []extent
 	bytes    int64
 	tags     []ManifestLine
+	written  map[Path]written // by put
+	kept     int64            // bytes of their contents
 	seal     *Seal
 }
 
@@ -143,7 +146,7 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 	if object.SHA256 != body.SHA256 {
 		return Object{}, newError("store", object.Key, ErrMixed, "the store holds SHA-256 %s, this bag has %s", object.SHA256, body.SHA256)
 	}
-	return object, nil
+	return object, b.keep(path, body)
 }
 
 // Seal writes bag-info.txt with the fields given and Payload-Oxum, bagit.txt, and the two

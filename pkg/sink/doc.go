@@ -21,4 +21,13 @@
 //
 // The package knows keys, checksums and conditions; it knows nothing of queues or of the Training
 // API.
+//
+// Which file holds what:
+//
+//   - store.go, s3.go: Store and its client: settings, retries, and what a store ignores
+//   - put.go, multipart.go, get.go, list.go, remove.go: one kind of request each; errors.go: what a
+//     store's refusal means; unanswered.go: requests whose caller has given up
+//   - bundle.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof
+//   - key.go, extension.go, digest.go, canonical.go: names, types of content, digests, canonical
+//     JSON; spool.go: content that is kept in a file meanwhile
 package sink

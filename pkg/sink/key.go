@@ -53,7 +53,6 @@ const maxPrefixBytes = 512
 
 var (
 	commandIDs = regexp.MustCompile(`^[A-Za-z0-9_-]{1,120}$`)
-	segments   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
 	extensions = regexp.MustCompile(`^[a-z0-9]{1,8}$`)
 	plainWords = regexp.MustCompile(`^[A-Za-z0-9]{1,40}$`)
 )
@@ -165,7 +164,7 @@ func (p Path) Check() error {
 		return fmt.Errorf("path of %d bytes", len(p))
 	}
 	for segment := range strings.SplitSeq(string(p), "/") {
-		if !segments.MatchString(segment) {
+		if !plainSegment(segment) {
 			return fmt.Errorf("segment %q is not a plain name", segment)
 		}
 	}
@@ -176,6 +175,20 @@ func (p Path) Check() error {
 		}
 	}
 	return nil
+}
+
+// plainSegment reports whether a segment is made of letters, digits, and after the first character
+// of dots and hyphens too. Verification asks for every file, so it is no regular expression.
+func plainSegment(segment string) bool {
+	for i := range len(segment) {
+		switch c := segment[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_':
+		case i > 0 && (c == '.' || c == '-'):
+		default:
+			return false
+		}
+	}
+	return segment != ""
 }
 
 // IsPayload reports whether a path is below data/.

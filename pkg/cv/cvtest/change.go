@@ -178,14 +178,19 @@ func (s *Server) SetKey(key string) {
 }
 
 // OtherAccount makes a key good for another account at the same endpoint, as a regional one has
-// many: an account without projects. To its key, everything of this account is not found.
-func (s *Server) OtherAccount(key string) {
+// many: an account with these projects, which are empty. To its key, everything of this account is
+// not found.
+func (s *Server) OtherAccount(key string, projects ...uuid.UUID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.others == nil {
 		s.others = map[string]account{}
 	}
-	s.others[key] = account{}
+	var other account
+	for i, id := range projects {
+		other.projects = append(other.projects, &project{id: id, serial: i, name: fmt.Sprintf("Project %d", i+1), workspace: &scope{}})
+	}
+	s.others[key] = other
 }
 
 // TagImages puts a tag on images of the workspace, as a person labelling them does: they move from

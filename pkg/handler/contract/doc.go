@@ -1,10 +1,10 @@
 // Package contract is the wire: commands, events, jobs, refusals and dead letters, as others
 // publish and read them. The JSON Schemas of all of them are in package schema.
 //
-//   - command.go: commands, their data and limits; message.go: messages and dead letters; key.go:
-//     the keys that name commands
-//   - decode.go: DecodeCommand; envelope.go: the three encodings; fields.go: the data, field by
-//     field; strictjson.go: values and objects
+//   - fields.go: the data, field by field: which fields there are, which actions may have them, and
+//     how each is read; command.go: their types and limits
+//   - decode.go: DecodeCommand; envelope.go: the three encodings; strictjson.go: values and objects
+//   - message.go: messages and dead letters; key.go: the keys that name commands
 //   - refusal.go: error codes, the order in which refusals are checked, and refusals
 //   - policy.go: which deletes the service carries out
 //   - event.go: events; job.go: jobs; versioned.go: formats of newer versions

@@ -44,7 +44,7 @@ func (m memory) Open(_ context.Context, name string) (io.ReadCloser, error) {
 	return io.NopCloser(strings.NewReader(content)), nil
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func asJSON(v any) string {
 var bundles, _ = filepath.Abs(filepath.Join("..", "..", "..", "testdata", "bundles"))
 
 // load reads a golden bag.
-func load(t *testing.T, name string) memory {
+func load(t testing.TB, name string) memory {
 	t.Helper()
 	dir := filepath.Join(bundles, name)
 	m := memory{}
@@ -290,7 +290,13 @@ func forge(t *testing.T, m memory) memory {
 // problems is what is wrong with a bag, a line each.
 func problems(t *testing.T, src verify.Source) string {
 	t.Helper()
-	report, err := verify.Bag(t.Context(), src, verify.Options{Readers: 2})
+	return findings(t, src, verify.Bag)
+}
+
+// findings is what one of the checks finds in a bag.
+func findings(t *testing.T, src verify.Source, check func(context.Context, verify.Source, verify.Options) (verify.Report, error)) string {
+	t.Helper()
+	report, err := check(t.Context(), src, verify.Options{Readers: 2})
 	must(t, err)
 	var out strings.Builder
 	for _, p := range report.Problems {

@@ -7,9 +7,24 @@
 // deleted.go). What a bag says and no other part of it supports takes a signature to believe;
 // docs/auditors.md lists it.
 //
+// Whoever has a bag checks it with [Bag]. The program that makes one checks it with [Statements]
+// before it writes the receipt: the same code, but pictures and models, which it has just stored,
+// are not opened.
+//
 // A bag is read through [Source], from a folder or from S3, several files at once, each file once
 // and as a stream. Whoever made the bag may be hostile: whatever it holds, the verification ends,
 // in bounded memory, and text of the bag goes into the report quoted (text.go). Memory is about 50
 // bytes for each payload file and 16 to 32 for each planned or deleted thing; a record, a document
 // and a statement have limits of their own (limits.go).
+//
+// Which file reads what, and which compares:
+//
+//   - verify.go: the order of the checks, and the report; source.go: folders and S3; reading.go:
+//     files, each once; shapes.go: what each name below a bag is; index.go: the payload's names
+//   - manifests.go, receipt.go, inventory.go, plan.go, ledger.go, documents.go, records.go,
+//     deleted.go: each reads a kind of file, and judges its form
+//   - statements.go: the receipt compared with request, summary and bag-info; export.go: inventory
+//     and counts of an export compared with its documents and records; deletion.go: plan, ledger
+//     and counts of a delete compared with its records
+//   - json.go, keys.go, text.go, limits.go: JSON as a stream, sets of ids, quoting, bounds
 package verify

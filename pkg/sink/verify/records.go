@@ -108,9 +108,14 @@ func (r *lineReader) record(line []byte) error {
 	if r.at.shape == predictionsFile {
 		of = "prediction"
 	}
-	for name := range members {
-		if name != of && !slices.Contains([]string{"file", "sha256", "bytes", "content_type", "source", "error"}, name) {
+	var blob bagfile.Blob
+	for name, value := range members {
+		switch into := memberOf(&blob, name); {
+		case name == of:
+		case into == nil:
 			return fmt.Errorf("it has the member %s, which is none of a record", quote(name))
+		case json.Unmarshal(value, into) != nil:
+			return errors.New("it is not a record")
 		}
 	}
 	var thing struct {
@@ -124,16 +129,26 @@ func (r *lineReader) record(line []byte) error {
 		return fmt.Errorf("prediction %s is of project %s", thing.ID, *thing.Project)
 	}
 	r.all = append(r.all, thing.ID)
-	var blob bagfile.Blob
-	delete(members, of)
-	rest, err := json.Marshal(members)
-	if err == nil {
-		err = json.Unmarshal(rest, &blob)
-	}
-	if err != nil {
-		return errors.New("it is not a record")
-	}
 	return r.blob(of, thing.ID, blob)
+}
+
+// memberOf is where the member of a record is decoded into; nil for one that it does not have.
+func memberOf(b *bagfile.Blob, name string) any {
+	switch name {
+	case "file":
+		return &b.File
+	case "sha256":
+		return &b.SHA256
+	case "bytes":
+		return &b.Bytes
+	case "content_type":
+		return &b.ContentType
+	case "source":
+		return &b.Source
+	case "error":
+		return &b.Error
+	}
+	return nil
 }
 
 // blob returns an error for what a record says of its blob and is not so.

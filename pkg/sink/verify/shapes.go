@@ -133,6 +133,9 @@ func (s shape) records() bool {
 	return s == imagesFile || s == iterationImages || s == predictionsFile || s == performancesFile || s == deletedFile
 }
 
+// opaque reports whether a file is a picture or a model, which is only hashed.
+func (s shape) opaque() bool { return s == imageBlob || s == predictionBlob || s == modelFile }
+
 // limit is how large a file may be that is looked into as a whole; 0: it is read line by line, or
 // not looked into.
 func (s shape) limit() int64 {

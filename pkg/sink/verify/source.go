@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -117,4 +118,33 @@ func (s storeSource) Open(ctx context.Context, name string) (io.ReadCloser, erro
 		return nil, err // not the nil *reader within an interface
 	}
 	return body, nil
+}
+
+// Sealed reads a bag that was just sealed, and the receipt that is about to be stored with it. What
+// the bag still has is not read from the store again.
+func Sealed(bag *sink.Bag, receipt []byte) Source { return sealedSource{bag, receipt} }
+
+type sealedSource struct {
+	bag     *sink.Bag
+	receipt []byte
+}
+
+// List implements Source: first the payload, in the order in which it was added.
+func (s sealedSource) List(context.Context) iter.Seq2[File, error] {
+	return func(yield func(File, error) bool) {
+		for file, err := range s.bag.Files() {
+			if !yield(File{Name: string(file.Path), Bytes: file.Bytes}, err) || err != nil {
+				return
+			}
+		}
+		yield(File{Name: string(sink.ReceiptFile), Bytes: int64(len(s.receipt))}, nil)
+	}
+}
+
+// Open implements Source.
+func (s sealedSource) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	if sink.Path(name) == sink.ReceiptFile {
+		return io.NopCloser(bytes.NewReader(s.receipt)), nil
+	}
+	return s.bag.Open(ctx, sink.Path(name)) //nolint:wrapcheck // the caller names the file
 }

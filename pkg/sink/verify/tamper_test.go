@@ -24,6 +24,7 @@ type tampering struct {
 	change func(e *editor)
 	want   string // in what is found; ASCII only
 	raw    bool   // nothing is recomputed
+	blob   bool   // only a picture or a model is changed, into which Statements does not look
 }
 
 // editor changes a bag. A change that changes nothing fails the test.
@@ -137,6 +138,9 @@ func TestTampering(t *testing.T) {
 				}
 				if strings.ContainsFunc(strings.ReplaceAll(got, "\n", ""), func(r rune) bool { return !unicode.IsPrint(r) }) {
 					t.Errorf("characters that are not printable in %q", got)
+				}
+				if without := findings(t, m, verify.Statements); without != got && !c.blob {
+					t.Errorf("want\n%s\nwithout a look into pictures and models\n%s", got, without)
 				}
 				places := []place{folder, stored}
 				if every := 1 + 11*race; i%every > 0 {

@@ -246,7 +246,7 @@ func exportTamperings() []tampering {
 		}, want: "the inventory does not name this project"},
 		{name: "file of no manifest", raw: true, change: func(e *editor) { e.put("data/x", "x") }, want: "data/x: it is not in the manifest"},
 		{name: "tag file of no manifest", raw: true, change: func(e *editor) { e.put("x\u202e\u200f", "x") }, want: `x\u202e\u200f: it is not in the tag manifest`},
-		{name: "other content", raw: true, change: func(e *editor) { e.put(picture, e.m[picture]+"x") }, want: "its SHA-256 is"},
+		{name: "other content", raw: true, blob: true, change: func(e *editor) { e.put(picture, e.m[picture]+"x") }, want: "its SHA-256 is"},
 		{name: "evidence of a failure beside the receipt", change: func(e *editor) { e.put("evidence/failure.json", "{}") }, want: "evidence of a failed delete beside a receipt"},
 		{name: "another version of BagIt", change: func(e *editor) { e.put("bagit.txt", "BagIt-Version: 0.97\n") }, want: "it does not declare BagIt 1.0"},
 	}

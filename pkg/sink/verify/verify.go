@@ -89,13 +89,24 @@ type Failure struct {
 //
 // The error is not nil exactly when the result is Inconclusive; it names what could not be read.
 func Bag(ctx context.Context, src Source, o Options) (Report, error) {
+	return check(ctx, src, o, false)
+}
+
+// Statements does all that Bag does, but that it does not open pictures and models: what the
+// manifest says of their content is taken as it is. It is for the maker of a bag, which stored them
+// under these digests, before it makes a statement about them.
+func Statements(ctx context.Context, src Source, o Options) (Report, error) {
+	return check(ctx, src, o, true)
+}
+
+func check(ctx context.Context, src Source, o Options, unopened bool) (Report, error) {
 	if o.MaxProblems <= 0 {
 		o.MaxProblems = 100
 	}
 	if o.Readers <= 0 {
 		o.Readers = 8
 	}
-	v := &verifier{src: src, o: o, tagFiles: map[sink.Path]int64{}, projects: map[uuid.UUID]*project{}, perFile: map[sink.Path]int{}, deleted: map[uuid.UUID]*deletedProject{}}
+	v := &verifier{src: src, o: o, unopened: unopened, tagFiles: map[sink.Path]int64{}, projects: map[uuid.UUID]*project{}, perFile: map[sink.Path]int{}, deleted: map[uuid.UUID]*deletedProject{}}
 	v.report.Signature = Unsigned
 	err := v.run(ctx)
 	r := &v.report
@@ -118,8 +129,9 @@ func Bag(ctx context.Context, src Source, o Options) (Report, error) {
 
 // verifier is one verification.
 type verifier struct {
-	src Source
-	o   Options
+	src      Source
+	o        Options
+	unopened bool // pictures and models are not opened
 
 	payload  []payloadFile          // sorted by path hash once listed
 	tagFiles map[sink.Path]int64    // files outside data/ and their sizes, -1: the source does not say

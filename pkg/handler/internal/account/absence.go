@@ -89,7 +89,7 @@ func (a *Control) projectGone(ctx context.Context, project uuid.UUID) (bool, err
 // there; else the account must be under control.
 func (a *Control) NotListed(ctx context.Context, projects []uuid.UUID) (listed int, err error) {
 	a.mu.Lock()
-	control := len(a.planned) > 0
+	control := len(a.mine) > 0
 	a.mu.Unlock()
 	return a.lookAgain(ctx, control, projects...)
 }

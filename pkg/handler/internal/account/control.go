@@ -50,7 +50,7 @@ type Control struct {
 	mu       sync.Mutex
 	host     string                                     // of the endpoint when the command began; empty before
 	proven   []string                                   // fingerprints of credentials that an earlier attempt proved
-	planned  map[uuid.UUID]struct{}                     // projects known to be of the account
+	mine     map[uuid.UUID]struct{}                     // projects known to be of the account
 	answered map[cv.CredentialID]map[uuid.UUID]struct{} // projects about which a credential got an answer other than an error
 	last     cv.CredentialID                            // of the latest answer
 	absences map[uuid.UUID]*absence
@@ -59,7 +59,7 @@ type Control struct {
 // NewControl makes a Control that knows nothing yet.
 func NewControl(s Settings) *Control {
 	return &Control{
-		Settings: s, planned: map[uuid.UUID]struct{}{}, answered: map[cv.CredentialID]map[uuid.UUID]struct{}{}, absences: map[uuid.UUID]*absence{},
+		Settings: s, mine: map[uuid.UUID]struct{}{}, answered: map[cv.CredentialID]map[uuid.UUID]struct{}{}, absences: map[uuid.UUID]*absence{},
 	}
 }
 
@@ -107,8 +107,50 @@ func (a *Control) Expect(projects ...uuid.UUID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, p := range projects {
-		a.planned[p] = struct{}{}
+		a.mine[p] = struct{}{}
 	}
+}
+
+// Listed adds projects that the account listed in its latest answer: they are its own, and so is
+// the credential that got this answer.
+func (a *Control) Listed(projects ...uuid.UUID) {
+	a.Expect(projects...)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range projects {
+		a.sawProject(p)
+	}
+}
+
+// MaxKnown is how many projects are kept to know an account by. One of them, still listed, is
+// enough.
+const MaxKnown = 100
+
+// Others lists the projects, and returns up to MaxKnown of those that are not known to be the
+// account's yet: a later credential that lists one of them is the account's, even when all that was
+// planned is gone. There are none when no known project is listed beside them, as the account may
+// be another one; none are needed where the host says which account it is.
+func (a *Control) Others(ctx context.Context) ([]uuid.UUID, error) {
+	if a.Service.OwnHost() {
+		return nil, nil
+	}
+	projects, err := a.Service.GetProjects(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the other projects: %w", err)
+	}
+	if !a.lists(projects) {
+		return nil, nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var others []uuid.UUID
+	for _, p := range projects {
+		if _, mine := a.mine[p.ID]; !mine {
+			others = append(others, p.ID)
+		}
+	}
+	others = contract.SortedIDs(others)
+	return others[:min(len(others), MaxKnown)], nil
 }
 
 // Fingerprint is that of the credential of the latest answer, once it got an answer about a planned
@@ -144,8 +186,8 @@ func (e *UncontrolledError) Error() string { return e.Waiting.Detail }
 func (e *UncontrolledError) Is(target error) bool { return target == cv.ErrMisconfigured }
 
 // Check fails with an UncontrolledError unless the account that answered last is known to be the
-// planned one: by its own host name, which is what it was, by its credential, or by a planned
-// project that it lists.
+// planned one: by its own host name, which is what it was, by its credential, or by a project of
+// the planned account that it lists.
 func (a *Control) Check(ctx context.Context) error {
 	if known, err := a.known(ctx); known || err != nil {
 		return err
@@ -174,37 +216,36 @@ func (a *Control) known(ctx context.Context) (bool, error) {
 	return slices.Contains(earlier, fingerprint), err
 }
 
-// checkListed fails unless the projects, listed just now, have a planned one, and the credential
-// that listed them is the one that was asked about.
+// checkListed fails unless the projects, listed just now, have one of the planned account, and the
+// credential that listed them is the one that was asked about.
 func (a *Control) checkListed(asked cv.CredentialID, projects []cv.Project) error {
 	if now, _ := a.credential(); now == asked && a.lists(projects) {
 		return nil
 	}
 	return &UncontrolledError{contract.Waiting{For: contract.WaitCredential, Since: a.Now().UTC(), Detail: fmt.Sprintf(
-		"nothing planned is found at %s with this credential, which lists %d projects, none of them planned: if the key is of another account, "+
+		"nothing planned is found at %s with this credential, which lists %d projects, none of which was in the planned account before: if the key is of another account, "+
 			"set the planned account's (VISION_TRAINING_KEY, VISION_TRAINING_KEY_FILE or key_file); the command waits until then", a.Service.Host(), len(projects))}}
 }
 
-// credential is that of the latest answer, and whether it got an answer about a planned project in
-// this attempt.
+// credential is that of the latest answer, and whether it got an answer about a project of the
+// account in this attempt.
 func (a *Control) credential() (last cv.CredentialID, proven bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for p := range a.answered[a.last] {
-		if _, planned := a.planned[p]; planned {
+		if _, mine := a.mine[p]; mine {
 			return a.last, true
 		}
 	}
 	return a.last, false
 }
 
-// lists reports whether any of these projects is a planned one. Then the credential is the
-// account's.
+// lists reports whether any of these projects is the account's. Then so is the credential.
 func (a *Control) lists(projects []cv.Project) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, p := range projects {
-		if _, planned := a.planned[p.ID]; planned {
+		if _, mine := a.mine[p.ID]; mine {
 			a.sawProject(p.ID)
 			return true
 		}

@@ -33,6 +33,8 @@ var (
 	never = uuid.MustParse("00000000-0000-0000-0000-000000000003")
 	right = cv.CredentialID{1}
 	wrong = cv.CredentialID{2}
+
+	rotated = cv.CredentialID{3}
 )
 
 func newService(projects ...uuid.UUID) *service {
@@ -108,6 +110,13 @@ func TestGone(t *testing.T) {
 			prepare: func(s *service) { _ = s.answer("GetProject", two, "") }, fails: isUncontrolled},
 		{name: "another planned project is listed", projects: []uuid.UUID{two}, code: "NotFoundIteration", calls: 1,
 			prepare: func(s *service) { s.control.Expect(two) }, want: true},
+		{name: "the same credential listed the project before", code: "NotFoundProject", want: true, waits: account.Recheck, calls: 2,
+			prepare: func(s *service) { s.list(one) }},
+		{name: "another credential listed the project before", code: "NotFoundProject", waits: account.Recheck, calls: 2, fails: isUncontrolled,
+			prepare: func(s *service) {
+				s.list(one)
+				s.credential = wrong
+			}},
 		{name: "nothing planned is listed", projects: []uuid.UUID{two}, code: "NotFoundIteration", calls: 1, fails: isUncontrolled},
 		{name: "the host is the account's own", code: "NotFoundIteration", want: true,
 			prepare: func(s *service) { s.own, s.host = true, "faces.cognitiveservices.azure.com" }},
@@ -184,6 +193,12 @@ func TestGone(t *testing.T) {
 	}
 }
 
+// list has the account list its projects, which are noted.
+func (s *service) list(projects ...uuid.UUID) {
+	_ = s.answer("GetProjects", uuid.Nil, "")
+	s.control.Listed(projects...)
+}
+
 func isUncontrolled(err error) bool {
 	var waits *account.UncontrolledError
 	return errors.As(err, &waits) && errors.Is(err, cv.ErrMisconfigured)
@@ -250,5 +265,60 @@ func TestNotListed(t *testing.T) {
 				t.Errorf("waited %s", s.waited)
 			}
 		})
+	}
+}
+
+// TestOthers lists the projects that show whose a key is once all that was planned is gone. A
+// listing without anything planned may be another account's.
+func TestOthers(t *testing.T) {
+	many := make([]uuid.UUID, 2*account.MaxKnown)
+	for i := range many {
+		many[i] = uuid.UUID{1, byte(i)}
+	}
+	for _, c := range []struct {
+		name   string
+		own    bool
+		listed []uuid.UUID
+		want   []uuid.UUID
+		calls  int
+	}{
+		{name: "what is planned is listed", listed: []uuid.UUID{never, one, two}, want: []uuid.UUID{two, never}, calls: 1},
+		{name: "nothing planned is listed", listed: []uuid.UUID{never, two}, calls: 1},
+		{name: "only what is planned is listed", listed: []uuid.UUID{one}, calls: 1},
+		{name: "very many are listed", listed: append([]uuid.UUID{one}, many...), want: many[:account.MaxKnown], calls: 1},
+		{name: "the host says whose it is", own: true, listed: []uuid.UUID{one, two}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newService()
+			s.own, s.listed = c.own, c.listed
+			s.control.Expect(one)
+			others, err := s.control.Others(t.Context())
+			if err != nil || !slices.Equal(others, c.want) || len(s.asked) != c.calls {
+				t.Errorf("after %d calls %v: %v", len(s.asked), others, err)
+			}
+		})
+	}
+}
+
+// TestOthersProve has another key after all that was planned is gone: it is the account's if it
+// lists one of the others.
+func TestOthersProve(t *testing.T) {
+	for _, same := range []bool{true, false} {
+		s := newService(one, two)
+		s.control.Expect(one)
+		others, err := s.control.Others(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.begin()
+		s.control.Expect(append(others, one)...)
+		s.credential, s.projects, s.listed = rotated, nil, []uuid.UUID{never}
+		if same {
+			s.listed = []uuid.UUID{never, two}
+		}
+		gone, err := s.control.Gone(t.Context(), one, s.answer("GetProject", one, "NotFoundProject"))
+		if gone != same || same != (err == nil) || !same && !isUncontrolled(err) {
+			t.Errorf("the same account %t: gone %t: %v", same, gone, err)
+		}
 	}
 }

@@ -15,10 +15,14 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 // MaxReceipt bounds receipt.json, request.json and failure.json, in bytes.
 const MaxReceipt = 16 << 20
+
+// maxFindings bounds what the error of a bag that contradicts itself names.
+const maxFindings = 3
 
 // Statement is what the receipt of either kind of bag says beside what the command says.
 type Statement struct {
@@ -38,20 +42,36 @@ type Statement struct {
 	ExportBundle          *contract.BundleRef // of a delete
 }
 
-// Commit writes the receipt of a sealed bag, which says so.
+// Commit writes the receipt of a sealed bag, which says so, once the bag agrees with it.
 func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal sink.Seal, says Statement) error {
+	statement, err := b.statement(kind, seal, says)
+	if err != nil {
+		return err
+	}
+	receipt, err := statement.Encode()
+	if err != nil {
+		return fmt.Errorf("encode the receipt: %w", err)
+	}
+	if err := agree(ctx, out, receipt); err != nil {
+		return err
+	}
+	return storeReceipt(ctx, out, receipt)
+}
+
+// statement is the receipt that says so.
+func (b Bags) statement(kind sink.BagKind, seal sink.Seal, says Statement) (sink.Receipt, error) {
 	scope, err := contract.Marshal(says.Scope)
 	if err != nil {
-		return fmt.Errorf("encode the scope: %w", err)
+		return sink.Receipt{}, fmt.Errorf("encode the scope: %w", err)
 	}
 	verification, err := contract.Marshal(says.Verification)
 	if err != nil {
-		return fmt.Errorf("encode the verification: %w", err)
+		return sink.Receipt{}, fmt.Errorf("encode the verification: %w", err)
 	}
 	var exported json.RawMessage
 	if says.ExportBundle != nil {
 		if exported, err = contract.Marshal(says.ExportBundle); err != nil {
-			return fmt.Errorf("encode the export bundle: %w", err)
+			return sink.Receipt{}, fmt.Errorf("encode the export bundle: %w", err)
 		}
 	}
 	residuals := []sink.ReceiptResidual{}
@@ -63,7 +83,7 @@ func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal
 		plan = &sink.ReceiptPlan{SHA256: says.Plan}
 	}
 	c := b.Command
-	return storeReceipt(ctx, out, sink.NewReceipt(predicateOf(kind), seal, sink.Predicate{
+	return sink.NewReceipt(predicateOf(kind), seal, sink.Predicate{
 		Command: sink.ReceiptCommand{
 			ID: c.ID, Action: string(c.Action), Reference: c.Data.Reference, Resource: c.Data.Resource, Account: says.Account, SHA256: says.Request,
 		},
@@ -73,7 +93,7 @@ func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal
 		Ledger: sink.ReceiptLedger{Entries: says.Ledger.Entries, Head: says.Ledger.Head},
 		Bundle: sink.ReceiptBundle{URI: b.URI(kind)},
 		Method: says.Method, Plan: plan, ExportBundle: exported,
-	}))
+	}), nil
 }
 
 // predicateOf is the predicate type of the receipts of a kind of bag.
@@ -84,11 +104,29 @@ func predicateOf(kind sink.BagKind) string {
 	return sink.ExportPredicateType
 }
 
-func storeReceipt(ctx context.Context, bag *sink.Bag, receipt sink.Receipt) error {
-	b, err := receipt.Encode()
+// agree fails unless a sealed bag and its receipt say the same of each other, of the command, and
+// of the records and files that they speak of. It is what `consumer verify` checks, but for the
+// content of pictures and models: these were stored under the digests of the manifest.
+func agree(ctx context.Context, out *sink.Bag, receipt []byte) error {
+	report, err := verify.Statements(ctx, verify.Sealed(out, receipt), verify.Options{MaxProblems: maxFindings})
 	if err != nil {
-		return fmt.Errorf("encode the receipt: %w", err)
+		return fmt.Errorf("check the bundle before its receipt is stored: %w", err)
 	}
+	if report.Result == verify.OK {
+		return nil
+	}
+	found := make([]string, 0, maxFindings)
+	for _, p := range report.Problems {
+		found = append(found, p.Path+": "+p.What)
+	}
+	if report.Omitted > 0 {
+		found = append(found, fmt.Sprintf("and %d more findings", report.Omitted))
+	}
+	return &contract.Error{Code: contract.CodeInternal, Message: "the bundle contradicts itself, so it gets no receipt: either it was changed from outside while it was made, or this is a fault of the program: " +
+		strings.Join(found, "; ")}
+}
+
+func storeReceipt(ctx context.Context, bag *sink.Bag, b []byte) error {
 	o, err := bag.PutReceipt(ctx, b)
 	if err != nil {
 		return fmt.Errorf("store the receipt: %w", err)

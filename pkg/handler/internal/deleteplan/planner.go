@@ -37,7 +37,8 @@ type Plan struct {
 	Spool    *sink.Spool // its canonical bytes
 	Facts    []Facts     // in the order of the plan's projects
 	NotFound NotFound
-	At       time.Time // by the service's clock, when the planner began to read; zero if it is not known
+	Others   []uuid.UUID // of the account, not planned; see account.Control.Others
+	At       time.Time   // by the service's clock, when the planner began to read; zero if it is not known
 }
 
 // Facts is what a project of a plan was judged by, and what the plan does not cover.
@@ -113,7 +114,7 @@ func (r Planner) Write(ctx context.Context, spool *sink.Spool, head bagfile.Plan
 		for _, p := range all {
 			projects = append(projects, p.ID)
 		}
-		r.Control.Expect(projects...)
+		r.Control.Listed(projects...)
 		if err := r.Claim(ctx, projects); err != nil {
 			return nil, err
 		}
@@ -145,6 +146,11 @@ func (r Planner) Write(ctx context.Context, spool *sink.Spool, head bagfile.Plan
 	}
 	if err := r.recheckNotFound(ctx, plan); err != nil {
 		return nil, err
+	}
+	if len(plan.Facts) > 0 && !r.Data.AllProjects && !r.Data.DryRun {
+		if plan.Others, err = r.Control.Others(ctx); err != nil {
+			return nil, err //nolint:wrapcheck // it says what it lists
+		}
 	}
 	return plan, out.Close()
 }

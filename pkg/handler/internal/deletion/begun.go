@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
@@ -56,6 +58,7 @@ type beginning struct {
 	Facts     []deleteplan.Facts  `json:"facts"` // in the order of the plan's projects
 	Export    *contract.BundleRef `json:"export"`
 	NotFound  deleteplan.NotFound `json:"not_found"`
+	Others    []uuid.UUID         `json:"others"` // projects that the account listed then and that are not planned; older versions kept none
 	Ledger    ledger.Ref          `json:"ledger"` // as it was then
 	Request   bag.Request         `json:"request"`
 

@@ -188,6 +188,7 @@ func (d *Deleter) execute(ctx context.Context) error {
 	if err := d.loadPlan(ctx); err != nil {
 		return err
 	}
+	d.Control.Expect(d.begun.Others...)
 	for _, f := range d.begun.Facts {
 		d.Control.Expect(f.ID)
 	}

@@ -4,10 +4,11 @@
 //   - plan.go: the plan, made until the service does not contradict itself (package deleteplan has
 //     its format, and reads what the selection holds)
 //   - begin.go: the checks before anything is deleted, export_first, and the point of no return
+//     (remove.go looks for legal holds once more)
 //   - begun.go: the stored beginning, found again by a later attempt
 //   - remove.go: the steps of one project, in their order; images.go, predictions.go, iterations.go
 //     and project.go: each of them
-//   - verify.go: looking until something is gone; record.go: what a step saw to be gone
+//   - poll.go: looking until something is gone; record.go: what a step saw to be gone
 //   - destroy.go: the fence around each destructive call (package account says when a 404 proves
 //     that something is gone)
 //   - certify.go, tally.go: the bag, its counts and its certificate

@@ -49,6 +49,7 @@ type Exporter struct {
 	Attempt action.Attempt
 	Units   Units
 	Client  *cv.Client
+	Control *account.Control
 	Ledger  *ledger.Ledger
 	Bags    bag.Bags
 	// Command is what is exported: of a delete, the same selection with all its categories.
@@ -125,7 +126,8 @@ type exportPlan struct {
 	Scope     contract.Scope `json:"scope"`
 	Digest    string         `json:"digest"` // of the command's data; see contract.Command.Ref
 	Projects  []uuid.UUID    `json:"projects"`
-	Named     bool           `json:"named"` // the requester named the projects
+	Named     bool           `json:"named"`            // the requester named the projects
+	Proven    string         `json:"proven,omitempty"` // fingerprint of the credential that listed the projects; see account.Control
 	Threshold float64        `json:"threshold"`
 	Overlap   float64        `json:"overlap"`
 	Deletes   string         `json:"deletes,omitempty"` // of an export that goes before a delete: the digest of the delete's plan
@@ -156,6 +158,10 @@ func (x *Exporter) plan(ctx context.Context, deletes string) (exportPlan, error)
 				p.Projects = append(p.Projects, project.ID)
 			}
 			slices.SortFunc(p.Projects, contract.CompareIDs)
+			x.Control.Listed(p.Projects...)
+			if p.Proven, err = x.Control.Fingerprint(ctx); err != nil {
+				return p, err //nolint:wrapcheck // it says what it reads
+			}
 			if err := x.Attempt.Claim(ctx, p.Projects); err != nil { // before they are read, and while they can be listed anew
 				return p, err //nolint:wrapcheck // it says what is in the way
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 )
@@ -78,10 +79,6 @@ func newRounds(p exportPlan, c contract.Command, ids func(context.Context, int) 
 	return r
 }
 
-// maxKnown is how many projects of the account a unit names. One of them, still listed, proves that
-// the account is the same.
-const maxKnown = 100
-
 // maxUnits bounds the units of an export, which are kept in memory: pages of 255 million images.
 const maxUnits = 1_000_000
 
@@ -89,17 +86,29 @@ const maxUnits = 1_000_000
 func (r *rounds) add(u unit.Unit) int {
 	u.V, u.Command, u.N, u.Named = unit.Version, r.command.ID, len(r.units), r.plan.Named
 	u.Action, u.Seq, u.Stream, u.Digest = r.command.Action, r.command.Seq, contract.Text(r.command.Stream), r.plan.Digest
-	u.Host = r.plan.Host
-	if r.command.Data.AllProjects { // a named project may never have been listed
-		u.Known = r.plan.Projects[:min(len(r.plan.Projects), maxKnown)]
-	}
+	u.Host, u.Proven, u.Known = r.plan.Host, r.plan.Proven, r.known()
 	for _, p := range r.projects {
-		if p.id == u.Project {
+		if p.id == u.Project && p.info.Proven != "" {
 			u.Proven = p.info.Proven
 		}
 	}
 	r.units = append(r.units, u)
 	return u.N
+}
+
+// known is which projects show whose a credential is that lists one of them: those that the account
+// listed when the export was planned, or those named ones that were read since.
+func (r *rounds) known() []uuid.UUID {
+	known := r.plan.Projects
+	if !r.command.Data.AllProjects { // a named project may never have been there
+		known = nil
+		for _, p := range r.projects {
+			if p.unit < len(r.sums) && r.sums[p.unit].Proven != "" {
+				known = append(known, p.id)
+			}
+		}
+	}
+	return known[:min(len(known), account.MaxKnown)]
 }
 
 // done notes a unit's result.

@@ -35,7 +35,7 @@ func (a *attempt) expect() {
 // only what the account lists instead can be said.
 func (a *attempt) projectGone(ctx context.Context, err error) error {
 	u := a.unit
-	if u.Kind == unit.KindProject && len(u.Known) < 2 {
+	if u.Kind == unit.KindProject && len(u.Known) == 0 {
 		listed, err := a.control.NotListed(ctx, []uuid.UUID{u.Project})
 		if err != nil || !u.Named {
 			return err //nolint:wrapcheck // it says what contradicts what

@@ -4,7 +4,7 @@
 //   - worker.go, attempt.go: a delivery's way, and how attempts are counted and settled
 //   - reading.go: what one attempt read, frozen for all later ones
 //   - project.go, few.go, images.go, predictions.go: what each kind of unit reads
-//   - absence.go: whether a project is gone
+//   - absence.go: whether a project, an iteration or a tag is gone
 //   - refused.go: what becomes of something that the service refuses
 //   - blobs.go, text.go: downloads, links that expire, text in place of a blob
 //   - models.go: exported models, and what a model is known by

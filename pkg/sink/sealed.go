@@ -1,0 +1,96 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+)
+
+// What a bag keeps in memory of the files that it writes, so that they can be read again without a
+// request.
+const (
+	maxKeptFile = 256 << 10 // bytes of one of them
+	maxKept     = 4 << 20   // bytes of all of them
+)
+
+// BagFile is a file of a bag.
+type BagFile struct {
+	Path  Path
+	Bytes int64
+}
+
+// keep notes a file that was stored, and its content where it is small.
+func (b *Bag) keep(path Path, body Body) error {
+	file := written{size: body.Size}
+	if path != ManifestFile && body.Size <= maxKeptFile && b.kept+body.Size <= maxKept {
+		content := make([]byte, body.Size)
+		if _, err := body.R.Seek(0, io.SeekStart); err != nil {
+			return fmt.Errorf("read %s again: %w", path, err)
+		}
+		if _, err := io.ReadFull(body.R, content); err != nil {
+			return fmt.Errorf("read %s again: %w", path, err)
+		}
+		file.content = content
+		b.kept += body.Size
+	}
+	if b.written == nil {
+		b.written = map[Path]written{}
+	}
+	b.written[path] = file
+	return nil
+}
+
+// written is a file that a bag wrote itself.
+type written struct {
+	size    int64
+	content []byte // nil: it is read from the store
+}
+
+// Files yields every file of a sealed bag but its receipt. None is asked for: Seal compared them
+// with the store.
+func (b *Bag) Files() iter.Seq2[BagFile, error] {
+	return func(yield func(BagFile, error) bool) {
+		if b.seal == nil {
+			yield(BagFile{}, errors.New("list bag: it is not sealed"))
+			return
+		}
+		for l, err := range ManifestLines(b.manifest.ReadSeeker()) {
+			if err != nil {
+				yield(BagFile{}, fmt.Errorf("list bag: %w", err))
+				return
+			}
+			if !yield(BagFile{Path: l.Path, Bytes: b.payload[b.find(l.Path)].size}, nil) {
+				return
+			}
+		}
+		for _, l := range b.tags {
+			if !yield(BagFile{Path: l.Path, Bytes: b.written[l.Path].size}, nil) {
+				return
+			}
+		}
+		yield(BagFile{Path: TagManifestFile, Bytes: b.written[TagManifestFile].size}, nil)
+	}
+}
+
+// Open reads a file of a sealed bag: the manifest and small files that this Bag wrote without a
+// request, others from the store. It may be called by several goroutines at once. Errors: those of
+// Store.Open.
+func (b *Bag) Open(ctx context.Context, path Path) (io.ReadCloser, error) {
+	if b.seal == nil {
+		return nil, fmt.Errorf("open %s: the bag is not sealed", path)
+	}
+	if path == ManifestFile {
+		return io.NopCloser(b.manifest.ReadSeeker()), nil
+	}
+	if file := b.written[path]; file.content != nil {
+		return io.NopCloser(bytes.NewReader(file.content)), nil
+	}
+	body, _, err := b.store.Open(ctx, b.root+Key(path))
+	if err != nil {
+		return nil, err // not the nil *reader within an interface
+	}
+	return body, nil
+}
