@@ -99,7 +99,7 @@ func (d *Deleter) exportedPredictions(ctx context.Context, project uuid.UUID) ([
 	type line struct {
 		Prediction struct{ ID uuid.UUID }
 	}
-	for l, err := range unit.Lines[line](body) {
+	for l, err := range unit.Lines[line](unit.Scan(body)) {
 		if err != nil {
 			return nil, fmt.Errorf("read the exported predictions of project %s: %w", project, err)
 		}

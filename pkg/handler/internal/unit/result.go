@@ -3,6 +3,7 @@ package unit
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -87,18 +88,16 @@ func ReadSummary(ctx context.Context, work *sink.Store, l sink.Layout, n int) (s
 		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
 	}
 	defer body.Close()
-	for s, err = range Lines[Summary](body) {
-		switch {
-		case err != nil:
-			return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
-		case s.V > Version:
-			return Summary{}, "", &contract.NewerError{What: "unit result", V: s.V, Up: Version}
-		case s.N != n:
-			return Summary{}, "", fmt.Errorf("read the result of unit %d: it is that of unit %d", n, s.N)
-		}
-		return s, o.SHA256, nil
+	s, err = Line[Summary](Scan(body))
+	switch {
+	case err != nil:
+		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
+	case s.V > Version:
+		return Summary{}, "", &contract.NewerError{What: "unit result", V: s.V, Up: Version}
+	case s.N != n:
+		return Summary{}, "", fmt.Errorf("read the result of unit %d: it is that of unit %d", n, s.N)
 	}
-	return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, io.ErrUnexpectedEOF)
+	return s, o.SHA256, nil
 }
 
 // ReadRecords yields the lines of a unit's result after the first.
@@ -110,44 +109,48 @@ func ReadRecords(ctx context.Context, work *sink.Store, l sink.Layout, n int) it
 			return
 		}
 		defer body.Close()
-		summary := true
-		for line, err := range Lines[json.RawMessage](body) {
-			if summary && err == nil {
-				summary = false
-				continue
-			}
-			var rec Record
-			if err == nil {
-				err = json.Unmarshal(line, &rec)
-			}
+		lines := Scan(body)
+		if _, err := Line[json.RawMessage](lines); err != nil { // the summary
+			yield(Record{}, fmt.Errorf("read the result of unit %d: %w", n, err))
+			return
+		}
+		for rec, err := range Lines[Record](lines) {
 			if err != nil {
 				err = fmt.Errorf("read the result of unit %d: %w", n, err)
 			}
-			if !yield(rec, err) || err != nil {
+			if !yield(rec, err) {
 				return
 			}
 		}
 	}
 }
 
-// Lines yields the values of a working object that has one in each line, of MaxLine at most. After
-// an error nothing follows.
-func Lines[T any](r io.Reader) iter.Seq2[T, error] {
+// Scan reads a working object that has a value in each line, of MaxLine at most.
+func Scan(r io.Reader) *bufio.Scanner {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 64<<10), MaxLine)
+	return lines
+}
+
+// Line reads the next value; io.EOF says that there is none.
+func Line[T any](lines *bufio.Scanner) (v T, err error) {
+	if !lines.Scan() {
+		if errors.Is(lines.Err(), bufio.ErrTooLong) {
+			return v, fmt.Errorf("a line of more than %d bytes", MaxLine)
+		}
+		return v, cmp.Or(lines.Err(), io.EOF)
+	}
+	return v, json.Unmarshal(lines.Bytes(), &v)
+}
+
+// Lines yields the values that are left. After an error nothing follows.
+func Lines[T any](lines *bufio.Scanner) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		lines := bufio.NewScanner(r)
-		lines.Buffer(make([]byte, 0, 64<<10), MaxLine)
-		for lines.Scan() {
-			var v T
-			if err := json.Unmarshal(lines.Bytes(), &v); !yield(v, err) || err != nil {
+		for {
+			v, err := Line[T](lines)
+			if errors.Is(err, io.EOF) || !yield(v, err) || err != nil {
 				return
 			}
-		}
-		err := lines.Err()
-		if errors.Is(err, bufio.ErrTooLong) {
-			err = fmt.Errorf("a line of more than %d bytes", MaxLine)
-		}
-		if err != nil {
-			yield(*new(T), err)
 		}
 	}
 }

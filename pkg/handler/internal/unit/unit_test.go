@@ -125,7 +125,7 @@ func TestLines(t *testing.T) {
 			got    []int
 			failed error
 		)
-		for l, err := range unit.Lines[line](strings.NewReader(c.text)) {
+		for l, err := range unit.Lines[line](unit.Scan(strings.NewReader(c.text))) {
 			if failed != nil {
 				t.Fatalf("%s: something follows %v", c.name, failed)
 			}
@@ -137,7 +137,7 @@ func TestLines(t *testing.T) {
 			t.Errorf("%s: %v, %v", c.name, got, failed)
 		}
 	}
-	for l := range unit.Lines[line](strings.NewReader("{\"N\":1}\n{\"N\":2}")) {
+	for l := range unit.Lines[line](unit.Scan(strings.NewReader("{\"N\":1}\n{\"N\":2}"))) {
 		if l.N != 1 {
 			t.Fatal("it goes on after it was told to stop")
 		}
@@ -158,7 +158,7 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func TestLineWithoutAnEnd(t *testing.T) {
 	var e endless
-	for _, err := range unit.Lines[int](&e) {
+	for _, err := range unit.Lines[int](unit.Scan(&e)) {
 		if err == nil || !strings.Contains(err.Error(), "a line of more than 8388608 bytes") {
 			t.Errorf("error %v", err)
 		}
