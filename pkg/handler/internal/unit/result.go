@@ -21,8 +21,8 @@ import (
 // MaxObject bounds a working object that is read whole, in bytes.
 const MaxObject = 256 << 20
 
-// MaxLine bounds a line of a working object, in bytes. The longest is of an image, whose JSON has at
-// most 4 MiB.
+// MaxLine bounds a line of a working object, in bytes. The longest is that of an image, whose JSON
+// has 4 MiB at most.
 const MaxLine = 8 << 20
 
 // Names of working objects.
