@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -144,6 +145,7 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		HTTPAddr:       s.Work.HTTPAddr,
 		Drain:          p.duration("CONSUMER_DRAIN", s.Work.Drain, 0),
 	}
+	c.NATS.Inbox = cmp.Or(c.NATS.Inbox, serviceInbox)
 	c.Deletes = contract.DeletePolicy(p.choice("CONSUMER_DELETES", s.Work.Deletes, string(contract.DeletesEnabled), string(contract.DeletesApproved), string(contract.DeletesDisabled)))
 	rps := p.rate("CONSUMER_MAX_RPS", s.Vision.MaxRPS)
 	c.Resources = s.Vision.resources(&p, rps)

@@ -157,6 +157,8 @@ func findJob(ctx context.Context, q *natsq.Queue, id string) (contract.Job, erro
 	}
 	queued, err := inQueue(ctx, q, id)
 	switch {
+	case errors.Is(err, natsq.ErrDenied):
+		return job, fmt.Errorf("%w: there is no job %s; %s%s", errRefused, id, queueUnseen, cancelHint(ctx, q, id))
 	case err != nil:
 		return job, err
 	case queued:

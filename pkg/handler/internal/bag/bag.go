@@ -14,6 +14,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // ToolName is the product's name in bags and receipts.
@@ -76,22 +77,13 @@ func (b Bags) CheckUnmoved(host string, begun account.Endpoint) error {
 // Request is the command as it may be kept.
 func (b Bags) Request(scope contract.Scope, digest, account string) Request {
 	return Request{
-		V: contract.FormatVersion, ID: b.Command.ID, Action: b.Command.Action, Source: b.Command.Source, Published: b.Command.Published,
+		V: bagfile.Version, ID: b.Command.ID, Action: string(b.Command.Action), Source: b.Command.Source, Published: b.Command.Published,
 		Data: scope, Digest: digest, Account: account,
 	}
 }
 
-// Request is evidence/request.json: the command as it may be kept.
-type Request struct {
-	V         int             `json:"v"`
-	ID        string          `json:"id"`
-	Action    contract.Action `json:"action"`
-	Account   string          `json:"account"` // that the data's resource meant
-	Source    string          `json:"source,omitempty"`
-	Published time.Time       `json:"published"`
-	Data      contract.Scope  `json:"data"`
-	Digest    string          `json:"digest"` // see contract.Command.Ref
-}
+// Request is evidence/request.json.
+type Request = bagfile.Request[contract.Scope]
 
 // EarlierRequest reports whether a bag exists under the command's id, and whether it was made for
 // the same data and account.
@@ -127,11 +119,11 @@ func (b Bags) request(ctx context.Context, kind sink.BagKind) (raw []byte, same 
 // Made reports whether a stored request is this command: it has the digest that the command's job
 // has, whatever keys there are now, or a digest of the same data. The account is compared apart.
 func (b Bags) Made(r Request) bool {
-	if r.ID != b.Command.ID || r.Action != b.Command.Action {
+	if r.ID != b.Command.ID || r.Action != string(b.Command.Action) {
 		return false
 	}
 	earlier := contract.CommandRef{Digest: r.Digest, Account: r.Account}
-	return b.Digest != "" && r.Digest == b.Digest || b.Command.SameAs(contract.Job{ID: r.ID, Action: r.Action, Command: earlier}, b.Keys)
+	return b.Digest != "" && r.Digest == b.Digest || b.Command.SameAs(contract.Job{ID: r.ID, Action: b.Command.Action, Command: earlier}, b.Keys)
 }
 
 // Info is the fields of bag-info.txt.
@@ -143,6 +135,12 @@ func (b Bags) Info(finished time.Time, version, description string) []sink.Field
 		{Name: "Internal-Sender-Identifier", Value: b.Command.Data.Reference},
 		{Name: "External-Description", Value: description},
 	}
+}
+
+// Spoiled says that a working object which decides what is deleted is not the one that was stored.
+func Spoiled(name, how string) error {
+	return &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the working object %s %s: the bucket was changed from outside, so nothing more is deleted; "+
+		"restrict who may write to it, and publish the command again under a new id", name, how)}
 }
 
 // Spooled gives do a temporary file.
