@@ -71,7 +71,7 @@ func (c deadLsCmd) Run(p *program) error {
 
 type deadShowCmd struct {
 	ID      string `arg:"" name:"id" help:"Id of the dead command, as dead ls lists it."`
-	Payload bool   `name:"payload" help:"Also show the message's body as it was published; it may hold personal data."`
+	Payload bool   `name:"payload" help:"Also show the message's body; it may hold personal data. Characters that control a terminal are escaped."`
 	Access  access `embed:""`
 }
 
@@ -115,7 +115,7 @@ func (c deadShowCmd) Run(p *program) error {
 	}
 	switch {
 	case c.Payload:
-		fmt.Fprintf(p.stdout, "\n%s\n", l.Payload)
+		fmt.Fprintf(p.stdout, "\n%s\n", printable(l.Payload))
 	case l.Data != nil:
 		fmt.Fprintln(p.stdout)
 		return printJSON(p.stdout, l.Data)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 type jobsCmd struct {
@@ -194,7 +195,7 @@ func printJob(w io.Writer, j contract.Job) {
 		row("cancel", "%s of %s", j.Cancel.ID, j.Cancel.Time.UTC().Format(time.RFC3339))
 	}
 	if j.LeftBehind != "" {
-		row("left behind", "%s", string(j.LeftBehind))
+		row("left behind", "%s", bagfile.Printable(string(j.LeftBehind)))
 	}
 	if j.GivenID != "" {
 		row("given id", "%s", string(j.GivenID))

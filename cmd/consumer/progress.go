@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // progress shows events as they come: a bar on a terminal, lines elsewhere.
@@ -83,5 +84,5 @@ func progressText(e contract.Event) string {
 	if w := e.Data.Waiting; w != nil {
 		parts = append(parts, fmt.Sprintf("waiting for %s since %s: %s", w.For, w.Since.Format(time.TimeOnly), w.Detail))
 	}
-	return strings.Join(parts, ", ")
+	return bagfile.Printable(strings.Join(parts, ", "))
 }
