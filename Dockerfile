@@ -1,4 +1,7 @@
-FROM golang:1.26-bookworm AS build
+# The digest is that of the index of all platforms. A newer one:
+# docker buildx imagetools inspect golang:1.26-bookworm
+ARG GO_IMAGE=golang:1.26-bookworm@sha256:b305420a68d0f229d91eb3b3ed9e519fcf2cf5461da4bef997bf927e8c0bfd2b
+FROM ${GO_IMAGE} AS build
 ARG VERSION=dev
 ARG COMMIT=unknown
 WORKDIR /src

@@ -52,7 +52,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config{
-		NATS:      natsConfig{URL: "nats://127.0.0.1:4222", Subjects: natsq.DefaultPrefix},
+		NATS:      natsConfig{URL: "nats://127.0.0.1:4222", Inbox: serviceInbox, Subjects: natsq.DefaultPrefix},
 		S3:        storeConfig{Region: "eu-central-1"},
 		Log:       logConfig{Level: zerolog.InfoLevel},
 		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: cv.DefaultMaxRPS}},

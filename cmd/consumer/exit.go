@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
 // Exit codes, as scripts rely on them.
@@ -43,6 +44,7 @@ var exits = []struct {
 	{errVerifyFailed, exitVerify},
 	{errInconclusive, exitInconclusive},
 	{errUnreachable, exitUnreachable},
+	{natsq.ErrDenied, exitUnreachable},
 }
 
 // childExit is the exit code of a program started for the user: it is passed on, and nothing
@@ -62,7 +64,7 @@ func report(stderr io.Writer, err error) int {
 	}
 	var printed printedError
 	if !errors.As(err, &printed) {
-		fmt.Fprintf(stderr, "consumer: %s\n", printable(strings.TrimPrefix(err.Error(), errUsage.Error()+": ")))
+		fmt.Fprintf(plain{stderr}, "consumer: %s\n", strings.TrimPrefix(err.Error(), errUsage.Error()+": "))
 	}
 	return exitCode(err)
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
-	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 type jobsCmd struct {
@@ -76,7 +75,7 @@ func (c jobsLsCmd) Run(p *program) error {
 		case err != nil && job.ID == "":
 			return fmt.Errorf("%w: %w", errUnreachable, err)
 		case err != nil:
-			fmt.Fprintf(p.stderr, "consumer: %v\n", err)
+			fmt.Fprintf(plain{p.stderr}, "consumer: %v\n", err)
 		case (len(c.State) == 0 || slices.Contains(c.State, string(job.State))) && (len(c.Action) == 0 || slices.Contains(c.Action, string(job.Action))):
 			jobs = append(jobs, job)
 		}
@@ -158,6 +157,8 @@ func findJob(ctx context.Context, q *natsq.Queue, id string) (contract.Job, erro
 	}
 	queued, err := inQueue(ctx, q, id)
 	switch {
+	case errors.Is(err, natsq.ErrDenied):
+		return job, fmt.Errorf("%w: there is no job %s; %s%s", errRefused, id, queueUnseen, cancelHint(ctx, q, id))
 	case err != nil:
 		return job, err
 	case queued:
@@ -195,7 +196,7 @@ func printJob(w io.Writer, j contract.Job) {
 		row("cancel", "%s of %s", j.Cancel.ID, j.Cancel.Time.UTC().Format(time.RFC3339))
 	}
 	if j.LeftBehind != "" {
-		row("left behind", "%s", bagfile.Printable(string(j.LeftBehind)))
+		row("left behind", "%s", string(j.LeftBehind))
 	}
 	if j.GivenID != "" {
 		row("given id", "%s", string(j.GivenID))
@@ -244,7 +245,7 @@ func (c jobsWatchCmd) Run(p *program) error {
 	case unknown != nil && c.Known:
 		return fmt.Errorf("%w: %w", errRefused, unknown)
 	case unknown != nil:
-		fmt.Fprintf(p.stderr, "consumer: %v; waiting for it to be published\n", unknown)
+		fmt.Fprintf(plain{p.stderr}, "consumer: %v; waiting for it to be published\n", unknown)
 	}
 	// The job has the end even where the event has expired or is not published yet.
 	if job, _, err := q.Job(p.ctx, c.ID); err == nil && job.State.Terminal() && job.Event != nil {

@@ -19,25 +19,38 @@ func checkKey(key string) error {
 }
 
 // nothingKnown returns an error that says so when NATS has nothing of the command with a key:
-// neither a trace nor its message. A cancel that waits for it is none.
+// neither a trace nor its message. A cancel that waits for it is none. A user who may not read the
+// commands of others is told that the queue was not looked at.
 func nothingKnown(ctx context.Context, q *natsq.Queue, key string) (unknown, err error) {
 	if err := checkKey(key); err != nil {
 		return nil, err
 	}
-	known, err := inQueue(ctx, q, key)
-	if known || err != nil {
-		return nil, err
-	}
 	job, _, err := q.Job(ctx, key)
-	if errors.Is(err, contract.ErrNoJob) && job.Cancel != nil {
+	if err == nil {
+		return nil, nil
+	}
+	kept := errors.Is(err, contract.ErrNoJob) && job.Cancel != nil
+	queued, unseen := inQueue(ctx, q, key)
+	switch {
+	case queued:
+		return nil, nil
+	case unseen != nil && !errors.Is(unseen, natsq.ErrDenied):
+		return nil, unseen
+	case kept:
 		return fmt.Errorf("no command %s is known; the cancel %s is kept for it", key, job.Cancel.ID), nil
 	}
-	known, err = q.HasTraces(ctx, key)
-	if known || err != nil {
+	known, err := q.HasTraces(ctx, key)
+	if known || err != nil && !errors.Is(err, natsq.ErrDenied) {
 		return nil, err
+	}
+	if unseen != nil {
+		return fmt.Errorf("nothing is known of %s: there is no job and no event; %s%s", key, queueUnseen, cancelHint(ctx, q, key)), nil
 	}
 	return fmt.Errorf("nothing is known of %s: there is no job, no event and no message in the queue%s", key, cancelHint(ctx, q, key)), nil
 }
+
+// queueUnseen says that the queue was not looked at.
+const queueUnseen = "this user may not see whether its message is in the queue"
 
 // cancelHint says that an id of which nothing is known is that of a cancel.
 func cancelHint(ctx context.Context, q *natsq.Queue, key string) string {

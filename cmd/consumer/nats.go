@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -18,15 +19,17 @@ import (
 
 // natsSettings are named as the nats command line names them.
 type natsSettings struct {
-	URL          string `name:"nats-url" var:"NATS_URL" default:"nats://127.0.0.1:4222" placeholder:"URL,…" help:"NATS servers; default ${default}."`
+	URL          string `name:"nats-url" var:"NATS_URL" default:"nats://127.0.0.1:4222" placeholder:"URL,…" help:"NATS servers; with a password or token in it only by variable; default ${default}."`
 	Creds        string `name:"nats-creds" var:"NATS_CREDS" placeholder:"FILE" help:"NATS user credentials."`
 	NKey         string `name:"nats-nkey" var:"NATS_NKEY" placeholder:"FILE" help:"NATS NKey seed."`
-	User         string `name:"nats-user" var:"NATS_USER" placeholder:"NAME" help:"NATS user name; or a token, without a password."`
-	Password     string `name:"nats-password" var:"NATS_PASSWORD" placeholder:"TEXT" help:"NATS password."`
-	PasswordFile string `name:"nats-password-file" var:"NATS_PASSWORD_FILE" placeholder:"FILE" help:"File with the NATS password."`
+	User         string `name:"nats-user" var:"NATS_USER" placeholder:"NAME" help:"NATS user name; or, only by variable and without a password, a token."`
+	Password     string `name:"nats-password" var:"NATS_PASSWORD" secret:"" hidden:"" placeholder:"TEXT" help:"NATS password."`
+	PasswordFile string `name:"nats-password-file" var:"NATS_PASSWORD_FILE" value:"NATS_PASSWORD" placeholder:"FILE" help:"File with the NATS password."`
 	CA           string `name:"nats-ca" var:"NATS_CA" placeholder:"FILE" help:"CA certificates to check NATS servers with."`
 	Cert         string `name:"nats-cert" var:"NATS_CERT" placeholder:"FILE" help:"TLS client certificate."`
 	Key          string `name:"nats-key" var:"NATS_KEY" placeholder:"FILE" help:"TLS client key."`
+	Inbox        string `name:"nats-inbox-prefix" var:"CONSUMER_NATS_INBOX_PREFIX" placeholder:"PREFIX" help:"What the subjects of answers from NATS begin with; default _INBOX, of consumer run _INBOX_cvconsumer. No other user may have the right to listen there."`
+	Domain       string `name:"nats-domain" var:"CONSUMER_NATS_DOMAIN" placeholder:"NAME" help:"JetStream domain of the streams and buckets; default: that of the server."`
 	Subjects     string `name:"subject-prefix" var:"CONSUMER_SUBJECT_PREFIX" default:"cv" placeholder:"WORD" help:"First token of all subjects; names of streams and buckets begin with it in upper case; default ${default}."`
 }
 
@@ -35,10 +38,19 @@ type natsConfig struct {
 	URL, Creds, NKey, User string
 	Password               Secret
 	CA, Cert, Key          string
+	Inbox, Domain          string
 	Subjects               string
 }
 
-var subjectToken = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+// serviceInbox is the default of CONSUMER_NATS_INBOX_PREFIX for the service: it is sent all
+// commands, and whoever may listen on the inboxes of all clients would read them.
+const serviceInbox = "_INBOX_cvconsumer"
+
+var (
+	inboxPrefix  = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
+	domainName   = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	subjectToken = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+)
 
 func (s natsSettings) config(p *problems) natsConfig {
 	c := natsConfig{
@@ -49,6 +61,8 @@ func (s natsSettings) config(p *problems) natsConfig {
 		CA:       p.file("NATS_CA", s.CA),
 		Cert:     p.file("NATS_CERT", s.Cert),
 		Key:      p.file("NATS_KEY", s.Key),
+		Inbox:    s.Inbox,
+		Domain:   s.Domain,
 		Subjects: s.Subjects,
 	}
 	for server := range strings.SplitSeq(s.URL, ",") {
@@ -66,6 +80,12 @@ func (s natsSettings) config(p *problems) natsConfig {
 	}
 	if c.Password.IsSet() && s.User == "" {
 		p.add("NATS_USER", "is needed with NATS_PASSWORD")
+	}
+	if s.Inbox != "" && !inboxPrefix.MatchString(s.Inbox) {
+		p.add("CONSUMER_NATS_INBOX_PREFIX", "%q is not a subject: words of letters, digits, - and _, with dots between them, such as %s", s.Inbox, serviceInbox)
+	}
+	if s.Domain != "" && !domainName.MatchString(s.Domain) {
+		p.add("CONSUMER_NATS_DOMAIN", "%q is not a word of letters, digits, - and _", s.Domain)
 	}
 	if !subjectToken.MatchString(s.Subjects) {
 		p.add("CONSUMER_SUBJECT_PREFIX", "%q is not a word of letters, digits, - and _ (at most 32)", s.Subjects)
@@ -86,10 +106,13 @@ func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue,
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w; is --nats-url ($NATS_URL) right?", errUnreachable, err)
 	}
-	// Whatever retention and replicas the operator chose is right for a requester.
 	opening, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	q, err := natsq.Open(opening, nc, natsq.Options{Prefix: c.Subjects, Retention: time.Minute, AckWait: time.Second, Log: zerolog.Nop()})
+	q, err := natsq.OpenRequester(opening, nc, natsq.Options{Prefix: c.Subjects, Domain: c.Domain, Log: zerolog.Nop()})
+	if errors.Is(err, natsq.ErrDenied) {
+		nc.Close()
+		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, err)
+	}
 	if err != nil {
 		nc.Close()
 		return nil, nil, fmt.Errorf("%w: %w; is --subject-prefix ($CONSUMER_SUBJECT_PREFIX) right, and does the service run?", errUnreachable, err)
@@ -99,7 +122,7 @@ func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue,
 
 // connection is how natsq connects.
 func (c natsConfig) connection(name string, log zerolog.Logger) natsconn.Options {
-	o := natsconn.Options{URL: c.URL, Name: name, Creds: c.Creds, NKey: c.NKey, User: c.User, CA: c.CA, Cert: c.Cert, Key: c.Key, Log: log}
+	o := natsconn.Options{URL: c.URL, Name: name, Creds: c.Creds, NKey: c.NKey, User: c.User, Inbox: c.Inbox, CA: c.CA, Cert: c.Cert, Key: c.Key, Log: log}
 	if c.Password.IsSet() {
 		o.Password = c.Password.Reveal
 	}

@@ -55,7 +55,7 @@ func printEvent(w io.Writer, e contract.Event) {
 	printBundle(t, "bundle", d.Bundle)
 	printBundle(t, "exported before", d.ExportBundle)
 	for _, r := range d.Residuals {
-		fmt.Fprintf(t, "  remains\t%s: %s\n", r.Category, bagfile.Printable(r.Reason))
+		fmt.Fprintf(t, "  remains\t%s: %s\n", r.Category, r.Reason)
 	}
 	t.Flush()
 }
@@ -146,20 +146,6 @@ func humanBytes(n int64) string {
 		value, suffix = value/unit, next
 	}
 	return fmt.Sprintf("%.1f %s", value, suffix)
-}
-
-// printable is text of several lines as it may be printed: characters that control a terminal or
-// the direction of text are escaped.
-func printable(text string) string {
-	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		cells := strings.Split(line, "\t")
-		for k, cell := range cells {
-			cells[k] = bagfile.Printable(cell)
-		}
-		lines[i] = strings.Join(cells, "\t")
-	}
-	return strings.Join(lines, "\n")
 }
 
 // oneLine makes text fit for a table.

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
-	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // progress shows events as they come: a bar on a terminal, lines elsewhere.
@@ -35,7 +34,7 @@ func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) } //nolin
 
 // show shows one event that is not the last.
 func (p *progress) show(e contract.Event) {
-	text := progressText(e)
+	text := plainText(progressText(e))
 	if e.Data.DuplicateOf != nil && p.bars != nil {
 		fmt.Fprintln(p.bars, text)
 		return
@@ -84,5 +83,5 @@ func progressText(e contract.Event) string {
 	if w := e.Data.Waiting; w != nil {
 		parts = append(parts, fmt.Sprintf("waiting for %s since %s: %s", w.For, w.Since.Format(time.TimeOnly), w.Detail))
 	}
-	return bagfile.Printable(strings.Join(parts, ", "))
+	return plainText(strings.Join(parts, ", "))
 }

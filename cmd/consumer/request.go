@@ -227,8 +227,8 @@ func await(ctx context.Context, q *natsq.Queue, key string, at place, seen func(
 // answerable fails when nothing can answer the message at this place any more: it has left the
 // queue, and has no answer. It was lost with its stream, or removed by hand.
 func (p place) answerable(ctx context.Context, q *natsq.Queue, key string) error {
-	_, err := q.CommandIn(ctx, p.stream, p.seq)
-	if !errors.Is(err, contract.ErrNoMessage) {
+	queued, err := q.Queued(ctx, p.stream, p.seq)
+	if queued || err != nil {
 		return err
 	}
 	for _, key := range []string{key, contract.SeqID(p.seq)} {

@@ -243,7 +243,7 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 		case <-pause.C:
 		}
 		q, err := natsq.Open(ctx, nc, natsq.Options{
-			Prefix: s.c.NATS.Subjects, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention, Log: s.log,
+			Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention, Log: s.log,
 		})
 		if err == nil {
 			opened.find(q)

@@ -63,7 +63,13 @@ func (b *lockedBuffer) String() string {
 
 func newFixture(t testing.TB, o cvtest.Options) *fixture {
 	t.Helper()
-	f := &fixture{nats: natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0"}), store: sinktest.Shared(t), vision: cvtest.New(o).Start(), log: &lockedBuffer{}}
+	return newFixtureOn(t, natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0"}), o)
+}
+
+// newFixtureOn is newFixture with a NATS server of its own kind.
+func newFixtureOn(t testing.TB, server *natstest.Server, o cvtest.Options) *fixture {
+	t.Helper()
+	f := &fixture{nats: server, store: sinktest.Shared(t), vision: cvtest.New(o).Start(), log: &lockedBuffer{}}
 	t.Cleanup(f.vision.Close)
 	f.config = config{
 		NATS:      natsConfig{URL: f.nats.URL(), Subjects: "cv"},

@@ -168,17 +168,27 @@ func (w *world) await(t *testing.T, id, what string, wanted func(contract.Job) b
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	jobs, err := w.queue.WatchJob(ctx, id)
+	writes := make(chan *nats.Msg, 1000) // each is a reason to look; one more than fit may be missed
+	sub, err := w.conn.ChanSubscribe("$KV.CV_JOBS."+id, writes)
 	if err != nil {
 		t.Fatalf("watch the job: %v", err)
 	}
-	for job := range jobs {
-		if wanted(job) {
+	defer func() { _ = sub.Unsubscribe() }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		switch job, _, err := w.queue.Job(ctx, id); {
+		case err == nil && wanted(job):
 			return job
+		case ctx.Err() != nil:
+			t.Fatalf("%s: never %s", id, what)
+		}
+		select {
+		case <-writes:
+		case <-tick.C:
+		case <-ctx.Done():
 		}
 	}
-	t.Fatalf("%s: never %s", id, what)
-	panic("unreachable")
 }
 
 // ends are the terminal events so far.

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -22,42 +22,10 @@ import (
 // that it is still the same. A deleted stream does not come back, so it was the same one in
 // between.
 
-// streamInfo is what a stream's leader reports about it.
-type streamInfo struct {
-	Created time.Time `json:"created"`
-	State   struct {
-		Last uint64 `json:"last_seq"`
-	} `json:"state"`
-}
-
-// identity is the time of the stream's creation as text: RFC 3339 with nanoseconds, in UTC.
-func (i streamInfo) identity() string { return i.Created.UTC().Format(time.RFC3339Nano) }
-
-// streamInfoOnce reads a stream's info from its leader, in one try.
-func (q *Queue) streamInfoOnce(ctx context.Context, try int, stream string) (streamInfo, error) {
-	var info streamInfo
-	err := q.api.APIRequestOnce(ctx, try, "STREAM.INFO."+stream, nil, &info)
-	return info, err
-}
-
-// streamIdentity asks the leader for a stream's identity until it answers.
-func (q *Queue) streamIdentity(ctx context.Context, stream string) (string, error) {
-	var info streamInfo
-	err := q.api.RetryUntilDone(ctx, stream, func(try int) error {
-		var err error
-		info, err = q.streamInfoOnce(ctx, try, stream)
-		return jsapi.TransientUnlessPermanent(err)
-	})
-	if err != nil {
-		return "", fmt.Errorf("read the info of stream %s: %w", stream, err)
-	}
-	return info.identity(), nil
-}
-
 // CommandStream is the identity of the command stream that is there now: the time of its creation,
 // as text. A sequence identifies a message only together with it.
 func (q *Queue) CommandStream(ctx context.Context) (string, error) {
-	now, err := q.streamIdentity(ctx, q.commands)
+	now, err := q.api.StreamIdentity(ctx, q.commands)
 	if err == nil {
 		q.lastCommandStream.Store(&now)
 	}
@@ -113,11 +81,11 @@ func (q *Queue) commandAndStream(ctx context.Context, stream string, seq uint64,
 		if err != nil {
 			return jsapi.TransientUnlessPermanent(err)
 		}
-		info, err := q.streamInfoOnce(ctx, try, q.commands)
+		info, err := q.api.StreamInfoOnce(ctx, try, q.commands)
 		if err != nil {
 			return jsapi.TransientUnlessPermanent(err)
 		}
-		now = info.identity()
+		now = info.Identity()
 		q.lastCommandStream.Store(&now)
 		switch {
 		case now != stream:
@@ -136,6 +104,35 @@ func (q *Queue) commandAndStream(ctx context.Context, stream string, seq uint64,
 		err = fmt.Errorf("read command %d: %w", seq, err)
 	}
 	return m, now, err
+}
+
+// Queued reports whether the message with this sequence is in the command stream with this
+// identity. It does not read the message, so whoever may not read the commands of others may ask.
+// Of another stream nothing is queued any more.
+func (q *Queue) Queued(ctx context.Context, stream string, seq uint64) (queued bool, err error) {
+	retriesIfBehind := jsapi.MaxStaleAnswers
+	err = q.api.RetryUntilDone(ctx, q.commands, func(try int) error {
+		info, err := q.api.StreamInfoOnce(ctx, try, q.commands)
+		switch {
+		case err != nil:
+			return jsapi.TransientUnlessPermanent(err)
+		case info.Identity() != stream, seq < info.State.First:
+			return nil
+		case info.State.Last < seq && retriesIfBehind > 0:
+			retriesIfBehind--
+			return jsapi.TransientError{Err: errLeaderBehind}
+		case info.State.Last < seq:
+			return nil
+		}
+		// A list of all that left the stream out of turn: it is asked for only where it decides.
+		err = q.api.APIRequestOnce(ctx, try, "STREAM.INFO."+q.commands, map[string]bool{"deleted_details": true}, &info)
+		queued = info.Identity() == stream && info.State.First <= seq && !slices.Contains(info.State.Deleted, seq)
+		return jsapi.TransientUnlessPermanent(err)
+	})
+	if err != nil {
+		err = fmt.Errorf("look for command %d in the queue: %w", seq, err)
+	}
+	return queued && err == nil, err
 }
 
 // RemoveCommand implements handler.CommandQueue: it deletes the message, and its holder finds none

@@ -38,11 +38,11 @@
 //	serve.go pull.go lease.go settle.go     the two work queues: slots, pull requests, heartbeats, acknowledgements
 //	commands.go units.go jobs.go ledger.go  command messages and their stream's identity; units; jobs; the fence
 //	events.go dead.go holds.go secrets.go   events; dead letters; legal holds; secrets
-//	notices.go watch.go                     notices between replicas; watching a subject
+//	notices.go                              notices between replicas
 //	forget.go                               finding and removing all of one key
 //	bucket.go                               key-value buckets
 //	internal/letter                         dead letters as messages
 //	internal/expiry                         removing jobs and ledgers whose time is over
-//	internal/jsapi                          requests until answered; reads from the leader, compare-and-set, removal
+//	internal/jsapi                          requests until answered; reads from the leader, compare-and-set, removal; watching a subject
 //	natsconn                                the connection
 package natsq

@@ -113,7 +113,7 @@ func (q *Queue) WatchEvents(ctx context.Context, key string) (<-chan contract.Ev
 		return nil, fmt.Errorf("watch events: %w", err)
 	}
 	id, _ := contract.ParseKey(key)
-	return watchSubject(ctx, q, q.events, q.eventSubjects(id), func(s *jsapi.StoredMessage) (contract.Event, bool) {
+	return jsapi.Watch(ctx, q.api, q.events, q.eventSubjects(id), func(s *jsapi.StoredMessage) (contract.Event, bool) {
 		var e contract.Event
 		if err := json.Unmarshal(s.Data, &e); err != nil {
 			q.log.Warn().Err(err).Str("subject", s.Subject).Msg("cannot decode an event")

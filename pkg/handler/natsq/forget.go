@@ -32,7 +32,10 @@ func (q *Queue) traces(ctx context.Context, key string) ([]trace, error) {
 		all = append(all, trace{q.work, q.unitSubjects(id)}, trace{q.ledgers, q.ledgerSubject(id)})
 	}
 	for _, a := range actions {
-		all = append(all, trace{q.dead, q.deadLetterSubject(a, id)}, trace{q.events, q.eventSubject(a, id, "*")})
+		all = append(all, trace{q.dead, q.deadLetterSubject(a, id)})
+	}
+	for _, a := range actions {
+		all = append(all, trace{q.events, q.eventSubject(a, id, "*")})
 	}
 	jobs, err := q.jobSubjects(ctx, key)
 	for _, subject := range jobs {
@@ -42,13 +45,14 @@ func (q *Queue) traces(ctx context.Context, key string) ([]trace, error) {
 }
 
 // HasTraces reports whether the streams keep anything of the command with a key: a job, a cancel
-// that waits for it, events, dead letters, a ledger or queued units. Its message does not count.
+// that waits for it, events, dead letters, a ledger or queued units. Its message does not count. It
+// looks for jobs and events first, which most users may read.
 func (q *Queue) HasTraces(ctx context.Context, key string) (bool, error) {
 	all, err := q.traces(ctx, key)
 	if err != nil {
 		return false, fmt.Errorf("look for traces of %s: %w", key, err)
 	}
-	for _, t := range all {
+	for _, t := range slices.Backward(all) {
 		s, err := q.api.ReadMessage(ctx, t.stream, jsapi.MessageQuery{Seq: 1, Next: t.subject})
 		if err != nil {
 			return false, fmt.Errorf("look for traces of %s: %w", key, err)

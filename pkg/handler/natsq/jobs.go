@@ -121,21 +121,3 @@ func (q *Queue) Jobs(ctx context.Context) iter.Seq2[contract.Job, error] {
 		}
 	}
 }
-
-// WatchJob sends the job as it is now, if there is one, and then after each change, until ctx ends;
-// then it closes the channel. A slow reader misses states in between, never the last one.
-func (q *Queue) WatchJob(ctx context.Context, key string) (<-chan contract.Job, error) {
-	if err := checkKey(key); err != nil {
-		return nil, fmt.Errorf("watch job: %w", err)
-	}
-	return watchSubject(ctx, q, q.jobs, q.jobSubject(key), func(s *jsapi.StoredMessage) (contract.Job, bool) {
-		if isDeleted(s) {
-			return contract.Job{}, false
-		}
-		j, err := contract.DecodeJob(s.Data)
-		if err != nil {
-			q.log.Warn().Err(err).Str("key", key).Msg("cannot decode a job")
-		}
-		return j, err == nil && !j.OnlyCancel() && j.Key() == key
-	})
-}

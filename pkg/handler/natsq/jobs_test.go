@@ -1,7 +1,6 @@
 package natsq
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -80,37 +79,10 @@ func TestCancelWithoutAJob(t *testing.T) {
 	for j, err := range w.q.Jobs(w.ctx) {
 		t.Errorf("listed: %+v, %v", j, err)
 	}
-	jobs := must[<-chan contract.Job](t)(w.q.WatchJob(w.ctx, "a"))
 	if _, err := w.q.PutJob(w.ctx, contract.Job{ID: "a", State: contract.StateAccepted}, 0); !errors.Is(err, contract.ErrConflict) {
 		t.Errorf("a job was created although there is a cancel: %v", err)
 	}
 	must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "a", State: contract.StateAccepted}, rev))
-	if j := receive(t, jobs); j.State != contract.StateAccepted {
-		t.Errorf("watched: %+v", j)
-	}
-}
-
-func TestWatchJob(t *testing.T) {
-	w := newWorld(t)
-	ctx, cancel := context.WithCancel(w.ctx)
-	jobs := must[<-chan contract.Job](t)(w.q.WatchJob(ctx, "x"))
-	rev := uint64(0)
-	for _, phase := range []string{"one", "two", "three"} {
-		rev = must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "x", Phase: phase}, rev))
-		if j := receive(t, jobs); j.Phase != phase {
-			t.Fatalf("phase %q, want %q", j.Phase, phase)
-		}
-	}
-	// A stream that was deleted and created again starts at 1.
-	ok(t, w.js.DeleteStream(w.ctx, "KV_CV_JOBS"))
-	must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "x", Phase: "anew"}, 0))
-	if j := receive(t, jobs); j.Phase != "anew" {
-		t.Fatalf("phase %q", j.Phase)
-	}
-	cancel()
-	for range jobs {
-		t.Fatal("a job too many")
-	}
 }
 
 func TestJobs(t *testing.T) {

@@ -103,6 +103,9 @@ func (q *Queue) provision(ctx context.Context) error {
 // isPermanentConfigError is IsPermanent for creating and updating objects, where most refusals are
 // about the configuration, whatever their code.
 func isPermanentConfigError(err error) bool {
+	if errors.Is(err, jsapi.ErrDenied) {
+		return true // the caller tells it, and tries again
+	}
 	var api *jsapi.APIError
 	if !errors.As(err, &api) {
 		return jsapi.IsPermanent(err)

@@ -1,6 +1,7 @@
 package natsq
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -204,14 +205,19 @@ func (s *serveLoop) sendPullRequest() {
 	}
 	s.requests[sub] = &pullRequest{left: s.free}
 	s.free = 0
-	err = nc.PublishMsg(&nats.Msg{Subject: "$JS.API.CONSUMER.MSG.NEXT." + s.stream + "." + s.durable, Reply: inbox, Data: body})
+	err = nc.PublishMsg(&nats.Msg{Subject: s.nextSubject(), Reply: inbox, Data: body})
 	if err != nil {
 		s.dropRequest(sub)
 		s.recordFailure(err)
 	}
 }
 
-// RecordFailure records that a request failed or could not be sent. The next one backs off.
+// nextSubject is the subject of pull requests.
+func (s *serveLoop) nextSubject() string {
+	return s.q.api.Subject("CONSUMER.MSG.NEXT." + s.stream + "." + s.durable)
+}
+
+// recordFailure records that a request failed or could not be sent. The next one backs off.
 func (s *serveLoop) recordFailure(err error) {
 	s.failures++
 	s.failure = err
@@ -242,7 +248,7 @@ func (s *serveLoop) dropSilentRequests() {
 	for sub, r := range s.requests {
 		if r.missed++; r.missed > maxMissedHeartbeats {
 			s.dropRequest(sub)
-			s.recordFailure(jsapi.ErrNoAnswer)
+			s.recordFailure(cmp.Or(s.q.api.Denied(s.nextSubject()), jsapi.ErrNoAnswer))
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/drift"
@@ -30,6 +29,8 @@ type Options struct {
 	Provision bool          // create what is missing and raise what is too low; false only compares
 	Retention time.Duration // how long events, dead letters, ledgers and jobs are kept, default DefaultRetention
 	AckWait   time.Duration // how long a delivery is held without a heartbeat, default DefaultAckWait
+	Domain    string        // of JetStream, where it is not that of the server
+	MaxBytes  int64         // of each stream and bucket that is created, for accounts that demand it; default: see streamLimits
 	Log       zerolog.Logger
 	Now       func() time.Time // default time.Now
 }
@@ -47,7 +48,6 @@ type Queue struct {
 	names
 	options Options
 	nc      *nats.Conn
-	js      jetstream.JetStream
 	api     *jsapi.Client
 	log     zerolog.Logger
 	now     func() time.Time
@@ -57,28 +57,60 @@ type Queue struct {
 	secretCache       sync.Map               // secrets by name, each read once
 }
 
+// ErrDenied means that the server does not permit this user to publish on a subject, or to
+// subscribe to it. The error names both.
+var ErrDenied = jsapi.ErrDenied
+
 // Open finds or creates the streams, buckets and consumers. Until ctx ends it waits for servers
 // that are away and for clusters without a leader. It fails at once with a *DriftError when an
 // existing object differs from what is required and may not be changed: because Provision is false,
-// or because JetStream cannot change it. The caller keeps the connection and closes it.
+// or because JetStream cannot change it; and when the server denies something. The caller keeps the
+// connection and closes it.
 func Open(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error) {
+	q, err := newQueue(nc, o, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.provision(ctx); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+// OpenRequester opens the queue for one who publishes commands, reads what became of them, or keeps
+// house: it creates and changes no stream or bucket, serves nothing, listens on no subject but the
+// connection's inbox, and fails at once when the server denies something. It only makes sure that
+// the stream of events is there, which every such user may ask about. Only Prefix, Domain, Log and
+// Now of the options count.
+func OpenRequester(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error) {
+	q, err := newQueue(nc, Options{Prefix: o.Prefix, Domain: o.Domain, Log: o.Log, Now: o.Now}, true)
+	if err != nil {
+		return nil, err
+	}
+	err = q.api.RetryUntilDone(ctx, q.events, func(try int) error {
+		_, err := q.api.StreamInfoOnce(ctx, try, q.events)
+		if jsapi.HasCode(err, jsapi.CodeStreamNotFound) {
+			return &DriftError{Differences: []Difference{{Object: q.events, Is: "missing", Wants: "to exist"}}}
+		}
+		return jsapi.TransientUnlessPermanent(err)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for the stream %s: %w", q.events, err)
+	}
+	return q, nil
+}
+
+// newQueue makes a queue. What the server denies fails at once, or is tried again.
+func newQueue(nc *nats.Conn, o Options, failDenied bool) (*Queue, error) {
 	n, err := newNames(cmp.Or(o.Prefix, DefaultPrefix))
 	if err != nil {
 		return nil, err
 	}
-	o, err = o.withDefaults()
-	if err != nil {
+	if o, err = o.withDefaults(); err != nil {
 		return nil, err
 	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, fmt.Errorf("create a JetStream context: %w", err)
-	}
-	q := &Queue{names: n, options: o, nc: nc, js: js, log: o.Log, now: o.Now}
-	q.api = jsapi.New(nc, o.Log, q.recreateMissing)
-	if err := q.provision(ctx); err != nil {
-		return nil, err
-	}
+	q := &Queue{names: n, options: o, nc: nc, log: o.Log, now: o.Now}
+	q.api = jsapi.New(nc, jsapi.Options{Domain: o.Domain, FailDenied: failDenied, Recreate: q.recreateMissing, Log: o.Log})
 	return q, nil
 }
 

@@ -31,6 +31,7 @@ type Options struct {
 	MaxBytes  int64  // what all streams together may store, default DefaultMaxBytes
 	User      string // when set, clients must authenticate with User and Password
 	Password  string
+	Config    func() string         // when set, a server's configuration as text, at every start: its accounts, users and limits
 	Configure func(*server.Options) // when set, changes the server's options at every start
 }
 
@@ -38,6 +39,7 @@ type Options struct {
 // the same store and address.
 type Server struct {
 	opts      server.Options
+	config    func() string
 	configure func(*server.Options)
 	tempDir   string
 
@@ -87,7 +89,7 @@ func Start(o Options) (*Server, error) {
 
 // newStopped makes a server that is not started yet.
 func newStopped(o Options) (*Server, error) {
-	s := &Server{configure: o.Configure}
+	s := &Server{config: o.Config, configure: o.Configure}
 	host, port := "127.0.0.1", 0
 	if o.Addr != "" {
 		h, p, err := net.SplitHostPort(o.Addr)
@@ -129,11 +131,14 @@ func (s *Server) Start() error {
 	if s.srv != nil {
 		return nil
 	}
-	opts := s.opts // a copy: the server changes the options it is given
-	if s.configure != nil {
-		s.configure(&opts)
+	opts, err := s.options()
+	if err != nil {
+		return err
 	}
-	srv, err := server.NewServer(&opts)
+	if s.configure != nil {
+		s.configure(opts)
+	}
+	srv, err := server.NewServer(opts)
 	if err != nil {
 		return fmt.Errorf("make a NATS server: %w", err)
 	}
@@ -148,6 +153,20 @@ func (s *Server) Start() error {
 	}
 	s.srv = srv
 	return nil
+}
+
+// options are those of a server that starts: a copy, since the server changes what it is given.
+func (s *Server) options() (*server.Options, error) {
+	opts := s.opts
+	if s.config == nil {
+		return &opts, nil
+	}
+	opts.StoreDir = "" // it may be set once
+	if err := opts.ProcessConfigString(s.config()); err != nil {
+		return nil, fmt.Errorf("read the server's configuration: %w", err)
+	}
+	opts.Host, opts.Port, opts.StoreDir, opts.JetStream = s.opts.Host, s.opts.Port, s.opts.StoreDir, true
+	return &opts, nil
 }
 
 // Stop shuts the server down and keeps its store. Connections made by Connect try to reconnect

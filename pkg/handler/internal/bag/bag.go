@@ -137,6 +137,12 @@ func (b Bags) Info(finished time.Time, version, description string) []sink.Field
 	}
 }
 
+// Spoiled says that a working object which decides what is deleted is not the one that was stored.
+func Spoiled(name, how string) error {
+	return &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the working object %s %s: the bucket was changed from outside, so nothing more is deleted; "+
+		"restrict who may write to it, and publish the command again under a new id", name, how)}
+}
+
 // Spooled gives do a temporary file.
 func (b Bags) Spooled(do func(*sink.Spool) error) error {
 	s, err := sink.NewSpool(b.SpoolDir)

@@ -98,10 +98,13 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 		project := bagfile.DeletionProject{ID: p.ID, Project: p.Project}
 		m := &removal{d: d, n: n, plan: p}
 		for _, step := range steps() {
-			stored, err := d.recorded(ctx, n, step, func(l bagfile.Deleted) error {
-				t.add(p.ID, &project.Counts, l)
-				return nil
-			})
+			stored, err := d.records().Ended(ctx, m.at(step))
+			if err == nil && stored {
+				err = d.records().ReadEnded(ctx, m.at(step), func(l bagfile.Deleted) error {
+					t.add(p.ID, &project.Counts, l)
+					return nil
+				})
+			}
 			if err != nil {
 				return "", err
 			}

@@ -18,6 +18,10 @@ import (
 // silence is how long a coordinator waits for word of a unit before it looks for itself.
 const silence = 5 * time.Second
 
+// looksOnHints is how many looks that find nothing word of results may cause before the coordinator
+// waits until it looks for itself: anybody may have sent that word.
+const looksOnHints = 16
+
 // results are an export's units, and what is known of them.
 type results struct {
 	x       *Exporter
@@ -178,24 +182,25 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 		}
 		return nil
 	}
-	took := func(n int) error {
+	took := func(n int) (found bool, err error) {
 		if !todo[n] {
-			return nil
+			return false, nil
 		}
 		if err := r.learn(ctx, n); err != nil {
-			if errors.Is(err, sink.ErrNotFound) { // the unit waits, or the notice came too early
-				return r.handBack(ctx, n)
+			if errors.Is(err, sink.ErrNotFound) { // the unit waits, or the word of its result is wrong
+				return false, r.handBack(ctx, n)
 			}
-			return err
+			return false, err
 		}
 		delete(todo, n)
 		if n < next || n == r.probe {
 			queued--
 		}
-		return nil
+		return true, nil
 	}
 	timer := time.NewTimer(silence)
 	defer timer.Stop()
+	looks := 0 // on word of results, that found nothing, since the last result
 	for len(todo) > 0 {
 		if err := fill(); err != nil {
 			return err
@@ -204,9 +209,18 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 		case <-ctx.Done():
 			return context.Cause(ctx) //nolint:wrapcheck // a cause is matched, not read
 		case n := <-results:
-			if err := took(n); err != nil {
+			if !todo[n] || looks >= looksOnHints {
+				continue
+			}
+			found, err := took(n)
+			if err != nil {
 				return err
 			}
+			if !found {
+				looks++
+				continue
+			}
+			looks = 0
 			timer.Reset(silence)
 		case <-timer.C:
 			// Word of a result may be lost, and so may a queued unit: look, and queue again what is
@@ -215,8 +229,9 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 			if err != nil {
 				return err
 			}
+			looks = 0
 			for n := range there {
-				if err := took(n); err != nil {
+				if _, err := took(n); err != nil {
 					return err
 				}
 			}

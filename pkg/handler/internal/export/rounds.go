@@ -80,24 +80,25 @@ func newRounds(p exportPlan, c contract.Command, ids func(context.Context, int) 
 func (r *rounds) add(u unit.Unit) int {
 	u.V, u.Command, u.N, u.Named = unit.Version, r.command.ID, len(r.units), r.plan.Named
 	u.Action, u.Seq, u.Stream, u.Digest = r.command.Action, r.command.Seq, contract.Text(r.command.Stream), r.plan.Digest
-	u.Host, u.Proven, u.Known = r.plan.Host, r.plan.Proven, r.known()
+	u.Host, u.Proven = r.plan.Host, r.plan.Proven
 	for _, p := range r.projects {
 		if p.id == u.Project && p.info.Proven != "" {
 			u.Proven = p.info.Proven
 		}
 	}
+	u.Known = r.known(u.Proven)
 	r.units = append(r.units, u)
 	return u.N
 }
 
 // known is which projects show whose a credential is that lists one of them: those that the account
-// listed when the export was planned, or those named ones that were read since.
-func (r *rounds) known() []uuid.UUID {
+// listed when the export was planned, or those named ones that were read with the same credential.
+func (r *rounds) known(proven string) []uuid.UUID {
 	known := r.plan.Projects
 	if !r.command.Data.AllProjects { // a named project may never have been there
 		known = nil
 		for _, p := range r.projects {
-			if p.unit < len(r.sums) && r.sums[p.unit].Proven != "" {
+			if p.unit < len(r.sums) && proven != "" && r.sums[p.unit].Proven == proven {
 				known = append(known, p.id)
 			}
 		}

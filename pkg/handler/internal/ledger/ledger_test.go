@@ -163,7 +163,7 @@ func TestPossible(t *testing.T) {
 				if got := l.Possible(c.steps[0].operation, c.steps[0].target); got != c.possible {
 					t.Errorf("%s: %d calls may have been carried out, not %d", holder, got, c.possible)
 				}
-				if got := l.ImageCalls(project); got != c.images {
+				if got := l.ProjectCalls(ledger.OpDeleteImages, project); got != c.images {
 					t.Errorf("%s: %d calls may have deleted images, not %d", holder, got, c.images)
 				}
 				if got, _, err := l.Removed(t.Context(), ledger.OpDeletePrediction, project); err != nil || !slices.Equal(got, c.gone) {

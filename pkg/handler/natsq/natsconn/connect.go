@@ -34,6 +34,7 @@ type Options struct {
 	CA       string                     // PEM file of the authorities to trust (NATS_CA)
 	Cert     string                     // PEM file of the client certificate (NATS_CERT); needs Key
 	Key      string                     // PEM file of its key (NATS_KEY)
+	Inbox    string                     // what the subjects of answers begin with (CONSUMER_NATS_INBOX_PREFIX); default the client's, _INBOX
 	FailFast bool                       // fail when no server answers at first, instead of retrying for ever
 	Log      zerolog.Logger             // one line per change of the connection
 	Dialer   nats.InProcessConnProvider // when set, connects to a server in this process; URL is ignored
@@ -59,6 +60,9 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 		return nil, err
 	}
 	options := slices.Concat(o.connection(), credentials, certificates)
+	if o.Inbox != "" {
+		options = append(options, nats.CustomInboxPrefix(o.Inbox))
+	}
 	if o.Dialer != nil {
 		o.URL = ""
 		options = append(options, nats.InProcessServer(o.Dialer))

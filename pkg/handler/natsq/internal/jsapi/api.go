@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,15 +28,48 @@ const (
 
 // Client asks JetStream's API, and repeats what may succeed later.
 type Client struct {
-	Send     func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) // sends one request and waits for its answer; tests inject faults here
-	recreate func(ctx context.Context, err error)                      // is called after each failed try, to create what is missing
-	health   health
+	Send    func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) // sends one request and waits for its answer; tests inject faults here
+	options Options
+	denials *denials
+	health  health
+}
+
+// Options configures a Client.
+type Options struct {
+	Domain     string                               // JetStream's; empty means that of the server
+	FailDenied bool                                 // what the server denies fails at once; else it is tried again, until somebody grants it
+	Recreate   func(ctx context.Context, err error) // is called after each failed try, to create what is missing
+	Log        zerolog.Logger
 }
 
 // New makes a client of a connection.
-func New(nc *nats.Conn, log zerolog.Logger, recreate func(ctx context.Context, err error)) *Client {
-	return &Client{Send: nc.RequestMsgWithContext, recreate: recreate, health: health{log: log, problems: map[string]*problem{}}}
+func New(nc *nats.Conn, o Options) *Client {
+	return &Client{
+		Send: nc.RequestMsgWithContext, options: o, denials: watchDenials(nc),
+		health: health{log: o.Log, problems: map[string]*problem{}},
+	}
 }
+
+// Subject is the subject of a request of JetStream's API, in the domain of the client.
+func (c *Client) Subject(request string) string {
+	if c.options.Domain == "" {
+		return "$JS.API." + request
+	}
+	return "$JS." + c.options.Domain + ".API." + request
+}
+
+// publishSubject is the subject on which a message for a stream's subject is published. Entries of
+// buckets do not pass from one domain to another under their own subject: the API carries them.
+func (c *Client) publishSubject(subject string) string {
+	if c.options.Domain != "" && strings.HasPrefix(subject, "$KV.") {
+		return c.Subject(subject)
+	}
+	return subject
+}
+
+// Denied returns why the server denied the last message on a subject that was published without
+// waiting for an answer; nil when it did not, or said so before the last call.
+func (c *Client) Denied(subject string) error { return c.denials.take(subject) }
 
 // StartOperation begins an operation that needs an object. Nothing is recorded until a try fails.
 func (c *Client) StartOperation(object string) *Operation { return c.health.StartOperation(object) }
@@ -45,14 +79,19 @@ func (c *Client) StartOperation(object string) *Operation { return c.health.Star
 func (c *Client) FirstProblem() error { return c.health.FirstProblem() }
 
 // RequestOnce sends one request and waits for its answer as long as that try may. It fails with
-// ErrNoAnswer when none came, also because ctx ended.
+// ErrNoAnswer when none came, also because ctx ended, and with a DeniedError when the server does
+// not permit the request, or its answer.
 func (c *Client) RequestOnce(ctx context.Context, try int, m *nats.Msg) (*nats.Msg, error) {
 	once, cancel := context.WithTimeout(ctx, min(MaxTryTimeout, MinTryTimeout<<min(try, 8)))
 	defer cancel()
+	once, end := c.denials.begin(once, m.Subject)
+	defer end()
 	answer, err := c.Send(once, m)
 	switch {
 	case err == nil:
 		return answer, nil
+	case errors.Is(context.Cause(once), ErrDenied):
+		return nil, context.Cause(once)
 	case once.Err() != nil, errors.Is(err, nats.ErrTimeout):
 		return nil, ErrNoAnswer
 	default:
@@ -63,7 +102,7 @@ func (c *Client) RequestOnce(ctx context.Context, try int, m *nats.Msg) (*nats.M
 // APIRequestOnce asks JetStream's API once. request is sent as JSON, nothing when nil; the answer
 // is decoded into answer.
 func (c *Client) APIRequestOnce(ctx context.Context, try int, subject string, request, answer any) error {
-	m := nats.NewMsg("$JS.API." + subject)
+	m := nats.NewMsg(c.Subject(subject))
 	if request != nil {
 		b, err := json.Marshal(request)
 		if err != nil {
@@ -100,7 +139,8 @@ func (c *Client) APIRequest(ctx context.Context, object, subject string, request
 
 // RetryUntilDone calls f until it returns anything but a TransientError, or ctx ends: then the
 // error has both ctx's cause and f's last one. object names the stream or consumer that f needs;
-// one that is missing is created again, if Provision allows it.
+// one that is missing is created again, if Provision allows it. What the server denies is tried
+// again only without FailDenied.
 func (c *Client) RetryUntilDone(ctx context.Context, object string, f func(try int) error) error {
 	op := c.health.StartOperation(object)
 	defer op.End()
@@ -110,13 +150,16 @@ func (c *Client) RetryUntilDone(ctx context.Context, object string, f func(try i
 		if !errors.As(err, &again) {
 			return err
 		}
+		if c.options.FailDenied && errors.Is(again.Err, ErrDenied) {
+			return again.Err
+		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: %w: %w", object, context.Cause(ctx), again.Err)
 		}
 		if try > 0 || !HasCode(err, CodeWrongLast, CodeWrongLastInDoubt) { // two writers that meet are normal
 			op.RecordFailure(again.Err)
 		}
-		c.recreate(ctx, err)
+		c.options.Recreate(ctx, err)
 		if err := Backoff(ctx, try); err != nil {
 			return fmt.Errorf("%s: %w: %w", object, err, again.Err)
 		}

@@ -102,7 +102,10 @@ func MaybeApplied(err error) bool {
 // shortReason is an error in a few words that stay the same as long as the reason does, so that
 // health logs a reason once.
 func shortReason(err error) string {
-	var api *APIError
+	var (
+		api    *APIError
+		denied *DeniedError
+	)
 	switch {
 	case errors.Is(err, ErrNoAnswer):
 		return "no answer"
@@ -114,6 +117,8 @@ func shortReason(err error) string {
 		return "a write of the same subject is under way"
 	case errors.As(err, &api):
 		return api.Error()
+	case errors.As(err, &denied):
+		return denied.Error()
 	default:
 		return err.Error()
 	}
