@@ -41,6 +41,7 @@ type fixture struct {
 	log     *lockedBuffer
 	spool   string            // folder for temporary files; empty: the system's
 	storage func(*s3.Options) // changes how the services started talk to the store; nil: not at all
+	logs    func(w *lockedBuffer) zerolog.Logger
 }
 
 // lockedBuffer is a log that is written and read at once.
@@ -95,7 +96,11 @@ type running struct {
 
 func (f *fixture) start(t testing.TB) *running {
 	t.Helper()
-	s, err := newService(t.Context(), f.config, zerolog.New(f.log))
+	log := zerolog.New(f.log)
+	if f.logs != nil {
+		log = f.logs(f.log)
+	}
+	s, err := newService(t.Context(), f.config, log)
 	if err != nil {
 		t.Fatal(err)
 	}
