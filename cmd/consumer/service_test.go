@@ -39,7 +39,9 @@ type fixture struct {
 	vision  *cvtest.Server
 	config  config
 	log     *lockedBuffer
+	spool   string            // folder for temporary files; empty: the system's
 	storage func(*s3.Options) // changes how the services started talk to the store; nil: not at all
+	logs    func(w *lockedBuffer) zerolog.Logger
 }
 
 // lockedBuffer is a log that is written and read at once.
@@ -94,7 +96,11 @@ type running struct {
 
 func (f *fixture) start(t testing.TB) *running {
 	t.Helper()
-	s, err := newService(t.Context(), f.config, zerolog.New(f.log))
+	log := zerolog.New(f.log)
+	if f.logs != nil {
+		log = f.logs(f.log)
+	}
+	s, err := newService(t.Context(), f.config, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,8 +109,11 @@ func (f *fixture) start(t testing.TB) *running {
 		s.store = sink.NewStore(s.api, s.storeOptions(f.config.Bucket))
 		s.work = s.store
 	}
+	if f.spool != "" {
+		s.spoolDir = f.spool
+	}
 	const often = 50 * time.Millisecond
-	s.intervals = probeIntervals{nats: often, natsRetry: often, storage: often, storageRetry: often, training: often}
+	s.intervals = probeIntervals{nats: often, natsRetry: often, storage: often, storageRetry: often, training: often, host: often}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	r := &running{service: s, t: t, stop: cancel, done: make(chan error, 1)}
 	go func() { r.done <- s.run(ctx) }()

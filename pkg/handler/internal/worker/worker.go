@@ -125,6 +125,9 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 		return delivery.Disposition{Verb: delivery.Term, Reason: "not of its command"} // which queues its own again
 	}
 	if a == nil {
+		if delivery.IsShortage(err) {
+			w.Health.Fail(delivery.ProblemOf(err, ""))
+		}
 		to := delivery.HandBack(delivery.Classify(ctx, err), int(d.Delivered), delivery.RetryAfter(err)) //nolint:gosec // a count of deliveries
 		if to.Verb == delivery.Nak {
 			log.Warn().Err(err).Dur("delay", to.Delay).Msg("unit not begun")
