@@ -39,7 +39,7 @@ type objectKind struct {
 	in      []string       // the scenarios that have it
 	// made is an example where a command that meets no trouble stores none: its key and content.
 	key, content string
-	// final says that replacing it, once the command stored it, makes the command fail: nothing else
+	// final says that the command fails where it is replaced after it was stored: nothing else
 	// knows what is to be deleted.
 	final bool
 	// payload says that it is a part of the bag: who replaces it later spoils the bag.
@@ -83,7 +83,6 @@ type forged struct {
 	content []byte
 	seal    *sink.Sealer      // of content: what the object gets in its metadata
 	meta    map[string]string // where there is no seal: the metadata
-	instead []byte            // what is stored in place of content, with that metadata; nil: content
 }
 
 // stored is an object of the command as it is in the bucket.
