@@ -1,4 +1,13 @@
 package sink
 
+import "os"
+
 // PartBytes is the size of the parts of an upload.
 var PartBytes = partBytes
+
+// SetFile makes a spool write to another file. Such a spool must not be closed: that removes the
+// file.
+func (s *Spool) SetFile(f *os.File) {
+	s.file = f
+	s.buf.Reset(f)
+}
