@@ -39,6 +39,7 @@ type fixture struct {
 	vision  *cvtest.Server
 	config  config
 	log     *lockedBuffer
+	spool   string            // folder for temporary files; empty: the system's
 	storage func(*s3.Options) // changes how the services started talk to the store; nil: not at all
 }
 
@@ -103,8 +104,11 @@ func (f *fixture) start(t testing.TB) *running {
 		s.store = sink.NewStore(s.api, s.storeOptions(f.config.Bucket))
 		s.work = s.store
 	}
+	if f.spool != "" {
+		s.spoolDir = f.spool
+	}
 	const often = 50 * time.Millisecond
-	s.intervals = probeIntervals{nats: often, natsRetry: often, storage: often, storageRetry: often, training: often}
+	s.intervals = probeIntervals{nats: often, natsRetry: often, storage: often, storageRetry: often, training: often, host: often}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	r := &running{service: s, t: t, stop: cancel, done: make(chan error, 1)}
 	go func() { r.done <- s.run(ctx) }()

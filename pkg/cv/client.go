@@ -19,9 +19,6 @@ const (
 	TryTimeout = 30 * time.Second
 	// stallTimeout bounds the silence in a download, before its headers and between its bytes.
 	stallTimeout = 30 * time.Second
-	// maxAnswerBytes bounds a JSON answer. A page of 256 images with 300 regions each is some 25
-	// MB.
-	maxAnswerBytes = 128 << 20
 )
 
 // Options are the settings of a Client; the zero value is good.

@@ -129,8 +129,10 @@ func (r *run) paused() *contract.Waiting {
 	if p, failing := problems[delivery.DependencyTraining(r.command.Data.Resource)]; failing {
 		return &contract.Waiting{For: contract.WaitCredential, Detail: p.Reason, Since: p.Since}
 	}
-	if p, failing := problems[delivery.DependencyStorage]; failing {
-		return &contract.Waiting{For: contract.WaitStorage, Detail: p.Reason, Since: p.Since}
+	for _, dependency := range []string{delivery.DependencyStorage, delivery.DependencyHost} {
+		if p, failing := problems[dependency]; failing {
+			return &contract.Waiting{For: contract.WaitStorage, Detail: p.Reason, Since: p.Since}
+		}
 	}
 	return nil
 }

@@ -106,7 +106,7 @@ func (h *Handler) settle(ctx context.Context, log zerolog.Logger, s *settlement,
 // report says in /readyz which dependency is misconfigured, the Training API being that of a
 // resource's alias, and logs what is new.
 func (h *Handler) report(class delivery.Class, err error, alias string, log zerolog.Logger) {
-	if class == delivery.Misconfigured && h.cfg.Health.Fail(delivery.DependencyOf(err, alias), err) {
+	if class == delivery.Misconfigured && h.cfg.Health.Fail(delivery.ProblemOf(err, alias)) {
 		log.Error().Err(err).Msg("dependency misconfigured; pausing until it recovers")
 	}
 }

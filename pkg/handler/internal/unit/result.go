@@ -3,6 +3,7 @@ package unit
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,10 @@ import (
 
 // MaxObject bounds a working object that is read whole, in bytes.
 const MaxObject = 256 << 20
+
+// MaxLine bounds a line of a working object, in bytes. The longest is that of an image, whose JSON
+// has 4 MiB at most.
+const MaxLine = 8 << 20
 
 // Names of working objects.
 func ResultName(n int) string   { return fmt.Sprintf("units/%06d.jsonl", n) }
@@ -112,7 +117,7 @@ func ReadRecords(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) i
 type result struct {
 	summary Summary
 	digest  string // of the whole
-	rest    *json.Decoder
+	rest    *bufio.Scanner
 	body    io.Closer
 }
 
@@ -126,8 +131,8 @@ func openResult(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) (r
 	if err != nil {
 		return r, fmt.Errorf("read the result of unit %d: %w", u.N, err)
 	}
-	r = result{digest: o.SHA256, body: body, rest: json.NewDecoder(bufio.NewReaderSize(body, 64<<10))}
-	err = r.rest.Decode(&r.summary)
+	r = result{digest: o.SHA256, body: body, rest: Scan(body)}
+	r.summary, err = Line[Summary](r.rest)
 	switch {
 	case err != nil:
 	case r.summary.V > Version:
@@ -151,12 +156,29 @@ func Bound(work *sink.Store, u Unit) (*sink.Store, error) {
 	return work.Bound(identity), nil
 }
 
-// Lines yields the values that a decoder has left. After an error nothing follows.
-func Lines[T any](d *json.Decoder) iter.Seq2[T, error] {
+// Scan reads a working object that has a value in each line, of MaxLine at most.
+func Scan(r io.Reader) *bufio.Scanner {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 64<<10), MaxLine)
+	return lines
+}
+
+// Line reads the next value; io.EOF says that there is none.
+func Line[T any](lines *bufio.Scanner) (v T, err error) {
+	if !lines.Scan() {
+		if errors.Is(lines.Err(), bufio.ErrTooLong) {
+			return v, fmt.Errorf("a line of more than %d bytes", MaxLine)
+		}
+		return v, cmp.Or(lines.Err(), io.EOF)
+	}
+	return v, json.Unmarshal(lines.Bytes(), &v)
+}
+
+// Lines yields the values that are left. After an error nothing follows.
+func Lines[T any](lines *bufio.Scanner) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for {
-			var v T
-			err := d.Decode(&v)
+			v, err := Line[T](lines)
 			if errors.Is(err, io.EOF) || !yield(v, err) || err != nil {
 				return
 			}

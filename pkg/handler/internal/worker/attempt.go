@@ -138,7 +138,7 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 	defer cancel()
 	switch {
 	case class == delivery.Misconfigured:
-		if a.w.Health.Fail(delivery.DependencyOf(err, a.command.Data.Resource), err) {
+		if a.w.Health.Fail(delivery.ProblemOf(err, a.command.Data.Resource)) {
 			a.log.Error().Err(err).Msg("dependency misconfigured; pausing until it recovers")
 		}
 		return a.wait(ctx, delivery.WaitFor(err), err)

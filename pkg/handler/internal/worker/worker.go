@@ -120,6 +120,9 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 	}
 	a, err := w.begin(ctx, u, log)
 	if a == nil {
+		if delivery.IsShortage(err) {
+			w.Health.Fail(delivery.ProblemOf(err, ""))
+		}
 		to := delivery.HandBack(delivery.Classify(ctx, err), int(d.Delivered), delivery.RetryAfter(err)) //nolint:gosec // a count of deliveries
 		if to.Verb == delivery.Nak {
 			log.Warn().Err(err).Dur("delay", to.Delay).Msg("unit not begun")
