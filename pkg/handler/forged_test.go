@@ -57,6 +57,11 @@ func objectKinds() []objectKind {
 		{name: "mark", pattern: of(`\.work/units/\d+\.try-\d+`), in: []string{"export"}},
 		{name: "cut", pattern: of(`\.work/cut\.json`), in: []string{"export", "export first"}},
 		{name: "picture", pattern: of(`export/data/.*/images/.*`), in: []string{"export"}, payload: true},
+		{name: "model", pattern: of(`export/data/.*/exports/.*`), in: []string{"export"}, payload: true},
+		{name: "summary", pattern: of(`(export/data/export|delete/data/deletion)\.json`), in: []string{"export", "delete", "plan"}},
+		{name: "evidence", pattern: of(`(export|delete)/evidence/(request|plan|inventory|verification)\.json`), in: []string{"export", "export first"}},
+		{name: "manifest", pattern: of(`(export|delete)/(tag)?manifest-sha256\.txt`), in: []string{"export", "delete"}},
+		{name: "receipt", pattern: of(`(export|delete)/receipt\.json`), in: []string{"export", "delete", "export first", "plan"}},
 		{name: "wait", in: []string{"export"}, key: ".work/units/000000.wait", content: `{"v":2,"n":0,"for":"credential","detail":"forged","time":"2026-11-24T09:00:00Z","calls":` + forgedCall + `}`},
 		{name: "error", in: []string{"export"}, key: ".work/units/000000.err-1", content: `{"v":2,"n":0,"error":"forged","calls":` + forgedCall + `}`},
 		{name: "plan of a delete", pattern: of(`\.work/plan-[0-9a-f]{64}\.json`), in: []string{"delete", "export first", "plan"}, final: true},
@@ -315,7 +320,7 @@ func (f *forging) run(way forgedWay) {
 	}
 	r.faults.OnRequest = func(op, key string, before bool) error {
 		name, mine := strings.CutPrefix(key, cutID+"/")
-		writes := mine && op == "PutObject"
+		writes := mine && (op == "PutObject" || op == "CreateMultipartUpload" && before || op == "CompleteMultipartUpload" && !before)
 		if writes && before && f.when == beforeTheObject {
 			forge(name)
 		}
@@ -437,7 +442,7 @@ func (w *world) keep(t *testing.T, do func(*replica), configure func(*handler.Co
 	r := w.start(t, replicaOptions{configure: configure})
 	next := r.faults.OnRequest
 	r.faults.OnRequest = func(op, key string, before bool) error {
-		if name, mine := strings.CutPrefix(key, cutID+"/"); mine && op == "PutObject" && !before {
+		if name, mine := strings.CutPrefix(key, cutID+"/"); mine && (op == "PutObject" || op == "CompleteMultipartUpload") && !before {
 			content, err := w.store.ReadAll(context.WithoutCancel(t.Context()), sink.Key(key), 1<<20)
 			if err != nil {
 				t.Errorf("read %s: %v", key, err)

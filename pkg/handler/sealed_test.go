@@ -12,8 +12,19 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
+
+// sealed is the bucket as the workers of a command have it.
+func (w *world) sealed(t *testing.T, id string) *sink.Store {
+	t.Helper()
+	sealer, err := account.Sealer(t.Context(), w.queue, id, w.job(t, id).Origin())
+	if err != nil {
+		t.Error(err)
+	}
+	return w.store.Sealed(sealer)
+}
 
 // everyWorkingObject is what an export stored of working objects and payload, by key below its id,
 // while it was carried out.

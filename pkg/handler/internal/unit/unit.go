@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
@@ -20,8 +21,8 @@ import (
 // Version is the version of the JSON of units, readings and their results. Since version 2 a page
 // may be one of all images, tagged or not, a unit has the thresholds of its export, and a result
 // may say what the service did not give. Since version 3 what is stored of a unit has seals, which
-// older workers do not make. It changes, too, when an export is cut into other units:
-// the numbers of the former ones mean nothing then (see bag.Bags.Own).
+// older workers do not make. It changes, too, when an export is cut into other units: the numbers
+// of the former ones mean nothing then (see bag.Bags.Own).
 const Version = 3
 
 // Kind says what a unit of work does.
@@ -240,12 +241,9 @@ func Sealed(work *sink.Store, u Unit) (bool, error) {
 	return err == nil && work.SealedText(kindOfSeal, identity, u.Seal), err
 }
 
-// maxCount bounds counts in units and results.
-const maxCount = 10_000_000
-
 // check fails for numbers that no unit has: they are used as indices, and to reckon.
 func (u Unit) check() error {
-	if u.N < 0 || u.N > maxCount || u.Skip < 0 || u.Skip > maxCount || u.Pass < 0 || u.Pass > maxCount {
+	if u.N < 0 || u.N > cv.MaxCount || u.Skip < 0 || u.Skip > cv.MaxCount || u.Pass < 0 || u.Pass > cv.MaxCount {
 		return fmt.Errorf("n %d, skip %d or reading %d is out of bounds", u.N, u.Skip, u.Pass)
 	}
 	return nil
@@ -257,12 +255,12 @@ func (s Summary) check(u Unit) error {
 		return fmt.Errorf("it is of unit %d (%s)", s.N, s.Kind)
 	}
 	for _, n := range []int{s.Listed, s.Tags, s.Failed} {
-		if n < 0 || n > maxCount {
+		if n < 0 || n > cv.MaxCount {
 			return fmt.Errorf("a count of %d is out of bounds", n)
 		}
 	}
 	for _, l := range s.Listings {
-		if l.Count < 0 || l.Count > maxCount {
+		if l.Count < 0 || l.Count > cv.MaxCount {
 			return fmt.Errorf("a count of %d images is out of bounds", l.Count)
 		}
 	}
