@@ -113,6 +113,24 @@ func ReadRecords(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) i
 	}
 }
 
+// Scan reads a working object that has a value in each line, of MaxLine at most.
+func Scan(r io.Reader) *bufio.Scanner {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 64<<10), MaxLine)
+	return lines
+}
+
+// Line reads the next value; io.EOF says that there is none.
+func Line[T any](lines *bufio.Scanner) (v T, err error) {
+	if !lines.Scan() {
+		if errors.Is(lines.Err(), bufio.ErrTooLong) {
+			return v, fmt.Errorf("a line of more than %d bytes", MaxLine)
+		}
+		return v, cmp.Or(lines.Err(), io.EOF)
+	}
+	return v, json.Unmarshal(lines.Bytes(), &v)
+}
+
 // result is a unit's result, of which the first line was read.
 type result struct {
 	summary Summary
@@ -154,24 +172,6 @@ func Bound(work *sink.Store, u Unit) (*sink.Store, error) {
 		return nil, err
 	}
 	return work.Bound(identity), nil
-}
-
-// Scan reads a working object that has a value in each line, of MaxLine at most.
-func Scan(r io.Reader) *bufio.Scanner {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 64<<10), MaxLine)
-	return lines
-}
-
-// Line reads the next value; io.EOF says that there is none.
-func Line[T any](lines *bufio.Scanner) (v T, err error) {
-	if !lines.Scan() {
-		if errors.Is(lines.Err(), bufio.ErrTooLong) {
-			return v, fmt.Errorf("a line of more than %d bytes", MaxLine)
-		}
-		return v, cmp.Or(lines.Err(), io.EOF)
-	}
-	return v, json.Unmarshal(lines.Bytes(), &v)
 }
 
 // Lines yields the values that are left. After an error nothing follows.
