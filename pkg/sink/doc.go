@@ -10,8 +10,8 @@
 // Every object is written once. A [Store.Put] carries If-None-Match, so the first writer of a key
 // wins, and a later one adopts what is stored: manifests list what the store holds, never what was
 // meant to be sent. A rerun after a crash at any point therefore ends in the same bytes, given the
-// same content. What somebody else put there is not adopted: a store that is [Store.Sealed] takes it
-// for nothing.
+// same content. What somebody else put there is not adopted: a store that is [Store.Sealed] takes
+// it for nothing.
 //
 // Object keys are made of ids and fixed names only ([Layout], [Path]), never of user text. Removing
 // means removing every version: neither a delete marker nor an old version of payload stays behind
