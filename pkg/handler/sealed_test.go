@@ -280,3 +280,40 @@ func TestSwappedExport(t *testing.T) {
 	}
 	w.checkState(t, before)
 }
+
+// TestBegunWithoutSeals has a delete, and an export, be under way when a version without seals is
+// replaced: the delete goes on with what its job names, the export starts again.
+func TestBegunWithoutSeals(t *testing.T) {
+	t.Parallel()
+	for _, action := range []contract.Action{contract.ActionDelete, contract.ActionExport} {
+		t.Run(string(action), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			account := fillAccount(w.api)
+			data := `{"project_ids":` + idList(account.small.ID) + `}`
+			at, kind := "DeleteIteration", sink.DeleteBag
+			if action == contract.ActionExport {
+				at, kind = "GetExports", sink.ExportBag
+			}
+			before := w.api.Snapshot()
+			w.api.Fault(cvtest.Fault{Operation: at, Status: 401, Times: -1})
+			r := w.start(t, replicaOptions{configure: noWait})
+			h := w.publish(t, action, "cmd-1", data)
+			w.waitsFor(t, "cmd-1", contract.WaitCredential)
+			r.stop()
+			w.api.ClearFaults()
+			for name, content := range w.fetch(t, "cmd-1/") {
+				w.overwrite(t, "cmd-1/"+name, content)
+			}
+			w.start(t, replicaOptions{configure: noWait})
+			e := w.wait(t, h)
+			if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Counts.Images != int64(len(account.small.Images)) {
+				t.Fatalf("ended %s %s with %+v: %v", e.Status, e.Outcome, e.Counts, e.Error)
+			}
+			files := w.bag(t, "cmd-1", kind)
+			if action == contract.ActionExport {
+				w.checkTruth(t, files, e, w.truthOf(t, before, selection{projects: []uuid.UUID{account.small.ID}}))
+			}
+		})
+	}
+}
