@@ -41,7 +41,7 @@ const (
 // decoded.
 //
 // Errors: ErrLinkExpired when storage refuses the link and a fresh one too, ErrBadLink when neither
-// is a URI, ErrHostNotAllowed, ErrTooLarge, ErrUnavailable after all tries; what begin, its writer
+// is a URI, ErrHostNotAllowed, ErrTooLarge, ErrTooSlow, ErrUnavailable after all tries; what begin, its writer
 // or Refresh failed with, wrapped; for a relative link whatever GetArtifact fails with, ErrGone and
 // ErrMisconfigured among it.
 // Source: Training API v3.3, GetArtifact, for relative links.
