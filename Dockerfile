@@ -23,6 +23,7 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certifica
 # Blobs above what is held in memory are spooled to /tmp: mount something bigger there where models are big.
 COPY --from=build --chown=65532:65532 /out/tmp /tmp
 COPY --from=build /out/consumer /consumer
+# Set GOMEMLIMIT to nine tenths of the container's memory: docs/operators.md, Memory.
 USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT ["/consumer"]

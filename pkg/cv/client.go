@@ -24,9 +24,6 @@ const (
 	// DefaultMinDownloadRate is the least rate of a download in bytes a second, unless
 	// Options.MinDownloadRate says otherwise. A picture of 6 MB then takes 26 minutes at most.
 	DefaultMinDownloadRate = 4 << 10
-	// maxAnswerBytes bounds a JSON answer. A page of 256 images with 300 regions each is some 25
-	// MB.
-	maxAnswerBytes = 128 << 20
 )
 
 // Options are the settings of a Client; the zero value is good.

@@ -1,7 +1,6 @@
 package deleterecord
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,14 +83,12 @@ func (r Records) Read(ctx context.Context, s Step, each func(bagfile.Deleted) er
 		return false, fmt.Errorf("read what was deleted: %w", err)
 	}
 	defer body.Close()
-	var (
-		decoder = json.NewDecoder(bufio.NewReader(body))
-		h       head
-	)
-	if err := decoder.Decode(&h); err != nil || r.Begun == "" || h.Begun != r.Begun || !r.Ledger.Has(h.Ledger) {
+	lines := unit.Scan(body)
+	h, err := unit.Line[head](lines)
+	if err != nil || r.Begun == "" || h.Begun != r.Begun || !r.Ledger.Has(h.Ledger) {
 		return false, bag.Spoiled(s.name(), "is not of this delete")
 	}
-	for l, err := range unit.Lines[bagfile.Deleted](decoder) {
+	for l, err := range unit.Lines[bagfile.Deleted](lines) {
 		if err == nil && l.How != bagfile.AlreadyGone && r.Ledger.ProjectCalls(l.How, s.Project) == 0 {
 			err = bag.Spoiled(s.name(), "names what no call of this delete can have removed")
 		}

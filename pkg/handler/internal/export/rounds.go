@@ -1,7 +1,9 @@
 package export
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
@@ -62,6 +64,7 @@ type rounds struct {
 	units    []unit.Unit
 	sums     []unit.Summary // by unit, without ids and calls
 	projects []*projectState
+	tooMany  error // more units are needed than an export may have
 	// ids reads a result's ids again: they are too many to be kept.
 	ids func(ctx context.Context, n int) (unit.Summary, error)
 }
@@ -75,6 +78,9 @@ func newRounds(p exportPlan, c contract.Command, ids func(context.Context, int) 
 	}
 	return r
 }
+
+// maxUnits bounds the units of an export, which are kept in memory: pages of 255 million images.
+const maxUnits = 1_000_000
 
 // add numbers a unit and returns its number.
 func (r *rounds) add(u unit.Unit) int {
@@ -127,7 +133,7 @@ func (r *rounds) next(ctx context.Context) (bool, error) {
 	for open := true; open && len(r.units) == before; { // a stage may have no units: that of a listing that became empty
 		open = false
 		for _, p := range r.projects {
-			if err := r.advance(ctx, p); err != nil {
+			if err := cmp.Or(r.advance(ctx, p), r.tooMany); err != nil {
 				return false, err
 			}
 			open = open || p.stage != stageDone
@@ -240,6 +246,11 @@ func (r *rounds) pages(p *projectState, l *listing) {
 	pages := cv.Pages(l.of.Count)
 	if r.plan.witnessed() {
 		pages = max(pages, 1) // whatever the count says
+	}
+	if len(r.units)+pages > maxUnits {
+		r.tooMany = &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf(
+			"project %s would need more than %d units: the service counts %d %s items of %s; export fewer projects at a time", p.id, maxUnits, l.of.Count, l.of.Kind, survey.ScopeName(l.of.Scope))}
+		return
 	}
 	for k := range pages {
 		n := r.add(unit.Unit{Kind: kind, Project: p.id, Listing: &l.of, Pass: l.pass, Skip: k * cv.PageStride, Fetch: l.fetch})

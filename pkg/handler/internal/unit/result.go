@@ -3,6 +3,7 @@ package unit
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,10 @@ import (
 
 // MaxObject bounds a working object that is read whole, in bytes.
 const MaxObject = 256 << 20
+
+// MaxLine bounds a line of a working object, in bytes. The longest is that of an image, whose JSON
+// has 4 MiB at most.
+const MaxLine = 8 << 20
 
 // Names of working objects.
 func ResultName(n int) string   { return fmt.Sprintf("units/%06d.jsonl", n) }
@@ -83,11 +88,14 @@ func ReadSummary(ctx context.Context, work *sink.Store, l sink.Layout, n int) (s
 		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
 	}
 	defer body.Close()
-	if err := json.NewDecoder(body).Decode(&s); err != nil {
+	s, err = Line[Summary](Scan(body))
+	switch {
+	case err != nil:
 		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
-	}
-	if s.V > Version {
+	case s.V > Version:
 		return Summary{}, "", &contract.NewerError{What: "unit result", V: s.V, Up: Version}
+	case s.N != n:
+		return Summary{}, "", fmt.Errorf("read the result of unit %d: it is that of unit %d", n, s.N)
 	}
 	return s, o.SHA256, nil
 }
@@ -101,13 +109,12 @@ func ReadRecords(ctx context.Context, work *sink.Store, l sink.Layout, n int) it
 			return
 		}
 		defer body.Close()
-		d := json.NewDecoder(bufio.NewReaderSize(body, 64<<10))
-		var summary json.RawMessage
-		if err := d.Decode(&summary); err != nil {
+		lines := Scan(body)
+		if _, err := Line[json.RawMessage](lines); err != nil { // the summary
 			yield(Record{}, fmt.Errorf("read the result of unit %d: %w", n, err))
 			return
 		}
-		for rec, err := range Lines[Record](d) {
+		for rec, err := range Lines[Record](lines) {
 			if err != nil {
 				err = fmt.Errorf("read the result of unit %d: %w", n, err)
 			}
@@ -118,12 +125,29 @@ func ReadRecords(ctx context.Context, work *sink.Store, l sink.Layout, n int) it
 	}
 }
 
-// Lines yields the values that a decoder has left. After an error nothing follows.
-func Lines[T any](d *json.Decoder) iter.Seq2[T, error] {
+// Scan reads a working object that has a value in each line, of MaxLine at most.
+func Scan(r io.Reader) *bufio.Scanner {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 64<<10), MaxLine)
+	return lines
+}
+
+// Line reads the next value; io.EOF says that there is none.
+func Line[T any](lines *bufio.Scanner) (v T, err error) {
+	if !lines.Scan() {
+		if errors.Is(lines.Err(), bufio.ErrTooLong) {
+			return v, fmt.Errorf("a line of more than %d bytes", MaxLine)
+		}
+		return v, cmp.Or(lines.Err(), io.EOF)
+	}
+	return v, json.Unmarshal(lines.Bytes(), &v)
+}
+
+// Lines yields the values that are left. After an error nothing follows.
+func Lines[T any](lines *bufio.Scanner) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for {
-			var v T
-			err := d.Decode(&v)
+			v, err := Line[T](lines)
 			if errors.Is(err, io.EOF) || !yield(v, err) || err != nil {
 				return
 			}

@@ -118,13 +118,14 @@ func TestLines(t *testing.T) {
 		{"three", "{\"N\":1}\n{\"N\":2}\n{\"N\":3}\n", []int{1, 2, 3}, false},
 		{"the last without a line end", "{\"N\":1}\n{\"N\":2}", []int{1, 2}, false},
 		{"the last cut short", "{\"N\":1}\n{\"N\":", []int{1}, true},
+		{"two in a line", "{\"N\":1}\n{\"N\":2}{\"N\":3}\n", []int{1}, true},
 		{"one of another kind", "{\"N\":1}\n{\"N\":\"x\"}\n{\"N\":3}\n", []int{1}, true},
 	} {
 		var (
 			got    []int
 			failed error
 		)
-		for l, err := range unit.Lines[line](json.NewDecoder(strings.NewReader(c.text))) {
+		for l, err := range unit.Lines[line](unit.Scan(strings.NewReader(c.text))) {
 			if failed != nil {
 				t.Fatalf("%s: something follows %v", c.name, failed)
 			}
@@ -136,11 +137,34 @@ func TestLines(t *testing.T) {
 			t.Errorf("%s: %v, %v", c.name, got, failed)
 		}
 	}
-	for l := range unit.Lines[line](json.NewDecoder(strings.NewReader(`{"N":1}{"N":2}`))) {
+	for l := range unit.Lines[line](unit.Scan(strings.NewReader("{\"N\":1}\n{\"N\":2}"))) {
 		if l.N != 1 {
 			t.Fatal("it goes on after it was told to stop")
 		}
 		break
+	}
+}
+
+// endless is a line without an end, and counts what is read of it.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	e.read += len(p)
+	return len(p), nil
+}
+
+func TestLineWithoutAnEnd(t *testing.T) {
+	var e endless
+	for _, err := range unit.Lines[int](unit.Scan(&e)) {
+		if err == nil || !strings.Contains(err.Error(), "a line of more than 8388608 bytes") {
+			t.Errorf("error %v", err)
+		}
+	}
+	if e.read > 2*unit.MaxLine {
+		t.Errorf("%d bytes were read", e.read)
 	}
 }
 
