@@ -105,6 +105,7 @@ type SecretStore = account.Secrets
 
 // Defaults of a Config.
 const (
+	DefaultUnits         = 4
 	DefaultDownloads     = 32
 	DefaultBuffer        = 64 << 20 // bytes
 	DefaultMaxAttempts   = 10
@@ -124,6 +125,7 @@ type Config struct {
 	Accounts  map[string]string     // names of accounts by alias; default the host, with the alias where it is shared
 	SpoolDir  string                // for temporary files; default the system's
 
+	Units       int   // at once, default DefaultUnits: as many as Unit is called for
 	Downloads   int   // blobs at once, default DefaultDownloads
 	Buffer      int64 // bytes of blobs in memory at once, default DefaultBuffer
 	MaxAttempts int   // of a command and of a unit, default DefaultMaxAttempts
@@ -177,7 +179,7 @@ func New(c Config) (*Handler, error) {
 	h.worker, err = worker.New(worker.Config{
 		Commands: c.Queue.Commands, Jobs: c.Queue.Jobs, Notices: c.Queue.Notices, Activities: h.activities, Health: c.Health,
 		Resources: c.Resources, Store: c.Store, Work: c.Work, Prefix: c.Prefix, SpoolDir: c.SpoolDir,
-		Downloads: c.Downloads, Buffer: c.Buffer, MaxAttempts: c.MaxAttempts, Threshold: c.Threshold, Overlap: c.Overlap,
+		Units: c.Units, Downloads: c.Downloads, Buffer: c.Buffer, MaxAttempts: c.MaxAttempts, Threshold: c.Threshold, Overlap: c.Overlap,
 		Holder: uuid.NewString(), Now: c.Now, Wait: c.Wait, Secrets: c.Queue.Secrets, Pseudonym: c.Pseudonym, Log: c.Log,
 	})
 	if err != nil {
@@ -212,6 +214,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.Deletes = orDefault(c.Deletes, contract.DeletesEnabled)
 	c.VerifyTimeout = orDefault(c.VerifyTimeout, DefaultVerifyTimeout)
+	c.Units = orDefault(c.Units, DefaultUnits)
 	c.Downloads = orDefault(c.Downloads, DefaultDownloads)
 	c.Buffer = orDefault(c.Buffer, DefaultBuffer)
 	c.MaxAttempts = orDefault(c.MaxAttempts, DefaultMaxAttempts)
