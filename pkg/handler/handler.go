@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/share"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
@@ -105,6 +106,7 @@ type SecretStore = account.Secrets
 
 // Defaults of a Config.
 const (
+	DefaultCommands      = 16
 	DefaultUnits         = 4
 	DefaultDownloads     = 32
 	DefaultBuffer        = 64 << 20 // bytes
@@ -125,6 +127,7 @@ type Config struct {
 	Accounts  map[string]string     // names of accounts by alias; default the host, with the alias where it is shared
 	SpoolDir  string                // for temporary files; default the system's
 
+	Commands    int   // exports at once, and deletes, default DefaultCommands: as many as Command is called for
 	Units       int   // at once, default DefaultUnits: as many as Unit is called for
 	Downloads   int   // blobs at once, default DefaultDownloads
 	Buffer      int64 // bytes of blobs in memory at once, default DefaultBuffer
@@ -156,6 +159,7 @@ type Handler struct {
 	activities *activity.Activities
 	order      *turn.Order
 	worker     *worker.Worker
+	slots      map[contract.Action]*share.Pool // of attempts, by resource
 }
 
 // New makes a Handler. The error names the field that is missing.
@@ -172,6 +176,7 @@ func New(c Config) (*Handler, error) {
 	h := &Handler{
 		cfg:        c,
 		accounts:   account.Names{Clients: c.Resources, Names: c.Accounts},
+		slots:      newSlots(c),
 		activities: activity.New(c.Queue.Notices, c.Queue.Jobs, c.Queue.Commands, c.Log),
 	}
 	h.order = turn.New(c.Queue.Commands, c.Queue.Jobs, h.account)
@@ -214,6 +219,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.Deletes = orDefault(c.Deletes, contract.DeletesEnabled)
 	c.VerifyTimeout = orDefault(c.VerifyTimeout, DefaultVerifyTimeout)
+	c.Commands = orDefault(c.Commands, DefaultCommands)
 	c.Units = orDefault(c.Units, DefaultUnits)
 	c.Downloads = orDefault(c.Downloads, DefaultDownloads)
 	c.Buffer = orDefault(c.Buffer, DefaultBuffer)
