@@ -177,9 +177,9 @@ func (c *Client) exchange(ctx context.Context, via http.RoundTripper, req *http.
 	}, nil
 }
 
-// guardedBody is an answer's body under a timeout. That of a file has a timer, which runs only while
-// Read waits for bytes, and a least rate, which counts that time alone: what the caller does with
-// the bytes may take any time.
+// guardedBody is an answer's body under a timeout. That of a file has a timer, which runs only
+// while Read waits for bytes, and a least rate, which counts that time alone: what the caller does
+// with the bytes may take any time.
 type guardedBody struct {
 	body    io.ReadCloser
 	explain func(error) error

@@ -37,9 +37,9 @@ func TurnDelay(ahead int) time.Duration {
 	return min(MaxDelay, max(MinDelay, time.Duration(ahead)*MinDelay/20))
 }
 
-// ShareDelay is the pause of a unit whose resource has its share of the workers, at its nth delivery:
-// it grows with each, from 1 s to 30 s. So any number that wait cost little, and keep the units of
-// other resources waiting for as little.
+// ShareDelay is the pause of a command or a unit whose resource has its share of the slots, at its
+// nth delivery: it grows with each, from 1 s to 30 s. So any number that wait cost little, and keep
+// those of other resources waiting for as little.
 func ShareDelay(n uint64) time.Duration {
 	return MinDelay * time.Duration(max(1, min(n, uint64(MaxDelay/MinDelay)))) //nolint:gosec // at most 30
 }

@@ -148,8 +148,8 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 	return a.finish(ctx, err)
 }
 
-// begin counts an attempt and prepares it, in a slot of its resource. A nil attempt with a nil error
-// says that there is nothing to do.
+// begin counts an attempt and prepares it, in a slot of its resource. A nil attempt with a nil
+// error says that there is nothing to do.
 func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (begun *attempt, err error) {
 	command, err := w.commandOf(ctx, u)
 	if errors.Is(err, contract.ErrNoMessage) {
