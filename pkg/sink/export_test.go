@@ -11,3 +11,8 @@ func (s *Spool) SetFile(f *os.File) {
 	s.file = f
 	s.buf.Reset(f)
 }
+
+// SealOf makes the seal of an object each time that it is called.
+func SealOf(by *Sealer, key Key, digest string) func() string {
+	return func() string { return by.seal(by.message, key, digest) }
+}

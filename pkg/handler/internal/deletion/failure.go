@@ -48,7 +48,7 @@ func (d *Deleter) Fail(ctx context.Context, e *contract.Error) (end *contract.Ev
 
 // LoadFailure is the end of a delete whose evidence of failure is stored; nil when there is none.
 func LoadFailure(ctx context.Context, b bag.Bags) (*contract.EventData, error) {
-	raw, err := b.Store.ReadAll(ctx, b.Layout.Key(sink.DeleteBag, sink.FailureFile), bag.MaxReceipt)
+	raw, err := b.Store.OfAnyMessage().ReadAll(ctx, b.Layout.Key(sink.DeleteBag, sink.FailureFile), bag.MaxReceipt)
 	if errors.Is(err, sink.ErrNotFound) {
 		return nil, nil
 	}
