@@ -113,8 +113,8 @@ func TestBigRequestsAreServed(t *testing.T) {
 	}
 }
 
-// TestPoolIsNeverOverdrawn tries sequences of requests: no more is taken than there is, a party that
-// has something leaves something, and in the end all is there again.
+// TestPoolIsNeverOverdrawn tries sequences of requests: no more is taken than there is, a party
+// that has something leaves something, and in the end all is there again.
 func TestPoolIsNeverOverdrawn(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.Int64Range(1, 40).Draw(t, "size")

@@ -100,7 +100,7 @@ func TestFetchHasALeastRate(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				var to io.Writer = io.Discard
+				to := io.Discard
 				if c.slow {
 					to = slowly{clock}
 				}

@@ -8,8 +8,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
-// newSlots makes the slots of attempts, which the resources share: exports and deletes have slots of
-// their own, and cancels need none.
+// newSlots makes the slots of attempts, which the resources share: exports and deletes have slots
+// of their own, and cancels need none.
 func newSlots(c Config) map[contract.Action]*share.Pool {
 	return map[contract.Action]*share.Pool{
 		contract.ActionExport: share.NewPool(int64(c.Commands), len(c.Resources)),
