@@ -10,9 +10,10 @@ import (
 )
 
 // Pool has a number of slots for any number of parties, each known by a name. A party that has none
-// gets one whenever one is free. Beyond that it gets at most three quarters of what the others leave,
-// rounded up, and never the last one: so the next party finds a free slot, even if none is given
-// back. Of parties that wait, the one that has the fewest is served first, and each in its order.
+// gets one whenever one is free. Beyond that it gets at most three quarters of what the others
+// leave, rounded up, and never the last one: so the next party finds a free slot, even if none is
+// given back. Of parties that wait, the one that has the fewest is served first, and each in its
+// order.
 //
 // A pool for one party alone gives it all.
 type Pool struct {

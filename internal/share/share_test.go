@@ -80,8 +80,8 @@ func TestFewestFirst(t *testing.T) {
 	got.Wait()
 }
 
-// TestBigRequestsAreServed: small ones do not keep a big one waiting for ever, and one that is given
-// up keeps nobody waiting.
+// TestBigRequestsAreServed: small ones do not keep a big one waiting for ever, and one that is
+// given up keeps nobody waiting.
 func TestBigRequestsAreServed(t *testing.T) {
 	p := NewPool(10, 2)
 	if err := p.Acquire(t.Context(), "a", 6); err != nil {
