@@ -14,6 +14,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/drift"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/rejects"
 )
 
 // Defaults of Options.
@@ -52,6 +53,7 @@ type Queue struct {
 	log     zerolog.Logger
 	now     func() time.Time
 
+	rejects           *rejects.Bound         // of what was never carried out
 	recreating        sync.Mutex             // held while one operation recreates what is missing
 	lastCommandStream atomic.Pointer[string] // the identity of the command stream, as last read
 	secretCache       sync.Map               // secrets by name, each read once
@@ -111,6 +113,9 @@ func newQueue(nc *nats.Conn, o Options, failDenied bool) (*Queue, error) {
 	}
 	q := &Queue{names: n, options: o, nc: nc, log: o.Log, now: o.Now}
 	q.api = jsapi.New(nc, jsapi.Options{Domain: o.Domain, FailDenied: failDenied, Recreate: q.recreateMissing, Log: o.Log})
+	q.rejects = rejects.New(q.api, rejects.Places{
+		Dead: q.dead, Events: q.events, Jobs: q.jobs, DeadPrefix: q.prefix + ".dead.", Event: q.eventSubject, Job: q.jobSubject,
+	})
 	return q, nil
 }
 
