@@ -161,7 +161,8 @@ func (o Options) withDefaults() (Options, error) {
 func (q *Queue) Prefix() string { return q.prefix }
 
 // Ping checks that NATS is connected, that every stream's leader answers, that no operation waits
-// for JetStream, and that there is room for new commands. The error names the stream or consumer and the reason.
+// for JetStream, and that there is room for new commands. The error names the stream or consumer
+// and the reason.
 func (q *Queue) Ping(ctx context.Context) error {
 	if s := q.nc.Status(); s != nats.CONNECTED {
 		return fmt.Errorf("NATS is not connected (%s): %w", s, errors.Join(q.nc.LastError(), nats.ErrDisconnected))

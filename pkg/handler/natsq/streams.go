@@ -29,8 +29,8 @@ const (
 	maxSmallBytes = 16 << 20
 )
 
-// limitBytes sets max_bytes of streams that are created: what an operator asks for, and of the queue
-// of commands always.
+// limitBytes sets max_bytes of streams that are created: what an operator asks for, and of the
+// queue of commands always.
 func (q *Queue) limitBytes(streams []jetstream.StreamConfig) {
 	asked := q.options.MaxBytes
 	for i := range streams {

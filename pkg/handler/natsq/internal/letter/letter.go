@@ -86,8 +86,8 @@ func Encode(d contract.DeadLetter, maxPayload int64) (nats.Header, []byte) {
 }
 
 // originalHeaders are the headers of a message as a dead letter keeps them, as many as there is
-// room for, in bytes: first those that say what the message is. leftOut is how many bytes of headers
-// are not among them.
+// room for, in bytes: first those that say what the message is. leftOut is how many bytes of
+// headers are not among them.
 func originalHeaders(original map[string][]string, room int) (header nats.Header, leftOut int) {
 	header = nats.Header{}
 	used := 0
