@@ -1,4 +1,7 @@
-FROM golang:1.26-bookworm AS build
+# The digest is that of the index of all platforms. A newer one:
+# docker buildx imagetools inspect golang:1.26-bookworm
+ARG GO_IMAGE=golang:1.26-bookworm@sha256:b305420a68d0f229d91eb3b3ed9e519fcf2cf5461da4bef997bf927e8c0bfd2b
+FROM ${GO_IMAGE} AS build
 ARG VERSION=dev
 ARG COMMIT=unknown
 WORKDIR /src
@@ -20,6 +23,7 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certifica
 # Blobs above what is held in memory are spooled to /tmp: mount something bigger there where models are big.
 COPY --from=build --chown=65532:65532 /out/tmp /tmp
 COPY --from=build /out/consumer /consumer
+# Set GOMEMLIMIT to nine tenths of the container's memory: docs/operators.md, Memory.
 USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT ["/consumer"]

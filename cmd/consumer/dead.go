@@ -72,12 +72,21 @@ func (c deadLsCmd) Run(p *program) error {
 
 type deadShowCmd struct {
 	ID      string `arg:"" name:"id" help:"Id of the dead command, as dead ls lists it."`
-	Payload bool   `name:"payload" help:"Also show the message's body as it was published; it may hold personal data."`
+	Payload bool   `name:"payload" help:"Also show the message's body; it may hold personal data. Characters that are not printable are escaped."`
+	Raw     bool   `name:"raw" help:"Write the message's body as it was published, byte for byte, and nothing else. Only to a file or a pipe."`
 	Access  access `embed:""`
 }
 
 // Run shows one dead letter.
 func (c deadShowCmd) Run(p *program) error {
+	if c.Raw {
+		if c.Payload || c.Access.json() {
+			return fmt.Errorf("%w: --raw writes the body and nothing else: leave out --payload and -o", errUsage)
+		}
+		if err := notForTerminals(p.raw, "--raw"); err != nil {
+			return err
+		}
+	}
 	q, closeAll, err := c.Access.open(p)
 	if err != nil {
 		return err
@@ -85,6 +94,10 @@ func (c deadShowCmd) Run(p *program) error {
 	defer closeAll()
 	d, err := findDead(p.ctx, q, c.ID)
 	if err != nil {
+		return err
+	}
+	if c.Raw {
+		_, err := p.raw.Write(d.Message.Body)
 		return err
 	}
 	l := letterOf(d)

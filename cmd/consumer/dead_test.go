@@ -14,8 +14,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
-// TestReplayOfWhatIsNotWhole holds that a dead letter which does not have the whole message is shown
-// as such, and not replayed: the replay would be another command.
+// TestReplayOfWhatIsNotWhole holds that a dead letter which does not have the whole message is
+// shown as such, and not replayed: the replay would be another command.
 func TestReplayOfWhatIsNotWhole(t *testing.T) {
 	server := natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0"})
 	q, err := natsq.Open(t.Context(), server.Dial(t), natsq.Options{Provision: true, Log: zerolog.Nop()})

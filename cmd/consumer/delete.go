@@ -129,7 +129,7 @@ func (c deleteCmd) approve(p *program, conf natsConfig, o order) ([]byte, error)
 	if err := completed(event); err != nil {
 		return nil, err
 	}
-	printPlan(p.stderr, event)
+	printPlan(plain{p.stderr}, event)
 	fmt.Fprint(p.stderr, "\nThis cannot be undone. Type yes to delete it: ")
 	answer, err := bufio.NewReader(p.stdin).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -299,7 +299,7 @@ func callable() string {
 // was in.
 func (w *world) runCommand(p *program, command []string) error {
 	cmd := exec.CommandContext(p.ctx, command[0], command[1:]...) //nolint:gosec // running what the user asks for is the feature
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, p.stdout, p.stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.stdin, p.raw, p.stderr
 	cmd.Dir = w.workDir
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second

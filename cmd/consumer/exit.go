@@ -64,7 +64,7 @@ func report(stderr io.Writer, err error) int {
 	}
 	var printed printedError
 	if !errors.As(err, &printed) {
-		fmt.Fprintf(stderr, "consumer: %s\n", strings.TrimPrefix(err.Error(), errUsage.Error()+": "))
+		fmt.Fprintf(plain{stderr}, "consumer: %s\n", strings.TrimPrefix(err.Error(), errUsage.Error()+": "))
 	}
 	return exitCode(err)
 }

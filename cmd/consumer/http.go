@@ -5,14 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
+	"golang.org/x/net/netutil"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 )
@@ -167,6 +170,31 @@ func (m *monitor) routes() http.Handler {
 	return mux
 }
 
+// maxConnections is how many connections to the pages are served at once; further ones wait. Each
+// ends in time, so that slow clients keep no probe waiting for long.
+const maxConnections = 128
+
+// newHTTPServer is a server of the pages in which no client takes any time or memory it likes.
+func newHTTPServer(h http.Handler, log zerolog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       30 * time.Second,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          stdlog.New(serverLog{log}, "", 0),
+	}
+}
+
+// serverLog takes what net/http logs, an entry at a time.
+type serverLog struct{ log zerolog.Logger }
+
+func (s serverLog) Write(p []byte) (int, error) {
+	s.log.Warn().Str("from", "net/http").Msg(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
 // serveHTTP listens on addr and serves h until the returned stop is called. listening is the
 // address it got.
 func serveHTTP(ctx context.Context, addr string, h http.Handler, log zerolog.Logger) (listening string, stop func(), err error) {
@@ -174,11 +202,11 @@ func serveHTTP(ctx context.Context, addr string, h http.Handler, log zerolog.Log
 	if err != nil {
 		return "", nil, fmt.Errorf("serve HTTP (CONSUMER_HTTP_ADDR): %w", err)
 	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	srv := newHTTPServer(h, log)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(netutil.LimitListener(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 			log.Error().Err(err).Msg("HTTP server failed")
 		}
 	}()

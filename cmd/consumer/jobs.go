@@ -75,7 +75,7 @@ func (c jobsLsCmd) Run(p *program) error {
 		case err != nil && job.ID == "":
 			return fmt.Errorf("%w: %w", errUnreachable, err)
 		case err != nil:
-			fmt.Fprintf(p.stderr, "consumer: %v\n", err)
+			fmt.Fprintf(plain{p.stderr}, "consumer: %v\n", err)
 		case (len(c.State) == 0 || slices.Contains(c.State, string(job.State))) && (len(c.Action) == 0 || slices.Contains(c.Action, string(job.Action))):
 			jobs = append(jobs, job)
 		}
@@ -245,7 +245,7 @@ func (c jobsWatchCmd) Run(p *program) error {
 	case unknown != nil && c.Known:
 		return fmt.Errorf("%w: %w", errRefused, unknown)
 	case unknown != nil:
-		fmt.Fprintf(p.stderr, "consumer: %v; waiting for it to be published\n", unknown)
+		fmt.Fprintf(plain{p.stderr}, "consumer: %v; waiting for it to be published\n", unknown)
 	}
 	// The job has the end even where the event has expired or is not published yet.
 	if job, _, err := q.Job(p.ctx, c.ID); err == nil && job.State.Terminal() && job.Event != nil {

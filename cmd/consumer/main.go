@@ -22,6 +22,7 @@ import (
 )
 
 func main() {
+	crashBySignal()
 	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -46,7 +47,8 @@ type program struct {
 	ctx    context.Context // cancelled with delivery.ErrStopping by the first signal
 	env    *environ
 	stdin  io.Reader
-	stdout io.Writer
+	stdout io.Writer // for people: see plain
+	raw    io.Writer // standard output as it is
 	stderr io.Writer
 }
 
@@ -56,7 +58,7 @@ type program struct {
 func run(ctx context.Context, args, vars []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := stopOnSignal(ctx, stderr, os.Exit)
 	defer stop()
-	p := &program{ctx: ctx, env: newEnviron(vars), stdin: stdin, stdout: stdout, stderr: stderr}
+	p := &program{ctx: ctx, env: newEnviron(vars), stdin: stdin, stdout: plain{stdout}, raw: stdout, stderr: stderr}
 	return report(stderr, p.execute(args))
 }
 
@@ -66,11 +68,11 @@ func (p *program) execute(args []string) (err error) {
 	parser, err := kong.New(&commands,
 		kong.Name("consumer"),
 		kong.Description("Exports user data from Azure Custom Vision into verifiable bundles, and deletes it with proof.\n\n"+
-			"Every setting is a flag and an environment variable; the flag wins. Give secrets by variable or by file rather than by flag.\n\n"+
+			"Every setting is a flag and an environment variable; the flag wins. Secrets are taken from variables and files only: a command line is shown to every user of the machine.\n\n"+
 			"To see it work: consumer dev --demo.\n\n"+
 			"Exit codes: 0 done, 1 unexpected, 2 usage or settings, 3 the command failed, was refused or does not exist, 4 verification failed, "+
-			"5 something needed is not reachable, 6 verification is inconclusive."),
-		kong.Writers(p.stdout, p.stderr),
+			"5 something needed is not reachable, 6 verification is inconclusive. A crash ends by SIGABRT (134 in a shell); as process 1 of a container it exits 2."),
+		kong.Writers(p.raw, p.stderr),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),
 		kong.ValueFormatter(describe),
@@ -93,6 +95,9 @@ func (p *program) execute(args []string) (err error) {
 	parsed, err := parser.Parse(args)
 	if err != nil {
 		return usageError(err)
+	}
+	if err := refuseSecrets(parsed); err != nil {
+		return err
 	}
 	return parsed.Run()
 }
@@ -120,13 +125,18 @@ func usageError(err error) error {
 // exited is how kong's wish to leave the process reaches execute.
 type exited int
 
-// describe is a flag's help with its variable.
+// describe is a flag's help with its variable, and with that of the value where the flag names a
+// secret's file.
 func describe(v *kong.Value) string {
 	names := variables(v.Tag)
 	if len(names) == 0 {
 		return v.Help
 	}
-	return strings.TrimSuffix(v.Help, ".") + " ($" + strings.Join(names, ", $") + ")."
+	text := strings.Join(names, ", $")
+	if value := v.Tag.Get("value"); value != "" {
+		text += "; the value itself only by $" + value
+	}
+	return strings.TrimSuffix(v.Help, ".") + " ($" + text + ")."
 }
 
 // addLongNames makes --consumer-drain another name of --drain, so that each flag can be guessed

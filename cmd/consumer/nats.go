@@ -19,12 +19,12 @@ import (
 
 // natsSettings are named as the nats command line names them.
 type natsSettings struct {
-	URL          string `name:"nats-url" var:"NATS_URL" default:"nats://127.0.0.1:4222" placeholder:"URL,…" help:"NATS servers; default ${default}."`
+	URL          string `name:"nats-url" var:"NATS_URL" default:"nats://127.0.0.1:4222" placeholder:"URL,…" help:"NATS servers; with a password or token in it only by variable; default ${default}."`
 	Creds        string `name:"nats-creds" var:"NATS_CREDS" placeholder:"FILE" help:"NATS user credentials."`
 	NKey         string `name:"nats-nkey" var:"NATS_NKEY" placeholder:"FILE" help:"NATS NKey seed."`
-	User         string `name:"nats-user" var:"NATS_USER" placeholder:"NAME" help:"NATS user name; or a token, without a password."`
-	Password     string `name:"nats-password" var:"NATS_PASSWORD" placeholder:"TEXT" help:"NATS password."`
-	PasswordFile string `name:"nats-password-file" var:"NATS_PASSWORD_FILE" placeholder:"FILE" help:"File with the NATS password."`
+	User         string `name:"nats-user" var:"NATS_USER" placeholder:"NAME" help:"NATS user name; or, only by variable and without a password, a token."`
+	Password     string `name:"nats-password" var:"NATS_PASSWORD" secret:"" hidden:"" placeholder:"TEXT" help:"NATS password."`
+	PasswordFile string `name:"nats-password-file" var:"NATS_PASSWORD_FILE" value:"NATS_PASSWORD" placeholder:"FILE" help:"File with the NATS password."`
 	CA           string `name:"nats-ca" var:"NATS_CA" placeholder:"FILE" help:"CA certificates to check NATS servers with."`
 	Cert         string `name:"nats-cert" var:"NATS_CERT" placeholder:"FILE" help:"TLS client certificate."`
 	Key          string `name:"nats-key" var:"NATS_KEY" placeholder:"FILE" help:"TLS client key."`

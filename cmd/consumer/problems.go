@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"math"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/internal/keyfile"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 )
 
@@ -160,7 +160,7 @@ func (p *problems) file(variable, path string) string {
 	if path == "" {
 		return ""
 	}
-	f, err := os.Open(path)
+	f, err := keyfile.Open(path)
 	if err != nil {
 		p.add(variable, "cannot be read: %v", err)
 		return ""

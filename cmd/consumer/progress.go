@@ -34,7 +34,7 @@ func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) } //nolin
 
 // show shows one event that is not the last.
 func (p *progress) show(e contract.Event) {
-	text := progressText(e)
+	text := plainText(progressText(e))
 	if e.Data.DuplicateOf != nil && p.bars != nil {
 		fmt.Fprintln(p.bars, text)
 		return
@@ -83,5 +83,5 @@ func progressText(e contract.Event) string {
 	if w := e.Data.Waiting; w != nil {
 		parts = append(parts, fmt.Sprintf("waiting for %s since %s: %s", w.For, w.Since.Format(time.TimeOnly), w.Detail))
 	}
-	return strings.Join(parts, ", ")
+	return plainText(strings.Join(parts, ", "))
 }

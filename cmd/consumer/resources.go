@@ -2,13 +2,14 @@ package main
 
 import (
 	"math"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/cvconsumer/cvconsumer/internal/keyfile"
 )
 
 // resource is a configured Custom Vision resource.
@@ -67,7 +68,7 @@ var accountForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}$`)
 // file.
 func readResources(p *problems, path string, rps float64) []resource {
 	const variable = "CONSUMER_RESOURCES"
-	text, err := os.ReadFile(path)
+	text, err := keyfile.Read(path)
 	if err != nil {
 		p.add(variable, "cannot be read: %v", err)
 		return nil

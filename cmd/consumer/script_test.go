@@ -16,6 +16,7 @@ const trainingProbe = "CVCONSUMER_TEST_TRAINING_PROBE"
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
+		"crash": crash,
 		"consumer": func() {
 			if every, err := time.ParseDuration(os.Getenv(trainingProbe)); err == nil {
 				defaultProbeIntervals.training = every

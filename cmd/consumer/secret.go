@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
+
+	"github.com/cvconsumer/cvconsumer/internal/keyfile"
 )
 
 const redacted = "[redacted]"
@@ -43,7 +44,7 @@ func (s Secret) Reveal() (string, error) {
 	if s.file == "" {
 		return s.value, nil
 	}
-	b, err := os.ReadFile(s.file)
+	b, err := keyfile.Read(s.file)
 	if err != nil {
 		return "", fmt.Errorf("read secret: %w", err) // names the path, never the content
 	}

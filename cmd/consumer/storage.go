@@ -94,10 +94,10 @@ type storeAccess struct {
 	Endpoint         string `name:"aws-endpoint-url-s3" var:"AWS_ENDPOINT_URL_S3,AWS_ENDPOINT_URL" placeholder:"URL" help:"Endpoint of an S3-compatible store other than AWS."`
 	KeyID            string `name:"aws-access-key-id" var:"AWS_ACCESS_KEY_ID" placeholder:"ID" help:"Access key; without one, the AWS SDK's default chain finds credentials."`
 	KeyIDFile        string `name:"aws-access-key-id-file" var:"AWS_ACCESS_KEY_ID_FILE" placeholder:"FILE" help:"File with the access key."`
-	Secret           string `name:"aws-secret-access-key" var:"AWS_SECRET_ACCESS_KEY" placeholder:"TEXT" help:"Secret access key."`
-	SecretFile       string `name:"aws-secret-access-key-file" var:"AWS_SECRET_ACCESS_KEY_FILE" placeholder:"FILE" help:"File with the secret access key."`
-	SessionToken     string `name:"aws-session-token" var:"AWS_SESSION_TOKEN" placeholder:"TEXT" help:"Session token of temporary credentials."`
-	SessionTokenFile string `name:"aws-session-token-file" var:"AWS_SESSION_TOKEN_FILE" placeholder:"FILE" help:"File with the session token."`
+	Secret           string `name:"aws-secret-access-key" var:"AWS_SECRET_ACCESS_KEY" secret:"" hidden:"" placeholder:"TEXT" help:"Secret access key."`
+	SecretFile       string `name:"aws-secret-access-key-file" var:"AWS_SECRET_ACCESS_KEY_FILE" value:"AWS_SECRET_ACCESS_KEY" placeholder:"FILE" help:"File with the secret access key."`
+	SessionToken     string `name:"aws-session-token" var:"AWS_SESSION_TOKEN" secret:"" hidden:"" placeholder:"TEXT" help:"Session token of temporary credentials."`
+	SessionTokenFile string `name:"aws-session-token-file" var:"AWS_SESSION_TOKEN_FILE" value:"AWS_SESSION_TOKEN" placeholder:"FILE" help:"File with the session token."`
 	PathStyle        string `name:"s3-path-style" var:"CONSUMER_S3_PATH_STYLE" placeholder:"BOOL" help:"Bucket in the path instead of the host name; default true where an endpoint is set, else false."`
 }
 

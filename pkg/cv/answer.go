@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -14,31 +15,126 @@ import (
 	"github.com/google/uuid"
 )
 
-// readJSON reads a JSON answer into v. An answer that is not JSON of that shape is unusable: the
-// call may succeed the next time.
-func readJSON(resp *http.Response, v any) error {
+// answerReader reads a JSON answer value by value, within its bounds.
+type answerReader struct {
+	bounds bounds
+	body   *boundedBody
+	d      *json.Decoder
+	left   int // values
+	raw    json.RawMessage
+}
+
+// newAnswerReader begins to read a JSON answer.
+func newAnswerReader(resp *http.Response, b bounds) (*answerReader, error) {
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if mediaType != "" && mediaType != "application/json" && !strings.HasSuffix(mediaType, "+json") {
-		return &kinded{ErrMisconfigured, fmt.Errorf("answer of type %s, not JSON", mediaType)}
+		return nil, &kinded{ErrMisconfigured, fmt.Errorf("answer of type %s, not JSON", mediaType)}
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
+	r := &answerReader{bounds: b, body: &boundedBody{body: resp.Body, bounds: b}, left: b.values}
+	r.body.allow(0)
+	head := make([]byte, len(byteOrderMark))
+	n, err := io.ReadFull(r.body, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, r.broken(err)
+	}
+	head = bytes.TrimPrefix(head[:n], []byte(byteOrderMark))
+	r.d = json.NewDecoder(io.MultiReader(bytes.NewReader(head), r.body))
+	return r, nil
+}
+
+const byteOrderMark = "\ufeff"
+
+// broken is the error of an answer that could not be read, or is no JSON.
+func (r *answerReader) broken(err error) error {
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return err
+	case errors.Is(err, ErrUnavailable):
+		return fmt.Errorf("read answer: %w", err)
+	}
+	return unusable("the answer is truncated or invalid JSON, within its first %d bytes", r.body.read)
+}
+
+// value reads the next value; it stands until the next one is read.
+func (r *answerReader) value() (json.RawMessage, error) {
+	r.body.allow(r.d.InputOffset())
+	if err := r.d.Decode(&r.raw); err != nil {
+		return nil, r.broken(err)
+	}
+	if len(r.raw) > r.bounds.each {
+		return nil, r.body.elementTooLarge()
+	}
+	return r.raw, checkShape(r.raw, &r.left)
+}
+
+// open reads the beginning of an object or a list.
+func (r *answerReader) open(delim json.Delim) error {
+	token, err := r.d.Token()
 	switch {
 	case err != nil:
-		return fmt.Errorf("read answer: %w", err)
-	case len(body) > maxAnswerBytes:
-		return fmt.Errorf("answer of more than %d bytes: %w", maxAnswerBytes, ErrTooLarge)
-	}
-	body = bytes.TrimPrefix(body, []byte("\ufeff"))
-	if !json.Valid(body) {
-		return unusable("answer of %d bytes is truncated or invalid JSON", len(body))
-	}
-	if string(bytes.TrimSpace(body)) == "null" {
-		return unusable("the answer is null")
-	}
-	if err := json.Unmarshal(body, v); err != nil {
-		return unusable("decode answer: %w", err)
+		return r.broken(err)
+	case token == nil:
+		return unusable("the answer, or what must be in it, is null")
+	case token != delim:
+		return unusable("the answer, or what must be in it, does not begin with %s", delim)
 	}
 	return nil
+}
+
+// close reads the end of an object or a list.
+func (r *answerReader) close() error {
+	if _, err := r.d.Token(); err != nil {
+		return r.broken(err)
+	}
+	return nil
+}
+
+// end makes sure that nothing follows.
+func (r *answerReader) end() error {
+	r.body.allow(int64(r.bounds.whole))
+	if _, err := r.d.Token(); err == nil {
+		return unusable("something follows the answer")
+	} else if !errors.Is(err, io.EOF) {
+		return r.broken(err)
+	}
+	return nil
+}
+
+// decode reads the next value into v.
+func decode[T any](r *answerReader) (v T, err error) {
+	raw, err := r.value()
+	if err != nil {
+		return v, err
+	}
+	if string(raw) == "null" {
+		return v, unusable("the answer, or what must be in it, is null")
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return v, unusable("decode answer: %w", err)
+	}
+	return v, checkComplete(v)
+}
+
+// elements reads a list, element by element.
+func elements[T any](r *answerReader, check func(T) error) ([]T, error) {
+	if err := r.open('['); err != nil {
+		return nil, err
+	}
+	items := []T{}
+	for r.d.More() {
+		if len(items) == r.bounds.elements {
+			return nil, tooLarge("a list of more than %d elements", r.bounds.elements)
+		}
+		item, err := decode[T](r)
+		if err != nil {
+			return nil, err
+		}
+		if err := check(item); err != nil {
+			return nil, err
+		}
+		items = append(items, item)
+	}
+	return items, r.close()
 }
 
 // unusable is the error of a 2xx answer that does not say what it must. It is ErrUnavailable, since
@@ -47,49 +143,58 @@ func unusable(format string, args ...any) error {
 	return &kinded{ErrUnavailable, fmt.Errorf(format, args...)}
 }
 
-// get makes a call whose answer is one object.
-func get[T any](ctx context.Context, c *Client, k call) (T, error) {
-	return doJSON(ctx, c, k, checkComplete[T])
-}
-
-// getThis is get for an object that is asked for by its id: one of another id is no answer.
-func getThis[T Identified](ctx context.Context, c *Client, k call, id uuid.UUID) (T, error) {
-	return doJSON(ctx, c, k, func(v T) error {
-		if err := checkComplete(v); err != nil {
-			return err
+// get makes a call whose answer is one value.
+func get[T any](ctx context.Context, c *Client, k call, check func(T) error) (T, error) {
+	return ask(ctx, c, k, func(r *answerReader) (T, error) {
+		v, err := decode[T](r)
+		if err != nil {
+			return v, err
 		}
-		return checkAsked(v, id)
+		return v, check(v)
 	})
 }
 
-// checkAsked checks that an object is one of those that were asked for.
-func checkAsked[T Identified](v T, ids ...uuid.UUID) error {
-	if !slices.Contains(ids, v.Identity()) {
-		return unusable("the answer has %s, which was not asked for", v.Identity())
-	}
-	return nil
+// list makes a call whose answer is a list.
+func list[T any](ctx context.Context, c *Client, k call, check func(T) error) ([]T, error) {
+	return ask(ctx, c, k, func(r *answerReader) ([]T, error) { return elements(r, check) })
 }
 
-// list makes a call whose answer is a list of objects.
-func list[T any](ctx context.Context, c *Client, k call) ([]T, error) {
-	return doJSON(ctx, c, k, checkEach[T])
-}
-
-// doJSON makes a call whose answer is JSON. It retries an unusable answer; check returns the error
-// of one that decodes but lacks something.
-func doJSON[A any](ctx context.Context, c *Client, k call, check func(A) error) (answer A, err error) {
+// ask makes a call whose answer is JSON. It retries an unusable answer.
+func ask[A any](ctx context.Context, c *Client, k call, read func(*answerReader) (A, error)) (answer A, err error) {
 	err = c.do(ctx, k, func(resp *http.Response) error {
-		var a A
-		if err := readJSON(resp, &a); err != nil {
+		r, err := newAnswerReader(resp, k.bounds())
+		if err != nil {
 			return err
 		}
-		if err := check(a); err != nil {
+		a, err := read(r)
+		if err != nil {
 			return err
 		}
 		answer = a
-		return nil
+		return r.end()
 	})
 	return answer, err
+}
+
+// anyOf takes every object.
+func anyOf[T any](T) error { return nil }
+
+// only takes objects of these ids: one that was not asked for is no answer.
+func only[T Identified](ids ...uuid.UUID) func(T) error {
+	return func(v T) error {
+		if !slices.Contains(ids, v.Identity()) {
+			return unusable("the answer has %s, which was not asked for", v.Identity())
+		}
+		return nil
+	}
+}
+
+// of takes what belongs to a project, as far as it says so.
+func of(asked, says uuid.UUID) error {
+	if says != uuid.Nil && says != asked {
+		return unusable("the answer has something of project %s, which was not asked for", says)
+	}
+	return nil
 }
 
 // distinct is a whole list with each thing once: two entries of one id are one thing.
@@ -123,25 +228,19 @@ func checkComplete[T any](v T) error {
 	return nil
 }
 
-// checkEach checks every object of a list.
-func checkEach[T any](items []T) error {
-	for _, item := range items {
-		if err := checkComplete(item); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // count makes a call whose answer is a bare number.
 func (c *Client) count(ctx context.Context, k call) (int, error) {
 	k.method = http.MethodGet
-	return doJSON(ctx, c, k, func(n int) error {
-		if n < 0 {
+	n, err := get(ctx, c, k, func(n int64) error {
+		switch {
+		case n < 0:
 			return unusable("a count of %d", n)
+		case n > MaxCount:
+			return tooLarge("a count of %d, at most %d", n, MaxCount)
 		}
 		return nil
 	})
+	return int(n), err
 }
 
 // delete makes a call that deletes and gives the status of the answer, whose body says nothing.

@@ -112,7 +112,7 @@ func TestFetch(t *testing.T) {
 		"not a whole file":        {steps: []http.HandlerFunc{status(206, content[:10])}, requests: 5, fails: true, kinds: "unavailable", text: "a file was wanted, not Partial Content"},
 		"bad request":             {steps: []http.HandlerFunc{storageError(400, "InvalidUri")}, requests: 1, fails: true, text: "GetBlob: 400 InvalidUri (request s-1)"},
 		"unavailable":             {steps: []http.HandlerFunc{storageError(500, "InternalError")}, requests: 5, fails: true, kinds: "unavailable", text: "500 InternalError"},
-		"busy for long":           {steps: []http.HandlerFunc{status(503, "", "Retry-After", "3600")}, requests: 1, fails: true, kinds: "unavailable throttled", text: "retry after 1h"},
+		"busy for long":           {steps: []http.HandlerFunc{status(503, "", "Retry-After", "3600")}, requests: 1, fails: true, kinds: "unavailable throttled", text: "retry after 5m0s, though the service asked for longer"},
 		"redirect to itself":      {steps: []http.HandlerFunc{status(302, "", "Location", "/i-1/i-2?sig=again"), blob(content)}, requests: 2, tries: 1},
 		"redirects without end":   {steps: []http.HandlerFunc{status(302, "", "Location", "/i-1/i-2?sig=again")}, requests: 4, fails: true, kinds: "host", text: "more than 3 redirects"},
 		"redirect to elsewhere":   {steps: []http.HandlerFunc{status(307, "", "Location", "https://evil.example/i?sig=again")}, requests: 1, fails: true, kinds: "host", text: "https://evil.example:443: download host is not allowed"},

@@ -22,6 +22,7 @@ type call struct {
 	body   []byte // JSON, for a POST
 	reads  bool   // a POST that changes nothing
 	bytes  bool   // the answer is a file, not JSON
+	asked  int    // how many elements the list may have; 0 is the operation's own number
 }
 
 // target is the call for the trace.

@@ -19,9 +19,6 @@ const (
 	TryTimeout = 30 * time.Second
 	// stallTimeout bounds the silence in a download, before its headers and between its bytes.
 	stallTimeout = 30 * time.Second
-	// maxAnswerBytes bounds a JSON answer. A page of 256 images with 300 regions each is some 25
-	// MB.
-	maxAnswerBytes = 128 << 20
 )
 
 // Options are the settings of a Client; the zero value is good.
@@ -40,9 +37,9 @@ type Options struct {
 	// long.
 	MaxAttempts int
 	// BlobHosts are hosts that download links may point to, besides the Azure blob suffixes over
-	// https and the endpoint's own host and port. An entry is "suffix" or "suffix:port"; it allows
-	// the host of that name and those below it, by http and https, on that port or (without one) on
-	// any, and also when their address is private, loopback or link-local.
+	// https and the endpoint's own scheme, host and port. An entry is "suffix" or "suffix:port"; it
+	// allows the host of that name and those below it, by http and https, on that port or (without
+	// one) on any, and also when their address is private, loopback or link-local.
 	BlobHosts []string
 	// UserAgent names this program to the service; empty is "cvconsumer".
 	UserAgent string

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cvconsumer/cvconsumer/internal/keyfile"
 )
 
 // The headers that carry a credential.
@@ -71,7 +73,7 @@ func (f *keyFile) read() (string, error) {
 	if f.key != "" && info.ModTime().Equal(f.changed) && info.Size() == f.size {
 		return f.key, nil
 	}
-	b, err := os.ReadFile(f.path)
+	b, err := keyfile.Read(f.path)
 	if err != nil {
 		return "", err
 	}

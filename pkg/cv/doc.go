@@ -16,9 +16,12 @@
 //     are UTC. Package links makes Raw fit to be stored.
 //   - A missing value is never taken for "nothing there". An answer that is null, empty, of another
 //     shape, or whose objects lack members they must have is unusable ([ErrUnavailable]), and the
-//     call is retried. Every object must have its id, an iteration its status too, an export its
-//     platform and status, a performance its precision and recall, a page of predictions its
+//     call is retried. Every object must have its id; a project, iteration, tag or domain its name;
+//     an iteration its status and, when that is Completed, the time of its training; an export its
+//     platform and status; a performance its precision and recall; a page of predictions its
 //     results and, unless there are none, the continuation in its token (which may be null).
+//   - An answer takes bounded memory, whatever it is: what is larger is [ErrTooLarge], and retried
+//     like every answer that is none.
 //   - One HTTP exchange with the Training API is one pair of [Trace] calls, retries included: what
 //     is counted is what was sent.
 //   - The credential goes to the endpoint's host and nowhere else. Download links are followed only
@@ -35,7 +38,8 @@
 //     credential and its downloads may go
 //   - call.go, retry.go, trace.go, pages.go, query.go: how a call is made, repeated (retry.go: how
 //     often, and after which pauses), told and paged
-//   - answer.go, json.go, time.go: what of a 2xx answer is usable
+//   - answer.go, json.go, shape.go, time.go: how a 2xx answer is read, and what of it is usable;
+//     bounds.go: how large it may be
 //   - errors.go: the kinds of failures, by status and code; errorresponse.go, missing.go: what a
 //     failed call says
 //

@@ -17,7 +17,8 @@ import (
 const (
 	maxErrorBytes   = 64 << 10
 	maxMessageRunes = 400
-	maxRetryAfter   = 24 * time.Hour
+	// maxRetryAfter is the longest wait that the service is granted.
+	maxRetryAfter = 5 * time.Minute
 )
 
 // checkResponse gives nil for a 2xx answer and an Error for every other, whatever its body is. It
@@ -39,11 +40,11 @@ func checkResponse(op string, resp *http.Response, now time.Time, secrets []stri
 		e.broken = true
 		e.Err = &kinded{ErrUnavailable, fmt.Errorf("the answer broke off before its code: %w", broken)}
 	}
-	if d, ok := retryAfter(resp.Header, now); ok {
-		e.RetryAfter = d
-	} else if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500 {
-		e.RetryAfter = retryAfterText(text)
+	wait, ok := retryAfter(resp.Header, now)
+	if !ok && (resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500) {
+		wait = retryAfterText(text)
 	}
+	e.RetryAfter, e.longer = min(wait, maxRetryAfter), wait > maxRetryAfter
 	if to, err := resp.Location(); err == nil && 300 <= resp.StatusCode && resp.StatusCode < 400 {
 		text = "redirect to " + to.Host
 	}
@@ -147,7 +148,7 @@ var queryText = regexp.MustCompile(`(?i)\?[^\s"'<>]*=[^\s"'<>]*|(https?://[^\s"'
 func clean(s string) string {
 	s = queryText.ReplaceAllString(s, "$1")
 	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == utf8.RuneError {
+		if !unicode.IsPrint(r) || r == utf8.RuneError { // also what turns the direction of text
 			return ' '
 		}
 		return r
@@ -169,7 +170,7 @@ func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 		return seconds(v), true
 	}
 	if at, err := http.ParseTime(v); err == nil {
-		return min(max(at.Sub(now), 0), maxRetryAfter), true
+		return max(at.Sub(now), 0), true
 	}
 	return 0, false
 }
@@ -195,11 +196,11 @@ func digits(s string) bool {
 	return s != ""
 }
 
-// seconds reads digits; too many are the longest wait.
+// seconds reads digits; too many are more than the longest wait.
 func seconds(s string) time.Duration {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n > int64(maxRetryAfter/time.Second) {
-		return maxRetryAfter
+		return maxRetryAfter + 1
 	}
 	return time.Duration(n) * time.Second
 }

@@ -50,7 +50,11 @@ func TestErrorsOfTheService(t *testing.T) {
 			Error{Code: "429", Message: "Requests to the GetTags Operation under Custom_Vision_Training_3.3 have exceeded rate limit. Please retry after 1 second.", RetryAfter: time.Second},
 		},
 		"throttled, header":            {429, `{"error":{"code":"429","message":"Please retry after 7 seconds"}}`, []string{"Retry-After", "2"}, "throttled", 5, Error{Code: "429", Message: "Please retry after 7 seconds", RetryAfter: 2 * time.Second}},
-		"throttled, date":              {429, ``, []string{"Retry-After", "Sun, 01 Mar 2026 13:00:00 GMT"}, "throttled", 1, Error{Message: "Too Many Requests", RetryAfter: time.Hour}},
+		"throttled, date":              {429, ``, []string{"Retry-After", "Sun, 01 Mar 2026 13:00:00 GMT"}, "throttled", 1, Error{Message: "Too Many Requests", RetryAfter: 5 * time.Minute, longer: true}},
+		"throttled, ten years":         {429, ``, []string{"Retry-After", "315360000"}, "throttled", 1, Error{Message: "Too Many Requests", RetryAfter: 5 * time.Minute, longer: true}},
+		"unavailable, for ever":        {503, ``, []string{"Retry-After", "99999999999999999999"}, "throttled unavailable", 1, Error{Message: "Service Unavailable", RetryAfter: 5 * time.Minute, longer: true}},
+		"throttled, ten years in text": {429, `{"error":{"code":"429","message":"Please retry after 315360000 seconds."}}`, nil, "throttled", 1, Error{Code: "429", Message: "Please retry after 315360000 seconds.", RetryAfter: 5 * time.Minute, longer: true}},
+		"throttled, five minutes":      {429, ``, []string{"Retry-After", "300"}, "throttled", 1, Error{Message: "Too Many Requests", RetryAfter: 5 * time.Minute}},
 		"throttled, date gone":         {429, ``, []string{"Retry-After", "Sun, 01 Mar 2026 11:00:00 GMT"}, "throttled", 5, Error{Message: "Too Many Requests"}},
 		"throttled, nonsense":          {429, `retry after 10 seconds`, []string{"Retry-After", "soon"}, "throttled", 2, Error{Message: "answer of type application/json", RetryAfter: 0}},
 		"throttled, long":              {429, ``, []string{"Retry-After", "60"}, "throttled", 1, Error{Message: "Too Many Requests", RetryAfter: time.Minute}},
@@ -132,27 +136,36 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
-// FuzzRetryAfter: whatever the header and the message say, the wait is between nothing and a day,
-// and whole numbers are read as such.
+// FuzzRetryAfter: whatever the header and the message say, the wait is between nothing and five
+// minutes, whole numbers are read as such, and a longer wait is told.
 func FuzzRetryAfter(f *testing.F) {
-	for _, s := range []string{"", "1", "-1", "1.5", "00", "99999999999999999999", "Sun, 01 Mar 2026 13:00:00 GMT", "Please retry after 26 seconds.", "retry after  1 second", "RETRY AFTER 3 SECONDS"} {
+	for _, s := range []string{"", "1", "-1", "1.5", "00", "300", "301", "99999999999999999999", "Sun, 01 Mar 2026 13:00:00 GMT", "Please retry after 26 seconds.", "retry after  1 second", "RETRY AFTER 3 SECONDS"} {
 		f.Add(s)
 	}
+	wait := func(t *testing.T, header http.Header, message string) time.Duration {
+		t.Helper()
+		header.Set("Content-Type", "text/plain")
+		resp := &http.Response{StatusCode: http.StatusTooManyRequests, Header: header, Body: io.NopCloser(strings.NewReader(message))}
+		err := checkResponse("GetTags", resp, testStart, nil)
+		d := RetryAfter(err)
+		if d < 0 || d > 5*time.Minute {
+			t.Errorf("%v", err)
+		}
+		if strings.Contains(err.Error(), "asked for longer") && d != 5*time.Minute {
+			t.Errorf("%v", err)
+		}
+		return d
+	}
 	f.Fuzz(func(t *testing.T, s string) {
-		d, ok := retryAfter(http.Header{"Retry-After": {s}}, testStart)
-		if d < 0 || d > maxRetryAfter || !ok && d != 0 {
-			t.Errorf("header %q: %v %v", s, d, ok)
-		}
-		d = retryAfterText(s)
-		if d < 0 || d > maxRetryAfter {
-			t.Errorf("text %q: %v", s, d)
-		}
+		header := wait(t, http.Header{"Retry-After": {s}}, "")
+		wait(t, http.Header{}, s)
 		if n := len(s); n > 0 && n < 5 && digits(s) {
 			var want int
 			_, _ = fmt.Sscanf(s, "%d", &want)
-			h, ok := retryAfter(http.Header{"Retry-After": {s}}, testStart)
-			if text := retryAfterText("Please retry after " + s + " second..."); !ok || h != time.Duration(want)*time.Second || text != h {
-				t.Errorf("%q: header %v, text %v", s, h, text)
+			want = min(want, 300)
+			text := wait(t, http.Header{}, "Please retry after "+s+" second...")
+			if header != time.Duration(want)*time.Second || text != header {
+				t.Errorf("%q: header %v, text %v", s, header, text)
 			}
 		}
 	})

@@ -52,11 +52,12 @@ type Error struct {
 	Code       string        // the API's code, the gateway's or storage's; empty when none could be read
 	Message    string        // the service's words, shortened
 	RequestID  string        // as the service names the exchange
-	RetryAfter time.Duration // the wait the service asked for; 0 when it did not
+	RetryAfter time.Duration // the wait the service asked for, at most 5 minutes; 0 when it did not
 	Err        error         // what lies below, when it is not the service's answer
 
 	gateway bool // the gateway's error shape
 	broken  bool // the answer broke off before its code
+	longer  bool // the service asked for a longer wait than RetryAfter
 }
 
 // opBlob names downloads from storage.
@@ -78,7 +79,9 @@ func (e *Error) Error() string {
 	if e.Err != nil {
 		b.WriteString(": " + clean(e.Err.Error()))
 	}
-	if e.RetryAfter > 0 {
+	if e.longer {
+		fmt.Fprintf(&b, " (retry after %s, though the service asked for longer)", e.RetryAfter)
+	} else if e.RetryAfter > 0 {
 		fmt.Fprintf(&b, " (retry after %s)", e.RetryAfter)
 	}
 	if e.RequestID != "" {

@@ -20,6 +20,7 @@ var azureSuffixes = [...]string{".blob.core.windows.net", ".blob.core.usgovcloud
 
 // hostRules decides where download links may point to.
 type hostRules struct {
+	scheme string // of the endpoint
 	own    hostRule
 	listed []hostRule
 	// proxies are the addresses of the proxies in use, which the operator chose and which dial in
@@ -31,7 +32,7 @@ type hostRules struct {
 type hostRule struct{ host, port string }
 
 func newHostRules(endpoint *url.URL, entries []string) (hostRules, error) {
-	rules := hostRules{own: hostRule{hostOf(endpoint), portOf(endpoint)}, proxies: &sync.Map{}}
+	rules := hostRules{scheme: endpoint.Scheme, own: hostRule{hostOf(endpoint), portOf(endpoint)}, proxies: &sync.Map{}}
 	for _, entry := range entries {
 		rule, err := parseHostRule(entry)
 		if err != nil {
@@ -67,11 +68,8 @@ func (r hostRule) matches(host, port string) bool {
 	return host == r.host || strings.HasSuffix(host, "."+r.host)
 }
 
-// trusts reports whether the operator named this very host, so that its address may be private.
-func (h hostRules) trusts(host, port string) bool {
-	if host == h.own.host && port == h.own.port {
-		return true
-	}
+// lists reports whether the operator listed this host.
+func (h hostRules) lists(host, port string) bool {
 	for _, rule := range h.listed {
 		if rule.matches(host, port) {
 			return true
@@ -80,13 +78,18 @@ func (h hostRules) trusts(host, port string) bool {
 	return false
 }
 
+// trusts reports whether the operator named this very host, so that its address may be private.
+func (h hostRules) trusts(host, port string) bool {
+	return h.own == hostRule{host, port} || h.lists(host, port)
+}
+
 // allow refuses links to hosts that are not allowed, before their names are looked up.
 func (h hostRules) allow(u *url.URL) error {
 	host, port := hostOf(u), portOf(u)
 	if u.Scheme != "https" && u.Scheme != "http" || host == "" || u.User != nil {
 		return fmt.Errorf("a link of an unexpected kind: %w", ErrHostNotAllowed)
 	}
-	if h.trusts(host, port) {
+	if h.own == (hostRule{host, port}) && u.Scheme == h.scheme || h.lists(host, port) {
 		return nil
 	}
 	for _, suffix := range azureSuffixes {

@@ -29,6 +29,8 @@ func TestHostsAllowed(t *testing.T) {
 		"https://name.cognitiveservices.azure.com/i":          true,
 		"https://name.cognitiveservices.azure.com:444/i":      false,
 		"https://x.name.cognitiveservices.azure.com/i":        false,
+		"http://name.cognitiveservices.azure.com/i":           false,
+		"http://name.cognitiveservices.azure.com:443/i":       false,
 		"https://blobs.example/i":                             true,
 		"http://blobs.example:81/i":                           true,
 		"https://a.b.blobs.example/i":                         true,
@@ -52,6 +54,24 @@ func TestHostsAllowed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := c.hosts.allow(u); (err == nil) != want || err != nil && !errors.Is(err, ErrHostNotAllowed) {
+			t.Errorf("%s: %v", link, err)
+		}
+	}
+}
+
+// TestOwnHostHasAScheme: what an endpoint answers on one port in plain text is not what it answers
+// there over TLS, and somebody else may answer for it.
+func TestOwnHostHasAScheme(t *testing.T) {
+	c, err := New("http://127.0.0.1:8080/", TrainingKey(testKey), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for link, want := range map[string]bool{"http://127.0.0.1:8080/i": true, "https://127.0.0.1:8080/i": false} {
+		u, err := url.Parse(link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.hosts.allow(u); (err == nil) != want {
 			t.Errorf("%s: %v", link, err)
 		}
 	}

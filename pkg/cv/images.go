@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -67,11 +68,19 @@ type BoundingBox struct {
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.
 func (i *Image) UnmarshalJSON(b []byte) error {
 	type plain Image
-	return decodeModel(b, (*plain)(i), &i.Raw)
+	return decodeModel(b, (*plain)(i), &i.Raw, "tags", "metadata")
 }
 
 // Identity is the image's id.
 func (i Image) Identity() uuid.UUID { return i.ID }
+
+// missing: a tag on an image says which tag it is.
+func (i Image) missing() string {
+	if slices.ContainsFunc(i.Tags, func(t ImageTag) bool { return t.TagID == uuid.Nil }) {
+		return "tagId"
+	}
+	return ""
+}
 
 // ImageQuery says which images of a project are meant. Every operation reads the fields its comment
 // names and ignores the others.
@@ -93,24 +102,30 @@ func (q ImageQuery) pageQuery() PageQuery {
 // Take and Skip. Errors: ErrGone when project or iteration is not there. Source: Training API v3.3,
 // GetTaggedImages.
 func (c *Client) GetTaggedImages(ctx context.Context, p uuid.UUID, q ImageQuery) ([]Image, error) {
-	return c.images(ctx, call{op: "GetTaggedImages", path: projectPath(p) + "/images/tagged"}, q, newQuery().scope(q.Scope).ids("tagIds", q.TagIDs))
+	k := call{op: "GetTaggedImages", path: projectPath(p) + "/images/tagged"}
+	return c.images(ctx, k, q, newQuery().scope(q.Scope).ids("tagIds", q.TagIDs), func(i Image) error {
+		if len(q.TagIDs) > 0 && len(i.Tags) == 0 { // it would be taken for one that was not asked for
+			return unusable("image %s is listed by its tags, and has none", i.ID)
+		}
+		return nil
+	})
 }
 
 // GetUntaggedImages lists one page of the untagged images of q.Scope; it reads Scope, OrderBy, Take
 // and Skip. Errors: ErrGone. Source: Training API v3.3, GetUntaggedImages.
 func (c *Client) GetUntaggedImages(ctx context.Context, p uuid.UUID, q ImageQuery) ([]Image, error) {
 	q.TagIDs = nil
-	return c.images(ctx, call{op: "GetUntaggedImages", path: projectPath(p) + "/images/untagged"}, q, newQuery().scope(q.Scope))
+	return c.images(ctx, call{op: "GetUntaggedImages", path: projectPath(p) + "/images/untagged"}, q, newQuery().scope(q.Scope), anyOf)
 }
 
 // GetImages lists one page of the images of q.Scope, tagged or not; it reads every field of q and
 // always sends the tagging status, whose default the service's own description contradicts. Errors:
 // ErrGone. Source: Training API v3.3, GetImages.
 func (c *Client) GetImages(ctx context.Context, p uuid.UUID, q ImageQuery) ([]Image, error) {
-	return c.images(ctx, call{op: "GetImages", path: projectPath(p) + "/images"}, q, q.all())
+	return c.images(ctx, call{op: "GetImages", path: projectPath(p) + "/images"}, q, q.all(), anyOf)
 }
 
-func (c *Client) images(ctx context.Context, k call, q ImageQuery, params query) ([]Image, error) {
+func (c *Client) images(ctx context.Context, k call, q ImageQuery, params query, check func(Image) error) ([]Image, error) {
 	k.method = http.MethodGet
 	if len(q.TagIDs) > MaxTagIDs {
 		return nil, invalid(k.op, fmt.Errorf("%d tag ids, at most %d", len(q.TagIDs), MaxTagIDs))
@@ -118,8 +133,8 @@ func (c *Client) images(ctx context.Context, k call, q ImageQuery, params query)
 	if err := q.pageQuery().check(); err != nil {
 		return nil, invalid(k.op, err)
 	}
-	k.query = params.page(q.pageQuery())
-	return list[Image](ctx, c, k)
+	k.query, k.asked = params.page(q.pageQuery()), q.pageQuery().take()
+	return list(ctx, c, k, check)
 }
 
 func (q ImageQuery) all() query {
@@ -159,15 +174,8 @@ func (c *Client) GetImagesByIDs(ctx context.Context, p uuid.UUID, scope Scope, i
 	case len(ids) > MaxPage:
 		return nil, invalid(k.op, fmt.Errorf("%d image ids, at most %d", len(ids), MaxPage))
 	}
-	k.query = newQuery().scope(scope).ids("imageIds", ids)
-	return doJSON(ctx, c, k, func(images []Image) error {
-		for _, image := range images {
-			if err := checkAsked(image, ids...); err != nil {
-				return err
-			}
-		}
-		return checkEach(images)
-	})
+	k.query, k.asked = newQuery().scope(scope).ids("imageIds", ids), len(ids)
+	return list(ctx, c, k, only[Image](ids...))
 }
 
 // DeleteImagesQuery says which images to delete: either IDs (at most MaxPage) or AllImages.

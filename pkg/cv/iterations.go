@@ -3,6 +3,7 @@ package cv
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/google/uuid"
@@ -34,16 +35,22 @@ type Iteration struct {
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.
 func (i *Iteration) UnmarshalJSON(b []byte) error {
 	type plain Iteration
-	return decodeModel(b, (*plain)(i), &i.Raw)
+	return decodeModel(b, (*plain)(i), &i.Raw, "projectId", "publishName")
 }
 
 // Identity is the iteration's id.
 func (i Iteration) Identity() uuid.UUID { return i.ID }
 
-// missing: only its status shows that an iteration is in training, when its images cannot be seen.
+// missing: every iteration has a name. Only its status shows that it is in training, when its
+// images cannot be seen, and only the time of its training that it has been trained.
 func (i Iteration) missing() string {
-	if i.Status == "" {
+	switch {
+	case lacksText(i.Name, i.Raw, "name"):
+		return "name"
+	case i.Status == "":
 		return "status"
+	case i.Status == "Completed" && i.TrainedAt.IsZero():
+		return "trainedAt"
 	}
 	return ""
 }
@@ -126,13 +133,16 @@ type PageQuery struct {
 // GetIterations lists the iterations of a project, each once; the operation has no paging. Errors:
 // ErrGone. Source: Training API v3.3, GetIterations.
 func (c *Client) GetIterations(ctx context.Context, p uuid.UUID) ([]Iteration, error) {
-	return distinct(list[Iteration](ctx, c, call{op: "GetIterations", method: http.MethodGet, path: projectPath(p) + "/iterations"}))
+	return distinct(list[Iteration](ctx, c, call{op: "GetIterations", method: http.MethodGet, path: projectPath(p) + "/iterations"},
+		func(it Iteration) error { return of(p, it.ProjectID) }))
 }
 
 // GetIteration reads one iteration. Errors: ErrGone.
 // Source: Training API v3.3, GetIteration.
 func (c *Client) GetIteration(ctx context.Context, p, it uuid.UUID) (Iteration, error) {
-	return getThis[Iteration](ctx, c, call{op: "GetIteration", method: http.MethodGet, path: iterationPath(p, it)}, it)
+	return get(ctx, c, call{op: "GetIteration", method: http.MethodGet, path: iterationPath(p, it)}, func(v Iteration) error {
+		return errors.Join(only[Iteration](it)(v), of(p, v.ProjectID))
+	})
 }
 
 // DeleteIteration deletes an iteration with its snapshot and performance. It may be repeated:
@@ -156,7 +166,7 @@ func (c *Client) UnpublishIteration(ctx context.Context, p, it uuid.UUID) error 
 // when there is none, ErrGone. Source: Training API v3.3, GetIterationPerformance.
 func (c *Client) GetIterationPerformance(ctx context.Context, p, it uuid.UUID, threshold, overlap float64) (IterationPerformance, error) {
 	q := newQuery().number("threshold", threshold).number("overlapThreshold", overlap)
-	return get[IterationPerformance](ctx, c, call{op: "GetIterationPerformance", method: http.MethodGet, path: iterationPath(p, it) + "/performance", query: q})
+	return get(ctx, c, call{op: "GetIterationPerformance", method: http.MethodGet, path: iterationPath(p, it) + "/performance", query: q}, anyOf[IterationPerformance])
 }
 
 // GetImagePerformances reads one page of an iteration's per-image performance. Errors:
@@ -166,8 +176,8 @@ func (c *Client) GetImagePerformances(ctx context.Context, p, it uuid.UUID, q Pa
 	if err := q.check(); err != nil {
 		return nil, invalid(k.op, err)
 	}
-	k.query = newQuery().page(q)
-	return list[ImagePerformance](ctx, c, k)
+	k.query, k.asked = newQuery().page(q), q.take()
+	return list(ctx, c, k, anyOf[ImagePerformance])
 }
 
 // GetImagePerformanceCount counts what GetImagePerformances lists. Errors: ErrUntrained, ErrGone.

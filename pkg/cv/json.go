@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -14,9 +16,9 @@ type Identified interface{ Identity() uuid.UUID }
 
 // decodeModel decodes a JSON object into a typed view and keeps the JSON itself. A field of an
 // unexpected type is left zero: what it was stands in raw, and one odd field must not keep a
-// thousand images from being exported. null leaves everything as it is: doJSON retries an answer
-// whose objects lack members they must have.
-func decodeModel(b []byte, view any, raw *json.RawMessage) error {
+// thousand images from being exported. That is an error only where the field decides what is done.
+// null leaves everything as it is: an answer whose objects lack members they must have is retried.
+func decodeModel(b []byte, view any, raw *json.RawMessage, decides ...string) error {
 	b = bytes.TrimLeft(b, " \t\r\n")
 	if bytes.HasPrefix(b, []byte("null")) {
 		return nil
@@ -31,13 +33,23 @@ func decodeModel(b []byte, view any, raw *json.RawMessage) error {
 			return err
 		}
 		for name, value := range members {
-			if one, err := json.Marshal(map[string]json.RawMessage{name: value}); err == nil {
-				_ = json.Unmarshal(one, view)
+			one, err := json.Marshal(map[string]json.RawMessage{name: value})
+			if err != nil {
+				return fmt.Errorf("%.40q: %w", name, err)
+			}
+			if err := json.Unmarshal(one, view); err != nil && slices.ContainsFunc(decides, func(d string) bool { return strings.EqualFold(d, name) }) {
+				return fmt.Errorf("%s is of another type: %w", name, err)
 			}
 		}
 	}
 	*raw = bytes.Clone(b)
 	return nil
+}
+
+// lacksText reports whether an object has no text under a name, of which this was decoded. An empty
+// text is one.
+func lacksText(decoded string, object json.RawMessage, name string) bool {
+	return decoded == "" && !bytes.HasPrefix(member(object, name), []byte(`"`))
 }
 
 // member is the value of a JSON object's member, nil when it is not there. Letter case is ignored,

@@ -7,13 +7,13 @@ import (
 )
 
 func TestLenientModels(t *testing.T) {
-	const odd = `{"id":"8A32EA60-1C53-43C3-8113-D0B1F470FBDB","created":17,"name":["x"],"settings":{"domainId":""},"lastModified":"yesterday","status":null,"extra":{"a":1}}`
+	const odd = `{"id":"8A32EA60-1C53-43C3-8113-D0B1F470FBDB","created":17,"name":"","description":["x"],"settings":{"domainId":""},"lastModified":"yesterday","status":null,"extra":{"a":1}}`
 	w := newWorld(t, status(200, odd))
 	p, err := w.GetProject(t.Context(), idP)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.ID != idP || p.Name != "" || !p.Created.IsZero() || string(p.Raw) != odd {
+	if p.ID != idP || p.Description != "" || !p.Created.IsZero() || string(p.Raw) != odd {
 		t.Errorf("%+v", p)
 	}
 	// Names in another case, as older versions of the service write them.

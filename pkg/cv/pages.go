@@ -30,7 +30,7 @@ func Pages(n int) int {
 	case n == 1:
 		return 1
 	}
-	return (n - 1 + PageStride - 1) / PageStride
+	return (n-2)/PageStride + 1
 }
 
 // Fetch reads one page of a listing: take items, leaving out the first skip.
@@ -38,14 +38,18 @@ type Fetch[T Identified] func(ctx context.Context, skip, take int) ([]T, error)
 
 // EachPage reads a listing once from its start, page after page, and yields each page without the
 // item it shares with the page before. It stops with ErrUnstable when that item is not the same
-// one, or an item comes twice: then items appeared, vanished or changed places (equal timestamps
-// have no fixed order), and the caller reads it again. It stops at the first other error too. The
-// ids of the listing are kept while it is read, 16 bytes each.
+// one, an item comes twice, or more items come than MaxCount: then items appeared, vanished or
+// changed places (equal timestamps have no fixed order), and the caller reads it again. It stops at
+// the first other error too. The ids of the listing are kept while it is read, 16 bytes each.
 func EachPage[T Identified](ctx context.Context, fetch Fetch[T]) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		seen := make(map[uuid.UUID]struct{})
 		var last uuid.UUID
 		for skip := 0; ; skip += PageStride {
+			if skip > MaxCount {
+				yield(nil, fmt.Errorf("more than %d items are listed: %w", MaxCount, ErrUnstable))
+				return
+			}
 			page, err := fetch(ctx, skip, MaxPage)
 			if err != nil {
 				yield(nil, err)

@@ -3,6 +3,7 @@ package cv
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"testing"
@@ -11,7 +12,7 @@ import (
 )
 
 func TestPages(t *testing.T) {
-	for n, want := range map[int]int{-1: 0, 0: 0, 1: 1, 2: 1, 255: 1, 256: 1, 257: 2, 510: 2, 511: 2, 512: 3, 766: 3, 767: 4, 100_000: 393} {
+	for n, want := range map[int]int{-1: 0, 0: 0, 1: 1, 2: 1, 255: 1, 256: 1, 257: 2, 510: 2, 511: 2, 512: 3, 766: 3, 767: 4, 100_000: 393, MaxCount: 39216, math.MaxInt: (math.MaxInt-2)/255 + 1} {
 		if got := Pages(n); got != want {
 			t.Errorf("%d items: %d pages, want %d", n, got, want)
 		}

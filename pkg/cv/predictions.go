@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -41,7 +43,7 @@ type StoredImagePrediction struct {
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.
 func (s *StoredImagePrediction) UnmarshalJSON(b []byte) error {
 	type plain StoredImagePrediction
-	return decodeModel(b, (*plain)(s), &s.Raw)
+	return decodeModel(b, (*plain)(s), &s.Raw, "project", "iteration")
 }
 
 // Identity is the prediction's id.
@@ -111,35 +113,56 @@ func (t PredictionQueryToken) More() bool { return t.Continuation != "" }
 type PredictionQueryResult struct {
 	Token   PredictionQueryToken    `json:"token"` // ask with it again for the next page, while Token.More and Results is not empty
 	Results []StoredImagePrediction `json:"results"`
-
-	Raw json.RawMessage `json:"-"` // as received; holds signed links: see package links
 }
 
-// UnmarshalJSON decodes leniently and keeps the JSON in Raw.
-func (r *PredictionQueryResult) UnmarshalJSON(b []byte) error {
-	type plain PredictionQueryResult
-	return decodeModel(b, (*plain)(r), &r.Raw)
-}
-
-// missing: an answer without results, or one that does not show whether there are more, does not
-// say what is stored.
-func (r PredictionQueryResult) missing() string {
-	if r.Results == nil {
-		return "results"
+// readPredictions reads a page of stored predictions. An answer without results, or one that does
+// not show whether there are more, does not say what is stored.
+func readPredictions(r *answerReader, check func(StoredImagePrediction) error) (result PredictionQueryResult, err error) {
+	if err := r.open('{'); err != nil {
+		return result, err
 	}
-	for _, p := range r.Results {
-		if name := missingMember(p); name != "" {
-			return name
+	seen := map[string]bool{}
+	for r.d.More() {
+		token, err := r.d.Token()
+		name, _ := token.(string)
+		switch name = strings.ToLower(name); {
+		case err != nil:
+			return result, r.broken(err)
+		case strings.ContainsRune(name, utf8.RuneError):
+			return result, unusable("the answer is not UTF-8")
+		case seen[name]:
+			return result, unusable("the answer has the member %.40q twice", name)
+		case len(seen) == maxMembers:
+			return result, tooLarge("an answer of more than %d members", maxMembers)
+		}
+		seen[name] = true
+		switch name {
+		case "results":
+			result.Results, err = elements(r, check)
+		case "token":
+			var raw json.RawMessage
+			if raw, err = r.value(); err == nil && json.Unmarshal(raw, &result.Token) != nil {
+				err = unusable("the token of the answer is no object")
+			}
+		default:
+			_, err = r.value()
+		}
+		if err != nil {
+			return result, err
 		}
 	}
-	if len(r.Results) == 0 {
-		return ""
+	if err := r.close(); err != nil {
+		return result, err
 	}
 	// null says that there are no more.
-	if more := member(r.Token.Raw, "continuation"); string(more) != "null" && !bytes.HasPrefix(more, []byte(`"`)) {
-		return "token.continuation"
+	more := member(result.Token.Raw, "continuation")
+	switch {
+	case result.Results == nil:
+		return result, unusable("decode answer: there is no results in it")
+	case len(result.Results) > 0 && string(more) != "null" && !bytes.HasPrefix(more, []byte(`"`)):
+		return result, unusable("decode answer: there is no token.continuation in it")
 	}
-	return ""
+	return result, nil
 }
 
 // QueryPredictions reads one page of stored predictions. It is a POST that changes nothing, so it
@@ -151,8 +174,10 @@ func (c *Client) QueryPredictions(ctx context.Context, p uuid.UUID, token Predic
 	if err != nil {
 		return PredictionQueryResult{}, invalid(k.op, fmt.Errorf("encode token: %w", err))
 	}
-	k.body = body
-	return get[PredictionQueryResult](ctx, c, k)
+	k.body, k.asked = body, token.MaxCount
+	return ask(ctx, c, k, func(r *answerReader) (PredictionQueryResult, error) {
+		return readPredictions(r, func(s StoredImagePrediction) error { return of(p, s.Project) })
+	})
 }
 
 // DeletePredictions deletes up to MaxPredictionIDs stored predictions with their images. Without

@@ -33,7 +33,6 @@ func TestPredictionOperations(t *testing.T) {
 					Predictions: []Prediction{{Probability: 0.9999999, TagID: idT, TagName: "Tag1", TagType: "Regular"}},
 					Raw:         json.RawMessage(testPrediction),
 				}},
-				Raw: json.RawMessage(result),
 			},
 			do: func(ctx context.Context, c *Client) (any, error) {
 				return c.QueryPredictions(ctx, idP, PredictionQueryToken{OrderBy: Oldest})

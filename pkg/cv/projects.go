@@ -39,22 +39,30 @@ type ProjectSettings struct {
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.
 func (p *Project) UnmarshalJSON(b []byte) error {
 	type plain Project
-	return decodeModel(b, (*plain)(p), &p.Raw)
+	return decodeModel(b, (*plain)(p), &p.Raw, "drModeEnabled")
 }
 
 // Identity is the project's id.
 func (p Project) Identity() uuid.UUID { return p.ID }
 
+// missing: every project has a name.
+func (p Project) missing() string {
+	if lacksText(p.Name, p.Raw, "name") {
+		return "name"
+	}
+	return ""
+}
+
 // GetProjects lists every project of the resource, each once; the operation has no paging.
 // Source: Training API v3.3, GetProjects.
 func (c *Client) GetProjects(ctx context.Context) ([]Project, error) {
-	return distinct(list[Project](ctx, c, call{op: "GetProjects", method: http.MethodGet, path: "projects"}))
+	return distinct(list[Project](ctx, c, call{op: "GetProjects", method: http.MethodGet, path: "projects"}, anyOf))
 }
 
 // GetProject reads one project. Errors: ErrGone when there is none of that id.
 // Source: Training API v3.3, GetProject.
 func (c *Client) GetProject(ctx context.Context, p uuid.UUID) (Project, error) {
-	return getThis[Project](ctx, c, call{op: "GetProject", method: http.MethodGet, path: projectPath(p)}, p)
+	return get(ctx, c, call{op: "GetProject", method: http.MethodGet, path: projectPath(p)}, only[Project](p))
 }
 
 // DeleteProject deletes a project with all that is in it. The service refuses while an iteration is

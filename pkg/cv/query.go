@@ -70,10 +70,15 @@ func (q query) page(p PageQuery) query {
 	if p.OrderBy == "" {
 		p.OrderBy = Oldest
 	}
+	return q.text("orderBy", p.OrderBy).add("take", strconv.Itoa(p.take())).add("skip", strconv.Itoa(p.Skip))
+}
+
+// take is how many items are asked for.
+func (p PageQuery) take() int {
 	if p.Take == 0 {
-		p.Take = MaxPage
+		return MaxPage
 	}
-	return q.text("orderBy", p.OrderBy).add("take", strconv.Itoa(p.Take)).add("skip", strconv.Itoa(p.Skip))
+	return p.Take
 }
 
 func (p PageQuery) check() error {

@@ -32,16 +32,24 @@ func (t *Tag) UnmarshalJSON(b []byte) error {
 // Identity is the tag's id.
 func (t Tag) Identity() uuid.UUID { return t.ID }
 
+// missing: every tag has a name.
+func (t Tag) missing() string {
+	if lacksText(t.Name, t.Raw, "name") {
+		return "name"
+	}
+	return ""
+}
+
 // GetTags lists the tags of the scope, each once; the operation has no paging. Errors: ErrGone when
 // project or iteration is not there. Source: Training API v3.3, GetTags.
 func (c *Client) GetTags(ctx context.Context, p uuid.UUID, scope Scope) ([]Tag, error) {
-	return distinct(list[Tag](ctx, c, call{op: "GetTags", method: http.MethodGet, path: projectPath(p) + "/tags", query: newQuery().scope(scope)}))
+	return distinct(list[Tag](ctx, c, call{op: "GetTags", method: http.MethodGet, path: projectPath(p) + "/tags", query: newQuery().scope(scope)}, anyOf))
 }
 
 // GetTag reads one tag as the scope knows it. Errors: ErrGone.
 // Source: Training API v3.3, GetTag.
 func (c *Client) GetTag(ctx context.Context, p, tag uuid.UUID, scope Scope) (Tag, error) {
-	return getThis[Tag](ctx, c, call{op: "GetTag", method: http.MethodGet, path: projectPath(p) + "/tags/" + tag.String(), query: newQuery().scope(scope)}, tag)
+	return get(ctx, c, call{op: "GetTag", method: http.MethodGet, path: projectPath(p) + "/tags/" + tag.String(), query: newQuery().scope(scope)}, only[Tag](tag))
 }
 
 // DeleteTag deletes a tag from the workspace; its images stay and lose it. Iterations keep their

@@ -42,7 +42,7 @@ func (r *run) admit(ctx context.Context) (*settlement, error) {
 	}
 	// The first message was removed by hand, or its stream was made again; or it is this one, and
 	// an older version did not say of which stream.
-	return nil, r.Update(ctx, func(j *contract.Job) { j.Command = j.Command.WithMessage(r.command) })
+	return nil, r.Update(ctx, func(j *contract.Job) { j.PublishedAgain(r.command) })
 }
 
 // waitForRoom hands back a message that would get a job while NATS is short of storage: commands

@@ -106,14 +106,14 @@ func (h *Handler) settle(ctx context.Context, log zerolog.Logger, s *settlement,
 // report says in /readyz which dependency is misconfigured, the Training API being that of a
 // resource's alias, and logs what is new.
 func (h *Handler) report(class delivery.Class, err error, alias string, log zerolog.Logger) {
-	if class == delivery.Misconfigured && h.cfg.Health.Fail(delivery.DependencyOf(err, alias), err) {
+	if class == delivery.Misconfigured && h.cfg.Health.Fail(delivery.ProblemOf(err, alias)) {
 		log.Error().Err(err).Msg("dependency misconfigured; pausing until it recovers")
 	}
 }
 
 // newRun makes a run whose job is not loaded yet.
 func (h *Handler) newRun(ctx context.Context, c contract.Command, m contract.Message, log zerolog.Logger) (*run, error) {
-	b, err := h.bags(c, log)
+	b, err := h.bags(ctx, c, log)
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +126,17 @@ func (h *Handler) newRun(ctx context.Context, c contract.Command, m contract.Mes
 		h: h, command: c, message: m, bags: b, nonce: contract.Text(uuid.NewString()),
 		calls: ledger.NewRecorder(control.Note), control: control, client: client, log: log,
 	}, nil
+}
+
+// knowJob has the bags know the job: its digest, and the message that their objects are sealed for.
+func (r *run) knowJob(ctx context.Context) error {
+	sealer, err := account.Sealer(ctx, r.h.cfg.Queue.Secrets, r.command.ID, r.job.Origin())
+	if err != nil {
+		return err //nolint:wrapcheck // it says what it reads
+	}
+	r.bags = r.bags.SealedBy(sealer)
+	r.bags.Digest = r.job.Command.Digest
+	return nil
 }
 
 // carryOut takes a decoded command as far as it goes now.
@@ -154,7 +165,9 @@ func (r *run) proceed(ctx context.Context) (*settlement, error) {
 	if settled, err := r.admit(ctx); settled != nil || err != nil {
 		return settled, err
 	}
-	r.bags.Digest = r.job.Command.Digest
+	if err := r.knowJob(ctx); err != nil {
+		return nil, err
+	}
 	if r.command.Action == contract.ActionCancel {
 		return r.cancelOther(ctx)
 	}

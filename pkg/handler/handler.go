@@ -258,16 +258,20 @@ func (h *Handler) account(alias string) string {
 	return strings.ToLower(cmp.Or(h.accounts.Of(alias), alias))
 }
 
-// bags are the bags of a command.
-func (h *Handler) bags(c contract.Command, log zerolog.Logger) (bag.Bags, error) {
+// bags are the bags of a command, as they are before it has a job.
+func (h *Handler) bags(ctx context.Context, c contract.Command, log zerolog.Logger) (bag.Bags, error) {
 	layout, err := sink.NewLayout(h.cfg.Prefix, c.ID)
 	if err != nil {
 		return bag.Bags{}, fmt.Errorf("name the bundle of %s: %w", c.ID, err)
 	}
+	sealer, err := account.Sealer(ctx, h.cfg.Queue.Secrets, c.ID, contract.Job{Command: contract.CommandRef{}.WithMessage(c)}.Origin())
+	if err != nil {
+		return bag.Bags{}, err //nolint:wrapcheck // it says what it reads
+	}
 	return bag.Bags{
 		Store: h.cfg.Store, Work: h.cfg.Work, Layout: layout, Prefix: h.cfg.Prefix, SpoolDir: h.cfg.SpoolDir,
 		Command: c, Account: h.accounts.Of(c.Data.Resource), Log: log,
-	}, nil
+	}.SealedBy(sealer), nil
 }
 
 // UnitKind is the kind of the unit that a message of the work queue carries, as metrics name it:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,24 +128,20 @@ func TestKeyRotatedForGood(t *testing.T) {
 
 // TestKeyOfAnotherAccountIsNotARotatedOne gives a delete whose only planned project is gone the key
 // of another account at the same endpoint, which has projects of its own. Nothing that this account
-// lists is proof, not even if it was asked when the delete began.
+// lists is proof, not even if it was asked when the plan was made.
 func TestKeyOfAnotherAccountIsNotARotatedOne(t *testing.T) {
 	t.Parallel()
 	foreign := uuid.MustParse("0f3b2a77-3a57-4b8c-9a67-5c1c1df0a111")
-	for _, begins := range []bool{false, true} {
-		t.Run(fmt.Sprintf("asked when it began %t", begins), func(t *testing.T) {
+	for _, planned := range []bool{false, true} {
+		t.Run(fmt.Sprintf("asked when the plan was made %t", planned), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 			account := fillAccount(w.api)
 			w.api.OtherAccount(otherKey, foreign)
 			key := newKeyring(w.api.Key())
-			var first replicaOptions
-			if begins {
-				first.key = listingKey{key}
-			}
-			h := w.deleteUnseen(t, account.small.ID, first)
-			if begins && w.api.CountElsewhere() == 0 {
-				t.Error("the other account was not asked")
+			h := w.deleteUnseen(t, account.small.ID, replicaOptions{key: &swappedKey{keyring: key, listing: planned}})
+			if planned != (w.api.CountElsewhere() == 1) {
+				t.Errorf("the other account was asked %d times", w.api.CountElsewhere())
 			}
 			key.key.Store(otherKey)
 			w.start(t, replicaOptions{key: key, configure: noWait})
@@ -155,13 +152,49 @@ func TestKeyOfAnotherAccountIsNotARotatedOne(t *testing.T) {
 	}
 }
 
-// listingKey is a credential that takes the other account's key for GetProjects.
-type listingKey struct{ *keyring }
+// TestProjectsOfTwoAccounts has the key be swapped for another account's while the plan is made,
+// which names projects of both: what the second key shows is no proof that a project of the first
+// account is gone.
+func TestProjectsOfTwoAccounts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	account := fillAccount(w.api)
+	before := w.api.Snapshot()
+	foreign := uuid.MustParse("ffffffff-3a57-4b8c-9a67-5c1c1df0a111") // read last
+	w.api.OtherAccount(otherKey, foreign)
+	key := &swappedKey{keyring: newKeyring(w.api.Key()), before: foreign.String()}
+	w.start(t, replicaOptions{key: key, configure: noWait})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID, foreign)+`}`)
+	if e.Status != contract.StatusCompleted || e.Counts.Projects != 1 {
+		t.Errorf("ended %s %s with %+v: %v", e.Status, e.Outcome, e.Counts, e.Error)
+	}
+	if !slices.ContainsFunc(e.Residuals, func(r contract.Residual) bool {
+		return strings.Contains(r.Reason, "not found at") && strings.Contains(r.Reason, account.small.ID.String())
+	}) {
+		t.Errorf("the residuals are %+v", e.Residuals)
+	}
+	if how := removalMethods(t, w.bag(t, "del-1", sink.DeleteBag), "projects"); len(how) != 1 {
+		t.Errorf("the bag has %v", how)
+	}
+	w.checkState(t, before)
+}
+
+// swappedKey is a keyring that gets the other account's key before the first call about something,
+// for good; or for the first GetProjects alone.
+type swappedKey struct {
+	*keyring
+	before  string
+	listing bool
+}
 
 // Apply implements cv.Credential.
-func (k listingKey) Apply(ctx context.Context, req *http.Request) error {
-	if strings.HasSuffix(req.URL.Path, "/projects") {
+func (k *swappedKey) Apply(ctx context.Context, req *http.Request) error {
+	if k.listing && strings.HasSuffix(req.URL.Path, "/projects") {
+		k.listing = false
 		return newKeyring(otherKey).Apply(ctx, req)
+	}
+	if k.before != "" && strings.Contains(req.URL.Path, k.before) {
+		k.key.Store(otherKey)
 	}
 	return k.keyring.Apply(ctx, req)
 }

@@ -242,8 +242,11 @@ func operatorsFault(err error) bool {
 	return strings.Contains(text, "get identity: ") || strings.Contains(text, "resolve auth scheme: ") || strings.Contains(text, "not resolve endpoint")
 }
 
-// retryAfter is the hint of a failed answer's Retry-After header in seconds, 0 when there is none.
-// Dates are not used by stores.
+// maxRetryAfter is the longest wait that a store is granted, in seconds.
+const maxRetryAfter = 5 * 60
+
+// retryAfter is the hint of a failed answer's Retry-After header in seconds, at most maxRetryAfter,
+// and 0 when there is none. Dates are not used by stores.
 func retryAfter(err error) time.Duration {
 	var resp *smithyhttp.ResponseError
 	if !errors.As(err, &resp) || resp.Response == nil {
@@ -253,5 +256,5 @@ func retryAfter(err error) time.Duration {
 	if err != nil || seconds <= 0 {
 		return 0
 	}
-	return time.Duration(min(seconds, 24*60*60)) * time.Second
+	return time.Duration(min(seconds, maxRetryAfter)) * time.Second
 }

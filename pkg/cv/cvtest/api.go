@@ -134,11 +134,12 @@ func (s *Server) perform(r *http.Request, rt *route, q *request, fault *Fault) a
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q.now = s.o.Now()
-	other, elsewhere := s.others[r.Header.Get("Training-Key")]
+	key := r.Header.Get("Training-Key")
+	other, elsewhere := s.others[key]
 	if elsewhere {
 		mine := s.account
 		s.account = other
-		defer func() { s.account = mine }()
+		defer func() { s.others[key], s.account = s.account, mine }()
 	} else if !s.authorized(r) {
 		a := gateway(http.StatusUnauthorized, "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an active subscription and use a correct regional API endpoint for your resource.")
 		a.header = http.Header{"Www-Authenticate": {`AzureApiManagementKey realm="https://customvision.simulator",name="Training-Key",type="header"`}}

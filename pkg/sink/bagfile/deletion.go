@@ -114,17 +114,41 @@ func (p PlanProject) Empty() bool {
 	return !p.Project && len(p.Images)+len(p.Iterations)+len(p.Tags) == 0
 }
 
-// Failed is what every reader needs of evidence/failure.json, of a delete that failed after it had
-// begun.
+// Failed is evidence/failure.json, the last object of a delete that failed after its first
+// destructive call may have gone out: no receipt, but what was called and what is known to be gone.
 type Failed struct {
-	V     int    `json:"v"`
-	ID    string `json:"id"`
-	Error struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-	} `json:"error"`
-	PlanSHA256 string    `json:"plan_sha256"`
-	Counts     Counts    `json:"counts"`
-	StartedAt  time.Time `json:"started_at"`
-	FinishedAt time.Time `json:"finished_at"`
+	V            int              `json:"v"`
+	ID           string           `json:"id"`
+	Error        FailedError      `json:"error"`
+	PlanSHA256   string           `json:"plan_sha256"`
+	Called       []CallCount      `json:"called"`
+	KnownAbsent  []Check          `json:"known_absent"` // whole steps of a project, whose ids are in the plan; those of predictions in the ledger
+	NotVerified  []UnverifiedStep `json:"not_verified"`
+	Counts       Counts           `json:"counts"` // of what is known to be gone
+	Residuals    []Residual       `json:"residuals"`
+	ExportBundle *BundleRef       `json:"export_bundle"`
+	StartedAt    time.Time        `json:"started_at"`
+	FinishedAt   time.Time        `json:"finished_at"`
+}
+
+// FailedError says why a delete failed.
+type FailedError struct {
+	Code      string `json:"code"`
+	Message   string `json:"message"`
+	Retryable bool   `json:"retryable"`
+	RequestID Text   `json:"request_id"` // the service's, of the call that failed
+}
+
+// CallCount counts the calls of one destructive operation.
+type CallCount struct {
+	Operation string `json:"operation"`
+	Intended  int    `json:"intended"`  // intents, the calls that were about to be made
+	Answered  int    `json:"answered"`  // those with any answer
+	Succeeded int    `json:"succeeded"` // those answered with 2xx
+}
+
+// UnverifiedStep is a step that was to be done and whose end was not seen.
+type UnverifiedStep struct {
+	Project uuid.UUID `json:"project"`
+	Step    string    `json:"step"`
 }

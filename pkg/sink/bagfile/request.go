@@ -1,22 +1,22 @@
 package bagfile
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
 )
 
-// Request is evidence/request.json: the command as it may be kept.
-type Request struct {
-	V         int             `json:"v"`
-	ID        string          `json:"id"`
-	Action    string          `json:"action"`
-	Account   string          `json:"account"` // that the data's resource meant
-	Source    string          `json:"source,omitempty"`
-	Published time.Time       `json:"published"`
-	Data      json.RawMessage `json:"data"`   // see Scope
-	Digest    string          `json:"digest"` // salted or keyed: an id that comes again is compared with it
+// Request is evidence/request.json: the command as it may be kept. Its data has the form of a
+// [Scope], and is decoded as the reader needs it.
+type Request[Data any] struct {
+	V         int       `json:"v"`
+	ID        string    `json:"id"`
+	Action    string    `json:"action"`
+	Account   string    `json:"account"` // that the data's resource meant
+	Source    string    `json:"source,omitempty"`
+	Published time.Time `json:"published"`
+	Data      Data      `json:"data"`
+	Digest    string    `json:"digest"` // salted or keyed: an id that comes again is compared with it
 }
 
 // Scope is what a command asked for, with metadata values as pseudonyms. The same scope is in

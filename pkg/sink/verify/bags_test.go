@@ -187,7 +187,7 @@ func deletion(t *testing.T, dry bool) memory {
 	}
 	d.Counts, d.Projects[0].Counts = counts, counts
 	m["data/deletion.json"] = asJSON(d) + "\n"
-	m["evidence/request.json"] = asJSON(bagfile.Request{V: 1, ID: id, Action: "delete", Account: "vision.test/default", Published: second(0), Data: d.Scope, Digest: "salt.0"}) + "\n"
+	m["evidence/request.json"] = asJSON(bagfile.Request[json.RawMessage]{V: 1, ID: id, Action: "delete", Account: "vision.test/default", Published: second(0), Data: d.Scope, Digest: "salt.0"}) + "\n"
 	m["evidence/plan.json"] = plan
 	m["evidence/verification.json"] = asJSON(verification) + "\n"
 	m["evidence/ledger.jsonl"] = ledgerOf(t, ledger...)

@@ -81,7 +81,7 @@ func (v *verifier) checkStatements() {
 }
 
 // checkRequest compares request.json with the receipt.
-func (v *verifier) checkRequest(r *bagfile.Request) {
+func (v *verifier) checkRequest(r *bagfile.Request[json.RawMessage]) {
 	bad := func(format string, args ...any) { v.problem(sink.RequestFile, format, args...) }
 	p := &v.receipt.Predicate
 	for _, c := range []struct{ what, request, receipt string }{

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -157,7 +158,7 @@ type verifier struct {
 // statements are the files that speak of the whole bag, once they are read; nil before.
 type statements struct {
 	info         []sink.Field
-	request      *bagfile.Request
+	request      *bagfile.Request[json.RawMessage]
 	export       *bagfile.Export
 	inventory    *inventory
 	deletion     *bagfile.Deletion

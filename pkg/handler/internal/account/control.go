@@ -126,11 +126,11 @@ func (a *Control) Listed(projects ...uuid.UUID) {
 // enough.
 const MaxKnown = 100
 
-// Others lists the projects, and returns up to MaxKnown of those that are not known to be the
-// account's yet: a later credential that lists one of them is the account's, even when all that was
-// planned is gone. There are none when no known project is listed beside them, as the account may
-// be another one; none are needed where the host says which account it is.
-func (a *Control) Others(ctx context.Context) ([]uuid.UUID, error) {
+// Others lists the projects, and returns up to MaxKnown of those that are not planned: a later
+// credential that lists one of them is the account's, even when all that was planned is gone. It
+// fails with ErrContradiction unless all that is planned is listed beside them: it could be of two
+// accounts. Where the host says which account it is, nothing is needed and nothing is asked.
+func (a *Control) Others(ctx context.Context, planned []uuid.UUID) ([]uuid.UUID, error) {
 	if a.Service.OwnHost() {
 		return nil, nil
 	}
@@ -138,18 +138,17 @@ func (a *Control) Others(ctx context.Context) ([]uuid.UUID, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the other projects: %w", err)
 	}
-	if !a.lists(projects) {
-		return nil, nil
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var others []uuid.UUID
+	listed := make([]uuid.UUID, 0, len(projects))
 	for _, p := range projects {
-		if _, mine := a.mine[p.ID]; !mine {
-			others = append(others, p.ID)
+		listed = append(listed, p.ID)
+	}
+	for _, p := range planned {
+		if !slices.Contains(listed, p) {
+			return nil, fmt.Errorf("%w: project %s can be read, and is not among the %d listed ones", ErrContradiction, p, len(listed))
 		}
 	}
-	others = contract.SortedIDs(others)
+	a.Listed(planned...)
+	others := slices.DeleteFunc(contract.SortedIDs(listed), func(p uuid.UUID) bool { return slices.Contains(planned, p) })
 	return others[:min(len(others), MaxKnown)], nil
 }
 

@@ -115,6 +115,10 @@ func (s *Activities) start(ctx context.Context, id string, t *activity) (context
 	}
 }
 
+// betweenLooks is how long a look at a job is good for at least. A notice is only a reason to look,
+// and anybody may send it: many of them are one.
+const betweenLooks = 200 * time.Millisecond
+
 // watchJob ends what this process does for a command once its job says so. It looks when it is told
 // to, by any replica, and now and then.
 func (s *Activities) watchJob(ctx context.Context, id string) {
@@ -149,6 +153,11 @@ func (s *Activities) watchJob(ctx context.Context, id string) {
 		default: // an older job would be a reading from a leader that lags
 			s.stop(id, delivery.ErrFenced, func(t *activity) bool { return t.coordinates() && t.holder != job.Holder && t.rev < rev })
 			s.stopLost(ctx, id)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(betweenLooks):
 		}
 	}
 }

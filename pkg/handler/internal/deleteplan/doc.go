@@ -3,6 +3,7 @@
 //
 //   - deleteplan.go: the format
 //   - planner.go: what the selection of a delete holds
+//   - scope.go: whether a plan takes more than its command names
 //
 // It changes nothing, neither in the service nor in storage.
 package deleteplan

@@ -148,7 +148,7 @@ func (r Planner) Write(ctx context.Context, spool *sink.Spool, head bagfile.Plan
 		return nil, err
 	}
 	if len(plan.Facts) > 0 && !r.Data.AllProjects && !r.Data.DryRun {
-		if plan.Others, err = r.Control.Others(ctx); err != nil {
+		if plan.Others, err = r.Control.Others(ctx, plan.Projects()); err != nil {
 			return nil, err //nolint:wrapcheck // it says what it lists
 		}
 	}

@@ -176,7 +176,7 @@ func (d *Deleter) exportFirst(ctx context.Context, digest string) (exported *con
 	if data == nil || data.Plan == nil {
 		return nil, "", nil, &contract.Error{Code: contract.CodeInternal, Message: "the bundle under this id was not exported for this delete, so nothing is deleted"}
 	}
-	report, err := verify.Bag(ctx, verify.Stored(d.Bags.Store, d.Bags.Layout.Bag(sink.ExportBag)), verify.Options{})
+	report, err := verify.Bag(ctx, verify.Stored(d.Bags.Store.Unsealed(), d.Bags.Layout.Bag(sink.ExportBag)), verify.Options{})
 	if err != nil {
 		return nil, "", nil, fmt.Errorf("verify the exported bundle: %w", err)
 	}

@@ -2,8 +2,6 @@ package deletion
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -68,51 +66,47 @@ type beginning struct {
 
 // resume reads what an earlier attempt began; false when none did. The job names the beginning.
 // Where the job was removed, a destructive call in the ledger shows that there was one, and the
-// latest stored beginning that fits the command and the ledger is taken, if its plan holds no more
-// than the command.
+// latest stored beginning that fits the command and the ledger is taken.
 func (d *Deleter) resume(ctx context.Context) (bool, error) {
 	if ref := d.Job.Deletion; ref != nil {
-		return true, d.loadBegun(ctx, ref.BegunSHA256)
+		if err := d.loadBegun(ctx, d.Bags.Work.Unsealed(), ref.BegunSHA256); err != nil {
+			return true, err
+		}
+		if d.begun.Digest != ref.PlanSHA256 {
+			return true, bag.Spoiled(begunObject(ref.BegunSHA256), "names another plan than the job")
+		}
+		return true, nil
 	}
 	if len(d.Ledger.Destructive()) == 0 || d.Command.Data.DryRun {
 		return false, nil
 	}
-	var (
-		last   *beginning
-		chosen string // its digest
-	)
+	chosen, entries := "", int64(-1)
 	for o, err := range d.Bags.Work.List(ctx, d.Bags.WorkKey(begunPrefix)) {
 		if err != nil {
 			return false, fmt.Errorf("look for an earlier beginning: %w", err)
 		}
 		name := strings.TrimPrefix(string(o.Key), string(d.Bags.WorkKey("")))
 		digest := strings.TrimSuffix(strings.TrimPrefix(name, begunPrefix), ".json")
-		err = d.loadBegun(ctx, digest)
-		if err == nil {
-			err = d.Ledger.Continues(d.begun.Ledger)
-		}
+		err = d.loadFitting(ctx, digest)
 		var foreign *contract.Error
 		if errors.As(err, &foreign) {
+			d.Log.Warn().Err(err).Msg("a stored beginning is not this delete's")
 			continue
 		}
 		if err != nil {
 			return false, err
 		}
-		if last == nil || d.begun.Ledger.Entries > last.Ledger.Entries {
-			found := d.begun
-			last, chosen = &found, digest
+		if d.begun.Ledger.Entries > entries {
+			chosen, entries = digest, d.begun.Ledger.Entries
 		}
 	}
 	d.begun = beginning{}
-	if last == nil {
+	d.close()
+	if chosen == "" {
 		return true, &contract.Error{Code: contract.CodeInternal, Message: "the ledger has destructive calls of this delete, but the plan they followed is " +
 			"neither in the job nor in storage: nothing more is deleted; publish the command again under a new id"}
 	}
-	d.begun = *last
-	if err := d.loadPlan(ctx); err != nil {
-		return true, err
-	}
-	if err := d.withinCommand(); err != nil {
+	if err := d.loadFitting(ctx, chosen); err != nil {
 		return true, err
 	}
 	return true, d.update(ctx, func(j *contract.Job) {
@@ -121,39 +115,82 @@ func (d *Deleter) resume(ctx context.Context) (bool, error) {
 	})
 }
 
+// loadFitting reads the beginning with this digest, and its plan. The ledger must be the one under
+// which it was stored, and all destructive calls must come after it and be about what it planned.
+func (d *Deleter) loadFitting(ctx context.Context, digest string) error {
+	d.close()
+	if err := d.loadBegun(ctx, d.Bags.Work.OfAnyMessage(), digest); err != nil {
+		return err
+	}
+	if err := d.Ledger.Continues(d.begun.Ledger); err != nil {
+		return err
+	}
+	if d.Ledger.FirstIntent() <= d.begun.Ledger.Entries {
+		return bag.Spoiled(begunObject(digest), "comes after the first destructive call")
+	}
+	if err := d.loadPlan(ctx); err != nil {
+		return err
+	}
+	if err := d.withinCommand(); err != nil {
+		return err
+	}
+	return d.plannedCalls(ctx)
+}
+
+// plannedCalls checks that the plan has what the destructive calls in the ledger were about.
+func (d *Deleter) plannedCalls(ctx context.Context) error {
+	unplanned := bag.Spoiled(planObject(d.begun.Digest), "does not have what was called for in the ledger")
+	called := d.Ledger.Projects()
+	for p, err := range d.plannedProjects() {
+		if err != nil {
+			return err
+		}
+		called = slices.DeleteFunc(called, func(id uuid.UUID) bool { return id == p.ID })
+		if d.Ledger.ProjectCalls(ledger.OpDeleteImages, p.ID) == 0 {
+			continue
+		}
+		removed, all, err := d.Ledger.Removed(ctx, ledger.OpDeleteImages, p.ID)
+		if err != nil {
+			return err //nolint:wrapcheck // it says what it reads
+		}
+		if all && !p.Project || slices.ContainsFunc(removed, func(id uuid.UUID) bool { return !has(p.Images, id) }) {
+			return unplanned
+		}
+	}
+	if len(called) > 0 {
+		return unplanned
+	}
+	return nil
+}
+
 // loadBegun reads the beginning with this digest, and checks that it is that, and this command's.
-func (d *Deleter) loadBegun(ctx context.Context, digest string) error {
+// It needs no seal where the job has its digest.
+func (d *Deleter) loadBegun(ctx context.Context, work *sink.Store, digest string) error {
 	name := begunObject(digest)
-	b, err := d.Bags.Work.ReadAll(ctx, d.Bags.WorkKey(name), unit.MaxObject)
+	b, err := work.ReadAll(ctx, d.Bags.WorkKey(name), unit.MaxObject)
 	if errors.Is(err, sink.ErrNotFound) {
-		return spoiled(name, "is missing")
+		return bag.Spoiled(name, "is missing")
 	}
 	if err != nil {
 		return fmt.Errorf("read the beginning: %w", err)
 	}
 	if bag.HexSHA256(b) != digest {
-		return spoiled(name, "is not what was stored there")
+		return bag.Spoiled(name, "is not what was stored there")
 	}
 	var found beginning
 	switch err := contract.DecodeVersioned(b, name, &found); {
 	case errors.Is(err, contract.ErrNewer):
 		return err
 	case err != nil:
-		return spoiled(name, "cannot be read")
+		return bag.Spoiled(name, "cannot be read")
 	}
 	r := found.Request
 	r.Account = "" // the digest may be of a job that is older than accounts
 	if found.DryRun != d.Command.Data.DryRun || !d.Bags.Made(r) {
-		return spoiled(name, "is of another command")
+		return bag.Spoiled(name, "is of another command")
 	}
 	d.begun = found
 	return nil
-}
-
-// spoiled says that a working object which decides what is deleted is not the one that was stored.
-func spoiled(name, how string) error {
-	return &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the working object %s %s: the bucket was changed from outside, so nothing more is deleted; "+
-		"restrict who may write to it, and publish the command again under a new id", name, how)}
 }
 
 // loadPlan reads the plan that the beginning names into a temporary file, unless it is there, and
@@ -163,9 +200,9 @@ func (d *Deleter) loadPlan(ctx context.Context) error {
 		return nil
 	}
 	name := planObject(d.begun.Digest)
-	stored, _, err := d.Bags.Work.Open(ctx, d.Bags.WorkKey(name))
+	stored, _, err := d.Bags.Work.Unsealed().Open(ctx, d.Bags.WorkKey(name))
 	if errors.Is(err, sink.ErrNotFound) {
-		return spoiled(name, "is missing")
+		return bag.Spoiled(name, "is missing")
 	}
 	if err != nil {
 		return fmt.Errorf("open the plan: %w", err)
@@ -180,7 +217,7 @@ func (d *Deleter) loadPlan(ctx context.Context) error {
 	case err != nil:
 		err = fmt.Errorf("read the plan: %w", err)
 	case spool.SHA256() != d.begun.Digest:
-		err = spoiled(name, "does not have the digest that was begun with")
+		err = bag.Spoiled(name, "does not have the digest that was begun with")
 	default:
 		d.plan = spool
 		return nil
@@ -190,18 +227,24 @@ func (d *Deleter) loadPlan(ctx context.Context) error {
 
 // withinCommand checks that the plan takes no more than the command names.
 func (d *Deleter) withinCommand() error {
-	var head bagfile.Plan
+	var (
+		head bagfile.Plan
+		name = planObject(d.begun.Digest)
+	)
 	for p, err := range deleteplan.Projects(d.plan.ReadSeeker(), &head) {
 		if err != nil {
 			return err
 		}
-		if !d.Command.Data.AllProjects && !slices.Contains(d.Command.Data.ProjectIDs, p.ID) {
-			return spoiled(planObject(d.begun.Digest), "has a project that the command does not name")
+		if more := deleteplan.Exceeds(d.Command.Data, p); more != "" {
+			return bag.Spoiled(name, "has what the command does not name ("+more+")")
 		}
 	}
 	want := d.planHead(d.begun.Host)
-	if !reflect.DeepEqual(want, head) {
-		return spoiled(planObject(d.begun.Digest), "differs from the command in selection, categories or unpublish")
+	if len(want.Selection.ImageMetadata) == len(head.Selection.ImageMetadata) {
+		want.Selection.ImageMetadata = head.Selection.ImageMetadata // pseudonyms, under a key that may have been replaced
+	}
+	if !reflect.DeepEqual(want.Selection, head.Selection) || !slices.Equal(want.Categories, head.Categories) || want.Unpublish != head.Unpublish || want.Host != head.Host {
+		return bag.Spoiled(name, "differs from the command in selection, categories or unpublish")
 	}
 	return nil
 }
@@ -214,32 +257,11 @@ func latest(a, b time.Time) time.Time {
 	return a.UTC()
 }
 
-// putNamed stores a working object whose name contains its digest, and replaces other content under
-// that name.
+// putNamed stores a working object whose name contains its digest.
 func (d *Deleter) putNamed(ctx context.Context, name string, body sink.Body) error {
-	key := d.Bags.WorkKey(name)
-	for again := false; ; again = true {
-		o, err := d.Bags.Work.Put(ctx, key, body)
-		if err != nil || !o.Adopted {
-			return err //nolint:wrapcheck // the caller says what it stores
-		}
-		there, _, err := d.Bags.Work.Open(ctx, key)
-		if err != nil {
-			return err //nolint:wrapcheck // as above
-		}
-		hash := sha256.New()
-		_, err = io.Copy(hash, there)
-		if err = errors.Join(err, there.Close()); err != nil {
-			return fmt.Errorf("read back %s: %w", name, err)
-		}
-		if hex.EncodeToString(hash.Sum(nil)) == body.SHA256 {
-			return nil
-		}
-		if again {
-			return spoiled(name, "is replaced again and again")
-		}
-		if err := d.Bags.Work.Remove(ctx, key); err != nil {
-			return err //nolint:wrapcheck // as above
-		}
+	o, err := d.Bags.Work.Put(ctx, d.Bags.WorkKey(name), body)
+	if err == nil && o.SHA256 != body.SHA256 {
+		err = bag.Spoiled(name, "has other content than its name says")
 	}
+	return err //nolint:wrapcheck // the caller says what it stores
 }

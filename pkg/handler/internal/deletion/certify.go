@@ -77,6 +77,9 @@ func (d *Deleter) plannedAtLeast() iter.Seq2[bagfile.PlanProject, error] {
 // commit writes the bag of a delete that is verified, or of a plan. Everything in it follows from
 // what is frozen.
 func (d *Deleter) commit(ctx context.Context) error {
+	if err := d.loadPlan(ctx); err != nil {
+		return err
+	}
 	cut, _, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleteCutName), false, func(ctx context.Context) (deleteCut, error) {
 		if err := d.neverBegins(ctx); err != nil {
 			return deleteCut{}, err
@@ -119,10 +122,7 @@ func (d *Deleter) commit(ctx context.Context) error {
 	record := bagfile.Deletion{
 		V: bagfile.Version, ID: d.Command.ID, Reference: bagfile.Text(d.Command.Data.Reference), Method: bagfile.Method, Endpoint: d.begun.Host, APIVersion: cv.APIVersion,
 		Scope: scope, DryRun: d.begun.DryRun, Outcome: string(outcome), Counts: t.counts, PlanSHA256: d.begun.Digest, Projects: t.projects,
-		ExportBundle: (*bagfile.BundleRef)(d.begun.Export), Residuals: []bagfile.Residual{}, StartedAt: d.begun.StartedAt, BegunAt: d.begun.BegunAt, FinishedAt: cut.FinishedAt, Tool: d.begun.Tool,
-	}
-	for _, r := range residuals {
-		record.Residuals = append(record.Residuals, bagfile.Residual{Category: string(r.Category), Reason: r.Reason})
+		ExportBundle: (*bagfile.BundleRef)(d.begun.Export), Residuals: inBag(residuals), StartedAt: d.begun.StartedAt, BegunAt: d.begun.BegunAt, FinishedAt: cut.FinishedAt, Tool: d.begun.Tool,
 	}
 	if _, err := bag.PutJSON(ctx, out.Put, sink.DeletionFile, record); err != nil {
 		return err
@@ -169,28 +169,39 @@ func (d *Deleter) commit(ctx context.Context) error {
 // this clock is behind that of an earlier holder.
 func (d *Deleter) finished(ctx context.Context) (time.Time, error) {
 	finished := latest(latest(d.Now(), d.begun.StartedAt), d.Ledger.Last())
-	for n := range d.begun.Facts {
-		for _, step := range steps() {
-			if d.begun.DryRun {
-				continue
-			}
-			if _, err := d.recorded(ctx, n, step, func(l bagfile.Deleted) error {
-				finished = latest(finished, l.VerifiedAbsent)
-				return nil
-			}); err != nil {
-				return time.Time{}, err
-			}
+	n := 0
+	for p, err := range d.plannedProjects() {
+		if err != nil {
+			return time.Time{}, err
 		}
+		if err := d.recordedSteps(ctx, n, p, func(l bagfile.Deleted) error {
+			finished = latest(finished, l.VerifiedAbsent)
+			return nil
+		}); err != nil {
+			return time.Time{}, err
+		}
+		n++
 	}
 	return finished.UTC().Truncate(time.Millisecond), nil
+}
+
+// recordedSteps reads the records of a project's steps, in their order; a dry run has none.
+func (d *Deleter) recordedSteps(ctx context.Context, n int, p bagfile.PlanProject, each func(bagfile.Deleted) error) error {
+	if d.begun.DryRun {
+		return nil
+	}
+	m := &removal{d: d, n: n, plan: p}
+	for _, step := range m.wanted() {
+		if err := d.records().ReadEnded(ctx, m.at(step), each); err != nil {
+			return err //nolint:wrapcheck // it says what it reads
+		}
+	}
+	return nil
 }
 
 // payload writes deleted.jsonl of every project.
 func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err error) {
 	t = tally{projects: []bagfile.DeletionProject{}, checks: []bagfile.Check{}}
-	if err := d.loadPlan(ctx); err != nil {
-		return t, err
-	}
 	n := 0
 	for p, err := range d.plannedProjects() {
 		if err != nil {
@@ -199,7 +210,7 @@ func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err erro
 		project := bagfile.DeletionProject{ID: p.ID, Project: p.Project}
 		if d.begun.DryRun {
 			project.Counts = d.begun.Facts[n].Counts(p)
-		} else if project.Counts.Bytes, err = d.deleted(ctx, out, n, &t, &project); err != nil {
+		} else if project.Counts.Bytes, err = d.deleted(ctx, out, n, p, &t, &project); err != nil {
 			return t, err
 		}
 		t.addProject(project)
@@ -210,17 +221,15 @@ func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err erro
 
 // deleted writes one project's deleted.jsonl, when anything of it was deleted, and returns its
 // size.
-func (d *Deleter) deleted(ctx context.Context, out *sink.Bag, n int, t *tally, project *bagfile.DeletionProject) (size int64, err error) {
+func (d *Deleter) deleted(ctx context.Context, out *sink.Bag, n int, p bagfile.PlanProject, t *tally, project *bagfile.DeletionProject) (size int64, err error) {
 	err = d.Bags.Spooled(func(s *sink.Spool) error {
 		buffered := bufio.NewWriter(s)
 		enc := json.NewEncoder(buffered)
-		for _, step := range steps() {
-			if _, err := d.recorded(ctx, n, step, func(l bagfile.Deleted) error {
-				t.add(project.ID, &project.Counts, l)
-				return enc.Encode(l)
-			}); err != nil {
-				return err
-			}
+		if err := d.recordedSteps(ctx, n, p, func(l bagfile.Deleted) error {
+			t.add(project.ID, &project.Counts, l)
+			return enc.Encode(l)
+		}); err != nil {
+			return err
 		}
 		if err := buffered.Flush(); err != nil {
 			return err

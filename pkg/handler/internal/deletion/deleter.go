@@ -145,7 +145,7 @@ func (d *Deleter) carryOut(ctx context.Context) (refused *contract.EventData, er
 	if d.Command.Data.DryRun {
 		return nil, nil
 	}
-	if err := d.mayExecute(); err != nil {
+	if err := d.mayExecute(ctx); err != nil {
 		return nil, err
 	}
 	if err := d.Ledger.Continues(d.begun.Ledger); err != nil {
@@ -154,9 +154,10 @@ func (d *Deleter) carryOut(ctx context.Context) (refused *contract.EventData, er
 	return nil, d.execute(ctx)
 }
 
-// mayExecute judges policy and approval again before every execution: the stored beginning is not
-// trusted.
-func (d *Deleter) mayExecute() error {
+// mayExecute judges the beginning against the command before every execution: policy, approval, and
+// that the plan takes no more than the command names. Where the account is another one, or a
+// project is under a legal hold, execute ends the delete.
+func (d *Deleter) mayExecute(ctx context.Context) error {
 	if refusal := d.Deletes.Refuse(d.Command); refusal != nil {
 		e := refusal.Reason()
 		e.Message += "; what was not deleted yet stays"
@@ -166,7 +167,10 @@ func (d *Deleter) mayExecute() error {
 		return &contract.Error{Code: contract.CodePlanChanged, Message: fmt.Sprintf(
 			"approved_plan: the plan under way has digest %s; what was not deleted yet stays: approve that digest under a new id", d.begun.Digest)}
 	}
-	return nil
+	if err := d.loadPlan(ctx); err != nil {
+		return err
+	}
+	return d.withinCommand()
 }
 
 // execute first waits until a call of the previous holder must be over, then removes what was
@@ -183,9 +187,6 @@ func (d *Deleter) execute(ctx context.Context) error {
 		}
 	}
 	if err := d.awaitFormerCall(ctx); err != nil {
-		return err
-	}
-	if err := d.loadPlan(ctx); err != nil {
 		return err
 	}
 	d.Control.Expect(d.begun.Others...)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
@@ -50,47 +48,29 @@ func (d *Deleter) Fail(ctx context.Context, e *contract.Error) (end *contract.Ev
 
 // LoadFailure is the end of a delete whose evidence of failure is stored; nil when there is none.
 func LoadFailure(ctx context.Context, b bag.Bags) (*contract.EventData, error) {
-	raw, err := b.Store.ReadAll(ctx, b.Layout.Key(sink.DeleteBag, sink.FailureFile), bag.MaxReceipt)
+	raw, err := b.Store.OfAnyMessage().ReadAll(ctx, b.Layout.Key(sink.DeleteBag, sink.FailureFile), bag.MaxReceipt)
 	if errors.Is(err, sink.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look for the evidence of a failure: %w", err)
 	}
-	var f failureRecord
+	var f bagfile.Failed
 	if err := contract.DecodeVersioned(raw, string(sink.FailureFile), &f); err != nil {
 		return nil, err
 	}
 	if f.ID != b.Command.ID {
 		return nil, nil
 	}
-	return &contract.EventData{
-		Status: contract.StatusFailed, Error: f.Error, StartedAt: &f.StartedAt, FinishedAt: &f.FinishedAt, Counts: contract.Counts(f.Counts), ExportBundle: f.ExportBundle,
-		Plan: &contract.PlanRef{SHA256: f.PlanSHA256, URI: b.URI(sink.DeleteBag) + string(sink.PlanFile)}, Residuals: f.Residuals,
-	}, nil
-}
-
-// failureRecord is evidence/failure.json, the last object of a delete that failed after its first
-// destructive call may have gone out: no receipt, but what was called and what is known to be gone.
-type failureRecord struct {
-	V            int                     `json:"v"`
-	ID           string                  `json:"id"`
-	Error        *contract.Error         `json:"error"`
-	PlanSHA256   string                  `json:"plan_sha256"`
-	Called       []ledger.OperationCount `json:"called"`
-	KnownAbsent  []bagfile.Check         `json:"known_absent"` // whole steps of a project, whose ids are in the plan; those of predictions in the ledger
-	NotVerified  []unverifiedStep        `json:"not_verified"`
-	Counts       bagfile.Counts          `json:"counts"` // of what is known to be gone
-	Residuals    []contract.Residual     `json:"residuals"`
-	ExportBundle *contract.BundleRef     `json:"export_bundle"`
-	StartedAt    time.Time               `json:"started_at"`
-	FinishedAt   time.Time               `json:"finished_at"`
-}
-
-// unverifiedStep is a step that was to be done and whose end was not seen.
-type unverifiedStep struct {
-	Project uuid.UUID `json:"project"`
-	Step    string    `json:"step"`
+	end := &contract.EventData{
+		Status: contract.StatusFailed, StartedAt: &f.StartedAt, FinishedAt: &f.FinishedAt, Counts: contract.Counts(f.Counts), ExportBundle: (*contract.BundleRef)(f.ExportBundle),
+		Error: &contract.Error{Code: f.Error.Code, Message: f.Error.Message, Retryable: f.Error.Retryable, RequestID: string(f.Error.RequestID)},
+		Plan:  &contract.PlanRef{SHA256: f.PlanSHA256, URI: b.URI(sink.DeleteBag) + string(sink.PlanFile)},
+	}
+	for _, r := range f.Residuals {
+		end.Residuals = append(end.Residuals, contract.Residual{Category: contract.Category(r.Category), Reason: r.Reason})
+	}
+	return end, nil
 }
 
 // storeFailure stores the evidence of a delete that ends without success.
@@ -105,7 +85,7 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 		return "", err
 	}
 	t := tally{checks: []bagfile.Check{}}
-	missing := []unverifiedStep{}
+	missing := []bagfile.UnverifiedStep{}
 	if d.begun.V == 0 {
 		d.rebuildBegun()
 	}
@@ -118,15 +98,18 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 		project := bagfile.DeletionProject{ID: p.ID, Project: p.Project}
 		m := &removal{d: d, n: n, plan: p}
 		for _, step := range steps() {
-			stored, err := d.recorded(ctx, n, step, func(l bagfile.Deleted) error {
-				t.add(p.ID, &project.Counts, l)
-				return nil
-			})
+			stored, err := d.records().Ended(ctx, m.at(step))
+			if err == nil && stored {
+				err = d.records().ReadEnded(ctx, m.at(step), func(l bagfile.Deleted) error {
+					t.add(p.ID, &project.Counts, l)
+					return nil
+				})
+			}
 			if err != nil {
 				return "", err
 			}
 			if !stored && d.plan != nil && m.wants(step) {
-				missing = append(missing, unverifiedStep{p.ID, step})
+				missing = append(missing, bagfile.UnverifiedStep{Project: p.ID, Step: step})
 			}
 		}
 		t.addProject(project)
@@ -141,9 +124,10 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 	}
 	// The last object. A crash before it leaves evidence that the next attempt stores again; behind
 	// it the next attempt ends the command as it says.
-	_, err = bag.PutJSON(ctx, put, sink.FailureFile, failureRecord{
-		V: contract.FormatVersion, ID: d.Command.ID, Error: e, PlanSHA256: d.begun.Digest, Called: d.Ledger.Destructive(),
-		KnownAbsent: t.checks, NotVerified: missing, Counts: t.counts, Residuals: residuals, ExportBundle: d.begun.Export,
+	_, err = bag.PutJSON(ctx, put, sink.FailureFile, bagfile.Failed{
+		V: bagfile.Version, ID: d.Command.ID, PlanSHA256: d.begun.Digest, Called: d.Ledger.Destructive(),
+		Error:       bagfile.FailedError{Code: e.Code, Message: e.Message, Retryable: e.Retryable, RequestID: bagfile.Text(e.RequestID)},
+		KnownAbsent: t.checks, NotVerified: missing, Counts: t.counts, Residuals: inBag(residuals), ExportBundle: (*bagfile.BundleRef)(d.begun.Export),
 		StartedAt: d.begun.StartedAt, FinishedAt: d.Now().UTC().Truncate(time.Millisecond),
 	})
 	return left, err

@@ -23,7 +23,7 @@ func (m *removal) deleteImages(ctx context.Context) (lines, error) {
 		by     string                                                // the operations that showed that they are gone
 		err    error
 	)
-	first := m.d.Ledger.ImageCalls(m.plan.ID) == 0 // else an earlier attempt may have done a part
+	first := m.d.Ledger.ProjectCalls(ledger.OpDeleteImages, m.plan.ID) == 0 // else an earlier attempt may have done a part
 	if first {
 		if missed, err = m.removeImages(ctx, m.plan.Images); err != nil {
 			return nil, err

@@ -1,9 +1,7 @@
 package deletion
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -101,7 +99,7 @@ func (d *Deleter) exportedPredictions(ctx context.Context, project uuid.UUID) ([
 	type line struct {
 		Prediction struct{ ID uuid.UUID }
 	}
-	for l, err := range unit.Lines[line](json.NewDecoder(bufio.NewReader(body))) {
+	for l, err := range unit.Lines[line](unit.Scan(body)) {
 		if err != nil {
 			return nil, fmt.Errorf("read the exported predictions of project %s: %w", project, err)
 		}

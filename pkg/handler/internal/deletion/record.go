@@ -1,52 +1,43 @@
 package deletion
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"iter"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
-	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleterecord"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
-// recordName is the working object that holds the lines of one step of a project.
-func recordName(project int, step string) string {
-	return fmt.Sprintf("deleted/%06d-%s.jsonl", project, step)
+// lines are what a step saw to be gone.
+type lines = deleterecord.Lines
+
+// records are the records of the delete.
+func (d *Deleter) records() deleterecord.Records {
+	r := deleterecord.Records{Bags: d.Bags, Ledger: d.Ledger, Log: d.Log}
+	if d.Job.Deletion != nil {
+		r.Begun = d.Job.Deletion.BegunSHA256
+	}
+	return r
 }
 
-// lines are what a step saw to be gone, one after the other: there may be millions.
-type lines = iter.Seq[bagfile.Deleted]
+// at is a step of the removal.
+func (m *removal) at(step string) deleterecord.Step {
+	return deleterecord.Step{N: m.n, Project: m.plan.ID, Name: step}
+}
 
 // record stores a step's lines, once what the step read is in the ledger.
-func (m *removal) record(ctx context.Context, key sink.Key, gone lines) error {
+func (m *removal) record(ctx context.Context, gone lines) error {
 	if err := errors.Join(m.d.Attempt.FlushCalls(ctx), m.d.keepCredential(ctx)); err != nil {
 		return err
 	}
-	done := int64(0)
-	err := m.d.Bags.Spooled(func(s *sink.Spool) error {
-		enc := json.NewEncoder(s)
-		for l := range gone {
-			if err := enc.Encode(l); err != nil {
-				return err
-			}
-			done++
-		}
-		// After a crash before this object is stored the next attempt repeats the step: what is
-		// gone already is seen to be gone. Behind it the step is done.
-		_, err := m.d.Bags.Work.Put(ctx, key, s.Body("application/jsonl"))
-		return err
-	})
+	done, err := m.d.records().Write(ctx, m.at(m.step), gone)
 	if err != nil {
-		return fmt.Errorf("record what was deleted: %w", err)
+		return err //nolint:wrapcheck // it says what it stores
 	}
 	m.d.done += done
 	return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt)
@@ -105,26 +96,4 @@ func removalMethod(operation string, already bool) string {
 		return bagfile.AlreadyGone
 	}
 	return operation
-}
-
-// recorded reads the lines that one step of a project stored; stored is false when the step has not
-// ended.
-func (d *Deleter) recorded(ctx context.Context, n int, step string, each func(bagfile.Deleted) error) (stored bool, err error) {
-	body, _, err := d.Bags.Work.Open(ctx, d.Bags.WorkKey(recordName(n, step)))
-	if errors.Is(err, sink.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("read what was deleted: %w", err)
-	}
-	defer body.Close()
-	for l, err := range unit.Lines[bagfile.Deleted](json.NewDecoder(bufio.NewReader(body))) {
-		if err == nil {
-			err = each(l)
-		}
-		if err != nil {
-			return false, fmt.Errorf("read what was deleted: %w", err)
-		}
-	}
-	return true, nil
 }

@@ -2,13 +2,15 @@ package deletion
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
-	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
@@ -35,17 +37,15 @@ func (m *removal) run(ctx context.Context) error {
 		"unpublish": m.unpublishIterations, "predictions": m.deletePredictions, "images": m.deleteImages, "selection": m.relistSelection,
 		"iterations": m.deleteIterations, "tags": m.deleteTags, "last-look": m.relistSelection, "project": m.deleteProject,
 	}
-	for _, step := range steps() {
-		if !m.wants(step) {
-			continue
-		}
+	resumed := false // some steps ended in an earlier attempt
+	for _, step := range m.wanted() {
 		m.step = step
-		key := m.d.Bags.WorkKey(recordName(m.n, step))
-		switch _, err := m.d.Bags.Work.Head(ctx, key); {
-		case err == nil:
+		switch ended, err := m.d.records().Ended(ctx, m.at(step)); {
+		case err != nil:
+			return err //nolint:wrapcheck // it says what it reads
+		case ended:
+			resumed = true
 			continue
-		case !errors.Is(err, sink.ErrNotFound):
-			return fmt.Errorf("look for the record of step %s of project %s: %w", step, m.plan.ID, err)
 		}
 		if err := m.checkLegalHold(ctx); err != nil {
 			return err
@@ -58,11 +58,53 @@ func (m *removal) run(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
-		if err := m.record(ctx, key, gone); err != nil {
+		if err := m.record(ctx, gone); err != nil {
 			return err
 		}
 	}
-	return nil
+	if !resumed {
+		return nil
+	}
+	m.step = "again"
+	return m.pollUntilGone(ctx, "what an earlier attempt deleted", m.stillThere)
+}
+
+// stillThere looks once more for what the records of an earlier attempt say is gone, and names
+// something that is there. It proves nothing: that the records do.
+func (m *removal) stillThere(ctx context.Context) (left string, err error) {
+	p := m.plan
+	projects, err := m.d.Client.GetProjects(ctx)
+	if err != nil {
+		return "", fmt.Errorf("list the projects: %w", err)
+	}
+	if listed := slices.ContainsFunc(projects, func(project cv.Project) bool { return project.ID == p.ID }); !listed || p.Project {
+		return leftUnless(!listed, "project"), nil
+	}
+	iterations, err := m.d.existing(ctx, p.ID)
+	if err != nil {
+		return "", err
+	}
+	for _, it := range iterations {
+		if has(p.Iterations, it.ID) {
+			return it.ID.String(), nil
+		}
+	}
+	if len(p.Tags) > 0 {
+		tags, err := m.d.Client.GetTags(ctx, p.ID, uuid.Nil)
+		if _, err := m.d.Control.Gone(ctx, p.ID, err); err != nil {
+			return "", fmt.Errorf("read the tags of project %s: %w", p.ID, err)
+		}
+		for _, t := range tags {
+			if has(p.Tags, t.ID) {
+				return t.ID.String(), nil
+			}
+		}
+	}
+	if len(p.Images) == 0 {
+		return "", nil
+	}
+	_, images, _, err := m.left(ctx, true)
+	return leftUnless(len(images) == 0, "images"), err
 }
 
 // checkLegalHold ends a delete of which a project was put under a legal hold after it was begun:
@@ -80,6 +122,11 @@ func (m *removal) checkLegalHold(ctx context.Context) error {
 	}
 	m.holdChecked = true
 	return nil
+}
+
+// wanted are the steps that the removal has.
+func (m *removal) wanted() []string {
+	return slices.DeleteFunc(steps(), func(step string) bool { return !m.wants(step) })
 }
 
 func (m *removal) wants(step string) bool {

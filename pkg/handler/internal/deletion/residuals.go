@@ -8,6 +8,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // residuals is what remains after the delete, and why. A delete that failed may have lost its plan.
@@ -88,4 +89,13 @@ func (d *Deleter) neverFound() (map[contract.Category][]uuid.UUID, error) {
 		lacks(contract.CategoryImages, d.Command.Data.ImageIDs, p.Images)
 	}
 	return out, nil
+}
+
+// inBag is residuals as the bag's files have them.
+func inBag(residuals []contract.Residual) []bagfile.Residual {
+	out := make([]bagfile.Residual, 0, len(residuals))
+	for _, r := range residuals {
+		out = append(out, bagfile.Residual{Category: string(r.Category), Reason: r.Reason})
+	}
+	return out
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,10 @@ import (
 
 // silence is how long a coordinator waits for word of a unit before it looks for itself.
 const silence = 5 * time.Second
+
+// looksOnHints is how many looks that find nothing word of results may cause before the coordinator
+// waits until it looks for itself: anybody may have sent that word.
+const looksOnHints = 16
 
 // results are an export's units, and what is known of them.
 type results struct {
@@ -69,15 +74,15 @@ func (r *results) read(ctx context.Context) error {
 func (r *results) resume(ctx context.Context, stored, waits map[int]bool) (probe int, err error) {
 	probe = -1
 	for n := range waits {
-		if !stored[n] && (probe < 0 || n < probe) {
-			probe = n
-		}
 		w, err := unit.ReadWait(ctx, r.x.Bags.Work, r.x.Bags.Layout, n)
 		if err != nil {
 			return probe, err
 		}
 		if w == nil {
 			continue
+		}
+		if !stored[n] && (probe < 0 || n < probe) {
+			probe = n
 		}
 		if err := r.x.Ledger.Add(ctx, w.Calls); err != nil {
 			return probe, err
@@ -143,12 +148,15 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 	next := begin          // the next one to queue
 	for n := begin; n < end; n++ {
 		if stored[n] {
-			if err := r.learn(ctx, n); err != nil {
+			err := r.learn(ctx, n)
+			if err == nil {
+				continue
+			}
+			if !errors.Is(err, sink.ErrNotFound) {
 				return err
 			}
-			continue
 		}
-		todo[n] = true
+		todo[n] = true // what is stored under the name of its result, if anything, is none
 	}
 	queued := 0
 	fill := func() error {
@@ -178,24 +186,25 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 		}
 		return nil
 	}
-	took := func(n int) error {
+	took := func(n int) (found bool, err error) {
 		if !todo[n] {
-			return nil
+			return false, nil
 		}
 		if err := r.learn(ctx, n); err != nil {
-			if errors.Is(err, sink.ErrNotFound) { // the unit waits, or the notice came too early
-				return r.handBack(ctx, n)
+			if errors.Is(err, sink.ErrNotFound) { // the unit waits, or the word of its result is wrong
+				return false, r.handBack(ctx, n)
 			}
-			return err
+			return false, err
 		}
 		delete(todo, n)
 		if n < next || n == r.probe {
 			queued--
 		}
-		return nil
+		return true, nil
 	}
 	timer := time.NewTimer(silence)
 	defer timer.Stop()
+	looks := 0 // on word of results, that found nothing, since the last result
 	for len(todo) > 0 {
 		if err := fill(); err != nil {
 			return err
@@ -204,9 +213,18 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 		case <-ctx.Done():
 			return context.Cause(ctx) //nolint:wrapcheck // a cause is matched, not read
 		case n := <-results:
-			if err := took(n); err != nil {
+			if !todo[n] || looks >= looksOnHints {
+				continue
+			}
+			found, err := took(n)
+			if err != nil {
 				return err
 			}
+			if !found {
+				looks++
+				continue
+			}
+			looks = 0
 			timer.Reset(silence)
 		case <-timer.C:
 			// Word of a result may be lost, and so may a queued unit: look, and queue again what is
@@ -215,8 +233,9 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 			if err != nil {
 				return err
 			}
+			looks = 0
 			for n := range there {
-				if err := took(n); err != nil {
+				if _, err := took(n); err != nil {
 					return err
 				}
 			}
@@ -268,7 +287,7 @@ func (r *results) publish(ctx context.Context, n int) error {
 
 // learn takes note of a result that exists.
 func (r *results) learn(ctx context.Context, n int) error {
-	s, digest, err := unit.ReadSummary(ctx, r.x.Bags.Work, r.x.Bags.Layout, n)
+	s, digest, err := r.summary(ctx, n)
 	if err != nil {
 		return err
 	}
@@ -283,6 +302,16 @@ func (r *results) learn(ctx context.Context, n int) error {
 	return nil
 }
 
+// summary is the first line of a unit's result, and the digest of the whole.
+func (r *results) summary(ctx context.Context, n int) (unit.Summary, string, error) {
+	return unit.ReadSummary(ctx, r.x.Bags.Work, r.x.Bags.Layout, r.rounds.units[n]) //nolint:wrapcheck // it says what it reads
+}
+
+// records are the lines of a unit's result after the first.
+func (r *results) records(ctx context.Context, n int) iter.Seq2[unit.Record, error] {
+	return unit.ReadRecords(ctx, r.x.Bags.Work, r.x.Bags.Layout, r.rounds.units[n])
+}
+
 // lostCalls brings the calls of failed attempts of units into the ledger.
 func (r *results) lostCalls(ctx context.Context) error {
 	for o, err := range r.x.Bags.Work.List(ctx, r.x.Bags.WorkKey("units/")) {
@@ -293,6 +322,9 @@ func (r *results) lostCalls(ctx context.Context) error {
 			continue
 		}
 		b, err := r.x.Bags.Work.ReadAll(ctx, o.Key, unit.MaxObject)
+		if errors.Is(err, sink.ErrNotFound) { // no worker of this export stored it
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("read a failed attempt: %w", err)
 		}

@@ -1,7 +1,9 @@
 package export
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
@@ -62,6 +64,7 @@ type rounds struct {
 	units    []unit.Unit
 	sums     []unit.Summary // by unit, without ids and calls
 	projects []*projectState
+	tooMany  error // more units are needed than an export may have
 	// ids reads a result's ids again: they are too many to be kept.
 	ids func(ctx context.Context, n int) (unit.Summary, error)
 }
@@ -76,28 +79,32 @@ func newRounds(p exportPlan, c contract.Command, ids func(context.Context, int) 
 	return r
 }
 
+// maxUnits bounds the units of an export, which are kept in memory: pages of 255 million images.
+const maxUnits = 1_000_000
+
 // add numbers a unit and returns its number.
 func (r *rounds) add(u unit.Unit) int {
 	u.V, u.Command, u.N, u.Named = unit.Version, r.command.ID, len(r.units), r.plan.Named
 	u.Action, u.Seq, u.Stream, u.Digest = r.command.Action, r.command.Seq, contract.Text(r.command.Stream), r.plan.Digest
-	u.Host, u.Proven, u.Known = r.plan.Host, r.plan.Proven, r.known()
+	u.Host, u.Proven = r.plan.Host, r.plan.Proven
 	for _, p := range r.projects {
 		if p.id == u.Project && p.info.Proven != "" {
 			u.Proven = p.info.Proven
 		}
 	}
+	u.Known = r.known(u.Proven)
 	r.units = append(r.units, u)
 	return u.N
 }
 
 // known is which projects show whose a credential is that lists one of them: those that the account
-// listed when the export was planned, or those named ones that were read since.
-func (r *rounds) known() []uuid.UUID {
+// listed when the export was planned, or those named ones that were read with the same credential.
+func (r *rounds) known(proven string) []uuid.UUID {
 	known := r.plan.Projects
 	if !r.command.Data.AllProjects { // a named project may never have been there
 		known = nil
 		for _, p := range r.projects {
-			if p.unit < len(r.sums) && r.sums[p.unit].Proven != "" {
+			if p.unit < len(r.sums) && proven != "" && r.sums[p.unit].Proven == proven {
 				known = append(known, p.id)
 			}
 		}
@@ -126,7 +133,7 @@ func (r *rounds) next(ctx context.Context) (bool, error) {
 	for open := true; open && len(r.units) == before; { // a stage may have no units: that of a listing that became empty
 		open = false
 		for _, p := range r.projects {
-			if err := r.advance(ctx, p); err != nil {
+			if err := cmp.Or(r.advance(ctx, p), r.tooMany); err != nil {
 				return false, err
 			}
 			open = open || p.stage != stageDone
@@ -236,12 +243,18 @@ func (r *rounds) pages(p *projectState, l *listing) {
 		kind = unit.KindPerformances
 	}
 	l.pages = nil
-	pages := cv.Pages(l.of.Count)
+	of := l.of // a unit stays what it is when the listing is counted again
+	pages := cv.Pages(of.Count)
 	if r.plan.witnessed() {
 		pages = max(pages, 1) // whatever the count says
 	}
+	if len(r.units)+pages > maxUnits {
+		r.tooMany = &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf(
+			"project %s would need more than %d units: the service counts %d %s items of %s; export fewer projects at a time", p.id, maxUnits, l.of.Count, l.of.Kind, survey.ScopeName(l.of.Scope))}
+		return
+	}
 	for k := range pages {
-		n := r.add(unit.Unit{Kind: kind, Project: p.id, Listing: &l.of, Pass: l.pass, Skip: k * cv.PageStride, Fetch: l.fetch})
+		n := r.add(unit.Unit{Kind: kind, Project: p.id, Listing: &of, Pass: l.pass, Skip: k * cv.PageStride, Fetch: l.fetch})
 		l.pages = append(l.pages, n)
 	}
 	l.all = append(l.all, l.pages...)

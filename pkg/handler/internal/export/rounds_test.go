@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -707,5 +708,22 @@ func TestRoundsProgress(t *testing.T) {
 	}
 	if want := []int64{0, 310, 310, 310, 310}; !slices.Equal(total, want) {
 		t.Errorf("of, after each round: %v, not %v", total, want)
+	}
+}
+
+// TestTooManyUnits: a count that would need more units than there is memory for ends the export,
+// before any of them is made.
+func TestTooManyUnits(t *testing.T) {
+	for count, units := range map[int]int{10_000_000: 39_216, math.MaxInt: 0} {
+		x := newExport(t, onlyImages)
+		x.rounds.done(unit.Summary{V: unit.Version, Kind: unit.KindProject, Listings: []survey.Listing{{Kind: survey.Tagged, Count: count}}})
+		_, err := x.rounds.next(t.Context())
+		var own *contract.Error
+		if failed := errors.As(err, &own); failed != (units == 0) || len(x.rounds.units) != 1+units {
+			t.Errorf("%d images: %d units, %v", count, len(x.rounds.units), err)
+		}
+		if own != nil && !strings.Contains(own.Message, "would need more than 1000000 units: the service counts 9223372036854775807 tagged items of the workspace") {
+			t.Error(own)
+		}
 	}
 }

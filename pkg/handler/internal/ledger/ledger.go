@@ -14,6 +14,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // ledgerBatch is how many bytes of calls that only read go into one message.
@@ -40,7 +41,7 @@ type Ledger struct {
 	seq    uint64 // stream sequence of the last message
 	buf    bytes.Buffer
 	seen   map[string]struct{} // calls that an earlier holder wrote, nil when there was none
-	heads  map[string]struct{} // of the chain, after each message of an earlier holder
+	heads  map[string]int64    // of the chain, after each message; the entries up to it
 	open   time.Time           // of the last intent, while it has no result; zero else
 	last   time.Time           // the latest of an intent, a result or a takeover: none goes back
 	counts counts
@@ -87,7 +88,6 @@ func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, takenB
 	if err := l.TakeOver(ctx, now); err != nil {
 		return nil, err
 	}
-	l.heads[l.chain.Head()] = struct{}{}
 	return l, nil
 }
 
@@ -100,14 +100,14 @@ func (l *Ledger) TakeOver(ctx context.Context, now time.Time) error {
 }
 
 func newLedger(q Queue, prefix, id string) *Ledger {
-	return &Ledger{queue: q, prefix: prefix, id: id, counts: counts{
-		images: map[uuid.UUID]int{}, intents: map[[sha256.Size]byte]int{},
+	return &Ledger{queue: q, prefix: prefix, id: id, heads: map[string]int64{}, counts: counts{
+		projects: map[projectCalls]int{}, intents: map[[sha256.Size]byte]int{},
 	}}
 }
 
 // read takes account of the messages up to a stream sequence.
 func (l *Ledger) read(ctx context.Context, upTo uint64) error {
-	l.seen, l.heads = map[string]struct{}{}, map[string]struct{}{}
+	l.seen = map[string]struct{}{}
 	for message, err := range l.queue.Ledger(ctx, l.id, upTo) {
 		if err != nil {
 			return fmt.Errorf("read the ledger: %w", err)
@@ -126,15 +126,24 @@ func (l *Ledger) read(ctx context.Context, upTo uint64) error {
 		if err != nil {
 			return fmt.Errorf("follow the ledger: %w", err)
 		}
-		l.heads[chain.Head()] = struct{}{}
+		l.heads[chain.Head()] = chain.Seq()
 	}
 	return nil
 }
 
-// Continues fails when the ledger is not the one that was brought as far as ref, by this holder
-// just now or by one before.
+// Has reports whether the ledger is the one that was brought as far as ref, by this holder or by
+// one before.
+func (l *Ledger) Has(ref Ref) bool {
+	entries, ok := l.heads[ref.Head]
+	if !ok && ref.Head == l.chain.Head() { // as where nothing is written yet
+		entries, ok = l.chain.Seq(), true
+	}
+	return ok && entries == ref.Entries
+}
+
+// Continues fails unless the ledger Has ref.
 func (l *Ledger) Continues(ref Ref) error {
-	if _, ok := l.heads[ref.Head]; ok || ref.Head == l.chain.Head() {
+	if l.Has(ref) {
 		return nil
 	}
 	return &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the ledger of this command, %s.ledger.%s, was removed from NATS: which calls were made before is not known any more, "+
@@ -169,6 +178,7 @@ func (l *Ledger) Write(line sink.LedgerLine) error {
 		return fmt.Errorf("chain a ledger line: %w", err)
 	}
 	l.buf.Write(b)
+	line.Seq = l.chain.Seq()
 	l.note(line)
 	return nil
 }
@@ -214,6 +224,7 @@ func (l *Ledger) Flush(ctx context.Context) error {
 		return fmt.Errorf("append to the ledger: %w", err)
 	}
 	l.seq = seq
+	l.heads[l.chain.Head()] = l.chain.Seq()
 	l.buf.Reset()
 	return nil
 }
@@ -225,7 +236,12 @@ func (l *Ledger) End() uint64 { return l.seq }
 func (l *Ledger) Pending() time.Time { return l.open }
 
 // Destructive counts the destructive calls, in the order of their first call.
-func (l *Ledger) Destructive() []OperationCount { return append([]OperationCount{}, l.counts.calls...) }
+func (l *Ledger) Destructive() []bagfile.CallCount {
+	return append([]bagfile.CallCount{}, l.counts.calls...)
+}
+
+// FirstIntent is the number of the first line that is an intent, 0 when there is none.
+func (l *Ledger) FirstIntent() int64 { return l.counts.firstIntent }
 
 // Last is the time of the last intent, result or takeover; zero when there is none. What is seen
 // after it has no earlier time, also where this clock is behind that of an earlier holder.
@@ -236,8 +252,10 @@ func (l *Ledger) Possible(operation, target string) int {
 	return l.counts.intents[callKey(operation, target)]
 }
 
-// ImageCalls is how many calls of DeleteImages for a project may have been carried out.
-func (l *Ledger) ImageCalls(project uuid.UUID) int { return l.counts.images[project] }
+// ProjectCalls is how many calls of an operation for a project may have been carried out.
+func (l *Ledger) ProjectCalls(operation string, project uuid.UUID) int {
+	return l.counts.projects[projectCalls{operation, project}]
+}
 
 // Ref is how far the ledger goes now; nothing may be written and not flushed.
 func (l *Ledger) Ref() Ref {

@@ -19,6 +19,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // queue keeps the ledger of one command in memory.
@@ -108,46 +109,46 @@ func TestPossible(t *testing.T) {
 		possible int         // calls of the first step's operation and target
 		images   int         // calls of DeleteImages for the project
 		gone     []uuid.UUID // predictions of the project
-		counted  ledger.OperationCount
+		counted  bagfile.CallCount
 	}{
-		{"intended, not answered yet", []step{{"DeleteIteration", iteration, noAnswerYet}}, 1, 0, nil, ledger.OperationCount{Intended: 1}},
-		{"carried out", []step{{"DeleteIteration", iteration, 204}}, 1, 0, nil, ledger.OperationCount{Intended: 1, Answered: 1, Succeeded: 1}},
-		{"no answer", []step{{"DeleteIteration", iteration, 0}}, 1, 0, nil, ledger.OperationCount{Intended: 1}},
-		{"500", []step{{"DeleteIteration", iteration, 500}}, 1, 0, nil, ledger.OperationCount{Intended: 1, Answered: 1}},
-		{"503", []step{{"DeleteIteration", iteration, 503}}, 1, 0, nil, ledger.OperationCount{Intended: 1, Answered: 1}},
-		{"408, which tells nothing", []step{{"DeleteIteration", iteration, 408}}, 1, 0, nil, ledger.OperationCount{Intended: 1, Answered: 1}},
-		{"302", []step{{"DeleteIteration", iteration, 302}}, 1, 0, nil, ledger.OperationCount{Intended: 1, Answered: 1}},
-		{"400", []step{{"DeleteIteration", iteration, 400}}, 0, 0, nil, ledger.OperationCount{Intended: 1, Answered: 1}},
-		{"401", []step{{"DeleteIteration", iteration, 401}}, 0, 0, nil, ledger.OperationCount{Intended: 1, Answered: 1}},
-		{"404", []step{{"DeleteIteration", iteration, 404}}, 0, 0, nil, ledger.OperationCount{Intended: 1, Answered: 1}},
-		{"429", []step{{"DeleteIteration", iteration, 429}}, 0, 0, nil, ledger.OperationCount{Intended: 1, Answered: 1}},
+		{"intended, not answered yet", []step{{"DeleteIteration", iteration, noAnswerYet}}, 1, 0, nil, bagfile.CallCount{Intended: 1}},
+		{"carried out", []step{{"DeleteIteration", iteration, 204}}, 1, 0, nil, bagfile.CallCount{Intended: 1, Answered: 1, Succeeded: 1}},
+		{"no answer", []step{{"DeleteIteration", iteration, 0}}, 1, 0, nil, bagfile.CallCount{Intended: 1}},
+		{"500", []step{{"DeleteIteration", iteration, 500}}, 1, 0, nil, bagfile.CallCount{Intended: 1, Answered: 1}},
+		{"503", []step{{"DeleteIteration", iteration, 503}}, 1, 0, nil, bagfile.CallCount{Intended: 1, Answered: 1}},
+		{"408, which tells nothing", []step{{"DeleteIteration", iteration, 408}}, 1, 0, nil, bagfile.CallCount{Intended: 1, Answered: 1}},
+		{"302", []step{{"DeleteIteration", iteration, 302}}, 1, 0, nil, bagfile.CallCount{Intended: 1, Answered: 1}},
+		{"400", []step{{"DeleteIteration", iteration, 400}}, 0, 0, nil, bagfile.CallCount{Intended: 1, Answered: 1}},
+		{"401", []step{{"DeleteIteration", iteration, 401}}, 0, 0, nil, bagfile.CallCount{Intended: 1, Answered: 1}},
+		{"404", []step{{"DeleteIteration", iteration, 404}}, 0, 0, nil, bagfile.CallCount{Intended: 1, Answered: 1}},
+		{"429", []step{{"DeleteIteration", iteration, 429}}, 0, 0, nil, bagfile.CallCount{Intended: 1, Answered: 1}},
 		{
 			"refused, then no answer", []step{{"DeleteIteration", iteration, 429}, {"DeleteIteration", iteration, 0}}, 1, 0, nil,
-			ledger.OperationCount{Intended: 2, Answered: 1},
+			bagfile.CallCount{Intended: 2, Answered: 1},
 		},
 		{
 			"no answer, then not there", []step{{"DeleteIteration", iteration, 0}, {"DeleteIteration", iteration, 404}}, 1, 0, nil,
-			ledger.OperationCount{Intended: 2, Answered: 1},
+			bagfile.CallCount{Intended: 2, Answered: 1},
 		},
 		{
 			"another target", []step{{"DeleteIteration", iteration, 429}, {"DeleteIteration", "projects/" + other.String(), 204}}, 0, 0, nil,
-			ledger.OperationCount{Intended: 2, Answered: 2, Succeeded: 1},
+			bagfile.CallCount{Intended: 2, Answered: 2, Succeeded: 1},
 		},
-		{"images", []step{{"DeleteImages", images, 204}, {"DeleteImages", images, 0}}, 2, 2, nil, ledger.OperationCount{Intended: 2, Answered: 1, Succeeded: 1}},
-		{"images, refused", []step{{"DeleteImages", images, 204}, {"DeleteImages", images, 400}}, 1, 1, nil, ledger.OperationCount{Intended: 2, Answered: 2, Succeeded: 1}},
+		{"images", []step{{"DeleteImages", images, 204}, {"DeleteImages", images, 0}}, 2, 2, nil, bagfile.CallCount{Intended: 2, Answered: 1, Succeeded: 1}},
+		{"images, refused", []step{{"DeleteImages", images, 204}, {"DeleteImages", images, 400}}, 1, 1, nil, bagfile.CallCount{Intended: 2, Answered: 2, Succeeded: 1}},
 		{
 			"images of another project", []step{{"DeleteImages", fmt.Sprintf("projects/%s/images 3 ids", other), 204}}, 1, 0, nil,
-			ledger.OperationCount{Intended: 1, Answered: 1, Succeeded: 1},
+			bagfile.CallCount{Intended: 1, Answered: 1, Succeeded: 1},
 		},
-		{"predictions", []step{{"DeletePrediction", predictions, 0}}, 1, 0, []uuid.UUID{pred1, pred2}, ledger.OperationCount{Intended: 1}},
-		{"predictions, refused", []step{{"DeletePrediction", predictions, 400}}, 0, 0, nil, ledger.OperationCount{Intended: 1, Answered: 1}},
+		{"predictions", []step{{"DeletePrediction", predictions, 0}}, 1, 0, []uuid.UUID{pred1, pred2}, bagfile.CallCount{Intended: 1}},
+		{"predictions, refused", []step{{"DeletePrediction", predictions, 400}}, 0, 0, nil, bagfile.CallCount{Intended: 1, Answered: 1}},
 		{
 			"predictions, refused together, then one of them deleted", []step{{"DeletePrediction", predictions, 400}, {"DeletePrediction", onePrediction, 204}}, 0, 0,
-			[]uuid.UUID{pred1}, ledger.OperationCount{Intended: 2, Answered: 2, Succeeded: 1},
+			[]uuid.UUID{pred1}, bagfile.CallCount{Intended: 2, Answered: 2, Succeeded: 1},
 		},
 		{
 			"predictions of another project", []step{{"DeletePrediction", fmt.Sprintf("projects/%s/predictions %s", other, pred1), 204}}, 1, 0, nil,
-			ledger.OperationCount{Intended: 1, Answered: 1, Succeeded: 1},
+			bagfile.CallCount{Intended: 1, Answered: 1, Succeeded: 1},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -162,7 +163,7 @@ func TestPossible(t *testing.T) {
 				if got := l.Possible(c.steps[0].operation, c.steps[0].target); got != c.possible {
 					t.Errorf("%s: %d calls may have been carried out, not %d", holder, got, c.possible)
 				}
-				if got := l.ImageCalls(project); got != c.images {
+				if got := l.ProjectCalls(ledger.OpDeleteImages, project); got != c.images {
 					t.Errorf("%s: %d calls may have deleted images, not %d", holder, got, c.images)
 				}
 				if got, _, err := l.Removed(t.Context(), ledger.OpDeletePrediction, project); err != nil || !slices.Equal(got, c.gone) {

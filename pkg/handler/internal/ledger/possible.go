@@ -14,13 +14,31 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // counts is what a ledger says of its destructive calls.
 type counts struct {
-	calls   []OperationCount          // in the order of their first call
-	images  map[uuid.UUID]int         // by project: how often DeleteImages may have been carried out
-	intents map[[sha256.Size]byte]int // by callKey: how often a call may have been carried out
+	calls    []bagfile.CallCount       // in the order of their first call
+	projects map[projectCalls]int      // how often a call for a project may have been carried out
+	intents  map[[sha256.Size]byte]int // by callKey: how often a call may have been carried out
+
+	firstIntent int64 // its number in the ledger, 0 when there is none
+}
+
+// Projects are those that the destructive calls of the ledger were about.
+func (l *Ledger) Projects() []uuid.UUID {
+	ids := make([]uuid.UUID, 0, len(l.counts.projects))
+	for calls := range l.counts.projects {
+		ids = append(ids, calls.project)
+	}
+	return slices.Compact(contract.SortedIDs(ids))
+}
+
+// projectCalls stands for the calls of an operation for a project.
+type projectCalls struct {
+	operation string
+	project   uuid.UUID
 }
 
 // callKey stands for a destructive call, whose target may be long.
@@ -28,18 +46,10 @@ func callKey(operation, target string) [sha256.Size]byte {
 	return sha256.Sum256([]byte(operation + " " + target))
 }
 
-// OperationCount counts the calls of one destructive operation.
-type OperationCount struct {
-	Operation string `json:"operation"`
-	Intended  int    `json:"intended"`  // intents, the calls that were about to be made
-	Answered  int    `json:"answered"`  // those with any answer
-	Succeeded int    `json:"succeeded"` // those answered with 2xx
-}
-
-func (f *counts) of(operation string) *OperationCount {
-	i := slices.IndexFunc(f.calls, func(o OperationCount) bool { return o.Operation == operation })
+func (f *counts) of(operation string) *bagfile.CallCount {
+	i := slices.IndexFunc(f.calls, func(o bagfile.CallCount) bool { return o.Operation == operation })
 	if i < 0 {
-		f.calls = append(f.calls, OperationCount{Operation: operation})
+		f.calls = append(f.calls, bagfile.CallCount{Operation: operation})
 		i = len(f.calls) - 1
 	}
 	return &f.calls[i]
@@ -53,6 +63,9 @@ func (l *Ledger) note(line sink.LedgerLine) {
 	switch line.Kind {
 	case sink.LedgerIntent:
 		l.open = line.Time
+		if l.counts.firstIntent == 0 {
+			l.counts.firstIntent = line.Seq
+		}
 		l.counts.of(line.Operation).Intended++
 		l.counts.countPossible(line, 1)
 	case sink.LedgerResult:
@@ -77,9 +90,7 @@ func refused(status int) bool { return status/100 == 4 && status != 408 }
 // refused (-1).
 func (f *counts) countPossible(line sink.LedgerLine, n int) {
 	f.intents[callKey(line.Operation, line.Target)] += n
-	if line.Operation == OpDeleteImages {
-		f.images[ProjectOf(line.Target)] += n
-	}
+	f.projects[projectCalls{line.Operation, ProjectOf(line.Target)}] += n
 }
 
 // Removed are the ids that the calls of an operation named for a project and may have removed, in

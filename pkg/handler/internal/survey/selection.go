@@ -90,7 +90,7 @@ func (s Survey) list(ctx context.Context, listings []Listing, found Selected) er
 	}
 	once := Selected{}
 	for _, l := range listings { // each one, whatever its count says
-		if _, err := s.readListing(ctx, l, once); err != nil && !errors.Is(err, cv.ErrUnstable) {
+		if _, err := s.readListing(ctx, l, notCounted, once); err != nil && !errors.Is(err, cv.ErrUnstable) {
 			return err
 		}
 	}
@@ -126,7 +126,7 @@ func (s Survey) read(ctx context.Context, listings []Listing, found Selected) er
 		listed := make([]int, len(listings))
 		moved := false
 		for i, l := range listings { // each one, whatever its count says
-			n, err := s.readListing(ctx, l, pass)
+			n, err := s.readListing(ctx, l, before[i], pass)
 			if errors.Is(err, cv.ErrUnstable) {
 				moved = true
 				break
@@ -162,8 +162,18 @@ func (s Survey) countAll(ctx context.Context, listings []Listing) ([]int, error)
 	return counts, nil
 }
 
-// readListing reads a listing once, and returns how many images it listed, matching or not.
-func (s Survey) readListing(ctx context.Context, l Listing, found Selected) (listed int, err error) {
+const (
+	// notCounted says that a listing was not counted.
+	notCounted = -1
+	// manyListed is how many images a listing may have that was not counted: as many as the service
+	// keeps in a project.
+	manyListed = 100_000
+)
+
+// readListing reads a listing once, and returns how many images it listed, matching or not. Where
+// it goes on for more than a page beyond its count, it changed while it was read; so a listing that
+// never ends is given up.
+func (s Survey) readListing(ctx context.Context, l Listing, count int, found Selected) (listed int, err error) {
 	fetch := func(ctx context.Context, skip, take int) ([]cv.Image, error) {
 		return ImagePage(ctx, s.Client, s.Project, l, skip, take)
 	}
@@ -172,6 +182,14 @@ func (s Survey) readListing(ctx context.Context, l Listing, found Selected) (lis
 			return listed, err //nolint:wrapcheck // it says what was listed
 		}
 		listed += len(page)
+		if count == notCounted && listed > manyListed {
+			if count, err = Count(ctx, s.Client, s.Project, l); err != nil {
+				return listed, err
+			}
+		}
+		if count != notCounted && listed > count+cv.MaxPage {
+			return listed, fmt.Errorf("%d images are listed where %d were counted: %w", listed, count, cv.ErrUnstable)
+		}
 		for _, image := range page {
 			if Selects(s.Data, image) {
 				found.add(image)

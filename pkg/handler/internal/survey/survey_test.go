@@ -1,7 +1,9 @@
 package survey_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -361,8 +363,8 @@ func TestPresentOfBatchesThatAreTooBig(t *testing.T) {
 	}
 }
 
-// TestTagFilterThatIsIgnored has the service answer a listing by tags with every image: only those
-// that carry a tag of the selection are of it.
+// TestTagFilterThatIsIgnored has the service answer a listing by tags with every image, or every
+// tagged one: only those that carry a tag of the selection are of it.
 func TestTagFilterThatIsIgnored(t *testing.T) {
 	a := newAccount(t, cvtest.ProjectSpec{Images: 2, Tags: []string{"alpha"}})
 	a.api.AddImage(a.project, cvtest.ImageSpec{ImageBytes: cvtest.Tiny})
@@ -378,7 +380,12 @@ func TestTagFilterThatIsIgnored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, operation := range []string{"GetTaggedImages", "GetImages"} {
+	other := bytes.Replace(raws[2], []byte(`{`), []byte(`{"tags":[{"tagId":"`+uuid.NewString()+`"}],`), 1)
+	tagged, err := json.Marshal(append(raws[:2:2], other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for operation, body := range map[string][]byte{"GetTaggedImages": tagged, "GetImages": body} {
 		a.api.Fault(cvtest.Fault{Operation: operation, Path: "tagIds", Times: -1, Status: 200, Body: string(body)})
 	}
 	a.api.Fault(cvtest.Fault{Operation: "GetImageCount", Path: "tagIds", Times: -1, Status: 200, Body: "3"})
@@ -473,6 +480,39 @@ func TestProjectGone(t *testing.T) {
 	} {
 		if got := survey.ProjectGone(c.err); got != c.want {
 			t.Errorf("%s: %t", c.name, got)
+		}
+	}
+}
+
+// TestListingWithoutAnEnd: full pages that never end are given up: soon where the listing was
+// counted, and else once it is longer than any that the service is known to have.
+func TestListingWithoutAnEnd(t *testing.T) {
+	a := newAccount(t, cvtest.ProjectSpec{Images: 300})
+	page := 0
+	endless := func([]byte) []byte {
+		images := make([]struct {
+			ID uuid.UUID `json:"id"`
+		}, cv.MaxPage)
+		for i := range images {
+			binary.BigEndian.PutUint32(images[i].ID[:], uint32(1+page*cv.PageStride+i)) //nolint:gosec // small
+		}
+		page++
+		b, err := json.Marshal(images)
+		if err != nil {
+			t.Error(err)
+		}
+		return b
+	}
+	for _, operation := range []string{"GetTaggedImages", "GetUntaggedImages", "GetImages"} {
+		a.api.Fault(cvtest.Fault{Operation: operation, Times: -1, Rewrite: endless})
+	}
+	_, err := a.survey(contract.Data{}).Images(t.Context(), []uuid.UUID{uuid.Nil})
+	if !errors.Is(err, cv.ErrUnstable) || !errors.Is(err, cv.ErrUnavailable) {
+		t.Errorf("error %v", err)
+	}
+	for operation, most := range map[string]int{"GetTaggedImages": 400, "GetUntaggedImages": 400, "GetImages": 3 * 4, "GetTaggedImageCount": 1, "GetUntaggedImageCount": 1} {
+		if n := a.api.Count(operation); n == 0 || n > most {
+			t.Errorf("%s was called %d times, at most %d", operation, n, most)
 		}
 	}
 }

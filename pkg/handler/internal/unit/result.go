@@ -3,6 +3,7 @@ package unit
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,10 @@ import (
 
 // MaxObject bounds a working object that is read whole, in bytes.
 const MaxObject = 256 << 20
+
+// MaxLine bounds a line of a working object, in bytes. The longest is that of an image, whose JSON
+// has 4 MiB at most.
+const MaxLine = 8 << 20
 
 // Names of working objects.
 func ResultName(n int) string   { return fmt.Sprintf("units/%06d.jsonl", n) }
@@ -77,53 +82,103 @@ func EncodeResult(s Summary, records []Record) ([]byte, error) {
 }
 
 // ReadSummary reads the first line of a unit's result, and the digest of the whole.
-func ReadSummary(ctx context.Context, work *sink.Store, l sink.Layout, n int) (s Summary, digest string, err error) {
-	body, o, err := work.Open(ctx, l.Work(ResultName(n)))
+func ReadSummary(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) (Summary, string, error) {
+	r, err := openResult(ctx, work, l, u)
 	if err != nil {
-		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
+		return Summary{}, "", err
 	}
-	defer body.Close()
-	if err := json.NewDecoder(body).Decode(&s); err != nil {
-		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
-	}
-	if s.V > Version {
-		return Summary{}, "", &contract.NewerError{What: "unit result", V: s.V, Up: Version}
-	}
-	return s, o.SHA256, nil
+	return r.summary, r.digest, r.body.Close() //nolint:wrapcheck // a temporary file
 }
 
 // ReadRecords yields the lines of a unit's result after the first.
-func ReadRecords(ctx context.Context, work *sink.Store, l sink.Layout, n int) iter.Seq2[Record, error] {
+func ReadRecords(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		body, _, err := work.Open(ctx, l.Work(ResultName(n)))
+		r, err := openResult(ctx, work, l, u)
 		if err != nil {
-			yield(Record{}, fmt.Errorf("read the result of unit %d: %w", n, err))
+			yield(Record{}, err)
 			return
 		}
-		defer body.Close()
-		d := json.NewDecoder(bufio.NewReaderSize(body, 64<<10))
-		var summary json.RawMessage
-		if err := d.Decode(&summary); err != nil {
-			yield(Record{}, fmt.Errorf("read the result of unit %d: %w", n, err))
-			return
-		}
-		for rec, err := range Lines[Record](d) {
-			if err != nil {
-				err = fmt.Errorf("read the result of unit %d: %w", n, err)
+		defer r.body.Close()
+		for rec, err := range Lines[Record](r.rest) {
+			if err == nil {
+				err = rec.check()
 			}
-			if !yield(rec, err) {
+			if err != nil {
+				err = fmt.Errorf("read the result of unit %d: %w", u.N, err)
+			}
+			if !yield(rec, err) || err != nil {
 				return
 			}
 		}
 	}
 }
 
-// Lines yields the values that a decoder has left. After an error nothing follows.
-func Lines[T any](d *json.Decoder) iter.Seq2[T, error] {
+// Scan reads a working object that has a value in each line, of MaxLine at most.
+func Scan(r io.Reader) *bufio.Scanner {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 64<<10), MaxLine)
+	return lines
+}
+
+// Line reads the next value; io.EOF says that there is none.
+func Line[T any](lines *bufio.Scanner) (v T, err error) {
+	if !lines.Scan() {
+		if errors.Is(lines.Err(), bufio.ErrTooLong) {
+			return v, fmt.Errorf("a line of more than %d bytes", MaxLine)
+		}
+		return v, cmp.Or(lines.Err(), io.EOF)
+	}
+	return v, json.Unmarshal(lines.Bytes(), &v)
+}
+
+// result is a unit's result, of which the first line was read.
+type result struct {
+	summary Summary
+	digest  string // of the whole
+	rest    *bufio.Scanner
+	body    io.Closer
+}
+
+// openResult opens a unit's result. What another unit with this number left is not there.
+func openResult(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) (r result, err error) {
+	bound, err := Bound(work, u)
+	if err != nil {
+		return r, err
+	}
+	body, o, err := bound.Open(ctx, l.Work(ResultName(u.N)))
+	if err != nil {
+		return r, fmt.Errorf("read the result of unit %d: %w", u.N, err)
+	}
+	r = result{digest: o.SHA256, body: body, rest: Scan(body)}
+	r.summary, err = Line[Summary](r.rest)
+	switch {
+	case err != nil:
+	case r.summary.V > Version:
+		err = &contract.NewerError{What: "unit result", V: r.summary.V, Up: Version}
+	default:
+		err = r.summary.check(u)
+	}
+	if err != nil {
+		return r, errors.Join(fmt.Errorf("read the result of unit %d: %w", u.N, err), body.Close())
+	}
+	return r, nil
+}
+
+// Bound is a sealed store for what is stored of a unit: its result, its reading, and the marks of
+// its attempts. Of another unit with the same number there is nothing in it.
+func Bound(work *sink.Store, u Unit) (*sink.Store, error) {
+	identity, err := u.Identity()
+	if err != nil {
+		return nil, err
+	}
+	return work.Bound(identity), nil
+}
+
+// Lines yields the values that are left. After an error nothing follows.
+func Lines[T any](lines *bufio.Scanner) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for {
-			var v T
-			err := d.Decode(&v)
+			v, err := Line[T](lines)
 			if errors.Is(err, io.EOF) || !yield(v, err) || err != nil {
 				return
 			}

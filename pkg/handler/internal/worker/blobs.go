@@ -164,12 +164,12 @@ func (a *attempt) blob(ctx context.Context, it item, stem sink.Path, look bool, 
 	}
 	defer a.w.downloads.Release(1)
 	if look {
-		o, found, err := a.w.Store.Find(ctx, a.layout.Key(sink.ExportBag, stem))
+		o, found, err := a.store.Find(ctx, a.layout.Key(sink.ExportBag, stem))
 		if err != nil {
 			return unit.BlobRecord{}, fmt.Errorf("look for %s: %w", stem, err)
 		}
 		if found {
-			text, err := unit.BlameStored(ctx, a.w.Store, o.Key, unit.CodeNotImage)
+			text, err := unit.BlameStored(ctx, a.store, o.Key, unit.CodeNotImage)
 			if err != nil {
 				return unit.BlobRecord{}, err
 			}

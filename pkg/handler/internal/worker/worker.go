@@ -120,6 +120,9 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 	}
 	a, err := w.begin(ctx, u, log)
 	if a == nil {
+		if delivery.IsShortage(err) {
+			w.Health.Fail(delivery.ProblemOf(err, ""))
+		}
 		to := delivery.HandBack(delivery.Classify(ctx, err), int(d.Delivered), delivery.RetryAfter(err)) //nolint:gosec // a count of deliveries
 		if to.Verb == delivery.Nak {
 			log.Warn().Err(err).Dur("delay", to.Delay).Msg("unit not begun")
@@ -147,7 +150,8 @@ func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (*a
 	if err != nil {
 		return nil, fmt.Errorf("read the unit's command: %w", err)
 	}
-	if err := w.wanted(ctx, u); err != nil {
+	job, err := w.wanted(ctx, u)
+	if err != nil {
 		return nil, err
 	}
 	client, ok := w.Resources[command.Data.Resource]
@@ -161,7 +165,10 @@ func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (*a
 	control := account.NewControl(account.Settings{Service: client, Secrets: w.Secrets, Now: w.Now, Wait: w.Wait})
 	a := &attempt{w: w, unit: u, command: command.AsExport(), client: client, layout: layout, control: control, calls: ledger.NewRecorder(control.Note), log: log}
 	a.expect()
-	switch _, err := w.Work.Head(ctx, a.key(unit.ResultName(u.N))); {
+	if err := a.seal(ctx, job.Origin()); err != nil {
+		return nil, err
+	}
+	switch _, err := a.own.Head(ctx, a.key(unit.ResultName(u.N))); {
 	case err == nil:
 		_ = w.Notices.NotifyResult(ctx, u.Command, u.N) // the coordinator lists, too
 		return nil, nil
@@ -174,7 +181,7 @@ func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (*a
 	// The result may be missing because the command was finished just now and its working objects
 	// removed. The coordinator says so in the job before it removes them: so either it removed the
 	// mark too, or this look at the job shows that the mark has to go.
-	if err := w.wanted(ctx, u); err != nil {
+	if _, err := w.wanted(ctx, u); err != nil {
 		if unmarked := a.unmark(ctx); unmarked != nil {
 			return nil, unmarked
 		}
@@ -206,14 +213,15 @@ func (w *Worker) commandOf(ctx context.Context, u unit.Unit) (contract.Command, 
 	return c, nil
 }
 
-// wanted fails with ErrEnded when the unit's command has no use for it any more.
-func (w *Worker) wanted(ctx context.Context, u unit.Unit) error {
+// wanted is the job of the unit's command. It fails with ErrEnded when that has no use for the unit
+// any more.
+func (w *Worker) wanted(ctx context.Context, u unit.Unit) (contract.Job, error) {
 	job, _, err := w.Jobs.Job(ctx, u.Command)
 	switch {
 	case errors.Is(err, contract.ErrNoJob), err == nil && job.Over():
-		return delivery.ErrEnded
+		return job, delivery.ErrEnded
 	case err != nil:
-		return fmt.Errorf("read the unit's job: %w", err)
+		return job, fmt.Errorf("read the unit's job: %w", err)
 	}
-	return nil
+	return job, nil
 }

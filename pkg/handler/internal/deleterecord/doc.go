@@ -1,0 +1,5 @@
+// Package deleterecord is the records of a delete: what each step saw to be gone. Each step of each
+// project has one, and is done when that is stored.
+//
+// It decides which stored record is believed, and changes nothing in the service.
+package deleterecord
