@@ -25,7 +25,7 @@ type Limits struct {
 }
 
 // Default is how much is kept by default.
-func Default() Limits { return Limits{Letters: 1000, Bytes: 32 << 20, Duplicates: 10_000} }
+func Default() Limits { return Limits{Letters: 10_000, Bytes: 32 << 20, Duplicates: 10_000} }
 
 // How many letters, or duplicates, a process stores between two looks. A look at the duplicates
 // lists them all.
