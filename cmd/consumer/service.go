@@ -103,7 +103,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 }
 
 func (s *service) storeOptions(bucket string) sink.StoreOptions {
-	return sink.StoreOptions{Bucket: bucket, SSE: s.c.SSE, SSEKMSKeyID: s.c.KMSKeyID, Log: s.log}
+	return sink.StoreOptions{Bucket: bucket, SSE: s.c.SSE, SSEKMSKeyID: s.c.KMSKeyID, SpoolDir: s.spoolDir, Log: s.log}
 }
 
 // client makes the Training API client of a resource. m may be nil.
