@@ -42,7 +42,7 @@ dev: build ## Run NATS, S3, a Training API simulator and the consumer on loopbac
 	./bin/consumer dev
 
 .PHONY: test
-test: vet lint race cuts scale e2e ## Run everything a change has to pass: vet, lint, race, cuts, scale and e2e
+test: vet lint race cuts programs scale e2e ## Run everything a change has to pass: vet, lint, race, cuts, programs, scale and e2e
 
 .PHONY: unit
 unit: ## Run all tests once, without the race detector (PKG=./pkg/cv/...: the tests of some packages)
@@ -51,15 +51,17 @@ unit: ## Run all tests once, without the race detector (PKG=./pkg/cv/...: the te
 # Tests store many small files. They are in memory, if there is room: a disk takes most of the
 # system's time for them.
 SCRATCH := $(shell free=$$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 {print $$4}'); [ "$${free:-0}" -gt 4194304 ] && echo /dev/shm || echo "$${TMPDIR:-/tmp}")
-race cuts scale labeller: export TMPDIR := $(SCRATCH)
+race cuts programs scale labeller: export TMPDIR := $(SCRATCH)
+
+# Tests whose work is done by the program as a process of its own. Under the race detector they
+# would take a tenth of `make test`; what runs in those processes is raced by the other tests.
+PROGRAMS := TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor
 
 # `go vet` is a target of its own, so no test runs it again (-vet=off).
-# TestScale is not among them: its consumer is built without the race detector, and `make scale` runs
-# it at full size.
 .PHONY: race
 race: ## Run all tests under the race detector; a skipped test is an error
 	@mkdir -p dist
-	go test -race -vet=off -v -timeout 60m -parallel 6 -skip '^TestScale$$' $(PKG) > dist/test.log 2>&1 || { grep -vE '^\s*(=== |--- PASS)' dist/test.log; exit 1; }
+	go test -race -vet=off -v -timeout 60m -parallel 6 -skip '^($(PROGRAMS)|TestScale)$$' $(PKG) > dist/test.log 2>&1 || { grep -vE '^\s*(=== |--- PASS)' dist/test.log; exit 1; }
 	@grep -E '^(ok|\?) ' dist/test.log
 	@if grep -E '^\s*--- SKIP' dist/test.log; then echo 'tests were skipped: every test must run everywhere'; exit 1; fi
 
@@ -69,6 +71,10 @@ cuts: ## Kill a replica before and after each kind of effect of a command (MATRI
 	@tables=$$(awk '/^func / {name = $$2; sub(/\(.*/, "", name)} /leftOut\(/ && name ~ /^Test/ {print name}' pkg/handler/*_test.go | sort -u | paste -sd '|'); \
 	[ -n "$$tables" ] || { echo 'no test calls leftOut: which are the large tables?'; exit 1; }; \
 	set -x; go test -vet=off -count=1 -v -timeout 30m -run "CutAtEveryEffect\$$|Frozen|^($$tables)\$$" ./pkg/handler -matrix=$(MATRIX) | grep -vE '^\s*(=== |--- PASS: .*/)'
+
+.PHONY: programs
+programs: ## Run the command line's stories, and the tests that kill or fill up a consumer that is a process of its own
+	go test -vet=off -count=1 -v -timeout 20m -run '^($(PROGRAMS))$$' ./cmd/consumer | grep -vE '^\s*(=== |--- PASS: .*/)'
 
 # Not under the race detector: NATS, S3 and the simulator would take many minutes there.
 .PHONY: scale
