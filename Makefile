@@ -54,8 +54,8 @@ SCRATCH := $(shell free=$$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 {print $$4
 race cuts programs scale labeller: export TMPDIR := $(SCRATCH)
 
 # Tests whose work is done by the program as a process of its own. Under the race detector they
-# would take a tenth of `make test`; what runs in those processes is raced by the other tests.
-PROGRAMS := TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor
+# would take a sixth of `make test`; what runs in those processes is raced by the other tests.
+PROGRAMS := TestSoak|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor
 
 # `go vet` is a target of its own, so no test runs it again (-vet=off).
 .PHONY: race
@@ -85,7 +85,7 @@ scale: ## Export 100,000 images, count the calls, and measure the memory
 waiting: ## Let 10,000 commands wait on one project, and count what each look at the queue costs
 	go test -count=1 -v -timeout 20m -run '^TestManyCommandsWait$$' ./pkg/handler -waiting 10000 | grep -vE '^=== '
 
-# `make race` runs the same test in a short form. The recipe leaves out what the S3 server reports
+# `make programs` runs the same test in a short form. The recipe leaves out what the S3 server reports
 # about uploads that the faults cut short.
 SEED ?= 1
 .PHONY: soak

@@ -54,6 +54,7 @@ type workSettings struct {
 	Commands       string `name:"commands" var:"CONSUMER_COMMANDS" default:"16" placeholder:"N" help:"Exports at once, and as many deletes; default ${default}."`
 	Workers        string `name:"workers" var:"CONSUMER_WORKERS" default:"4" placeholder:"N" help:"Units of work at once; default ${default}."`
 	Downloads      string `name:"downloads" var:"CONSUMER_DOWNLOADS" default:"32" placeholder:"N" help:"Blobs downloaded at once; default ${default}."`
+	MinRate        string `name:"min-download-rate" var:"CONSUMER_MIN_DOWNLOAD_RATE" default:"4KiB/s" placeholder:"SIZE/s" help:"Least rate of a download, in bytes a second; a slower one is tried again later; default ${default}."`
 	Buffer         string `name:"buffer" var:"CONSUMER_BUFFER" default:"64MiB" placeholder:"SIZE" help:"Bytes of blobs in memory at once; default ${default}."`
 	MaxAttempts    string `name:"max-attempts" var:"CONSUMER_MAX_ATTEMPTS" default:"10" placeholder:"N" help:"Attempts after which a command fails; default ${default}."`
 	Deletes        string `name:"deletes" var:"CONSUMER_DELETES" default:"enabled" placeholder:"POLICY" help:"Deletes to carry out: enabled (all), approved (only with approved_plan) or disabled; dry runs are always allowed; default ${default}."`
@@ -86,6 +87,7 @@ type config struct {
 	Commands       int
 	Workers        int
 	Downloads      int
+	MinRate        int64 // of downloads, bytes a second
 	Buffer         int64 // bytes
 	MaxAttempts    int
 	Deletes        contract.DeletePolicy
@@ -137,6 +139,7 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		Commands:       p.integer("CONSUMER_COMMANDS", s.Work.Commands, 1, 1000),
 		Workers:        p.integer("CONSUMER_WORKERS", s.Work.Workers, 1, 1000),
 		Downloads:      p.integer("CONSUMER_DOWNLOADS", s.Work.Downloads, 1, 1000),
+		MinRate:        p.size("CONSUMER_MIN_DOWNLOAD_RATE", strings.TrimSuffix(s.Work.MinRate, "/s"), 1),
 		Buffer:         p.size("CONSUMER_BUFFER", s.Work.Buffer, leastBuffer),
 		MaxAttempts:    p.integer("CONSUMER_MAX_ATTEMPTS", s.Work.MaxAttempts, 1, 1000),
 		VerifyTimeout:  p.duration("CONSUMER_VERIFY_TIMEOUT", s.Work.VerifyTimeout, time.Second),

@@ -58,7 +58,7 @@ func TestDefaults(t *testing.T) {
 		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: cv.DefaultMaxRPS}},
 		Threshold: handler.DefaultThreshold, Overlap: handler.DefaultOverlap,
 		Bucket: "bundles", WorkBucket: "bundles", SSE: "none",
-		Provision: true, Replicas: 1, Commands: 16, Workers: 4, Downloads: handler.DefaultDownloads, Buffer: handler.DefaultBuffer, MaxAttempts: handler.DefaultMaxAttempts,
+		Provision: true, Replicas: 1, Commands: handler.DefaultCommands, Workers: handler.DefaultUnits, Downloads: handler.DefaultDownloads, MinRate: cv.DefaultMinDownloadRate, Buffer: handler.DefaultBuffer, MaxAttempts: handler.DefaultMaxAttempts,
 		Deletes: contract.DeletesEnabled, VerifyTimeout: handler.DefaultVerifyTimeout,
 		TraceRetention: natsq.DefaultRetention, HTTPAddr: ":8080", Drain: 30 * time.Second,
 	}
@@ -105,6 +105,12 @@ func TestSettings(t *testing.T) {
 				t.Errorf("drain is %s, NATS %s", c.Drain, c.NATS.URL)
 			}
 		}},
+		{name: "rates", vars: []string{"CONSUMER_MIN_DOWNLOAD_RATE=1MB/s"}, check: func(t *testing.T, c config) {
+			if c.MinRate != 1_000_000 {
+				t.Errorf("the least rate is %d", c.MinRate)
+			}
+		}},
+		{name: "no rate", vars: []string{"CONSUMER_MIN_DOWNLOAD_RATE=fast/s"}, wrong: []string{"CONSUMER_MIN_DOWNLOAD_RATE"}},
 		{name: "sizes", vars: []string{"CONSUMER_BUFFER=1.5GiB"}, check: func(t *testing.T, c config) {
 			if c.Buffer != 3<<29 {
 				t.Errorf("buffer is %d", c.Buffer)

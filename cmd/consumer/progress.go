@@ -83,5 +83,5 @@ func progressText(e contract.Event) string {
 	if w := e.Data.Waiting; w != nil {
 		parts = append(parts, fmt.Sprintf("waiting for %s since %s: %s", w.For, w.Since.Format(time.TimeOnly), w.Detail))
 	}
-	return strings.Join(parts, ", ")
+	return plainText(strings.Join(parts, ", "))
 }

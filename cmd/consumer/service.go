@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/shortage"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -27,6 +29,7 @@ type probeIntervals struct {
 	nats, natsRetry       time.Duration
 	storage, storageRetry time.Duration
 	training              time.Duration // of either
+	host                  time.Duration // of either
 }
 
 // defaultProbeIntervals calls the Training API once a minute, available or not.
@@ -34,6 +37,7 @@ var defaultProbeIntervals = probeIntervals{
 	nats: 5 * time.Second, natsRetry: time.Second,
 	storage: 30 * time.Second, storageRetry: 5 * time.Second,
 	training: time.Minute,
+	host:     10 * time.Second,
 }
 
 // expiryInterval is how often each replica removes the traces whose time is over. What one removed
@@ -57,6 +61,7 @@ type service struct {
 	work      *sink.Store
 	resources map[string]*cv.Client
 	pseudonym *contract.Pseudonymizer
+	spoolDir  string      // for temporary files
 	learned   atomic.Bool // whether the store honors If-None-Match was asked
 	owned     atomic.Bool // the prefix is this deployment's
 
@@ -69,6 +74,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 	s := &service{
 		c: c, log: log, metrics: newMetrics(), intervals: defaultProbeIntervals, resources: map[string]*cv.Client{},
 		health:    handler.NewHealth(time.Now), //nolint:forbidigo // the process's clock enters here
+		spoolDir:  os.TempDir(),
 		listening: make(chan string, 1), serving: make(chan struct{}),
 	}
 	s.monitor = newMonitor(s.health, s.metrics, log)
@@ -97,7 +103,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 }
 
 func (s *service) storeOptions(bucket string) sink.StoreOptions {
-	return sink.StoreOptions{Bucket: bucket, SSE: s.c.SSE, SSEKMSKeyID: s.c.KMSKeyID, Log: s.log}
+	return sink.StoreOptions{Bucket: bucket, SSE: s.c.SSE, SSEKMSKeyID: s.c.KMSKeyID, SpoolDir: s.spoolDir, Log: s.log}
 }
 
 // client makes the Training API client of a resource. m may be nil.
@@ -110,7 +116,7 @@ func (c config) client(r resource, m *metrics) (*cv.Client, error) {
 		}
 		credential = cv.TrainingKey(key)
 	}
-	o := cv.Options{MaxRPS: r.MaxRPS, BlobHosts: c.BlobHosts, UserAgent: "cvconsumer/" + build().Version}
+	o := cv.Options{MaxRPS: r.MaxRPS, MinDownloadRate: c.MinRate, BlobHosts: c.BlobHosts, UserAgent: "cvconsumer/" + build().Version}
 	if m != nil {
 		o.Wrap = m.countTraining(r.Alias)
 	}
@@ -122,19 +128,21 @@ func (c config) client(r resource, m *metrics) (*cv.Client, error) {
 }
 
 func (s *service) dependencies() []string {
-	all := []string{delivery.DependencyNATS, delivery.DependencyStorage}
+	all := []string{delivery.DependencyNATS, delivery.DependencyStorage, delivery.DependencyHost}
 	for alias := range s.resources {
 		all = append(all, delivery.DependencyTraining(alias))
 	}
 	return all
 }
 
-// blocked reports whether nothing can be worked on: without storage, or without any of the
-// resources. Of several resources, one that is unavailable does not stop the commands of the
-// others.
+// blocked reports whether nothing can be worked on: without storage, without what this machine has
+// to have, or without any of the resources. Of several resources, one that is unavailable does not
+// stop the commands of the others.
 func (s *service) blocked(failing map[string]handler.Problem) bool {
-	if _, ok := failing[delivery.DependencyStorage]; ok {
-		return true
+	for _, needed := range []string{delivery.DependencyStorage, delivery.DependencyHost} {
+		if _, ok := failing[needed]; ok {
+			return true
+		}
 	}
 	for alias := range s.resources {
 		if _, ok := failing[delivery.DependencyTraining(alias)]; !ok {
@@ -265,8 +273,8 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 // handed back when most of the time to drain is over.
 func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	h, err := handler.New(handler.Config{
-		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(),
-		Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
+		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(), SpoolDir: s.spoolDir,
+		Commands: s.c.Commands, Units: s.c.Workers, Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
 		Threshold: s.c.Threshold, Overlap: s.c.Overlap, Deletes: s.c.Deletes, VerifyTimeout: s.c.VerifyTimeout,
 		Pseudonym: *s.pseudonym, Version: build().Version, Health: s.health, Log: s.log,
 	})
@@ -363,6 +371,9 @@ func (s *service) probes(pingNATS func(context.Context) error, secrets func() *n
 				err = s.ownPrefix(ctx, q)
 			}
 			return err
+		}},
+		{delivery.DependencyHost, r.host, r.host, func(context.Context) error {
+			return shortage.Check(s.spoolDir, s.health.Problems()[delivery.DependencyHost])
 		}},
 	}
 	for alias, client := range s.resources {

@@ -148,7 +148,7 @@ var queryText = regexp.MustCompile(`(?i)\?[^\s"'<>]*=[^\s"'<>]*|(https?://[^\s"'
 func clean(s string) string {
 	s = queryText.ReplaceAllString(s, "$1")
 	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == utf8.RuneError {
+		if !unicode.IsPrint(r) || r == utf8.RuneError { // also what turns the direction of text
 			return ' '
 		}
 		return r

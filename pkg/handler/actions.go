@@ -51,11 +51,7 @@ func (r *run) perform(ctx context.Context) (action.Result, error) {
 // an earlier command with the same id left is removed. What a delete stored since it began stays in
 // any case: its job or its ledger names it.
 func (r *run) own(ctx context.Context) error {
-	deployment, err := r.h.cfg.Queue.Secrets.Secret(ctx, contract.SecretDeployment)
-	if err != nil {
-		return fmt.Errorf("read the deployment's id: %w", err)
-	}
-	return r.bags.Own(ctx, r.bags.Owner(deployment, r.job.Command, unit.Version), func(ctx context.Context) error {
+	return r.bags.Own(ctx, unit.Version, func(ctx context.Context) error {
 		if r.job.Deletion != nil || len(r.ledger.Destructive()) > 0 {
 			return nil
 		}
@@ -133,8 +129,10 @@ func (r *run) paused() *contract.Waiting {
 	if p, failing := problems[delivery.DependencyTraining(r.command.Data.Resource)]; failing {
 		return &contract.Waiting{For: contract.WaitCredential, Detail: p.Reason, Since: p.Since}
 	}
-	if p, failing := problems[delivery.DependencyStorage]; failing {
-		return &contract.Waiting{For: contract.WaitStorage, Detail: p.Reason, Since: p.Since}
+	for _, dependency := range []string{delivery.DependencyStorage, delivery.DependencyHost} {
+		if p, failing := problems[dependency]; failing {
+			return &contract.Waiting{For: contract.WaitStorage, Detail: p.Reason, Since: p.Since}
+		}
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func (r *run) admit(ctx context.Context) (*settlement, error) {
 	}
 	// The first message was removed by hand, or its stream was made again; or it is this one, and
 	// an older version did not say of which stream.
-	return nil, r.Update(ctx, func(j *contract.Job) { j.Command = j.Command.WithMessage(r.command) })
+	return nil, r.Update(ctx, func(j *contract.Job) { j.PublishedAgain(r.command) })
 }
 
 // newerVersion hands back what only a newer version can read.

@@ -118,7 +118,10 @@ func (r *run) endWaiting(ctx context.Context, target string) error {
 	if err != nil {
 		return err
 	}
-	t.job, t.rev, t.bags.Digest = job, rev, job.Command.Digest
+	t.job, t.rev = job, rev
+	if err := t.knowJob(ctx); err != nil {
+		return err
+	}
 	settled, err := t.cancelled(ctx)
 	if errors.Is(err, errDecided) {
 		settled, err = t.publishTerminal(ctx)

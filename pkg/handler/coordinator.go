@@ -25,6 +25,8 @@ type run struct {
 	command     contract.Command
 	message     contract.Message
 	lease       delivery.Lease
+	delivered   uint64 // how often the message was, by now
+	releaseSlot func() // gives back the slot of the attempt
 	client      *cv.Client
 	bags        bag.Bags
 	job         contract.Job
@@ -106,14 +108,14 @@ func (h *Handler) settle(ctx context.Context, log zerolog.Logger, s *settlement,
 // report says in /readyz which dependency is misconfigured, the Training API being that of a
 // resource's alias, and logs what is new.
 func (h *Handler) report(class delivery.Class, err error, alias string, log zerolog.Logger) {
-	if class == delivery.Misconfigured && h.cfg.Health.Fail(delivery.DependencyOf(err, alias), err) {
+	if class == delivery.Misconfigured && h.cfg.Health.Fail(delivery.ProblemOf(err, alias)) {
 		log.Error().Err(err).Msg("dependency misconfigured; pausing until it recovers")
 	}
 }
 
 // newRun makes a run whose job is not loaded yet.
 func (h *Handler) newRun(ctx context.Context, c contract.Command, m contract.Message, log zerolog.Logger) (*run, error) {
-	b, err := h.bags(c, log)
+	b, err := h.bags(ctx, c, log)
 	if err != nil {
 		return nil, err
 	}
@@ -123,9 +125,20 @@ func (h *Handler) newRun(ctx context.Context, c contract.Command, m contract.Mes
 	client := h.cfg.Resources[c.Data.Resource]
 	control := account.NewControl(account.Settings{Service: client, Secrets: h.cfg.Queue.Secrets, Now: h.cfg.Now, Wait: h.cfg.Wait})
 	return &run{
-		h: h, command: c, message: m, bags: b, nonce: contract.Text(uuid.NewString()),
+		h: h, command: c, message: m, bags: b, nonce: contract.Text(uuid.NewString()), releaseSlot: func() {},
 		calls: ledger.NewRecorder(control.Note), control: control, client: client, log: log,
 	}, nil
+}
+
+// knowJob has the bags know the job: its digest, and the message that their objects are sealed for.
+func (r *run) knowJob(ctx context.Context) error {
+	sealer, err := account.Sealer(ctx, r.h.cfg.Queue.Secrets, r.command.ID, r.job.Origin())
+	if err != nil {
+		return err //nolint:wrapcheck // it says what it reads
+	}
+	r.bags = r.bags.SealedBy(sealer)
+	r.bags.Digest = r.job.Command.Digest
+	return nil
 }
 
 // carryOut takes a decoded command as far as it goes now.
@@ -134,7 +147,8 @@ func (h *Handler) carryOut(ctx context.Context, d delivery.Delivery, c contract.
 	if err != nil {
 		return nil, err
 	}
-	r.lease = d.Lease
+	r.lease, r.delivered = d.Lease, d.Delivered
+	defer func() { r.releaseSlot() }()
 	settled, err := r.proceed(ctx)
 	for errors.Is(err, activity.ErrCancelled) && ctx.Err() == nil { // twice, when the notice of a cancel came before the attempt read the cancel in its job
 		settled, err = r.cancelled(ctx)
@@ -154,14 +168,16 @@ func (r *run) proceed(ctx context.Context) (*settlement, error) {
 	if settled, err := r.admit(ctx); settled != nil || err != nil {
 		return settled, err
 	}
-	r.bags.Digest = r.job.Command.Digest
+	if err := r.knowJob(ctx); err != nil {
+		return nil, err
+	}
 	if r.command.Action == contract.ActionCancel {
 		return r.cancelOther(ctx)
 	}
 	if r.job.Cancel != nil {
 		return r.cancelled(ctx)
 	}
-	for _, step := range []func(context.Context) (*settlement, error){r.validate, r.publishAccepted, r.waitForTurn, r.waitForPlans, r.yieldToOwnAttempt, r.take} {
+	for _, step := range []func(context.Context) (*settlement, error){r.validate, r.publishAccepted, r.waitForTurn, r.waitForPlans, r.yieldToOwnAttempt, r.takeSlot, r.take} {
 		if settled, err := step(ctx); settled != nil || err != nil {
 			return settled, err
 		}

@@ -445,6 +445,7 @@ func TestReadOnlyMeanwhile(t *testing.T) {
 // nothing is deleted.
 func TestTamperedExport(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	w.spoiled = true
 	account := fillAccount(w.api)
 	before := w.api.Snapshot()
 	f := newFate("", false)

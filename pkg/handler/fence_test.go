@@ -20,7 +20,9 @@ func TestFrozenCoordinatorIsFencedOut(t *testing.T) {
 	s := deleteScenario(t, smallAccount, wholeAccount(`{"all_projects":true}`), sink.DeleteBag)
 	clock := newSkippingClock()
 	s.configure = func(c *handler.Config) { c.Now, c.Wait = clock.now, clock.wait }
-	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, ackWait: redelivery})
+	o := worldOptions{api: cvtest.Options{Seed: 5}}
+	leftAlone(&o)
+	w := newWorld(t, o)
 	s.fill(w.api)
 	r := w.start(t, replicaOptions{configure: s.configure})
 	s.finish(t, w, w.publish(t, s.action, cutID, s.data), r)

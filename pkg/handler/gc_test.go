@@ -113,6 +113,7 @@ func TestCollector(t *testing.T) {
 // and one that was exported for a delete which was refused.
 func TestCollectorLateReceipts(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+	w.spoiled = true
 	w.api.AddProject(cvtest.ProjectSpec{Name: "few", Images: 2, Tags: []string{"a"}})
 	r := w.start(t, replicaOptions{})
 	for _, id := range []string{"whole", "exported", "failed", "cut"} {

@@ -22,7 +22,15 @@ type Health struct {
 type Problem struct {
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason"`
+
+	err error
 }
+
+// Unwrap gives what the dependency failed with last.
+func (p Problem) Unwrap() error { return p.err }
+
+// Error is the reason.
+func (p Problem) Error() string { return p.Reason }
 
 // NewHealth is a Health in which nothing fails.
 func NewHealth(now func() time.Time) *Health {
@@ -45,7 +53,7 @@ func (h *Health) Fail(dependency string, err error) bool {
 	if !known {
 		p.Since = h.now()
 	}
-	p.Reason = err.Error()
+	p.Reason, p.err = err.Error(), err
 	h.failing[dependency] = p
 	if !known {
 		h.signal()

@@ -84,6 +84,9 @@ type world struct {
 	bucket string
 	log    *logbook // of all replicas
 
+	verified sync.Map // roots of the bags that were verified
+	spoiled  bool     // the test changes or forges bags: they are not verified at its end
+
 	stamps   sync.Mutex
 	stampsOf map[string]time.Time
 }
@@ -162,6 +165,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 	}
 	w.o.store.Bucket = w.bucket
 	w.store = sink.NewStore(w.s3.Client(), w.o.store)
+	t.Cleanup(func() { w.verifyAll(t) })
 	if o.cluster {
 		w.three = natstest.NewCluster(t)
 		w.nats = w.three.Servers[0]
@@ -311,6 +315,27 @@ func readTree(t *testing.T, dir string) map[string][]byte {
 	return files
 }
 
+// verifyAll verifies, at the end of a test, every bag that has a receipt and was not verified yet.
+func (w *world) verifyAll(t *testing.T) {
+	if t.Failed() || w.spoiled {
+		return
+	}
+	ctx := context.Background() // the test's own is over
+	for o, err := range w.store.List(ctx, "") {
+		if err != nil {
+			t.Fatalf("list the bucket: %v", err)
+		}
+		root, ok := strings.CutSuffix(string(o.Key), string(sink.ReceiptFile))
+		if _, verified := w.verified.Load(root); verified || !ok {
+			continue
+		}
+		report, err := verify.Bag(ctx, verify.Stored(w.store, sink.Key(root)), verify.Options{})
+		if err != nil || report.Result != verify.OK {
+			t.Errorf("verify %s, which has a receipt: %v %v %v", root, report.Result, report.Problems, err)
+		}
+	}
+}
+
 // bag verifies the bag of a command and returns its files. Nothing else may be in the bucket under
 // the command's id: no working objects, no old versions, no delete markers, no unfinished uploads;
 // nor may anything wait in the queue of units.
@@ -334,6 +359,7 @@ func (w *world) bags(t *testing.T, id string, kinds ...sink.BagKind) map[sink.Ba
 		if err != nil || report.Result != verify.OK {
 			t.Fatalf("verify: %v %v %v", report.Result, report.Problems, err)
 		}
+		w.verified.Store(string(root), true)
 		bags[kind] = w.fetch(t, string(root))
 		for name := range bags[kind] {
 			want = append(want, string(root)+name)

@@ -22,7 +22,7 @@ func (h *Handler) refuseMessage(ctx context.Context, m contract.Message, refusal
 		return r.refuseBySeq(ctx, "", "", refusal)
 	}
 	var err error
-	if r.bags, err = h.bags(r.command, zerolog.Nop()); err != nil {
+	if r.bags, err = h.bags(ctx, r.command, zerolog.Nop()); err != nil {
 		return nil, err
 	}
 	var settled *settlement

@@ -339,7 +339,7 @@ func (b *Bag) compareDigests(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		object, err := b.store.Describe(ctx, b.root+Key(l.Path))
+		object, err := b.store.Unsealed().Describe(ctx, b.root+Key(l.Path))
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,18 @@
 package sink
 
+import "os"
+
 // PartBytes is the size of the parts of an upload.
 var PartBytes = partBytes
+
+// SetFile makes a spool write to another file. Such a spool must not be closed: that removes the
+// file.
+func (s *Spool) SetFile(f *os.File) {
+	s.file = f
+	s.buf.Reset(f)
+}
+
+// SealOf makes the seal of an object each time that it is called.
+func SealOf(by *Sealer, key Key, digest string) func() string {
+	return func() string { return by.seal(by.message, key, digest) }
+}

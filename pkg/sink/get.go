@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 
@@ -23,6 +24,16 @@ import (
 // them.
 // Errors: ErrNotFound and those of every request. Operations: HeadObject, GetObject.
 func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
+	if s.sealer != nil {
+		object, err := s.Unsealed().Describe(ctx, key)
+		if err == nil {
+			err = s.checkSeal("look at object", object, object.SHA256)
+		}
+		if err != nil {
+			return Object{}, err
+		}
+		return object, nil
+	}
 	object, err := s.Head(ctx, key)
 	if err != nil || object.SHA256 != "" && object.Bytes >= 0 {
 		return object, err
@@ -44,6 +55,7 @@ func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
 // measure is Head with a size, for which at most atMost bytes and one more are read where the store
 // does not say it.
 func (s *Store) measure(ctx context.Context, key Key, atMost int64) (Object, error) {
+	s = s.Unsealed()
 	object, err := s.Head(ctx, key)
 	if err != nil || object.Bytes >= 0 {
 		return object, err
@@ -60,9 +72,13 @@ func (s *Store) measure(ctx context.Context, key Key, atMost int64) (Object, err
 }
 
 // Head describes what is at a key. SHA256 is empty when neither the store's checksum (of the whole
-// object) nor metadata has it, or when the two contradict each other. Errors: ErrNotFound and those
-// of every request. Operation: HeadObject.
+// object) nor metadata has it, or when the two contradict each other; of a sealed store it is
+// always there. Errors: ErrNotFound and those of every request. Operation: HeadObject; of a sealed
+// store those of Describe.
 func (s *Store) Head(ctx context.Context, key Key) (Object, error) {
+	if s.sealer != nil {
+		return s.Describe(ctx, key)
+	}
 	out, err := s.api.HeadObject(ctx, &s3.HeadObjectInput{
 		Bucket:       &s.o.Bucket,
 		Key:          aws.String(string(key)),
@@ -109,11 +125,14 @@ func sizeOrUnknown(size *int64) int64 {
 	return *size
 }
 
-// Open reads an object from its start. A connection that breaks while the body is read is taken up
-// again where it broke, as long as the object is the same; Read gives the store's errors. The
-// object's SHA256 may be empty, and its Bytes -1, as with Head. Errors: ErrNotFound and those of
-// every request. Operation: GetObject.
+// Open reads an object from its start; of a sealed store, once it was read and checked. A
+// connection that breaks while the body is read is taken up again where it broke, as long as the
+// object is the same; Read gives the store's errors. The object's SHA256 may be empty, and its
+// Bytes -1, as with Head. Errors: ErrNotFound and those of every request. Operation: GetObject.
 func (s *Store) Open(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
+	if s.sealer != nil {
+		return s.sealedContent(ctx, key, math.MaxInt64-1)
+	}
 	r := &reader{ctx: ctx, s: s, key: key, size: -1}
 	out, err := r.get(false)
 	if err != nil {
@@ -261,13 +280,19 @@ func (r *reader) Close() error { return r.body.Close() }
 // (content that does not match its digest) and those of every request. Operation: GetObject.
 func (s *Store) ReadAll(ctx context.Context, key Key, limit int64) ([]byte, error) {
 	const op = "read object"
-	body, object, err := s.Open(ctx, key)
+	open := s.Open
+	if s.sealer != nil {
+		open = func(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
+			return s.sealedContent(ctx, key, limit)
+		}
+	}
+	body, object, err := open(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = body.Close() }()
 	if object.Bytes > limit {
-		return nil, newError(op, key, nil, "it has %d bytes, at most %d are allowed", object.Bytes, limit)
+		return nil, tooLarge(op, key, limit)
 	}
 	var b bytes.Buffer
 	b.Grow(int(max(object.Bytes, 0)) + bytes.MinRead)
@@ -275,10 +300,15 @@ func (s *Store) ReadAll(ctx context.Context, key Key, limit int64) ([]byte, erro
 		return nil, wrapError(ctx, op, key, err)
 	}
 	if int64(b.Len()) > limit {
-		return nil, newError(op, key, nil, "it has more than the %d bytes that are allowed", limit)
+		return nil, tooLarge(op, key, limit)
 	}
 	if got := hexSHA256(b.Bytes()); object.SHA256 != "" && got != object.SHA256 {
 		return nil, newError(op, key, ErrUnavailable, "content has SHA-256 %s, expected %s", got, object.SHA256)
 	}
 	return b.Bytes(), nil
+}
+
+// tooLarge is the error of an object that has more bytes than are read.
+func tooLarge(op string, key Key, limit int64) error {
+	return newError(op, key, nil, "it has more than the %d bytes that are allowed", limit)
 }

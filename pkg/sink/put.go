@@ -45,12 +45,14 @@ func Bytes(b []byte, contentType string) Body {
 // Errors: ErrThrottled, ErrUnavailable, ErrMisconfigured; ErrConflict when the key was taken and
 // freed again at every try; ErrNotKept when the store answers with another checksum or without the
 // encryption asked for. Operations: PutObject, HeadObject; multipart: CreateMultipartUpload,
-// UploadPart, CompleteMultipartUpload, AbortMultipartUpload.
+// UploadPart, CompleteMultipartUpload, AbortMultipartUpload; those of Remove where an object has to
+// give way because its seal is not right.
 func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 	body, err := fillIn(body)
 	if err != nil {
 		return Object{}, wrapError(ctx, "read the body of object", key, err)
 	}
+	body = s.sealBody(key, body)
 	multipart := body.Size > s.o.MultipartAbove
 	for try := 1; ; try++ {
 		// A large body is not sent where the key is taken, and without conditional writes only a
@@ -89,7 +91,7 @@ func (s *Store) Replace(ctx context.Context, key Key, body Body) error {
 	if err != nil {
 		return wrapError(ctx, "read the body of object", key, err)
 	}
-	return s.putObject(ctx, key, body, false)
+	return s.putObject(ctx, key, s.sealBody(key, body), false)
 }
 
 // fillIn fills in the fields of a body that are not set.
@@ -177,9 +179,16 @@ func metadata(meta map[string]string, digest string) map[string]string {
 	return out
 }
 
-// adopt describes what is stored at a key, with its digest.
+// adopt describes what is stored at a key, with its digest. An object without a right seal it
+// removes, by version.
 func (s *Store) adopt(ctx context.Context, key Key) (Object, error) {
 	object, err := s.Describe(ctx, key)
+	if errors.Is(err, ErrUnsealed) {
+		s.o.Log.Warn().Str("key", string(key)).Msg("removing an object without a right seal")
+		if removeErr := s.Remove(ctx, key); removeErr != nil {
+			return Object{}, removeErr
+		}
+	}
 	if err != nil {
 		return Object{}, err
 	}

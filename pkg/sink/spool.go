@@ -9,6 +9,8 @@ import (
 	"hash"
 	"io"
 	"os"
+
+	"github.com/cvconsumer/cvconsumer/internal/shortage"
 )
 
 // Spool is a temporary file with a running SHA-256: content of any size is collected in it, and
@@ -18,16 +20,21 @@ type Spool struct {
 	buf  *bufio.Writer
 	hash hash.Hash
 	size int64
-	err  error // the first failed write
+	err  error // the first failure
+	dir  string
 }
 
 // NewSpool makes an empty spool in the folder dir (empty: the system's folder for temporary files).
+// Whatever goes wrong with a spool is this machine's shortage ([shortage.Of]).
 func NewSpool(dir string) (*Spool, error) {
+	if dir == "" {
+		dir = os.TempDir()
+	}
 	f, err := os.CreateTemp(dir, "cvconsumer-spool-")
 	if err != nil {
-		return nil, fmt.Errorf("make spool: %w", err)
+		return nil, fmt.Errorf("make spool: %w", shortage.Folder(dir, 0, err))
 	}
-	return &Spool{file: f, buf: bufio.NewWriterSize(f, 64<<10), hash: sha256.New()}, nil
+	return &Spool{dir: dir, file: f, buf: bufio.NewWriterSize(f, 64<<10), hash: sha256.New()}, nil
 }
 
 // Write appends p. After a failed write all that follow fail with the same error.
@@ -39,9 +46,14 @@ func (s *Spool) Write(p []byte) (int, error) {
 	s.hash.Write(p[:n])
 	s.size += int64(n)
 	if err != nil {
-		s.err = fmt.Errorf("write spool: %w", err)
+		s.fail("write", s.size+int64(len(p)-n), err)
 	}
 	return n, s.err
+}
+
+// fail records the first failure, and how many bytes there should have been room for.
+func (s *Spool) fail(verb string, bytes int64, err error) {
+	s.err = fmt.Errorf("%s spool: %w", verb, shortage.Folder(s.dir, bytes, err))
 }
 
 // Reset empties the spool, so that a download can be repeated. Readers made before must not be used
@@ -50,13 +62,12 @@ func (s *Spool) Reset() error {
 	s.buf.Reset(s.file)
 	s.hash.Reset()
 	s.size, s.err = 0, nil
-	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
-		s.err = err
-	} else if err := s.file.Truncate(0); err != nil {
-		s.err = err
+	_, err := s.file.Seek(0, io.SeekStart)
+	if err == nil {
+		err = s.file.Truncate(0)
 	}
-	if s.err != nil {
-		s.err = fmt.Errorf("empty spool: %w", s.err)
+	if err != nil {
+		s.fail("empty", 0, err)
 	}
 	return s.err
 }
@@ -72,13 +83,13 @@ func (s *Spool) SHA256() string { return hex.EncodeToString(s.hash.Sum(nil)) }
 func (s *Spool) ReadSeeker() io.ReadSeeker {
 	if s.err == nil {
 		if err := s.buf.Flush(); err != nil {
-			s.err = fmt.Errorf("write spool: %w", err)
+			s.fail("write", s.size, err)
 		}
 	}
 	if s.err != nil {
 		return failedReader{s.err}
 	}
-	return io.NewSectionReader(s.file, 0, s.size)
+	return io.NewSectionReader(spoolFile{s.file, s.dir}, 0, s.size)
 }
 
 // Body is what was written so far, to be stored.
@@ -98,6 +109,20 @@ func (s *Spool) Close() error {
 		return fmt.Errorf("remove spool: %w", err)
 	}
 	return nil
+}
+
+// spoolFile is a spool's file, whose failures say whose they are.
+type spoolFile struct {
+	file *os.File
+	dir  string
+}
+
+func (f spoolFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.file.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("read spool: %w", shortage.Folder(f.dir, 0, err))
+	}
+	return n, err
 }
 
 // failedReader gives an error that happened while its content was written.

@@ -2,10 +2,14 @@ package sink_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
+	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/cvconsumer/cvconsumer/internal/shortage"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
@@ -52,7 +56,49 @@ func TestSpool(t *testing.T) {
 	if _, err := s.Write([]byte("x")); err == nil {
 		t.Error("written to a closed spool")
 	}
-	if _, err := sink.NewSpool(dir + "/nowhere"); err == nil {
-		t.Error("a spool in no folder")
+	if _, err := sink.NewSpool(dir + "/nowhere"); shortage.Of(err) == nil {
+		t.Errorf("a spool in no folder: %v", err)
+	}
+}
+
+// TestSpoolOnAFullDisk: whichever use of a spool meets a full disk, it is this machine's problem,
+// and it is known how much room was needed.
+func TestSpoolOnAFullDisk(t *testing.T) {
+	for name, use := range map[string]func(*sink.Spool) error{
+		"write": func(s *sink.Spool) error {
+			_, err := s.Write(make([]byte, 1<<20))
+			return err
+		},
+		"read": func(s *sink.Spool) error {
+			if _, err := s.Write(make([]byte, 1<<10)); err != nil {
+				return nil // too early
+			}
+			_, err := io.ReadAll(s.ReadSeeker())
+			return err
+		},
+		"store": func(s *sink.Spool) error {
+			if _, err := s.Write(make([]byte, 1<<10)); err != nil {
+				return nil
+			}
+			_, err := sink.NewStore(nil, sink.StoreOptions{}).Put(t.Context(), "k", sink.Body{R: s.Body("").R})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := sink.NewSpool(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer full.Close()
+			s.SetFile(full)
+			lacking := shortage.Of(use(s))
+			if lacking == nil || !errors.Is(lacking, syscall.ENOSPC) || !strings.Contains(lacking.Error(), "TMPDIR") || lacking.Bytes == 0 {
+				t.Errorf("it says %+v", lacking)
+			}
+		})
 	}
 }

@@ -18,15 +18,24 @@ type StoreOptions struct {
 	SSEKMSKeyID    string // with "aws:kms": the key's id; empty: the account's default key
 	MultipartAbove int64  // larger objects go by multipart, bytes; 0: 64 MiB
 	PartBytes      int64  // size of a part, bytes; 0: 8 MiB; raised so that an object has at most 10,000 parts
+	SpoolDir       string // for temporary files; empty: the system's
 	Log            zerolog.Logger
 	Wait           func(ctx context.Context, d time.Duration) error // pauses between own retries; nil: a timer
 }
 
-// Store is one bucket of an S3-compatible store. It is safe for use by several goroutines.
+// Store is one bucket of an S3-compatible store, as everybody has it or as one command does (see
+// Sealed). It is safe for use by several goroutines.
 type Store struct {
 	api *s3.Client
 	o   StoreOptions
+	*learned
 
+	sealer     *Sealer // nil: neither seals nor checks
+	anyMessage bool    // see OfAnyMessage
+}
+
+// learned is what was found out about a bucket.
+type learned struct {
 	versioning atomic.Int32 // what is known of the bucket's versions
 	looksFirst atomic.Bool  // see LookFirst
 }
@@ -45,7 +54,7 @@ func NewStore(api *s3.Client, o StoreOptions) *Store {
 	if o.Wait == nil {
 		o.Wait = wait
 	}
-	return &Store{api: api, o: o}
+	return &Store{api: api, o: o, learned: &learned{}}
 }
 
 // wait pauses for d, or until ctx ends.

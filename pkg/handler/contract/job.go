@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,6 +58,7 @@ type Job struct {
 	ReplayOf  Text       `json:"replay_of"`
 	GivenID   Text       `json:"given_id"` // the id the message gave, where ID is made of its sequence because that id was taken
 	Command   CommandRef `json:"command"`
+	First     *Origin    `json:"first"`   // where the command was published again: the message that its working objects are sealed for; null else
 	Holder    Text       `json:"holder"`  // the coordinator that took it last; a new one at every taking
 	Counted   []Text     `json:"counted"` // the holders whose attempts count, in order
 	Event     *Event     `json:"event"`   // the terminal event, whole, from the write that decided the end; null before
@@ -152,6 +154,30 @@ type CommandRef struct {
 	Digest    string    `json:"digest"`    // of the canonical data, salted, and keyed if that has metadata values; see Command.Ref
 	Resource  string    `json:"resource"`
 	Account   string    `json:"account"` // which the alias meant then, see account.Names; empty when the alias was not configured
+}
+
+// Origin is the message of a command that its objects are sealed for, by stream and sequence: the
+// first one that it came with under its job.
+type Origin struct {
+	Stream Text   `json:"stream"`
+	Seq    uint64 `json:"seq"`
+}
+
+// String names the message.
+func (o Origin) String() string { return string(o.Stream) + "/" + strconv.FormatUint(o.Seq, 10) }
+
+// Origin is the message that the objects of the job's command are sealed for.
+func (j Job) Origin() Origin {
+	if j.First != nil {
+		return *j.First
+	}
+	return Origin{j.Command.Stream, j.Command.Seq}
+}
+
+// PublishedAgain notes that the command came with another message, c. What it stored stays its own.
+func (j *Job) PublishedAgain(c Command) {
+	first := j.Origin()
+	j.First, j.Command = &first, j.Command.WithMessage(c)
 }
 
 // SameMessage reports whether c came with the very message that is remembered here, and not with

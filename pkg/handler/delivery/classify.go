@@ -19,7 +19,7 @@ const (
 	Stopping                   // this process drains: no attempt is to blame
 	Ended                      // the command has ended, or is ending: there is nothing left to do
 	Fenced                     // another replica holds the command now
-	Misconfigured              // the operator's problem: credentials, a missing bucket, a wrong endpoint
+	Misconfigured              // the operator's problem: credentials, a missing bucket, a wrong endpoint, a full disk here
 	Throttled                  // slow down
 	Retryable                  // may work the next time
 	Gone                       // what was named is not there
@@ -48,13 +48,15 @@ func Classify(ctx context.Context, err error) Class {
 		return Stopping
 	case errors.Is(err, ErrEnded):
 		return Ended
+	case IsShortage(err): // before all that is said of what was worked on
+		return Misconfigured
 	case errors.As(err, &own), errors.Is(err, ErrRefused):
 		return Permanent
 	case errors.Is(err, cv.ErrMisconfigured), errors.Is(err, sink.ErrMisconfigured):
 		return Misconfigured
 	case errors.Is(err, cv.ErrThrottled), errors.Is(err, sink.ErrThrottled):
 		return Throttled
-	case errors.Is(err, cv.ErrUnavailable), errors.Is(err, sink.ErrUnavailable), errors.Is(err, sink.ErrConflict):
+	case errors.Is(err, cv.ErrUnavailable), errors.Is(err, cv.ErrTooSlow), errors.Is(err, sink.ErrUnavailable), errors.Is(err, sink.ErrConflict):
 		return Retryable
 	case errors.Is(err, cv.ErrGone):
 		return Gone
@@ -67,8 +69,8 @@ func Classify(ctx context.Context, err error) Class {
 	if errors.As(err, &api) && api.Status >= 300 && api.Status < 500 {
 		return Permanent
 	}
-	// What is in no table is a local hiccup (a full disk, a queue that did not answer) more often
-	// than a verdict.
+	// What is in no table is a local hiccup (a queue that did not answer) more often than a
+	// verdict.
 	return Retryable
 }
 

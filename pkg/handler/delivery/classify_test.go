@@ -7,17 +7,24 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"net"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/internal/shortage"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
+
+// noFiles is what a connection fails with that this process has no file for.
+var noFiles = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
 
 // sentinels are the errors that the packages below declare, by name, with the class of each.
 var sentinels = map[string]struct {
@@ -28,6 +35,7 @@ var sentinels = map[string]struct {
 	"cv.ErrThrottled":      {cv.ErrThrottled, delivery.Throttled},
 	"cv.ErrMisconfigured":  {cv.ErrMisconfigured, delivery.Misconfigured},
 	"cv.ErrUnavailable":    {cv.ErrUnavailable, delivery.Retryable},
+	"cv.ErrTooSlow":        {cv.ErrTooSlow, delivery.Retryable},
 	"cv.ErrReadOnly":       {cv.ErrReadOnly, delivery.Permanent},
 	"cv.ErrPublished":      {cv.ErrPublished, delivery.Permanent},
 	"cv.ErrUntrained":      {cv.ErrUntrained, delivery.Permanent},
@@ -132,6 +140,14 @@ func TestClassify(t *testing.T) {
 		{"an error that no package declares", t.Context(), errors.New("disk full"), delivery.Retryable},
 		{"a newer version, with its particulars", t.Context(), &contract.NewerError{What: "job", V: 9}, delivery.Retryable},
 
+		{"too many open files for a download", t.Context(), &cv.Error{Op: "GetBlob", Err: fmt.Errorf("%w: %w", cv.ErrUnavailable, noFiles)}, delivery.Misconfigured},
+		{"too many open files for a call", t.Context(), &cv.Error{Op: "GetTags", Err: fmt.Errorf("%w: %w", cv.ErrMisconfigured, noFiles)}, delivery.Misconfigured},
+		{"too many open files for the store", t.Context(), &sink.Error{Op: "put object", Err: noFiles}, delivery.Misconfigured},
+		{"a full folder for temporary files", t.Context(), &cv.Error{Op: "GetBlob", Status: 200, Err: shortage.Folder("/tmp", 1, syscall.ENOSPC)}, delivery.Misconfigured},
+		{"a refusal that is a shortage", t.Context(), fmt.Errorf("%w: %w", delivery.ErrRefused, syscall.ENOMEM), delivery.Misconfigured},
+		{"a shortage after the command ended", cancelled(delivery.ErrEnded), syscall.ENOSPC, delivery.Ended},
+		{"a shortage at a drain", cancelled(delivery.ErrStopping), syscall.ENOSPC, delivery.Stopping},
+
 		{"a drain", cancelled(delivery.ErrStopping), context.Canceled, delivery.Stopping},
 		{"a drain while the service is down", cancelled(delivery.ErrStopping), cv.ErrUnavailable, delivery.Stopping},
 		{"a drain after the command failed", cancelled(delivery.ErrStopping), &contract.Error{}, delivery.Stopping},
@@ -201,7 +217,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-func TestDependencyOf(t *testing.T) {
+func TestProblemOf(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want string
@@ -209,9 +225,15 @@ func TestDependencyOf(t *testing.T) {
 		{fmt.Errorf("list: %w", cv.ErrMisconfigured), "training:main"},
 		{&cv.Error{Op: "GetTags", Status: 401}, "training:main"},
 		{fmt.Errorf("put: %w", sink.ErrMisconfigured), "storage"},
+		{fmt.Errorf("list: %w: %w", cv.ErrMisconfigured, noFiles), "host"},
+		{fmt.Errorf("put: %w: %w", sink.ErrMisconfigured, shortage.Folder("/tmp", 1, syscall.ENOSPC)), "host"},
 	} {
-		if got := delivery.DependencyOf(c.err, "main"); got != c.want {
-			t.Errorf("%v is about %s, not %s", c.err, got, c.want)
+		got, problem := delivery.ProblemOf(c.err, "main")
+		if got != c.want || (got == "host") != (shortage.Of(problem) == problem) {
+			t.Errorf("%v is about %s, not %s: %v", c.err, got, c.want, problem)
+		}
+		if wait := delivery.WaitFor(c.err); (wait == contract.WaitCredential) != strings.HasPrefix(got, "training") {
+			t.Errorf("%v is waited for as %s", c.err, wait)
 		}
 	}
 }

@@ -25,8 +25,8 @@ const PredictionsFile = "predictions.jsonl"
 
 // Bags are the bags of one command, and its working objects.
 type Bags struct {
-	Store    *sink.Store // holds the bags
-	Work     *sink.Store // holds the working objects
+	Store    *sink.Store // holds the bags, sealed
+	Work     *sink.Store // holds the working objects, sealed
 	Layout   sink.Layout
 	Prefix   string // of every key, which the layout has too
 	SpoolDir string // for temporary files
@@ -45,6 +45,12 @@ func KindOf(a contract.Action) sink.BagKind {
 		return sink.DeleteBag
 	}
 	return sink.ExportBag
+}
+
+// SealedBy are the bags with seals by a sealer.
+func (b Bags) SealedBy(by *sink.Sealer) Bags {
+	b.Store, b.Work = b.Store.Sealed(by), b.Work.Sealed(by)
+	return b
 }
 
 // URI is where a bag is, "s3://<bucket>/<prefix><id>/<kind>/".
@@ -86,22 +92,58 @@ func (b Bags) Request(scope contract.Scope, digest, account string) Request {
 type Request = bagfile.Request[contract.Scope]
 
 // EarlierRequest reports whether a bag exists under the command's id, and whether it was made for
-// the same data and account.
+// the same data and account. A bag that this deployment did not seal exists if it is whole, or
+// evidence of a failed delete, and is nobody's: an older version may have made it, or one whose
+// CV_SECRETS was lost, and nothing tells it from a forged one.
 func (b Bags) EarlierRequest(ctx context.Context) (exists, same bool, err error) {
 	for _, kind := range []sink.BagKind{sink.DeleteBag, sink.ExportBag} {
 		raw, same, err := b.request(ctx, kind)
-		if raw != nil || err != nil {
-			return raw != nil, same, err
+		if errors.Is(err, sink.ErrUnsealed) {
+			exists, err = b.unsealed(ctx, kind)
+			same = false
+		}
+		if raw != nil || exists || err != nil {
+			return raw != nil || exists, same, err
 		}
 	}
 	return false, false, nil
 }
 
-// request is the request that a stored bag was made for, nil when there is none, and whether that
-// is this command's, of the same account.
+// unsealed reports whether a bag without seals is whole, or evidence of a failed delete.
+func (b Bags) unsealed(ctx context.Context, kind sink.BagKind) (bool, error) {
+	store := b.Store.Unsealed()
+	request, err := store.ReadAll(ctx, b.Layout.Key(kind, sink.RequestFile), MaxReceipt)
+	if err != nil {
+		return false, fmt.Errorf("read the request of an earlier bundle: %w", err)
+	}
+	receipt, err := fitting(ctx, store, b.Layout, b.Prefix, kind)
+	whole := receipt != nil && receipt.Predicate.Command.SHA256 == HexSHA256(request)
+	if whole || err != nil || kind != sink.DeleteBag {
+		return whole, err
+	}
+	_, err = store.Head(ctx, b.Layout.Key(kind, sink.FailureFile))
+	if err != nil && !errors.Is(err, sink.ErrNotFound) {
+		return false, fmt.Errorf("look for the evidence of a failed delete: %w", err)
+	}
+	return err == nil, nil
+}
+
+// SameRequest reports whether what is stored of a bag was made for this command: its data, and the
+// account of it.
+func (b Bags) SameRequest(ctx context.Context, kind sink.BagKind) (bool, error) {
+	_, same, err := b.request(ctx, kind)
+	if errors.Is(err, sink.ErrUnsealed) {
+		return false, nil
+	}
+	return same, err
+}
+
+// request is the request that a stored bag was made for, in whichever life of the id, nil when
+// there is none, and whether that is this command's, of the same account. It fails with ErrUnsealed
+// where the request has no right seal.
 func (b Bags) request(ctx context.Context, kind sink.BagKind) (raw []byte, same bool, err error) {
-	raw, err = b.Store.ReadAll(ctx, b.Layout.Key(kind, sink.RequestFile), MaxReceipt)
-	if errors.Is(err, sink.ErrNotFound) {
+	raw, err = b.Store.OfAnyMessage().ReadAll(ctx, b.Layout.Key(kind, sink.RequestFile), MaxReceipt)
+	if errors.Is(err, sink.ErrNotFound) && !errors.Is(err, sink.ErrUnsealed) {
 		return nil, false, nil
 	}
 	if err != nil {

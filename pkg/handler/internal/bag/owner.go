@@ -9,72 +9,45 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// ownerName is the working object that names the command to which the others belong. It is the
-// first to be stored.
+// ownerName is the working object that marks the others as this command's. It is the first to be
+// stored.
 const ownerName = "owner.json"
 
 // maxOwner bounds it, in bytes.
 const maxOwner = 16 << 10
 
-// Owner says to which life of a command its working objects belong. An id may have several: it is
-// forgotten and used again, or its bucket is another deployment's. What one life froze, read or did
-// is not to be taken for another one's.
-type Owner struct {
-	V          int             `json:"v"`
-	Deployment string          `json:"deployment"`
-	ID         string          `json:"id"`
-	Action     contract.Action `json:"action"`
-	Account    string          `json:"account"`
-	Stream     contract.Text   `json:"stream"` // of the command's message, with Seq
-	Seq        uint64          `json:"seq"`
-	Digest     string          `json:"digest"` // of the command's data, with a salt: each job has its own
-	Units      int             `json:"units"`  // the version of units: another one cuts an export into others
+// owner is what its seal does not say: that names the command, its message and the deployment.
+type owner struct {
+	V       int    `json:"v"`
+	Account string `json:"account"`
+	Units   int    `json:"units"` // the version of units: another one cuts an export into others
 }
 
-// Owner is what the working objects of this command are to be marked with, in a deployment: job is
-// what the job remembers of the command, units the version of units.
-func (b Bags) Owner(deployment string, job contract.CommandRef, units int) Owner {
-	return Owner{
-		V: contract.FormatVersion, Deployment: deployment, ID: b.Command.ID, Action: b.Command.Action, Account: b.Account,
-		Stream: contract.Text(b.Command.Stream), Seq: b.Command.Seq, Digest: job.Digest, Units: units,
-	}
-}
-
-// owns reports whether working objects with this mark belong to the same life as those marked now:
-// they were stored under the same job or, where that was lost, for the same message.
-func (o Owner) owns(b Bags, now Owner) bool {
-	if o.Deployment != now.Deployment || o.ID != now.ID || o.Action != now.Action || o.Units != now.Units {
-		return false
-	}
-	earlier := contract.CommandRef{Digest: o.Digest, Resource: b.Command.Data.Resource, Account: o.Account}
-	return o.Digest == now.Digest || o.Stream == now.Stream && o.Seq == now.Seq &&
-		b.Command.SameAs(contract.Job{ID: o.ID, Action: o.Action, Command: earlier}, b.Keys) && b.SameAccount(earlier)
-}
-
-// Own makes sure that the working objects are this life's. If they are not, it calls remove, which
-// removes those of the earlier life and what was left of its bags. Then it stores this life's mark.
-func (b Bags) Own(ctx context.Context, now Owner, remove func(context.Context) error) error {
+// Own makes sure that the working objects are this command's, in this life of its id: that the mark
+// with the right seal is there, of the same account and version of units. If it is not, it calls
+// remove, which removes those of an earlier life and what was left of its bags. Then it stores the
+// mark.
+func (b Bags) Own(ctx context.Context, units int, remove func(context.Context) error) error {
 	key := b.WorkKey(ownerName)
 	raw, err := b.Work.ReadAll(ctx, key, maxOwner)
-	var had Owner
-	marked := !errors.Is(err, sink.ErrNotFound)
+	marked := err == nil
 	switch {
-	case !marked:
-	case err != nil:
-		return fmt.Errorf("read whose the working objects are: %w", err)
-	default:
-		err := contract.DecodeVersioned(raw, ownerName, &had)
-		if errors.Is(err, contract.ErrNewer) {
+	case marked:
+		var had owner
+		if err := contract.DecodeVersioned(raw, ownerName, &had); err != nil {
 			return err
 		}
-		if err == nil && had.owns(b, now) {
+		earlier := contract.CommandRef{Resource: b.Command.Data.Resource, Account: had.Account}
+		if had.Units == units && b.SameAccount(earlier) {
 			return nil
 		}
+	case !errors.Is(err, sink.ErrNotFound):
+		return fmt.Errorf("read whose the working objects are: %w", err)
 	}
 	if err := remove(ctx); err != nil {
 		return err
 	}
-	mark, err := contract.Marshal(now)
+	mark, err := contract.Marshal(owner{V: contract.FormatVersion, Account: b.Account, Units: units})
 	if err != nil {
 		return fmt.Errorf("encode the mark of the working objects: %w", err)
 	}
@@ -94,7 +67,7 @@ func (b Bags) Own(ctx context.Context, now Owner, remove func(context.Context) e
 // Stored reports whether anything is stored under the command's id.
 func (b Bags) Stored(ctx context.Context) (bool, error) {
 	stores := []*sink.Store{b.Store}
-	if b.Work != b.Store {
+	if !b.Work.SameBucket(b.Store) {
 		stores = append(stores, b.Work)
 	}
 	for _, store := range stores {

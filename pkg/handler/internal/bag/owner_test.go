@@ -1,51 +1,57 @@
-package bag
+package bag_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
-// TestOwns says whose working objects a command takes for its own: those stored under its job, and
-// where that was lost, those stored for the same message.
-func TestOwns(t *testing.T) {
-	command := func(data string, seq uint64, stream string) contract.Command {
-		c, err := contract.DecodeCommand("cv", contract.Message{
-			Subject: "cv.commands.delete", Header: map[string][]string{contract.HeaderMsgID: {"del-1"}}, Body: []byte(data), Seq: seq, Stream: stream,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
+// TestOwn says whose working objects a command takes for its own: those that it sealed, for the
+// same message and account, cut into units of the same version.
+func TestOwn(t *testing.T) {
+	s := sinktest.Shared(t)
+	type life struct {
+		key, message, account string
+		units                 int
 	}
-	const all, tags = `{"all_projects":true}`, `{"all_projects":true,"categories":["tags"]}`
-	mark := func(c contract.Command, deployment, account, salt string) (Bags, Owner) {
-		b := Bags{Command: c, Account: account}
-		return b, b.Owner(deployment, c.Ref(salt, nil), 1)
+	first := life{"key", "s1/7", "faces", 3}
+	own := func(plain *sink.Store, l life) (removed bool) {
+		t.Helper()
+		layout, err := sink.NewLayout("", "del-1")
+		must(t, err)
+		store := plain.Sealed(sink.NewSealer([]byte(l.key), "del-1", l.message))
+		b := bag.Bags{Store: store, Work: store, Layout: layout, Account: l.account, Command: contract.Command{ID: "del-1"}}
+		must(t, b.Own(t.Context(), l.units, func(context.Context) error {
+			removed = true
+			return nil
+		}))
+		return removed
 	}
-	first := command(all, 7, "s1")
-	_, had := mark(first, "here", "faces", "a")
 	for _, c := range []struct {
-		name                      string
-		now                       contract.Command
-		deployment, account, salt string
-		owns                      bool
+		name  string
+		later life
+		owns  bool
 	}{
-		{"the same job", first, "here", "faces", "a", true},
-		{"the job was lost", first, "here", "faces", "b", true},
-		{"published again, under the same job", command(all, 1, "s2"), "here", "faces", "a", true},
-		{"forgotten, and published again", command(all, 8, "s1"), "here", "faces", "b", false},
-		{"forgotten, and published in a stream that was made again", command(all, 7, "s2"), "here", "faces", "b", false},
-		{"another command with the same sequence", command(tags, 7, "s1"), "here", "faces", "b", false},
-		{"another account", first, "here", "other", "b", false},
-		{"another deployment", first, "there", "faces", "a", false},
+		{"the next attempt", first, true},
+		{"another message", life{"key", "s1/8", "faces", 3}, false},
+		{"a stream that was made again", life{"key", "s2/7", "faces", 3}, false},
+		{"another deployment", life{"other", "s1/7", "faces", 3}, false},
+		{"another account", life{"key", "s1/7", "other", 3}, false},
+		{"another version of units", life{"key", "s1/7", "faces", 4}, false},
 	} {
-		if b, now := mark(c.now, c.deployment, c.account, c.salt); had.owns(b, now) != c.owns {
+		store := sink.NewStore(s.Client(), sink.StoreOptions{Bucket: s.Bucket(t, sinktest.BucketOptions{})})
+		if !own(store, first) {
+			t.Error("what was there before is taken for its own")
+		}
+		if own(store, c.later) == c.owns {
 			t.Errorf("%s: owned %t", c.name, !c.owns)
 		}
-	}
-	b, _ := mark(first, "here", "faces", "a")
-	if had.owns(b, b.Owner("here", first.Ref("a", nil), 2)) {
-		t.Error("another version of units: owned")
+		if own(store, c.later) {
+			t.Errorf("%s: what was marked just now is not owned", c.name)
+		}
 	}
 }

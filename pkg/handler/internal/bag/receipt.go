@@ -139,10 +139,15 @@ func storeReceipt(ctx context.Context, bag *sink.Bag, b []byte) error {
 }
 
 // Receipt is what the receipt of a bag says, as a terminal event tells it; nil when there is none,
-// or one that is not believed: it belongs to another command, account or data, or contradicts what
-// is stored, as one does that was written after the bag was given up.
+// or one that is not believed: it was not sealed by this deployment for the id, belongs to another
+// command, account or data, or contradicts what is stored, as one does that was written after the
+// bag was given up.
 func (b Bags) Receipt(ctx context.Context, kind sink.BagKind) (*contract.EventData, error) {
-	raw, err := b.Store.ReadAll(ctx, b.Layout.Key(kind, sink.ReceiptFile), MaxReceipt)
+	key := b.Layout.Key(kind, sink.ReceiptFile)
+	raw, err := b.Store.OfAnyMessage().ReadAll(ctx, key, MaxReceipt)
+	if errors.Is(err, sink.ErrUnsealed) {
+		b.Log.Warn().Str("key", string(key)).Str("reason", "it has no seal of this deployment").Msg("receipt ignored")
+	}
 	if errors.Is(err, sink.ErrNotFound) {
 		return nil, nil
 	}
@@ -157,7 +162,7 @@ func (b Bags) Receipt(ctx context.Context, kind sink.BagKind) (*contract.EventDa
 		return nil, err
 	}
 	if doubt != "" {
-		b.Log.Warn().Str("key", string(b.Layout.Key(kind, sink.ReceiptFile))).Str("reason", doubt).Msg("receipt ignored")
+		b.Log.Warn().Str("key", string(key)).Str("reason", doubt).Msg("receipt ignored")
 		return nil, nil
 	}
 	says := receipt.Predicate
@@ -219,28 +224,39 @@ func (b Bags) doubt(ctx context.Context, kind sink.BagKind, receipt *sink.Receip
 	}
 	request, same, err := b.request(ctx, kind)
 	switch {
+	case errors.Is(err, sink.ErrUnsealed):
+		return string(sink.RequestFile) + " has no seal of this deployment", nil
 	case err != nil:
 		return "", err
 	case !same || HexSHA256(request) != says.SHA256:
 		return "it belongs to another request than " + string(sink.RequestFile), nil
 	}
-	return unfit(ctx, b.Store, b.Layout, b.Prefix, kind, receipt)
+	return unfit(ctx, b.Store.Unsealed(), b.Layout, b.Prefix, kind, receipt)
 }
 
 // Whole reports whether a bag has a receipt that fits it, whichever command it belongs to.
 func Whole(ctx context.Context, store *sink.Store, layout sink.Layout, prefix string, kind sink.BagKind) (bool, error) {
+	receipt, err := fitting(ctx, store, layout, prefix, kind)
+	return receipt != nil, err
+}
+
+// fitting is the receipt of a bag if it fits that, whichever command it belongs to; nil else.
+func fitting(ctx context.Context, store *sink.Store, layout sink.Layout, prefix string, kind sink.BagKind) (*sink.Receipt, error) {
 	raw, err := store.ReadAll(ctx, layout.Key(kind, sink.ReceiptFile), MaxReceipt)
 	if errors.Is(err, sink.ErrNotFound) {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for a receipt: %w", err)
+		return nil, fmt.Errorf("look for a receipt: %w", err)
 	}
 	receipt, doubt, err := parseReceipt(raw)
 	if err == nil && doubt == "" {
 		doubt, err = unfit(ctx, store, layout, prefix, kind, receipt)
 	}
-	return doubt == "", err
+	if doubt != "" || err != nil {
+		return nil, err
+	}
+	return receipt, nil
 }
 
 // unfit is why a receipt does not belong where it is; empty for one that names the id, kind and

@@ -176,12 +176,15 @@ func (d *Deleter) exportFirst(ctx context.Context, digest string) (exported *con
 	if data == nil || data.Plan == nil {
 		return nil, "", nil, &contract.Error{Code: contract.CodeInternal, Message: "the bundle under this id was not exported for this delete, so nothing is deleted"}
 	}
-	report, err := verify.Bag(ctx, verify.Stored(d.Bags.Store, d.Bags.Layout.Bag(sink.ExportBag)), verify.Options{})
+	report, err := verify.Bag(ctx, verify.Stored(d.Bags.Store.Unsealed(), d.Bags.Layout.Bag(sink.ExportBag)), verify.Options{})
 	if err != nil {
 		return nil, "", nil, fmt.Errorf("verify the exported bundle: %w", err)
 	}
 	if report.Result != verify.OK {
 		return nil, "", nil, &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the exported bundle does not verify, so nothing is deleted: %v", report.Problems)}
+	}
+	if report.ReceiptSHA256 != data.Bundle.ReceiptSHA256 {
+		return nil, "", nil, &contract.Error{Code: contract.CodeInternal, Message: "the exported bundle was replaced before it was verified, so nothing is deleted: the bucket was changed from outside"}
 	}
 	if data.Exceptions > 0 {
 		return nil, "", refusedEnd(&contract.Error{Code: contract.CodePreconditionFailed, Message: fmt.Sprintf(

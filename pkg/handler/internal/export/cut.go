@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -123,7 +124,7 @@ type known struct {
 func (r *results) known(ctx context.Context, p uuid.UUID) (known, error) {
 	k := known{paths: map[string]struct{}{}, failed: map[string]struct{}{}}
 	for _, n := range r.unitsOf(p) {
-		for rec, err := range unit.ReadRecords(ctx, r.x.Bags.Work, r.x.Bags.Layout, n) {
+		for rec, err := range r.records(ctx, n) {
 			if err != nil {
 				return known{}, err
 			}
@@ -186,6 +187,13 @@ func (r *results) strays(ctx context.Context) ([]adopted, error) {
 		if _, ok := have.failed[stem]; !ok {
 			continue
 		}
+		stored, err := r.x.Bags.Store.Describe(ctx, o.Key)
+		if errors.Is(err, sink.ErrNotFound) { // no worker of this export stored it
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("adopt %s: %w", name, err)
+		}
 		text, err := unit.BlameStored(ctx, r.x.Bags.Store, o.Key, unit.CodeNotImage)
 		if err != nil {
 			return nil, fmt.Errorf("adopt %s: %w", name, err)
@@ -194,10 +202,6 @@ func (r *results) strays(ctx context.Context) ([]adopted, error) {
 			continue
 		}
 		delete(have.failed, stem)
-		stored, err := r.x.Bags.Store.Describe(ctx, o.Key)
-		if err != nil {
-			return nil, fmt.Errorf("adopt %s: %w", name, err)
-		}
 		out = append(out, adopted{Path: name, SHA256: stored.SHA256, Bytes: stored.Bytes, ContentType: stored.ContentType, Source: stored.Meta[unit.MetaSource]})
 	}
 	return out, nil

@@ -84,7 +84,7 @@ func (x *Exporter) Bag(ctx context.Context, deletes string) error {
 	}
 	r := &results{x: x, plan: plan, digests: map[int]string{}}
 	r.rounds = newRounds(plan, x.Command, func(ctx context.Context, n int) (unit.Summary, error) {
-		s, _, err := unit.ReadSummary(ctx, x.Bags.Work, x.Bags.Layout, n)
+		s, _, err := r.summary(ctx, n)
 		return s, err
 	})
 	if err := r.read(ctx); err != nil {

@@ -66,7 +66,7 @@ func (c *committing) addProject(ctx context.Context, state *projectState, cut cu
 // last, where no unit has the picture.
 func (p *projectCommit) stored(ctx context.Context) error {
 	for _, n := range p.c.results.unitsOf(p.state.id) {
-		for rec, err := range unit.ReadRecords(ctx, p.c.x.Bags.Work, p.c.x.Bags.Layout, n) {
+		for rec, err := range p.c.results.records(ctx, n) {
 			switch {
 			case err != nil:
 				return err
@@ -251,7 +251,7 @@ func (p *projectCommit) lines(ctx context.Context, name sink.Path, units []int, 
 		enc := json.NewEncoder(buffered)
 		enc.SetEscapeHTML(false)
 		for _, n := range units {
-			for rec, err := range unit.ReadRecords(ctx, p.c.x.Bags.Work, p.c.x.Bags.Layout, n) {
+			for rec, err := range p.c.results.records(ctx, n) {
 				if err != nil {
 					return err
 				}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -73,15 +74,15 @@ func (r *results) read(ctx context.Context) error {
 func (r *results) resume(ctx context.Context, stored, waits map[int]bool) (probe int, err error) {
 	probe = -1
 	for n := range waits {
-		if !stored[n] && (probe < 0 || n < probe) {
-			probe = n
-		}
 		w, err := unit.ReadWait(ctx, r.x.Bags.Work, r.x.Bags.Layout, n)
 		if err != nil {
 			return probe, err
 		}
 		if w == nil {
 			continue
+		}
+		if !stored[n] && (probe < 0 || n < probe) {
+			probe = n
 		}
 		if err := r.x.Ledger.Add(ctx, w.Calls); err != nil {
 			return probe, err
@@ -147,12 +148,15 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 	next := begin          // the next one to queue
 	for n := begin; n < end; n++ {
 		if stored[n] {
-			if err := r.learn(ctx, n); err != nil {
+			err := r.learn(ctx, n)
+			if err == nil {
+				continue
+			}
+			if !errors.Is(err, sink.ErrNotFound) {
 				return err
 			}
-			continue
 		}
-		todo[n] = true
+		todo[n] = true // what is stored under the name of its result, if anything, is none
 	}
 	queued := 0
 	fill := func() error {
@@ -271,7 +275,11 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 }
 
 func (r *results) publish(ctx context.Context, n int) error {
-	b, err := contract.Marshal(r.rounds.units[n])
+	sealed, err := unit.Seal(r.x.Bags.Work, r.rounds.units[n])
+	if err != nil {
+		return err //nolint:wrapcheck // it says what it encodes
+	}
+	b, err := contract.Marshal(sealed)
 	if err != nil {
 		return fmt.Errorf("encode unit %d: %w", n, err)
 	}
@@ -283,7 +291,7 @@ func (r *results) publish(ctx context.Context, n int) error {
 
 // learn takes note of a result that exists.
 func (r *results) learn(ctx context.Context, n int) error {
-	s, digest, err := unit.ReadSummary(ctx, r.x.Bags.Work, r.x.Bags.Layout, n)
+	s, digest, err := r.summary(ctx, n)
 	if err != nil {
 		return err
 	}
@@ -298,6 +306,16 @@ func (r *results) learn(ctx context.Context, n int) error {
 	return nil
 }
 
+// summary is the first line of a unit's result, and the digest of the whole.
+func (r *results) summary(ctx context.Context, n int) (unit.Summary, string, error) {
+	return unit.ReadSummary(ctx, r.x.Bags.Work, r.x.Bags.Layout, r.rounds.units[n]) //nolint:wrapcheck // it says what it reads
+}
+
+// records are the lines of a unit's result after the first.
+func (r *results) records(ctx context.Context, n int) iter.Seq2[unit.Record, error] {
+	return unit.ReadRecords(ctx, r.x.Bags.Work, r.x.Bags.Layout, r.rounds.units[n])
+}
+
 // lostCalls brings the calls of failed attempts of units into the ledger.
 func (r *results) lostCalls(ctx context.Context) error {
 	for o, err := range r.x.Bags.Work.List(ctx, r.x.Bags.WorkKey("units/")) {
@@ -308,6 +326,9 @@ func (r *results) lostCalls(ctx context.Context) error {
 			continue
 		}
 		b, err := r.x.Bags.Work.ReadAll(ctx, o.Key, unit.MaxObject)
+		if errors.Is(err, sink.ErrNotFound) { // no worker of this export stored it
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("read a failed attempt: %w", err)
 		}

@@ -243,7 +243,8 @@ func (r *rounds) pages(p *projectState, l *listing) {
 		kind = unit.KindPerformances
 	}
 	l.pages = nil
-	pages := cv.Pages(l.of.Count)
+	of := l.of // a unit stays what it is when the listing is counted again
+	pages := cv.Pages(of.Count)
 	if r.plan.witnessed() {
 		pages = max(pages, 1) // whatever the count says
 	}
@@ -253,7 +254,7 @@ func (r *rounds) pages(p *projectState, l *listing) {
 		return
 	}
 	for k := range pages {
-		n := r.add(unit.Unit{Kind: kind, Project: p.id, Listing: &l.of, Pass: l.pass, Skip: k * cv.PageStride, Fetch: l.fetch})
+		n := r.add(unit.Unit{Kind: kind, Project: p.id, Listing: &of, Pass: l.pass, Skip: k * cv.PageStride, Fetch: l.fetch})
 		l.pages = append(l.pages, n)
 	}
 	l.all = append(l.all, l.pages...)

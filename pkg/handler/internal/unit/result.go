@@ -82,43 +82,31 @@ func EncodeResult(s Summary, records []Record) ([]byte, error) {
 }
 
 // ReadSummary reads the first line of a unit's result, and the digest of the whole.
-func ReadSummary(ctx context.Context, work *sink.Store, l sink.Layout, n int) (s Summary, digest string, err error) {
-	body, o, err := work.Open(ctx, l.Work(ResultName(n)))
+func ReadSummary(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) (Summary, string, error) {
+	r, err := openResult(ctx, work, l, u)
 	if err != nil {
-		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
+		return Summary{}, "", err
 	}
-	defer body.Close()
-	s, err = Line[Summary](Scan(body))
-	switch {
-	case err != nil:
-		return Summary{}, "", fmt.Errorf("read the result of unit %d: %w", n, err)
-	case s.V > Version:
-		return Summary{}, "", &contract.NewerError{What: "unit result", V: s.V, Up: Version}
-	case s.N != n:
-		return Summary{}, "", fmt.Errorf("read the result of unit %d: it is that of unit %d", n, s.N)
-	}
-	return s, o.SHA256, nil
+	return r.summary, r.digest, r.body.Close() //nolint:wrapcheck // a temporary file
 }
 
 // ReadRecords yields the lines of a unit's result after the first.
-func ReadRecords(ctx context.Context, work *sink.Store, l sink.Layout, n int) iter.Seq2[Record, error] {
+func ReadRecords(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		body, _, err := work.Open(ctx, l.Work(ResultName(n)))
+		r, err := openResult(ctx, work, l, u)
 		if err != nil {
-			yield(Record{}, fmt.Errorf("read the result of unit %d: %w", n, err))
+			yield(Record{}, err)
 			return
 		}
-		defer body.Close()
-		lines := Scan(body)
-		if _, err := Line[json.RawMessage](lines); err != nil { // the summary
-			yield(Record{}, fmt.Errorf("read the result of unit %d: %w", n, err))
-			return
-		}
-		for rec, err := range Lines[Record](lines) {
-			if err != nil {
-				err = fmt.Errorf("read the result of unit %d: %w", n, err)
+		defer r.body.Close()
+		for rec, err := range Lines[Record](r.rest) {
+			if err == nil {
+				err = rec.check()
 			}
-			if !yield(rec, err) {
+			if err != nil {
+				err = fmt.Errorf("read the result of unit %d: %w", u.N, err)
+			}
+			if !yield(rec, err) || err != nil {
 				return
 			}
 		}
@@ -141,6 +129,49 @@ func Line[T any](lines *bufio.Scanner) (v T, err error) {
 		return v, cmp.Or(lines.Err(), io.EOF)
 	}
 	return v, json.Unmarshal(lines.Bytes(), &v)
+}
+
+// result is a unit's result, of which the first line was read.
+type result struct {
+	summary Summary
+	digest  string // of the whole
+	rest    *bufio.Scanner
+	body    io.Closer
+}
+
+// openResult opens a unit's result. What another unit with this number left is not there.
+func openResult(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) (r result, err error) {
+	bound, err := Bound(work, u)
+	if err != nil {
+		return r, err
+	}
+	body, o, err := bound.Open(ctx, l.Work(ResultName(u.N)))
+	if err != nil {
+		return r, fmt.Errorf("read the result of unit %d: %w", u.N, err)
+	}
+	r = result{digest: o.SHA256, body: body, rest: Scan(body)}
+	r.summary, err = Line[Summary](r.rest)
+	switch {
+	case err != nil:
+	case r.summary.V > Version:
+		err = &contract.NewerError{What: "unit result", V: r.summary.V, Up: Version}
+	default:
+		err = r.summary.check(u)
+	}
+	if err != nil {
+		return r, errors.Join(fmt.Errorf("read the result of unit %d: %w", u.N, err), body.Close())
+	}
+	return r, nil
+}
+
+// Bound is a sealed store for what is stored of a unit: its result, its reading, and the marks of
+// its attempts. Of another unit with the same number there is nothing in it.
+func Bound(work *sink.Store, u Unit) (*sink.Store, error) {
+	identity, err := u.Identity()
+	if err != nil {
+		return nil, err
+	}
+	return work.Bound(identity), nil
 }
 
 // Lines yields the values that are left. After an error nothing follows.

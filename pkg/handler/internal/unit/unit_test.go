@@ -176,7 +176,8 @@ func newStore(t *testing.T) (*sink.Store, sink.Layout) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sink.NewStore(s3.Client(), sink.StoreOptions{Bucket: s3.Bucket(t, sinktest.BucketOptions{})}), layout
+	store := sink.NewStore(s3.Client(), sink.StoreOptions{Bucket: s3.Bucket(t, sinktest.BucketOptions{})})
+	return store.Sealed(sink.NewSealer([]byte("key"), "exp-1", "s1/7")), layout
 }
 
 // A unit's result is read as it was written: the summary alone, and the records after it.
@@ -197,15 +198,17 @@ func TestResultRoundTrip(t *testing.T) {
 	if n := bytes.Count(b, []byte("\n")); n != 3 || !bytes.Contains(b, []byte("<&>")) {
 		t.Errorf("the result is\n%s", b)
 	}
-	o, err := store.Put(t.Context(), layout.Work(unit.ResultName(4)), sink.Bytes(b, "application/jsonl"))
+	u := unit.Unit{V: unit.Version, Command: "exp-1", Seq: 7, Stream: "s1", N: 4, Kind: unit.KindPage}
+	o, err := bound(t, store, u).Put(t.Context(), layout.Work(unit.ResultName(4)), sink.Bytes(b, "application/jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, digest, err := unit.ReadSummary(t.Context(), store, layout, 4); err != nil || !reflect.DeepEqual(got, s) || digest != o.SHA256 || digest == "" {
+	u.Seq, u.Stream = 1, "s2" // the command was published again
+	if got, digest, err := unit.ReadSummary(t.Context(), store, layout, u); err != nil || !reflect.DeepEqual(got, s) || digest != o.SHA256 || digest == "" {
 		t.Errorf("the summary is %+v, digest %q, %v", got, digest, err)
 	}
 	var got []unit.Record
-	for r, err := range unit.ReadRecords(t.Context(), store, layout, 4) {
+	for r, err := range unit.ReadRecords(t.Context(), store, layout, u) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,14 +217,64 @@ func TestResultRoundTrip(t *testing.T) {
 	if !reflect.DeepEqual(got, records) {
 		t.Errorf("the records are %+v", got)
 	}
-	if _, _, err := unit.ReadSummary(t.Context(), store, layout, 5); !errors.Is(err, sink.ErrNotFound) {
+	if _, _, err := unit.ReadSummary(t.Context(), store, layout, unit.Unit{N: 5}); !errors.Is(err, sink.ErrNotFound) {
 		t.Errorf("a result that does not exist: %v", err)
 	}
-	if _, err := store.Put(t.Context(), layout.Work(unit.ResultName(6)), sink.Bytes(fmt.Appendf(nil, `{"v":%d,"n":6}`, unit.Version+1), "application/jsonl")); err != nil {
+	u.Skip = 256
+	if _, _, err := unit.ReadSummary(t.Context(), store, layout, u); !errors.Is(err, sink.ErrUnsealed) {
+		t.Errorf("the result of another unit with that number: %v", err)
+	}
+	u.N = 6
+	if _, err := bound(t, store, u).Put(t.Context(), layout.Work(unit.ResultName(6)), sink.Bytes(fmt.Appendf(nil, `{"v":%d,"n":6}`, unit.Version+1), "application/jsonl")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := unit.ReadSummary(t.Context(), store, layout, 6); !errors.Is(err, contract.ErrNewer) {
+	if _, _, err := unit.ReadSummary(t.Context(), store, layout, u); !errors.Is(err, contract.ErrNewer) {
 		t.Errorf("a result of a newer version: %v", err)
+	}
+}
+
+// bound is the store of a unit.
+func bound(t *testing.T, store *sink.Store, u unit.Unit) *sink.Store {
+	t.Helper()
+	own, err := unit.Bound(store, u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return own
+}
+
+// Numbers that no result has are not used, also behind a right seal.
+func TestNumbersOutOfBounds(t *testing.T) {
+	store, layout := newStore(t)
+	for n, line := range []string{
+		`"n":9000000000,"kind":"page"`, `"n":-1,"kind":"page"`, `"n":2,"kind":"counts"`, `"n":3,"kind":"page","listed":-1`, `"n":4,"kind":"page","listed":9000000000`,
+		`"n":5,"kind":"page","bytes":-1`, `"n":6,"kind":"page","tags":-1`, `"n":7,"kind":"page","failed":10000001`,
+		`"n":8,"kind":"page","listings":[{"kind":"tagged","count":-1}]`, `"n":9,"kind":"page","listings":[{"kind":"tagged","count":9000000000}]`,
+		`"n":10,"kind":"page","ids":"AA=="`, `"n":11,"kind":"page","ids":7`,
+	} {
+		u := unit.Unit{N: n, Kind: unit.KindPage}
+		body := sink.Bytes(fmt.Appendf(nil, `{"v":%d,%s}`, unit.Version, line), "application/jsonl")
+		if _, err := bound(t, store, u).Put(t.Context(), layout.Work(unit.ResultName(n)), body); err != nil {
+			t.Fatal(err)
+		}
+		if s, _, err := unit.ReadSummary(t.Context(), store, layout, u); err == nil || errors.Is(err, sink.ErrNotFound) {
+			t.Errorf("%s: %+v, %v", line, s, err)
+		}
+	}
+	u := unit.Unit{N: 20, Kind: unit.KindPage}
+	body := sink.Bytes(fmt.Appendf(nil, `{"v":%d,"n":20,"kind":"page"}`+"\n"+`{"blob":{"bytes":-1}}`, unit.Version), "application/jsonl")
+	if _, err := bound(t, store, u).Put(t.Context(), layout.Work(unit.ResultName(20)), body); err != nil {
+		t.Fatal(err)
+	}
+	for r, err := range unit.ReadRecords(t.Context(), store, layout, u) {
+		if err == nil {
+			t.Errorf("a record %+v", r)
+		}
+	}
+	for _, line := range []string{`"n":-1`, `"n":9000000000`, `"skip":-1`, `"reading":-1`} {
+		if u, err := unit.Decode(fmt.Appendf(nil, `{"v":%d,%s}`, unit.Version, line)); err == nil {
+			t.Errorf("%s: %+v", line, u)
+		}
 	}
 }
 

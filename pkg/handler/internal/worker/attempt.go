@@ -29,8 +29,11 @@ type attempt struct {
 	command contract.Command
 	client  *cv.Client
 	layout  sink.Layout
-	number  int  // 1 at first
-	again   bool // a tag that the command names was not there, and is looked for again
+	store   *sink.Store // holds the bag, sealed
+	work    *sink.Store // holds the working objects, sealed
+	own     *sink.Store // as work, and bound to the unit: for its result, reading and marks
+	number  int         // 1 at first
+	again   bool        // a tag that the command names was not there, and is looked for again
 	lease   delivery.Lease
 	control *account.Control
 	calls   *ledger.Recorder
@@ -41,7 +44,7 @@ type attempt struct {
 func (a *attempt) unmark(ctx context.Context) error {
 	ctx, cancel := delivery.DetachedIfDone(ctx)
 	defer cancel()
-	if err := a.w.Work.Remove(ctx, a.key(unit.TryName(a.unit.N, a.number))); err != nil {
+	if err := a.own.Remove(ctx, a.key(unit.TryName(a.unit.N, a.number))); err != nil {
 		return fmt.Errorf("take back the mark of an attempt: %w", err)
 	}
 	return nil
@@ -53,17 +56,28 @@ func (a *attempt) unmarkLost(ctx context.Context, k int, mark []byte) error {
 	ctx, cancel := delivery.DetachedIfDone(ctx)
 	defer cancel()
 	key := a.key(unit.TryName(a.unit.N, k))
-	b, err := a.w.Work.ReadAll(ctx, key, unit.MaxObject)
+	b, err := a.own.ReadAll(ctx, key, unit.MaxObject)
 	if errors.Is(err, sink.ErrNotFound) || err == nil && !bytes.Equal(b, mark) {
 		return nil
 	}
 	if err == nil {
-		err = a.w.Work.Remove(ctx, key)
+		err = a.own.Remove(ctx, key)
 	}
 	if err != nil {
 		return fmt.Errorf("take back the mark of an attempt: %w", err)
 	}
 	return nil
+}
+
+// seal has the attempt's objects sealed for the message that the unit's command came with first.
+func (a *attempt) seal(ctx context.Context, origin contract.Origin) error {
+	sealer, err := account.Sealer(ctx, a.w.Secrets, a.unit.Command, origin)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what it reads
+	}
+	a.store, a.work = a.w.Store.Sealed(sealer), a.w.Work.Sealed(sealer)
+	a.own, err = unit.Bound(a.work, a.unit)
+	return err //nolint:wrapcheck // it says what it encodes
 }
 
 func (a *attempt) key(name string) sink.Key { return a.layout.Work(name) }
@@ -81,7 +95,7 @@ func (a *attempt) count(ctx context.Context) (int, error) {
 	}
 	digest := sha256.Sum256(mark)
 	for k := 1; ; k++ {
-		o, err := a.w.Work.Put(ctx, a.key(unit.TryName(a.unit.N, k)), sink.Bytes(mark, "application/json"))
+		o, err := a.own.Put(ctx, a.key(unit.TryName(a.unit.N, k)), sink.Bytes(mark, "application/json"))
 		if err != nil {
 			return 0, errors.Join(fmt.Errorf("mark the attempt: %w", err), a.unmarkLost(ctx, k, mark))
 		}
@@ -124,7 +138,7 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 	defer cancel()
 	switch {
 	case class == delivery.Misconfigured:
-		if a.w.Health.Fail(delivery.DependencyOf(err, a.command.Data.Resource), err) {
+		if a.w.Health.Fail(delivery.ProblemOf(err, a.command.Data.Resource)) {
 			a.log.Error().Err(err).Msg("dependency misconfigured; pausing until it recovers")
 		}
 		return a.wait(ctx, delivery.WaitFor(err), err)
@@ -136,7 +150,7 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 		if class == delivery.Retryable || class == delivery.Throttled {
 			e.Code, e.Message = account.CodeOf(cause), fmt.Sprintf("unit %d (%s) failed %d times, at last: %s", a.unit.N, a.unit.Kind, a.number, e.Message)
 		}
-		err = a.store(ctx, unit.Summary{Error: e}, nil)
+		err = a.storeResult(ctx, unit.Summary{Error: e}, nil)
 		if errors.Is(err, delivery.ErrEnded) {
 			return a.finish(ctx, err)
 		}
@@ -161,7 +175,7 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 	} else if class == delivery.Fenced {
 		a.log.Warn().Err(err).Msg("unit given up")
 	} else if b, err := json.Marshal(unit.AttemptError{V: unit.Version, N: a.unit.N, Error: cause.Error(), Calls: a.calls.Take()}); err == nil {
-		if _, err := a.w.Work.Put(ctx, a.key(unit.ErrorName(a.unit.N, a.number)), sink.Bytes(b, "application/json")); err != nil {
+		if _, err := a.work.Put(ctx, a.key(unit.ErrorName(a.unit.N, a.number)), sink.Bytes(b, "application/json")); err != nil {
 			a.log.Warn().Err(err).Msg("store the calls of a failed attempt")
 		}
 	}
@@ -187,7 +201,7 @@ func (a *attempt) tellWait(ctx context.Context, w unit.Wait) error {
 	if err != nil {
 		return fmt.Errorf("encode what the unit waits for: %w", err)
 	}
-	if _, err := a.w.Work.Put(ctx, a.key(unit.WaitName(w.N)), sink.Bytes(b, "application/json")); err != nil {
+	if _, err := a.work.Put(ctx, a.key(unit.WaitName(w.N)), sink.Bytes(b, "application/json")); err != nil {
 		return fmt.Errorf("store what the unit waits for: %w", err)
 	}
 	if err := a.w.Notices.NotifyResult(ctx, a.unit.Command, w.N); err != nil {
@@ -227,28 +241,29 @@ func (a *attempt) do(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.store(ctx, s, records)
+	return a.storeResult(ctx, s, records)
 }
 
-// store writes the unit's result, once. The first writer wins.
-func (a *attempt) store(ctx context.Context, s unit.Summary, records []unit.Record) error {
+// storeResult writes the unit's result, once. The first writer wins.
+func (a *attempt) storeResult(ctx context.Context, s unit.Summary, records []unit.Record) error {
 	s.V, s.N, s.Kind, s.Calls = unit.Version, a.unit.N, a.unit.Kind, a.calls.Take()
 	b, err := unit.EncodeResult(s, records)
 	if err != nil {
 		return err
 	}
-	if _, err := a.w.Work.Put(ctx, a.key(unit.ResultName(a.unit.N)), sink.Bytes(b, "application/jsonl")); err != nil {
+	if _, err := a.own.Put(ctx, a.key(unit.ResultName(a.unit.N)), sink.Bytes(b, "application/jsonl")); err != nil {
 		return fmt.Errorf("store the result: %w", err)
 	}
 	// As with the mark: the command may have ended with another attempt's result, and its working
 	// objects be removed before this one was stored.
-	return a.w.wanted(ctx, a.unit)
+	_, err = a.w.wanted(ctx, a.unit)
+	return err
 }
 
 // tidy removes what this attempt may have stored for a command that had ended by then.
 func (a *attempt) tidy(ctx context.Context) {
 	n := a.unit.N
-	if err := a.w.Work.Remove(ctx, a.key(unit.ResultName(n)), a.key(unit.ReadingName(n)), a.key(unit.TryName(n, a.number))); err != nil {
+	if err := a.own.Remove(ctx, a.key(unit.ResultName(n)), a.key(unit.ReadingName(n)), a.key(unit.TryName(n, a.number))); err != nil {
 		a.log.Warn().Err(err).Msg("working objects of an ended command may be left behind")
 	}
 }
@@ -256,5 +271,5 @@ func (a *attempt) tidy(ctx context.Context) {
 // frozen is the reading that all attempts of this unit work on: the stored one, else the one that
 // read makes now. mine reports that it was made now, so that links read with it are fresh.
 func (a *attempt) frozen(ctx context.Context, read func(context.Context) (reading, error)) (r reading, mine bool, err error) {
-	return unit.Freeze(ctx, a.w.Work, a.key(unit.ReadingName(a.unit.N)), a.number == 1, read)
+	return unit.Freeze(ctx, a.own, a.key(unit.ReadingName(a.unit.N)), a.number == 1, read)
 }

@@ -250,7 +250,7 @@ func (a *attempt) doPerformances(ctx context.Context) (unit.Summary, []unit.Reco
 // putJSON stores a file of the bag that a unit makes whole.
 func (a *attempt) putJSON(ctx context.Context, path sink.Path, content []byte, c contract.Category, id uuid.UUID) (*unit.EntryRecord, error) {
 	content = append(slices.Clip(content), '\n')
-	o, err := a.w.Store.Put(ctx, a.layout.Key(sink.ExportBag, path), sink.Bytes(content, "application/json"))
+	o, err := a.store.Put(ctx, a.layout.Key(sink.ExportBag, path), sink.Bytes(content, "application/json"))
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}

@@ -31,7 +31,7 @@ var errWhole = errors.New("the service fails as a whole")
 // operator's problem, or may pass.
 func (a *attempt) judge(ctx context.Context, err error, alike func(context.Context) error) error {
 	var api *cv.Error
-	if !errors.As(err, &api) || ctx.Err() != nil || errors.Is(err, delivery.ErrRefused) {
+	if !errors.As(err, &api) || ctx.Err() != nil || errors.Is(err, delivery.ErrRefused) || delivery.IsShortage(err) {
 		return err
 	}
 	passing := errors.Is(err, cv.ErrUnavailable) || errors.Is(err, cv.ErrThrottled)
@@ -166,6 +166,8 @@ func blameOf(err error) *bagfile.Blame {
 		b.Code = "host_not_allowed"
 	case errors.Is(err, cv.ErrTooLarge):
 		b.Code = "too_large"
+	case errors.Is(err, cv.ErrTooSlow):
+		b.Code = "too_slow"
 	case api != nil && (api.Status == statusNotFound || api.Status == statusGone):
 		b.Code = "not_found"
 	case errors.Is(err, cv.ErrLinkExpired):

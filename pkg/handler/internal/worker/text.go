@@ -62,12 +62,12 @@ func (a *attempt) put(ctx context.Context, d *download, stem sink.Path, meta map
 		}
 	}
 	body.Meta = meta
-	o, err := a.w.Store.Put(ctx, a.layout.Key(sink.ExportBag, stem+sink.Path("."+ext)), body)
+	o, err := a.store.Put(ctx, a.layout.Key(sink.ExportBag, stem+sink.Path("."+ext)), body)
 	if err != nil {
 		return stored{}, fmt.Errorf("store a blob: %w", err)
 	}
 	if o.Adopted && o.SHA256 != body.SHA256 {
-		blame, err = unit.BlameStored(ctx, a.w.Store, o.Key, code)
+		blame, err = unit.BlameStored(ctx, a.store, o.Key, code)
 	}
 	return stored{o, blame}, err
 }

@@ -1,14 +1,15 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/semaphore"
 
+	"github.com/cvconsumer/cvconsumer/internal/share"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
@@ -68,6 +69,7 @@ type Config struct {
 	Prefix     string                // of every key
 	SpoolDir   string                // for temporary files
 
+	Units       int   // at once
 	Downloads   int   // blobs at once, of all units
 	Buffer      int64 // bytes of blobs in memory at once, of all units
 	MaxAttempts int   // of a unit
@@ -84,19 +86,23 @@ type Config struct {
 	Log    zerolog.Logger
 }
 
-// Worker does units of work, any number at a time.
+// Worker does units of work, any number at a time. Of units, downloads and memory no resource takes
+// all while another one is configured: its service may be as slow as it likes.
 type Worker struct {
 	Config
-	downloads *semaphore.Weighted
-	memory    *semaphore.Weighted
+	units, downloads, memory *share.Pool // by alias of the resource
 }
+
+// errShare says that the units of a resource have all the slots that they may have.
+var errShare = errors.New("the units of its resource have their share of the workers")
 
 // New makes a worker. Its error says what is wrong with the configuration.
 func New(c Config) (*Worker, error) {
 	if c.Buffer < maxInMemory {
 		return nil, fmt.Errorf("Buffer is %d bytes; at least %d are needed for one blob", c.Buffer, maxInMemory) //nolint:staticcheck // a field's name
 	}
-	return &Worker{Config: c, downloads: semaphore.NewWeighted(int64(c.Downloads)), memory: semaphore.NewWeighted(c.Buffer)}, nil
+	pool := func(size int64) *share.Pool { return share.NewPool(size, len(c.Resources)) }
+	return &Worker{Config: c, units: pool(int64(c.Units)), downloads: pool(int64(c.Downloads)), memory: pool(c.Buffer)}, nil
 }
 
 // Unit does one unit of work and says what becomes of its message. A unit is acknowledged only when
@@ -119,13 +125,24 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 		return delivery.Disposition{Verb: delivery.Abandon, Reason: "this process already works on it"} // its heartbeats are good for this delivery, too
 	}
 	a, err := w.begin(ctx, u, log)
+	if errors.Is(err, errUnsealed) {
+		log.Error().Err(err).Msg("not a unit of its command")
+		return delivery.Disposition{Verb: delivery.Term, Reason: "not of its command"} // which queues its own again
+	}
+	if errors.Is(err, errShare) {
+		return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.ShareDelay(d.Delivered), Reason: err.Error()}
+	}
 	if a == nil {
+		if delivery.IsShortage(err) {
+			w.Health.Fail(delivery.ProblemOf(err, ""))
+		}
 		to := delivery.HandBack(delivery.Classify(ctx, err), int(d.Delivered), delivery.RetryAfter(err)) //nolint:gosec // a count of deliveries
 		if to.Verb == delivery.Nak {
 			log.Warn().Err(err).Dur("delay", to.Delay).Msg("unit not begun")
 		}
 		return to
 	}
+	defer w.units.Release(a.command.Data.Resource, 1)
 	a.lease = d.Lease
 	if a.number > w.MaxAttempts {
 		return a.usedUp(ctx)
@@ -136,9 +153,12 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 	return a.finish(ctx, err)
 }
 
-// begin counts an attempt and prepares it. A nil attempt with a nil error says that there is
-// nothing to do.
-func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (*attempt, error) {
+// errUnsealed says that no coordinator queued the unit: it decides nothing about what is read.
+var errUnsealed = errors.New("it has no right seal of its command's coordinator")
+
+// begin counts an attempt and prepares it, in a slot of its resource. A nil attempt with a nil
+// error says that there is nothing to do.
+func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (begun *attempt, err error) {
 	command, err := w.commandOf(ctx, u)
 	if errors.Is(err, contract.ErrNoMessage) {
 		_ = w.Notices.NotifyOver(ctx, u.Command) // a coordinator that waits for the unit looks for its message, too, sooner or later
@@ -147,13 +167,22 @@ func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (*a
 	if err != nil {
 		return nil, fmt.Errorf("read the unit's command: %w", err)
 	}
-	if err := w.wanted(ctx, u); err != nil {
+	job, err := w.wanted(ctx, u)
+	if err != nil {
 		return nil, err
 	}
 	client, ok := w.Resources[command.Data.Resource]
 	if !ok {
 		return nil, fmt.Errorf("read resource %q: this replica does not know it: %w", command.Data.Resource, cv.ErrMisconfigured)
 	}
+	if !w.units.TryAcquire(command.Data.Resource, 1) {
+		return nil, errShare
+	}
+	defer func() {
+		if begun == nil {
+			w.units.Release(command.Data.Resource, 1)
+		}
+	}()
 	layout, err := sink.NewLayout(w.Prefix, u.Command)
 	if err != nil {
 		return nil, fmt.Errorf("name the bundle of %s: %w", u.Command, err)
@@ -161,7 +190,13 @@ func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (*a
 	control := account.NewControl(account.Settings{Service: client, Secrets: w.Secrets, Now: w.Now, Wait: w.Wait})
 	a := &attempt{w: w, unit: u, command: command.AsExport(), client: client, layout: layout, control: control, calls: ledger.NewRecorder(control.Note), log: log}
 	a.expect()
-	switch _, err := w.Work.Head(ctx, a.key(unit.ResultName(u.N))); {
+	if err := a.seal(ctx, job.Origin()); err != nil {
+		return nil, err
+	}
+	if sealed, err := unit.Sealed(a.work, u); err != nil || !sealed {
+		return nil, cmp.Or(err, errUnsealed)
+	}
+	switch _, err := a.own.Head(ctx, a.key(unit.ResultName(u.N))); {
 	case err == nil:
 		_ = w.Notices.NotifyResult(ctx, u.Command, u.N) // the coordinator lists, too
 		return nil, nil
@@ -174,7 +209,7 @@ func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (*a
 	// The result may be missing because the command was finished just now and its working objects
 	// removed. The coordinator says so in the job before it removes them: so either it removed the
 	// mark too, or this look at the job shows that the mark has to go.
-	if err := w.wanted(ctx, u); err != nil {
+	if _, err := w.wanted(ctx, u); err != nil {
 		if unmarked := a.unmark(ctx); unmarked != nil {
 			return nil, unmarked
 		}
@@ -206,14 +241,15 @@ func (w *Worker) commandOf(ctx context.Context, u unit.Unit) (contract.Command, 
 	return c, nil
 }
 
-// wanted fails with ErrEnded when the unit's command has no use for it any more.
-func (w *Worker) wanted(ctx context.Context, u unit.Unit) error {
+// wanted is the job of the unit's command. It fails with ErrEnded when that has no use for the unit
+// any more.
+func (w *Worker) wanted(ctx context.Context, u unit.Unit) (contract.Job, error) {
 	job, _, err := w.Jobs.Job(ctx, u.Command)
 	switch {
 	case errors.Is(err, contract.ErrNoJob), err == nil && job.Over():
-		return delivery.ErrEnded
+		return job, delivery.ErrEnded
 	case err != nil:
-		return fmt.Errorf("read the unit's job: %w", err)
+		return job, fmt.Errorf("read the unit's job: %w", err)
 	}
-	return nil
+	return job, nil
 }

@@ -1,0 +1,22 @@
+package account
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// Sealer seals the objects of the command with an id, which came first with the message origin.
+func Sealer(ctx context.Context, s Secrets, id string, origin contract.Origin) (*sink.Sealer, error) {
+	secret, err := s.Secret(ctx, contract.SecretDigest)
+	if err != nil {
+		return nil, fmt.Errorf("read the key of seals: %w", err)
+	}
+	mac := hmac.New(sha256.New, []byte(secret)) // so that seals have nothing in common with digests
+	mac.Write([]byte("seals of objects"))
+	return sink.NewSealer(mac.Sum(nil), id, origin.String()), nil
+}

@@ -1,0 +1,238 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"maps"
+)
+
+const (
+	// metaSeal is the user metadata that holds an object's seal in hex.
+	metaSeal = "cv-seal"
+	// metaMessage is the user metadata that names the message of the command which the seal is of.
+	metaMessage = "cv-message"
+	// sealedInMemory is the largest sealed object that Open holds in memory, in bytes; a larger one
+	// goes through a temporary file.
+	sealedInMemory = 1 << 20
+	// sealedReads bounds how often content that its right seal contradicts is read: it may have
+	// been damaged on its way.
+	sealedReads = 2
+)
+
+// ErrUnsealed says that what is at the key has no right seal. It comes with ErrNotFound: such an
+// object is none.
+var ErrUnsealed = errors.New("it has no right seal: this command did not store it")
+
+// Sealer makes and checks the seals of one command's objects. A seal is an HMAC-SHA-256 under a key
+// that only the service has, over the object's key, the command's nonce and the object's SHA-256;
+// the nonce is an HMAC under the same key over the command's id and message. So whoever can write
+// to the bucket cannot make an object that the command takes for its own, nor use one of another
+// command, of another deployment, or of an earlier command with the same id.
+type Sealer struct {
+	secret  []byte
+	id      string
+	message string
+	bound   string // what else the seals are bound to; empty: nothing
+}
+
+// NewSealer makes the sealer of the command with an id that came with a message, under a key of the
+// deployment. The message is named in the metadata of objects, in ASCII.
+func NewSealer(secret []byte, id, message string) *Sealer {
+	return &Sealer{secret: secret, id: id, message: message}
+}
+
+// nonce is what a command's seals are made with.
+func (s *Sealer) nonce(message string) []byte {
+	return sealMAC(s.secret, "nonce", s.id, message)
+}
+
+// seal is the seal of an object with this digest (hex).
+func (s *Sealer) seal(message string, key Key, digest string) string {
+	return hex.EncodeToString(sealMAC(s.secret, "seal", string(key), string(s.nonce(message)), digest, s.bound))
+}
+
+// sealMAC is an HMAC over parts, each with its length before it.
+func sealMAC(secret []byte, parts ...string) []byte {
+	mac := hmac.New(sha256.New, secret)
+	for _, part := range parts {
+		var length [8]byte
+		for i, n := 0, uint64(len(part)); i < len(length); i, n = i+1, n>>8 {
+			length[i] = byte(n)
+		}
+		mac.Write(length[:])
+		mac.Write([]byte(part))
+	}
+	return mac.Sum(nil)
+}
+
+// Sealed is the store as one command has it: what is stored gets a seal, and what has no right seal
+// is not there. Head, Describe, Open, ReadAll and Find take such an object for none (ErrUnsealed
+// with ErrNotFound), and Put removes one by version and writes its own in its place. What Open
+// gives was read and checked before. Requests are those of the plain store, since a seal is
+// metadata.
+func (s *Store) Sealed(by *Sealer) *Store {
+	sealed := *s
+	sealed.sealer, sealed.anyMessage = by, false
+	return &sealed
+}
+
+// SameBucket reports whether two stores are views of one.
+func (s *Store) SameBucket(other *Store) bool { return s.learned == other.learned }
+
+// Unsealed is the plain store, for objects that are known by their digest.
+func (s *Store) Unsealed() *Store { return s.Sealed(nil) }
+
+// Bound is a sealed store whose seals are bound to a text, too: an object that was stored for
+// another one is not there.
+func (s *Store) Bound(to string) *Store {
+	if s.sealer == nil {
+		return s
+	}
+	by := *s.sealer
+	by.bound = to
+	return s.Sealed(&by)
+}
+
+// OfAnyMessage is a sealed store that takes the objects of every command of its id, whichever
+// message that came with: those that have to count after its traces were forgotten.
+func (s *Store) OfAnyMessage() *Store {
+	any := *s
+	any.anyMessage = true
+	return &any
+}
+
+// SealText is a seal in hex for a text of a kind that is kept elsewhere, made as those of objects
+// are, and bound as they are. A plain store makes none.
+func (s *Store) SealText(kind, text string) string {
+	if s.sealer == nil {
+		return ""
+	}
+	return hex.EncodeToString(sealMAC(s.sealer.secret, "text", kind, string(s.sealer.nonce(s.sealer.message)), text, s.sealer.bound))
+}
+
+// SealedText reports whether a text has the right seal.
+func (s *Store) SealedText(kind, text, seal string) bool {
+	return s.sealer == nil || hmac.Equal([]byte(seal), []byte(s.SealText(kind, text)))
+}
+
+// sealBody is a body with its seal.
+func (s *Store) sealBody(key Key, body Body) Body {
+	if s.sealer == nil {
+		return body
+	}
+	meta := maps.Clone(body.Meta)
+	if meta == nil {
+		meta = make(map[string]string, 2)
+	}
+	meta[metaSeal] = s.sealer.seal(s.sealer.message, key, body.SHA256)
+	meta[metaMessage] = s.sealer.message
+	body.Meta = meta
+	return body
+}
+
+// checkSeal fails with ErrUnsealed unless an object with this digest has the right seal.
+func (s *Store) checkSeal(op string, o Object, digest string) error {
+	if s.sealer == nil {
+		return nil
+	}
+	message := s.sealer.message
+	if s.anyMessage {
+		message = o.Meta[metaMessage]
+	}
+	if hmac.Equal([]byte(o.Meta[metaSeal]), []byte(s.sealer.seal(message, o.Key, digest))) {
+		return nil
+	}
+	return newError(op, o.Key, ErrNotFound, "%w", ErrUnsealed)
+}
+
+// checkClaim is checkSeal before an object's content is read, by the digest that its metadata
+// claims. Only an object that went by multipart has none.
+func (s *Store) checkClaim(op string, o Object) error {
+	if o.SHA256 == "" && (o.Bytes < 0 || o.Bytes > s.o.MultipartAbove) {
+		return nil
+	}
+	return s.checkSeal(op, o, o.SHA256)
+}
+
+// sealedContent is the content of an object whose seal is right, of at most limit bytes; a larger
+// one than is held in memory is in a temporary file.
+func (s *Store) sealedContent(ctx context.Context, key Key, limit int64) (io.ReadCloser, Object, error) {
+	for try := 1; ; try++ {
+		content, o, err := s.readSealed(ctx, key, limit)
+		if !errors.Is(err, errContradicted) {
+			return content, o, err
+		}
+		if try == sealedReads {
+			return nil, Object{}, newError("read object", key, ErrNotFound, "%w", ErrUnsealed)
+		}
+	}
+}
+
+// errContradicted says that an object's metadata has the right seal of another content.
+var errContradicted = errors.New("the content is not what was sealed")
+
+func (s *Store) readSealed(ctx context.Context, key Key, limit int64) (io.ReadCloser, Object, error) {
+	const op = "read object"
+	body, o, err := s.Unsealed().Open(ctx, key)
+	if err != nil {
+		return nil, Object{}, err
+	}
+	defer func() { _ = body.Close() }()
+	if err := s.checkClaim(op, o); err != nil {
+		return nil, Object{}, err
+	}
+	if o.Bytes > limit {
+		return nil, Object{}, tooLarge(op, key, limit)
+	}
+	claimed := o.SHA256
+	var content sealedReader
+	if o.Bytes >= 0 && o.Bytes <= sealedInMemory {
+		var b bytes.Buffer
+		b.Grow(int(o.Bytes) + bytes.MinRead)
+		if _, err := b.ReadFrom(body); err != nil {
+			return nil, Object{}, wrapError(ctx, op, key, err)
+		}
+		o.Bytes, o.SHA256 = int64(b.Len()), hexSHA256(b.Bytes())
+		content.Reader = bytes.NewReader(b.Bytes())
+	} else {
+		if content.spool, err = NewSpool(s.o.SpoolDir); err != nil {
+			return nil, Object{}, err
+		}
+		n, err := io.Copy(content.spool, io.LimitReader(body, limit+1))
+		if err == nil && n > limit {
+			err = tooLarge(op, key, limit)
+		}
+		if err != nil {
+			return nil, Object{}, errors.Join(wrapError(ctx, op, key, err), content.Close())
+		}
+		o.Bytes, o.SHA256 = content.spool.Size(), content.spool.SHA256()
+		content.Reader = content.spool.ReadSeeker()
+	}
+	err = s.checkSeal(op, o, o.SHA256)
+	if err != nil && claimed != "" {
+		err = errContradicted
+	}
+	if err != nil {
+		return nil, Object{}, errors.Join(err, content.Close())
+	}
+	return content, o, nil
+}
+
+// sealedReader reads content that was checked.
+type sealedReader struct {
+	io.Reader
+	spool *Spool // that it is in, nil: it is in memory
+}
+
+// Close implements io.Closer.
+func (r sealedReader) Close() error {
+	if r.spool == nil {
+		return nil
+	}
+	return r.spool.Close()
+}
