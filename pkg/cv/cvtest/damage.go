@@ -79,8 +79,8 @@ func huge(old []byte, how int) string {
 // otherType is a value of another type.
 func otherType(old []byte, how int) string {
 	others := [...]string{"{}", "[]", `""`, "7", "true"}
-	for other := others[how]; ; how++ {
-		other = others[how%len(others)]
+	for ; ; how++ {
+		other := others[how%len(others)]
 		number := other == "7" && (old[0] == '-' || old[0] >= '0' && old[0] <= '9')
 		if other[0] != old[0] && !number && (other != "true" || old[0] != 'f') {
 			return other
