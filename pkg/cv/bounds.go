@@ -23,6 +23,8 @@ const (
 	maxElement = 4 * mib
 	// maxResults is how many predictions may come where no number was asked for.
 	maxResults = 1024
+	// maxToken bounds the token of a query, which is sent back, and kept in units of work.
+	maxToken = 64 * kib
 
 	objectValues = 8 // what a small object takes in memory, counted in values
 

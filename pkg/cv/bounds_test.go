@@ -134,6 +134,10 @@ func TestBoundsNamed(t *testing.T) {
 			_, err := c.QueryPredictions(ctx, idP, PredictionQueryToken{MaxCount: 2})
 			return err
 		}, "QueryPredictions: 200: a list of more than 2 elements"},
+		"a long token": {`{"token":{"continuation":"` + strings.Repeat("a", 64*kib) + `"},"results":[]}`, func(ctx context.Context, c *Client) error {
+			_, err := c.QueryPredictions(ctx, idP, PredictionQueryToken{MaxCount: 2})
+			return err
+		}, "QueryPredictions: 200: a token of 65555 bytes, at most 65536"},
 		"images by ids": {`[{"id":"` + idA.String() + `"},{"id":"` + idA.String() + `"}]`, func(ctx context.Context, c *Client) error {
 			_, err := c.GetImagesByIDs(ctx, idP, uuid.Nil, []uuid.UUID{idA})
 			return err
