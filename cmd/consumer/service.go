@@ -251,8 +251,12 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 		case <-pause.C:
 		}
 		q, err := natsq.Open(ctx, nc, natsq.Options{
-			Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention, Log: s.log,
+			Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
+			MaxBytes: s.c.StreamMaxBytes, Log: s.log,
 		})
+		if errors.Is(err, natsq.ErrMaxBytes) {
+			err = fmt.Errorf("%w; set CONSUMER_STREAM_MAX_BYTES to what each stream may hold, or raise the account's limits", err)
+		}
 		if err == nil {
 			opened.find(q)
 			return q, s.awaitPrefix(ctx, q, func() {
