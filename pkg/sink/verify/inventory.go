@@ -175,13 +175,23 @@ func (c *category) failure(s *stream, of string) error {
 	switch id := plainID(f.ID); {
 	case of == bagfile.Exports && strings.Contains(f.ID, "/"): // a model, not the list of an iteration's
 		c.things = append(c.things, nameKey(f.ID))
-	case id != uuid.Nil && (of == bagfile.Images || of == bagfile.Predictions):
+	case id != uuid.Nil && (of == bagfile.Images && !aboutScope(f.Operation) || of == bagfile.Predictions):
 		c.things = append(c.things, id)
 	}
 	if f.Operation != "" {
 		c.calls++
 	}
 	return nil
+}
+
+// aboutScope reports whether an operation is about the images of a scope: what failed then is an
+// iteration, of which several operations may fail.
+func aboutScope(operation string) bool {
+	switch operation {
+	case "GetImages", "GetTaggedImages", "GetUntaggedImages", "GetImageCount", "GetTaggedImageCount", "GetUntaggedImageCount":
+		return true
+	}
+	return false
 }
 
 // exceptions is how many exceptions the inventory tells.
