@@ -51,6 +51,7 @@ type bucketSettings struct {
 type workSettings struct {
 	Provision      string `name:"provision" var:"CONSUMER_PROVISION" default:"true" placeholder:"BOOL" help:"Create missing streams and buckets of NATS at start; with false, only check them; default ${default}."`
 	Replicas       string `name:"replicas" var:"CONSUMER_REPLICAS" default:"1" placeholder:"N" help:"Replicas of streams and buckets: 1, 3 or 5; default ${default}."`
+	StreamMaxBytes string `name:"stream-max-bytes" var:"CONSUMER_STREAM_MAX_BYTES" placeholder:"SIZE" help:"max_bytes of each stream and bucket that is created, for NATS accounts that demand it; default: none, but for the queue of commands."`
 	Commands       string `name:"commands" var:"CONSUMER_COMMANDS" default:"16" placeholder:"N" help:"Exports at once, and as many deletes; default ${default}."`
 	Workers        string `name:"workers" var:"CONSUMER_WORKERS" default:"4" placeholder:"N" help:"Units of work at once; default ${default}."`
 	Downloads      string `name:"downloads" var:"CONSUMER_DOWNLOADS" default:"32" placeholder:"N" help:"Blobs downloaded at once; default ${default}."`
@@ -64,6 +65,9 @@ type workSettings struct {
 	HTTPAddr       string `name:"http-addr" var:"CONSUMER_HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" help:"Address of /healthz, /readyz and /metrics; default ${default}."`
 	Drain          string `name:"drain" var:"CONSUMER_DRAIN" default:"30s" placeholder:"DURATION" help:"Time to finish or hand back work after the first signal; default ${default}."`
 }
+
+// leastStream is room for a few commands of the largest size. In bytes.
+const leastStream = 8 << 20
 
 // leastBuffer is room for one blob in memory; bigger ones are spooled. In bytes.
 const leastBuffer = 8 << 20
@@ -84,6 +88,7 @@ type config struct {
 
 	Provision      bool
 	Replicas       int
+	StreamMaxBytes int64 // 0: not set
 	Commands       int
 	Workers        int
 	Downloads      int
@@ -147,6 +152,9 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		PseudonymKey:   p.secret("CONSUMER_PSEUDONYM_KEY", "", s.Work.PseudonymKey),
 		HTTPAddr:       s.Work.HTTPAddr,
 		Drain:          p.duration("CONSUMER_DRAIN", s.Work.Drain, 0),
+	}
+	if s.Work.StreamMaxBytes != "" {
+		c.StreamMaxBytes = p.size("CONSUMER_STREAM_MAX_BYTES", s.Work.StreamMaxBytes, leastStream)
 	}
 	c.NATS.Inbox = cmp.Or(c.NATS.Inbox, serviceInbox)
 	c.Deletes = contract.DeletePolicy(p.choice("CONSUMER_DELETES", s.Work.Deletes, string(contract.DeletesEnabled), string(contract.DeletesApproved), string(contract.DeletesDisabled)))

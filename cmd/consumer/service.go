@@ -103,7 +103,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 }
 
 func (s *service) storeOptions(bucket string) sink.StoreOptions {
-	return sink.StoreOptions{Bucket: bucket, SSE: s.c.SSE, SSEKMSKeyID: s.c.KMSKeyID, Log: s.log}
+	return sink.StoreOptions{Bucket: bucket, SSE: s.c.SSE, SSEKMSKeyID: s.c.KMSKeyID, SpoolDir: s.spoolDir, Log: s.log}
 }
 
 // client makes the Training API client of a resource. m may be nil.
@@ -251,8 +251,12 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 		case <-pause.C:
 		}
 		q, err := natsq.Open(ctx, nc, natsq.Options{
-			Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention, Log: s.log,
+			Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
+			MaxBytes: s.c.StreamMaxBytes, Log: s.log,
 		})
+		if errors.Is(err, natsq.ErrMaxBytes) {
+			err = fmt.Errorf("%w; set CONSUMER_STREAM_MAX_BYTES to what each stream may hold, or raise the account's limits", err)
+		}
 		if err == nil {
 			opened.find(q)
 			return q, s.awaitPrefix(ctx, q, func() {

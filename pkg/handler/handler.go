@@ -51,6 +51,9 @@ type JobStore interface {
 	// PutJob writes the entry when its revision still is rev (0: when there is none), else fails
 	// with ErrConflict.
 	PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error)
+	// Room is an error while no new job is to be made, because those that are there need what is
+	// left of the storage.
+	Room(ctx context.Context) error
 }
 
 // CommandQueue has the commands that have not been settled yet.

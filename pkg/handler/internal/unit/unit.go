@@ -14,6 +14,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
@@ -84,6 +85,7 @@ type Unit struct {
 	Proven   string           `json:"proven,omitempty"`   // fingerprint of the credential that read the project; see account.Control
 	Known    []uuid.UUID      `json:"known,omitempty"`    // projects that the account listed when the export was planned
 	Measure  *Measure         `json:"measure,omitempty"`  // of a project: what its performance is asked with
+	Seal     string           `json:"seal,omitempty"`     // see Seal
 }
 
 // Measure is the thresholds that the performance of iterations is asked with, as the export's plan
@@ -213,13 +215,30 @@ func Decode(body []byte) (Unit, error) {
 // Identity is the digest of what the unit asks for, whichever message its command came with. What
 // is stored of a unit is sealed to it, so that nothing of another unit with this number counts.
 func (u Unit) Identity() (string, error) {
-	u.Seq, u.Stream, u.Digest = 0, "", ""
+	u.Seq, u.Stream, u.Digest, u.Seal = 0, "", "", ""
 	b, err := contract.Marshal(u)
 	if err != nil {
 		return "", fmt.Errorf("encode unit %d: %w", u.N, err)
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:]), nil
+}
+
+// kindOfSeal tells the seals of units from others.
+const kindOfSeal = "unit"
+
+// Seal is the unit with the seal of its command's coordinator. Whoever may publish units has none:
+// what is queued without it is not carried out.
+func Seal(work *sink.Store, u Unit) (Unit, error) {
+	identity, err := u.Identity()
+	u.Seal = work.SealText(kindOfSeal, identity)
+	return u, err
+}
+
+// Sealed reports whether the coordinator of the unit's command sealed it.
+func Sealed(work *sink.Store, u Unit) (bool, error) {
+	identity, err := u.Identity()
+	return err == nil && work.SealedText(kindOfSeal, identity, u.Seal), err
 }
 
 // check fails for numbers that no unit has: they are used as indices, and to reckon.

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,6 +125,10 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 		return delivery.Disposition{Verb: delivery.Abandon, Reason: "this process already works on it"} // its heartbeats are good for this delivery, too
 	}
 	a, err := w.begin(ctx, u, log)
+	if errors.Is(err, errUnsealed) {
+		log.Error().Err(err).Msg("not a unit of its command")
+		return delivery.Disposition{Verb: delivery.Term, Reason: "not of its command"} // which queues its own again
+	}
 	if errors.Is(err, errShare) {
 		return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.ShareDelay(d.Delivered), Reason: err.Error()}
 	}
@@ -147,6 +152,9 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 	err = a.do(a.calls.Attach(ctx))
 	return a.finish(ctx, err)
 }
+
+// errUnsealed says that no coordinator queued the unit: it decides nothing about what is read.
+var errUnsealed = errors.New("it has no right seal of its command's coordinator")
 
 // begin counts an attempt and prepares it, in a slot of its resource. A nil attempt with a nil
 // error says that there is nothing to do.
@@ -184,6 +192,9 @@ func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (be
 	a.expect()
 	if err := a.seal(ctx, job.Origin()); err != nil {
 		return nil, err
+	}
+	if sealed, err := unit.Sealed(a.work, u); err != nil || !sealed {
+		return nil, cmp.Or(err, errUnsealed)
 	}
 	switch _, err := a.own.Head(ctx, a.key(unit.ResultName(u.N))); {
 	case err == nil:
