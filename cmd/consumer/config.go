@@ -51,9 +51,11 @@ type bucketSettings struct {
 type workSettings struct {
 	Provision      string `name:"provision" var:"CONSUMER_PROVISION" default:"true" placeholder:"BOOL" help:"Create missing streams and buckets of NATS at start; with false, only check them; default ${default}."`
 	Replicas       string `name:"replicas" var:"CONSUMER_REPLICAS" default:"1" placeholder:"N" help:"Replicas of streams and buckets: 1, 3 or 5; default ${default}."`
+	StreamMaxBytes string `name:"stream-max-bytes" var:"CONSUMER_STREAM_MAX_BYTES" placeholder:"SIZE" help:"max_bytes of each stream and bucket that is created, for NATS accounts that demand it; default: none, but for the queue of commands."`
 	Commands       string `name:"commands" var:"CONSUMER_COMMANDS" default:"16" placeholder:"N" help:"Exports at once, and as many deletes; default ${default}."`
 	Workers        string `name:"workers" var:"CONSUMER_WORKERS" default:"4" placeholder:"N" help:"Units of work at once; default ${default}."`
 	Downloads      string `name:"downloads" var:"CONSUMER_DOWNLOADS" default:"32" placeholder:"N" help:"Blobs downloaded at once; default ${default}."`
+	MinRate        string `name:"min-download-rate" var:"CONSUMER_MIN_DOWNLOAD_RATE" default:"4KiB/s" placeholder:"SIZE/s" help:"Least rate of a download, in bytes a second; a slower one is tried again later; default ${default}."`
 	Buffer         string `name:"buffer" var:"CONSUMER_BUFFER" default:"64MiB" placeholder:"SIZE" help:"Bytes of blobs in memory at once; default ${default}."`
 	MaxAttempts    string `name:"max-attempts" var:"CONSUMER_MAX_ATTEMPTS" default:"10" placeholder:"N" help:"Attempts after which a command fails; default ${default}."`
 	Deletes        string `name:"deletes" var:"CONSUMER_DELETES" default:"enabled" placeholder:"POLICY" help:"Deletes to carry out: enabled (all), approved (only with approved_plan) or disabled; dry runs are always allowed; default ${default}."`
@@ -63,6 +65,9 @@ type workSettings struct {
 	HTTPAddr       string `name:"http-addr" var:"CONSUMER_HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" help:"Address of /healthz, /readyz and /metrics; default ${default}."`
 	Drain          string `name:"drain" var:"CONSUMER_DRAIN" default:"30s" placeholder:"DURATION" help:"Time to finish or hand back work after the first signal; default ${default}."`
 }
+
+// leastStream is room for a few commands of the largest size. In bytes.
+const leastStream = 8 << 20
 
 // leastBuffer is room for one blob in memory; bigger ones are spooled. In bytes.
 const leastBuffer = 8 << 20
@@ -83,9 +88,11 @@ type config struct {
 
 	Provision      bool
 	Replicas       int
+	StreamMaxBytes int64 // 0: not set
 	Commands       int
 	Workers        int
 	Downloads      int
+	MinRate        int64 // of downloads, bytes a second
 	Buffer         int64 // bytes
 	MaxAttempts    int
 	Deletes        contract.DeletePolicy
@@ -137,6 +144,7 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		Commands:       p.integer("CONSUMER_COMMANDS", s.Work.Commands, 1, 1000),
 		Workers:        p.integer("CONSUMER_WORKERS", s.Work.Workers, 1, 1000),
 		Downloads:      p.integer("CONSUMER_DOWNLOADS", s.Work.Downloads, 1, 1000),
+		MinRate:        p.size("CONSUMER_MIN_DOWNLOAD_RATE", strings.TrimSuffix(s.Work.MinRate, "/s"), 1),
 		Buffer:         p.size("CONSUMER_BUFFER", s.Work.Buffer, leastBuffer),
 		MaxAttempts:    p.integer("CONSUMER_MAX_ATTEMPTS", s.Work.MaxAttempts, 1, 1000),
 		VerifyTimeout:  p.duration("CONSUMER_VERIFY_TIMEOUT", s.Work.VerifyTimeout, time.Second),
@@ -144,6 +152,9 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		PseudonymKey:   p.secret("CONSUMER_PSEUDONYM_KEY", "", s.Work.PseudonymKey),
 		HTTPAddr:       s.Work.HTTPAddr,
 		Drain:          p.duration("CONSUMER_DRAIN", s.Work.Drain, 0),
+	}
+	if s.Work.StreamMaxBytes != "" {
+		c.StreamMaxBytes = p.size("CONSUMER_STREAM_MAX_BYTES", s.Work.StreamMaxBytes, leastStream)
 	}
 	c.NATS.Inbox = cmp.Or(c.NATS.Inbox, serviceInbox)
 	c.Deletes = contract.DeletePolicy(p.choice("CONSUMER_DELETES", s.Work.Deletes, string(contract.DeletesEnabled), string(contract.DeletesApproved), string(contract.DeletesDisabled)))

@@ -58,7 +58,7 @@ func TestDefaults(t *testing.T) {
 		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: cv.DefaultMaxRPS}},
 		Threshold: handler.DefaultThreshold, Overlap: handler.DefaultOverlap,
 		Bucket: "bundles", WorkBucket: "bundles", SSE: "none",
-		Provision: true, Replicas: 1, Commands: 16, Workers: 4, Downloads: handler.DefaultDownloads, Buffer: handler.DefaultBuffer, MaxAttempts: handler.DefaultMaxAttempts,
+		Provision: true, Replicas: 1, Commands: handler.DefaultCommands, Workers: handler.DefaultUnits, Downloads: handler.DefaultDownloads, MinRate: cv.DefaultMinDownloadRate, Buffer: handler.DefaultBuffer, MaxAttempts: handler.DefaultMaxAttempts,
 		Deletes: contract.DeletesEnabled, VerifyTimeout: handler.DefaultVerifyTimeout,
 		TraceRetention: natsq.DefaultRetention, HTTPAddr: ":8080", Drain: 30 * time.Second,
 	}
@@ -103,6 +103,17 @@ func TestSettings(t *testing.T) {
 		{name: "set to nothing is not set", vars: []string{"CONSUMER_DRAIN=", "NATS_URL="}, check: func(t *testing.T, c config) {
 			if c.Drain != 30*time.Second || c.NATS.URL != "nats://127.0.0.1:4222" {
 				t.Errorf("drain is %s, NATS %s", c.Drain, c.NATS.URL)
+			}
+		}},
+		{name: "rates", vars: []string{"CONSUMER_MIN_DOWNLOAD_RATE=1MB/s"}, check: func(t *testing.T, c config) {
+			if c.MinRate != 1_000_000 {
+				t.Errorf("the least rate is %d", c.MinRate)
+			}
+		}},
+		{name: "no rate", vars: []string{"CONSUMER_MIN_DOWNLOAD_RATE=fast/s"}, wrong: []string{"CONSUMER_MIN_DOWNLOAD_RATE"}},
+		{name: "NATS beyond the defaults", vars: []string{"CONSUMER_NATS_INBOX_PREFIX=_INBOX.svc", "CONSUMER_NATS_DOMAIN=hub", "CONSUMER_STREAM_MAX_BYTES=1GiB"}, check: func(t *testing.T, c config) {
+			if c.NATS.Inbox != "_INBOX.svc" || c.NATS.Domain != "hub" || c.StreamMaxBytes != 1<<30 {
+				t.Errorf("%+v, %d", c.NATS, c.StreamMaxBytes)
 			}
 		}},
 		{name: "sizes", vars: []string{"CONSUMER_BUFFER=1.5GiB"}, check: func(t *testing.T, c config) {
@@ -155,14 +166,14 @@ func TestSettings(t *testing.T) {
 		{name: "everything together", vars: []string{
 			"NATS_URL=http://x", "NATS_CERT=/nowhere/cert", "CONSUMER_SUBJECT_PREFIX=a.b", "AWS_ACCESS_KEY_ID=id", "AWS_ENDPOINT_URL_S3=ftp://x", "CONSUMER_S3_PATH_STYLE=perhaps",
 			"CONSUMER_PREFIX=/a", "CONSUMER_SSE=rot13", "CONSUMER_SSE_KMS_KEY_ID=k", "CONSUMER_PROVISION=maybe", "CONSUMER_REPLICAS=2", "CONSUMER_COMMANDS=0",
-			"CONSUMER_WORKERS=x", "CONSUMER_DOWNLOADS=-1", "CONSUMER_BUFFER=1KiB", "CONSUMER_MAX_RPS=0", "CONSUMER_MAX_ATTEMPTS=none", "CONSUMER_TRACE_RETENTION=30d",
+			"CONSUMER_WORKERS=x", "CONSUMER_DOWNLOADS=-1", "CONSUMER_BUFFER=1KiB", "CONSUMER_STREAM_MAX_BYTES=1KiB", "CONSUMER_NATS_INBOX_PREFIX=_INBOX.>", "CONSUMER_NATS_DOMAIN=a.b", "CONSUMER_MAX_RPS=0", "CONSUMER_MAX_ATTEMPTS=none", "CONSUMER_TRACE_RETENTION=30d",
 			"CONSUMER_HTTP_ADDR=8080", "CONSUMER_DRAIN=soon", "CONSUMER_LOG_LEVEL=loud", "CONSUMER_LOG_FORMAT=xml", "CONSUMER_BLOB_HOSTS=https://x", "CONSUMER_PERFORMANCE_THRESHOLD=2",
 			"CONSUMER_PERFORMANCE_OVERLAP=NaN", "CONSUMER_PSEUDONYM_KEY_FILE=" + empty, "CONSUMER_BUKET=x",
 		}, wrong: []string{
 			"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL_S3", "CONSUMER_BLOB_HOSTS", "CONSUMER_BUFFER", "CONSUMER_BUKET", "CONSUMER_COMMANDS", "CONSUMER_DOWNLOADS", "CONSUMER_DRAIN",
-			"CONSUMER_HTTP_ADDR", "CONSUMER_LOG_FORMAT", "CONSUMER_LOG_LEVEL", "CONSUMER_MAX_ATTEMPTS", "CONSUMER_MAX_RPS", "CONSUMER_PERFORMANCE_OVERLAP", "CONSUMER_PERFORMANCE_THRESHOLD",
+			"CONSUMER_HTTP_ADDR", "CONSUMER_LOG_FORMAT", "CONSUMER_LOG_LEVEL", "CONSUMER_MAX_ATTEMPTS", "CONSUMER_MAX_RPS", "CONSUMER_NATS_DOMAIN", "CONSUMER_NATS_INBOX_PREFIX", "CONSUMER_PERFORMANCE_OVERLAP", "CONSUMER_PERFORMANCE_THRESHOLD",
 			"CONSUMER_PREFIX", "CONSUMER_PROVISION", "CONSUMER_PSEUDONYM_KEY_FILE", "CONSUMER_REPLICAS", "CONSUMER_S3_PATH_STYLE", "CONSUMER_SSE", "CONSUMER_SSE_KMS_KEY_ID",
-			"CONSUMER_SUBJECT_PREFIX", "CONSUMER_TRACE_RETENTION", "CONSUMER_WORKERS", "NATS_CERT", "NATS_CERT", "NATS_URL",
+			"CONSUMER_STREAM_MAX_BYTES", "CONSUMER_SUBJECT_PREFIX", "CONSUMER_TRACE_RETENTION", "CONSUMER_WORKERS", "NATS_CERT", "NATS_CERT", "NATS_URL",
 		}},
 		{name: "no region", vars: []string{"AWS_REGION="}, wrong: []string{"AWS_REGION"}},
 		{name: "an endpoint of another API", vars: []string{"VISION_TRAINING_ENDPOINT=https://host.example/customvision/v3.0/Prediction/"}, wrong: []string{"VISION_TRAINING_ENDPOINT"}},

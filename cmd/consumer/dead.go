@@ -33,6 +33,7 @@ type letter struct {
 	ReplayOf string          `json:"replay_of,omitempty"` // the dead command it repeated itself
 	Data     *contract.Scope `json:"data,omitempty"`      // values of image metadata are redacted
 	Payload  string          `json:"payload,omitempty"`   // as published
+	Missing  string          `json:"missing,omitempty"`   // what of the message was not kept
 }
 
 func letterOf(d contract.DeadLetter) letter {
@@ -100,6 +101,7 @@ func (c deadShowCmd) Run(p *program) error {
 		return err
 	}
 	l := letterOf(d)
+	l.Missing = d.Missing
 	if command, err := contract.DecodeCommand(q.Prefix(), d.Message); err == nil {
 		scope := contract.NewPseudonymizer(nil).Redact(command.Data)
 		l.Data, l.ReplayOf = &scope, command.ReplayOf
@@ -123,6 +125,7 @@ func (c deadShowCmd) Run(p *program) error {
 	row("attempts", fmt.Sprint(l.Attempts))
 	row("time", l.Time.Format(time.RFC3339))
 	row("replay of", l.ReplayOf)
+	row("missing", l.Missing)
 	if err := t.Flush(); err != nil {
 		return err
 	}

@@ -57,8 +57,8 @@ func (c deadReplayCmd) order(p *program, conf natsConfig) (order, error) {
 	if err != nil {
 		return order{}, err
 	}
-	if d.Message.Body == nil {
-		return order{}, fmt.Errorf("%w: the dead letter %s has no payload any more: it was too large to be kept with its error", errRefused, c.ID)
+	if d.Missing != "" {
+		return order{}, fmt.Errorf("%w: the dead letter %s is not whole: %s; publish the command again from where it came, under a new id", errRefused, c.ID, d.Missing)
 	}
 	command, err := contract.DecodeCommand(q.Prefix(), d.Message)
 	var refusal *contract.Refusal

@@ -2,13 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
@@ -90,5 +96,69 @@ func TestFullStreamsAreWaitedFor(t *testing.T) {
 			}
 			r.end()
 		})
+	}
+}
+
+// While NATS has little room left, a command that is under way ends with what is left, and a new
+// one waits: /readyz says so, and it begins when there is room again.
+func TestNewCommandsWaitForRoom(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, cvtest.Options{Seed: 1})
+	f.vision.Sample()
+	r := f.start(t)
+	r.await("all is well", isReady)
+	q, err := natsq.Open(t.Context(), f.nats.Dial(t), natsq.Options{Retention: time.Minute, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const full = 60 << 20
+	var once sync.Once
+	f.vision.OnCall(func(operation string, _ int) {
+		if operation != "GetProjects" { // the first command reads
+			return
+		}
+		once.Do(func() {
+			for i := range 120 {
+				if _, err := q.AppendLedger(t.Context(), fmt.Sprint("filler-", i), make([]byte, full/120), 0); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := f.nats.LimitStore(full + 6<<20); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	ended, later := make(chan contract.Event, 1), make(chan contract.Event, 1)
+	go func() { ended <- f.order(t, "under-way") }()
+	r.await("there is little room", isDown("nats", "new commands wait"))
+	go func() { later <- f.order(t, "later") }()
+	if e := <-ended; e.Data.Outcome != contract.OutcomeComplete || e.Data.Attempt != 1 {
+		t.Errorf("a command under way: %s", describeEvent(e))
+	}
+	f.awaitLog(t, `"verb":"nak","delay":5000,"reason":"JetStream's account holds`)
+	if _, _, err := q.Job(t.Context(), "later"); !errors.Is(err, contract.ErrNoJob) {
+		t.Errorf("a new command has a job: %v", err)
+	}
+	if err := f.nats.LimitStore(-1); err != nil {
+		t.Fatal(err)
+	}
+	if e := <-later; e.Data.Outcome != contract.OutcomeComplete || e.Data.Attempt != 1 {
+		t.Errorf("a new command: %s", describeEvent(e))
+	}
+	r.await("there is room", isReady)
+	r.end()
+}
+
+// awaitLog waits until the log has a text.
+func (f *fixture) awaitLog(t *testing.T, text string) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(f.log.String(), text) {
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatalf("the log does not say %s", text)
+		}
 	}
 }

@@ -103,7 +103,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 }
 
 func (s *service) storeOptions(bucket string) sink.StoreOptions {
-	return sink.StoreOptions{Bucket: bucket, SSE: s.c.SSE, SSEKMSKeyID: s.c.KMSKeyID, Log: s.log}
+	return sink.StoreOptions{Bucket: bucket, SSE: s.c.SSE, SSEKMSKeyID: s.c.KMSKeyID, SpoolDir: s.spoolDir, Log: s.log}
 }
 
 // client makes the Training API client of a resource. m may be nil.
@@ -116,7 +116,7 @@ func (c config) client(r resource, m *metrics) (*cv.Client, error) {
 		}
 		credential = cv.TrainingKey(key)
 	}
-	o := cv.Options{MaxRPS: r.MaxRPS, BlobHosts: c.BlobHosts, UserAgent: "cvconsumer/" + build().Version}
+	o := cv.Options{MaxRPS: r.MaxRPS, MinDownloadRate: c.MinRate, BlobHosts: c.BlobHosts, UserAgent: "cvconsumer/" + build().Version}
 	if m != nil {
 		o.Wrap = m.countTraining(r.Alias)
 	}
@@ -251,8 +251,12 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 		case <-pause.C:
 		}
 		q, err := natsq.Open(ctx, nc, natsq.Options{
-			Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention, Log: s.log,
+			Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
+			MaxBytes: s.c.StreamMaxBytes, Log: s.log,
 		})
+		if errors.Is(err, natsq.ErrMaxBytes) {
+			err = fmt.Errorf("%w; set CONSUMER_STREAM_MAX_BYTES to what each stream may hold, or raise the account's limits", err)
+		}
 		if err == nil {
 			opened.find(q)
 			return q, s.awaitPrefix(ctx, q, func() {
@@ -274,7 +278,7 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	h, err := handler.New(handler.Config{
 		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(), SpoolDir: s.spoolDir,
-		Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
+		Commands: s.c.Commands, Units: s.c.Workers, Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
 		Threshold: s.c.Threshold, Overlap: s.c.Overlap, Deletes: s.c.Deletes, VerifyTimeout: s.c.VerifyTimeout,
 		Pseudonym: *s.pseudonym, Version: build().Version, Health: s.health, Log: s.log,
 	})

@@ -42,6 +42,7 @@ type fixture struct {
 	spool   string            // folder for temporary files; empty: the system's
 	storage func(*s3.Options) // changes how the services started talk to the store; nil: not at all
 	logs    func(w *lockedBuffer) zerolog.Logger
+	spoiled bool // the test changes or forges bags: they are not verified at its end
 }
 
 // lockedBuffer is a log that is written and read at once.
@@ -82,7 +83,30 @@ func newFixtureOn(t testing.TB, server *natstest.Server, o cvtest.Options) *fixt
 		TraceRetention: time.Hour, HTTPAddr: "127.0.0.1:0", Drain: 20 * time.Second,
 	}
 	f.config.WorkBucket = f.config.Bucket
+	t.Cleanup(func() { f.verifyAll(t) })
 	return f
+}
+
+// verifyAll verifies, at the end of a test, every bag that has a receipt.
+func (f *fixture) verifyAll(t testing.TB) {
+	if _, benchmark := t.(*testing.B); benchmark || t.Failed() || f.spoiled {
+		return
+	}
+	ctx := context.Background() // the test's own is over
+	store := sink.NewStore(f.store.Client(), sink.StoreOptions{Bucket: f.config.Bucket})
+	for o, err := range store.List(ctx, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, ok := strings.CutSuffix(string(o.Key), string(sink.ReceiptFile))
+		if !ok {
+			continue
+		}
+		report, err := verify.Bag(ctx, verify.Stored(store, sink.Key(root)), verify.Options{})
+		if err != nil || report.Result != verify.OK {
+			t.Errorf("verify %s, which has a receipt: %v %v %v", root, report.Result, report.Problems, err)
+		}
+	}
 }
 
 // running is a service that runs.

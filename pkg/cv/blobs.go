@@ -41,9 +41,9 @@ const (
 // decoded.
 //
 // Errors: ErrLinkExpired when storage refuses the link and a fresh one too, ErrBadLink when neither
-// is a URI, ErrHostNotAllowed, ErrTooLarge, ErrUnavailable after all tries; what begin, its writer
-// or Refresh failed with, wrapped; for a relative link whatever GetArtifact fails with, ErrGone and
-// ErrMisconfigured among it.
+// is a URI, ErrHostNotAllowed, ErrTooLarge, ErrTooSlow, ErrUnavailable after all tries; what
+// begin, its writer or Refresh failed with, wrapped; for a relative link whatever GetArtifact fails
+// with, ErrGone and ErrMisconfigured among it.
 // Source: Training API v3.3, GetArtifact, for relative links.
 func (c *Client) Fetch(ctx context.Context, link Link, limit int64, begin func(length int64) (io.Writer, error)) (n int64, err error) {
 	for refreshes := 0; ; refreshes++ {

@@ -166,6 +166,7 @@ func (c *Client) exchange(ctx context.Context, via http.RoundTripper, req *http.
 	body := &guardedBody{body: resp.Body, explain: explain}
 	if file {
 		body.timer, body.silence = timer, limit
+		body.now, body.minRate = c.now, c.minRate
 		timer.Stop()
 	}
 	resp.Body = body
@@ -176,20 +177,45 @@ func (c *Client) exchange(ctx context.Context, via http.RoundTripper, req *http.
 	}, nil
 }
 
-// guardedBody is an answer's body under a timeout. Its timer, if it has one, runs only while Read
-// waits for bytes: what the caller does with them may take any time.
+// guardedBody is an answer's body under a timeout. That of a file has a timer, which runs only
+// while Read waits for bytes, and a least rate, which counts that time alone: what the caller does
+// with the bytes may take any time.
 type guardedBody struct {
 	body    io.ReadCloser
 	explain func(error) error
 	timer   *time.Timer
 	silence time.Duration
+
+	now     func() time.Time
+	minRate int64         // bytes a second
+	waited  time.Duration // for bytes, in this window
+	came    int64         // bytes, in this window
 }
 
 func (g *guardedBody) Read(p []byte) (int, error) {
-	if g.timer != nil {
-		g.timer.Reset(g.silence)
-		defer g.timer.Stop()
+	if g.timer == nil {
+		return g.read(p)
 	}
+	g.timer.Reset(g.silence)
+	defer g.timer.Stop()
+	began := g.now()
+	n, err := g.read(p)
+	if g.came, g.waited = g.came+int64(n), g.waited+g.now().Sub(began); err == nil && g.waited >= rateWindow {
+		err = g.judge()
+		g.came, g.waited = 0, 0
+	}
+	return n, err
+}
+
+// judge fails where too little came in this window.
+func (g *guardedBody) judge() error {
+	if float64(g.came) >= float64(g.minRate)*g.waited.Seconds() {
+		return nil
+	}
+	return &kinded{ErrUnavailable, &kinded{ErrTooSlow, fmt.Errorf("%d bytes came in %s, and at least %d bytes a second are wanted", g.came, g.waited, g.minRate)}}
+}
+
+func (g *guardedBody) read(p []byte) (int, error) {
 	n, err := g.body.Read(p)
 	if err != nil && err != io.EOF {
 		err = &kinded{ErrUnavailable, g.explain(err)}

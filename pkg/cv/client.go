@@ -19,6 +19,11 @@ const (
 	TryTimeout = 30 * time.Second
 	// stallTimeout bounds the silence in a download, before its headers and between its bytes.
 	stallTimeout = 30 * time.Second
+	// rateWindow is how long bytes are waited for before their rate is judged.
+	rateWindow = 30 * time.Second
+	// DefaultMinDownloadRate is the least rate of a download in bytes a second, unless
+	// Options.MinDownloadRate says otherwise. A picture of 6 MB then takes 26 minutes at most.
+	DefaultMinDownloadRate = 4 << 10
 )
 
 // Options are the settings of a Client; the zero value is good.
@@ -41,6 +46,10 @@ type Options struct {
 	// allows the host of that name and those below it, by http and https, on that port or (without
 	// one) on any, and also when their address is private, loopback or link-local.
 	BlobHosts []string
+	// MinDownloadRate is the least rate of a download in bytes a second, 0 is
+	// DefaultMinDownloadRate: in each window of half a minute that was spent waiting for bytes, at
+	// least as many must come.
+	MinDownloadRate int64
 	// UserAgent names this program to the service; empty is "cvconsumer".
 	UserAgent string
 	// Now is the clock; nil is time.Now.
@@ -63,6 +72,7 @@ type Client struct {
 	wait      func(context.Context, time.Duration) error
 
 	tryTimeout, stallTimeout time.Duration
+	minRate                  int64 // of downloads, in bytes a second
 }
 
 // New makes a client of the resource at endpoint, "http(s)://host[:port][/base]" with or without a
@@ -78,13 +88,18 @@ func New(endpoint string, cred Credential, o Options) (*Client, error) {
 		return nil, errors.New("training client: no credential")
 	case o.MaxRPS < 0 || math.IsNaN(o.MaxRPS) || math.IsInf(o.MaxRPS, 0):
 		return nil, fmt.Errorf("training client: %v calls a second is not a rate", o.MaxRPS)
+	case o.MinDownloadRate < 0:
+		return nil, fmt.Errorf("training client: %d bytes a second is not a rate", o.MinDownloadRate)
 	case o.MaxAttempts < 0:
 		return nil, fmt.Errorf("training client: %d attempts", o.MaxAttempts)
 	}
 	c := &Client{
 		endpoint: u, base: rooted(u).JoinPath(apiPath), cred: cred,
 		attempts: o.MaxAttempts, agent: o.UserAgent, now: o.Now, wait: o.Wait,
-		tryTimeout: TryTimeout, stallTimeout: stallTimeout,
+		tryTimeout: TryTimeout, stallTimeout: stallTimeout, minRate: o.MinDownloadRate,
+	}
+	if c.minRate == 0 {
+		c.minRate = DefaultMinDownloadRate
 	}
 	if c.hosts, err = newHostRules(u, o.BlobHosts); err != nil {
 		return nil, fmt.Errorf("blob hosts: %w", err)

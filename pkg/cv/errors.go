@@ -25,6 +25,9 @@ var (
 	// ErrUnavailable: 408, 5xx, a reset connection, a short or broken body, a timeout, a 2xx answer
 	// that says nothing (null, or without what it must have). Worth another try later.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrTooSlow: a download came more slowly than Options.MinDownloadRate. It is ErrUnavailable
+	// too, but is not tried again within the same call.
+	ErrTooSlow = errors.New("too slow")
 	// ErrReadOnly: the project is in disaster recovery mode.
 	ErrReadOnly = errors.New("read-only during disaster recovery")
 	// ErrPublished: the iteration is published.

@@ -132,7 +132,7 @@ func isTransient(err error) bool {
 		u *unsent
 		l *callerError
 	)
-	if errors.As(err, &l) {
+	if errors.As(err, &l) || errors.Is(err, ErrTooSlow) {
 		return false
 	}
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrThrottled) || errors.As(err, &u)

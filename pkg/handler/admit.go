@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
@@ -44,6 +45,18 @@ func (r *run) admit(ctx context.Context) (*settlement, error) {
 	return nil, r.Update(ctx, func(j *contract.Job) { j.PublishedAgain(r.command) })
 }
 
+// waitForRoom hands back a message that would get a job while NATS is short of storage: commands
+// under way need the rest to end.
+func (h *Handler) waitForRoom(ctx context.Context) *settlement {
+	if err := h.cfg.Queue.Jobs.Room(ctx); err != nil {
+		return handBack(roomDelay, err.Error())
+	}
+	return nil
+}
+
+// roomDelay is after how long a message comes again that waits for room.
+const roomDelay = 5 * time.Second
+
 // newerVersion hands back what only a newer version can read.
 func (h *Handler) newerVersion(err error) *settlement {
 	h.cfg.Health.Fail("version", err)
@@ -74,6 +87,9 @@ func olderMessage(c contract.Command, j contract.Job) bool {
 // conflict refuses the command under an id of its own: its id names another one, which stays as it
 // is.
 func (r *run) conflict(ctx context.Context) (*settlement, error) {
+	if settled := r.h.waitForRoom(ctx); settled != nil {
+		return settled, nil
+	}
 	id := contract.Text(r.command.ID)
 	how := "was used for another command"
 	if len(r.command.Data.ImageMetadata) > 0 {
@@ -86,6 +102,9 @@ func (r *run) conflict(ctx context.Context) (*settlement, error) {
 // create makes the job of a command that has none, unless its bundle tells that it was carried out
 // before traces were forgotten.
 func (r *run) create(ctx context.Context) (*settlement, error) {
+	if settled := r.h.waitForRoom(ctx); settled != nil {
+		return settled, nil
+	}
 	if settled, err := r.waitForSameID(ctx); settled != nil || err != nil {
 		return settled, err
 	}

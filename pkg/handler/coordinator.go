@@ -25,6 +25,8 @@ type run struct {
 	command     contract.Command
 	message     contract.Message
 	lease       delivery.Lease
+	delivered   uint64 // how often the message was, by now
+	releaseSlot func() // gives back the slot of the attempt
 	client      *cv.Client
 	bags        bag.Bags
 	job         contract.Job
@@ -123,7 +125,7 @@ func (h *Handler) newRun(ctx context.Context, c contract.Command, m contract.Mes
 	client := h.cfg.Resources[c.Data.Resource]
 	control := account.NewControl(account.Settings{Service: client, Secrets: h.cfg.Queue.Secrets, Now: h.cfg.Now, Wait: h.cfg.Wait})
 	return &run{
-		h: h, command: c, message: m, bags: b, nonce: contract.Text(uuid.NewString()),
+		h: h, command: c, message: m, bags: b, nonce: contract.Text(uuid.NewString()), releaseSlot: func() {},
 		calls: ledger.NewRecorder(control.Note), control: control, client: client, log: log,
 	}, nil
 }
@@ -145,7 +147,8 @@ func (h *Handler) carryOut(ctx context.Context, d delivery.Delivery, c contract.
 	if err != nil {
 		return nil, err
 	}
-	r.lease = d.Lease
+	r.lease, r.delivered = d.Lease, d.Delivered
+	defer func() { r.releaseSlot() }()
 	settled, err := r.proceed(ctx)
 	for errors.Is(err, activity.ErrCancelled) && ctx.Err() == nil { // twice, when the notice of a cancel came before the attempt read the cancel in its job
 		settled, err = r.cancelled(ctx)
@@ -174,7 +177,7 @@ func (r *run) proceed(ctx context.Context) (*settlement, error) {
 	if r.job.Cancel != nil {
 		return r.cancelled(ctx)
 	}
-	for _, step := range []func(context.Context) (*settlement, error){r.validate, r.publishAccepted, r.waitForTurn, r.waitForPlans, r.yieldToOwnAttempt, r.take} {
+	for _, step := range []func(context.Context) (*settlement, error){r.validate, r.publishAccepted, r.waitForTurn, r.waitForPlans, r.yieldToOwnAttempt, r.takeSlot, r.take} {
 		if settled, err := step(ctx); settled != nil || err != nil {
 			return settled, err
 		}

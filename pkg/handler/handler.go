@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/share"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
@@ -50,6 +51,9 @@ type JobStore interface {
 	// PutJob writes the entry when its revision still is rev (0: when there is none), else fails
 	// with ErrConflict.
 	PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error)
+	// Room is an error while no new job is to be made, because those that are there need what is
+	// left of the storage.
+	Room(ctx context.Context) error
 }
 
 // CommandQueue has the commands that have not been settled yet.
@@ -105,6 +109,8 @@ type SecretStore = account.Secrets
 
 // Defaults of a Config.
 const (
+	DefaultCommands      = 16
+	DefaultUnits         = 4
 	DefaultDownloads     = 32
 	DefaultBuffer        = 64 << 20 // bytes
 	DefaultMaxAttempts   = 10
@@ -124,6 +130,8 @@ type Config struct {
 	Accounts  map[string]string     // names of accounts by alias; default the host, with the alias where it is shared
 	SpoolDir  string                // for temporary files; default the system's
 
+	Commands    int   // exports at once, and deletes, default DefaultCommands: as many as Command is called for
+	Units       int   // at once, default DefaultUnits: as many as Unit is called for
 	Downloads   int   // blobs at once, default DefaultDownloads
 	Buffer      int64 // bytes of blobs in memory at once, default DefaultBuffer
 	MaxAttempts int   // of a command and of a unit, default DefaultMaxAttempts
@@ -154,6 +162,7 @@ type Handler struct {
 	activities *activity.Activities
 	order      *turn.Order
 	worker     *worker.Worker
+	slots      map[contract.Action]*share.Pool // of attempts, by resource
 }
 
 // New makes a Handler. The error names the field that is missing.
@@ -170,6 +179,7 @@ func New(c Config) (*Handler, error) {
 	h := &Handler{
 		cfg:        c,
 		accounts:   account.Names{Clients: c.Resources, Names: c.Accounts},
+		slots:      newSlots(c),
 		activities: activity.New(c.Queue.Notices, c.Queue.Jobs, c.Queue.Commands, c.Log),
 	}
 	h.order = turn.New(c.Queue.Commands, c.Queue.Jobs, h.account)
@@ -177,7 +187,7 @@ func New(c Config) (*Handler, error) {
 	h.worker, err = worker.New(worker.Config{
 		Commands: c.Queue.Commands, Jobs: c.Queue.Jobs, Notices: c.Queue.Notices, Activities: h.activities, Health: c.Health,
 		Resources: c.Resources, Store: c.Store, Work: c.Work, Prefix: c.Prefix, SpoolDir: c.SpoolDir,
-		Downloads: c.Downloads, Buffer: c.Buffer, MaxAttempts: c.MaxAttempts, Threshold: c.Threshold, Overlap: c.Overlap,
+		Units: c.Units, Downloads: c.Downloads, Buffer: c.Buffer, MaxAttempts: c.MaxAttempts, Threshold: c.Threshold, Overlap: c.Overlap,
 		Holder: uuid.NewString(), Now: c.Now, Wait: c.Wait, Secrets: c.Queue.Secrets, Pseudonym: c.Pseudonym, Log: c.Log,
 	})
 	if err != nil {
@@ -212,6 +222,8 @@ func (c Config) withDefaults() Config {
 	}
 	c.Deletes = orDefault(c.Deletes, contract.DeletesEnabled)
 	c.VerifyTimeout = orDefault(c.VerifyTimeout, DefaultVerifyTimeout)
+	c.Commands = orDefault(c.Commands, DefaultCommands)
+	c.Units = orDefault(c.Units, DefaultUnits)
 	c.Downloads = orDefault(c.Downloads, DefaultDownloads)
 	c.Buffer = orDefault(c.Buffer, DefaultBuffer)
 	c.MaxAttempts = orDefault(c.MaxAttempts, DefaultMaxAttempts)

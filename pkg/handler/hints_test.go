@@ -2,11 +2,14 @@ package handler_test
 
 import (
 	"context"
+	"maps"
 	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
@@ -136,5 +139,49 @@ func TestForgedEnds(t *testing.T) {
 	released.happens()
 	if e := w.wait(t, h); e.Status != contract.StatusCompleted || e.Attempt != 1 {
 		t.Errorf("ended %s in attempt %d: %v", e.Status, e.Attempt, e.Error)
+	}
+}
+
+// TestForgedUnits queues units that no coordinator cut: of a project that the command does not
+// name, with the seal of another unit, and under a number that the command has. None of them is
+// carried out, and the export ends as without them.
+func TestForgedUnits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 3}})
+	account := fillAccount(w.api)
+	named, other := account.small.ID, account.other.ID
+	w.start(t, replicaOptions{commands: 1})
+	h := w.publish(t, contract.ActionExport, "exp", `{"project_ids":`+idList(named)+`}`)
+	var cut map[string]any
+	w.eventually(t, "a unit is queued", func() bool {
+		for _, m := range w.messages(t, "CV_WORK") {
+			unmarshal(t, m.Data, &cut)
+		}
+		return cut != nil
+	})
+	queue := func(n int, members map[string]any) {
+		t.Helper()
+		forged := maps.Clone(cut)
+		forged["n"] = n
+		maps.Copy(forged, members)
+		if err := w.queue.PublishUnit(t.Context(), "exp", n, encode(t, forged)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	queue(1, map[string]any{"project": other, "kind": "page", "listing": map[string]any{"kind": "tagged", "count": 5}, "fetch": true})
+	queue(50, map[string]any{"project": other})
+	queue(51, map[string]any{"project": other, "seal": ""})
+	queue(52, map[string]any{"project": other, "seal": nil, "kind": "predictions", "scopes": []string{"00000000-0000-0000-0000-000000000000"}})
+	queue(53, map[string]any{})
+	w.start(t, replicaOptions{units: 2})
+	e := w.wait(t, h)
+	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Attempt != 1 {
+		t.Errorf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
+	}
+	w.checkTruth(t, w.bag(t, "exp", sink.ExportBag), e, w.truthOf(t, w.api.Snapshot(), selection{projects: []uuid.UUID{named}}))
+	for _, c := range w.api.Calls() {
+		if strings.Contains(c.Target(), other.String()) {
+			t.Errorf("the other project is asked for: %s %s", c.Operation, c.Target())
+		}
 	}
 }

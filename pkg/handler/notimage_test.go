@@ -290,7 +290,7 @@ func TestStrayText(t *testing.T) {
 			var once sync.Once
 			w.api.OnCall(func(string, int) { // what is there before the command begins is removed
 				once.Do(func() {
-					if err := w.store.Replace(t.Context(), sink.Key("disturbed/export/"+name), stray); err != nil {
+					if err := w.sealed(t, "disturbed").Replace(t.Context(), sink.Key("disturbed/export/"+name), stray); err != nil {
 						t.Error(err)
 					}
 				})

@@ -14,6 +14,9 @@ import (
 // refuseMessage refuses a message that is no command: under the id that it gives, when nothing else
 // has that, so that its publisher finds the answer; else under its sequence.
 func (h *Handler) refuseMessage(ctx context.Context, m contract.Message, refusal *contract.Refusal) (*settlement, error) {
+	if settled := h.waitForRoom(ctx); settled != nil {
+		return settled, nil
+	}
 	r := &run{
 		h: h, message: m, log: h.cfg.Log,
 		command: contract.Command{ID: refusal.ID, Action: refusal.Action, Seq: m.Seq, Stream: m.Stream, Published: m.Time.UTC()},

@@ -83,26 +83,25 @@ func TestKeyRotatedForGood(t *testing.T) {
 			w.api.AddProject(cvtest.ProjectSpec{}) // which says nothing: it was not there
 		}},
 		{name: "it was begun by a version that kept no others", waits: true, meanwhile: func(t *testing.T, w *world, _ testAccount) {
+			work := w.sealed(t, "del-1")
 			w.loseJob(t, "del-1")
-			var f forgery
+			var begun map[string]any
 			for name, content := range w.fetch(t, "del-1/.work/") {
-				if strings.HasPrefix(name, "plan-") {
-					f.plan, f.digest = content, strings.TrimSuffix(strings.TrimPrefix(name, "plan-"), ".json")
-				}
 				if strings.HasPrefix(name, "delete-begun-") {
-					f.begun = content
+					unmarshal(t, content, &begun)
 					if err := w.store.Remove(t.Context(), sink.Key("del-1/.work/"+name)); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
-			var begun map[string]any
-			unmarshal(t, f.begun, &begun)
 			if begun["others"] == nil {
 				t.Error("the beginning names no others")
 			}
 			delete(begun, "others")
-			w.place(t, "del-1", f, encode(t, begun))
+			body := sink.Bytes(encode(t, begun), "application/json")
+			if _, err := work.Put(t.Context(), sink.Key("del-1/.work/delete-begun-"+body.SHA256+".json"), body); err != nil {
+				t.Fatal(err)
+			}
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

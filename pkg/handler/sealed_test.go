@@ -1,10 +1,12 @@
 package handler_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
@@ -12,8 +14,19 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
+
+// sealed is the bucket as the workers of a command have it.
+func (w *world) sealed(t *testing.T, id string) *sink.Store {
+	t.Helper()
+	sealer, err := account.Sealer(t.Context(), w.queue, id, w.job(t, id).Origin())
+	if err != nil {
+		t.Error(err)
+	}
+	return w.store.Sealed(sealer)
+}
 
 // everyWorkingObject is what an export stored of working objects and payload, by key below its id,
 // while it was carried out.
@@ -221,4 +234,86 @@ func TestLostJobRepublished(t *testing.T) {
 		t.Errorf("ended %s %s with %+v: %v", e.Status, e.Outcome, e.Counts, e.Error)
 	}
 	w.bag(t, "del-1", sink.DeleteBag)
+}
+
+// TestSwappedExport replaces the whole bundle of an export that goes before a delete by one of
+// another project, which verifies, just before it is verified: nothing is deleted.
+func TestSwappedExport(t *testing.T) {
+	t.Parallel()
+	const seed = 4
+	elsewhere := newWorld(t, worldOptions{api: cvtest.Options{Seed: seed}})
+	other := fillAccount(elsewhere.api).other
+	elsewhere.start(t, replicaOptions{})
+	if e := elsewhere.run(t, "del-1", `{"project_ids":`+idList(other.ID)+`}`); e.Status != contract.StatusCompleted {
+		t.Fatalf("the export to copy from ended %s: %v", e.Status, e.Error)
+	}
+	forged := elsewhere.fetch(t, "del-1/export/")
+
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: seed}})
+	account := fillAccount(w.api)
+	before := w.api.Snapshot()
+	r := w.start(t, replicaOptions{configure: noWait})
+	var (
+		committed atomic.Bool
+		once      sync.Once
+	)
+	next := r.faults.OnRequest
+	r.faults.OnRequest = func(op, key string, before bool) error {
+		switch {
+		case op == "PutObject" && key == "del-1/export/receipt.json" && !before:
+			committed.Store(true)
+		case op == "ListObjectsV2" && before && committed.Load():
+			once.Do(func() {
+				if _, err := w.store.RemoveAll(context.Background(), "del-1/export/"); err != nil {
+					t.Error(err)
+				}
+				for name, content := range forged {
+					w.overwrite(t, "del-1/export/"+name, content)
+				}
+			})
+		}
+		return next(op, key, before)
+	}
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(account.small.ID)+`,"export_first":true}`)
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal || !strings.Contains(e.Error.Message, "nothing is deleted") {
+		t.Errorf("ended %s: %v", e.Status, e.Error)
+	}
+	w.checkState(t, before)
+}
+
+// TestBegunWithoutSeals has a delete, and an export, be under way when a version without seals is
+// replaced: the delete goes on with what its job names, the export starts again.
+func TestBegunWithoutSeals(t *testing.T) {
+	t.Parallel()
+	for _, action := range []contract.Action{contract.ActionDelete, contract.ActionExport} {
+		t.Run(string(action), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+			account := fillAccount(w.api)
+			data := `{"project_ids":` + idList(account.small.ID) + `}`
+			at, kind := "DeleteIteration", sink.DeleteBag
+			if action == contract.ActionExport {
+				at, kind = "GetExports", sink.ExportBag
+			}
+			before := w.api.Snapshot()
+			w.api.Fault(cvtest.Fault{Operation: at, Status: 401, Times: -1})
+			r := w.start(t, replicaOptions{configure: noWait})
+			h := w.publish(t, action, "cmd-1", data)
+			w.waitsFor(t, "cmd-1", contract.WaitCredential)
+			r.stop()
+			w.api.ClearFaults()
+			for name, content := range w.fetch(t, "cmd-1/") {
+				w.overwrite(t, "cmd-1/"+name, content)
+			}
+			w.start(t, replicaOptions{configure: noWait})
+			e := w.wait(t, h)
+			if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Counts.Images != int64(len(account.small.Images)) {
+				t.Fatalf("ended %s %s with %+v: %v", e.Status, e.Outcome, e.Counts, e.Error)
+			}
+			files := w.bag(t, "cmd-1", kind)
+			if action == contract.ActionExport {
+				w.checkTruth(t, files, e, w.truthOf(t, before, selection{projects: []uuid.UUID{account.small.ID}}))
+			}
+		})
+	}
 }

@@ -106,6 +106,20 @@ func (s *Store) OfAnyMessage() *Store {
 	return &any
 }
 
+// SealText is a seal in hex for a text of a kind that is kept elsewhere, made as those of objects
+// are, and bound as they are. A plain store makes none.
+func (s *Store) SealText(kind, text string) string {
+	if s.sealer == nil {
+		return ""
+	}
+	return hex.EncodeToString(sealMAC(s.sealer.secret, "text", kind, string(s.sealer.nonce(s.sealer.message)), text, s.sealer.bound))
+}
+
+// SealedText reports whether a text has the right seal.
+func (s *Store) SealedText(kind, text, seal string) bool {
+	return s.sealer == nil || hmac.Equal([]byte(seal), []byte(s.SealText(kind, text)))
+}
+
 // sealBody is a body with its seal.
 func (s *Store) sealBody(key Key, body Body) Body {
 	if s.sealer == nil {

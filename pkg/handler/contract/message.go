@@ -2,6 +2,7 @@ package contract
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -22,9 +23,17 @@ type DeadLetter struct {
 	GivenID  string // the id that the message gave, where it goes by its sequence because that was taken; else empty
 	Action   Action
 	Message  Message // original payload and headers
+	Missing  string  // what of these was not kept, for people; empty when they are whole
 	Error    Error
 	Attempts int
 	Time     time.Time
+}
+
+// NeverCommand reports whether the message was refused before it was a command: what it was to do
+// was not understood, or its id is another command's. Anybody who may publish can make any number
+// of these, so what is kept of them is bounded.
+func (d DeadLetter) NeverCommand() bool {
+	return slices.Contains([]string{CodeInvalidCommand, CodeIDConflict, CodeUnsigned}, d.Error.Code)
 }
 
 // Key is the key of the dead command.

@@ -56,7 +56,7 @@ func Classify(ctx context.Context, err error) Class {
 		return Misconfigured
 	case errors.Is(err, cv.ErrThrottled), errors.Is(err, sink.ErrThrottled):
 		return Throttled
-	case errors.Is(err, cv.ErrUnavailable), errors.Is(err, sink.ErrUnavailable), errors.Is(err, sink.ErrConflict):
+	case errors.Is(err, cv.ErrUnavailable), errors.Is(err, cv.ErrTooSlow), errors.Is(err, sink.ErrUnavailable), errors.Is(err, sink.ErrConflict):
 		return Retryable
 	case errors.Is(err, cv.ErrGone):
 		return Gone

@@ -35,6 +35,7 @@ var sentinels = map[string]struct {
 	"cv.ErrThrottled":      {cv.ErrThrottled, delivery.Throttled},
 	"cv.ErrMisconfigured":  {cv.ErrMisconfigured, delivery.Misconfigured},
 	"cv.ErrUnavailable":    {cv.ErrUnavailable, delivery.Retryable},
+	"cv.ErrTooSlow":        {cv.ErrTooSlow, delivery.Retryable},
 	"cv.ErrReadOnly":       {cv.ErrReadOnly, delivery.Permanent},
 	"cv.ErrPublished":      {cv.ErrPublished, delivery.Permanent},
 	"cv.ErrUntrained":      {cv.ErrUntrained, delivery.Permanent},

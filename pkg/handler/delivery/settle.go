@@ -37,6 +37,13 @@ func TurnDelay(ahead int) time.Duration {
 	return min(MaxDelay, max(MinDelay, time.Duration(ahead)*MinDelay/20))
 }
 
+// ShareDelay is the pause of a command or a unit whose resource has its share of the slots, at its
+// nth delivery: it grows with each, from 1 s to 30 s. So any number that wait cost little, and keep
+// those of other resources waiting for as little.
+func ShareDelay(n uint64) time.Duration {
+	return MinDelay * time.Duration(max(1, min(n, uint64(MaxDelay/MinDelay)))) //nolint:gosec // at most 30
+}
+
 // Settle decides what becomes of a message after an attempt that ended so: a function of what it is
 // given, but for the jitter of delays. attempt is how many attempts were made, this one included,
 // of at most limit. final says that this attempt was the last one: the caller ends the command

@@ -190,6 +190,14 @@ func TestTurnDelay(t *testing.T) {
 	}
 }
 
+func TestShareDelay(t *testing.T) {
+	for n, want := range map[uint64]time.Duration{0: time.Second, 1: time.Second, 7: 7 * time.Second, 30: 30 * time.Second, 1 << 63: 30 * time.Second} {
+		if got := delivery.ShareDelay(n); got != want {
+			t.Errorf("at delivery %d: %s, not %s", n, got, want)
+		}
+	}
+}
+
 // What is written after an attempt may take its time, though the attempt's context has ended.
 func TestGrace(t *testing.T) {
 	type key struct{}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -65,10 +64,6 @@ func (q *Queue) CommandIn(ctx context.Context, stream string, seq uint64) (contr
 	return m, err
 }
 
-// errLeaderBehind means that a leader does not know a message yet: it was just elected and has not
-// caught up.
-var errLeaderBehind = errors.New("the leader does not know this sequence yet")
-
 // commandAndStream reads a command message of a stream whose identity was known before, and returns
 // which stream is there now: the message counts only if it is the same. A leader that is behind is
 // no proof that the message is gone; it is asked again up to retriesIfBehind times.
@@ -92,7 +87,7 @@ func (q *Queue) commandAndStream(ctx context.Context, stream string, seq uint64,
 			return nil
 		case s == nil && info.State.Last < seq && retriesIfBehind > 0:
 			retriesIfBehind--
-			return jsapi.TransientError{Err: errLeaderBehind}
+			return jsapi.TransientError{Err: jsapi.ErrLeaderBehind}
 		case s == nil:
 			return contract.ErrNoMessage
 		}
@@ -108,31 +103,12 @@ func (q *Queue) commandAndStream(ctx context.Context, stream string, seq uint64,
 
 // Queued reports whether the message with this sequence is in the command stream with this
 // identity. It does not read the message, so whoever may not read the commands of others may ask.
-// Of another stream nothing is queued any more.
-func (q *Queue) Queued(ctx context.Context, stream string, seq uint64) (queued bool, err error) {
-	retriesIfBehind := jsapi.MaxStaleAnswers
-	err = q.api.RetryUntilDone(ctx, q.commands, func(try int) error {
-		info, err := q.api.StreamInfoOnce(ctx, try, q.commands)
-		switch {
-		case err != nil:
-			return jsapi.TransientUnlessPermanent(err)
-		case info.Identity() != stream, seq < info.State.First:
-			return nil
-		case info.State.Last < seq && retriesIfBehind > 0:
-			retriesIfBehind--
-			return jsapi.TransientError{Err: errLeaderBehind}
-		case info.State.Last < seq:
-			return nil
-		}
-		// A list of all that left the stream out of turn: it is asked for only where it decides.
-		err = q.api.APIRequestOnce(ctx, try, "STREAM.INFO."+q.commands, map[string]bool{"deleted_details": true}, &info)
-		queued = info.Identity() == stream && info.State.First <= seq && !slices.Contains(info.State.Deleted, seq)
-		return jsapi.TransientUnlessPermanent(err)
-	})
+func (q *Queue) Queued(ctx context.Context, stream string, seq uint64) (bool, error) {
+	queued, err := q.api.Holds(ctx, q.commands, stream, seq)
 	if err != nil {
 		err = fmt.Errorf("look for command %d in the queue: %w", seq, err)
 	}
-	return queued && err == nil, err
+	return queued, err
 }
 
 // RemoveCommand implements handler.CommandQueue: it deletes the message, and its holder finds none

@@ -12,7 +12,8 @@ import (
 )
 
 // PublishDead implements handler.Publisher. The dead letter has the original body and headers, as
-// letter.Encode keeps them.
+// letter.Encode keeps them. Of what never was a command the oldest letters make way, with their
+// jobs and events, where there are too many.
 func (q *Queue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
 	if err := checkTokens(string(d.Action), d.ID); err != nil {
 		return fmt.Errorf("publish dead letter: %w", err)
@@ -23,7 +24,18 @@ func (q *Queue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
 	if err := q.publishAnswer(ctx, w, d.ID, d.Message.Stream, q.deadLetterSubject("*", d.ID), streamOf); err != nil {
 		return fmt.Errorf("publish dead letter %s: %w", w.Subject, err)
 	}
+	if d.NeverCommand() {
+		q.warnOfRejects(q.rejects.StoredLetter(ctx))
+	}
 	return nil
+}
+
+// warnOfRejects logs that too much is kept of what was never carried out. It ends no command: the
+// next look removes more.
+func (q *Queue) warnOfRejects(err error) {
+	if err != nil {
+		q.log.Warn().Err(err).Msg("cannot remove the oldest traces of messages that were not carried out, trying again later")
+	}
 }
 
 // DeadLetters yields all dead letters, by action and id. It ends at the first error.

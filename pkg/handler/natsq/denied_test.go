@@ -107,6 +107,11 @@ func TestServiceIsDenied(t *testing.T) {
 		ok(t, w.server.Restart())
 		must[*Queue](t)(Open(w.ctx, nc, options(t)))
 	})
+	t.Run("the account's limits", func(t *testing.T) {
+		w, _ := newLimitedWorld(t, "publish", "$JS.API.INFO")
+		q := must[*Queue](t)(Open(w.ctx, w.limited(t), options(t)))
+		ok(t, q.Room(w.ctx)) // it is not known to be short
+	})
 	for subject, do := range map[string]func(context.Context, *Queue) error{
 		"$KV.CV_JOBS.a": func(ctx context.Context, q *Queue) error {
 			_, err := q.PutJob(ctx, contract.Job{ID: "a"}, 0)

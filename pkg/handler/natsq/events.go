@@ -35,6 +35,9 @@ func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
 	if err != nil {
 		return fmt.Errorf("publish event %s: %w", subject, err)
 	}
+	if d.Status == contract.StatusDuplicate {
+		q.warnOfRejects(q.rejects.StoredDuplicate(ctx))
+	}
 	return nil
 }
 

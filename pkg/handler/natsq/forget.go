@@ -12,8 +12,12 @@ import (
 )
 
 // ExpireTraces removes the jobs and ledgers of commands that ended longer than keep ago, by the
-// server's clock, and returns how many. Any number of replicas may do so at once.
+// server's clock, and returns how many. Before, it removes the oldest traces of messages that were
+// never carried out, where there are too many. Any number of replicas may do so at once.
 func (q *Queue) ExpireTraces(ctx context.Context, keep time.Duration) (removed int, err error) {
+	if err := q.rejects.Trim(ctx); err != nil {
+		return 0, err //nolint:wrapcheck // it says what it does
+	}
 	t := expiry.Traces{API: q.api, Commands: q, Jobs: q.jobs, Ledgers: q.ledgers, JobPrefix: q.jobSubject(""), LedgerPrefix: q.ledgerSubject("")}
 	return t.Expire(ctx, keep) //nolint:wrapcheck // it says what it does
 }

@@ -130,6 +130,13 @@ func (w *world) messages(t *testing.T, stream string) uint64 {
 	return s.CachedInfo().State.Msgs
 }
 
+// bytes counts what a stream holds in bytes.
+func (w *world) bytes(t *testing.T, stream string) uint64 {
+	t.Helper()
+	s := must[jetstream.Stream](t)(w.js.Stream(w.ctx, stream))
+	return s.CachedInfo().State.Bytes
+}
+
 func command(id string, body string) contract.Message {
 	return contract.Message{Subject: "cv.commands.export", Header: map[string][]string{"Nats-Msg-Id": {id}}, Body: []byte(body)}
 }

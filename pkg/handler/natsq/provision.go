@@ -1,6 +1,7 @@
 package natsq
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -73,6 +74,21 @@ func (q *Queue) objects() []managedObject {
 // provision finds or creates every object. It fails with a *DriftError that lists all differences
 // that cannot or may not be changed.
 func (q *Queue) provision(ctx context.Context) error {
+	if err := q.learnQueueShare(ctx); err != nil {
+		return err
+	}
+	for {
+		err := q.provisionOnce(ctx)
+		half := min(maxQueueBytes, cmp.Or(q.queueShare.Load(), maxQueueBytes)) / 2
+		if !jsapi.HasCode(err, jsapi.CodeStorageExceeded, jsapi.CodeStreamBytesExceeded) || q.options.MaxBytes > 0 || half < leastQueueBytes {
+			return err
+		}
+		q.queueShare.Store(half) // the server has no room for more, and no operator asked for it
+	}
+}
+
+// provisionOnce is provision with the queue's share that is known now.
+func (q *Queue) provisionOnce(ctx context.Context) error {
 	drift := &DriftError{}
 	missingStreams := map[string]bool{} // whose consumers are not listed as well
 	for _, o := range q.objects() {
@@ -88,6 +104,9 @@ func (q *Queue) provision(ctx context.Context) error {
 			}
 			return jsapi.TransientError{Err: err}
 		})
+		if jsapi.HasCode(err, jsapi.CodeMaxBytesRequired, jsapi.CodeStorageExceeded, jsapi.CodeStreamBytesExceeded) {
+			err = fmt.Errorf("%w: %w", ErrMaxBytes, err)
+		}
 		if err != nil {
 			return fmt.Errorf("provision %s: %w", o.name, err)
 		}
@@ -98,6 +117,30 @@ func (q *Queue) provision(ctx context.Context) error {
 		return drift
 	}
 	return nil
+}
+
+// ErrMaxBytes means that the account does not permit streams of the size that Options.MaxBytes asks
+// for: it demands a limit, or has no room for so much.
+var ErrMaxBytes = errors.New("the account does not permit a stream of this size")
+
+// queueShare is which part of an account's storage the queue of commands may take: one in so many.
+const queueShare = 4
+
+// learnQueueShare asks what the account may store: the queue of commands is to take a part of it.
+func (q *Queue) learnQueueShare(ctx context.Context) error {
+	if !q.options.Provision {
+		return nil
+	}
+	return q.api.RetryUntilDone(ctx, "the account", func(try int) error {
+		account, err := q.api.AccountOnce(ctx, try, q.options.Replicas)
+		if errors.Is(err, jsapi.ErrDenied) {
+			return nil // a user without this right has no limit that is known
+		}
+		if account.Limit > 0 {
+			q.queueShare.Store(max(1, account.Limit/queueShare/int64(q.options.Replicas)))
+		}
+		return jsapi.TransientUnlessPermanent(err)
+	})
 }
 
 // isPermanentConfigError is IsPermanent for creating and updating objects, where most refusals are

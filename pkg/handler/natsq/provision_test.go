@@ -265,7 +265,7 @@ func TestOpenWaits(t *testing.T) {
 	defer cancel()
 	_, err := Open(short, nc, options(t))
 	is(t, err, context.DeadlineExceeded)
-	if !strings.Contains(err.Error(), "provision CV_COMMANDS") {
+	if !strings.Contains(err.Error(), "read the account's limits: ") {
 		t.Errorf("error is %v", err)
 	}
 	opened := make(chan error, 1)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/drift"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/rejects"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/room"
 )
 
 // Defaults of Options.
@@ -30,7 +32,7 @@ type Options struct {
 	Retention time.Duration // how long events, dead letters, ledgers and jobs are kept, default DefaultRetention
 	AckWait   time.Duration // how long a delivery is held without a heartbeat, default DefaultAckWait
 	Domain    string        // of JetStream, where it is not that of the server
-	MaxBytes  int64         // of each stream and bucket that is created, for accounts that demand it; default: see streamLimits
+	MaxBytes  int64         // of each stream and bucket that is created, for accounts that demand it; default: only the queue of commands is limited
 	Log       zerolog.Logger
 	Now       func() time.Time // default time.Now
 }
@@ -52,6 +54,9 @@ type Queue struct {
 	log     zerolog.Logger
 	now     func() time.Time
 
+	rejects           *rejects.Bound         // of what was never carried out
+	room              *room.Room             // for new commands
+	queueShare        atomic.Int64           // how much of the account's storage the queue of commands may take; 0: not known
 	recreating        sync.Mutex             // held while one operation recreates what is missing
 	lastCommandStream atomic.Pointer[string] // the identity of the command stream, as last read
 	secretCache       sync.Map               // secrets by name, each read once
@@ -111,7 +116,17 @@ func newQueue(nc *nats.Conn, o Options, failDenied bool) (*Queue, error) {
 	}
 	q := &Queue{names: n, options: o, nc: nc, log: o.Log, now: o.Now}
 	q.api = jsapi.New(nc, jsapi.Options{Domain: o.Domain, FailDenied: failDenied, Recreate: q.recreateMissing, Log: o.Log})
+	q.rejects = rejects.New(q.api, rejects.Places{
+		Dead: q.dead, Events: q.events, Jobs: q.jobs, DeadPrefix: q.prefix + ".dead.", Event: q.eventSubject, Job: q.jobSubject,
+	})
+	q.room = &room.Room{API: q.api, Replicas: o.Replicas, Streams: []string{q.ledgers, q.jobs, q.events}, Now: o.Now}
 	return q, nil
+}
+
+// Room implements handler.JobStore: it is an error that says why while new commands have to wait,
+// because what is under way needs what is left of NATS' storage.
+func (q *Queue) Room(ctx context.Context) error {
+	return q.room.Short(ctx) //nolint:wrapcheck // it says what is short
 }
 
 // withDefaults sets the defaults and checks what was set.
@@ -145,8 +160,9 @@ func (o Options) withDefaults() (Options, error) {
 // Prefix implements handler.CommandQueue.
 func (q *Queue) Prefix() string { return q.prefix }
 
-// Ping checks that NATS is connected, that every stream's leader answers, and that no operation
-// waits for JetStream. The error names the stream or consumer and the reason.
+// Ping checks that NATS is connected, that every stream's leader answers, that no operation waits
+// for JetStream, and that there is room for new commands. The error names the stream or consumer
+// and the reason.
 func (q *Queue) Ping(ctx context.Context) error {
 	if s := q.nc.Status(); s != nats.CONNECTED {
 		return fmt.Errorf("NATS is not connected (%s): %w", s, errors.Join(q.nc.LastError(), nats.ErrDisconnected))
@@ -164,5 +180,8 @@ func (q *Queue) Ping(ctx context.Context) error {
 			return fmt.Errorf("stream %s has no leader", stream)
 		}
 	}
-	return q.api.FirstProblem()
+	if err := q.api.FirstProblem(); err != nil {
+		return err
+	}
+	return q.Room(ctx)
 }

@@ -1,6 +1,7 @@
 package natsq
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -21,7 +22,35 @@ const (
 	// maxCommandBytes fits 512 KiB of data in base64 with their envelope, and leaves room below the
 	// usual 1 MiB of max_payload for the headers of a dead letter.
 	maxCommandBytes = 1<<20 - 16<<10
+	// maxQueueBytes is how much the queue of commands holds: what publishers send faster than it is
+	// worked on must not fill the account. One who publishes more is told that the stream is full.
+	maxQueueBytes = 256 << 20
+	// leastQueueBytes is how much it holds at least, where the server has no room for more.
+	leastQueueBytes = 8 << 20
+	// maxSmallBytes is more than holds and secrets ever take.
+	maxSmallBytes = 16 << 20
 )
+
+// limitBytes sets max_bytes of streams that are created: what an operator asks for, and of the
+// queue of commands always. Where streams are only checked, any limit is right.
+func (q *Queue) limitBytes(streams []jetstream.StreamConfig) {
+	asked := q.options.MaxBytes
+	if !q.options.Provision {
+		return
+	}
+	for i := range streams {
+		limit := asked
+		switch name := streams[i].Name; {
+		case name == q.commands:
+			limit = min(maxQueueBytes, cmp.Or(asked, q.queueShare.Load(), maxQueueBytes))
+		case name == q.holds || name == q.secrets:
+			limit = min(maxSmallBytes, asked)
+		}
+		if limit > 0 {
+			streams[i].MaxBytes = limit
+		}
+	}
+}
 
 // streamConfigs are the streams as this package creates them.
 func (q *Queue) streamConfigs() []jetstream.StreamConfig {
@@ -61,6 +90,7 @@ func (q *Queue) streamConfigs() []jetstream.StreamConfig {
 	for i := range all {
 		all[i].Replicas = q.options.Replicas
 	}
+	q.limitBytes(all)
 	return all
 }
 

@@ -5,5 +5,6 @@
 // earlier command was about. control.go knows whether the credential that answers is the account's:
 // to the key of another account everything is not found. absence.go says when something is gone:
 // the service says that this very thing is not there, the account is under control, and a project
-// was asked for again. digests.go reads the keys for digests of commands.
+// was asked for again. digests.go and seals.go read the keys for digests of commands and for seals
+// of their objects.
 package account

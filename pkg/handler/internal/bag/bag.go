@@ -128,6 +128,16 @@ func (b Bags) unsealed(ctx context.Context, kind sink.BagKind) (bool, error) {
 	return err == nil, nil
 }
 
+// SameRequest reports whether what is stored of a bag was made for this command: its data, and the
+// account of it.
+func (b Bags) SameRequest(ctx context.Context, kind sink.BagKind) (bool, error) {
+	_, same, err := b.request(ctx, kind)
+	if errors.Is(err, sink.ErrUnsealed) {
+		return false, nil
+	}
+	return same, err
+}
+
 // request is the request that a stored bag was made for, in whichever life of the id, nil when
 // there is none, and whether that is this command's, of the same account. It fails with ErrUnsealed
 // where the request has no right seal.

@@ -183,6 +183,9 @@ func (d *Deleter) exportFirst(ctx context.Context, digest string) (exported *con
 	if report.Result != verify.OK {
 		return nil, "", nil, &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the exported bundle does not verify, so nothing is deleted: %v", report.Problems)}
 	}
+	if report.ReceiptSHA256 != data.Bundle.ReceiptSHA256 {
+		return nil, "", nil, &contract.Error{Code: contract.CodeInternal, Message: "the exported bundle was replaced before it was verified, so nothing is deleted: the bucket was changed from outside"}
+	}
 	if data.Exceptions > 0 {
 		return nil, "", refusedEnd(&contract.Error{Code: contract.CodePreconditionFailed, Message: fmt.Sprintf(
 			"export_first: the exported bundle has %d exceptions (see its evidence/inventory.json), so nothing is deleted: they would be lost", data.Exceptions)}, data.Bundle), nil

@@ -8,11 +8,12 @@
 //   - begun.go: the stored beginning, found again by a later attempt
 //   - remove.go: the steps of one project, in their order; images.go, predictions.go, iterations.go
 //     and project.go: each of them
-//   - poll.go: looking until something is gone; record.go: what a step saw to be gone (package
+//   - poll.go: looking until something is gone, and how often; record.go: what a step saw to be gone (package
 //     deleterecord stores it, and says which stored record is believed)
 //   - destroy.go: the fence around each destructive call (package account says when a 404 proves
 //     that something is gone)
-//   - certify.go, tally.go: the bag, its counts and its certificate
+//   - certify.go, tally.go, certificate.go: the bag, its counts, and what its certificate is filled
+//     in with (its text is in package report)
 //   - residuals.go: what remains after a delete, and why
 //   - failure.go: the evidence of a delete that failed half-way
 //

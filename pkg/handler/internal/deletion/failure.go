@@ -59,8 +59,9 @@ func LoadFailure(ctx context.Context, b bag.Bags) (*contract.EventData, error) {
 	if err := contract.DecodeVersioned(raw, string(sink.FailureFile), &f); err != nil {
 		return nil, err
 	}
-	if f.ID != b.Command.ID {
-		return nil, nil
+	same, err := b.SameRequest(ctx, sink.DeleteBag) // an earlier command with this id may have failed, too
+	if err != nil || !same || f.ID != b.Command.ID {
+		return nil, err //nolint:wrapcheck // it says what it reads
 	}
 	end := &contract.EventData{
 		Status: contract.StatusFailed, StartedAt: &f.StartedAt, FinishedAt: &f.FinishedAt, Counts: contract.Counts(f.Counts), ExportBundle: (*contract.BundleRef)(f.ExportBundle),

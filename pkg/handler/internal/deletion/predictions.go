@@ -88,7 +88,7 @@ func (m *removal) predictionPages(ctx context.Context, scope uuid.UUID, exported
 // order: 16 bytes each.
 func (d *Deleter) exportedPredictions(ctx context.Context, project uuid.UUID) ([]uuid.UUID, error) {
 	var exported []uuid.UUID
-	body, _, err := d.Bags.Store.Open(ctx, d.Bags.Layout.Key(sink.ExportBag, sink.ProjectPath(project, bag.PredictionsFile)))
+	body, _, err := d.Bags.Store.OfAnyMessage().Open(ctx, d.Bags.Layout.Key(sink.ExportBag, sink.ProjectPath(project, bag.PredictionsFile)))
 	if errors.Is(err, sink.ErrNotFound) {
 		return exported, nil // there were none
 	}

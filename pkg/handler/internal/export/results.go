@@ -275,7 +275,11 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 }
 
 func (r *results) publish(ctx context.Context, n int) error {
-	b, err := contract.Marshal(r.rounds.units[n])
+	sealed, err := unit.Seal(r.x.Bags.Work, r.rounds.units[n])
+	if err != nil {
+		return err //nolint:wrapcheck // it says what it encodes
+	}
+	b, err := contract.Marshal(sealed)
 	if err != nil {
 		return fmt.Errorf("encode unit %d: %w", n, err)
 	}

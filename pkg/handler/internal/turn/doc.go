@@ -2,6 +2,7 @@
 // overlap on a project. Each replica remembers what the queued commands are about, so that a look
 // costs a read or two however many wait. A command that waits holds nothing.
 //
-//   - turn.go: the memory of the queue; commands compared by what names them for certain
+//   - turn.go: which kinds of commands exclude each other; the memory of the queue; commands
+//     compared by what names them for certain
 //   - overlap.go: commands of one account under several names, compared by what they found
 package turn

@@ -10,17 +10,19 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // Version is the version of the JSON of units, readings and their results. Since version 2 a page
 // may be one of all images, tagged or not, a unit has the thresholds of its export, and a result
 // may say what the service did not give. Since version 3 what is stored of a unit has seals, which
-// older workers do not make. It changes, too, when an export is cut into other units:
-// the numbers of the former ones mean nothing then (see bag.Bags.Own).
+// older workers do not make. It changes, too, when an export is cut into other units: the numbers
+// of the former ones mean nothing then (see bag.Bags.Own).
 const Version = 3
 
 // Kind says what a unit of work does.
@@ -83,6 +85,7 @@ type Unit struct {
 	Proven   string           `json:"proven,omitempty"`   // fingerprint of the credential that read the project; see account.Control
 	Known    []uuid.UUID      `json:"known,omitempty"`    // projects that the account listed when the export was planned
 	Measure  *Measure         `json:"measure,omitempty"`  // of a project: what its performance is asked with
+	Seal     string           `json:"seal,omitempty"`     // see Seal
 }
 
 // Measure is the thresholds that the performance of iterations is asked with, as the export's plan
@@ -212,7 +215,7 @@ func Decode(body []byte) (Unit, error) {
 // Identity is the digest of what the unit asks for, whichever message its command came with. What
 // is stored of a unit is sealed to it, so that nothing of another unit with this number counts.
 func (u Unit) Identity() (string, error) {
-	u.Seq, u.Stream, u.Digest = 0, "", ""
+	u.Seq, u.Stream, u.Digest, u.Seal = 0, "", "", ""
 	b, err := contract.Marshal(u)
 	if err != nil {
 		return "", fmt.Errorf("encode unit %d: %w", u.N, err)
@@ -221,12 +224,26 @@ func (u Unit) Identity() (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// maxCount bounds counts in units and results.
-const maxCount = 10_000_000
+// kindOfSeal tells the seals of units from others.
+const kindOfSeal = "unit"
+
+// Seal is the unit with the seal of its command's coordinator. Whoever may publish units has none:
+// what is queued without it is not carried out.
+func Seal(work *sink.Store, u Unit) (Unit, error) {
+	identity, err := u.Identity()
+	u.Seal = work.SealText(kindOfSeal, identity)
+	return u, err
+}
+
+// Sealed reports whether the coordinator of the unit's command sealed it.
+func Sealed(work *sink.Store, u Unit) (bool, error) {
+	identity, err := u.Identity()
+	return err == nil && work.SealedText(kindOfSeal, identity, u.Seal), err
+}
 
 // check fails for numbers that no unit has: they are used as indices, and to reckon.
 func (u Unit) check() error {
-	if u.N < 0 || u.N > maxCount || u.Skip < 0 || u.Skip > maxCount || u.Pass < 0 || u.Pass > maxCount {
+	if u.N < 0 || u.N > cv.MaxCount || u.Skip < 0 || u.Skip > cv.MaxCount || u.Pass < 0 || u.Pass > cv.MaxCount {
 		return fmt.Errorf("n %d, skip %d or reading %d is out of bounds", u.N, u.Skip, u.Pass)
 	}
 	return nil
@@ -238,12 +255,12 @@ func (s Summary) check(u Unit) error {
 		return fmt.Errorf("it is of unit %d (%s)", s.N, s.Kind)
 	}
 	for _, n := range []int{s.Listed, s.Tags, s.Failed} {
-		if n < 0 || n > maxCount {
+		if n < 0 || n > cv.MaxCount {
 			return fmt.Errorf("a count of %d is out of bounds", n)
 		}
 	}
 	for _, l := range s.Listings {
-		if l.Count < 0 || l.Count > maxCount {
+		if l.Count < 0 || l.Count > cv.MaxCount {
 			return fmt.Errorf("a count of %d images is out of bounds", l.Count)
 		}
 	}

@@ -262,7 +262,7 @@ func TestNumbersOutOfBounds(t *testing.T) {
 		}
 	}
 	u := unit.Unit{N: 20, Kind: unit.KindPage}
-	body := sink.Bytes(fmt.Appendf(nil, `{"v":%d,"n":20,"kind":"page"}{"blob":{"bytes":-1}}`, unit.Version), "application/jsonl")
+	body := sink.Bytes(fmt.Appendf(nil, `{"v":%d,"n":20,"kind":"page"}`+"\n"+`{"blob":{"bytes":-1}}`, unit.Version), "application/jsonl")
 	if _, err := bound(t, store, u).Put(t.Context(), layout.Work(unit.ResultName(20)), body); err != nil {
 		t.Fatal(err)
 	}

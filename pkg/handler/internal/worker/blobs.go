@@ -159,10 +159,11 @@ func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func
 // blob stores one blob: the original, else the resized one. look says that it may be in the store
 // already.
 func (a *attempt) blob(ctx context.Context, it item, stem sink.Path, look bool, l *currentLinks) (unit.BlobRecord, error) {
-	if err := a.w.downloads.Acquire(ctx, 1); err != nil {
+	resource := a.command.Data.Resource
+	if err := a.w.downloads.Acquire(ctx, resource, 1); err != nil {
 		return unit.BlobRecord{}, fmt.Errorf("wait for a download slot: %w", err)
 	}
-	defer a.w.downloads.Release(1)
+	defer a.w.downloads.Release(resource, 1)
 	if look {
 		o, found, err := a.store.Find(ctx, a.layout.Key(sink.ExportBag, stem))
 		if err != nil {
@@ -249,7 +250,7 @@ func (d *download) begin(length int64) (io.Writer, error) {
 	}
 	if d.held != length {
 		d.release()
-		if err := d.a.w.memory.Acquire(d.ctx, length); err != nil {
+		if err := d.a.w.memory.Acquire(d.ctx, d.a.command.Data.Resource, length); err != nil {
 			return nil, fmt.Errorf("wait for memory: %w", err)
 		}
 		d.held = length
@@ -301,7 +302,7 @@ func (d *download) body() (sink.Body, string, error) {
 }
 
 func (d *download) release() {
-	d.a.w.memory.Release(d.held)
+	d.a.w.memory.Release(d.a.command.Data.Resource, d.held)
 	d.held = 0
 }
 

@@ -3,7 +3,8 @@
 //
 //   - worker.go, attempt.go: a delivery's way, and how attempts are counted and settled
 //   - reading.go: what one attempt read, frozen for all later ones
-//   - project.go, few.go, images.go, predictions.go: what each kind of unit reads
+//   - project.go: the few things of a project, category by category; few.go, images.go,
+//     predictions.go: what the other kinds of units read
 //   - absence.go: whether a project, an iteration or a tag is gone
 //   - refused.go: what becomes of something that the service refuses
 //   - blobs.go, text.go: downloads, links that expire, text in place of a blob

@@ -166,6 +166,8 @@ func blameOf(err error) *bagfile.Blame {
 		b.Code = "host_not_allowed"
 	case errors.Is(err, cv.ErrTooLarge):
 		b.Code = "too_large"
+	case errors.Is(err, cv.ErrTooSlow):
+		b.Code = "too_slow"
 	case api != nil && (api.Status == statusNotFound || api.Status == statusGone):
 		b.Code = "not_found"
 	case errors.Is(err, cv.ErrLinkExpired):

@@ -1,14 +1,15 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/semaphore"
 
+	"github.com/cvconsumer/cvconsumer/internal/share"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
@@ -68,6 +69,7 @@ type Config struct {
 	Prefix     string                // of every key
 	SpoolDir   string                // for temporary files
 
+	Units       int   // at once
 	Downloads   int   // blobs at once, of all units
 	Buffer      int64 // bytes of blobs in memory at once, of all units
 	MaxAttempts int   // of a unit
@@ -84,19 +86,23 @@ type Config struct {
 	Log    zerolog.Logger
 }
 
-// Worker does units of work, any number at a time.
+// Worker does units of work, any number at a time. Of units, downloads and memory no resource takes
+// all while another one is configured: its service may be as slow as it likes.
 type Worker struct {
 	Config
-	downloads *semaphore.Weighted
-	memory    *semaphore.Weighted
+	units, downloads, memory *share.Pool // by alias of the resource
 }
+
+// errShare says that the units of a resource have all the slots that they may have.
+var errShare = errors.New("the units of its resource have their share of the workers")
 
 // New makes a worker. Its error says what is wrong with the configuration.
 func New(c Config) (*Worker, error) {
 	if c.Buffer < maxInMemory {
 		return nil, fmt.Errorf("Buffer is %d bytes; at least %d are needed for one blob", c.Buffer, maxInMemory) //nolint:staticcheck // a field's name
 	}
-	return &Worker{Config: c, downloads: semaphore.NewWeighted(int64(c.Downloads)), memory: semaphore.NewWeighted(c.Buffer)}, nil
+	pool := func(size int64) *share.Pool { return share.NewPool(size, len(c.Resources)) }
+	return &Worker{Config: c, units: pool(int64(c.Units)), downloads: pool(int64(c.Downloads)), memory: pool(c.Buffer)}, nil
 }
 
 // Unit does one unit of work and says what becomes of its message. A unit is acknowledged only when
@@ -119,6 +125,13 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 		return delivery.Disposition{Verb: delivery.Abandon, Reason: "this process already works on it"} // its heartbeats are good for this delivery, too
 	}
 	a, err := w.begin(ctx, u, log)
+	if errors.Is(err, errUnsealed) {
+		log.Error().Err(err).Msg("not a unit of its command")
+		return delivery.Disposition{Verb: delivery.Term, Reason: "not of its command"} // which queues its own again
+	}
+	if errors.Is(err, errShare) {
+		return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.ShareDelay(d.Delivered), Reason: err.Error()}
+	}
 	if a == nil {
 		if delivery.IsShortage(err) {
 			w.Health.Fail(delivery.ProblemOf(err, ""))
@@ -129,6 +142,7 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 		}
 		return to
 	}
+	defer w.units.Release(a.command.Data.Resource, 1)
 	a.lease = d.Lease
 	if a.number > w.MaxAttempts {
 		return a.usedUp(ctx)
@@ -139,9 +153,12 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 	return a.finish(ctx, err)
 }
 
-// begin counts an attempt and prepares it. A nil attempt with a nil error says that there is
-// nothing to do.
-func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (*attempt, error) {
+// errUnsealed says that no coordinator queued the unit: it decides nothing about what is read.
+var errUnsealed = errors.New("it has no right seal of its command's coordinator")
+
+// begin counts an attempt and prepares it, in a slot of its resource. A nil attempt with a nil
+// error says that there is nothing to do.
+func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (begun *attempt, err error) {
 	command, err := w.commandOf(ctx, u)
 	if errors.Is(err, contract.ErrNoMessage) {
 		_ = w.Notices.NotifyOver(ctx, u.Command) // a coordinator that waits for the unit looks for its message, too, sooner or later
@@ -158,6 +175,14 @@ func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (*a
 	if !ok {
 		return nil, fmt.Errorf("read resource %q: this replica does not know it: %w", command.Data.Resource, cv.ErrMisconfigured)
 	}
+	if !w.units.TryAcquire(command.Data.Resource, 1) {
+		return nil, errShare
+	}
+	defer func() {
+		if begun == nil {
+			w.units.Release(command.Data.Resource, 1)
+		}
+	}()
 	layout, err := sink.NewLayout(w.Prefix, u.Command)
 	if err != nil {
 		return nil, fmt.Errorf("name the bundle of %s: %w", u.Command, err)
@@ -167,6 +192,9 @@ func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (*a
 	a.expect()
 	if err := a.seal(ctx, job.Origin()); err != nil {
 		return nil, err
+	}
+	if sealed, err := unit.Sealed(a.work, u); err != nil || !sealed {
+		return nil, cmp.Or(err, errUnsealed)
 	}
 	switch _, err := a.own.Head(ctx, a.key(unit.ResultName(u.N))); {
 	case err == nil:

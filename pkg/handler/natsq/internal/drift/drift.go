@@ -3,6 +3,7 @@ package drift
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -102,6 +103,17 @@ func atLeast[T int32 | int64 | time.Duration](is, wants T) bool {
 	return is <= 0 || wants > 0 && is >= wants
 }
 
+// limit is a limit in bytes as a difference shows it.
+type limit int64
+
+// String implements fmt.Stringer.
+func (l limit) String() string {
+	if l <= 0 {
+		return "no limit"
+	}
+	return strconv.FormatInt(int64(l), 10)
+}
+
 // CompareStream lists what must change in a stream. What an operator set beyond that stays:
 // more replicas, longer retention, more history, limits of the whole stream, placement,
 // compression, sources, further subjects.
@@ -143,6 +155,9 @@ func CompareStream(is, wants jetstream.StreamConfig) []Change {
 	requireUpdatable(c, !is.DiscardNewPerSubject, "discard_new_per_subject", is.DiscardNewPerSubject, false)
 	requireUpdatable(c, wants.Duplicates == 0 || is.Duplicates <= wants.Duplicates, "duplicate_window", is.Duplicates, wants.Duplicates)
 	requireUpdatable(c, atLeast(is.MaxMsgSize, wants.MaxMsgSize), "max_msg_size", is.MaxMsgSize, wants.MaxMsgSize)
+	// Whatever an operator chose, a queue must not be able to fill the account.
+	queue := wants.Retention == jetstream.WorkQueuePolicy && wants.MaxBytes > 0
+	requireUpdatable(c, !queue || is.MaxBytes > 0, "max_bytes", limit(is.MaxBytes), limit(wants.MaxBytes))
 	requireUpdatable(c, !is.NoAck, "no_ack", is.NoAck, false)
 	// A publisher's Nats-Rollup would remove the commands of all others.
 	requireUpdatable(c, is.AllowRollup == wants.AllowRollup, "allow_rollup_hdrs", is.AllowRollup, wants.AllowRollup)

@@ -147,8 +147,7 @@ func (t Traces) last(ctx context.Context, stream, subject string) (*jsapi.Stored
 
 // purge removes the messages of a subject up to this one, and none that was stored after it.
 func (t Traces) purge(ctx context.Context, stream string, upTo *jsapi.StoredMessage) error {
-	var answer struct{}
-	if err := t.API.APIRequest(ctx, stream, "STREAM.PURGE."+stream, map[string]any{"filter": upTo.Subject, "seq": upTo.Seq + 1}, &answer); err != nil {
+	if err := t.API.Purge(ctx, stream, upTo); err != nil {
 		return fmt.Errorf("remove what is expired of %s: %w", upTo.Subject, err)
 	}
 	return nil

@@ -23,6 +23,10 @@ const (
 	CodeDuplicateInDoubt = 10158 // the same Nats-Msg-Id is under way
 	CodeNoResources      = 10023 // the server's store is full
 	CodeNoQuota          = 10002 // the account's quota is used up
+	// Of streams that are created.
+	CodeMaxBytesRequired    = 10113 // the account demands a limit of bytes
+	CodeStorageExceeded     = 10047 // so much is not left to be reserved
+	CodeStreamBytesExceeded = 10122 // the account's limit of one stream
 )
 
 // ErrNoAnswer means that a request was sent and no answer came: the server may or may not have

@@ -2,7 +2,9 @@ package jsapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -42,4 +44,33 @@ func (c *Client) StreamIdentity(ctx context.Context, stream string) (string, err
 		return "", fmt.Errorf("read the info of stream %s: %w", stream, err)
 	}
 	return info.Identity(), nil
+}
+
+// ErrLeaderBehind means that a leader does not know a message yet: it was just elected and has not
+// caught up.
+var ErrLeaderBehind = errors.New("the leader does not know this sequence yet")
+
+// Holds reports whether the stream with this identity has the message with this sequence, without
+// reading it. A leader that is behind is asked again.
+func (c *Client) Holds(ctx context.Context, stream, identity string, seq uint64) (holds bool, err error) {
+	retriesIfBehind := MaxStaleAnswers
+	err = c.RetryUntilDone(ctx, stream, func(try int) error {
+		info, err := c.StreamInfoOnce(ctx, try, stream)
+		switch {
+		case err != nil:
+			return TransientUnlessPermanent(err)
+		case info.Identity() != identity, seq < info.State.First:
+			return nil
+		case info.State.Last < seq && retriesIfBehind > 0:
+			retriesIfBehind--
+			return TransientError{Err: ErrLeaderBehind}
+		case info.State.Last < seq:
+			return nil
+		}
+		// A list of all that left the stream out of turn: it is asked for only where it decides.
+		err = c.APIRequestOnce(ctx, try, "STREAM.INFO."+stream, map[string]bool{"deleted_details": true}, &info)
+		holds = info.Identity() == identity && info.State.First <= seq && !slices.Contains(info.State.Deleted, seq)
+		return TransientUnlessPermanent(err)
+	})
+	return holds && err == nil, err
 }

@@ -243,9 +243,32 @@ func (c *Client) RemoveMessage(ctx context.Context, stream string, seq uint64) e
 	})
 }
 
+// Purge removes the messages of a subject up to this one, and none that was stored after it. It is
+// for streams whose messages no consumer acknowledges.
+func (c *Client) Purge(ctx context.Context, stream string, upTo *StoredMessage) error {
+	var answer struct{}
+	return c.APIRequest(ctx, stream, "STREAM.PURGE."+stream, map[string]any{"filter": upTo.Subject, "seq": upTo.Seq + 1}, &answer)
+}
+
 // SubjectSuffixes lists what follows a prefix in the subjects of a stream, sorted.
 func (c *Client) SubjectSuffixes(ctx context.Context, stream, prefix string) ([]string, error) {
-	var keys []string
+	subjects, err := c.subjects(ctx, stream, prefix+">")
+	keys := make([]string, 0, len(subjects))
+	for subject := range subjects {
+		keys = append(keys, strings.TrimPrefix(subject, prefix))
+	}
+	slices.Sort(keys)
+	return keys, err
+}
+
+// CountSubjects counts the subjects of a stream's messages that match a pattern.
+func (c *Client) CountSubjects(ctx context.Context, stream, pattern string) (int, error) {
+	subjects, err := c.subjects(ctx, stream, pattern)
+	return len(subjects), err
+}
+
+// subjects are those of a stream's messages that match a pattern.
+func (c *Client) subjects(ctx context.Context, stream, pattern string) (map[string]struct{}, error) {
 	seen := map[string]struct{}{}
 	for offset := 0; ; { // JetStream lists up to 100,000 subjects a page
 		var answer struct {
@@ -254,20 +277,16 @@ func (c *Client) SubjectSuffixes(ctx context.Context, stream, prefix string) ([]
 				Subjects map[string]uint64 `json:"subjects"`
 			} `json:"state"`
 		}
-		request := map[string]any{"subjects_filter": prefix + ">", "offset": offset}
+		request := map[string]any{"subjects_filter": pattern, "offset": offset}
 		if err := c.APIRequest(ctx, stream, "STREAM.INFO."+stream, request, &answer); err != nil {
 			return nil, err
 		}
-		for subject := range maps.Keys(answer.State.Subjects) {
-			if _, ok := seen[subject]; !ok {
-				seen[subject] = struct{}{}
-				keys = append(keys, strings.TrimPrefix(subject, prefix))
-			}
+		for subject := range answer.State.Subjects {
+			seen[subject] = struct{}{}
 		}
 		offset += len(answer.State.Subjects)
 		if len(answer.State.Subjects) == 0 || offset >= answer.Total {
-			slices.Sort(keys)
-			return keys, nil
+			return seen, nil
 		}
 	}
 }

@@ -2,6 +2,10 @@
 package letter
 
 import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,31 +22,43 @@ const (
 	headerError     = "Cv-Error"
 	headerAttempts  = "Cv-Attempts"
 	headerTime      = "Cv-Time"
-	headerTruncated = "Cv-Truncated"
-	headerSeq       = "Cv-Seq"      // the message's sequence in the command stream
-	headerStream    = "Cv-Stream"   // the identity of that stream
-	headerGivenID   = "Cv-Given-Id" // the id in the message, where the dead letter has another one
+	headerTruncated = "Cv-Truncated"         // the length of the original body in bytes, where the message is not whole
+	headerLeftOut   = "Cv-Truncated-Headers" // how many bytes of headers were left out
+	headerSeq       = "Cv-Seq"               // the message's sequence in the command stream
+	headerStream    = "Cv-Stream"            // the identity of that stream
+	headerGivenID   = "Cv-Given-Id"          // the id in the message, where the dead letter has another one
 	// headerOriginalPrefix is put before the name of an original header that JetStream would act
 	// on, or that has the name of a header above.
 	headerOriginalPrefix = "Cv-Original-"
 )
 
-// MaxErrorBytes bounds the Cv-Error header.
-const MaxErrorBytes = 4 << 10
+// Bounds of a dead letter, in bytes.
+const (
+	// MaxErrorBytes bounds the Cv-Error header.
+	MaxErrorBytes = 4 << 10
+	// MaxBody is how much is kept of the body of what never was a command.
+	MaxBody = 64 << 10
+	// maxHeaders bounds the original headers of what never was a command, and maxCommandHeaders
+	// those of a command: a stream takes 64 KiB of headers with each message, and those that are
+	// added have to fit, too.
+	maxHeaders        = 16 << 10
+	maxCommandHeaders = 56 << 10
+)
 
 // Encode returns a dead letter as headers and body: those of the original message, and headers that
 // say why it ended. Headers that JetStream would act on (Nats-Expected-Stream, Nats-TTL, …), or
-// that have the name of one added here, get the prefix Cv-Original-. A body that leaves no room for
-// the added headers under maxPayload (bytes; 0 for no limit) is left out, and Cv-Truncated has its
-// length in bytes.
+// that have the name of one added here, get the prefix Cv-Original-.
+//
+// Of what never was a command the first MaxBody bytes of the body are kept, and maxHeaders of
+// headers. A command is kept whole, but for headers beyond maxCommandHeaders, and for a body that
+// leaves no room for the added headers under maxPayload (bytes; 0 for no limit). Where something is
+// left out Cv-Truncated has the length of the original body in bytes.
 func Encode(d contract.DeadLetter, maxPayload int64) (nats.Header, []byte) {
-	header, body := nats.Header{}, d.Message.Body
-	for name, values := range d.Message.Header {
-		name = headerName(name)
-		for _, v := range values {
-			header[name] = append(header[name], SingleLine(v))
-		}
+	body, room := d.Message.Body, maxCommandHeaders
+	if d.NeverCommand() {
+		body, room = body[:min(len(body), MaxBody)], maxHeaders
 	}
+	header, leftOut := originalHeaders(d.Message.Header, room)
 	header.Set(headerErrorCode, SingleLine(d.Error.Code))
 	text := SingleLine(d.Error.Message)
 	if len(text) > MaxErrorBytes {
@@ -58,10 +74,47 @@ func Encode(d contract.DeadLetter, maxPayload int64) (nats.Header, []byte) {
 		}
 	}
 	if maxPayload > 0 && int64(headerBytes(header)+len(body)) > maxPayload {
-		header.Set(headerTruncated, strconv.Itoa(len(body)))
 		body = nil
 	}
+	if leftOut > 0 {
+		header.Set(headerLeftOut, strconv.Itoa(leftOut))
+	}
+	if leftOut > 0 || len(body) < len(d.Message.Body) {
+		header.Set(headerTruncated, strconv.Itoa(len(d.Message.Body)))
+	}
 	return header, body
+}
+
+// originalHeaders are the headers of a message as a dead letter keeps them, as many as there is
+// room for, in bytes: first those that say what the message is. leftOut is how many bytes of
+// headers are not among them.
+func originalHeaders(original map[string][]string, room int) (header nats.Header, leftOut int) {
+	header = nats.Header{}
+	used := 0
+	for _, name := range slices.SortedFunc(maps.Keys(original), func(a, b string) int {
+		return cmp.Or(-cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
+	}) {
+		kept := headerName(name)
+		for _, v := range original[name] {
+			bytes := len(kept) + len(v) + len(": \r\n")
+			if used+bytes > room {
+				leftOut += bytes
+				continue
+			}
+			used += bytes
+			header[kept] = append(header[kept], SingleLine(v))
+		}
+	}
+	return header, leftOut
+}
+
+// rank is higher for headers that commands are read from.
+func rank(name string) int {
+	low := strings.ToLower(name)
+	if low == strings.ToLower(nats.MsgIdHdr) || low == "content-type" || low == "traceparent" || strings.HasPrefix(low, "ce-") || strings.HasPrefix(low, "cv-") {
+		return 1
+	}
+	return 0
 }
 
 // Stream is the identity of the stream that a dead letter's message was in; empty when the letter
@@ -69,7 +122,7 @@ func Encode(d contract.DeadLetter, maxPayload int64) (nats.Header, []byte) {
 func Stream(header nats.Header) string { return header.Get(headerStream) }
 
 // Decode reads a dead letter that was stored at a time; ID, action and subject are not in it. The
-// message is as it came; its body is nil when Encode had to leave it out.
+// message is as it came, but for what Encode had to leave out.
 func Decode(header nats.Header, body []byte, stored time.Time) contract.DeadLetter {
 	d := contract.DeadLetter{
 		GivenID: header.Get(headerGivenID),
@@ -83,12 +136,13 @@ func Decode(header nats.Header, body []byte, stored time.Time) contract.DeadLett
 	if t, err := time.Parse(time.RFC3339Nano, header.Get(headerTime)); err == nil {
 		d.Time = t
 	}
-	if header.Get(headerTruncated) != "" {
+	d.Missing = missing(header, len(body))
+	if len(body) == 0 && d.Missing != "" {
 		d.Message.Body = nil
 	}
 	for name, values := range header {
 		switch name {
-		case headerErrorCode, headerError, headerAttempts, headerTime, headerTruncated, headerSeq, headerStream, headerGivenID, jsapi.HeaderWrite, jsapi.HeaderExpectedLast:
+		case headerErrorCode, headerError, headerAttempts, headerTime, headerTruncated, headerLeftOut, headerSeq, headerStream, headerGivenID, jsapi.HeaderWrite, jsapi.HeaderExpectedLast:
 			continue
 		}
 		if original, ok := strings.CutPrefix(name, headerOriginalPrefix); ok {
@@ -97,6 +151,26 @@ func Decode(header nats.Header, body []byte, stored time.Time) contract.DeadLett
 		d.Message.Header[name] = values
 	}
 	return d
+}
+
+// missing says what of a message its dead letter lacks, which has a body of some length; empty when
+// nothing.
+func missing(header nats.Header, kept int) string {
+	length, err := strconv.Atoi(header.Get(headerTruncated))
+	if err != nil { // of a message that is whole there is none
+		return ""
+	}
+	var parts []string
+	switch {
+	case kept == 0 && length > 0:
+		parts = append(parts, fmt.Sprintf("its payload of %d bytes was not kept", length))
+	case kept < length:
+		parts = append(parts, fmt.Sprintf("of its payload of %d bytes the first %d are kept", length, kept))
+	}
+	if bytes := header.Get(headerLeftOut); bytes != "" {
+		parts = append(parts, fmt.Sprintf("%s bytes of its headers were not kept", bytes))
+	}
+	return strings.Join(parts, ", and ")
 }
 
 // headerName is the name under which a dead letter keeps an original header.
@@ -113,7 +187,7 @@ func headerName(name string) string {
 	if low := strings.ToLower(name); strings.HasPrefix(low, "nats-") || name == "" {
 		return headerOriginalPrefix + name
 	}
-	for _, ours := range []string{jsapi.HeaderWrite, headerSeq, headerStream, headerGivenID} {
+	for _, ours := range []string{jsapi.HeaderWrite, headerTruncated, headerLeftOut, headerSeq, headerStream, headerGivenID} {
 		if strings.EqualFold(name, ours) {
 			return headerOriginalPrefix + name
 		}

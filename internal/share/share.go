@@ -1,0 +1,143 @@
+// Package share divides slots (workers, downloads, bytes of memory) among those who want them, so
+// that none of them can take all, however long each keeps what it took.
+package share
+
+import (
+	"context"
+	"math"
+	"slices"
+	"sync"
+)
+
+// Pool has a number of slots for any number of parties, each known by a name. A party that has none
+// gets one whenever one is free. Beyond that it gets at most three quarters of what the others
+// leave, rounded up, and never the last one: so the next party finds a free slot, even if none is
+// given back. Of parties that wait, the one that has the fewest is served first, and each in its
+// order.
+//
+// A pool for one party alone gives it all.
+type Pool struct {
+	size  int64
+	alone bool
+
+	mu      sync.Mutex
+	taken   int64
+	held    map[string]int64
+	waiting []*waiter // in the order in which they came
+}
+
+type waiter struct {
+	party string
+	n     int64
+	got   chan struct{} // closed when it has its slots
+}
+
+// NewPool makes a pool of size slots for this many parties.
+func NewPool(size int64, parties int) *Pool {
+	return &Pool{size: size, alone: parties <= 1, held: map[string]int64{}}
+}
+
+// TryAcquire takes n slots for a party if it may have them now and none waits.
+func (p *Pool) TryAcquire(party string, n int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) > 0 || !p.allowed(party, n) {
+		return false
+	}
+	p.take(party, n)
+	return true
+}
+
+// Acquire waits until a party may have n slots, and takes them. Its error is ctx's. More slots than
+// there are are never to be had.
+func (p *Pool) Acquire(ctx context.Context, party string, n int64) error {
+	w := &waiter{party: party, n: n, got: make(chan struct{})}
+	p.mu.Lock()
+	p.waiting = append(p.waiting, w)
+	p.serve()
+	p.mu.Unlock()
+	select {
+	case <-w.got:
+		return nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-w.got: // meanwhile
+		p.give(party, n)
+	default:
+		p.waiting = slices.DeleteFunc(p.waiting, func(other *waiter) bool { return other == w })
+	}
+	p.serve()
+	return ctx.Err()
+}
+
+// Release gives back n slots of a party.
+func (p *Pool) Release(party string, n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.give(party, n)
+	p.serve()
+}
+
+func (p *Pool) take(party string, n int64) {
+	p.taken += n
+	p.held[party] += n
+}
+
+func (p *Pool) give(party string, n int64) {
+	p.taken -= n
+	if p.held[party] -= n; p.held[party] == 0 {
+		delete(p.held, party)
+	}
+}
+
+// allowed reports whether a party may have n slots more.
+func (p *Pool) allowed(party string, n int64) bool {
+	if p.taken+n > p.size {
+		return false
+	}
+	held := p.held[party]
+	if p.alone || held == 0 {
+		return true
+	}
+	left := p.size - (p.taken - held) // by the others
+	return held+n <= left-max(1, left/4)
+}
+
+// serve gives slots to those who wait, as long as there are any.
+func (p *Pool) serve() {
+	for {
+		next := p.next()
+		if next == nil {
+			return
+		}
+		p.take(next.party, next.n)
+		p.waiting = slices.DeleteFunc(p.waiting, func(w *waiter) bool { return w == next })
+		close(next.got)
+	}
+}
+
+// next is who gets slots next: of each party's first, the one whose party has the fewest. Where
+// there is no room for it yet, all wait: else small requests would keep it waiting for ever. One
+// that has its share keeps nobody waiting.
+func (p *Pool) next() *waiter {
+	var next *waiter
+	least := int64(math.MaxInt64)
+	seen := map[string]bool{}
+	for _, w := range p.waiting {
+		if seen[w.party] {
+			continue
+		}
+		seen[w.party] = true
+		full := p.taken+w.n > p.size
+		if held := p.held[w.party]; held < least && (full || p.allowed(w.party, w.n)) {
+			next, least = w, held
+		}
+	}
+	if next == nil || !p.allowed(next.party, next.n) {
+		return nil
+	}
+	return next
+}
