@@ -55,7 +55,7 @@ race cuts programs scale labeller: export TMPDIR := $(SCRATCH)
 
 # Tests whose work is done by the program as a process of its own. Under the race detector they
 # would take a sixth of `make test`; what runs in those processes is raced by the other tests.
-PROGRAMS := TestSoak|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor
+PROGRAMS := TestSoak|TestAnswersThatAreBombs|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor
 
 # `go vet` is a target of its own, so no test runs it again (-vet=off).
 .PHONY: race

@@ -4,7 +4,6 @@ package share
 
 import (
 	"context"
-	"math"
 	"slices"
 	"sync"
 )
@@ -23,18 +22,20 @@ type Pool struct {
 	mu      sync.Mutex
 	taken   int64
 	held    map[string]int64
-	waiting []*waiter // in the order in which they came
+	came    uint64               // who ever waited
+	waiting map[string][]*waiter // of each party, in the order in which they came
 }
 
 type waiter struct {
-	party string
-	n     int64
-	got   chan struct{} // closed when it has its slots
+	party  string
+	n      int64
+	number uint64        // in the order of all
+	got    chan struct{} // closed when it has its slots
 }
 
 // NewPool makes a pool of size slots for this many parties.
 func NewPool(size int64, parties int) *Pool {
-	return &Pool{size: size, alone: parties <= 1, held: map[string]int64{}}
+	return &Pool{size: size, alone: parties <= 1, held: map[string]int64{}, waiting: map[string][]*waiter{}}
 }
 
 // TryAcquire takes n slots for a party if it may have them now and none waits.
@@ -51,9 +52,10 @@ func (p *Pool) TryAcquire(party string, n int64) bool {
 // Acquire waits until a party may have n slots, and takes them. Its error is ctx's. More slots than
 // there are are never to be had.
 func (p *Pool) Acquire(ctx context.Context, party string, n int64) error {
-	w := &waiter{party: party, n: n, got: make(chan struct{})}
 	p.mu.Lock()
-	p.waiting = append(p.waiting, w)
+	p.came++
+	w := &waiter{party: party, n: n, number: p.came, got: make(chan struct{})}
+	p.waiting[party] = append(p.waiting[party], w)
 	p.serve()
 	p.mu.Unlock()
 	select {
@@ -67,7 +69,7 @@ func (p *Pool) Acquire(ctx context.Context, party string, n int64) error {
 	case <-w.got: // meanwhile
 		p.give(party, n)
 	default:
-		p.waiting = slices.DeleteFunc(p.waiting, func(other *waiter) bool { return other == w })
+		p.remove(w)
 	}
 	p.serve()
 	return ctx.Err()
@@ -114,8 +116,22 @@ func (p *Pool) serve() {
 			return
 		}
 		p.take(next.party, next.n)
-		p.waiting = slices.DeleteFunc(p.waiting, func(w *waiter) bool { return w == next })
+		p.remove(next)
 		close(next.got)
+	}
+}
+
+// remove takes one out of those who wait. It is its party's first, but for one that was given up.
+func (p *Pool) remove(w *waiter) {
+	of := p.waiting[w.party]
+	if of[0] == w {
+		of[0] = nil
+		of = of[1:]
+	} else {
+		of = slices.DeleteFunc(of, func(other *waiter) bool { return other == w })
+	}
+	if p.waiting[w.party] = of; len(of) == 0 {
+		delete(p.waiting, w.party)
 	}
 }
 
@@ -124,16 +140,13 @@ func (p *Pool) serve() {
 // that has its share keeps nobody waiting.
 func (p *Pool) next() *waiter {
 	var next *waiter
-	least := int64(math.MaxInt64)
-	seen := map[string]bool{}
-	for _, w := range p.waiting {
-		if seen[w.party] {
+	for party, of := range p.waiting {
+		w := of[0]
+		if full := p.taken+w.n > p.size; !full && !p.allowed(party, w.n) {
 			continue
 		}
-		seen[w.party] = true
-		full := p.taken+w.n > p.size
-		if held := p.held[w.party]; held < least && (full || p.allowed(w.party, w.n)) {
-			next, least = w, held
+		if next == nil || p.held[party] < p.held[next.party] || p.held[party] == p.held[next.party] && w.number < next.number {
+			next = w
 		}
 	}
 	if next == nil || !p.allowed(next.party, next.n) {

@@ -3,6 +3,7 @@ package share
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -59,11 +60,12 @@ func TestFewestFirst(t *testing.T) {
 	wait := func(n int) {
 		for {
 			p.mu.Lock()
-			waiting := len(p.waiting)
+			waiting := len(p.waiting["slow"]) + len(p.waiting["late"])
 			p.mu.Unlock()
 			if waiting == n {
 				return
 			}
+			runtime.Gosched()
 		}
 	}
 	wait(64 - 6)
@@ -149,4 +151,53 @@ func TestPoolIsNeverOverdrawn(t *testing.T) {
 			t.Fatalf("%d are still taken by %v", p.taken, p.held)
 		}
 	})
+}
+
+// TestManyWait: those that are given up in the middle leave the others in their order.
+func TestManyWait(t *testing.T) {
+	p := NewPool(1, 2)
+	if err := p.Acquire(t.Context(), "a", 1); err != nil {
+		t.Fatal(err)
+	}
+	const n = 9
+	order := make(chan int, n)
+	var all sync.WaitGroup
+	for i := range n {
+		ctx, giveUp := context.WithCancel(t.Context())
+		defer giveUp()
+		all.Go(func() {
+			if err := p.Acquire(ctx, "a", 1); err == nil {
+				order <- i
+				p.Release("a", 1)
+			}
+		})
+		for waiting := 0; waiting <= i-i/3; { // of each three one gives up
+			p.mu.Lock()
+			waiting = len(p.waiting["a"])
+			p.mu.Unlock()
+			runtime.Gosched()
+		}
+		if i%3 == 2 {
+			giveUp()
+			for waiting := n; waiting > i-i/3; {
+				p.mu.Lock()
+				waiting = len(p.waiting["a"])
+				p.mu.Unlock()
+				runtime.Gosched()
+			}
+		}
+	}
+	p.Release("a", 1)
+	all.Wait()
+	close(order)
+	last, served := -1, 0
+	for i := range order {
+		if i < last || i%3 == 2 {
+			t.Errorf("%d came after %d", i, last)
+		}
+		last, served = i, served+1
+	}
+	if served != 6 || len(p.waiting) != 0 || p.taken != 0 {
+		t.Errorf("%d were served, %d slots are taken, %v wait", served, p.taken, p.waiting)
+	}
 }

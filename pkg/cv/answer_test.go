@@ -17,6 +17,7 @@ type reading struct {
 	good string   // an answer
 	bad  []string // unusable answers, besides null and an empty body
 	do   func(ctx context.Context, c *Client) error
+	get  func(ctx context.Context, c *Client) (any, error) // do, with what was read
 }
 
 // reads makes a reading of a method's call.
@@ -24,7 +25,7 @@ func reads[T any](name, good string, bad []string, do func(context.Context, *Cli
 	return reading{name, good, bad, func(ctx context.Context, c *Client) error {
 		_, err := do(ctx, c)
 		return err
-	}}
+	}, func(ctx context.Context, c *Client) (any, error) { return do(ctx, c) }}
 }
 
 // readings are all operations that read.

@@ -21,8 +21,8 @@ const (
 	leastAsked = 16
 	// maxElement bounds an element of a page.
 	maxElement = 4 * mib
-	// maxResults is how many predictions may come where no number was asked for.
-	maxResults = 1024
+	// maxToken bounds the token of a query, which is sent back, and kept in units of work.
+	maxToken = 64 * kib
 
 	objectValues = 8 // what a small object takes in memory, counted in values
 
@@ -75,7 +75,7 @@ var answerBounds = map[string]bounds{
 	"GetUntaggedImages":        page(MaxPage),
 	"GetImagesByIds":           page(MaxPage),
 	"GetImagePerformances":     page(MaxPage),
-	"QueryPredictions":         page(maxResults),
+	"QueryPredictions":         page(MaxPage),
 }
 
 // bounds is how large the call's answer may be.

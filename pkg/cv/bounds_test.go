@@ -32,7 +32,10 @@ func allocated(f func()) uint64 {
 func gzipped(t *testing.T, write func(w io.Writer)) http.HandlerFunc {
 	t.Helper()
 	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
+	z, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
 	write(z)
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
@@ -68,13 +71,13 @@ func TestBombs(t *testing.T) {
 		"predictions":           repeated(`{"token":{"continuation":null},"results":[`, `{},`, n, `{}]}`),
 		"blanks":                repeated(``, ` `, 48*mib, `7`),
 		"blanks in a list":      repeated(`[`, ` `, 48*mib, `]`),
-		"text":                  repeated(`"`, `a`, 48*mib, `"`),
-		"digits":                repeated(``, `1`, 48*mib, ``),
-		"a large element":       repeated(`[{`+id+`,"description":"`, `a`, 48*mib, `"}]`),
-		"a large object":        repeated(`{`+id+`,"description":"`, `a`, 48*mib, `"}`),
+		"text":                  repeated(`"`, `a`, 8*mib, `"`),
+		"digits":                repeated(``, `1`, 8*mib, ``),
+		"a large element":       repeated(`[{`+id+`,"description":"`, `a`, 8*mib, `"}]`),
+		"a large object":        repeated(`{`+id+`,"description":"`, `a`, 8*mib, `"}`),
 		"lists in lists":        repeated(``, `[`, 8*mib, ``),
 		"members":               repeated(`{`+id+`,`, `"":[],`, n, `"z":1}`),
-		"a large token":         repeated(`{"token":{"continuation":"`, `a`, 48*mib, `"},"results":[]}`),
+		"a large token":         repeated(`{"token":{"continuation":"`, `a`, 8*mib, `"},"results":[]}`),
 		"numbers":               repeated(`[`, `7,`, n, `7]`),
 	}
 	for name, write := range bombs {
@@ -82,6 +85,9 @@ func TestBombs(t *testing.T) {
 		for _, r := range readings() {
 			if name != "empty objects" && !strings.Contains("GetProject GetIterationPerformance GetTags GetImages GetImageCount QueryPredictions", r.name) {
 				continue // one operation of each kind
+			}
+			if strings.HasPrefix(name, "blanks") && r.name != "GetImages" && r.name != "GetTags" {
+				continue // they take long under the race detector
 			}
 			t.Run(name+"/"+r.name, func(t *testing.T) {
 				w := newWorld(t, handle, func(o *Options) { o.MaxAttempts = 1 })
@@ -134,6 +140,10 @@ func TestBoundsNamed(t *testing.T) {
 			_, err := c.QueryPredictions(ctx, idP, PredictionQueryToken{MaxCount: 2})
 			return err
 		}, "QueryPredictions: 200: a list of more than 2 elements"},
+		"a long token": {`{"token":{"continuation":"` + strings.Repeat("a", 64*kib) + `"},"results":[]}`, func(ctx context.Context, c *Client) error {
+			_, err := c.QueryPredictions(ctx, idP, PredictionQueryToken{MaxCount: 2})
+			return err
+		}, "QueryPredictions: 200: a token of 65555 bytes, at most 65536"},
 		"images by ids": {`[{"id":"` + idA.String() + `"},{"id":"` + idA.String() + `"}]`, func(ctx context.Context, c *Client) error {
 			_, err := c.GetImagesByIDs(ctx, idP, uuid.Nil, []uuid.UUID{idA})
 			return err

@@ -141,7 +141,12 @@ func readPredictions(r *answerReader, check func(StoredImagePrediction) error) (
 			result.Results, err = elements(r, check)
 		case "token":
 			var raw json.RawMessage
-			if raw, err = r.value(); err == nil && json.Unmarshal(raw, &result.Token) != nil {
+			raw, err = r.value()
+			switch {
+			case err != nil:
+			case len(raw) > maxToken:
+				err = tooLarge("a token of %d bytes, at most %d", len(raw), maxToken)
+			case json.Unmarshal(raw, &result.Token) != nil:
 				err = unusable("the token of the answer is no object")
 			}
 		default:

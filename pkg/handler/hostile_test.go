@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -20,7 +21,7 @@ func TestHostileText(t *testing.T) {
 	)
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 7}})
 	p := w.api.AddProject(cvtest.ProjectSpec{
-		Name: "a&sig=b", Description: signed, Compact: true, Tags: []string{"a&sig=b", "<script>" + esc, "../../etc/passwd?sig=x"}, Images: 3, ImageBytes: cvtest.Tiny, Predictions: 1,
+		Name: "a&sig=b " + signed, Description: signed, Compact: true, Tags: []string{"a&sig=b", "<script>" + esc, "../../etc/passwd?sig=x"}, Images: 3, ImageBytes: cvtest.Tiny, Predictions: 1,
 		Iterations: []cvtest.IterationSpec{{Name: "https://x?sig=1" + esc, Exports: []cvtest.ExportSpec{{Platform: "CoreML"}}}},
 		Metadata: func(i int) map[string]string {
 			return []map[string]string{
@@ -51,4 +52,24 @@ func TestHostileText(t *testing.T) {
 	if strings.Contains(text, "c2VjcmV0") {
 		t.Error("the query of a signed link is in a bundle")
 	}
+}
+
+// The service may refuse several listings of the same iteration: each is an exception, and the
+// export ends.
+func TestListingsOfAnIterationRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 7}})
+	smallProject(w.api)
+	for _, operation := range []string{"GetTaggedImages", "GetUntaggedImages"} {
+		w.api.Fault(cvtest.Fault{Operation: operation, Status: 400, Times: -1, Body: `{"code":"BadRequest","message":"no"}`})
+	}
+	w.start(t, replicaOptions{configure: func(c *handler.Config) {
+		noWait(c)
+		c.MaxAttempts = 1
+	}})
+	e := w.wait(t, w.publish(t, contract.ActionExport, "refused", `{"all_projects":true}`))
+	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeExceptions || e.Exceptions < 4 {
+		t.Fatalf("ended %s %s with %d exceptions: %v", e.Status, e.Outcome, e.Exceptions, e.Error)
+	}
+	w.bag(t, "refused", sink.ExportBag)
 }

@@ -153,8 +153,8 @@ func modelWord(word string) string {
 	return kept[:min(len(kept), 24)] + "_" + hexSHA256([]byte(word))[:16]
 }
 
-// validExtension reports whether ext is a file extension without its dot: one lower-case word.
-func validExtension(ext string) bool { return extensions.MatchString(ext) }
+// ValidExtension reports whether ext is a file extension without its dot: one lower-case word.
+func ValidExtension(ext string) bool { return extensions.MatchString(ext) }
 
 // Check returns an error for a path that a bag cannot have: a path must be made of plain segments,
 // and below data/projects/ the first is a project's id.

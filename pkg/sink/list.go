@@ -124,7 +124,7 @@ func (s *Store) Find(ctx context.Context, stem Key) (Object, bool, error) {
 		if err != nil {
 			return Object{}, false, err
 		}
-		if !validExtension(strings.TrimPrefix(string(item.Key), string(stem)+".")) {
+		if !ValidExtension(strings.TrimPrefix(string(item.Key), string(stem)+".")) {
 			continue
 		}
 		object, err := s.Describe(ctx, item.Key)

@@ -269,3 +269,12 @@ func TestFailedDelete(t *testing.T) {
 		t.Errorf("nothing:\n%s", got)
 	}
 }
+
+// A list of models that all have one name takes time as its length does, not as its square.
+func TestModelsOfOneName(t *testing.T) {
+	e := &editor{t: t, m: load(t, "two-tags")}
+	e.put(iter1+"exports.json", "["+strings.Repeat(`{"status":"Done"},`, 200_000)+`{"status":"Done"}]`)
+	if got := problems(t, forge(t, e.m)); !strings.Contains(got, "200001 are missing") {
+		t.Error(got)
+	}
+}

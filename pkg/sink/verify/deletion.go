@@ -133,8 +133,8 @@ func (v *verifier) checkDeletionFile(d *bagfile.Deletion) {
 	if v.planned.read && (d.Endpoint != v.planned.head.Host || d.APIVersion != v.planned.head.APIVersion) {
 		bad("its endpoint or version of the API is not that of the plan")
 	}
-	if d.BegunAt.IsZero() {
-		bad("it does not say when it began")
+	if r := v.statements.request; d.BegunAt.IsZero() || r != nil && d.BegunAt.Before(r.Published) {
+		bad("it does not say when it began, or that was before the command was published")
 	}
 	v.checkExportBundle(d)
 	v.checkDeletedCounts(d)
@@ -156,6 +156,9 @@ func (v *verifier) checkExportBundle(d *bagfile.Deletion) {
 		bad("its export bundle is not that of the receipt")
 	}
 	e := d.ExportBundle
+	if until := v.scope.ExportRetainUntil; e.Signed || (until == nil) != (e.RetainUntil == nil) || until != nil && !until.Equal(*e.RetainUntil) {
+		bad("its export bundle is called signed, which no bundle is, or is kept for another time than the command asks for")
+	}
 	want := strings.TrimSuffix(p.Bundle.URI, string(sink.DeleteBag)+"/") + string(sink.ExportBag) + "/"
 	if e.URI != want || !sink.ValidDigest(e.ReceiptSHA256) || !sink.ValidDigest(e.ManifestSHA256) || e.Objects <= 0 {
 		bad("its export bundle is not one of this command: it has no digests, or is at %s", quote(e.URI))

@@ -31,8 +31,9 @@ type iteration struct {
 	has     map[shape]bool
 	named   bool                 // by iterations.json
 	digests [2][sha256.Size]byte // of its object, in iterations.json and in iteration.json
-	models  map[string]bool      // files below exports/, without extensions
+	models  map[string]int       // files below exports/, without extensions: how many
 	offers  []object             // models that exports.json offers
+	others  []object             // models of exports.json that it does not offer
 }
 
 func newProject(id uuid.UUID) *project {
@@ -48,7 +49,7 @@ func (p *project) list(at place) {
 	it := p.iteration(at.iteration)
 	it.has[at.shape] = true
 	if at.shape == modelFile {
-		it.models[at.model] = true
+		it.models[at.model]++
 	}
 }
 
@@ -56,7 +57,7 @@ func (p *project) list(at place) {
 func (p *project) iteration(id uuid.UUID) *iteration {
 	it := p.iterations[id]
 	if it == nil {
-		it = &iteration{has: map[shape]bool{}, models: map[string]bool{}}
+		it = &iteration{has: map[shape]bool{}, models: map[string]int{}}
 		p.iterations[id] = it
 	}
 	return it
@@ -130,9 +131,11 @@ func (v *verifier) readDocument(f *file, at place) {
 		case tagsFile, iterationTags:
 			p.tags[o.ID] = true
 		case exportsFile:
+			it := p.iteration(at.iteration)
 			if o.Status == "Done" {
-				it := p.iteration(at.iteration)
 				it.offers = append(it.offers, o)
+			} else {
+				it.others = append(it.others, o)
 			}
 		}
 	}
@@ -178,6 +181,7 @@ func (it *iteration) offered(project, id uuid.UUID) []string {
 		names []string
 		taken = map[string]bool{}
 		again []object
+		next  = map[object]int{} // the next number, by platform and flavor
 	)
 	for _, o := range it.offers {
 		n := name(o.Platform, o.Flavor)
@@ -189,9 +193,9 @@ func (it *iteration) offered(project, id uuid.UUID) []string {
 		names = append(names, n)
 	}
 	for _, o := range again {
-		n := ""
-		for k := 2; n == "" || taken[n]; k++ {
-			n = name(o.Platform, o.Flavor+strconv.Itoa(k))
+		n, of := "", object{Platform: o.Platform, Flavor: o.Flavor}
+		for k := max(next[of], 2); n == "" || taken[n]; k++ {
+			n, next[of] = name(o.Platform, o.Flavor+strconv.Itoa(k)), k+1
 		}
 		taken[n] = true
 		names = append(names, n)

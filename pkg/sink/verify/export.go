@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 
 	"github.com/google/uuid"
@@ -173,6 +174,11 @@ func (c *checkedProject) check() bagfile.Counts {
 		if len(c.p.has)+len(c.p.iterations) > 0 {
 			c.bad("it is gone, and has files")
 		}
+		for name, k := range c.l.categories {
+			if k.listed != 0 || k.exported != 0 || k.bytes != 0 || k.failed != 0 {
+				c.bad("it is gone, and has %s", name)
+			}
+		}
 		return c.counts
 	}
 	c.few()
@@ -335,9 +341,24 @@ func (c *checkedProject) compare(name string, r *recorded, removed ids) {
 	if id := removed.without(r.bad); id != uuid.Nil {
 		c.bad("%s was removed by what it says, and no record says so", id)
 	}
+	for _, id := range k.things {
+		if r.all.has(id) && !r.bad.has(id) {
+			c.bad("of %s it says that %s failed, and its record says that it did not", name, id)
+			break
+		}
+	}
 	if id := k.things.without(r.bad); id != uuid.Nil && k.calls == 0 {
 		c.bad("of %s it says that %s failed, and no record says so", name, id)
 	}
+}
+
+// unfinishedKey stands for a model of an iteration that is not done, and its status.
+func unfinishedKey(iteration string, o object) uuid.UUID {
+	name := o.Platform
+	if o.Flavor != "" {
+		name += "-" + o.Flavor
+	}
+	return nameKey(iteration + "/" + name + "\x00" + o.Status)
 }
 
 // models compares the models' files with what exports.json offers.
@@ -346,24 +367,44 @@ func (c *checkedProject) models() {
 		return
 	}
 	k, files, missing := c.category(bagfile.Exports), 0, 0
+	unfinished := maps.Clone(k.unfinished)
+	if unfinished == nil {
+		unfinished = map[uuid.UUID]int{}
+	}
 	for id, it := range c.p.iterations {
 		offered := it.offered(c.p.id, id)
+		known := map[string]bool{}
 		for _, name := range offered {
-			if !it.models[name] {
+			if known[name] = true; it.models[name] == 0 {
 				missing++
 			}
 		}
 		files += len(it.models)
-		for name := range it.models {
-			if !slices.Contains(offered, name) {
-				c.v.problem(sink.IterationPath(c.p.id, id, "exports/"+name), "exports.json offers no such model")
+		for name, n := range it.models {
+			switch file := sink.IterationPath(c.p.id, id, "exports/"+name); {
+			case !known[name]:
+				c.v.problem(file, "exports.json offers no such model")
+			case n > 1:
+				c.v.problem(file, "there are %d files of this model", n)
 			}
+		}
+		for _, o := range it.others {
+			unfinished[unfinishedKey(id.String(), o)]--
 		}
 	}
 	c.counts.Exports = int64(k.exported)
-	failed := len(k.things)
-	if k.listed != k.exported+failed+k.unfinished {
-		c.bad("it says that %d models were listed; it has %d, %d that failed and %d that were not done", k.listed, k.exported, failed, k.unfinished)
+	failed, undone := len(k.things), 0
+	for _, n := range k.unfinished {
+		undone += n
+	}
+	if k.listed != k.exported+failed+undone {
+		c.bad("it says that %d models were listed; it has %d, %d that failed and %d that were not done", k.listed, k.exported, failed, undone)
+	}
+	for _, n := range unfinished {
+		if n != 0 {
+			c.bad("its models that were not done are not those of exports.json")
+			break
+		}
 	}
 	if k.exported > files || files > k.exported+failed || k.exported+failed != files+missing {
 		c.bad("it has %d models and %d that failed; there are %d files, and %d are missing", k.exported, failed, files, missing)

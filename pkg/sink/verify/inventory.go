@@ -32,9 +32,10 @@ type category struct {
 	failed           int64
 	scopes           int // the sum of what they listed; -1 where it has none
 	distinct         *int
-	unfinished       int // models that the service did not offer
-	things           ids // failed: ids of images and predictions, keys of the names of models
-	calls            int // failed: those that name a call which the service refused: what it would have given need not be there
+	unfinished       map[uuid.UUID]int // models that the service did not offer: how many, by the keys of their names and statuses
+	things           ids               // failed: ids of images and predictions, keys of the names of models
+	named            ids               // failed: keys of ids and operations
+	calls            int               // failed: those that name a call which the service refused: what it would have given need not be there
 }
 
 // readInventory reads inventory.json piece by piece: it may name every image of every project.
@@ -136,16 +137,26 @@ func (c *category) read(s *stream, of string) error {
 			return s.value(&c.distinct)
 		case "scopes":
 			c.scopes = 0
+			seen := map[string]bool{}
 			return s.list(func() error {
 				var scope bagfile.InventoryScope
-				err := s.value(&scope)
+				if err := s.value(&scope); err != nil {
+					return err
+				}
+				if scope.Listed < 0 || seen[scope.ID] || scope.ID != bagfile.Workspace && plainID(scope.ID) == uuid.Nil {
+					return fmt.Errorf("the scope %s of %s is none, is there twice, or listed less than nothing", quote(scope.ID), of)
+				}
+				seen[scope.ID] = true
 				c.scopes += scope.Listed
-				return err
+				return nil
 			})
 		case "unfinished":
+			c.unfinished = map[uuid.UUID]int{}
 			return s.list(func() error {
-				c.unfinished++
-				return s.skip()
+				var u bagfile.Unfinished
+				err := s.value(&u)
+				c.unfinished[nameKey(u.ID+"\x00"+u.Status)]++
+				return err
 			})
 		case "failed":
 			return s.list(func() error { return c.failure(s, of) })
@@ -155,8 +166,8 @@ func (c *category) read(s *stream, of string) error {
 	if c.listed < 0 || c.exported < 0 || c.bytes < 0 {
 		return fmt.Errorf("a count of %s is negative", of)
 	}
-	var twice uuid.UUID
-	if c.things, twice = sorted(c.things); err == nil && twice != uuid.Nil {
+	c.things, _ = sorted(c.things)
+	if _, twice := sorted(c.named); err == nil && twice != uuid.Nil {
 		err = fmt.Errorf("of %s something failed that is there twice", of)
 	}
 	return err
@@ -172,16 +183,30 @@ func (c *category) failure(s *stream, of string) error {
 	if f.Code == "" || f.ID == "" {
 		return fmt.Errorf("of %s something failed that has no id or no code", of)
 	}
-	switch id := plainID(f.ID); {
+	id := plainID(f.ID)
+	if id != uuid.Nil || of == bagfile.Exports && strings.Contains(f.ID, "/") { // several listings of one iteration can be refused
+		c.named = append(c.named, nameKey(f.ID+"\x00"+f.Operation))
+	}
+	switch {
 	case of == bagfile.Exports && strings.Contains(f.ID, "/"): // a model, not the list of an iteration's
 		c.things = append(c.things, nameKey(f.ID))
-	case id != uuid.Nil && (of == bagfile.Images || of == bagfile.Predictions):
+	case id != uuid.Nil && (of == bagfile.Images && !aboutScope(f.Operation) || of == bagfile.Predictions):
 		c.things = append(c.things, id)
 	}
 	if f.Operation != "" {
 		c.calls++
 	}
 	return nil
+}
+
+// aboutScope reports whether an operation is about the images of a scope: what failed then is an
+// iteration, of which several operations may fail.
+func aboutScope(operation string) bool {
+	switch operation {
+	case "GetImages", "GetTaggedImages", "GetUntaggedImages", "GetImageCount", "GetTaggedImageCount", "GetUntaggedImageCount":
+		return true
+	}
+	return false
 }
 
 // exceptions is how many exceptions the inventory tells.

@@ -96,8 +96,8 @@ func placeOf(name sink.Path) place {
 	case n == 2:
 		p.shape = ofProject[parts[1]]
 	case n == 3 && (parts[1] == "images" || parts[1] == "predictions"):
-		stem, _, _ := strings.Cut(parts[2], ".")
-		if p.id = plainID(stem); p.id == uuid.Nil {
+		stem, extension, _ := strings.Cut(parts[2], ".")
+		if p.id = plainID(stem); p.id == uuid.Nil || !sink.ValidExtension(extension) {
 			return place{}
 		}
 		p.shape = imageBlob
@@ -112,8 +112,11 @@ func placeOf(name sink.Path) place {
 		case n == 4:
 			p.shape = ofIteration[parts[3]]
 		case n == 5 && parts[3] == "exports":
-			p.shape = modelFile
-			p.model, _, _ = strings.Cut(parts[4], ".")
+			model, extension, _ := strings.Cut(parts[4], ".")
+			if !sink.ValidExtension(extension) {
+				return place{}
+			}
+			p.shape, p.model = modelFile, model
 		}
 	}
 	return p
@@ -158,9 +161,9 @@ func (s shape) allowed(kind sink.BagKind) bool {
 	switch s {
 	case noFile, failureFile:
 		return false
-	case planFile, verificationFile, deletionFile, deletedFile:
+	case planFile, verificationFile, deletionFile, deletedFile, page:
 		return kind == sink.DeleteBag
-	case bagIt, bagInfo, manifest, tagManifest, page, receiptFile, signatureFile, requestFile, ledgerFile:
+	case bagIt, bagInfo, manifest, tagManifest, receiptFile, signatureFile, requestFile, ledgerFile:
 		return true
 	}
 	return kind == sink.ExportBag

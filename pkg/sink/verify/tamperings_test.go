@@ -231,6 +231,35 @@ func exportTamperings() []tampering {
 		{name: "ledger of the receipt", raw: true, change: say(receipt, `"entries":`, `"entries":1`), want: "the receipt has 1"},
 		{name: "ledger with a broken chain", raw: true, change: say(ledger, `"seq":2,`, `"seq":3,`), want: "the chain breaks"},
 		// Files.
+		{name: "certificate in an export", change: func(e *editor) { e.put("index.html", "<h1>signed</h1>") }, want: "index.html: no bag of this kind"},
+		{name: "picture that is a program by its name", change: func(e *editor) {
+			e.put(strings.Replace(picture, ".jpg", ".jpg.LNK", 1), e.m[picture])
+			e.drop(picture)
+			everyImages(image, func(l string) string { return strings.Replace(l, image+".jpg", image+".jpg.LNK", 1) })(e)
+		}, want: "jpg.LNK: no bag of this kind"},
+		{name: "second file of a model", change: func(e *editor) {
+			for _, name := range e.match(iter1 + "exports/*") {
+				e.put(name[:strings.LastIndex(name, ".")]+".exe", "MZ")
+			}
+			e.swap(inventory, `"bytes":4383`, `"bytes":4385`)
+		}, want: "there are 2 files of this model"},
+		{name: "status of a model that is not done", change: say(inventory, `CoreML","status":"Failed"`, `CoreML","status":"Exporting"`), want: "are not those of exports.json"},
+		{name: "model that is not done, out of exports.json", change: say(iter1+"exports.json", `,{"platform":"CoreML","status":"Failed","newerVersionAvailable":false}`, ``), want: "are not those of exports.json"},
+		{name: "inventory's scope twice", change: say(inventory, `{"id":"989b1ae4-3d39-4cd3-ab45-08c01616c3b2","listed":3}`, `{"id":"workspace","listed":3}`), want: "is there twice"},
+		{name: "inventory's scope of less than nothing", change: say(inventory, `{"id":"workspace","listed":3},{"id":"4b50bd34-e859-44d3-ac36-b68cb5dbfcf1","listed":4}`, `{"id":"workspace","listed":13},{"id":"4b50bd34-e859-44d3-ac36-b68cb5dbfcf1","listed":-6}`), want: "listed less than nothing"},
+		{name: "failure of an image that is there", change: func(e *editor) {
+			e.swap(inventory, `"distinct":4,"failed":[]`, `"distinct":4,"failed":[{"id":"`+image+`","operation":"GetImagesByIds","code":"gone","message":"m"}]`)
+			e.swap(both, `"exceptions":0`, `"exceptions":1`)
+			e.swap(both, `"outcome":"complete"`, `"outcome":"complete_with_exceptions"`)
+		}, want: "its record says that it did not"},
+		{name: "project that is gone, with numbers", change: func(e *editor) {
+			for name := range e.m {
+				if strings.HasPrefix(name, project) {
+					delete(e.m, name)
+				}
+			}
+			e.swap(inventory, `"categories":`, `"gone":true,"categories":`)
+		}, want: "it is gone, and has images"},
 		{name: "fetch.txt", change: func(e *editor) { e.put("fetch.txt", "https://h/x - data/x\n") }, want: "fetch.txt: no bag of this kind"},
 		{name: "another manifest", change: func(e *editor) { e.put("manifest-md5.txt", "x\n") }, want: "manifest-md5.txt: no bag of this kind"},
 		{name: "name in another letter case", change: func(e *editor) { e.put("evidence/Request.json", e.m[request]) }, want: "in the case of letters only"},

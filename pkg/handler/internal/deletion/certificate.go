@@ -1,6 +1,7 @@
 package deletion
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
@@ -72,7 +74,7 @@ func (d *Deleter) certificate(record bagfile.Deletion, verification bagfile.Veri
 		c.Categories = append(c.Categories, string(k))
 	}
 	for n, p := range record.Projects {
-		row := report.Project{ID: p.ID.String(), Name: d.begun.Facts[n].Name, Whole: p.Project}
+		row := report.Project{ID: p.ID.String(), Name: unsigned(d.begun.Facts[n].Name), Whole: p.Project}
 		for _, k := range bagfile.Categories() {
 			row.Counts = append(row.Counts, *p.Counts.Of(k))
 		}
@@ -89,4 +91,16 @@ func (d *Deleter) certificate(record bagfile.Deletion, verification bagfile.Veri
 		return nil, fmt.Errorf("make the certificate: %w", err)
 	}
 	return page, nil
+}
+
+// unsigned is a text of the customer without the queries of signed links, which no bag may hold.
+func unsigned(text string) string {
+	raw, err := json.Marshal(text)
+	if err == nil {
+		raw, err = links.Cut(raw)
+	}
+	if err != nil || json.Unmarshal(raw, &text) != nil {
+		return ""
+	}
+	return text
 }

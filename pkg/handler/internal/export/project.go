@@ -27,7 +27,7 @@ type projectCommit struct {
 	blobs     map[uuid.UUID]unit.BlobRecord // of images
 	texts     []uuid.UUID                   // images in whose place some unit stored text
 	images    map[uuid.UUID]struct{}        // distinct images recorded
-	named     map[bagfile.Failure]bool      // what operations failed about, without message
+	named     map[bagfile.Failure]bool      // what operations failed about, whatever they said
 	witnessed map[uuid.UUID]struct{}        // images that the witness has; nil without a witness that held still
 }
 
@@ -125,8 +125,7 @@ func (p *projectCommit) category(c contract.Category) *bagfile.InventoryCategory
 // fail names something that the export could not have, once: several units may have asked for it.
 func (p *projectCommit) fail(category *bagfile.InventoryCategory, f bagfile.Failure) {
 	if f.Operation != "" {
-		known := f
-		known.Message, known.RequestID = "", ""
+		known := bagfile.Failure{ID: f.ID, Operation: f.Operation}
 		if p.named[known] {
 			return
 		}

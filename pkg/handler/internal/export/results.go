@@ -128,7 +128,7 @@ func (r *results) stored(ctx context.Context) (done, waits map[int]bool, err err
 		_, name, _ := strings.Cut(string(o.Key), "/.work/units/")
 		for suffix, of := range map[string]map[int]bool{".jsonl": done, ".wait": waits} {
 			if number, ok := strings.CutSuffix(name, suffix); ok {
-				if n, err := strconv.Atoi(number); err == nil {
+				if n, err := strconv.Atoi(number); err == nil && 0 <= n && n < maxUnits {
 					of[n] = true
 				}
 			}
@@ -325,7 +325,7 @@ func (r *results) lostCalls(ctx context.Context) error {
 		if !strings.Contains(string(o.Key), ".err-") {
 			continue
 		}
-		b, err := r.x.Bags.Work.ReadAll(ctx, o.Key, unit.MaxObject)
+		b, err := r.x.Bags.Work.ReadAll(ctx, o.Key, unit.MaxLine)
 		if errors.Is(err, sink.ErrNotFound) { // no worker of this export stored it
 			continue
 		}

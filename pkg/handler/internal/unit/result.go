@@ -21,8 +21,8 @@ import (
 // MaxObject bounds a working object that is read whole, in bytes.
 const MaxObject = 256 << 20
 
-// MaxLine bounds a line of a working object, in bytes. The longest is that of an image, whose JSON
-// has 4 MiB at most.
+// MaxLine bounds a line of a working object, and what units leave behind, in bytes. The longest is
+// that of an image, whose JSON has 4 MiB at most.
 const MaxLine = 8 << 20
 
 // Names of working objects.
@@ -54,7 +54,7 @@ type Wait struct {
 
 // ReadWait is what a unit waits for; nil when it waits for nothing.
 func ReadWait(ctx context.Context, work *sink.Store, l sink.Layout, n int) (*Wait, error) {
-	b, err := work.ReadAll(ctx, l.Work(WaitName(n)), MaxObject)
+	b, err := work.ReadAll(ctx, l.Work(WaitName(n)), MaxLine)
 	if errors.Is(err, sink.ErrNotFound) {
 		return nil, nil
 	}

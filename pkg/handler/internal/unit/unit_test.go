@@ -168,6 +168,18 @@ func TestLineWithoutAnEnd(t *testing.T) {
 	}
 }
 
+// TestLargeWait: what a unit leaves behind is read up to the length of a line.
+func TestLargeWait(t *testing.T) {
+	store, layout := newStore(t)
+	b := append([]byte(`{"v":2,"detail":"`), bytes.Repeat([]byte("a"), unit.MaxLine)...)
+	if _, err := store.Put(t.Context(), layout.Work(unit.WaitName(3)), sink.Bytes(append(b, `"}`...), "application/json")); err != nil {
+		t.Fatal(err)
+	}
+	if w, err := unit.ReadWait(t.Context(), store, layout, 3); err == nil || !strings.Contains(err.Error(), "more than the 8388608 bytes") {
+		t.Errorf("read %t, %v", w != nil, err)
+	}
+}
+
 // newStore is a store on a bucket of its own, and the layout of a command in it.
 func newStore(t *testing.T) (*sink.Store, sink.Layout) {
 	t.Helper()
