@@ -42,8 +42,6 @@ type objectKind struct {
 	// final says that the command fails where it is replaced after it was stored: nothing else
 	// knows what is to be deleted.
 	final bool
-	// payload says that no later attempt stores it again: who replaces it later spoils the bag.
-	payload bool
 }
 
 func objectKinds() []objectKind {
@@ -56,8 +54,8 @@ func objectKinds() []objectKind {
 		{name: "result", pattern: of(`\.work/units/\d+\.jsonl`), in: []string{"export", "export first"}},
 		{name: "mark", pattern: of(`\.work/units/\d+\.try-\d+`), in: []string{"export"}},
 		{name: "cut", pattern: of(`\.work/cut\.json`), in: []string{"export", "export first"}},
-		{name: "picture", pattern: of(`export/data/.*/images/.*`), in: []string{"export"}, payload: true},
-		{name: "model", pattern: of(`export/data/.*/exports/.*`), in: []string{"export"}, payload: true},
+		{name: "picture", pattern: of(`export/data/.*/images/.*`), in: []string{"export"}},
+		{name: "model", pattern: of(`export/data/.*/exports/.*`), in: []string{"export"}},
 		{name: "summary", pattern: of(`(export/data/export|delete/data/deletion)\.json`), in: []string{"export", "delete", "plan"}},
 		{name: "evidence", pattern: of(`(export|delete)/evidence/(request|plan|inventory|verification)\.json`), in: []string{"export", "export first"}},
 		{name: "manifest", pattern: of(`(export|delete)/(tag)?manifest-sha256\.txt`), in: []string{"export", "delete"}},
@@ -477,9 +475,6 @@ func TestForgedWorkingObjects(t *testing.T) {
 			for _, way := range forgedWays() {
 				n++
 				when := moments[(n+n/len(forgedWays()))%len(moments)]
-				if kind.payload && when == afterTheObject {
-					when = beforeTheObject
-				}
 				if kind.name == "evidence" && way.name == "the seal of an earlier life" {
 					when = beforeTheObject // before the command it is an earlier command's: its id is taken
 				}
