@@ -67,10 +67,10 @@ race: ## Run all tests under the race detector; a skipped test is an error
 
 # `make race` runs a few of these cuts, and a third of the large tables: the tests that call leftOut.
 .PHONY: cuts
-cuts: ## Kill a replica before and after each kind of effect of a command (MATRIX=full: every effect, some minutes), and run the large tables whole
+cuts: ## Kill a replica before and after each kind of effect of a command, forge half of the kinds of working objects (MATRIX=full: every effect and kind, some minutes), and run the large tables whole
 	@tables=$$(awk '/^func / {name = $$2; sub(/\(.*/, "", name)} /leftOut\(/ && name ~ /^Test/ {print name}' pkg/handler/*_test.go | sort -u | paste -sd '|'); \
 	[ -n "$$tables" ] || { echo 'no test calls leftOut: which are the large tables?'; exit 1; }; \
-	set -x; go test -vet=off -count=1 -v -timeout 30m -run "CutAtEveryEffect\$$|Frozen|^($$tables)\$$" ./pkg/handler -matrix=$(MATRIX) | grep -vE '^\s*(=== |--- PASS: .*/)'
+	set -x; go test -vet=off -count=1 -v -timeout 30m -run "CutAtEveryEffect\$$|Frozen|ForgedWorkingObjects|^($$tables)\$$" ./pkg/handler -matrix=$(MATRIX) | grep -vE '^\s*(=== |--- PASS: .*/)'
 
 .PHONY: programs
 programs: ## Run the command line's stories, and the tests that kill or fill up a consumer that is a process of its own

@@ -205,15 +205,21 @@ func stable(name string, content []byte) []byte {
 	}
 }
 
+// matrixSize is how many cuts are to be made: full, kinds or some.
+func matrixSize() string {
+	switch {
+	case *matrix != "":
+		return *matrix
+	case underRace:
+		return "some"
+	}
+	return "kinds"
+}
+
 // chooseCuts makes the cuts of a run's effects that the flag asks for.
 func chooseCuts(t *testing.T, effects []string) (out []*fate) {
 	t.Helper()
-	size := *matrix
-	if size == "" {
-		if size = "kinds"; underRace {
-			size = "some"
-		}
-	}
+	size := matrixSize()
 	last := map[string]string{}
 	for _, e := range effects {
 		last[kindOf(e)] = e
