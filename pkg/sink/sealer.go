@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// metaSeal is the user metadata that holds an object's seal: "<bytes>/<SHA-256>/<HMAC>", in hex.
+	// metaSeal is the user metadata that holds an object's seal: "<bytes>/<SHA-256>/<HMAC>".
 	metaSeal = "cv-seal"
 	// metaMessage is the user metadata that names the message of the command which the seal is of.
 	metaMessage = "cv-message"
