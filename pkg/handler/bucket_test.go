@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,6 +20,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
 // overwrite writes an object as any holder of a key of the bucket can: what is there is replaced.
@@ -238,6 +240,39 @@ func TestSwappedPlan(t *testing.T) {
 	if !strings.Contains(string(failure), planned.Plan.SHA256) {
 		t.Errorf("the evidence says %s", failure)
 	}
+}
+
+// TestHugePlan puts something huge where the plan of a delete under way is kept: no more of it is
+// read than the plan has.
+func TestHugePlan(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	account := fillAccount(w.api)
+	h := w.deleteUntil(t, "DeleteIteration", `{"project_ids":`+idList(account.small.ID)+`}`)
+	for name := range w.fetch(t, "del-1/.work/") {
+		if strings.HasPrefix(name, "plan-") {
+			w.overwrite(t, "del-1/.work/"+name, bytes.Repeat([]byte(" "), 4<<20))
+		}
+	}
+	before := w.api.Snapshot()
+	var reads atomic.Int64 // requests for what is at the plan's key, or for the rest of it
+	faults := sinktest.NewFaults(nil)
+	faults.Add(sinktest.Fault{Op: "GetObject", Key: "del-1/.work/plan-*", Effect: sinktest.Cut, Times: -1})
+	faults.OnRequest = func(op, key string, before bool) error {
+		if before && op == "GetObject" && strings.Contains(key, "/.work/plan-") {
+			reads.Add(1)
+		}
+		return nil
+	}
+	w.start(t, replicaOptions{configure: noWait, faults: faults})
+	e := w.wait(t, h)
+	if e.Status != contract.StatusFailed || e.Error.Code != contract.CodeInternal || !strings.Contains(e.Error.Message, "plan-") {
+		t.Errorf("ended %s: %v", e.Status, e.Error)
+	}
+	if n := reads.Load(); n > 3 {
+		t.Errorf("what is in place of the plan was asked for %d times", n)
+	}
+	w.checkState(t, before)
 }
 
 // TestBeginningTakenAway removes a working object that decides what is deleted: the delete ends

@@ -60,7 +60,7 @@ func (d *Deleter) begin(ctx context.Context) (refused *contract.EventData, err e
 	}
 	d.begun = beginning{
 		V: contract.FormatVersion, StartedAt: started, BegunAt: latest(plan.At, d.Command.Published), Host: d.Client.Host(),
-		Account: d.Bags.Account, Digest: plan.Digest(), Tool: d.Version,
+		Account: d.Bags.Account, Digest: plan.Digest(), PlanBytes: plan.Spool.Size(), Tool: d.Version,
 		DryRun: d.Command.Data.DryRun, Facts: plan.Facts, NotFound: plan.NotFound, Others: plan.Others, Export: exported, Ledger: d.Ledger.Ref(), Credentials: credentials,
 		Request: d.Bags.Request(d.Pseudonym.Redact(d.Command.Data), d.Job.Command.Digest, d.Bags.Account),
 	}

@@ -47,10 +47,11 @@ const (
 type beginning struct {
 	V         int                 `json:"v"`
 	StartedAt time.Time           `json:"started_at"`
-	BegunAt   time.Time           `json:"begun_at"` // what was stored up to this time is deleted: the later of the service's clock when the plan was made and the time of publishing
-	Host      string              `json:"host"`     // the Training API's
-	Account   string              `json:"account"`  // of the resource, see account.Names
-	Digest    string              `json:"digest"`   // of the plan
+	BegunAt   time.Time           `json:"begun_at"`   // what was stored up to this time is deleted: the later of the service's clock when the plan was made and the time of publishing
+	Host      string              `json:"host"`       // the Training API's
+	Account   string              `json:"account"`    // of the resource, see account.Names
+	Digest    string              `json:"digest"`     // of the plan
+	PlanBytes int64               `json:"plan_bytes"` // its size; 0: an older version did not say
 	Tool      string              `json:"tool"`
 	DryRun    bool                `json:"dry_run"`
 	Facts     []deleteplan.Facts  `json:"facts"` // in the order of the plan's projects
@@ -212,7 +213,11 @@ func (d *Deleter) loadPlan(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open a spool: %w", err)
 	}
-	_, err = io.Copy(spool, stored)
+	from := io.Reader(stored)
+	if d.begun.PlanBytes > 0 {
+		from = io.LimitReader(stored, d.begun.PlanBytes+1) // one more shows that it is another one
+	}
+	_, err = io.Copy(spool, from)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("read the plan: %w", err)
