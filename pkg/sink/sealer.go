@@ -7,12 +7,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
+	"strconv"
+	"strings"
 )
 
 const (
-	// metaSeal is the user metadata that holds an object's seal in hex.
+	// metaSeal is the user metadata that holds an object's seal: "<bytes>/<SHA-256>/<HMAC>".
 	metaSeal = "cv-seal"
 	// metaMessage is the user metadata that names the message of the command which the seal is of.
 	metaMessage = "cv-message"
@@ -51,9 +54,10 @@ func (s *Sealer) nonce(message string) []byte {
 	return sealMAC(s.secret, "nonce", s.id, message)
 }
 
-// seal is the seal of an object with this digest (hex).
-func (s *Sealer) seal(message string, key Key, digest string) string {
-	return hex.EncodeToString(sealMAC(s.secret, "seal", string(key), string(s.nonce(message)), digest, s.bound))
+// seal is the seal of an object of this size, with this digest (hex).
+func (s *Sealer) seal(message string, key Key, size int64, digest string) string {
+	of := fmt.Sprintf("%d/%s", size, digest)
+	return of + "/" + hex.EncodeToString(sealMAC(s.secret, "seal", string(key), string(s.nonce(message)), of, s.bound))
 }
 
 // sealMAC is an HMAC over parts, each with its length before it.
@@ -129,14 +133,14 @@ func (s *Store) sealBody(key Key, body Body) Body {
 	if meta == nil {
 		meta = make(map[string]string, 2)
 	}
-	meta[metaSeal] = s.sealer.seal(s.sealer.message, key, body.SHA256)
+	meta[metaSeal] = s.sealer.seal(s.sealer.message, key, body.Size, body.SHA256)
 	meta[metaMessage] = s.sealer.message
 	body.Meta = meta
 	return body
 }
 
-// checkSeal fails with ErrUnsealed unless an object with this digest has the right seal.
-func (s *Store) checkSeal(op string, o Object, digest string) error {
+// checkSeal fails with ErrUnsealed unless an object has the right seal of what it is known to be.
+func (s *Store) checkSeal(op string, o Object) error {
 	if s.sealer == nil {
 		return nil
 	}
@@ -144,19 +148,23 @@ func (s *Store) checkSeal(op string, o Object, digest string) error {
 	if s.anyMessage {
 		message = o.Meta[metaMessage]
 	}
-	if hmac.Equal([]byte(o.Meta[metaSeal]), []byte(s.sealer.seal(message, o.Key, digest))) {
+	if hmac.Equal([]byte(o.Meta[metaSeal]), []byte(s.sealer.seal(message, o.Key, o.Bytes, o.SHA256))) {
 		return nil
 	}
 	return newError(op, o.Key, ErrNotFound, "%w", ErrUnsealed)
 }
 
-// checkClaim is checkSeal before an object's content is read, by the digest that its metadata
-// claims. Only an object that went by multipart has none.
-func (s *Store) checkClaim(op string, o Object) error {
-	if o.SHA256 == "" && (o.Bytes < 0 || o.Bytes > s.o.MultipartAbove) {
-		return nil
+// checkClaim is checkSeal before an object's content is read: it takes from the seal what the store
+// does not say. What it gives has size and digest as sealed, so no more than that is read.
+func (s *Store) checkClaim(op string, o Object) (Object, error) {
+	size, rest, _ := strings.Cut(o.Meta[metaSeal], "/")
+	if n, err := strconv.ParseInt(size, 10, 64); err == nil && n >= 0 && o.Bytes < 0 {
+		o.Bytes = n
 	}
-	return s.checkSeal(op, o, o.SHA256)
+	if digest, _, _ := strings.Cut(rest, "/"); o.SHA256 == "" {
+		o.SHA256 = digest
+	}
+	return o, s.checkSeal(op, o)
 }
 
 // sealedContent is the content of an object whose seal is right, of at most limit bytes; a larger
@@ -183,18 +191,21 @@ func (s *Store) readSealed(ctx context.Context, key Key, limit int64) (io.ReadCl
 		return nil, Object{}, err
 	}
 	defer func() { _ = body.Close() }()
-	if err := s.checkClaim(op, o); err != nil {
+	claimed, err := s.checkClaim(op, o)
+	if err != nil {
 		return nil, Object{}, err
 	}
-	if o.Bytes > limit {
+	if claimed.Bytes > limit {
 		return nil, Object{}, tooLarge(op, key, limit)
 	}
-	claimed := o.SHA256
-	var content sealedReader
-	if o.Bytes >= 0 && o.Bytes <= sealedInMemory {
+	var (
+		content sealedReader
+		within  = io.LimitReader(body, claimed.Bytes+1) // one more shows that it is another content
+	)
+	if claimed.Bytes <= sealedInMemory {
 		var b bytes.Buffer
-		b.Grow(int(o.Bytes) + bytes.MinRead)
-		if _, err := b.ReadFrom(body); err != nil {
+		b.Grow(int(claimed.Bytes) + bytes.MinRead)
+		if _, err := b.ReadFrom(within); err != nil {
 			return nil, Object{}, wrapError(ctx, op, key, err)
 		}
 		o.Bytes, o.SHA256 = int64(b.Len()), hexSHA256(b.Bytes())
@@ -203,22 +214,14 @@ func (s *Store) readSealed(ctx context.Context, key Key, limit int64) (io.ReadCl
 		if content.spool, err = NewSpool(s.o.SpoolDir); err != nil {
 			return nil, Object{}, err
 		}
-		n, err := io.Copy(content.spool, io.LimitReader(body, limit+1))
-		if err == nil && n > limit {
-			err = tooLarge(op, key, limit)
-		}
-		if err != nil {
+		if _, err := io.Copy(content.spool, within); err != nil {
 			return nil, Object{}, errors.Join(wrapError(ctx, op, key, err), content.Close())
 		}
 		o.Bytes, o.SHA256 = content.spool.Size(), content.spool.SHA256()
 		content.Reader = content.spool.ReadSeeker()
 	}
-	err = s.checkSeal(op, o, o.SHA256)
-	if err != nil && claimed != "" {
-		err = errContradicted
-	}
-	if err != nil {
-		return nil, Object{}, errors.Join(err, content.Close())
+	if s.checkSeal(op, o) != nil {
+		return nil, Object{}, errors.Join(errContradicted, content.Close())
 	}
 	return content, o, nil
 }
