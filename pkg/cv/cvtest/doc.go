@@ -15,9 +15,8 @@
 //	client, err := cv.New(srv.URL(), cv.TrainingKey(srv.Key()), cv.Options{})
 //
 // Snapshot, Blob and Model give the account's true content; Calls gives the requests that the
-// server received; Fault and FaultRate script failures, Damage spoils
-// answers, and Unhit lists faults that no request met.
-// Time enters through Options.Now only: links expire, background deletions take effect and the rate
+// server received; Fault and FaultRate script failures, [Damage] spoils answers (damage.go), and
+// Unhit lists faults that no request met. Time enters through Options.Now only: links expire, background deletions take effect and the rate
 // limit refills by that clock, read at each request. Only Latency, BlobLatency and Fault.Delay wait
 // in real time.
 //
