@@ -125,7 +125,6 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 		sink.RequestFile:   string(request),
 		sink.InventoryFile: strings.ReplaceAll(string(inventory), `"failed":null`, `"failed":[]`),
 		sink.LedgerFile:    string(lines),
-		sink.IndexFile:     "<!doctype html><title>req-1</title>",
 	} {
 		if _, err := bag.PutTag(ctx, path, sink.Bytes([]byte(text), "application/json")); err != nil {
 			return sink.SealedBag{}, err
@@ -218,7 +217,7 @@ func TestBag(t *testing.T) {
 		}
 		tags = append(tags, string(l.Path))
 	}
-	if want := []string{"bag-info.txt", "bagit.txt", "evidence/inventory.json", "evidence/ledger.jsonl", "evidence/request.json", "index.html", "manifest-sha256.txt"}; !slices.Equal(tags, want) {
+	if want := []string{"bag-info.txt", "bagit.txt", "evidence/inventory.json", "evidence/ledger.jsonl", "evidence/request.json", "manifest-sha256.txt"}; !slices.Equal(tags, want) {
 		t.Errorf("tag manifest lists %q", tags)
 	}
 	for _, manifest := range []string{"manifest-sha256.txt", "tagmanifest-sha256.txt"} {
