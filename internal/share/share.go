@@ -136,9 +136,9 @@ func (p *Pool) remove(w *waiter) {
 }
 
 // next is the waiter that is served next, nil while none can be: of the first waiters of all
-// parties, the one whose party has the fewest slots. While the pool has not as many free slots as it
-// wants, all wait: else small requests would keep it waiting for ever. A party that has its share
-// does not keep others waiting.
+// parties, the one whose party has the fewest slots. While the pool has not as many free slots as
+// it wants, all wait: else small requests would keep it waiting for ever. A party that has its
+// share does not keep others waiting.
 func (p *Pool) next() *waiter {
 	var next *waiter
 	for party, of := range p.waiting {

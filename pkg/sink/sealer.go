@@ -14,7 +14,8 @@ import (
 const (
 	// metaSeal is the user metadata that holds an object's seal in hex.
 	metaSeal = "cv-seal"
-	// metaMessage is the user metadata that names the message of the command that sealed the object.
+	// metaMessage is the user metadata that names the message of the command that sealed the
+	// object.
 	metaMessage = "cv-message"
 	// sealedInMemory is the largest sealed object that Open holds in memory, in bytes; a larger one
 	// goes through a temporary file.
