@@ -1,5 +1,5 @@
-// Package share divides slots (workers, downloads, bytes of memory) among those who want them, so
-// that none of them can take all, however long each keeps what it took.
+// Package share divides slots (workers, downloads, bytes of memory) among parties, so that none of
+// them can take all, however long each keeps what it took.
 package share
 
 import (
@@ -22,7 +22,7 @@ type Pool struct {
 	mu      sync.Mutex
 	taken   int64
 	held    map[string]int64
-	came    uint64               // who ever waited
+	came    uint64               // how many ever waited
 	waiting map[string][]*waiter // of each party, in the order in which they came
 }
 
@@ -49,8 +49,8 @@ func (p *Pool) TryAcquire(party string, n int64) bool {
 	return true
 }
 
-// Acquire waits until a party may have n slots, and takes them. Its error is ctx's. More slots than
-// there are are never to be had.
+// Acquire waits until a party may have n slots, and takes them. Its error is ctx's. A request for
+// more slots than the pool has waits until ctx ends.
 func (p *Pool) Acquire(ctx context.Context, party string, n int64) error {
 	p.mu.Lock()
 	p.came++
@@ -108,7 +108,7 @@ func (p *Pool) allowed(party string, n int64) bool {
 	return held+n <= left-max(1, left/4)
 }
 
-// serve gives slots to those who wait, as long as there are any.
+// serve gives slots to waiters, as long as there are any.
 func (p *Pool) serve() {
 	for {
 		next := p.next()
@@ -121,7 +121,7 @@ func (p *Pool) serve() {
 	}
 }
 
-// remove takes one out of those who wait. It is its party's first, but for one that was given up.
+// remove takes a waiter out of the queue. It is the first of its party, unless its caller gave up.
 func (p *Pool) remove(w *waiter) {
 	of := p.waiting[w.party]
 	if of[0] == w {
@@ -135,9 +135,10 @@ func (p *Pool) remove(w *waiter) {
 	}
 }
 
-// next is who gets slots next: of each party's first, the one whose party has the fewest. Where
-// there is no room for it yet, all wait: else small requests would keep it waiting for ever. One
-// that has its share keeps nobody waiting.
+// next is the waiter that is served next, nil while none can be: of the first waiters of all
+// parties, the one whose party has the fewest slots. While the pool has not as many free slots as
+// it wants, all wait: else small requests would keep it waiting for ever. A party that has its
+// share does not keep others waiting.
 func (p *Pool) next() *waiter {
 	var next *waiter
 	for party, of := range p.waiting {

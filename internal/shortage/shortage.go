@@ -94,7 +94,7 @@ func Check(dir string, last error) error {
 	if err := writeLeast(dir); err != nil {
 		return Folder(dir, need, err)
 	}
-	if free, known := room(dir); known && lacked != nil && free < need {
+	if free, known := freeBytes(dir); known && lacked != nil && free < need {
 		return Folder(dir, need, fmt.Errorf("%d bytes are free, and more than %d were needed: %w", free, need, syscall.ENOSPC))
 	}
 	return nil

@@ -5,7 +5,8 @@
 //   - coordinator.go: a delivery's way, and how an attempt is settled
 //   - admit.go: the job of a command: found, made, a duplicate, an id that is taken
 //   - take.go: what comes before an attempt: validate, accept, take the job
-//   - waiting.go: commands that wait for their turn, or for something outside
+//   - waiting.go: commands that wait for their turn, or for something outside; slots.go: the slots
+//     of attempts, which resources share
 //   - actions.go: what an attempt does: export, delete, or what an earlier attempt left
 //   - job.go: the job's compare-and-set, progress, attempts counted and taken back
 //   - end.go: the one place that ends a command: its job, dead letter and terminal event; and that

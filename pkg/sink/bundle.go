@@ -23,8 +23,9 @@ const (
 	applicationJSON = "application/json"
 )
 
-// Seal is what a sealed bag amounts to.
-type Seal struct {
+// SealedBag is what a sealed bag amounts to: the digests of its manifests, and its size. To seal a
+// bag is to write these; seals of objects are another thing ([Sealer]).
+type SealedBag struct {
 	ManifestSHA256    string // hex
 	TagManifestSHA256 string // hex
 	Objects           int    // every object of the bag, receipt.json included (receipt.sigstore.json not)
@@ -35,8 +36,8 @@ type Seal struct {
 // Bag writes one bag below a root key: payload by Put and Add, tag files by PutTag, then Seal, then
 // PutReceipt. Every object is written once, so a bag can be written again after a crash at any
 // point, and ends in the same bytes if it is given the same content in the same order. Before the
-// receipt is made, Files and Open read the sealed bag again (sealed.go). Its memory is 24 bytes for
-// each object and up to 4 MiB of small files; the manifest grows on disk. A Bag is used by one
+// receipt is made, Files and Open read the sealed bag again (bagread.go). Its memory is 24 bytes
+// for each object and up to 4 MiB of small files; the manifest grows on disk. A Bag is used by one
 // goroutine at a time.
 type Bag struct {
 	store    *Store
@@ -48,7 +49,7 @@ type Bag struct {
 	tags     []ManifestLine
 	written  map[Path]written // by put
 	kept     int64            // bytes of their contents
-	seal     *Seal
+	sealed   *SealedBag
 }
 
 // extent is the size of a file, known by the first half of its path's SHA-256: enough to
@@ -87,7 +88,7 @@ func (b *Bag) Add(path Path, sha256 string, size int64) error {
 		return fmt.Errorf("add %s to bag: it is not below data/", path)
 	case !ValidDigest(sha256) || size < 0:
 		return fmt.Errorf("add %s to bag: SHA-256 %q and size %d describe no object", path, sha256, size)
-	case b.seal != nil:
+	case b.sealed != nil:
 		return fmt.Errorf("add %s to bag: it is sealed", path)
 	}
 	b.line = AppendManifestLine(b.line[:0], ManifestLine{SHA256: sha256, Path: path})
@@ -117,7 +118,7 @@ func (b *Bag) PutTag(ctx context.Context, path Path, body Body) (Object, error) 
 		return Object{}, fmt.Errorf("store tag file %s: it is below data/", path)
 	case path == TagManifestFile || path == ReceiptFile || path == SignatureFile:
 		return Object{}, fmt.Errorf("store tag file %s: the tag manifest does not list it", path)
-	case b.seal != nil:
+	case b.sealed != nil:
 		return Object{}, fmt.Errorf("store tag file %s: the bag is sealed", path)
 	case slices.ContainsFunc(b.tags, func(l ManifestLine) bool { return l.Path == path }):
 		return Object{}, fmt.Errorf("store tag file %s: it is there already", path)
@@ -157,27 +158,27 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 //
 // A bag that has its receipt is never changed: something unlisted in it is ErrMixed.
 // Errors else: those of Store.Put, List and Remove.
-func (b *Bag) Seal(ctx context.Context, info []Field) (Seal, error) {
-	if b.seal != nil {
-		return *b.seal, nil
+func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
+	if b.sealed != nil {
+		return *b.sealed, nil
 	}
 	if len(b.payload) == 0 {
-		return Seal{}, errors.New("seal bag: it has no payload")
+		return SealedBag{}, errors.New("seal bag: it has no payload")
 	}
 	slices.SortFunc(b.payload, func(x, y extent) int { return slices.Compare(x.path[:], y.path[:]) })
 	for i := 1; i < len(b.payload); i++ {
 		if b.payload[i].path == b.payload[i-1].path {
-			return Seal{}, fmt.Errorf("seal bag: payload is listed twice: %s", b.duplicate(b.payload[i].path))
+			return SealedBag{}, fmt.Errorf("seal bag: payload is listed twice: %s", b.duplicate(b.payload[i].path))
 		}
 	}
 	text, err := bagInfo(append(slices.Clone(info), Field{OxumField, fmt.Sprintf("%d.%d", b.bytes, len(b.payload))}))
 	if err != nil {
-		return Seal{}, fmt.Errorf("seal bag: %w", err)
+		return SealedBag{}, fmt.Errorf("seal bag: %w", err)
 	}
 	tags := b.tags
-	fail := func(err error) (Seal, error) {
+	fail := func(err error) (SealedBag, error) {
 		b.tags = tags // so that Seal can be called again
-		return Seal{}, fmt.Errorf("seal bag: %w", err)
+		return SealedBag{}, fmt.Errorf("seal bag: %w", err)
 	}
 	for _, file := range []struct {
 		path Path
@@ -208,14 +209,14 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (Seal, error) {
 			return fail(err)
 		}
 	}
-	b.seal = &Seal{
+	b.sealed = &SealedBag{
 		ManifestSHA256:    b.manifest.SHA256(),
 		TagManifestSHA256: tagManifest.SHA256,
 		Objects:           len(b.payload) + len(b.tags) + 2, // the tag manifest and the receipt
 		PayloadObjects:    len(b.payload),
 		PayloadBytes:      b.bytes,
 	}
-	return *b.seal, nil
+	return *b.sealed, nil
 }
 
 // duplicate finds the path of a hash in the manifest.
@@ -354,14 +355,14 @@ func (b *Bag) compareDigests(ctx context.Context) error {
 // The statement's subjects must be the bag's manifests. ErrMixed when another receipt is there;
 // else errors as of Store.Put.
 func (b *Bag) PutReceipt(ctx context.Context, statement []byte) (Object, error) {
-	if b.seal == nil {
+	if b.sealed == nil {
 		return Object{}, errors.New("store receipt: the bag is not sealed")
 	}
 	r, err := ParseReceipt(statement)
 	if err != nil {
 		return Object{}, fmt.Errorf("store receipt: %w", err)
 	}
-	if r.Subject[0].Digest["sha256"] != b.seal.ManifestSHA256 || r.Subject[1].Digest["sha256"] != b.seal.TagManifestSHA256 {
+	if r.Subject[0].Digest["sha256"] != b.sealed.ManifestSHA256 || r.Subject[1].Digest["sha256"] != b.sealed.TagManifestSHA256 {
 		return Object{}, errors.New("store receipt: its subjects are not this bag's manifests")
 	}
 	return b.put(ctx, ReceiptFile, Bytes(statement, applicationJSON))

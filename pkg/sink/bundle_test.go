@@ -40,10 +40,10 @@ var testTime = time.Date(2026, time.March, 4, 5, 6, 7, 0, time.UTC)
 
 // writeBag writes a small export whole, as the handler would: the blobs by workers, the rest by the
 // coordinator. It gives the same bytes each time.
-func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Seal, error) {
+func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.SealedBag, error) {
 	bag, err := sink.NewBag(store, testRoot, spoolDir)
 	if err != nil {
-		return sink.Seal{}, err
+		return sink.SealedBag{}, err
 	}
 	defer func() { _ = bag.Close() }()
 
@@ -57,10 +57,10 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 		path := sink.ImageStem(project, image) + sink.Path("."+ext)
 		object, err := store.Put(ctx, testRoot+sink.Key(path), sink.Bytes(content, media)) // a worker
 		if err != nil {
-			return sink.Seal{}, err
+			return sink.SealedBag{}, err
 		}
 		if err := bag.Add(path, object.SHA256, object.Bytes); err != nil {
-			return sink.Seal{}, err
+			return sink.SealedBag{}, err
 		}
 		size += object.Bytes
 		fmt.Fprintf(&records, `{"image":{"id":%q},"file":"images/%s.jpg","sha256":%q,"bytes":%d,"content_type":"image/jpeg","source":"original"}`+"\n", image, image, object.SHA256, object.Bytes)
@@ -85,7 +85,7 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 		{sink.ModelStem(project, iteration, "TensorFlow", "") + ".zip", model},
 	} {
 		if err := put(file.path, file.body); err != nil {
-			return sink.Seal{}, err
+			return sink.SealedBag{}, err
 		}
 	}
 	counts := bagfile.Counts{Projects: 1, Images: 3, Exports: 1, Bytes: size}
@@ -94,21 +94,21 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 		StartedAt: testTime, FinishedAt: testTime, Tool: "test",
 	})
 	if err != nil {
-		return sink.Seal{}, err
+		return sink.SealedBag{}, err
 	}
 	if err := put(sink.ExportFile, sink.Bytes(summary, "application/json")); err != nil {
-		return sink.Seal{}, err
+		return sink.SealedBag{}, err
 	}
 
 	chain, err := sink.NewChain(nil)
 	if err != nil {
-		return sink.Seal{}, err
+		return sink.SealedBag{}, err
 	}
 	var lines []byte
 	for i := range 3 {
 		line, err := chain.Append(sink.LedgerLine{Time: ledgerTime.Add(time.Duration(i) * time.Second), Kind: sink.LedgerCall, Operation: "GetProject", Target: "projects/" + project.String(), Status: 200, Attempt: 1})
 		if err != nil {
-			return sink.Seal{}, err
+			return sink.SealedBag{}, err
 		}
 		lines = append(lines, line...)
 	}
@@ -118,7 +118,7 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 		bagfile.Exports:  {Listed: 1, Exported: 1, Bytes: 7 << 20},
 	}, Untrained: []string{}, Unstable: []string{}}}})
 	if err != nil {
-		return sink.Seal{}, err
+		return sink.SealedBag{}, err
 	}
 	request := []byte(`{"v":1,"id":"req-1","action":"export","account":"vision.test/default","published":"2026-03-04T05:06:00Z","data":` + testScope + `,"digest":"salt.0"}`)
 	for path, text := range map[sink.Path]string{
@@ -127,7 +127,7 @@ func writeBag(ctx context.Context, store *sink.Store, spoolDir string) (sink.Sea
 		sink.LedgerFile:    string(lines),
 	} {
 		if _, err := bag.PutTag(ctx, path, sink.Bytes([]byte(text), "application/json")); err != nil {
-			return sink.Seal{}, err
+			return sink.SealedBag{}, err
 		}
 	}
 	seal, err := bag.Seal(ctx, testInfo)
@@ -534,7 +534,7 @@ func TestBagRefuses(t *testing.T) {
 	if _, err := bag.PutTag(ctx, "evidence/x.json", x); err == nil {
 		t.Error("a tag file was added to a sealed bag")
 	}
-	other := sink.NewReceipt(sink.ExportPredicateType, sink.Seal{ManifestSHA256: digestA, TagManifestSHA256: digestA}, sink.Predicate{Ledger: sink.ReceiptLedger{Head: digestA}})
+	other := sink.NewReceipt(sink.ExportPredicateType, sink.SealedBag{ManifestSHA256: digestA, TagManifestSHA256: digestA}, sink.Predicate{Ledger: sink.ReceiptLedger{Head: digestA}})
 	statement, err := other.Encode()
 	must(t, err)
 	if _, err := bag.PutReceipt(ctx, statement); err == nil {

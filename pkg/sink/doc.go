@@ -10,8 +10,8 @@
 // Every object is written once. A [Store.Put] carries If-None-Match, so the first writer of a key
 // wins, and a later one adopts what is stored: manifests list what the store holds, never what was
 // meant to be sent. A rerun after a crash at any point therefore ends in the same bytes, given the
-// same content. What somebody else put there is not adopted: a store that is [Store.Sealed] takes
-// it for nothing.
+// same content. What other writers to the bucket put there is not adopted: for a store that is
+// [Store.Sealed] it is not there.
 //
 // Object keys are made of ids and fixed names only ([Layout], [Path]), never of user text. Removing
 // means removing every version: neither a delete marker nor an old version of payload stays behind
@@ -28,7 +28,8 @@
 //   - store.go, s3.go: Store and its client: settings, retries, and what a store ignores
 //   - put.go, multipart.go, get.go, list.go, remove.go: one kind of request each; errors.go: what a
 //     store's refusal means; unanswered.go: requests whose caller has given up
-//   - bundle.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof
+//   - bundle.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof; bagread.go:
+//     the sealed bag, read again before its receipt is made
 //   - sealer.go: the store as one command has it, which shows only what that command sealed
 //   - key.go, extension.go, digest.go, canonical.go: names, types of content, digests, canonical
 //     JSON; spool.go: content that is kept in a file meanwhile

@@ -103,15 +103,15 @@ type ReceiptPlan struct {
 }
 
 // NewReceipt makes the statement about a sealed bag: type and subjects, and in the predicate the
-// version and the bag's extent, come from seal.
-func NewReceipt(predicateType string, seal Seal, p Predicate) Receipt {
+// version and the bag's extent, come from the bag.
+func NewReceipt(predicateType string, bag SealedBag, p Predicate) Receipt {
 	p.V = 1
-	p.Bundle.Objects, p.Bundle.PayloadObjects, p.Bundle.PayloadBytes = seal.Objects, seal.PayloadObjects, seal.PayloadBytes
+	p.Bundle.Objects, p.Bundle.PayloadObjects, p.Bundle.PayloadBytes = bag.Objects, bag.PayloadObjects, bag.PayloadBytes
 	return Receipt{
 		Type: StatementType,
 		Subject: []Subject{
-			{Name: string(ManifestFile), Digest: map[string]string{"sha256": seal.ManifestSHA256}},
-			{Name: string(TagManifestFile), Digest: map[string]string{"sha256": seal.TagManifestSHA256}},
+			{Name: string(ManifestFile), Digest: map[string]string{"sha256": bag.ManifestSHA256}},
+			{Name: string(TagManifestFile), Digest: map[string]string{"sha256": bag.TagManifestSHA256}},
 		},
 		PredicateType: predicateType,
 		Predicate:     p,

@@ -59,7 +59,7 @@ func TestCanonicalJSONIsStable(t *testing.T) {
 }
 
 func TestReceipt(t *testing.T) {
-	seal := sink.Seal{ManifestSHA256: digestA, TagManifestSHA256: strings.Repeat("cd", 32), Objects: 9, PayloadObjects: 3, PayloadBytes: 12}
+	seal := sink.SealedBag{ManifestSHA256: digestA, TagManifestSHA256: strings.Repeat("cd", 32), Objects: 9, PayloadObjects: 3, PayloadBytes: 12}
 	r := sink.NewReceipt(sink.ExportPredicateType, seal, sink.Predicate{
 		Command:   sink.ReceiptCommand{ID: "req-1", Action: "export", Resource: "default"},
 		Scope:     json.RawMessage(`{"z":1,"a":2}`),

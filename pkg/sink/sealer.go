@@ -17,7 +17,8 @@ import (
 const (
 	// metaSeal is the user metadata that holds an object's seal: "<bytes>/<SHA-256>/<HMAC>".
 	metaSeal = "cv-seal"
-	// metaMessage is the user metadata that names the message of the command which the seal is of.
+	// metaMessage is the user metadata that names the message of the command that sealed the
+	// object.
 	metaMessage = "cv-message"
 	// sealedInMemory is the largest sealed object that Open holds in memory, in bytes; a larger one
 	// goes through a temporary file.
@@ -33,9 +34,10 @@ var ErrUnsealed = errors.New("it has no right seal: this command did not store i
 
 // Sealer makes and checks the seals of one command's objects. A seal is an HMAC-SHA-256 under a key
 // that only the service has, over the object's key, the command's nonce and the object's SHA-256;
-// the nonce is an HMAC under the same key over the command's id and message. So whoever can write
-// to the bucket cannot make an object that the command takes for its own, nor use one of another
-// command, of another deployment, or of an earlier command with the same id.
+// the nonce is an HMAC under the same key over the command's id and message. So a writer to the
+// bucket cannot make an object that the command takes for its own, nor use one of another command,
+// of another deployment, or of an earlier command with the same id. To seal a bag is another thing
+// ([Bag.Seal]).
 type Sealer struct {
 	secret  []byte
 	id      string
@@ -105,13 +107,14 @@ func (s *Store) Bound(to string) *Store {
 // OfAnyMessage is a sealed store that takes the objects of every command of its id, whichever
 // message that came with: those that have to count after its traces were forgotten.
 func (s *Store) OfAnyMessage() *Store {
-	any := *s
-	any.anyMessage = true
-	return &any
+	view := *s
+	view.anyMessage = true
+	return &view
 }
 
-// SealText is a seal in hex for a text of a kind that is kept elsewhere, made as those of objects
-// are, and bound as they are. A plain store makes none.
+// SealText is a seal in hex for a text that is kept outside the store, such as a unit in its queue.
+// It is made and bound as those of objects are; kind tells it from seals of other texts. A plain
+// store makes none.
 func (s *Store) SealText(kind, text string) string {
 	if s.sealer == nil {
 		return ""
@@ -167,8 +170,8 @@ func (s *Store) checkClaim(op string, o Object) (Object, error) {
 	return o, s.checkSeal(op, o)
 }
 
-// sealedContent is the content of an object whose seal is right, of at most limit bytes; a larger
-// one than is held in memory is in a temporary file.
+// sealedContent is the content of an object whose seal is right, of at most limit bytes. What is
+// larger than sealedInMemory is in a temporary file until it is closed.
 func (s *Store) sealedContent(ctx context.Context, key Key, limit int64) (io.ReadCloser, Object, error) {
 	for try := 1; ; try++ {
 		content, o, err := s.readSealed(ctx, key, limit)
@@ -184,6 +187,7 @@ func (s *Store) sealedContent(ctx context.Context, key Key, limit int64) (io.Rea
 // errContradicted says that an object's metadata has the right seal of another content.
 var errContradicted = errors.New("the content is not what was sealed")
 
+// readSealed is sealedContent in one try. It fails with errContradicted where another try may help.
 func (s *Store) readSealed(ctx context.Context, key Key, limit int64) (io.ReadCloser, Object, error) {
 	const op = "read object"
 	body, o, err := s.Unsealed().Open(ctx, key)
@@ -198,38 +202,47 @@ func (s *Store) readSealed(ctx context.Context, key Key, limit int64) (io.ReadCl
 	if claimed.Bytes > limit {
 		return nil, Object{}, tooLarge(op, key, limit)
 	}
-	var (
-		content sealedReader
-		within  = io.LimitReader(body, claimed.Bytes+1) // one more shows that it is another content
-	)
+	content, err := s.collect(ctx, io.LimitReader(body, claimed.Bytes+1), claimed) // one more byte shows that it is another content
+	if err != nil {
+		return nil, Object{}, err
+	}
+	if content.object.Bytes != claimed.Bytes || content.object.SHA256 != claimed.SHA256 {
+		return nil, Object{}, errors.Join(errContradicted, content.Close())
+	}
+	return content, content.object, nil
+}
+
+// collect reads a body whole: one of more than sealedInMemory bytes, by what is claimed of it, into
+// a temporary file. The content's object has the size and the digest of what was read.
+func (s *Store) collect(ctx context.Context, body io.Reader, claimed Object) (content sealedReader, err error) {
+	const op = "read object"
+	content.object = claimed
 	if claimed.Bytes <= sealedInMemory {
 		var b bytes.Buffer
 		b.Grow(int(claimed.Bytes) + bytes.MinRead)
-		if _, err := b.ReadFrom(within); err != nil {
-			return nil, Object{}, wrapError(ctx, op, key, err)
+		if _, err := b.ReadFrom(body); err != nil {
+			return content, wrapError(ctx, op, claimed.Key, err)
 		}
-		o.Bytes, o.SHA256 = int64(b.Len()), hexSHA256(b.Bytes())
+		content.object.Bytes, content.object.SHA256 = int64(b.Len()), hexSHA256(b.Bytes())
 		content.Reader = bytes.NewReader(b.Bytes())
-	} else {
-		if content.spool, err = NewSpool(s.o.SpoolDir); err != nil {
-			return nil, Object{}, err
-		}
-		if _, err := io.Copy(content.spool, within); err != nil {
-			return nil, Object{}, errors.Join(wrapError(ctx, op, key, err), content.Close())
-		}
-		o.Bytes, o.SHA256 = content.spool.Size(), content.spool.SHA256()
-		content.Reader = content.spool.ReadSeeker()
+		return content, nil
 	}
-	if s.checkSeal(op, o) != nil {
-		return nil, Object{}, errors.Join(errContradicted, content.Close())
+	if content.spool, err = NewSpool(s.o.SpoolDir); err != nil {
+		return content, err
 	}
-	return content, o, nil
+	if _, err := io.Copy(content.spool, body); err != nil {
+		return content, errors.Join(wrapError(ctx, op, claimed.Key, err), content.Close())
+	}
+	content.object.Bytes, content.object.SHA256 = content.spool.Size(), content.spool.SHA256()
+	content.Reader = content.spool.ReadSeeker()
+	return content, nil
 }
 
 // sealedReader reads content that was checked.
 type sealedReader struct {
 	io.Reader
-	spool *Spool // that it is in, nil: it is in memory
+	object Object // with the size and the digest of the content
+	spool  *Spool // holds the content; nil where memory does
 }
 
 // Close implements io.Closer.

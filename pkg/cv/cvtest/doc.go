@@ -15,11 +15,10 @@
 //	client, err := cv.New(srv.URL(), cv.TrainingKey(srv.Key()), cv.Options{})
 //
 // Snapshot, Blob and Model give the account's true content; Calls gives the requests that the
-// server received; Fault and FaultRate script failures, Damage spoils
-// answers, and Unhit lists faults that no request met.
-// Time enters through Options.Now only: links expire, background deletions take effect and the rate
-// limit refills by that clock, read at each request. Only Latency, BlobLatency and Fault.Delay wait
-// in real time.
+// server received; Fault and FaultRate script failures, [Damage] spoils answers (damage.go), and
+// Unhit lists faults that no request met. Time enters through Options.Now only: links expire,
+// background deletions take effect and the rate limit refills by that clock, read at each request.
+// Only Latency, BlobLatency and Fault.Delay wait in real time.
 //
 // What the service is known to answer differently from its own specification (nulls where none are
 // allowed) is given with Options.Recorded; without it every answer keeps to the official Swagger.

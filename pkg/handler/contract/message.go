@@ -30,8 +30,8 @@ type DeadLetter struct {
 }
 
 // NeverCommand reports whether the message was refused before it was a command: what it was to do
-// was not understood, or its id is another command's. Anybody who may publish can make any number
-// of these, so what is kept of them is bounded.
+// was not understood, or its id is another command's. Every publisher can make any number of these,
+// so what is kept of them is bounded.
 func (d DeadLetter) NeverCommand() bool {
 	return slices.Contains([]string{CodeInvalidCommand, CodeIDConflict, CodeUnsigned}, d.Error.Code)
 }

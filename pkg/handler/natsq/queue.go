@@ -54,7 +54,7 @@ type Queue struct {
 	log     zerolog.Logger
 	now     func() time.Time
 
-	rejects           *rejects.Bound         // of what was never carried out
+	rejects           *rejects.Trimmer       // of what was never carried out
 	room              *room.Room             // for new commands
 	queueShare        atomic.Int64           // how much of the account's storage the queue of commands may take; 0: not known
 	recreating        sync.Mutex             // held while one operation recreates what is missing

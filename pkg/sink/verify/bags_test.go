@@ -194,7 +194,7 @@ func deletion(t *testing.T, dry bool) memory {
 	m["bagit.txt"] = sink.BagItText
 	m["bag-info.txt"] = "Bagging-Date: 2026-11-24\nBag-Software-Agent: cvconsumer test\nExternal-Identifier: gone-1\nInternal-Sender-Identifier: case 17\n" +
 		"External-Description: " + what + " of user data from Azure Custom Vision, vision.test\nPayload-Oxum: 0.0\n"
-	r := sink.NewReceipt(sink.DeletePredicateType, sink.Seal{ManifestSHA256: digest(""), TagManifestSHA256: digest("")}, sink.Predicate{
+	r := sink.NewReceipt(sink.DeletePredicateType, sink.SealedBag{ManifestSHA256: digest(""), TagManifestSHA256: digest("")}, sink.Predicate{
 		Command: sink.ReceiptCommand{ID: id, Action: "delete", Reference: reference, Resource: "default", Account: "vision.test/default", SHA256: digest("")},
 		Scope:   d.Scope, Outcome: d.Outcome, Counts: counts.ByName(), Verification: json.RawMessage(asJSON(verification)),
 		Residuals: []sink.ReceiptResidual{sink.ReceiptResidual(residual)}, Tool: sink.ReceiptTool{Name: "cvconsumer", Version: "test"}, StartedAt: d.StartedAt, FinishedAt: d.FinishedAt,
@@ -243,7 +243,7 @@ func forge(t *testing.T, m memory) memory {
 		delete(m, "index.html")
 	}
 	p.Command.SHA256 = digest(m["evidence/request.json"])
-	extent := func() (seal sink.Seal) {
+	extent := func() (seal sink.SealedBag) {
 		for name, content := range m {
 			if seal.Objects++; strings.HasPrefix(name, "data/") {
 				seal.PayloadObjects++

@@ -10,7 +10,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// Sealer seals the objects of the command with an id, which came first with the message origin.
+// Sealer makes the sealer of the command with this id, whose first message was origin. Its key is
+// derived from the deployment's secret.
 func Sealer(ctx context.Context, s Secrets, id string, origin contract.Origin) (*sink.Sealer, error) {
 	secret, err := s.Secret(ctx, contract.SecretDigest)
 	if err != nil {

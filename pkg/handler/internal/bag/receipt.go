@@ -43,8 +43,8 @@ type Statement struct {
 }
 
 // Commit writes the receipt of a sealed bag, which says so, once the bag agrees with it.
-func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal sink.Seal, says Statement) error {
-	statement, err := b.statement(kind, seal, says)
+func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, sealed sink.SealedBag, says Statement) error {
+	statement, err := b.statement(kind, sealed, says)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal
 }
 
 // statement is the receipt that says so.
-func (b Bags) statement(kind sink.BagKind, seal sink.Seal, says Statement) (sink.Receipt, error) {
+func (b Bags) statement(kind sink.BagKind, sealed sink.SealedBag, says Statement) (sink.Receipt, error) {
 	scope, err := contract.Marshal(says.Scope)
 	if err != nil {
 		return sink.Receipt{}, fmt.Errorf("encode the scope: %w", err)
@@ -83,7 +83,7 @@ func (b Bags) statement(kind sink.BagKind, seal sink.Seal, says Statement) (sink
 		plan = &sink.ReceiptPlan{SHA256: says.Plan}
 	}
 	c := b.Command
-	return sink.NewReceipt(predicateOf(kind), seal, sink.Predicate{
+	return sink.NewReceipt(predicateOf(kind), sealed, sink.Predicate{
 		Command: sink.ReceiptCommand{
 			ID: c.ID, Action: string(c.Action), Reference: c.Data.Reference, Resource: c.Data.Resource, Account: says.Account, SHA256: says.Request,
 		},

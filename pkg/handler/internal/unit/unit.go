@@ -242,8 +242,8 @@ func identity(body []byte) (string, error) {
 // kindOfSeal tells the seals of units from others.
 const kindOfSeal = "unit"
 
-// Seal is the unit with the seal of its command's coordinator. Whoever may publish units has none:
-// what is queued without it is not carried out.
+// Seal is the unit with the seal of its command's coordinator. A publisher without the key cannot
+// make one, and a worker does not carry out a unit without it.
 func Seal(work *sink.Store, u Unit) (Unit, error) {
 	identity, err := u.Identity()
 	u.Seal = work.SealText(kindOfSeal, identity)

@@ -1,7 +1,7 @@
 // Package rejects bounds what NATS keeps of messages that were never carried out: those that never
-// were commands, and those that only repeat an earlier one. Anybody who may publish can make any
-// number of these, and each has traces for as long as those of commands. Beyond the bounds the
-// oldest go. What is kept of commands is never touched.
+// were commands, and those that only repeat an earlier one. Every publisher can make any number of
+// these, and the traces of each (dead letter, job and event) are kept as long as those of commands.
+// Beyond the limits the oldest go. What is kept of commands is never touched.
 package rejects
 
 import (
@@ -42,8 +42,8 @@ type Places struct {
 	Job                func(key string) string
 }
 
-// Bound removes what is too much. It is safe for concurrent use, also by any number of processes.
-type Bound struct {
+// Trimmer removes what is too much. It is safe for concurrent use, also by any number of processes.
+type Trimmer struct {
 	api    *jsapi.Client
 	places Places
 	Limits Limits // to be set before use
@@ -67,76 +67,76 @@ type reject struct {
 	stream  string // and stream
 }
 
-// New makes a Bound.
-func New(api *jsapi.Client, places Places) *Bound {
-	return &Bound{api: api, places: places, Limits: Default()}
+// New makes a Trimmer.
+func New(api *jsapi.Client, places Places) *Trimmer {
+	return &Trimmer{api: api, places: places, Limits: Default()}
 }
 
 // StoredLetter is to be called after a dead letter of what never was a command was stored.
-func (b *Bound) StoredLetter(ctx context.Context) error {
-	if b.storedLetters.Add(1)%lettersBetweenLooks != 0 || !b.mu.TryLock() {
+func (t *Trimmer) StoredLetter(ctx context.Context) error {
+	if t.storedLetters.Add(1)%lettersBetweenLooks != 0 || !t.mu.TryLock() {
 		return nil
 	}
-	defer b.mu.Unlock()
-	return b.trimLetters(ctx)
+	defer t.mu.Unlock()
+	return t.trimLetters(ctx)
 }
 
 // StoredDuplicate is to be called after the event of a duplicate was stored.
-func (b *Bound) StoredDuplicate(ctx context.Context) error {
-	if b.storedDuplicates.Add(1)%duplicatesBetweenLooks != 0 {
+func (t *Trimmer) StoredDuplicate(ctx context.Context) error {
+	if t.storedDuplicates.Add(1)%duplicatesBetweenLooks != 0 {
 		return nil
 	}
-	return b.trimDuplicates(ctx)
+	return t.trimDuplicates(ctx)
 }
 
 // Trim removes what is too much now.
-func (b *Bound) Trim(ctx context.Context) error {
-	if err := b.trimDuplicates(ctx); err != nil {
+func (t *Trimmer) Trim(ctx context.Context) error {
+	if err := t.trimDuplicates(ctx); err != nil {
 		return err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.trimLetters(ctx)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.trimLetters(ctx)
 }
 
 // trimLetters looks at the letters that were stored since the last look, by any process, and
 // removes the oldest rejects that are too many, with all their traces.
-func (b *Bound) trimLetters(ctx context.Context) error {
-	stream, err := b.api.StreamIdentity(ctx, b.places.Dead)
+func (t *Trimmer) trimLetters(ctx context.Context) error {
+	stream, err := t.api.StreamIdentity(ctx, t.places.Dead)
 	if err != nil {
 		return err
 	}
-	if stream != b.stream {
-		b.stream, b.next, b.kept, b.bytes = stream, 0, nil, 0
+	if stream != t.stream {
+		t.stream, t.next, t.kept, t.bytes = stream, 0, nil, 0
 	}
-	for s, err := range b.api.MessagesBetween(ctx, b.places.Dead, b.places.DeadPrefix+"*.*", b.next, jsapi.MaxSequence) {
+	for s, err := range t.api.MessagesBetween(ctx, t.places.Dead, t.places.DeadPrefix+"*.*", t.next, jsapi.MaxSequence) {
 		if err != nil {
 			return fmt.Errorf("look through the dead letters: %w", err)
 		}
-		b.next = s.Seq + 1
-		if r, is := b.rejectOf(s); is {
-			b.kept = append(b.kept, r)
-			b.bytes += r.bytes
+		t.next = s.Seq + 1
+		if r, ok := t.rejectOf(s); ok {
+			t.kept = append(t.kept, r)
+			t.bytes += r.bytes
 		}
 	}
-	for len(b.kept) > b.Limits.Letters || b.bytes > b.Limits.Bytes {
-		oldest := b.kept[0]
-		if err := b.remove(ctx, oldest); err != nil {
+	for len(t.kept) > t.Limits.Letters || t.bytes > t.Limits.Bytes {
+		oldest := t.kept[0]
+		if err := t.remove(ctx, oldest); err != nil {
 			return fmt.Errorf("remove the traces of %s: %w", oldest.key, err)
 		}
-		b.kept = b.kept[1:]
-		b.bytes -= oldest.bytes
+		t.kept = t.kept[1:]
+		t.bytes -= oldest.bytes
 	}
 	return nil
 }
 
 // rejectOf reports whether a stored letter is that of a reject, and which.
-func (b *Bound) rejectOf(s *jsapi.StoredMessage) (reject, bool) {
+func (t *Trimmer) rejectOf(s *jsapi.StoredMessage) (reject, bool) {
 	d := letter.Decode(s.Header, s.Data, s.Time)
 	if !d.NeverCommand() {
 		return reject{}, false
 	}
-	action, id, _ := strings.Cut(strings.TrimPrefix(s.Subject, b.places.DeadPrefix), ".")
+	action, id, _ := strings.Cut(strings.TrimPrefix(s.Subject, t.places.DeadPrefix), ".")
 	r := reject{
 		seq: s.Seq, bytes: int64(len(s.Data)), id: id, action: contract.Action(action), key: contract.Key(contract.Action(action), id),
 		message: d.Message.Seq, stream: d.Message.Stream,
@@ -151,30 +151,30 @@ func (b *Bound) rejectOf(s *jsapi.StoredMessage) (reject, bool) {
 
 // remove removes the traces of a reject: its event and its job, unless another message has these
 // places by now, and then the letter, without which the others would not be found again.
-func (b *Bound) remove(ctx context.Context, r reject) error {
-	event, err := b.api.ReadMessage(ctx, b.places.Events, jsapi.MessageQuery{Last: b.places.Event(r.action, r.id, contract.StatusRefused)})
+func (t *Trimmer) remove(ctx context.Context, r reject) error {
+	event, err := t.api.ReadMessage(ctx, t.places.Events, jsapi.MessageQuery{Last: t.places.Event(r.action, r.id, contract.StatusRefused)})
 	if err != nil {
 		return err
 	}
 	var e contract.Event
 	if event != nil && json.Unmarshal(event.Data, &e) == nil && r.isOf(e.Data.Seq, e.Data.Stream) {
-		if err := b.api.RemoveMessage(ctx, b.places.Events, event.Seq); err != nil {
+		if err := t.api.RemoveMessage(ctx, t.places.Events, event.Seq); err != nil {
 			return err
 		}
 	}
-	job, err := b.api.ReadMessage(ctx, b.places.Jobs, jsapi.MessageQuery{Last: b.places.Job(r.key)})
+	job, err := t.api.ReadMessage(ctx, t.places.Jobs, jsapi.MessageQuery{Last: t.places.Job(r.key)})
 	if err != nil {
 		return err
 	}
 	if job != nil {
 		j, err := contract.DecodeJob(job.Data)
 		if err == nil && j.State == contract.StateRefused && r.isOf(j.Command.Seq, j.Command.Stream) {
-			if err := b.api.Purge(ctx, b.places.Jobs, job); err != nil {
+			if err := t.api.Purge(ctx, t.places.Jobs, job); err != nil {
 				return err
 			}
 		}
 	}
-	return b.api.RemoveMessage(ctx, b.places.Dead, r.seq)
+	return t.api.RemoveMessage(ctx, t.places.Dead, r.seq)
 }
 
 // isOf reports whether a trace is that of the reject's message.
@@ -183,19 +183,19 @@ func (r reject) isOf(seq uint64, stream contract.Text) bool {
 }
 
 // trimDuplicates removes the oldest events of duplicates that are too many.
-func (b *Bound) trimDuplicates(ctx context.Context) error {
-	subjects := b.places.Event("*", "*", contract.StatusDuplicate)
-	n, err := b.api.CountSubjects(ctx, b.places.Events, subjects)
+func (t *Trimmer) trimDuplicates(ctx context.Context) error {
+	subjects := t.places.Event("*", "*", contract.StatusDuplicate)
+	n, err := t.api.CountSubjects(ctx, t.places.Events, subjects)
 	if err != nil {
 		return fmt.Errorf("count the duplicates: %w", err)
 	}
-	excess := n - b.Limits.Duplicates
+	excess := n - t.Limits.Duplicates
 	if excess <= 0 {
 		return nil
 	}
-	for s, err := range b.api.MessagesBetween(ctx, b.places.Events, subjects, 0, jsapi.MaxSequence) {
+	for s, err := range t.api.MessagesBetween(ctx, t.places.Events, subjects, 0, jsapi.MaxSequence) {
 		if err == nil {
-			err = b.api.RemoveMessage(ctx, b.places.Events, s.Seq)
+			err = t.api.RemoveMessage(ctx, t.places.Events, s.Seq)
 		}
 		if err != nil {
 			return fmt.Errorf("remove the oldest duplicates: %w", err)

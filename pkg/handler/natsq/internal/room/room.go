@@ -14,23 +14,23 @@ import (
 )
 
 const (
-	// maxReserve is how much is left to what is under way, in bytes; of a small limit one part
-	// in reserveShare.
+	// maxReserve is how much is left to what is under way, in bytes. Of a small limit that is one
+	// part in reserveShare.
 	maxReserve   = 64 << 20
 	reserveShare = 8
 	// trusted is how long an answer counts.
 	trusted = time.Second
 )
 
-// Shortage means that an account or a stream has too little room left.
-type Shortage struct {
+// NearLimitError means that an account or a stream has too little room left.
+type NearLimitError struct {
 	Of                   string // the account, or a stream
 	Used, Limit, Reserve int64  // bytes
 }
 
 // Error says what is short, and what to do.
-func (s *Shortage) Error() string {
-	return fmt.Sprintf("%s holds %d of at most %d bytes: new commands wait while less than %d are left for those under way; raise the limit", s.Of, s.Used, s.Limit, s.Reserve)
+func (e *NearLimitError) Error() string {
+	return fmt.Sprintf("%s holds %d of at most %d bytes: new commands wait while less than %d are left for those under way; raise the limit", e.Of, e.Used, e.Limit, e.Reserve)
 }
 
 // Room looks at the limits of the account and of streams. It is safe for concurrent use.
@@ -42,11 +42,11 @@ type Room struct {
 
 	mu     sync.Mutex
 	looked time.Time
-	short  *Shortage
+	short  *NearLimitError
 }
 
-// Short is a *Shortage when new commands have to wait, and nil when there is room. It asks the
-// server at most once a second.
+// Short is a *NearLimitError when new commands have to wait, and nil when there is room. It asks
+// the server at most once a second.
 func (r *Room) Short(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,12 +64,12 @@ func (r *Room) Short(ctx context.Context) error {
 }
 
 // look asks the server.
-func (r *Room) look(ctx context.Context) (*Shortage, error) {
+func (r *Room) look(ctx context.Context) (*NearLimitError, error) {
 	account, err := r.API.AccountOnce(ctx, 0, r.Replicas)
-	if err != nil && !errors.Is(err, jsapi.ErrDenied) { // a user without this right has no limit that is known
+	if err != nil && !errors.Is(err, jsapi.ErrDenied) { // without this right the limit is not known
 		return nil, err
 	}
-	if s := shortage("JetStream's account", account.Used, account.Limit); s != nil {
+	if s := nearLimit("JetStream's account", account.Used, account.Limit); s != nil {
 		return s, nil
 	}
 	for _, stream := range r.Streams {
@@ -77,15 +77,15 @@ func (r *Room) look(ctx context.Context) (*Shortage, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the info of stream %s: %w", stream, err)
 		}
-		if s := shortage("stream "+stream, info.State.Bytes, info.Config.MaxBytes); s != nil {
+		if s := nearLimit("stream "+stream, info.State.Bytes, info.Config.MaxBytes); s != nil {
 			return s, nil
 		}
 	}
 	return nil, nil
 }
 
-// shortage is what is short of a limit, nil when nothing is.
-func shortage(of string, used, limit int64) *Shortage {
+// nearLimit is what is short of a limit, nil when nothing is.
+func nearLimit(of string, used, limit int64) *NearLimitError {
 	if limit <= 0 {
 		return nil
 	}
@@ -93,5 +93,5 @@ func shortage(of string, used, limit int64) *Shortage {
 	if limit-used >= reserve && used < limit {
 		return nil
 	}
-	return &Shortage{Of: of, Used: used, Limit: limit, Reserve: reserve}
+	return &NearLimitError{Of: of, Used: used, Limit: limit, Reserve: reserve}
 }

@@ -4,8 +4,8 @@ package shortage
 
 import "syscall"
 
-// room is how many bytes a folder's disk has left for this process, where that is known.
-func room(dir string) (bytes int64, known bool) {
+// freeBytes is how many bytes a folder's disk has left for this process, where that is known.
+func freeBytes(dir string) (n int64, known bool) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, false

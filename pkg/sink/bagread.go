@@ -53,7 +53,7 @@ type written struct {
 // with the store.
 func (b *Bag) Files() iter.Seq2[BagFile, error] {
 	return func(yield func(BagFile, error) bool) {
-		if b.seal == nil {
+		if b.sealed == nil {
 			yield(BagFile{}, errors.New("list bag: it is not sealed"))
 			return
 		}
@@ -79,7 +79,7 @@ func (b *Bag) Files() iter.Seq2[BagFile, error] {
 // request, others from the store. It may be called by several goroutines at once. Errors: those of
 // Store.Open.
 func (b *Bag) Open(ctx context.Context, path Path) (io.ReadCloser, error) {
-	if b.seal == nil {
+	if b.sealed == nil {
 		return nil, fmt.Errorf("open %s: the bag is not sealed", path)
 	}
 	if path == ManifestFile {
