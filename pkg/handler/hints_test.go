@@ -173,8 +173,14 @@ func TestForgedUnits(t *testing.T) {
 	queue(51, map[string]any{"project": other, "seal": ""})
 	queue(52, map[string]any{"project": other, "seal": nil, "kind": "predictions", "scopes": []string{"00000000-0000-0000-0000-000000000000"}})
 	queue(53, map[string]any{})
-	w.start(t, replicaOptions{units: 2})
+	queue(54, map[string]any{"v": 99})
+	queue(55, map[string]any{"v": 99, "command": "nobody"})
+	r := w.start(t, replicaOptions{units: 2})
 	e := w.wait(t, h)
+	w.eventually(t, "no unit is left", func() bool { return len(w.messages(t, "CV_WORK")) == 0 })
+	if problems := r.health.Problems(); len(problems) > 0 {
+		t.Errorf("a forged unit makes a replica unready: %v", problems)
+	}
 	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Attempt != 1 {
 		t.Errorf("ended %s %s in attempt %d: %v", e.Status, e.Outcome, e.Attempt, e.Error)
 	}

@@ -13,6 +13,6 @@ func (s *Spool) SetFile(f *os.File) {
 }
 
 // SealOf makes the seal of an object each time that it is called.
-func SealOf(by *Sealer, key Key, digest string) func() string {
-	return func() string { return by.seal(by.message, key, digest) }
+func SealOf(by *Sealer, key Key, of Body) func() string {
+	return func() string { return by.seal(by.message, key, of.Size, of.SHA256) }
 }

@@ -24,31 +24,43 @@ import (
 // them.
 // Errors: ErrNotFound and those of every request. Operations: HeadObject, GetObject.
 func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
-	if s.sealer != nil {
-		object, err := s.Unsealed().Describe(ctx, key)
-		if err == nil {
-			err = s.checkSeal("look at object", object, object.SHA256)
-		}
-		if err != nil {
-			return Object{}, err
-		}
+	object, err := s.Unsealed().Head(ctx, key)
+	if err != nil {
+		return Object{}, err
+	}
+	if _, err := s.checkClaim("look at object", object); err != nil {
+		return Object{}, err
+	}
+	if object.SHA256 != "" && object.Bytes >= 0 {
 		return object, nil
 	}
-	object, err := s.Head(ctx, key)
-	if err != nil || object.SHA256 != "" && object.Bytes >= 0 {
-		return object, err
-	}
-	body, _, err := s.Open(ctx, key)
+	return s.digest(ctx, key)
+}
+
+// digest describes an object by reading it: of a sealed store, no more of it than its seal says.
+func (s *Store) digest(ctx context.Context, key Key) (Object, error) {
+	const op = "read object"
+	body, object, err := s.Unsealed().Open(ctx, key)
 	if err != nil {
 		return Object{}, err
 	}
 	defer func() { _ = body.Close() }()
-	h := sha256.New()
-	n, err := io.Copy(h, body)
+	claimed, err := s.checkClaim(op, object) // it may be another object by now
 	if err != nil {
-		return Object{}, wrapError(ctx, "read object", key, err)
+		return Object{}, err
 	}
-	object.Bytes, object.SHA256 = n, hex.EncodeToString(h.Sum(nil))
+	var from io.Reader = body
+	if claimed.Bytes >= 0 {
+		from = io.LimitReader(body, claimed.Bytes+1) // one more shows that it is another content
+	}
+	h := sha256.New()
+	if object.Bytes, err = io.Copy(h, from); err != nil {
+		return Object{}, wrapError(ctx, op, key, err)
+	}
+	object.SHA256 = hex.EncodeToString(h.Sum(nil))
+	if err := s.checkSeal(op, object); err != nil {
+		return Object{}, err
+	}
 	return object, nil
 }
 

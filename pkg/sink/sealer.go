@@ -7,12 +7,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
+	"strconv"
+	"strings"
 )
 
 const (
-	// metaSeal is the user metadata that holds an object's seal in hex.
+	// metaSeal is the user metadata that holds an object's seal: "<bytes>/<SHA-256>/<HMAC>".
 	metaSeal = "cv-seal"
 	// metaMessage is the user metadata that names the message of the command that sealed the
 	// object.
@@ -53,9 +56,10 @@ func (s *Sealer) nonce(message string) []byte {
 	return sealMAC(s.secret, "nonce", s.id, message)
 }
 
-// seal is the seal of an object with this digest (hex).
-func (s *Sealer) seal(message string, key Key, digest string) string {
-	return hex.EncodeToString(sealMAC(s.secret, "seal", string(key), string(s.nonce(message)), digest, s.bound))
+// seal is the seal of an object of this size, with this digest (hex).
+func (s *Sealer) seal(message string, key Key, size int64, digest string) string {
+	of := fmt.Sprintf("%d/%s", size, digest)
+	return of + "/" + hex.EncodeToString(sealMAC(s.secret, "seal", string(key), string(s.nonce(message)), of, s.bound))
 }
 
 // sealMAC is an HMAC over parts, each with its length before it.
@@ -132,14 +136,14 @@ func (s *Store) sealBody(key Key, body Body) Body {
 	if meta == nil {
 		meta = make(map[string]string, 2)
 	}
-	meta[metaSeal] = s.sealer.seal(s.sealer.message, key, body.SHA256)
+	meta[metaSeal] = s.sealer.seal(s.sealer.message, key, body.Size, body.SHA256)
 	meta[metaMessage] = s.sealer.message
 	body.Meta = meta
 	return body
 }
 
-// checkSeal fails with ErrUnsealed unless an object with this digest has the right seal.
-func (s *Store) checkSeal(op string, o Object, digest string) error {
+// checkSeal fails with ErrUnsealed unless an object has the right seal of what it is known to be.
+func (s *Store) checkSeal(op string, o Object) error {
 	if s.sealer == nil {
 		return nil
 	}
@@ -147,19 +151,23 @@ func (s *Store) checkSeal(op string, o Object, digest string) error {
 	if s.anyMessage {
 		message = o.Meta[metaMessage]
 	}
-	if hmac.Equal([]byte(o.Meta[metaSeal]), []byte(s.sealer.seal(message, o.Key, digest))) {
+	if hmac.Equal([]byte(o.Meta[metaSeal]), []byte(s.sealer.seal(message, o.Key, o.Bytes, o.SHA256))) {
 		return nil
 	}
 	return newError(op, o.Key, ErrNotFound, "%w", ErrUnsealed)
 }
 
-// checkClaim is checkSeal before an object's content is read, by the digest that its metadata
-// claims. Only an object that went by multipart has none.
-func (s *Store) checkClaim(op string, o Object) error {
-	if o.SHA256 == "" && (o.Bytes < 0 || o.Bytes > s.o.MultipartAbove) {
-		return nil
+// checkClaim is checkSeal before an object's content is read: it takes from the seal what the store
+// does not say. What it gives has size and digest as sealed, so no more than that is read.
+func (s *Store) checkClaim(op string, o Object) (Object, error) {
+	size, rest, _ := strings.Cut(o.Meta[metaSeal], "/")
+	if n, err := strconv.ParseInt(size, 10, 64); err == nil && n >= 0 && o.Bytes < 0 {
+		o.Bytes = n
 	}
-	return s.checkSeal(op, o, o.SHA256)
+	if digest, _, _ := strings.Cut(rest, "/"); o.SHA256 == "" {
+		o.SHA256 = digest
+	}
+	return o, s.checkSeal(op, o)
 }
 
 // sealedContent is the content of an object whose seal is right, of at most limit bytes. What is
@@ -187,52 +195,45 @@ func (s *Store) readSealed(ctx context.Context, key Key, limit int64) (io.ReadCl
 		return nil, Object{}, err
 	}
 	defer func() { _ = body.Close() }()
-	if err := s.checkClaim(op, o); err != nil {
+	claimed, err := s.checkClaim(op, o)
+	if err != nil {
 		return nil, Object{}, err
 	}
-	if o.Bytes > limit {
+	if claimed.Bytes > limit {
 		return nil, Object{}, tooLarge(op, key, limit)
 	}
-	claimed := o.SHA256
-	content, err := s.collect(ctx, body, &o, limit)
+	content, err := s.collect(ctx, io.LimitReader(body, claimed.Bytes+1), claimed) // one more byte shows that it is another content
 	if err != nil {
 		return nil, Object{}, err
 	}
-	err = s.checkSeal(op, o, o.SHA256)
-	if err != nil && claimed != "" {
-		err = errContradicted
+	if content.object.Bytes != claimed.Bytes || content.object.SHA256 != claimed.SHA256 {
+		return nil, Object{}, errors.Join(errContradicted, content.Close())
 	}
-	if err != nil {
-		return nil, Object{}, errors.Join(err, content.Close())
-	}
-	return content, o, nil
+	return content, content.object, nil
 }
 
-// collect reads a body of at most limit bytes whole, into memory or a temporary file, and gives the
-// object the size and the digest of what was read.
-func (s *Store) collect(ctx context.Context, body io.Reader, o *Object, limit int64) (content sealedReader, err error) {
+// collect reads a body whole: one of more than sealedInMemory bytes, by what is claimed of it, into
+// a temporary file. The content's object has the size and the digest of what was read.
+func (s *Store) collect(ctx context.Context, body io.Reader, claimed Object) (content sealedReader, err error) {
 	const op = "read object"
-	if o.Bytes >= 0 && o.Bytes <= sealedInMemory {
+	content.object = claimed
+	if claimed.Bytes <= sealedInMemory {
 		var b bytes.Buffer
-		b.Grow(int(o.Bytes) + bytes.MinRead)
+		b.Grow(int(claimed.Bytes) + bytes.MinRead)
 		if _, err := b.ReadFrom(body); err != nil {
-			return content, wrapError(ctx, op, o.Key, err)
+			return content, wrapError(ctx, op, claimed.Key, err)
 		}
-		o.Bytes, o.SHA256 = int64(b.Len()), hexSHA256(b.Bytes())
+		content.object.Bytes, content.object.SHA256 = int64(b.Len()), hexSHA256(b.Bytes())
 		content.Reader = bytes.NewReader(b.Bytes())
 		return content, nil
 	}
 	if content.spool, err = NewSpool(s.o.SpoolDir); err != nil {
 		return content, err
 	}
-	n, err := io.Copy(content.spool, io.LimitReader(body, limit+1))
-	if err == nil && n > limit {
-		err = tooLarge(op, o.Key, limit)
+	if _, err := io.Copy(content.spool, body); err != nil {
+		return content, errors.Join(wrapError(ctx, op, claimed.Key, err), content.Close())
 	}
-	if err != nil {
-		return content, errors.Join(wrapError(ctx, op, o.Key, err), content.Close())
-	}
-	o.Bytes, o.SHA256 = content.spool.Size(), content.spool.SHA256()
+	content.object.Bytes, content.object.SHA256 = content.spool.Size(), content.spool.SHA256()
 	content.Reader = content.spool.ReadSeeker()
 	return content, nil
 }
@@ -240,7 +241,8 @@ func (s *Store) collect(ctx context.Context, body io.Reader, o *Object, limit in
 // sealedReader reads content that was checked.
 type sealedReader struct {
 	io.Reader
-	spool *Spool // holds the content; nil where memory does
+	object Object // with the size and the digest of the content
+	spool  *Spool // holds the content; nil where memory does
 }
 
 // Close implements io.Closer.

@@ -210,3 +210,44 @@ func TestSealsCostNoRequest(t *testing.T) {
 		t.Errorf("sealed: %s; without seals: %s", sealed, plain)
 	}
 }
+
+// TestSealsSayTheSize has objects of any size, with the metadata of an own object, put where a
+// command keeps its own: nothing of them is read, into memory or a temporary file, before the seal
+// says that it is of another size.
+func TestSealsSayTheSize(t *testing.T) {
+	const key = "cmd-1/.work/units/000001.jsonl"
+	for _, size := range []int{3, 2 << 20, 7 << 20} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			w := newWorld(t, sinktest.BucketOptions{})
+			must(t, placeSealed(w, sealer(), key, sink.Bytes(noise(1, size), "")))
+			must(t, copyObject(w, key, key, sink.Bytes(noise(2, 9<<20), "")))
+			reads := 0
+			faults := sinktest.NewFaults(nil)
+			faults.OnRequest = func(op, _ string, before bool) error {
+				if before && op == "GetObject" {
+					reads++
+				}
+				return nil
+			}
+			o := w.options()
+			o.SpoolDir = "/nowhere" // a temporary file would fail
+			store := sink.NewStore(w.server.FaultyClient(faults), o).Sealed(sealer())
+			if _, err := store.Describe(t.Context(), key); !errors.Is(err, sink.ErrUnsealed) || reads != 0 {
+				t.Errorf("looked at with %d reads: %v", reads, err)
+			}
+			if _, found, err := store.Find(t.Context(), "cmd-1/.work/units/000001"); found || err != nil || reads != 0 {
+				t.Errorf("found %t with %d reads: %v", found, reads, err)
+			}
+			if _, _, err := store.Open(t.Context(), key); !errors.Is(err, sink.ErrUnsealed) || reads != 1 {
+				t.Errorf("opened with %d reads: %v", reads, err)
+			}
+			if _, err := store.ReadAll(t.Context(), key, 16<<20); !errors.Is(err, sink.ErrUnsealed) || reads != 2 {
+				t.Errorf("read with %d reads: %v", reads, err)
+			}
+			reads = 0
+			if got, err := store.Put(t.Context(), key, sink.Bytes([]byte("mine"), "")); err != nil || got.Adopted || reads != 0 {
+				t.Errorf("put: %+v with %d reads: %v", got, reads, err)
+			}
+		})
+	}
+}

@@ -48,7 +48,7 @@ func (v *verifier) deletedLine(d *deletedProject, project uuid.UUID, line []byte
 	var l bagfile.Deleted
 	dec := json.NewDecoder(bytes.NewReader(line))
 	dec.DisallowUnknownFields()
-	if err := errors.Join(checkMembers(line), dec.Decode(&l)); err != nil {
+	if err := errors.Join(checkLine(line), checkMembers(line, true), dec.Decode(&l)); err != nil {
 		return fmt.Errorf("it is not one: %w", err)
 	}
 	count := d.counts.Of(l.Category)

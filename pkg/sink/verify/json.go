@@ -19,7 +19,7 @@ func statement[T any](v *verifier, f *file, where **T) {
 		return
 	}
 	into := new(T)
-	err := checkMembers(b)
+	err := checkMembers(b, true)
 	if err == nil {
 		err = json.Unmarshal(b, into)
 	}
@@ -38,10 +38,9 @@ func statement[T any](v *verifier, f *file, where **T) {
 }
 
 // checkMembers returns an error unless b is one JSON value in which no object has a member twice,
-// or one in another letter case: programs differ in which of them they read. All names of the
-// product are in lower case, but for one of in-toto; those within image_metadata are the
-// customer's.
-func checkMembers(b []byte) error {
+// in whatever letter case: programs differ in which of them they read. All names of the product
+// (own) are in lower case, but for one of in-toto; those within metadata are the customer's.
+func checkMembers(b []byte, own bool) error {
 	type level struct {
 		names   map[string]bool // of an object; nil for an array
 		name    string          // of the member that is read
@@ -61,13 +60,17 @@ func checkMembers(b []byte) error {
 		}
 		top := &stack[len(stack)-1]
 		if text, ok := token.(string); ok && top.waiting {
+			name := text
+			if !top.foreign {
+				name = strings.ToLower(text)
+			}
 			switch {
-			case top.names[text]:
+			case top.names[name]:
 				return fmt.Errorf("the member %s is there twice", quote(text))
-			case !top.foreign && strings.ToLower(text) != text && text != "predicateType":
+			case own && name != text && text != "predicateType":
 				return fmt.Errorf("the member %s is in another letter case", quote(text))
 			}
-			top.names[text], top.name, top.waiting = true, text, false
+			top.names[name], top.name, top.waiting = true, text, false
 			continue
 		}
 		if len(stack) == 1 {
@@ -82,7 +85,7 @@ func checkMembers(b []byte) error {
 			if len(stack) > maxDepth {
 				return errors.New("it is nested too deeply")
 			}
-			next := level{foreign: top.foreign || top.name == "image_metadata"}
+			next := level{foreign: top.foreign || top.name == "image_metadata" || !own && top.name == "metadata"}
 			if token == json.Delim('{') {
 				next.names, next.waiting = map[string]bool{}, true
 			}

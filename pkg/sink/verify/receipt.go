@@ -66,7 +66,7 @@ func (v *verifier) likelyKind() sink.BagKind {
 // checkReceipt checks the receipt's words, and takes what the report tells of it.
 func (v *verifier) checkReceipt(b []byte) {
 	bad := func(format string, args ...any) { v.problem(sink.ReceiptFile, format, args...) }
-	if err := checkMembers(b); err != nil {
+	if err := checkMembers(b, true); err != nil {
 		bad("%v", err)
 	}
 	p := &v.receipt.Predicate

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -83,6 +84,15 @@ func (r *recorded) add(all, bad ids, size int64) {
 	r.all, r.bad, r.bytes = union(r.all, all), union(r.bad, bad), r.bytes+size
 }
 
+// checkLine returns an error for a line with anything before or after its object: the product
+// writes none, and a line that ends with a carriage return is another one to other programs.
+func checkLine(line []byte) error {
+	if len(line) < 2 || line[0] != '{' || line[len(line)-1] != '}' {
+		return errors.New("it does not begin with { and end with }")
+	}
+	return nil
+}
+
 // record returns an error for a line that is no record, or does not fit the bag's files.
 func (r *lineReader) record(line []byte) error {
 	switch i, err := links.Find(line); {
@@ -90,6 +100,9 @@ func (r *lineReader) record(line []byte) error {
 		return errors.New("it is not valid JSON")
 	case i >= 0:
 		return fmt.Errorf("the string at byte %d has a link with its query, which may be signed", i)
+	}
+	if err := cmp.Or(checkLine(line), checkMembers(line, false)); err != nil {
+		return err
 	}
 	if r.at.shape == performancesFile {
 		o := decodeObject(line)

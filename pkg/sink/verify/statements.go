@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,6 +23,9 @@ func (v *verifier) readInfo(f *file) {
 		return
 	}
 	fields, err := sink.ParseBagInfo(b)
+	if err == nil && bytes.ContainsRune(b, '\r') {
+		err = errors.New("it has a carriage return")
+	}
 	if err != nil {
 		v.problem(f.name, "it is not a list of fields: %v", err)
 		return

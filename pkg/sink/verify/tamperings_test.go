@@ -265,6 +265,21 @@ func exportTamperings() []tampering {
 		{name: "name in another letter case", change: func(e *editor) { e.put("evidence/Request.json", e.m[request]) }, want: "in the case of letters only"},
 		{name: "unknown evidence", change: func(e *editor) { e.put("evidence/note.json", "{}") }, want: "note.json: no bag of this kind"},
 		{name: "unknown payload", change: func(e *editor) { e.put("data/notes.txt", "x") }, want: "notes.txt: no bag of this kind"},
+		{name: "an image with an id twice", change: func(e *editor) {
+			everyImages(image, func(l string) string { return strings.Replace(l, `"id":"`+image, `"id":"`+foreign+`","id":"`+image, 1) })(e)
+		}, want: `the member "id" is there twice`},
+		{name: "an image with an id in another letter case", change: func(e *editor) {
+			everyImages(image, func(l string) string { return strings.Replace(l, `"id":"`+image, `"ID":"`+foreign+`","id":"`+image, 1) })(e)
+		}, want: "is there twice"},
+		{name: "a project with a name twice", change: func(e *editor) {
+			e.swap(project+"project.json", `"name":`, `"Name":"other","name":`)
+		}, want: "is there twice"},
+		{name: "records with carriage returns", change: everyImages("", func(l string) string {
+			return strings.TrimSuffix(l, "\n") + "\r" + l[len(strings.TrimSuffix(l, "\n")):]
+		}), want: "it does not begin with { and end with }"},
+		{name: "bag-info.txt with carriage returns", change: func(e *editor) {
+			e.put("bag-info.txt", strings.ReplaceAll(e.m["bag-info.txt"], "\n", "\r\n"))
+		}, want: "it has a carriage return"},
 		{name: "deleted.jsonl in an export", change: func(e *editor) { e.put(project+"deleted.jsonl", "") }, want: "deleted.jsonl: no bag of this kind"},
 		{name: "plan in an export", change: func(e *editor) {
 			e.put("evidence/plan.json", "{}")

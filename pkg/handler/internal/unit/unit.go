@@ -196,15 +196,15 @@ type BlobRecord struct {
 	Error       *bagfile.Blame `json:"error,omitempty"`
 }
 
-// Decode reads a unit as the coordinator published it. ErrNewer says that a newer version wrote
-// it.
+// Decode reads a unit as the coordinator published it. ErrNewer says that a newer version wrote it,
+// or whoever says so (SealedBody); it comes with what can be read of the unit.
 func Decode(body []byte) (Unit, error) {
 	var u Unit
 	if err := json.Unmarshal(body, &u); err != nil {
 		return Unit{}, fmt.Errorf("decode unit: %w", err)
 	}
 	if u.V > Version {
-		return Unit{}, fmt.Errorf("decode unit: %w", contract.ErrNewer)
+		return u, fmt.Errorf("decode unit: %w", contract.ErrNewer)
 	}
 	if err := u.check(); err != nil {
 		return Unit{}, fmt.Errorf("decode unit: %w", err)
@@ -215,10 +215,25 @@ func Decode(body []byte) (Unit, error) {
 // Identity is the digest of what the unit asks for, whichever message its command came with. What
 // is stored of a unit is sealed to it, so that nothing of another unit with this number counts.
 func (u Unit) Identity() (string, error) {
-	u.Seq, u.Stream, u.Digest, u.Seal = 0, "", "", ""
-	b, err := contract.Marshal(u)
+	body, err := contract.Marshal(u)
 	if err != nil {
 		return "", fmt.Errorf("encode unit %d: %w", u.N, err)
+	}
+	return identity(body)
+}
+
+// identity is Identity of a unit of any version, as it is encoded.
+func identity(body []byte) (string, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(body, &members); err != nil {
+		return "", fmt.Errorf("decode unit: %w", err)
+	}
+	for _, name := range []string{"seq", "stream", "digest", "seal"} {
+		delete(members, name)
+	}
+	b, err := json.Marshal(members) // in the order of their names
+	if err != nil {
+		return "", fmt.Errorf("encode unit: %w", err)
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:]), nil
@@ -239,6 +254,12 @@ func Seal(work *sink.Store, u Unit) (Unit, error) {
 func Sealed(work *sink.Store, u Unit) (bool, error) {
 	identity, err := u.Identity()
 	return err == nil && work.SealedText(kindOfSeal, identity, u.Seal), err
+}
+
+// SealedBody is Sealed of a unit that a newer version wrote, seal being its seal.
+func SealedBody(work *sink.Store, body []byte, seal string) (bool, error) {
+	identity, err := identity(body)
+	return err == nil && work.SealedText(kindOfSeal, identity, seal), err
 }
 
 // check fails for numbers that no unit has: they are used as indices, and to reckon.

@@ -400,3 +400,34 @@ func TestBlameText(t *testing.T) {
 		}
 	}
 }
+
+// TestSealOfANewerUnit has a unit of a version that this build does not know tell whether a
+// coordinator queued it.
+func TestSealOfANewerUnit(t *testing.T) {
+	server := sinktest.Shared(t)
+	work := sink.NewStore(server.Client(), sink.StoreOptions{Bucket: server.Bucket(t, sinktest.BucketOptions{})}).Sealed(sink.NewSealer([]byte("key"), "exp", "s1/1"))
+	sealed, err := unit.Seal(work, unit.Unit{V: unit.Version + 1, Command: "exp", Seq: 1, N: 3, Kind: "tomorrow's <kind>"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := contract.Marshal(sealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		body string
+		want bool
+	}{
+		{string(body), true},
+		{strings.Replace(string(body), `"n":3`, `"n":4`, 1), false},
+		{strings.Replace(string(body), `{`, `{"more":1,`, 1), false},
+	} {
+		u, err := unit.Decode([]byte(c.body))
+		if !errors.Is(err, contract.ErrNewer) || u.Command != "exp" {
+			t.Errorf("decoded %+v, %v", u, err)
+		}
+		if got, err := unit.SealedBody(work, []byte(c.body), u.Seal); got != c.want || err != nil {
+			t.Errorf("%s: sealed %t, %v", c.body, got, err)
+		}
+	}
+}

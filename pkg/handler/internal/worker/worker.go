@@ -111,8 +111,7 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 	u, err := unit.Decode(d.Body)
 	log := w.Log.With().Str("command_id", d.Command).Int("unit", d.N).Logger()
 	if errors.Is(err, contract.ErrNewer) {
-		w.Health.Fail("version", fmt.Errorf("unit %d of %s was written by a newer version: upgrade this replica", d.N, d.Command))
-		return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.MaxDelay, Reason: "newer version"}
+		return w.newer(ctx, d, u, log)
 	}
 	if err != nil {
 		// Only coordinators publish units: what cannot be read is published again by the one that
@@ -126,8 +125,7 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 	}
 	a, err := w.begin(ctx, u, log)
 	if errors.Is(err, errUnsealed) {
-		log.Error().Err(err).Msg("not a unit of its command")
-		return delivery.Disposition{Verb: delivery.Term, Reason: "not of its command"} // which queues its own again
+		return unsealed(log)
 	}
 	if errors.Is(err, errShare) {
 		return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.ShareDelay(d.Delivered), Reason: err.Error()}
@@ -136,11 +134,7 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 		if delivery.IsShortage(err) {
 			w.Health.Fail(delivery.ProblemOf(err, ""))
 		}
-		to := delivery.HandBack(delivery.Classify(ctx, err), int(d.Delivered), delivery.RetryAfter(err)) //nolint:gosec // a count of deliveries
-		if to.Verb == delivery.Nak {
-			log.Warn().Err(err).Dur("delay", to.Delay).Msg("unit not begun")
-		}
-		return to
+		return notBegun(ctx, d, err, log)
 	}
 	defer w.units.Release(a.command.Data.Resource, 1)
 	a.lease = d.Lease
@@ -151,6 +145,41 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 	defer done()
 	err = a.do(a.calls.Attach(ctx))
 	return a.finish(ctx, err)
+}
+
+// newer hands back a unit that a newer version queued, for a replica of that version. Whoever may
+// publish units may say so of any: so the seal of its command's coordinator is asked for, too.
+func (w *Worker) newer(ctx context.Context, d delivery.UnitDelivery, u unit.Unit, log zerolog.Logger) delivery.Disposition {
+	job, err := w.wanted(ctx, u)
+	if err == nil {
+		a := &attempt{w: w, unit: u}
+		if err = a.seal(ctx, job.Origin()); err == nil {
+			var sealed bool
+			if sealed, err = unit.SealedBody(a.work, d.Body, u.Seal); err == nil && !sealed {
+				return unsealed(log)
+			}
+		}
+	}
+	if err != nil && !errors.Is(err, contract.ErrNewer) { // else its job was written by a newer version, too
+		return notBegun(ctx, d, err, log)
+	}
+	w.Health.Fail("version", fmt.Errorf("unit %d of %s was written by a newer version: upgrade this replica", d.N, d.Command))
+	return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.MaxDelay, Reason: "newer version"}
+}
+
+// unsealed settles a unit that no coordinator queued. The one of its command queues its own again.
+func unsealed(log zerolog.Logger) delivery.Disposition {
+	log.Error().Err(errUnsealed).Msg("not a unit of its command")
+	return delivery.Disposition{Verb: delivery.Term, Reason: "not of its command"}
+}
+
+// notBegun settles a unit that err kept from being begun.
+func notBegun(ctx context.Context, d delivery.UnitDelivery, err error, log zerolog.Logger) delivery.Disposition {
+	to := delivery.HandBack(delivery.Classify(ctx, err), int(d.Delivered), delivery.RetryAfter(err)) //nolint:gosec // a count of deliveries
+	if to.Verb == delivery.Nak {
+		log.Warn().Err(err).Dur("delay", to.Delay).Msg("unit not begun")
+	}
+	return to
 }
 
 // errUnsealed says that no coordinator queued the unit: it decides nothing about what is read.
