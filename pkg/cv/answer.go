@@ -176,10 +176,10 @@ func ask[A any](ctx context.Context, c *Client, k call, read func(*answerReader)
 	return answer, err
 }
 
-// anyOf takes every object.
+// anyOf is the check that every object passes.
 func anyOf[T any](T) error { return nil }
 
-// only takes objects of these ids: one that was not asked for is no answer.
+// only is the check that objects of these ids pass: one that was not asked for is no answer.
 func only[T Identified](ids ...uuid.UUID) func(T) error {
 	return func(v T) error {
 		if !slices.Contains(ids, v.Identity()) {
@@ -189,7 +189,7 @@ func only[T Identified](ids ...uuid.UUID) func(T) error {
 	}
 }
 
-// of takes what belongs to a project, as far as it says so.
+// of fails for something that says that it is of another project than the one asked about.
 func of(asked, says uuid.UUID) error {
 	if says != uuid.Nil && says != asked {
 		return unusable("the answer has something of project %s, which was not asked for", says)

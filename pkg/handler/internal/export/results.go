@@ -144,79 +144,25 @@ const leastQueued = 2
 // round has the units begin…end-1 done, and learns of their results. It queues no more than keep
 // the workers of all replicas busy, so that another command's need not wait for all of them.
 func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool, results <-chan int) error {
-	todo := map[int]bool{} // without a result yet
-	next := begin          // the next one to queue
-	for n := begin; n < end; n++ {
-		if stored[n] {
-			err := r.learn(ctx, n)
-			if err == nil {
-				continue
-			}
-			if !errors.Is(err, sink.ErrNotFound) {
-				return err
-			}
-		}
-		todo[n] = true // what is stored under the name of its result, if anything, is none
-	}
-	queued := 0
-	fill := func() error {
-		if todo[r.probe] {
-			if queued > 0 {
-				return nil
-			}
-			queued++
-			return r.publish(ctx, r.probe)
-		}
-		if next == end {
-			return nil
-		}
-		waiting, err := r.x.Units.WaitingUnits(ctx)
-		if err != nil {
-			return fmt.Errorf("look how many units wait: %w", err)
-		}
-		for ; next < end && (queued < leastQueued || waiting < r.x.Window); next++ {
-			if !todo[next] {
-				continue
-			}
-			if err := r.publish(ctx, next); err != nil {
-				return err
-			}
-			queued++
-			waiting++
-		}
-		return nil
-	}
-	took := func(n int) (found bool, err error) {
-		if !todo[n] {
-			return false, nil
-		}
-		if err := r.learn(ctx, n); err != nil {
-			if errors.Is(err, sink.ErrNotFound) { // the unit waits, or the word of its result is wrong
-				return false, r.handBack(ctx, n)
-			}
-			return false, err
-		}
-		delete(todo, n)
-		if n < next || n == r.probe {
-			queued--
-		}
-		return true, nil
+	o := openUnits{r: r, begin: begin, end: end, next: begin, todo: map[int]bool{}}
+	if err := o.begun(ctx, stored); err != nil {
+		return err
 	}
 	timer := time.NewTimer(silence)
 	defer timer.Stop()
 	looks := 0 // on word of results, that found nothing, since the last result
-	for len(todo) > 0 {
-		if err := fill(); err != nil {
+	for len(o.todo) > 0 {
+		if err := o.fill(ctx); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx) //nolint:wrapcheck // a cause is matched, not read
 		case n := <-results:
-			if !todo[n] || looks >= looksOnHints {
+			if !o.todo[n] || looks >= looksOnHints {
 				continue
 			}
-			found, err := took(n)
+			found, err := o.take(ctx, n)
 			if err != nil {
 				return err
 			}
@@ -224,54 +170,130 @@ func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool
 				looks++
 				continue
 			}
-			looks = 0
-			timer.Reset(silence)
 		case <-timer.C:
-			// Word of a result may be lost, and so may a queued unit: look, and queue again what is
-			// not there (a unit that still is, is left alone).
-			there, waits, err := r.stored(ctx)
-			if err != nil {
+			if err := o.lookAgain(ctx); err != nil {
 				return err
 			}
-			looks = 0
-			for n := range there {
-				if _, err := took(n); err != nil {
-					return err
-				}
-			}
-			for n := range waits {
-				if !todo[n] {
-					continue
-				}
-				if err := r.handBack(ctx, n); err != nil {
-					return err
-				}
-			}
-			if w := r.x.Paused(); w != nil && len(todo) > 0 { // workers take no unit that could tell
-				return r.wait(ctx, *w)
-			}
-			if todo[r.probe] {
-				if err := r.publish(ctx, r.probe); err != nil {
-					return err
-				}
-			}
-			for n := begin; n < next; n++ {
-				if todo[n] {
-					if err := r.publish(ctx, n); err != nil {
-						return err
-					}
-				}
-			}
-			if err := r.x.Ledger.Flush(ctx); err != nil {
-				return err
-			}
-			timer.Reset(silence)
 		}
+		looks = 0
+		timer.Reset(silence)
 		if err := r.x.Attempt.Progress(ctx, r.rounds.progress(), r.plan.StartedAt); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// openUnits are the units of a round that have no result yet.
+type openUnits struct {
+	r          *results
+	begin, end int
+	next       int // the next one to queue
+	queued     int
+	todo       map[int]bool
+}
+
+// begun learns of the results that are stored before the round begins.
+func (o *openUnits) begun(ctx context.Context, stored map[int]bool) error {
+	for n := o.begin; n < o.end; n++ {
+		if stored[n] {
+			err := o.r.learn(ctx, n)
+			if err == nil {
+				continue
+			}
+			if !errors.Is(err, sink.ErrNotFound) {
+				return err
+			}
+		}
+		o.todo[n] = true // what is stored under the name of its result, if anything, is none
+	}
+	return nil
+}
+
+// fill queues as many units as the command may have in the queue now; of a command that waits for
+// the operator, one alone.
+func (o *openUnits) fill(ctx context.Context) error {
+	if o.todo[o.r.probe] {
+		if o.queued > 0 {
+			return nil
+		}
+		o.queued++
+		return o.r.publish(ctx, o.r.probe)
+	}
+	if o.next == o.end {
+		return nil
+	}
+	waiting, err := o.r.x.Units.WaitingUnits(ctx)
+	if err != nil {
+		return fmt.Errorf("look how many units wait: %w", err)
+	}
+	for ; o.next < o.end && (o.queued < leastQueued || waiting < o.r.x.Window); o.next++ {
+		if !o.todo[o.next] {
+			continue
+		}
+		if err := o.r.publish(ctx, o.next); err != nil {
+			return err
+		}
+		o.queued++
+		waiting++
+	}
+	return nil
+}
+
+// take learns of the result of unit n, and reports whether it is there.
+func (o *openUnits) take(ctx context.Context, n int) (found bool, err error) {
+	if !o.todo[n] {
+		return false, nil
+	}
+	if err := o.r.learn(ctx, n); err != nil {
+		if errors.Is(err, sink.ErrNotFound) { // the unit waits, or the word of its result is wrong
+			return false, o.r.handBack(ctx, n)
+		}
+		return false, err
+	}
+	delete(o.todo, n)
+	if n < o.next || n == o.r.probe {
+		o.queued--
+	}
+	return true, nil
+}
+
+// lookAgain looks for results, and queues again the units that have none: word of a result may be
+// lost, and so may a queued unit. One that is still queued is left alone.
+func (o *openUnits) lookAgain(ctx context.Context) error {
+	there, waits, err := o.r.stored(ctx)
+	if err != nil {
+		return err
+	}
+	for n := range there {
+		if _, err := o.take(ctx, n); err != nil {
+			return err
+		}
+	}
+	for n := range waits {
+		if !o.todo[n] {
+			continue
+		}
+		if err := o.r.handBack(ctx, n); err != nil {
+			return err
+		}
+	}
+	if w := o.r.x.Paused(); w != nil && len(o.todo) > 0 { // workers take no unit that could tell
+		return o.r.wait(ctx, *w)
+	}
+	if o.todo[o.r.probe] {
+		if err := o.r.publish(ctx, o.r.probe); err != nil {
+			return err
+		}
+	}
+	for n := o.begin; n < o.next; n++ {
+		if o.todo[n] {
+			if err := o.r.publish(ctx, n); err != nil {
+				return err
+			}
+		}
+	}
+	return o.r.x.Ledger.Flush(ctx)
 }
 
 func (r *results) publish(ctx context.Context, n int) error {

@@ -97,8 +97,9 @@ func (r *rounds) add(u unit.Unit) int {
 	return u.N
 }
 
-// known is which projects show whose a credential is that lists one of them: those that the account
-// listed when the export was planned, or those named ones that were read with the same credential.
+// known are the projects by which a credential is known to be the account's: it lists one of them.
+// With all_projects they are those that were listed when the export was planned; else those of the
+// named ones that were read with the proven credential.
 func (r *rounds) known(proven string) []uuid.UUID {
 	known := r.plan.Projects
 	if !r.command.Data.AllProjects { // a named project may never have been there
