@@ -34,10 +34,10 @@ var ErrUnsealed = errors.New("it has no right seal: this command did not store i
 
 // Sealer makes and checks the seals of one command's objects. A seal is an HMAC-SHA-256 under a key
 // that only the service has, over the object's key, the command's nonce, and the object's size and
-// SHA-256, which the seal names (<size>/<SHA-256>/<HMAC>). The nonce is an HMAC under the same key over the command's id and message. So a writer to the
-// bucket cannot make an object that the command takes for its own, nor use one of another command,
-// of another deployment, or of an earlier command with the same id. To seal a bag is another thing
-// ([Bag.Seal]).
+// SHA-256, which the seal names (<size>/<SHA-256>/<HMAC>). The nonce is an HMAC under the same key
+// over the command's id and message. So a writer to the bucket cannot make an object that the
+// command takes for its own, nor use one of another command, of another deployment, or of an
+// earlier command with the same id. To seal a bag is another thing ([Bag.Seal]).
 type Sealer struct {
 	secret  []byte
 	id      string
