@@ -21,7 +21,7 @@ import (
 )
 
 // Describe is Head with digest and size, for which the object is read where the store does not say
-// them.
+// them, and an object of a sealed store where the store has no checksum of its own.
 // Errors: ErrNotFound and those of every request. Operations: HeadObject, GetObject.
 func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
 	object, err := s.Unsealed().Head(ctx, key)
@@ -31,7 +31,9 @@ func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
 	if _, err := s.checkClaim("look at object", object); err != nil {
 		return Object{}, err
 	}
-	if object.SHA256 != "" && object.Bytes >= 0 {
+	// Who can write to the bucket can copy metadata: without a checksum of the store itself, what a
+	// sealed object holds is read.
+	if object.SHA256 != "" && object.Bytes >= 0 && (s.sealer == nil || object.checked) {
 		return object, nil
 	}
 	return s.digest(ctx, key)
@@ -124,7 +126,7 @@ func object(key Key, length *int64, contentType *string, meta map[string]string,
 		if o.SHA256 != "" && o.SHA256 != digest {
 			digest = "" // metadata that the bytes contradict: let them be read
 		}
-		o.SHA256 = digest
+		o.SHA256, o.checked = digest, digest != ""
 	}
 	return o
 }

@@ -9,6 +9,9 @@ import (
 	"maps"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -188,7 +191,9 @@ func TestSealsCostNoRequest(t *testing.T) {
 			return nil
 		}
 		store := view(sink.NewStore(w.server.FaultyClient(faults), w.options()))
-		for _, size := range []int{10, 2 << 20, 7 << 20} {
+		// A large body whose PutObject is refused may be sent twice: the server closes the
+		// connection before it has read it.
+		for _, size := range []int{10, 7 << 20} {
 			key := sink.Key(fmt.Sprint(size))
 			for range 2 {
 				if _, err := store.Put(t.Context(), key, sink.Bytes(noise(1, size), "")); err != nil {
@@ -204,27 +209,28 @@ func TestSealsCostNoRequest(t *testing.T) {
 		}
 		return fmt.Sprint(requests)
 	}
-	// The client repeats a request that a busy machine lets time out. One that seals cost would be
-	// there each time.
-	var plain, sealed string
-	for range 3 {
-		plain = count(func(s *sink.Store) *sink.Store { return s })
-		sealed = count(func(s *sink.Store) *sink.Store { return s.Sealed(sealer()) })
-		if plain == sealed {
-			return
-		}
+	plain := count(func(s *sink.Store) *sink.Store { return s })
+	sealed := count(func(s *sink.Store) *sink.Store { return s.Sealed(sealer()) })
+	if plain != sealed {
+		t.Errorf("sealed: %s; without seals: %s", sealed, plain)
 	}
-	t.Errorf("sealed: %s; without seals: %s", sealed, plain)
 }
 
 // TestForgedContentWithoutChecksums puts another content of the same size, with the metadata of an
 // own object, where a store has no checksums: what the store keeps is read, and is none.
 func TestForgedContentWithoutChecksums(t *testing.T) {
 	const key = "cmd-1/data/x.jpg"
-	w := newWorld(t, sinktest.BucketOptions{}, sinktest.NoChecksums)
+	w := newWorld(t, sinktest.BucketOptions{})
 	must(t, placeSealed(w, sealer(), key, sink.Bytes(noise(1, 1000), "")))
-	must(t, copyObject(w, key, key, sink.Bytes(noise(2, 1000), "")))
-	store := w.store.Sealed(sealer())
+	mine, err := w.store.Head(t.Context(), key)
+	must(t, err)
+	meta := maps.Clone(mine.Meta)
+	meta["sha256"] = mine.SHA256
+	_, err = w.server.Client().PutObject(t.Context(), &s3.PutObjectInput{
+		Bucket: aws.String(w.store.Bucket()), Key: aws.String(key), Metadata: meta, Body: bytes.NewReader(noise(2, 1000)),
+	})
+	must(t, err)
+	store := w.behind(t, []sinktest.Quirk{sinktest.NoOwnChecksums}).Sealed(sealer())
 	if o, err := store.Describe(t.Context(), key); !errors.Is(err, sink.ErrUnsealed) {
 		t.Errorf("describes %+v: %v", o, err)
 	}

@@ -83,6 +83,8 @@ type Object struct {
 	ContentType string
 	Meta        map[string]string // without "sha256"
 	Adopted     bool              // Put found it there; its digest and size may differ from the body's
+
+	checked bool // the store has a checksum of its own, which SHA256 is
 }
 
 // Conditional reports whether the store honors If-None-Match, by writing a small object twice at

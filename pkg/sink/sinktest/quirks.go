@@ -30,7 +30,8 @@ const (
 	NoLengthOnHead Quirk = "no length on HEAD" // of an object
 	NoSizes        Quirk = "no sizes in listings"
 	NoETags        Quirk = "no ETags"
-	NoChecksums    Quirk = "no checksums" // neither the store's own nor the metadata that holds one
+	NoChecksums    Quirk = "no checksums"            // neither the store's own nor the metadata that holds one
+	NoOwnChecksums Quirk = "no checksums of its own" // only the metadata that holds one
 	NoTruncated    Quirk = "no IsTruncated in listings"
 	NoMarkers      Quirk = "no place where a listing goes on"
 	EndsByClosing  Quirk = "ends by closing" // with NoLengthOnGet: no chunks either, the end of the connection is the end of the content
@@ -177,10 +178,12 @@ func (g *Gateway) changeObject(resp *http.Response, op string) {
 	if g.has(NoETags) {
 		resp.Header.Del("Etag")
 	}
+	if g.has(NoChecksums) || g.has(NoOwnChecksums) {
+		resp.Header.Del("X-Amz-Checksum-Sha256")
+		resp.Header.Del("X-Amz-Checksum-Type")
+	}
 	if g.has(NoChecksums) {
-		for _, name := range []string{"X-Amz-Checksum-Sha256", "X-Amz-Checksum-Type", "X-Amz-Meta-Sha256"} {
-			resp.Header.Del(name)
-		}
+		resp.Header.Del("X-Amz-Meta-Sha256")
 	}
 }
 
