@@ -16,12 +16,13 @@ import (
 // Spool is a temporary file with a running SHA-256: content of any size is collected in it, and
 // then stored. It is used by one goroutine at a time.
 type Spool struct {
-	file *os.File
-	buf  *bufio.Writer
-	hash hash.Hash
-	size int64
-	err  error // the first failure
-	dir  string
+	file  *os.File
+	named bool // the system does not remove the file while it is open: Close does
+	buf   *bufio.Writer
+	hash  hash.Hash
+	size  int64
+	err   error // the first failure
+	dir   string
 }
 
 // NewSpool makes an empty spool in the folder dir (empty: the system's folder for temporary files).
@@ -34,7 +35,9 @@ func NewSpool(dir string) (*Spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make spool: %w", shortage.Folder(dir, 0, err))
 	}
-	return &Spool{dir: dir, file: f, buf: bufio.NewWriterSize(f, 64<<10), hash: sha256.New()}, nil
+	// Without a name nothing of it is left when the process is killed.
+	named := os.Remove(f.Name()) != nil
+	return &Spool{dir: dir, file: f, named: named, buf: bufio.NewWriterSize(f, 64<<10), hash: sha256.New()}, nil
 }
 
 // Write appends p. After a failed write all that follow fail with the same error.
@@ -102,7 +105,10 @@ func (s *Spool) Close() error {
 	if s.file == nil {
 		return nil
 	}
-	err := errors.Join(s.file.Close(), os.Remove(s.file.Name()))
+	err := s.file.Close()
+	if s.named {
+		err = errors.Join(err, os.Remove(s.file.Name()))
+	}
 	s.file = nil
 	s.err = fmt.Errorf("use spool: %w", os.ErrClosed)
 	if err != nil {

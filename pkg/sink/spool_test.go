@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"runtime"
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/internal/shortage"
@@ -18,6 +19,9 @@ func TestSpool(t *testing.T) {
 	s, err := sink.NewSpool(dir)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if named, err := os.ReadDir(dir); err != nil || len(named) != 0 && runtime.GOOS != "windows" {
+		t.Errorf("a process that is killed leaves %v, %v", named, err)
 	}
 	for round := range uint64(3) { // a download that is repeated
 		content := noise(round, 200_000+int(round))
