@@ -5,9 +5,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
-	"runtime"
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/internal/shortage"
