@@ -47,6 +47,7 @@ var sentinels = map[string]struct {
 	"cv.ErrUnstable":       {cv.ErrUnstable, delivery.Retryable},
 
 	"sink.ErrNotFound":      {sink.ErrNotFound, delivery.Retryable},
+	"sink.ErrUnsealed":      {sink.ErrUnsealed, delivery.Retryable},
 	"sink.ErrConflict":      {sink.ErrConflict, delivery.Retryable},
 	"sink.ErrThrottled":     {sink.ErrThrottled, delivery.Throttled},
 	"sink.ErrUnavailable":   {sink.ErrUnavailable, delivery.Retryable},
