@@ -202,7 +202,9 @@ func TestRepublishedKeepsItsObjects(t *testing.T) {
 	r := w.start(t, replicaOptions{configure: noWait})
 	next, first := r.faults.OnRequest, newSignal()
 	t.Cleanup(first.happens)
-	picture := func(key string) bool { return strings.Contains(key, "/images/") || strings.Contains(key, "/predictions/") }
+	picture := func(key string) bool {
+		return strings.Contains(key, "/images/") || strings.Contains(key, "/predictions/")
+	}
 	r.faults.OnRequest = func(op, key string, before bool) error {
 		if op == "PutObject" && !before && picture(key) {
 			first.happens()
