@@ -42,7 +42,9 @@ dev: build ## Run NATS, S3, a Training API simulator and the consumer on loopbac
 	./bin/consumer dev
 
 .PHONY: test
-test: vet lint race cuts programs scale e2e ## Run everything a change has to pass: vet, lint, race, cuts, programs, scale and e2e
+test: vet lint race ## Run everything a change has to pass: vet, lint, race, cuts, programs, scale and e2e
+	+$(MAKE) --no-print-directory --output-sync=target -j3 cuts programs scale
+	$(MAKE) --no-print-directory e2e
 
 .PHONY: unit
 unit: ## Run all tests once, without the race detector (PKG=./pkg/cv/...: the tests of some packages)
@@ -53,9 +55,9 @@ unit: ## Run all tests once, without the race detector (PKG=./pkg/cv/...: the te
 SCRATCH := $(shell free=$$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 {print $$4}'); [ "$${free:-0}" -gt 4194304 ] && echo /dev/shm || echo "$${TMPDIR:-/tmp}")
 race cuts programs scale labeller: export TMPDIR := $(SCRATCH)
 
-# Tests whose work is done by the program as a process of its own. Under the race detector they
-# would take a sixth of `make test`; what runs in those processes is raced by the other tests.
-PROGRAMS := TestSoak|TestAnswersThatAreBombs|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor
+# Tests whose work is done by the program as a process of its own, and floods. Under the race
+# detector they would take a third of `make test`; what they run is raced by the other tests.
+PROGRAMS := TestSoak|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor|TestHostileTextIsPrintedNowhereRaw|TestFloodOfInvalidMessages|TestNewCommandsWaitForRoom
 
 # `go vet` is a target of its own, so no test runs it again (-vet=off).
 .PHONY: race
@@ -73,7 +75,7 @@ cuts: ## Kill a replica before and after each kind of effect of a command, forge
 	set -x; go test -vet=off -count=1 -v -timeout 30m -run "CutAtEveryEffect\$$|Frozen|ForgedWorkingObjects|^($$tables)\$$" ./pkg/handler -matrix=$(MATRIX) | grep -vE '^\s*(=== |--- PASS: .*/)'
 
 .PHONY: programs
-programs: ## Run the command line's stories, and the tests that kill or fill up a consumer that is a process of its own
+programs: ## Run the command line's stories, the soak in short, floods, and the tests that kill or fill up a consumer
 	go test -vet=off -count=1 -v -timeout 20m -run '^($(PROGRAMS))$$' ./cmd/consumer | grep -vE '^\s*(=== |--- PASS: .*/)'
 
 # Not under the race detector: NATS, S3 and the simulator would take many minutes there.

@@ -142,7 +142,7 @@ func (s scenario) within(t *testing.T, effects []string) []string {
 func each(t *testing.T, todo []*fate, test func(t *testing.T, f *fate)) {
 	next := make(chan *fate)
 	var workers sync.WaitGroup
-	for range 6 {
+	for range 9 {
 		workers.Go(func() {
 			for f := range next {
 				when := "before"
