@@ -67,7 +67,7 @@ race: ## Run all tests under the race detector; a skipped test is an error
 	@grep -E '^(ok|\?) ' dist/test.log
 	@if grep -E '^\s*--- SKIP' dist/test.log; then echo 'tests were skipped: every test must run everywhere'; exit 1; fi
 
-# `make race` runs a few of these cuts, and a third of the large tables: the tests that call leftOut.
+# `make race` runs a few of these cuts, and a fifth of the large tables: the tests that call leftOut.
 .PHONY: cuts
 cuts: ## Kill a replica before and after each kind of effect of a command, forge half of the kinds of working objects (MATRIX=full: every effect and kind, some minutes), and run the large tables whole
 	@tables=$$(awk '/^func / {name = $$2; sub(/\(.*/, "", name)} /leftOut\(/ && name ~ /^Test/ {print name}' pkg/handler/*_test.go | sort -u | paste -sd '|'); \
