@@ -22,6 +22,7 @@ race: export CGO_ENABLED := 1
 PKG      ?= ./pkg/handler ./cmd/consumer ./...
 FUZZTIME ?= 10s
 MATRIX   ?= kinds
+SCALE    ?= 100000
 IMAGE    ?= cvconsumer:$(VERSION)
 
 .PHONY: help
@@ -43,7 +44,7 @@ dev: build ## Run NATS, S3, a Training API simulator and the consumer on loopbac
 
 .PHONY: test
 test: vet lint race ## Run everything a change has to pass: vet, lint, race, cuts, programs, scale and e2e
-	+$(MAKE) --no-print-directory --output-sync=target -j3 cuts programs scale
+	+$(MAKE) --no-print-directory --output-sync=target -j3 cuts programs scale SCALE=40000
 	$(MAKE) --no-print-directory e2e
 
 .PHONY: unit
@@ -80,8 +81,8 @@ programs: ## Run the command line's stories, the soak in short, floods, and the 
 
 # Not under the race detector: NATS, S3 and the simulator would take many minutes there.
 .PHONY: scale
-scale: ## Export 100,000 images, count the calls, and measure the memory
-	go test -vet=off -count=1 -v -timeout 20m -run '^TestScale$$' ./cmd/consumer -images 100000 | grep -vE '^=== '
+scale: ## Export 100,000 images (make test: 40,000), count the calls, and measure the memory (SCALE=5000: as many)
+	go test -vet=off -count=1 -v -timeout 20m -run '^TestScale$$' ./cmd/consumer -images $(SCALE) | grep -vE '^=== '
 
 .PHONY: waiting
 waiting: ## Let 10,000 commands wait on one project, and count what each look at the queue costs
