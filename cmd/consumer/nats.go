@@ -43,7 +43,7 @@ type natsConfig struct {
 }
 
 // serviceInbox is the default of CONSUMER_NATS_INBOX_PREFIX for the service: it is sent all
-// commands, and whoever may listen on the inboxes of all clients would read them.
+// commands, and a client that may listen on the inboxes of all would read them.
 const serviceInbox = "_INBOX_cvconsumer"
 
 var (

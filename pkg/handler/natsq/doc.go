@@ -43,8 +43,8 @@
 //	bucket.go                               key-value buckets
 //	internal/letter                         dead letters as messages
 //	internal/expiry                         removing jobs and ledgers whose time is over
-//	internal/rejects                        removing what is too much of messages that were never carried out
+//	internal/rejects                        removing old messages that were no commands
 //	internal/room                           whether there is room for new commands
-//	internal/jsapi                          requests until answered; reads from the leader, compare-and-set, removal; watching a subject
+//	internal/jsapi                          requests until answered; reads, writes, removal, watching
 //	natsconn                                the connection
 package natsq

@@ -67,6 +67,19 @@ type Report struct {
 	Failure       *Failure // of a delete that failed
 }
 
+// Findings is the first problems in one line, at most so many, and how many more there are.
+func (r Report) Findings(atMost int) string {
+	shown := r.Problems[:min(len(r.Problems), atMost)]
+	found := make([]string, 0, len(shown)+1)
+	for _, p := range shown {
+		found = append(found, p.Path+": "+p.What)
+	}
+	if more := len(r.Problems) - len(shown) + r.Omitted; more > 0 {
+		found = append(found, fmt.Sprintf("and %d more findings", more))
+	}
+	return strings.Join(found, "; ")
+}
+
 // Receipt is what a report tells of the receipt.
 type Receipt struct {
 	Kind       sink.BagKind

@@ -116,7 +116,7 @@ func (s *Activities) start(ctx context.Context, id string, t *activity) (context
 }
 
 // betweenLooks is how long a look at a job is good for at least. A notice is only a reason to look,
-// and anybody may send it: many of them are one.
+// and any client may send it: many of them cause one look.
 const betweenLooks = 200 * time.Millisecond
 
 // watchJob ends what this process does for a command once its job says so. It looks when it is told

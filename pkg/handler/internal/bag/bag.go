@@ -93,8 +93,8 @@ type Request = bagfile.Request[contract.Scope]
 
 // EarlierRequest reports whether a bag exists under the command's id, and whether it was made for
 // the same data and account. A bag that this deployment did not seal exists if it is whole, or
-// evidence of a failed delete, and is nobody's: an older version may have made it, or one whose
-// CV_SECRETS was lost, and nothing tells it from a forged one.
+// evidence of a failed delete, but is never the same: an older version may have made it, or one
+// whose CV_SECRETS was lost, and nothing tells it from a forged one.
 func (b Bags) EarlierRequest(ctx context.Context) (exists, same bool, err error) {
 	for _, kind := range []sink.BagKind{sink.DeleteBag, sink.ExportBag} {
 		raw, same, err := b.request(ctx, kind)

@@ -21,8 +21,8 @@ import (
 // MaxReceipt bounds receipt.json, request.json and failure.json, in bytes.
 const MaxReceipt = 16 << 20
 
-// maxFindings bounds what the error of a bag that contradicts itself names.
-const maxFindings = 3
+// MaxFindings bounds what the error of a bag that does not verify names.
+const MaxFindings = 3
 
 // Statement is what the receipt of either kind of bag says beside what the command says.
 type Statement struct {
@@ -108,22 +108,15 @@ func predicateOf(kind sink.BagKind) string {
 // of the records and files that they speak of. It is what `consumer verify` checks, but for the
 // content of pictures and models: these were stored under the digests of the manifest.
 func agree(ctx context.Context, out *sink.Bag, receipt []byte) error {
-	report, err := verify.Statements(ctx, verify.Sealed(out, receipt), verify.Options{MaxProblems: maxFindings})
+	report, err := verify.Statements(ctx, verify.Sealed(out, receipt), verify.Options{MaxProblems: MaxFindings})
 	if err != nil {
 		return fmt.Errorf("check the bundle before its receipt is stored: %w", err)
 	}
 	if report.Result == verify.OK {
 		return nil
 	}
-	found := make([]string, 0, maxFindings)
-	for _, p := range report.Problems {
-		found = append(found, p.Path+": "+p.What)
-	}
-	if report.Omitted > 0 {
-		found = append(found, fmt.Sprintf("and %d more findings", report.Omitted))
-	}
 	return &contract.Error{Code: contract.CodeInternal, Message: "the bundle contradicts itself, so it gets no receipt: either it was changed from outside while it was made, or this is a fault of the program: " +
-		strings.Join(found, "; ")}
+		report.Findings(MaxFindings)}
 }
 
 func storeReceipt(ctx context.Context, bag *sink.Bag, b []byte) error {

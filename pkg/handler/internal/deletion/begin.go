@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
@@ -181,7 +182,7 @@ func (d *Deleter) exportFirst(ctx context.Context, digest string) (exported *con
 		return nil, "", nil, fmt.Errorf("verify the exported bundle: %w", err)
 	}
 	if report.Result != verify.OK {
-		return nil, "", nil, &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("the exported bundle does not verify, so nothing is deleted: %v", report.Problems)}
+		return nil, "", nil, &contract.Error{Code: contract.CodeInternal, Message: "the exported bundle does not verify, so nothing is deleted: " + report.Findings(bag.MaxFindings)}
 	}
 	if report.ReceiptSHA256 != data.Bundle.ReceiptSHA256 {
 		return nil, "", nil, &contract.Error{Code: contract.CodeInternal, Message: "the exported bundle was replaced before it was verified, so nothing is deleted: the bucket was changed from outside"}

@@ -8,8 +8,9 @@
 //   - begun.go: the stored beginning, found again by a later attempt
 //   - remove.go: the steps of one project, in their order; images.go, predictions.go, iterations.go
 //     and project.go: each of them
-//   - poll.go: looking until something is gone, and how often; record.go: what a step saw to be gone (package
-//     deleterecord stores it, and says which stored record is believed)
+//   - poll.go: looking until something is gone, and how often
+//   - record.go: what a step saw to be gone (package deleterecord stores it, and says which stored
+//     record is believed)
 //   - destroy.go: the fence around each destructive call (package account says when a 404 proves
 //     that something is gone)
 //   - certify.go, tally.go, certificate.go: the bag, its counts, and what its certificate is filled

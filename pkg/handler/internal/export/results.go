@@ -20,7 +20,7 @@ import (
 const silence = 5 * time.Second
 
 // looksOnHints is how many looks that find nothing word of results may cause before the coordinator
-// waits until it looks for itself: anybody may have sent that word.
+// waits until it looks for itself: any client may have sent that word.
 const looksOnHints = 16
 
 // results are an export's units, and what is known of them.

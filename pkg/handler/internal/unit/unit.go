@@ -196,8 +196,8 @@ type BlobRecord struct {
 	Error       *bagfile.Blame `json:"error,omitempty"`
 }
 
-// Decode reads a unit as the coordinator published it. ErrNewer says that a newer version wrote it,
-// or whoever says so (SealedBody); it comes with what can be read of the unit.
+// Decode reads a unit as the coordinator published it. ErrNewer says that the unit claims a newer
+// version, which its seal has to confirm (SealedBody); it comes with what can be read of the unit.
 func Decode(body []byte) (Unit, error) {
 	var u Unit
 	if err := json.Unmarshal(body, &u); err != nil {

@@ -183,8 +183,8 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 }
 
 // wait tells the coordinator that the unit met a problem which is not the unit's, so that the
-// command does not hold a slot meanwhile. The attempt does not count. The unit comes again should
-// nobody hear of it.
+// command does not hold a slot meanwhile. The attempt does not count. The unit comes again
+// where no coordinator hears of it.
 func (a *attempt) wait(ctx context.Context, waitFor string, cause error) delivery.Disposition {
 	ctx, cancel := delivery.Detached(ctx)
 	defer cancel()

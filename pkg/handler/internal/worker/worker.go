@@ -147,8 +147,8 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 	return a.finish(ctx, err)
 }
 
-// newer hands back a unit that a newer version queued, for a replica of that version. Whoever may
-// publish units may say so of any: so the seal of its command's coordinator is asked for, too.
+// newer hands back a unit that a newer version queued, for a replica of that version. A forged
+// unit may claim a newer version: so the seal of its command's coordinator is checked, too.
 func (w *Worker) newer(ctx context.Context, d delivery.UnitDelivery, u unit.Unit, log zerolog.Logger) delivery.Disposition {
 	job, err := w.wanted(ctx, u)
 	if err == nil {
