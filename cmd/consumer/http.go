@@ -40,12 +40,20 @@ type monitor struct {
 
 	mu       sync.Mutex
 	stopping bool
-	names    []string // dependencies, as readiness lists them
+	names    []string                   // dependencies, as readiness lists them
+	notes    map[string]func() []string // what is done otherwise because of a dependency that works
 }
 
 // newMonitor makes a monitor that knows of no dependency yet.
 func newMonitor(health *handler.Health, m *metrics, log zerolog.Logger) *monitor {
-	return &monitor{health: health, metrics: m, log: log}
+	return &monitor{health: health, metrics: m, log: log, notes: map[string]func() []string{}}
+}
+
+// note has readiness say what is done otherwise because of a dependency, though it works.
+func (m *monitor) note(dependency string, notes func() []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.notes[dependency] = notes
 }
 
 // expect adds dependencies: each counts as unavailable until its first successful check.
@@ -118,6 +126,7 @@ type dependency struct {
 	OK     bool       `json:"ok"`
 	Reason string     `json:"reason,omitempty"`
 	Since  *time.Time `json:"since,omitempty"`
+	Notes  []string   `json:"notes,omitempty"` // what is done otherwise because of it, though it works
 }
 
 func (m *monitor) readiness() readiness {
@@ -131,6 +140,11 @@ func (m *monitor) readiness() readiness {
 	for name, p := range problems {
 		since := p.Since.UTC()
 		r.Dependencies[name] = dependency{Reason: p.Reason, Since: &since}
+	}
+	for name, notes := range m.notes {
+		d := r.Dependencies[name]
+		d.Notes = notes()
+		r.Dependencies[name] = d
 	}
 	return r
 }
