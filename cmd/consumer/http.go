@@ -40,20 +40,13 @@ type monitor struct {
 
 	mu       sync.Mutex
 	stopping bool
-	names    []string                   // dependencies, as readiness lists them
-	notes    map[string]func() []string // what is done otherwise because of a dependency that works
+	names    []string            // dependencies, as readiness lists them
+	notes    map[string][]string // by dependency; see note
 }
 
 // newMonitor makes a monitor that knows of no dependency yet.
 func newMonitor(health *handler.Health, m *metrics, log zerolog.Logger) *monitor {
-	return &monitor{health: health, metrics: m, log: log, notes: map[string]func() []string{}}
-}
-
-// note has readiness say what is done otherwise because of a dependency, though it works.
-func (m *monitor) note(dependency string, notes func() []string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.notes[dependency] = notes
+	return &monitor{health: health, metrics: m, log: log, notes: map[string][]string{}}
 }
 
 // expect adds dependencies: each counts as unavailable until its first successful check.
@@ -80,6 +73,20 @@ func (m *monitor) found(dependency string, err error) {
 	m.health.Fail(dependency, err)
 	if before != err.Error() {
 		m.log.Error().Str("dependency", dependency).Err(err).Msg("dependency unavailable, pausing the work that needs it")
+	}
+}
+
+// note replaces what is said of a dependency that makes nothing red: that it works, but not as it
+// should. What is new of it is logged.
+func (m *monitor) note(dependency string, notes ...string) {
+	m.mu.Lock()
+	before := m.notes[dependency]
+	m.notes[dependency] = notes
+	m.mu.Unlock()
+	for _, n := range notes {
+		if !slices.Contains(before, n) {
+			m.log.Warn().Str("dependency", dependency).Msg(n)
+		}
 	}
 }
 
@@ -126,7 +133,7 @@ type dependency struct {
 	OK     bool       `json:"ok"`
 	Reason string     `json:"reason,omitempty"`
 	Since  *time.Time `json:"since,omitempty"`
-	Notes  []string   `json:"notes,omitempty"` // what is done otherwise because of it, though it works
+	Notes  []string   `json:"notes,omitempty"` // what is not as it should be, and makes nothing red
 }
 
 func (m *monitor) readiness() readiness {
@@ -135,16 +142,11 @@ func (m *monitor) readiness() readiness {
 	defer m.mu.Unlock()
 	r := readiness{Ready: !m.stopping && len(problems) == 0, Stopping: m.stopping, Dependencies: map[string]dependency{}}
 	for _, name := range m.names {
-		r.Dependencies[name] = dependency{OK: true}
+		r.Dependencies[name] = dependency{OK: true, Notes: m.notes[name]}
 	}
 	for name, p := range problems {
 		since := p.Since.UTC()
-		r.Dependencies[name] = dependency{Reason: p.Reason, Since: &since}
-	}
-	for name, notes := range m.notes {
-		d := r.Dependencies[name]
-		d.Notes = notes()
-		r.Dependencies[name] = d
+		r.Dependencies[name] = dependency{Reason: p.Reason, Since: &since, Notes: m.notes[name]}
 	}
 	return r
 }

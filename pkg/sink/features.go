@@ -43,15 +43,8 @@ type service struct {
 // lacks reports whether the service is known to lack a feature.
 func (s *Store) lacks(f feature) bool { return feature(s.service.lacking.Load())&f != 0 }
 
-// learn takes note of what the service lacks, and logs it once.
-func (s *Store) learn(lacking feature) {
-	news := lacking &^ feature(s.service.lacking.Or(uint32(lacking)))
-	for _, n := range notes {
-		if n.lacking&news != 0 {
-			s.o.Log.Warn().Str("bucket", s.o.Bucket).Msg(n.text)
-		}
-	}
-}
+// learn takes note of what the service lacks.
+func (s *Store) learn(lacking feature) { s.service.lacking.Or(uint32(lacking)) }
 
 // Notes are what the store is known to lack, each with what is done instead: a sentence for the
 // operator. All of it is safe.
