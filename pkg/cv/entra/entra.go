@@ -40,7 +40,7 @@ type Source struct {
 	chain azcore.TokenCredential
 	scope string
 	now   func() time.Time
-	turn  chan struct{} // has a value while somebody reads or replaces what follows
+	turn  chan struct{} // has a value while one caller reads or replaces what follows
 
 	token azcore.AccessToken
 	renew time.Time // when the token is to be replaced

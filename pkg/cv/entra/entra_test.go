@@ -93,12 +93,6 @@ func (a *authority) Do(req *http.Request) (*http.Response, error) {
 	})
 }
 
-func (a *authority) requests() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.asked)
-}
-
 // environment has these variables alone of all that the chain reads.
 func environment(t *testing.T, vars map[string]string) {
 	t.Helper()
