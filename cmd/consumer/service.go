@@ -108,13 +108,9 @@ func (s *service) storeOptions(bucket string) sink.StoreOptions {
 
 // client makes the Training API client of a resource. m may be nil.
 func (c config) client(r resource, m *metrics) (*cv.Client, error) {
-	credential := cv.TrainingKeyFile(r.Key.File())
-	if r.Key.File() == "" {
-		key, err := r.Key.Reveal()
-		if err != nil {
-			return nil, err
-		}
-		credential = cv.TrainingKey(key)
+	credential, err := r.credential()
+	if err != nil {
+		return nil, settingsError(fmt.Sprintf("resource %s: %v", r.Alias, err))
 	}
 	o := cv.Options{MaxRPS: r.MaxRPS, MinDownloadRate: c.MinRate, BlobHosts: c.BlobHosts, UserAgent: "cvconsumer/" + build().Version}
 	if m != nil {
