@@ -43,7 +43,7 @@ type service struct {
 // lacks reports whether the service is known to lack a feature.
 func (s *Store) lacks(f feature) bool { return feature(s.service.lacking.Load())&f != 0 }
 
-// learn takes note of what the service lacks.
+// learn keeps in mind what the service lacks; see Notes.
 func (s *Store) learn(lacking feature) { s.service.lacking.Or(uint32(lacking)) }
 
 // Notes are what the store is known to lack, each with what is done instead: a sentence for the
