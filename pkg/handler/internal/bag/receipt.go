@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -267,7 +268,7 @@ func unfit(ctx context.Context, store *sink.Store, layout sink.Layout, prefix st
 	}
 	recordSHA256 := ""
 	for _, subject := range receipt.Subject {
-		digest, err := digestOf(ctx, store, layout.Key(kind, sink.Path(subject.Name)), func(l sink.ManifestLine) {
+		digest, err := digestOf(ctx, store, layout.Key(kind, sink.Path(subject.Name)), mostOf(says.Bundle.PayloadObjects), func(l sink.ManifestLine) {
 			if l.Path == recordFile {
 				recordSHA256 = l.SHA256
 			}
@@ -300,9 +301,15 @@ func unfit(ctx context.Context, store *sink.Store, layout sink.Layout, prefix st
 	return "", nil
 }
 
+// mostOf is how large a manifest of so many files can be, in bytes; tag manifests have few lines.
+func mostOf(files int) int64 {
+	const line = 1200 // a key has 1024 bytes at most
+	return line * int64(min(max(files, 1000), 10*cv.MaxCount))
+}
+
 // digestOf is the SHA-256 of a stored manifest, each line of which it shows; empty when there is
-// none.
-func digestOf(ctx context.Context, store *sink.Store, key sink.Key, show func(sink.ManifestLine)) (string, error) {
+// none of at most so many bytes.
+func digestOf(ctx context.Context, store *sink.Store, key sink.Key, most int64, show func(sink.ManifestLine)) (string, error) {
 	stored, _, err := store.Open(ctx, key)
 	if errors.Is(err, sink.ErrNotFound) {
 		return "", nil
@@ -312,7 +319,8 @@ func digestOf(ctx context.Context, store *sink.Store, key sink.Key, show func(si
 	}
 	defer stored.Close()
 	hash := sha256.New()
-	for line, err := range sink.ManifestLines(io.TeeReader(stored, hash)) {
+	rest := &io.LimitedReader{R: stored, N: most + 1}
+	for line, err := range sink.ManifestLines(io.TeeReader(rest, hash)) {
 		var unread *sink.ReadError
 		switch {
 		case errors.As(err, &unread):
@@ -320,6 +328,9 @@ func digestOf(ctx context.Context, store *sink.Store, key sink.Key, show func(si
 		case err == nil:
 			show(line)
 		}
+	}
+	if rest.N == 0 {
+		return "", nil
 	}
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
