@@ -40,7 +40,7 @@ func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after
 	if err := checkID(id); err != nil {
 		return 0, fmt.Errorf("append to the ledger: %w", err)
 	}
-	for limit := q.ledgerRoom(); len(lines) > 0; {
+	for limit := q.ledgerRoom(); ; {
 		part := wholeLines(lines, limit)
 		w := jsapi.Write{Stream: q.ledgers, Subject: q.ledgerSubject(id), Body: part, Expect: after}
 		w.Shrinks = len(wholeLines(part, 1)) < len(part)
@@ -55,9 +55,10 @@ func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after
 		if err != nil {
 			return 0, fmt.Errorf("append to the ledger of %s: %w", id, err)
 		}
-		after, lines = seq, lines[len(part):]
+		if after, lines = seq, lines[len(part):]; len(lines) == 0 {
+			return after, nil
+		}
 	}
-	return after, nil
 }
 
 // ledgerRoom is how many bytes of lines the connected server takes with one message.
