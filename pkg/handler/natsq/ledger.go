@@ -33,9 +33,10 @@ const maxAppendHeaders = 512
 
 // AppendLedger implements handler.LedgerQueue and returns the new message's sequence; after 0 it
 // appends the first one. Lines that are larger than the server takes at once become several
-// messages, one after the other. It is the fence: of all callers that append after the same message,
-// exactly one succeeds. ErrFenced may be due to the caller's own message, from an earlier call that
-// failed. After any other error the lines may be appended, none of them, or the first ones.
+// messages, one after the other. It is the fence: of all callers that append after the same
+// message, exactly one succeeds. ErrFenced may be due to the caller's own message, from an earlier
+// call that failed. After any other error the lines may be appended, none of them, or the first
+// ones.
 func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (uint64, error) {
 	if err := checkID(id); err != nil {
 		return 0, fmt.Errorf("append to the ledger: %w", err)
@@ -69,7 +70,8 @@ func (q *Queue) ledgerRoom() int {
 	return math.MaxInt // not connected yet
 }
 
-// wholeLines is as many lines from the beginning as have no more than limit bytes, but at least one.
+// wholeLines is as many lines from the beginning as have no more than limit bytes, but at least
+// one.
 func wholeLines(lines []byte, limit int) []byte {
 	if len(lines) <= limit {
 		return lines
