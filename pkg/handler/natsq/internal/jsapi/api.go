@@ -142,8 +142,8 @@ func (c *Client) APIRequest(ctx context.Context, object, subject string, request
 
 // RetryUntilDone calls f until it returns anything but a TransientError, or ctx ends: then the
 // error has both ctx's cause and f's last one. object names the stream or consumer that f needs;
-// one that is missing is created again, if Provision allows it. What the server denies, or is larger
-// than it takes, is tried again only without FailDenied.
+// one that is missing is created again, if Provision allows it. What the server denies, or is
+// larger than it takes, is tried again only without FailDenied.
 func (c *Client) RetryUntilDone(ctx context.Context, object string, f func(try int) error) error {
 	op := c.health.StartOperation(object)
 	defer op.End()
