@@ -50,6 +50,7 @@ type Bag struct {
 	written  map[Path]written // by put
 	kept     int64            // bytes of their contents
 	sealed   *SealedBag
+	locked   *Retention // of all that the manifests name; nil: none
 }
 
 // extent is the size of a file, known by the first half of its path's SHA-256: enough to
@@ -140,12 +141,18 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 	if err != nil {
 		return Object{}, fmt.Errorf("store %s: %w", path, err)
 	}
+	body.lock = b.locked
 	object, err := b.store.Put(ctx, b.root+Key(path), body)
 	if err != nil {
 		return Object{}, err
 	}
 	if object.SHA256 != body.SHA256 {
 		return Object{}, newError("store", object.Key, ErrMixed, "the store holds SHA-256 %s, this bag has %s", object.SHA256, body.SHA256)
+	}
+	if b.locked != nil {
+		if err := b.checkLocked(ctx, object, *b.locked); err != nil {
+			return Object{}, err
+		}
 	}
 	return object, b.keep(path, body)
 }

@@ -44,6 +44,7 @@ func (s *Store) putMultipart(ctx context.Context, key Key, body Body) (err error
 		ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 	}
 	create.ServerSideEncryption, create.SSEKMSKeyId = s.encryption()
+	create.Tagging = s.tagging(key)
 	created, err := s.api.CreateMultipartUpload(ctx, create, checksumsAsHeaders)
 	if err != nil {
 		return wrapError(ctx, "begin upload of object", key, err)
@@ -56,7 +57,7 @@ func (s *Store) putMultipart(ctx context.Context, key Key, body Body) (err error
 			s.abort(ctx, key, created.UploadId)
 		}
 	}()
-	if err := s.checkEncryption("begin upload of object", key, created.ServerSideEncryption); err != nil {
+	if err := s.checkEncryption("begin upload of object", key, created.ServerSideEncryption, created.SSEKMSKeyId); err != nil {
 		return err
 	}
 	parts, err := s.uploadParts(ctx, key, created.UploadId, body)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -30,6 +31,9 @@ type Body struct {
 	SHA256      string            // hex; empty: computed by reading R once more, and Size with it
 	ContentType string            // empty: application/octet-stream
 	Meta        map[string]string // user metadata besides "sha256"; lower-case names, ASCII values
+
+	lock *Retention // to be written with; nil: none
+	tags *string    // instead of the object's own, as a query; nil: those
 }
 
 // Bytes is a body held in memory.
@@ -137,6 +141,12 @@ func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional b
 		Metadata:       metadata(body.Meta, body.SHA256),
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = s.encryption()
+	if in.Tagging = body.tags; in.Tagging == nil {
+		in.Tagging = s.tagging(key)
+	}
+	if body.lock != nil {
+		in.ObjectLockMode, in.ObjectLockRetainUntilDate = types.ObjectLockMode(body.lock.Mode), aws.Time(body.lock.date())
+	}
 	if conditional {
 		in.IfNoneMatch = aws.String("*")
 	}
@@ -147,7 +157,7 @@ func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional b
 	if got := aws.ToString(out.ChecksumSHA256); got != "" && got != checksum {
 		return newError(op, key, ErrNotKept, "the store answered with SHA-256 %s for %s", got, checksum)
 	}
-	return s.checkEncryption(op, key, out.ServerSideEncryption)
+	return s.checkEncryption(op, key, out.ServerSideEncryption, out.SSEKMSKeyId)
 }
 
 // encryption is the encryption to ask for.
@@ -158,10 +168,16 @@ func (s *Store) encryption() (types.ServerSideEncryption, *string) {
 	return types.ServerSideEncryption(s.o.SSE), nil
 }
 
-// checkEncryption compares the encryption the store says it used with the one asked for.
-func (s *Store) checkEncryption(op string, key Key, got types.ServerSideEncryption) error {
-	if s.o.SSE != "" && string(got) != s.o.SSE {
+// checkEncryption compares the encryption and the key that the store says it used with those asked
+// for. Which key an alias means is the store's to know.
+func (s *Store) checkEncryption(op string, key Key, got types.ServerSideEncryption, by *string) error {
+	_, want := s.encryption()
+	switch {
+	case s.o.SSE == "":
+	case string(got) != s.o.SSE:
 		return newError(op, key, ErrNotKept, "encryption %s was asked for, the store answered %q", s.o.SSE, got)
+	case want != nil && (aws.ToString(by) == "" || !strings.Contains(*want, "alias/") && !strings.HasSuffix(*by, *want)):
+		return newError(op, key, ErrNotKept, "encryption with key %s was asked for, the store answered with key %q", *want, aws.ToString(by))
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ type Store struct {
 type learned struct {
 	versioning atomic.Int32 // what is known of the bucket's versions
 	looksFirst atomic.Bool  // see LookFirst
+	noTags     atomic.Bool  // see LeaveUntagged
 }
 
 // NewStore makes a store of a client, best one of [Client].
