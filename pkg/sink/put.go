@@ -168,6 +168,15 @@ func (s *Store) encryption() (types.ServerSideEncryption, *string) {
 	return types.ServerSideEncryption(s.o.SSE), nil
 }
 
+// Encryption is what writes ask for; nil when they leave it to the store.
+func (s *Store) Encryption() *Encryption {
+	kind, key := s.encryption()
+	if kind == "" {
+		return nil
+	}
+	return &Encryption{Algorithm: string(kind), KeyID: aws.ToString(key)}
+}
+
 // checkEncryption compares the encryption and the key that the store says it used with those asked
 // for. Which key an alias means is the store's to know.
 func (s *Store) checkEncryption(op string, key Key, got types.ServerSideEncryption, by *string) error {

@@ -106,11 +106,9 @@ func (b *Bag) Retain(ctx context.Context, want Retention) error {
 	return nil
 }
 
-// checkLocked reads back the retention that an object of the bag was written with, and sets it
-// where the store ignored it then. What this bag wrote and cannot be locked is taken away again: a
-// receipt would say that all of its bag is locked.
-func (b *Bag) checkLocked(ctx context.Context, o Object, want Retention) error {
-	err := b.store.retain(ctx, o.Key, o.SHA256, want)
+// takeBack removes an object that the store did not keep as it was asked to, unless another attempt
+// wrote it: a receipt says that all of its bag is kept so. It returns err.
+func (b *Bag) takeBack(ctx context.Context, o Object, err error) error {
 	if errors.Is(err, ErrNotKept) && !o.Adopted {
 		return errors.Join(err, b.store.Remove(ctx, o.Key))
 	}
