@@ -108,13 +108,9 @@ func (s *service) storeOptions(bucket string) sink.StoreOptions {
 
 // client makes the Training API client of a resource. m may be nil.
 func (c config) client(r resource, m *metrics) (*cv.Client, error) {
-	credential := cv.TrainingKeyFile(r.Key.File())
-	if r.Key.File() == "" {
-		key, err := r.Key.Reveal()
-		if err != nil {
-			return nil, err
-		}
-		credential = cv.TrainingKey(key)
+	credential, err := r.credential()
+	if err != nil {
+		return nil, settingsError(fmt.Sprintf("resource %s: %v", r.Alias, err))
 	}
 	o := cv.Options{MaxRPS: r.MaxRPS, MinDownloadRate: c.MinRate, BlobHosts: c.BlobHosts, UserAgent: "cvconsumer/" + build().Version}
 	if m != nil {
@@ -173,7 +169,11 @@ func (s *service) run(ctx context.Context) error {
 	defer probes.Wait()
 	defer stopProbes()
 	var opened queueState
-	for _, one := range s.probes(func(ctx context.Context) error { return opened.ping(ctx, nc) }, opened.secrets) {
+	ping := func(ctx context.Context) error {
+		s.monitor.note(delivery.DependencyNATS, natsconn.Notes(nc)...)
+		return opened.ping(ctx, nc)
+	}
+	for _, one := range s.probes(ping, opened.secrets) {
 		probes.Go(func() { s.monitor.watch(probing, one) })
 	}
 	q, err := s.openQueue(ctx, nc, &opened)
@@ -225,6 +225,9 @@ func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
 	o.mu.Lock()
 	q, problem := o.queue, o.problem
 	o.mu.Unlock()
+	if err := natsconn.Check(nc); err != nil {
+		return err //nolint:wrapcheck // it says what to change
+	}
 	switch {
 	case q != nil:
 		return q.Ping(ctx)
@@ -250,13 +253,7 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 			return nil, context.Cause(ctx)
 		case <-pause.C:
 		}
-		q, err := natsq.Open(ctx, nc, natsq.Options{
-			Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
-			MaxBytes: s.c.StreamMaxBytes, Log: s.log,
-		})
-		if errors.Is(err, natsq.ErrMaxBytes) {
-			err = fmt.Errorf("%w; set CONSUMER_STREAM_MAX_BYTES to what each stream may hold, or raise the account's limits", err)
-		}
+		q, err := s.openStreams(ctx, nc)
 		if err == nil {
 			opened.find(q)
 			return q, s.awaitPrefix(ctx, q, func() {
@@ -271,6 +268,21 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 		s.monitor.found(delivery.DependencyNATS, err)
 		pause.Reset(s.intervals.storageRetry)
 	}
+}
+
+// openStreams finds or makes the streams, at a server that can be worked with.
+func (s *service) openStreams(ctx context.Context, nc *nats.Conn) (*natsq.Queue, error) {
+	q, err := natsq.Open(ctx, nc, natsq.Options{
+		Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
+		MaxBytes: s.c.StreamMaxBytes, Log: s.log,
+	})
+	if errors.Is(err, natsq.ErrMaxBytes) {
+		err = fmt.Errorf("%w; set CONSUMER_STREAM_MAX_BYTES to what each stream may hold, or raise the account's limits", err)
+	}
+	if err == nil {
+		err = natsconn.Check(nc)
+	}
+	return q, err //nolint:wrapcheck // it says what it is about
 }
 
 // serve takes work until ctx is cancelled. Then it takes no more; what is held is finished, or
