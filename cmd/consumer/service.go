@@ -366,6 +366,18 @@ func (s *service) learnStore(ctx context.Context) error {
 		s.log.Warn().Str("bucket", s.c.Bucket).
 			Msg("store ignores If-None-Match: checking each key before writing and each bundle after; a command may fail when replicas write the same key at once")
 	}
+	tags, err := s.work.Writes(ctx, sink.Key(s.c.Prefix+".probe"))
+	if errors.Is(err, sink.ErrNotKept) {
+		return fmt.Errorf("the store does not encrypt as CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("try what the store keeps: %w", err)
+	}
+	if tags != "" {
+		s.store.LeaveUntagged()
+		s.work.LeaveUntagged()
+		s.log.Warn().Str("bucket", s.c.Bucket).Str("reason", tags).Msg("objects are not tagged, so lifecycle rules cannot tell payload from evidence")
+	}
 	s.learned.Store(true)
 	return nil
 }
