@@ -15,7 +15,7 @@ import (
 // Modes of an Object Lock retention.
 const (
 	Governance = "GOVERNANCE" // a user with s3:BypassGovernanceRetention may still delete
-	Compliance = "COMPLIANCE" // nobody may, and nobody may shorten it
+	Compliance = "COMPLIANCE" // no user may, nor shorten it
 )
 
 // locksAtOnce bounds the objects of a bag that are being locked at one time.

@@ -121,7 +121,7 @@ func RetentionOutOfRange(c Command, now time.Time) *Refusal {
 		case until.Before(now.Add(MinRetention)):
 			return c.Refuse(CodeInvalidCommand, asked.field, fmt.Sprintf("must be at least an hour after the command begins, which would be at %s", now.UTC().Format(time.RFC3339)))
 		case until.After(now.Add(MaxRetention)):
-			return c.Refuse(CodeInvalidCommand, asked.field, "must be at most 50 years ahead: nobody may be able to shorten a retention")
+			return c.Refuse(CodeInvalidCommand, asked.field, "must be at most 50 years ahead, since a retention cannot be taken back")
 		}
 	}
 	return nil

@@ -181,6 +181,8 @@ func (v *verifier) checkKind(bad func(format string, args ...any)) {
 		bad("its retention has the mode %s, which is none", quote(got.Mode))
 	case got.Lapsed != (got.Objects == 0), !got.Lapsed && (got.Objects <= p.Bundle.PayloadObjects || got.Objects >= p.Bundle.Objects):
 		bad("it says that %d of the bundle's %d objects were locked before it", got.Objects, p.Bundle.Objects)
+	default:
+		v.report.Receipt.Retention = got
 	}
 	if first && !v.scope.ExportFirst || first && v.scope.DryRun {
 		bad("it is of the export before a delete that asks for none")
