@@ -47,6 +47,9 @@ const expiryInterval = time.Hour
 // probeTimeout bounds one check of a dependency.
 const probeTimeout = 20 * time.Second
 
+// probeKey is the object, below the prefix, by which the store is asked what it knows.
+const probeKey = ".probe"
+
 // service is `consumer run`: everything made of a config, but not yet connected.
 type service struct {
 	c         config
@@ -62,7 +65,7 @@ type service struct {
 	resources map[string]*cv.Client
 	pseudonym *contract.Pseudonymizer
 	spoolDir  string      // for temporary files
-	learned   atomic.Bool // whether the store honors If-None-Match was asked
+	learned   atomic.Bool // what the store lacks was asked
 	owned     atomic.Bool // the prefix is this deployment's
 
 	listening chan string   // gets the address of the HTTP server
@@ -83,10 +86,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 		return nil, err
 	}
 	s.store = sink.NewStore(s.api, s.storeOptions(c.Bucket))
-	s.work = s.store
-	if c.WorkBucket != c.Bucket {
-		s.work = sink.NewStore(s.api, s.storeOptions(c.WorkBucket))
-	}
+	s.work = s.store.InBucket(c.WorkBucket)
 	for _, r := range c.Resources {
 		if s.resources[r.Alias], err = c.client(r, s.metrics); err != nil {
 			return nil, err
@@ -350,33 +350,17 @@ func (s *service) expireTraces(ctx context.Context, q *natsq.Queue) {
 // back, for which the rest is left.
 func finishTime(drain time.Duration) time.Duration { return drain - min(drain/4, 5*time.Second) }
 
-// learnStore asks the store whether it honors If-None-Match, until it has an answer. No work is
-// taken before.
+// learnStore asks the store what it knows, until it has an answer. No work is taken before.
 func (s *service) learnStore(ctx context.Context) error {
 	if s.learned.Load() {
 		return nil
 	}
-	honored, err := s.work.Conditional(ctx, sink.Key(s.c.Prefix+".probe"))
-	if err != nil {
-		return fmt.Errorf("try a conditional write: %w", err)
-	}
-	if !honored {
-		s.store.LookFirst()
-		s.work.LookFirst()
-		s.log.Warn().Str("bucket", s.c.Bucket).
-			Msg("store ignores If-None-Match: checking each key before writing and each bundle after; a command may fail when replicas write the same key at once")
-	}
-	tags, err := s.work.Writes(ctx, sink.Key(s.c.Prefix+".probe"))
+	err := s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))
 	if errors.Is(err, sink.ErrNotKept) {
-		return fmt.Errorf("the store does not encrypt as CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask: %w", err)
+		return fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err)
 	}
 	if err != nil {
-		return fmt.Errorf("try what the store keeps: %w", err)
-	}
-	if tags != "" {
-		s.store.LeaveUntagged()
-		s.work.LeaveUntagged()
-		s.log.Warn().Str("bucket", s.c.Bucket).Str("reason", tags).Msg("objects are not tagged, so lifecycle rules cannot tell payload from evidence")
+		return fmt.Errorf("try what the store knows: %w", err)
 	}
 	s.learned.Store(true)
 	return nil
@@ -395,6 +379,7 @@ func (s *service) probes(pingNATS func(context.Context) error, secrets func() *n
 			if err == nil {
 				err = s.learnStore(ctx)
 			}
+			s.monitor.note(delivery.DependencyStorage, s.store.Notes()...)
 			if q := secrets(); err == nil && q != nil {
 				err = s.ownPrefix(ctx, q)
 			}

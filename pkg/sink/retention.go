@@ -137,7 +137,7 @@ func (s *Store) retain(ctx context.Context, key Key, digest string, want Retenti
 	_, asked := s.api.PutObjectRetention(ctx, &s3.PutObjectRetentionInput{
 		Bucket: &s.o.Bucket, Key: aws.String(string(key)), VersionId: version,
 		Retention: &types.ObjectLockRetention{Mode: types.ObjectLockRetentionMode(ask.Mode), RetainUntilDate: aws.Time(ask.date())},
-	}, checksumsAsHeaders)
+	}, checksumsAsHeaders, contentMD5)
 	if notSupported(asked) || hasStatus(asked, 0, "InvalidRequest") {
 		return newError(op, key, ErrNotKept, "the store refuses retention: %w", asked)
 	}

@@ -3,13 +3,14 @@ package sink
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 // Tags of the objects of a bag, for lifecycle rules of the bucket: what a rule expires by them is
@@ -25,7 +26,7 @@ const (
 // tagging is the tags that an object is written with, as a query; nil for objects of no bag, and
 // where the store takes none.
 func (s *Store) tagging(key Key) *string {
-	if s.sealer == nil || s.noTags.Load() {
+	if s.sealer == nil || s.lacks(tags) {
 		return nil
 	}
 	kind := tagKind(s.sealer.id, key)
@@ -57,15 +58,11 @@ func tagKind(command string, key Key) string {
 	return ""
 }
 
-// Writes finds out what becomes of what the store is asked to do with every object, by writing one
-// below probe and reading it back: whether it keeps the tags, and whether it encrypts as it was
-// asked to. What it wrote is removed again by version. tags is why objects cannot be tagged, in
-// words for the operator; empty when they can. The bucket need not be this store's only one.
-//
-// Errors: ErrNotKept when the store does not encrypt as asked; else those of every request.
-// Operations: PutObject, HeadObject, GetObjectTagging, and those of Remove.
-func (s *Store) Writes(ctx context.Context, probe Key) (tags string, err error) {
-	key := probe + "-" + Key(rand.Text()) // other processes write their own
+// probeKept finds out what becomes of what the store is asked to do with every object, by writing
+// one and reading it back: whether it keeps tags, and whether it encrypts as it was asked to. Other
+// processes write their own.
+func (s *Store) probeKept(ctx context.Context, probe Key) (err error) {
+	key := probe + "-" + Key(rand.Text())
 	defer func() {
 		if removeErr := s.Remove(context.WithoutCancel(ctx), key); removeErr != nil && err == nil {
 			err = removeErr
@@ -74,27 +71,22 @@ func (s *Store) Writes(ctx context.Context, probe Key) (tags string, err error) 
 	body := Bytes([]byte("cvconsumer asks what this store does with tags and encryption\n"), textPlain)
 	body.tags = tagQuery("probe", TagEvidence)
 	err = s.putObject(ctx, key, body, false)
-	if err != nil && !errors.Is(err, ErrNotKept) && (notSupported(err) || hasStatus(err, http.StatusForbidden) || hasStatus(err, http.StatusBadRequest)) {
-		tagged := err
+	tagged := err == nil
+	if refused(err) || hasStatus(err, http.StatusForbidden) {
 		body.tags = nil
-		if err = s.putObject(ctx, key, body, false); err == nil {
-			tags = "the store refuses tags: " + tagged.Error()
-		}
+		err = s.putObject(ctx, key, body, false)
 	}
-	if err != nil {
-		return "", err
+	if err == nil {
+		err = s.checkEncrypted(ctx, key)
 	}
-	if err := s.checkEncrypted(ctx, key); err != nil {
-		return "", err
+	if err == nil && tagged {
+		tagged, err = s.tagsKept(ctx, key)
 	}
-	if tags == "" {
-		tags, err = s.tagsKept(ctx, key)
+	if err == nil && !tagged {
+		s.learn(tags)
 	}
-	return tags, err
+	return err
 }
-
-// LeaveUntagged is for a store that does not keep tags (see Writes): from now on nothing is tagged.
-func (s *Store) LeaveUntagged() { s.noTags.Store(true) }
 
 // checkEncrypted reads back how an object is encrypted.
 func (s *Store) checkEncrypted(ctx context.Context, key Key) error {
@@ -109,23 +101,18 @@ func (s *Store) checkEncrypted(ctx context.Context, key Key) error {
 	return s.checkEncryption(op, key, out.ServerSideEncryption, out.SSEKMSKeyId)
 }
 
-// tagsKept is why it is not known that an object has the tags that it was written with; empty when
-// it has them.
-func (s *Store) tagsKept(ctx context.Context, key Key) (string, error) {
+// tagsKept reports whether an object has the tags that it was written with, as far as the service
+// may read them.
+func (s *Store) tagsKept(ctx context.Context, key Key) (bool, error) {
 	out, err := s.api.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &s.o.Bucket, Key: aws.String(string(key))}, checksumsAsHeaders)
-	if notSupported(err) {
-		return "the store knows no tags", nil
+	err = wrapError(ctx, "read the tags of object", key, err)
+	switch {
+	case hasStatus(err, http.StatusForbidden):
+		return true, nil
+	case refused(err), hasStatus(err, 0, "NoSuchTagSet"):
+		return false, nil
+	case err != nil:
+		return false, err
 	}
-	if hasStatus(err, http.StatusForbidden) {
-		return "", nil // they were accepted, and need not be read
-	}
-	if err != nil {
-		return "", wrapError(ctx, "read the tags of object", key, err)
-	}
-	for _, tag := range out.TagSet {
-		if aws.ToString(tag.Key) == TagKind && aws.ToString(tag.Value) == TagEvidence {
-			return "", nil
-		}
-	}
-	return "the store ignores tags", nil
+	return slices.ContainsFunc(out.TagSet, func(tag types.Tag) bool { return aws.ToString(tag.Key) == TagKind }), nil
 }
