@@ -159,7 +159,7 @@ func (c *Client) RetryUntilDone(ctx context.Context, object string, f func(try i
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: %w: %w", object, context.Cause(ctx), again.Err)
 		}
-		if try > 0 || !HasCode(err, CodeWrongLast, CodeWrongLastInDoubt) { // two writers that meet are normal
+		if try > 0 || !HasCode(err, CodeWrongLast, CodeWrongLastInDoubt) && !isDuplicate(err) { // two writers that meet are normal
 			op.RecordFailure(again.Err)
 		}
 		c.options.Recreate(ctx, err)

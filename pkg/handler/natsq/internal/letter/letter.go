@@ -28,8 +28,9 @@ const (
 	headerStream    = "Cv-Stream"            // the identity of that stream
 	headerGivenID   = "Cv-Given-Id"          // the id in the message, where the dead letter has another one
 	// headerOriginalPrefix is put before the name of an original header that JetStream would act
-	// on, or that has the name of a header above.
-	headerOriginalPrefix = "Cv-Original-"
+	// on, or that has the name of a header above; before Nats-Msg-Id where another message was
+	// stored with this id just before.
+	headerOriginalPrefix = jsapi.HeaderOriginalPrefix
 )
 
 // Bounds of a dead letter, in bytes.
