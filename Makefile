@@ -44,6 +44,13 @@ NATS_VERSIONS ?= v2.11 v2.12 v2.14 latest
 nats-versions: build ## Run the demo against several versions of nats-server, which the first run installs into bin/ (NATS_VERSIONS="v2.10 v2.12.1": others)
 	.ci/nats-versions $(NATS_VERSIONS)
 
+# Not in `make test`: promtool is in Debian's package prometheus.
+PROMTOOL ?= promtool
+.PHONY: alerts
+alerts: ## Check the alert rules of deploy/prometheus with promtool, and run their tests (PROMTOOL=path: another one)
+	$(PROMTOOL) check rules deploy/prometheus/alerts.yml
+	$(PROMTOOL) test rules deploy/prometheus/alerts_test.yml
+
 .PHONY: dev
 dev: build ## Run NATS, S3, a Training API simulator and the consumer on loopback, until interrupted
 	./bin/consumer dev
