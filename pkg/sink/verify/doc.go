@@ -11,11 +11,11 @@
 // before it writes the receipt: the same code, but pictures and models, which it has just stored,
 // are not opened.
 //
-// A bag is read through [Source], from a folder, an archive or S3, several files at once, each file once
-// and as a stream. The maker of the bag may be hostile: whatever it holds, the verification ends,
-// in bounded memory, and text of the bag goes into the report quoted (text.go). Memory is about 50
-// bytes for each payload file and 16 to 32 for each planned or deleted thing; a record, a document
-// and a statement have limits of their own (limits.go).
+// A bag is read through [Source], from a folder, an archive or S3, several files at once, each file
+// once and as a stream. The maker of the bag may be hostile: whatever it holds, the verification
+// ends, in bounded memory, and text of the bag goes into the report quoted (text.go). Memory is
+// about 50 bytes for each payload file and 16 to 32 for each planned or deleted thing; a record, a
+// document and a statement have limits of their own (limits.go).
 //
 // Which file reads what, and which compares:
 //
