@@ -81,6 +81,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 		listening: make(chan string, 1), serving: make(chan struct{}),
 	}
 	s.monitor = newMonitor(s.health, s.metrics, log)
+	c.warnOfOpenKeyFiles(log)
 	var err error
 	if s.api, err = s3Client(ctx, c.S3, s.metrics); err != nil {
 		return nil, err

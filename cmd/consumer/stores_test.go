@@ -169,7 +169,7 @@ func TestRunOnOtherStores(t *testing.T) {
 			f := newFixture(t, cvtest.Options{Seed: 1})
 			f.vision.Sample()
 			f.spoiled = true // what is verified at a test's end is the test server's
-			f.config.S3 = storeConfig{Region: "us-east-1", Endpoint: endpoint, KeyID: Secret{value: store.key}, Secret: Secret{value: store.secret}, PathStyle: true}
+			f.config.S3 = storeConfig{Region: "us-east-1", Endpoint: endpoint, KeyID: secretOf(store.key), Secret: secretOf(store.secret), PathStyle: true}
 			f.config.Bucket = "bundles"
 			f.config.WorkBucket = f.config.Bucket
 			api, err := s3Client(t.Context(), f.config.S3, nil)
