@@ -19,6 +19,7 @@ type resource struct {
 	Key      Secret
 	MaxRPS   float64 // Training API calls a second
 	Account  string  // its name, where the endpoint's host does not identify it
+	InFile   bool    // CONSUMER_RESOURCES has it
 }
 
 // resources reads the one resource of the VISION_ variables, those of the file, or both.
@@ -95,7 +96,7 @@ func readResources(p *problems, path string, rps float64) []resource {
 	var all []resource
 	for _, alias := range aliases {
 		entry := entries[alias]
-		r := resource{Alias: alias, Endpoint: entry.Endpoint, MaxRPS: rps}
+		r := resource{Alias: alias, Endpoint: entry.Endpoint, MaxRPS: rps, InFile: true}
 		complain := func(format string, args ...any) { p.add(variable, alias+": "+format, args...) }
 		if slices.ContainsFunc(all, func(o resource) bool { return strings.EqualFold(o.Alias, alias) }) {
 			complain("differs from another alias only in the case of letters")

@@ -1,12 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -35,7 +35,7 @@ type probeIntervals struct {
 // defaultProbeIntervals calls the Training API once a minute, available or not.
 var defaultProbeIntervals = probeIntervals{
 	nats: 5 * time.Second, natsRetry: time.Second,
-	storage: 30 * time.Second, storageRetry: 5 * time.Second,
+	storage: 10 * time.Second, storageRetry: 5 * time.Second,
 	training: time.Minute,
 	host:     10 * time.Second,
 }
@@ -62,8 +62,9 @@ type service struct {
 	resources map[string]*cv.Client
 	pseudonym *contract.Pseudonymizer
 	spoolDir  string      // for temporary files
-	learned   atomic.Bool // whether the store honors If-None-Match was asked
-	owned     atomic.Bool // the prefix is this deployment's
+	storage   sync.Mutex  // held while storage is checked
+	learned   bool        // whether the store honors If-None-Match was asked
+	owned     bool        // the prefix is this deployment's
 
 	listening chan string   // gets the address of the HTTP server
 	serving   chan struct{} // closed when the queue is open
@@ -99,6 +100,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 	s.pseudonym = contract.NewPseudonymizer([]byte(key))
 	s.monitor.expect(s.dependencies()...)
 	s.health.BlockWhen(s.blocked)
+	s.health.ExplainWith(c.explain)
 	return s, nil
 }
 
@@ -154,7 +156,10 @@ func (s *service) blocked(failing map[string]handler.Problem) bool {
 
 // run serves until ctx is cancelled, then drains. It waits for servers that are not there.
 func (s *service) run(ctx context.Context) error {
-	nc, err := natsconn.Connect(ctx, s.c.NATS.connection("consumer", s.log)) // connected or not
+	var opened queueState
+	connection := s.c.NATS.connection("consumer", s.log)
+	connection.Attempt = opened.connecting
+	nc, err := natsconn.Connect(ctx, connection) // connected or not
 	if err != nil {
 		return settingsError(err.Error())
 	}
@@ -172,7 +177,6 @@ func (s *service) run(ctx context.Context) error {
 	probing, stopProbes := context.WithCancel(ctx)
 	defer probes.Wait()
 	defer stopProbes()
-	var opened queueState
 	for _, one := range s.probes(func(ctx context.Context) error { return opened.ping(ctx, nc) }, opened.secrets) {
 		probes.Go(func() { s.monitor.watch(probing, one) })
 	}
@@ -191,9 +195,25 @@ func (s *service) run(ctx context.Context) error {
 // that uses them.
 type queueState struct {
 	mu      sync.Mutex
+	attempt error        // why the last attempt to connect failed
+	opening *natsq.Queue // looks for the streams
 	found   *natsq.Queue // set before storage was checked
 	queue   *natsq.Queue
 	problem error // why the streams cannot be used
+}
+
+// connecting records how an attempt to connect ended.
+func (o *queueState) connecting(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.attempt = err
+}
+
+// open records that a queue looks for the streams.
+func (o *queueState) open(q *natsq.Queue) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.opening = q
 }
 
 // errStorageFirst is the problem of NATS before the first check that the prefix is ours: this
@@ -223,25 +243,32 @@ func (o *queueState) secrets() *natsq.Queue {
 // ping returns the problem with NATS, nil when there is none.
 func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
 	o.mu.Lock()
-	q, problem := o.queue, o.problem
+	q, opening, attempt, problem := o.queue, o.opening, o.attempt, o.problem
 	o.mu.Unlock()
-	switch {
-	case q != nil:
-		return q.Ping(ctx)
-	case nc.Status() != nats.CONNECTED && nc.LastError() != nil:
-		return fmt.Errorf("not connected: %w", nc.LastError())
-	case nc.Status() != nats.CONNECTED:
-		return errors.New("not connected")
-	case problem != nil:
-		return problem
+	if nc.Status() != nats.CONNECTED {
+		return fmt.Errorf("not connected: %w", cmp.Or(attempt, nc.LastError(), nats.ErrDisconnected))
 	}
-	return errUnchecked
+	if q != nil {
+		return q.Ping(ctx)
+	}
+	if problem == nil && opening != nil {
+		problem = opening.Waiting()
+	}
+	return cmp.Or(problem, errUnchecked)
 }
 
 // openQueue finds or makes the streams, and makes sure that the bucket's prefix is ours, however
 // long that takes. Streams with wrong settings are for the operator to correct: they are checked
 // again.
 func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueState) (*natsq.Queue, error) {
+	q, err := natsq.New(nc, natsq.Options{
+		Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
+		MaxBytes: s.c.StreamMaxBytes, Log: s.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the queue: %w", err)
+	}
+	opened.open(q)
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
@@ -250,13 +277,7 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 			return nil, context.Cause(ctx)
 		case <-pause.C:
 		}
-		q, err := natsq.Open(ctx, nc, natsq.Options{
-			Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
-			MaxBytes: s.c.StreamMaxBytes, Log: s.log,
-		})
-		if errors.Is(err, natsq.ErrMaxBytes) {
-			err = fmt.Errorf("%w; set CONSUMER_STREAM_MAX_BYTES to what each stream may hold, or raise the account's limits", err)
-		}
+		err := q.Provision(ctx)
 		if err == nil {
 			opened.find(q)
 			return q, s.awaitPrefix(ctx, q, func() {
@@ -341,8 +362,11 @@ func finishTime(drain time.Duration) time.Duration { return drain - min(drain/4,
 // learnStore asks the store whether it honors If-None-Match, until it has an answer. No work is
 // taken before.
 func (s *service) learnStore(ctx context.Context) error {
-	if s.learned.Load() {
+	if s.learned {
 		return nil
+	}
+	if err := checkRetention(ctx, s.work); err != nil {
+		return err
 	}
 	honored, err := s.work.Conditional(ctx, sink.Key(s.c.Prefix+".probe"))
 	if err != nil {
@@ -354,8 +378,23 @@ func (s *service) learnStore(ctx context.Context) error {
 		s.log.Warn().Str("bucket", s.c.Bucket).
 			Msg("store ignores If-None-Match: checking each key before writing and each bundle after; a command may fail when replicas write the same key at once")
 	}
-	s.learned.Store(true)
+	s.learned = true
 	return nil
+}
+
+// checkStorage asks whether the buckets can be worked with: they are there, what the store cannot do
+// is known, and, once the secrets can be read, the prefix is ours.
+func (s *service) checkStorage(ctx context.Context, secrets handler.SecretStore) error {
+	s.storage.Lock()
+	defer s.storage.Unlock()
+	err := checkBuckets(ctx, s.c.Prefix, s.store, s.work)
+	if err == nil {
+		err = s.learnStore(ctx)
+	}
+	if err == nil && secrets != nil {
+		err = s.ownPrefix(ctx, secrets)
+	}
+	return err
 }
 
 // probes are the checks of all dependencies of this process.
@@ -364,17 +403,10 @@ func (s *service) probes(pingNATS func(context.Context) error, secrets func() *n
 	all := []probe{
 		{delivery.DependencyNATS, r.nats, r.natsRetry, pingNATS},
 		{delivery.DependencyStorage, r.storage, r.storageRetry, func(ctx context.Context) error {
-			err := checkBucket(ctx, s.api, s.c.Bucket)
-			if s.c.WorkBucket != s.c.Bucket {
-				err = errors.Join(err, checkBucket(ctx, s.api, s.c.WorkBucket))
+			if q := secrets(); q != nil {
+				return s.checkStorage(ctx, q)
 			}
-			if err == nil {
-				err = s.learnStore(ctx)
-			}
-			if q := secrets(); err == nil && q != nil {
-				err = s.ownPrefix(ctx, q)
-			}
-			return err
+			return s.checkStorage(ctx, nil)
 		}},
 		{delivery.DependencyHost, r.host, r.host, func(context.Context) error {
 			return shortage.Check(s.spoolDir, s.health.Problems()[delivery.DependencyHost])

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -62,7 +61,7 @@ func (c verifyCmd) Run(p *program) error {
 	var worst error
 	var all []verified
 	for _, where := range c.Where {
-		src, err := c.source(p.ctx, p.env, where)
+		src, access, err := c.source(p.ctx, p.env, where)
 		if err != nil {
 			return err
 		}
@@ -70,7 +69,7 @@ func (c verifyCmd) Run(p *program) error {
 		r, err := verify.Bag(p.ctx, src, verify.Options{Progress: show.progress})
 		show.end()
 		if err != nil && (r.Files == 0 || p.ctx.Err() != nil) { // nothing was found, or the user gave up
-			return fmt.Errorf("verify %s: %w", where, markUnreachable(err))
+			return fmt.Errorf("verify %s: %w", where, access.unreachable(err))
 		}
 		v := describeReport(where, r)
 		if err != nil {
@@ -94,40 +93,40 @@ func (c verifyCmd) Run(p *program) error {
 	return nil
 }
 
-// source opens a place that holds a bundle.
-func (c verifyCmd) source(ctx context.Context, env *environ, where string) (verify.Source, error) {
+// source opens a place that holds a bundle; access is how its store is reached.
+func (c verifyCmd) source(ctx context.Context, env *environ, where string) (src verify.Source, access storeConfig, err error) {
 	if rest, ok := strings.CutPrefix(where, "s3://"); ok {
 		bucket, prefix, _ := strings.Cut(rest, "/")
 		if bucket == "" || prefix == "" {
-			return nil, fmt.Errorf("%w: %s: a bundle is at s3://bucket/prefix/", errUsage, where)
+			return nil, access, fmt.Errorf("%w: %s: a bundle is at s3://bucket/prefix/", errUsage, where)
 		}
 		if !strings.HasSuffix(prefix, "/") {
 			prefix += "/"
 		}
 		bad := env.unknown()
-		access := c.S3.config(&bad)
+		access = c.S3.config(&bad)
 		if err := bad.err(); err != nil {
-			return nil, err
+			return nil, access, err
 		}
 		api, err := s3Client(ctx, access, nil)
 		if err != nil {
-			return nil, err
+			return nil, access, err
 		}
-		return verify.Stored(sink.NewStore(api, sink.StoreOptions{Bucket: bucket, Log: zerolog.Nop()}), sink.Key(prefix)), nil
+		return verify.Stored(sink.NewStore(api, sink.StoreOptions{Bucket: bucket, Log: zerolog.Nop()}), sink.Key(prefix)), access, nil
 	}
 	if scheme, _, ok := strings.Cut(where, "://"); ok {
-		return nil, fmt.Errorf("%w: %s: a bundle is in a folder or at s3://bucket/prefix/; %s:// is not supported", errUsage, where, scheme)
+		return nil, access, fmt.Errorf("%w: %s: a bundle is in a folder or at s3://bucket/prefix/; %s:// is not supported", errUsage, where, scheme)
 	}
 	info, err := os.Stat(where)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", errUsage, err)
+		return nil, access, fmt.Errorf("%w: %w", errUsage, err)
 	case !info.IsDir() && strings.HasSuffix(strings.ToLower(where), ".zip"):
-		return nil, fmt.Errorf("%w: %s: .zip is not supported yet; unpack it and name the folder", errUsage, where)
+		return nil, access, fmt.Errorf("%w: %s: .zip is not supported yet; unpack it and name the folder", errUsage, where)
 	case !info.IsDir():
-		return nil, fmt.Errorf("%w: %s is not a folder", errUsage, where)
+		return nil, access, fmt.Errorf("%w: %s is not a folder", errUsage, where)
 	}
-	return verify.Dir(where), nil
+	return verify.Dir(where), access, nil
 }
 
 func describeReport(where string, r verify.Report) verified {
@@ -232,15 +231,4 @@ func worse(before error, r verify.Result) error {
 		return errInconclusive
 	}
 	return before
-}
-
-// markUnreachable marks errors that say that something needed could not be reached, for the exit
-// code.
-func markUnreachable(err error) error {
-	for _, sentinel := range []error{sink.ErrUnavailable, sink.ErrThrottled, sink.ErrMisconfigured, context.DeadlineExceeded} {
-		if errors.Is(err, sentinel) {
-			return fmt.Errorf("%w: %w", errUnreachable, err)
-		}
-	}
-	return err
 }

@@ -50,6 +50,7 @@ type Error struct {
 	Key        Key           // the key or prefix concerned; empty when none is
 	Status     int           // HTTP status, 0 when there was no answer
 	Code       string        // the store's error code, empty when it gave none
+	Region     string        // of Check: the bucket's, when it is not the one asked for
 	RetryAfter time.Duration // the store's hint, 0 when it gave none
 	Err        error
 
@@ -171,6 +172,7 @@ var codeKinds = map[string]error{
 	"ThrottlingException":  ErrThrottled,
 	"TooManyRequests":      ErrThrottled,
 
+	"BadRequest":                   ErrMisconfigured, // the SDK's word for a 400 to a HEAD: an expired token, a wrong region
 	"NoSuchBucket":                 ErrMisconfigured,
 	"InvalidBucketName":            ErrMisconfigured,
 	"AccessDenied":                 ErrMisconfigured,
