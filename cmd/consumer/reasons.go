@@ -27,7 +27,7 @@ type cured struct {
 }
 
 // Error is the problem and its cure.
-func (c *cured) Error() string { return c.err.Error() + "; " + c.cure }
+func (c *cured) Error() string { return strings.TrimSuffix(c.err.Error(), ".") + "; " + c.cure }
 
 // Unwrap is the problem alone.
 func (c *cured) Unwrap() error { return c.err }
@@ -98,6 +98,7 @@ var storageCures = map[string]struct{ setting, cure string }{
 	"NoSuchBucket":                 {"CONSUMER_BUCKET", "create the bucket, or correct CONSUMER_BUCKET or CONSUMER_WORK_BUCKET; with the right name, is AWS_ENDPOINT_URL_S3 that of the store which has it?"},
 	"InvalidBucketName":            {"CONSUMER_BUCKET", "correct CONSUMER_BUCKET or CONSUMER_WORK_BUCKET"},
 	"InvalidAccessKeyId":           {"AWS_ACCESS_KEY_ID", "the store does not know this key: is AWS_ACCESS_KEY_ID right, and AWS_ENDPOINT_URL_S3 that of its store?"},
+	"XAdminUserNotFound":           {"AWS_ACCESS_KEY_ID", "the store does not know this key: is AWS_ACCESS_KEY_ID right?"}, // versitygw
 	"SignatureDoesNotMatch":        {"AWS_SECRET_ACCESS_KEY", "is AWS_SECRET_ACCESS_KEY that of AWS_ACCESS_KEY_ID? With the right secret, a proxy changes requests on their way"},
 	"ExpiredToken":                 {"AWS_SESSION_TOKEN", "the temporary credentials are over: renew AWS_SESSION_TOKEN and the keys that go with it"},
 	"InvalidToken":                 {"AWS_SESSION_TOKEN", "is AWS_SESSION_TOKEN that of AWS_ACCESS_KEY_ID? Long-lived keys go without one"},

@@ -208,7 +208,7 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 		{name: "all is well", change: func(*storeConfig, *string) {}},
 		{name: "wrong region", change: func(c *storeConfig, _ *string) { c.Region = "eu-west-9" }, want: []string{"AWS_REGION=us-east-1"}},
 		{name: "region of a redirect", change: func(c *storeConfig, _ *string) { c.Transport = roundTripper(elsewhere) }, want: []string{"AWS_REGION=eu-west-1"}},
-		{name: "unknown key", change: func(c *storeConfig, _ *string) { c.KeyID = Secret{value: "nobody"} }, want: []string{"InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"}},
+		{name: "unknown key", change: func(c *storeConfig, _ *string) { c.KeyID = Secret{value: "nobody"} }, want: []string{"access key", "AWS_ACCESS_KEY_ID"}},
 		{name: "wrong secret", change: func(c *storeConfig, _ *string) { c.Secret = Secret{value: "wrong"} }, want: []string{"SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"}},
 		{name: "missing bucket", change: func(_ *storeConfig, b *string) { *b = "not-there" }, want: []string{"not-there", "NoSuchBucket", "CONSUMER_BUCKET"}},
 		{name: "without TLS to a port with TLS", change: func(c *storeConfig, _ *string) { c.Endpoint = "http" + strings.TrimPrefix(secure, "https") }, want: []string{"AWS_ENDPOINT_URL_S3", "https://"}},

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
@@ -76,6 +78,11 @@ func TestVerifyOfWhatCannotBeRead(t *testing.T) {
 	}
 	r.end()
 	place := "s3://" + f.config.Bucket + "/good/export/"
+	for _, marker := range []string{"good/export/", "good/export/data/"} { // as consoles make folders
+		if _, err := f.store.Client().PutObject(t.Context(), &s3.PutObjectInput{Bucket: &f.config.Bucket, Key: &marker}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, c := range []struct {
 		name  string
 		fault sinktest.Fault

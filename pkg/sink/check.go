@@ -22,7 +22,7 @@ import (
 // asks again soon.
 const (
 	checkAttempts = 2
-	checkBackoff  = time.Second
+	checkBackoff  = 250 * time.Millisecond
 )
 
 // ErrWantsTLS says that the store was asked without TLS, and its port speaks nothing else.
