@@ -152,6 +152,10 @@ func (r resource) explain(err error) error {
 			return cureConnection(err, endpoint, "SSL_CERT_FILE")
 		}
 		switch {
+		case e.Status == http.StatusUnauthorized && !r.Key.IsSet():
+			return cure(err, "AZURE_CLIENT_ID", "is this the identity of Entra ID that may use the resource? Look at AZURE_TENANT_ID, AZURE_CLIENT_ID and what goes with them, or set %s", key)
+		case e.Status == http.StatusForbidden && !r.Key.IsSet():
+			return cure(err, "AZURE_CLIENT_ID", "give the role to the identity, or let this machine's address in (Networking of the resource)")
 		case e.Status == http.StatusUnauthorized:
 			return cure(err, key, "is it a training key (not the prediction key) of this resource? Look at %s and %s", key, endpoint)
 		case e.Status == http.StatusForbidden:

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/internal/shortage"
@@ -61,10 +59,10 @@ type service struct {
 	work      *sink.Store
 	resources map[string]*cv.Client
 	pseudonym *contract.Pseudonymizer
-	spoolDir  string      // for temporary files
-	storage   sync.Mutex  // held while storage is checked
-	learned   bool        // whether the store honors If-None-Match was asked
-	owned     bool        // the prefix is this deployment's
+	spoolDir  string     // for temporary files
+	storage   sync.Mutex // held while storage is checked
+	learned   bool       // whether the store honors If-None-Match was asked
+	owned     bool       // the prefix is this deployment's
 
 	listening chan string   // gets the address of the HTTP server
 	serving   chan struct{} // closed when the queue is open
@@ -110,13 +108,9 @@ func (s *service) storeOptions(bucket string) sink.StoreOptions {
 
 // client makes the Training API client of a resource. m may be nil.
 func (c config) client(r resource, m *metrics) (*cv.Client, error) {
-	credential := cv.TrainingKeyFile(r.Key.File())
-	if r.Key.File() == "" {
-		key, err := r.Key.Reveal()
-		if err != nil {
-			return nil, err
-		}
-		credential = cv.TrainingKey(key)
+	credential, err := r.credential()
+	if err != nil {
+		return nil, settingsError(fmt.Sprintf("resource %s: %v", r.Alias, err))
 	}
 	o := cv.Options{MaxRPS: r.MaxRPS, MinDownloadRate: c.MinRate, BlobHosts: c.BlobHosts, UserAgent: "cvconsumer/" + build().Version}
 	if m != nil {
@@ -177,7 +171,11 @@ func (s *service) run(ctx context.Context) error {
 	probing, stopProbes := context.WithCancel(ctx)
 	defer probes.Wait()
 	defer stopProbes()
-	for _, one := range s.probes(func(ctx context.Context) error { return opened.ping(ctx, nc) }, opened.secrets) {
+	ping := func(ctx context.Context) error {
+		s.monitor.note(delivery.DependencyNATS, natsconn.Notes(nc)...)
+		return opened.ping(ctx, nc)
+	}
+	for _, one := range s.probes(ping, opened.secrets) {
 		probes.Go(func() { s.monitor.watch(probing, one) })
 	}
 	q, err := s.openQueue(ctx, nc, &opened)
@@ -189,109 +187,6 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	return s.serve(ctx, q)
-}
-
-// queueState is what is known of the streams: nothing yet, why they cannot be used, or the queue
-// that uses them.
-type queueState struct {
-	mu      sync.Mutex
-	attempt error        // why the last attempt to connect failed
-	opening *natsq.Queue // looks for the streams
-	found   *natsq.Queue // set before storage was checked
-	queue   *natsq.Queue
-	problem error // why the streams cannot be used
-}
-
-// connecting records how an attempt to connect ended.
-func (o *queueState) connecting(err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.attempt = err
-}
-
-// open records that a queue looks for the streams.
-func (o *queueState) open(q *natsq.Queue) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.opening = q
-}
-
-// errStorageFirst is the problem of NATS before the first check that the prefix is ours: this
-// process must not be ready before.
-var errStorageFirst = errors.New("connected; waiting for the first check of the bucket's prefix")
-
-// find records that the queue is there; no work is taken from it yet.
-func (o *queueState) find(q *natsq.Queue) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.found, o.problem = q, errStorageFirst
-}
-
-func (o *queueState) set(q *natsq.Queue, problem error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.queue, o.problem = q, problem
-}
-
-// secrets is where secrets are kept; nil before that is there.
-func (o *queueState) secrets() *natsq.Queue {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.found
-}
-
-// ping returns the problem with NATS, nil when there is none.
-func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
-	o.mu.Lock()
-	q, opening, attempt, problem := o.queue, o.opening, o.attempt, o.problem
-	o.mu.Unlock()
-	if nc.Status() != nats.CONNECTED {
-		return fmt.Errorf("not connected: %w", cmp.Or(attempt, nc.LastError(), nats.ErrDisconnected))
-	}
-	if q != nil {
-		return q.Ping(ctx)
-	}
-	if problem == nil && opening != nil {
-		problem = opening.Waiting()
-	}
-	return cmp.Or(problem, errUnchecked)
-}
-
-// openQueue finds or makes the streams, and makes sure that the bucket's prefix is ours, however
-// long that takes. Streams with wrong settings are for the operator to correct: they are checked
-// again.
-func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueState) (*natsq.Queue, error) {
-	q, err := natsq.New(nc, natsq.Options{
-		Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
-		MaxBytes: s.c.StreamMaxBytes, Log: s.log,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open the queue: %w", err)
-	}
-	opened.open(q)
-	pause := time.NewTimer(0)
-	defer pause.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-pause.C:
-		}
-		err := q.Provision(ctx)
-		if err == nil {
-			opened.find(q)
-			return q, s.awaitPrefix(ctx, q, func() {
-				opened.set(q, nil)
-				s.monitor.found(delivery.DependencyNATS, nil)
-			})
-		}
-		opened.set(nil, err)
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		s.monitor.found(delivery.DependencyNATS, err)
-		pause.Reset(s.intervals.storageRetry)
-	}
 }
 
 // serve takes work until ctx is cancelled. Then it takes no more; what is held is finished, or

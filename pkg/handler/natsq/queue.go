@@ -66,6 +66,10 @@ type Queue struct {
 // subscribe to it. The error names both.
 var ErrDenied = jsapi.ErrDenied
 
+// ErrTooLarge means that a message is larger than the connected server takes. The error names the
+// server's setting.
+var ErrTooLarge = jsapi.ErrTooLarge
+
 // ErrNoJetStream means that the server has no JetStream, at all or for this user's account.
 var ErrNoJetStream = jsapi.ErrNoJetStream
 
@@ -111,7 +115,8 @@ func OpenRequester(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error
 	return q, nil
 }
 
-// newQueue makes a queue. What the server denies fails at once, or is tried again.
+// newQueue makes a queue. What the server denies, or does not take because it is too large, fails at
+// once, or is tried again.
 func newQueue(nc *nats.Conn, o Options, failDenied bool) (*Queue, error) {
 	n, err := newNames(cmp.Or(o.Prefix, DefaultPrefix))
 	if err != nil {
