@@ -120,6 +120,8 @@ func (c storeConfig) explain(err error) error {
 			return cure(err, "AWS_ENDPOINT_URL_S3", "begin AWS_ENDPOINT_URL_S3 with https://, and set AWS_CA_BUNDLE if its authority is your own")
 		case known && e.Region != "":
 			return cure(err, "AWS_REGION", "the bucket is in another region: set AWS_REGION=%s", e.Region)
+		case known && e.Code == "AccessDenied" && strings.HasPrefix(e.Op, "remove"):
+			return cure(err, "CONSUMER_WORK_BUCKET", "grant the right to delete (docs/operators.md, \"Least privileges\"); if the bucket locks every object, set CONSUMER_WORK_BUCKET to one that does not")
 		case known && storageCures[e.Code].cure != "":
 			return cure(err, storageCures[e.Code].setting, "%s", storageCures[e.Code].cure)
 		case known && e.Status == http.StatusNotFound && e.Code == "", known && e.Code == "NotFound" && strings.HasPrefix(e.Op, "check bucket"),

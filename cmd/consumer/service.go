@@ -45,6 +45,9 @@ const expiryInterval = time.Hour
 // probeTimeout bounds one check of a dependency.
 const probeTimeout = 20 * time.Second
 
+// probeKey is the object, below the prefix, by which the store is asked what it knows.
+const probeKey = ".probe"
+
 // service is `consumer run`: everything made of a config, but not yet connected.
 type service struct {
 	c         config
@@ -61,7 +64,7 @@ type service struct {
 	pseudonym *contract.Pseudonymizer
 	spoolDir  string     // for temporary files
 	storage   sync.Mutex // held while storage is checked
-	learned   bool       // whether the store honors If-None-Match was asked
+	learned   bool       // what the store lacks was asked
 	owned     bool       // the prefix is this deployment's
 
 	listening chan string   // gets the address of the HTTP server
@@ -82,10 +85,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 		return nil, err
 	}
 	s.store = sink.NewStore(s.api, s.storeOptions(c.Bucket))
-	s.work = s.store
-	if c.WorkBucket != c.Bucket {
-		s.work = sink.NewStore(s.api, s.storeOptions(c.WorkBucket))
-	}
+	s.work = s.store.InBucket(c.WorkBucket)
 	for _, r := range c.Resources {
 		if s.resources[r.Alias], err = c.client(r, s.metrics); err != nil {
 			return nil, err
@@ -254,8 +254,7 @@ func (s *service) expireTraces(ctx context.Context, q *natsq.Queue) {
 // back, for which the rest is left.
 func finishTime(drain time.Duration) time.Duration { return drain - min(drain/4, 5*time.Second) }
 
-// learnStore asks the store whether it honors If-None-Match, until it has an answer. No work is
-// taken before.
+// learnStore asks the store what it knows, until it has an answer. No work is taken before.
 func (s *service) learnStore(ctx context.Context) error {
 	if s.learned {
 		return nil
@@ -263,15 +262,8 @@ func (s *service) learnStore(ctx context.Context) error {
 	if err := checkRetention(ctx, s.work); err != nil {
 		return err
 	}
-	honored, err := s.work.Conditional(ctx, sink.Key(s.c.Prefix+".probe"))
-	if err != nil {
-		return fmt.Errorf("try a conditional write: %w", err)
-	}
-	if !honored {
-		s.store.LookFirst()
-		s.work.LookFirst()
-		s.log.Warn().Str("bucket", s.c.Bucket).
-			Msg("store ignores If-None-Match: checking each key before writing and each bundle after; a command may fail when replicas write the same key at once")
+	if err := s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey)); err != nil {
+		return fmt.Errorf("try what the store knows: %w", err)
 	}
 	s.learned = true
 	return nil
@@ -286,6 +278,7 @@ func (s *service) checkStorage(ctx context.Context, secrets handler.SecretStore)
 	if err == nil {
 		err = s.learnStore(ctx)
 	}
+	s.monitor.note(delivery.DependencyStorage, s.store.Notes()...)
 	if err == nil && secrets != nil {
 		err = s.ownPrefix(ctx, secrets)
 	}

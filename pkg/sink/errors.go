@@ -148,6 +148,9 @@ func newError(op string, key Key, kind error, format string, args ...any) *Error
 	return &Error{Op: op, Key: key, Err: fmt.Errorf(format, args...), kind: kind}
 }
 
+// codeOfHead is the SDK's code of a 400 to a HEAD, whose answer has none.
+const codeOfHead = "BadRequest"
+
 // codeKinds is the meaning of the error codes of S3 and its kin whose status alone says too little.
 var codeKinds = map[string]error{
 	"NoSuchKey":     ErrNotFound,
@@ -172,7 +175,7 @@ var codeKinds = map[string]error{
 	"ThrottlingException":  ErrThrottled,
 	"TooManyRequests":      ErrThrottled,
 
-	"BadRequest":                   ErrMisconfigured, // the SDK's word for a 400 to a HEAD: an expired token, a wrong region
+	codeOfHead:                     ErrMisconfigured, // an expired token, a wrong region
 	"NoSuchBucket":                 ErrMisconfigured,
 	"InvalidBucketName":            ErrMisconfigured,
 	"AccessDenied":                 ErrMisconfigured,
