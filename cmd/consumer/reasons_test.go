@@ -293,7 +293,7 @@ func TestStorageThatDiesTurnsRedSoon(t *testing.T) {
 					t.Fatalf("not ready at first: %+v", m.readiness())
 				}
 				close(dead)
-				time.Sleep(soon)
+				<-time.After(soon)
 				synctest.Wait()
 				if r := m.readiness(); r.Ready || r.Dependencies[delivery.DependencyStorage].Reason == "" {
 					t.Errorf("%s after the store died: %+v", soon, r)
