@@ -196,7 +196,7 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(), SpoolDir: s.spoolDir,
 		Commands: s.c.Commands, Units: s.c.Workers, Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
 		Threshold: s.c.Threshold, Overlap: s.c.Overlap, Deletes: s.c.Deletes, VerifyTimeout: s.c.VerifyTimeout,
-		Pseudonym: *s.pseudonym, Version: build().Version, Health: s.health, Log: s.log,
+		LockMode: s.c.LockMode, Pseudonym: *s.pseudonym, Version: build().Version, Health: s.health, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -259,10 +259,17 @@ func (s *service) learnStore(ctx context.Context) error {
 	if s.learned {
 		return nil
 	}
-	if err := checkRetention(ctx, s.work); err != nil {
-		return err
+	err := checkRetention(ctx, s.work)
+	if err == nil {
+		err = s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))
 	}
-	if err := s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey)); err != nil {
+	var told *cured
+	switch {
+	case errors.As(err, &told):
+		return err
+	case errors.Is(err, sink.ErrNotKept):
+		return cure(fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err), "CONSUMER_SSE", "correct them, or the bucket's encryption")
+	case err != nil:
 		return fmt.Errorf("try what the store knows: %w", err)
 	}
 	s.learned = true

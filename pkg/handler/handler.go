@@ -139,6 +139,8 @@ type Config struct {
 
 	Threshold, Overlap float64 // of GetIterationPerformance, default DefaultThreshold and DefaultOverlap
 
+	LockMode string // of retentions: default sink.Governance
+
 	Deletes       contract.DeletePolicy // default DeletesEnabled
 	VerifyTimeout time.Duration         // for a deletion to be seen in the service, default DefaultVerifyTimeout
 
@@ -220,6 +222,7 @@ func (c Config) withDefaults() Config {
 	if c.Wait == nil {
 		c.Wait = sleep
 	}
+	c.LockMode = orDefault(c.LockMode, sink.Governance)
 	c.Deletes = orDefault(c.Deletes, contract.DeletesEnabled)
 	c.VerifyTimeout = orDefault(c.VerifyTimeout, DefaultVerifyTimeout)
 	c.Commands = orDefault(c.Commands, DefaultCommands)
@@ -279,7 +282,7 @@ func (h *Handler) bags(ctx context.Context, c contract.Command, log zerolog.Logg
 	}
 	return bag.Bags{
 		Store: h.cfg.Store, Work: h.cfg.Work, Layout: layout, Prefix: h.cfg.Prefix, SpoolDir: h.cfg.SpoolDir,
-		Command: c, Account: h.accounts.Of(c.Data.Resource), Log: log,
+		Command: c, Account: h.accounts.Of(c.Data.Resource), LockMode: h.cfg.LockMode, Now: h.cfg.Now, Log: log,
 	}.SealedBy(sealer), nil
 }
 
