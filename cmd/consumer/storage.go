@@ -114,12 +114,16 @@ func checkRetention(ctx context.Context, work *sink.Store) error {
 // unreachable marks an error that says that something needed could not be reached, for the exit
 // code, and adds what to do about it.
 func (c storeConfig) unreachable(err error) error {
-	for _, sentinel := range []error{sink.ErrUnavailable, sink.ErrThrottled, sink.ErrMisconfigured, context.DeadlineExceeded} {
-		if errors.Is(err, sentinel) {
-			return fmt.Errorf("%w: %w", errUnreachable, c.explain(err))
-		}
+	if isUnreachable(err) {
+		return fmt.Errorf("%w: %w", errUnreachable, c.explain(err))
 	}
 	return err
+}
+
+// isUnreachable reports whether an error of a store says that it, or what it has, could not be
+// reached.
+func isUnreachable(err error) bool {
+	return errors.Is(err, sink.ErrUnavailable) || errors.Is(err, sink.ErrThrottled) || errors.Is(err, sink.ErrMisconfigured) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // storeAccess is how S3 is reached, named as the AWS SDK names it. What is not set comes from the
