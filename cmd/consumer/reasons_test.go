@@ -113,7 +113,7 @@ func TestReadyzSaysWhatIsWrongWithNATS(t *testing.T) {
 		},
 		{
 			name: "wrong password", server: natstest.Options{Addr: "127.0.0.1:0", User: "service", Password: "right"},
-			change: func(c *natsConfig) { c.User, c.Password = "service", Secret{value: "wrong"} },
+			change: func(c *natsConfig) { c.User, c.Password = "service", secretOf("wrong") },
 			want:   []string{"Authorization Violation", "NATS_USER", "NATS_PASSWORD"},
 		},
 		{
@@ -122,13 +122,13 @@ func TestReadyzSaysWhatIsWrongWithNATS(t *testing.T) {
 		},
 		{
 			name: "account without JetStream", server: inConfig("jetstream {}\naccounts { A { users: [ {user: a, password: a} ] } }"),
-			change: func(c *natsConfig) { c.User, c.Password = "a", Secret{value: "a"} },
+			change: func(c *natsConfig) { c.User, c.Password = "a", secretOf("a") },
 			want:   []string{"JetStream not enabled for account", "NATS_USER"},
 		},
 		{
 			name: "missing rights", server: inConfig(`jetstream {}
 				accounts { A { jetstream: enabled, users: [ {user: a, password: a, permissions: {publish: ["cv.>", "$JS.API.INFO"], subscribe: ["_INBOX.>"]}} ] } }`),
-			change: func(c *natsConfig) { c.User, c.Password = "a", Secret{value: "a"} },
+			change: func(c *natsConfig) { c.User, c.Password = "a", secretOf("a") },
 			want:   []string{`permission to publish on "$JS.API.STREAM.INFO.CV_COMMANDS"`, "docs/nats.md"},
 		},
 		{
@@ -197,7 +197,7 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 	store := sinktest.Shared(t)
 	authority := newTestAuthority(t)
 	secure := overTLS(t, store, authority.server)
-	good := storeConfig{Region: store.Region, Endpoint: store.Endpoint, KeyID: Secret{value: store.AccessKey}, Secret: Secret{value: store.SecretKey}, PathStyle: true}
+	good := storeConfig{Region: store.Region, Endpoint: store.Endpoint, KeyID: secretOf(store.AccessKey), Secret: secretOf(store.SecretKey), PathStyle: true}
 	bucket := store.Bucket(t, sinktest.BucketOptions{})
 	for _, c := range []struct {
 		name   string
@@ -208,8 +208,8 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 		{name: "all is well", change: func(*storeConfig, *string) {}},
 		{name: "wrong region", change: func(c *storeConfig, _ *string) { c.Region = "eu-west-9" }, want: []string{"AWS_REGION=us-east-1"}},
 		{name: "region of a redirect", change: func(c *storeConfig, _ *string) { c.Transport = roundTripper(elsewhere) }, want: []string{"AWS_REGION=eu-west-1"}},
-		{name: "unknown key", change: func(c *storeConfig, _ *string) { c.KeyID = Secret{value: "nobody"} }, want: []string{"access key", "AWS_ACCESS_KEY_ID"}},
-		{name: "wrong secret", change: func(c *storeConfig, _ *string) { c.Secret = Secret{value: "wrong"} }, want: []string{"SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"}},
+		{name: "unknown key", change: func(c *storeConfig, _ *string) { c.KeyID = secretOf("nobody") }, want: []string{"access key", "AWS_ACCESS_KEY_ID"}},
+		{name: "wrong secret", change: func(c *storeConfig, _ *string) { c.Secret = secretOf("wrong") }, want: []string{"SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"}},
 		{name: "missing bucket", change: func(_ *storeConfig, b *string) { *b = "not-there" }, want: []string{"not-there", "NoSuchBucket", "CONSUMER_BUCKET"}},
 		{name: "without TLS to a port with TLS", change: func(c *storeConfig, _ *string) { c.Endpoint = "http" + strings.TrimPrefix(secure, "https") }, want: []string{"AWS_ENDPOINT_URL_S3", "https://"}},
 		{name: "with TLS to a port without", change: func(c *storeConfig, _ *string) { c.Endpoint = "https" + strings.TrimPrefix(store.Endpoint, "http") }, want: []string{"AWS_ENDPOINT_URL_S3", "does not speak TLS"}},
@@ -267,7 +267,7 @@ func TestStorageThatDiesTurnsRedSoon(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dead := make(chan struct{})
-				access := storeConfig{Region: "us-east-1", Endpoint: "http://store.example", PathStyle: true, KeyID: Secret{value: "a"}, Secret: Secret{value: "b"},
+				access := storeConfig{Region: "us-east-1", Endpoint: "http://store.example", PathStyle: true, KeyID: secretOf("a"), Secret: secretOf("b"),
 					Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 						select {
 						case <-dead:
@@ -347,11 +347,11 @@ func TestTrainingProblemsNameTheirCure(t *testing.T) {
 		r    resource
 		want []string
 	}{
-		{"wrong key", resource{Endpoint: vision.URL(), Key: Secret{value: "wrong"}}, []string{"401", "VISION_TRAINING_KEY"}},
-		{"wrong key in a file", resource{Alias: "eu", InFile: true, Endpoint: vision.URL(), Key: Secret{value: "wrong"}}, []string{"key_file of eu in CONSUMER_RESOURCES"}},
-		{"nothing of Custom Vision", resource{Endpoint: vision.URL() + "/elsewhere", Key: Secret{value: vision.Key()}}, []string{"404", "VISION_TRAINING_ENDPOINT"}},
-		{"unknown authority", resource{Endpoint: secure.URL, Key: Secret{value: vision.Key()}}, []string{"unknown authority", "SSL_CERT_FILE"}},
-		{"with TLS to a port without", resource{Endpoint: "https" + strings.TrimPrefix(vision.URL(), "http"), Key: Secret{value: vision.Key()}}, []string{"does not speak TLS", "VISION_TRAINING_ENDPOINT"}},
+		{"wrong key", resource{Endpoint: vision.URL(), Key: secretOf("wrong")}, []string{"401", "VISION_TRAINING_KEY"}},
+		{"wrong key in a file", resource{Alias: "eu", InFile: true, Endpoint: vision.URL(), Key: secretOf("wrong")}, []string{"key_file of eu in CONSUMER_RESOURCES"}},
+		{"nothing of Custom Vision", resource{Endpoint: vision.URL() + "/elsewhere", Key: secretOf(vision.Key())}, []string{"404", "VISION_TRAINING_ENDPOINT"}},
+		{"unknown authority", resource{Endpoint: secure.URL, Key: secretOf(vision.Key())}, []string{"unknown authority", "SSL_CERT_FILE"}},
+		{"with TLS to a port without", resource{Endpoint: "https" + strings.TrimPrefix(vision.URL(), "http"), Key: secretOf(vision.Key())}, []string{"does not speak TLS", "VISION_TRAINING_ENDPOINT"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.r.MaxRPS = 1000
