@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
@@ -152,17 +153,33 @@ func (v *verifier) checkExportBundle(d *bagfile.Deletion) {
 		return
 	}
 	raw, err := json.Marshal(d.ExportBundle)
-	if err != nil || !same(raw, p.ExportBundle) {
+	if err != nil || !same(raw, normalBundle(p.ExportBundle)) {
 		bad("its export bundle is not that of the receipt")
 	}
 	e := d.ExportBundle
-	if until := v.scope.ExportRetainUntil; e.Signed || (until == nil) != (e.RetainUntil == nil) || until != nil && !until.Equal(*e.RetainUntil) {
-		bad("its export bundle is called signed, which no bundle is, or is kept for another time than the command asks for")
+	if until := v.scope.ExportRetainUntil; e.TimeStamped && !e.Signed || (until == nil) != (e.RetainUntil == nil) || until != nil && !until.Equal(*e.RetainUntil) {
+		bad("its export bundle has a time stamp without a signature, or is kept for another time than the command asks for")
 	}
 	want := strings.TrimSuffix(p.Bundle.URI, string(sink.DeleteBag)+"/") + string(sink.ExportBag) + "/"
 	if e.URI != want || !sink.ValidDigest(e.ReceiptSHA256) || !sink.ValidDigest(e.ManifestSHA256) || e.Objects <= 0 {
 		bad("its export bundle is not one of this command: it has no digests, or is at %s", quote(e.URI))
 	}
+}
+
+// normalBundle is a receipt's export bundle with all members that this version knows; older ones
+// had fewer.
+func normalBundle(raw json.RawMessage) json.RawMessage {
+	var e bagfile.BundleRef
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if dec.Decode(&e) != nil {
+		return raw
+	}
+	normal, err := json.Marshal(e)
+	if err != nil {
+		return raw
+	}
+	return normal
 }
 
 // checkDeletedCounts compares the counts of deletion.json with the plan or with deleted.jsonl.

@@ -15,6 +15,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
 )
 
 // ToolName is the product's name in bags and receipts.
@@ -35,6 +36,9 @@ type Bags struct {
 	Account string              // that its resource means; empty when the alias is not configured
 	Keys    contract.DigestKeys // of the digest of its data, where that has metadata values
 	Digest  string              // that the command's job has; empty before there is one
+
+	Signing *signature.Maker // signs receipts; nil: they are unsigned
+	Now     func() time.Time
 
 	Log zerolog.Logger
 }
