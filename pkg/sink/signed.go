@@ -19,12 +19,17 @@ func (b *Bag) PutSignature(ctx context.Context, signature, publicKey []byte) (st
 		return false, errors.New("store signature: the bag is not sealed")
 	}
 	body := Bytes(signature, applicationJSON)
-	body.Meta = map[string]string{metaPublicKey: base64.StdEncoding.EncodeToString(publicKey)}
+	body.Meta = SignatureMeta(publicKey)
 	object, err := b.store.Put(ctx, b.root+Key(SignatureFile), body)
 	if err == nil && b.store.looksFirst.Load() { // another attempt may have looked at the same time
 		object, err = b.store.Describe(ctx, b.root+Key(SignatureFile))
 	}
 	return err == nil && object.SHA256 == body.SHA256, err
+}
+
+// SignatureMeta is the user metadata of a signature by the key with this DER.
+func SignatureMeta(publicKey []byte) map[string]string {
+	return map[string]string{metaPublicKey: base64.StdEncoding.EncodeToString(publicKey)}
 }
 
 // RemoveSignature removes a receipt.sigstore.json that is of no use: its receipt must not be stored
