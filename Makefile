@@ -58,7 +58,7 @@ race cuts programs scale labeller: export TMPDIR := $(SCRATCH)
 
 # Tests whose work is done by the program as a process of its own, and floods. Under the race
 # detector they would take a third of `make test`; what they run is raced by the other tests.
-PROGRAMS := TestSoak|TestAnswersThatAreBombs|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor|TestHostileTextIsPrintedNowhereRaw|TestFloodOfInvalidMessages|TestNewCommandsWaitForRoom
+PROGRAMS := TestSoak|TestVerifyWithOpenSSL|TestAnswersThatAreBombs|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor|TestHostileTextIsPrintedNowhereRaw|TestFloodOfInvalidMessages|TestNewCommandsWaitForRoom
 
 # `go vet` is a target of its own, so no test runs it again (-vet=off).
 .PHONY: race
