@@ -140,40 +140,40 @@ func (g guide) block(t *testing.T, after string) string {
 
 // signedBag is a signed bag in a folder, beside its public key and the certificates of its
 // authority, as docs/verify.md has it.
-type signedBag struct{ dir, key string }
+type signedBag struct {
+	dir, key  string
+	authority *signature.Authority
+}
 
 func newSignedBag(t *testing.T, kind string) signedBag {
 	t.Helper()
 	above := t.TempDir()
-	authority := opensslAuthority(t, filepath.Join(above, "authority"))
-	b := signedBag{filepath.Join(above, "bag"), keyPair(t, above, "receipts", kind)}
-	signBag(t, b.dir, b.key, authority)
-	mustShell(t, above, "cp authority/tsa-root.pem authority/tsa-chain.pem .")
+	b := signedBag{filepath.Join(above, "bag"), keyPair(t, above, "receipts", kind), opensslAuthority(t, filepath.Join(above, "authority"))}
+	signBag(t, b.dir, b.key, b.authority)
+	mustShell(t, above, "cp -r bag good && cp authority/tsa-root.pem authority/tsa-chain.pem .")
 	return b
 }
 
-// changes are what a check of a signed bag must find.
+// restore undoes changes.
+func (b signedBag) restore(t *testing.T) {
+	t.Helper()
+	mustShell(t, b.dir, "cp ../good/*.* .")
+}
+
+// changes are what a check of a signed bag must find. The last one changes the time stamp only.
 func (b signedBag) changes(t *testing.T) []struct{ name, how string } {
 	t.Helper()
-	other := newSignedBag2(t, filepath.Dir(b.dir), b)
+	above := t.TempDir()
+	signBag(t, filepath.Join(above, "other"), keyPair(t, above, "others", signature.P256), b.authority)
 	return []struct{ name, how string }{
 		{"the manifest is changed", "printf x >> manifest-sha256.txt"},
 		{"the receipt is changed", `sed -i 's/"images":4/"images":5/' receipt.json`},
-		{"another key signed", "cp " + other.dir + "/receipt.json " + other.dir + "/receipt.sigstore.json ."},
-		{"it has the time stamp of another signature", "cp ../stamped-otherwise.json receipt.sigstore.json"},
+		{"the receipt is changed, and what is signed with it", `sed -i 's/"images":4/"images":5/' receipt.json &&
+jq -c --arg p "$(base64 -w 0 receipt.json)" '.dsseEnvelope.payload = $p' ../good/receipt.sigstore.json > receipt.sigstore.json`},
+		{"another key signed", "cp " + above + "/other/receipt.json " + above + "/other/receipt.sigstore.json ."},
+		{"it has the time stamp of another signature", "jq -c --slurpfile o " + above + `/other/receipt.sigstore.json \
+'.verificationMaterial.timestampVerificationData = $o[0].verificationMaterial.timestampVerificationData' ../good/receipt.sigstore.json > receipt.sigstore.json`},
 	}
-}
-
-// newSignedBag2 signs the same bag by another key, and makes stamped-otherwise.json: the signature
-// of b with the time stamp of the other.
-func newSignedBag2(t *testing.T, above string, b signedBag) signedBag {
-	t.Helper()
-	authority := opensslAuthority(t, filepath.Join(above, "authority2"))
-	other := signedBag{filepath.Join(above, "other"), keyPair(t, above, "others", signature.P256)}
-	signBag(t, other.dir, other.key, authority)
-	mustShell(t, above, `jq -c --slurpfile o other/receipt.sigstore.json '.verificationMaterial.timestampVerificationData = $o[0].verificationMaterial.timestampVerificationData' \
-bag/receipt.sigstore.json > stamped-otherwise.json`)
-	return other
 }
 
 // The commands of docs/verify.md that need openssl accept a good bag, and none that was changed.
@@ -207,9 +207,9 @@ func TestVerifyWithOpenSSL(t *testing.T) {
 			if out := mustShell(t, b.dir, g.block(t, "And this shows its time")); !strings.Contains(out, "Time stamp: ") {
 				t.Errorf("no time:\n%s", out)
 			}
-			mustShell(t, filepath.Dir(b.dir), "cp -r bag good")
 			for _, c := range b.changes(t) {
-				mustShell(t, b.dir, "cp ../good/*.* . && "+c.how)
+				b.restore(t)
+				mustShell(t, b.dir, c.how)
 				if ok, out := check(); ok {
 					t.Errorf("%s, and it is accepted:\n%s", c.name, out)
 				}

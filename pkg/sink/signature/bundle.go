@@ -23,7 +23,7 @@ const MaxBytes = 6 << 20
 // Bundle is a signed statement.
 type Bundle struct {
 	Payload   []byte // the statement
-	KeyID     string // of the key that is said to have signed; see Key.ID
+	KeyID     string // of the key that is said to have signed, as the hint of the bundle's public key; see Key.ID
 	Signature []byte // over the pre-authentication encoding of type and payload (DSSE 1.0)
 	TimeStamp []byte // an RFC 3161 TimeStampResp over Signature, in DER; nil: there is none
 }
@@ -67,7 +67,8 @@ type timeStamp struct {
 func (b *Bundle) Encode() ([]byte, error) {
 	f := file{MediaType: MediaType, Envelope: dsse.Envelope{
 		PayloadType: PayloadType, Payload: base64.StdEncoding.EncodeToString(b.Payload),
-		Signatures: []dsse.Signature{{KeyID: b.KeyID, Sig: base64.StdEncoding.EncodeToString(b.Signature)}},
+		// Without a key id, which is optional: verifiers compare it with ids of their own making.
+		Signatures: []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(b.Signature)}},
 	}}
 	f.Material.PublicKey.Hint = b.KeyID
 	if b.TimeStamp != nil {
@@ -101,7 +102,7 @@ func Parse(raw []byte) (*Bundle, error) {
 	case len(envelope.Signatures) != 1:
 		return nil, fmt.Errorf("it has %d signatures, expected one", len(envelope.Signatures))
 	}
-	b := &Bundle{KeyID: envelope.Signatures[0].KeyID}
+	b := &Bundle{KeyID: f.Material.PublicKey.Hint}
 	var err error
 	if b.Payload, err = base64.StdEncoding.DecodeString(envelope.Payload); err != nil {
 		return nil, errors.New("its payload is not in base64")
