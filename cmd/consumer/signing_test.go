@@ -140,7 +140,7 @@ func TestVerifyKey(t *testing.T) {
 		{"signed", nil, exitDone, verify.Unchecked, "not checked: there is a file that should hold one; --key takes the public key"},
 		{"signed", []string{key}, exitDone, verify.Signed, "by key "},
 		{"signed", []string{other, key}, exitDone, verify.Signed, "by key "},
-		{"signed", []string{other}, exitVerify, verify.Foreign, "none of the given keys made it"},
+		{"signed", []string{other}, exitVerify, verify.Wrong, "none of the given keys made it"},
 		{"stamped", []string{key}, exitDone, verify.Signed, `by "CN=Test authority", as it says itself`},
 		{"stamped", nil, exitDone, verify.Unchecked, "not checked"},
 		{"missing", nil, exitVerify, verify.Unsigned, "it is missing: the receipt says that it is signed"},

@@ -208,7 +208,7 @@ func (v verified) signature() string {
 		return "none: the receipt is unsigned"
 	case verify.Signed:
 		return fmt.Sprintf("by key %s (%s)", v.SignedBy, strconv.Quote(v.KeyFile))
-	case verify.Foreign:
+	case verify.Wrong:
 		return "not by a given key, or not of this receipt: it counts for nothing"
 	}
 	return "not checked: there is a file that should hold one; --key takes the public key"

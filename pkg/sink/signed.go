@@ -21,7 +21,7 @@ func (b *Bag) PutSignature(ctx context.Context, signature, publicKey []byte) (st
 	body := Bytes(signature, applicationJSON)
 	body.Meta = SignatureMeta(publicKey)
 	object, err := b.store.Put(ctx, b.root+Key(SignatureFile), body)
-	if err == nil && b.store.looksFirst.Load() { // another attempt may have looked at the same time
+	if err == nil && b.store.lacks(conditions) { // another attempt may have looked at the same time
 		object, err = b.store.Describe(ctx, b.root+Key(SignatureFile))
 	}
 	return err == nil && object.SHA256 == body.SHA256, err

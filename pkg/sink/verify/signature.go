@@ -28,7 +28,7 @@ func (v *verifier) readSignature(ctx context.Context) error {
 	case !there, v.receipt == nil, !says && len(v.o.Keys) == 0:
 		return nil
 	}
-	raw, _, err := v.readSmall(ctx, sink.SignatureFile, signature.MaxBytes)
+	raw, _, err := v.readSmall(ctx, sink.SignatureFile)
 	if err != nil || raw == nil {
 		return err
 	}
@@ -38,17 +38,17 @@ func (v *verifier) readSignature(ctx context.Context) error {
 	}
 	if err != nil {
 		bad("%v", err)
-		v.foreign()
+		v.wrong()
 		return nil
 	}
 	p := &v.receipt.Predicate
 	switch {
 	case !bytes.Equal(b.Payload, v.raw):
 		bad("it is the signature of another receipt")
-		v.foreign()
+		v.wrong()
 	case says && b.KeyID != p.KeyID:
 		bad("it names the key %s, the receipt names %s", quote(b.KeyID), p.KeyID)
-		v.foreign()
+		v.wrong()
 	default:
 		v.checkSigner(b)
 	}
@@ -56,10 +56,10 @@ func (v *verifier) readSignature(ctx context.Context) error {
 	return nil
 }
 
-// foreign says of a signature that it is not what it has to be. Without keys it is not checked.
-func (v *verifier) foreign() {
+// wrong says of a signature that it is not what it has to be. Without keys it is not checked.
+func (v *verifier) wrong() {
 	if len(v.o.Keys) > 0 {
-		v.report.Signature = Foreign
+		v.report.Signature = Wrong
 	}
 }
 
@@ -80,7 +80,7 @@ func (v *verifier) checkSigner(b *signature.Bundle) {
 		v.report.Signature, v.report.Signer = Signed, key.ID()
 		return
 	}
-	v.foreign()
+	v.wrong()
 	v.problem(sink.SignatureFile, "none of the given keys made it: it names the key %s", quote(b.KeyID))
 }
 

@@ -33,7 +33,7 @@ const (
 	Unsigned  Signature = "none"      // there is none
 	Unchecked Signature = "unchecked" // there is one, and it was not held against a key
 	Signed    Signature = "signed"    // one of the keys made it: Report.Signer
-	Foreign   Signature = "foreign"   // none of the keys made it, or not of this receipt
+	Wrong     Signature = "wrong"     // none of the keys made it, or not of this receipt
 )
 
 // Problem is something wrong with a bag. Both texts are printable.
