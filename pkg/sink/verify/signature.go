@@ -75,7 +75,8 @@ func (v *verifier) checkSigner(b *signature.Bundle) {
 		}
 		if p.Signed && p.KeyID != key.ID() {
 			v.problem(sink.SignatureFile, "the key %s made it, the receipt names %s", key.ID(), p.KeyID)
-			break
+			v.wrong()
+			return
 		}
 		v.report.Signature, v.report.Signer = Signed, key.ID()
 		return
