@@ -103,7 +103,7 @@ type config struct {
 	VerifyTimeout  time.Duration
 	TraceRetention time.Duration
 	PseudonymKey   Secret
-	Signing        *signature.Maker // nil: receipts are unsigned
+	Signing        *signature.Maker `json:"-"` // nil: receipts are unsigned
 	HTTPAddr       string
 	Drain          time.Duration
 }

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
@@ -153,7 +152,7 @@ func (v *verifier) checkExportBundle(d *bagfile.Deletion) {
 		return
 	}
 	raw, err := json.Marshal(d.ExportBundle)
-	if err != nil || !same(raw, normalBundle(p.ExportBundle)) {
+	if err != nil || !same(raw, p.ExportBundle) {
 		bad("its export bundle is not that of the receipt")
 	}
 	e := d.ExportBundle
@@ -164,22 +163,6 @@ func (v *verifier) checkExportBundle(d *bagfile.Deletion) {
 	if e.URI != want || !sink.ValidDigest(e.ReceiptSHA256) || !sink.ValidDigest(e.ManifestSHA256) || e.Objects <= 0 {
 		bad("its export bundle is not one of this command: it has no digests, or is at %s", quote(e.URI))
 	}
-}
-
-// normalBundle is a receipt's export bundle with all members that this version knows; older ones
-// had fewer.
-func normalBundle(raw json.RawMessage) json.RawMessage {
-	var e bagfile.BundleRef
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if dec.Decode(&e) != nil {
-		return raw
-	}
-	normal, err := json.Marshal(e)
-	if err != nil {
-		return raw
-	}
-	return normal
 }
 
 // checkDeletedCounts compares the counts of deletion.json with the plan or with deleted.jsonl.
