@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/internal/keyfile"
+	"github.com/cvconsumer/cvconsumer/internal/secret"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 )
 
@@ -175,9 +176,34 @@ func (p *problems) secret(variable, value, file string) Secret {
 		p.add(variable, "and %s_FILE are both set: set one of them", variable)
 		return Secret{}
 	}
-	s := Secret{value: value, file: file}
+	s := Secret{value: secret.New(value), file: file}
 	if _, err := s.Reveal(); err != nil {
 		p.add(variable+"_FILE", "%v", err)
+		return Secret{}
+	}
+	return s
+}
+
+// A key under which values are replaced by pseudonyms must not be guessed, or every value that is
+// suspected can be looked for.
+const (
+	leastKeyBytes  = 16
+	leastKeyDigits = 5 // different bytes: random digits in hex have more
+)
+
+// macKey takes a key from a file, and refuses one that can be guessed.
+func (p *problems) macKey(variable, file string) Secret {
+	s := p.secret(variable, "", file)
+	key, err := s.Reveal()
+	if !s.IsSet() || err != nil {
+		return s
+	}
+	different := map[byte]bool{}
+	for _, b := range []byte(key) {
+		different[b] = true
+	}
+	if len(key) < leastKeyBytes || len(different) < leastKeyDigits {
+		p.add(variable+"_FILE", "the key has %d bytes, %d of them different, so it can be guessed: use at least %d random bytes, as openssl rand -hex 32 makes them", len(key), len(different), leastKeyBytes)
 		return Secret{}
 	}
 	return s

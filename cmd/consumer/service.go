@@ -81,6 +81,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 		listening: make(chan string, 1), serving: make(chan struct{}),
 	}
 	s.monitor = newMonitor(s.health, s.metrics, log)
+	c.warnOfOpenKeyFiles(log)
 	var err error
 	if s.api, err = s3Client(ctx, c.S3, s.metrics); err != nil {
 		return nil, err
@@ -119,6 +120,9 @@ func (c config) client(r resource, m *metrics) (*cv.Client, error) {
 	client, err := cv.New(r.Endpoint, credential, o)
 	if err != nil {
 		return nil, settingsError(fmt.Sprintf("resource %s: %v", r.Alias, err))
+	}
+	if m != nil {
+		m.expectResource(r.Alias, client.Pace)
 	}
 	return client, nil
 }
@@ -174,7 +178,11 @@ func (s *service) run(ctx context.Context) error {
 	var opened queueState
 	ping := func(ctx context.Context) error {
 		s.monitor.note(delivery.DependencyNATS, natsconn.Notes(nc)...)
-		return opened.ping(ctx, nc)
+		err := opened.ping(ctx, nc)
+		if q := opened.secrets(); err == nil && q != nil {
+			s.measure(ctx, q)
+		}
+		return err
 	}
 	for _, one := range s.probes(ping, opened.secrets) {
 		probes.Go(func() { s.monitor.watch(probing, one) })
@@ -188,6 +196,13 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	return s.serve(ctx, q)
+}
+
+// measure shows in the metrics what the queues hold; the last numbers stay while NATS does not say.
+func (s *service) measure(ctx context.Context, q *natsq.Queue) {
+	if b, err := q.Backlog(ctx); err == nil {
+		s.metrics.showBacklog(b, time.Now()) //nolint:forbidigo // an age for people
+	}
 }
 
 // queueState is what is known of the streams: nothing yet, why they cannot be used, or the queue
@@ -295,7 +310,7 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(), SpoolDir: s.spoolDir,
 		Commands: s.c.Commands, Units: s.c.Workers, Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
 		Threshold: s.c.Threshold, Overlap: s.c.Overlap, Deletes: s.c.Deletes, VerifyTimeout: s.c.VerifyTimeout,
-		Pseudonym: *s.pseudonym, Signing: s.c.Signing, Version: build().Version, Health: s.health, Log: s.log,
+		LockMode: s.c.LockMode, Pseudonym: *s.pseudonym, Signing: s.c.Signing, Version: build().Version, Health: s.health, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -313,7 +328,7 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	ended := make([]error, 2)
 	loops.Go(func() {
 		ended[0] = q.ServeCommands(ctx, work, natsq.Loop{Slots: s.c.Commands, Ready: s.health.Ready, Handle: func(ctx context.Context, d delivery.Delivery) delivery.Disposition {
-			return s.metrics.countDelivery(queueCommands, func() delivery.Disposition { return h.Command(ctx, d) })
+			return s.metrics.countDelivery(queueCommands, d.Delivered, func() delivery.Disposition { return h.Command(ctx, d) })
 		}})
 	})
 	loops.Go(func() {
@@ -358,7 +373,11 @@ func (s *service) learnStore(ctx context.Context) error {
 	if s.learned.Load() {
 		return nil
 	}
-	if err := s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey)); err != nil {
+	err := s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))
+	if errors.Is(err, sink.ErrNotKept) {
+		return fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err)
+	}
+	if err != nil {
 		return fmt.Errorf("try what the store knows: %w", err)
 	}
 	s.learned.Store(true)

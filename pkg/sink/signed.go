@@ -19,12 +19,24 @@ func (b *Bag) PutSignature(ctx context.Context, signature, publicKey []byte) (st
 		return false, errors.New("store signature: the bag is not sealed")
 	}
 	body := Bytes(signature, applicationJSON)
-	body.Meta = SignatureMeta(publicKey)
+	body.Meta, body.lock = SignatureMeta(publicKey), b.locked
 	object, err := b.store.Put(ctx, b.root+Key(SignatureFile), body)
 	if err == nil && b.store.lacks(conditions) { // another attempt may have looked at the same time
 		object, err = b.store.Describe(ctx, b.root+Key(SignatureFile))
 	}
-	return err == nil && object.SHA256 == body.SHA256, err
+	if err != nil || object.SHA256 != body.SHA256 {
+		return false, err
+	}
+	return true, b.takeBack(ctx, object, b.LockSignature(ctx, object.SHA256))
+}
+
+// LockSignature locks the stored receipt.sigstore.json, which has this SHA-256 (hex), as Retain
+// locked the bag; it does nothing for a bag that is not locked. Errors: those of Retain.
+func (b *Bag) LockSignature(ctx context.Context, sha256 string) error {
+	if b.locked == nil {
+		return nil
+	}
+	return b.store.retain(ctx, b.root+Key(SignatureFile), sha256, *b.locked)
 }
 
 // SignatureMeta is the user metadata of a signature by the key with this DER.

@@ -106,6 +106,7 @@ type Receipt struct {
 	URI        string // where the bag was made; as the bag has it
 	Reference  string // the requester's own; as the bag has it
 	Exceptions int64
+	Retention  *sink.ReceiptRetention // as the receipt says; nil: none
 }
 
 // Failure is what a report tells of the evidence of a failed delete.

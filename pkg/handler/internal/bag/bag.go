@@ -37,8 +37,9 @@ type Bags struct {
 	Keys    contract.DigestKeys // of the digest of its data, where that has metadata values
 	Digest  string              // that the command's job has; empty before there is one
 
-	Signing *signature.Maker // signs receipts; nil: they are unsigned
-	Now     func() time.Time
+	LockMode string           // of the retention of bags: sink.Governance or sink.Compliance
+	Signing  *signature.Maker // signs receipts; nil: they are unsigned
+	Now      func() time.Time
 
 	Log zerolog.Logger
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -44,7 +45,9 @@ type Statement struct {
 }
 
 // Commit writes the receipt of a sealed bag, which says so, once the bag agrees with it; before it
-// the signature, if it is to have one.
+// the signature, if it is to have one. A bag that is to be kept is locked between: nothing is
+// locked that was not verified. After a crash while it is being locked the next attempt seals it
+// again, and passes over what is locked.
 func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, sealed sink.SealedBag, says Statement) (Proof, error) {
 	if says.Signed {
 		made, err := b.signed(ctx, kind, out, sealed, says)
@@ -58,7 +61,7 @@ func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal
 			return Proof{}, fmt.Errorf("remove the signature of another receipt: %w", err)
 		}
 	}
-	statement, err := b.statement(kind, sealed, says)
+	statement, err := b.statement(kind, sealed, b.retention(kind, sealed), says)
 	if err != nil {
 		return Proof{}, err
 	}
@@ -69,11 +72,14 @@ func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal
 	if err := agree(ctx, out, receipt, false); err != nil {
 		return Proof{}, err
 	}
+	if err := b.lock(ctx, kind, out, statement.Predicate.Retention); err != nil {
+		return Proof{}, err
+	}
 	return Proof{}, storeReceipt(ctx, out, receipt)
 }
 
 // statement is the receipt that says so.
-func (b Bags) statement(kind sink.BagKind, sealed sink.SealedBag, says Statement) (sink.Receipt, error) {
+func (b Bags) statement(kind sink.BagKind, sealed sink.SealedBag, retention *sink.ReceiptRetention, says Statement) (sink.Receipt, error) {
 	scope, err := contract.Marshal(says.Scope)
 	if err != nil {
 		return sink.Receipt{}, fmt.Errorf("encode the scope: %w", err)
@@ -102,7 +108,7 @@ func (b Bags) statement(kind sink.BagKind, sealed sink.SealedBag, says Statement
 			ID: c.ID, Action: string(c.Action), Reference: c.Data.Reference, Resource: c.Data.Resource, Account: says.Account, SHA256: says.Request,
 		},
 		Scope: scope, Outcome: string(says.Outcome), Counts: bagfile.Counts(says.Counts).ByName(), Exceptions: says.Exceptions,
-		Verification: verification, Residuals: residuals,
+		Verification: verification, Residuals: residuals, Retention: retention, Encryption: b.Store.Encryption(),
 		Tool: sink.ReceiptTool{Name: ToolName, Version: says.Tool}, StartedAt: says.StartedAt, FinishedAt: says.FinishedAt,
 		Ledger: sink.ReceiptLedger{Entries: says.Ledger.Entries, Head: says.Ledger.Head},
 		Bundle: sink.ReceiptBundle{URI: b.URI(kind)},
@@ -192,6 +198,9 @@ func (b Bags) receipt(ctx context.Context, kind sink.BagKind, known *Proof) (*co
 			URI: b.URI(kind), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: HexSHA256(raw),
 			Objects: int64(says.Bundle.Objects), Signed: known.Signed, TimeStamped: known.TimeStamped,
 		},
+	}
+	if kept := says.Retention; kept != nil {
+		data.Bundle.RetainUntil = &kept.RetainUntil
 	}
 	for _, left := range says.Residuals {
 		data.Residuals = append(data.Residuals, contract.Residual{Category: contract.Category(left.Category), Reason: left.Reason})
@@ -293,7 +302,7 @@ func unfit(ctx context.Context, store *sink.Store, layout sink.Layout, prefix st
 	}
 	recordSHA256 := ""
 	for _, subject := range receipt.Subject {
-		digest, err := digestOf(ctx, store, layout.Key(kind, sink.Path(subject.Name)), func(l sink.ManifestLine) {
+		digest, err := digestOf(ctx, store, layout.Key(kind, sink.Path(subject.Name)), mostOf(says.Bundle.PayloadObjects), func(l sink.ManifestLine) {
 			if l.Path == recordFile {
 				recordSHA256 = l.SHA256
 			}
@@ -326,9 +335,15 @@ func unfit(ctx context.Context, store *sink.Store, layout sink.Layout, prefix st
 	return "", nil
 }
 
+// mostOf is how large a manifest of so many files can be, in bytes; tag manifests have few lines.
+func mostOf(files int) int64 {
+	const line = 1200 // a key has 1024 bytes at most
+	return line * int64(min(max(files, 1000), 10*cv.MaxCount))
+}
+
 // digestOf is the SHA-256 of a stored manifest, each line of which it shows; empty when there is
-// none.
-func digestOf(ctx context.Context, store *sink.Store, key sink.Key, show func(sink.ManifestLine)) (string, error) {
+// none of at most so many bytes.
+func digestOf(ctx context.Context, store *sink.Store, key sink.Key, most int64, show func(sink.ManifestLine)) (string, error) {
 	stored, _, err := store.Open(ctx, key)
 	if errors.Is(err, sink.ErrNotFound) {
 		return "", nil
@@ -338,7 +353,8 @@ func digestOf(ctx context.Context, store *sink.Store, key sink.Key, show func(si
 	}
 	defer stored.Close()
 	hash := sha256.New()
-	for line, err := range sink.ManifestLines(io.TeeReader(stored, hash)) {
+	rest := &io.LimitedReader{R: stored, N: most + 1}
+	for line, err := range sink.ManifestLines(io.TeeReader(rest, hash)) {
 		var unread *sink.ReadError
 		switch {
 		case errors.As(err, &unread):
@@ -346,6 +362,9 @@ func digestOf(ctx context.Context, store *sink.Store, key sink.Key, show func(si
 		case err == nil:
 			show(line)
 		}
+	}
+	if rest.N == 0 {
+		return "", nil
 	}
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }

@@ -40,7 +40,11 @@ func (b Bags) signed(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal
 				return earlier, err
 			}
 		}
-		made, key, err := b.sign(ctx, kind, out, sealed, says)
+		kept := b.retention(kind, sealed)
+		made, key, err := b.sign(ctx, kind, out, sealed, kept, says)
+		if err == nil {
+			err = b.lock(ctx, kind, out, kept) // the signature too, as it is written
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -61,7 +65,7 @@ func (b Bags) signed(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal
 }
 
 // sign signs the receipt that says so, once the bag agrees with it.
-func (b Bags) sign(ctx context.Context, kind sink.BagKind, out *sink.Bag, sealed sink.SealedBag, says Statement) (*signature.Bundle, *signature.Key, error) {
+func (b Bags) sign(ctx context.Context, kind sink.BagKind, out *sink.Bag, sealed sink.SealedBag, kept *sink.ReceiptRetention, says Statement) (*signature.Bundle, *signature.Key, error) {
 	if b.Signing == nil {
 		return nil, nil, b.waitFor(contract.WaitCredential, "this command's receipt is to be signed, and there is no key any more: set CONSUMER_SIGNING_KEY_FILE until it has ended")
 	}
@@ -69,7 +73,7 @@ func (b Bags) sign(ctx context.Context, kind sink.BagKind, out *sink.Bag, sealed
 	if err != nil {
 		return nil, nil, b.waitFor(contract.WaitCredential, "the receipt cannot be signed: CONSUMER_SIGNING_KEY_FILE: "+err.Error())
 	}
-	statement, err := b.statement(kind, sealed, says)
+	statement, err := b.statement(kind, sealed, kept, says)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,8 +135,8 @@ func (b Bags) waitFor(what, detail string) error {
 	return &action.WaitError{Waiting: contract.Waiting{For: what, Detail: detail, Since: b.Now().UTC()}}
 }
 
-// adoptSignature is the stored signature if it is of a receipt that the bag agrees with; nil when
-// there is none. One that is of no use was not stored by an attempt at this command: it is removed.
+// adoptSignature is the stored signature if it is of a receipt that the bag agrees with, once the
+// bag is locked as that says; nil when there is none. One that is of no use was not stored by an attempt at this command: it is removed.
 func (b Bags) adoptSignature(ctx context.Context, kind sink.BagKind, out *sink.Bag) (*signature.Bundle, error) {
 	raw, key, err := b.Store.Signature(ctx, b.Layout.Bag(kind), signature.MaxBytes)
 	if errors.Is(err, sink.ErrNotFound) { // one without a right seal is removed by who stores one
@@ -141,13 +145,16 @@ func (b Bags) adoptSignature(ctx context.Context, kind sink.BagKind, out *sink.B
 	if err != nil {
 		return nil, fmt.Errorf("read the signature: %w", err)
 	}
-	made, doubt := checkSignature(raw, key)
+	made, receipt, doubt := checkSignature(raw, key)
 	if doubt == nil {
 		var contradicts *contract.Error
 		if err := agree(ctx, out, made.Payload, true); err != nil && !errors.As(err, &contradicts) {
 			return nil, err
 		} else if err == nil {
-			return made, nil
+			if err = b.lock(ctx, kind, out, receipt.Predicate.Retention); err == nil {
+				err = out.LockSignature(ctx, HexSHA256(raw))
+			}
+			return made, err
 		}
 		doubt = contradicts
 	}
@@ -160,33 +167,33 @@ func (b Bags) adoptSignature(ctx context.Context, kind sink.BagKind, out *sink.B
 
 // checkSignature reads a stored signature, and checks that the key stored with it is the one that
 // its receipt names, and made it; and that it has the time stamp that its receipt requires.
-func checkSignature(raw, publicKey []byte) (*signature.Bundle, error) {
+func checkSignature(raw, publicKey []byte) (*signature.Bundle, *sink.Receipt, error) {
 	made, err := signature.Parse(raw)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the caller says what it reads
+		return nil, nil, err //nolint:wrapcheck // the caller says what it reads
 	}
 	receipt, err := sink.ParseReceipt(made.Payload)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what it reads
+		return nil, nil, err //nolint:wrapcheck // it says what it reads
 	}
 	key, err := signature.KeyFromDER(publicKey)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what it reads
+		return nil, nil, err //nolint:wrapcheck // it says what it reads
 	}
 	switch p := receipt.Predicate; {
 	case !p.Signed || p.KeyID != key.ID() || made.KeyID != key.ID():
-		return nil, errors.New("the receipt names another key")
+		return nil, nil, errors.New("the receipt names another key")
 	case !made.SignedBy(key):
-		return nil, errors.New("the key that the receipt names did not make it")
+		return nil, nil, errors.New("the key that the receipt names did not make it")
 	case p.Timestamp == string(signature.Required) && made.TimeStamp == nil:
-		return nil, errors.New("it has no time stamp")
+		return nil, nil, errors.New("it has no time stamp")
 	}
 	if made.TimeStamp != nil {
 		if _, err := signature.ParseTimeStamp(made.TimeStamp, made.Signature); err != nil {
-			return nil, err //nolint:wrapcheck // it says what it reads
+			return nil, nil, err //nolint:wrapcheck // it says what it reads
 		}
 	}
-	return made, nil
+	return made, receipt, nil
 }
 
 // proof is what is stored beside a receipt, given raw, too. What should be there and is not, or is
@@ -201,7 +208,7 @@ func (b Bags) proof(ctx context.Context, kind sink.BagKind, raw []byte, receipt 
 	}
 	var made *signature.Bundle
 	if err == nil {
-		made, err = checkSignature(stored, key)
+		made, _, err = checkSignature(stored, key)
 	}
 	if err == nil && !bytes.Equal(made.Payload, raw) {
 		err = errors.New("it is of another receipt")

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -48,14 +50,13 @@ const (
 	KindCounts Kind = "counts"
 )
 
-// Known reports whether this build can do units of this kind.
-func (k Kind) Known() bool {
-	switch k {
-	case KindProject, KindPage, KindBatch, KindPerformances, KindExports, KindPredictions, KindCounts:
-		return true
-	}
-	return false
+// Kinds are all kinds that this build can do.
+func Kinds() []Kind {
+	return []Kind{KindProject, KindPage, KindBatch, KindPerformances, KindExports, KindPredictions, KindCounts}
 }
+
+// Known reports whether this build can do units of this kind.
+func (k Kind) Known() bool { return slices.Contains(Kinds(), k) }
 
 // Unit is the smallest piece of a job that is done whole and can be done again. It carries all its
 // worker needs to know, except the values of image metadata: those stay in the command, which the
@@ -85,6 +86,7 @@ type Unit struct {
 	Proven   string           `json:"proven,omitempty"`   // fingerprint of the credential that read the project; see account.Control
 	Known    []uuid.UUID      `json:"known,omitempty"`    // projects that the account listed when the export was planned
 	Measure  *Measure         `json:"measure,omitempty"`  // of a project: what its performance is asked with
+	Asked    string           `json:"asked,omitempty"`    // the attempt of the coordinator that queued it, in hex: what the unit waits for is told to no other one
 	Seal     string           `json:"seal,omitempty"`     // see Seal
 }
 
@@ -228,7 +230,7 @@ func identity(body []byte) (string, error) {
 	if err := json.Unmarshal(body, &members); err != nil {
 		return "", fmt.Errorf("decode unit: %w", err)
 	}
-	for _, name := range []string{"seq", "stream", "digest", "seal"} {
+	for _, name := range []string{"seq", "stream", "digest", "asked", "seal"} {
 		delete(members, name)
 	}
 	b, err := json.Marshal(members) // in the order of their names
@@ -262,8 +264,15 @@ func SealedBody(work *sink.Store, body []byte, seal string) (bool, error) {
 	return err == nil && work.SealedText(kindOfSeal, identity, seal), err
 }
 
-// check fails for numbers that no unit has: they are used as indices, and to reckon.
+// NewAsked names an attempt of a coordinator.
+func NewAsked() string { return strings.ReplaceAll(uuid.NewString(), "-", "") }
+
+// check fails for numbers that no unit has: they are used as indices, and to reckon. So it does for
+// what names no attempt, since an object has that in its name.
 func (u Unit) check() error {
+	if _, err := hex.DecodeString(u.Asked); err != nil || len(u.Asked) > 32 {
+		return errors.New("the attempt that asked for it has an odd name")
+	}
 	if u.N < 0 || u.N > cv.MaxCount || u.Skip < 0 || u.Skip > cv.MaxCount || u.Pass < 0 || u.Pass > cv.MaxCount {
 		return fmt.Errorf("n %d, skip %d or reading %d is out of bounds", u.N, u.Skip, u.Pass)
 	}
