@@ -71,7 +71,7 @@ race cuts programs scale labeller: export TMPDIR := $(SCRATCH)
 
 # Tests whose work is done by the program as a process of its own, and floods. Under the race
 # detector they would take a third of `make test`; what they run is raced by the other tests.
-PROGRAMS := TestSoak|TestAnswersThatAreBombs|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor|TestHostileTextIsPrintedNowhereRaw|TestFloodOfInvalidMessages|TestNewCommandsWaitForRoom
+PROGRAMS := TestSoak|TestVerifyWithOpenSSL|TestAnswersThatAreBombs|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor|TestHostileTextIsPrintedNowhereRaw|TestFloodOfInvalidMessages|TestNewCommandsWaitForRoom
 
 # `go vet` is a target of its own, so no test runs it again (-vet=off).
 .PHONY: race
@@ -91,6 +91,15 @@ cuts: ## Kill a replica before and after each kind of effect of a command, forge
 .PHONY: programs
 programs: ## Run the command line's stories, the soak in short, floods, and the tests that kill or fill up a consumer
 	go test -vet=off -count=1 -v -timeout 20m -run '^($(PROGRAMS))$$' ./cmd/consumer | grep -vE '^\s*(=== |--- PASS: .*/)'
+
+# Not a part of `make test`: it takes minutes to build.
+COSIGN ?= dist/cosign
+dist/cosign:
+	GOBIN=$(CURDIR)/dist go install github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3
+
+.PHONY: cosign
+cosign: $(COSIGN) ## Check signed bundles with cosign, good ones and changed ones, as docs/verify.md says (COSIGN=…: a program that is there)
+	go test -vet=off -count=1 -v -tags cosign -run '^TestVerifyWithCosign$$' ./cmd/consumer -cosign $(abspath $(COSIGN))
 
 # Not under the race detector: NATS, S3 and the simulator would take many minutes there.
 .PHONY: scale

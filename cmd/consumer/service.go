@@ -132,6 +132,9 @@ func (s *service) dependencies() []string {
 	for alias := range s.resources {
 		all = append(all, delivery.DependencyTraining(alias))
 	}
+	if s.c.Signing != nil {
+		all = append(all, delivery.DependencySigning)
+	}
 	return all
 }
 
@@ -211,7 +214,7 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(), SpoolDir: s.spoolDir,
 		Commands: s.c.Commands, Units: s.c.Workers, Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
 		Threshold: s.c.Threshold, Overlap: s.c.Overlap, Deletes: s.c.Deletes, VerifyTimeout: s.c.VerifyTimeout,
-		LockMode: s.c.LockMode, Pseudonym: *s.pseudonym, Version: build().Version, Health: s.health, Log: s.log,
+		LockMode: s.c.LockMode, Pseudonym: *s.pseudonym, Signing: s.c.Signing, Version: build().Version, Health: s.health, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -321,6 +324,12 @@ func (s *service) probes(pingNATS func(context.Context) error, secrets func() *n
 		{delivery.DependencyHost, r.host, r.host, func(context.Context) error {
 			return shortage.Check(s.spoolDir, s.health.Problems()[delivery.DependencyHost])
 		}},
+	}
+	if s.c.Signing != nil {
+		all = append(all, probe{delivery.DependencySigning, r.host, r.host, func(context.Context) error {
+			_, err := s.c.Signing.Key()
+			return err
+		}})
 	}
 	for alias, client := range s.resources {
 		all = append(all, probe{delivery.DependencyTraining(alias), r.training, r.training, func(ctx context.Context) error {

@@ -58,7 +58,7 @@ type verdict struct {
 
 // check verifies the bundles of all places. It gives the results in the order of places and of
 // bundles in them, what is to be said of the places, and the worst result.
-func (c verifyCmd) check(p *program, places []location, show *readings) (results []verified, remarks []string, worst error, err error) {
+func (c verifyCmd) check(p *program, places []location, keys publicKeys, show *readings) (results []verified, remarks []string, worst error, err error) {
 	group, ctx := errgroup.WithContext(p.ctx)
 	group.SetLimit(bagsAtOnce)
 	var all []*verdict
@@ -73,7 +73,7 @@ func (c verifyCmd) check(p *program, places []location, show *readings) (results
 		for _, bag := range found.Bags {
 			one := &verdict{}
 			all = append(all, one)
-			group.Go(func() error { return c.bag(ctx, one, at.within(bag.Root), bag.Source, show) })
+			group.Go(func() error { return verifyBag(ctx, one, at.within(bag.Root), bag.Source, keys, show) })
 		}
 	}
 	if err := group.Wait(); err != nil {
@@ -119,19 +119,20 @@ func (at location) within(root string) string {
 	return strings.TrimSuffix(at.where, "/") + "/" + root
 }
 
-// bag verifies one bundle: as one of this program's unless it is certain that it is none.
-func (c verifyCmd) bag(ctx context.Context, one *verdict, where string, src verify.Source, show *readings) error {
+// verifyBag verifies one bundle: as one of this program's unless it is certain that it is none.
+func verifyBag(ctx context.Context, one *verdict, where string, src verify.Source, keys publicKeys, show *readings) error {
 	progress, end := show.of(where)
 	defer end()
 	check := verify.Bag
-	if c.Key == "" && verify.Foreign(ctx, src) { // a bag of another tool is signed by no key
+	if len(keys.keys) == 0 && verify.Foreign(ctx, src) { // a bag of another tool is signed by no key
 		check = bagit.Check
 	}
-	r, err := check(ctx, src, verify.Options{Progress: progress})
+	r, err := check(ctx, src, verify.Options{Progress: progress, Keys: keys.keys})
 	if ctx.Err() != nil {
 		return fmt.Errorf("verify %s: %w", where, context.Cause(ctx))
 	}
 	one.verified = describeReport(where, r)
+	one.KeyFile = keys.files[one.SignedBy]
 	switch {
 	case err != nil && r.Files == 0:
 		one.err = unreachable(err)
