@@ -154,7 +154,7 @@ var otherStores = map[string]otherStore{
 }
 
 // The stores of others that can be installed here do all that is asked of one. make stores installs
-// them; without -stores there is none.
+// them; without -stores there are none to run.
 func TestRunOnOtherStores(t *testing.T) {
 	for name, store := range otherStores {
 		program := filepath.Join(*storesPath, store.program)
