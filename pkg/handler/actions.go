@@ -146,6 +146,6 @@ func (r *run) deleter() *deletion.Deleter {
 		},
 		Attempt: r, Exporter: r.exporter(), Holds: c.Queue.Holds,
 		Client: r.client, Ledger: r.ledger, Calls: r.calls, Control: r.control, Bags: r.bags,
-		Command: r.command, Job: r.job, Log: r.log,
+		Command: r.command, Revoked: r.revoked, Job: r.job, Log: r.log,
 	}
 }

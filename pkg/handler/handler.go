@@ -17,6 +17,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/internal/share"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/trust"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/activity"
@@ -139,7 +140,8 @@ type Config struct {
 
 	Threshold, Overlap float64 // of GetIterationPerformance, default DefaultThreshold and DefaultOverlap
 
-	Deletes       contract.DeletePolicy // default DeletesEnabled
+	Trust         trust.Policy          // whose signatures commands need; default: none is looked at
+	Deletes       contract.DeletePolicy // default DeletesEnabled, with approvers DeletesApproved
 	VerifyTimeout time.Duration         // for a deletion to be seen in the service, default DefaultVerifyTimeout
 
 	Pseudonym contract.Pseudonymizer
@@ -220,7 +222,7 @@ func (c Config) withDefaults() Config {
 	if c.Wait == nil {
 		c.Wait = sleep
 	}
-	c.Deletes = orDefault(c.Deletes, contract.DeletesEnabled)
+	c.Deletes = c.Trust.Deletes(orDefault(c.Deletes, contract.DeletesEnabled))
 	c.VerifyTimeout = orDefault(c.VerifyTimeout, DefaultVerifyTimeout)
 	c.Commands = orDefault(c.Commands, DefaultCommands)
 	c.Units = orDefault(c.Units, DefaultUnits)

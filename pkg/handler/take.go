@@ -22,7 +22,7 @@ func (r *run) validate(ctx context.Context) (*settlement, error) {
 		}
 		return nil, nil
 	}
-	refusal := r.h.cfg.Features.Unsupported(r.command)
+	refusal := cmp.Or(r.revoked, r.h.cfg.Features.Unsupported(r.command))
 	now := r.h.cfg.Now()
 	if r.message.Time.After(now) {
 		now = r.message.Time

@@ -32,11 +32,12 @@ const (
 // first that applies is the answer. All are judged before anything was changed. DecodeCommand
 // judges invalid_command, Features.Unsupported what is not there yet (invalid_command too) and
 // NotDeletable not_deletable; the rest needs the job, a clock, the configuration or the service,
-// and is the coordinator's to judge. The codes of a refused cancel are invalid_command, unsigned
-// and too_late, in this order.
+// and is the coordinator's to judge. Where signatures are demanded, package trust judges unsigned
+// before everything else. The codes of a refused cancel are unsigned, invalid_command and too_late,
+// in this order.
 func RefusalOrder() []string {
 	return []string{
-		CodeInvalidCommand, CodeIDConflict, CodeExpired, CodeUnknownResource, CodeNotDeletable, CodeDeletesDisabled, CodeUnsigned,
+		CodeUnsigned, CodeInvalidCommand, CodeIDConflict, CodeExpired, CodeUnknownResource, CodeNotDeletable, CodeDeletesDisabled,
 		CodeIterationPublished, CodePreconditionFailed, CodePlanChanged, CodeLegalHold, CodeReadOnly,
 	}
 }
@@ -103,7 +104,6 @@ func NotDeletable(c Command) *Refusal {
 // name, never ignored.
 type Features struct {
 	Retention bool // retain_until and export_retain_until
-	Signature bool // signed commands
 }
 
 // Unsupported refuses a command that asks for something this build does not do yet:
@@ -115,7 +115,6 @@ func (f Features) Unsupported(c Command) *Refusal {
 	}{
 		{f.Retention, c.Data.RetainUntil != nil, "retain_until"},
 		{f.Retention, c.Data.ExportRetainUntil != nil, "export_retain_until"},
-		{f.Signature, c.Signature != "", HeaderSignature},
 	} {
 		if feature.asked && !feature.enabled {
 			return c.Refuse(CodeInvalidCommand, feature.field, "not supported yet")

@@ -31,7 +31,7 @@ func TestNotDeletable(t *testing.T) {
 }
 
 func TestUnsupported(t *testing.T) {
-	all := Features{Retention: true, Signature: true}
+	all := Features{Retention: true}
 	for name, tt := range map[string]struct {
 		action, data string
 		without      func(*Features)
@@ -57,15 +57,11 @@ func TestUnsupported(t *testing.T) {
 	if r := (Features{}).Unsupported(c); r != nil {
 		t.Errorf("a plain export is refused: %v", r)
 	}
-	c.Signature = "key.signature"
-	if r := (Features{}).Unsupported(c); r == nil || r.Field != "Cv-Signature" {
-		t.Errorf("a signature is ignored: %v", r)
-	}
 }
 
 func TestRefusalOrder(t *testing.T) {
 	order := RefusalOrder()
-	if order[0] != CodeInvalidCommand || len(order) != 12 || !slices.Contains(order, CodeReadOnly) {
+	if order[0] != CodeUnsigned || order[1] != CodeInvalidCommand || len(order) != 12 || !slices.Contains(order, CodeReadOnly) {
 		t.Errorf("order %v", order)
 	}
 	order[0] = "x"

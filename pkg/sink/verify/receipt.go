@@ -13,6 +13,7 @@ import (
 
 var (
 	commandID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,120}$`)
+	publicKey = regexp.MustCompile(`^[A-Z][A-Z2-7]{55}$`) // an NKey's
 	plainWord = regexp.MustCompile(`^[A-Za-z0-9_-]{1,120}$`)
 )
 
@@ -118,6 +119,30 @@ func (v *verifier) checkReceipt(b []byte) {
 		bad("its scope is not one: %v", err)
 	}
 	v.checkKind(bad)
+	v.checkSigner(r, bad)
+}
+
+// checkSigner checks who signed and approved the command, as the receipt says it.
+func (v *verifier) checkSigner(r *Receipt, bad func(format string, args ...any)) {
+	says := v.receipt.Predicate.Command
+	for _, by := range []struct {
+		what, key string
+		to        *string
+	}{{"signer", says.Signer, &r.Signer}, {"approver", says.Approver, &r.Approver}} {
+		switch {
+		case publicKey.MatchString(by.key):
+			*by.to = by.key
+		case by.key != "":
+			bad("its %s %s is not an NKey public key", by.what, quote(by.key))
+		}
+	}
+	switch {
+	case says.Approver == "":
+	case says.Signer == "" || says.Approver[1:] == says.Signer[1:]:
+		bad("its approver is the signer, or there is no signer")
+	case v.scope.ApprovedPlan == "" || v.scope.DryRun:
+		bad("it names an approver, and its command approves no plan")
+	}
 }
 
 // checkKind checks what only receipts of one kind of bag have.
