@@ -31,8 +31,8 @@ type serviceSettings struct {
 type visionSettings struct {
 	Endpoint  string `name:"vision-training-endpoint" var:"VISION_TRAINING_ENDPOINT" placeholder:"URL" help:"Endpoint of the training resource, https://NAME.cognitiveservices.azure.com/."`
 	Key       string `name:"vision-training-key" var:"VISION_TRAINING_KEY" secret:"" hidden:"" placeholder:"TEXT" help:"Training key of the resource."`
-	KeyFile   string `name:"vision-training-key-file" var:"VISION_TRAINING_KEY_FILE" value:"VISION_TRAINING_KEY" placeholder:"FILE" help:"File with the training key."`
-	Resources string `name:"resources" var:"CONSUMER_RESOURCES" placeholder:"FILE" help:"YAML file with several resources, alias: {endpoint, key_file, max_rps, account}."`
+	KeyFile   string `name:"vision-training-key-file" var:"VISION_TRAINING_KEY_FILE" value:"VISION_TRAINING_KEY" placeholder:"FILE" help:"File with the training key; without a key, Entra ID is used (AZURE_*)."`
+	Resources string `name:"resources" var:"CONSUMER_RESOURCES" placeholder:"FILE" help:"YAML file with several resources, alias: {endpoint, key_file or entra, max_rps, account}."`
 	MaxRPS    string `name:"max-rps" var:"CONSUMER_MAX_RPS" default:"10" placeholder:"N" help:"Training API calls a second, of this process to one resource; default ${default}."`
 	BlobHosts string `name:"blob-hosts" var:"CONSUMER_BLOB_HOSTS" placeholder:"SUFFIX[:PORT],…" help:"More hosts that download links may point to."`
 	Threshold string `name:"performance-threshold" var:"CONSUMER_PERFORMANCE_THRESHOLD" default:"0.5" placeholder:"P" help:"Probability threshold for reading iteration performance; default ${default}."`

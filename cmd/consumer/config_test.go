@@ -162,7 +162,7 @@ func TestSettings(t *testing.T) {
 		{name: "what is off is not asked for", vars: []string{"CONSUMER_SIGN_EXPORTS=false", "CONSUMER_METADATA_FILTER=0", "OTEL_SDK_DISABLED=true", "OTEL_SERVICE_NAME=x"}},
 
 		{name: "nothing at all", vars: []string{"VISION_TRAINING_ENDPOINT=", "VISION_TRAINING_KEY=", "CONSUMER_BUCKET="},
-			wrong: []string{"CONSUMER_BUCKET", "VISION_TRAINING_ENDPOINT", "VISION_TRAINING_KEY"}, says: "Entra ID is not supported yet"},
+			wrong: []string{"CONSUMER_BUCKET", "VISION_TRAINING_ENDPOINT"}},
 		{name: "everything together", vars: []string{
 			"NATS_URL=http://x", "NATS_CERT=/nowhere/cert", "CONSUMER_SUBJECT_PREFIX=a.b", "AWS_ACCESS_KEY_ID=id", "AWS_ENDPOINT_URL_S3=ftp://x", "CONSUMER_S3_PATH_STYLE=perhaps",
 			"CONSUMER_PREFIX=/a", "CONSUMER_SSE=rot13", "CONSUMER_SSE_KMS_KEY_ID=k", "CONSUMER_PROVISION=maybe", "CONSUMER_REPLICAS=2", "CONSUMER_COMMANDS=0",
@@ -191,7 +191,27 @@ func TestSettings(t *testing.T) {
 		{name: "two defaults", vars: []string{"CONSUMER_RESOURCES=" + good}, wrong: []string{"CONSUMER_RESOURCES"}, says: "set one of them"},
 		{name: "no default", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=", "CONSUMER_RESOURCES=" + second}, wrong: []string{"CONSUMER_RESOURCES"}, says: "no alias default"},
 		{name: "no file of resources", vars: []string{"CONSUMER_RESOURCES=" + dir + "/none"}, wrong: []string{"CONSUMER_RESOURCES"}, says: "cannot be read"},
-		{name: "Entra ID", vars: []string{"CONSUMER_RESOURCES=" + write("entra.yaml", "us: {endpoint: 'https://b.example/', entra: true}\n")}, wrong: []string{"CONSUMER_RESOURCES"}, says: "entra is not supported yet"},
+		{name: "no key", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=https://faces.cognitiveservices.azure.us/"}, check: func(t *testing.T, c config) {
+			if c.Resources[0].Key.IsSet() {
+				t.Error("it has a key")
+			}
+		}},
+		{name: "no key at a regional endpoint", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=https://westeurope.api.cognitive.microsoft.com/"},
+			wrong: []string{"VISION_TRAINING_ENDPOINT"}, says: "without VISION_TRAINING_KEY or VISION_TRAINING_KEY_FILE Entra ID is used: its tokens are taken at the resource's own sub-domain only"},
+		{name: "no key at a host that may change its resource", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=https://gateway.example/"},
+			wrong: []string{"VISION_TRAINING_ENDPOINT"}, says: "not at gateway.example"},
+		{name: "a token in plain text", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=http://faces.cognitiveservices.azure.com/"}, wrong: []string{"VISION_TRAINING_ENDPOINT"}},
+		{name: "Entra ID", vars: []string{"CONSUMER_RESOURCES=" + write("entra.yaml", "us: {endpoint: 'https://b.cognitiveservices.azure.com/', entra: true, max_rps: 3}\n")}, check: func(t *testing.T, c config) {
+			if us := c.Resources[1]; us.Key.IsSet() || us.MaxRPS != 3 {
+				t.Errorf("%+v", us)
+			}
+		}},
+		{name: "Entra ID at a regional endpoint", vars: []string{"CONSUMER_RESOURCES=" + write("regional.yaml", "us: {endpoint: 'https://westus.api.cognitive.microsoft.com/', entra: true}\n")},
+			wrong: []string{"CONSUMER_RESOURCES"}, says: "us: entra: its tokens are taken at the resource's own sub-domain only"},
+		{name: "Entra ID and a key", vars: []string{"CONSUMER_RESOURCES=" + write("both.yaml", "us: {endpoint: 'https://b.cognitiveservices.azure.com/', entra: true, key_file: k}\n")},
+			wrong: []string{"CONSUMER_RESOURCES"}, says: "key_file and entra are both set"},
+		{name: "neither Entra ID nor a key", vars: []string{"CONSUMER_RESOURCES=" + write("neither.yaml", "us: {endpoint: 'https://b.cognitiveservices.azure.com/', entra: false}\n")},
+			wrong: []string{"CONSUMER_RESOURCES"}, says: "key_file is needed, or entra: true"},
 		{name: "an unknown field", vars: []string{"CONSUMER_RESOURCES=" + write("field.yaml", "us: {endpoint: 'https://b.example/', keyfile: x}\n")}, wrong: []string{"CONSUMER_RESOURCES"}, says: "keyfile"},
 		{name: "an alias twice", vars: []string{"CONSUMER_RESOURCES=" + write("twice.yaml", "us: {endpoint: 'https://b.example/', key_file: k}\nus: {endpoint: 'https://b.example/', key_file: k}\n")}, wrong: []string{"CONSUMER_RESOURCES"}},
 		{name: "an alias twice but for the case of letters", vars: []string{"CONSUMER_RESOURCES=" + write("case.yaml", "us: {endpoint: 'https://b.example/', key_file: k}\nUS: {endpoint: 'https://b.example/', key_file: k}\n")},

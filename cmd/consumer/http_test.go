@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,31 @@ func TestReadiness(t *testing.T) {
 	}
 	if code, _ := get(t, pages, "/elsewhere"); code != 404 {
 		t.Errorf("an unknown page: %d", code)
+	}
+}
+
+// TestNotes holds that a note is shown beside the state of a dependency, changes nothing of it, and
+// is logged once.
+func TestNotes(t *testing.T) {
+	m := testMonitor()
+	var log strings.Builder
+	m.log = zerolog.New(&log)
+	m.expect(delivery.DependencyNATS)
+	m.found(delivery.DependencyNATS, nil)
+	shows := func(want ...string) {
+		t.Helper()
+		code, _ := get(t, m.routes(), "/readyz")
+		if d := m.readiness().Dependencies[delivery.DependencyNATS]; code != http.StatusOK || !slices.Equal(d.Notes, want) {
+			t.Errorf("status %d with %v, want %v", code, d.Notes, want)
+		}
+	}
+	m.note(delivery.DependencyNATS, "old")
+	m.note(delivery.DependencyNATS, "old", "slow")
+	shows("old", "slow")
+	m.note(delivery.DependencyNATS)
+	shows()
+	if logged := log.String(); strings.Count(logged, "old") != 1 || strings.Count(logged, "slow") != 1 {
+		t.Errorf("logged %s", logged)
 	}
 }
 

@@ -190,6 +190,21 @@ func (p *problems) endpoint(variable, where, text string) {
 	}
 }
 
+// entraEndpoint checks the endpoint of a resource that is used with Entra ID: it has to be the
+// resource's own sub-domain. Regional endpoints refuse tokens; and behind any other host there may
+// be another resource tomorrow, of which the same identity has roles too, so that a 404 from there
+// would prove nothing.
+func (p *problems) entraEndpoint(variable, where, text string) {
+	client, err := cv.New(text, cv.TrainingKey("any"), cv.Options{})
+	switch {
+	case err != nil:
+		p.add(variable, "%s%v", where, err)
+	case !client.OwnHost() || client.Endpoint().Scheme != "https":
+		p.add(variable, "%sits tokens are taken at the resource's own sub-domain only, https://NAME.cognitiveservices.azure.com/ (.azure.us, .azure.cn), not at %s: "+
+			"give the resource one (az cognitiveservices account update --custom-domain NAME), or use a training key", where, client.Host())
+	}
+}
+
 func (p *problems) httpURL(variable, text string) {
 	u, err := url.Parse(text)
 	switch {

@@ -47,6 +47,9 @@ const expiryInterval = time.Hour
 // probeTimeout bounds one check of a dependency.
 const probeTimeout = 20 * time.Second
 
+// probeKey is the object, below the prefix, by which the store is asked what it knows.
+const probeKey = ".probe"
+
 // service is `consumer run`: everything made of a config, but not yet connected.
 type service struct {
 	c         config
@@ -62,7 +65,7 @@ type service struct {
 	resources map[string]*cv.Client
 	pseudonym *contract.Pseudonymizer
 	spoolDir  string      // for temporary files
-	learned   atomic.Bool // whether the store honors If-None-Match was asked
+	learned   atomic.Bool // what the store lacks was asked
 	owned     atomic.Bool // the prefix is this deployment's
 
 	listening chan string   // gets the address of the HTTP server
@@ -83,10 +86,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 		return nil, err
 	}
 	s.store = sink.NewStore(s.api, s.storeOptions(c.Bucket))
-	s.work = s.store
-	if c.WorkBucket != c.Bucket {
-		s.work = sink.NewStore(s.api, s.storeOptions(c.WorkBucket))
-	}
+	s.work = s.store.InBucket(c.WorkBucket)
 	for _, r := range c.Resources {
 		if s.resources[r.Alias], err = c.client(r, s.metrics); err != nil {
 			return nil, err
@@ -108,13 +108,9 @@ func (s *service) storeOptions(bucket string) sink.StoreOptions {
 
 // client makes the Training API client of a resource. m may be nil.
 func (c config) client(r resource, m *metrics) (*cv.Client, error) {
-	credential := cv.TrainingKeyFile(r.Key.File())
-	if r.Key.File() == "" {
-		key, err := r.Key.Reveal()
-		if err != nil {
-			return nil, err
-		}
-		credential = cv.TrainingKey(key)
+	credential, err := r.credential()
+	if err != nil {
+		return nil, settingsError(fmt.Sprintf("resource %s: %v", r.Alias, err))
 	}
 	o := cv.Options{MaxRPS: r.MaxRPS, MinDownloadRate: c.MinRate, BlobHosts: c.BlobHosts, UserAgent: "cvconsumer/" + build().Version}
 	if m != nil {
@@ -173,7 +169,11 @@ func (s *service) run(ctx context.Context) error {
 	defer probes.Wait()
 	defer stopProbes()
 	var opened queueState
-	for _, one := range s.probes(func(ctx context.Context) error { return opened.ping(ctx, nc) }, opened.secrets) {
+	ping := func(ctx context.Context) error {
+		s.monitor.note(delivery.DependencyNATS, natsconn.Notes(nc)...)
+		return opened.ping(ctx, nc)
+	}
+	for _, one := range s.probes(ping, opened.secrets) {
 		probes.Go(func() { s.monitor.watch(probing, one) })
 	}
 	q, err := s.openQueue(ctx, nc, &opened)
@@ -225,6 +225,9 @@ func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
 	o.mu.Lock()
 	q, problem := o.queue, o.problem
 	o.mu.Unlock()
+	if err := natsconn.Check(nc); err != nil {
+		return err //nolint:wrapcheck // it says what to change
+	}
 	switch {
 	case q != nil:
 		return q.Ping(ctx)
@@ -250,13 +253,7 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 			return nil, context.Cause(ctx)
 		case <-pause.C:
 		}
-		q, err := natsq.Open(ctx, nc, natsq.Options{
-			Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
-			MaxBytes: s.c.StreamMaxBytes, Log: s.log,
-		})
-		if errors.Is(err, natsq.ErrMaxBytes) {
-			err = fmt.Errorf("%w; set CONSUMER_STREAM_MAX_BYTES to what each stream may hold, or raise the account's limits", err)
-		}
+		q, err := s.openStreams(ctx, nc)
 		if err == nil {
 			opened.find(q)
 			return q, s.awaitPrefix(ctx, q, func() {
@@ -271,6 +268,21 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 		s.monitor.found(delivery.DependencyNATS, err)
 		pause.Reset(s.intervals.storageRetry)
 	}
+}
+
+// openStreams finds or makes the streams, at a server that can be worked with.
+func (s *service) openStreams(ctx context.Context, nc *nats.Conn) (*natsq.Queue, error) {
+	q, err := natsq.Open(ctx, nc, natsq.Options{
+		Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
+		MaxBytes: s.c.StreamMaxBytes, Log: s.log,
+	})
+	if errors.Is(err, natsq.ErrMaxBytes) {
+		err = fmt.Errorf("%w; set CONSUMER_STREAM_MAX_BYTES to what each stream may hold, or raise the account's limits", err)
+	}
+	if err == nil {
+		err = natsconn.Check(nc)
+	}
+	return q, err //nolint:wrapcheck // it says what it is about
 }
 
 // serve takes work until ctx is cancelled. Then it takes no more; what is held is finished, or
@@ -338,21 +350,13 @@ func (s *service) expireTraces(ctx context.Context, q *natsq.Queue) {
 // back, for which the rest is left.
 func finishTime(drain time.Duration) time.Duration { return drain - min(drain/4, 5*time.Second) }
 
-// learnStore asks the store whether it honors If-None-Match, until it has an answer. No work is
-// taken before.
+// learnStore asks the store what it knows, until it has an answer. No work is taken before.
 func (s *service) learnStore(ctx context.Context) error {
 	if s.learned.Load() {
 		return nil
 	}
-	honored, err := s.work.Conditional(ctx, sink.Key(s.c.Prefix+".probe"))
-	if err != nil {
-		return fmt.Errorf("try a conditional write: %w", err)
-	}
-	if !honored {
-		s.store.LookFirst()
-		s.work.LookFirst()
-		s.log.Warn().Str("bucket", s.c.Bucket).
-			Msg("store ignores If-None-Match: checking each key before writing and each bundle after; a command may fail when replicas write the same key at once")
+	if err := s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey)); err != nil {
+		return fmt.Errorf("try what the store knows: %w", err)
 	}
 	s.learned.Store(true)
 	return nil
@@ -371,6 +375,7 @@ func (s *service) probes(pingNATS func(context.Context) error, secrets func() *n
 			if err == nil {
 				err = s.learnStore(ctx)
 			}
+			s.monitor.note(delivery.DependencyStorage, s.store.Notes()...)
 			if q := secrets(); err == nil && q != nil {
 				err = s.ownPrefix(ctx, q)
 			}

@@ -59,7 +59,7 @@ func readings() []reading {
 		return list
 	}
 	items := of(thing, noList)
-	images := append(odd(`"tags":"x"`, `"tags":{}`, `"tags":[null]`, `"tags":[{}]`, `"tags":[7]`, `"tags":[{"tagId":"x"}]`, `"metadata":"x"`, `"metadata":[]`, `"metadata":{"k":7}`), items...)
+	images := append(odd(`"tags":"x"`, `"tags":{}`, `"tags":[null]`, `"tags":[{}]`, `"tags":[7]`, `"tags":[{"tagId":"x"}]`, `"metadata":"x"`, `"metadata":[]`, `"metadata":{"k":7}`, `"originalImageUri":7`, `"resizedImageUri":{}`), items...)
 	notThis := append([]string{another, nameless, named7}, noThing...)
 	return []reading{
 		reads("GetDomains", `[`+thing+`]`, of(thing, unnamed), func(ctx context.Context, c *Client) ([]Domain, error) { return c.GetDomains(ctx) }),
@@ -79,7 +79,7 @@ func readings() []reading {
 				return c.GetImagePerformances(ctx, idP, idI, PageQuery{})
 			}),
 		reads("GetImagePerformanceCount", `0`, noCount, func(ctx context.Context, c *Client) (int, error) { return c.GetImagePerformanceCount(ctx, idP, idI) }),
-		reads("GetExports", `[`+export+`]`, append(of(export, noList), `[`+noPlatform+`]`, `[`+noStatus+`]`, `[`+export+`,`+noStatus+`]`),
+		reads("GetExports", `[`+export+`]`, append(of(export, noList), `[{"platform":"ONNX","status":"Done","flavor":7}]`, `[{"platform":"ONNX","status":"Done","downloadUri":[]}]`, `[`+noPlatform+`]`, `[`+noStatus+`]`, `[`+export+`,`+noStatus+`]`),
 			func(ctx context.Context, c *Client) ([]Export, error) { return c.GetExports(ctx, idP, idI) }),
 		reads("GetTags", `[]`, of(thing, unnamed), func(ctx context.Context, c *Client) ([]Tag, error) { return c.GetTags(ctx, idP, idI) }),
 		reads("GetTag", thing, notThis, func(ctx context.Context, c *Client) (Tag, error) { return c.GetTag(ctx, idP, idI, uuid.Nil) }),
@@ -109,7 +109,8 @@ func readings() []reading {
 				`{"results":[`+thing+`]}`, `{"token":null,"results":[`+thing+`]}`, `{"token":{},"results":[`+thing+`]}`, `{"token":{"continuation":7},"results":[`+thing+`]}`,
 				`{"token":7,"results":[]}`, `{"token":[],"results":[]}`, `{"results":[],"Results":[]}`, `{"token":{"continuation":null},"token":null,"results":[]}`,
 				`{"token":{"continuation":null},"results":[{"id":"18670f0e-9e74-4e6d-9790-7b4829b034b3","project":"468e679e-ad7e-4707-9622-2d8d8ce71e2e"}]}`,
-				`{"token":{"continuation":null},"results":[{"id":"18670f0e-9e74-4e6d-9790-7b4829b034b3","iteration":7}]}`),
+				`{"token":{"continuation":null},"results":[{"id":"18670f0e-9e74-4e6d-9790-7b4829b034b3","iteration":7}]}`,
+				`{"token":{"continuation":null},"results":[{"id":"18670f0e-9e74-4e6d-9790-7b4829b034b3","originalImageUri":7}]}`),
 			func(ctx context.Context, c *Client) (PredictionQueryResult, error) {
 				return c.QueryPredictions(ctx, idP, PredictionQueryToken{})
 			}),

@@ -22,7 +22,7 @@ type Export struct {
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.
 func (e *Export) UnmarshalJSON(b []byte) error {
 	type plain Export
-	return decodeModel(b, (*plain)(e), &e.Raw)
+	return decodeModel(b, (*plain)(e), &e.Raw, "flavor", "downloadUri")
 }
 
 // missing: an export has no id. Its platform identifies it, and its status shows whether it has a

@@ -68,7 +68,7 @@ type BoundingBox struct {
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.
 func (i *Image) UnmarshalJSON(b []byte) error {
 	type plain Image
-	return decodeModel(b, (*plain)(i), &i.Raw, "tags", "metadata")
+	return decodeModel(b, (*plain)(i), &i.Raw, "tags", "metadata", "originalImageUri", "resizedImageUri")
 }
 
 // Identity is the image's id.

@@ -43,7 +43,7 @@ type StoredImagePrediction struct {
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.
 func (s *StoredImagePrediction) UnmarshalJSON(b []byte) error {
 	type plain StoredImagePrediction
-	return decodeModel(b, (*plain)(s), &s.Raw, "project", "iteration")
+	return decodeModel(b, (*plain)(s), &s.Raw, "project", "iteration", "originalImageUri", "resizedImageUri")
 }
 
 // Identity is the prediction's id.

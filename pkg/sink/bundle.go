@@ -204,7 +204,7 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
 	if err := b.makeExact(ctx); err != nil {
 		return fail(err)
 	}
-	if b.store.looksFirst.Load() {
+	if b.store.lacks(conditions) {
 		if err := b.compareDigests(ctx); err != nil {
 			return fail(err)
 		}

@@ -21,6 +21,8 @@ const (
 	// putTries bounds how often a write is repeated when its key is taken and freed again
 	// meanwhile.
 	putTries = 4
+	// maxPiece is how many bytes PutObject takes at most, by S3's rules.
+	maxPiece = 5 << 30
 )
 
 // Body is content to be stored.
@@ -39,31 +41,33 @@ func Bytes(b []byte, contentType string) Body {
 
 // Put stores a body unless its key is taken; the first writer wins, and every other adopts what is
 // there: the object returned has the digest and size of what is stored. The body's SHA-256
-// travels as a checksum that the store checks, and is kept as metadata "sha256". Bodies above
-// MultipartAbove go by multipart, without that metadata, so adopting one means reading it.
+// travels as a checksum that the store checks, and is kept as metadata "sha256"; where the store does
+// not confirm it, the object is read back. Bodies above MultipartAbove go by multipart, without that
+// metadata, so adopting one means reading it; where the store does not list unfinished uploads (see
+// Probe) they go in one piece.
 //
 // Errors: ErrThrottled, ErrUnavailable, ErrMisconfigured; ErrConflict when the key was taken and
 // freed again at every try; ErrNotKept when the store answers with another checksum or without the
 // encryption asked for. Operations: PutObject, HeadObject; multipart: CreateMultipartUpload,
-// UploadPart, CompleteMultipartUpload, AbortMultipartUpload; those of Remove where an object has to
-// give way because its seal is not right.
+// UploadPart, CompleteMultipartUpload, AbortMultipartUpload; GetObject to read back; those of Remove
+// where an object has to give way because its seal or its content is not right.
 func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 	body, err := fillIn(body)
 	if err != nil {
 		return Object{}, wrapError(ctx, "read the body of object", key, err)
 	}
 	body = s.sealBody(key, body)
-	multipart := body.Size > s.o.MultipartAbove
+	large := body.Size > s.o.MultipartAbove
 	for try := 1; ; try++ {
 		// A large body is not sent where the key is taken, and without conditional writes only a
 		// look shows that it is.
-		if multipart || s.looksFirst.Load() {
+		if large || s.lacks(conditions) {
 			object, err := s.adopt(ctx, key)
 			if !errors.Is(err, ErrNotFound) {
 				return object, err
 			}
 		}
-		if multipart {
+		if large && !s.lacks(uploads) {
 			err = s.putMultipart(ctx, key, body)
 		} else {
 			err = s.putObject(ctx, key, body, true)
@@ -119,35 +123,75 @@ func fillIn(body Body) (Body, error) {
 	return body, nil
 }
 
-// putObject makes one PutObject call; conditional: only if nothing is at the key (else
+// putObject stores a body in one piece; conditional: only if nothing is at the key (else
 // ErrConflict).
 func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional bool) error {
+	if body.Size > maxPiece {
+		return newError("put object", key, nil, "it has %d bytes, and a store that does not list unfinished uploads gets at most %d in one piece", body.Size, int64(maxPiece))
+	}
+	wanted := checksums
+	if conditional {
+		wanted |= conditions
+	}
+	return s.offer(ctx, key, wanted, func(with feature) error { return s.putOnce(ctx, key, body, with) })
+}
+
+// putOnce makes one PutObject call.
+func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) error {
 	const op = "put object"
 	if _, err := body.R.Seek(0, io.SeekStart); err != nil {
 		return wrapError(ctx, op, key, err)
 	}
 	checksum := base64SHA256(body.SHA256)
 	in := &s3.PutObjectInput{
-		Bucket:         &s.o.Bucket,
-		Key:            aws.String(string(key)),
-		Body:           body.R,
-		ContentLength:  &body.Size,
-		ContentType:    &body.ContentType,
-		ChecksumSHA256: &checksum,
-		Metadata:       metadata(body.Meta, body.SHA256),
+		Bucket:        &s.o.Bucket,
+		Key:           aws.String(string(key)),
+		Body:          body.R,
+		ContentLength: &body.Size,
+		ContentType:   &body.ContentType,
+		Metadata:      metadata(body.Meta, body.SHA256),
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = s.encryption()
-	if conditional {
+	if with&checksums != 0 {
+		in.ChecksumSHA256 = &checksum
+	}
+	if with&conditions != 0 {
 		in.IfNoneMatch = aws.String("*")
 	}
 	out, err := s.api.PutObject(ctx, in, checksumsAsHeaders)
 	if err != nil {
 		return wrapError(ctx, op, key, err)
 	}
-	if got := aws.ToString(out.ChecksumSHA256); got != "" && got != checksum {
+	got := aws.ToString(out.ChecksumSHA256)
+	if got != "" && got != checksum {
 		return newError(op, key, ErrNotKept, "the store answered with SHA-256 %s for %s", got, checksum)
 	}
-	return s.checkEncryption(op, key, out.ServerSideEncryption)
+	if err := s.checkEncryption(op, key, out.ServerSideEncryption); err != nil || got != "" {
+		return err
+	}
+	return s.readBack(ctx, key, body, with)
+}
+
+// readBack compares an object that was just written, and whose checksum the store did not confirm,
+// with what was sent. Damaged content is removed, so that no rerun adopts it (ErrUnavailable). What
+// another writer stored there meanwhile is ErrConflict.
+func (s *Store) readBack(ctx context.Context, key Key, body Body, with feature) error {
+	const op = "read back object"
+	if with&checksums != 0 {
+		s.learn(confirmations)
+	}
+	got, err := s.digest(ctx, key)
+	switch {
+	case errors.Is(err, ErrUnsealed):
+	case errors.Is(err, ErrNotFound), err == nil && got.SHA256 != body.SHA256 && s.sealer != nil:
+		return newError(op, key, ErrConflict, "another writer removed or replaced it")
+	case err != nil || got.SHA256 == body.SHA256:
+		return err
+	}
+	if err := s.Remove(ctx, key); err != nil {
+		return err
+	}
+	return newError(op, key, ErrUnavailable, "the store holds other content than the SHA-256 %s that was sent: removed", body.SHA256)
 }
 
 // encryption is the encryption to ask for.

@@ -1,29 +1,23 @@
 package sink_test
 
 import (
-	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
-func TestConditional(t *testing.T) {
+func TestIgnoredConditions(t *testing.T) {
 	w := newWorld(t, sinktest.BucketOptions{Versioned: true})
-	if honored, err := w.store.Conditional(t.Context(), "probe"); err != nil || !honored {
-		t.Errorf("real store: %v, %v", honored, err)
-	}
 	ignoring := sink.NewStore(w.server.Client(sinktest.IgnoreConditions), w.options())
-	if honored, err := ignoring.Conditional(t.Context(), "probe"); err != nil || honored {
-		t.Errorf("store that ignores conditions: %v, %v", honored, err)
+	must(t, ignoring.Probe(t.Context(), "probe"))
+	if notes := ignoring.Notes(); len(notes) != 1 || !strings.Contains(notes[0], "conditional writes") {
+		t.Errorf("notes are %q", notes)
 	}
 	if left := w.left(t, ""); left != "" {
 		t.Errorf("the bucket keeps %q", left)
-	}
-	store, _ := w.faulty(t, sinktest.Fault{Op: "PutObject", Status: 403})
-	if _, err := store.Conditional(t.Context(), "probe"); !errors.Is(err, sink.ErrMisconfigured) {
-		t.Errorf("got %v", err)
 	}
 }
 

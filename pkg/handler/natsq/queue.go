@@ -66,6 +66,10 @@ type Queue struct {
 // subscribe to it. The error names both.
 var ErrDenied = jsapi.ErrDenied
 
+// ErrTooLarge means that a message is larger than the connected server takes. The error names the
+// server's setting.
+var ErrTooLarge = jsapi.ErrTooLarge
+
 // Open finds or creates the streams, buckets and consumers. Until ctx ends it waits for servers
 // that are away and for clusters without a leader. It fails at once with a *DriftError when an
 // existing object differs from what is required and may not be changed: because Provision is false,
@@ -105,7 +109,8 @@ func OpenRequester(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error
 	return q, nil
 }
 
-// newQueue makes a queue. What the server denies fails at once, or is tried again.
+// newQueue makes a queue. What the server denies, or does not take because it is too large, fails at
+// once, or is tried again.
 func newQueue(nc *nats.Conn, o Options, failDenied bool) (*Queue, error) {
 	n, err := newNames(cmp.Or(o.Prefix, DefaultPrefix))
 	if err != nil {

@@ -79,6 +79,10 @@ type Unfinished struct {
 	Status string `json:"status"` // as the service says it
 }
 
+// Exception reports whether the model may still be made, so that the export lacks it. Of one that
+// failed there is none.
+func (u Unfinished) Exception() bool { return u.Status != "Failed" }
+
 // Failure is one thing that an export could not have.
 type Failure struct {
 	ID        string `json:"id"`

@@ -8,6 +8,12 @@ import (
 // Version is the only version of the files' format that is known.
 const Version = 1
 
+// How large a file of a bag may be that came from the service, in bytes.
+const (
+	MaxPicture = 1 << 30
+	MaxModel   = 64 << 30
+)
+
 // Actions of the commands that have a bag.
 const (
 	ActionExport = "export"

@@ -176,6 +176,9 @@ func lie(req *http.Request, op string) (*http.Response, error) {
 	default:
 		resp := answer(req, http.StatusOK, "")
 		resp.Header.Set("Etag", `"00000000000000000000000000000000"`)
+		if checksum := req.Header.Get(checksumHeader); checksum != "" {
+			resp.Header.Set(checksumHeader, checksum)
+		}
 		return resp, nil
 	}
 }

@@ -104,6 +104,12 @@ func TestBounded(t *testing.T) {
 		{"receipt", receipt, export, "", "x", 40 << 20, "it is larger than"},
 		{"bag-info.txt", "bag-info.txt", export, "", "x", 8 << 20, "it is larger than"},
 		{"page", "index.html", deleted, "", "x", 40 << 20, "it is larger than"},
+		{"picture", picture, export, "", "x", 1 << 40, "it is larger than"},
+		{"model", iter1 + "exports/TensorFlow-TensorFlowLite.zip", export, "", "x", 1 << 50, "it is larger than"},
+		{"manifest", "manifest-sha256.txt", export, "", "\x00", 1 << 60, "it is larger than"},
+		{"ledger", ledger, export, "", "\x00", 1 << 60, "it is larger than"},
+		{"records", project + "images.jsonl", export, "", "\x00", 1 << 60, "it is larger than"},
+		{"summary of objects", summary, export, `{"x":[`, `{},`, 15 << 20, "more values than there is room for"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var before, after runtime.MemStats
@@ -115,7 +121,11 @@ func TestBounded(t *testing.T) {
 			if !strings.Contains(fmt.Sprint(report.Problems), c.want) {
 				t.Errorf("want %q in %v", c.want, report.Problems)
 			}
-			if n := e.read.Load(); n > 2*c.size {
+			most := 2 * c.size
+			if c.want == "it is larger than" {
+				most = 0 // its size was listed
+			}
+			if n := e.read.Load(); n > most {
 				t.Errorf("%d bytes were read of %d", n, c.size)
 			}
 			if grown := int64(after.HeapSys) - int64(before.HeapSys); grown > 160<<20 {
@@ -276,5 +286,78 @@ func TestModelsOfOneName(t *testing.T) {
 	e.put(iter1+"exports.json", "["+strings.Repeat(`{"status":"Done"},`, 200_000)+`{"status":"Done"}]`)
 	if got := problems(t, forge(t, e.m)); !strings.Contains(got, "200001 are missing") {
 		t.Error(got)
+	}
+}
+
+// TestBoundedWithoutSizes: a file whose size the source does not say is read as far as a file of its
+// kind can be.
+func TestBoundedWithoutSizes(t *testing.T) {
+	for name, most := range map[string]int64{summary: 16 << 20, "bag-info.txt": 64 << 10, "data/x": 16 << 20} {
+		bag := load(t, "two-tags")
+		bag[name] = ""
+		e := endless{memory: forge(t, bag), name: name, text: "x", size: 1 << 40, read: &atomic.Int64{}}
+		report, err := verify.Bag(t.Context(), unsizedEndless{e}, verify.Options{})
+		must(t, err)
+		if !strings.Contains(fmt.Sprint(report.Problems), "it is larger than") {
+			t.Errorf("%s: %v", name, report.Problems)
+		}
+		if n := e.read.Load(); n > most+(1<<20) {
+			t.Errorf("%s: %d bytes were read, at most %d are there", name, n, most)
+		}
+	}
+}
+
+// unsizedEndless is an endless bag whose listing does not say how large its files are.
+type unsizedEndless struct{ endless }
+
+// List implements verify.Source.
+func (u unsizedEndless) List(ctx context.Context) iter.Seq2[verify.File, error] {
+	return unsized{u.memory}.List(ctx)
+}
+
+// TestMoreThanACommandNames: a receipt of more ids than a command can name, or of one twice, speaks of
+// none, so that nothing is looked for among them. So does an inventory of more projects than there
+// can be.
+func TestMoreThanACommandNames(t *testing.T) {
+	ids := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `,"%08x-e859-44d3-ac36-b68cb5dbfcf1"`, i)
+		}
+		return b.String()[1:]
+	}
+	scope := func(members string) func(*editor) {
+		return func(e *editor) {
+			for _, name := range []string{request, summary, receipt} {
+				e.swap(name, `"all_projects":true`, members)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*editor)
+		want   string
+	}{
+		{"projects", scope(`"project_ids":[` + ids(101) + `]`), "names more than a command can"},
+		{"images", scope(`"image_ids":[` + ids(10_001) + `]`), "names more than a command can"},
+		{"tags", scope(`"tag_ids":[` + ids(10_001) + `]`), "names more than a command can"},
+		{"iterations", scope(`"iteration_ids":[` + ids(10_001) + `]`), "names more than a command can"},
+		{"an image twice", scope(`"image_ids":[` + ids(1) + `,` + ids(1) + `]`), "twice"},
+		{"values of a document", func(e *editor) { e.put(project+"tags.json", "["+strings.Repeat("{},", 600_000)+"{}]") }, "more values than there is room for"},
+		{"values of a record", func(e *editor) {
+			e.put(project+"images.jsonl", `{"image":{"id":"`+img1.String()+`","x":[`+strings.Repeat("[],", 3_000_000)+"[]]}}\n")
+		}, "more values than there is room for"},
+		{"projects of the inventory", func(e *editor) {
+			projects := strings.ReplaceAll(ids(10_001), `"00`, `{"categories":{},"id":"00`)
+			e.put(inventory, `{"projects":[`+strings.ReplaceAll(projects, `1",`, `1"},`)+`}],"v":1}`)
+		}, "one of too many"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := &editor{t: t, m: load(t, "two-tags")}
+			c.change(e)
+			if got := problems(t, forge(t, e.m)); !strings.Contains(got, c.want) {
+				t.Errorf("want %q in\n%.2000s", c.want, got)
+			}
+		})
 	}
 }

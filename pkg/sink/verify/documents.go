@@ -75,7 +75,7 @@ func (s shape) documents() bool {
 // readDocument reads a document of the service: it is JSON without signed links, of this project
 // and iteration.
 func (v *verifier) readDocument(f *file, at place) {
-	b := v.all(f, maxDocument)
+	b := f.all()
 	if b == nil {
 		return
 	}

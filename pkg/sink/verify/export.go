@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"slices"
 
 	"github.com/google/uuid"
 
@@ -53,7 +52,7 @@ func (v *verifier) checkProjects(inv *inventory) {
 		return
 	}
 	for _, id := range inv.order {
-		if !slices.Contains(v.scope.ProjectIDs, id) {
+		if !ids(v.scope.ProjectIDs).has(id) {
 			v.problem(sink.InventoryFile, "it has project %s, which the command does not name", id)
 		}
 	}
@@ -205,7 +204,7 @@ func (c *checkedProject) few() {
 		c.counts.Tags = int64(len(c.p.tags))
 		c.number(bagfile.Tags, c.counts.Tags)
 		for tag := range c.p.tags {
-			if len(s.TagIDs) > 0 && !slices.Contains(s.TagIDs, tag) {
+			if len(s.TagIDs) > 0 && !ids(s.TagIDs).has(tag) {
 				c.bad("it has tag %s, which the command does not name", tag)
 			}
 		}
@@ -227,7 +226,7 @@ func (c *checkedProject) iterations() {
 	s, named := &c.v.scope, 0
 	for id, it := range c.p.iterations {
 		file := func(name string) sink.Path { return sink.IterationPath(c.p.id, id, name) }
-		if len(s.IterationIDs) > 0 && !slices.Contains(s.IterationIDs, id) {
+		if len(s.IterationIDs) > 0 && !ids(s.IterationIDs).has(id) {
 			c.bad("it has iteration %s, which the command does not name", id)
 		}
 		if it.named {
@@ -300,8 +299,7 @@ func (c *checkedProject) images() {
 	c.want(c.p.has[imagesFile] || len(s.IterationIDs) > 0, bagfile.Images, name)
 	r := &c.p.images
 	if len(s.ImageIDs) > 0 {
-		asked, _ := sorted(slices.Clone(s.ImageIDs))
-		if id := r.all.without(asked); id != uuid.Nil {
+		if id := r.all.without(s.ImageIDs); id != uuid.Nil {
 			c.bad("it has image %s, which the command does not name", id)
 		}
 	}

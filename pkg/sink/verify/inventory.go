@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -14,6 +15,15 @@ import (
 type inventory struct {
 	projects map[uuid.UUID]*listed
 	order    []uuid.UUID
+	few      int // iterations and models that it lists
+}
+
+// another counts an iteration or a model that the inventory lists.
+func (inv *inventory) another() error {
+	if inv.few++; inv.few > maxListed {
+		return fmt.Errorf("it lists more than %d iterations and models", maxListed)
+	}
+	return nil
 }
 
 // listed is one project of the inventory.
@@ -30,7 +40,8 @@ type category struct {
 	listed, exported int
 	bytes            int64
 	failed           int64
-	scopes           int // the sum of what they listed; -1 where it has none
+	pending          int64 // models that may still be made
+	scopes           int   // the sum of what they listed; -1 where it has none
 	distinct         *int
 	unfinished       map[uuid.UUID]int // models that the service did not offer: how many, by the keys of their names and statuses
 	things           ids               // failed: ids of images and predictions, keys of the names of models
@@ -86,14 +97,14 @@ func (inv *inventory) project(s *stream) error {
 					return fmt.Errorf("%s is no category", quote(name))
 				}
 				p.categories[name] = &category{scopes: -1}
-				return p.categories[name].read(s, name)
+				return p.categories[name].read(s, name, inv.another)
 			})
 		case "untrained":
 			return s.list(func() error {
 				var id uuid.UUID
 				err := s.value(&id)
 				p.untrained[id] = true
-				return err
+				return cmp.Or(err, inv.another())
 			})
 		case "unstable":
 			return s.list(func() error {
@@ -114,8 +125,8 @@ func (inv *inventory) project(s *stream) error {
 		return err
 	}
 	project := plainID(id)
-	if project == uuid.Nil || inv.projects[project] != nil {
-		return fmt.Errorf("project %s has no id, or is there twice", quote(id))
+	if project == uuid.Nil || inv.projects[project] != nil || len(inv.order) >= maxProjects {
+		return fmt.Errorf("project %s has no id, is there twice, or is one of too many", quote(id))
 	}
 	p.removed, _ = sorted(p.removed)
 	inv.projects[project] = p
@@ -123,8 +134,8 @@ func (inv *inventory) project(s *stream) error {
 	return nil
 }
 
-// read reads one category.
-func (c *category) read(s *stream, of string) error {
+// read reads one category. another is called for what it lists that is no image or prediction.
+func (c *category) read(s *stream, of string, another func() error) error {
 	err := s.object(func(name string) error {
 		switch name {
 		case "listed":
@@ -148,7 +159,7 @@ func (c *category) read(s *stream, of string) error {
 				}
 				seen[scope.ID] = true
 				c.scopes += scope.Listed
-				return nil
+				return another()
 			})
 		case "unfinished":
 			c.unfinished = map[uuid.UUID]int{}
@@ -156,7 +167,10 @@ func (c *category) read(s *stream, of string) error {
 				var u bagfile.Unfinished
 				err := s.value(&u)
 				c.unfinished[nameKey(u.ID+"\x00"+u.Status)]++
-				return err
+				if u.Exception() {
+					c.pending++
+				}
+				return cmp.Or(err, another())
 			})
 		case "failed":
 			return s.list(func() error { return c.failure(s, of) })
@@ -214,7 +228,7 @@ func (inv *inventory) exceptions(action string) int64 {
 	n := int64(0)
 	for _, p := range inv.projects {
 		for _, c := range p.categories {
-			n += c.failed
+			n += c.failed + c.pending
 		}
 		n += int64(p.unstable)
 		if p.gone && action == bagfile.ActionExport {

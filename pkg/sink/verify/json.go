@@ -14,7 +14,7 @@ import (
 // statement decodes a file of the product's own into where, once it has the form that the product
 // writes.
 func statement[T any](v *verifier, f *file, where **T) {
-	b := v.all(f, maxStatement)
+	b := f.all()
 	if b == nil {
 		return
 	}
@@ -49,7 +49,7 @@ func checkMembers(b []byte, own bool) error {
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.UseNumber()
-	stack := []level{{}}
+	stack, left := []level{{}}, maxValues
 	for {
 		token, err := dec.Token()
 		if errors.Is(err, io.EOF) && len(stack) == 1 && stack[0].name != "" {
@@ -80,6 +80,12 @@ func checkMembers(b []byte, own bool) error {
 			top.name = "value"
 		}
 		top.waiting = top.names != nil
+		if token == json.Delim('{') {
+			left -= objectValues
+		}
+		if left--; left < 0 {
+			return errors.New("it has more values than there is room for")
+		}
 		switch token {
 		case json.Delim('{'), json.Delim('['):
 			if len(stack) > maxDepth {

@@ -3,14 +3,26 @@ package verify
 // What is read into memory at once. What is larger is a finding: the product writes nothing that
 // comes near.
 const (
-	maxStatement   = 16 << 20  // bytes of a statement: receipt, summary, request, verification
-	maxDocument    = 16 << 20  // bytes of one of the service's documents, such as tags.json
-	maxRecord      = 16 << 20  // bytes of a line of images.jsonl and its like
-	maxLine        = 64 << 10  // bytes of a line of deleted.jsonl and bag-info.txt
-	maxStream      = 512 << 20 // bytes of inventory.json and plan.json, which are read piece by piece
-	maxPiece       = 1 << 20   // bytes of a piece
-	maxDepth       = 100       // of JSON that is skipped
-	maxTagFiles    = 10_000    // files outside data/
+	maxStatement = 16 << 20  // bytes of a statement: receipt, summary, request, verification
+	maxDocument  = 16 << 20  // bytes of one of the service's documents, such as tags.json
+	maxRecord    = 16 << 20  // bytes of a line of images.jsonl and its like
+	maxLine      = 64 << 10  // bytes of a line of deleted.jsonl and bag-info.txt
+	maxStream    = 512 << 20 // bytes of inventory.json and plan.json, which are read piece by piece
+	maxPiece     = 1 << 20   // bytes of a piece
+	maxDepth     = 100       // of JSON that is skipped
+	maxTagFiles  = 10_000    // files outside data/
+	maxProjects  = 10_000    // projects of a plan or an inventory
+	maxListed    = 1_000_000 // iterations and models of an inventory that are listed one by one
+	maxLines     = 64 << 30  // bytes of a file that is read line by line
+
+	// A text of small values is many times as much in memory.
+	maxValues    = maxDocument / 4 // JSON values of a text, and ends of objects and lists
+	objectValues = 8               // what an object counts besides
+
+	// What a command can name.
+	maxScopeWords = 100 // projects, and objects of metadata; there are fewer categories
+	maxScopeIDs   = 10_000
+
 	maxPlanned     = 10_000_000
 	maxPredictions = 4_000_000 // ids that DeletePrediction was called with
 	maxBare        = 1_000_000 // records of a file that have no blob

@@ -16,7 +16,7 @@ import (
 // checked.
 func (v *verifier) readFailure(ctx context.Context) error {
 	v.problem(sink.FailureFile, "this is the evidence of a delete that failed, not a bundle: nothing is proved by it")
-	b, _, err := v.readSmall(ctx, sink.FailureFile, maxStatement)
+	b, _, err := v.readSmall(ctx, sink.FailureFile)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (v *verifier) readFailure(ctx context.Context) error {
 // It gives the digests by name.
 func (v *verifier) readTagManifest(ctx context.Context) (map[sink.Path]string, error) {
 	tags := map[sink.Path]string{}
-	b, digest, err := v.readSmall(ctx, sink.TagManifestFile, maxStatement)
+	b, digest, err := v.readSmall(ctx, sink.TagManifestFile)
 	if err != nil || b == nil {
 		return tags, err
 	}
@@ -131,7 +131,7 @@ func (v *verifier) readPayload(ctx context.Context, read func(job), manifestDige
 	if err != nil {
 		return nil, err
 	}
-	f := &file{name: sink.ManifestFile, body: body, hash: newHash(), size: v.listedSize(sink.ManifestFile)}
+	f := &file{name: sink.ManifestFile, body: body, hash: newHash(), size: v.listedSize(sink.ManifestFile), most: maxLines}
 	defer func() { _ = body.Close() }()
 	for l, err := range sink.ManifestLines(f) {
 		var readErr *sink.ReadError

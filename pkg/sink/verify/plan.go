@@ -31,6 +31,7 @@ type planned struct {
 	things   []thing // sorted
 	fates    []fate  // of the things
 	projects []plannedProject
+	places   map[uuid.UUID]int // of the projects, by id
 }
 
 // fate is what the ledger and the records say of a thing.
@@ -50,8 +51,8 @@ type plannedProject struct {
 
 // project is a project of the plan, nil when it has none.
 func (p *planned) project(id uuid.UUID) *plannedProject {
-	i := slices.IndexFunc(p.projects, func(q plannedProject) bool { return q.id == id })
-	if i < 0 {
+	i, ok := p.places[id]
+	if !ok {
 		return nil
 	}
 	return &p.projects[i]
@@ -157,7 +158,7 @@ func (p *planned) readProject(s *stream, plan func(category string, project, id 
 	if err != nil {
 		return err
 	}
-	if q.id == uuid.Nil || p.project(q.id) != nil || len(p.projects) > maxTagFiles {
+	if q.id == uuid.Nil || p.project(q.id) != nil || len(p.projects) >= maxProjects {
 		return fmt.Errorf("project %s has no id, is there twice, or is one of too many", q.id)
 	}
 	if q.whole {
@@ -166,6 +167,10 @@ func (p *planned) readProject(s *stream, plan func(category string, project, id 
 			return err
 		}
 	}
+	if p.places == nil {
+		p.places = map[uuid.UUID]int{}
+	}
+	p.places[q.id] = len(p.projects)
 	p.projects = append(p.projects, q)
 	return nil
 }
@@ -179,9 +184,8 @@ func (v *verifier) checkPlan() {
 	}
 	sel := h.Selection
 	equal := func(plan, scope []uuid.UUID) bool {
-		a, _ := sorted(slices.Clone(plan))
-		b, _ := sorted(slices.Clone(scope))
-		return slices.Equal(a, b)
+		plan, _ = sorted(slices.Clone(plan))
+		return slices.Equal(plan, scope)
 	}
 	if sel.AllProjects != s.AllProjects || !equal(sel.ProjectIDs, s.ProjectIDs) || !equal(sel.ImageIDs, s.ImageIDs) || !equal(sel.IterationIDs, s.IterationIDs) ||
 		!equal(sel.TagIDs, s.TagIDs) || !sameMetadata(sel.ImageMetadata, s.ImageMetadata) {
@@ -193,7 +197,7 @@ func (v *verifier) checkPlan() {
 	whole := s.Has(bagfile.Projects) && !s.Narrowed()
 	for _, q := range p.projects {
 		switch {
-		case !s.AllProjects && !slices.Contains(s.ProjectIDs, q.id):
+		case !s.AllProjects && !ids(s.ProjectIDs).has(q.id):
 			bad("it has project %s, which the command does not name", q.id)
 		case q.whole != whole:
 			bad("project %s is planned as a whole, or not, unlike what the command asks for", q.id)
@@ -201,6 +205,9 @@ func (v *verifier) checkPlan() {
 			bad("of project %s it plans something of a category that the command does not name", q.id)
 		case len(s.ImageIDs) > 0 && q.counts.Images > int64(len(s.ImageIDs)), len(s.IterationIDs) > 0 && q.counts.Iterations > int64(len(s.IterationIDs)), len(s.TagIDs) > 0 && q.counts.Tags > int64(len(s.TagIDs)):
 			bad("of project %s it plans more than the command names", q.id)
+		}
+		if !ids(s.ProjectIDs).has(q.id) {
+			continue
 		}
 		v.checkNamed(q.id, bagfile.Images, s.ImageIDs, q.counts.Images)
 		v.checkNamed(q.id, bagfile.Iterations, s.IterationIDs, q.counts.Iterations)

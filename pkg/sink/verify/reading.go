@@ -25,6 +25,7 @@ type file struct {
 	hash hash.Hash
 	n    int64
 	size int64          // as listed, -1: unknown
+	most int64          // how large it may be: no more is read
 	scan *links.Scanner // nil: not text, or looked at otherwise
 	err  error          // of reading, which decoders mix with their own
 }
@@ -47,7 +48,7 @@ func (v *verifier) open(ctx context.Context, name sink.Path) (*file, error) {
 	case err != nil:
 		return nil, err
 	}
-	f := &file{name: name, body: body, hash: sha256.New(), size: v.listedSize(name)}
+	f := &file{name: name, body: body, hash: sha256.New(), size: v.listedSize(name), most: placeOf(name).limit()}
 	if isText(name) && !f.huge() {
 		f.scan = &links.Scanner{}
 	}
@@ -55,21 +56,20 @@ func (v *verifier) open(ctx context.Context, name sink.Path) (*file, error) {
 	return f, nil
 }
 
-// huge reports whether a file is so large that it is only hashed.
-func (f *file) huge() bool {
-	limit := placeOf(f.name).limit()
-	return limit > 0 && f.size > limit
-}
+// huge reports whether a file is larger than any of its kind: it is not read, or no further.
+func (f *file) huge() bool { return max(f.size, f.n) > f.most }
 
 // Read implements io.Reader. A file that grew is read one byte further than it was long.
 func (f *file) Read(p []byte) (int, error) {
+	end := f.most
 	if f.size >= 0 {
-		if f.n > f.size {
-			return 0, io.EOF
-		}
-		if rest := f.size - f.n; rest < int64(len(p)) {
-			p = p[:rest+1]
-		}
+		end = min(end, f.size)
+	}
+	if f.n > end || f.size > f.most {
+		return 0, io.EOF
+	}
+	if rest := end - f.n; rest < int64(len(p)) {
+		p = p[:rest+1]
 	}
 	n, err := f.body.Read(p)
 	f.hash.Write(p[:n])
@@ -93,8 +93,12 @@ func (v *verifier) finish(f *file, want string) (digest string, err error) {
 	if f.err != nil {
 		return "", fmt.Errorf("read %s: %w", f.name, f.err)
 	}
-	v.recordSize(f.name, f.n)
 	v.count(f.n)
+	if f.huge() {
+		v.problem(f.name, "it is larger than %d bytes, so it was not looked at", f.most)
+		return "", nil
+	}
+	v.recordSize(f.name, f.n)
 	if f.size >= 0 && f.n != f.size {
 		v.problem(f.name, "it has not the %d bytes that were listed: it changed while it was read", f.size)
 	}
@@ -132,15 +136,11 @@ func isText(name sink.Path) bool {
 	return false
 }
 
-// all reads a file into memory, up to limit bytes; it notes a problem and gives nil when there is
-// more.
-func (v *verifier) all(f *file, limit int) []byte {
-	b, err := io.ReadAll(io.LimitReader(f.r, int64(limit)+1))
-	if err != nil {
-		return nil // finish tells it
-	}
-	if len(b) > limit {
-		v.problem(f.name, "it is larger than %d bytes, so it was not looked at", limit)
+// all reads a file into memory; it gives nil when that is too large, or cannot be read, which
+// finish tells.
+func (f *file) all() []byte {
+	b, err := io.ReadAll(f.r)
+	if err != nil || f.huge() {
 		return nil
 	}
 	return b
@@ -148,12 +148,12 @@ func (v *verifier) all(f *file, limit int) []byte {
 
 // readSmall reads a file whole into memory. It notes a problem and gives nil when the file is
 // missing or too large.
-func (v *verifier) readSmall(ctx context.Context, name sink.Path, limit int) (content []byte, digest string, err error) {
+func (v *verifier) readSmall(ctx context.Context, name sink.Path) (content []byte, digest string, err error) {
 	f, err := v.open(ctx, name)
 	if f == nil || err != nil {
 		return nil, "", err
 	}
-	content = v.all(f, limit)
+	content = f.all()
 	digest, err = v.finish(f, "")
 	return content, digest, err
 }
@@ -234,8 +234,7 @@ func (v *verifier) readFile(ctx context.Context, j job) error {
 func (v *verifier) content(f *file, p place) {
 	switch {
 	case f.huge():
-		v.problem(f.name, "it is larger than %d bytes, so it was not looked at", p.limit())
-		return
+		return // finish tells it
 	case p.documents():
 		v.readDocument(f, p)
 	case p.records():
@@ -243,7 +242,7 @@ func (v *verifier) content(f *file, p place) {
 	}
 	switch p.shape {
 	case bagIt:
-		if b := v.all(f, maxLine); b != nil && string(b) != sink.BagItText {
+		if b := f.all(); b != nil && string(b) != sink.BagItText {
 			v.problem(f.name, "it does not declare BagIt 1.0 in UTF-8")
 		}
 	case bagInfo:

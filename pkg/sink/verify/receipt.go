@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
@@ -34,7 +36,7 @@ func (v *verifier) readReceipt(ctx context.Context) error {
 		v.kind = v.likelyKind()
 		return nil
 	}
-	b, digest, err := v.readSmall(ctx, sink.ReceiptFile, maxStatement)
+	b, digest, err := v.readSmall(ctx, sink.ReceiptFile)
 	if err != nil || b == nil {
 		v.kind = v.likelyKind()
 		return err
@@ -118,6 +120,7 @@ func (v *verifier) checkReceipt(b []byte) {
 	if err := json.Unmarshal(p.Scope, &v.scope); err != nil {
 		bad("its scope is not one: %v", err)
 	}
+	v.sortScope(bad)
 	v.checkKind(bad)
 	v.checkSigner(r, bad)
 }
@@ -142,6 +145,31 @@ func (v *verifier) checkSigner(r *Receipt, bad func(format string, args ...any))
 		bad("its approver is the signer, or there is no signer")
 	case v.scope.ApprovedPlan == "" || v.scope.DryRun:
 		bad("it names an approver, and its command approves no plan")
+	}
+}
+
+// sortScope sorts the ids that the scope names, which are looked for again and again. A scope that
+// names more than a command can is none.
+func (v *verifier) sortScope(bad func(format string, args ...any)) {
+	s := &v.scope
+	if len(s.Categories) > maxScopeWords || len(s.ImageMetadata) > maxScopeWords {
+		bad("its scope names more than a command can")
+		*s = bagfile.Scope{}
+	}
+	for _, list := range []*[]uuid.UUID{&s.ProjectIDs, &s.IterationIDs, &s.TagIDs, &s.ImageIDs} {
+		limit := maxScopeIDs
+		if list == &s.ProjectIDs {
+			limit = maxScopeWords
+		}
+		if len(*list) > limit {
+			bad("its scope names more than a command can")
+			*s = bagfile.Scope{}
+			return
+		}
+		var twice uuid.UUID
+		if *list, twice = sorted(*list); twice != uuid.Nil {
+			bad("its scope names %s twice", twice)
+		}
 	}
 }
 

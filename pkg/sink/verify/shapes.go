@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // shape is what a file of a bag is by its name.
@@ -139,21 +140,23 @@ func (s shape) records() bool {
 // opaque reports whether a file is a picture or a model, which is only hashed.
 func (s shape) opaque() bool { return s == imageBlob || s == predictionBlob || s == modelFile }
 
-// limit is how large a file may be that is looked into as a whole; 0: it is read line by line, or
-// not looked into.
+// limit is how large a file of this kind may be, in bytes. A larger one is not read.
 func (s shape) limit() int64 {
 	switch s {
 	case bagIt, bagInfo:
 		return maxLine
 	case inventoryFile, planFile:
 		return maxStream
-	case receiptFile, tagManifest, requestFile, verificationFile, failureFile, exportFile, deletionFile, page:
+	case receiptFile, tagManifest, requestFile, verificationFile, failureFile, exportFile, deletionFile, page, signatureFile:
 		return maxStatement
+	case imageBlob, predictionBlob:
+		return bagfile.MaxPicture
+	case modelFile:
+		return bagfile.MaxModel
+	case manifest, ledgerFile, imagesFile, predictionsFile, deletedFile, iterationImages, performancesFile:
+		return maxLines
 	}
-	if s.documents() {
-		return maxDocument
-	}
-	return 0
+	return maxDocument // also what no bag has
 }
 
 // allowed reports whether the bags of a kind have such a file.

@@ -18,7 +18,7 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // readInfo reads bag-info.txt.
 func (v *verifier) readInfo(f *file) {
-	b := v.all(f, maxLine)
+	b := f.all()
 	if b == nil {
 		return
 	}
@@ -37,7 +37,7 @@ func (v *verifier) readInfo(f *file) {
 
 // readPage looks whether the page for people is that of this bag. Its text is not compared.
 func (v *verifier) readPage(f *file) {
-	b := v.all(f, maxDocument)
+	b := f.all()
 	if b == nil || v.receipt == nil || v.kind != sink.DeleteBag {
 		return
 	}

@@ -98,6 +98,9 @@ func (p *projectCommit) entry(e unit.EntryRecord) error {
 	if e.Unfinished != nil {
 		category.Listed++
 		category.Unfinished = append(category.Unfinished, *e.Unfinished)
+		if e.Unfinished.Exception() {
+			p.c.exceptions++
+		}
 	}
 	if e.Model {
 		category.Listed++

@@ -16,16 +16,12 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
-const (
-	// maxInMemory is the largest blob held in memory; what is larger, or does not say how large it
-	// is, goes through a temporary file. The service takes pictures of up to 6 MB.
-	maxInMemory = 8 << 20
-	// maxBlob bounds any picture, maxModel any exported model, in bytes.
-	maxBlob  = 1 << 30
-	maxModel = 64 << 30
-)
+// maxInMemory is the largest blob held in memory; what is larger, or does not say how large it is,
+// goes through a temporary file. The service takes pictures of up to 6 MB.
+const maxInMemory = 8 << 20
 
 // sources are the values of MetaSource, in the order the links are tried.
 var sources = [...]string{"original", "resized"} //nolint:gochecknoglobals // a constant table
@@ -228,7 +224,7 @@ func (a *attempt) blobRecord(o stored) unit.BlobRecord {
 func (a *attempt) downloadAndStore(ctx context.Context, link cv.Link, stem sink.Path, source string) (stored, error) {
 	d := &download{a: a, ctx: ctx}
 	defer d.close()
-	if err := a.fetchBlob(ctx, link, maxBlob, d); err != nil {
+	if err := a.fetchBlob(ctx, link, bagfile.MaxPicture, d); err != nil {
 		return stored{}, err
 	}
 	return a.put(ctx, d, stem, map[string]string{unit.MetaSource: source}, unit.CodeNotImage)

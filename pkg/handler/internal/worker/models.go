@@ -128,7 +128,7 @@ func (a *attempt) model(ctx context.Context, link cv.Link, export cv.Export, noL
 		err = errNoLink
 	}
 	if err == nil {
-		err = a.judge(ctx, a.fetchBlob(ctx, link, maxModel, d), nil)
+		err = a.judge(ctx, a.fetchBlob(ctx, link, bagfile.MaxModel, d), nil)
 	}
 	fail := func(b *bagfile.Blame) {
 		failed := b.Of(a.unit.Scope.String() + "/" + modelName(export))

@@ -123,6 +123,9 @@ type Write struct {
 	Header          nats.Header
 	Body            []byte
 	Expect          uint64
+	// Shrinks says that the caller can make the message smaller: where it is larger than the server
+	// takes, the write fails at once with a PayloadError.
+	Shrinks bool
 	// Supersedes reports whether this message may replace a stored one; nil means never. For
 	// PutIfAbsent.
 	Supersedes func(*StoredMessage) bool
@@ -157,7 +160,7 @@ func (c *Client) CompareAndSet(ctx context.Context, w Write) (uint64, *StoredMes
 		seq, err = c.PublishOnce(ctx, try, w.Stream, m)
 		refused := HasCode(err, CodeWrongLast, CodeWrongLastInDoubt)
 		switch {
-		case err == nil || IsPermanent(err) && !refused:
+		case err == nil || IsPermanent(err) && !refused || w.Shrinks && errors.Is(err, ErrTooLarge):
 			return err
 		case !refused && !MaybeApplied(err) && !errors.Is(err, ErrDuplicate):
 			return TransientError{Err: err} // certainly not applied
