@@ -122,9 +122,6 @@ func distance(a, b string) int {
 // ignored: an operator who sets one relies on it.
 var unsupported = []struct{ name, feature string }{
 	{"CONSUMER_OBJECT_LOCK_MODE", "Object Lock retention"},
-	{"CONSUMER_TRUSTED_SIGNERS", "signed commands"},
-	{"CONSUMER_SIGN_EXPORTS", "signed commands"},
-	{"CONSUMER_AUDIENCE", "signed commands"},
 	{"CONSUMER_SIGNING_KEY_FILE", "signed receipts"},
 	{"CONSUMER_METADATA_FILTER", "preselection by $filter"},
 }
