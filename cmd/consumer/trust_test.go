@@ -42,6 +42,16 @@ func (p person) seed() string {
 	return string(seed)
 }
 
+// pair is the person's key pair.
+func (p person) pair(t *testing.T) nkeys.KeyPair {
+	t.Helper()
+	pair, err := nkeys.FromSeed([]byte(p.seed()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
+}
+
 // seedFile is a file with the person's seed.
 func (p person) seedFile(t *testing.T) string {
 	t.Helper()

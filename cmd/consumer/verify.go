@@ -48,6 +48,8 @@ type verified struct {
 	Outcome       string           `json:"outcome,omitempty"`
 	Exceptions    int64            `json:"exceptions"`
 	Reference     string           `json:"reference,omitempty"`
+	Signer        string           `json:"signer,omitempty"` // of the command, as the receipt says: NKey public keys
+	Approver      string           `json:"approver,omitempty"`
 	MadeAt        string           `json:"made_at,omitempty"` // where the bundle was made; it may be a copy
 	LedgerLines   int64            `json:"ledger_lines"`
 	LedgerHead    string           `json:"ledger_head,omitempty"`
@@ -142,6 +144,7 @@ func describeReport(where string, r verify.Report) verified {
 	}
 	if says := r.Receipt; says != nil {
 		v.CommandID, v.Action, v.Outcome, v.Exceptions, v.Reference, v.MadeAt = says.CommandID, says.Action, says.Outcome, says.Exceptions, says.Reference, says.URI
+		v.Signer, v.Approver = says.Signer, says.Approver
 	}
 	return v
 }
@@ -154,6 +157,12 @@ func (v verified) print(w io.Writer) {
 		fmt.Fprintf(t, "  command\t%s, %s\n", v.CommandID, v.Action)
 		fmt.Fprintf(t, "  outcome\t%s, %d exceptions\n", v.Outcome, v.Exceptions)
 		fmt.Fprintf(t, "  made at\t%s\n", strconv.Quote(v.MadeAt))
+	}
+	if v.Signer != "" {
+		fmt.Fprintf(t, "  command signed\tby %s, as the receipt says\n", v.Signer)
+	}
+	if v.Approver != "" {
+		fmt.Fprintf(t, "  approved\tby %s, as the receipt says\n", v.Approver)
 	}
 	if v.Reference != "" {
 		fmt.Fprintf(t, "  reference\t%s\n", strconv.Quote(v.Reference))
