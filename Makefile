@@ -27,7 +27,7 @@ IMAGE    ?= cvconsumer:$(VERSION)
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## Build bin/consumer, a static binary
@@ -37,6 +37,12 @@ build: ## Build bin/consumer, a static binary
 demo: build ## Export a sample account, delete one of its projects, check the bundles, and leave them below dist/demo
 	rm -rf dist/demo
 	./bin/consumer dev --demo --dir dist/demo
+
+# Not in `make test`: each version is another program to install. Any version the Go proxy has will do.
+NATS_VERSIONS ?= v2.11 v2.12 v2.14 latest
+.PHONY: nats-versions
+nats-versions: build ## Run the demo against several versions of nats-server, which the first run installs into bin/ (NATS_VERSIONS="v2.10 v2.12.1": others)
+	.ci/nats-versions $(NATS_VERSIONS)
 
 .PHONY: dev
 dev: build ## Run NATS, S3, a Training API simulator and the consumer on loopback, until interrupted

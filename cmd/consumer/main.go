@@ -54,8 +54,8 @@ type program struct {
 }
 
 // run carries out one command line and gives the exit code. The environment is a parameter, so that
-// nothing below reads the process's own (but the SDKs of AWS, for what is not set here: profiles, web
-// identity, instance roles; and of Azure, for the identity of Entra ID).
+// nothing below reads the process's own (but the SDKs of AWS, for what is not set here: profiles,
+// web identity, instance roles; and of Azure, for the identity of Entra ID).
 func run(ctx context.Context, args, vars []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := stopOnSignal(ctx, stderr, os.Exit)
 	defer stop()

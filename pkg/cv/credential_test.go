@@ -99,8 +99,8 @@ func TestRefusedTokenIsRenewed(t *testing.T) {
 	}
 }
 
-// TestForbiddenNamesTheRole has a 403 to a token name the role that the identity lacks, and a 403 to
-// a key, which has no roles, none.
+// TestForbiddenNamesTheRole has a 403 to a token name the role that the identity lacks, and a 403
+// to a key, which has no roles, none.
 func TestForbiddenNamesTheRole(t *testing.T) {
 	w := newWorld(t, status(403, `{"error":{"code":"PermissionDenied","message":"Principal does not have access to API/Operation."}}`))
 	token := BearerToken(tokens(func(context.Context) (string, error) { return "e.y.J", nil }))

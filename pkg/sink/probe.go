@@ -54,9 +54,14 @@ func (s *Store) probeWrites(ctx context.Context, key Key, body Body) error {
 	return nil
 }
 
-// probeUploads finds out whether an unfinished upload is found by the prefix of its key. Where it
-// is not, another process may have aborted it.
+// probeUploads finds out whether an unfinished upload is found by the prefix of its key, and can be
+// aborted. Where it is not found, another process may have aborted it.
 func (s *Store) probeUploads(ctx context.Context, key Key) error {
+	prefix := key[:len(key)-1]
+	if _, err := s.uploadsPage(ctx, prefix); refused(err) { // before one is begun that perhaps cannot be aborted
+		s.learn(uploads)
+		return nil
+	}
 	for try := 1; ; try++ {
 		upload, err := s.beginUpload(ctx, key, Body{}, 0)
 		if refused(err) {
@@ -66,17 +71,17 @@ func (s *Store) probeUploads(ctx context.Context, key Key) error {
 		if err != nil {
 			return err
 		}
-		listed, err := s.listsUpload(ctx, key[:len(key)-1], *upload)
+		listed, err := s.listsUpload(ctx, prefix, *upload)
 		abortErr := s.abortUpload(context.WithoutCancel(ctx), key, upload)
 		switch {
 		case err != nil:
 			return err
+		case refused(abortErr), abortErr == nil && !listed, try == probeTries:
+			s.learn(uploads)
+			return nil
 		case abortErr != nil && !errors.Is(abortErr, ErrNotFound):
 			return abortErr
 		case listed:
-			return nil
-		case abortErr == nil || try == probeTries:
-			s.learn(uploads)
 			return nil
 		}
 	}

@@ -33,6 +33,7 @@ var quirkyStores = []struct {
 	{name: "says 0 bytes on HEAD", quirks: []sinktest.Quirk{sinktest.ZeroLengthOnHead}, notes: []string{"how long an object is"}},
 	{name: "has no multipart uploads", quirks: []sinktest.Quirk{sinktest.RefusesUploads}, notes: []string{"unfinished uploads"}},
 	{name: "answers NoSuchUpload to lists of uploads", quirks: []sinktest.Quirk{sinktest.NoUploadLists}, notes: []string{"unfinished uploads"}},
+	{name: "answers NoSuchUpload where there is no upload", quirks: []sinktest.Quirk{sinktest.NoEmptyLists}, late: true},
 	{name: "answers 501 to lists of uploads", quirks: []sinktest.Quirk{sinktest.RefusesLists}, notes: []string{"unfinished uploads"}},
 	{name: "lists uploads by whole key", quirks: []sinktest.Quirk{sinktest.ExactUploadLists}, notes: []string{"unfinished uploads"}},
 	{

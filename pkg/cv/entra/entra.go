@@ -84,8 +84,8 @@ func cloudOf(host string) azureCloud {
 	return azureCloud{"https://cognitiveservices.azure.com/.default", cloud.AzurePublic}
 }
 
-// Token is a token that is valid now: the one at hand, or a new one when that is about to end. While
-// no new one can be had, the one at hand is used to its end.
+// Token is a token that is valid now: the one at hand, or a new one when that is about to end.
+// While no new one can be had, the one at hand is used to its end.
 func (s *Source) Token(ctx context.Context) (string, error) {
 	if err := s.lock(ctx); err != nil {
 		return "", err

@@ -218,7 +218,8 @@ func TestClouds(t *testing.T) {
 	})
 }
 
-// TestRefused says what is wrong with an identity and what to do, and nothing of secrets or answers.
+// TestRefused says what is wrong with an identity and what to do, and nothing of secrets or
+// answers.
 func TestRefused(t *testing.T) {
 	for _, c := range []struct {
 		name   string

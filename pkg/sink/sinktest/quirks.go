@@ -168,7 +168,7 @@ func (g *Gateway) change(resp *http.Response) error {
 		resp.Header.Del(checksumHeader)
 		return nil
 	case op == "ListObjectsV2" || op == "ListObjectVersions" || op == "ListMultipartUploads":
-		return g.changeListing(resp)
+		return g.changeListing(resp, op)
 	}
 	return nil
 }
@@ -198,7 +198,7 @@ func (g *Gateway) changeObject(resp *http.Response, op string) {
 	}
 }
 
-func (g *Gateway) changeListing(resp *http.Response) error {
+func (g *Gateway) changeListing(resp *http.Response, op string) error {
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err
@@ -211,6 +211,13 @@ func (g *Gateway) changeListing(resp *http.Response) error {
 	}
 	if uploadElement.Match(b) && g.has(ExactUploadLists) {
 		b = onlyKey(b, resp.Request.URL.Query().Get("prefix"))
+	}
+	if op == "ListMultipartUploads" && !uploadElement.Match(b) && g.has(NoEmptyLists) {
+		none := refusal(resp.Request, &Fault{Status: http.StatusNotFound, Code: "NoSuchUpload"})
+		resp.StatusCode, resp.Status = none.StatusCode, none.Status
+		if b, err = io.ReadAll(none.Body); err != nil {
+			return err
+		}
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(b))
 	resp.ContentLength = int64(len(b))

@@ -17,7 +17,8 @@ const (
 	RefusesBatches    Quirk = "refuses DeleteObjects: 501"                 // Google Cloud Storage, for long
 	ChangesEncoding   Quirk = "changes Accept-Encoding on its way"         // Google Cloud Storage
 	RefusesUploads    Quirk = "refuses multipart uploads: 501"             // small servers
-	NoUploadLists     Quirk = "refuses ListMultipartUploads: NoSuchUpload" // rclone serve s3, and others on gofakes3
+	NoUploadLists     Quirk = "refuses ListMultipartUploads: NoSuchUpload" // older servers on gofakes3
+	NoEmptyLists      Quirk = "NoSuchUpload where there is no upload"      // rclone serve s3
 	RefusesLists      Quirk = "refuses ListMultipartUploads: 501"          // gateways
 	ExactUploadLists  Quirk = "lists unfinished uploads by whole key only" // MinIO
 	ZeroLengthOnHead  Quirk = "says 0 bytes on HEAD"                       // gateways
