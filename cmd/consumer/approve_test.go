@@ -13,16 +13,22 @@ import (
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/trust"
 )
 
 var regexpSeq = regexp.MustCompile(`seq-[0-9]+`)
 
-// desk is where two persons work, with the rights of both.
+// desk is where a person works.
 type desk struct {
 	t    *testing.T
 	vars []string
 	dir  string
+}
+
+// newDesk is the desk of a person with the rights of a role; files go into a folder that all share.
+func newDesk(t *testing.T, f *fixture, role, dir string) desk {
+	return desk{t, append(f.environment(), "NATS_USER="+role, "NATS_PASSWORD="+role, "CONSUMER_NATS_INBOX_PREFIX="+inboxOf(role), "CONSUMER_AUDIENCE="+here), dir}
 }
 
 func (d desk) file(name string) string { return filepath.Join(d.dir, name) }
@@ -40,16 +46,43 @@ func (d desk) does(code int, says string, args ...string) string {
 	return said
 }
 
+// signedDelete plans and signs, as a NATS user, the delete of an image, and returns the file.
+func (f *fixture) signedDelete(t *testing.T, user string) string {
+	t.Helper()
+	project := f.vision.AddProject(cvtest.ProjectSpec{}).ID
+	selection := []string{"--project", project.String(), "--image", f.vision.AddImage(project, cvtest.ImageSpec{}).String(), "--sign", alice.seedFile(t), "--audience", here}
+	code, out, errs := f.as(t, user, append([]string{"plan", "--id", "planned-" + user, "-o", "json"}, selection...)...)
+	var e contract.Event
+	if err := json.Unmarshal([]byte(out), &e); code != exitDone || err != nil {
+		t.Fatalf("plan exits %d: %s", code, errs)
+	}
+	file := filepath.Join(t.TempDir(), "delete.json")
+	code, _, errs = f.as(t, user, append([]string{"delete", "--yes", "--save", file, "--approved-plan", e.Data.Plan.SHA256}, selection...)...)
+	prepared, err := loadPrepared(file)
+	if code != exitDone || err != nil {
+		t.Fatalf("delete --save exits %d: %s", code, errs)
+	}
+	prepared.Plan = "planned-" + user // as where the plan was made and shown by consumer delete
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := prepared.save(file); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // TestTwoPersons has one person sign a delete, and another look at its plan, approve it and publish
 // it, as docs/requesters.md tells it.
 func TestTwoPersons(t *testing.T) {
-	f := newFixture(t, cvtest.Options{Seed: 1})
+	f := newRoles(t)
 	project, other := f.vision.AddProject(cvtest.ProjectSpec{Name: "Faces \x1b[2J"}).ID, f.vision.AddProject(cvtest.ProjectSpec{Name: "Other"}).ID
 	image, left := f.vision.AddImage(project, cvtest.ImageSpec{}).String(), f.vision.AddImage(other, cvtest.ImageSpec{}).String()
 	f.config.Trust = trust.Policy{Audience: here, Signers: []string{alice.key()}, Approvers: []string{bob.key()}}
 	r := f.start(t)
 	r.await("all is well", isReady)
-	d := desk{t, append(f.environment(), "CONSUMER_AUDIENCE="+here), t.TempDir()}
+	d := newDesk(t, f, "requester", t.TempDir())
+	second, operator := newDesk(t, f, "approver", d.dir), newDesk(t, f, "operator", d.dir)
 	hers, his := alice.seedFile(t), bob.seedFile(t)
 	its := func(command string, more ...string) []string {
 		return append([]string{command, "--project", project.String(), "--image", image}, more...)
@@ -72,23 +105,23 @@ func TestTwoPersons(t *testing.T) {
 	}
 
 	// The second looks at the plan, approves and publishes it.
-	d.does(exitUsage, "must be another person", "approve", d.file("del.json"), "--seed", hers, "--plan", "plan-1", "--yes")
-	d.does(exitUsage, "which dry run", "approve", d.file("del.json"), "--seed", his, "--yes")
-	d.does(exitCommand, "no answer to plan-9", "approve", d.file("del.json"), "--seed", his, "--plan", "plan-9", "--yes")
-	d.does(exitCommand, "names the plan "+digest, "approve", d.file("del.json"), "--seed", his, "--plan", "plan-2", "--yes")
-	d.does(exitUsage, "another service", "approve", d.file("del.json"), "--seed", his, "--plan", "plan-1", "--yes", "--audience", "other")
-	shown := d.does(exitUsage, "there is no terminal", "approve", d.file("del.json"), "--seed", his, "--plan", "plan-1")
+	second.does(exitUsage, "must be another person", "approve", d.file("del.json"), "--seed", hers, "--plan", "plan-1", "--yes")
+	second.does(exitUsage, "which dry run", "approve", d.file("del.json"), "--seed", his, "--yes")
+	second.does(exitCommand, "no answer to plan-9", "approve", d.file("del.json"), "--seed", his, "--plan", "plan-9", "--yes")
+	second.does(exitCommand, "names the plan "+digest, "approve", d.file("del.json"), "--seed", his, "--plan", "plan-2", "--yes")
+	second.does(exitUsage, "another service", "approve", d.file("del.json"), "--seed", his, "--plan", "plan-1", "--yes", "--audience", "other")
+	shown := second.does(exitUsage, "there is no terminal", "approve", d.file("del.json"), "--seed", his, "--plan", "plan-1")
 	for _, text := range []string{"del-1", alice.key(), digest, project.String(), `"Faces \x1b[2J"`, "1 images", "would remain", here} {
 		if !strings.Contains(shown, text) {
 			t.Errorf("the approver is not shown %s:\n%s", text, shown)
 		}
 	}
-	d.does(exitDone, "to be approved", "approve", d.file("del.json"), "--seed", his, "--plan", "s3://"+f.config.Bucket+"/plan-1/delete/", "--yes", "--save", d.file("approved.json"))
+	second.does(exitDone, "to be approved", "approve", d.file("del.json"), "--seed", his, "--plan", "s3://"+f.config.Bucket+"/plan-1/delete/", "--yes", "--save", d.file("approved.json"))
 	file, err := loadPrepared(d.file("approved.json"))
 	if m := file.message(); err != nil || !alice.signed(m, "Cv-Signature", "cv1", here, "del-1") || !bob.signed(m, "Cv-Approval", "cv1-approval", here, "del-1") {
 		t.Fatalf("the file holds %v, %v", m.Header, err)
 	}
-	d.does(exitDone, "complete", "approve", d.file("del.json"), "--seed", his, "--plan", "plan-1", "--yes")
+	second.does(exitDone, "complete", "approve", d.file("del.json"), "--seed", his, "--plan", "plan-1", "--yes")
 	d.does(exitDone, "complete", "delete", "--command", d.file("approved.json")) // the same message: its end stands
 	var says verified
 	if err := json.Unmarshal([]byte(d.does(exitDone, "ok", "verify", "-o", "json", "s3://"+f.config.Bucket+"/del-1/delete/")), &says); err != nil || says.Signer != alice.key() || says.Approver != bob.key() {
@@ -96,9 +129,9 @@ func TestTwoPersons(t *testing.T) {
 	}
 
 	// A dead letter is signed anew, for its new id.
-	letter := regexpSeq.FindString(d.does(exitDone, "seq-", "dead"))
-	d.does(exitUsage, "for one id: sign it with --sign", "dead", "replay", letter)
-	d.does(exitDone, "not published", "dead", "replay", letter, "--sign", hers, "--save", d.file("again.json"))
+	letter := regexpSeq.FindString(operator.does(exitDone, "seq-", "dead"))
+	operator.does(exitUsage, "for one id: sign it with --sign", "dead", "replay", letter)
+	operator.does(exitDone, "not published", "dead", "replay", letter, "--sign", hers, "--save", d.file("again.json"))
 	if file, err = loadPrepared(d.file("again.json")); err != nil || !alice.signed(file.message(), "Cv-Signature", "cv1", here, file.Headers["Nats-Msg-Id"]) || !strings.HasSuffix(file.Headers["Nats-Msg-Id"], "-r1") {
 		t.Errorf("the replay is %+v, %v", file, err)
 	}
