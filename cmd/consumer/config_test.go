@@ -19,6 +19,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
 // minimal is the least environment `consumer run` takes.
@@ -57,7 +58,7 @@ func TestDefaults(t *testing.T) {
 		Log:       logConfig{Level: zerolog.InfoLevel},
 		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: cv.DefaultMaxRPS}},
 		Threshold: handler.DefaultThreshold, Overlap: handler.DefaultOverlap,
-		Bucket: "bundles", WorkBucket: "bundles", SSE: "none",
+		Bucket: "bundles", WorkBucket: "bundles", SSE: "none", LockMode: sink.Governance,
 		Provision: true, Replicas: 1, Commands: handler.DefaultCommands, Workers: handler.DefaultUnits, Downloads: handler.DefaultDownloads, MinRate: cv.DefaultMinDownloadRate, Buffer: handler.DefaultBuffer, MaxAttempts: handler.DefaultMaxAttempts,
 		Deletes: contract.DeletesEnabled, VerifyTimeout: handler.DefaultVerifyTimeout,
 		TraceRetention: natsq.DefaultRetention, HTTPAddr: ":8080", Drain: 30 * time.Second,
@@ -165,24 +166,30 @@ func TestSettings(t *testing.T) {
 			wrong: []string{"CONSUMER_BUCKET", "VISION_TRAINING_ENDPOINT"}},
 		{name: "everything together", vars: []string{
 			"NATS_URL=http://x", "NATS_CERT=/nowhere/cert", "CONSUMER_SUBJECT_PREFIX=a.b", "AWS_ACCESS_KEY_ID=id", "AWS_ENDPOINT_URL_S3=ftp://x", "CONSUMER_S3_PATH_STYLE=perhaps",
-			"CONSUMER_PREFIX=/a", "CONSUMER_SSE=rot13", "CONSUMER_SSE_KMS_KEY_ID=k", "CONSUMER_PROVISION=maybe", "CONSUMER_REPLICAS=2", "CONSUMER_COMMANDS=0",
+			"CONSUMER_PREFIX=/a", "CONSUMER_OBJECT_LOCK_MODE=forever", "CONSUMER_SSE=rot13", "CONSUMER_SSE_KMS_KEY_ID=k", "CONSUMER_PROVISION=maybe", "CONSUMER_REPLICAS=2", "CONSUMER_COMMANDS=0",
 			"CONSUMER_WORKERS=x", "CONSUMER_DOWNLOADS=-1", "CONSUMER_BUFFER=1KiB", "CONSUMER_STREAM_MAX_BYTES=1KiB", "CONSUMER_NATS_INBOX_PREFIX=_INBOX.>", "CONSUMER_NATS_DOMAIN=a.b", "CONSUMER_MAX_RPS=0", "CONSUMER_MAX_ATTEMPTS=none", "CONSUMER_TRACE_RETENTION=30d",
 			"CONSUMER_HTTP_ADDR=8080", "CONSUMER_DRAIN=soon", "CONSUMER_LOG_LEVEL=loud", "CONSUMER_LOG_FORMAT=xml", "CONSUMER_BLOB_HOSTS=https://x", "CONSUMER_PERFORMANCE_THRESHOLD=2",
 			"CONSUMER_PERFORMANCE_OVERLAP=NaN", "CONSUMER_PSEUDONYM_KEY_FILE=" + empty, "CONSUMER_BUKET=x",
 		}, wrong: []string{
 			"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL_S3", "CONSUMER_BLOB_HOSTS", "CONSUMER_BUFFER", "CONSUMER_BUKET", "CONSUMER_COMMANDS", "CONSUMER_DOWNLOADS", "CONSUMER_DRAIN",
-			"CONSUMER_HTTP_ADDR", "CONSUMER_LOG_FORMAT", "CONSUMER_LOG_LEVEL", "CONSUMER_MAX_ATTEMPTS", "CONSUMER_MAX_RPS", "CONSUMER_NATS_DOMAIN", "CONSUMER_NATS_INBOX_PREFIX", "CONSUMER_PERFORMANCE_OVERLAP", "CONSUMER_PERFORMANCE_THRESHOLD",
+			"CONSUMER_HTTP_ADDR", "CONSUMER_LOG_FORMAT", "CONSUMER_LOG_LEVEL", "CONSUMER_MAX_ATTEMPTS", "CONSUMER_MAX_RPS", "CONSUMER_NATS_DOMAIN", "CONSUMER_NATS_INBOX_PREFIX", "CONSUMER_OBJECT_LOCK_MODE", "CONSUMER_PERFORMANCE_OVERLAP", "CONSUMER_PERFORMANCE_THRESHOLD",
 			"CONSUMER_PREFIX", "CONSUMER_PROVISION", "CONSUMER_PSEUDONYM_KEY_FILE", "CONSUMER_REPLICAS", "CONSUMER_S3_PATH_STYLE", "CONSUMER_SSE", "CONSUMER_SSE_KMS_KEY_ID",
 			"CONSUMER_STREAM_MAX_BYTES", "CONSUMER_SUBJECT_PREFIX", "CONSUMER_TRACE_RETENTION", "CONSUMER_WORKERS", "NATS_CERT", "NATS_CERT", "NATS_URL",
+		}},
+		{name: "a short pseudonym key", vars: []string{"CONSUMER_PSEUDONYM_KEY_FILE=" + write("short", "fifteen bytes..\n")}, wrong: []string{"CONSUMER_PSEUDONYM_KEY_FILE"}, says: "has 15 bytes"},
+		{name: "a pseudonym key that can be guessed", vars: []string{"CONSUMER_PSEUDONYM_KEY_FILE=" + write("weak", "0101010101010101010101\n")}, wrong: []string{"CONSUMER_PSEUDONYM_KEY_FILE"}, says: "openssl rand"},
+		{name: "a pseudonym key", vars: []string{"CONSUMER_PSEUDONYM_KEY_FILE=" + write("pseudonym", "0123456789abcdef\n"), "CONSUMER_OBJECT_LOCK_MODE=COMPLIANCE"}, check: func(t *testing.T, c config) {
+			if !c.PseudonymKey.IsSet() || c.LockMode != sink.Compliance {
+				t.Errorf("the key is set: %t, the mode %s", c.PseudonymKey.IsSet(), c.LockMode)
+			}
 		}},
 		{name: "no region", vars: []string{"AWS_REGION="}, wrong: []string{"AWS_REGION"}},
 		{name: "an endpoint of another API", vars: []string{"VISION_TRAINING_ENDPOINT=https://host.example/customvision/v3.0/Prediction/"}, wrong: []string{"VISION_TRAINING_ENDPOINT"}},
 		{name: "a typing error", vars: []string{"CONSUMER_WORKER=3"}, wrong: []string{"CONSUMER_WORKER"}, says: "CONSUMER_WORKERS?"},
 		{name: "not there yet", vars: []string{
-			"CONSUMER_OBJECT_LOCK_MODE=GOVERNANCE", "CONSUMER_SIGNING_KEY_FILE=k",
-			"CONSUMER_METADATA_FILTER=true", "OTEL_EXPORTER_OTLP_ENDPOINT=http://x",
+			"CONSUMER_SIGNING_KEY_FILE=k", "CONSUMER_METADATA_FILTER=true", "OTEL_EXPORTER_OTLP_ENDPOINT=http://x",
 		}, wrong: []string{
-			"CONSUMER_METADATA_FILTER", "CONSUMER_OBJECT_LOCK_MODE", "CONSUMER_SIGNING_KEY_FILE", "OTEL_EXPORTER_OTLP_ENDPOINT",
+			"CONSUMER_METADATA_FILTER", "CONSUMER_SIGNING_KEY_FILE", "OTEL_EXPORTER_OTLP_ENDPOINT",
 		}, says: "not supported yet"},
 		{name: "value and file", vars: []string{"VISION_TRAINING_KEY_FILE=" + key}, wrong: []string{"VISION_TRAINING_KEY"}, says: "both set"},
 		{name: "an empty secret", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_KEY_FILE=" + empty}, wrong: []string{"VISION_TRAINING_KEY_FILE"}, says: "is empty"},

@@ -77,6 +77,7 @@ type deleteCmd struct {
 	Selection     selection    `embed:""`
 	Unpublish     bool         `name:"unpublish" help:"Allow the delete to unpublish published iterations; without it, a published iteration refuses the delete."`
 	ExportFirst   bool         `name:"export-first" help:"Export the same selection, check the stored bundle, and only then delete."`
+	ExportRetain  string       `name:"export-retain-until" placeholder:"TIME" help:"With --export-first: lock the bundle of the export until this time (RFC 3339)."`
 	ApprovedPlan  string       `name:"approved-plan" placeholder:"DIGEST" help:"Delete only what the plan with this digest names, or nothing."`
 	ExpectProject string       `name:"expect-project-name" placeholder:"NAME" help:"Refuse the delete if a project does not have this name."`
 	ExpectImages  *int64       `name:"expect-max-images" placeholder:"N" help:"Refuse the delete if the selection has more images."`
@@ -106,6 +107,9 @@ func (c deleteCmd) Run(p *program) error {
 	d := commandData{ApprovedPlan: c.ApprovedPlan, ExportFirst: c.ExportFirst, Unpublish: c.Unpublish}
 	if c.ExpectProject != "" || c.ExpectImages != nil {
 		d.Expect = &contract.Expect{ProjectName: c.ExpectProject, MaxImages: c.ExpectImages}
+	}
+	if d.ExportRetain, err = timeFlag("--export-retain-until", c.ExportRetain); err != nil {
+		return err
 	}
 	if o.data, err = c.Selection.data(p, conf.Subjects, o, d); err == nil {
 		o, err = o.bounded()
@@ -144,7 +148,7 @@ func (c deleteCmd) save(p *program, conf natsConfig, o order, plan string) error
 
 // publishPrepared publishes the command of a file.
 func (c deleteCmd) publishPrepared(p *program, conf natsConfig) error {
-	if !c.Selection.noFlags() || c.ApprovedPlan+c.ExpectProject+c.Request.ID+c.Request.Sign.Seed+c.Save != "" || c.ExportFirst || c.Unpublish || c.ExpectImages != nil {
+	if !c.Selection.noFlags() || c.ApprovedPlan+c.ExpectProject+c.ExportRetain+c.Request.ID+c.Request.Sign.Seed+c.Save != "" || c.ExportFirst || c.Unpublish || c.ExpectImages != nil {
 		return fmt.Errorf("%w: --command is the whole command: leave the other flags of the command out", errUsage)
 	}
 	f, err := loadPrepared(c.Command)
@@ -179,7 +183,10 @@ func confirmed(in io.Reader) error {
 // the delete removes exactly what was shown, and the id of the dry run.
 func (c deleteCmd) approve(p *program, conf natsConfig, o order) (data []byte, id string, err error) {
 	plan := order{action: contract.ActionDelete, id: uuid.NewString(), signer: o.signer}
-	if plan.data, err = dryRun(o.data); err != nil {
+	if plan.data, err = dryRun(o.data); err == nil {
+		plan.data, err = withFields(plan.data, map[string]any{"retain_until": nil}) // it is of the delete's own bundle
+	}
+	if err != nil {
 		return nil, "", err
 	}
 	event, err := c.Request.wait(p, conf, plan)

@@ -183,6 +183,31 @@ func (p *problems) secret(variable, value, file string) Secret {
 	return s
 }
 
+// A key under which values are replaced by pseudonyms must not be guessed, or every value that is
+// suspected can be looked for.
+const (
+	leastKeyBytes  = 16
+	leastKeyDigits = 5 // different bytes: random digits in hex have more
+)
+
+// macKey takes a key from a file, and refuses one that can be guessed.
+func (p *problems) macKey(variable, file string) Secret {
+	s := p.secret(variable, "", file)
+	key, err := s.Reveal()
+	if !s.IsSet() || err != nil {
+		return s
+	}
+	different := map[byte]bool{}
+	for _, b := range []byte(key) {
+		different[b] = true
+	}
+	if len(key) < leastKeyBytes || len(different) < leastKeyDigits {
+		p.add(variable+"_FILE", "the key has %d bytes, %d of them different, so it can be guessed: use at least %d random bytes, as openssl rand -hex 32 makes them", len(key), len(different), leastKeyBytes)
+		return Secret{}
+	}
+	return s
+}
+
 // endpoint checks the endpoint of a Custom Vision resource. where comes before the complaint.
 func (p *problems) endpoint(variable, where, text string) {
 	if _, err := cv.New(text, cv.TrainingKey("any"), cv.Options{}); err != nil {

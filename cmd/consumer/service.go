@@ -292,7 +292,7 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(), SpoolDir: s.spoolDir,
 		Commands: s.c.Commands, Units: s.c.Workers, Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
 		Threshold: s.c.Threshold, Overlap: s.c.Overlap, Trust: s.c.Trust, Deletes: s.c.Deletes, VerifyTimeout: s.c.VerifyTimeout,
-		Pseudonym: *s.pseudonym, Version: build().Version, Health: s.health, Log: s.log,
+		LockMode: s.c.LockMode, Pseudonym: *s.pseudonym, Version: build().Version, Health: s.health, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -355,7 +355,11 @@ func (s *service) learnStore(ctx context.Context) error {
 	if s.learned.Load() {
 		return nil
 	}
-	if err := s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey)); err != nil {
+	err := s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))
+	if errors.Is(err, sink.ErrNotKept) {
+		return fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err)
+	}
+	if err != nil {
 		return fmt.Errorf("try what the store knows: %w", err)
 	}
 	s.learned.Store(true)

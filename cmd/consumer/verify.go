@@ -54,6 +54,8 @@ type verified struct {
 	LedgerLines   int64            `json:"ledger_lines"`
 	LedgerHead    string           `json:"ledger_head,omitempty"`
 	Failure       *verify.Failure  `json:"failure,omitempty"`
+
+	Retention *sink.ReceiptRetention `json:"retention,omitempty"` // as the receipt says
 }
 
 // Run checks each place and prints what it found. Its error is the worst result.
@@ -145,6 +147,7 @@ func describeReport(where string, r verify.Report) verified {
 	if says := r.Receipt; says != nil {
 		v.CommandID, v.Action, v.Outcome, v.Exceptions, v.Reference, v.MadeAt = says.CommandID, says.Action, says.Outcome, says.Exceptions, says.Reference, says.URI
 		v.Signer, v.Approver = says.Signer, says.Approver
+		v.Retention = says.Retention
 	}
 	return v
 }
@@ -163,6 +166,11 @@ func (v verified) print(w io.Writer) {
 	}
 	if v.Approver != "" {
 		fmt.Fprintf(t, "  approved\tby %s, as the receipt says\n", v.Approver)
+	}
+	if kept := v.Retention; kept != nil && kept.Lapsed {
+		fmt.Fprintf(t, "  retention\tnone: its time was over when the bundle was made\n")
+	} else if kept != nil {
+		fmt.Fprintf(t, "  retention\t%s, by its receipt\n", sink.Retention{Mode: kept.Mode, Until: kept.RetainUntil})
 	}
 	if v.Reference != "" {
 		fmt.Fprintf(t, "  reference\t%s\n", strconv.Quote(v.Reference))

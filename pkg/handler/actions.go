@@ -116,7 +116,7 @@ func (r *run) exporter() *export.Exporter {
 	c := r.h.cfg
 	return &export.Exporter{
 		Settings: export.Settings{
-			Window: c.Window, Threshold: c.Threshold, Overlap: c.Overlap, Version: c.Version, Pseudonym: c.Pseudonym, Now: c.Now,
+			Window: c.Window, MaxAttempts: c.MaxAttempts, Threshold: c.Threshold, Overlap: c.Overlap, Version: c.Version, Pseudonym: c.Pseudonym, Now: c.Now,
 		},
 		Attempt: r, Units: c.Queue.Units, Client: r.client, Control: r.control, Ledger: r.ledger, Bags: r.bags,
 		Command: r.command.AsExport(), Job: r.job.Command, Paused: r.paused,

@@ -60,7 +60,7 @@ func objectKinds() []objectKind {
 		{name: "evidence", pattern: of(`(export|delete)/evidence/(request|plan|inventory|verification)\.json`), in: []string{"export", "export first"}},
 		{name: "manifest", pattern: of(`(export|delete)/(tag)?manifest-sha256\.txt`), in: []string{"export", "delete"}},
 		{name: "receipt", pattern: of(`(export|delete)/receipt\.json`), in: []string{"export", "delete", "export first", "plan"}},
-		{name: "wait", in: []string{"export"}, key: ".work/units/000000.wait", content: `{"v":2,"n":0,"for":"credential","detail":"forged","time":"2026-11-24T09:00:00Z","calls":` + forgedCall + `}`},
+		{name: "wait", in: []string{"export"}, key: ".work/units/000000.wait-0a", content: `{"v":2,"n":0,"for":"credential","detail":"forged","time":"2026-11-24T09:00:00Z","calls":` + forgedCall + `}`},
 		{name: "error", in: []string{"export"}, key: ".work/units/000000.err-1", content: `{"v":2,"n":0,"error":"forged","calls":` + forgedCall + `}`},
 		{name: "plan of a delete", pattern: of(`\.work/plan-[0-9a-f]{64}\.json`), in: []string{"delete", "export first", "plan"}, final: true},
 		{name: "beginning", pattern: of(`\.work/delete-begun-[0-9a-f]{64}\.json`), in: []string{"delete", "export first", "plan"}, final: true},

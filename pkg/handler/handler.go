@@ -140,12 +140,13 @@ type Config struct {
 
 	Threshold, Overlap float64 // of GetIterationPerformance, default DefaultThreshold and DefaultOverlap
 
+	LockMode string // of retentions: default sink.Governance
+
 	Trust         trust.Policy          // whose signatures commands need; default: none is looked at
 	Deletes       contract.DeletePolicy // default DeletesEnabled, with approvers DeletesApproved
 	VerifyTimeout time.Duration         // for a deletion to be seen in the service, default DefaultVerifyTimeout
 
 	Pseudonym contract.Pseudonymizer
-	Features  contract.Features
 	Version   string // the tool's version, as receipts name it
 	Health    *Health
 	Now       func() time.Time // default time.Now
@@ -222,6 +223,7 @@ func (c Config) withDefaults() Config {
 	if c.Wait == nil {
 		c.Wait = sleep
 	}
+	c.LockMode = orDefault(c.LockMode, sink.Governance)
 	c.Deletes = c.Trust.Deletes(orDefault(c.Deletes, contract.DeletesEnabled))
 	c.VerifyTimeout = orDefault(c.VerifyTimeout, DefaultVerifyTimeout)
 	c.Commands = orDefault(c.Commands, DefaultCommands)
@@ -281,7 +283,7 @@ func (h *Handler) bags(ctx context.Context, c contract.Command, log zerolog.Logg
 	}
 	return bag.Bags{
 		Store: h.cfg.Store, Work: h.cfg.Work, Layout: layout, Prefix: h.cfg.Prefix, SpoolDir: h.cfg.SpoolDir,
-		Command: c, Account: h.accounts.Of(c.Data.Resource), Log: log,
+		Command: c, Account: h.accounts.Of(c.Data.Resource), LockMode: h.cfg.LockMode, Now: h.cfg.Now, Log: log,
 	}.SealedBy(sealer), nil
 }
 

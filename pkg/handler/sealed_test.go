@@ -123,7 +123,7 @@ func TestForgedResults(t *testing.T) {
 		},
 		"waits and errors": func(t *testing.T, w *world) {
 			for n := range 20 {
-				w.overwrite(t, fmt.Sprintf("exp-1/.work/units/%06d.wait", n), []byte(`{"v":2,"for":"credential"}`))
+				w.overwrite(t, fmt.Sprintf("exp-1/.work/units/%06d.wait-0a", n), []byte(`{"v":2,"for":"credential"}`))
 				w.overwrite(t, fmt.Sprintf("exp-1/.work/units/%06d.err-1", n), []byte(`{"v":2,"calls":[{"operation":"DeleteProject","target":"x"}]}`))
 			}
 		},

@@ -154,7 +154,9 @@ func (w *world) names(t *testing.T, id string, signer, approver person) {
 	}
 	var says struct {
 		Signer, Approver string
-		Predicate        struct{ Command struct{ Signer, Approver string } }
+		Predicate        struct {
+			Command struct{ Signer, Approver string }
+		}
 	}
 	for _, name := range []string{"evidence/request.json", "receipt.json"} {
 		if err := json.Unmarshal(files[name], &says); err != nil {

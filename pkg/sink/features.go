@@ -20,6 +20,7 @@ const (
 	lengths                           // the length of an object, in the answer to HeadObject
 	batches                           // DeleteObjects
 	uploads                           // ListMultipartUploads, by prefix
+	tags                              // tags of objects
 )
 
 // notes are what a store lacks and what is done instead, for the operator.
@@ -33,6 +34,7 @@ var notes = []struct {
 	{lengths, "the store does not say how long an object is when it is asked for its head: where the length is needed the object is read"},
 	{batches, "the store refuses to remove objects in batches (DeleteObjects): they are removed one by one"},
 	{uploads, "the store does not list unfinished uploads by prefix (ListMultipartUploads): objects are sent in one piece, of at most 5 GiB, so that none is left unfinished"},
+	{tags, "the store refuses or ignores tags of objects, or the service has no right to set them (s3:PutObjectTagging): objects have none, so lifecycle rules cannot tell payload from evidence"},
 }
 
 // service is what was found out about the service that a store is a bucket of.

@@ -88,6 +88,7 @@ func (s *Store) beginUpload(ctx context.Context, key Key, body Body, with featur
 		Metadata:    metadata(body.Meta, ""),
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = s.encryption()
+	in.Tagging = s.tagging(key)
 	if with&checksums != 0 {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256
 	}
@@ -98,7 +99,7 @@ func (s *Store) beginUpload(ctx context.Context, key Key, body Body, with featur
 	if aws.ToString(out.UploadId) == "" { // a part sent without it would be taken for the object
 		return nil, newError(op, key, ErrUnavailable, "the store began an upload and does not say which")
 	}
-	if err := s.checkEncryption(op, key, out.ServerSideEncryption); err != nil {
+	if err := s.checkEncryption(op, key, out.ServerSideEncryption, out.SSEKMSKeyId); err != nil {
 		s.abort(ctx, key, out.UploadId)
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -32,6 +33,9 @@ type Body struct {
 	SHA256      string            // hex; empty: computed by reading R once more, and Size with it
 	ContentType string            // empty: application/octet-stream
 	Meta        map[string]string // user metadata besides "sha256"; lower-case names, ASCII values
+
+	lock *Retention // to be written with; nil: none
+	tags *string    // instead of the object's own, as a query; nil: those
 }
 
 // Bytes is a body held in memory.
@@ -152,13 +156,23 @@ func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) e
 		Metadata:      metadata(body.Meta, body.SHA256),
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = s.encryption()
+	if in.Tagging = body.tags; in.Tagging == nil {
+		in.Tagging = s.tagging(key)
+	}
+	if body.lock != nil {
+		in.ObjectLockMode, in.ObjectLockRetainUntilDate = types.ObjectLockMode(body.lock.Mode), aws.Time(body.lock.date())
+	}
 	if with&checksums != 0 {
 		in.ChecksumSHA256 = &checksum
 	}
 	if with&conditions != 0 {
 		in.IfNoneMatch = aws.String("*")
 	}
-	out, err := s.api.PutObject(ctx, in, checksumsAsHeaders)
+	options := []func(*s3.Options){checksumsAsHeaders}
+	if body.lock != nil && with&checksums == 0 {
+		options = append(options, contentMD5) // Object Lock wants one of them
+	}
+	out, err := s.api.PutObject(ctx, in, options...)
 	if err != nil {
 		return wrapError(ctx, op, key, err)
 	}
@@ -166,7 +180,7 @@ func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) e
 	if got != "" && got != checksum {
 		return newError(op, key, ErrNotKept, "the store answered with SHA-256 %s for %s", got, checksum)
 	}
-	if err := s.checkEncryption(op, key, out.ServerSideEncryption); err != nil || got != "" {
+	if err := s.checkEncryption(op, key, out.ServerSideEncryption, out.SSEKMSKeyId); err != nil || got != "" {
 		return err
 	}
 	return s.readBack(ctx, key, body, with)
@@ -202,10 +216,25 @@ func (s *Store) encryption() (types.ServerSideEncryption, *string) {
 	return types.ServerSideEncryption(s.o.SSE), nil
 }
 
-// checkEncryption compares the encryption the store says it used with the one asked for.
-func (s *Store) checkEncryption(op string, key Key, got types.ServerSideEncryption) error {
-	if s.o.SSE != "" && string(got) != s.o.SSE {
+// Encryption is what writes ask for; nil when they leave it to the store.
+func (s *Store) Encryption() *Encryption {
+	kind, key := s.encryption()
+	if kind == "" {
+		return nil
+	}
+	return &Encryption{Algorithm: string(kind), KeyID: aws.ToString(key)}
+}
+
+// checkEncryption compares the encryption and the key that the store says it used with those asked
+// for. Which key an alias means is the store's to know.
+func (s *Store) checkEncryption(op string, key Key, got types.ServerSideEncryption, by *string) error {
+	_, want := s.encryption()
+	switch {
+	case s.o.SSE == "":
+	case string(got) != s.o.SSE:
 		return newError(op, key, ErrNotKept, "encryption %s was asked for, the store answered %q", s.o.SSE, got)
+	case want != nil && (aws.ToString(by) == "" || !strings.Contains(*want, "alias/") && !strings.HasSuffix(*by, *want)):
+		return newError(op, key, ErrNotKept, "encryption with key %s was asked for, the store answered with key %q", *want, aws.ToString(by))
 	}
 	return nil
 }

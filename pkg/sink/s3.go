@@ -161,10 +161,11 @@ func newRetryer(attempts int, maxBackoff time.Duration) aws.Retryer {
 	})
 }
 
-// hasStatus reports whether a call failed with an HTTP status or an error code of the store.
+// hasStatus reports whether a call failed with an HTTP status (0: none) or an error code of the
+// store.
 func hasStatus(err error, status int, codes ...string) bool {
 	var resp *smithyhttp.ResponseError
-	if errors.As(err, &resp) && resp.HTTPStatusCode() == status {
+	if errors.As(err, &resp) && status != 0 && resp.HTTPStatusCode() == status { // it is 0 of a call without an answer
 		return true
 	}
 	var api smithy.APIError

@@ -1,8 +1,10 @@
 package contract
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Error codes of events, jobs and dead letters.
@@ -30,9 +32,8 @@ const (
 
 // RefusalOrder returns the codes a command may be refused with, in the order they are judged: the
 // first that applies is the answer. All are judged before anything was changed. DecodeCommand
-// judges invalid_command, Features.Unsupported what is not there yet (invalid_command too) and
-// NotDeletable not_deletable; the rest needs the job, a clock, the configuration or the service,
-// and is the coordinator's to judge. Where signatures are demanded, package trust judges unsigned
+// judges invalid_command and NotDeletable not_deletable; the rest needs the job, a clock, the
+// configuration or the service, and is the coordinator's to judge. Where signatures are demanded, package trust judges unsigned
 // before everything else. The codes of a refused cancel are unsigned, invalid_command and too_late,
 // in this order.
 func RefusalOrder() []string {
@@ -100,24 +101,27 @@ func NotDeletable(c Command) *Refusal {
 		"performance and exports cannot be deleted by themselves: performance goes with its iteration, exported models stay until the account goes; name iterations or projects too")
 }
 
-// Features says which parts of the contract this build carries out. What it does not is refused by
-// name, never ignored.
-type Features struct {
-	Retention bool // retain_until and export_retain_until
-}
+// How far ahead of the beginning of a command the end of a retention may be. A shorter one would be
+// over before the bundle is whole; a longer one is more likely a slip than meant, and cannot be
+// taken back.
+const (
+	MinRetention = time.Hour
+	MaxRetention = 50 * 365 * 24 * time.Hour
+)
 
-// Unsupported refuses a command that asks for something this build does not do yet:
-// invalid_command, "<field>: not supported yet". It is nil when everything asked for is there.
-func (f Features) Unsupported(c Command) *Refusal {
-	for _, feature := range []struct {
-		enabled, asked bool
-		field          string
-	}{
-		{f.Retention, c.Data.RetainUntil != nil, "retain_until"},
-		{f.Retention, c.Data.ExportRetainUntil != nil, "export_retain_until"},
-	} {
-		if feature.asked && !feature.enabled {
-			return c.Refuse(CodeInvalidCommand, feature.field, "not supported yet")
+// RetentionOutOfRange refuses a command that would begin now and asks for a retention that ends too
+// soon, or too late. It is nil for every other one.
+func RetentionOutOfRange(c Command, now time.Time) *Refusal {
+	for _, asked := range []struct {
+		field string
+		until *time.Time
+	}{{"retain_until", c.Data.RetainUntil}, {"export_retain_until", c.Data.ExportRetainUntil}} {
+		switch until := asked.until; {
+		case until == nil:
+		case until.Before(now.Add(MinRetention)):
+			return c.Refuse(CodeInvalidCommand, asked.field, fmt.Sprintf("must be at least an hour after the command begins, which would be at %s", now.UTC().Format(time.RFC3339)))
+		case until.After(now.Add(MaxRetention)):
+			return c.Refuse(CodeInvalidCommand, asked.field, "must be at most 50 years ahead, since a retention cannot be taken back")
 		}
 	}
 	return nil

@@ -2,12 +2,14 @@ package natsq
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/letter"
@@ -63,6 +65,20 @@ func TestDeadLettersComeBack(t *testing.T) {
 	}
 }
 
+// TestLettersOfOneID: letters of messages that all have one Nats-Msg-Id are stored at once, and
+// nothing is said to be unavailable meanwhile.
+func TestLettersOfOneID(t *testing.T) {
+	var log bytes.Buffer
+	w := newWorld(t, func(o *Options) { o.Log = zerolog.New(&log) })
+	for n := range 20 {
+		d := contract.DeadLetter{ID: fmt.Sprintf("seq-%d", n+1), Action: contract.ActionExport, Message: contract.Message{Seq: uint64(n + 1), Header: map[string][]string{"Nats-Msg-Id": {"one"}}}, Error: contract.Error{Code: contract.CodeInvalidCommand}}
+		ok(t, w.q.PublishDead(w.ctx, d))
+	}
+	if n := w.messages(t, "CV_DEAD"); n != 20 || log.Len() > 0 {
+		t.Errorf("%d dead letters; it logs %s", n, &log)
+	}
+}
+
 func TestDeadLetterKeepsTheMessage(t *testing.T) {
 	w := newWorld(t)
 	letter := contract.DeadLetter{
@@ -73,8 +89,9 @@ func TestDeadLetterKeepsTheMessage(t *testing.T) {
 		}},
 		Error: contract.Error{Code: "invalid_command", Message: "line one\r\nNats-Rollup: all\x00" + strings.Repeat("é", maxErrorHeaderBytes)},
 	}
-	// Another dead letter with the same Nats-Msg-Id just before: JetStream would take this one for
-	// a duplicate and acknowledge it.
+	// Another dead letter with the same Nats-Msg-Id just before: JetStream takes this one for a
+	// duplicate and acknowledges it. It is stored at once all the same, with its id under the other
+	// name.
 	before := letter
 	before.ID = "seq-8"
 	ok(t, w.q.PublishDead(w.ctx, before))
@@ -83,13 +100,16 @@ func TestDeadLetterKeepsTheMessage(t *testing.T) {
 	if n := w.messages(t, "CV_DEAD"); n != 2 {
 		t.Fatalf("%d dead letters", n)
 	}
+	if read := must[contract.DeadLetter](t)(w.q.DeadLetter(w.ctx, "seq-9")); !slices.Equal(read.Message.Header["Nats-Msg-Id"], []string{"used"}) {
+		t.Errorf("the message's id is %q", read.Message.Header["Nats-Msg-Id"])
+	}
 	s := must[jetstream.Stream](t)(w.js.Stream(w.ctx, "CV_DEAD"))
 	m := must[*jetstream.RawStreamMsg](t)(s.GetLastMsgForSubject(w.ctx, "cv.dead.delete.seq-9"))
 	if !bytes.Equal(m.Data, letter.Message.Body) {
 		t.Fatalf("body is %q", m.Data)
 	}
 	for name, want := range map[string]string{
-		"Nats-Msg-Id": "used", "ce-id": "a", "Cv-Original-Nats-Expected-Stream": "CV_COMMANDS", "Cv-Original-nats-ttl": "1s", "Cv-Original-Nats-Rollup": "all",
+		"Cv-Original-Nats-Msg-Id": "used", "ce-id": "a", "Cv-Original-Nats-Expected-Stream": "CV_COMMANDS", "Cv-Original-nats-ttl": "1s", "Cv-Original-Nats-Rollup": "all",
 		"odd_name": "x", "Cv-Original-Cv-Write": "theirs", "Status": "503", "Cv-Error-Code": "invalid_command", "Cv-Attempts": "3", "Cv-Time": "2026-01-02T03:04:05.000000006Z",
 	} {
 		if got := m.Header[name]; len(got) == 0 || got[0] != want {

@@ -33,14 +33,15 @@ const maxAppendHeaders = 512
 
 // AppendLedger implements handler.LedgerQueue and returns the new message's sequence; after 0 it
 // appends the first one. Lines that are larger than the server takes at once become several
-// messages, one after the other. It is the fence: of all callers that append after the same message,
-// exactly one succeeds. ErrFenced may be due to the caller's own message, from an earlier call that
-// failed. After any other error the lines may be appended, none of them, or the first ones.
+// messages, one after the other. It is the fence: of all callers that append after the same
+// message, exactly one succeeds. ErrFenced may be due to the caller's own message, from an earlier
+// call that failed. After any other error the lines may be appended, none of them, or the first
+// ones.
 func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (uint64, error) {
 	if err := checkID(id); err != nil {
 		return 0, fmt.Errorf("append to the ledger: %w", err)
 	}
-	for limit := q.ledgerRoom(); len(lines) > 0; {
+	for limit := q.ledgerRoom(); ; {
 		part := wholeLines(lines, limit)
 		w := jsapi.Write{Stream: q.ledgers, Subject: q.ledgerSubject(id), Body: part, Expect: after}
 		w.Shrinks = len(wholeLines(part, 1)) < len(part)
@@ -55,9 +56,10 @@ func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after
 		if err != nil {
 			return 0, fmt.Errorf("append to the ledger of %s: %w", id, err)
 		}
-		after, lines = seq, lines[len(part):]
+		if after, lines = seq, lines[len(part):]; len(lines) == 0 {
+			return after, nil
+		}
 	}
-	return after, nil
 }
 
 // ledgerRoom is how many bytes of lines the connected server takes with one message.
@@ -68,7 +70,8 @@ func (q *Queue) ledgerRoom() int {
 	return math.MaxInt // not connected yet
 }
 
-// wholeLines is as many lines from the beginning as have no more than limit bytes, but at least one.
+// wholeLines is as many lines from the beginning as have no more than limit bytes, but at least
+// one.
 func wholeLines(lines []byte, limit int) []byte {
 	if len(lines) <= limit {
 		return lines

@@ -16,8 +16,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
-// newPayloadWorld is a world on a server that takes messages of so many bytes. Another number counts
-// from the server's next start.
+// newPayloadWorld is a world on a server that takes messages of so many bytes. Another number
+// counts from the server's next start.
 func newPayloadWorld(t *testing.T, bytes int64) (w *world, limit *atomic.Int64) {
 	t.Helper()
 	t.Parallel()
@@ -116,8 +116,8 @@ func TestMaxPayloadShrinksOnTheWay(t *testing.T) {
 	}
 }
 
-// TestTooLargeIsWaitedFor holds that the service waits with a message that the server does not take,
-// and says which setting to change; a requester fails at once.
+// TestTooLargeIsWaitedFor holds that the service waits with a message that the server does not
+// take, and says which setting to change; a requester fails at once.
 func TestTooLargeIsWaitedFor(t *testing.T) {
 	w, limit := newPayloadWorld(t, 64<<10)
 	says := func(err error) {

@@ -109,8 +109,8 @@ func OpenRequester(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error
 	return q, nil
 }
 
-// newQueue makes a queue. What the server denies, or does not take because it is too large, fails at
-// once, or is tried again.
+// newQueue makes a queue. What the server denies, or does not take because it is too large, fails
+// at once, or is tried again.
 func newQueue(nc *nats.Conn, o Options, failDenied bool) (*Queue, error) {
 	n, err := newNames(cmp.Or(o.Prefix, DefaultPrefix))
 	if err != nil {

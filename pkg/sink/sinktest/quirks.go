@@ -33,6 +33,7 @@ const (
 	NoETags        Quirk = "no ETags"
 	NoChecksums    Quirk = "no checksums"            // neither the store's own nor the metadata that holds one
 	NoOwnChecksums Quirk = "no checksums of its own" // only the metadata that holds one
+	NoLockOnHead   Quirk = "no retention on HEAD"
 	NoTruncated    Quirk = "no IsTruncated in listings"
 	NoMarkers      Quirk = "no place where a listing goes on"
 	EndsByClosing  Quirk = "ends by closing" // with NoLengthOnGet: no chunks either, the end of the connection is the end of the content
@@ -188,6 +189,10 @@ func (g *Gateway) changeObject(resp *http.Response, op string) {
 	}
 	if g.has(NoETags) {
 		resp.Header.Del("Etag")
+	}
+	if op == "HeadObject" && g.has(NoLockOnHead) {
+		resp.Header.Del("X-Amz-Object-Lock-Mode")
+		resp.Header.Del("X-Amz-Object-Lock-Retain-Until-Date")
 	}
 	if g.has(NoChecksums) || g.has(NoOwnChecksums) {
 		resp.Header.Del(checksumHeader)

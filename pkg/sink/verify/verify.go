@@ -100,8 +100,9 @@ type Receipt struct {
 	URI        string // where the bag was made; as the bag has it
 	Reference  string // the requester's own; as the bag has it
 	Exceptions int64
-	Signer     string // NKey public key by which the command was signed, as the receipt says; empty: not demanded
-	Approver   string // and approved
+	Signer     string                 // NKey public key by which the command was signed, as the receipt says; empty: not demanded
+	Approver   string                 // and approved
+	Retention  *sink.ReceiptRetention // as the receipt says; nil: none
 }
 
 // Failure is what a report tells of the evidence of a failed delete.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -43,9 +44,12 @@ type Statement struct {
 	ExportBundle          *contract.BundleRef // of a delete
 }
 
-// Commit writes the receipt of a sealed bag, which says so, once the bag agrees with it.
+// Commit writes the receipt of a sealed bag, which says so, once the bag agrees with it. A bag that
+// is to be kept is locked between: nothing is locked that was not verified. After a crash while it
+// is being locked the next attempt seals it again, and passes over what is locked.
 func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, sealed sink.SealedBag, says Statement) error {
-	statement, err := b.statement(kind, sealed, says)
+	retention := b.retention(kind, sealed)
+	statement, err := b.statement(kind, sealed, retention, says)
 	if err != nil {
 		return err
 	}
@@ -56,11 +60,16 @@ func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal
 	if err := agree(ctx, out, receipt); err != nil {
 		return err
 	}
+	if retention != nil && !retention.Lapsed {
+		if err := out.Retain(ctx, sink.Retention{Mode: retention.Mode, Until: retention.RetainUntil}); err != nil {
+			return fmt.Errorf("lock the bundle until its %s: %w", retentionField(b.Command.Action, kind), err)
+		}
+	}
 	return storeReceipt(ctx, out, receipt)
 }
 
 // statement is the receipt that says so.
-func (b Bags) statement(kind sink.BagKind, sealed sink.SealedBag, says Statement) (sink.Receipt, error) {
+func (b Bags) statement(kind sink.BagKind, sealed sink.SealedBag, retention *sink.ReceiptRetention, says Statement) (sink.Receipt, error) {
 	scope, err := contract.Marshal(says.Scope)
 	if err != nil {
 		return sink.Receipt{}, fmt.Errorf("encode the scope: %w", err)
@@ -90,7 +99,7 @@ func (b Bags) statement(kind sink.BagKind, sealed sink.SealedBag, says Statement
 			Signer: says.Signer, Approver: says.Approver,
 		},
 		Scope: scope, Outcome: string(says.Outcome), Counts: bagfile.Counts(says.Counts).ByName(), Exceptions: says.Exceptions,
-		Verification: verification, Residuals: residuals,
+		Verification: verification, Residuals: residuals, Retention: retention, Encryption: b.Store.Encryption(),
 		Tool: sink.ReceiptTool{Name: ToolName, Version: says.Tool}, StartedAt: says.StartedAt, FinishedAt: says.FinishedAt,
 		Ledger: sink.ReceiptLedger{Entries: says.Ledger.Entries, Head: says.Ledger.Head},
 		Bundle: sink.ReceiptBundle{URI: b.URI(kind)},
@@ -168,6 +177,9 @@ func (b Bags) Receipt(ctx context.Context, kind sink.BagKind) (*contract.EventDa
 			URI: b.URI(kind), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: HexSHA256(raw),
 			Objects: int64(says.Bundle.Objects),
 		},
+	}
+	if kept := says.Retention; kept != nil {
+		data.Bundle.RetainUntil = &kept.RetainUntil
 	}
 	for _, left := range says.Residuals {
 		data.Residuals = append(data.Residuals, contract.Residual{Category: contract.Category(left.Category), Reason: left.Reason})
@@ -269,7 +281,7 @@ func unfit(ctx context.Context, store *sink.Store, layout sink.Layout, prefix st
 	}
 	recordSHA256 := ""
 	for _, subject := range receipt.Subject {
-		digest, err := digestOf(ctx, store, layout.Key(kind, sink.Path(subject.Name)), func(l sink.ManifestLine) {
+		digest, err := digestOf(ctx, store, layout.Key(kind, sink.Path(subject.Name)), mostOf(says.Bundle.PayloadObjects), func(l sink.ManifestLine) {
 			if l.Path == recordFile {
 				recordSHA256 = l.SHA256
 			}
@@ -302,9 +314,15 @@ func unfit(ctx context.Context, store *sink.Store, layout sink.Layout, prefix st
 	return "", nil
 }
 
+// mostOf is how large a manifest of so many files can be, in bytes; tag manifests have few lines.
+func mostOf(files int) int64 {
+	const line = 1200 // a key has 1024 bytes at most
+	return line * int64(min(max(files, 1000), 10*cv.MaxCount))
+}
+
 // digestOf is the SHA-256 of a stored manifest, each line of which it shows; empty when there is
-// none.
-func digestOf(ctx context.Context, store *sink.Store, key sink.Key, show func(sink.ManifestLine)) (string, error) {
+// none of at most so many bytes.
+func digestOf(ctx context.Context, store *sink.Store, key sink.Key, most int64, show func(sink.ManifestLine)) (string, error) {
 	stored, _, err := store.Open(ctx, key)
 	if errors.Is(err, sink.ErrNotFound) {
 		return "", nil
@@ -314,7 +332,8 @@ func digestOf(ctx context.Context, store *sink.Store, key sink.Key, show func(si
 	}
 	defer stored.Close()
 	hash := sha256.New()
-	for line, err := range sink.ManifestLines(io.TeeReader(stored, hash)) {
+	rest := &io.LimitedReader{R: stored, N: most + 1}
+	for line, err := range sink.ManifestLines(io.TeeReader(rest, hash)) {
 		var unread *sink.ReadError
 		switch {
 		case errors.As(err, &unread):
@@ -322,6 +341,9 @@ func digestOf(ctx context.Context, store *sink.Store, key sink.Key, show func(si
 		case err == nil:
 			show(line)
 		}
+	}
+	if rest.N == 0 {
+		return "", nil
 	}
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }

@@ -67,7 +67,7 @@ type cutListing struct {
 // reading lists it, else removed.
 func (r *results) cut(ctx context.Context) (exportCut, error) {
 	x := r.x
-	c, _, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(cutName), false, func(ctx context.Context) (exportCut, error) {
+	c, mine, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(cutName), false, func(ctx context.Context) (exportCut, error) {
 		c := exportCut{
 			V: contract.FormatVersion, FinishedAt: r.finished(), Ledger: x.Ledger.Ref(),
 		}
@@ -91,8 +91,28 @@ func (r *results) cut(ctx context.Context) (exportCut, error) {
 		c.Adopted, err = r.strays(ctx)
 		return c, err
 	})
+	if err == nil && !mine {
+		err = r.uncut(c)
+	}
 	return c, err
 }
+
+// uncut fails where a result is not the one that an earlier attempt cut: a bag of both would hold
+// two readings.
+func (r *results) uncut(c exportCut) error {
+	if len(c.Results) != len(r.rounds.units) {
+		return fmt.Errorf("%s is of %d units, and there are %d: %w", cutName, len(c.Results), len(r.rounds.units), errUncut)
+	}
+	for n, ref := range c.Results {
+		if ref.N != n || ref.SHA256 != r.digests[n] {
+			return fmt.Errorf("the result of unit %d is not the one in %s: %w", n, cutName, errUncut)
+		}
+	}
+	return nil
+}
+
+// errUncut says what becomes of an export whose results changed after they were cut.
+var errUncut = &contract.Error{Code: contract.CodeInternal, Message: "a result was removed or replaced after the export was cut: what is stored of it is of two readings"}
 
 // finished is when the export is finished: now, or when it was started if this clock is behind that
 // of an earlier holder.

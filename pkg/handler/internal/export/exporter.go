@@ -35,6 +35,7 @@ type Units interface {
 // Settings are what all exports have in common.
 type Settings struct {
 	Window             int     // units of all commands that wait in the queue for a worker
+	MaxAttempts        int     // of a unit
 	Threshold, Overlap float64 // of GetIterationPerformance
 	Version            string  // the tool's, as receipts name it
 	Pseudonym          contract.Pseudonymizer
@@ -82,7 +83,7 @@ func (x *Exporter) Bag(ctx context.Context, deletes string) error {
 	if err := x.Attempt.Claim(ctx, plan.Projects); err != nil { // again where the job was lost
 		return err
 	}
-	r := &results{x: x, plan: plan, digests: map[int]string{}}
+	r := &results{x: x, plan: plan, digests: map[int]string{}, asked: unit.NewAsked()}
 	r.rounds = newRounds(plan, x.Command, func(ctx context.Context, n int) (unit.Summary, error) {
 		s, _, err := r.summary(ctx, n)
 		return s, err

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +32,27 @@ type results struct {
 	rounds  *rounds
 	digests map[int]string // of results, by unit
 	probe   int            // the unit that an earlier attempt waited for: it goes alone; -1 for none
+
+	asked    string // names this attempt in what units wait for
+	requeued bool   // units that an earlier attempt queued were taken out of the queue
 }
+
+// left is what units left in storage.
+type left struct {
+	done    map[int]bool // results
+	waits   map[int]bool // units that met the operator's problem when this attempt asked for them
+	earlier []wait       // of those that an earlier attempt asked for
+}
+
+// wait names what a unit waits for, and the attempt that asked for the unit.
+type wait struct {
+	n     int
+	asked string
+}
+
+// maxEarlier bounds what is read of what units waited for in earlier attempts: no more units are at
+// work at a time, and any name may be in the bucket.
+const maxEarlier = 1000
 
 // read queues the units and collects their results, round by round.
 func (r *results) read(ctx context.Context) error {
@@ -42,16 +64,16 @@ func (r *results) read(ctx context.Context) error {
 	if err := r.x.Attempt.Update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseRead }); err != nil {
 		return err
 	}
-	stored, waits, err := r.stored(ctx)
+	stored, err := r.stored(ctx)
 	if err != nil {
 		return err
 	}
-	if r.probe, err = r.resume(ctx, stored, waits); err != nil {
+	if r.probe, err = r.resume(ctx, stored); err != nil {
 		return err
 	}
 	for begin := 0; ; {
 		end := len(r.rounds.units)
-		if err := r.round(ctx, begin, end, stored, results); err != nil {
+		if err := r.round(ctx, begin, end, stored.done, results); err != nil {
 			return err
 		}
 		begin = end
@@ -71,18 +93,18 @@ func (r *results) read(ctx context.Context) error {
 
 // resume forgets what units waited for when an earlier attempt handed the command back, but for
 // their calls, and chooses the unit that finds out whether the problem is gone.
-func (r *results) resume(ctx context.Context, stored, waits map[int]bool) (probe int, err error) {
+func (r *results) resume(ctx context.Context, stored left) (probe int, err error) {
 	probe = -1
-	for n := range waits {
-		w, err := unit.ReadWait(ctx, r.x.Bags.Work, r.x.Bags.Layout, n)
+	for _, e := range stored.earlier {
+		w, err := unit.ReadWait(ctx, r.x.Bags.Work, r.x.Bags.Layout, e.n, e.asked)
 		if err != nil {
 			return probe, err
 		}
 		if w == nil {
 			continue
 		}
-		if !stored[n] && (probe < 0 || n < probe) {
-			probe = n
+		if !stored.done[e.n] && (probe < 0 || e.n < probe) {
+			probe = e.n
 		}
 		if err := r.x.Ledger.Add(ctx, w.Calls); err != nil {
 			return probe, err
@@ -91,10 +113,12 @@ func (r *results) resume(ctx context.Context, stored, waits map[int]bool) (probe
 	if err := r.x.Ledger.Flush(ctx); err != nil {
 		return probe, err
 	}
-	for n := range waits {
-		if err := r.x.Bags.Work.Remove(ctx, r.x.Bags.WorkKey(unit.WaitName(n))); err != nil {
-			return probe, fmt.Errorf("forget what unit %d waited for: %w", n, err)
-		}
+	keys := make([]sink.Key, 0, len(stored.earlier))
+	for _, e := range stored.earlier {
+		keys = append(keys, r.x.Bags.WorkKey(unit.WaitName(e.n, e.asked)))
+	}
+	if err := r.x.Bags.Work.Remove(ctx, keys...); err != nil {
+		return probe, fmt.Errorf("forget what units waited for: %w", err)
 	}
 	return probe, nil
 }
@@ -103,7 +127,7 @@ func (r *results) resume(ctx context.Context, stored, waits map[int]bool) (probe
 // slot. Its units leave the queue. When the command is delivered again, one of them goes first,
 // alone.
 func (r *results) handBack(ctx context.Context, n int) error {
-	w, err := unit.ReadWait(ctx, r.x.Bags.Work, r.x.Bags.Layout, n)
+	w, err := unit.ReadWait(ctx, r.x.Bags.Work, r.x.Bags.Layout, n, r.asked)
 	if w == nil || err != nil {
 		return err
 	}
@@ -118,23 +142,30 @@ func (r *results) wait(ctx context.Context, w contract.Waiting) error {
 	return &action.WaitError{Waiting: w}
 }
 
-// stored is which results exist, and which units met the operator's problem.
-func (r *results) stored(ctx context.Context) (done, waits map[int]bool, err error) {
-	done, waits = map[int]bool{}, map[int]bool{}
+// stored is which results exist, and which units met the operator's problem, by the names in the
+// bucket.
+func (r *results) stored(ctx context.Context) (left, error) {
+	l := left{done: map[int]bool{}, waits: map[int]bool{}}
 	for o, err := range r.x.Bags.Work.List(ctx, r.x.Bags.WorkKey("units/")) {
 		if err != nil {
-			return nil, nil, fmt.Errorf("list the results: %w", err)
+			return left{}, fmt.Errorf("list the results: %w", err)
 		}
-		_, name, _ := strings.Cut(string(o.Key), "/.work/units/")
-		for suffix, of := range map[string]map[int]bool{".jsonl": done, ".wait": waits} {
-			if number, ok := strings.CutSuffix(name, suffix); ok {
-				if n, err := strconv.Atoi(number); err == nil && 0 <= n && n < maxUnits {
-					of[n] = true
-				}
-			}
+		number, kind, _ := strings.Cut(path.Base(string(o.Key)), ".")
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 0 || n >= maxUnits {
+			continue
+		}
+		asked, waits := strings.CutPrefix(kind, "wait-")
+		switch {
+		case kind == "jsonl":
+			l.done[n] = true
+		case waits && asked == r.asked:
+			l.waits[n] = true
+		case waits && len(l.earlier) < maxEarlier:
+			l.earlier = append(l.earlier, wait{n, asked})
 		}
 	}
-	return done, waits, nil
+	return l, nil
 }
 
 // leastQueued is how many of its units a command may have in the queue, or at work, however many of
@@ -261,22 +292,25 @@ func (o *openUnits) take(ctx context.Context, n int) (found bool, err error) {
 // lookAgain looks for results, and queues again the units that have none: word of a result may be
 // lost, and so may a queued unit. One that is still queued is left alone.
 func (o *openUnits) lookAgain(ctx context.Context) error {
-	there, waits, err := o.r.stored(ctx)
+	there, err := o.r.stored(ctx)
 	if err != nil {
 		return err
 	}
-	for n := range there {
+	for n := range there.done {
 		if _, err := o.take(ctx, n); err != nil {
 			return err
 		}
 	}
-	for n := range waits {
+	for n := range there.waits {
 		if !o.todo[n] {
 			continue
 		}
 		if err := o.r.handBack(ctx, n); err != nil {
 			return err
 		}
+	}
+	if err := o.requeue(ctx, there.earlier); err != nil {
+		return err
 	}
 	if w := o.r.x.Paused(); w != nil && len(o.todo) > 0 { // workers take no unit that could tell
 		return o.r.wait(ctx, *w)
@@ -296,8 +330,23 @@ func (o *openUnits) lookAgain(ctx context.Context) error {
 	return o.r.x.Ledger.Flush(ctx)
 }
 
+// requeue takes the units that an earlier attempt queued out of the queue, once, where one of them
+// waits for the operator: only that attempt hears of it. They are queued again by this one.
+func (o *openUnits) requeue(ctx context.Context, earlier []wait) error {
+	if o.r.requeued || !slices.ContainsFunc(earlier, func(w wait) bool { return o.todo[w.n] }) {
+		return nil
+	}
+	o.r.requeued = true
+	if err := o.r.x.Units.PurgeUnits(ctx, o.r.x.Command.ID); err != nil {
+		return fmt.Errorf("take the units of an earlier attempt out of the queue: %w", err)
+	}
+	return nil
+}
+
 func (r *results) publish(ctx context.Context, n int) error {
-	sealed, err := unit.Seal(r.x.Bags.Work, r.rounds.units[n])
+	u := r.rounds.units[n]
+	u.Asked = r.asked
+	sealed, err := unit.Seal(r.x.Bags.Work, u)
 	if err != nil {
 		return err //nolint:wrapcheck // it says what it encodes
 	}
@@ -338,13 +387,22 @@ func (r *results) records(ctx context.Context, n int) iter.Seq2[unit.Record, err
 	return unit.ReadRecords(ctx, r.x.Bags.Work, r.x.Bags.Layout, r.rounds.units[n])
 }
 
+// failed reports whether a key is that of what a failed attempt of a unit of this export left.
+// Others are not looked into, however many there are.
+func (r *results) failed(key sink.Key) bool {
+	var n, k int
+	name := path.Base(string(key))
+	_, err := fmt.Sscanf(name, "%d.err-%d", &n, &k)
+	return err == nil && 0 <= n && n < len(r.rounds.units) && 0 < k && k <= r.x.MaxAttempts && path.Base(unit.ErrorName(n, k)) == name
+}
+
 // lostCalls brings the calls of failed attempts of units into the ledger.
 func (r *results) lostCalls(ctx context.Context) error {
 	for o, err := range r.x.Bags.Work.List(ctx, r.x.Bags.WorkKey("units/")) {
 		if err != nil {
 			return fmt.Errorf("list the failed attempts: %w", err)
 		}
-		if !strings.Contains(string(o.Key), ".err-") {
+		if !r.failed(o.Key) {
 			continue
 		}
 		b, err := r.x.Bags.Work.ReadAll(ctx, o.Key, unit.MaxLine)

@@ -26,10 +26,12 @@ const MaxObject = 256 << 20
 const MaxLine = 8 << 20
 
 // Names of working objects.
-func ResultName(n int) string   { return fmt.Sprintf("units/%06d.jsonl", n) }
-func ReadingName(n int) string  { return fmt.Sprintf("units/%06d.list", n) }
-func TryName(n, k int) string   { return fmt.Sprintf("units/%06d.try-%d", n, k) }
-func WaitName(n int) string     { return fmt.Sprintf("units/%06d.wait", n) }
+func ResultName(n int) string  { return fmt.Sprintf("units/%06d.jsonl", n) }
+func ReadingName(n int) string { return fmt.Sprintf("units/%06d.list", n) }
+func TryName(n, k int) string  { return fmt.Sprintf("units/%06d.try-%d", n, k) }
+func WaitName(n int, asked string) string {
+	return fmt.Sprintf("units/%06d.wait-%s", n, asked)
+}
 func ErrorName(n, k int) string { return fmt.Sprintf("units/%06d.err-%d", n, k) }
 
 // AttemptError is what a failed attempt of a unit leaves behind: its calls go into the ledger all
@@ -52,9 +54,11 @@ type Wait struct {
 	Calls  []ledger.Call `json:"calls,omitempty"` // for the ledger
 }
 
-// ReadWait is what a unit waits for; nil when it waits for nothing.
-func ReadWait(ctx context.Context, work *sink.Store, l sink.Layout, n int) (*Wait, error) {
-	b, err := work.ReadAll(ctx, l.Work(WaitName(n)), MaxLine)
+// ReadWait is what a unit waits for that an attempt of the coordinator asked for; nil when it waits
+// for nothing.
+func ReadWait(ctx context.Context, work *sink.Store, l sink.Layout, n int, asked string) (*Wait, error) {
+	name := WaitName(n, asked)
+	b, err := work.ReadAll(ctx, l.Work(name), MaxLine)
 	if errors.Is(err, sink.ErrNotFound) {
 		return nil, nil
 	}
@@ -62,7 +66,7 @@ func ReadWait(ctx context.Context, work *sink.Store, l sink.Layout, n int) (*Wai
 		return nil, fmt.Errorf("read what unit %d waits for: %w", n, err)
 	}
 	var w Wait
-	return &w, contract.DecodeUpTo(Version, b, WaitName(n), &w)
+	return &w, contract.DecodeUpTo(Version, b, name, &w)
 }
 
 // EncodeResult is a unit's result: its summary and records, a line each.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -85,6 +86,7 @@ type Unit struct {
 	Proven   string           `json:"proven,omitempty"`   // fingerprint of the credential that read the project; see account.Control
 	Known    []uuid.UUID      `json:"known,omitempty"`    // projects that the account listed when the export was planned
 	Measure  *Measure         `json:"measure,omitempty"`  // of a project: what its performance is asked with
+	Asked    string           `json:"asked,omitempty"`    // the attempt of the coordinator that queued it, in hex: what the unit waits for is told to no other one
 	Seal     string           `json:"seal,omitempty"`     // see Seal
 }
 
@@ -228,7 +230,7 @@ func identity(body []byte) (string, error) {
 	if err := json.Unmarshal(body, &members); err != nil {
 		return "", fmt.Errorf("decode unit: %w", err)
 	}
-	for _, name := range []string{"seq", "stream", "digest", "seal"} {
+	for _, name := range []string{"seq", "stream", "digest", "asked", "seal"} {
 		delete(members, name)
 	}
 	b, err := json.Marshal(members) // in the order of their names
@@ -262,8 +264,15 @@ func SealedBody(work *sink.Store, body []byte, seal string) (bool, error) {
 	return err == nil && work.SealedText(kindOfSeal, identity, seal), err
 }
 
-// check fails for numbers that no unit has: they are used as indices, and to reckon.
+// NewAsked names an attempt of a coordinator.
+func NewAsked() string { return strings.ReplaceAll(uuid.NewString(), "-", "") }
+
+// check fails for numbers that no unit has: they are used as indices, and to reckon. So it does for
+// what names no attempt, since an object has that in its name.
 func (u Unit) check() error {
+	if _, err := hex.DecodeString(u.Asked); err != nil || len(u.Asked) > 32 {
+		return errors.New("the attempt that asked for it has an odd name")
+	}
 	if u.N < 0 || u.N > cv.MaxCount || u.Skip < 0 || u.Skip > cv.MaxCount || u.Pass < 0 || u.Pass > cv.MaxCount {
 		return fmt.Errorf("n %d, skip %d or reading %d is out of bounds", u.N, u.Skip, u.Pass)
 	}

@@ -172,10 +172,10 @@ func TestLineWithoutAnEnd(t *testing.T) {
 func TestLargeWait(t *testing.T) {
 	store, layout := newStore(t)
 	b := append([]byte(`{"v":2,"detail":"`), bytes.Repeat([]byte("a"), unit.MaxLine)...)
-	if _, err := store.Put(t.Context(), layout.Work(unit.WaitName(3)), sink.Bytes(append(b, `"}`...), "application/json")); err != nil {
+	if _, err := store.Put(t.Context(), layout.Work(unit.WaitName(3, "a1")), sink.Bytes(append(b, `"}`...), "application/json")); err != nil {
 		t.Fatal(err)
 	}
-	if w, err := unit.ReadWait(t.Context(), store, layout, 3); err == nil || !strings.Contains(err.Error(), "more than the 8388608 bytes") {
+	if w, err := unit.ReadWait(t.Context(), store, layout, 3, "a1"); err == nil || !strings.Contains(err.Error(), "more than the 8388608 bytes") {
 		t.Errorf("read %t, %v", w != nil, err)
 	}
 }

@@ -44,6 +44,7 @@ type attempt struct {
 func (a *attempt) unmark(ctx context.Context) error {
 	ctx, cancel := delivery.DetachedIfDone(ctx)
 	defer cancel()
+	a.w.tries.add(a.unit, -1)
 	if err := a.own.Remove(ctx, a.key(unit.TryName(a.unit.N, a.number))); err != nil {
 		return fmt.Errorf("take back the mark of an attempt: %w", err)
 	}
@@ -94,12 +95,13 @@ func (a *attempt) count(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("mark the attempt: %w", err)
 	}
 	digest := sha256.Sum256(mark)
-	for k := 1; ; k++ {
+	for k := a.w.tries.of(a.unit) + 1; ; k++ {
 		o, err := a.own.Put(ctx, a.key(unit.TryName(a.unit.N, k)), sink.Bytes(mark, "application/json"))
 		if err != nil {
 			return 0, errors.Join(fmt.Errorf("mark the attempt: %w", err), a.unmarkLost(ctx, k, mark))
 		}
 		if !o.Adopted || o.SHA256 == hex.EncodeToString(digest[:]) { // the second: stored by a request whose answer was lost
+			a.w.tries.add(a.unit, 1)
 			return k, nil
 		}
 	}
@@ -201,7 +203,7 @@ func (a *attempt) tellWait(ctx context.Context, w unit.Wait) error {
 	if err != nil {
 		return fmt.Errorf("encode what the unit waits for: %w", err)
 	}
-	if _, err := a.work.Put(ctx, a.key(unit.WaitName(w.N)), sink.Bytes(b, "application/json")); err != nil {
+	if _, err := a.work.Put(ctx, a.key(unit.WaitName(w.N, a.unit.Asked)), sink.Bytes(b, "application/json")); err != nil {
 		return fmt.Errorf("store what the unit waits for: %w", err)
 	}
 	if err := a.w.Notices.NotifyResult(ctx, a.unit.Command, w.N); err != nil {
@@ -254,6 +256,7 @@ func (a *attempt) storeResult(ctx context.Context, s unit.Summary, records []uni
 	if _, err := a.own.Put(ctx, a.key(unit.ResultName(a.unit.N)), sink.Bytes(b, "application/jsonl")); err != nil {
 		return fmt.Errorf("store the result: %w", err)
 	}
+	a.w.tries.forget(a.unit)
 	// As with the mark: the command may have ended with another attempt's result, and its working
 	// objects be removed before this one was stored.
 	_, err = a.w.wanted(ctx, a.unit)

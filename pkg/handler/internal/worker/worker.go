@@ -91,6 +91,7 @@ type Config struct {
 type Worker struct {
 	Config
 	units, downloads, memory *share.Pool // by alias of the resource
+	tries                    tries
 }
 
 // errShare says that the units of a resource have all the slots that they may have.

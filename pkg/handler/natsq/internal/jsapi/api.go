@@ -142,8 +142,8 @@ func (c *Client) APIRequest(ctx context.Context, object, subject string, request
 
 // RetryUntilDone calls f until it returns anything but a TransientError, or ctx ends: then the
 // error has both ctx's cause and f's last one. object names the stream or consumer that f needs;
-// one that is missing is created again, if Provision allows it. What the server denies, or is larger
-// than it takes, is tried again only without FailDenied.
+// one that is missing is created again, if Provision allows it. What the server denies, or is
+// larger than it takes, is tried again only without FailDenied.
 func (c *Client) RetryUntilDone(ctx context.Context, object string, f func(try int) error) error {
 	op := c.health.StartOperation(object)
 	defer op.End()
@@ -159,7 +159,7 @@ func (c *Client) RetryUntilDone(ctx context.Context, object string, f func(try i
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: %w: %w", object, context.Cause(ctx), again.Err)
 		}
-		if try > 0 || !HasCode(err, CodeWrongLast, CodeWrongLastInDoubt) { // two writers that meet are normal
+		if try > 0 || !HasCode(err, CodeWrongLast, CodeWrongLastInDoubt) && !isDuplicate(err) { // two writers that meet are normal
 			op.RecordFailure(again.Err)
 		}
 		c.options.Recreate(ctx, err)

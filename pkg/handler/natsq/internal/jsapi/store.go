@@ -131,6 +131,15 @@ type Write struct {
 	Supersedes func(*StoredMessage) bool
 }
 
+// HeaderOriginalPrefix is put before the name of a message's original header that JetStream would
+// act on.
+const HeaderOriginalPrefix = "Cv-Original-"
+
+// isDuplicate reports whether JetStream takes a message for another one because of its Nats-Msg-Id.
+func isDuplicate(err error) bool {
+	return errors.Is(err, ErrDuplicate) || HasCode(err, CodeDuplicateInDoubt)
+}
+
 // MaxStaleAnswers bounds how often a leader is asked again after an answer that it may have given
 // because it was just elected and has not caught up. Then the answer is believed.
 const MaxStaleAnswers = 6
@@ -170,6 +179,11 @@ func (c *Client) CompareAndSet(ctx context.Context, w Write) (uint64, *StoredMes
 			return TransientError{Err: fmt.Errorf("%w; then read the leader: %w", err, readErr)}
 		}
 		last = l
+		if foreign := l == nil || l.Header.Get(HeaderWrite) != token; foreign && isDuplicate(err) {
+			// Another message had this id just now: under its other name JetStream does not act on it.
+			m.Header.Set(HeaderOriginalPrefix+nats.MsgIdHdr, m.Header.Get(nats.MsgIdHdr))
+			m.Header.Del(nats.MsgIdHdr)
+		}
 		var have uint64
 		if l != nil {
 			have = l.Seq

@@ -28,8 +28,9 @@ const (
 	headerStream    = "Cv-Stream"            // the identity of that stream
 	headerGivenID   = "Cv-Given-Id"          // the id in the message, where the dead letter has another one
 	// headerOriginalPrefix is put before the name of an original header that JetStream would act
-	// on, or that has the name of a header above.
-	headerOriginalPrefix = "Cv-Original-"
+	// on, or that has the name of a header above; before Nats-Msg-Id where another message was
+	// stored with this id just before.
+	headerOriginalPrefix = jsapi.HeaderOriginalPrefix
 )
 
 // Bounds of a dead letter, in bytes.
@@ -50,10 +51,10 @@ const (
 // that have the name of one added here, get the prefix Cv-Original-.
 //
 // Of what never was a command the first MaxBody bytes of the body are kept, and maxHeaders of
-// headers, or less where maxPayload (bytes; 0 for no limit) is smaller. A command is kept whole, but
-// for headers beyond maxCommandHeaders, and for a body that leaves no room for the added headers
-// under maxPayload. Where something is left out Cv-Truncated has the length of the original body in
-// bytes.
+// headers, or less where maxPayload (bytes; 0 for no limit) is smaller. A command is kept whole,
+// but for headers beyond maxCommandHeaders, and for a body that leaves no room for the added
+// headers under maxPayload. Where something is left out Cv-Truncated has the length of the
+// original body in bytes.
 func Encode(d contract.DeadLetter, maxPayload int64) (nats.Header, []byte) {
 	body, room := d.Message.Body, maxCommandHeaders
 	if d.NeverCommand() {
