@@ -34,6 +34,9 @@ func (r *run) perform(ctx context.Context) (action.Result, error) {
 	if err := r.openLedger(ctx); err != nil {
 		return action.Result{}, err
 	}
+	if end, err := r.revokedEnd(ctx); end != nil || err != nil {
+		return action.Result{End: end}, err
+	}
 	if err := r.own(ctx); err != nil {
 		return action.Result{}, err
 	}
@@ -146,6 +149,6 @@ func (r *run) deleter() *deletion.Deleter {
 		},
 		Attempt: r, Exporter: r.exporter(), Holds: c.Queue.Holds,
 		Client: r.client, Ledger: r.ledger, Calls: r.calls, Control: r.control, Bags: r.bags,
-		Command: r.command, Revoked: r.revoked, Job: r.job, Log: r.log,
+		Command: r.command, Job: r.job, Log: r.log,
 	}
 }

@@ -74,3 +74,15 @@ func (r *run) refusedBefore(ctx context.Context) (*settlement, error) {
 	}
 	return own.publishTerminal(ctx)
 }
+
+// revokedEnd is the end of a delete whose signature or approval counts no more, since a key was
+// removed after it was accepted; nil once something was destroyed, since a delete that was done in
+// part is worse than a whole one. The ledger is fenced, so that no previous holder begins it.
+func (r *run) revokedEnd(ctx context.Context) (*contract.EventData, error) {
+	if r.revoked == nil || r.command.Action != contract.ActionDelete || r.command.Data.DryRun || len(r.ledger.Destructive()) > 0 {
+		return nil, nil
+	}
+	e := r.revoked.Reason()
+	e.Message += "; the command was accepted before this service's keys were changed, and nothing was deleted"
+	return &contract.EventData{Status: contract.StatusRefused, Error: e}, r.ledger.TakeOver(ctx, r.h.cfg.Now())
+}

@@ -53,8 +53,7 @@ type Deleter struct {
 	Control  *account.Control
 	Bags     bag.Bags
 	Command  contract.Command
-	Revoked  *contract.Refusal // why the command would not be accepted any more; nil
-	Job      contract.Job      // as it was when the attempt began, with the changes of this delete
+	Job      contract.Job // as it was when the attempt began, with the changes of this delete
 	Log      zerolog.Logger
 
 	begun beginning
@@ -138,9 +137,6 @@ func (d *Deleter) carryOut(ctx context.Context) (refused *contract.EventData, er
 	if err != nil {
 		return nil, err
 	}
-	if refused := d.revoked(); refused != nil {
-		return refused, nil
-	}
 	if !found {
 		if refused, err := d.begin(ctx); refused != nil || err != nil {
 			return refused, err
@@ -156,18 +152,6 @@ func (d *Deleter) carryOut(ctx context.Context) (refused *contract.EventData, er
 		return nil, err
 	}
 	return nil, d.execute(ctx)
-}
-
-// revoked is the end of a delete whose signature or approval counts no more, since a key was removed
-// after it was accepted: as long as nothing was destroyed. Of what was begun, half would be worse
-// than the whole.
-func (d *Deleter) revoked() *contract.EventData {
-	if d.Revoked == nil || d.Command.Data.DryRun || len(d.Ledger.Destructive()) > 0 {
-		return nil
-	}
-	e := d.Revoked.Reason()
-	e.Message += "; the command was accepted before this service's keys were changed, and nothing was deleted"
-	return refusedEnd(e, d.begun.Export)
 }
 
 // mayExecute judges the beginning against the command before every execution: policy, approval, and
