@@ -33,9 +33,9 @@ const (
 // RefusalOrder returns the codes a command may be refused with, in the order they are judged: the
 // first that applies is the answer. All are judged before anything was changed. DecodeCommand
 // judges invalid_command and NotDeletable not_deletable; the rest needs the job, a clock, the
-// configuration or the service, and is the coordinator's to judge. Where signatures are demanded, package trust judges unsigned
-// before everything else. The codes of a refused cancel are unsigned, invalid_command and too_late,
-// in this order.
+// configuration or the service, and is the coordinator's to judge. Where signatures are demanded,
+// package trust judges unsigned before everything else. The codes of a refused cancel are unsigned,
+// invalid_command and too_late, in this order.
 func RefusalOrder() []string {
 	return []string{
 		CodeUnsigned, CodeInvalidCommand, CodeIDConflict, CodeExpired, CodeUnknownResource, CodeNotDeletable, CodeDeletesDisabled,

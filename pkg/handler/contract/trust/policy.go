@@ -42,8 +42,8 @@ type Verdict struct {
 	// Refusal is why it must not be carried out: unsigned, under "seq-<stream sequence>", or, of a
 	// delete without a good not_after, invalid_command. It is nil where all is well.
 	Refusal *contract.Refusal
-	// Detail is what is wrong with a signature, for the operator's log: the publisher is told what is
-	// needed, and not how near it came.
+	// Detail is what is wrong with a signature, for the operator's log: the publisher is told what
+	// is needed, and not how near it came.
 	Detail error
 }
 
