@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/secret"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -56,7 +57,7 @@ func TestDefaults(t *testing.T) {
 		NATS:      natsConfig{URL: "nats://127.0.0.1:4222", Inbox: serviceInbox, Subjects: natsq.DefaultPrefix},
 		S3:        storeConfig{Region: "eu-central-1"},
 		Log:       logConfig{Level: zerolog.InfoLevel},
-		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: cv.DefaultMaxRPS}},
+		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: secretOf("training-key-value"), MaxRPS: cv.DefaultMaxRPS}},
 		Threshold: handler.DefaultThreshold, Overlap: handler.DefaultOverlap,
 		Bucket: "bundles", WorkBucket: "bundles", SSE: "none", LockMode: sink.Governance,
 		Provision: true, Replicas: 1, Commands: handler.DefaultCommands, Workers: handler.DefaultUnits, Downloads: handler.DefaultDownloads, MinRate: cv.DefaultMinDownloadRate, Buffer: handler.DefaultBuffer, MaxAttempts: handler.DefaultMaxAttempts,
@@ -259,7 +260,7 @@ func wrongVariables(err error) []string {
 }
 
 func TestSecretDoesNotShow(t *testing.T) {
-	s := Secret{value: "hunter2"}
+	s := secretOf("hunter2")
 	c := config{Resources: []resource{{Key: s}}, NATS: natsConfig{Password: s}}
 	var log bytes.Buffer
 	logger := zerolog.New(&log)
@@ -272,7 +273,7 @@ func TestSecretDoesNotShow(t *testing.T) {
 	if strings.Contains(all, "hunter2") || strings.Contains(all, fmt.Sprintf("%x", "hunter2")) {
 		t.Errorf("shows: %s", all)
 	}
-	if !strings.Contains(all, redacted) {
+	if !strings.Contains(all, secret.Redacted) {
 		t.Error("does not say that something was redacted")
 	}
 	if got := fmt.Sprint(Secret{}); got != "" {

@@ -183,6 +183,8 @@ func TestTrainingTrafficIsCounted(t *testing.T) {
 		`cvconsumer_api_calls_total{operation="GetTaggedImages",resource="eu",status="429"} 1`,
 		`cvconsumer_api_calls_total{operation="GetImagePerformances",resource="eu",status="0"} 1`,
 		`cvconsumer_api_calls_total{operation="other",resource="eu",status="404"} 1`,
+		`cvconsumer_api_throttled_total{resource="eu"} 1`,
+		`cvconsumer_api_call_duration_seconds_count{operation="GetTaggedImages",resource="eu"} 2`,
 		`cvconsumer_blobs_total{resource="eu",status="200"} 1`,
 		`cvconsumer_blobs_total{resource="eu",status="503"} 1`,
 		`cvconsumer_blob_bytes_total{resource="eu"} 10`,

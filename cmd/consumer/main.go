@@ -39,7 +39,7 @@ type cli struct {
 	Holds   holdsCmd   `cmd:"" help:"List, add and remove legal holds on projects."`
 	Forget  forgetCmd  `cmd:"" help:"Remove the traces of one command from NATS."`
 	GC      gcCmd      `cmd:"" name:"gc" help:"Remove what failed and cancelled exports left in storage."`
-	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders or s3://bucket/prefix/."`
+	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders, .zip files or s3://bucket/prefix/."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/internal/keyfile"
+	"github.com/cvconsumer/cvconsumer/internal/secret"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 )
 
@@ -175,7 +176,7 @@ func (p *problems) secret(variable, value, file string) Secret {
 		p.add(variable, "and %s_FILE are both set: set one of them", variable)
 		return Secret{}
 	}
-	s := Secret{value: value, file: file}
+	s := Secret{value: secret.New(value), file: file}
 	if _, err := s.Reveal(); err != nil {
 		p.add(variable+"_FILE", "%v", err)
 		return Secret{}

@@ -120,7 +120,7 @@ func newRights(t *testing.T, users []limitedUser) *fixture {
 	}
 	config.WriteString(" ] } }")
 	f := newFixtureOn(t, natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0", Config: config.String}), cvtest.Options{Seed: 1})
-	f.config.NATS.User, f.config.NATS.Password = "all", Secret{value: "all"}
+	f.config.NATS.User, f.config.NATS.Password = "all", secretOf("all")
 	return f
 }
 

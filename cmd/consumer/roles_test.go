@@ -47,7 +47,7 @@ func documentedServer(t *testing.T) func() string {
 func newRoles(t *testing.T) *fixture {
 	t.Helper()
 	f := newFixtureOn(t, natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0", Config: documentedServer(t)}), cvtest.Options{Seed: 1})
-	f.config.NATS.User, f.config.NATS.Password, f.config.NATS.Inbox = "service", Secret{value: "service"}, serviceInbox
+	f.config.NATS.User, f.config.NATS.Password, f.config.NATS.Inbox = "service", secretOf("service"), serviceInbox
 	return f
 }
 

@@ -81,6 +81,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 		listening: make(chan string, 1), serving: make(chan struct{}),
 	}
 	s.monitor = newMonitor(s.health, s.metrics, log)
+	c.warnOfOpenKeyFiles(log)
 	var err error
 	if s.api, err = s3Client(ctx, c.S3, s.metrics); err != nil {
 		return nil, err
@@ -119,6 +120,9 @@ func (c config) client(r resource, m *metrics) (*cv.Client, error) {
 	client, err := cv.New(r.Endpoint, credential, o)
 	if err != nil {
 		return nil, settingsError(fmt.Sprintf("resource %s: %v", r.Alias, err))
+	}
+	if m != nil {
+		m.expectResource(r.Alias, client.Pace)
 	}
 	return client, nil
 }
@@ -171,7 +175,11 @@ func (s *service) run(ctx context.Context) error {
 	var opened queueState
 	ping := func(ctx context.Context) error {
 		s.monitor.note(delivery.DependencyNATS, natsconn.Notes(nc)...)
-		return opened.ping(ctx, nc)
+		err := opened.ping(ctx, nc)
+		if q := opened.secrets(); err == nil && q != nil {
+			s.measure(ctx, q)
+		}
+		return err
 	}
 	for _, one := range s.probes(ping, opened.secrets) {
 		probes.Go(func() { s.monitor.watch(probing, one) })
@@ -185,6 +193,13 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	return s.serve(ctx, q)
+}
+
+// measure shows in the metrics what the queues hold; the last numbers stay while NATS does not say.
+func (s *service) measure(ctx context.Context, q *natsq.Queue) {
+	if b, err := q.Backlog(ctx); err == nil {
+		s.metrics.showBacklog(b, time.Now()) //nolint:forbidigo // an age for people
+	}
 }
 
 // queueState is what is known of the streams: nothing yet, why they cannot be used, or the queue
@@ -310,7 +325,7 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	ended := make([]error, 2)
 	loops.Go(func() {
 		ended[0] = q.ServeCommands(ctx, work, natsq.Loop{Slots: s.c.Commands, Ready: s.health.Ready, Handle: func(ctx context.Context, d delivery.Delivery) delivery.Disposition {
-			return s.metrics.countDelivery(queueCommands, func() delivery.Disposition { return h.Command(ctx, d) })
+			return s.metrics.countDelivery(queueCommands, d.Delivered, func() delivery.Disposition { return h.Command(ctx, d) })
 		}})
 	})
 	loops.Go(func() {

@@ -75,8 +75,8 @@ func newFixtureOn(t testing.TB, server *natstest.Server, o cvtest.Options) *fixt
 	t.Cleanup(f.vision.Close)
 	f.config = config{
 		NATS:      natsConfig{URL: f.nats.URL(), Subjects: "cv"},
-		S3:        storeConfig{Region: f.store.Region, Endpoint: f.store.Endpoint, KeyID: Secret{value: f.store.AccessKey}, Secret: Secret{value: f.store.SecretKey}, PathStyle: true, Transport: f.store.Transport()},
-		Resources: []resource{{Alias: defaultResource, Endpoint: f.vision.URL(), Key: Secret{value: f.vision.Key()}, MaxRPS: 1000}},
+		S3:        storeConfig{Region: f.store.Region, Endpoint: f.store.Endpoint, KeyID: secretOf(f.store.AccessKey), Secret: secretOf(f.store.SecretKey), PathStyle: true, Transport: f.store.Transport()},
+		Resources: []resource{{Alias: defaultResource, Endpoint: f.vision.URL(), Key: secretOf(f.vision.Key()), MaxRPS: 1000}},
 		BlobHosts: []string{strings.TrimPrefix(f.vision.BlobURL(), "http://")},
 		Threshold: 0.5, Overlap: 0.3, SSE: "none", LockMode: sink.Governance,
 		Bucket: f.store.Bucket(t, sinktest.BucketOptions{}), Provision: true, Replicas: 1, Commands: 4, Workers: 2, Downloads: 8, Buffer: 64 << 20, MaxAttempts: 10,

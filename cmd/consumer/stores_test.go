@@ -154,7 +154,7 @@ var otherStores = map[string]otherStore{
 }
 
 // The stores of others that can be installed here do all that is asked of one. make stores installs
-// them; without -stores there is none.
+// them; without -stores there are none to run.
 func TestRunOnOtherStores(t *testing.T) {
 	for name, store := range otherStores {
 		program := filepath.Join(*storesPath, store.program)
@@ -169,7 +169,7 @@ func TestRunOnOtherStores(t *testing.T) {
 			f := newFixture(t, cvtest.Options{Seed: 1})
 			f.vision.Sample()
 			f.spoiled = true // what is verified at a test's end is the test server's
-			f.config.S3 = storeConfig{Region: "us-east-1", Endpoint: endpoint, KeyID: Secret{value: store.key}, Secret: Secret{value: store.secret}, PathStyle: true}
+			f.config.S3 = storeConfig{Region: "us-east-1", Endpoint: endpoint, KeyID: secretOf(store.key), Secret: secretOf(store.secret), PathStyle: true}
 			f.config.Bucket = "bundles"
 			f.config.WorkBucket = f.config.Bucket
 			api, err := s3Client(t.Context(), f.config.S3, nil)

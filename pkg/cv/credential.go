@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/internal/keyfile"
+	"github.com/cvconsumer/cvconsumer/internal/secret"
 )
 
 // The headers that carry a credential.
@@ -31,18 +32,12 @@ type Credential interface {
 }
 
 // TrainingKey is a credential made of one of the two keys of a training resource.
-func TrainingKey(key string) Credential { return trainingKey(strings.TrimSpace(key)) }
+func TrainingKey(key string) Credential { return trainingKey{secret.New(strings.TrimSpace(key))} }
 
-type trainingKey string
-
-// String keeps the key out of logs.
-func (trainingKey) String() string { return "training key" }
-
-// GoString keeps the key out of logs.
-func (k trainingKey) GoString() string { return k.String() }
+type trainingKey struct{ key secret.Text }
 
 func (k trainingKey) Apply(_ context.Context, req *http.Request) error {
-	return setSecret(req, keyHeader, "", string(k))
+	return setSecret(req, keyHeader, "", k.key.Reveal())
 }
 
 // TrainingKeyFile is a credential made of a training key in a file, which is read again when the
@@ -54,7 +49,7 @@ type keyFile struct {
 	path string
 
 	mu      sync.Mutex
-	key     string
+	key     secret.Text
 	changed time.Time
 	size    int64
 }
@@ -74,15 +69,15 @@ func (f *keyFile) read() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if f.key != "" && info.ModTime().Equal(f.changed) && info.Size() == f.size {
-		return f.key, nil
+	if f.key.IsSet() && info.ModTime().Equal(f.changed) && info.Size() == f.size {
+		return f.key.Reveal(), nil
 	}
 	b, err := keyfile.Read(f.path)
 	if err != nil {
 		return "", err
 	}
-	f.key, f.changed, f.size = strings.TrimSpace(string(b)), info.ModTime(), info.Size()
-	return f.key, nil
+	f.key, f.changed, f.size = secret.New(strings.TrimSpace(string(b))), info.ModTime(), info.Size()
+	return f.key.Reveal(), nil
 }
 
 // forget makes the next Apply read the file whatever its times say: a rewrite within one tick of
@@ -90,7 +85,7 @@ func (f *keyFile) read() (string, error) {
 func (f *keyFile) forget(context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.key = ""
+	f.key = secret.Text{}
 }
 
 // TokenSource gives Entra ID access tokens for the Training API.
@@ -118,16 +113,16 @@ func (b bearer) Apply(ctx context.Context, req *http.Request) error {
 func (b bearer) forget(ctx context.Context) { b.source.Forget(ctx) }
 
 // setSecret sets a header to a secret, or says what is wrong with it without showing it.
-func setSecret(req *http.Request, header, scheme, secret string) error {
-	if secret == "" {
+func setSecret(req *http.Request, header, scheme, value string) error {
+	if value == "" {
 		return errors.New("the credential is empty")
 	}
-	for i := range len(secret) {
-		if secret[i] <= ' ' || secret[i] > '~' {
+	for i := range len(value) {
+		if value[i] <= ' ' || value[i] > '~' {
 			return errors.New("the credential holds characters that no key or token has")
 		}
 	}
-	req.Header.Set(header, scheme+secret)
+	req.Header.Set(header, scheme+value)
 	return nil
 }
 

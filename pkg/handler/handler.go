@@ -287,6 +287,15 @@ func (h *Handler) bags(ctx context.Context, c contract.Command, log zerolog.Logg
 	}.SealedBy(sealer), nil
 }
 
+// UnitKinds are the kinds of units that this build knows.
+func UnitKinds() []string {
+	var all []string
+	for _, k := range unit.Kinds() {
+		all = append(all, string(k))
+	}
+	return all
+}
+
 // UnitKind is the kind of the unit that a message of the work queue carries, as metrics name it:
 // "other" for one that this build does not know.
 func UnitKind(body []byte) string {

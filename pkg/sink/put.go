@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -79,6 +80,12 @@ func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 		switch {
 		case err == nil:
 			return Object{Key: key, Bytes: body.Size, SHA256: body.SHA256, ContentType: body.ContentType, Meta: body.Meta}, nil
+		case s.lacks(conditions) && try < putTries && (errors.Is(err, ErrUnavailable) || errors.Is(err, ErrThrottled)):
+			// The object may be stored and its answer lost: it is looked for before another write.
+			if !s.pause(ctx, try, err) {
+				return Object{}, err
+			}
+			continue
 		case !errors.Is(err, ErrConflict):
 			return Object{}, err
 		}
@@ -90,6 +97,17 @@ func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 			return Object{}, err
 		}
 	}
+}
+
+// pause waits before a further try. It reports whether there may be one: not when ctx ends, nor when
+// the store wants a longer pause, which is the caller's to make.
+func (s *Store) pause(ctx context.Context, try int, err error) bool {
+	d := time.Duration(1<<try) * 100 * time.Millisecond
+	var e *Error
+	if errors.As(err, &e) && e.RetryAfter > d {
+		return false
+	}
+	return s.o.Wait(ctx, d) == nil
 }
 
 // Replace stores a body whatever is at the key. Nothing in a bag is stored so; it is for working
@@ -140,7 +158,8 @@ func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional b
 	return s.offer(ctx, key, wanted, func(with feature) error { return s.putOnce(ctx, key, body, with) })
 }
 
-// putOnce makes one PutObject call.
+// putOnce makes one PutObject call. Without a condition it is not repeated inside: a second one
+// would replace what the first has stored, which a versioned bucket keeps.
 func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) error {
 	const op = "put object"
 	if _, err := body.R.Seek(0, io.SeekStart); err != nil {
@@ -169,6 +188,9 @@ func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) e
 		in.IfNoneMatch = aws.String("*")
 	}
 	options := []func(*s3.Options){checksumsAsHeaders}
+	if with&conditions == 0 {
+		options = append(options, once)
+	}
 	if body.lock != nil && with&checksums == 0 {
 		options = append(options, contentMD5) // Object Lock wants one of them
 	}

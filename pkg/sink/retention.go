@@ -170,9 +170,11 @@ func (r Retention) String() string {
 
 // lookAtLock is an object as HeadObject describes it, its version, and the retention of that.
 func (s *Store) lookAtLock(ctx context.Context, key Key, version *string) (Object, *string, Retention, error) {
-	out, err := s.api.HeadObject(ctx, &s3.HeadObjectInput{
-		Bucket: &s.o.Bucket, Key: aws.String(string(key)), VersionId: version, ChecksumMode: types.ChecksumModeEnabled,
-	}, checksumsAsHeaders)
+	in := &s3.HeadObjectInput{Bucket: &s.o.Bucket, Key: aws.String(string(key)), VersionId: version}
+	if !s.lacks(checksums) {
+		in.ChecksumMode = types.ChecksumModeEnabled
+	}
+	out, err := s.api.HeadObject(ctx, in, checksumsAsHeaders)
 	if err != nil {
 		return Object{}, nil, Retention{}, wrapError(ctx, "look at object", key, err)
 	}

@@ -94,6 +94,9 @@ func checksumsAsHeaders(o *s3.Options) {
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 }
 
+// once keeps the SDK from repeating a request.
+func once(o *s3.Options) { o.Retryer = aws.NopRetryer{} }
+
 // encodingUnsigned keeps Accept-Encoding out of the signature, by setting it after: Google Cloud
 // Storage and some proxies change it on its way, and what is signed must arrive as it was.
 func encodingUnsigned(stack *middleware.Stack) error {

@@ -23,15 +23,18 @@ func TestIgnoredConditions(t *testing.T) {
 
 func TestUnconditionalStoreLooksFirst(t *testing.T) {
 	w := newWorld(t, sinktest.BucketOptions{Versioned: true})
-	store := sink.NewStore(w.server.Client(sinktest.IgnoreConditions), w.options())
+	f := sinktest.Script(t, sinktest.Fault{Op: "PutObject", Effect: sinktest.Reset, After: true}, sinktest.Fault{Op: "PutObject", Key: "l", Nth: 1, Status: 503})
+	store := sink.NewStore(w.server.FaultyClient(f, sinktest.IgnoreConditions), w.options())
 	store.LookFirst()
-	for i, want := range []bool{false, true} {
-		got, err := store.Put(t.Context(), "k", sink.Bytes(fmt.Appendf(nil, "%d", i), ""))
-		if err != nil || got.Adopted != want {
-			t.Errorf("put %d: %+v, %v", i, got, err)
+	for _, key := range []sink.Key{"k", "l"} { // an answer is lost, and a request refused for now
+		for i, want := range []bool{key == "k", true} {
+			got, err := store.Put(t.Context(), key, sink.Bytes(fmt.Appendf(nil, "%d", i), ""))
+			if err != nil || got.Adopted != want || got.SHA256 != digest("0") {
+				t.Errorf("put %d: %+v, %v", i, got, err)
+			}
 		}
 	}
-	if left := w.left(t, ""); left != "k" {
+	if left := w.left(t, ""); left != "k\nl" { // one version of each
 		t.Errorf("the bucket keeps %q", left)
 	}
 }

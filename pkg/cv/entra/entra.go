@@ -13,6 +13,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"github.com/cvconsumer/cvconsumer/internal/secret"
 )
 
 const (
@@ -42,8 +44,9 @@ type Source struct {
 	now   func() time.Time
 	turn  chan struct{} // has a value while one caller reads or replaces what follows
 
-	token azcore.AccessToken
-	renew time.Time // when the token is to be replaced
+	token   secret.Text
+	expires time.Time
+	renew   time.Time // when the token is to be replaced
 }
 
 // New makes a source for the resource at a host, whose suffix says which cloud it is in. The
@@ -92,21 +95,23 @@ func (s *Source) Token(ctx context.Context) (string, error) {
 	}
 	defer s.unlock()
 	if s.now().Before(s.renew) {
-		return s.token.Token, nil
+		return s.token.Reveal(), nil
 	}
 	got, err := s.get(ctx)
 	now := s.now()
+	s.renew = now.Add(renewPause)
 	switch {
 	case err == nil:
-		s.token = got
-	case ctx.Err() != nil || !now.Before(s.token.ExpiresOn):
+		s.token, s.expires = secret.New(got.Token), got.ExpiresOn
+		s.renew = latest(renewal(got), s.renew)
+	case ctx.Err() != nil || !now.Before(s.expires):
+		s.renew = time.Time{}
 		return "", err
 	}
-	s.renew = latest(renewal(s.token), now.Add(renewPause))
-	if s.renew.After(s.token.ExpiresOn) {
-		s.renew = s.token.ExpiresOn
+	if s.renew.After(s.expires) {
+		s.renew = s.expires
 	}
-	return s.token.Token, nil
+	return s.token.Reveal(), nil
 }
 
 // Forget has the next Token ask for a new one: the service refused the one at hand.
@@ -115,7 +120,7 @@ func (s *Source) Forget(ctx context.Context) {
 		return
 	}
 	defer s.unlock()
-	s.token, s.renew = azcore.AccessToken{}, time.Time{}
+	s.token, s.expires, s.renew = secret.Text{}, time.Time{}, time.Time{}
 }
 
 func (s *Source) lock(ctx context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +53,9 @@ func TestRenewal(t *testing.T) {
 		}
 	}
 	at(0, "token-1", 1)
+	if text := fmt.Sprintf("%v %+v %#v", s, s, s); strings.Contains(text, "token-1") {
+		t.Errorf("it shows the token: %s", text)
+	}
 	at(54*time.Minute, "token-1", 0)
 	i.fails = true
 	at(55*time.Minute, "token-1", 1)

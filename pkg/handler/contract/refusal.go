@@ -43,6 +43,11 @@ func RefusalOrder() []string {
 	}
 }
 
+// Codes are all error codes.
+func Codes() []string {
+	return append(RefusalOrder(), CodeTooLate, CodeNotFound, CodeUnverified, CodeExhausted, CodeInternal)
+}
+
 // Error is why a command was refused or failed, as jobs, events and dead letters carry it.
 type Error struct {
 	Code      string `json:"code"`

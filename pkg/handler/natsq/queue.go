@@ -162,6 +162,26 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
+// Backlog is what the queues hold, what is at work included.
+type Backlog struct {
+	Commands int64
+	Oldest   time.Time // when the oldest command was published, by the server's clock; of no meaning without one
+	Units    int64
+}
+
+// Backlog asks the leaders what the queues hold, once.
+func (q *Queue) Backlog(ctx context.Context) (Backlog, error) {
+	commands, err := q.api.StreamInfoOnce(ctx, 0, q.commands)
+	if err != nil {
+		return Backlog{}, fmt.Errorf("read the info of stream %s: %w", q.commands, err)
+	}
+	units, err := q.api.StreamInfoOnce(ctx, 0, q.work)
+	if err != nil {
+		return Backlog{}, fmt.Errorf("read the info of stream %s: %w", q.work, err)
+	}
+	return Backlog{Commands: commands.State.Messages, Oldest: commands.State.FirstTime, Units: units.State.Messages}, nil
+}
+
 // Prefix implements handler.CommandQueue.
 func (q *Queue) Prefix() string { return q.prefix }
 

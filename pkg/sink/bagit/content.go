@@ -4,8 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/md5"  //nolint:gosec // the bag's own choice
-	"crypto/sha1" //nolint:gosec // the bag's own choice
+	"crypto/md5"  // the choice of the bag
+	"crypto/sha1" // the choice of the bag
 	"crypto/sha256"
 	"crypto/sha512"
 	"errors"

@@ -218,11 +218,8 @@ func (g *Gateway) changeListing(resp *http.Response, op string) error {
 		b = onlyKey(b, resp.Request.URL.Query().Get("prefix"))
 	}
 	if op == "ListMultipartUploads" && !uploadElement.Match(b) && g.has(NoEmptyLists) {
-		none := refusal(resp.Request, &Fault{Status: http.StatusNotFound, Code: "NoSuchUpload"})
-		resp.StatusCode, resp.Status = none.StatusCode, none.Status
-		if b, err = io.ReadAll(none.Body); err != nil {
-			return err
-		}
+		resp.StatusCode, resp.Status = http.StatusNotFound, "404 Not Found"
+		b = []byte(errorBody("NoSuchUpload"))
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(b))
 	resp.ContentLength = int64(len(b))

@@ -36,13 +36,15 @@ type Zip struct {
 // OpenZip opens an archive. It gives a DamagedError for a file that is none, is cut short, has a
 // directory of more than 256 MiB, or whose files lie over each other, as those of bombs do. So what
 // is unpacked is at most about a thousand times as long as the archive.
-func OpenZip(path string) (*Zip, error) {
+func OpenZip(path string) (*Zip, error) { return openZip(path, maxDirectory) }
+
+func openZip(path string, directory int64) (*Zip, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the path
 	}
 	z := &Zip{file: f, byName: map[string]*zip.File{}}
-	if err := z.read(); err != nil {
+	if err := z.read(directory); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return z, nil
@@ -51,17 +53,17 @@ func OpenZip(path string) (*Zip, error) {
 // Close closes the archive.
 func (z *Zip) Close() error { return z.file.Close() }
 
-// read reads the directory.
-func (z *Zip) read() error {
+// read reads the directory, of at most so many bytes.
+func (z *Zip) read(most int64) error {
 	info, err := z.file.Stat()
 	if err != nil {
 		return err //nolint:wrapcheck // it names the path
 	}
-	budget := &budgeted{r: z.file, left: maxDirectory}
+	budget := &budgeted{r: z.file, left: most}
 	r, err := zip.NewReader(budget, info.Size())
 	switch {
 	case budget.left < 0:
-		return &DamagedError{fmt.Errorf("its directory has more than %d bytes", maxDirectory)}
+		return &DamagedError{fmt.Errorf("its directory has more than %d bytes", most)}
 	case err != nil && !errors.Is(err, zip.ErrInsecurePath): // names are judged as those of every bag
 		return unpackError(err)
 	}
