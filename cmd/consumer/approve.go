@@ -23,7 +23,7 @@ import (
 type approveCmd struct {
 	File     string        `arg:"" name:"file" help:"The signed delete, as consumer delete --sign SEED --save FILE writes it."`
 	Seed     string        `name:"seed" required:"" placeholder:"FILE" help:"File with the approver's NKey seed."`
-	Plan     string        `name:"plan" placeholder:"ID|WHERE" help:"The plan that the delete names: the id of its dry run, or the folder or s3://bucket/prefix/ of its bundle; default: the id in the file."`
+	Plan     string        `name:"plan" placeholder:"ID|WHERE" help:"The plan that the delete names: the id of its dry run, or the folder, .zip or s3://bucket/prefix/ of its bundle; default: the id in the file."`
 	Audience string        `name:"audience" var:"CONSUMER_AUDIENCE" placeholder:"TEXT" help:"The service's CONSUMER_AUDIENCE; default: that in the file."`
 	Save     string        `name:"save" placeholder:"FILE" help:"Write the approved command to a new file instead of publishing it; consumer delete --command FILE publishes it."`
 	Yes      bool          `name:"yes" short:"y" help:"Do not ask. Required without a terminal to ask on."`
@@ -55,7 +55,7 @@ func (c approveCmd) Run(p *program) error {
 	if err != nil {
 		return err
 	}
-	approver, err := newSigner("--seed", c.Seed, f.Audience)
+	approver, err := newSigner(p, "--seed", c.Seed, f.Audience)
 	if err != nil {
 		return err
 	}
@@ -116,11 +116,15 @@ func (c approveCmd) plan(p *program, conf natsConfig, f prepared, command contra
 			return says, err
 		}
 	}
-	src, err := verifyCmd{S3: c.S3}.source(p.ctx, p.env, where)
-	if err != nil {
+	at, err := verifyCmd{S3: c.S3}.source(p.ctx, p.env, where)
+	defer closeAll([]location{at})
+	switch {
+	case err != nil:
 		return says, err
+	case at.damaged != nil:
+		return says, fmt.Errorf("%w: the plan's bundle %s: %w", errVerifyFailed, where, at.damaged)
 	}
-	bag := &summarized{bag: src}
+	bag := &summarized{bag: at.src}
 	report, err := verify.Bag(p.ctx, bag, verify.Options{MaxProblems: 3})
 	switch {
 	case err != nil && report.Files == 0:

@@ -38,7 +38,7 @@ func (c deadReplayCmd) Run(p *program) error {
 	if err := bad.err(); err != nil {
 		return err
 	}
-	signer, err := c.Sign.signer()
+	signer, err := c.Sign.signer(p)
 	if err != nil {
 		return err
 	}

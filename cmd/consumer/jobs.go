@@ -332,7 +332,7 @@ func (c jobsCancelCmd) Run(p *program) error {
 		o.id = uuid.NewString()
 	}
 	var err error
-	if o.signer, err = c.Sign.signer(); err != nil {
+	if o.signer, err = c.Sign.signer(p); err != nil {
 		return err
 	}
 	if o.data, err = json.Marshal(map[string]string{"id": c.Target}); err != nil {

@@ -36,7 +36,7 @@ func (c requestFlags) order(p *program, action contract.Action) (natsConfig, ord
 		return conf, o, err
 	}
 	var err error
-	o.signer, err = c.Sign.signer()
+	o.signer, err = c.Sign.signer(p)
 	return conf, o, err
 }
 

@@ -27,21 +27,24 @@ type signer struct {
 }
 
 // signer reads the seed; nil without --sign.
-func (f signFlags) signer() (*signer, error) {
+func (f signFlags) signer(p *program) (*signer, error) {
 	if f.Seed == "" {
 		return nil, nil
 	}
-	return newSigner("--sign", f.Seed, f.Audience)
+	return newSigner(p, "--sign", f.Seed, f.Audience)
 }
 
 // newSigner reads a seed, which a flag names.
-func newSigner(flag, file, audience string) (*signer, error) {
+func newSigner(p *program, flag, file, audience string) (*signer, error) {
 	if err := trust.CheckAudience(audience); err != nil {
 		return nil, fmt.Errorf("%w: --audience: %w: the name that the service has as CONSUMER_AUDIENCE", errUsage, err)
 	}
 	raw, err := keyfile.Read(file)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", errUsage, flag, err)
+	}
+	if keyfile.OpenToAll(file) {
+		fmt.Fprintf(plain{p.stderr}, "consumer: warning: %s: every user of this machine may read %s: chmod 600 it\n", flag, file)
 	}
 	pair, err := nkeys.ParseDecoratedNKey(raw) // a bare seed, or a credentials file
 	if err != nil {
