@@ -12,6 +12,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/trust"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
 )
@@ -26,6 +27,7 @@ type serviceSettings struct {
 	S3     storeAccess    `embed:"" group:"Storage:"`
 	Bucket bucketSettings `embed:"" group:"Storage:"`
 	Work   workSettings   `embed:"" group:"Service:"`
+	Trust  trustSettings  `embed:"" group:"Signed commands:"`
 	Log    logSettings    `embed:"" group:"Service:"`
 }
 
@@ -102,6 +104,7 @@ type config struct {
 	Buffer         int64 // bytes
 	MaxAttempts    int
 	Deletes        contract.DeletePolicy
+	Trust          trust.Policy
 	VerifyTimeout  time.Duration
 	TraceRetention time.Duration
 	PseudonymKey   Secret
@@ -167,6 +170,7 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 	c.Signing = s.Work.signing(&p)
 	c.NATS.Inbox = cmp.Or(c.NATS.Inbox, serviceInbox)
 	c.Deletes = contract.DeletePolicy(p.choice("CONSUMER_DELETES", s.Work.Deletes, string(contract.DeletesEnabled), string(contract.DeletesApproved), string(contract.DeletesDisabled)))
+	c.Trust = s.Trust.policy(&p)
 	rps := p.rate("CONSUMER_MAX_RPS", s.Vision.MaxRPS)
 	c.Resources = s.Vision.resources(&p, rps)
 	if _, err := cv.New("https://any.example", cv.TrainingKey("any"), cv.Options{BlobHosts: c.BlobHosts}); err != nil {

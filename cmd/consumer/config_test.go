@@ -213,11 +213,9 @@ func TestSettings(t *testing.T) {
 		{name: "an endpoint of another API", vars: []string{"VISION_TRAINING_ENDPOINT=https://host.example/customvision/v3.0/Prediction/"}, wrong: []string{"VISION_TRAINING_ENDPOINT"}},
 		{name: "a typing error", vars: []string{"CONSUMER_WORKER=3"}, wrong: []string{"CONSUMER_WORKER"}, says: "CONSUMER_WORKERS?"},
 		{name: "not there yet", vars: []string{
-			"CONSUMER_TRUSTED_SIGNERS=U", "CONSUMER_SIGN_EXPORTS=true", "CONSUMER_AUDIENCE=a",
 			"CONSUMER_METADATA_FILTER=true", "OTEL_EXPORTER_OTLP_ENDPOINT=http://x",
 		}, wrong: []string{
-			"CONSUMER_AUDIENCE", "CONSUMER_METADATA_FILTER", "CONSUMER_SIGN_EXPORTS",
-			"CONSUMER_TRUSTED_SIGNERS", "OTEL_EXPORTER_OTLP_ENDPOINT",
+			"CONSUMER_METADATA_FILTER", "OTEL_EXPORTER_OTLP_ENDPOINT",
 		}, says: "not supported yet"},
 		{name: "a signing key that is none", vars: []string{"CONSUMER_SIGNING_KEY_FILE=" + key}, wrong: []string{"CONSUMER_SIGNING_KEY_FILE"}, says: "it holds no private key in PEM"},
 		{name: "time stamps without signatures", vars: []string{"CONSUMER_TSA_URL=https://tsa.example/"}, wrong: []string{"CONSUMER_TSA_URL"}, says: "needs CONSUMER_SIGNING_KEY_FILE"},

@@ -17,6 +17,8 @@ type deadReplayCmd struct {
 	NewID   string        `name:"new-id" placeholder:"ID" help:"Id of the replay; default: the id that the dead command gave, followed by -r1, -r2, …: the first that neither a job, nor a message in the queue, nor a bundle has."`
 	NoWait  bool          `name:"no-wait" help:"Publish, print the new id, and exit."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
+	Save    string        `name:"save" placeholder:"FILE" help:"With --sign: write the signed replay of a delete to a new file for its approver (consumer approve FILE) instead of publishing it."`
+	Sign    signFlags     `embed:"" group:"Signed commands:"`
 	Access  access        `embed:""`
 
 	S3     storeAccess `embed:"" group:"Storage, to find earlier replays whose traces were forgotten:"`
@@ -36,9 +38,19 @@ func (c deadReplayCmd) Run(p *program) error {
 	if err := bad.err(); err != nil {
 		return err
 	}
-	o, err := c.order(p, conf)
+	signer, err := c.Sign.signer(p)
 	if err != nil {
 		return err
+	}
+	o, err := c.order(p, conf, signer)
+	if err != nil {
+		return err
+	}
+	if c.Save != "" {
+		if signer == nil || o.action != contract.ActionDelete {
+			return fmt.Errorf("%w: --save is for deletes that are signed with --sign", errUsage)
+		}
+		return deleteCmd{Save: c.Save}.save(p, conf, o, "")
 	}
 	if !c.NoWait {
 		fmt.Fprintf(p.stderr, "replaying %s as %s\n", c.ID, o.id)
@@ -47,7 +59,7 @@ func (c deadReplayCmd) Run(p *program) error {
 }
 
 // order makes the replay of a dead letter.
-func (c deadReplayCmd) order(p *program, conf natsConfig) (order, error) {
+func (c deadReplayCmd) order(p *program, conf natsConfig, s *signer) (order, error) {
 	q, closeAll, err := c.Access.open(p)
 	if err != nil {
 		return order{}, err
@@ -68,7 +80,16 @@ func (c deadReplayCmd) order(p *program, conf natsConfig) (order, error) {
 	if err != nil {
 		return order{}, err
 	}
-	o := order{action: command.Action, id: c.NewID, data: command.Canonical(), header: map[string][]string{contract.HeaderReplayOf: {d.ID}}}
+	if s == nil && wasSigned(d) {
+		return order{}, fmt.Errorf("%w: the service demands signatures, and a signature is for one id: %s", errUsage, unsignedHint(&contract.Error{Code: contract.CodeUnsigned}))
+	}
+	if limit := command.Data.NotAfter; s != nil && limit != nil && limit.Before(time.Now()) { //nolint:forbidigo // the requester's clock
+		command.Data.NotAfter = nil // the replay is signed for a time of its own
+	}
+	o := order{action: command.Action, id: c.NewID, data: command.Canonical(), header: map[string][]string{contract.HeaderReplayOf: {d.ID}}, signer: s}
+	if o, err = o.bounded(); err != nil {
+		return order{}, err
+	}
 	if command.Traceparent != "" {
 		o.header["traceparent"] = []string{command.Traceparent}
 	}
@@ -85,6 +106,12 @@ func (c deadReplayCmd) order(p *program, conf natsConfig) (order, error) {
 		return order{}, fmt.Errorf("%w: --new-id: %q is not an id: use 1 to 120 of A-Z a-z 0-9 _ -, not beginning with seq-", errUsage, o.id)
 	}
 	return o, validate(conf.Subjects, o)
+}
+
+// wasSigned reports whether a dead command was signed, or died because it was not.
+func wasSigned(d contract.DeadLetter) bool {
+	value, err := contract.OneHeader(d.Message, contract.HeaderSignature)
+	return value != "" || err != nil || d.Error.Code == contract.CodeUnsigned
 }
 
 // freeID is the first id <given id>-r<n> that nothing has: no trace in NATS, no message in the

@@ -39,6 +39,9 @@ func (c planCmd) Run(p *program) error {
 	} else {
 		o.data, err = c.Selection.data(p, conf.Subjects, o, commandData{DryRun: true, Unpublish: c.Unpublish})
 	}
+	if err == nil {
+		o, err = o.bounded()
+	}
 	if err != nil {
 		return err
 	}
@@ -79,6 +82,8 @@ type deleteCmd struct {
 	ExpectProject string       `name:"expect-project-name" placeholder:"NAME" help:"Refuse the delete if a project does not have this name."`
 	ExpectImages  *int64       `name:"expect-max-images" placeholder:"N" help:"Refuse the delete if the selection has more images."`
 	Yes           bool         `name:"yes" short:"y" help:"Do not ask. Required without a terminal to ask on."`
+	Save          string       `name:"save" placeholder:"FILE" help:"With --sign: write the signed command to a new file for its approver (consumer approve FILE) instead of publishing it."`
+	Command       string       `name:"command" placeholder:"FILE" help:"Publish the signed, and perhaps approved, command in this file as it is; replaces the flags that make a command." xor:"data"`
 	Request       requestFlags `embed:""`
 }
 
@@ -91,8 +96,13 @@ func (deleteCmd) Help() string {
 // Run plans, asks, publishes the command and waits for its end.
 func (c deleteCmd) Run(p *program) error {
 	conf, o, err := c.Request.order(p, contract.ActionDelete)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case c.Command != "":
+		return c.publishPrepared(p, conf)
+	case c.Save != "" && o.signer == nil:
+		return fmt.Errorf("%w: --save is for signed commands: use it with --sign", errUsage)
 	}
 	d := commandData{ApprovedPlan: c.ApprovedPlan, ExportFirst: c.ExportFirst, Unpublish: c.Unpublish}
 	if c.ExpectProject != "" || c.ExpectImages != nil {
@@ -101,54 +111,105 @@ func (c deleteCmd) Run(p *program) error {
 	if d.ExportRetain, err = timeFlag("--export-retain-until", c.ExportRetain); err != nil {
 		return err
 	}
-	if o.data, err = c.Selection.data(p, conf.Subjects, o, d); err != nil {
+	if o.data, err = c.Selection.data(p, conf.Subjects, o, d); err == nil {
+		o, err = o.bounded()
+	}
+	if err != nil {
 		return err
 	}
-	if c.Yes {
+	plan := ""
+	if !c.Yes {
+		if in, ok := p.stdin.(*os.File); !ok || !isTerminal(in) || c.Selection.Data == "-" {
+			return fmt.Errorf("%w: there is no terminal to ask on: look at consumer plan, then use --yes (with --approved-plan, so that only what you saw is deleted)", errUsage)
+		}
+		if o.data, plan, err = c.approve(p, conf, o); err != nil {
+			return err
+		}
+	}
+	if c.Save == "" {
 		return c.Request.run(p, conf, o)
 	}
-	if in, ok := p.stdin.(*os.File); !ok || !isTerminal(in) || c.Selection.Data == "-" {
-		return fmt.Errorf("%w: there is no terminal to ask on: look at consumer plan, then use --yes (with --approved-plan, so that only what you saw is deleted)", errUsage)
-	}
-	if o.data, err = c.approve(p, conf, o); err != nil {
+	return c.save(p, conf, o, plan)
+}
+
+// save writes the signed command for its approver.
+func (c deleteCmd) save(p *program, conf natsConfig, o order, plan string) error {
+	f, err := o.prepare(conf.Subjects, plan)
+	if err != nil {
 		return err
 	}
-	return c.Request.run(p, conf, o)
+	if err := f.save(c.Save); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stderr, "signed, and not published: the approver looks at it and publishes it with consumer approve %s --seed FILE\n", c.Save)
+	_, err = fmt.Fprintln(p.stdout, o.id)
+	return err
+}
+
+// publishPrepared publishes the command of a file.
+func (c deleteCmd) publishPrepared(p *program, conf natsConfig) error {
+	if !c.Selection.noFlags() || c.ApprovedPlan+c.ExpectProject+c.ExportRetain+c.Request.ID+c.Request.Sign.Seed+c.Save != "" || c.ExportFirst || c.Unpublish || c.ExpectImages != nil {
+		return fmt.Errorf("%w: --command is the whole command: leave the other flags of the command out", errUsage)
+	}
+	f, err := loadPrepared(c.Command)
+	if err != nil {
+		return err
+	}
+	command, prefix, err := f.delete()
+	if err != nil {
+		return err
+	}
+	if prefix != conf.Subjects {
+		return fmt.Errorf("%w: %s is signed for the subject %s: set --subject-prefix ($CONSUMER_SUBJECT_PREFIX)", errUsage, c.Command, f.Subject)
+	}
+	return c.Request.run(p, conf, f.order(command))
 }
 
 var errNotApproved = fmt.Errorf("%w: not approved, so nothing was deleted", errCommandFailed)
 
+// confirmed reads an answer, which must be yes.
+func confirmed(in io.Reader) error {
+	answer, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if strings.TrimSpace(answer) != "yes" {
+		return errNotApproved
+	}
+	return nil
+}
+
 // approve shows the plan and asks for approval. It gives the data with the plan's digest, so that
-// the delete removes exactly what was shown.
-func (c deleteCmd) approve(p *program, conf natsConfig, o order) ([]byte, error) {
-	plan := order{action: contract.ActionDelete, id: uuid.NewString()}
-	var err error
+// the delete removes exactly what was shown, and the id of the dry run.
+func (c deleteCmd) approve(p *program, conf natsConfig, o order) (data []byte, id string, err error) {
+	plan := order{action: contract.ActionDelete, id: uuid.NewString(), signer: o.signer}
 	if plan.data, err = dryRun(o.data); err == nil {
 		plan.data, err = withFields(plan.data, map[string]any{"retain_until": nil}) // it is of the delete's own bundle
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	event, err := c.Request.wait(p, conf, plan)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if err := completed(event); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	printPlan(plain{p.stderr}, event)
-	fmt.Fprint(p.stderr, "\nThis cannot be undone. Type yes to delete it: ")
-	answer, err := bufio.NewReader(p.stdin).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("read the answer: %w", err)
+	question := "This cannot be undone. Type yes to delete it: "
+	if c.Save != "" {
+		question = "Type yes to sign it for approval: "
 	}
-	if strings.TrimSpace(answer) != "yes" {
-		return nil, errNotApproved
+	fmt.Fprint(p.stderr, "\n"+question)
+	if err := confirmed(p.stdin); err != nil {
+		return nil, "", err
 	}
 	if c.ApprovedPlan != "" {
-		return o.data, nil
+		return o.data, plan.id, nil
 	}
-	return withFields(o.data, map[string]any{"approved_plan": event.Data.Plan.SHA256})
+	data, err = withFields(o.data, map[string]any{"approved_plan": event.Data.Plan.SHA256})
+	return data, plan.id, err
 }
 
 // dryRun turns the data of a delete into that of a dry run.
@@ -156,11 +217,19 @@ func dryRun(data []byte) ([]byte, error) {
 	return withFields(data, map[string]any{"dry_run": true, "approved_plan": nil, "export_first": nil, "export_retain_until": nil})
 }
 
+// decodeObject reads a command's data, as far as it goes into a value.
+func decodeObject(data []byte, into any) error {
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("%w: --data is not a JSON object of a command", errUsage) // not quoted: values are personal data
+	}
+	return nil
+}
+
 // withFields is a command's data with some fields set, and those whose value is nil left out.
 func withFields(data []byte, fields map[string]any) ([]byte, error) {
 	var d map[string]json.RawMessage
-	if err := json.Unmarshal(data, &d); err != nil {
-		return nil, fmt.Errorf("%w: --data is not a JSON object", errUsage) // not quoted: values are personal data
+	if err := decodeObject(data, &d); err != nil {
+		return nil, err
 	}
 	for name, value := range fields {
 		if value == nil {

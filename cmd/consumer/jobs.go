@@ -304,10 +304,11 @@ func watch(ctx context.Context, q *natsq.Queue, out io.Writer, key string) (cont
 }
 
 type jobsCancelCmd struct {
-	Target   string `arg:"" name:"id" help:"Id of the command to cancel; it need not be published yet."`
-	CancelID string `name:"id" placeholder:"ID" help:"Id of the cancel itself; default: a random one."`
-	Wait     bool   `name:"wait" help:"Also wait until the command has ended. Exits 3 if no command with the id is known."`
-	Access   access `embed:""`
+	Target   string    `arg:"" name:"id" help:"Id of the command to cancel; it need not be published yet."`
+	CancelID string    `name:"id" placeholder:"ID" help:"Id of the cancel itself; default: a random one."`
+	Wait     bool      `name:"wait" help:"Also wait until the command has ended. Exits 3 if no command with the id is known."`
+	Sign     signFlags `embed:"" group:"Signed commands:"`
+	Access   access    `embed:""`
 }
 
 // Help implements kong.HelpProvider.
@@ -331,6 +332,9 @@ func (c jobsCancelCmd) Run(p *program) error {
 		o.id = uuid.NewString()
 	}
 	var err error
+	if o.signer, err = c.Sign.signer(p); err != nil {
+		return err
+	}
 	if o.data, err = json.Marshal(map[string]string{"id": c.Target}); err != nil {
 		return fmt.Errorf("encode the cancel: %w", err)
 	}

@@ -33,6 +33,7 @@ type cli struct {
 	Export  exportCmd  `cmd:"" help:"Publish an export command and wait for its end."`
 	Plan    planCmd    `cmd:"" help:"Show what a delete would remove, and the digest that approves it."`
 	Delete  deleteCmd  `cmd:"" help:"Show what a delete would remove, ask, publish it, and wait for its end."`
+	Approve approveCmd `cmd:"" help:"Show what a signed delete would remove, ask, approve it, publish it, and wait for its end."`
 	Jobs    jobsCmd    `cmd:"" help:"List, show, watch and cancel jobs."`
 	Dead    deadCmd    `cmd:"" help:"List, show, replay and remove dead letters."`
 	Holds   holdsCmd   `cmd:"" help:"List, add and remove legal holds on projects."`

@@ -33,6 +33,9 @@ func describeEvent(e contract.Event) string {
 	if e.Data.Error != nil {
 		text += ": " + e.Data.Error.Error()
 	}
+	if hint := unsignedHint(e.Data.Error); hint != "" {
+		text += "; " + hint
+	}
 	if e.Data.ConflictsWith != "" {
 		text += " (the id belongs to " + string(e.Data.ConflictsWith) + ")"
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/trust"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
@@ -19,6 +20,7 @@ type requestFlags struct {
 	NoWait  bool          `name:"no-wait" help:"Publish, print the id, and exit."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" help:"Stop waiting after this time; the command goes on."`
 	Output  string        `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: the terminal event; default ${default}."`
+	Sign    signFlags     `embed:"" group:"Signed commands:"`
 	NATS    natsSettings  `embed:"" group:"NATS:"`
 }
 
@@ -30,7 +32,12 @@ func (c requestFlags) order(p *program, action contract.Action) (natsConfig, ord
 	if o.id == "" {
 		o.id = uuid.NewString()
 	}
-	return conf, o, bad.err()
+	if err := bad.err(); err != nil {
+		return conf, o, err
+	}
+	var err error
+	o.signer, err = c.Sign.signer(p)
+	return conf, o, err
 }
 
 // run publishes an order and, unless NoWait is set, waits for its end and prints that.
@@ -75,16 +82,21 @@ type order struct {
 	id     string
 	data   []byte              // JSON
 	header map[string][]string // beside the id
+	signer *signer             // nil: it is published as it is
 }
 
-func (o order) message(prefix string) contract.Message {
+// message is the order as it is published, and signed.
+func (o order) message(prefix string) (contract.Message, error) {
 	m := contract.Message{
 		Subject: prefix + ".commands." + string(o.action),
 		Header:  map[string][]string{contract.HeaderMsgID: {o.id}},
 		Body:    o.data,
 	}
 	maps.Copy(m.Header, o.header)
-	return m
+	if o.signer == nil {
+		return m, nil
+	}
+	return m, o.signer.add(m, trust.Signature)
 }
 
 // key names the order among all commands.
@@ -140,7 +152,11 @@ func (o order) publish(ctx context.Context, q *natsq.Queue) (place, error) {
 	if err != nil {
 		return place{}, fmt.Errorf("%w: %w", errUnreachable, err)
 	}
-	seq, err := q.PublishCommand(ctx, o.message(q.Prefix()))
+	m, err := o.message(q.Prefix())
+	if err != nil {
+		return place{}, err
+	}
+	seq, err := q.PublishCommand(ctx, m)
 	if errors.Is(err, natsq.ErrTooLarge) {
 		return place{}, fmt.Errorf("%w: publish the command: %w; or name less in one command", errUsage, err)
 	}

@@ -158,7 +158,7 @@ func seedTraces(t *testing.T, q *natsq.Queue, id, project string) {
 
 // linesOf are the command lines that show what each command needs, in the order in which they can
 // be run: first those that need the service. P is a project, OTHER one that may be deleted, gone a
-// command that has failed.
+// command that has failed; FILE is a signed delete, and SEED its approver's.
 var linesOf = []struct {
 	command string
 	lines   []commandLine
@@ -167,6 +167,7 @@ var linesOf = []struct {
 	{"export", []commandLine{{exitDone, "export --project P --id exp"}, {exitDone, "export --project P --id later --no-wait"}, {exitCommand, "export --project P --resource nowhere --id refused"}}, false},
 	{"plan", []commandLine{{exitDone, "plan --project P --unpublish"}}, false},
 	{"delete", []commandLine{{exitDone, "delete --project OTHER --unpublish --yes --id del"}}, false},
+	{"approve", []commandLine{{exitDone, "approve FILE --seed SEED --yes --no-wait"}}, false},
 	{"jobs ls", []commandLine{{exitDone, "jobs"}}, false},
 	{"jobs show", []commandLine{{exitDone, "jobs show exp"}, {exitCommand, "jobs show unknown"}}, false},
 	{"jobs watch", []commandLine{{exitDone, "jobs watch exp"}, {exitDone, "jobs watch exp --seq SEQ"}, {exitCommand, "jobs watch unknown --known"}}, false},
@@ -202,7 +203,7 @@ func TestRightsOfEveryCommand(t *testing.T) {
 		}
 	}
 	f := newRights(t, all)
-	words := map[string]string{"P": f.tinyProject().String(), "OTHER": f.tinyProject().String(), "SEQ": "1", "BUCKET": f.config.Bucket}
+	words := map[string]string{"P": f.tinyProject().String(), "OTHER": f.tinyProject().String(), "SEQ": "2", "BUCKET": f.config.Bucket, "SEED": bob.seedFile(t)}
 	r := f.start(t)
 	r.await("all is well", isReady)
 	nc := f.nats.Dial(t, nats.UserInfo("all", "all"))
@@ -213,6 +214,7 @@ func TestRightsOfEveryCommand(t *testing.T) {
 	var changes heard
 	changes.listen(t, nc, "$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.DELETE.>",
 		"$JS.API.CONSUMER.CREATE.>", "$JS.API.CONSUMER.DURABLE.CREATE.>", "$JS.API.CONSUMER.DELETE.>")
+	words["FILE"] = f.signedDelete(t, "all") // its plan is message 1
 	offline := false
 	for _, of := range linesOf {
 		if of.offline && !offline {

@@ -22,7 +22,7 @@ const natsPage = "../../docs/nats.md"
 
 // roleInboxes are the inbox prefixes of the documented users, whose passwords are their names.
 var roleInboxes = map[string]string{
-	"service": serviceInbox, "requester": "_INBOX_requester", "auditor": "_INBOX_auditor", "operator": "_INBOX_operator",
+	"service": serviceInbox, "requester": "_INBOX_requester", "exporter": "_INBOX_exporter", "approver": "_INBOX_approver", "auditor": "_INBOX_auditor", "operator": "_INBOX_operator",
 }
 
 // documentedServer is the server's configuration of natsPage.
@@ -106,6 +106,10 @@ func TestRoles(t *testing.T) {
 	f.exits(t, exitCommand, "requester", "export", "--project", project, "--resource", "nowhere", "--id", "refused")
 	f.exits(t, exitCommand, "requester", "export", "--project", project, "--resource", "elsewhere", "--id", "refused")
 
+	f.exits(t, exitDone, "exporter", "export", "--project", project)
+	f.exits(t, exitDone, "exporter", "jobs", "show", "exp")
+	f.exits(t, exitDone, "approver", "plan", "--project", project, "--unpublish")
+
 	f.exits(t, exitDone, "auditor", "jobs")
 	f.exits(t, exitDone, "auditor", "jobs", "show", "exp")
 	f.exits(t, exitDone, "auditor", "jobs", "watch", "exp")
@@ -134,6 +138,10 @@ func TestRoles(t *testing.T) {
 	f.denied(t, `publish on "cv.commands.export"`, "auditor", "export", "--project", project)
 	f.denied(t, `publish on "cv.commands.export"`, "auditor", "export", "--project", project, "--no-wait")
 	f.denied(t, `publish on "cv.commands.cancel"`, "auditor", "jobs", "cancel", "exp")
+	f.denied(t, `publish on "cv.commands.delete"`, "exporter", "delete", "--project", project, "--yes")
+	f.denied(t, `publish on "cv.commands.delete"`, "exporter", "delete", "--project", project, "--yes", "--no-wait")
+	f.denied(t, `publish on "cv.commands.cancel"`, "exporter", "jobs", "cancel", "exp")
+	f.denied(t, `publish on "cv.commands.export"`, "approver", "export", "--project", project)
 	r.end()
 	if strings.Contains(strings.ToLower(f.log.String()), "permission") {
 		t.Errorf("the service was denied something: %s", f.log)

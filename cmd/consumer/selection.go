@@ -111,7 +111,11 @@ var flagOf = map[string]string{
 // validate returns an error for an order that the service would refuse as malformed. It names the
 // flag that set the field which is wrong.
 func validate(prefix string, o order) error {
-	_, err := contract.DecodeCommand(prefix, o.message(prefix))
+	m, err := o.message(prefix)
+	if err != nil {
+		return err
+	}
+	_, err = contract.DecodeCommand(prefix, m)
 	var refusal *contract.Refusal
 	if !errors.As(err, &refusal) {
 		return err

@@ -213,7 +213,7 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	h, err := handler.New(handler.Config{
 		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(), SpoolDir: s.spoolDir,
 		Commands: s.c.Commands, Units: s.c.Workers, Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
-		Threshold: s.c.Threshold, Overlap: s.c.Overlap, Deletes: s.c.Deletes, VerifyTimeout: s.c.VerifyTimeout,
+		Threshold: s.c.Threshold, Overlap: s.c.Overlap, Trust: s.c.Trust, Deletes: s.c.Deletes, VerifyTimeout: s.c.VerifyTimeout,
 		LockMode: s.c.LockMode, Pseudonym: *s.pseudonym, Signing: s.c.Signing, Version: build().Version, Health: s.health, Log: s.log,
 	})
 	if err != nil {

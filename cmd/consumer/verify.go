@@ -52,6 +52,8 @@ type verified struct {
 	Outcome       string           `json:"outcome,omitempty"`
 	Exceptions    int64            `json:"exceptions"`
 	Reference     string           `json:"reference,omitempty"`
+	Signer        string           `json:"signer,omitempty"` // of the command, as the receipt says: NKey public keys
+	Approver      string           `json:"approver,omitempty"`
 	MadeAt        string           `json:"made_at,omitempty"` // where the bundle was made; it may be a copy
 	LedgerLines   int64            `json:"ledger_lines"`
 	LedgerHead    string           `json:"ledger_head,omitempty"`
@@ -118,6 +120,7 @@ func describeReport(where string, r verify.Report) verified {
 	}
 	if says := r.Receipt; says != nil {
 		v.CommandID, v.Action, v.Outcome, v.Exceptions, v.Reference, v.MadeAt = says.CommandID, says.Action, says.Outcome, says.Exceptions, says.Reference, says.URI
+		v.Signer, v.Approver = says.Signer, says.Approver
 		v.Retention = says.Retention
 	}
 	return v
@@ -135,6 +138,12 @@ func (v verified) print(w io.Writer) {
 		fmt.Fprintf(t, "  command\t%s, %s\n", v.CommandID, v.Action)
 		fmt.Fprintf(t, "  outcome\t%s, %d exceptions\n", v.Outcome, v.Exceptions)
 		fmt.Fprintf(t, "  made at\t%s\n", strconv.Quote(v.MadeAt))
+	}
+	if v.Signer != "" {
+		fmt.Fprintf(t, "  command signed\tby %s, as the receipt says\n", v.Signer)
+	}
+	if v.Approver != "" {
+		fmt.Fprintf(t, "  approved\tby %s, as the receipt says\n", v.Approver)
 	}
 	if kept := v.Retention; kept != nil && kept.Lapsed {
 		fmt.Fprintf(t, "  retention\tnone: its time was over when the bundle was made\n")

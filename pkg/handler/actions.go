@@ -39,6 +39,9 @@ func (r *run) perform(ctx context.Context) (action.Result, error) {
 	if err := r.openLedger(ctx); err != nil {
 		return action.Result{}, err
 	}
+	if end, err := r.revokedEnd(ctx); end != nil || err != nil {
+		return action.Result{End: end}, err
+	}
 	if err := r.own(ctx); err != nil {
 		return action.Result{}, err
 	}

@@ -108,6 +108,9 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 	if settled, err := r.waitForSameID(ctx); settled != nil || err != nil {
 		return settled, err
 	}
+	if settled, err := r.refusedBefore(ctx); settled != nil || err != nil {
+		return settled, err
+	}
 	cancel := cancelFor(r.command, r.job.Cancel)
 	exists, same := false, false
 	if r.command.Action != contract.ActionCancel { // a cancel has no bundle, and needs no storage

@@ -42,32 +42,30 @@ func (r *run) cancelOther(ctx context.Context) (*settlement, error) {
 // where the job has a cancel already, with outcome kept where there is no job, or refused with the
 // reason.
 func (r *run) markTarget(ctx context.Context, target string) (end contract.EventData, settled *settlement, err error) {
-	refusal := r.h.cfg.Features.Unsupported(r.command)
+	var refusal *contract.Refusal
 	mark := &contract.Cancel{ID: r.command.ID, Time: r.command.Published}
-	if refusal == nil {
-		_, err = r.h.changeJob(ctx, target, nil, func(now jobAt, err error) (*contract.Job, error) {
-			j := now.job
-			end.Outcome = ""
-			switch {
-			case errors.Is(err, contract.ErrNewer):
-				settled = r.h.newerVersion(err)
-				return nil, nil
-			case errors.Is(err, contract.ErrNoJob):
-				end.Outcome = contract.OutcomeKept
-				if j.Cancel != nil && !mark.Time.After(j.Cancel.Time) {
-					return nil, nil
-				}
-				return &contract.Job{V: contract.FormatVersion, ID: target, Cancel: mark}, nil
-			case err != nil:
-				return nil, fmt.Errorf("read the job to cancel: %w", err)
-			}
-			if refusal = tooLate(r.command, j); refusal != nil || j.Cancel != nil {
+	_, err = r.h.changeJob(ctx, target, nil, func(now jobAt, err error) (*contract.Job, error) {
+		j := now.job
+		end.Outcome = ""
+		switch {
+		case errors.Is(err, contract.ErrNewer):
+			settled = r.h.newerVersion(err)
+			return nil, nil
+		case errors.Is(err, contract.ErrNoJob):
+			end.Outcome = contract.OutcomeKept
+			if j.Cancel != nil && !mark.Time.After(j.Cancel.Time) {
 				return nil, nil
 			}
-			j.Cancel, j.Updated = mark, r.h.cfg.Now().UTC()
-			return &j, nil
-		})
-	}
+			return &contract.Job{V: contract.FormatVersion, ID: target, Cancel: mark}, nil
+		case err != nil:
+			return nil, fmt.Errorf("read the job to cancel: %w", err)
+		}
+		if refusal = tooLate(r.command, j); refusal != nil || j.Cancel != nil {
+			return nil, nil
+		}
+		j.Cancel, j.Updated = mark, r.h.cfg.Now().UTC()
+		return &j, nil
+	})
 	end.Status = contract.StatusCompleted
 	if refusal != nil {
 		end = contract.EventData{Status: contract.StatusRefused, Error: refusal.Reason()}

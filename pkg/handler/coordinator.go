@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type run struct {
 	h           *Handler
 	command     contract.Command
 	message     contract.Message
+	revoked     *contract.Refusal // of a command that was accepted: why it would not be any more; nil
 	lease       delivery.Lease
 	delivered   uint64 // how often the message was, by now
 	releaseSlot func() // gives back the slot of the attempt
@@ -69,11 +71,12 @@ func abandon(reason string) *settlement {
 // message is acknowledged only when the command's terminal event is stored.
 func (h *Handler) Command(ctx context.Context, d delivery.Delivery) delivery.Disposition {
 	log := h.cfg.Log.With().Uint64("command_seq", d.Seq).Logger()
+	judged, settled, err := h.judge(ctx, d.Message)
+	if settled != nil || err != nil {
+		return h.settle(ctx, log, settled, err)
+	}
 	command, err := contract.DecodeCommand(h.prefix(), d.Message)
-	var (
-		refusal *contract.Refusal
-		settled *settlement
-	)
+	var refusal *contract.Refusal
 	switch {
 	case errors.As(err, &refusal):
 		log = log.With().Str("command_id", refusal.ID).Logger()
@@ -82,7 +85,8 @@ func (h *Handler) Command(ctx context.Context, d delivery.Delivery) delivery.Dis
 		err = fmt.Errorf("decode the command: %w", err)
 	default:
 		log = log.With().Str("command_id", command.ID).Str("action", string(command.Action)).Logger()
-		settled, err = h.carryOut(ctx, d, command, log)
+		command.Signer, command.Approver = judged.Signer, judged.Approver
+		settled, err = h.carryOut(ctx, d, command, judged.Refusal, log)
 	}
 	return h.settle(ctx, log, settled, err)
 }
@@ -130,24 +134,28 @@ func (h *Handler) newRun(ctx context.Context, c contract.Command, m contract.Mes
 	}, nil
 }
 
-// knowJob has the bags know the job: its digest, and the message that their objects are sealed for.
+// knowJob has the run know by whom the command was signed when it was accepted, and the bags know
+// the job: its digest, and the message that their objects are sealed for.
 func (r *run) knowJob(ctx context.Context) error {
 	sealer, err := account.Sealer(ctx, r.h.cfg.Queue.Secrets, r.command.ID, r.job.Origin())
 	if err != nil {
 		return err //nolint:wrapcheck // it says what it reads
 	}
+	r.command.Signer = cmp.Or(r.command.Signer, string(r.job.Command.Signer))
+	r.command.Approver = cmp.Or(r.command.Approver, string(r.job.Command.Approver))
 	r.bags = r.bags.SealedBy(sealer)
-	r.bags.Digest = r.job.Command.Digest
+	r.bags.Command, r.bags.Digest = r.command, r.job.Command.Digest
 	return nil
 }
 
-// carryOut takes a decoded command as far as it goes now.
-func (h *Handler) carryOut(ctx context.Context, d delivery.Delivery, c contract.Command, log zerolog.Logger) (*settlement, error) {
+// carryOut takes a decoded command as far as it goes now; revoked is why it would not be accepted
+// any more.
+func (h *Handler) carryOut(ctx context.Context, d delivery.Delivery, c contract.Command, revoked *contract.Refusal, log zerolog.Logger) (*settlement, error) {
 	r, err := h.newRun(ctx, c, d.Message, log)
 	if err != nil {
 		return nil, err
 	}
-	r.lease, r.delivered = d.Lease, d.Delivered
+	r.lease, r.delivered, r.revoked = d.Lease, d.Delivered, revoked
 	defer func() { r.releaseSlot() }()
 	settled, err := r.proceed(ctx)
 	for errors.Is(err, activity.ErrCancelled) && ctx.Err() == nil { // twice, when the notice of a cancel came before the attempt read the cancel in its job

@@ -17,6 +17,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/internal/share"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/trust"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/activity"
@@ -142,13 +143,13 @@ type Config struct {
 
 	LockMode string // of retentions: default sink.Governance
 
-	Deletes       contract.DeletePolicy // default DeletesEnabled
+	Trust         trust.Policy          // whose signatures commands need; default: none is looked at
+	Deletes       contract.DeletePolicy // default DeletesEnabled, with approvers DeletesApproved
 	VerifyTimeout time.Duration         // for a deletion to be seen in the service, default DefaultVerifyTimeout
 
 	Pseudonym contract.Pseudonymizer
 	Signing   *signature.Maker // signs receipts; nil: they are unsigned
-	Features  contract.Features
-	Version   string // the tool's version, as receipts name it
+	Version   string           // the tool's version, as receipts name it
 	Health    *Health
 	Now       func() time.Time // default time.Now
 	// Wait waits between two looks at what was deleted, until d has passed or ctx is done; default
@@ -225,7 +226,7 @@ func (c Config) withDefaults() Config {
 		c.Wait = sleep
 	}
 	c.LockMode = orDefault(c.LockMode, sink.Governance)
-	c.Deletes = orDefault(c.Deletes, contract.DeletesEnabled)
+	c.Deletes = c.Trust.Deletes(orDefault(c.Deletes, contract.DeletesEnabled))
 	c.VerifyTimeout = orDefault(c.VerifyTimeout, DefaultVerifyTimeout)
 	c.Commands = orDefault(c.Commands, DefaultCommands)
 	c.Units = orDefault(c.Units, DefaultUnits)

@@ -30,7 +30,7 @@ func (r *run) validate(ctx context.Context) (*settlement, error) {
 	if r.message.Time.After(now) {
 		now = r.message.Time
 	}
-	refusal := cmp.Or(r.h.cfg.Features.Unsupported(r.command), contract.RetentionOutOfRange(r.command, now))
+	refusal := cmp.Or(r.revoked, contract.RetentionOutOfRange(r.command, now))
 	switch limit := r.command.Data.NotAfter; {
 	case refusal != nil:
 	case limit != nil && now.After(*limit):

@@ -70,6 +70,11 @@ type ReceiptCommand struct {
 	Resource  string `json:"resource"`
 	Account   string `json:"account"` // which the alias meant; aliases differ between deployments
 	SHA256    string `json:"sha256"`  // of the command's canonical data, hex
+
+	// NKey public keys by which the command was signed and approved; empty where that was not
+	// demanded.
+	Signer   string `json:"signer,omitempty"`
+	Approver string `json:"approver,omitempty"`
 }
 
 // ReceiptResidual is something that stays although it was selected.

@@ -45,8 +45,9 @@ const (
 	HeaderMsgID = "Nats-Msg-Id"
 	// HeaderReplayOf names the dead command this one repeats; `consumer dead replay` sets it.
 	HeaderReplayOf = "Cv-Replay-Of"
-	// HeaderSignature carries a command's signature.
-	HeaderSignature = "Cv-Signature"
+	// HeaderSignature carries a command's signature, and HeaderApproval that of its approver; see
+	// package trust.
+	HeaderSignature, HeaderApproval = "Cv-Signature", "Cv-Approval"
 )
 
 // Action is what a command asks for. It is the last token of the subject the command was published
@@ -151,8 +152,12 @@ type Command struct {
 	Traceparent string    // W3C trace context, empty when none or malformed
 	Source      string    // the CloudEvents source, empty for a plain message
 	ReplayOf    string    // the id of the dead command this one repeats, empty when none
-	Signature   string    // the Cv-Signature header, unchecked; empty when there is none
 	Data        Data
+
+	// Signer and Approver are the NKey public keys by which the message was found to be signed and
+	// approved. They are empty where that was not demanded, and until it was judged: DecodeCommand
+	// looks at no signature.
+	Signer, Approver string
 }
 
 // Data is what a command asks for, after defaults. Sets are sorted and without duplicates; ids are

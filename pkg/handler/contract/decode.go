@@ -59,6 +59,20 @@ func DecodeCommand(prefix string, m Message) (Command, error) {
 	return c, nil
 }
 
+// GivenID is the id that a message gives as it is written, whether usable or not; empty when it
+// gives none, or more than one.
+func GivenID(m Message) string {
+	e, _ := readEnvelope(m) // the id is read also where something else is wrong
+	return e.id
+}
+
+// OneHeader returns a header's value, its name compared in any letter case; empty when there is
+// none. It fails when there is more than one.
+func OneHeader(m Message, name string) (string, error) {
+	value, _, err := oneHeader(m.Header, name)
+	return value, err
+}
+
 // fault is what is wrong with one field of a message.
 type fault struct{ field, problem string }
 
@@ -97,9 +111,6 @@ func (c *Command) decode(prefix string, m Message) error {
 	}
 	if c.ReplayOf != "" && !idPattern.MatchString(c.ReplayOf) {
 		return faultf(HeaderReplayOf, "not an id: use 1 to 120 of A-Z a-z 0-9 _ -")
-	}
-	if c.Signature, _, err = oneHeader(m.Header, HeaderSignature); err != nil {
-		return err
 	}
 	c.Data, err = decodeData(c.Action, e.data)
 	return err

@@ -188,7 +188,7 @@ func TestDecodeCommandInEveryEncoding(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := Command{
-				ID: "req-1", Action: ActionExport, Seq: 17, Published: published, Source: "/tests", ReplayOf: "seq-12", Signature: "key.signature",
+				ID: "req-1", Action: ActionExport, Seq: 17, Published: published, Source: "/tests", ReplayOf: "seq-12",
 				Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 				Data:        Data{Resource: "default", ProjectIDs: ids(p1), Categories: Categories(), Reference: "CASE-17 😀"},
 			}

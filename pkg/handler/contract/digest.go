@@ -72,7 +72,7 @@ func NewSalt() string { return rand.Text() }
 // of the data, whatever alias it names: which account that means is compared apart. Of data with
 // metadata values the digest is made under the first of keys; without keys there is none.
 func (c Command) Ref(salt string, keys DigestKeys) CommandRef {
-	ref := CommandRef{Seq: c.Seq, Stream: Text(c.Stream), Published: c.Published, Resource: c.Data.Resource}
+	ref := CommandRef{Resource: c.Data.Resource}.WithMessage(c)
 	switch canonical := c.withoutAlias(); {
 	case len(c.Data.ImageMetadata) == 0:
 		ref.Digest = saltedDigest(salt, canonical)

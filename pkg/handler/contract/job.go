@@ -154,6 +154,8 @@ type CommandRef struct {
 	Digest    string    `json:"digest"`    // of the canonical data, salted, and keyed if that has metadata values; see Command.Ref
 	Resource  string    `json:"resource"`
 	Account   string    `json:"account"` // which the alias meant then, see account.Names; empty when the alias was not configured
+	Signer    Text      `json:"signer"`  // the NKey public key by which the message was signed; null where that was not demanded
+	Approver  Text      `json:"approver"`
 }
 
 // Origin is the message of a command that its objects are sealed for, by stream and sequence: the
@@ -190,6 +192,7 @@ func (r CommandRef) SameMessage(c Command) bool {
 // command was published again.
 func (r CommandRef) WithMessage(c Command) CommandRef {
 	r.Seq, r.Stream, r.Published = c.Seq, Text(c.Stream), c.Published
+	r.Signer, r.Approver = Text(c.Signer), Text(c.Approver)
 	return r
 }
 

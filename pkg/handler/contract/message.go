@@ -30,10 +30,11 @@ type DeadLetter struct {
 }
 
 // NeverCommand reports whether the message was refused before it was a command: what it was to do
-// was not understood, or its id is another command's. Every publisher can make any number of these,
-// so what is kept of them is bounded.
+// was not understood, its id is another command's, or it lacks a valid signature or approval. Every
+// publisher can make any number of these, so what is kept of them is bounded. A command whose
+// signature counts no more, since a key was removed, has its id.
 func (d DeadLetter) NeverCommand() bool {
-	return slices.Contains([]string{CodeInvalidCommand, CodeIDConflict, CodeUnsigned}, d.Error.Code)
+	return slices.Contains([]string{CodeInvalidCommand, CodeIDConflict}, d.Error.Code) || d.Error.Code == CodeUnsigned && IsSeqID(d.ID)
 }
 
 // Key is the key of the dead command.

@@ -32,13 +32,13 @@ const (
 
 // RefusalOrder returns the codes a command may be refused with, in the order they are judged: the
 // first that applies is the answer. All are judged before anything was changed. DecodeCommand
-// judges invalid_command, Features.Unsupported what is not there yet (invalid_command too) and
-// NotDeletable not_deletable; the rest needs the job, a clock, the configuration or the service,
-// and is the coordinator's to judge. The codes of a refused cancel are invalid_command, unsigned
-// and too_late, in this order.
+// judges invalid_command and NotDeletable not_deletable; the rest needs the job, a clock, the
+// configuration or the service, and is the coordinator's to judge. Where signatures are demanded,
+// package trust judges unsigned before everything else. The codes of a refused cancel are unsigned,
+// invalid_command and too_late, in this order.
 func RefusalOrder() []string {
 	return []string{
-		CodeInvalidCommand, CodeIDConflict, CodeExpired, CodeUnknownResource, CodeNotDeletable, CodeDeletesDisabled, CodeUnsigned,
+		CodeUnsigned, CodeInvalidCommand, CodeIDConflict, CodeExpired, CodeUnknownResource, CodeNotDeletable, CodeDeletesDisabled,
 		CodeIterationPublished, CodePreconditionFailed, CodePlanChanged, CodeLegalHold, CodeReadOnly,
 	}
 }
@@ -127,28 +127,6 @@ func RetentionOutOfRange(c Command, now time.Time) *Refusal {
 			return c.Refuse(CodeInvalidCommand, asked.field, fmt.Sprintf("must be at least an hour after the command begins, which would be at %s", now.UTC().Format(time.RFC3339)))
 		case until.After(now.Add(MaxRetention)):
 			return c.Refuse(CodeInvalidCommand, asked.field, "must be at most 50 years ahead, since a retention cannot be taken back")
-		}
-	}
-	return nil
-}
-
-// Features says which parts of the contract this build carries out. What it does not is refused by
-// name, never ignored.
-type Features struct {
-	Signature bool // signed commands
-}
-
-// Unsupported refuses a command that asks for something this build does not do yet:
-// invalid_command, "<field>: not supported yet". It is nil when everything asked for is there.
-func (f Features) Unsupported(c Command) *Refusal {
-	for _, feature := range []struct {
-		enabled, asked bool
-		field          string
-	}{
-		{f.Signature, c.Signature != "", HeaderSignature},
-	} {
-		if feature.asked && !feature.enabled {
-			return c.Refuse(CodeInvalidCommand, feature.field, "not supported yet")
 		}
 	}
 	return nil

@@ -32,17 +32,6 @@ func TestNotDeletable(t *testing.T) {
 	}
 }
 
-func TestUnsupported(t *testing.T) {
-	c := decodePlain(t, "export", `{"all_projects":true}`)
-	if r := (Features{}).Unsupported(c); r != nil {
-		t.Errorf("a plain export is refused: %v", r)
-	}
-	c.Signature = "key.signature"
-	if r := (Features{}).Unsupported(c); r == nil || r.Field != "Cv-Signature" {
-		t.Errorf("a signature is ignored: %v", r)
-	}
-}
-
 func TestRetentionOutOfRange(t *testing.T) {
 	now := time.Date(2026, time.November, 24, 9, 30, 0, 0, time.UTC)
 	for name, tt := range map[string]struct {
@@ -75,7 +64,7 @@ func TestRetentionOutOfRange(t *testing.T) {
 
 func TestRefusalOrder(t *testing.T) {
 	order := RefusalOrder()
-	if order[0] != CodeInvalidCommand || len(order) != 12 || !slices.Contains(order, CodeReadOnly) {
+	if order[0] != CodeUnsigned || order[1] != CodeInvalidCommand || len(order) != 12 || !slices.Contains(order, CodeReadOnly) {
 		t.Errorf("order %v", order)
 	}
 	order[0] = "x"

@@ -32,7 +32,8 @@ type Deletion struct {
 // DeletionProject is one project of a delete.
 type DeletionProject struct {
 	ID      uuid.UUID `json:"id"`
-	Project bool      `json:"project"` // the project itself, too
+	Name    string    `json:"name,omitempty"` // when the plan was made
+	Project bool      `json:"project"`        // the project itself, too
 	Counts  Counts    `json:"counts"`
 }
 

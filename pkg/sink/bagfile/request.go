@@ -17,6 +17,11 @@ type Request[Data any] struct {
 	Published time.Time `json:"published"`
 	Data      Data      `json:"data"`
 	Digest    string    `json:"digest"` // salted or keyed: an id that comes again is compared with it
+
+	// NKey public keys by which the command was signed and approved; empty where that was not
+	// demanded.
+	Signer   string `json:"signer,omitempty"`
+	Approver string `json:"approver,omitempty"`
 }
 
 // Scope is what a command asked for, with metadata values as pseudonyms. The same scope is in

@@ -17,6 +17,8 @@ type Certificate struct {
 	Reference     string    // the requester's own, may be empty
 	Source        string    // of the command's CloudEvent, may be empty
 	Published     time.Time // when the command was
+	Signer        string    // NKey public key by which the command was signed; empty where that was not demanded
+	Approver      string    // and approved
 	Selection     []string  // what was asked for, with metadata values as pseudonyms
 	Categories    []string  // that were asked for
 	Planned       bool      // of a dry run: nothing was deleted

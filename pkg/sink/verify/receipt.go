@@ -15,6 +15,7 @@ import (
 
 var (
 	commandID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,120}$`)
+	publicKey = regexp.MustCompile(`^[A-Z][A-Z2-7]{55}$`) // an NKey's
 	plainWord = regexp.MustCompile(`^[A-Za-z0-9_-]{1,120}$`)
 )
 
@@ -121,6 +122,30 @@ func (v *verifier) checkReceipt(b []byte) {
 	}
 	v.sortScope(bad)
 	v.checkKind(bad)
+	v.checkCommandKeys(r, bad)
+}
+
+// checkCommandKeys checks who signed and approved the command, as the receipt says it.
+func (v *verifier) checkCommandKeys(r *Receipt, bad func(format string, args ...any)) {
+	says := v.receipt.Predicate.Command
+	for _, by := range []struct {
+		what, key string
+		to        *string
+	}{{"signer", says.Signer, &r.Signer}, {"approver", says.Approver, &r.Approver}} {
+		switch {
+		case publicKey.MatchString(by.key):
+			*by.to = by.key
+		case by.key != "":
+			bad("its %s %s is not an NKey public key", by.what, quote(by.key))
+		}
+	}
+	switch {
+	case says.Approver == "":
+	case says.Signer == "" || says.Approver[1:] == says.Signer[1:]:
+		bad("its approver is the signer, or there is no signer")
+	case v.scope.ApprovedPlan == "" || v.scope.DryRun:
+		bad("it names an approver, and its command approves no plan")
+	}
 }
 
 // sortScope sorts the ids that the scope names, which are looked for again and again. A scope that

@@ -46,6 +46,11 @@ func (v *verifier) readPage(f *file) {
 	if p.Plan != nil {
 		want = append(want, p.Plan.SHA256)
 	}
+	for _, key := range []string{p.Command.Signer, p.Command.Approver} {
+		if key != "" {
+			want = append(want, key)
+		}
+	}
 	for _, text := range want {
 		if !bytes.Contains(b, []byte(text)) {
 			v.problem(f.name, "it does not show %s, which the receipt has", quote(text))
@@ -91,6 +96,7 @@ func (v *verifier) checkRequest(r *bagfile.Request[json.RawMessage]) {
 	for _, c := range []struct{ what, request, receipt string }{
 		{"id", r.ID, p.Command.ID}, {"action", r.Action, p.Command.Action}, {"account", r.Account, p.Command.Account},
 		{"resource", v.scope.Resource, p.Command.Resource}, {"reference", v.scope.Reference, p.Command.Reference},
+		{"signer", r.Signer, p.Command.Signer}, {"approver", r.Approver, p.Command.Approver},
 	} {
 		if c.request != c.receipt {
 			bad("the %s is %s, the receipt has %s", c.what, quote(c.request), quote(c.receipt))

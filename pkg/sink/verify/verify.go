@@ -106,6 +106,8 @@ type Receipt struct {
 	URI        string // where the bag was made; as the bag has it
 	Reference  string // the requester's own; as the bag has it
 	Exceptions int64
+	Signer     string                 // NKey public key by which the command was signed, as the receipt says; empty: not demanded
+	Approver   string                 // and approved
 	Retention  *sink.ReceiptRetention // as the receipt says; nil: none
 }
 

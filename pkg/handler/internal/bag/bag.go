@@ -89,7 +89,7 @@ func (b Bags) CheckUnmoved(host string, begun account.Endpoint) error {
 func (b Bags) Request(scope contract.Scope, digest, account string) Request {
 	return Request{
 		V: bagfile.Version, ID: b.Command.ID, Action: string(b.Command.Action), Source: b.Command.Source, Published: b.Command.Published,
-		Data: scope, Digest: digest, Account: account,
+		Data: scope, Digest: digest, Account: account, Signer: b.Command.Signer, Approver: b.Command.Approver,
 	}
 }
 

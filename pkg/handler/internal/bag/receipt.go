@@ -29,6 +29,7 @@ const MaxFindings = 3
 type Statement struct {
 	Account               string // of the resource when the command began
 	Request               string // digest of request.json
+	Signer, Approver      string // of the request
 	Scope                 contract.Scope
 	Outcome               contract.Outcome
 	Counts                contract.Counts
@@ -106,6 +107,7 @@ func (b Bags) statement(kind sink.BagKind, sealed sink.SealedBag, retention *sin
 	return sink.NewReceipt(predicateOf(kind), sealed, sink.Predicate{
 		Command: sink.ReceiptCommand{
 			ID: c.ID, Action: string(c.Action), Reference: c.Data.Reference, Resource: c.Data.Resource, Account: says.Account, SHA256: says.Request,
+			Signer: says.Signer, Approver: says.Approver,
 		},
 		Scope: scope, Outcome: string(says.Outcome), Counts: bagfile.Counts(says.Counts).ByName(), Exceptions: says.Exceptions,
 		Verification: verification, Residuals: residuals, Retention: retention, Encryption: b.Store.Encryption(),

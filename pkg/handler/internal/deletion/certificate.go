@@ -62,6 +62,7 @@ func selection(s contract.Scope) []string {
 func (d *Deleter) certificate(record bagfile.Deletion, verification bagfile.Verification, cut deleteCut) ([]byte, error) {
 	c := report.Certificate{
 		Command: record.ID, Reference: string(record.Reference), Source: d.begun.Request.Source, Published: d.begun.Request.Published, Selection: selection(d.begun.Request.Data),
+		Signer: d.begun.Request.Signer, Approver: d.begun.Request.Approver,
 		Planned: record.DryRun, NothingFound: record.Outcome == bagfile.OutcomeNothingFound,
 		Host: record.Endpoint, APIVersion: record.APIVersion, Method: record.Method, PlanSHA256: record.PlanSHA256,
 		Started: record.StartedAt, Finished: record.FinishedAt, Tool: bag.ToolName + " " + record.Tool,
@@ -73,8 +74,8 @@ func (d *Deleter) certificate(record bagfile.Deletion, verification bagfile.Veri
 	for _, k := range d.begun.Request.Data.Categories {
 		c.Categories = append(c.Categories, string(k))
 	}
-	for n, p := range record.Projects {
-		row := report.Project{ID: p.ID.String(), Name: unsigned(d.begun.Facts[n].Name), Whole: p.Project}
+	for _, p := range record.Projects {
+		row := report.Project{ID: p.ID.String(), Name: p.Name, Whole: p.Project}
 		for _, k := range bagfile.Categories() {
 			row.Counts = append(row.Counts, *p.Counts.Of(k))
 		}

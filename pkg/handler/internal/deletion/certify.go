@@ -171,7 +171,7 @@ func (d *Deleter) commit(ctx context.Context) (bag.Proof, error) {
 	// The commit point. After a crash behind it the next attempt finds the receipt, and only
 	// publishes what it says.
 	return d.Bags.Commit(ctx, sink.DeleteBag, out, sealed, bag.Statement{
-		Account: d.begun.Account, Request: request, Scope: d.begun.Request.Data, Outcome: outcome, Counts: contract.Counts(record.Counts), Verification: verification,
+		Account: d.begun.Account, Request: request, Signer: d.begun.Request.Signer, Approver: d.begun.Request.Approver, Scope: d.begun.Request.Data, Outcome: outcome, Counts: contract.Counts(record.Counts), Verification: verification,
 		Residuals: residuals, Tool: record.Tool, StartedAt: record.StartedAt, FinishedAt: record.FinishedAt, Ledger: cut.Ledger,
 		Method: record.Method, Plan: record.PlanSHA256, ExportBundle: d.begun.Export, Signed: cut.Signed,
 	})
@@ -219,7 +219,7 @@ func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err erro
 		if err != nil {
 			return t, err
 		}
-		project := bagfile.DeletionProject{ID: p.ID, Project: p.Project}
+		project := bagfile.DeletionProject{ID: p.ID, Name: unsigned(d.begun.Facts[n].Name), Project: p.Project}
 		if d.begun.DryRun {
 			project.Counts = d.begun.Facts[n].Counts(p)
 		} else if project.Counts.Bytes, err = d.deleted(ctx, out, n, p, &t, &project); err != nil {

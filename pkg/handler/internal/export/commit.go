@@ -61,6 +61,10 @@ func (r *results) commit(ctx context.Context, cut exportCut) (bag.Proof, error) 
 	}); err != nil {
 		return bag.Proof{}, err
 	}
+	var asked bag.Request
+	if err := contract.DecodeVersioned(cut.Request, string(sink.RequestFile), &asked); err != nil {
+		return bag.Proof{}, err //nolint:wrapcheck // it names the file
+	}
 	request, err := c.evidence(ctx)
 	if err != nil {
 		return bag.Proof{}, err
@@ -81,7 +85,7 @@ func (r *results) commit(ctx context.Context, cut exportCut) (bag.Proof, error) 
 	// The commit point. A crash before it leaves a bag for the next attempt to finish; after a
 	// crash behind it the next attempt finds the receipt, and only publishes what it says.
 	return x.Bags.Commit(ctx, sink.ExportBag, out, sealed, bag.Statement{
-		Account: r.plan.Account, Request: request, Scope: r.plan.Scope, Outcome: outcome, Counts: contract.Counts(c.counts), Exceptions: c.exceptions,
+		Account: r.plan.Account, Request: request, Signer: asked.Signer, Approver: asked.Approver, Scope: r.plan.Scope, Outcome: outcome, Counts: contract.Counts(c.counts), Exceptions: c.exceptions,
 		Verification: bagfile.ExportVerification{PayloadObjects: sealed.PayloadObjects, Unstable: c.unstable()},
 		Tool:         r.plan.Tool, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Ledger: cut.Ledger, Plan: r.plan.Deletes, Signed: cut.Signed,
 	})
