@@ -69,9 +69,10 @@ unit: ## Run all tests once, without the race detector (PKG=./pkg/cv/...: the te
 SCRATCH := $(shell free=$$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 {print $$4}'); [ "$${free:-0}" -gt 4194304 ] && echo /dev/shm || echo "$${TMPDIR:-/tmp}")
 race cuts programs scale labeller: export TMPDIR := $(SCRATCH)
 
-# Tests whose work is done by the program as a process of its own, and floods. Under the race
-# detector they would take a third of `make test`; what they run is raced by the other tests.
-PROGRAMS := TestSoak|TestVerifyWithOpenSSL|TestAnswersThatAreBombs|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor|TestHostileTextIsPrintedNowhereRaw|TestFloodOfInvalidMessages|TestNewCommandsWaitForRoom
+# Tests whose work is done by the program as a process of its own, by a hundred command lines, or by
+# floods. Under the race detector they would take a third of `make test`; what they run is raced by
+# the other tests.
+PROGRAMS := TestSoak|TestVerifyWithOpenSSL|TestAnswersThatAreBombs|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor|TestHostileTextIsPrintedNowhereRaw|TestFloodOfInvalidMessages|TestNewCommandsWaitForRoom|TestRoles|TestRightsOfEveryCommand
 
 # `go vet` is a target of its own, so no test runs it again (-vet=off).
 .PHONY: race

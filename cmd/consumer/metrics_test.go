@@ -171,7 +171,7 @@ func TestEverySeriesIsThereFromTheStart(t *testing.T) {
 	}{
 		{exitDone, "export --project " + project + " --id exp"},
 		{exitCommand, "export --project " + project + " --resource nowhere --id refused"},
-		{exitCommand, "export --project " + f.vision.Sample()[0].ID.String() + " --iteration " + project + " --id failed"},
+		{exitCommand, "export --project " + f.tinyProject().String() + " --iteration " + project + " --id failed"},
 		{exitDone, "jobs cancel unknown"},
 		{exitDone, "delete --project " + project + " --yes --id del"},
 	} {
