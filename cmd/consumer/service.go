@@ -294,8 +294,8 @@ func (s *service) learnStore(ctx context.Context) error {
 	return nil
 }
 
-// checkStorage asks whether the buckets can be worked with: they are there, what the store cannot do
-// is known, and, once the secrets can be read, the prefix is ours.
+// checkStorage asks whether the buckets can be worked with: they are there, what the store cannot
+// do is known, and, once the secrets can be read, the prefix is ours.
 func (s *service) checkStorage(ctx context.Context, secrets handler.SecretStore) error {
 	s.storage.Lock()
 	defer s.storage.Unlock()
