@@ -118,10 +118,15 @@ RCLONE_VERSION    := v1.76.0
 S3RVER_VERSION    := 3.7.1
 
 $(STORES)/minio: PROGRAM := github.com/minio/minio@$(MINIO_VERSION)
-$(STORES)/weed: PROGRAM := github.com/seaweedfs/seaweedfs/weed@$(SEAWEEDFS_VERSION)
 $(STORES)/rclone: PROGRAM := github.com/rclone/rclone@$(RCLONE_VERSION)
-$(STORES)/minio $(STORES)/weed $(STORES)/rclone:
+$(STORES)/minio $(STORES)/rclone:
 	GOBIN=$(CURDIR)/$(STORES) GOFLAGS=-trimpath go install -ldflags '-s -w' $(PROGRAM)
+# `go install` refuses modules that replace others.
+$(STORES)/weed:
+	rm -rf $(STORES)/seaweedfs && mkdir -p $(STORES)
+	source=$$(cd / && go mod download -json github.com/seaweedfs/seaweedfs@$(SEAWEEDFS_VERSION) | awk -F '"' '$$2 == "Dir" {print $$4}'); cp -r "$$source" $(STORES)/seaweedfs
+	chmod -R u+w $(STORES)/seaweedfs
+	cd $(STORES)/seaweedfs && go build -ldflags '-s -w' -o ../weed ./weed
 $(STORES)/s3rver:
 	npm install --prefix $(STORES)/npm --no-audit --no-fund s3rver@$(S3RVER_VERSION)
 	ln -sf npm/node_modules/.bin/s3rver $@

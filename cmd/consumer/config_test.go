@@ -142,8 +142,8 @@ func TestSettings(t *testing.T) {
 		}},
 		{name: "resources", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=", "CONSUMER_RESOURCES=" + good, "CONSUMER_MAX_RPS=4"}, check: func(t *testing.T, c config) {
 			want := []resource{
-				{Alias: "default", Endpoint: "https://a.example/", Key: Secret{file: key}, MaxRPS: 4},
-				{Alias: "us", Endpoint: "https://b.example/", Key: Secret{file: filepath.Join(dir, "relative-key")}, MaxRPS: 2.5},
+				{Alias: "default", Endpoint: "https://a.example/", Key: Secret{file: key}, MaxRPS: 4, InFile: true},
+				{Alias: "us", Endpoint: "https://b.example/", Key: Secret{file: filepath.Join(dir, "relative-key")}, MaxRPS: 2.5, InFile: true},
 			}
 			if !slices.Equal(c.Resources, want) {
 				t.Errorf("%+v", c.Resources)

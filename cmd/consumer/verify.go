@@ -2,8 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -241,15 +239,4 @@ func (r *readings) end() {
 	if r.bars != nil {
 		r.bars.Wait()
 	}
-}
-
-// markUnreachable marks errors that say that something needed could not be reached, for the exit
-// code.
-func markUnreachable(err error) error {
-	for _, sentinel := range []error{sink.ErrUnavailable, sink.ErrThrottled, sink.ErrMisconfigured, context.DeadlineExceeded} {
-		if errors.Is(err, sentinel) {
-			return fmt.Errorf("%w: %w", errUnreachable, err)
-		}
-	}
-	return err
 }

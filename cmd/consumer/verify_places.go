@@ -24,8 +24,9 @@ const bagsAtOnce = 4
 type location struct {
 	where   string
 	src     verify.Source
-	closer  io.Closer // of an archive; nil: nothing
-	damaged error     // why it cannot be opened, which is a finding
+	access  storeConfig // how its store is reached, of one at s3://
+	closer  io.Closer   // of an archive; nil: nothing
+	damaged error       // why it cannot be opened, which is a finding
 }
 
 // open opens all places before anything is read: what is no place is an error of usage.
@@ -99,7 +100,7 @@ func (at location) look(ctx context.Context) (found verify.Place, unseen *verdic
 	if err != nil {
 		v := describeReport(at.where, verify.Report{Result: verify.Inconclusive, Signature: verify.Unsigned})
 		v.Unread = bagfile.Printable(err.Error())
-		return verify.Place{}, &verdict{v, unreachable(err)}, fmt.Sprintf("verify %s: %v", at.where, markUnreachable(err))
+		return verify.Place{}, &verdict{v, unreachable(err)}, fmt.Sprintf("verify %s: %v", at.where, at.access.unreachable(err))
 	}
 	if found.Loose > 0 {
 		remark = fmt.Sprintf("; %d files are in none of them, such as %s", found.Loose, found.Sample)
@@ -146,7 +147,7 @@ func verifyBag(ctx context.Context, one *verdict, where string, src verify.Sourc
 
 // unreachable is errUnreachable where that is what an error says, else errInconclusive.
 func unreachable(err error) error {
-	if errors.Is(markUnreachable(err), errUnreachable) {
+	if isUnreachable(err) {
 		return errUnreachable
 	}
 	return errInconclusive
@@ -186,11 +187,11 @@ func (c verifyCmd) source(ctx context.Context, env *environ, where string) (loca
 			prefix += "/"
 		}
 		bad := env.unknown()
-		access := c.S3.config(&bad)
+		at.access = c.S3.config(&bad)
 		if err := bad.err(); err != nil {
 			return at, err
 		}
-		api, err := s3Client(ctx, access, nil)
+		api, err := s3Client(ctx, at.access, nil)
 		if err != nil {
 			return at, err
 		}

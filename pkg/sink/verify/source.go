@@ -101,10 +101,14 @@ type storeSource struct {
 	root  sink.Key
 }
 
-// List implements Source, in key order.
+// List implements Source, in key order. It leaves out the empty objects that consoles make to show
+// a folder, whose keys end in a slash: they hold nothing, and no tool makes a file of them.
 func (s storeSource) List(ctx context.Context) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		for object, err := range s.store.List(ctx, s.root) {
+			if err == nil && object.Bytes == 0 && strings.HasSuffix(string(object.Key), "/") {
+				continue
+			}
 			if !yield(File{Name: strings.TrimPrefix(string(object.Key), string(s.root)), Bytes: object.Bytes}, err) || err != nil {
 				return
 			}
