@@ -344,3 +344,35 @@ func TestWaitsToSign(t *testing.T) {
 		}
 	})
 }
+
+// The signature of a bag that is to be kept is locked, too: as it is written, or by the attempt that
+// finds it.
+func TestSignatureIsLocked(t *testing.T) {
+	p, key := toSign(t), newSigner(t)
+	p.bucket = p.server.Bucket(t, sinktest.BucketOptions{Versioned: true, Locked: true})
+	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+	p.says.Scope.RetainUntil = &until
+	p.swap("evidence/request.json", `"resource":"default"`, `"resource":"default","retain_until":"`+until.Format(time.RFC3339)+`"`)
+	p.swap("data/export.json", `"resource":"default"`, `"resource":"default","retain_until":"`+until.Format(time.RFC3339)+`"`)
+	p.says.Request = bag.HexSHA256([]byte(p.files["evidence/request.json"]))
+	keep := func(b bag.Bags) bag.Bags {
+		b.Command.Data.RetainUntil, b.LockMode = &until, sink.Governance
+		return b
+	}
+	if _, err := p.attempt(keep(p.by(with(key), diesBefore(t, sink.ReceiptFile)))); err == nil {
+		t.Fatal("there is a receipt")
+	}
+	proof, err := p.attempt(keep(p.by(with(newSigner(t)), nil)))
+	if err != nil || !proof.Signed {
+		t.Fatalf("%+v, %v", proof, err)
+	}
+	if _, says := p.check(key); says.Predicate.Retention == nil || says.Predicate.Retention.Lapsed {
+		t.Errorf("the receipt says %+v", says.Predicate.Retention)
+	}
+	b := p.by(nil, nil)
+	for _, path := range []sink.Path{sink.SignatureFile, sink.ReceiptFile, sink.ManifestFile} {
+		if err := b.Store.Remove(t.Context(), b.Layout.Key(sink.ExportBag, path)); err == nil || !p.stored(b, path) {
+			t.Errorf("%s is not locked: %v", path, err)
+		}
+	}
+}
