@@ -109,6 +109,7 @@ type config struct {
 	TraceRetention time.Duration
 	PseudonymKey   Secret
 	Signing        *signature.Maker `json:"-"` // nil: receipts are unsigned
+	SigningKeyFile string
 	HTTPAddr       string
 	Drain          time.Duration
 }
@@ -167,7 +168,7 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 	if s.Work.StreamMaxBytes != "" {
 		c.StreamMaxBytes = p.size("CONSUMER_STREAM_MAX_BYTES", s.Work.StreamMaxBytes, leastStream)
 	}
-	c.Signing = s.Work.signing(&p)
+	c.Signing, c.SigningKeyFile = s.Work.signing(&p), s.Work.SigningKey
 	c.NATS.Inbox = cmp.Or(c.NATS.Inbox, serviceInbox)
 	c.Deletes = contract.DeletePolicy(p.choice("CONSUMER_DELETES", s.Work.Deletes, string(contract.DeletesEnabled), string(contract.DeletesApproved), string(contract.DeletesDisabled)))
 	c.Trust = s.Trust.policy(&p)

@@ -69,11 +69,11 @@ func TestOpenKeyFilesAreWarnedOf(t *testing.T) {
 	var c config
 	c.Resources = []resource{{Alias: "default", Key: Secret{file: open}}, {Alias: "same", Key: Secret{file: open}}, {Alias: "value", Key: secretOf("x")}}
 	c.NATS.Creds, c.NATS.Key, c.NATS.Password = group, linked, Secret{file: own}
-	c.PseudonymKey = Secret{file: filepath.Join(dir, "nothing")}
+	c.PseudonymKey, c.SigningKeyFile = Secret{file: filepath.Join(dir, "nothing")}, file("signing", 0o666)
 	var log bytes.Buffer
 	c.warnOfOpenKeyFiles(zerolog.New(&log))
 	text := log.String()
-	if strings.Count(text, "\n") != 2 || strings.Count(text, open) != 1 || strings.Count(text, linked) != 1 || !strings.Contains(text, `"NATS_KEY"`) ||
+	if strings.Count(text, "\n") != 3 || !strings.Contains(text, `"CONSUMER_SIGNING_KEY_FILE"`) || strings.Count(text, open) != 1 || strings.Count(text, linked) != 1 || !strings.Contains(text, `"NATS_KEY"`) ||
 		!strings.Contains(text, `"level":"warn"`) || strings.Contains(text, "hunter2") {
 		t.Errorf("it logs\n%s", text)
 	}

@@ -181,13 +181,17 @@ func (h hostRules) dial(given dialFunc) dialFunc {
 // same.
 var inner = [...]netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("100.64.0.0/10"),      // shared by carriers and clouds
-	netip.MustParsePrefix("168.63.129.16/32"),   // Azure's wire server
-	netip.MustParsePrefix("192.0.0.0/24"),       // protocol assignments
-	netip.MustParsePrefix("64:ff9b::/96"),       // IPv4 behind NAT64, private ones too
-	netip.MustParsePrefix("64:ff9b:1::/48"),     // likewise, local
-	netip.MustParsePrefix("2002::/16"),          // 6to4, private IPv4 too
-	netip.MustParsePrefix("255.255.255.255/32"), // broadcast
+	netip.MustParsePrefix("100.64.0.0/10"),    // shared by carriers and clouds
+	netip.MustParsePrefix("168.63.129.16/32"), // Azure's wire server
+	netip.MustParsePrefix("192.0.0.0/24"),     // protocol assignments
+	netip.MustParsePrefix("198.18.0.0/15"),    // tests of networks
+	netip.MustParsePrefix("240.0.0.0/4"),      // reserved; used inside by some
+	netip.MustParsePrefix("::/96"),            // IPv4 written as IPv6, private ones too
+	netip.MustParsePrefix("2001::/32"),        // Teredo, private IPv4 too
+	netip.MustParsePrefix("fec0::/10"),        // site-local, before there was fd00::/8
+	netip.MustParsePrefix("64:ff9b::/96"),     // IPv4 behind NAT64, private ones too
+	netip.MustParsePrefix("64:ff9b:1::/48"),   // likewise, local
+	netip.MustParsePrefix("2002::/16"),        // 6to4, private IPv4 too
 }
 
 // checkAddress refuses private and other internal addresses.

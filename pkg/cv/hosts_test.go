@@ -84,6 +84,7 @@ func TestAddressesThatLeadInside(t *testing.T) {
 		"169.254.169.254:80": false, "0.0.0.0:80": false, "0.1.2.3:80": false, "100.64.0.1:80": false, "168.63.129.16:80": false, "224.0.0.1:80": false, "255.255.255.255:80": false,
 		"[::1]:443": false, "[::]:443": false, "[fe80::1]:443": false, "[fe80::1%eth0]:443": false, "[fd00::1]:443": false, "[ff02::1]:443": false,
 		"[::ffff:127.0.0.1]:443": false, "[::ffff:169.254.169.254]:443": false, "[64:ff9b::7f00:1]:443": false, "[2002:7f00:1::]:443": false,
+		"198.18.0.1:443": false, "240.0.0.1:443": false, "[::127.0.0.1]:443": false, "[::a00:1]:443": false, "[fec0::1]:443": false, "[2001:0:7f00:1::1]:443": false, "[2001:db8::1]:443": true,
 		"nonsense": false, "host.example:443": false, "": false,
 	} {
 		if err := checkAddress(address); (err == nil) != want || err != nil && !errors.Is(err, ErrHostNotAllowed) {
