@@ -338,26 +338,6 @@ func (s *service) expireTraces(ctx context.Context, q *natsq.Queue) {
 // back, for which the rest is left.
 func finishTime(drain time.Duration) time.Duration { return drain - min(drain/4, 5*time.Second) }
 
-// learnStore asks the store whether it honors If-None-Match, until it has an answer. No work is
-// taken before.
-func (s *service) learnStore(ctx context.Context) error {
-	if s.learned.Load() {
-		return nil
-	}
-	honored, err := s.work.Conditional(ctx, sink.Key(s.c.Prefix+".probe"))
-	if err != nil {
-		return fmt.Errorf("try a conditional write: %w", err)
-	}
-	if !honored {
-		s.store.LookFirst()
-		s.work.LookFirst()
-		s.log.Warn().Str("bucket", s.c.Bucket).
-			Msg("store ignores If-None-Match: checking each key before writing and each bundle after; a command may fail when replicas write the same key at once")
-	}
-	s.learned.Store(true)
-	return nil
-}
-
 // probes are the checks of all dependencies of this process.
 func (s *service) probes(pingNATS func(context.Context) error, secrets func() *natsq.Queue) []probe {
 	r := s.intervals
