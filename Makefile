@@ -27,7 +27,7 @@ IMAGE    ?= cvconsumer:$(VERSION)
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## Build bin/consumer, a static binary
@@ -37,6 +37,19 @@ build: ## Build bin/consumer, a static binary
 demo: build ## Export a sample account, delete one of its projects, check the bundles, and leave them below dist/demo
 	rm -rf dist/demo
 	./bin/consumer dev --demo --dir dist/demo
+
+# Not in `make test`: each version is another program to install. Any version the Go proxy has will do.
+NATS_VERSIONS ?= v2.11 v2.12 v2.14 latest
+.PHONY: nats-versions
+nats-versions: build ## Run the demo against several versions of nats-server, which the first run installs into bin/ (NATS_VERSIONS="v2.10 v2.12.1": others)
+	.ci/nats-versions $(NATS_VERSIONS)
+
+# Not in `make test`: promtool is in Debian's package prometheus.
+PROMTOOL ?= promtool
+.PHONY: alerts
+alerts: ## Check the alert rules of deploy/prometheus with promtool, and run their tests (PROMTOOL=path: another one)
+	$(PROMTOOL) check rules deploy/prometheus/alerts.yml
+	$(PROMTOOL) test rules deploy/prometheus/alerts_test.yml
 
 .PHONY: dev
 dev: build ## Run NATS, S3, a Training API simulator and the consumer on loopback, until interrupted
@@ -87,6 +100,27 @@ scale: ## Export 100,000 images (make test: 40,000), count the calls, and measur
 .PHONY: waiting
 waiting: ## Let 10,000 commands wait on one project, and count what each look at the queue costs
 	go test -count=1 -v -timeout 20m -run '^TestManyCommandsWait$$' ./pkg/handler -waiting 10000 | grep -vE '^=== '
+
+# Servers of others, for `make stores`. None of them is a dependency of the module.
+STORES            := bin/stores
+MINIO_VERSION     := v0.0.0-20260212201848-7aac2a2c5b7c
+SEAWEEDFS_VERSION := v0.0.0-20261109003541-7506e5f91cd6
+RCLONE_VERSION    := v1.76.0
+S3RVER_VERSION    := 3.7.1
+
+$(STORES)/minio: PROGRAM := github.com/minio/minio@$(MINIO_VERSION)
+$(STORES)/weed: PROGRAM := github.com/seaweedfs/seaweedfs/weed@$(SEAWEEDFS_VERSION)
+$(STORES)/rclone: PROGRAM := github.com/rclone/rclone@$(RCLONE_VERSION)
+$(STORES)/minio $(STORES)/weed $(STORES)/rclone:
+	GOBIN=$(CURDIR)/$(STORES) GOFLAGS=-trimpath go install -ldflags '-s -w' $(PROGRAM)
+$(STORES)/s3rver:
+	npm install --prefix $(STORES)/npm --no-audit --no-fund s3rver@$(S3RVER_VERSION)
+	ln -sf npm/node_modules/.bin/s3rver $@
+
+# The first run compiles the servers, which takes long: run it by hand.
+.PHONY: stores
+stores: $(STORES)/rclone $(STORES)/s3rver $(STORES)/minio $(STORES)/weed ## Run an export, a delete and verification on MinIO, SeaweedFS, rclone and s3rver, which the first run installs into bin/stores, and on each quirk of a store
+	go test -vet=off -count=1 -v -timeout 40m -run '^(TestRunOnOtherStores|TestRunOnStoresThatRefuse)$$' ./cmd/consumer -stores $(CURDIR)/$(STORES) -quirks | grep -vE '^=== '
 
 # `make programs` runs the same test in a short form. The recipe leaves out what the S3 server reports
 # about uploads that the faults cut short.

@@ -31,8 +31,8 @@ type serviceSettings struct {
 type visionSettings struct {
 	Endpoint  string `name:"vision-training-endpoint" var:"VISION_TRAINING_ENDPOINT" placeholder:"URL" help:"Endpoint of the training resource, https://NAME.cognitiveservices.azure.com/."`
 	Key       string `name:"vision-training-key" var:"VISION_TRAINING_KEY" secret:"" hidden:"" placeholder:"TEXT" help:"Training key of the resource."`
-	KeyFile   string `name:"vision-training-key-file" var:"VISION_TRAINING_KEY_FILE" value:"VISION_TRAINING_KEY" placeholder:"FILE" help:"File with the training key."`
-	Resources string `name:"resources" var:"CONSUMER_RESOURCES" placeholder:"FILE" help:"YAML file with several resources, alias: {endpoint, key_file, max_rps, account}."`
+	KeyFile   string `name:"vision-training-key-file" var:"VISION_TRAINING_KEY_FILE" value:"VISION_TRAINING_KEY" placeholder:"FILE" help:"File with the training key; without a key, Entra ID is used (AZURE_*)."`
+	Resources string `name:"resources" var:"CONSUMER_RESOURCES" placeholder:"FILE" help:"YAML file with several resources, alias: {endpoint, key_file or entra, max_rps, account}."`
 	MaxRPS    string `name:"max-rps" var:"CONSUMER_MAX_RPS" default:"10" placeholder:"N" help:"Training API calls a second, of this process to one resource; default ${default}."`
 	BlobHosts string `name:"blob-hosts" var:"CONSUMER_BLOB_HOSTS" placeholder:"SUFFIX[:PORT],…" help:"More hosts that download links may point to."`
 	Threshold string `name:"performance-threshold" var:"CONSUMER_PERFORMANCE_THRESHOLD" default:"0.5" placeholder:"P" help:"Probability threshold for reading iteration performance; default ${default}."`
@@ -45,6 +45,7 @@ type bucketSettings struct {
 	Prefix     string `name:"prefix" var:"CONSUMER_PREFIX" placeholder:"TEXT" help:"What all keys begin with, literally."`
 	Adopt      string `name:"adopt-prefix" var:"CONSUMER_ADOPT_PREFIX" default:"false" placeholder:"BOOL" help:"Take over a prefix that another deployment marked as its own; default ${default}."`
 	SSE        string `name:"sse" var:"CONSUMER_SSE" default:"none" placeholder:"KIND" help:"Server-side encryption: none, AES256 or aws:kms; default ${default}."`
+	LockMode   string `name:"object-lock-mode" var:"CONSUMER_OBJECT_LOCK_MODE" default:"GOVERNANCE" placeholder:"MODE" help:"Object Lock mode of the bundles that commands ask to retain: GOVERNANCE or COMPLIANCE; default ${default}."`
 	KMSKeyID   string `name:"sse-kms-key-id" var:"CONSUMER_SSE_KMS_KEY_ID" placeholder:"ID" help:"Key of aws:kms; default the account's."`
 }
 
@@ -61,7 +62,7 @@ type workSettings struct {
 	Deletes        string `name:"deletes" var:"CONSUMER_DELETES" default:"enabled" placeholder:"POLICY" help:"Deletes to carry out: enabled (all), approved (only with approved_plan) or disabled; dry runs are always allowed; default ${default}."`
 	VerifyTimeout  string `name:"verify-timeout" var:"CONSUMER_VERIFY_TIMEOUT" default:"15m" placeholder:"DURATION" help:"How long Custom Vision may still show a deleted thing; default ${default}."`
 	TraceRetention string `name:"trace-retention" var:"CONSUMER_TRACE_RETENTION" default:"720h" placeholder:"DURATION" help:"How long NATS keeps events, dead letters, ledgers and jobs after the command has ended; default ${default}."`
-	PseudonymKey   string `name:"pseudonym-key-file" var:"CONSUMER_PSEUDONYM_KEY_FILE" placeholder:"FILE" help:"File with the key for pseudonyms of metadata values; without it they are shown as redacted."`
+	PseudonymKey   string `name:"pseudonym-key-file" var:"CONSUMER_PSEUDONYM_KEY_FILE" placeholder:"FILE" help:"File with the key for pseudonyms of metadata values, at least 16 random bytes; without it they are shown as redacted."`
 	HTTPAddr       string `name:"http-addr" var:"CONSUMER_HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" help:"Address of /healthz, /readyz and /metrics; default ${default}."`
 	Drain          string `name:"drain" var:"CONSUMER_DRAIN" default:"30s" placeholder:"DURATION" help:"Time to finish or hand back work after the first signal; default ${default}."`
 }
@@ -85,6 +86,7 @@ type config struct {
 	Bucket, WorkBucket, Prefix string
 	AdoptPrefix                bool
 	SSE, KMSKeyID              string
+	LockMode                   string
 
 	Provision      bool
 	Replicas       int
@@ -138,6 +140,7 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		AdoptPrefix: p.boolean("CONSUMER_ADOPT_PREFIX", s.Bucket.Adopt),
 		SSE:         p.choice("CONSUMER_SSE", s.Bucket.SSE, "none", "AES256", "aws:kms"),
 		KMSKeyID:    s.Bucket.KMSKeyID,
+		LockMode:    p.choice("CONSUMER_OBJECT_LOCK_MODE", s.Bucket.LockMode, sink.Governance, sink.Compliance),
 
 		Provision:      p.boolean("CONSUMER_PROVISION", s.Work.Provision),
 		Replicas:       p.integer("CONSUMER_REPLICAS", s.Work.Replicas, 1, 5),
@@ -149,7 +152,7 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		MaxAttempts:    p.integer("CONSUMER_MAX_ATTEMPTS", s.Work.MaxAttempts, 1, 1000),
 		VerifyTimeout:  p.duration("CONSUMER_VERIFY_TIMEOUT", s.Work.VerifyTimeout, time.Second),
 		TraceRetention: p.duration("CONSUMER_TRACE_RETENTION", s.Work.TraceRetention, time.Minute),
-		PseudonymKey:   p.secret("CONSUMER_PSEUDONYM_KEY", "", s.Work.PseudonymKey),
+		PseudonymKey:   p.macKey("CONSUMER_PSEUDONYM_KEY", s.Work.PseudonymKey),
 		HTTPAddr:       s.Work.HTTPAddr,
 		Drain:          p.duration("CONSUMER_DRAIN", s.Work.Drain, 0),
 	}

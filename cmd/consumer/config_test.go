@@ -15,10 +15,12 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/secret"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
 // minimal is the least environment `consumer run` takes.
@@ -55,9 +57,9 @@ func TestDefaults(t *testing.T) {
 		NATS:      natsConfig{URL: "nats://127.0.0.1:4222", Inbox: serviceInbox, Subjects: natsq.DefaultPrefix},
 		S3:        storeConfig{Region: "eu-central-1"},
 		Log:       logConfig{Level: zerolog.InfoLevel},
-		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: Secret{value: "training-key-value"}, MaxRPS: cv.DefaultMaxRPS}},
+		Resources: []resource{{Alias: "default", Endpoint: "https://vision.example.net/", Key: secretOf("training-key-value"), MaxRPS: cv.DefaultMaxRPS}},
 		Threshold: handler.DefaultThreshold, Overlap: handler.DefaultOverlap,
-		Bucket: "bundles", WorkBucket: "bundles", SSE: "none",
+		Bucket: "bundles", WorkBucket: "bundles", SSE: "none", LockMode: sink.Governance,
 		Provision: true, Replicas: 1, Commands: handler.DefaultCommands, Workers: handler.DefaultUnits, Downloads: handler.DefaultDownloads, MinRate: cv.DefaultMinDownloadRate, Buffer: handler.DefaultBuffer, MaxAttempts: handler.DefaultMaxAttempts,
 		Deletes: contract.DeletesEnabled, VerifyTimeout: handler.DefaultVerifyTimeout,
 		TraceRetention: natsq.DefaultRetention, HTTPAddr: ":8080", Drain: 30 * time.Second,
@@ -162,27 +164,34 @@ func TestSettings(t *testing.T) {
 		{name: "what is off is not asked for", vars: []string{"CONSUMER_SIGN_EXPORTS=false", "CONSUMER_METADATA_FILTER=0", "OTEL_SDK_DISABLED=true", "OTEL_SERVICE_NAME=x"}},
 
 		{name: "nothing at all", vars: []string{"VISION_TRAINING_ENDPOINT=", "VISION_TRAINING_KEY=", "CONSUMER_BUCKET="},
-			wrong: []string{"CONSUMER_BUCKET", "VISION_TRAINING_ENDPOINT", "VISION_TRAINING_KEY"}, says: "Entra ID is not supported yet"},
+			wrong: []string{"CONSUMER_BUCKET", "VISION_TRAINING_ENDPOINT"}},
 		{name: "everything together", vars: []string{
 			"NATS_URL=http://x", "NATS_CERT=/nowhere/cert", "CONSUMER_SUBJECT_PREFIX=a.b", "AWS_ACCESS_KEY_ID=id", "AWS_ENDPOINT_URL_S3=ftp://x", "CONSUMER_S3_PATH_STYLE=perhaps",
-			"CONSUMER_PREFIX=/a", "CONSUMER_SSE=rot13", "CONSUMER_SSE_KMS_KEY_ID=k", "CONSUMER_PROVISION=maybe", "CONSUMER_REPLICAS=2", "CONSUMER_COMMANDS=0",
+			"CONSUMER_PREFIX=/a", "CONSUMER_OBJECT_LOCK_MODE=forever", "CONSUMER_SSE=rot13", "CONSUMER_SSE_KMS_KEY_ID=k", "CONSUMER_PROVISION=maybe", "CONSUMER_REPLICAS=2", "CONSUMER_COMMANDS=0",
 			"CONSUMER_WORKERS=x", "CONSUMER_DOWNLOADS=-1", "CONSUMER_BUFFER=1KiB", "CONSUMER_STREAM_MAX_BYTES=1KiB", "CONSUMER_NATS_INBOX_PREFIX=_INBOX.>", "CONSUMER_NATS_DOMAIN=a.b", "CONSUMER_MAX_RPS=0", "CONSUMER_MAX_ATTEMPTS=none", "CONSUMER_TRACE_RETENTION=30d",
 			"CONSUMER_HTTP_ADDR=8080", "CONSUMER_DRAIN=soon", "CONSUMER_LOG_LEVEL=loud", "CONSUMER_LOG_FORMAT=xml", "CONSUMER_BLOB_HOSTS=https://x", "CONSUMER_PERFORMANCE_THRESHOLD=2",
 			"CONSUMER_PERFORMANCE_OVERLAP=NaN", "CONSUMER_PSEUDONYM_KEY_FILE=" + empty, "CONSUMER_BUKET=x",
 		}, wrong: []string{
 			"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL_S3", "CONSUMER_BLOB_HOSTS", "CONSUMER_BUFFER", "CONSUMER_BUKET", "CONSUMER_COMMANDS", "CONSUMER_DOWNLOADS", "CONSUMER_DRAIN",
-			"CONSUMER_HTTP_ADDR", "CONSUMER_LOG_FORMAT", "CONSUMER_LOG_LEVEL", "CONSUMER_MAX_ATTEMPTS", "CONSUMER_MAX_RPS", "CONSUMER_NATS_DOMAIN", "CONSUMER_NATS_INBOX_PREFIX", "CONSUMER_PERFORMANCE_OVERLAP", "CONSUMER_PERFORMANCE_THRESHOLD",
+			"CONSUMER_HTTP_ADDR", "CONSUMER_LOG_FORMAT", "CONSUMER_LOG_LEVEL", "CONSUMER_MAX_ATTEMPTS", "CONSUMER_MAX_RPS", "CONSUMER_NATS_DOMAIN", "CONSUMER_NATS_INBOX_PREFIX", "CONSUMER_OBJECT_LOCK_MODE", "CONSUMER_PERFORMANCE_OVERLAP", "CONSUMER_PERFORMANCE_THRESHOLD",
 			"CONSUMER_PREFIX", "CONSUMER_PROVISION", "CONSUMER_PSEUDONYM_KEY_FILE", "CONSUMER_REPLICAS", "CONSUMER_S3_PATH_STYLE", "CONSUMER_SSE", "CONSUMER_SSE_KMS_KEY_ID",
 			"CONSUMER_STREAM_MAX_BYTES", "CONSUMER_SUBJECT_PREFIX", "CONSUMER_TRACE_RETENTION", "CONSUMER_WORKERS", "NATS_CERT", "NATS_CERT", "NATS_URL",
+		}},
+		{name: "a short pseudonym key", vars: []string{"CONSUMER_PSEUDONYM_KEY_FILE=" + write("short", "fifteen bytes..\n")}, wrong: []string{"CONSUMER_PSEUDONYM_KEY_FILE"}, says: "has 15 bytes"},
+		{name: "a pseudonym key that can be guessed", vars: []string{"CONSUMER_PSEUDONYM_KEY_FILE=" + write("weak", "0101010101010101010101\n")}, wrong: []string{"CONSUMER_PSEUDONYM_KEY_FILE"}, says: "openssl rand"},
+		{name: "a pseudonym key", vars: []string{"CONSUMER_PSEUDONYM_KEY_FILE=" + write("pseudonym", "0123456789abcdef\n"), "CONSUMER_OBJECT_LOCK_MODE=COMPLIANCE"}, check: func(t *testing.T, c config) {
+			if !c.PseudonymKey.IsSet() || c.LockMode != sink.Compliance {
+				t.Errorf("the key is set: %t, the mode %s", c.PseudonymKey.IsSet(), c.LockMode)
+			}
 		}},
 		{name: "no region", vars: []string{"AWS_REGION="}, wrong: []string{"AWS_REGION"}},
 		{name: "an endpoint of another API", vars: []string{"VISION_TRAINING_ENDPOINT=https://host.example/customvision/v3.0/Prediction/"}, wrong: []string{"VISION_TRAINING_ENDPOINT"}},
 		{name: "a typing error", vars: []string{"CONSUMER_WORKER=3"}, wrong: []string{"CONSUMER_WORKER"}, says: "CONSUMER_WORKERS?"},
 		{name: "not there yet", vars: []string{
-			"CONSUMER_OBJECT_LOCK_MODE=GOVERNANCE", "CONSUMER_TRUSTED_SIGNERS=U", "CONSUMER_SIGN_EXPORTS=true", "CONSUMER_AUDIENCE=a", "CONSUMER_SIGNING_KEY_FILE=k",
+			"CONSUMER_TRUSTED_SIGNERS=U", "CONSUMER_SIGN_EXPORTS=true", "CONSUMER_AUDIENCE=a", "CONSUMER_SIGNING_KEY_FILE=k",
 			"CONSUMER_METADATA_FILTER=true", "OTEL_EXPORTER_OTLP_ENDPOINT=http://x",
 		}, wrong: []string{
-			"CONSUMER_AUDIENCE", "CONSUMER_METADATA_FILTER", "CONSUMER_OBJECT_LOCK_MODE", "CONSUMER_SIGNING_KEY_FILE", "CONSUMER_SIGN_EXPORTS",
+			"CONSUMER_AUDIENCE", "CONSUMER_METADATA_FILTER", "CONSUMER_SIGNING_KEY_FILE", "CONSUMER_SIGN_EXPORTS",
 			"CONSUMER_TRUSTED_SIGNERS", "OTEL_EXPORTER_OTLP_ENDPOINT",
 		}, says: "not supported yet"},
 		{name: "value and file", vars: []string{"VISION_TRAINING_KEY_FILE=" + key}, wrong: []string{"VISION_TRAINING_KEY"}, says: "both set"},
@@ -191,7 +200,27 @@ func TestSettings(t *testing.T) {
 		{name: "two defaults", vars: []string{"CONSUMER_RESOURCES=" + good}, wrong: []string{"CONSUMER_RESOURCES"}, says: "set one of them"},
 		{name: "no default", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=", "CONSUMER_RESOURCES=" + second}, wrong: []string{"CONSUMER_RESOURCES"}, says: "no alias default"},
 		{name: "no file of resources", vars: []string{"CONSUMER_RESOURCES=" + dir + "/none"}, wrong: []string{"CONSUMER_RESOURCES"}, says: "cannot be read"},
-		{name: "Entra ID", vars: []string{"CONSUMER_RESOURCES=" + write("entra.yaml", "us: {endpoint: 'https://b.example/', entra: true}\n")}, wrong: []string{"CONSUMER_RESOURCES"}, says: "entra is not supported yet"},
+		{name: "no key", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=https://faces.cognitiveservices.azure.us/"}, check: func(t *testing.T, c config) {
+			if c.Resources[0].Key.IsSet() {
+				t.Error("it has a key")
+			}
+		}},
+		{name: "no key at a regional endpoint", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=https://westeurope.api.cognitive.microsoft.com/"},
+			wrong: []string{"VISION_TRAINING_ENDPOINT"}, says: "without VISION_TRAINING_KEY or VISION_TRAINING_KEY_FILE Entra ID is used: its tokens are taken at the resource's own sub-domain only"},
+		{name: "no key at a host that may change its resource", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=https://gateway.example/"},
+			wrong: []string{"VISION_TRAINING_ENDPOINT"}, says: "not at gateway.example"},
+		{name: "a token in plain text", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=http://faces.cognitiveservices.azure.com/"}, wrong: []string{"VISION_TRAINING_ENDPOINT"}},
+		{name: "Entra ID", vars: []string{"CONSUMER_RESOURCES=" + write("entra.yaml", "us: {endpoint: 'https://b.cognitiveservices.azure.com/', entra: true, max_rps: 3}\n")}, check: func(t *testing.T, c config) {
+			if us := c.Resources[1]; us.Key.IsSet() || us.MaxRPS != 3 {
+				t.Errorf("%+v", us)
+			}
+		}},
+		{name: "Entra ID at a regional endpoint", vars: []string{"CONSUMER_RESOURCES=" + write("regional.yaml", "us: {endpoint: 'https://westus.api.cognitive.microsoft.com/', entra: true}\n")},
+			wrong: []string{"CONSUMER_RESOURCES"}, says: "us: entra: its tokens are taken at the resource's own sub-domain only"},
+		{name: "Entra ID and a key", vars: []string{"CONSUMER_RESOURCES=" + write("both.yaml", "us: {endpoint: 'https://b.cognitiveservices.azure.com/', entra: true, key_file: k}\n")},
+			wrong: []string{"CONSUMER_RESOURCES"}, says: "key_file and entra are both set"},
+		{name: "neither Entra ID nor a key", vars: []string{"CONSUMER_RESOURCES=" + write("neither.yaml", "us: {endpoint: 'https://b.cognitiveservices.azure.com/', entra: false}\n")},
+			wrong: []string{"CONSUMER_RESOURCES"}, says: "key_file is needed, or entra: true"},
 		{name: "an unknown field", vars: []string{"CONSUMER_RESOURCES=" + write("field.yaml", "us: {endpoint: 'https://b.example/', keyfile: x}\n")}, wrong: []string{"CONSUMER_RESOURCES"}, says: "keyfile"},
 		{name: "an alias twice", vars: []string{"CONSUMER_RESOURCES=" + write("twice.yaml", "us: {endpoint: 'https://b.example/', key_file: k}\nus: {endpoint: 'https://b.example/', key_file: k}\n")}, wrong: []string{"CONSUMER_RESOURCES"}},
 		{name: "an alias twice but for the case of letters", vars: []string{"CONSUMER_RESOURCES=" + write("case.yaml", "us: {endpoint: 'https://b.example/', key_file: k}\nUS: {endpoint: 'https://b.example/', key_file: k}\n")},
@@ -233,7 +262,7 @@ func wrongVariables(err error) []string {
 }
 
 func TestSecretDoesNotShow(t *testing.T) {
-	s := Secret{value: "hunter2"}
+	s := secretOf("hunter2")
 	c := config{Resources: []resource{{Key: s}}, NATS: natsConfig{Password: s}}
 	var log bytes.Buffer
 	logger := zerolog.New(&log)
@@ -246,7 +275,7 @@ func TestSecretDoesNotShow(t *testing.T) {
 	if strings.Contains(all, "hunter2") || strings.Contains(all, fmt.Sprintf("%x", "hunter2")) {
 		t.Errorf("shows: %s", all)
 	}
-	if !strings.Contains(all, redacted) {
+	if !strings.Contains(all, secret.Redacted) {
 		t.Error("does not say that something was redacted")
 	}
 	if got := fmt.Sprint(Secret{}); got != "" {

@@ -74,6 +74,7 @@ type deleteCmd struct {
 	Selection     selection    `embed:""`
 	Unpublish     bool         `name:"unpublish" help:"Allow the delete to unpublish published iterations; without it, a published iteration refuses the delete."`
 	ExportFirst   bool         `name:"export-first" help:"Export the same selection, check the stored bundle, and only then delete."`
+	ExportRetain  string       `name:"export-retain-until" placeholder:"TIME" help:"With --export-first: lock the bundle of the export until this time (RFC 3339)."`
 	ApprovedPlan  string       `name:"approved-plan" placeholder:"DIGEST" help:"Delete only what the plan with this digest names, or nothing."`
 	ExpectProject string       `name:"expect-project-name" placeholder:"NAME" help:"Refuse the delete if a project does not have this name."`
 	ExpectImages  *int64       `name:"expect-max-images" placeholder:"N" help:"Refuse the delete if the selection has more images."`
@@ -97,6 +98,9 @@ func (c deleteCmd) Run(p *program) error {
 	if c.ExpectProject != "" || c.ExpectImages != nil {
 		d.Expect = &contract.Expect{ProjectName: c.ExpectProject, MaxImages: c.ExpectImages}
 	}
+	if d.ExportRetain, err = timeFlag("--export-retain-until", c.ExportRetain); err != nil {
+		return err
+	}
 	if o.data, err = c.Selection.data(p, conf.Subjects, o, d); err != nil {
 		return err
 	}
@@ -119,7 +123,10 @@ var errNotApproved = fmt.Errorf("%w: not approved, so nothing was deleted", errC
 func (c deleteCmd) approve(p *program, conf natsConfig, o order) ([]byte, error) {
 	plan := order{action: contract.ActionDelete, id: uuid.NewString()}
 	var err error
-	if plan.data, err = dryRun(o.data); err != nil {
+	if plan.data, err = dryRun(o.data); err == nil {
+		plan.data, err = withFields(plan.data, map[string]any{"retain_until": nil}) // it is of the delete's own bundle
+	}
+	if err != nil {
 		return nil, err
 	}
 	event, err := c.Request.wait(p, conf, plan)

@@ -25,6 +25,7 @@ import (
 type devCmd struct {
 	Demo     bool     `name:"demo" help:"Export the sample account, delete one of its projects, check the bundles, report what happened, and exit."`
 	Dir      string   `name:"dir" placeholder:"DIR" help:"Folder for all data, kept at exit; default: a temporary folder, removed at exit."`
+	NATS     string   `name:"nats" placeholder:"URL" help:"A NATS server with JetStream to use, instead of starting one: for trying the versions and the configuration that you have."`
 	NATSPort int      `name:"nats-port" placeholder:"PORT" help:"Port of NATS; default 4222, or a free one when that is taken."`
 	S3Port   int      `name:"s3-port" placeholder:"PORT" help:"Port of the S3 server; default 9000, or a free one."`
 	APIPort  int      `name:"api-port" placeholder:"PORT" help:"Port of the Training API simulator; default 9080, or a free one."`
@@ -108,7 +109,8 @@ type world struct {
 	notes        []string // what is not as usual
 	log          zerolog.Logger
 
-	nats   *natstest.Server
+	nats   *natstest.Server // nil with a server of the user's
+	server string           // the URL of either
 	store  *sinktest.Server
 	vision *cvtest.Server
 	sample []*cvtest.Project
@@ -145,8 +147,11 @@ func (c devCmd) start(p *program) (*world, error) {
 		w.notes = append(w.notes, fmt.Sprintf("port %d is taken: %s listens on a free one (--%s-port chooses)", preferred, name, strings.ToLower(name)))
 		return loopback(0)
 	}
-	if w.nats, err = natstest.Start(natstest.Options{Dir: filepath.Join(w.dir, "nats"), Addr: addr("NATS", c.NATSPort, 4222)}); err != nil {
-		return w, err
+	if w.server = c.NATS; w.server == "" {
+		if w.nats, err = natstest.Start(natstest.Options{Dir: filepath.Join(w.dir, "nats"), Addr: addr("NATS", c.NATSPort, 4222)}); err != nil {
+			return w, err
+		}
+		w.server = w.nats.URL()
 	}
 	w.vision = cvtest.New(cvtest.Options{Seed: 1})
 	if err := w.vision.Listen(addr("API", c.APIPort, 9080)); err != nil {
@@ -214,7 +219,7 @@ func (w *world) close() error {
 // environment is what programs need to work with this world; `consumer run` takes it, too.
 func (w *world) environment() []string {
 	return []string{
-		"NATS_URL=" + w.nats.URL(),
+		"NATS_URL=" + w.server,
 		"AWS_ENDPOINT_URL_S3=" + w.store.Endpoint,
 		"AWS_REGION=" + w.store.Region,
 		"AWS_ACCESS_KEY_ID=" + w.store.AccessKey,

@@ -118,7 +118,7 @@ func (d demonstration) check(ref *contract.BundleRef) (checked, error) {
 }
 
 func (c checked) err() error {
-	return errors.Join(worse(nil, c.stored.Result), worse(nil, c.fetched.Result))
+	return errors.Join(resultError(c.stored.Result), resultError(c.fetched.Result))
 }
 
 // print says where the bundle is, and how it was checked.

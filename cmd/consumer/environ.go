@@ -121,7 +121,6 @@ func distance(a, b string) int {
 // unsupported are settings of features that this version does not have. They are refused, never
 // ignored: an operator who sets one relies on it.
 var unsupported = []struct{ name, feature string }{
-	{"CONSUMER_OBJECT_LOCK_MODE", "Object Lock retention"},
 	{"CONSUMER_TRUSTED_SIGNERS", "signed commands"},
 	{"CONSUMER_SIGN_EXPORTS", "signed commands"},
 	{"CONSUMER_AUDIENCE", "signed commands"},

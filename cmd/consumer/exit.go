@@ -44,6 +44,7 @@ var exits = []struct {
 	{errVerifyFailed, exitVerify},
 	{errInconclusive, exitInconclusive},
 	{errUnreachable, exitUnreachable},
+	{natsq.ErrTooLarge, exitUsage},
 	{natsq.ErrDenied, exitUnreachable},
 }
 

@@ -58,7 +58,7 @@ func TestFloodOfInvalidMessages(t *testing.T) {
 	f := newFixtureOn(t, natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0", Config: func() string {
 		return `accounts { A { jetstream { max_file: 128MB }, users: [ {user: a, password: a} ] } }`
 	}}), cvtest.Options{Seed: 1})
-	f.config.NATS.User, f.config.NATS.Password = "a", Secret{value: "a"}
+	f.config.NATS.User, f.config.NATS.Password = "a", secretOf("a")
 	f.vision.Sample()
 	r := f.start(t)
 	r.await("all is well", isReady)

@@ -22,7 +22,8 @@ func (f *fixture) command(t *testing.T, args ...string) (code int, stdout, stder
 	var out, errs bytes.Buffer
 	code = run(t.Context(), args, []string{
 		"NATS_URL=" + f.config.NATS.URL, "CONSUMER_BUCKET=" + f.config.Bucket,
-		"AWS_ENDPOINT_URL_S3=" + f.config.S3.Endpoint, "AWS_REGION=" + f.store.Region, "AWS_ACCESS_KEY_ID=" + f.store.AccessKey, "AWS_SECRET_ACCESS_KEY=" + f.store.SecretKey,
+		"AWS_ENDPOINT_URL_S3=" + f.config.S3.Endpoint, "AWS_REGION=" + f.config.S3.Region,
+		"AWS_ACCESS_KEY_ID=" + f.config.S3.KeyID.value.Reveal(), "AWS_SECRET_ACCESS_KEY=" + f.config.S3.Secret.value.Reveal(),
 	}, strings.NewReader(""), &out, &errs)
 	return code, out.String(), errs.String()
 }

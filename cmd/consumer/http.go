@@ -40,12 +40,13 @@ type monitor struct {
 
 	mu       sync.Mutex
 	stopping bool
-	names    []string // dependencies, as readiness lists them
+	names    []string            // dependencies, as readiness lists them
+	notes    map[string][]string // by dependency; see note
 }
 
 // newMonitor makes a monitor that knows of no dependency yet.
 func newMonitor(health *handler.Health, m *metrics, log zerolog.Logger) *monitor {
-	return &monitor{health: health, metrics: m, log: log}
+	return &monitor{health: health, metrics: m, log: log, notes: map[string][]string{}}
 }
 
 // expect adds dependencies: each counts as unavailable until its first successful check.
@@ -72,6 +73,20 @@ func (m *monitor) found(dependency string, err error) {
 	m.health.Fail(dependency, err)
 	if before != err.Error() {
 		m.log.Error().Str("dependency", dependency).Err(err).Msg("dependency unavailable, pausing the work that needs it")
+	}
+}
+
+// note replaces what is said of a dependency that makes nothing red: that it works, but not as it
+// should. What is new of it is logged.
+func (m *monitor) note(dependency string, notes ...string) {
+	m.mu.Lock()
+	before := m.notes[dependency]
+	m.notes[dependency] = notes
+	m.mu.Unlock()
+	for _, n := range notes {
+		if !slices.Contains(before, n) {
+			m.log.Warn().Str("dependency", dependency).Msg(n)
+		}
 	}
 }
 
@@ -118,6 +133,7 @@ type dependency struct {
 	OK     bool       `json:"ok"`
 	Reason string     `json:"reason,omitempty"`
 	Since  *time.Time `json:"since,omitempty"`
+	Notes  []string   `json:"notes,omitempty"` // what is not as it should be, and makes nothing red
 }
 
 func (m *monitor) readiness() readiness {
@@ -126,11 +142,11 @@ func (m *monitor) readiness() readiness {
 	defer m.mu.Unlock()
 	r := readiness{Ready: !m.stopping && len(problems) == 0, Stopping: m.stopping, Dependencies: map[string]dependency{}}
 	for _, name := range m.names {
-		r.Dependencies[name] = dependency{OK: true}
+		r.Dependencies[name] = dependency{OK: true, Notes: m.notes[name]}
 	}
 	for name, p := range problems {
 		since := p.Since.UTC()
-		r.Dependencies[name] = dependency{Reason: p.Reason, Since: &since}
+		r.Dependencies[name] = dependency{Reason: p.Reason, Since: &since, Notes: m.notes[name]}
 	}
 	return r
 }

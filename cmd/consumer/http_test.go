@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,31 @@ func TestReadiness(t *testing.T) {
 	}
 	if code, _ := get(t, pages, "/elsewhere"); code != 404 {
 		t.Errorf("an unknown page: %d", code)
+	}
+}
+
+// TestNotes holds that a note is shown beside the state of a dependency, changes nothing of it, and
+// is logged once.
+func TestNotes(t *testing.T) {
+	m := testMonitor()
+	var log strings.Builder
+	m.log = zerolog.New(&log)
+	m.expect(delivery.DependencyNATS)
+	m.found(delivery.DependencyNATS, nil)
+	shows := func(want ...string) {
+		t.Helper()
+		code, _ := get(t, m.routes(), "/readyz")
+		if d := m.readiness().Dependencies[delivery.DependencyNATS]; code != http.StatusOK || !slices.Equal(d.Notes, want) {
+			t.Errorf("status %d with %v, want %v", code, d.Notes, want)
+		}
+	}
+	m.note(delivery.DependencyNATS, "old")
+	m.note(delivery.DependencyNATS, "old", "slow")
+	shows("old", "slow")
+	m.note(delivery.DependencyNATS)
+	shows()
+	if logged := log.String(); strings.Count(logged, "old") != 1 || strings.Count(logged, "slow") != 1 {
+		t.Errorf("logged %s", logged)
 	}
 }
 
@@ -157,6 +183,8 @@ func TestTrainingTrafficIsCounted(t *testing.T) {
 		`cvconsumer_api_calls_total{operation="GetTaggedImages",resource="eu",status="429"} 1`,
 		`cvconsumer_api_calls_total{operation="GetImagePerformances",resource="eu",status="0"} 1`,
 		`cvconsumer_api_calls_total{operation="other",resource="eu",status="404"} 1`,
+		`cvconsumer_api_throttled_total{resource="eu"} 1`,
+		`cvconsumer_api_call_duration_seconds_count{operation="GetTaggedImages",resource="eu"} 2`,
 		`cvconsumer_blobs_total{resource="eu",status="200"} 1`,
 		`cvconsumer_blobs_total{resource="eu",status="503"} 1`,
 		`cvconsumer_blob_bytes_total{resource="eu"} 10`,

@@ -3,12 +3,15 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/rs/zerolog"
 )
 
 // TestKeyFilesAreFiles: a pipe would be waited for, and a device read without end.
@@ -41,5 +44,37 @@ func TestKeyFilesAreFiles(t *testing.T) {
 				t.Errorf("%s=%s: %v", variable, path, err)
 			}
 		}
+	}
+}
+
+// TestOpenKeyFilesAreWarnedOf has the log name each file with a secret that every user may read,
+// once, and nothing of what is in it.
+func TestOpenKeyFilesAreWarnedOf(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte("hunter2-"+name), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	open, group, own := file("open", 0o644), file("group", 0o640), file("own", 0o600)
+	linked := filepath.Join(dir, "linked")
+	if err := os.Symlink(file("target", 0o604), linked); err != nil {
+		t.Fatal(err)
+	}
+	var c config
+	c.Resources = []resource{{Alias: "default", Key: Secret{file: open}}, {Alias: "same", Key: Secret{file: open}}, {Alias: "value", Key: secretOf("x")}}
+	c.NATS.Creds, c.NATS.Key, c.NATS.Password = group, linked, Secret{file: own}
+	c.PseudonymKey = Secret{file: filepath.Join(dir, "nothing")}
+	var log bytes.Buffer
+	c.warnOfOpenKeyFiles(zerolog.New(&log))
+	text := log.String()
+	if strings.Count(text, "\n") != 2 || strings.Count(text, open) != 1 || strings.Count(text, linked) != 1 || !strings.Contains(text, `"NATS_KEY"`) ||
+		!strings.Contains(text, `"level":"warn"`) || strings.Contains(text, "hunter2") {
+		t.Errorf("it logs\n%s", text)
 	}
 }

@@ -26,8 +26,8 @@ func nothingKnown(ctx context.Context, q *natsq.Queue, key string) (unknown, err
 		return nil, err
 	}
 	job, _, err := q.Job(ctx, key)
-	if err == nil {
-		return nil, nil
+	if err == nil || errors.Is(err, natsq.ErrDenied) {
+		return nil, err
 	}
 	kept := errors.Is(err, contract.ErrNoJob) && job.Cancel != nil
 	queued, unseen := inQueue(ctx, q, key)

@@ -38,7 +38,7 @@ type cli struct {
 	Holds   holdsCmd   `cmd:"" help:"List, add and remove legal holds on projects."`
 	Forget  forgetCmd  `cmd:"" help:"Remove the traces of one command from NATS."`
 	GC      gcCmd      `cmd:"" name:"gc" help:"Remove what failed and cancelled exports left in storage."`
-	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders or s3://bucket/prefix/."`
+	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders, .zip files or s3://bucket/prefix/."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 }
 
@@ -53,8 +53,8 @@ type program struct {
 }
 
 // run carries out one command line and gives the exit code. The environment is a parameter, so that
-// nothing below reads the process's own (but the AWS SDK, for what is not set here: profiles, web
-// identity, instance roles).
+// nothing below reads the process's own (but the SDKs of AWS, for what is not set here: profiles,
+// web identity, instance roles; and of Azure, for the identity of Entra ID).
 func run(ctx context.Context, args, vars []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := stopOnSignal(ctx, stderr, os.Exit)
 	defer stop()

@@ -23,8 +23,8 @@ func (f forgetful) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// TestStoreWithoutMetadata: a store that does not keep metadata keeps no seals. /readyz says so, and
-// no work is taken: else what is stored would be removed and stored again without end.
+// TestStoreWithoutMetadata: a store that does not keep metadata keeps no seals. /readyz says so,
+// and no work is taken: else what is stored would be removed and stored again without end.
 func TestStoreWithoutMetadata(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, cvtest.Options{Seed: 1})

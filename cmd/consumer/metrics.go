@@ -1,253 +1,234 @@
 package main
 
 import (
-	"context"
-	"io"
 	"net/http"
+	"slices"
 	"strconv"
-	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
-// metrics are what /metrics shows. All counters are of this process.
+// metrics are what /metrics shows; docs/metrics.md lists them. All counters are of this process.
+// Every series is there from the start, so that increase() sees the first of anything: a label has
+// a fixed set of values.
 type metrics struct {
 	registry *prometheus.Registry
 
-	commands   *prometheus.CounterVec // terminal events published, by action and status
-	deliveries *prometheus.CounterVec // deliveries settled, by queue and verb
-	busy       *prometheus.GaugeVec   // deliveries being worked on, by queue
-	units      *prometheus.CounterVec // units settled, by kind and verb
-	calls      *prometheus.CounterVec // Training API exchanges, by resource, operation and status
-	blobs      *prometheus.CounterVec // downloads, by resource and status
-	blobBytes  *prometheus.CounterVec // bytes downloaded, by resource
-	stores     *prometheus.CounterVec // S3 requests, by method and status
-	retries    *prometheus.CounterVec // exchanges that have to be retried, by side
-	left       *prometheus.CounterVec // commands that ended with objects left behind, by action
-	down       *prometheus.GaugeVec   // 1 while a dependency is unavailable
+	commands      *prometheus.CounterVec   // terminal events published, by action and status
+	failures      *prometheus.CounterVec   // those that say refused or failed, by action and error code
+	durations     *prometheus.HistogramVec // from the beginning of a command to its end, by action
+	verifications *prometheus.CounterVec   // what became of the verification of deletes, by result
+	deleted       *prometheus.CounterVec   // things that deletes removed, by category
+	letters       *prometheus.CounterVec   // dead letters, by action
+	left          *prometheus.CounterVec   // commands that ended with objects left behind, by action
+
+	deliveries   *prometheus.CounterVec // deliveries settled, by queue and verb
+	redeliveries *prometheus.CounterVec // deliveries that were not a message's first, by queue
+	busy         *prometheus.GaugeVec   // deliveries being worked on, by queue
+	units        *prometheus.CounterVec // units settled, by kind and verb
+	queued       *prometheus.GaugeVec   // messages in JetStream, by queue
+	oldest       prometheus.Gauge       // age of the oldest command, in seconds
+
+	calls     *prometheus.CounterVec   // Training API exchanges, by resource, operation and status
+	latency   *prometheus.HistogramVec // of these, by resource and operation
+	throttled *prometheus.CounterVec   // those answered 429, by resource
+	blobs     *prometheus.CounterVec   // downloads, by resource and status
+	blobBytes *prometheus.CounterVec   // bytes downloaded, by resource
+	stores    *prometheus.CounterVec   // S3 requests, by method and status
+	stored    *prometheus.CounterVec   // bytes to and from S3, by direction
+	retries   *prometheus.CounterVec   // exchanges that have to be retried, by side
+
+	down *prometheus.GaugeVec // 1 while a dependency is unavailable
 }
 
-// The sides of metrics.retries.
+// The values of labels.
 const (
 	sideTraining = "training"
 	sideBlob     = "blob"
 	sideStorage  = "storage"
+
+	queueCommands = "commands"
+	queueWork     = "work"
+
+	sent     = "sent"
+	received = "received"
+
+	resultVerified   = "verified"
+	resultUnverified = "unverified"
+
+	// other is the value for what is in no set.
+	other = "other"
+)
+
+var (
+	sides    = []string{sideTraining, sideBlob, sideStorage}
+	queues   = []string{queueCommands, queueWork}
+	actions  = []string{string(contract.ActionExport), string(contract.ActionDelete), string(contract.ActionCancel)}
+	endings  = []string{string(contract.StatusCompleted), string(contract.StatusFailed), string(contract.StatusRefused), string(contract.StatusCancelled)}
+	codes    = append(contract.Codes(), other)
+	verbs    = []string{delivery.Ack.String(), delivery.Nak.String(), delivery.Term.String(), delivery.Abandon.String()}
+	kinds    = append(handler.UnitKinds(), other)
+	methods  = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete}
+	statuses = []string{"0", "200", "204", "206", "400", "401", "403", "404", "409", "412", "413", "429", "500", "502", "503", "504", other}
+)
+
+// Buckets of the histograms, in seconds: from a cancel to an export of a day, and from a call on
+// loopback to one that ends at its deadline.
+var (
+	durationBuckets = []float64{1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}
+	latencyBuckets  = []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
 )
 
 func newMetrics() *metrics {
+	m := &metrics{registry: prometheus.NewRegistry()}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "cvconsumer", Name: name, Help: help}, labels)
+		return register(m, prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "cvconsumer", Name: name, Help: help}, labels))
 	}
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "cvconsumer", Name: name, Help: help}, labels)
+		return register(m, prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "cvconsumer", Name: name, Help: help}, labels))
 	}
-	m := &metrics{
-		registry:   prometheus.NewRegistry(),
-		commands:   counter("commands_total", "Terminal events published by this process.", "action", "status"),
-		deliveries: counter("deliveries_total", "Deliveries settled, by queue (commands, work) and JetStream verb.", "queue", "verb"),
-		busy:       gauge("deliveries_in_flight", "Deliveries being worked on, by queue.", "queue"),
-		units:      counter("units_total", "Units of work settled, by kind and JetStream verb.", "kind", "verb"),
-		calls:      counter("api_calls_total", "Training API exchanges, retries included; status 0: there was no answer.", "resource", "operation", "status"),
-		blobs:      counter("blobs_total", "Blob downloads tried; status 0: there was no answer.", "resource", "status"),
-		blobBytes:  counter("blob_bytes_total", "Bytes downloaded from blob storage.", "resource"),
-		stores:     counter("storage_requests_total", "S3 requests, retries included; status 0: there was no answer.", "method", "status"),
-		retries:    counter("retries_total", "Exchanges that failed in a way that is retried, by side (training, blob, storage).", "side"),
-		left:       counter("left_behind_total", "Commands that ended with objects in storage that could not be removed: see consumer gc.", "action"),
-		down:       gauge("dependency_down", "1 while a dependency is unavailable; /readyz says why.", "dependency"),
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		return register(m, prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "cvconsumer", Name: name, Help: help, Buckets: buckets}, labels))
 	}
+	m.commands = counter("commands_total", "Terminal events published by this process.", "action", "status")
+	m.failures = counter("command_errors_total", "Terminal events that say refused or failed, by error code.", "action", "code")
+	m.durations = histogram("command_duration_seconds", "From the beginning of a command to its end, waiting included.", durationBuckets, "action")
+	m.verifications = counter("delete_verifications_total", "Deletes whose result was seen (verified), or not in time (unverified).", "result")
+	m.deleted = counter("deleted_total", "Things that deletes removed.", "category")
+	m.letters = counter("dead_letters_total", "Dead letters stored.", "action")
+	m.left = counter("left_behind_total", "Commands that ended with objects in storage that could not be removed: see consumer gc.", "action")
+	m.deliveries = counter("deliveries_total", "Deliveries settled, by queue (commands, work) and JetStream verb.", "queue", "verb")
+	m.redeliveries = counter("redeliveries_total", "Deliveries that were not the first of their message.", "queue")
+	m.busy = gauge("deliveries_in_flight", "Deliveries being worked on, by queue.", "queue")
+	m.units = counter("units_total", "Units of work settled, by kind and JetStream verb.", "kind", "verb")
+	m.queued = gauge("queue_messages", "Messages in JetStream's queue, those at work included; the same on every replica.", "queue")
+	m.oldest = gauge("queue_oldest_command_seconds", "Age of the oldest command that has not ended; the same on every replica.").WithLabelValues()
+	m.calls = counter("api_calls_total", "Training API exchanges, retries included; status 0: there was no answer.", "resource", "operation", "status")
+	m.latency = histogram("api_call_duration_seconds", "Time to the head of the answer of Training API exchanges.", latencyBuckets, "resource", "operation")
+	m.throttled = counter("api_throttled_total", "Training API exchanges answered 429.", "resource")
+	m.blobs = counter("blobs_total", "Blob downloads tried; status 0: there was no answer.", "resource", "status")
+	m.blobBytes = counter("blob_bytes_total", "Bytes downloaded from blob storage.", "resource")
+	m.stores = counter("storage_requests_total", "S3 requests, retries included; status 0: there was no answer.", "method", "status")
+	m.stored = counter("storage_bytes_total", "Bytes of bodies sent to and received from S3, retries included.", "direction")
+	m.retries = counter("retries_total", "Exchanges that failed in a way that is retried, by side (training, blob, storage).", "side")
+	m.down = gauge("dependency_down", "1 while a dependency is unavailable; /readyz says why.", "dependency")
 	b := build()
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
+	register(m, prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: "cvconsumer", Name: "build_info", Help: "Always 1; what this binary was made of.",
 		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "go": b.Go},
-	})
-	info.Set(1)
-	m.registry.MustRegister(
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info,
-		m.commands, m.deliveries, m.busy, m.units, m.calls, m.blobs, m.blobBytes, m.stores, m.retries, m.left, m.down,
-	)
-	for _, side := range []string{sideTraining, sideBlob, sideStorage} {
-		m.retries.WithLabelValues(side)
-	}
-	m.left.WithLabelValues(string(contract.ActionExport))
-	for _, status := range []contract.Status{contract.StatusCompleted, contract.StatusFailed, contract.StatusRefused, contract.StatusCancelled} {
-		m.commands.WithLabelValues(string(contract.ActionExport), string(status))
-	}
+	})).Set(1)
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.begin()
 	return m
 }
 
-// The queues of metrics.deliveries.
-const (
-	queueCommands = "commands"
-	queueWork     = "work"
-)
-
-// countDelivery counts what handle decides about a delivery.
-func (m *metrics) countDelivery(queue string, handle func() delivery.Disposition) delivery.Disposition {
-	busy := m.busy.WithLabelValues(queue)
-	busy.Inc()
-	defer busy.Dec()
-	d := handle()
-	m.deliveries.WithLabelValues(queue, d.Verb.String()).Inc()
-	return d
+// register registers a collector.
+func register[C prometheus.Collector](m *metrics, c C) C {
+	m.registry.MustRegister(c)
+	return c
 }
 
-// countUnit is countDelivery for a unit.
-func (m *metrics) countUnit(u delivery.UnitDelivery, handle func() delivery.Disposition) delivery.Disposition {
-	d := m.countDelivery(queueWork, handle)
-	m.units.WithLabelValues(handler.UnitKind(u.Body), d.Verb.String()).Inc()
-	return d
-}
-
-// countedQueue counts terminal events as they are published, and ends that left objects behind as
-// they are decided.
-type countedQueue struct {
-	*natsq.Queue
-	m *metrics
-}
-
-// parts is the queue as a handler sees it.
-func (q countedQueue) parts() handler.Queue {
-	return handler.Queue{Jobs: q, Commands: q, Units: q, Notices: q, Ledger: q, Events: q, Holds: q, Secrets: q}
-}
-
-// PutJob implements handler.JobStore.
-func (q countedQueue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
-	rev, err := q.Queue.PutJob(ctx, j, rev)
-	if err == nil && j.State.Terminal() && j.LeftBehind != "" {
-		q.m.left.WithLabelValues(string(j.Action)).Inc()
+// begin makes every series that does not depend on the settings.
+func (m *metrics) begin() {
+	every(m.commands, actions, endings)
+	every(m.failures, actions, codes)
+	every(m.verifications, []string{resultVerified, resultUnverified})
+	for category := range categories(contract.Counts{}) {
+		m.deleted.WithLabelValues(category)
 	}
-	return rev, err
-}
-
-// PublishEvent implements handler.Publisher.
-func (q countedQueue) PublishEvent(ctx context.Context, e contract.Event) error {
-	err := q.Queue.PublishEvent(ctx, e)
-	if err == nil && e.Data.Status.Terminal() {
-		q.m.commands.WithLabelValues(string(e.Data.Action), string(e.Data.Status)).Inc()
+	every(m.letters, actions)
+	every(m.left, actions)
+	every(m.deliveries, queues, verbs)
+	every(m.redeliveries, queues)
+	every(m.units, kinds, verbs)
+	every(m.stores, methods, statuses)
+	every(m.stored, []string{sent, received})
+	every(m.retries, sides)
+	for _, a := range actions {
+		m.durations.WithLabelValues(a)
 	}
-	return err
-}
-
-// roundTripper is a function as an http.RoundTripper.
-type roundTripper func(*http.Request) (*http.Response, error)
-
-// RoundTrip implements http.RoundTripper.
-func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
-
-// countTraining counts what goes to a resource's Training API and to the blobs it links to. It fits
-// cv.Options.Wrap.
-func (m *metrics) countTraining(alias string) func(http.RoundTripper) http.RoundTripper {
-	return func(next http.RoundTripper) http.RoundTripper {
-		return roundTripper(func(req *http.Request) (*http.Response, error) {
-			resp, err := next.RoundTrip(req)
-			status := statusOf(resp)
-			if operation, ok := operationOf(req); ok {
-				m.calls.WithLabelValues(alias, operation, strconv.Itoa(status)).Inc()
-				m.countRetry(sideTraining, status, err)
-				return resp, err
-			}
-			m.blobs.WithLabelValues(alias, strconv.Itoa(status)).Inc()
-			m.countRetry(sideBlob, status, err)
-			if resp != nil && resp.Body != nil {
-				resp.Body = &countedBody{ReadCloser: resp.Body, bytes: m.blobBytes.WithLabelValues(alias)}
-			}
-			return resp, err
-		})
+	for _, q := range queues {
+		m.busy.WithLabelValues(q)
+		m.queued.WithLabelValues(q)
 	}
 }
 
-// countStorage counts S3 requests.
-func (m *metrics) countStorage(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(req *http.Request) (*http.Response, error) {
-		resp, err := next.RoundTrip(req)
-		status := statusOf(resp)
-		m.stores.WithLabelValues(req.Method, strconv.Itoa(status)).Inc()
-		m.countRetry(sideStorage, status, err)
-		return resp, err
-	})
+// every makes the series of all combinations of label values.
+func every(c *prometheus.CounterVec, values ...[]string) {
+	combine(nil, values, func(labels []string) { c.WithLabelValues(labels...) })
 }
 
-func (m *metrics) countRetry(side string, status int, err error) {
-	if err != nil || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= http.StatusInternalServerError {
-		m.retries.WithLabelValues(side).Inc()
+// combine calls use with each combination of values that begins with these.
+func combine(begin []string, values [][]string, use func([]string)) {
+	if len(values) == 0 {
+		use(begin)
+		return
+	}
+	for _, v := range values[0] {
+		combine(append(slices.Clone(begin), v), values[1:], use)
 	}
 }
 
-func statusOf(resp *http.Response) int {
+// expectResource makes every series of a resource; pace is how many calls a second it may be sent
+// now.
+func (m *metrics) expectResource(alias string, pace func() float64) {
+	resource := []string{alias}
+	var names []string
+	for _, operation := range operations {
+		names = append(names, operation)
+	}
+	names = append(names, other)
+	every(m.calls, resource, names, statuses)
+	for _, operation := range names {
+		m.latency.WithLabelValues(alias, operation)
+	}
+	every(m.throttled, resource)
+	every(m.blobs, resource, statuses)
+	every(m.blobBytes, resource)
+	register(m, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "cvconsumer", Name: "api_pace", Help: "Training API calls a second that this process allows itself now.",
+		ConstLabels: prometheus.Labels{"resource": alias},
+	}, pace))
+}
+
+// within is a label's value, or other when it is not in the set.
+func within(set []string, value string) string {
+	if slices.Contains(set, value) {
+		return value
+	}
+	return other
+}
+
+// statusOf is the status of an answer as a label: "0" when there is none.
+func statusOf(resp *http.Response) string {
 	if resp == nil {
-		return 0
+		return "0"
 	}
-	return resp.StatusCode
+	return within(statuses, strconv.Itoa(resp.StatusCode))
 }
 
-// countedBody counts the bytes read from a body.
-type countedBody struct {
-	io.ReadCloser
-	bytes prometheus.Counter
+// categories are the counts of an event, by category.
+func categories(c contract.Counts) map[string]int64 {
+	return map[string]int64{
+		"projects": c.Projects, "iterations": c.Iterations, "performance": c.Performance, "tags": c.Tags,
+		"images": c.Images, "exports": c.Exports, "predictions": c.Predictions,
+	}
 }
 
-// Read implements io.Reader.
-func (b *countedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.bytes.Add(float64(n))
-	return n, err //nolint:wrapcheck // an io.Reader's error is its reader's
-}
-
-// apiMarker is part of the path of every Training API call and of nothing else.
-const apiMarker = "/customvision/" + cv.APIVersion + "/training/"
-
-// operations names the Training API's operations by method and the words of their path.
-var operations = map[string]string{
-	"GET domains":                                          "GetDomains",
-	"GET domains/*":                                        "GetDomain",
-	"GET projects":                                         "GetProjects",
-	"GET projects/*":                                       "GetProject",
-	"DELETE projects/*":                                    "DeleteProject",
-	"GET projects/*/artifacts":                             "GetArtifact",
-	"GET projects/*/iterations":                            "GetIterations",
-	"GET projects/*/iterations/*":                          "GetIteration",
-	"DELETE projects/*/iterations/*":                       "DeleteIteration",
-	"DELETE projects/*/iterations/*/publish":               "UnpublishIteration",
-	"GET projects/*/iterations/*/performance":              "GetIterationPerformance",
-	"GET projects/*/iterations/*/performance/images":       "GetImagePerformances",
-	"GET projects/*/iterations/*/performance/images/count": "GetImagePerformanceCount",
-	"GET projects/*/iterations/*/export":                   "GetExports",
-	"GET projects/*/tags":                                  "GetTags",
-	"GET projects/*/tags/*":                                "GetTag",
-	"DELETE projects/*/tags/*":                             "DeleteTag",
-	"GET projects/*/images":                                "GetImages",
-	"GET projects/*/images/count":                          "GetImageCount",
-	"GET projects/*/images/tagged":                         "GetTaggedImages",
-	"GET projects/*/images/tagged/count":                   "GetTaggedImageCount",
-	"GET projects/*/images/untagged":                       "GetUntaggedImages",
-	"GET projects/*/images/untagged/count":                 "GetUntaggedImageCount",
-	"GET projects/*/images/id":                             "GetImagesByIds",
-	"DELETE projects/*/images":                             "DeleteImages",
-	"POST projects/*/predictions/query":                    "QueryPredictions",
-	"DELETE projects/*/predictions":                        "DeletePrediction",
-}
-
-// operationOf names the Training API operation of a request; false for a download.
-func operationOf(req *http.Request) (string, bool) {
-	_, rest, ok := strings.Cut(req.URL.Path, apiMarker)
-	if !ok {
-		return "", false
+// showBacklog shows what is in the queues, at a time.
+func (m *metrics) showBacklog(b natsq.Backlog, now time.Time) {
+	m.queued.WithLabelValues(queueCommands).Set(float64(b.Commands))
+	m.queued.WithLabelValues(queueWork).Set(float64(b.Units))
+	age := 0.0
+	if b.Commands > 0 {
+		age = max(0, now.Sub(b.Oldest).Seconds())
 	}
-	words := strings.Split(strings.Trim(rest, "/"), "/")
-	for i, w := range words {
-		if len(w) == len("00000000-0000-0000-0000-000000000000") && strings.Count(w, "-") == 4 {
-			words[i] = "*"
-		}
-	}
-	if operation, ok := operations[req.Method+" "+strings.Join(words, "/")]; ok {
-		return operation, true
-	}
-	return "other", true
+	m.oldest.Set(age)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/internal/keyfile"
+	"github.com/cvconsumer/cvconsumer/internal/secret"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 )
 
@@ -175,9 +176,34 @@ func (p *problems) secret(variable, value, file string) Secret {
 		p.add(variable, "and %s_FILE are both set: set one of them", variable)
 		return Secret{}
 	}
-	s := Secret{value: value, file: file}
+	s := Secret{value: secret.New(value), file: file}
 	if _, err := s.Reveal(); err != nil {
 		p.add(variable+"_FILE", "%v", err)
+		return Secret{}
+	}
+	return s
+}
+
+// A key under which values are replaced by pseudonyms must not be guessed, or every value that is
+// suspected can be looked for.
+const (
+	leastKeyBytes  = 16
+	leastKeyDigits = 5 // different bytes: random digits in hex have more
+)
+
+// macKey takes a key from a file, and refuses one that can be guessed.
+func (p *problems) macKey(variable, file string) Secret {
+	s := p.secret(variable, "", file)
+	key, err := s.Reveal()
+	if !s.IsSet() || err != nil {
+		return s
+	}
+	different := map[byte]bool{}
+	for _, b := range []byte(key) {
+		different[b] = true
+	}
+	if len(key) < leastKeyBytes || len(different) < leastKeyDigits {
+		p.add(variable+"_FILE", "the key has %d bytes, %d of them different, so it can be guessed: use at least %d random bytes, as openssl rand -hex 32 makes them", len(key), len(different), leastKeyBytes)
 		return Secret{}
 	}
 	return s
@@ -187,6 +213,21 @@ func (p *problems) secret(variable, value, file string) Secret {
 func (p *problems) endpoint(variable, where, text string) {
 	if _, err := cv.New(text, cv.TrainingKey("any"), cv.Options{}); err != nil {
 		p.add(variable, "%s%v", where, err)
+	}
+}
+
+// entraEndpoint checks the endpoint of a resource that is used with Entra ID: it has to be the
+// resource's own sub-domain. Regional endpoints refuse tokens; and behind any other host there may
+// be another resource tomorrow, of which the same identity has roles too, so that a 404 from there
+// would prove nothing.
+func (p *problems) entraEndpoint(variable, where, text string) {
+	client, err := cv.New(text, cv.TrainingKey("any"), cv.Options{})
+	switch {
+	case err != nil:
+		p.add(variable, "%s%v", where, err)
+	case !client.OwnHost() || client.Endpoint().Scheme != "https":
+		p.add(variable, "%sits tokens are taken at the resource's own sub-domain only, https://NAME.cognitiveservices.azure.com/ (.azure.us, .azure.cn), not at %s: "+
+			"give the resource one (az cognitiveservices account update --custom-domain NAME), or use a training key", where, client.Host())
 	}
 }
 

@@ -141,6 +141,9 @@ func (o order) publish(ctx context.Context, q *natsq.Queue) (place, error) {
 		return place{}, fmt.Errorf("%w: %w", errUnreachable, err)
 	}
 	seq, err := q.PublishCommand(ctx, o.message(q.Prefix()))
+	if errors.Is(err, natsq.ErrTooLarge) {
+		return place{}, fmt.Errorf("%w: publish the command: %w; or name less in one command", errUsage, err)
+	}
 	if err != nil {
 		return place{}, fmt.Errorf("%w: publish the command: %w", errUnreachable, err)
 	}

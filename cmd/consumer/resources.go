@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"math"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -10,15 +12,37 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/cvconsumer/cvconsumer/internal/keyfile"
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/cv/entra"
 )
 
 // resource is a configured Custom Vision resource.
 type resource struct {
 	Alias    string
 	Endpoint string
-	Key      Secret
+	Key      Secret  // not set: Entra ID
 	MaxRPS   float64 // Training API calls a second
 	Account  string  // its name, where the endpoint's host does not identify it
+}
+
+// credential is what the resource is called with: its key, or without one an identity of Entra ID.
+func (r resource) credential() (cv.Credential, error) {
+	if r.Key.File() != "" {
+		return cv.TrainingKeyFile(r.Key.File()), nil
+	}
+	if r.Key.IsSet() {
+		key, err := r.Key.Reveal()
+		return cv.TrainingKey(key), err
+	}
+	u, err := url.Parse(r.Endpoint)
+	if err != nil {
+		return nil, errors.New("its endpoint is not a URL")
+	}
+	tokens, err := entra.New(u.Hostname(), entra.Options{})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it names the variable
+	}
+	return cv.BearerToken(tokens), nil
 }
 
 // resources reads the one resource of the VISION_ variables, those of the file, or both.
@@ -27,13 +51,13 @@ func (s visionSettings) resources(p *problems, rps float64) []resource {
 	single := s.Endpoint != "" || s.Key != "" || s.KeyFile != ""
 	if single || s.Resources == "" {
 		one := resource{Alias: defaultResource, Endpoint: s.Endpoint, MaxRPS: rps, Key: p.secret("VISION_TRAINING_KEY", s.Key, s.KeyFile)}
-		if s.Endpoint == "" {
+		switch {
+		case s.Endpoint == "":
 			p.add("VISION_TRAINING_ENDPOINT", "is needed: https://NAME.cognitiveservices.azure.com/ of the training resource")
-		} else {
+		case s.Key == "" && s.KeyFile == "":
+			p.entraEndpoint("VISION_TRAINING_ENDPOINT", "without VISION_TRAINING_KEY or VISION_TRAINING_KEY_FILE Entra ID is used: ", s.Endpoint)
+		default:
 			p.endpoint("VISION_TRAINING_ENDPOINT", "", s.Endpoint)
-		}
-		if s.Key == "" && s.KeyFile == "" {
-			p.add("VISION_TRAINING_KEY", "is needed, or VISION_TRAINING_KEY_FILE (Entra ID is not supported yet)")
 		}
 		all = append(all, one)
 	}
@@ -103,13 +127,16 @@ func readResources(p *problems, path string, rps float64) []resource {
 		if !aliasForm.MatchString(alias) {
 			complain("is not an alias of letters, digits, _ . and - (at most 64)")
 		}
-		p.endpoint(variable, alias+": ", entry.Endpoint)
 		switch {
+		case entry.Entra && entry.KeyFile != "":
+			complain("key_file and entra are both set: set one of them")
 		case entry.Entra:
-			complain("entra is not supported yet: key_file is needed")
+			p.entraEndpoint(variable, alias+": entra: ", entry.Endpoint)
 		case entry.KeyFile == "":
-			complain("key_file is needed (Entra ID is not supported yet)")
+			complain("key_file is needed, or entra: true")
+			p.endpoint(variable, alias+": ", entry.Endpoint)
 		default:
+			p.endpoint(variable, alias+": ", entry.Endpoint)
 			if !filepath.IsAbs(entry.KeyFile) {
 				entry.KeyFile = filepath.Join(filepath.Dir(path), entry.KeyFile)
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"regexp"
@@ -49,16 +50,19 @@ func documentedServer(t *testing.T) func() string {
 func newRoles(t *testing.T) *fixture {
 	t.Helper()
 	f := newFixtureOn(t, natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0", Config: documentedServer(t)}), cvtest.Options{Seed: 1})
-	f.config.NATS.User, f.config.NATS.Password, f.config.NATS.Inbox = "service", Secret{value: "service"}, serviceInbox
+	f.config.NATS.User, f.config.NATS.Password, f.config.NATS.Inbox = "service", secretOf("service"), serviceInbox
 	return f
 }
 
-// as runs a command line as one of the roles.
+// inboxOf is the inbox prefix of a user.
+func inboxOf(user string) string { return cmp.Or(roleInboxes[user], "_INBOX_"+user) }
+
+// as runs a command line as one of the roles, or another user whose password is its name.
 func (f *fixture) as(t *testing.T, role string, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	code = run(t.Context(), args, []string{
-		"NATS_URL=" + f.nats.URL(), "NATS_USER=" + role, "NATS_PASSWORD=" + role, "CONSUMER_NATS_INBOX_PREFIX=" + roleInboxes[role], "CONSUMER_NATS_DOMAIN=" + roleDomains[role],
+		"NATS_URL=" + f.nats.URL(), "NATS_USER=" + role, "NATS_PASSWORD=" + role, "CONSUMER_NATS_INBOX_PREFIX=" + inboxOf(role), "CONSUMER_NATS_DOMAIN=" + roleDomains[role],
 		"AWS_ENDPOINT_URL_S3=" + f.store.Endpoint, "AWS_REGION=" + f.store.Region,
 		"AWS_ACCESS_KEY_ID=" + f.store.AccessKey, "AWS_SECRET_ACCESS_KEY=" + f.store.SecretKey,
 	}, nil, &stdout, &stderr)
@@ -87,8 +91,7 @@ func (f *fixture) denied(t *testing.T, permission, role string, args ...string) 
 // some of others' commands: these fail at once, with subject and permission.
 func TestRoles(t *testing.T) {
 	f := newRoles(t)
-	projects := f.vision.Sample()
-	project := projects[0].ID.String()
+	project := f.tinyProject().String()
 	r := f.start(t)
 	r.await("all is well", isReady)
 
@@ -179,7 +182,7 @@ func (h *heard) all(t *testing.T, nc *nats.Conn) string {
 // the personal data: so the test would notice it.
 func TestNobodyHearsTheCommandsOfOthers(t *testing.T) {
 	f := newRoles(t)
-	f.vision.Sample()
+	f.tinyProject()
 	ears := map[string]*heard{}
 	conns := map[string]*nats.Conn{}
 	for role, inbox := range roleInboxes {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
 // trainingProbe is the variable that says how often the consumer of a test asks the Training API
@@ -33,6 +35,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": mustExit,
+			"nats":  startNATS,
 		},
 	})
 }
@@ -56,4 +59,16 @@ func mustExit(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("%v exits %d, want %d", args[1:], got, want)
 	}
+}
+
+// startNATS starts a NATS server, which ends with the script, and sets a variable to its URL: nats
+// VARIABLE.
+func startNATS(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: nats VARIABLE")
+	}
+	server, err := natstest.Start(natstest.Options{Addr: "127.0.0.1:0"})
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(server.Close()) })
+	ts.Setenv(args[0], server.URL())
 }

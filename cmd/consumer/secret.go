@@ -6,24 +6,26 @@ import (
 	"fmt"
 
 	"github.com/cvconsumer/cvconsumer/internal/keyfile"
+	"github.com/cvconsumer/cvconsumer/internal/secret"
 )
-
-const redacted = "[redacted]"
 
 // Secret is a credential, given as a value or as a file that is read at each use (so that a
 // rotated file counts at once). However it is printed, marshalled or logged, its value does not
 // show.
 type Secret struct {
-	value string
+	value secret.Text
 	file  string
 }
+
+// secretOf is a secret given as a value.
+func secretOf(value string) Secret { return Secret{value: secret.New(value)} }
 
 // String is "[redacted]", or "" of an unset secret.
 func (s Secret) String() string {
 	if !s.IsSet() {
 		return ""
 	}
-	return redacted
+	return secret.Redacted
 }
 
 // Format prints "[redacted]" under every verb.
@@ -33,7 +35,7 @@ func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // IsSet reports whether there is a value or a file.
-func (s Secret) IsSet() bool { return s.value != "" || s.file != "" }
+func (s Secret) IsSet() bool { return s.value.IsSet() || s.file != "" }
 
 // File is the file's path, or "" of a secret given as a value.
 func (s Secret) File() string { return s.file }
@@ -42,7 +44,7 @@ func (s Secret) File() string { return s.file }
 // error.
 func (s Secret) Reveal() (string, error) {
 	if s.file == "" {
-		return s.value, nil
+		return s.value.Reveal(), nil
 	}
 	b, err := keyfile.Read(s.file)
 	if err != nil {

@@ -30,6 +30,7 @@ type selection struct {
 	Category     []string    `name:"category" placeholder:"NAME,…" help:"Only these categories: projects, iterations, performance, tags, images, exports, predictions." group:"Selection:"`
 	Resource     string      `name:"resource" placeholder:"ALIAS" help:"Alias of a configured Custom Vision resource; default: default." group:"Selection:"`
 	Reference    string      `name:"reference" placeholder:"TEXT" help:"Your own case number, which is copied into the bundle; no personal data." group:"Selection:"`
+	RetainUntil  string      `name:"retain-until" placeholder:"TIME" help:"Lock the bundle: none of its objects can be deleted before this time (RFC 3339)." group:"Selection:"`
 	NotAfter     string      `name:"not-after" placeholder:"TIME" help:"Refuse the command if work would start later than this (RFC 3339)." group:"Selection:"`
 }
 
@@ -45,9 +46,11 @@ type commandData struct {
 	Categories    []string         `json:"categories,omitempty"`
 	Reference     string           `json:"reference,omitempty"`
 	NotAfter      *time.Time       `json:"not_after,omitempty"`
+	RetainUntil   *time.Time       `json:"retain_until,omitempty"`
 	DryRun        bool             `json:"dry_run,omitempty"`
 	ApprovedPlan  string           `json:"approved_plan,omitempty"`
 	ExportFirst   bool             `json:"export_first,omitempty"`
+	ExportRetain  *time.Time       `json:"export_retain_until,omitempty"`
 	Unpublish     bool             `json:"unpublish,omitempty"`
 	Expect        *contract.Expect `json:"expect,omitempty"`
 }
@@ -68,14 +71,13 @@ func (s selection) data(p *program, prefix string, o order, d commandData) ([]by
 	d.Resource, d.AllProjects, d.ProjectIDs = s.Resource, s.AllProjects, s.Project
 	d.IterationIDs, d.TagIDs, d.ImageIDs = s.Iteration, s.Tag, s.Image
 	d.Categories, d.Reference = s.Category, s.Reference
-	if s.NotAfter != "" {
-		t, err := time.Parse(time.RFC3339, s.NotAfter)
-		if err != nil {
-			return nil, fmt.Errorf("%w: --not-after is not an RFC 3339 time such as 2026-01-02T15:04:05Z", errUsage)
-		}
-		d.NotAfter = &t
-	}
 	var err error
+	if d.NotAfter, err = timeFlag("--not-after", s.NotAfter); err != nil {
+		return nil, err
+	}
+	if d.RetainUntil, err = timeFlag("--retain-until", s.RetainUntil); err != nil {
+		return nil, err
+	}
 	if d.ImageMetadata, err = s.metadata(); err != nil {
 		return nil, err
 	}
@@ -85,10 +87,23 @@ func (s selection) data(p *program, prefix string, o order, d commandData) ([]by
 	return o.data, validate(prefix, o)
 }
 
+// timeFlag is the time that a flag gives; nil when it is not set.
+func timeFlag(flag, text string) (*time.Time, error) {
+	if text == "" {
+		return nil, nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s is not an RFC 3339 time such as 2026-01-02T15:04:05Z", errUsage, flag)
+	}
+	return &t, nil
+}
+
 // flagOf is the flag that sets a field of a command's data.
 var flagOf = map[string]string{
 	"all_projects": "--all-projects", "project_ids": "--project", "iteration_ids": "--iteration", "tag_ids": "--tag", "image_ids": "--image",
 	"image_metadata": "--metadata", "categories": "--category", "resource": "--resource", "reference": "--reference", "not_after": "--not-after",
+	"retain_until": "--retain-until", "export_retain_until": "--export-retain-until",
 	"approved_plan": "--approved-plan", "export_first": "--export-first", "unpublish": "--unpublish",
 	"expect": "--expect-project-name or --expect-max-images", "id": "<id>", contract.HeaderMsgID: "--id", "ce-id": "--id",
 }
@@ -112,7 +127,7 @@ func validate(prefix string, o order) error {
 
 func (s selection) noFlags() bool {
 	return !s.AllProjects && len(s.Project)+len(s.Iteration)+len(s.Tag)+len(s.Image)+len(s.Metadata)+len(s.Category) == 0 &&
-		s.MetadataJSON+s.Resource+s.Reference+s.NotAfter == ""
+		s.MetadataJSON+s.Resource+s.Reference+s.NotAfter+s.RetainUntil == ""
 }
 
 // metadata gives the pairs of --metadata as one object, or --metadata-json as it is.

@@ -47,6 +47,9 @@ const expiryInterval = time.Hour
 // probeTimeout bounds one check of a dependency.
 const probeTimeout = 20 * time.Second
 
+// probeKey is the object, below the prefix, by which the store is asked what it knows.
+const probeKey = ".probe"
+
 // service is `consumer run`: everything made of a config, but not yet connected.
 type service struct {
 	c         config
@@ -62,7 +65,7 @@ type service struct {
 	resources map[string]*cv.Client
 	pseudonym *contract.Pseudonymizer
 	spoolDir  string      // for temporary files
-	learned   atomic.Bool // whether the store honors If-None-Match was asked
+	learned   atomic.Bool // what the store lacks was asked
 	owned     atomic.Bool // the prefix is this deployment's
 
 	listening chan string   // gets the address of the HTTP server
@@ -78,15 +81,13 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 		listening: make(chan string, 1), serving: make(chan struct{}),
 	}
 	s.monitor = newMonitor(s.health, s.metrics, log)
+	c.warnOfOpenKeyFiles(log)
 	var err error
 	if s.api, err = s3Client(ctx, c.S3, s.metrics); err != nil {
 		return nil, err
 	}
 	s.store = sink.NewStore(s.api, s.storeOptions(c.Bucket))
-	s.work = s.store
-	if c.WorkBucket != c.Bucket {
-		s.work = sink.NewStore(s.api, s.storeOptions(c.WorkBucket))
-	}
+	s.work = s.store.InBucket(c.WorkBucket)
 	for _, r := range c.Resources {
 		if s.resources[r.Alias], err = c.client(r, s.metrics); err != nil {
 			return nil, err
@@ -108,13 +109,9 @@ func (s *service) storeOptions(bucket string) sink.StoreOptions {
 
 // client makes the Training API client of a resource. m may be nil.
 func (c config) client(r resource, m *metrics) (*cv.Client, error) {
-	credential := cv.TrainingKeyFile(r.Key.File())
-	if r.Key.File() == "" {
-		key, err := r.Key.Reveal()
-		if err != nil {
-			return nil, err
-		}
-		credential = cv.TrainingKey(key)
+	credential, err := r.credential()
+	if err != nil {
+		return nil, settingsError(fmt.Sprintf("resource %s: %v", r.Alias, err))
 	}
 	o := cv.Options{MaxRPS: r.MaxRPS, MinDownloadRate: c.MinRate, BlobHosts: c.BlobHosts, UserAgent: "cvconsumer/" + build().Version}
 	if m != nil {
@@ -123,6 +120,9 @@ func (c config) client(r resource, m *metrics) (*cv.Client, error) {
 	client, err := cv.New(r.Endpoint, credential, o)
 	if err != nil {
 		return nil, settingsError(fmt.Sprintf("resource %s: %v", r.Alias, err))
+	}
+	if m != nil {
+		m.expectResource(r.Alias, client.Pace)
 	}
 	return client, nil
 }
@@ -173,7 +173,15 @@ func (s *service) run(ctx context.Context) error {
 	defer probes.Wait()
 	defer stopProbes()
 	var opened queueState
-	for _, one := range s.probes(func(ctx context.Context) error { return opened.ping(ctx, nc) }, opened.secrets) {
+	ping := func(ctx context.Context) error {
+		s.monitor.note(delivery.DependencyNATS, natsconn.Notes(nc)...)
+		err := opened.ping(ctx, nc)
+		if q := opened.secrets(); err == nil && q != nil {
+			s.measure(ctx, q)
+		}
+		return err
+	}
+	for _, one := range s.probes(ping, opened.secrets) {
 		probes.Go(func() { s.monitor.watch(probing, one) })
 	}
 	q, err := s.openQueue(ctx, nc, &opened)
@@ -185,6 +193,13 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	return s.serve(ctx, q)
+}
+
+// measure shows in the metrics what the queues hold; the last numbers stay while NATS does not say.
+func (s *service) measure(ctx context.Context, q *natsq.Queue) {
+	if b, err := q.Backlog(ctx); err == nil {
+		s.metrics.showBacklog(b, time.Now()) //nolint:forbidigo // an age for people
+	}
 }
 
 // queueState is what is known of the streams: nothing yet, why they cannot be used, or the queue
@@ -225,6 +240,9 @@ func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
 	o.mu.Lock()
 	q, problem := o.queue, o.problem
 	o.mu.Unlock()
+	if err := natsconn.Check(nc); err != nil {
+		return err //nolint:wrapcheck // it says what to change
+	}
 	switch {
 	case q != nil:
 		return q.Ping(ctx)
@@ -250,13 +268,7 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 			return nil, context.Cause(ctx)
 		case <-pause.C:
 		}
-		q, err := natsq.Open(ctx, nc, natsq.Options{
-			Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
-			MaxBytes: s.c.StreamMaxBytes, Log: s.log,
-		})
-		if errors.Is(err, natsq.ErrMaxBytes) {
-			err = fmt.Errorf("%w; set CONSUMER_STREAM_MAX_BYTES to what each stream may hold, or raise the account's limits", err)
-		}
+		q, err := s.openStreams(ctx, nc)
 		if err == nil {
 			opened.find(q)
 			return q, s.awaitPrefix(ctx, q, func() {
@@ -273,6 +285,21 @@ func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueSta
 	}
 }
 
+// openStreams finds or makes the streams, at a server that can be worked with.
+func (s *service) openStreams(ctx context.Context, nc *nats.Conn) (*natsq.Queue, error) {
+	q, err := natsq.Open(ctx, nc, natsq.Options{
+		Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
+		MaxBytes: s.c.StreamMaxBytes, Log: s.log,
+	})
+	if errors.Is(err, natsq.ErrMaxBytes) {
+		err = fmt.Errorf("%w; set CONSUMER_STREAM_MAX_BYTES to what each stream may hold, or raise the account's limits", err)
+	}
+	if err == nil {
+		err = natsconn.Check(nc)
+	}
+	return q, err //nolint:wrapcheck // it says what it is about
+}
+
 // serve takes work until ctx is cancelled. Then it takes no more; what is held is finished, or
 // handed back when most of the time to drain is over.
 func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
@@ -280,7 +307,7 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(), SpoolDir: s.spoolDir,
 		Commands: s.c.Commands, Units: s.c.Workers, Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
 		Threshold: s.c.Threshold, Overlap: s.c.Overlap, Deletes: s.c.Deletes, VerifyTimeout: s.c.VerifyTimeout,
-		Pseudonym: *s.pseudonym, Version: build().Version, Health: s.health, Log: s.log,
+		LockMode: s.c.LockMode, Pseudonym: *s.pseudonym, Version: build().Version, Health: s.health, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -298,7 +325,7 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	ended := make([]error, 2)
 	loops.Go(func() {
 		ended[0] = q.ServeCommands(ctx, work, natsq.Loop{Slots: s.c.Commands, Ready: s.health.Ready, Handle: func(ctx context.Context, d delivery.Delivery) delivery.Disposition {
-			return s.metrics.countDelivery(queueCommands, func() delivery.Disposition { return h.Command(ctx, d) })
+			return s.metrics.countDelivery(queueCommands, d.Delivered, func() delivery.Disposition { return h.Command(ctx, d) })
 		}})
 	})
 	loops.Go(func() {
@@ -338,6 +365,25 @@ func (s *service) expireTraces(ctx context.Context, q *natsq.Queue) {
 // back, for which the rest is left.
 func finishTime(drain time.Duration) time.Duration { return drain - min(drain/4, 5*time.Second) }
 
+// learnStore asks the store what it knows, until it has an answer. No work is taken before.
+func (s *service) learnStore(ctx context.Context) error {
+	if s.learned.Load() {
+		return nil
+	}
+	if err := s.checkMetadata(ctx); err != nil {
+		return err
+	}
+	err := s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))
+	if errors.Is(err, sink.ErrNotKept) {
+		return fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("try what the store knows: %w", err)
+	}
+	s.learned.Store(true)
+	return nil
+}
+
 // probes are the checks of all dependencies of this process.
 func (s *service) probes(pingNATS func(context.Context) error, secrets func() *natsq.Queue) []probe {
 	r := s.intervals
@@ -351,6 +397,7 @@ func (s *service) probes(pingNATS func(context.Context) error, secrets func() *n
 			if err == nil {
 				err = s.learnStore(ctx)
 			}
+			s.monitor.note(delivery.DependencyStorage, s.store.Notes()...)
 			if q := secrets(); err == nil && q != nil {
 				err = s.ownPrefix(ctx, q)
 			}

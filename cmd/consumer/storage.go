@@ -137,14 +137,10 @@ func (s *service) stores() []*sink.Store {
 	return []*sink.Store{s.store, s.work}
 }
 
-// learnStore asks the store whether it keeps metadata, which it has to, and whether it honors
-// If-None-Match, until it has an answer. No work is taken before.
-func (s *service) learnStore(ctx context.Context) error {
-	if s.learned.Load() {
-		return nil
-	}
+// checkMetadata makes sure that the buckets keep the metadata of objects, where the seals are.
+func (s *service) checkMetadata(ctx context.Context) error {
 	for _, store := range s.stores() {
-		kept, err := store.KeepsMetadata(ctx, sink.Key(s.c.Prefix+".probe-metadata"))
+		kept, err := store.KeepsMetadata(ctx, sink.Key(s.c.Prefix+probeKey+"-metadata"))
 		if err != nil {
 			return fmt.Errorf("try to store metadata: %w", err)
 		}
@@ -153,16 +149,5 @@ func (s *service) learnStore(ctx context.Context) error {
 				"Have the store, or the proxy before it, keep 1 KiB of metadata for each object", store.Bucket())
 		}
 	}
-	honored, err := s.work.Conditional(ctx, sink.Key(s.c.Prefix+".probe"))
-	if err != nil {
-		return fmt.Errorf("try a conditional write: %w", err)
-	}
-	if !honored {
-		s.store.LookFirst()
-		s.work.LookFirst()
-		s.log.Warn().Str("bucket", s.c.Bucket).
-			Msg("store ignores If-None-Match: checking each key before writing and each bundle after; a command may fail when replicas write the same key at once")
-	}
-	s.learned.Store(true)
 	return nil
 }

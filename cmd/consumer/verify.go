@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/rs/zerolog"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
@@ -20,7 +20,7 @@ import (
 )
 
 type verifyCmd struct {
-	Where  []string    `arg:"" name:"where" help:"A folder that holds a bundle, or s3://bucket/prefix/ of one."`
+	Where  []string    `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds a bundle, or several in folders of it."`
 	Output string      `name:"output" short:"o" enum:"table,json" default:"table" placeholder:"FORMAT" help:"table or json; default ${default}."`
 	Key    string      `name:"key" placeholder:"FILE" help:"Public key for the receipt's signature (not supported yet)."`
 	S3     storeAccess `embed:"" group:"Storage, for s3://:"`
@@ -29,7 +29,8 @@ type verifyCmd struct {
 // Help implements kong.HelpProvider.
 func (verifyCmd) Help() string {
 	return "Reads every file of each bundle. Checks that it holds what its manifests list, and that receipt, summary, request, inventory, plan, ledger and records agree. " +
-		"Exits 0 when all are ok, 4 when one failed, 6 when one could not be checked completely, 5 when storage is not reachable."
+		"Of a place that holds several bundles it checks each. Of a BagIt bag that another tool made it checks the manifests alone, and says so. " +
+		"Exits 0 when all are ok, 4 when one failed; else 5 when storage is not reachable; else 6 when one could not be checked completely."
 }
 
 // verified is the result for one place, as -o json prints it.
@@ -52,6 +53,9 @@ type verified struct {
 	LedgerLines   int64            `json:"ledger_lines"`
 	LedgerHead    string           `json:"ledger_head,omitempty"`
 	Failure       *verify.Failure  `json:"failure,omitempty"`
+	Plain         *verify.Plain    `json:"plain,omitempty"` // of a bag that another tool made
+
+	Retention *sink.ReceiptRetention `json:"retention,omitempty"` // as the receipt says
 }
 
 // Run checks each place and prints what it found. Its error is the worst result.
@@ -59,28 +63,22 @@ func (c verifyCmd) Run(p *program) error {
 	if c.Key != "" {
 		return fmt.Errorf("%w: --key is not supported yet", errUsage)
 	}
-	var worst error
-	var all []verified
-	for _, where := range c.Where {
-		src, err := c.source(p.ctx, p.env, where)
-		if err != nil {
-			return err
-		}
-		show := newReading(p.stderr, where)
-		r, err := verify.Bag(p.ctx, src, verify.Options{Progress: show.progress})
-		show.end()
-		if err != nil && (r.Files == 0 || p.ctx.Err() != nil) { // nothing was found, or the user gave up
-			return fmt.Errorf("verify %s: %w", where, markUnreachable(err))
-		}
-		v := describeReport(where, r)
-		if err != nil {
-			v.Unread = bagfile.Printable(err.Error())
-		}
-		all = append(all, v)
-		worst = worse(worst, r.Result)
+	places, err := c.open(p)
+	defer closeAll(places)
+	if err != nil {
+		return err
 	}
-	for _, v := range all {
-		if c.Output == "json" { // one object a place
+	show := newReadings(p.stderr)
+	results, remarks, worst, err := c.check(p, places, show)
+	show.end()
+	if err != nil {
+		return err
+	}
+	for _, remark := range remarks {
+		fmt.Fprintf(p.stderr, "consumer: %s\n", bagfile.Printable(remark))
+	}
+	for _, v := range results {
+		if c.Output == "json" { // one object a bundle
 			if err := printJSON(p.stdout, v); err != nil {
 				return err
 			}
@@ -94,54 +92,19 @@ func (c verifyCmd) Run(p *program) error {
 	return nil
 }
 
-// source opens a place that holds a bundle.
-func (c verifyCmd) source(ctx context.Context, env *environ, where string) (verify.Source, error) {
-	if rest, ok := strings.CutPrefix(where, "s3://"); ok {
-		bucket, prefix, _ := strings.Cut(rest, "/")
-		if bucket == "" || prefix == "" {
-			return nil, fmt.Errorf("%w: %s: a bundle is at s3://bucket/prefix/", errUsage, where)
-		}
-		if !strings.HasSuffix(prefix, "/") {
-			prefix += "/"
-		}
-		bad := env.unknown()
-		access := c.S3.config(&bad)
-		if err := bad.err(); err != nil {
-			return nil, err
-		}
-		api, err := s3Client(ctx, access, nil)
-		if err != nil {
-			return nil, err
-		}
-		return verify.Stored(sink.NewStore(api, sink.StoreOptions{Bucket: bucket, Log: zerolog.Nop()}), sink.Key(prefix)), nil
-	}
-	if scheme, _, ok := strings.Cut(where, "://"); ok {
-		return nil, fmt.Errorf("%w: %s: a bundle is in a folder or at s3://bucket/prefix/; %s:// is not supported", errUsage, where, scheme)
-	}
-	info, err := os.Stat(where)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", errUsage, err)
-	case !info.IsDir() && strings.HasSuffix(strings.ToLower(where), ".zip"):
-		return nil, fmt.Errorf("%w: %s: .zip is not supported yet; unpack it and name the folder", errUsage, where)
-	case !info.IsDir():
-		return nil, fmt.Errorf("%w: %s is not a folder", errUsage, where)
-	}
-	return verify.Dir(where), nil
-}
-
 func describeReport(where string, r verify.Report) verified {
 	v := verified{
 		Where: where, Result: r.Result, Files: r.Files, Bytes: r.Bytes,
 		Problems: r.Problems, Omitted: r.Omitted,
 		Signature: r.Signature, ReceiptSHA256: r.ReceiptSHA256,
-		LedgerLines: r.Ledger.Lines, LedgerHead: r.Ledger.Head, Failure: r.Failure,
+		LedgerLines: r.Ledger.Lines, LedgerHead: r.Ledger.Head, Failure: r.Failure, Plain: r.Plain,
 	}
 	if v.Problems == nil {
 		v.Problems = []verify.Problem{}
 	}
 	if says := r.Receipt; says != nil {
 		v.CommandID, v.Action, v.Outcome, v.Exceptions, v.Reference, v.MadeAt = says.CommandID, says.Action, says.Outcome, says.Exceptions, says.Reference, says.URI
+		v.Retention = says.Retention
 	}
 	return v
 }
@@ -149,11 +112,20 @@ func describeReport(where string, r verify.Report) verified {
 // print prints the result for people.
 func (v verified) print(w io.Writer) {
 	fmt.Fprintf(w, "%s: %s\n", bagfile.Printable(v.Where), v.Result)
+	if v.Plain != nil {
+		v.printPlain(w)
+		return
+	}
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	if v.CommandID != "" {
 		fmt.Fprintf(t, "  command\t%s, %s\n", v.CommandID, v.Action)
 		fmt.Fprintf(t, "  outcome\t%s, %d exceptions\n", v.Outcome, v.Exceptions)
 		fmt.Fprintf(t, "  made at\t%s\n", strconv.Quote(v.MadeAt))
+	}
+	if kept := v.Retention; kept != nil && kept.Lapsed {
+		fmt.Fprintf(t, "  retention\tnone: its time was over when the bundle was made\n")
+	} else if kept != nil {
+		fmt.Fprintf(t, "  retention\t%s, by its receipt\n", sink.Retention{Mode: kept.Mode, Until: kept.RetainUntil})
 	}
 	if v.Reference != "" {
 		fmt.Fprintf(t, "  reference\t%s\n", strconv.Quote(v.Reference))
@@ -174,8 +146,29 @@ func (v verified) print(w io.Writer) {
 	if f := v.Failure; f != nil {
 		fmt.Fprintf(t, "  failure\t%s: %s\n", f.Code, strconv.Quote(f.Message))
 	}
+	v.printFindings(t)
+	t.Flush()
+}
+
+// printPlain prints the result of a bag that another tool made: it proves no export and no delete.
+func (v verified) printPlain(w io.Writer) {
+	said := map[verify.Result]string{verify.OK: "manifests ok", verify.Failed: "the problems are below", verify.Inconclusive: "not all could be checked"}
+	fmt.Fprintf(w, "  a BagIt bag that cvconsumer did not make: %s; it proves no export and no delete\n", said[v.Result])
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintf(t, "  version\t%s, tag files in %s\n", v.Plain.Version, bagfile.Printable(v.Plain.Encoding))
+	fmt.Fprintf(t, "  manifests\t%s\n", strings.Join(v.Plain.Algorithms, ", "))
+	fmt.Fprintf(t, "  files\t%d (%s)\n", v.Files, humanBytes(v.Bytes))
+	for _, one := range v.Plain.Notes {
+		fmt.Fprintf(t, "  note\t%s: %s\n", one.Path, one.What)
+	}
+	v.printFindings(t)
+	t.Flush()
+}
+
+// printFindings prints what is wrong, and what was not read.
+func (v verified) printFindings(t io.Writer) {
 	for _, one := range v.Problems {
-		fmt.Fprintf(t, "  problem\t%s: %s\n", one.Path, one.What)
+		fmt.Fprintf(t, "  problem\t%s: %s\n", cmp.Or(one.Path, "all of it"), one.What)
 	}
 	if v.Omitted > 0 {
 		fmt.Fprintf(t, "  problem\tand %d more\n", v.Omitted)
@@ -183,55 +176,44 @@ func (v verified) print(w io.Writer) {
 	if v.Unread != "" {
 		fmt.Fprintf(t, "  not read\t%s\n", v.Unread)
 	}
-	t.Flush()
 }
 
-// reading shows how far the verification of one place is, on a terminal.
-type reading struct {
+// readings shows how far the verification of each bundle is, on a terminal.
+type readings struct {
 	bars *mpb.Progress // nil without a terminal
-	bar  *mpb.Bar
-	name string
 }
 
-func newReading(w io.Writer, where string) *reading {
-	r := &reading{name: bagfile.Printable(where)}
+func newReadings(w io.Writer) *readings {
 	if f, ok := w.(*os.File); ok && isTerminal(f) {
-		r.bars = mpb.New(mpb.WithOutput(w), mpb.WithWidth(48))
+		return &readings{mpb.New(mpb.WithOutput(w), mpb.WithWidth(48))}
 	}
-	return r
+	return &readings{}
 }
 
-// progress shows a step.
-func (r *reading) progress(p verify.Progress) {
+// of is what hears of one bundle's progress, and what to call when that is over.
+func (r *readings) of(where string) (progress func(verify.Progress), end func()) {
 	if r.bars == nil {
-		return
+		return nil, func() {}
 	}
-	if r.bar == nil {
-		r.bar = r.bars.AddBar(p.AllBytes, mpb.PrependDecorators(decor.Name(r.name+" ")), mpb.AppendDecorators(decor.CountersKibiByte("% .1f of % .1f")))
+	var bar *mpb.Bar
+	progress = func(p verify.Progress) {
+		if bar == nil {
+			bar = r.bars.AddBar(p.AllBytes, mpb.PrependDecorators(decor.Name(bagfile.Printable(where)+" ")), mpb.AppendDecorators(decor.CountersKibiByte("% .1f of % .1f")))
+		}
+		bar.SetCurrent(p.Bytes)
 	}
-	r.bar.SetCurrent(p.Bytes)
+	return progress, func() {
+		if bar != nil {
+			bar.Abort(true)
+		}
+	}
 }
 
-// end removes the bar before the result is printed.
-func (r *reading) end() {
-	if r.bar != nil {
-		r.bar.Abort(true)
-	}
+// end removes the bars before results are printed.
+func (r *readings) end() {
 	if r.bars != nil {
 		r.bars.Wait()
 	}
-}
-
-// worse keeps the more serious of an earlier result and a new one: failed, then inconclusive, then
-// ok.
-func worse(before error, r verify.Result) error {
-	switch {
-	case r == verify.Failed:
-		return errVerifyFailed
-	case r == verify.Inconclusive && before == nil:
-		return errInconclusive
-	}
-	return before
 }
 
 // markUnreachable marks errors that say that something needed could not be reached, for the exit

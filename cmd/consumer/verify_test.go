@@ -57,6 +57,10 @@ func TestVerifyWithoutLengths(t *testing.T) {
 		t.Fatalf("behind the gateway: exit %d, %+v\n%s", code, gate, errs)
 	}
 	f.config.S3.Endpoint = f.store.Endpoint
+	command := strings.TrimSuffix(place, "export/")
+	if code, v, errs := f.verifyJSON(t, command); code != exitDone || v.Where != place || !strings.Contains(errs, command+" holds 1 bundles") {
+		t.Errorf("all of the command: exit %d, %+v\n%s", code, v, errs)
+	}
 	for _, where := range []string{dir, place} {
 		code, other, errs := f.verifyJSON(t, where)
 		if code != exitDone || other.Result != verify.OK || other.Files != gate.Files || other.Bytes != gate.Bytes || other.LedgerHead != gate.LedgerHead {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"syscall"
 )
 
@@ -28,6 +29,15 @@ func Open(path string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// OpenToAll reports whether every user of this machine may read a file, or what a link leads to,
+// as far as its own mode says. A file that cannot be looked at is not open, and neither is any where
+// files have no such modes.
+func OpenToAll(path string) bool {
+	const others = 0o004
+	info, err := os.Stat(path)
+	return err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&others != 0
 }
 
 // Read is the content of a regular file of at most MaxBytes.

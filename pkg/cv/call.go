@@ -118,6 +118,10 @@ func (c *Client) try(ctx context.Context, k call, req *http.Request, attempt int
 		c.pace.recover()
 	}
 	if err := checkResponse(k.op, resp, c.now(), secrets); err != nil {
+		var e *Error
+		if req.Header.Get(tokenHeader) != "" && resp.StatusCode == http.StatusForbidden && errors.As(err, &e) {
+			e.role = roleFor(k)
+		}
 		return err
 	}
 	if err := consume(resp); err != nil {
@@ -238,11 +242,11 @@ func is401(err error) bool {
 
 // renewed reports whether the credential has changed since a request was refused with it.
 func (c *Client) renewed(ctx context.Context, req *http.Request) bool {
-	kept, ok := c.cred.(interface{ forget() })
+	kept, ok := c.cred.(interface{ forget(context.Context) })
 	if !ok {
 		return false
 	}
-	kept.forget()
+	kept.forget(ctx)
 	again := &http.Request{Header: http.Header{}}
 	return c.cred.Apply(ctx, again) == nil && !slices.Equal(secretsOf(again), secretsOf(req))
 }

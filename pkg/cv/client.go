@@ -127,6 +127,10 @@ func New(endpoint string, cred Credential, o Options) (*Client, error) {
 	return c, nil
 }
 
+// Pace is how many calls a second the client allows itself now: Options.MaxRPS, or less after
+// it was throttled.
+func (c *Client) Pace() float64 { return float64(c.pace.limiter.Limit()) }
+
 // CloseIdleConnections closes connections that are not in use.
 func (c *Client) CloseIdleConnections() {
 	for _, t := range [...]http.RoundTripper{c.api, c.blob} {

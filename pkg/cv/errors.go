@@ -58,9 +58,10 @@ type Error struct {
 	RetryAfter time.Duration // the wait the service asked for, at most 5 minutes; 0 when it did not
 	Err        error         // what lies below, when it is not the service's answer
 
-	gateway bool // the gateway's error shape
-	broken  bool // the answer broke off before its code
-	longer  bool // the service asked for a longer wait than RetryAfter
+	gateway bool   // the gateway's error shape
+	broken  bool   // the answer broke off before its code
+	longer  bool   // the service asked for a longer wait than RetryAfter
+	role    string // the role that allows the call, of a 403 to an identity of Entra ID
 }
 
 // opBlob names downloads from storage.
@@ -81,6 +82,9 @@ func (e *Error) Error() string {
 	}
 	if e.Err != nil {
 		b.WriteString(": " + clean(e.Err.Error()))
+	}
+	if e.role != "" && e.Code != codeReadOnly {
+		b.WriteString(": the identity needs the role " + e.role + " on the resource")
 	}
 	if e.longer {
 		fmt.Fprintf(&b, " (retry after %s, though the service asked for longer)", e.RetryAfter)

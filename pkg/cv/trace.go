@@ -19,8 +19,8 @@ type Call struct {
 	RequestID string // as the service names the exchange
 	// Date is the service's clock, as the answer has it, to the second; zero where it has none.
 	Date time.Time
-	// Credential identifies the credential of the call. It follows from the secret alone: keep it
-	// under a keyed hash only.
+	// Credential identifies the credential of the call. That of a key follows from the key alone:
+	// keep it under a keyed hash only.
 	Credential CredentialID
 	Err        error // why the try failed; nil when it did not
 }

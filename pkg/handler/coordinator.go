@@ -177,7 +177,7 @@ func (r *run) proceed(ctx context.Context) (*settlement, error) {
 	if r.job.Cancel != nil {
 		return r.cancelled(ctx)
 	}
-	for _, step := range []func(context.Context) (*settlement, error){r.validate, r.publishAccepted, r.waitForTurn, r.waitForPlans, r.yieldToOwnAttempt, r.takeSlot, r.take} {
+	for _, step := range []func(context.Context) (*settlement, error){r.validate, r.publishAccepted, r.checkObjectLock, r.waitForTurn, r.waitForPlans, r.yieldToOwnAttempt, r.takeSlot, r.take} {
 		if settled, err := step(ctx); settled != nil || err != nil {
 			return settled, err
 		}

@@ -32,6 +32,7 @@ type scenario struct {
 	until     string                   // the last effect to cut at begins so; empty: the last of all
 	fill      func(api *cvtest.Server) // makes the account; the same one each time
 	configure func(*handler.Config)    // changes the settings of its replicas
+	locked    bool                     // the bucket has Object Lock
 	// check looks at a finished command: undisturbed, and after each cut. The common things are
 	// checked already: exactly one terminal event, a terminal job, the command and its units gone,
 	// every bag whole and nothing beside it.
@@ -67,7 +68,7 @@ func stepClock() func() time.Time {
 func (s scenario) world(t *testing.T, differs ...func(*worldOptions)) *world {
 	t.Helper()
 	o := worldOptions{
-		api: cvtest.Options{Seed: cutSeed}, bucket: sinktest.BucketOptions{Versioned: true}, now: stepClock(), ackWait: redelivery,
+		api: cvtest.Options{Seed: cutSeed}, bucket: sinktest.BucketOptions{Versioned: true, Locked: s.locked}, now: stepClock(), ackWait: redelivery,
 		store: sink.StoreOptions{MultipartAbove: 64 << 10}, // models go by multipart, nothing else does
 	}
 	for _, differ := range differs {

@@ -139,6 +139,8 @@ type Config struct {
 
 	Threshold, Overlap float64 // of GetIterationPerformance, default DefaultThreshold and DefaultOverlap
 
+	LockMode string // of retentions: default sink.Governance
+
 	Deletes       contract.DeletePolicy // default DeletesEnabled
 	VerifyTimeout time.Duration         // for a deletion to be seen in the service, default DefaultVerifyTimeout
 
@@ -220,6 +222,7 @@ func (c Config) withDefaults() Config {
 	if c.Wait == nil {
 		c.Wait = sleep
 	}
+	c.LockMode = orDefault(c.LockMode, sink.Governance)
 	c.Deletes = orDefault(c.Deletes, contract.DeletesEnabled)
 	c.VerifyTimeout = orDefault(c.VerifyTimeout, DefaultVerifyTimeout)
 	c.Commands = orDefault(c.Commands, DefaultCommands)
@@ -279,8 +282,17 @@ func (h *Handler) bags(ctx context.Context, c contract.Command, log zerolog.Logg
 	}
 	return bag.Bags{
 		Store: h.cfg.Store, Work: h.cfg.Work, Layout: layout, Prefix: h.cfg.Prefix, SpoolDir: h.cfg.SpoolDir,
-		Command: c, Account: h.accounts.Of(c.Data.Resource), Log: log,
+		Command: c, Account: h.accounts.Of(c.Data.Resource), LockMode: h.cfg.LockMode, Now: h.cfg.Now, Log: log,
 	}.SealedBy(sealer), nil
+}
+
+// UnitKinds are the kinds of units that this build knows.
+func UnitKinds() []string {
+	var all []string
+	for _, k := range unit.Kinds() {
+		all = append(all, string(k))
+	}
+	return all
 }
 
 // UnitKind is the kind of the unit that a message of the work queue carries, as metrics name it:

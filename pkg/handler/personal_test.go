@@ -3,7 +3,9 @@ package handler_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +39,123 @@ func (w *world) recordMessages(t *testing.T) *publishedMessages {
 		t.Cleanup(func() { _ = sub.Unsubscribe() })
 	}
 	return o
+}
+
+// publishedNowhere is what must not be told, and to whom it was not.
+type publishedNowhere struct{ values, secrets []string }
+
+// check fails when a content has a secret, or a value in any form.
+func (p publishedNowhere) check(t *testing.T, where string, content []byte) {
+	t.Helper()
+	for _, secret := range p.secrets {
+		if bytes.Contains(content, []byte(secret)) {
+			t.Errorf("%s tells %q", where, secret)
+		}
+	}
+	for _, value := range p.values {
+		escaped := encode(t, value)
+		escaped = escaped[1 : len(escaped)-1]
+		twice := encode(t, string(escaped)) // a record in a string of a record
+		for _, form := range [][]byte{[]byte(value), escaped, twice[1 : len(twice)-1], []byte(url.QueryEscape(value)), []byte(url.PathEscape(value))} {
+			if bytes.Contains(content, form) {
+				t.Errorf("%s tells the value %q", where, value)
+				break
+			}
+		}
+	}
+}
+
+// checkMessages checks all messages but commands and dead letters, of which only the headers; it
+// fails when none of a kind was seen.
+func (p publishedNowhere) checkMessages(t *testing.T, heard *publishedMessages, kinds ...string) {
+	t.Helper()
+	heard.mu.Lock()
+	defer heard.mu.Unlock()
+	seen := map[string]bool{}
+	for _, m := range heard.messages {
+		kind := strings.Join(strings.Split(m.Subject, ".")[:2], ".")
+		seen[kind] = true
+		if kind == "cv.commands" || kind == "cv.dead" {
+			for name, values := range m.Header {
+				p.check(t, m.Subject+" "+name, []byte(strings.Join(values, "\n")))
+			}
+			continue
+		}
+		p.check(t, m.Subject, []byte(m.Subject))
+		p.check(t, m.Subject, m.Data)
+	}
+	for _, kind := range kinds {
+		if !seen[kind] {
+			t.Errorf("no message of %s was looked at", kind)
+		}
+	}
+}
+
+// sentRequests are all requests that replicas sent to the store: keys, metadata and tags, and the
+// bodies of writes.
+type sentRequests struct {
+	next http.RoundTripper
+	mu   sync.Mutex
+	sent []sentRequest
+}
+
+type sentRequest struct {
+	name   string // method and URL
+	header http.Header
+	body   []byte
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s *sentRequests) RoundTrip(req *http.Request) (*http.Response, error) {
+	r := sentRequest{name: req.Method + " " + req.URL.RequestURI(), header: req.Header.Clone()}
+	if req.Body != nil {
+		var err error
+		if r.body, err = io.ReadAll(req.Body); err != nil {
+			return nil, err
+		}
+		_ = req.Body.Close()
+		req = req.Clone(req.Context())
+		req.Body = io.NopCloser(bytes.NewReader(r.body))
+	}
+	s.mu.Lock()
+	s.sent = append(s.sent, r)
+	s.mu.Unlock()
+	return s.next.RoundTrip(req)
+}
+
+// hasRecords reports whether a request writes records of images, which have the values of those
+// that were asked for.
+func (r sentRequest) hasRecords() bool {
+	return strings.Contains(r.name, "/images.jsonl") || strings.Contains(r.name, "/.work/units/")
+}
+
+// checkSent checks all requests; records of images may have the one value that was asked for.
+func (p publishedNowhere) checkSent(t *testing.T, s *sentRequests, askedFor string) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tagged, sealed := 0, 0
+	for _, r := range s.sent {
+		r.header.Del("Authorization") // a signature; what it signs with is looked for below
+		if r.header.Get("X-Amz-Tagging") != "" {
+			tagged++
+		}
+		if r.header.Get("X-Amz-Meta-Cv-Seal") != "" {
+			sealed++
+		}
+		p.check(t, r.name, []byte(r.name))
+		for name, values := range r.header {
+			p.check(t, r.name+", "+name, []byte(strings.Join(values, "\n")))
+		}
+		body := r.body
+		if r.hasRecords() {
+			body = bytes.ReplaceAll(body, []byte(`"subject":"`+askedFor+`"`), nil)
+		}
+		p.check(t, r.name+", body", body)
+	}
+	if tagged == 0 || sealed == 0 {
+		t.Errorf("of %d requests %d had tags, and %d metadata", len(s.sent), tagged, sealed)
+	}
 }
 
 // Values of image_metadata are personal data, and keys and signed links are secrets. The former are
@@ -114,25 +233,7 @@ func TestMetadataValuesAndSecretsAreToldToNobody(t *testing.T) {
 			r.stop()
 			look()
 
-			secrets := []string{w.api.Key(), w.s3.SecretKey, "sig=", "Authorization"}
-			told := func(where string, content []byte) {
-				for _, secret := range secrets {
-					if bytes.Contains(content, []byte(secret)) {
-						t.Errorf("%s tells %q", where, secret)
-					}
-				}
-				for _, value := range values {
-					escaped := encode(t, value)
-					escaped = escaped[1 : len(escaped)-1]
-					twice := encode(t, string(escaped)) // a record in a string of a record
-					for _, form := range [][]byte{[]byte(value), escaped, twice[1 : len(twice)-1]} {
-						if bytes.Contains(content, form) {
-							t.Errorf("%s tells the value %q", where, value)
-							break
-						}
-					}
-				}
-			}
+			nowhere := publishedNowhere{values, []string{w.api.Key(), w.s3.SecretKey, "sig=", "Authorization"}}
 			records := 0
 			for name, content := range objects {
 				if strings.HasSuffix(name, "/images.jsonl") || strings.Contains(name, "/.work/units/") {
@@ -140,32 +241,13 @@ func TestMetadataValuesAndSecretsAreToldToNobody(t *testing.T) {
 					// The values of images that were not asked for are not recorded at all.
 					content = bytes.ReplaceAll(content, []byte(`"subject":"`+values[0]+`"`), nil)
 				}
-				told(name, content)
+				nowhere.check(t, name, content)
 			}
 			if records == 0 {
 				t.Error("no image record was looked at")
 			}
-			heard.mu.Lock()
-			defer heard.mu.Unlock()
-			kinds := map[string]int{}
-			for _, m := range heard.messages {
-				kind := strings.Join(strings.Split(m.Subject, ".")[:2], ".")
-				kinds[kind]++
-				if kind == "cv.commands" || kind == "cv.dead" {
-					for name, values := range m.Header {
-						told(m.Subject+" "+name, []byte(strings.Join(values, "\n")))
-					}
-					continue
-				}
-				told(m.Subject, []byte(m.Subject))
-				told(m.Subject, m.Data)
-			}
-			for _, kind := range []string{"cv.commands", "cv.dead", "cv.events", "cv.work", "cv.ledger", "$KV.CV_JOBS"} {
-				if kinds[kind] == 0 {
-					t.Errorf("no message of %s was looked at", kind)
-				}
-			}
-			told("the log", []byte(w.log.String()))
+			nowhere.checkMessages(t, heard, "cv.commands", "cv.dead", "cv.events", "cv.work", "cv.ledger", "$KV.CV_JOBS")
+			nowhere.check(t, "the log", []byte(w.log.String()))
 			if !strings.Contains(w.log.String(), "missing") {
 				t.Error("the log holds nothing to be looked at")
 			}
@@ -177,6 +259,66 @@ func TestMetadataValuesAndSecretsAreToldToNobody(t *testing.T) {
 			}
 			if key != nil && pseudonym.Value(values[0]) == pseudonym.Value(values[1]) {
 				t.Error("two values have one pseudonym")
+			}
+		})
+	}
+}
+
+// Deletes by metadata tell no value either: not in the plan, the ledger, the certificate or the
+// evidence of a failure, nor in keys, metadata and tags of objects. A dry run, a delete after an
+// export, one that fails half-way and one that is refused leave a pseudonym, or none.
+func TestMetadataValuesOfDeletesAreToldToNobody(t *testing.T) {
+	t.Parallel()
+	for name, key := range map[string][]byte{"without a key": nil, "with a key": []byte("a key of the operator's")} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 6}})
+			heard := w.recordMessages(t)
+			sent := &sentRequests{next: w.s3.Transport()}
+			pseudonym := contract.NewPseudonymizer(key)
+			values := []string{"Jane Q. Public", `Zoë "Z" Ångström`, "4711-0815-secret"}
+			w.api.AddProject(cvtest.ProjectSpec{
+				Images: 4, Untagged: 2, Iterations: []cvtest.IterationSpec{{DropFromWorkspace: 1}}, ImageBytes: cvtest.Tiny,
+				Metadata: func(i int) map[string]string { return map[string]string{"subject": values[i%len(values)]} },
+			})
+			r := w.start(t, replicaOptions{faults: sinktest.NewFaults(sent), configure: func(o *handler.Config) {
+				noWait(o)
+				o.Pseudonym, o.MaxAttempts, o.Deletes = *pseudonym, 1, contract.DeletesEnabled
+			}})
+			by := func(value, more string) string {
+				return fmt.Sprintf(`{"all_projects":true,"image_metadata":{"subject":%s}%s}`, encode(t, value), more)
+			}
+			refuses := cvtest.Fault{Operation: "DeleteImages", Times: -1, Status: 400, Code: "BadRequest"}
+			for _, c := range []struct {
+				id, data string
+				fault    *cvtest.Fault
+				want     contract.Status
+			}{
+				{"planned", by(values[0], `,"dry_run":true`), &cvtest.Fault{Operation: "GetTaggedImages", Times: 2, Reset: true}, contract.StatusCompleted},
+				{"refused", by(values[0], `,"approved_plan":"`+strings.Repeat("0", 64)+`"`), nil, contract.StatusRefused},
+				{"broken", by(values[1], ""), &refuses, contract.StatusFailed},
+				{"erased", by(values[0], `,"export_first":true`), &cvtest.Fault{Operation: "DeleteImages", Times: 1, Status: 503}, contract.StatusCompleted},
+			} {
+				if c.fault != nil {
+					w.api.Fault(*c.fault)
+				}
+				if e := w.delete(t, c.id, c.data); e.Status != c.want {
+					t.Errorf("%s ended %s: %v", c.id, e.Status, e.Error)
+				}
+				w.api.ClearFaults()
+			}
+			r.stop()
+			nowhere := publishedNowhere{values, []string{w.api.Key(), w.s3.SecretKey, "sig="}}
+			nowhere.checkSent(t, sent, values[0])
+			nowhere.checkMessages(t, heard, "cv.commands", "cv.dead", "cv.events", "cv.work", "cv.ledger", "$KV.CV_JOBS")
+			nowhere.check(t, "the log", []byte(w.log.String()))
+			files := w.fetch(t, "")
+			for _, name := range []string{"planned/delete/evidence/plan.json", "broken/delete/evidence/failure.json", "erased/delete/index.html", "erased/export/receipt.json"} {
+				if len(files[name]) == 0 {
+					t.Errorf("%s is not there to be looked at", name)
+				}
+			}
+			if want := fmt.Sprintf(`"subject":%q`, pseudonym.Value(values[0])); !strings.Contains(string(files["erased/delete/receipt.json"]), want) {
+				t.Errorf("the receipt is %s, without %s", files["erased/delete/receipt.json"], want)
 			}
 		})
 	}

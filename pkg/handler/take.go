@@ -3,30 +3,34 @@ package handler
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
+
+// unknownHere is why this replica cannot go on with a command.
+const unknownHere = "this replica does not know the resource"
 
 // validate refuses a command that must not begin. Once an attempt was made it checks only that this
 // replica knows the resource.
 func (r *run) validate(ctx context.Context) (*settlement, error) {
 	known := r.client != nil
-	unknown := handBack(delivery.MaxDelay, "this replica does not know the resource")
 	if r.job.Attempted {
 		if !known {
-			return unknown, nil
+			return handBack(delivery.MaxDelay, unknownHere), nil
 		}
 		return nil, nil
 	}
-	refusal := r.h.cfg.Features.Unsupported(r.command)
 	now := r.h.cfg.Now()
 	if r.message.Time.After(now) {
 		now = r.message.Time
 	}
+	refusal := cmp.Or(r.h.cfg.Features.Unsupported(r.command), contract.RetentionOutOfRange(r.command, now))
 	switch limit := r.command.Data.NotAfter; {
 	case refusal != nil:
 	case limit != nil && now.After(*limit):
@@ -36,6 +40,12 @@ func (r *run) validate(ctx context.Context) (*settlement, error) {
 	default:
 		refusal = cmp.Or(contract.NotDeletable(r.command), r.h.cfg.Deletes.Refuse(r.command))
 	}
+	return r.refuse(ctx, refusal)
+}
+
+// refuse ends a command that must not begin; it goes on where there is no refusal. A command that
+// was begun by an attempt whose job was removed goes on, too.
+func (r *run) refuse(ctx context.Context, refusal *contract.Refusal) (*settlement, error) {
 	if refusal == nil {
 		return nil, nil
 	}
@@ -52,12 +62,36 @@ func (r *run) validate(ctx context.Context) (*settlement, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case begun && !known:
-		return unknown, nil
+	case begun && r.client == nil:
+		return handBack(delivery.MaxDelay, unknownHere), nil
 	case begun:
 		return nil, nil
 	}
 	return r.end(ctx, contract.EventData{Status: contract.StatusRefused, Error: refusal.Reason()})
+}
+
+// checkObjectLock refuses a command that asks for a retention which the bucket cannot keep, before
+// anything is stored. Where the service may not ask the bucket, the command waits for the operator.
+func (r *run) checkObjectLock(ctx context.Context) (*settlement, error) {
+	field := "retain_until"
+	switch d := r.command.Data; {
+	case r.job.Attempted, d.RetainUntil == nil && d.ExportRetainUntil == nil:
+		return nil, nil
+	case d.RetainUntil == nil:
+		field = "export_retain_until"
+	}
+	locks, err := r.bags.Store.Locks(ctx)
+	if errors.Is(err, sink.ErrMisconfigured) {
+		return r.handBackWaiting(ctx, &contract.Waiting{For: contract.WaitStorage, Detail: err.Error(), Since: r.h.cfg.Now().UTC()}, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look whether bundles can be locked: %w", err)
+	}
+	if locks {
+		return nil, nil
+	}
+	return r.refuse(ctx, r.command.Refuse(contract.CodePreconditionFailed, field, fmt.Sprintf(
+		"the bucket %s has no Object Lock, so no retention can be set: leave the field out, or have the operator use a bucket with Object Lock", r.bags.Store.Bucket())))
 }
 
 // hasDestructiveCalls reports whether the command's ledger tells of destructive calls.

@@ -57,21 +57,36 @@ func (b *Bag) Files() iter.Seq2[BagFile, error] {
 			yield(BagFile{}, errors.New("list bag: it is not sealed"))
 			return
 		}
-		for l, err := range ManifestLines(b.manifest.ReadSeeker()) {
+		for l, err := range b.lines() {
 			if err != nil {
 				yield(BagFile{}, fmt.Errorf("list bag: %w", err))
 				return
 			}
-			if !yield(BagFile{Path: l.Path, Bytes: b.payload[b.find(l.Path)].size}, nil) {
-				return
+			size := b.written[l.Path].size
+			if l.Path.IsPayload() {
+				size = b.payload[b.find(l.Path)].size
 			}
-		}
-		for _, l := range b.tags {
-			if !yield(BagFile{Path: l.Path, Bytes: b.written[l.Path].size}, nil) {
+			if !yield(BagFile{Path: l.Path, Bytes: size}, nil) {
 				return
 			}
 		}
 		yield(BagFile{Path: TagManifestFile, Bytes: b.written[TagManifestFile].size}, nil)
+	}
+}
+
+// lines yields the lines of both manifests of a sealed bag.
+func (b *Bag) lines() iter.Seq2[ManifestLine, error] {
+	return func(yield func(ManifestLine, error) bool) {
+		for l, err := range ManifestLines(b.manifest.ReadSeeker()) {
+			if !yield(l, err) || err != nil {
+				return
+			}
+		}
+		for _, l := range b.tags {
+			if !yield(l, nil) {
+				return
+			}
+		}
 	}
 }
 

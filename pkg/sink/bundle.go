@@ -50,6 +50,7 @@ type Bag struct {
 	written  map[Path]written // by put
 	kept     int64            // bytes of their contents
 	sealed   *SealedBag
+	locked   *Retention // of all that the manifests name; nil: none
 }
 
 // extent is the size of a file, known by the first half of its path's SHA-256: enough to
@@ -140,12 +141,19 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 	if err != nil {
 		return Object{}, fmt.Errorf("store %s: %w", path, err)
 	}
+	body.lock = b.locked
 	object, err := b.store.Put(ctx, b.root+Key(path), body)
 	if err != nil {
 		return Object{}, err
 	}
 	if object.SHA256 != body.SHA256 {
 		return Object{}, newError("store", object.Key, ErrMixed, "the store holds SHA-256 %s, this bag has %s", object.SHA256, body.SHA256)
+	}
+	if b.locked != nil {
+		// What the object was written with is read back, and set where the store ignored it then.
+		if err := b.takeBack(ctx, object, b.store.retain(ctx, object.Key, object.SHA256, *b.locked)); err != nil {
+			return Object{}, err
+		}
 	}
 	return object, b.keep(path, body)
 }
@@ -204,7 +212,7 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
 	if err := b.makeExact(ctx); err != nil {
 		return fail(err)
 	}
-	if b.store.looksFirst.Load() {
+	if b.store.lacks(conditions) {
 		if err := b.compareDigests(ctx); err != nil {
 			return fail(err)
 		}
@@ -351,9 +359,11 @@ func (b *Bag) compareDigests(ctx context.Context) error {
 	return nil
 }
 
-// PutReceipt stores receipt.json, the last object and the commit point of a bag that was sealed.
-// The statement's subjects must be the bag's manifests. ErrMixed when another receipt is there;
-// else errors as of Store.Put.
+// PutReceipt stores receipt.json, the last object and the commit point of a bag that was sealed: of
+// a locked one with the retention that Retain set on the others. The statement's subjects must be
+// the bag's manifests. How it is encrypted is read back. ErrMixed when another receipt is there;
+// ErrNotKept when it is not locked or encrypted as asked, and then it is removed; else errors as of
+// Store.Put.
 func (b *Bag) PutReceipt(ctx context.Context, statement []byte) (Object, error) {
 	if b.sealed == nil {
 		return Object{}, errors.New("store receipt: the bag is not sealed")
@@ -365,7 +375,11 @@ func (b *Bag) PutReceipt(ctx context.Context, statement []byte) (Object, error) 
 	if r.Subject[0].Digest["sha256"] != b.sealed.ManifestSHA256 || r.Subject[1].Digest["sha256"] != b.sealed.TagManifestSHA256 {
 		return Object{}, errors.New("store receipt: its subjects are not this bag's manifests")
 	}
-	return b.put(ctx, ReceiptFile, Bytes(statement, applicationJSON))
+	object, err := b.put(ctx, ReceiptFile, Bytes(statement, applicationJSON))
+	if err == nil && !object.Adopted {
+		err = b.takeBack(ctx, object, b.store.checkEncrypted(ctx, object.Key))
+	}
+	return object, err
 }
 
 // Close removes the bag's temporary file. What is stored stays.

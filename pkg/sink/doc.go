@@ -25,7 +25,9 @@
 //
 // Which file holds what:
 //
-//   - store.go, s3.go: Store and its client: settings, retries, and what a store ignores
+//   - store.go, s3.go: Store and its client: settings and retries
+//   - features.go, probe.go: what stores ignore or refuse, how that is learnt, and what is done
+//     instead
 //   - put.go, multipart.go, get.go, list.go, remove.go: one kind of request each; errors.go: what a
 //     store's refusal means; unanswered.go: requests whose caller has given up
 //   - bundle.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof; bagread.go:

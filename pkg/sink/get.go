@@ -93,13 +93,20 @@ func (s *Store) Head(ctx context.Context, key Key) (Object, error) {
 	if s.sealer != nil {
 		return s.Describe(ctx, key)
 	}
-	out, err := s.api.HeadObject(ctx, &s3.HeadObjectInput{
-		Bucket:       &s.o.Bucket,
-		Key:          aws.String(string(key)),
-		ChecksumMode: types.ChecksumModeEnabled,
-	}, checksumsAsHeaders)
+	var out *s3.HeadObjectOutput
+	err := s.offer(ctx, key, checksums, func(with feature) (err error) {
+		in := &s3.HeadObjectInput{Bucket: &s.o.Bucket, Key: aws.String(string(key))}
+		if with&checksums != 0 {
+			in.ChecksumMode = types.ChecksumModeEnabled
+		}
+		out, err = s.api.HeadObject(ctx, in, checksumsAsHeaders)
+		return wrapError(ctx, "look at object", key, err)
+	})
 	if err != nil {
-		return Object{}, wrapError(ctx, "look at object", key, err)
+		return Object{}, err
+	}
+	if s.lacks(lengths) {
+		out.ContentLength = nil
 	}
 	return object(key, out.ContentLength, out.ContentType, out.Metadata, out.ChecksumSHA256), nil
 }

@@ -45,8 +45,11 @@ const (
 	FailureFile      Path = "evidence/failure.json"
 )
 
-// payloadPrefix is where a bag's payload is.
-const payloadPrefix = "data/"
+// Where a bag's payload and its evidence are.
+const (
+	payloadPrefix  = "data/"
+	evidencePrefix = "evidence/"
+)
 
 // maxPrefixBytes leaves room for the longest path of a bag below S3's limit of 1024 bytes a key.
 const maxPrefixBytes = 512

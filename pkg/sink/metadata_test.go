@@ -32,8 +32,8 @@ func eachMeta(h http.Header, do func(name string)) {
 	}
 }
 
-// TestKeepsMetadata: a store is found out that drops metadata, cuts it, or names it otherwise; letter
-// case is no matter. Nothing is left of the look.
+// TestKeepsMetadata: a store is found out that drops metadata, cuts it, or names it otherwise;
+// letter case is no matter. Nothing is left of the look.
 func TestKeepsMetadata(t *testing.T) {
 	server := sinktest.Shared(t)
 	for name, c := range map[string]struct {

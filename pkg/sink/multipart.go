@@ -35,41 +35,32 @@ func partBytes(size, want int64) int64 {
 // putMultipart uploads a body in parts and completes the upload only if nothing is at the key (else
 // ErrConflict). It holds no part in memory: each is read twice, for its digest and for the wire. An
 // upload that fails is aborted; what a dying process leaves is aborted by RemoveAll.
-func (s *Store) putMultipart(ctx context.Context, key Key, body Body) (err error) {
-	create := &s3.CreateMultipartUploadInput{
-		Bucket:            &s.o.Bucket,
-		Key:               aws.String(string(key)),
-		ContentType:       &body.ContentType,
-		Metadata:          metadata(body.Meta, ""),
-		ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
-	}
-	create.ServerSideEncryption, create.SSEKMSKeyId = s.encryption()
-	created, err := s.api.CreateMultipartUpload(ctx, create, checksumsAsHeaders)
+func (s *Store) putMultipart(ctx context.Context, key Key, body Body) error {
+	return s.offer(ctx, key, checksums|conditions, func(with feature) error { return s.upload(ctx, key, body, with) })
+}
+
+// upload makes one upload of a body.
+func (s *Store) upload(ctx context.Context, key Key, body Body, with feature) (err error) {
+	id, err := s.beginUpload(ctx, key, body, with)
 	if err != nil {
-		return wrapError(ctx, "begin upload of object", key, err)
-	}
-	if aws.ToString(created.UploadId) == "" { // a part sent without it would be taken for the object
-		return newError("begin upload of object", key, ErrUnavailable, "the store began an upload and does not say which")
+		return err
 	}
 	defer func() {
 		if err != nil {
-			s.abort(ctx, key, created.UploadId)
+			s.abort(ctx, key, id)
 		}
 	}()
-	if err := s.checkEncryption("begin upload of object", key, created.ServerSideEncryption); err != nil {
-		return err
-	}
-	parts, err := s.uploadParts(ctx, key, created.UploadId, body)
+	parts, confirmed, err := s.uploadParts(ctx, key, id, body, with)
 	if err != nil {
 		return err
 	}
 	complete := &s3.CompleteMultipartUploadInput{
 		Bucket:          &s.o.Bucket,
 		Key:             aws.String(string(key)),
-		UploadId:        created.UploadId,
+		UploadId:        id,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	}
-	if !s.looksFirst.Load() {
+	if with&conditions != 0 {
 		complete.IfNoneMatch = aws.String("*")
 	}
 	_, err = s.api.CompleteMultipartUpload(ctx, complete, checksumsAsHeaders)
@@ -80,54 +71,97 @@ func (s *Store) putMultipart(ctx context.Context, key Key, body Body) (err error
 		// repeated. Put looks at the key, and repeats the upload when nothing is there.
 		return &Error{Op: "complete upload of object", Key: key, Err: err, kind: ErrConflict}
 	}
-	return err
+	if err != nil || confirmed {
+		return err
+	}
+	return s.readBack(ctx, key, body, with)
 }
 
-// uploadParts sends the parts of a body one after the other.
-func (s *Store) uploadParts(ctx context.Context, key Key, upload *string, body Body) ([]types.CompletedPart, error) {
+// beginUpload begins an upload of a body at key, and gives its id. One without an id, or without
+// the encryption asked for, is an error.
+func (s *Store) beginUpload(ctx context.Context, key Key, body Body, with feature) (*string, error) {
+	const op = "begin upload of object"
+	in := &s3.CreateMultipartUploadInput{
+		Bucket:      &s.o.Bucket,
+		Key:         aws.String(string(key)),
+		ContentType: &body.ContentType,
+		Metadata:    metadata(body.Meta, ""),
+	}
+	in.ServerSideEncryption, in.SSEKMSKeyId = s.encryption()
+	in.Tagging = s.tagging(key)
+	if with&checksums != 0 {
+		in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256
+	}
+	out, err := s.api.CreateMultipartUpload(ctx, in, checksumsAsHeaders)
+	if err != nil {
+		return nil, wrapError(ctx, op, key, err)
+	}
+	if aws.ToString(out.UploadId) == "" { // a part sent without it would be taken for the object
+		return nil, newError(op, key, ErrUnavailable, "the store began an upload and does not say which")
+	}
+	if err := s.checkEncryption(op, key, out.ServerSideEncryption, out.SSEKMSKeyId); err != nil {
+		s.abort(ctx, key, out.UploadId)
+		return nil, err
+	}
+	return out.UploadId, nil
+}
+
+// uploadParts sends the parts of a body one after the other. confirmed reports whether the store
+// answered with the checksum of each.
+func (s *Store) uploadParts(ctx context.Context, key Key, upload *string, body Body, with feature) (parts []types.CompletedPart, confirmed bool, err error) {
 	const op = "upload part of object"
 	size := partBytes(body.Size, s.o.PartBytes)
 	whole := sha256.New()
-	parts := make([]types.CompletedPart, 0, (body.Size+size-1)/size)
+	parts = make([]types.CompletedPart, 0, (body.Size+size-1)/size)
+	confirmed = true
 	for off := int64(0); off < body.Size; off += size {
 		section := &section{r: body.R, base: off, size: min(size, body.Size-off)}
 		sum, err := section.digest(whole)
 		if err != nil {
-			return nil, wrapError(ctx, op, key, err)
+			return nil, false, wrapError(ctx, op, key, err)
 		}
 		number, checksum := int32(len(parts)+1), base64.StdEncoding.EncodeToString(sum) //nolint:gosec // at most maxParts
-		out, err := s.api.UploadPart(ctx, &s3.UploadPartInput{
-			Bucket:         &s.o.Bucket,
-			Key:            aws.String(string(key)),
-			UploadId:       upload,
-			PartNumber:     &number,
-			Body:           section,
-			ContentLength:  &section.size,
-			ChecksumSHA256: &checksum,
-		}, checksumsAsHeaders)
+		in := &s3.UploadPartInput{
+			Bucket:        &s.o.Bucket,
+			Key:           aws.String(string(key)),
+			UploadId:      upload,
+			PartNumber:    &number,
+			Body:          section,
+			ContentLength: &section.size,
+		}
+		if with&checksums != 0 {
+			in.ChecksumSHA256 = &checksum
+		}
+		out, err := s.api.UploadPart(ctx, in, checksumsAsHeaders)
 		if err != nil {
 			err = wrapError(ctx, op, key, err)
 			if errors.Is(err, ErrNotFound) { // another process aborted the upload
-				return nil, &Error{Op: op, Key: key, Err: err, kind: ErrConflict}
+				return nil, false, &Error{Op: op, Key: key, Err: err, kind: ErrConflict}
 			}
-			return nil, err
+			return nil, false, err
 		}
-		parts = append(parts, types.CompletedPart{ETag: out.ETag, PartNumber: &number, ChecksumSHA256: &checksum})
+		confirmed = confirmed && aws.ToString(out.ChecksumSHA256) == checksum
+		parts = append(parts, types.CompletedPart{ETag: out.ETag, PartNumber: &number, ChecksumSHA256: in.ChecksumSHA256})
 	}
 	if got := hex.EncodeToString(whole.Sum(nil)); got != body.SHA256 {
-		return nil, newError(op, key, nil, "the body has SHA-256 %s, expected %s", got, body.SHA256)
+		return nil, false, newError(op, key, nil, "the body has SHA-256 %s, expected %s", got, body.SHA256)
 	}
-	return parts, nil
+	return parts, confirmed, nil
 }
 
 // abort discards an upload's parts.
 func (s *Store) abort(ctx context.Context, key Key, upload *string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
-	_, err := s.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.o.Bucket, Key: aws.String(string(key)), UploadId: upload})
-	if err = wrapError(ctx, "abort upload of object", key, err); err != nil && !errors.Is(err, ErrNotFound) {
+	if err := s.abortUpload(ctx, key, upload); err != nil && !errors.Is(err, ErrNotFound) {
 		s.o.Log.Warn().Err(err).Str("key", string(key)).Msg("an unfinished upload stays behind until the command's objects are removed")
 	}
+}
+
+// abortUpload makes one AbortMultipartUpload call.
+func (s *Store) abortUpload(ctx context.Context, key Key, upload *string) error {
+	_, err := s.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.o.Bucket, Key: aws.String(string(key)), UploadId: upload}, checksumsAsHeaders)
+	return wrapError(ctx, "abort upload of object", key, err)
 }
 
 // section is a part of a body, to be read from its own start. The body's position is its own: one

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -21,6 +23,8 @@ const (
 	// putTries bounds how often a write is repeated when its key is taken and freed again
 	// meanwhile.
 	putTries = 4
+	// maxPiece is how many bytes PutObject takes at most, by S3's rules.
+	maxPiece = 5 << 30
 )
 
 // Body is content to be stored.
@@ -30,6 +34,9 @@ type Body struct {
 	SHA256      string            // hex; empty: computed by reading R once more, and Size with it
 	ContentType string            // empty: application/octet-stream
 	Meta        map[string]string // user metadata besides "sha256"; lower-case names, ASCII values
+
+	lock *Retention // to be written with; nil: none
+	tags *string    // instead of the object's own, as a query; nil: those
 }
 
 // Bytes is a body held in memory.
@@ -39,31 +46,33 @@ func Bytes(b []byte, contentType string) Body {
 
 // Put stores a body unless its key is taken; the first writer wins, and every other adopts what is
 // there: the object returned has the digest and size of what is stored. The body's SHA-256
-// travels as a checksum that the store checks, and is kept as metadata "sha256". Bodies above
-// MultipartAbove go by multipart, without that metadata, so adopting one means reading it.
+// travels as a checksum that the store checks, and is kept as metadata "sha256"; where the store does
+// not confirm it, the object is read back. Bodies above MultipartAbove go by multipart, without that
+// metadata, so adopting one means reading it; where the store does not list unfinished uploads (see
+// Probe) they go in one piece.
 //
 // Errors: ErrThrottled, ErrUnavailable, ErrMisconfigured; ErrConflict when the key was taken and
 // freed again at every try; ErrNotKept when the store answers with another checksum or without the
 // encryption asked for. Operations: PutObject, HeadObject; multipart: CreateMultipartUpload,
-// UploadPart, CompleteMultipartUpload, AbortMultipartUpload; those of Remove where an object has to
-// give way because its seal is not right.
+// UploadPart, CompleteMultipartUpload, AbortMultipartUpload; GetObject to read back; those of Remove
+// where an object has to give way because its seal or its content is not right.
 func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 	body, err := fillIn(body)
 	if err != nil {
 		return Object{}, wrapError(ctx, "read the body of object", key, err)
 	}
 	body = s.sealBody(key, body)
-	multipart := body.Size > s.o.MultipartAbove
+	large := body.Size > s.o.MultipartAbove
 	for try := 1; ; try++ {
 		// A large body is not sent where the key is taken, and without conditional writes only a
 		// look shows that it is.
-		if multipart || s.looksFirst.Load() {
+		if large || s.lacks(conditions) {
 			object, err := s.adopt(ctx, key)
 			if !errors.Is(err, ErrNotFound) {
 				return object, err
 			}
 		}
-		if multipart {
+		if large && !s.lacks(uploads) {
 			err = s.putMultipart(ctx, key, body)
 		} else {
 			err = s.putObject(ctx, key, body, true)
@@ -71,6 +80,12 @@ func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 		switch {
 		case err == nil:
 			return Object{Key: key, Bytes: body.Size, SHA256: body.SHA256, ContentType: body.ContentType, Meta: body.Meta}, nil
+		case s.lacks(conditions) && try < putTries && (errors.Is(err, ErrUnavailable) || errors.Is(err, ErrThrottled)):
+			// The object may be stored and its answer lost: it is looked for before another write.
+			if !s.pause(ctx, try, err) {
+				return Object{}, err
+			}
+			continue
 		case !errors.Is(err, ErrConflict):
 			return Object{}, err
 		}
@@ -82,6 +97,17 @@ func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 			return Object{}, err
 		}
 	}
+}
+
+// pause waits before a further try. It reports whether there may be one: not when ctx ends, nor when
+// the store wants a longer pause, which is the caller's to make.
+func (s *Store) pause(ctx context.Context, try int, err error) bool {
+	d := time.Duration(1<<try) * 100 * time.Millisecond
+	var e *Error
+	if errors.As(err, &e) && e.RetryAfter > d {
+		return false
+	}
+	return s.o.Wait(ctx, d) == nil
 }
 
 // Replace stores a body whatever is at the key. Nothing in a bag is stored so; it is for working
@@ -119,35 +145,89 @@ func fillIn(body Body) (Body, error) {
 	return body, nil
 }
 
-// putObject makes one PutObject call; conditional: only if nothing is at the key (else
+// putObject stores a body in one piece; conditional: only if nothing is at the key (else
 // ErrConflict).
 func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional bool) error {
+	if body.Size > maxPiece {
+		return newError("put object", key, nil, "it has %d bytes, and a store that does not list unfinished uploads gets at most %d in one piece", body.Size, int64(maxPiece))
+	}
+	wanted := checksums
+	if conditional {
+		wanted |= conditions
+	}
+	return s.offer(ctx, key, wanted, func(with feature) error { return s.putOnce(ctx, key, body, with) })
+}
+
+// putOnce makes one PutObject call. Without a condition it is not repeated inside: a second one
+// would replace what the first has stored, which a versioned bucket keeps.
+func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) error {
 	const op = "put object"
 	if _, err := body.R.Seek(0, io.SeekStart); err != nil {
 		return wrapError(ctx, op, key, err)
 	}
 	checksum := base64SHA256(body.SHA256)
 	in := &s3.PutObjectInput{
-		Bucket:         &s.o.Bucket,
-		Key:            aws.String(string(key)),
-		Body:           body.R,
-		ContentLength:  &body.Size,
-		ContentType:    &body.ContentType,
-		ChecksumSHA256: &checksum,
-		Metadata:       metadata(body.Meta, body.SHA256),
+		Bucket:        &s.o.Bucket,
+		Key:           aws.String(string(key)),
+		Body:          body.R,
+		ContentLength: &body.Size,
+		ContentType:   &body.ContentType,
+		Metadata:      metadata(body.Meta, body.SHA256),
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = s.encryption()
-	if conditional {
+	if in.Tagging = body.tags; in.Tagging == nil {
+		in.Tagging = s.tagging(key)
+	}
+	if body.lock != nil {
+		in.ObjectLockMode, in.ObjectLockRetainUntilDate = types.ObjectLockMode(body.lock.Mode), aws.Time(body.lock.date())
+	}
+	if with&checksums != 0 {
+		in.ChecksumSHA256 = &checksum
+	}
+	if with&conditions != 0 {
 		in.IfNoneMatch = aws.String("*")
 	}
-	out, err := s.api.PutObject(ctx, in, checksumsAsHeaders)
+	options := []func(*s3.Options){checksumsAsHeaders}
+	if with&conditions == 0 {
+		options = append(options, once)
+	}
+	if body.lock != nil && with&checksums == 0 {
+		options = append(options, contentMD5) // Object Lock wants one of them
+	}
+	out, err := s.api.PutObject(ctx, in, options...)
 	if err != nil {
 		return wrapError(ctx, op, key, err)
 	}
-	if got := aws.ToString(out.ChecksumSHA256); got != "" && got != checksum {
+	got := aws.ToString(out.ChecksumSHA256)
+	if got != "" && got != checksum {
 		return newError(op, key, ErrNotKept, "the store answered with SHA-256 %s for %s", got, checksum)
 	}
-	return s.checkEncryption(op, key, out.ServerSideEncryption)
+	if err := s.checkEncryption(op, key, out.ServerSideEncryption, out.SSEKMSKeyId); err != nil || got != "" {
+		return err
+	}
+	return s.readBack(ctx, key, body, with)
+}
+
+// readBack compares an object that was just written, and whose checksum the store did not confirm,
+// with what was sent. Damaged content is removed, so that no rerun adopts it (ErrUnavailable). What
+// another writer stored there meanwhile is ErrConflict.
+func (s *Store) readBack(ctx context.Context, key Key, body Body, with feature) error {
+	const op = "read back object"
+	if with&checksums != 0 {
+		s.learn(confirmations)
+	}
+	got, err := s.digest(ctx, key)
+	switch {
+	case errors.Is(err, ErrUnsealed):
+	case errors.Is(err, ErrNotFound), err == nil && got.SHA256 != body.SHA256 && s.sealer != nil:
+		return newError(op, key, ErrConflict, "another writer removed or replaced it")
+	case err != nil || got.SHA256 == body.SHA256:
+		return err
+	}
+	if err := s.Remove(ctx, key); err != nil {
+		return err
+	}
+	return newError(op, key, ErrUnavailable, "the store holds other content than the SHA-256 %s that was sent: removed", body.SHA256)
 }
 
 // encryption is the encryption to ask for.
@@ -158,10 +238,25 @@ func (s *Store) encryption() (types.ServerSideEncryption, *string) {
 	return types.ServerSideEncryption(s.o.SSE), nil
 }
 
-// checkEncryption compares the encryption the store says it used with the one asked for.
-func (s *Store) checkEncryption(op string, key Key, got types.ServerSideEncryption) error {
-	if s.o.SSE != "" && string(got) != s.o.SSE {
+// Encryption is what writes ask for; nil when they leave it to the store.
+func (s *Store) Encryption() *Encryption {
+	kind, key := s.encryption()
+	if kind == "" {
+		return nil
+	}
+	return &Encryption{Algorithm: string(kind), KeyID: aws.ToString(key)}
+}
+
+// checkEncryption compares the encryption and the key that the store says it used with those asked
+// for. Which key an alias means is the store's to know.
+func (s *Store) checkEncryption(op string, key Key, got types.ServerSideEncryption, by *string) error {
+	_, want := s.encryption()
+	switch {
+	case s.o.SSE == "":
+	case string(got) != s.o.SSE:
 		return newError(op, key, ErrNotKept, "encryption %s was asked for, the store answered %q", s.o.SSE, got)
+	case want != nil && (aws.ToString(by) == "" || !strings.Contains(*want, "alias/") && !strings.HasSuffix(*by, *want)):
+		return newError(op, key, ErrNotKept, "encryption with key %s was asked for, the store answered with key %q", *want, aws.ToString(by))
 	}
 	return nil
 }

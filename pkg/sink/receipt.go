@@ -45,6 +45,7 @@ type Predicate struct {
 	Verification json.RawMessage   `json:"verification"`
 	Residuals    []ReceiptResidual `json:"residuals"`
 	Retention    *ReceiptRetention `json:"retention"` // nil: none was asked for
+	Encryption   *Encryption       `json:"encryption,omitempty"`
 	Tool         ReceiptTool       `json:"tool"`
 	StartedAt    time.Time         `json:"started_at"`
 	FinishedAt   time.Time         `json:"finished_at"`
@@ -71,10 +72,21 @@ type ReceiptResidual struct {
 	Reason   string `json:"reason"`
 }
 
-// ReceiptRetention is the Object Lock retention set on the bag.
+// ReceiptRetention is the Object Lock retention of the bag. Each object was locked and read back
+// before the receipt was written, which is locked as it is written.
 type ReceiptRetention struct {
 	Mode        string    `json:"mode"` // GOVERNANCE, COMPLIANCE
 	RetainUntil time.Time `json:"retain_until"`
+	Objects     int       `json:"objects"`          // that were locked and read back: all but receipts
+	Lapsed      bool      `json:"lapsed,omitempty"` // none was: the time was over, or almost, when the bag was whole
+}
+
+// Encryption is the server-side encryption that every write of a bag asks for, and that the store
+// confirmed in its answer. Objects that an earlier attempt stored under other settings may have
+// another.
+type Encryption struct {
+	Algorithm string `json:"algorithm"`        // AES256, aws:kms
+	KeyID     string `json:"key_id,omitempty"` // as configured; empty: the store's default
 }
 
 // ReceiptTool is the program that made the bag.

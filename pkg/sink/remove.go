@@ -260,15 +260,23 @@ func (s *Store) removeObjects(ctx context.Context, ids []types.ObjectIdentifier)
 // of the first of them.
 func (s *Store) removeOnce(ctx context.Context, ids []types.ObjectIdentifier) (again []types.ObjectIdentifier, markers bool, err error) {
 	const op = "remove object"
+	if s.lacks(batches) {
+		return nil, false, s.removeEach(ctx, ids, &markers)
+	}
 	out, err := s.api.DeleteObjects(ctx, &s3.DeleteObjectsInput{
 		Bucket: &s.o.Bucket,
 		Delete: &types.Delete{Objects: ids},
-	}, checksumsAsHeaders)
-	if err != nil {
-		if notSupported(err) || hasStatus(err, 0, "MissingContentMD5", "MalformedXML", "InvalidRequest") {
-			return nil, markers, s.removeEach(ctx, ids, &markers) // a store without batches, or with another form of them
+	}, checksumsAsHeaders, contentMD5)
+	err = wrapError(ctx, "remove objects", Key(aws.ToString(ids[0].Key)), err)
+	if refused(err) { // a store without batches, or with another form of them
+		if err := s.removeEach(ctx, ids, &markers); err != nil {
+			return nil, markers, err
 		}
-		return nil, false, wrapError(ctx, "remove objects", Key(aws.ToString(ids[0].Key)), err)
+		s.learn(batches)
+		return nil, markers, nil
+	}
+	if err != nil {
+		return nil, false, err
 	}
 	for _, deleted := range out.Deleted {
 		// With a version given, DeleteMarker says that the thing removed was one.
@@ -312,24 +320,25 @@ func (s *Store) removeEach(ctx context.Context, ids []types.ObjectIdentifier, ma
 }
 
 // abortAll aborts the unfinished multipart uploads below a prefix: those of processes that died.
-// While there may be more, it lists from the start again, as when objects are removed.
+// While there may be more, it lists from the start again, as when objects are removed. Where the
+// store does not list uploads, none is begun.
 func (s *Store) abortAll(ctx context.Context, prefix Key) error {
-	const op = "list unfinished uploads"
 	for last := ""; ; {
-		page, err := s.api.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &s.o.Bucket, Prefix: aws.String(string(prefix))}, checksumsAsHeaders)
-		if notSupported(err) {
+		page, err := s.uploadsPage(ctx, prefix)
+		switch {
+		case notSupported(err), refused(err) && s.lacks(uploads):
+			s.learn(uploads)
 			return nil
-		}
-		if err != nil {
-			return wrapError(ctx, op, prefix, err)
+		case errors.Is(err, ErrNotFound): // some stores answer so when there is none
+			return nil
+		case err != nil:
+			return err
 		}
 		for i, upload := range page.Uploads {
 			if i == 0 && last != "" && aws.ToString(upload.UploadId) == last {
-				return newError(op, prefix, ErrNotKept, "upload %s was aborted and is still listed", last)
+				return newError("list unfinished uploads", prefix, ErrNotKept, "upload %s was aborted and is still listed", last)
 			}
-			_, err := s.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.o.Bucket, Key: upload.Key, UploadId: upload.UploadId}, checksumsAsHeaders)
-			err = wrapError(ctx, "abort upload of object", Key(aws.ToString(upload.Key)), err)
-			if err != nil && !errors.Is(err, ErrNotFound) {
+			if err := s.abortUpload(ctx, Key(aws.ToString(upload.Key)), upload.UploadId); err != nil && !errors.Is(err, ErrNotFound) {
 				return err
 			}
 		}
@@ -338,4 +347,10 @@ func (s *Store) abortAll(ctx context.Context, prefix Key) error {
 		}
 		last = aws.ToString(page.Uploads[0].UploadId)
 	}
+}
+
+// uploadsPage lists unfinished uploads below a prefix, as many as fit into one answer.
+func (s *Store) uploadsPage(ctx context.Context, prefix Key) (*s3.ListMultipartUploadsOutput, error) {
+	page, err := s.api.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &s.o.Bucket, Prefix: aws.String(string(prefix))}, checksumsAsHeaders)
+	return page, wrapError(ctx, "list unfinished uploads", prefix, err)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
@@ -77,7 +78,7 @@ func Client(ctx context.Context, o Options) (*s3.Client, error) {
 			}
 		}
 		so.Retryer = newRetryer(o.MaxAttempts, o.MaxBackoff)
-		so.APIOptions = append(so.APIOptions, answerChanges(cmp.Or(o.AnswerTimeout, defaultAnswerTimeout)))
+		so.APIOptions = append(so.APIOptions, answerChanges(cmp.Or(o.AnswerTimeout, defaultAnswerTimeout)), encodingUnsigned)
 		checksumsAsHeaders(so)
 	})
 	if api.Options().Region == "" {
@@ -91,6 +92,29 @@ func Client(ctx context.Context, o Options) (*s3.Client, error) {
 func checksumsAsHeaders(o *s3.Options) {
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+}
+
+// once keeps the SDK from repeating a request.
+func once(o *s3.Options) { o.Retryer = aws.NopRetryer{} }
+
+// encodingUnsigned keeps Accept-Encoding out of the signature, by setting it after: Google Cloud
+// Storage and some proxies change it on its way, and what is signed must arrive as it was.
+func encodingUnsigned(stack *middleware.Stack) error {
+	identity, err := stack.Finalize.Remove("DisableAcceptEncodingGzip")
+	if err != nil {
+		return nil //nolint:nilerr // an operation that does not send the header
+	}
+	return stack.Finalize.Insert(identity, "Signing", middleware.After)
+}
+
+// contentMD5 sends a Content-MD5 in place of one of S3's own checksums, for operations that must
+// have either: some stores know no other, and none refuses it.
+func contentMD5(o *s3.Options) {
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		_, _ = stack.Initialize.Remove("AWSChecksum:SetupInputContext") // not there: there is none to replace
+		_, _ = stack.Finalize.Remove("AWSChecksum:ComputeInputPayloadChecksum")
+		return smithyhttp.AddContentChecksumMiddleware(stack)
+	})
 }
 
 // tune gives a transport room for the uploads of a busy worker, and every wait an end.
@@ -140,10 +164,11 @@ func newRetryer(attempts int, maxBackoff time.Duration) aws.Retryer {
 	})
 }
 
-// hasStatus reports whether a call failed with an HTTP status or an error code of the store.
+// hasStatus reports whether a call failed with an HTTP status (0: none) or an error code of the
+// store.
 func hasStatus(err error, status int, codes ...string) bool {
 	var resp *smithyhttp.ResponseError
-	if errors.As(err, &resp) && resp.HTTPStatusCode() == status {
+	if errors.As(err, &resp) && status != 0 && resp.HTTPStatusCode() == status { // it is 0 of a call without an answer
 		return true
 	}
 	var api smithy.APIError

@@ -2,10 +2,7 @@ package sink
 
 import (
 	"context"
-	"errors"
-	"maps"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +28,7 @@ type Store struct {
 	api *s3.Client
 	o   StoreOptions
 	*learned
+	service *service
 
 	sealer     *Sealer // nil: neither seals nor checks
 	anyMessage bool    // see OfAnyMessage
@@ -39,7 +37,6 @@ type Store struct {
 // learned is what was found out about a bucket.
 type learned struct {
 	versioning atomic.Int32 // what is known of the bucket's versions
-	looksFirst atomic.Bool  // see LookFirst
 }
 
 // NewStore makes a store of a client, best one of [Client].
@@ -56,7 +53,18 @@ func NewStore(api *s3.Client, o StoreOptions) *Store {
 	if o.Wait == nil {
 		o.Wait = wait
 	}
-	return &Store{api: api, o: o, learned: &learned{}}
+	return &Store{api: api, o: o, learned: &learned{}, service: &service{}}
+}
+
+// InBucket is a store in another bucket of the same service, with the same settings: what is learnt
+// of the service holds for both.
+func (s *Store) InBucket(bucket string) *Store {
+	if bucket == s.o.Bucket {
+		return s
+	}
+	other := *s
+	other.o.Bucket, other.learned = bucket, &learned{}
+	return &other
 }
 
 // wait pauses for d, or until ctx ends.
@@ -88,61 +96,6 @@ type Object struct {
 
 	checked bool // the store has a checksum of its own, which SHA256 is
 }
-
-// Conditional reports whether the store honors If-None-Match, by writing a small object twice at
-// probe; what it wrote is removed again by version. Several processes may probe the same key. The
-// bucket need not be this store's only one: the answer holds for all buckets of the same service.
-// Operations: PutObject, and those of Remove.
-func (s *Store) Conditional(ctx context.Context, probe Key) (honored bool, err error) {
-	body := Bytes([]byte("cvconsumer asks whether this store honors If-None-Match\n"), "text/plain")
-	defer func() {
-		if removeErr := s.Remove(context.WithoutCancel(ctx), probe); removeErr != nil && err == nil {
-			err = removeErr
-		}
-	}()
-	for range 2 {
-		err := s.putObject(ctx, probe, body, true)
-		if errors.Is(err, ErrConflict) {
-			return true, nil
-		}
-		if err != nil {
-			return false, err
-		}
-	}
-	return false, nil
-}
-
-// KeepsMetadata reports whether the store keeps user metadata as long as that of a sealed object, by
-// writing a small object at probe and looking at it; what it wrote is removed again by version. A
-// store that does not keeps no seals: all that is written would be none when it is read. Several
-// processes may probe the same key. Operations: PutObject, HeadObject, and those of Remove.
-func (s *Store) KeepsMetadata(ctx context.Context, probe Key) (kept bool, err error) {
-	s = s.Unsealed()
-	body := Bytes([]byte("cvconsumer asks whether this store keeps user metadata\n"), "text/plain")
-	body.Meta = map[string]string{metaSeal: strings.Repeat("0123456789abcdef/", 12), metaMessage: strings.Repeat("CV_COMMANDS-17/", 16)}
-	defer func() {
-		if removeErr := s.Remove(context.WithoutCancel(ctx), probe); removeErr != nil && err == nil {
-			err = removeErr
-		}
-	}()
-	const looks = 5 // another process may have removed it just now
-	for range looks {
-		if err := s.putObject(ctx, probe, body, false); err != nil {
-			return false, err
-		}
-		o, err := s.Head(ctx, probe)
-		if !errors.Is(err, ErrNotFound) {
-			return maps.Equal(o.Meta, body.Meta), err
-		}
-	}
-	return false, newError("look at object", probe, ErrUnavailable, "it is not there although it was just stored")
-}
-
-// LookFirst is for a store that ignores If-None-Match (see Conditional): from now on every write
-// first looks for an object at the key, and a bag's Seal compares the digests of all stored
-// objects. Where two writers look at the same time the last one wins, and the other does not
-// notice; Seal then fails.
-func (s *Store) LookFirst() { s.looksFirst.Store(true) }
 
 // notSupported reports whether an error means that the store does not know the operation at all.
 func notSupported(err error) bool {

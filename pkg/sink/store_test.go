@@ -1,43 +1,40 @@
 package sink_test
 
 import (
-	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
-func TestConditional(t *testing.T) {
+func TestIgnoredConditions(t *testing.T) {
 	w := newWorld(t, sinktest.BucketOptions{Versioned: true})
-	if honored, err := w.store.Conditional(t.Context(), "probe"); err != nil || !honored {
-		t.Errorf("real store: %v, %v", honored, err)
-	}
 	ignoring := sink.NewStore(w.server.Client(sinktest.IgnoreConditions), w.options())
-	if honored, err := ignoring.Conditional(t.Context(), "probe"); err != nil || honored {
-		t.Errorf("store that ignores conditions: %v, %v", honored, err)
+	must(t, ignoring.Probe(t.Context(), "probe"))
+	if notes := ignoring.Notes(); len(notes) != 1 || !strings.Contains(notes[0], "conditional writes") {
+		t.Errorf("notes are %q", notes)
 	}
 	if left := w.left(t, ""); left != "" {
 		t.Errorf("the bucket keeps %q", left)
-	}
-	store, _ := w.faulty(t, sinktest.Fault{Op: "PutObject", Status: 403})
-	if _, err := store.Conditional(t.Context(), "probe"); !errors.Is(err, sink.ErrMisconfigured) {
-		t.Errorf("got %v", err)
 	}
 }
 
 func TestUnconditionalStoreLooksFirst(t *testing.T) {
 	w := newWorld(t, sinktest.BucketOptions{Versioned: true})
-	store := sink.NewStore(w.server.Client(sinktest.IgnoreConditions), w.options())
+	f := sinktest.Script(t, sinktest.Fault{Op: "PutObject", Effect: sinktest.Reset, After: true}, sinktest.Fault{Op: "PutObject", Key: "l", Nth: 1, Status: 503})
+	store := sink.NewStore(w.server.FaultyClient(f, sinktest.IgnoreConditions), w.options())
 	store.LookFirst()
-	for i, want := range []bool{false, true} {
-		got, err := store.Put(t.Context(), "k", sink.Bytes(fmt.Appendf(nil, "%d", i), ""))
-		if err != nil || got.Adopted != want {
-			t.Errorf("put %d: %+v, %v", i, got, err)
+	for _, key := range []sink.Key{"k", "l"} { // an answer is lost, and a request refused for now
+		for i, want := range []bool{key == "k", true} {
+			got, err := store.Put(t.Context(), key, sink.Bytes(fmt.Appendf(nil, "%d", i), ""))
+			if err != nil || got.Adopted != want || got.SHA256 != digest("0") {
+				t.Errorf("put %d: %+v, %v", i, got, err)
+			}
 		}
 	}
-	if left := w.left(t, ""); left != "k" {
+	if left := w.left(t, ""); left != "k\nl" { // one version of each
 		t.Errorf("the bucket keeps %q", left)
 	}
 }

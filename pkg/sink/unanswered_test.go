@@ -70,7 +70,11 @@ func (s *slowStore) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, context.Cause(req.Context())
 		}
 	}
-	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: req}, nil
+	header := http.Header{}
+	if checksum := req.Header.Get("X-Amz-Checksum-Sha256"); checksum != "" {
+		header.Set("X-Amz-Checksum-Sha256", checksum)
+	}
+	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: req}, nil
 }
 
 var errGivenUp = errors.New("given up")

@@ -177,6 +177,13 @@ func (s *Server) SetKey(key string) {
 	s.o.Key = key
 }
 
+// SetToken replaces the token that is also accepted from now on.
+func (s *Server) SetToken(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.o.Token = token
+}
+
 // OtherAccount makes a key good for another account at the same endpoint, as a regional one has
 // many: an account with these projects, which are empty. To its key, everything of this account is
 // not found.

@@ -85,7 +85,7 @@ func TestSample(t *testing.T) {
 	}
 	for what, n := range map[string]int{
 		"images only in iterations": dropped, "resized": resized, "not resized": same, "regions": regions, "metadata": metadata, "untagged": untagged,
-		"published": published, "untrained": untrainedOnes, "Done": exports[StatusDone], "Failed": exports[StatusFailed], "Exporting": exports[StatusExporting],
+		"published": published, "untrained": untrainedOnes, "Done": exports[StatusDone], "Failed": exports[StatusFailed],
 	} {
 		if n == 0 {
 			t.Errorf("the sample has nothing of: %s", what)

@@ -1,8 +1,10 @@
 package contract
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Error codes of events, jobs and dead letters.
@@ -39,6 +41,11 @@ func RefusalOrder() []string {
 		CodeInvalidCommand, CodeIDConflict, CodeExpired, CodeUnknownResource, CodeNotDeletable, CodeDeletesDisabled, CodeUnsigned,
 		CodeIterationPublished, CodePreconditionFailed, CodePlanChanged, CodeLegalHold, CodeReadOnly,
 	}
+}
+
+// Codes are all error codes.
+func Codes() []string {
+	return append(RefusalOrder(), CodeTooLate, CodeNotFound, CodeUnverified, CodeExhausted, CodeInternal)
 }
 
 // Error is why a command was refused or failed, as jobs, events and dead letters carry it.
@@ -99,10 +106,35 @@ func NotDeletable(c Command) *Refusal {
 		"performance and exports cannot be deleted by themselves: performance goes with its iteration, exported models stay until the account goes; name iterations or projects too")
 }
 
+// How far ahead of the beginning of a command the end of a retention may be. A shorter one would be
+// over before the bundle is whole; a longer one is more likely a slip than meant, and cannot be
+// taken back.
+const (
+	MinRetention = time.Hour
+	MaxRetention = 50 * 365 * 24 * time.Hour
+)
+
+// RetentionOutOfRange refuses a command that would begin now and asks for a retention that ends too
+// soon, or too late. It is nil for every other one.
+func RetentionOutOfRange(c Command, now time.Time) *Refusal {
+	for _, asked := range []struct {
+		field string
+		until *time.Time
+	}{{"retain_until", c.Data.RetainUntil}, {"export_retain_until", c.Data.ExportRetainUntil}} {
+		switch until := asked.until; {
+		case until == nil:
+		case until.Before(now.Add(MinRetention)):
+			return c.Refuse(CodeInvalidCommand, asked.field, fmt.Sprintf("must be at least an hour after the command begins, which would be at %s", now.UTC().Format(time.RFC3339)))
+		case until.After(now.Add(MaxRetention)):
+			return c.Refuse(CodeInvalidCommand, asked.field, "must be at most 50 years ahead, since a retention cannot be taken back")
+		}
+	}
+	return nil
+}
+
 // Features says which parts of the contract this build carries out. What it does not is refused by
 // name, never ignored.
 type Features struct {
-	Retention bool // retain_until and export_retain_until
 	Signature bool // signed commands
 }
 
@@ -113,8 +145,6 @@ func (f Features) Unsupported(c Command) *Refusal {
 		enabled, asked bool
 		field          string
 	}{
-		{f.Retention, c.Data.RetainUntil != nil, "retain_until"},
-		{f.Retention, c.Data.ExportRetainUntil != nil, "export_retain_until"},
 		{f.Signature, c.Signature != "", HeaderSignature},
 	} {
 		if feature.asked && !feature.enabled {

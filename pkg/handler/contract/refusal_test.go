@@ -3,7 +3,9 @@ package contract
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
 func TestNotDeletable(t *testing.T) {
@@ -31,28 +33,6 @@ func TestNotDeletable(t *testing.T) {
 }
 
 func TestUnsupported(t *testing.T) {
-	all := Features{Retention: true, Signature: true}
-	for name, tt := range map[string]struct {
-		action, data string
-		without      func(*Features)
-		field        string
-	}{
-		"retain_until":        {"export", `{"all_projects":true,"retain_until":"2031-02-03T04:05:06Z"}`, func(f *Features) { f.Retention = false }, "retain_until"},
-		"export_retain_until": {"delete", `{"all_projects":true,"export_first":true,"export_retain_until":"2031-02-03T04:05:06Z"}`, func(f *Features) { f.Retention = false }, "export_retain_until"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := decodePlain(t, tt.action, tt.data)
-			f := all
-			if r := f.Unsupported(c); r != nil {
-				t.Errorf("refused although it is there: %v", r)
-			}
-			tt.without(&f)
-			r := f.Unsupported(c)
-			if r == nil || r.Error() != "invalid_command: "+tt.field+": not supported yet" || r.Field != tt.field || r.ID != c.ID {
-				t.Errorf("got %+v", r)
-			}
-		})
-	}
 	c := decodePlain(t, "export", `{"all_projects":true}`)
 	if r := (Features{}).Unsupported(c); r != nil {
 		t.Errorf("a plain export is refused: %v", r)
@@ -60,6 +40,36 @@ func TestUnsupported(t *testing.T) {
 	c.Signature = "key.signature"
 	if r := (Features{}).Unsupported(c); r == nil || r.Field != "Cv-Signature" {
 		t.Errorf("a signature is ignored: %v", r)
+	}
+}
+
+func TestRetentionOutOfRange(t *testing.T) {
+	now := time.Date(2026, time.November, 24, 9, 30, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		until string
+		want  string // part of the refusal; empty: none
+	}{
+		"in the past":                    {"2026-11-24T09:29:59Z", "at least an hour"},
+		"now":                            {"2026-11-24T09:30:00Z", "at least an hour"},
+		"in another zone, just too near": {"2026-11-24T11:29:59+01:00", "at least an hour"},
+		"near":                           {"2026-11-24T10:30:00Z", ""},
+		"far":                            {"2076-11-11T09:30:00Z", ""},
+		"by a slip":                      {"2126-12-01T00:00:00Z", "at most 50 years"},
+		"absurd":                         {"9999-12-31T23:59:59Z", "at most 50 years"},
+	} {
+		for field, data := range map[string][2]string{
+			"retain_until":        {"export", `{"all_projects":true,"retain_until":"` + tt.until + `"}`},
+			"export_retain_until": {"delete", `{"all_projects":true,"export_first":true,"export_retain_until":"` + tt.until + `"}`},
+		} {
+			c := decodePlain(t, data[0], data[1])
+			r := RetentionOutOfRange(c, now)
+			if tt.want == "" && r != nil || tt.want != "" && (r == nil || r.Code != CodeInvalidCommand || r.Field != field || !strings.Contains(r.Message, field+": must be "+tt.want)) {
+				t.Errorf("%s, %s: %v", name, field, r)
+			}
+		}
+	}
+	if r := RetentionOutOfRange(decodePlain(t, "export", `{"all_projects":true}`), now); r != nil {
+		t.Errorf("without a retention: %v", r)
 	}
 }
 

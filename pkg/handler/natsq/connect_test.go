@@ -32,6 +32,24 @@ func TestConnect(t *testing.T) {
 			t.Fatalf("%d passwords were not tried", len(passwords))
 		}
 	})
+	t.Run("token", func(t *testing.T) {
+		server := natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0", Config: func() string { return `authorization { token: "s3cret" }` }})
+		connect := func(o natsconn.Options) error {
+			o.URL, o.FailFast = server.URL(), true
+			nc, err := natsconn.Connect(ctx, o)
+			if err == nil {
+				nc.Close()
+			}
+			return err
+		}
+		ok(t, connect(natsconn.Options{User: "s3cret"}))
+		if err := connect(natsconn.Options{User: "wr0ng"}); err == nil || strings.Contains(err.Error(), "wr0ng") {
+			t.Errorf("a wrong token: %v", err)
+		}
+		if err := connect(natsconn.Options{User: "s3cret", Password: func() (string, error) { return "", nil }}); err == nil {
+			t.Error("a user with an empty password is taken for a token")
+		}
+	})
 	t.Run("fails fast", func(t *testing.T) {
 		if nc, err := natsconn.Connect(ctx, natsconn.Options{URL: server.URL(), FailFast: true}); err == nil {
 			nc.Close()

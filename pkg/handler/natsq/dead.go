@@ -2,6 +2,7 @@ package natsq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -19,9 +20,17 @@ func (q *Queue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
 		return fmt.Errorf("publish dead letter: %w", err)
 	}
 	w := jsapi.Write{Stream: q.dead, Subject: q.deadLetterSubject(d.Action, d.ID)}
-	w.Header, w.Body = letter.Encode(d, q.nc.MaxPayload())
 	streamOf := func(s *jsapi.StoredMessage) string { return letter.Stream(s.Header) }
-	if err := q.publishAnswer(ctx, w, d.ID, d.Message.Stream, q.deadLetterSubject("*", d.ID), streamOf); err != nil {
+	store := func(limit int64) error {
+		w.Header, w.Body = letter.Encode(d, limit)
+		w.Shrinks = len(w.Body) > 0
+		return q.publishAnswer(ctx, w, d.ID, d.Message.Stream, q.deadLetterSubject("*", d.ID), streamOf)
+	}
+	err := store(q.nc.MaxPayload())
+	for errors.Is(err, ErrTooLarge) && w.Shrinks { // connected to another server meanwhile
+		err = store(min(q.nc.MaxPayload(), int64(len(w.Body))))
+	}
+	if err != nil {
 		return fmt.Errorf("publish dead letter %s: %w", w.Subject, err)
 	}
 	if d.NeverCommand() {

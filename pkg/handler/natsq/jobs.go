@@ -110,7 +110,7 @@ func (q *Queue) Jobs(ctx context.Context) iter.Seq2[contract.Job, error] {
 			case errors.Is(err, contract.ErrNoJob), err == nil && (j.OnlyCancel() || j.Key() != key && slices.Contains(keys, j.Key())):
 				continue
 			case err != nil && rev == 0:
-				yield(contract.Job{ID: key}, fmt.Errorf("read job %s: %w", key, err))
+				yield(contract.Job{}, fmt.Errorf("read job %s: %w", key, err))
 				return
 			case err != nil:
 				j, err = contract.Job{ID: key}, fmt.Errorf("read job %s: %w", key, err)

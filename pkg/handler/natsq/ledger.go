@@ -1,10 +1,12 @@
 package natsq
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
@@ -26,22 +28,61 @@ func (q *Queue) LedgerTail(ctx context.Context, id string) ([]byte, uint64, erro
 	return s.Data, s.Seq, nil
 }
 
+// maxAppendHeaders is more than the headers of a ledger message take, in bytes.
+const maxAppendHeaders = 512
+
 // AppendLedger implements handler.LedgerQueue and returns the new message's sequence; after 0 it
-// appends the first one. It is the fence: of all callers that append after the same message,
-// exactly one succeeds. ErrFenced may be due to the caller's own message, from an earlier call that
-// failed. After any other error the lines may or may not be appended.
+// appends the first one. Lines that are larger than the server takes at once become several
+// messages, one after the other. It is the fence: of all callers that append after the same
+// message, exactly one succeeds. ErrFenced may be due to the caller's own message, from an earlier
+// call that failed. After any other error the lines may be appended, none of them, or the first
+// ones.
 func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (uint64, error) {
 	if err := checkID(id); err != nil {
 		return 0, fmt.Errorf("append to the ledger: %w", err)
 	}
-	seq, _, err := q.api.CompareAndSet(ctx, jsapi.Write{Stream: q.ledgers, Subject: q.ledgerSubject(id), Body: lines, Expect: after})
-	if errors.Is(err, jsapi.ErrConflict) {
-		err = delivery.ErrFenced
+	for limit := q.ledgerRoom(); ; {
+		part := wholeLines(lines, limit)
+		w := jsapi.Write{Stream: q.ledgers, Subject: q.ledgerSubject(id), Body: part, Expect: after}
+		w.Shrinks = len(wholeLines(part, 1)) < len(part)
+		seq, _, err := q.api.CompareAndSet(ctx, w)
+		if errors.Is(err, ErrTooLarge) && w.Shrinks { // connected to another server meanwhile
+			limit = min(q.ledgerRoom(), len(part)/2)
+			continue
+		}
+		if errors.Is(err, jsapi.ErrConflict) {
+			err = delivery.ErrFenced
+		}
+		if err != nil {
+			return 0, fmt.Errorf("append to the ledger of %s: %w", id, err)
+		}
+		if after, lines = seq, lines[len(part):]; len(lines) == 0 {
+			return after, nil
+		}
 	}
-	if err != nil {
-		return 0, fmt.Errorf("append to the ledger of %s: %w", id, err)
+}
+
+// ledgerRoom is how many bytes of lines the connected server takes with one message.
+func (q *Queue) ledgerRoom() int {
+	if limit := q.nc.MaxPayload(); limit > 0 {
+		return int(limit) - maxAppendHeaders
 	}
-	return seq, nil
+	return math.MaxInt // not connected yet
+}
+
+// wholeLines is as many lines from the beginning as have no more than limit bytes, but at least
+// one.
+func wholeLines(lines []byte, limit int) []byte {
+	if len(lines) <= limit {
+		return lines
+	}
+	if end := bytes.LastIndexByte(lines[:max(limit, 0)], '\n'); end >= 0 {
+		return lines[:end+1]
+	}
+	if end := bytes.IndexByte(lines, '\n'); end >= 0 {
+		return lines[:end+1]
+	}
+	return lines
 }
 
 // Ledger implements handler.LedgerQueue; the messages are read from the leader, and the one with

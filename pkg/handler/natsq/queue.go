@@ -66,6 +66,10 @@ type Queue struct {
 // subscribe to it. The error names both.
 var ErrDenied = jsapi.ErrDenied
 
+// ErrTooLarge means that a message is larger than the connected server takes. The error names the
+// server's setting.
+var ErrTooLarge = jsapi.ErrTooLarge
+
 // Open finds or creates the streams, buckets and consumers. Until ctx ends it waits for servers
 // that are away and for clusters without a leader. It fails at once with a *DriftError when an
 // existing object differs from what is required and may not be changed: because Provision is false,
@@ -105,7 +109,8 @@ func OpenRequester(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error
 	return q, nil
 }
 
-// newQueue makes a queue. What the server denies fails at once, or is tried again.
+// newQueue makes a queue. What the server denies, or does not take because it is too large, fails
+// at once, or is tried again.
 func newQueue(nc *nats.Conn, o Options, failDenied bool) (*Queue, error) {
 	n, err := newNames(cmp.Or(o.Prefix, DefaultPrefix))
 	if err != nil {
@@ -155,6 +160,26 @@ func (o Options) withDefaults() (Options, error) {
 		o.Now = time.Now //nolint:forbidigo // the default of an injected clock
 	}
 	return o, nil
+}
+
+// Backlog is what the queues hold, what is at work included.
+type Backlog struct {
+	Commands int64
+	Oldest   time.Time // when the oldest command was published, by the server's clock; of no meaning without one
+	Units    int64
+}
+
+// Backlog asks the leaders what the queues hold, once.
+func (q *Queue) Backlog(ctx context.Context) (Backlog, error) {
+	commands, err := q.api.StreamInfoOnce(ctx, 0, q.commands)
+	if err != nil {
+		return Backlog{}, fmt.Errorf("read the info of stream %s: %w", q.commands, err)
+	}
+	units, err := q.api.StreamInfoOnce(ctx, 0, q.work)
+	if err != nil {
+		return Backlog{}, fmt.Errorf("read the info of stream %s: %w", q.work, err)
+	}
+	return Backlog{Commands: commands.State.Messages, Oldest: commands.State.FirstTime, Units: units.State.Messages}, nil
 }
 
 // Prefix implements handler.CommandQueue.

@@ -120,13 +120,18 @@ func refusal(req *http.Request, fault *Fault) *http.Response {
 	}
 	var body string
 	if code != "" && req.Method != http.MethodHead {
-		body = fmt.Sprintf("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>scripted fault</Message></Error>", code)
+		body = errorBody(code)
 	}
 	resp := answer(req, fault.Status, body)
 	if fault.RetryAfter > 0 {
 		resp.Header.Set("Retry-After", strconv.Itoa(int(fault.RetryAfter/time.Second)))
 	}
 	return resp
+}
+
+// errorBody is the body of an error answer.
+func errorBody(code string) string {
+	return fmt.Sprintf("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>scripted fault</Message></Error>", code)
 }
 
 // answer makes an answer.
@@ -176,6 +181,9 @@ func lie(req *http.Request, op string) (*http.Response, error) {
 	default:
 		resp := answer(req, http.StatusOK, "")
 		resp.Header.Set("Etag", `"00000000000000000000000000000000"`)
+		if checksum := req.Header.Get(checksumHeader); checksum != "" {
+			resp.Header.Set(checksumHeader, checksum)
+		}
 		return resp, nil
 	}
 }

@@ -21,7 +21,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Quirk is something that a store, or a gateway before it, leaves out of its answers.
+// Quirk is something that a store, or a gateway before it, leaves out of its answers, refuses or
+// changes.
 type Quirk string
 
 // Quirks of a Gateway.
@@ -32,10 +33,14 @@ const (
 	NoETags        Quirk = "no ETags"
 	NoChecksums    Quirk = "no checksums"            // neither the store's own nor the metadata that holds one
 	NoOwnChecksums Quirk = "no checksums of its own" // only the metadata that holds one
+	NoLockOnHead   Quirk = "no retention on HEAD"
 	NoTruncated    Quirk = "no IsTruncated in listings"
 	NoMarkers      Quirk = "no place where a listing goes on"
 	EndsByClosing  Quirk = "ends by closing" // with NoLengthOnGet: no chunks either, the end of the connection is the end of the content
 )
+
+// checksumHeader is the SHA-256 of an object in requests and answers.
+const checksumHeader = "X-Amz-Checksum-Sha256"
 
 // SmallPages is an option of Client that has listings come two entries at a time.
 func SmallPages(o *s3.Options) {
@@ -93,7 +98,7 @@ func (s *Server) Gateway(t TB, quirks ...Quirk) *Gateway {
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = to.Scheme, to.Host, r.In.Host
 		}, // the host is signed
-		Transport:      g.Faults,
+		Transport:      gate{g, g.Faults},
 		ModifyResponse: g.change,
 		FlushInterval:  -1,
 		ErrorLog:       log.New(io.Discard, "", 0),
@@ -160,8 +165,11 @@ func (g *Gateway) change(resp *http.Response) error {
 	case op == "GetObject" || op == "HeadObject":
 		g.changeObject(resp, op)
 		return nil
+	case (op == "PutObject" || op == "UploadPart") && g.has(NoConfirmations):
+		resp.Header.Del(checksumHeader)
+		return nil
 	case op == "ListObjectsV2" || op == "ListObjectVersions" || op == "ListMultipartUploads":
-		return g.changeListing(resp)
+		return g.changeListing(resp, op)
 	}
 	return nil
 }
@@ -175,11 +183,19 @@ func (g *Gateway) changeObject(resp *http.Response, op string) {
 			resp.Header.Set("Transfer-Encoding", "identity") // has net/http send the bytes as they are
 		}
 	}
+	if op == "HeadObject" && g.has(ZeroLengthOnHead) {
+		resp.Header.Set("Content-Length", "0")
+		resp.ContentLength = 0
+	}
 	if g.has(NoETags) {
 		resp.Header.Del("Etag")
 	}
+	if op == "HeadObject" && g.has(NoLockOnHead) {
+		resp.Header.Del("X-Amz-Object-Lock-Mode")
+		resp.Header.Del("X-Amz-Object-Lock-Retain-Until-Date")
+	}
 	if g.has(NoChecksums) || g.has(NoOwnChecksums) {
-		resp.Header.Del("X-Amz-Checksum-Sha256")
+		resp.Header.Del(checksumHeader)
 		resp.Header.Del("X-Amz-Checksum-Type")
 	}
 	if g.has(NoChecksums) {
@@ -187,7 +203,7 @@ func (g *Gateway) changeObject(resp *http.Response, op string) {
 	}
 }
 
-func (g *Gateway) changeListing(resp *http.Response) error {
+func (g *Gateway) changeListing(resp *http.Response, op string) error {
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err
@@ -197,6 +213,13 @@ func (g *Gateway) changeListing(resp *http.Response) error {
 		if element.Match(b) && g.has(q) {
 			b = element.ReplaceAll(b, nil)
 		}
+	}
+	if uploadElement.Match(b) && g.has(ExactUploadLists) {
+		b = onlyKey(b, resp.Request.URL.Query().Get("prefix"))
+	}
+	if op == "ListMultipartUploads" && !uploadElement.Match(b) && g.has(NoEmptyLists) {
+		resp.StatusCode, resp.Status = http.StatusNotFound, "404 Not Found"
+		b = []byte(errorBody("NoSuchUpload"))
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(b))
 	resp.ContentLength = int64(len(b))

@@ -276,11 +276,26 @@ func (s *Server) Settings(rt http.RoundTripper) sink.Options {
 
 // IgnoreConditions is an option of Client that makes of the server a store that does not know
 // If-None-Match: the last writer wins.
-func IgnoreConditions(o *s3.Options) {
+func IgnoreConditions(o *s3.Options) { ignore(o, "If-None-Match") }
+
+// IgnoreLocks is an option of Client that makes of the server a store that does not lock an object
+// as it is written.
+func IgnoreLocks(o *s3.Options) {
+	ignore(o, "X-Amz-Object-Lock-Mode", "X-Amz-Object-Lock-Retain-Until-Date")
+}
+
+// IgnoreTags is an option of Client that makes of the server a store that does not tag an object as
+// it is written.
+func IgnoreTags(o *s3.Options) { ignore(o, "X-Amz-Tagging") }
+
+// ignore takes headers out of all requests of a client.
+func ignore(o *s3.Options, headers ...string) {
 	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-		return stack.Build.Add(middleware.BuildMiddlewareFunc("IgnoreConditions", func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (middleware.BuildOutput, middleware.Metadata, error) {
+		return stack.Build.Add(middleware.BuildMiddlewareFunc("Ignore "+headers[0], func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (middleware.BuildOutput, middleware.Metadata, error) {
 			if req, ok := in.Request.(*smithyhttp.Request); ok {
-				req.Header.Del("If-None-Match")
+				for _, header := range headers {
+					req.Header.Del(header)
+				}
 			}
 			return next.HandleBuild(ctx, in)
 		}), middleware.After)

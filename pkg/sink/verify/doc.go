@@ -11,16 +11,17 @@
 // before it writes the receipt: the same code, but pictures and models, which it has just stored,
 // are not opened.
 //
-// A bag is read through [Source], from a folder or from S3, several files at once, each file once
-// and as a stream. The maker of the bag may be hostile: whatever it holds, the verification ends,
-// in bounded memory, and text of the bag goes into the report quoted (text.go). Memory is about 50
-// bytes for each payload file and 16 to 32 for each planned or deleted thing; a record, a document
-// and a statement have limits of their own (limits.go).
+// A bag is read through [Source], from a folder, an archive or S3, several files at once, each file
+// once and as a stream. The maker of the bag may be hostile: whatever it holds, the verification
+// ends, in bounded memory, and text of the bag goes into the report quoted (text.go). Memory is
+// about 50 bytes for each payload file and 16 to 32 for each planned or deleted thing; a record, a
+// document and a statement have limits of their own (limits.go).
 //
 // Which file reads what, and which compares:
 //
-//   - verify.go: the order of the checks, and the report; source.go: folders and S3; reading.go:
-//     files, each once; shapes.go: what each name below a bag is; index.go: the payload's names
+//   - verify.go: the order of the checks, and the report; source.go, zip.go: folders, S3, archives;
+//     places.go: where in them bags are; reading.go: files, each once; shapes.go: what each name
+//     below a bag is; index.go: the payload's names
 //   - manifests.go, receipt.go, inventory.go, plan.go, ledger.go, documents.go, records.go,
 //     deleted.go: each reads a kind of file, and judges its form
 //   - statements.go: the receipt compared with request, summary and bag-info; export.go: inventory

@@ -41,6 +41,10 @@ func (v *verifier) list(ctx context.Context) error {
 		if file.Irregular {
 			v.problem(name, "it is not a regular file")
 		}
+		if file.Twice {
+			v.problem(name, "the archive has more than one file of this name")
+			continue
+		}
 		if err := name.Check(); err != nil {
 			v.problem(name, "the name is not well-formed: %v", err)
 		}

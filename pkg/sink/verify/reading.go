@@ -36,7 +36,11 @@ func (v *verifier) open(ctx context.Context, name sink.Path) (*file, error) {
 		return nil, context.Cause(ctx)
 	}
 	body, err := v.src.Open(ctx, string(name))
+	var damaged *DamagedError
 	switch {
+	case errors.As(err, &damaged):
+		v.problem(name, "%v", damaged)
+		return nil, nil
 	case errors.Is(err, sink.ErrNotFound) || errors.Is(err, fs.ErrNotExist):
 		v.problem(name, "it is missing")
 		return nil, nil
@@ -90,7 +94,12 @@ func (v *verifier) finish(f *file, want string) (digest string, err error) {
 	if f.err == nil {
 		_, _ = io.Copy(io.Discard, f)
 	}
-	if f.err != nil {
+	var damaged *DamagedError
+	switch {
+	case errors.As(f.err, &damaged):
+		v.problem(f.name, "%v", damaged)
+		return "", nil
+	case f.err != nil:
 		return "", fmt.Errorf("read %s: %w", f.name, f.err)
 	}
 	v.count(f.n)

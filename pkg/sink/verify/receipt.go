@@ -176,8 +176,13 @@ func (v *verifier) checkKind(bad func(format string, args ...any)) {
 	switch got := p.Retention; {
 	case (got == nil) != (until == nil), got != nil && !got.RetainUntil.Equal(*until):
 		bad("its retention is not what the command asked for")
-	case got != nil && got.Mode != "GOVERNANCE" && got.Mode != "COMPLIANCE":
+	case got == nil:
+	case got.Mode != sink.Governance && got.Mode != sink.Compliance:
 		bad("its retention has the mode %s, which is none", quote(got.Mode))
+	case got.Lapsed != (got.Objects == 0), !got.Lapsed && (got.Objects <= p.Bundle.PayloadObjects || got.Objects >= p.Bundle.Objects):
+		bad("it says that %d of the bundle's %d objects were locked before it", got.Objects, p.Bundle.Objects)
+	default:
+		v.report.Receipt.Retention = got
 	}
 	if first && !v.scope.ExportFirst || first && v.scope.DryRun {
 		bad("it is of the export before a delete that asks for none")

@@ -20,6 +20,7 @@ type File struct {
 	Name      string // relative to the bag's root, with slashes
 	Bytes     int64  // -1: the source does not say
 	Irregular bool   // neither a regular file nor an object: it is not opened
+	Twice     bool   // an archive has another file of this name before it, which is the one that is opened
 }
 
 // Source is a stored bag to be read. Open gives an error that matches [sink.ErrNotFound] (or

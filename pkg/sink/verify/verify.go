@@ -65,6 +65,17 @@ type Report struct {
 	Signature     Signature
 	Ledger        sink.LedgerSummary
 	Failure       *Failure // of a delete that failed
+	Plain         *Plain   // of a bag that was checked as one of another tool; nil: it was not
+}
+
+// Plain is what a report tells of a bag that this program did not make, and of which only the rules
+// of BagIt were checked.
+type Plain struct {
+	Version    string    `json:"version"`           // of BagIt
+	Encoding   string    `json:"encoding"`          // of its tag files
+	Algorithms []string  `json:"algorithms"`        // of its payload manifests, sorted
+	Notes      []Problem `json:"notes,omitempty"`   // what is unusual, and wrong by no rule of its version
+	Missing    int       `json:"missing,omitempty"` // files that have yet to be fetched
 }
 
 // Findings is the first problems in one line, at most so many, and how many more there are.
@@ -89,6 +100,7 @@ type Receipt struct {
 	URI        string // where the bag was made; as the bag has it
 	Reference  string // the requester's own; as the bag has it
 	Exceptions int64
+	Retention  *sink.ReceiptRetention // as the receipt says; nil: none
 }
 
 // Failure is what a report tells of the evidence of a failed delete.

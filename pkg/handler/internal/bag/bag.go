@@ -36,6 +36,9 @@ type Bags struct {
 	Keys    contract.DigestKeys // of the digest of its data, where that has metadata values
 	Digest  string              // that the command's job has; empty before there is one
 
+	LockMode string           // of the retention of bags: sink.Governance or sink.Compliance
+	Now      func() time.Time // whether a retention is over already
+
 	Log zerolog.Logger
 }
 

@@ -43,9 +43,12 @@ type Statement struct {
 	ExportBundle          *contract.BundleRef // of a delete
 }
 
-// Commit writes the receipt of a sealed bag, which says so, once the bag agrees with it.
+// Commit writes the receipt of a sealed bag, which says so, once the bag agrees with it. A bag that
+// is to be kept is locked between: nothing is locked that was not verified. After a crash while it
+// is being locked the next attempt seals it again, and passes over what is locked.
 func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, sealed sink.SealedBag, says Statement) error {
-	statement, err := b.statement(kind, sealed, says)
+	retention := b.retention(kind, sealed)
+	statement, err := b.statement(kind, sealed, retention, says)
 	if err != nil {
 		return err
 	}
@@ -56,11 +59,16 @@ func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal
 	if err := agree(ctx, out, receipt); err != nil {
 		return err
 	}
+	if retention != nil && !retention.Lapsed {
+		if err := out.Retain(ctx, sink.Retention{Mode: retention.Mode, Until: retention.RetainUntil}); err != nil {
+			return fmt.Errorf("lock the bundle until its %s: %w", retentionField(b.Command.Action, kind), err)
+		}
+	}
 	return storeReceipt(ctx, out, receipt)
 }
 
 // statement is the receipt that says so.
-func (b Bags) statement(kind sink.BagKind, sealed sink.SealedBag, says Statement) (sink.Receipt, error) {
+func (b Bags) statement(kind sink.BagKind, sealed sink.SealedBag, retention *sink.ReceiptRetention, says Statement) (sink.Receipt, error) {
 	scope, err := contract.Marshal(says.Scope)
 	if err != nil {
 		return sink.Receipt{}, fmt.Errorf("encode the scope: %w", err)
@@ -89,7 +97,7 @@ func (b Bags) statement(kind sink.BagKind, sealed sink.SealedBag, says Statement
 			ID: c.ID, Action: string(c.Action), Reference: c.Data.Reference, Resource: c.Data.Resource, Account: says.Account, SHA256: says.Request,
 		},
 		Scope: scope, Outcome: string(says.Outcome), Counts: bagfile.Counts(says.Counts).ByName(), Exceptions: says.Exceptions,
-		Verification: verification, Residuals: residuals,
+		Verification: verification, Residuals: residuals, Retention: retention, Encryption: b.Store.Encryption(),
 		Tool: sink.ReceiptTool{Name: ToolName, Version: says.Tool}, StartedAt: says.StartedAt, FinishedAt: says.FinishedAt,
 		Ledger: sink.ReceiptLedger{Entries: says.Ledger.Entries, Head: says.Ledger.Head},
 		Bundle: sink.ReceiptBundle{URI: b.URI(kind)},
@@ -167,6 +175,9 @@ func (b Bags) Receipt(ctx context.Context, kind sink.BagKind) (*contract.EventDa
 			URI: b.URI(kind), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: HexSHA256(raw),
 			Objects: int64(says.Bundle.Objects),
 		},
+	}
+	if kept := says.Retention; kept != nil {
+		data.Bundle.RetainUntil = &kept.RetainUntil
 	}
 	for _, left := range says.Residuals {
 		data.Residuals = append(data.Residuals, contract.Residual{Category: contract.Category(left.Category), Reason: left.Reason})

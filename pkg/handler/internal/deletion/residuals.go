@@ -3,6 +3,7 @@ package deletion
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -61,7 +62,11 @@ func (d *Deleter) residuals() ([]contract.Residual, error) {
 		add(contract.CategoryProjects, "copies in storage that the project's settings point to (exported models, notifications) are the customer's own, and are not touched")
 	}
 	if e := d.begun.Export; e != nil {
-		add(widest, fmt.Sprintf("the export bundle %s holds copies; no end of its retention is set", e.URI))
+		retention := "no end of its retention is set"
+		if e.RetainUntil != nil {
+			retention = "it is locked until " + e.RetainUntil.UTC().Format(time.RFC3339) + ", and stays then until it is removed"
+		}
+		add(widest, fmt.Sprintf("the export bundle %s holds copies; %s", e.URI, retention))
 	}
 	return out, nil
 }

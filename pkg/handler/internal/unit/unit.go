@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -49,14 +50,13 @@ const (
 	KindCounts Kind = "counts"
 )
 
-// Known reports whether this build can do units of this kind.
-func (k Kind) Known() bool {
-	switch k {
-	case KindProject, KindPage, KindBatch, KindPerformances, KindExports, KindPredictions, KindCounts:
-		return true
-	}
-	return false
+// Kinds are all kinds that this build can do.
+func Kinds() []Kind {
+	return []Kind{KindProject, KindPage, KindBatch, KindPerformances, KindExports, KindPredictions, KindCounts}
 }
+
+// Known reports whether this build can do units of this kind.
+func (k Kind) Known() bool { return slices.Contains(Kinds(), k) }
 
 // Unit is the smallest piece of a job that is done whole and can be done again. It carries all its
 // worker needs to know, except the values of image metadata: those stay in the command, which the

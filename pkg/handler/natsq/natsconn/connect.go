@@ -29,7 +29,7 @@ type Options struct {
 	Name     string                     // of the client, as the server's monitoring shows it
 	Creds    string                     // file with a user's JWT and key (NATS_CREDS), read at every connect
 	NKey     string                     // file with a user's seed (NATS_NKEY)
-	User     string                     // (NATS_USER)
+	User     string                     // (NATS_USER); without Password it is a token, as in the nats command line
 	Password func() (string, error)     // (NATS_PASSWORD), read at every connect, so that a rotated one is used; needs User
 	CA       string                     // PEM file of the authorities to trust (NATS_CA)
 	Cert     string                     // PEM file of the client certificate (NATS_CERT); needs Key
@@ -120,7 +120,7 @@ func (o Options) connection() []nats.Option {
 	}
 }
 
-// credentials is how the client authenticates: with a JWT, a seed, or user and password.
+// credentials is how the client authenticates: with a JWT, a seed, user and password, or a token.
 func (o Options) credentials() ([]nats.Option, error) {
 	switch {
 	case o.Creds != "":
@@ -131,11 +131,10 @@ func (o Options) credentials() ([]nats.Option, error) {
 			return nil, fmt.Errorf("read the NATS nkey: %w", err)
 		}
 		return []nats.Option{nkey}, nil
+	case o.User != "" && o.Password == nil:
+		return []nats.Option{nats.Token(o.User)}, nil
 	case o.User != "":
 		return []nats.Option{nats.UserInfoHandler(func() (string, string) {
-			if o.Password == nil {
-				return o.User, ""
-			}
 			password, err := o.Password()
 			if err != nil {
 				o.Log.Warn().Err(err).Msg("cannot read the NATS password")

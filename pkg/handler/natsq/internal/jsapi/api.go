@@ -29,6 +29,7 @@ const (
 // Client asks JetStream's API, and repeats what may succeed later.
 type Client struct {
 	Send    func(ctx context.Context, m *nats.Msg) (*nats.Msg, error) // sends one request and waits for its answer; tests inject faults here
+	nc      *nats.Conn
 	options Options
 	denials *denials
 	health  health
@@ -37,7 +38,7 @@ type Client struct {
 // Options configures a Client.
 type Options struct {
 	Domain     string                               // JetStream's; empty means that of the server
-	FailDenied bool                                 // what the server denies fails at once; else it is tried again, until somebody grants it
+	FailDenied bool                                 // what the server denies, or is larger than it takes, fails at once; else it is tried again, until an operator changes that
 	Recreate   func(ctx context.Context, err error) // is called after each failed try, to create what is missing
 	Log        zerolog.Logger
 }
@@ -45,7 +46,7 @@ type Options struct {
 // New makes a client of a connection.
 func New(nc *nats.Conn, o Options) *Client {
 	return &Client{
-		Send: nc.RequestMsgWithContext, options: o, denials: watchDenials(nc),
+		Send: nc.RequestMsgWithContext, nc: nc, options: o, denials: watchDenials(nc),
 		health: health{log: o.Log, problems: map[string]*problem{}},
 	}
 }
@@ -79,8 +80,8 @@ func (c *Client) StartOperation(object string) *Operation { return c.health.Star
 func (c *Client) FirstProblem() error { return c.health.FirstProblem() }
 
 // RequestOnce sends one request and waits for its answer as long as that try may. It fails with
-// ErrNoAnswer when none came, also because ctx ended, and with a DeniedError when the server does
-// not permit the request, or its answer.
+// ErrNoAnswer when none came, also because ctx ended, with a DeniedError when the server does not
+// permit the request, or its answer, and with a PayloadError when it takes no message so large.
 func (c *Client) RequestOnce(ctx context.Context, try int, m *nats.Msg) (*nats.Msg, error) {
 	once, cancel := context.WithTimeout(ctx, min(MaxTryTimeout, MinTryTimeout<<min(try, 8)))
 	defer cancel()
@@ -92,6 +93,8 @@ func (c *Client) RequestOnce(ctx context.Context, try int, m *nats.Msg) (*nats.M
 		return answer, nil
 	case errors.Is(context.Cause(once), ErrDenied):
 		return nil, context.Cause(once)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return nil, &PayloadError{Bytes: m.Size() - len(m.Subject) - len(m.Reply), Limit: c.nc.MaxPayload()}
 	case once.Err() != nil, errors.Is(err, nats.ErrTimeout):
 		return nil, ErrNoAnswer
 	default:
@@ -139,8 +142,8 @@ func (c *Client) APIRequest(ctx context.Context, object, subject string, request
 
 // RetryUntilDone calls f until it returns anything but a TransientError, or ctx ends: then the
 // error has both ctx's cause and f's last one. object names the stream or consumer that f needs;
-// one that is missing is created again, if Provision allows it. What the server denies is tried
-// again only without FailDenied.
+// one that is missing is created again, if Provision allows it. What the server denies, or is
+// larger than it takes, is tried again only without FailDenied.
 func (c *Client) RetryUntilDone(ctx context.Context, object string, f func(try int) error) error {
 	op := c.health.StartOperation(object)
 	defer op.End()
@@ -150,7 +153,7 @@ func (c *Client) RetryUntilDone(ctx context.Context, object string, f func(try i
 		if !errors.As(err, &again) {
 			return err
 		}
-		if c.options.FailDenied && errors.Is(again.Err, ErrDenied) {
+		if c.options.FailDenied && (errors.Is(again.Err, ErrDenied) || errors.Is(again.Err, ErrTooLarge)) {
 			return again.Err
 		}
 		if ctx.Err() != nil {

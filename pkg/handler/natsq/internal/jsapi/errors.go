@@ -37,6 +37,24 @@ var ErrNoAnswer = errors.New("no answer")
 // service answers on JetStream's subjects, or another stream has taken the subject.
 var ErrForeignAnswer = errors.New("not an answer of this stream")
 
+// PayloadError means that a message is larger than the connected server takes. Another server may
+// take it, and an operator may raise the limit.
+type PayloadError struct {
+	Bytes int   // of headers and body
+	Limit int64 // the server's max_payload
+}
+
+// Error names the server's setting to change.
+func (e *PayloadError) Error() string {
+	return fmt.Sprintf("a message of %d bytes is larger than the NATS server takes: its max_payload is %d; raise it there, or for this user or account", e.Bytes, e.Limit)
+}
+
+// ErrTooLarge is every PayloadError, for errors.Is.
+var ErrTooLarge = errors.New("larger than the NATS server takes")
+
+// Is reports whether target is ErrTooLarge.
+func (e *PayloadError) Is(target error) bool { return target == ErrTooLarge }
+
 // TransientError wraps an error after which the same request may succeed later.
 type TransientError struct{ Err error }
 
@@ -83,7 +101,7 @@ func HasCode(err error, codes ...int) bool {
 func IsPermanent(err error) bool {
 	var api *APIError
 	switch {
-	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadHeaderMsg),
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrBadHeaderMsg),
 		errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrInvalidMsg), errors.Is(err, ErrForeignAnswer):
 		return true
 	case errors.As(err, &api):

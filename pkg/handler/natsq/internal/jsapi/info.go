@@ -15,10 +15,12 @@ type StreamInfo struct {
 		MaxBytes int64 `json:"max_bytes"` // none when not positive
 	} `json:"config"`
 	State struct {
-		Bytes   int64    `json:"bytes"`
-		First   uint64   `json:"first_seq"`
-		Last    uint64   `json:"last_seq"`
-		Deleted []uint64 `json:"deleted"` // between them; only when asked for
+		Messages  int64     `json:"messages"`
+		Bytes     int64     `json:"bytes"`
+		First     uint64    `json:"first_seq"`
+		FirstTime time.Time `json:"first_ts"`
+		Last      uint64    `json:"last_seq"`
+		Deleted   []uint64  `json:"deleted"` // between them; only when asked for
 	} `json:"state"`
 }
 

@@ -123,6 +123,9 @@ type Write struct {
 	Header          nats.Header
 	Body            []byte
 	Expect          uint64
+	// Shrinks says that the caller can make the message smaller: where it is larger than the server
+	// takes, the write fails at once with a PayloadError.
+	Shrinks bool
 	// Supersedes reports whether this message may replace a stored one; nil means never. For
 	// PutIfAbsent.
 	Supersedes func(*StoredMessage) bool
@@ -166,7 +169,7 @@ func (c *Client) CompareAndSet(ctx context.Context, w Write) (uint64, *StoredMes
 		seq, err = c.PublishOnce(ctx, try, w.Stream, m)
 		refused := HasCode(err, CodeWrongLast, CodeWrongLastInDoubt)
 		switch {
-		case err == nil || IsPermanent(err) && !refused:
+		case err == nil || IsPermanent(err) && !refused || w.Shrinks && errors.Is(err, ErrTooLarge):
 			return err
 		case !refused && !MaybeApplied(err) && !errors.Is(err, ErrDuplicate):
 			return TransientError{Err: err} // certainly not applied
@@ -177,7 +180,8 @@ func (c *Client) CompareAndSet(ctx context.Context, w Write) (uint64, *StoredMes
 		}
 		last = l
 		if foreign := l == nil || l.Header.Get(HeaderWrite) != token; foreign && isDuplicate(err) {
-			// Another message had this id just now: under its other name JetStream does not act on it.
+			// Another message had this id just now: under its other name JetStream does not act on
+			// it.
 			m.Header.Set(HeaderOriginalPrefix+nats.MsgIdHdr, m.Header.Get(nats.MsgIdHdr))
 			m.Header.Del(nats.MsgIdHdr)
 		}

@@ -51,9 +51,10 @@ const (
 // that have the name of one added here, get the prefix Cv-Original-.
 //
 // Of what never was a command the first MaxBody bytes of the body are kept, and maxHeaders of
-// headers. A command is kept whole, but for headers beyond maxCommandHeaders, and for a body that
-// leaves no room for the added headers under maxPayload (bytes; 0 for no limit). Where something is
-// left out Cv-Truncated has the length of the original body in bytes.
+// headers, or less where maxPayload (bytes; 0 for no limit) is smaller. A command is kept whole,
+// but for headers beyond maxCommandHeaders, and for a body that leaves no room for the added
+// headers under maxPayload. Where something is left out Cv-Truncated has the length of the
+// original body in bytes.
 func Encode(d contract.DeadLetter, maxPayload int64) (nats.Header, []byte) {
 	body, room := d.Message.Body, maxCommandHeaders
 	if d.NeverCommand() {
@@ -74,8 +75,12 @@ func Encode(d contract.DeadLetter, maxPayload int64) (nats.Header, []byte) {
 			header.Set(name, value)
 		}
 	}
-	if maxPayload > 0 && int64(headerBytes(header)+len(body)) > maxPayload {
-		body = nil
+	if left := maxPayload - int64(headerBytes(header)); maxPayload > 0 && int64(len(body)) > left {
+		kept := int64(0)
+		if d.NeverCommand() {
+			kept = max(left, 0)
+		}
+		body = body[:kept]
 	}
 	if leftOut > 0 {
 		header.Set(headerLeftOut, strconv.Itoa(leftOut))

@@ -1,0 +1,113 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync/atomic"
+)
+
+// feature is something of S3 that some stores ignore or refuse, and that a Store does without. What
+// is lacking is found out by Probe, or by the request that meets it, and holds for all buckets of
+// the service.
+type feature uint32
+
+const (
+	conditions    feature = 1 << iota // If-None-Match with writes
+	checksums                         // headers with the SHA-256 of what is sent, or that ask for it
+	confirmations                     // the SHA-256 of what was stored, in the answer to a write
+	lengths                           // the length of an object, in the answer to HeadObject
+	batches                           // DeleteObjects
+	uploads                           // ListMultipartUploads, by prefix
+	tags                              // tags of objects
+)
+
+// notes are what a store lacks and what is done instead, for the operator.
+var notes = []struct {
+	lacking feature
+	text    string
+}{
+	{conditions, "the store does not know conditional writes (If-None-Match): each key is looked at before it is written, and each bundle is compared before its receipt; a command may fail when replicas write the same key at once"},
+	{checksums, "the store refuses checksum headers: each object is read back after it was written"},
+	{confirmations, "the store does not confirm checksums: each object is read back after it was written"},
+	{lengths, "the store does not say how long an object is when it is asked for its head: where the length is needed the object is read"},
+	{batches, "the store refuses to remove objects in batches (DeleteObjects): they are removed one by one"},
+	{uploads, "the store does not list unfinished uploads by prefix (ListMultipartUploads): objects are sent in one piece, of at most 5 GiB, so that none is left unfinished"},
+	{tags, "the store refuses or ignores tags of objects, or the service has no right to set them (s3:PutObjectTagging): objects have none, so lifecycle rules cannot tell payload from evidence"},
+}
+
+// service is what was found out about the service that a store is a bucket of.
+type service struct {
+	lacking atomic.Uint32 // features
+}
+
+// lacks reports whether the service is known to lack a feature.
+func (s *Store) lacks(f feature) bool { return feature(s.service.lacking.Load())&f != 0 }
+
+// learn keeps in mind what the service lacks; see Notes.
+func (s *Store) learn(lacking feature) { s.service.lacking.Or(uint32(lacking)) }
+
+// Notes are what the store is known to lack, each with what is done instead: a sentence for the
+// operator. All of it is safe.
+func (s *Store) Notes() []string {
+	var out []string
+	for _, n := range notes {
+		if s.lacks(n.lacking) && !(n.lacking == confirmations && s.lacks(checksums)) {
+			out = append(out, n.text)
+		}
+	}
+	return out
+}
+
+// LookFirst is for a store that is known not to honor If-None-Match (see Probe): from now on every
+// write first looks for an object at the key, and a bag's Seal compares the digests of all stored
+// objects. Where two writers look at the same time the last one wins, and the other does not
+// notice; Seal then fails.
+func (s *Store) LookFirst() { s.learn(conditions) }
+
+// offer makes a request with those of the wanted features (checksums, conditions) that the service
+// is not known to lack. If it is refused, offer makes it with fewer, and learns from what is
+// accepted. A write without its condition is made only once nothing was seen at the key; an object
+// that is there is ErrConflict.
+func (s *Store) offer(ctx context.Context, key Key, wanted feature, request func(with feature) error) error {
+	with := wanted &^ feature(s.service.lacking.Load())
+	err := request(with)
+	for _, without := range []feature{checksums, conditions, checksums | conditions} {
+		switch {
+		case !refused(err):
+			return err
+		case with&without != without:
+			continue
+		}
+		if without&conditions != 0 {
+			_, lookErr := s.Unsealed().Head(ctx, key)
+			if lookErr == nil {
+				return newError("look before writing object", key, ErrConflict, "it is there")
+			}
+			if !errors.Is(lookErr, ErrNotFound) {
+				return err
+			}
+		}
+		if fewer := request(with &^ without); !refused(fewer) {
+			if fewer == nil || errors.Is(fewer, ErrConflict) || errors.Is(fewer, ErrNotFound) {
+				s.learn(without)
+			}
+			return fewer
+		}
+	}
+	return err
+}
+
+// refused reports whether a store refused a request for what it asks for, not for what there is:
+// the same request will be refused again, one that asks for less may not be.
+func refused(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || e.kind != nil || slices.Contains(ofContent, e.Code) {
+		return false
+	}
+	return e.Status == http.StatusBadRequest || notSupported(err)
+}
+
+// ofContent are the codes by which a store refuses what is sent, and not how.
+var ofContent = []string{"EntityTooLarge", "EntityTooSmall", "MetadataTooLarge", "KeyTooLongError", "InvalidPart", "InvalidPartOrder"}

@@ -1,0 +1,106 @@
+package sinktest
+
+import (
+	"io"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Quirks of a Gateway that refuses what the store that it stands for does not know, or changes it.
+const (
+	RefusesChecksums  Quirk = "refuses checksum headers"                   // Backblaze B2
+	RefusesConditions Quirk = "refuses If-None-Match: 501"                 // Alibaba OSS
+	DeniesConditions  Quirk = "refuses If-None-Match: 400"                 // other stores with a code of their own
+	WantsContentMD5   Quirk = "refuses DeleteObjects without Content-MD5"  // Alibaba OSS, older stores
+	RefusesBatches    Quirk = "refuses DeleteObjects: 501"                 // Google Cloud Storage, for long
+	ChangesEncoding   Quirk = "changes Accept-Encoding on its way"         // Google Cloud Storage
+	RefusesUploads    Quirk = "refuses multipart uploads: 501"             // small servers
+	NoUploadLists     Quirk = "refuses ListMultipartUploads: NoSuchUpload" // older servers on gofakes3
+	NoEmptyLists      Quirk = "NoSuchUpload where there is no upload"      // rclone serve s3
+	RefusesLists      Quirk = "refuses ListMultipartUploads: 501"          // gateways
+	ExactUploadLists  Quirk = "lists unfinished uploads by whole key only" // MinIO
+	ZeroLengthOnHead  Quirk = "says 0 bytes on HEAD"                       // gateways
+	NoConfirmations   Quirk = "no checksums in answers to writes"          // stores that ignore checksum headers
+)
+
+// refusing is how a quirk refuses requests.
+type refusing struct {
+	quirk  Quirk
+	status int
+	code   string
+	meets  func(op string, req *http.Request) bool
+}
+
+var refusals = []refusing{
+	{RefusesChecksums, http.StatusBadRequest, "InvalidArgument", func(_ string, req *http.Request) bool { return hasChecksum(req.Header) }},
+	{RefusesConditions, http.StatusNotImplemented, "NotImplemented", conditionalWrite},
+	{DeniesConditions, http.StatusBadRequest, "InvalidArgument", conditionalWrite},
+	{WantsContentMD5, http.StatusBadRequest, "MissingArgument", operation("DeleteObjects")},
+	{RefusesBatches, http.StatusNotImplemented, "NotImplemented", operation("DeleteObjects")},
+	{RefusesUploads, http.StatusNotImplemented, "NotImplemented", operation("CreateMultipartUpload", "ListMultipartUploads")},
+	{NoUploadLists, http.StatusNotFound, "NoSuchUpload", operation("ListMultipartUploads")},
+	{RefusesLists, http.StatusNotImplemented, "NotImplemented", operation("ListMultipartUploads")},
+}
+
+// hasChecksum reports whether a request has, or asks for, one of S3's own checksums.
+func hasChecksum(h http.Header) bool {
+	for name := range h {
+		if name = strings.ToLower(name); strings.HasPrefix(name, "x-amz-checksum-") || name == "x-amz-sdk-checksum-algorithm" {
+			return true
+		}
+	}
+	return false
+}
+
+func conditionalWrite(_ string, req *http.Request) bool {
+	return req.Header.Get("If-None-Match") != "" && (req.Method == http.MethodPut || req.Method == http.MethodPost)
+}
+
+func operation(names ...string) func(string, *http.Request) bool {
+	return func(op string, _ *http.Request) bool { return slices.Contains(names, op) }
+}
+
+// gate refuses the requests that the quirks of a gateway refuse, before they get to the server.
+type gate struct {
+	g    *Gateway
+	next http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t gate) RoundTrip(req *http.Request) (*http.Response, error) {
+	op, _, req, err := identify(req)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range refusals {
+		if r.meets(op, req) && t.g.has(r.quirk) && !(r.quirk == WantsContentMD5 && req.Header.Get("Content-MD5") != "") {
+			if req.Body != nil {
+				_, _ = io.Copy(io.Discard, req.Body)
+			}
+			closeBody(req)
+			return refusal(req, &Fault{Status: r.status, Code: r.code}), nil
+		}
+	}
+	if t.g.has(ChangesEncoding) {
+		req = req.Clone(req.Context())
+		req.Header.Set("Accept-Encoding", strings.TrimPrefix(req.Header.Get("Accept-Encoding")+",gzip(gfe)", ","))
+	}
+	return t.next.RoundTrip(req)
+}
+
+var (
+	uploadElement = regexp.MustCompile(`(?s)<Upload>.*?</Upload>`)
+	keyElement    = regexp.MustCompile(`<Key>([^<]*)</Key>`)
+)
+
+// onlyKey leaves the uploads of one key in a listing.
+func onlyKey(listing []byte, key string) []byte {
+	return uploadElement.ReplaceAllFunc(listing, func(upload []byte) []byte {
+		if m := keyElement.FindSubmatch(upload); m != nil && string(m[1]) == key {
+			return upload
+		}
+		return nil
+	})
+}
