@@ -13,6 +13,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
 )
 
 // All settings are text until they are all checked together: every problem is to be reported at
@@ -63,6 +64,9 @@ type workSettings struct {
 	VerifyTimeout  string `name:"verify-timeout" var:"CONSUMER_VERIFY_TIMEOUT" default:"15m" placeholder:"DURATION" help:"How long Custom Vision may still show a deleted thing; default ${default}."`
 	TraceRetention string `name:"trace-retention" var:"CONSUMER_TRACE_RETENTION" default:"720h" placeholder:"DURATION" help:"How long NATS keeps events, dead letters, ledgers and jobs after the command has ended; default ${default}."`
 	PseudonymKey   string `name:"pseudonym-key-file" var:"CONSUMER_PSEUDONYM_KEY_FILE" placeholder:"FILE" help:"File with the key for pseudonyms of metadata values, at least 16 random bytes; without it they are shown as redacted."`
+	SigningKey     string `name:"signing-key-file" var:"CONSUMER_SIGNING_KEY_FILE" placeholder:"FILE" help:"PEM file with the private key (P-256 or Ed25519) that receipts are signed with; consumer keys new makes one; without it they are unsigned."`
+	TSAURL         string `name:"tsa-url" var:"CONSUMER_TSA_URL" placeholder:"URL" help:"Time stamp authority (RFC 3161) that puts its time to the signatures of receipts."`
+	TSARequired    string `name:"tsa-required" var:"CONSUMER_TSA_REQUIRED" default:"true" placeholder:"BOOL" help:"Wait for the time stamp authority; with false, receipts go without time stamps while it does not answer; default ${default}."`
 	HTTPAddr       string `name:"http-addr" var:"CONSUMER_HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" help:"Address of /healthz, /readyz and /metrics; default ${default}."`
 	Drain          string `name:"drain" var:"CONSUMER_DRAIN" default:"30s" placeholder:"DURATION" help:"Time to finish or hand back work after the first signal; default ${default}."`
 }
@@ -101,6 +105,7 @@ type config struct {
 	VerifyTimeout  time.Duration
 	TraceRetention time.Duration
 	PseudonymKey   Secret
+	Signing        *signature.Maker `json:"-"` // nil: receipts are unsigned
 	HTTPAddr       string
 	Drain          time.Duration
 }
@@ -159,6 +164,7 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 	if s.Work.StreamMaxBytes != "" {
 		c.StreamMaxBytes = p.size("CONSUMER_STREAM_MAX_BYTES", s.Work.StreamMaxBytes, leastStream)
 	}
+	c.Signing = s.Work.signing(&p)
 	c.NATS.Inbox = cmp.Or(c.NATS.Inbox, serviceInbox)
 	c.Deletes = contract.DeletePolicy(p.choice("CONSUMER_DELETES", s.Work.Deletes, string(contract.DeletesEnabled), string(contract.DeletesApproved), string(contract.DeletesDisabled)))
 	rps := p.rate("CONSUMER_MAX_RPS", s.Vision.MaxRPS)

@@ -21,6 +21,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
 )
 
 // minimal is the least environment `consumer run` takes.
@@ -79,6 +80,7 @@ func TestSettings(t *testing.T) {
 		return path
 	}
 	key := write("key", "from-file\n")
+	signing := write("signing.key", newKeyText(t))
 	write("relative-key", "relative")
 	empty := write("empty", " \n")
 	good := write("good.yaml", "default: {endpoint: 'https://a.example/', key_file: "+key+"}\nus: {endpoint: 'https://b.example/', key_file: relative-key, max_rps: 2.5}\n")
@@ -140,8 +142,8 @@ func TestSettings(t *testing.T) {
 		}},
 		{name: "resources", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=", "CONSUMER_RESOURCES=" + good, "CONSUMER_MAX_RPS=4"}, check: func(t *testing.T, c config) {
 			want := []resource{
-				{Alias: "default", Endpoint: "https://a.example/", Key: Secret{file: key}, MaxRPS: 4},
-				{Alias: "us", Endpoint: "https://b.example/", Key: Secret{file: filepath.Join(dir, "relative-key")}, MaxRPS: 2.5},
+				{Alias: "default", Endpoint: "https://a.example/", Key: Secret{file: key}, MaxRPS: 4, InFile: true},
+				{Alias: "us", Endpoint: "https://b.example/", Key: Secret{file: filepath.Join(dir, "relative-key")}, MaxRPS: 2.5, InFile: true},
 			}
 			if !slices.Equal(c.Resources, want) {
 				t.Errorf("%+v", c.Resources)
@@ -150,6 +152,29 @@ func TestSettings(t *testing.T) {
 		{name: "resources beside the default one", vars: []string{"CONSUMER_RESOURCES=" + second}, check: func(t *testing.T, c config) {
 			if len(c.Resources) != 2 || c.Resources[0].Alias != "default" || c.Resources[1].Alias != "us" {
 				t.Errorf("%+v", c.Resources)
+			}
+		}},
+		{name: "signed receipts", vars: []string{"CONSUMER_SIGNING_KEY_FILE=" + signing, "CONSUMER_TSA_URL=http://tsa.example/"}, check: func(t *testing.T, c config) {
+			if c.Signing.Policy() != signature.Required {
+				t.Errorf("time stamps are %s", c.Signing.Policy())
+			}
+			before, err := c.Signing.Key()
+			if err != nil {
+				t.Fatal(err)
+			}
+			write("signing.key", newKeyText(t)) // a rotation counts at once
+			if after, err := c.Signing.Key(); err != nil || after.ID() == before.ID() {
+				t.Errorf("%v, and the key is the same", err)
+			}
+		}},
+		{name: "time stamps that may be missing", vars: []string{"CONSUMER_SIGNING_KEY_FILE=" + signing, "CONSUMER_TSA_URL=http://tsa.example/", "CONSUMER_TSA_REQUIRED=false"}, check: func(t *testing.T, c config) {
+			if c.Signing.Policy() != signature.Optional {
+				t.Errorf("time stamps are %s", c.Signing.Policy())
+			}
+		}},
+		{name: "unsigned receipts", check: func(t *testing.T, c config) {
+			if c.Signing != nil {
+				t.Error("there is a signer")
 			}
 		}},
 		{name: "blob hosts", vars: []string{"CONSUMER_BLOB_HOSTS= a.example , b.example:9000,"}, check: func(t *testing.T, c config) {
@@ -188,12 +213,15 @@ func TestSettings(t *testing.T) {
 		{name: "an endpoint of another API", vars: []string{"VISION_TRAINING_ENDPOINT=https://host.example/customvision/v3.0/Prediction/"}, wrong: []string{"VISION_TRAINING_ENDPOINT"}},
 		{name: "a typing error", vars: []string{"CONSUMER_WORKER=3"}, wrong: []string{"CONSUMER_WORKER"}, says: "CONSUMER_WORKERS?"},
 		{name: "not there yet", vars: []string{
-			"CONSUMER_TRUSTED_SIGNERS=U", "CONSUMER_SIGN_EXPORTS=true", "CONSUMER_AUDIENCE=a", "CONSUMER_SIGNING_KEY_FILE=k",
+			"CONSUMER_TRUSTED_SIGNERS=U", "CONSUMER_SIGN_EXPORTS=true", "CONSUMER_AUDIENCE=a",
 			"CONSUMER_METADATA_FILTER=true", "OTEL_EXPORTER_OTLP_ENDPOINT=http://x",
 		}, wrong: []string{
-			"CONSUMER_AUDIENCE", "CONSUMER_METADATA_FILTER", "CONSUMER_SIGNING_KEY_FILE", "CONSUMER_SIGN_EXPORTS",
+			"CONSUMER_AUDIENCE", "CONSUMER_METADATA_FILTER", "CONSUMER_SIGN_EXPORTS",
 			"CONSUMER_TRUSTED_SIGNERS", "OTEL_EXPORTER_OTLP_ENDPOINT",
 		}, says: "not supported yet"},
+		{name: "a signing key that is none", vars: []string{"CONSUMER_SIGNING_KEY_FILE=" + key}, wrong: []string{"CONSUMER_SIGNING_KEY_FILE"}, says: "it holds no private key in PEM"},
+		{name: "time stamps without signatures", vars: []string{"CONSUMER_TSA_URL=https://tsa.example/"}, wrong: []string{"CONSUMER_TSA_URL"}, says: "needs CONSUMER_SIGNING_KEY_FILE"},
+		{name: "no authority", vars: []string{"CONSUMER_SIGNING_KEY_FILE=" + signing, "CONSUMER_TSA_URL=tsa.example", "CONSUMER_TSA_REQUIRED=perhaps"}, wrong: []string{"CONSUMER_TSA_REQUIRED", "CONSUMER_TSA_URL"}},
 		{name: "value and file", vars: []string{"VISION_TRAINING_KEY_FILE=" + key}, wrong: []string{"VISION_TRAINING_KEY"}, says: "both set"},
 		{name: "an empty secret", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_KEY_FILE=" + empty}, wrong: []string{"VISION_TRAINING_KEY_FILE"}, says: "is empty"},
 		{name: "a password without a user", vars: []string{"NATS_PASSWORD=x"}, wrong: []string{"NATS_USER"}},
@@ -250,6 +278,16 @@ func TestSettings(t *testing.T) {
 }
 
 // wrongVariables are the variables an errSettings names, in order.
+// newKeyText is a new private key in PEM.
+func newKeyText(t *testing.T) string {
+	t.Helper()
+	text, _, err := signature.Generate(signature.P256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 func wrongVariables(err error) []string {
 	if err == nil {
 		return nil

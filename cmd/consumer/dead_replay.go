@@ -140,7 +140,7 @@ func (c deadReplayCmd) bundles(p *program) (func(id string) (bool, error), error
 		for _, kind := range []sink.BagKind{sink.ExportBag, sink.DeleteBag} {
 			_, err := store.Head(p.ctx, layout.Key(kind, sink.RequestFile))
 			if !errors.Is(err, sink.ErrNotFound) {
-				return err == nil, markUnreachable(err)
+				return err == nil, access.unreachable(err)
 			}
 		}
 		return false, nil

@@ -24,7 +24,7 @@ const maxDeployment = 1 << 10
 // each other's bundles under the same ids. The first deployment marks it. A mark of another one is
 // an error, unless CONSUMER_ADOPT_PREFIX is true.
 func (s *service) ownPrefix(ctx context.Context, secrets handler.SecretStore) error {
-	if s.owned.Load() {
+	if s.owned {
 		return nil
 	}
 	id, err := secrets.Secret(ctx, contract.SecretDeployment)
@@ -36,7 +36,7 @@ func (s *service) ownPrefix(ctx context.Context, secrets handler.SecretStore) er
 			return err
 		}
 	}
-	s.owned.Store(true)
+	s.owned = true
 	return nil
 }
 
@@ -86,7 +86,7 @@ func (s *service) awaitPrefix(ctx context.Context, secrets handler.SecretStore, 
 		case <-pause.C:
 		}
 		try, cancel := context.WithTimeout(ctx, probeTimeout)
-		err := s.ownPrefix(try, secrets)
+		err := s.checkStorage(try, secrets)
 		cancel()
 		if err != nil && ctx.Err() == nil {
 			s.monitor.found(delivery.DependencyStorage, err)

@@ -127,7 +127,7 @@ func (c checked) print(out io.Writer, name string) {
 	t := tabwriter.NewWriter(out, 18, 4, 2, ' ', 0)
 	fmt.Fprintf(t, "%s\t%s  %d objects\n", name, c.ref.URI, c.ref.Objects)
 	fmt.Fprintf(t, "manifest\tsha256 %s\n", c.ref.ManifestSHA256)
-	fmt.Fprintf(t, "receipt\tsha256 %s  %s\n", c.ref.ReceiptSHA256, signedText(c.ref.Signed))
+	fmt.Fprintf(t, "receipt\tsha256 %s  %s\n", c.ref.ReceiptSHA256, signedText(*c.ref))
 	fmt.Fprintf(t, "API calls\t%d lines in the ledger\n", c.stored.Ledger.Lines)
 	fmt.Fprintf(t, "in the store\t%s: %d files, %s read again\n", c.stored.Result, c.stored.Files, humanBytes(c.stored.Bytes))
 	fmt.Fprintf(t, "fetched\t%s: %d files, %s read again\n", c.fetched.Result, c.fetched.Files, humanBytes(c.fetched.Bytes))

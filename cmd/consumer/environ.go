@@ -124,7 +124,6 @@ var unsupported = []struct{ name, feature string }{
 	{"CONSUMER_TRUSTED_SIGNERS", "signed commands"},
 	{"CONSUMER_SIGN_EXPORTS", "signed commands"},
 	{"CONSUMER_AUDIENCE", "signed commands"},
-	{"CONSUMER_SIGNING_KEY_FILE", "signed receipts"},
 	{"CONSUMER_METADATA_FILTER", "preselection by $filter"},
 }
 

@@ -35,7 +35,7 @@ type collected struct {
 
 // Run finds leftovers, and removes them.
 func (c gcCmd) Run(p *program) error {
-	collector, closeAll, err := c.collector(p)
+	collector, access, closeAll, err := c.collector(p)
 	if err != nil {
 		return err
 	}
@@ -44,10 +44,10 @@ func (c gcCmd) Run(p *program) error {
 	var failed error
 	for l, err := range collector.Find(p.ctx, c.Orphans) {
 		if err != nil && l.ID == "" {
-			return markUnreachable(err)
+			return access.unreachable(err)
 		}
 		if errors.Is(err, sink.ErrMisconfigured) { // so it is for every id
-			return fmt.Errorf("%w: %w; are --bucket ($CONSUMER_BUCKET) and the credentials right?", errUnreachable, err)
+			return access.unreachable(err)
 		}
 		one := collected{Leftover: l}
 		if err == nil && !c.DryRun {
@@ -76,10 +76,10 @@ func (c gcCmd) Run(p *program) error {
 	return errors.Join(t.Flush(), failed)
 }
 
-// collector connects to NATS and storage.
-func (c gcCmd) collector(p *program) (_ handler.Collector, closeAll func(), err error) {
+// collector connects to NATS and storage; access is how the store is reached.
+func (c gcCmd) collector(p *program) (_ handler.Collector, access storeConfig, closeAll func(), err error) {
 	bad := p.env.unknown()
-	access := c.S3.config(&bad)
+	access = c.S3.config(&bad)
 	if c.Bucket.Bucket == "" {
 		bad.add("CONSUMER_BUCKET", "is needed: the bucket that bundles are kept in")
 	}
@@ -88,11 +88,11 @@ func (c gcCmd) collector(p *program) (_ handler.Collector, closeAll func(), err 
 	}
 	c.Access.NATS.config(&bad)
 	if err := bad.err(); err != nil {
-		return handler.Collector{}, nil, err
+		return handler.Collector{}, access, nil, err
 	}
 	api, err := s3Client(p.ctx, access, nil)
 	if err != nil {
-		return handler.Collector{}, nil, err
+		return handler.Collector{}, access, nil, err
 	}
 	store := sink.NewStore(api, sink.StoreOptions{Bucket: c.Bucket.Bucket, Log: zerolog.Nop()})
 	work := store
@@ -101,7 +101,7 @@ func (c gcCmd) collector(p *program) (_ handler.Collector, closeAll func(), err 
 	}
 	q, closeAll, err := c.Access.open(p)
 	if err != nil {
-		return handler.Collector{}, nil, err
+		return handler.Collector{}, access, nil, err
 	}
-	return handler.Collector{Queue: q, Store: store, Work: work, Prefix: c.Bucket.Prefix}, closeAll, nil
+	return handler.Collector{Queue: q, Store: store, Work: work, Prefix: c.Bucket.Prefix}, access, closeAll, nil
 }

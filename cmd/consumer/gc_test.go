@@ -88,10 +88,10 @@ func TestGCRemovesWhatWasLeftBehind(t *testing.T) {
 	}
 }
 
-// metric reads one value of /metrics.
-func (r *running) metric(t *testing.T, name string) string {
+// page reads one of the pages.
+func (r *running) page(t *testing.T, path string) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.base+"/metrics", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.base+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,9 +102,15 @@ func (r *running) metric(t *testing.T, name string) string {
 	defer resp.Body.Close()
 	var b bytes.Buffer
 	if _, err := b.ReadFrom(resp.Body); err != nil {
-		t.Fatal(errors.New("read /metrics"))
+		t.Fatal(errors.New("read " + path))
 	}
-	for line := range strings.Lines(b.String()) {
+	return b.String()
+}
+
+// metric reads one value of /metrics.
+func (r *running) metric(t *testing.T, name string) string {
+	t.Helper()
+	for line := range strings.Lines(r.page(t, "/metrics")) {
 		if value, ok := strings.CutPrefix(line, name+" "); ok {
 			return strings.TrimSpace(value)
 		}

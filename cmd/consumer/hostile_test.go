@@ -224,6 +224,11 @@ func TestHostileTextIsPrintedNowhereRaw(t *testing.T) {
 			f.printsNothingRaw(t, -1, list, "watch", "--known", "-o", "json", key)
 		}
 	}
+	for _, path := range []string{"/metrics", "/readyz"} { // nothing of a customer, values of metadata least of all
+		if page := r.page(t, path); raw(page) != "" || strings.Contains(page, "person") || strings.Contains(page, "<script") {
+			t.Errorf("%s is\n%s", path, page)
+		}
+	}
 	r.end()
 	info, err := events.Info(t.Context())
 	if err != nil {

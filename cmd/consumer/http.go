@@ -71,8 +71,8 @@ func (m *monitor) found(dependency string, err error) {
 	}
 	before := m.health.Problems()[dependency].Reason
 	m.health.Fail(dependency, err)
-	if before != err.Error() {
-		m.log.Error().Str("dependency", dependency).Err(err).Msg("dependency unavailable, pausing the work that needs it")
+	if now := m.health.Problems()[dependency]; before != now.Reason {
+		m.log.Error().Str("dependency", dependency).Err(now).Msg("dependency unavailable, pausing the work that needs it")
 	}
 }
 

@@ -30,7 +30,7 @@ func TestKeyFilesAreFiles(t *testing.T) {
 	}
 	for _, path := range []string{pipe, "/dev/zero", dir, huge} {
 		for _, variable := range []string{
-			"VISION_TRAINING_KEY_FILE", "NATS_PASSWORD_FILE", "AWS_SECRET_ACCESS_KEY_FILE", "CONSUMER_PSEUDONYM_KEY_FILE",
+			"VISION_TRAINING_KEY_FILE", "NATS_PASSWORD_FILE", "AWS_SECRET_ACCESS_KEY_FILE", "CONSUMER_PSEUDONYM_KEY_FILE", "CONSUMER_SIGNING_KEY_FILE",
 			"CONSUMER_RESOURCES", "NATS_CREDS", "NATS_NKEY", "NATS_CA",
 		} {
 			if path == huge && strings.HasPrefix(variable, "NATS_") && variable != "NATS_PASSWORD_FILE" {

@@ -38,6 +38,7 @@ type cli struct {
 	Holds   holdsCmd   `cmd:"" help:"List, add and remove legal holds on projects."`
 	Forget  forgetCmd  `cmd:"" help:"Remove the traces of one command from NATS."`
 	GC      gcCmd      `cmd:"" name:"gc" help:"Remove what failed and cancelled exports left in storage."`
+	Keys    keysCmd    `cmd:"" help:"Make the keys that receipts are signed with."`
 	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders, .zip files or s3://bucket/prefix/."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 }

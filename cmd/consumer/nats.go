@@ -104,18 +104,18 @@ func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue,
 	o.FailFast = true
 	nc, err := natsconn.Connect(ctx, o)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w; is --nats-url ($NATS_URL) right?", errUnreachable, err)
+		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, c.explain(err))
 	}
 	opening, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	q, err := natsq.OpenRequester(opening, nc, natsq.Options{Prefix: c.Subjects, Domain: c.Domain, Log: zerolog.Nop()})
-	if errors.Is(err, natsq.ErrDenied) {
-		nc.Close()
-		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, err)
+	var missing *natsq.DriftError
+	if errors.As(err, &missing) {
+		err = cure(err, "CONSUMER_SUBJECT_PREFIX", "is --subject-prefix ($CONSUMER_SUBJECT_PREFIX) right, and did the service ever run there?")
 	}
 	if err != nil {
 		nc.Close()
-		return nil, nil, fmt.Errorf("%w: %w; is --subject-prefix ($CONSUMER_SUBJECT_PREFIX) right, and does the service run?", errUnreachable, err)
+		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, c.explain(err))
 	}
 	return nc, q, nil
 }

@@ -65,7 +65,7 @@ func printBundle(w io.Writer, name string, b *contract.BundleRef) {
 	if b == nil {
 		return
 	}
-	fmt.Fprintf(w, "  %s\t%s\n  objects\t%d\n  manifest\tsha256 %s\n  receipt\tsha256 %s, %s\n", name, b.URI, b.Objects, b.ManifestSHA256, b.ReceiptSHA256, signedText(b.Signed))
+	fmt.Fprintf(w, "  %s\t%s\n  objects\t%d\n  manifest\tsha256 %s\n  receipt\tsha256 %s, %s\n", name, b.URI, b.Objects, b.ManifestSHA256, b.ReceiptSHA256, signedText(*b))
 }
 
 func printCounts(w io.Writer, c contract.Counts) {
@@ -90,8 +90,12 @@ func printThings(w io.Writer, c contract.Counts) {
 	}
 }
 
-func signedText(signed bool) string {
-	if signed {
+// signedText says of a receipt whether it is signed.
+func signedText(b contract.BundleRef) string {
+	switch {
+	case b.Signed && b.TimeStamped:
+		return "signed, with a time stamp"
+	case b.Signed:
 		return "signed"
 	}
 	return "unsigned"

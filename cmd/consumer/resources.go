@@ -23,6 +23,7 @@ type resource struct {
 	Key      Secret  // not set: Entra ID
 	MaxRPS   float64 // Training API calls a second
 	Account  string  // its name, where the endpoint's host does not identify it
+	InFile   bool    // CONSUMER_RESOURCES has it
 }
 
 // credential is what the resource is called with: its key, or without one an identity of Entra ID.
@@ -119,7 +120,7 @@ func readResources(p *problems, path string, rps float64) []resource {
 	var all []resource
 	for _, alias := range aliases {
 		entry := entries[alias]
-		r := resource{Alias: alias, Endpoint: entry.Endpoint, MaxRPS: rps}
+		r := resource{Alias: alias, Endpoint: entry.Endpoint, MaxRPS: rps, InFile: true}
 		complain := func(format string, args ...any) { p.add(variable, alias+": "+format, args...) }
 		if slices.ContainsFunc(all, func(o resource) bool { return strings.EqualFold(o.Alias, alias) }) {
 			complain("differs from another alias only in the case of letters")

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/internal/shortage"
@@ -35,7 +33,7 @@ type probeIntervals struct {
 // defaultProbeIntervals calls the Training API once a minute, available or not.
 var defaultProbeIntervals = probeIntervals{
 	nats: 5 * time.Second, natsRetry: time.Second,
-	storage: 30 * time.Second, storageRetry: 5 * time.Second,
+	storage: 10 * time.Second, storageRetry: 5 * time.Second,
 	training: time.Minute,
 	host:     10 * time.Second,
 }
@@ -64,9 +62,10 @@ type service struct {
 	work      *sink.Store
 	resources map[string]*cv.Client
 	pseudonym *contract.Pseudonymizer
-	spoolDir  string      // for temporary files
-	learned   atomic.Bool // what the store lacks was asked
-	owned     atomic.Bool // the prefix is this deployment's
+	spoolDir  string     // for temporary files
+	storage   sync.Mutex // held while storage is checked
+	learned   bool       // what the store lacks was asked
+	owned     bool       // the prefix is this deployment's
 
 	listening chan string   // gets the address of the HTTP server
 	serving   chan struct{} // closed when the queue is open
@@ -100,6 +99,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 	s.pseudonym = contract.NewPseudonymizer([]byte(key))
 	s.monitor.expect(s.dependencies()...)
 	s.health.BlockWhen(s.blocked)
+	s.health.ExplainWith(c.explain)
 	return s, nil
 }
 
@@ -132,6 +132,9 @@ func (s *service) dependencies() []string {
 	for alias := range s.resources {
 		all = append(all, delivery.DependencyTraining(alias))
 	}
+	if s.c.Signing != nil {
+		all = append(all, delivery.DependencySigning)
+	}
 	return all
 }
 
@@ -154,7 +157,10 @@ func (s *service) blocked(failing map[string]handler.Problem) bool {
 
 // run serves until ctx is cancelled, then drains. It waits for servers that are not there.
 func (s *service) run(ctx context.Context) error {
-	nc, err := natsconn.Connect(ctx, s.c.NATS.connection("consumer", s.log)) // connected or not
+	var opened queueState
+	connection := s.c.NATS.connection("consumer", s.log)
+	connection.Attempt = opened.connecting
+	nc, err := natsconn.Connect(ctx, connection) // connected or not
 	if err != nil {
 		return settingsError(err.Error())
 	}
@@ -172,7 +178,6 @@ func (s *service) run(ctx context.Context) error {
 	probing, stopProbes := context.WithCancel(ctx)
 	defer probes.Wait()
 	defer stopProbes()
-	var opened queueState
 	ping := func(ctx context.Context) error {
 		s.monitor.note(delivery.DependencyNATS, natsconn.Notes(nc)...)
 		err := opened.ping(ctx, nc)
@@ -202,104 +207,6 @@ func (s *service) measure(ctx context.Context, q *natsq.Queue) {
 	}
 }
 
-// queueState is what is known of the streams: nothing yet, why they cannot be used, or the queue
-// that uses them.
-type queueState struct {
-	mu      sync.Mutex
-	found   *natsq.Queue // set before storage was checked
-	queue   *natsq.Queue
-	problem error // why the streams cannot be used
-}
-
-// errStorageFirst is the problem of NATS before the first check that the prefix is ours: this
-// process must not be ready before.
-var errStorageFirst = errors.New("connected; waiting for the first check of the bucket's prefix")
-
-// find records that the queue is there; no work is taken from it yet.
-func (o *queueState) find(q *natsq.Queue) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.found, o.problem = q, errStorageFirst
-}
-
-func (o *queueState) set(q *natsq.Queue, problem error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.queue, o.problem = q, problem
-}
-
-// secrets is where secrets are kept; nil before that is there.
-func (o *queueState) secrets() *natsq.Queue {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.found
-}
-
-// ping returns the problem with NATS, nil when there is none.
-func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
-	o.mu.Lock()
-	q, problem := o.queue, o.problem
-	o.mu.Unlock()
-	if err := natsconn.Check(nc); err != nil {
-		return err //nolint:wrapcheck // it says what to change
-	}
-	switch {
-	case q != nil:
-		return q.Ping(ctx)
-	case nc.Status() != nats.CONNECTED && nc.LastError() != nil:
-		return fmt.Errorf("not connected: %w", nc.LastError())
-	case nc.Status() != nats.CONNECTED:
-		return errors.New("not connected")
-	case problem != nil:
-		return problem
-	}
-	return errUnchecked
-}
-
-// openQueue finds or makes the streams, and makes sure that the bucket's prefix is ours, however
-// long that takes. Streams with wrong settings are for the operator to correct: they are checked
-// again.
-func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueState) (*natsq.Queue, error) {
-	pause := time.NewTimer(0)
-	defer pause.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-pause.C:
-		}
-		q, err := s.openStreams(ctx, nc)
-		if err == nil {
-			opened.find(q)
-			return q, s.awaitPrefix(ctx, q, func() {
-				opened.set(q, nil)
-				s.monitor.found(delivery.DependencyNATS, nil)
-			})
-		}
-		opened.set(nil, err)
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		s.monitor.found(delivery.DependencyNATS, err)
-		pause.Reset(s.intervals.storageRetry)
-	}
-}
-
-// openStreams finds or makes the streams, at a server that can be worked with.
-func (s *service) openStreams(ctx context.Context, nc *nats.Conn) (*natsq.Queue, error) {
-	q, err := natsq.Open(ctx, nc, natsq.Options{
-		Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
-		MaxBytes: s.c.StreamMaxBytes, Log: s.log,
-	})
-	if errors.Is(err, natsq.ErrMaxBytes) {
-		err = fmt.Errorf("%w; set CONSUMER_STREAM_MAX_BYTES to what each stream may hold, or raise the account's limits", err)
-	}
-	if err == nil {
-		err = natsconn.Check(nc)
-	}
-	return q, err //nolint:wrapcheck // it says what it is about
-}
-
 // serve takes work until ctx is cancelled. Then it takes no more; what is held is finished, or
 // handed back when most of the time to drain is over.
 func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
@@ -307,7 +214,7 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(), SpoolDir: s.spoolDir,
 		Commands: s.c.Commands, Units: s.c.Workers, Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
 		Threshold: s.c.Threshold, Overlap: s.c.Overlap, Deletes: s.c.Deletes, VerifyTimeout: s.c.VerifyTimeout,
-		LockMode: s.c.LockMode, Pseudonym: *s.pseudonym, Version: build().Version, Health: s.health, Log: s.log,
+		LockMode: s.c.LockMode, Pseudonym: *s.pseudonym, Signing: s.c.Signing, Version: build().Version, Health: s.health, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -367,21 +274,43 @@ func finishTime(drain time.Duration) time.Duration { return drain - min(drain/4,
 
 // learnStore asks the store what it knows, until it has an answer. No work is taken before.
 func (s *service) learnStore(ctx context.Context) error {
-	if s.learned.Load() {
+	if s.learned {
 		return nil
 	}
-	if err := s.checkMetadata(ctx); err != nil {
+	err := checkRetention(ctx, s.work)
+	if err == nil {
+		err = s.checkMetadata(ctx)
+	}
+	if err == nil {
+		err = s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))
+	}
+	var told *cured
+	switch {
+	case errors.As(err, &told):
 		return err
-	}
-	err := s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))
-	if errors.Is(err, sink.ErrNotKept) {
-		return fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err)
-	}
-	if err != nil {
+	case errors.Is(err, sink.ErrNotKept):
+		return cure(fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err), "CONSUMER_SSE", "correct them, or the bucket's encryption")
+	case err != nil:
 		return fmt.Errorf("try what the store knows: %w", err)
 	}
-	s.learned.Store(true)
+	s.learned = true
 	return nil
+}
+
+// checkStorage asks whether the buckets can be worked with: they are there, what the store cannot do
+// is known, and, once the secrets can be read, the prefix is ours.
+func (s *service) checkStorage(ctx context.Context, secrets handler.SecretStore) error {
+	s.storage.Lock()
+	defer s.storage.Unlock()
+	err := checkBuckets(ctx, s.c.Prefix, s.store, s.work)
+	if err == nil {
+		err = s.learnStore(ctx)
+	}
+	s.monitor.note(delivery.DependencyStorage, s.store.Notes()...)
+	if err == nil && secrets != nil {
+		err = s.ownPrefix(ctx, secrets)
+	}
+	return err
 }
 
 // probes are the checks of all dependencies of this process.
@@ -390,22 +319,20 @@ func (s *service) probes(pingNATS func(context.Context) error, secrets func() *n
 	all := []probe{
 		{delivery.DependencyNATS, r.nats, r.natsRetry, pingNATS},
 		{delivery.DependencyStorage, r.storage, r.storageRetry, func(ctx context.Context) error {
-			err := checkBucket(ctx, s.api, s.c.Bucket)
-			if s.c.WorkBucket != s.c.Bucket {
-				err = errors.Join(err, checkBucket(ctx, s.api, s.c.WorkBucket))
+			if q := secrets(); q != nil {
+				return s.checkStorage(ctx, q)
 			}
-			if err == nil {
-				err = s.learnStore(ctx)
-			}
-			s.monitor.note(delivery.DependencyStorage, s.store.Notes()...)
-			if q := secrets(); err == nil && q != nil {
-				err = s.ownPrefix(ctx, q)
-			}
-			return err
+			return s.checkStorage(ctx, nil)
 		}},
 		{delivery.DependencyHost, r.host, r.host, func(context.Context) error {
 			return shortage.Check(s.spoolDir, s.health.Problems()[delivery.DependencyHost])
 		}},
+	}
+	if s.c.Signing != nil {
+		all = append(all, probe{delivery.DependencySigning, r.host, r.host, func(context.Context) error {
+			_, err := s.c.Signing.Key()
+			return err
+		}})
 	}
 	for alias, client := range s.resources {
 		all = append(all, probe{delivery.DependencyTraining(alias), r.training, r.training, func(ctx context.Context) error {

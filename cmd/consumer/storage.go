@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,12 +81,49 @@ func (k storeKeys) Retrieve(context.Context) (aws.Credentials, error) {
 	return out, nil
 }
 
-// checkBucket asks whether the bucket is there and ours to use.
-func checkBucket(ctx context.Context, api *s3.Client, bucket string) error {
-	if _, err := api.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &bucket}); err != nil {
-		return fmt.Errorf("check bucket %s: %w", bucket, err)
+// storageTimeout bounds how long the store may leave a check of a bucket without an answer.
+const storageTimeout = 5 * time.Second
+
+// errNoAnswer is the end of a check that got no answer.
+var errNoAnswer = fmt.Errorf("no answer within %s", storageTimeout)
+
+// checkBuckets asks whether the buckets are there and ours to use.
+func checkBuckets(ctx context.Context, prefix string, buckets ...*sink.Store) error {
+	var problems []error
+	for i, store := range buckets {
+		if slices.Contains(buckets[:i], store) {
+			continue
+		}
+		once, cancel := context.WithTimeoutCause(ctx, storageTimeout, errNoAnswer)
+		problems = append(problems, store.Check(once, sink.Key(prefix)))
+		cancel()
 	}
-	return nil
+	return errors.Join(problems...)
+}
+
+// checkRetention fails for a bucket in which the working objects of commands cannot be removed.
+func checkRetention(ctx context.Context, work *sink.Store) error {
+	mode, err := work.DefaultRetention(ctx)
+	if err != nil || mode == "" {
+		return err
+	}
+	return cure(fmt.Errorf("the bucket %s gives every object a default retention (%s), so working objects could not be removed", work.Bucket(), mode),
+		"CONSUMER_WORK_BUCKET", "set CONSUMER_WORK_BUCKET to a bucket without one")
+}
+
+// unreachable marks an error that says that something needed could not be reached, for the exit
+// code, and adds what to do about it.
+func (c storeConfig) unreachable(err error) error {
+	if isUnreachable(err) {
+		return fmt.Errorf("%w: %w", errUnreachable, c.explain(err))
+	}
+	return err
+}
+
+// isUnreachable reports whether an error of a store says that it, or what it has, could not be
+// reached.
+func isUnreachable(err error) bool {
+	return errors.Is(err, sink.ErrUnavailable) || errors.Is(err, sink.ErrThrottled) || errors.Is(err, sink.ErrMisconfigured) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // storeAccess is how S3 is reached, named as the AWS SDK names it. What is not set comes from the
@@ -145,8 +184,8 @@ func (s *service) checkMetadata(ctx context.Context) error {
 			return fmt.Errorf("try to store metadata: %w", err)
 		}
 		if !kept {
-			return fmt.Errorf("bucket %q does not keep the user metadata of objects (x-amz-meta-*) as they were written: the seals are there, and without them nothing that is stored is believed. "+
-				"Have the store, or the proxy before it, keep 1 KiB of metadata for each object", store.Bucket())
+			return cure(fmt.Errorf("bucket %q does not keep the user metadata of objects (x-amz-meta-*) as it was written: the seals are there, and without them nothing that is stored is believed", store.Bucket()),
+				"AWS_ENDPOINT_URL_S3", "have the store, or the proxy before it, keep 1 KiB of metadata for each object, or name another one")
 		}
 	}
 	return nil

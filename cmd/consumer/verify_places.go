@@ -24,8 +24,9 @@ const bagsAtOnce = 4
 type location struct {
 	where   string
 	src     verify.Source
-	closer  io.Closer // of an archive; nil: nothing
-	damaged error     // why it cannot be opened, which is a finding
+	access  storeConfig // how its store is reached, of one at s3://
+	closer  io.Closer   // of an archive; nil: nothing
+	damaged error       // why it cannot be opened, which is a finding
 }
 
 // open opens all places before anything is read: what is no place is an error of usage.
@@ -57,7 +58,7 @@ type verdict struct {
 
 // check verifies the bundles of all places. It gives the results in the order of places and of
 // bundles in them, what is to be said of the places, and the worst result.
-func (c verifyCmd) check(p *program, places []location, show *readings) (results []verified, remarks []string, worst error, err error) {
+func (c verifyCmd) check(p *program, places []location, keys publicKeys, show *readings) (results []verified, remarks []string, worst error, err error) {
 	group, ctx := errgroup.WithContext(p.ctx)
 	group.SetLimit(bagsAtOnce)
 	var all []*verdict
@@ -72,7 +73,7 @@ func (c verifyCmd) check(p *program, places []location, show *readings) (results
 		for _, bag := range found.Bags {
 			one := &verdict{}
 			all = append(all, one)
-			group.Go(func() error { return c.bag(ctx, one, at.within(bag.Root), bag.Source, show) })
+			group.Go(func() error { return verifyBag(ctx, one, at.within(bag.Root), bag.Source, keys, show) })
 		}
 	}
 	if err := group.Wait(); err != nil {
@@ -99,7 +100,7 @@ func (at location) look(ctx context.Context) (found verify.Place, unseen *verdic
 	if err != nil {
 		v := describeReport(at.where, verify.Report{Result: verify.Inconclusive, Signature: verify.Unsigned})
 		v.Unread = bagfile.Printable(err.Error())
-		return verify.Place{}, &verdict{v, unreachable(err)}, fmt.Sprintf("verify %s: %v", at.where, markUnreachable(err))
+		return verify.Place{}, &verdict{v, unreachable(err)}, fmt.Sprintf("verify %s: %v", at.where, at.access.unreachable(err))
 	}
 	if found.Loose > 0 {
 		remark = fmt.Sprintf("; %d files are in none of them, such as %s", found.Loose, found.Sample)
@@ -118,19 +119,20 @@ func (at location) within(root string) string {
 	return strings.TrimSuffix(at.where, "/") + "/" + root
 }
 
-// bag verifies one bundle: as one of this program's unless it is certain that it is none.
-func (c verifyCmd) bag(ctx context.Context, one *verdict, where string, src verify.Source, show *readings) error {
+// verifyBag verifies one bundle: as one of this program's unless it is certain that it is none.
+func verifyBag(ctx context.Context, one *verdict, where string, src verify.Source, keys publicKeys, show *readings) error {
 	progress, end := show.of(where)
 	defer end()
 	check := verify.Bag
-	if c.Key == "" && verify.Foreign(ctx, src) { // a bag of another tool is signed by no key
+	if len(keys.keys) == 0 && verify.Foreign(ctx, src) { // a bag of another tool is signed by no key
 		check = bagit.Check
 	}
-	r, err := check(ctx, src, verify.Options{Progress: progress})
+	r, err := check(ctx, src, verify.Options{Progress: progress, Keys: keys.keys})
 	if ctx.Err() != nil {
 		return fmt.Errorf("verify %s: %w", where, context.Cause(ctx))
 	}
 	one.verified = describeReport(where, r)
+	one.KeyFile = keys.files[one.SignedBy]
 	switch {
 	case err != nil && r.Files == 0:
 		one.err = unreachable(err)
@@ -145,7 +147,7 @@ func (c verifyCmd) bag(ctx context.Context, one *verdict, where string, src veri
 
 // unreachable is errUnreachable where that is what an error says, else errInconclusive.
 func unreachable(err error) error {
-	if errors.Is(markUnreachable(err), errUnreachable) {
+	if isUnreachable(err) {
 		return errUnreachable
 	}
 	return errInconclusive
@@ -185,11 +187,11 @@ func (c verifyCmd) source(ctx context.Context, env *environ, where string) (loca
 			prefix += "/"
 		}
 		bad := env.unknown()
-		access := c.S3.config(&bad)
+		at.access = c.S3.config(&bad)
 		if err := bad.err(); err != nil {
 			return at, err
 		}
-		api, err := s3Client(ctx, access, nil)
+		api, err := s3Client(ctx, at.access, nil)
 		if err != nil {
 			return at, err
 		}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
@@ -80,6 +82,11 @@ func TestVerifyOfWhatCannotBeRead(t *testing.T) {
 	}
 	r.end()
 	place := "s3://" + f.config.Bucket + "/good/export/"
+	for _, marker := range []string{"good/export/", "good/export/data/"} { // as consoles make folders
+		if _, err := f.store.Client().PutObject(t.Context(), &s3.PutObjectInput{Bucket: &f.config.Bucket, Key: &marker}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, c := range []struct {
 		name  string
 		fault sinktest.Fault
@@ -89,6 +96,7 @@ func TestVerifyOfWhatCannotBeRead(t *testing.T) {
 		{"an object may not be read", sinktest.Fault{Op: "GetObject", Key: "*/export.json", Status: http.StatusForbidden}, exitInconclusive},
 		{"the receipt may not be read", sinktest.Fault{Op: "GetObject", Key: "*/receipt.json", Status: http.StatusForbidden}, exitInconclusive},
 		{"the store has no answer", sinktest.Fault{Op: "GetObject", Key: "*/ledger.jsonl", Status: http.StatusBadRequest}, exitInconclusive},
+		{"an object breaks off", sinktest.Fault{Op: "GetObject", Key: "*/export.json", Effect: sinktest.Cut}, exitInconclusive},
 		{"nothing may be listed", sinktest.Fault{Op: "ListObjectsV2", Status: http.StatusForbidden}, exitUnreachable},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -14,7 +14,8 @@ import (
 const APIVersion = "v3.3"
 
 const (
-	apiPath = "/customvision/" + APIVersion + "/training"
+	apiRoot = "/customvision"
+	apiPath = apiRoot + "/" + APIVersion + "/training"
 	// TryTimeout bounds one try of an API call, from dialling to the last byte of its answer.
 	TryTimeout = 30 * time.Second
 	// stallTimeout bounds the silence in a download, before its headers and between its bytes.

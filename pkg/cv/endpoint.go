@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,7 +21,7 @@ func rooted(u *url.URL) *url.URL {
 }
 
 // parseEndpoint checks an endpoint and gives it without trailing slash. One that already ends in
-// the API's own path is taken as meant.
+// the API's own path, or in the first part of it, is taken as meant.
 func parseEndpoint(endpoint string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimSpace(endpoint))
 	var bad *url.Error
@@ -48,10 +49,20 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 		}
 	}
 	path := strings.TrimRight(u.EscapedPath(), "/")
-	if len(path) >= len(apiPath) && strings.EqualFold(path[len(path)-len(apiPath):], apiPath) {
-		path = strings.TrimRight(path[:len(path)-len(apiPath)], "/")
-	} else if strings.Contains(strings.ToLower(path), "/customvision/") {
+	for _, own := range [...]string{apiPath, apiRoot} {
+		if len(path) >= len(own) && strings.EqualFold(path[len(path)-len(own):], own) {
+			path = strings.TrimRight(path[:len(path)-len(own)], "/")
+			break
+		}
+	}
+	right := u.Scheme + "://" + strings.ToLower(u.Host)
+	switch host := strings.ToLower(u.Hostname()); {
+	case strings.Contains(strings.ToLower(path)+"/", apiRoot+"/"):
 		return nil, fmt.Errorf("the path of another API in it; leave out what follows the host, or end it in %s", apiPath)
+	case host == "customvision.ai" || strings.HasSuffix(host, ".customvision.ai"):
+		return nil, errors.New("the portal's address; its settings page shows the endpoint of the training resource, https://<name>.cognitiveservices.azure.com")
+	case path != "" && azureHost(host):
+		return nil, fmt.Errorf("a path in it that is not Custom Vision's; the right form is %s", right)
 	}
 	return url.Parse(u.Scheme + "://" + strings.ToLower(u.Host) + path)
 }
@@ -71,10 +82,23 @@ func (c *Client) Host() string {
 	return c.endpoint.Host
 }
 
+// ownDomains are the domains whose sub-domains each belong to one account, sharedDomains those of
+// regional endpoints.
+var (
+	ownDomains    = []string{".cognitiveservices.azure.com", ".cognitiveservices.azure.us", ".cognitiveservices.azure.cn"}
+	sharedDomains = []string{".api.cognitive.microsoft.com", ".api.cognitive.microsoft.us", ".api.cognitive.azure.cn"}
+)
+
+// azureHost reports whether a host is one of Azure's own, where nothing comes before the API's
+// path.
+func azureHost(host string) bool {
+	return slices.ContainsFunc(slices.Concat(ownDomains, sharedDomains), func(domain string) bool { return strings.HasSuffix(host, domain) })
+}
+
 // OwnHost reports whether the endpoint's host is of this one account: a custom sub-domain. A
 // regional endpoint, and any other host, may answer for many accounts, by the key that is sent.
 func (c *Client) OwnHost() bool {
-	for _, domain := range [...]string{".cognitiveservices.azure.com", ".cognitiveservices.azure.us", ".cognitiveservices.azure.cn"} {
+	for _, domain := range ownDomains {
 		if name, ok := strings.CutSuffix(c.endpoint.Hostname(), domain); ok && name != "" {
 			return true
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -73,7 +74,7 @@ func (e *Error) Error() string {
 	b.WriteString(e.Op)
 	if e.Status != 0 {
 		fmt.Fprintf(&b, ": %d", e.Status)
-		if e.Code != "" {
+		if e.Code != "" && e.Code != strconv.Itoa(e.Status) {
 			b.WriteString(" " + e.Code)
 		}
 	}

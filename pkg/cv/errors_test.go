@@ -26,7 +26,7 @@ func checkKinds(t *testing.T, err error, names string) {
 
 func TestErrorText(t *testing.T) {
 	e := &Error{Op: "GetTags", Status: 429, Code: "429", Message: "slow down", RequestID: "r-1", RetryAfter: 2 * time.Second, Err: errors.New("see https://h/x?sig=1")}
-	if got, want := e.Error(), "GetTags: 429 429: slow down: see https://h/x (retry after 2s) (request r-1)"; got != want {
+	if got, want := e.Error(), "GetTags: 429: slow down: see https://h/x (retry after 2s) (request r-1)"; got != want {
 		t.Errorf("%s", got)
 	}
 	if RetryAfter(errors.New("x")) != 0 || RetryAfter(nil) != 0 {

@@ -31,6 +31,11 @@ func (r *run) perform(ctx context.Context) (action.Result, error) {
 	if end, err := r.earlierEnd(ctx); end != nil || err != nil {
 		return action.Result{End: end}, err
 	}
+	if w := r.previousWait; w != nil && w.For == contract.WaitTimestamp {
+		if err := r.bags.AuthorityAnswers(ctx); err != nil {
+			return action.Result{}, err
+		}
+	}
 	if err := r.openLedger(ctx); err != nil {
 		return action.Result{}, err
 	}

@@ -303,15 +303,15 @@ func exportScenario() scenario {
 	}
 }
 
-func TestExportCutAtEveryEffect(t *testing.T) { cuts(t, exportScenario()) }
+func TestExportCutAtEveryEffect(t *testing.T) { cuts(t, exportScenario().signing(t)) }
 
-// Effects come in one order: what the bag is made of, the cut, generated files, manifests, receipt,
-// clean-up, job, event, acknowledgement. A unit is acknowledged when its result is stored.
+// Effects come in one order: what the bag is made of, the cut, generated files, manifests, signature,
+// receipt, clean-up, job, event, acknowledgement. A unit is acknowledged when its result is stored.
 func TestEffectsComeInOneOrder(t *testing.T) {
 	t.Parallel()
-	s := exportScenario()
+	s := exportScenario().signing(t)
 	w := s.world(t)
-	r := w.start(t, replicaOptions{})
+	r := w.start(t, replicaOptions{configure: s.configure})
 	s.finish(t, w, w.publish(t, s.action, cutID, s.data), r)
 	effects := r.fate.effects
 	at := map[string][]int{} // by kind
@@ -332,6 +332,7 @@ func TestEffectsComeInOneOrder(t *testing.T) {
 		{bag + "/bag….txt"},
 		{bag + "/manifest-sha<n>.txt"},
 		{bag + "/tagmanifest-sha<n>.txt"},
+		{bag + "/receipt.sigstore.json"},
 		{bag + "/receipt.json"},
 		{"PutJob running clean up"},
 		{"PurgeUnits", "DeleteObjects cut-<n>/.work/cut.json"},

@@ -56,8 +56,8 @@ func TestDeleteCutAtEveryEffect(t *testing.T) {
 }
 
 func TestExportFirstCutAtEveryEffect(t *testing.T) {
-	s := deleteScenario(t, smallAccount, wholeAccount(`{"all_projects":true,"export_first":true}`), sink.ExportBag, sink.DeleteBag)
-	s.since = "PutObject cut-1/export/receipt.json" // what goes before is an export like any other
+	s := deleteScenario(t, smallAccount, wholeAccount(`{"all_projects":true,"export_first":true}`), sink.ExportBag, sink.DeleteBag).signing(t)
+	s.since = "PutObject cut-1/export/receipt.sigstore.json" // what goes before is an export like any other
 	cuts(t, s)
 }
 

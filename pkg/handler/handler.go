@@ -28,6 +28,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/worker"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
 )
 
 // Queue is JetStream as a Handler sees it, part by part. All parts are needed.
@@ -145,6 +146,7 @@ type Config struct {
 	VerifyTimeout time.Duration         // for a deletion to be seen in the service, default DefaultVerifyTimeout
 
 	Pseudonym contract.Pseudonymizer
+	Signing   *signature.Maker // signs receipts; nil: they are unsigned
 	Features  contract.Features
 	Version   string // the tool's version, as receipts name it
 	Health    *Health
@@ -282,7 +284,7 @@ func (h *Handler) bags(ctx context.Context, c contract.Command, log zerolog.Logg
 	}
 	return bag.Bags{
 		Store: h.cfg.Store, Work: h.cfg.Work, Layout: layout, Prefix: h.cfg.Prefix, SpoolDir: h.cfg.SpoolDir,
-		Command: c, Account: h.accounts.Of(c.Data.Resource), LockMode: h.cfg.LockMode, Now: h.cfg.Now, Log: log,
+		Command: c, Account: h.accounts.Of(c.Data.Resource), LockMode: h.cfg.LockMode, Signing: h.cfg.Signing, Now: h.cfg.Now, Log: log,
 	}.SealedBy(sealer), nil
 }
 

@@ -16,6 +16,7 @@ type Health struct {
 	failing  map[string]Problem
 	changed  chan struct{} // closed and replaced at every change
 	blocking func(failing map[string]Problem) bool
+	explain  func(dependency string, err error) error
 }
 
 // Problem is why a dependency fails, and since when.
@@ -45,6 +46,13 @@ func (h *Health) BlockWhen(rule func(failing map[string]Problem) bool) {
 	h.blocking = rule
 }
 
+// ExplainWith sets what adds to each problem what the operator can do about it.
+func (h *Health) ExplainWith(explain func(dependency string, err error) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.explain = explain
+}
+
 // Fail records that a dependency fails, and why. It reports whether that is news.
 func (h *Health) Fail(dependency string, err error) bool {
 	h.mu.Lock()
@@ -52,6 +60,9 @@ func (h *Health) Fail(dependency string, err error) bool {
 	p, known := h.failing[dependency]
 	if !known {
 		p.Since = h.now()
+	}
+	if h.explain != nil {
+		err = h.explain(dependency, err)
 	}
 	p.Reason, p.err = err.Error(), err
 	h.failing[dependency] = p

@@ -149,6 +149,9 @@ func (r *run) Progress(ctx context.Context, progress contract.Progress, started 
 // FlushCalls makes the coordinator's own calls durable in the ledger, even after the attempt's
 // context ended.
 func (r *run) FlushCalls(ctx context.Context) error {
+	if r.ledger == nil { // no action has begun
+		return nil
+	}
 	if errors.Is(context.Cause(ctx), delivery.ErrFenced) {
 		return delivery.ErrFenced // a late line would fence out the replica that took over
 	}

@@ -28,13 +28,15 @@ const (
 type SealedBag struct {
 	ManifestSHA256    string // hex
 	TagManifestSHA256 string // hex
-	Objects           int    // every object of the bag, receipt.json included (receipt.sigstore.json not)
+	Objects           int    // every object of the bag, receipt.json included; receipt.sigstore.json not
+	Signature         bool   // receipt.sigstore.json was there already
+	Receipt           bool   // so was receipt.json
 	PayloadObjects    int    // objects below data/
 	PayloadBytes      int64  // their size
 }
 
 // Bag writes one bag below a root key: payload by Put and Add, tag files by PutTag, then Seal, then
-// PutReceipt. Every object is written once, so a bag can be written again after a crash at any
+// PutSignature (signed.go) and PutReceipt. Every object is written once, so a bag can be written again after a crash at any
 // point, and ends in the same bytes if it is given the same content in the same order. Before the
 // receipt is made, Files and Open read the sealed bag again (bagread.go). Its memory is 24 bytes
 // for each object and up to 4 MiB of small files; the manifest grows on disk. A Bag is used by one
@@ -50,7 +52,8 @@ type Bag struct {
 	written  map[Path]written // by put
 	kept     int64            // bytes of their contents
 	sealed   *SealedBag
-	locked   *Retention // of all that the manifests name; nil: none
+	found    struct{ signature, receipt bool } // when the bag was made exact
+	locked   *Retention                        // of all that the manifests name; nil: none
 }
 
 // extent is the size of a file, known by the first half of its path's SHA-256: enough to
@@ -221,6 +224,8 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
 		ManifestSHA256:    b.manifest.SHA256(),
 		TagManifestSHA256: tagManifest.SHA256,
 		Objects:           len(b.payload) + len(b.tags) + 2, // the tag manifest and the receipt
+		Signature:         b.found.signature,
+		Receipt:           b.found.receipt,
 		PayloadObjects:    len(b.payload),
 		PayloadBytes:      b.bytes,
 	}
@@ -251,6 +256,7 @@ func (b *Bag) find(path Path) int {
 func (b *Bag) makeExact(ctx context.Context) error {
 	_, err := b.store.Head(ctx, b.root+Key(ReceiptFile))
 	committed := err == nil
+	b.found.receipt = committed
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
@@ -266,6 +272,7 @@ func (b *Bag) makeExact(ctx context.Context) error {
 		}
 		path := Path(strings.TrimPrefix(string(object.Key), string(b.root)))
 		if listed[path] {
+			b.found.signature = b.found.signature || path == SignatureFile
 			continue
 		}
 		i := -1

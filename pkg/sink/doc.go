@@ -2,9 +2,9 @@
 //
 // A bundle is a BagIt 1.0 bag (RFC 8493) of objects below one key prefix. It is built in one order:
 // payload objects below data/, tag files (evidence), then bagit.txt, bag-info.txt,
-// manifest-sha256.txt and tagmanifest-sha256.txt, and receipt.json as the last object. The receipt
-// is the commit point: a bag that has it is complete and exact, every file listed and no file
-// unlisted. A command has up to two bags, export/ and delete/ ([BagKind]); what is below .work/ is
+// manifest-sha256.txt and tagmanifest-sha256.txt, receipt.sigstore.json if the receipt is signed,
+// and receipt.json as the last object. The receipt is the commit point: a bag that has it is
+// complete and exact, every file listed and no file unlisted. A command has up to two bags, export/ and delete/ ([BagKind]); what is below .work/ is
 // not for others.
 //
 // Every object is written once. A [Store.Put] carries If-None-Match, so the first writer of a key
@@ -17,7 +17,7 @@
 // means removing every version: neither a delete marker nor an old version of payload stays behind
 // in a versioned bucket.
 //
-// Package bagfile has the types of a bundle's files, and package verify re-reads a stored bundle,
+// Package signature makes and checks signatures of receipts. Package bagfile has the types of a bundle's files, and package verify re-reads a stored bundle,
 // from a folder or from S3, and checks that it holds and says what it must.
 //
 // The package knows keys, checksums and conditions; it knows nothing of queues or of the Training
@@ -31,7 +31,7 @@
 //   - put.go, multipart.go, get.go, list.go, remove.go: one kind of request each; errors.go: what a
 //     store's refusal means; unanswered.go: requests whose caller has given up
 //   - bundle.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof; bagread.go:
-//     the sealed bag, read again before its receipt is made
+//     the sealed bag, read again before its receipt is made; signed.go: the receipt's signature
 //   - sealer.go: the store as one command has it, which shows only what that command sealed
 //   - key.go, extension.go, digest.go, canonical.go: names, types of content, digests, canonical
 //     JSON; spool.go: content that is kept in a file meanwhile

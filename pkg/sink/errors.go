@@ -50,6 +50,7 @@ type Error struct {
 	Key        Key           // the key or prefix concerned; empty when none is
 	Status     int           // HTTP status, 0 when there was no answer
 	Code       string        // the store's error code, empty when it gave none
+	Region     string        // of Check: the bucket's, when it is not the one asked for
 	RetryAfter time.Duration // the store's hint, 0 when it gave none
 	Err        error
 
@@ -147,6 +148,9 @@ func newError(op string, key Key, kind error, format string, args ...any) *Error
 	return &Error{Op: op, Key: key, Err: fmt.Errorf(format, args...), kind: kind}
 }
 
+// codeOfHead is the SDK's code of a 400 to a HEAD, whose answer has none.
+const codeOfHead = "BadRequest"
+
 // codeKinds is the meaning of the error codes of S3 and its kin whose status alone says too little.
 var codeKinds = map[string]error{
 	"NoSuchKey":     ErrNotFound,
@@ -171,6 +175,7 @@ var codeKinds = map[string]error{
 	"ThrottlingException":  ErrThrottled,
 	"TooManyRequests":      ErrThrottled,
 
+	codeOfHead:                     ErrMisconfigured, // an expired token, a wrong region
 	"NoSuchBucket":                 ErrMisconfigured,
 	"InvalidBucketName":            ErrMisconfigured,
 	"AccessDenied":                 ErrMisconfigured,

@@ -103,7 +103,10 @@ func (s *Store) offer(ctx context.Context, key Key, wanted feature, request func
 // the same request will be refused again, one that asks for less may not be.
 func refused(err error) bool {
 	var e *Error
-	if !errors.As(err, &e) || e.kind != nil || slices.Contains(ofContent, e.Code) {
+	if !errors.As(err, &e) || slices.Contains(ofContent, e.Code) {
+		return false
+	}
+	if e.kind != nil && e.Code != codeOfHead { // a HEAD tells nothing
 		return false
 	}
 	return e.Status == http.StatusBadRequest || notSupported(err)

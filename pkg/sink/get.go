@@ -300,31 +300,38 @@ func (r *reader) Close() error { return r.body.Close() }
 // is known; a larger one is an error that matches no sentinel. Errors: ErrNotFound, ErrUnavailable
 // (content that does not match its digest) and those of every request. Operation: GetObject.
 func (s *Store) ReadAll(ctx context.Context, key Key, limit int64) ([]byte, error) {
-	const op = "read object"
-	open := s.Open
-	if s.sealer != nil {
-		open = func(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
-			return s.sealedContent(ctx, key, limit)
-		}
-	}
-	body, object, err := open(ctx, key)
+	body, object, err := s.open(ctx, key, limit)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = body.Close() }()
+	return readAll(ctx, body, object, limit)
+}
+
+// open is Open for at most limit bytes.
+func (s *Store) open(ctx context.Context, key Key, limit int64) (io.ReadCloser, Object, error) {
+	if s.sealer != nil {
+		return s.sealedContent(ctx, key, limit)
+	}
+	return s.Open(ctx, key)
+}
+
+// readAll is an object's content, which its digest is checked with.
+func readAll(ctx context.Context, body io.Reader, object Object, limit int64) ([]byte, error) {
+	const op = "read object"
 	if object.Bytes > limit {
-		return nil, tooLarge(op, key, limit)
+		return nil, tooLarge(op, object.Key, limit)
 	}
 	var b bytes.Buffer
 	b.Grow(int(max(object.Bytes, 0)) + bytes.MinRead)
 	if _, err := b.ReadFrom(io.LimitReader(body, limit+1)); err != nil {
-		return nil, wrapError(ctx, op, key, err)
+		return nil, wrapError(ctx, op, object.Key, err)
 	}
 	if int64(b.Len()) > limit {
-		return nil, tooLarge(op, key, limit)
+		return nil, tooLarge(op, object.Key, limit)
 	}
 	if got := hexSHA256(b.Bytes()); object.SHA256 != "" && got != object.SHA256 {
-		return nil, newError(op, key, ErrUnavailable, "content has SHA-256 %s, expected %s", got, object.SHA256)
+		return nil, newError(op, object.Key, ErrUnavailable, "content has SHA-256 %s, expected %s", got, object.SHA256)
 	}
 	return b.Bytes(), nil
 }

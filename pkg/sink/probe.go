@@ -13,14 +13,14 @@ import (
 // may probe the same key.
 const probeTries = 3
 
-// Probe finds out what the service lacks: it writes a small object twice at key, asks for its head,
-// begins an upload there and lists it, writes one object with tags and encryption and reads both
-// back, and removes everything again. What is lacking and can be done without is no error, but named
-// by Notes. Several processes may probe the same key. The
-// bucket need not be this store's only one: what is learnt holds for all buckets of the service
-// (see InBucket). Errors: ErrNotKept when it does not encrypt as asked; else those of every request. Operations: PutObject, HeadObject,
-// GetObjectTagging, CreateMultipartUpload, ListMultipartUploads, AbortMultipartUpload, and those of
-// Remove.
+// Probe finds out what the service lacks: it writes a small object twice at key, asks for its
+// head, begins an upload there and lists it, writes one object with tags and encryption and
+// reads both back, and removes everything again. What is lacking and can be done without is no
+// error, but named by Notes. Several processes may probe the same key. The bucket need not be
+// this store's only one: what is learnt holds for all buckets of the service (see InBucket).
+// Errors: ErrNotKept when it does not encrypt as asked; else those of every request. Operations:
+// PutObject, HeadObject, GetObjectTagging, CreateMultipartUpload, ListMultipartUploads,
+// AbortMultipartUpload, and those of Remove.
 func (s *Store) Probe(ctx context.Context, key Key) (err error) {
 	defer func() {
 		if removeErr := s.Remove(context.WithoutCancel(ctx), key); removeErr != nil && err == nil {

@@ -44,18 +44,18 @@ func Bytes(b []byte, contentType string) Body {
 	return Body{R: bytes.NewReader(b), Size: int64(len(b)), SHA256: hexSHA256(b), ContentType: contentType}
 }
 
-// Put stores a body unless its key is taken; the first writer wins, and every other adopts what is
-// there: the object returned has the digest and size of what is stored. The body's SHA-256
-// travels as a checksum that the store checks, and is kept as metadata "sha256"; where the store does
-// not confirm it, the object is read back. Bodies above MultipartAbove go by multipart, without that
-// metadata, so adopting one means reading it; where the store does not list unfinished uploads (see
-// Probe) they go in one piece.
+// Put stores a body unless its key is taken; the first writer wins, and every other adopts what
+// is there: the object returned has the digest and size of what is stored. The body's SHA-256
+// travels as a checksum that the store checks, and is kept as metadata "sha256"; where the store
+// does not confirm it, the object is read back. Bodies above MultipartAbove go by multipart,
+// without that metadata, so adopting one means reading it; where the store does not list
+// unfinished uploads (see Probe) they go in one piece.
 //
 // Errors: ErrThrottled, ErrUnavailable, ErrMisconfigured; ErrConflict when the key was taken and
-// freed again at every try; ErrNotKept when the store answers with another checksum or without the
-// encryption asked for. Operations: PutObject, HeadObject; multipart: CreateMultipartUpload,
-// UploadPart, CompleteMultipartUpload, AbortMultipartUpload; GetObject to read back; those of Remove
-// where an object has to give way because its seal or its content is not right.
+// freed again at every try; ErrNotKept when the store answers with another checksum or without
+// the encryption asked for. Operations: PutObject, HeadObject; multipart: CreateMultipartUpload,
+// UploadPart, CompleteMultipartUpload, AbortMultipartUpload; GetObject to read back; those of
+// Remove where an object has to give way because its seal or its content is not right.
 func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 	body, err := fillIn(body)
 	if err != nil {
@@ -99,8 +99,8 @@ func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 	}
 }
 
-// pause waits before a further try. It reports whether there may be one: not when ctx ends, nor when
-// the store wants a longer pause, which is the caller's to make.
+// pause waits before a further try. It reports whether there may be one: not when ctx ends, nor
+// when the store wants a longer pause, which is the caller's to make.
 func (s *Store) pause(ctx context.Context, try int, err error) bool {
 	d := time.Duration(1<<try) * 100 * time.Millisecond
 	var e *Error

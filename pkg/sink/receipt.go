@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
 )
 
 // Types of a receipt.
@@ -51,6 +54,9 @@ type Predicate struct {
 	FinishedAt   time.Time         `json:"finished_at"`
 	Ledger       ReceiptLedger     `json:"ledger"`
 	Bundle       ReceiptBundle     `json:"bundle"`
+	Signed       bool              `json:"signed"`                  // receipt.sigstore.json is stored before it
+	KeyID        string            `json:"key_id,omitempty"`        // of a signed one; see signature.Key
+	Timestamp    string            `json:"timestamp,omitempty"`     // whether the signature has a time stamp: see signature.Policy; older versions did not say
 	Method       string            `json:"method,omitempty"`        // of a delete: "logical deletion through the service's API"
 	Plan         *ReceiptPlan      `json:"plan,omitempty"`          // of a delete
 	ExportBundle json.RawMessage   `json:"export_bundle,omitempty"` // of a delete with export_first: the other bag
@@ -130,8 +136,15 @@ func NewReceipt(predicateType string, bag SealedBag, p Predicate) Receipt {
 	}
 }
 
+// Sign makes it a receipt that is signed by the key with this id: its signature is one object more.
+func (r *Receipt) Sign(keyID string, stamps signature.Policy) {
+	p := &r.Predicate
+	p.Signed, p.KeyID, p.Timestamp = true, keyID, string(stamps)
+	p.Bundle.Objects++
+}
+
 // Encode gives the bytes of receipt.json: canonical JSON and a newline. Counts and residuals are
-// never null, times are in UTC.
+// never null, times are in UTC. Without a word on time stamps there is none.
 func (r Receipt) Encode() ([]byte, error) {
 	p := &r.Predicate
 	if p.Counts == nil {
@@ -139,6 +152,9 @@ func (r Receipt) Encode() ([]byte, error) {
 	}
 	if p.Residuals == nil {
 		p.Residuals = []ReceiptResidual{}
+	}
+	if p.Timestamp == "" {
+		p.Timestamp = string(signature.None)
 	}
 	p.StartedAt, p.FinishedAt = p.StartedAt.UTC(), p.FinishedAt.UTC()
 	if err := r.check(); err != nil {
@@ -193,6 +209,22 @@ func (r *Receipt) check() error {
 	}
 	if !ValidDigest(r.Predicate.Ledger.Head) {
 		return errors.New("no digest of the ledger's head")
+	}
+	return r.Predicate.checkSignature()
+}
+
+// checkSignature says what is wrong with what a receipt says of its signature. Older versions say
+// nothing, and did not sign.
+func (p *Predicate) checkSignature() error {
+	stamps := []signature.Policy{signature.Required, signature.Optional, signature.None}
+	if !p.Signed {
+		stamps = []signature.Policy{signature.None, ""}
+	}
+	switch {
+	case p.Signed && !ValidDigest(p.KeyID), !p.Signed && p.KeyID != "":
+		return fmt.Errorf("it is signed: %t, with the key id %q", p.Signed, p.KeyID)
+	case !slices.Contains(stamps, signature.Policy(p.Timestamp)):
+		return fmt.Errorf("it is signed: %t, with the time stamp %q", p.Signed, p.Timestamp)
 	}
 	return nil
 }

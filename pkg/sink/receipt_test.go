@@ -74,7 +74,7 @@ func TestReceipt(t *testing.T) {
 	}
 	want := `{"_type":"https://in-toto.io/Statement/v1","predicate":{"bundle":{"objects":9,"payload_bytes":12,"payload_objects":3,"uri":""},` +
 		`"command":{"account":"","action":"export","id":"req-1","reference":"","resource":"default","sha256":""},"counts":{},"exceptions":0,"finished_at":"0001-01-01T00:00:00Z",` +
-		`"ledger":{"entries":1,"head":"` + digestA + `"},"outcome":"complete","residuals":[],"retention":null,"scope":{"a":2,"z":1},"started_at":"2026-01-01T00:00:00Z",` +
+		`"ledger":{"entries":1,"head":"` + digestA + `"},"outcome":"complete","residuals":[],"retention":null,"scope":{"a":2,"z":1},"signed":false,"started_at":"2026-01-01T00:00:00Z","timestamp":"none",` +
 		`"tool":{"name":"cvconsumer","version":"test"},"v":1,"verification":null},"predicateType":"https://cvconsumer.dev/export/v1",` +
 		`"subject":[{"digest":{"sha256":"` + digestA + `"},"name":"manifest-sha256.txt"},{"digest":{"sha256":"` + seal.TagManifestSHA256 + `"},"name":"tagmanifest-sha256.txt"}]}` + "\n"
 	if string(b) != want {
@@ -102,5 +102,34 @@ func TestReceipt(t *testing.T) {
 	}
 	if _, err := sink.NewReceipt("other", seal, sink.Predicate{}).Encode(); err == nil {
 		t.Error("a receipt of unknown type was encoded")
+	}
+}
+
+// What a receipt may say of its signature.
+func TestReceiptOfASignature(t *testing.T) {
+	id := strings.Repeat("ab", 32)
+	for _, c := range []struct {
+		says string
+		ok   bool
+	}{
+		{`"signed":true,"key_id":"` + id + `","timestamp":"required"`, true},
+		{`"signed":true,"key_id":"` + id + `","timestamp":"optional"`, true},
+		{`"signed":true,"key_id":"` + id + `","timestamp":"none"`, true},
+		{`"signed":false,"timestamp":"none"`, true},
+		{`"signed":true,"key_id":"` + id + `","timestamp":"perhaps"`, false},
+		{`"signed":true,"key_id":"` + id + `"`, false},
+		{`"signed":true,"timestamp":"none"`, false},
+		{`"signed":false,"key_id":"` + id + `","timestamp":"none"`, false},
+		{`"signed":false,"timestamp":"required"`, false},
+	} {
+		r := sink.NewReceipt(sink.ExportPredicateType, sink.SealedBag{ManifestSHA256: id, TagManifestSHA256: id, Objects: 9}, sink.Predicate{Ledger: sink.ReceiptLedger{Head: id}})
+		raw, err := r.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.Replace(strings.Replace(string(raw), `"signed":false`, c.says, 1), `,"timestamp":"none","tool"`, `,"tool"`, 1)
+		if _, err := sink.ParseReceipt([]byte(changed)); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.says, err)
+		}
 	}
 }

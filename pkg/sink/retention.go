@@ -195,3 +195,18 @@ func (s *Store) retention(ctx context.Context, key Key, version *string) (Retent
 	}
 	return Retention{Mode: string(out.Retention.Mode), Until: aws.ToTime(out.Retention.RetainUntilDate)}, nil
 }
+
+// DefaultRetention is the mode of the Object Lock retention that the bucket gives to every new
+// object: "GOVERNANCE", "COMPLIANCE", or "" when it gives none, knows none, or may not be asked.
+// Operation: GetObjectLockConfiguration. Errors: ErrThrottled, ErrUnavailable.
+func (s *Store) DefaultRetention(ctx context.Context) (string, error) {
+	out, err := s.api.GetObjectLockConfiguration(ctx, &s3.GetObjectLockConfigurationInput{Bucket: &s.o.Bucket}, checksumsAsHeaders)
+	err = wrapError(ctx, "ask for the default retention of bucket "+s.o.Bucket, "", err)
+	if errors.Is(err, ErrThrottled) || errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+		return "", err
+	}
+	if err != nil || out.ObjectLockConfiguration == nil || out.ObjectLockConfiguration.Rule == nil || out.ObjectLockConfiguration.Rule.DefaultRetention == nil {
+		return "", nil //nolint:nilerr // a store that does not answer this has none that is known
+	}
+	return string(out.ObjectLockConfiguration.Rule.DefaultRetention.Mode), nil
+}

@@ -63,6 +63,9 @@ func gateway(status int, message string) answer {
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	rest, isAPI := below(r.URL.Path, s.o.BasePath+apiPath)
+	if !isAPI {
+		rest, isAPI = below(r.URL.Path, s.o.BasePath+previewPath)
+	}
 	var rt *route
 	var ids map[string]uuid.UUID
 	if isAPI {

@@ -18,6 +18,10 @@ import (
 // apiPath is where the API lives below Options.BasePath; the service does not mind letter case.
 const apiPath = "/customvision/v3.3/training"
 
+// previewPath is where the same operations are, too: it is the default of the official SDK for
+// JavaScript.
+const previewPath = "/customvision/v3.4-preview/training"
+
 // maxBody is how much of a request's body is read.
 const maxBody = 4 << 20
 

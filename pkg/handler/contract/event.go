@@ -136,7 +136,8 @@ type BundleRef struct {
 	ManifestSHA256 string     `json:"manifest_sha256"`
 	ReceiptSHA256  string     `json:"receipt_sha256"`
 	Signed         bool       `json:"signed"`
-	Objects        int64      `json:"objects"` // every object of the bag, receipts included
+	TimeStamped    bool       `json:"timestamped,omitempty"` // its signature has a time stamp
+	Objects        int64      `json:"objects"`               // every object of the bag, receipts included
 	RetainUntil    *time.Time `json:"retain_until"`
 }
 
@@ -167,6 +168,7 @@ const (
 	WaitStorage    = "storage"
 	WaitRate       = "rate"
 	WaitTraining   = "training"
+	WaitTimestamp  = "timestamp" // of the receipt's signature
 )
 
 // Waiting is what a command waits for; waiting costs no attempt.

@@ -214,6 +214,7 @@ func TestFieldsOfTheContract(t *testing.T) {
 		"progress": {EventData{Progress: &Progress{}}, "action attempt bundle command_id conflicts_with counts duplicate_of error exceptions export_bundle finished_at given_id outcome plan progress reference replay_of residuals seq started_at status stream v waiting"},
 		"counts":   {Counts{}, "bytes exports images iterations performance predictions projects tags"},
 		"bundle":   {BundleRef{}, "manifest_sha256 objects receipt_sha256 retain_until signed uri"},
+		"stamped":  {BundleRef{TimeStamped: true}, "manifest_sha256 objects receipt_sha256 retain_until signed timestamped uri"},
 		"error":    {Error{}, "code message request_id retryable"},
 		"job":      {Job{}, "action attempt begun bundle cancel claim command counted created deletion error event first given_id holder id irrevocable left_behind outcome phase progress replay_of state updated v waiting"},
 		"command":  {CommandRef{}, "account digest published resource seq stream"},

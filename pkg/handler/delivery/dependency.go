@@ -14,6 +14,7 @@ const (
 	DependencyNATS    = "nats"
 	DependencyStorage = "storage"
 	DependencyHost    = "host"
+	DependencySigning = "signing" // the key that receipts are signed with
 )
 
 // DependencyTraining is the dependency's name of a configured Custom Vision resource.

@@ -71,9 +71,12 @@ func (q *Queue) objects() []managedObject {
 	return all
 }
 
-// provision finds or creates every object. It fails with a *DriftError that lists all differences
-// that cannot or may not be changed.
-func (q *Queue) provision(ctx context.Context) error {
+// Provision finds or creates the streams, buckets and consumers. Until ctx ends it waits for
+// servers that are away and for clusters without a leader; Waiting tells for what. It fails at once
+// with a *DriftError, which lists all differences, when existing objects differ from what is
+// required and may not be changed: because Options.Provision is false, or because JetStream cannot
+// change them; and when the server denies something.
+func (q *Queue) Provision(ctx context.Context) error {
 	if err := q.learnQueueShare(ctx); err != nil {
 		return err
 	}
@@ -87,7 +90,7 @@ func (q *Queue) provision(ctx context.Context) error {
 	}
 }
 
-// provisionOnce is provision with the queue's share that is known now.
+// provisionOnce is Provision with the queue's share that is known now.
 func (q *Queue) provisionOnce(ctx context.Context) error {
 	drift := &DriftError{}
 	missingStreams := map[string]bool{} // whose consumers are not listed as well

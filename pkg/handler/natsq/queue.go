@@ -70,21 +70,27 @@ var ErrDenied = jsapi.ErrDenied
 // server's setting.
 var ErrTooLarge = jsapi.ErrTooLarge
 
-// Open finds or creates the streams, buckets and consumers. Until ctx ends it waits for servers
-// that are away and for clusters without a leader. It fails at once with a *DriftError when an
-// existing object differs from what is required and may not be changed: because Provision is false,
-// or because JetStream cannot change it; and when the server denies something. The caller keeps the
-// connection and closes it.
+// ErrNoJetStream means that the server has no JetStream, at all or for this user's account.
+var ErrNoJetStream = jsapi.ErrNoJetStream
+
+// New makes a queue, which asks NATS for nothing yet: before it serves, Provision has to succeed.
+// The caller keeps the connection and closes it.
+func New(nc *nats.Conn, o Options) (*Queue, error) { return newQueue(nc, o, false) }
+
+// Open is New and Provision.
 func Open(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error) {
-	q, err := newQueue(nc, o, false)
+	q, err := New(nc, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := q.provision(ctx); err != nil {
+	if err := q.Provision(ctx); err != nil {
 		return nil, err
 	}
 	return q, nil
 }
+
+// Waiting is why operations wait for JetStream now; nil when they do not.
+func (q *Queue) Waiting() error { return q.api.FirstProblem() }
 
 // OpenRequester opens the queue for one who publishes commands, reads what became of them, or keeps
 // house: it creates and changes no stream or bucket, serves nothing, listens on no subject but the

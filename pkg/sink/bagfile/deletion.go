@@ -42,6 +42,7 @@ type BundleRef struct {
 	ManifestSHA256 string     `json:"manifest_sha256"`
 	ReceiptSHA256  string     `json:"receipt_sha256"`
 	Signed         bool       `json:"signed"`
+	TimeStamped    bool       `json:"timestamped,omitempty"` // its signature has a time stamp
 	Objects        int64      `json:"objects"`
 	RetainUntil    *time.Time `json:"retain_until"`
 }

@@ -34,9 +34,11 @@ type Certificate struct {
 	Residuals     []Residual
 	LedgerEntries int64
 	LedgerHead    string
+	Signed        bool // the receipt is
 
 	ExportURI           string // of the bundle exported before; empty without one
 	ExportReceiptSHA256 string
+	ExportSigned        bool // its receipt is
 }
 
 // Count is how many things of a category were deleted, or would be.

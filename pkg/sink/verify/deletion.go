@@ -156,8 +156,8 @@ func (v *verifier) checkExportBundle(d *bagfile.Deletion) {
 		bad("its export bundle is not that of the receipt")
 	}
 	e := d.ExportBundle
-	if until := v.scope.ExportRetainUntil; e.Signed || (until == nil) != (e.RetainUntil == nil) || until != nil && !until.Equal(*e.RetainUntil) {
-		bad("its export bundle is called signed, which no bundle is, or is kept for another time than the command asks for")
+	if until := v.scope.ExportRetainUntil; e.TimeStamped && !e.Signed || (until == nil) != (e.RetainUntil == nil) || until != nil && !until.Equal(*e.RetainUntil) {
+		bad("its export bundle has a time stamp without a signature, or is kept for another time than the command asks for")
 	}
 	want := strings.TrimSuffix(p.Bundle.URI, string(sink.DeleteBag)+"/") + string(sink.ExportBag) + "/"
 	if e.URI != want || !sink.ValidDigest(e.ReceiptSHA256) || !sink.ValidDigest(e.ManifestSHA256) || e.Objects <= 0 {

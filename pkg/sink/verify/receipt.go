@@ -52,7 +52,7 @@ func (v *verifier) readReceipt(ctx context.Context) error {
 	if canonical, err := sink.CanonicalJSON(json.RawMessage(b)); err != nil || string(canonical)+"\n" != string(b) {
 		v.problem(sink.ReceiptFile, "it is not in canonical form: another program wrote it")
 	}
-	v.kind, v.receipt, v.report.ReceiptSHA256 = receipt.Kind(), receipt, digest
+	v.kind, v.receipt, v.raw, v.report.ReceiptSHA256 = receipt.Kind(), receipt, b, digest
 	v.checkReceipt(b)
 	return nil
 }

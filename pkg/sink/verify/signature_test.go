@@ -55,6 +55,10 @@ func TestBusinessOfASignature(t *testing.T) {
 				e.swap(verified+" "+receipt, `"already_gone":1`, `"already_gone":2`)
 			}},
 			{name: "how absence was seen", change: say(verified+" "+receipt, "it was looked for", "it was seen by a notary")},
+			{name: "that the export bundle is signed", change: func(e *editor) {
+				e.swap(deletionJSON, `"signed":false,"objects"`, `"signed":true,"objects"`)
+				e.swap(receipt, `"signed":false,"uri"`, `"signed":true,"uri"`)
+			}},
 			{name: "a residual", change: say(statements, "within 30 days", "at once")},
 			{name: "the text of the certificate", change: say(certificate, "<title>", "<title>Certified: ")},
 			{name: "a tag, with everything about it", change: func(e *editor) {

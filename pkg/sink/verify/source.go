@@ -101,10 +101,14 @@ type storeSource struct {
 	root  sink.Key
 }
 
-// List implements Source, in key order.
+// List implements Source, in key order. It leaves out the empty objects that consoles make to show
+// a folder, whose keys end in a slash: they hold nothing, and no tool makes a file of them.
 func (s storeSource) List(ctx context.Context) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		for object, err := range s.store.List(ctx, s.root) {
+			if err == nil && object.Bytes == 0 && strings.HasSuffix(string(object.Key), "/") {
+				continue
+			}
 			if !yield(File{Name: strings.TrimPrefix(string(object.Key), string(s.root)), Bytes: object.Bytes}, err) || err != nil {
 				return
 			}
@@ -121,13 +125,17 @@ func (s storeSource) Open(ctx context.Context, name string) (io.ReadCloser, erro
 	return body, nil
 }
 
-// Sealed reads a bag that was just sealed, and the receipt that is about to be stored with it. What
-// the bag still has is not read from the store again.
-func Sealed(bag *sink.Bag, receipt []byte) Source { return sealedSource{bag, receipt} }
+// Sealed reads a bag that was just sealed, and the receipt that is about to be stored with it. It
+// lists the signature, too, that a signed one is about to get. What the bag still has is not read
+// from the store again.
+func Sealed(bag *sink.Bag, receipt []byte, signed bool) Source {
+	return sealedSource{bag, receipt, signed}
+}
 
 type sealedSource struct {
 	bag     *sink.Bag
 	receipt []byte
+	signed  bool
 }
 
 // List implements Source: first the payload, in the order in which it was added.
@@ -137,6 +145,9 @@ func (s sealedSource) List(context.Context) iter.Seq2[File, error] {
 			if !yield(File{Name: string(file.Path), Bytes: file.Bytes}, err) || err != nil {
 				return
 			}
+		}
+		if s.signed && !yield(File{Name: string(sink.SignatureFile), Bytes: -1}, nil) {
+			return
 		}
 		yield(File{Name: string(sink.ReceiptFile), Bytes: int64(len(s.receipt))}, nil)
 	}

@@ -53,7 +53,10 @@ func deleteTamperings() []tampering {
 		{name: "method", change: say(statements, "logical deletion through the service's API", "shredded"), want: `its method is "shredded"`},
 		{name: "begun at no time", change: say(deletionJSON, `"begun_at":"`+at(1)+`"`, `"begun_at":"0001-01-01T00:00:00Z"`), want: "it does not say when it began"},
 		{name: "begun before it was published", change: say(deletionJSON, `"begun_at":"`+at(1)+`"`, `"begun_at":"2020-01-01T00:00:00Z"`), want: "before the command was published"},
-		{name: "export bundle that is called signed", change: say(statements, `"signed":false`, `"signed":true`), want: "is called signed"},
+		{name: "export bundle with a time stamp and no signature", change: func(e *editor) {
+			e.swap(deletionJSON, `"signed":false,"objects"`, `"signed":false,"timestamped":true,"objects"`)
+			e.swap(receipt, `"signed":false,"uri"`, `"signed":false,"timestamped":true,"uri"`)
+		}, want: "a time stamp without a signature"},
 		{name: "retention of the export bundle", change: say(every, `"export_first":true`, `"export_first":true,"export_retain_until":"2030-01-01T00:00:00Z"`), want: "is kept for another time"},
 		{name: "endpoint", change: say(deletionJSON, `"endpoint":"vision.test"`, `"endpoint":"other.test"`), want: "is not that of the plan"},
 		{name: "exceptions", change: say(receipt, `"exceptions":0`, `"exceptions":1`), want: "or exceptions"},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
 )
 
 // Result is a verification's outcome.
@@ -30,7 +31,9 @@ type Signature string
 // What is known of a signature.
 const (
 	Unsigned  Signature = "none"      // there is none
-	Unchecked Signature = "unchecked" // a file of its name is there, and was not looked at
+	Unchecked Signature = "unchecked" // there is one, and it was not held against a key
+	Signed    Signature = "signed"    // one of the keys made it: Report.Signer
+	Wrong     Signature = "wrong"     // none of the keys made it, or not of this receipt
 )
 
 // Problem is something wrong with a bag. Both texts are printable.
@@ -47,9 +50,10 @@ type Progress struct {
 
 // Options are the settings of Bag.
 type Options struct {
-	MaxProblems int            // how many problems are listed, 0: 100
-	Readers     int            // files read at once, 0: 8
-	Progress    func(Progress) // hears of every file that was read, if it is set; one call at a time
+	MaxProblems int              // how many problems are listed, 0: 100
+	Readers     int              // files read at once, 0: 8
+	Progress    func(Progress)   // hears of every file that was read, if it is set; one call at a time
+	Keys        []*signature.Key // of which one must have signed the receipt; none: signatures are not checked
 }
 
 // Report is what Bag found. Every text in it is a word of a closed set, an id, a digest or
@@ -63,6 +67,8 @@ type Report struct {
 	Receipt       *Receipt  // nil: none, or none that can be read
 	ReceiptSHA256 string
 	Signature     Signature
+	Signer        string               // id of the key that made the signature; empty unless that is Signed
+	TimeStamp     *signature.TimeStamp // of the signature, as it says itself: its authority is not checked; nil: none
 	Ledger        sink.LedgerSummary
 	Failure       *Failure // of a delete that failed
 	Plain         *Plain   // of a bag that was checked as one of another tool; nil: it was not
@@ -110,8 +116,9 @@ type Failure struct {
 	Message   string `json:"message"` // as the evidence has it
 }
 
-// Bag reads a stored bag whole and checks everything that can be checked without keys. A bag
-// without its receipt is not committed, which is a failure.
+// Bag reads a stored bag whole and checks everything that can be checked: its signature if keys are
+// given, and that none is missing then. A bag without its receipt is not committed, which is a
+// failure.
 //
 // The error is not nil exactly when the result is Inconclusive; it names what could not be read.
 func Bag(ctx context.Context, src Source, o Options) (Report, error) {
@@ -164,6 +171,7 @@ type verifier struct {
 	projects map[uuid.UUID]*project // of an export, those with a folder
 	kind     sink.BagKind           // of the receipt
 	receipt  *sink.Receipt          // nil: none that can be used
+	raw      []byte                 // the receipt as it is stored
 	scope    bagfile.Scope          // the receipt's
 	planned  planned                // of a delete
 
@@ -234,6 +242,9 @@ func (v *verifier) run(ctx context.Context) error {
 		return nil
 	}
 	if err := v.readReceipt(ctx); err != nil {
+		return err
+	}
+	if err := v.readSignature(ctx); err != nil {
 		return err
 	}
 	if _, failed := v.tagFiles[sink.FailureFile]; failed && v.receipt == nil {

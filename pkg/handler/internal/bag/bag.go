@@ -15,6 +15,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
 )
 
 // ToolName is the product's name in bags and receipts.
@@ -37,7 +38,8 @@ type Bags struct {
 	Digest  string              // that the command's job has; empty before there is one
 
 	LockMode string           // of the retention of bags: sink.Governance or sink.Compliance
-	Now      func() time.Time // whether a retention is over already
+	Signing  *signature.Maker // signs receipts; nil: they are unsigned
+	Now      func() time.Time
 
 	Log zerolog.Logger
 }

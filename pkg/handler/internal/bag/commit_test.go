@@ -3,10 +3,13 @@ package bag_test
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
@@ -73,32 +76,51 @@ func load(t *testing.T) *production {
 
 // commit commits it, and reports whether there is a receipt then.
 func (p *production) commit(s *sinktest.Server) (receipt bool, err error) {
-	t := p.t
-	t.Helper()
+	p.t.Helper()
+	b := p.bags(sink.NewStore(s.Client(), sink.StoreOptions{Bucket: s.Bucket(p.t, sinktest.BucketOptions{})}))
+	_, err = p.attempt(b)
+	return p.stored(b, sink.ReceiptFile), err
+}
+
+// bags are its bag in a store.
+func (p *production) bags(store *sink.Store) bag.Bags {
+	p.t.Helper()
 	layout, err := sink.NewLayout("", "two-tags")
-	must(t, err)
-	b := bag.Bags{Store: sink.NewStore(s.Client(), sink.StoreOptions{Bucket: s.Bucket(t, sinktest.BucketOptions{})}), Layout: layout, SpoolDir: t.TempDir()}
+	must(p.t, err)
+	b := bag.Bags{Store: store, Layout: layout, SpoolDir: p.t.TempDir(), Now: time.Now}
 	b.Command = contract.Command{ID: "two-tags", Action: contract.ActionExport}
 	b.Command.Data.Reference, b.Command.Data.Resource = p.says.Scope.Reference, p.says.Scope.Resource
-	out, err := sink.NewBag(b.Store, layout.Bag(sink.ExportBag), b.SpoolDir)
+	return b
+}
+
+// attempt is an attempt at committing it.
+func (p *production) attempt(b bag.Bags) (bag.Proof, error) {
+	t := p.t
+	t.Helper()
+	out, err := sink.NewBag(b.Store, b.Layout.Bag(sink.ExportBag), b.SpoolDir)
 	must(t, err)
 	defer func() { must(t, out.Close()) }()
-	for name, content := range p.files {
+	for _, name := range slices.Sorted(maps.Keys(p.files)) { // as an attempt does, which has the order of the one before
 		put := out.PutTag
 		if strings.HasPrefix(name, "data/") {
 			put = out.Put
 		}
-		_, err := put(t.Context(), sink.Path(name), sink.Bytes([]byte(content), ""))
+		_, err := put(t.Context(), sink.Path(name), sink.Bytes([]byte(p.files[name]), ""))
 		must(t, err)
 	}
 	seal, err := out.Seal(t.Context(), b.Info(p.says.FinishedAt, p.says.Tool, "Export of user data from Azure Custom Vision, vision.test"))
 	must(t, err)
-	err = b.Commit(t.Context(), sink.ExportBag, out, seal, p.says)
-	_, missing := b.Store.Head(t.Context(), layout.Key(sink.ExportBag, sink.ReceiptFile))
-	if missing != nil && !errors.Is(missing, sink.ErrNotFound) {
-		t.Fatal(missing)
+	return b.Commit(t.Context(), sink.ExportBag, out, seal, p.says)
+}
+
+// stored reports whether a file of the bag is stored.
+func (p *production) stored(b bag.Bags, path sink.Path) bool {
+	p.t.Helper()
+	_, err := b.Store.Unsealed().Head(p.t.Context(), b.Layout.Key(sink.ExportBag, path))
+	if err != nil && !errors.Is(err, sink.ErrNotFound) {
+		p.t.Fatal(err)
 	}
-	return missing == nil, err
+	return err == nil
 }
 
 func must(t *testing.T, err error) {

@@ -41,30 +41,41 @@ type Statement struct {
 	Method                string              // of a delete
 	Plan                  string              // digest of the plan; of an export, that of the delete it goes before
 	ExportBundle          *contract.BundleRef // of a delete
+	Signed                bool                // it gets a signature
 }
 
-// Commit writes the receipt of a sealed bag, which says so, once the bag agrees with it. A bag that
-// is to be kept is locked between: nothing is locked that was not verified. After a crash while it
-// is being locked the next attempt seals it again, and passes over what is locked.
-func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, sealed sink.SealedBag, says Statement) error {
-	retention := b.retention(kind, sealed)
-	statement, err := b.statement(kind, sealed, retention, says)
+// Commit writes the receipt of a sealed bag, which says so, once the bag agrees with it; before it
+// the signature, if it is to have one. A bag that is to be kept is locked between: nothing is
+// locked that was not verified. After a crash while it is being locked the next attempt seals it
+// again, and passes over what is locked.
+func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, sealed sink.SealedBag, says Statement) (Proof, error) {
+	if says.Signed {
+		made, err := b.signed(ctx, kind, out, sealed, says)
+		if err != nil {
+			return Proof{}, err
+		}
+		return Proof{Signed: true, TimeStamped: made.TimeStamp != nil}, storeReceipt(ctx, out, made.Payload)
+	}
+	if sealed.Signature && !sealed.Receipt { // no attempt at this command stores one
+		if err := out.RemoveSignature(ctx); err != nil {
+			return Proof{}, fmt.Errorf("remove the signature of another receipt: %w", err)
+		}
+	}
+	statement, err := b.statement(kind, sealed, b.retention(kind, sealed), says)
 	if err != nil {
-		return err
+		return Proof{}, err
 	}
 	receipt, err := statement.Encode()
 	if err != nil {
-		return fmt.Errorf("encode the receipt: %w", err)
+		return Proof{}, fmt.Errorf("encode the receipt: %w", err)
 	}
-	if err := agree(ctx, out, receipt); err != nil {
-		return err
+	if err := agree(ctx, out, receipt, false); err != nil {
+		return Proof{}, err
 	}
-	if retention != nil && !retention.Lapsed {
-		if err := out.Retain(ctx, sink.Retention{Mode: retention.Mode, Until: retention.RetainUntil}); err != nil {
-			return fmt.Errorf("lock the bundle until its %s: %w", retentionField(b.Command.Action, kind), err)
-		}
+	if err := b.lock(ctx, kind, out, statement.Predicate.Retention); err != nil {
+		return Proof{}, err
 	}
-	return storeReceipt(ctx, out, receipt)
+	return Proof{}, storeReceipt(ctx, out, receipt)
 }
 
 // statement is the receipt that says so.
@@ -116,8 +127,8 @@ func predicateOf(kind sink.BagKind) string {
 // agree fails unless a sealed bag and its receipt say the same of each other, of the command, and
 // of the records and files that they speak of. It is what `consumer verify` checks, but for the
 // content of pictures and models: these were stored under the digests of the manifest.
-func agree(ctx context.Context, out *sink.Bag, receipt []byte) error {
-	report, err := verify.Statements(ctx, verify.Sealed(out, receipt), verify.Options{MaxProblems: MaxFindings})
+func agree(ctx context.Context, out *sink.Bag, receipt []byte, signed bool) error {
+	report, err := verify.Statements(ctx, verify.Sealed(out, receipt, signed), verify.Options{MaxProblems: MaxFindings})
 	if err != nil {
 		return fmt.Errorf("check the bundle before its receipt is stored: %w", err)
 	}
@@ -145,6 +156,11 @@ func storeReceipt(ctx context.Context, bag *sink.Bag, b []byte) error {
 // command, account or data, or contradicts what is stored, as one does that was written after the
 // bag was given up.
 func (b Bags) Receipt(ctx context.Context, kind sink.BagKind) (*contract.EventData, error) {
+	return b.receipt(ctx, kind, nil)
+}
+
+// receipt is Receipt for one of which it may be known what is stored beside it.
+func (b Bags) receipt(ctx context.Context, kind sink.BagKind, known *Proof) (*contract.EventData, error) {
 	key := b.Layout.Key(kind, sink.ReceiptFile)
 	raw, err := b.Store.OfAnyMessage().ReadAll(ctx, key, MaxReceipt)
 	if errors.Is(err, sink.ErrUnsealed) {
@@ -167,13 +183,20 @@ func (b Bags) Receipt(ctx context.Context, kind sink.BagKind) (*contract.EventDa
 		b.Log.Warn().Str("key", string(key)).Str("reason", doubt).Msg("receipt ignored")
 		return nil, nil
 	}
+	if known == nil {
+		found, err := b.proof(ctx, kind, raw, receipt)
+		if err != nil {
+			return nil, err
+		}
+		known = &found
+	}
 	says := receipt.Predicate
 	data := &contract.EventData{
 		Status: contract.StatusCompleted, Outcome: contract.Outcome(says.Outcome), StartedAt: &says.StartedAt, FinishedAt: &says.FinishedAt,
 		Counts: contract.Counts(bagfile.CountsByName(says.Counts)), Exceptions: says.Exceptions,
 		Bundle: &contract.BundleRef{
 			URI: b.URI(kind), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: HexSHA256(raw),
-			Objects: int64(says.Bundle.Objects),
+			Objects: int64(says.Bundle.Objects), Signed: known.Signed, TimeStamped: known.TimeStamped,
 		},
 	}
 	if kept := says.Retention; kept != nil {
@@ -211,9 +234,9 @@ func parseReceipt(raw []byte) (_ *sink.Receipt, doubt string, err error) {
 	return nil, err.Error(), nil
 }
 
-// Committed is what the receipt of a bag that was just committed says.
-func (b Bags) Committed(ctx context.Context, kind sink.BagKind) (*contract.EventData, error) {
-	end, err := b.Receipt(ctx, kind)
+// Committed is what the receipt of a bag that was just committed says, with what Commit said.
+func (b Bags) Committed(ctx context.Context, kind sink.BagKind, proof Proof) (*contract.EventData, error) {
+	end, err := b.receipt(ctx, kind, &proof)
 	if err == nil && end == nil {
 		err = fmt.Errorf("%s is missing although it was just stored", b.Layout.Key(kind, sink.ReceiptFile))
 	}

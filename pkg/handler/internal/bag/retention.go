@@ -1,6 +1,8 @@
 package bag
 
 import (
+	"context"
+	"fmt"
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -17,6 +19,18 @@ func retentionField(action contract.Action, kind sink.BagKind) string {
 		return "export_retain_until"
 	}
 	return "retain_until"
+}
+
+// lock locks a bag that a receipt says is kept. What is put into it afterwards is locked as it is
+// written.
+func (b Bags) lock(ctx context.Context, kind sink.BagKind, out *sink.Bag, kept *sink.ReceiptRetention) error {
+	if kept == nil || kept.Lapsed {
+		return nil
+	}
+	if err := out.Retain(ctx, sink.Retention{Mode: kept.Mode, Until: kept.RetainUntil}); err != nil {
+		return fmt.Errorf("lock the bundle until its %s: %w", retentionField(b.Command.Action, kind), err)
+	}
+	return nil
 }
 
 // retention is what the receipt of a sealed bag says of its retention; nil when the command asks

@@ -167,8 +167,9 @@ func (d *Deleter) checkPlan(ctx context.Context, plan *deleteplan.Plan) (*contra
 func (d *Deleter) exportFirst(ctx context.Context, digest string) (exported *contract.BundleRef, planned string, refused *contract.EventData, err error) {
 	data, err := d.Bags.Receipt(ctx, sink.ExportBag)
 	if err == nil && data == nil {
-		if err = d.Exporter.Bag(ctx, digest); err == nil {
-			data, err = d.Bags.Receipt(ctx, sink.ExportBag)
+		var proof bag.Proof
+		if proof, err = d.Exporter.Bag(ctx, digest); err == nil {
+			data, err = d.Bags.Committed(ctx, sink.ExportBag, proof)
 		}
 	}
 	if err != nil {

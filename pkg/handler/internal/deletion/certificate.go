@@ -65,7 +65,7 @@ func (d *Deleter) certificate(record bagfile.Deletion, verification bagfile.Veri
 		Planned: record.DryRun, NothingFound: record.Outcome == bagfile.OutcomeNothingFound,
 		Host: record.Endpoint, APIVersion: record.APIVersion, Method: record.Method, PlanSHA256: record.PlanSHA256,
 		Started: record.StartedAt, Finished: record.FinishedAt, Tool: bag.ToolName + " " + record.Tool,
-		LedgerEntries: cut.Ledger.Entries, LedgerHead: cut.Ledger.Head, Checks: verification.Checks,
+		LedgerEntries: cut.Ledger.Entries, LedgerHead: cut.Ledger.Head, Checks: verification.Checks, Signed: cut.Signed,
 	}
 	for _, k := range bagfile.Categories() {
 		c.Counts = append(c.Counts, report.Count{Category: k, N: *record.Counts.Of(k)})
@@ -84,7 +84,7 @@ func (d *Deleter) certificate(record bagfile.Deletion, verification bagfile.Veri
 		c.Residuals = append(c.Residuals, report.Residual(r))
 	}
 	if e := record.ExportBundle; e != nil {
-		c.ExportURI, c.ExportReceiptSHA256 = e.URI, e.ReceiptSHA256
+		c.ExportURI, c.ExportReceiptSHA256, c.ExportSigned = e.URI, e.ReceiptSHA256, e.Signed
 	}
 	page, err := c.HTML()
 	if err != nil {

@@ -24,7 +24,15 @@ type deleteCut struct {
 	V          int        `json:"v"`
 	FinishedAt time.Time  `json:"finished_at"`
 	Ledger     ledger.Ref `json:"ledger"`
+	Signed     bool       `json:"signed,omitempty"` // the receipt is
 }
+
+// signedCut is the version of a cut whose bag is signed: a replica that does not know it must not
+// finish the bag without a signature.
+const signedCut = 2
+
+// FormatVersion implements unit.Versioned.
+func (deleteCut) FormatVersion() int { return signedCut }
 
 // verifiedBy says how the absence of a thing was seen.
 func verifiedBy(l bagfile.Deleted) string {
@@ -76,33 +84,37 @@ func (d *Deleter) plannedAtLeast() iter.Seq2[bagfile.PlanProject, error] {
 
 // commit writes the bag of a delete that is verified, or of a plan. Everything in it follows from
 // what is frozen.
-func (d *Deleter) commit(ctx context.Context) error {
+func (d *Deleter) commit(ctx context.Context) (bag.Proof, error) {
 	if err := d.loadPlan(ctx); err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	cut, _, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleteCutName), false, func(ctx context.Context) (deleteCut, error) {
 		if err := d.neverBegins(ctx); err != nil {
 			return deleteCut{}, err
 		}
 		finished, err := d.finished(ctx)
-		return deleteCut{V: contract.FormatVersion, FinishedAt: finished, Ledger: d.Ledger.Ref()}, err
+		c := deleteCut{V: contract.FormatVersion, FinishedAt: finished, Ledger: d.Ledger.Ref(), Signed: d.Bags.Signs()}
+		if c.Signed {
+			c.V = signedCut
+		}
+		return c, err
 	})
 	if err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	if err := d.Ledger.Continues(cut.Ledger); err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	out, err := sink.NewBag(d.Bags.Store, d.Bags.Layout.Bag(sink.DeleteBag), d.Bags.SpoolDir)
 	if err != nil {
-		return fmt.Errorf("open the bag: %w", err)
+		return bag.Proof{}, fmt.Errorf("open the bag: %w", err)
 	}
 	defer out.Close() //nolint:errcheck // temporary files
 	// The files of the bag follow from what is frozen: after a crash here the next attempt writes
 	// the same bytes to the same keys.
 	t, err := d.payload(ctx, out)
 	if err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	outcome := contract.OutcomeComplete
 	switch {
@@ -113,11 +125,11 @@ func (d *Deleter) commit(ctx context.Context) error {
 	}
 	scope, err := contract.Marshal(d.begun.Request.Data)
 	if err != nil {
-		return fmt.Errorf("encode the scope: %w", err)
+		return bag.Proof{}, fmt.Errorf("encode the scope: %w", err)
 	}
 	residuals, err := d.residuals()
 	if err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	record := bagfile.Deletion{
 		V: bagfile.Version, ID: d.Command.ID, Reference: bagfile.Text(d.Command.Data.Reference), Method: bagfile.Method, Endpoint: d.begun.Host, APIVersion: cv.APIVersion,
@@ -125,27 +137,27 @@ func (d *Deleter) commit(ctx context.Context) error {
 		ExportBundle: (*bagfile.BundleRef)(d.begun.Export), Residuals: inBag(residuals), StartedAt: d.begun.StartedAt, BegunAt: d.begun.BegunAt, FinishedAt: cut.FinishedAt, Tool: d.begun.Tool,
 	}
 	if _, err := bag.PutJSON(ctx, out.Put, sink.DeletionFile, record); err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	verification := bagfile.Verification{V: bagfile.Version, Executed: !d.begun.DryRun, Checks: t.checks}
 	if _, err := bag.PutJSON(ctx, out.PutTag, sink.VerificationFile, verification); err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	request, err := d.evidence(ctx, out.PutTag, cut.Ledger)
 	if err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	page, err := d.certificate(record, verification, cut)
 	if err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	if _, err := out.PutTag(ctx, sink.IndexFile, sink.Bytes(page, "text/html; charset=utf-8")); err != nil {
-		return fmt.Errorf("store the certificate: %w", err)
+		return bag.Proof{}, fmt.Errorf("store the certificate: %w", err)
 	}
 	// This compare-and-set decides between the receipt and a cancel of the plan, or a takeover.
 	// After a crash here the next attempt begins the commit again, and no cancel comes between.
 	if err := d.update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseSeal }); err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	what := "Deletion of user data from Azure Custom Vision, "
 	if d.begun.DryRun {
@@ -154,14 +166,14 @@ func (d *Deleter) commit(ctx context.Context) error {
 	// Manifests. Without a receipt the bag is none: the next attempt seals it again.
 	sealed, err := out.Seal(ctx, d.Bags.Info(cut.FinishedAt, d.begun.Tool, what+d.begun.Host))
 	if err != nil {
-		return fmt.Errorf("seal the bag: %w", err)
+		return bag.Proof{}, fmt.Errorf("seal the bag: %w", err)
 	}
 	// The commit point. After a crash behind it the next attempt finds the receipt, and only
 	// publishes what it says.
 	return d.Bags.Commit(ctx, sink.DeleteBag, out, sealed, bag.Statement{
 		Account: d.begun.Account, Request: request, Scope: d.begun.Request.Data, Outcome: outcome, Counts: contract.Counts(record.Counts), Verification: verification,
 		Residuals: residuals, Tool: record.Tool, StartedAt: record.StartedAt, FinishedAt: record.FinishedAt, Ledger: cut.Ledger,
-		Method: record.Method, Plan: record.PlanSHA256, ExportBundle: d.begun.Export,
+		Method: record.Method, Plan: record.PlanSHA256, ExportBundle: d.begun.Export, Signed: cut.Signed,
 	})
 }
 

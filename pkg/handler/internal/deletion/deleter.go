@@ -20,7 +20,7 @@ import (
 // Exporter exports what is to be deleted.
 type Exporter interface {
 	// Bag makes the export's bag, up to its receipt, for the plan with this digest.
-	Bag(ctx context.Context, plan string) error
+	Bag(ctx context.Context, plan string) (bag.Proof, error)
 }
 
 // Holds has the legal holds.
@@ -85,10 +85,11 @@ func (d *Deleter) Run(ctx context.Context) (action.Result, error) {
 	if err := d.update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseCommit }); err != nil {
 		return action.Result{}, err
 	}
-	if err := d.commit(ctx); err != nil {
+	proof, err := d.commit(ctx)
+	if err != nil {
 		return action.Result{}, err
 	}
-	end, err := d.Bags.Committed(ctx, sink.DeleteBag)
+	end, err := d.Bags.Committed(ctx, sink.DeleteBag, proof)
 	return action.Result{End: end}, err
 }
 

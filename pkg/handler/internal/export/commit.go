@@ -26,11 +26,11 @@ type committing struct {
 }
 
 // commit writes generated files, manifests and, last, the receipt.
-func (r *results) commit(ctx context.Context, cut exportCut) error {
+func (r *results) commit(ctx context.Context, cut exportCut) (bag.Proof, error) {
 	x := r.x
 	out, err := sink.NewBag(x.Bags.Store, x.Bags.Layout.Bag(sink.ExportBag), x.Bags.SpoolDir)
 	if err != nil {
-		return fmt.Errorf("open the bag: %w", err)
+		return bag.Proof{}, fmt.Errorf("open the bag: %w", err)
 	}
 	defer out.Close() //nolint:errcheck // temporary files
 	c := &committing{x: x, results: r, cut: cut, out: out, adopted: map[string]adopted{}, inventory: bagfile.Inventory{V: bagfile.Version, Projects: []bagfile.InventoryProject{}}}
@@ -40,7 +40,7 @@ func (r *results) commit(ctx context.Context, cut exportCut) error {
 	// Generated files. After a crash here the next attempt writes the same bytes to the same keys.
 	for i, p := range r.rounds.projects {
 		if err := c.addProject(ctx, p, cut.Projects[i]); err != nil {
-			return err
+			return bag.Proof{}, err
 		}
 	}
 	outcome := contract.OutcomeComplete
@@ -52,38 +52,38 @@ func (r *results) commit(ctx context.Context, cut exportCut) error {
 	}
 	scope, err := contract.Marshal(r.plan.Scope)
 	if err != nil {
-		return fmt.Errorf("encode the scope: %w", err)
+		return bag.Proof{}, fmt.Errorf("encode the scope: %w", err)
 	}
 	if _, err := bag.PutJSON(ctx, out.Put, sink.ExportFile, bagfile.Export{
 		V: bagfile.Version, ID: x.Command.ID, Reference: bagfile.Text(x.Command.Data.Reference), Endpoint: r.plan.Host, APIVersion: r.plan.API, Scope: scope,
 		PerformanceThreshold: r.plan.Threshold, OverlapThreshold: r.plan.Overlap,
 		Outcome: string(outcome), Counts: c.counts, Exceptions: c.exceptions, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Tool: r.plan.Tool,
 	}); err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	request, err := c.evidence(ctx)
 	if err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	// From this compare-and-set on a cancel is too late. After a crash here the next attempt begins
 	// the commit again, and no cancel comes between.
 	if x.Command.Action == contract.ActionExport { // an export that goes before a delete can still be cancelled with it
 		if err := x.Attempt.Update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseSeal }); err != nil {
-			return err
+			return bag.Proof{}, err
 		}
 	}
 	// Manifests. After a crash here the bag has no receipt, so it is none: the next attempt seals
 	// it again, with the same manifests.
 	sealed, err := out.Seal(ctx, x.Bags.Info(cut.FinishedAt, r.plan.Tool, "Export of user data from Azure Custom Vision, "+r.plan.Host))
 	if err != nil {
-		return fmt.Errorf("seal the bag: %w", err)
+		return bag.Proof{}, fmt.Errorf("seal the bag: %w", err)
 	}
 	// The commit point. A crash before it leaves a bag for the next attempt to finish; after a
 	// crash behind it the next attempt finds the receipt, and only publishes what it says.
 	return x.Bags.Commit(ctx, sink.ExportBag, out, sealed, bag.Statement{
 		Account: r.plan.Account, Request: request, Scope: r.plan.Scope, Outcome: outcome, Counts: contract.Counts(c.counts), Exceptions: c.exceptions,
 		Verification: bagfile.ExportVerification{PayloadObjects: sealed.PayloadObjects, Unstable: c.unstable()},
-		Tool:         r.plan.Tool, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Ledger: cut.Ledger, Plan: r.plan.Deletes,
+		Tool:         r.plan.Tool, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Ledger: cut.Ledger, Plan: r.plan.Deletes, Signed: cut.Signed,
 	})
 }
 

@@ -22,6 +22,10 @@ import (
 // cutName is the working object of an export's cut.
 const cutName = "cut.json"
 
+// signedCut is the version of a cut whose bag is signed: a replica that does not know it must not
+// finish the bag without a signature.
+const signedCut = 2
+
 // exportCut is the third freeze: which results the bag is made of, and when it was finished. The
 // bag is a function of it.
 type exportCut struct {
@@ -32,7 +36,11 @@ type exportCut struct {
 	Ledger     ledger.Ref      `json:"ledger"`
 	Projects   []cutProject    `json:"projects"`
 	Request    json.RawMessage `json:"request"`
+	Signed     bool            `json:"signed,omitempty"` // the receipt is
 }
+
+// FormatVersion implements unit.Versioned.
+func (exportCut) FormatVersion() int { return signedCut }
 
 type resultRef struct {
 	N      int    `json:"n"`
@@ -69,7 +77,10 @@ func (r *results) cut(ctx context.Context) (exportCut, error) {
 	x := r.x
 	c, mine, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(cutName), false, func(ctx context.Context) (exportCut, error) {
 		c := exportCut{
-			V: contract.FormatVersion, FinishedAt: r.finished(), Ledger: x.Ledger.Ref(),
+			V: contract.FormatVersion, FinishedAt: r.finished(), Ledger: x.Ledger.Ref(), Signed: x.Bags.Signs(),
+		}
+		if c.Signed {
+			c.V = signedCut
 		}
 		var err error
 		if c.Request, err = contract.Marshal(x.Bags.Request(r.plan.Scope, r.plan.Digest, r.plan.Account)); err != nil {

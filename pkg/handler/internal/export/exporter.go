@@ -63,25 +63,26 @@ type Exporter struct {
 
 // Run exports, and returns the end that the receipt tells.
 func (x *Exporter) Run(ctx context.Context) (action.Result, error) {
-	if err := x.Bag(ctx, ""); err != nil {
+	proof, err := x.Bag(ctx, "")
+	if err != nil {
 		return action.Result{}, errors.Join(err, x.Attempt.FlushCalls(ctx))
 	}
-	end, err := x.Bags.Committed(ctx, sink.ExportBag)
+	end, err := x.Bags.Committed(ctx, sink.ExportBag, proof)
 	return action.Result{End: end}, err
 }
 
 // Bag makes the export's bag, up to its receipt. Of an export that goes before a delete, deletes is
 // the digest of the delete's plan.
-func (x *Exporter) Bag(ctx context.Context, deletes string) error {
+func (x *Exporter) Bag(ctx context.Context, deletes string) (bag.Proof, error) {
 	plan, err := x.plan(ctx, deletes)
 	if err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	if err := x.Attempt.FlushCalls(ctx); err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	if err := x.Attempt.Claim(ctx, plan.Projects); err != nil { // again where the job was lost
-		return err
+		return bag.Proof{}, err
 	}
 	r := &results{x: x, plan: plan, digests: map[int]string{}, asked: unit.NewAsked()}
 	r.rounds = newRounds(plan, x.Command, func(ctx context.Context, n int) (unit.Summary, error) {
@@ -89,20 +90,20 @@ func (x *Exporter) Bag(ctx context.Context, deletes string) error {
 		return s, err
 	})
 	if err := r.read(ctx); err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	if err := x.Attempt.Claim(ctx, plan.Projects); err != nil { // else a later delete may have begun beside it
-		return err
+		return bag.Proof{}, err
 	}
 	if err := x.Attempt.Update(ctx, func(j *contract.Job) { j.Phase, j.Progress = contract.PhaseCommit, r.rounds.progress() }); err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	cut, err := r.cut(ctx)
 	if err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	if err := x.Ledger.Continues(cut.Ledger); err != nil {
-		return err
+		return bag.Proof{}, err
 	}
 	return r.commit(ctx, cut)
 }

@@ -37,6 +37,7 @@ type Options struct {
 	Inbox    string                     // what the subjects of answers begin with (CONSUMER_NATS_INBOX_PREFIX); default the client's, _INBOX
 	FailFast bool                       // fail when no server answers at first, instead of retrying for ever
 	Log      zerolog.Logger             // one line per change of the connection
+	Attempt  func(err error)            // when set, hears why each attempt to connect failed, and nil when one succeeded
 	Dialer   nats.InProcessConnProvider // when set, connects to a server in this process; URL is ignored
 }
 
@@ -81,6 +82,10 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 // connection sets how the connection is kept and logged.
 func (o Options) connection() []nats.Option {
 	log, logged := o.Log, "" // logged is used by the connection's one callback goroutine only
+	attempt := o.Attempt
+	if attempt == nil {
+		attempt = func(error) {}
+	}
 	return []nats.Option{
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),
@@ -97,6 +102,7 @@ func (o Options) connection() []nats.Option {
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			attempt(err)
 			if text := err.Error(); text != logged { // every attempt fails alike: one line is enough
 				logged = text
 				log.Warn().Err(err).Msg("cannot connect to NATS, retrying")
@@ -104,10 +110,12 @@ func (o Options) connection() []nats.Option {
 		}),
 		nats.ConnectHandler(func(nc *nats.Conn) {
 			logged = ""
+			attempt(nil)
 			log.Info().Str("server", nc.ConnectedServerName()).Msg("connected to NATS")
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			logged = ""
+			attempt(nil)
 			log.Info().Str("server", nc.ConnectedServerName()).Msg("connected to NATS again")
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {

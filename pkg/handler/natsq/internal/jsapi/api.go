@@ -75,8 +75,8 @@ func (c *Client) Denied(subject string) error { return c.denials.take(subject) }
 // StartOperation begins an operation that needs an object. Nothing is recorded until a try fails.
 func (c *Client) StartOperation(object string) *Operation { return c.health.StartOperation(object) }
 
-// FirstProblem is the first object by name that operations are waiting for, with the reason; nil
-// when they wait for none.
+// FirstProblem is a *Waiting of the first object by name that operations are waiting for; nil when
+// they wait for none.
 func (c *Client) FirstProblem() error { return c.health.FirstProblem() }
 
 // RequestOnce sends one request and waits for its answer as long as that try may. It fails with

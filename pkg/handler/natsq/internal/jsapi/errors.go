@@ -9,20 +9,22 @@ import (
 
 // Error codes of JetStream's API that this package acts on.
 const (
-	CodeNotAvailable     = 10008 // the cluster has no leader, or none yet
-	CodeNotLeader        = 10009
-	CodeNoMessage        = 10037
-	CodeStreamNotFound   = 10059
-	CodeConsumerNotFound = 10014
-	CodeConsumerExists   = 10148 // another process created it meanwhile, with another configuration
-	CodeMaxBytes         = 10077 // a limit of the stream would be exceeded
-	CodeWrongLast        = 10071 // wrong last sequence: <n>
-	CodeWrongLastInDoubt = 10164 // wrong last sequence, while another write of the subject is under way
-	CodeTooLarge         = 10054 // larger than the stream's max_msg_size
-	CodeStreamNameInUse  = 10058
-	CodeDuplicateInDoubt = 10158 // the same Nats-Msg-Id is under way
-	CodeNoResources      = 10023 // the server's store is full
-	CodeNoQuota          = 10002 // the account's quota is used up
+	CodeNotAvailable          = 10008 // the cluster has no leader, or none yet
+	CodeNotLeader             = 10009
+	CodeNoMessage             = 10037
+	CodeStreamNotFound        = 10059
+	CodeConsumerNotFound      = 10014
+	CodeConsumerExists        = 10148 // another process created it meanwhile, with another configuration
+	CodeMaxBytes              = 10077 // a limit of the stream would be exceeded
+	CodeWrongLast             = 10071 // wrong last sequence: <n>
+	CodeWrongLastInDoubt      = 10164 // wrong last sequence, while another write of the subject is under way
+	CodeTooLarge              = 10054 // larger than the stream's max_msg_size
+	CodeStreamNameInUse       = 10058
+	CodeDuplicateInDoubt      = 10158 // the same Nats-Msg-Id is under way
+	CodeNoResources           = 10023 // the server's store is full
+	CodeNoQuota               = 10002 // the account's quota is used up
+	codeNoJetStreamForAccount = 10039
+	codeNoJetStream           = 10076
 	// Of streams that are created.
 	CodeMaxBytesRequired    = 10113 // the account demands a limit of bytes
 	CodeStorageExceeded     = 10047 // so much is not left to be reserved
@@ -82,6 +84,14 @@ type APIError struct {
 
 // Error is the server's text and number.
 func (e *APIError) Error() string { return fmt.Sprintf("%s (%d)", e.Description, e.ErrCode) }
+
+// ErrNoJetStream means that the server has no JetStream, at all or for this user's account.
+var ErrNoJetStream = errors.New("no JetStream")
+
+// Is reports whether the error says so in the words of ErrNoJetStream.
+func (e *APIError) Is(target error) bool {
+	return target == ErrNoJetStream && (e.ErrCode == codeNoJetStreamForAccount || e.ErrCode == codeNoJetStream)
+}
 
 // HasCode reports whether err is an error of JetStream's API with one of these codes.
 func HasCode(err error, codes ...int) bool {

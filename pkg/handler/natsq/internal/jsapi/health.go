@@ -1,7 +1,6 @@
 package jsapi
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -23,7 +22,21 @@ type health struct {
 type problem struct {
 	operations int // that wait
 	reason     string
+	err        error // of the last try with this reason
 }
+
+// Waiting is why operations wait for an object: a stream, a consumer, or the account.
+type Waiting struct {
+	Object string
+	Reason string // in a few words
+	Err    error  // of the last try
+}
+
+// Error names the object and the reason.
+func (w *Waiting) Error() string { return w.Object + ": " + w.Reason }
+
+// Unwrap is the error of the last try.
+func (w *Waiting) Unwrap() error { return w.Err }
 
 // Operation is one operation's part in the health of the object it needs.
 type Operation struct {
@@ -52,7 +65,7 @@ func (o *Operation) RecordFailure(err error) {
 		p.operations++
 	}
 	if p.reason != reason {
-		p.reason = reason
+		p.reason, p.err = reason, err
 		o.health.log.Warn().Str("object", o.object).Str("reason", reason).AnErr("error", err).Msg("JetStream unavailable, retrying")
 	}
 }
@@ -72,13 +85,14 @@ func (o *Operation) End() {
 	}
 }
 
-// FirstProblem is the first object by name that operations are waiting for, with the reason; nil
-// when they wait for none.
+// FirstProblem is a *Waiting of the first object by name that operations are waiting for; nil when
+// they wait for none.
 func (h *health) FirstProblem() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, object := range slices.Sorted(maps.Keys(h.problems)) {
-		return fmt.Errorf("%s: %s", object, h.problems[object].reason)
+		p := h.problems[object]
+		return &Waiting{Object: object, Reason: p.reason, Err: p.err}
 	}
 	return nil
 }

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/natsconn"
+)
+
+// queueState is what is known of the streams: nothing yet, why they cannot be used, or the queue
+// that uses them.
+type queueState struct {
+	mu      sync.Mutex
+	attempt error        // why the last attempt to connect failed
+	opening *natsq.Queue // looks for the streams
+	found   *natsq.Queue // set before storage was checked
+	queue   *natsq.Queue
+	problem error // why the streams cannot be used
+}
+
+// connecting records how an attempt to connect ended.
+func (o *queueState) connecting(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.attempt = err
+}
+
+// open records that a queue looks for the streams.
+func (o *queueState) open(q *natsq.Queue) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.opening = q
+}
+
+// errStorageFirst is the problem of NATS before the first check that the prefix is ours: this
+// process must not be ready before.
+var errStorageFirst = errors.New("connected; waiting for the first check of the bucket's prefix")
+
+// find records that the queue is there; no work is taken from it yet.
+func (o *queueState) find(q *natsq.Queue) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.found, o.problem = q, errStorageFirst
+}
+
+func (o *queueState) set(q *natsq.Queue, problem error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.queue, o.problem = q, problem
+}
+
+// secrets is where secrets are kept; nil before that is there.
+func (o *queueState) secrets() *natsq.Queue {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.found
+}
+
+// ping returns the problem with NATS, nil when there is none.
+func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
+	o.mu.Lock()
+	q, opening, attempt, problem := o.queue, o.opening, o.attempt, o.problem
+	o.mu.Unlock()
+	if err := natsconn.Check(nc); err != nil {
+		return err //nolint:wrapcheck // it says what to change
+	}
+	if nc.Status() != nats.CONNECTED {
+		return fmt.Errorf("not connected: %w", cmp.Or(attempt, nc.LastError(), nats.ErrDisconnected))
+	}
+	if q != nil {
+		return q.Ping(ctx)
+	}
+	if problem == nil && opening != nil {
+		problem = opening.Waiting()
+	}
+	return cmp.Or(problem, errUnchecked)
+}
+
+// openQueue finds or makes the streams, and makes sure that the bucket's prefix is ours, however
+// long that takes. Streams with wrong settings are for the operator to correct: they are checked
+// again.
+func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueState) (*natsq.Queue, error) {
+	q, err := natsq.New(nc, natsq.Options{
+		Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
+		MaxBytes: s.c.StreamMaxBytes, Log: s.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the queue: %w", err)
+	}
+	opened.open(q)
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-pause.C:
+		}
+		err := q.Provision(ctx)
+		if err == nil {
+			err = natsconn.Check(nc)
+		}
+		if err == nil {
+			opened.find(q)
+			return q, s.awaitPrefix(ctx, q, func() {
+				opened.set(q, nil)
+				s.monitor.found(delivery.DependencyNATS, nil)
+			})
+		}
+		opened.set(nil, err)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		s.monitor.found(delivery.DependencyNATS, err)
+		pause.Reset(s.intervals.storageRetry)
+	}
+}

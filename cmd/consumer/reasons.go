@@ -1,0 +1,213 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// cured is the problem of a dependency, with what the operator can do about it. /readyz, the log
+// and every command show problems in its words.
+type cured struct {
+	err     error
+	setting string // the variable to look at first; empty when none is wrong
+	cure    string
+}
+
+// Error is the problem and its cure.
+func (c *cured) Error() string { return strings.TrimSuffix(c.err.Error(), ".") + "; " + c.cure }
+
+// Unwrap is the problem alone.
+func (c *cured) Unwrap() error { return c.err }
+
+// cure adds a cure to a problem; setting is the variable that cures it.
+func cure(err error, setting, format string, args ...any) error {
+	return &cured{err: err, setting: setting, cure: fmt.Sprintf(format, args...)}
+}
+
+// cureUnless is f of an error, unless it is nil or has its cure already.
+func cureUnless(err error, f func(error) error) error {
+	var done *cured
+	if err == nil || errors.As(err, &done) {
+		return err
+	}
+	return f(err)
+}
+
+// explain adds to the problem of a dependency what the operator can do about it, where that is
+// known.
+func (c config) explain(dependency string, err error) error {
+	switch {
+	case dependency == delivery.DependencyNATS:
+		return c.NATS.explain(err)
+	case dependency == delivery.DependencyStorage:
+		return c.S3.explain(err)
+	}
+	for _, r := range c.Resources {
+		if dependency == delivery.DependencyTraining(r.Alias) {
+			return r.explain(err)
+		}
+	}
+	return err
+}
+
+// explain is for problems with NATS.
+func (c natsConfig) explain(err error) error {
+	return cureUnless(err, func(err error) error {
+		var lacking *natsq.DriftError
+		switch {
+		case errors.Is(err, natsq.ErrDenied):
+			return cure(err, "", "grant it to this user: docs/nats.md lists the rights of every role")
+		case errors.Is(err, natsq.ErrMaxBytes):
+			return cure(err, "CONSUMER_STREAM_MAX_BYTES", "set CONSUMER_STREAM_MAX_BYTES to what each stream may hold, or raise the account's limits")
+		case errors.Is(err, natsq.ErrNoJetStream):
+			return cure(err, "NATS_USER", "enable JetStream for the account of this user (jetstream: enabled), or connect as a user of another account: NATS_CREDS, NATS_NKEY or NATS_USER and NATS_PASSWORD")
+		case errors.Is(err, nats.ErrNoResponders) && c.Domain != "":
+			return cure(err, "CONSUMER_NATS_DOMAIN", "no JetStream answers in the domain %s: is CONSUMER_NATS_DOMAIN right, and does the domain's server run?", c.Domain)
+		case errors.Is(err, nats.ErrNoResponders):
+			return cure(err, "CONSUMER_NATS_DOMAIN", "no JetStream answers at this server: enable it there (jetstream {} in its configuration, or nats-server -js); at a leaf node set CONSUMER_NATS_DOMAIN to the domain of the hub")
+		case errors.As(err, &lacking):
+			return err // it says what differs
+		case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
+			return cure(err, "NATS_USER", "the server refuses this user: are NATS_USER and NATS_PASSWORD, NATS_CREDS or NATS_NKEY right?")
+		case errors.Is(err, nats.ErrSecureConnRequired):
+			return cure(err, "NATS_URL", "the server wants TLS: begin NATS_URL with tls://, and set NATS_CA if its authority is your own")
+		case errors.Is(err, nats.ErrSecureConnWanted):
+			return cure(err, "NATS_URL", "the server has no TLS: begin NATS_URL with nats://, and unset NATS_CA, NATS_CERT and NATS_KEY")
+		case refusedOurCertificate(err):
+			return cure(err, "NATS_CERT", "the server demands a client certificate: set NATS_CERT and NATS_KEY to one that it trusts")
+		}
+		return cureConnection(err, "NATS_URL", "NATS_CA")
+	})
+}
+
+// storageCures are what to do about the answers of a store, by their code.
+var storageCures = map[string]struct{ setting, cure string }{
+	"NoSuchBucket":                 {"CONSUMER_BUCKET", "create the bucket, or correct CONSUMER_BUCKET or CONSUMER_WORK_BUCKET; with the right name, is AWS_ENDPOINT_URL_S3 that of the store which has it?"},
+	"InvalidBucketName":            {"CONSUMER_BUCKET", "correct CONSUMER_BUCKET or CONSUMER_WORK_BUCKET"},
+	"InvalidAccessKeyId":           {"AWS_ACCESS_KEY_ID", "the store does not know this key: is AWS_ACCESS_KEY_ID right, and AWS_ENDPOINT_URL_S3 that of its store?"},
+	"XAdminUserNotFound":           {"AWS_ACCESS_KEY_ID", "the store does not know this key: is AWS_ACCESS_KEY_ID right?"}, // versitygw
+	"SignatureDoesNotMatch":        {"AWS_SECRET_ACCESS_KEY", "is AWS_SECRET_ACCESS_KEY that of AWS_ACCESS_KEY_ID? With the right secret, a proxy changes requests on their way"},
+	"ExpiredToken":                 {"AWS_SESSION_TOKEN", "the temporary credentials are over: renew AWS_SESSION_TOKEN and the keys that go with it"},
+	"InvalidToken":                 {"AWS_SESSION_TOKEN", "is AWS_SESSION_TOKEN that of AWS_ACCESS_KEY_ID? Long-lived keys go without one"},
+	"TokenRefreshRequired":         {"AWS_SESSION_TOKEN", "renew AWS_SESSION_TOKEN and the keys that go with it"},
+	"RequestTimeTooSkewed":         {"", "set the clock of this machine (NTP)"},
+	"AuthorizationHeaderMalformed": {"AWS_REGION", "is AWS_REGION the region of the bucket?"},
+	"PermanentRedirect":            {"AWS_REGION", "set AWS_REGION to the region of the bucket, and leave AWS_ENDPOINT_URL_S3 unset for AWS itself"},
+	"AccessDenied":                 {"", "grant the rights to the key (AWS_ACCESS_KEY_ID): docs/operators.md lists them under \"Least privileges\". A wrong CONSUMER_BUCKET, of another account, is refused like this too"},
+	"Forbidden":                    {"", "grant the rights to the key (AWS_ACCESS_KEY_ID): docs/operators.md lists them under \"Least privileges\""},
+}
+
+// explain is for problems with the store.
+func (c storeConfig) explain(err error) error {
+	return cureUnless(err, func(err error) error {
+		var e *sink.Error
+		known := errors.As(err, &e)
+		switch {
+		case errors.Is(err, sink.ErrWantsTLS):
+			return cure(err, "AWS_ENDPOINT_URL_S3", "begin AWS_ENDPOINT_URL_S3 with https://, and set AWS_CA_BUNDLE if its authority is your own")
+		case known && e.Region != "":
+			return cure(err, "AWS_REGION", "the bucket is in another region: set AWS_REGION=%s", e.Region)
+		case known && e.Code == "AccessDenied" && strings.HasPrefix(e.Op, "remove"):
+			return cure(err, "CONSUMER_WORK_BUCKET", "grant the right to delete (docs/operators.md, \"Least privileges\"); if the bucket locks every object, set CONSUMER_WORK_BUCKET to one that does not")
+		case known && storageCures[e.Code].cure != "":
+			return cure(err, storageCures[e.Code].setting, "%s", storageCures[e.Code].cure)
+		case known && e.Status == http.StatusNotFound && e.Code == "", known && e.Code == "NotFound" && strings.HasPrefix(e.Op, "check bucket"),
+			known && 300 <= e.Status && e.Status < 400:
+			return cure(err, "AWS_ENDPOINT_URL_S3", "this is not an answer of S3: is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API?")
+		case known && e.Status != 0:
+			return err
+		case strings.Contains(err.Error(), "get identity: "), strings.Contains(err.Error(), "get credentials: "):
+			return cure(err, "AWS_ACCESS_KEY_ID", "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what the AWS SDK finds by itself (profile, web identity, role)")
+		}
+		if c.Endpoint == "" {
+			return cureConnection(err, "AWS_REGION", "AWS_CA_BUNDLE")
+		}
+		if host := new(x509.HostnameError); errors.As(err, host) && !c.PathStyle || isUnknownHost(err) && !c.PathStyle {
+			return cure(err, "CONSUMER_S3_PATH_STYLE", "the bucket is in the host's name: set CONSUMER_S3_PATH_STYLE=true, or correct AWS_ENDPOINT_URL_S3")
+		}
+		return cureConnection(err, "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE")
+	})
+}
+
+// explain is for problems with the Training API of the resource.
+func (r resource) explain(err error) error {
+	endpoint, key := "VISION_TRAINING_ENDPOINT", "VISION_TRAINING_KEY"
+	if r.InFile {
+		endpoint, key = "endpoint of "+r.Alias+" in CONSUMER_RESOURCES", "key_file of "+r.Alias+" in CONSUMER_RESOURCES"
+	}
+	return cureUnless(err, func(err error) error {
+		var e *cv.Error
+		if !errors.As(err, &e) || !errors.Is(err, cv.ErrMisconfigured) {
+			return cureConnection(err, endpoint, "SSL_CERT_FILE")
+		}
+		switch {
+		case e.Status == http.StatusUnauthorized && !r.Key.IsSet():
+			return cure(err, "AZURE_CLIENT_ID", "is this the identity of Entra ID that may use the resource? Look at AZURE_TENANT_ID, AZURE_CLIENT_ID and what goes with them, or set %s", key)
+		case e.Status == http.StatusForbidden && !r.Key.IsSet():
+			return cure(err, "AZURE_CLIENT_ID", "give the role to the identity, or let this machine's address in (Networking of the resource)")
+		case e.Status == http.StatusUnauthorized:
+			return cure(err, key, "is it a training key (not the prediction key) of this resource? Look at %s and %s", key, endpoint)
+		case e.Status == http.StatusForbidden:
+			return cure(err, key, "the resource refuses this key or this machine's address: look at its network rules (Networking) and at %s", key)
+		case e.Status == http.StatusNotFound, 300 <= e.Status && e.Status < 400:
+			return cure(err, endpoint, "nothing of Custom Vision is there: is %s that of the training resource, https://NAME.cognitiveservices.azure.com/?", endpoint)
+		}
+		return cureConnection(err, endpoint, "SSL_CERT_FILE")
+	})
+}
+
+// cureConnection is for servers that could not be reached, or were not trusted. endpoint is the
+// variable that names the server, authority the one that names whom to trust.
+func cureConnection(err error, endpoint, authority string) error {
+	var (
+		unknown x509.UnknownAuthorityError
+		host    x509.HostnameError
+		invalid x509.CertificateInvalidError
+		plain   tls.RecordHeaderError
+		dial    *net.OpError
+		timeout net.Error
+	)
+	switch {
+	case errors.As(err, &unknown):
+		return cure(err, authority, "the server's certificate was made by an authority that is not trusted here: set %s to a PEM file with that authority", authority)
+	case errors.As(err, &host):
+		return cure(err, endpoint, "name the server in %s as its certificate does", endpoint)
+	case errors.As(err, &invalid):
+		return cure(err, "", "renew the server's certificate, or set the clock of this machine (NTP)")
+	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
+		return cure(err, endpoint, "the server does not speak TLS there: correct the scheme or port in %s", endpoint)
+	case isUnknownHost(err):
+		return cure(err, endpoint, "there is no such host: correct %s", endpoint)
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, nats.ErrNoServers):
+		return cure(err, endpoint, "nothing listens there: does the server run, and are host and port in %s right?", endpoint)
+	case errors.As(err, &dial) && dial.Op == "dial", errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, nats.ErrTimeout), errors.Is(err, errNoAnswer):
+		return cure(err, endpoint, "does the server run, may this machine reach it (firewall), and are host and port in %s right?", endpoint)
+	}
+	return err
+}
+
+// isUnknownHost reports whether a host's name could not be resolved.
+func isUnknownHost(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns)
+}
+
+// refusedOurCertificate reports whether a server ended the handshake because of our certificate, or
+// for want of one.
+func refusedOurCertificate(err error) bool {
+	var alert tls.AlertError
+	return errors.As(err, &alert) && (strings.Contains(alert.Error(), "certificate required") || strings.Contains(alert.Error(), "bad certificate"))
+}

@@ -1,0 +1,371 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+)
+
+// testAuthority is a certificate authority of its own, and the certificate of 127.0.0.1 that it
+// signed.
+type testAuthority struct {
+	file   string // PEM file of the authority
+	server tls.Certificate
+}
+
+func newTestAuthority(t testing.TB) testAuthority {
+	t.Helper()
+	sign := func(template, parent *x509.Certificate, by *ecdsa.PrivateKey) ([]byte, *ecdsa.PrivateKey) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if by == nil {
+			by = key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der, key
+	}
+	now := time.Now()
+	authority := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "an authority of its own"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	root, rootKey := sign(authority, authority, nil)
+	leaf, leafKey := sign(&x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "server"}, NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, authority, rootKey)
+	a := testAuthority{file: filepath.Join(t.TempDir(), "ca.pem"), server: tls.Certificate{Certificate: [][]byte{leaf}, PrivateKey: leafKey}}
+	if err := os.WriteFile(a.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// /readyz says why NATS cannot be used, and which setting cures it.
+func TestReadyzSaysWhatIsWrongWithNATS(t *testing.T) {
+	authority := newTestAuthority(t)
+	inConfig := func(text string, args ...any) natstest.Options {
+		return natstest.Options{Addr: "127.0.0.1:0", Config: func() string { return fmt.Sprintf(text, args...) }}
+	}
+	withoutJetStream := func(o *server.Options) { o.JetStream = false }
+	hubAddress := func() string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}()
+	for _, c := range []struct {
+		name   string
+		hub    *natstest.Options // what the server is a leaf node of
+		server natstest.Options
+		change func(*natsConfig)
+		want   []string
+	}{
+		{
+			name: "refused connection", change: func(c *natsConfig) { c.URL = "nats://127.0.0.1:1" },
+			want: []string{"connection refused", "NATS_URL"},
+		},
+		{
+			name: "unknown authority", server: natstest.Options{Addr: "127.0.0.1:0", Configure: func(o *server.Options) {
+				o.TLSConfig = &tls.Config{Certificates: []tls.Certificate{authority.server}}
+			}},
+			want: []string{"unknown authority", "NATS_CA"},
+		},
+		{
+			name: "wrong password", server: natstest.Options{Addr: "127.0.0.1:0", User: "service", Password: "right"},
+			change: func(c *natsConfig) { c.User, c.Password = "service", secretOf("wrong") },
+			want:   []string{"Authorization Violation", "NATS_USER", "NATS_PASSWORD"},
+		},
+		{
+			name: "no JetStream", server: natstest.Options{Addr: "127.0.0.1:0", Configure: withoutJetStream},
+			want: []string{"JetStream", "jetstream {}", "CONSUMER_NATS_DOMAIN"},
+		},
+		{
+			name: "account without JetStream", server: inConfig("jetstream {}\naccounts { A { users: [ {user: a, password: a} ] } }"),
+			change: func(c *natsConfig) { c.User, c.Password = "a", secretOf("a") },
+			want:   []string{"JetStream not enabled for account", "NATS_USER"},
+		},
+		{
+			name: "missing rights", server: inConfig(`jetstream {}
+				accounts { A { jetstream: enabled, users: [ {user: a, password: a, permissions: {publish: ["cv.>", "$JS.API.INFO"], subscribe: ["_INBOX.>"]}} ] } }`),
+			change: func(c *natsConfig) { c.User, c.Password = "a", secretOf("a") },
+			want:   []string{`permission to publish on "$JS.API.STREAM.INFO.CV_COMMANDS"`, "docs/nats.md"},
+		},
+		{
+			name: "leaf node without JetStream",
+			hub: &natstest.Options{Config: func() string {
+				return fmt.Sprintf("server_name: hub\njetstream { domain: hub }\nleafnodes { listen: %q }", hubAddress)
+			}},
+			server: natstest.Options{Addr: "127.0.0.1:0", Configure: withoutJetStream, Config: func() string {
+				return fmt.Sprintf("server_name: leaf\nleafnodes { remotes: [ {url: \"nats-leaf://%s\"} ] }", hubAddress)
+			}},
+			change: func(c *natsConfig) { c.Domain = "elsewhere" },
+			want:   []string{"elsewhere", "CONSUMER_NATS_DOMAIN"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.hub != nil {
+				natstest.NewWith(t, *c.hub)
+			}
+			if c.server.Addr == "" {
+				c.server.Addr = "127.0.0.1:0"
+			}
+			f := newFixtureOn(t, natstest.NewWith(t, c.server), cvtest.Options{Seed: 1})
+			if c.change != nil {
+				c.change(&f.config.NATS)
+			}
+			r := f.start(t)
+			for _, want := range c.want {
+				r.await(c.name+": "+want, isDown("nats", want))
+			}
+			r.end()
+		})
+	}
+}
+
+// overTLS is a server of TLS in front of the store.
+func overTLS(t testing.TB, store *sinktest.Server, certificate tls.Certificate) string {
+	t.Helper()
+	to, err := url.Parse(store.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := httptest.NewUnstartedServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Host = r.In.Host // it is signed
+		},
+		Transport: store.Transport(),
+	})
+	gate.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	gate.Config.ErrorLog = nil
+	gate.StartTLS()
+	t.Cleanup(gate.Close)
+	return gate.URL
+}
+
+// elsewhere is how AWS answers for a bucket of another region: nothing but a header to a HEAD.
+func elsewhere(req *http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: http.StatusMovedPermanently, Header: http.Header{"X-Amz-Bucket-Region": {"eu-west-1"}}, Request: req,
+		Body: io.NopCloser(strings.NewReader(map[bool]string{true: "<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>"}[req.Method == http.MethodGet])),
+	}, nil
+}
+
+// A bucket that cannot be used is told with the variable to change and how.
+func TestStorageProblemsNameTheirCure(t *testing.T) {
+	store := sinktest.Shared(t)
+	authority := newTestAuthority(t)
+	secure := overTLS(t, store, authority.server)
+	good := storeConfig{Region: store.Region, Endpoint: store.Endpoint, KeyID: secretOf(store.AccessKey), Secret: secretOf(store.SecretKey), PathStyle: true}
+	bucket := store.Bucket(t, sinktest.BucketOptions{})
+	for _, c := range []struct {
+		name   string
+		change func(c *storeConfig, bucket *string)
+		vars   map[string]string
+		want   []string // nothing: it works
+	}{
+		{name: "all is well", change: func(*storeConfig, *string) {}},
+		{name: "wrong region", change: func(c *storeConfig, _ *string) { c.Region = "eu-west-9" }, want: []string{"AWS_REGION=us-east-1"}},
+		{name: "region of a redirect", change: func(c *storeConfig, _ *string) { c.Transport = roundTripper(elsewhere) }, want: []string{"AWS_REGION=eu-west-1"}},
+		{name: "unknown key", change: func(c *storeConfig, _ *string) { c.KeyID = secretOf("nobody") }, want: []string{"access key", "AWS_ACCESS_KEY_ID"}},
+		{name: "wrong secret", change: func(c *storeConfig, _ *string) { c.Secret = secretOf("wrong") }, want: []string{"SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"}},
+		{name: "missing bucket", change: func(_ *storeConfig, b *string) { *b = "not-there" }, want: []string{"not-there", "NoSuchBucket", "CONSUMER_BUCKET"}},
+		{name: "without TLS to a port with TLS", change: func(c *storeConfig, _ *string) { c.Endpoint = "http" + strings.TrimPrefix(secure, "https") }, want: []string{"AWS_ENDPOINT_URL_S3", "https://"}},
+		{name: "with TLS to a port without", change: func(c *storeConfig, _ *string) { c.Endpoint = "https" + strings.TrimPrefix(store.Endpoint, "http") }, want: []string{"AWS_ENDPOINT_URL_S3", "does not speak TLS"}},
+		{name: "unknown authority", change: func(c *storeConfig, _ *string) { c.Endpoint = secure }, want: []string{"unknown authority", "AWS_CA_BUNDLE"}},
+		{name: "known authority", change: func(c *storeConfig, _ *string) { c.Endpoint = secure }, vars: map[string]string{"AWS_CA_BUNDLE": authority.file}},
+		{name: "refused connection", change: func(c *storeConfig, _ *string) { c.Endpoint = "http://127.0.0.1:1" }, want: []string{"connection refused", "AWS_ENDPOINT_URL_S3"}},
+		{name: "not S3", change: func(c *storeConfig, _ *string) {
+			c.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: http.StatusNotFound, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("404 page not found")), Request: req}, nil
+			})
+		}, want: []string{"AWS_ENDPOINT_URL_S3", "not an answer of S3"}},
+		{name: "HEAD alone is refused", change: func(c *storeConfig, _ *string) {
+			c.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+				if req.Method == http.MethodHead {
+					return &http.Response{StatusCode: http.StatusForbidden, Header: http.Header{}, Body: http.NoBody, Request: req}, nil
+				}
+				return store.Transport().RoundTrip(req)
+			})
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for name, value := range c.vars {
+				t.Setenv(name, value)
+			}
+			access, name := good, bucket
+			c.change(&access, &name)
+			api, err := s3Client(t.Context(), access, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = access.explain(checkBuckets(t.Context(), "", sink.NewStore(api, sink.StoreOptions{Bucket: name, Log: zerolog.Nop()})))
+			if len(c.want) == 0 && err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range c.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("no %s in: %v", want, err)
+				}
+			}
+		})
+	}
+}
+
+// Storage that dies, or hangs, while there is nothing to do is noticed by the probe in the time
+// that docs/operators.md says.
+func TestStorageThatDiesTurnsRedSoon(t *testing.T) {
+	const soon = 20 * time.Second
+	for name, answer := range map[string]func(*http.Request) (*http.Response, error){
+		"refuses": func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") },
+		"hangs": func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, req.Context().Err()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dead := make(chan struct{})
+				access := storeConfig{Region: "us-east-1", Endpoint: "http://store.example", PathStyle: true, KeyID: secretOf("a"), Secret: secretOf("b"),
+					Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+						select {
+						case <-dead:
+							return answer(req)
+						default:
+							return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody, Request: req}, nil
+						}
+					})}
+				api, err := s3Client(t.Context(), access, newMetrics())
+				if err != nil {
+					t.Fatal(err)
+				}
+				m := newMonitor(handler.NewHealth(time.Now), newMetrics(), zerolog.Nop())
+				m.expect(delivery.DependencyStorage)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				store := sink.NewStore(api, sink.StoreOptions{Bucket: "b", Log: zerolog.Nop()})
+				go m.watch(ctx, probe{delivery.DependencyStorage, defaultProbeIntervals.storage, defaultProbeIntervals.storageRetry, func(ctx context.Context) error {
+					return checkBuckets(ctx, "", store)
+				}})
+				synctest.Wait()
+				if !m.readiness().Ready {
+					t.Fatalf("not ready at first: %+v", m.readiness())
+				}
+				close(dead)
+				<-time.After(soon)
+				synctest.Wait()
+				if r := m.readiness(); r.Ready || r.Dependencies[delivery.DependencyStorage].Reason == "" {
+					t.Errorf("%s after the store died: %+v", soon, r)
+				}
+			})
+		})
+	}
+}
+
+// A bucket that locks every object is no place for working objects. The service says so, and leaves
+// nothing in it that could not be removed; with a work bucket it works.
+func TestBucketWithDefaultRetentionNeedsAWorkBucket(t *testing.T) {
+	f := newFixture(t, cvtest.Options{Seed: 1})
+	locked := f.store.Bucket(t, sinktest.BucketOptions{Locked: true})
+	api := f.store.Client()
+	if _, err := api.PutObjectLockConfiguration(t.Context(), &s3.PutObjectLockConfigurationInput{Bucket: &locked, ObjectLockConfiguration: &types.ObjectLockConfiguration{
+		ObjectLockEnabled: types.ObjectLockEnabledEnabled,
+		Rule:              &types.ObjectLockRule{DefaultRetention: &types.DefaultRetention{Mode: types.ObjectLockRetentionModeGovernance, Days: aws.Int32(1)}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	other := f.config.Bucket
+	f.config.Bucket, f.config.WorkBucket = locked, locked
+	r := f.start(t)
+	r.await("the bucket locks", func(_ int, now readiness) bool {
+		reason := now.Dependencies["storage"].Reason
+		return strings.Contains(reason, "GOVERNANCE") && strings.Contains(reason, "CONSUMER_WORK_BUCKET")
+	})
+	r.end()
+	left, err := api.ListObjectVersions(t.Context(), &s3.ListObjectVersionsInput{Bucket: &locked})
+	if err != nil || len(left.Versions)+len(left.DeleteMarkers) > 0 {
+		t.Errorf("left behind: %v %v %v", left.Versions, left.DeleteMarkers, err)
+	}
+	f.config.WorkBucket = other
+	r = f.start(t)
+	r.await("with a work bucket", isReady)
+	r.end()
+}
+
+// What the Training API answers to a wrong setting names that setting.
+func TestTrainingProblemsNameTheirCure(t *testing.T) {
+	vision := cvtest.New(cvtest.Options{Seed: 1}).Start()
+	t.Cleanup(vision.Close)
+	authority := newTestAuthority(t)
+	secure := httptest.NewUnstartedServer(vision)
+	secure.TLS = &tls.Config{Certificates: []tls.Certificate{authority.server}}
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	for _, c := range []struct {
+		name string
+		r    resource
+		want []string
+	}{
+		{"wrong key", resource{Endpoint: vision.URL(), Key: secretOf("wrong")}, []string{"401", "VISION_TRAINING_KEY"}},
+		{"wrong key in a file", resource{Alias: "eu", InFile: true, Endpoint: vision.URL(), Key: secretOf("wrong")}, []string{"key_file of eu in CONSUMER_RESOURCES"}},
+		{"nothing of Custom Vision", resource{Endpoint: vision.URL() + "/elsewhere", Key: secretOf(vision.Key())}, []string{"404", "VISION_TRAINING_ENDPOINT"}},
+		{"unknown authority", resource{Endpoint: secure.URL, Key: secretOf(vision.Key())}, []string{"unknown authority", "SSL_CERT_FILE"}},
+		{"with TLS to a port without", resource{Endpoint: "https" + strings.TrimPrefix(vision.URL(), "http"), Key: secretOf(vision.Key())}, []string{"does not speak TLS", "VISION_TRAINING_ENDPOINT"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.r.MaxRPS = 1000
+			client, err := config{}.client(c.r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = client.GetDomains(t.Context())
+			err = c.r.explain(err)
+			for _, want := range c.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("no %s in: %v", want, err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/signature/signaturetest"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
+)
+
+// goldenBag is a bundle that verifies; the S3 server changes the working directory.
+var goldenBag, _ = filepath.Abs(filepath.Join("..", "..", "testdata", "bundles", "two-tags"))
+
+// consumer runs a command line in this process.
+func consumer(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, nil, strings.NewReader(""), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// keyPair makes a key pair in a folder, and gives the name of both files.
+func keyPair(t *testing.T, dir, name, kind string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if code, _, errs := consumer(t, "keys", "new", path, "--type", kind); code != exitDone {
+		t.Fatalf("exit %d\n%s", code, errs)
+	}
+	return path
+}
+
+// signBag makes a signed copy of the golden bag in a folder, with a time stamp if there is an
+// authority.
+func signBag(t *testing.T, dir, key string, tsa *signature.Authority) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.CopyFS(dir, os.DirFS(goldenBag)))
+	raw, err := os.ReadFile(filepath.Join(dir, "receipt.json"))
+	must(err)
+	receipt, err := sink.ParseReceipt(raw)
+	must(err)
+	signer, err := readSigner(key + ".key")
+	must(err)
+	policy := signature.None
+	if tsa != nil {
+		policy = signature.Required
+	}
+	receipt.Sign(signer.ID(), policy)
+	raw, err = receipt.Encode()
+	must(err)
+	made, err := signer.Sign(raw)
+	must(err)
+	if tsa != nil {
+		made.TimeStamp, err = tsa.Stamp(t.Context(), made.Signature)
+		must(err)
+	}
+	bundle, err := made.Encode()
+	must(err)
+	must(os.WriteFile(filepath.Join(dir, "receipt.json"), raw, 0o600))
+	must(os.WriteFile(filepath.Join(dir, "receipt.sigstore.json"), bundle, 0o600))
+}
+
+func TestKeysNew(t *testing.T) {
+	dir := t.TempDir()
+	for _, kind := range []string{signature.P256, signature.Ed25519} {
+		name := filepath.Join(dir, kind)
+		code, out, errs := consumer(t, "keys", "new", name, "--type", kind)
+		if code != exitDone {
+			t.Fatalf("exit %d\n%s", code, errs)
+		}
+		signer, err := readSigner(name + ".key")
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := readPublicKeys([]string{name + ".pub"})
+		if err != nil || public.keys[0].ID() != signer.ID() || !strings.Contains(out, signer.ID()) || !strings.Contains(out, "CONSUMER_SIGNING_KEY_FILE="+name+".key") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		info, err := os.Stat(name + ".key")
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("the private key has mode %v, %v", info.Mode(), err)
+		}
+		before, _ := os.ReadFile(name + ".key")
+		for _, left := range []string{".key", ".pub"} { // either is never overwritten
+			if code, _, errs := consumer(t, "keys", "new", name); code != exitUsage || !strings.Contains(errs, "is not overwritten: choose another name") {
+				t.Errorf("exit %d\n%s", code, errs)
+			}
+			if err := os.Rename(name+left, name+left+".moved"); err != nil {
+				t.Fatal(err)
+			}
+			code, _, _ := consumer(t, "keys", "new", name)
+			if err := os.Rename(name+left+".moved", name+left); err != nil {
+				t.Fatal(err)
+			}
+			if after, _ := os.ReadFile(name + ".key"); code != exitUsage || !bytes.Equal(before, after) {
+				t.Errorf("exit %d where only the other file was there", code)
+			}
+		}
+	}
+}
+
+func TestVerifyKey(t *testing.T) {
+	dir := t.TempDir()
+	tsa, err := signature.NewAuthority(signaturetest.New(t, nil).URL, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, other := keyPair(t, dir, "key", "p256"), keyPair(t, dir, "other", "ed25519")
+	bags := map[string]string{"unsigned": goldenBag}
+	for name, authority := range map[string]*signature.Authority{"signed": nil, "stamped": tsa} {
+		bags[name] = filepath.Join(dir, name)
+		signBag(t, bags[name], key, authority)
+	}
+	bags["missing"] = filepath.Join(dir, "missing")
+	signBag(t, bags["missing"], key, nil)
+	if err := os.Remove(filepath.Join(bags["missing"], "receipt.sigstore.json")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		bag       string
+		keys      []string
+		code      int
+		signature verify.Signature
+		says      string // in the output for people
+	}{
+		{"unsigned", nil, exitDone, verify.Unsigned, "none: the receipt is unsigned"},
+		{"unsigned", []string{key}, exitVerify, verify.Unsigned, "it is missing: the receipt is unsigned"},
+		{"signed", nil, exitDone, verify.Unchecked, "not checked: there is a file that should hold one; --key takes the public key"},
+		{"signed", []string{key}, exitDone, verify.Signed, "by key "},
+		{"signed", []string{other, key}, exitDone, verify.Signed, "by key "},
+		{"signed", []string{other}, exitVerify, verify.Wrong, "none of the given keys made it"},
+		{"stamped", []string{key}, exitDone, verify.Signed, `by "CN=Test authority", as it says itself`},
+		{"stamped", nil, exitDone, verify.Unchecked, "not checked"},
+		{"missing", nil, exitVerify, verify.Unsigned, "it is missing: the receipt says that it is signed"},
+		{"missing", []string{key}, exitVerify, verify.Unsigned, "it is missing: the receipt says that it is signed"},
+	} {
+		args := []string{"verify", bags[c.bag]}
+		for _, k := range c.keys {
+			args = append(args, "--key", k+".pub")
+		}
+		code, out, errs := consumer(t, args...)
+		if code != c.code || !strings.Contains(out, c.says) {
+			t.Errorf("%v: exit %d, want %d with %q\n%s%s", args, code, c.code, c.says, out, errs)
+		}
+		var v verified
+		code, out, errs = consumer(t, append(args, "-o", "json")...)
+		if err := json.Unmarshal([]byte(out), &v); err != nil {
+			t.Fatalf("%v\n%s", err, errs)
+		}
+		if code != c.code || v.Signature != c.signature || (v.SignedBy != "") != (c.signature == verify.Signed) || (v.TimeStamp != nil) != (c.bag == "stamped") || v.TimeStamp != nil && v.TimeStamp.AuthorityChecked {
+			t.Errorf("%v: exit %d, %+v", args, code, v)
+		}
+		if c.signature == verify.Signed && v.KeyFile != key+".pub" {
+			t.Errorf("%v: the key is in %s", args, v.KeyFile)
+		}
+	}
+	if code, _, errs := consumer(t, "verify", "--key", key+".key", goldenBag); code != exitUsage || !strings.Contains(errs, `it holds a PEM block "PRIVATE KEY"`) {
+		t.Errorf("exit %d with a private key\n%s", code, errs)
+	}
+}

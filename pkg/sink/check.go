@@ -1,0 +1,120 @@
+package sink
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// A check tries its request so often, with pauses of at most checkBackoff: who waits for a check
+// asks again soon.
+const (
+	checkAttempts = 2
+	checkBackoff  = 250 * time.Millisecond
+)
+
+// ErrWantsTLS says that the store was asked without TLS, and its port speaks nothing else.
+var ErrWantsTLS = errors.New("the port speaks TLS only, and was asked without")
+
+// Check asks whether the bucket is there and may be listed below a prefix, and tells it soon: it
+// tries again once only. A store that is merely slow (ErrThrottled) has passed. The answer to HEAD
+// has no body, so after a failed one a GET asks for the reason; one that succeeds is enough.
+//
+// Errors: those of every request, most with a Code; Region when it is another one than asked for;
+// ErrWantsTLS. Operations: HeadBucket, ListObjectsV2.
+func (s *Store) Check(ctx context.Context, below Key) error {
+	op := "check bucket " + s.o.Bucket
+	soon := func(o *s3.Options) { o.Retryer = newRetryer(checkAttempts, checkBackoff) }
+	_, err := s.api.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.o.Bucket}, soon)
+	if err == nil {
+		return nil
+	}
+	region := s.otherRegion(err)
+	if answered(err) {
+		_, err = s.api.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.o.Bucket, Prefix: aws.String(string(below)), MaxKeys: aws.Int32(1)}, soon, checksumsAsHeaders)
+	}
+	var e *Error
+	if !errors.As(wrapError(ctx, op, "", err), &e) || errors.Is(e, ErrThrottled) {
+		return nil
+	}
+	e.Region = cmp.Or(s.otherRegion(err), region)
+	switch {
+	case ctx.Err() != nil:
+	case e.Region != "":
+		e.kind = ErrMisconfigured
+	case (e.Status == 0 || e.Status == http.StatusBadRequest) && s.wantsTLS(ctx):
+		return &Error{Op: op, Err: ErrWantsTLS, kind: ErrMisconfigured}
+	}
+	return e
+}
+
+// answered reports whether a failed call was answered by the store.
+func answered(err error) bool {
+	var resp *smithyhttp.ResponseError
+	return errors.As(err, &resp) && resp.HTTPStatusCode() != 0
+}
+
+// expectedRegion is how AWS and stores of its kind name the region in an error's text.
+var expectedRegion = regexp.MustCompile(`region .*is wrong; expecting ['"]([A-Za-z0-9-]+)['"]`)
+
+// otherRegion is the region of the bucket that a failed answer names, if it is not the one that was
+// asked for; else "".
+func (s *Store) otherRegion(err error) string {
+	region := regionOf(err)
+	if region == s.api.Options().Region {
+		return ""
+	}
+	return region
+}
+
+// regionOf is the bucket's region that a failed answer names; "" when it names none.
+func regionOf(err error) string {
+	var resp *smithyhttp.ResponseError
+	if errors.As(err, &resp) && resp.Response != nil {
+		if region := resp.Response.Header.Get("X-Amz-Bucket-Region"); region != "" {
+			return region
+		}
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		if m := expectedRegion.FindStringSubmatch(api.ErrorMessage()); m != nil {
+			return m[1]
+		}
+	}
+	return ""
+}
+
+// wantsTLS reports whether the endpoint is one without TLS, and its port answers with TLS.
+func (s *Store) wantsTLS(ctx context.Context) bool {
+	u, err := url.Parse(aws.ToString(s.api.Options().BaseEndpoint))
+	if err != nil || u.Scheme != "http" {
+		return false
+	}
+	address := u.Host
+	if u.Port() == "" {
+		address = net.JoinHostPort(u.Hostname(), "80")
+	}
+	conn, err := (&tls.Dialer{}).DialContext(ctx, "tcp", address)
+	if err == nil {
+		_ = conn.Close()
+		return true
+	}
+	var (
+		verify *tls.CertificateVerificationError
+		alert  tls.AlertError
+		x509Of x509.UnknownAuthorityError
+	)
+	return errors.As(err, &verify) || errors.As(err, &alert) || errors.As(err, &x509Of)
+}

@@ -1,0 +1,94 @@
+package signature
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+
+	"github.com/digitorus/pkcs7"
+	"github.com/digitorus/timestamp"
+)
+
+// TimeStamp is what an RFC 3161 time stamp says.
+type TimeStamp struct {
+	Time      time.Time
+	Authority string // subject of the certificate that it was signed with, as it names itself
+
+	nonce *big.Int
+}
+
+// ParseTimeStamp reads a TimeStampResp in DER, and checks that it is a granted time stamp over a
+// signature, that it was signed with a certificate for time stamping that it brings along, and that
+// this is part of a chain as far as the others with it show. Whether the authority is to be trusted
+// is not known here.
+func ParseTimeStamp(response, signature []byte) (TimeStamp, error) {
+	stamp, err := timestamp.ParseResponse(response)
+	if err != nil {
+		return TimeStamp{}, fmt.Errorf("it is no granted time stamp: %w", err)
+	}
+	imprint := imprintOf(stamp.HashAlgorithm, signature)
+	if imprint == nil || !bytes.Equal(imprint, stamp.HashedMessage) {
+		return TimeStamp{}, errors.New("it is over another signature")
+	}
+	signer, err := signerOf(stamp)
+	if err != nil {
+		return TimeStamp{}, err
+	}
+	return TimeStamp{stamp.Time.UTC(), signer.Subject.String(), stamp.Nonce}, nil
+}
+
+// imprintOf is the digest that a time stamp over a signature has; nil under a function that is not
+// accepted.
+func imprintOf(hash crypto.Hash, signature []byte) []byte {
+	switch hash {
+	case crypto.SHA256:
+		sum := sha256.Sum256(signature)
+		return sum[:]
+	case crypto.SHA384:
+		sum := sha512.Sum384(signature)
+		return sum[:]
+	case crypto.SHA512:
+		sum := sha512.Sum512(signature)
+		return sum[:]
+	}
+	return nil
+}
+
+// signerOf is the certificate that a time stamp was signed with, checked with the others that came
+// with it: those that no other of them has issued count as the ends of chains.
+func signerOf(stamp *timestamp.Timestamp) (*x509.Certificate, error) {
+	if len(stamp.Certificates) == 0 {
+		return nil, errors.New("it has no certificate")
+	}
+	signed, err := pkcs7.Parse(stamp.RawToken)
+	if err != nil {
+		return nil, fmt.Errorf("read its signature: %w", err)
+	}
+	signer := signed.GetOnlySigner()
+	if signer == nil {
+		return nil, errors.New("it has not one signer whose certificate it brings along")
+	}
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	for _, c := range stamp.Certificates {
+		between.AddCert(c)
+		issued := false
+		for _, other := range stamp.Certificates {
+			issued = issued || !other.Equal(c) && bytes.Equal(c.RawIssuer, other.RawSubject)
+		}
+		if !issued {
+			roots.AddCert(c)
+		}
+	}
+	if _, err := signer.Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: between, CurrentTime: stamp.Time, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping},
+	}); err != nil {
+		return nil, fmt.Errorf("the certificate that it was signed with does not hold: %w", err)
+	}
+	return signer, nil
+}
