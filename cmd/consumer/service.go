@@ -279,6 +279,9 @@ func (s *service) learnStore(ctx context.Context) error {
 	}
 	err := checkRetention(ctx, s.work)
 	if err == nil {
+		err = s.checkMetadata(ctx)
+	}
+	if err == nil {
 		err = s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))
 	}
 	var told *cured
