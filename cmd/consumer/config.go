@@ -38,6 +38,7 @@ type visionSettings struct {
 	Resources string `name:"resources" var:"CONSUMER_RESOURCES" placeholder:"FILE" help:"YAML file with several resources, alias: {endpoint, key_file or entra, max_rps, account}."`
 	MaxRPS    string `name:"max-rps" var:"CONSUMER_MAX_RPS" default:"10" placeholder:"N" help:"Training API calls a second, of this process to one resource; default ${default}."`
 	BlobHosts string `name:"blob-hosts" var:"CONSUMER_BLOB_HOSTS" placeholder:"SUFFIX[:PORT],…" help:"More hosts that download links may point to."`
+	AllowHTTP string `name:"allow-http" var:"CONSUMER_ALLOW_HTTP" default:"false" placeholder:"BOOL" help:"Allow http:// endpoints of the Training API on other machines: key and data then go over the network in plain text; default ${default}."`
 	Threshold string `name:"performance-threshold" var:"CONSUMER_PERFORMANCE_THRESHOLD" default:"0.5" placeholder:"P" help:"Probability threshold for reading iteration performance; default ${default}."`
 	Overlap   string `name:"performance-overlap" var:"CONSUMER_PERFORMANCE_OVERLAP" default:"0.3" placeholder:"P" help:"Overlap threshold for reading iteration performance of object detection; default ${default}."`
 }
