@@ -173,6 +173,9 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 	c.NATS.Inbox = cmp.Or(c.NATS.Inbox, serviceInbox)
 	c.Deletes = contract.DeletePolicy(p.choice("CONSUMER_DELETES", s.Work.Deletes, string(contract.DeletesEnabled), string(contract.DeletesApproved), string(contract.DeletesDisabled)))
 	c.Trust = s.Trust.policy(&p)
+	if len(c.Trust.Signers) > 0 && c.TraceRetention > 0 && c.TraceRetention < trust.MaxAhead {
+		p.add("CONSUMER_TRACE_RETENTION", "%s must be at least %s with CONSUMER_TRUSTED_SIGNERS: a copy of a signed delete that was refused or cancelled must not outlive the job that says so", c.TraceRetention, trust.MaxAhead)
+	}
 	rps := p.rate("CONSUMER_MAX_RPS", s.Vision.MaxRPS)
 	c.Resources = s.Vision.resources(&p, rps)
 	if _, err := cv.New("https://any.example", cv.TrainingKey("any"), cv.Options{BlobHosts: c.BlobHosts}); err != nil {
