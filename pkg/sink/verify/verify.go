@@ -30,6 +30,7 @@ type Signature string
 
 // What is known of a signature.
 const (
+	Unknown   Signature = "unknown"   // the files could not be listed
 	Unsigned  Signature = "none"      // there is none
 	Unchecked Signature = "unchecked" // there is one, and it was not held against a key
 	Signed    Signature = "signed"    // one of the keys made it: Report.Signer
@@ -142,7 +143,7 @@ func check(ctx context.Context, src Source, o Options, unopened bool) (Report, e
 		o.Readers = 8
 	}
 	v := &verifier{src: src, o: o, unopened: unopened, tagFiles: map[sink.Path]int64{}, projects: map[uuid.UUID]*project{}, perFile: map[sink.Path]int{}, deleted: map[uuid.UUID]*deletedProject{}}
-	v.report.Signature = Unsigned
+	v.report.Signature = Unknown
 	err := v.run(ctx)
 	r := &v.report
 	slices.SortFunc(r.Problems, func(a, b Problem) int {
