@@ -4,8 +4,8 @@
 // payload objects below data/, tag files (evidence), then bagit.txt, bag-info.txt,
 // manifest-sha256.txt and tagmanifest-sha256.txt, receipt.sigstore.json if the receipt is signed,
 // and receipt.json as the last object. The receipt is the commit point: a bag that has it is
-// complete and exact, every file listed and no file unlisted. A command has up to two bags, export/ and delete/ ([BagKind]); what is below .work/ is
-// not for others.
+// complete and exact, every file listed and no file unlisted. A command has up to two bags, export/
+// and delete/ ([BagKind]); what is below .work/ is not for others.
 //
 // Every object is written once. A [Store.Put] carries If-None-Match, so the first writer of a key
 // wins, and a later one adopts what is stored: manifests list what the store holds, never what was
@@ -17,8 +17,9 @@
 // means removing every version: neither a delete marker nor an old version of payload stays behind
 // in a versioned bucket.
 //
-// Package signature makes and checks signatures of receipts. Package bagfile has the types of a bundle's files, and package verify re-reads a stored bundle,
-// from a folder or from S3, and checks that it holds and says what it must.
+// Package signature makes and checks signatures of receipts. Package bagfile has the types of a
+// bundle's files, and package verify re-reads a stored bundle, from a folder, an archive or S3, and
+// checks that it holds and says what it must.
 //
 // The package knows keys, checksums and conditions; it knows nothing of queues or of the Training
 // API.
@@ -26,8 +27,9 @@
 // Which file holds what:
 //
 //   - store.go, s3.go: Store and its client: settings and retries
+//   - check.go: whether the bucket can be used, and why not; metadata.go: whether it keeps seals
 //   - features.go, probe.go: what stores ignore or refuse, how that is learnt, and what is done
-//     instead
+//     instead; tags.go, retention.go: tags and Object Lock
 //   - put.go, multipart.go, get.go, list.go, remove.go: one kind of request each; errors.go: what a
 //     store's refusal means; unanswered.go: requests whose caller has given up
 //   - bundle.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof; bagread.go:
