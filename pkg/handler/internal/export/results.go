@@ -39,9 +39,9 @@ type results struct {
 
 // left is what units left in storage, by the names of objects.
 type left struct {
-	done    map[int]bool // units that have a result
-	waits   map[int]bool // units that met the operator's problem after this attempt asked for them
-	earlier []wait       // units that met it after an earlier attempt asked for them
+	done    map[int]bool // results
+	waits   map[int]bool // units that met the operator's problem when this attempt asked for them
+	earlier []wait       // of those that an earlier attempt asked for
 }
 
 // wait names what a unit waits for, and the attempt that asked for the unit.
