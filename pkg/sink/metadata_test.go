@@ -45,7 +45,7 @@ func TestKeepsMetadata(t *testing.T) {
 			eachMeta(h, func(name string) {
 				value := h.Get(name)
 				h.Del(name)
-				h[strings.ToUpper(name)] = []string{value} //nolint:staticcheck // the point
+				h[strings.ToUpper(name)] = []string{value}
 			})
 		}, true},
 		"dropped": {func(h http.Header) { eachMeta(h, h.Del) }, false},
