@@ -66,14 +66,20 @@ func (s *Store) Notes() []string {
 // notice; Seal then fails.
 func (s *Store) LookFirst() { s.learn(conditions) }
 
-// offer makes a request with those of the wanted features (checksums, conditions) that the service
-// is not known to lack. If it is refused, offer makes it with fewer, and learns from what is
-// accepted. A write without its condition is made only once nothing was seen at the key; an object
-// that is there is ErrConflict.
+// fewerFeatures are what a refused request is made without, one after the other.
+var fewerFeatures = []feature{
+	checksums, conditions, checksums | conditions,
+	tags, tags | checksums, tags | conditions, tags | checksums | conditions,
+}
+
+// offer makes a request with those of the wanted features (checksums, conditions, tags) that the
+// service is not known to lack. If it is refused, offer makes it with fewer, and learns from what
+// is accepted. A write without its condition is made only once nothing was seen at the key; an
+// object that is there is ErrConflict.
 func (s *Store) offer(ctx context.Context, key Key, wanted feature, request func(with feature) error) error {
 	with := wanted &^ feature(s.service.lacking.Load())
 	err := request(with)
-	for _, without := range []feature{checksums, conditions, checksums | conditions} {
+	for _, without := range fewerFeatures {
 		switch {
 		case !refused(err):
 			return err

@@ -152,6 +152,9 @@ func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional b
 		return newError("put object", key, nil, "it has %d bytes, and a store that does not list unfinished uploads gets at most %d in one piece", body.Size, int64(maxPiece))
 	}
 	wanted := checksums
+	if s.tagging(key) != nil {
+		wanted |= tags
+	}
 	if conditional {
 		wanted |= conditions
 	}
@@ -175,7 +178,7 @@ func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) e
 		Metadata:      metadata(body.Meta, body.SHA256),
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = s.encryption()
-	if in.Tagging = body.tags; in.Tagging == nil {
+	if in.Tagging = body.tags; in.Tagging == nil && with&tags != 0 {
 		in.Tagging = s.tagging(key)
 	}
 	if body.lock != nil {

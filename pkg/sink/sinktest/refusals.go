@@ -22,6 +22,7 @@ const (
 	RefusesLists      Quirk = "refuses ListMultipartUploads: 501"          // gateways
 	ExactUploadLists  Quirk = "lists unfinished uploads by whole key only" // MinIO
 	ZeroLengthOnHead  Quirk = "says 0 bytes on HEAD"                       // gateways
+	RefusesTags       Quirk = "refuses tags of objects: 501"               // small servers
 	NoConfirmations   Quirk = "no checksums in answers to writes"          // stores that ignore checksum headers
 )
 
@@ -41,6 +42,7 @@ var refusals = []refusing{
 	{RefusesBatches, http.StatusNotImplemented, "NotImplemented", operation("DeleteObjects")},
 	{RefusesUploads, http.StatusNotImplemented, "NotImplemented", operation("CreateMultipartUpload", "ListMultipartUploads")},
 	{NoUploadLists, http.StatusNotFound, "NoSuchUpload", operation("ListMultipartUploads")},
+	{RefusesTags, http.StatusNotImplemented, "NotImplemented", func(_ string, req *http.Request) bool { return req.Header.Get("X-Amz-Tagging") != "" }},
 	{RefusesLists, http.StatusNotImplemented, "NotImplemented", operation("ListMultipartUploads")},
 }
 
