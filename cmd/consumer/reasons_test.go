@@ -221,6 +221,7 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 				return &http.Response{StatusCode: http.StatusNotFound, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("404 page not found")), Request: req}, nil
 			})
 		}, want: []string{"AWS_ENDPOINT_URL_S3", "not an answer of S3"}},
+		{name: "bucket in the endpoint", change: func(c *storeConfig, b *string) { c.Endpoint += "/" + *b }, want: []string{"NoSuchKey", "leave the bucket out of AWS_ENDPOINT_URL_S3"}},
 		{name: "HEAD alone is refused", change: func(c *storeConfig, _ *string) {
 			c.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
 				if req.Method == http.MethodHead {
