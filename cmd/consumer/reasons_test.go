@@ -334,6 +334,28 @@ func TestBucketWithDefaultRetentionNeedsAWorkBucket(t *testing.T) {
 	r.end()
 }
 
+// A store that lies about something else than encryption is not blamed on the settings of that.
+func TestNotKeptNamesEncryptionOnlyForEncryption(t *testing.T) {
+	f := newFixture(t, cvtest.Options{Seed: 1})
+	f.config.S3.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+		resp, err := f.store.Transport().RoundTrip(req)
+		if err == nil && req.Method == http.MethodPut && resp.Header.Get("X-Amz-Checksum-Sha256") != "" {
+			resp.Header.Set("X-Amz-Checksum-Sha256", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+		}
+		return resp, err
+	})
+	r := f.start(t)
+	var reason string
+	r.await("another checksum is told", func(_ int, now readiness) bool {
+		reason = now.Dependencies["storage"].Reason
+		return strings.Contains(reason, "the store answered with SHA-256")
+	})
+	if strings.Contains(reason, "CONSUMER_SSE") {
+		t.Errorf("readiness says %s", reason)
+	}
+	r.end()
+}
+
 // What the Training API answers to a wrong setting names that setting.
 func TestTrainingProblemsNameTheirCure(t *testing.T) {
 	vision := cvtest.New(cvtest.Options{Seed: 1}).Start()

@@ -257,9 +257,9 @@ func (s *Store) checkEncryption(op string, key Key, got types.ServerSideEncrypti
 	switch {
 	case s.o.SSE == "":
 	case string(got) != s.o.SSE:
-		return newError(op, key, ErrNotKept, "encryption %s was asked for, the store answered %q", s.o.SSE, got)
+		return newError(op, key, ErrNotKept, "%w: encryption %s was asked for, the store answered %q", ErrNotEncrypted, s.o.SSE, got)
 	case want != nil && (aws.ToString(by) == "" || !strings.Contains(*want, "alias/") && !strings.HasSuffix(*by, *want)):
-		return newError(op, key, ErrNotKept, "encryption with key %s was asked for, the store answered with key %q", *want, aws.ToString(by))
+		return newError(op, key, ErrNotKept, "%w: encryption with key %s was asked for, the store answered with key %q", ErrNotEncrypted, *want, aws.ToString(by))
 	}
 	return nil
 }
