@@ -124,6 +124,8 @@ func (c storeConfig) explain(err error) error {
 			return cure(err, "CONSUMER_WORK_BUCKET", "grant the right to delete (docs/operators.md, \"Least privileges\"); if the bucket locks every object, set CONSUMER_WORK_BUCKET to one that does not")
 		case known && storageCures[e.Code].cure != "":
 			return cure(err, storageCures[e.Code].setting, "%s", storageCures[e.Code].cure)
+		case known && e.Code == "NoSuchKey" && strings.HasPrefix(e.Op, "check bucket"):
+			return cure(err, "AWS_ENDPOINT_URL_S3", "the store took the bucket for an object: leave the bucket out of AWS_ENDPOINT_URL_S3, out of its path and of its host")
 		case known && e.Status == http.StatusNotFound && e.Code == "", known && e.Code == "NotFound" && strings.HasPrefix(e.Op, "check bucket"),
 			known && 300 <= e.Status && e.Status < 400:
 			return cure(err, "AWS_ENDPOINT_URL_S3", "this is not an answer of S3: is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API?")

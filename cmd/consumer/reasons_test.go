@@ -221,6 +221,7 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 				return &http.Response{StatusCode: http.StatusNotFound, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("404 page not found")), Request: req}, nil
 			})
 		}, want: []string{"AWS_ENDPOINT_URL_S3", "not an answer of S3"}},
+		{name: "bucket in the endpoint", change: func(c *storeConfig, b *string) { c.Endpoint += "/" + *b }, want: []string{"NoSuchKey", "leave the bucket out of AWS_ENDPOINT_URL_S3"}},
 		{name: "HEAD alone is refused", change: func(c *storeConfig, _ *string) {
 			c.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
 				if req.Method == http.MethodHead {
@@ -330,6 +331,28 @@ func TestBucketWithDefaultRetentionNeedsAWorkBucket(t *testing.T) {
 	f.config.WorkBucket = other
 	r = f.start(t)
 	r.await("with a work bucket", isReady)
+	r.end()
+}
+
+// A store that lies about something else than encryption is not blamed on the settings of that.
+func TestNotKeptNamesEncryptionOnlyForEncryption(t *testing.T) {
+	f := newFixture(t, cvtest.Options{Seed: 1})
+	f.config.S3.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+		resp, err := f.store.Transport().RoundTrip(req)
+		if err == nil && req.Method == http.MethodPut && resp.Header.Get("X-Amz-Checksum-Sha256") != "" {
+			resp.Header.Set("X-Amz-Checksum-Sha256", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+		}
+		return resp, err
+	})
+	r := f.start(t)
+	var reason string
+	r.await("another checksum is told", func(_ int, now readiness) bool {
+		reason = now.Dependencies["storage"].Reason
+		return strings.Contains(reason, "the store answered with SHA-256")
+	})
+	if strings.Contains(reason, "CONSUMER_SSE") {
+		t.Errorf("readiness says %s", reason)
+	}
 	r.end()
 }
 

@@ -290,7 +290,7 @@ func (s *service) learnStore(ctx context.Context) error {
 	switch {
 	case errors.As(err, &explained):
 		return err
-	case errors.Is(err, sink.ErrNotKept):
+	case errors.Is(err, sink.ErrNotEncrypted):
 		return cure(fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err), "CONSUMER_SSE", "correct them, or the bucket's encryption")
 	case err != nil:
 		return fmt.Errorf("find out what the store supports: %w", err)

@@ -35,6 +35,8 @@ var (
 	// ErrNotKept says that the store did not keep what it was asked to keep, although it reported
 	// success. Another try does not help.
 	ErrNotKept = errors.New("store did not keep what was asked")
+	// ErrNotEncrypted is the ErrNotKept of what is not encrypted as it was asked to be.
+	ErrNotEncrypted = errors.New("not encrypted as asked")
 	// ErrMixed says that a stored object of the bag has another content than the one this run
 	// derives from the same facts. It is an internal error: a bag never mixes the content of two
 	// runs.

@@ -66,14 +66,20 @@ func (s *Store) Notes() []string {
 // one wins and the other does not notice; Seal then fails.
 func (s *Store) LookFirst() { s.learn(conditions) }
 
-// offer makes a request with the wanted features (checksums, conditions), but for those that the
+// fewerFeatures are what a refused request is made without, one after the other.
+var fewerFeatures = []feature{
+	checksums, conditions, checksums | conditions,
+	tags, tags | checksums, tags | conditions, tags | checksums | conditions,
+}
+
+// offer makes a request with the wanted features (checksums, conditions, tags), but for those that the
 // service is known to lack. If the service refuses it, offer repeats it with fewer features, and
 // learns from what is accepted. Before it leaves out the condition of a write, it looks at the key:
 // an object that is there is ErrConflict.
 func (s *Store) offer(ctx context.Context, key Key, wanted feature, request func(with feature) error) error {
 	with := wanted &^ feature(s.service.lacking.Load())
 	err := request(with)
-	for _, without := range []feature{checksums, conditions, checksums | conditions} {
+	for _, without := range fewerFeatures {
 		switch {
 		case !refused(err):
 			return err

@@ -36,7 +36,11 @@ func partBytes(size, want int64) int64 {
 // ErrConflict). It holds no part in memory: each is read twice, for its digest and for the wire. An
 // upload that fails is aborted; what a dying process leaves is aborted by RemoveAll.
 func (s *Store) putMultipart(ctx context.Context, key Key, body Body) error {
-	return s.offer(ctx, key, checksums|conditions, func(with feature) error { return s.upload(ctx, key, body, with) })
+	wanted := checksums | conditions
+	if s.tagging(key) != nil {
+		wanted |= tags
+	}
+	return s.offer(ctx, key, wanted, func(with feature) error { return s.upload(ctx, key, body, with) })
 }
 
 // upload makes one upload of a body.
@@ -88,7 +92,9 @@ func (s *Store) beginUpload(ctx context.Context, key Key, body Body, with featur
 		Metadata:    metadata(body.Meta, ""),
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = s.encryption()
-	in.Tagging = s.tagging(key)
+	if with&tags != 0 {
+		in.Tagging = s.tagging(key)
+	}
 	if with&checksums != 0 {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256
 	}

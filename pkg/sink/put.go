@@ -151,6 +151,9 @@ func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional b
 		return newError("put object", key, nil, "it has %d bytes, and a store that does not list unfinished uploads gets at most %d in one piece", body.Size, int64(maxPiece))
 	}
 	wanted := checksums
+	if s.tagging(key) != nil {
+		wanted |= tags
+	}
 	if conditional {
 		wanted |= conditions
 	}
@@ -174,7 +177,7 @@ func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) e
 		Metadata:      metadata(body.Meta, body.SHA256),
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = s.encryption()
-	if in.Tagging = body.tags; in.Tagging == nil {
+	if in.Tagging = body.tags; in.Tagging == nil && with&tags != 0 {
 		in.Tagging = s.tagging(key)
 	}
 	if body.lock != nil {
@@ -253,9 +256,9 @@ func (s *Store) checkEncryption(op string, key Key, got types.ServerSideEncrypti
 	switch {
 	case s.o.SSE == "":
 	case string(got) != s.o.SSE:
-		return newError(op, key, ErrNotKept, "encryption %s was asked for, the store answered %q", s.o.SSE, got)
+		return newError(op, key, ErrNotKept, "%w: encryption %s was asked for, the store answered %q", ErrNotEncrypted, s.o.SSE, got)
 	case want != nil && (aws.ToString(by) == "" || !strings.Contains(*want, "alias/") && !strings.HasSuffix(*by, *want)):
-		return newError(op, key, ErrNotKept, "encryption with key %s was asked for, the store answered with key %q", *want, aws.ToString(by))
+		return newError(op, key, ErrNotKept, "%w: encryption with key %s was asked for, the store answered with key %q", ErrNotEncrypted, *want, aws.ToString(by))
 	}
 	return nil
 }

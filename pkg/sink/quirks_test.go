@@ -145,6 +145,27 @@ func conforms(t *testing.T, w *world, store *sink.Store) {
 	}
 }
 
+// TestTagsRefusedLater: a store that refuses tags only once bundles are written, perhaps with other
+// things at the same time, is learnt from, too.
+func TestTagsRefusedLater(t *testing.T) {
+	for _, more := range [][]sinktest.Quirk{
+		nil, {sinktest.RefusesChecksums}, {sinktest.RefusesConditions}, {sinktest.RefusesChecksums, sinktest.RefusesConditions},
+	} {
+		w := newWorld(t, sinktest.BucketOptions{})
+		store := w.smallParts(t, append([]sinktest.Quirk{sinktest.RefusesTags}, more...)...)
+		sealed := store.Sealed(sink.NewSealer([]byte("secret"), "req-1", "m"))
+		for _, size := range []int{3000, 200_000} {
+			key, body := sink.Key(fmt.Sprintf("req-1/export/data/%d.bin", size)), sink.Bytes(noise(1, size), "")
+			if got, err := sealed.Put(t.Context(), key, body); err != nil || got.Adopted || got.SHA256 != body.SHA256 {
+				t.Errorf("%v: put of %d bytes gives %+v, %v", more, size, got, err)
+			}
+		}
+		if notes := store.Notes(); len(notes) != 1+len(more) || !strings.Contains(notes[len(notes)-1], "tags of objects") {
+			t.Errorf("%v: notes are %q", more, notes)
+		}
+	}
+}
+
 // TestNoUnfinishedUploads: where a store does not list unfinished uploads as it should, none is
 // begun: a process that is killed leaves none that cannot be found.
 func TestNoUnfinishedUploads(t *testing.T) {

@@ -52,7 +52,7 @@ func Classify(ctx context.Context, err error) Class {
 		return Misconfigured
 	case errors.As(err, &own), errors.Is(err, ErrRefused):
 		return Permanent
-	case errors.Is(err, cv.ErrMisconfigured), errors.Is(err, sink.ErrMisconfigured):
+	case errors.Is(err, cv.ErrMisconfigured), errors.Is(err, sink.ErrMisconfigured), errors.Is(err, sink.ErrWantsTLS):
 		return Misconfigured
 	case errors.Is(err, cv.ErrThrottled), errors.Is(err, sink.ErrThrottled):
 		return Throttled
@@ -62,7 +62,7 @@ func Classify(ctx context.Context, err error) Class {
 		return Gone
 	case errors.Is(err, cv.ErrBadLink), errors.Is(err, cv.ErrHostNotAllowed), errors.Is(err, cv.ErrTooLarge), errors.Is(err, cv.ErrLinkExpired),
 		errors.Is(err, cv.ErrReadOnly), errors.Is(err, cv.ErrPublished), errors.Is(err, cv.ErrUntrained), errors.Is(err, cv.ErrBatchTooBig),
-		errors.Is(err, sink.ErrMixed), errors.Is(err, sink.ErrNotKept):
+		errors.Is(err, sink.ErrMixed), errors.Is(err, sink.ErrNotKept), errors.Is(err, sink.ErrNotEncrypted):
 		return Permanent
 	}
 	var api *cv.Error

@@ -53,6 +53,8 @@ var sentinels = map[string]struct {
 	"sink.ErrUnavailable":   {sink.ErrUnavailable, delivery.Retryable},
 	"sink.ErrMisconfigured": {sink.ErrMisconfigured, delivery.Misconfigured},
 	"sink.ErrNotKept":       {sink.ErrNotKept, delivery.Permanent},
+	"sink.ErrNotEncrypted":  {sink.ErrNotEncrypted, delivery.Permanent},
+	"sink.ErrWantsTLS":      {sink.ErrWantsTLS, delivery.Misconfigured},
 	"sink.ErrMixed":         {sink.ErrMixed, delivery.Permanent},
 
 	"contract.ErrNoJob":     {contract.ErrNoJob, delivery.Retryable},

@@ -18,6 +18,7 @@ const (
 	RefusesUploads    Quirk = "refuses multipart uploads: 501"             // small servers
 	NoUploadLists     Quirk = "refuses ListMultipartUploads: NoSuchUpload" // older servers on gofakes3
 	RefusesLists      Quirk = "refuses ListMultipartUploads: 501"          // gateways
+	RefusesTags       Quirk = "refuses tags of objects: 501"               // small servers
 )
 
 // refusing is how a quirk refuses requests.
@@ -36,6 +37,7 @@ var refusals = []refusing{
 	{RefusesBatches, http.StatusNotImplemented, "NotImplemented", operation("DeleteObjects")},
 	{RefusesUploads, http.StatusNotImplemented, "NotImplemented", operation("CreateMultipartUpload", "ListMultipartUploads")},
 	{NoUploadLists, http.StatusNotFound, "NoSuchUpload", operation("ListMultipartUploads")},
+	{RefusesTags, http.StatusNotImplemented, "NotImplemented", func(_ string, req *http.Request) bool { return req.Header.Get("X-Amz-Tagging") != "" }},
 	{RefusesLists, http.StatusNotImplemented, "NotImplemented", operation("ListMultipartUploads")},
 }
 
