@@ -72,10 +72,10 @@ var fewerFeatures = []feature{
 	tags, tags | checksums, tags | conditions, tags | checksums | conditions,
 }
 
-// offer makes a request with the wanted features (checksums, conditions, tags), but for those that the
-// service is known to lack. If the service refuses it, offer repeats it with fewer features, and
-// learns from what is accepted. Before it leaves out the condition of a write, it looks at the key:
-// an object that is there is ErrConflict.
+// offer makes a request with the wanted features (checksums, conditions, tags), but for those that
+// the service is known to lack. If the service refuses it, offer repeats it with fewer features,
+// and learns from what is accepted. Before it leaves out the condition of a write, it looks at the
+// key: an object that is there is ErrConflict.
 func (s *Store) offer(ctx context.Context, key Key, wanted feature, request func(with feature) error) error {
 	with := wanted &^ feature(s.service.lacking.Load())
 	err := request(with)
