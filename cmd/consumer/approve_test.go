@@ -28,7 +28,7 @@ type desk struct {
 
 // newDesk is the desk of a person with the rights of a role; files go into a folder that all share.
 func newDesk(t *testing.T, f *fixture, role, dir string) desk {
-	return desk{t, append(f.environment(), "NATS_USER="+role, "NATS_PASSWORD="+role, "CONSUMER_NATS_INBOX_PREFIX="+inboxOf(role), "CONSUMER_AUDIENCE="+here), dir}
+	return desk{t, append(f.environment(), "NATS_USER="+role, "NATS_PASSWORD="+role, "CONSUMER_NATS_INBOX_PREFIX="+inboxOf(role), "CONSUMER_NATS_DOMAIN="+roleDomains[role], "CONSUMER_AUDIENCE="+here), dir}
 }
 
 func (d desk) file(name string) string { return filepath.Join(d.dir, name) }

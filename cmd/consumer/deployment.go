@@ -31,11 +31,7 @@ func (s *service) ownPrefix(ctx context.Context, secrets handler.SecretStore) er
 	if err != nil {
 		return err
 	}
-	stores := []*sink.Store{s.store}
-	if s.work != s.store {
-		stores = append(stores, s.work)
-	}
-	for _, store := range stores {
+	for _, store := range s.stores() {
 		if err := s.mark(ctx, store, id); err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/net/netutil"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/internal/health"
 )
 
 // errUnchecked is the problem of every dependency before its first successful check.
@@ -34,7 +34,7 @@ type probe struct {
 
 // monitor runs probes and serves their results.
 type monitor struct {
-	health  *handler.Health
+	health  *health.Health
 	metrics *metrics
 	log     zerolog.Logger
 
@@ -45,8 +45,8 @@ type monitor struct {
 }
 
 // newMonitor makes a monitor that knows of no dependency yet.
-func newMonitor(health *handler.Health, m *metrics, log zerolog.Logger) *monitor {
-	return &monitor{health: health, metrics: m, log: log, notes: map[string][]string{}}
+func newMonitor(state *health.Health, m *metrics, log zerolog.Logger) *monitor {
+	return &monitor{health: state, metrics: m, log: log, notes: map[string][]string{}}
 }
 
 // expect adds dependencies: each counts as unavailable until its first successful check.

@@ -14,14 +14,14 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/internal/health"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func testMonitor() *monitor {
-	return newMonitor(handler.NewHealth(func() time.Time { return epoch }), newMetrics(), zerolog.Nop())
+	return newMonitor(health.New(func() time.Time { return epoch }), newMetrics(), zerolog.Nop())
 }
 
 func get(t *testing.T, h http.Handler, path string) (int, string) {
@@ -175,7 +175,7 @@ func TestTrainingTrafficIsCounted(t *testing.T) {
 			resp.Body.Close()
 		}
 	}
-	mon := newMonitor(handler.NewHealth(time.Now), m, zerolog.Nop())
+	mon := newMonitor(health.New(time.Now), m, zerolog.Nop())
 	_, body := get(t, mon.routes(), "/metrics")
 	for _, want := range []string{
 		`cvconsumer_api_calls_total{operation="GetProjects",resource="eu",status="200"} 1`,

@@ -31,8 +31,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/health"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
-	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -280,7 +280,7 @@ func TestStorageThatDiesTurnsRedSoon(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				m := newMonitor(handler.NewHealth(time.Now), newMetrics(), zerolog.Nop())
+				m := newMonitor(health.New(time.Now), newMetrics(), zerolog.Nop())
 				m.expect(delivery.DependencyStorage)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()

@@ -25,6 +25,9 @@ var roleInboxes = map[string]string{
 	"service": serviceInbox, "requester": "_INBOX_requester", "exporter": "_INBOX_exporter", "approver": "_INBOX_approver", "auditor": "_INBOX_auditor", "operator": "_INBOX_operator",
 }
 
+// roleDomains are the JetStream domains under which those of the account of clients have the API.
+var roleDomains = map[string]string{"requester": "cv", "exporter": "cv", "approver": "cv", "auditor": "cv"}
+
 // documentedServer is the server's configuration of natsPage.
 func documentedServer(t *testing.T) func() string {
 	t.Helper()
@@ -59,7 +62,7 @@ func (f *fixture) as(t *testing.T, role string, args ...string) (code int, out, 
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	code = run(t.Context(), args, []string{
-		"NATS_URL=" + f.nats.URL(), "NATS_USER=" + role, "NATS_PASSWORD=" + role, "CONSUMER_NATS_INBOX_PREFIX=" + inboxOf(role),
+		"NATS_URL=" + f.nats.URL(), "NATS_USER=" + role, "NATS_PASSWORD=" + role, "CONSUMER_NATS_INBOX_PREFIX=" + inboxOf(role), "CONSUMER_NATS_DOMAIN=" + roleDomains[role],
 		"AWS_ENDPOINT_URL_S3=" + f.store.Endpoint, "AWS_REGION=" + f.store.Region,
 		"AWS_ACCESS_KEY_ID=" + f.store.AccessKey, "AWS_SECRET_ACCESS_KEY=" + f.store.SecretKey,
 	}, nil, &stdout, &stderr)
@@ -132,9 +135,9 @@ func TestRoles(t *testing.T) {
 
 	f.exits(t, exitDone, "requester", "delete", "--project", project, "--unpublish", "--yes", "--id", "del")
 
-	f.denied(t, `publish on "$JS.API.STREAM.INFO.CV_DEAD"`, "requester", "dead")
-	f.denied(t, `publish on "$KV.CV_HOLDS.`+project+`"`, "requester", "holds", "add", project)
-	f.denied(t, `publish on "$JS.API.STREAM.MSG.GET.CV_COMMANDS"`, "requester", "forget", "later")
+	f.denied(t, `publish on "$JS.cv.API.STREAM.INFO.CV_DEAD"`, "requester", "dead")
+	f.denied(t, `publish on "$JS.cv.API.$KV.CV_HOLDS.`+project+`"`, "requester", "holds", "add", project)
+	f.denied(t, `publish on "$JS.cv.API.STREAM.MSG.GET.CV_COMMANDS"`, "requester", "forget", "later")
 	f.denied(t, `publish on "cv.commands.export"`, "auditor", "export", "--project", project)
 	f.denied(t, `publish on "cv.commands.export"`, "auditor", "export", "--project", project, "--no-wait")
 	f.denied(t, `publish on "cv.commands.cancel"`, "auditor", "jobs", "cancel", "exp")

@@ -25,8 +25,8 @@ import (
 // sealHeader is the header in which an object's seal is written and read.
 const sealHeader = "X-Amz-Meta-Cv-Seal"
 
-// sealed is what seals cost an export: how many are made or checked, and how many bytes are digested
-// because an object is read that has one.
+// sealed is what seals cost an export: how many are made or checked, and how many bytes are
+// digested because an object is read that has one.
 type sealed struct {
 	seals, bytes atomic.Int64
 }

@@ -80,8 +80,8 @@ func (o *told) holdsNone(t *testing.T, secrets map[string]string) {
 }
 
 // TestSecretsAreToldToNobody runs exports and deletes with faults, whose answers repeat what was
-// asked with which credential, at the level of the log that tells most. No key, password or signature
-// of a link is in the log, on the pages, in any message, job or dead letter, or in the
+// asked with which credential, at the level of the log that tells most. No key, password or
+// signature of a link is in the log, on the pages, in any message, job or dead letter, or in the
 // bucket.
 func TestSecretsAreToldToNobody(t *testing.T) {
 	t.Parallel()

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/health"
 	"github.com/cvconsumer/cvconsumer/internal/shortage"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
@@ -53,7 +54,7 @@ type service struct {
 	c         config
 	log       zerolog.Logger
 	metrics   *metrics
-	health    *handler.Health
+	health    *health.Health
 	monitor   *monitor
 	intervals probeIntervals
 
@@ -75,7 +76,7 @@ type service struct {
 func newService(ctx context.Context, c config, log zerolog.Logger) (*service, error) {
 	s := &service{
 		c: c, log: log, metrics: newMetrics(), intervals: defaultProbeIntervals, resources: map[string]*cv.Client{},
-		health:    handler.NewHealth(time.Now), //nolint:forbidigo // the process's clock enters here
+		health:    health.New(time.Now), //nolint:forbidigo // the process's clock enters here
 		spoolDir:  os.TempDir(),
 		listening: make(chan string, 1), serving: make(chan struct{}),
 	}
@@ -141,7 +142,7 @@ func (s *service) dependencies() []string {
 // blocked reports whether nothing can be worked on: without storage, without what this machine has
 // to have, or without any of the resources. Of several resources, one that is unavailable does not
 // stop the commands of the others.
-func (s *service) blocked(failing map[string]handler.Problem) bool {
+func (s *service) blocked(failing map[string]health.Problem) bool {
 	for _, needed := range []string{delivery.DependencyStorage, delivery.DependencyHost} {
 		if _, ok := failing[needed]; ok {
 			return true
@@ -278,6 +279,9 @@ func (s *service) learnStore(ctx context.Context) error {
 		return nil
 	}
 	err := checkRetention(ctx, s.work)
+	if err == nil {
+		err = s.checkMetadata(ctx)
+	}
 	if err == nil {
 		err = s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))
 	}

@@ -167,3 +167,26 @@ func (s storeAccess) config(p *problems) storeConfig {
 	}
 	return c
 }
+
+// stores are the stores of the buckets, each once.
+func (s *service) stores() []*sink.Store {
+	if s.work == s.store {
+		return []*sink.Store{s.store}
+	}
+	return []*sink.Store{s.store, s.work}
+}
+
+// checkMetadata makes sure that the buckets keep the metadata of objects, where the seals are.
+func (s *service) checkMetadata(ctx context.Context) error {
+	for _, store := range s.stores() {
+		kept, err := store.KeepsMetadata(ctx, sink.Key(s.c.Prefix+probeKey+"-metadata"))
+		if err != nil {
+			return fmt.Errorf("try to store metadata: %w", err)
+		}
+		if !kept {
+			return cure(fmt.Errorf("bucket %q does not keep the user metadata of objects (x-amz-meta-*) as it was written: the seals are there, and without them nothing that is stored is believed", store.Bucket()),
+				"AWS_ENDPOINT_URL_S3", "have the store, or the proxy before it, keep 1 KiB of metadata for each object, or name another one")
+		}
+	}
+	return nil
+}

@@ -31,8 +31,8 @@ func Open(path string) (*os.File, error) {
 	return f, nil
 }
 
-// OpenToAll reports whether every user of this machine may read a file, or what a link leads to,
-// as far as its own mode says. A file that cannot be looked at is not open, and neither is any where
+// OpenToAll reports whether every user of this machine may read a file, or what a link leads to, as
+// far as its own mode says. A file that cannot be looked at is not open, and neither is any where
 // files have no such modes.
 func OpenToAll(path string) bool {
 	const others = 0o004

@@ -40,7 +40,7 @@ func TestTextDoesNotShow(t *testing.T) {
 		}
 		all += string(text)
 	}
-	for _, shown := range []string{value, fmt.Sprintf("%x", value), fmt.Sprintf("%X", value), fmt.Sprint([]byte(value))} {
+	for _, shown := range []string{value, fmt.Sprintf("%x", value), fmt.Sprintf("%X", value), fmt.Sprintf("%d", []byte(value))} {
 		if strings.Contains(all, shown) {
 			t.Errorf("it shows %s in\n%s", shown, all)
 		}

@@ -305,8 +305,9 @@ func exportScenario() scenario {
 
 func TestExportCutAtEveryEffect(t *testing.T) { cuts(t, exportScenario().signing(t)) }
 
-// Effects come in one order: what the bag is made of, the cut, generated files, manifests, signature,
-// receipt, clean-up, job, event, acknowledgement. A unit is acknowledged when its result is stored.
+// Effects come in one order: what the bag is made of, the cut, generated files, manifests,
+// signature, receipt, clean-up, job, event, acknowledgement. A unit is acknowledged when its result
+// is stored.
 func TestEffectsComeInOneOrder(t *testing.T) {
 	t.Parallel()
 	s := exportScenario().signing(t)

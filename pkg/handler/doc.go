@@ -13,7 +13,7 @@
 //     answers a message which only repeats another one
 //   - stopping.go: commands that end without a bag: cancelled or failed
 //   - cancel.go: cancels, and when one is too late; refuse.go: messages that are no command
-//   - gc.go: what ended commands left in storage; health.go: dependencies that fail
+//   - gc.go: what ended commands left in storage
 //
 // A Command arrives on the queue; its Job is the durable record of carrying it out; Units are the
 // pieces of the work; Events say what happened, and exactly one of them is terminal. Every message

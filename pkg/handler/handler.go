@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/health"
 	"github.com/cvconsumer/cvconsumer/internal/share"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -150,7 +151,7 @@ type Config struct {
 	Pseudonym contract.Pseudonymizer
 	Signing   *signature.Maker // signs receipts; nil: they are unsigned
 	Version   string           // the tool's version, as receipts name it
-	Health    *Health
+	Health    *health.Health
 	Now       func() time.Time // default time.Now
 	// Wait waits between two looks at what was deleted, until d has passed or ctx is done; default
 	// a timer.
@@ -220,7 +221,7 @@ func (c Config) withDefaults() Config {
 		c.Salt = contract.NewSalt
 	}
 	if c.Health == nil {
-		c.Health = NewHealth(c.Now)
+		c.Health = health.New(c.Now)
 	}
 	if c.Wait == nil {
 		c.Wait = sleep

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/cvconsumer/cvconsumer/internal/health"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
@@ -61,7 +62,7 @@ func TestWaitPutBack(t *testing.T) {
 		}
 		return next(op, key, before)
 	}
-	r.health.BlockWhen(func(map[string]handler.Problem) bool { return false })
+	r.health.BlockWhen(func(map[string]health.Problem) bool { return false })
 	var once sync.Once
 	var kept []string
 	h := w.publish(t, contract.ActionExport, "exp", `{"project_ids":`+idList(w.api.Snapshot().Projects[0].ID)+`}`)

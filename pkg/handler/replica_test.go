@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/health"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -38,7 +39,7 @@ type replicaOptions struct {
 // replica is one process of the consumer, as far as the world outside can tell.
 type replica struct {
 	handler *handler.Handler
-	health  *handler.Health
+	health  *health.Health
 	faults  *sinktest.Faults // what it says to the store goes through these
 	fate    *fate
 	conn    *nats.Conn
@@ -99,7 +100,7 @@ func (w *world) start(t *testing.T, o replicaOptions) *replica {
 	}
 	store := w.o.store
 	store.Log = zerolog.New(w.log)
-	r.health = handler.NewHealth(time.Now)
+	r.health = health.New(time.Now)
 	config := handler.Config{
 		Health: r.health,
 		Queue:  parts(fateQueue{stampedQueue{queue, w}, f}), Resources: map[string]*cv.Client{contract.DefaultResource: client},

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/internal/health"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
@@ -38,7 +39,7 @@ func TestAWaitHoldsNoSlot(t *testing.T) {
 		c.Resources["other"] = client
 		c.MaxAttempts = 1
 	}})
-	r.health.BlockWhen(func(map[string]handler.Problem) bool { return false }) // there is another resource to work on
+	r.health.BlockWhen(func(map[string]health.Problem) bool { return false }) // there is another resource to work on
 	var exports []*history
 	for i, p := range []*cvtest.Project{a, b} {
 		exports = append(exports, w.publish(t, contract.ActionExport, fmt.Sprintf("bad-%d", i), `{"resource":"other","project_ids":`+idList(p.ID)+`}`))
@@ -127,7 +128,7 @@ func TestACoordinatorThatMeetsAWrongKey(t *testing.T) {
 			delays <- d.Delay
 		}
 	}})
-	r.health.BlockWhen(func(map[string]handler.Problem) bool { return false })
+	r.health.BlockWhen(func(map[string]health.Problem) bool { return false })
 	del := w.publish(t, contract.ActionDelete, "del", `{"project_ids":`+idList(p.ID)+`}`)
 	for i, least := range []time.Duration{delivery.MinDelay, 15 * time.Second} {
 		select {
@@ -182,7 +183,7 @@ func TestWhatIsWaitedFor(t *testing.T) {
 				w.api.Fault(f)
 			}
 			r := w.start(t, replicaOptions{commands: 1, units: 1, configure: attempts(1)})
-			r.health.BlockWhen(func(map[string]handler.Problem) bool { return false })
+			r.health.BlockWhen(func(map[string]health.Problem) bool { return false })
 			exp := w.publish(t, contract.ActionExport, "exp", `{"project_ids":`+idList(p.ID)+`}`)
 			j := w.await(t, "exp", "waiting", waitsOrEnded)
 			if j.State.Terminal() || j.Waiting.For != c.waits || j.Attempt != 0 {

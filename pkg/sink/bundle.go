@@ -36,11 +36,11 @@ type SealedBag struct {
 }
 
 // Bag writes one bag below a root key: payload by Put and Add, tag files by PutTag, then Seal, then
-// PutSignature (signed.go) and PutReceipt. Every object is written once, so a bag can be written again after a crash at any
-// point, and ends in the same bytes if it is given the same content in the same order. Before the
-// receipt is made, Files and Open read the sealed bag again (bagread.go). Its memory is 24 bytes
-// for each object and up to 4 MiB of small files; the manifest grows on disk. A Bag is used by one
-// goroutine at a time.
+// PutSignature (signed.go) and PutReceipt. Every object is written once, so a bag can be written
+// again after a crash at any point, and ends in the same bytes if it is given the same content in
+// the same order. Before the receipt is made, Files and Open read the sealed bag again
+// (bagread.go). Its memory is 24 bytes for each object and up to 4 MiB of small files; the manifest
+// grows on disk. A Bag is used by one goroutine at a time.
 type Bag struct {
 	store    *Store
 	root     Key

@@ -4,8 +4,8 @@
 // payload objects below data/, tag files (evidence), then bagit.txt, bag-info.txt,
 // manifest-sha256.txt and tagmanifest-sha256.txt, receipt.sigstore.json if the receipt is signed,
 // and receipt.json as the last object. The receipt is the commit point: a bag that has it is
-// complete and exact, every file listed and no file unlisted. A command has up to two bags, export/ and delete/ ([BagKind]); what is below .work/ is
-// not for others.
+// complete and exact, every file listed and no file unlisted. A command has up to two bags, export/
+// and delete/ ([BagKind]); what is below .work/ is not for others.
 //
 // Every object is written once. A [Store.Put] carries If-None-Match, so the first writer of a key
 // wins, and a later one adopts what is stored: manifests list what the store holds, never what was
@@ -17,8 +17,9 @@
 // means removing every version: neither a delete marker nor an old version of payload stays behind
 // in a versioned bucket.
 //
-// Package signature makes and checks signatures of receipts. Package bagfile has the types of a bundle's files, and package verify re-reads a stored bundle,
-// from a folder or from S3, and checks that it holds and says what it must.
+// Package signature makes and checks signatures of receipts. Package bagfile has the types of a
+// bundle's files, and package verify re-reads a stored bundle, from a folder or from S3, and checks
+// that it holds and says what it must.
 //
 // The package knows keys, checksums and conditions; it knows nothing of queues or of the Training
 // API.

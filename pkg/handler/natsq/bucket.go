@@ -15,7 +15,7 @@ func isDeleted(s *jsapi.StoredMessage) bool { return s.Header.Get(headerKVOperat
 
 // bucketKeys lists the keys of a bucket, sorted. Deleted keys may be among them.
 func (q *Queue) bucketKeys(ctx context.Context, stream string) ([]string, error) {
-	return q.api.SubjectSuffixes(ctx, stream, q.keyPrefix(stream))
+	return q.api.SubjectSuffixes(ctx, stream, q.names.KeyPrefix(stream))
 }
 
 // removeMessages removes all messages of a subject, which may have wildcards: by one purge in
@@ -24,7 +24,7 @@ func (q *Queue) bucketKeys(ctx context.Context, stream string) ([]string, error)
 // are lost (nats-server 2.15.2).
 func (q *Queue) removeMessages(ctx context.Context, stream, subject string) error {
 	switch stream {
-	case q.ledgers, q.jobs, q.holds, q.secrets:
+	case q.names.Ledgers, q.names.Jobs, q.names.Holds, q.names.Secrets:
 		var answer struct{}
 		return q.api.APIRequest(ctx, stream, "STREAM.PURGE."+stream, map[string]string{"filter": subject}, &answer)
 	}

@@ -59,7 +59,7 @@ func TestClusterWhileLeadersStepDown(t *testing.T) {
 				steps.Add(1)
 			}
 			if n%4 == 0 {
-				_ = natstest.StepDownConsumer(once, admin, queues[0].work, workDurable) // it may have no leader just now
+				_ = natstest.StepDownConsumer(once, admin, queues[0].names.Work, workDurable) // it may have no leader just now
 			}
 			done()
 			if n == 6 {

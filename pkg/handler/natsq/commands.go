@@ -24,7 +24,7 @@ import (
 // CommandStream is the identity of the command stream that is there now: the time of its creation,
 // as text. A sequence identifies a message only together with it.
 func (q *Queue) CommandStream(ctx context.Context) (string, error) {
-	now, err := q.api.StreamIdentity(ctx, q.commands)
+	now, err := q.api.StreamIdentity(ctx, q.names.Commands)
 	if err == nil {
 		q.lastCommandStream.Store(&now)
 	}
@@ -71,12 +71,12 @@ func (q *Queue) commandAndStream(ctx context.Context, stream string, seq uint64,
 	if seq == 0 { // JetStream calls it a malformed request
 		return contract.Message{}, "", fmt.Errorf("read command 0: %w", contract.ErrNoMessage)
 	}
-	err = q.api.RetryUntilDone(ctx, q.commands, func(try int) error {
-		s, err := q.api.ReadMessageOnce(ctx, try, q.commands, jsapi.MessageQuery{Seq: seq})
+	err = q.api.RetryUntilDone(ctx, q.names.Commands, func(try int) error {
+		s, err := q.api.ReadMessageOnce(ctx, try, q.names.Commands, jsapi.MessageQuery{Seq: seq})
 		if err != nil {
 			return jsapi.TransientUnlessPermanent(err)
 		}
-		info, err := q.api.StreamInfoOnce(ctx, try, q.commands)
+		info, err := q.api.StreamInfoOnce(ctx, try, q.names.Commands)
 		if err != nil {
 			return jsapi.TransientUnlessPermanent(err)
 		}
@@ -104,7 +104,7 @@ func (q *Queue) commandAndStream(ctx context.Context, stream string, seq uint64,
 // Queued reports whether the message with this sequence is in the command stream with this
 // identity. It does not read the message, so whoever may not read the commands of others may ask.
 func (q *Queue) Queued(ctx context.Context, stream string, seq uint64) (bool, error) {
-	queued, err := q.api.Holds(ctx, q.commands, stream, seq)
+	queued, err := q.api.Holds(ctx, q.names.Commands, stream, seq)
 	if err != nil {
 		err = fmt.Errorf("look for command %d in the queue: %w", seq, err)
 	}
@@ -124,7 +124,7 @@ func (q *Queue) RemoveCommand(ctx context.Context, m contract.Message) error {
 	}
 	// JetStream has no conditional removal. To hit another message here, the stream would have to
 	// be deleted, created again and filled between these two requests.
-	if err := q.api.RemoveMessageOnce(ctx, 0, q.commands, m.Seq); err != nil {
+	if err := q.api.RemoveMessageOnce(ctx, 0, q.names.Commands, m.Seq); err != nil {
 		return fmt.Errorf("remove command %d: %w", m.Seq, err)
 	}
 	return nil
@@ -166,7 +166,7 @@ func (q *Queue) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[
 		if to == 0 {
 			return
 		}
-		for s, err := range q.api.MessagesBetween(ctx, q.commands, q.anyCommandSubject(), from, to-1) {
+		for s, err := range q.api.MessagesBetween(ctx, q.names.Commands, q.names.AnyCommandSubject(), from, to-1) {
 			if err != nil {
 				yield(contract.Message{}, fmt.Errorf("read commands: %w", err))
 				return
@@ -182,18 +182,18 @@ func (q *Queue) CommandsBetween(ctx context.Context, from, to uint64) iter.Seq2[
 // sequence. After a lost answer it publishes the message again, which at worst stores it twice: the
 // consumer recognizes the second by its id as a replay.
 func (q *Queue) PublishCommand(ctx context.Context, m contract.Message) (uint64, error) {
-	if !strings.HasPrefix(m.Subject, q.commandSubject("")) {
+	if !strings.HasPrefix(m.Subject, q.names.CommandSubject("")) {
 		return 0, fmt.Errorf("publish command: %q is not a subject of commands", m.Subject)
 	}
 	msg := &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Body}
 	var seq uint64
-	err := q.api.RetryUntilDone(ctx, q.commands, func(try int) error {
+	err := q.api.RetryUntilDone(ctx, q.names.Commands, func(try int) error {
 		var err error
-		seq, err = q.api.PublishOnce(ctx, try, q.commands, msg)
+		seq, err = q.api.PublishOnce(ctx, try, q.names.Commands, msg)
 		if errors.Is(err, jsapi.ErrDuplicate) {
 			// The Nats-Msg-Id was used within the last minDuplicateWindow: by this call's former
 			// try, or by another command, which must not swallow this one.
-			s, readErr := q.api.ReadMessageOnce(ctx, try, q.commands, jsapi.MessageQuery{Seq: seq})
+			s, readErr := q.api.ReadMessageOnce(ctx, try, q.names.Commands, jsapi.MessageQuery{Seq: seq})
 			if readErr == nil && s != nil && s.Subject == m.Subject && bytes.Equal(s.Data, m.Body) {
 				return nil
 			}

@@ -10,21 +10,22 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/letter"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
 )
 
 // PublishDead implements handler.Publisher. The dead letter has the original body and headers, as
 // letter.Encode keeps them. Of what never was a command the oldest letters make way, with their
 // jobs and events, where there are too many.
 func (q *Queue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
-	if err := checkTokens(string(d.Action), d.ID); err != nil {
+	if err := names.CheckTokens(string(d.Action), d.ID); err != nil {
 		return fmt.Errorf("publish dead letter: %w", err)
 	}
-	w := jsapi.Write{Stream: q.dead, Subject: q.deadLetterSubject(d.Action, d.ID)}
+	w := jsapi.Write{Stream: q.names.Dead, Subject: q.names.DeadLetterSubject(d.Action, d.ID)}
 	streamOf := func(s *jsapi.StoredMessage) string { return letter.Stream(s.Header) }
 	store := func(limit int64) error {
 		w.Header, w.Body = letter.Encode(d, limit)
 		w.Shrinks = len(w.Body) > 0
-		return q.publishAnswer(ctx, w, d.ID, d.Message.Stream, q.deadLetterSubject("*", d.ID), streamOf)
+		return q.publishAnswer(ctx, w, d.ID, d.Message.Stream, q.names.DeadLetterSubject("*", d.ID), streamOf)
 	}
 	err := store(q.nc.MaxPayload())
 	for errors.Is(err, ErrTooLarge) && w.Shrinks { // connected to another server meanwhile
@@ -50,14 +51,14 @@ func (q *Queue) warnOfRejects(err error) {
 // DeadLetters yields all dead letters, by action and id. It ends at the first error.
 func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[contract.DeadLetter, error] {
 	return func(yield func(contract.DeadLetter, error) bool) {
-		prefix := q.prefix + ".dead."
-		keys, err := q.api.SubjectSuffixes(ctx, q.dead, prefix)
+		prefix := q.names.Prefix + ".dead."
+		keys, err := q.api.SubjectSuffixes(ctx, q.names.Dead, prefix)
 		if err != nil {
 			yield(contract.DeadLetter{}, fmt.Errorf("list dead letters: %w", err))
 			return
 		}
 		for _, key := range keys {
-			s, err := q.api.ReadMessage(ctx, q.dead, jsapi.MessageQuery{Last: prefix + key})
+			s, err := q.api.ReadMessage(ctx, q.names.Dead, jsapi.MessageQuery{Last: prefix + key})
 			if err != nil {
 				yield(contract.DeadLetter{}, fmt.Errorf("read dead letter %s: %w", key, err))
 				return
@@ -73,12 +74,12 @@ func (q *Queue) DeadLetters(ctx context.Context) iter.Seq2[contract.DeadLetter, 
 // is none. The message is as it came, with the subject it was published on; its body is nil when
 // PublishDead had to leave it out.
 func (q *Queue) DeadLetter(ctx context.Context, key string) (contract.DeadLetter, error) {
-	if err := checkKey(key); err != nil {
+	if err := names.CheckKey(key); err != nil {
 		return contract.DeadLetter{}, fmt.Errorf("read dead letter: %w", err)
 	}
 	id, actions := contract.ParseKey(key)
 	for _, a := range actions {
-		s, err := q.api.ReadMessage(ctx, q.dead, jsapi.MessageQuery{Last: q.deadLetterSubject(a, id)})
+		s, err := q.api.ReadMessage(ctx, q.names.Dead, jsapi.MessageQuery{Last: q.names.DeadLetterSubject(a, id)})
 		if err != nil {
 			return contract.DeadLetter{}, fmt.Errorf("read the dead letter of %s: %w", key, err)
 		}
@@ -91,12 +92,12 @@ func (q *Queue) DeadLetter(ctx context.Context, key string) (contract.DeadLetter
 
 // RemoveDead removes the dead letter of a key. It succeeds when there is none.
 func (q *Queue) RemoveDead(ctx context.Context, key string) error {
-	if err := checkKey(key); err != nil {
+	if err := names.CheckKey(key); err != nil {
 		return fmt.Errorf("remove dead letter: %w", err)
 	}
 	id, actions := contract.ParseKey(key)
 	for _, a := range actions {
-		if err := q.removeMessages(ctx, q.dead, q.deadLetterSubject(a, id)); err != nil {
+		if err := q.removeMessages(ctx, q.names.Dead, q.names.DeadLetterSubject(a, id)); err != nil {
 			return fmt.Errorf("remove the dead letter of %s: %w", key, err)
 		}
 	}
@@ -105,8 +106,8 @@ func (q *Queue) RemoveDead(ctx context.Context, key string) error {
 
 // decodeDeadLetter is the dead letter that PublishDead stored as s.
 func (q *Queue) decodeDeadLetter(s *jsapi.StoredMessage) contract.DeadLetter {
-	action, id, _ := strings.Cut(strings.TrimPrefix(s.Subject, q.prefix+".dead."), ".")
+	action, id, _ := strings.Cut(strings.TrimPrefix(s.Subject, q.names.Prefix+".dead."), ".")
 	d := letter.Decode(s.Header, s.Data, s.Time)
-	d.ID, d.Action, d.Message.Subject = id, contract.Action(action), q.commandSubject(contract.Action(action))
+	d.ID, d.Action, d.Message.Subject = id, contract.Action(action), q.names.CommandSubject(contract.Action(action))
 	return d
 }

@@ -33,7 +33,7 @@
 //
 // Which file holds what:
 //
-//	queue.go names.go                       Queue and its options; streams, subjects and ids
+//	queue.go                                Queue and its options
 //	streams.go provision.go                 the settings of streams and consumers; creating and updating them (internal/drift compares)
 //	serve.go pull.go lease.go settle.go     the two work queues: slots, pull requests, heartbeats, acknowledgements
 //	commands.go units.go jobs.go ledger.go  command messages and their stream's identity; units; jobs; the fence
@@ -41,6 +41,7 @@
 //	notices.go                              notices between replicas
 //	forget.go                               finding and removing all of one key
 //	bucket.go                               key-value buckets
+//	internal/names                          names of streams and subjects; which ids may be part of them
 //	internal/letter                         dead letters as messages
 //	internal/expiry                         removing jobs and ledgers whose time is over
 //	internal/rejects                        removing old messages that were no commands

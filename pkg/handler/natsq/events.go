@@ -9,6 +9,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
 )
 
 // PublishEvent implements handler.Publisher. A terminal event or "accepted" is tried until the
@@ -16,21 +17,21 @@ import (
 // follows soon.
 func (q *Queue) PublishEvent(ctx context.Context, e contract.Event) error {
 	d := e.Data
-	if err := checkTokens(string(d.Action), d.CommandID, string(d.Status)); err != nil {
+	if err := names.CheckTokens(string(d.Action), d.CommandID, string(d.Status)); err != nil {
 		return fmt.Errorf("publish event: %w", err)
 	}
-	subject := q.eventSubject(d.Action, d.CommandID, d.Status)
+	subject := q.names.EventSubject(d.Action, d.CommandID, d.Status)
 	body, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("encode event %s: %w", subject, err)
 	}
 	header := nats.Header{"Content-Type": {contract.EventContentType}}
 	if d.Status == contract.StatusProgress {
-		_, err = q.api.PublishOnce(ctx, 0, q.events, &nats.Msg{Subject: subject, Header: header, Data: body})
+		_, err = q.api.PublishOnce(ctx, 0, q.names.Events, &nats.Msg{Subject: subject, Header: header, Data: body})
 		q.recreateMissing(ctx, err)
 	} else {
-		w := jsapi.Write{Stream: q.events, Subject: subject, Header: header, Body: body}
-		err = q.publishAnswer(ctx, w, d.CommandID, string(d.Stream), q.eventSubjects(d.CommandID), streamOfEvent)
+		w := jsapi.Write{Stream: q.names.Events, Subject: subject, Header: header, Body: body}
+		err = q.publishAnswer(ctx, w, d.CommandID, string(d.Stream), q.names.EventSubjects(d.CommandID), streamOfEvent)
 	}
 	if err != nil {
 		return fmt.Errorf("publish event %s: %w", subject, err)
@@ -67,11 +68,11 @@ func streamOfEvent(s *jsapi.StoredMessage) string {
 
 // Event reads an event from the leader. It fails with ErrNoMessage when there is none.
 func (q *Queue) Event(ctx context.Context, a contract.Action, id string, status contract.Status) (contract.Event, error) {
-	if err := checkTokens(string(a), id, string(status)); err != nil {
+	if err := names.CheckTokens(string(a), id, string(status)); err != nil {
 		return contract.Event{}, fmt.Errorf("read event: %w", err)
 	}
-	subject := q.eventSubject(a, id, status)
-	s, err := q.api.ReadMessage(ctx, q.events, jsapi.MessageQuery{Last: subject})
+	subject := q.names.EventSubject(a, id, status)
+	s, err := q.api.ReadMessage(ctx, q.names.Events, jsapi.MessageQuery{Last: subject})
 	if err == nil && s == nil {
 		err = contract.ErrNoMessage
 	}
@@ -88,12 +89,12 @@ func (q *Queue) Event(ctx context.Context, a contract.Action, id string, status 
 // Answer reads from the leader what was answered under a key: a command's terminal event, or the
 // duplicate under a sequence. It fails with ErrNoMessage when nothing was.
 func (q *Queue) Answer(ctx context.Context, key string) (contract.Event, error) {
-	if err := checkKey(key); err != nil {
+	if err := names.CheckKey(key); err != nil {
 		return contract.Event{}, fmt.Errorf("read the answer: %w", err)
 	}
 	id, _ := contract.ParseKey(key)
-	subjects := q.eventSubjects(id)
-	for s, err := range q.api.MessagesBetween(ctx, q.events, subjects, 1, jsapi.MaxSequence) {
+	subjects := q.names.EventSubjects(id)
+	for s, err := range q.api.MessagesBetween(ctx, q.names.Events, subjects, 1, jsapi.MaxSequence) {
 		if err != nil {
 			return contract.Event{}, fmt.Errorf("read %s: %w", subjects, err)
 		}
@@ -112,11 +113,11 @@ func (q *Queue) Answer(ctx context.Context, key string) (contract.Event, error) 
 // beginning with those stored already, until ctx ends; then it closes the channel. A slow reader
 // misses progress in between, never another event.
 func (q *Queue) WatchEvents(ctx context.Context, key string) (<-chan contract.Event, error) {
-	if err := checkKey(key); err != nil {
+	if err := names.CheckKey(key); err != nil {
 		return nil, fmt.Errorf("watch events: %w", err)
 	}
 	id, _ := contract.ParseKey(key)
-	return jsapi.Watch(ctx, q.api, q.events, q.eventSubjects(id), func(s *jsapi.StoredMessage) (contract.Event, bool) {
+	return jsapi.Watch(ctx, q.api, q.names.Events, q.names.EventSubjects(id), func(s *jsapi.StoredMessage) (contract.Event, bool) {
 		var e contract.Event
 		if err := json.Unmarshal(s.Data, &e); err != nil {
 			q.log.Warn().Err(err).Str("subject", s.Subject).Msg("cannot decode an event")

@@ -16,7 +16,7 @@ import (
 // traces are the ids that have a job, and those that have a ledger.
 func (w *world) traces(t *testing.T) (jobs, ledgers []string) {
 	t.Helper()
-	return must[[]string](t)(w.q.bucketKeys(w.ctx, w.q.jobs)), must[[]string](t)(w.q.api.SubjectSuffixes(w.ctx, w.q.ledgers, w.q.ledgerSubject("")))
+	return must[[]string](t)(w.q.bucketKeys(w.ctx, w.q.names.Jobs)), must[[]string](t)(w.q.api.SubjectSuffixes(w.ctx, w.q.names.Ledgers, w.q.names.LedgerSubject("")))
 }
 
 // TestExpireTraces removes jobs and ledgers whose command ended, and no others. That the time since
@@ -96,7 +96,7 @@ func TestExpireTracesSparesTheNext(t *testing.T) {
 		must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "x", State: contract.StateRunning}, 0))
 		must[uint64](t)(w.q.AppendLedger(w.ctx, "x", []byte("1\n"), 0))
 	}}
-	traces := expiry.Traces{API: w.q.api, Commands: again, Jobs: w.q.jobs, Ledgers: w.q.ledgers, JobPrefix: w.q.jobSubject(""), LedgerPrefix: w.q.ledgerSubject("")}
+	traces := expiry.Traces{API: w.q.api, Commands: again, Jobs: w.q.names.Jobs, Ledgers: w.q.names.Ledgers, JobPrefix: w.q.names.JobSubject(""), LedgerPrefix: w.q.names.LedgerSubject("")}
 	if n := must[int](t)(traces.Expire(w.ctx, 0)); n != 0 || again.happens != nil {
 		t.Errorf("%d removed", n)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/expiry"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
 )
 
 // ExpireTraces removes the jobs and ledgers of commands that ended longer than keep ago, by the
@@ -18,7 +19,7 @@ func (q *Queue) ExpireTraces(ctx context.Context, keep time.Duration) (removed i
 	if err := q.rejects.Trim(ctx); err != nil {
 		return 0, err //nolint:wrapcheck // it says what it does
 	}
-	t := expiry.Traces{API: q.api, Commands: q, Jobs: q.jobs, Ledgers: q.ledgers, JobPrefix: q.jobSubject(""), LedgerPrefix: q.ledgerSubject("")}
+	t := expiry.Traces{API: q.api, Commands: q, Jobs: q.names.Jobs, Ledgers: q.names.Ledgers, JobPrefix: q.names.JobSubject(""), LedgerPrefix: q.names.LedgerSubject("")}
 	return t.Expire(ctx, keep) //nolint:wrapcheck // it says what it does
 }
 
@@ -27,23 +28,23 @@ type trace struct{ stream, subject string }
 
 // traces are where the streams may keep something of the command with a key, its job last.
 func (q *Queue) traces(ctx context.Context, key string) ([]trace, error) {
-	if err := checkKey(key); err != nil {
+	if err := names.CheckKey(key); err != nil {
 		return nil, err
 	}
 	id, actions := contract.ParseKey(key)
 	var all []trace
 	if slices.Contains(actions, contract.ActionExport) {
-		all = append(all, trace{q.work, q.unitSubjects(id)}, trace{q.ledgers, q.ledgerSubject(id)})
+		all = append(all, trace{q.names.Work, q.names.UnitSubjects(id)}, trace{q.names.Ledgers, q.names.LedgerSubject(id)})
 	}
 	for _, a := range actions {
-		all = append(all, trace{q.dead, q.deadLetterSubject(a, id)})
+		all = append(all, trace{q.names.Dead, q.names.DeadLetterSubject(a, id)})
 	}
 	for _, a := range actions {
-		all = append(all, trace{q.events, q.eventSubject(a, id, "*")})
+		all = append(all, trace{q.names.Events, q.names.EventSubject(a, id, "*")})
 	}
 	jobs, err := q.jobSubjects(ctx, key)
 	for _, subject := range jobs {
-		all = append(all, trace{q.jobs, subject})
+		all = append(all, trace{q.names.Jobs, subject})
 	}
 	return all, err
 }

@@ -9,12 +9,13 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
 )
 
 // Held implements handler.HoldStore: a project is under a legal hold when CV_HOLDS has a key that
 // is its id, in any letter case, since people put keys there by hand.
 func (q *Queue) Held(ctx context.Context, project string) (bool, error) {
-	keys, err := q.bucketKeys(ctx, q.holds)
+	keys, err := q.bucketKeys(ctx, q.names.Holds)
 	if err != nil {
 		return false, fmt.Errorf("look for a legal hold of %s: %w", project, err)
 	}
@@ -22,7 +23,7 @@ func (q *Queue) Held(ctx context.Context, project string) (bool, error) {
 		if !strings.EqualFold(k, project) {
 			continue
 		}
-		s, err := q.api.ReadMessage(ctx, q.holds, jsapi.MessageQuery{Last: q.holdSubject(k)})
+		s, err := q.api.ReadMessage(ctx, q.names.Holds, jsapi.MessageQuery{Last: q.names.HoldSubject(k)})
 		if err != nil {
 			return false, fmt.Errorf("read the legal hold of %s: %w", project, err)
 		}
@@ -42,13 +43,13 @@ type Hold struct {
 
 // Holds lists the projects under a legal hold, sorted.
 func (q *Queue) Holds(ctx context.Context) ([]Hold, error) {
-	keys, err := q.bucketKeys(ctx, q.holds)
+	keys, err := q.bucketKeys(ctx, q.names.Holds)
 	if err != nil {
 		return nil, fmt.Errorf("list legal holds: %w", err)
 	}
 	held := []Hold{}
 	for _, k := range keys {
-		s, err := q.api.ReadMessage(ctx, q.holds, jsapi.MessageQuery{Last: q.holdSubject(k)})
+		s, err := q.api.ReadMessage(ctx, q.names.Holds, jsapi.MessageQuery{Last: q.names.HoldSubject(k)})
 		if err != nil {
 			return nil, fmt.Errorf("read legal hold %s: %w", k, err)
 		}
@@ -61,12 +62,12 @@ func (q *Queue) Holds(ctx context.Context) ([]Hold, error) {
 
 // PutHold puts a project under a legal hold, with a note for people; an earlier note is replaced.
 func (q *Queue) PutHold(ctx context.Context, project string, note []byte) error {
-	if err := checkID(project); err != nil {
+	if err := names.CheckID(project); err != nil {
 		return fmt.Errorf("put a legal hold: %w", err)
 	}
-	m := &nats.Msg{Subject: q.holdSubject(project), Data: note}
-	err := q.api.RetryUntilDone(ctx, q.holds, func(try int) error {
-		_, err := q.api.PublishOnce(ctx, try, q.holds, m)
+	m := &nats.Msg{Subject: q.names.HoldSubject(project), Data: note}
+	err := q.api.RetryUntilDone(ctx, q.names.Holds, func(try int) error {
+		_, err := q.api.PublishOnce(ctx, try, q.names.Holds, m)
 		return jsapi.TransientUnlessPermanent(err)
 	})
 	if err != nil {
@@ -77,10 +78,10 @@ func (q *Queue) PutHold(ctx context.Context, project string, note []byte) error 
 
 // RemoveHold lifts the legal hold of a project, in any letter case. It succeeds when there is none.
 func (q *Queue) RemoveHold(ctx context.Context, project string) error {
-	if err := checkID(project); err != nil {
+	if err := names.CheckID(project); err != nil {
 		return fmt.Errorf("lift a legal hold: %w", err)
 	}
-	keys, err := q.bucketKeys(ctx, q.holds)
+	keys, err := q.bucketKeys(ctx, q.names.Holds)
 	if err != nil {
 		return fmt.Errorf("lift the legal hold of %s: %w", project, err)
 	}
@@ -88,7 +89,7 @@ func (q *Queue) RemoveHold(ctx context.Context, project string) error {
 		if !strings.EqualFold(k, project) {
 			continue
 		}
-		if err := q.removeMessages(ctx, q.holds, q.holdSubject(k)); err != nil {
+		if err := q.removeMessages(ctx, q.names.Holds, q.names.HoldSubject(k)); err != nil {
 			return fmt.Errorf("lift the legal hold of %s: %w", project, err)
 		}
 	}

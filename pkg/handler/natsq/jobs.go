@@ -10,6 +10,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
 )
 
 // An earlier version kept the job of a cancel under its bare id, where the job of a command with
@@ -20,7 +21,7 @@ import (
 // fails with ErrNewer, too: when a newer version of the product wrote the job. With ErrNoJob, the
 // revision is the one that a PutJob replaces.
 func (q *Queue) Job(ctx context.Context, key string) (contract.Job, uint64, error) {
-	if err := checkKey(key); err != nil {
+	if err := names.CheckKey(key); err != nil {
 		return contract.Job{}, 0, fmt.Errorf("read job: %w", err)
 	}
 	j, rev, err := q.jobEntry(ctx, key)
@@ -42,7 +43,7 @@ func (q *Queue) Job(ctx context.Context, key string) (contract.Job, uint64, erro
 
 // jobEntry reads the entry under a key from the leader, whatever job it is.
 func (q *Queue) jobEntry(ctx context.Context, key string) (contract.Job, uint64, error) {
-	s, err := q.api.ReadMessage(ctx, q.jobs, jsapi.MessageQuery{Last: q.jobSubject(key)})
+	s, err := q.api.ReadMessage(ctx, q.names.Jobs, jsapi.MessageQuery{Last: q.names.JobSubject(key)})
 	switch {
 	case err != nil:
 		return contract.Job{}, 0, err
@@ -61,9 +62,9 @@ func (q *Queue) jobSubjects(ctx context.Context, key string) ([]string, error) {
 	case err != nil && rev == 0 && !errors.Is(err, contract.ErrNoJob):
 		return nil, err
 	case err != nil || owner == id: // an entry that cannot be read is the command's
-		return []string{q.jobSubject(key)}, nil
+		return []string{q.names.JobSubject(key)}, nil
 	case owner == key:
-		return []string{q.jobSubject(key), q.jobSubject(id)}, nil
+		return []string{q.names.JobSubject(key), q.names.JobSubject(id)}, nil
 	}
 	return nil, nil
 }
@@ -73,14 +74,14 @@ func (q *Queue) jobSubjects(ctx context.Context, key string) ([]string, error) {
 // Where a deleted key is left, a new job is written over it.
 func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	key := j.Key()
-	if err := checkKey(key); err != nil {
+	if err := names.CheckKey(key); err != nil {
 		return 0, fmt.Errorf("write job: %w", err)
 	}
 	body, err := json.Marshal(j)
 	if err != nil {
 		return 0, fmt.Errorf("encode job %s: %w", key, err)
 	}
-	w := jsapi.Write{Stream: q.jobs, Subject: q.jobSubject(key), Body: body, Expect: rev}
+	w := jsapi.Write{Stream: q.names.Jobs, Subject: q.names.JobSubject(key), Body: body, Expect: rev}
 	seq, last, err := q.api.CompareAndSet(ctx, w)
 	if errors.Is(err, jsapi.ErrConflict) && rev == 0 && last != nil && isDeleted(last) {
 		w.Expect = last.Seq // a deleted key counts as no job
@@ -99,7 +100,7 @@ func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64,
 // turn comes.
 func (q *Queue) Jobs(ctx context.Context) iter.Seq2[contract.Job, error] {
 	return func(yield func(contract.Job, error) bool) {
-		keys, err := q.bucketKeys(ctx, q.jobs)
+		keys, err := q.bucketKeys(ctx, q.names.Jobs)
 		if err != nil {
 			yield(contract.Job{}, fmt.Errorf("list jobs: %w", err))
 			return

@@ -28,7 +28,7 @@ func TestJobCompareAndSet(t *testing.T) {
 	if err != nil || rev != r2 || j.Phase != "two" {
 		t.Fatalf("job is %q at %d, %v; want two at %d", j.Phase, rev, err, r2)
 	}
-	ok(t, w.q.removeMessages(w.ctx, w.q.jobs, w.q.jobSubject("a")))
+	ok(t, w.q.removeMessages(w.ctx, w.q.names.Jobs, w.q.names.JobSubject("a")))
 	_, err = w.q.PutJob(w.ctx, contract.Job{ID: "a"}, r2)
 	is(t, err, contract.ErrConflict)
 	must[uint64](t)(w.q.PutJob(w.ctx, contract.Job{ID: "a"}, 0))

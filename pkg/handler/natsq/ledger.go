@@ -10,15 +10,16 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
 )
 
 // LedgerTail implements handler.LedgerQueue; the message is read from the leader, and nil when
 // there is none.
 func (q *Queue) LedgerTail(ctx context.Context, id string) ([]byte, uint64, error) {
-	if err := checkID(id); err != nil {
+	if err := names.CheckID(id); err != nil {
 		return nil, 0, fmt.Errorf("read the ledger: %w", err)
 	}
-	s, err := q.api.ReadMessage(ctx, q.ledgers, jsapi.MessageQuery{Last: q.ledgerSubject(id)})
+	s, err := q.api.ReadMessage(ctx, q.names.Ledgers, jsapi.MessageQuery{Last: q.names.LedgerSubject(id)})
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the ledger of %s: %w", id, err)
 	}
@@ -38,12 +39,12 @@ const maxAppendHeaders = 512
 // call that failed. After any other error the lines may be appended, none of them, or the first
 // ones.
 func (q *Queue) AppendLedger(ctx context.Context, id string, lines []byte, after uint64) (uint64, error) {
-	if err := checkID(id); err != nil {
+	if err := names.CheckID(id); err != nil {
 		return 0, fmt.Errorf("append to the ledger: %w", err)
 	}
 	for limit := q.ledgerRoom(); ; {
 		part := wholeLines(lines, limit)
-		w := jsapi.Write{Stream: q.ledgers, Subject: q.ledgerSubject(id), Body: part, Expect: after}
+		w := jsapi.Write{Stream: q.names.Ledgers, Subject: q.names.LedgerSubject(id), Body: part, Expect: after}
 		w.Shrinks = len(wholeLines(part, 1)) < len(part)
 		seq, _, err := q.api.CompareAndSet(ctx, w)
 		if errors.Is(err, ErrTooLarge) && w.Shrinks { // connected to another server meanwhile
@@ -90,12 +91,12 @@ func wholeLines(lines []byte, limit int) []byte {
 // all messages.
 func (q *Queue) Ledger(ctx context.Context, id string, upTo uint64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		if err := checkID(id); err != nil {
+		if err := names.CheckID(id); err != nil {
 			yield(nil, fmt.Errorf("read the ledger: %w", err))
 			return
 		}
 		var last uint64
-		for s, err := range q.api.MessagesBetween(ctx, q.ledgers, q.ledgerSubject(id), 0, upTo) {
+		for s, err := range q.api.MessagesBetween(ctx, q.names.Ledgers, q.names.LedgerSubject(id), 0, upTo) {
 			if err != nil {
 				yield(nil, fmt.Errorf("read the ledger of %s: %w", id, err))
 				return

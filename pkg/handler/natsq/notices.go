@@ -9,15 +9,16 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
 )
 
 // NotifyOver implements handler.Notices: it tells every process that a command ends, or is to end.
 // A process that misses the notice learns of it when it next looks at the job.
 func (q *Queue) NotifyOver(_ context.Context, id string) error {
-	if err := checkID(id); err != nil {
+	if err := names.CheckID(id); err != nil {
 		return fmt.Errorf("notify of an end: %w", err)
 	}
-	if err := q.nc.Publish(q.overSubject(id), nil); err != nil {
+	if err := q.nc.Publish(q.names.OverSubject(id), nil); err != nil {
 		return fmt.Errorf("notify of the end of %s: %w", id, err)
 	}
 	return nil
@@ -26,11 +27,11 @@ func (q *Queue) NotifyOver(_ context.Context, id string) error {
 // Over implements handler.Notices. The channel gets a value when any process called NotifyOver for
 // the command since the last value; stop does not close it.
 func (q *Queue) Over(id string) (notices <-chan struct{}, stop func(), err error) {
-	if err := checkID(id); err != nil {
+	if err := names.CheckID(id); err != nil {
 		return nil, nil, fmt.Errorf("listen for an end: %w", err)
 	}
 	hints := make(chan struct{}, 1)
-	sub, err := q.nc.Subscribe(q.overSubject(id), func(*nats.Msg) {
+	sub, err := q.nc.Subscribe(q.names.OverSubject(id), func(*nats.Msg) {
 		select {
 		case hints <- struct{}{}:
 		default:
@@ -49,10 +50,10 @@ const resultsBuffer = 1024
 // NotifyResult implements handler.Notices: it tells every process that called Results. A
 // coordinator that misses the notice finds the result when it lists them, later.
 func (q *Queue) NotifyResult(_ context.Context, id string, n int) error {
-	if err := checkID(id); err != nil {
+	if err := names.CheckID(id); err != nil {
 		return fmt.Errorf("notify of a result: %w", err)
 	}
-	if err := q.nc.Publish(q.resultSubject(id), []byte(strconv.Itoa(n))); err != nil {
+	if err := q.nc.Publish(q.names.ResultSubject(id), []byte(strconv.Itoa(n))); err != nil {
 		return fmt.Errorf("notify of a result of %s: %w", id, err)
 	}
 	return nil
@@ -62,13 +63,13 @@ func (q *Queue) NotifyResult(_ context.Context, id string, n int) error {
 // NotifyResult from now on. Those that the reader is too slow for are dropped. stop closes the
 // channel.
 func (q *Queue) Results(ctx context.Context, id string) (<-chan int, func(), error) {
-	if err := checkID(id); err != nil {
+	if err := names.CheckID(id); err != nil {
 		return nil, nil, fmt.Errorf("listen for results: %w", err)
 	}
 	numbers := make(chan int, resultsBuffer)
 	var mu sync.Mutex
 	stopped := false
-	sub, err := q.nc.Subscribe(q.resultSubject(id), func(m *nats.Msg) {
+	sub, err := q.nc.Subscribe(q.names.ResultSubject(id), func(m *nats.Msg) {
 		n, err := strconv.Atoi(string(m.Data))
 		if err != nil {
 			return // not from NotifyResult

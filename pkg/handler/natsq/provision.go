@@ -48,10 +48,10 @@ func (q *Queue) objects() []managedObject {
 	for _, c := range []struct {
 		stream, durable, subject string
 	}{
-		{q.commands, exportsDurable, q.commandSubject(contract.ActionExport)},
-		{q.commands, deletesDurable, q.commandSubject(contract.ActionDelete)},
-		{q.commands, cancelsDurable, q.commandSubject(contract.ActionCancel)},
-		{q.work, workDurable, ""},
+		{q.names.Commands, exportsDurable, q.names.CommandSubject(contract.ActionExport)},
+		{q.names.Commands, deletesDurable, q.names.CommandSubject(contract.ActionDelete)},
+		{q.names.Commands, cancelsDurable, q.names.CommandSubject(contract.ActionCancel)},
+		{q.names.Work, workDurable, ""},
 	} {
 		wants := q.consumerConfig(c.durable, c.subject)
 		create := "CONSUMER.CREATE." + c.stream + "." + c.durable

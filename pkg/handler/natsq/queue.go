@@ -14,6 +14,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/drift"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/rejects"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/room"
 )
@@ -47,7 +48,7 @@ type Difference = drift.Difference
 // Queue is JetStream as this product uses it. It implements every part of handler.Queue and is safe
 // for concurrent use.
 type Queue struct {
-	names
+	names   names.Names
 	options Options
 	nc      *nats.Conn
 	api     *jsapi.Client
@@ -102,15 +103,15 @@ func OpenRequester(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error
 	if err != nil {
 		return nil, err
 	}
-	err = q.api.RetryUntilDone(ctx, q.events, func(try int) error {
-		_, err := q.api.StreamInfoOnce(ctx, try, q.events)
+	err = q.api.RetryUntilDone(ctx, q.names.Events, func(try int) error {
+		_, err := q.api.StreamInfoOnce(ctx, try, q.names.Events)
 		if jsapi.HasCode(err, jsapi.CodeStreamNotFound) {
-			return &DriftError{Differences: []Difference{{Object: q.events, Is: "missing", Wants: "to exist"}}}
+			return &DriftError{Differences: []Difference{{Object: q.names.Events, Is: "missing", Wants: "to exist"}}}
 		}
 		return jsapi.TransientUnlessPermanent(err)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for the stream %s: %w", q.events, err)
+		return nil, fmt.Errorf("look for the stream %s: %w", q.names.Events, err)
 	}
 	return q, nil
 }
@@ -118,7 +119,7 @@ func OpenRequester(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error
 // newQueue makes a queue. What the server denies, or does not take because it is too large, fails
 // at once, or is tried again.
 func newQueue(nc *nats.Conn, o Options, failDenied bool) (*Queue, error) {
-	n, err := newNames(cmp.Or(o.Prefix, DefaultPrefix))
+	n, err := names.New(cmp.Or(o.Prefix, DefaultPrefix))
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +129,9 @@ func newQueue(nc *nats.Conn, o Options, failDenied bool) (*Queue, error) {
 	q := &Queue{names: n, options: o, nc: nc, log: o.Log, now: o.Now}
 	q.api = jsapi.New(nc, jsapi.Options{Domain: o.Domain, FailDenied: failDenied, Recreate: q.recreateMissing, Log: o.Log})
 	q.rejects = rejects.New(q.api, rejects.Places{
-		Dead: q.dead, Events: q.events, Jobs: q.jobs, DeadPrefix: q.prefix + ".dead.", Event: q.eventSubject, Job: q.jobSubject,
+		Dead: q.names.Dead, Events: q.names.Events, Jobs: q.names.Jobs, DeadPrefix: q.names.Prefix + ".dead.", Event: q.names.EventSubject, Job: q.names.JobSubject,
 	})
-	q.room = &room.Room{API: q.api, Replicas: o.Replicas, Streams: []string{q.ledgers, q.jobs, q.events}, Now: o.Now}
+	q.room = &room.Room{API: q.api, Replicas: o.Replicas, Streams: []string{q.names.Ledgers, q.names.Jobs, q.names.Events}, Now: o.Now}
 	return q, nil
 }
 
@@ -177,19 +178,19 @@ type Backlog struct {
 
 // Backlog asks the leaders what the queues hold, once.
 func (q *Queue) Backlog(ctx context.Context) (Backlog, error) {
-	commands, err := q.api.StreamInfoOnce(ctx, 0, q.commands)
+	commands, err := q.api.StreamInfoOnce(ctx, 0, q.names.Commands)
 	if err != nil {
-		return Backlog{}, fmt.Errorf("read the info of stream %s: %w", q.commands, err)
+		return Backlog{}, fmt.Errorf("read the info of stream %s: %w", q.names.Commands, err)
 	}
-	units, err := q.api.StreamInfoOnce(ctx, 0, q.work)
+	units, err := q.api.StreamInfoOnce(ctx, 0, q.names.Work)
 	if err != nil {
-		return Backlog{}, fmt.Errorf("read the info of stream %s: %w", q.work, err)
+		return Backlog{}, fmt.Errorf("read the info of stream %s: %w", q.names.Work, err)
 	}
 	return Backlog{Commands: commands.State.Messages, Oldest: commands.State.FirstTime, Units: units.State.Messages}, nil
 }
 
 // Prefix implements handler.CommandQueue.
-func (q *Queue) Prefix() string { return q.prefix }
+func (q *Queue) Prefix() string { return q.names.Prefix }
 
 // Ping checks that NATS is connected, that every stream's leader answers, that no operation waits
 // for JetStream, and that there is room for new commands. The error names the stream or consumer

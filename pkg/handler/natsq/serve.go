@@ -9,6 +9,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
 )
 
 // Loop configures ServeCommands.
@@ -55,7 +56,7 @@ func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 	errs := make([]error, len(loops))
 	var all sync.WaitGroup
 	for i, loop := range loops {
-		loop.stream, loop.handle, loop.identifyStream, loop.checkStream = q.commands, handle, q.identifyStream, q.checkStream
+		loop.stream, loop.handle, loop.identifyStream, loop.checkStream = q.names.Commands, handle, q.identifyStream, q.checkStream
 		all.Go(func() {
 			defer stop()
 			errs[i] = q.runServeLoop(pull, work, loop)
@@ -69,11 +70,11 @@ func (q *Queue) ServeCommands(pull, work context.Context, l Loop) error {
 // terminated with a warning.
 func (q *Queue) ServeUnits(pull, work context.Context, l UnitLoop) error {
 	return q.runServeLoop(pull, work, serveLoop{
-		stream: q.work, durable: workDurable, slots: l.Slots, ready: l.Ready,
+		stream: q.names.Work, durable: workDurable, slots: l.Slots, ready: l.Ready,
 		handle: func(ctx context.Context, d receivedMessage) delivery.Disposition {
-			id, number, _ := strings.Cut(strings.TrimPrefix(d.msg.Subject, q.prefix+".work."), ".")
+			id, number, _ := strings.Cut(strings.TrimPrefix(d.msg.Subject, q.names.Prefix+".work."), ".")
 			n, err := strconv.Atoi(number)
-			if err != nil || checkID(id) != nil || q.unitSubject(id, n) != d.msg.Subject {
+			if err != nil || names.CheckID(id) != nil || q.names.UnitSubject(id, n) != d.msg.Subject {
 				q.log.Warn().Str("subject", d.msg.Subject).Uint64("seq", d.seq).Msg("not a unit of work")
 				return delivery.Disposition{Verb: delivery.Term, Reason: "not a unit of work"}
 			}

@@ -10,6 +10,18 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
+// DefaultPrefix is the first token of all subjects unless a setting says otherwise.
+const DefaultPrefix = "cv"
+
+// Names of the durable consumers. Each action has its own consumer and its own slots: a delete does
+// not wait for exports, nor a cancel for either.
+const (
+	exportsDurable = "exports"
+	deletesDurable = "deletes"
+	cancelsDurable = "cancels"
+	workDurable    = "workers"
+)
+
 // Limits of what is created.
 const (
 	// Below minRetention and minAckWait the server's own timers are too coarse.
@@ -41,9 +53,9 @@ func (q *Queue) limitBytes(streams []jetstream.StreamConfig) {
 	for i := range streams {
 		limit := asked
 		switch name := streams[i].Name; {
-		case name == q.commands:
+		case name == q.names.Commands:
 			limit = min(maxQueueBytes, cmp.Or(asked, q.queueShare.Load(), maxQueueBytes))
-		case name == q.holds || name == q.secrets:
+		case name == q.names.Holds || name == q.names.Secrets:
 			limit = min(maxSmallBytes, asked)
 		}
 		if limit > 0 {
@@ -64,29 +76,29 @@ func (q *Queue) streamConfigs() []jetstream.StreamConfig {
 			MaxMsgsPerSubject: -1, MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxConsumers: -1,
 		}
 	}
-	commands := stream(q.commands, "commands to cvconsumer", jetstream.WorkQueuePolicy,
-		q.commandSubject(contract.ActionExport), q.commandSubject(contract.ActionDelete), q.commandSubject(contract.ActionCancel))
+	commands := stream(q.names.Commands, "commands to cvconsumer", jetstream.WorkQueuePolicy,
+		q.names.CommandSubject(contract.ActionExport), q.names.CommandSubject(contract.ActionDelete), q.names.CommandSubject(contract.ActionCancel))
 	commands.Duplicates = minDuplicateWindow
 	commands.MaxMsgSize = maxCommandBytes
 
-	work := stream(q.work, "units of work, shared by all replicas", jetstream.WorkQueuePolicy, q.prefix+".work.*.*")
+	work := stream(q.names.Work, "units of work, shared by all replicas", jetstream.WorkQueuePolicy, q.names.Prefix+".work.*.*")
 
 	// Events and dead letters are published when a command ends, and expire. Jobs and ledgers have
 	// no age: they must outlive their command, however long that takes. ExpireTraces removes them.
-	events := stream(q.events, "what became of commands", jetstream.LimitsPolicy, q.prefix+".events.*.*.*")
+	events := stream(q.names.Events, "what became of commands", jetstream.LimitsPolicy, q.names.Prefix+".events.*.*.*")
 	events.MaxMsgsPerSubject = 1
 	events.MaxAge = q.options.Retention
 
-	dead := stream(q.dead, "refused and failed commands", jetstream.LimitsPolicy, q.prefix+".dead.*.*")
+	dead := stream(q.names.Dead, "refused and failed commands", jetstream.LimitsPolicy, q.names.Prefix+".dead.*.*")
 	dead.MaxMsgsPerSubject = 1
 	dead.MaxAge = q.options.Retention
 	dead.Duplicates = minDuplicateWindow // a dead letter has the Nats-Msg-Id of its command
 
-	ledgers := stream(q.ledgers, "Training API calls made for commands", jetstream.LimitsPolicy, q.prefix+".ledger.*")
-	jobs := bucketStream(q.jobs, "jobs: the state of commands")
-	holds := bucketStream(q.holds, "legal holds on projects")
+	ledgers := stream(q.names.Ledgers, "Training API calls made for commands", jetstream.LimitsPolicy, q.names.Prefix+".ledger.*")
+	jobs := bucketStream(q.names.Jobs, "jobs: the state of commands")
+	holds := bucketStream(q.names.Holds, "legal holds on projects")
 
-	all := []jetstream.StreamConfig{commands, work, events, dead, ledgers, jobs, holds, bucketStream(q.secrets, "what only the service knows")}
+	all := []jetstream.StreamConfig{commands, work, events, dead, ledgers, jobs, holds, bucketStream(q.names.Secrets, "what only the service knows")}
 	for i := range all {
 		all[i].Replicas = q.options.Replicas
 	}
@@ -96,7 +108,7 @@ func (q *Queue) streamConfigs() []jetstream.StreamConfig {
 
 // streamNames are the names of all streams, in the order of streamConfigs.
 func (q *Queue) streamNames() []string {
-	return []string{q.commands, q.work, q.events, q.dead, q.ledgers, q.jobs, q.holds, q.secrets}
+	return []string{q.names.Commands, q.names.Work, q.names.Events, q.names.Dead, q.names.Ledgers, q.names.Jobs, q.names.Holds, q.names.Secrets}
 }
 
 // bucketStream is a bucket's stream as nats.go creates it, so that `nats kv` works on it, except

@@ -6,14 +6,15 @@ import (
 	"fmt"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
 )
 
 // PublishUnit implements handler.UnitQueue.
 func (q *Queue) PublishUnit(ctx context.Context, id string, n int, body []byte) error {
-	if err := checkID(id); err != nil {
+	if err := names.CheckID(id); err != nil {
 		return fmt.Errorf("publish unit: %w", err)
 	}
-	if err := q.api.PutIfAbsent(ctx, jsapi.Write{Stream: q.work, Subject: q.unitSubject(id, n), Body: body}); err != nil {
+	if err := q.api.PutIfAbsent(ctx, jsapi.Write{Stream: q.names.Work, Subject: q.names.UnitSubject(id, n), Body: body}); err != nil {
 		return fmt.Errorf("publish unit %d of %s: %w", n, id, err)
 	}
 	return nil
@@ -24,7 +25,7 @@ func (q *Queue) WaitingUnits(ctx context.Context) (int, error) {
 	var info struct {
 		Pending int `json:"num_pending"`
 	}
-	if err := q.api.APIRequest(ctx, q.work, "CONSUMER.INFO."+q.work+"."+workDurable, nil, &info); err != nil {
+	if err := q.api.APIRequest(ctx, q.names.Work, "CONSUMER.INFO."+q.names.Work+"."+workDurable, nil, &info); err != nil {
 		return 0, fmt.Errorf("count the waiting units: %w", err)
 	}
 	return info.Pending, nil
@@ -33,10 +34,10 @@ func (q *Queue) WaitingUnits(ctx context.Context) (int, error) {
 // PurgeUnits implements handler.UnitQueue. It removes units that are being worked on as well: their
 // workers then have no message to acknowledge.
 func (q *Queue) PurgeUnits(ctx context.Context, id string) error {
-	if err := checkID(id); err != nil {
+	if err := names.CheckID(id); err != nil {
 		return fmt.Errorf("purge units: %w", err)
 	}
-	if err := q.removeMessages(ctx, q.work, q.unitSubjects(id)); err != nil {
+	if err := q.removeMessages(ctx, q.names.Work, q.names.UnitSubjects(id)); err != nil {
 		return fmt.Errorf("purge the units of %s: %w", id, err)
 	}
 	return nil
@@ -45,13 +46,13 @@ func (q *Queue) PurgeUnits(ctx context.Context, id string) error {
 // DrainUnits implements handler.UnitQueue. A worker settles a unit of a command that ends only
 // after it stopped. So afterwards no worker that is alive works on one.
 func (q *Queue) DrainUnits(ctx context.Context, id string) error {
-	if err := checkID(id); err != nil {
+	if err := names.CheckID(id); err != nil {
 		return fmt.Errorf("drain units: %w", err)
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, q.options.AckWait, errDrainTimeout)
 	defer cancel()
 	for try := 0; ; try++ {
-		s, err := q.api.ReadMessage(bounded, q.work, jsapi.MessageQuery{Seq: 1, Next: q.unitSubjects(id)})
+		s, err := q.api.ReadMessage(bounded, q.names.Work, jsapi.MessageQuery{Seq: 1, Next: q.names.UnitSubjects(id)})
 		if err == nil && s == nil {
 			return nil
 		}

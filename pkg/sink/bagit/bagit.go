@@ -25,9 +25,9 @@ const (
 	maxShown    = 400 // bytes of the bag's text in a problem
 )
 
-// Check reads a bag whole and checks it by the rules of BagIt. Its report has Plain set. The error is
-// not nil exactly when the result is Inconclusive: a file could not be read, has yet to be fetched,
-// or is under an encoding or an algorithm that this program does not know.
+// Check reads a bag whole and checks it by the rules of BagIt. Its report has Plain set. The error
+// is not nil exactly when the result is Inconclusive: a file could not be read, has yet to be
+// fetched, or is under an encoding or an algorithm that this program does not know.
 func Check(ctx context.Context, src verify.Source, o verify.Options) (verify.Report, error) {
 	if o.MaxProblems <= 0 {
 		o.MaxProblems = 100

@@ -289,8 +289,8 @@ func TestModelsOfOneName(t *testing.T) {
 	}
 }
 
-// TestBoundedWithoutSizes: a file whose size the source does not say is read as far as a file of its
-// kind can be.
+// TestBoundedWithoutSizes: a file whose size the source does not say is read as far as a file of
+// its kind can be.
 func TestBoundedWithoutSizes(t *testing.T) {
 	for name, most := range map[string]int64{summary: 16 << 20, "bag-info.txt": 64 << 10, "data/x": 16 << 20} {
 		bag := load(t, "two-tags")
@@ -315,9 +315,9 @@ func (u unsizedEndless) List(ctx context.Context) iter.Seq2[verify.File, error] 
 	return unsized{u.memory}.List(ctx)
 }
 
-// TestMoreThanACommandNames: a receipt of more ids than a command can name, or of one twice, speaks of
-// none, so that nothing is looked for among them. So does an inventory of more projects than there
-// can be.
+// TestMoreThanACommandNames: a receipt of more ids than a command can name, or of one twice, speaks
+// of none, so that nothing is looked for among them. So does an inventory of more projects than
+// there can be.
 func TestMoreThanACommandNames(t *testing.T) {
 	ids := func(n int) string {
 		var b strings.Builder

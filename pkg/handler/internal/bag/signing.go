@@ -136,7 +136,8 @@ func (b Bags) waitFor(what, detail string) error {
 }
 
 // adoptSignature is the stored signature if it is of a receipt that the bag agrees with, once the
-// bag is locked as that says; nil when there is none. One that is of no use was not stored by an attempt at this command: it is removed.
+// bag is locked as that says; nil when there is none. One that is of no use was not stored by an
+// attempt at this command: it is removed.
 func (b Bags) adoptSignature(ctx context.Context, kind sink.BagKind, out *sink.Bag) (*signature.Bundle, error) {
 	raw, key, err := b.Store.Signature(ctx, b.Layout.Bag(kind), signature.MaxBytes)
 	if errors.Is(err, sink.ErrNotFound) { // one without a right seal is removed by who stores one

@@ -345,8 +345,8 @@ func TestWaitsToSign(t *testing.T) {
 	})
 }
 
-// The signature of a bag that is to be kept is locked, too: as it is written, or by the attempt that
-// finds it.
+// The signature of a bag that is to be kept is locked, too: as it is written, or by the attempt
+// that finds it.
 func TestSignatureIsLocked(t *testing.T) {
 	p, key := toSign(t), newSigner(t)
 	p.bucket = p.server.Bucket(t, sinktest.BucketOptions{Versioned: true, Locked: true})

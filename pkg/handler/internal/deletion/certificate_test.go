@@ -10,6 +10,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleterecord"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
@@ -59,9 +60,9 @@ func TestSelectionNamesFew(t *testing.T) {
 // gone.
 func TestEachProofIsNamed(t *testing.T) {
 	for _, category := range bagfile.Categories() {
-		said := map[string]string{verifiedBy(bagfile.Deleted{Category: bagfile.Tags}): "no operation"}
+		said := map[string]string{deleterecord.VerifiedBy(bagfile.Deleted{Category: bagfile.Tags}): "no operation"}
 		for _, by := range bagfile.Proofs(category) {
-			how := verifiedBy(bagfile.Deleted{Category: category, VerifiedBy: by})
+			how := deleterecord.VerifiedBy(bagfile.Deleted{Category: category, VerifiedBy: by})
 			if other, twice := said[how]; twice || strings.Contains(how, ", or ") {
 				t.Errorf("%s seen to be gone by %s are told like those by %s: %q", category, by, other, how)
 			}

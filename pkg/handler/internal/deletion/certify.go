@@ -12,6 +12,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleterecord"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -33,33 +34,6 @@ const signedCut = 2
 
 // FormatVersion implements unit.Versioned.
 func (deleteCut) FormatVersion() int { return signedCut }
-
-// verifiedBy says how the absence of a thing was seen.
-func verifiedBy(l bagfile.Deleted) string {
-	switch l.Category {
-	case bagfile.Projects:
-		return "GetProject answers 404 and GetProjects does not list it"
-	case bagfile.Iterations:
-		return "GetIteration answers 404"
-	case bagfile.Performance:
-		return "it goes with its iteration, for which GetIteration answers 404"
-	case bagfile.Predictions:
-		return "QueryPredictions gives none, for the workspace and every iteration"
-	}
-	switch l.VerifiedBy {
-	case bagfile.ByTag:
-		return "GetTag answers 404 in the workspace"
-	case bagfile.ByProject:
-		return "they go with the project, for which GetProject answers 404"
-	case bagfile.ByCounts:
-		return "GetTaggedImageCount and GetUntaggedImageCount are 0 for the workspace and every iteration"
-	case bagfile.ByIDs:
-		return "GetImagesByIds does not give them, in the workspace and every iteration that has images"
-	case bagfile.ByListings:
-		return "GetImagesByIds and, after it refused many batches, listings of all images do not give them, in the workspace and every iteration that has images"
-	}
-	return "the record of an older version does not say by which operation" // it was made before an update
-}
 
 // plannedProjects yields the plan's projects, once it is loaded.
 func (d *Deleter) plannedProjects() iter.Seq2[bagfile.PlanProject, error] {
@@ -120,7 +94,7 @@ func (d *Deleter) commit(ctx context.Context) (bag.Proof, error) {
 	switch {
 	case d.begun.DryRun:
 		outcome = contract.OutcomePlanned
-	case t.counts.Empty(): // what was planned, if anything, was gone when its turn came
+	case t.Counts.Empty(): // what was planned, if anything, was gone when its turn came
 		outcome = contract.OutcomeNothingFound
 	}
 	scope, err := contract.Marshal(d.begun.Request.Data)
@@ -133,13 +107,13 @@ func (d *Deleter) commit(ctx context.Context) (bag.Proof, error) {
 	}
 	record := bagfile.Deletion{
 		V: bagfile.Version, ID: d.Command.ID, Reference: bagfile.Text(d.Command.Data.Reference), Method: bagfile.Method, Endpoint: d.begun.Host, APIVersion: cv.APIVersion,
-		Scope: scope, DryRun: d.begun.DryRun, Outcome: string(outcome), Counts: t.counts, PlanSHA256: d.begun.Digest, Projects: t.projects,
+		Scope: scope, DryRun: d.begun.DryRun, Outcome: string(outcome), Counts: t.Counts, PlanSHA256: d.begun.Digest, Projects: t.Projects,
 		ExportBundle: (*bagfile.BundleRef)(d.begun.Export), Residuals: inBag(residuals), StartedAt: d.begun.StartedAt, BegunAt: d.begun.BegunAt, FinishedAt: cut.FinishedAt, Tool: d.begun.Tool,
 	}
 	if _, err := bag.PutJSON(ctx, out.Put, sink.DeletionFile, record); err != nil {
 		return bag.Proof{}, err
 	}
-	verification := bagfile.Verification{V: bagfile.Version, Executed: !d.begun.DryRun, Checks: t.checks}
+	verification := bagfile.Verification{V: bagfile.Version, Executed: !d.begun.DryRun, Checks: t.Checks}
 	if _, err := bag.PutJSON(ctx, out.PutTag, sink.VerificationFile, verification); err != nil {
 		return bag.Proof{}, err
 	}
@@ -212,8 +186,8 @@ func (d *Deleter) recordedSteps(ctx context.Context, n int, p bagfile.PlanProjec
 }
 
 // payload writes deleted.jsonl of every project.
-func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err error) {
-	t = tally{projects: []bagfile.DeletionProject{}, checks: []bagfile.Check{}}
+func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t deleterecord.Tally, err error) {
+	t = deleterecord.Tally{Projects: []bagfile.DeletionProject{}, Checks: []bagfile.Check{}}
 	n := 0
 	for p, err := range d.plannedProjects() {
 		if err != nil {
@@ -225,7 +199,7 @@ func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err erro
 		} else if project.Counts.Bytes, err = d.deleted(ctx, out, n, p, &t, &project); err != nil {
 			return t, err
 		}
-		t.addProject(project)
+		t.AddProject(project)
 		n++
 	}
 	return t, nil
@@ -233,12 +207,12 @@ func (d *Deleter) payload(ctx context.Context, out *sink.Bag) (t tally, err erro
 
 // deleted writes one project's deleted.jsonl, when anything of it was deleted, and returns its
 // size.
-func (d *Deleter) deleted(ctx context.Context, out *sink.Bag, n int, p bagfile.PlanProject, t *tally, project *bagfile.DeletionProject) (size int64, err error) {
+func (d *Deleter) deleted(ctx context.Context, out *sink.Bag, n int, p bagfile.PlanProject, t *deleterecord.Tally, project *bagfile.DeletionProject) (size int64, err error) {
 	err = d.Bags.Spooled(func(s *sink.Spool) error {
 		buffered := bufio.NewWriter(s)
 		enc := json.NewEncoder(buffered)
 		if err := d.recordedSteps(ctx, n, p, func(l bagfile.Deleted) error {
-			t.add(project.ID, &project.Counts, l)
+			t.Add(project.ID, &project.Counts, l)
 			return enc.Encode(l)
 		}); err != nil {
 			return err

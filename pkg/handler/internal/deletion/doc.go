@@ -13,8 +13,8 @@
 //     record is believed)
 //   - destroy.go: the fence around each destructive call (package account says when a 404 proves
 //     that something is gone)
-//   - certify.go, tally.go, certificate.go: the bag, its counts, and what its certificate is filled
-//     in with (its text is in package report)
+//   - certify.go, certificate.go: the bag, and what its certificate is filled in with (its text is in
+//     package report, the counts are in package deleterecord)
 //   - residuals.go: what remains after a delete, and why
 //   - failure.go: the evidence of a delete that failed half-way
 //

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleterecord"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
@@ -85,7 +86,7 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 	if left, err = d.dropBag(ctx); err != nil {
 		return "", err
 	}
-	t := tally{checks: []bagfile.Check{}}
+	t := deleterecord.Tally{Checks: []bagfile.Check{}}
 	missing := []bagfile.UnverifiedStep{}
 	if d.begun.V == 0 {
 		d.rebuildBegun()
@@ -102,7 +103,7 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 			stored, err := d.records().Ended(ctx, m.at(step))
 			if err == nil && stored {
 				err = d.records().ReadEnded(ctx, m.at(step), func(l bagfile.Deleted) error {
-					t.add(p.ID, &project.Counts, l)
+					t.Add(p.ID, &project.Counts, l)
 					return nil
 				})
 			}
@@ -113,7 +114,7 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 				missing = append(missing, bagfile.UnverifiedStep{Project: p.ID, Step: step})
 			}
 		}
-		t.addProject(project)
+		t.AddProject(project)
 		n++
 	}
 	if _, err := d.evidence(ctx, put, ledger.Ref{Seq: d.Ledger.End()}); err != nil { // whatever is left of the ledger
@@ -128,7 +129,7 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 	_, err = bag.PutJSON(ctx, put, sink.FailureFile, bagfile.Failed{
 		V: bagfile.Version, ID: d.Command.ID, PlanSHA256: d.begun.Digest, Called: d.Ledger.Destructive(),
 		Error:       bagfile.FailedError{Code: e.Code, Message: e.Message, Retryable: e.Retryable, RequestID: bagfile.Text(e.RequestID)},
-		KnownAbsent: t.checks, NotVerified: missing, Counts: t.counts, Residuals: inBag(residuals), ExportBundle: (*bagfile.BundleRef)(d.begun.Export),
+		KnownAbsent: t.Checks, NotVerified: missing, Counts: t.Counts, Residuals: inBag(residuals), ExportBundle: (*bagfile.BundleRef)(d.begun.Export),
 		StartedAt: d.begun.StartedAt, FinishedAt: d.Now().UTC().Truncate(time.Millisecond),
 	})
 	return left, err

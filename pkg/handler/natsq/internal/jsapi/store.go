@@ -180,7 +180,8 @@ func (c *Client) CompareAndSet(ctx context.Context, w Write) (uint64, *StoredMes
 		}
 		last = l
 		if foreign := l == nil || l.Header.Get(HeaderWrite) != token; foreign && isDuplicate(err) {
-			// Another message had this id just now: under its other name JetStream does not act on it.
+			// Another message had this id just now: under its other name JetStream does not act on
+			// it.
 			m.Header.Set(HeaderOriginalPrefix+nats.MsgIdHdr, m.Header.Get(nats.MsgIdHdr))
 			m.Header.Del(nats.MsgIdHdr)
 		}

@@ -1,4 +1,6 @@
-package handler
+// Package health knows which dependencies of this process fail, and whether work has to wait for
+// them. It probes nothing: those who meet a failure report it.
+package health
 
 import (
 	"context"
@@ -33,8 +35,8 @@ func (p Problem) Unwrap() error { return p.err }
 // Error is the reason.
 func (p Problem) Error() string { return p.Reason }
 
-// NewHealth is a Health in which nothing fails.
-func NewHealth(now func() time.Time) *Health {
+// New makes a Health in which nothing fails.
+func New(now func() time.Time) *Health {
 	return &Health{now: now, failing: map[string]Problem{}, changed: make(chan struct{})}
 }
 

@@ -1,0 +1,33 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+)
+
+// KeepsMetadata reports whether the bucket keeps user metadata as long as that of a sealed object,
+// by writing a small object at probe and looking at it; what it wrote is removed again by version.
+// A store that does not keeps no seals: all that is written would be none when it is read. Several
+// processes may probe the same key. Operations: PutObject, HeadObject, and those of Remove.
+func (s *Store) KeepsMetadata(ctx context.Context, probe Key) (kept bool, err error) {
+	s = s.Unsealed()
+	body := Bytes([]byte("cvconsumer asks whether this store keeps user metadata\n"), "text/plain")
+	body.Meta = map[string]string{metaSeal: strings.Repeat("0123456789abcdef/", 12), metaMessage: strings.Repeat("CV_COMMANDS-17/", 16)}
+	defer func() {
+		if removeErr := s.Remove(context.WithoutCancel(ctx), probe); removeErr != nil && err == nil {
+			err = removeErr
+		}
+	}()
+	for range probeTries {
+		if err := s.putObject(ctx, probe, body, false); err != nil {
+			return false, err
+		}
+		o, err := s.Head(ctx, probe)
+		if !errors.Is(err, ErrNotFound) {
+			return maps.Equal(o.Meta, body.Meta), err
+		}
+	}
+	return false, newError("look at object", probe, ErrUnavailable, "it is not there although it was just stored")
+}
