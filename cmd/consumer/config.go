@@ -38,6 +38,7 @@ type visionSettings struct {
 	Resources string `name:"resources" var:"CONSUMER_RESOURCES" placeholder:"FILE" help:"YAML file with several resources, alias: {endpoint, key_file or entra, max_rps, account}."`
 	MaxRPS    string `name:"max-rps" var:"CONSUMER_MAX_RPS" default:"10" placeholder:"N" help:"Training API calls a second, of this process to one resource; default ${default}."`
 	BlobHosts string `name:"blob-hosts" var:"CONSUMER_BLOB_HOSTS" placeholder:"SUFFIX[:PORT],…" help:"More hosts that download links may point to."`
+	AllowHTTP string `name:"allow-http" var:"CONSUMER_ALLOW_HTTP" default:"false" placeholder:"BOOL" help:"Allow http:// endpoints of the Training API on other machines: key and data then go over the network in plain text; default ${default}."`
 	Threshold string `name:"performance-threshold" var:"CONSUMER_PERFORMANCE_THRESHOLD" default:"0.5" placeholder:"P" help:"Probability threshold for reading iteration performance; default ${default}."`
 	Overlap   string `name:"performance-overlap" var:"CONSUMER_PERFORMANCE_OVERLAP" default:"0.3" placeholder:"P" help:"Overlap threshold for reading iteration performance of object detection; default ${default}."`
 }
@@ -172,6 +173,9 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 	c.NATS.Inbox = cmp.Or(c.NATS.Inbox, serviceInbox)
 	c.Deletes = contract.DeletePolicy(p.choice("CONSUMER_DELETES", s.Work.Deletes, string(contract.DeletesEnabled), string(contract.DeletesApproved), string(contract.DeletesDisabled)))
 	c.Trust = s.Trust.policy(&p)
+	if len(c.Trust.Signers) > 0 && c.TraceRetention > 0 && c.TraceRetention < trust.MaxAhead {
+		p.add("CONSUMER_TRACE_RETENTION", "%s must be at least %s with CONSUMER_TRUSTED_SIGNERS: a copy of a signed delete that was refused or cancelled must not outlive the job that says so", c.TraceRetention, trust.MaxAhead)
+	}
 	rps := p.rate("CONSUMER_MAX_RPS", s.Vision.MaxRPS)
 	c.Resources = s.Vision.resources(&p, rps)
 	if _, err := cv.New("https://any.example", cv.TrainingKey("any"), cv.Options{BlobHosts: c.BlobHosts}); err != nil {

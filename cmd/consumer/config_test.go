@@ -236,6 +236,21 @@ func TestSettings(t *testing.T) {
 		{name: "no key at a host that may change its resource", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=https://gateway.example/"},
 			wrong: []string{"VISION_TRAINING_ENDPOINT"}, says: "not at gateway.example"},
 		{name: "a token in plain text", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=http://faces.cognitiveservices.azure.com/"}, wrong: []string{"VISION_TRAINING_ENDPOINT"}},
+		{name: "an endpoint in plain text", vars: []string{"VISION_TRAINING_ENDPOINT=http://vision.example.net/"},
+			wrong: []string{"VISION_TRAINING_ENDPOINT"}, says: "CONSUMER_ALLOW_HTTP=true"},
+		{name: "endpoints in plain text in the file", vars: []string{"CONSUMER_RESOURCES=" + write("http.yaml",
+			"a: {endpoint: 'http://10.0.0.1/', key_file: "+key+"}\nb: {endpoint: 'http://localhost.example/', key_file: "+key+"}\nc: {endpoint: 'http://127.0.0.1.example/', key_file: "+key+"}\n")},
+			wrong: []string{"CONSUMER_RESOURCES", "CONSUMER_RESOURCES", "CONSUMER_RESOURCES"}, says: "b: is http://"},
+		{name: "plain text that is allowed", vars: []string{"VISION_TRAINING_ENDPOINT=http://vision.example.net/", "CONSUMER_ALLOW_HTTP=true"}},
+		{name: "plain text within the machine", vars: []string{"VISION_TRAINING_ENDPOINT=http://LOCALHOST:9080/", "CONSUMER_RESOURCES=" + write("loopback.yaml",
+			"a: {endpoint: 'http://127.3.2.1:9080/', key_file: "+key+"}\nb: {endpoint: 'http://[::1]:9080/', key_file: "+key+"}\n")}},
+		{name: "a token in plain text is not allowed", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=http://faces.cognitiveservices.azure.com/", "CONSUMER_ALLOW_HTTP=true"},
+			wrong: []string{"VISION_TRAINING_ENDPOINT"}},
+		{name: "plain text perhaps", vars: []string{"CONSUMER_ALLOW_HTTP=perhaps"}, wrong: []string{"CONSUMER_ALLOW_HTTP"}},
+		{name: "traces that are gone before what was signed has expired", vars: []string{"CONSUMER_TRUSTED_SIGNERS=" + alice.key(), "CONSUMER_AUDIENCE=" + here, "CONSUMER_TRACE_RETENTION=167h"},
+			wrong: []string{"CONSUMER_TRACE_RETENTION"}, says: "at least 168h0m0s with CONSUMER_TRUSTED_SIGNERS"},
+		{name: "traces as long as what was signed counts", vars: []string{"CONSUMER_TRUSTED_SIGNERS=" + alice.key(), "CONSUMER_AUDIENCE=" + here, "CONSUMER_TRACE_RETENTION=168h"}},
+		{name: "short traces where nothing is signed", vars: []string{"CONSUMER_TRACE_RETENTION=1h"}},
 		{name: "Entra ID", vars: []string{"CONSUMER_RESOURCES=" + write("entra.yaml", "us: {endpoint: 'https://b.cognitiveservices.azure.com/', entra: true, max_rps: 3}\n")}, check: func(t *testing.T, c config) {
 			if us := c.Resources[1]; us.Key.IsSet() || us.MaxRPS != 3 {
 				t.Errorf("%+v", us)

@@ -76,8 +76,8 @@ func (m *monitor) found(dependency string, err error) {
 	}
 }
 
-// note replaces what is said of a dependency that makes nothing red: that it works, but not as it
-// should. What is new of it is logged.
+// note replaces the notes of a dependency: what is not as it should be although the dependency
+// works. New ones are logged.
 func (m *monitor) note(dependency string, notes ...string) {
 	m.mu.Lock()
 	before := m.notes[dependency]
@@ -90,7 +90,7 @@ func (m *monitor) note(dependency string, notes ...string) {
 	}
 }
 
-// watch runs a probe until ctx is done, for the first time at once.
+// watch runs a probe at once, and then again and again until ctx is done.
 func (m *monitor) watch(ctx context.Context, p probe) {
 	t := time.NewTimer(0)
 	defer t.Stop()
@@ -133,7 +133,7 @@ type dependency struct {
 	OK     bool       `json:"ok"`
 	Reason string     `json:"reason,omitempty"`
 	Since  *time.Time `json:"since,omitempty"`
-	Notes  []string   `json:"notes,omitempty"` // what is not as it should be, and makes nothing red
+	Notes  []string   `json:"notes,omitempty"` // what is not as it should be although the dependency works
 }
 
 func (m *monitor) readiness() readiness {
@@ -190,7 +190,7 @@ func (m *monitor) routes() http.Handler {
 // ends in time, so that slow clients keep no probe waiting for long.
 const maxConnections = 128
 
-// newHTTPServer is a server of the pages in which no client takes any time or memory it likes.
+// newHTTPServer makes a server of the pages that bounds the time and memory that a client can take.
 func newHTTPServer(h http.Handler, log zerolog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,

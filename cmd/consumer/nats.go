@@ -42,8 +42,8 @@ type natsConfig struct {
 	Subjects               string
 }
 
-// serviceInbox is the default of CONSUMER_NATS_INBOX_PREFIX for the service: it is sent all
-// commands, and a client that may listen on the inboxes of all would read them.
+// serviceInbox is the default of CONSUMER_NATS_INBOX_PREFIX for the service. JetStream sends all
+// commands there: a client with the right to subscribe to the inboxes of others would read them.
 const serviceInbox = "_INBOX_cvconsumer"
 
 var (
@@ -93,8 +93,8 @@ func (s natsSettings) config(p *problems) natsConfig {
 	return c
 }
 
-// reachTimeout is how long a command line waits for servers before it says that they are not
-// reachable.
+// reachTimeout is how long a command line waits for servers before it reports that they cannot be
+// reached.
 const reachTimeout = 10 * time.Second
 
 // openRequester connects to NATS as a requester, who publishes commands and reads their results. It
@@ -120,7 +120,7 @@ func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue,
 	return nc, q, nil
 }
 
-// connection is how natsq connects.
+// connection is how to connect, in natsconn's terms.
 func (c natsConfig) connection(name string, log zerolog.Logger) natsconn.Options {
 	o := natsconn.Options{URL: c.URL, Name: name, Creds: c.Creds, NKey: c.NKey, User: c.User, Inbox: c.Inbox, CA: c.CA, Cert: c.Cert, Key: c.Key, Log: log}
 	if c.Password.IsSet() {

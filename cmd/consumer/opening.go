@@ -15,8 +15,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/natsconn"
 )
 
-// queueState is what is known of the streams: nothing yet, why they cannot be used, or the queue
-// that uses them.
+// queueState is what is known of the connection and the streams: nothing yet, why they cannot be
+// used, or the queue that uses them.
 type queueState struct {
 	mu      sync.Mutex
 	attempt error        // why the last attempt to connect failed
@@ -40,8 +40,8 @@ func (o *queueState) open(q *natsq.Queue) {
 	o.opening = q
 }
 
-// errStorageFirst is the problem of NATS before the first check that the prefix is ours: this
-// process must not be ready before.
+// errStorageFirst is the problem of NATS until the prefix was first seen to be this deployment's:
+// this process must not be ready before.
 var errStorageFirst = errors.New("connected; waiting for the first check of the bucket's prefix")
 
 // find records that the queue is there; no work is taken from it yet.
@@ -51,6 +51,7 @@ func (o *queueState) find(q *natsq.Queue) {
 	o.found, o.problem = q, errStorageFirst
 }
 
+// set records the queue from which work is taken, or why there is none.
 func (o *queueState) set(q *natsq.Queue, problem error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -84,9 +85,9 @@ func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
 	return cmp.Or(problem, errUnchecked)
 }
 
-// openQueue finds or makes the streams, and makes sure that the bucket's prefix is ours, however
-// long that takes. Streams with wrong settings are for the operator to correct: they are checked
-// again.
+// openQueue finds or makes the streams, and makes sure that the bucket's prefix is this
+// deployment's, however long that takes. Streams with wrong settings are for the operator to
+// correct: openQueue checks them again until they are right.
 func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueState) (*natsq.Queue, error) {
 	q, err := natsq.New(nc, natsq.Options{
 		Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,

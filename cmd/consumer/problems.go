@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -209,11 +210,22 @@ func (p *problems) macKey(variable, file string) Secret {
 	return s
 }
 
-// endpoint checks the endpoint of a Custom Vision resource. where comes before the complaint.
-func (p *problems) endpoint(variable, where, text string) {
-	if _, err := cv.New(text, cv.TrainingKey("any"), cv.Options{}); err != nil {
+// endpoint checks the endpoint of a Custom Vision resource. where comes before the complaint. The
+// training key goes there with every call, so plain text must not leave the machine unasked.
+func (p *problems) endpoint(variable, where, text string, allowHTTP bool) {
+	client, err := cv.New(text, cv.TrainingKey("any"), cv.Options{})
+	switch {
+	case err != nil:
 		p.add(variable, "%s%v", where, err)
+	case client.Endpoint().Scheme == "http" && !allowHTTP && !withinMachine(client.Endpoint().Hostname()):
+		p.add(variable, "%sis http://, so key and data would go to %s in plain text: use https://, or set CONSUMER_ALLOW_HTTP=true", where, client.Host())
 	}
+}
+
+// withinMachine reports whether a host is this machine whatever a resolver says.
+func withinMachine(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
 }
 
 // entraEndpoint checks the endpoint of a resource that is used with Entra ID: it has to be the

@@ -37,7 +37,7 @@ func cure(err error, setting, format string, args ...any) error {
 	return &cured{err: err, setting: setting, cure: fmt.Sprintf(format, args...)}
 }
 
-// cureUnless is f of an error, unless it is nil or has its cure already.
+// cureUnless applies f to an error, unless the error is nil or has its cure already.
 func cureUnless(err error, f func(error) error) error {
 	var done *cured
 	if err == nil || errors.As(err, &done) {
@@ -63,7 +63,7 @@ func (c config) explain(dependency string, err error) error {
 	return err
 }
 
-// explain is for problems with NATS.
+// explain adds to a problem with NATS what the operator can do about it.
 func (c natsConfig) explain(err error) error {
 	return cureUnless(err, func(err error) error {
 		var lacking *natsq.DriftError
@@ -93,7 +93,7 @@ func (c natsConfig) explain(err error) error {
 	})
 }
 
-// storageCures are what to do about the answers of a store, by their code.
+// storageCures are what to do about the answers of a store, by error code.
 var storageCures = map[string]struct{ setting, cure string }{
 	"NoSuchBucket":                 {"CONSUMER_BUCKET", "create the bucket, or correct CONSUMER_BUCKET or CONSUMER_WORK_BUCKET; with the right name, is AWS_ENDPOINT_URL_S3 that of the store which has it?"},
 	"InvalidBucketName":            {"CONSUMER_BUCKET", "correct CONSUMER_BUCKET or CONSUMER_WORK_BUCKET"},
@@ -110,7 +110,7 @@ var storageCures = map[string]struct{ setting, cure string }{
 	"Forbidden":                    {"", "grant the rights to the key (AWS_ACCESS_KEY_ID): docs/operators.md lists them under \"Least privileges\""},
 }
 
-// explain is for problems with the store.
+// explain adds to a problem with the store what the operator can do about it.
 func (c storeConfig) explain(err error) error {
 	return cureUnless(err, func(err error) error {
 		var e *sink.Error
@@ -142,7 +142,7 @@ func (c storeConfig) explain(err error) error {
 	})
 }
 
-// explain is for problems with the Training API of the resource.
+// explain adds to a problem with the resource's Training API what the operator can do about it.
 func (r resource) explain(err error) error {
 	endpoint, key := "VISION_TRAINING_ENDPOINT", "VISION_TRAINING_KEY"
 	if r.InFile {
@@ -169,8 +169,9 @@ func (r resource) explain(err error) error {
 	})
 }
 
-// cureConnection is for servers that could not be reached, or were not trusted. endpoint is the
-// variable that names the server, authority the one that names whom to trust.
+// cureConnection adds a cure to the problem of a server that could not be reached or is not
+// trusted. endpoint is the variable that names the server, authority the one that names the
+// authorities to trust.
 func cureConnection(err error, endpoint, authority string) error {
 	var (
 		unknown x509.UnknownAuthorityError

@@ -49,6 +49,7 @@ func (r resource) credential() (cv.Credential, error) {
 // resources reads the one resource of the VISION_ variables, those of the file, or both.
 func (s visionSettings) resources(p *problems, rps float64) []resource {
 	var all []resource
+	allowHTTP := p.boolean("CONSUMER_ALLOW_HTTP", s.AllowHTTP)
 	single := s.Endpoint != "" || s.Key != "" || s.KeyFile != ""
 	if single || s.Resources == "" {
 		one := resource{Alias: defaultResource, Endpoint: s.Endpoint, MaxRPS: rps, Key: p.secret("VISION_TRAINING_KEY", s.Key, s.KeyFile)}
@@ -58,14 +59,14 @@ func (s visionSettings) resources(p *problems, rps float64) []resource {
 		case s.Key == "" && s.KeyFile == "":
 			p.entraEndpoint("VISION_TRAINING_ENDPOINT", "without VISION_TRAINING_KEY or VISION_TRAINING_KEY_FILE Entra ID is used: ", s.Endpoint)
 		default:
-			p.endpoint("VISION_TRAINING_ENDPOINT", "", s.Endpoint)
+			p.endpoint("VISION_TRAINING_ENDPOINT", "", s.Endpoint, allowHTTP)
 		}
 		all = append(all, one)
 	}
 	if s.Resources == "" {
 		return all
 	}
-	all = append(all, readResources(p, s.Resources, rps)...)
+	all = append(all, readResources(p, s.Resources, rps, allowHTTP)...)
 	defaults := 0
 	for _, r := range all {
 		if r.Alias == defaultResource {
@@ -91,7 +92,7 @@ var accountForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}$`)
 
 // readResources reads the YAML file of CONSUMER_RESOURCES. A relative key_file is relative to that
 // file.
-func readResources(p *problems, path string, rps float64) []resource {
+func readResources(p *problems, path string, rps float64, allowHTTP bool) []resource {
 	const variable = "CONSUMER_RESOURCES"
 	text, err := keyfile.Read(path)
 	if err != nil {
@@ -135,9 +136,9 @@ func readResources(p *problems, path string, rps float64) []resource {
 			p.entraEndpoint(variable, alias+": entra: ", entry.Endpoint)
 		case entry.KeyFile == "":
 			complain("key_file is needed, or entra: true")
-			p.endpoint(variable, alias+": ", entry.Endpoint)
+			p.endpoint(variable, alias+": ", entry.Endpoint, allowHTTP)
 		default:
-			p.endpoint(variable, alias+": ", entry.Endpoint)
+			p.endpoint(variable, alias+": ", entry.Endpoint, allowHTTP)
 			if !filepath.IsAbs(entry.KeyFile) {
 				entry.KeyFile = filepath.Join(filepath.Dir(path), entry.KeyFile)
 			}

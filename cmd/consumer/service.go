@@ -27,8 +27,8 @@ import (
 type probeIntervals struct {
 	nats, natsRetry       time.Duration
 	storage, storageRetry time.Duration
-	training              time.Duration // of either
-	host                  time.Duration // of either
+	training              time.Duration // available or not
+	host                  time.Duration // available or not
 }
 
 // defaultProbeIntervals calls the Training API once a minute, available or not.
@@ -39,14 +39,14 @@ var defaultProbeIntervals = probeIntervals{
 	host:     10 * time.Second,
 }
 
-// expiryInterval is how often each replica removes the traces whose time is over. What one removed
-// the others do not find.
+// expiryInterval is how often each replica removes the traces whose time is over. What one replica
+// removed the others do not find.
 const expiryInterval = time.Hour
 
 // probeTimeout bounds one check of a dependency.
 const probeTimeout = 20 * time.Second
 
-// probeKey is the object, below the prefix, by which the store is asked what it knows.
+// probeKey is the object, below the prefix, with which the store is probed.
 const probeKey = ".probe"
 
 // service is `consumer run`: everything made of a config, but not yet connected.
@@ -65,7 +65,7 @@ type service struct {
 	pseudonym *contract.Pseudonymizer
 	spoolDir  string     // for temporary files
 	storage   sync.Mutex // held while storage is checked
-	learned   bool       // what the store lacks was asked
+	learned   bool       // the store was probed
 	owned     bool       // the prefix is this deployment's
 
 	listening chan string   // gets the address of the HTTP server
@@ -201,7 +201,8 @@ func (s *service) run(ctx context.Context) error {
 	return s.serve(ctx, q)
 }
 
-// measure shows in the metrics what the queues hold; the last numbers stay while NATS does not say.
+// measure shows in the metrics what the queues hold. While NATS does not answer, the last numbers
+// stay.
 func (s *service) measure(ctx context.Context, q *natsq.Queue) {
 	if b, err := q.Backlog(ctx); err == nil {
 		s.metrics.showBacklog(b, time.Now()) //nolint:forbidigo // an age for people
@@ -269,41 +270,41 @@ func (s *service) expireTraces(ctx context.Context, q *natsq.Queue) {
 	}
 }
 
-// finishTime is the part of the time to drain in which held work may finish. Then it is handed
-// back, for which the rest is left.
+// finishTime is the part of the time to drain in which held work may finish. In the rest, what has
+// not finished is handed back.
 func finishTime(drain time.Duration) time.Duration { return drain - min(drain/4, 5*time.Second) }
 
-// learnStore asks the store what it knows, until it has an answer. No work is taken before.
+// learnStore probes the store, until it has succeeded once. No work is taken before.
 func (s *service) learnStore(ctx context.Context) error {
 	if s.learned {
 		return nil
 	}
 	err := checkRetention(ctx, s.work)
 	if err == nil {
-		err = s.checkMetadata(ctx)
+		err = checkMetadata(ctx, s.c.Prefix, s.stores()...)
 	}
 	if err == nil {
 		err = s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))
 	}
-	var told *cured
+	var explained *cured
 	switch {
-	case errors.As(err, &told):
+	case errors.As(err, &explained):
 		return err
 	case errors.Is(err, sink.ErrNotKept):
 		return cure(fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err), "CONSUMER_SSE", "correct them, or the bucket's encryption")
 	case err != nil:
-		return fmt.Errorf("try what the store knows: %w", err)
+		return fmt.Errorf("find out what the store supports: %w", err)
 	}
 	s.learned = true
 	return nil
 }
 
-// checkStorage asks whether the buckets can be worked with: they are there, what the store cannot
-// do is known, and, once the secrets can be read, the prefix is ours.
+// checkStorage fails unless the buckets can be worked with: they are there, the store was probed,
+// and, once the secrets can be read, the prefix is this deployment's.
 func (s *service) checkStorage(ctx context.Context, secrets handler.SecretStore) error {
 	s.storage.Lock()
 	defer s.storage.Unlock()
-	err := checkBuckets(ctx, s.c.Prefix, s.store, s.work)
+	err := checkBuckets(ctx, s.c.Prefix, s.stores()...)
 	if err == nil {
 		err = s.learnStore(ctx)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -84,16 +83,21 @@ func (k storeKeys) Retrieve(context.Context) (aws.Credentials, error) {
 // storageTimeout bounds how long the store may leave a check of a bucket without an answer.
 const storageTimeout = 5 * time.Second
 
-// errNoAnswer is the end of a check that got no answer.
+// errNoAnswer is why a check ended that got no answer in time.
 var errNoAnswer = fmt.Errorf("no answer within %s", storageTimeout)
+
+// stores are the stores of the buckets, each once.
+func (s *service) stores() []*sink.Store {
+	if s.work == s.store {
+		return []*sink.Store{s.store}
+	}
+	return []*sink.Store{s.store, s.work}
+}
 
 // checkBuckets asks whether the buckets are there and ours to use.
 func checkBuckets(ctx context.Context, prefix string, buckets ...*sink.Store) error {
 	var problems []error
-	for i, store := range buckets {
-		if slices.Contains(buckets[:i], store) {
-			continue
-		}
+	for _, store := range buckets {
 		once, cancel := context.WithTimeoutCause(ctx, storageTimeout, errNoAnswer)
 		problems = append(problems, store.Check(once, sink.Key(prefix)))
 		cancel()
@@ -111,6 +115,21 @@ func checkRetention(ctx context.Context, work *sink.Store) error {
 		"CONSUMER_WORK_BUCKET", "set CONSUMER_WORK_BUCKET to a bucket without one")
 }
 
+// checkMetadata fails for buckets that do not keep the metadata of objects, where the seals are.
+func checkMetadata(ctx context.Context, prefix string, buckets ...*sink.Store) error {
+	for _, store := range buckets {
+		kept, err := store.KeepsMetadata(ctx, sink.Key(prefix+probeKey+"-metadata"))
+		if err != nil {
+			return fmt.Errorf("try to store metadata: %w", err)
+		}
+		if !kept {
+			return cure(fmt.Errorf("bucket %q does not keep the user metadata of objects (x-amz-meta-*) as it was written: the seals are there, and without them nothing that is stored is believed", store.Bucket()),
+				"AWS_ENDPOINT_URL_S3", "have the store, or the proxy before it, keep 1 KiB of metadata for each object, or name another one")
+		}
+	}
+	return nil
+}
+
 // unreachable marks an error that says that something needed could not be reached, for the exit
 // code, and adds what to do about it.
 func (c storeConfig) unreachable(err error) error {
@@ -120,8 +139,8 @@ func (c storeConfig) unreachable(err error) error {
 	return err
 }
 
-// isUnreachable reports whether an error of a store says that it, or what it has, could not be
-// reached.
+// isUnreachable reports whether an error of a store says that the store, or something in it, could
+// not be reached.
 func isUnreachable(err error) bool {
 	return errors.Is(err, sink.ErrUnavailable) || errors.Is(err, sink.ErrThrottled) || errors.Is(err, sink.ErrMisconfigured) || errors.Is(err, context.DeadlineExceeded)
 }
@@ -166,27 +185,4 @@ func (s storeAccess) config(p *problems) storeConfig {
 		c.PathStyle = p.boolean("CONSUMER_S3_PATH_STYLE", s.PathStyle)
 	}
 	return c
-}
-
-// stores are the stores of the buckets, each once.
-func (s *service) stores() []*sink.Store {
-	if s.work == s.store {
-		return []*sink.Store{s.store}
-	}
-	return []*sink.Store{s.store, s.work}
-}
-
-// checkMetadata makes sure that the buckets keep the metadata of objects, where the seals are.
-func (s *service) checkMetadata(ctx context.Context) error {
-	for _, store := range s.stores() {
-		kept, err := store.KeepsMetadata(ctx, sink.Key(s.c.Prefix+probeKey+"-metadata"))
-		if err != nil {
-			return fmt.Errorf("try to store metadata: %w", err)
-		}
-		if !kept {
-			return cure(fmt.Errorf("bucket %q does not keep the user metadata of objects (x-amz-meta-*) as it was written: the seals are there, and without them nothing that is stored is believed", store.Bucket()),
-				"AWS_ENDPOINT_URL_S3", "have the store, or the proxy before it, keep 1 KiB of metadata for each object, or name another one")
-		}
-	}
-	return nil
 }

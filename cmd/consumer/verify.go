@@ -174,6 +174,8 @@ func (v verified) print(w io.Writer) {
 // signature says what is known of the signature.
 func (v verified) signature() string {
 	switch v.Signature {
+	case verify.Unknown:
+		return "not known: the files could not be listed"
 	case verify.Unsigned:
 		return "none: the receipt is unsigned"
 	case verify.Signed:

@@ -94,11 +94,11 @@ func (c verifyCmd) check(p *program, places []location, keys publicKeys, show *r
 func (at location) look(ctx context.Context) (found verify.Place, unseen *verdict, remark string) {
 	if at.damaged != nil {
 		problems := []verify.Problem{{What: bagfile.Printable(at.damaged.Error())}}
-		return found, &verdict{describeReport(at.where, verify.Report{Result: verify.Failed, Problems: problems, Signature: verify.Unsigned}), errVerifyFailed}, ""
+		return found, &verdict{describeReport(at.where, verify.Report{Result: verify.Failed, Problems: problems, Signature: verify.Unknown}), errVerifyFailed}, ""
 	}
 	found, err := verify.Look(ctx, at.src)
 	if err != nil {
-		v := describeReport(at.where, verify.Report{Result: verify.Inconclusive, Signature: verify.Unsigned})
+		v := describeReport(at.where, verify.Report{Result: verify.Inconclusive, Signature: verify.Unknown})
 		v.Unread = bagfile.Printable(err.Error())
 		return verify.Place{}, &verdict{v, unreachable(err)}, fmt.Sprintf("verify %s: %v", at.where, at.access.unreachable(err))
 	}

@@ -153,4 +153,12 @@ func TestVerifyOfAnUnreachablePlace(t *testing.T) {
 		!strings.Contains(stderr.String(), "verify s3://bucket/: not reachable") {
 		t.Errorf("exit %d\n%s%s", code, stdout.String(), stderr.String())
 	}
+	if _, unread, _ := strings.Cut(stdout.String(), "s3://bucket/: inconclusive"); strings.Contains(unread, "unsigned") || !strings.Contains(unread, "not known") {
+		t.Errorf("of a receipt that was not read it says\n%s", unread)
+	}
+	stdout.Reset()
+	run(t.Context(), []string{"verify", "-o", "json", "s3://bucket/"}, vars, strings.NewReader(""), &stdout, &stderr)
+	if !strings.Contains(stdout.String(), `"signature": "unknown"`) {
+		t.Errorf("of a receipt that was not read it says\n%s", stdout.String())
+	}
 }

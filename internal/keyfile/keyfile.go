@@ -31,9 +31,9 @@ func Open(path string) (*os.File, error) {
 	return f, nil
 }
 
-// OpenToAll reports whether every user of this machine may read a file, or what a link leads to, as
-// far as its own mode says. A file that cannot be looked at is not open, and neither is any where
-// files have no such modes.
+// OpenToAll reports whether the mode of a file, or of the one that a link leads to, lets every user
+// of this machine read it. It is false for a file that cannot be looked at, and where files have no
+// such modes.
 func OpenToAll(path string) bool {
 	const others = 0o004
 	info, err := os.Stat(path)

@@ -1,6 +1,6 @@
 // Package links decides which part of a text is a signed link, and removes it.
 //
-// The service signs the links to its files: whoever has the query can read the file for a while. No
+// The service signs the links to its files: a reader of the query can read the file for a while. No
 // bag may hold such a query. All other text belongs to the customer and stays as it is, also where
 // it looks like a part of a query. Exports remove queries with [Cut], and verification looks for
 // them with [Find] and [Scanner]: all three judge by the same code, so a bag that was written

@@ -18,22 +18,23 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// A check tries its request so often, with pauses of at most checkBackoff: who waits for a check
-// asks again soon.
+// A check makes each request at most checkAttempts times, with pauses of at most checkBackoff: its
+// caller waits for the answer, and checks again soon.
 const (
 	checkAttempts = 2
 	checkBackoff  = 250 * time.Millisecond
 )
 
-// ErrWantsTLS says that the store was asked without TLS, and its port speaks nothing else.
+// ErrWantsTLS means that a request was made without TLS to a port that speaks nothing but TLS.
 var ErrWantsTLS = errors.New("the port speaks TLS only, and was asked without")
 
-// Check asks whether the bucket is there and may be listed below a prefix, and tells it soon: it
-// tries again once only. A store that is merely slow (ErrThrottled) has passed. The answer to HEAD
-// has no body, so after a failed one a GET asks for the reason; one that succeeds is enough.
+// Check asks whether the bucket is there and may be listed below a prefix. It answers soon: it
+// repeats a failed request only once. A store that merely throttles (ErrThrottled) has passed. The
+// answer to HeadBucket has no body to give a reason in, so when it fails, a listing asks for the
+// reason; if the listing succeeds, the bucket has passed.
 //
-// Errors: those of every request, most with a Code; Region when it is another one than asked for;
-// ErrWantsTLS. Operations: HeadBucket, ListObjectsV2.
+// Errors: those of every request, most with a Code, and with the bucket's Region if that is not the
+// client's; ErrWantsTLS. Operations: HeadBucket, ListObjectsV2.
 func (s *Store) Check(ctx context.Context, below Key) error {
 	op := "check bucket " + s.o.Bucket
 	soon := func(o *s3.Options) { o.Retryer = newRetryer(checkAttempts, checkBackoff) }
@@ -69,8 +70,8 @@ func answered(err error) bool {
 // expectedRegion is how AWS and stores of its kind name the region in an error's text.
 var expectedRegion = regexp.MustCompile(`region .*is wrong; expecting ['"]([A-Za-z0-9-]+)['"]`)
 
-// otherRegion is the region of the bucket that a failed answer names, if it is not the one that was
-// asked for; else "".
+// otherRegion is the bucket's region as a failed answer names it; "" if it names none, or that of
+// the client.
 func (s *Store) otherRegion(err error) string {
 	region := regionOf(err)
 	if region == s.api.Options().Region {
@@ -79,7 +80,7 @@ func (s *Store) otherRegion(err error) string {
 	return region
 }
 
-// regionOf is the bucket's region that a failed answer names; "" when it names none.
+// regionOf is the bucket's region as a failed answer names it; "" if it names none.
 func regionOf(err error) string {
 	var resp *smithyhttp.ResponseError
 	if errors.As(err, &resp) && resp.Response != nil {
@@ -96,7 +97,7 @@ func regionOf(err error) string {
 	return ""
 }
 
-// wantsTLS reports whether the endpoint is one without TLS, and its port answers with TLS.
+// wantsTLS reports whether the endpoint is an http URL and its port answers with TLS.
 func (s *Store) wantsTLS(ctx context.Context) bool {
 	u, err := url.Parse(aws.ToString(s.api.Options().BaseEndpoint))
 	if err != nil || u.Scheme != "http" {

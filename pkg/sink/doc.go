@@ -18,8 +18,8 @@
 // in a versioned bucket.
 //
 // Package signature makes and checks signatures of receipts. Package bagfile has the types of a
-// bundle's files, and package verify re-reads a stored bundle, from a folder or from S3, and checks
-// that it holds and says what it must.
+// bundle's files, and package verify re-reads a stored bundle, from a folder, an archive or S3, and
+// checks that it holds and says what it must.
 //
 // The package knows keys, checksums and conditions; it knows nothing of queues or of the Training
 // API.
@@ -27,8 +27,9 @@
 // Which file holds what:
 //
 //   - store.go, s3.go: Store and its client: settings and retries
+//   - check.go: whether the bucket can be used, and why not; metadata.go: whether it keeps seals
 //   - features.go, probe.go: what stores ignore or refuse, how that is learnt, and what is done
-//     instead
+//     instead; tags.go, retention.go: tags and Object Lock
 //   - put.go, multipart.go, get.go, list.go, remove.go: one kind of request each; errors.go: what a
 //     store's refusal means; unanswered.go: requests whose caller has given up
 //   - bundle.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof; bagread.go:

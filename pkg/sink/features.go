@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 )
 
-// feature is something of S3 that some stores ignore or refuse, and that a Store does without. What
-// is lacking is found out by Probe, or by the request that meets it, and holds for all buckets of
-// the service.
+// feature is something of S3 that some stores ignore or refuse, and that a Store can do without.
+// Probe finds out what is lacking, or the first request that is refused does. It holds for all
+// buckets of the service.
 type feature uint32
 
 const (
@@ -23,7 +23,7 @@ const (
 	tags                              // tags of objects
 )
 
-// notes are what a store lacks and what is done instead, for the operator.
+// notes say for each feature that it is lacking and what is done instead, for the operator.
 var notes = []struct {
 	lacking feature
 	text    string
@@ -37,7 +37,7 @@ var notes = []struct {
 	{tags, "the store refuses or ignores tags of objects, or the service has no right to set them (s3:PutObjectTagging): objects have none, so lifecycle rules cannot tell payload from evidence"},
 }
 
-// service is what was found out about the service that a store is a bucket of.
+// service is what was found out about the service that has a store's bucket.
 type service struct {
 	lacking atomic.Uint32 // features
 }
@@ -45,11 +45,11 @@ type service struct {
 // lacks reports whether the service is known to lack a feature.
 func (s *Store) lacks(f feature) bool { return feature(s.service.lacking.Load())&f != 0 }
 
-// learn keeps in mind what the service lacks; see Notes.
+// learn records what the service lacks; see Notes.
 func (s *Store) learn(lacking feature) { s.service.lacking.Or(uint32(lacking)) }
 
-// Notes are what the store is known to lack, each with what is done instead: a sentence for the
-// operator. All of it is safe.
+// Notes are sentences for the operator: each names something that the store is known to lack, and
+// what is done instead. What is done instead is safe.
 func (s *Store) Notes() []string {
 	var out []string
 	for _, n := range notes {
@@ -60,16 +60,16 @@ func (s *Store) Notes() []string {
 	return out
 }
 
-// LookFirst is for a store that is known not to honor If-None-Match (see Probe): from now on every
-// write first looks for an object at the key, and a bag's Seal compares the digests of all stored
-// objects. Where two writers look at the same time the last one wins, and the other does not
-// notice; Seal then fails.
+// LookFirst treats the store from now on as one that does not honor If-None-Match, as Probe does
+// when it finds that out: every write first looks for an object at the key, and a bag's Seal
+// compares the digests of all stored objects. Where two writers look at the same time, the last
+// one wins and the other does not notice; Seal then fails.
 func (s *Store) LookFirst() { s.learn(conditions) }
 
-// offer makes a request with those of the wanted features (checksums, conditions) that the service
-// is not known to lack. If it is refused, offer makes it with fewer, and learns from what is
-// accepted. A write without its condition is made only once nothing was seen at the key; an object
-// that is there is ErrConflict.
+// offer makes a request with the wanted features (checksums, conditions), but for those that the
+// service is known to lack. If the service refuses it, offer repeats it with fewer features, and
+// learns from what is accepted. Before it leaves out the condition of a write, it looks at the key:
+// an object that is there is ErrConflict.
 func (s *Store) offer(ctx context.Context, key Key, wanted feature, request func(with feature) error) error {
 	with := wanted &^ feature(s.service.lacking.Load())
 	err := request(with)
@@ -99,8 +99,8 @@ func (s *Store) offer(ctx context.Context, key Key, wanted feature, request func
 	return err
 }
 
-// refused reports whether a store refused a request for what it asks for, not for what there is:
-// the same request will be refused again, one that asks for less may not be.
+// refused reports whether the store refused what a request asks for, whatever is stored: it will
+// refuse the same request again, but perhaps not one that asks for less.
 func refused(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || slices.Contains(ofContent, e.Code) {
@@ -112,5 +112,5 @@ func refused(err error) bool {
 	return e.Status == http.StatusBadRequest || notSupported(err)
 }
 
-// ofContent are the codes by which a store refuses what is sent, and not how.
+// ofContent are the error codes of requests that are refused for their content, not for a feature.
 var ofContent = []string{"EntityTooLarge", "EntityTooSmall", "MetadataTooLarge", "KeyTooLongError", "InvalidPart", "InvalidPartOrder"}

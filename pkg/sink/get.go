@@ -20,8 +20,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Describe is Head with digest and size, for which the object is read where the store does not say
-// them, and an object of a sealed store where the store has no checksum of its own.
+// Describe is Head with digest and size. It reads the object where the store does not say them, and
+// of a sealed store also where the store has no checksum of its own.
 // Errors: ErrNotFound and those of every request. Operations: HeadObject, GetObject.
 func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
 	object, err := s.Unsealed().Head(ctx, key)
@@ -31,15 +31,15 @@ func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
 	if _, err := s.checkClaim("look at object", object); err != nil {
 		return Object{}, err
 	}
-	// Who can write to the bucket can copy metadata: without a checksum of the store itself, what a
-	// sealed object holds is read.
+	// A writer to the bucket can copy metadata: without a checksum of the store itself, the content
+	// of a sealed object is read.
 	if object.SHA256 != "" && object.Bytes >= 0 && (s.sealer == nil || object.checked) {
 		return object, nil
 	}
 	return s.digest(ctx, key)
 }
 
-// digest describes an object by reading it: of a sealed store, no more of it than its seal says.
+// digest describes an object by reading it; of a sealed store, no more bytes than its seal says.
 func (s *Store) digest(ctx context.Context, key Key) (Object, error) {
 	const op = "read object"
 	body, object, err := s.Unsealed().Open(ctx, key)
@@ -66,8 +66,8 @@ func (s *Store) digest(ctx context.Context, key Key) (Object, error) {
 	return object, nil
 }
 
-// measure is Head with a size, for which at most atMost bytes and one more are read where the store
-// does not say it.
+// measure is Head with a size. Where the store does not say it, measure reads at most atMost+1
+// bytes.
 func (s *Store) measure(ctx context.Context, key Key, atMost int64) (Object, error) {
 	s = s.Unsealed()
 	object, err := s.Head(ctx, key)

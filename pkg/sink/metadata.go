@@ -7,13 +7,16 @@ import (
 	"strings"
 )
 
-// KeepsMetadata reports whether the bucket keeps user metadata as long as that of a sealed object,
-// by writing a small object at probe and looking at it; what it wrote is removed again by version.
-// A store that does not keeps no seals: all that is written would be none when it is read. Several
-// processes may probe the same key. Operations: PutObject, HeadObject, and those of Remove.
+// KeepsMetadata reports whether the bucket keeps user metadata as long as that of a sealed object.
+// It writes a small object at probe, asks for its head, and removes it by version. A bucket that
+// keeps no metadata keeps no seals, so no command could read what it stored. Several processes may
+// probe the same key.
+//
+// Errors: those of every request. Operations: PutObject, HeadObject, GetObject, and those of
+// Remove.
 func (s *Store) KeepsMetadata(ctx context.Context, probe Key) (kept bool, err error) {
 	s = s.Unsealed()
-	body := Bytes([]byte("cvconsumer asks whether this store keeps user metadata\n"), "text/plain")
+	body := Bytes([]byte("cvconsumer asks whether this store keeps user metadata\n"), textPlain)
 	body.Meta = map[string]string{metaSeal: strings.Repeat("0123456789abcdef/", 12), metaMessage: strings.Repeat("CV_COMMANDS-17/", 16)}
 	defer func() {
 		if removeErr := s.Remove(context.WithoutCancel(ctx), probe); removeErr != nil && err == nil {

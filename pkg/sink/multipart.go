@@ -17,8 +17,8 @@ import (
 
 const (
 	maxParts = 10_000
-	// abortTimeout bounds the clean-up of an upload that failed, also when that was because its
-	// context ended.
+	// abortTimeout bounds the clean-up of a failed upload, which goes on when the upload's context
+	// has ended.
 	abortTimeout = 10 * time.Second
 )
 
@@ -77,8 +77,8 @@ func (s *Store) upload(ctx context.Context, key Key, body Body, with feature) (e
 	return s.readBack(ctx, key, body, with)
 }
 
-// beginUpload begins an upload of a body at key, and gives its id. One without an id, or without
-// the encryption asked for, is an error.
+// beginUpload begins an upload of a body at key and gives the upload's id. An answer without an id,
+// or without the encryption that was asked for, is an error.
 func (s *Store) beginUpload(ctx context.Context, key Key, body Body, with feature) (*string, error) {
 	const op = "begin upload of object"
 	in := &s3.CreateMultipartUploadInput{
@@ -164,14 +164,15 @@ func (s *Store) abortUpload(ctx context.Context, key Key, upload *string) error 
 	return wrapError(ctx, "abort upload of object", key, err)
 }
 
-// section is a part of a body, to be read from its own start. The body's position is its own: one
-// section is in use at a time.
+// section reads a part of a body as if it were a whole one. It moves the body's position, so only
+// one section may be in use at a time.
 type section struct {
 	r               io.ReadSeeker
 	base, size, off int64
 }
 
-// digest reads the section for its SHA-256, and into whole, and goes back to its start.
+// digest gives the section's SHA-256. It also writes the section to whole, and goes back to its
+// start.
 func (s *section) digest(whole hash.Hash) ([]byte, error) {
 	if _, err := s.Seek(0, io.SeekStart); err != nil {
 		return nil, err

@@ -20,8 +20,8 @@ import (
 const (
 	// metaSHA256 is the user metadata that holds an object's SHA-256 in hex.
 	metaSHA256 = "sha256"
-	// putTries bounds how often a write is repeated when its key is taken and freed again
-	// meanwhile.
+	// putTries bounds how often a write is tried whose key was taken, and freed again before it
+	// could be adopted.
 	putTries = 4
 	// maxPiece is how many bytes PutObject takes at most, by S3's rules.
 	maxPiece = 5 << 30
@@ -35,8 +35,8 @@ type Body struct {
 	ContentType string            // empty: application/octet-stream
 	Meta        map[string]string // user metadata besides "sha256"; lower-case names, ASCII values
 
-	lock *Retention // to be written with; nil: none
-	tags *string    // instead of the object's own, as a query; nil: those
+	lock *Retention // the retention to write it with; nil: none
+	tags *string    // tags, as a query, in place of those of its bag; nil: those of its bag
 }
 
 // Bytes is a body held in memory.
@@ -145,8 +145,7 @@ func fillIn(body Body) (Body, error) {
 	return body, nil
 }
 
-// putObject stores a body in one piece; conditional: only if nothing is at the key (else
-// ErrConflict).
+// putObject stores a body in one piece. If conditional is set, an object at the key is ErrConflict.
 func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional bool) error {
 	if body.Size > maxPiece {
 		return newError("put object", key, nil, "it has %d bytes, and a store that does not list unfinished uploads gets at most %d in one piece", body.Size, int64(maxPiece))
@@ -158,8 +157,8 @@ func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional b
 	return s.offer(ctx, key, wanted, func(with feature) error { return s.putOnce(ctx, key, body, with) })
 }
 
-// putOnce makes one PutObject call. Without a condition it is not repeated inside: a second one
-// would replace what the first has stored, which a versioned bucket keeps.
+// putOnce makes one PutObject call. Without a condition the SDK does not repeat it: the repetition
+// would replace what the first try stored, and a versioned bucket would keep both.
 func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) error {
 	const op = "put object"
 	if _, err := body.R.Seek(0, io.SeekStart); err != nil {
@@ -192,7 +191,7 @@ func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) e
 		options = append(options, once)
 	}
 	if body.lock != nil && with&checksums == 0 {
-		options = append(options, contentMD5) // Object Lock wants one of them
+		options = append(options, contentMD5) // Object Lock wants a checksum or this
 	}
 	out, err := s.api.PutObject(ctx, in, options...)
 	if err != nil {
@@ -208,9 +207,9 @@ func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) e
 	return s.readBack(ctx, key, body, with)
 }
 
-// readBack compares an object that was just written, and whose checksum the store did not confirm,
-// with what was sent. Damaged content is removed, so that no rerun adopts it (ErrUnavailable). What
-// another writer stored there meanwhile is ErrConflict.
+// readBack reads an object that was just written and compares it with what was sent, since the
+// store did not confirm its checksum. Damaged content is removed, so that no rerun adopts it
+// (ErrUnavailable). What another writer stored there meanwhile is ErrConflict.
 func (s *Store) readBack(ctx context.Context, key Key, body Body, with feature) error {
 	const op = "read back object"
 	if with&checksums != 0 {
@@ -261,7 +260,7 @@ func (s *Store) checkEncryption(op string, key Key, got types.ServerSideEncrypti
 	return nil
 }
 
-// metadata is an object's user metadata with its digest, if that is to be kept.
+// metadata is an object's user metadata and its digest; an empty digest is left out.
 func metadata(meta map[string]string, digest string) map[string]string {
 	if digest == "" {
 		return meta
@@ -274,8 +273,8 @@ func metadata(meta map[string]string, digest string) map[string]string {
 	return out
 }
 
-// adopt describes what is stored at a key, with its digest. An object without a right seal it
-// removes, by version.
+// adopt describes what is stored at a key, with its digest. It removes an object without a right
+// seal, by version.
 func (s *Store) adopt(ctx context.Context, key Key) (Object, error) {
 	object, err := s.Describe(ctx, key)
 	if errors.Is(err, ErrUnsealed) {

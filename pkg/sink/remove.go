@@ -156,7 +156,7 @@ func (s *Store) current(ctx context.Context, prefix Key) iter.Seq2[version, erro
 // What is known of a bucket's versions.
 const (
 	versionsUnknown int32 = iota
-	versionsNone          // plain deletes remove; a store that makes delete markers all the same says so in its answer
+	versionsNone          // plain deletes remove; the answer to one shows if the store made a delete marker nevertheless
 	versionsKept
 )
 
@@ -173,7 +173,7 @@ func (s *Store) keepsVersions(ctx context.Context) (bool, error) {
 		kept = versionsKept
 	case err == nil, notSupported(err):
 	case hasStatus(err, http.StatusForbidden):
-		// We may not ask. If we may list versions, there may be some to remove.
+		// The service has no right to ask. If it may list versions, there may be some to remove.
 		_, err := s.api.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: &s.o.Bucket, MaxKeys: aws.Int32(1)}, checksumsAsHeaders)
 		if err == nil {
 			kept = versionsKept
@@ -323,8 +323,8 @@ func (s *Store) removeEach(ctx context.Context, ids []types.ObjectIdentifier, ma
 }
 
 // abortAll aborts the unfinished multipart uploads below a prefix: those of processes that died.
-// While there may be more, it lists from the start again, as when objects are removed. Where the
-// store does not list uploads, none is begun.
+// While there may be more, it lists from the start again, as removeListed does. In a store that
+// does not list uploads there is nothing to abort: none is begun there.
 func (s *Store) abortAll(ctx context.Context, prefix Key) error {
 	for last := ""; ; {
 		page, err := s.uploadsPage(ctx, prefix)

@@ -22,8 +22,8 @@ type StoreOptions struct {
 	Wait           func(ctx context.Context, d time.Duration) error // pauses between own retries; nil: a timer
 }
 
-// Store is one bucket of an S3-compatible store, as everybody has it or as one command does (see
-// Sealed). It is safe for use by several goroutines.
+// Store is one bucket of an S3-compatible store: all of its objects, or only those that one command
+// sealed (see Sealed). It is safe for use by several goroutines.
 type Store struct {
 	api *s3.Client
 	o   StoreOptions

@@ -12,8 +12,8 @@ import (
 // key>:<salt>.<hex>". One without it is "<salt>.<hex>", of the salt and the data.
 const keyedDigest = "hmac-sha256:"
 
-// DigestKeys are the keys for digests of commands that have metadata values: a digest that anybody
-// can make tells whether a guessed value is right. Digests are made under the first key, and
+// DigestKeys are the keys for digests of commands that have metadata values: a digest that needs no
+// key would let every reader test a guessed value. Digests are made under the first key, and
 // compared under all of them.
 type DigestKeys []DigestKey
 

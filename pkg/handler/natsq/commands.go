@@ -102,7 +102,7 @@ func (q *Queue) commandAndStream(ctx context.Context, stream string, seq uint64,
 }
 
 // Queued reports whether the message with this sequence is in the command stream with this
-// identity. It does not read the message, so whoever may not read the commands of others may ask.
+// identity. It does not read the message, so a user who has no right to read commands may ask.
 func (q *Queue) Queued(ctx context.Context, stream string, seq uint64) (bool, error) {
 	queued, err := q.api.Holds(ctx, q.names.Commands, stream, seq)
 	if err != nil {

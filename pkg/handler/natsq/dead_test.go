@@ -69,7 +69,7 @@ func TestDeadLettersComeBack(t *testing.T) {
 // nothing is said to be unavailable meanwhile.
 func TestLettersOfOneID(t *testing.T) {
 	var log bytes.Buffer
-	w := newWorld(t, func(o *Options) { o.Log = zerolog.New(&log) })
+	w := newWorld(t, func(o *Options) { o.Log = zerolog.New(&log).Level(zerolog.WarnLevel) })
 	for n := range 20 {
 		d := contract.DeadLetter{ID: fmt.Sprintf("seq-%d", n+1), Action: contract.ActionExport, Message: contract.Message{Seq: uint64(n + 1), Header: map[string][]string{"Nats-Msg-Id": {"one"}}}, Error: contract.Error{Code: contract.CodeInvalidCommand}}
 		ok(t, w.q.PublishDead(w.ctx, d))

@@ -53,8 +53,7 @@ var (
 
 const declarationFile = "bagit.txt"
 
-// readDeclaration reads bagit.txt, which is UTF-8 without a byte-order mark in every bag: two
-// lines.
+// readDeclaration reads bagit.txt: two lines, in every bag UTF-8 without a byte-order mark.
 func (c *checker) readDeclaration(ctx context.Context) error {
 	b, err := c.small(ctx, declarationFile)
 	if b == nil || err != nil {

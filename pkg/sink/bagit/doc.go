@@ -2,10 +2,11 @@
 // its drafts 0.93 to 0.97. Such a bag proves nothing about Custom Vision: it holds what its
 // manifests list.
 //
-// The maker of a bag may be hostile, as in package verify, whose [verify.Source] it reads: a path
-// of a manifest or of fetch.txt is only compared with what the source lists, never opened; nothing
-// is fetched; and memory is about 60 bytes for each file of the payload and 17 for each of its
-// manifests.
+// The package reads a [verify.Source], and the maker of the bag may be hostile. A path of a
+// manifest or of fetch.txt is only compared with what the source lists, never opened. Nothing is
+// fetched. Memory is about 60 bytes for each file of the payload and 17 for each of its manifests.
+//
+// Which file does what:
 //
 //   - bagit.go: the order of the checks; declaration.go: bagit.txt, and the encoding of tag files
 //   - manifests.go: manifests, fetch.txt, and which files they mean; info.go: bag-info.txt

@@ -108,8 +108,8 @@ func (c *checker) markListed(m *manifest, at int, name string, sum digest) {
 	}
 }
 
-// cutLine takes a line of a manifest apart: digest in hex of any case, blanks, path. What md5sum
-// and its like put before a path, an asterisk, is no part of it.
+// cutLine takes a line of a manifest apart: digest in hex of any case, blanks, path. The asterisk
+// that md5sum and its like put before a path is no part of it.
 func (c *checker) cutLine(file, algorithm string, n int, line string) (sum digest, name string, ok bool) {
 	if line == "" {
 		return sum, "", false

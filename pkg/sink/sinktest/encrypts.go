@@ -12,7 +12,7 @@ const (
 	kmsHeader = "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"
 )
 
-// Encryption makes of a server, which does not encrypt, a store that says it does.
+// Encryption is a transport to a server, which does not encrypt, that has its answers say it does.
 type Encryption struct {
 	next      http.RoundTripper
 	kind, key string
@@ -21,8 +21,8 @@ type Encryption struct {
 	asked []string
 }
 
-// Encrypts is a transport to the server whose answers say that objects are encrypted so, with the
-// key of an ARN; with nothing where they are empty.
+// Encrypts is a transport to the server whose answers say that objects are encrypted in this way,
+// with the key that has this ARN. What is empty they do not say.
 func (s *Server) Encrypts(kind, key string) *Encryption {
 	return &Encryption{next: s.transport, kind: kind, key: key}
 }

@@ -25,7 +25,7 @@ import (
 // changes.
 type Quirk string
 
-// Quirks of a Gateway.
+// Quirks of a Gateway that changes answers.
 const (
 	NoLengthOnGet  Quirk = "no length on GET"  // of an object's content: it comes in chunks
 	NoLengthOnHead Quirk = "no length on HEAD" // of an object
@@ -37,6 +37,11 @@ const (
 	NoTruncated    Quirk = "no IsTruncated in listings"
 	NoMarkers      Quirk = "no place where a listing goes on"
 	EndsByClosing  Quirk = "ends by closing" // with NoLengthOnGet: no chunks either, the end of the connection is the end of the content
+
+	NoConfirmations  Quirk = "no checksums in answers to writes"          // stores that ignore checksum headers
+	ZeroLengthOnHead Quirk = "says 0 bytes on HEAD"                       // gateways
+	ExactUploadLists Quirk = "lists unfinished uploads by whole key only" // MinIO
+	NoEmptyLists     Quirk = "NoSuchUpload where there is no upload"      // rclone serve s3
 )
 
 // checksumHeader is the SHA-256 of an object in requests and answers.
@@ -96,8 +101,8 @@ func (s *Server) Gateway(t TB, quirks ...Quirk) *Gateway {
 	g.Faults = NewFaults(g.next)
 	g.server = &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = to.Scheme, to.Host, r.In.Host
-		}, // the host is signed
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = to.Scheme, to.Host, r.In.Host // the host is signed
+		},
 		Transport:      gate{g, g.Faults},
 		ModifyResponse: g.change,
 		FlushInterval:  -1,
@@ -145,15 +150,17 @@ func (g *Gateway) has(q Quirk) bool {
 	return true
 }
 
-// What quirks take out of listings.
+// Elements of listings that quirks take out.
 var (
+	uploadElement    = regexp.MustCompile(`(?s)<Upload>.*?</Upload>`)
+	keyElement       = regexp.MustCompile(`<Key>([^<]*)</Key>`)
 	sizeElement      = regexp.MustCompile(`<Size>[^<]*</Size>`)
 	etagElement      = regexp.MustCompile(`<ETag>[^<]*</ETag>`)
 	truncatedElement = regexp.MustCompile(`<IsTruncated>[^<]*</IsTruncated>`)
 	markerElement    = regexp.MustCompile(`<Next[A-Za-z]+>[^<]*</Next[A-Za-z]+>`)
 )
 
-// change makes of an answer what the quirks leave of it.
+// change changes an answer as the quirks say.
 func (g *Gateway) change(resp *http.Response) error {
 	op, _, _, err := identify(resp.Request)
 	if err != nil {
@@ -174,6 +181,7 @@ func (g *Gateway) change(resp *http.Response) error {
 	return nil
 }
 
+// changeObject changes the answer to a GetObject or HeadObject.
 func (g *Gateway) changeObject(resp *http.Response, op string) {
 	if op == "GetObject" && g.has(NoLengthOnGet) || op == "HeadObject" && g.has(NoLengthOnHead) {
 		resp.Header.Del("Content-Length")
@@ -203,6 +211,7 @@ func (g *Gateway) changeObject(resp *http.Response, op string) {
 	}
 }
 
+// changeListing changes a listing.
 func (g *Gateway) changeListing(resp *http.Response, op string) error {
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
@@ -225,4 +234,14 @@ func (g *Gateway) changeListing(resp *http.Response, op string) error {
 	resp.ContentLength = int64(len(b))
 	resp.Header.Set("Content-Length", strconv.Itoa(len(b)))
 	return nil
+}
+
+// onlyKey leaves the uploads of one key in a listing.
+func onlyKey(listing []byte, key string) []byte {
+	return uploadElement.ReplaceAllFunc(listing, func(upload []byte) []byte {
+		if m := keyElement.FindSubmatch(upload); m != nil && string(m[1]) == key {
+			return upload
+		}
+		return nil
+	})
 }

@@ -3,12 +3,11 @@ package sinktest
 import (
 	"io"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 )
 
-// Quirks of a Gateway that refuses what the store that it stands for does not know, or changes it.
+// Quirks of a Gateway that refuses or changes requests, with the stores that do so.
 const (
 	RefusesChecksums  Quirk = "refuses checksum headers"                   // Backblaze B2
 	RefusesConditions Quirk = "refuses If-None-Match: 501"                 // Alibaba OSS
@@ -18,11 +17,7 @@ const (
 	ChangesEncoding   Quirk = "changes Accept-Encoding on its way"         // Google Cloud Storage
 	RefusesUploads    Quirk = "refuses multipart uploads: 501"             // small servers
 	NoUploadLists     Quirk = "refuses ListMultipartUploads: NoSuchUpload" // older servers on gofakes3
-	NoEmptyLists      Quirk = "NoSuchUpload where there is no upload"      // rclone serve s3
 	RefusesLists      Quirk = "refuses ListMultipartUploads: 501"          // gateways
-	ExactUploadLists  Quirk = "lists unfinished uploads by whole key only" // MinIO
-	ZeroLengthOnHead  Quirk = "says 0 bytes on HEAD"                       // gateways
-	NoConfirmations   Quirk = "no checksums in answers to writes"          // stores that ignore checksum headers
 )
 
 // refusing is how a quirk refuses requests.
@@ -44,7 +39,7 @@ var refusals = []refusing{
 	{RefusesLists, http.StatusNotImplemented, "NotImplemented", operation("ListMultipartUploads")},
 }
 
-// hasChecksum reports whether a request has, or asks for, one of S3's own checksums.
+// hasChecksum reports whether a request sends one of S3's own checksums, or asks for one.
 func hasChecksum(h http.Header) bool {
 	for name := range h {
 		if name = strings.ToLower(name); strings.HasPrefix(name, "x-amz-checksum-") || name == "x-amz-sdk-checksum-algorithm" {
@@ -54,15 +49,17 @@ func hasChecksum(h http.Header) bool {
 	return false
 }
 
+// conditionalWrite reports whether a request is a write with If-None-Match.
 func conditionalWrite(_ string, req *http.Request) bool {
 	return req.Header.Get("If-None-Match") != "" && (req.Method == http.MethodPut || req.Method == http.MethodPost)
 }
 
+// operation makes a test for requests of the named operations.
 func operation(names ...string) func(string, *http.Request) bool {
 	return func(op string, _ *http.Request) bool { return slices.Contains(names, op) }
 }
 
-// gate refuses the requests that the quirks of a gateway refuse, before they get to the server.
+// gate stands before the server and refuses or changes requests as the quirks of a gateway say.
 type gate struct {
 	g    *Gateway
 	next http.RoundTripper
@@ -88,19 +85,4 @@ func (t gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		req.Header.Set("Accept-Encoding", strings.TrimPrefix(req.Header.Get("Accept-Encoding")+",gzip(gfe)", ","))
 	}
 	return t.next.RoundTrip(req)
-}
-
-var (
-	uploadElement = regexp.MustCompile(`(?s)<Upload>.*?</Upload>`)
-	keyElement    = regexp.MustCompile(`<Key>([^<]*)</Key>`)
-)
-
-// onlyKey leaves the uploads of one key in a listing.
-func onlyKey(listing []byte, key string) []byte {
-	return uploadElement.ReplaceAllFunc(listing, func(upload []byte) []byte {
-		if m := keyElement.FindSubmatch(upload); m != nil && string(m[1]) == key {
-			return upload
-		}
-		return nil
-	})
 }

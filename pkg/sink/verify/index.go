@@ -73,6 +73,7 @@ func (v *verifier) list(ctx context.Context) error {
 	if v.unknown > 0 {
 		v.counted = slices.Repeat([]int64{-1}, len(v.payload))
 	}
+	v.report.Signature = Unsigned
 	if _, ok := v.tagFiles[sink.SignatureFile]; ok {
 		v.report.Signature = Unchecked
 	}

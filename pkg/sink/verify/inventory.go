@@ -134,7 +134,7 @@ func (inv *inventory) project(s *stream) error {
 	return nil
 }
 
-// read reads one category. another is called for what it lists that is no image or prediction.
+// read reads one category. It calls another for each thing listed that is no image or prediction.
 func (c *category) read(s *stream, of string, another func() error) error {
 	err := s.object(func(name string) error {
 		switch name {

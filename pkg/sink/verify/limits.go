@@ -15,9 +15,9 @@ const (
 	maxListed    = 1_000_000 // iterations and models of an inventory that are listed one by one
 	maxLines     = 64 << 30  // bytes of a file that is read line by line
 
-	// A text of small values is many times as much in memory.
-	maxValues    = maxDocument / 4 // JSON values of a text, and ends of objects and lists
-	objectValues = 8               // what an object counts besides
+	// A text of many small values takes many times its length in memory.
+	maxValues    = maxDocument / 4 // JSON values of a text; ends of objects and lists count too
+	objectValues = 8               // how many values an object counts as, besides its own
 
 	// What a command can name.
 	maxScopeWords = 100 // projects, and objects of metadata; there are fewer categories

@@ -21,8 +21,8 @@ const maxFound = 100_000
 // Place is what a place holds.
 type Place struct {
 	Bags   []Located // in the order of their roots
-	Loose  int       // files of none of them, but for working objects
-	Sample string    // one of those
+	Loose  int       // how many files are in none of them, working objects not counted
+	Sample string    // one of these files
 }
 
 // Located is a bag in a place.
@@ -31,9 +31,9 @@ type Located struct {
 	Source Source
 }
 
-// Look finds the bags of a place: the place itself, if any file of a bag is right there, else every
-// folder below it that has one. It does not look for bags within bags. A place without any file of
-// a bag is taken for one, of which everything is missing.
+// Look finds the bags of a place: the place itself, if a file that only bags have is right there,
+// else every folder below it that has such a file. It does not look for bags within bags. A place
+// without such a file counts as one bag, of which everything is missing.
 func Look(ctx context.Context, src Source) (Place, error) {
 	roots := map[string]struct{}{}
 	for file, err := range src.List(ctx) {
@@ -74,7 +74,7 @@ func Look(ctx context.Context, src Source) (Place, error) {
 	return p, nil
 }
 
-// rootOf is the root of the bag that a file shows to be there.
+// rootOf is the root of the bag that has the file, if it is one that only bags have.
 func rootOf(name string) (root string, ok bool) {
 	dir, base := path.Split(name)
 	switch {
@@ -88,7 +88,7 @@ func rootOf(name string) (root string, ok bool) {
 	return "", false
 }
 
-// enclosing is the outermost root that a name lies in, the name's own but for the end left out.
+// enclosing is the outermost root that a name lies in. A root does not lie in itself.
 func enclosing(roots map[string]struct{}, name string) (root string, ok bool) {
 	for i := range len(name) - 1 {
 		if name[i] != '/' {
@@ -143,8 +143,8 @@ func (p part) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	return p.whole.Open(ctx, p.root+name)
 }
 
-// Foreign reports whether there are files of a bag, and none that only this program makes. What
-// cannot be read counts as one of this program's.
+// Foreign reports whether another tool made the bag: it has files that only bags have, and none
+// that only this program makes. It is false if a file cannot be read.
 func Foreign(ctx context.Context, src Source) bool {
 	for _, name := range []sink.Path{sink.ReceiptFile, sink.ExportFile, sink.DeletionFile, sink.RequestFile, sink.FailureFile, sink.SignatureFile} {
 		body, err := src.Open(ctx, string(name))

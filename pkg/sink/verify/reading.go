@@ -25,7 +25,7 @@ type file struct {
 	hash hash.Hash
 	n    int64
 	size int64          // as listed, -1: unknown
-	most int64          // how large it may be: no more is read
+	most int64          // bytes that it may have: no more are read
 	scan *links.Scanner // nil: not text, or looked at otherwise
 	err  error          // of reading, which decoders mix with their own
 }
@@ -60,7 +60,7 @@ func (v *verifier) open(ctx context.Context, name sink.Path) (*file, error) {
 	return f, nil
 }
 
-// huge reports whether a file is larger than any of its kind: it is not read, or no further.
+// huge reports whether a file is larger than any of its kind may be. It is not read, or no further.
 func (f *file) huge() bool { return max(f.size, f.n) > f.most }
 
 // Read implements io.Reader. A file that grew is read one byte further than it was long.
@@ -145,8 +145,8 @@ func isText(name sink.Path) bool {
 	return false
 }
 
-// all reads a file into memory; it gives nil when that is too large, or cannot be read, which
-// finish tells.
+// all reads a file into memory. It gives nil when the file is too large or cannot be read; finish
+// reports that.
 func (f *file) all() []byte {
 	b, err := io.ReadAll(f.r)
 	if err != nil || f.huge() {
@@ -243,7 +243,7 @@ func (v *verifier) readFile(ctx context.Context, j job) error {
 func (v *verifier) content(f *file, p place) {
 	switch {
 	case f.huge():
-		return // finish tells it
+		return // finish reports it
 	case p.documents():
 		v.readDocument(f, p)
 	case p.records():

@@ -125,7 +125,7 @@ func (v *verifier) checkReceipt(b []byte) {
 	v.checkCommandKeys(r, bad)
 }
 
-// checkCommandKeys checks who signed and approved the command, as the receipt says it.
+// checkCommandKeys checks the public keys of the command's signer and approver in the receipt.
 func (v *verifier) checkCommandKeys(r *Receipt, bad func(format string, args ...any)) {
 	says := v.receipt.Predicate.Command
 	for _, by := range []struct {
@@ -148,8 +148,8 @@ func (v *verifier) checkCommandKeys(r *Receipt, bad func(format string, args ...
 	}
 }
 
-// sortScope sorts the ids that the scope names, which are looked for again and again. A scope that
-// names more than a command can is none.
+// sortScope sorts the ids that the scope names, for the searches to come. A scope that names more
+// than a command can is emptied.
 func (v *verifier) sortScope(bad func(format string, args ...any)) {
 	s := &v.scope
 	if len(s.Categories) > maxScopeWords || len(s.ImageMetadata) > maxScopeWords {

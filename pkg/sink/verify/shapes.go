@@ -156,7 +156,7 @@ func (s shape) limit() int64 {
 	case manifest, ledgerFile, imagesFile, predictionsFile, deletedFile, iterationImages, performancesFile:
 		return maxLines
 	}
-	return maxDocument // also what no bag has
+	return maxDocument // also for names that no bag has
 }
 
 // allowed reports whether the bags of a kind have such a file.

@@ -9,9 +9,9 @@ import (
 )
 
 // readSignature checks the receipt's signature with the keys that were given. Without keys it
-// checks that of a receipt that says it is signed as far as that can be done: that it is of this
-// receipt, and of the key and with the time stamp that the receipt names. What another party put
-// beside a receipt that is not signed is not read then.
+// checks only the signature of a receipt that says it is signed: that it is of this receipt, and
+// has the key and the time stamp that the receipt names. It then does not read a signature that
+// another party put beside an unsigned receipt.
 func (v *verifier) readSignature(ctx context.Context) error {
 	bad := func(format string, args ...any) { v.problem(sink.SignatureFile, format, args...) }
 	_, there := v.tagFiles[sink.SignatureFile]
@@ -56,7 +56,7 @@ func (v *verifier) readSignature(ctx context.Context) error {
 	return nil
 }
 
-// wrong says of a signature that it is not what it has to be. Without keys it is not checked.
+// wrong records that the signature is wrong. Without keys it stays unchecked.
 func (v *verifier) wrong() {
 	if len(v.o.Keys) > 0 {
 		v.report.Signature = Wrong

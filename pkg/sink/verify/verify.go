@@ -30,8 +30,9 @@ type Signature string
 
 // What is known of a signature.
 const (
+	Unknown   Signature = "unknown"   // the files could not be listed
 	Unsigned  Signature = "none"      // there is none
-	Unchecked Signature = "unchecked" // there is one, and it was not held against a key
+	Unchecked Signature = "unchecked" // there is one, and it was not checked with a key
 	Signed    Signature = "signed"    // one of the keys made it: Report.Signer
 	Wrong     Signature = "wrong"     // none of the keys made it, or not of this receipt
 )
@@ -52,8 +53,8 @@ type Progress struct {
 type Options struct {
 	MaxProblems int              // how many problems are listed, 0: 100
 	Readers     int              // files read at once, 0: 8
-	Progress    func(Progress)   // hears of every file that was read, if it is set; one call at a time
-	Keys        []*signature.Key // of which one must have signed the receipt; none: signatures are not checked
+	Progress    func(Progress)   // if set, called after every file that was read; one call at a time
+	Keys        []*signature.Key // one of them must have signed the receipt; none: signatures are not checked
 }
 
 // Report is what Bag found. Every text in it is a word of a closed set, an id, a digest or
@@ -71,7 +72,7 @@ type Report struct {
 	TimeStamp     *signature.TimeStamp // of the signature, as it says itself: its authority is not checked; nil: none
 	Ledger        sink.LedgerSummary
 	Failure       *Failure // of a delete that failed
-	Plain         *Plain   // of a bag that was checked as one of another tool; nil: it was not
+	Plain         *Plain   // of a bag that another tool made; nil: this program made it
 }
 
 // Plain is what a report tells of a bag that this program did not make, and of which only the rules
@@ -80,7 +81,7 @@ type Plain struct {
 	Version    string    `json:"version"`           // of BagIt
 	Encoding   string    `json:"encoding"`          // of its tag files
 	Algorithms []string  `json:"algorithms"`        // of its payload manifests, sorted
-	Notes      []Problem `json:"notes,omitempty"`   // what is unusual, and wrong by no rule of its version
+	Notes      []Problem `json:"notes,omitempty"`   // what is unusual, but breaks no rule of its version
 	Missing    int       `json:"missing,omitempty"` // files that have yet to be fetched
 }
 
@@ -106,8 +107,8 @@ type Receipt struct {
 	URI        string // where the bag was made; as the bag has it
 	Reference  string // the requester's own; as the bag has it
 	Exceptions int64
-	Signer     string                 // NKey public key by which the command was signed, as the receipt says; empty: not demanded
-	Approver   string                 // and approved
+	Signer     string                 // NKey public key of the command's signer, as the receipt says; empty: not demanded
+	Approver   string                 // the same of its approver
 	Retention  *sink.ReceiptRetention // as the receipt says; nil: none
 }
 
@@ -118,9 +119,8 @@ type Failure struct {
 	Message   string `json:"message"` // as the evidence has it
 }
 
-// Bag reads a stored bag whole and checks everything that can be checked: its signature if keys are
-// given, and that none is missing then. A bag without its receipt is not committed, which is a
-// failure.
+// Bag reads a stored bag whole and checks everything that can be checked. If keys are given, a bag
+// without a signature fails. A bag without its receipt is not committed, and fails too.
 //
 // The error is not nil exactly when the result is Inconclusive; it names what could not be read.
 func Bag(ctx context.Context, src Source, o Options) (Report, error) {
@@ -142,7 +142,7 @@ func check(ctx context.Context, src Source, o Options, unopened bool) (Report, e
 		o.Readers = 8
 	}
 	v := &verifier{src: src, o: o, unopened: unopened, tagFiles: map[sink.Path]int64{}, projects: map[uuid.UUID]*project{}, perFile: map[sink.Path]int{}, deleted: map[uuid.UUID]*deletedProject{}}
-	v.report.Signature = Unsigned
+	v.report.Signature = Unknown
 	err := v.run(ctx)
 	r := &v.report
 	slices.SortFunc(r.Problems, func(a, b Problem) int {

@@ -12,12 +12,12 @@ import (
 	"strings"
 )
 
-// maxDirectory bounds the directory of a zip archive, which is held in memory several times as
-// large: two million files of usual names. In bytes.
+// maxDirectory bounds the directory of a zip archive, in bytes: that of two million files of usual
+// names. In memory it takes several times as much.
 const maxDirectory = 256 << 20
 
-// DamagedError says that an archive, or a file in it, cannot be unpacked as it should be. It is a
-// finding: what was packed is not there whole.
+// DamagedError means that an archive, or a file in it, is damaged and cannot be unpacked whole. It
+// is a finding about the bag.
 type DamagedError struct{ Err error }
 
 // Error says what the archive's reader found.
@@ -26,16 +26,16 @@ func (e *DamagedError) Error() string { return "the archive is damaged: " + e.Er
 // Unwrap gives what the archive's reader found.
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// Zip is what a zip archive on disk holds. Files are read from there, each as a stream.
+// Zip is a zip archive on disk, as a Source. Each file is read from there as a stream.
 type Zip struct {
 	file   *os.File
 	files  []*zip.File          // in the archive's order, without folders
 	byName map[string]*zip.File // the first of each name
 }
 
-// OpenZip opens an archive. It gives a DamagedError for a file that is none, is cut short, has a
-// directory of more than 256 MiB, or whose files lie over each other, as those of bombs do. So what
-// is unpacked is at most about a thousand times as long as the archive.
+// OpenZip opens an archive. It gives a DamagedError for a file that is no archive, is cut short,
+// has a directory of more than 256 MiB, or holds files that overlap, as those of zip bombs do. So
+// the unpacked files are at most about a thousand times as long as the archive.
 func OpenZip(path string) (*Zip, error) { return openZip(path, maxDirectory) }
 
 func openZip(path string, directory int64) (*Zip, error) {
@@ -53,7 +53,7 @@ func openZip(path string, directory int64) (*Zip, error) {
 // Close closes the archive.
 func (z *Zip) Close() error { return z.file.Close() }
 
-// read reads the directory, of at most so many bytes.
+// read reads the archive's directory, which may have at most so many bytes.
 func (z *Zip) read(most int64) error {
 	info, err := z.file.Stat()
 	if err != nil {
@@ -73,7 +73,7 @@ func (z *Zip) read(most int64) error {
 		const header = 30 // of each file, at least
 		packed += entry.CompressedSize64 + header + uint64(len(entry.Name))
 		if packed > uint64(info.Size()) || entry.CompressedSize64 > uint64(info.Size()) {
-			return &DamagedError{errors.New("its files lie over each other, or it is not whole")}
+			return &DamagedError{errors.New("its files overlap, or it is not whole")}
 		}
 		if strings.HasSuffix(entry.Name, "/") && entry.UncompressedSize64 == 0 {
 			continue
@@ -86,7 +86,7 @@ func (z *Zip) read(most int64) error {
 	return nil
 }
 
-// budgeted reads from an archive, at most so many bytes until unbounded is set.
+// budgeted reads from an archive: at most left bytes, or any number once unbounded is set.
 type budgeted struct {
 	r         io.ReaderAt
 	left      int64
@@ -119,7 +119,7 @@ func (z *Zip) List(ctx context.Context) iter.Seq2[File, error] {
 	}
 }
 
-// encrypted is the flag of a file that takes a password.
+// encrypted is the flag of a file that needs a password.
 const encrypted = 1
 
 // Open implements Source.
@@ -144,7 +144,7 @@ func (z *Zip) Open(_ context.Context, name string) (io.ReadCloser, error) {
 	return unpacking{body}, nil
 }
 
-// unpacking tells errors of what is packed from those of the disk.
+// unpacking tells errors of the archive from those of the disk.
 type unpacking struct{ io.ReadCloser }
 
 func (u unpacking) Read(p []byte) (int, error) {
@@ -155,8 +155,8 @@ func (u unpacking) Read(p []byte) (int, error) {
 	return n, err //nolint:wrapcheck // the caller names the file
 }
 
-// unpackError makes a DamagedError of an error, unless the disk failed, or the archive is of a kind
-// that cannot be read here.
+// unpackError makes a DamagedError of an error, unless the disk failed, or the file is compressed
+// in a way that this program does not know.
 func unpackError(err error) error {
 	var disk *fs.PathError
 	if err == nil || errors.As(err, &disk) || errors.Is(err, zip.ErrAlgorithm) {

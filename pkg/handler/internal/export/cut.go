@@ -36,7 +36,7 @@ type exportCut struct {
 	Ledger     ledger.Ref      `json:"ledger"`
 	Projects   []cutProject    `json:"projects"`
 	Request    json.RawMessage `json:"request"`
-	Signed     bool            `json:"signed,omitempty"` // the receipt is
+	Signed     bool            `json:"signed,omitempty"` // the receipt will be
 }
 
 // FormatVersion implements unit.Versioned.
@@ -103,27 +103,27 @@ func (r *results) cut(ctx context.Context) (exportCut, error) {
 		return c, err
 	})
 	if err == nil && !mine {
-		err = r.uncut(c)
+		err = r.checkCut(c)
 	}
 	return c, err
 }
 
-// uncut fails where a result is not the one that an earlier attempt cut: a bag of both would hold
-// two readings.
-func (r *results) uncut(c exportCut) error {
+// checkCut fails if a result is not the one that an earlier attempt cut: the bag would mix two
+// readings.
+func (r *results) checkCut(c exportCut) error {
 	if len(c.Results) != len(r.rounds.units) {
-		return fmt.Errorf("%s is of %d units, and there are %d: %w", cutName, len(c.Results), len(r.rounds.units), errUncut)
+		return fmt.Errorf("%s is of %d units, and there are %d: %w", cutName, len(c.Results), len(r.rounds.units), errChangedAfterCut)
 	}
 	for n, ref := range c.Results {
 		if ref.N != n || ref.SHA256 != r.digests[n] {
-			return fmt.Errorf("the result of unit %d is not the one in %s: %w", n, cutName, errUncut)
+			return fmt.Errorf("the result of unit %d is not the one in %s: %w", n, cutName, errChangedAfterCut)
 		}
 	}
 	return nil
 }
 
-// errUncut says what becomes of an export whose results changed after they were cut.
-var errUncut = &contract.Error{Code: contract.CodeInternal, Message: "a result was removed or replaced after the export was cut: what is stored of it is of two readings"}
+// errChangedAfterCut ends an export whose results changed after they were cut.
+var errChangedAfterCut = &contract.Error{Code: contract.CodeInternal, Message: "a result was removed or replaced after the export was cut: what is stored of it is of two readings"}
 
 // finished is when the export is finished: now, or when it was started if this clock is behind that
 // of an earlier holder.

@@ -34,10 +34,10 @@ type results struct {
 	probe   int            // the unit that an earlier attempt waited for: it goes alone; -1 for none
 
 	asked    string // names this attempt in what units wait for
-	requeued bool   // units that an earlier attempt queued were taken out of the queue
+	requeued bool   // the units that an earlier attempt queued were taken out of the queue
 }
 
-// left is what units left in storage.
+// left is what units left in storage, by the names of objects.
 type left struct {
 	done    numbers // results
 	waits   numbers // units that met the operator's problem when this attempt asked for them
@@ -50,8 +50,8 @@ type wait struct {
 	asked string
 }
 
-// maxEarlier bounds what is read of what units waited for in earlier attempts: no more units are at
-// work at a time, and any name may be in the bucket.
+// maxEarlier bounds how many objects of earlier attempts are read. No more units are at work at a
+// time, but a writer to the bucket can add any number of such names.
 const maxEarlier = 1000
 
 // read queues the units and collects their results, round by round.
@@ -142,8 +142,7 @@ func (r *results) wait(ctx context.Context, w contract.Waiting) error {
 	return &action.WaitError{Waiting: w}
 }
 
-// stored is which results exist, and which units met the operator's problem, by the names in the
-// bucket.
+// stored lists what units left in storage.
 func (r *results) stored(ctx context.Context) (left, error) {
 	var l left
 	for o, err := range r.x.Bags.Work.List(ctx, r.x.Bags.WorkKey("units/")) {
@@ -331,8 +330,9 @@ func (o *openUnits) lookAgain(ctx context.Context) error {
 	return o.r.x.Ledger.Flush(ctx)
 }
 
-// requeue takes the units that an earlier attempt queued out of the queue, once, where one of them
-// waits for the operator: only that attempt hears of it. They are queued again by this one.
+// requeue takes the units that an earlier attempt queued out of the queue, if one of them waits for
+// the operator: a unit tells only the attempt that queued it. This attempt queues them again.
+// requeue does so once.
 func (o *openUnits) requeue(ctx context.Context, earlier []wait) error {
 	if o.r.requeued || !slices.ContainsFunc(earlier, func(w wait) bool { return o.todo[w.n] }) {
 		return nil
@@ -388,8 +388,8 @@ func (r *results) records(ctx context.Context, n int) iter.Seq2[unit.Record, err
 	return unit.ReadRecords(ctx, r.x.Bags.Work, r.x.Bags.Layout, r.rounds.units[n])
 }
 
-// failed reports whether a key is that of what a failed attempt of a unit of this export left.
-// Others are not looked into, however many there are.
+// failed reports whether a key is that of an AttemptError of this export's units. Other objects are
+// not read, however many there are.
 func (r *results) failed(key sink.Key) bool {
 	var n, k int
 	_, err := fmt.Sscanf(path.Base(string(key)), "%d.err-%d", &n, &k)

@@ -25,14 +25,21 @@ const MaxObject = 256 << 20
 // that of an image, whose JSON has 4 MiB at most.
 const MaxLine = 8 << 20
 
-// Names of working objects.
-func ResultName(n int) string  { return fmt.Sprintf("units/%06d.jsonl", n) }
+// ResultName is the working object of the result of unit n.
+func ResultName(n int) string { return fmt.Sprintf("units/%06d.jsonl", n) }
+
+// ReadingName is the working object of what unit n read from the service.
 func ReadingName(n int) string { return fmt.Sprintf("units/%06d.list", n) }
-func TryName(n, k int) string  { return fmt.Sprintf("units/%06d.try-%d", n, k) }
-func WaitName(n int, asked string) string {
-	return fmt.Sprintf("units/%06d.wait-%s", n, asked)
-}
+
+// TryName is the working object that marks attempt k of unit n.
+func TryName(n, k int) string { return fmt.Sprintf("units/%06d.try-%d", n, k) }
+
+// ErrorName is the working object of an AttemptError: what the failed attempt k of unit n left.
 func ErrorName(n, k int) string { return fmt.Sprintf("units/%06d.err-%d", n, k) }
+
+// WaitName is the working object of a Wait: what unit n waits for, told to the attempt of the
+// coordinator that asked for the unit.
+func WaitName(n int, asked string) string { return fmt.Sprintf("units/%06d.wait-%s", n, asked) }
 
 // AttemptError is what a failed attempt of a unit leaves behind: its calls go into the ledger all
 // the same.
@@ -54,8 +61,8 @@ type Wait struct {
 	Calls  []ledger.Call `json:"calls,omitempty"` // for the ledger
 }
 
-// ReadWait is what a unit waits for that an attempt of the coordinator asked for; nil when it waits
-// for nothing.
+// ReadWait reads what unit n waits for, as told to the attempt of the coordinator that asked for
+// the unit; nil when it waits for nothing.
 func ReadWait(ctx context.Context, work *sink.Store, l sink.Layout, n int, asked string) (*Wait, error) {
 	name := WaitName(n, asked)
 	b, err := work.ReadAll(ctx, l.Work(name), MaxLine)

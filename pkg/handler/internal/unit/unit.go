@@ -264,14 +264,14 @@ func SealedBody(work *sink.Store, body []byte, seal string) (bool, error) {
 	return err == nil && work.SealedText(kindOfSeal, identity, seal), err
 }
 
-// NewAsked names an attempt of a coordinator.
+// NewAsked makes a name for an attempt of a coordinator; see Unit.Asked.
 func NewAsked() string { return strings.ReplaceAll(uuid.NewString(), "-", "") }
 
-// check fails for numbers that no unit has: they are used as indices, and to reckon. So it does for
-// what names no attempt, since an object has that in its name.
+// check fails for numbers that no unit has, since they are used as indices and in sums, and for an
+// Asked that NewAsked did not make, since it becomes part of a key.
 func (u Unit) check() error {
 	if _, err := hex.DecodeString(u.Asked); err != nil || len(u.Asked) > 32 {
-		return errors.New("the attempt that asked for it has an odd name")
+		return errors.New("the name of the attempt that asked for it is not of at most 32 hex digits")
 	}
 	if u.N < 0 || u.N > cv.MaxCount || u.Skip < 0 || u.Skip > cv.MaxCount || u.Pass < 0 || u.Pass > cv.MaxCount {
 		return fmt.Errorf("n %d, skip %d or reading %d is out of bounds", u.N, u.Skip, u.Pass)

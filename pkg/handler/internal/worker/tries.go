@@ -6,16 +6,18 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 )
 
-// maxTries bounds of how many units a process remembers its attempts.
+// maxTries bounds the number of units whose attempts a process remembers.
 const maxTries = 10_000
 
-// tries is how many attempts of units this process made, beside the marks in storage: a writer to
-// the bucket can remove these, and a unit would be tried without end. The zero value is ready.
+// tries counts the attempts that this process made at units. The marks in storage count those of
+// all processes, but a writer to the bucket can remove them, and with the marks alone a unit could
+// then be tried without end. The zero value is ready.
 type tries struct {
 	mu sync.Mutex
 	n  map[triedUnit]int
 }
 
+// triedUnit identifies a unit, by its command's message.
 type triedUnit struct {
 	command string
 	stream  string
@@ -25,15 +27,15 @@ type triedUnit struct {
 
 func tried(u unit.Unit) triedUnit { return triedUnit{u.Command, string(u.Stream), u.Seq, u.N} }
 
-// of is how many attempts of a unit this process made that count.
+// of is how many attempts this process made at a unit, but for those that were taken back.
 func (t *tries) of(u unit.Unit) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.n[tried(u)]
 }
 
-// add counts an attempt, or takes one back. Beyond maxTries units all are forgotten, and the marks
-// alone count.
+// add counts an attempt (n is 1), or takes one back (-1). When there are maxTries units it forgets
+// all of them, and the marks alone count.
 func (t *tries) add(u unit.Unit, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -45,7 +47,7 @@ func (t *tries) add(u unit.Unit, n int) {
 	}
 }
 
-// forget is to be called when a unit is done.
+// forget drops the count of a unit that is done.
 func (t *tries) forget(u unit.Unit) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -37,7 +37,7 @@ type Options struct {
 	Inbox    string                     // what the subjects of answers begin with (CONSUMER_NATS_INBOX_PREFIX); default the client's, _INBOX
 	FailFast bool                       // fail when no server answers at first, instead of retrying for ever
 	Log      zerolog.Logger             // one line per change of the connection
-	Attempt  func(err error)            // when set, hears why each attempt to connect failed, and nil when one succeeded
+	Attempt  func(err error)            // when set, called after each attempt to connect: with why it failed, nil if it succeeded
 	Dialer   nats.InProcessConnProvider // when set, connects to a server in this process; URL is ignored
 }
 

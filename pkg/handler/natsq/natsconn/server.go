@@ -8,15 +8,14 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// MinPayload is the smallest max_payload that can be worked with, in bytes: the longest ledger
-// line, job, unit or dead letter without its body fits in.
+// MinPayload is the smallest max_payload that the service can work with, in bytes: the longest
+// ledger line, job or unit fits in, and so does a dead letter without its body.
 const MinPayload = 64 << 10
 
 // The oldest nats-server that this product is tested with.
 const oldestMajor, oldestMinor = 2, 11
 
-// Check is an error while the connected server cannot be worked with. It is nil while there is no
-// connection.
+// Check fails if the service cannot work with the connected server. Without a connection it is nil.
 func Check(nc *nats.Conn) error {
 	if limit := nc.MaxPayload(); nc.IsConnected() && limit < MinPayload {
 		return fmt.Errorf("the NATS server %s takes messages of at most %d bytes, and %d are needed: raise max_payload in its configuration, or for this user or account",
@@ -25,8 +24,8 @@ func Check(nc *nats.Conn) error {
 	return nil
 }
 
-// Notes is what the connected server is to be replaced for, although it works; empty when nothing,
-// and while there is no connection.
+// Notes are reasons to upgrade the connected server although it works, as sentences for the
+// operator. Without a connection there are none.
 func Notes(nc *nats.Conn) []string {
 	version := nc.ConnectedServerVersion()
 	if version == "" || !older(version) {
@@ -36,8 +35,8 @@ func Notes(nc *nats.Conn) []string {
 		nc.ConnectedServerName(), version, oldestMajor, oldestMinor)}
 }
 
-// older reports whether a version is older than the oldest tested one. One that cannot be read is
-// not.
+// older reports whether a version is older than the oldest tested one. It is false for a version
+// that cannot be read.
 func older(version string) bool {
 	major, rest, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
 	minor, _, _ := strings.Cut(rest, ".")

@@ -38,7 +38,7 @@ type Client struct {
 // Options configures a Client.
 type Options struct {
 	Domain     string                               // JetStream's; empty means that of the server
-	FailDenied bool                                 // what the server denies, or is larger than it takes, fails at once; else it is tried again, until an operator changes that
+	FailDenied bool                                 // a request that is denied, or too large for the server, fails at once; else it is tried again until the operator grants it or raises the limit
 	Recreate   func(ctx context.Context, err error) // is called after each failed try, to create what is missing
 	Log        zerolog.Logger
 }
@@ -75,13 +75,14 @@ func (c *Client) Denied(subject string) error { return c.denials.take(subject) }
 // StartOperation begins an operation that needs an object. Nothing is recorded until a try fails.
 func (c *Client) StartOperation(object string) *Operation { return c.health.StartOperation(object) }
 
-// FirstProblem is a *Waiting of the first object by name that operations are waiting for; nil when
+// FirstProblem is the *Waiting of the first object, by name, that operations wait for; nil when
 // they wait for none.
 func (c *Client) FirstProblem() error { return c.health.FirstProblem() }
 
 // RequestOnce sends one request and waits for its answer as long as that try may. It fails with
 // ErrNoAnswer when none came, also because ctx ended, with a DeniedError when the server does not
-// permit the request, or its answer, and with a PayloadError when it takes no message so large.
+// permit the request, or its answer, and with a PayloadError when the request is larger than the
+// server takes.
 func (c *Client) RequestOnce(ctx context.Context, try int, m *nats.Msg) (*nats.Msg, error) {
 	once, cancel := context.WithTimeout(ctx, min(MaxTryTimeout, MinTryTimeout<<min(try, 8)))
 	defer cancel()
@@ -142,8 +143,8 @@ func (c *Client) APIRequest(ctx context.Context, object, subject string, request
 
 // RetryUntilDone calls f until it returns anything but a TransientError, or ctx ends: then the
 // error has both ctx's cause and f's last one. object names the stream or consumer that f needs;
-// one that is missing is created again, if Provision allows it. What the server denies, or is
-// larger than it takes, is tried again only without FailDenied.
+// one that is missing is created again, if Provision allows it. A request that the server denies,
+// or that is larger than it takes, is tried again only without FailDenied.
 func (c *Client) RetryUntilDone(ctx context.Context, object string, f func(try int) error) error {
 	op := c.health.StartOperation(object)
 	defer op.End()

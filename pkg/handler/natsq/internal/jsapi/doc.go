@@ -5,7 +5,7 @@
 //   - info.go, account.go: what a stream's leader, or the account, reports; watch.go: the messages
 //     of a subject as they come
 //   - denied.go: what the server does not permit
-//   - health.go: what operations are waiting for
+//   - health.go: what operations are waiting for, and why
 //
 // It knows no stream of this product by name: package natsq does.
 package jsapi

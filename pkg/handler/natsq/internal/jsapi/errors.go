@@ -23,8 +23,8 @@ const (
 	CodeDuplicateInDoubt      = 10158 // the same Nats-Msg-Id is under way
 	CodeNoResources           = 10023 // the server's store is full
 	CodeNoQuota               = 10002 // the account's quota is used up
-	codeNoJetStreamForAccount = 10039
-	codeNoJetStream           = 10076
+	codeNoJetStreamForAccount = 10039 // JetStream is not enabled for this user's account
+	codeNoJetStream           = 10076 // JetStream is not enabled on the server
 	// Of streams that are created.
 	CodeMaxBytesRequired    = 10113 // the account demands a limit of bytes
 	CodeStorageExceeded     = 10047 // so much is not left to be reserved
@@ -51,7 +51,7 @@ func (e *PayloadError) Error() string {
 	return fmt.Sprintf("a message of %d bytes is larger than the NATS server takes: its max_payload is %d; raise it there, or for this user or account", e.Bytes, e.Limit)
 }
 
-// ErrTooLarge is every PayloadError, for errors.Is.
+// ErrTooLarge matches every PayloadError.
 var ErrTooLarge = errors.New("larger than the NATS server takes")
 
 // Is reports whether target is ErrTooLarge.
@@ -88,7 +88,7 @@ func (e *APIError) Error() string { return fmt.Sprintf("%s (%d)", e.Description,
 // ErrNoJetStream means that the server has no JetStream, at all or for this user's account.
 var ErrNoJetStream = errors.New("no JetStream")
 
-// Is reports whether the error says so in the words of ErrNoJetStream.
+// Is reports whether target is ErrNoJetStream and the error's code means that.
 func (e *APIError) Is(target error) bool {
 	return target == ErrNoJetStream && (e.ErrCode == codeNoJetStreamForAccount || e.ErrCode == codeNoJetStream)
 }

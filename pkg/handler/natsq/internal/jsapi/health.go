@@ -85,7 +85,7 @@ func (o *Operation) End() {
 	}
 }
 
-// FirstProblem is a *Waiting of the first object by name that operations are waiting for; nil when
+// FirstProblem is the *Waiting of the first object, by name, that operations wait for; nil when
 // they wait for none.
 func (h *health) FirstProblem() error {
 	h.mu.Lock()

@@ -123,7 +123,7 @@ type Write struct {
 	Header          nats.Header
 	Body            []byte
 	Expect          uint64
-	// Shrinks says that the caller can make the message smaller: where it is larger than the server
+	// Shrinks means that the caller can make the message smaller: if it is larger than the server
 	// takes, the write fails at once with a PayloadError.
 	Shrinks bool
 	// Supersedes reports whether this message may replace a stored one; nil means never. For
@@ -135,7 +135,8 @@ type Write struct {
 // act on.
 const HeaderOriginalPrefix = "Cv-Original-"
 
-// isDuplicate reports whether JetStream takes a message for another one because of its Nats-Msg-Id.
+// isDuplicate reports whether JetStream did not store a message because another one has its
+// Nats-Msg-Id.
 func isDuplicate(err error) bool {
 	return errors.Is(err, ErrDuplicate) || HasCode(err, CodeDuplicateInDoubt)
 }
@@ -180,8 +181,8 @@ func (c *Client) CompareAndSet(ctx context.Context, w Write) (uint64, *StoredMes
 		}
 		last = l
 		if foreign := l == nil || l.Header.Get(HeaderWrite) != token; foreign && isDuplicate(err) {
-			// Another message had this id just now: under its other name JetStream does not act on
-			// it.
+			// Another message was stored with this id just before. Under the header's other name
+			// JetStream does not act on the id.
 			m.Header.Set(HeaderOriginalPrefix+nats.MsgIdHdr, m.Header.Get(nats.MsgIdHdr))
 			m.Header.Del(nats.MsgIdHdr)
 		}

@@ -28,8 +28,8 @@ const (
 	headerStream    = "Cv-Stream"            // the identity of that stream
 	headerGivenID   = "Cv-Given-Id"          // the id in the message, where the dead letter has another one
 	// headerOriginalPrefix is put before the name of an original header that JetStream would act
-	// on, or that has the name of a header above; before Nats-Msg-Id where another message was
-	// stored with this id just before.
+	// on, or that has the name of a header above. Nats-Msg-Id gets it only where another message
+	// was stored with the same id just before.
 	headerOriginalPrefix = jsapi.HeaderOriginalPrefix
 )
 
