@@ -73,12 +73,12 @@ func (s *Store) Remove(ctx context.Context, keys ...Key) error {
 	return err
 }
 
-// RemoveAll removes everything below a prefix: objects with every version and delete marker, and
-// unfinished multipart uploads. It gives the number of versions removed, delete markers not
-// counted; also when it fails half-way. The prefix must not be empty. Errors and operations: as
-// Remove, and ErrNotKept when the store says it removed what it goes on listing; also
-// ListMultipartUploads, AbortMultipartUpload, ListObjectsV2.
-func (s *Store) RemoveAll(ctx context.Context, prefix Key) (int, error) {
+// RemoveAll removes everything below a prefix but the keys to keep: objects with every version and
+// delete marker, and unfinished multipart uploads. It gives the number of versions removed, delete
+// markers not counted; also when it fails half-way. The prefix must not be empty. Errors and
+// operations: as Remove, and ErrNotKept when the store says it removed what it goes on listing;
+// also ListMultipartUploads, AbortMultipartUpload, ListObjectsV2.
+func (s *Store) RemoveAll(ctx context.Context, prefix Key, keep ...Key) (int, error) {
 	if prefix == "" {
 		return 0, newError("remove objects", prefix, nil, "an empty prefix would empty the bucket")
 	}
@@ -90,19 +90,19 @@ func (s *Store) RemoveAll(ctx context.Context, prefix Key) (int, error) {
 		return 0, err
 	}
 	if !versioned {
-		removed, markers, err := s.removeListed(ctx, prefix, s.current(ctx, prefix))
+		removed, markers, err := s.removeListed(ctx, prefix, s.current(ctx, prefix), keep)
 		if err != nil || !markers {
 			return removed, err
 		}
 		s.versioning.Store(versionsKept)
 	}
-	removed, _, err := s.removeListed(ctx, prefix, s.versions(ctx, prefix))
+	removed, _, err := s.removeListed(ctx, prefix, s.versions(ctx, prefix), keep)
 	return removed, err
 }
 
 // removeListed removes what a listing gives, a batch at a time. After each batch it lists from the
 // start again: some stores lose their place in a listing when the object it stands at is removed.
-func (s *Store) removeListed(ctx context.Context, prefix Key, listing iter.Seq2[version, error]) (removed int, markers bool, err error) {
+func (s *Store) removeListed(ctx context.Context, prefix Key, listing iter.Seq2[version, error], keep []Key) (removed int, markers bool, err error) {
 	var last version
 	for {
 		var ids []types.ObjectIdentifier
@@ -110,6 +110,9 @@ func (s *Store) removeListed(ctx context.Context, prefix Key, listing iter.Seq2[
 		for v, err := range listing {
 			if err != nil {
 				return removed, markers, err
+			}
+			if slices.Contains(keep, Key(*v.Key)) {
+				continue
 			}
 			ids = append(ids, v.ObjectIdentifier)
 			if !v.marker {

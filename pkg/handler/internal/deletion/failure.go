@@ -149,20 +149,11 @@ func (d *Deleter) rebuildBegun() {
 // dropBag removes what there is of a bag that will not be finished, but for what is evidence of a
 // failure too: that may be a later holder's already. left says what could not be removed.
 func (d *Deleter) dropBag(ctx context.Context) (left string, err error) {
-	kept := map[sink.Key]bool{}
+	var kept []sink.Key
 	for _, path := range []sink.Path{sink.RequestFile, sink.PlanFile, sink.LedgerFile, sink.FailureFile} {
-		kept[d.Bags.Layout.Key(sink.DeleteBag, path)] = true
+		kept = append(kept, d.Bags.Layout.Key(sink.DeleteBag, path))
 	}
-	var keys []sink.Key
-	for o, err := range d.Bags.Store.List(ctx, d.Bags.Layout.Bag(sink.DeleteBag)) {
-		if err != nil {
-			return "", fmt.Errorf("list the unfinished bag: %w", err)
-		}
-		if !kept[o.Key] {
-			keys = append(keys, o.Key)
-		}
-	}
-	err = d.Bags.Store.Remove(ctx, keys...)
+	_, err = d.Bags.Store.RemoveAll(ctx, d.Bags.Layout.Bag(sink.DeleteBag), kept...)
 	if err != nil && ctx.Err() == nil { // as where an ended export cannot be removed: it must not keep the command from ending
 		d.Log.Error().Err(err).Msg("an unfinished bag is left behind")
 		return d.Bags.URI(sink.DeleteBag) + ": " + err.Error(), nil

@@ -39,9 +39,9 @@ type results struct {
 
 // left is what units left in storage, by the names of objects.
 type left struct {
-	done    map[int]bool // results
-	waits   map[int]bool // units that met the operator's problem when this attempt asked for them
-	earlier []wait       // of those that an earlier attempt asked for
+	done    numbers // results
+	waits   numbers // units that met the operator's problem when this attempt asked for them
+	earlier []wait  // of those that an earlier attempt asked for
 }
 
 // wait names what a unit waits for, and the attempt that asked for the unit.
@@ -73,7 +73,7 @@ func (r *results) read(ctx context.Context) error {
 	}
 	for begin := 0; ; {
 		end := len(r.rounds.units)
-		if err := r.round(ctx, begin, end, stored.done, results); err != nil {
+		if err := r.round(ctx, begin, end, &stored.done, results); err != nil {
 			return err
 		}
 		begin = end
@@ -103,7 +103,7 @@ func (r *results) resume(ctx context.Context, stored left) (probe int, err error
 		if w == nil {
 			continue
 		}
-		if !stored.done[e.n] && (probe < 0 || e.n < probe) {
+		if !stored.done.has(e.n) && (probe < 0 || e.n < probe) {
 			probe = e.n
 		}
 		if err := r.x.Ledger.Add(ctx, w.Calls); err != nil {
@@ -144,7 +144,7 @@ func (r *results) wait(ctx context.Context, w contract.Waiting) error {
 
 // stored lists what units left in storage.
 func (r *results) stored(ctx context.Context) (left, error) {
-	l := left{done: map[int]bool{}, waits: map[int]bool{}}
+	var l left
 	for o, err := range r.x.Bags.Work.List(ctx, r.x.Bags.WorkKey("units/")) {
 		if err != nil {
 			return left{}, fmt.Errorf("list the results: %w", err)
@@ -156,11 +156,12 @@ func (r *results) stored(ctx context.Context) (left, error) {
 		}
 		asked, waits := strings.CutPrefix(kind, "wait-")
 		switch {
-		case kind == "jsonl":
-			l.done[n] = true
-		case waits && asked == r.asked:
-			l.waits[n] = true
-		case waits && len(l.earlier) < maxEarlier:
+		case o.Key == r.x.Bags.WorkKey(unit.ResultName(n)):
+			l.done.add(n)
+		case o.Key != r.x.Bags.WorkKey(unit.WaitName(n, asked)) || !waits: // none that a unit has
+		case asked == r.asked:
+			l.waits.add(n)
+		case len(l.earlier) < maxEarlier:
 			l.earlier = append(l.earlier, wait{n, asked})
 		}
 	}
@@ -173,7 +174,7 @@ const leastQueued = 2
 
 // round has the units begin…end-1 done, and learns of their results. It queues no more than keep
 // the workers of all replicas busy, so that another command's need not wait for all of them.
-func (r *results) round(ctx context.Context, begin, end int, stored map[int]bool, results <-chan int) error {
+func (r *results) round(ctx context.Context, begin, end int, stored *numbers, results <-chan int) error {
 	o := openUnits{r: r, begin: begin, end: end, next: begin, todo: map[int]bool{}}
 	if err := o.begun(ctx, stored); err != nil {
 		return err
@@ -224,9 +225,9 @@ type openUnits struct {
 }
 
 // begun learns of the results that are stored before the round begins.
-func (o *openUnits) begun(ctx context.Context, stored map[int]bool) error {
+func (o *openUnits) begun(ctx context.Context, stored *numbers) error {
 	for n := o.begin; n < o.end; n++ {
-		if stored[n] {
+		if stored.has(n) {
 			err := o.r.learn(ctx, n)
 			if err == nil {
 				continue
@@ -295,12 +296,12 @@ func (o *openUnits) lookAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for n := range there.done {
+	for n := range there.done.all() {
 		if _, err := o.take(ctx, n); err != nil {
 			return err
 		}
 	}
-	for n := range there.waits {
+	for n := range there.waits.all() {
 		if !o.todo[n] {
 			continue
 		}
@@ -391,9 +392,8 @@ func (r *results) records(ctx context.Context, n int) iter.Seq2[unit.Record, err
 // not read, however many there are.
 func (r *results) failed(key sink.Key) bool {
 	var n, k int
-	name := path.Base(string(key))
-	_, err := fmt.Sscanf(name, "%d.err-%d", &n, &k)
-	return err == nil && 0 <= n && n < len(r.rounds.units) && 0 < k && k <= r.x.MaxAttempts && path.Base(unit.ErrorName(n, k)) == name
+	_, err := fmt.Sscanf(path.Base(string(key)), "%d.err-%d", &n, &k)
+	return err == nil && 0 <= n && n < len(r.rounds.units) && 0 < k && k <= r.x.MaxAttempts && r.x.Bags.WorkKey(unit.ErrorName(n, k)) == key
 }
 
 // lostCalls brings the calls of failed attempts of units into the ledger.
