@@ -58,8 +58,8 @@ func checkResponse(op string, resp *http.Response, now time.Time, secrets []stri
 	return e
 }
 
-// errorBody reads the API's own error shape, the gateway's (as which an answer with both counts), or
-// makes something short of what is neither.
+// errorBody reads the API's own error shape, the gateway's (as which an answer with both counts),
+// or makes something short of what is neither.
 func errorBody(body []byte, contentType string) (code, message string, gateway bool) {
 	var shape struct {
 		Code    scalar `json:"code"`
