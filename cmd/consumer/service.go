@@ -281,7 +281,7 @@ func (s *service) learnStore(ctx context.Context) error {
 	}
 	err := checkRetention(ctx, s.work)
 	if err == nil {
-		err = checkMetadata(ctx, s.c.Prefix, s.stores()...)
+		err = checkMetadata(ctx, s.c.Prefix, s.work)
 	}
 	if err == nil {
 		err = s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))

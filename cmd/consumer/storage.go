@@ -115,17 +115,17 @@ func checkRetention(ctx context.Context, work *sink.Store) error {
 		"CONSUMER_WORK_BUCKET", "set CONSUMER_WORK_BUCKET to a bucket without one")
 }
 
-// checkMetadata fails for buckets that do not keep the metadata of objects, where the seals are.
-func checkMetadata(ctx context.Context, prefix string, buckets ...*sink.Store) error {
-	for _, store := range buckets {
-		kept, err := store.KeepsMetadata(ctx, sink.Key(prefix+probeKey+"-metadata"))
-		if err != nil {
-			return fmt.Errorf("try to store metadata: %w", err)
-		}
-		if !kept {
-			return cure(fmt.Errorf("bucket %q does not keep the user metadata of objects (x-amz-meta-*) as it was written: the seals are there, and without them nothing that is stored is believed", store.Bucket()),
-				"AWS_ENDPOINT_URL_S3", "have the store, or the proxy before it, keep 1 KiB of metadata for each object, or name another one")
-		}
+// checkMetadata fails for a store that does not keep the metadata of objects, where the seals are. It
+// is asked by the bucket of working objects: in the other one the object that is tried might be
+// locked.
+func checkMetadata(ctx context.Context, prefix string, work *sink.Store) error {
+	kept, err := work.KeepsMetadata(ctx, sink.Key(prefix+probeKey+"-metadata"))
+	if err != nil {
+		return fmt.Errorf("try to store metadata: %w", err)
+	}
+	if !kept {
+		return cure(fmt.Errorf("bucket %q does not keep the user metadata of objects (x-amz-meta-*) as it was written: the seals are there, and without them nothing that is stored is believed", work.Bucket()),
+			"AWS_ENDPOINT_URL_S3", "have the store, or the proxy before it, keep 1 KiB of metadata for each object, or name another one")
 	}
 	return nil
 }

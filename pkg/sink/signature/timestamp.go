@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"sync"
 	"time"
 
 	"github.com/digitorus/pkcs7"
@@ -23,11 +24,17 @@ type TimeStamp struct {
 	nonce *big.Int
 }
 
+// parsing lets one time stamp be read at a time: package pkcs7 counts the depth of what it reads in
+// a variable of its own.
+var parsing sync.Mutex
+
 // ParseTimeStamp reads a TimeStampResp in DER, and checks that it is a granted time stamp over a
 // signature, that it was signed with a certificate for time stamping that it brings along, and that
 // this is part of a chain as far as the others with it show. Whether the authority is to be trusted
 // is not known here.
 func ParseTimeStamp(response, signature []byte) (TimeStamp, error) {
+	parsing.Lock()
+	defer parsing.Unlock()
 	stamp, err := timestamp.ParseResponse(response)
 	if err != nil {
 		return TimeStamp{}, fmt.Errorf("it is no granted time stamp: %w", err)
