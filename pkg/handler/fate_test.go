@@ -89,8 +89,8 @@ func (f *fate) die() error {
 		return nil
 	}
 	f.dead = true
+	f.dying.Go(f.last) // it may wait for the caller, and wait is called once died is closed
 	close(f.died)
-	f.dying.Go(f.last) // it may wait for the caller
 	return errDead
 }
 
