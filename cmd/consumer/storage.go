@@ -115,8 +115,8 @@ func checkRetention(ctx context.Context, work *sink.Store) error {
 		"CONSUMER_WORK_BUCKET", "set CONSUMER_WORK_BUCKET to a bucket without one")
 }
 
-// checkMetadata fails for a store that does not keep the metadata of objects, where the seals are. It
-// is asked by the bucket of working objects: in the other one the object that is tried might be
+// checkMetadata fails for a store that does not keep the metadata of objects, where the seals are.
+// It is asked by the bucket of working objects: in the other one the object that is tried might be
 // locked.
 func checkMetadata(ctx context.Context, prefix string, work *sink.Store) error {
 	kept, err := work.KeepsMetadata(ctx, sink.Key(prefix+probeKey+"-metadata"))
