@@ -41,7 +41,7 @@
 //	notices.go                              notices between replicas
 //	forget.go                               finding and removing all of one key
 //	bucket.go                               key-value buckets
-//	internal/names                          names of streams and subjects; which ids may be part of them
+//	internal/names                          names of streams and subjects; valid ids
 //	internal/letter                         dead letters as messages
 //	internal/expiry                         removing jobs and ledgers whose time is over
 //	internal/rejects                        removing old messages that were no commands

@@ -3,7 +3,8 @@
 //   - bag.go: where a command's objects are, its request, the copy of its ledger, and bag-info
 //   - receipt.go: what is checked before a receipt is stored, when a stored one is believed, and the
 //     end that it tells
-//   - signing.go: the signature that is stored before a receipt, and what an earlier attempt left of it
+//   - signing.go: the signature that is stored before a receipt, and the one that an earlier attempt
+//     stored
 //   - owner.go: whose working objects are
 //
 // Package sink has the bag's format.

@@ -13,8 +13,8 @@
 //     record is believed)
 //   - destroy.go: the fence around each destructive call (package account says when a 404 proves
 //     that something is gone)
-//   - certify.go, certificate.go: the bag, and what its certificate is filled in with (its text is in
-//     package report, the counts are in package deleterecord)
+//   - certify.go, certificate.go: the bag, and what fills in its certificate (package report has the
+//     text, package deleterecord the counts)
 //   - residuals.go: what remains after a delete, and why
 //   - failure.go: the evidence of a delete that failed half-way
 //
