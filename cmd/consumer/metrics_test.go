@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"maps"
-	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -116,21 +114,8 @@ func TestAlertsAreOfMetrics(t *testing.T) {
 // series are the names with labels on the page of the metrics that are this program's own.
 func (r *running) series(t *testing.T) map[string]bool {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.base+"/metrics", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var page bytes.Buffer
-	if _, err := page.ReadFrom(resp.Body); err != nil {
-		t.Fatal(err)
-	}
 	all := map[string]bool{}
-	for line := range strings.Lines(page.String()) {
+	for line := range strings.Lines(r.page(t, "/metrics")) {
 		if strings.HasPrefix(line, "cvconsumer_") {
 			all[line[:strings.LastIndexByte(line, ' ')]] = true
 		}

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -126,23 +125,7 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 	heard.hear(t, nc, "cv.>", "cv-signal.>", "cv-over.>", "$KV.CV_JOBS.>", "$KV.CV_HOLDS.>", "$JS.EVENT.>")
 	r := f.start(t)
 	r.await("the key is refused", isDown("training:default", "401"))
-	page := func(path string) {
-		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.base+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		heard.add("page "+path, string(body))
-	}
+	page := func(path string) { heard.add("page "+path, r.page(t, path)) }
 	page("/readyz")
 	file("training", f.vision.Key())
 	r.await("all is well", isReady)

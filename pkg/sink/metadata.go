@@ -18,11 +18,7 @@ func (s *Store) KeepsMetadata(ctx context.Context, probe Key) (kept bool, err er
 	s = s.Unsealed()
 	body := Bytes([]byte("cvconsumer asks whether this store keeps user metadata\n"), textPlain)
 	body.Meta = map[string]string{metaSeal: strings.Repeat("0123456789abcdef/", 12), metaMessage: strings.Repeat("CV_COMMANDS-17/", 16)}
-	defer func() {
-		if removeErr := s.Remove(context.WithoutCancel(ctx), probe); removeErr != nil && err == nil {
-			err = removeErr
-		}
-	}()
+	defer s.removeProbe(ctx, probe, &err)
 	for range probeTries {
 		if err := s.putObject(ctx, probe, body, false); err != nil {
 			return false, err

@@ -36,11 +36,8 @@ func partBytes(size, want int64) int64 {
 // ErrConflict). It holds no part in memory: each is read twice, for its digest and for the wire. An
 // upload that fails is aborted; what a dying process leaves is aborted by RemoveAll.
 func (s *Store) putMultipart(ctx context.Context, key Key, body Body) error {
-	wanted := checksums | conditions
-	if s.tagging(key) != nil {
-		wanted |= tags
-	}
-	return s.offer(ctx, key, wanted, func(with feature) error { return s.upload(ctx, key, body, with) })
+	body, wanted := s.tagged(key, body)
+	return s.offer(ctx, key, wanted|checksums|conditions, func(with feature) error { return s.upload(ctx, key, body, with) })
 }
 
 // upload makes one upload of a body.
@@ -93,7 +90,7 @@ func (s *Store) beginUpload(ctx context.Context, key Key, body Body, with featur
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = s.encryption()
 	if with&tags != 0 {
-		in.Tagging = s.tagging(key)
+		in.Tagging = body.tags
 	}
 	if with&checksums != 0 {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256

@@ -27,11 +27,7 @@ const probeTries = 3
 // Operations: PutObject, HeadObject, GetObject, GetObjectTagging, CreateMultipartUpload,
 // ListMultipartUploads, AbortMultipartUpload, and those of Remove.
 func (s *Store) Probe(ctx context.Context, key Key) (err error) {
-	defer func() {
-		if removeErr := s.Remove(context.WithoutCancel(ctx), key); removeErr != nil && err == nil {
-			err = removeErr
-		}
-	}()
+	defer s.removeProbe(ctx, key, &err)
 	body := Bytes([]byte("cvconsumer asks what this store knows\n"), textPlain)
 	if err := s.probeWrites(ctx, key, body); err != nil {
 		return err
@@ -46,6 +42,13 @@ func (s *Store) Probe(ctx context.Context, key Key) (err error) {
 		return err
 	}
 	return s.probeUploads(ctx, key)
+}
+
+// removeProbe removes what a probe stored at key. A probe that cannot remove it has failed.
+func (s *Store) removeProbe(ctx context.Context, key Key, err *error) {
+	if removeErr := s.Remove(context.WithoutCancel(ctx), key); removeErr != nil && *err == nil {
+		*err = removeErr
+	}
 }
 
 // probeWrites finds out whether a second write at a key is refused, as it should be. One that is
@@ -113,17 +116,12 @@ func (s *Store) listsUpload(ctx context.Context, prefix Key, upload string) (boo
 // whether the store keeps tags, and whether it encrypts as it was asked to.
 func (s *Store) probeKept(ctx context.Context, probe Key) (err error) {
 	key := probe + "-" + Key(rand.Text())
-	defer func() {
-		if removeErr := s.Remove(context.WithoutCancel(ctx), key); removeErr != nil && err == nil {
-			err = removeErr
-		}
-	}()
+	defer s.removeProbe(ctx, key, &err)
 	body := Bytes([]byte("cvconsumer asks what this store does with tags and encryption\n"), textPlain)
 	body.tags = tagQuery("probe", TagEvidence)
-	err = s.putObject(ctx, key, body, false)
+	err = s.offer(ctx, key, checksums, func(with feature) error { return s.putOnce(ctx, key, body, with|tags) })
 	tagged := err == nil
 	if refused(err) || hasStatus(err, http.StatusForbidden) {
-		body.tags = nil
 		err = s.putObject(ctx, key, body, false)
 	}
 	if err == nil {

@@ -36,7 +36,7 @@ type Body struct {
 	Meta        map[string]string // user metadata besides "sha256"; lower-case names, ASCII values
 
 	lock *Retention // the retention to write it with; nil: none
-	tags *string    // tags, as a query, in place of those of its bag; nil: those of its bag
+	tags *string    // tags, as a query; nil: none
 }
 
 // Bytes is a body held in memory.
@@ -150,10 +150,8 @@ func (s *Store) putObject(ctx context.Context, key Key, body Body, conditional b
 	if body.Size > maxPiece {
 		return newError("put object", key, nil, "it has %d bytes, and a store that does not list unfinished uploads gets at most %d in one piece", body.Size, int64(maxPiece))
 	}
-	wanted := checksums
-	if s.tagging(key) != nil {
-		wanted |= tags
-	}
+	body, wanted := s.tagged(key, body)
+	wanted |= checksums
 	if conditional {
 		wanted |= conditions
 	}
@@ -177,8 +175,8 @@ func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) e
 		Metadata:      metadata(body.Meta, body.SHA256),
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = s.encryption()
-	if in.Tagging = body.tags; in.Tagging == nil && with&tags != 0 {
-		in.Tagging = s.tagging(key)
+	if with&tags != 0 {
+		in.Tagging = body.tags
 	}
 	if body.lock != nil {
 		in.ObjectLockMode, in.ObjectLockRetainUntilDate = types.ObjectLockMode(body.lock.Mode), aws.Time(body.lock.date())

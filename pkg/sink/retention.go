@@ -57,14 +57,27 @@ func (r Retention) joined(want Retention) Retention {
 // Errors: those of every request; ErrMisconfigured when it may not be asked. Operation:
 // GetObjectLockConfiguration.
 func (s *Store) Locks(ctx context.Context) (bool, error) {
+	c, err := s.lockConfiguration(ctx)
+	return c.ObjectLockEnabled == types.ObjectLockEnabledEnabled, err
+}
+
+// lockConfiguration is the bucket's; empty when it has none, or the store knows none.
+func (s *Store) lockConfiguration(ctx context.Context) (types.ObjectLockConfiguration, error) {
 	out, err := s.api.GetObjectLockConfiguration(ctx, &s3.GetObjectLockConfigurationInput{Bucket: &s.o.Bucket}, checksumsAsHeaders)
 	switch {
-	case err == nil:
-		return out.ObjectLockConfiguration != nil && out.ObjectLockConfiguration.ObjectLockEnabled == types.ObjectLockEnabledEnabled, nil
-	case notSupported(err), hasStatus(err, 0, "ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "InvalidRequest"):
-		return false, nil
+	case hasNoLock(err):
+	case err != nil:
+		return types.ObjectLockConfiguration{}, wrapError(ctx, "ask for Object Lock of bucket", Key(s.o.Bucket), err)
+	case out.ObjectLockConfiguration != nil:
+		return *out.ObjectLockConfiguration, nil
 	}
-	return false, wrapError(ctx, "ask for Object Lock of bucket", Key(s.o.Bucket), err)
+	return types.ObjectLockConfiguration{}, nil
+}
+
+// hasNoLock reports whether a call failed because the bucket or the object has no Object Lock, or
+// the store does not know it.
+func hasNoLock(err error) bool {
+	return notSupported(err) || hasStatus(err, 0, "NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest")
 }
 
 // Retain locks every object of a sealed bag, multipart ones included: the version that is stored
@@ -186,7 +199,7 @@ func (s *Store) lookAtLock(ctx context.Context, key Key, version *string) (Objec
 func (s *Store) retention(ctx context.Context, key Key, version *string) (Retention, error) {
 	out, err := s.api.GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: &s.o.Bucket, Key: aws.String(string(key)), VersionId: version}, checksumsAsHeaders)
 	switch {
-	case notSupported(err), hasStatus(err, 0, "NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"):
+	case hasNoLock(err):
 		return Retention{}, nil
 	case err != nil:
 		return Retention{}, wrapError(ctx, "read the retention of object", key, err)
@@ -200,13 +213,12 @@ func (s *Store) retention(ctx context.Context, key Key, version *string) (Retent
 // object: "GOVERNANCE", "COMPLIANCE", or "" when it gives none, knows none, or may not be asked.
 // Operation: GetObjectLockConfiguration. Errors: ErrThrottled, ErrUnavailable.
 func (s *Store) DefaultRetention(ctx context.Context) (string, error) {
-	out, err := s.api.GetObjectLockConfiguration(ctx, &s3.GetObjectLockConfigurationInput{Bucket: &s.o.Bucket}, checksumsAsHeaders)
-	err = wrapError(ctx, "ask for the default retention of bucket "+s.o.Bucket, "", err)
-	if errors.Is(err, ErrThrottled) || errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+	c, err := s.lockConfiguration(ctx)
+	switch {
+	case errors.Is(err, ErrThrottled), errors.Is(err, ErrUnavailable), err != nil && ctx.Err() != nil:
 		return "", err
+	case err != nil, c.Rule == nil, c.Rule.DefaultRetention == nil:
+		return "", nil // a store that does not answer this has none that is known
 	}
-	if err != nil || out.ObjectLockConfiguration == nil || out.ObjectLockConfiguration.Rule == nil || out.ObjectLockConfiguration.Rule.DefaultRetention == nil {
-		return "", nil //nolint:nilerr // a store that does not answer this has none that is known
-	}
-	return string(out.ObjectLockConfiguration.Rule.DefaultRetention.Mode), nil
+	return string(c.Rule.DefaultRetention.Mode), nil
 }

@@ -17,17 +17,18 @@ const (
 	TagEvidence = "evidence" // everything else, and all of a delete's bag
 )
 
-// tagging is the tags that an object is written with, as a query; nil for objects of no bag, and
-// where the store takes none.
-func (s *Store) tagging(key Key) *string {
+// tagged is a body with the tags of its bag, and the feature that it needs for them: none for an
+// object of no bag, and where the store takes no tags.
+func (s *Store) tagged(key Key, body Body) (Body, feature) {
 	if s.sealer == nil || s.lacks(tags) {
-		return nil
+		return body, 0
 	}
 	kind := tagKind(s.sealer.id, key)
 	if kind == "" {
-		return nil
+		return body, 0
 	}
-	return tagQuery(s.sealer.id, kind)
+	body.tags = tagQuery(s.sealer.id, kind)
+	return body, tags
 }
 
 func tagQuery(command, kind string) *string {
