@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -83,14 +82,12 @@ func (c approveCmd) Run(p *program) error {
 
 // check reads the delete in the file, and says why it is none that can be approved.
 func (c approveCmd) check(f prepared, conf natsConfig) (contract.Command, error) {
-	command, prefix, err := f.delete()
+	command, err := f.delete(c.File, conf.Subjects)
 	switch now := time.Now(); { //nolint:forbidigo // the approver's clock
 	case err != nil:
 		return command, err
 	case c.Audience != "" && c.Audience != f.Audience:
 		return command, fmt.Errorf("%w: %s is signed for another service than --audience ($CONSUMER_AUDIENCE) names", errUsage, c.File)
-	case prefix != conf.Subjects:
-		return command, fmt.Errorf("%w: %s is signed for the subject %s: set --subject-prefix ($CONSUMER_SUBJECT_PREFIX)", errUsage, c.File, f.Subject)
 	case command.Data.DryRun:
 		return command, fmt.Errorf("%w: %s is a dry run, which needs no approval", errUsage, c.File)
 	case command.Data.ApprovedPlan == "":
@@ -116,8 +113,8 @@ func (c approveCmd) plan(p *program, conf natsConfig, f prepared, command contra
 			return says, err
 		}
 	}
-	at, err := verifyCmd{S3: c.S3}.source(p.ctx, p.env, where)
-	defer closeAll([]location{at})
+	at, err := c.S3.open(p.ctx, p.env, where)
+	defer at.close()
 	switch {
 	case err != nil:
 		return says, err
@@ -237,7 +234,7 @@ func (c approveCmd) confirm(p *program) error {
 	if c.Yes {
 		return nil
 	}
-	if in, ok := p.stdin.(*os.File); !ok || !isTerminal(in) {
+	if !isTerminal(p.stdin) {
 		return fmt.Errorf("%w: there is no terminal to ask on: use --yes if you have seen the plan", errUsage)
 	}
 	fmt.Fprint(p.stderr, "\nThis cannot be undone. Type yes to approve it: ")

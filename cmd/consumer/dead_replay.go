@@ -50,7 +50,7 @@ func (c deadReplayCmd) Run(p *program) error {
 		if signer == nil || o.action != contract.ActionDelete {
 			return fmt.Errorf("%w: --save is for deletes that are signed with --sign", errUsage)
 		}
-		return deleteCmd{Save: c.Save}.save(p, conf, o, "")
+		return o.save(p, conf, c.Save, "")
 	}
 	if !c.NoWait {
 		fmt.Fprintf(p.stderr, "replaying %s as %s\n", c.ID, o.id)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -119,7 +118,7 @@ func (c deleteCmd) Run(p *program) error {
 	}
 	plan := ""
 	if !c.Yes {
-		if in, ok := p.stdin.(*os.File); !ok || !isTerminal(in) || c.Selection.Data == "-" {
+		if !isTerminal(p.stdin) || c.Selection.Data == "-" {
 			return fmt.Errorf("%w: there is no terminal to ask on: look at consumer plan, then use --yes (with --approved-plan, so that only what you saw is deleted)", errUsage)
 		}
 		if o.data, plan, err = c.approve(p, conf, o); err != nil {
@@ -129,21 +128,7 @@ func (c deleteCmd) Run(p *program) error {
 	if c.Save == "" {
 		return c.Request.run(p, conf, o)
 	}
-	return c.save(p, conf, o, plan)
-}
-
-// save writes the signed command for its approver.
-func (c deleteCmd) save(p *program, conf natsConfig, o order, plan string) error {
-	f, err := o.prepare(conf.Subjects, plan)
-	if err != nil {
-		return err
-	}
-	if err := f.save(c.Save); err != nil {
-		return err
-	}
-	fmt.Fprintf(p.stderr, "signed, and not published: the approver looks at it and publishes it with consumer approve %s --seed FILE\n", c.Save)
-	_, err = fmt.Fprintln(p.stdout, o.id)
-	return err
+	return o.save(p, conf, c.Save, plan)
 }
 
 // publishPrepared publishes the command of a file.
@@ -155,12 +140,9 @@ func (c deleteCmd) publishPrepared(p *program, conf natsConfig) error {
 	if err != nil {
 		return err
 	}
-	command, prefix, err := f.delete()
+	command, err := f.delete(c.Command, conf.Subjects)
 	if err != nil {
 		return err
-	}
-	if prefix != conf.Subjects {
-		return fmt.Errorf("%w: %s is signed for the subject %s: set --subject-prefix ($CONSUMER_SUBJECT_PREFIX)", errUsage, c.Command, f.Subject)
 	}
 	return c.Request.run(p, conf, f.order(command))
 }

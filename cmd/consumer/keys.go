@@ -56,12 +56,21 @@ func writeNew(path string, content []byte, mode os.FileMode) error {
 	if err != nil {
 		return fmt.Errorf("write the key: %w", err)
 	}
-	_, err = f.Write(content)
+	if err := fill(f, content); err != nil {
+		return fmt.Errorf("write the key: %w", err)
+	}
+	return nil
+}
+
+// fill writes the content of a new file and closes it. A file that cannot be written whole is
+// removed.
+func fill(f *os.File, content []byte) error {
+	_, err := f.Write(content)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(fmt.Errorf("write the key: %w", err), os.Remove(path))
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"os"
 
 	"github.com/rs/zerolog"
 )
@@ -29,8 +28,7 @@ func (s logSettings) config(p *problems) logConfig {
 // newLogger writes to w as configured.
 func newLogger(w io.Writer, c logConfig) zerolog.Logger {
 	if c.Console {
-		f, terminal := w.(*os.File)
-		w = zerolog.ConsoleWriter{Out: w, NoColor: !terminal || !isTerminal(f), TimeFormat: "15:04:05.000"}
+		w = zerolog.ConsoleWriter{Out: w, NoColor: !isTerminal(w), TimeFormat: "15:04:05.000"}
 	}
 	return zerolog.New(zerolog.SyncWriter(w)).Level(c.Level).With().Timestamp().Logger()
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
@@ -31,7 +30,7 @@ func plainText(text string) string {
 
 // notForTerminals fails where w is a terminal: what follows is to be printed as it came.
 func notForTerminals(w io.Writer, flag string) error {
-	if f, ok := w.(*os.File); ok && isTerminal(f) {
+	if isTerminal(w) {
 		return fmt.Errorf("%w: %s writes bytes as they were published, and a terminal would obey them: send the output to a file or a pipe", errUsage, flag)
 	}
 	return nil

@@ -40,6 +40,21 @@ func (o order) prepare(prefix, plan string) (prepared, error) {
 	return f, nil
 }
 
+// save signs an order into a new file for its approver. plan is the id of the dry run whose plan it
+// names; empty where that is not known.
+func (o order) save(p *program, conf natsConfig, file, plan string) error {
+	f, err := o.prepare(conf.Subjects, plan)
+	if err != nil {
+		return err
+	}
+	if err := f.save(file); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stderr, "signed, and not published: the approver looks at it and publishes it with consumer approve %s --seed FILE\n", file)
+	_, err = fmt.Fprintln(p.stdout, o.id)
+	return err
+}
+
 // save writes the file, which must be new: readable by its owner alone, since it may have metadata
 // values.
 func (f prepared) save(file string) error {
@@ -51,9 +66,8 @@ func (f prepared) save(file string) error {
 	if err != nil {
 		return fmt.Errorf("%w: --save: %w", errUsage, err)
 	}
-	_, err = out.Write(append(b, '\n'))
-	if err = errors.Join(err, out.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
+	if err := fill(out, append(b, '\n')); err != nil {
+		return fmt.Errorf("write the command: %w", err)
 	}
 	return nil
 }
@@ -91,17 +105,21 @@ func (f prepared) message() contract.Message {
 	return m
 }
 
-// delete is the delete in the file, by whom it is signed, and the prefix of its subject.
-func (f prepared) delete() (c contract.Command, prefix string, err error) {
-	prefix, _, ok := strings.Cut(f.Subject, ".commands."+string(contract.ActionDelete))
+// delete is the delete in a file, and by whom it is signed. Its subject must begin with the prefix
+// that the command line uses.
+func (f prepared) delete(file, prefix string) (c contract.Command, err error) {
+	own, _, ok := strings.Cut(f.Subject, ".commands."+string(contract.ActionDelete))
 	m := f.message()
-	if c, err = contract.DecodeCommand(prefix, m); err != nil || !ok || c.Action != contract.ActionDelete {
-		return c, prefix, errors.Join(fmt.Errorf("%w: the file holds no delete", errUsage), err)
+	if c, err = contract.DecodeCommand(own, m); err != nil || !ok || c.Action != contract.ActionDelete {
+		return c, errors.Join(fmt.Errorf("%w: the file holds no delete", errUsage), err)
 	}
 	if c.Signer, err = trust.Signature.By(m, f.Audience); err != nil {
-		return c, prefix, fmt.Errorf("%w: %s of the file: %w", errUsage, trust.Signature.Header, err)
+		return c, fmt.Errorf("%w: %s of the file: %w", errUsage, trust.Signature.Header, err)
 	}
-	return c, prefix, nil
+	if own != prefix {
+		return c, fmt.Errorf("%w: %s is signed for the subject %s: set --subject-prefix ($CONSUMER_SUBJECT_PREFIX)", errUsage, file, f.Subject)
+	}
+	return c, nil
 }
 
 // order is the command in the file, to be published as it is.

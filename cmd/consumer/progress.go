@@ -24,13 +24,17 @@ type progress struct {
 
 func newProgress(w io.Writer) *progress {
 	p := &progress{out: w}
-	if f, ok := w.(*os.File); ok && isTerminal(f) {
+	if isTerminal(w) {
 		p.bars = mpb.New(mpb.WithOutput(w), mpb.WithWidth(48))
 	}
 	return p
 }
 
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) } //nolint:gosec // a file descriptor fits an int
+// isTerminal reports whether a standard stream is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // a file descriptor fits an int
+}
 
 // show shows one event that is not the last.
 func (p *progress) show(e contract.Event) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -77,7 +76,11 @@ func (c verifyCmd) Run(p *program) error {
 		return err
 	}
 	places, err := c.open(p)
-	defer closeAll(places)
+	defer func() {
+		for _, at := range places {
+			at.close()
+		}
+	}()
 	if err != nil {
 		return err
 	}
@@ -220,7 +223,7 @@ type readings struct {
 }
 
 func newReadings(w io.Writer) *readings {
-	if f, ok := w.(*os.File); ok && isTerminal(f) {
+	if isTerminal(w) {
 		return &readings{mpb.New(mpb.WithOutput(w), mpb.WithWidth(48))}
 	}
 	return &readings{}

@@ -33,7 +33,7 @@ type location struct {
 func (c verifyCmd) open(p *program) ([]location, error) {
 	places := make([]location, 0, len(c.Where))
 	for _, where := range c.Where {
-		one, err := c.source(p.ctx, p.env, where)
+		one, err := c.S3.open(p.ctx, p.env, where)
 		if err != nil {
 			return places, err
 		}
@@ -42,11 +42,10 @@ func (c verifyCmd) open(p *program) ([]location, error) {
 	return places, nil
 }
 
-func closeAll(places []location) {
-	for _, p := range places {
-		if p.closer != nil {
-			_ = p.closer.Close()
-		}
+// close lets go of a place.
+func (at location) close() {
+	if at.closer != nil {
+		_ = at.closer.Close()
 	}
 }
 
@@ -175,8 +174,9 @@ func worse(before, now error) error {
 	return nil
 }
 
-// source opens a place that holds a bundle, or several.
-func (c verifyCmd) source(ctx context.Context, env *environ, where string) (location, error) {
+// open opens a place that holds a bundle, or several: a folder, an archive, or s3://, which is
+// reached with this access.
+func (s storeAccess) open(ctx context.Context, env *environ, where string) (location, error) {
 	at := location{where: where}
 	if rest, ok := strings.CutPrefix(where, "s3://"); ok {
 		bucket, prefix, ok := strings.Cut(rest, "/")
@@ -187,7 +187,7 @@ func (c verifyCmd) source(ctx context.Context, env *environ, where string) (loca
 			prefix += "/"
 		}
 		bad := env.unknown()
-		at.access = c.S3.config(&bad)
+		at.access = s.config(&bad)
 		if err := bad.err(); err != nil {
 			return at, err
 		}
