@@ -50,7 +50,7 @@ func (d desk) does(code int, says string, args ...string) string {
 func (f *fixture) signedDelete(t *testing.T, user string) string {
 	t.Helper()
 	project := f.vision.AddProject(cvtest.ProjectSpec{}).ID
-	selection := []string{"--project", project.String(), "--image", f.vision.AddImage(project, cvtest.ImageSpec{}).String(), "--sign", alice.seedFile(t), "--audience", here}
+	selection := []string{"--project", project.String(), "--image", f.vision.AddImage(project, cvtest.ImageSpec{}).String(), "--sign", seedFile(t, alice), "--audience", here}
 	code, out, errs := f.as(t, user, append([]string{"plan", "--id", "planned-" + user, "-o", "json"}, selection...)...)
 	var e contract.Event
 	if err := json.Unmarshal([]byte(out), &e); code != exitDone || err != nil {
@@ -78,12 +78,12 @@ func TestTwoPersons(t *testing.T) {
 	f := newRoles(t)
 	project, other := f.vision.AddProject(cvtest.ProjectSpec{Name: "Faces \x1b[2J"}).ID, f.vision.AddProject(cvtest.ProjectSpec{Name: "Other"}).ID
 	image, left := f.vision.AddImage(project, cvtest.ImageSpec{}).String(), f.vision.AddImage(other, cvtest.ImageSpec{}).String()
-	f.config.Trust = trust.Policy{Audience: here, Signers: []string{alice.key()}, Approvers: []string{bob.key()}}
+	f.config.Trust = trust.Policy{Audience: here, Signers: []string{alice.Key()}, Approvers: []string{bob.Key()}}
 	r := f.start(t)
 	r.await("all is well", isReady)
 	d := newDesk(t, f, "requester", t.TempDir())
 	second, operator := newDesk(t, f, "approver", d.dir), newDesk(t, f, "operator", d.dir)
-	hers, his := alice.seedFile(t), bob.seedFile(t)
+	hers, his := seedFile(t, alice), seedFile(t, bob)
 	its := func(command string, more ...string) []string {
 		return append([]string{command, "--project", project.String(), "--image", image}, more...)
 	}
@@ -111,20 +111,20 @@ func TestTwoPersons(t *testing.T) {
 	second.does(exitCommand, "names the plan "+digest, "approve", d.file("del.json"), "--seed", his, "--plan", "plan-2", "--yes")
 	second.does(exitUsage, "another service", "approve", d.file("del.json"), "--seed", his, "--plan", "plan-1", "--yes", "--audience", "other")
 	shown := second.does(exitUsage, "there is no terminal", "approve", d.file("del.json"), "--seed", his, "--plan", "plan-1")
-	for _, text := range []string{"del-1", alice.key(), digest, project.String(), `"Faces \x1b[2J"`, "1 images", "would remain", here} {
+	for _, text := range []string{"del-1", alice.Key(), digest, project.String(), `"Faces \x1b[2J"`, "1 images", "would remain", here} {
 		if !strings.Contains(shown, text) {
 			t.Errorf("the approver is not shown %s:\n%s", text, shown)
 		}
 	}
 	second.does(exitDone, "to be approved", "approve", d.file("del.json"), "--seed", his, "--plan", "s3://"+f.config.Bucket+"/plan-1/delete/", "--yes", "--save", d.file("approved.json"))
 	file, err := loadPrepared(d.file("approved.json"))
-	if m := file.message(); err != nil || !alice.signed(m, "Cv-Signature", "cv1", here, "del-1") || !bob.signed(m, "Cv-Approval", "cv1-approval", here, "del-1") {
+	if m := file.message(); err != nil || !signedBy(alice, m, "Cv-Signature", "cv1", here, "del-1") || !signedBy(bob, m, "Cv-Approval", "cv1-approval", here, "del-1") {
 		t.Fatalf("the file holds %v, %v", m.Header, err)
 	}
 	second.does(exitDone, "complete", "approve", d.file("del.json"), "--seed", his, "--plan", "plan-1", "--yes")
 	d.does(exitDone, "complete", "delete", "--command", d.file("approved.json")) // the same message: its end stands
 	var says verified
-	if err := json.Unmarshal([]byte(d.does(exitDone, "ok", "verify", "-o", "json", "s3://"+f.config.Bucket+"/del-1/delete/")), &says); err != nil || says.Signer != alice.key() || says.Approver != bob.key() {
+	if err := json.Unmarshal([]byte(d.does(exitDone, "ok", "verify", "-o", "json", "s3://"+f.config.Bucket+"/del-1/delete/")), &says); err != nil || says.Signer != alice.Key() || says.Approver != bob.Key() {
 		t.Errorf("verified as %+v, %v", says, err)
 	}
 
@@ -132,7 +132,7 @@ func TestTwoPersons(t *testing.T) {
 	letter := regexpSeq.FindString(operator.does(exitDone, "seq-", "dead"))
 	operator.does(exitUsage, "for one id: sign it with --sign", "dead", "replay", letter)
 	operator.does(exitDone, "not published", "dead", "replay", letter, "--sign", hers, "--save", d.file("again.json"))
-	if file, err = loadPrepared(d.file("again.json")); err != nil || !alice.signed(file.message(), "Cv-Signature", "cv1", here, file.Headers["Nats-Msg-Id"]) || !strings.HasSuffix(file.Headers["Nats-Msg-Id"], "-r1") {
+	if file, err = loadPrepared(d.file("again.json")); err != nil || !signedBy(alice, file.message(), "Cv-Signature", "cv1", here, file.Headers["Nats-Msg-Id"]) || !strings.HasSuffix(file.Headers["Nats-Msg-Id"], "-r1") {
 		t.Errorf("the replay is %+v, %v", file, err)
 	}
 	d.does(exitCommand, "unsigned", "jobs", "cancel", "nothing")
@@ -142,14 +142,14 @@ func TestTwoPersons(t *testing.T) {
 // TestPreparedFiles reads files that hold no signed delete that can be approved.
 func TestPreparedFiles(t *testing.T) {
 	d := desk{t, []string{"CONSUMER_AUDIENCE=" + here}, t.TempDir()}
-	his := bob.seedFile(t)
+	his := seedFile(t, bob)
 	soon := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	body := func(more string) string {
 		return fmt.Sprintf(`{"project_ids":["0f3b2a77-3a57-4b8c-9a67-5c1c1df0a111"],"not_after":%q%s}`, soon, more)
 	}
 	plan := `,"approved_plan":"` + strings.Repeat("0", 64) + `"`
 	prepare := func(audience, subject, body string) prepared {
-		o := order{id: "del-1", data: []byte(body), signer: &signer{pair: alice.pair(t), key: alice.key(), audience: audience}}
+		o := order{id: "del-1", data: []byte(body), signer: &signer{pair: pairOf(t, alice), key: alice.Key(), audience: audience}}
 		o.action = "delete"
 		file, err := o.prepare("cv", "plan-1")
 		if err != nil {

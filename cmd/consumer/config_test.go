@@ -247,9 +247,9 @@ func TestSettings(t *testing.T) {
 		{name: "a token in plain text is not allowed", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=http://faces.cognitiveservices.azure.com/", "CONSUMER_ALLOW_HTTP=true"},
 			wrong: []string{"VISION_TRAINING_ENDPOINT"}},
 		{name: "plain text perhaps", vars: []string{"CONSUMER_ALLOW_HTTP=perhaps"}, wrong: []string{"CONSUMER_ALLOW_HTTP"}},
-		{name: "traces that are gone before what was signed has expired", vars: []string{"CONSUMER_TRUSTED_SIGNERS=" + alice.key(), "CONSUMER_AUDIENCE=" + here, "CONSUMER_TRACE_RETENTION=167h"},
+		{name: "traces that are gone before what was signed has expired", vars: []string{"CONSUMER_TRUSTED_SIGNERS=" + alice.Key(), "CONSUMER_AUDIENCE=" + here, "CONSUMER_TRACE_RETENTION=167h"},
 			wrong: []string{"CONSUMER_TRACE_RETENTION"}, says: "at least 168h0m0s with CONSUMER_TRUSTED_SIGNERS"},
-		{name: "traces as long as what was signed counts", vars: []string{"CONSUMER_TRUSTED_SIGNERS=" + alice.key(), "CONSUMER_AUDIENCE=" + here, "CONSUMER_TRACE_RETENTION=168h"}},
+		{name: "traces as long as what was signed counts", vars: []string{"CONSUMER_TRUSTED_SIGNERS=" + alice.Key(), "CONSUMER_AUDIENCE=" + here, "CONSUMER_TRACE_RETENTION=168h"}},
 		{name: "short traces where nothing is signed", vars: []string{"CONSUMER_TRACE_RETENTION=1h"}},
 		{name: "Entra ID", vars: []string{"CONSUMER_RESOURCES=" + write("entra.yaml", "us: {endpoint: 'https://b.cognitiveservices.azure.com/', entra: true, max_rps: 3}\n")}, check: func(t *testing.T, c config) {
 			if us := c.Resources[1]; us.Key.IsSet() || us.MaxRPS != 3 {

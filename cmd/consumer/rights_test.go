@@ -203,7 +203,7 @@ func TestRightsOfEveryCommand(t *testing.T) {
 		}
 	}
 	f := newRights(t, all)
-	words := map[string]string{"P": f.tinyProject().String(), "OTHER": f.tinyProject().String(), "SEQ": "2", "BUCKET": f.config.Bucket, "SEED": bob.seedFile(t)}
+	words := map[string]string{"P": f.tinyProject().String(), "OTHER": f.tinyProject().String(), "SEQ": "2", "BUCKET": f.config.Bucket, "SEED": seedFile(t, bob)}
 	r := f.start(t)
 	r.await("all is well", isReady)
 	nc := f.nats.Dial(t, nats.UserInfo("all", "all"))

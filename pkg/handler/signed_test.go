@@ -1,9 +1,6 @@
 package handler_test
 
 import (
-	"crypto/ed25519"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,52 +8,34 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nkeys"
-
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/trust"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/trust/trusttest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// person is the owner of an NKey, who signs as the contract says it.
-type person string
-
-func (p person) private() ed25519.PrivateKey {
-	seed := sha256.Sum256([]byte(p))
-	return ed25519.NewKeyFromSeed(seed[:])
-}
-
-func (p person) key() string {
-	key, err := nkeys.Encode(nkeys.PrefixByteUser, p.private().Public().(ed25519.PublicKey))
-	if err != nil {
-		panic(err)
-	}
-	return string(key)
-}
-
 const deployment = "cvconsumer.test"
 
-// signs adds a signature to a plain message.
-func (p person) signs(m contract.Message, header, domain string) contract.Message {
-	text := strings.Join([]string{domain, deployment, m.Subject, m.Header[contract.HeaderMsgID][0], string(m.Body)}, "\n")
-	m.Header[header] = []string{p.key() + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(p.private(), []byte(text)))}
+// signs adds a person's signature to a plain message.
+func signs(p trusttest.Person, m contract.Message, header, domain string) contract.Message {
+	m.Header[header] = []string{p.Sign(domain, deployment, m.Subject, m.Header[contract.HeaderMsgID][0], string(m.Body))}
 	return m
 }
 
-const (
-	alice person = "alice" // signs
-	bob   person = "bob"   // approves
+var (
+	alice = trusttest.Person{Name: "alice"} // signs
+	bob   = trusttest.Person{Name: "bob"}   // approves
 )
 
 func signed(action contract.Action, id, data string) contract.Message {
-	return alice.signs(plain(action, id, data), "Cv-Signature", "cv1")
+	return signs(alice, plain(action, id, data), "Cv-Signature", "cv1")
 }
 
 func approved(id, data string) contract.Message {
-	return bob.signs(signed("delete", id, data), "Cv-Approval", "cv1-approval")
+	return signs(bob, signed("delete", id, data), "Cv-Approval", "cv1-approval")
 }
 
 // trusting sets whose signatures a replica demands.
@@ -80,7 +59,7 @@ func TestSignedCommands(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	account := fillAccount(w.api)
 	w.start(t, replicaOptions{configure: trusting(trust.Policy{
-		Signers: []string{alice.key()}, Approvers: []string{alice.key(), bob.key()}, SignExports: true,
+		Signers: []string{alice.Key()}, Approvers: []string{alice.Key(), bob.Key()}, SignExports: true,
 	})})
 	project := `{"project_ids":` + idList(account.small.ID)
 	before := w.api.Snapshot()
@@ -95,9 +74,9 @@ func TestSignedCommands(t *testing.T) {
 	}
 	data := project + soon() + `}`
 	refused("del-1", "Cv-Signature", plain("delete", "del-1", data))
-	refused("del-1", "Cv-Signature", bob.signs(plain("delete", "del-1", data), "Cv-Signature", "cv1"))
+	refused("del-1", "Cv-Signature", signs(bob, plain("delete", "del-1", data), "Cv-Signature", "cv1"))
 	refused("del-1", "Cv-Approval", signed("delete", "del-1", data))
-	refused("del-1", "Cv-Approval", alice.signs(signed("delete", "del-1", data), "Cv-Approval", "cv1-approval"))
+	refused("del-1", "Cv-Approval", signs(alice, signed("delete", "del-1", data), "Cv-Approval", "cv1-approval"))
 	refused("del-1", "Cv-Signature", plain("delete", "del-1", `{"shade":"red"}`)) // whatever else is wrong with it
 	refused("", "Cv-Signature", contract.Message{Subject: "cv.commands.delete", Body: []byte(data)})
 	refused("can-1", "Cv-Signature", plain("cancel", "can-1", `{"id":"plan-1"}`))
@@ -146,10 +125,10 @@ func TestSignedCommands(t *testing.T) {
 
 // names demands that job, request, receipt and certificate of a delete name who signed and approved
 // it.
-func (w *world) names(t *testing.T, id string, signer, approver person) {
+func (w *world) names(t *testing.T, id string, signer, approver trusttest.Person) {
 	t.Helper()
 	files := w.bag(t, id, sink.DeleteBag)
-	if j := w.job(t, id); string(j.Command.Signer) != signer.key() || string(j.Command.Approver) != approver.key() {
+	if j := w.job(t, id); string(j.Command.Signer) != signer.Key() || string(j.Command.Approver) != approver.Key() {
 		t.Errorf("the job names %+v", j.Command)
 	}
 	var says struct {
@@ -163,10 +142,10 @@ func (w *world) names(t *testing.T, id string, signer, approver person) {
 			t.Fatal(err)
 		}
 	}
-	if by := says.Predicate.Command; says.Signer != signer.key() || by.Signer != says.Signer || says.Approver != approver.key() || by.Approver != says.Approver {
+	if by := says.Predicate.Command; says.Signer != signer.Key() || by.Signer != says.Signer || says.Approver != approver.Key() || by.Approver != says.Approver {
 		t.Errorf("request and receipt name %+v", says)
 	}
-	if page := string(files["index.html"]); !strings.Contains(page, signer.key()) || !strings.Contains(page, approver.key()) {
+	if page := string(files["index.html"]); !strings.Contains(page, signer.Key()) || !strings.Contains(page, approver.Key()) {
 		t.Error("the certificate does not name them")
 	}
 }
@@ -184,7 +163,7 @@ func TestSignerRemoved(t *testing.T) {
 			account := fillAccount(w.api)
 			before := w.api.Snapshot()
 			w.api.Fault(cvtest.Fault{Operation: c.at, Status: 401, Times: -1})
-			r := w.start(t, replicaOptions{configure: trusting(trust.Policy{Signers: []string{alice.key()}, Approvers: []string{bob.key()}})})
+			r := w.start(t, replicaOptions{configure: trusting(trust.Policy{Signers: []string{alice.Key()}, Approvers: []string{bob.Key()}})})
 			project, digest := `{"project_ids":`+idList(account.small.ID)+soon(), strings.Repeat("0", 64)
 			if c.status == contract.StatusCompleted {
 				digest = w.wait(t, w.publishMessage(t, "plan-1", signed("delete", "plan-1", project+`,"dry_run":true}`))).Plan.SHA256
@@ -193,7 +172,7 @@ func TestSignerRemoved(t *testing.T) {
 			w.waitsFor(t, "del-1", contract.WaitCredential)
 			r.stop()
 			w.api.ClearFaults()
-			w.start(t, replicaOptions{configure: trusting(trust.Policy{Signers: []string{bob.key()}, Approvers: []string{bob.key()}})})
+			w.start(t, replicaOptions{configure: trusting(trust.Policy{Signers: []string{bob.Key()}, Approvers: []string{bob.Key()}})})
 			e := w.wait(t, h)
 			if e.Status != c.status || e.CommandID != "del-1" {
 				t.Fatalf("ended %s: %v", e.Status, e.Error)
@@ -217,8 +196,8 @@ func TestOneAnswerWhateverKeys(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	w.project("one")
 	w.start(t, replicaOptions{units: 4})
-	at := func(key person) *replica {
-		return w.start(t, replicaOptions{idle: true, configure: trusting(trust.Policy{Signers: []string{key.key()}, SignExports: true})})
+	at := func(key trusttest.Person) *replica {
+		return w.start(t, replicaOptions{idle: true, configure: trusting(trust.Policy{Signers: []string{key.Key()}, SignExports: true})})
 	}
 	hers, his := at(alice), at(bob)
 	for n, c := range []struct {

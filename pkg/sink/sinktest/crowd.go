@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -42,7 +41,7 @@ type Crowd struct {
 
 // NewCrowd makes a store of some objects, or of as many as CROWD in the environment says. name
 // gives their keys, in key order.
-func NewCrowd(t testing.TB, objects int, name func(i int) string) *Crowd {
+func NewCrowd(t TB, objects int, name func(i int) string) *Crowd {
 	t.Helper()
 	c := &Crowd{Objects: objects, name: name, calls: map[string]int{}}
 	if v := os.Getenv("CROWD"); v != "" {
@@ -56,17 +55,17 @@ func NewCrowd(t testing.TB, objects int, name func(i int) string) *Crowd {
 }
 
 // Store is a store on the crowd.
-func (c *Crowd) Store(t testing.TB) *sink.Store {
+func (c *Crowd) Store(t TB) *sink.Store {
 	t.Helper()
-	api, err := sink.Client(t.Context(), sink.Options{
+	api, err := sink.Client(context.Background(), sink.Options{
 		Endpoint: "http://crowd.example", PathStyle: true, Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("id", "secret", ""), Transport: c, MaxAttempts: 1,
 	})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("make a client: %v", err)
 	}
 	return sink.NewStore(api, sink.StoreOptions{
-		Bucket: "crowd", Log: zerolog.Nop(), SpoolDir: t.TempDir(),
+		Bucket: "crowd", Log: zerolog.Nop(), SpoolDir: os.TempDir(),
 		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	})
 }
@@ -76,7 +75,7 @@ func (c *Crowd) Left() int { return c.Objects - c.gone }
 
 // Check fails the test where the heap has grown with the number of objects, where there were more
 // than three requests for each page of them, or more than few for objects one by one.
-func (c *Crowd) Check(t testing.TB, few int) {
+func (c *Crowd) Check(t TB, few int) {
 	t.Helper()
 	pages, single := 0, 0
 	for op, n := range c.calls {

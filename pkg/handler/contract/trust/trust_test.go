@@ -1,9 +1,7 @@
 package trust_test
 
 import (
-	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -13,42 +11,14 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/trust"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/trust/trusttest"
 )
 
-// person signs as the contract says it, without the package under test: "<NKey public
-// key>.<base64url of the Ed25519 signature over "cv1\n" + audience + "\n" + subject + "\n" + id +
-// "\n" + body>".
-type person struct {
-	name string
-	kind nkeys.PrefixByte
-}
-
-func (p person) private() ed25519.PrivateKey {
-	seed := sha256.Sum256([]byte(p.name))
-	return ed25519.NewKeyFromSeed(seed[:])
-}
-
-func (p person) key() string {
-	kind := p.kind
-	if kind == 0 {
-		kind = nkeys.PrefixByteUser
-	}
-	key, err := nkeys.Encode(kind, p.private().Public().(ed25519.PublicKey))
-	if err != nil {
-		panic(err)
-	}
-	return string(key)
-}
-
-func (p person) signs(text string) string {
-	return p.key() + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(p.private(), []byte(text)))
-}
-
 var (
-	alice = person{name: "alice"} // signs
-	bob   = person{name: "bob"}   // approves
-	carol = person{name: "carol"} // both
-	eve   = person{name: "eve"}   // neither
+	alice = trusttest.Person{Name: "alice"} // signs
+	bob   = trusttest.Person{Name: "bob"}   // approves
+	carol = trusttest.Person{Name: "carol"} // both
+	eve   = trusttest.Person{Name: "eve"}   // neither
 )
 
 var published = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
@@ -60,7 +30,7 @@ const (
 )
 
 var policy = trust.Policy{
-	Audience: audience, Signers: []string{alice.key(), carol.key()}, Approvers: []string{bob.key(), carol.key()}, SignExports: true,
+	Audience: audience, Signers: []string{alice.Key(), carol.Key()}, Approvers: []string{bob.Key(), carol.Key()}, SignExports: true,
 }
 
 // plain is a plain message.
@@ -75,16 +45,11 @@ func plain(action, id, body string, headers map[string]string) contract.Message 
 	return m
 }
 
-// statement is what is signed.
-func statement(domain, audience, subject, id, body string) string {
-	return domain + "\n" + audience + "\n" + subject + "\n" + id + "\n" + body
-}
-
 // two is the headers of a command that alice signed and bob approved.
 func two(subject, id, body string) map[string]string {
 	return map[string]string{
-		"Cv-Signature": alice.signs(statement("cv1", audience, subject, id, body)),
-		"Cv-Approval":  bob.signs(statement("cv1-approval", audience, subject, id, body)),
+		"Cv-Signature": alice.Sign("cv1", audience, subject, id, body),
+		"Cv-Approval":  bob.Sign("cv1-approval", audience, subject, id, body),
 	}
 }
 
@@ -104,18 +69,18 @@ func TestJudge(t *testing.T) {
 		}
 		return h
 	}
-	sign := func(p person, parts ...string) map[string]string {
-		return with(map[string]string{"Cv-Signature": p.signs(statement("cv1", parts[0], parts[1], parts[2], parts[3]))})
+	sign := func(p trusttest.Person, parts ...string) map[string]string {
+		return with(map[string]string{"Cv-Signature": p.Sign("cv1", parts[0], parts[1], parts[2], parts[3])})
 	}
-	approve := func(p person, domain string, parts ...string) map[string]string {
-		return with(map[string]string{"Cv-Approval": p.signs(statement(domain, parts[0], parts[1], parts[2], parts[3]))})
+	approve := func(p trusttest.Person, domain string, parts ...string) map[string]string {
+		return with(map[string]string{"Cv-Approval": p.Sign(domain, parts[0], parts[1], parts[2], parts[3])})
 	}
 	good := with(nil)
 	padded := with(map[string]string{"Cv-Signature": good["Cv-Signature"] + "=="})
 	lower := map[string]string{"cv-signature": good["Cv-Signature"], "CV-APPROVAL": " " + good["Cv-Approval"] + " "}
-	alien := person{name: "alice", kind: nkeys.PrefixByteAccount}
+	alien := trusttest.Person{Name: "alice"}.As(nkeys.PrefixByteAccount)
 	accounts := policy
-	accounts.Approvers = append([]string{alien.key()}, policy.Approvers...)
+	accounts.Approvers = append([]string{alien.Key()}, policy.Approvers...)
 	dry := `{` + project + inTime + `,"dry_run":true}`
 	cases := map[string]struct {
 		policy   *trust.Policy
@@ -126,20 +91,20 @@ func TestJudge(t *testing.T) {
 		field    string
 		given    string
 	}{
-		"signed and approved":  {m: plain("delete", "del-1", body, good), signer: alice.key(), approver: bob.key()},
-		"with padding":         {m: plain("delete", "del-1", body, padded), signer: alice.key(), approver: bob.key()},
-		"headers in any case":  {m: plain("delete", "del-1", body, lower), signer: alice.key(), approver: bob.key()},
-		"carol approves alice": {m: plain("delete", "del-1", body, approve(carol, "cv1-approval", audience, subject, "del-1", body)), signer: alice.key(), approver: carol.key()},
+		"signed and approved":  {m: plain("delete", "del-1", body, good), signer: alice.Key(), approver: bob.Key()},
+		"with padding":         {m: plain("delete", "del-1", body, padded), signer: alice.Key(), approver: bob.Key()},
+		"headers in any case":  {m: plain("delete", "del-1", body, lower), signer: alice.Key(), approver: bob.Key()},
+		"carol approves alice": {m: plain("delete", "del-1", body, approve(carol, "cv1-approval", audience, subject, "del-1", body)), signer: alice.Key(), approver: carol.Key()},
 		"nobody is asked":      {policy: &trust.Policy{}, m: plain("delete", "del-1", body, nil)},
 		"exports are not asked": {policy: &trust.Policy{Audience: audience, Signers: policy.Signers},
 			m: plain("export", "exp-1", `{`+project+`}`, nil)},
-		"a signed export": {m: plain("export", "exp-1", `{`+project+`}`, two("cv.commands.export", "exp-1", `{`+project+`}`)), signer: alice.key()},
-		"a signed cancel": {m: plain("cancel", "c-1", `{"id":"x"}`, two("cv.commands.cancel", "c-1", `{"id":"x"}`)), signer: alice.key()},
+		"a signed export": {m: plain("export", "exp-1", `{`+project+`}`, two("cv.commands.export", "exp-1", `{`+project+`}`)), signer: alice.Key()},
+		"a signed cancel": {m: plain("cancel", "c-1", `{"id":"x"}`, two("cv.commands.cancel", "c-1", `{"id":"x"}`)), signer: alice.Key()},
 		"a dry run needs no approval": {
-			m: plain("delete", "p-1", dry, map[string]string{"Cv-Signature": two(subject, "p-1", dry)["Cv-Signature"]}), signer: alice.key(),
+			m: plain("delete", "p-1", dry, map[string]string{"Cv-Signature": two(subject, "p-1", dry)["Cv-Signature"]}), signer: alice.Key(),
 		},
 		"no approvers": {policy: &trust.Policy{Audience: audience, Signers: policy.Signers},
-			m: plain("delete", "del-1", body, with(map[string]string{"Cv-Approval": ""})), signer: alice.key()},
+			m: plain("delete", "del-1", body, with(map[string]string{"Cv-Approval": ""})), signer: alice.Key()},
 
 		"without a signature":    {m: plain("delete", "del-1", body, with(map[string]string{"Cv-Signature": ""})), code: "unsigned", field: "Cv-Signature", given: "del-1"},
 		"another id":             {m: plain("delete", "del-2", body, good), code: "unsigned", field: "Cv-Signature", given: "del-2"},
@@ -150,7 +115,7 @@ func TestJudge(t *testing.T) {
 		"an approver signs":      {m: plain("delete", "del-1", body, sign(bob, audience, subject, "del-1", body)), code: "unsigned", field: "Cv-Signature", given: "del-1"},
 		"approval for signature": {m: plain("delete", "del-1", body, with(map[string]string{"Cv-Signature": good["Cv-Approval"]})), code: "unsigned", field: "Cv-Signature", given: "del-1"},
 		"another key's name": {m: plain("delete", "del-1", body, with(map[string]string{
-			"Cv-Signature": carol.key() + good["Cv-Signature"][len(alice.key()):]})), code: "unsigned", field: "Cv-Signature", given: "del-1"},
+			"Cv-Signature": carol.Key() + good["Cv-Signature"][len(alice.Key()):]})), code: "unsigned", field: "Cv-Signature", given: "del-1"},
 		"no id":         {m: plain("delete", "", body, good), code: "unsigned", field: "Cv-Signature"},
 		"no usable id":  {m: plain("delete", "seq-3", body, good), code: "unsigned", field: "Cv-Signature"},
 		"not approved":  {m: plain("delete", "del-1", body, with(map[string]string{"Cv-Approval": ""})), code: "unsigned", field: "Cv-Approval", given: "del-1"},
@@ -162,26 +127,26 @@ func TestJudge(t *testing.T) {
 		"approved under another id": {m: plain("delete", "del-1", body, approve(bob, "cv1-approval", audience, subject, "del-2", body)),
 			code: "unsigned", field: "Cv-Approval", given: "del-1"},
 		"approved by the signer": {m: plain("delete", "del-1", body, map[string]string{
-			"Cv-Signature": carol.signs(statement("cv1", audience, subject, "del-1", body)),
-			"Cv-Approval":  carol.signs(statement("cv1-approval", audience, subject, "del-1", body)),
+			"Cv-Signature": carol.Sign("cv1", audience, subject, "del-1", body),
+			"Cv-Approval":  carol.Sign("cv1-approval", audience, subject, "del-1", body),
 		}), code: "unsigned", field: "Cv-Approval", given: "del-1"},
 		"approved by the signer as an account": {policy: &accounts, m: plain("delete", "del-1", body, map[string]string{
-			"Cv-Signature": alice.signs(statement("cv1", audience, subject, "del-1", body)),
-			"Cv-Approval":  alien.signs(statement("cv1-approval", audience, subject, "del-1", body)),
+			"Cv-Signature": alice.Sign("cv1", audience, subject, "del-1", body),
+			"Cv-Approval":  alien.Sign("cv1-approval", audience, subject, "del-1", body),
 		}), code: "unsigned", field: "Cv-Approval", given: "del-1"},
 		"a broken dry run needs an approval": {m: plain("delete", "p-1", dry[1:], map[string]string{"Cv-Signature": two(subject, "p-1", dry[1:])["Cv-Signature"]}),
 			code: "unsigned", field: "Cv-Approval", given: "p-1"},
 		// What is signed and approved is told what else is wrong with it: that is judged elsewhere.
-		"a broken delete": {m: plain("delete", "del-1", body[1:], two(subject, "del-1", body[1:])), signer: alice.key(), approver: bob.key()},
+		"a broken delete": {m: plain("delete", "del-1", body[1:], two(subject, "del-1", body[1:])), signer: alice.Key(), approver: bob.Key()},
 
 		"no not_after": {m: plain("delete", "del-1", `{`+project+`}`, two(subject, "del-1", `{`+project+`}`)),
-			signer: alice.key(), approver: bob.key(), code: "invalid_command", field: "not_after", given: "del-1"},
+			signer: alice.Key(), approver: bob.Key(), code: "invalid_command", field: "not_after", given: "del-1"},
 		"a week": {m: plain("delete", "del-1", `{`+project+`,"not_after":"2026-12-06T12:00:00Z"}`, two(subject, "del-1", `{`+project+`,"not_after":"2026-12-06T12:00:00Z"}`)),
-			signer: alice.key(), approver: bob.key()},
+			signer: alice.Key(), approver: bob.Key()},
 		"more than a week": {m: plain("delete", "del-1", `{`+project+`,"not_after":"2026-12-06T12:00:01Z"}`, two(subject, "del-1", `{`+project+`,"not_after":"2026-12-06T12:00:01Z"}`)),
-			signer: alice.key(), approver: bob.key(), code: "invalid_command", field: "not_after", given: "del-1"},
+			signer: alice.Key(), approver: bob.Key(), code: "invalid_command", field: "not_after", given: "del-1"},
 		"a dry run without not_after": {m: plain("delete", "p-1", `{`+project+`,"dry_run":true}`, two(subject, "p-1", `{`+project+`,"dry_run":true}`)),
-			signer: alice.key(), code: "invalid_command", field: "not_after", given: "p-1"},
+			signer: alice.Key(), code: "invalid_command", field: "not_after", given: "p-1"},
 	}
 	for name, tt := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -218,8 +183,8 @@ func TestNoOracle(t *testing.T) {
 	details := map[string]bool{}
 	good := two(subject, "del-1", body)
 	for _, value := range []string{
-		"", "x", alice.key(), alice.key() + ".", alice.key() + ".%%%", alice.key() + ".AAAA", good["Cv-Approval"], "SU" + alice.key()[2:] + ".AA",
-		eve.signs(statement("cv1", audience, subject, "del-1", body)), alice.signs(statement("cv1", "other", subject, "del-1", body)),
+		"", "x", alice.Key(), alice.Key() + ".", alice.Key() + ".%%%", alice.Key() + ".AAAA", good["Cv-Approval"], "SU" + alice.Key()[2:] + ".AA",
+		eve.Sign("cv1", audience, subject, "del-1", body), alice.Sign("cv1", "other", subject, "del-1", body),
 	} {
 		v := policy.Judge("cv", plain("delete", "del-1", body, map[string]string{"Cv-Signature": value, "Cv-Approval": good["Cv-Approval"]}))
 		if v.Refusal == nil || v.Refusal.Code != "unsigned" {
@@ -259,7 +224,7 @@ func TestEncodings(t *testing.T) {
 				headers[k] = v
 			}
 			m := plain("delete", "", tt.body, headers)
-			if v := policy.Judge("cv", m); v.Refusal != nil || v.Signer != alice.key() || v.Approver != bob.key() {
+			if v := policy.Judge("cv", m); v.Refusal != nil || v.Signer != alice.Key() || v.Approver != bob.Key() {
 				t.Errorf("got %+v", v)
 			}
 			c, err := contract.DecodeCommand("cv", m)
@@ -273,7 +238,7 @@ func TestEncodings(t *testing.T) {
 // TestSign shows that what this package signs is what the contract says.
 func TestSign(t *testing.T) {
 	const subject, body = "cv.commands.cancel", `{"id":"x"}`
-	seed := sha256.Sum256([]byte(alice.name))
+	seed := sha256.Sum256([]byte(alice.Name))
 	pair, err := nkeys.FromRawSeed(nkeys.PrefixByteUser, seed[:])
 	if err != nil {
 		t.Fatal(err)
@@ -283,11 +248,11 @@ func TestSign(t *testing.T) {
 		domain string
 	}{{trust.Signature, "cv1"}, {trust.Approval, "cv1-approval"}} {
 		got, err := k.kind.Sign(pair, trust.Statement{Audience: audience, Subject: subject, ID: "c-1", Body: []byte(body)})
-		if want := alice.signs(statement(k.domain, audience, subject, "c-1", body)); err != nil || got != want {
+		if want := alice.Sign(k.domain, audience, subject, "c-1", body); err != nil || got != want {
 			t.Errorf("%s: %s, %v; want %s", k.kind.Header, got, err, want)
 		}
 	}
-	public, err := nkeys.FromPublicKey(alice.key())
+	public, err := nkeys.FromPublicKey(alice.Key())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,17 +274,17 @@ func TestCheckKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{alice.key(), person{name: "alice", kind: nkeys.PrefixByteAccount}.key(), string(seed)} {
+	for _, key := range []string{alice.Key(), trusttest.Person{Name: "alice"}.As(nkeys.PrefixByteAccount).Key(), string(seed)} {
 		if err := trust.CheckKey(key); err != nil {
 			t.Errorf("%s: %v", key, err)
 		}
 	}
-	for _, key := range []string{"", "x", strings.ToLower(alice.key()), alice.key()[1:], alice.key() + "A", string(private), "X" + alice.key()[1:]} {
+	for _, key := range []string{"", "x", strings.ToLower(alice.Key()), alice.Key()[1:], alice.Key() + "A", string(private), "X" + alice.Key()[1:]} {
 		if err := trust.CheckKey(key); err == nil || key != "" && len(key) > 1 && strings.Contains(err.Error(), key) {
 			t.Errorf("%s: %v", key, err)
 		}
 	}
-	if !trust.SameKey(alice.key(), person{name: "alice", kind: nkeys.PrefixByteAccount}.key()) || trust.SameKey(alice.key(), bob.key()) {
+	if !trust.SameKey(alice.Key(), trusttest.Person{Name: "alice"}.As(nkeys.PrefixByteAccount).Key()) || trust.SameKey(alice.Key(), bob.Key()) {
 		t.Error("keys are compared by their names")
 	}
 }
@@ -327,11 +292,11 @@ func TestCheckKey(t *testing.T) {
 // FuzzSignature reads headers of any form: none passes but the one that was made.
 func FuzzSignature(f *testing.F) {
 	const subject, body = "cv.commands.cancel", `{"id":"x"}`
-	good := alice.signs(statement("cv1", audience, subject, "c-1", body))
+	good := alice.Sign("cv1", audience, subject, "c-1", body)
 	f.Add(good)
 	f.Add(good + "==")
-	f.Add(eve.signs(statement("cv1", audience, subject, "c-1", body)))
-	for _, value := range []string{"", ".", alice.key(), alice.key() + ".", good[:len(good)-1], good + "=", good + "\n", good + "." + good, strings.ToLower(good)} {
+	f.Add(eve.Sign("cv1", audience, subject, "c-1", body))
+	for _, value := range []string{"", ".", alice.Key(), alice.Key() + ".", good[:len(good)-1], good + "=", good + "\n", good + "." + good, strings.ToLower(good)} {
 		f.Add(value)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
