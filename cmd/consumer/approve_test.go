@@ -128,7 +128,7 @@ func TestTwoPersons(t *testing.T) {
 		t.Errorf("verified as %+v, %v", says, err)
 	}
 
-	// A dead letter is signed anew, for its new id.
+	// The replay of a dead letter is signed for its new id.
 	letter := regexpSeq.FindString(operator.does(exitDone, "seq-", "dead"))
 	operator.does(exitUsage, "for one id: sign it with --sign", "dead", "replay", letter)
 	operator.does(exitDone, "not published", "dead", "replay", letter, "--sign", hers, "--save", d.file("again.json"))

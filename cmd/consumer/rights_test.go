@@ -86,7 +86,7 @@ type commandLine struct {
 	args  string
 }
 
-// limitedUser is a user who may publish on some subjects only.
+// limitedUser is a user with the right to publish on some subjects only.
 type limitedUser struct {
 	name   string
 	rights []string

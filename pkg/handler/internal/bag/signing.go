@@ -12,8 +12,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
 )
 
-// signTries bounds how often a signature is made anew, because the one that was there is of no use
-// or went away.
+// signTries bounds how often a signature is made, because the stored one is of no use or went away.
 const signTries = 4
 
 // Proof is what there is beside a receipt.
@@ -25,6 +24,18 @@ type Proof struct {
 // Signs reports whether receipts are signed. A command asks once, and freezes the answer: all its
 // attempts then sign, or none does.
 func (b Bags) Signs() bool { return b.Signing != nil }
+
+// SignedCut is the version of a cut whose bag is signed: a replica that does not know it must not
+// finish the bag without a signature.
+const SignedCut = 2
+
+// CutVersion is the version of a cut whose bag is signed, or is not.
+func CutVersion(signed bool) int {
+	if signed {
+		return SignedCut
+	}
+	return contract.FormatVersion
+}
 
 // signed is the signature of the receipt of a sealed bag, stored before that: the one that another
 // attempt stored, which counts whatever the key is now, or a new one. The receipt is its payload.
@@ -140,7 +151,7 @@ func (b Bags) waitFor(what, detail string) error {
 // attempt at this command: it is removed.
 func (b Bags) adoptSignature(ctx context.Context, kind sink.BagKind, out *sink.Bag) (*signature.Bundle, error) {
 	raw, key, err := b.Store.Signature(ctx, b.Layout.Bag(kind), signature.MaxBytes)
-	if errors.Is(err, sink.ErrNotFound) { // one without a right seal is removed by who stores one
+	if errors.Is(err, sink.ErrNotFound) { // the next write removes one without a right seal
 		return nil, nil
 	}
 	if err != nil {

@@ -28,12 +28,8 @@ type deleteCut struct {
 	Signed     bool       `json:"signed,omitempty"` // the receipt is
 }
 
-// signedCut is the version of a cut whose bag is signed: a replica that does not know it must not
-// finish the bag without a signature.
-const signedCut = 2
-
 // FormatVersion implements unit.Versioned.
-func (deleteCut) FormatVersion() int { return signedCut }
+func (deleteCut) FormatVersion() int { return bag.SignedCut }
 
 // plannedProjects yields the plan's projects, once it is loaded.
 func (d *Deleter) plannedProjects() iter.Seq2[bagfile.PlanProject, error] {
@@ -67,11 +63,8 @@ func (d *Deleter) commit(ctx context.Context) (bag.Proof, error) {
 			return deleteCut{}, err
 		}
 		finished, err := d.finished(ctx)
-		c := deleteCut{V: contract.FormatVersion, FinishedAt: finished, Ledger: d.Ledger.Ref(), Signed: d.Bags.Signs()}
-		if c.Signed {
-			c.V = signedCut
-		}
-		return c, err
+		signed := d.Bags.Signs()
+		return deleteCut{V: bag.CutVersion(signed), FinishedAt: finished, Ledger: d.Ledger.Ref(), Signed: signed}, err
 	})
 	if err != nil {
 		return bag.Proof{}, err

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
@@ -21,10 +22,6 @@ import (
 
 // cutName is the working object of an export's cut.
 const cutName = "cut.json"
-
-// signedCut is the version of a cut whose bag is signed: a replica that does not know it must not
-// finish the bag without a signature.
-const signedCut = 2
 
 // exportCut is the third freeze: which results the bag is made of, and when it was finished. The
 // bag is a function of it.
@@ -40,7 +37,7 @@ type exportCut struct {
 }
 
 // FormatVersion implements unit.Versioned.
-func (exportCut) FormatVersion() int { return signedCut }
+func (exportCut) FormatVersion() int { return bag.SignedCut }
 
 type resultRef struct {
 	N      int    `json:"n"`
@@ -76,12 +73,8 @@ type cutListing struct {
 func (r *results) cut(ctx context.Context) (exportCut, error) {
 	x := r.x
 	c, mine, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(cutName), false, func(ctx context.Context) (exportCut, error) {
-		c := exportCut{
-			V: contract.FormatVersion, FinishedAt: r.finished(), Ledger: x.Ledger.Ref(), Signed: x.Bags.Signs(),
-		}
-		if c.Signed {
-			c.V = signedCut
-		}
+		c := exportCut{FinishedAt: r.finished(), Ledger: x.Ledger.Ref(), Signed: x.Bags.Signs()}
+		c.V = bag.CutVersion(c.Signed)
 		var err error
 		if c.Request, err = contract.Marshal(x.Bags.Request(r.plan.Scope, r.plan.Digest, r.plan.Account)); err != nil {
 			return c, fmt.Errorf("encode the request: %w", err)

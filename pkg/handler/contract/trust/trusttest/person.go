@@ -40,8 +40,8 @@ func (p Person) Key() string {
 // Seed is the seed, as nk prints it.
 func (p Person) Seed() string { return must(nkeys.EncodeSeed(p.prefix(), p.private().Seed())) }
 
-// Sign is the value of a header: "<NKey public key>.<base64url of the Ed25519 signature over domain +
-// "\n" + audience + "\n" + subject + "\n" + id + "\n" + body>".
+// Sign is the value of a header: "<NKey public key>.<base64url of the Ed25519 signature over domain
+// + "\n" + audience + "\n" + subject + "\n" + id + "\n" + body>".
 func (p Person) Sign(domain, audience, subject, id, body string) string {
 	text := strings.Join([]string{domain, audience, subject, id, body}, "\n")
 	return p.Key() + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(p.private(), []byte(text)))
