@@ -87,6 +87,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 	s.monitor = newMonitor(s.health, s.metrics, log)
 	c.warnOfOpenKeyFiles(log)
 	var err error
+	c.S3.Log = log
 	if s.api, err = s3Client(ctx, c.S3, s.metrics); err != nil {
 		return nil, err
 	}
