@@ -104,6 +104,7 @@ type config struct {
 	NATS      natsConfig
 	S3        storeConfig
 	Log       logConfig
+	Traces    traceConfig
 	Resources []resource // sorted by alias
 	BlobHosts []string
 
@@ -157,6 +158,8 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		NATS: s.NATS.config(&p),
 		S3:   s.S3.config(&p),
 		Log:  s.Log.config(&p),
+
+		Traces: e.traces(&p),
 
 		BlobHosts: list(s.Vision.BlobHosts),
 		Threshold: p.fraction("CONSUMER_PERFORMANCE_THRESHOLD", s.Vision.Threshold),

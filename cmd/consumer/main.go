@@ -57,7 +57,7 @@ type program struct {
 
 // run carries out one command line and gives the exit code. The environment is a parameter, so that
 // nothing below reads the process's own (but the SDKs of AWS, for what is not set here: profiles,
-// web identity, instance roles; and of Azure, for the identity of Entra ID).
+// web identity, instance roles; of Azure, for the identity of Entra ID; and of OpenTelemetry).
 func run(ctx context.Context, args, vars []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := stopOnSignal(ctx, stderr, os.Exit)
 	defer stop()

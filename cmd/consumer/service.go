@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -116,7 +117,9 @@ func (c config) client(r resource, m *metrics) (*cv.Client, error) {
 	}
 	o := cv.Options{MaxRPS: r.MaxRPS, MinDownloadRate: c.MinRate, BlobHosts: c.BlobHosts, UserAgent: "cvconsumer/" + build().Version}
 	if m != nil {
-		o.Wrap = m.countTraining(r.Alias)
+		o.Wrap = func(next http.RoundTripper) http.RoundTripper {
+			return traceTraining(r.Alias)(m.countTraining(r.Alias)(next))
+		}
 	}
 	client, err := cv.New(r.Endpoint, credential, o)
 	if err != nil {
@@ -212,6 +215,11 @@ func (s *service) measure(ctx context.Context, q *natsq.Queue) {
 // serve takes work until ctx is cancelled. Then it takes no more; what is held is finished, or
 // handed back when most of the time to drain is over.
 func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
+	tracer, err := s.tracer(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.endTraces(tracer)
 	h, err := handler.New(handler.Config{
 		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(), SpoolDir: s.spoolDir,
 		Commands: s.c.Commands, Units: s.c.Workers, Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
@@ -221,11 +229,11 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	if err != nil {
 		return err
 	}
-	work, callOff := context.WithCancelCause(context.WithoutCancel(ctx))
+	work, callOff := context.WithCancelCause(tracer.Attach(context.WithoutCancel(ctx)))
 	defer callOff(nil)
 	defer context.AfterFunc(ctx, func() {
 		s.monitor.stop()
-		s.log.Info().Dur("drain", s.c.Drain).Msg("stopping, taking no more work")
+		s.log.Info().Dur("drain_ms", s.c.Drain).Msg("stopping, taking no more work")
 		time.AfterFunc(finishTime(s.c.Drain), func() { callOff(context.Cause(ctx)) })
 	})()
 
@@ -239,7 +247,9 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	})
 	loops.Go(func() {
 		ended[1] = q.ServeUnits(ctx, work, natsq.UnitLoop{Slots: s.c.Workers, Ready: s.health.Ready, Handle: func(ctx context.Context, d delivery.UnitDelivery) delivery.Disposition {
-			return s.metrics.countUnit(d, func() delivery.Disposition { return h.Unit(ctx, d) })
+			return tracedUnit(ctx, d, func(ctx context.Context) delivery.Disposition {
+				return s.metrics.countUnit(d, func() delivery.Disposition { return h.Unit(ctx, d) })
+			})
 		}})
 	})
 	loops.Go(func() { s.expireTraces(ctx, q) })

@@ -35,7 +35,7 @@ func s3Client(ctx context.Context, c storeConfig, m *metrics) (*s3.Client, error
 	return s3.New(api.Options(), func(o *s3.Options) { o.HTTPClient = countedClient{o.HTTPClient, m} }), nil
 }
 
-// countedClient counts S3 requests.
+// countedClient counts S3 requests, and makes spans of them.
 type countedClient struct {
 	next s3.HTTPClient
 	m    *metrics
@@ -43,7 +43,7 @@ type countedClient struct {
 
 // Do implements s3.HTTPClient.
 func (c countedClient) Do(req *http.Request) (*http.Response, error) {
-	return c.m.countStorage(roundTripper(c.next.Do)).RoundTrip(req)
+	return traceStorage(c.m.countStorage(roundTripper(c.next.Do))).RoundTrip(req)
 }
 
 // rereadAfter is how long keys from files are used before the files are read again.
