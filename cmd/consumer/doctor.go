@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/internal/shortage"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
 )
 
 type doctorCmd struct {
@@ -224,13 +226,15 @@ func (d *doctor) trySigning(ctx context.Context) []finding {
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	if err := d.c.Signing.Answers(ctx); err != nil {
-		err = cureConnection(err, "CONSUMER_TSA_URL", "SSL_CERT_FILE")
-		return append(found, areaService.failure("timestamps", cureUnless(err, func(err error) error {
-			return cure(err, "CONSUMER_TSA_URL", "is it the address of a time stamp authority (RFC 3161)? With CONSUMER_TSA_REQUIRED=false receipts go without")
-		})))
+	err = d.c.Signing.Try(ctx)
+	if err == nil {
+		return append(found, works("timestamp", "the authority gives time stamps"))
 	}
-	return append(found, works("timestamps", "the authority answers, or is not required"))
+	f := areaService.failure("timestamp", d.c.explain(delivery.DependencyTimestamp, err))
+	if d.c.Signing.Policy() == signature.Optional {
+		f.Result, f.Cure = resultNote, "receipts go without time stamps meanwhile"
+	}
+	return append(found, f)
 }
 
 // tryHost tries what this machine has to have.

@@ -22,8 +22,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
-// newDoctored is a fixture whose server has the service's documented user, one who lacks rights, and
-// one whose account has no JetStream.
+// newDoctored is a fixture whose server has the service's documented user, one who lacks rights,
+// and one whose account has no JetStream.
 func newDoctored(t *testing.T) *fixture {
 	t.Helper()
 	documented := documentedServer(t)

@@ -42,6 +42,7 @@ type cli struct {
 	Keys    keysCmd    `cmd:"" help:"Make the keys that receipts are signed with."`
 	Doctor  doctorCmd  `cmd:"" help:"Try what the service needs, with the settings of consumer run, and say which setting to change."`
 	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders, .zip files or s3://bucket/prefix/."`
+	Pack    packCmd    `cmd:"" help:"Write a bundle as one zip archive, on disk or in S3."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 }
 
@@ -54,17 +55,19 @@ type program struct {
 	raw    io.Writer // standard output as it is
 	screen screen    // of standard output
 	stderr io.Writer
+	words  *lastWords // where the error that ends the program is said
 }
 
 // run carries out one command line and gives the exit code. The environment is a parameter, so that
 // nothing below reads the process's own (but the SDKs of AWS, for what is not set here: profiles,
-// web identity, instance roles; and of Azure, for the identity of Entra ID).
+// web identity, instance roles; of Azure, for the identity of Entra ID; and of OpenTelemetry).
 func run(ctx context.Context, args, vars []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := stopOnSignal(ctx, stderr, os.Exit)
+	words := &lastWords{w: stderr}
+	ctx, stop := stopOnSignal(ctx, words, os.Exit)
 	defer stop()
-	p := &program{ctx: ctx, env: newEnviron(vars), stdin: stdin, stdout: plain{stdout}, raw: stdout, stderr: stderr}
+	p := &program{ctx: ctx, env: newEnviron(vars), stdin: stdin, stdout: plain{stdout}, raw: stdout, stderr: stderr, words: words}
 	p.screen = screenOf(stdout, p.env)
-	return report(stderr, p.execute(args))
+	return report(words, p.execute(args))
 }
 
 // execute parses the arguments and runs the command they name.

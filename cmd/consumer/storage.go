@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -18,7 +19,7 @@ import (
 // configured comes from the AWS SDK's default chain, which reads the process's environment and
 // files.
 func s3Client(ctx context.Context, c storeConfig, m *metrics) (*s3.Client, error) {
-	o := sink.Options{Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, Transport: c.Transport}
+	o := sink.Options{Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, Transport: c.Transport, Log: c.Log}
 	if m == nil {
 		o.MaxBackoff = 2 * time.Second // a person waits at a command line
 	}
@@ -35,7 +36,7 @@ func s3Client(ctx context.Context, c storeConfig, m *metrics) (*s3.Client, error
 	return s3.New(api.Options(), func(o *s3.Options) { o.HTTPClient = countedClient{o.HTTPClient, m} }), nil
 }
 
-// countedClient counts S3 requests.
+// countedClient counts S3 requests, and makes spans of them.
 type countedClient struct {
 	next s3.HTTPClient
 	m    *metrics
@@ -43,7 +44,7 @@ type countedClient struct {
 
 // Do implements s3.HTTPClient.
 func (c countedClient) Do(req *http.Request) (*http.Response, error) {
-	return c.m.countStorage(roundTripper(c.next.Do)).RoundTrip(req)
+	return traceStorage(c.m.countStorage(roundTripper(c.next.Do))).RoundTrip(req)
 }
 
 // rereadAfter is how long keys from files are used before the files are read again.
@@ -187,6 +188,7 @@ type storeConfig struct {
 	KeyID, Secret, SessionToken Secret // unset: the SDK's default chain
 	PathStyle                   bool
 	Transport                   http.RoundTripper // nil: the SDK's; not a setting
+	Log                         zerolog.Logger    `json:"-"` // of the SDK; not a setting
 }
 
 func (s storeAccess) config(p *problems) storeConfig {
