@@ -45,13 +45,32 @@ type visionSettings struct {
 }
 
 type bucketSettings struct {
-	Bucket     string `name:"bucket" var:"CONSUMER_BUCKET" placeholder:"NAME" help:"Bucket for bundles."`
-	WorkBucket string `name:"work-bucket" var:"CONSUMER_WORK_BUCKET" placeholder:"NAME" help:"Bucket for working objects; default: the bucket for bundles."`
-	Prefix     string `name:"prefix" var:"CONSUMER_PREFIX" placeholder:"TEXT" help:"What all keys begin with, literally."`
-	Adopt      string `name:"adopt-prefix" var:"CONSUMER_ADOPT_PREFIX" default:"false" placeholder:"BOOL" help:"Take over a prefix that another deployment marked as its own; default ${default}."`
-	SSE        string `name:"sse" var:"CONSUMER_SSE" default:"none" placeholder:"KIND" help:"Server-side encryption: none, AES256 or aws:kms; default ${default}."`
-	LockMode   string `name:"object-lock-mode" var:"CONSUMER_OBJECT_LOCK_MODE" default:"GOVERNANCE" placeholder:"MODE" help:"Object Lock mode of the bundles that commands ask to retain: GOVERNANCE or COMPLIANCE; default ${default}."`
-	KMSKeyID   string `name:"sse-kms-key-id" var:"CONSUMER_SSE_KMS_KEY_ID" placeholder:"ID" help:"Key of aws:kms; default the account's."`
+	bundleSettings     `embed:""`
+	WorkBucket         string `name:"work-bucket" var:"CONSUMER_WORK_BUCKET" placeholder:"NAME" help:"Bucket for working objects; default: the bucket for bundles."`
+	Adopt              string `name:"adopt-prefix" var:"CONSUMER_ADOPT_PREFIX" default:"false" placeholder:"BOOL" help:"Take over a prefix that another deployment marked as its own; default ${default}."`
+	encryptionSettings `embed:""`
+	LockMode           string `name:"object-lock-mode" var:"CONSUMER_OBJECT_LOCK_MODE" default:"GOVERNANCE" placeholder:"MODE" help:"Object Lock mode of the bundles that commands ask to retain: GOVERNANCE or COMPLIANCE; default ${default}."`
+}
+
+// bundleSettings say where bundles are.
+type bundleSettings struct {
+	Bucket string `name:"bucket" var:"CONSUMER_BUCKET" placeholder:"NAME" help:"Bucket for bundles."`
+	Prefix string `name:"prefix" var:"CONSUMER_PREFIX" placeholder:"TEXT" help:"What all keys begin with, literally."`
+}
+
+// encryptionSettings say how objects are encrypted.
+type encryptionSettings struct {
+	SSE      string `name:"sse" var:"CONSUMER_SSE" default:"none" placeholder:"KIND" help:"Server-side encryption: none, AES256 or aws:kms; default ${default}."`
+	KMSKeyID string `name:"sse-kms-key-id" var:"CONSUMER_SSE_KMS_KEY_ID" placeholder:"ID" help:"Key of aws:kms; default the account's."`
+}
+
+// check gives the kind of encryption.
+func (e encryptionSettings) check(p *problems) string {
+	kind := p.choice("CONSUMER_SSE", e.SSE, "none", "AES256", "aws:kms")
+	if e.KMSKeyID != "" && kind != "aws:kms" {
+		p.add("CONSUMER_SSE_KMS_KEY_ID", "needs CONSUMER_SSE=aws:kms")
+	}
+	return kind
 }
 
 type workSettings struct {
@@ -154,7 +173,7 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		Prefix:     s.Bucket.Prefix,
 
 		AdoptPrefix: p.boolean("CONSUMER_ADOPT_PREFIX", s.Bucket.Adopt),
-		SSE:         p.choice("CONSUMER_SSE", s.Bucket.SSE, "none", "AES256", "aws:kms"),
+		SSE:         s.Bucket.encryptionSettings.check(&p),
 		KMSKeyID:    s.Bucket.KMSKeyID,
 		LockMode:    p.choice("CONSUMER_OBJECT_LOCK_MODE", s.Bucket.LockMode, sink.Governance, sink.Compliance),
 
@@ -192,9 +211,6 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 	}
 	if c.WorkBucket == "" {
 		c.WorkBucket = c.Bucket
-	}
-	if c.KMSKeyID != "" && c.SSE != "aws:kms" {
-		p.add("CONSUMER_SSE_KMS_KEY_ID", "needs CONSUMER_SSE=aws:kms")
 	}
 	if c.Replicas%2 == 0 && c.Replicas > 0 {
 		p.add("CONSUMER_REPLICAS", "%d is not 1, 3 or 5", c.Replicas)

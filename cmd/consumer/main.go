@@ -41,6 +41,7 @@ type cli struct {
 	GC      gcCmd      `cmd:"" name:"gc" help:"Remove what failed and cancelled exports left in storage."`
 	Keys    keysCmd    `cmd:"" help:"Make the keys that receipts are signed with."`
 	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders, .zip files or s3://bucket/prefix/."`
+	Pack    packCmd    `cmd:"" help:"Write a bundle as one zip archive, on disk or in S3."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 }
 
