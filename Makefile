@@ -93,6 +93,11 @@ cuts: ## Kill a replica before and after each kind of effect of a command, forge
 programs: ## Run the command line's stories, the soak in short, floods, and the tests that kill or fill up a consumer
 	go test -vet=off -count=1 -v -timeout 20m -run '^($(PROGRAMS))$$' ./cmd/consumer | grep -vE '^\s*(=== |--- PASS: .*/)'
 
+# Not in `make test`: the SDK is a module of 70 MB. The test is a module of its own for that.
+.PHONY: sdk
+sdk: ## Have Microsoft's old Go SDK read and delete the simulator's sample account
+	cd pkg/cv/cvtest/sdk && go vet . && go test -count=1 .
+
 # Not a part of `make test`: it takes minutes to build.
 COSIGN ?= dist/cosign
 dist/cosign:

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -199,16 +198,8 @@ func newHTTPServer(h http.Handler, log zerolog.Logger) *http.Server {
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       30 * time.Second,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          stdlog.New(serverLog{log}, "", 0),
+		ErrorLog:          stdlog.New(textLog{log, "net/http"}, "", 0),
 	}
-}
-
-// serverLog takes what net/http logs, an entry at a time.
-type serverLog struct{ log zerolog.Logger }
-
-func (s serverLog) Write(p []byte) (int, error) {
-	s.log.Warn().Str("from", "net/http").Msg(strings.TrimSpace(string(p)))
-	return len(p), nil
 }
 
 // serveHTTP listens on addr and serves h until the returned stop is called. listening is the

@@ -55,16 +55,18 @@ type program struct {
 	stdout io.Writer // for people: see plain
 	raw    io.Writer // standard output as it is
 	stderr io.Writer
+	words  *lastWords // where the error that ends the program is said
 }
 
 // run carries out one command line and gives the exit code. The environment is a parameter, so that
 // nothing below reads the process's own (but the SDKs of AWS, for what is not set here: profiles,
 // web identity, instance roles; of Azure, for the identity of Entra ID; and of OpenTelemetry).
 func run(ctx context.Context, args, vars []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := stopOnSignal(ctx, stderr, os.Exit)
+	words := &lastWords{w: stderr}
+	ctx, stop := stopOnSignal(ctx, words, os.Exit)
 	defer stop()
-	p := &program{ctx: ctx, env: newEnviron(vars), stdin: stdin, stdout: plain{stdout}, raw: stdout, stderr: stderr}
-	return report(stderr, p.execute(args))
+	p := &program{ctx: ctx, env: newEnviron(vars), stdin: stdin, stdout: plain{stdout}, raw: stdout, stderr: stderr, words: words}
+	return report(words, p.execute(args))
 }
 
 // execute parses the arguments and runs the command they name.

@@ -54,6 +54,8 @@ func (c config) explain(dependency string, err error) error {
 		return c.NATS.explain(err)
 	case dependency == delivery.DependencyStorage:
 		return c.S3.explain(err)
+	case dependency == delivery.DependencyTimestamp && !errors.Is(err, errUnchecked):
+		return cure(err, "CONSUMER_TSA_URL", "bundles wait for it before their receipt: correct CONSUMER_TSA_URL, or let receipts go without time stamps (CONSUMER_TSA_REQUIRED=false)")
 	}
 	for _, r := range c.Resources {
 		if dependency == delivery.DependencyTraining(r.Alias) {

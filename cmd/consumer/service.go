@@ -30,6 +30,7 @@ type probeIntervals struct {
 	storage, storageRetry time.Duration
 	training              time.Duration // available or not
 	host                  time.Duration // available or not
+	timestamp             time.Duration // available or not; see checkAuthority
 }
 
 // defaultProbeIntervals calls the Training API once a minute, available or not.
@@ -38,6 +39,8 @@ var defaultProbeIntervals = probeIntervals{
 	storage: 10 * time.Second, storageRetry: 5 * time.Second,
 	training: time.Minute,
 	host:     10 * time.Second,
+
+	timestamp: time.Minute,
 }
 
 // expiryInterval is how often each replica removes the traces whose time is over. What one replica
@@ -84,6 +87,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 	s.monitor = newMonitor(s.health, s.metrics, log)
 	c.warnOfOpenKeyFiles(log)
 	var err error
+	c.S3.Log = log
 	if s.api, err = s3Client(ctx, c.S3, s.metrics); err != nil {
 		return nil, err
 	}
@@ -100,6 +104,9 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 	}
 	s.pseudonym = contract.NewPseudonymizer([]byte(key))
 	s.monitor.expect(s.dependencies()...)
+	if c.Signing != nil {
+		c.Signing.Asked = s.authorityAsked
+	}
 	s.health.BlockWhen(s.blocked)
 	s.health.ExplainWith(c.explain)
 	return s, nil
@@ -138,6 +145,9 @@ func (s *service) dependencies() []string {
 	}
 	if s.c.Signing != nil {
 		all = append(all, delivery.DependencySigning)
+		if s.c.Signing.Authority != nil {
+			all = append(all, delivery.DependencyTimestamp)
+		}
 	}
 	return all
 }
@@ -345,6 +355,9 @@ func (s *service) probes(pingNATS func(context.Context) error, secrets func() *n
 			_, err := s.c.Signing.Key()
 			return err
 		}})
+		if s.c.Signing.Authority != nil {
+			all = append(all, probe{delivery.DependencyTimestamp, r.timestamp, r.timestamp, s.checkAuthority()})
+		}
 	}
 	for alias, client := range s.resources {
 		all = append(all, probe{delivery.DependencyTraining(alias), r.training, r.training, func(ctx context.Context) error {

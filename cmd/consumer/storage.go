@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -18,7 +19,7 @@ import (
 // configured comes from the AWS SDK's default chain, which reads the process's environment and
 // files.
 func s3Client(ctx context.Context, c storeConfig, m *metrics) (*s3.Client, error) {
-	o := sink.Options{Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, Transport: c.Transport}
+	o := sink.Options{Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, Transport: c.Transport, Log: c.Log}
 	if m == nil {
 		o.MaxBackoff = 2 * time.Second // a person waits at a command line
 	}
@@ -165,6 +166,7 @@ type storeConfig struct {
 	KeyID, Secret, SessionToken Secret // unset: the SDK's default chain
 	PathStyle                   bool
 	Transport                   http.RoundTripper // nil: the SDK's; not a setting
+	Log                         zerolog.Logger    `json:"-"` // of the SDK; not a setting
 }
 
 func (s storeAccess) config(p *problems) storeConfig {

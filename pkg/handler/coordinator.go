@@ -81,7 +81,7 @@ func (h *Handler) Command(ctx context.Context, d delivery.Delivery) delivery.Dis
 	switch {
 	case errors.As(err, &refusal):
 		log = log.With().Str("command_id", refusal.ID).Logger()
-		settled, err = h.refuseMessage(ctx, d.Message, refusal)
+		settled, err = h.refuseMessage(ctx, d.Message, refusal, judged)
 	case err != nil:
 		err = fmt.Errorf("decode the command: %w", err)
 	default:
