@@ -64,8 +64,8 @@ dev: build ## Run NATS, S3, a Training API simulator and the consumer on loopbac
 	./bin/consumer dev
 
 .PHONY: test
-test: vet lint race ## Run everything a change has to pass: vet, lint, race, cuts, programs, scale, alerts and e2e
-	+$(MAKE) --no-print-directory --output-sync=target -j3 cuts programs scale alerts SCALE=40000
+test: vet lint race ## Run everything a change has to pass: vet, lint, race, cuts, programs, scale, browser, alerts and e2e
+	+$(MAKE) --no-print-directory --output-sync=target -j3 cuts programs scale browser alerts SCALE=40000
 	$(MAKE) --no-print-directory e2e
 
 .PHONY: unit
@@ -75,7 +75,7 @@ unit: ## Run all tests once, without the race detector (PKG=./pkg/cv/...: the te
 # Tests store many small files. They are in memory, if there is room: a disk takes most of the
 # system's time for them.
 SCRATCH := $(shell free=$$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 {print $$4}'); [ "$${free:-0}" -gt 4194304 ] && echo /dev/shm || echo "$${TMPDIR:-/tmp}")
-race cuts programs scale labeller: export TMPDIR := $(SCRATCH)
+race cuts programs scale browser labeller: export TMPDIR := $(SCRATCH)
 
 # Tests whose work is done by the program as a process of its own, by a hundred command lines, or by
 # floods. Under the race detector they would take a third of `make test`; what they run is raced by
@@ -105,6 +105,17 @@ programs: ## Run the command line's stories, the soak in short, floods, and the 
 .PHONY: sdk
 sdk: ## Have Microsoft's old Go SDK read and delete the simulator's sample account
 	cd pkg/cv/cvtest/sdk && go vet . && go test -count=1 .
+
+# Files of these tests have the build constraint !race: compiling what drives a browser takes long.
+AXE_VERSION := 4.14.1
+AXE         := dist/npm/node_modules/axe-core/axe.min.js
+$(AXE):
+	npm install --prefix dist/npm --no-save --no-audit --no-fund axe-core@$(AXE_VERSION)
+
+.PHONY: browser
+browser: export CVCONSUMER_AXE := $(abspath $(AXE))
+browser: $(AXE) ## Open the pages for people in Chromium, at several widths and printed (Debian: chromium; npm, for the checks of accessibility)
+	go test -vet=off -count=1 -v -run '^TestBrowser' $$(grep -rl '"$(MODULE)/internal/browser"' --include='*_test.go' internal pkg cmd | xargs -n1 dirname | sort -u | sed 's|^|./|') | grep -vE '^\s*(=== |--- PASS: .*/)'
 
 # Not a part of `make test`: it takes minutes to build.
 COSIGN ?= dist/cosign

@@ -154,6 +154,12 @@ func configFrom(ctx context.Context, vars []string) (config, error) {
 
 // config checks all settings together.
 func (s serviceSettings) config(ctx context.Context, e *environ) (config, error) {
+	c, p := s.check(ctx, e)
+	return c, p.err()
+}
+
+// check is config, with each problem by itself. What a wrong setting was to set has its zero value.
+func (s serviceSettings) check(ctx context.Context, e *environ) (config, problems) {
 	p := e.unknown()
 	e.refuseUnsupported(&p)
 	c := config{
@@ -224,5 +230,5 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 	if _, err := s3Client(ctx, c.S3, nil); err != nil {
 		p.add("AWS_REGION", "%v", err)
 	}
-	return c, p.err()
+	return c, p
 }

@@ -27,9 +27,8 @@ func (c config) keyFiles() map[string]string {
 	return files
 }
 
-// warnOfOpenKeyFiles tells of each file with a secret that every user of the machine may read.
-func (c config) warnOfOpenKeyFiles(log zerolog.Logger) {
-	files := c.keyFiles()
+// openKeyFiles are the paths of the files with secrets that every user of the machine may read.
+func openKeyFiles(files map[string]string) []string {
 	var open []string
 	for path := range files {
 		if keyfile.OpenToAll(path) {
@@ -37,8 +36,16 @@ func (c config) warnOfOpenKeyFiles(log zerolog.Logger) {
 		}
 	}
 	slices.Sort(open)
-	for _, path := range open {
-		log.Warn().Str("file", path).Str("setting", files[path]).
-			Msg("key file is readable by every user of this machine: chmod o-r (in Kubernetes, defaultMode 0440 and fsGroup)")
+	return open
+}
+
+// closeKeyFile is what to do about a key file that every user may read.
+const closeKeyFile = "chmod o-r (in Kubernetes, defaultMode 0440 and fsGroup)"
+
+// warnOfOpenKeyFiles tells of each file with a secret that every user of the machine may read.
+func (c config) warnOfOpenKeyFiles(log zerolog.Logger) {
+	files := c.keyFiles()
+	for _, path := range openKeyFiles(files) {
+		log.Warn().Str("file", path).Str("setting", files[path]).Msg("key file is readable by every user of this machine: " + closeKeyFile)
 	}
 }

@@ -304,21 +304,8 @@ func (s *service) learnStore(ctx context.Context) error {
 	if s.learned {
 		return nil
 	}
-	err := checkRetention(ctx, s.work)
-	if err == nil {
-		err = checkMetadata(ctx, s.c.Prefix, s.work)
-	}
-	if err == nil {
-		err = s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))
-	}
-	var explained *cured
-	switch {
-	case errors.As(err, &explained):
+	if err := probeStore(ctx, s.work, sink.Key(s.c.Prefix+probeKey)); err != nil {
 		return err
-	case errors.Is(err, sink.ErrNotEncrypted):
-		return cure(fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err), "CONSUMER_SSE", "correct them, or the bucket's encryption")
-	case err != nil:
-		return fmt.Errorf("find out what the store supports: %w", err)
 	}
 	s.learned = true
 	return nil

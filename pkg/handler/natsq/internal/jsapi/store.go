@@ -94,7 +94,7 @@ func (c *Client) ReadMessage(ctx context.Context, stream string, g MessageQuery)
 
 // PublishOnce publishes a message to a stream, in one try, and returns its sequence.
 func (c *Client) PublishOnce(ctx context.Context, try int, stream string, m *nats.Msg) (uint64, error) {
-	sent := &nats.Msg{Subject: c.publishSubject(m.Subject), Header: m.Header, Data: m.Data}
+	sent := &nats.Msg{Subject: c.PublishSubject(m.Subject), Header: m.Header, Data: m.Data}
 	answer, err := c.RequestOnce(ctx, try, sent)
 	if err != nil {
 		return 0, err
