@@ -44,20 +44,28 @@ NATS_VERSIONS ?= v2.11 v2.12 v2.14 latest
 nats-versions: build ## Run the demo against several versions of nats-server, which the first run installs into bin/ (NATS_VERSIONS="v2.10 v2.12.1": others)
 	.ci/nats-versions $(NATS_VERSIONS)
 
-# Not in `make test`: promtool is in Debian's package prometheus.
-PROMTOOL ?= promtool
+# Of Debian's package prometheus, promtool alone: the rest of it is a server and its pages.
+PROMTOOL ?= $(or $(shell command -v promtool),bin/promtool)
+bin/promtool:
+	mkdir -p bin
+	cd bin && apt-get download -q prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar x --strip-components=3 ./usr/bin/promtool && rm prometheus_*.deb
+
+# The queries of the dashboard are checked as if they were rules.
 .PHONY: alerts
-alerts: ## Check the alert rules of deploy/prometheus with promtool, and run their tests (PROMTOOL=path: another one)
+alerts: $(filter bin/promtool,$(PROMTOOL)) ## Check the alert rules of deploy/prometheus with promtool and run their tests; check the queries of deploy/grafana (PROMTOOL=path: another one)
 	$(PROMTOOL) check rules deploy/prometheus/alerts.yml
 	$(PROMTOOL) test rules deploy/prometheus/alerts_test.yml
+	@mkdir -p dist
+	jq '{groups: [{name: "dashboard", rules: [[.. | objects | .expr? // empty | gsub("\\$$__rate_interval"; "5m")] | to_entries[] | {record: "query:\(.key)", expr: .value}]}]}' deploy/grafana/dashboard.json > dist/queries.json
+	$(PROMTOOL) check rules dist/queries.json
 
 .PHONY: dev
 dev: build ## Run NATS, S3, a Training API simulator and the consumer on loopback, until interrupted
 	./bin/consumer dev
 
 .PHONY: test
-test: vet lint race ## Run everything a change has to pass: vet, lint, race, cuts, programs, scale, browser and e2e
-	+$(MAKE) --no-print-directory --output-sync=target -j3 cuts programs scale browser SCALE=40000
+test: vet lint race ## Run everything a change has to pass: vet, lint, race, cuts, programs, scale, browser, alerts and e2e
+	+$(MAKE) --no-print-directory --output-sync=target -j3 cuts programs scale browser alerts SCALE=40000
 	$(MAKE) --no-print-directory e2e
 
 .PHONY: unit
