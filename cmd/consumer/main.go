@@ -40,6 +40,7 @@ type cli struct {
 	Forget  forgetCmd  `cmd:"" help:"Remove the traces of one command from NATS."`
 	GC      gcCmd      `cmd:"" name:"gc" help:"Remove what failed and cancelled exports left in storage."`
 	Keys    keysCmd    `cmd:"" help:"Make the keys that receipts are signed with."`
+	Doctor  doctorCmd  `cmd:"" help:"Try what the service needs, with the settings of consumer run, and say which setting to change."`
 	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders, .zip files or s3://bucket/prefix/."`
 	Fetch   fetchCmd   `cmd:"" help:"Download the bundles of a command, and verify them."`
 	Inspect inspectCmd `cmd:"" help:"Tell what bundles say: projects, counts, outcome, exceptions."`
@@ -55,6 +56,7 @@ type program struct {
 	stdin  io.Reader
 	stdout io.Writer // for people: see plain
 	raw    io.Writer // standard output as it is
+	screen screen    // of standard output
 	stderr io.Writer
 	words  *lastWords // where the error that ends the program is said
 }
@@ -67,6 +69,7 @@ func run(ctx context.Context, args, vars []string, stdin io.Reader, stdout, stde
 	ctx, stop := stopOnSignal(ctx, words, os.Exit)
 	defer stop()
 	p := &program{ctx: ctx, env: newEnviron(vars), stdin: stdin, stdout: plain{stdout}, raw: stdout, stderr: stderr, words: words}
+	p.screen = screenOf(stdout, p.env)
 	return report(words, p.execute(args))
 }
 

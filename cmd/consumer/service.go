@@ -179,11 +179,16 @@ func (s *service) run(ctx context.Context) error {
 		return settingsError(err.Error())
 	}
 	defer nc.Close()
+	page := s.livePage(opened.secrets)
+	s.monitor.page = page
 	addr, stopHTTP, err := serveHTTP(context.WithoutCancel(ctx), s.c.HTTPAddr, s.monitor.routes(), s.log)
 	if err != nil {
 		return err
 	}
 	defer stopHTTP()
+	if page != nil {
+		defer page.Close()
+	}
 	s.listening <- addr
 	b := build()
 	s.log.Info().Str("version", b.Version).Str("http", addr).Str("bucket", s.c.Bucket).Int("resources", len(s.resources)).Msg("started")
@@ -299,21 +304,8 @@ func (s *service) learnStore(ctx context.Context) error {
 	if s.learned {
 		return nil
 	}
-	err := checkRetention(ctx, s.work)
-	if err == nil {
-		err = checkMetadata(ctx, s.c.Prefix, s.work)
-	}
-	if err == nil {
-		err = s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))
-	}
-	var explained *cured
-	switch {
-	case errors.As(err, &explained):
+	if err := probeStore(ctx, s.work, sink.Key(s.c.Prefix+probeKey)); err != nil {
 		return err
-	case errors.Is(err, sink.ErrNotEncrypted):
-		return cure(fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err), "CONSUMER_SSE", "correct them, or the bucket's encryption")
-	case err != nil:
-		return fmt.Errorf("find out what the store supports: %w", err)
 	}
 	s.learned = true
 	return nil

@@ -119,14 +119,36 @@ func checkRetention(ctx context.Context, work *sink.Store) error {
 // checkMetadata fails for a store that does not keep the metadata of objects, where the seals are.
 // It is asked by the bucket of working objects: in the other one the object that is tried might be
 // locked.
-func checkMetadata(ctx context.Context, prefix string, work *sink.Store) error {
-	kept, err := work.KeepsMetadata(ctx, sink.Key(prefix+probeKey+"-metadata"))
+func checkMetadata(ctx context.Context, work *sink.Store, key sink.Key) error {
+	kept, err := work.KeepsMetadata(ctx, key+"-metadata")
 	if err != nil {
 		return fmt.Errorf("try to store metadata: %w", err)
 	}
 	if !kept {
 		return cure(fmt.Errorf("bucket %q does not keep the user metadata of objects (x-amz-meta-*) as it was written: the seals are there, and without them nothing that is stored is believed", work.Bucket()),
 			"AWS_ENDPOINT_URL_S3", "have the store, or the proxy before it, keep 1 KiB of metadata for each object, or name another one")
+	}
+	return nil
+}
+
+// probeStore finds out, with objects at keys that begin with key, what the store of working objects
+// supports, and fails where the service cannot work with it.
+func probeStore(ctx context.Context, work *sink.Store, key sink.Key) error {
+	err := checkRetention(ctx, work)
+	if err == nil {
+		err = checkMetadata(ctx, work, key)
+	}
+	if err == nil {
+		err = work.Probe(ctx, key)
+	}
+	var explained *cured
+	switch {
+	case errors.As(err, &explained):
+		return err
+	case errors.Is(err, sink.ErrNotEncrypted):
+		return cure(fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err), "CONSUMER_SSE", "correct them, or the bucket's encryption")
+	case err != nil:
+		return fmt.Errorf("find out what the store supports: %w", err)
 	}
 	return nil
 }
