@@ -1,11 +1,8 @@
-// Package dataset makes training sets of an export's bag, for tools other than Custom Vision: COCO,
-// the JSON Lines of Azure Machine Learning, and the layout of Ultralytics YOLO.
+// Package dataset reads the projects of an export's bag as a tool that trains would: kind of
+// project, tags, images with their tags and boxes.
 //
-// project.go reads a project and its images from a bag; plan.go chooses the images, and splits them;
-// picture.go finds the size of a picture and which way is up; convert.go goes through the images,
-// several at once and in order; coco.go, azureml.go and yolo.go write one format each; output.go is
-// where they write to.
+// project.go reads a project and its images from a bag.
 //
 // The bag is one that was verified. Its texts are the customer's: none becomes a file's name as it
-// is. Memory: about 60 bytes for each image of one project, and 16 pictures' beginnings.
+// is.
 package dataset
