@@ -14,8 +14,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
-// shelf is a store with objects of these sizes, which can be listed and read. A listing has no sizes
-// if they are hidden.
+// shelf is a store with objects of these sizes, which can be listed and read. A listing does not
+// say the sizes if they are hidden.
 type shelf struct {
 	objects []shelved
 	hidden  bool

@@ -172,7 +172,7 @@ func (s storeSource) empty(ctx context.Context, object sink.Object) (bool, error
 	if err != nil {
 		return errors.Is(err, sink.ErrNotFound), fmt.Errorf("look whether a folder's object is empty: %w", err)
 	}
-	defer body.Close() //nolint:errcheck // nothing was written
+	defer body.Close()
 	_, err = io.ReadFull(body, make([]byte, 1))
 	if errors.Is(err, io.EOF) {
 		return true, nil

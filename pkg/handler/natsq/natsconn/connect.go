@@ -46,7 +46,8 @@ type Options struct {
 
 // Connect connects to NATS and stays connected: it retries for ever, through every server, even
 // with credentials that are refused (an operator may be about to repair them). Without FailFast it
-// returns after the first attempt, connected or not. Errors are about the options: a bad URL, an unreadable file.
+// returns after the first attempt, connected or not. Errors are about the options: a bad URL, an
+// unreadable file.
 //
 // The client buffers no message while there is no connection. A Nak, a heartbeat or a write that
 // went out minutes late would act on another replica's delivery by then; callers repeat what must
