@@ -195,7 +195,7 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 		"training key": f.vision.Key(), "revoked training key": revoked, "S3 key": f.store.SecretKey, "password of NATS": password, "pseudonym key": pseudonymKey,
 		"key of digests": digestKey(t, nc), "signature of a link": "sig=", "signing key": pemLine(signingKey), "token of the time stamp authority": tsaToken,
 	})
-	// A command's signature is with its message, in the queue and as a dead letter, and nowhere else.
+	// A command's signature is with its message, in the queue and as a dead letter, and only there.
 	for where, texts := range heard.texts {
 		signed := strings.Contains(strings.Join(texts, ""), alice.Key()+".")
 		if may := where == "cv.commands" || where == "cv.dead"; signed != may {
