@@ -180,6 +180,9 @@ func (v verified) signature() string {
 	case verify.Unknown:
 		return "not known: the files could not be listed"
 	case verify.Unsigned:
+		if v.ReceiptSHA256 == "" {
+			return "none: no receipt was read"
+		}
 		return "none: the receipt is unsigned"
 	case verify.Signed:
 		return fmt.Sprintf("by key %s (%s)", v.SignedBy, strconv.Quote(v.KeyFile))
