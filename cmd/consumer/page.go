@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/internal/livepage"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
@@ -179,7 +180,7 @@ func (w *pageWatch) rates(now time.Time) []livepage.Figure {
 		{Name: "Training API calls", Value: number(each("api_calls_total"))},
 		{Name: "Throttled", Value: number(each("api_throttled_total"))},
 		{Name: "Downloads", Value: number(each("blobs_total"))},
-		{Name: "Downloaded", Value: humanBytes(int64(each("blob_bytes_total"))) + "/s"},
-		{Name: "To and from storage", Value: humanBytes(int64(each("storage_bytes_total"))) + "/s"},
+		{Name: "Downloaded", Value: human.Bytes(int64(each("blob_bytes_total"))) + "/s"},
+		{Name: "To and from storage", Value: human.Bytes(int64(each("storage_bytes_total"))) + "/s"},
 	}
 }
