@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -67,6 +68,12 @@ const (
 	lookTimeout = 5 * time.Second
 )
 
+// readFor is how long jobs are read before the live page shows those that were; the next look goes
+// on from there.
+const readFor = 2 * time.Second
+
+var errStillReading = errors.New("there are many, and they are still being read")
+
 // pageWatch is what the live page has read so far.
 type pageWatch struct {
 	service *service
@@ -123,7 +130,11 @@ func (w *pageWatch) read(ctx context.Context, now time.Time) error {
 		}
 	}
 	for more := true; more; {
+		if time.Since(now) > readFor { //nolint:forbidigo // as above
+			return errStillReading
+		}
 		changed, next, again, err := q.ChangedJobs(ctx, w.cursor)
+		w.cursor, more = next, again // also of a reading that was cut short
 		for _, c := range changed {
 			if c.Removed {
 				w.board.Remove(c.Key)
@@ -134,7 +145,6 @@ func (w *pageWatch) read(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		w.cursor, more = next, again
 	}
 	return nil
 }
