@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
@@ -129,8 +130,8 @@ func (c checked) print(out io.Writer, name string) {
 	fmt.Fprintf(t, "manifest\tsha256 %s\n", c.ref.ManifestSHA256)
 	fmt.Fprintf(t, "receipt\tsha256 %s  %s\n", c.ref.ReceiptSHA256, signedText(*c.ref))
 	fmt.Fprintf(t, "API calls\t%d lines in the ledger\n", c.stored.Ledger.Lines)
-	fmt.Fprintf(t, "in the store\t%s: %d files, %s read again\n", c.stored.Result, c.stored.Files, humanBytes(c.stored.Bytes))
-	fmt.Fprintf(t, "fetched\t%s: %d files, %s read again\n", c.fetched.Result, c.fetched.Files, humanBytes(c.fetched.Bytes))
+	fmt.Fprintf(t, "in the store\t%s: %d files, %s read again\n", c.stored.Result, c.stored.Files, human.Bytes(c.stored.Bytes))
+	fmt.Fprintf(t, "fetched\t%s: %d files, %s read again\n", c.fetched.Result, c.fetched.Files, human.Bytes(c.fetched.Bytes))
 	for _, r := range []verify.Report{c.stored, c.fetched} {
 		for _, one := range r.Problems {
 			fmt.Fprintf(t, "problem\t%s: %s\n", one.Path, one.What)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/transfer"
@@ -115,7 +116,7 @@ func (f fetched) print(w io.Writer) {
 	fmt.Fprintf(w, "%s: %d files fetched and verified\n", bagfile.Printable(f.Where), f.Files)
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(t, "  folder\t%s\n", bagfile.Printable(f.Dest))
-	fmt.Fprintf(t, "  size\t%s\n", humanBytes(f.Bytes))
+	fmt.Fprintf(t, "  size\t%s\n", human.Bytes(f.Bytes))
 	if f.Kept > 0 {
 		fmt.Fprintf(t, "  there before\t%d files\n", f.Kept)
 	}

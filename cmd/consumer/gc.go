@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -71,7 +72,7 @@ func (c gcCmd) Run(p *program) error {
 			state = "-"
 		}
 		removed := map[bool]string{true: "yes", false: "no"}[l.Removed]
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", l.ID, state, l.Objects, humanBytes(l.Bytes), removed, strings.Join(l.Where, " "))
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", l.ID, state, l.Objects, human.Bytes(l.Bytes), removed, strings.Join(l.Where, " "))
 	}
 	return errors.Join(t.Flush(), failed)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
@@ -181,7 +182,7 @@ func printJob(w io.Writer, j contract.Job) {
 	}
 	row("attempts", "%d", j.Attempt)
 	if g := j.Progress; g.Total > 0 {
-		row("progress", "%d of %d units, %s", g.Done, g.Total, humanBytes(g.Bytes))
+		row("progress", "%d of %d units, %s", g.Done, g.Total, human.Bytes(g.Bytes))
 	}
 	if x := j.Waiting; x != nil {
 		row("waiting", "for %s since %s: %s", x.For, x.Since.UTC().Format(time.RFC3339), oneLine(x.Detail))

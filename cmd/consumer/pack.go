@@ -7,6 +7,7 @@ import (
 	"io"
 	"text/tabwriter"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/transfer"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
@@ -109,7 +110,7 @@ func (d packed) print(w io.Writer) {
 	fmt.Fprintf(w, "%s: %d files verified and packed\n", bagfile.Printable(d.Where), d.Files)
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(t, "  archive\t%s\n", bagfile.Printable(d.Dest))
-	fmt.Fprintf(t, "  size\t%s (unpacked %s)\n", humanBytes(d.Bytes), humanBytes(d.Unpacked))
+	fmt.Fprintf(t, "  size\t%s (unpacked %s)\n", human.Bytes(d.Bytes), human.Bytes(d.Unpacked))
 	fmt.Fprintf(t, "  sha256\t%s\n", d.SHA256)
 	fmt.Fprintf(t, "  signature\t%s\n", signatureWord(d.Signature, d.SignedBy))
 	t.Flush()

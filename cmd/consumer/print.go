@@ -11,6 +11,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
@@ -73,7 +74,7 @@ func printBundle(w io.Writer, name string, b *contract.BundleRef) {
 
 func printCounts(w io.Writer, c contract.Counts) {
 	printThings(w, c)
-	fmt.Fprintf(w, "  payload\t%s\n", humanBytes(c.Bytes))
+	fmt.Fprintf(w, "  payload\t%s\n", human.Bytes(c.Bytes))
 }
 
 func printThings(w io.Writer, c contract.Counts) {
@@ -137,22 +138,6 @@ func escapeHidden(text []byte) []byte {
 		}
 	}
 	return out
-}
-
-// humanBytes is a number of bytes for people: 1.5 MiB.
-func humanBytes(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, suffix := float64(n)/unit, "KiB"
-	for _, next := range []string{"MiB", "GiB", "TiB"} {
-		if value < unit {
-			break
-		}
-		value, suffix = value/unit, next
-	}
-	return fmt.Sprintf("%.1f %s", value, suffix)
 }
 
 // oneLine makes text fit for a table.

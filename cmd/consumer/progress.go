@@ -9,6 +9,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
@@ -74,7 +75,7 @@ func progressText(e contract.Event) string {
 	}
 	parts := []string{e.Data.CommandID + ": " + string(e.Data.Status)}
 	if g := e.Data.Progress; g != nil && g.Total > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d items, %s", g.Done, g.Total, humanBytes(g.Bytes)))
+		parts = append(parts, fmt.Sprintf("%d of %d items, %s", g.Done, g.Total, human.Bytes(g.Bytes)))
 	}
 	if w := e.Data.Waiting; w != nil {
 		parts = append(parts, fmt.Sprintf("waiting for %s since %s: %s", w.For, w.Since.Format(time.TimeOnly), w.Detail))

@@ -12,6 +12,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
@@ -156,7 +157,7 @@ func (v verified) print(w io.Writer) {
 	if v.Reference != "" {
 		fmt.Fprintf(t, "  reference\t%s\n", strconv.Quote(v.Reference))
 	}
-	fmt.Fprintf(t, "  files read\t%d (%s)\n", v.Files, humanBytes(v.Bytes))
+	fmt.Fprintf(t, "  files read\t%d (%s)\n", v.Files, human.Bytes(v.Bytes))
 	if v.LedgerHead != "" {
 		fmt.Fprintf(t, "  ledger\t%d lines, head %s\n", v.LedgerLines, v.LedgerHead)
 	}
@@ -199,7 +200,7 @@ func (v verified) printPlain(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(t, "  version\t%s, tag files in %s\n", v.Plain.Version, bagfile.Printable(v.Plain.Encoding))
 	fmt.Fprintf(t, "  manifests\t%s\n", strings.Join(v.Plain.Algorithms, ", "))
-	fmt.Fprintf(t, "  files\t%d (%s)\n", v.Files, humanBytes(v.Bytes))
+	fmt.Fprintf(t, "  files\t%d (%s)\n", v.Files, human.Bytes(v.Bytes))
 	for _, one := range v.Plain.Notes {
 		fmt.Fprintf(t, "  note\t%s: %s\n", one.Path, one.What)
 	}
