@@ -6,7 +6,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -19,7 +18,7 @@ import (
 
 type verifyCmd struct {
 	Where  []string    `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds a bundle, or several in folders of it."`
-	Output string      `name:"output" short:"o" enum:"table,json" default:"table" placeholder:"FORMAT" help:"table or json; default ${default}."`
+	Output string      `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
 	Key    []string    `name:"key" sep:"none" placeholder:"FILE" help:"PEM file with a public key: the receipt must be signed with it. May be given several times, and one of them must have signed."`
 	S3     storeAccess `embed:"" group:"Storage, for s3://:"`
 }
@@ -136,7 +135,7 @@ func (v verified) print(w io.Writer) {
 		v.printPlain(w)
 		return
 	}
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := newTable(w)
 	if v.CommandID != "" {
 		fmt.Fprintf(t, "  command\t%s, %s\n", v.CommandID, v.Action)
 		fmt.Fprintf(t, "  outcome\t%s, %d exceptions\n", v.Outcome, v.Exceptions)
@@ -193,7 +192,7 @@ func (v verified) signature() string {
 func (v verified) printPlain(w io.Writer) {
 	said := map[verify.Result]string{verify.OK: "manifests ok", verify.Failed: "the problems are below", verify.Inconclusive: "not all could be checked"}
 	fmt.Fprintf(w, "  a BagIt bag that cvconsumer did not make: %s; it proves no export and no delete\n", said[v.Result])
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := newTable(w)
 	fmt.Fprintf(t, "  version\t%s, tag files in %s\n", v.Plain.Version, bagfile.Printable(v.Plain.Encoding))
 	fmt.Fprintf(t, "  manifests\t%s\n", strings.Join(v.Plain.Algorithms, ", "))
 	fmt.Fprintf(t, "  files\t%d (%s)\n", v.Files, humanBytes(v.Bytes))
