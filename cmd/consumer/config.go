@@ -29,6 +29,7 @@ type serviceSettings struct {
 	Work   workSettings   `embed:"" group:"Service:"`
 	Trust  trustSettings  `embed:"" group:"Signed commands:"`
 	Log    logSettings    `embed:"" group:"Service:"`
+	Page   pageSettings   `embed:"" group:"Service:"`
 }
 
 type visionSettings struct {
@@ -89,7 +90,7 @@ type workSettings struct {
 	SigningKey     string `name:"signing-key-file" var:"CONSUMER_SIGNING_KEY_FILE" placeholder:"FILE" help:"PEM file with the private key (P-256 or Ed25519) that receipts are signed with; consumer keys new makes one; without it they are unsigned."`
 	TSAURL         string `name:"tsa-url" var:"CONSUMER_TSA_URL" placeholder:"URL" help:"Time stamp authority (RFC 3161) that puts its time to the signatures of receipts."`
 	TSARequired    string `name:"tsa-required" var:"CONSUMER_TSA_REQUIRED" default:"true" placeholder:"BOOL" help:"Wait for the time stamp authority; with false, receipts go without time stamps while it does not answer; default ${default}."`
-	HTTPAddr       string `name:"http-addr" var:"CONSUMER_HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" help:"Address of /healthz, /readyz and /metrics; default ${default}."`
+	HTTPAddr       string `name:"http-addr" var:"CONSUMER_HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" help:"Address of /healthz, /readyz, /metrics and the live page; default ${default}."`
 	Drain          string `name:"drain" var:"CONSUMER_DRAIN" default:"30s" placeholder:"DURATION" help:"Time to finish or hand back work after the first signal; default ${default}."`
 }
 
@@ -105,6 +106,7 @@ type config struct {
 	S3        storeConfig
 	Log       logConfig
 	Traces    traceConfig
+	Page      pageConfig
 	Resources []resource // sorted by alias
 	BlobHosts []string
 
@@ -166,6 +168,7 @@ func (s serviceSettings) check(ctx context.Context, e *environ) (config, problem
 		Log:  s.Log.config(&p),
 
 		Traces: e.traces(&p),
+		Page:   s.Page.config(&p),
 
 		BlobHosts: list(s.Vision.BlobHosts),
 		Threshold: p.fraction("CONSUMER_PERFORMANCE_THRESHOLD", s.Vision.Threshold),

@@ -63,6 +63,7 @@ func TestDefaults(t *testing.T) {
 		Bucket: "bundles", WorkBucket: "bundles", SSE: "none", LockMode: sink.Governance,
 		Provision: true, Replicas: 1, Commands: handler.DefaultCommands, Workers: handler.DefaultUnits, Downloads: handler.DefaultDownloads, MinRate: cv.DefaultMinDownloadRate, Buffer: handler.DefaultBuffer, MaxAttempts: handler.DefaultMaxAttempts,
 		Deletes: contract.DeletesEnabled, VerifyTimeout: handler.DefaultVerifyTimeout,
+		Page:           pageConfig{On: true},
 		TraceRetention: natsq.DefaultRetention, HTTPAddr: ":8080", Drain: 30 * time.Second,
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -213,6 +214,10 @@ func TestSettings(t *testing.T) {
 		{name: "an endpoint of another API", vars: []string{"VISION_TRAINING_ENDPOINT=https://host.example/customvision/v3.0/Prediction/"}, wrong: []string{"VISION_TRAINING_ENDPOINT"}},
 		{name: "a typing error", vars: []string{"CONSUMER_WORKER=3"}, wrong: []string{"CONSUMER_WORKER"}, says: "CONSUMER_WORKERS?"},
 		{name: "not there yet", vars: []string{"CONSUMER_METADATA_FILTER=true"}, wrong: []string{"CONSUMER_METADATA_FILTER"}, says: "not supported yet"},
+		{name: "a page for all", check: paged(true, false)},
+		{name: "no page", vars: []string{"CONSUMER_PAGE=false"}, check: paged(false, false)},
+		{name: "a page with a token", vars: []string{"CONSUMER_PAGE_TOKEN_FILE=" + write("token", "0123456789abcdef\n")}, check: paged(true, true)},
+		{name: "a token that is too short", vars: []string{"CONSUMER_PAGE_TOKEN=0123456789abcde"}, wrong: []string{"CONSUMER_PAGE_TOKEN"}, says: "has 15 characters"},
 		{name: "traces", vars: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318", "OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"}, check: traced(true)},
 		{name: "traces alone", vars: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=https://collector/v1/traces", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf"}, check: traced(true)},
 		{name: "no traces", vars: []string{"OTEL_SERVICE_NAME=x"}, check: traced(false)},
@@ -367,6 +372,16 @@ func traced(want bool) func(*testing.T, config) {
 		t.Helper()
 		if c.Traces.On != want {
 			t.Errorf("traces are exported: %t", c.Traces.On)
+		}
+	}
+}
+
+// paged checks whether a configuration has a live page, and a token for it.
+func paged(on, token bool) func(*testing.T, config) {
+	return func(t *testing.T, c config) {
+		t.Helper()
+		if c.Page.On != on || c.Page.Token.IsSet() != token {
+			t.Errorf("a page: %t, a token: %t", c.Page.On, c.Page.Token.IsSet())
 		}
 	}
 }

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -153,4 +156,55 @@ func writeKey(t *testing.T) string {
 		t.Fatalf("exit %d: %s", code, errs.String())
 	}
 	return name + ".pub"
+}
+
+// TestFetchAndLink downloads the bundles of a command, takes up what is there, and signs links to
+// them.
+func TestFetchAndLink(t *testing.T) {
+	s := newStorage(t, map[string]string{"two-tags/export": "two-tags", "two-tags/delete": "nothing-found", "begun/export/data": "nothing-found/data"})
+	dir := filepath.Join(t.TempDir(), "here")
+	var first, again fetched
+	for _, into := range []*fetched{&first, &again} {
+		out := s.does(t, exitDone, "", "fetch", "-o", "json", "--kind", "export", "two-tags", dir)
+		if err := json.Unmarshal([]byte(out), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if first.Files != 33 || first.Kept != 0 || again.Files != 33 || again.Kept != 31 || first.Dest != filepath.Join(dir, "export") {
+		t.Errorf("%+v, then %+v", first, again)
+	}
+	s.does(t, exitDone, "ok", "verify", dir)
+	s.does(t, exitDone, "files fetched and verified", "fetch", "two-tags", dir)
+	s.does(t, exitDone, "files verified and packed", "fetch", "--zip", "two-tags", dir)
+	s.does(t, exitDone, "ok", "verify", filepath.Join(dir, "two-tags-export.zip"))
+	s.does(t, exitVerify, "the receipt is unsigned", "fetch", "--key", writeKey(t), "two-tags", dir)
+	s.does(t, exitCommand, "no finished bundle is at s3://"+s.bucket+"/begun/", "fetch", "begun", dir)
+	s.does(t, exitUsage, "it must match", "fetch", "../x", dir)
+	overwrite(t, filepath.Join(dir, "export", "data", "more.json"), "{}")
+	s.does(t, exitVerify, "data/more.json", "fetch", "two-tags", dir)
+
+	out := s.does(t, exitDone, "There is no archive of all files", "link", "two-tags", "--kind", "export")
+	_, command, _ := strings.Cut(out, "This makes one: consumer ")
+	s.does(t, exitDone, "packed", strings.Fields(command)...)
+	var all links
+	out = s.does(t, exitDone, "", "link", "-o", "json", "--kind", "export", "--expires", "1h", "two-tags")
+	if err := json.Unmarshal([]byte(out), &all); err != nil || !all.Archive || all.Temporary || len(all.Links) != 2 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, one := range all.Links {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, one.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := s.server.Transport().RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(resp.Body)
+		if err = errors.Join(err, resp.Body.Close()); err != nil || resp.StatusCode != http.StatusOK || len(content) < 1000 {
+			t.Errorf("%s: status %d, %d bytes, %v", one.What, resp.StatusCode, len(content), err)
+		}
+	}
+	s.does(t, exitUsage, "168h (7 days", "link", "--expires", "200h", "two-tags")
+	s.does(t, exitCommand, "no finished bundle", "link", "other")
 }

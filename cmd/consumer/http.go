@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/cvconsumer/cvconsumer/internal/health"
+	"github.com/cvconsumer/cvconsumer/internal/livepage"
 )
 
 // errUnchecked is the problem of every dependency before its first successful check.
@@ -36,6 +37,7 @@ type monitor struct {
 	health  *health.Health
 	metrics *metrics
 	log     zerolog.Logger
+	page    *livepage.Page // nil: there is none
 
 	mu       sync.Mutex
 	stopping bool
@@ -182,6 +184,9 @@ func (m *monitor) routes() http.Handler {
 		}
 		scrape.ServeHTTP(w, r)
 	})
+	if m.page != nil {
+		m.page.Routes(mux)
+	}
 	return mux
 }
 

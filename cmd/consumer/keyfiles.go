@@ -16,6 +16,7 @@ func (c config) keyFiles() map[string]string {
 		{"NATS_CREDS", c.NATS.Creds}, {"NATS_NKEY", c.NATS.NKey}, {"NATS_KEY", c.NATS.Key}, {"NATS_PASSWORD_FILE", c.NATS.Password.File()},
 		{"AWS_SECRET_ACCESS_KEY_FILE", c.S3.Secret.File()}, {"AWS_SESSION_TOKEN_FILE", c.S3.SessionToken.File()},
 		{"CONSUMER_PSEUDONYM_KEY_FILE", c.PseudonymKey.File()}, {"CONSUMER_SIGNING_KEY_FILE", c.SigningKeyFile},
+		{"CONSUMER_PAGE_TOKEN_FILE", c.Page.Token.File()},
 	} {
 		files[f.path] = f.variable
 	}

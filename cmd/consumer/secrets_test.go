@@ -102,7 +102,7 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 	f.config.Resources[0].Key = Secret{file: file("training", revoked)}
 	f.config.MaxAttempts = 2
 	spans := newCollector(t)
-	f.config.Traces = spans.config
+	f.config.Traces, f.config.Page.On = spans.config, true
 	gate := f.store.Gateway(t)
 	f.config.S3.Endpoint, f.config.S3.Transport = gate.Endpoint, nil
 	one := f.vision.AddProject(cvtest.ProjectSpec{Images: 3, Untagged: 1, Iterations: []cvtest.IterationSpec{{}}, Predictions: 2, ImageBytes: cvtest.Tiny})
@@ -152,6 +152,7 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 	}
 	page("/readyz")
 	page("/metrics")
+	page("/")
 	r.end()
 
 	store := sink.NewStore(f.store.Client(), sink.StoreOptions{Bucket: f.config.Bucket})
@@ -167,7 +168,7 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 	}
 	heard.add("the log", f.log.String())
 	heard.add("the spans", spans.text.String())
-	for _, where := range []string{"cv.events", "cv.dead", "cv.ledger", "cv.work", "$KV.CV_JOBS", "the bucket", "the log", "the spans", "page /metrics"} {
+	for _, where := range []string{"cv.events", "cv.dead", "cv.ledger", "cv.work", "$KV.CV_JOBS", "the bucket", "the log", "the spans", "page /metrics", "page /"} {
 		if len(heard.texts[where]) == 0 {
 			t.Errorf("nothing of %s was looked at", where)
 		}

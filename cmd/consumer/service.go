@@ -179,11 +179,16 @@ func (s *service) run(ctx context.Context) error {
 		return settingsError(err.Error())
 	}
 	defer nc.Close()
+	page := s.livePage(opened.secrets)
+	s.monitor.page = page
 	addr, stopHTTP, err := serveHTTP(context.WithoutCancel(ctx), s.c.HTTPAddr, s.monitor.routes(), s.log)
 	if err != nil {
 		return err
 	}
 	defer stopHTTP()
+	if page != nil {
+		defer page.Close()
+	}
 	s.listening <- addr
 	b := build()
 	s.log.Info().Str("version", b.Version).Str("http", addr).Str("bucket", s.c.Bucket).Int("resources", len(s.resources)).Msg("started")

@@ -15,6 +15,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/drift"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/overview"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/rejects"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/room"
 )
@@ -169,24 +170,20 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// Backlog is what the queues hold, what is at work included.
-type Backlog struct {
-	Commands int64
-	Oldest   time.Time // when the oldest command was published, by the server's clock; of no meaning without one
-	Units    int64
-}
+// Backlog is what the queues hold; see Queue.Backlog.
+type Backlog = overview.Backlog
 
 // Backlog asks the leaders what the queues hold, once.
 func (q *Queue) Backlog(ctx context.Context) (Backlog, error) {
-	commands, err := q.api.StreamInfoOnce(ctx, 0, q.names.Commands)
-	if err != nil {
-		return Backlog{}, fmt.Errorf("read the info of stream %s: %w", q.names.Commands, err)
-	}
-	units, err := q.api.StreamInfoOnce(ctx, 0, q.names.Work)
-	if err != nil {
-		return Backlog{}, fmt.Errorf("read the info of stream %s: %w", q.names.Work, err)
-	}
-	return Backlog{Commands: commands.State.Messages, Oldest: commands.State.FirstTime, Units: units.State.Messages}, nil
+	return overview.ReadBacklog(ctx, q.api, q.names) //nolint:wrapcheck // it says what it reads
+}
+
+// JobCursor is how far ChangedJobs has read.
+type JobCursor = overview.JobCursor
+
+// ChangedJobs is overview.ReadJobs: the jobs that changed since an earlier reading.
+func (q *Queue) ChangedJobs(ctx context.Context, c JobCursor) ([]overview.Job, JobCursor, bool, error) {
+	return overview.ReadJobs(ctx, q.api, q.names, c)
 }
 
 // Prefix implements handler.CommandQueue.
