@@ -8,9 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
-
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
@@ -213,54 +210,5 @@ func (v verified) printFindings(t io.Writer) {
 	}
 	if v.Unread != "" {
 		fmt.Fprintf(t, "  not read\t%s\n", v.Unread)
-	}
-}
-
-// readings shows how far the verification of each bundle is, on a terminal.
-type readings struct {
-	bars *mpb.Progress // nil without a terminal
-}
-
-func newReadings(w io.Writer) *readings {
-	if isTerminal(w) {
-		return &readings{mpb.New(mpb.WithOutput(w), mpb.WithWidth(48))}
-	}
-	return &readings{}
-}
-
-// of is what hears of one bundle's progress, and what to call when that is over.
-func (r *readings) of(where string) (progress func(verify.Progress), end func()) {
-	if r.bars == nil {
-		return nil, func() {}
-	}
-	var bar *mpb.Bar
-	progress = func(p verify.Progress) {
-		if bar == nil {
-			bar = r.bars.AddBar(p.AllBytes, mpb.PrependDecorators(decor.Name(bagfile.Printable(where)+" ")), mpb.AppendDecorators(decor.CountersKibiByte("% .1f of % .1f")))
-		}
-		bar.SetCurrent(p.Bytes)
-	}
-	return progress, func() {
-		if bar != nil {
-			bar.Abort(true)
-		}
-	}
-}
-
-// copying is what hears how far the copy of a verified bundle is, and what to call when that is
-// over.
-func (r *readings) copying(to string, verified verify.Report) (progress func(files int, bytes int64), end func()) {
-	of, end := r.of(to)
-	return func(files int, bytes int64) {
-		if of != nil {
-			of(verify.Progress{Files: files, AllFiles: verified.Files, Bytes: bytes, AllBytes: verified.Bytes})
-		}
-	}, end
-}
-
-// end removes the bars before results are printed.
-func (r *readings) end() {
-	if r.bars != nil {
-		r.bars.Wait()
 	}
 }
