@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// narrow is output on a terminal.
-type narrow struct {
+// fakeTerminal is output on a terminal.
+type fakeTerminal struct {
 	bytes.Buffer
 	width int
 }
 
-func (n *narrow) screen() screen { return screen{width: n.width} }
+func (n *fakeTerminal) screen() screen { return screen{width: n.width} }
 
 // TestTablesFitAndAreNeverCut prints tables to a pipe, and to terminals of several widths.
 func TestTablesFitAndAreNeverCut(t *testing.T) {
@@ -36,7 +36,7 @@ func TestTablesFitAndAreNeverCut(t *testing.T) {
 			"req-1                                 completed  -\n"},
 		{20, "ID\n" + id + "\n  state running,\n  progress 3/10,\n"},
 	} {
-		out := &narrow{width: c.width}
+		out := &fakeTerminal{width: c.width}
 		table := newTable(plain{out})
 		fmt.Fprintln(table, "ID\tSTATE\tPROGRESS\tNOTE")
 		fmt.Fprintf(table, "%s\trunning\t3/10\t%s\n", id, long)
@@ -46,7 +46,7 @@ func TestTablesFitAndAreNeverCut(t *testing.T) {
 			t.Errorf("%d columns:\n%s", c.width, got)
 		}
 	}
-	out := &narrow{width: 30}
+	out := &fakeTerminal{width: 30}
 	table := newTable(out)
 	fmt.Fprintln(table, "  command\treq-1")
 	fmt.Fprintln(table, "  would remain\texported models: they go with the account")
