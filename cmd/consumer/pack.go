@@ -79,7 +79,7 @@ func (b bundle) pack(p *program, keys publicKeys, s3 storeAccess, sse encryption
 		return done, err
 	}
 	const perFile = 1 << 10 // of the archive's headers and directory, at most
-	out, err := s3.create(p.ctx, p.env, sse, dest, "application/zip", report.Bytes+int64(report.Files)*perFile)
+	out, err := s3.create(p, sse, dest, "application/zip", report.Bytes+int64(report.Files)*perFile)
 	if err != nil {
 		return done, err
 	}
