@@ -234,8 +234,13 @@ func isUnknownHost(err error) bool {
 }
 
 // refusedOurCertificate reports whether a server ended the handshake because of our certificate, or
-// for want of one.
+// for want of one. TLS 1.3 tells it after the handshake, by an alert of a type that crypto/tls
+// keeps to itself, or the connection is closed before the client reads that.
 func refusedOurCertificate(err error) bool {
-	var alert tls.AlertError
-	return errors.As(err, &alert) && (strings.Contains(alert.Error(), "certificate required") || strings.Contains(alert.Error(), "bad certificate"))
+	for _, sign := range []string{"remote error: tls: certificate required", "remote error: tls: bad certificate", "remote error: tls: unknown certificate authority", "closed by remote after TLS handshake"} {
+		if strings.Contains(err.Error(), sign) {
+			return true
+		}
+	}
+	return false
 }

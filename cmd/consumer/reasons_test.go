@@ -122,6 +122,13 @@ func TestReadyzSaysWhatIsWrongWithNATS(t *testing.T) {
 			want: []string{"unknown authority", "NATS_CA"},
 		},
 		{
+			name: "no certificate of ours", server: natstest.Options{Addr: "127.0.0.1:0", Configure: func(o *server.Options) {
+				o.TLSConfig = &tls.Config{Certificates: []tls.Certificate{authority.server}, ClientAuth: tls.RequireAnyClientCert}
+			}},
+			change: func(c *natsConfig) { c.CA = authority.file },
+			want:   []string{"demands a client certificate", "NATS_CERT", "NATS_KEY"},
+		},
+		{
 			name: "wrong password", server: natstest.Options{Addr: "127.0.0.1:0", User: "service", Password: "right"},
 			change: func(c *natsConfig) { c.User, c.Password = "service", secretOf("wrong") },
 			want:   []string{"Authorization Violation", "NATS_USER", "NATS_PASSWORD"},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/internal/health"
 	"github.com/cvconsumer/cvconsumer/internal/shortage"
+	"github.com/cvconsumer/cvconsumer/internal/tracing"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -62,6 +63,7 @@ type service struct {
 	monitor   *monitor
 	intervals probeIntervals
 
+	tracer    *tracing.Tracer // nil: spans are not exported
 	api       *s3.Client
 	store     *sink.Store
 	work      *sink.Store
@@ -172,6 +174,11 @@ func (s *service) blocked(failing map[string]health.Problem) bool {
 
 // run serves until ctx is cancelled, then drains. It waits for servers that are not there.
 func (s *service) run(ctx context.Context) error {
+	var err error
+	if s.tracer, err = s.newTracer(ctx); err != nil {
+		return err
+	}
+	defer s.endTraces()
 	var opened queueState
 	defer opened.close()
 	page := s.livePage(opened.secrets)
@@ -240,11 +247,6 @@ func (s *service) measure(ctx context.Context, q *natsq.Queue) {
 // serve takes work until ctx is cancelled. Then it takes no more; what is held is finished, or
 // handed back when most of the time to drain is over.
 func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
-	tracer, err := s.tracer(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.endTraces(tracer)
 	h, err := handler.New(handler.Config{
 		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(), SpoolDir: s.spoolDir,
 		Commands: s.c.Commands, Units: s.c.Workers, Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
@@ -254,7 +256,7 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	if err != nil {
 		return err
 	}
-	work, callOff := context.WithCancelCause(tracer.Attach(context.WithoutCancel(ctx)))
+	work, callOff := context.WithCancelCause(s.tracer.Attach(context.WithoutCancel(ctx)))
 	defer callOff(nil)
 	defer context.AfterFunc(ctx, func() {
 		s.monitor.stop()
