@@ -54,8 +54,8 @@ func (e *environ) traces(p *problems) traceConfig {
 	return traceConfig{On: true}
 }
 
-// tracer makes the tracer of the settings; nil when spans are not exported.
-func (s *service) tracer(ctx context.Context) (*tracing.Tracer, error) {
+// newTracer makes the tracer of the settings; nil when spans are not exported.
+func (s *service) newTracer(ctx context.Context) (*tracing.Tracer, error) {
 	if !s.c.Traces.On {
 		return nil, nil
 	}
@@ -70,10 +70,10 @@ func (s *service) tracer(ctx context.Context) (*tracing.Tracer, error) {
 const lastSpans = 5 * time.Second
 
 // endTraces exports the spans that are left.
-func (s *service) endTraces(t *tracing.Tracer) {
+func (s *service) endTraces() {
 	ctx, cancel := context.WithTimeout(context.Background(), lastSpans)
 	defer cancel()
-	if err := t.Shutdown(ctx); err != nil {
+	if err := s.tracer.Shutdown(ctx); err != nil {
 		s.log.Warn().Err(err).Msg("some spans are lost")
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,11 +11,13 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/rs/zerolog"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
 // collector takes spans by OTLP over HTTP.
@@ -119,6 +122,13 @@ func TestTraceOfAnExport(t *testing.T) {
 	refused := ask(contract.ActionDelete, "refused", `{"all_projects":true,"categories":["performance"]}`, refusedTrace)
 	if exported.Data.Status != contract.StatusCompleted || refused.Data.Status != contract.StatusRefused {
 		t.Fatalf("%s, %s\n%s", describeEvent(exported), describeEvent(refused), f.log)
+	}
+	q, err := natsq.OpenRequester(t.Context(), f.nats.Dial(t), natsq.Options{Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if letter, err := q.DeadLetter(t.Context(), "refused"); err != nil || !strings.Contains(fmt.Sprint(letter.Message.Header["traceparent"]), refusedTrace) {
+		t.Errorf("the dead letter has %v, %v", letter.Message.Header, err)
 	}
 	one.end()
 	two.end()
