@@ -133,6 +133,11 @@ cosign: $(COSIGN) ## Check signed bundles with cosign, good ones and changed one
 scale: ## Export 100,000 images (make test: 40,000), count the calls, and measure the memory (SCALE=5000: as many)
 	go test -vet=off -count=1 -v -timeout 20m -run '^TestScale$$' ./cmd/consumer -images $(SCALE) | grep -vE '^=== '
 
+# Not a part of `make test`: it writes 4.4 GiB below TMPDIR.
+.PHONY: pack-scale
+pack-scale: ## Pack 70,000 images of 4.4 GiB into one archive, measure the memory, and test the archive with unzip
+	go test -vet=off -count=1 -v -timeout 30m -run '^TestPackScale$$' ./pkg/sink/transfer -images 70000 -image-bytes 65536 | grep -vE '^=== '
+
 .PHONY: waiting
 waiting: ## Let 10,000 commands wait on one project, and count what each look at the queue costs
 	go test -count=1 -v -timeout 20m -run '^TestManyCommandsWait$$' ./pkg/handler -waiting 10000 | grep -vE '^=== '
