@@ -182,6 +182,10 @@ labeller: ## Run 500 exports and 500 deletes beside a labeller who changes the a
 WIDE := if ($$ARGV =~ /\.go$$/) { s/\t/    /g; $$prose = m{^ *// ?\S} } else { $$code = !$$code if /^ *```/; $$prose = !$$code && !/^ *[|\#<>\[]/ } \
 	chomp; print "$$ARGV:$$.: $$_\n" if $$prose && length > 100; if (eof) { close ARGV; $$code = 0 }
 
+.PHONY: commands-page
+commands-page: ## Write docs/commands.md from what the commands say of themselves
+	go test -count=1 -run '^TestCommandsArePublished$$' ./cmd/consumer -args -update-commands
+
 .PHONY: vet
 vet: ## Check gofmt, the 100 columns of comments and prose, and go vet
 	@files=$$(gofmt -l cmd pkg internal); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/rs/zerolog"
 
@@ -64,7 +63,7 @@ func (c gcCmd) Run(p *program) error {
 	if c.Access.json() {
 		return errors.Join(printJSON(p.stdout, all), failed)
 	}
-	t := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
+	t := newTable(p.stdout)
 	fmt.Fprintln(t, "ID\tSTATE\tOBJECTS\tSIZE\tREMOVED\tWHERE")
 	for _, l := range all {
 		state := string(l.State)

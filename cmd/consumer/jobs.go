@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/google/uuid"
@@ -85,7 +84,7 @@ func (c jobsLsCmd) Run(p *program) error {
 	if c.Access.json() {
 		return printJSON(p.stdout, jobs)
 	}
-	t := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
+	t := newTable(p.stdout)
 	fmt.Fprintln(t, "ID\tACTION\tSTATE\tATTEMPT\tPROGRESS\tCREATED\tNOTE")
 	for _, j := range jobs {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", j.Key(), j.Action, j.State, j.Attempt, progressOf(j), j.Created.UTC().Format(time.DateTime), oneLine(noteOf(j)))
@@ -169,7 +168,7 @@ func findJob(ctx context.Context, q *natsq.Queue, id string) (contract.Job, erro
 }
 
 func printJob(w io.Writer, j contract.Job) {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := newTable(w)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
 	row("id", "%s", j.ID)
 	row("action", "%s", j.Action)

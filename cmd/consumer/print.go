@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -47,7 +46,7 @@ func describeEvent(e contract.Event) string {
 func printEvent(w io.Writer, e contract.Event) {
 	d := e.Data
 	fmt.Fprintf(w, "%s: %s\n", d.Status, d.Outcome)
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := newTable(w)
 	fmt.Fprintf(t, "  command\t%s\n", d.CommandID)
 	printCounts(t, d.Counts)
 	if d.Exceptions > 0 {
@@ -141,10 +140,4 @@ func escapeHidden(text []byte) []byte {
 }
 
 // oneLine makes text fit for a table.
-func oneLine(s string) string {
-	s = bagfile.Printable(strings.Join(strings.Fields(s), " "))
-	if r := []rune(s); len(r) > 100 {
-		return string(r[:99]) + "…"
-	}
-	return s
-}
+func oneLine(s string) string { return bagfile.Printable(strings.Join(strings.Fields(s), " ")) }

@@ -111,6 +111,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 	}
 	s.health.BlockWhen(s.blocked)
 	s.health.ExplainWith(c.explain)
+	s.health.Fail(delivery.DependencyNATS, errOpening)
 	return s, nil
 }
 
@@ -179,13 +180,7 @@ func (s *service) run(ctx context.Context) error {
 	}
 	defer s.endTraces()
 	var opened queueState
-	connection := s.c.NATS.connection("consumer", s.log)
-	connection.Attempt = opened.connecting
-	nc, err := natsconn.Connect(ctx, connection) // connected or not
-	if err != nil {
-		return settingsError(err.Error())
-	}
-	defer nc.Close()
+	defer opened.close()
 	page := s.livePage(opened.secrets)
 	s.monitor.page = page
 	addr, stopHTTP, err := serveHTTP(context.WithoutCancel(ctx), s.c.HTTPAddr, s.monitor.routes(), s.log)
@@ -196,25 +191,19 @@ func (s *service) run(ctx context.Context) error {
 	if page != nil {
 		defer page.Close()
 	}
-	s.listening <- addr
 	b := build()
 	s.log.Info().Str("version", b.Version).Str("http", addr).Str("bucket", s.c.Bucket).Int("resources", len(s.resources)).Msg("started")
+	s.listening <- addr
 
-	var probes sync.WaitGroup
-	probing, stopProbes := context.WithCancel(ctx)
-	defer probes.Wait()
-	defer stopProbes()
-	ping := func(ctx context.Context) error {
-		s.monitor.note(delivery.DependencyNATS, natsconn.Notes(nc)...)
-		err := opened.ping(ctx, nc)
-		if q := opened.secrets(); err == nil && q != nil {
-			s.measure(ctx, q)
-		}
-		return err
+	defer s.watch(ctx, &opened)()
+	// The first attempt to connect may take a while: the pages are served meanwhile.
+	connection := s.c.NATS.connection("consumer", s.log)
+	connection.Attempt = opened.connecting
+	nc, err := natsconn.Connect(ctx, connection) // connected or not
+	if err != nil {
+		return settingsError(err.Error())
 	}
-	for _, one := range s.probes(ping, opened.secrets) {
-		probes.Go(func() { s.monitor.watch(probing, one) })
-	}
+	opened.connect(nc)
 	q, err := s.openQueue(ctx, nc, &opened)
 	if err != nil {
 		if interrupted(ctx) {
@@ -224,6 +213,27 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	return s.serve(ctx, q)
+}
+
+// watch checks all dependencies until stop is called.
+func (s *service) watch(ctx context.Context, opened *queueState) (stop func()) {
+	ping := func(ctx context.Context) error {
+		s.monitor.note(delivery.DependencyNATS, opened.notes()...)
+		err := opened.ping(ctx)
+		if q := opened.secrets(); err == nil && q != nil {
+			s.measure(ctx, q)
+		}
+		return err
+	}
+	var probes sync.WaitGroup
+	probing, cancel := context.WithCancel(ctx)
+	for _, one := range s.probes(ping, opened.secrets) {
+		probes.Go(func() { s.monitor.watch(probing, one) })
+	}
+	return func() {
+		cancel()
+		probes.Wait()
+	}
 }
 
 // measure shows in the metrics what the queues hold. While NATS does not answer, the last numbers
@@ -354,13 +364,7 @@ func (s *service) probes(pingNATS func(context.Context) error, secrets func() *n
 		}
 	}
 	for alias, client := range s.resources {
-		all = append(all, probe{delivery.DependencyTraining(alias), r.training, r.training, func(ctx context.Context) error {
-			_, err := client.GetDomains(ctx)
-			if errors.Is(err, cv.ErrThrottled) {
-				return nil // it is there and accepts our key
-			}
-			return err
-		}})
+		all = append(all, s.monitor.trainingProbe(alias, client, r.training))
 	}
 	return all
 }
