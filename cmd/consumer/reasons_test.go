@@ -352,6 +352,19 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 	}
 }
 
+// A server that answers every request with the same text is found out as it gives that back.
+func TestTextIsNoStore(t *testing.T) {
+	c := storeConfig{Region: "us-east-1", Endpoint: newOtherServers(t).text, KeyID: secretOf("a"), Secret: secretOf("b"), PathStyle: true}
+	api, err := s3Client(t.Context(), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.explain(checkMetadata(t.Context(), sink.NewStore(api, sink.StoreOptions{Bucket: "b", Log: zerolog.Nop()}), "k"))
+	if err == nil || !strings.Contains(err.Error(), "AWS_ENDPOINT_URL_S3") || !strings.Contains(err.Error(), "the endpoint of the S3 API") {
+		t.Errorf("says %v", err)
+	}
+}
+
 // Storage that dies, or hangs, while there is nothing to do is noticed by the probe in the time
 // that docs/operators.md says.
 func TestStorageThatDiesTurnsRedSoon(t *testing.T) {
