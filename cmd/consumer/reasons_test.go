@@ -445,9 +445,12 @@ func TestTriesAreTold(t *testing.T) {
 			}
 		}
 		is(false, "not checked yet")
+		<-time.After(answerTimeout)
+		is(false, "no answer within 5s")
 		answers <- http.StatusBadGateway
 		is(false, "502") // while the next try is waited for
 		answers <- http.StatusOK
+		is(true, "")
 		<-time.After(30 * time.Second)
 		is(true, "")
 		answers <- http.StatusBadGateway // of the next check, a minute later

@@ -82,11 +82,12 @@ func (k storeKeys) Retrieve(context.Context) (aws.Credentials, error) {
 	return out, nil
 }
 
-// storageTimeout bounds how long the store may leave a check of a bucket without an answer.
-const storageTimeout = 5 * time.Second
+// answerTimeout bounds how long a check of a bucket, or the first try of a check of the Training
+// API, is left without an answer before that is told.
+const answerTimeout = 5 * time.Second
 
 // errNoAnswer is why a check ended that got no answer in time.
-var errNoAnswer = fmt.Errorf("no answer within %s", storageTimeout)
+var errNoAnswer = fmt.Errorf("no answer within %s", answerTimeout)
 
 // stores are the stores of the buckets, each once.
 func (s *service) stores() []*sink.Store {
@@ -98,7 +99,7 @@ func (s *service) stores() []*sink.Store {
 
 // checkBuckets asks whether the buckets are there and ours to use, all of them at once.
 func checkBuckets(ctx context.Context, prefix string, buckets ...*sink.Store) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, storageTimeout, errNoAnswer)
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
 	defer cancel()
 	problems := make([]error, len(buckets))
 	var checks sync.WaitGroup
