@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -107,8 +108,21 @@ func checkBuckets(ctx context.Context, prefix string, buckets ...*sink.Store) er
 		checks.Go(func() { problems[i] = store.Check(ctx, sink.Key(prefix)) })
 	}
 	checks.Wait()
-	return errors.Join(problems...)
+	problems = slices.DeleteFunc(problems, func(err error) bool { return err == nil })
+	if len(problems) == 0 {
+		return nil
+	}
+	return bucketProblems(problems)
 }
+
+// bucketProblems are the problems of one bucket or more, each with a cure of its own.
+type bucketProblems []error
+
+// Error has all of them, in one line.
+func (p bucketProblems) Error() string { return lines(p).Error() }
+
+// Unwrap has all of them.
+func (p bucketProblems) Unwrap() []error { return p }
 
 // checkRetention fails for a bucket in which the working objects of commands cannot be removed.
 func checkRetention(ctx context.Context, work *sink.Store) error {
