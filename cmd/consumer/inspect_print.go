@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/text/width"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/dataset"
@@ -148,7 +149,7 @@ func (a account) printHead(p *page) {
 	if kept := a.Retention; kept != nil && !kept.Lapsed {
 		p.field("retention", sink.Retention{Mode: kept.Mode, Until: kept.RetainUntil}.String())
 	}
-	p.field("size", fmt.Sprintf("%d files, %s", a.Files, humanBytes(a.Bytes)))
+	p.field("size", fmt.Sprintf("%d files, %s", a.Files, human.Bytes(a.Bytes)))
 }
 
 // printProjects prints what the bundle says of each project.

@@ -111,7 +111,7 @@ func TestPage(t *testing.T) {
 		}
 		text := string(body)
 		for _, want := range []string{
-			"export-1", "8 of 12 units, 9.0 MiB, 2.5/s, 2.0 MiB/s", `value="66"`, "credential", "exhausted", "Dead letters", "12.5/s", "1 min", "2 jobs have not ended, 1 of them waits.", "Not ready",
+			"export-1", "8 of 12 items, 9.0 MiB, 2.5/s, 2.0 MiB/s", `value="66"`, "credential", "exhausted", "Dead letters", "12.5/s", "1 min", "2 jobs have not ended, 1 of them waits.", "Not ready",
 			`<meta http-equiv="refresh" content="5">`, "&lt;script&gt;",
 		} {
 			if !strings.Contains(text, want) {
