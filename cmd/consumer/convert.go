@@ -153,11 +153,9 @@ func (c convertCmd) output(p *program) (out dataset.Output, access storeConfig, 
 // convert writes the training sets of a bundle.
 func (b bundle) convert(p *program, bag *transfer.Bag, out dataset.Output, o dataset.Options) (dataset.Report, error) {
 	show := newReadings(p.stderr)
-	progress, end := show.of(b.name)
-	if progress != nil {
-		o.Progress = func(done, all int) {
-			progress(verify.Progress{Files: done, AllFiles: all, Bytes: int64(done), AllBytes: int64(all)})
-		}
+	progress, end := show.counting(b.name, items)
+	o.Progress = func(done, all int) {
+		progress(verify.Progress{Files: done, AllFiles: all, Bytes: int64(done), AllBytes: int64(all)})
 	}
 	report, err := dataset.Convert(p.ctx, b.bag, bag.Receipt, out, o)
 	end()

@@ -23,6 +23,7 @@ import (
 // storage is a bucket with golden bundles, and a command line that reaches it. There is no NATS.
 type storage struct {
 	server *sinktest.Server
+	gate   *sinktest.Gateway // closes connections that clients opened and did not use: the server would wait for them
 	bucket string
 	store  *sink.Store
 }
@@ -31,6 +32,7 @@ func newStorage(t *testing.T, bundles map[string]string) *storage {
 	t.Helper()
 	dir := folder(t, bundles) // before the server changes the working directory
 	s := &storage{server: sinktest.Shared(t)}
+	s.gate = s.server.Gateway(t)
 	s.bucket = s.server.Bucket(t, sinktest.BucketOptions{})
 	s.store = sink.NewStore(s.server.Client(), sink.StoreOptions{Bucket: s.bucket, Log: zerolog.Nop()})
 	for file, err := range verify.Dir(dir).List(t.Context()) {
@@ -58,7 +60,7 @@ func (s *storage) does(t *testing.T, code int, says string, args ...string) (std
 	t.Helper()
 	var out, errs bytes.Buffer
 	got := run(t.Context(), args, []string{
-		"CONSUMER_BUCKET=" + s.bucket, "AWS_ENDPOINT_URL_S3=" + s.server.Endpoint, "AWS_REGION=" + s.server.Region,
+		"CONSUMER_BUCKET=" + s.bucket, "AWS_ENDPOINT_URL_S3=" + s.gate.Endpoint, "AWS_REGION=" + s.server.Region,
 		"AWS_ACCESS_KEY_ID=" + s.server.AccessKey, "AWS_SECRET_ACCESS_KEY=" + s.server.SecretKey,
 	}, strings.NewReader(""), &out, &errs)
 	if got != code || !strings.Contains(out.String()+errs.String(), says) {
@@ -210,8 +212,8 @@ func TestFetchAndLink(t *testing.T) {
 	s.does(t, exitCommand, "no finished bundle", "link", "other")
 }
 
-// TestConvert makes training sets of bundles in a folder, an archive and a store, in a folder and in
-// a store.
+// TestConvert makes training sets of bundles in a folder, an archive and a store, in a folder and
+// in a store.
 func TestConvert(t *testing.T) {
 	local := folder(t, map[string]string{"": "detection"})
 	s := newStorage(t, map[string]string{"det/export": "detection", "none/export": "nothing-found"})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -52,6 +53,18 @@ func (e *environ) traces(p *problems) traceConfig {
 		p.add(name, "%q is not http/protobuf: name the address at which the collector takes OTLP over HTTP, mostly port 4318, in OTEL_EXPORTER_OTLP_ENDPOINT", protocol)
 	}
 	return traceConfig{On: true}
+}
+
+// traceContext is the trace that this program's caller passes by TRACEPARENT and TRACESTATE, as the
+// header of a command.
+func (e *environ) traceContext() map[string][]string {
+	header := map[string][]string{}
+	for _, name := range []string{"traceparent", "tracestate"} {
+		if value := e.vars[strings.ToUpper(name)]; value != "" {
+			header[name] = []string{value}
+		}
+	}
+	return header
 }
 
 // newTracer makes the tracer of the settings; nil when spans are not exported.

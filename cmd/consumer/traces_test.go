@@ -75,6 +75,19 @@ func (c *collector) add(batch *tracepb.TracesData, header http.Header) {
 	}
 }
 
+// Commands of the command line continue the trace of its caller.
+func TestTraceOfTheCaller(t *testing.T) {
+	p := &program{env: newEnviron([]string{"TRACEPARENT=00-a-b-01", "TRACESTATE=c=d"})}
+	_, o, err := requestFlags{NATS: natsSettings{URL: "nats://127.0.0.1:4222", Subjects: "cv"}}.order(p, contract.ActionExport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := o.message("cv")
+	if err != nil || m.Header["traceparent"][0] != "00-a-b-01" || m.Header["tracestate"][0] != "c=d" {
+		t.Errorf("published with %v, %v", m.Header, err)
+	}
+}
+
 // The trace of an export that two replicas share is one tree, from its publisher's span to its
 // event; that of a refused command has its dead letter. Spans have no text of the account, and the
 // log has the ids of the trace.

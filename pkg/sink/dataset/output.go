@@ -107,8 +107,8 @@ func (f localFile) Commit() error {
 // Abort implements File.
 func (f localFile) Abort() { _ = f.Close() }
 
-// Stored writes into a store, below a prefix that ends in a slash. Errors: ErrNotEmpty, and those of
-// the store.
+// Stored writes into a store, below a prefix that ends in a slash. Errors: ErrNotEmpty, and those
+// of the store.
 func Stored(ctx context.Context, store *sink.Store, prefix sink.Key) (Output, error) {
 	for _, err := range store.List(ctx, prefix) {
 		if err == nil {

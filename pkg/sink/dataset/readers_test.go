@@ -176,9 +176,10 @@ func readAzureML(t *testing.T, dir, url string) seen {
 	return all
 }
 
-// readYOLO reads a set of a folder as Ultralytics does (https://docs.ultralytics.com/datasets/detect):
-// the paths of data.yaml are below its folder, labels are beside images with "labels" for "images",
-// five numbers a line, all of them at most 1, and a class below the number of names.
+// readYOLO reads a set of a folder as Ultralytics does
+// (https://docs.ultralytics.com/datasets/detect): the paths of data.yaml are below its folder,
+// labels are beside images with "labels" for "images", five numbers a line, all of them at most 1,
+// and a class below the number of names.
 func readYOLO(t *testing.T, dir, set string) seen {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(dir, "data.yaml"))
