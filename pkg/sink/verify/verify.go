@@ -127,8 +127,8 @@ func Bag(ctx context.Context, src Source, o Options) (Report, error) {
 	return check(ctx, src, o, false)
 }
 
-// Statements does all that Bag does, but that it does not open pictures and models: what the
-// manifest says of their content is taken as it is. It is for the maker of a bag, which stored them
+// Statements does all that Bag does, but that it opens neither pictures and models nor pages below
+// index.html: what the manifest says of their content is taken as it is. It is for the maker of a bag, which stored them
 // under these digests, before it makes a statement about them.
 func Statements(ctx context.Context, src Source, o Options) (Report, error) {
 	return check(ctx, src, o, true)
@@ -166,7 +166,7 @@ func check(ctx context.Context, src Source, o Options, unopened bool) (Report, e
 type verifier struct {
 	src      Source
 	o        Options
-	unopened bool // pictures and models are not opened
+	unopened bool // pictures, models and pages below index.html are not opened
 
 	payload  []payloadFile          // sorted by path hash once listed
 	tagFiles map[sink.Path]int64    // files outside data/ and their sizes, -1: the source does not say
