@@ -137,6 +137,11 @@ func TestTwoPersons(t *testing.T) {
 	}
 	d.does(exitCommand, "unsigned", "jobs", "cancel", "nothing")
 	d.does(exitDone, "nothing was cancelled", "jobs", "cancel", "nothing", "--sign", hers)
+
+	// What keeps a copy of a signed delete from being carried out stays as long as the copy counts.
+	operator.does(exitDone, "plan-1 is forgotten", "forget", "plan-1")
+	operator.does(exitCommand, "is a signed delete that counts until 20", "forget", "del-1")
+	operator.does(exitDone, "del-1 is forgotten", "forget", "--force", "del-1")
 }
 
 // TestPreparedFiles reads files that hold no signed delete that can be approved.

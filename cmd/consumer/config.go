@@ -29,6 +29,7 @@ type serviceSettings struct {
 	Work   workSettings   `embed:"" group:"Service:"`
 	Trust  trustSettings  `embed:"" group:"Signed commands:"`
 	Log    logSettings    `embed:"" group:"Service:"`
+	Page   pageSettings   `embed:"" group:"Service:"`
 }
 
 type visionSettings struct {
@@ -44,13 +45,32 @@ type visionSettings struct {
 }
 
 type bucketSettings struct {
-	Bucket     string `name:"bucket" var:"CONSUMER_BUCKET" placeholder:"NAME" help:"Bucket for bundles."`
-	WorkBucket string `name:"work-bucket" var:"CONSUMER_WORK_BUCKET" placeholder:"NAME" help:"Bucket for working objects; default: the bucket for bundles."`
-	Prefix     string `name:"prefix" var:"CONSUMER_PREFIX" placeholder:"TEXT" help:"What all keys begin with, literally."`
-	Adopt      string `name:"adopt-prefix" var:"CONSUMER_ADOPT_PREFIX" default:"false" placeholder:"BOOL" help:"Take over a prefix that another deployment marked as its own; default ${default}."`
-	SSE        string `name:"sse" var:"CONSUMER_SSE" default:"none" placeholder:"KIND" help:"Server-side encryption: none, AES256 or aws:kms; default ${default}."`
-	LockMode   string `name:"object-lock-mode" var:"CONSUMER_OBJECT_LOCK_MODE" default:"GOVERNANCE" placeholder:"MODE" help:"Object Lock mode of the bundles that commands ask to retain: GOVERNANCE or COMPLIANCE; default ${default}."`
-	KMSKeyID   string `name:"sse-kms-key-id" var:"CONSUMER_SSE_KMS_KEY_ID" placeholder:"ID" help:"Key of aws:kms; default the account's."`
+	bundleSettings     `embed:""`
+	WorkBucket         string `name:"work-bucket" var:"CONSUMER_WORK_BUCKET" placeholder:"NAME" help:"Bucket for working objects; default: the bucket for bundles."`
+	Adopt              string `name:"adopt-prefix" var:"CONSUMER_ADOPT_PREFIX" default:"false" placeholder:"BOOL" help:"Take over a prefix that another deployment marked as its own; default ${default}."`
+	encryptionSettings `embed:""`
+	LockMode           string `name:"object-lock-mode" var:"CONSUMER_OBJECT_LOCK_MODE" default:"GOVERNANCE" placeholder:"MODE" help:"Object Lock mode of the bundles that commands ask to retain: GOVERNANCE or COMPLIANCE; default ${default}."`
+}
+
+// bundleSettings say where bundles are.
+type bundleSettings struct {
+	Bucket string `name:"bucket" var:"CONSUMER_BUCKET" placeholder:"NAME" help:"Bucket for bundles."`
+	Prefix string `name:"prefix" var:"CONSUMER_PREFIX" placeholder:"TEXT" help:"What all keys begin with, literally."`
+}
+
+// encryptionSettings say how objects are encrypted.
+type encryptionSettings struct {
+	SSE      string `name:"sse" var:"CONSUMER_SSE" default:"none" placeholder:"KIND" help:"Server-side encryption: none, AES256 or aws:kms; default ${default}."`
+	KMSKeyID string `name:"sse-kms-key-id" var:"CONSUMER_SSE_KMS_KEY_ID" placeholder:"ID" help:"Key of aws:kms; default the account's."`
+}
+
+// check gives the kind of encryption.
+func (e encryptionSettings) check(p *problems) string {
+	kind := p.choice("CONSUMER_SSE", e.SSE, "none", "AES256", "aws:kms")
+	if e.KMSKeyID != "" && kind != "aws:kms" {
+		p.add("CONSUMER_SSE_KMS_KEY_ID", "needs CONSUMER_SSE=aws:kms")
+	}
+	return kind
 }
 
 type workSettings struct {
@@ -70,7 +90,7 @@ type workSettings struct {
 	SigningKey     string `name:"signing-key-file" var:"CONSUMER_SIGNING_KEY_FILE" placeholder:"FILE" help:"PEM file with the private key (P-256 or Ed25519) that receipts are signed with; consumer keys new makes one; without it they are unsigned."`
 	TSAURL         string `name:"tsa-url" var:"CONSUMER_TSA_URL" placeholder:"URL" help:"Time stamp authority (RFC 3161) that puts its time to the signatures of receipts."`
 	TSARequired    string `name:"tsa-required" var:"CONSUMER_TSA_REQUIRED" default:"true" placeholder:"BOOL" help:"Wait for the time stamp authority; with false, receipts go without time stamps while it does not answer; default ${default}."`
-	HTTPAddr       string `name:"http-addr" var:"CONSUMER_HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" help:"Address of /healthz, /readyz and /metrics; default ${default}."`
+	HTTPAddr       string `name:"http-addr" var:"CONSUMER_HTTP_ADDR" default:":8080" placeholder:"HOST:PORT" help:"Address of /healthz, /readyz, /metrics and the live page; default ${default}."`
 	Drain          string `name:"drain" var:"CONSUMER_DRAIN" default:"30s" placeholder:"DURATION" help:"Time to finish or hand back work after the first signal; default ${default}."`
 }
 
@@ -85,6 +105,8 @@ type config struct {
 	NATS      natsConfig
 	S3        storeConfig
 	Log       logConfig
+	Traces    traceConfig
+	Page      pageConfig
 	Resources []resource // sorted by alias
 	BlobHosts []string
 
@@ -132,12 +154,21 @@ func configFrom(ctx context.Context, vars []string) (config, error) {
 
 // config checks all settings together.
 func (s serviceSettings) config(ctx context.Context, e *environ) (config, error) {
+	c, p := s.check(ctx, e)
+	return c, p.err()
+}
+
+// check is config, with each problem by itself. What a wrong setting was to set has its zero value.
+func (s serviceSettings) check(ctx context.Context, e *environ) (config, problems) {
 	p := e.unknown()
 	e.refuseUnsupported(&p)
 	c := config{
 		NATS: s.NATS.config(&p),
 		S3:   s.S3.config(&p),
 		Log:  s.Log.config(&p),
+
+		Traces: e.traces(&p),
+		Page:   s.Page.config(&p),
 
 		BlobHosts: list(s.Vision.BlobHosts),
 		Threshold: p.fraction("CONSUMER_PERFORMANCE_THRESHOLD", s.Vision.Threshold),
@@ -148,7 +179,7 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 		Prefix:     s.Bucket.Prefix,
 
 		AdoptPrefix: p.boolean("CONSUMER_ADOPT_PREFIX", s.Bucket.Adopt),
-		SSE:         p.choice("CONSUMER_SSE", s.Bucket.SSE, "none", "AES256", "aws:kms"),
+		SSE:         s.Bucket.encryptionSettings.check(&p),
 		KMSKeyID:    s.Bucket.KMSKeyID,
 		LockMode:    p.choice("CONSUMER_OBJECT_LOCK_MODE", s.Bucket.LockMode, sink.Governance, sink.Compliance),
 
@@ -187,9 +218,6 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 	if c.WorkBucket == "" {
 		c.WorkBucket = c.Bucket
 	}
-	if c.KMSKeyID != "" && c.SSE != "aws:kms" {
-		p.add("CONSUMER_SSE_KMS_KEY_ID", "needs CONSUMER_SSE=aws:kms")
-	}
 	if c.Replicas%2 == 0 && c.Replicas > 0 {
 		p.add("CONSUMER_REPLICAS", "%d is not 1, 3 or 5", c.Replicas)
 	}
@@ -202,5 +230,5 @@ func (s serviceSettings) config(ctx context.Context, e *environ) (config, error)
 	if _, err := s3Client(ctx, c.S3, nil); err != nil {
 		p.add("AWS_REGION", "%v", err)
 	}
-	return c, p.err()
+	return c, p
 }

@@ -63,6 +63,7 @@ func TestDefaults(t *testing.T) {
 		Bucket: "bundles", WorkBucket: "bundles", SSE: "none", LockMode: sink.Governance,
 		Provision: true, Replicas: 1, Commands: handler.DefaultCommands, Workers: handler.DefaultUnits, Downloads: handler.DefaultDownloads, MinRate: cv.DefaultMinDownloadRate, Buffer: handler.DefaultBuffer, MaxAttempts: handler.DefaultMaxAttempts,
 		Deletes: contract.DeletesEnabled, VerifyTimeout: handler.DefaultVerifyTimeout,
+		Page:           pageConfig{On: true},
 		TraceRetention: natsq.DefaultRetention, HTTPAddr: ":8080", Drain: 30 * time.Second,
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -212,11 +213,19 @@ func TestSettings(t *testing.T) {
 		{name: "no region", vars: []string{"AWS_REGION="}, wrong: []string{"AWS_REGION"}},
 		{name: "an endpoint of another API", vars: []string{"VISION_TRAINING_ENDPOINT=https://host.example/customvision/v3.0/Prediction/"}, wrong: []string{"VISION_TRAINING_ENDPOINT"}},
 		{name: "a typing error", vars: []string{"CONSUMER_WORKER=3"}, wrong: []string{"CONSUMER_WORKER"}, says: "CONSUMER_WORKERS?"},
-		{name: "not there yet", vars: []string{
-			"CONSUMER_METADATA_FILTER=true", "OTEL_EXPORTER_OTLP_ENDPOINT=http://x",
-		}, wrong: []string{
-			"CONSUMER_METADATA_FILTER", "OTEL_EXPORTER_OTLP_ENDPOINT",
-		}, says: "not supported yet"},
+		{name: "not there yet", vars: []string{"CONSUMER_METADATA_FILTER=true"}, wrong: []string{"CONSUMER_METADATA_FILTER"}, says: "not supported yet"},
+		{name: "a page for all", check: paged(true, false)},
+		{name: "no page", vars: []string{"CONSUMER_PAGE=false"}, check: paged(false, false)},
+		{name: "a page with a token", vars: []string{"CONSUMER_PAGE_TOKEN_FILE=" + write("token", "0123456789abcdef\n")}, check: paged(true, true)},
+		{name: "a token that is too short", vars: []string{"CONSUMER_PAGE_TOKEN=0123456789abcde"}, wrong: []string{"CONSUMER_PAGE_TOKEN"}, says: "has 15 characters"},
+		{name: "traces", vars: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318", "OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"}, check: traced(true)},
+		{name: "traces alone", vars: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=https://collector/v1/traces", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf"}, check: traced(true)},
+		{name: "no traces", vars: []string{"OTEL_SERVICE_NAME=x"}, check: traced(false)},
+		{name: "traces are disabled", vars: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=x", "OTEL_SDK_DISABLED=true"}, check: traced(false)},
+		{name: "traces go nowhere", vars: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=x", "OTEL_TRACES_EXPORTER=none"}, check: traced(false)},
+		{name: "traces elsewhere", vars: []string{"OTEL_TRACES_EXPORTER=zipkin"}, wrong: []string{"OTEL_TRACES_EXPORTER"}},
+		{name: "traces by gRPC", vars: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"},
+			wrong: []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"}, says: "port 4318"},
 		{name: "a signing key that is none", vars: []string{"CONSUMER_SIGNING_KEY_FILE=" + key}, wrong: []string{"CONSUMER_SIGNING_KEY_FILE"}, says: "it holds no private key in PEM"},
 		{name: "time stamps without signatures", vars: []string{"CONSUMER_TSA_URL=https://tsa.example/"}, wrong: []string{"CONSUMER_TSA_URL"}, says: "needs CONSUMER_SIGNING_KEY_FILE"},
 		{name: "no authority", vars: []string{"CONSUMER_SIGNING_KEY_FILE=" + signing, "CONSUMER_TSA_URL=tsa.example", "CONSUMER_TSA_REQUIRED=perhaps"}, wrong: []string{"CONSUMER_TSA_REQUIRED", "CONSUMER_TSA_URL"}},
@@ -353,6 +362,26 @@ func TestDistance(t *testing.T) {
 	}{{"", "", 0}, {"abc", "abc", 0}, {"abc", "ab", 1}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"ab", "ba", 2}} {
 		if got := distance(test.a, test.b); got != test.want {
 			t.Errorf("distance(%q, %q) = %d, want %d", test.a, test.b, got, test.want)
+		}
+	}
+}
+
+// traced checks whether a configuration exports traces.
+func traced(want bool) func(*testing.T, config) {
+	return func(t *testing.T, c config) {
+		t.Helper()
+		if c.Traces.On != want {
+			t.Errorf("traces are exported: %t", c.Traces.On)
+		}
+	}
+}
+
+// paged checks whether a configuration has a live page, and a token for it.
+func paged(on, token bool) func(*testing.T, config) {
+	return func(t *testing.T, c config) {
+		t.Helper()
+		if c.Page.On != on || c.Page.Token.IsSet() != token {
+			t.Errorf("a page: %t, a token: %t", c.Page.On, c.Page.Token.IsSet())
 		}
 	}
 }

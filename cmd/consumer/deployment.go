@@ -49,8 +49,7 @@ func (s *service) mark(ctx context.Context, store *sink.Store, id string) error 
 		case err == nil && strings.TrimSpace(string(there)) == id:
 			return nil
 		case err == nil && !s.c.AdoptPrefix:
-			return fmt.Errorf("%s says that another deployment keeps its bundles below CONSUMER_PREFIX=%q: set another CONSUMER_PREFIX, "+
-				"or CONSUMER_ADOPT_PREFIX=true if that deployment is this one and its CV_SECRETS was lost", store.URI(key), s.c.Prefix)
+			return foreignPrefix(store, key, s.c.Prefix)
 		case err == nil:
 			s.log.Warn().Str("object", store.URI(key)).Msg("CONSUMER_ADOPT_PREFIX is set, taking the prefix over from another deployment")
 			if err := store.Remove(ctx, key); err != nil {
@@ -71,6 +70,12 @@ func (s *service) mark(ctx context.Context, store *sink.Store, id string) error 
 		return fmt.Errorf("%s is written by another deployment at the same time: give each a CONSUMER_PREFIX of its own", store.URI(key))
 	}
 	return nil
+}
+
+// foreignPrefix is the problem of a prefix that another deployment marked as its own.
+func foreignPrefix(store *sink.Store, key sink.Key, prefix string) error {
+	return cure(fmt.Errorf("%s says that another deployment keeps its bundles below CONSUMER_PREFIX=%q", store.URI(key), prefix),
+		"CONSUMER_PREFIX", "set another CONSUMER_PREFIX, or CONSUMER_ADOPT_PREFIX=true if that deployment is this one and its CV_SECRETS was lost")
 }
 
 // awaitPrefix waits until the prefix is this deployment's: no work is taken before. It calls tried

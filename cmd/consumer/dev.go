@@ -252,7 +252,7 @@ func (w *world) print(out io.Writer) {
 	fmt.Fprintf(out, `NATS          %s
 S3            %s  bucket %s, region %s, key %s, secret %s
 Training API  %s  simulated: %d projects, %d images; key %s
-consumer      http://%s  /healthz /readyz /metrics
+consumer      http://%s  / (live page) /healthz /readyz /metrics
 data          %s  %s
 `, w.config.NATS.URL, w.store.Endpoint, devBucket, w.store.Region, w.store.AccessKey, w.store.SecretKey,
 		w.vision.URL(), len(w.sample), images, w.vision.Key(), w.http, w.dir, kept)

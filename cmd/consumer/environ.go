@@ -133,20 +133,12 @@ func unsupportedNames() []string {
 }
 
 // refuseUnsupported reports settings of features that do not exist yet. A switch that is off asks
-// for nothing, and OTEL_SDK_DISABLED=true says that OpenTelemetry's settings are not meant.
+// for nothing.
 func (e *environ) refuseUnsupported(p *problems) {
 	for _, u := range unsupported {
 		value, set := e.vars[u.name]
 		if on, err := strconv.ParseBool(value); set && (err != nil || on) {
 			p.add(u.name, "is not supported yet (%s)", u.feature)
-		}
-	}
-	if off, err := strconv.ParseBool(e.vars["OTEL_SDK_DISABLED"]); err == nil && off {
-		return
-	}
-	for name := range e.vars {
-		if strings.HasPrefix(name, "OTEL_") && name != "OTEL_SDK_DISABLED" {
-			p.add(name, "is not supported yet (OpenTelemetry); OTEL_SDK_DISABLED=true says that it is not wanted here")
 		}
 	}
 }

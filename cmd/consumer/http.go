@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/cvconsumer/cvconsumer/internal/health"
+	"github.com/cvconsumer/cvconsumer/internal/livepage"
 )
 
 // errUnchecked is the problem of every dependency before its first successful check.
@@ -37,6 +37,7 @@ type monitor struct {
 	health  *health.Health
 	metrics *metrics
 	log     zerolog.Logger
+	page    *livepage.Page // nil: there is none
 
 	mu       sync.Mutex
 	stopping bool
@@ -183,6 +184,9 @@ func (m *monitor) routes() http.Handler {
 		}
 		scrape.ServeHTTP(w, r)
 	})
+	if m.page != nil {
+		m.page.Routes(mux)
+	}
 	return mux
 }
 
@@ -199,16 +203,8 @@ func newHTTPServer(h http.Handler, log zerolog.Logger) *http.Server {
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       30 * time.Second,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          stdlog.New(serverLog{log}, "", 0),
+		ErrorLog:          stdlog.New(textLog{log, "net/http"}, "", 0),
 	}
-}
-
-// serverLog takes what net/http logs, an entry at a time.
-type serverLog struct{ log zerolog.Logger }
-
-func (s serverLog) Write(p []byte) (int, error) {
-	s.log.Warn().Str("from", "net/http").Msg(strings.TrimSpace(string(p)))
-	return len(p), nil
 }
 
 // serveHTTP listens on addr and serves h until the returned stop is called. listening is the

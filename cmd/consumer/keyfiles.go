@@ -16,6 +16,7 @@ func (c config) keyFiles() map[string]string {
 		{"NATS_CREDS", c.NATS.Creds}, {"NATS_NKEY", c.NATS.NKey}, {"NATS_KEY", c.NATS.Key}, {"NATS_PASSWORD_FILE", c.NATS.Password.File()},
 		{"AWS_SECRET_ACCESS_KEY_FILE", c.S3.Secret.File()}, {"AWS_SESSION_TOKEN_FILE", c.S3.SessionToken.File()},
 		{"CONSUMER_PSEUDONYM_KEY_FILE", c.PseudonymKey.File()}, {"CONSUMER_SIGNING_KEY_FILE", c.SigningKeyFile},
+		{"CONSUMER_PAGE_TOKEN_FILE", c.Page.Token.File()},
 	} {
 		files[f.path] = f.variable
 	}
@@ -26,9 +27,8 @@ func (c config) keyFiles() map[string]string {
 	return files
 }
 
-// warnOfOpenKeyFiles tells of each file with a secret that every user of the machine may read.
-func (c config) warnOfOpenKeyFiles(log zerolog.Logger) {
-	files := c.keyFiles()
+// openKeyFiles are the paths of the files with secrets that every user of the machine may read.
+func openKeyFiles(files map[string]string) []string {
 	var open []string
 	for path := range files {
 		if keyfile.OpenToAll(path) {
@@ -36,8 +36,16 @@ func (c config) warnOfOpenKeyFiles(log zerolog.Logger) {
 		}
 	}
 	slices.Sort(open)
-	for _, path := range open {
-		log.Warn().Str("file", path).Str("setting", files[path]).
-			Msg("key file is readable by every user of this machine: chmod o-r (in Kubernetes, defaultMode 0440 and fsGroup)")
+	return open
+}
+
+// closeKeyFile is what to do about a key file that every user may read.
+const closeKeyFile = "chmod o-r (in Kubernetes, defaultMode 0440 and fsGroup)"
+
+// warnOfOpenKeyFiles tells of each file with a secret that every user of the machine may read.
+func (c config) warnOfOpenKeyFiles(log zerolog.Logger) {
+	files := c.keyFiles()
+	for _, path := range openKeyFiles(files) {
+		log.Warn().Str("file", path).Str("setting", files[path]).Msg("key file is readable by every user of this machine: " + closeKeyFile)
 	}
 }

@@ -40,7 +40,11 @@ type cli struct {
 	Forget  forgetCmd  `cmd:"" help:"Remove the traces of one command from NATS."`
 	GC      gcCmd      `cmd:"" name:"gc" help:"Remove what failed and cancelled exports left in storage."`
 	Keys    keysCmd    `cmd:"" help:"Make the keys that receipts are signed with."`
+	Doctor  doctorCmd  `cmd:"" help:"Try what the service needs, with the settings of consumer run, and say which setting to change."`
 	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders, .zip files or s3://bucket/prefix/."`
+	Fetch   fetchCmd   `cmd:"" help:"Download the bundles of a command, and verify them."`
+	Pack    packCmd    `cmd:"" help:"Write a bundle as one zip archive, on disk or in S3."`
+	Link    linkCmd    `cmd:"" help:"Sign links to a bundle, for auditors without access to the store."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 }
 
@@ -51,17 +55,21 @@ type program struct {
 	stdin  io.Reader
 	stdout io.Writer // for people: see plain
 	raw    io.Writer // standard output as it is
+	screen screen    // of standard output
 	stderr io.Writer
+	words  *lastWords // where the error that ends the program is said
 }
 
 // run carries out one command line and gives the exit code. The environment is a parameter, so that
 // nothing below reads the process's own (but the SDKs of AWS, for what is not set here: profiles,
-// web identity, instance roles; and of Azure, for the identity of Entra ID).
+// web identity, instance roles; of Azure, for the identity of Entra ID; and of OpenTelemetry).
 func run(ctx context.Context, args, vars []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := stopOnSignal(ctx, stderr, os.Exit)
+	words := &lastWords{w: stderr}
+	ctx, stop := stopOnSignal(ctx, words, os.Exit)
 	defer stop()
-	p := &program{ctx: ctx, env: newEnviron(vars), stdin: stdin, stdout: plain{stdout}, raw: stdout, stderr: stderr}
-	return report(stderr, p.execute(args))
+	p := &program{ctx: ctx, env: newEnviron(vars), stdin: stdin, stdout: plain{stdout}, raw: stdout, stderr: stderr, words: words}
+	p.screen = screenOf(stdout, p.env)
+	return report(words, p.execute(args))
 }
 
 // execute parses the arguments and runs the command they name.

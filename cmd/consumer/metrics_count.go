@@ -36,8 +36,8 @@ func (m *metrics) countUnit(u delivery.UnitDelivery, handle func() delivery.Disp
 	return d
 }
 
-// countedQueue counts terminal events and dead letters as they are published, and ends that left
-// objects behind as they are decided.
+// countedQueue counts terminal events and dead letters as they are published, and makes spans of
+// that; and it counts ends that left objects behind as they are decided.
 type countedQueue struct {
 	*natsq.Queue
 	m *metrics
@@ -59,7 +59,7 @@ func (q countedQueue) PutJob(ctx context.Context, j contract.Job, rev uint64) (u
 
 // PublishEvent implements handler.Publisher.
 func (q countedQueue) PublishEvent(ctx context.Context, e contract.Event) error {
-	err := q.Queue.PublishEvent(ctx, e)
+	err := tracedEvent(ctx, e, func(ctx context.Context) error { return q.Queue.PublishEvent(ctx, e) })
 	if err == nil && e.Data.Status.Terminal() {
 		q.m.countEnd(e.Data)
 	}
@@ -68,7 +68,7 @@ func (q countedQueue) PublishEvent(ctx context.Context, e contract.Event) error 
 
 // PublishDead implements handler.Publisher.
 func (q countedQueue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
-	err := q.Queue.PublishDead(ctx, d)
+	err := tracedPublish(ctx, "dead letter", d.ID, func(ctx context.Context) error { return q.Queue.PublishDead(ctx, d) })
 	if err == nil {
 		q.m.letters.WithLabelValues(string(d.Action)).Inc()
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
@@ -85,14 +86,18 @@ func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
 	return cmp.Or(problem, errUnchecked)
 }
 
+// queue is how the service's queue is opened.
+func (c config) queue(log zerolog.Logger) natsq.Options {
+	return natsq.Options{
+		Prefix: c.NATS.Subjects, Domain: c.NATS.Domain, Replicas: c.Replicas, Provision: c.Provision, Retention: c.TraceRetention, MaxBytes: c.StreamMaxBytes, Log: log,
+	}
+}
+
 // openQueue finds or makes the streams, and makes sure that the bucket's prefix is this
 // deployment's, however long that takes. Streams with wrong settings are for the operator to
 // correct: openQueue checks them again until they are right.
 func (s *service) openQueue(ctx context.Context, nc *nats.Conn, opened *queueState) (*natsq.Queue, error) {
-	q, err := natsq.New(nc, natsq.Options{
-		Prefix: s.c.NATS.Subjects, Domain: s.c.NATS.Domain, Replicas: s.c.Replicas, Provision: s.c.Provision, Retention: s.c.TraceRetention,
-		MaxBytes: s.c.StreamMaxBytes, Log: s.log,
-	})
+	q, err := natsq.New(nc, s.c.queue(s.log))
 	if err != nil {
 		return nil, fmt.Errorf("open the queue: %w", err)
 	}

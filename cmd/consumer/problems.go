@@ -41,7 +41,7 @@ func (p problems) err() error {
 	if len(p) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(p, func(a, b problem) int { return strings.Compare(a.variable, b.variable) })
+	p = p.sorted()
 	width := 0
 	for _, one := range p {
 		width = max(width, len(one.variable))
@@ -56,6 +56,11 @@ func (p problems) err() error {
 		fmt.Fprintf(&b, "\n  %-*s  %s", width, one.variable, one.what)
 	}
 	return settingsError(b.String())
+}
+
+// sorted are the problems by variable.
+func (p problems) sorted() problems {
+	return slices.SortedStableFunc(slices.Values(p), func(a, b problem) int { return strings.Compare(a.variable, b.variable) })
 }
 
 // list splits a comma list, without blanks and empty entries.

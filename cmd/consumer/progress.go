@@ -3,13 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
-	"golang.org/x/term"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
@@ -28,12 +26,6 @@ func newProgress(w io.Writer) *progress {
 		p.bars = mpb.New(mpb.WithOutput(w), mpb.WithWidth(48))
 	}
 	return p
-}
-
-// isTerminal reports whether a standard stream is a terminal.
-func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // a file descriptor fits an int
 }
 
 // show shows one event that is not the last.

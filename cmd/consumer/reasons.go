@@ -54,6 +54,8 @@ func (c config) explain(dependency string, err error) error {
 		return c.NATS.explain(err)
 	case dependency == delivery.DependencyStorage:
 		return c.S3.explain(err)
+	case dependency == delivery.DependencyTimestamp && !errors.Is(err, errUnchecked):
+		return cure(err, "CONSUMER_TSA_URL", "bundles wait for it before their receipt: correct CONSUMER_TSA_URL, or let receipts go without time stamps (CONSUMER_TSA_REQUIRED=false)")
 	}
 	for _, r := range c.Resources {
 		if dependency == delivery.DependencyTraining(r.Alias) {
@@ -79,7 +81,9 @@ func (c natsConfig) explain(err error) error {
 		case errors.Is(err, nats.ErrNoResponders):
 			return cure(err, "CONSUMER_NATS_DOMAIN", "no JetStream answers at this server: enable it there (jetstream {} in its configuration, or nats-server -js); at a leaf node set CONSUMER_NATS_DOMAIN to the domain of the hub")
 		case errors.As(err, &lacking):
-			return err // it says what differs
+			return cure(err, "CONSUMER_PROVISION", "change the streams, or have the service do it with CONSUMER_PROVISION=true; what cannot be updated has to be deleted first, when it is empty")
+		case errors.Is(err, natsq.ErrReplicas):
+			return cure(err, "CONSUMER_REPLICAS", "set CONSUMER_REPLICAS to 1, or to the number of servers in the cluster (3 or 5)")
 		case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
 			return cure(err, "NATS_USER", "the server refuses this user: are NATS_USER and NATS_PASSWORD, NATS_CREDS or NATS_NKEY right?")
 		case errors.Is(err, nats.ErrSecureConnRequired):
@@ -156,6 +160,8 @@ func (r resource) explain(err error) error {
 			return cureConnection(err, endpoint, "SSL_CERT_FILE")
 		}
 		switch {
+		case strings.Contains(r.Endpoint, "prediction"):
+			return cure(err, endpoint, "%s seems to be the endpoint of a prediction resource: set it to that of the training resource, and %s to its key", endpoint, key)
 		case e.Status == http.StatusUnauthorized && !r.Key.IsSet():
 			return cure(err, "AZURE_CLIENT_ID", "is this the identity of Entra ID that may use the resource? Look at AZURE_TENANT_ID, AZURE_CLIENT_ID and what goes with them, or set %s", key)
 		case e.Status == http.StatusForbidden && !r.Key.IsSet():

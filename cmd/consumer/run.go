@@ -11,11 +11,15 @@ func (runCmd) Help() string {
 
 // Run runs the service until the first signal.
 func (c runCmd) Run(p *program) error {
+	p.words.json.Store(p.env.vars["CONSUMER_LOG_FORMAT"] == "json") // it may be the settings that are wrong
 	conf, err := c.Settings.config(p.ctx, p.env)
 	if err != nil {
 		return err
 	}
-	s, err := newService(p.ctx, conf, newLogger(p.stderr, conf.Log))
+	p.words.json.Store(!conf.Log.Console)
+	log := newLogger(p.stderr, conf.Log)
+	takeStandardLog(log)
+	s, err := newService(p.ctx, conf, log)
 	if err != nil {
 		return err
 	}

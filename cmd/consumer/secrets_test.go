@@ -80,8 +80,8 @@ func (o *told) holdsNone(t *testing.T, secrets map[string]string) {
 
 // TestSecretsAreToldToNobody runs exports and deletes with faults, whose answers repeat what was
 // asked with which credential, at the level of the log that tells most. No key, password or
-// signature of a link is in the log, on the pages, in any message, job or dead letter, or in the
-// bucket.
+// signature of a link is in the log, on the pages, in any message, job, dead letter or span, or in
+// the bucket.
 func TestSecretsAreToldToNobody(t *testing.T) {
 	t.Parallel()
 	const password, pseudonymKey, revoked = "a-password-of-nats-4711", "a-pseudonym-key-0123456789abcdef", "a-training-key-that-was-revoked"
@@ -101,6 +101,8 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 	f.config.PseudonymKey = Secret{file: file("pseudonyms", pseudonymKey)}
 	f.config.Resources[0].Key = Secret{file: file("training", revoked)}
 	f.config.MaxAttempts = 2
+	spans := newCollector(t)
+	f.config.Traces, f.config.Page.On = spans.config, true
 	gate := f.store.Gateway(t)
 	f.config.S3.Endpoint, f.config.S3.Transport = gate.Endpoint, nil
 	one := f.vision.AddProject(cvtest.ProjectSpec{Images: 3, Untagged: 1, Iterations: []cvtest.IterationSpec{{}}, Predictions: 2, ImageBytes: cvtest.Tiny})
@@ -139,7 +141,8 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 		{contract.ActionExport, "elsewhere", `{"resource":"other","all_projects":true}`, contract.StatusRefused},
 		{contract.ActionDelete, "gone", `{"project_ids":["` + one.ID.String() + `"]}`, contract.StatusCompleted},
 	} {
-		e, err := request(t.Context(), f.config.NATS, order{action: c.action, id: c.id, data: []byte(c.data)}, func(contract.Event) {})
+		header := map[string][]string{"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}
+		e, err := request(t.Context(), f.config.NATS, order{action: c.action, id: c.id, data: []byte(c.data), header: header}, func(contract.Event) {})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,6 +152,7 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 	}
 	page("/readyz")
 	page("/metrics")
+	page("/")
 	r.end()
 
 	store := sink.NewStore(f.store.Client(), sink.StoreOptions{Bucket: f.config.Bucket})
@@ -163,7 +167,8 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 		heard.add("the bucket", string(o.Key)+"\n"+string(b))
 	}
 	heard.add("the log", f.log.String())
-	for _, where := range []string{"cv.events", "cv.dead", "cv.ledger", "cv.work", "$KV.CV_JOBS", "the bucket", "the log", "page /metrics"} {
+	heard.add("the spans", spans.text.String())
+	for _, where := range []string{"cv.events", "cv.dead", "cv.ledger", "cv.work", "$KV.CV_JOBS", "the bucket", "the log", "the spans", "page /metrics", "page /"} {
 		if len(heard.texts[where]) == 0 {
 			t.Errorf("nothing of %s was looked at", where)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -29,6 +30,7 @@ type probeIntervals struct {
 	storage, storageRetry time.Duration
 	training              time.Duration // available or not
 	host                  time.Duration // available or not
+	timestamp             time.Duration // available or not; see checkAuthority
 }
 
 // defaultProbeIntervals calls the Training API once a minute, available or not.
@@ -37,6 +39,8 @@ var defaultProbeIntervals = probeIntervals{
 	storage: 10 * time.Second, storageRetry: 5 * time.Second,
 	training: time.Minute,
 	host:     10 * time.Second,
+
+	timestamp: time.Minute,
 }
 
 // expiryInterval is how often each replica removes the traces whose time is over. What one replica
@@ -83,6 +87,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 	s.monitor = newMonitor(s.health, s.metrics, log)
 	c.warnOfOpenKeyFiles(log)
 	var err error
+	c.S3.Log = log
 	if s.api, err = s3Client(ctx, c.S3, s.metrics); err != nil {
 		return nil, err
 	}
@@ -99,6 +104,9 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 	}
 	s.pseudonym = contract.NewPseudonymizer([]byte(key))
 	s.monitor.expect(s.dependencies()...)
+	if c.Signing != nil {
+		c.Signing.Asked = s.authorityAsked
+	}
 	s.health.BlockWhen(s.blocked)
 	s.health.ExplainWith(c.explain)
 	return s, nil
@@ -116,7 +124,9 @@ func (c config) client(r resource, m *metrics) (*cv.Client, error) {
 	}
 	o := cv.Options{MaxRPS: r.MaxRPS, MinDownloadRate: c.MinRate, BlobHosts: c.BlobHosts, UserAgent: "cvconsumer/" + build().Version}
 	if m != nil {
-		o.Wrap = m.countTraining(r.Alias)
+		o.Wrap = func(next http.RoundTripper) http.RoundTripper {
+			return traceTraining(r.Alias)(m.countTraining(r.Alias)(next))
+		}
 	}
 	client, err := cv.New(r.Endpoint, credential, o)
 	if err != nil {
@@ -135,6 +145,9 @@ func (s *service) dependencies() []string {
 	}
 	if s.c.Signing != nil {
 		all = append(all, delivery.DependencySigning)
+		if s.c.Signing.Authority != nil {
+			all = append(all, delivery.DependencyTimestamp)
+		}
 	}
 	return all
 }
@@ -166,11 +179,16 @@ func (s *service) run(ctx context.Context) error {
 		return settingsError(err.Error())
 	}
 	defer nc.Close()
+	page := s.livePage(opened.secrets)
+	s.monitor.page = page
 	addr, stopHTTP, err := serveHTTP(context.WithoutCancel(ctx), s.c.HTTPAddr, s.monitor.routes(), s.log)
 	if err != nil {
 		return err
 	}
 	defer stopHTTP()
+	if page != nil {
+		defer page.Close()
+	}
 	s.listening <- addr
 	b := build()
 	s.log.Info().Str("version", b.Version).Str("http", addr).Str("bucket", s.c.Bucket).Int("resources", len(s.resources)).Msg("started")
@@ -212,6 +230,11 @@ func (s *service) measure(ctx context.Context, q *natsq.Queue) {
 // serve takes work until ctx is cancelled. Then it takes no more; what is held is finished, or
 // handed back when most of the time to drain is over.
 func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
+	tracer, err := s.tracer(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.endTraces(tracer)
 	h, err := handler.New(handler.Config{
 		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(), SpoolDir: s.spoolDir,
 		Commands: s.c.Commands, Units: s.c.Workers, Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
@@ -221,11 +244,11 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	if err != nil {
 		return err
 	}
-	work, callOff := context.WithCancelCause(context.WithoutCancel(ctx))
+	work, callOff := context.WithCancelCause(tracer.Attach(context.WithoutCancel(ctx)))
 	defer callOff(nil)
 	defer context.AfterFunc(ctx, func() {
 		s.monitor.stop()
-		s.log.Info().Dur("drain", s.c.Drain).Msg("stopping, taking no more work")
+		s.log.Info().Dur("drain_ms", s.c.Drain).Msg("stopping, taking no more work")
 		time.AfterFunc(finishTime(s.c.Drain), func() { callOff(context.Cause(ctx)) })
 	})()
 
@@ -239,7 +262,9 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	})
 	loops.Go(func() {
 		ended[1] = q.ServeUnits(ctx, work, natsq.UnitLoop{Slots: s.c.Workers, Ready: s.health.Ready, Handle: func(ctx context.Context, d delivery.UnitDelivery) delivery.Disposition {
-			return s.metrics.countUnit(d, func() delivery.Disposition { return h.Unit(ctx, d) })
+			return tracedUnit(ctx, d, func(ctx context.Context) delivery.Disposition {
+				return s.metrics.countUnit(d, func() delivery.Disposition { return h.Unit(ctx, d) })
+			})
 		}})
 	})
 	loops.Go(func() { s.expireTraces(ctx, q) })
@@ -279,21 +304,8 @@ func (s *service) learnStore(ctx context.Context) error {
 	if s.learned {
 		return nil
 	}
-	err := checkRetention(ctx, s.work)
-	if err == nil {
-		err = checkMetadata(ctx, s.c.Prefix, s.work)
-	}
-	if err == nil {
-		err = s.work.Probe(ctx, sink.Key(s.c.Prefix+probeKey))
-	}
-	var explained *cured
-	switch {
-	case errors.As(err, &explained):
+	if err := probeStore(ctx, s.work, sink.Key(s.c.Prefix+probeKey)); err != nil {
 		return err
-	case errors.Is(err, sink.ErrNotEncrypted):
-		return cure(fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err), "CONSUMER_SSE", "correct them, or the bucket's encryption")
-	case err != nil:
-		return fmt.Errorf("find out what the store supports: %w", err)
 	}
 	s.learned = true
 	return nil
@@ -335,6 +347,9 @@ func (s *service) probes(pingNATS func(context.Context) error, secrets func() *n
 			_, err := s.c.Signing.Key()
 			return err
 		}})
+		if s.c.Signing.Authority != nil {
+			all = append(all, probe{delivery.DependencyTimestamp, r.timestamp, r.timestamp, s.checkAuthority()})
+		}
 	}
 	for alias, client := range s.resources {
 		all = append(all, probe{delivery.DependencyTraining(alias), r.training, r.training, func(ctx context.Context) error {

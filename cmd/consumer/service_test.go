@@ -137,7 +137,7 @@ func (f *fixture) start(t testing.TB) *running {
 		s.spoolDir = f.spool
 	}
 	const often = 50 * time.Millisecond
-	s.intervals = probeIntervals{nats: often, natsRetry: often, storage: often, storageRetry: often, training: often, host: often}
+	s.intervals = probeIntervals{nats: often, natsRetry: often, storage: often, storageRetry: often, training: often, host: often, timestamp: often}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	r := &running{service: s, t: t, stop: cancel, done: make(chan error, 1)}
 	go func() { r.done <- s.run(ctx) }()

@@ -15,7 +15,7 @@ import (
 
 // signFlags sign what is published.
 type signFlags struct {
-	Seed     string `name:"sign" placeholder:"FILE" help:"Sign the command with the NKey seed in this file, where the service demands signatures (make one with nk -gen user)."`
+	Seed     string `name:"sign" placeholder:"FILE" help:"Sign the command with the NKey seed in this file, where the service demands signatures (consumer keys new --type nkey makes one)."`
 	Audience string `name:"audience" var:"CONSUMER_AUDIENCE" placeholder:"TEXT" help:"The service's CONSUMER_AUDIENCE, which is signed too."`
 }
 
@@ -48,7 +48,7 @@ func newSigner(p *program, flag, file, audience string) (*signer, error) {
 	}
 	pair, err := nkeys.ParseDecoratedNKey(raw) // a bare seed, or a credentials file
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %s has no NKey seed, such as nk -gen user prints: %w", errUsage, flag, file, err)
+		return nil, fmt.Errorf("%w: %s: %s has no NKey seed, such as consumer keys new --type nkey writes: %w", errUsage, flag, file, err)
 	}
 	key, err := pair.PublicKey()
 	if err == nil {

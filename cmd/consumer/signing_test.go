@@ -2,13 +2,18 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/signature/signaturetest"
@@ -168,5 +173,94 @@ func TestVerifyKey(t *testing.T) {
 	}
 	if code, _, errs := consumer(t, "verify", "--key", key+".key", goldenBag); code != exitUsage || !strings.Contains(errs, `it holds a PEM block "PRIVATE KEY"`) {
 		t.Errorf("exit %d with a private key\n%s", code, errs)
+	}
+}
+
+// TestKeysNewNKey makes a key that commands are signed with.
+func TestKeysNewNKey(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "alice")
+	code, out, errs := consumer(t, "keys", "new", "--type", "nkey", name)
+	if code != exitDone {
+		t.Fatalf("exit %d\n%s", code, errs)
+	}
+	var warned bytes.Buffer
+	s, err := newSigner(&program{stderr: &warned}, "--sign", name+".key", here)
+	if err != nil || warned.Len() > 0 {
+		t.Fatal(err, warned.String())
+	}
+	public, err := os.ReadFile(name + ".pub")
+	if err != nil || string(public) != s.key+"\n" || !strings.Contains(out, s.key) {
+		t.Errorf("the public key is %s, %v\n%s", public, err, out)
+	}
+	seed, err := os.ReadFile(name + ".key")
+	if err != nil || strings.Contains(out, strings.TrimSpace(string(seed))) {
+		t.Errorf("the seed is shown: %v\n%s", err, out)
+	}
+	if code, _, errs := consumer(t, "keys", "new", "--type", "nkey", name); code != exitUsage || !strings.Contains(errs, "is not overwritten: choose another name") {
+		t.Errorf("exit %d\n%s", code, errs)
+	}
+}
+
+// TestAuthorityInReadiness shows in /readyz whether the time stamp authority answers: at start,
+// when a receipt finds out, and when it answers again. Where it is not required, that is a note.
+func TestAuthorityInReadiness(t *testing.T) {
+	tsa := signaturetest.New(t, nil)
+	authority, err := signature.NewAuthority(tsa.URL, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := signaturetest.Fault{Status: http.StatusServiceUnavailable}
+	for _, optional := range []bool{false, true} {
+		m := &signature.Maker{Authority: authority, Optional: optional}
+		s, err := newService(t.Context(), config{Signing: m, S3: storeConfig{Region: "us-east-1"}}, zerolog.Nop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := s.checkAuthority()
+		asked := len(tsa.Requests())
+		shows := func(when string, answers bool, requests int) {
+			t.Helper()
+			if err := check(t.Context()); (err != nil) != (!answers && !optional) {
+				t.Errorf("%s: the check says %v", when, err)
+			} else {
+				s.monitor.found(delivery.DependencyTimestamp, err)
+			}
+			d := s.monitor.readiness().Dependencies["timestamp"]
+			said := d.Reason + strings.Join(d.Notes, "")
+			if d.OK != (answers || optional) || (said == "") != answers || !answers && !strings.Contains(said, "status 503") {
+				t.Errorf("%s: /readyz says %+v", when, d)
+			}
+			if !answers && !optional && !strings.Contains(said, "CONSUMER_TSA_REQUIRED=false") {
+				t.Errorf("%s: it names no setting: %s", when, said)
+			}
+			if asked += requests; len(tsa.Requests()) != asked {
+				t.Errorf("%s: %d requests, not %d", when, len(tsa.Requests()), asked)
+			}
+		}
+		shows("at start", true, 1)
+		tsa.Fail(down)
+		for range askEvery - 2 {
+			shows("before the next look", true, 0)
+		}
+		shows("at the next look", false, 1)
+		tsa.Fail(signaturetest.Fault{})
+		if _, err := m.Stamp(t.Context(), []byte("a receipt's signature")); err != nil {
+			t.Fatal(err)
+		}
+		asked++
+		shows("after a receipt", true, 0)
+		tsa.Fail(down)
+		_, _ = m.Stamp(t.Context(), []byte("a receipt's signature"))
+		asked++
+		more := 1
+		if optional { // a note is no failure: receipts tell when it is over
+			more = 0
+		}
+		shows("after a receipt without", false, more)
+		tsa.Fail(signaturetest.Fault{})
+		called, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, _ = m.Stamp(called, []byte("a receipt's signature")) // called off: it says nothing of the authority
+		shows("when it answers again", !optional, more)
 	}
 }

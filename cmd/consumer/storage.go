@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -18,7 +19,7 @@ import (
 // configured comes from the AWS SDK's default chain, which reads the process's environment and
 // files.
 func s3Client(ctx context.Context, c storeConfig, m *metrics) (*s3.Client, error) {
-	o := sink.Options{Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, Transport: c.Transport}
+	o := sink.Options{Endpoint: c.Endpoint, Region: c.Region, PathStyle: c.PathStyle, Transport: c.Transport, Log: c.Log}
 	if m == nil {
 		o.MaxBackoff = 2 * time.Second // a person waits at a command line
 	}
@@ -35,7 +36,7 @@ func s3Client(ctx context.Context, c storeConfig, m *metrics) (*s3.Client, error
 	return s3.New(api.Options(), func(o *s3.Options) { o.HTTPClient = countedClient{o.HTTPClient, m} }), nil
 }
 
-// countedClient counts S3 requests.
+// countedClient counts S3 requests, and makes spans of them.
 type countedClient struct {
 	next s3.HTTPClient
 	m    *metrics
@@ -43,7 +44,7 @@ type countedClient struct {
 
 // Do implements s3.HTTPClient.
 func (c countedClient) Do(req *http.Request) (*http.Response, error) {
-	return c.m.countStorage(roundTripper(c.next.Do)).RoundTrip(req)
+	return traceStorage(c.m.countStorage(roundTripper(c.next.Do))).RoundTrip(req)
 }
 
 // rereadAfter is how long keys from files are used before the files are read again.
@@ -118,14 +119,36 @@ func checkRetention(ctx context.Context, work *sink.Store) error {
 // checkMetadata fails for a store that does not keep the metadata of objects, where the seals are.
 // It is asked by the bucket of working objects: in the other one the object that is tried might be
 // locked.
-func checkMetadata(ctx context.Context, prefix string, work *sink.Store) error {
-	kept, err := work.KeepsMetadata(ctx, sink.Key(prefix+probeKey+"-metadata"))
+func checkMetadata(ctx context.Context, work *sink.Store, key sink.Key) error {
+	kept, err := work.KeepsMetadata(ctx, key+"-metadata")
 	if err != nil {
 		return fmt.Errorf("try to store metadata: %w", err)
 	}
 	if !kept {
 		return cure(fmt.Errorf("bucket %q does not keep the user metadata of objects (x-amz-meta-*) as it was written: the seals are there, and without them nothing that is stored is believed", work.Bucket()),
 			"AWS_ENDPOINT_URL_S3", "have the store, or the proxy before it, keep 1 KiB of metadata for each object, or name another one")
+	}
+	return nil
+}
+
+// probeStore finds out, with objects at keys that begin with key, what the store of working objects
+// supports, and fails where the service cannot work with it.
+func probeStore(ctx context.Context, work *sink.Store, key sink.Key) error {
+	err := checkRetention(ctx, work)
+	if err == nil {
+		err = checkMetadata(ctx, work, key)
+	}
+	if err == nil {
+		err = work.Probe(ctx, key)
+	}
+	var explained *cured
+	switch {
+	case errors.As(err, &explained):
+		return err
+	case errors.Is(err, sink.ErrNotEncrypted):
+		return cure(fmt.Errorf("the store does not do what CONSUMER_SSE and CONSUMER_SSE_KMS_KEY_ID ask for: %w", err), "CONSUMER_SSE", "correct them, or the bucket's encryption")
+	case err != nil:
+		return fmt.Errorf("find out what the store supports: %w", err)
 	}
 	return nil
 }
@@ -165,6 +188,7 @@ type storeConfig struct {
 	KeyID, Secret, SessionToken Secret // unset: the SDK's default chain
 	PathStyle                   bool
 	Transport                   http.RoundTripper // nil: the SDK's; not a setting
+	Log                         zerolog.Logger    `json:"-"` // of the SDK; not a setting
 }
 
 func (s storeAccess) config(p *problems) storeConfig {

@@ -54,7 +54,7 @@ func (p *problems) publicKeys(name, text string) []string {
 	}
 	for i, key := range keys {
 		if err := trust.CheckKey(key); err != nil {
-			p.add(name, "key %d of %d: %v; make keys with nk -gen user -pubout, or take them from nsc", i+1, len(keys), err)
+			p.add(name, "key %d of %d: %v; consumer keys new --type nkey makes keys", i+1, len(keys), err)
 		} else if slices.ContainsFunc(keys[:i], func(other string) bool { return trust.SameKey(key, other) }) {
 			p.add(name, "key %d of %d is there twice", i+1, len(keys))
 		}

@@ -248,6 +248,17 @@ func (r *readings) of(where string) (progress func(verify.Progress), end func())
 	}
 }
 
+// copying is what hears how far the copy of a verified bundle is, and what to call when that is
+// over.
+func (r *readings) copying(to string, verified verify.Report) (progress func(files int, bytes int64), end func()) {
+	of, end := r.of(to)
+	return func(files int, bytes int64) {
+		if of != nil {
+			of(verify.Progress{Files: files, AllFiles: verified.Files, Bytes: bytes, AllBytes: verified.Bytes})
+		}
+	}, end
+}
+
 // end removes the bars before results are printed.
 func (r *readings) end() {
 	if r.bars != nil {

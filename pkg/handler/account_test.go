@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -294,7 +295,7 @@ func TestEndpointChangedAfterTraces(t *testing.T) {
 // while it is carried out: none of them is believed, and each makes way for the command's own.
 func TestReceiptOfSomethingElse(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(predicate, command map[string]any, statement map[string]any){
+	changes := map[string]func(predicate, command map[string]any, statement map[string]any){
 		"another command": func(_, command, _ map[string]any) { command["id"] = "exp-2" },
 		"another action":  func(_, command, _ map[string]any) { command["action"] = "delete" },
 		"another kind":    func(_, _, statement map[string]any) { statement["predicateType"] = sink.DeletePredicateType },
@@ -305,7 +306,12 @@ func TestReceiptOfSomethingElse(t *testing.T) {
 		},
 		"its bundle was given up": func(_, _, _ map[string]any) {},
 		"not a receipt":           func(_, _, statement map[string]any) { clear(statement) },
-	} {
+	}
+	for n, name := range slices.Sorted(maps.Keys(changes)) {
+		if leftOut(n) {
+			continue
+		}
+		change := changes[name]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -358,14 +364,19 @@ func TestReceiptContradicted(t *testing.T) {
 		at := bytes.Index(content, []byte(before)) + len(before)
 		return slices.Concat(content[:at], []byte("9"), content[at:])
 	}
-	for name, change := range map[string]func(content []byte) []byte{
+	changes := map[string]func(content []byte) []byte{
 		"receipt.json":           func(c []byte) []byte { return number(c, `"images":`) },
 		"data/export.json":       func(c []byte) []byte { return number(c, `"images":`) },
 		"evidence/request.json":  func(c []byte) []byte { return append(c, '\n') },
 		"manifest-sha256.txt":    func(c []byte) []byte { return c[:len(c)/2] },
 		"tagmanifest-sha256.txt": func([]byte) []byte { return nil },
 		"nothing":                nil, // the receipt is believed
-	} {
+	}
+	for n, name := range slices.Sorted(maps.Keys(changes)) {
+		if leftOut(n) {
+			continue
+		}
+		change := changes[name]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/tracing"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
@@ -80,11 +81,12 @@ func (h *Handler) Command(ctx context.Context, d delivery.Delivery) delivery.Dis
 	switch {
 	case errors.As(err, &refusal):
 		log = log.With().Str("command_id", refusal.ID).Logger()
-		settled, err = h.refuseMessage(ctx, d.Message, refusal)
+		settled, err = h.refuseMessage(ctx, d.Message, refusal, judged)
 	case err != nil:
 		err = fmt.Errorf("decode the command: %w", err)
 	default:
-		log = log.With().Str("command_id", command.ID).Str("action", string(command.Action)).Logger()
+		ctx = tracing.Continue(ctx, command.Traceparent, d.Header)
+		log = tracing.Fields(ctx, log.With().Str("command_id", command.ID).Str("action", string(command.Action))).Logger()
 		command.Signer, command.Approver = judged.Signer, judged.Approver
 		settled, err = h.carryOut(ctx, d, command, judged.Refusal, log)
 	}
@@ -99,13 +101,13 @@ func (h *Handler) settle(ctx context.Context, log zerolog.Logger, s *settlement,
 		if s.cause != nil {
 			level = zerolog.WarnLevel
 		}
-		log.WithLevel(level).Err(s.cause).Stringer("settle", s.Verb).Dur("delay", s.Delay).Str("reason", s.Reason).Msg("command settled")
+		log.WithLevel(level).Err(s.cause).Stringer("settle", s.Verb).Dur("delay_ms", s.Delay).Str("reason", s.Reason).Msg("command settled")
 		return s.Disposition
 	}
 	class := delivery.Classify(ctx, err)
 	h.report(class, err, contract.DefaultResource, log)
 	d := delivery.HandBack(class, 1, delivery.RetryAfter(err))
-	log.Warn().Err(err).Stringer("settle", d.Verb).Dur("delay", d.Delay).Msg("command not settled")
+	log.Warn().Err(err).Stringer("settle", d.Verb).Dur("delay_ms", d.Delay).Msg("command not settled")
 	return d
 }
 
@@ -190,7 +192,30 @@ func (r *run) proceed(ctx context.Context) (*settlement, error) {
 			return settled, err
 		}
 	}
-	return r.attempt(ctx)
+	return r.tracedAttempt(ctx)
+}
+
+// tracedAttempt is attempt in a span of its own.
+func (r *run) tracedAttempt(ctx context.Context) (*settlement, error) {
+	traced, span := tracing.Attempt(ctx, string(r.command.Action), r.command.ID, r.job.Attempt)
+	if r.command.Traceparent == "" {
+		r.log = tracing.Fields(traced, r.log.With()).Logger()
+		r.bags.Log = r.log
+	}
+	settled, err := r.attempt(traced)
+	failed := err
+	if settled != nil {
+		failed = settled.cause
+	}
+	switch {
+	case failed != nil:
+		span.End(string(r.job.State), delivery.Classify(traced, failed).String())
+	case r.job.Error != nil && r.job.State.Terminal():
+		span.End(string(r.job.State), r.job.Error.Code)
+	default:
+		span.End(string(r.job.State), "")
+	}
+	return settled, err
 }
 
 // attempt carries the command out and settles how that went.

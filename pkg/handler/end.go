@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/internal/tracing"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 )
 
@@ -42,7 +43,7 @@ func (r *run) terminalChange(ctx context.Context, data contract.EventData) func(
 		now := r.h.cfg.Now().UTC().Truncate(time.Millisecond)
 		data.FinishedAt = &now
 	}
-	event := contract.NewEvent(data, *data.FinishedAt, r.command.Traceparent)
+	event := contract.NewEvent(data, *data.FinishedAt, tracing.Traceparent(ctx, r.command.Traceparent))
 	return func(j *contract.Job) {
 		j.State, j.Outcome, j.Error, j.Waiting, j.Phase, j.Event = contract.State(data.Status), data.Outcome, data.Error, nil, "", &event
 		if data.Status == contract.StatusCompleted { // what was read so far was without the generated files
@@ -99,7 +100,7 @@ func (r *run) publishDuplicate(ctx context.Context, state contract.State, seq ui
 	data.CommandID, data.GivenID, data.Attempt = contract.SeqID(r.command.Seq), contract.Text(r.command.ID), 0
 	data.Status = contract.StatusDuplicate
 	data.DuplicateOf = &contract.MessageOf{ID: r.command.ID, Seq: seq, Stream: stream, State: state}
-	event := contract.NewEvent(data, r.h.cfg.Now(), r.command.Traceparent)
+	event := contract.NewEvent(data, r.h.cfg.Now(), tracing.Traceparent(ctx, r.command.Traceparent))
 	if err := r.h.cfg.Queue.Events.PublishEvent(ctx, event); err != nil {
 		return nil, fmt.Errorf("publish the answer to a duplicate: %w", err)
 	}

@@ -17,7 +17,7 @@ func TestExportEqualsTheServicesTruth(t *testing.T) {
 		o      cvtest.Options
 		faults float64
 	}{
-		{name: "a tenth of all calls and downloads fail", faults: 0.1}, // the case that leftOut leaves to the race detector
+		{name: "a tenth of all calls and downloads fail", faults: 0.1},
 		{name: "absolute links"},
 		{name: "relative links of a protected resource", o: cvtest.Options{VNet: true}},
 		{name: "links that expire after two seconds", o: cvtest.Options{LinkTTL: 2 * time.Second}},

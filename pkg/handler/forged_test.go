@@ -479,7 +479,7 @@ func TestForgedWorkingObjects(t *testing.T) {
 				if kind.name == "evidence" && way.name == "the seal of an earlier life" {
 					when = beforeTheObject // before the command it is an earlier command's: its id is taken
 				}
-				if every := map[string]int{"full": 1, "kinds": 2, "some": 17}[matrixSize()]; turn%every != 0 {
+				if leftOut(turn) {
 					continue
 				}
 				names = append(names, fmt.Sprintf("%s/%s/%s/%s", s.name, kind.name, way.name, when))

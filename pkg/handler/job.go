@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/internal/tracing"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/activity"
@@ -140,7 +141,7 @@ func (r *run) Progress(ctx context.Context, progress contract.Progress, started 
 	data := r.eventData()
 	data.Progress, data.StartedAt = &progress, &started
 	r.events++
-	if err := r.h.cfg.Queue.Events.PublishEvent(ctx, contract.NewProgressEvent(data, r.events, now, r.command.Traceparent)); err != nil {
+	if err := r.h.cfg.Queue.Events.PublishEvent(ctx, contract.NewProgressEvent(data, r.events, now, tracing.Traceparent(ctx, r.command.Traceparent))); err != nil {
 		r.log.Warn().Err(err).Msg("publish progress")
 	}
 	return nil

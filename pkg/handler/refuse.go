@@ -8,18 +8,22 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/trust"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 // refuseMessage refuses a message that is no command: under the id that it gives, when nothing else
 // has that, so that its publisher finds the answer; else under its sequence.
-func (h *Handler) refuseMessage(ctx context.Context, m contract.Message, refusal *contract.Refusal) (*settlement, error) {
+func (h *Handler) refuseMessage(ctx context.Context, m contract.Message, refusal *contract.Refusal, judged trust.Verdict) (*settlement, error) {
 	if settled := h.waitForRoom(ctx); settled != nil {
 		return settled, nil
 	}
 	r := &run{
 		h: h, message: m, log: h.cfg.Log,
-		command: contract.Command{ID: refusal.ID, Action: refusal.Action, Seq: m.Seq, Stream: m.Stream, Published: m.Time.UTC()},
+		command: contract.Command{
+			ID: refusal.ID, Action: refusal.Action, Seq: m.Seq, Stream: m.Stream, Published: m.Time.UTC(),
+			Signer: judged.Signer, Approver: judged.Approver, Data: contract.Data{NotAfter: judged.NotAfter},
+		},
 	}
 	if refusal.Given == "" {
 		return r.refuseBySeq(ctx, "", "", refusal)

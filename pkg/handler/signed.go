@@ -24,7 +24,7 @@ func (h *Handler) judge(ctx context.Context, m contract.Message) (trust.Verdict,
 	case known || settled != nil || err != nil:
 		return judged, settled, err
 	case refusal.Code != contract.CodeUnsigned:
-		settled, err = h.refuseMessage(ctx, m, refusal)
+		settled, err = h.refuseMessage(ctx, m, refusal, judged)
 		return judged, settled, err
 	}
 	if settled = h.waitForRoom(ctx); settled != nil {

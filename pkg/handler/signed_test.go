@@ -92,6 +92,8 @@ func TestSignedCommands(t *testing.T) {
 	w.bag(t, "plan-1", sink.DeleteBag)
 	for id, m := range map[string]contract.Message{
 		"late":   approved("late", project+`,"approved_plan":"`+plan.Plan.SHA256+`"}`),
+		"far":    approved("far", project+`,"not_after":"2099-01-01T00:00:00Z","approved_plan":"`+plan.Plan.SHA256+`"}`),
+		"colour": signed("delete", "colour", project+soon()+`,"dry_run":true,"colour":"red"}`),
 		"blind":  approved("blind", data),
 		"exp-1":  signed("export", "exp-1", `{"project_ids":[]}`),
 		"broken": approved("broken", data[1:]),
@@ -102,6 +104,10 @@ func TestSignedCommands(t *testing.T) {
 		}
 		if e := w.wait(t, w.publishMessage(t, id, m)); e.Status != contract.StatusRefused || e.CommandID != id || e.Error.Code != want {
 			t.Errorf("%s: %s of %s: %v", id, e.Status, e.CommandID, e.Error)
+		}
+		until := w.job(t, id).Command.SignedUntil
+		if counts := id == "far" || id == "blind"; counts != (until != nil) || id == "far" && until.Year() != 2099 {
+			t.Errorf("a copy of %s counts until %v", id, until)
 		}
 	}
 	w.checkState(t, before)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/internal/tracing"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
@@ -109,7 +110,7 @@ func (r *run) publishAccepted(ctx context.Context) (*settlement, error) {
 	}
 	data := r.eventData()
 	data.Status = contract.StatusAccepted
-	if err := r.h.cfg.Queue.Events.PublishEvent(ctx, contract.NewEvent(data, r.job.Created, r.command.Traceparent)); err != nil {
+	if err := r.h.cfg.Queue.Events.PublishEvent(ctx, contract.NewEvent(data, r.job.Created, tracing.Traceparent(ctx, r.command.Traceparent))); err != nil {
 		return nil, fmt.Errorf("publish the accepted event: %w", err)
 	}
 	return nil, nil

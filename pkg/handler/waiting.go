@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/internal/tracing"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/action"
@@ -151,7 +152,7 @@ func (r *run) recordWait(ctx context.Context, waiting *contract.Waiting) error {
 	}
 	data := r.eventData()
 	data.Waiting, data.Progress = waiting, &r.job.Progress
-	if err := r.h.cfg.Queue.Events.PublishEvent(ctx, contract.NewProgressEvent(data, r.rev, r.h.cfg.Now().UTC(), r.command.Traceparent)); err != nil {
+	if err := r.h.cfg.Queue.Events.PublishEvent(ctx, contract.NewProgressEvent(data, r.rev, r.h.cfg.Now().UTC(), tracing.Traceparent(ctx, r.command.Traceparent))); err != nil {
 		r.log.Warn().Err(err).Msg("publish progress")
 	}
 	return nil

@@ -55,27 +55,35 @@ func (s *Store) upload(ctx context.Context, key Key, body Body, with feature) (e
 	if err != nil {
 		return err
 	}
-	complete := &s3.CompleteMultipartUploadInput{
-		Bucket:          &s.o.Bucket,
-		Key:             aws.String(string(key)),
-		UploadId:        id,
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
-	}
-	if with&conditions != 0 {
-		complete.IfNoneMatch = aws.String("*")
-	}
-	_, err = s.api.CompleteMultipartUpload(ctx, complete, checksumsAsHeaders)
-	err = wrapError(ctx, "complete upload of object", key, err)
-	if errors.Is(err, ErrNotFound) || hasStatus(err, 409) {
-		// The upload is gone because an earlier, unanswered try completed it or another process
-		// aborted it; or another write of the key was in the way, after which S3 wants the upload
-		// repeated. Put looks at the key, and repeats the upload when nothing is there.
-		return &Error{Op: "complete upload of object", Key: key, Err: err, kind: ErrConflict}
-	}
+	err = s.complete(ctx, key, id, parts, with)
 	if err != nil || confirmed {
 		return err
 	}
 	return s.readBack(ctx, key, body, with)
+}
+
+// complete makes an object of the parts of an upload, only if nothing is at the key (else
+// ErrConflict).
+func (s *Store) complete(ctx context.Context, key Key, upload *string, parts []types.CompletedPart, with feature) error {
+	const op = "complete upload of object"
+	in := &s3.CompleteMultipartUploadInput{
+		Bucket:          &s.o.Bucket,
+		Key:             aws.String(string(key)),
+		UploadId:        upload,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+	}
+	if with&conditions != 0 {
+		in.IfNoneMatch = aws.String("*")
+	}
+	_, err := s.api.CompleteMultipartUpload(ctx, in, checksumsAsHeaders)
+	err = wrapError(ctx, op, key, err)
+	if errors.Is(err, ErrNotFound) || hasStatus(err, 409) {
+		// The upload is gone because an earlier, unanswered try completed it or another process
+		// aborted it; or another write of the key was in the way, after which S3 wants the upload
+		// repeated. The caller looks at the key, and repeats the upload when nothing is there.
+		return &Error{Op: op, Key: key, Err: err, kind: ErrConflict}
+	}
+	return err
 }
 
 // beginUpload begins an upload of a body at key and gives the upload's id. An answer without an id,
@@ -123,33 +131,44 @@ func (s *Store) uploadParts(ctx context.Context, key Key, upload *string, body B
 		if err != nil {
 			return nil, false, wrapError(ctx, op, key, err)
 		}
-		number, checksum := int32(len(parts)+1), base64.StdEncoding.EncodeToString(sum) //nolint:gosec // at most maxParts
-		in := &s3.UploadPartInput{
-			Bucket:        &s.o.Bucket,
-			Key:           aws.String(string(key)),
-			UploadId:      upload,
-			PartNumber:    &number,
-			Body:          section,
-			ContentLength: &section.size,
-		}
-		if with&checksums != 0 {
-			in.ChecksumSHA256 = &checksum
-		}
-		out, err := s.api.UploadPart(ctx, in, checksumsAsHeaders)
+		part, kept, err := s.uploadPart(ctx, key, upload, len(parts)+1, section, section.size, sum, with)
 		if err != nil {
-			err = wrapError(ctx, op, key, err)
-			if errors.Is(err, ErrNotFound) { // another process aborted the upload
-				return nil, false, &Error{Op: op, Key: key, Err: err, kind: ErrConflict}
-			}
 			return nil, false, err
 		}
-		confirmed = confirmed && aws.ToString(out.ChecksumSHA256) == checksum
-		parts = append(parts, types.CompletedPart{ETag: out.ETag, PartNumber: &number, ChecksumSHA256: in.ChecksumSHA256})
+		confirmed = confirmed && kept
+		parts = append(parts, part)
 	}
 	if got := hex.EncodeToString(whole.Sum(nil)); got != body.SHA256 {
 		return nil, false, newError(op, key, nil, "the body has SHA-256 %s, expected %s", got, body.SHA256)
 	}
 	return parts, confirmed, nil
+}
+
+// uploadPart sends one part of an upload, from 1, with its SHA-256. confirmed reports whether the
+// store answered with it.
+func (s *Store) uploadPart(ctx context.Context, key Key, upload *string, n int, body io.ReadSeeker, size int64, sum []byte, with feature) (part types.CompletedPart, confirmed bool, err error) {
+	const op = "upload part of object"
+	number, checksum := int32(n), base64.StdEncoding.EncodeToString(sum) //nolint:gosec // at most maxParts
+	in := &s3.UploadPartInput{
+		Bucket:        &s.o.Bucket,
+		Key:           aws.String(string(key)),
+		UploadId:      upload,
+		PartNumber:    &number,
+		Body:          body,
+		ContentLength: &size,
+	}
+	if with&checksums != 0 {
+		in.ChecksumSHA256 = &checksum
+	}
+	out, err := s.api.UploadPart(ctx, in, checksumsAsHeaders)
+	if err != nil {
+		err = wrapError(ctx, op, key, err)
+		if errors.Is(err, ErrNotFound) { // another process aborted the upload
+			err = &Error{Op: op, Key: key, Err: err, kind: ErrConflict}
+		}
+		return types.CompletedPart{}, false, err
+	}
+	return types.CompletedPart{ETag: out.ETag, PartNumber: &number, ChecksumSHA256: in.ChecksumSHA256}, aws.ToString(out.ChecksumSHA256) == checksum, nil
 }
 
 // abort discards an upload's parts.

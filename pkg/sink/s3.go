@@ -17,8 +17,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/rs/zerolog"
 )
 
 // defaultAnswerTimeout leaves time for handing work back of the five seconds that a process which
@@ -37,6 +39,7 @@ type Options struct {
 	MaxBackoff      time.Duration           // longest pause between two tries, 0: 20 s
 	ResponseTimeout time.Duration           // longest wait for an answer's header once a request is sent, 0: 60 s; only without Transport
 	AnswerTimeout   time.Duration           // longest wait for the answer to a change that was sent once its call is given up, 0: 3 s
+	Log             zerolog.Logger          // has what the SDK has to say, which would go to standard error; the zero value drops it
 }
 
 // Client builds an S3 client that suits a [Store]: it retries throttling of every shape, computes
@@ -57,6 +60,7 @@ func Client(ctx context.Context, o Options) (*s3.Client, error) {
 	load = append(load, config.WithHTTPClient(awshttp.NewBuildableClient().
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = 10 * time.Second }).
 		WithTransportOptions(func(t *http.Transport) { tune(t, o.ResponseTimeout) })))
+	load = append(load, config.WithLogger(sdkLog(o.Log)))
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return nil, fmt.Errorf("read the AWS settings: %w", err)
@@ -85,6 +89,17 @@ func Client(ctx context.Context, o Options) (*s3.Client, error) {
 		return nil, errors.New("read the AWS settings: no region: set AWS_REGION, or AWS_ENDPOINT_URL_S3 for a store of your own")
 	}
 	return api, nil
+}
+
+// sdkLog has the SDK write to a log.
+func sdkLog(log zerolog.Logger) logging.Logger {
+	return logging.LoggerFunc(func(kind logging.Classification, format string, values ...any) {
+		level := zerolog.WarnLevel
+		if kind == logging.Debug {
+			level = zerolog.DebugLevel
+		}
+		log.WithLevel(level).Str("from", "aws-sdk").Msgf(format, values...)
+	})
 }
 
 // checksumsAsHeaders keeps the SDK from adding checksums as trailers, which older stores refuse,

@@ -1,12 +1,15 @@
 package sink_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/smithy-go/logging"
+	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -44,4 +47,17 @@ type wrongKey struct{}
 
 func (wrongKey) Retrieve(context.Context) (aws.Credentials, error) {
 	return aws.Credentials{AccessKeyID: "nobody", SecretAccessKey: "nothing"}, nil
+}
+
+// What the SDK reports goes to the log that it is given, as an entry, and nowhere else.
+func TestClientLogs(t *testing.T) {
+	var log bytes.Buffer
+	api, err := sink.Client(t.Context(), sink.Options{Region: "eu-west-3", Log: zerolog.New(&log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api.Options().Logger.Logf(logging.Warn, "no checksum of %s", "it")
+	if want := `{"level":"warn","from":"aws-sdk","message":"no checksum of it"}` + "\n"; log.String() != want {
+		t.Errorf("logged %s", log.String())
+	}
 }

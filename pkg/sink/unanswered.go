@@ -17,6 +17,10 @@ import (
 // sent yet is not sent.
 func answerChanges(patience time.Duration) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
+		const tries = "Retry"
+		if _, ok := stack.Finalize.Get(tries); !ok {
+			return nil // a request that is only signed
+		}
 		return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("AnswerChanges", func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 			if req, ok := in.Request.(*smithyhttp.Request); ok && req.Method != http.MethodGet && req.Method != http.MethodHead {
 				var done func()
@@ -24,7 +28,7 @@ func answerChanges(patience time.Duration) func(*middleware.Stack) error {
 				defer done()
 			}
 			return next.HandleFinalize(ctx, in)
-		}), "Retry", middleware.After) // each try for itself: once the call was given up there is no further one
+		}), tries, middleware.After) // each try for itself: once the call was given up there is no further one
 	}
 }
 

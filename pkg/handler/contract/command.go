@@ -160,6 +160,16 @@ type Command struct {
 	Signer, Approver string
 }
 
+// SignedUntil is until when a copy of a signed delete counts that is published under the same id;
+// nil for every other command. Until then only the traces of the first one keep a copy from being
+// carried out.
+func (c Command) SignedUntil() *time.Time {
+	if c.Action != ActionDelete || c.Signer == "" || c.Data.DryRun || IsSeqID(c.ID) {
+		return nil
+	}
+	return c.Data.NotAfter
+}
+
 // Data is what a command asks for, after defaults. Sets are sorted and without duplicates; ids are
 // in byte order, categories in the order of Categories. ImageMetadata has real values, which are
 // personal data: the JSON and the text of a Data have them redacted, and only Canonical shows them.

@@ -2,6 +2,7 @@ package contract
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -64,6 +65,16 @@ func DecodeCommand(prefix string, m Message) (Command, error) {
 func GivenID(m Message) string {
 	e, _ := readEnvelope(m) // the id is read also where something else is wrong
 	return e.id
+}
+
+// SaysDryRun reports whether a delete says that it is a dry run, as far as that can be read of a
+// message that is no command.
+func SaysDryRun(m Message) bool {
+	e, _ := readEnvelope(m)
+	var d struct {
+		DryRun bool `json:"dry_run"`
+	}
+	return json.Unmarshal(e.data, &d) == nil && d.DryRun
 }
 
 // OneHeader returns a header's value, its name compared in any letter case; empty when there is

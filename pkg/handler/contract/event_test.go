@@ -217,7 +217,7 @@ func TestFieldsOfTheContract(t *testing.T) {
 		"stamped":  {BundleRef{TimeStamped: true}, "manifest_sha256 objects receipt_sha256 retain_until signed timestamped uri"},
 		"error":    {Error{}, "code message request_id retryable"},
 		"job":      {Job{}, "action attempt begun bundle cancel claim command counted created deletion error event first given_id holder id irrevocable left_behind outcome phase progress replay_of state updated v waiting"},
-		"command":  {CommandRef{}, "account approver digest published resource seq signer stream"},
+		"command":  {CommandRef{}, "account approver digest published resource seq signed_until signer stream"},
 	} {
 		if got := strings.Join(keys(tt.v), " "); got != tt.want {
 			t.Errorf("%s has the fields\n%s, want\n%s", name, got, tt.want)

@@ -156,6 +156,9 @@ type CommandRef struct {
 	Account   string    `json:"account"` // which the alias meant then, see account.Names; empty when the alias was not configured
 	Signer    Text      `json:"signer"`  // the NKey public key by which the message was signed; null where that was not demanded
 	Approver  Text      `json:"approver"`
+	// SignedUntil is until when a copy of the message could be carried out if this job were not
+	// there: see Command.SignedUntil.
+	SignedUntil *time.Time `json:"signed_until"`
 }
 
 // Origin is the message of a command that its objects are sealed for, by stream and sequence: the
@@ -188,11 +191,17 @@ func (r CommandRef) SameMessage(c Command) bool {
 	return r.Seq == c.Seq && string(r.Stream) == c.Stream && r.Published.Equal(c.Published)
 }
 
+// CopyCounts reports whether a copy of the message, which is a signed delete, would be carried out
+// now if the job were not there.
+func (r CommandRef) CopyCounts(now time.Time) bool {
+	return r.SignedUntil != nil && !now.After(*r.SignedUntil)
+}
+
 // WithMessage is what is remembered of the same command when its message is another one now: the
 // command was published again.
 func (r CommandRef) WithMessage(c Command) CommandRef {
 	r.Seq, r.Stream, r.Published = c.Seq, Text(c.Stream), c.Published
-	r.Signer, r.Approver = Text(c.Signer), Text(c.Approver)
+	r.Signer, r.Approver, r.SignedUntil = Text(c.Signer), Text(c.Approver), c.SignedUntil()
 	return r
 }
 

@@ -71,10 +71,11 @@ func (l Lease) stoodStill() bool     { return l.Stalled != nil && l.Stalled() }
 
 // UnitDelivery is one delivery of a unit of work.
 type UnitDelivery struct {
-	Command   string // the command's id
-	N         int    // the unit's number
-	Body      []byte // the unit, as the coordinator published it
-	Delivered uint64 // the server's count of deliveries, 1 at first
+	Command   string              // the command's id
+	N         int                 // the unit's number
+	Header    map[string][]string // of its message
+	Body      []byte              // the unit, as the coordinator published it
+	Delivered uint64              // the server's count of deliveries, 1 at first
 	Lease     Lease
 }
 

@@ -15,6 +15,8 @@ const (
 	DependencyStorage = "storage"
 	DependencyHost    = "host"
 	DependencySigning = "signing" // the key that receipts are signed with
+	// DependencyTimestamp is the time stamp authority of receipts.
+	DependencyTimestamp = "timestamp"
 )
 
 // DependencyTraining is the dependency's name of a configured Custom Vision resource.

@@ -6,12 +6,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 )
 
-// headerKVOperation marks the entry of a deleted key, as nats.go and the nats command line write
-// it.
-const headerKVOperation = "KV-Operation"
-
 // isDeleted reports whether a bucket's entry says that its key was deleted.
-func isDeleted(s *jsapi.StoredMessage) bool { return s.Header.Get(headerKVOperation) != "" }
+func isDeleted(s *jsapi.StoredMessage) bool { return s.Header.Get(jsapi.HeaderKVOperation) != "" }
 
 // bucketKeys lists the keys of a bucket, sorted. Deleted keys may be among them.
 func (q *Queue) bucketKeys(ctx context.Context, stream string) ([]string, error) {

@@ -19,6 +19,12 @@ func (w *world) traces(t *testing.T) (jobs, ledgers []string) {
 	return must[[]string](t)(w.q.bucketKeys(w.ctx, w.q.names.Jobs)), must[[]string](t)(w.q.api.SubjectSuffixes(w.ctx, w.q.names.Ledgers, w.q.names.LedgerSubject("")))
 }
 
+// until is a time from now.
+func until(d time.Duration) *time.Time {
+	at := time.Now().Add(d)
+	return &at
+}
+
 // TestExpireTraces removes jobs and ledgers whose command ended, and no others. That the time since
 // the end is over is said by a time of 0: an hour is not over.
 func TestExpireTraces(t *testing.T) {
@@ -32,6 +38,8 @@ func TestExpireTraces(t *testing.T) {
 		"completed": {State: contract.StateCompleted}, "failed": {State: contract.StateFailed}, "refused": {State: contract.StateRefused},
 		"ended-but-queued": {State: contract.StateCompleted, Command: contract.CommandRef{Seq: queued, Stream: stream}},
 		"newer":            {State: contract.StateCompleted, V: 99},
+		"signed":           {State: contract.StateRefused, Command: contract.CommandRef{SignedUntil: until(time.Hour)}},
+		"signed-before":    {State: contract.StateRefused, Command: contract.CommandRef{SignedUntil: until(-time.Hour)}},
 		"cancel-only":      {Cancel: &contract.Cancel{ID: "c"}},
 	} {
 		j.ID = id
@@ -42,7 +50,7 @@ func TestExpireTraces(t *testing.T) {
 		must[uint64](t)(w.q.AppendLedger(w.ctx, id, []byte("1\n"), 0))
 	}
 	ok(t, must[jetstream.KeyValue](t)(w.js.KeyValue(w.ctx, "CV_JOBS")).Delete(w.ctx, "deleted")) // as the nats command line does
-	all := []string{"accepted", "cancel-only", "completed", "deleted", "ended-but-queued", "failed", "newer", "refused", "running"}
+	all := []string{"accepted", "cancel-only", "completed", "deleted", "ended-but-queued", "failed", "newer", "refused", "running", "signed", "signed-before"}
 	for _, c := range []struct {
 		keep          time.Duration
 		removed       int
@@ -50,15 +58,15 @@ func TestExpireTraces(t *testing.T) {
 	}{
 		{
 			time.Hour, 0, all,
-			[]string{"accepted", "cancel-only", "completed", "ended-but-queued", "failed", "lone", "lone-but-queued", "newer", "refused", "running"},
+			[]string{"accepted", "cancel-only", "completed", "ended-but-queued", "failed", "lone", "lone-but-queued", "newer", "refused", "running", "signed", "signed-before"},
 		},
 		{
-			0, 5, []string{"accepted", "cancel-only", "ended-but-queued", "newer", "running"},
-			[]string{"accepted", "cancel-only", "ended-but-queued", "lone-but-queued", "newer", "running"},
+			0, 6, []string{"accepted", "cancel-only", "ended-but-queued", "newer", "running", "signed"},
+			[]string{"accepted", "cancel-only", "ended-but-queued", "lone-but-queued", "newer", "running", "signed"},
 		},
 		{
-			0, 0, []string{"accepted", "cancel-only", "ended-but-queued", "newer", "running"},
-			[]string{"accepted", "cancel-only", "ended-but-queued", "lone-but-queued", "newer", "running"},
+			0, 0, []string{"accepted", "cancel-only", "ended-but-queued", "newer", "running", "signed"},
+			[]string{"accepted", "cancel-only", "ended-but-queued", "lone-but-queued", "newer", "running", "signed"},
 		},
 	} {
 		if n := must[int](t)(w.q.ExpireTraces(w.ctx, c.keep)); n != c.removed {

@@ -15,6 +15,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/drift"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/overview"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/rejects"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/room"
 )
@@ -27,15 +28,16 @@ const (
 
 // Options configures a Queue.
 type Options struct {
-	Prefix    string        // first token of all subjects, default DefaultPrefix; streams and buckets have it in upper case
-	Replicas  int           // of the streams and buckets: 1 (default), 3 or 5
-	Provision bool          // create what is missing and raise what is too low; false only compares
-	Retention time.Duration // how long events, dead letters, ledgers and jobs are kept, default DefaultRetention
-	AckWait   time.Duration // how long a delivery is held without a heartbeat, default DefaultAckWait
-	Domain    string        // of JetStream, where it is not that of the server
-	MaxBytes  int64         // of each stream and bucket that is created, for accounts that demand it; default: only the queue of commands is limited
-	Log       zerolog.Logger
-	Now       func() time.Time // default time.Now
+	Prefix     string        // first token of all subjects, default DefaultPrefix; streams and buckets have it in upper case
+	Replicas   int           // of the streams and buckets: 1 (default), 3 or 5
+	Provision  bool          // create what is missing and raise what is too low; false only compares
+	Retention  time.Duration // how long events, dead letters, ledgers and jobs are kept, default DefaultRetention
+	AckWait    time.Duration // how long a delivery is held without a heartbeat, default DefaultAckWait
+	Domain     string        // of JetStream, where it is not that of the server
+	MaxBytes   int64         // of each stream and bucket that is created, for accounts that demand it; default: only the queue of commands is limited
+	FailDenied bool          // what the server denies, or does not take because it is too large, fails at once instead of being tried again
+	Log        zerolog.Logger
+	Now        func() time.Time // default time.Now
 }
 
 // DriftError means that JetStream objects differ from what is required, and that this process may
@@ -71,12 +73,11 @@ var ErrDenied = jsapi.ErrDenied
 // server's setting.
 var ErrTooLarge = jsapi.ErrTooLarge
 
+// ErrReplicas means that the servers cannot keep as many replicas as Options.Replicas asks for.
+var ErrReplicas = jsapi.ErrReplicas
+
 // ErrNoJetStream means that the server has no JetStream, at all or for this user's account.
 var ErrNoJetStream = jsapi.ErrNoJetStream
-
-// New makes a queue, which asks NATS for nothing yet: before it serves, Provision has to succeed.
-// The caller keeps the connection and closes it.
-func New(nc *nats.Conn, o Options) (*Queue, error) { return newQueue(nc, o, false) }
 
 // Open is New and Provision.
 func Open(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error) {
@@ -99,7 +100,7 @@ func (q *Queue) Waiting() error { return q.api.FirstProblem() }
 // the stream of events is there, which every such user may ask about. Only Prefix, Domain, Log and
 // Now of the options count.
 func OpenRequester(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error) {
-	q, err := newQueue(nc, Options{Prefix: o.Prefix, Domain: o.Domain, Log: o.Log, Now: o.Now}, true)
+	q, err := New(nc, Options{Prefix: o.Prefix, Domain: o.Domain, FailDenied: true, Log: o.Log, Now: o.Now})
 	if err != nil {
 		return nil, err
 	}
@@ -116,9 +117,9 @@ func OpenRequester(ctx context.Context, nc *nats.Conn, o Options) (*Queue, error
 	return q, nil
 }
 
-// newQueue makes a queue. What the server denies, or does not take because it is too large, fails
-// at once, or is tried again.
-func newQueue(nc *nats.Conn, o Options, failDenied bool) (*Queue, error) {
+// New makes a queue, which asks NATS for nothing yet: before it serves, Provision has to succeed.
+// The caller keeps the connection and closes it.
+func New(nc *nats.Conn, o Options) (*Queue, error) {
 	n, err := names.New(cmp.Or(o.Prefix, DefaultPrefix))
 	if err != nil {
 		return nil, err
@@ -127,7 +128,7 @@ func newQueue(nc *nats.Conn, o Options, failDenied bool) (*Queue, error) {
 		return nil, err
 	}
 	q := &Queue{names: n, options: o, nc: nc, log: o.Log, now: o.Now}
-	q.api = jsapi.New(nc, jsapi.Options{Domain: o.Domain, FailDenied: failDenied, Recreate: q.recreateMissing, Log: o.Log})
+	q.api = jsapi.New(nc, jsapi.Options{Domain: o.Domain, FailDenied: o.FailDenied, Recreate: q.recreateMissing, Log: o.Log})
 	q.rejects = rejects.New(q.api, rejects.Places{
 		Dead: q.names.Dead, Events: q.names.Events, Jobs: q.names.Jobs, DeadPrefix: q.names.Prefix + ".dead.", Event: q.names.EventSubject, Job: q.names.JobSubject,
 	})
@@ -169,24 +170,20 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// Backlog is what the queues hold, what is at work included.
-type Backlog struct {
-	Commands int64
-	Oldest   time.Time // when the oldest command was published, by the server's clock; of no meaning without one
-	Units    int64
-}
+// Backlog is what the queues hold; see Queue.Backlog.
+type Backlog = overview.Backlog
 
 // Backlog asks the leaders what the queues hold, once.
 func (q *Queue) Backlog(ctx context.Context) (Backlog, error) {
-	commands, err := q.api.StreamInfoOnce(ctx, 0, q.names.Commands)
-	if err != nil {
-		return Backlog{}, fmt.Errorf("read the info of stream %s: %w", q.names.Commands, err)
-	}
-	units, err := q.api.StreamInfoOnce(ctx, 0, q.names.Work)
-	if err != nil {
-		return Backlog{}, fmt.Errorf("read the info of stream %s: %w", q.names.Work, err)
-	}
-	return Backlog{Commands: commands.State.Messages, Oldest: commands.State.FirstTime, Units: units.State.Messages}, nil
+	return overview.ReadBacklog(ctx, q.api, q.names) //nolint:wrapcheck // it says what it reads
+}
+
+// JobCursor is how far ChangedJobs has read.
+type JobCursor = overview.JobCursor
+
+// ChangedJobs is overview.ReadJobs: the jobs that changed since an earlier reading.
+func (q *Queue) ChangedJobs(ctx context.Context, c JobCursor) ([]overview.Job, JobCursor, bool, error) {
+	return overview.ReadJobs(ctx, q.api, q.names, c)
 }
 
 // Prefix implements handler.CommandQueue.

@@ -136,3 +136,22 @@ func TestDuplicatesAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestRejectsLeaveWhatStopsACopy refuses a signed delete that is too far ahead: what is removed
+// when there are too many rejects leaves its job, which keeps a copy from being carried out later.
+func TestRejectsLeaveWhatStopsACopy(t *testing.T) {
+	w := newWorld(t)
+	w.q.rejects.Limits = rejects.Limits{Letters: 1, Bytes: 1 << 30}
+	w.refuse(t, w.q, "far", contract.CodeInvalidCommand, 1, nil)
+	job, rev, err := w.q.Job(w.ctx, "far")
+	ok(t, err)
+	job.Command.SignedUntil = until(24 * time.Hour)
+	must[uint64](t)(w.q.PutJob(w.ctx, job, rev))
+	for i := range uint64(3) {
+		w.refuse(t, w.q, fmt.Sprintf("other-%d", i), contract.CodeInvalidCommand, 2+i, nil)
+	}
+	must[int](t)(w.q.ExpireTraces(w.ctx, 0))
+	if jobs, _ := w.traces(t); !slices.Equal(jobs, []string{"far"}) {
+		t.Errorf("the jobs left are %v", jobs)
+	}
+}

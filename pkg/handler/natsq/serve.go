@@ -78,7 +78,7 @@ func (q *Queue) ServeUnits(pull, work context.Context, l UnitLoop) error {
 				q.log.Warn().Str("subject", d.msg.Subject).Uint64("seq", d.seq).Msg("not a unit of work")
 				return delivery.Disposition{Verb: delivery.Term, Reason: "not a unit of work"}
 			}
-			return l.Handle(ctx, delivery.UnitDelivery{Command: id, N: n, Body: d.msg.Data, Delivered: d.delivered, Lease: d.lease})
+			return l.Handle(ctx, delivery.UnitDelivery{Command: id, N: n, Header: d.msg.Header, Body: d.msg.Data, Delivered: d.delivered, Lease: d.lease})
 		},
 	})
 }

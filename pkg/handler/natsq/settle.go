@@ -133,7 +133,7 @@ func (s *serveLoop) settle(work context.Context, d receivedMessage, disposition 
 		level, text = zerolog.WarnLevel, "cannot settle a message, it will be delivered again after the ack wait"
 	}
 	q.log.WithLevel(level).Err(err).Str("subject", d.msg.Subject).Uint64("seq", d.seq).Uint64("delivered", d.delivered).Stringer("verb", disposition.Verb).
-		Dur("delay", disposition.Delay).Str("reason", disposition.Reason).Msg(text)
+		Dur("delay_ms", disposition.Delay).Str("reason", disposition.Reason).Msg(text)
 }
 
 // sendUntilConfirmed sends a word to a delivery's reply subject until the server confirms it. A

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cvconsumer/cvconsumer/internal/tracing"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
 )
@@ -14,7 +15,7 @@ func (q *Queue) PublishUnit(ctx context.Context, id string, n int, body []byte) 
 	if err := names.CheckID(id); err != nil {
 		return fmt.Errorf("publish unit: %w", err)
 	}
-	if err := q.api.PutIfAbsent(ctx, jsapi.Write{Stream: q.names.Work, Subject: q.names.UnitSubject(id, n), Body: body}); err != nil {
+	if err := q.api.PutIfAbsent(ctx, jsapi.Write{Stream: q.names.Work, Subject: q.names.UnitSubject(id, n), Header: tracing.Header(ctx), Body: body}); err != nil {
 		return fmt.Errorf("publish unit %d of %s: %w", n, id, err)
 	}
 	return nil

@@ -17,7 +17,7 @@ func (v *verifier) readSignature(ctx context.Context) error {
 	_, there := v.tagFiles[sink.SignatureFile]
 	says := v.receipt != nil && v.receipt.Predicate.Signed
 	switch {
-	case v.unopened: // it is made when all else is checked
+	case v.unsigned:
 		return nil
 	case !there && says:
 		bad("it is missing: the receipt says that it is signed")

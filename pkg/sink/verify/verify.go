@@ -124,24 +124,31 @@ type Failure struct {
 //
 // The error is not nil exactly when the result is Inconclusive; it names what could not be read.
 func Bag(ctx context.Context, src Source, o Options) (Report, error) {
-	return check(ctx, src, o, false)
+	return check(ctx, src, o, depth{})
 }
 
-// Statements does all that Bag does, but that it opens neither pictures and models nor pages below
-// index.html: what the manifest says of their content is taken as it is. It is for the maker of a bag, which stored them
-// under these digests, before it makes a statement about them.
+// Copied does all that Bag does, but that it does not open pictures and models: what the manifest
+// says of their content is taken as it is. It is for the maker of a copy, which compares them on
+// their way.
+func Copied(ctx context.Context, src Source, o Options) (Report, error) {
+	return check(ctx, src, o, depth{unopened: true})
+}
+
+// Statements does all that Copied does, but that there is no signature yet, and that it does not open
+// pages below index.html either. It is for the maker of a bag, which stored all of these under the
+// digests of the manifests, before it makes a statement about them.
 func Statements(ctx context.Context, src Source, o Options) (Report, error) {
-	return check(ctx, src, o, true)
+	return check(ctx, src, o, depth{unopened: true, unsigned: true})
 }
 
-func check(ctx context.Context, src Source, o Options, unopened bool) (Report, error) {
+func check(ctx context.Context, src Source, o Options, how depth) (Report, error) {
 	if o.MaxProblems <= 0 {
 		o.MaxProblems = 100
 	}
 	if o.Readers <= 0 {
 		o.Readers = 8
 	}
-	v := &verifier{src: src, o: o, unopened: unopened, tagFiles: map[sink.Path]int64{}, projects: map[uuid.UUID]*project{}, perFile: map[sink.Path]int{}, deleted: map[uuid.UUID]*deletedProject{}}
+	v := &verifier{src: src, o: o, depth: how, tagFiles: map[sink.Path]int64{}, projects: map[uuid.UUID]*project{}, perFile: map[sink.Path]int{}, deleted: map[uuid.UUID]*deletedProject{}}
 	v.report.Signature = Unknown
 	err := v.run(ctx)
 	r := &v.report
@@ -162,11 +169,17 @@ func check(ctx context.Context, src Source, o Options, unopened bool) (Report, e
 	return *r, err
 }
 
+// depth is what a verification leaves out.
+type depth struct {
+	unopened bool // pictures and models are not opened
+	unsigned bool // the maker asks: there is no signature yet, and pages below index.html are not opened
+}
+
 // verifier is one verification.
 type verifier struct {
-	src      Source
-	o        Options
-	unopened bool // pictures, models and pages below index.html are not opened
+	src Source
+	o   Options
+	depth
 
 	payload  []payloadFile          // sorted by path hash once listed
 	tagFiles map[sink.Path]int64    // files outside data/ and their sizes, -1: the source does not say

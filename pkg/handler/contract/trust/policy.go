@@ -39,6 +39,9 @@ func (p Policy) Deletes(d contract.DeletePolicy) contract.DeletePolicy {
 // Verdict is what was found of a message.
 type Verdict struct {
 	Signer, Approver string // who signed and approved it; empty where that is not demanded
+	// NotAfter is that of a delete that is refused because it says a time too far ahead: a copy of
+	// its message would count later.
+	NotAfter *time.Time
 	// Refusal is why it must not be carried out: unsigned, under "seq-<stream sequence>", or, of a
 	// delete without a good not_after, invalid_command. It is nil where all is well.
 	Refusal *contract.Refusal
@@ -66,7 +69,7 @@ func (p Policy) Judge(prefix string, m contract.Message) Verdict {
 		return v
 	}
 	c, broken := contract.DecodeCommand(prefix, m)
-	if len(p.Approvers) > 0 && (broken != nil || !c.Data.DryRun) {
+	if len(p.Approvers) > 0 && !c.Data.DryRun && (broken == nil || !contract.SaysDryRun(m)) {
 		v.Approver, err = p.signed(m, Approval, p.Approvers)
 		if err == nil && SameKey(v.Approver, v.Signer) {
 			err = errors.New("the approver is the signer")
@@ -78,6 +81,9 @@ func (p Policy) Judge(prefix string, m contract.Message) Verdict {
 	}
 	if broken == nil {
 		v.Refusal = unbounded(c)
+	}
+	if v.Refusal != nil && !c.Data.DryRun {
+		v.NotAfter = c.Data.NotAfter
 	}
 	return v
 }

@@ -82,6 +82,7 @@ func TestJudge(t *testing.T) {
 	accounts := policy
 	accounts.Approvers = append([]string{alien.Key()}, policy.Approvers...)
 	dry := `{` + project + inTime + `,"dry_run":true}`
+	mistaken := `{"colour":1,` + dry[1:]
 	cases := map[string]struct {
 		policy   *trust.Policy
 		m        contract.Message
@@ -134,8 +135,11 @@ func TestJudge(t *testing.T) {
 			"Cv-Signature": alice.Sign("cv1", audience, subject, "del-1", body),
 			"Cv-Approval":  alien.Sign("cv1-approval", audience, subject, "del-1", body),
 		}), code: "unsigned", field: "Cv-Approval", given: "del-1"},
-		"a broken dry run needs an approval": {m: plain("delete", "p-1", dry[1:], map[string]string{"Cv-Signature": two(subject, "p-1", dry[1:])["Cv-Signature"]}),
+		"what may be a dry run needs an approval": {m: plain("delete", "p-1", dry[1:], map[string]string{"Cv-Signature": two(subject, "p-1", dry[1:])["Cv-Signature"]}),
 			code: "unsigned", field: "Cv-Approval", given: "p-1"},
+		"a dry run with a mistake needs none, and is told of it elsewhere": {
+			m: plain("delete", "p-1", mistaken, map[string]string{"Cv-Signature": two(subject, "p-1", mistaken)["Cv-Signature"]}), signer: alice.Key(),
+		},
 		// What is signed and approved is told what else is wrong with it: that is judged elsewhere.
 		"a broken delete": {m: plain("delete", "del-1", body[1:], two(subject, "del-1", body[1:])), signer: alice.Key(), approver: bob.Key()},
 
@@ -170,6 +174,9 @@ func TestJudge(t *testing.T) {
 			}
 			if id := "seq-17"; r.Code == "unsigned" && (r.ID != id || got.Signer+got.Approver != "" || got.Detail == nil) {
 				t.Errorf("refused as %s, with %+v", r.ID, got)
+			}
+			if later := name == "more than a week"; (got.NotAfter != nil) != later {
+				t.Errorf("a copy counts until %v", got.NotAfter)
 			}
 		})
 	}

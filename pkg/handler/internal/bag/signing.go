@@ -108,7 +108,7 @@ func (b Bags) stamp(ctx context.Context, made *signature.Bundle) (err error) {
 	if b.Signing.Authority == nil {
 		return nil
 	}
-	made.TimeStamp, err = b.Signing.Authority.Stamp(ctx, made.Signature)
+	made.TimeStamp, err = b.Signing.Stamp(ctx, made.Signature)
 	switch {
 	case err == nil:
 		return nil

@@ -215,6 +215,6 @@ func (d *Deleter) awaitFormerCall(ctx context.Context) error {
 		return nil
 	}
 	const longest = intentFresh + callDeadline
-	d.Log.Info().Dur("wait", longest).Msg("waiting: a destructive call of the previous holder may be under way")
+	d.Log.Info().Dur("wait_ms", longest).Msg("waiting: a destructive call of the previous holder may be under way")
 	return d.Wait(ctx, longest)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/internal/share"
+	"github.com/cvconsumer/cvconsumer/internal/tracing"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
@@ -110,7 +111,7 @@ func New(c Config) (*Worker, error) {
 // its result is stored.
 func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Disposition {
 	u, err := unit.Decode(d.Body)
-	log := w.Log.With().Str("command_id", d.Command).Int("unit", d.N).Logger()
+	log := tracing.Fields(ctx, w.Log.With().Str("command_id", d.Command).Int("unit", d.N)).Logger()
 	if errors.Is(err, contract.ErrNewer) {
 		return w.newer(ctx, d, u, log)
 	}
@@ -178,7 +179,7 @@ func unsealed(log zerolog.Logger) delivery.Disposition {
 func notBegun(ctx context.Context, d delivery.UnitDelivery, err error, log zerolog.Logger) delivery.Disposition {
 	to := delivery.HandBack(delivery.Classify(ctx, err), int(d.Delivered), delivery.RetryAfter(err)) //nolint:gosec // a count of deliveries
 	if to.Verb == delivery.Nak {
-		log.Warn().Err(err).Dur("delay", to.Delay).Msg("unit not begun")
+		log.Warn().Err(err).Dur("delay_ms", to.Delay).Msg("unit not begun")
 	}
 	return to
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -74,9 +75,22 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect to NATS: the address cannot be read: %w", unreadable.Err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS: %w", err)
+		return nil, fmt.Errorf("connect to NATS at %s: %w", withoutUser(o.URL), err)
 	}
 	return nc, nil
+}
+
+// withoutUser is a comma list of servers without the users, passwords and tokens in it.
+func withoutUser(servers string) string {
+	all := strings.Split(servers, ",")
+	for i, server := range all {
+		scheme, rest, found := strings.Cut(strings.TrimSpace(server), "://")
+		if !found {
+			scheme, rest = "nats", scheme
+		}
+		all[i] = scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
+	}
+	return strings.Join(all, ",")
 }
 
 // connection sets how the connection is kept and logged.

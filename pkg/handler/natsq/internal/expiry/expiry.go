@@ -29,7 +29,8 @@ type Commands interface {
 }
 
 // Expire removes the job and the ledger of each command whose job was last written, with its end,
-// longer than keep ago, and returns how many it removed. All times are the server's. Any number of
+// longer than keep ago, and returns how many it removed. That of a signed delete stays at least for
+// as long as a copy of its message counts. All times are the server's. Any number of
 // replicas may do this at once, and it may be cut short: a job goes last, and each removal spares
 // what was written since the look at it.
 func (t Traces) Expire(ctx context.Context, keep time.Duration) (removed int, err error) {
@@ -67,7 +68,7 @@ func (t Traces) expireJob(ctx context.Context, s *jsapi.StoredMessage, now time.
 		switch {
 		case err != nil: // of a newer version, which will remove it
 			return false, nil
-		case j.OnlyCancel() && now.Sub(s.Time) < contract.CancelKept, !j.OnlyCancel() && !j.State.Terminal():
+		case j.OnlyCancel() && now.Sub(s.Time) < contract.CancelKept, !j.OnlyCancel() && !j.State.Terminal(), j.Command.CopyCounts(now):
 			return false, nil
 		}
 		_, err = t.Commands.CommandIn(ctx, string(j.Command.Stream), j.Command.Seq)

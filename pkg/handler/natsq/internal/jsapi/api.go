@@ -59,9 +59,9 @@ func (c *Client) Subject(request string) string {
 	return "$JS." + c.options.Domain + ".API." + request
 }
 
-// publishSubject is the subject on which a message for a stream's subject is published. Entries of
+// PublishSubject is the subject on which a message for a stream's subject is published. Entries of
 // buckets do not pass from one domain to another under their own subject: the API carries them.
-func (c *Client) publishSubject(subject string) string {
+func (c *Client) PublishSubject(subject string) string {
 	if c.options.Domain != "" && strings.HasPrefix(subject, "$KV.") {
 		return c.Subject(subject)
 	}

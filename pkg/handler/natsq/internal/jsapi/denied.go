@@ -63,7 +63,7 @@ func watchDenials(nc *nats.Conn) *denials {
 	d := &denials{inbox: inbox[:strings.LastIndexByte(inbox, '.')+1], underWay: map[*request]struct{}{}, published: map[string]error{}}
 	before := nc.ErrorHandler()
 	nc.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
-		if denied := asDenied(err); denied != nil {
+		if denied := AsDenied(err); denied != nil {
 			d.record(denied)
 		}
 		if before != nil {
@@ -83,8 +83,8 @@ func watchDenials(nc *nats.Conn) *denials {
 // violation is how a server words a denial.
 var violation = regexp.MustCompile(`(?i)permissions violation for (publish|subscription)(?: with reply)?(?: to| of) "([^"]+)"`)
 
-// asDenied is the denial that an asynchronous error of the connection is; nil when it is none.
-func asDenied(err error) *DeniedError {
+// AsDenied is the denial that an asynchronous error of the connection is; nil when it is none.
+func AsDenied(err error) *DeniedError {
 	if !errors.Is(err, nats.ErrPermissionViolation) {
 		return nil
 	}

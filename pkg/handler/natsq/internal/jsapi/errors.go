@@ -29,6 +29,8 @@ const (
 	CodeMaxBytesRequired    = 10113 // the account demands a limit of bytes
 	CodeStorageExceeded     = 10047 // so much is not left to be reserved
 	CodeStreamBytesExceeded = 10122 // the account's limit of one stream
+	codeNoReplicas          = 10074 // the server is in no cluster
+	codeNoPeers             = 10005 // the cluster has not so many servers, or they have not found each other yet
 )
 
 // ErrNoAnswer means that a request was sent and no answer came: the server may or may not have
@@ -88,9 +90,13 @@ func (e *APIError) Error() string { return fmt.Sprintf("%s (%d)", e.Description,
 // ErrNoJetStream means that the server has no JetStream, at all or for this user's account.
 var ErrNoJetStream = errors.New("no JetStream")
 
-// Is reports whether target is ErrNoJetStream and the error's code means that.
+// ErrReplicas means that the servers cannot keep as many replicas of a stream as were asked for.
+var ErrReplicas = errors.New("not enough servers for the replicas")
+
+// Is reports whether target is ErrNoJetStream or ErrReplicas and the error's code means that.
 func (e *APIError) Is(target error) bool {
-	return target == ErrNoJetStream && (e.ErrCode == codeNoJetStreamForAccount || e.ErrCode == codeNoJetStream)
+	return target == ErrNoJetStream && (e.ErrCode == codeNoJetStreamForAccount || e.ErrCode == codeNoJetStream) ||
+		target == ErrReplicas && (e.ErrCode == codeNoReplicas || e.ErrCode == codeNoPeers)
 }
 
 // HasCode reports whether err is an error of JetStream's API with one of these codes.

@@ -46,6 +46,8 @@ type MessageQuery struct {
 	Seq  uint64 `json:"seq,omitempty"`          // this one, or with Next the first from here on
 	Last string `json:"last_by_subj,omitempty"` // the last one of a subject
 	Next string `json:"next_by_subj,omitempty"` // the next one of a subject, which may have wildcards
+
+	Since *time.Time `json:"start_time,omitempty"` // with Next, in place of Seq: the first from then on
 }
 
 // ReadMessageOnce reads a message from the stream's leader, in one try; nil when there is none.
@@ -92,7 +94,7 @@ func (c *Client) ReadMessage(ctx context.Context, stream string, g MessageQuery)
 
 // PublishOnce publishes a message to a stream, in one try, and returns its sequence.
 func (c *Client) PublishOnce(ctx context.Context, try int, stream string, m *nats.Msg) (uint64, error) {
-	sent := &nats.Msg{Subject: c.publishSubject(m.Subject), Header: m.Header, Data: m.Data}
+	sent := &nats.Msg{Subject: c.PublishSubject(m.Subject), Header: m.Header, Data: m.Data}
 	answer, err := c.RequestOnce(ctx, try, sent)
 	if err != nil {
 		return 0, err
@@ -130,6 +132,10 @@ type Write struct {
 	// PutIfAbsent.
 	Supersedes func(*StoredMessage) bool
 }
+
+// HeaderKVOperation marks the entry of a deleted key, as nats.go and the nats command line write
+// it.
+const HeaderKVOperation = "KV-Operation"
 
 // HeaderOriginalPrefix is put before the name of a message's original header that JetStream would
 // act on.

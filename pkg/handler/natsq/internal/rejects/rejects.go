@@ -150,7 +150,9 @@ func (t *Trimmer) rejectOf(s *jsapi.StoredMessage) (reject, bool) {
 }
 
 // remove removes the traces of a reject: its event and its job, unless another message has these
-// places by now, and then the letter, without which the others would not be found again.
+// places by now, and then the letter, without which the others would not be found again. The job
+// stays if it keeps a copy of a signed delete from being carried out: only a trusted signer can
+// make such jobs, and they expire.
 func (t *Trimmer) remove(ctx context.Context, r reject) error {
 	event, err := t.api.ReadMessage(ctx, t.places.Events, jsapi.MessageQuery{Last: t.places.Event(r.action, r.id, contract.StatusRefused)})
 	if err != nil {
@@ -168,7 +170,7 @@ func (t *Trimmer) remove(ctx context.Context, r reject) error {
 	}
 	if job != nil {
 		j, err := contract.DecodeJob(job.Data)
-		if err == nil && j.State == contract.StateRefused && r.isOf(j.Command.Seq, j.Command.Stream) {
+		if err == nil && j.State == contract.StateRefused && r.isOf(j.Command.Seq, j.Command.Stream) && j.Command.SignedUntil == nil {
 			if err := t.api.Purge(ctx, t.places.Jobs, job); err != nil {
 				return err
 			}

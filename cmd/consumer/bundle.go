@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink/transfer"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
+)
+
+// bundle is one bundle at a place.
+type bundle struct {
+	location
+	name string // of the place and the bundle in it
+	bag  verify.Source
+}
+
+// openBundle opens a place that holds one bundle. What is opened is to be closed.
+func (s storeAccess) openBundle(ctx context.Context, env *environ, where string) (b bundle, err error) {
+	if b.location, err = s.open(ctx, env, where); err != nil {
+		return b, err
+	}
+	defer func() {
+		if err != nil {
+			b.close()
+		}
+	}()
+	if b.damaged != nil {
+		return b, fmt.Errorf("%w: %s: %w", errVerifyFailed, where, b.damaged)
+	}
+	place, err := verify.Look(ctx, b.src)
+	if err != nil {
+		return b, fmt.Errorf("look into %s: %w", where, b.access.unreachable(err))
+	}
+	if n := len(place.Bags); n > 1 {
+		return b, fmt.Errorf("%w: %s holds %d bundles: name one of them, such as %s", errUsage, where, n, b.within(place.Bags[0].Root))
+	}
+	b.name, b.bag = b.within(place.Bags[0].Root), place.Bags[0].Source
+	return b, nil
+}
+
+// checkStatements verifies all of a bundle but the content of pictures and models, which a copy
+// checks on its way.
+func (b bundle) checkStatements(p *program, keys publicKeys) (verify.Report, error) {
+	show := newReadings(p.stderr)
+	progress, end := show.of(b.name)
+	r, err := verify.Copied(p.ctx, b.bag, verify.Options{Progress: progress, Keys: keys.keys})
+	end()
+	show.end()
+	switch {
+	case p.ctx.Err() != nil:
+		return r, fmt.Errorf("verify %s: %w", b.name, context.Cause(p.ctx))
+	case r.Result == verify.Failed:
+		return r, fmt.Errorf("%w: %s: %s", errVerifyFailed, b.name, r.Findings(10))
+	case err != nil:
+		return r, b.failed(fmt.Errorf("verify %s: %w", b.name, err), errInconclusive)
+	case r.Failure != nil:
+		return r, fmt.Errorf("%w: %s holds the evidence of a delete that failed, and no finished bundle", errUsage, b.name)
+	}
+	return r, nil
+}
+
+// failed gives an error of reading a bundle its exit code: that of a verification that failed, or
+// of a store that is not reachable; else it is of a kind (nil: unexpected).
+func (b bundle) failed(err, kind error) error {
+	var (
+		different *transfer.DifferentError
+		damaged   *verify.DamagedError
+	)
+	switch {
+	case errors.As(err, &different), errors.As(err, &damaged), errors.Is(err, transfer.ErrUnfinished):
+		return fmt.Errorf("%w: %w", errVerifyFailed, err)
+	case isUnreachable(err):
+		return b.access.unreachable(err)
+	case kind != nil:
+		return fmt.Errorf("%w: %w", kind, err)
+	}
+	return err
+}
+
+// splitS3 takes an s3:// address apart.
+func splitS3(where string) (bucket, key string, ok bool) {
+	rest, ok := strings.CutPrefix(where, "s3://")
+	if !ok {
+		return "", "", false
+	}
+	bucket, key, _ = strings.Cut(rest, "/")
+	return bucket, key, true
+}

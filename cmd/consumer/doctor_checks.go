@@ -1,0 +1,290 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/natsconn"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/natstrial"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+// triedNATS is what the doctor knows of NATS when it has tried it.
+type triedNATS struct {
+	conn  *nats.Conn
+	trial *natstrial.Trial // nil: JetStream does not answer
+}
+
+func (n *triedNATS) close() {
+	if n.conn != nil {
+		n.conn.Close()
+	}
+}
+
+// tryNATS connects as the service does, compares the streams, and tries the rights.
+func (d *doctor) tryNATS(ctx context.Context, reached *triedNATS) []finding {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	o := d.c.NATS.connection("consumer doctor", zerolog.Nop())
+	o.FailFast = true
+	nc, err := natsconn.Connect(ctx, o)
+	if err == nil {
+		reached.conn = nc
+		err = natsconn.Check(nc)
+	}
+	if err != nil {
+		return []finding{areaNATS.failure("nats", d.c.NATS.explain(err))}
+	}
+	found := []finding{works("nats", "connected to %s (nats-server %s) at %s", nc.ConnectedServerName(), nc.ConnectedServerVersion(), nc.ConnectedUrlRedacted())}
+	for _, text := range natsconn.Notes(nc) {
+		found = append(found, finding{Check: "nats", Result: resultNote, Detail: text, Document: "docs/nats.md#versions"})
+	}
+	trial, err := natstrial.New(nc, d.c.NATS.Subjects, d.c.NATS.Domain)
+	if err == nil {
+		err = trial.JetStream(ctx)
+	}
+	if err != nil {
+		return append(found, areaNATS.failure("jetstream", d.c.NATS.explain(err)))
+	}
+	reached.trial = trial
+	return append(append(found, d.tryStreams(ctx, nc, trial)), d.tryRights(ctx, trial))
+}
+
+// tryStreams compares the streams with what the service wants. Where it would have to make some, it
+// tries to make one.
+func (d *doctor) tryStreams(ctx context.Context, nc *nats.Conn, trial *natstrial.Trial) finding {
+	const check = "streams"
+	o := d.c.queue(zerolog.Nop())
+	o.Provision, o.FailDenied = false, true
+	q, err := natsq.New(nc, o)
+	if err == nil {
+		err = q.Provision(ctx)
+	}
+	var lacking *natsq.DriftError
+	switch {
+	case err == nil:
+		if short := q.Ping(ctx); short != nil {
+			return areaNATS.failure(check, d.c.NATS.explain(short))
+		}
+		return works(check, "all are there, and as they have to be")
+	case !errors.As(err, &lacking) || !d.c.Provision:
+		return areaNATS.failure(check, d.c.NATS.explain(err))
+	}
+	missing, changes := 0, []string{}
+	for _, difference := range lacking.Differences {
+		switch {
+		case difference.Immutable:
+			return areaNATS.failure(check, d.c.NATS.explain(err))
+		case difference.Field == "":
+			missing++
+		default:
+			changes = append(changes, difference.String())
+		}
+	}
+	if missing == 0 {
+		return works(check, "consumer run will change: %s", strings.Join(changes, "; "))
+	}
+	if err := trial.Create(ctx, d.c.Replicas, d.c.StreamMaxBytes); err != nil {
+		return areaNATS.failure(check, d.c.NATS.explain(err))
+	}
+	return works(check, "consumer run will make %d that are missing; one was made, and removed again", missing)
+}
+
+// tryRights tries the rights of the service's user.
+func (d *doctor) tryRights(ctx context.Context, trial *natstrial.Trial) finding {
+	denied, err := trial.Denied(ctx)
+	if err != nil {
+		return areaNATS.failure("rights", d.c.NATS.explain(err))
+	}
+	if len(denied) == 0 {
+		return works("rights", "this user may publish and subscribe as the service does")
+	}
+	return areaNATS.failure("rights", d.c.NATS.explain(lines(denied)))
+}
+
+// lines is several errors as one, in one line.
+func lines(all []error) error {
+	texts := make([]string, len(all))
+	for i, err := range all {
+		texts[i] = err.Error()
+	}
+	return fmt.Errorf("%s%w", strings.Join(texts, "; "), silent{errors.Join(all...)})
+}
+
+// silent is an error that adds no text.
+type silent struct{ error }
+
+func (silent) Error() string   { return "" }
+func (s silent) Unwrap() error { return s.error }
+
+// doctorKey is what the keys of the objects that the doctor writes begin with, below the prefix.
+const doctorKey = ".doctor-"
+
+// tryStorage tries the buckets: whether they are there, what can be written and read, and whose the
+// prefix is. connected waits until NATS was tried.
+func (d *doctor) tryStorage(ctx context.Context, connected func() *triedNATS) []finding {
+	ctx, cancel := context.WithTimeout(ctx, 2*probeTimeout)
+	defer cancel()
+	api, err := s3Client(ctx, d.c.S3, nil)
+	if err != nil {
+		return []finding{areaStorage.failure("storage", err)}
+	}
+	api = s3.New(api.Options(), func(o *s3.Options) { o.HTTPClient = datedClient{o.HTTPClient, d} })
+	store := sink.NewStore(api, sink.StoreOptions{Bucket: d.c.Bucket, SSE: d.c.SSE, SSEKMSKeyID: d.c.KMSKeyID, SpoolDir: os.TempDir(), Log: zerolog.Nop()})
+	stores := []*sink.Store{store}
+	work := store.InBucket(d.c.WorkBucket)
+	if work != store {
+		stores = append(stores, work)
+	}
+	var found []finding
+	for _, one := range stores {
+		if err := checkBuckets(ctx, d.c.Prefix, one); err != nil {
+			return append(found, areaStorage.failure("bucket", d.c.S3.explain(err)))
+		}
+		found = append(found, works("bucket", "%s is there", one.URI("")))
+	}
+	key := sink.Key(d.c.Prefix + doctorKey + rand.Text())
+	if err := probeStore(ctx, work, key); err != nil {
+		return append(found, areaStorage.failure("writing", d.c.S3.explain(err)))
+	}
+	for _, one := range stores {
+		found = append(found, d.tryWriting(ctx, one, key))
+	}
+	for _, text := range store.Notes() {
+		found = append(found, finding{Check: "writing", Result: resultNote, Detail: text, Document: "docs/stores.md"})
+	}
+	found = append(found, d.tryLocks(ctx, store))
+	return append(found, d.tryPrefix(ctx, stores, connected()))
+}
+
+// datedClient hears what time the store has.
+type datedClient struct {
+	next s3.HTTPClient
+	d    *doctor
+}
+
+// Do implements s3.HTTPClient.
+func (c datedClient) Do(req *http.Request) (*http.Response, error) {
+	resp, err := c.next.Do(req)
+	if err == nil {
+		if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+			c.d.heard(req.URL.Host, date)
+		}
+	}
+	return resp, err
+}
+
+// tryWriting writes an object, reads it back and removes it: where it can be removed.
+func (d *doctor) tryWriting(ctx context.Context, store *sink.Store, key sink.Key) (f finding) {
+	const check = "writing"
+	mode, err := store.DefaultRetention(ctx)
+	if err != nil {
+		return areaStorage.failure(check, d.c.S3.explain(err))
+	}
+	if mode != "" {
+		return finding{Check: check, Result: resultSkipped, Detail: fmt.Sprintf("%s locks each object (%s), so what is written to try it could not be removed", store.URI(""), mode), Document: "docs/operators.md#object-lock"}
+	}
+	defer func() {
+		if err := store.Remove(context.WithoutCancel(ctx), key); err != nil && f.Result == resultOK {
+			f = areaStorage.failure(check, d.c.S3.explain(err))
+		}
+	}()
+	text := []byte("consumer doctor wrote this, and removes it\n")
+	_, err = store.Put(ctx, key, sink.Bytes(text, "text/plain; charset=utf-8"))
+	if err != nil {
+		return areaStorage.failure(check, d.c.S3.explain(err))
+	}
+	read, err := store.ReadAll(ctx, key, int64(len(text)))
+	if err == nil && !bytes.Equal(read, text) {
+		err = errors.New("what was read is not what was written")
+	}
+	if err != nil {
+		return areaStorage.failure(check, d.c.S3.explain(err))
+	}
+	style := map[bool]string{true: "path", false: "host name"}[d.c.S3.PathStyle]
+	return works(check, "an object was written to %s, read back and removed; the bucket is in the %s", store.URI(""), style)
+}
+
+// tryLocks asks for Object Lock.
+func (d *doctor) tryLocks(ctx context.Context, store *sink.Store) finding {
+	const check, document = "object lock", "docs/operators.md#object-lock"
+	locks, err := store.Locks(ctx)
+	switch {
+	case err != nil:
+		return finding{Check: check, Result: resultNote, Detail: "not known: " + err.Error(), Cure: "grant s3:GetBucketObjectLockConfiguration, if bundles are to be locked", Document: document}
+	case locks:
+		return works(check, "the bucket has it; bundles are locked in mode %s when commands ask for it", d.c.LockMode)
+	}
+	return finding{Check: check, Result: resultNote, Detail: "the bucket has none, so commands with retain_until are refused", Document: document}
+}
+
+// tryPrefix looks whose the prefix is. It marks nothing.
+func (d *doctor) tryPrefix(ctx context.Context, stores []*sink.Store, n *triedNATS) finding {
+	const check = "prefix"
+	if n.trial == nil {
+		return finding{Check: check, Result: resultSkipped, Detail: "whose it is can be seen only with NATS"}
+	}
+	own, err := n.trial.Secret(ctx, contract.SecretDeployment)
+	if err != nil {
+		return areaNATS.failure(check, d.c.NATS.explain(err))
+	}
+	for _, store := range stores {
+		key := sink.Key(d.c.Prefix + deploymentKey)
+		there, err := store.ReadAll(ctx, key, maxDeployment)
+		switch {
+		case errors.Is(err, sink.ErrNotFound):
+		case err != nil:
+			return areaStorage.failure(check, d.c.S3.explain(err))
+		case strings.TrimSpace(string(there)) != own && !d.c.AdoptPrefix:
+			return areaStorage.failure(check, foreignPrefix(store, key, d.c.Prefix))
+		case strings.TrimSpace(string(there)) != own:
+			return finding{Check: check, Result: resultNote, Detail: "another deployment has it; consumer run will take it over", Setting: "CONSUMER_ADOPT_PREFIX", Document: "docs/operators.md#one-prefix-per-deployment"}
+		}
+	}
+	return works(check, "%q is free, or this deployment's", d.c.Prefix)
+}
+
+// tryTraining calls the Training API of a resource.
+func (d *doctor) tryTraining(ctx context.Context, r resource) []finding {
+	check := "training " + r.Alias
+	client, err := d.c.client(r, nil)
+	if err != nil {
+		return []finding{areaVision.failure(check, err)}
+	}
+	defer client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeoutCause(ctx, reachTimeout, fmt.Errorf("no answer within %s", reachTimeout))
+	defer cancel()
+	ctx = cv.WithTrace(ctx, cv.Trace{After: func(c cv.Call) { d.heard(client.Host(), c.Date) }})
+	if _, err = client.GetDomains(ctx); err != nil && !errors.Is(err, cv.ErrThrottled) {
+		return []finding{areaVision.failure(check, r.explain(err))}
+	}
+	projects, err := client.GetProjects(ctx)
+	if err != nil {
+		return []finding{areaVision.failure(check, r.explain(err))}
+	}
+	found := []finding{works(check, "%s answers; this credential sees %d projects", client.Host(), len(projects))}
+	if r.Key.IsSet() || d.c.Deletes == contract.DeletesDisabled {
+		return found
+	}
+	// A role may allow reading alone. What does not exist cannot be unpublished.
+	if err := client.UnpublishIteration(ctx, uuid.New(), uuid.New()); errors.Is(err, cv.ErrMisconfigured) {
+		f := areaVision.failure(check, r.explain(err))
+		f.Result, f.Detail = resultNote, "exports will work, deletes will wait: "+f.Detail
+		found = append(found, f)
+	}
+	return found
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/cvconsumer/cvconsumer/internal/livepage"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+)
+
+// pageSettings say whether there is a live page, and for whom.
+type pageSettings struct {
+	On        string `name:"page" var:"CONSUMER_PAGE" default:"true" placeholder:"BOOL" help:"Show the live page of jobs at / of the HTTP address; default ${default}."`
+	Token     string `name:"page-token" var:"CONSUMER_PAGE_TOKEN" secret:"" hidden:"" placeholder:"TEXT" help:"Token that the live page is shown with."`
+	TokenFile string `name:"page-token-file" var:"CONSUMER_PAGE_TOKEN_FILE" value:"CONSUMER_PAGE_TOKEN" placeholder:"FILE" help:"File with the token that the live page is shown with; without one it is shown to every client."`
+}
+
+type pageConfig struct {
+	On    bool
+	Token Secret // unset: the page is shown to every client
+}
+
+// leastToken is how many characters a token has at least: it must not be guessed.
+const leastToken = 16
+
+func (s pageSettings) config(p *problems) pageConfig {
+	c := pageConfig{On: p.boolean("CONSUMER_PAGE", s.On), Token: p.secret("CONSUMER_PAGE_TOKEN", s.Token, s.TokenFile)}
+	if token, err := c.Token.Reveal(); c.Token.IsSet() && err == nil && len(token) < leastToken {
+		p.add("CONSUMER_PAGE_TOKEN", "has %d characters and needs %d, so that it cannot be guessed: openssl rand -hex 16 makes one", len(token), leastToken)
+	}
+	return c
+}
+
+// livePage makes the live page; nil when it is switched off. queue is where jobs are read; it gives
+// nil before that is known.
+func (s *service) livePage(queue func() *natsq.Queue) *livepage.Page {
+	if !s.c.Page.On {
+		return nil
+	}
+	o := livepage.Options{Log: s.log, Watch: func(ctx context.Context, show func(livepage.Snapshot)) {
+		w := pageWatch{service: s, queue: queue}
+		again := time.NewTicker(lookEvery)
+		defer again.Stop()
+		for ctx.Err() == nil {
+			show(w.look(ctx))
+			select {
+			case <-again.C:
+			case <-ctx.Done():
+			}
+		}
+	}}
+	if s.c.Page.Token.IsSet() {
+		o.Token = s.c.Page.Token.Reveal
+	}
+	return livepage.New(o)
+}
+
+// lookEvery is how often the live page is made anew while there are viewers, and lookTimeout how
+// long NATS may take for it.
+const (
+	lookEvery   = time.Second
+	lookTimeout = 5 * time.Second
+)
+
+// pageWatch is what the live page has read so far.
+type pageWatch struct {
+	service *service
+	queue   func() *natsq.Queue
+
+	board  livepage.Board
+	cursor natsq.JobCursor
+	known  *livepage.Queue
+
+	counted   map[string]float64 // counters, by metric
+	countedAt time.Time
+}
+
+// look makes a snapshot.
+func (w *pageWatch) look(ctx context.Context) livepage.Snapshot {
+	now := time.Now() //nolint:forbidigo // times for people
+	shown := livepage.Snapshot{At: now, Version: build().Version}
+	if err := w.read(ctx, now); err != nil {
+		shown.Problem = err.Error()
+	}
+	shown.Queue = w.known
+	w.board.Show(&shown)
+	ready := w.service.monitor.readiness()
+	shown.Ready, shown.Stopping = ready.Ready, ready.Stopping
+	for _, name := range slices.Sorted(maps.Keys(ready.Dependencies)) {
+		d := ready.Dependencies[name]
+		one := livepage.Dependency{Name: name, OK: d.OK, Reason: d.Reason, Notes: d.Notes}
+		if d.Since != nil {
+			one.Since = *d.Since
+		}
+		shown.Dependencies = append(shown.Dependencies, one)
+	}
+	shown.Rates = w.rates(now)
+	return shown
+}
+
+// read reads what changed in NATS.
+func (w *pageWatch) read(ctx context.Context, now time.Time) error {
+	q := w.queue()
+	if q == nil {
+		return errUnchecked
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	b, err := q.Backlog(ctx)
+	if err != nil {
+		return err
+	}
+	w.known = &livepage.Queue{Commands: b.Commands, Units: b.Units, Dead: b.Dead, Oldest: max(0, now.Sub(b.Oldest))}
+	if w.cursor.Since.IsZero() {
+		w.cursor.Since = now.Add(-livepage.Recent)
+		if b.Commands > 0 && b.Oldest.Before(w.cursor.Since) { // its job has not ended
+			w.cursor.Since = b.Oldest
+		}
+	}
+	for more := true; more; {
+		changed, next, again, err := q.ChangedJobs(ctx, w.cursor)
+		for _, c := range changed {
+			if c.Removed {
+				w.board.Remove(c.Key)
+			} else {
+				w.board.Put(rowOf(c.Key, c.Job))
+			}
+		}
+		if err != nil {
+			return err
+		}
+		w.cursor, more = next, again
+	}
+	return nil
+}
+
+// rowOf is a job as the live page shows it.
+func rowOf(key string, j contract.Job) livepage.Job {
+	row := livepage.Job{
+		Key: key, Action: string(j.Action), State: string(j.State), Ended: j.State.Terminal(), Phase: j.Phase, Outcome: string(j.Outcome), Attempt: j.Attempt,
+		Done: int64(j.Progress.Done), Total: int64(j.Progress.Total), Bytes: j.Progress.Bytes,
+		Cancelled: j.Cancel != nil && !j.State.Terminal(), Created: j.Created, Updated: j.Updated,
+	}
+	if j.Waiting != nil {
+		row.WaitingFor, row.Detail, row.WaitingSince = j.Waiting.For, j.Waiting.Detail, j.Waiting.Since
+	}
+	if j.Error != nil {
+		row.Code, row.Message = j.Error.Code, j.Error.Message
+	}
+	return row
+}
+
+// rates are how much this process does a second, since the look before.
+func (w *pageWatch) rates(now time.Time) []livepage.Figure {
+	families, err := w.service.metrics.registry.Gather()
+	if err != nil {
+		return nil
+	}
+	counted := map[string]float64{}
+	for _, f := range families {
+		for _, one := range f.GetMetric() {
+			if c := one.GetCounter(); c != nil {
+				counted[f.GetName()] += c.GetValue()
+			}
+		}
+	}
+	before, took := w.counted, now.Sub(w.countedAt).Seconds()
+	w.counted, w.countedAt = counted, now
+	if before == nil || took <= 0 {
+		return nil
+	}
+	each := func(name string) float64 { return (counted["cvconsumer_"+name] - before["cvconsumer_"+name]) / took }
+	number := func(n float64) string { return strconv.FormatFloat(n, 'f', 1, 64) + "/s" }
+	return []livepage.Figure{
+		{Name: "Training API calls", Value: number(each("api_calls_total"))},
+		{Name: "Throttled", Value: number(each("api_throttled_total"))},
+		{Name: "Downloads", Value: number(each("blobs_total"))},
+		{Name: "Downloaded", Value: humanBytes(int64(each("blob_bytes_total"))) + "/s"},
+		{Name: "To and from storage", Value: humanBytes(int64(each("storage_bytes_total"))) + "/s"},
+	}
+}

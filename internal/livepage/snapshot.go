@@ -1,0 +1,163 @@
+package livepage
+
+import (
+	"bytes"
+	_ "embed" // the page
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Snapshot is what the page shows.
+type Snapshot struct {
+	At              time.Time
+	Version         string
+	Ready, Stopping bool
+	Dependencies    []Dependency // by name
+	Queue           *Queue       // nil: not known
+	Rates           []Figure     // of this process
+	Problem         string       // why jobs and queue are not known, or may be old
+
+	Unended, Waiting int   // jobs, those that are not shown included
+	AtLeast          bool  // there are more of them
+	Active           []Job // those that have not ended
+	Ended            []Job
+}
+
+// Dependency is the health of one thing that the service needs.
+type Dependency struct {
+	Name   string
+	OK     bool
+	Reason string // why it is not
+	Since  time.Time
+	Notes  []string
+}
+
+// Queue is what JetStream holds.
+type Queue struct {
+	Commands, Units, Dead int64
+	Oldest                time.Duration // age of the oldest command
+}
+
+// Figure is a number with what it counts.
+type Figure struct{ Name, Value string }
+
+//go:embed page.html
+var pageText string
+
+// page has the whole page, and its parts by their names.
+var page = template.Must(template.New("page").Funcs(template.FuncMap{
+	"text": shown, "clock": clock, "bytes": func(n int64) string { return humanBytes(float64(n)) }, "byterate": func(n float64) string { return humanBytes(n) + "/s" }, "rate": rate, "age": age,
+}).Parse(pageText))
+
+// parts are the parts of the page that change, in order. Each is an element with its id.
+var parts = []string{"status", "dependencies", "queue", "active", "ended"}
+
+// maxText bounds texts of others on the page, in runes.
+const maxText = 300
+
+// shown is a text of others as the page shows it: what cannot be seen is left out, as it could turn
+// the direction of what follows. html/template escapes the rest.
+func shown(text string) string {
+	runes := []rune(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, text))
+	if len(runes) > maxText {
+		return string(runes[:maxText-1]) + "…"
+	}
+	return string(runes)
+}
+
+// clock is a time as people read it.
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+
+// age is a duration, coarse enough to change seldom.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return "less than a minute"
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	}
+	return fmt.Sprintf("%d h", d/time.Hour)
+}
+
+// rate is a number a second.
+func rate(n float64) string {
+	if n >= 10 {
+		return fmt.Sprintf("%.0f/s", n)
+	}
+	return fmt.Sprintf("%.1f/s", n)
+}
+
+// humanBytes is a number of bytes.
+func humanBytes(value float64) string {
+	unit := "B"
+	for _, next := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if value < 1024 {
+			break
+		}
+		value, unit = value/1024, next
+	}
+	if unit == "B" {
+		return fmt.Sprintf("%.0f B", value)
+	}
+	return fmt.Sprintf("%.1f %s", value, unit)
+}
+
+// rendered is a part of the page as it was rendered last.
+type rendered struct {
+	html    template.HTML
+	message string // the part as a member of a JSON object: "name":"html"
+	changed uint64 // the version of the page in which it became so
+}
+
+// view is the page as it is now: what all viewers see.
+type view struct {
+	version uint64
+	parts   []rendered // as parts has them
+}
+
+// next is the view after a snapshot.
+func (v view) next(s Snapshot) (view, error) {
+	n := view{version: v.version + 1, parts: make([]rendered, len(parts))}
+	for i, name := range parts {
+		var b bytes.Buffer
+		if err := page.ExecuteTemplate(&b, name, s); err != nil {
+			return v, fmt.Errorf("render %s: %w", name, err)
+		}
+		html := template.HTML(b.String()) //nolint:gosec // a template made it
+		if len(v.parts) > 0 && v.parts[i].html == html {
+			n.parts[i] = v.parts[i]
+			continue
+		}
+		key, _ := json.Marshal(name) // a string
+		value, err := json.Marshal(string(html))
+		if err != nil {
+			return v, fmt.Errorf("encode %s: %w", name, err)
+		}
+		n.parts[i] = rendered{html, string(key) + ":" + string(value), n.version}
+	}
+	return n, nil
+}
+
+// since is the message for a viewer that has an earlier version: the parts that changed; empty if
+// none did.
+func (v view) since(version uint64) string {
+	var changed []string
+	for _, p := range v.parts {
+		if p.changed > version {
+			changed = append(changed, p.message)
+		}
+	}
+	if len(changed) == 0 {
+		return ""
+	}
+	return "{" + strings.Join(changed, ",") + "}"
+}

@@ -1,0 +1,121 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	"github.com/google/uuid"
+	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Options say where spans go. Everything that they do not say comes from the OTEL_* variables of
+// the process, which the SDK reads.
+type Options struct {
+	Endpoint string // where spans are sent to, with its path; empty: as the variables say
+	Version  string // of this program
+	Log      zerolog.Logger
+}
+
+// Tracer records spans and exports them by OTLP. A nil Tracer does neither.
+type Tracer struct {
+	tracer   trace.Tracer
+	provider *sdktrace.TracerProvider
+}
+
+// New makes a tracer. Nothing is connected yet: a collector that is away costs spans, no work.
+func New(ctx context.Context, o Options) (*Tracer, error) {
+	report(o.Log)
+	var to []otlptracehttp.Option
+	if o.Endpoint != "" {
+		to = append(to, otlptracehttp.WithEndpointURL(o.Endpoint))
+	}
+	exporter, err := otlptracehttp.New(ctx, to...)
+	if err != nil {
+		return nil, fmt.Errorf("make an exporter of traces: %w", err)
+	}
+	about, err := resource.New(ctx,
+		resource.WithAttributes(
+			attribute.String("service.name", "cvconsumer"), attribute.String("service.version", o.Version),
+			attribute.String("service.instance.id", uuid.NewString()),
+		),
+		resource.WithTelemetrySDK(), resource.WithHost(),
+		resource.WithFromEnv(), // the last counts
+	)
+	if about == nil || err != nil && !errors.Is(err, resource.ErrPartialResource) && !errors.Is(err, resource.ErrSchemaURLConflict) {
+		return nil, fmt.Errorf("read OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))
+	return &Tracer{tracer: provider.Tracer("github.com/cvconsumer/cvconsumer", trace.WithInstrumentationVersion(o.Version)), provider: provider}, nil
+}
+
+// Attach has the spans under the context recorded.
+func (t *Tracer) Attach(ctx context.Context) context.Context {
+	if t == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, tracerKey{}, t.tracer)
+}
+
+// Shutdown exports the spans that are left, as long as ctx allows it.
+func (t *Tracer) Shutdown(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	if err := t.provider.Shutdown(ctx); err != nil {
+		return fmt.Errorf("export the last spans: %s", withoutPaths(err.Error()))
+	}
+	return nil
+}
+
+// reportEvery is how often the same problem is logged at most.
+const reportEvery = time.Minute
+
+// report has what the SDK has to say go into a log: it has one place for that for the whole
+// process, and would write to standard error.
+func report(log zerolog.Logger) {
+	log = log.With().Str("from", "opentelemetry").Logger()
+	r := &reporter{log: log, now: time.Now} //nolint:forbidigo // only how often it is logged follows from it
+	otel.SetErrorHandler(r)
+	otel.SetLogger(funcr.New(func(prefix, args string) {
+		log.Warn().Str("details", withoutPaths(args)).Msg(prefix)
+	}, funcr.Options{}))
+}
+
+// reporter logs errors, each of them at most once in reportEvery.
+type reporter struct {
+	log zerolog.Logger
+	now func() time.Time
+
+	mu   sync.Mutex
+	last string
+	at   time.Time
+}
+
+// Handle implements otel.ErrorHandler.
+func (r *reporter) Handle(err error) {
+	text := withoutPaths(err.Error())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := r.now(); text != r.last || now.Sub(r.at) >= reportEvery {
+		r.last, r.at = text, now
+		r.log.Warn().Str("error", text).Msg("traces are not exported; see OTEL_EXPORTER_OTLP_ENDPOINT")
+	}
+}
+
+// link finds URLs, with their scheme and host in front.
+var link = regexp.MustCompile(`(https?://)(?:[^/?#\s"@]*@)?([^/?#\s"]*)[^\s"]*`)
+
+// withoutPaths is a text without what may be secret of the URLs in it: some collectors have a token
+// there.
+func withoutPaths(text string) string { return link.ReplaceAllString(text, "$1$2") }

@@ -1,0 +1,198 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
+)
+
+// maxTagBytes bounds the tag manifest and the files beside the receipt, which are read into memory.
+const maxTagBytes = 16 << 20
+
+// ErrUnfinished means that a place has no receipt: it holds no finished bag.
+var ErrUnfinished = errors.New("there is no receipt.json: no finished bundle is here")
+
+// DifferentError means that a file is not the one that the manifests, or the receipt, speak of.
+type DifferentError struct {
+	Path sink.Path
+	What string
+}
+
+// Error says what is wrong with the file.
+func (e *DifferentError) Error() string { return fmt.Sprintf("%s: %s", e.Path, e.What) }
+
+// File is a file of a bag and its digest.
+type File struct {
+	Path   sink.Path
+	SHA256 string
+}
+
+// Bag is a finished bag that is to be copied. It is safe for use by several goroutines.
+type Bag struct {
+	Receipt *sink.Receipt
+
+	src  verify.Source
+	tags []sink.ManifestLine  // of the tag manifest
+	last map[sink.Path][]byte // what is copied after all others: the tag manifest, the signature, the receipt
+}
+
+// Open reads the receipt and the tag manifest of a bag, and compares them.
+//
+// Errors: ErrUnfinished, DifferentError, and those of the source.
+func Open(ctx context.Context, src verify.Source) (*Bag, error) {
+	b := &Bag{src: src, last: map[sink.Path][]byte{}}
+	for _, path := range []sink.Path{sink.ReceiptFile, sink.SignatureFile, sink.TagManifestFile} {
+		content, err := readSmall(ctx, src, path)
+		switch missing := isMissing(err); {
+		case missing && path == sink.ReceiptFile:
+			return nil, ErrUnfinished
+		case missing && path == sink.SignatureFile:
+		case missing:
+			return nil, &DifferentError{path, "it is missing"}
+		case err != nil:
+			return nil, err
+		default:
+			b.last[path] = content
+		}
+	}
+	var err error
+	if b.Receipt, err = sink.ParseReceipt(b.last[sink.ReceiptFile]); err != nil {
+		return nil, &DifferentError{sink.ReceiptFile, err.Error()}
+	}
+	if got, want := digestOf(b.last[sink.TagManifestFile]), b.digest(sink.TagManifestFile); got != want {
+		return nil, &DifferentError{sink.TagManifestFile, fmt.Sprintf("its SHA-256 is %s, the receipt has %s", got, want)}
+	}
+	manifest := false
+	for line, err := range sink.ManifestLines(bytes.NewReader(b.last[sink.TagManifestFile])) {
+		if err == nil {
+			err = checkPath(line.Path)
+		}
+		if err != nil {
+			return nil, &DifferentError{sink.TagManifestFile, err.Error()}
+		}
+		manifest = manifest || line.Path == sink.ManifestFile && line.SHA256 == b.digest(sink.ManifestFile)
+		b.tags = append(b.tags, line)
+	}
+	if !manifest {
+		return nil, &DifferentError{sink.TagManifestFile, "it has another manifest-sha256.txt than the receipt"}
+	}
+	return b, nil
+}
+
+// digest is that of one of the two manifests, as the receipt has it.
+func (b *Bag) digest(path sink.Path) string {
+	for _, s := range b.Receipt.Subject {
+		if s.Name == string(path) {
+			return s.Digest["sha256"]
+		}
+	}
+	return ""
+}
+
+// files yields the bag's files but the tag manifest, the signature and the receipt: first the tag
+// files, then the payload, in the order of the manifests. Its last error may be that the manifest
+// is not the one that the receipt speaks of.
+func (b *Bag) files(ctx context.Context) iter.Seq2[File, error] {
+	return func(yield func(File, error) bool) {
+		for _, line := range b.tags {
+			if !yield(File{line.Path, line.SHA256}, nil) {
+				return
+			}
+		}
+		body, err := b.src.Open(ctx, string(sink.ManifestFile))
+		if err != nil {
+			yield(File{}, fmt.Errorf("open %s: %w", sink.ManifestFile, err))
+			return
+		}
+		defer func() { _ = body.Close() }()
+		hash := sha256.New()
+		for line, err := range sink.ManifestLines(io.TeeReader(body, hash)) {
+			var broken *sink.ReadError
+			switch {
+			case errors.As(err, &broken):
+				err = fmt.Errorf("read %s: %w", sink.ManifestFile, err)
+			case err == nil && !line.Path.IsPayload():
+				err = errors.New("it lists a file outside data/")
+				fallthrough
+			default:
+				if err == nil {
+					err = checkPath(line.Path)
+				}
+				if err != nil {
+					err = &DifferentError{sink.ManifestFile, err.Error()}
+				}
+			}
+			if !yield(File{line.Path, line.SHA256}, err) || err != nil {
+				return
+			}
+		}
+		if got, want := hex.EncodeToString(hash.Sum(nil)), b.digest(sink.ManifestFile); got != want {
+			yield(File{}, &DifferentError{sink.ManifestFile, fmt.Sprintf("its SHA-256 is %s, the receipt has %s", got, want)})
+		}
+	}
+}
+
+// closing is the bag's last files, in the order in which they are copied. The signature is there if
+// the bag has one.
+func (b *Bag) closing() []sink.Path {
+	order := []sink.Path{sink.TagManifestFile, sink.SignatureFile, sink.ReceiptFile}
+	if b.last[sink.SignatureFile] == nil {
+		order = []sink.Path{sink.TagManifestFile, sink.ReceiptFile}
+	}
+	return order
+}
+
+// checkPath returns an error for a path that no bag has.
+func checkPath(path sink.Path) error {
+	if err := path.Check(); err != nil {
+		return fmt.Errorf("%q is no name of a file in a bag: %w", string(path), err)
+	}
+	return nil
+}
+
+// open opens a file of the bag. One that is missing is a DifferentError.
+func (b *Bag) open(ctx context.Context, path sink.Path) (io.ReadCloser, error) {
+	body, err := b.src.Open(ctx, string(path))
+	switch {
+	case isMissing(err):
+		return nil, &DifferentError{path, "it is missing"}
+	case err != nil:
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return body, nil
+}
+
+func isMissing(err error) bool {
+	return errors.Is(err, sink.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
+}
+
+func digestOf(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
+}
+
+// readSmall reads a file whole.
+func readSmall(ctx context.Context, src verify.Source, path sink.Path) ([]byte, error) {
+	body, err := src.Open(ctx, string(path))
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	defer func() { _ = body.Close() }()
+	content, err := io.ReadAll(io.LimitReader(body, maxTagBytes+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	case len(content) > maxTagBytes:
+		return nil, &DifferentError{path, fmt.Sprintf("it has more than %d bytes", maxTagBytes)}
+	}
+	return content, nil
+}
