@@ -28,7 +28,7 @@ func (s storeAccess) openBundle(ctx context.Context, env *environ, where string)
 		}
 	}()
 	if b.damaged != nil {
-		return b, fmt.Errorf("%w: %s: %w", errVerifyFailed, where, b.damaged)
+		return b, b.failed(fmt.Errorf("%s: %w", where, b.damaged), nil)
 	}
 	place, err := verify.Look(ctx, b.src)
 	if err != nil {
@@ -68,9 +68,10 @@ func (b bundle) failed(err, kind error) error {
 	var (
 		different *transfer.DifferentError
 		damaged   *verify.DamagedError
+		format    *verify.FormatError
 	)
 	switch {
-	case errors.As(err, &different), errors.As(err, &damaged), errors.Is(err, transfer.ErrUnfinished):
+	case errors.As(err, &different), errors.As(err, &damaged), errors.As(err, &format), errors.Is(err, transfer.ErrUnfinished):
 		return fmt.Errorf("%w: %w", errVerifyFailed, err)
 	case isUnreachable(err):
 		return b.access.unreachable(err)

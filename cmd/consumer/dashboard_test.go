@@ -22,9 +22,9 @@ type dashboard struct {
 	} `json:"panels"`
 }
 
-// TestDashboardIsOfMetrics holds that the queries of the dashboard name metrics that are there, with
-// labels and values that they have, that its legends name labels that the queries leave, and that it
-// shows every metric.
+// TestDashboardIsOfMetrics holds that the queries of the dashboard name metrics that are there,
+// with labels and values that they have, that its legends name labels that the queries leave, and
+// that it shows every metric.
 func TestDashboardIsOfMetrics(t *testing.T) {
 	m := newMetrics()
 	m.expectResource(defaultResource, func() float64 { return 1 })

@@ -246,8 +246,8 @@ func (d *doctor) tryHost() []finding {
 	return []finding{works("host", "files can be written in %s", dir)}
 }
 
-// mostSkew is how far a clock may be off: tokens, signatures of S3 and times of commands are judged by
-// clocks.
+// mostSkew is how far a clock may be off: tokens, signatures of S3 and times of commands are
+// judged by clocks.
 const mostSkew = time.Minute
 
 // heard records what a server's clock says.

@@ -43,6 +43,7 @@ type cli struct {
 	Doctor  doctorCmd  `cmd:"" help:"Try what the service needs, with the settings of consumer run, and say which setting to change."`
 	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders, .zip files or s3://bucket/prefix/."`
 	Fetch   fetchCmd   `cmd:"" help:"Download the bundles of a command, and verify them."`
+	Inspect inspectCmd `cmd:"" help:"Tell what bundles say: projects, counts, outcome, exceptions."`
 	Pack    packCmd    `cmd:"" help:"Write a bundle as one zip archive, on disk or in S3."`
 	Link    linkCmd    `cmd:"" help:"Sign links to a bundle, for auditors without access to the store."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`

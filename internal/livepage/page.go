@@ -35,7 +35,7 @@ const (
 	// again after refreshSeconds.
 	linger = 30 * time.Second
 	// firstLook is how long a viewer waits for the first snapshot.
-	firstLook = 2 * time.Second
+	firstLook = 3 * time.Second
 )
 
 // Page serves the page. Close ends it.

@@ -39,7 +39,7 @@ func TestWithoutTracer(t *testing.T) {
 		return nil, errors.New("away")
 	})
 	req := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
-	if _, err := Transport(untouched, func(*http.Request) Call { panic("described") }).RoundTrip(req); err == nil { //nolint:bodyclose // there is none
+	if _, err := Transport(untouched, func(*http.Request) Call { panic("described") }).RoundTrip(req); err == nil {
 		t.Error("no error")
 	}
 }
@@ -83,5 +83,29 @@ func TestReports(t *testing.T) {
 	r.Handle(failed)
 	if got := log.String(); strings.Count(got, "https://collector:4318") != 2 || strings.Contains(got, "secret") || strings.Count(got, "\n") != 2 {
 		t.Errorf("%s", got)
+	}
+}
+
+// A collector that is away costs spans: the end of the process says so, and shows nothing of the
+// collector's address but its host.
+func TestCollectorIsAway(t *testing.T) {
+	var log bytes.Buffer
+	tracer, err := New(t.Context(), Options{Endpoint: "http://user:secret@127.0.0.1:1/secret?key=secret", Version: "v1", Log: zerolog.New(&log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, span := Attempt(tracer.Attach(t.Context()), "export", "one", 1)
+	if got := Traceparent(ctx, ""); !strings.HasPrefix(got, "00-") {
+		t.Errorf("the event continues %q", got)
+	}
+	logger := Fields(ctx, zerolog.New(&log).With()).Logger()
+	logger.Info().Msg("")
+	if !strings.Contains(log.String(), `"trace_id":"`+Header(ctx)["traceparent"][0][3:35]+`"`) {
+		t.Errorf("logged %s", log.String())
+	}
+	span.End("failed", "retryable")
+	err = tracer.Shutdown(t.Context())
+	if said := fmt.Sprint(log.String(), err); !strings.Contains(said, "127.0.0.1:1") || strings.Contains(said, "secret") {
+		t.Errorf("said: %s", said)
 	}
 }

@@ -113,7 +113,7 @@ type answer struct {
 func (a *answer) Read(p []byte) (int, error) {
 	n, err := a.ReadCloser.Read(p)
 	a.bytes += int64(n)
-	if err != nil && err != io.EOF { //nolint:errorlint // a Reader's end is io.EOF itself
+	if err != nil && err != io.EOF {
 		a.end(kindOf(err))
 	}
 	return n, err //nolint:wrapcheck // an io.Reader's error is its reader's

@@ -38,8 +38,8 @@ type scenario struct {
 	check func(t *testing.T, w *world, e contract.EventData, bags map[sink.BagKind]map[string][]byte)
 }
 
-// leftOut reports whether case n of a large table is left to -matrix=full. Most cases of a table take
-// the same way through the code. Tests that call it, or that cut a command short, are run by
+// leftOut reports whether case n of a large table is left to -matrix=full. Most cases of a table
+// take the same way through the code. Tests that call it, or that cut a command short, are run by
 // `make cuts`, without the race detector; see the Makefile.
 func leftOut(n int) bool { return *matrix != "full" && n%3 != 0 }
 
@@ -206,8 +206,8 @@ func stable(name string, content []byte) []byte {
 	}
 }
 
-// chooseCuts makes the cuts of a run's effects that the flag asks for: before and after each, or one
-// of each kind, by turns before the first and after the last.
+// chooseCuts makes the cuts of a run's effects that the flag asks for: before and after each, or
+// one of each kind, by turns before the first and after the last.
 func chooseCuts(t *testing.T, effects []string) (out []*fate) {
 	t.Helper()
 	last := map[string]string{}

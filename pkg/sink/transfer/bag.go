@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -52,7 +51,7 @@ func Open(ctx context.Context, src verify.Source) (*Bag, error) {
 	b := &Bag{src: src, last: map[sink.Path][]byte{}}
 	for _, path := range []sink.Path{sink.ReceiptFile, sink.SignatureFile, sink.TagManifestFile} {
 		content, err := readSmall(ctx, src, path)
-		switch missing := isMissing(err); {
+		switch missing := verify.IsMissing(err); {
 		case missing && path == sink.ReceiptFile:
 			return nil, ErrUnfinished
 		case missing && path == sink.SignatureFile:
@@ -163,16 +162,12 @@ func checkPath(path sink.Path) error {
 func (b *Bag) open(ctx context.Context, path sink.Path) (io.ReadCloser, error) {
 	body, err := b.src.Open(ctx, string(path))
 	switch {
-	case isMissing(err):
+	case verify.IsMissing(err):
 		return nil, &DifferentError{path, "it is missing"}
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return body, nil
-}
-
-func isMissing(err error) bool {
-	return errors.Is(err, sink.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
 }
 
 func digestOf(content []byte) string {

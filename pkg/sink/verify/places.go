@@ -2,10 +2,8 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
 	"path"
 	"path/filepath"
@@ -152,7 +150,7 @@ func Foreign(ctx context.Context, src Source) bool {
 			_ = body.Close()
 			return false
 		}
-		if !errors.Is(err, sink.ErrNotFound) && !errors.Is(err, fs.ErrNotExist) {
+		if !IsMissing(err) {
 			return false
 		}
 	}

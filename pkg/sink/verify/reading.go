@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"path"
 
 	"golang.org/x/sync/errgroup"
@@ -41,7 +40,7 @@ func (v *verifier) open(ctx context.Context, name sink.Path) (*file, error) {
 	case errors.As(err, &damaged):
 		v.problem(name, "%v", damaged)
 		return nil, nil
-	case errors.Is(err, sink.ErrNotFound) || errors.Is(err, fs.ErrNotExist):
+	case IsMissing(err):
 		v.problem(name, "it is missing")
 		return nil, nil
 	case errors.Is(err, errIrregular):

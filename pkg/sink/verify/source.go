@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,48 @@ type File struct {
 type Source interface {
 	List(ctx context.Context) iter.Seq2[File, error]
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
+}
+
+// IsMissing reports whether an error of opening a file says that it is not there.
+func IsMissing(err error) bool {
+	return errors.Is(err, sink.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
+}
+
+// FormatError means that a file is not of the form that it has in a bag. It is a finding about the
+// bag.
+type FormatError struct {
+	Path sink.Path
+	Err  error
+}
+
+// Error names the file.
+func (e *FormatError) Error() string { return string(e.Path) + ": " + e.Err.Error() }
+
+// Unwrap gives what is wrong with it.
+func (e *FormatError) Unwrap() error { return e.Err }
+
+// ReadJSON decodes a JSON file of a source, of which at most so many bytes are read. It reports
+// whether the file is there; one that cannot be decoded is a FormatError.
+func ReadJSON(ctx context.Context, src Source, path sink.Path, most int64, into any) (there bool, err error) {
+	body, err := src.Open(ctx, string(path))
+	if IsMissing(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("open %s: %w", path, err)
+	}
+	defer func() { _ = body.Close() }()
+	content, err := io.ReadAll(io.LimitReader(body, most+1))
+	switch {
+	case err != nil:
+		return true, fmt.Errorf("read %s: %w", path, err)
+	case int64(len(content)) > most:
+		return true, &FormatError{path, fmt.Errorf("it has more than %d bytes", most)}
+	}
+	if err := json.Unmarshal(content, into); err != nil {
+		return true, &FormatError{path, err}
+	}
+	return true, nil
 }
 
 // errIrregular says that a name is that of a pipe, a device or another thing that is no file.

@@ -1,5 +1,5 @@
-// Package sdk has Microsoft's own old client walk the simulator. It is a module of its own: the SDK is
-// one large module of everything in Azure, which nothing else needs.
+// Package sdk has Microsoft's own old client walk the simulator. It is a module of its own: the SDK
+// is one large module of everything in Azure, which nothing else needs.
 package sdk
 
 import (
