@@ -120,7 +120,7 @@ func near(a, b float64) bool { return math.Abs(a-b) <= 1 }
 // where the regions are, bars and lines as long and high as the numbers say, and nothing is wider
 // than the window.
 func TestBrowserPages(t *testing.T) {
-	regions := []object{{"tagName": "bottle", "left": .25, "top": .125, "width": .5, "height": .25}, {"tagName": "can", "left": -.1, "top": .5, "width": .4, "height": .5}}
+	regions := []object{{"tagName": "bottle", "left": .25, "top": .125, "width": .5, "height": .25}, {"tagName": "can", "left": -.1, "top": .0005, "width": .4, "height": .5}}
 	f := write(t, "Shelves", []string{"bottle", "can"}, regions)
 	desk, phone := browser.View{Width: 1280, Height: 900}, browser.View{Width: 390, Height: 800, Phone: true, Dark: true}
 	for _, c := range []struct {

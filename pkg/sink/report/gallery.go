@@ -3,11 +3,7 @@ package report
 import (
 	"bytes"
 	_ "embed" // the template
-	"encoding/json"
 	"fmt"
-	"maps"
-	"path"
-	"slices"
 	"strconv"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
@@ -67,36 +63,6 @@ type galleryData struct {
 	Before, After                       string // files of the pages before and after; empty without one
 }
 
-// tile is one picture with what is known of it.
-type tile struct {
-	ID, File, Name string // File is relative to the page; empty: there is none
-	Error, Note    string
-	Bare, More     string
-	Boxes          []box
-	Labels         []label
-	Facts          []fact
-	Metadata       []fact
-}
-
-// fact is a name and a value.
-type fact struct{ Name, Value string }
-
-// box is a box on a picture: percents of its width and height.
-type box struct {
-	key
-
-	X, Y, W, H string
-}
-
-// key ties a box to its label.
-type key struct{ N, Color int }
-
-// label is a tag of a picture, with its place on it or its probability.
-type label struct {
-	Key             *key // of the box; nil: none is drawn
-	Name, Share, At string
-}
-
 func (g *gallery) file(n int) string { return g.name + "-" + strconv.Itoa(n) + ".html" }
 
 // data is what the page being made says beside pictures.
@@ -115,7 +81,7 @@ func (g *gallery) data(after bool) galleryData {
 }
 
 // add puts a picture on the page that is being made, or begins the next one with it.
-func (g *gallery) add(t tile) error {
+func (g *gallery) add(t *tile) error {
 	if g.page > 0 && (g.on == PageSize || g.buf.Len() > maxGallery) {
 		if err := g.end(true); err != nil {
 			return err
@@ -135,10 +101,8 @@ func (g *gallery) add(t tile) error {
 	}
 	g.on++
 	g.total++
-	t.Bare = g.bare
-	if err := galleryPage.ExecuteTemplate(&g.buf, "tile", t); err != nil {
-		return fmt.Errorf("show %s of %s: %w", t.ID, g.name, err)
-	}
+	t.bare = g.bare
+	t.write(&g.buf)
 	return nil
 }
 
@@ -156,109 +120,4 @@ func (g *gallery) end(more bool) error {
 	g.pages = append(g.pages, GalleryPage{N: g.page, First: g.total - g.on + 1, Last: g.total, File: g.file(g.page)})
 	g.on = 0
 	return g.project.put(g.file(g.page), g.buf.Bytes())
-}
-
-// picture is what records of images and predictions have in common, as far as pages show it. What
-// the service gave in another form is left out.
-type picture struct {
-	ID      string
-	Created string
-	Width   int
-	Height  int
-	Tags    []struct{ TagName string }
-	Regions []struct {
-		TagName                  string
-		Left, Top, Width, Height float64
-	}
-	Metadata    map[string]any
-	Iteration   string
-	Predictions []struct {
-		TagName     string
-		Probability float64
-		BoundingBox *struct{ Left, Top, Width, Height float64 }
-	}
-}
-
-// tileOf is what is shown of a record.
-func (p *ProjectPages) tileOf(id string, record json.RawMessage, b bagfile.Blob) tile {
-	t := tile{ID: id}
-	if b.File != nil {
-		t.File, t.Name = "../../data/projects/"+p.ID+"/"+*b.File, path.Base(*b.File)
-	}
-	if b.Error != nil {
-		t.Error = b.Error.Code + ": " + b.Error.Message
-	}
-	var r picture
-	if len(record) > maxShown {
-		t.More = fmt.Sprintf("Its record of %s is too long to be shown here.", size(int64(len(record))))
-	} else {
-		_ = json.Unmarshal(record, &r) // what fits
-	}
-	tags := tagColors{}
-	for i, region := range r.Regions {
-		at := [4]float64{region.Left, region.Top, region.Width, region.Height}
-		t.Labels = append(t.Labels, label{Key: t.draw(i, tags.of(region.TagName), at), Name: region.TagName, At: place(at)})
-	}
-	if len(r.Regions) == 0 {
-		for _, tag := range r.Tags {
-			t.Labels = append(t.Labels, label{Name: tag.TagName})
-		}
-	}
-	for i, prediction := range r.Predictions {
-		l := label{Name: prediction.TagName, Share: percent(prediction.Probability)}
-		if at := prediction.BoundingBox; at != nil {
-			here := [4]float64{at.Left, at.Top, at.Width, at.Height}
-			l.At = place(here)
-			if prediction.Probability >= drawn {
-				l.Key = t.draw(i, tags.of(prediction.TagName), here)
-			}
-		}
-		t.Labels = append(t.Labels, l)
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.Metadata)) {
-		t.Metadata = append(t.Metadata, fact{name, fmt.Sprint(r.Metadata[name])})
-	}
-	add := func(name, value string) { t.Facts = append(t.Facts, fact{name, value}) }
-	if r.Created != "" {
-		add("created", r.Created)
-	}
-	if r.Iteration != "" {
-		add("iteration", p.iterationName(r.Iteration))
-	}
-	if r.Width > 0 && r.Height > 0 {
-		add("pixels", fmt.Sprintf("%d × %d", r.Width, r.Height))
-	}
-	if b.Bytes != nil {
-		add("size", size(*b.Bytes))
-	}
-	if b.Source == "resized" {
-		add("source", "resized by the service: it offers no original")
-	}
-	return t
-}
-
-// draw draws a box on the picture, and gives what ties it to its label.
-func (t *tile) draw(i, color int, at [4]float64) *key {
-	if len(t.Boxes) == maxBoxes || t.File == "" {
-		return nil
-	}
-	k := key{N: i + 1, Color: color}
-	part := func(v float64) string { return coordinate(v * 100) }
-	t.Boxes = append(t.Boxes, box{k, part(at[0]), part(at[1]), part(max(at[2], 0)), part(max(at[3], 0))})
-	return &k
-}
-
-// place is where a box is, in words.
-func place(at [4]float64) string {
-	return fmt.Sprintf("at %s, %s: %s × %s", percent(at[0]), percent(at[1]), percent(at[2]), percent(at[3]))
-}
-
-// tagColors gives each tag of a picture a color.
-type tagColors map[string]int
-
-func (c tagColors) of(tag string) int {
-	if _, ok := c[tag]; !ok {
-		c[tag] = len(c) % colors
-	}
-	return c[tag]
 }

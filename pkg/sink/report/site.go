@@ -102,7 +102,7 @@ func (p *ProjectPages) name() string {
 func (p *ProjectPages) Image(scope string, id uuid.UUID, record []byte, blob bagfile.Blob) error {
 	t := p.tileOf(id.String(), record, blob)
 	if scope != bagfile.Workspace {
-		t.Note = "Not in the workspace any more; it is kept in iteration " + p.iterationName(scope) + "."
+		t.notes = append(t.notes, "Not in the workspace any more; it is kept in iteration "+p.iterationName(scope)+".")
 	}
 	return p.images.add(t)
 }
