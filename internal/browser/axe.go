@@ -24,8 +24,8 @@ type Violation struct {
 	Nodes  []string `json:"nodes"` // what breaks it, as HTML
 }
 
-// Violations are what axe-core finds wrong with the page as it is shown now, whatever its impact. It
-// needs a page that runs scripts.
+// Violations are what axe-core finds wrong with the page as it is shown now, whatever its impact.
+// It needs a page that runs scripts.
 func (p *Page) Violations() []Violation {
 	p.t.Helper()
 	source, err := checks()

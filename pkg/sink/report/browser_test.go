@@ -116,9 +116,9 @@ type rect struct{ X, Y, Width, Height float64 }
 
 func near(a, b float64) bool { return math.Abs(a-b) <= 1 }
 
-// TestBrowserPages opens the pages of an ordinary bag on a desk, on a phone and for paper: boxes are
-// where the regions are, bars and lines as long and high as the numbers say, and nothing is wider
-// than the window.
+// TestBrowserPages opens the pages of an ordinary bag on a desk, on a phone and for paper: boxes
+// are where the regions are, bars and lines as long and high as the numbers say, and nothing is
+// wider than the window.
 func TestBrowserPages(t *testing.T) {
 	regions := []object{{"tagName": "bottle", "left": .25, "top": .125, "width": .5, "height": .25}, {"tagName": "can", "left": -.1, "top": .0005, "width": .4, "height": .5}}
 	f := write(t, "Shelves", []string{"bottle", "can"}, regions)
@@ -281,8 +281,8 @@ func TestBrowserEvilText(t *testing.T) {
 	}
 }
 
-// TestBrowserCertificate opens the certificate of a delete: its numbers are within a phone's window,
-// and it is printed on one page and one of annexes.
+// TestBrowserCertificate opens the certificate of a delete: its numbers are within a phone's
+// window, and it is printed on one page and one of annexes.
 func TestBrowserCertificate(t *testing.T) {
 	f := folder(t.TempDir())
 	c := deleted()

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
@@ -114,6 +115,18 @@ func TestCertificateEscapes(t *testing.T) {
 			t.Errorf("the text in the place of %q is not shown as it is", before)
 		}
 		*text = before
+	}
+}
+
+// TestCertificateHasNoSignedLink puts names on the certificate that become a signed link when they
+// are escaped: verification would refuse the bundle of a delete that is done.
+func TestCertificateHasNoSignedLink(t *testing.T) {
+	for _, name := range evil {
+		c := full()
+		c.Projects[0].Name = name
+		if links.InText(page(t, c)) {
+			t.Errorf("there is a signed link on the certificate of %q", name)
+		}
 	}
 }
 

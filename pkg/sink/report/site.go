@@ -23,7 +23,8 @@ type Site struct {
 	exceptions exceptionList
 }
 
-// NewSite begins the pages of the bag of a command, which asked for some categories, made by a tool.
+// NewSite begins the pages of the bag of a command, which asked for some categories, made by a
+// tool.
 func NewSite(commandID, maker string, categories []string, put Put) *Site {
 	s := &Site{id: commandID, maker: maker, asked: map[string]bool{}, put: put}
 	for _, k := range categories {

@@ -128,8 +128,9 @@ func placeOf(name sink.Path) place {
 	return p
 }
 
-// belowPages tells whether a page for people is one that exports have: pages/exceptions-<n>.html, and of
-// a project pages/<project>/index.html, iteration-<id>.html, images-<n>.html and predictions-<n>.html.
+// belowPages tells whether a page for people is one that exports have: pages/exceptions-<n>.html,
+// and of a project pages/<project>/index.html, iteration-<id>.html, images-<n>.html and
+// predictions-<n>.html.
 func belowPages(rest string) shape {
 	stem, isPage := strings.CutSuffix(rest, ".html")
 	project, stem, ofProject := strings.Cut(stem, "/")

@@ -134,9 +134,9 @@ func Copied(ctx context.Context, src Source, o Options) (Report, error) {
 	return check(ctx, src, o, depth{unopened: true})
 }
 
-// Statements does all that Copied does, but that there is no signature yet, and that it does not open
-// pages below index.html either. It is for the maker of a bag, which stored all of these under the
-// digests of the manifests, before it makes a statement about them.
+// Statements does all that Copied does, but that there is no signature yet, and that it does not
+// open pages below index.html either. It is for the maker of a bag, which stored all of these under
+// the digests of the manifests, before it makes a statement about them.
 func Statements(ctx context.Context, src Source, o Options) (Report, error) {
 	return check(ctx, src, o, depth{unopened: true, unsigned: true})
 }
