@@ -65,7 +65,7 @@ dev: build ## Run NATS, S3, a Training API simulator and the consumer on loopbac
 
 .PHONY: test
 test: vet lint race ## Run everything a change has to pass: vet, lint, race, cuts, programs, scale, browser, alerts and e2e
-	+$(MAKE) --no-print-directory --output-sync=target -j3 cuts programs scale browser alerts SCALE=40000
+	+$(MAKE) --no-print-directory --output-sync=target -j3 cuts programs scale browser alerts SCALE=20000
 	$(MAKE) --no-print-directory e2e
 
 .PHONY: unit
@@ -77,15 +77,17 @@ unit: ## Run all tests once, without the race detector (PKG=./pkg/cv/...: the te
 SCRATCH := $(shell free=$$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 {print $$4}'); [ "$${free:-0}" -gt 4194304 ] && echo /dev/shm || echo "$${TMPDIR:-/tmp}")
 race cuts programs scale browser labeller: export TMPDIR := $(SCRATCH)
 
-# Tests whose work is done by the program as a process of its own, by a hundred command lines, or by
-# floods. Under the race detector they would take a third of `make test`; what they run is raced by
-# the other tests.
-PROGRAMS := TestSoak|TestVerifyWithOpenSSL|TestAnswersThatAreBombs|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor|TestHostileTextIsPrintedNowhereRaw|TestFloodOfInvalidMessages|TestNewCommandsWaitForRoom|TestRoles|TestRightsOfEveryCommand
+# Tests whose work is done by the program as a process of its own or with everything that it needs,
+# by a hundred command lines, or by floods. Under the race detector they would take a third of
+# `make test`; what they run is raced by the other tests.
+PROGRAMS := TestSoak|TestVerifyWithOpenSSL|TestAnswersThatAreBombs|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor|TestHostileTextIsPrintedNowhereRaw|TestFloodOfInvalidMessages|TestNewCommandsWaitForRoom|TestRoles|TestRightsOfEveryCommand|TestRunOnStoresThatRefuse|TestGCRemovesWhatWasLeftBehind|TestRunWaitsForNATSAndComesBack|TestRunOnAStoreThatIgnoresConditions|TestVerifyWithoutLengths|TestVerifyOfWhatCannotBeRead|TestRunWaitsForTheTemporaryFolder|TestRunWaitsForTheBucket
 
-# Tests with many cases that take the same ways through the code: cuts, and those that call leftOut.
-# \050 is an opening bracket, which make would count.
-TABLES := $(shell awk '/^func / {name = $$2; sub(/\050.*/, "", name)} /leftOut\050|[\t ]cuts\050t|chooseCuts\050/ && name ~ /^Test/ {print name}' pkg/handler/*_test.go | sort -u | paste -sd '|')
-$(if $(TABLES),,$(error no test calls leftOut: which are the large tables?))
+# Tests with many cases that take the same ways through the code, cuts among them: those that call
+# leftOut, and these. \050 is an opening bracket, which make would count.
+LARGE  := TestEachBlobIsStoredOnce|TestMalformedCommandsEndToEnd|TestRefusedUnderTheGivenID|TestLabeller|TestImagesComeAndGo|TestPagesThatDoNotOverlap
+CASES  := $(shell awk '/^func / {name = $$2; sub(/\050.*/, "", name)} /leftOut\050|[\t ]cuts\050t|chooseCuts\050/ && name ~ /^Test/ {print name}' pkg/handler/*_test.go | sort -u | paste -sd '|')
+$(if $(CASES),,$(error no test calls leftOut: which are the large tables?))
+TABLES := $(LARGE)|$(CASES)
 
 # `go vet` is a target of its own, so no test runs it again (-vet=off).
 .PHONY: race
@@ -130,8 +132,13 @@ cosign: $(COSIGN) ## Check signed bundles with cosign, good ones and changed one
 
 # Not under the race detector: NATS, S3 and the simulator would take many minutes there.
 .PHONY: scale
-scale: ## Export 100,000 images (make test: 40,000), count the calls, and measure the memory (SCALE=5000: as many)
+scale: ## Export 100,000 images (make test: 20,000), count the calls, and measure the memory (SCALE=5000: as many)
 	go test -vet=off -count=1 -v -timeout 20m -run '^TestScale$$' ./cmd/consumer -images $(SCALE) | grep -vE '^=== '
+
+# Not a part of `make test`: it writes 4.4 GiB below TMPDIR.
+.PHONY: pack-scale
+pack-scale: ## Pack 70,000 images of 4.4 GiB into one archive, measure the memory, and test the archive with unzip
+	go test -vet=off -count=1 -v -timeout 30m -run '^TestPackScale$$' ./pkg/sink/transfer -images 70000 -image-bytes 65536 | grep -vE '^=== '
 
 .PHONY: waiting
 waiting: ## Let 10,000 commands wait on one project, and count what each look at the queue costs
@@ -181,6 +188,10 @@ labeller: ## Run 500 exports and 500 deletes beside a labeller who changes the a
 # tables, code and links of Markdown, and indented text in comments.
 WIDE := if ($$ARGV =~ /\.go$$/) { s/\t/    /g; $$prose = m{^ *// ?\S} } else { $$code = !$$code if /^ *```/; $$prose = !$$code && !/^ *[|\#<>\[]/ } \
 	chomp; print "$$ARGV:$$.: $$_\n" if $$prose && length > 100; if (eof) { close ARGV; $$code = 0 }
+
+.PHONY: commands-page
+commands-page: ## Write docs/commands.md from what the commands say of themselves
+	go test -count=1 -run '^TestCommandsArePublished$$' ./cmd/consumer -args -update-commands
 
 .PHONY: vet
 vet: ## Check gofmt, the 100 columns of comments and prose, and go vet

@@ -9,7 +9,6 @@ import (
 	"io"
 	"iter"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -196,7 +195,7 @@ func (s *summarized) Open(ctx context.Context, name string) (io.ReadCloser, erro
 
 // showApproval shows what is to be approved.
 func showApproval(w io.Writer, f prepared, c contract.Command, says bagfile.Deletion) {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := newTable(w)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, "  "+name+"\t"+format+"\n", args...) }
 	fmt.Fprintln(t, "to be approved:")
 	row("command", "%s, a delete for the service %q", c.ID, f.Audience)

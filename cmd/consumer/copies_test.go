@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -22,6 +23,7 @@ import (
 // storage is a bucket with golden bundles, and a command line that reaches it. There is no NATS.
 type storage struct {
 	server *sinktest.Server
+	gate   *sinktest.Gateway // closes connections that clients opened and did not use: the server would wait for them
 	bucket string
 	store  *sink.Store
 }
@@ -30,6 +32,7 @@ func newStorage(t *testing.T, bundles map[string]string) *storage {
 	t.Helper()
 	dir := folder(t, bundles) // before the server changes the working directory
 	s := &storage{server: sinktest.Shared(t)}
+	s.gate = s.server.Gateway(t)
 	s.bucket = s.server.Bucket(t, sinktest.BucketOptions{})
 	s.store = sink.NewStore(s.server.Client(), sink.StoreOptions{Bucket: s.bucket, Log: zerolog.Nop()})
 	for file, err := range verify.Dir(dir).List(t.Context()) {
@@ -57,7 +60,7 @@ func (s *storage) does(t *testing.T, code int, says string, args ...string) (std
 	t.Helper()
 	var out, errs bytes.Buffer
 	got := run(t.Context(), args, []string{
-		"CONSUMER_BUCKET=" + s.bucket, "AWS_ENDPOINT_URL_S3=" + s.server.Endpoint, "AWS_REGION=" + s.server.Region,
+		"CONSUMER_BUCKET=" + s.bucket, "AWS_ENDPOINT_URL_S3=" + s.gate.Endpoint, "AWS_REGION=" + s.server.Region,
 		"AWS_ACCESS_KEY_ID=" + s.server.AccessKey, "AWS_SECRET_ACCESS_KEY=" + s.server.SecretKey,
 	}, strings.NewReader(""), &out, &errs)
 	if got != code || !strings.Contains(out.String()+errs.String(), says) {
@@ -207,4 +210,49 @@ func TestFetchAndLink(t *testing.T) {
 	}
 	s.does(t, exitUsage, "168h (7 days", "link", "--expires", "200h", "two-tags")
 	s.does(t, exitCommand, "no finished bundle", "link", "other")
+}
+
+// TestConvert makes training sets of bundles in a folder, an archive and a store, in a folder and
+// in a store.
+func TestConvert(t *testing.T) {
+	local := folder(t, map[string]string{"": "detection"})
+	s := newStorage(t, map[string]string{"det/export": "detection", "none/export": "nothing-found"})
+	const project, url = "a2e7570a-5d0e-4e96-ba6d-125f56a98544/", "azureml://subscriptions/s/datastores/d/paths/p/"
+	dest := filepath.Join(t.TempDir(), "sets")
+	out := s.does(t, exitDone, "images 2, boxes 4", "convert", "--to", "coco,azureml,yolo", "--images", "link", "--image-url", url, local, dest)
+	narrow(t, out[strings.Index(out, "\n"):])
+	if !strings.Contains(out, "left out 2: YOLO ignores") {
+		t.Error(out)
+	}
+	there := "s3://" + s.bucket + "/sets/"
+	s.does(t, exitDone, "", "pack", local, filepath.Join(filepath.Dir(dest), "b.zip"))
+	for i, from := range []string{filepath.Join(filepath.Dir(dest), "b.zip"), "s3://" + s.bucket + "/det/"} {
+		to := fmt.Sprintf("%s%d/", there, i)
+		s.does(t, exitDone, `"boxes_cut": 0`, "convert", "-o", "json", "--to", "azureml,coco", "--images", "copy", "--image-url", url, from, to)
+		for _, name := range []string{project + "coco/instances_train.json", project + "azureml/training-mltable-folder/training_annotations.jsonl"} {
+			stored, err := s.store.ReadAll(t.Context(), sink.Key(fmt.Sprintf("sets/%d/%s", i, name)), 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if same, err := os.ReadFile(filepath.Join(dest, name)); err != nil || !bytes.Equal(stored, same) {
+				t.Errorf("%s: %v\n%s\n%s", name, err, stored, same)
+			}
+		}
+		if left := s.left(t, fmt.Sprintf("sets/%d/%simages/", i, project)); len(left) != 2 {
+			t.Errorf("pictures: %q", left)
+		}
+	}
+	for says, args := range map[string][]string{
+		"name a folder, or a prefix, that is new or empty": {local, dest},
+		"that is new or empty":                             {local, there},
+		"take --images copy":                               {"--images", "link", local, there + "x/"},
+		"azureml needs --image-url":                        {"--to", "azureml", local, dest},
+		"the formats are coco":                             {"--to", "voc", local, dest},
+		"between 0 and 1":                                  {"--split", "80", local, dest},
+		"is not supported":                                 {local, "gs://bucket/x/"},
+	} {
+		s.does(t, exitUsage, says, append([]string{"convert", "--to", "coco"}, args...)...)
+	}
+	s.does(t, exitCommand, "nothing to make a training set of", "convert", "--to", "coco", "s3://"+s.bucket+"/none/", there+"none/")
+	s.does(t, exitVerify, "the receipt is unsigned", "convert", "--to", "coco", "--key", writeKey(t), local, there+"key/")
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -62,7 +61,7 @@ func (c deadLsCmd) Run(p *program) error {
 	if c.Access.json() {
 		return printJSON(p.stdout, all)
 	}
-	t := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
+	t := newTable(p.stdout)
 	fmt.Fprintln(t, "ID\tACTION\tCODE\tATTEMPTS\tTIME\tERROR")
 	for _, l := range all {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\n", l.ID, l.Action, l.Code, l.Attempts, l.Time.Format(time.DateTime), oneLine(l.Error))
@@ -112,7 +111,7 @@ func (c deadShowCmd) Run(p *program) error {
 	if c.Access.json() {
 		return printJSON(p.stdout, l)
 	}
-	t := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
+	t := newTable(p.stdout)
 	row := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(t, "%s\t%s\n", name, value)

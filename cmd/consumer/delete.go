@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/google/uuid"
 
@@ -62,7 +61,7 @@ func (c planCmd) Run(p *program) error {
 // printPlan prints what a delete would remove.
 func printPlan(w io.Writer, e contract.Event) {
 	fmt.Fprintln(w, "would be deleted:")
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := newTable(w)
 	printThings(t, e.Data.Counts)
 	fmt.Fprintf(t, "  plan\tsha256 %s\n", e.Data.Plan.SHA256)
 	fmt.Fprintf(t, "  every id\t%s\n", e.Data.Plan.URI)

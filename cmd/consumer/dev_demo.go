@@ -8,12 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
@@ -82,7 +82,7 @@ func (d demonstration) request(action contract.Action, data string) (contract.Ev
 	}
 	took := time.Since(begun) //nolint:forbidigo // a duration for people
 	fmt.Fprintf(d.p.stdout, "\n%s in %s: %s\n\n", event.Data.Status, took.Round(time.Millisecond), event.Data.Outcome)
-	t := tabwriter.NewWriter(d.p.stdout, 0, 4, 2, ' ', 0)
+	t := newTable(d.p.stdout)
 	printCounts(t, event.Data.Counts)
 	return event, t.Flush()
 }
@@ -124,13 +124,13 @@ func (c checked) err() error {
 // print says where the bundle is, and how it was checked.
 func (c checked) print(out io.Writer, name string) {
 	fmt.Fprintln(out)
-	t := tabwriter.NewWriter(out, 18, 4, 2, ' ', 0)
-	fmt.Fprintf(t, "%s\t%s  %d objects\n", name, c.ref.URI, c.ref.Objects)
+	t := newTable(out)
+	fmt.Fprintf(t, "%-16s\t%s  %d objects\n", name, c.ref.URI, c.ref.Objects)
 	fmt.Fprintf(t, "manifest\tsha256 %s\n", c.ref.ManifestSHA256)
 	fmt.Fprintf(t, "receipt\tsha256 %s  %s\n", c.ref.ReceiptSHA256, signedText(*c.ref))
 	fmt.Fprintf(t, "API calls\t%d lines in the ledger\n", c.stored.Ledger.Lines)
-	fmt.Fprintf(t, "in the store\t%s: %d files, %s read again\n", c.stored.Result, c.stored.Files, humanBytes(c.stored.Bytes))
-	fmt.Fprintf(t, "fetched\t%s: %d files, %s read again\n", c.fetched.Result, c.fetched.Files, humanBytes(c.fetched.Bytes))
+	fmt.Fprintf(t, "in the store\t%s: %d files, %s read again\n", c.stored.Result, c.stored.Files, human.Bytes(c.stored.Bytes))
+	fmt.Fprintf(t, "fetched\t%s: %d files, %s read again\n", c.fetched.Result, c.fetched.Files, human.Bytes(c.fetched.Bytes))
 	for _, r := range []verify.Report{c.stored, c.fetched} {
 		for _, one := range r.Problems {
 			fmt.Fprintf(t, "problem\t%s: %s\n", one.Path, one.What)

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"text/tabwriter"
 
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/transfer"
@@ -22,7 +22,7 @@ type fetchCmd struct {
 	Kind     string         `name:"kind" enum:"export,delete,all" default:"all" placeholder:"KIND" help:"Which of the command's bundles: export, delete or all; default ${default}."`
 	Parallel int            `name:"parallel" default:"16" placeholder:"N" help:"Files downloaded at once; default ${default}."`
 	Key      []string       `name:"key" sep:"none" placeholder:"FILE" help:"PEM file with a public key: the receipt must be signed with it. May be given several times, and one of them must have signed."`
-	Output   string         `name:"output" short:"o" enum:"table,json" default:"table" placeholder:"FORMAT" help:"table or json; default ${default}."`
+	Output   string         `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
 	S3       storeAccess    `embed:"" group:"Storage:"`
 	Bucket   bundleSettings `embed:"" group:"Storage:"`
 }
@@ -113,9 +113,9 @@ func (c fetchCmd) fetch(p *program, b commandBundle, keys publicKeys) error {
 
 func (f fetched) print(w io.Writer) {
 	fmt.Fprintf(w, "%s: %d files fetched and verified\n", bagfile.Printable(f.Where), f.Files)
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := newTable(w)
 	fmt.Fprintf(t, "  folder\t%s\n", bagfile.Printable(f.Dest))
-	fmt.Fprintf(t, "  size\t%s\n", humanBytes(f.Bytes))
+	fmt.Fprintf(t, "  size\t%s\n", human.Bytes(f.Bytes))
 	if f.Kept > 0 {
 		fmt.Fprintf(t, "  there before\t%d files\n", f.Kept)
 	}

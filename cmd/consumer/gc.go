@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/rs/zerolog"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -63,7 +63,7 @@ func (c gcCmd) Run(p *program) error {
 	if c.Access.json() {
 		return errors.Join(printJSON(p.stdout, all), failed)
 	}
-	t := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
+	t := newTable(p.stdout)
 	fmt.Fprintln(t, "ID\tSTATE\tOBJECTS\tSIZE\tREMOVED\tWHERE")
 	for _, l := range all {
 		state := string(l.State)
@@ -71,7 +71,7 @@ func (c gcCmd) Run(p *program) error {
 			state = "-"
 		}
 		removed := map[bool]string{true: "yes", false: "no"}[l.Removed]
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", l.ID, state, l.Objects, humanBytes(l.Bytes), removed, strings.Join(l.Where, " "))
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", l.ID, state, l.Objects, human.Bytes(l.Bytes), removed, strings.Join(l.Where, " "))
 	}
 	return errors.Join(t.Flush(), failed)
 }

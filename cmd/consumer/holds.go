@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,7 +31,7 @@ func (c holdsLsCmd) Run(p *program) error {
 	if c.Access.json() {
 		return printJSON(p.stdout, holds)
 	}
-	t := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
+	t := newTable(p.stdout)
 	fmt.Fprintln(t, "PROJECT\tSINCE\tNOTE")
 	for _, h := range holds {
 		fmt.Fprintf(t, "%s\t%s\t%s\n", h.Project, h.Since.Format(time.DateTime), oneLine(h.Note))

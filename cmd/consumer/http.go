@@ -18,6 +18,8 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/internal/health"
 	"github.com/cvconsumer/cvconsumer/internal/livepage"
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
 // errUnchecked is the problem of every dependency before its first successful check.
@@ -75,6 +77,32 @@ func (m *monitor) found(dependency string, err error) {
 	if now := m.health.Problems()[dependency]; before != now.Reason {
 		m.log.Error().Str("dependency", dependency).Err(now).Msg("dependency unavailable, pausing the work that needs it")
 	}
+}
+
+// trying records why one try of a check failed that is going to be repeated. It is no news of a
+// dependency that is available: the check itself has not failed yet.
+func (m *monitor) trying(dependency string, err error) {
+	if _, failing := m.health.Problems()[dependency]; failing {
+		m.found(dependency, err)
+	}
+}
+
+// trainingProbe asks the Training API of a resource for its domains. A call takes up to 20 s with
+// its retries; what each try of it failed with is known at once.
+func (m *monitor) trainingProbe(alias string, client *cv.Client, every time.Duration) probe {
+	dependency := delivery.DependencyTraining(alias)
+	return probe{dependency, every, every, func(ctx context.Context) error {
+		ctx = cv.WithTrace(ctx, cv.Trace{After: func(c cv.Call) {
+			if c.Err != nil {
+				m.trying(dependency, c.Err)
+			}
+		}})
+		_, err := client.GetDomains(ctx)
+		if errors.Is(err, cv.ErrThrottled) {
+			return nil // it is there and accepts our key
+		}
+		return err
+	}}
 }
 
 // note replaces the notes of a dependency: what is not as it should be although the dependency

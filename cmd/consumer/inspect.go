@@ -15,7 +15,7 @@ import (
 
 type inspectCmd struct {
 	Where  []string    `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds a bundle, or several in folders of it."`
-	Output string      `name:"output" short:"o" enum:"table,json" default:"table" placeholder:"FORMAT" help:"table or json; default ${default}."`
+	Output string      `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
 	S3     storeAccess `embed:"" group:"Storage, for s3://:"`
 }
 

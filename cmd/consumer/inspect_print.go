@@ -8,8 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/text/width"
+	"github.com/mattn/go-runewidth"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/dataset"
@@ -54,7 +55,7 @@ func (p *page) field(name, value string) {
 func split(text string, columns int) (line, rest string) {
 	used, space := 0, -1
 	for i, r := range text {
-		if used += columnsOf(r); used > columns {
+		if used += runewidth.RuneWidth(r); used > columns {
 			if space > 0 {
 				return text[:space], text[space+1:]
 			}
@@ -65,15 +66,6 @@ func split(text string, columns int) (line, rest string) {
 		}
 	}
 	return text, ""
-}
-
-// columnsOf is how many columns a character takes on a terminal.
-func columnsOf(r rune) int {
-	switch width.LookupRune(r).Kind() {
-	case width.EastAsianWide, width.EastAsianFullwidth:
-		return 2
-	}
-	return 1
 }
 
 // short is a text of the customer in one line, cut where it is long.
@@ -148,7 +140,7 @@ func (a account) printHead(p *page) {
 	if kept := a.Retention; kept != nil && !kept.Lapsed {
 		p.field("retention", sink.Retention{Mode: kept.Mode, Until: kept.RetainUntil}.String())
 	}
-	p.field("size", fmt.Sprintf("%d files, %s", a.Files, humanBytes(a.Bytes)))
+	p.field("size", fmt.Sprintf("%d files, %s", a.Files, human.Bytes(a.Bytes)))
 }
 
 // printProjects prints what the bundle says of each project.

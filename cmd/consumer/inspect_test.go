@@ -25,14 +25,12 @@ func inspects(t *testing.T, code int, args ...string) string {
 func narrow(t *testing.T, text string) {
 	t.Helper()
 	for line := range strings.Lines(text) {
-		columns := 0
-		for _, r := range strings.TrimSuffix(line, "\n") {
-			if columns += columnsOf(r); r != ' ' && !unicode.IsPrint(r) {
-				t.Errorf("%q has %U", line, r)
-			}
+		line = strings.TrimSuffix(line, "\n")
+		if strings.ContainsFunc(line, func(r rune) bool { return r != ' ' && !unicode.IsPrint(r) }) {
+			t.Errorf("%q is not printable", line)
 		}
-		if columns > 60 {
-			t.Errorf("%d columns: %s", columns, line)
+		if n := columns(line); n > 60 {
+			t.Errorf("%d columns: %s", n, line)
 		}
 	}
 }

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
@@ -84,7 +84,7 @@ func (c jobsLsCmd) Run(p *program) error {
 	if c.Access.json() {
 		return printJSON(p.stdout, jobs)
 	}
-	t := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
+	t := newTable(p.stdout)
 	fmt.Fprintln(t, "ID\tACTION\tSTATE\tATTEMPT\tPROGRESS\tCREATED\tNOTE")
 	for _, j := range jobs {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", j.Key(), j.Action, j.State, j.Attempt, progressOf(j), j.Created.UTC().Format(time.DateTime), oneLine(noteOf(j)))
@@ -168,7 +168,7 @@ func findJob(ctx context.Context, q *natsq.Queue, id string) (contract.Job, erro
 }
 
 func printJob(w io.Writer, j contract.Job) {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := newTable(w)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
 	row("id", "%s", j.ID)
 	row("action", "%s", j.Action)
@@ -181,7 +181,7 @@ func printJob(w io.Writer, j contract.Job) {
 	}
 	row("attempts", "%d", j.Attempt)
 	if g := j.Progress; g.Total > 0 {
-		row("progress", "%d of %d units, %s", g.Done, g.Total, humanBytes(g.Bytes))
+		row("progress", "%d of %d units, %s", g.Done, g.Total, human.Bytes(g.Bytes))
 	}
 	if x := j.Waiting; x != nil {
 		row("waiting", "for %s since %s: %s", x.For, x.Since.UTC().Format(time.RFC3339), oneLine(x.Detail))

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -14,7 +13,7 @@ type linkCmd struct {
 	ID      string         `arg:"" name:"id" help:"Id of the command."`
 	Expires time.Duration  `name:"expires" default:"24h" placeholder:"DURATION" help:"How long the links work, at most 168h (7 days); default ${default}."`
 	Kind    string         `name:"kind" enum:"export,delete,all" default:"all" placeholder:"KIND" help:"Which of the command's bundles: export, delete or all; default ${default}."`
-	Output  string         `name:"output" short:"o" enum:"table,json" default:"table" placeholder:"FORMAT" help:"table or json; default ${default}."`
+	Output  string         `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
 	S3      storeAccess    `embed:"" group:"Storage:"`
 	Bucket  bundleSettings `embed:"" group:"Storage:"`
 }
@@ -105,7 +104,7 @@ func (b commandBundle) links(p *program, id string, lasts time.Duration) (links,
 
 func (l links) print(w io.Writer) {
 	fmt.Fprintf(w, "%s: links that work until %s, for each holder of one\n", l.Where, l.Expires.Format(time.RFC3339))
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := newTable(w)
 	for _, one := range l.Links {
 		fmt.Fprintf(t, "  %s\t%s\n", one.What, one.URL)
 	}

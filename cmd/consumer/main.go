@@ -45,8 +45,13 @@ type cli struct {
 	Fetch   fetchCmd   `cmd:"" help:"Download the bundles of a command, and verify them."`
 	Inspect inspectCmd `cmd:"" help:"Tell what bundles say: projects, counts, outcome, exceptions."`
 	Pack    packCmd    `cmd:"" help:"Write a bundle as one zip archive, on disk or in S3."`
+	Convert convertCmd `cmd:"" help:"Write training sets of an export for other tools: COCO, Azure Machine Learning, YOLO."`
 	Link    linkCmd    `cmd:"" help:"Sign links to a bundle, for auditors without access to the store."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
+
+	Schema     schemaCmd     `cmd:"" help:"Print a published contract: command, event, job, receipt or asyncapi."`
+	Completion completionCmd `cmd:"" help:"Print a script that completes command lines: bash, zsh or fish."`
+	Complete   completeCmd   `cmd:"" name:"__complete" hidden:"" help:"Answer such a script."`
 }
 
 // program is what a command gets from the process it runs in.

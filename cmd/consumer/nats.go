@@ -40,6 +40,7 @@ type natsConfig struct {
 	CA, Cert, Key          string
 	Inbox, Domain          string
 	Subjects               string
+	Timeout                time.Duration // of an attempt to connect; 0: natsconn's; not a setting
 }
 
 // serviceInbox is the default of CONSUMER_NATS_INBOX_PREFIX for the service. JetStream sends all
@@ -122,7 +123,7 @@ func openRequester(ctx context.Context, c natsConfig) (*nats.Conn, *natsq.Queue,
 
 // connection is how to connect, in natsconn's terms.
 func (c natsConfig) connection(name string, log zerolog.Logger) natsconn.Options {
-	o := natsconn.Options{URL: c.URL, Name: name, Creds: c.Creds, NKey: c.NKey, User: c.User, Inbox: c.Inbox, CA: c.CA, Cert: c.Cert, Key: c.Key, Log: log}
+	o := natsconn.Options{URL: c.URL, Name: name, Creds: c.Creds, NKey: c.NKey, User: c.User, Inbox: c.Inbox, CA: c.CA, Cert: c.Cert, Key: c.Key, Timeout: c.Timeout, Log: log}
 	if c.Password.IsSet() {
 		o.Password = c.Password.Reveal
 	}

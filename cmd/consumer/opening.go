@@ -20,6 +20,7 @@ import (
 // used, or the queue that uses them.
 type queueState struct {
 	mu      sync.Mutex
+	nc      *nats.Conn   // nil until the first attempt to connect has ended
 	attempt error        // why the last attempt to connect failed
 	opening *natsq.Queue // looks for the streams
 	found   *natsq.Queue // set before storage was checked
@@ -32,6 +33,33 @@ func (o *queueState) connecting(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.attempt = err
+}
+
+// connect records the connection, which goes on by itself if the first attempt failed.
+func (o *queueState) connect(nc *nats.Conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.nc = nc
+}
+
+// close closes the connection, if there is one.
+func (o *queueState) close() {
+	o.mu.Lock()
+	nc := o.nc
+	o.mu.Unlock()
+	if nc != nil {
+		nc.Close()
+	}
+}
+
+// notes are what natsconn.Notes says of the connection.
+func (o *queueState) notes() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.nc == nil {
+		return nil
+	}
+	return natsconn.Notes(o.nc)
 }
 
 // open records that a queue looks for the streams.
@@ -66,11 +94,17 @@ func (o *queueState) secrets() *natsq.Queue {
 	return o.found
 }
 
+// errOpening is the problem of NATS until something else is known.
+var errOpening = errors.New("connecting, and looking for the streams")
+
 // ping returns the problem with NATS, nil when there is none.
-func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
+func (o *queueState) ping(ctx context.Context) error {
 	o.mu.Lock()
-	q, opening, attempt, problem := o.queue, o.opening, o.attempt, o.problem
+	nc, q, opening, attempt, problem := o.nc, o.queue, o.opening, o.attempt, o.problem
 	o.mu.Unlock()
+	if nc == nil {
+		return cmp.Or(attempt, errOpening)
+	}
 	if err := natsconn.Check(nc); err != nil {
 		return err //nolint:wrapcheck // it says what to change
 	}
@@ -83,7 +117,7 @@ func (o *queueState) ping(ctx context.Context, nc *nats.Conn) error {
 	if problem == nil && opening != nil {
 		problem = opening.Waiting()
 	}
-	return cmp.Or(problem, errUnchecked)
+	return cmp.Or(problem, errOpening)
 }
 
 // queue is how the service's queue is opened.

@@ -5,8 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"text/tabwriter"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/transfer"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
@@ -15,7 +15,7 @@ import (
 type packCmd struct {
 	Where  string             `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds one bundle."`
 	Dest   string             `arg:"" name:"dest" help:"The archive to write: a .zip file or s3://bucket/key.zip. In a folder, or below s3://bucket/prefix/, it is called ID-export.zip or ID-delete.zip."`
-	Output string             `name:"output" short:"o" enum:"table,json" default:"table" placeholder:"FORMAT" help:"table or json; default ${default}."`
+	Output string             `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
 	Key    []string           `name:"key" sep:"none" placeholder:"FILE" help:"PEM file with a public key: the receipt must be signed with it. May be given several times, and one of them must have signed."`
 	S3     storeAccess        `embed:"" group:"Storage, for s3://:"`
 	SSE    encryptionSettings `embed:"" group:"Storage, for s3://:"`
@@ -79,7 +79,7 @@ func (b bundle) pack(p *program, keys publicKeys, s3 storeAccess, sse encryption
 		return done, err
 	}
 	const perFile = 1 << 10 // of the archive's headers and directory, at most
-	out, err := s3.create(p.ctx, p.env, sse, dest, "application/zip", report.Bytes+int64(report.Files)*perFile)
+	out, err := s3.create(p, sse, dest, "application/zip", report.Bytes+int64(report.Files)*perFile)
 	if err != nil {
 		return done, err
 	}
@@ -107,9 +107,9 @@ func (b bundle) pack(p *program, keys publicKeys, s3 storeAccess, sse encryption
 
 func (d packed) print(w io.Writer) {
 	fmt.Fprintf(w, "%s: %d files verified and packed\n", bagfile.Printable(d.Where), d.Files)
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := newTable(w)
 	fmt.Fprintf(t, "  archive\t%s\n", bagfile.Printable(d.Dest))
-	fmt.Fprintf(t, "  size\t%s (unpacked %s)\n", humanBytes(d.Bytes), humanBytes(d.Unpacked))
+	fmt.Fprintf(t, "  size\t%s (unpacked %s)\n", human.Bytes(d.Bytes), human.Bytes(d.Unpacked))
 	fmt.Fprintf(t, "  sha256\t%s\n", d.SHA256)
 	fmt.Fprintf(t, "  signature\t%s\n", signatureWord(d.Signature, d.SignedBy))
 	t.Flush()

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/internal/livepage"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
@@ -66,6 +68,12 @@ const (
 	lookTimeout = 5 * time.Second
 )
 
+// readFor is how long jobs are read before the live page shows those that were; the next look goes
+// on from there.
+const readFor = 2 * time.Second
+
+var errStillReading = errors.New("there are many, and they are still being read")
+
 // pageWatch is what the live page has read so far.
 type pageWatch struct {
 	service *service
@@ -122,7 +130,11 @@ func (w *pageWatch) read(ctx context.Context, now time.Time) error {
 		}
 	}
 	for more := true; more; {
+		if time.Since(now) > readFor { //nolint:forbidigo // as above
+			return errStillReading
+		}
 		changed, next, again, err := q.ChangedJobs(ctx, w.cursor)
+		w.cursor, more = next, again // also of a reading that was cut short
 		for _, c := range changed {
 			if c.Removed {
 				w.board.Remove(c.Key)
@@ -133,7 +145,6 @@ func (w *pageWatch) read(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		w.cursor, more = next, again
 	}
 	return nil
 }
@@ -179,7 +190,7 @@ func (w *pageWatch) rates(now time.Time) []livepage.Figure {
 		{Name: "Training API calls", Value: number(each("api_calls_total"))},
 		{Name: "Throttled", Value: number(each("api_throttled_total"))},
 		{Name: "Downloads", Value: number(each("blobs_total"))},
-		{Name: "Downloaded", Value: humanBytes(int64(each("blob_bytes_total"))) + "/s"},
-		{Name: "To and from storage", Value: humanBytes(int64(each("storage_bytes_total"))) + "/s"},
+		{Name: "Downloaded", Value: human.Bytes(int64(each("blob_bytes_total"))) + "/s"},
+		{Name: "To and from storage", Value: human.Bytes(int64(each("storage_bytes_total"))) + "/s"},
 	}
 }

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
@@ -46,7 +46,7 @@ func describeEvent(e contract.Event) string {
 func printEvent(w io.Writer, e contract.Event) {
 	d := e.Data
 	fmt.Fprintf(w, "%s: %s\n", d.Status, d.Outcome)
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := newTable(w)
 	fmt.Fprintf(t, "  command\t%s\n", d.CommandID)
 	printCounts(t, d.Counts)
 	if d.Exceptions > 0 {
@@ -73,7 +73,7 @@ func printBundle(w io.Writer, name string, b *contract.BundleRef) {
 
 func printCounts(w io.Writer, c contract.Counts) {
 	printThings(w, c)
-	fmt.Fprintf(w, "  payload\t%s\n", humanBytes(c.Bytes))
+	fmt.Fprintf(w, "  payload\t%s\n", human.Bytes(c.Bytes))
 }
 
 func printThings(w io.Writer, c contract.Counts) {
@@ -139,27 +139,5 @@ func escapeHidden(text []byte) []byte {
 	return out
 }
 
-// humanBytes is a number of bytes for people: 1.5 MiB.
-func humanBytes(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, suffix := float64(n)/unit, "KiB"
-	for _, next := range []string{"MiB", "GiB", "TiB"} {
-		if value < unit {
-			break
-		}
-		value, suffix = value/unit, next
-	}
-	return fmt.Sprintf("%.1f %s", value, suffix)
-}
-
 // oneLine makes text fit for a table.
-func oneLine(s string) string {
-	s = bagfile.Printable(strings.Join(strings.Fields(s), " "))
-	if r := []rune(s); len(r) > 100 {
-		return string(r[:99]) + "…"
-	}
-	return s
-}
+func oneLine(s string) string { return bagfile.Printable(strings.Join(strings.Fields(s), " ")) }

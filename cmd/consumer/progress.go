@@ -3,81 +3,238 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
-// progress shows events as they come: a bar on a terminal, lines elsewhere.
-type progress struct {
-	out  io.Writer
-	bars *mpb.Progress // nil without a terminal
-	bar  *mpb.Bar
-	last string
+// lineEvery is how often a line says how far something is, where there is no terminal for a bar.
+const lineEvery = 5 * time.Second
+
+// leastPace is for how long something has to be seen before its pace tells anything.
+const leastPace = 2 * time.Second
+
+// pace is how fast something goes since it was first seen. It may have begun earlier.
+type pace struct {
+	since time.Time
+	from  int64
 }
 
-func newProgress(w io.Writer) *progress {
-	p := &progress{out: w}
-	if isTerminal(w) {
-		p.bars = mpb.New(mpb.WithOutput(w), mpb.WithWidth(48))
+// see gives the rate at a time, in units a second, and how long the rest takes at this rate. Both
+// are 0 while they are not known.
+func (p *pace) see(now time.Time, done, total int64) (rate float64, left time.Duration) {
+	if p.since.IsZero() || done < p.from {
+		p.since, p.from = now, done
 	}
-	return p
+	passed := now.Sub(p.since)
+	if passed < leastPace || done == p.from {
+		return 0, 0
+	}
+	rate = float64(done-p.from) / passed.Seconds()
+	return rate, time.Duration(float64(max(0, total-done)) / rate * float64(time.Second)).Round(time.Second)
 }
+
+// howFar is done of total, with rate and time left where they are known. amount prints numbers.
+func (p *pace) howFar(now time.Time, done, total int64, amount func(int64) string) string {
+	text := amount(done) + " of " + amount(total)
+	if rate, left := p.see(now, done, total); rate > 0 {
+		text += fmt.Sprintf(", %s/s, %s left", amount(max(1, int64(rate+0.5))), left)
+	}
+	return text
+}
+
+// items prints a number of items.
+func items(n int64) string { return strconv.FormatInt(n, 10) }
+
+// meter is a bar on a terminal, with a text behind it.
+type meter struct {
+	bar *mpb.Bar
+
+	mu   sync.Mutex
+	text string
+}
+
+// newMeter adds a bar.
+func newMeter(to *mpb.Progress, name string) *meter {
+	m := &meter{}
+	m.bar = to.AddBar(0, mpb.PrependDecorators(decor.Name(name)), mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.text
+	})))
+	return m
+}
+
+// set shows how far it is.
+func (m *meter) set(done, total int64, text string) {
+	m.mu.Lock()
+	m.text = text
+	m.mu.Unlock()
+	m.bar.SetTotal(total, false)
+	m.bar.SetCurrent(done)
+}
+
+// newBars is where bars are shown; nil where w is no terminal.
+func newBars(w io.Writer) *mpb.Progress {
+	if !isTerminal(w) {
+		return nil
+	}
+	return mpb.New(mpb.WithOutput(w)) // as wide as the terminal
+}
+
+// progress shows the events of a command as they come: a bar on a terminal; elsewhere a line when
+// something changes, and one every few seconds.
+type progress struct {
+	out   io.Writer
+	bars  *mpb.Progress // nil without a terminal
+	meter *meter
+	pace  pace
+	state string    // as last shown
+	last  time.Time // of the last line, by the event's own time
+}
+
+func newProgress(w io.Writer) *progress { return &progress{out: w, bars: newBars(w)} }
 
 // show shows one event that is not the last.
 func (p *progress) show(e contract.Event) {
-	text := plainText(progressText(e))
-	if e.Data.DuplicateOf != nil && p.bars != nil {
-		fmt.Fprintln(p.bars, text)
-		return
+	far := ""
+	if g := e.Data.Progress; g != nil && g.Total > 0 {
+		far = p.pace.howFar(e.Time, g.Done, g.Total, items) + ", " + human.Bytes(g.Bytes)
 	}
+	state := eventState(e)
+	changed := state != p.state
+	p.state = state
 	if p.bars == nil {
-		if text != p.last {
-			fmt.Fprintln(p.out, text)
-			p.last = text
+		if changed || far != "" && e.Time.Sub(p.last) >= lineEvery {
+			p.last = e.Time
+			if far != "" {
+				state += ", " + far
+			}
+			fmt.Fprintln(p.out, plainText(state))
 		}
 		return
 	}
-	if p.bar == nil {
-		p.bar = p.bars.AddBar(0,
-			mpb.PrependDecorators(decor.Name(e.Data.CommandID+" ")),
-			mpb.AppendDecorators(decor.CountersNoUnit("%d of %d items"), decor.Elapsed(decor.ET_STYLE_GO, decor.WCSyncSpace)))
+	if changed { // a bar cannot say it
+		fmt.Fprintln(p.bars, plainText(state))
 	}
-	if e.Data.Waiting != nil && text != p.last { // a bar cannot say it
-		fmt.Fprintln(p.bars, text)
-		p.last = text
+	if far == "" {
+		return
 	}
-	if g := e.Data.Progress; g != nil {
-		p.bar.SetTotal(g.Total, false)
-		p.bar.SetCurrent(g.Done)
+	if p.meter == nil {
+		p.meter = newMeter(p.bars, "")
 	}
+	p.meter.set(e.Data.Progress.Done, e.Data.Progress.Total, far)
 }
 
 // end removes the bar before the result is printed.
 func (p *progress) end() {
-	if p.bar != nil {
-		p.bar.Abort(true)
+	if p.meter != nil {
+		p.meter.bar.Abort(true)
 	}
 	if p.bars != nil {
 		p.bars.Wait()
 	}
 }
 
-// progressText is an event in a line.
-func progressText(e contract.Event) string {
+// eventState is what an event says but for how far the command is.
+func eventState(e contract.Event) string {
 	if of := e.Data.DuplicateOf; of != nil {
 		return fmt.Sprintf("%s: the same command as message %d, which is %s: its result is this one's", of.ID, of.Seq, of.State)
 	}
-	parts := []string{e.Data.CommandID + ": " + string(e.Data.Status)}
-	if g := e.Data.Progress; g != nil && g.Total > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d items, %s", g.Done, g.Total, humanBytes(g.Bytes)))
-	}
+	text := e.Data.CommandID + ": " + string(e.Data.Status)
 	if w := e.Data.Waiting; w != nil {
-		parts = append(parts, fmt.Sprintf("waiting for %s since %s: %s", w.For, w.Since.Format(time.TimeOnly), w.Detail))
+		text += fmt.Sprintf(", waiting for %s since %s: %s", w.For, w.Since.Format(time.TimeOnly), w.Detail)
 	}
-	return plainText(strings.Join(parts, ", "))
+	return text
+}
+
+// readings shows how far the reading of each bundle is: a bar on a terminal, elsewhere a line every
+// few seconds.
+type readings struct {
+	bars *mpb.Progress // nil without a terminal
+	now  func() time.Time
+
+	mu  sync.Mutex // held while a line is written
+	out io.Writer
+}
+
+func newReadings(w io.Writer) *readings {
+	return &readings{bars: newBars(w), out: w, now: time.Now} //nolint:forbidigo // the process's clock enters here
+}
+
+// maxBarName is the most columns of a bundle's name before a bar.
+const maxBarName = 24
+
+// of is what hears of one bundle's progress, and what to call when that is over.
+func (r *readings) of(where string) (progress func(verify.Progress), end func()) {
+	return r.counting(where, human.Bytes)
+}
+
+// counting is of for what counts other things than bytes, in which the progress then is.
+func (r *readings) counting(where string, show func(int64) string) (progress func(verify.Progress), end func()) {
+	var (
+		m    *meter
+		pace pace
+		last = r.now()
+	)
+	name := bagfile.Printable(where)
+	progress = func(p verify.Progress) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		now := r.now()
+		far := pace.howFar(now, p.Bytes, p.AllBytes, show)
+		switch {
+		case r.bars != nil:
+			if m == nil {
+				m = newMeter(r.bars, lastColumns(name, maxBarName)+" ")
+			}
+			m.set(p.Bytes, p.AllBytes, far)
+		case now.Sub(last) >= lineEvery:
+			last = now
+			fmt.Fprintf(r.out, "%s: %s\n", name, far)
+		}
+	}
+	return progress, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if m != nil {
+			m.bar.Abort(true)
+		}
+	}
+}
+
+// lastColumns is the end of a text that is too long.
+func lastColumns(text string, most int) string {
+	if columns(text) <= most {
+		return text
+	}
+	runes := []rune(text)
+	for len(runes) > 0 && columns(string(runes)) >= most {
+		runes = runes[1:]
+	}
+	return "…" + string(runes)
+}
+
+// copying is what hears how far the copy of a verified bundle is, and what to call when that is
+// over.
+func (r *readings) copying(to string, verified verify.Report) (progress func(files int, bytes int64), end func()) {
+	of, end := r.of(to)
+	return func(files int, bytes int64) {
+		of(verify.Progress{Files: files, AllFiles: verified.Files, Bytes: bytes, AllBytes: verified.Bytes})
+	}, end
+}
+
+// end removes the bars before results are printed.
+func (r *readings) end() {
+	if r.bars != nil {
+		r.bars.Wait()
+	}
 }

@@ -5,11 +5,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
 	"syscall"
 
+	"github.com/aws/smithy-go"
 	"github.com/nats-io/nats.go"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
@@ -90,6 +92,8 @@ func (c natsConfig) explain(err error) error {
 			return cure(err, "NATS_URL", "the server wants TLS: begin NATS_URL with tls://, and set NATS_CA if its authority is your own")
 		case errors.Is(err, nats.ErrSecureConnWanted):
 			return cure(err, "NATS_URL", "the server has no TLS: begin NATS_URL with nats://, and unset NATS_CA, NATS_CERT and NATS_KEY")
+		case errors.Is(err, nats.ErrNoInfoReceived), errors.Is(err, io.EOF):
+			return cure(err, "NATS_URL", "the server does not speak NATS there: correct host and port in NATS_URL")
 		case refusedOurCertificate(err):
 			return cure(err, "NATS_CERT", "the server demands a client certificate: set NATS_CERT and NATS_KEY to one that it trusts")
 		}
@@ -130,8 +134,7 @@ func (c storeConfig) explain(err error) error {
 			return cure(err, storageCures[e.Code].setting, "%s", storageCures[e.Code].cure)
 		case known && e.Code == "NoSuchKey" && strings.HasPrefix(e.Op, "check bucket"):
 			return cure(err, "AWS_ENDPOINT_URL_S3", "the store took the bucket for an object: leave the bucket out of AWS_ENDPOINT_URL_S3, out of its path and of its host")
-		case known && e.Status == http.StatusNotFound && e.Code == "", known && e.Code == "NotFound" && strings.HasPrefix(e.Op, "check bucket"),
-			known && 300 <= e.Status && e.Status < 400:
+		case known && notS3(e), errors.Is(err, sink.ErrNotS3):
 			return cure(err, "AWS_ENDPOINT_URL_S3", "this is not an answer of S3: is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API?")
 		case known && e.Status != 0:
 			return err
@@ -148,6 +151,19 @@ func (c storeConfig) explain(err error) error {
 	})
 }
 
+// notS3 reports whether what answered is no store: it redirects, or answers to a success or a
+// refusal that is not S3's.
+func notS3(e *sink.Error) bool {
+	var unreadable *smithy.DeserializationError
+	switch {
+	case errors.As(e, &unreadable) && e.Status < 500, 300 <= e.Status && e.Status < 400:
+		return true
+	case e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed:
+		return e.Code == "" || strings.HasPrefix(e.Op, "check bucket") && (e.Code == "NotFound" || e.Code == "MethodNotAllowed")
+	}
+	return false
+}
+
 // explain adds to a problem with the resource's Training API what the operator can do about it.
 func (r resource) explain(err error) error {
 	endpoint, key := "VISION_TRAINING_ENDPOINT", "VISION_TRAINING_KEY"
@@ -156,11 +172,10 @@ func (r resource) explain(err error) error {
 	}
 	return cureUnless(err, func(err error) error {
 		var e *cv.Error
-		if !errors.As(err, &e) || !errors.Is(err, cv.ErrMisconfigured) {
-			return cureConnection(err, endpoint, "SSL_CERT_FILE")
-		}
 		switch {
-		case strings.Contains(r.Endpoint, "prediction"):
+		case !errors.As(err, &e), e.Status == 0:
+			return cureConnection(err, endpoint, "SSL_CERT_FILE")
+		case strings.Contains(r.Endpoint, "prediction") && e.Status < 500:
 			return cure(err, endpoint, "%s seems to be the endpoint of a prediction resource: set it to that of the training resource, and %s to its key", endpoint, key)
 		case e.Status == http.StatusUnauthorized && !r.Key.IsSet():
 			return cure(err, "AZURE_CLIENT_ID", "is this the identity of Entra ID that may use the resource? Look at AZURE_TENANT_ID, AZURE_CLIENT_ID and what goes with them, or set %s", key)
@@ -170,10 +185,10 @@ func (r resource) explain(err error) error {
 			return cure(err, key, "is it a training key (not the prediction key) of this resource? Look at %s and %s", key, endpoint)
 		case e.Status == http.StatusForbidden:
 			return cure(err, key, "the resource refuses this key or this machine's address: look at its network rules (Networking) and at %s", key)
-		case e.Status == http.StatusNotFound, 300 <= e.Status && e.Status < 400:
+		case errors.Is(err, cv.ErrMisconfigured), e.Status < 400, e.Status == http.StatusMethodNotAllowed:
 			return cure(err, endpoint, "nothing of Custom Vision is there: is %s that of the training resource, https://NAME.cognitiveservices.azure.com/?", endpoint)
 		}
-		return cureConnection(err, endpoint, "SSL_CERT_FILE")
+		return err
 	})
 }
 
@@ -198,6 +213,10 @@ func cureConnection(err error, endpoint, authority string) error {
 		return cure(err, "", "renew the server's certificate, or set the clock of this machine (NTP)")
 	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
 		return cure(err, endpoint, "the server does not speak TLS there: correct the scheme or port in %s", endpoint)
+	case strings.Contains(err.Error(), "malformed HTTP"): // net/http has no type for it
+		return cure(err, endpoint, "the server does not speak HTTP there: correct host and port in %s", endpoint)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return cure(err, endpoint, "the server hangs up without an answer: are scheme, host and port in %s right?", endpoint)
 	case isUnknownHost(err):
 		return cure(err, endpoint, "there is no such host: correct %s", endpoint)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, nats.ErrNoServers):
@@ -215,8 +234,13 @@ func isUnknownHost(err error) bool {
 }
 
 // refusedOurCertificate reports whether a server ended the handshake because of our certificate, or
-// for want of one.
+// for want of one. TLS 1.3 tells it after the handshake, by an alert of a type that crypto/tls
+// keeps to itself, or the connection is closed before the client reads that.
 func refusedOurCertificate(err error) bool {
-	var alert tls.AlertError
-	return errors.As(err, &alert) && (strings.Contains(alert.Error(), "certificate required") || strings.Contains(alert.Error(), "bad certificate"))
+	for _, sign := range []string{"remote error: tls: certificate required", "remote error: tls: bad certificate", "remote error: tls: unknown certificate authority", "closed by remote after TLS handshake"} {
+		if strings.Contains(err.Error(), sign) {
+			return true
+		}
+	}
+	return false
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cvconsumer/cvconsumer/internal/health"
+	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
@@ -82,6 +83,7 @@ func newTestAuthority(t testing.TB) testAuthority {
 // /readyz says why NATS cannot be used, and which setting cures it.
 func TestReadyzSaysWhatIsWrongWithNATS(t *testing.T) {
 	authority := newTestAuthority(t)
+	others := newOtherServers(t)
 	inConfig := func(text string, args ...any) natstest.Options {
 		return natstest.Options{Addr: "127.0.0.1:0", Config: func() string { return fmt.Sprintf(text, args...) }}
 	}
@@ -106,10 +108,25 @@ func TestReadyzSaysWhatIsWrongWithNATS(t *testing.T) {
 			want: []string{"connection refused", "NATS_URL"},
 		},
 		{
+			name: "another protocol", change: func(c *natsConfig) { c.URL = strings.Replace(others.greets, "http", "nats", 1) },
+			want: []string{"does not speak NATS", "NATS_URL"},
+		},
+		{
+			name: "a server that hangs up", change: func(c *natsConfig) { c.URL = strings.Replace(others.hangsUp, "http", "nats", 1) },
+			want: []string{"does not speak NATS", "NATS_URL"},
+		},
+		{
 			name: "unknown authority", server: natstest.Options{Addr: "127.0.0.1:0", Configure: func(o *server.Options) {
 				o.TLSConfig = &tls.Config{Certificates: []tls.Certificate{authority.server}}
 			}},
 			want: []string{"unknown authority", "NATS_CA"},
+		},
+		{
+			name: "no certificate of ours", server: natstest.Options{Addr: "127.0.0.1:0", Configure: func(o *server.Options) {
+				o.TLSConfig = &tls.Config{Certificates: []tls.Certificate{authority.server}, ClientAuth: tls.RequireAnyClientCert}
+			}},
+			change: func(c *natsConfig) { c.CA = authority.file },
+			want:   []string{"demands a client certificate", "NATS_CERT", "NATS_KEY"},
 		},
 		{
 			name: "wrong password", server: natstest.Options{Addr: "127.0.0.1:0", User: "service", Password: "right"},
@@ -163,6 +180,34 @@ func TestReadyzSaysWhatIsWrongWithNATS(t *testing.T) {
 	}
 }
 
+// The pages and the log are there before NATS is: a server that accepts connections and says
+// nothing keeps neither away.
+func TestPagesComeBeforeNATS(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		conn, err := silent.Accept()
+		if err != nil {
+			t.Error(err)
+		}
+		accepted <- conn
+	}()
+	f := newFixture(t, cvtest.Options{Seed: 1})
+	f.config.NATS.URL, f.config.NATS.Timeout = "nats://"+silent.Addr().String(), limit
+	r := f.start(t)
+	r.await("all but NATS is there", isDown("nats", "connecting"))
+	if log := f.log.String(); !strings.Contains(log, `"message":"started"`) {
+		t.Errorf("the log is\n%s", log)
+	}
+	silent.Close()
+	(<-accepted).Close()
+	r.await("NATS is away", isDown("nats", "NATS_URL"))
+	r.end()
+}
+
 // overTLS is a server of TLS in front of the store.
 func overTLS(t testing.TB, store *sinktest.Server, certificate tls.Certificate) string {
 	t.Helper()
@@ -184,6 +229,54 @@ func overTLS(t testing.TB, store *sinktest.Server, certificate tls.Certificate) 
 	return gate.URL
 }
 
+// otherServers are endpoints, http://host:port, of servers that are neither S3 nor Custom Vision.
+type otherServers struct {
+	page    string // answers every request with a web page
+	refuses string // answers 405 with a web page
+	text    string // answers with text that no header declares
+	greets  string // speaks first, as servers of SSH, mail and NATS do
+	hangsUp string // closes every connection
+}
+
+func newOtherServers(t testing.TB) otherServers {
+	t.Helper()
+	web := func(status int, contentType, body string) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Content-Type"] = []string{contentType}
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	other := func(greeting string) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					_, _ = io.WriteString(conn, greeting)
+					_ = conn.(*net.TCPConn).CloseWrite()
+					_, _ = io.Copy(io.Discard, conn) // the client is not reset while it writes
+					_ = conn.Close()
+				}()
+			}
+		}()
+		return "http://" + l.Addr().String()
+	}
+	return otherServers{
+		page: web(http.StatusOK, "text/html", "<html><body>Welcome</body></html>"), refuses: web(http.StatusMethodNotAllowed, "text/html", "<html><body>405</body></html>"),
+		text: web(http.StatusOK, "", "welcome"), greets: other("220 mail.example ready\r\n"), hangsUp: other(""),
+	}
+}
+
 // elsewhere is how AWS answers for a bucket of another region: nothing but a header to a HEAD.
 func elsewhere(req *http.Request) (*http.Response, error) {
 	return &http.Response{
@@ -195,6 +288,7 @@ func elsewhere(req *http.Request) (*http.Response, error) {
 // A bucket that cannot be used is told with the variable to change and how.
 func TestStorageProblemsNameTheirCure(t *testing.T) {
 	store := sinktest.Shared(t)
+	others := newOtherServers(t)
 	authority := newTestAuthority(t)
 	secure := overTLS(t, store, authority.server)
 	good := storeConfig{Region: store.Region, Endpoint: store.Endpoint, KeyID: secretOf(store.AccessKey), Secret: secretOf(store.SecretKey), PathStyle: true}
@@ -221,6 +315,10 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 				return &http.Response{StatusCode: http.StatusNotFound, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("404 page not found")), Request: req}, nil
 			})
 		}, want: []string{"AWS_ENDPOINT_URL_S3", "not an answer of S3"}},
+		{name: "a web page", change: func(c *storeConfig, _ *string) { c.Endpoint = others.page }, want: []string{"AWS_ENDPOINT_URL_S3", "not an answer of S3"}},
+		{name: "a web server that refuses the method", change: func(c *storeConfig, _ *string) { c.Endpoint = others.refuses }, want: []string{"405", "AWS_ENDPOINT_URL_S3", "not an answer of S3"}},
+		{name: "another protocol", change: func(c *storeConfig, _ *string) { c.Endpoint = others.greets }, want: []string{"AWS_ENDPOINT_URL_S3", "does not speak HTTP"}},
+		{name: "a server that hangs up", change: func(c *storeConfig, _ *string) { c.Endpoint = others.hangsUp }, want: []string{"AWS_ENDPOINT_URL_S3", "without an answer"}},
 		{name: "bucket in the endpoint", change: func(c *storeConfig, b *string) { c.Endpoint += "/" + *b }, want: []string{"NoSuchKey", "leave the bucket out of AWS_ENDPOINT_URL_S3"}},
 		{name: "HEAD alone is refused", change: func(c *storeConfig, _ *string) {
 			c.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -257,7 +355,7 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 // Storage that dies, or hangs, while there is nothing to do is noticed by the probe in the time
 // that docs/operators.md says.
 func TestStorageThatDiesTurnsRedSoon(t *testing.T) {
-	const soon = 20 * time.Second
+	const soon = 15 * time.Second
 	for name, answer := range map[string]func(*http.Request) (*http.Response, error){
 		"refuses": func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") },
 		"hangs": func(req *http.Request) (*http.Response, error) {
@@ -286,8 +384,9 @@ func TestStorageThatDiesTurnsRedSoon(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				store := sink.NewStore(api, sink.StoreOptions{Bucket: "b", Log: zerolog.Nop()})
+				work := store.InBucket("w")
 				go m.watch(ctx, probe{delivery.DependencyStorage, defaultProbeIntervals.storage, defaultProbeIntervals.storageRetry, func(ctx context.Context) error {
-					return checkBuckets(ctx, "", store)
+					return checkBuckets(ctx, "", store, work)
 				}})
 				synctest.Wait()
 				if !m.readiness().Ready {
@@ -302,6 +401,42 @@ func TestStorageThatDiesTurnsRedSoon(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What the tries of a check fail with is told while they are repeated, but turns nothing red that
+// is available.
+func TestTriesAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answers := make(chan int)
+		client, err := cv.New("http://localhost", cv.TrainingKey("any"), cv.Options{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: <-answers, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader("[]")), Request: req}, nil
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := newMonitor(health.New(time.Now), newMetrics(), zerolog.Nop())
+		m.expect("training:a")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go m.watch(ctx, m.trainingProbe("a", client, time.Minute))
+		is := func(ready bool, reason string) {
+			t.Helper()
+			synctest.Wait()
+			r := m.readiness()
+			if r.Ready != ready || !strings.Contains(r.Dependencies["training:a"].Reason, reason) {
+				t.Errorf("%+v, want %v and %q", r, ready, reason)
+			}
+		}
+		is(false, "not checked yet")
+		answers <- http.StatusBadGateway
+		is(false, "502") // while the next try is waited for
+		answers <- http.StatusOK
+		<-time.After(30 * time.Second)
+		is(true, "")
+		answers <- http.StatusBadGateway // of the next check, a minute later
+		is(true, "")                     // one try of the second check has failed
+		close(answers)
+	})
 }
 
 // A bucket that locks every object is no place for working objects. The service says so, and leaves
@@ -361,6 +496,7 @@ func TestTrainingProblemsNameTheirCure(t *testing.T) {
 	vision := cvtest.New(cvtest.Options{Seed: 1}).Start()
 	t.Cleanup(vision.Close)
 	authority := newTestAuthority(t)
+	others := newOtherServers(t)
 	secure := httptest.NewUnstartedServer(vision)
 	secure.TLS = &tls.Config{Certificates: []tls.Certificate{authority.server}}
 	secure.StartTLS()
@@ -375,10 +511,18 @@ func TestTrainingProblemsNameTheirCure(t *testing.T) {
 		{"nothing of Custom Vision", resource{Endpoint: vision.URL() + "/elsewhere", Key: secretOf(vision.Key())}, []string{"404", "VISION_TRAINING_ENDPOINT"}},
 		{"unknown authority", resource{Endpoint: secure.URL, Key: secretOf(vision.Key())}, []string{"unknown authority", "SSL_CERT_FILE"}},
 		{"with TLS to a port without", resource{Endpoint: "https" + strings.TrimPrefix(vision.URL(), "http"), Key: secretOf(vision.Key())}, []string{"does not speak TLS", "VISION_TRAINING_ENDPOINT"}},
+		{"a web page", resource{Endpoint: others.page, Key: secretOf("any")}, []string{"text/html", "nothing of Custom Vision", "VISION_TRAINING_ENDPOINT"}},
+		{"a web server that refuses the method", resource{Endpoint: others.refuses, Key: secretOf("any")}, []string{"405", "nothing of Custom Vision", "VISION_TRAINING_ENDPOINT"}},
+		{"text", resource{Endpoint: others.text, Key: secretOf("any")}, []string{"JSON", "nothing of Custom Vision", "VISION_TRAINING_ENDPOINT"}},
+		{"another protocol", resource{Endpoint: others.greets, Key: secretOf("any")}, []string{"does not speak HTTP", "VISION_TRAINING_ENDPOINT"}},
+		{"a server that hangs up", resource{Alias: "eu", InFile: true, Endpoint: others.hangsUp, Key: secretOf("any")}, []string{"without an answer", "endpoint of eu in CONSUMER_RESOURCES"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.r.MaxRPS = 1000
-			client, err := config{}.client(c.r, nil)
+			credential, err := c.r.credential()
+			if err != nil {
+				t.Fatal(err)
+			}
+			client, err := cv.New(c.r.Endpoint, credential, cv.Options{MaxAttempts: 1})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -28,7 +28,7 @@ type requestFlags struct {
 func (c requestFlags) order(p *program, action contract.Action) (natsConfig, order, error) {
 	bad := p.env.unknown()
 	conf := c.NATS.config(&bad)
-	o := order{action: action, id: c.ID}
+	o := order{action: action, id: c.ID, header: p.env.traceContext()}
 	if o.id == "" {
 		o.id = uuid.NewString()
 	}

@@ -11,14 +11,18 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/trust"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/signature/signaturetest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
@@ -85,6 +89,7 @@ func (o *told) holdsNone(t *testing.T, secrets map[string]string) {
 func TestSecretsAreToldToNobody(t *testing.T) {
 	t.Parallel()
 	const password, pseudonymKey, revoked = "a-password-of-nats-4711", "a-pseudonym-key-0123456789abcdef", "a-training-key-that-was-revoked"
+	const tsaToken = "a-token-of-the-time-stamp-authority"
 	f := newFixtureOn(t, natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0", User: "service", Password: password}), cvtest.Options{Seed: 1})
 	f.config.NATS.User, f.config.NATS.Password = "service", Secret{file: filepath.Join(t.TempDir(), "password")}
 	if err := os.WriteFile(f.config.NATS.Password.File(), []byte(password), 0o600); err != nil {
@@ -101,6 +106,16 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 	f.config.PseudonymKey = Secret{file: file("pseudonyms", pseudonymKey)}
 	f.config.Resources[0].Key = Secret{file: file("training", revoked)}
 	f.config.MaxAttempts = 2
+	signingKey, _, err := signature.Generate(signature.P256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tsa := signaturetest.New(t, nil)
+	sets := workSettings{SigningKey: file("signing", string(signingKey)), TSAURL: tsa.URL + "/?token=" + tsaToken, TSARequired: "true"}
+	if f.config.Signing = sets.signing(&problems{}); f.config.Signing.Authority == nil {
+		t.Fatal("receipts get no time stamps")
+	}
+	f.config.Trust = trust.Policy{Audience: here, Signers: []string{alice.Key()}}
 	spans := newCollector(t)
 	f.config.Traces, f.config.Page.On = spans.config, true
 	gate := f.store.Gateway(t)
@@ -131,6 +146,12 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 	page("/readyz")
 	file("training", f.vision.Key())
 	r.await("all is well", isReady)
+	tsa.Fail(signaturetest.Fault{Status: http.StatusForbidden})
+	r.await("the time stamp authority refuses", isDown("timestamp", "status 403"))
+	page("/readyz")
+	tsa.Fail(signaturetest.Fault{})
+	r.await("all is well again", isReady)
+	soon := fmt.Sprintf(`,"not_after":%q}`, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
 	for _, c := range []struct {
 		action   contract.Action
 		id, data string
@@ -139,10 +160,12 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 		{contract.ActionExport, "good", `{"all_projects":true,"reference":"case 1"}`, contract.StatusCompleted},
 		{contract.ActionExport, "missing", `{"project_ids":["00000000-1111-4222-8333-444444444444"]}`, contract.StatusFailed},
 		{contract.ActionExport, "elsewhere", `{"resource":"other","all_projects":true}`, contract.StatusRefused},
-		{contract.ActionDelete, "gone", `{"project_ids":["` + one.ID.String() + `"]}`, contract.StatusCompleted},
+		{contract.ActionDelete, "gone", `{"project_ids":["` + one.ID.String() + `"]` + soon, contract.StatusCompleted},
+		{contract.ActionDelete, "bad", `{"shade":"red"` + soon, contract.StatusRefused},
 	} {
+		by := &signer{pair: pairOf(t, alice), key: alice.Key(), audience: here}
 		header := map[string][]string{"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}
-		e, err := request(t.Context(), f.config.NATS, order{action: c.action, id: c.id, data: []byte(c.data), header: header}, func(contract.Event) {})
+		e, err := request(t.Context(), f.config.NATS, order{action: c.action, id: c.id, data: []byte(c.data), header: header, signer: by}, func(contract.Event) {})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,8 +198,15 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 	}
 	heard.holdsNone(t, map[string]string{
 		"training key": f.vision.Key(), "revoked training key": revoked, "S3 key": f.store.SecretKey, "password of NATS": password, "pseudonym key": pseudonymKey,
-		"key of digests": digestKey(t, nc), "signature of a link": "sig=",
+		"key of digests": digestKey(t, nc), "signature of a link": "sig=", "signing key": pemLine(signingKey), "token of the time stamp authority": tsaToken,
 	})
+	// A command's signature is with its message, in the queue and as a dead letter, and only there.
+	for where, texts := range heard.texts {
+		signed := strings.Contains(strings.Join(texts, ""), alice.Key()+".")
+		if may := where == "cv.commands" || where == "cv.dead"; signed != may {
+			t.Errorf("a signature of a command is in %s: %v", where, signed)
+		}
+	}
 	if leaks := f.vision.Leaks(); len(leaks) > 0 {
 		t.Errorf("the training key went elsewhere: %q", leaks)
 	}
@@ -199,3 +229,6 @@ func digestKey(t *testing.T, nc *nats.Conn) string {
 	}
 	return string(entry.Value())
 }
+
+// pemLine is the first line of a PEM file's content.
+func pemLine(text []byte) string { return strings.Split(string(text), "\n")[1] }

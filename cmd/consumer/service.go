@@ -14,6 +14,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/internal/health"
 	"github.com/cvconsumer/cvconsumer/internal/shortage"
+	"github.com/cvconsumer/cvconsumer/internal/tracing"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -62,6 +63,7 @@ type service struct {
 	monitor   *monitor
 	intervals probeIntervals
 
+	tracer    *tracing.Tracer // nil: spans are not exported
 	api       *s3.Client
 	store     *sink.Store
 	work      *sink.Store
@@ -109,6 +111,7 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 	}
 	s.health.BlockWhen(s.blocked)
 	s.health.ExplainWith(c.explain)
+	s.health.Fail(delivery.DependencyNATS, errOpening)
 	return s, nil
 }
 
@@ -171,14 +174,13 @@ func (s *service) blocked(failing map[string]health.Problem) bool {
 
 // run serves until ctx is cancelled, then drains. It waits for servers that are not there.
 func (s *service) run(ctx context.Context) error {
-	var opened queueState
-	connection := s.c.NATS.connection("consumer", s.log)
-	connection.Attempt = opened.connecting
-	nc, err := natsconn.Connect(ctx, connection) // connected or not
-	if err != nil {
-		return settingsError(err.Error())
+	var err error
+	if s.tracer, err = s.newTracer(ctx); err != nil {
+		return err
 	}
-	defer nc.Close()
+	defer s.endTraces()
+	var opened queueState
+	defer opened.close()
 	page := s.livePage(opened.secrets)
 	s.monitor.page = page
 	addr, stopHTTP, err := serveHTTP(context.WithoutCancel(ctx), s.c.HTTPAddr, s.monitor.routes(), s.log)
@@ -189,25 +191,19 @@ func (s *service) run(ctx context.Context) error {
 	if page != nil {
 		defer page.Close()
 	}
-	s.listening <- addr
 	b := build()
 	s.log.Info().Str("version", b.Version).Str("http", addr).Str("bucket", s.c.Bucket).Int("resources", len(s.resources)).Msg("started")
+	s.listening <- addr
 
-	var probes sync.WaitGroup
-	probing, stopProbes := context.WithCancel(ctx)
-	defer probes.Wait()
-	defer stopProbes()
-	ping := func(ctx context.Context) error {
-		s.monitor.note(delivery.DependencyNATS, natsconn.Notes(nc)...)
-		err := opened.ping(ctx, nc)
-		if q := opened.secrets(); err == nil && q != nil {
-			s.measure(ctx, q)
-		}
-		return err
+	defer s.watch(ctx, &opened)()
+	// The first attempt to connect may take a while: the pages are served meanwhile.
+	connection := s.c.NATS.connection("consumer", s.log)
+	connection.Attempt = opened.connecting
+	nc, err := natsconn.Connect(ctx, connection) // connected or not
+	if err != nil {
+		return settingsError(err.Error())
 	}
-	for _, one := range s.probes(ping, opened.secrets) {
-		probes.Go(func() { s.monitor.watch(probing, one) })
-	}
+	opened.connect(nc)
 	q, err := s.openQueue(ctx, nc, &opened)
 	if err != nil {
 		if interrupted(ctx) {
@@ -217,6 +213,27 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	return s.serve(ctx, q)
+}
+
+// watch checks all dependencies until stop is called.
+func (s *service) watch(ctx context.Context, opened *queueState) (stop func()) {
+	ping := func(ctx context.Context) error {
+		s.monitor.note(delivery.DependencyNATS, opened.notes()...)
+		err := opened.ping(ctx)
+		if q := opened.secrets(); err == nil && q != nil {
+			s.measure(ctx, q)
+		}
+		return err
+	}
+	var probes sync.WaitGroup
+	probing, cancel := context.WithCancel(ctx)
+	for _, one := range s.probes(ping, opened.secrets) {
+		probes.Go(func() { s.monitor.watch(probing, one) })
+	}
+	return func() {
+		cancel()
+		probes.Wait()
+	}
 }
 
 // measure shows in the metrics what the queues hold. While NATS does not answer, the last numbers
@@ -230,11 +247,6 @@ func (s *service) measure(ctx context.Context, q *natsq.Queue) {
 // serve takes work until ctx is cancelled. Then it takes no more; what is held is finished, or
 // handed back when most of the time to drain is over.
 func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
-	tracer, err := s.tracer(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.endTraces(tracer)
 	h, err := handler.New(handler.Config{
 		Queue: countedQueue{q, s.metrics}.parts(), Resources: s.resources, Store: s.store, Work: s.work, Prefix: s.c.Prefix, Accounts: s.c.accounts(), SpoolDir: s.spoolDir,
 		Commands: s.c.Commands, Units: s.c.Workers, Downloads: s.c.Downloads, Buffer: s.c.Buffer, MaxAttempts: s.c.MaxAttempts,
@@ -244,7 +256,7 @@ func (s *service) serve(ctx context.Context, q *natsq.Queue) error {
 	if err != nil {
 		return err
 	}
-	work, callOff := context.WithCancelCause(tracer.Attach(context.WithoutCancel(ctx)))
+	work, callOff := context.WithCancelCause(s.tracer.Attach(context.WithoutCancel(ctx)))
 	defer callOff(nil)
 	defer context.AfterFunc(ctx, func() {
 		s.monitor.stop()
@@ -352,13 +364,7 @@ func (s *service) probes(pingNATS func(context.Context) error, secrets func() *n
 		}
 	}
 	for alias, client := range s.resources {
-		all = append(all, probe{delivery.DependencyTraining(alias), r.training, r.training, func(ctx context.Context) error {
-			_, err := client.GetDomains(ctx)
-			if errors.Is(err, cv.ErrThrottled) {
-				return nil // it is there and accepts our key
-			}
-			return err
-		}})
+		all = append(all, s.monitor.trainingProbe(alias, client, r.training))
 	}
 	return all
 }

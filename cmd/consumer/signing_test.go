@@ -133,6 +133,7 @@ func TestVerifyKey(t *testing.T) {
 	if err := os.Remove(filepath.Join(bags["missing"], "receipt.sigstore.json")); err != nil {
 		t.Fatal(err)
 	}
+	bags["zipped"] = archive(t, bags["signed"])
 	for _, c := range []struct {
 		bag       string
 		keys      []string
@@ -146,6 +147,9 @@ func TestVerifyKey(t *testing.T) {
 		{"signed", []string{key}, exitDone, verify.Signed, "by key "},
 		{"signed", []string{other, key}, exitDone, verify.Signed, "by key "},
 		{"signed", []string{other}, exitVerify, verify.Wrong, "none of the given keys made it"},
+		{"zipped", nil, exitDone, verify.Unchecked, "not checked"},
+		{"zipped", []string{key}, exitDone, verify.Signed, "by key "},
+		{"zipped", []string{other}, exitVerify, verify.Wrong, "none of the given keys made it"},
 		{"stamped", []string{key}, exitDone, verify.Signed, `by "CN=Test authority", as it says itself`},
 		{"stamped", nil, exitDone, verify.Unchecked, "not checked"},
 		{"missing", nil, exitVerify, verify.Unsigned, "it is missing: the receipt says that it is signed"},
@@ -170,6 +174,9 @@ func TestVerifyKey(t *testing.T) {
 		if c.signature == verify.Signed && v.KeyFile != key+".pub" {
 			t.Errorf("%v: the key is in %s", args, v.KeyFile)
 		}
+	}
+	if code, out, _ := consumer(t, "verify", t.TempDir()); code != exitVerify || !strings.Contains(out, "none: no receipt was read") {
+		t.Errorf("exit %d of an empty folder\n%s", code, out)
 	}
 	if code, _, errs := consumer(t, "verify", "--key", key+".key", goldenBag); code != exitUsage || !strings.Contains(errs, `it holds a PEM block "PRIVATE KEY"`) {
 		t.Errorf("exit %d with a private key\n%s", code, errs)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -95,14 +96,16 @@ func (s *service) stores() []*sink.Store {
 	return []*sink.Store{s.store, s.work}
 }
 
-// checkBuckets asks whether the buckets are there and ours to use.
+// checkBuckets asks whether the buckets are there and ours to use, all of them at once.
 func checkBuckets(ctx context.Context, prefix string, buckets ...*sink.Store) error {
-	var problems []error
-	for _, store := range buckets {
-		once, cancel := context.WithTimeoutCause(ctx, storageTimeout, errNoAnswer)
-		problems = append(problems, store.Check(once, sink.Key(prefix)))
-		cancel()
+	ctx, cancel := context.WithTimeoutCause(ctx, storageTimeout, errNoAnswer)
+	defer cancel()
+	problems := make([]error, len(buckets))
+	var checks sync.WaitGroup
+	for i, store := range buckets {
+		checks.Go(func() { problems[i] = store.Check(ctx, sink.Key(prefix)) })
 	}
+	checks.Wait()
 	return errors.Join(problems...)
 }
 

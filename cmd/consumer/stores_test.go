@@ -40,7 +40,8 @@ func TestRunOnStoresThatRefuse(t *testing.T) {
 	runs := map[string][]sinktest.Quirk{"all together": all}
 	if *eachQuirk {
 		for _, quirk := range append(all, sinktest.DeniesConditions, sinktest.RefusesBatches, sinktest.ZeroLengthOnHead,
-			sinktest.RefusesUploads, sinktest.RefusesLists, sinktest.ExactUploadLists, sinktest.NoConfirmations) {
+			sinktest.RefusesUploads, sinktest.RefusesLists, sinktest.ExactUploadLists, sinktest.NoConfirmations,
+			sinktest.RefusesTags, sinktest.NoEmptyLists) {
 			runs[string(quirk)] = []sinktest.Quirk{quirk}
 		}
 	}

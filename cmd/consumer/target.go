@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -47,27 +46,35 @@ func zipName(dest, name string) (string, error) {
 
 // create begins a file of about as many bytes at a place: a path, or s3://, which is reached with
 // this access.
-func (s storeAccess) create(ctx context.Context, env *environ, sse encryptionSettings, dest, contentType string, about int64) (newFile, error) {
+func (s storeAccess) create(p *program, sse encryptionSettings, dest, contentType string, about int64) (newFile, error) {
 	bucket, key, ok := splitS3(dest)
 	if !ok {
 		return createLocal(dest)
 	}
-	bad := env.unknown()
-	access := s.config(&bad)
-	kind := sse.check(&bad)
-	if err := bad.err(); err != nil {
-		return nil, err
-	}
-	api, err := s3Client(ctx, access, nil)
+	store, access, err := s.writer(p, sse, bucket)
 	if err != nil {
 		return nil, err
 	}
-	store := sink.NewStore(api, sink.StoreOptions{Bucket: bucket, SSE: kind, SSEKMSKeyID: sse.KMSKeyID, Log: zerolog.Nop()})
-	stream, err := store.Create(ctx, sink.Key(key), contentType, about)
+	stream, err := store.Create(p.ctx, sink.Key(key), contentType, about)
 	if err != nil {
 		return nil, writeError(dest, access, err)
 	}
 	return storedFile{stream, dest, access}, nil
+}
+
+// writer is a bucket that is reached with this access, to be written to.
+func (s storeAccess) writer(p *program, sse encryptionSettings, bucket string) (*sink.Store, storeConfig, error) {
+	bad := p.env.unknown()
+	access := s.config(&bad)
+	kind := sse.check(&bad)
+	if err := bad.err(); err != nil {
+		return nil, access, err
+	}
+	api, err := s3Client(p.ctx, access, nil)
+	if err != nil {
+		return nil, access, err
+	}
+	return sink.NewStore(api, sink.StoreOptions{Bucket: bucket, SSE: kind, SSEKMSKeyID: sse.KMSKeyID, Log: zerolog.Nop()}), access, nil
 }
 
 // writeError is the error of writing to a place.

@@ -15,8 +15,14 @@ type screen struct {
 	color bool // a terminal, and neither NO_COLOR nor TERM=dumb is set
 }
 
-// screenOf looks at a standard stream.
+// screenOf looks at a standard stream. Colors are for an environment only that is given.
 func screenOf(stream io.Writer, env *environ) screen {
+	if p, ok := stream.(plain); ok {
+		stream = p.w
+	}
+	if s, ok := stream.(interface{ screen() screen }); ok { // of a test
+		return s.screen()
+	}
 	f, ok := stream.(*os.File)
 	if !ok || !isTerminal(f) {
 		return screen{}
@@ -25,7 +31,7 @@ func screenOf(stream io.Writer, env *environ) screen {
 	if err != nil || width <= 0 {
 		width = 80
 	}
-	return screen{width: width, color: env.vars["NO_COLOR"] == "" && env.vars["TERM"] != "dumb"}
+	return screen{width: width, color: env != nil && env.vars["NO_COLOR"] == "" && env.vars["TERM"] != "dumb"}
 }
 
 // isTerminal reports whether a standard stream is a terminal.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -54,8 +55,20 @@ func (e *environ) traces(p *problems) traceConfig {
 	return traceConfig{On: true}
 }
 
-// tracer makes the tracer of the settings; nil when spans are not exported.
-func (s *service) tracer(ctx context.Context) (*tracing.Tracer, error) {
+// traceContext is the trace that this program's caller passes by TRACEPARENT and TRACESTATE, as the
+// header of a command.
+func (e *environ) traceContext() map[string][]string {
+	header := map[string][]string{}
+	for _, name := range []string{"traceparent", "tracestate"} {
+		if value := e.vars[strings.ToUpper(name)]; value != "" {
+			header[name] = []string{value}
+		}
+	}
+	return header
+}
+
+// newTracer makes the tracer of the settings; nil when spans are not exported.
+func (s *service) newTracer(ctx context.Context) (*tracing.Tracer, error) {
 	if !s.c.Traces.On {
 		return nil, nil
 	}
@@ -70,10 +83,10 @@ func (s *service) tracer(ctx context.Context) (*tracing.Tracer, error) {
 const lastSpans = 5 * time.Second
 
 // endTraces exports the spans that are left.
-func (s *service) endTraces(t *tracing.Tracer) {
+func (s *service) endTraces() {
 	ctx, cancel := context.WithTimeout(context.Background(), lastSpans)
 	defer cancel()
-	if err := t.Shutdown(ctx); err != nil {
+	if err := s.tracer.Shutdown(ctx); err != nil {
 		s.log.Warn().Err(err).Msg("some spans are lost")
 	}
 }

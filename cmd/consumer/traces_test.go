@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,11 +11,13 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/rs/zerolog"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
 // collector takes spans by OTLP over HTTP.
@@ -72,6 +75,19 @@ func (c *collector) add(batch *tracepb.TracesData, header http.Header) {
 	}
 }
 
+// Commands of the command line continue the trace of its caller.
+func TestTraceOfTheCaller(t *testing.T) {
+	p := &program{env: newEnviron([]string{"TRACEPARENT=00-a-b-01", "TRACESTATE=c=d"})}
+	_, o, err := requestFlags{NATS: natsSettings{URL: "nats://127.0.0.1:4222", Subjects: "cv"}}.order(p, contract.ActionExport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := o.message("cv")
+	if err != nil || m.Header["traceparent"][0] != "00-a-b-01" || m.Header["tracestate"][0] != "c=d" {
+		t.Errorf("published with %v, %v", m.Header, err)
+	}
+}
+
 // The trace of an export that two replicas share is one tree, from its publisher's span to its
 // event; that of a refused command has its dead letter. Spans have no text of the account, and the
 // log has the ids of the trace.
@@ -119,6 +135,13 @@ func TestTraceOfAnExport(t *testing.T) {
 	refused := ask(contract.ActionDelete, "refused", `{"all_projects":true,"categories":["performance"]}`, refusedTrace)
 	if exported.Data.Status != contract.StatusCompleted || refused.Data.Status != contract.StatusRefused {
 		t.Fatalf("%s, %s\n%s", describeEvent(exported), describeEvent(refused), f.log)
+	}
+	q, err := natsq.OpenRequester(t.Context(), f.nats.Dial(t), natsq.Options{Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if letter, err := q.DeadLetter(t.Context(), "refused"); err != nil || !strings.Contains(fmt.Sprint(letter.Message.Header["traceparent"]), refusedTrace) {
+		t.Errorf("the dead letter has %v, %v", letter.Message.Header, err)
 	}
 	one.end()
 	two.end()

@@ -6,12 +6,9 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
-
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
@@ -19,7 +16,7 @@ import (
 
 type verifyCmd struct {
 	Where  []string    `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds a bundle, or several in folders of it."`
-	Output string      `name:"output" short:"o" enum:"table,json" default:"table" placeholder:"FORMAT" help:"table or json; default ${default}."`
+	Output string      `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
 	Key    []string    `name:"key" sep:"none" placeholder:"FILE" help:"PEM file with a public key: the receipt must be signed with it. May be given several times, and one of them must have signed."`
 	S3     storeAccess `embed:"" group:"Storage, for s3://:"`
 }
@@ -136,7 +133,7 @@ func (v verified) print(w io.Writer) {
 		v.printPlain(w)
 		return
 	}
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := newTable(w)
 	if v.CommandID != "" {
 		fmt.Fprintf(t, "  command\t%s, %s\n", v.CommandID, v.Action)
 		fmt.Fprintf(t, "  outcome\t%s, %d exceptions\n", v.Outcome, v.Exceptions)
@@ -156,7 +153,7 @@ func (v verified) print(w io.Writer) {
 	if v.Reference != "" {
 		fmt.Fprintf(t, "  reference\t%s\n", strconv.Quote(v.Reference))
 	}
-	fmt.Fprintf(t, "  files read\t%d (%s)\n", v.Files, humanBytes(v.Bytes))
+	fmt.Fprintf(t, "  files read\t%d (%s)\n", v.Files, human.Bytes(v.Bytes))
 	if v.LedgerHead != "" {
 		fmt.Fprintf(t, "  ledger\t%d lines, head %s\n", v.LedgerLines, v.LedgerHead)
 	}
@@ -180,6 +177,9 @@ func (v verified) signature() string {
 	case verify.Unknown:
 		return "not known: the files could not be listed"
 	case verify.Unsigned:
+		if v.ReceiptSHA256 == "" {
+			return "none: no receipt was read"
+		}
 		return "none: the receipt is unsigned"
 	case verify.Signed:
 		return fmt.Sprintf("by key %s (%s)", v.SignedBy, strconv.Quote(v.KeyFile))
@@ -193,10 +193,10 @@ func (v verified) signature() string {
 func (v verified) printPlain(w io.Writer) {
 	said := map[verify.Result]string{verify.OK: "manifests ok", verify.Failed: "the problems are below", verify.Inconclusive: "not all could be checked"}
 	fmt.Fprintf(w, "  a BagIt bag that cvconsumer did not make: %s; it proves no export and no delete\n", said[v.Result])
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := newTable(w)
 	fmt.Fprintf(t, "  version\t%s, tag files in %s\n", v.Plain.Version, bagfile.Printable(v.Plain.Encoding))
 	fmt.Fprintf(t, "  manifests\t%s\n", strings.Join(v.Plain.Algorithms, ", "))
-	fmt.Fprintf(t, "  files\t%d (%s)\n", v.Files, humanBytes(v.Bytes))
+	fmt.Fprintf(t, "  files\t%d (%s)\n", v.Files, human.Bytes(v.Bytes))
 	for _, one := range v.Plain.Notes {
 		fmt.Fprintf(t, "  note\t%s: %s\n", one.Path, one.What)
 	}
@@ -214,54 +214,5 @@ func (v verified) printFindings(t io.Writer) {
 	}
 	if v.Unread != "" {
 		fmt.Fprintf(t, "  not read\t%s\n", v.Unread)
-	}
-}
-
-// readings shows how far the verification of each bundle is, on a terminal.
-type readings struct {
-	bars *mpb.Progress // nil without a terminal
-}
-
-func newReadings(w io.Writer) *readings {
-	if isTerminal(w) {
-		return &readings{mpb.New(mpb.WithOutput(w), mpb.WithWidth(48))}
-	}
-	return &readings{}
-}
-
-// of is what hears of one bundle's progress, and what to call when that is over.
-func (r *readings) of(where string) (progress func(verify.Progress), end func()) {
-	if r.bars == nil {
-		return nil, func() {}
-	}
-	var bar *mpb.Bar
-	progress = func(p verify.Progress) {
-		if bar == nil {
-			bar = r.bars.AddBar(p.AllBytes, mpb.PrependDecorators(decor.Name(bagfile.Printable(where)+" ")), mpb.AppendDecorators(decor.CountersKibiByte("% .1f of % .1f")))
-		}
-		bar.SetCurrent(p.Bytes)
-	}
-	return progress, func() {
-		if bar != nil {
-			bar.Abort(true)
-		}
-	}
-}
-
-// copying is what hears how far the copy of a verified bundle is, and what to call when that is
-// over.
-func (r *readings) copying(to string, verified verify.Report) (progress func(files int, bytes int64), end func()) {
-	of, end := r.of(to)
-	return func(files int, bytes int64) {
-		if of != nil {
-			of(verify.Progress{Files: files, AllFiles: verified.Files, Bytes: bytes, AllBytes: verified.Bytes})
-		}
-	}, end
-}
-
-// end removes the bars before results are printed.
-func (r *readings) end() {
-	if r.bars != nil {
-		r.bars.Wait()
 	}
 }

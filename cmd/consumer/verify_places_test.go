@@ -16,10 +16,10 @@ import (
 // verifies runs consumer verify without any service, and gives its exit code and what it prints.
 func verifies(t *testing.T, args ...string) (code int, results []verified, out, errs string) {
 	t.Helper()
-	for _, format := range []string{"table", "json"} {
+	for _, format := range []string{"text", "json"} {
 		var stdout, stderr strings.Builder
 		code = run(t.Context(), append([]string{"verify", "-o", format}, args...), nil, strings.NewReader(""), &stdout, &stderr)
-		if format == "table" {
+		if format == "text" {
 			out = stdout.String()
 			continue
 		}

@@ -12,11 +12,16 @@ var (
 	commit  = ""
 )
 
-type versionCmd struct{}
+type versionCmd struct {
+	Output string `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
+}
 
 // Run prints version, commit and Go version.
-func (versionCmd) Run(p *program) error {
+func (c versionCmd) Run(p *program) error {
 	b := build()
+	if c.Output == "json" {
+		return printJSON(p.stdout, map[string]string{"version": b.Version, "commit": b.Commit, "go": b.Go, "platform": runtime.GOOS + "/" + runtime.GOARCH})
+	}
 	_, err := fmt.Fprintf(p.stdout, "consumer %s\ncommit %s\n%s %s/%s\n", b.Version, b.Commit, b.Go, runtime.GOOS, runtime.GOARCH)
 	return err
 }

@@ -29,10 +29,10 @@ type Job struct {
 	Cancelled          bool   // a cancel is ending it
 	Created, Updated   time.Time
 
-	UnitRate, ByteRate float64 // a second, by its last two changes; 0 when not known
+	ItemRate, ByteRate float64 // a second, by its last two changes; 0 when not known
 }
 
-// Percent is how much of the job's units are done, from 0 to 100.
+// Percent is how much of the job's items is done, from 0 to 100.
 func (j Job) Percent() int64 {
 	if j.Total <= 0 {
 		return 0
@@ -52,9 +52,9 @@ func (b *Board) Put(j Job) {
 		b.jobs = map[string]Job{}
 	}
 	if before, ok := b.jobs[j.Key]; ok && !j.Ended {
-		j.UnitRate, j.ByteRate = before.UnitRate, before.ByteRate
+		j.ItemRate, j.ByteRate = before.ItemRate, before.ByteRate
 		if took := j.Updated.Sub(before.Updated).Seconds(); took > 0 && j.Attempt == before.Attempt && j.Done >= before.Done {
-			j.UnitRate, j.ByteRate = float64(j.Done-before.Done)/took, max(0, float64(j.Bytes-before.Bytes))/took
+			j.ItemRate, j.ByteRate = float64(j.Done-before.Done)/took, max(0, float64(j.Bytes-before.Bytes))/took
 		}
 	}
 	b.jobs[j.Key] = j

@@ -28,7 +28,7 @@ func TestBrowserLivePage(t *testing.T) {
 			}
 			var text string
 			p.Run(`document.body.innerText`, &text)
-			for _, want := range []string{"export-1", "8 of 12 units", "exhausted", "<script>alert(1)</script>", "Not ready:"} {
+			for _, want := range []string{"export-1", "8 of 12 items", "exhausted", "<script>alert(1)</script>", "Not ready:"} {
 				if !strings.Contains(text, want) {
 					t.Errorf("the page lacks %q", want)
 				}

@@ -37,6 +37,9 @@ func (p *Page) admit() (leave func(), ok bool) {
 // serveLive sends what changes, as server-sent events. Each is an object of the parts that changed,
 // by their ids. A viewer that is slow gets fewer of them, and the latest.
 func (p *Page) serveLive(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead {
+		return
+	}
 	leave, ok := p.admit()
 	if !ok {
 		w.Header().Set("Retry-After", "30")

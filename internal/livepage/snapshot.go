@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/cvconsumer/cvconsumer/internal/human"
 )
 
 // Snapshot is what the page shows.
@@ -50,7 +52,7 @@ var pageText string
 
 // page has the whole page, and its parts by their names.
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"text": shown, "clock": clock, "bytes": func(n int64) string { return humanBytes(float64(n)) }, "byterate": func(n float64) string { return humanBytes(n) + "/s" }, "rate": rate, "age": age,
+	"text": shown, "clock": clock, "bytes": human.Bytes, "byterate": func(n float64) string { return human.Bytes(int64(n)) + "/s" }, "rate": rate, "age": age,
 }).Parse(pageText))
 
 // parts are the parts of the page that change, in order. Each is an element with its id.
@@ -94,21 +96,6 @@ func rate(n float64) string {
 		return fmt.Sprintf("%.0f/s", n)
 	}
 	return fmt.Sprintf("%.1f/s", n)
-}
-
-// humanBytes is a number of bytes.
-func humanBytes(value float64) string {
-	unit := "B"
-	for _, next := range []string{"KiB", "MiB", "GiB", "TiB"} {
-		if value < 1024 {
-			break
-		}
-		value, unit = value/1024, next
-	}
-	if unit == "B" {
-		return fmt.Sprintf("%.0f B", value)
-	}
-	return fmt.Sprintf("%.1f %s", value, unit)
 }
 
 // rendered is a part of the page as it was rendered last.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr/funcr"
+	"github.com/go-logr/logr"
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel"
@@ -52,8 +52,8 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 		resource.WithTelemetrySDK(), resource.WithHost(),
 		resource.WithFromEnv(), // the last counts
 	)
-	if about == nil || err != nil && !errors.Is(err, resource.ErrPartialResource) && !errors.Is(err, resource.ErrSchemaURLConflict) {
-		return nil, fmt.Errorf("read OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	if err != nil { // what could be read counts
+		o.Log.Warn().Str("from", sdkName).Msg("cannot read OTEL_RESOURCE_ATTRIBUTES: a list of key=value is wanted")
 	}
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))
 	return &Tracer{tracer: provider.Tracer("github.com/cvconsumer/cvconsumer", trace.WithInstrumentationVersion(o.Version)), provider: provider}, nil
@@ -84,13 +84,38 @@ const reportEvery = time.Minute
 // report has what the SDK has to say go into a log: it has one place for that for the whole
 // process, and would write to standard error.
 func report(log zerolog.Logger) {
-	log = log.With().Str("from", "opentelemetry").Logger()
-	r := &reporter{log: log, now: time.Now} //nolint:forbidigo // only how often it is logged follows from it
-	otel.SetErrorHandler(r)
-	otel.SetLogger(funcr.New(func(prefix, args string) {
-		log.Warn().Str("details", withoutPaths(args)).Msg(prefix)
-	}, funcr.Options{}))
+	log = log.With().Str("from", sdkName).Logger()
+	otel.SetErrorHandler(&reporter{log: log, now: time.Now}) //nolint:forbidigo // only how often it is logged follows from it
+	otel.SetLogger(logr.New(sdkLog{log}))
 }
+
+// sdkName is what the SDK is called in the log.
+const sdkName = "opentelemetry"
+
+// sdkLog takes what the SDK logs: the text alone, since errors and values may quote a variable, and
+// OTEL_EXPORTER_OTLP_HEADERS has secrets.
+type sdkLog struct{ log zerolog.Logger }
+
+// Init implements logr.LogSink.
+func (l sdkLog) Init(logr.RuntimeInfo) {}
+
+// Enabled implements logr.LogSink: the SDK's warnings have level 1, what is for its developers has
+// higher ones.
+func (l sdkLog) Enabled(level int) bool { return level <= 1 }
+
+// Info implements logr.LogSink.
+func (l sdkLog) Info(_ int, text string, _ ...any) { l.log.Warn().Msg(text) }
+
+// Error implements logr.LogSink.
+func (l sdkLog) Error(_ error, text string, _ ...any) {
+	l.log.Warn().Msg(text + ": see the OTEL_* variables")
+}
+
+// WithValues implements logr.LogSink.
+func (l sdkLog) WithValues(...any) logr.LogSink { return l }
+
+// WithName implements logr.LogSink.
+func (l sdkLog) WithName(string) logr.LogSink { return l }
 
 // reporter logs errors, each of them at most once in reportEvery.
 type reporter struct {
@@ -104,6 +129,9 @@ type reporter struct {
 
 // Handle implements otel.ErrorHandler.
 func (r *reporter) Handle(err error) {
+	if errors.Is(err, resource.ErrPartialResource) { // New has told of it
+		return
+	}
 	text := withoutPaths(err.Error())
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -86,10 +86,12 @@ func TestReports(t *testing.T) {
 	}
 }
 
-// A collector that is away costs spans: the end of the process says so, and shows nothing of the
-// collector's address but its host.
+// A collector that is away costs spans: the log says so, and of the collector's address shows the
+// host alone. Of variables that cannot be read it shows nothing.
 func TestCollectorIsAway(t *testing.T) {
 	var log bytes.Buffer
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization Bearer secret,%zzsecret=1,a=%zzsecret")
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "secret")
 	tracer, err := New(t.Context(), Options{Endpoint: "http://user:secret@127.0.0.1:1/secret?key=secret", Version: "v1", Log: zerolog.New(&log)})
 	if err != nil {
 		t.Fatal(err)
@@ -105,6 +107,9 @@ func TestCollectorIsAway(t *testing.T) {
 	}
 	span.End("failed", "retryable")
 	err = tracer.Shutdown(t.Context())
+	if got := log.String(); strings.Count(got, "headers") == 0 || !strings.Contains(got, "OTEL_RESOURCE_ATTRIBUTES") {
+		t.Errorf("wrong variables are not told: %s", got)
+	}
 	if said := fmt.Sprint(log.String(), err); !strings.Contains(said, "127.0.0.1:1") || strings.Contains(said, "secret") {
 		t.Errorf("said: %s", said)
 	}

@@ -10,11 +10,14 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
@@ -25,6 +28,9 @@ const (
 	checkBackoff  = 250 * time.Millisecond
 )
 
+// ErrNotS3 means that what answers at the endpoint is a web page, not a store.
+var ErrNotS3 = errors.New("the answer is a web page")
+
 // ErrWantsTLS means that a request was made without TLS to a port that speaks nothing but TLS.
 var ErrWantsTLS = errors.New("the port speaks TLS only, and was asked without")
 
@@ -34,12 +40,15 @@ var ErrWantsTLS = errors.New("the port speaks TLS only, and was asked without")
 // reason; if the listing succeeds, the bucket has passed.
 //
 // Errors: those of every request, most with a Code, and with the bucket's Region if that is not the
-// client's; ErrWantsTLS. Operations: HeadBucket, ListObjectsV2.
+// client's; ErrWantsTLS; ErrNotS3. Operations: HeadBucket, ListObjectsV2.
 func (s *Store) Check(ctx context.Context, below Key) error {
 	op := "check bucket " + s.o.Bucket
 	soon := func(o *s3.Options) { o.Retryer = newRetryer(checkAttempts, checkBackoff) }
-	_, err := s.api.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.o.Bucket}, soon)
-	if err == nil {
+	out, err := s.api.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.o.Bucket}, soon)
+	switch {
+	case err == nil && isPage(out.ResultMetadata):
+		return &Error{Op: op, Err: ErrNotS3, kind: ErrMisconfigured}
+	case err == nil:
 		return nil
 	}
 	region := s.otherRegion(err)
@@ -59,6 +68,12 @@ func (s *Store) Check(ctx context.Context, below Key) error {
 		return &Error{Op: op, Err: ErrWantsTLS, kind: ErrMisconfigured}
 	}
 	return e
+}
+
+// isPage reports whether a successful answer is a web page.
+func isPage(answer middleware.Metadata) bool {
+	resp, ok := awsmiddleware.GetRawResponse(answer).(*smithyhttp.Response)
+	return ok && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")
 }
 
 // answered reports whether a failed call was answered by the store.

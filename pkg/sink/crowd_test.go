@@ -11,8 +11,8 @@ import (
 // TestRemoveACrowd: however many objects there are, they are removed in batches, and no list of
 // them is held.
 func TestRemoveACrowd(t *testing.T) {
-	long := strings.Repeat("x", 900)
-	crowd := sinktest.NewCrowd(t, 4000, func(i int) string { return fmt.Sprintf("exp-1/.work/units/%08d%s", i, long) })
+	long := strings.Repeat("x", 250)
+	crowd := sinktest.NewCrowd(t, 8000, func(i int) string { return fmt.Sprintf("exp-1/.work/units/%08d%s", i, long) })
 	n, err := crowd.Store(t).RemoveAll(t.Context(), "exp-1/.work/")
 	if err != nil || n != crowd.Objects || crowd.Left() != 0 {
 		t.Errorf("removed %d, %d are left: %v", n, crowd.Left(), err)

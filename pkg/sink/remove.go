@@ -324,12 +324,13 @@ func (s *Store) removeEach(ctx context.Context, ids []types.ObjectIdentifier, ma
 
 // abortAll aborts the unfinished multipart uploads below a prefix: those of processes that died.
 // While there may be more, it lists from the start again, as removeListed does. In a store that
-// does not list uploads there is nothing to abort: none is begun there.
+// does not list uploads there is nothing to abort: none is begun there. A store that refuses to
+// list or abort them only now is learnt from; the parts that it has stay there.
 func (s *Store) abortAll(ctx context.Context, prefix Key) error {
 	for last := ""; ; {
 		page, err := s.uploadsPage(ctx, prefix)
 		switch {
-		case notSupported(err), refused(err) && s.lacks(uploads):
+		case refused(err):
 			s.learn(uploads)
 			return nil
 		case errors.Is(err, ErrNotFound): // some stores answer so when there is none
@@ -341,7 +342,13 @@ func (s *Store) abortAll(ctx context.Context, prefix Key) error {
 			if i == 0 && last != "" && aws.ToString(upload.UploadId) == last {
 				return newError("list unfinished uploads", prefix, ErrNotKept, "upload %s was aborted and is still listed", last)
 			}
-			if err := s.abortUpload(ctx, Key(aws.ToString(upload.Key)), upload.UploadId); err != nil && !errors.Is(err, ErrNotFound) {
+			err := s.abortUpload(ctx, Key(aws.ToString(upload.Key)), upload.UploadId)
+			switch {
+			case refused(err):
+				s.learn(uploads)
+				s.o.Log.Warn().Err(err).Str("key", aws.ToString(upload.Key)).Msg("the store refuses to abort an unfinished upload, whose parts stay there: remove them")
+				return nil
+			case err != nil && !hasStatus(err, http.StatusNotFound):
 				return err
 			}
 		}

@@ -127,6 +127,8 @@ func TestRemoveOnOddStores(t *testing.T) {
 			{Op: "GetBucketVersioning", Status: 501, Times: -1},
 			{Op: "ListMultipartUploads", Status: 501},
 		}},
+		{"refuses lists of uploads later", sinktest.BucketOptions{}, []sinktest.Fault{{Op: "ListMultipartUploads", Status: 400, Code: "InvalidArgument", Times: -1}}},
+		{"answers lists of uploads with 404", sinktest.BucketOptions{}, []sinktest.Fault{{Op: "ListMultipartUploads", Status: 404, Times: -1}}},
 		{"knows no batches", sinktest.BucketOptions{}, []sinktest.Fault{{Op: "DeleteObjects", Status: 501}}},
 		{"wants MD5 in batches", sinktest.BucketOptions{Versioned: true}, []sinktest.Fault{{Op: "DeleteObjects", Status: 400, Code: "MissingContentMD5"}}},
 		{"may not ask for versioning, has it", sinktest.BucketOptions{Versioned: true}, []sinktest.Fault{{Op: "GetBucketVersioning", Status: 403, Times: -1}}},
@@ -154,6 +156,35 @@ func TestRemoveOnOddStores(t *testing.T) {
 				t.Errorf("the bucket keeps %q", left)
 			}
 		})
+	}
+}
+
+// An unfinished upload that the store refuses to abort keeps nothing else from being removed; a
+// missing bucket does.
+func TestUploadsThatStay(t *testing.T) {
+	for _, fault := range []sinktest.Fault{
+		{Op: "AbortMultipartUpload", Status: 400, Code: "InvalidArgument", Times: -1},
+		{Op: "AbortMultipartUpload", Status: 501, Times: -1},
+		{Op: "AbortMultipartUpload", Status: 404, Times: -1},
+		{Op: "AbortMultipartUpload", Status: 404, Code: "NoSuchUpload", Times: -1},
+	} {
+		w := newWorld(t, sinktest.BucketOptions{})
+		w.litter(t)
+		store, faults := w.faulty(t, fault)
+		if _, err := store.RemoveAll(t.Context(), "x/"); err != nil {
+			t.Errorf("%d %s: %v", fault.Status, fault.Code, err)
+		}
+		if left := w.left(t, "x/"); left != "x/big (upload)" {
+			t.Errorf("%d %s: the bucket keeps %q", fault.Status, fault.Code, left)
+		}
+		if n := faults.Calls("AbortMultipartUpload"); n != 1 {
+			t.Errorf("%d %s: asked %d times", fault.Status, fault.Code, n)
+		}
+	}
+	w := newWorld(t, sinktest.BucketOptions{})
+	store, _ := w.faulty(t, sinktest.Fault{Op: "ListMultipartUploads", Status: 404, Code: "NoSuchBucket"})
+	if _, err := store.RemoveAll(t.Context(), "x/"); !errors.Is(err, sink.ErrMisconfigured) {
+		t.Errorf("without the bucket: %v", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 )
 
 const (
@@ -67,14 +68,19 @@ func GivenID(m Message) string {
 	return e.id
 }
 
-// SaysDryRun reports whether a delete says that it is a dry run, as far as that can be read of a
-// message that is no command.
-func SaysDryRun(m Message) bool {
+// Glimpse is what a delete says that is no command, as far as it can be read.
+type Glimpse struct {
+	DryRun   bool       `json:"dry_run"`
+	NotAfter *time.Time `json:"not_after"`
+}
+
+// GlimpseOf reads what can be read of a message that is no command.
+func GlimpseOf(m Message) (g Glimpse) {
 	e, _ := readEnvelope(m)
-	var d struct {
-		DryRun bool `json:"dry_run"`
+	if json.Unmarshal(e.data, &g) != nil && json.Unmarshal(m.Body, &g) != nil { // what its headers say of the body may be wrong
+		return Glimpse{}
 	}
-	return json.Unmarshal(e.data, &d) == nil && d.DryRun
+	return g
 }
 
 // OneHeader returns a header's value, its name compared in any letter case; empty when there is

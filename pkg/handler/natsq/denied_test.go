@@ -20,6 +20,12 @@ import (
 func newLimitedWorld(t *testing.T, permission, subject string) (w *world, denied *atomic.Bool) {
 	t.Helper()
 	t.Parallel()
+	return newDeniedWorld(t, permission, subject)
+}
+
+// newDeniedWorld is newLimitedWorld for one of several worlds of a test.
+func newDeniedWorld(t *testing.T, permission, subject string) (w *world, denied *atomic.Bool) {
+	t.Helper()
 	denied = &atomic.Bool{}
 	denied.Store(true)
 	w = &world{ctx: deadline(t)}
@@ -112,32 +118,37 @@ func TestServiceIsDenied(t *testing.T) {
 		q := must[*Queue](t)(Open(w.ctx, w.limited(t), options(t)))
 		ok(t, q.Room(w.ctx)) // it is not known to be short
 	})
+	t.Run("notices", func(t *testing.T) {
+		for _, c := range []struct{ permission, subject, says string }{
+			{"publish", "cv-signal.>", `publish on "cv-signal.`},
+			{"publish", "cv-over.*", `publish on "cv-over.`},
+			{"subscribe", "cv-signal.*", `subscribe to "cv-signal.`},
+			{"subscribe", "cv-over.>", `subscribe to "cv-over.`},
+		} {
+			w, denied := newDeniedWorld(t, c.permission, c.subject)
+			nc := w.limited(t)
+			q := must[*Queue](t)(Open(w.ctx, nc, options(t)))
+			for range 2 { // it stays so
+				if err := q.Ping(w.ctx); !errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("without the right to %s %s: the health says %v", c.permission, c.subject, err)
+				}
+			}
+			denied.Store(false)
+			ok(t, w.server.Restart())
+			for q.Ping(w.ctx) != nil {
+				if w.ctx.Err() != nil {
+					t.Fatalf("%s: the health stays red", c.subject)
+				}
+			}
+		}
+	})
 	for subject, do := range map[string]func(context.Context, *Queue) error{
+		"$JS.ACK.>": acknowledgeOne,
 		"$KV.CV_JOBS.a": func(ctx context.Context, q *Queue) error {
 			_, err := q.PutJob(ctx, contract.Job{ID: "a"}, 0)
 			return err
 		},
-		"$JS.API.CONSUMER.MSG.NEXT.CV_COMMANDS.exports": func(ctx context.Context, q *Queue) error {
-			taken := make(chan struct{}, 1)
-			pull, stop := context.WithCancel(ctx)
-			defer stop()
-			if _, err := q.PublishCommand(ctx, command("a", "{}")); err != nil {
-				return err
-			}
-			ended := make(chan error, 1)
-			go func() {
-				ended <- q.ServeCommands(pull, ctx, Loop{Slots: 1, Handle: func(context.Context, delivery.Delivery) delivery.Disposition {
-					taken <- struct{}{}
-					return delivery.Disposition{Verb: delivery.Ack}
-				}})
-			}()
-			select {
-			case <-taken:
-			case <-ctx.Done():
-			}
-			stop()
-			return <-ended
-		},
+		"$JS.API.CONSUMER.MSG.NEXT.CV_COMMANDS.exports": acknowledgeOne,
 	} {
 		t.Run(subject, func(t *testing.T) {
 			w, denied := newLimitedWorld(t, "publish", subject)
@@ -146,7 +157,7 @@ func TestServiceIsDenied(t *testing.T) {
 			go func() { done <- do(w.ctx, q) }()
 			for {
 				if err := q.Ping(w.ctx); err != nil {
-					if !strings.Contains(err.Error(), `publish on "`+subject+`"`) {
+					if !strings.Contains(err.Error(), `publish on "`+strings.TrimSuffix(subject, ">")) {
 						t.Errorf("the health says %v", err)
 					}
 					break
@@ -157,4 +168,27 @@ func TestServiceIsDenied(t *testing.T) {
 			ok(t, receive(t, done))
 		})
 	}
+}
+
+// acknowledgeOne publishes a command, takes it and acknowledges it.
+func acknowledgeOne(ctx context.Context, q *Queue) error {
+	taken := make(chan struct{}, 1)
+	pull, stop := context.WithCancel(ctx)
+	defer stop()
+	if _, err := q.PublishCommand(ctx, command("a", "{}")); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- q.ServeCommands(pull, ctx, Loop{Slots: 1, Handle: func(context.Context, delivery.Delivery) delivery.Disposition {
+			taken <- struct{}{}
+			return delivery.Disposition{Verb: delivery.Ack}
+		}})
+	}()
+	select {
+	case <-taken:
+	case <-ctx.Done():
+	}
+	stop()
+	return <-ended
 }

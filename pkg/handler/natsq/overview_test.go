@@ -1,6 +1,7 @@
 package natsq
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -57,6 +58,15 @@ func TestChangedJobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	read()
+
+	cursor = JobCursor{Since: time.Now().Add(-time.Hour)}
+	want := []string{"one completed"}
+	for n := range 501 { // more than one reading gives
+		id := fmt.Sprint("many-", n)
+		put(id, contract.StateRunning, 0)
+		want = append(want, id+" running")
+	}
+	read(want...)
 
 	cursor = JobCursor{Since: time.Now().Add(time.Hour)}
 	read()

@@ -189,24 +189,25 @@ func (q *Queue) ChangedJobs(ctx context.Context, c JobCursor) ([]overview.Job, J
 // Prefix implements handler.CommandQueue.
 func (q *Queue) Prefix() string { return q.names.Prefix }
 
-// Ping checks that NATS is connected, that every stream's leader answers, that no operation waits
-// for JetStream, and that there is room for new commands. The error names the stream or consumer
-// and the reason.
+// checkToken is the last token of the subjects of notices with which Ping checks the rights on
+// them. No command has it as its id.
+const checkToken = "~check"
+
+// Ping checks that NATS is connected, that every stream's leader answers, that the server denies no
+// notices, that no operation waits for JetStream, and that there is room for new commands. The
+// error names the stream, consumer or subject, and the reason.
 func (q *Queue) Ping(ctx context.Context) error {
 	if s := q.nc.Status(); s != nats.CONNECTED {
 		return fmt.Errorf("NATS is not connected (%s): %w", s, errors.Join(q.nc.LastError(), nats.ErrDisconnected))
 	}
 	for _, stream := range q.streamNames() {
-		var answer struct {
-			Cluster *struct {
-				Leader string `json:"leader"`
-			} `json:"cluster"`
+		if err := q.api.CheckLeader(ctx, stream); err != nil {
+			return err
 		}
-		if err := q.api.APIRequestOnce(ctx, 0, "STREAM.INFO."+stream, nil, &answer); err != nil {
-			return fmt.Errorf("read the info of stream %s: %w", stream, err)
-		}
-		if answer.Cluster != nil && answer.Cluster.Leader == "" {
-			return fmt.Errorf("stream %s has no leader", stream)
+	}
+	for _, subject := range []string{q.names.OverSubject(checkToken), q.names.ResultSubject(checkToken)} {
+		if err := q.api.CheckNotices(ctx, subject); err != nil {
+			return err
 		}
 	}
 	if err := q.api.FirstProblem(); err != nil {

@@ -21,9 +21,12 @@ import (
 
 const (
 	crowdPage = 1000
-	// crowdHeap is by how much the heap may grow, however many objects there are: a few pages of a
-	// listing, but not all of them, where keys are long.
-	crowdHeap = 4 << 20
+	// crowdHeap is by how much the heap may grow after the first requests, however many objects there
+	// are: a few pages of a listing, but not all of them, where keys are long.
+	crowdHeap = 2 << 20
+	// crowdWarm is how many requests go before the first measurement where there are many pages, so
+	// that what is made once does not count.
+	crowdWarm = 4
 )
 
 // Crowd stands for a store with very many objects, which it makes up: it lists them, page by page,
@@ -35,6 +38,7 @@ type Crowd struct {
 	mu    sync.Mutex
 	calls map[string]int
 	gone  int // the first ones
+	seen  int // requests
 	least uint64
 	most  uint64
 }
@@ -163,7 +167,8 @@ func (c *Crowd) page(prefix, token string) string {
 
 // measure takes note of the heap, at the first request and then now and then.
 func (c *Crowd) measure(calls int) {
-	if every := max(1, c.Objects/crowdPage/10); calls%every != 0 {
+	c.seen++
+	if every := max(1, c.Objects/crowdPage/10); c.seen <= min(crowdWarm, c.Objects/crowdPage-1) || calls%every != 0 {
 		return
 	}
 	runtime.GC()

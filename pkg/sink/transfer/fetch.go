@@ -133,7 +133,7 @@ func (f *fetcher) there(ctx context.Context, file File) (int64, error) {
 	if err != nil {
 		return -1, fmt.Errorf("read the copy: %w", err)
 	}
-	defer there.Close() //nolint:errcheck // nothing was written
+	defer func() { _ = there.Close() }()
 	hash := sha256.New()
 	n, err := io.Copy(hash, &interruptible{ctx, there})
 	if err != nil {

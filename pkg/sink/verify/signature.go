@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
@@ -85,7 +86,12 @@ func (v *verifier) checkSigner(b *signature.Bundle) {
 	v.problem(sink.SignatureFile, "none of the given keys made it: it names the key %s", quote(b.KeyID))
 }
 
-// checkTimeStamp checks a signature's time stamp, but for its authority.
+// clocksApart is how far the clocks of a service and of an authority may be from one another: the
+// service takes no time stamp that is more than 15 minutes from its own time.
+const clocksApart = time.Hour
+
+// checkTimeStamp checks a signature's time stamp, but for its authority. What was signed before it
+// says that it ended is a receipt of something to come.
 func (v *verifier) checkTimeStamp(b *signature.Bundle) {
 	if b.TimeStamp == nil {
 		if v.receipt.Predicate.Timestamp == string(signature.Required) {
@@ -99,4 +105,7 @@ func (v *verifier) checkTimeStamp(b *signature.Bundle) {
 		return
 	}
 	v.report.TimeStamp = &stamp
+	if end := v.receipt.Predicate.FinishedAt; stamp.Time.Before(end.Add(-clocksApart)) {
+		v.problem(sink.SignatureFile, "its time stamp is of %s, before the command ended: the receipt says %s", stamp.Time.Format(time.RFC3339), end.UTC().Format(time.RFC3339))
+	}
 }

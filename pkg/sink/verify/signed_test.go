@@ -63,6 +63,9 @@ func TestSignatures(t *testing.T) {
 	key, other := newKey(t), newKey(t)
 	tsa, err := signature.NewAuthority(signaturetest.New(t, nil).URL, time.Now)
 	must(t, err)
+	before := func() time.Time { return time.Date(2025, time.December, 1, 0, 0, 0, 0, time.UTC) }
+	earlier, err := signature.NewAuthority(signaturetest.New(t, before).URL, before)
+	must(t, err)
 	stamped := func(b *signature.Bundle) {
 		b.TimeStamp, err = tsa.Stamp(t.Context(), b.Signature)
 		must(t, err)
@@ -92,6 +95,13 @@ func TestSignatures(t *testing.T) {
 			b.TimeStamp = again.TimeStamp
 			put(t, bag, b)
 		}, "its time stamp does not hold: it is over another signature", "its time stamp does not hold", true, false},
+		{"with a time stamp of before its end", func(bag memory) {
+			b := sign(t, load(t, "two-tags"), key, signature.Required)
+			bag[receipt] = string(b.Payload)
+			b.TimeStamp, err = earlier.Stamp(t.Context(), b.Signature)
+			must(t, err)
+			put(t, bag, b)
+		}, "before the command ended", "before the command ended", true, true},
 		{"missing", func(bag memory) { delete(bag, sigstore) }, "it is missing: the receipt says that it is signed", "it is missing", false, false},
 		{"no JSON", func(bag memory) { bag[sigstore] = "x" }, "it is no Sigstore bundle", "it is no Sigstore bundle", false, false},
 		{"a member twice", func(bag memory) { bag[sigstore] = strings.Replace(bag[sigstore], "{", `{"mediaType":"x",`, 1) }, "is there twice", "is there twice", false, false},

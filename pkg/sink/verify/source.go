@@ -149,14 +149,35 @@ type storeSource struct {
 func (s storeSource) List(ctx context.Context) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		for object, err := range s.store.List(ctx, s.root) {
-			if err == nil && object.Bytes == 0 && strings.HasSuffix(string(object.Key), "/") {
-				continue
+			if err == nil && strings.HasSuffix(string(object.Key), "/") {
+				var empty bool
+				if empty, err = s.empty(ctx, object); empty {
+					continue
+				}
 			}
 			if !yield(File{Name: strings.TrimPrefix(string(object.Key), string(s.root)), Bytes: object.Bytes}, err) || err != nil {
 				return
 			}
 		}
 	}
+}
+
+// empty reports whether an object holds nothing. It is read where the listing does not say how long
+// it is.
+func (s storeSource) empty(ctx context.Context, object sink.Object) (bool, error) {
+	if object.Bytes >= 0 {
+		return object.Bytes == 0, nil
+	}
+	body, _, err := s.store.Open(ctx, object.Key)
+	if err != nil {
+		return errors.Is(err, sink.ErrNotFound), fmt.Errorf("look whether a folder's object is empty: %w", err)
+	}
+	defer body.Close()
+	_, err = io.ReadFull(body, make([]byte, 1))
+	if errors.Is(err, io.EOF) {
+		return true, nil
+	}
+	return false, err
 }
 
 // Open implements Source.

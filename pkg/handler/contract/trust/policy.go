@@ -39,8 +39,8 @@ func (p Policy) Deletes(d contract.DeletePolicy) contract.DeletePolicy {
 // Verdict is what was found of a message.
 type Verdict struct {
 	Signer, Approver string // who signed and approved it; empty where that is not demanded
-	// NotAfter is that of a delete that is refused because it says a time too far ahead: a copy of
-	// its message would count later.
+	// NotAfter is that of a signed delete that is refused: a copy of its message, with other
+	// headers or at another time, could be carried out until then.
 	NotAfter *time.Time
 	// Refusal is why it must not be carried out: unsigned, under "seq-<stream sequence>", or, of a
 	// delete without a good not_after, invalid_command. It is nil where all is well.
@@ -69,7 +69,11 @@ func (p Policy) Judge(prefix string, m contract.Message) Verdict {
 		return v
 	}
 	c, broken := contract.DecodeCommand(prefix, m)
-	if len(p.Approvers) > 0 && !c.Data.DryRun && (broken == nil || !contract.SaysDryRun(m)) {
+	said := contract.Glimpse{DryRun: c.Data.DryRun, NotAfter: c.Data.NotAfter}
+	if broken != nil {
+		said = contract.GlimpseOf(m)
+	}
+	if len(p.Approvers) > 0 && !said.DryRun {
 		v.Approver, err = p.signed(m, Approval, p.Approvers)
 		if err == nil && SameKey(v.Approver, v.Signer) {
 			err = errors.New("the approver is the signer")
@@ -82,8 +86,8 @@ func (p Policy) Judge(prefix string, m contract.Message) Verdict {
 	if broken == nil {
 		v.Refusal = unbounded(c)
 	}
-	if v.Refusal != nil && !c.Data.DryRun {
-		v.NotAfter = c.Data.NotAfter
+	if (v.Refusal != nil || broken != nil) && !said.DryRun {
+		v.NotAfter = said.NotAfter
 	}
 	return v
 }

@@ -17,8 +17,8 @@ func TestDropACrowd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	long := strings.Repeat("x", 900)
-	crowd := sinktest.NewCrowd(t, 4000, func(i int) string { return fmt.Sprintf("del-1/delete/data/%08d%s", i, long) })
+	long := strings.Repeat("x", 250)
+	crowd := sinktest.NewCrowd(t, 8000, func(i int) string { return fmt.Sprintf("del-1/delete/data/%08d%s", i, long) })
 	d := &Deleter{Bags: bag.Bags{Layout: layout, Store: crowd.Store(t)}}
 	if left, err := d.dropBag(t.Context()); left != "" || err != nil || crowd.Left() != 0 {
 		t.Errorf("%q, %d objects are left: %v", left, crowd.Left(), err)

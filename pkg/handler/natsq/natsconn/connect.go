@@ -1,6 +1,7 @@
 package natsconn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ type Options struct {
 	Cert     string                     // PEM file of the client certificate (NATS_CERT); needs Key
 	Key      string                     // PEM file of its key (NATS_KEY)
 	Inbox    string                     // what the subjects of answers begin with (CONSUMER_NATS_INBOX_PREFIX); default the client's, _INBOX
+	Timeout  time.Duration              // of an attempt to connect; default 5 s
 	FailFast bool                       // fail when no server answers at first, instead of retrying for ever
 	Log      zerolog.Logger             // one line per change of the connection
 	Attempt  func(err error)            // when set, called after each attempt to connect: with why it failed, nil if it succeeded
@@ -44,7 +46,8 @@ type Options struct {
 
 // Connect connects to NATS and stays connected: it retries for ever, through every server, even
 // with credentials that are refused (an operator may be about to repair them). Without FailFast it
-// returns at once, connected or not. Errors are about the options: a bad URL, an unreadable file.
+// returns after the first attempt, connected or not. Errors are about the options: a bad URL, an
+// unreadable file.
 //
 // The client buffers no message while there is no connection. A Nak, a heartbeat or a write that
 // went out minutes late would act on another replica's delivery by then; callers repeat what must
@@ -108,7 +111,7 @@ func (o Options) connection() []nats.Option {
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectJitter, reconnectJitterTLS),
 		nats.ReconnectBufSize(-1),
-		nats.Timeout(connectTimeout),
+		nats.Timeout(cmp.Or(o.Timeout, connectTimeout)),
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPingsOutstanding),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil { // nil after this process closed the connection

@@ -51,7 +51,7 @@ type denials struct {
 // maxDenials bounds how many denied subjects are remembered.
 const maxDenials = 1000
 
-// request is a request under way.
+// request is a request under way, or a check of notices.
 type request struct {
 	subject string
 	end     context.CancelCauseFunc
@@ -100,7 +100,7 @@ func AsDenied(err error) *DeniedError {
 }
 
 // record ends the requests that a denial concerns: those on its subject, or all when no answer can
-// reach this connection.
+// reach this connection. Nothing but a check of notices subscribes to the subject of its request.
 func (d *denials) record(denied *DeniedError) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -112,7 +112,7 @@ func (d *denials) record(denied *DeniedError) {
 		d.published[denied.Subject] = denied
 	}
 	for r := range d.underWay {
-		if unanswered || denied.Permission == permissionPublish && r.subject == denied.Subject {
+		if unanswered || r.subject == denied.Subject {
 			r.end(denied)
 		}
 	}
@@ -157,4 +157,26 @@ func (d *denials) take(subject string) error {
 		err = d.answers
 	}
 	return err
+}
+
+// CheckNotices fails with a DeniedError if the server does not permit this user to publish on a
+// subject, or to subscribe to it: it sends a message to itself. Nothing else is an error: notices
+// may be lost.
+func (c *Client) CheckNotices(ctx context.Context, subject string) error {
+	once, cancel := context.WithTimeout(ctx, MinTryTimeout)
+	defer cancel()
+	once, end := c.denials.begin(once, subject)
+	defer end()
+	sub, err := c.nc.SubscribeSync(subject)
+	if err != nil {
+		return nil //nolint:nilerr // the connection is closed
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // fails only when the connection is closed
+	if c.nc.Publish(subject, nil) == nil {
+		_, _ = sub.NextMsgWithContext(once) // what it waited for in vain is in the context
+	}
+	if err := context.Cause(once); errors.Is(err, ErrDenied) {
+		return err
+	}
+	return nil
 }

@@ -34,6 +34,22 @@ func (c *Client) StreamInfoOnce(ctx context.Context, try int, stream string) (St
 	return info, err
 }
 
+// CheckLeader fails if a stream has no leader, or its leader does not answer one request.
+func (c *Client) CheckLeader(ctx context.Context, stream string) error {
+	var answer struct {
+		Cluster *struct {
+			Leader string `json:"leader"`
+		} `json:"cluster"`
+	}
+	if err := c.APIRequestOnce(ctx, 0, "STREAM.INFO."+stream, nil, &answer); err != nil {
+		return fmt.Errorf("read the info of stream %s: %w", stream, err)
+	}
+	if answer.Cluster != nil && answer.Cluster.Leader == "" {
+		return fmt.Errorf("stream %s has no leader", stream)
+	}
+	return nil
+}
+
 // StreamIdentity asks the leader for a stream's identity until it answers.
 func (c *Client) StreamIdentity(ctx context.Context, stream string) (string, error) {
 	var info StreamInfo

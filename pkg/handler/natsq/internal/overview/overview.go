@@ -53,8 +53,8 @@ type Job struct {
 const maxJobs = 500
 
 // ReadJobs gives the jobs that changed since an earlier reading, in the order of their changes, and
-// the cursor for the next one; more reports whether there are more already. Jobs that a newer
-// version wrote are left out.
+// the cursor for the next one, also with an error; more reports whether there are more already.
+// Jobs that a newer version wrote are left out.
 func ReadJobs(ctx context.Context, api *jsapi.Client, n names.Names, c JobCursor) (jobs []Job, next JobCursor, more bool, err error) {
 	info, err := api.StreamInfoOnce(ctx, 0, n.Jobs)
 	if err != nil {
