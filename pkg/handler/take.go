@@ -92,7 +92,7 @@ func (r *run) checkObjectLock(ctx context.Context) (*settlement, error) {
 		return nil, nil
 	}
 	return r.refuse(ctx, r.command.Refuse(contract.CodePreconditionFailed, field, fmt.Sprintf(
-		"the bucket %s has no Object Lock, so no retention can be set: leave the field out, or have the operator use a bucket with Object Lock", r.bags.Store.Bucket())))
+		"the bucket %s has no Object Lock, or does not keep it, so no retention can be set: leave the field out, or have the operator use a bucket with Object Lock", r.bags.Store.Bucket())))
 }
 
 // hasDestructiveCalls reports whether the command's ledger tells of destructive calls.
