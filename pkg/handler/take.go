@@ -83,7 +83,7 @@ func (r *run) checkObjectLock(ctx context.Context) (*settlement, error) {
 	}
 	locks, err := r.bags.Store.Locks(ctx)
 	if errors.Is(err, sink.ErrMisconfigured) {
-		return r.handBackWaiting(ctx, &contract.Waiting{For: contract.WaitStorage, Detail: err.Error(), Since: r.h.cfg.Now().UTC()}, err)
+		return r.handBackWaiting(ctx, r.waitForOperator(err), err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look whether bundles can be locked: %w", err)
