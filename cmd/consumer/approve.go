@@ -85,6 +85,8 @@ func (c approveCmd) check(f prepared, conf natsConfig) (contract.Command, error)
 		return command, fmt.Errorf("%w: %s is a dry run, which needs no approval", errUsage, c.File)
 	case command.Data.ApprovedPlan == "":
 		return command, fmt.Errorf("%w: %s names no plan (approved_plan): sign the delete again with --approved-plan", errUsage, c.File)
+	case f.Plan != "" && !contract.ValidID(f.Plan) && c.Plan == "": // a place of the signer's choice would show what the signer likes
+		return command, fmt.Errorf("%w: --plan: %s names a place for its plan, not the id of a dry run: name the id, or the bundle, yourself", errUsage, c.File)
 	case command.Data.NotAfter == nil || !now.Before(*command.Data.NotAfter):
 		return command, fmt.Errorf("%w: %s has no not_after, or one that is over: sign the delete again", errUsage, c.File)
 	}
@@ -151,6 +153,14 @@ func showApproval(w io.Writer, f prepared, c contract.Command, says bagfile.Dele
 	}
 	if c.Data.ExportFirst {
 		row("before it", "the selection is exported, and the bundle checked")
+	}
+	for _, kept := range []struct {
+		bundle string
+		until  *time.Time
+	}{{"the bundle of the delete", c.Data.RetainUntil}, {"the bundle of the export", c.Data.ExportRetainUntil}} {
+		if kept.until != nil {
+			row("afterwards", "%s cannot be removed until %s", kept.bundle, kept.until.UTC().Format(time.RFC3339))
+		}
 	}
 	row("plan", "sha256 %s, made %s", says.PlanSHA256, says.FinishedAt.UTC().Format(time.RFC3339))
 	fmt.Fprintln(t, "would be deleted:")

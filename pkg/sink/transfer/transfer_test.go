@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -251,6 +252,34 @@ func TestChangedBags(t *testing.T) {
 	}
 	if _, err := transfer.Open(t.Context(), memory{}); !errors.Is(err, transfer.ErrUnfinished) {
 		t.Errorf("nothing: %v", err)
+	}
+}
+
+// changing has one line less in its manifest each time it is opened.
+type changing struct {
+	memory
+	opened *atomic.Int32
+}
+
+func (c changing) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	content := c.memory[name]
+	if name != "manifest-sha256.txt" {
+		return c.memory.Open(ctx, name)
+	}
+	for range c.opened.Add(1) - 1 {
+		_, content, _ = strings.Cut(content, "\n")
+	}
+	return io.NopCloser(strings.NewReader(content)), nil
+}
+
+// TestManifestThatChanges finds that the list of files is another one than was copied.
+func TestManifestThatChanges(t *testing.T) {
+	var different *transfer.DifferentError
+	if err := open(t, changing{golden(t, "two-tags"), &atomic.Int32{}}).Pack(t.Context(), io.Discard, nil); !errors.As(err, &different) {
+		t.Errorf("packed: %v", err)
+	}
+	if _, err := open(t, changing{golden(t, "two-tags"), &atomic.Int32{}}).Fetch(t.Context(), t.TempDir(), transfer.FetchOptions{Files: 1}); !errors.As(err, &different) {
+		t.Errorf("fetched: %v", err)
 	}
 }
 
