@@ -97,7 +97,7 @@ func TestPack(t *testing.T) {
 
 	first := asPacked(t, s.does(t, exitDone, "", "pack", "-o", "json", local, dir))
 	archive := filepath.Join(dir, "two-tags-export.zip")
-	if first.Dest != archive || first.Files != 33 {
+	if first.Dest != archive || first.Files != 39 {
 		t.Errorf("%+v", first)
 	}
 	second := asPacked(t, s.does(t, exitDone, "", "pack", "-o", "json", archive, "s3://"+s.bucket+"/packed/"))
@@ -177,7 +177,7 @@ func TestFetchAndLink(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if first.Files != 33 || first.Kept != 0 || again.Files != 33 || again.Kept != 31 || first.Dest != filepath.Join(dir, "export") {
+	if first.Files != 39 || first.Kept != 0 || again.Files != 39 || again.Kept != 37 || first.Dest != filepath.Join(dir, "export") {
 		t.Errorf("%+v, then %+v", first, again)
 	}
 	s.does(t, exitDone, "ok", "verify", dir)
