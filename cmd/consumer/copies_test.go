@@ -191,7 +191,7 @@ func TestFetchAndLink(t *testing.T) {
 	s.does(t, exitDone, "packed", strings.Fields(command)...)
 	var all links
 	out = s.does(t, exitDone, "", "link", "-o", "json", "--kind", "export", "--expires", "1h", "two-tags")
-	if err := json.Unmarshal([]byte(out), &all); err != nil || !all.Archive || all.Temporary || len(all.Links) != 2 {
+	if err := json.Unmarshal([]byte(out), &all); err != nil || !all.Archive || all.Temporary || len(all.Links) != 3 {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for _, one := range all.Links {

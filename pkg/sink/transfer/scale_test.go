@@ -89,7 +89,7 @@ func TestPackScale(t *testing.T) {
 		must(t, err)
 		n++
 	}
-	if n != *scaleImages+8 {
+	if n != *scaleImages+10 {
 		t.Errorf("the archive has %d files", n)
 	}
 	if out, err := exec.CommandContext(t.Context(), "unzip", "-tqq", path).CombinedOutput(); err != nil {
