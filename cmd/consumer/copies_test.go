@@ -182,8 +182,8 @@ func TestFetchAndLink(t *testing.T) {
 	}
 	s.does(t, exitDone, "ok", "verify", dir)
 	s.does(t, exitDone, "files fetched and verified", "fetch", "two-tags", dir)
-	s.does(t, exitDone, "files verified and packed", "fetch", "--zip", "two-tags", dir)
-	s.does(t, exitDone, "ok", "verify", filepath.Join(dir, "two-tags-export.zip"))
+	s.does(t, exitDone, "files verified and packed", "fetch", "--zip", "two-tags", filepath.Join(dir, "zips"))
+	s.does(t, exitDone, "ok", "verify", filepath.Join(dir, "zips", "two-tags-export.zip"))
 	s.does(t, exitVerify, "the receipt is unsigned", "fetch", "--key", writeKey(t), "two-tags", dir)
 	s.does(t, exitCommand, "no finished bundle is at s3://"+s.bucket+"/begun/", "fetch", "begun", dir)
 	s.does(t, exitUsage, "it must match", "fetch", "../x", dir)
@@ -195,7 +195,7 @@ func TestFetchAndLink(t *testing.T) {
 	s.does(t, exitDone, "packed", strings.Fields(command)...)
 	var all links
 	out = s.does(t, exitDone, "", "link", "-o", "json", "--kind", "export", "--expires", "1h", "two-tags")
-	if err := json.Unmarshal([]byte(out), &all); err != nil || !all.Archive || all.Temporary || len(all.Links) != 2 {
+	if err := json.Unmarshal([]byte(out), &all); err != nil || !all.Archive || all.Temporary || len(all.Links) != 3 {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for _, one := range all.Links {
