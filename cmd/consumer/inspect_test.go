@@ -79,6 +79,7 @@ func TestInspectHostile(t *testing.T) {
 	}
 	overwrite(t, filepath.Join(dir, "evidence", "inventory.json"), "[1]")
 	inspects(t, exitVerify, dir)
+	inspects(t, exitCommand, t.TempDir())
 }
 
 // TestInspectDelete tells of a delete, and of one that failed.
