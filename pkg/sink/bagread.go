@@ -36,11 +36,16 @@ func (b *Bag) keep(path Path, body Body) error {
 		file.content = content
 		b.kept += body.Size
 	}
+	b.note(path, file)
+	return nil
+}
+
+// note notes a file that is stored.
+func (b *Bag) note(path Path, file written) {
 	if b.written == nil {
 		b.written = map[Path]written{}
 	}
 	b.written[path] = file
-	return nil
 }
 
 // written is a file that a bag wrote itself.

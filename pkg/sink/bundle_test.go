@@ -466,6 +466,14 @@ func TestBagNeverMixes(t *testing.T) {
 		t.Errorf("PutTag: %v", err)
 	}
 
+	// But for a page for people, which another version may have made of the same.
+	if o, err := bag.PutPage(ctx, sink.IndexFile, sink.Bytes([]byte("another"), "")); err != nil || !o.Adopted || o.Bytes != 9 {
+		t.Errorf("PutPage: %+v, %v", o, err)
+	}
+	if _, err := bag.PutPage(ctx, sink.IndexFile, sink.Bytes([]byte("another"), "")); err == nil {
+		t.Error("a page was taken twice")
+	}
+
 	// On a store that ignores If-None-Match another writer may replace a payload unseen, in the
 	// same size.
 	unconditional := sink.NewStore(w.server.Client(sinktest.IgnoreConditions), w.options())

@@ -197,6 +197,3 @@ func plainSegment(segment string) bool {
 
 // IsPayload reports whether a path is below data/.
 func (p Path) IsPayload() bool { return strings.HasPrefix(string(p), payloadPrefix) }
-
-// IsPage reports whether a path is that of a page for people below index.html.
-func (p Path) IsPage() bool { return strings.HasPrefix(string(p), string(PagesFolder)) }

@@ -118,7 +118,7 @@ func (d *Deleter) commit(ctx context.Context) (bag.Proof, error) {
 	if err != nil {
 		return bag.Proof{}, err
 	}
-	if _, err := out.PutTag(ctx, sink.IndexFile, sink.Bytes(page, "text/html; charset=utf-8")); err != nil {
+	if _, err := out.PutPage(ctx, sink.IndexFile, sink.Bytes(page, "text/html; charset=utf-8")); err != nil {
 		return bag.Proof{}, fmt.Errorf("store the certificate: %w", err)
 	}
 	// This compare-and-set decides between the receipt and a cancel of the plan, or a takeover.

@@ -25,7 +25,7 @@ func (c *committing) newSite(ctx context.Context) *report.Site {
 		categories = append(categories, string(k))
 	}
 	return report.NewSite(c.x.Command.ID, bag.ToolName+" "+c.results.plan.Tool, categories, func(name string, page []byte) error {
-		if _, err := c.out.PutTag(ctx, sink.Path(name), sink.Bytes(page, "text/html; charset=utf-8")); err != nil {
+		if _, err := c.out.PutPage(ctx, sink.Path(name), sink.Bytes(page, "text/html; charset=utf-8")); err != nil {
 			return fmt.Errorf("store %s: %w", name, err)
 		}
 		return nil

@@ -1,0 +1,29 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// PutPage is PutTag of a page for people. One that is stored already stays, also with other content:
+// an earlier attempt made it of what is frozen, and another version of the program may say the same
+// in other words. Seal removes pages that no attempt puts again.
+func (b *Bag) PutPage(ctx context.Context, path Path, body Body) (Object, error) {
+	object, err := b.PutTag(ctx, path, body)
+	if !errors.Is(err, ErrMixed) {
+		return object, err
+	}
+	object, err = b.store.Describe(ctx, b.root+Key(path))
+	if err != nil {
+		return Object{}, fmt.Errorf("store page %s: look at the one that is there: %w", path, err)
+	}
+	object.Adopted = true
+	b.note(path, written{size: object.Bytes})
+	b.tags = append(b.tags, ManifestLine{SHA256: object.SHA256, Path: path})
+	return object, nil
+}
+
+// IsPage reports whether a path is that of a page for people below index.html.
+func (p Path) IsPage() bool { return strings.HasPrefix(string(p), string(PagesFolder)) }
