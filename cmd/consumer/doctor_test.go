@@ -160,6 +160,9 @@ func TestDoctorTellsEachUsualMistake(t *testing.T) {
 	if code, found := f.doctor(t, "CONSUMER_TRACE_RETENTION=1h"); code != exitDone || !slices.ContainsFunc(found, func(one finding) bool { return strings.Contains(one.Detail, "all are there") }) {
 		t.Errorf("exit %d beside the service: %+v", code, found)
 	}
+	if code, found := f.doctor(t, "CONSUMER_REPLICAS=3"); code != exitUnreachable || !slices.ContainsFunc(found, func(one finding) bool { return one.Setting == "CONSUMER_REPLICAS" }) {
+		t.Errorf("exit %d with more replicas than there are: %+v", code, found)
+	}
 	r.end()
 	f.leftByDoctor(t, store, locked)
 }
