@@ -59,6 +59,13 @@ alerts: $(filter bin/promtool,$(PROMTOOL)) ## Check the alert rules of deploy/pr
 	jq '{groups: [{name: "dashboard", rules: [[.. | objects | .expr? // empty | gsub("\\$$__rate_interval"; "5m")] | to_entries[] | {record: "query:\(.key)", expr: .value}]}]}' deploy/grafana/dashboard.json > dist/queries.json
 	$(PROMTOOL) check rules dist/queries.json
 
+# Not in `make test`: Helm and the types of Kubernetes take 100 s of processor time to compile. They
+# are a module of their own.
+.PHONY: deploy
+deploy: ## Check deploy/: lint the chart, render it, decode what it makes and the manifests strictly; the compose file; the systemd unit (Debian: systemd)
+	cd deploy/helm/test && go vet . && go test -count=1 .
+	systemd-analyze security --offline=true --threshold=20 deploy/systemd/cvconsumer.service | tail -n 1
+
 .PHONY: dev
 dev: build ## Run NATS, S3, a Training API simulator and the consumer on loopback, until interrupted
 	./bin/consumer dev

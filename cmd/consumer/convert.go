@@ -163,6 +163,17 @@ func (b bundle) convert(p *program, bag *transfer.Bag, out dataset.Output, o dat
 	return report, err
 }
 
+// takenBy is which option takes what is left out, for people.
+func takenBy(kind dataset.Kind, why string) string {
+	switch {
+	case why == dataset.LeftIteration:
+		return " (--iterations takes them)"
+	case why == dataset.LeftUntagged && kind != dataset.Multiclass:
+		return " (--untagged takes them)"
+	}
+	return ""
+}
+
 // printConversion prints what was made, for people.
 func printConversion(w io.Writer, from, dest string, r dataset.Report) error {
 	p := &page{w: w}
@@ -191,7 +202,7 @@ func printConversion(w io.Writer, from, dest string, r dataset.Report) error {
 			}
 		}
 		for _, why := range slices.Sorted(maps.Keys(project.LeftOut)) {
-			p.field("left out", fmt.Sprintf("%d: %s", project.LeftOut[why], why))
+			p.field("left out", fmt.Sprintf("%d: %s%s", project.LeftOut[why], why, takenBy(project.Kind, why)))
 		}
 		if project.Cut+project.Dropped > 0 {
 			p.field("boxes", fmt.Sprintf("%d cut to their picture, %d outside of it left out", project.Cut, project.Dropped))

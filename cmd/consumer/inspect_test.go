@@ -53,7 +53,7 @@ func TestInspect(t *testing.T) {
 	if err := json.Unmarshal([]byte(inspects(t, exitDone, "-o", "json", filepath.Join(dir, "a"))), &a); err != nil {
 		t.Fatal(err)
 	}
-	if a.State != "finished" || a.Outcome != "complete" || a.Files != 33 || len(a.Projects) != 1 || a.Projects[0].Name != "Two tags" || a.Projects[0].Counts.Images != 4 || a.Counts.Predictions != 2 {
+	if a.State != "finished" || a.Outcome != "complete" || a.Files != 39 || len(a.Projects) != 1 || a.Projects[0].Name != "Two tags" || a.Projects[0].Counts.Images != 4 || a.Counts.Predictions != 2 {
 		t.Errorf("%+v", a)
 	}
 }
@@ -79,6 +79,7 @@ func TestInspectHostile(t *testing.T) {
 	}
 	overwrite(t, filepath.Join(dir, "evidence", "inventory.json"), "[1]")
 	inspects(t, exitVerify, dir)
+	inspects(t, exitCommand, t.TempDir())
 }
 
 // TestInspectDelete tells of a delete, and of one that failed.

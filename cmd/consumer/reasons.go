@@ -121,6 +121,14 @@ var storageCures = map[string]struct{ setting, cure string }{
 // explain adds to a problem with the store what the operator can do about it.
 func (c storeConfig) explain(err error) error {
 	return cureUnless(err, func(err error) error {
+		var buckets bucketProblems
+		if errors.As(err, &buckets) {
+			explained := make(bucketProblems, len(buckets))
+			for i, err := range buckets {
+				explained[i] = c.explain(err)
+			}
+			return explained
+		}
 		var e *sink.Error
 		known := errors.As(err, &e)
 		switch {

@@ -356,6 +356,32 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 	}
 }
 
+// Each of two buckets has its own problem and its own cure.
+func TestEachBucketHasItsCure(t *testing.T) {
+	c := storeConfig{Region: "us-east-1", Endpoint: "http://store.example", KeyID: secretOf("a"), Secret: secretOf("b"), PathStyle: true}
+	c.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+		code, status := "AccessDenied", http.StatusForbidden
+		if strings.HasPrefix(req.URL.Path, "/work") {
+			code, status = "NoSuchBucket", http.StatusNotFound
+		}
+		return &http.Response{StatusCode: status, Header: http.Header{}, Request: req, Body: io.NopCloser(strings.NewReader("<Error><Code>" + code + "</Code></Error>"))}, nil
+	})
+	api, err := s3Client(t.Context(), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := sink.NewStore(api, sink.StoreOptions{Bucket: "bundles", Log: zerolog.Nop()})
+	err = c.explain(checkBuckets(t.Context(), "", store, store.InBucket("work")))
+	for _, want := range []string{"check bucket bundles: AccessDenied", "Least privileges", "check bucket work: NoSuchBucket", "create the bucket"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %s in: %v", want, err)
+		}
+	}
+	if !errors.Is(err, sink.ErrMisconfigured) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("says %v", err)
+	}
+}
+
 // A server that answers every request with the same text is found out as it gives that back.
 func TestTextIsNoStore(t *testing.T) {
 	c := storeConfig{Region: "us-east-1", Endpoint: newOtherServers(t).text, KeyID: secretOf("a"), Secret: secretOf("b"), PathStyle: true}
@@ -445,9 +471,12 @@ func TestTriesAreTold(t *testing.T) {
 			}
 		}
 		is(false, "not checked yet")
+		<-time.After(answerTimeout)
+		is(false, "no answer within 5s")
 		answers <- http.StatusBadGateway
 		is(false, "502") // while the next try is waited for
 		answers <- http.StatusOK
+		is(true, "")
 		<-time.After(30 * time.Second)
 		is(true, "")
 		answers <- http.StatusBadGateway // of the next check, a minute later

@@ -51,6 +51,9 @@ const expiryInterval = time.Hour
 // probeTimeout bounds one check of a dependency.
 const probeTimeout = 20 * time.Second
 
+// errProbeTimeout is why a check ended that took too long.
+var errProbeTimeout = fmt.Errorf("no answer within %s", probeTimeout)
+
 // probeKey is the object, below the prefix, with which the store is probed.
 const probeKey = ".probe"
 

@@ -220,6 +220,47 @@ func changed(t *testing.T) map[string]memory {
 	return bags
 }
 
+// counting counts what is open.
+type counting struct {
+	memory
+	open *atomic.Int32
+}
+
+func (c counting) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	body, err := c.memory.Open(ctx, name)
+	if err == nil {
+		c.open.Add(1)
+		body = counted{body, c.open}
+	}
+	return body, err
+}
+
+type counted struct {
+	io.ReadCloser
+	open *atomic.Int32
+}
+
+func (c counted) Close() error {
+	c.open.Add(-1)
+	return c.ReadCloser.Close()
+}
+
+// TestNothingStaysOpen closes every file, also of a bag that is not copied whole.
+func TestNothingStaysOpen(t *testing.T) {
+	bags := changed(t)
+	bags["none"] = large(t)
+	for name, bag := range bags {
+		src := counting{bag, &atomic.Int32{}}
+		if b, err := transfer.Open(t.Context(), src); err == nil {
+			_ = b.Pack(t.Context(), io.Discard, nil)
+			_, _ = b.Fetch(t.Context(), t.TempDir(), transfer.FetchOptions{})
+		}
+		if n := src.open.Load(); n != 0 {
+			t.Errorf("%s: %d files stay open", name, n)
+		}
+	}
+}
+
 // TestChangedBags finds that a file is not what the manifests say, whatever the others are.
 func TestChangedBags(t *testing.T) {
 	good := large(t)
