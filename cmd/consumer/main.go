@@ -122,6 +122,10 @@ func (p *program) execute(args []string) (err error) {
 
 // usageError is the error of a command line that cannot be parsed, with the help to look at.
 func usageError(err error) error {
+	var context *contextError
+	if errors.As(err, &context) {
+		return fmt.Errorf("%w: %w", errUsage, context)
+	}
 	help := "consumer --help"
 	var parse *kong.ParseError
 	if errors.As(err, &parse) && parse.Context != nil {
