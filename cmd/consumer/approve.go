@@ -1,21 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
-	"sync"
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/trust"
-	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
-	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 type approveCmd struct {
@@ -91,6 +85,8 @@ func (c approveCmd) check(f prepared, conf natsConfig) (contract.Command, error)
 		return command, fmt.Errorf("%w: %s is a dry run, which needs no approval", errUsage, c.File)
 	case command.Data.ApprovedPlan == "":
 		return command, fmt.Errorf("%w: %s names no plan (approved_plan): sign the delete again with --approved-plan", errUsage, c.File)
+	case f.Plan != "" && !contract.ValidID(f.Plan) && c.Plan == "": // a place of the signer's choice would show what the signer likes
+		return command, fmt.Errorf("%w: --plan: %s names a place for its plan, not the id of a dry run: name the id, or the bundle, yourself", errUsage, c.File)
 	case command.Data.NotAfter == nil || !now.Before(*command.Data.NotAfter):
 		return command, fmt.Errorf("%w: %s has no not_after, or one that is over: sign the delete again", errUsage, c.File)
 	}
@@ -112,28 +108,8 @@ func (c approveCmd) plan(p *program, conf natsConfig, f prepared, command contra
 			return says, err
 		}
 	}
-	at, err := c.S3.open(p.ctx, p.env, where)
-	defer at.close()
-	switch {
-	case err != nil:
+	if says, err = readPlan(p, c.S3, where, receipt); err != nil {
 		return says, err
-	case at.damaged != nil:
-		return says, fmt.Errorf("%w: the plan's bundle %s: %w", errVerifyFailed, where, at.damaged)
-	}
-	bag := &summarized{bag: at.src}
-	report, err := verify.Bag(p.ctx, bag, verify.Options{MaxProblems: 3})
-	switch {
-	case err != nil && report.Files == 0:
-		return says, fmt.Errorf("read the plan's bundle %s: %w", where, at.access.unreachable(err))
-	case err != nil:
-		return says, fmt.Errorf("%w: the plan's bundle %s: %w", errInconclusive, where, err)
-	case report.Result != verify.OK:
-		return says, fmt.Errorf("%w: the plan's bundle %s: %s", errVerifyFailed, where, report.Findings(3))
-	case receipt != "" && receipt != report.ReceiptSHA256:
-		return says, fmt.Errorf("%w: the plan's bundle %s has another receipt than its event says: it was replaced", errVerifyFailed, where)
-	}
-	if err := json.Unmarshal(bag.summary, &says); err != nil || !says.DryRun {
-		return says, fmt.Errorf("%w: %s is not the bundle of a plan", errUsage, where)
 	}
 	if says.PlanSHA256 != command.Data.ApprovedPlan {
 		return says, fmt.Errorf("%w: the delete names the plan %s, and %s has the plan %s", errRefused, command.Data.ApprovedPlan, where, says.PlanSHA256)
@@ -160,39 +136,6 @@ func plannedAt(ctx context.Context, conf natsConfig, id string) (where, receipt 
 	return e.Data.Bundle.URI, e.Data.Bundle.ReceiptSHA256, nil
 }
 
-// summarized is a bag that remembers its summary as it was verified.
-type summarized struct {
-	bag     verify.Source
-	mu      sync.Mutex
-	summary []byte
-}
-
-var _ verify.Source = (*summarized)(nil)
-
-// List implements verify.Source.
-func (s *summarized) List(ctx context.Context) iter.Seq2[verify.File, error] {
-	return s.bag.List(ctx)
-}
-
-// maxSummary bounds data/deletion.json, in bytes.
-const maxSummary = 16 << 20
-
-// Open implements verify.Source.
-func (s *summarized) Open(ctx context.Context, name string) (io.ReadCloser, error) {
-	in, err := s.bag.Open(ctx, name)
-	if err != nil || name != string(sink.DeletionFile) {
-		return in, err //nolint:wrapcheck // it is the source's
-	}
-	b, err := io.ReadAll(io.LimitReader(in, maxSummary))
-	if err = errors.Join(err, in.Close()); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.summary = b
-	return io.NopCloser(bytes.NewReader(b)), nil
-}
-
 // showApproval shows what is to be approved.
 func showApproval(w io.Writer, f prepared, c contract.Command, says bagfile.Deletion) {
 	t := newTable(w)
@@ -211,16 +154,17 @@ func showApproval(w io.Writer, f prepared, c contract.Command, says bagfile.Dele
 	if c.Data.ExportFirst {
 		row("before it", "the selection is exported, and the bundle checked")
 	}
+	for _, kept := range []struct {
+		bundle string
+		until  *time.Time
+	}{{"the bundle of the delete", c.Data.RetainUntil}, {"the bundle of the export", c.Data.ExportRetainUntil}} {
+		if kept.until != nil {
+			row("afterwards", "%s cannot be removed until %s", kept.bundle, kept.until.UTC().Format(time.RFC3339))
+		}
+	}
 	row("plan", "sha256 %s, made %s", says.PlanSHA256, says.FinishedAt.UTC().Format(time.RFC3339))
 	fmt.Fprintln(t, "would be deleted:")
-	for _, one := range says.Projects {
-		extent := "parts of the project"
-		if one.Project {
-			extent = "the whole project"
-		}
-		row("project", "%s %q: %s (%d iterations, %d tags, %d images, %d predictions)", one.ID, one.Name, extent,
-			one.Counts.Iterations, one.Counts.Tags, one.Counts.Images, one.Counts.Predictions)
-	}
+	printPlanned(t, says.Projects)
 	printThings(t, contract.Counts(says.Counts))
 	for _, r := range says.Residuals {
 		row("would remain", "%s: %s", r.Category, r.Reason)
@@ -237,5 +181,5 @@ func (c approveCmd) confirm(p *program) error {
 		return fmt.Errorf("%w: there is no terminal to ask on: use --yes if you have seen the plan", errUsage)
 	}
 	fmt.Fprint(p.stderr, "\nThis cannot be undone. Type yes to approve it: ")
-	return confirmed(p.stdin)
+	return confirmed(p)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/trust"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 var regexpSeq = regexp.MustCompile(`seq-[0-9]+`)
@@ -175,17 +176,18 @@ func TestPreparedFiles(t *testing.T) {
 		file prepared
 		says string
 	}{
-		"another id":       {changed(func(f *prepared) { f.Headers["Nats-Msg-Id"] = "del-2" }), "is not a signature"},
-		"another body":     {changed(func(f *prepared) { f.Body = body(plan + `,"unpublish":true`) }), "is not a signature"},
-		"no signature":     {changed(func(f *prepared) { delete(f.Headers, "Cv-Signature") }), "there is none"},
-		"another subject":  {changed(func(f *prepared) { f.Subject = "cv.commands.export" }), "holds no delete"},
-		"another prefix":   {changed(func(f *prepared) { f.Subject = "other.commands.delete" }), "is not a signature"},
-		"another audience": {prepare("elsewhere", subject, body(plan)), "another service"},
-		"no plan":          {prepare(here, subject, body("")), "names no plan"},
-		"a dry run":        {prepare(here, subject, body(`,"dry_run":true`)), "needs no approval"},
-		"over":             {prepare(here, subject, strings.Replace(body(plan), soon, "2026-01-01T00:00:00Z", 1)), "over"},
-		"no limit":         {prepare(here, subject, strings.Replace(body(plan), `,"not_after":"`+soon+`"`, "", 1)), "no not_after"},
-		"a newer version":  {changed(func(f *prepared) { f.V = 2 }), "is not a signed command"},
+		"another id":        {changed(func(f *prepared) { f.Headers["Nats-Msg-Id"] = "del-2" }), "is not a signature"},
+		"another body":      {changed(func(f *prepared) { f.Body = body(plan + `,"unpublish":true`) }), "is not a signature"},
+		"no signature":      {changed(func(f *prepared) { delete(f.Headers, "Cv-Signature") }), "there is none"},
+		"another subject":   {changed(func(f *prepared) { f.Subject = "cv.commands.export" }), "holds no delete"},
+		"another prefix":    {changed(func(f *prepared) { f.Subject = "other.commands.delete" }), "is not a signature"},
+		"another audience":  {prepare("elsewhere", subject, body(plan)), "another service"},
+		"no plan":           {prepare(here, subject, body("")), "names no plan"},
+		"a dry run":         {prepare(here, subject, body(`,"dry_run":true`)), "needs no approval"},
+		"over":              {prepare(here, subject, strings.Replace(body(plan), soon, "2026-01-01T00:00:00Z", 1)), "over"},
+		"no limit":          {prepare(here, subject, strings.Replace(body(plan), `,"not_after":"`+soon+`"`, "", 1)), "no not_after"},
+		"a plan of its own": {changed(func(f *prepared) { f.Plan = "s3://elsewhere/plan-1/delete/" }), "names a place for its plan"},
+		"a newer version":   {changed(func(f *prepared) { f.V = 2 }), "is not a signed command"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := d.file(strings.ReplaceAll(name, " ", "-"))
@@ -197,6 +199,12 @@ func TestPreparedFiles(t *testing.T) {
 			}
 			desk{t, d.vars, d.dir}.does(exitUsage, c.says, "approve", file, "--seed", his, "--yes")
 		})
+	}
+	var shown bytes.Buffer
+	until := time.Date(2061, time.January, 2, 3, 4, 5, 0, time.UTC)
+	showApproval(&shown, good, contract.Command{Data: contract.Data{NotAfter: &until, ExportRetainUntil: &until}}, bagfile.Deletion{})
+	if !strings.Contains(shown.String(), "the bundle of the export cannot be removed until 2061-01-02T03:04:05Z") {
+		t.Errorf("the approver is not shown what is locked:\n%s", &shown)
 	}
 	d.does(exitUsage, "no such file", "approve", d.file("none"), "--seed", his)
 	d.does(exitUsage, "is not a signed command", "approve", his, "--seed", his)

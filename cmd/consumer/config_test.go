@@ -272,6 +272,8 @@ func TestSettings(t *testing.T) {
 		{name: "neither Entra ID nor a key", vars: []string{"CONSUMER_RESOURCES=" + write("neither.yaml", "us: {endpoint: 'https://b.cognitiveservices.azure.com/', entra: false}\n")},
 			wrong: []string{"CONSUMER_RESOURCES"}, says: "key_file is needed, or entra: true"},
 		{name: "an unknown field", vars: []string{"CONSUMER_RESOURCES=" + write("field.yaml", "us: {endpoint: 'https://b.example/', keyfile: x}\n")}, wrong: []string{"CONSUMER_RESOURCES"}, says: "keyfile"},
+		{name: "a file that cannot be read is told of once", vars: []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_ENDPOINT=", "CONSUMER_RESOURCES=" + write("typo.yaml", "default: {endpoint: 'https://b.example/', keyfile: x}\n")},
+			wrong: []string{"CONSUMER_RESOURCES"}, says: "keyfile"},
 		{name: "an alias twice", vars: []string{"CONSUMER_RESOURCES=" + write("twice.yaml", "us: {endpoint: 'https://b.example/', key_file: k}\nus: {endpoint: 'https://b.example/', key_file: k}\n")}, wrong: []string{"CONSUMER_RESOURCES"}},
 		{name: "an alias twice but for the case of letters", vars: []string{"CONSUMER_RESOURCES=" + write("case.yaml", "us: {endpoint: 'https://b.example/', key_file: k}\nUS: {endpoint: 'https://b.example/', key_file: k}\n")},
 			wrong: []string{"CONSUMER_RESOURCES", "CONSUMER_RESOURCES", "CONSUMER_RESOURCES"}, says: "differs from another alias only in the case"},

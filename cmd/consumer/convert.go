@@ -153,16 +153,25 @@ func (c convertCmd) output(p *program) (out dataset.Output, access storeConfig, 
 // convert writes the training sets of a bundle.
 func (b bundle) convert(p *program, bag *transfer.Bag, out dataset.Output, o dataset.Options) (dataset.Report, error) {
 	show := newReadings(p.stderr)
-	progress, end := show.of(b.name)
-	if progress != nil {
-		o.Progress = func(done, all int) {
-			progress(verify.Progress{Files: done, AllFiles: all, Bytes: int64(done), AllBytes: int64(all)})
-		}
+	progress, end := show.counting(b.name, items)
+	o.Progress = func(done, all int) {
+		progress(verify.Progress{Files: done, AllFiles: all, Bytes: int64(done), AllBytes: int64(all)})
 	}
 	report, err := dataset.Convert(p.ctx, b.bag, bag.Receipt, out, o)
 	end()
 	show.end()
 	return report, err
+}
+
+// takenBy is which option takes what is left out, for people.
+func takenBy(kind dataset.Kind, why string) string {
+	switch {
+	case why == dataset.LeftIteration:
+		return " (--iterations takes them)"
+	case why == dataset.LeftUntagged && kind != dataset.Multiclass:
+		return " (--untagged takes them)"
+	}
+	return ""
 }
 
 // printConversion prints what was made, for people.
@@ -193,7 +202,7 @@ func printConversion(w io.Writer, from, dest string, r dataset.Report) error {
 			}
 		}
 		for _, why := range slices.Sorted(maps.Keys(project.LeftOut)) {
-			p.field("left out", fmt.Sprintf("%d: %s", project.LeftOut[why], why))
+			p.field("left out", fmt.Sprintf("%d: %s%s", project.LeftOut[why], why, takenBy(project.Kind, why)))
 		}
 		if project.Cut+project.Dropped > 0 {
 			p.field("boxes", fmt.Sprintf("%d cut to their picture, %d outside of it left out", project.Cut, project.Dropped))

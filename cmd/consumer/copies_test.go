@@ -97,7 +97,7 @@ func TestPack(t *testing.T) {
 
 	first := asPacked(t, s.does(t, exitDone, "", "pack", "-o", "json", local, dir))
 	archive := filepath.Join(dir, "two-tags-export.zip")
-	if first.Dest != archive || first.Files != 33 {
+	if first.Dest != archive || first.Files != 39 {
 		t.Errorf("%+v", first)
 	}
 	second := asPacked(t, s.does(t, exitDone, "", "pack", "-o", "json", archive, "s3://"+s.bucket+"/packed/"))
@@ -136,6 +136,10 @@ func TestPack(t *testing.T) {
 	s.does(t, exitVerify, "no finished bundle is here", "pack", "s3://"+s.bucket+"/packed/", filepath.Join(dir, "none.zip"))
 	s.does(t, exitVerify, "receipt is unsigned", "pack", "--key", writeKey(t), local, filepath.Join(dir, "unsigned.zip"))
 
+	refusing := s.server.Gateway(t, sinktest.RefusesChecksums, sinktest.RefusesConditions)
+	s.does(t, exitDone, "files verified and packed", "pack", "--aws-endpoint-url-s3", refusing.Endpoint, local, "s3://"+s.bucket+"/refusing/")
+	s.does(t, exitUsage, "already, and it is not overwritten", "pack", "--aws-endpoint-url-s3", refusing.Endpoint, local, "s3://"+s.bucket+"/refusing/")
+
 	const picture = "data/projects/a2e7570a-5d0e-4e96-ba6d-125f56a98544/images/9a755530-012e-4b1d-947f-e4e00a6e4e9e.gif"
 	s.put(t, "two-tags/export/"+picture, strings.Repeat("x", 76))
 	before := s.left(t, "packed/")
@@ -173,13 +177,13 @@ func TestFetchAndLink(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if first.Files != 33 || first.Kept != 0 || again.Files != 33 || again.Kept != 31 || first.Dest != filepath.Join(dir, "export") {
+	if first.Files != 39 || first.Kept != 0 || again.Files != 39 || again.Kept != 37 || first.Dest != filepath.Join(dir, "export") {
 		t.Errorf("%+v, then %+v", first, again)
 	}
 	s.does(t, exitDone, "ok", "verify", dir)
 	s.does(t, exitDone, "files fetched and verified", "fetch", "two-tags", dir)
-	s.does(t, exitDone, "files verified and packed", "fetch", "--zip", "two-tags", dir)
-	s.does(t, exitDone, "ok", "verify", filepath.Join(dir, "two-tags-export.zip"))
+	s.does(t, exitDone, "files verified and packed", "fetch", "--zip", "two-tags", filepath.Join(dir, "zips"))
+	s.does(t, exitDone, "ok", "verify", filepath.Join(dir, "zips", "two-tags-export.zip"))
 	s.does(t, exitVerify, "the receipt is unsigned", "fetch", "--key", writeKey(t), "two-tags", dir)
 	s.does(t, exitCommand, "no finished bundle is at s3://"+s.bucket+"/begun/", "fetch", "begun", dir)
 	s.does(t, exitUsage, "it must match", "fetch", "../x", dir)
@@ -191,7 +195,7 @@ func TestFetchAndLink(t *testing.T) {
 	s.does(t, exitDone, "packed", strings.Fields(command)...)
 	var all links
 	out = s.does(t, exitDone, "", "link", "-o", "json", "--kind", "export", "--expires", "1h", "two-tags")
-	if err := json.Unmarshal([]byte(out), &all); err != nil || !all.Archive || all.Temporary || len(all.Links) != 2 {
+	if err := json.Unmarshal([]byte(out), &all); err != nil || !all.Archive || all.Temporary || len(all.Links) != 3 {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for _, one := range all.Links {

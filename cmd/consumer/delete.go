@@ -17,6 +17,7 @@ type planCmd struct {
 	Selection selection    `embed:""`
 	Unpublish bool         `name:"unpublish" help:"Plan for a delete that may unpublish published iterations."`
 	Request   requestFlags `embed:""`
+	S3        storeAccess  `embed:"" group:"Storage, to show the names of projects:"`
 }
 
 // Help implements kong.HelpProvider.
@@ -53,22 +54,10 @@ func (c planCmd) Run(p *program) error {
 	if err := completed(event); err != nil {
 		return err
 	}
-	printPlan(p.stdout, event)
-	fmt.Fprintf(p.stdout, "\nto delete this: consumer delete … --approved-plan %s\n", event.Data.Plan.SHA256)
+	c.S3.look(p, event, o.data).print(p.stdout)
+	again := append(without(p.args[1:], "--id", "--timeout", "--output", "-o"), "--approved-plan", event.Data.Plan.SHA256)
+	fmt.Fprintf(p.stdout, "\nto delete this:\n  %s\n", pasteable(append([]string{"consumer", "delete"}, again...)...))
 	return nil
-}
-
-// printPlan prints what a delete would remove.
-func printPlan(w io.Writer, e contract.Event) {
-	fmt.Fprintln(w, "would be deleted:")
-	t := newTable(w)
-	printThings(t, e.Data.Counts)
-	fmt.Fprintf(t, "  plan\tsha256 %s\n", e.Data.Plan.SHA256)
-	fmt.Fprintf(t, "  every id\t%s\n", e.Data.Plan.URI)
-	for _, r := range e.Data.Residuals {
-		fmt.Fprintf(t, "  would remain\t%s: %s\n", r.Category, r.Reason)
-	}
-	t.Flush()
 }
 
 type deleteCmd struct {
@@ -83,6 +72,7 @@ type deleteCmd struct {
 	Save          string       `name:"save" placeholder:"FILE" help:"With --sign: write the signed command to a new file for its approver (consumer approve FILE) instead of publishing it."`
 	Command       string       `name:"command" placeholder:"FILE" help:"Publish the signed, and perhaps approved, command in this file as it is; replaces the flags that make a command." xor:"data"`
 	Request       requestFlags `embed:""`
+	S3            storeAccess  `embed:"" group:"Storage, to show the names of projects:"`
 }
 
 // Help implements kong.HelpProvider.
@@ -148,11 +138,23 @@ func (c deleteCmd) publishPrepared(p *program, conf natsConfig) error {
 
 var errNotApproved = fmt.Errorf("%w: not approved, so nothing was deleted", errCommandFailed)
 
-// confirmed reads an answer, which must be yes.
-func confirmed(in io.Reader) error {
-	answer, err := bufio.NewReader(in).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the answer: %w", err)
+// confirmed reads an answer, which must be yes. A signal is another one.
+func confirmed(p *program) error {
+	var answer string
+	read := make(chan error, 1)
+	go func() {
+		var err error
+		answer, err = bufio.NewReader(p.stdin).ReadString('\n')
+		read <- err
+	}()
+	select {
+	case <-p.ctx.Done():
+		fmt.Fprintln(p.stderr) // the question ends
+		return errNotApproved
+	case err := <-read:
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read the answer: %w", err)
+		}
 	}
 	if strings.TrimSpace(answer) != "yes" {
 		return errNotApproved
@@ -177,13 +179,13 @@ func (c deleteCmd) approve(p *program, conf natsConfig, o order) (data []byte, i
 	if err := completed(event); err != nil {
 		return nil, "", err
 	}
-	printPlan(plain{p.stderr}, event)
+	c.S3.look(p, event, plan.data).print(plain{p.stderr})
 	question := "This cannot be undone. Type yes to delete it: "
 	if c.Save != "" {
 		question = "Type yes to sign it for approval: "
 	}
 	fmt.Fprint(p.stderr, "\n"+question)
-	if err := confirmed(p.stdin); err != nil {
+	if err := confirmed(p); err != nil {
 		return nil, "", err
 	}
 	if c.ApprovedPlan != "" {

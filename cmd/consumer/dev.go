@@ -132,6 +132,9 @@ func (c devCmd) start(p *program) (*world, error) {
 	if err := w.makeDir(c.Dir); err != nil {
 		return w, err
 	}
+	if err := c.checkPorts(); err != nil {
+		return w, err
+	}
 	usual := !c.Demo && len(c.Command) == 0 // ports that people know; otherwise free ones, so that several can run at once
 	addr := func(name string, chosen, preferred int) string {
 		if chosen != 0 {
@@ -178,6 +181,24 @@ func (c devCmd) start(p *program) (*world, error) {
 	// for later, and it knows how to close these.
 	w.config.S3.Transport = w.store.Transport()
 	return w, nil
+}
+
+// checkPorts fails for a port that was asked for and cannot be listened on.
+func (c devCmd) checkPorts() error {
+	for _, port := range []struct {
+		flag   string
+		number int
+	}{{"nats", c.NATSPort}, {"s3", c.S3Port}, {"api", c.APIPort}, {"http", c.HTTPPort}} {
+		if port.number == 0 {
+			continue
+		}
+		l, err := net.Listen("tcp", loopback(port.number)) //nolint:noctx // bound and closed at once
+		if err != nil {
+			return fmt.Errorf("%w: --%s-port %d: %w: choose another one, or leave the flag out", errUsage, port.flag, port.number, err)
+		}
+		l.Close()
+	}
+	return nil
 }
 
 // makeDir finds the place of all data.

@@ -14,6 +14,8 @@ import (
 type environ struct {
 	vars  map[string]string
 	known []string // the variables that name settings
+
+	contexts map[string]natsContext // that were read, by name
 }
 
 func newEnviron(vars []string) *environ {
@@ -39,11 +41,14 @@ func variables(t *kong.Tag) []string {
 }
 
 // Resolve implements kong.Resolver: the value of a flag that was not given on the command line.
-func (e *environ) Resolve(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
+func (e *environ) Resolve(parsed *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
 	for _, name := range variables(f.Tag) {
 		if value, ok := e.vars[name]; ok {
 			return value, nil
 		}
+	}
+	if value, err := e.contextValue(parsed, f); value != "" || err != nil {
+		return value, err
 	}
 	return nil, nil
 }

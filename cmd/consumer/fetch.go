@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/rs/zerolog"
@@ -71,6 +72,9 @@ func (c fetchCmd) Run(p *program) error {
 
 // pack downloads a bundle as an archive.
 func (c fetchCmd) pack(p *program, b commandBundle, keys publicKeys) error {
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return fmt.Errorf("make the folder: %w", err)
+	}
 	done, err := b.pack(p, keys, c.S3, encryptionSettings{}, c.Dir+"/")
 	if err != nil {
 		return err

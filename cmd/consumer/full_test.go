@@ -135,7 +135,7 @@ func TestNewCommandsWaitForRoom(t *testing.T) {
 	if e := <-ended; e.Data.Outcome != contract.OutcomeComplete || e.Data.Attempt != 1 {
 		t.Errorf("a command under way: %s", describeEvent(e))
 	}
-	f.awaitLog(t, `"verb":"nak","delay":5000,"reason":"JetStream's account holds`)
+	f.awaitLog(t, `"verb":"nak","delay_ms":5000,"reason":"JetStream's account holds`)
 	if _, _, err := q.Job(t.Context(), "later"); !errors.Is(err, contract.ErrNoJob) {
 		t.Errorf("a new command has a job: %v", err)
 	}

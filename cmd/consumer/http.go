@@ -79,25 +79,36 @@ func (m *monitor) found(dependency string, err error) {
 	}
 }
 
-// trying records why one try of a check failed that is going to be repeated. It is no news of a
-// dependency that is available: the check itself has not failed yet.
-func (m *monitor) trying(dependency string, err error) {
-	if _, failing := m.health.Problems()[dependency]; failing {
-		m.found(dependency, err)
-	}
-}
-
 // trainingProbe asks the Training API of a resource for its domains. A call takes up to 20 s with
-// its retries; what each try of it failed with is known at once.
+// its retries: of the first one, /readyz says what each try failed with, or that there is no answer
+// yet. Later, what the check before it found stands so long.
 func (m *monitor) trainingProbe(alias string, client *cv.Client, every time.Duration) probe {
 	dependency := delivery.DependencyTraining(alias)
+	var (
+		mu    sync.Mutex
+		tried bool // a try of the first check has failed
+		over  bool // the first check has ended
+	)
+	tell := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		silent := errors.Is(err, errNoAnswer)
+		if !over && !(silent && tried) {
+			m.found(dependency, err)
+		}
+		tried = tried || !silent
+	}
 	return probe{dependency, every, every, func(ctx context.Context) error {
-		ctx = cv.WithTrace(ctx, cv.Trace{After: func(c cv.Call) {
+		silence := time.AfterFunc(answerTimeout, func() { tell(errNoAnswer) })
+		defer silence.Stop()
+		_, err := client.GetDomains(cv.WithTrace(ctx, cv.Trace{After: func(c cv.Call) {
 			if c.Err != nil {
-				m.trying(dependency, c.Err)
+				tell(c.Err)
 			}
-		}})
-		_, err := client.GetDomains(ctx)
+		}}))
+		mu.Lock()
+		over = true
+		mu.Unlock()
 		if errors.Is(err, cv.ErrThrottled) {
 			return nil // it is there and accepts our key
 		}
@@ -129,7 +140,7 @@ func (m *monitor) watch(ctx context.Context, p probe) {
 			return
 		case <-t.C:
 		}
-		try, cancel := context.WithTimeout(ctx, probeTimeout)
+		try, cancel := context.WithTimeoutCause(ctx, probeTimeout, errProbeTimeout)
 		err := p.check(try)
 		cancel()
 		if ctx.Err() != nil {

@@ -100,6 +100,9 @@ func (c inspectCmd) inspect(p *program, where string) error {
 			return b.failed(fmt.Errorf("inspect %s: %w", at.within(bag.Root), err), nil)
 		}
 		a.Where = at.within(bag.Root)
+		if a.Files == 0 {
+			return fmt.Errorf("%w: there are no files at %s", errRefused, a.Where)
+		}
 		if c.Output == "json" {
 			err = printJSON(p.stdout, a)
 		} else {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/text/width"
+	"github.com/mattn/go-runewidth"
 
 	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -55,7 +55,7 @@ func (p *page) field(name, value string) {
 func split(text string, columns int) (line, rest string) {
 	used, space := 0, -1
 	for i, r := range text {
-		if used += columnsOf(r); used > columns {
+		if used += runewidth.RuneWidth(r); used > columns {
 			if space > 0 {
 				return text[:space], text[space+1:]
 			}
@@ -66,15 +66,6 @@ func split(text string, columns int) (line, rest string) {
 		}
 	}
 	return text, ""
-}
-
-// columnsOf is how many columns a character takes on a terminal.
-func columnsOf(r rune) int {
-	switch width.LookupRune(r).Kind() {
-	case width.EastAsianWide, width.EastAsianFullwidth:
-		return 2
-	}
-	return 1
 }
 
 // short is a text of the customer in one line, cut where it is long.

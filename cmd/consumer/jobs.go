@@ -106,7 +106,7 @@ func noteOf(j contract.Job) string {
 	case j.LeftBehind != "":
 		return "left objects behind: consumer gc"
 	case j.Error != nil && j.State.Terminal():
-		return j.Error.Code + ": " + j.Error.Message
+		return inFlags(j.Error.Error())
 	case j.Cancel != nil && !j.State.Terminal():
 		return "cancelled by " + j.Cancel.ID + ", ending"
 	case j.Waiting != nil:
@@ -190,7 +190,7 @@ func printJob(w io.Writer, j contract.Job) {
 		row("bundle", "%s", string(j.Bundle))
 	}
 	if j.Error != nil {
-		row("error", "%s: %s", j.Error.Code, oneLine(j.Error.Message))
+		row("error", "%s", oneLine(inFlags(j.Error.Error())))
 	}
 	if j.Cancel != nil {
 		row("cancel", "%s of %s", j.Cancel.ID, j.Cancel.Time.UTC().Format(time.RFC3339))

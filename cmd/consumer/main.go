@@ -58,6 +58,7 @@ type cli struct {
 type program struct {
 	ctx    context.Context // cancelled with delivery.ErrStopping by the first signal
 	env    *environ
+	args   []string // of the command line
 	stdin  io.Reader
 	stdout io.Writer // for people: see plain
 	raw    io.Writer // standard output as it is
@@ -80,6 +81,7 @@ func run(ctx context.Context, args, vars []string, stdin io.Reader, stdout, stde
 
 // execute parses the arguments and runs the command they name.
 func (p *program) execute(args []string) (err error) {
+	p.args = args
 	var commands cli
 	parser, err := kong.New(&commands,
 		kong.Name("consumer"),

@@ -19,17 +19,18 @@ import (
 
 // natsSettings are named as the nats command line names them.
 type natsSettings struct {
-	URL          string `name:"nats-url" var:"NATS_URL" default:"nats://127.0.0.1:4222" placeholder:"URL,…" help:"NATS servers; with a password or token in it only by variable; default ${default}."`
-	Creds        string `name:"nats-creds" var:"NATS_CREDS" placeholder:"FILE" help:"NATS user credentials."`
-	NKey         string `name:"nats-nkey" var:"NATS_NKEY" placeholder:"FILE" help:"NATS NKey seed."`
-	User         string `name:"nats-user" var:"NATS_USER" placeholder:"NAME" help:"NATS user name; or, only by variable and without a password, a token."`
-	Password     string `name:"nats-password" var:"NATS_PASSWORD" secret:"" hidden:"" placeholder:"TEXT" help:"NATS password."`
+	Context      string `name:"context" var:"NATS_CONTEXT" placeholder:"NAME" help:"Context of the nats command line, from which the settings of NATS are taken that are not given (~/.config/nats/context/NAME.json)."`
+	URL          string `name:"nats-url" var:"NATS_URL" context:"url" default:"nats://127.0.0.1:4222" placeholder:"URL,…" help:"NATS servers; with a password or token in it only by variable; default ${default}."`
+	Creds        string `name:"nats-creds" var:"NATS_CREDS" context:"creds" placeholder:"FILE" help:"NATS user credentials."`
+	NKey         string `name:"nats-nkey" var:"NATS_NKEY" context:"nkey" placeholder:"FILE" help:"NATS NKey seed."`
+	User         string `name:"nats-user" var:"NATS_USER" context:"user,token" placeholder:"NAME" help:"NATS user name; or, only by variable and without a password, a token."`
+	Password     string `name:"nats-password" var:"NATS_PASSWORD" context:"password" secret:"" hidden:"" placeholder:"TEXT" help:"NATS password."`
 	PasswordFile string `name:"nats-password-file" var:"NATS_PASSWORD_FILE" value:"NATS_PASSWORD" placeholder:"FILE" help:"File with the NATS password."`
-	CA           string `name:"nats-ca" var:"NATS_CA" placeholder:"FILE" help:"CA certificates to check NATS servers with."`
-	Cert         string `name:"nats-cert" var:"NATS_CERT" placeholder:"FILE" help:"TLS client certificate."`
-	Key          string `name:"nats-key" var:"NATS_KEY" placeholder:"FILE" help:"TLS client key."`
-	Inbox        string `name:"nats-inbox-prefix" var:"CONSUMER_NATS_INBOX_PREFIX" placeholder:"PREFIX" help:"What the subjects of answers from NATS begin with; default _INBOX, of consumer run _INBOX_cvconsumer. No other user may have the right to listen there."`
-	Domain       string `name:"nats-domain" var:"CONSUMER_NATS_DOMAIN" placeholder:"NAME" help:"JetStream domain of the streams and buckets; default: that of the server."`
+	CA           string `name:"nats-ca" var:"NATS_CA" context:"ca" placeholder:"FILE" help:"CA certificates to check NATS servers with."`
+	Cert         string `name:"nats-cert" var:"NATS_CERT" context:"cert" placeholder:"FILE" help:"TLS client certificate."`
+	Key          string `name:"nats-key" var:"NATS_KEY" context:"key" placeholder:"FILE" help:"TLS client key."`
+	Inbox        string `name:"nats-inbox-prefix" var:"CONSUMER_NATS_INBOX_PREFIX" context:"inbox_prefix" placeholder:"PREFIX" help:"What the subjects of answers from NATS begin with; default _INBOX, of consumer run _INBOX_cvconsumer. No other user may have the right to listen there."`
+	Domain       string `name:"nats-domain" var:"CONSUMER_NATS_DOMAIN" context:"jetstream_domain" placeholder:"NAME" help:"JetStream domain of the streams and buckets; default: that of the server."`
 	Subjects     string `name:"subject-prefix" var:"CONSUMER_SUBJECT_PREFIX" default:"cv" placeholder:"WORD" help:"First token of all subjects; names of streams and buckets begin with it in upper case; default ${default}."`
 }
 

@@ -55,11 +55,12 @@ func (o *queueState) close() {
 // notes are what natsconn.Notes says of the connection.
 func (o *queueState) notes() []string {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.nc == nil {
+	nc, attempt := o.nc, o.attempt
+	o.mu.Unlock()
+	if nc == nil || attempt != nil {
 		return nil
 	}
-	return natsconn.Notes(o.nc)
+	return natsconn.Notes(nc)
 }
 
 // open records that a queue looks for the streams.
@@ -102,14 +103,17 @@ func (o *queueState) ping(ctx context.Context) error {
 	o.mu.Lock()
 	nc, q, opening, attempt, problem := o.nc, o.queue, o.opening, o.attempt, o.problem
 	o.mu.Unlock()
-	if nc == nil {
-		return cmp.Or(attempt, errOpening)
+	switch {
+	case attempt != nil: // the connection is not asked, since it answers nothing while it tries again
+		return fmt.Errorf("not connected: %w", attempt)
+	case nc == nil:
+		return errOpening
 	}
 	if err := natsconn.Check(nc); err != nil {
 		return err //nolint:wrapcheck // it says what to change
 	}
 	if nc.Status() != nats.CONNECTED {
-		return fmt.Errorf("not connected: %w", cmp.Or(attempt, nc.LastError(), nats.ErrDisconnected))
+		return fmt.Errorf("not connected: %w", cmp.Or(nc.LastError(), errOpening))
 	}
 	if q != nil {
 		return q.Ping(ctx)

@@ -31,7 +31,7 @@ func printEnd(p *program, event contract.Event, asJSON bool) error {
 func describeEvent(e contract.Event) string {
 	text := string(e.Data.Status)
 	if e.Data.Error != nil {
-		text += ": " + e.Data.Error.Error()
+		text += ": " + inFlags(e.Data.Error.Error())
 	}
 	if hint := unsignedHint(e.Data.Error); hint != "" {
 		text += "; " + hint

@@ -175,6 +175,11 @@ const maxBarName = 24
 
 // of is what hears of one bundle's progress, and what to call when that is over.
 func (r *readings) of(where string) (progress func(verify.Progress), end func()) {
+	return r.counting(where, human.Bytes)
+}
+
+// counting is of for what counts other things than bytes, in which the progress then is.
+func (r *readings) counting(where string, show func(int64) string) (progress func(verify.Progress), end func()) {
 	var (
 		m    *meter
 		pace pace
@@ -185,7 +190,7 @@ func (r *readings) of(where string) (progress func(verify.Progress), end func())
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		now := r.now()
-		far := pace.howFar(now, p.Bytes, p.AllBytes, human.Bytes)
+		far := pace.howFar(now, p.Bytes, p.AllBytes, show)
 		switch {
 		case r.bars != nil:
 			if m == nil {

@@ -121,6 +121,14 @@ var storageCures = map[string]struct{ setting, cure string }{
 // explain adds to a problem with the store what the operator can do about it.
 func (c storeConfig) explain(err error) error {
 	return cureUnless(err, func(err error) error {
+		var buckets bucketProblems
+		if errors.As(err, &buckets) {
+			explained := make(bucketProblems, len(buckets))
+			for i, err := range buckets {
+				explained[i] = c.explain(err)
+			}
+			return explained
+		}
 		var e *sink.Error
 		known := errors.As(err, &e)
 		switch {
@@ -136,6 +144,8 @@ func (c storeConfig) explain(err error) error {
 			return cure(err, "AWS_ENDPOINT_URL_S3", "the store took the bucket for an object: leave the bucket out of AWS_ENDPOINT_URL_S3, out of its path and of its host")
 		case known && notS3(e), errors.Is(err, sink.ErrNotS3):
 			return cure(err, "AWS_ENDPOINT_URL_S3", "this is not an answer of S3: is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API?")
+		case known && e.Op == "read back object":
+			return cure(err, "AWS_ENDPOINT_URL_S3", "what answers does not give back what it was given: is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API?")
 		case known && e.Status != 0:
 			return err
 		case strings.Contains(err.Error(), "get identity: "), strings.Contains(err.Error(), "get credentials: "):

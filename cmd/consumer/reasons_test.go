@@ -181,7 +181,7 @@ func TestReadyzSaysWhatIsWrongWithNATS(t *testing.T) {
 }
 
 // The pages and the log are there before NATS is: a server that accepts connections and says
-// nothing keeps neither away.
+// nothing keeps neither away, nor what is known of it already.
 func TestPagesComeBeforeNATS(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -189,11 +189,13 @@ func TestPagesComeBeforeNATS(t *testing.T) {
 	}
 	accepted := make(chan net.Conn, 1)
 	go func() {
-		conn, err := silent.Accept()
-		if err != nil {
-			t.Error(err)
+		for {
+			conn, err := silent.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- conn
 		}
-		accepted <- conn
 	}()
 	f := newFixture(t, cvtest.Options{Seed: 1})
 	f.config.NATS.URL, f.config.NATS.Timeout = "nats://"+silent.Addr().String(), limit
@@ -202,9 +204,11 @@ func TestPagesComeBeforeNATS(t *testing.T) {
 	if log := f.log.String(); !strings.Contains(log, `"message":"started"`) {
 		t.Errorf("the log is\n%s", log)
 	}
-	silent.Close()
 	(<-accepted).Close()
-	r.await("NATS is away", isDown("nats", "NATS_URL"))
+	second := <-accepted
+	r.await("the first attempt failed, and the second goes on", isDown("nats", "NATS_URL"))
+	silent.Close()
+	second.Close()
 	r.end()
 }
 
@@ -352,6 +356,45 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 	}
 }
 
+// Each of two buckets has its own problem and its own cure.
+func TestEachBucketHasItsCure(t *testing.T) {
+	c := storeConfig{Region: "us-east-1", Endpoint: "http://store.example", KeyID: secretOf("a"), Secret: secretOf("b"), PathStyle: true}
+	c.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+		code, status := "AccessDenied", http.StatusForbidden
+		if strings.HasPrefix(req.URL.Path, "/work") {
+			code, status = "NoSuchBucket", http.StatusNotFound
+		}
+		return &http.Response{StatusCode: status, Header: http.Header{}, Request: req, Body: io.NopCloser(strings.NewReader("<Error><Code>" + code + "</Code></Error>"))}, nil
+	})
+	api, err := s3Client(t.Context(), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := sink.NewStore(api, sink.StoreOptions{Bucket: "bundles", Log: zerolog.Nop()})
+	err = c.explain(checkBuckets(t.Context(), "", store, store.InBucket("work")))
+	for _, want := range []string{"check bucket bundles: AccessDenied", "Least privileges", "check bucket work: NoSuchBucket", "create the bucket"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %s in: %v", want, err)
+		}
+	}
+	if !errors.Is(err, sink.ErrMisconfigured) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("says %v", err)
+	}
+}
+
+// A server that answers every request with the same text is found out as it gives that back.
+func TestTextIsNoStore(t *testing.T) {
+	c := storeConfig{Region: "us-east-1", Endpoint: newOtherServers(t).text, KeyID: secretOf("a"), Secret: secretOf("b"), PathStyle: true}
+	api, err := s3Client(t.Context(), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.explain(checkMetadata(t.Context(), sink.NewStore(api, sink.StoreOptions{Bucket: "b", Log: zerolog.Nop()}), "k"))
+	if err == nil || !strings.Contains(err.Error(), "AWS_ENDPOINT_URL_S3") || !strings.Contains(err.Error(), "the endpoint of the S3 API") {
+		t.Errorf("says %v", err)
+	}
+}
+
 // Storage that dies, or hangs, while there is nothing to do is noticed by the probe in the time
 // that docs/operators.md says.
 func TestStorageThatDiesTurnsRedSoon(t *testing.T) {
@@ -428,9 +471,12 @@ func TestTriesAreTold(t *testing.T) {
 			}
 		}
 		is(false, "not checked yet")
+		<-time.After(answerTimeout)
+		is(false, "no answer within 5s")
 		answers <- http.StatusBadGateway
 		is(false, "502") // while the next try is waited for
 		answers <- http.StatusOK
+		is(true, "")
 		<-time.After(30 * time.Second)
 		is(true, "")
 		answers <- http.StatusBadGateway // of the next check, a minute later

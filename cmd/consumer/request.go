@@ -116,7 +116,7 @@ func (o order) publishOnly(p *program, c natsConfig, asJSON bool) error {
 	if asJSON {
 		return printJSON(p.stdout, map[string]any{"id": o.id, "seq": at.seq, "stream": at.stream})
 	}
-	fmt.Fprintf(p.stderr, "published as message %d; to wait for its answer: consumer jobs watch %s --seq %d\n", at.seq, o.key(), at.seq)
+	fmt.Fprintf(p.stderr, "published as message %d; to wait for its answer: %s\n", at.seq, watching(o.key(), at.seq))
 	_, err = fmt.Fprintln(p.stdout, o.id)
 	return err
 }
@@ -135,9 +135,14 @@ func request(ctx context.Context, c natsConfig, o order, seen func(contract.Even
 	}
 	e, err := await(ctx, q, o.key(), at, seen)
 	if err != nil && ctx.Err() != nil {
-		return e, fmt.Errorf("%w; command %s goes on", context.Cause(ctx), o.id)
+		return e, fmt.Errorf("%w; command %s goes on; to wait for it again: %s", context.Cause(ctx), o.id, watching(o.key(), at.seq))
 	}
 	return e, err
+}
+
+// watching is the command line that waits for the answer to a message.
+func watching(key string, seq uint64) string {
+	return fmt.Sprintf("consumer jobs watch %s --seq %d", key, seq)
 }
 
 // place is where an order was stored.

@@ -66,7 +66,8 @@ func (s visionSettings) resources(p *problems, rps float64) []resource {
 	if s.Resources == "" {
 		return all
 	}
-	all = append(all, readResources(p, s.Resources, rps, allowHTTP)...)
+	inFile := readResources(p, s.Resources, rps, allowHTTP)
+	all = append(all, inFile...)
 	defaults := 0
 	for _, r := range all {
 		if r.Alias == defaultResource {
@@ -76,7 +77,7 @@ func (s visionSettings) resources(p *problems, rps float64) []resource {
 	switch {
 	case defaults > 1:
 		p.add("CONSUMER_RESOURCES", "has an alias default, and VISION_TRAINING_ENDPOINT is that too: set one of them")
-	case defaults == 0:
+	case defaults == 0 && len(inFile) > 0: // else the file cannot be read, and is told of already
 		p.add("CONSUMER_RESOURCES", "has no alias default, and VISION_TRAINING_ENDPOINT is not set: commands that name no resource mean default")
 	}
 	slices.SortFunc(all, func(a, b resource) int { return strings.Compare(a.Alias, b.Alias) })

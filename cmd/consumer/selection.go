@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -106,6 +108,32 @@ var flagOf = map[string]string{
 	"retain_until": "--retain-until", "export_retain_until": "--export-retain-until",
 	"approved_plan": "--approved-plan", "export_first": "--export-first", "unpublish": "--unpublish",
 	"expect": "--expect-project-name or --expect-max-images", "id": "<id>", contract.HeaderMsgID: "--id", "ce-id": "--id",
+}
+
+// Words of the service for a command's fields, as its errors use them.
+var (
+	firstField = regexp.MustCompile(`^([a-z_]+: )([a-z_]+|` + contract.HeaderMsgID + `): `) // <code>: <field>:
+	aSwitch    = regexp.MustCompile(`"(unpublish|export_first)": true`)
+	aField     = regexp.MustCompile(`\b[a-z]+_[a-z_]+\b`)
+)
+
+// inFlags is an error of the service in the words of the command line: it names flags in place of
+// the fields that they set.
+func inFlags(text string) string {
+	words := map[string]string{"id": "--id", "dry_run": "consumer plan", "project_name": "--expect-project-name", "max_images": "--expect-max-images"}
+	flag := func(field string) string {
+		if own := cmp.Or(words[field], flagOf[field]); own != "" {
+			return own
+		}
+		return field
+	}
+	if m := firstField.FindStringSubmatch(text); m != nil {
+		text = m[1] + flag(m[2]) + strings.TrimPrefix(text, m[1]+m[2])
+	}
+	text = strings.ReplaceAll(text, "expect.", "")
+	text = aSwitch.ReplaceAllStringFunc(text, func(s string) string { return flag(aSwitch.FindStringSubmatch(s)[1]) })
+	code, rest, _ := strings.Cut(text, ": ")
+	return code + ": " + aField.ReplaceAllStringFunc(strings.ReplaceAll(rest, "the "+contract.HeaderMsgID+" header", "--id"), flag)
 }
 
 // validate returns an error for an order that the service would refuse as malformed. It names the

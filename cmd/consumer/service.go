@@ -51,6 +51,9 @@ const expiryInterval = time.Hour
 // probeTimeout bounds one check of a dependency.
 const probeTimeout = 20 * time.Second
 
+// errProbeTimeout is why a check ended that took too long.
+var errProbeTimeout = fmt.Errorf("no answer within %s", probeTimeout)
+
 // probeKey is the object, below the prefix, with which the store is probed.
 const probeKey = ".probe"
 
@@ -72,6 +75,7 @@ type service struct {
 	spoolDir  string     // for temporary files
 	storage   sync.Mutex // held while storage is checked
 	learned   bool       // the store was probed
+	probed    int        // how often removeLockProbes still tries
 	owned     bool       // the prefix is this deployment's
 
 	listening chan string   // gets the address of the HTTP server
@@ -319,8 +323,34 @@ func (s *service) learnStore(ctx context.Context) error {
 	if err := probeStore(ctx, s.work, sink.Key(s.c.Prefix+probeKey)); err != nil {
 		return err
 	}
+	stored, err := s.store.ProbeLocks(ctx, s.lockProbes(), s.c.LockMode)
+	if stored {
+		s.probed = lockSweeps
+	}
+	if err != nil {
+		return fmt.Errorf("find out whether the store keeps a retention: %w", err)
+	}
 	s.learned = true
 	return nil
+}
+
+// lockProbes is how the keys begin of the objects that were locked to find out whether the store
+// does.
+func (s *service) lockProbes() sink.Key { return sink.Key(s.c.Prefix + probeKey + "-lock-") }
+
+// lockSweeps is how often it is tried to remove these objects after a start.
+const lockSweeps = 30
+
+// removeLockProbes removes what was locked for some seconds at start, by this process or by one
+// that was killed. What is locked still is for a later check, or a later start.
+func (s *service) removeLockProbes(ctx context.Context) {
+	if s.probed == 0 {
+		return
+	}
+	s.probed--
+	if _, err := s.store.RemoveAll(ctx, s.lockProbes()); err == nil {
+		s.probed = 0
+	}
 }
 
 // checkStorage fails unless the buckets can be worked with: they are there, the store was probed,
@@ -335,6 +365,9 @@ func (s *service) checkStorage(ctx context.Context, secrets handler.SecretStore)
 	s.monitor.note(delivery.DependencyStorage, s.store.Notes()...)
 	if err == nil && secrets != nil {
 		err = s.ownPrefix(ctx, secrets)
+	}
+	if err == nil {
+		s.removeLockProbes(ctx)
 	}
 	return err
 }

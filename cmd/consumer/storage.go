@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -82,11 +83,12 @@ func (k storeKeys) Retrieve(context.Context) (aws.Credentials, error) {
 	return out, nil
 }
 
-// storageTimeout bounds how long the store may leave a check of a bucket without an answer.
-const storageTimeout = 5 * time.Second
+// answerTimeout bounds how long a check of a bucket, or the first try of a check of the Training
+// API, is left without an answer before that is told.
+const answerTimeout = 5 * time.Second
 
 // errNoAnswer is why a check ended that got no answer in time.
-var errNoAnswer = fmt.Errorf("no answer within %s", storageTimeout)
+var errNoAnswer = fmt.Errorf("no answer within %s", answerTimeout)
 
 // stores are the stores of the buckets, each once.
 func (s *service) stores() []*sink.Store {
@@ -98,7 +100,7 @@ func (s *service) stores() []*sink.Store {
 
 // checkBuckets asks whether the buckets are there and ours to use, all of them at once.
 func checkBuckets(ctx context.Context, prefix string, buckets ...*sink.Store) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, storageTimeout, errNoAnswer)
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
 	defer cancel()
 	problems := make([]error, len(buckets))
 	var checks sync.WaitGroup
@@ -106,8 +108,21 @@ func checkBuckets(ctx context.Context, prefix string, buckets ...*sink.Store) er
 		checks.Go(func() { problems[i] = store.Check(ctx, sink.Key(prefix)) })
 	}
 	checks.Wait()
-	return errors.Join(problems...)
+	problems = slices.DeleteFunc(problems, func(err error) bool { return err == nil })
+	if len(problems) == 0 {
+		return nil
+	}
+	return bucketProblems(problems)
 }
+
+// bucketProblems are the problems of one bucket or more, each with a cure of its own.
+type bucketProblems []error
+
+// Error has all of them, in one line.
+func (p bucketProblems) Error() string { return lines(p).Error() }
+
+// Unwrap has all of them.
+func (p bucketProblems) Unwrap() []error { return p }
 
 // checkRetention fails for a bucket in which the working objects of commands cannot be removed.
 func checkRetention(ctx context.Context, work *sink.Store) error {

@@ -25,6 +25,7 @@ type Violation struct {
 }
 
 // Violations are what axe-core finds wrong with the page as it is shown now, whatever its impact.
+// It needs a page that runs scripts.
 func (p *Page) Violations() []Violation {
 	p.t.Helper()
 	source, err := checks()

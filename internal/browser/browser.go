@@ -218,7 +218,11 @@ func (p *Page) Run(expression string, result any) {
 // Wait waits until an expression of JavaScript is true.
 func (p *Page) Wait(expression string) {
 	p.t.Helper()
-	run(p, chromedp.Poll[jsonv2.Value](expression, chromedp.WithPollingTimeout(0)))
+	for done := false; !done; {
+		if p.Run(expression, &done); !done {
+			<-time.After(20 * time.Millisecond) // the page may run no scripts, so it cannot wait itself
+		}
+	}
 }
 
 // Screenshot is a PNG of the page: of its whole length, or of the window.

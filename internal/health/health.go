@@ -55,6 +55,21 @@ func (h *Health) ExplainWith(explain func(dependency string, err error) error) {
 	h.explain = explain
 }
 
+// Explain adds to the problem of a dependency what the operator can do about it, as Fail does.
+func (h *Health) Explain(dependency string, err error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.explained(dependency, err)
+}
+
+// explained is Explain. The caller holds the lock.
+func (h *Health) explained(dependency string, err error) error {
+	if h.explain == nil {
+		return err
+	}
+	return h.explain(dependency, err)
+}
+
 // Fail records that a dependency fails, and why. It reports whether that is news.
 func (h *Health) Fail(dependency string, err error) bool {
 	h.mu.Lock()
@@ -63,9 +78,7 @@ func (h *Health) Fail(dependency string, err error) bool {
 	if !known {
 		p.Since = h.now()
 	}
-	if h.explain != nil {
-		err = h.explain(dependency, err)
-	}
+	err = h.explained(dependency, err)
 	p.Reason, p.err = err.Error(), err
 	h.failing[dependency] = p
 	if !known {

@@ -30,7 +30,7 @@ type served struct {
 	readers atomic.Int32 // that were started
 }
 
-func serve(t *testing.T, token func() (string, error)) *served {
+func serve(t *testing.T, token func() (string, error), changes ...func(*http.Server)) *served {
 	t.Helper()
 	s := &served{show: make(chan Snapshot)}
 	s.Page = New(Options{Token: token, Log: zerolog.Nop(), Watch: func(ctx context.Context, show func(Snapshot)) {
@@ -46,7 +46,11 @@ func serve(t *testing.T, token func() (string, error)) *served {
 	}})
 	mux := http.NewServeMux()
 	s.Routes(mux)
-	server := httptest.NewServer(mux)
+	server := httptest.NewUnstartedServer(mux)
+	for _, change := range changes {
+		change(server.Config)
+	}
+	server.Start()
 	t.Cleanup(server.Close)
 	t.Cleanup(s.Close)
 	s.url = server.URL
@@ -129,9 +133,13 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// Many viewers are read for once, and each is sent all parts at first, then those that changed.
+// Many viewers are read for once, and each is sent all parts at first, then those that changed, for
+// longer than the server gives to other answers.
 func TestViewers(t *testing.T) {
-	s := serve(t, nil)
+	s := serve(t, nil, func(server *http.Server) {
+		server.ReadHeaderTimeout = time.Minute
+		server.ReadTimeout, server.WriteTimeout = between*4/5, between*4/5
+	})
 	first := sample()
 	var all []*bufio.Reader
 	for range 3 {
@@ -172,6 +180,8 @@ func TestViewers(t *testing.T) {
 	second := first
 	second.Queue = &Queue{Commands: 3}
 	s.show <- second
+	expect("queue")
+	s.show <- first
 	expect("queue")
 	if n := s.readers.Load(); n != 1 {
 		t.Errorf("%d readers", n)

@@ -105,10 +105,14 @@ func TestOperatorsProblemsCostNoAttempt(t *testing.T) {
 			p := replicaOptions{commands: 1, units: 2, configure: attempts(1)}
 			c.begin(t, w, &p)
 			r := w.start(t, p)
+			r.health.ExplainWith(withCure)
 			exp := w.publish(t, contract.ActionExport, "exp", everything)
 			job := w.await(t, "exp", "waiting", func(j contract.Job) bool { return j.Waiting != nil || j.State.Terminal() })
 			if job.State.Terminal() || job.Waiting.For != c.waits || job.Attempt != 0 {
 				t.Fatalf("%s, waiting %+v after %d attempts: %v", job.State, job.Waiting, job.Attempt, job.Error)
+			}
+			if !strings.HasSuffix(job.Waiting.Detail, cureOf(c.problem)) {
+				t.Errorf("the job says %q", job.Waiting.Detail)
 			}
 			if reason := r.health.Problems()[c.problem].Reason; reason == "" {
 				t.Errorf("%s is not reported: %v", c.problem, r.health.Problems())

@@ -280,7 +280,7 @@ func (r *run) settleFailure(ctx context.Context, class delivery.Class, err error
 	settled := &settlement{d, err}
 	var saved error
 	if class == delivery.Misconfigured {
-		settled, saved = r.handBackWaiting(late, &contract.Waiting{For: delivery.WaitFor(err), Detail: err.Error(), Since: r.h.cfg.Now().UTC()}, err)
+		settled, saved = r.handBackWaiting(late, r.waitForOperator(err), err)
 	} else {
 		saved = r.Update(late, func(j *contract.Job) { r.noteFailure(j, class, counts, err) })
 	}

@@ -197,7 +197,7 @@ func TestDeleteOfAPersonNamesWhatStays(t *testing.T) {
 	page := string(w.bags(t, "del-1", sink.DeleteBag)[sink.DeleteBag]["index.html"])
 	for _, want := range []string{
 		fmt.Sprintf("iterations of project %s that were trained on images of the selection stay, with what they learned of them: %s<", account.other.ID, account.other.Iterations[0]),
-		"<td>GetImagesByIds does not give them, in the workspace and every iteration that has images</td>", "<bdi>Other</bdi>", "images whose metadata has &#34;subject&#34; = ",
+		">GetImagesByIds does not give them, in the workspace and every iteration that has images</td>", "<bdi>Other</bdi>", "images whose metadata has &#34;subject&#34; = ",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the certificate does not say %q", want)

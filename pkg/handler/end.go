@@ -46,8 +46,8 @@ func (r *run) terminalChange(ctx context.Context, data contract.EventData) func(
 	event := contract.NewEvent(data, *data.FinishedAt, tracing.Traceparent(ctx, r.command.Traceparent))
 	return func(j *contract.Job) {
 		j.State, j.Outcome, j.Error, j.Waiting, j.Phase, j.Event = contract.State(data.Status), data.Outcome, data.Error, nil, "", &event
-		if data.Status == contract.StatusCompleted { // what was read so far was without the generated files
-			j.Progress.Bytes = data.Counts.Bytes
+		if data.Status == contract.StatusCompleted { // the last progress was told before the end, and without the generated files
+			j.Progress = contract.Progress{Done: j.Progress.Total, Total: j.Progress.Total, Bytes: data.Counts.Bytes}
 		}
 		j.LeftBehind = contract.Text(r.leftBehind)
 		if data.Bundle != nil {

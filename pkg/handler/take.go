@@ -83,7 +83,7 @@ func (r *run) checkObjectLock(ctx context.Context) (*settlement, error) {
 	}
 	locks, err := r.bags.Store.Locks(ctx)
 	if errors.Is(err, sink.ErrMisconfigured) {
-		return r.handBackWaiting(ctx, &contract.Waiting{For: contract.WaitStorage, Detail: err.Error(), Since: r.h.cfg.Now().UTC()}, err)
+		return r.handBackWaiting(ctx, r.waitForOperator(err), err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look whether bundles can be locked: %w", err)
@@ -92,7 +92,7 @@ func (r *run) checkObjectLock(ctx context.Context) (*settlement, error) {
 		return nil, nil
 	}
 	return r.refuse(ctx, r.command.Refuse(contract.CodePreconditionFailed, field, fmt.Sprintf(
-		"the bucket %s has no Object Lock, so no retention can be set: leave the field out, or have the operator use a bucket with Object Lock", r.bags.Store.Bucket())))
+		"the bucket %s has no Object Lock, or does not keep it, so no retention can be set: leave the field out, or have the operator use a bucket with Object Lock", r.bags.Store.Bucket())))
 }
 
 // hasDestructiveCalls reports whether the command's ledger tells of destructive calls.

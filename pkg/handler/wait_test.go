@@ -21,6 +21,14 @@ import (
 // waitsOrEnded is a job that waits for something, or has ended.
 func waitsOrEnded(j contract.Job) bool { return j.Waiting != nil || j.State.Terminal() }
 
+// withCure adds to a problem what the operator can do about it, as the program does.
+func withCure(dependency string, err error) error {
+	return fmt.Errorf("%w; look at %s", err, dependency)
+}
+
+// cureOf is the end of what withCure makes of a problem.
+func cureOf(dependency string) string { return "; look at " + dependency }
+
 // TestAWaitHoldsNoSlot has two exports of a resource with a wrong key, which their units meet, and
 // then one of a good resource, with two slots in all: it is carried out at once. Each look at the
 // wrong key costs a call, which is in the ledger. The two go on when the key is right.
@@ -184,6 +192,7 @@ func TestWhatIsWaitedFor(t *testing.T) {
 			}
 			r := w.start(t, replicaOptions{commands: 1, units: 1, configure: attempts(1)})
 			r.health.BlockWhen(func(map[string]health.Problem) bool { return false })
+			r.health.ExplainWith(withCure)
 			exp := w.publish(t, contract.ActionExport, "exp", `{"project_ids":`+idList(p.ID)+`}`)
 			j := w.await(t, "exp", "waiting", waitsOrEnded)
 			if j.State.Terminal() || j.Waiting.For != c.waits || j.Attempt != 0 {
@@ -191,6 +200,9 @@ func TestWhatIsWaitedFor(t *testing.T) {
 			}
 			if _, red := r.health.Problems()[delivery.DependencyTraining(contract.DefaultResource)]; red != c.red {
 				t.Errorf("/readyz says %v", r.health.Problems())
+			}
+			if cured := strings.HasSuffix(j.Waiting.Detail, cureOf(delivery.DependencyTraining(contract.DefaultResource))); cured != c.red {
+				t.Errorf("the job says %q", j.Waiting.Detail)
 			}
 			w.api.ClearFaults()
 			if e := w.wait(t, exp); e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete || e.Attempt != 1 {

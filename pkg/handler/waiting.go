@@ -37,6 +37,13 @@ func (r *run) waitFor(id, why string) *contract.Waiting {
 	}
 }
 
+// waitForOperator is the wait for the end of a Misconfigured error. It says what the operator can
+// do, as /readyz does.
+func (r *run) waitForOperator(err error) *contract.Waiting {
+	problem := r.h.cfg.Health.Explain(delivery.ProblemOf(err, r.command.Data.Resource))
+	return &contract.Waiting{For: delivery.WaitFor(err), Detail: problem.Error(), Since: r.h.cfg.Now().UTC()}
+}
+
 // waitForPlans has a command that names its projects wait for those that take every project of an
 // account under another name, if their plans have one of these projects. Once this command has
 // begun, they wait for it.

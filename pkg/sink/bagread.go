@@ -25,7 +25,7 @@ type BagFile struct {
 // keep notes a file that was stored, and its content where it is small.
 func (b *Bag) keep(path Path, body Body) error {
 	file := written{size: body.Size}
-	if path != ManifestFile && body.Size <= maxKeptFile && b.kept+body.Size <= maxKept {
+	if path != ManifestFile && !path.IsPage() && body.Size <= maxKeptFile && b.kept+body.Size <= maxKept {
 		content := make([]byte, body.Size)
 		if _, err := body.R.Seek(0, io.SeekStart); err != nil {
 			return fmt.Errorf("read %s again: %w", path, err)

@@ -124,9 +124,23 @@ func (b *Bag) PutTag(ctx context.Context, path Path, body Body) (Object, error) 
 		return Object{}, fmt.Errorf("store tag file %s: the tag manifest does not list it", path)
 	case b.sealed != nil:
 		return Object{}, fmt.Errorf("store tag file %s: the bag is sealed", path)
-	case slices.ContainsFunc(b.tags, func(l ManifestLine) bool { return l.Path == path }):
+	case b.isTag(path):
 		return Object{}, fmt.Errorf("store tag file %s: it is there already", path)
 	}
+	return b.putTag(ctx, path, body)
+}
+
+// isTag reports whether a tag file was put.
+func (b *Bag) isTag(path Path) bool {
+	_, there := b.written[path]
+	return there
+}
+
+// ManifestSHA256 is the digest of the payload's manifest, if nothing more is added to it: pages may
+// quote it.
+func (b *Bag) ManifestSHA256() string { return b.manifest.SHA256() }
+
+func (b *Bag) putTag(ctx context.Context, path Path, body Body) (Object, error) {
 	object, err := b.put(ctx, path, body)
 	if err != nil {
 		return Object{}, err
@@ -199,7 +213,7 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
 		{BagInfoFile, Bytes(text, textPlain)},
 		{ManifestFile, b.manifest.Body(textPlain)},
 	} {
-		if _, err := b.PutTag(ctx, file.path, file.body); err != nil {
+		if _, err := b.putTag(ctx, file.path, file.body); err != nil {
 			return fail(err)
 		}
 	}

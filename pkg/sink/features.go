@@ -21,6 +21,7 @@ const (
 	batches                           // DeleteObjects
 	uploads                           // ListMultipartUploads, by prefix
 	tags                              // tags of objects
+	locks                             // Object Lock retentions that are kept as they were accepted
 )
 
 // notes say for each feature that it is lacking and what is done instead, for the operator.
@@ -35,6 +36,7 @@ var notes = []struct {
 	{batches, "the store refuses to remove objects in batches (DeleteObjects): they are removed one by one"},
 	{uploads, "the store does not list unfinished uploads by prefix (ListMultipartUploads): objects are sent in one piece, of at most 5 GiB, so that none is left unfinished"},
 	{tags, "the store refuses or ignores tags of objects, or the service has no right to set them (s3:PutObjectTagging): objects have none, so lifecycle rules cannot tell payload from evidence"},
+	{locks, "the bucket has Object Lock, but the store does not keep a retention that it accepts: commands that ask for one (retain_until, export_retain_until) are refused"},
 }
 
 // service is what was found out about the service that has a store's bucket.

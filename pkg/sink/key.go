@@ -33,6 +33,7 @@ const (
 	ManifestFile     Path = "manifest-sha256.txt"
 	TagManifestFile  Path = "tagmanifest-sha256.txt"
 	IndexFile        Path = "index.html"
+	PagesFolder      Path = "pages/" // of the pages below index.html
 	ReceiptFile      Path = "receipt.json"
 	SignatureFile    Path = "receipt.sigstore.json"
 	ExportFile       Path = "data/export.json"
@@ -196,3 +197,6 @@ func plainSegment(segment string) bool {
 
 // IsPayload reports whether a path is below data/.
 func (p Path) IsPayload() bool { return strings.HasPrefix(string(p), payloadPrefix) }
+
+// IsPage reports whether a path is that of a page for people below index.html.
+func (p Path) IsPage() bool { return strings.HasPrefix(string(p), string(PagesFolder)) }

@@ -53,12 +53,13 @@ func (r Retention) joined(want Retention) Retention {
 	return want
 }
 
-// Locks reports whether the bucket has Object Lock; a store that does not know it has none.
+// Locks reports whether the bucket has Object Lock; a store that does not know it, or does not keep
+// a retention (see ProbeLocks), has none.
 // Errors: those of every request; ErrMisconfigured when it may not be asked. Operation:
 // GetObjectLockConfiguration.
 func (s *Store) Locks(ctx context.Context) (bool, error) {
 	c, err := s.lockConfiguration(ctx)
-	return c.ObjectLockEnabled == types.ObjectLockEnabledEnabled, err
+	return c.ObjectLockEnabled == types.ObjectLockEnabledEnabled && !s.lacks(locks), err
 }
 
 // lockConfiguration is the bucket's; empty when it has none, or the store knows none.
@@ -217,8 +218,16 @@ func (s *Store) DefaultRetention(ctx context.Context) (string, error) {
 	switch {
 	case errors.Is(err, ErrThrottled), errors.Is(err, ErrUnavailable), err != nil && ctx.Err() != nil:
 		return "", err
-	case err != nil, c.Rule == nil, c.Rule.DefaultRetention == nil:
+	case err != nil:
 		return "", nil // a store that does not answer this has none that is known
 	}
-	return string(c.Rule.DefaultRetention.Mode), nil
+	return defaultMode(c), nil
+}
+
+// defaultMode is the mode of the retention that a bucket gives to every new object; "" for none.
+func defaultMode(c types.ObjectLockConfiguration) string {
+	if c.Rule == nil || c.Rule.DefaultRetention == nil {
+		return ""
+	}
+	return string(c.Rule.DefaultRetention.Mode)
 }

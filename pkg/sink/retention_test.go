@@ -402,3 +402,44 @@ func TestEncryption(t *testing.T) {
 		})
 	}
 }
+
+// TestProbeLocks finds out at once whether a store keeps a retention, and locks nothing for long.
+func TestProbeLocks(t *testing.T) {
+	const prefix = "pre/.probe-lock-"
+	for _, c := range []struct {
+		name   string
+		bucket sinktest.BucketOptions
+		fault  sinktest.Fault
+		locks  bool // the bucket counts as one with Object Lock
+		stored bool
+	}{
+		{"keeps it", sinktest.BucketOptions{Locked: true}, sinktest.Fault{}, true, true},
+		{"ignores it", sinktest.BucketOptions{Locked: true}, sinktest.Fault{Op: "PutObjectRetention", Effect: sinktest.Lie, Times: -1}, false, true},
+		{"refuses it", sinktest.BucketOptions{Locked: true}, sinktest.Fault{Op: "PutObjectRetention", Status: 403, Times: -1}, true, true}, // a policy may allow longer ones
+		{"knows no versions", sinktest.BucketOptions{}, sinktest.Fault{}, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, c.bucket)
+			faults := sinktest.Script(t)
+			if c.fault.Op != "" {
+				faults.Add(c.fault)
+			}
+			store := sink.NewStore(w.server.FaultyClient(faults), w.options())
+			before := time.Now().Truncate(time.Second)
+			stored, err := store.ProbeLocks(t.Context(), prefix, sink.Governance)
+			must(t, err)
+			on, err := store.Locks(t.Context())
+			if err != nil || on != c.locks || stored != c.stored || (len(store.Notes()) > 0) != (c.stored && !c.locks) {
+				t.Errorf("Object Lock counts: %t, %v; an object was stored: %t; notes %q", on, err, stored, store.Notes())
+			}
+			for key, lock := range w.locks(t) {
+				if !strings.HasPrefix(key, prefix) || (lock.Mode != "") != (c.name == "keeps it") {
+					t.Errorf("%s is locked: %s", key, lock)
+				}
+				if left := lock.Until.Sub(before); lock.Mode != "" && (left < 4*time.Second || left > time.Minute) {
+					t.Errorf("%s is locked for %s", key, left)
+				}
+			}
+		})
+	}
+}

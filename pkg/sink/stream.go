@@ -46,9 +46,6 @@ func (s *Store) Create(ctx context.Context, key Key, contentType string, about i
 	if err != nil {
 		return nil, err
 	}
-	if !s.lacks(conditions) {
-		w.with |= conditions
-	}
 	return w, nil
 }
 
@@ -117,12 +114,12 @@ func (w *Stream) Commit() (_ Object, err error) {
 		return Object{}, w.err
 	}
 	object := Object{Key: w.key, Bytes: w.size, SHA256: hex.EncodeToString(w.whole.Sum(nil))}
-	if w.with&conditions == 0 {
+	if w.s.lacks(conditions) {
 		if err := w.s.vacant(w.ctx, w.key); err != nil {
 			return Object{}, err
 		}
 	}
-	err = w.s.complete(w.ctx, w.key, w.id, w.parts, w.with)
+	err = w.s.offer(w.ctx, w.key, conditions, func(with feature) error { return w.s.complete(w.ctx, w.key, w.id, w.parts, with) })
 	if err == nil && !w.confirmed {
 		err = w.s.readBack(w.ctx, w.key, Body{SHA256: object.SHA256, Size: object.Bytes}, w.with)
 	}

@@ -71,16 +71,27 @@ func GivenID(m Message) string {
 // Glimpse is what a delete says that is no command, as far as it can be read.
 type Glimpse struct {
 	DryRun   bool       `json:"dry_run"`
-	NotAfter *time.Time `json:"not_after"`
+	NotAfter *time.Time `json:"not_after"` // UTC
 }
 
-// GlimpseOf reads what can be read of a message that is no command.
-func GlimpseOf(m Message) (g Glimpse) {
-	e, _ := readEnvelope(m)
-	if json.Unmarshal(e.data, &g) != nil && json.Unmarshal(m.Body, &g) != nil { // what its headers say of the body may be wrong
-		return Glimpse{}
+// GlimpseOf reads what can be read of a message that is no command. Its headers, which are not
+// signed, may say of its body what is not so: it is read as data and as an event.
+func GlimpseOf(m Message) Glimpse {
+	asTold, _ := readEnvelope(m)
+	asEvent, _ := readStructured(m, true)
+	for _, data := range [][]byte{asTold.data, asEvent.data, m.Body} {
+		var g Glimpse
+		if json.Unmarshal(data, &g) != nil || g == (Glimpse{}) {
+			continue
+		}
+		if g.NotAfter != nil {
+			if *g.NotAfter = g.NotAfter.UTC(); g.NotAfter.Year() < 1 || g.NotAfter.Year() > 9999 { // JSON has no way to write it
+				g.NotAfter = nil
+			}
+		}
+		return g
 	}
-	return g
+	return Glimpse{}
 }
 
 // OneHeader returns a header's value, its name compared in any letter case; empty when there is

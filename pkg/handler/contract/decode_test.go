@@ -432,3 +432,34 @@ func checkStable(t interface{ Fatalf(string, ...any) }, c Command) {
 		t.Fatalf("the same command is not the same: %s", canonical)
 	}
 }
+
+// TestGlimpseOf reads what can be read of deletes that are no commands.
+func TestGlimpseOf(t *testing.T) {
+	noon := time.Date(2026, time.November, 29, 12, 0, 0, 0, time.UTC)
+	for body, want := range map[string]struct {
+		dry   bool
+		until *time.Time
+	}{
+		`{"colour":1,"dry_run":true,"not_after":"2026-11-29T13:00:00+01:00"}`: {true, &noon},
+		`{"not_after":"2026-11-29T12:00:00Z"}`:                                {false, &noon},
+		`{"specversion":"1.0","id":"x","data":{"dry_run":true}}`:              {true, nil},
+		`{"not_after":"9999-12-31T23:59:59-01:00"}`:                           {}, // no year that JSON can have, in UTC
+		`{"not_after":"0000-01-01T00:00:00+01:00"}`:                           {},
+		`{"dry_run":"yes","not_after":"2026-11-29T12:00:00Z"}`:                {},
+		`{"dry_run":true`: {},
+		``:                {},
+	} {
+		got := GlimpseOf(Message{Subject: "cv.commands.delete", Body: []byte(body)})
+		if got.DryRun != want.dry || (got.NotAfter == nil) != (want.until == nil) || got.NotAfter != nil && (!got.NotAfter.Equal(*want.until) || got.NotAfter.Location() != time.UTC) {
+			t.Errorf("%s: %+v", body, got)
+		}
+	}
+	// An event that is published with headers of another encoding.
+	got := GlimpseOf(Message{
+		Subject: "cv.commands.delete", Header: map[string][]string{"ce-specversion": {"1.0"}, "ce-id": {"x"}, "ce-source": {"/"}, "ce-type": {"cv.delete.requested"}},
+		Body: []byte(`{"specversion":"1.0","id":"x","source":"/","type":"cv.delete.requested","data":{"not_after":"2026-11-29T12:00:00Z"}}`),
+	})
+	if got.DryRun || got.NotAfter == nil || !got.NotAfter.Equal(noon) {
+		t.Errorf("an event: %+v", got)
+	}
+}

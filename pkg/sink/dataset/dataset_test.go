@@ -111,8 +111,13 @@ func TestMulticlass(t *testing.T) {
 		t.Errorf("yolo: %q, %v", classes, got)
 	}
 	r := report.Projects[0]
+	lower := map[string]bool{} // on some file systems these would be one folder
 	for class, name := range append(names[:6:6], "tag (b0000000)", "nothing") {
 		folder := r.Formats[2].Folders[id('b', class)]
+		if lower[strings.ToLower(folder)] {
+			t.Errorf("two folders are %s", folder)
+		}
+		lower[strings.ToLower(folder)] = true
 		if r.Classes[class].Name != name || !slices.Contains(classes, folder) || strings.ContainsAny(folder, "/. \x1b") || len(folder) > 64 {
 			t.Errorf("class %d is %+v, in %q", class, r.Classes[class], folder)
 		}

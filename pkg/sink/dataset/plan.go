@@ -17,12 +17,12 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
-// Why images are left out of all formats.
+// Why images are left out of all formats: see ProjectReport.
 const (
 	leftNoFile    = "no picture in the bundle"
-	leftUntagged  = "no tag"
+	LeftUntagged  = "no tag"
 	leftSeveral   = "several tags, where the project has one for each image"
-	leftIteration = "only in iterations"
+	LeftIteration = "only in iterations"
 )
 
 // plan is which images of a project are taken, and for what.
@@ -68,7 +68,7 @@ func newPlan(ctx context.Context, src verify.Source, id uuid.UUID, o Options) (*
 			return nil, err
 		}
 		if image.iteration && !o.Iterations {
-			p.left[leftIteration]++
+			p.left[LeftIteration]++
 			continue
 		}
 		p.learnNames(image.Image)
@@ -197,7 +197,7 @@ func (p *plan) labels(image Image) (labels []int, why string) {
 	case p.project.Kind == Multiclass && len(labels) > 1:
 		return nil, leftSeveral
 	case len(labels) == 0 && (p.project.Kind == Multiclass || !negative && !p.o.Untagged):
-		return nil, leftUntagged
+		return nil, LeftUntagged
 	}
 	return labels, ""
 }

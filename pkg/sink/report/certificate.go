@@ -1,10 +1,7 @@
 package report
 
 import (
-	"bytes"
 	_ "embed"
-	"fmt"
-	"html/template"
 	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
@@ -92,28 +89,61 @@ type Residual struct{ Category, Reason string }
 //go:embed certificate.html
 var certificateHTML string
 
-var certificate = template.Must(template.New("certificate").Funcs(template.FuncMap{
-	"utc":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"show": bagfile.Printable,
-	"name": func(category string) string {
-		if category == "exports" {
-			return "exported models"
-		}
-		return bagfile.Printable(category)
-	},
-}).Parse(certificateHTML))
+var certificatePage = parse("certificate.html", certificateHTML)
+
+// certificateData is what certificate.html shows.
+type certificateData struct {
+	sheet
+	Certificate
+
+	Rows   []certificateRow
+	Totals []certificateTotal
+}
+
+// certificateRow is a project with its numbers by category.
+type certificateRow struct {
+	ID, Name string
+	Whole    bool
+	Counts   []Count
+}
+
+// certificateTotal is what is told of a category over all projects.
+type certificateTotal struct {
+	Count
+
+	AlreadyGone int64
+	Last        time.Time // when the last of it was seen to be gone; zero: nothing was there
+}
 
 // HTML is the page. It fails only where a value cannot be shown, which no Certificate has.
 func (c Certificate) HTML() ([]byte, error) {
-	var b bytes.Buffer
-	if err := certificate.Execute(&b, c); err != nil {
-		return nil, fmt.Errorf("make the page: %w", err)
+	d := certificateData{sheet: newSheet(c.Command, c.Heading()+" "+c.Command, plain), Certificate: c}
+	d.Maker = c.Tool
+	for _, p := range c.Projects {
+		row := certificateRow{ID: p.ID, Name: p.Name, Whole: p.Whole}
+		for i, n := range p.Counts {
+			row.Counts = append(row.Counts, Count{Category: c.Counts[i].Category, N: n})
+		}
+		d.Rows = append(d.Rows, row)
 	}
-	return b.Bytes(), nil
+	for _, n := range c.Counts {
+		total := certificateTotal{Count: n}
+		for _, check := range c.Checks {
+			if check.Category != n.Category {
+				continue
+			}
+			total.AlreadyGone += int64(check.AlreadyGone)
+			if check.Last.After(total.Last) {
+				total.Last = check.Last
+			}
+		}
+		d.Totals = append(d.Totals, total)
+	}
+	return render(certificatePage, "certificate", d, maxText/8)
 }
 
-// Title is the page's heading.
-func (c Certificate) Title() string {
+// Heading is the page's heading.
+func (c Certificate) Heading() string {
 	if c.Planned {
 		return "Plan of a deletion"
 	}

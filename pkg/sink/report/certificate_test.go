@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
@@ -41,7 +42,7 @@ func TestCertificateSays(t *testing.T) {
 		went    = "was deleted from the Azure Custom Vision service"
 		planned = "<strong>Nothing was deleted.</strong>"
 		nothing = "Nothing of what was asked for was found when its turn came, so nothing was deleted."
-		checked = "How it was verified"
+		checked = "how it was verified"
 	)
 	for _, c := range []struct {
 		name      string
@@ -51,9 +52,9 @@ func TestCertificateSays(t *testing.T) {
 		{
 			name: "complete", change: func(*report.Certificate) {},
 			says: []string{
-				"<h1>Certificate of deletion</h1>", went, checked, "What was deleted", "del-1", "case 7", "vision.test", "v3.3", "logical deletion", strings.Repeat("a", 64),
+				"<h1>Certificate of deletion</h1>", went, checked, "What was deleted", "Annex B: how it was verified", "Annex C", "del-1", "case 7", "vision.test", "v3.3", "logical deletion", strings.Repeat("a", 64),
 				"2026-01-02 14:04:05 UTC", "2026-01-02 14:05:05 UTC", "2026-01-02 14:04:35 UTC", // begun, finished, last seen to be gone: all in UTC
-				"4711", "4700", "p-1</code><br><bdi>Shelves</bdi></td>", "Project <code class=\"id\">p-1</code> <bdi>Shelves</bdi>", "urn:desk", "2 named images", "p-2</code><br>", "counted", "they go with the account", "815 lines", strings.Repeat("b", 64),
+				"4711", "4700", "<bdi>Shelves</bdi><br><code>p-1</code></th>", "Project <bdi>Shelves</bdi> <code>p-1</code>", "urn:desk", "2 named images", "<th scope=\"row\"><code>p-2</code><br>", "counted", "they go with the account", "815 lines", strings.Repeat("b", 64),
 				"s3://bucket/del-1/export/", strings.Repeat("c", 64), "cvconsumer test", "receipt.json",
 			},
 			not: []string{planned, nothing, "nothing to verify"},
@@ -114,6 +115,18 @@ func TestCertificateEscapes(t *testing.T) {
 			t.Errorf("the text in the place of %q is not shown as it is", before)
 		}
 		*text = before
+	}
+}
+
+// TestCertificateHasNoSignedLink puts names on the certificate that become a signed link when they
+// are escaped: verification would refuse the bundle of a delete that is done.
+func TestCertificateHasNoSignedLink(t *testing.T) {
+	for _, name := range evil {
+		c := full()
+		c.Projects[0].Name = name
+		if links.InText(page(t, c)) {
+			t.Errorf("there is a signed link on the certificate of %q", name)
+		}
 	}
 }
 

@@ -21,8 +21,8 @@ import (
 
 const (
 	crowdPage = 1000
-	// crowdHeap is by how much the heap may grow after the first requests, however many objects there
-	// are: a few pages of a listing, but not all of them, where keys are long.
+	// crowdHeap is by how much the heap may grow after the first requests, however many objects
+	// there are: a few pages of a listing, but not all of them, where keys are long.
 	crowdHeap = 2 << 20
 	// crowdWarm is how many requests go before the first measurement where there are many pages, so
 	// that what is made once does not count.

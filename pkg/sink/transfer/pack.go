@@ -46,6 +46,8 @@ func (b *Bag) Pack(ctx context.Context, w io.Writer, progress Progress) error {
 		return &DifferentError{sink.ReceiptFile, fmt.Sprintf("%q is no name of a folder", b.Name())}
 	}
 	p := &packer{b: b, zip: zip.NewWriter(w), modified: b.Receipt.Predicate.FinishedAt.UTC().Truncate(2 * time.Second), progress: progress}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	group, groupCtx := errgroup.WithContext(ctx)
 	queue := make(chan *pending)
 	free := make(chan []byte, ahead) // buffers; each file that is read ahead has one
@@ -56,20 +58,18 @@ func (b *Bag) Pack(ctx context.Context, w io.Writer, progress Progress) error {
 		defer close(queue)
 		return b.readAhead(groupCtx, group, queue, free)
 	})
-	group.Go(func() error {
+	group.Go(func() (err error) {
 		for one := range queue {
-			select {
-			case <-one.ready:
-			case <-groupCtx.Done():
-				return context.Cause(groupCtx)
+			<-one.ready
+			if err == nil {
+				if err = p.add(one); err != nil {
+					stop(err) // what is being read already is closed here all the same
+				}
 			}
-			err := p.add(one)
-			if err = errors.Join(err, one.close()); err != nil {
-				return err
-			}
+			one.close()
 			free <- one.buffer
 		}
-		return nil
+		return err
 	})
 	if err := group.Wait(); err != nil {
 		return err
@@ -95,11 +95,11 @@ type pending struct {
 	buffer []byte // that start is in
 }
 
-func (f *pending) close() error {
-	if f.rest == nil {
-		return nil
+// close lets go of what was not read.
+func (f *pending) close() {
+	if f.rest != nil {
+		_ = f.rest.Close()
 	}
-	return f.rest.Close() //nolint:wrapcheck // of reading
 }
 
 // readAhead queues the files in order. Several of them are being read at once.

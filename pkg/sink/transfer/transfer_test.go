@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -219,6 +220,47 @@ func changed(t *testing.T) map[string]memory {
 	return bags
 }
 
+// counting counts what is open.
+type counting struct {
+	memory
+	open *atomic.Int32
+}
+
+func (c counting) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	body, err := c.memory.Open(ctx, name)
+	if err == nil {
+		c.open.Add(1)
+		body = counted{body, c.open}
+	}
+	return body, err
+}
+
+type counted struct {
+	io.ReadCloser
+	open *atomic.Int32
+}
+
+func (c counted) Close() error {
+	c.open.Add(-1)
+	return c.ReadCloser.Close()
+}
+
+// TestNothingStaysOpen closes every file, also of a bag that is not copied whole.
+func TestNothingStaysOpen(t *testing.T) {
+	bags := changed(t)
+	bags["none"] = large(t)
+	for name, bag := range bags {
+		src := counting{bag, &atomic.Int32{}}
+		if b, err := transfer.Open(t.Context(), src); err == nil {
+			_ = b.Pack(t.Context(), io.Discard, nil)
+			_, _ = b.Fetch(t.Context(), t.TempDir(), transfer.FetchOptions{})
+		}
+		if n := src.open.Load(); n != 0 {
+			t.Errorf("%s: %d files stay open", name, n)
+		}
+	}
+}
+
 // TestChangedBags finds that a file is not what the manifests say, whatever the others are.
 func TestChangedBags(t *testing.T) {
 	good := large(t)
@@ -251,6 +293,34 @@ func TestChangedBags(t *testing.T) {
 	}
 	if _, err := transfer.Open(t.Context(), memory{}); !errors.Is(err, transfer.ErrUnfinished) {
 		t.Errorf("nothing: %v", err)
+	}
+}
+
+// changing has one line less in its manifest each time it is opened.
+type changing struct {
+	memory
+	opened *atomic.Int32
+}
+
+func (c changing) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	content := c.memory[name]
+	if name != "manifest-sha256.txt" {
+		return c.memory.Open(ctx, name)
+	}
+	for range c.opened.Add(1) - 1 {
+		_, content, _ = strings.Cut(content, "\n")
+	}
+	return io.NopCloser(strings.NewReader(content)), nil
+}
+
+// TestManifestThatChanges finds that the list of files is another one than was copied.
+func TestManifestThatChanges(t *testing.T) {
+	var different *transfer.DifferentError
+	if err := open(t, changing{golden(t, "two-tags"), &atomic.Int32{}}).Pack(t.Context(), io.Discard, nil); !errors.As(err, &different) {
+		t.Errorf("packed: %v", err)
+	}
+	if _, err := open(t, changing{golden(t, "two-tags"), &atomic.Int32{}}).Fetch(t.Context(), t.TempDir(), transfer.FetchOptions{Files: 1}); !errors.As(err, &different) {
+		t.Errorf("fetched: %v", err)
 	}
 }
 

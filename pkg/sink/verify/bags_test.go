@@ -88,6 +88,7 @@ func firstOf(t *testing.T, m memory) memory {
 	}
 	m["data/export.json"] = strings.Replace(m["data/export.json"], `"plan":{"sha256":"`+digest("a plan")+`"},`, "", 1)
 	m["receipt.json"] = strings.Replace(m["receipt.json"], `"command":{"account":"vision.test/default","action":"delete","id":"two-tags","reference":"case 2026-17","export_first":true,`, `"command":{"account":"vision.test/default","action":"delete","id":"two-tags","reference":"case 2026-17",`, 1)
+	m["index.html"] = strings.Replace(m["index.html"], "</main>", digest("a plan")+"</main>", 1)
 	return forge(t, m)
 }
 
@@ -277,6 +278,9 @@ func forge(t *testing.T, m memory) memory {
 		return digest(m[name])
 	}
 	seal.ManifestSHA256 = manifest("manifest-sha256.txt", func(n string) bool { return strings.HasPrefix(n, "data/") })
+	if _, ok := m["index.html"]; ok {
+		m["index.html"] = strings.ReplaceAll(m["index.html"], old.Subject[0].Digest["sha256"], seal.ManifestSHA256)
+	}
 	seal.TagManifestSHA256 = manifest("tagmanifest-sha256.txt", func(n string) bool {
 		return !strings.HasPrefix(n, "data/") && n != "tagmanifest-sha256.txt" && n != "receipt.json" && n != "receipt.sigstore.json"
 	})

@@ -10,7 +10,8 @@ const (
 	maxStream    = 512 << 20 // bytes of inventory.json and plan.json, which are read piece by piece
 	maxPiece     = 1 << 20   // bytes of a piece
 	maxDepth     = 100       // of JSON that is skipped
-	maxTagFiles  = 10_000    // files outside data/
+	maxTagFiles  = 100_000   // files outside data/, most of them pages
+	maxPage      = 64 << 20  // bytes of a page below index.html, of which only the digest is compared
 	maxProjects  = 10_000    // projects of a plan or an inventory
 	maxListed    = 1_000_000 // iterations and models of an inventory that are listed one by one
 	maxLines     = 64 << 30  // bytes of a file that is read line by line

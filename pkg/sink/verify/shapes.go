@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -21,6 +22,7 @@ const (
 	manifest
 	tagManifest
 	page
+	pageBelow // of an export: below pages/
 	receiptFile
 	signatureFile
 	requestFile
@@ -84,6 +86,9 @@ func placeOf(name sink.Path) place {
 	if s, ok := fixed[name]; ok {
 		return place{shape: s}
 	}
+	if rest, ok := strings.CutPrefix(string(name), string(sink.PagesFolder)); ok {
+		return place{shape: belowPages(rest)}
+	}
 	rest, ok := strings.CutPrefix(string(name), "data/projects/")
 	if !ok || name.Check() != nil {
 		return place{}
@@ -123,6 +128,33 @@ func placeOf(name sink.Path) place {
 	return p
 }
 
+// belowPages tells whether a page for people is one that exports have: pages/exceptions-<n>.html,
+// and of a project pages/<project>/index.html, iteration-<id>.html, images-<n>.html and
+// predictions-<n>.html.
+func belowPages(rest string) shape {
+	stem, isPage := strings.CutSuffix(rest, ".html")
+	project, stem, ofProject := strings.Cut(stem, "/")
+	if !ofProject {
+		project, stem = "", project
+	}
+	kind, of, _ := strings.Cut(stem, "-")
+	switch {
+	case !isPage || ofProject && plainID(project) == uuid.Nil:
+		return noFile
+	case ofProject && stem == "index", ofProject && kind == "iteration" && plainID(of) != uuid.Nil:
+		return pageBelow
+	case ofProject == (kind == "images" || kind == "predictions") && (ofProject || kind == "exceptions") && pageNumber(of):
+		return pageBelow
+	}
+	return noFile
+}
+
+// pageNumber reports whether a text is a number from 1 on.
+func pageNumber(text string) bool {
+	n, err := strconv.Atoi(text)
+	return err == nil && n > 0 && strconv.Itoa(n) == text
+}
+
 // plainID is the id that a text is, in lower case with hyphens; the zero id when it is none.
 func plainID(text string) uuid.UUID {
 	id, err := uuid.Parse(text)
@@ -153,6 +185,8 @@ func (s shape) limit() int64 {
 		return bagfile.MaxPicture
 	case modelFile:
 		return bagfile.MaxModel
+	case pageBelow:
+		return maxPage
 	case manifest, ledgerFile, imagesFile, predictionsFile, deletedFile, iterationImages, performancesFile:
 		return maxLines
 	}
@@ -164,9 +198,9 @@ func (s shape) allowed(kind sink.BagKind) bool {
 	switch s {
 	case noFile, failureFile:
 		return false
-	case planFile, verificationFile, deletionFile, deletedFile, page:
+	case planFile, verificationFile, deletionFile, deletedFile:
 		return kind == sink.DeleteBag
-	case bagIt, bagInfo, manifest, tagManifest, receiptFile, signatureFile, requestFile, ledgerFile:
+	case bagIt, bagInfo, manifest, tagManifest, page, receiptFile, signatureFile, requestFile, ledgerFile:
 		return true
 	}
 	return kind == sink.ExportBag

@@ -38,13 +38,20 @@ func (v *verifier) readInfo(f *file) {
 // readPage looks whether the page for people is that of this bag. Its text is not compared.
 func (v *verifier) readPage(f *file) {
 	b := f.all()
-	if b == nil || v.receipt == nil || v.kind != sink.DeleteBag {
+	if b == nil || v.receipt == nil {
 		return
 	}
 	p := &v.receipt.Predicate
 	want := []string{p.Command.ID, p.Ledger.Head}
 	if p.Plan != nil {
 		want = append(want, p.Plan.SHA256)
+	}
+	if v.kind == sink.ExportBag {
+		for _, subject := range v.receipt.Subject {
+			if subject.Name == string(sink.ManifestFile) {
+				want = append(want, subject.Digest["sha256"])
+			}
+		}
 	}
 	for _, key := range []string{p.Command.Signer, p.Command.Approver} {
 		if key != "" {

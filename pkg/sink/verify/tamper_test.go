@@ -24,7 +24,7 @@ type tampering struct {
 	change func(e *editor)
 	want   string // in what is found; ASCII only
 	raw    bool   // nothing is recomputed
-	blob   bool   // only a picture or a model is changed, into which Statements does not look
+	blob   bool   // only a picture, a model or a page is changed, into which Statements does not look
 }
 
 // editor changes a bag. A change that changes nothing fails the test.

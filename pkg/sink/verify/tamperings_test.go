@@ -231,7 +231,17 @@ func exportTamperings() []tampering {
 		{name: "ledger of the receipt", raw: true, change: say(receipt, `"entries":`, `"entries":1`), want: "the receipt has 1"},
 		{name: "ledger with a broken chain", raw: true, change: say(ledger, `"seq":2,`, `"seq":3,`), want: "the chain breaks"},
 		// Files.
-		{name: "certificate in an export", change: func(e *editor) { e.put("index.html", "<h1>signed</h1>") }, want: "index.html: no bag of this kind"},
+		{name: "first page of another bundle", change: func(e *editor) { e.put("index.html", "<h1>signed</h1>") }, want: "index.html: it does not show"},
+		{name: "first page of another payload", change: func(e *editor) { e.swap("index.html", digest(e.m["manifest-sha256.txt"]), strings.Repeat("0", 64)) }, want: "index.html: it does not show"},
+		{name: "page below no project", change: func(e *editor) { e.put("pages/images-1.html", "x") }, want: "pages/images-1.html: no bag of this kind"},
+		{name: "page that is none", change: func(e *editor) { e.put(strings.Replace(project, "data/projects", "pages", 1)+"images-01.html", "x") }, want: "images-01.html: no bag of this kind"},
+		{name: "page with a signed link", blob: true, change: func(e *editor) {
+			e.swap(strings.Replace(project, "data/projects", "pages", 1)+"images-1.html", "<main>", "<main>https://x.example/a?sv=1&sig=2")
+		}, want: "images-1.html: there is a signed link"},
+		{name: "page that was changed", raw: true, blob: true, change: func(e *editor) {
+			e.swap(strings.Replace(project, "data/projects", "pages", 1)+"images-1.html", "<main>", "<main>!")
+		}, want: "images-1.html: its SHA-256 is"},
+		{name: "page that was lost", raw: true, change: func(e *editor) { e.drop(strings.Replace(project, "data/projects", "pages", 1) + "index.html") }, want: "index.html: it is missing"},
 		{name: "picture that is a program by its name", change: func(e *editor) {
 			e.put(strings.Replace(picture, ".jpg", ".jpg.LNK", 1), e.m[picture])
 			e.drop(picture)

@@ -134,9 +134,9 @@ func Copied(ctx context.Context, src Source, o Options) (Report, error) {
 	return check(ctx, src, o, depth{unopened: true})
 }
 
-// Statements does all that Copied does, but that there is no signature yet. It is for the maker of
-// a bag, which stored pictures and models under these digests, before it makes a statement about
-// them.
+// Statements does all that Copied does, but that there is no signature yet, and that it does not
+// open pages below index.html either. It is for the maker of a bag, which stored all of these under
+// the digests of the manifests, before it makes a statement about them.
 func Statements(ctx context.Context, src Source, o Options) (Report, error) {
 	return check(ctx, src, o, depth{unopened: true, unsigned: true})
 }
@@ -172,7 +172,7 @@ func check(ctx context.Context, src Source, o Options, how depth) (Report, error
 // depth is what a verification leaves out.
 type depth struct {
 	unopened bool // pictures and models are not opened
-	unsigned bool // there is no signature yet: it is made when all else is checked
+	unsigned bool // the maker asks: there is no signature yet, and pages below index.html are not opened
 }
 
 // verifier is one verification.

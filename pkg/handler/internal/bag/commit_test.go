@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -105,6 +106,9 @@ func (p *production) attempt(b bag.Bags) (bag.Proof, error) {
 		if strings.HasPrefix(name, "data/") {
 			put = out.Put
 		}
+		if name == string(sink.IndexFile) { // it comes after the payload, whose manifest it names
+			p.files[name] = manifestOnPage.ReplaceAllString(p.files[name], "${1}"+out.ManifestSHA256())
+		}
 		_, err := put(t.Context(), sink.Path(name), sink.Bytes([]byte(p.files[name]), ""))
 		must(t, err)
 	}
@@ -112,6 +116,9 @@ func (p *production) attempt(b bag.Bags) (bag.Proof, error) {
 	must(t, err)
 	return b.Commit(t.Context(), sink.ExportBag, out, seal, p.says)
 }
+
+// manifestOnPage is where the first page names the digest of the payload's manifest.
+var manifestOnPage = regexp.MustCompile(`(Digest of the payload's manifest</th><td><code>)[0-9a-f]{64}`)
 
 // stored reports whether a file of the bag is stored.
 func (p *production) stored(b bag.Bags, path sink.Path) bool {

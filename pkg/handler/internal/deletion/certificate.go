@@ -3,65 +3,18 @@ package deletion
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
-
-	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/internal/links"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
 
-// maxNamed is how many ids a sentence lists. Those of the selection are all in request.json.
-const maxNamed = 20
-
-// named is ids in words: all of them, or the first and how many more there are.
-func named(ids []uuid.UUID) string {
-	names := make([]string, 0, maxNamed)
-	for _, id := range contract.SortedIDs(ids)[:min(len(ids), maxNamed)] {
-		names = append(names, id.String())
-	}
-	text := strings.Join(names, ", ")
-	if n := len(ids) - maxNamed; n > 0 {
-		text += fmt.Sprintf(" and %d more", n)
-	}
-	return text
-}
-
-// selection is what a command asked for, in words: first the projects, then what of them.
-func selection(s contract.Scope) []string {
-	var out []string
-	ids := func(what string, ids []uuid.UUID) {
-		if len(ids) > 0 {
-			out = append(out, what+" "+named(ids))
-		}
-	}
-	if s.AllProjects {
-		out = append(out, "all projects of the account")
-	}
-	ids("projects", s.ProjectIDs)
-	ids("iterations", s.IterationIDs)
-	ids("tags", s.TagIDs)
-	ids("images", s.ImageIDs)
-	for _, want := range s.ImageMetadata {
-		pairs := make([]string, 0, len(want))
-		for _, name := range slices.Sorted(maps.Keys(want)) {
-			pairs = append(pairs, fmt.Sprintf("%q = %s", name, want[name]))
-		}
-		out = append(out, "images whose metadata has "+strings.Join(pairs, " and "))
-	}
-	return out
-}
-
 // certificate is the page for people: what was deleted, how that was verified, what remains and
 // why.
 func (d *Deleter) certificate(record bagfile.Deletion, verification bagfile.Verification, cut deleteCut) ([]byte, error) {
 	c := report.Certificate{
-		Command: record.ID, Reference: string(record.Reference), Source: d.begun.Request.Source, Published: d.begun.Request.Published, Selection: selection(d.begun.Request.Data),
+		Command: record.ID, Reference: string(record.Reference), Source: d.begun.Request.Source, Published: d.begun.Request.Published, Selection: bag.Selection(d.begun.Request.Data),
 		Signer: d.begun.Request.Signer, Approver: d.begun.Request.Approver,
 		Planned: record.DryRun, NothingFound: record.Outcome == bagfile.OutcomeNothingFound,
 		Host: record.Endpoint, APIVersion: record.APIVersion, Method: record.Method, PlanSHA256: record.PlanSHA256,

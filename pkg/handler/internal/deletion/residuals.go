@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
@@ -45,12 +46,12 @@ func (d *Deleter) residuals() ([]contract.Residual, error) {
 	}
 	for _, c := range contract.Categories() {
 		if ids := lost[c]; len(ids) > 0 {
-			add(c, fmt.Sprintf("%d %s that the command names were not found when the plan was made: %s; nothing is known of them, and nothing was deleted of them", len(ids), c, named(ids)))
+			add(c, fmt.Sprintf("%d %s that the command names were not found when the plan was made: %s; nothing is known of them, and nothing was deleted of them", len(ids), c, bag.Named(ids)))
 		}
 	}
 	for _, f := range d.begun.Facts {
 		if len(f.Learned) > 0 {
-			add(contract.CategoryIterations, fmt.Sprintf("iterations of project %s that were trained on images of the selection stay, with what they learned of them: %s", f.ID, named(f.Learned)))
+			add(contract.CategoryIterations, fmt.Sprintf("iterations of project %s that were trained on images of the selection stay, with what they learned of them: %s", f.ID, bag.Named(f.Learned)))
 		}
 	}
 	if !deleteplan.TakesPredictions(data) && (data.Has(contract.CategoryImages) || data.Has(contract.CategoryIterations)) {

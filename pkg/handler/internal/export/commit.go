@@ -10,6 +10,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
 
 // committing writes the bag that a cut describes. It is a pure function of the cut and the results:
@@ -23,6 +24,7 @@ type committing struct {
 	exceptions int64
 	inventory  bagfile.Inventory
 	adopted    map[string]adopted // by stem
+	site       *report.Site
 }
 
 // commit writes generated files, manifests and, last, the receipt.
@@ -34,6 +36,7 @@ func (r *results) commit(ctx context.Context, cut exportCut) (bag.Proof, error) 
 	}
 	defer out.Close() //nolint:errcheck // temporary files
 	c := &committing{x: x, results: r, cut: cut, out: out, adopted: map[string]adopted{}, inventory: bagfile.Inventory{V: bagfile.Version, Projects: []bagfile.InventoryProject{}}}
+	c.site = c.newSite(ctx)
 	for _, a := range cut.Adopted {
 		c.adopted[strings.TrimSuffix(a.Path, path.Ext(a.Path))] = a
 	}
@@ -64,6 +67,9 @@ func (r *results) commit(ctx context.Context, cut exportCut) (bag.Proof, error) 
 	var asked bag.Request
 	if err := contract.DecodeVersioned(cut.Request, string(sink.RequestFile), &asked); err != nil {
 		return bag.Proof{}, err //nolint:wrapcheck // it names the file
+	}
+	if err := c.index(outcome, asked); err != nil {
+		return bag.Proof{}, err
 	}
 	request, err := c.evidence(ctx)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
 
 // projectCommit is one project on its way into the bag.
@@ -29,6 +30,9 @@ type projectCommit struct {
 	images    map[uuid.UUID]struct{}        // distinct images recorded
 	named     map[bagfile.Failure]bool      // what operations failed about, whatever they said
 	witnessed map[uuid.UUID]struct{}        // images that the witness has; nil without a witness that held still
+	pages     *report.ProjectPages
+	shown     []unit.EntryRecord // documents that pages show
+	models    []report.Model
 }
 
 // addProject adds what the units stored of a project, and writes its .jsonl files.
@@ -46,7 +50,7 @@ func (c *committing) addProject(ctx context.Context, state *projectState, cut cu
 			c.exceptions++
 		}
 		c.inventory.Projects = append(c.inventory.Projects, p.inventory)
-		return nil
+		return c.site.Gone(state.id, c.x.Command.Action == contract.ActionExport) //nolint:wrapcheck // it names the page
 	}
 	if err := p.stored(ctx); err != nil {
 		return err
@@ -54,12 +58,17 @@ func (c *committing) addProject(ctx context.Context, state *projectState, cut cu
 	if err := p.askWitness(ctx); err != nil {
 		return err
 	}
+	documents, err := p.documents(ctx)
+	if err != nil {
+		return err
+	}
+	p.pages = c.site.Project(state.id, documents)
 	if err := p.generated(ctx); err != nil {
 		return err
 	}
 	p.tally(cut)
 	c.inventory.Projects = append(c.inventory.Projects, p.inventory)
-	return nil
+	return p.pages.End(p.inventory, p.models) //nolint:wrapcheck // it names the page
 }
 
 // stored adds the objects that units stored, in the order of the units; text in place of a picture
@@ -113,6 +122,7 @@ func (p *projectCommit) entry(e unit.EntryRecord) error {
 	if e.Path == "" {
 		return nil
 	}
+	p.show(e)
 	return p.c.add(e.Path, e.SHA256, e.Bytes)
 }
 
@@ -340,6 +350,9 @@ func (p *projectCommit) image(scope uuid.UUID, rec unit.Record) (any, error) {
 		} else {
 			category.Exported++
 		}
+		if err := p.pages.Image(scopeID(scope), rec.ID, rec.Image, lineOf(b)); err != nil {
+			return nil, err //nolint:wrapcheck // it names the page
+		}
 	}
 	return bagfile.ImageRecord{Image: rec.Image, Blob: lineOf(b)}, nil
 }
@@ -370,6 +383,9 @@ func (p *projectCommit) prediction(n int, rec unit.Record) (any, error) {
 		if err := p.addBlob(contract.CategoryPredictions, b); err != nil {
 			return nil, err
 		}
+	}
+	if err := p.pages.Prediction(rec.ID, rec.Prediction, lineOf(b)); err != nil {
+		return nil, err //nolint:wrapcheck // it names the page
 	}
 	return bagfile.PredictionRecord{Prediction: rec.Prediction, Blob: lineOf(b)}, nil
 }

@@ -143,7 +143,7 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 		if a.w.Health.Fail(delivery.ProblemOf(err, a.command.Data.Resource)) {
 			a.log.Error().Err(err).Msg("dependency misconfigured; pausing until it recovers")
 		}
-		return a.wait(ctx, delivery.WaitFor(err), err)
+		return a.wait(ctx, delivery.WaitFor(err), a.w.Health.Explain(delivery.ProblemOf(err, a.command.Data.Resource)))
 	case class == delivery.Retryable || class == delivery.Throttled:
 		a.log.Warn().Err(err).Int("attempt", a.number).Bool("final", final).Msg("unit failed")
 	}

@@ -55,6 +55,8 @@ type Activities interface {
 type Health interface {
 	// Fail records why a dependency fails. It reports whether that is news.
 	Fail(dependency string, err error) bool
+	// Explain adds to the problem of a dependency what the operator can do about it.
+	Explain(dependency string, err error) error
 }
 
 // Config is what a worker is made of. Every field is needed.

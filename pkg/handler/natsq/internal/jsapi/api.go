@@ -96,6 +96,8 @@ func (c *Client) RequestOnce(ctx context.Context, try int, m *nats.Msg) (*nats.M
 		return nil, context.Cause(once)
 	case errors.Is(err, nats.ErrMaxPayload):
 		return nil, &PayloadError{Bytes: m.Size() - len(m.Subject) - len(m.Reply), Limit: c.nc.MaxPayload()}
+	case errors.Is(err, nats.ErrReconnectBufExceeded): // there is no such buffer: nothing is sent while there is no connection
+		return nil, nats.ErrDisconnected
 	case once.Err() != nil, errors.Is(err, nats.ErrTimeout):
 		return nil, ErrNoAnswer
 	default:

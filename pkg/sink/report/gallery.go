@@ -1,0 +1,123 @@
+package report
+
+import (
+	"bytes"
+	_ "embed" // the template
+	"fmt"
+	"strconv"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+)
+
+// What a page holds at most.
+const (
+	// PageSize is how many pictures a page of a gallery has.
+	PageSize = 200
+	// maxGallery is how many bytes a page may have before no more pictures come on it.
+	maxGallery = 1 << 20
+	// maxShown is how many bytes the record of a picture may have for its texts to be shown.
+	maxShown = 256 << 10
+	// maxPages is how many pages the galleries of a bundle have together.
+	maxPages = 90_000
+	// maxBoxes is how many boxes are drawn on a picture.
+	maxBoxes = 500
+	// drawn is the probability from which on the box of a prediction is drawn.
+	drawn = .5
+
+	colors = 6 // of boxes; see style.css
+)
+
+//go:embed gallery.html
+var galleryHTML string
+
+var galleryPage = parse("gallery.html", galleryHTML)
+
+// gallery writes pictures to pages, one page at a time.
+type gallery struct {
+	project *ProjectPages
+	name    string // of its pages: images or predictions
+	heading string
+	bare    string // what is said of a picture without labels
+
+	page  int // the one that is being made, from 1; 0: none
+	on    int // pictures on it
+	total int // pictures on all pages
+	left  int // pictures that no page has, since there are too many pages
+	buf   bytes.Buffer
+	pages []GalleryPage
+}
+
+// GalleryPage is a page of a gallery, by its number and those of its first and last picture.
+type GalleryPage struct {
+	N, First, Last int
+	File           string
+}
+
+// galleryData is what the begin and the end of a page say.
+type galleryData struct {
+	sheet
+
+	Heading, Project, ProjectID, Source string
+	Predictions                         bool
+	Page, First                         int
+	Before, After                       string // files of the pages before and after; empty without one
+}
+
+func (g *gallery) file(n int) string { return g.name + "-" + strconv.Itoa(n) + ".html" }
+
+// data is what the page being made says beside pictures.
+func (g *gallery) data(after bool) galleryData {
+	d := galleryData{
+		sheet: g.project.site.sheet(pictures, fmt.Sprintf("%s, page %d – %s", g.heading, g.page, g.project.ID)), Heading: g.heading, Project: cut(g.project.name(), 2*brief), ProjectID: g.project.ID,
+		Source: "data/projects/" + g.project.ID + "/" + g.name + ".jsonl", Predictions: g.name == bagfile.Predictions, Page: g.page, First: g.total - g.on + 1,
+	}
+	if g.page > 1 {
+		d.Before = g.file(g.page - 1)
+	}
+	if after {
+		d.After = g.file(g.page + 1)
+	}
+	return d
+}
+
+// add puts a picture on the page that is being made, or begins the next one with it.
+func (g *gallery) add(t *tile) error {
+	if g.page > 0 && (g.on == PageSize || g.buf.Len() > maxGallery) {
+		if err := g.end(true); err != nil {
+			return err
+		}
+	}
+	if g.on == 0 {
+		if g.project.site.galleries == maxPages {
+			g.left++
+			return nil
+		}
+		g.project.site.galleries++
+		g.page++
+		g.buf.Reset()
+		if err := galleryPage.ExecuteTemplate(&g.buf, "gallery", g.data(false)); err != nil {
+			return fmt.Errorf("make a page of %s: %w", g.name, err)
+		}
+	}
+	g.on++
+	g.total++
+	t.bare = g.bare
+	t.write(&g.buf)
+	return nil
+}
+
+// end stores the page that is being made; more reports whether another one follows.
+func (g *gallery) end(more bool) error {
+	if g.on == 0 {
+		return nil
+	}
+	if more && g.project.site.galleries == maxPages {
+		more = false
+	}
+	if err := galleryPage.ExecuteTemplate(&g.buf, "gallery-end", g.data(more)); err != nil {
+		return fmt.Errorf("make a page of %s: %w", g.name, err)
+	}
+	g.pages = append(g.pages, GalleryPage{N: g.page, First: g.total - g.on + 1, Last: g.total, File: g.file(g.page)})
+	g.on = 0
+	return g.project.put(g.file(g.page), g.buf.Bytes())
+}

@@ -1,0 +1,191 @@
+package report
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed" // style and templates
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cvconsumer/cvconsumer/internal/links"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+)
+
+//go:embed style.css
+var css string
+
+//go:embed filter.js
+var filterJS string
+
+// sheet is what every page has around its content.
+type sheet struct {
+	ID     string // the command's
+	Title  string // of the window
+	Maker  string // the tool, with its version
+	Style  template.CSS
+	Policy string      // what the page may load: its own style, and where it has some its own script and pictures
+	Script template.JS // empty without
+}
+
+// kind is what a page may have beside text.
+type kind uint8
+
+const (
+	plain    kind = iota
+	pictures      // of the bundle, and a filter
+)
+
+// newSheet makes a sheet. On paper each page has the command's id and its number.
+func newSheet(id, title string, of kind) sheet {
+	style := css + `@page { size: A4; margin: 16mm 15mm 18mm; @bottom-left { content: "` + cssText(id) + `"; font: 8pt sans-serif; } ` +
+		`@bottom-right { content: "page " counter(page) " of " counter(pages); font: 8pt sans-serif; white-space: nowrap; } }` + "\n"
+	s := sheet{ID: id, Title: bagfile.Printable(cut(title, 2*brief)), Style: template.CSS(style)} //nolint:gosec // its only text from outside is reduced to letters and digits
+	s.Policy = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src '" + digest(style) + "'"
+	if of == pictures {
+		s.Script = template.JS(filterJS) //nolint:gosec // a constant
+		// A page that is opened from disk has no origin in some browsers, so 'self' is not enough.
+		s.Policy += "; img-src 'self' file:; script-src '" + digest(filterJS) + "'"
+	}
+	return s
+}
+
+// digest is how a policy names the text of a style or script.
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// cssText is what a style may quote: command ids are made of these characters.
+func cssText(id string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '-' || r == '_' || '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' {
+			return r
+		}
+		return -1
+	}, id)
+}
+
+// maxText is how many bytes of long texts a page shows whole, and brief how much is left of those
+// beyond.
+const (
+	maxText = 8 << 20
+	brief   = 100
+)
+
+// render executes a template into bytes. Long texts are shown whole as long as the page has room.
+func render(t *template.Template, name string, data any, room int) ([]byte, error) {
+	t, err := t.Clone() // for this page's room; t itself is never executed
+	if err != nil {
+		return nil, fmt.Errorf("make the page: %w", err)
+	}
+	t.Funcs(template.FuncMap{"show": func(text string) template.HTML {
+		if len(text) > brief && len(text) > room {
+			return show(cut(text, brief))
+		}
+		if len(text) > brief {
+			room -= len(text)
+		}
+		return show(text)
+	}})
+	var b bytes.Buffer
+	if err := t.ExecuteTemplate(&b, name, data); err != nil {
+		return nil, fmt.Errorf("make the page: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// cut is at most n bytes of a text, and that it was cut.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + "… (" + number(len(text)) + " bytes)"
+}
+
+// parse makes a template that may use those of base.html.
+func parse(name, text string) *template.Template {
+	t := template.New("base").Funcs(template.FuncMap{"show": show, "utc": utc, "name": categoryName, "num": num, "size": size})
+	return template.Must(template.Must(t.Parse(baseHTML)).New(name).Parse(text))
+}
+
+//go:embed base.html
+var baseHTML string
+
+// show is a text as HTML that shows it: markup is escaped, and every character that is not
+// printable. The text is the customer's, and verification looks for signed links in pages: what an
+// escape turned into one is taken apart by places where a line may break, which no one sees.
+func show(text string) template.HTML {
+	escaped := template.HTMLEscapeString(bagfile.Printable(text))
+	if strings.ContainsAny(escaped, `=\`) && links.InText(escaped) {
+		escaped = strings.NewReplacer(":", ":<wbr>", `\`, `\<wbr>`).Replace(escaped)
+	}
+	return template.HTML(escaped) //nolint:gosec // it was escaped here
+}
+
+func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// categoryName is what people call a category.
+func categoryName(category string) string {
+	if category == bagfile.Exports {
+		return "exported models"
+	}
+	return bagfile.Printable(category)
+}
+
+// number is a number with its thousands apart, from 10,000 on.
+func number[N int | int64](n N) string { return spaced(strconv.FormatInt(int64(n), 10)) }
+
+// num is number for templates.
+func num(n any) string { return spaced(fmt.Sprint(n)) }
+
+func spaced(digits string) string {
+	if len(strings.TrimPrefix(digits, "-")) < 5 {
+		return digits
+	}
+	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// size is a number of bytes for people.
+func size(n int64) string {
+	units := []string{"bytes", "kB", "MB", "GB", "TB"}
+	v, u := float64(n), 0
+	for v >= 1000 && u < len(units)-1 {
+		v, u = v/1000, u+1
+	}
+	if u == 0 {
+		return number(n) + " " + units[0]
+	}
+	return strconv.FormatFloat(v, 'f', 1, 64) + " " + units[u]
+}
+
+// percent is a share as text.
+func percent(share float64) string {
+	switch p := share * 100; {
+	case math.IsNaN(p) || math.IsInf(p, 0):
+		return "–"
+	case p > 0 && p < .1:
+		return "< 0.1 %"
+	default:
+		return strconv.FormatFloat(p, 'f', 1, 64) + " %"
+	}
+}
+
+// coordinate is a number as SVG has it.
+func coordinate(v float64) string {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		v = 0
+	}
+	return strconv.FormatFloat(math.Round(v*1000)/1000, 'f', -1, 64)
+}

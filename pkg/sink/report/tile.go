@@ -1,0 +1,256 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+)
+
+// tile is one picture with what is known of it.
+type tile struct {
+	id       string
+	file     string // relative to the page; empty: there is none
+	notes    []string
+	fault    string // why there is no picture, or what is wrong with it
+	bare     string // what is said where there are no labels
+	boxes    []box
+	labels   []label
+	facts    []fact
+	metadata []fact
+}
+
+// fact is a name and a value.
+type fact struct{ Name, Value string }
+
+// box is a box on a picture, in shares of its width and height.
+type box struct {
+	key
+
+	at [4]float64 // left, top, width, height
+}
+
+// key ties a box to its label.
+type key struct{ n, color int }
+
+// label is a tag of a picture, with its place on it or its probability.
+type label struct {
+	key             *key // of the box; nil: none is drawn
+	name, share, at string
+}
+
+// markup is HTML that is being written. There are up to a hundred thousand pictures, and a template
+// takes ten times as long for each: only here is HTML made by hand. All text goes through text.
+type markup struct{ *bytes.Buffer }
+
+// raw writes HTML of this package's own.
+func (m markup) raw(parts ...string) {
+	for _, p := range parts {
+		m.WriteString(p)
+	}
+}
+
+// text writes a text of others.
+func (m markup) text(text string) { m.WriteString(string(show(text))) }
+
+// write writes the tile as an element of the gallery.
+func (t *tile) write(b *bytes.Buffer) {
+	m := markup{b}
+	m.raw(`<li class="tile" id="i-`, t.id, "\">\n", `<div class="stage">`)
+	if t.file == "" {
+		m.raw(`<span class="less">no picture</span>`)
+	} else {
+		m.raw(`<a class="frame" href="#i-`, t.id, `"><img src="`)
+		m.text(t.file)
+		m.raw(`" loading="lazy" decoding="async" alt="Picture `, t.id, `">`)
+		t.draw(m)
+		m.raw(`</a>`)
+	}
+	m.raw("</div>\n<p><code>", t.id, `</code> <a class="close" href="#top">Make it small again</a></p>`, "\n")
+	if t.fault != "" {
+		m.raw(`<p class="note">`)
+		m.text(t.fault)
+		m.raw("</p>\n")
+	}
+	for _, note := range t.notes {
+		m.raw(`<p class="less">`)
+		m.text(note)
+		m.raw("</p>\n")
+	}
+	t.list(m)
+	m.raw("<dl>")
+	for _, f := range t.facts {
+		m.raw("<dt>", f.Name, "</dt><dd><bdi>")
+		m.text(f.Value)
+		m.raw("</bdi></dd>")
+	}
+	for _, f := range t.metadata {
+		m.raw("<dt><bdi>")
+		m.text(f.Name)
+		m.raw("</bdi></dt><dd><bdi>")
+		m.text(f.Value)
+		m.raw("</bdi></dd>")
+	}
+	if t.file != "" {
+		m.raw(`<dt class="file">file</dt><dd class="file"><a href="`)
+		m.text(t.file)
+		m.raw(`">`)
+		m.text(path.Base(t.file))
+		m.raw("</a></dd>")
+	}
+	m.raw("</dl>\n</li>\n")
+}
+
+// draw writes the boxes. A picture's size is not known, so they are in percents of it.
+func (t *tile) draw(m markup) {
+	if len(t.boxes) == 0 {
+		return
+	}
+	m.raw(`<svg class="boxes" aria-hidden="true">`)
+	for _, b := range t.boxes {
+		color := strconv.Itoa(b.color)
+		x, y := coordinate(b.at[0]*100), coordinate(b.at[1]*100)
+		m.raw(`<rect class="b`, color, `" x="`, x, `%" y="`, y, `%" width="`, coordinate(max(b.at[2], 0)*100), `%" height="`, coordinate(max(b.at[3], 0)*100), `%"/>`)
+		m.raw(`<text class="t`, color, `" x="`, x, `%" y="`, y, `%" dx="4" dy="15">`, strconv.Itoa(b.n), `</text>`)
+	}
+	m.raw(`</svg>`)
+}
+
+// list writes the labels.
+func (t *tile) list(m markup) {
+	if len(t.labels) == 0 {
+		if t.fault == "" {
+			m.raw(`<p class="less">`, t.bare, "</p>\n")
+		}
+		return
+	}
+	m.raw("<ul>")
+	for _, l := range t.labels {
+		m.raw("<li>")
+		if l.key != nil {
+			m.raw(`<span class="key k`, strconv.Itoa(l.key.color), `">`, strconv.Itoa(l.key.n), `</span>`)
+		}
+		m.raw("<bdi>")
+		m.text(l.name)
+		m.raw("</bdi>")
+		if l.share != "" {
+			m.raw(" ")
+			m.text(l.share)
+		}
+		if l.at != "" {
+			m.raw(` <span class="less">`)
+			m.text(l.at)
+			m.raw(`</span>`)
+		}
+		m.raw("</li>")
+	}
+	m.raw("</ul>\n")
+}
+
+// picture is what records of images and predictions have in common, as far as pages show it. What
+// the service gave in another form is left out.
+type picture struct {
+	Created string
+	Width   int
+	Height  int
+	Tags    []struct{ TagName string }
+	Regions []struct {
+		TagName                  string
+		Left, Top, Width, Height float64
+	}
+	Metadata    map[string]any
+	Iteration   string
+	Predictions []struct {
+		TagName     string
+		Probability float64
+		BoundingBox *struct{ Left, Top, Width, Height float64 }
+	}
+}
+
+// tileOf is what is shown of a record.
+func (p *ProjectPages) tileOf(id string, record json.RawMessage, b bagfile.Blob) *tile {
+	t := &tile{id: id}
+	if b.File != nil {
+		t.file = "../../data/projects/" + p.ID + "/" + *b.File
+	}
+	if b.Error != nil {
+		t.fault = b.Error.Code + ": " + b.Error.Message
+	}
+	var r picture
+	if len(record) > maxShown {
+		t.notes = append(t.notes, "Its record of "+size(int64(len(record)))+" is too long to be shown here.")
+	} else {
+		_ = json.Unmarshal(record, &r) // what fits
+	}
+	tags := tagColors{}
+	for i, region := range r.Regions {
+		at := [4]float64{region.Left, region.Top, region.Width, region.Height}
+		t.labels = append(t.labels, label{key: t.box(i, tags.of(region.TagName), at), name: region.TagName, at: place(at)})
+	}
+	if len(r.Regions) == 0 {
+		for _, tag := range r.Tags {
+			t.labels = append(t.labels, label{name: tag.TagName})
+		}
+	}
+	for i, prediction := range r.Predictions {
+		l := label{name: prediction.TagName, share: percent(prediction.Probability)}
+		if at := prediction.BoundingBox; at != nil {
+			here := [4]float64{at.Left, at.Top, at.Width, at.Height}
+			l.at = place(here)
+			if prediction.Probability >= drawn {
+				l.key = t.box(i, tags.of(prediction.TagName), here)
+			}
+		}
+		t.labels = append(t.labels, l)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Metadata)) {
+		t.metadata = append(t.metadata, fact{name, fmt.Sprint(r.Metadata[name])})
+	}
+	add := func(name, value string) { t.facts = append(t.facts, fact{name, value}) }
+	if r.Created != "" {
+		add("created", r.Created)
+	}
+	if r.Iteration != "" {
+		add("iteration", p.iterationName(r.Iteration))
+	}
+	if r.Width > 0 && r.Height > 0 {
+		add("pixels", strconv.Itoa(r.Width)+" × "+strconv.Itoa(r.Height))
+	}
+	if b.Bytes != nil {
+		add("size", size(*b.Bytes))
+	}
+	if b.Source == "resized" {
+		add("source", "resized by the service: it offers no original")
+	}
+	return t
+}
+
+// box adds a box to the picture, and gives what ties it to its label.
+func (t *tile) box(i, color int, at [4]float64) *key {
+	if len(t.boxes) == maxBoxes || t.file == "" {
+		return nil
+	}
+	k := key{n: i + 1, color: color}
+	t.boxes = append(t.boxes, box{k, at})
+	return &k
+}
+
+// place is where a box is, in words.
+func place(at [4]float64) string {
+	return "at " + percent(at[0]) + ", " + percent(at[1]) + ": " + percent(at[2]) + " × " + percent(at[3])
+}
+
+// tagColors gives each tag of a picture a color.
+type tagColors map[string]int
+
+func (c tagColors) of(tag string) int {
+	if _, ok := c[tag]; !ok {
+		c[tag] = len(c) % colors
+	}
+	return c[tag]
+}
