@@ -91,7 +91,7 @@ PROGRAMS := TestSoak|TestVerifyWithOpenSSL|TestAnswersThatAreBombs|TestScripts|T
 
 # Tests with many cases that take the same ways through the code, cuts among them: those that call
 # leftOut, and these. \050 is an opening bracket, which make would count.
-LARGE  := TestEachBlobIsStoredOnce|TestMalformedCommandsEndToEnd|TestRefusedUnderTheGivenID|TestLabeller|TestImagesComeAndGo|TestPagesThatDoNotOverlap
+LARGE  := TestEachBlobIsStoredOnce|TestMalformedCommandsEndToEnd|TestRefusedUnderTheGivenID|TestLabeller|TestImagesComeAndGo|TestPagesThatDoNotOverlap|TestExportBesideALabeller|TestTampering|TestBounded
 CASES  := $(shell awk '/^func / {name = $$2; sub(/\050.*/, "", name)} /leftOut\050|[\t ]cuts\050t|chooseCuts\050/ && name ~ /^Test/ {print name}' pkg/handler/*_test.go | sort -u | paste -sd '|')
 $(if $(CASES),,$(error no test calls leftOut: which are the large tables?))
 TABLES := $(LARGE)|$(CASES)
@@ -100,12 +100,15 @@ TABLES := $(LARGE)|$(CASES)
 .PHONY: race
 race: ## Run the tests under the race detector, but for large tables (cuts) and programs; a skipped test is an error
 	@mkdir -p dist
+	@twice=$$(grep -rhoE '^func Test\w+' --include='*_test.go' cmd pkg internal | awk '{print $$2}' | grep -xE '$(PROGRAMS)|$(TABLES)|TestScale' | sort | uniq -d); \
+	[ -z "$$twice" ] || { echo "two packages have $$twice, which this target leaves out of both"; exit 1; }
 	go test -race -vet=off -v -timeout 60m -parallel 6 -skip '^($(PROGRAMS)|$(TABLES)|TestScale)$$' $(PKG) > dist/test.log 2>&1 || { grep -vE '^\s*(=== |--- PASS)' dist/test.log; exit 1; }
 	@grep -E '^(ok|\?) ' dist/test.log
 	@if grep -E '^\s*--- SKIP' dist/test.log; then echo 'tests were skipped: every test must run everywhere'; exit 1; fi
 
 .PHONY: cuts
 cuts: ## Kill a replica at each kind of effect of a command, and run a third of the large tables (MATRIX=full: at every effect, all of them, some minutes)
+	go test -vet=off -count=1 -timeout 20m -run '^($(LARGE))$$' ./pkg/handler/internal/... ./pkg/sink/... | grep -v 'no test'
 	go test -vet=off -count=1 -v -timeout 40m -parallel 6 -run '^($(TABLES))$$' ./pkg/handler -matrix=$(MATRIX) | grep -vE '^\s*(=== |--- PASS: .*/)'
 
 .PHONY: programs

@@ -7,9 +7,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// TestLabeller lets a labeller move a thousand times and holds what it remembers against the
+// TestLabellerMoves lets a labeller move a thousand times and holds what it remembers against the
 // account.
-func TestLabeller(t *testing.T) {
+func TestLabellerMoves(t *testing.T) {
 	s := start(t, Options{})
 	made := s.AddProject(ProjectSpec{Name: "Faces", Tags: []string{"box"}, Images: 20, ImageBytes: Tiny})
 	again := s.Clone()
