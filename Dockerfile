@@ -16,6 +16,7 @@ ARG VERSION=dev
 ARG COMMIT=unknown
 LABEL org.opencontainers.image.title="consumer" \
       org.opencontainers.image.description="Exports Azure Custom Vision user data into verifiable bundles, on command from NATS JetStream" \
+      org.opencontainers.image.source="https://github.com/cvconsumer/cvconsumer" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${COMMIT}"

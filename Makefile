@@ -33,6 +33,37 @@ help: ## List the targets
 build: ## Build bin/consumer, a static binary
 	go build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/consumer ./cmd/consumer
 
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+.PHONY: release
+release: ## Build dist/release: static binaries for PLATFORMS, and SHA256SUMS
+	rm -rf dist/release && mkdir -p dist/release
+	for platform in $(PLATFORMS); do \
+		os=$${platform%/*} arch=$${platform#*/}; suffix=; [ $$os != windows ] || suffix=.exe; \
+		GOOS=$$os GOARCH=$$arch go build -buildvcs=false -ldflags '$(LDFLAGS)' -o dist/release/consumer-$(VERSION)-$$os-$$arch$$suffix ./cmd/consumer; \
+	done
+	cd dist/release && sha256sum consumer-* > SHA256SUMS
+
+# In another folder, and compiled afresh.
+.PHONY: reproduce
+reproduce: ## Build the binary of a clean commit twice, here and elsewhere, and compare (PLATFORMS=linux/amd64: for that)
+	@git diff --quiet HEAD || { echo 'commit first: the second build is of HEAD'; exit 1; }
+	$(MAKE) --no-print-directory release
+	again=$$(mktemp -d); git archive HEAD | tar x -C $$again; \
+		GOCACHE=$$again/cache $(MAKE) --no-print-directory -C $$again release VERSION=$(VERSION) COMMIT=$(COMMIT) PLATFORMS='$(PLATFORMS)'; \
+		diff dist/release/SHA256SUMS $$again/dist/release/SHA256SUMS; rm -rf $$again
+	@echo 'both builds are the same, byte for byte'
+
+CYCLONEDX_VERSION := v1.10.0
+CYCLONEDX         := bin/cyclonedx-gomod-$(CYCLONEDX_VERSION)
+$(CYCLONEDX):
+	GOBIN=$(CURDIR)/bin go install -ldflags '-s -w' github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
+	mv bin/cyclonedx-gomod $@
+
+.PHONY: sbom
+sbom: $(CYCLONEDX) ## Write dist/consumer.cdx.json: the modules in the binary with their licences, as CycloneDX
+	mkdir -p dist
+	$(CYCLONEDX) app -json -licenses -packages=false -main cmd/consumer -output dist/consumer.cdx.json .
+
 .PHONY: demo
 demo: build ## Export a sample account, delete one of its projects, check the bundles, and leave them below dist/demo
 	rm -rf dist/demo
@@ -71,8 +102,8 @@ dev: build ## Run NATS, S3, a Training API simulator and the consumer on loopbac
 	./bin/consumer dev
 
 .PHONY: test
-test: vet lint race ## Run everything a change has to pass: vet, lint, race, cuts, programs, scale, browser, alerts and e2e
-	+$(MAKE) --no-print-directory --output-sync=target -j3 cuts programs scale browser alerts SCALE=20000
+test: vet lint race ## Run everything a change has to pass: vet, lint, race, cuts, programs, scale, browser, alerts, asyncapi and e2e
+	+$(MAKE) --no-print-directory --output-sync=target -j3 cuts programs scale browser alerts asyncapi SCALE=20000
 	$(MAKE) --no-print-directory e2e
 
 .PHONY: unit
@@ -130,6 +161,31 @@ $(AXE):
 browser: export CVCONSUMER_AXE := $(abspath $(AXE))
 browser: $(AXE) ## Open the pages for people in Chromium, at several widths and printed (Debian: chromium; npm, for the checks of accessibility)
 	go test -vet=off -count=1 -v -tags browser -run '^TestBrowser' $$(grep -rl '"$(MODULE)/internal/browser"' --include='*_test.go' internal pkg cmd | xargs -n1 dirname | sort -u | sed 's|^|./|') | grep -vE '^\s*(=== |--- PASS: .*/)'
+
+ASYNCAPI_VERSION := 3.6.6
+ASYNCAPI         := dist/asyncapi/node_modules/@asyncapi/parser/package.json
+$(ASYNCAPI):
+	npm install --prefix dist/asyncapi --no-save --no-audit --no-fund --ignore-scripts @asyncapi/parser@$(ASYNCAPI_VERSION)
+
+.PHONY: asyncapi
+asyncapi: $(ASYNCAPI) ## Check the AsyncAPI document of all subjects with the parser of its makers (npm)
+	node .ci/asyncapi.mjs pkg/handler/contract/schema/asyncapi.yaml
+
+# Not in `make test`: the nats command line takes 45 s of processor time to compile. Python's client is
+# in no package of Debian: EXAMPLES="go node shell python", where nats-py is installed.
+EXAMPLES       ?= go node shell
+NATSCLI        ?= $(or $(shell command -v nats),bin/nats)
+NATS_JS        := dist/examples/node_modules/@nats-io/jetstream/package.json
+bin/nats:
+	GOBIN=$(CURDIR)/bin go install -ldflags '-s -w' github.com/nats-io/natscli/nats@v0.5.1
+$(NATS_JS):
+	npm install --prefix dist/examples --no-save --no-audit --no-fund --ignore-scripts @nats-io/transport-node@3.4.0 @nats-io/jetstream@3.4.0
+
+.PHONY: examples
+examples: build $(filter bin/nats,$(NATSCLI)) $(NATS_JS) ## Run the publishers of docs/examples against consumer dev (npm, jq)
+	go build -o dist/examples/publish ./docs/examples/go
+	cp docs/examples/node/publish.mjs dist/examples
+	PATH=$(dir $(abspath $(NATSCLI))):$$PATH ./bin/consumer dev -- .ci/examples $(EXAMPLES)
 
 # Not a part of `make test`: it takes minutes to build.
 COSIGN ?= dist/cosign

@@ -107,3 +107,18 @@ func cell(v *kong.Value) string { return strings.ReplaceAll(markdown(v.Help), "|
 func markdown(text string) string {
 	return strings.NewReplacer("<", "\\<", "*", "\\*", "_", "\\_", "\n", " ").Replace(text)
 }
+
+// TestOneSpellingOfOutput holds -o to text and json, wherever it is.
+func TestOneSpellingOfOutput(t *testing.T) {
+	parser, err := kong.New(&cli{}, kong.Bind(&program{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leaf := range parser.Model.Leaves(true) {
+		for _, f := range leaf.Flags {
+			if (f.Name == "output" || f.Short == 'o') && (f.Name != "output" || f.Short != 'o' || f.Enum != "text,json" || f.Default != "text") {
+				t.Errorf("%s has --%s, -%c, of %s", leaf.Path(), f.Name, f.Short, f.Enum)
+			}
+		}
+	}
+}

@@ -27,7 +27,7 @@ type convertCmd struct {
 	Iterations bool               `name:"iterations" help:"Take images, too, that only iterations have, as the newest of them has each."`
 	Untagged   bool               `name:"untagged" help:"Take images without tags as such that show nothing of what the tags are about. By default they are left out: an image that was never tagged may show anything."`
 	Key        []string           `name:"key" sep:"none" placeholder:"FILE" help:"PEM file with a public key: the receipt must be signed with it. May be given several times, and one of them must have signed."`
-	Output     string             `name:"output" short:"o" enum:"table,json" default:"table" placeholder:"FORMAT" help:"table or json; default ${default}."`
+	Output     string             `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
 	S3         storeAccess        `embed:"" group:"Storage, for s3://:"`
 	SSE        encryptionSettings `embed:"" group:"Storage, for s3://:"`
 }

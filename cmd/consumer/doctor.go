@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"os"
 	"regexp"
@@ -64,7 +65,7 @@ type area struct {
 
 // Areas of the settings. Each variable belongs to the first one that has a prefix of it.
 var (
-	areaNATS    = area{"nats", "docs/operators.md#nats", []string{"NATS_", "CONSUMER_NATS_", "CONSUMER_SUBJECT_PREFIX"}}
+	areaNATS    = area{"nats", "docs/operators.md#nats", []string{"NATS_", "CONSUMER_NATS_", "CONSUMER_SUBJECT_PREFIX", "CONSUMER_PROVISION", "CONSUMER_REPLICAS", "CONSUMER_STREAM_MAX_BYTES", "CONSUMER_TRACE_RETENTION"}}
 	areaVision  = area{"training", "docs/operators.md#custom-vision", []string{"VISION_", "AZURE_", "CONSUMER_RESOURCES", "CONSUMER_MAX_RPS", "CONSUMER_BLOB_HOSTS", "CONSUMER_ALLOW_HTTP", "CONSUMER_PERFORMANCE_"}}
 	areaStorage = area{"storage", "docs/operators.md#storage", []string{"AWS_", "CONSUMER_BUCKET", "CONSUMER_WORK_BUCKET", "CONSUMER_PREFIX", "CONSUMER_ADOPT_PREFIX", "CONSUMER_S3_", "CONSUMER_SSE", "CONSUMER_OBJECT_LOCK_MODE"}}
 	areaService = area{"service", "docs/operators.md#service", nil}
@@ -120,7 +121,7 @@ func (c doctorCmd) Run(p *program) error {
 }
 
 // examine gives the findings, in groups and in a fixed order, each as soon as it is there.
-func (d *doctor) examine(ctx context.Context, wrong problems) func(yield func([]finding) bool) {
+func (d *doctor) examine(ctx context.Context, wrong problems) iter.Seq[[]finding] {
 	var reached triedNATS
 	groups := []func() []finding{func() []finding { return d.settings(wrong) }}
 	late := make(chan struct{}) // closed when NATS was tried

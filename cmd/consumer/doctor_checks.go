@@ -64,8 +64,8 @@ func (d *doctor) tryNATS(ctx context.Context, reached *triedNATS) []finding {
 	return append(append(found, d.tryStreams(ctx, nc, trial)), d.tryRights(ctx, trial))
 }
 
-// tryStreams compares the streams with what the service wants. Where it would have to make some, it
-// tries to make one.
+// tryStreams compares the streams with what the service wants. Where it would have to make or
+// change some, it tries to make one like them.
 func (d *doctor) tryStreams(ctx context.Context, nc *nats.Conn, trial *natstrial.Trial) finding {
 	const check = "streams"
 	o := d.c.queue(zerolog.Nop())
@@ -95,11 +95,11 @@ func (d *doctor) tryStreams(ctx context.Context, nc *nats.Conn, trial *natstrial
 			changes = append(changes, difference.String())
 		}
 	}
-	if missing == 0 {
-		return works(check, "consumer run will change: %s", strings.Join(changes, "; "))
-	}
 	if err := trial.Create(ctx, d.c.Replicas, d.c.StreamMaxBytes); err != nil {
 		return areaNATS.failure(check, d.c.NATS.explain(err))
+	}
+	if missing == 0 {
+		return works(check, "consumer run will change: %s", strings.Join(changes, "; "))
 	}
 	return works(check, "consumer run will make %d that are missing; one was made, and removed again", missing)
 }
@@ -250,7 +250,9 @@ func (d *doctor) tryPrefix(ctx context.Context, stores []*sink.Store, n *triedNA
 		case err != nil:
 			return areaStorage.failure(check, d.c.S3.explain(err))
 		case strings.TrimSpace(string(there)) != own && !d.c.AdoptPrefix:
-			return areaStorage.failure(check, foreignPrefix(store, key, d.c.Prefix))
+			f := areaStorage.failure(check, foreignPrefix(store, key, d.c.Prefix))
+			f.Document = "docs/operators.md#one-prefix-per-deployment"
+			return f
 		case strings.TrimSpace(string(there)) != own:
 			return finding{Check: check, Result: resultNote, Detail: "another deployment has it; consumer run will take it over", Setting: "CONSUMER_ADOPT_PREFIX", Document: "docs/operators.md#one-prefix-per-deployment"}
 		}

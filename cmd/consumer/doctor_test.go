@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
@@ -129,7 +129,7 @@ func TestDoctorTellsEachUsualMistake(t *testing.T) {
 					failed++
 				}
 				if one.Result == resultFailed || one.Document != "" {
-					pages.check(t, one.Document)
+					pages.check(t, one)
 				}
 			}
 			if failed > 1 {
@@ -159,6 +159,9 @@ func TestDoctorTellsEachUsualMistake(t *testing.T) {
 	r.await("all is well", isReady)
 	if code, found := f.doctor(t, "CONSUMER_TRACE_RETENTION=1h"); code != exitDone || !slices.ContainsFunc(found, func(one finding) bool { return strings.Contains(one.Detail, "all are there") }) {
 		t.Errorf("exit %d beside the service: %+v", code, found)
+	}
+	if code, found := f.doctor(t, "CONSUMER_REPLICAS=3"); code != exitUnreachable || !slices.ContainsFunc(found, func(one finding) bool { return one.Setting == "CONSUMER_REPLICAS" }) {
+		t.Errorf("exit %d with more replicas than there are: %+v", code, found)
 	}
 	r.end()
 	f.leftByDoctor(t, store, locked)
@@ -209,22 +212,38 @@ func readPages(t *testing.T) documents {
 	return pages
 }
 
-// check fails unless a page is there, and has the section that is named.
-func (pages documents) check(t *testing.T, page string) {
+// check fails unless the page that a finding names is there, has the section, and this tells of the
+// variable that is to be changed.
+func (pages documents) check(t *testing.T, f finding) {
 	t.Helper()
-	name, anchor, _ := strings.Cut(page, "#")
+	name, anchor, _ := strings.Cut(f.Document, "#")
 	text, there := pages[name]
 	if !there {
-		t.Errorf("there is no document %q", page)
+		t.Errorf("there is no document %q", f.Document)
 	}
-	for _, heading := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {
-		if strings.ReplaceAll(strings.ToLower(heading[1]), " ", "-") == anchor {
+	if anchor == "" {
+		return
+	}
+	parser, err := kong.New(&cli{}, kong.Bind(&program{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, level := settingNames(parser.Model.Node), ""
+	for line := range strings.Lines(text) {
+		marks, heading, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch {
+		case strings.Trim(marks, "#") != "" || marks == "": // no heading
+		case strings.ReplaceAll(strings.ToLower(heading), " ", "-") == anchor:
+			level = marks
+		case level != "" && len(marks) <= len(level):
+			t.Errorf("%s does not tell of %s", f.Document, f.Setting)
+			return
+		}
+		if level != "" && (!slices.Contains(known, f.Setting) || strings.Contains(line, "`"+f.Setting+"`") || strings.Contains(line, "`"+strings.TrimSuffix(f.Setting, "_FILE")+"`")) {
 			return
 		}
 	}
-	if anchor != "" {
-		t.Errorf("%s has no section %s", name, anchor)
-	}
+	t.Errorf("%s has no section %s, or it does not tell of %s", name, anchor, f.Setting)
 }
 
 // TestDoctorPrints holds the form of findings for people: on a terminal they fit it, in a pipe each

@@ -49,7 +49,7 @@ type cli struct {
 	Link    linkCmd    `cmd:"" help:"Sign links to a bundle, for auditors without access to the store."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 
-	Schema     schemaCmd     `cmd:"" help:"Print a published contract: command, event, job, receipt or asyncapi."`
+	Schema     schemaCmd     `cmd:"" help:"Print a published contract: command, event, job, receipt, deletion, inventory or asyncapi."`
 	Completion completionCmd `cmd:"" help:"Print a script that completes command lines: bash, zsh or fish."`
 	Complete   completeCmd   `cmd:"" name:"__complete" hidden:"" help:"Answer such a script."`
 }
@@ -122,6 +122,10 @@ func (p *program) execute(args []string) (err error) {
 
 // usageError is the error of a command line that cannot be parsed, with the help to look at.
 func usageError(err error) error {
+	var context *contextError
+	if errors.As(err, &context) {
+		return fmt.Errorf("%w: %w", errUsage, context)
+	}
 	help := "consumer --help"
 	var parse *kong.ParseError
 	if errors.As(err, &parse) && parse.Context != nil {

@@ -20,6 +20,9 @@ import (
 // it names, where neither flag nor variable is given.
 type natsContext map[string]string
 
+// contextError is that of a context, whichever flag asked for it.
+type contextError struct{ error }
+
 // contextIgnored are members of a context that change nothing here.
 var contextIgnored = []string{"description", "color_scheme", "jetstream_event_prefix"}
 
@@ -48,7 +51,7 @@ func (e *environ) contextValue(parsed *kong.Context, f *kong.Flag) (string, erro
 	}
 	c, err := e.loadContext(name)
 	if err != nil {
-		return "", fmt.Errorf("context %s: %w", name, err)
+		return "", &contextError{fmt.Errorf("--context (NATS_CONTEXT) %s: %w", name, err)}
 	}
 	for _, member := range members {
 		if c[member] != "" {

@@ -58,7 +58,7 @@ func TestContextsOfTheNATSCommandLine(t *testing.T) {
 	}
 	for name, says := range map[string]string{"none": "there are eu, nsc, token", "nsc": "it sets nsc, tls_first", "../eu": "not the name"} {
 		var out, errs bytes.Buffer
-		if code := run(t.Context(), []string{"jobs", "--context", name}, vars, nil, &out, &errs); code != exitUsage || !strings.Contains(errs.String(), says) {
+		if code := run(t.Context(), []string{"jobs", "--context", name}, vars, nil, &out, &errs); code != exitUsage || !strings.HasPrefix(errs.String(), "consumer: --context (NATS_CONTEXT) "+name+": ") || !strings.Contains(errs.String(), says) {
 			t.Errorf("context %s: exit %d, %s", name, code, &errs)
 		}
 	}

@@ -171,7 +171,7 @@ func newReadings(w io.Writer) *readings {
 }
 
 // maxBarName is the most columns of a bundle's name before a bar.
-const maxBarName = 24
+const maxBarName = 14
 
 // of is what hears of one bundle's progress, and what to call when that is over.
 func (r *readings) of(where string) (progress func(verify.Progress), end func()) {

@@ -104,7 +104,7 @@ func (c natsConfig) explain(err error) error {
 // storageCures are what to do about the answers of a store, by error code.
 var storageCures = map[string]struct{ setting, cure string }{
 	"NoSuchBucket":                 {"CONSUMER_BUCKET", "create the bucket, or correct CONSUMER_BUCKET or CONSUMER_WORK_BUCKET; with the right name, is AWS_ENDPOINT_URL_S3 that of the store which has it?"},
-	"InvalidBucketName":            {"CONSUMER_BUCKET", "correct CONSUMER_BUCKET or CONSUMER_WORK_BUCKET"},
+	"InvalidBucketName":            {"CONSUMER_BUCKET", "correct CONSUMER_BUCKET or CONSUMER_WORK_BUCKET, and leave paths out of AWS_ENDPOINT_URL_S3"},
 	"InvalidAccessKeyId":           {"AWS_ACCESS_KEY_ID", "the store does not know this key: is AWS_ACCESS_KEY_ID right, and AWS_ENDPOINT_URL_S3 that of its store?"},
 	"XAdminUserNotFound":           {"AWS_ACCESS_KEY_ID", "the store does not know this key: is AWS_ACCESS_KEY_ID right?"}, // versitygw
 	"SignatureDoesNotMatch":        {"AWS_SECRET_ACCESS_KEY", "is AWS_SECRET_ACCESS_KEY that of AWS_ACCESS_KEY_ID? With the right secret, a proxy changes requests on their way"},
@@ -146,6 +146,8 @@ func (c storeConfig) explain(err error) error {
 			return cure(err, "AWS_ENDPOINT_URL_S3", "this is not an answer of S3: is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API?")
 		case known && e.Op == "read back object":
 			return cure(err, "AWS_ENDPOINT_URL_S3", "what answers does not give back what it was given: is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API?")
+		case known && 400 <= e.Status && e.Status < 500 && strings.HasPrefix(e.Op, "check bucket"):
+			return cure(err, "AWS_ENDPOINT_URL_S3", "is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API, on its own port, of the store that has the bucket?")
 		case known && e.Status != 0:
 			return err
 		case strings.Contains(err.Error(), "get identity: "), strings.Contains(err.Error(), "get credentials: "):

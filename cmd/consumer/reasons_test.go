@@ -319,6 +319,13 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 				return &http.Response{StatusCode: http.StatusNotFound, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("404 page not found")), Request: req}, nil
 			})
 		}, want: []string{"AWS_ENDPOINT_URL_S3", "not an answer of S3"}},
+		{name: "a port of the store for people", change: func(c *storeConfig, _ *string) {
+			c.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+				body := "<Error><Code>InvalidArgument</Code><Message>S3 API Requests must be made to API port.</Message></Error>" // MinIO's console
+				return &http.Response{StatusCode: http.StatusBadRequest, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
+			})
+		}, want: []string{"API port", "is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API"}},
+		{name: "a path in the endpoint", change: func(c *storeConfig, _ *string) { c.Endpoint += "/ui" }, want: []string{"AWS_ENDPOINT_URL_S3"}},
 		{name: "a web page", change: func(c *storeConfig, _ *string) { c.Endpoint = others.page }, want: []string{"AWS_ENDPOINT_URL_S3", "not an answer of S3"}},
 		{name: "a web server that refuses the method", change: func(c *storeConfig, _ *string) { c.Endpoint = others.refuses }, want: []string{"405", "AWS_ENDPOINT_URL_S3", "not an answer of S3"}},
 		{name: "another protocol", change: func(c *storeConfig, _ *string) { c.Endpoint = others.greets }, want: []string{"AWS_ENDPOINT_URL_S3", "does not speak HTTP"}},

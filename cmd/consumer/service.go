@@ -111,7 +111,9 @@ func newService(ctx context.Context, c config, log zerolog.Logger) (*service, er
 	s.pseudonym = contract.NewPseudonymizer([]byte(key))
 	s.monitor.expect(s.dependencies()...)
 	if c.Signing != nil {
-		c.Signing.Asked = s.authorityAsked
+		own := *c.Signing
+		own.Asked = s.authorityAsked
+		s.c.Signing = &own
 	}
 	s.health.BlockWhen(s.blocked)
 	s.health.ExplainWith(c.explain)

@@ -251,13 +251,13 @@ func TestAuthorityInReadiness(t *testing.T) {
 		}
 		shows("at the next look", false, 1)
 		tsa.Fail(signaturetest.Fault{})
-		if _, err := m.Stamp(t.Context(), []byte("a receipt's signature")); err != nil {
+		if _, err := s.c.Signing.Stamp(t.Context(), []byte("a receipt's signature")); err != nil {
 			t.Fatal(err)
 		}
 		asked++
 		shows("after a receipt", true, 0)
 		tsa.Fail(down)
-		_, _ = m.Stamp(t.Context(), []byte("a receipt's signature"))
+		_, _ = s.c.Signing.Stamp(t.Context(), []byte("a receipt's signature"))
 		asked++
 		more := 1
 		if optional { // a note is no failure: receipts tell when it is over
@@ -267,7 +267,7 @@ func TestAuthorityInReadiness(t *testing.T) {
 		tsa.Fail(signaturetest.Fault{})
 		called, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, _ = m.Stamp(called, []byte("a receipt's signature")) // called off: it says nothing of the authority
+		_, _ = s.c.Signing.Stamp(called, []byte("a receipt's signature")) // called off: it says nothing of the authority
 		shows("when it answers again", !optional, more)
 	}
 }

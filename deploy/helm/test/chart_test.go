@@ -1,6 +1,6 @@
 // Package chart tests what is below deploy/ with the libraries of those who read it: the chart with
-// Helm, what it makes and the manifests with the types of Kubernetes, the compose file with Docker's
-// library. It is a module of its own, so that the product depends on none of them.
+// Helm, what it makes and the manifests with the types of Kubernetes, the compose file with
+// Docker's library. It is a module of its own, so that the product depends on none of them.
 package chart
 
 import (

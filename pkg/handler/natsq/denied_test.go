@@ -120,10 +120,10 @@ func TestServiceIsDenied(t *testing.T) {
 	})
 	t.Run("notices", func(t *testing.T) {
 		for _, c := range []struct{ permission, subject, says string }{
-			{"publish", "cv-signal.>", `publish on "cv-signal.`},
-			{"publish", "cv-over.*", `publish on "cv-over.`},
-			{"subscribe", "cv-signal.*", `subscribe to "cv-signal.`},
-			{"subscribe", "cv-over.>", `subscribe to "cv-over.`},
+			{"publish", "cv-signal.>", `publish on "cv-signal.*"`},
+			{"publish", "cv-over.*", `publish on "cv-over.*"`},
+			{"subscribe", "cv-signal.*", `subscribe to "cv-signal.*"`},
+			{"subscribe", "cv-over.>", `subscribe to "cv-over.*"`},
 		} {
 			w, denied := newDeniedWorld(t, c.permission, c.subject)
 			nc := w.limited(t)

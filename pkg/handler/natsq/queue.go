@@ -189,10 +189,6 @@ func (q *Queue) ChangedJobs(ctx context.Context, c JobCursor) ([]overview.Job, J
 // Prefix implements handler.CommandQueue.
 func (q *Queue) Prefix() string { return q.names.Prefix }
 
-// checkToken is the last token of the subjects of notices with which Ping checks the rights on
-// them. No command has it as its id.
-const checkToken = "~check"
-
 // Ping checks that NATS is connected, that every stream's leader answers, that the server denies no
 // notices, that no operation waits for JetStream, and that there is room for new commands. The
 // error names the stream, consumer or subject, and the reason.
@@ -205,7 +201,7 @@ func (q *Queue) Ping(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, subject := range []string{q.names.OverSubject(checkToken), q.names.ResultSubject(checkToken)} {
+	for _, subject := range []string{q.names.OverSubject("*"), q.names.ResultSubject("*")} {
 		if err := q.api.CheckNotices(ctx, subject); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package signature_test
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"errors"
 	"math/big"
 	"net/http"
@@ -83,6 +84,9 @@ func TestStampRefuses(t *testing.T) {
 		{"another nonce", stamped(func(s *timestamp.Timestamp) { s.Nonce = big.NewInt(7) }), "the nonce is another one"},
 		{"no nonce", stamped(func(s *timestamp.Timestamp) { s.Nonce = nil }), "the nonce is another one"},
 		{"no certificate", stamped(func(s *timestamp.Timestamp) { s.AddTSACertificate, s.Certificates = false, nil }), "certificate"},
+		{"another's signature", signaturetest.Fault{By: signaturetest.OtherKey}, "it is no granted time stamp"},
+		{"a certificate for something else", signaturetest.Fault{By: signaturetest.OtherUsage}, "does not hold: x509: certificate specifies an incompatible key usage"},
+		{"a digest of another function", stamped(func(s *timestamp.Timestamp) { s.HashAlgorithm = crypto.SHA384 }), "it is over another signature"},
 		{"a time in the past", stamped(func(s *timestamp.Timestamp) { s.Time = s.Time.Add(-time.Hour) }), "one of both is wrong"},
 		{"a time in the future", stamped(func(s *timestamp.Timestamp) { s.Time = s.Time.Add(time.Hour) }), "one of both is wrong"},
 		{"a time before its certificate's", stamped(func(s *timestamp.Timestamp) { s.Time = s.Time.AddDate(-10, 0, 0) }), "its answer is not usable"},

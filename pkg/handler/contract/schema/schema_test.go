@@ -30,9 +30,17 @@ func documents(t *testing.T) map[string]any {
 	return docs
 }
 
-func TestSchemasCompile(t *testing.T) {
+// byID are the schemas.
+func byID() map[string][]byte {
+	return map[string][]byte{schema.CommandID: schema.Command(), schema.EventID: schema.Event(), schema.JobID: schema.Job()}
+}
+
+// compiler knows all schemas, and demands that each has its id.
+func compiler(t *testing.T) *jsonschema.Compiler {
+	t.Helper()
 	c := jsonschema.NewCompiler()
-	for id, raw := range map[string][]byte{schema.CommandID: schema.Command(), schema.EventID: schema.Event(), schema.JobID: schema.Job()} {
+	c.AssertFormat()
+	for id, raw := range byID() {
 		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 		if err != nil {
 			t.Fatal(err)
@@ -45,10 +53,67 @@ func TestSchemasCompile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, id := range []string{schema.CommandID, schema.EventID, schema.JobID} {
+	return c
+}
+
+func TestSchemasCompile(t *testing.T) {
+	c := compiler(t)
+	for id := range byID() {
 		if _, err := c.Compile(id); err != nil {
 			t.Errorf("%s: %v", id, err)
 		}
+	}
+}
+
+// TestAsyncAPIExamples holds the examples of the AsyncAPI document to their messages' schemas.
+func TestAsyncAPIExamples(t *testing.T) {
+	var doc struct {
+		Components struct {
+			Messages map[string]struct {
+				Payload struct {
+					Ref string `yaml:"$ref"`
+				}
+				Examples []struct {
+					Name    string
+					Payload any
+				}
+			}
+		}
+	}
+	if err := yaml.Unmarshal(schema.AsyncAPI(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]string{"./command.json": schema.CommandID, "./event.json": schema.EventID, "./job.json": schema.JobID}
+	c, checked := compiler(t), 0
+	for name, m := range doc.Components.Messages {
+		if len(m.Examples) == 0 {
+			t.Errorf("%s has no example", name)
+		}
+		file, pointer, _ := strings.Cut(m.Payload.Ref, "#")
+		if file == "" {
+			continue // any bytes
+		}
+		s, err := c.Compile(ids[file] + "#" + pointer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range m.Examples {
+			checked++
+			raw, err := json.Marshal(e.Payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Validate(v); err != nil {
+				t.Errorf("%s, %s: %v", name, e.Name, err)
+			}
+		}
+	}
+	if checked < 10 {
+		t.Errorf("only %d examples were checked", checked)
 	}
 }
 

@@ -28,10 +28,9 @@ type Authority struct {
 	Root  []byte // certificate of the issuer, in PEM
 	Chain []byte // certificates of authority and issuer, in PEM
 
-	now     func() time.Time
-	cert    *x509.Certificate
-	issuer  *x509.Certificate
-	private *ecdsa.PrivateKey
+	now       func() time.Time
+	issuer    *x509.Certificate
+	impostors map[Impostor]certified // "": the authority itself
 
 	mu       sync.Mutex
 	requests [][]byte
@@ -44,7 +43,17 @@ type Fault struct {
 	Body   func(answer []byte) []byte       // of an answer
 	Stamp  func(t *timestamp.Timestamp)     // before it is signed
 	Before func(w http.ResponseWriter) bool // reports whether it has answered
+	By     Impostor                         // who makes the answer instead
 }
+
+// Impostor is what makes an answer in place of the authority.
+type Impostor string
+
+// Impostors.
+const (
+	OtherKey   Impostor = "other key"   // under the authority's certificate
+	OtherUsage Impostor = "other usage" // with a certificate of the same issuer that is not for time stamps
+)
 
 // New starts an authority until the test ends. Its time is now's; nil: the time of the machine.
 func New(t testing.TB, now func() time.Time) *Authority {
@@ -64,7 +73,11 @@ func New(t testing.TB, now func() time.Time) *Authority {
 		Subject: pkix.Name{CommonName: "Test authority"}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: true, Value: usage}},
 	})
-	a.cert, a.private, a.issuer = leaf.cert, leaf.key, root.cert
+	other := newCertificate(t, root.cert, root.key, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "Test server"}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	a.impostors = map[Impostor]certified{"": leaf, OtherKey: {leaf.cert, other.key}, OtherUsage: other}
+	a.issuer = root.cert
 	a.Root = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.cert.Raw})
 	a.Chain = append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.cert.Raw}), a.Root...)
 	server := httptest.NewServer(a)
@@ -145,7 +158,7 @@ func (a *Authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if fault.Stamp != nil {
 		fault.Stamp(stamp)
 	}
-	answer, err := stamp.CreateResponseWithOpts(a.cert, a.private, crypto.SHA256)
+	answer, err := stamp.CreateResponseWithOpts(a.impostors[fault.By].cert, a.impostors[fault.By].key, crypto.SHA256)
 	if err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
 		return

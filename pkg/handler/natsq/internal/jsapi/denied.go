@@ -159,10 +159,14 @@ func (d *denials) take(subject string) error {
 	return err
 }
 
-// CheckNotices fails with a DeniedError if the server does not permit this user to publish on a
-// subject, or to subscribe to it: it sends a message to itself. Nothing else is an error: notices
-// may be lost.
-func (c *Client) CheckNotices(ctx context.Context, subject string) error {
+// checkToken is in place of a wildcard in what CheckNotices sends. No command has it as its id.
+const checkToken = "~check"
+
+// CheckNotices fails with a DeniedError if the server does not permit this user to publish on
+// subjects, "prefix.*", or to subscribe to them: it sends a message to itself. Nothing else is an
+// error: notices may be lost.
+func (c *Client) CheckNotices(ctx context.Context, subjects string) error {
+	subject := strings.TrimSuffix(subjects, "*") + checkToken
 	once, cancel := context.WithTimeout(ctx, MinTryTimeout)
 	defer cancel()
 	once, end := c.denials.begin(once, subject)
@@ -175,8 +179,12 @@ func (c *Client) CheckNotices(ctx context.Context, subject string) error {
 	if c.nc.Publish(subject, nil) == nil {
 		_, _ = sub.NextMsgWithContext(once) // what it waited for in vain is in the context
 	}
-	if err := context.Cause(once); errors.Is(err, ErrDenied) {
-		return err
+	var denied *DeniedError
+	if !errors.As(context.Cause(once), &denied) {
+		return nil
 	}
-	return nil
+	if denied.Subject == subject {
+		return &DeniedError{Permission: denied.Permission, Subject: subjects}
+	}
+	return denied
 }
