@@ -269,6 +269,10 @@ $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/bin GOFLAGS=-trimpath go install -ldflags '-s -w' github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 	mv bin/golangci-lint $@
 
+.PHONY: tools
+tools: $(GOLANGCI_LINT) ## Fetch all modules and install the linter: what `make test` begins with on a new machine
+	go mod download
+
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run golangci-lint, which the first run installs into bin/
 	$(GOLANGCI_LINT) run ./...
