@@ -115,3 +115,37 @@ func TestDeployIsEnough(t *testing.T) {
 		}
 	}
 }
+
+// TestNightlyExportIsACommand holds that the arguments of the CronJob are those of a command.
+func TestNightlyExportIsACommand(t *testing.T) {
+	t.Parallel()
+	var job struct {
+		Spec struct {
+			JobTemplate struct {
+				Spec struct {
+					Template struct {
+						Spec struct {
+							Containers []struct{ Args []string }
+						}
+					}
+				}
+			} `yaml:"jobTemplate"`
+		}
+	}
+	if err := yaml.Unmarshal([]byte(readText(t, filepath.Join(deployDir, "kubernetes/nightly-export.yaml"))), &job); err != nil {
+		t.Fatal(err)
+	}
+	args := job.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Args
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "$(JOB)", "nightly-export-29000000")
+	}
+	var commands cli
+	parser, err := kong.New(&commands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addLongNames(parser.Model.Node)
+	if _, err := parser.Parse(args); err != nil {
+		t.Errorf("%v: %v", args, err)
+	}
+}
