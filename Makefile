@@ -60,9 +60,9 @@ $(CYCLONEDX):
 	mv bin/cyclonedx-gomod $@
 
 .PHONY: sbom
-sbom: $(CYCLONEDX) ## Write dist/consumer.cdx.json: the modules in the binary with their licences, as CycloneDX
+sbom: build $(CYCLONEDX) ## Write dist/consumer.cdx.json: the modules in bin/consumer with their licences, as CycloneDX
 	mkdir -p dist
-	$(CYCLONEDX) app -json -licenses -packages=false -main cmd/consumer -output dist/consumer.cdx.json .
+	$(CYCLONEDX) bin -json -licenses -version '$(VERSION)' -output dist/consumer.cdx.json bin/consumer
 
 .PHONY: demo
 demo: build ## Export a sample account, delete one of its projects, check the bundles, and leave them below dist/demo
