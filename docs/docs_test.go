@@ -172,8 +172,8 @@ func TestContractIsDocumented(t *testing.T) {
 	}
 }
 
-// TestFieldsAreDocumented compares the fields of commands and events in docs/requesters.md with their
-// schemas, in both directions.
+// TestFieldsAreDocumented compares the fields of commands and events in docs/requesters.md with
+// their schemas, in both directions.
 func TestFieldsAreDocumented(t *testing.T) {
 	page := files(t, ".md")["docs/requesters.md"]
 	properties := func(name string) []string {
