@@ -19,8 +19,8 @@ import (
 )
 
 type doctorCmd struct {
-	Output   string          `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
-	Settings serviceSettings `embed:""`
+	outputFlag `embed:""`
+	Settings   serviceSettings `embed:""`
 }
 
 // Help implements kong.HelpProvider.
@@ -94,7 +94,7 @@ func (c doctorCmd) Run(p *program) error {
 	show := func(found ...finding) {
 		all = append(all, found...)
 		for _, f := range found {
-			if c.Output == "text" {
+			if !c.json() {
 				f.print(p)
 			}
 		}
@@ -106,7 +106,7 @@ func (c doctorCmd) Run(p *program) error {
 		return fmt.Errorf("%w: what was tried is removed", context.Cause(p.ctx))
 	}
 	failed := slices.ContainsFunc(all, func(f finding) bool { return f.Result == resultFailed })
-	if c.Output == "json" {
+	if c.json() {
 		if err := printJSON(p.stdout, map[string]any{"ok": !failed, "checks": all}); err != nil {
 			return err
 		}
