@@ -124,7 +124,7 @@ func traceTraining(alias string) func(http.RoundTripper) http.RoundTripper {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return tracing.Transport(next, func(req *http.Request) tracing.Call {
 			if operation, ok := operationOf(req); ok {
-				return tracing.Call{Name: operation, Peer: "custom-vision", Method: operation, Resource: alias, Carry: true}
+				return tracing.Call{Name: operation, Peer: "custom-vision", Operation: operation, Resource: alias, Propagate: true}
 			}
 			return tracing.Call{Name: "download", Peer: "blob", Resource: alias}
 		})
@@ -135,6 +135,6 @@ func traceTraining(alias string) func(http.RoundTripper) http.RoundTripper {
 func traceStorage(next http.RoundTripper) http.RoundTripper {
 	return tracing.Transport(next, func(req *http.Request) tracing.Call {
 		operation := awsmiddleware.GetOperationName(req.Context())
-		return tracing.Call{Name: "S3 " + operation, Peer: "s3", Method: operation, Carry: true}
+		return tracing.Call{Name: "S3 " + operation, Peer: "s3", Operation: operation, Propagate: true}
 	})
 }

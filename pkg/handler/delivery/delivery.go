@@ -66,6 +66,7 @@ type Lease struct {
 	Stalled func() bool
 }
 
+// LostConnection reports whether the lease is lost because the connection is.
 func (l Lease) LostConnection() bool { return l.Outage != nil && l.Outage() }
 func (l Lease) stoodStill() bool     { return l.Stalled != nil && l.Stalled() }
 
