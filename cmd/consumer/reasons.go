@@ -225,7 +225,7 @@ func cureConnection(err error, endpoint, authority string) error {
 		return cure(err, "", "renew the server's certificate, or set the clock of this machine (NTP)")
 	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
 		return cure(err, endpoint, "the server does not speak TLS there: correct the scheme or port in %s", endpoint)
-	case strings.Contains(err.Error(), "malformed HTTP"): // net/http has no type for it
+	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "readLoopPeekFail"): // net/http has no type for it: the second is a server that speaks first
 		return cure(err, endpoint, "the server does not speak HTTP there: correct host and port in %s", endpoint)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		return cure(err, endpoint, "the server hangs up without an answer: are scheme, host and port in %s right?", endpoint)

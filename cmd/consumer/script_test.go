@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +31,10 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	folder, err := filepath.Abs("../../docs") // the store in this process changes its folder
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -36,8 +42,30 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": mustExit,
 			"nats":  startNATS,
+			"guide": guideCommands(folder),
 		},
 	})
+}
+
+// guideCommands writes the commands of a page of docs/ that are marked with <!-- run --> into
+// guide.sh: guide PAGE.
+func guideCommands(folder string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 {
+			ts.Fatalf("usage: guide PAGE")
+		}
+		page, err := os.ReadFile(filepath.Join(folder, args[0]))
+		ts.Check(err)
+		var commands strings.Builder
+		for _, block := range strings.Split(string(page), "<!-- run -->\n```sh\n")[1:] {
+			block, _, closed := strings.Cut(block, "```\n")
+			if !closed {
+				ts.Fatalf("%s: a block of commands does not end", args[0])
+			}
+			commands.WriteString(block)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs("guide.sh"), []byte(commands.String()), 0o600))
+	}
 }
 
 // mustExit runs a program that must end with a given exit code: exits CODE program args….

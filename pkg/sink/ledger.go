@@ -115,6 +115,13 @@ func parseLedgerLine(line []byte) (LedgerLine, error) {
 	return l, nil
 }
 
+// asWritten reports whether a line, without its newline, is what Append makes of what it says.
+// Programs differ in how they read others, such as one with a member twice.
+func asWritten(l LedgerLine, line []byte) bool {
+	again, err := encodeLine(l)
+	return err == nil && bytes.Equal(again[:len(again)-1], line)
+}
+
 // LedgerSummary is what a whole ledger amounts to.
 type LedgerSummary struct {
 	Lines     int64
@@ -127,8 +134,8 @@ type LedgerSummary struct {
 }
 
 // VerifyLedger reads a ledger line by line and checks its chain: numbers from 1 without a gap, each
-// line carrying the digest of the one before. It stops at the first line that is wrong, and gives
-// what was counted until then. An error of r comes as a [ReadError].
+// line as Append writes it, with the digest of the one before. It stops at the first line that is
+// wrong, and gives what was counted until then. An error of r comes as a [ReadError].
 func VerifyLedger(r io.Reader) (LedgerSummary, error) { return FollowLedger(r, func(LedgerLine) {}) }
 
 // FollowLedger is VerifyLedger, and note hears of every line up to the first that is wrong.
@@ -143,6 +150,8 @@ func FollowLedger(r io.Reader, note func(LedgerLine)) (LedgerSummary, error) {
 		switch {
 		case err != nil:
 			return sum, fmt.Errorf("line %d: %w", n, err)
+		case !asWritten(l, line):
+			return sum, fmt.Errorf("line %d: another program wrote it: a member is there twice or in another letter case, or something is between them", n)
 		case l.Seq != n:
 			return sum, fmt.Errorf("line %d: it has number %d", n, l.Seq)
 		case l.Prev != sum.Head:

@@ -122,6 +122,13 @@ func TestLedgerTamper(t *testing.T) {
 			t.Fatalf("byte %d flipped: not seen", i)
 		}
 	}
+	// A line that programs read differently is none, though its chain is right.
+	for name, status := range map[string]string{"a member twice": `"status":404,"status":200`, "a member in capitals": `"STATUS":200`, "blanks": `"status": 200`} {
+		line := bytes.Replace(lines[0], []byte(`"status":200`), []byte(status), 1)
+		if _, err := sink.VerifyLedger(bytes.NewReader(line)); err == nil || bytes.Equal(line, lines[0]) {
+			t.Errorf("%s: not seen", name)
+		}
+	}
 	// Lines cut off the end are seen by the head alone.
 	if summary, err := sink.VerifyLedger(bytes.NewReader(join(lines[:7]...))); err != nil || summary.Head == chain.Head() {
 		t.Errorf("last line removed: %+v, %v", summary, err)

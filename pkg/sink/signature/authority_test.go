@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/digitorus/timestamp"
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink/signature"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/signature/signaturetest"
@@ -64,12 +66,26 @@ func TestStampRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// token is a granted answer whose token has this content.
+	token := func(content ...byte) signaturetest.Fault {
+		var b cryptobyte.Builder
+		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1Int64(0) })
+			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddBytes(content) })
+		})
+		return body(b.BytesOrPanic())
+	}
 	tsa := signaturetest.New(t, nil)
 	for _, c := range []struct {
 		name  string
 		fault signaturetest.Fault
 		want  string
 	}{
+		{"a tag that does not end", token(0x1f, 0x80), "it is not in DER"},
+		{"a tag without a length", token(0x1f, 0x01), "it is not in DER"},
+		{"a length that is cut", token(0x04, 0x82), "it is not in DER"},
+		{"nesting without an end", token(bytes.Repeat([]byte{0x30, 0x80}, 30<<10)...), "it is not in DER"},
+		{"an answer with something behind it", signaturetest.Fault{Body: func(b []byte) []byte { return append(b, 0x1f) }}, "it is not in DER"},
 		{"an HTTP error", signaturetest.Fault{Status: 503}, "it answers with status 503"},
 		{"a redirect", signaturetest.Fault{Before: func(w http.ResponseWriter) bool {
 			w.Header().Set("Location", "http://127.0.0.1:1/")

@@ -14,6 +14,8 @@ import (
 
 	"github.com/digitorus/pkcs7"
 	"github.com/digitorus/timestamp"
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // TimeStamp is what an RFC 3161 time stamp says.
@@ -28,11 +30,34 @@ type TimeStamp struct {
 // a variable of its own.
 var parsing sync.Mutex
 
-// ParseTimeStamp reads a TimeStampResp in DER, and checks that it is a granted time stamp over a
-// signature, that it was signed with a certificate for time stamping that it brings along, and that
-// this is part of a chain as far as the others with it show. Whether the authority is to be trusted
-// is not known here.
+// maxNesting is how deep elements of a time stamp may be nested. Authorities nest them some 20
+// deep.
+const maxNesting = 64
+
+// isDER reports whether all of a text is elements in DER, nested at most so deep. Package pkcs7
+// reads other text, too: it panics at some, and takes hours for others.
+func isDER(text cryptobyte.String, deep int) bool {
+	const constructed = 0x20
+	for !text.Empty() {
+		var (
+			content cryptobyte.String
+			tag     asn1.Tag
+		)
+		if !text.ReadAnyASN1(&content, &tag) || tag&constructed != 0 && (deep == 0 || !isDER(content, deep-1)) {
+			return false
+		}
+	}
+	return true
+}
+
+// ParseTimeStamp reads a TimeStampResp in DER, of at most 64 KiB, and checks that it is a granted
+// time stamp over a signature, that it was signed with a certificate for time stamping that it
+// brings along, and that this is part of a chain as far as the others with it show. Whether the
+// authority is to be trusted is not known here.
 func ParseTimeStamp(response, signature []byte) (TimeStamp, error) {
+	if len(response) > maxResponse || !isDER(response, maxNesting) {
+		return TimeStamp{}, fmt.Errorf("it is no granted time stamp: it is not in DER, has more than %d bytes, or is nested more than %d deep", maxResponse, maxNesting)
+	}
 	parsing.Lock()
 	defer parsing.Unlock()
 	stamp, err := timestamp.ParseResponse(response)

@@ -151,7 +151,7 @@ func (c *category) read(s *stream, of string, another func() error) error {
 			seen := map[string]bool{}
 			return s.list(func() error {
 				var scope bagfile.InventoryScope
-				if err := s.value(&scope); err != nil {
+				if err := s.own(&scope); err != nil {
 					return err
 				}
 				if scope.Listed < 0 || seen[scope.ID] || scope.ID != bagfile.Workspace && plainID(scope.ID) == uuid.Nil {
@@ -165,7 +165,7 @@ func (c *category) read(s *stream, of string, another func() error) error {
 			c.unfinished = map[uuid.UUID]int{}
 			return s.list(func() error {
 				var u bagfile.Unfinished
-				err := s.value(&u)
+				err := s.own(&u)
 				c.unfinished[nameKey(u.ID+"\x00"+u.Status)]++
 				if u.Exception() {
 					c.pending++
@@ -190,7 +190,7 @@ func (c *category) read(s *stream, of string, another func() error) error {
 // failure reads one thing that could not be had.
 func (c *category) failure(s *stream, of string) error {
 	var f bagfile.Failure
-	if err := s.value(&f); err != nil {
+	if err := s.own(&f); err != nil {
 		return err
 	}
 	c.failed++

@@ -62,7 +62,7 @@ func checkMembers(b []byte, own bool) error {
 		if text, ok := token.(string); ok && top.waiting {
 			name := text
 			if !top.foreign {
-				name = strings.ToLower(text)
+				name = folded(text)
 			}
 			switch {
 			case top.names[name]:
@@ -102,6 +102,10 @@ func checkMembers(b []byte, own bool) error {
 		}
 	}
 }
+
+// folded is a member's name without its letter case, as package encoding/json compares names: it
+// takes the long s for an s, too, and the sign of the kelvin for a k.
+func folded(name string) string { return strings.ToLower(strings.ToUpper(name)) }
 
 // errPiece says that a value within a streamed file is larger than any that the product writes.
 var errPiece = errors.New("a value of more than 1 MiB")
@@ -149,6 +153,19 @@ func (s *stream) value(into any) error {
 	return s.dec.Decode(into)
 }
 
+// own reads the next value, an object of the product's own, as statement reads a file.
+func (s *stream) own(into any) error {
+	var raw json.RawMessage
+	err := s.value(&raw)
+	if err == nil {
+		err = checkMembers(raw, true)
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, into)
+}
+
 // begin reads the beginning of an object or a list.
 func (s *stream) begin(want json.Delim) error {
 	token, err := s.token()
@@ -171,7 +188,7 @@ func (s *stream) object(member func(name string) error) error {
 			return err
 		}
 		name, _ := token.(string)
-		if seen[name] || strings.ToLower(name) != name || len(seen) > maxDepth {
+		if seen[name] || folded(name) != name || len(seen) > maxDepth {
 			return fmt.Errorf("the member %s is there twice, in another letter case, or one of too many", quote(name))
 		}
 		seen[name] = true

@@ -113,7 +113,7 @@ func (p *planned) decode(s *stream, plan func(category string, project, id uuid.
 		case "host":
 			return s.value(&p.head.Host)
 		case "selection":
-			return s.value(&p.head.Selection)
+			return s.own(&p.head.Selection)
 		case "unpublish":
 			return s.value(&p.head.Unpublish)
 		case "v":

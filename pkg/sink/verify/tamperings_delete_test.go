@@ -84,6 +84,7 @@ func deleteTamperings() []tampering {
 		{name: "planned in part", change: say(planJSON+" "+deletionJSON, `"project":true`, `"project":false`), want: "is planned as a whole, or not"},
 		{name: "plan's categories", change: say(planJSON, `"exports",`, ""), want: "its categories or unpublish"},
 		{name: "plan's unpublish", change: say(planJSON, `"unpublish":true`, `"unpublish":false`), want: "its categories or unpublish"},
+		{name: "plan's selection with a member twice", change: say(planJSON, `"selection":{`, `"selection":{"all_projects":true,`), want: `the member "all_projects" is there twice`},
 		{name: "plan's selection", change: say(planJSON, `"project_ids":["a2e7570a`, `"project_ids":["cccccccc`), want: "its selection is not that of the command"},
 		{name: "plan's metadata", change: say(planJSON, `"image_metadata":[]`, `"image_metadata":[{"a":"redacted"}]`), want: "its selection is not that of the command"},
 		{name: "plan's host", change: say(planJSON, `"host":"vision.test"`, `"host":"other.test"`), want: "is not that of the plan"},

@@ -101,6 +101,7 @@ func exportTamperings() []tampering {
 		{name: "export.json of a later version", change: say(summary, `{"v":1`, `{"v":2`), want: "it has version 2"},
 		{name: "export.json with a member twice", change: say(summary, `"tool":`, `"id":"two-tags","tool":`), want: `the member "id" is there twice`},
 		{name: "export.json with a member in capitals", change: say(summary, `"outcome":`, `"Outcome":`), want: "is in another letter case"},
+		{name: "export.json with a member in letters that pass for others", change: say(summary, `"tool":`, "\"count\u017f\":{},\"tool\":"), want: "is there twice"},
 		{name: "export.json of nonsense", change: func(e *editor) { e.put(summary, "{") }, want: "export.json: it is not what it should be"},
 		{name: "no export.json", change: func(e *editor) { e.drop(summary) }, want: "export.json: it is missing"},
 		{name: "no request", change: func(e *editor) { e.drop(request) }, want: "request.json: it is missing"},
@@ -255,6 +256,8 @@ func exportTamperings() []tampering {
 		}, want: "there are 2 files of this model"},
 		{name: "status of a model that is not done", change: say(inventory, `CoreML","status":"Failed"`, `CoreML","status":"Exporting"`), want: "are not those of exports.json"},
 		{name: "model that is not done, out of exports.json", change: say(iter1+"exports.json", `,{"platform":"CoreML","status":"Failed","newerVersionAvailable":false}`, ``), want: "are not those of exports.json"},
+		{name: "inventory's scope with a member twice", change: say(inventory, `{"id":"workspace","listed":`, `{"id":"workspace","listed":70,"listed":`), want: `the member "listed" is there twice`},
+		{name: "inventory with a member in letters that pass for others", change: say(inventory, `"untrained":`, "\"un\u017ftable\":[1],\"untrained\":"), want: "in another letter case"},
 		{name: "inventory's scope twice", change: say(inventory, `{"id":"989b1ae4-3d39-4cd3-ab45-08c01616c3b2","listed":3}`, `{"id":"workspace","listed":3}`), want: "is there twice"},
 		{name: "inventory's scope of less than nothing", change: say(inventory, `{"id":"workspace","listed":3},{"id":"4b50bd34-e859-44d3-ac36-b68cb5dbfcf1","listed":4}`, `{"id":"workspace","listed":13},{"id":"4b50bd34-e859-44d3-ac36-b68cb5dbfcf1","listed":-6}`), want: "listed less than nothing"},
 		{name: "failure of an image that is there", change: func(e *editor) {
