@@ -60,9 +60,9 @@ $(CYCLONEDX):
 	mv bin/cyclonedx-gomod $@
 
 .PHONY: sbom
-sbom: $(CYCLONEDX) ## Write dist/consumer.cdx.json: the modules in the binary with their licences, as CycloneDX
+sbom: build $(CYCLONEDX) ## Write dist/consumer.cdx.json: the modules in bin/consumer with their licences, as CycloneDX
 	mkdir -p dist
-	$(CYCLONEDX) app -json -licenses -packages=false -main cmd/consumer -output dist/consumer.cdx.json .
+	$(CYCLONEDX) bin -json -licenses -version '$(VERSION)' -output dist/consumer.cdx.json bin/consumer
 
 .PHONY: demo
 demo: build ## Export a sample account, delete one of its projects, check the bundles, and leave them below dist/demo
@@ -151,7 +151,7 @@ programs: ## Run the command line's stories, the soak in short, floods, and the 
 sdk: ## Have Microsoft's old Go SDK read and delete the simulator's sample account
 	cd pkg/cv/cvtest/sdk && go vet . && go test -count=1 .
 
-# Files of these tests have the build constraint !race: compiling what drives a browser takes long.
+# These tests have a build tag, so that all others run on a machine without a browser.
 AXE_VERSION := 4.14.1
 AXE         := dist/npm/node_modules/axe-core/axe.min.js
 $(AXE):
@@ -160,7 +160,7 @@ $(AXE):
 .PHONY: browser
 browser: export CVCONSUMER_AXE := $(abspath $(AXE))
 browser: $(AXE) ## Open the pages for people in Chromium, at several widths and printed (Debian: chromium; npm, for the checks of accessibility)
-	go test -vet=off -count=1 -v -run '^TestBrowser' $$(grep -rl '"$(MODULE)/internal/browser"' --include='*_test.go' internal pkg cmd | xargs -n1 dirname | sort -u | sed 's|^|./|') | grep -vE '^\s*(=== |--- PASS: .*/)'
+	go test -vet=off -count=1 -v -tags browser -run '^TestBrowser' $$(grep -rl '"$(MODULE)/internal/browser"' --include='*_test.go' internal pkg cmd | xargs -n1 dirname | sort -u | sed 's|^|./|') | grep -vE '^\s*(=== |--- PASS: .*/)'
 
 ASYNCAPI_VERSION := 3.6.6
 ASYNCAPI         := dist/asyncapi/node_modules/@asyncapi/parser/package.json
@@ -172,8 +172,8 @@ asyncapi: $(ASYNCAPI) ## Check the AsyncAPI document of all subjects with the pa
 	node .ci/asyncapi.mjs pkg/handler/contract/schema/asyncapi.yaml
 
 # Not in `make test`: the nats command line takes 45 s of processor time to compile. Python's client is
-# in no package of Debian: EXAMPLES="go node shell python", where nats-py is installed.
-EXAMPLES       ?= go node shell
+# in no package of Debian: EXAMPLES="go node shell guides python", where nats-py is installed.
+EXAMPLES       ?= go node shell guides
 NATSCLI        ?= $(or $(shell command -v nats),bin/nats)
 NATS_JS        := dist/examples/node_modules/@nats-io/jetstream/package.json
 bin/nats:
@@ -182,7 +182,7 @@ $(NATS_JS):
 	npm install --prefix dist/examples --no-save --no-audit --no-fund --ignore-scripts @nats-io/transport-node@3.4.0 @nats-io/jetstream@3.4.0
 
 .PHONY: examples
-examples: build $(filter bin/nats,$(NATSCLI)) $(NATS_JS) ## Run the publishers of docs/examples against consumer dev (npm, jq)
+examples: build $(filter bin/nats,$(NATSCLI)) $(NATS_JS) ## Run the publishers of docs/examples, and the commands of docs/requesters.md for nats, against consumer dev (npm, jq)
 	go build -o dist/examples/publish ./docs/examples/go
 	cp docs/examples/node/publish.mjs dist/examples
 	PATH=$(dir $(abspath $(NATSCLI))):$$PATH ./bin/consumer dev -- .ci/examples $(EXAMPLES)
@@ -263,11 +263,15 @@ commands-page: ## Write docs/commands.md from what the commands say of themselve
 vet: ## Check gofmt, the 100 columns of comments and prose, and go vet
 	@files=$$(gofmt -l cmd pkg internal); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
 	@wide=$$(git ls-files '*.go' '*.md' | xargs perl -CSD -ne '$(WIDE)'); if [ -n "$$wide" ]; then echo "wider than 100 columns:"; echo "$$wide"; exit 1; fi
-	go vet ./...
+	go vet -tags browser ./...
 
 $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/bin GOFLAGS=-trimpath go install -ldflags '-s -w' github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 	mv bin/golangci-lint $@
+
+.PHONY: tools
+tools: $(GOLANGCI_LINT) ## Fetch all modules and install the linter: what `make test` begins with on a new machine
+	go mod download
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run golangci-lint, which the first run installs into bin/

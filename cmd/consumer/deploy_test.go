@@ -13,6 +13,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
+// deployDir is relative. Its tests do not run beside others: an S3 server changes the directory of
+// the process.
 const deployDir = "../../deploy"
 
 // ofSDKs are variables in deploy/ that the SDKs of AWS and Azure read.
@@ -20,7 +22,6 @@ var ofSDKs = []string{"AWS_CA_BUNDLE", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"}
 
 // TestDeployNamesSettings holds that every variable below deploy/ is a setting.
 func TestDeployNamesSettings(t *testing.T) {
-	t.Parallel()
 	var all serviceSettings
 	parser, err := kong.New(&all)
 	if err != nil {
@@ -48,7 +49,6 @@ func TestDeployNamesSettings(t *testing.T) {
 
 // TestDeployIsEnough holds that what is set in each place below deploy/ starts the service.
 func TestDeployIsEnough(t *testing.T) {
-	t.Parallel()
 	secrets := t.TempDir()
 	secretFile := func(name string) string {
 		path := filepath.Join(secrets, name)
@@ -113,5 +113,38 @@ func TestDeployIsEnough(t *testing.T) {
 		if _, err := configFrom(t.Context(), vars); err != nil {
 			t.Errorf("%s: %v", where, err)
 		}
+	}
+}
+
+// TestNightlyExportIsACommand holds that the arguments of the CronJob are those of a command.
+func TestNightlyExportIsACommand(t *testing.T) {
+	var job struct {
+		Spec struct {
+			JobTemplate struct {
+				Spec struct {
+					Template struct {
+						Spec struct {
+							Containers []struct{ Args []string }
+						}
+					}
+				}
+			} `yaml:"jobTemplate"`
+		}
+	}
+	if err := yaml.Unmarshal([]byte(readText(t, filepath.Join(deployDir, "kubernetes/nightly-export.yaml"))), &job); err != nil {
+		t.Fatal(err)
+	}
+	args := job.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Args
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "$(JOB)", "nightly-export-29000000")
+	}
+	var commands cli
+	parser, err := kong.New(&commands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addLongNames(parser.Model.Node)
+	if _, err := parser.Parse(args); err != nil {
+		t.Errorf("%v: %v", args, err)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
@@ -26,9 +27,14 @@ func TestRunWaitsForTheTemporaryFolder(t *testing.T) {
 		t.Errorf("%s in attempt %d\n%s", describeEvent(e), e.Data.Attempt, f.log)
 	}
 	r.await("all is well", isReady)
-	if err := os.Remove(f.spool); err != nil { // it is empty
+	gone := f.spool + "-gone"
+	if err := os.Rename(f.spool, gone); err != nil {
 		t.Fatal(err)
 	}
 	r.await("the folder is gone", isDown("host", "set TMPDIR"))
 	r.end()
+	left, err := os.ReadDir(gone)
+	if err != nil || len(left) > 1 || len(left) == 1 && !strings.HasPrefix(left[0].Name(), "cvconsumer-check-") { // a check may have been under way
+		t.Errorf("%v are left, %v", left, err)
+	}
 }

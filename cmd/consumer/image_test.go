@@ -1,8 +1,11 @@
 package main
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -36,5 +39,35 @@ func TestImageIsMadeOfPinnedImages(t *testing.T) {
 	}
 	if stages != 2 {
 		t.Errorf("%d stages were looked at", stages)
+	}
+}
+
+// TestImageHasItsSources: the folders that the program is made of are not left out of what Docker
+// sends to the build.
+func TestImageHasItsSources(t *testing.T) {
+	sent := strings.Fields(readText(t, "../../.dockerignore"))
+	ours := regexp.MustCompile(`"github\.com/cvconsumer/cvconsumer/(\w+)/`)
+	seen := map[string]bool{}
+	for _, root := range []string{"../../cmd", "../../internal", "../../pkg"} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+				return err
+			}
+			for _, m := range ours.FindAllStringSubmatch(readText(t, path), -1) {
+				seen[m[1]] = true
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for folder := range seen {
+		if !slices.Contains(sent, "!"+folder) {
+			t.Errorf(".dockerignore leaves %s out", folder)
+		}
+	}
+	if len(seen) < 2 {
+		t.Errorf("only %v was seen", seen)
 	}
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +31,10 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	root, err := filepath.Abs("../..") // the store in this process changes its folder
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -36,8 +42,33 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": mustExit,
 			"nats":  startNATS,
+			"guide": guideCommands(root),
 		},
 	})
+}
+
+// guideCommands writes the commands of pages that are marked with <!-- run --> into guide.sh, for
+// the bucket of consumer dev: guide PAGE….
+func guideCommands(root string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) == 0 {
+			ts.Fatalf("usage: guide PAGE…")
+		}
+		var commands strings.Builder
+		for _, name := range args {
+			page, err := os.ReadFile(filepath.Join(root, name))
+			ts.Check(err)
+			blocks := strings.Split(string(page), "<!-- run -->\n```sh\n")[1:]
+			if len(blocks) == 0 {
+				ts.Fatalf("%s has no commands to run", name)
+			}
+			for _, block := range blocks {
+				block, _, _ := strings.Cut(block, "```\n")
+				commands.WriteString(strings.ReplaceAll(block, "s3://my-bundles/", "s3://"+devBucket+"/"))
+			}
+		}
+		ts.Check(os.WriteFile(ts.MkAbs("guide.sh"), []byte(commands.String()), 0o600))
+	}
 }
 
 // mustExit runs a program that must end with a given exit code: exits CODE program args….

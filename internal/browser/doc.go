@@ -6,6 +6,6 @@
 // browser logged and what it asked for, so that a test can say that there was nothing.
 //
 // The program is Debian's package chromium; axe-core, which looks for faults of accessibility, is a
-// package of npm, which `make browser` gets. Files that use this package have the build constraint
-// !race: a browser is another process, and compiling its protocol for the race detector takes long.
+// package of npm, which `make browser` gets. This package and the tests that use it have the build
+// tag browser, so that all others run on a machine without these.
 package browser

@@ -40,6 +40,15 @@ func (b *Bag) keep(path Path, body Body) error {
 	return nil
 }
 
+// Keep has the bag hold the content of a stored file, which the caller has read and compared with
+// its digest, while there is room: Open makes no request for it then.
+func (b *Bag) Keep(path Path, content []byte) {
+	if size := int64(len(content)); size <= maxKeptFile && b.kept+size <= maxKept {
+		b.note(path, written{size: size, content: content})
+		b.kept += size
+	}
+}
+
 // note notes a file that is stored.
 func (b *Bag) note(path Path, file written) {
 	if b.written == nil {

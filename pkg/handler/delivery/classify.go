@@ -52,7 +52,7 @@ func Classify(ctx context.Context, err error) Class {
 		return Misconfigured
 	case errors.As(err, &own), errors.Is(err, ErrRefused):
 		return Permanent
-	case errors.Is(err, cv.ErrMisconfigured), errors.Is(err, sink.ErrMisconfigured), errors.Is(err, sink.ErrWantsTLS):
+	case errors.Is(err, cv.ErrMisconfigured), errors.Is(err, sink.ErrMisconfigured), errors.Is(err, sink.ErrWantsTLS), errors.Is(err, sink.ErrNotS3):
 		return Misconfigured
 	case errors.Is(err, cv.ErrThrottled), errors.Is(err, sink.ErrThrottled):
 		return Throttled

@@ -55,6 +55,7 @@ var sentinels = map[string]struct {
 	"sink.ErrNotKept":       {sink.ErrNotKept, delivery.Permanent},
 	"sink.ErrNotEncrypted":  {sink.ErrNotEncrypted, delivery.Permanent},
 	"sink.ErrWantsTLS":      {sink.ErrWantsTLS, delivery.Misconfigured},
+	"sink.ErrNotS3":         {sink.ErrNotS3, delivery.Misconfigured},
 	"sink.ErrMixed":         {sink.ErrMixed, delivery.Permanent},
 
 	"contract.ErrNoJob":     {contract.ErrNoJob, delivery.Retryable},

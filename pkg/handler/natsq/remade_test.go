@@ -259,6 +259,9 @@ func TestStreamIdentityStays(t *testing.T) {
 	}
 	change := func(t *testing.T, w *world) func() {
 		return func() {
+			for again := w.nc.StatusChanged(nats.CONNECTED); !w.nc.IsConnected(); { // after a restart
+				<-again
+			}
 			config := must[jetstream.Stream](t)(w.js.Stream(w.ctx, "CV_COMMANDS")).CachedInfo().Config
 			config.MaxBytes = 1 << 30
 			must[jetstream.Stream](t)(w.js.UpdateStream(w.ctx, config))

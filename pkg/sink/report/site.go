@@ -193,7 +193,7 @@ func (p *ProjectPages) exceptions(inventory bagfile.InventoryProject) (exception
 		notes = append(notes, "Iteration "+p.iterationName(id)+" is not trained, so it has no performance.")
 	}
 	if n := len(inventory.Removed); n > 0 {
-		notes = append(notes, fmt.Sprintf("%s images were listed, and removed from the project before they could be fetched. Their ids are in evidence/inventory.json.", number(n)))
+		notes = append(notes, fmt.Sprintf("Images that were listed, and removed from the project before they could be fetched: %s. Their ids are in evidence/inventory.json.", number(n)))
 	}
 	for _, g := range []*gallery{&p.images, &p.predictions} {
 		if g.left > 0 {

@@ -126,12 +126,12 @@ func TestProjectPages(t *testing.T) {
 	root := "pages/" + id(900).String() + "/"
 	for name, says := range map[string][]string{
 		"index.html": {
-			"Shelves", root + "index.html", "4 exceptions", "no longer there", "GetImagesByIds", "r-1", "still making this model", "gone when it was read", "changed each time", "SIGNER", "APPROVER", "CASE-17", "urn:desk",
+			"Shelves", root + "index.html", "exceptions (4)", "no longer there", "GetImagesByIds", "r-1", "still making this model", "gone when it was read", "changed each time", "SIGNER", "APPROVER", "CASE-17", "urn:desk",
 			"vision.example.net/default", "1.2 MB", strings.Repeat("cd", 32), strings.Repeat("ef", 32), "predicate.key_id", "cosign verify-blob-attestation", "timestampVerificationData",
 		},
 		root + "index.html": {
 			"About Shelves", "bottle", "targetExportPlatforms", "CoreML, ONNX", "TensorFlow.zip", "2.5 MB", strings.Repeat("12", 32), "published as <bdi>live</bdi>", "60.0 % <span class=\"less\">(&#43;10.0)</span>", "20.0 % <span class=\"less\">(-5.0)</span>",
-			"never made: the service says Failed", "Third (" + id(803).String() + ") is not trained", "1 images were listed, and removed", `href="images-1.html">1–2</a>`, `points="68,116 600,96"`,
+			"never made: the service says Failed", "Third (" + id(803).String() + ") is not trained", "before they could be fetched: 1.", `href="images-1.html">1–2</a>`, `points="68,116 600,96"`,
 		},
 		root + "iteration-" + id(802).String() + ".html": {"bottle", "60.0 %", "(&#43;10.0)", "from <bdi>First</bdi>", `width="60" height="8"`},
 		root + "iteration-" + id(801).String() + ".html": {"50.0 %", `x1="40" y1="4" x2="60"`, "TensorFlow.zip"},

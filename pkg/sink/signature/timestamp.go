@@ -30,7 +30,8 @@ type TimeStamp struct {
 // a variable of its own.
 var parsing sync.Mutex
 
-// maxNesting is how deep elements of a time stamp may be nested. Authorities nest them some 20 deep.
+// maxNesting is how deep elements of a time stamp may be nested. Authorities nest them some 20
+// deep.
 const maxNesting = 64
 
 // isDER reports whether all of a text is elements in DER, nested at most so deep. Package pkcs7

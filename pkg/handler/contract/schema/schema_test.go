@@ -65,8 +65,7 @@ func TestSchemasCompile(t *testing.T) {
 	}
 }
 
-// TestAsyncAPIExamples holds the examples of the AsyncAPI document to the schemas of their
-// messages.
+// TestAsyncAPIExamples holds the examples of the AsyncAPI document to their messages' schemas.
 func TestAsyncAPIExamples(t *testing.T) {
 	var doc struct {
 		Components struct {

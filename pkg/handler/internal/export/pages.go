@@ -32,7 +32,8 @@ func (c *committing) newSite(ctx context.Context) *report.Site {
 	})
 }
 
-// documents reads what pages show of a project, of the files that its units stored.
+// documents reads what pages show of a project, of the files that its units stored. The checks
+// before the receipt need not read these again.
 func (p *projectCommit) documents(ctx context.Context) (report.Documents, error) {
 	d := report.Documents{Performance: map[uuid.UUID][]byte{}}
 	for _, e := range p.shown {
@@ -43,6 +44,7 @@ func (p *projectCommit) documents(ctx context.Context) (report.Documents, error)
 		if bag.HexSHA256(b) != e.SHA256 {
 			return d, fmt.Errorf("read %s for its page: %w", e.Path, errChangedAfterCut)
 		}
+		p.c.out.Keep(sink.Path(e.Path), b)
 		switch name := nameIn(p.state.id, e); {
 		case name == "project.json":
 			d.Project = b
