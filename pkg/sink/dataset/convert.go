@@ -2,8 +2,6 @@ package dataset
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -251,8 +249,7 @@ func (c *conversion) prepare(ctx context.Context, e *example) error {
 	}
 	e.picture = picture
 	if copied {
-		sum := sha256.Sum256(content)
-		if got := hex.EncodeToString(sum[:]); got != e.SHA256 {
+		if got := sink.HexSHA256(content); got != e.SHA256 {
 			return &verify.FormatError{Path: e.File, Err: fmt.Errorf("its SHA-256 is %s, its record has %s", got, e.SHA256)}
 		}
 		e.content = content
