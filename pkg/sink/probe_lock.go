@@ -20,8 +20,9 @@ const probeLockTime = 5 * time.Second
 // without Object Lock, or with a default retention, it stores nothing. Any number of processes may
 // probe the same prefix.
 //
-// If the store refuses so short a retention, for example by the bucket's policy, nothing is learnt. Errors: ErrThrottled, ErrUnavailable. Operations: GetObjectLockConfiguration,
-// PutObject, HeadObject, PutObjectRetention, GetObjectRetention.
+// If the store refuses so short a retention, for example by the bucket's policy, nothing is learnt.
+// Errors: ErrThrottled, ErrUnavailable. Operations: GetObjectLockConfiguration, PutObject,
+// HeadObject, PutObjectRetention, GetObjectRetention.
 func (s *Store) ProbeLocks(ctx context.Context, prefix Key, mode string) (stored bool, err error) {
 	c, err := s.lockConfiguration(ctx)
 	if err != nil || c.ObjectLockEnabled == "" || defaultMode(c) != "" {

@@ -31,7 +31,8 @@ type Stream struct {
 // Create begins an object at a key that has none. about is its expected size in bytes, from which
 // the size of its parts follows. A stream must be ended by Commit or Abort.
 //
-// Errors: those of every request; ErrConflict where there is an object already. Operations: HeadObject, CreateMultipartUpload.
+// Errors: those of every request; ErrConflict where there is an object already. Operations:
+// HeadObject, CreateMultipartUpload.
 func (s *Store) Create(ctx context.Context, key Key, contentType string, about int64) (*Stream, error) {
 	s = s.Unsealed()
 	if err := s.vacant(ctx, key); err != nil {
@@ -61,8 +62,8 @@ func (s *Store) vacant(ctx context.Context, key Key) error {
 	return err
 }
 
-// Write implements io.Writer. It sends each part that is full. After a failure, all later calls fail
-// with the same error of the store. Operation: UploadPart.
+// Write implements io.Writer. It sends each part that is full. After a failure, all later calls
+// fail with the same error of the store. Operation: UploadPart.
 func (w *Stream) Write(p []byte) (n int, err error) {
 	for len(p) > 0 && w.err == nil {
 		k := min(len(p), cap(w.part)-len(w.part))
@@ -95,8 +96,8 @@ func (w *Stream) send() {
 }
 
 // Commit makes the object from what was written. If another writer stored an object at the key
-// meanwhile, Commit adopts it where its content is the same, and fails with ErrConflict otherwise. A
-// stream that cannot be committed is aborted.
+// meanwhile, Commit adopts it where its content is the same, and fails with ErrConflict otherwise.
+// A stream that cannot be committed is aborted.
 //
 // Errors: those of every request; ErrUnavailable where the store holds other content than was sent.
 // Operations: UploadPart, CompleteMultipartUpload, HeadObject; GetObject where the store does not

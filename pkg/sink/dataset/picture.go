@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// headBytes is how much of a picture is read for its size; more only where that does not suffice.
+	// headBytes is how much of a picture is read for its size; more only where that does not
+	// suffice.
 	headBytes = 256 << 10
 	// maxPicture is the most bytes of a picture that is read whole.
 	maxPicture = 64 << 20

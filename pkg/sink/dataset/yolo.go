@@ -132,8 +132,9 @@ func (y *yoloClasses) byTag() map[string]string {
 	return m
 }
 
-// folderName is the folder of a class: its name, if that is a plain word and no other folder has it,
-// whatever the letter case; otherwise the plain characters of its name, and a part of its tag's id.
+// folderName is the folder of a class: its name, if that is a plain word and no other folder has
+// it, whatever the letter case; otherwise the plain characters of its name, and a part of its tag's
+// id.
 func folderName(class Class, taken map[string]bool) string {
 	const longest = 48
 	plain := strings.Map(func(r rune) rune {

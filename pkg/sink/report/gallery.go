@@ -65,7 +65,8 @@ type galleryData struct {
 
 func (g *gallery) file(n int) string { return g.name + "-" + strconv.Itoa(n) + ".html" }
 
-// data is what the page being made shows beside pictures. after reports whether another one follows.
+// data is what the page being made shows beside pictures. after reports whether another one
+// follows.
 func (g *gallery) data(after bool) galleryData {
 	d := galleryData{
 		sheet: g.project.site.sheet(pictures, fmt.Sprintf("%s, page %d – %s", g.heading, g.page, g.project.ID)), Heading: g.heading, Project: cut(g.project.name(), 2*brief), ProjectID: g.project.ID,

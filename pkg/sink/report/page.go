@@ -71,8 +71,8 @@ func cssText(id string) string {
 	}, id)
 }
 
-// maxText is how many bytes of long texts a page shows whole; of all further ones it shows the first
-// brief bytes.
+// maxText is how many bytes of long texts a page shows whole; of all further ones it shows the
+// first brief bytes.
 const (
 	maxText = 8 << 20
 	brief   = 100

@@ -121,7 +121,8 @@ func (f *fetcher) fetch(ctx context.Context, file File) error {
 	return f.store(file, func() (io.ReadCloser, error) { return f.b.open(ctx, file.Path) })
 }
 
-// existing is the size of a file that the folder has already with the right content; -1: it has not.
+// existing is the size of a file that the folder has already with the right content; -1: it has
+// not.
 func (f *fetcher) existing(ctx context.Context, file File) (int64, error) {
 	info, err := f.root.Lstat(filepath.FromSlash(string(file.Path)))
 	switch {
