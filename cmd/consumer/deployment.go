@@ -29,7 +29,7 @@ func (s *service) ownPrefix(ctx context.Context, secrets handler.SecretStore) er
 	}
 	id, err := secrets.Secret(ctx, contract.SecretDeployment)
 	if err != nil {
-		return err
+		return &secretProblem{err}
 	}
 	for _, store := range s.stores() {
 		if err := s.mark(ctx, store, id); err != nil {
@@ -39,6 +39,17 @@ func (s *service) ownPrefix(ctx context.Context, secrets handler.SecretStore) er
 	s.owned = true
 	return nil
 }
+
+// secretProblem is a problem with NATS that keeps storage from being checked.
+type secretProblem struct{ err error }
+
+// Error is the problem, and what it is in the way of.
+func (p *secretProblem) Error() string {
+	return "whose bundles are kept here cannot be told while NATS does not answer: " + p.err.Error()
+}
+
+// Unwrap is the problem.
+func (p *secretProblem) Unwrap() error { return p.err }
 
 // mark writes the deployment's id into a bucket, unless it is there.
 func (s *service) mark(ctx context.Context, store *sink.Store, id string) error {
@@ -90,7 +101,7 @@ func (s *service) awaitPrefix(ctx context.Context, secrets handler.SecretStore, 
 			return context.Cause(ctx)
 		case <-pause.C:
 		}
-		try, cancel := context.WithTimeout(ctx, probeTimeout)
+		try, cancel := context.WithTimeoutCause(ctx, probeTimeout, errProbeTimeout)
 		err := s.checkStorage(try, secrets)
 		cancel()
 		if err != nil && ctx.Err() == nil {

@@ -118,8 +118,8 @@ func (o *queueState) ping(ctx context.Context) error {
 	if q != nil {
 		return q.Ping(ctx)
 	}
-	if problem == nil && opening != nil {
-		problem = opening.Waiting()
+	if opening != nil && (problem == nil || errors.Is(problem, errStorageFirst)) {
+		problem = cmp.Or(opening.Waiting(), problem)
 	}
 	return cmp.Or(problem, errOpening)
 }

@@ -51,8 +51,9 @@ func cureUnless(err error, f func(error) error) error {
 // explain adds to the problem of a dependency what the operator can do about it, where that is
 // known.
 func (c config) explain(dependency string, err error) error {
+	var secret *secretProblem
 	switch {
-	case dependency == delivery.DependencyNATS:
+	case dependency == delivery.DependencyNATS, errors.As(err, &secret):
 		return c.NATS.explain(err)
 	case dependency == delivery.DependencyStorage:
 		return c.S3.explain(err)
@@ -75,7 +76,9 @@ func (c natsConfig) explain(err error) error {
 		case errors.Is(err, natsq.ErrDenied):
 			return cure(err, "", "grant it to this user: docs/nats.md lists the rights of every role")
 		case errors.Is(err, natsq.ErrMaxBytes):
-			return cure(err, "CONSUMER_STREAM_MAX_BYTES", "set CONSUMER_STREAM_MAX_BYTES to what each stream may hold, or raise the account's limits")
+			return cure(err, "CONSUMER_STREAM_MAX_BYTES", "where a limit is demanded, set CONSUMER_STREAM_MAX_BYTES to what each stream may hold; where storage is short, set less, or raise max_file of the account and of the server (jetstream {})")
+		case errors.Is(err, natsq.ErrTooMany):
+			return cure(err, "", "raise max_streams (8 are needed) and max_consumers of the account, and of a tier of its JWT")
 		case errors.Is(err, natsq.ErrNoJetStream):
 			return cure(err, "NATS_USER", "enable JetStream for the account of this user (jetstream: enabled), or connect as a user of another account: NATS_CREDS, NATS_NKEY or NATS_USER and NATS_PASSWORD")
 		case errors.Is(err, nats.ErrNoResponders) && c.Domain != "":
@@ -115,7 +118,7 @@ var storageCures = map[string]struct{ setting, cure string }{
 	"AuthorizationHeaderMalformed": {"AWS_REGION", "is AWS_REGION the region of the bucket?"},
 	"PermanentRedirect":            {"AWS_REGION", "set AWS_REGION to the region of the bucket, and leave AWS_ENDPOINT_URL_S3 unset for AWS itself"},
 	"AccessDenied":                 {"", "grant the rights to the key (AWS_ACCESS_KEY_ID): docs/operators.md lists them under \"Least privileges\". A wrong CONSUMER_BUCKET, of another account, is refused like this too"},
-	"Forbidden":                    {"", "grant the rights to the key (AWS_ACCESS_KEY_ID): docs/operators.md lists them under \"Least privileges\""},
+	"Forbidden":                    {"", "grant the rights to the key (AWS_ACCESS_KEY_ID): docs/operators.md lists them under \"Least privileges\". A proxy, and another server than the one that AWS_ENDPOINT_URL_S3 should name, may refuse like this too"},
 }
 
 // explain adds to a problem with the store what the operator can do about it.
@@ -146,9 +149,11 @@ func (c storeConfig) explain(err error) error {
 			return cure(err, "AWS_ENDPOINT_URL_S3", "this is not an answer of S3: is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API?")
 		case known && e.Op == "read back object":
 			return cure(err, "AWS_ENDPOINT_URL_S3", "what answers does not give back what it was given: is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API?")
-		case known && 400 <= e.Status && e.Status < 500 && strings.HasPrefix(e.Op, "check bucket"):
+		case known && (400 <= e.Status && e.Status < 500 || e.Status == http.StatusNotImplemented) && strings.HasPrefix(e.Op, "check bucket"):
 			return cure(err, "AWS_ENDPOINT_URL_S3", "is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API, on its own port, of the store that has the bucket?")
-		case known && e.Status != 0:
+		case known && e.Status >= 500:
+			return cure(err, "AWS_ENDPOINT_URL_S3", "the store, or a proxy before it, does not work or has too much to do: look at its log; is it the one that AWS_ENDPOINT_URL_S3 should name?")
+		case known && e.Status != 0 && !errors.Is(err, io.ErrUnexpectedEOF):
 			return err
 		case strings.Contains(err.Error(), "get identity: "), strings.Contains(err.Error(), "get credentials: "):
 			return cure(err, "AWS_ACCESS_KEY_ID", "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what the AWS SDK finds by itself (profile, web identity, role)")
@@ -185,7 +190,7 @@ func (r resource) explain(err error) error {
 	return cureUnless(err, func(err error) error {
 		var e *cv.Error
 		switch {
-		case !errors.As(err, &e), e.Status == 0:
+		case !errors.As(err, &e), e.Status == 0, errors.Is(err, io.ErrUnexpectedEOF):
 			return cureConnection(err, endpoint, "SSL_CERT_FILE")
 		case strings.Contains(r.Endpoint, "prediction") && e.Status < 500:
 			return cure(err, endpoint, "%s seems to be the endpoint of a prediction resource: set it to that of the training resource, and %s to its key", endpoint, key)
@@ -197,7 +202,9 @@ func (r resource) explain(err error) error {
 			return cure(err, key, "is it a training key (not the prediction key) of this resource? Look at %s and %s", key, endpoint)
 		case e.Status == http.StatusForbidden:
 			return cure(err, key, "the resource refuses this key or this machine's address: look at its network rules (Networking) and at %s", key)
-		case errors.Is(err, cv.ErrMisconfigured), e.Status < 400, e.Status == http.StatusMethodNotAllowed:
+		case e.Status >= 500:
+			return cure(err, endpoint, "the service, or a proxy before it, does not work or has too much to do: is %s right, and what does Azure say of the resource's health?", endpoint)
+		case errors.Is(err, cv.ErrMisconfigured), e.Status < 400, e.Op == "GetDomains" && !errors.Is(err, cv.ErrUnavailable) && !errors.Is(err, cv.ErrThrottled):
 			return cure(err, endpoint, "nothing of Custom Vision is there: is %s that of the training resource, https://NAME.cognitiveservices.azure.com/?", endpoint)
 		}
 		return err
@@ -227,6 +234,8 @@ func cureConnection(err error, endpoint, authority string) error {
 		return cure(err, endpoint, "the server does not speak TLS there: correct the scheme or port in %s", endpoint)
 	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "readLoopPeekFail"): // net/http has no type for it: the second is a server that speaks first
 		return cure(err, endpoint, "the server does not speak HTTP there: correct host and port in %s", endpoint)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return cure(err, endpoint, "answers break off on their way: look at what is between this machine and the server (a proxy, a gateway), and at %s", endpoint)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		return cure(err, endpoint, "the server hangs up without an answer: are scheme, host and port in %s right?", endpoint)
 	case isUnknownHost(err):

@@ -35,6 +35,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
@@ -149,6 +150,22 @@ func TestReadyzSaysWhatIsWrongWithNATS(t *testing.T) {
 			want:   []string{`permission to publish on "$JS.API.STREAM.INFO.CV_COMMANDS"`, "docs/nats.md"},
 		},
 		{
+			name: "no right to read secrets", server: inConfig(`jetstream {}
+				accounts { A { jetstream: enabled, users: [ {user: a, password: a, permissions: {publish: {deny: ["$JS.API.STREAM.MSG.GET.KV_CV_SECRETS"]}}} ] } }`),
+			change: func(c *natsConfig) { c.User, c.Password = "a", secretOf("a") },
+			want:   []string{`permission to publish on "$JS.API.STREAM.MSG.GET.KV_CV_SECRETS"`, "docs/nats.md"},
+		},
+		{
+			name: "too few streams", server: inConfig("jetstream {}\naccounts { A { jetstream { max_streams: 3 }, users: [ {user: a, password: a} ] } }"),
+			change: func(c *natsConfig) { c.User, c.Password = "a", secretOf("a") },
+			want:   []string{"maximum number of streams", "max_streams"},
+		},
+		{
+			name: "too few consumers", server: inConfig("jetstream {}\naccounts { A { jetstream { max_consumers: 1 }, users: [ {user: a, password: a} ] } }"),
+			change: func(c *natsConfig) { c.User, c.Password = "a", secretOf("a") },
+			want:   []string{"maximum consumers limit", "max_consumers"},
+		},
+		{
 			name: "leaf node without JetStream",
 			hub: &natstest.Options{Config: func() string {
 				return fmt.Sprintf("server_name: hub\njetstream { domain: hub }\nleafnodes { listen: %q }", hubAddress)
@@ -237,6 +254,9 @@ func overTLS(t testing.TB, store *sinktest.Server, certificate tls.Certificate) 
 type otherServers struct {
 	page    string // answers every request with a web page
 	refuses string // answers 405 with a web page
+	gateway string // answers 503 with a web page, as a proxy does before a dead server
+	breaks  string // breaks off in the middle of every answer
+	strange string // answers 400 with XML that is not S3's
 	text    string // answers with text that no header declares
 	greets  string // speaks first, as servers of SSH, mail and NATS do
 	hangsUp string // closes every connection
@@ -277,7 +297,9 @@ func newOtherServers(t testing.TB) otherServers {
 	}
 	return otherServers{
 		page: web(http.StatusOK, "text/html", "<html><body>Welcome</body></html>"), refuses: web(http.StatusMethodNotAllowed, "text/html", "<html><body>405</body></html>"),
-		text: web(http.StatusOK, "", "welcome"), greets: other("220 mail.example ready\r\n"), hangsUp: other(""),
+		gateway: web(http.StatusServiceUnavailable, "text/html", "<html><body>503 no backend</body></html>"), breaks: other("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n[{"),
+		strange: web(http.StatusBadRequest, "application/xml", "<Problem/>"),
+		text:    web(http.StatusOK, "", "welcome"), greets: other("220 mail.example ready\r\n"), hangsUp: other(""),
 	}
 }
 
@@ -328,6 +350,18 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 		{name: "a path in the endpoint", change: func(c *storeConfig, _ *string) { c.Endpoint += "/ui" }, want: []string{"AWS_ENDPOINT_URL_S3"}},
 		{name: "a web page", change: func(c *storeConfig, _ *string) { c.Endpoint = others.page }, want: []string{"AWS_ENDPOINT_URL_S3", "not an answer of S3"}},
 		{name: "a web server that refuses the method", change: func(c *storeConfig, _ *string) { c.Endpoint = others.refuses }, want: []string{"405", "AWS_ENDPOINT_URL_S3", "not an answer of S3"}},
+		{name: "a gateway before a dead store", change: func(c *storeConfig, _ *string) { c.Endpoint = others.gateway }, want: []string{"503", "AWS_ENDPOINT_URL_S3", "a proxy before it"}},
+		{name: "a gateway that forbids", change: func(c *storeConfig, _ *string) {
+			c.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: http.StatusForbidden, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("<html/>")), Request: req}, nil
+			})
+		}, want: []string{"403", "Least privileges", "AWS_ENDPOINT_URL_S3"}},
+		{name: "a store that throttles", change: func(c *storeConfig, _ *string) {
+			c.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+				body := "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+				return &http.Response{StatusCode: http.StatusServiceUnavailable, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
+			})
+		}},
 		{name: "another protocol", change: func(c *storeConfig, _ *string) { c.Endpoint = others.greets }, want: []string{"AWS_ENDPOINT_URL_S3", "does not speak HTTP"}},
 		{name: "a server that hangs up", change: func(c *storeConfig, _ *string) { c.Endpoint = others.hangsUp }, want: []string{"AWS_ENDPOINT_URL_S3", "without an answer"}},
 		{name: "bucket in the endpoint", change: func(c *storeConfig, b *string) { c.Endpoint += "/" + *b }, want: []string{"NoSuchKey", "leave the bucket out of AWS_ENDPOINT_URL_S3"}},
@@ -360,6 +394,24 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A server without room for streams is cured on the server, not by asking for more.
+func TestStorageOfNATSIsCuredThere(t *testing.T) {
+	err := natsConfig{}.explain(fmt.Errorf("%w: insufficient storage resources available (10047)", natsq.ErrMaxBytes))
+	for _, want := range []string{"CONSUMER_STREAM_MAX_BYTES", "storage is short", "max_file"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %s in: %v", want, err)
+		}
+	}
+}
+
+// A problem with NATS that keeps storage from being checked is not cured by the settings of storage.
+func TestSecretsAreNotBlamedOnStorage(t *testing.T) {
+	err := config{}.explain(delivery.DependencyStorage, &secretProblem{fmt.Errorf("read the secret: %w: %w", errProbeTimeout, natsq.ErrDenied)})
+	if strings.Contains(err.Error(), "AWS_") || !strings.Contains(err.Error(), "docs/nats.md") {
+		t.Errorf("says %v", err)
 	}
 }
 
@@ -408,6 +460,9 @@ func TestStorageThatDiesTurnsRedSoon(t *testing.T) {
 	const soon = 15 * time.Second
 	for name, answer := range map[string]func(*http.Request) (*http.Response, error){
 		"refuses": func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") },
+		"is gone from behind its gateway": func(req *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusServiceUnavailable, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("<html/>")), Request: req}, nil
+		},
 		"hangs": func(req *http.Request) (*http.Response, error) {
 			<-req.Context().Done()
 			return nil, req.Context().Err()
@@ -492,6 +547,40 @@ func TestTriesAreTold(t *testing.T) {
 	})
 }
 
+// While it takes long to find out what a store supports, that is told, and what it ends with.
+func TestSlowStoreIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		access := storeConfig{Region: "us-east-1", Endpoint: "http://store.example", PathStyle: true, KeyID: secretOf("a"), Secret: secretOf("b"),
+			Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+				if req.Method == http.MethodHead {
+					return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody, Request: req}, nil
+				}
+				<-req.Context().Done()
+				return nil, req.Context().Err()
+			})}
+		api, err := s3Client(t.Context(), access, newMetrics())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &service{c: config{S3: access}, health: health.New(time.Now), metrics: newMetrics(), store: sink.NewStore(api, sink.StoreOptions{Bucket: "b", Log: zerolog.Nop()})}
+		s.work, s.monitor = s.store, newMonitor(s.health, s.metrics, zerolog.Nop())
+		s.monitor.expect(delivery.DependencyStorage)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go s.monitor.watch(ctx, probe{delivery.DependencyStorage, time.Minute, time.Minute, func(ctx context.Context) error { return s.checkStorage(ctx, nil) }})
+		for _, told := range []struct {
+			after time.Duration
+			want  string
+		}{{answerTimeout, "not known yet"}, {probeTimeout, "no answer within 20s"}} {
+			<-time.After(told.after)
+			synctest.Wait()
+			if reason := s.monitor.readiness().Dependencies[delivery.DependencyStorage].Reason; !strings.Contains(reason, told.want) {
+				t.Errorf("%s: %q, want %q", told.after, reason, told.want)
+			}
+		}
+	})
+}
+
 // A bucket that locks every object is no place for working objects. The service says so, and leaves
 // nothing in it that could not be removed; with a work bucket it works.
 func TestBucketWithDefaultRetentionNeedsAWorkBucket(t *testing.T) {
@@ -566,6 +655,9 @@ func TestTrainingProblemsNameTheirCure(t *testing.T) {
 		{"with TLS to a port without", resource{Endpoint: "https" + strings.TrimPrefix(vision.URL(), "http"), Key: secretOf(vision.Key())}, []string{"does not speak TLS", "VISION_TRAINING_ENDPOINT"}},
 		{"a web page", resource{Endpoint: others.page, Key: secretOf("any")}, []string{"text/html", "nothing of Custom Vision", "VISION_TRAINING_ENDPOINT"}},
 		{"a web server that refuses the method", resource{Endpoint: others.refuses, Key: secretOf("any")}, []string{"405", "nothing of Custom Vision", "VISION_TRAINING_ENDPOINT"}},
+		{"a gateway before a dead service", resource{Endpoint: others.gateway, Key: secretOf("any")}, []string{"503", "a proxy before it", "VISION_TRAINING_ENDPOINT"}},
+		{"a server that breaks off", resource{Endpoint: others.breaks, Key: secretOf("any")}, []string{"unexpected EOF", "break off", "VISION_TRAINING_ENDPOINT"}},
+		{"an API of others", resource{Endpoint: others.strange, Key: secretOf("any")}, []string{"400", "nothing of Custom Vision", "VISION_TRAINING_ENDPOINT"}},
 		{"text", resource{Endpoint: others.text, Key: secretOf("any")}, []string{"JSON", "nothing of Custom Vision", "VISION_TRAINING_ENDPOINT"}},
 		{"another protocol", resource{Endpoint: others.greets, Key: secretOf("any")}, []string{"does not speak HTTP", "VISION_TRAINING_ENDPOINT"}},
 		{"a server that hangs up", resource{Alias: "eu", InFile: true, Endpoint: others.hangsUp, Key: secretOf("any")}, []string{"without an answer", "endpoint of eu in CONSUMER_RESOURCES"}},

@@ -317,11 +317,25 @@ func (s *service) expireTraces(ctx context.Context, q *natsq.Queue) {
 // not finished is handed back.
 func finishTime(drain time.Duration) time.Duration { return drain - min(drain/4, 5*time.Second) }
 
+// errLearning is the problem of storage while the first attempt to find out what the store supports
+// takes long.
+var errLearning = fmt.Errorf("the buckets are there; what the store supports is not known yet: its answers take longer than %s, or fail and are asked for again", answerTimeout)
+
 // learnStore probes the store, until it has succeeded once. No work is taken before.
 func (s *service) learnStore(ctx context.Context) error {
 	if s.learned {
 		return nil
 	}
+	var told sync.Once
+	slow := time.AfterFunc(answerTimeout, func() {
+		told.Do(func() {
+			if errors.Is(s.health.Problems()[delivery.DependencyStorage], errUnchecked) { // a reason that is known stays
+				s.monitor.found(delivery.DependencyStorage, errLearning)
+			}
+		})
+	})
+	defer told.Do(func() {}) // what the check found is the last word
+	defer slow.Stop()
 	if err := probeStore(ctx, s.work, sink.Key(s.c.Prefix+probeKey)); err != nil {
 		return err
 	}

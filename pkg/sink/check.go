@@ -35,9 +35,10 @@ var ErrNotS3 = errors.New("the answer is a web page")
 var ErrWantsTLS = errors.New("the port speaks TLS only, and was asked without")
 
 // Check asks whether the bucket is there and may be listed below a prefix. It answers soon: it
-// repeats a failed request only once. A store that merely throttles (ErrThrottled) has passed. The
-// answer to HeadBucket has no body to give a reason in, so when it fails, a listing asks for the
-// reason; if the listing succeeds, the bucket has passed.
+// repeats a failed request only once. A store that merely throttles (ErrThrottled) has passed; a
+// 503 that does not say so in S3's words is ErrUnavailable, since a gateway before a dead store
+// gives it. The answer to HeadBucket has no body to give a reason in, so when it fails, a listing
+// asks for the reason; if the listing succeeds, the bucket has passed.
 //
 // Errors: those of every request, most with a Code, and with the bucket's Region if that is not the
 // client's; ErrWantsTLS; ErrNotS3. Operations: HeadBucket, ListObjectsV2.
@@ -56,8 +57,14 @@ func (s *Store) Check(ctx context.Context, below Key) error {
 		_, err = s.api.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.o.Bucket, Prefix: aws.String(string(below)), MaxKeys: aws.Int32(1)}, soon, checksumsAsHeaders)
 	}
 	var e *Error
-	if !errors.As(wrapError(ctx, op, "", err), &e) || errors.Is(e, ErrThrottled) {
+	if !errors.As(wrapError(ctx, op, "", err), &e) {
 		return nil
+	}
+	if errors.Is(e, ErrThrottled) {
+		if e.Status != http.StatusServiceUnavailable || saysWhy(err) {
+			return nil
+		}
+		e.kind = ErrUnavailable
 	}
 	e.Region = cmp.Or(s.otherRegion(err), region)
 	switch {
@@ -74,6 +81,13 @@ func (s *Store) Check(ctx context.Context, below Key) error {
 func isPage(answer middleware.Metadata) bool {
 	resp, ok := awsmiddleware.GetRawResponse(answer).(*smithyhttp.Response)
 	return ok && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")
+}
+
+// saysWhy reports whether a refusal has words of the store. Where it has none, the SDK puts those of
+// the status.
+func saysWhy(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorMessage() != http.StatusText(http.StatusServiceUnavailable)
 }
 
 // answered reports whether a failed call was answered by the store.

@@ -122,9 +122,9 @@ func (q *Queue) provisionOnce(ctx context.Context) error {
 	return nil
 }
 
-// ErrMaxBytes means that the account does not permit streams of the size that Options.MaxBytes asks
-// for: it demands a limit, or has no room for so much.
-var ErrMaxBytes = errors.New("the account does not permit a stream of this size")
+// ErrMaxBytes means that account or server do not permit streams of the size that Options.MaxBytes
+// asks for: a limit is demanded, or there is no room for so much.
+var ErrMaxBytes = errors.New("the account, or the server, does not permit a stream of this size")
 
 // queueShare is which part of an account's storage the queue of commands may take: one in so many.
 const queueShare = 4

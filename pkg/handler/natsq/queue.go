@@ -76,6 +76,9 @@ var ErrTooLarge = jsapi.ErrTooLarge
 // ErrReplicas means that the servers cannot keep as many replicas as Options.Replicas asks for.
 var ErrReplicas = jsapi.ErrReplicas
 
+// ErrTooMany means that the account has as many streams, or consumers, as it may have.
+var ErrTooMany = jsapi.ErrTooMany
+
 // ErrNoJetStream means that the server has no JetStream, at all or for this user's account.
 var ErrNoJetStream = jsapi.ErrNoJetStream
 

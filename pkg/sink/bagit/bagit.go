@@ -20,6 +20,7 @@ const (
 	maxSmall    = 16 << 20 // bytes of bagit.txt, bag-info.txt
 	maxLine     = 64 << 10 // bytes of a line of a tag file
 	maxTagFiles = 100_000  // files outside data/
+	maxOfKind   = 10       // manifests of the payload, and tag manifests; of each, some bytes for each file are kept
 	maxMissing  = 100_000  // paths that a manifest lists and that are not there
 	maxNotes    = 100
 	maxShown    = 400 // bytes of the bag's text in a problem

@@ -103,6 +103,14 @@ func (m memory) with(name, content string) memory {
 	return m
 }
 
+// many adds ten files.
+func many(m memory, name, content string) memory {
+	for i := range 10 {
+		m[fmt.Sprintf(name, i)] = content
+	}
+	return m
+}
+
 // without removes a file.
 func (m memory) without(name string) memory {
 	delete(m, name)
@@ -219,6 +227,8 @@ func TestBags(t *testing.T) {
 		{"not fetched yet", bag("1.0", "sha256").without(hello).with("fetch.txt", "https://host.example/hello.txt - "+hello+"\n"), verify.Inconclusive, "1 files of fetch.txt have yet to be fetched"},
 		{"a file cannot be read", bag("1.0", "sha256").with(hello, unreadable).without("bag-info.txt"), verify.Inconclusive, "open " + hello + ": permission denied"},
 		{"an encoding that is not known", bag("1.0", "sha256").edit("bagit.txt", "UTF-8", "EBCDIC-XY"), verify.Inconclusive, `"EBCDIC-XY", which this program does not know`},
+		{"manifests without end", many(bag("1.0", "sha256"), "manifest-x%d.txt", sum("md5", "")+" "+hello+"\n"+sum("md5", "")+" "+deep+"\n"), verify.Inconclusive, "there are 11 payload manifests: at most 10 are read"},
+		{"tag manifests without end", many(bag("1.0", "sha256").tagged("md5"), "tagmanifest-x%d.txt", sum("md5", "")+" "+sha+"\n"), verify.Inconclusive, "there are 11 tag manifests: at most 10 are read"},
 		{"an algorithm that is not known", bag("1.0").with("manifest-whirlpool.txt", "00112233 "+hello+"\n00112233 "+deep+"\n"), verify.Inconclusive, "2 files have digests of algorithms alone"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

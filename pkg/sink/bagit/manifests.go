@@ -33,16 +33,20 @@ type missing struct {
 
 var manifestName = regexp.MustCompile(`^(tag)?manifest-([A-Za-z0-9_-]{1,40})\.txt$`)
 
-// manifestNames are the manifests of a kind, sorted.
-func (c *checker) manifestNames(tag bool) []string {
+// manifestNames are the manifests of a kind, sorted. More than can be read are an error.
+func (c *checker) manifestNames(tag bool) ([]string, error) {
 	var names []string
 	for name := range c.tags {
 		if m := manifestName.FindStringSubmatch(name); m != nil && (m[1] != "") == tag {
 			names = append(names, name)
 		}
 	}
+	if len(names) > maxOfKind {
+		kind := map[bool]string{false: "payload", true: "tag"}[tag]
+		return nil, fmt.Errorf("there are %d %s manifests: at most %d are read", len(names), kind, maxOfKind)
+	}
 	slices.Sort(names)
-	return names
+	return names, nil
 }
 
 func algorithmOf(name string) string {
@@ -51,7 +55,10 @@ func algorithmOf(name string) string {
 
 // readManifests reads all payload manifests.
 func (c *checker) readManifests(ctx context.Context) error {
-	names := c.manifestNames(false)
+	names, err := c.manifestNames(false)
+	if err != nil {
+		return err
+	}
 	if len(names) == 0 {
 		c.problem("", "it has no payload manifest, such as manifest-sha256.txt")
 	}
@@ -193,13 +200,14 @@ func (c *checker) findMissing(ctx context.Context) error {
 	found := make([]bool, len(c.missing))
 	if len(wanted) > 0 {
 		err := c.each(ctx, func(name string, at int) {
-			for _, i := range wanted[fold(name)] {
-				if m := c.missing[i]; !found[i] {
-					found[i] = true
-					c.note(m.of.name, "it calls %s what is called %s: case of letters or composed characters differ", quote(m.path), quote(name))
-					c.markListed(m.of, at, name, m.sum)
-				}
+			key := fold(name)
+			for _, i := range wanted[key] {
+				m := c.missing[i]
+				found[i] = true
+				c.note(m.of.name, "it calls %s what is called %s: case of letters or composed characters differ", quote(m.path), quote(name))
+				c.markListed(m.of, at, name, m.sum)
 			}
+			delete(wanted, key) // the first file counts
 		})
 		if err != nil {
 			return err
@@ -310,7 +318,11 @@ func cutBlank(text string) (before, after string, ok bool) {
 // readTagManifests reads all tag manifests, and notes the digests that they have.
 func (c *checker) readTagManifests(ctx context.Context) error {
 	c.tagSums = map[string][]tagSum{}
-	for _, name := range c.manifestNames(true) {
+	names, err := c.manifestNames(true)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
 		algorithm, seen := algorithmOf(name), map[string]digest{}
 		err := c.lines(ctx, name, func(n int, line string) {
 			sum, raw, ok := c.cutLine(name, algorithm, n, line)
@@ -341,7 +353,9 @@ func (c *checker) readTagManifests(ctx context.Context) error {
 			case !twice:
 				c.tagSums[file] = append(c.tagSums[file], tagSum{algorithm, sum})
 			}
-			seen[file] = sum
+			if there {
+				seen[file] = sum
+			}
 		})
 		if err != nil {
 			return err

@@ -111,6 +111,8 @@ func below(src Source, root string) Source {
 		return Dir(filepath.Join(string(src), filepath.FromSlash(root)))
 	case storeSource:
 		return Stored(src.store, src.root+sink.Key(root))
+	case *Zip:
+		return src.below(root)
 	}
 	return part{src, root}
 }

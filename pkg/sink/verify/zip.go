@@ -9,7 +9,10 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"slices"
+	"sort"
 	"strings"
+	"sync"
 )
 
 // maxDirectory bounds the directory of a zip archive, in bytes: that of two million files of usual
@@ -31,6 +34,9 @@ type Zip struct {
 	file   *os.File
 	files  []*zip.File          // in the archive's order, without folders
 	byName map[string]*zip.File // the first of each name
+
+	sort   sync.Once
+	sorted []*zip.File // the same by name, once a part of the archive was asked for
 }
 
 // OpenZip opens an archive. It gives a DamagedError for a file that is no archive, is cut short,
@@ -117,6 +123,19 @@ func (z *Zip) List(ctx context.Context) iter.Seq2[File, error] {
 			}
 		}
 	}
+}
+
+// below is the part of the archive below a root that ends in a slash, which it lists without a look
+// at the rest. The part need not be closed.
+func (z *Zip) below(root string) Source {
+	z.sort.Do(func() {
+		z.sorted = slices.Clone(z.files)
+		slices.SortStableFunc(z.sorted, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
+	})
+	from, _ := slices.BinarySearchFunc(z.sorted, root, func(entry *zip.File, root string) int { return strings.Compare(entry.Name, root) })
+	rest := z.sorted[from:]
+	n := sort.Search(len(rest), func(i int) bool { return !strings.HasPrefix(rest[i].Name, root) })
+	return part{&Zip{files: rest[:n], byName: z.byName}, root}
 }
 
 // encrypted is the flag of a file that needs a password.

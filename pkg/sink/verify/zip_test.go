@@ -3,8 +3,10 @@ package verify_test
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -37,19 +39,74 @@ func packed(t *testing.T, m memory, folder string, change func(w *zip.Writer)) [
 // open opens an archive and finds the one bag in it.
 func openZip(t *testing.T, archive []byte) (verify.Source, error) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "bag.zip")
-	must(t, os.WriteFile(path, archive, 0o600))
-	z, err := verify.OpenZip(path)
+	place, err := lookIntoZip(t, archive)
 	if err != nil {
 		return nil, err
 	}
-	t.Cleanup(func() { _ = z.Close() })
-	place, err := verify.Look(t.Context(), z)
-	must(t, err)
 	if len(place.Bags) != 1 {
 		t.Fatalf("there are %d bags", len(place.Bags))
 	}
 	return place.Bags[0].Source, nil
+}
+
+// lookIntoZip opens an archive and finds the bags in it.
+func lookIntoZip(t *testing.T, archive []byte) (verify.Place, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "bag.zip")
+	must(t, os.WriteFile(path, archive, 0o600))
+	z, err := verify.OpenZip(path)
+	if err != nil {
+		return verify.Place{}, err
+	}
+	t.Cleanup(func() { _ = z.Close() })
+	place, err := verify.Look(t.Context(), z)
+	must(t, err)
+	return place, nil
+}
+
+// looks counts how often a context is asked whether it ended: for each file that is looked at.
+type looks struct {
+	context.Context
+	n int
+}
+
+func (c *looks) Err() error {
+	c.n++
+	return c.Context.Err()
+}
+
+// TestZipOfManyBags: each bag of an archive is listed without a look at the others. With one, an
+// archive of 20,000 bags took minutes.
+func TestZipOfManyBags(t *testing.T) {
+	m := memory{"a": "x", "c/b.txt": "x"}
+	for i := range 30 {
+		for _, name := range []string{"bagit.txt", "data/x", "data/y/z"} {
+			m[fmt.Sprintf("c/%d/%s", i, name)] = "x"
+		}
+	}
+	place, err := lookIntoZip(t, packed(t, m, "", func(w *zip.Writer) { _, _ = w.Create("c/7/data/x") }))
+	must(t, err)
+	if len(place.Bags) != 30 || place.Loose != 2 {
+		t.Fatalf("%d bags, %d files in none of them", len(place.Bags), place.Loose)
+	}
+	for _, bag := range place.Bags {
+		ctx := &looks{Context: t.Context()}
+		var names []string
+		for file, err := range bag.Source.List(ctx) {
+			must(t, err)
+			names = append(names, fmt.Sprint(file.Name, file.Twice))
+		}
+		want := []string{"bagit.txtfalse", "data/xfalse", "data/y/zfalse"}
+		if bag.Root == "c/7/" {
+			want = slices.Insert(want, 2, "data/xtrue")
+		}
+		if !slices.Equal(names, want) || ctx.n != len(want) {
+			t.Errorf("%s has %q, found with %d looks", bag.Root, names, ctx.n)
+		}
+		body, err := bag.Source.Open(t.Context(), "data/y/z")
+		must(t, err)
+		must(t, body.Close())
+	}
 }
 
 // TestZip checks a bag in an archive, at its top and in a folder of it, as it does one in a folder.

@@ -29,6 +29,8 @@ const (
 	CodeMaxBytesRequired    = 10113 // the account demands a limit of bytes
 	CodeStorageExceeded     = 10047 // so much is not left to be reserved
 	CodeStreamBytesExceeded = 10122 // the account's limit of one stream
+	codeTooManyStreams      = 10027 // as many as the account may have
+	codeTooManyConsumers    = 10026 // as many as the account may have
 	codeNoReplicas          = 10074 // the server is in no cluster
 	codeNoPeers             = 10005 // the cluster has not so many servers, or they have not found each other yet
 )
@@ -93,10 +95,15 @@ var ErrNoJetStream = errors.New("no JetStream")
 // ErrReplicas means that the servers cannot keep as many replicas of a stream as were asked for.
 var ErrReplicas = errors.New("not enough servers for the replicas")
 
-// Is reports whether target is ErrNoJetStream or ErrReplicas and the error's code means that.
+// ErrTooMany means that the account has as many streams, or consumers, as it may have.
+var ErrTooMany = errors.New("too many streams or consumers")
+
+// Is reports whether target is ErrNoJetStream, ErrReplicas or ErrTooMany and the error's code means
+// that.
 func (e *APIError) Is(target error) bool {
 	return target == ErrNoJetStream && (e.ErrCode == codeNoJetStreamForAccount || e.ErrCode == codeNoJetStream) ||
-		target == ErrReplicas && (e.ErrCode == codeNoReplicas || e.ErrCode == codeNoPeers)
+		target == ErrReplicas && (e.ErrCode == codeNoReplicas || e.ErrCode == codeNoPeers) ||
+		target == ErrTooMany && (e.ErrCode == codeTooManyStreams || e.ErrCode == codeTooManyConsumers)
 }
 
 // HasCode reports whether err is an error of JetStream's API with one of these codes.
