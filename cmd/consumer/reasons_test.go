@@ -438,7 +438,8 @@ func TestStorageOfNATSIsCuredThere(t *testing.T) {
 	}
 }
 
-// A problem with NATS that keeps storage from being checked is not cured by the settings of storage.
+// A problem with NATS that keeps storage from being checked is not cured by the settings of
+// storage.
 func TestSecretsAreNotBlamedOnStorage(t *testing.T) {
 	err := config{}.explain(delivery.DependencyStorage, &secretProblem{fmt.Errorf("read the secret: %w: %w", errProbeTimeout, natsq.ErrDenied)})
 	if strings.Contains(err.Error(), "AWS_") || !strings.Contains(err.Error(), "docs/nats.md") {
