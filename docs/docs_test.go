@@ -4,6 +4,7 @@
 package docs_test
 
 import (
+	"encoding/json"
 	"io/fs"
 	"maps"
 	"os"
@@ -28,7 +29,7 @@ func files(t *testing.T, extensions ...string) map[string]string {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && name != root && (entry.Name()[0] == '.' || slices.Contains([]string{"bin", "dist", "node_modules"}, entry.Name())):
+		case entry.IsDir() && name != root && (entry.Name()[0] == '.' || slices.Contains([]string{"bin", "bundles", "dist", "node_modules"}, entry.Name())):
 			return fs.SkipDir
 		case entry.IsDir() || !slices.Contains(extensions, filepath.Ext(name)):
 			return nil
@@ -159,7 +160,7 @@ func TestContractIsDocumented(t *testing.T) {
 	}{
 		{"error codes", slices.Concat(refused, failed), contract.Codes()},
 		{"codes of refusals", refused, append(contract.RefusalOrder(), contract.CodeTooLate)},
-		{"statuses", rows(section(t, page, "## Wait")[:strings.Index(section(t, page, "## Wait"), "`data` of every event")]), statuses},
+		{"statuses", rows(section(t, page, "## Wait")[:strings.Index(section(t, page, "## Wait"), "The event is a CloudEvent")]), statuses},
 		{"waits", rows(section(t, page, "## When it takes longer")), []string{
 			contract.WaitCommand, contract.WaitCredential, contract.WaitStorage, contract.WaitRate, contract.WaitTraining, contract.WaitTimestamp,
 		}},
@@ -167,6 +168,63 @@ func TestContractIsDocumented(t *testing.T) {
 		has, wants := slices.Compact(slices.Sorted(slices.Values(c.has))), slices.Compact(slices.Sorted(slices.Values(c.wants)))
 		if !slices.Equal(has, wants) {
 			t.Errorf("%s: documented are %v, and there are %v", c.what, has, wants)
+		}
+	}
+}
+
+// TestFieldsAreDocumented compares the fields of commands and events in docs/requesters.md with
+// their schemas, in both directions.
+func TestFieldsAreDocumented(t *testing.T) {
+	page := files(t, ".md")["docs/requesters.md"]
+	properties := func(name string) []string {
+		text, err := os.ReadFile(filepath.Join(root, "pkg/handler/contract/schema", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var schema any
+		if err := json.Unmarshal(text, &schema); err != nil {
+			t.Fatal(err)
+		}
+		all := map[string]bool{}
+		var walk func(value any)
+		walk = func(value any) {
+			switch v := value.(type) {
+			case map[string]any:
+				if named, is := v["properties"].(map[string]any); is {
+					for name := range named {
+						all[name] = true
+					}
+				}
+				for _, member := range v {
+					walk(member)
+				}
+			case []any:
+				for _, element := range v {
+					walk(element)
+				}
+			}
+		}
+		walk(schema)
+		return slices.Sorted(maps.Keys(all))
+	}
+	commands := section(t, page, "## Data") + section(t, page, "## Delete") + section(t, page, "## Cancel")
+	events, _, _ := strings.Cut(section(t, page, "## Wait"), "### Refused")
+	_, eventTable, _ := strings.Cut(events, "These are the fields of `data`")
+	commandTable, _, _ := strings.Cut(section(t, page, "## Data"), "Give at most one kind of narrowing")
+	deleteTable, _, _ := strings.Cut(section(t, page, "## Delete"), "### What is deleted")
+	for _, c := range []struct{ name, text, table string }{
+		{"command.json", commands, commandTable + deleteTable}, {"event.json", events, eventTable},
+	} {
+		has := properties(c.name)
+		for _, name := range has {
+			if !regexp.MustCompile("`" + name + "`").MatchString(c.text) {
+				t.Errorf("docs/requesters.md does not tell of %s of %s", name, c.name)
+			}
+		}
+		for _, name := range rows(c.table) {
+			if !slices.Contains(has, name) {
+				t.Errorf("docs/requesters.md tells of %s, which %s does not have", name, c.name)
+			}
 		}
 	}
 }

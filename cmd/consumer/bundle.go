@@ -44,8 +44,8 @@ func (s storeAccess) openBundle(ctx context.Context, env *environ, where string)
 // checkStatements verifies all of a bundle but the content of pictures and models, which a copy
 // checks on its way.
 func (b bundle) checkStatements(p *program, keys publicKeys) (verify.Report, error) {
-	show := newReadings(p.stderr)
-	progress, end := show.of(b.name)
+	show := newBundleProgress(p.stderr)
+	progress, end := show.verifying(b.name)
 	r, err := verify.Copied(p.ctx, b.bag, verify.Options{Progress: progress, Keys: keys.keys})
 	end()
 	show.end()

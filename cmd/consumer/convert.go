@@ -13,21 +13,20 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/dataset"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/transfer"
-	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 type convertCmd struct {
-	Where      string             `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds one bundle of an export."`
-	Dest       string             `arg:"" name:"dest" help:"Folder or s3://bucket/prefix/ to write into, new or empty."`
-	To         []string           `name:"to" required:"" placeholder:"FORMAT,…" help:"Formats to write: coco, azureml (JSON Lines of Azure Machine Learning), yolo (Ultralytics)."`
-	Images     string             `name:"images" enum:"none,link,copy" default:"none" placeholder:"HOW" help:"What becomes of the picture files: none, link (symbolic links, from folder to folder) or copy; default ${default}."`
-	Split      float64            `name:"split" placeholder:"SHARE" help:"Share of the images for training, such as 0.8; the others are for validation. Default: all are for training."`
-	Seed       uint64             `name:"seed" default:"0" placeholder:"N" help:"Another seed chooses other images; default ${default}."`
-	ImageURL   string             `name:"image-url" placeholder:"URL" help:"For azureml: where you will upload DEST; URLs of pictures begin with it."`
-	Iterations bool               `name:"iterations" help:"Take images, too, that only iterations have, as the newest of them has each."`
-	Untagged   bool               `name:"untagged" help:"Take images without tags as such that show nothing of what the tags are about. By default they are left out: an image that was never tagged may show anything."`
-	Key        []string           `name:"key" sep:"none" placeholder:"FILE" help:"PEM file with a public key: the receipt must be signed with it. May be given several times, and one of them must have signed."`
-	Output     string             `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
+	Where      string   `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds one bundle of an export."`
+	Dest       string   `arg:"" name:"dest" help:"Folder or s3://bucket/prefix/ to write into, new or empty."`
+	To         []string `name:"to" required:"" placeholder:"FORMAT,…" help:"Formats to write: coco, azureml (JSON Lines of Azure Machine Learning), yolo (Ultralytics)."`
+	Images     string   `name:"images" enum:"none,link,copy" default:"none" placeholder:"HOW" help:"What becomes of the picture files: none, link (symbolic links, from folder to folder) or copy; default ${default}."`
+	Split      float64  `name:"split" placeholder:"SHARE" help:"Share of the images for training, such as 0.8; the others are for validation. Default: all are for training."`
+	Seed       uint64   `name:"seed" default:"0" placeholder:"N" help:"Another seed chooses other images; default ${default}."`
+	ImageURL   string   `name:"image-url" placeholder:"URL" help:"For azureml: where you will upload DEST; URLs of pictures begin with it."`
+	Iterations bool     `name:"iterations" help:"Take images, too, that only iterations have, as the newest of them has each."`
+	Untagged   bool     `name:"untagged" help:"Take images without tags as such that show nothing of what the tags are about. By default they are left out: an image that was never tagged may show anything."`
+	keyFlag    `embed:""`
+	outputFlag `embed:""`
 	S3         storeAccess        `embed:"" group:"Storage, for s3://:"`
 	SSE        encryptionSettings `embed:"" group:"Storage, for s3://:"`
 }
@@ -78,7 +77,7 @@ func (c convertCmd) Run(p *program) error {
 		}
 		return from.failed(fmt.Errorf("convert %s: %w", from.name, err), nil)
 	}
-	if c.Output == "json" {
+	if c.json() {
 		err = printJSON(p.stdout, report)
 	} else {
 		err = printConversion(p.stdout, from.name, c.Dest, report)
@@ -152,11 +151,9 @@ func (c convertCmd) output(p *program) (out dataset.Output, access storeConfig, 
 
 // convert writes the training sets of a bundle.
 func (b bundle) convert(p *program, bag *transfer.Bag, out dataset.Output, o dataset.Options) (dataset.Report, error) {
-	show := newReadings(p.stderr)
-	progress, end := show.counting(b.name, items)
-	o.Progress = func(done, all int) {
-		progress(verify.Progress{Files: done, AllFiles: all, Bytes: int64(done), AllBytes: int64(all)})
-	}
+	show := newBundleProgress(p.stderr)
+	update, end := show.track(b.name, items)
+	o.Progress = func(done, all int) { update(int64(done), int64(all)) }
 	report, err := dataset.Convert(p.ctx, b.bag, bag.Receipt, out, o)
 	end()
 	show.end()
@@ -176,7 +173,7 @@ func takenBy(kind dataset.Kind, why string) string {
 
 // printConversion prints what was made, for people.
 func printConversion(w io.Writer, from, dest string, r dataset.Report) error {
-	p := &page{w: w}
+	p := &textPage{w: w}
 	p.line(0, from+": converted to "+dest)
 	for _, project := range r.Projects {
 		if name := short(project.Name); name != "" {

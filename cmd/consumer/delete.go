@@ -54,9 +54,9 @@ func (c planCmd) Run(p *program) error {
 	if err := completed(event); err != nil {
 		return err
 	}
-	c.S3.look(p, event, o.data).print(p.stdout)
-	again := append(without(p.args[1:], "--id", "--timeout", "--output", "-o"), "--approved-plan", event.Data.Plan.SHA256)
-	fmt.Fprintf(p.stdout, "\nto delete this:\n  %s\n", pasteable(append([]string{"consumer", "delete"}, again...)...))
+	c.S3.plan(p, event, o.data).print(p.stdout)
+	again := append(withoutFlags(p.args[1:], "--id", "--timeout", "--output", "-o"), "--approved-plan", event.Data.Plan.SHA256)
+	fmt.Fprintf(p.stdout, "\nto delete this:\n  %s\n", shellLine(append([]string{"consumer", "delete"}, again...)...))
 	return nil
 }
 
@@ -179,7 +179,7 @@ func (c deleteCmd) approve(p *program, conf natsConfig, o order) (data []byte, i
 	if err := completed(event); err != nil {
 		return nil, "", err
 	}
-	c.S3.look(p, event, plan.data).print(plain{p.stderr})
+	c.S3.plan(p, event, plan.data).print(plain{p.stderr})
 	question := "This cannot be undone. Type yes to delete it: "
 	if c.Save != "" {
 		question = "Type yes to sign it for approval: "

@@ -292,7 +292,7 @@ In a third, with stock tools and with this program:
   . %[1]s
   nats pub -J cv.commands.export '{"all_projects":true}' -H Nats-Msg-Id:req-1
   aws s3 cp --recursive --endpoint-url %[2]s s3://%[3]s/req-1/export/ req-1/
-  (cd req-1 && sha256sum --check --quiet manifest-sha256.txt tagmanifest-sha256.txt && echo ok)
+  (cd req-1 && sha256sum -c manifest-sha256.txt && sha256sum -c tagmanifest-sha256.txt) > /dev/null && echo ok
 
   %[4]s export --all-projects --id req-2
   %[4]s verify s3://%[3]s/req-2/export/

@@ -19,8 +19,8 @@ import (
 )
 
 type doctorCmd struct {
-	Output   string          `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
-	Settings serviceSettings `embed:""`
+	outputFlag `embed:""`
+	Settings   serviceSettings `embed:""`
 }
 
 // Help implements kong.HelpProvider.
@@ -32,7 +32,7 @@ func (doctorCmd) Help() string {
 // Results of what the doctor tries.
 const (
 	resultOK      = "ok"
-	resultNote    = "note"    // it works, but not as it should, or less than may be wanted
+	resultNote    = "note"    // it works, but not as it should, or with less than commands may ask for
 	resultFailed  = "failed"  // the service cannot work like this
 	resultSkipped = "skipped" // something else has to work first
 )
@@ -47,7 +47,7 @@ type finding struct {
 	Document string `json:"document,omitempty"` // where to read more
 }
 
-// doctor tries what the service needs. It collects what it learns on the way of clocks.
+// doctor tries what the service needs, and notes on the way what servers say of the time.
 type doctor struct {
 	c   config
 	now func() time.Time
@@ -56,7 +56,7 @@ type doctor struct {
 	skew map[string]time.Duration // how far the clocks of servers are ahead of this machine's
 }
 
-// area is a part of the settings, and of what they are for.
+// area is a part of the settings, and the dependency that they are for.
 type area struct {
 	check    string
 	document string
@@ -94,7 +94,7 @@ func (c doctorCmd) Run(p *program) error {
 	show := func(found ...finding) {
 		all = append(all, found...)
 		for _, f := range found {
-			if c.Output == "text" {
+			if !c.json() {
 				f.print(p)
 			}
 		}
@@ -106,7 +106,7 @@ func (c doctorCmd) Run(p *program) error {
 		return fmt.Errorf("%w: what was tried is removed", context.Cause(p.ctx))
 	}
 	failed := slices.ContainsFunc(all, func(f finding) bool { return f.Result == resultFailed })
-	if c.Output == "json" {
+	if c.json() {
 		if err := printJSON(p.stdout, map[string]any{"ok": !failed, "checks": all}); err != nil {
 			return err
 		}
@@ -124,9 +124,9 @@ func (c doctorCmd) Run(p *program) error {
 func (d *doctor) examine(ctx context.Context, wrong problems) iter.Seq[[]finding] {
 	var reached triedNATS
 	groups := []func() []finding{func() []finding { return d.settings(wrong) }}
-	late := make(chan struct{}) // closed when NATS was tried
+	natsTried := make(chan struct{})
 	groups = append(groups, func() []finding {
-		defer close(late)
+		defer close(natsTried)
 		if blocked(wrong, areaNATS) {
 			return []finding{areaNATS.skipped()}
 		}
@@ -135,7 +135,7 @@ func (d *doctor) examine(ctx context.Context, wrong problems) iter.Seq[[]finding
 		if blocked(wrong, areaStorage) {
 			return []finding{areaStorage.skipped()}
 		}
-		return d.tryStorage(ctx, func() *triedNATS { <-late; return &reached })
+		return d.tryStorage(ctx, func() *triedNATS { <-natsTried; return &reached })
 	})
 	if blocked(wrong, areaVision) {
 		groups = append(groups, func() []finding { return []finding{areaVision.skipped()} })
@@ -193,10 +193,10 @@ func works(check, format string, args ...any) finding {
 	return finding{Check: check, Result: resultOK, Detail: fmt.Sprintf(format, args...)}
 }
 
-// aPage is how a cure names a document.
-var aPage = regexp.MustCompile(`docs/[a-z]+\.md`)
+// documentName finds the document that a cure names.
+var documentName = regexp.MustCompile(`docs/[a-z]+\.md`)
 
-// failure is the finding that something does not work: in the words that /readyz has for it.
+// failure is the finding that something does not work, in the words of /readyz.
 func (a area) failure(check string, err error) finding {
 	f := finding{Check: check, Result: resultFailed, Detail: err.Error(), Document: a.document}
 	var c *cured
@@ -204,7 +204,7 @@ func (a area) failure(check string, err error) finding {
 		return f
 	}
 	f.Detail, f.Setting, f.Cure = strings.TrimSuffix(f.Detail, "; "+c.cure), c.setting, c.cure
-	if page := aPage.FindString(c.cure); page != "" {
+	if page := documentName.FindString(c.cure); page != "" {
 		f.Document = page
 	} else if f.Setting != "" {
 		f.Document = areaOf(f.Setting).document
@@ -219,7 +219,7 @@ func (d *doctor) trySigning(ctx context.Context) []finding {
 	}
 	key, err := d.c.Signing.Key()
 	if err != nil {
-		return nil // it is among the settings that are wrong
+		return nil // settings tells of it
 	}
 	found := []finding{works("signing", "receipts will be signed with key %s", key.ID())}
 	if d.c.Signing.Authority == nil {
@@ -238,7 +238,7 @@ func (d *doctor) trySigning(ctx context.Context) []finding {
 	return append(found, f)
 }
 
-// tryHost tries what this machine has to have.
+// tryHost looks whether this machine lacks anything; see package shortage.
 func (d *doctor) tryHost() []finding {
 	dir := os.TempDir()
 	if err := shortage.Check(dir, nil); err != nil {
@@ -247,12 +247,12 @@ func (d *doctor) tryHost() []finding {
 	return []finding{works("host", "files can be written in %s", dir)}
 }
 
-// mostSkew is how far a clock may be off: tokens, signatures of S3 and times of commands are
-// judged by clocks.
-const mostSkew = time.Minute
+// maxSkew is how far a clock may be off: tokens, signatures of S3 and times of commands depend on
+// clocks.
+const maxSkew = time.Minute
 
-// heard records what a server's clock says.
-func (d *doctor) heard(server string, date time.Time) {
+// noteTime records the time that a server gives.
+func (d *doctor) noteTime(server string, date time.Time) {
 	if date.IsZero() {
 		return
 	}
@@ -267,7 +267,7 @@ func (d *doctor) clock() []finding {
 	defer d.mu.Unlock()
 	var found []finding
 	for _, server := range slices.Sorted(maps.Keys(d.skew)) {
-		if off := d.skew[server]; off.Abs() > mostSkew {
+		if off := d.skew[server]; off.Abs() > maxSkew {
 			found = append(found, finding{Check: "clock", Result: resultFailed, Detail: fmt.Sprintf("this machine's clock is %s %s that of %s", off.Abs(), map[bool]string{true: "behind", false: "ahead of"}[off > 0], server),
 				Cure: "set the clock of this machine (NTP)", Document: "docs/operators.md#before-you-start"})
 		}

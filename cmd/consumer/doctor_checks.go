@@ -23,7 +23,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// triedNATS is what the doctor knows of NATS when it has tried it.
+// triedNATS is what is left of trying NATS, for the checks that need it.
 type triedNATS struct {
 	conn  *nats.Conn
 	trial *natstrial.Trial // nil: JetStream does not answer
@@ -116,7 +116,7 @@ func (d *doctor) tryRights(ctx context.Context, trial *natstrial.Trial) finding 
 	return areaNATS.failure("rights", d.c.NATS.explain(lines(denied)))
 }
 
-// lines is several errors as one, in one line.
+// lines joins errors into one, in one line.
 func lines(all []error) error {
 	texts := make([]string, len(all))
 	for i, err := range all {
@@ -171,7 +171,7 @@ func (d *doctor) tryStorage(ctx context.Context, connected func() *triedNATS) []
 	return append(found, d.tryPrefix(ctx, stores, connected()))
 }
 
-// datedClient hears what time the store has.
+// datedClient notes the time that the store gives.
 type datedClient struct {
 	next s3.HTTPClient
 	d    *doctor
@@ -182,7 +182,7 @@ func (c datedClient) Do(req *http.Request) (*http.Response, error) {
 	resp, err := c.next.Do(req)
 	if err == nil {
 		if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-			c.d.heard(req.URL.Host, date)
+			c.d.noteTime(req.URL.Host, date)
 		}
 	}
 	return resp, err
@@ -219,7 +219,7 @@ func (d *doctor) tryWriting(ctx context.Context, store *sink.Store, key sink.Key
 	return works(check, "an object was written to %s, read back and removed; the bucket is in the %s", store.URI(""), style)
 }
 
-// tryLocks asks for Object Lock.
+// tryLocks asks whether the bucket has Object Lock.
 func (d *doctor) tryLocks(ctx context.Context, store *sink.Store) finding {
 	const check, document = "object lock", "docs/operators.md#object-lock"
 	locks, err := store.Locks(ctx)
@@ -232,7 +232,7 @@ func (d *doctor) tryLocks(ctx context.Context, store *sink.Store) finding {
 	return finding{Check: check, Result: resultNote, Detail: "the bucket has none, so commands with retain_until are refused", Document: document}
 }
 
-// tryPrefix looks whose the prefix is. It marks nothing.
+// tryPrefix looks which deployment has the prefix. It marks nothing.
 func (d *doctor) tryPrefix(ctx context.Context, stores []*sink.Store, n *triedNATS) finding {
 	const check = "prefix"
 	if n.trial == nil {
@@ -270,7 +270,7 @@ func (d *doctor) tryTraining(ctx context.Context, r resource) []finding {
 	defer client.CloseIdleConnections()
 	ctx, cancel := context.WithTimeoutCause(ctx, reachTimeout, fmt.Errorf("no answer within %s", reachTimeout))
 	defer cancel()
-	ctx = cv.WithTrace(ctx, cv.Trace{After: func(c cv.Call) { d.heard(client.Host(), c.Date) }})
+	ctx = cv.WithTrace(ctx, cv.Trace{After: func(c cv.Call) { d.noteTime(client.Host(), c.Date) }})
 	if _, err = client.GetDomains(ctx); err != nil && !errors.Is(err, cv.ErrThrottled) {
 		return []finding{areaVision.failure(check, r.explain(err))}
 	}

@@ -17,15 +17,15 @@ import (
 )
 
 type fetchCmd struct {
-	ID       string         `arg:"" name:"id" help:"Id of the command."`
-	Dir      string         `arg:"" name:"dir" help:"Folder to write into; made when missing."`
-	Zip      bool           `name:"zip" help:"Write each bundle as one archive, DIR/ID-export.zip or DIR/ID-delete.zip, as consumer pack does."`
-	Kind     string         `name:"kind" enum:"export,delete,all" default:"all" placeholder:"KIND" help:"Which of the command's bundles: export, delete or all; default ${default}."`
-	Parallel int            `name:"parallel" default:"16" placeholder:"N" help:"Files downloaded at once; default ${default}."`
-	Key      []string       `name:"key" sep:"none" placeholder:"FILE" help:"PEM file with a public key: the receipt must be signed with it. May be given several times, and one of them must have signed."`
-	Output   string         `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
-	S3       storeAccess    `embed:"" group:"Storage:"`
-	Bucket   bundleSettings `embed:"" group:"Storage:"`
+	ID         string `arg:"" name:"id" help:"Id of the command."`
+	Dir        string `arg:"" name:"dir" help:"Folder to write into; made when missing."`
+	Zip        bool   `name:"zip" help:"Write each bundle as one archive, DIR/ID-export.zip or DIR/ID-delete.zip, as consumer pack does."`
+	Kind       string `name:"kind" enum:"export,delete,all" default:"all" placeholder:"KIND" help:"Which of the command's bundles: export, delete or all; default ${default}."`
+	Parallel   int    `name:"parallel" default:"16" placeholder:"N" help:"Files downloaded at once; default ${default}."`
+	keyFlag    `embed:""`
+	outputFlag `embed:""`
+	S3         storeAccess    `embed:"" group:"Storage:"`
+	Bucket     bundleSettings `embed:"" group:"Storage:"`
 }
 
 // Help implements kong.HelpProvider.
@@ -79,11 +79,7 @@ func (c fetchCmd) pack(p *program, b commandBundle, keys publicKeys) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		return printJSON(p.stdout, done)
-	}
-	done.print(p.stdout)
-	return nil
+	return c.printResult(p, done)
 }
 
 // fetch downloads a bundle into a folder.
@@ -93,9 +89,8 @@ func (c fetchCmd) fetch(p *program, b commandBundle, keys publicKeys) error {
 		return b.failed(fmt.Errorf("%s: %w", b.name, err), nil)
 	}
 	done := fetched{Where: b.name, Dest: filepath.Join(c.Dir, string(b.kind))}
-	show := newReadings(p.stderr)
-	says := bag.Receipt.Predicate.Bundle
-	progress, end := show.copying(done.Dest, verify.Report{Files: says.Objects, Bytes: says.PayloadBytes})
+	show := newBundleProgress(p.stderr)
+	progress, end := show.copying(done.Dest, bag.Receipt.Predicate.Bundle.PayloadBytes)
 	done.Fetched, err = bag.Fetch(p.ctx, done.Dest, transfer.FetchOptions{Files: c.Parallel, Progress: progress})
 	end()
 	show.end()
@@ -108,14 +103,10 @@ func (c fetchCmd) fetch(p *program, b commandBundle, keys publicKeys) error {
 		return err
 	}
 	done.Signature, done.SignedBy = report.Signature, report.Signer
-	if c.Output == "json" {
-		return printJSON(p.stdout, done)
-	}
-	done.print(p.stdout)
-	return nil
+	return c.printResult(p, done)
 }
 
-func (f fetched) print(w io.Writer) {
+func (f fetched) print(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %d files fetched and verified\n", bagfile.Printable(f.Where), f.Files)
 	t := newTable(w)
 	fmt.Fprintf(t, "  folder\t%s\n", bagfile.Printable(f.Dest))
@@ -124,7 +115,7 @@ func (f fetched) print(w io.Writer) {
 		fmt.Fprintf(t, "  there before\t%d files\n", f.Kept)
 	}
 	fmt.Fprintf(t, "  signature\t%s\n", signatureWord(f.Signature, f.SignedBy))
-	t.Flush()
+	return t.Flush()
 }
 
 // commandBundle is a finished bundle of a command.

@@ -14,9 +14,9 @@ import (
 )
 
 type inspectCmd struct {
-	Where  []string    `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds a bundle, or several in folders of it."`
-	Output string      `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
-	S3     storeAccess `embed:"" group:"Storage, for s3://:"`
+	Where      []string `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds a bundle, or several in folders of it."`
+	outputFlag `embed:""`
+	S3         storeAccess `embed:"" group:"Storage, for s3://:"`
 }
 
 // Help implements kong.HelpProvider.
@@ -27,8 +27,8 @@ func (inspectCmd) Help() string {
 // maxInventory bounds the documents that are read of a bundle, in bytes.
 const maxInventory = 64 << 20
 
-// account is what a bundle says, as -o json prints it.
-type account struct {
+// inspected is what a bundle says, as -o json prints it.
+type inspected struct {
 	Where      string                 `json:"where"`
 	State      string                 `json:"state"` // finished, failed, unfinished, foreign
 	CommandID  string                 `json:"command_id,omitempty"`
@@ -45,15 +45,15 @@ type account struct {
 	Files      int                    `json:"files"`
 	Bytes      int64                  `json:"bytes"`
 	Counts     *bagfile.Counts        `json:"counts,omitempty"`
-	Projects   []accountProject       `json:"projects"`
+	Projects   []inspectedProject     `json:"projects"`
 	Exceptions int64                  `json:"exceptions"`
-	Listed     []accountException     `json:"listed_exceptions"`
+	Listed     []inspectedException   `json:"listed_exceptions"`
 	Residuals  []sink.ReceiptResidual `json:"residuals"`
 	Error      *bagfile.FailedError   `json:"error,omitempty"` // of a delete that failed
 }
 
-// accountProject is a project of a bundle.
-type accountProject struct {
+// inspectedProject is a project of a bundle.
+type inspectedProject struct {
 	ID     string         `json:"id"`
 	Name   string         `json:"name,omitempty"`
 	Type   dataset.Kind   `json:"type,omitempty"`
@@ -62,8 +62,8 @@ type accountProject struct {
 	Counts bagfile.Counts `json:"counts"`
 }
 
-// accountException is one thing that an export lacks, or that is not as it should be.
-type accountException struct {
+// inspectedException is one thing that an export lacks, or that is not as it should be.
+type inspectedException struct {
 	Project  string `json:"project"`
 	Category string `json:"category"`
 	bagfile.Failure
@@ -95,7 +95,7 @@ func (c inspectCmd) inspect(p *program, where string) error {
 		return fmt.Errorf("look into %s: %w", where, at.access.unreachable(err))
 	}
 	for _, bag := range place.Bags {
-		a, err := readAccount(p.ctx, bag.Source)
+		a, err := inspectBundle(p.ctx, bag.Source)
 		if err != nil {
 			return b.failed(fmt.Errorf("inspect %s: %w", at.within(bag.Root), err), nil)
 		}
@@ -103,21 +103,16 @@ func (c inspectCmd) inspect(p *program, where string) error {
 		if a.Files == 0 {
 			return fmt.Errorf("%w: there are no files at %s", errRefused, a.Where)
 		}
-		if c.Output == "json" {
-			err = printJSON(p.stdout, a)
-		} else {
-			err = a.print(p.stdout)
-		}
-		if err != nil {
+		if err := c.printResult(p, a); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// readAccount reads what a bundle says.
-func readAccount(ctx context.Context, src verify.Source) (account, error) {
-	a := account{State: "unfinished", Projects: []accountProject{}, Listed: []accountException{}, Residuals: []sink.ReceiptResidual{}}
+// inspectBundle reads what a bundle says.
+func inspectBundle(ctx context.Context, src verify.Source) (inspected, error) {
+	a := inspected{State: "unfinished", Projects: []inspectedProject{}, Listed: []inspectedException{}, Residuals: []sink.ReceiptResidual{}}
 	for file, err := range src.List(ctx) {
 		if err != nil {
 			return a, fmt.Errorf("list the bundle: %w", err)
@@ -143,7 +138,7 @@ func readAccount(ctx context.Context, src verify.Source) (account, error) {
 }
 
 // readReceipt takes what the receipt says.
-func (a *account) readReceipt(r sink.Receipt) {
+func (a *inspected) readReceipt(r sink.Receipt) {
 	p := r.Predicate
 	a.State, a.CommandID, a.Action, a.Kind, a.Outcome = "finished", p.Command.ID, p.Command.Action, string(r.Kind()), p.Outcome
 	a.Reference, a.Account, a.Tool, a.Signed, a.Retention = p.Command.Reference, p.Command.Account, p.Tool.Name+" "+p.Tool.Version, p.Signed, p.Retention
@@ -154,13 +149,13 @@ func (a *account) readReceipt(r sink.Receipt) {
 }
 
 // readExport reads the inventory of an export, and the names of its projects.
-func (a *account) readExport(ctx context.Context, src verify.Source) error {
+func (a *inspected) readExport(ctx context.Context, src verify.Source) error {
 	var inventory bagfile.Inventory
 	if _, err := verify.ReadJSON(ctx, src, sink.InventoryFile, maxInventory, &inventory); err != nil {
 		return err
 	}
 	for _, one := range inventory.Projects {
-		p := accountProject{ID: one.ID, Gone: one.Gone}
+		p := inspectedProject{ID: one.ID, Gone: one.Gone}
 		for name, category := range one.Categories {
 			if counter := p.Counts.Of(name); counter != nil && category != nil {
 				*counter = int64(category.Exported)
@@ -183,34 +178,34 @@ func (a *account) readExport(ctx context.Context, src verify.Source) error {
 }
 
 // list notes the exceptions of a project.
-func (a *account) list(p bagfile.InventoryProject) {
+func (a *inspected) list(p bagfile.InventoryProject) {
 	for _, name := range bagfile.Categories() {
 		category := p.Categories[name]
 		if category == nil {
 			continue
 		}
 		for _, f := range category.Failed {
-			a.Listed = append(a.Listed, accountException{p.ID, name, f})
+			a.Listed = append(a.Listed, inspectedException{p.ID, name, f})
 		}
 		for _, u := range category.Unfinished {
 			if u.Exception() {
-				a.Listed = append(a.Listed, accountException{p.ID, name, bagfile.Failure{ID: u.ID, Code: "unfinished", Message: "its status is " + u.Status}})
+				a.Listed = append(a.Listed, inspectedException{p.ID, name, bagfile.Failure{ID: u.ID, Code: "unfinished", Message: "its status is " + u.Status}})
 			}
 		}
 	}
 	for _, scope := range p.Unstable {
-		a.Listed = append(a.Listed, accountException{p.ID, bagfile.Images, bagfile.Failure{ID: scope, Code: "unstable", Message: "the listing did not stand still"}})
+		a.Listed = append(a.Listed, inspectedException{p.ID, bagfile.Images, bagfile.Failure{ID: scope, Code: "unstable", Message: "the listing did not stand still"}})
 	}
 }
 
 // readDelete reads the summary of a delete, or why it failed.
-func (a *account) readDelete(ctx context.Context, src verify.Source) error {
+func (a *inspected) readDelete(ctx context.Context, src verify.Source) error {
 	var deletion bagfile.Deletion
 	if _, err := verify.ReadJSON(ctx, src, sink.DeletionFile, maxInventory, &deletion); err != nil {
 		return err
 	}
 	for _, p := range deletion.Projects {
-		a.Projects = append(a.Projects, accountProject{ID: p.ID.String(), Name: p.Name, Whole: p.Project, Counts: p.Counts})
+		a.Projects = append(a.Projects, inspectedProject{ID: p.ID.String(), Name: p.Name, Whole: p.Project, Counts: p.Counts})
 	}
 	if a.State == "finished" {
 		return nil

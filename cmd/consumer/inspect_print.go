@@ -8,78 +8,18 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mattn/go-runewidth"
-
 	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/dataset"
 )
 
-const (
-	// pageWidth is how many columns an account takes.
-	pageWidth = 60
-	// maxShown is how many projects, exceptions and residuals are shown of each.
-	maxShown = 50
-)
+// maxShown is how many projects, exceptions and residuals are shown of each.
+const maxShown = 50
 
-// page prints lines of at most pageWidth columns.
-type page struct {
-	w   io.Writer
-	err error
-}
-
-// line prints a text after an indentation, in as many lines as it takes. Text of the customer must
-// be quoted or cut.
-func (p *page) line(indent int, text string) {
-	text = bagfile.Printable(text)
-	for text != "" && p.err == nil {
-		part, rest := split(text, pageWidth-indent)
-		_, p.err = fmt.Fprintf(p.w, "%s%s\n", strings.Repeat(" ", indent), part)
-		text = rest
-	}
-}
-
-// field prints a name and a value beside it.
-func (p *page) field(name, value string) {
-	const at = 14
-	value = bagfile.Printable(value)
-	for first := true; (value != "" || first) && p.err == nil; first = false {
-		part, rest := split(value, pageWidth-at)
-		_, p.err = fmt.Fprintf(p.w, "  %-*s%s\n", at-2, name, part)
-		name, value = "", rest
-	}
-}
-
-// split takes a line's worth of columns off a text, at a space if there is one.
-func split(text string, columns int) (line, rest string) {
-	used, space := 0, -1
-	for i, r := range text {
-		if used += runewidth.RuneWidth(r); used > columns {
-			if space > 0 {
-				return text[:space], text[space+1:]
-			}
-			return text[:i], text[i:]
-		}
-		if r == ' ' {
-			space = i
-		}
-	}
-	return text, ""
-}
-
-// short is a text of the customer in one line, cut where it is long.
-func short(text string) string {
-	line, rest := split(bagfile.Printable(strings.Join(strings.Fields(text), " ")), pageWidth-4)
-	if rest != "" {
-		line += "…"
-	}
-	return line
-}
-
-// print prints the account for people.
-func (a account) print(w io.Writer) error {
-	p := &page{w: w}
+// print prints what the bundle says, for people.
+func (a inspected) print(w io.Writer) error {
+	p := &textPage{w: w}
 	p.line(0, a.Where)
 	switch a.State {
 	case "foreign":
@@ -115,7 +55,7 @@ func (a account) print(w io.Writer) error {
 }
 
 // printHead prints what the bundle is as a whole.
-func (a account) printHead(p *page) {
+func (a inspected) printHead(p *textPage) {
 	if a.CommandID != "" {
 		p.field("command", a.CommandID+", "+a.Action)
 	}
@@ -144,7 +84,7 @@ func (a account) printHead(p *page) {
 }
 
 // printProjects prints what the bundle says of each project.
-func (a account) printProjects(p *page) {
+func (a inspected) printProjects(p *textPage) {
 	if len(a.Projects) == 0 {
 		return
 	}
@@ -171,7 +111,7 @@ func (a account) printProjects(p *page) {
 }
 
 // more says how many are not shown.
-func (p *page) more(all int, where string) {
+func (p *textPage) more(all int, where string) {
 	if all > maxShown {
 		p.line(2, fmt.Sprintf("and %d more: see %s, or -o json", all-maxShown, where))
 	}

@@ -49,7 +49,7 @@ func TestInspect(t *testing.T) {
 			t.Errorf("it does not say %q:\n%s", says, text)
 		}
 	}
-	var a account
+	var a inspected
 	if err := json.Unmarshal([]byte(inspects(t, exitDone, "-o", "json", filepath.Join(dir, "a"))), &a); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestInspectHostile(t *testing.T) {
 	if !strings.Contains(text, "Exceptions: 2\n") || !strings.Contains(text, "…\n  "+id) || !strings.Contains(text, `\x1b[2J`) {
 		t.Errorf("%s", text[:2000])
 	}
-	var a account
+	var a inspected
 	if err := json.Unmarshal([]byte(inspects(t, exitDone, "-o", "json", dir)), &a); err != nil || a.Projects[0].Name != name || len(a.Listed) != 2 {
 		t.Errorf("%v: %d exceptions", err, len(a.Listed))
 	}

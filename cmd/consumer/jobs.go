@@ -26,8 +26,8 @@ type jobsCmd struct {
 
 // access is the flags of every command that reads from NATS.
 type access struct {
-	Output string       `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
-	NATS   natsSettings `embed:"" group:"NATS:"`
+	outputFlag `embed:""`
+	NATS       natsSettings `embed:"" group:"NATS:"`
 }
 
 // open connects to NATS; close ends that.
@@ -43,8 +43,6 @@ func (a access) open(p *program) (q *natsq.Queue, closeAll func(), err error) {
 	}
 	return q, nc.Close, nil
 }
-
-func (a access) json() bool { return a.Output == "json" }
 
 type jobsLsCmd struct {
 	State  []string `name:"state" placeholder:"STATE,…" help:"Only jobs that are accepted, running, completed, failed, refused or cancelled."`

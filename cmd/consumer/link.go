@@ -10,12 +10,12 @@ import (
 )
 
 type linkCmd struct {
-	ID      string         `arg:"" name:"id" help:"Id of the command."`
-	Expires time.Duration  `name:"expires" default:"24h" placeholder:"DURATION" help:"How long the links work, at most 168h (7 days); default ${default}."`
-	Kind    string         `name:"kind" enum:"export,delete,all" default:"all" placeholder:"KIND" help:"Which of the command's bundles: export, delete or all; default ${default}."`
-	Output  string         `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
-	S3      storeAccess    `embed:"" group:"Storage:"`
-	Bucket  bundleSettings `embed:"" group:"Storage:"`
+	ID         string        `arg:"" name:"id" help:"Id of the command."`
+	Expires    time.Duration `name:"expires" default:"24h" placeholder:"DURATION" help:"How long the links work, at most 168h (7 days); default ${default}."`
+	Kind       string        `name:"kind" enum:"export,delete,all" default:"all" placeholder:"KIND" help:"Which of the command's bundles: export, delete or all; default ${default}."`
+	outputFlag `embed:""`
+	S3         storeAccess    `embed:"" group:"Storage:"`
+	Bucket     bundleSettings `embed:"" group:"Storage:"`
 }
 
 // Help implements kong.HelpProvider.
@@ -57,13 +57,9 @@ func (c linkCmd) Run(p *program) error {
 		if err != nil {
 			return err
 		}
-		if c.Output == "json" {
-			if err := printJSON(p.stdout, all); err != nil {
-				return err
-			}
-			continue
+		if err := c.printResult(p, all); err != nil {
+			return err
 		}
-		all.print(p.stdout)
 	}
 	return nil
 }
@@ -102,19 +98,19 @@ func (b commandBundle) links(p *program, id string, lasts time.Duration) (links,
 	return all, nil
 }
 
-func (l links) print(w io.Writer) {
+func (l links) print(w io.Writer) error {
 	fmt.Fprintf(w, "%s: links that work until %s, for each holder of one\n", l.Where, l.Expires.Format(time.RFC3339))
 	t := newTable(w)
 	for _, one := range l.Links {
 		fmt.Fprintf(t, "  %s\t%s\n", one.What, one.URL)
 	}
-	t.Flush()
 	if l.Temporary {
-		fmt.Fprintln(w, "  The credentials that signed them are temporary, and the links end with these, perhaps earlier.")
+		fmt.Fprintln(t, "  The credentials that signed them are temporary, and the links end with these, perhaps earlier.")
 	}
 	if l.Archive {
-		fmt.Fprintln(w, "  By its link the page comes alone: its pictures and its further pages are in the archive.")
+		fmt.Fprintln(t, "  By its link the page comes alone: its pictures and its further pages are in the archive.")
 	} else {
-		fmt.Fprintf(w, "  There is no archive of all files. This makes one: %s\n", l.pack)
+		fmt.Fprintf(t, "  There is no archive of all files. This makes one: %s\n", l.pack)
 	}
+	return t.Flush()
 }

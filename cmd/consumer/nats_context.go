@@ -15,18 +15,19 @@ import (
 	"github.com/cvconsumer/cvconsumer/internal/keyfile"
 )
 
-// natsContext has what the nats command line keeps under a name (nats context add), as far as this
-// program knows it: values by the member's name. A flag with the tag context takes the member that
-// it names, where neither flag nor variable is given.
+// natsContext is a context of the nats command line (nats context add): the members that this
+// program knows, by name. A flag with the tag context takes the member that the tag names, where
+// neither flag nor variable is given.
 type natsContext map[string]string
 
-// contextError is that of a context, whichever flag asked for it.
+// contextError is why a context cannot be used. It is told as it is, not as the error of the flag
+// whose value was looked for.
 type contextError struct{ error }
 
-// contextIgnored are members of a context that change nothing here.
+// contextIgnored are members of a context that have no effect here.
 var contextIgnored = []string{"description", "color_scheme", "jetstream_event_prefix"}
 
-// contextMembers are the members that flags take; of several the first that is set.
+// contextMembers are the members that a flag takes its value from: the first that is set.
 func contextMembers(f *kong.Flag) []string {
 	if !f.Tag.Has("context") {
 		return nil
@@ -89,7 +90,7 @@ func (e *environ) loadContext(name string) (natsContext, error) {
 	return c, nil
 }
 
-// contextsIn names the contexts that there are.
+// contextsIn lists the contexts of a folder, for an error.
 func contextsIn(dir string) string {
 	files, _ := filepath.Glob(filepath.Join(dir, "*.json")) // only a hint
 	if len(files) == 0 {
@@ -101,8 +102,8 @@ func contextsIn(dir string) string {
 	return "there are " + strings.Join(files, ", ")
 }
 
-// parseContext reads a context. One that demands what this program cannot do is an error: without
-// it, another server or user might be meant.
+// parseContext reads a context. A member that this program does not support is an error: without it
+// the program might reach another server, or be another user.
 func parseContext(text []byte, home string) (natsContext, error) {
 	var members map[string]any
 	if err := json.Unmarshal(text, &members); err != nil {

@@ -13,12 +13,12 @@ import (
 )
 
 type packCmd struct {
-	Where  string             `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds one bundle."`
-	Dest   string             `arg:"" name:"dest" help:"The archive to write: a .zip file or s3://bucket/key.zip. In a folder, or below s3://bucket/prefix/, it is called ID-export.zip or ID-delete.zip."`
-	Output string             `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
-	Key    []string           `name:"key" sep:"none" placeholder:"FILE" help:"PEM file with a public key: the receipt must be signed with it. May be given several times, and one of them must have signed."`
-	S3     storeAccess        `embed:"" group:"Storage, for s3://:"`
-	SSE    encryptionSettings `embed:"" group:"Storage, for s3://:"`
+	Where      string `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds one bundle."`
+	Dest       string `arg:"" name:"dest" help:"The archive to write: a .zip file or s3://bucket/key.zip. In a folder, or below s3://bucket/prefix/, it is called ID-export.zip or ID-delete.zip."`
+	outputFlag `embed:""`
+	keyFlag    `embed:""`
+	S3         storeAccess        `embed:"" group:"Storage, for s3://:"`
+	SSE        encryptionSettings `embed:"" group:"Storage, for s3://:"`
 }
 
 // Help implements kong.HelpProvider.
@@ -58,11 +58,7 @@ func (c packCmd) Run(p *program) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		return printJSON(p.stdout, done)
-	}
-	done.print(p.stdout)
-	return nil
+	return c.printResult(p, done)
 }
 
 // pack writes a bundle as an archive.
@@ -83,8 +79,8 @@ func (b bundle) pack(p *program, keys publicKeys, s3 storeAccess, sse encryption
 	if err != nil {
 		return done, err
 	}
-	show := newReadings(p.stderr)
-	progress, end := show.copying(dest, report)
+	show := newBundleProgress(p.stderr)
+	progress, end := show.copying(dest, report.Bytes)
 	counted := &countedWriter{w: out}
 	hash := sha256.New()
 	err = bag.Pack(p.ctx, io.MultiWriter(counted, hash), func(files int, bytes int64) {
@@ -105,14 +101,14 @@ func (b bundle) pack(p *program, keys publicKeys, s3 storeAccess, sse encryption
 	return done, nil
 }
 
-func (d packed) print(w io.Writer) {
+func (d packed) print(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %d files verified and packed\n", bagfile.Printable(d.Where), d.Files)
 	t := newTable(w)
 	fmt.Fprintf(t, "  archive\t%s\n", bagfile.Printable(d.Dest))
 	fmt.Fprintf(t, "  size\t%s (unpacked %s)\n", human.Bytes(d.Bytes), human.Bytes(d.Unpacked))
 	fmt.Fprintf(t, "  sha256\t%s\n", d.SHA256)
 	fmt.Fprintf(t, "  signature\t%s\n", signatureWord(d.Signature, d.SignedBy))
-	t.Flush()
+	return t.Flush()
 }
 
 // signatureWord says in a word what is known of the signature of a bundle that was copied.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"strings"
 	"sync"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -17,8 +16,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
-// readPlan reads the bundle of a plan at a place. It must verify, and have the receipt with this
-// digest, where one is given.
+// readPlan reads the bundle of a plan at a place, which must pass verification. receipt is the
+// digest of its receipt; empty: any.
 func readPlan(p *program, s3 storeAccess, where, receipt string) (says bagfile.Deletion, err error) {
 	at, err := s3.open(p.ctx, p.env, where)
 	defer at.close()
@@ -79,19 +78,19 @@ func (s *summarized) Open(ctx context.Context, name string) (io.ReadCloser, erro
 	return io.NopCloser(bytes.NewReader(b)), nil
 }
 
-// shownPlan is a plan as it is shown: its event, and its bundle where that can be read.
+// shownPlan is a plan to be shown: its event, and its bundle where that can be read.
 type shownPlan struct {
 	event  contract.Event
 	says   bagfile.Deletion
 	unread error  // why the bundle was not read; nil when it was
-	data   []byte // of the dry run
+	data   []byte // of the dry run's command
 }
 
 // errNoStorage is why the bundle of a plan is not read where no storage is set.
 var errNoStorage = errors.New("set AWS_REGION or AWS_ENDPOINT_URL_S3, and a key that may read it")
 
-// look reads the bundle of a plan, where storage is set.
-func (s storeAccess) look(p *program, event contract.Event, data []byte) shownPlan {
+// plan reads the bundle of a plan, where storage is set.
+func (s storeAccess) plan(p *program, event contract.Event, data []byte) shownPlan {
 	plan := shownPlan{event: event, data: data, unread: errNoStorage}
 	if b := event.Data.Bundle; b != nil && s.Region+s.Endpoint+s.KeyID+s.KeyIDFile != "" {
 		plan.says, plan.unread = readPlan(p, s, b.URI, b.ReceiptSHA256)
@@ -133,7 +132,7 @@ func (d shownPlan) asked() (asked struct {
 	Resource   string   `json:"resource"`
 	ProjectIDs []string `json:"project_ids"`
 }) {
-	_ = json.Unmarshal(d.data, &asked) // the service took it
+	_ = json.Unmarshal(d.data, &asked) // the service accepted it
 	return asked
 }
 
@@ -147,43 +146,4 @@ func printPlanned(w io.Writer, projects []bagfile.DeletionProject) {
 		fmt.Fprintf(w, "  project\t%s %q: %s (%d iterations, %d tags, %d images, %d predictions)\n", one.ID, one.Name, extent,
 			one.Counts.Iterations, one.Counts.Tags, one.Counts.Images, one.Counts.Predictions)
 	}
-}
-
-// pasteable is a command line that a shell reads as these arguments.
-func pasteable(args ...string) string {
-	quoted := make([]string, len(args))
-	for i, arg := range args {
-		quoted[i] = arg
-		if arg == "" || strings.ContainsFunc(arg, func(r rune) bool {
-			return !strings.ContainsRune("_@%+=:,./-", r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
-		}) {
-			quoted[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(quoted, " ")
-}
-
-// without gives arguments without some flags and their values.
-func without(args []string, flags ...string) []string {
-	var out []string
-	skip := false
-	for _, arg := range args {
-		name, _, hasValue := strings.Cut(arg, "=")
-		drop := false
-		for _, f := range flags {
-			bare, isSwitch := strings.CutSuffix(f, "!") // a flag without a value
-			if name == bare {
-				drop = true
-				skip = !hasValue && !isSwitch
-			}
-		}
-		switch {
-		case drop:
-		case skip:
-			skip = false
-		default:
-			out = append(out, arg)
-		}
-	}
-	return out
 }

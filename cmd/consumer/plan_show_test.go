@@ -61,7 +61,7 @@ func TestPlanShown(t *testing.T) {
 func TestPasteable(t *testing.T) {
 	args := []string{"--project", "1", "--id", "mine", "--metadata=name=O'Hara & sons", "-o", "text", "--no-wait", "--timeout=3s", "--reference", ""}
 	const want = `--project 1 '--metadata=name=O'\''Hara & sons' --reference ''`
-	if got := pasteable(without(args, "--id", "--timeout", "-o", "--no-wait!")...); got != want {
+	if got := shellLine(withoutFlags(args, "--id", "--timeout", "-o", "--no-wait!")...); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

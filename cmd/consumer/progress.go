@@ -13,39 +13,41 @@ import (
 	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/transfer"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
 // lineEvery is how often a line says how far something is, where there is no terminal for a bar.
 const lineEvery = 5 * time.Second
 
-// leastPace is for how long something has to be seen before its pace tells anything.
-const leastPace = 2 * time.Second
+// minPaceTime is how long something is watched before its rate is shown.
+const minPaceTime = 2 * time.Second
 
-// pace is how fast something goes since it was first seen. It may have begun earlier.
+// pace measures a rate since something was first seen; it may have begun earlier.
 type pace struct {
 	since time.Time
 	from  int64
 }
 
-// see gives the rate at a time, in units a second, and how long the rest takes at this rate. Both
-// are 0 while they are not known.
-func (p *pace) see(now time.Time, done, total int64) (rate float64, left time.Duration) {
+// measure gives the rate in units a second, and how long the rest takes at this rate. Both are 0
+// while they are not known.
+func (p *pace) measure(now time.Time, done, total int64) (rate float64, left time.Duration) {
 	if p.since.IsZero() || done < p.from {
 		p.since, p.from = now, done
 	}
 	passed := now.Sub(p.since)
-	if passed < leastPace || done == p.from {
+	if passed < minPaceTime || done == p.from {
 		return 0, 0
 	}
 	rate = float64(done-p.from) / passed.Seconds()
 	return rate, time.Duration(float64(max(0, total-done)) / rate * float64(time.Second)).Round(time.Second)
 }
 
-// howFar is done of total, with rate and time left where they are known. amount prints numbers.
+// howFar is done of total in words, with rate and time left where they are known. amount prints
+// numbers.
 func (p *pace) howFar(now time.Time, done, total int64, amount func(int64) string) string {
 	text := amount(done) + " of " + amount(total)
-	if rate, left := p.see(now, done, total); rate > 0 {
+	if rate, left := p.measure(now, done, total); rate > 0 {
 		text += fmt.Sprintf(", %s/s, %s left", amount(max(1, int64(rate+0.5))), left)
 	}
 	return text
@@ -122,7 +124,7 @@ func (p *progress) show(e contract.Event) {
 		}
 		return
 	}
-	if changed { // a bar cannot say it
+	if changed { // the bar does not show the state
 		fmt.Fprintln(p.bars, plainText(state))
 	}
 	if far == "" {
@@ -156,9 +158,9 @@ func eventState(e contract.Event) string {
 	return text
 }
 
-// readings shows how far the reading of each bundle is: a bar on a terminal, elsewhere a line every
-// few seconds.
-type readings struct {
+// bundleProgress shows how far the reading of bundles is: a bar for each on a terminal, elsewhere a
+// line every few seconds.
+type bundleProgress struct {
 	bars *mpb.Progress // nil without a terminal
 	now  func() time.Time
 
@@ -166,75 +168,74 @@ type readings struct {
 	out io.Writer
 }
 
-func newReadings(w io.Writer) *readings {
-	return &readings{bars: newBars(w), out: w, now: time.Now} //nolint:forbidigo // the process's clock enters here
+func newBundleProgress(w io.Writer) *bundleProgress {
+	return &bundleProgress{bars: newBars(w), out: w, now: time.Now} //nolint:forbidigo // the process's clock enters here
 }
 
 // maxBarName is the most columns of a bundle's name before a bar.
 const maxBarName = 14
 
-// of is what hears of one bundle's progress, and what to call when that is over.
-func (r *readings) of(where string) (progress func(verify.Progress), end func()) {
-	return r.counting(where, human.Bytes)
-}
-
-// counting is of for what counts other things than bytes, in which the progress then is.
-func (r *readings) counting(where string, show func(int64) string) (progress func(verify.Progress), end func()) {
+// track shows one bundle: update takes how much of it is done, as amount prints it, and end removes
+// its bar.
+func (b *bundleProgress) track(where string, amount func(int64) string) (update func(done, total int64), end func()) {
 	var (
 		m    *meter
 		pace pace
-		last = r.now()
+		last = b.now()
 	)
 	name := bagfile.Printable(where)
-	progress = func(p verify.Progress) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		now := r.now()
-		far := pace.howFar(now, p.Bytes, p.AllBytes, show)
+	update = func(done, total int64) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		now := b.now()
+		far := pace.howFar(now, done, total, amount)
 		switch {
-		case r.bars != nil:
+		case b.bars != nil:
 			if m == nil {
-				m = newMeter(r.bars, lastColumns(name, maxBarName)+" ")
+				m = newMeter(b.bars, lastColumns(name, maxBarName)+" ")
 			}
-			m.set(p.Bytes, p.AllBytes, far)
+			m.set(done, total, far)
 		case now.Sub(last) >= lineEvery:
 			last = now
-			fmt.Fprintf(r.out, "%s: %s\n", name, far)
+			fmt.Fprintf(b.out, "%s: %s\n", name, far)
 		}
 	}
-	return progress, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
+	return update, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		if m != nil {
 			m.bar.Abort(true)
 		}
 	}
 }
 
-// lastColumns is the end of a text that is too long.
-func lastColumns(text string, most int) string {
-	if columns(text) <= most {
+// verifying is track for a bundle that package verify reads.
+func (b *bundleProgress) verifying(where string) (progress func(verify.Progress), end func()) {
+	update, end := b.track(where, human.Bytes)
+	return func(p verify.Progress) { update(p.Bytes, p.AllBytes) }, end
+}
+
+// copying is track for a copy that package transfer makes.
+func (b *bundleProgress) copying(to string, total int64) (progress transfer.Progress, end func()) {
+	update, end := b.track(to, human.Bytes)
+	return func(_ int, done int64) { update(done, total) }, end
+}
+
+// lastColumns cuts the beginning of a text that takes more than limit columns.
+func lastColumns(text string, limit int) string {
+	if columns(text) <= limit {
 		return text
 	}
 	runes := []rune(text)
-	for len(runes) > 0 && columns(string(runes)) >= most {
+	for len(runes) > 0 && columns(string(runes)) >= limit {
 		runes = runes[1:]
 	}
 	return "…" + string(runes)
 }
 
-// copying is what hears how far the copy of a verified bundle is, and what to call when that is
-// over.
-func (r *readings) copying(to string, verified verify.Report) (progress func(files int, bytes int64), end func()) {
-	of, end := r.of(to)
-	return func(files int, bytes int64) {
-		of(verify.Progress{Files: files, AllFiles: verified.Files, Bytes: bytes, AllBytes: verified.Bytes})
-	}, end
-}
-
 // end removes the bars before results are printed.
-func (r *readings) end() {
-	if r.bars != nil {
-		r.bars.Wait()
+func (b *bundleProgress) end() {
+	if b.bars != nil {
+		b.bars.Wait()
 	}
 }

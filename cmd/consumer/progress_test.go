@@ -45,16 +45,16 @@ req-1: progress, 250 of 500, 10/s, 25s left, 250.0 KiB
 	}
 }
 
-// TestReadingsInLines shows how far the reading of a bundle is where there is no terminal.
-func TestReadingsInLines(t *testing.T) {
+// TestBundleProgressInLines shows the lines that are printed where there is no terminal.
+func TestBundleProgressInLines(t *testing.T) {
 	var out bytes.Buffer
-	r := newReadings(&out)
+	r := newBundleProgress(&out)
 	now := epoch
 	r.now = func() time.Time { return now }
-	of, end := r.of("a\x1b/bundle")
+	progress, end := r.verifying("a\x1b/bundle")
 	for range 12 {
 		now = now.Add(time.Second)
-		of(verify.Progress{Bytes: int64(now.Sub(epoch).Seconds()) << 20, AllBytes: 60 << 20})
+		progress(verify.Progress{Bytes: int64(now.Sub(epoch).Seconds()) << 20, AllBytes: 60 << 20})
 	}
 	end()
 	r.end()

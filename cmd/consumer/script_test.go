@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	folder, err := filepath.Abs("../../docs") // the store in this process changes its folder
+	root, err := filepath.Abs("../..") // the store in this process changes its folder
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,27 +42,30 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": mustExit,
 			"nats":  startNATS,
-			"guide": guideCommands(folder),
+			"guide": guideCommands(root),
 		},
 	})
 }
 
-// guideCommands writes the commands of a page of docs/ that are marked with <!-- run --> into
-// guide.sh: guide PAGE.
-func guideCommands(folder string) func(*testscript.TestScript, bool, []string) {
+// guideCommands writes the commands of pages that are marked with <!-- run --> into guide.sh, for
+// the bucket of consumer dev: guide PAGE….
+func guideCommands(root string) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
-		if neg || len(args) != 1 {
-			ts.Fatalf("usage: guide PAGE")
+		if neg || len(args) == 0 {
+			ts.Fatalf("usage: guide PAGE…")
 		}
-		page, err := os.ReadFile(filepath.Join(folder, args[0]))
-		ts.Check(err)
 		var commands strings.Builder
-		for _, block := range strings.Split(string(page), "<!-- run -->\n```sh\n")[1:] {
-			block, _, closed := strings.Cut(block, "```\n")
-			if !closed {
-				ts.Fatalf("%s: a block of commands does not end", args[0])
+		for _, name := range args {
+			page, err := os.ReadFile(filepath.Join(root, name))
+			ts.Check(err)
+			blocks := strings.Split(string(page), "<!-- run -->\n```sh\n")[1:]
+			if len(blocks) == 0 {
+				ts.Fatalf("%s has no commands to run", name)
 			}
-			commands.WriteString(block)
+			for _, block := range blocks {
+				block, _, _ := strings.Cut(block, "```\n")
+				commands.WriteString(strings.ReplaceAll(block, "s3://my-bundles/", "s3://"+devBucket+"/"))
+			}
 		}
 		ts.Check(os.WriteFile(ts.MkAbs("guide.sh"), []byte(commands.String()), 0o600))
 	}

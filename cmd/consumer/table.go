@@ -23,7 +23,7 @@ func newTable(w io.Writer) *table { return &table{w: w, screen: screenOf(w, nil)
 // Write takes cells.
 func (t *table) Write(b []byte) (int, error) { return t.text.Write(b) }
 
-// gap is between two columns.
+// gap is how many spaces are between two columns.
 const gap = 2
 
 // Flush prints the table.
@@ -34,7 +34,7 @@ func (t *table) Flush() error {
 	}
 	t.text.Reset()
 	widths := widthsOf(rows)
-	fits := len(widths) // how many columns do, of more than two
+	fits := len(widths) // how many columns are printed side by side
 	if total := sum(widths) + gap*(len(widths)-1); t.screen.width > 0 && total > t.screen.width && len(widths) > 2 {
 		fits = 1
 		for fits < len(widths) && sum(widths[:fits+1])+gap*fits <= t.screen.width {
@@ -63,7 +63,7 @@ func (t *table) Flush() error {
 	return err //nolint:wrapcheck // it is the output's
 }
 
-// below is what of a row is printed below it.
+// below prints the cells of a row from one column on, in lines of their own below it.
 func (t *table) below(head, row []string, from int) string {
 	var parts []string
 	for k := from; k < len(row) && k < len(head); k++ {
@@ -77,7 +77,7 @@ func (t *table) below(head, row []string, from int) string {
 	return fmt.Sprintf("%*s%s\n", gap, "", t.screen.wrap(strings.Join(parts, ", "), gap, gap))
 }
 
-// widthsOf are the widths of columns.
+// widthsOf gives the width of each column.
 func widthsOf(rows [][]string) []int {
 	var widths []int
 	for _, row := range rows {

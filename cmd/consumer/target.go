@@ -21,8 +21,7 @@ type newFile interface {
 	Abort()
 }
 
-// zipName checks the name of an archive that is to be written. One that is a folder or a prefix
-// gets a file's name.
+// zipName checks the destination of an archive. Where it is a folder or a prefix, name is added.
 func zipName(dest, name string) (string, error) {
 	if scheme, _, ok := strings.Cut(dest, "://"); ok && scheme != "s3" {
 		return "", fmt.Errorf("%w: %s: an archive is a .zip file or at s3://bucket/key.zip; %s:// is not supported", errUsage, dest, scheme)
@@ -44,8 +43,7 @@ func zipName(dest, name string) (string, error) {
 	return dest, nil
 }
 
-// create begins a file of about as many bytes at a place: a path, or s3://, which is reached with
-// this access.
+// create begins a file at a path or in a bucket. about is its expected size in bytes.
 func (s storeAccess) create(p *program, sse encryptionSettings, dest, contentType string, about int64) (newFile, error) {
 	bucket, key, ok := splitS3(dest)
 	if !ok {
@@ -62,7 +60,7 @@ func (s storeAccess) create(p *program, sse encryptionSettings, dest, contentTyp
 	return storedFile{stream, dest, access}, nil
 }
 
-// writer is a bucket that is reached with this access, to be written to.
+// writer gives a bucket to write to.
 func (s storeAccess) writer(p *program, sse encryptionSettings, bucket string) (*sink.Store, storeConfig, error) {
 	bad := p.env.unknown()
 	access := s.config(&bad)
@@ -108,7 +106,7 @@ func (f storedFile) Commit() error {
 	return nil
 }
 
-// localFile is a file that has another name until it is whole.
+// localFile is written under a temporary name, and renamed once it is whole.
 type localFile struct {
 	*os.File
 	dest string
@@ -125,8 +123,8 @@ func createLocal(dest string) (newFile, error) {
 	return localFile{f, dest}, nil
 }
 
-// Commit implements newFile. A link refuses to overwrite; a file system without links is asked
-// before the file is renamed.
+// Commit implements newFile. A hard link never overwrites; where the file system has none, Commit
+// looks first and renames.
 func (f localFile) Commit() error {
 	defer f.Abort()
 	err := f.Chmod(0o644)

@@ -15,7 +15,7 @@ type screen struct {
 	color bool // a terminal, and neither NO_COLOR nor TERM=dumb is set
 }
 
-// screenOf looks at a standard stream. Colors are for an environment only that is given.
+// screenOf looks at a standard stream. Without an environment there are no colors.
 func screenOf(stream io.Writer, env *environ) screen {
 	if p, ok := stream.(plain); ok {
 		stream = p.w

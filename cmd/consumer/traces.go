@@ -15,20 +15,20 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
-// traceConfig says whether spans are exported. How and where is in the OTEL_* variables, which
-// OpenTelemetry's SDK reads by itself.
+// traceConfig switches the export of spans on. How and where they go is in the OTEL_* variables,
+// which OpenTelemetry's SDK reads by itself.
 type traceConfig struct {
 	On       bool
-	Endpoint string // other than that of the variables; not a setting
+	Endpoint string // in place of that of the variables; not a setting
 }
 
-// traces checks OpenTelemetry's settings as far as they decide whether spans are exported, and as
-// far as this program does not do what they ask for.
+// traces reads those of OpenTelemetry's settings that decide whether spans are exported, and refuses
+// those that this program does not support.
 func (e *environ) traces(p *problems) traceConfig {
 	if off, err := strconv.ParseBool(e.vars["OTEL_SDK_DISABLED"]); err == nil && off {
 		return traceConfig{}
 	}
-	// The variable for traces goes before that for everything.
+	// The variable for traces comes before that for all signals.
 	either := func(what string) (name, value string) {
 		for _, name = range []string{"OTEL_EXPORTER_OTLP_TRACES_" + what, "OTEL_EXPORTER_OTLP_" + what} {
 			if value = e.vars[name]; value != "" {
@@ -55,8 +55,7 @@ func (e *environ) traces(p *problems) traceConfig {
 	return traceConfig{On: true}
 }
 
-// traceContext is the trace that this program's caller passes by TRACEPARENT and TRACESTATE, as the
-// header of a command.
+// traceContext is the trace context in TRACEPARENT and TRACESTATE, as the header of a command.
 func (e *environ) traceContext() map[string][]string {
 	header := map[string][]string{}
 	for _, name := range []string{"traceparent", "tracestate"} {
@@ -79,12 +78,12 @@ func (s *service) newTracer(ctx context.Context) (*tracing.Tracer, error) {
 	return t, nil
 }
 
-// lastSpans bounds how long the end of the process waits for a collector.
-const lastSpans = 5 * time.Second
+// tracesTimeout bounds how long the end of the process waits for the collector.
+const tracesTimeout = 5 * time.Second
 
 // endTraces exports the spans that are left.
 func (s *service) endTraces() {
-	ctx, cancel := context.WithTimeout(context.Background(), lastSpans)
+	ctx, cancel := context.WithTimeout(context.Background(), tracesTimeout)
 	defer cancel()
 	if err := s.tracer.Shutdown(ctx); err != nil {
 		s.log.Warn().Err(err).Msg("some spans are lost")
@@ -119,13 +118,13 @@ func tracedPublish(ctx context.Context, what, command string, publish func(conte
 	return err
 }
 
-// traceTraining makes spans of calls of a resource's Training API, and of downloads. The server of
-// a link is not told of the trace. It fits cv.Options.Wrap.
+// traceTraining makes spans of Training API calls of a resource, and of its downloads, whose servers
+// are not told of the trace. It fits cv.Options.Wrap.
 func traceTraining(alias string) func(http.RoundTripper) http.RoundTripper {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return tracing.Transport(next, func(req *http.Request) tracing.Call {
 			if operation, ok := operationOf(req); ok {
-				return tracing.Call{Name: operation, Peer: "custom-vision", Method: operation, Resource: alias, Carry: true}
+				return tracing.Call{Name: operation, Peer: "custom-vision", Operation: operation, Resource: alias, Propagate: true}
 			}
 			return tracing.Call{Name: "download", Peer: "blob", Resource: alias}
 		})
@@ -136,6 +135,6 @@ func traceTraining(alias string) func(http.RoundTripper) http.RoundTripper {
 func traceStorage(next http.RoundTripper) http.RoundTripper {
 	return tracing.Transport(next, func(req *http.Request) tracing.Call {
 		operation := awsmiddleware.GetOperationName(req.Context())
-		return tracing.Call{Name: "S3 " + operation, Peer: "s3", Method: operation, Carry: true}
+		return tracing.Call{Name: "S3 " + operation, Peer: "s3", Operation: operation, Propagate: true}
 	})
 }

@@ -15,10 +15,10 @@ import (
 )
 
 type verifyCmd struct {
-	Where  []string    `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds a bundle, or several in folders of it."`
-	Output string      `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
-	Key    []string    `name:"key" sep:"none" placeholder:"FILE" help:"PEM file with a public key: the receipt must be signed with it. May be given several times, and one of them must have signed."`
-	S3     storeAccess `embed:"" group:"Storage, for s3://:"`
+	Where      []string `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds a bundle, or several in folders of it."`
+	outputFlag `embed:""`
+	keyFlag    `embed:""`
+	S3         storeAccess `embed:"" group:"Storage, for s3://:"`
 }
 
 // Help implements kong.HelpProvider.
@@ -81,7 +81,7 @@ func (c verifyCmd) Run(p *program) error {
 	if err != nil {
 		return err
 	}
-	show := newReadings(p.stderr)
+	show := newBundleProgress(p.stderr)
 	results, remarks, worst, err := c.check(p, places, keys, show)
 	show.end()
 	if err != nil {
@@ -91,13 +91,9 @@ func (c verifyCmd) Run(p *program) error {
 		fmt.Fprintf(p.stderr, "consumer: %s\n", bagfile.Printable(remark))
 	}
 	for _, v := range results {
-		if c.Output == "json" { // one object a bundle
-			if err := printJSON(p.stdout, v); err != nil {
-				return err
-			}
-			continue
+		if err := c.printResult(p, v); err != nil { // of JSON, one object for each bundle
+			return err
 		}
-		v.print(p.stdout)
 	}
 	if worst != nil {
 		return printedError{worst}
@@ -127,11 +123,10 @@ func describeReport(where string, r verify.Report) verified {
 }
 
 // print prints the result for people.
-func (v verified) print(w io.Writer) {
+func (v verified) print(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %s\n", bagfile.Printable(v.Where), v.Result)
 	if v.Plain != nil {
-		v.printPlain(w)
-		return
+		return v.printPlain(w)
 	}
 	t := newTable(w)
 	if v.CommandID != "" {
@@ -168,7 +163,7 @@ func (v verified) print(w io.Writer) {
 		fmt.Fprintf(t, "  failure\t%s: %s\n", f.Code, strconv.Quote(f.Message))
 	}
 	v.printFindings(t)
-	t.Flush()
+	return t.Flush()
 }
 
 // signature says what is known of the signature.
@@ -190,7 +185,7 @@ func (v verified) signature() string {
 }
 
 // printPlain prints the result of a bag that another tool made: it proves no export and no delete.
-func (v verified) printPlain(w io.Writer) {
+func (v verified) printPlain(w io.Writer) error {
 	said := map[verify.Result]string{verify.OK: "manifests ok", verify.Failed: "the problems are below", verify.Inconclusive: "not all could be checked"}
 	fmt.Fprintf(w, "  a BagIt bag that cvconsumer did not make: %s; it proves no export and no delete\n", said[v.Result])
 	t := newTable(w)
@@ -201,7 +196,7 @@ func (v verified) printPlain(w io.Writer) {
 		fmt.Fprintf(t, "  note\t%s: %s\n", one.Path, one.What)
 	}
 	v.printFindings(t)
-	t.Flush()
+	return t.Flush()
 }
 
 // printFindings prints what is wrong, and what was not read.

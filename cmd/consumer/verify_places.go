@@ -57,7 +57,7 @@ type verdict struct {
 
 // check verifies the bundles of all places. It gives the results in the order of places and of
 // bundles in them, what is to be said of the places, and the worst result.
-func (c verifyCmd) check(p *program, places []location, keys publicKeys, show *readings) (results []verified, remarks []string, worst error, err error) {
+func (c verifyCmd) check(p *program, places []location, keys publicKeys, show *bundleProgress) (results []verified, remarks []string, worst error, err error) {
 	group, ctx := errgroup.WithContext(p.ctx)
 	group.SetLimit(bagsAtOnce)
 	var all []*verdict
@@ -119,8 +119,8 @@ func (at location) within(root string) string {
 }
 
 // verifyBag verifies one bundle: as one of this program's unless it is certain that it is none.
-func verifyBag(ctx context.Context, one *verdict, where string, src verify.Source, keys publicKeys, show *readings) error {
-	progress, end := show.of(where)
+func verifyBag(ctx context.Context, one *verdict, where string, src verify.Source, keys publicKeys, show *bundleProgress) error {
+	progress, end := show.verifying(where)
 	defer end()
 	check := verify.Bag
 	if len(keys.keys) == 0 && verify.Foreign(ctx, src) { // a bag of another tool is signed by no key

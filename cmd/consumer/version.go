@@ -13,13 +13,13 @@ var (
 )
 
 type versionCmd struct {
-	Output string `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; default ${default}."`
+	outputFlag `embed:""`
 }
 
 // Run prints version, commit and Go version.
 func (c versionCmd) Run(p *program) error {
 	b := build()
-	if c.Output == "json" {
+	if c.json() {
 		return printJSON(p.stdout, map[string]string{"version": b.Version, "commit": b.Commit, "go": b.Go, "platform": runtime.GOOS + "/" + runtime.GOARCH})
 	}
 	_, err := fmt.Fprintf(p.stdout, "consumer %s\ncommit %s\n%s %s/%s\n", b.Version, b.Commit, b.Go, runtime.GOOS, runtime.GOARCH)

@@ -12,7 +12,7 @@ const (
 	maxEnded   = 200
 	showActive = 200 // rows
 	showEnded  = 50
-	// Recent is for how long a job that ended is shown.
+	// Recent is how long a job that ended is shown.
 	Recent = 24 * time.Hour
 )
 
@@ -26,7 +26,7 @@ type Job struct {
 	WaitingFor, Detail string // what it waits for; empty when it does not wait
 	WaitingSince       time.Time
 	Code, Message      string // of the error that it ended with, or that its last attempt did
-	Cancelled          bool   // a cancel is ending it
+	Cancelled          bool   // it is being cancelled
 	Created, Updated   time.Time
 
 	ItemRate, ByteRate float64 // a second, by its last two changes; 0 when not known
@@ -40,10 +40,10 @@ func (j Job) Percent() int64 {
 	return max(0, min(100, 100*j.Done/j.Total))
 }
 
-// Board keeps the jobs that are to be seen. Its zero value is empty.
+// Board keeps the jobs that the page may show. Its zero value is empty.
 type Board struct {
-	jobs   map[string]Job
-	tooFew bool // jobs that have not ended were left out
+	jobs    map[string]Job
+	dropped bool // jobs that have not ended were left out
 }
 
 // Put adds a job, or changes it.
@@ -64,13 +64,13 @@ func (b *Board) Put(j Job) {
 // Remove removes a job.
 func (b *Board) Remove(key string) { delete(b.jobs, key) }
 
-// trim keeps the board small: those that did not change for longest go first.
+// trim bounds the board. Of ended jobs the oldest are left out, of others those that split puts last.
 func (b *Board) trim() {
 	if len(b.jobs) <= maxUnended+maxEnded { // only then can either kind be too many to keep
 		return
 	}
 	active, ended := b.split()
-	b.tooFew = b.tooFew || len(active) > maxUnended
+	b.dropped = b.dropped || len(active) > maxUnended
 	for _, some := range [][]Job{tail(active, maxUnended), tail(ended, maxEnded/2)} {
 		for _, j := range some {
 			delete(b.jobs, j.Key)
@@ -78,7 +78,7 @@ func (b *Board) trim() {
 	}
 }
 
-// tail is what follows the first n.
+// tail is all but the first n.
 func tail(jobs []Job, n int) []Job { return jobs[min(n, len(jobs)):] }
 
 // split gives the jobs that have not ended, those at work first, and those that have, the newest
@@ -98,7 +98,7 @@ func (b *Board) split() (active, ended []Job) {
 	return active, ended
 }
 
-// rank is 0 of a job at work, 1 of one that waits, 2 of one that was not begun.
+// rank orders jobs: those at work, those that wait, those that have not begun.
 func rank(j Job) int {
 	switch {
 	case j.WaitingFor != "":
@@ -117,7 +117,7 @@ func (b *Board) Show(s *Snapshot) {
 			s.Waiting++
 		}
 	}
-	s.Unended, s.AtLeast = len(active), b.tooFew
+	s.Unended, s.AtLeast = len(active), b.dropped
 	s.Active = active[:min(showActive, len(active))]
 	ended = slices.DeleteFunc(ended, func(j Job) bool { return s.At.Sub(j.Updated) > Recent })
 	s.Ended = ended[:min(showEnded, len(ended))]

@@ -9,14 +9,14 @@ import (
 
 // Limits of the answers that do not end.
 const (
-	// writeTimeout is how long a viewer may take to take a message.
+	// writeTimeout bounds how long sending a message may take.
 	writeTimeout = 10 * time.Second
-	// quiet is after how long without news a viewer is sent something, to find out that it is gone.
-	quiet = 15 * time.Second
-	// longest is when a viewer has to come again: it does so by itself.
-	longest = 10 * time.Minute
-	// between is the least time between two messages.
-	between = 500 * time.Millisecond
+	// keepAlive is after how long without news a comment is sent, to find out that a viewer is gone.
+	keepAlive = 15 * time.Second
+	// maxStream is how long one answer lasts. The browser then connects again by itself.
+	maxStream = 10 * time.Minute
+	// minInterval is the least time between two messages.
+	minInterval = 500 * time.Millisecond
 )
 
 // admit counts a viewer, if there are not too many.
@@ -34,8 +34,8 @@ func (p *Page) admit() (leave func(), ok bool) {
 	}, true
 }
 
-// serveLive sends what changes, as server-sent events. Each is an object of the parts that changed,
-// by their ids. A viewer that is slow gets fewer of them, and the latest.
+// serveLive sends what changes, as server-sent events. Each is an object with the parts that
+// changed, by their ids. A slow viewer gets fewer events, with the latest state.
 func (p *Page) serveLive(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
@@ -66,11 +66,11 @@ func (p *Page) serveLive(w http.ResponseWriter, r *http.Request) {
 	if !send("retry: 3000\n\n") {
 		return
 	}
-	tick := time.NewTicker(between)
+	tick := time.NewTicker(minInterval)
 	defer tick.Stop()
 	var sent uint64 // the version that the viewer has
 	last := 0       // when something was sent, in ticks
-	for now := 0; now < int(longest/between); now++ {
+	for now := 0; now < int(maxStream/minInterval); now++ {
 		v, _ := p.now()
 		switch news := v.since(sent); {
 		case news != "":
@@ -78,7 +78,7 @@ func (p *Page) serveLive(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 			last = now
-		case now-last >= int(quiet/between):
+		case now-last >= int(keepAlive/minInterval):
 			if !send(": nothing new\n\n") {
 				return
 			}

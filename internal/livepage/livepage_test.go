@@ -138,7 +138,7 @@ func TestPage(t *testing.T) {
 func TestViewers(t *testing.T) {
 	s := serve(t, nil, func(server *http.Server) {
 		server.ReadHeaderTimeout = time.Minute
-		server.ReadTimeout, server.WriteTimeout = between*4/5, between*4/5
+		server.ReadTimeout, server.WriteTimeout = minInterval*4/5, minInterval*4/5
 	})
 	first := sample()
 	var all []*bufio.Reader

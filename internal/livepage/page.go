@@ -17,25 +17,25 @@ import (
 
 // Options make a Page.
 type Options struct {
-	// Watch reads what there is to show, and shows it again and again, until ctx ends: while there
-	// are viewers, and a while after that.
+	// Watch reads what there is to show and calls show with it, again and again, until ctx ends. It
+	// runs while there are viewers, and a while after that.
 	Watch func(ctx context.Context, show func(Snapshot))
-	// Token is what a viewer has to know; nil: every viewer is served.
+	// Token is the token that requests must have; nil: every request is answered.
 	Token func() (string, error)
 	Log   zerolog.Logger
 }
 
-// MaxViewers is how many viewers are sent what changes, at once. Others load the page again now and
-// then.
+// MaxViewers is how many viewers are sent changes at the same time. The pages of others are loaded
+// again now and then.
 const MaxViewers = 64
 
 // Limits of time.
 const (
-	// linger is for how long reading goes on after the last viewer: a page without scripts comes
+	// linger is how long reading goes on after the last viewer: a page without scripts is loaded
 	// again after refreshSeconds.
 	linger = 30 * time.Second
-	// firstLook is how long a viewer waits for the first snapshot.
-	firstLook = 3 * time.Second
+	// firstSnapshot is how long a request waits for the first snapshot.
+	firstSnapshot = 3 * time.Second
 )
 
 // Page serves the page. Close ends it.
@@ -67,7 +67,7 @@ func (p *Page) Close() {
 	p.reading.Wait()
 }
 
-// use has the page read until release is called, and for a while after that.
+// use keeps reading going until release is called, and for a while after that.
 func (p *Page) use() (release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,18 +90,18 @@ func (p *Page) use() (release func()) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if p.users--; p.users == 0 {
-			p.idle = time.AfterFunc(linger, p.rest)
+			p.idle = time.AfterFunc(linger, p.stopIdle)
 		}
 	}
 }
 
-// rest ends reading, unless there is a user again.
-func (p *Page) rest() {
+// stopIdle ends reading, unless there is a user again.
+func (p *Page) stopIdle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.users == 0 && p.stop != nil {
 		p.stop()
-		p.stop, p.view = nil, view{version: p.view.version} // what was seen would be old
+		p.stop, p.view = nil, view{version: p.view.version} // it would be old
 	}
 }
 
@@ -119,7 +119,7 @@ func (p *Page) show(s Snapshot) {
 	p.changed = make(chan struct{})
 }
 
-// now is the view, and what is closed when there is another.
+// now gives the view, and a channel that is closed when there is another.
 func (p *Page) now() (view, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -151,7 +151,7 @@ func file(kind string, content []byte) http.HandlerFunc {
 // policy allows the page's own script and style, its events and an empty icon, and nothing else.
 const policy = "default-src 'none'; img-src data:; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// guard sets the headers of all answers, and refuses those who do not know the token.
+// guard sets the headers of all answers, and refuses requests without the token.
 func (p *Page) guard(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range map[string]string{
@@ -160,7 +160,7 @@ func (p *Page) guard(next http.HandlerFunc) http.Handler {
 		} {
 			w.Header().Set(name, value)
 		}
-		switch ok, err := p.knows(r); {
+		switch ok, err := p.hasToken(r); {
 		case err != nil:
 			p.o.Log.Warn().Err(err).Msg("cannot read CONSUMER_PAGE_TOKEN_FILE; the live page is not shown")
 			http.Error(w, "the page cannot be shown now; the service's log says why", http.StatusServiceUnavailable)
@@ -175,8 +175,8 @@ func (p *Page) guard(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// knows reports whether a request has the token: as a bearer, or as the password of any user.
-func (p *Page) knows(r *http.Request) (bool, error) {
+// hasToken reports whether a request has the token: as a bearer, or as the password of any user.
+func (p *Page) hasToken(r *http.Request) (bool, error) {
 	if p.o.Token == nil {
 		return true, nil
 	}
@@ -192,7 +192,7 @@ func (p *Page) knows(r *http.Request) (bool, error) {
 	return subtle.ConstantTimeCompare(want[:], got[:]) == 1, nil
 }
 
-// refreshSeconds is after how long a page without scripts is loaded again.
+// refreshSeconds is how often a page without scripts is loaded again.
 const refreshSeconds = 5
 
 // servePage answers with the page as it is now.
@@ -200,7 +200,7 @@ func (p *Page) servePage(w http.ResponseWriter, r *http.Request) {
 	defer p.use()()
 	v, changed := p.now()
 	if len(v.parts) == 0 {
-		first := time.NewTimer(firstLook)
+		first := time.NewTimer(firstSnapshot)
 		defer first.Stop()
 		select {
 		case <-changed:

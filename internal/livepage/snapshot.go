@@ -24,7 +24,7 @@ type Snapshot struct {
 	Problem         string       // why jobs and queue are not known, or may be old
 
 	Unended, Waiting int   // jobs, those that are not shown included
-	AtLeast          bool  // there are more of them
+	AtLeast          bool  // there may be more of them
 	Active           []Job // those that have not ended
 	Ended            []Job
 }
@@ -58,11 +58,11 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 // parts are the parts of the page that change, in order. Each is an element with its id.
 var parts = []string{"status", "dependencies", "queue", "active", "ended"}
 
-// maxText bounds texts of others on the page, in runes.
+// maxText bounds texts from outside on the page, in runes.
 const maxText = 300
 
-// shown is a text of others as the page shows it: what cannot be seen is left out, as it could turn
-// the direction of what follows. html/template escapes the rest.
+// shown is a text from outside as the page shows it. Characters that cannot be seen become spaces,
+// since some of them change the direction of text. html/template escapes the rest.
 func shown(text string) string {
 	runes := []rune(strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -79,7 +79,7 @@ func shown(text string) string {
 // clock is a time as people read it.
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
 
-// age is a duration, coarse enough to change seldom.
+// age is a duration in coarse steps, so that the page seldom changes for it.
 func age(d time.Duration) string {
 	switch {
 	case d < time.Minute:
@@ -102,7 +102,7 @@ func rate(n float64) string {
 type rendered struct {
 	html    template.HTML
 	message string // the part as a member of a JSON object: "name":"html"
-	changed uint64 // the version of the page in which it became so
+	changed uint64 // the version of the page that changed it last
 }
 
 // view is the page as it is now: what all viewers see.

@@ -23,9 +23,9 @@ func tracerOf(ctx context.Context) trace.Tracer {
 	return t
 }
 
-// Continue gives spans under the context a parent that another process began: the sender of a
-// message. traceparent may come from the message's body; the header has the rest. What is no trace
-// context is passed over.
+// Continue gives spans under the context a parent in another process, the sender of a message.
+// traceparent is that of the message's body, or empty; the header has the rest. What is no valid
+// trace context is ignored.
 func Continue(ctx context.Context, traceparent string, header map[string][]string) context.Context {
 	carrier := propagation.MapCarrier{headerTraceparent: traceparent}
 	for name, values := range header {
@@ -54,8 +54,8 @@ func Header(ctx context.Context) map[string][]string {
 	return header
 }
 
-// Traceparent is the span of this process that the context has, as events carry it; else what the
-// command came with.
+// Traceparent is what events carry: the span of this process that the context has, or else command,
+// the traceparent of their command.
 func Traceparent(ctx context.Context, command string) string {
 	if s := trace.SpanContextFromContext(ctx); !s.IsValid() || s.IsRemote() {
 		return command

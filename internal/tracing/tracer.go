@@ -19,8 +19,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Options say where spans go. Everything that they do not say comes from the OTEL_* variables of
-// the process, which the SDK reads.
+// Options say where spans go. All other settings come from the OTEL_* variables of the process,
+// which the SDK reads.
 type Options struct {
 	Endpoint string // where spans are sent to, with its path; empty: as the variables say
 	Version  string // of this program
@@ -35,7 +35,7 @@ type Tracer struct {
 
 // New makes a tracer. Nothing is connected yet: a collector that is away costs spans, no work.
 func New(ctx context.Context, o Options) (*Tracer, error) {
-	report(o.Log)
+	redirectSDKLog(o.Log)
 	var to []otlptracehttp.Option
 	if o.Endpoint != "" {
 		to = append(to, otlptracehttp.WithEndpointURL(o.Endpoint))
@@ -44,22 +44,22 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make an exporter of traces: %w", err)
 	}
-	about, err := resource.New(ctx,
+	process, err := resource.New(ctx,
 		resource.WithAttributes(
 			attribute.String("service.name", "cvconsumer"), attribute.String("service.version", o.Version),
 			attribute.String("service.instance.id", uuid.NewString()),
 		),
 		resource.WithTelemetrySDK(), resource.WithHost(),
-		resource.WithFromEnv(), // the last counts
+		resource.WithFromEnv(), // the last one wins
 	)
-	if err != nil { // what could be read counts
+	if err != nil { // the rest is used
 		o.Log.Warn().Str("from", sdkName).Msg("cannot read OTEL_RESOURCE_ATTRIBUTES: a list of key=value is wanted")
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(process))
 	return &Tracer{tracer: provider.Tracer("github.com/cvconsumer/cvconsumer", trace.WithInstrumentationVersion(o.Version)), provider: provider}, nil
 }
 
-// Attach has the spans under the context recorded.
+// Attach records the spans that begin under the context it gives.
 func (t *Tracer) Attach(ctx context.Context) context.Context {
 	if t == nil {
 		return ctx
@@ -81,9 +81,9 @@ func (t *Tracer) Shutdown(ctx context.Context) error {
 // reportEvery is how often the same problem is logged at most.
 const reportEvery = time.Minute
 
-// report has what the SDK has to say go into a log: it has one place for that for the whole
-// process, and would write to standard error.
-func report(log zerolog.Logger) {
+// redirectSDKLog sends what the SDK logs and its errors to a log: it has one place for them in the
+// whole process, and would write to standard error.
+func redirectSDKLog(log zerolog.Logger) {
 	log = log.With().Str("from", sdkName).Logger()
 	otel.SetErrorHandler(&reporter{log: log, now: time.Now}) //nolint:forbidigo // only how often it is logged follows from it
 	otel.SetLogger(logr.New(sdkLog{log}))
@@ -99,7 +99,7 @@ type sdkLog struct{ log zerolog.Logger }
 // Init implements logr.LogSink.
 func (l sdkLog) Init(logr.RuntimeInfo) {}
 
-// Enabled implements logr.LogSink: the SDK's warnings have level 1, what is for its developers has
+// Enabled implements logr.LogSink: the SDK's warnings have level 1, its messages for developers
 // higher ones.
 func (l sdkLog) Enabled(level int) bool { return level <= 1 }
 
@@ -129,7 +129,7 @@ type reporter struct {
 
 // Handle implements otel.ErrorHandler.
 func (r *reporter) Handle(err error) {
-	if errors.Is(err, resource.ErrPartialResource) { // New has told of it
+	if errors.Is(err, resource.ErrPartialResource) { // New has logged it
 		return
 	}
 	text := withoutPaths(err.Error())
@@ -141,9 +141,9 @@ func (r *reporter) Handle(err error) {
 	}
 }
 
-// link finds URLs, with their scheme and host in front.
-var link = regexp.MustCompile(`(https?://)(?:[^/?#\s"@]*@)?([^/?#\s"]*)[^\s"]*`)
+// anyURL finds URLs; its groups are scheme and host.
+var anyURL = regexp.MustCompile(`(https?://)(?:[^/?#\s"@]*@)?([^/?#\s"]*)[^\s"]*`)
 
-// withoutPaths is a text without what may be secret of the URLs in it: some collectors have a token
-// there.
-func withoutPaths(text string) string { return link.ReplaceAllString(text, "$1$2") }
+// withoutPaths leaves users, paths and queries out of the URLs in a text: for some collectors a path
+// is a token.
+func withoutPaths(text string) string { return anyURL.ReplaceAllString(text, "$1$2") }

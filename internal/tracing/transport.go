@@ -15,14 +15,13 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Call is what a request is, as its span says it.
+// Call describes a request for its span.
 type Call struct {
-	Name     string // of the span
-	Peer     string // what is called: "custom-vision", "s3", "blob"
-	Method   string // the operation of that service; empty: it has none
-	Resource string // alias of the resource that is called; may be empty
-	// Carry says that the server is told of the trace. One that only a link names is not.
-	Carry bool
+	Name      string // of the span
+	Peer      string // the service: "custom-vision", "s3", "blob"
+	Operation string // of that service; empty: it has none
+	Resource  string // alias of the resource that is called; may be empty
+	Propagate bool   // tell the server of the trace; never the server of a link
 }
 
 // Transport makes a span of every request that belongs to a trace, from its sending until its
@@ -44,8 +43,8 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	call := t.describe(req)
 	attributes := []attribute.KeyValue{attrPeer.String(call.Peer), attrMethod.String(req.Method), attrServer.String(req.URL.Hostname())}
-	if call.Method != "" {
-		attributes = append(attributes, attrRPC.String(call.Method))
+	if call.Operation != "" {
+		attributes = append(attributes, attrRPC.String(call.Operation))
 	}
 	if call.Resource != "" {
 		attributes = append(attributes, attrResource.String(call.Resource))
@@ -55,7 +54,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ctx, span := start(ctx, call.Name, trace.SpanKindClient, attributes...)
 	sent := req.WithContext(ctx)
-	if call.Carry {
+	if call.Propagate {
 		sent.Header = req.Header.Clone()
 		propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(sent.Header))
 	}
@@ -80,8 +79,8 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// fail marks a span as failed, with an error of a kind. The error's text is not told: it may have a
-// link, or what the service repeats of a request.
+// fail marks a span as failed, with the kind of its error. The error's text stays out: it may have a
+// link, or quote the request.
 func fail(span trace.Span, kind string) {
 	span.SetAttributes(attrError.String(kind))
 	span.SetStatus(codes.Error, "")

@@ -189,6 +189,7 @@ var inner = [...]netip.Prefix{
 	netip.MustParsePrefix("::/96"),            // IPv4 written as IPv6, private ones too
 	netip.MustParsePrefix("2001::/32"),        // Teredo, private IPv4 too
 	netip.MustParsePrefix("fec0::/10"),        // site-local, before there was fd00::/8
+	netip.MustParsePrefix("::ffff:0:0:0/96"),  // IPv4 translated (SIIT), private ones too
 	netip.MustParsePrefix("64:ff9b::/96"),     // IPv4 behind NAT64, private ones too
 	netip.MustParsePrefix("64:ff9b:1::/48"),   // likewise, local
 	netip.MustParsePrefix("2002::/16"),        // 6to4, private IPv4 too

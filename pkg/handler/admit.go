@@ -165,7 +165,7 @@ func (r *run) answeredBefore(ctx context.Context, same bool) (*settlement, error
 
 // idTaken settles the message of a command that has no job, but whose id has a bundle or an end
 // which do not prove that they are its own. A job may have been made and have ended since it was
-// looked for: of the same command, when that was published again after its stream was made anew.
+// looked for: of the same command, when that was published again after its stream was made again.
 func (r *run) idTaken(ctx context.Context) (*settlement, error) {
 	if _, _, err := r.h.cfg.Queue.Jobs.Job(ctx, r.command.Key()); !errors.Is(err, contract.ErrNoJob) {
 		return r.admit(ctx) // which says what is wrong, should the job not be readable

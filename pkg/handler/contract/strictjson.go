@@ -80,7 +80,7 @@ func (f member) kept(limit int) (string, error) {
 // checkLinks refuses text with a signed link, which no bundle may hold.
 func checkLinks(field, text string) error {
 	if links.InText(text) {
-		return faultf(field, "must not contain a signed link, which gives access to whoever reads it: leave out its query")
+		return faultf(field, "must not contain a signed link, which gives access to each of its readers: leave out its query")
 	}
 	return nil
 }

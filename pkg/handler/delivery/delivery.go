@@ -66,6 +66,7 @@ type Lease struct {
 	Stalled func() bool
 }
 
+// LostConnection is Outage, false where that is not known.
 func (l Lease) LostConnection() bool { return l.Outage != nil && l.Outage() }
 func (l Lease) stoodStill() bool     { return l.Stalled != nil && l.Stalled() }
 

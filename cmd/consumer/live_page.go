@@ -14,7 +14,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
 
-// pageSettings say whether there is a live page, and for whom.
+// pageSettings say whether there is a live page, and which token it needs.
 type pageSettings struct {
 	On        string `name:"page" var:"CONSUMER_PAGE" default:"true" placeholder:"BOOL" help:"Show the live page of jobs at / of the HTTP address; default ${default}."`
 	Token     string `name:"page-token" var:"CONSUMER_PAGE_TOKEN" secret:"" hidden:"" placeholder:"TEXT" help:"Token that the live page is shown with."`
@@ -26,19 +26,19 @@ type pageConfig struct {
 	Token Secret // unset: the page is shown to every client
 }
 
-// leastToken is how many characters a token has at least: it must not be guessed.
-const leastToken = 16
+// minTokenLength is how many characters a token must have, so that it cannot be guessed.
+const minTokenLength = 16
 
 func (s pageSettings) config(p *problems) pageConfig {
 	c := pageConfig{On: p.boolean("CONSUMER_PAGE", s.On), Token: p.secret("CONSUMER_PAGE_TOKEN", s.Token, s.TokenFile)}
-	if token, err := c.Token.Reveal(); c.Token.IsSet() && err == nil && len(token) < leastToken {
-		p.add("CONSUMER_PAGE_TOKEN", "has %d characters and needs %d, so that it cannot be guessed: openssl rand -hex 16 makes one", len(token), leastToken)
+	if token, err := c.Token.Reveal(); c.Token.IsSet() && err == nil && len(token) < minTokenLength {
+		p.add("CONSUMER_PAGE_TOKEN", "has %d characters and needs %d, so that it cannot be guessed: openssl rand -hex 16 makes one", len(token), minTokenLength)
 	}
 	return c
 }
 
-// livePage makes the live page; nil when it is switched off. queue is where jobs are read; it gives
-// nil before that is known.
+// livePage makes the live page; nil when it is switched off. queue gives where jobs are read, nil
+// before that is known.
 func (s *service) livePage(queue func() *natsq.Queue) *livepage.Page {
 	if !s.c.Page.On {
 		return nil
@@ -61,16 +61,16 @@ func (s *service) livePage(queue func() *natsq.Queue) *livepage.Page {
 	return livepage.New(o)
 }
 
-// lookEvery is how often the live page is made anew while there are viewers, and lookTimeout how
-// long NATS may take for it.
+// lookEvery is how often the live page is updated while there are viewers, and lookTimeout how long
+// NATS may take for it.
 const (
 	lookEvery   = time.Second
 	lookTimeout = 5 * time.Second
 )
 
-// readFor is how long jobs are read before the live page shows those that were; the next look goes
-// on from there.
-const readFor = 2 * time.Second
+// maxReadTime bounds how long one look reads jobs before the page shows them; the next look goes on
+// from there.
+const maxReadTime = 2 * time.Second
 
 var errStillReading = errors.New("there are many, and they are still being read")
 
@@ -130,7 +130,7 @@ func (w *pageWatch) read(ctx context.Context, now time.Time) error {
 		}
 	}
 	for more := true; more; {
-		if time.Since(now) > readFor { //nolint:forbidigo // as above
+		if time.Since(now) > maxReadTime { //nolint:forbidigo // as above
 			return errStillReading
 		}
 		changed, next, again, err := q.ChangedJobs(ctx, w.cursor)
@@ -165,7 +165,7 @@ func rowOf(key string, j contract.Job) livepage.Job {
 	return row
 }
 
-// rates are how much this process does a second, since the look before.
+// rates are what this process did each second since the last look.
 func (w *pageWatch) rates(now time.Time) []livepage.Figure {
 	families, err := w.service.metrics.registry.Gather()
 	if err != nil {
