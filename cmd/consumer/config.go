@@ -215,6 +215,8 @@ func (s serviceSettings) check(ctx context.Context, e *environ) (config, problem
 	if c.Bucket == "" {
 		p.add("CONSUMER_BUCKET", "is needed: the bucket that bundles are kept in")
 	}
+	p.bucketName("CONSUMER_BUCKET", c.Bucket)
+	p.bucketName("CONSUMER_WORK_BUCKET", c.WorkBucket)
 	if c.WorkBucket == "" {
 		c.WorkBucket = c.Bucket
 	}
@@ -228,7 +230,25 @@ func (s serviceSettings) check(ctx context.Context, e *environ) (config, problem
 		p.add("CONSUMER_PREFIX", "%v", err)
 	}
 	if _, err := s3Client(ctx, c.S3, nil); err != nil {
-		p.add("AWS_REGION", "%v", err)
+		p.add(awsVariable(err), "%v", err)
 	}
 	return c, p
+}
+
+// bucketName adds a problem for a bucket that is named by more than its name.
+func (p *problems) bucketName(variable, name string) {
+	if strings.ContainsAny(name, "/:") && !strings.HasPrefix(name, "arn:") {
+		p.add(variable, "%q is more than the name of a bucket: leave out s3:// and the path, which is for CONSUMER_PREFIX", name)
+	}
+}
+
+// awsVariable is the variable that the SDK's complaint is about, which has no types.
+func awsVariable(err error) string {
+	switch text := err.Error(); {
+	case strings.Contains(text, "CA bundle"), strings.HasPrefix(text, "open "):
+		return "AWS_CA_BUNDLE"
+	case strings.Contains(text, "profile"):
+		return "AWS_PROFILE"
+	}
+	return "AWS_REGION"
 }

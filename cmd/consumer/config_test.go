@@ -210,6 +210,7 @@ func TestSettings(t *testing.T) {
 				t.Errorf("the key is set: %t, the mode %s", c.PseudonymKey.IsSet(), c.LockMode)
 			}
 		}},
+		{name: "a bucket with a path", vars: []string{"CONSUMER_BUCKET=s3://b", "CONSUMER_WORK_BUCKET=w/"}, wrong: []string{"CONSUMER_BUCKET", "CONSUMER_WORK_BUCKET"}},
 		{name: "no region", vars: []string{"AWS_REGION="}, wrong: []string{"AWS_REGION"}},
 		{name: "an endpoint of another API", vars: []string{"VISION_TRAINING_ENDPOINT=https://host.example/customvision/v3.0/Prediction/"}, wrong: []string{"VISION_TRAINING_ENDPOINT"}},
 		{name: "a typing error", vars: []string{"CONSUMER_WORKER=3"}, wrong: []string{"CONSUMER_WORKER"}, says: "CONSUMER_WORKERS?"},
@@ -385,5 +386,18 @@ func paged(on, token bool) func(*testing.T, config) {
 		if c.Page.On != on || c.Page.Token.IsSet() != token {
 			t.Errorf("a page: %t, a token: %t", c.Page.On, c.Page.Token.IsSet())
 		}
+	}
+}
+
+// What the AWS SDK cannot read is told with the variable that names it.
+func TestFilesOfAWSNameTheirVariable(t *testing.T) {
+	for variable, value := range map[string]string{"AWS_CA_BUNDLE": filepath.Join(t.TempDir(), "none"), "AWS_PROFILE": "none"} {
+		t.Run(variable, func(t *testing.T) {
+			t.Setenv(variable, value)
+			t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "config"))
+			if _, err := parse(t, minimal()); err == nil || !strings.Contains(err.Error(), variable) || strings.Contains(err.Error(), "AWS_REGION") {
+				t.Errorf("says %v", err)
+			}
+		})
 	}
 }

@@ -97,6 +97,14 @@ func (c natsConfig) explain(err error) error {
 			return cure(err, "NATS_URL", "the server has no TLS: begin NATS_URL with nats://, and unset NATS_CA, NATS_CERT and NATS_KEY")
 		case errors.Is(err, nats.ErrNoInfoReceived), errors.Is(err, io.EOF):
 			return cure(err, "NATS_URL", "the server does not speak NATS there: correct host and port in NATS_URL")
+		case strings.Contains(err.Error(), "malformed HTTP"): // with what the server said instead, other words each time
+			return cure(errors.New("the server does not speak WebSocket"), "NATS_URL", "begin NATS_URL with nats:// or tls://, or name the server's port for WebSocket")
+		case strings.Contains(err.Error(), "root certificate"):
+			return cure(err, "NATS_CA", "is NATS_CA a PEM file with the certificates of authorities?")
+		case strings.Contains(err.Error(), "client certificate:"):
+			return cure(err, "NATS_CERT", "are NATS_CERT and NATS_KEY PEM files with a certificate and with its key?")
+		case strings.Contains(err.Error(), "nkey"): // of a seed, also in a credentials file
+			return cure(err, "NATS_NKEY", "is the file of NATS_NKEY, or of NATS_CREDS, one with a user's seed (SU…)?")
 		case refusedOurCertificate(err):
 			return cure(err, "NATS_CERT", "the server demands a client certificate: set NATS_CERT and NATS_KEY to one that it trusts")
 		}
@@ -151,6 +159,8 @@ func (c storeConfig) explain(err error) error {
 			return cure(err, "AWS_ENDPOINT_URL_S3", "what answers does not give back what it was given: is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API?")
 		case known && (400 <= e.Status && e.Status < 500 || e.Status == http.StatusNotImplemented) && strings.HasPrefix(e.Op, "check bucket"):
 			return cure(err, "AWS_ENDPOINT_URL_S3", "is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API, on its own port, of the store that has the bucket?")
+		case known && e.Status == http.StatusNotImplemented:
+			return cure(err, "", "the store does not offer what is asked of it: look at what its settings ask for (CONSUMER_SSE, CONSUMER_OBJECT_LOCK_MODE)")
 		case known && e.Status >= 500:
 			return cure(err, "AWS_ENDPOINT_URL_S3", "the store, or a proxy before it, does not work or has too much to do: look at its log; is it the one that AWS_ENDPOINT_URL_S3 should name?")
 		case known && e.Status != 0 && !errors.Is(err, io.ErrUnexpectedEOF):

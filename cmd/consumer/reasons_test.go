@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -36,6 +37,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/natsconn"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
@@ -356,6 +358,11 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 				return &http.Response{StatusCode: http.StatusForbidden, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("<html/>")), Request: req}, nil
 			})
 		}, want: []string{"403", "Least privileges", "AWS_ENDPOINT_URL_S3"}},
+		{name: "a store that lacks it", change: func(c *storeConfig, _ *string) {
+			c.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: http.StatusNotImplemented, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("<html/>")), Request: req}, nil
+			})
+		}, want: []string{"501", "is AWS_ENDPOINT_URL_S3 the endpoint of the S3 API"}},
 		{name: "a store that throttles", change: func(c *storeConfig, _ *string) {
 			c.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
 				body := "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
@@ -394,6 +401,30 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Files that hold something else name their variable, and a port that speaks no WebSocket always
+// has the same reason, which says nothing of the server's.
+func TestFilesOfNATSNameTheirVariable(t *testing.T) {
+	text := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(text, []byte("text\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := natstest.NewWith(t, natstest.Options{Addr: "127.0.0.1:0"})
+	for name, c := range map[string]natsConfig{
+		"NATS_CA":                  {CA: text},
+		"NATS_CERT":                {Cert: text, Key: text},
+		"NATS_NKEY":                {NKey: text},
+		"does not speak WebSocket": {URL: strings.Replace(server.URL(), "nats://", "ws://", 1)},
+	} {
+		c.URL = cmp.Or(c.URL, server.URL())
+		o := c.connection("test", zerolog.Nop())
+		o.FailFast = true
+		_, err := natsconn.Connect(t.Context(), o)
+		if err = c.explain(err); err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "server_id") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -207,7 +207,7 @@ func (s *service) run(ctx context.Context) error {
 	connection.Attempt = opened.connecting
 	nc, err := natsconn.Connect(ctx, connection) // connected or not
 	if err != nil {
-		return settingsError(err.Error())
+		return settingsError(s.c.NATS.explain(err).Error())
 	}
 	opened.connect(nc)
 	q, err := s.openQueue(ctx, nc, &opened)
