@@ -237,7 +237,7 @@ func (s serviceSettings) check(ctx context.Context, e *environ) (config, problem
 
 // bucketName adds a problem for a bucket that is named by more than its name.
 func (p *problems) bucketName(variable, name string) {
-	if strings.ContainsAny(name, "/:") && !strings.HasPrefix(name, "arn:") {
+	if strings.Contains(name, "/") && !strings.HasPrefix(name, "arn:") { // "tenant:bucket" is a bucket of Ceph
 		p.add(variable, "%q is more than the name of a bucket: leave out s3:// and the path, which is for CONSUMER_PREFIX", name)
 	}
 }
