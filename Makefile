@@ -261,7 +261,7 @@ commands-page: ## Write docs/commands.md from what the commands say of themselve
 
 .PHONY: vet
 vet: ## Check gofmt, the 100 columns of comments and prose, and go vet
-	@files=$$(gofmt -l cmd pkg internal); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
+	@files=$$(gofmt -l cmd docs pkg internal); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
 	@wide=$$(git ls-files '*.go' '*.md' | xargs perl -CSD -ne '$(WIDE)'); if [ -n "$$wide" ]; then echo "wider than 100 columns:"; echo "$$wide"; exit 1; fi
 	go vet -tags browser ./...
 

@@ -132,7 +132,10 @@ func TestTwoPersons(t *testing.T) {
 	// The replay of a dead letter is signed for its new id.
 	letter := regexpSeq.FindString(operator.does(exitDone, "seq-", "dead"))
 	operator.does(exitUsage, "for one id: sign it with --sign", "dead", "replay", letter)
-	operator.does(exitDone, "not published", "dead", "replay", letter, "--sign", hers, "--save", d.file("again.json"))
+	replayed := operator.does(exitDone, "not published", "dead", "replay", letter, "--sign", hers, "--save", d.file("again.json"))
+	if !strings.Contains(replayed, "a delete that another published") || !strings.Contains(replayed, project.String()) {
+		t.Errorf("it does not show what is signed: %s", replayed)
+	}
 	if file, err = loadPrepared(d.file("again.json")); err != nil || !signedBy(alice, file.message(), "Cv-Signature", "cv1", here, file.Headers["Nats-Msg-Id"]) || !strings.HasSuffix(file.Headers["Nats-Msg-Id"], "-r1") {
 		t.Errorf("the replay is %+v, %v", file, err)
 	}

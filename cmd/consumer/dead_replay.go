@@ -28,7 +28,8 @@ type deadReplayCmd struct {
 
 // Help implements kong.HelpProvider.
 func (deadReplayCmd) Help() string {
-	return "The replay is a command of its own, with attempts of its own. Its job and events name the dead command as replay_of. The dead command keeps its terminal event, and its dead letter stays until you remove it."
+	return "The replay is a command of its own, with attempts of its own. Its job and events name the dead command as replay_of. The dead command keeps its terminal event, and its dead letter stays until you remove it. " +
+		"With --sign, what is signed is shown, without values of metadata: any publisher may have written it."
 }
 
 // Run publishes a dead command again.
@@ -101,6 +102,9 @@ func (c deadReplayCmd) order(p *program, conf natsConfig, s *signer) (order, err
 	if command.Source != "" { // a CloudEvent stays one, from the same source
 		o.header["ce-specversion"], o.header["ce-id"], o.header["ce-source"] = []string{"1.0"}, []string{o.id}, []string{command.Source}
 		o.header["ce-type"] = []string{fmt.Sprintf("cv.%s.requested", command.Action)}
+	}
+	if s != nil { // any publisher may have written what is in a dead letter
+		fmt.Fprintf(plain{p.stderr}, "signing as %s, under the id %s, a %s that another published: %.2000s\n", s.key, o.id, command.Action, command.Data.String())
 	}
 	if !contract.ValidID(o.id) {
 		return order{}, fmt.Errorf("%w: --new-id: %q is not an id: use 1 to 120 of A-Z a-z 0-9 _ -, not beginning with seq-", errUsage, o.id)

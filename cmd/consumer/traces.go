@@ -22,8 +22,8 @@ type traceConfig struct {
 	Endpoint string // in place of that of the variables; not a setting
 }
 
-// traces reads those of OpenTelemetry's settings that decide whether spans are exported, and refuses
-// those that this program does not support.
+// traces reads those of OpenTelemetry's settings that decide whether spans are exported, and
+// refuses those that this program does not support.
 func (e *environ) traces(p *problems) traceConfig {
 	if off, err := strconv.ParseBool(e.vars["OTEL_SDK_DISABLED"]); err == nil && off {
 		return traceConfig{}
@@ -118,8 +118,8 @@ func tracedPublish(ctx context.Context, what, command string, publish func(conte
 	return err
 }
 
-// traceTraining makes spans of Training API calls of a resource, and of its downloads, whose servers
-// are not told of the trace. It fits cv.Options.Wrap.
+// traceTraining makes spans of Training API calls of a resource, and of its downloads, whose
+// servers are not told of the trace. It fits cv.Options.Wrap.
 func traceTraining(alias string) func(http.RoundTripper) http.RoundTripper {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return tracing.Transport(next, func(req *http.Request) tracing.Call {

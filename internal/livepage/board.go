@@ -64,7 +64,8 @@ func (b *Board) Put(j Job) {
 // Remove removes a job.
 func (b *Board) Remove(key string) { delete(b.jobs, key) }
 
-// trim bounds the board. Of ended jobs the oldest are left out, of others those that split puts last.
+// trim bounds the board. Of ended jobs the oldest are left out, of others those that split puts
+// last.
 func (b *Board) trim() {
 	if len(b.jobs) <= maxUnended+maxEnded { // only then can either kind be too many to keep
 		return

@@ -11,7 +11,8 @@ import (
 const (
 	// writeTimeout bounds how long sending a message may take.
 	writeTimeout = 10 * time.Second
-	// keepAlive is after how long without news a comment is sent, to find out that a viewer is gone.
+	// keepAlive is after how long without news a comment is sent, to find out that a viewer is
+	// gone.
 	keepAlive = 15 * time.Second
 	// maxStream is how long one answer lasts. The browser then connects again by itself.
 	maxStream = 10 * time.Minute

@@ -144,6 +144,6 @@ func (r *reporter) Handle(err error) {
 // anyURL finds URLs; its groups are scheme and host.
 var anyURL = regexp.MustCompile(`(https?://)(?:[^/?#\s"@]*@)?([^/?#\s"]*)[^\s"]*`)
 
-// withoutPaths leaves users, paths and queries out of the URLs in a text: for some collectors a path
-// is a token.
+// withoutPaths leaves users, paths and queries out of the URLs in a text: for some collectors a
+// path is a token.
 func withoutPaths(text string) string { return anyURL.ReplaceAllString(text, "$1$2") }

@@ -79,8 +79,8 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// fail marks a span as failed, with the kind of its error. The error's text stays out: it may have a
-// link, or quote the request.
+// fail marks a span as failed, with the kind of its error. The error's text stays out: it may have
+// a link, or quote the request.
 func fail(span trace.Span, kind string) {
 	span.SetAttributes(attrError.String(kind))
 	span.SetStatus(codes.Error, "")

@@ -83,8 +83,8 @@ func isPage(answer middleware.Metadata) bool {
 	return ok && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")
 }
 
-// saysWhy reports whether a refusal has words of the store. Where it has none, the SDK puts those of
-// the status.
+// saysWhy reports whether a refusal has words of the store. Where it has none, the SDK puts those
+// of the status.
 func saysWhy(err error) bool {
 	var api smithy.APIError
 	return errors.As(err, &api) && api.ErrorMessage() != http.StatusText(http.StatusServiceUnavailable)

@@ -6,8 +6,8 @@ import (
 	"encoding/hex"
 )
 
-// hexSHA256 is the SHA-256 of b in hex.
-func hexSHA256(b []byte) string {
+// HexSHA256 is the SHA-256 of b in lower-case hex.
+func HexSHA256(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }

@@ -353,7 +353,7 @@ func readAll(ctx context.Context, body io.Reader, object Object, limit int64) ([
 	if int64(b.Len()) > limit {
 		return nil, tooLarge(op, object.Key, limit)
 	}
-	if got := hexSHA256(b.Bytes()); object.SHA256 != "" && got != object.SHA256 {
+	if got := HexSHA256(b.Bytes()); object.SHA256 != "" && got != object.SHA256 {
 		return nil, newError(op, object.Key, ErrUnavailable, "content has SHA-256 %s, expected %s", got, object.SHA256)
 	}
 	return b.Bytes(), nil

@@ -154,7 +154,7 @@ func modelWord(word string) string {
 		}
 		return -1
 	}, word)
-	return kept[:min(len(kept), 24)] + "_" + hexSHA256([]byte(word))[:16]
+	return kept[:min(len(kept), 24)] + "_" + HexSHA256([]byte(word))[:16]
 }
 
 // ValidExtension reports whether ext is a file extension without its dot: one lower-case word.

@@ -55,7 +55,7 @@ func NewChain(lastLine []byte) (*Chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("continue ledger: %w", err)
 	}
-	return &Chain{seq: l.Seq, head: hexSHA256(lastLine)}, nil
+	return &Chain{seq: l.Seq, head: HexSHA256(lastLine)}, nil
 }
 
 // Append makes the ledger's next line, with its newline, from l; Seq and Prev are set, Time is put
@@ -69,7 +69,7 @@ func (c *Chain) Append(l LedgerLine) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("append to ledger: %w", err)
 	}
-	c.seq, c.head = l.Seq, hexSHA256(line[:len(line)-1])
+	c.seq, c.head = l.Seq, HexSHA256(line[:len(line)-1])
 	return line, nil
 }
 
@@ -157,7 +157,7 @@ func FollowLedger(r io.Reader, note func(LedgerLine)) (LedgerSummary, error) {
 		case l.Prev != sum.Head:
 			return sum, fmt.Errorf("line %d: it follows a line of digest %s, the line before has %s", n, l.Prev, sum.Head)
 		}
-		sum.Lines, sum.Head = n, hexSHA256(line)
+		sum.Lines, sum.Head = n, HexSHA256(line)
 		switch l.Kind {
 		case LedgerCall:
 			sum.Calls++

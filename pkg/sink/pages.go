@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// PutPage is PutTag of a page for people. One that this command stored before stays, also with
-// other content: an earlier attempt made it of what is frozen, and another version of the program
-// may say the same in other words. Seal removes pages that no attempt puts again.
+// PutPage is PutTag for a page for people. A page that this command stored before stays, even if
+// its content differs: an earlier attempt made it from the same frozen results, perhaps with
+// another version of the program, whose words differ. Seal removes pages that no attempt puts
+// again.
 func (b *Bag) PutPage(ctx context.Context, path Path, body Body) (Object, error) {
 	object, err := b.PutTag(ctx, path, body)
 	if !errors.Is(err, ErrMixed) {

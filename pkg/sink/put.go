@@ -41,7 +41,7 @@ type Body struct {
 
 // Bytes is a body held in memory.
 func Bytes(b []byte, contentType string) Body {
-	return Body{R: bytes.NewReader(b), Size: int64(len(b)), SHA256: hexSHA256(b), ContentType: contentType}
+	return Body{R: bytes.NewReader(b), Size: int64(len(b)), SHA256: HexSHA256(b), ContentType: contentType}
 }
 
 // Put stores a body unless its key is taken; the first writer wins, and every other adopts what

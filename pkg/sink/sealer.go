@@ -223,7 +223,7 @@ func (s *Store) collect(ctx context.Context, body io.Reader, claimed Object) (co
 		if _, err := b.ReadFrom(body); err != nil {
 			return content, wrapError(ctx, op, claimed.Key, err)
 		}
-		content.object.Bytes, content.object.SHA256 = int64(b.Len()), hexSHA256(b.Bytes())
+		content.object.Bytes, content.object.SHA256 = int64(b.Len()), HexSHA256(b.Bytes())
 		content.Reader = bytes.NewReader(b.Bytes())
 		return content, nil
 	}

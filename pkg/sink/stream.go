@@ -11,15 +11,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// Stream is an object that is being written, whose size and digest are known only at its end. One
-// part of it is held in memory. Nothing is at its key before Commit. It is used by one goroutine.
+// Stream writes an object whose size and digest are known only at its end. It holds one part in
+// memory. The key has no object before Commit. It is used by one goroutine.
 type Stream struct {
 	ctx   context.Context //nolint:containedctx // a writer lives as long as the call whose context it was made with
 	s     *Store
 	key   Key
 	id    *string // of the upload
 	with  feature
-	part  []byte // of the fixed size that its capacity is
+	part  []byte // its capacity is the size of all parts but the last
 	whole hash.Hash
 	size  int64
 
@@ -28,10 +28,11 @@ type Stream struct {
 	err       error // the first failure
 }
 
-// Create begins an object of about as many bytes, by which the size of its parts is chosen, for a
-// key at which nothing is (else ErrConflict). What is begun must be ended by Commit or Abort.
+// Create begins an object at a key that has none. about is its expected size in bytes, from which
+// the size of its parts follows. A stream must be ended by Commit or Abort.
 //
-// Errors: those of every request. Operations: HeadObject, CreateMultipartUpload.
+// Errors: those of every request; ErrConflict where there is an object already. Operations:
+// HeadObject, CreateMultipartUpload.
 func (s *Store) Create(ctx context.Context, key Key, contentType string, about int64) (*Stream, error) {
 	s = s.Unsealed()
 	if err := s.vacant(ctx, key); err != nil {
@@ -61,8 +62,8 @@ func (s *Store) vacant(ctx context.Context, key Key) error {
 	return err
 }
 
-// Write implements io.Writer. A part that is full is sent. After a failure all that follow fail
-// with the same error, which is one of the store's. Operation: UploadPart.
+// Write implements io.Writer. It sends each part that is full. After a failure, all later calls
+// fail with the same error of the store. Operation: UploadPart.
 func (w *Stream) Write(p []byte) (n int, err error) {
 	for len(p) > 0 && w.err == nil {
 		k := min(len(p), cap(w.part)-len(w.part))
@@ -94,9 +95,9 @@ func (w *Stream) send() {
 	w.part = w.part[:0]
 }
 
-// Commit makes the object of what was written. If another writer stored the same content at the key
-// meanwhile, that is the object; other content is ErrConflict. A stream that cannot be committed is
-// aborted.
+// Commit makes the object from what was written. If another writer stored an object at the key
+// meanwhile, Commit adopts it where its content is the same, and fails with ErrConflict otherwise.
+// A stream that cannot be committed is aborted.
 //
 // Errors: those of every request; ErrUnavailable where the store holds other content than was sent.
 // Operations: UploadPart, CompleteMultipartUpload, HeadObject; GetObject where the store does not

@@ -2,8 +2,6 @@ package dataset
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,7 +83,7 @@ type example struct {
 	boxes      []labelled
 	validation bool
 	content    []byte // the picture, if it is copied
-	why        string // it is left out after all
+	why        string // why it is left out after all; empty: it is not
 	cut        int    // boxes that were cut
 	dropped    int    // boxes that were outside
 }
@@ -117,7 +115,7 @@ const (
 type format interface {
 	// takes says why an image is no part of the format; empty: it is.
 	takes(e *example) string
-	// store stores what is an own file for each image. It is called by several goroutines at once.
+	// store writes the files that an image has of its own. Several goroutines call it at once.
 	store(ctx context.Context, e *example) error
 	// add adds an image, in the order of the bag.
 	add(e *example) error
@@ -125,8 +123,8 @@ type format interface {
 	abort()
 }
 
-// Convert writes the training sets of all projects of a bag. What a project's folder has is that of
-// a whole conversion only if there is a conversion.json.
+// Convert writes the training sets of all projects of a bag. Its last file is conversion.json:
+// without it, what is there is not complete.
 //
 // Errors: verify.FormatError, those of the source and of the output.
 func Convert(ctx context.Context, src verify.Source, receipt *sink.Receipt, out Output, o Options) (Report, error) {
@@ -155,7 +153,7 @@ type conversion struct {
 	out     Output
 	report  ProjectReport
 	formats []format // those that are offered
-	of      []int    // their places in the report
+	reports []int    // for each format, its index in report.Formats
 	shared  bool     // pictures are stored once for several formats
 }
 
@@ -194,7 +192,7 @@ func convertProject(ctx context.Context, src verify.Source, id uuid.UUID, out Ou
 	return c.report, nil
 }
 
-// begin begins a format.
+// begin adds a format, or reports why the project has none in it.
 func (c *conversion) begin(ctx context.Context, name Format) error {
 	says := FormatReport{Format: name, LeftOut: map[string]int{}}
 	var f format
@@ -223,13 +221,13 @@ func (c *conversion) begin(ctx context.Context, name Format) error {
 	}
 	if f != nil {
 		c.shared = c.shared || name != YOLO
-		c.formats, c.of = append(c.formats, f), append(c.of, len(c.report.Formats))
+		c.formats, c.reports = append(c.formats, f), append(c.reports, len(c.report.Formats))
 	}
 	c.report.Formats = append(c.report.Formats, says)
 	return nil
 }
 
-// prepare reads an image's picture, and stores what is an own file for it.
+// prepare reads an image's picture, and stores the files that the image has of its own.
 func (c *conversion) prepare(ctx context.Context, e *example) error {
 	body, err := c.src.Open(ctx, string(e.File))
 	if verify.IsMissing(err) {
@@ -251,8 +249,7 @@ func (c *conversion) prepare(ctx context.Context, e *example) error {
 	}
 	e.picture = picture
 	if copied {
-		sum := sha256.Sum256(content)
-		if got := hex.EncodeToString(sum[:]); got != e.SHA256 {
+		if got := sink.HexSHA256(content); got != e.SHA256 {
 			return &verify.FormatError{Path: e.File, Err: fmt.Errorf("its SHA-256 is %s, its record has %s", got, e.SHA256)}
 		}
 		e.content = content
@@ -274,7 +271,7 @@ func (c *conversion) prepare(ctx context.Context, e *example) error {
 	return nil
 }
 
-// place puts the boxes of an image into its picture.
+// place cuts the boxes of an image to its picture, and leaves out those outside it.
 func (c *conversion) place(e *example) {
 	if c.project.Kind != Detection {
 		return
@@ -298,7 +295,7 @@ func (c *conversion) place(e *example) {
 	}
 }
 
-// storeIn stores or links the picture of an image, if that is asked for.
+// storeIn copies or links the picture of an image, if the options ask for it.
 func (p *plan) storeIn(ctx context.Context, out Output, e *example, name string) error {
 	switch p.o.Pictures {
 	case PicturesCopy:
@@ -321,7 +318,7 @@ func (c *conversion) add(e *example) error {
 		c.report.Rotated++
 	}
 	for i, f := range c.formats {
-		says := &c.report.Formats[c.of[i]]
+		says := &c.report.Formats[c.reports[i]]
 		if why := f.takes(e); why != "" {
 			says.LeftOut[why]++
 			continue
@@ -393,12 +390,4 @@ func writeJSON(w io.Writer, v any) error {
 		return fmt.Errorf("write JSON: %w", err)
 	}
 	return nil
-}
-
-// sets is the names of the sets that there are.
-func (p *plan) sets() []string {
-	if p.o.Split == 0 {
-		return []string{trainSet}
-	}
-	return []string{trainSet, validationSet}
 }

@@ -37,11 +37,11 @@ type Options struct {
 	Formats    []Format
 	Pictures   Pictures
 	LinkTo     string  // with PicturesLink: absolute path of the bag's folder
-	Split      float64 // which share of the images is for training, the rest for validation; 0: all
+	Split      float64 // share of the images for training, the rest is for validation; 0: all
 	Seed       uint64  // of the split
 	ImageURL   string  // with AzureML: what the URL of a picture begins with
 	Iterations bool    // take the images, too, that only iterations have
-	Untagged   bool    // take images without tags as such that show nothing of what the tags are about
+	Untagged   bool    // take images without tags, as background
 
 	SpoolDir string              // for temporary files; empty: the system's
 	Progress func(done, all int) // if set, is told of the images of one project

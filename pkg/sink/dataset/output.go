@@ -14,15 +14,15 @@ import (
 // ErrNotEmpty says that there is something at the place to write to.
 var ErrNotEmpty = errors.New("there is something already: name a folder, or a prefix, that is new or empty")
 
-// Output is where training sets are written to: names have slashes, and no name is written twice.
-// It is used by several goroutines at once, each file by one.
+// Output is where training sets are written. Names have slashes, and none is written twice. Several
+// goroutines use it at once, each file one of them.
 type Output interface {
 	Put(ctx context.Context, name string, content []byte) error
 	Create(ctx context.Context, name string) (File, error)
 	// Link makes a symbolic link to a file.
 	Link(name, target string) error
-	// Folder makes a folder, where there is such a thing.
-	Folder(name string) error
+	// Mkdir makes a folder; a store, which has none, does nothing.
+	Mkdir(name string) error
 }
 
 // File is a file that is being written.
@@ -32,7 +32,7 @@ type File interface {
 	Abort()
 }
 
-// Folder writes into a folder, which is made. Nothing is written out of it. Errors: ErrNotEmpty.
+// Folder makes a folder and writes into it, never outside of it. Errors: ErrNotEmpty.
 func Folder(dir string) (Output, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder: %w", err)
@@ -65,7 +65,7 @@ func (f folder) Put(ctx context.Context, name string, content []byte) error {
 
 // Create implements Output.
 func (f folder) Create(_ context.Context, name string) (File, error) {
-	if err := f.Folder(path.Dir(name)); err != nil {
+	if err := f.Mkdir(path.Dir(name)); err != nil {
 		return nil, err
 	}
 	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
@@ -77,7 +77,7 @@ func (f folder) Create(_ context.Context, name string) (File, error) {
 
 // Link implements Output.
 func (f folder) Link(name, target string) error {
-	if err := f.Folder(path.Dir(name)); err != nil {
+	if err := f.Mkdir(path.Dir(name)); err != nil {
 		return err
 	}
 	if err := f.root.Symlink(target, name); err != nil {
@@ -86,8 +86,8 @@ func (f folder) Link(name, target string) error {
 	return nil
 }
 
-// Folder implements Output.
-func (f folder) Folder(name string) error {
+// Mkdir implements Output.
+func (f folder) Mkdir(name string) error {
 	if err := f.root.MkdirAll(name, 0o755); err != nil {
 		return fmt.Errorf("make a folder: %w", err)
 	}
@@ -142,8 +142,8 @@ func (s stored) Create(ctx context.Context, name string) (File, error) {
 // Link implements Output.
 func (stored) Link(string, string) error { return errors.New("a store has no links") }
 
-// Folder implements Output.
-func (stored) Folder(string) error { return nil }
+// Mkdir implements Output.
+func (stored) Mkdir(string) error { return nil }
 
 type storedFile struct{ *sink.Stream }
 

@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	// headBytes is how much of a picture is read for its size, mostly.
+	// headBytes is how much of a picture is read for its size; more only where that does not
+	// suffice.
 	headBytes = 256 << 10
-	// maxPicture is how large a picture may be that is read whole, in bytes.
+	// maxPicture is the most bytes of a picture that is read whole.
 	maxPicture = 64 << 20
 )
 
@@ -29,7 +30,7 @@ type picture struct {
 	rotated       bool   // by a quarter turn, as its EXIF data say
 }
 
-// errLarge says that a picture is not looked at.
+// errLarge is why a picture is not measured.
 var errLarge = errors.New("it has more than 64 MiB")
 
 // measure finds the size of a picture by its beginning, and gives what it read: all of it if whole

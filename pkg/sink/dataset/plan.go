@@ -25,7 +25,7 @@ const (
 	LeftIteration = "only in iterations"
 )
 
-// plan is which images of a project are taken, and for what.
+// plan says which images of a project are taken, and for which set.
 type plan struct {
 	src     verify.Source
 	o       Options
@@ -89,8 +89,7 @@ func newPlan(ctx context.Context, src verify.Source, id uuid.UUID, o Options) (*
 	return p, nil
 }
 
-// learn makes classes of tags. That an image is negative is no class, but where each image has one
-// class.
+// learn makes classes of tags. A negative tag is a class only where each image has one class.
 func (p *plan) learn(tags []Tag) {
 	for _, t := range tags {
 		if _, ok := p.known[t.ID]; ok {
@@ -246,7 +245,7 @@ func stratum(labels []int) string {
 	return string(key)
 }
 
-// orderOf is a number that depends on the seed and the image alone.
+// orderOf is a number that depends only on the seed and the image.
 func orderOf(seed uint64, id uuid.UUID) uint64 {
 	sum := sha256.Sum256(append(binary.BigEndian.AppendUint64(nil, seed), id[:]...))
 	return binary.BigEndian.Uint64(sum[:])
@@ -287,4 +286,12 @@ func (p *plan) split(all []member) {
 		}
 		from = to
 	}
+}
+
+// sets names the sets that are written.
+func (p *plan) sets() []string {
+	if p.o.Split == 0 {
+		return []string{trainSet}
+	}
+	return []string{trainSet, validationSet}
 }

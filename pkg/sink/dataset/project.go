@@ -46,7 +46,7 @@ type Project struct {
 type Tag struct {
 	ID       uuid.UUID
 	Name     string // the customer's text
-	Negative bool   // it says that an image shows nothing of what the other tags are about
+	Negative bool   // its images show nothing of what the other tags are about
 }
 
 // Iteration is an iteration of a project.
@@ -56,7 +56,7 @@ type Iteration struct {
 	Created time.Time
 }
 
-// Projects is the ids of a bag's projects, in order.
+// Projects gives the ids of a bag's projects, in order.
 func Projects(ctx context.Context, src verify.Source) ([]uuid.UUID, error) {
 	var ids []uuid.UUID
 	for file, err := range src.List(ctx) {
@@ -76,8 +76,7 @@ func Projects(ctx context.Context, src verify.Source) ([]uuid.UUID, error) {
 	return ids, nil
 }
 
-// ReadProject reads what a bag has of a project: an export of some categories has no more of it
-// than its id.
+// ReadProject reads what a bag has of a project. An export of some categories may have only its id.
 func ReadProject(ctx context.Context, src verify.Source, id uuid.UUID) (Project, error) {
 	p := Project{ID: id}
 	var says struct {

@@ -11,11 +11,10 @@ import (
 	"unicode/utf8"
 )
 
-// leastYOLO is how many pixels wide and high a picture must be at least: smaller ones are ignored
-// by Ultralytics.
-const leastYOLO = 10
+// minYOLOPixels is the least width and height of a picture: Ultralytics ignores smaller ones.
+const minYOLOPixels = 10
 
-// yoloFormats is the formats of pictures that Ultralytics reads.
+// yoloFormats are the formats of pictures that Ultralytics reads.
 var yoloFormats = map[string]bool{"jpeg": true, "png": true, "bmp": true, "tiff": true, "webp": true}
 
 // takesYOLO says why Ultralytics would ignore an image; empty: it does not.
@@ -23,7 +22,7 @@ func takesYOLO(e *example) string {
 	switch {
 	case !yoloFormats[e.format]:
 		return "YOLO reads no " + e.format
-	case e.width < leastYOLO || e.height < leastYOLO:
+	case e.width < minYOLOPixels || e.height < minYOLOPixels:
 		return "YOLO ignores pictures of less than 10 pixels"
 	}
 	return ""
@@ -77,7 +76,7 @@ func (y *yolo) finish(ctx context.Context) error {
 		b.WriteString("  {}\n")
 	}
 	for _, set := range sets {
-		if err := y.out.Folder(path.Join(y.folder, "images", set)); err != nil {
+		if err := y.out.Mkdir(path.Join(y.folder, "images", set)); err != nil {
 			return err
 		}
 	}
@@ -124,7 +123,7 @@ func newYOLOClasses(out Output, folder string, p *plan) *yoloClasses {
 	return y
 }
 
-// byTag is the folders by the ids of tags.
+// byTag maps the ids of tags to folders.
 func (y *yoloClasses) byTag() map[string]string {
 	m := map[string]string{}
 	for i, class := range y.plan.classes {
@@ -133,8 +132,9 @@ func (y *yoloClasses) byTag() map[string]string {
 	return m
 }
 
-// folderName is what the folder of a class is called: its name, if that is a plain word that no
-// other folder is called, in any letter case; else what is plain of it, and a part of its tag's id.
+// folderName is the folder of a class: its name, if that is a plain word and no other folder has
+// it, whatever the letter case; otherwise the plain characters of its name, and a part of its tag's
+// id.
 func folderName(class Class, taken map[string]bool) string {
 	const longest = 48
 	plain := strings.Map(func(r rune) rune {
@@ -172,7 +172,7 @@ func (y *yoloClasses) finish(context.Context) error {
 			if class.Images == 0 {
 				continue
 			}
-			if err := y.out.Folder(path.Join(y.folder, set, y.folders[i])); err != nil {
+			if err := y.out.Mkdir(path.Join(y.folder, set, y.folders[i])); err != nil {
 				return err
 			}
 		}

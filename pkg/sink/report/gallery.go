@@ -13,16 +13,16 @@ import (
 const (
 	// PageSize is how many pictures a page of a gallery has.
 	PageSize = 200
-	// maxGallery is how many bytes a page may have before no more pictures come on it.
-	maxGallery = 1 << 20
-	// maxShown is how many bytes the record of a picture may have for its texts to be shown.
-	maxShown = 256 << 10
+	// maxPageBytes is the size from which on no further picture is added to a page.
+	maxPageBytes = 1 << 20
+	// maxRecordBytes is the longest record of a picture whose texts are shown.
+	maxRecordBytes = 256 << 10
 	// maxPages is how many pages the galleries of a bundle have together.
 	maxPages = 90_000
 	// maxBoxes is how many boxes are drawn on a picture.
 	maxBoxes = 500
-	// drawn is the probability from which on the box of a prediction is drawn.
-	drawn = .5
+	// minDrawn is the least probability of a prediction whose box is drawn.
+	minDrawn = .5
 
 	colors = 6 // of boxes; see style.css
 )
@@ -34,15 +34,15 @@ var galleryPage = parse("gallery.html", galleryHTML)
 
 // gallery writes pictures to pages, one page at a time.
 type gallery struct {
-	project *ProjectPages
-	name    string // of its pages: images or predictions
-	heading string
-	bare    string // what is said of a picture without labels
+	project   *ProjectPages
+	name      string // of its pages: images or predictions
+	heading   string
+	unlabeled string // what is said of a picture without labels
 
 	page  int // the one that is being made, from 1; 0: none
 	on    int // pictures on it
 	total int // pictures on all pages
-	left  int // pictures that no page has, since there are too many pages
+	left  int // pictures on no page, since there are too many
 	buf   bytes.Buffer
 	pages []GalleryPage
 }
@@ -53,7 +53,7 @@ type GalleryPage struct {
 	File           string
 }
 
-// galleryData is what the begin and the end of a page say.
+// galleryData is what the beginning and the end of a page show.
 type galleryData struct {
 	sheet
 
@@ -65,7 +65,8 @@ type galleryData struct {
 
 func (g *gallery) file(n int) string { return g.name + "-" + strconv.Itoa(n) + ".html" }
 
-// data is what the page being made says beside pictures.
+// data is what the page being made shows beside pictures. after reports whether another one
+// follows.
 func (g *gallery) data(after bool) galleryData {
 	d := galleryData{
 		sheet: g.project.site.sheet(pictures, fmt.Sprintf("%s, page %d – %s", g.heading, g.page, g.project.ID)), Heading: g.heading, Project: cut(g.project.name(), 2*brief), ProjectID: g.project.ID,
@@ -82,7 +83,7 @@ func (g *gallery) data(after bool) galleryData {
 
 // add puts a picture on the page that is being made, or begins the next one with it.
 func (g *gallery) add(t *tile) error {
-	if g.page > 0 && (g.on == PageSize || g.buf.Len() > maxGallery) {
+	if g.page > 0 && (g.on == PageSize || g.buf.Len() > maxPageBytes) {
 		if err := g.end(true); err != nil {
 			return err
 		}
@@ -101,7 +102,7 @@ func (g *gallery) add(t *tile) error {
 	}
 	g.on++
 	g.total++
-	t.bare = g.bare
+	t.unlabeled = g.unlabeled
 	t.write(&g.buf)
 	return nil
 }

@@ -41,7 +41,7 @@ const (
 	pictures      // of the bundle, and a filter
 )
 
-// newSheet makes a sheet. On paper each page has the command's id and its number.
+// newSheet makes a sheet. On paper each page has the command's id and the page number.
 func newSheet(id, title string, of kind) sheet {
 	style := css + `@page { size: A4; margin: 16mm 15mm 18mm; @bottom-left { content: "` + cssText(id) + `"; font: 8pt sans-serif; } ` +
 		`@bottom-right { content: "page " counter(page) " of " counter(pages); font: 8pt sans-serif; white-space: nowrap; } }` + "\n"
@@ -55,7 +55,7 @@ func newSheet(id, title string, of kind) sheet {
 	return s
 }
 
-// digest is how a policy names the text of a style or script.
+// digest is how a Content-Security-Policy names the text of a style or script.
 func digest(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
@@ -71,14 +71,14 @@ func cssText(id string) string {
 	}, id)
 }
 
-// maxText is how many bytes of long texts a page shows whole, and brief how much is left of those
-// beyond.
+// maxText is how many bytes of long texts a page shows whole; of all further ones it shows the
+// first brief bytes.
 const (
 	maxText = 8 << 20
 	brief   = 100
 )
 
-// render executes a template into bytes. Long texts are shown whole as long as the page has room.
+// render executes a template. Long texts are shown whole until their bytes exceed room.
 func render(t *template.Template, name string, data any, room int) ([]byte, error) {
 	t, err := t.Clone() // for this page's room; t itself is never executed
 	if err != nil {
@@ -100,7 +100,7 @@ func render(t *template.Template, name string, data any, room int) ([]byte, erro
 	return b.Bytes(), nil
 }
 
-// cut is at most n bytes of a text, and that it was cut.
+// cut shortens a text to n bytes, and tells how many it has.
 func cut(text string, n int) string {
 	if len(text) <= n {
 		return text
@@ -113,16 +113,16 @@ func cut(text string, n int) string {
 
 // parse makes a template that may use those of base.html.
 func parse(name, text string) *template.Template {
-	t := template.New("base").Funcs(template.FuncMap{"show": show, "utc": utc, "name": categoryName, "num": num, "size": size})
+	t := template.New("base").Funcs(template.FuncMap{"show": show, "utc": utc, "name": categoryName, "num": number, "size": size})
 	return template.Must(template.Must(t.Parse(baseHTML)).New(name).Parse(text))
 }
 
 //go:embed base.html
 var baseHTML string
 
-// show is a text as HTML that shows it: markup is escaped, and every character that is not
-// printable. The text is the customer's, and verification looks for signed links in pages: what an
-// escape turned into one is taken apart by places where a line may break, which no one sees.
+// show is the HTML of a text of the customer: markup is escaped, and every character that is not
+// printable. Verification looks for signed links in pages: where escaping made one of a text that
+// was none, <wbr> takes it apart, which a reader does not see.
 func show(text string) template.HTML {
 	escaped := template.HTMLEscapeString(bagfile.Printable(text))
 	if strings.ContainsAny(escaped, `=\`) && links.InText(escaped) {
@@ -141,13 +141,9 @@ func categoryName(category string) string {
 	return bagfile.Printable(category)
 }
 
-// number is a number with its thousands apart, from 10,000 on.
-func number[N int | int64](n N) string { return spaced(strconv.FormatInt(int64(n), 10)) }
-
-// num is number for templates.
-func num(n any) string { return spaced(fmt.Sprint(n)) }
-
-func spaced(digits string) string {
+// number is an integer with its thousands apart, from 10,000 on.
+func number(n any) string {
+	digits := fmt.Sprint(n)
 	if len(strings.TrimPrefix(digits, "-")) < 5 {
 		return digits
 	}

@@ -62,9 +62,9 @@ type performance struct {
 	PerTagPerformance []score
 }
 
-// read takes what pages show from documents of the service. What has another form than it should is
-// left out: verification says so, if anything is wrong.
-func read(d Documents) projectFacts {
+// readDocuments takes what pages show from documents of the service. What has another form than
+// expected is left out: finding faults is for verification.
+func readDocuments(d Documents) projectFacts {
 	var f projectFacts
 	_ = json.Unmarshal(d.Project, &f)
 	f.Facts = flatten(d.Project, "id", "name", "description", "thumbnailUri")
@@ -98,7 +98,8 @@ func trained(it iteration) int64 {
 	return at.UnixNano()
 }
 
-// flatten gives each value of a JSON object with the names that lead to it, in the object's order.
+// flatten lists the values of a JSON object, each under the path of names to it, in the object's
+// order. Values of the names in without are left out.
 func flatten(raw []byte, without ...string) []fact {
 	var facts []fact
 	d := json.NewDecoder(bytes.NewReader(raw))
@@ -135,7 +136,7 @@ func flatten(raw []byte, without ...string) []fact {
 	return merged(facts)
 }
 
-// merged joins the values of one name, which a list had.
+// merged joins neighbors of one name, the elements of a list, into one fact.
 func merged(facts []fact) []fact {
 	var out []fact
 	for _, f := range facts {
@@ -185,16 +186,16 @@ type iterationRow struct {
 
 	N      int
 	Page   string // empty: it has none
-	Scores []shownScore
+	Scores []scoreCell
 }
 
-// shownScore is a number of a performance.
-type shownScore struct {
+// scoreCell is one number of a score, as a table shows it.
+type scoreCell struct {
 	What, Value, Change string
 	Bar                 bar
 }
 
-// bar is a number as a bar of 100 by 8.
+// bar is a share drawn as a bar, in an SVG of 100 by 8.
 type bar struct {
 	Width     string
 	Spread    bool // by its standard deviation
@@ -234,7 +235,7 @@ func (p *ProjectPages) rows() []iterationRow {
 			if before != nil {
 				earlier = &before.score
 			}
-			row.Scores = shown(it.Performance.score, earlier)
+			row.Scores = scoreCells(it.Performance.score, earlier)
 			before = it.Performance
 		}
 		rows = append(rows, row)
@@ -242,24 +243,25 @@ func (p *ProjectPages) rows() []iterationRow {
 	return rows
 }
 
-// shown is a score in numbers and bars, and how it differs from an earlier one, if there is one.
-func shown(s score, earlier *score) []shownScore {
+// scoreCells shows a score, and how it differs from an earlier one; nil: there is none.
+func scoreCells(s score, earlier *score) []scoreCell {
 	if earlier == nil {
 		earlier = &score{}
 	}
-	return []shownScore{
-		showOne("Precision", s.Precision, earlier.Precision, s.PrecisionStdDeviation),
-		showOne("Recall", s.Recall, earlier.Recall, s.RecallStdDeviation),
-		showOne("Average precision", s.AveragePrecision, earlier.AveragePrecision, 0),
+	return []scoreCell{
+		newScoreCell("Precision", s.Precision, earlier.Precision, s.PrecisionStdDeviation),
+		newScoreCell("Recall", s.Recall, earlier.Recall, s.RecallStdDeviation),
+		newScoreCell("Average precision", s.AveragePrecision, earlier.AveragePrecision, 0),
 	}
 }
 
-func showOne(what string, v, earlier *float64, deviation float64) shownScore {
+// newScoreCell shows one number of a score, with its standard deviation if that is not 0.
+func newScoreCell(what string, v, earlier *float64, deviation float64) scoreCell {
 	if v == nil {
-		return shownScore{What: what, Value: "–", Bar: bar{Width: "0"}}
+		return scoreCell{What: what, Value: "–", Bar: bar{Width: "0"}}
 	}
 	within := func(share float64) string { return coordinate(min(max(share, 0), 1) * 100) }
-	out := shownScore{What: what, Value: percent(*v), Bar: bar{Width: within(*v)}}
+	out := scoreCell{What: what, Value: percent(*v), Bar: bar{Width: within(*v)}}
 	if deviation > 0 {
 		out.Bar.Spread, out.Bar.Low, out.Bar.High = true, within(*v-deviation), within(*v+deviation)
 	}
@@ -297,7 +299,7 @@ type iterationData struct {
 // tagScore is how well an iteration did on a tag.
 type tagScore struct {
 	Name   string
-	Scores []shownScore
+	Scores []scoreCell
 }
 
 func (p *ProjectPages) iterationPage(i int, models []Model) error {
@@ -320,7 +322,7 @@ func (p *ProjectPages) iterationPage(i int, models []Model) error {
 				d.Left = len(it.Performance.PerTagPerformance) - maxRows
 				break
 			}
-			d.PerTag = append(d.PerTag, tagScore{s.Name, shown(s, earlier[s.ID])})
+			d.PerTag = append(d.PerTag, tagScore{s.Name, scoreCells(s, earlier[s.ID])})
 		}
 	}
 	page, err := render(iterationPage, "iteration.html", d, maxText)

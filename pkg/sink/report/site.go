@@ -12,8 +12,8 @@ import (
 type Put func(name string, page []byte) error
 
 // Site makes the pages of an export's bag: index.html, and below pages/ those of its projects with
-// their galleries, each of which is stored once it is full. It needs the memory of one page, and a
-// few numbers for each. It is used by one goroutine.
+// their galleries. Each page is stored once it is full, so a Site needs the memory of one page and
+// a few numbers for the others. It is used by one goroutine.
 type Site struct {
 	id, maker  string
 	asked      map[string]bool // categories
@@ -23,8 +23,8 @@ type Site struct {
 	exceptions exceptionList
 }
 
-// NewSite begins the pages of the bag of a command, which asked for some categories, made by a
-// tool.
+// NewSite begins the pages of a command's bag. categories are those that it asked for, maker is the
+// tool that makes the bag, with its version.
 func NewSite(commandID, maker string, categories []string, put Put) *Site {
 	s := &Site{id: commandID, maker: maker, asked: map[string]bool{}, put: put}
 	for _, k := range categories {
@@ -81,9 +81,9 @@ type ProjectPages struct {
 
 // Project begins a project's pages.
 func (s *Site) Project(id uuid.UUID, documents Documents) *ProjectPages {
-	p := &ProjectPages{ID: id.String(), site: s, facts: read(documents)}
-	p.images = gallery{project: p, name: bagfile.Images, heading: "Images", bare: "no tags"}
-	p.predictions = gallery{project: p, name: bagfile.Predictions, heading: "Stored predictions", bare: "nothing predicted"}
+	p := &ProjectPages{ID: id.String(), site: s, facts: readDocuments(documents)}
+	p.images = gallery{project: p, name: bagfile.Images, heading: "Images", unlabeled: "no tags"}
+	p.predictions = gallery{project: p, name: bagfile.Predictions, heading: "Stored predictions", unlabeled: "nothing predicted"}
 	return p
 }
 

@@ -14,15 +14,15 @@ import (
 
 // tile is one picture with what is known of it.
 type tile struct {
-	id       string
-	file     string // relative to the page; empty: there is none
-	notes    []string
-	fault    string // why there is no picture, or what is wrong with it
-	bare     string // what is said where there are no labels
-	boxes    []box
-	labels   []label
-	facts    []fact
-	metadata []fact
+	id        string
+	file      string // relative to the page; empty: there is none
+	notes     []string
+	fault     string // why there is no picture, or what is wrong with it
+	unlabeled string // what is said where there are no labels
+	boxes     []box
+	labels    []label
+	facts     []fact
+	metadata  []fact
 }
 
 // fact is a name and a value.
@@ -44,8 +44,9 @@ type label struct {
 	name, share, at string
 }
 
-// markup is HTML that is being written. There are up to a hundred thousand pictures, and a template
-// takes ten times as long for each: only here is HTML made by hand. All text goes through text.
+// markup is HTML that is being written. Only tiles are written by hand: there may be a hundred
+// thousand, and a template takes ten times as long for each. Every text of others goes through
+// markup.text.
 type markup struct{ *bytes.Buffer }
 
 // raw writes HTML of this package's own.
@@ -68,7 +69,7 @@ func (t *tile) write(b *bytes.Buffer) {
 		m.raw(`<a class="frame" href="#i-`, t.id, `"><img src="`)
 		m.text(t.file)
 		m.raw(`" loading="lazy" decoding="async" alt="Picture `, t.id, `">`)
-		t.draw(m)
+		t.writeBoxes(m)
 		m.raw(`</a>`)
 	}
 	m.raw("</div>\n<p><code>", t.id, `</code> <a class="close" href="#top">Make it small again</a></p>`, "\n")
@@ -82,7 +83,7 @@ func (t *tile) write(b *bytes.Buffer) {
 		m.text(note)
 		m.raw("</p>\n")
 	}
-	t.list(m)
+	t.writeLabels(m)
 	m.raw("<dl>")
 	for _, f := range t.facts {
 		m.raw("<dt>", f.Name, "</dt><dd><bdi>")
@@ -106,8 +107,8 @@ func (t *tile) write(b *bytes.Buffer) {
 	m.raw("</dl>\n</li>\n")
 }
 
-// draw writes the boxes. A picture's size is not known, so they are in percents of it.
-func (t *tile) draw(m markup) {
+// writeBoxes writes the boxes. A picture's size is not known, so they are in percents of it.
+func (t *tile) writeBoxes(m markup) {
 	if len(t.boxes) == 0 {
 		return
 	}
@@ -121,11 +122,11 @@ func (t *tile) draw(m markup) {
 	m.raw(`</svg>`)
 }
 
-// list writes the labels.
-func (t *tile) list(m markup) {
+// writeLabels writes the labels.
+func (t *tile) writeLabels(m markup) {
 	if len(t.labels) == 0 {
 		if t.fault == "" {
-			m.raw(`<p class="less">`, t.bare, "</p>\n")
+			m.raw(`<p class="less">`, t.unlabeled, "</p>\n")
 		}
 		return
 	}
@@ -182,10 +183,10 @@ func (p *ProjectPages) tileOf(id string, record json.RawMessage, b bagfile.Blob)
 		t.fault = b.Error.Code + ": " + b.Error.Message
 	}
 	var r picture
-	if len(record) > maxShown {
+	if len(record) > maxRecordBytes {
 		t.notes = append(t.notes, "Its record of "+size(int64(len(record)))+" is too long to be shown here.")
 	} else {
-		_ = json.Unmarshal(record, &r) // what fits
+		_ = json.Unmarshal(record, &r) // members of another form are left out
 	}
 	tags := tagColors{}
 	for i, region := range r.Regions {
@@ -202,7 +203,7 @@ func (p *ProjectPages) tileOf(id string, record json.RawMessage, b bagfile.Blob)
 		if at := prediction.BoundingBox; at != nil {
 			here := [4]float64{at.Left, at.Top, at.Width, at.Height}
 			l.at = place(here)
-			if prediction.Probability >= drawn {
+			if prediction.Probability >= minDrawn {
 				l.key = t.box(i, tags.of(prediction.TagName), here)
 			}
 		}
@@ -240,7 +241,7 @@ func (t *tile) box(i, color int, at [4]float64) *key {
 	return &k
 }
 
-// place is where a box is, in words.
+// place is the place and size of a box, in words.
 func place(at [4]float64) string {
 	return "at " + percent(at[0]) + ", " + percent(at[1]) + ": " + percent(at[2]) + " × " + percent(at[3])
 }

@@ -20,7 +20,8 @@ const maxTagBytes = 16 << 20
 // ErrUnfinished means that a place has no receipt: it holds no finished bag.
 var ErrUnfinished = errors.New("there is no receipt.json: no finished bundle is here")
 
-// DifferentError means that a file is not the one that the manifests, or the receipt, speak of.
+// DifferentError means that a file is missing, or is not the one that the manifests or the receipt
+// have the digest of.
 type DifferentError struct {
 	Path sink.Path
 	What string
@@ -67,7 +68,7 @@ func Open(ctx context.Context, src verify.Source) (*Bag, error) {
 	if b.Receipt, err = sink.ParseReceipt(b.last[sink.ReceiptFile]); err != nil {
 		return nil, &DifferentError{sink.ReceiptFile, err.Error()}
 	}
-	if got, want := digestOf(b.last[sink.TagManifestFile]), b.digest(sink.TagManifestFile); got != want {
+	if got, want := sink.HexSHA256(b.last[sink.TagManifestFile]), b.digest(sink.TagManifestFile); got != want {
 		return nil, &DifferentError{sink.TagManifestFile, fmt.Sprintf("its SHA-256 is %s, the receipt has %s", got, want)}
 	}
 	manifest := false
@@ -87,7 +88,7 @@ func Open(ctx context.Context, src verify.Source) (*Bag, error) {
 	return b, nil
 }
 
-// digest is that of one of the two manifests, as the receipt has it.
+// digest is the SHA-256 that the receipt has of one of the two manifests.
 func (b *Bag) digest(path sink.Path) string {
 	for _, s := range b.Receipt.Subject {
 		if s.Name == string(path) {
@@ -97,9 +98,9 @@ func (b *Bag) digest(path sink.Path) string {
 	return ""
 }
 
-// files yields the bag's files but the tag manifest, the signature and the receipt: first the tag
-// files, then the payload, in the order of the manifests. Its last error may be that the manifest
-// is not the one that the receipt speaks of.
+// files yields all files but the tag manifest, the signature and the receipt: first the tag files,
+// then the payload, in the order of the manifests. Only at its end is it known whether the manifest
+// is the receipt's; if not, that is its last error.
 func (b *Bag) files(ctx context.Context) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		for _, line := range b.tags {
@@ -140,9 +141,8 @@ func (b *Bag) files(ctx context.Context) iter.Seq2[File, error] {
 	}
 }
 
-// closing is the bag's last files, in the order in which they are copied. The signature is there if
-// the bag has one.
-func (b *Bag) closing() []sink.Path {
+// lastFiles are the files that are copied last, in their order; the signature if the bag has one.
+func (b *Bag) lastFiles() []sink.Path {
 	order := []sink.Path{sink.TagManifestFile, sink.SignatureFile, sink.ReceiptFile}
 	if b.last[sink.SignatureFile] == nil {
 		order = []sink.Path{sink.TagManifestFile, sink.ReceiptFile}
@@ -168,11 +168,6 @@ func (b *Bag) open(ctx context.Context, path sink.Path) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return body, nil
-}
-
-func digestOf(content []byte) string {
-	sum := sha256.Sum256(content)
-	return hex.EncodeToString(sum[:])
 }
 
 // readSmall reads a file whole.

@@ -16,9 +16,11 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// partial is the folder, within that of the copy, where files are until they are checked.
+// partial is the folder, within that of the copy, that has files until they are checked.
 const partial = ".partial"
 
 // FetchOptions are the settings of Fetch.
@@ -27,16 +29,16 @@ type FetchOptions struct {
 	Progress Progress
 }
 
-// Fetched is what a copy is made of.
+// Fetched counts what a copy has.
 type Fetched struct {
 	Files int   `json:"files"`
 	Kept  int   `json:"kept"` // of these, files that were there already, with the right content
 	Bytes int64 `json:"bytes"`
 }
 
-// Fetch copies the bag into a folder. A file is there under its name only once its digest was
-// checked, and the receipt only once all others are. Files that are there already are kept where
-// their digest is right, and else replaced: an interrupted copy is taken up file by file.
+// Fetch copies the bag into a folder. A file gets its name only once its digest is checked, and the
+// receipt is the last file. Files that are there already are kept if their digest is right, and
+// replaced otherwise: a copy that was interrupted is resumed file by file.
 //
 // Memory: a small buffer for each of the files that are copied at once. Errors: DifferentError, and
 // those of the source and of the folder.
@@ -67,9 +69,9 @@ func (b *Bag) Fetch(ctx context.Context, dir string, o FetchOptions) (Fetched, e
 	if ctx.Err() != nil {
 		return f.done, context.Cause(ctx)
 	}
-	for _, name := range b.closing() {
+	for _, name := range b.lastFiles() {
 		content := b.last[name]
-		if err := f.store(File{name, digestOf(content)}, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }); err != nil {
+		if err := f.store(File{name, sink.HexSHA256(content)}, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }); err != nil {
 			return f.done, err
 		}
 	}
@@ -85,10 +87,11 @@ func makeFolder(dir string) (*os.Root, error) {
 		return nil, fmt.Errorf("make the folder: %w", err)
 	}
 	root, err := os.OpenRoot(dir)
-	if err == nil {
-		err = root.MkdirAll(partial, 0o700)
-	}
 	if err != nil {
+		return nil, fmt.Errorf("open the folder: %w", err)
+	}
+	if err := root.MkdirAll(partial, 0o700); err != nil {
+		_ = root.Close()
 		return nil, fmt.Errorf("make the folder: %w", err)
 	}
 	return root, nil
@@ -105,9 +108,9 @@ type fetcher struct {
 	done Fetched
 }
 
-// fetch copies a file unless it is there.
+// fetch copies a file unless the folder has it.
 func (f *fetcher) fetch(ctx context.Context, file File) error {
-	size, err := f.there(ctx, file)
+	size, err := f.existing(ctx, file)
 	switch {
 	case err != nil:
 		return err
@@ -118,8 +121,9 @@ func (f *fetcher) fetch(ctx context.Context, file File) error {
 	return f.store(file, func() (io.ReadCloser, error) { return f.b.open(ctx, file.Path) })
 }
 
-// there is the size of a file that is there with the right content; -1: there is none.
-func (f *fetcher) there(ctx context.Context, file File) (int64, error) {
+// existing is the size of a file that the folder has already with the right content; -1: it has
+// not.
+func (f *fetcher) existing(ctx context.Context, file File) (int64, error) {
 	info, err := f.root.Lstat(filepath.FromSlash(string(file.Path)))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -129,13 +133,13 @@ func (f *fetcher) there(ctx context.Context, file File) (int64, error) {
 	case !info.Mode().IsRegular():
 		return -1, fmt.Errorf("%s is no regular file: remove it, or choose another folder", filepath.Join(f.dir, filepath.FromSlash(string(file.Path))))
 	}
-	there, err := f.root.Open(filepath.FromSlash(string(file.Path)))
+	existing, err := f.root.Open(filepath.FromSlash(string(file.Path)))
 	if err != nil {
 		return -1, fmt.Errorf("read the copy: %w", err)
 	}
-	defer func() { _ = there.Close() }()
+	defer func() { _ = existing.Close() }()
 	hash := sha256.New()
-	n, err := io.Copy(hash, &interruptible{ctx, there})
+	n, err := io.Copy(hash, &interruptible{ctx, existing})
 	if err != nil {
 		return -1, fmt.Errorf("read the copy: %w", err)
 	}
@@ -155,8 +159,8 @@ func (f *fetcher) store(file File, open func() (io.ReadCloser, error)) error {
 	if err := f.root.MkdirAll(path.Dir(string(file.Path)), 0o755); err != nil {
 		return fmt.Errorf("make the folder of %s: %w", file.Path, err)
 	}
-	temporary := partial + "/" + digestOf([]byte(file.Path))
-	got, n, err := f.write(temporary, &source{body, file.Path})
+	temporary := partial + "/" + sink.HexSHA256([]byte(file.Path))
+	got, n, err := f.write(temporary, &namedReader{body, file.Path})
 	if err == nil && got != file.SHA256 {
 		err = different(file, got)
 	}

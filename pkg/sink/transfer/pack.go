@@ -20,10 +20,10 @@ import (
 )
 
 const (
-	// ahead is how many files are read ahead of the one that is written: a store takes longer to
+	// ahead is how many files are read ahead of the one that is written: a store needs longer to
 	// answer than to send a picture.
 	ahead = 16
-	// maxAhead is how many bytes are read of each. A larger file is read on while it is written.
+	// maxAhead is how many bytes of each are read ahead. The rest is read while it is written.
 	maxAhead = 4 << 20
 )
 
@@ -36,11 +36,11 @@ func (b *Bag) Name() string { return b.Receipt.Predicate.Command.ID + "-" + stri
 
 // Pack writes the bag as one zip archive, in a folder of its name. Text is compressed, pictures and
 // models are stored. The order and the times (the receipt's) follow from the bag, so that packing
-// it twice gives the same bytes. Every file but the signature is compared with its digest; an
-// archive of which Pack returns an error is not to be used.
+// it twice gives the same bytes. Every file but the signature is compared with its digest. If Pack
+// returns an error, the archive must not be used.
 //
-// Memory: 64 MiB at most for files that are read ahead, and about 400 bytes for each file, which
-// the archive's directory takes. Errors: DifferentError, and those of the source and of w.
+// Memory: 64 MiB at most for files that are read ahead, and about 400 bytes for each file, in the
+// archive's directory. Errors: DifferentError, and those of the source and of w.
 func (b *Bag) Pack(ctx context.Context, w io.Writer, progress Progress) error {
 	if sink.Path(b.Name()).Check() != nil {
 		return &DifferentError{sink.ReceiptFile, fmt.Sprintf("%q is no name of a folder", b.Name())}
@@ -63,7 +63,7 @@ func (b *Bag) Pack(ctx context.Context, w io.Writer, progress Progress) error {
 			<-one.ready
 			if err == nil {
 				if err = p.add(one); err != nil {
-					stop(err) // what is being read already is closed here all the same
+					stop(err) // files that are being read are still closed below
 				}
 			}
 			one.close()
@@ -74,7 +74,7 @@ func (b *Bag) Pack(ctx context.Context, w io.Writer, progress Progress) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for _, name := range b.closing() {
+	for _, name := range b.lastFiles() {
 		if err := p.add(&pending{File: File{Path: name}, start: b.last[name]}); err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ type pending struct {
 	buffer []byte // that start is in
 }
 
-// close lets go of what was not read.
+// close closes a file that was not read to its end.
 func (f *pending) close() {
 	if f.rest != nil {
 		_ = f.rest.Close()
@@ -117,7 +117,7 @@ func (b *Bag) readAhead(ctx context.Context, group *errgroup.Group, queue chan<-
 		group.Go(func() error {
 			defer close(one.ready)
 			one.err = b.begin(ctx, one)
-			return nil // the writer meets it in its turn
+			return nil // packer.add returns it, in the file's turn
 		})
 		select {
 		case queue <- one:
@@ -171,7 +171,7 @@ func (p *packer) add(one *pending) error {
 	}
 	create := p.zip.CreateHeader
 	if header.Method == zip.Store && one.rest == nil {
-		measured(header, one.start)
+		setContent(header, one.start)
 		create = p.zip.CreateRaw
 	}
 	to, err := create(header)
@@ -181,7 +181,7 @@ func (p *packer) add(one *pending) error {
 	hash := sha256.New()
 	var from io.Reader = bytes.NewReader(one.start)
 	if one.rest != nil {
-		from = io.MultiReader(from, &source{one.rest, one.Path})
+		from = io.MultiReader(from, &namedReader{one.rest, one.Path})
 	}
 	n, err := io.Copy(io.MultiWriter(to, hash), from)
 	if err != nil {
@@ -198,28 +198,28 @@ func (p *packer) add(one *pending) error {
 	return nil
 }
 
-// different says that a file has another digest than its manifest says.
+// different is the error of a file that has another digest than the manifest.
 func different(f File, got string) error {
 	return &DifferentError{f.Path, fmt.Sprintf("its SHA-256 is %s, the manifest has %s", got, f.SHA256)}
 }
 
-// source names the file in errors of reading it.
-type source struct {
+// namedReader names the file in errors of reading it.
+type namedReader struct {
 	r    io.Reader
 	path sink.Path
 }
 
-func (s *source) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
+func (r *namedReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("read %s: %w", s.path, err)
+		err = fmt.Errorf("read %s: %w", r.path, err)
 	}
 	return n, err
 }
 
-// measured puts the length, checksum and time of a stored file into its header, as CreateHeader
-// does for one that follows.
-func measured(h *zip.FileHeader, content []byte) {
+// setContent puts length, checksum and time of a file into its header, as zip.Writer.CreateHeader
+// does behind the content.
+func setContent(h *zip.FileHeader, content []byte) {
 	h.CRC32 = crc32.ChecksumIEEE(content)
 	h.CompressedSize64, h.UncompressedSize64 = uint64(len(content)), uint64(len(content))
 	h.ReaderVersion, h.CreatorVersion = 20, h.CreatorVersion&0xff00|20

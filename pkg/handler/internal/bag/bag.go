@@ -2,8 +2,6 @@ package bag
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -122,7 +120,7 @@ func (b Bags) unsealed(ctx context.Context, kind sink.BagKind) (bool, error) {
 		return false, fmt.Errorf("read the request of an earlier bundle: %w", err)
 	}
 	receipt, err := fitting(ctx, store, b.Layout, b.Prefix, kind)
-	whole := receipt != nil && receipt.Predicate.Command.SHA256 == HexSHA256(request)
+	whole := receipt != nil && receipt.Predicate.Command.SHA256 == sink.HexSHA256(request)
 	if whole || err != nil || kind != sink.DeleteBag {
 		return whole, err
 	}
@@ -228,10 +226,4 @@ func (b Bags) PutLedger(ctx context.Context, l *ledger.Ledger, put Putter, ref l
 		return fmt.Errorf("store the ledger: %w", err)
 	}
 	return nil
-}
-
-// HexSHA256 is the lower-case hex SHA-256 of b.
-func HexSHA256(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
 }

@@ -146,7 +146,7 @@ func storeReceipt(ctx context.Context, bag *sink.Bag, b []byte) error {
 	if err != nil {
 		return fmt.Errorf("store the receipt: %w", err)
 	}
-	if o.Adopted && o.SHA256 != HexSHA256(b) {
+	if o.Adopted && o.SHA256 != sink.HexSHA256(b) {
 		return &contract.Error{Code: contract.CodeInternal, Message: fmt.Sprintf("%s is there already and is not the receipt of this bundle: "+
 			"the bucket was changed from outside; publish the command again under a new id", o.Key)}
 	}
@@ -197,7 +197,7 @@ func (b Bags) receipt(ctx context.Context, kind sink.BagKind, known *Proof) (*co
 		Status: contract.StatusCompleted, Outcome: contract.Outcome(says.Outcome), StartedAt: &says.StartedAt, FinishedAt: &says.FinishedAt,
 		Counts: contract.Counts(bagfile.CountsByName(says.Counts)), Exceptions: says.Exceptions,
 		Bundle: &contract.BundleRef{
-			URI: b.URI(kind), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: HexSHA256(raw),
+			URI: b.URI(kind), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: sink.HexSHA256(raw),
 			Objects: int64(says.Bundle.Objects), Signed: known.Signed, TimeStamped: known.TimeStamped,
 		},
 	}
@@ -258,7 +258,7 @@ func (b Bags) doubt(ctx context.Context, kind sink.BagKind, receipt *sink.Receip
 		return string(sink.RequestFile) + " has no seal of this deployment", nil
 	case err != nil:
 		return "", err
-	case !same || HexSHA256(request) != says.SHA256:
+	case !same || sink.HexSHA256(request) != says.SHA256:
 		return "it belongs to another request than " + string(sink.RequestFile), nil
 	}
 	return unfit(ctx, b.Store.Unsealed(), b.Layout, b.Prefix, kind, receipt)
@@ -328,7 +328,7 @@ func unfit(ctx context.Context, store *sink.Store, layout sink.Layout, prefix st
 		Counts     bagfile.Counts `json:"counts"`
 		Exceptions int64          `json:"exceptions"`
 	}
-	if HexSHA256(raw) != recordSHA256 || json.Unmarshal(raw, &record) != nil {
+	if sink.HexSHA256(raw) != recordSHA256 || json.Unmarshal(raw, &record) != nil {
 		return string(recordFile) + " is not the one in the manifest", nil
 	}
 	if record.Outcome != says.Outcome || record.Counts != bagfile.CountsByName(says.Counts) || record.Exceptions != says.Exceptions {

@@ -164,7 +164,7 @@ func (b Bags) adoptSignature(ctx context.Context, kind sink.BagKind, out *sink.B
 			return nil, err
 		} else if err == nil {
 			if err = b.lock(ctx, kind, out, receipt.Predicate.Retention); err == nil {
-				err = out.LockSignature(ctx, HexSHA256(raw))
+				err = out.LockSignature(ctx, sink.HexSHA256(raw))
 			}
 			return made, err
 		}

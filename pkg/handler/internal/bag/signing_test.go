@@ -354,7 +354,7 @@ func TestSignatureIsLocked(t *testing.T) {
 	p.says.Scope.RetainUntil = &until
 	p.swap("evidence/request.json", `"resource":"default"`, `"resource":"default","retain_until":"`+until.Format(time.RFC3339)+`"`)
 	p.swap("data/export.json", `"resource":"default"`, `"resource":"default","retain_until":"`+until.Format(time.RFC3339)+`"`)
-	p.says.Request = bag.HexSHA256([]byte(p.files["evidence/request.json"]))
+	p.says.Request = sink.HexSHA256([]byte(p.files["evidence/request.json"]))
 	keep := func(b bag.Bags) bag.Bags {
 		b.Command.Data.RetainUntil, b.LockMode = &until, sink.Governance
 		return b

@@ -175,7 +175,7 @@ func (d *Deleter) loadBegun(ctx context.Context, work *sink.Store, digest string
 	if err != nil {
 		return fmt.Errorf("read the beginning: %w", err)
 	}
-	if bag.HexSHA256(b) != digest {
+	if sink.HexSHA256(b) != digest {
 		return bag.Spoiled(name, "is not what was stored there")
 	}
 	var found beginning

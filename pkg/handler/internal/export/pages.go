@@ -41,7 +41,7 @@ func (p *projectCommit) documents(ctx context.Context) (report.Documents, error)
 		if err != nil {
 			return d, fmt.Errorf("read %s for its page: %w", e.Path, err)
 		}
-		if bag.HexSHA256(b) != e.SHA256 {
+		if sink.HexSHA256(b) != e.SHA256 {
 			return d, fmt.Errorf("read %s for its page: %w", e.Path, errChangedAfterCut)
 		}
 		p.c.out.Keep(sink.Path(e.Path), b)

@@ -1,7 +1,6 @@
 package unit
 
 import (
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -237,8 +236,7 @@ func identity(body []byte) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("encode unit: %w", err)
 	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:]), nil
+	return sink.HexSHA256(b), nil
 }
 
 // kindOfSeal tells the seals of units from others.
