@@ -2,11 +2,16 @@ package sink_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -135,6 +140,33 @@ func TestOpenWithoutLengths(t *testing.T) {
 			}
 		})
 	}
+}
+
+// roundTrip is a function as a transport.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// TestStalledBody: a body that stops coming is asked for again, and given up in the end.
+func TestStalledBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		api, err := sink.Client(t.Context(), sink.Options{
+			Region: "us-east-1", Endpoint: "http://store.example", PathStyle: true, Credentials: aws.AnonymousCredentials{},
+			Transport: roundTrip(func(req *http.Request) (*http.Response, error) {
+				asked++
+				from, to := io.Pipe()
+				context.AfterFunc(req.Context(), func() { _ = to.CloseWithError(context.Cause(req.Context())) })
+				return &http.Response{StatusCode: http.StatusOK, ContentLength: 10, Header: http.Header{"Etag": {"e"}, "Content-Length": {"10"}}, Body: from, Request: req}, nil
+			}),
+		})
+		must(t, err)
+		_, err = sink.NewStore(api, sink.StoreOptions{Bucket: "b"}).ReadAll(t.Context(), "k", 100)
+		if !errors.Is(err, sink.ErrUnavailable) || !strings.Contains(err.Error(), "nothing came for 30s") || asked != 5 {
+			t.Errorf("asked %d times: %v", asked, err)
+		}
+	})
 }
 
 // TestVerifyOfBrokenBodies: a file that cannot be read to its end makes a verification

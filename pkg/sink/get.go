@@ -12,6 +12,7 @@ import (
 	"math"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -147,9 +148,10 @@ func sizeOrUnknown(size *int64) int64 {
 }
 
 // Open reads an object from its start; of a sealed store, once it was read and checked. A
-// connection that breaks while the body is read is taken up again where it broke, as long as the
-// object is the same; Read gives the store's errors. The object's SHA256 may be empty, and its
-// Bytes -1, as with Head. Errors: ErrNotFound and those of every request. Operation: GetObject.
+// connection that breaks while the body is read, or brings nothing for 30 s, is taken up again
+// where it broke, as long as the object is the same; Read gives the store's errors. The object's
+// SHA256 may be empty, and its Bytes -1, as with Head. Errors: ErrNotFound and those of every
+// request. Operation: GetObject.
 func (s *Store) Open(ctx context.Context, key Key) (io.ReadCloser, Object, error) {
 	if s.sealer != nil {
 		return s.sealedContent(ctx, key, math.MaxInt64-1)
@@ -178,6 +180,20 @@ type reader struct {
 	ends  bool  // the end of the body cannot be taken for a broken connection
 	tries int
 	err   error
+
+	giveUp context.CancelCauseFunc // ends the request whose body is read
+}
+
+// stallTimeout is how long a body may bring nothing before its connection counts as broken.
+const stallTimeout = 30 * time.Second
+
+// errStalled is why a connection was given up.
+var errStalled = fmt.Errorf("nothing came for %s", stallTimeout)
+
+// readSoon reads from the body. A connection that brings nothing for stallTimeout is given up.
+func (r *reader) readSoon(p []byte) (int, error) {
+	defer time.AfterFunc(stallTimeout, func() { r.giveUp(errStalled) }).Stop()
+	return r.body.Read(p) //nolint:wrapcheck // Read wraps it
 }
 
 // get asks for the object, or for the rest of it.
@@ -186,16 +202,20 @@ func (r *reader) get(rest bool) (*s3.GetObjectOutput, error) {
 	if rest {
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-", r.off))
 	}
-	out, err := r.s.api.GetObject(r.ctx, in, checksumsAsHeaders)
+	ctx, giveUp := context.WithCancelCause(r.ctx)
+	out, err := r.s.api.GetObject(ctx, in, checksumsAsHeaders)
 	if err != nil {
+		giveUp(nil)
 		return nil, wrapError(r.ctx, "get object", r.key, err)
 	}
 	if rest {
 		if err := r.checkContinues(out); err != nil {
 			_ = out.Body.Close()
+			giveUp(nil)
 			return nil, err
 		}
 	}
+	r.giveUp = giveUp
 	r.body, r.ends = out.Body, delimited(out)
 	return out, nil
 }
@@ -239,7 +259,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		n, err := r.body.Read(p)
+		n, err := r.readSoon(p)
 		r.off += int64(n)
 		if n > 0 {
 			r.tries = 0
@@ -259,7 +279,7 @@ func (r *reader) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		// The body broke off, or ended without a sign that it was complete.
-		_ = r.body.Close()
+		_ = r.Close()
 		if r.tries++; r.ctx.Err() != nil || r.tries > readTries {
 			r.err = hideEOF(wrapError(r.ctx, "get object", r.key, fmt.Errorf("body broke off after %d bytes: %w", r.off, err)))
 			return n, r.err
@@ -294,7 +314,10 @@ func hideEOF(err error) error {
 }
 
 // Close implements io.Closer.
-func (r *reader) Close() error { return r.body.Close() }
+func (r *reader) Close() error {
+	defer r.giveUp(nil)
+	return r.body.Close() //nolint:wrapcheck // an io.Closer's own
+}
 
 // ReadAll reads a whole object of at most limit bytes, and checks it against its digest where that
 // is known; a larger one is an error that matches no sentinel. Errors: ErrNotFound, ErrUnavailable
