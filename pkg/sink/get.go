@@ -192,7 +192,8 @@ var errStalled = fmt.Errorf("nothing came for %s", stallTimeout)
 
 // readSoon reads from the body. A connection that brings nothing for stallTimeout is given up.
 func (r *reader) readSoon(p []byte) (int, error) {
-	defer time.AfterFunc(stallTimeout, func() { r.giveUp(errStalled) }).Stop()
+	giveUp := r.giveUp // the next connection has another
+	defer time.AfterFunc(stallTimeout, func() { giveUp(errStalled) }).Stop()
 	return r.body.Read(p) //nolint:wrapcheck // Read wraps it
 }
 
