@@ -106,8 +106,8 @@ dev: build ## Run NATS, S3, a Training API simulator and the consumer on loopbac
 	./bin/consumer dev
 
 .PHONY: test
-test: vet lint race ## Run everything a change has to pass: vet, lint, race, cuts, programs, scale, browser, alerts, asyncapi and e2e
-	+$(MAKE) --no-print-directory --output-sync=target -j3 cuts programs scale browser alerts asyncapi SCALE=20000
+test: vet lint race ## Run everything a change has to pass: vet, lint, race, cuts, endurance, programs, scale, browser, alerts, asyncapi and e2e
+	+$(MAKE) --no-print-directory --output-sync=target -j4 cuts endurance programs scale browser alerts asyncapi SCALE=20000
 	$(MAKE) --no-print-directory e2e
 
 .PHONY: unit
@@ -117,12 +117,13 @@ unit: ## Run all tests once, without the race detector (PKG=./pkg/cv/...: the te
 # Tests store many small files. They are in memory, if there is room: a disk takes most of the
 # system's time for them.
 SCRATCH := $(shell free=$$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 {print $$4}'); [ "$${free:-0}" -gt 4194304 ] && echo /dev/shm || echo "$${TMPDIR:-/tmp}")
-race cuts programs scale browser labeller: export TMPDIR := $(SCRATCH)
+race cuts endurance programs scale browser labeller: export TMPDIR := $(SCRATCH)
 
 # Tests whose work is done by the program as a process of its own or with everything that it needs,
 # by a hundred command lines, or by floods. Under the race detector they would take a third of
 # `make test`; what they run is raced by the other tests.
-PROGRAMS := TestSoak|TestVerifyWithOpenSSL|TestAnswersThatAreBombs|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor|TestHostileTextIsPrintedNowhereRaw|TestFloodOfInvalidMessages|TestNewCommandsWaitForRoom|TestRoles|TestRightsOfEveryCommand|TestRunOnStoresThatRefuse|TestGCRemovesWhatWasLeftBehind|TestRunWaitsForNATSAndComesBack|TestRunOnAStoreThatIgnoresConditions|TestVerifyWithoutLengths|TestVerifyOfWhatCannotBeRead|TestRunWaitsForTheTemporaryFolder|TestRunWaitsForTheBucket
+ENDURANCE := TestSoak|TestAnswersThatAreBombs
+PROGRAMS  := TestVerifyWithOpenSSL|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor|TestHostileTextIsPrintedNowhereRaw|TestFloodOfInvalidMessages|TestNewCommandsWaitForRoom|TestRoles|TestRightsOfEveryCommand|TestRunOnStoresThatRefuse|TestGCRemovesWhatWasLeftBehind|TestRunWaitsForNATSAndComesBack|TestRunOnAStoreThatIgnoresConditions|TestVerifyWithoutLengths|TestVerifyOfWhatCannotBeRead|TestRunWaitsForTheTemporaryFolder|TestRunWaitsForTheBucket
 
 # Tests with many cases that take the same ways through the code, cuts among them: those that call
 # leftOut, and these. \050 is an opening bracket, which make would count.
@@ -135,9 +136,9 @@ TABLES := $(LARGE)|$(CASES)
 .PHONY: race
 race: ## Run the tests under the race detector, but for large tables (cuts) and programs; a skipped test is an error
 	@mkdir -p dist
-	@twice=$$(grep -rhoE '^func Test\w+' --include='*_test.go' cmd pkg internal | awk '{print $$2}' | grep -xE '$(PROGRAMS)|$(TABLES)|TestScale' | sort | uniq -d); \
+	@twice=$$(grep -rhoE '^func Test\w+' --include='*_test.go' cmd pkg internal | awk '{print $$2}' | grep -xE '$(ENDURANCE)|$(PROGRAMS)|$(TABLES)|TestScale' | sort | uniq -d); \
 	[ -z "$$twice" ] || { echo "two packages have $$twice, which this target leaves out of both"; exit 1; }
-	go test -race -vet=off -v -timeout 60m -parallel 6 -skip '^($(PROGRAMS)|$(TABLES)|TestScale)$$' $(PKG) > dist/test.log 2>&1 || { grep -vE '^\s*(=== |--- PASS)' dist/test.log; exit 1; }
+	go test -race -vet=off -v -timeout 60m -parallel 6 -skip '^($(ENDURANCE)|$(PROGRAMS)|$(TABLES)|TestScale)$$' $(PKG) > dist/test.log 2>&1 || { grep -vE '^\s*(=== |--- PASS)' dist/test.log; exit 1; }
 	@grep -E '^(ok|\?) ' dist/test.log
 	@if grep -E '^\s*--- SKIP' dist/test.log; then echo 'tests were skipped: every test must run everywhere'; exit 1; fi
 
@@ -147,8 +148,13 @@ cuts: ## Kill a replica at each kind of effect of a command, and run a third of 
 	go test -vet=off -count=1 -v -timeout 40m -parallel 6 -run '^($(TABLES))$$' ./pkg/handler -matrix=$(MATRIX) | grep -vE '^\s*(=== |--- PASS: .*/)'
 
 .PHONY: programs
-programs: ## Run the command line's stories, the soak in short, floods, and the tests that kill or fill up a consumer
-	go test -vet=off -count=1 -v -timeout 20m -run '^($(PROGRAMS))$$' ./cmd/consumer | grep -vE '^\s*(=== |--- PASS: .*/)'
+programs: ## Run the command line's stories, floods, and the tests that kill or fill up a consumer
+	go test -vet=off -count=1 -v -timeout 20m -parallel 6 -run '^($(PROGRAMS))$$' ./cmd/consumer | grep -vE '^\s*(=== |--- PASS: .*/)'
+
+# They mostly wait, and are a target of their own to do so beside the others.
+.PHONY: endurance
+endurance: ## Run the soak in short, and what waits for answers that do not end
+	go test -vet=off -count=1 -v -timeout 20m -run '^($(ENDURANCE))$$' ./cmd/consumer | grep -vE '^\s*(=== |--- PASS: .*/)'
 
 # Not in `make test`: the SDK is a module of 70 MB. The test is a module of its own for that.
 .PHONY: sdk
@@ -240,7 +246,7 @@ $(STORES)/s3rver:
 stores: $(STORES)/rclone $(STORES)/s3rver $(STORES)/minio $(STORES)/weed ## Run an export, a delete and verification on MinIO, SeaweedFS, rclone and s3rver, which the first run installs into bin/stores, and on each quirk of a store
 	go test -vet=off -count=1 -v -timeout 40m -run '^(TestRunOnOtherStores|TestRunOnStoresThatRefuse)$$' ./cmd/consumer -stores $(CURDIR)/$(STORES) -quirks | grep -vE '^=== '
 
-# `make programs` runs the same test in a short form. The recipe leaves out what the S3 server reports
+# `make endurance` runs the same test in a short form. The recipe leaves out what the S3 server reports
 # about uploads that the faults cut short.
 SEED ?= 1
 .PHONY: soak

@@ -288,6 +288,9 @@ func newOtherServers(t testing.TB) otherServers {
 					return
 				}
 				go func() {
+					if strings.HasPrefix(greeting, "HTTP/") { // a server of HTTP waits for the request
+						_, _ = conn.Read(make([]byte, 1<<10))
+					}
 					_, _ = io.WriteString(conn, greeting)
 					_ = conn.(*net.TCPConn).CloseWrite()
 					_, _ = io.Copy(io.Discard, conn) // the client is not reset while it writes
