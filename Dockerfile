@@ -8,7 +8,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT}" -o /out/consumer ./cmd/consumer \
+RUN CGO_ENABLED=0 go build -tags lean -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT}" -o /out/consumer ./cmd/consumer \
  && install -d -m 0700 -o 65532 -g 65532 /out/tmp
 
 FROM scratch

@@ -30,16 +30,20 @@ help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .PHONY: build
-build: ## Build bin/consumer, a static binary
+build: ## Build bin/consumer, a static binary, with consumer dev
 	go build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/consumer ./cmd/consumer
+
+.PHONY: lean
+lean: ## Build bin/consumer-lean: the program for production, without consumer dev and its servers
+	go build -tags lean -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/consumer-lean ./cmd/consumer
 
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 .PHONY: release
-release: ## Build dist/release: static binaries for PLATFORMS, and SHA256SUMS
+release: ## Build dist/release: static binaries for PLATFORMS, without consumer dev, and SHA256SUMS
 	rm -rf dist/release && mkdir -p dist/release
 	for platform in $(PLATFORMS); do \
 		os=$${platform%/*} arch=$${platform#*/}; suffix=; [ $$os != windows ] || suffix=.exe; \
-		GOOS=$$os GOARCH=$$arch go build -buildvcs=false -ldflags '$(LDFLAGS)' -o dist/release/consumer-$(VERSION)-$$os-$$arch$$suffix ./cmd/consumer; \
+		GOOS=$$os GOARCH=$$arch go build -tags lean -buildvcs=false -ldflags '$(LDFLAGS)' -o dist/release/consumer-$(VERSION)-$$os-$$arch$$suffix ./cmd/consumer; \
 	done
 	cd dist/release && sha256sum consumer-* > SHA256SUMS
 
@@ -60,9 +64,9 @@ $(CYCLONEDX):
 	mv bin/cyclonedx-gomod $@
 
 .PHONY: sbom
-sbom: build $(CYCLONEDX) ## Write dist/consumer.cdx.json: the modules in bin/consumer with their licences, as CycloneDX
+sbom: lean $(CYCLONEDX) ## Write dist/consumer.cdx.json: the modules in bin/consumer-lean with their licences, as CycloneDX
 	mkdir -p dist
-	$(CYCLONEDX) bin -json -licenses -version '$(VERSION)' -output dist/consumer.cdx.json bin/consumer
+	$(CYCLONEDX) bin -json -licenses -version '$(VERSION)' -output dist/consumer.cdx.json bin/consumer-lean
 
 .PHONY: demo
 demo: build ## Export a sample account, delete one of its projects, check the bundles, and leave them below dist/demo
