@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
@@ -21,7 +24,7 @@ func TestRunOnAStoreThatIgnoresLocks(t *testing.T) {
 	f.config.Bucket = f.store.Bucket(t, sinktest.BucketOptions{Locked: true})
 	gate := f.store.Gateway(t)
 	gate.Faults.Add(sinktest.Fault{Op: "PutObjectRetention", Effect: sinktest.Lie, Times: -1})
-	gate.Faults.Add(sinktest.Fault{Op: "DeleteObjects", Key: ".probe-lock-*", Times: 2, Status: http.StatusForbidden}) // as while it is locked
+	gate.Faults.Add(sinktest.Fault{Op: "DeleteObjects", Key: ".cvconsumer-probe-lock-*", Times: 2, Status: http.StatusForbidden}) // as while it is locked
 	f.config.S3.Endpoint, f.config.S3.Transport = gate.Endpoint, nil
 	r := f.start(t)
 	r.await("the note", func(code int, body readiness) bool {
@@ -36,11 +39,39 @@ func TestRunOnAStoreThatIgnoresLocks(t *testing.T) {
 		t.Errorf("%s", describeEvent(e))
 	}
 	r.await("what was tried is removed", func(int, readiness) bool {
-		left, err := sinktest.Versions(t.Context(), f.store.Client(), f.config.Bucket, ".probe")
+		left, err := sinktest.Versions(t.Context(), f.store.Client(), f.config.Bucket, ".cvconsumer-probe")
 		if err != nil {
 			t.Fatal(err)
 		}
 		return len(left) == 0
+	})
+	r.end()
+}
+
+// TestRunRemovesWhatProbesLeft: a process that is killed while it probes the store leaves an object
+// and an upload, which the next one removes.
+func TestRunRemovesWhatProbesLeft(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, cvtest.Options{Seed: 1})
+	f.config.Prefix = "p/"
+	client, bucket := f.store.Client(), f.config.Bucket
+	if _, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: aws.String("p/.cvconsumer-probe-KILLED"), Body: strings.NewReader("x")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &bucket, Key: aws.String("p/.cvconsumer-probe")}); err != nil {
+		t.Fatal(err)
+	}
+	r := f.start(t)
+	r.await("what a killed process left is removed", func(int, readiness) bool {
+		left, err := sinktest.Versions(t.Context(), client, bucket, "p/.cvconsumer-probe")
+		if err != nil {
+			t.Fatal(err)
+		}
+		uploads, err := client.ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: &bucket})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(left) == 0 && len(uploads.Uploads) == 0
 	})
 	r.end()
 }

@@ -55,7 +55,7 @@ const probeTimeout = 20 * time.Second
 var errProbeTimeout = fmt.Errorf("no answer within %s", probeTimeout)
 
 // probeKey is the object, below the prefix, with which the store is probed.
-const probeKey = ".probe"
+const probeKey = ".cvconsumer-probe"
 
 // service is `consumer run`: everything made of a config, but not yet connected.
 type service struct {
@@ -75,7 +75,7 @@ type service struct {
 	spoolDir  string     // for temporary files
 	storage   sync.Mutex // held while storage is checked
 	learned   bool       // the store was probed
-	probed    int        // how often removeLockProbes still tries
+	probed    int        // how often removeProbes still tries
 	owned     bool       // the prefix is this deployment's
 
 	listening chan string   // gets the address of the HTTP server
@@ -339,10 +339,8 @@ func (s *service) learnStore(ctx context.Context) error {
 	if err := probeStore(ctx, s.work, sink.Key(s.c.Prefix+probeKey)); err != nil {
 		return err
 	}
-	stored, err := s.store.ProbeLocks(ctx, s.lockProbes(), s.c.LockMode)
-	if stored {
-		s.probed = lockSweeps
-	}
+	s.probed = probeSweeps
+	_, err := s.store.ProbeLocks(ctx, sink.Key(s.c.Prefix+probeKey+"-lock-"), s.c.LockMode)
 	if err != nil {
 		return fmt.Errorf("find out whether the store keeps a retention: %w", err)
 	}
@@ -350,21 +348,23 @@ func (s *service) learnStore(ctx context.Context) error {
 	return nil
 }
 
-// lockProbes is how the keys begin of the objects that were locked to find out whether the store
-// does.
-func (s *service) lockProbes() sink.Key { return sink.Key(s.c.Prefix + probeKey + "-lock-") }
+// probeSweeps is how often it is tried to remove what probes left, after a start.
+const probeSweeps = 30
 
-// lockSweeps is how often it is tried to remove these objects after a start.
-const lockSweeps = 30
-
-// removeLockProbes removes what was locked for some seconds at start, by this process or by one
-// that was killed. What is locked still is for a later check, or a later start.
-func (s *service) removeLockProbes(ctx context.Context) {
+// removeProbes removes what probes left: what was locked for some seconds, and all of a process that
+// was killed while it probed. What is locked still is for a later check, or a later start. Another
+// process that is probing just then tries again.
+func (s *service) removeProbes(ctx context.Context) {
 	if s.probed == 0 {
 		return
 	}
 	s.probed--
-	if _, err := s.store.RemoveAll(ctx, s.lockProbes()); err == nil {
+	left := false
+	for _, store := range s.stores() {
+		_, err := store.RemoveAll(ctx, sink.Key(s.c.Prefix+probeKey))
+		left = left || err != nil
+	}
+	if !left {
 		s.probed = 0
 	}
 }
@@ -383,7 +383,7 @@ func (s *service) checkStorage(ctx context.Context, secrets handler.SecretStore)
 		err = s.ownPrefix(ctx, secrets)
 	}
 	if err == nil {
-		s.removeLockProbes(ctx)
+		s.removeProbes(ctx)
 	}
 	return err
 }
