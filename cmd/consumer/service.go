@@ -351,9 +351,9 @@ func (s *service) learnStore(ctx context.Context) error {
 // probeSweeps is how often it is tried to remove what probes left, after a start.
 const probeSweeps = 30
 
-// removeProbes removes what probes left: what was locked for some seconds, and all of a process that
-// was killed while it probed. What is locked still is for a later check, or a later start. Another
-// process that is probing just then tries again.
+// removeProbes removes what probes left: what was locked for some seconds, and all of a process
+// that was killed while it probed. What is locked still is for a later check, or a later start.
+// Another process that is probing just then tries again.
 func (s *service) removeProbes(ctx context.Context) {
 	if s.probed == 0 {
 		return
