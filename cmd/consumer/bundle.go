@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/cvconsumer/cvconsumer/pkg/sink/transfer"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
@@ -79,6 +81,17 @@ func (b bundle) failed(err, kind error) error {
 		return fmt.Errorf("%w: %w", kind, err)
 	}
 	return err
+}
+
+// client is a client of the store that the settings name. bad are the problems of other settings,
+// which are told together with those of these.
+func (s storeAccess) client(ctx context.Context, bad problems) (*s3.Client, storeConfig, error) {
+	access := s.config(&bad)
+	if err := bad.err(); err != nil {
+		return nil, access, err
+	}
+	api, err := s3Client(ctx, access, nil)
+	return api, access, err
 }
 
 // splitS3 takes an s3:// address apart.

@@ -58,6 +58,16 @@ type bundleSettings struct {
 	Prefix string `name:"prefix" var:"CONSUMER_PREFIX" placeholder:"TEXT" help:"What all keys begin with, literally."`
 }
 
+// check adds the problems of the settings.
+func (b bundleSettings) check(p *problems) {
+	if b.Bucket == "" {
+		p.add("CONSUMER_BUCKET", "is needed: the bucket that bundles are kept in")
+	}
+	if _, err := sink.NewLayout(b.Prefix, "any"); err != nil {
+		p.add("CONSUMER_PREFIX", "%v", err)
+	}
+}
+
 // encryptionSettings say how objects are encrypted.
 type encryptionSettings struct {
 	SSE      string `name:"sse" var:"CONSUMER_SSE" default:"none" placeholder:"KIND" help:"Server-side encryption: none, AES256 or aws:kms; default ${default}."`
@@ -212,9 +222,7 @@ func (s serviceSettings) check(ctx context.Context, e *environ) (config, problem
 	if _, err := cv.New("https://any.example", cv.TrainingKey("any"), cv.Options{BlobHosts: c.BlobHosts}); err != nil {
 		p.add("CONSUMER_BLOB_HOSTS", "%s", strings.TrimPrefix(err.Error(), "blob hosts: "))
 	}
-	if c.Bucket == "" {
-		p.add("CONSUMER_BUCKET", "is needed: the bucket that bundles are kept in")
-	}
+	s.Bucket.bundleSettings.check(&p)
 	p.bucketName("CONSUMER_BUCKET", c.Bucket)
 	p.bucketName("CONSUMER_WORK_BUCKET", c.WorkBucket)
 	if c.WorkBucket == "" {
@@ -225,9 +233,6 @@ func (s serviceSettings) check(ctx context.Context, e *environ) (config, problem
 	}
 	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
 		p.add("CONSUMER_HTTP_ADDR", "%q is not host:port or :port", c.HTTPAddr)
-	}
-	if _, err := sink.NewLayout(c.Prefix, "any"); err != nil {
-		p.add("CONSUMER_PREFIX", "%v", err)
 	}
 	if _, err := s3Client(ctx, c.S3, nil); err != nil {
 		p.add(awsVariable(err), "%v", err)

@@ -153,12 +153,7 @@ func (c deadReplayCmd) bundles(p *program) (func(id string) (bool, error), error
 	if c.Bucket == "" {
 		return func(string) (bool, error) { return false, nil }, nil
 	}
-	var bad problems
-	access := c.S3.config(&bad)
-	if err := bad.err(); err != nil {
-		return nil, err
-	}
-	api, err := s3Client(p.ctx, access, nil)
+	api, access, err := c.S3.client(p.ctx, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -20,8 +20,8 @@ type fetchCmd struct {
 	ID         string `arg:"" name:"id" help:"Id of the command."`
 	Dir        string `arg:"" name:"dir" help:"Folder to write into; made when missing."`
 	Zip        bool   `name:"zip" help:"Write each bundle as one archive, DIR/ID-export.zip or DIR/ID-delete.zip, as consumer pack does."`
-	Kind       string `name:"kind" enum:"export,delete,all" default:"all" placeholder:"KIND" help:"Which of the command's bundles: export, delete or all; default ${default}."`
-	Parallel   int    `name:"parallel" default:"16" placeholder:"N" help:"Files downloaded at once; default ${default}."`
+	kindFlag   `embed:""`
+	Parallel   int `name:"parallel" default:"16" placeholder:"N" help:"Files downloaded at once; default ${default}."`
 	keyFlag    `embed:""`
 	outputFlag `embed:""`
 	S3         storeAccess    `embed:"" group:"Storage:"`
@@ -129,23 +129,14 @@ type commandBundle struct {
 // bundlesOf finds the finished bundles of a command in the bucket. There is at least one.
 func (s storeAccess) bundlesOf(p *program, at bundleSettings, id, kind string) ([]commandBundle, error) {
 	bad := p.env.unknown()
-	access := s.config(&bad)
-	if at.Bucket == "" {
-		bad.add("CONSUMER_BUCKET", "is needed: the bucket that bundles are kept in")
-	}
-	if _, err := sink.NewLayout(at.Prefix, "any"); err != nil {
-		bad.add("CONSUMER_PREFIX", "%v", err)
-	}
-	if err := bad.err(); err != nil {
+	at.check(&bad)
+	api, access, err := s.client(p.ctx, bad)
+	if err != nil {
 		return nil, err
 	}
 	layout, err := sink.NewLayout(at.Prefix, id)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUsage, err)
-	}
-	api, err := s3Client(p.ctx, access, nil)
-	if err != nil {
-		return nil, err
 	}
 	store := sink.NewStore(api, sink.StoreOptions{Bucket: at.Bucket, Log: zerolog.Nop()})
 	var found []commandBundle

@@ -22,3 +22,8 @@ func (f outputFlag) printResult(p *program, v interface{ print(w io.Writer) erro
 type keyFlag struct {
 	Key []string `name:"key" sep:"none" placeholder:"FILE" help:"PEM file with a public key: the receipt must be signed with it. May be given several times, and one of them must have signed."`
 }
+
+// kindFlag chooses among a command's bundles.
+type kindFlag struct {
+	Kind string `name:"kind" enum:"export,delete,all" default:"all" placeholder:"KIND" help:"Which of the command's bundles: export, delete or all; default ${default}."`
+}

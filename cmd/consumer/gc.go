@@ -79,18 +79,9 @@ func (c gcCmd) Run(p *program) error {
 // collector connects to NATS and storage; access is how the store is reached.
 func (c gcCmd) collector(p *program) (_ handler.Collector, access storeConfig, closeAll func(), err error) {
 	bad := p.env.unknown()
-	access = c.S3.config(&bad)
-	if c.Bucket.Bucket == "" {
-		bad.add("CONSUMER_BUCKET", "is needed: the bucket that bundles are kept in")
-	}
-	if _, err := sink.NewLayout(c.Bucket.Prefix, "any"); err != nil {
-		bad.add("CONSUMER_PREFIX", "%v", err)
-	}
+	c.Bucket.bundleSettings.check(&bad)
 	c.Access.NATS.config(&bad)
-	if err := bad.err(); err != nil {
-		return handler.Collector{}, access, nil, err
-	}
-	api, err := s3Client(p.ctx, access, nil)
+	api, access, err := c.S3.client(p.ctx, bad)
 	if err != nil {
 		return handler.Collector{}, access, nil, err
 	}

@@ -12,7 +12,7 @@ import (
 type linkCmd struct {
 	ID         string        `arg:"" name:"id" help:"Id of the command."`
 	Expires    time.Duration `name:"expires" default:"24h" placeholder:"DURATION" help:"How long the links work, at most 168h (7 days); default ${default}."`
-	Kind       string        `name:"kind" enum:"export,delete,all" default:"all" placeholder:"KIND" help:"Which of the command's bundles: export, delete or all; default ${default}."`
+	kindFlag   `embed:""`
 	outputFlag `embed:""`
 	S3         storeAccess    `embed:"" group:"Storage:"`
 	Bucket     bundleSettings `embed:"" group:"Storage:"`

@@ -63,12 +63,8 @@ func (s storeAccess) create(p *program, sse encryptionSettings, dest, contentTyp
 // writer gives a bucket to write to.
 func (s storeAccess) writer(p *program, sse encryptionSettings, bucket string) (*sink.Store, storeConfig, error) {
 	bad := p.env.unknown()
-	access := s.config(&bad)
 	kind := sse.check(&bad)
-	if err := bad.err(); err != nil {
-		return nil, access, err
-	}
-	api, err := s3Client(p.ctx, access, nil)
+	api, access, err := s.client(p.ctx, bad)
 	if err != nil {
 		return nil, access, err
 	}

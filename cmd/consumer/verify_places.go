@@ -178,20 +178,15 @@ func worse(before, now error) error {
 // reached with this access.
 func (s storeAccess) open(ctx context.Context, env *environ, where string) (location, error) {
 	at := location{where: where}
-	if rest, ok := strings.CutPrefix(where, "s3://"); ok {
-		bucket, prefix, ok := strings.Cut(rest, "/")
-		if bucket == "" || !ok {
+	if bucket, prefix, ok := splitS3(where); ok {
+		if bucket == "" || prefix == "" && !strings.HasSuffix(where, "/") {
 			return at, fmt.Errorf("%w: %s: a bundle is at s3://bucket/prefix/, and all of a bucket at s3://bucket/", errUsage, where)
 		}
 		if prefix != "" && !strings.HasSuffix(prefix, "/") {
 			prefix += "/"
 		}
-		bad := env.unknown()
-		at.access = s.config(&bad)
-		if err := bad.err(); err != nil {
-			return at, err
-		}
-		api, err := s3Client(ctx, at.access, nil)
+		api, access, err := s.client(ctx, env.unknown())
+		at.access = access
 		if err != nil {
 			return at, err
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 // A reading gives each job that changed since the one before, once, and begins at a time; a bucket
-// that was made anew is read from its beginning.
+// that was deleted and created again is read from its beginning.
 func TestChangedJobs(t *testing.T) {
 	t.Parallel()
 	nc := natstest.New(t).Dial(t)

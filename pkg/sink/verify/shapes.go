@@ -128,7 +128,7 @@ func placeOf(name sink.Path) place {
 	return p
 }
 
-// belowPages tells whether a page for people is one that exports have: pages/exceptions-<n>.html,
+// belowPages is pageBelow for a page for people that exports have: pages/exceptions-<n>.html,
 // and of a project pages/<project>/index.html, iteration-<id>.html, images-<n>.html and
 // predictions-<n>.html.
 func belowPages(rest string) shape {
