@@ -32,9 +32,10 @@
 //     instead; tags.go, retention.go: tags and Object Lock
 //   - put.go, multipart.go, get.go, list.go, remove.go: one kind of request each; errors.go: what a
 //     store's refusal means; unanswered.go: requests whose caller has given up
-//   - bundle.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof; bagread.go:
-//     the sealed bag, read again before its receipt is made; signed.go: the receipt's signature
+//   - bundle.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof; exact.go: a bag
+//     without strays; bagread.go: the sealed bag, read again before its receipt is made; signed.go:
+//     the receipt's signature
 //   - sealer.go: the store as one command has it, which shows only what that command sealed
 //   - key.go, extension.go, digest.go, canonical.go: names, types of content, digests, canonical
-//     JSON; spool.go: content that is kept in a file meanwhile
+//     JSON; spool.go: content that is kept meanwhile, in a file if it is large
 package sink
