@@ -83,7 +83,7 @@ type pageWatch struct {
 	cursor natsq.JobCursor
 	known  *livepage.Queue
 
-	counted   map[string]float64 // counters, by metric
+	counted   map[*counters]float64
 	countedAt time.Time
 }
 
@@ -167,30 +167,23 @@ func rowOf(key string, j contract.Job) livepage.Job {
 
 // rates are what this process did each second since the last look.
 func (w *pageWatch) rates(now time.Time) []livepage.Figure {
-	families, err := w.service.metrics.registry.Gather()
-	if err != nil {
-		return nil
-	}
-	counted := map[string]float64{}
-	for _, f := range families {
-		for _, one := range f.GetMetric() {
-			if c := one.GetCounter(); c != nil {
-				counted[f.GetName()] += c.GetValue()
-			}
-		}
+	m := w.service.metrics
+	counted := map[*counters]float64{}
+	for _, c := range []*counters{m.calls, m.throttled, m.blobs, m.blobBytes, m.stored} {
+		counted[c] = total(c)
 	}
 	before, took := w.counted, now.Sub(w.countedAt).Seconds()
 	w.counted, w.countedAt = counted, now
 	if before == nil || took <= 0 {
 		return nil
 	}
-	each := func(name string) float64 { return (counted["cvconsumer_"+name] - before["cvconsumer_"+name]) / took }
+	each := func(c *counters) float64 { return (counted[c] - before[c]) / took }
 	number := func(n float64) string { return strconv.FormatFloat(n, 'f', 1, 64) + "/s" }
 	return []livepage.Figure{
-		{Name: "Training API calls", Value: number(each("api_calls_total"))},
-		{Name: "Throttled", Value: number(each("api_throttled_total"))},
-		{Name: "Downloads", Value: number(each("blobs_total"))},
-		{Name: "Downloaded", Value: human.Bytes(int64(each("blob_bytes_total"))) + "/s"},
-		{Name: "To and from storage", Value: human.Bytes(int64(each("storage_bytes_total"))) + "/s"},
+		{Name: "Training API calls", Value: number(each(m.calls))},
+		{Name: "Throttled", Value: number(each(m.throttled))},
+		{Name: "Downloads", Value: number(each(m.blobs))},
+		{Name: "Downloaded", Value: human.Bytes(int64(each(m.blobBytes))) + "/s"},
+		{Name: "To and from storage", Value: human.Bytes(int64(each(m.stored))) + "/s"},
 	}
 }
