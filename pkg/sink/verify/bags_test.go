@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -19,30 +17,11 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify/verifytest"
 )
 
 // memory is a bag held in memory.
-type memory map[string]string
-
-// List implements verify.Source.
-func (m memory) List(context.Context) iter.Seq2[verify.File, error] {
-	return func(yield func(verify.File, error) bool) {
-		for _, name := range slices.Sorted(maps.Keys(m)) {
-			if !yield(verify.File{Name: name, Bytes: int64(len(m[name]))}, nil) {
-				return
-			}
-		}
-	}
-}
-
-// Open implements verify.Source.
-func (m memory) Open(_ context.Context, name string) (io.ReadCloser, error) {
-	content, ok := m[name]
-	if !ok {
-		return nil, sink.ErrNotFound
-	}
-	return io.NopCloser(strings.NewReader(content)), nil
-}
+type memory = verifytest.Memory
 
 func must(t testing.TB, err error) {
 	t.Helper()
