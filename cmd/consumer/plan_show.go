@@ -136,7 +136,7 @@ func printPlanned(w io.Writer, projects []bagfile.DeletionProject) {
 		if one.Project {
 			extent = "the whole project"
 		}
-		fmt.Fprintf(w, "  project\t%s %q: %s (%d iterations, %d tags, %d images, %d predictions)\n", one.ID, one.Name, extent,
-			one.Counts.Iterations, one.Counts.Tags, one.Counts.Images, one.Counts.Predictions)
+		one.Counts.Projects = 0 // it is this one
+		fmt.Fprintf(w, "  project\t%s %q: %s (%s)\n", one.ID, one.Name, extent, things(one.Counts))
 	}
 }
