@@ -28,15 +28,7 @@ type memory = verifytest.Memory
 // golden reads a golden bag.
 func golden(t *testing.T, name string) memory {
 	t.Helper()
-	dir := filepath.Join("..", "..", "..", "testdata", "bundles", name)
-	m := memory{}
-	for file, err := range verify.Dir(dir).List(t.Context()) {
-		must(t, err)
-		b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(file.Name)))
-		must(t, err)
-		m[file.Name] = string(b)
-	}
-	return m
+	return verifytest.Load(t, filepath.Join("..", "..", "..", "testdata", "bundles", name))
 }
 
 func must(t *testing.T, err error) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -46,15 +45,7 @@ var bundles, _ = filepath.Abs(filepath.Join("..", "..", "..", "testdata", "bundl
 // load reads a golden bag.
 func load(t testing.TB, name string) memory {
 	t.Helper()
-	dir := filepath.Join(bundles, name)
-	m := memory{}
-	for file, err := range verify.Dir(dir).List(t.Context()) {
-		must(t, err)
-		b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(file.Name)))
-		must(t, err)
-		m[file.Name] = string(b)
-	}
-	return m
+	return verifytest.Load(t, filepath.Join(bundles, name))
 }
 
 // firstOf is a golden export as it would be before a delete with export_first.

@@ -6,8 +6,11 @@ import (
 	"io"
 	"iter"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
@@ -15,6 +18,23 @@ import (
 
 // Memory is a bag held in memory: what its files hold, by name.
 type Memory map[string]string
+
+// Load reads a bag in a folder into memory.
+func Load(t testing.TB, dir string) Memory {
+	t.Helper()
+	m := Memory{}
+	for file, err := range verify.Dir(dir).List(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(file.Name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m[file.Name] = string(content)
+	}
+	return m
+}
 
 // List implements verify.Source, in lexical order.
 func (m Memory) List(context.Context) iter.Seq2[verify.File, error] {
