@@ -43,7 +43,7 @@ func TestInspect(t *testing.T) {
 	narrow(t, text)
 	for _, says := range []string{
 		"  command    two-tags, export\n", "  outcome    complete\n", "  reference  \"case 2026-17\"\n", "  signature  none: the receipt is unsigned\n",
-		"  exported   projects 1, iterations 2, performances 2,\n", "  Two tags\n  a2e7570a-5d0e-4e96-ba6d-125f56a98544\n    one tag an image; ",
+		"  exported   projects 1, iterations 2, performances 2, tags\n             2, images 4, ", "  Two tags\n  a2e7570a-5d0e-4e96-ba6d-125f56a98544\n    one tag an image; ",
 		"  outcome    nothing found\n", "    boxes; ", "a BagIt bag that cvconsumer did not make",
 	} {
 		if !strings.Contains(text, says) {
@@ -93,7 +93,7 @@ func TestInspectDelete(t *testing.T) {
 	overwrite(t, filepath.Join(dir, "bad", "evidence", "failure.json"), `{"v": 1, "id": "del-2", "error": {"code": "unverified", "message": "3 images are still there"}, "counts": {"images": 4}}`)
 	text := inspects(t, exitDone, dir)
 	narrow(t, text)
-	for _, says := range []string{"deleted    images 7\n", "  Harbor\n  " + id + "\n    the project itself, and images 7\n", "Remains\n  exports: the service", "outcome    failed\n", "unverified: \"3 images are still", "deleted    images 4\n"} {
+	for _, says := range []string{"deleted    images 7\n", "  Harbor\n  " + id + "\n    the project itself, and images 7\n", "Remains\n  exports: the service", "outcome  failed\n", "unverified: \"3 images are still", "deleted  images 4\n"} {
 		if !strings.Contains(text, says) {
 			t.Errorf("it does not say %q:\n%s", says, text)
 		}
