@@ -116,21 +116,6 @@ func (d *doctor) tryRights(ctx context.Context, checks *preflight.Checks) findin
 	return areaNATS.failure("rights", d.c.NATS.explain(lines(denied)))
 }
 
-// lines joins errors into one, in one line.
-func lines(all []error) error {
-	texts := make([]string, len(all))
-	for i, err := range all {
-		texts[i] = err.Error()
-	}
-	return fmt.Errorf("%s%w", strings.Join(texts, "; "), silent{errors.Join(all...)})
-}
-
-// silent is an error that adds no text.
-type silent struct{ error }
-
-func (silent) Error() string   { return "" }
-func (s silent) Unwrap() error { return s.error }
-
 // doctorKey is what the keys of the objects that the doctor writes begin with, below the prefix.
 const doctorKey = ".doctor-"
 
