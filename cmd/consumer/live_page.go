@@ -5,10 +5,8 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
-	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/internal/livepage"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
@@ -166,7 +164,7 @@ func rowOf(key string, j contract.Job) livepage.Job {
 }
 
 // rates are what this process did each second since the last look.
-func (w *pageWatch) rates(now time.Time) []livepage.Figure {
+func (w *pageWatch) rates(now time.Time) []livepage.Rate {
 	m := w.service.metrics
 	counted := map[*counters]float64{}
 	for _, c := range []*counters{m.calls, m.throttled, m.blobs, m.blobBytes, m.stored} {
@@ -177,13 +175,14 @@ func (w *pageWatch) rates(now time.Time) []livepage.Figure {
 	if before == nil || took <= 0 {
 		return nil
 	}
-	each := func(c *counters) float64 { return (counted[c] - before[c]) / took }
-	number := func(n float64) string { return strconv.FormatFloat(n, 'f', 1, 64) + "/s" }
-	return []livepage.Figure{
-		{Name: "Training API calls", Value: number(each(m.calls))},
-		{Name: "Throttled", Value: number(each(m.throttled))},
-		{Name: "Downloads", Value: number(each(m.blobs))},
-		{Name: "Downloaded", Value: human.Bytes(int64(each(m.blobBytes))) + "/s"},
-		{Name: "To and from storage", Value: human.Bytes(int64(each(m.stored))) + "/s"},
+	each := func(shown string, c *counters, bytes bool) livepage.Rate {
+		return livepage.Rate{Name: shown, PerSecond: (counted[c] - before[c]) / took, Bytes: bytes}
+	}
+	return []livepage.Rate{
+		each("Training API calls", m.calls, false),
+		each("Throttled", m.throttled, false),
+		each("Downloads", m.blobs, false),
+		each("Downloaded", m.blobBytes, true),
+		each("To and from storage", m.stored, true),
 	}
 }
