@@ -48,6 +48,17 @@ func cureUnless(err error, f func(error) error) error {
 	return f(err)
 }
 
+// secretProblem is a problem with NATS that keeps storage from being checked.
+type secretProblem struct{ err error }
+
+// Error is the problem, and what it is in the way of.
+func (p *secretProblem) Error() string {
+	return "whose bundles are kept here cannot be told while NATS does not answer: " + p.err.Error()
+}
+
+// Unwrap is the problem.
+func (p *secretProblem) Unwrap() error { return p.err }
+
 // lines joins errors into one, in one line.
 func lines(all []error) error {
 	texts := make([]string, len(all))
