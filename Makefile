@@ -307,8 +307,15 @@ fuzz: ## Run each fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
+# Each part is a process of its own, built by the benchmark. It needs Linux, and memory or a disk for
+# all images twice (-dir).
+BENCH ?=
 .PHONY: bench
-bench: ## Run the benchmarks
+bench: ## Measure exports against programs that only copy, as a table in Markdown (BENCH='-case 3000x100k -rounds 3': that case, in a minute or two; BENCH=-h: the flags)
+	go run ./internal/bench $(BENCH)
+
+.PHONY: bench-parts
+bench-parts: ## Run the benchmarks of single parts
 	go test -run '^$$' -bench . -benchmem $(PKG)
 
 .PHONY: cover

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
-	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/internal/livepage"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
@@ -166,7 +164,7 @@ func rowOf(key string, j contract.Job) livepage.Job {
 }
 
 // rates are what this process did each second since the last look.
-func (w *pageWatch) rates(now time.Time) []livepage.Figure {
+func (w *pageWatch) rates(now time.Time) []livepage.Rate {
 	families, err := w.service.metrics.registry.Gather()
 	if err != nil {
 		return nil
@@ -184,13 +182,15 @@ func (w *pageWatch) rates(now time.Time) []livepage.Figure {
 	if before == nil || took <= 0 {
 		return nil
 	}
-	each := func(name string) float64 { return (counted["cvconsumer_"+name] - before["cvconsumer_"+name]) / took }
-	number := func(n float64) string { return strconv.FormatFloat(n, 'f', 1, 64) + "/s" }
-	return []livepage.Figure{
-		{Name: "Training API calls", Value: number(each("api_calls_total"))},
-		{Name: "Throttled", Value: number(each("api_throttled_total"))},
-		{Name: "Downloads", Value: number(each("blobs_total"))},
-		{Name: "Downloaded", Value: human.Bytes(int64(each("blob_bytes_total"))) + "/s"},
-		{Name: "To and from storage", Value: human.Bytes(int64(each("storage_bytes_total"))) + "/s"},
+	each := func(shown, name string, bytes bool) livepage.Rate {
+		name = "cvconsumer_" + name
+		return livepage.Rate{Name: shown, PerSecond: (counted[name] - before[name]) / took, Bytes: bytes}
+	}
+	return []livepage.Rate{
+		each("Training API calls", "api_calls_total", false),
+		each("Throttled", "api_throttled_total", false),
+		each("Downloads", "blobs_total", false),
+		each("Downloaded", "blob_bytes_total", true),
+		each("To and from storage", "storage_bytes_total", true),
 	}
 }

@@ -1,9 +1,3 @@
-// Command consumer exports user data of the Azure Custom Vision service into verifiable bundles,
-// and deletes it with proof, on command from NATS JetStream.
-//
-// This package is the command line and the wiring: the only place where all packages meet, where
-// settings are read (once, from flags and the environment), and where signals and exit codes are
-// known. One file per command.
 package main
 
 import (

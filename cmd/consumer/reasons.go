@@ -48,6 +48,21 @@ func cureUnless(err error, f func(error) error) error {
 	return f(err)
 }
 
+// lines joins errors into one, in one line.
+func lines(all []error) error {
+	texts := make([]string, len(all))
+	for i, err := range all {
+		texts[i] = err.Error()
+	}
+	return fmt.Errorf("%s%w", strings.Join(texts, "; "), silent{errors.Join(all...)})
+}
+
+// silent is an error that adds no text.
+type silent struct{ error }
+
+func (silent) Error() string   { return "" }
+func (s silent) Unwrap() error { return s.error }
+
 // explain adds to the problem of a dependency what the operator can do about it, where that is
 // known.
 func (c config) explain(dependency string, err error) error {
