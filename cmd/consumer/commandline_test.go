@@ -8,8 +8,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// TestLinesAreReadAsKongReadsThem holds parseLine to kong's own Parse, which it stands for: the same
-// values, or the same words about what is wrong.
+// TestLinesAreReadAsKongReadsThem holds parseLine to kong's own Parse, which it stands for: the
+// same values, or the same words about what is wrong.
 func TestLinesAreReadAsKongReadsThem(t *testing.T) {
 	t.Parallel()
 	model := func(env *environ) (*kong.Kong, *cli) {

@@ -148,8 +148,8 @@ func clientTLS() (*tls.Config, error) {
 	return config, nil
 }
 
-// ExportSpans implements sdktrace.SpanExporter. It tries again for a minute where the collector asks
-// for that, or cannot be reached for a moment.
+// ExportSpans implements sdktrace.SpanExporter. It tries again for a minute where the collector
+// asks for that, or cannot be reached for a moment.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	if len(spans) == 0 {
 		return nil

@@ -129,7 +129,7 @@ func encodeSpan(s sdktrace.ReadOnlySpan) message {
 	return m
 }
 
-// flags writes the flags of a trace, and whether the span that is referred to is of another process.
+// flags writes the flags of a trace, and whether the span referred to is of another process.
 func flags(m *message, field protowire.Number, of, refersTo trace.SpanContext) {
 	const known, remote = 0x100, 0x200
 	value := uint32(of.TraceFlags()) | known
@@ -181,7 +181,7 @@ func list[T any](values []T, as func(T) attribute.Value) message {
 	return m
 }
 
-// partialSuccess reads an ExportTraceServiceResponse: how many spans the collector refused, and why.
+// partialSuccess reads an ExportTraceServiceResponse: how many spans were refused, and why.
 func partialSuccess(response []byte) (refused uint64, why string) {
 	var found []byte
 	eachField(response, func(field protowire.Number, value []byte, _ uint64) {

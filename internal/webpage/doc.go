@@ -1,5 +1,5 @@
-// Package webpage makes HTML pages of templates in the language of html/template, as far as pages of
-// this program use it: fields, variables, if, range, with, template, and functions.
+// Package webpage makes HTML pages of templates in the language of html/template, as far as this
+// program uses it: fields, variables, if, range, with, template, and functions.
 //
 // It exists for what html/template does to the rest of the binary: a template may call any method
 // by its name, so the linker keeps every exported method of every type, of which there are 9 MB in

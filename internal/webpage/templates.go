@@ -10,8 +10,8 @@ import (
 	"text/template/parse"
 )
 
-// HTML is text that is shown as it is. Only functions give it: a value of this type that is shown by
-// itself is escaped as any other.
+// HTML is text that is shown as it is. Only functions give it: a value of this type that is shown
+// by itself is escaped as any other.
 type HTML string
 
 // Funcs are functions of templates, by name. Each gives one value, which is HTML where it is not to

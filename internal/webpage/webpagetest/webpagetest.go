@@ -13,8 +13,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/internal/webpage"
 )
 
-// Contexts fails where templates show something in a place for which the escaping of package webpage
-// is not enough, as html/template sees it: anything but text and quoted attributes. In styles there
+// Contexts fails where templates show something in a place for which package webpage's escaping is
+// not enough, as html/template sees it: anything but text and quoted attributes. In styles there
 // may be what the function "style" gives, in scripts what "script" gives, in addresses what "url"
 // gives; what other functions give as HTML must be in text.
 func Contexts(t *testing.T, funcs webpage.Funcs, texts ...webpage.Text) {
@@ -31,7 +31,7 @@ func Contexts(t *testing.T, funcs webpage.Funcs, texts ...webpage.Text) {
 	}
 	shown := 0
 	for _, one := range judge.Templates() {
-		// What is escaped in which way is found out before it is executed, which fails without data.
+		// The ways of escaping are found before it is executed, which fails without data.
 		var refused *template.Error
 		if err := one.Execute(io.Discard, nil); errors.As(err, &refused) && refused.ErrorCode != template.OK {
 			t.Errorf("html/template refuses %s: %v", one.Name(), err)
