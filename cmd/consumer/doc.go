@@ -9,7 +9,8 @@
 // What every command has:
 //
 //   - main.go: the tree of commands, signals; commandline.go: what a line means, and what it lacks;
-//     exit.go: from error to exit code; flags.go: flags of several commands; crash.go, crash_unix.go, crash_other.go: how a crash ends the process
+//     exit.go: from error to exit code; flags.go: flags of several commands; crash.go,
+//     crash_unix.go, crash_other.go: how a crash ends the process
 //   - terminal.go, table.go, plain.go, json.go: width and colors, tables, text that a terminal
 //     cannot obey; progress.go: bars and lines
 //   - completion.go, schema.go, version.go, keys.go: commands that need no server
