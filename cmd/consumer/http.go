@@ -227,7 +227,7 @@ func (m *monitor) routes() http.Handler {
 		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 			w.Header().Set("Content-Encoding", "gzip")
 			packed := gzip.NewWriter(w)
-			defer packed.Close()
+			defer func() { _ = packed.Close() }() // a client that is gone
 			to = packed
 		}
 		m.metrics.write(to)

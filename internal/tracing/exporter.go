@@ -209,7 +209,7 @@ func (e *exporter) send(ctx context.Context, body []byte, wait *hinted) error {
 	resp, err := e.client.Do(req)
 	if err != nil {
 		var failed *url.Error
-		if errors.As(err, &failed) && failed.Temporary() { //nolint:staticcheck // a connection that was reset, or refused for now
+		if errors.As(err, &failed) && failed.Temporary() { // a connection that was reset, or refused for now
 			return err //nolint:wrapcheck // it says what was sent where
 		}
 		return backoff.Permanent(err)

@@ -162,7 +162,7 @@ func TestExporterSettings(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer e.Shutdown(t.Context())
+			defer func() { _ = e.Shutdown(t.Context()) }()
 			if err := e.ExportSpans(t.Context(), spans()); err != nil {
 				t.Error(err)
 			}
