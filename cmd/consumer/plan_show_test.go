@@ -81,11 +81,12 @@ func TestErrorsNameFlags(t *testing.T) {
 	for from, want := range map[string]string{
 		`iteration_published: unpublish: iteration i of project p is published; publish the command with "unpublish": true to allow that it is unpublished`: `iteration_published: --unpublish: iteration i of project p is published; publish the command with --unpublish to allow that it is unpublished`,
 		`id_conflict: id: req-1 was used for another command; publish under an id of its own`:                                                               `id_conflict: --id: req-1 was used for another command; publish under an id of its own`,
-		`deletes_disabled: approved_plan: this service deletes only what was planned; publish with dry_run first`:                                           `deletes_disabled: --approved-plan: this service deletes only what was planned; publish with consumer plan first`,
-		`unknown_resource: resource: no such alias is configured; name one of the service's CONSUMER_RESOURCES`:                                             `unknown_resource: --resource: no such alias is configured; name one of the service's CONSUMER_RESOURCES`,
-		`precondition_failed: expect.max_images: 7`:          `precondition_failed: --expect-max-images: 7`,
-		`invalid_command: Nats-Msg-Id: missing`:              `invalid_command: --id: missing`,
-		`internal: put object my_key_of/data: s3://b/x_y: e`: `internal: put object my_key_of/data: s3://b/x_y: e`,
+		`too_late: id: req-1 has ended: completed`:                                                                `too_late: <id>: req-1 has ended: completed`,
+		`deletes_disabled: approved_plan: this service deletes only what was planned; publish with dry_run first`: `deletes_disabled: --approved-plan: this service deletes only what was planned; publish with consumer plan first`,
+		`unknown_resource: resource: no such alias is configured; name one of the service's CONSUMER_RESOURCES`:   `unknown_resource: --resource: no such alias is configured; name one of the service's CONSUMER_RESOURCES`,
+		`precondition_failed: expect.max_images: 7`:                                                               `precondition_failed: --expect-max-images: 7`,
+		`invalid_command: Nats-Msg-Id: missing`:                                                                   `invalid_command: --id: missing`,
+		`internal: put object my_key_of/data: s3://b/x_y: e`:                                                      `internal: put object my_key_of/data: s3://b/x_y: e`,
 	} {
 		if got := inFlags(from); got != want {
 			t.Errorf("%s\n became %s", from, got)
