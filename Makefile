@@ -183,8 +183,8 @@ asyncapi: $(ASYNCAPI) ## Check the AsyncAPI document of all subjects with the pa
 	node .ci/asyncapi.mjs pkg/handler/contract/schema/asyncapi.yaml
 
 # The nats command line takes 45 s of processor time to compile, also while others wait. Python's
-# client is in no package of Debian: EXAMPLES="go node shell guides python", where nats-py is installed.
-EXAMPLES       ?= go node shell guides
+# client is in no package of Debian: EXAMPLES="go node shell python", where nats-py is installed.
+EXAMPLES       ?= go node shell guides definitions
 NATSCLI        ?= $(or $(shell command -v nats),bin/nats)
 NATS_JS        := dist/examples/node_modules/@nats-io/jetstream/package.json
 bin/nats:
@@ -193,7 +193,7 @@ $(NATS_JS):
 	npm install --prefix dist/examples --no-save --no-audit --no-fund --ignore-scripts @nats-io/transport-node@3.4.0 @nats-io/jetstream@3.4.0
 
 .PHONY: examples
-examples: build $(filter bin/nats,$(NATSCLI)) $(NATS_JS) ## Run the publishers of docs/examples, and the commands of docs/requesters.md for nats, against consumer dev (npm, jq)
+examples: build $(filter bin/nats,$(NATSCLI)) $(NATS_JS) ## Run the publishers of docs/examples, and the commands for nats in docs/requesters.md and deploy/nats, against consumer dev (npm, jq)
 	go build -o dist/examples/publish ./docs/examples/go
 	cp docs/examples/node/publish.mjs dist/examples
 	PATH=$(dir $(abspath $(NATSCLI))):$$PATH ./bin/consumer dev -- .ci/examples $(EXAMPLES)

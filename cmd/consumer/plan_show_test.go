@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -63,6 +64,33 @@ func TestPasteable(t *testing.T) {
 	const want = `--project 1 '--metadata=name=O'\''Hara & sons' --reference ''`
 	if got := shellLine(withoutFlags(args, "--id", "--timeout", "-o", "--no-wait!")...); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// Names of files and prefixes may have blanks.
+func TestSuggestedNamesAreQuoted(t *testing.T) {
+	for _, make := range []func(key, public string) (newKey, error){keysNewCmd{Type: "ed25519"}.forReceipts, forCommands} {
+		made, err := make("my keys/a.key", "my keys/a.pub")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := string(made.said); !strings.Contains(text, "'my keys/a.") {
+			t.Error(text)
+		}
+	}
+}
+
+// What is suggested to wait with asks the NATS that the command line named.
+func TestSuggestionsNameTheirNATS(t *testing.T) {
+	for args, want := range map[string]string{
+		"export --all-projects --id req-1":                              "consumer jobs watch req-1 --seq 7",
+		"export --nats-url nats://a,nats://b --id=req-1 --context=prod": "consumer jobs watch req-1 --seq 7 --nats-url nats://a,nats://b --context=prod",
+		"delete --subject-prefix cv2 --consumer-nats-domain hub --yes":  "consumer jobs watch req-1 --seq 7 --subject-prefix cv2 --consumer-nats-domain hub",
+	} {
+		p := &program{args: strings.Fields(args)}
+		if got := p.nats(natsSettings{URL: "nats://a", Subjects: "cv"}, &problems{}).watching("req-1", 7); got != want {
+			t.Errorf("%s: %s", args, got)
+		}
 	}
 }
 
