@@ -33,9 +33,13 @@ help: ## List the targets
 build: ## Build bin/consumer, a static binary, with consumer dev
 	go build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/consumer ./cmd/consumer
 
+# Of linux/amd64 as TestLean has it; other platforms are much the same.
+MAX_LEAN_BYTES := 25000000
 .PHONY: lean
 lean: ## Build bin/consumer-lean: the program for production, without consumer dev and its servers
 	go build -tags lean -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/consumer-lean ./cmd/consumer
+	@bytes=$$(wc -c < bin/consumer-lean); echo "bin/consumer-lean: $$bytes bytes"; \
+	[ $$bytes -le $(MAX_LEAN_BYTES) ] || { echo 'more than $(MAX_LEAN_BYTES): docs/performance.md says how to find out why'; exit 1; }
 
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 .PHONY: release

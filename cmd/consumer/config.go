@@ -154,7 +154,7 @@ func configFrom(ctx context.Context, vars []string) (config, error) {
 	env := newEnviron(vars)
 	parser, err := kong.New(&s, kong.Resolvers(env))
 	if err == nil {
-		_, err = parser.Parse(nil)
+		_, err = parseLine(parser, env, nil)
 	}
 	if err != nil {
 		return config{}, fmt.Errorf("read the settings: %w", err)
