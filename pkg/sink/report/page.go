@@ -113,7 +113,7 @@ func cut(text string, n int) string {
 
 // parse makes a template that may use those of base.html.
 func parse(name, text string) *template.Template {
-	t := template.New("base").Funcs(template.FuncMap{"show": show, "utc": utc, "name": categoryName, "num": number, "size": size})
+	t := template.New("base").Funcs(template.FuncMap{"show": show, "utc": utc, "name": categoryName, "num": number})
 	return template.Must(template.Must(t.Parse(baseHTML)).New(name).Parse(text))
 }
 
@@ -151,19 +151,6 @@ func number(n any) string {
 		digits = digits[:i] + "," + digits[i:]
 	}
 	return digits
-}
-
-// size is a number of bytes for people.
-func size(n int64) string {
-	units := []string{"bytes", "kB", "MB", "GB", "TB"}
-	v, u := float64(n), 0
-	for v >= 1000 && u < len(units)-1 {
-		v, u = v/1000, u+1
-	}
-	if u == 0 {
-		return number(n) + " " + units[0]
-	}
-	return strconv.FormatFloat(v, 'f', 1, 64) + " " + units[u]
 }
 
 // percent is a share as text.
