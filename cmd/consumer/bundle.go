@@ -52,29 +52,34 @@ func (b bundle) checkStatements(p *program, keys publicKeys) (verify.Report, err
 	r, err := verify.Copied(p.ctx, b.bag, verify.Options{Progress: progress, Keys: keys.keys})
 	end()
 	show.end()
+	return r, b.judge(p.ctx, r, err)
+}
+
+// judge gives the error of a bundle that did not pass verification, or that could not be verified.
+func (b bundle) judge(ctx context.Context, r verify.Report, err error) error {
 	switch {
-	case p.ctx.Err() != nil:
-		return r, fmt.Errorf("verify %s: %w", b.name, context.Cause(p.ctx))
+	case ctx.Err() != nil:
+		return fmt.Errorf("verify %s: %w", b.name, context.Cause(ctx))
 	case r.Result == verify.Failed:
-		return r, fmt.Errorf("%w: %s: %s", errVerifyFailed, b.name, r.Findings(10))
+		return fmt.Errorf("%w: %s: %s", errVerifyFailed, b.name, r.Findings(10))
 	case err != nil:
-		return r, b.failed(fmt.Errorf("verify %s: %w", b.name, err), errInconclusive)
+		return b.failed(fmt.Errorf("verify %s: %w", b.name, err), errInconclusive)
 	case r.Failure != nil:
-		return r, fmt.Errorf("%w: %s holds the evidence of a delete that failed, and no finished bundle", errUsage, b.name)
+		return fmt.Errorf("%w: %s holds the evidence of a delete that failed, and no finished bundle", errUsage, b.name)
 	}
-	return r, nil
+	return nil
 }
 
 // failed gives an error of reading a bundle its exit code: that of a verification that failed, or
 // of a store that is not reachable; else it is of a kind (nil: unexpected).
 func (b bundle) failed(err, kind error) error {
 	var (
-		different *transfer.DifferentError
-		damaged   *verify.DamagedError
-		format    *verify.FormatError
+		mismatch *transfer.MismatchError
+		damaged  *verify.DamagedError
+		format   *verify.FormatError
 	)
 	switch {
-	case errors.As(err, &different), errors.As(err, &damaged), errors.As(err, &format), errors.Is(err, transfer.ErrUnfinished):
+	case errors.As(err, &mismatch), errors.As(err, &damaged), errors.As(err, &format), errors.Is(err, transfer.ErrUnfinished):
 		return fmt.Errorf("%w: %w", errVerifyFailed, err)
 	case isUnreachable(err):
 		return b.access.unreachable(err)

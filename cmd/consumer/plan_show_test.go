@@ -42,7 +42,7 @@ func TestPlanShown(t *testing.T) {
 	}{
 		{nil, "would be deleted:\n" +
 			"  account          default, at vision.example\n" +
-			"  project          0f3b2a77-3a57-4b8c-9a67-5c1c1df0a111 \"Cats \\x1b[31m\": the whole project (0 iterations, 0 tags, 85 images, 0 predictions)\n" + things},
+			"  project          0f3b2a77-3a57-4b8c-9a67-5c1c1df0a111 \"Cats \\x1b[31m\": the whole project (images 85)\n" + things},
 		{errNoStorage, "would be deleted:\n" +
 			"  account          default\n" +
 			"  project          0f3b2a77-3a57-4b8c-9a67-5c1c1df0a111\n" +

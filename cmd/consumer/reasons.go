@@ -48,6 +48,32 @@ func cureUnless(err error, f func(error) error) error {
 	return f(err)
 }
 
+// secretProblem is a problem with NATS that keeps storage from being checked.
+type secretProblem struct{ err error }
+
+// Error is the problem, and what it is in the way of.
+func (p *secretProblem) Error() string {
+	return "whose bundles are kept here cannot be told while NATS does not answer: " + p.err.Error()
+}
+
+// Unwrap is the problem.
+func (p *secretProblem) Unwrap() error { return p.err }
+
+// lines joins errors into one, in one line.
+func lines(all []error) error {
+	texts := make([]string, len(all))
+	for i, err := range all {
+		texts[i] = err.Error()
+	}
+	return fmt.Errorf("%s%w", strings.Join(texts, "; "), silent{errors.Join(all...)})
+}
+
+// silent is an error that adds no text.
+type silent struct{ error }
+
+func (silent) Error() string   { return "" }
+func (s silent) Unwrap() error { return s.error }
+
 // explain adds to the problem of a dependency what the operator can do about it, where that is
 // known.
 func (c config) explain(dependency string, err error) error {
@@ -246,7 +272,8 @@ func cureConnection(err error, endpoint, authority string) error {
 		return cure(err, endpoint, "the server does not speak HTTP there: correct host and port in %s", endpoint)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return cure(err, endpoint, "answers break off on their way: look at what is between this machine and the server (a proxy, a gateway), and at %s", endpoint)
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET),
+		strings.Contains(err.Error(), "server closed idle connection"): // no type: it closed before the request
 		return cure(err, endpoint, "the server hangs up without an answer: are scheme, host and port in %s right?", endpoint)
 	case isUnknownHost(err):
 		return cure(err, endpoint, "there is no such host: correct %s", endpoint)

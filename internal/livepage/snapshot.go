@@ -20,7 +20,7 @@ type Snapshot struct {
 	Ready, Stopping bool
 	Dependencies    []Dependency // by name
 	Queue           *Queue       // nil: not known
-	Rates           []Figure     // of this process
+	Rates           []Rate       // of this process
 	Problem         string       // why jobs and queue are not known, or may be old
 
 	Unended, Waiting int   // jobs, those that are not shown included
@@ -44,8 +44,12 @@ type Queue struct {
 	Oldest                time.Duration // age of the oldest command
 }
 
-// Figure is a number with what it counts.
-type Figure struct{ Name, Value string }
+// Rate is how much of something there is each second.
+type Rate struct {
+	Name      string
+	PerSecond float64
+	Bytes     bool // it is bytes that are counted
+}
 
 //go:embed page.html
 var pageText string

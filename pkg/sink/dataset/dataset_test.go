@@ -3,6 +3,7 @@ package dataset_test
 import (
 	"errors"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -306,18 +307,25 @@ func TestWrongBags(t *testing.T) {
 
 // TestOptions says what is wrong with options.
 func TestOptions(t *testing.T) {
-	for says, o := range map[string]dataset.Options{
-		"names no format":    {},
-		"--to voc":           {Formats: []dataset.Format{"voc"}},
-		"needs --image-url":  {Formats: []dataset.Format{dataset.AzureML}},
-		"ends in a slash":    {Formats: []dataset.Format{dataset.AzureML}, ImageURL: "https://host.example/x"},
-		"it is an absolute":  {Formats: []dataset.Format{dataset.AzureML}, ImageURL: "x/"},
-		"--split 1":          {Formats: []dataset.Format{dataset.COCO}, Split: 1},
-		"between 0 and 1":    {Formats: []dataset.Format{dataset.COCO}, Split: -0.5},
-		"has no query, such": {Formats: []dataset.Format{dataset.AzureML}, ImageURL: "https://host.example/x/?sig=1"},
+	for _, c := range []struct {
+		o            dataset.Options
+		option, says string
+	}{
+		{dataset.Options{}, "Formats", "none is named"},
+		{dataset.Options{Formats: []dataset.Format{"voc"}}, "Formats", `"voc" is none`},
+		{dataset.Options{Formats: []dataset.Format{dataset.AzureML}}, "ImageURL", "azureml needs it"},
+		{dataset.Options{Formats: []dataset.Format{dataset.AzureML}, ImageURL: "https://host.example/x"}, "ImageURL", "ends in a slash"},
+		{dataset.Options{Formats: []dataset.Format{dataset.AzureML}, ImageURL: "x/"}, "ImageURL", "not an absolute"},
+		{dataset.Options{Formats: []dataset.Format{dataset.AzureML}, ImageURL: "https://host.example/x/?sig=1"}, "ImageURL", "has no query, such"},
+		{dataset.Options{Formats: []dataset.Format{dataset.COCO}, Split: 1}, "Split", "1 is not"},
+		{dataset.Options{Formats: []dataset.Format{dataset.COCO}, Split: -0.5}, "Split", "between 0 and 1"},
+		{dataset.Options{Formats: []dataset.Format{dataset.COCO}, Split: math.NaN()}, "Split", "NaN is not"},
 	} {
-		if err := o.Check(); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%+v: %v", o, err)
+		if got := c.o.Check(); len(got) != 1 || got[0].Option != c.option || !strings.Contains(got[0].What, c.says) {
+			t.Errorf("%+v: %+v", c.o, got)
 		}
+	}
+	if got := (dataset.Options{Formats: dataset.Formats(), Split: 0.8, ImageURL: "https://host.example/x/"}).Check(); len(got) > 0 {
+		t.Errorf("%+v", got)
 	}
 }

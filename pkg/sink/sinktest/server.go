@@ -30,7 +30,7 @@ import (
 // healthPath masks a bucket of that name; no test would call one so.
 const healthPath = "/sinktest-health"
 
-// ioBuffer is how many bytes the server copies at once. Its own default is a megabyte, made anew
+// ioBuffer is how many bytes the server copies at once. Its own default is a megabyte, made again
 // for most objects, of which hardly any is that large here.
 const ioBuffer = 64 << 10
 

@@ -40,7 +40,7 @@ type Fetched struct {
 // receipt is the last file. Files that are there already are kept if their digest is right, and
 // replaced otherwise: a copy that was interrupted is resumed file by file.
 //
-// Memory: a small buffer for each of the files that are copied at once. Errors: DifferentError, and
+// Memory: a small buffer for each of the files that are copied at once. Errors: MismatchError, and
 // those of the source and of the folder.
 func (b *Bag) Fetch(ctx context.Context, dir string, o FetchOptions) (Fetched, error) {
 	if o.Files <= 0 {
@@ -162,7 +162,7 @@ func (f *fetcher) store(file File, open func() (io.ReadCloser, error)) error {
 	temporary := partial + "/" + sink.HexSHA256([]byte(file.Path))
 	got, n, err := f.write(temporary, &namedReader{body, file.Path})
 	if err == nil && got != file.SHA256 {
-		err = different(file, got)
+		err = mismatch(file, got)
 	}
 	if err == nil {
 		if err = f.root.Rename(temporary, string(file.Path)); err != nil {
