@@ -39,6 +39,7 @@ func (r *run) perform(ctx context.Context) (action.Result, error) {
 	if err := r.openLedger(ctx); err != nil {
 		return action.Result{}, err
 	}
+	r.bags.Fresh = r.bags.Fresh && r.ledger.End() == 0
 	if end, err := r.revokedEnd(ctx); end != nil || err != nil {
 		return action.Result{End: end}, err
 	}

@@ -115,8 +115,8 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 	stored, exists, same := false, false, false
 	if r.command.Action != contract.ActionCancel { // a cancel has no bundle, and needs no storage
 		var err error
-		if stored, err = r.bags.Stored(ctx); stored && err == nil {
-			exists, same, err = r.bags.EarlierRequest(ctx)
+		if exists, same, err = r.bags.EarlierRequest(ctx); !exists && err == nil {
+			stored, err = r.bags.Stored(ctx) // beside: a listing alone may lag behind
 		}
 		if err != nil {
 			return nil, err
@@ -144,7 +144,7 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create the job: %w", err)
 	}
-	r.rev, r.nothing = rev, !stored
+	r.rev, r.nothing = rev, !exists && !stored
 	return nil, nil
 }
 

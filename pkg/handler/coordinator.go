@@ -36,7 +36,7 @@ type run struct {
 	rev         uint64
 	nonce       contract.Text  // names this taking of the job
 	takenBefore bool           // an earlier attempt took the job
-	nothing     bool           // was stored under the id when this run made the job
+	nothing     bool           // was stored under the id when this run made the job: no request, and nothing was listed
 	ledger      *ledger.Ledger // nil before an action needs it
 	calls       *ledger.Recorder
 	control     *account.Control
