@@ -155,19 +155,6 @@ func number(n any) string {
 	return digits
 }
 
-// size is a number of bytes for people.
-func size(n int64) string {
-	units := []string{"bytes", "kB", "MB", "GB", "TB"}
-	v, u := float64(n), 0
-	for v >= 1000 && u < len(units)-1 {
-		v, u = v/1000, u+1
-	}
-	if u == 0 {
-		return number(n) + " " + units[0]
-	}
-	return strconv.FormatFloat(v, 'f', 1, 64) + " " + units[u]
-}
-
 // percent is a share as text.
 func percent(share float64) string {
 	switch p := share * 100; {
