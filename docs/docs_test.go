@@ -70,6 +70,43 @@ func anchors(page string) map[string]bool {
 	return all
 }
 
+// listed finds the files that a line of a package's documentation lists.
+var listed = regexp.MustCompile(`(?m)^//   - .*\n(?:^//     .*\n)*`)
+
+// TestMapsNameEveryFile holds the list of files in a package's documentation, where there is one,
+// to the files that are there.
+func TestMapsNameEveryFile(t *testing.T) {
+	goFile := regexp.MustCompile(`\b[a-z_0-9]+\.go\b`)
+	sources, lists := files(t, ".go"), 0
+	for name, text := range sources {
+		dir := path.Dir(name)
+		named := map[string]bool{"doc.go": true}
+		for _, line := range listed.FindAllString(text, -1) {
+			for _, file := range goFile.FindAllString(line, -1) {
+				named[file] = true
+			}
+		}
+		if path.Base(name) != "doc.go" || len(named) == 1 {
+			continue
+		}
+		lists++
+		for _, file := range goFile.FindAllString(text, -1) {
+			if _, there := sources[path.Join(dir, file)]; !there {
+				t.Errorf("%s names %s, which is not there", name, file)
+			}
+			named[file] = true
+		}
+		for other := range sources {
+			if path.Dir(other) == dir && !strings.HasSuffix(other, "_test.go") && !named[path.Base(other)] {
+				t.Errorf("%s does not name %s", name, path.Base(other))
+			}
+		}
+	}
+	if lists < 15 {
+		t.Errorf("%d packages list their files", lists)
+	}
+}
+
 // TestLinks follows every link between files of the repository, and every mention of a section such
 // as docs/PAGE.md#SECTION in what is no page: each file and each section is there.
 func TestLinks(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -51,29 +52,34 @@ func (b bundle) checkStatements(p *program, keys publicKeys) (verify.Report, err
 	r, err := verify.Copied(p.ctx, b.bag, verify.Options{Progress: progress, Keys: keys.keys})
 	end()
 	show.end()
+	return r, b.judge(p.ctx, r, err)
+}
+
+// judge gives the error of a bundle that did not pass verification, or that could not be verified.
+func (b bundle) judge(ctx context.Context, r verify.Report, err error) error {
 	switch {
-	case p.ctx.Err() != nil:
-		return r, fmt.Errorf("verify %s: %w", b.name, context.Cause(p.ctx))
+	case ctx.Err() != nil:
+		return fmt.Errorf("verify %s: %w", b.name, context.Cause(ctx))
 	case r.Result == verify.Failed:
-		return r, fmt.Errorf("%w: %s: %s", errVerifyFailed, b.name, r.Findings(10))
+		return fmt.Errorf("%w: %s: %s", errVerifyFailed, b.name, r.Findings(10))
 	case err != nil:
-		return r, b.failed(fmt.Errorf("verify %s: %w", b.name, err), errInconclusive)
+		return b.failed(fmt.Errorf("verify %s: %w", b.name, err), errInconclusive)
 	case r.Failure != nil:
-		return r, fmt.Errorf("%w: %s holds the evidence of a delete that failed, and no finished bundle", errUsage, b.name)
+		return fmt.Errorf("%w: %s holds the evidence of a delete that failed, and no finished bundle", errUsage, b.name)
 	}
-	return r, nil
+	return nil
 }
 
 // failed gives an error of reading a bundle its exit code: that of a verification that failed, or
 // of a store that is not reachable; else it is of a kind (nil: unexpected).
 func (b bundle) failed(err, kind error) error {
 	var (
-		different *transfer.DifferentError
-		damaged   *verify.DamagedError
-		format    *verify.FormatError
+		mismatch *transfer.MismatchError
+		damaged  *verify.DamagedError
+		format   *verify.FormatError
 	)
 	switch {
-	case errors.As(err, &different), errors.As(err, &damaged), errors.As(err, &format), errors.Is(err, transfer.ErrUnfinished):
+	case errors.As(err, &mismatch), errors.As(err, &damaged), errors.As(err, &format), errors.Is(err, transfer.ErrUnfinished):
 		return fmt.Errorf("%w: %w", errVerifyFailed, err)
 	case isUnreachable(err):
 		return b.access.unreachable(err)
@@ -102,4 +108,41 @@ func splitS3(where string) (bucket, key string, ok bool) {
 	}
 	bucket, key, _ = strings.Cut(rest, "/")
 	return bucket, key, true
+}
+
+// checkOutside refuses a destination within the bundle: a bundle that has a file more than its
+// manifests list fails verification.
+func (b bundle) checkOutside(dest string) error {
+	within := false
+	if _, _, stored := splitS3(dest); stored {
+		within = strings.HasPrefix(strings.TrimSuffix(dest, "/")+"/", strings.TrimSuffix(b.name, "/")+"/")
+	} else if root, err := filepath.EvalSymlinks(b.name); err == nil {
+		within = isBelow(root, dest)
+	}
+	if within {
+		return fmt.Errorf("%w: %s is within the bundle, which would fail verification with a file more: choose another place", errUsage, dest)
+	}
+	return nil
+}
+
+// isBelow reports whether a path is a folder, or would be below it. The last parts of the path need
+// not be there.
+func isBelow(root, path string) bool {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return false
+	}
+	path, err = filepath.Abs(path)
+	for rest := ""; err == nil; {
+		found, missing := filepath.EvalSymlinks(path)
+		if missing == nil {
+			rel, err := filepath.Rel(root, filepath.Join(found, rest))
+			return err == nil && filepath.IsLocal(rel)
+		}
+		if path == filepath.Dir(path) {
+			return false
+		}
+		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
+	}
+	return false
 }

@@ -72,7 +72,7 @@ func commandsPage(t *testing.T) string {
 				}
 				value := ""
 				if !f.IsBool() {
-					value = " " + strings.TrimSuffix(f.FormatPlaceHolder(), ",...")
+					value = " " + f.FormatPlaceHolder()
 				}
 				rows = append(rows, fmt.Sprintf("| %s`--%s%s` | %s |\n", short, f.Name, value, cell(f.Value)))
 			}

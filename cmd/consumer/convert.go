@@ -18,7 +18,7 @@ import (
 type convertCmd struct {
 	Where      string   `arg:"" name:"where" help:"A folder, a .zip file or s3://bucket/prefix/ that holds one bundle of an export."`
 	Dest       string   `arg:"" name:"dest" help:"Folder or s3://bucket/prefix/ to write into, new or empty."`
-	To         []string `name:"to" required:"" placeholder:"FORMAT,…" help:"Formats to write: coco, azureml (JSON Lines of Azure Machine Learning), yolo (Ultralytics)."`
+	To         []string `name:"to" required:"" placeholder:"FORMAT" help:"Formats to write: coco, azureml (JSON Lines of Azure Machine Learning), yolo (Ultralytics)."`
 	Images     string   `name:"images" enum:"none,link,copy" default:"none" placeholder:"HOW" help:"What becomes of the picture files: none, link (symbolic links, from folder to folder) or copy; default ${default}."`
 	Split      float64  `name:"split" placeholder:"SHARE" help:"Share of the images for training, such as 0.8; the others are for validation. Default: all are for training."`
 	Seed       uint64   `name:"seed" default:"0" placeholder:"N" help:"Another seed chooses other images; default ${default}."`
@@ -45,14 +45,17 @@ func (c convertCmd) Run(p *program) error {
 		return err
 	}
 	o := c.options()
-	if err := o.Check(); err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+	if wrong := o.Check(); len(wrong) > 0 {
+		return wrongOptions(wrong)
 	}
 	from, err := c.S3.openBundle(p.ctx, p.env, c.Where)
 	if err != nil {
 		return err
 	}
 	defer from.close()
+	if err := from.checkOutside(c.Dest); err != nil {
+		return err
+	}
 	if o.LinkTo, err = c.linkTo(from); err != nil {
 		return err
 	}
@@ -102,6 +105,16 @@ func (c convertCmd) options() dataset.Options {
 		}
 	}
 	return o
+}
+
+// wrongOptions is the error of options, in the words of the flags.
+func wrongOptions(wrong []dataset.Problem) error {
+	flags := map[string]string{"Formats": "--to", "Split": "--split", "ImageURL": "--image-url"}
+	texts := make([]string, len(wrong))
+	for i, one := range wrong {
+		texts[i] = flags[one.Option] + ": " + one.What
+	}
+	return fmt.Errorf("%w: %s", errUsage, strings.Join(texts, "; "))
 }
 
 // linkTo is the folder that links lead to, where pictures are linked.
@@ -171,15 +184,23 @@ func takenBy(kind dataset.Kind, why string) string {
 	return ""
 }
 
+// offeredWith is which option gives what a format lacks, for people.
+func offeredWith(why string) string {
+	if why == dataset.NeedsPictures {
+		return " (--images copy or --images link makes them)"
+	}
+	return ""
+}
+
 // printConversion prints what was made, for people.
 func printConversion(w io.Writer, from, dest string, r dataset.Report) error {
-	p := &textPage{w: w}
-	p.line(0, from+": converted to "+dest)
+	t := newTable(w)
+	t.line(0, from+": converted to "+dest)
 	for _, project := range r.Projects {
-		if name := short(project.Name); name != "" {
-			p.line(2, name)
+		if name := oneLine(project.Name); name != "" {
+			t.line(2, name)
 		}
-		p.line(2, fmt.Sprintf("%s, %s", project.ID, project.Kind))
+		t.line(2, fmt.Sprintf("%s, %s", project.ID, project.Kind))
 		things := "labels"
 		if project.Kind == dataset.Detection {
 			things = "boxes"
@@ -187,26 +208,26 @@ func printConversion(w io.Writer, from, dest string, r dataset.Report) error {
 		for _, f := range project.Formats {
 			switch {
 			case f.NotOffered != "":
-				p.field(string(f.Format), "nothing: "+f.NotOffered)
+				t.field(string(f.Format), "nothing: "+f.NotOffered+offeredWith(f.NotOffered))
 				continue
 			case f.Validation.Images > 0:
-				p.field(string(f.Format), fmt.Sprintf("training: images %d, %s %d; validation: images %d, %s %d", f.Train.Images, things, f.Train.Labels, f.Validation.Images, things, f.Validation.Labels))
+				t.field(string(f.Format), fmt.Sprintf("training: images %d, %s %d; validation: images %d, %s %d", f.Train.Images, things, f.Train.Labels, f.Validation.Images, things, f.Validation.Labels))
 			default:
-				p.field(string(f.Format), fmt.Sprintf("images %d, %s %d", f.Train.Images, things, f.Train.Labels))
+				t.field(string(f.Format), fmt.Sprintf("images %d, %s %d", f.Train.Images, things, f.Train.Labels))
 			}
 			for _, why := range slices.Sorted(maps.Keys(f.LeftOut)) {
-				p.field("", fmt.Sprintf("left out %d: %s", f.LeftOut[why], why))
+				t.field("", fmt.Sprintf("left out %d: %s", f.LeftOut[why], why))
 			}
 		}
 		for _, why := range slices.Sorted(maps.Keys(project.LeftOut)) {
-			p.field("left out", fmt.Sprintf("%d: %s%s", project.LeftOut[why], why, takenBy(project.Kind, why)))
+			t.field("left out", fmt.Sprintf("%d: %s%s", project.LeftOut[why], why, takenBy(project.Kind, why)))
 		}
 		if project.Cut+project.Dropped > 0 {
-			p.field("boxes", fmt.Sprintf("%d cut to their picture, %d outside of it left out", project.Cut, project.Dropped))
+			t.field("boxes", fmt.Sprintf("%d cut to their picture, %d outside of it left out", project.Cut, project.Dropped))
 		}
 		if project.Rotated > 0 {
-			p.field("rotated", fmt.Sprintf("%d pictures, by their EXIF data: sizes are as they are shown", project.Rotated))
+			t.field("rotated", fmt.Sprintf("%d pictures, by their EXIF data: sizes are as they are shown", project.Rotated))
 		}
 	}
-	return p.err
+	return t.Flush()
 }

@@ -26,6 +26,7 @@ type storage struct {
 	gate   *sinktest.Gateway // closes connections that clients opened and did not use: the server would wait for them
 	bucket string
 	store  *sink.Store
+	width  int // of the terminal that does shows its output on; 0: none
 }
 
 func newStorage(t *testing.T, bundles map[string]string) *storage {
@@ -58,11 +59,11 @@ func (s *storage) put(t *testing.T, key, content string) {
 // does runs a command line, which must exit with a code and print a text on either stream.
 func (s *storage) does(t *testing.T, code int, says string, args ...string) (stdout string) {
 	t.Helper()
-	var out, errs bytes.Buffer
+	out, errs := &fakeTerminal{width: s.width}, &bytes.Buffer{}
 	got := run(t.Context(), args, []string{
 		"CONSUMER_BUCKET=" + s.bucket, "AWS_ENDPOINT_URL_S3=" + s.gate.Endpoint, "AWS_REGION=" + s.server.Region,
 		"AWS_ACCESS_KEY_ID=" + s.server.AccessKey, "AWS_SECRET_ACCESS_KEY=" + s.server.SecretKey,
-	}, strings.NewReader(""), &out, &errs)
+	}, strings.NewReader(""), out, errs)
 	if got != code || !strings.Contains(out.String()+errs.String(), says) {
 		t.Fatalf("consumer %s: exit %d\n%s%s", strings.Join(args, " "), got, out.String(), errs.String())
 	}
@@ -143,6 +144,15 @@ func TestPack(t *testing.T) {
 		s.does(t, exitUsage, "already, and it is not overwritten", "pack", local, dest)
 	}
 	s.does(t, exitUsage, "holds 2 bundles: name one of them", "pack", "s3://"+s.bucket+"/many/", dir)
+	inside := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(local, inside); err != nil {
+		t.Fatal(err)
+	}
+	for from, dests := range map[string][]string{local: {local, local + "/x.zip", local + "/data/../data/", inside + "/data"}, stored: {stored, stored + "data/x.zip"}} {
+		for _, dest := range dests {
+			s.does(t, exitUsage, "is within the bundle", "pack", from, dest)
+		}
+	}
 	s.does(t, exitUsage, "does not end in .zip", "pack", local, filepath.Join(dir, "x.tar"))
 	s.does(t, exitUsage, "is not supported", "pack", local, "https://host.example/x.zip")
 	s.does(t, exitVerify, "no finished bundle is here", "pack", "s3://"+s.bucket+"/packed/", filepath.Join(dir, "none.zip"))
@@ -237,8 +247,10 @@ func TestConvert(t *testing.T) {
 	s := newStorage(t, map[string]string{"det/export": "detection", "none/export": "nothing-found"})
 	const project, url = "a2e7570a-5d0e-4e96-ba6d-125f56a98544/", "azureml://subscriptions/s/datastores/d/paths/p/"
 	dest := filepath.Join(t.TempDir(), "sets")
+	s.width = 60
 	out := s.does(t, exitDone, "images 2, boxes 4", "convert", "--to", "coco,azureml,yolo", "--images", "link", "--image-url", url, local, dest)
-	narrow(t, out[strings.Index(out, "\n"):])
+	narrow(t, out)
+	s.width = 0
 	if !strings.Contains(out, "left out 2: YOLO ignores") {
 		t.Error(out)
 	}
@@ -263,8 +275,9 @@ func TestConvert(t *testing.T) {
 	for says, args := range map[string][]string{
 		"name a folder, or a prefix, that is new or empty": {local, dest},
 		"that is new or empty":                             {local, there},
+		"within the bundle":                                {local, local + "/new/sets"},
 		"take --images copy":                               {"--images", "link", local, there + "x/"},
-		"azureml needs --image-url":                        {"--to", "azureml", local, dest},
+		"--image-url: azureml needs it":                    {"--to", "azureml", local, dest},
 		"the formats are coco":                             {"--to", "voc", local, dest},
 		"between 0 and 1":                                  {"--split", "80", local, dest},
 		"is not supported":                                 {local, "gs://bucket/x/"},

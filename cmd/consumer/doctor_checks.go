@@ -19,14 +19,14 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/natsconn"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/natstrial"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/preflight"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
 // triedNATS is what is left of trying NATS, for the checks that need it.
 type triedNATS struct {
-	conn  *nats.Conn
-	trial *natstrial.Trial // nil: JetStream does not answer
+	conn   *nats.Conn
+	checks *preflight.Checks // nil: JetStream does not answer
 }
 
 func (n *triedNATS) close() {
@@ -53,20 +53,20 @@ func (d *doctor) tryNATS(ctx context.Context, reached *triedNATS) []finding {
 	for _, text := range natsconn.Notes(nc) {
 		found = append(found, finding{Check: "nats", Result: resultNote, Detail: text, Document: "docs/nats.md#versions"})
 	}
-	trial, err := natstrial.New(nc, d.c.NATS.Subjects, d.c.NATS.Domain)
+	checks, err := preflight.New(nc, d.c.NATS.Subjects, d.c.NATS.Domain)
 	if err == nil {
-		err = trial.JetStream(ctx)
+		err = checks.JetStream(ctx)
 	}
 	if err != nil {
 		return append(found, areaNATS.failure("jetstream", d.c.NATS.explain(err)))
 	}
-	reached.trial = trial
-	return append(append(found, d.tryStreams(ctx, nc, trial)), d.tryRights(ctx, trial))
+	reached.checks = checks
+	return append(append(found, d.tryStreams(ctx, nc, checks)), d.tryRights(ctx, checks))
 }
 
 // tryStreams compares the streams with what the service wants. Where it would have to make or
 // change some, it tries to make one like them.
-func (d *doctor) tryStreams(ctx context.Context, nc *nats.Conn, trial *natstrial.Trial) finding {
+func (d *doctor) tryStreams(ctx context.Context, nc *nats.Conn, checks *preflight.Checks) finding {
 	const check = "streams"
 	o := d.c.queue(zerolog.Nop())
 	o.Provision, o.FailDenied = false, true
@@ -95,7 +95,7 @@ func (d *doctor) tryStreams(ctx context.Context, nc *nats.Conn, trial *natstrial
 			changes = append(changes, difference.String())
 		}
 	}
-	if err := trial.Create(ctx, d.c.Replicas, d.c.StreamMaxBytes); err != nil {
+	if err := checks.Create(ctx, d.c.Replicas, d.c.StreamMaxBytes); err != nil {
 		return areaNATS.failure(check, d.c.NATS.explain(err))
 	}
 	if missing == 0 {
@@ -105,8 +105,8 @@ func (d *doctor) tryStreams(ctx context.Context, nc *nats.Conn, trial *natstrial
 }
 
 // tryRights tries the rights of the service's user.
-func (d *doctor) tryRights(ctx context.Context, trial *natstrial.Trial) finding {
-	denied, err := trial.Denied(ctx)
+func (d *doctor) tryRights(ctx context.Context, checks *preflight.Checks) finding {
+	denied, err := checks.Denied(ctx)
 	if err != nil {
 		return areaNATS.failure("rights", d.c.NATS.explain(err))
 	}
@@ -115,21 +115,6 @@ func (d *doctor) tryRights(ctx context.Context, trial *natstrial.Trial) finding 
 	}
 	return areaNATS.failure("rights", d.c.NATS.explain(lines(denied)))
 }
-
-// lines joins errors into one, in one line.
-func lines(all []error) error {
-	texts := make([]string, len(all))
-	for i, err := range all {
-		texts[i] = err.Error()
-	}
-	return fmt.Errorf("%s%w", strings.Join(texts, "; "), silent{errors.Join(all...)})
-}
-
-// silent is an error that adds no text.
-type silent struct{ error }
-
-func (silent) Error() string   { return "" }
-func (s silent) Unwrap() error { return s.error }
 
 // doctorKey is what the keys of the objects that the doctor writes begin with, below the prefix.
 const doctorKey = ".doctor-"
@@ -235,10 +220,10 @@ func (d *doctor) tryLocks(ctx context.Context, store *sink.Store) finding {
 // tryPrefix looks which deployment has the prefix. It marks nothing.
 func (d *doctor) tryPrefix(ctx context.Context, stores []*sink.Store, n *triedNATS) finding {
 	const check = "prefix"
-	if n.trial == nil {
+	if n.checks == nil {
 		return finding{Check: check, Result: resultSkipped, Detail: "whose it is can be seen only with NATS"}
 	}
-	own, err := n.trial.Secret(ctx, contract.SecretDeployment)
+	own, err := n.checks.Secret(ctx, contract.SecretDeployment)
 	if err != nil {
 		return areaNATS.failure(check, d.c.NATS.explain(err))
 	}
@@ -256,6 +241,10 @@ func (d *doctor) tryPrefix(ctx context.Context, stores []*sink.Store, n *triedNA
 		case strings.TrimSpace(string(there)) != own:
 			return finding{Check: check, Result: resultNote, Detail: "another deployment has it; consumer run will take it over", Setting: "CONSUMER_ADOPT_PREFIX", Document: "docs/operators.md#one-prefix-per-deployment"}
 		}
+	}
+	if d.c.Prefix != "" && !strings.HasSuffix(d.c.Prefix, "/") {
+		bag := stores[0].URI(sink.Key(d.c.Prefix + "req-1/export/"))
+		return finding{Check: check, Result: resultNote, Detail: "it is taken literally: a bundle will be at " + bag, Setting: "CONSUMER_PREFIX", Cure: "end it with a slash, unless that is what you want", Document: areaStorage.document}
 	}
 	return works(check, "%q is free, or this deployment's", d.c.Prefix)
 }

@@ -31,6 +31,9 @@ func newEnviron(vars []string) *environ {
 	return e
 }
 
+// get is the value of a variable; empty where it is not set.
+func (e *environ) get(name string) string { return e.vars[name] }
+
 // variables are the names of the environment variables a flag may be set by, the first that is set
 // counts.
 func variables(t *kong.Tag) []string {
@@ -90,6 +93,9 @@ func settingNames(n *kong.Node) []string {
 
 // nearest is the CONSUMER_* name with the least edit distance to name.
 func nearest(name string, known []string) string {
+	if others := strings.TrimPrefix(name, "CONSUMER_"); slices.Contains(known, others) {
+		return others // of NATS, AWS or Custom Vision, which have no prefix
+	}
 	best, least := "", int(^uint(0)>>1)
 	for _, k := range known {
 		if !strings.HasPrefix(k, "CONSUMER_") {

@@ -25,7 +25,7 @@ func serve(t *testing.T, log zerolog.Logger, h http.HandlerFunc) (addr string) {
 	return addr
 }
 
-// TestHTTPServerLogsJSON: whoever reads the log parses each line.
+// TestHTTPServerLogsJSON: a reader of the log can parse each line.
 func TestHTTPServerLogsJSON(t *testing.T) {
 	var log lockedBuffer
 	addr := serve(t, zerolog.New(&log), func(http.ResponseWriter, *http.Request) { panic("a\n\x1b[2Jbug") })

@@ -19,101 +19,101 @@ const maxShown = 50
 
 // print prints what the bundle says, for people.
 func (a inspected) print(w io.Writer) error {
-	p := &textPage{w: w}
-	p.line(0, a.Where)
+	t := newTable(w)
+	t.line(0, a.Where)
 	switch a.State {
 	case "foreign":
-		p.line(2, "a BagIt bag that cvconsumer did not make")
+		t.line(2, "a BagIt bag that cvconsumer did not make")
 	case "unfinished":
-		p.line(2, "no receipt: this is no finished bundle")
+		t.line(2, "no receipt: this is no finished bundle")
 	}
-	a.printHead(p)
+	a.printHead(t)
 	if a.Counts != nil {
 		name := map[string]string{"export": "exported", "delete": "deleted"}[a.Kind]
 		if a.Outcome == bagfile.OutcomePlanned {
 			name = "planned"
 		}
-		p.field(name, things(*a.Counts))
+		t.field(name, things(*a.Counts))
 	}
-	a.printProjects(p)
+	a.printProjects(t)
 	if len(a.Listed) > 0 || a.Exceptions > 0 {
-		p.line(0, fmt.Sprintf("Exceptions: %d", max(a.Exceptions, int64(len(a.Listed)))))
+		t.line(0, fmt.Sprintf("Exceptions: %d", max(a.Exceptions, int64(len(a.Listed)))))
 		for _, e := range a.Listed[:min(len(a.Listed), maxShown)] {
-			p.line(2, fmt.Sprintf("%s %s", e.Category, strconv.Quote(e.ID)))
-			p.line(4, fmt.Sprintf("%s: %s", e.Code, e.Message))
+			t.line(2, fmt.Sprintf("%s %s", e.Category, strconv.Quote(e.ID)))
+			t.line(4, fmt.Sprintf("%s: %s", e.Code, e.Message))
 		}
-		p.more(len(a.Listed), string(sink.InventoryFile))
+		t.more(len(a.Listed), string(sink.InventoryFile))
 	}
 	if len(a.Residuals) > 0 {
-		p.line(0, "Remains")
+		t.line(0, "Remains")
 		for _, r := range a.Residuals[:min(len(a.Residuals), maxShown)] {
-			p.line(2, r.Category+": "+r.Reason)
+			t.line(2, r.Category+": "+r.Reason)
 		}
-		p.more(len(a.Residuals), string(sink.ReceiptFile))
+		t.more(len(a.Residuals), string(sink.ReceiptFile))
 	}
-	return p.err
+	return t.Flush()
 }
 
 // printHead prints what the bundle is as a whole.
-func (a inspected) printHead(p *textPage) {
+func (a inspected) printHead(t *table) {
 	if a.CommandID != "" {
-		p.field("command", a.CommandID+", "+a.Action)
+		t.field("command", a.CommandID+", "+a.Action)
 	}
 	if a.Outcome != "" {
-		p.field("outcome", strings.ReplaceAll(a.Outcome, "_", " "))
+		t.field("outcome", strings.ReplaceAll(a.Outcome, "_", " "))
 	}
 	if a.Error != nil {
-		p.field("error", a.Error.Code+": "+strconv.Quote(a.Error.Message))
+		t.field("error", a.Error.Code+": "+strconv.Quote(a.Error.Message))
 	}
 	if a.Reference != "" {
-		p.field("reference", strconv.Quote(a.Reference))
+		t.field("reference", strconv.Quote(a.Reference))
 	}
 	if a.Account != "" {
-		p.field("account", a.Account)
+		t.field("account", a.Account)
 	}
 	if a.FinishedAt != nil {
-		p.field("made", a.FinishedAt.UTC().Format(time.RFC3339)+" by "+cmp.Or(a.Tool, bagfile.Tool))
+		t.field("made", a.FinishedAt.UTC().Format(time.RFC3339)+" by "+cmp.Or(a.Tool, bagfile.Tool))
 	}
 	if a.State == "finished" {
-		p.field("signature", map[bool]string{true: "the receipt says that it is signed; not checked here", false: "none: the receipt is unsigned"}[a.Signed])
+		t.field("signature", map[bool]string{true: "the receipt says that it is signed; not checked here", false: "none: the receipt is unsigned"}[a.Signed])
 	}
 	if kept := a.Retention; kept != nil && !kept.Lapsed {
-		p.field("retention", sink.Retention{Mode: kept.Mode, Until: kept.RetainUntil}.String())
+		t.field("retention", sink.Retention{Mode: kept.Mode, Until: kept.RetainUntil}.String())
 	}
-	p.field("size", fmt.Sprintf("%d files, %s", a.Files, human.Bytes(a.Bytes)))
+	t.field("size", fmt.Sprintf("%d files, %s", a.Files, human.Bytes(a.Bytes)))
 }
 
 // printProjects prints what the bundle says of each project.
-func (a inspected) printProjects(p *textPage) {
+func (a inspected) printProjects(t *table) {
 	if len(a.Projects) == 0 {
 		return
 	}
-	p.line(0, "Projects")
+	t.line(0, "Projects")
 	types := map[dataset.Kind]string{dataset.Multiclass: "one tag an image", dataset.Multilabel: "several tags an image", dataset.Detection: "boxes"}
 	for _, one := range a.Projects[:min(len(a.Projects), maxShown)] {
-		if name := short(one.Name); name != "" {
-			p.line(2, name)
+		if name := oneLine(one.Name); name != "" {
+			t.line(2, name)
 		}
-		p.line(2, one.ID)
+		t.line(2, one.ID)
 		one.Counts.Projects = 0 // it is this one
 		switch {
 		case one.Gone:
-			p.line(4, "gone before it could be read")
+			t.line(4, "gone before it could be read")
 		case one.Whole:
-			p.line(4, "the project itself, and "+things(one.Counts))
+			t.line(4, "the project itself, and "+things(one.Counts))
 		case one.Type != "":
-			p.line(4, types[one.Type]+"; "+things(one.Counts))
+			t.line(4, types[one.Type]+"; "+things(one.Counts))
 		default:
-			p.line(4, things(one.Counts))
+			t.line(4, things(one.Counts))
 		}
 	}
-	p.more(len(a.Projects), "the bundle")
+	t.more(len(a.Projects), "the bundle")
 }
 
 // more says how many are not shown.
-func (p *textPage) more(all int, where string) {
+func (t *table) more(all int, where string) {
 	if all > maxShown {
-		p.line(2, fmt.Sprintf("and %d more: see %s, or -o json", all-maxShown, where))
+		t.line(2, fmt.Sprintf("and %d more: see %s, or -o json", all-maxShown, where))
 	}
 }
 

@@ -45,8 +45,8 @@ func (a access) open(p *program) (q *natsq.Queue, closeAll func(), err error) {
 }
 
 type jobsLsCmd struct {
-	State  []string `name:"state" placeholder:"STATE,…" help:"Only jobs that are accepted, running, completed, failed, refused or cancelled."`
-	Action []string `name:"action" placeholder:"ACTION,…" help:"Only export, delete or cancel."`
+	State  []string `name:"state" placeholder:"STATE" help:"Only jobs that are accepted, running, completed, failed, refused or cancelled."`
+	Action []string `name:"action" placeholder:"ACTION" help:"Only export, delete or cancel."`
 	Access access   `embed:""`
 }
 
@@ -318,7 +318,7 @@ func (jobsCancelCmd) Help() string {
 // Run publishes a cancel and waits for its answer.
 func (c jobsCancelCmd) Run(p *program) error {
 	bad := p.env.unknown()
-	conf := c.Access.NATS.config(&bad)
+	conf := p.nats(c.Access.NATS, &bad)
 	if err := bad.err(); err != nil {
 		return err
 	}

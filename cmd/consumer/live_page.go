@@ -5,37 +5,12 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
-	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/internal/livepage"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq"
 )
-
-// pageSettings say whether there is a live page, and which token it needs.
-type pageSettings struct {
-	On        string `name:"page" var:"CONSUMER_PAGE" default:"true" placeholder:"BOOL" help:"Show the live page of jobs at / of the HTTP address; default ${default}."`
-	Token     string `name:"page-token" var:"CONSUMER_PAGE_TOKEN" secret:"" hidden:"" placeholder:"TEXT" help:"Token that the live page is shown with."`
-	TokenFile string `name:"page-token-file" var:"CONSUMER_PAGE_TOKEN_FILE" value:"CONSUMER_PAGE_TOKEN" placeholder:"FILE" help:"File with the token that the live page is shown with; without one it is shown to every client."`
-}
-
-type pageConfig struct {
-	On    bool
-	Token Secret // unset: the page is shown to every client
-}
-
-// minTokenLength is how many characters a token must have, so that it cannot be guessed.
-const minTokenLength = 16
-
-func (s pageSettings) config(p *problems) pageConfig {
-	c := pageConfig{On: p.boolean("CONSUMER_PAGE", s.On), Token: p.secret("CONSUMER_PAGE_TOKEN", s.Token, s.TokenFile)}
-	if token, err := c.Token.Reveal(); c.Token.IsSet() && err == nil && len(token) < minTokenLength {
-		p.add("CONSUMER_PAGE_TOKEN", "has %d characters and needs %d, so that it cannot be guessed: openssl rand -hex 16 makes one", len(token), minTokenLength)
-	}
-	return c
-}
 
 // livePage makes the live page; nil when it is switched off. queue gives where jobs are read, nil
 // before that is known.
@@ -83,7 +58,7 @@ type pageWatch struct {
 	cursor natsq.JobCursor
 	known  *livepage.Queue
 
-	counted   map[string]float64 // counters, by metric
+	counted   map[*counters]float64
 	countedAt time.Time
 }
 
@@ -166,31 +141,25 @@ func rowOf(key string, j contract.Job) livepage.Job {
 }
 
 // rates are what this process did each second since the last look.
-func (w *pageWatch) rates(now time.Time) []livepage.Figure {
-	families, err := w.service.metrics.registry.Gather()
-	if err != nil {
-		return nil
-	}
-	counted := map[string]float64{}
-	for _, f := range families {
-		for _, one := range f.GetMetric() {
-			if c := one.GetCounter(); c != nil {
-				counted[f.GetName()] += c.GetValue()
-			}
-		}
+func (w *pageWatch) rates(now time.Time) []livepage.Rate {
+	m := w.service.metrics
+	counted := map[*counters]float64{}
+	for _, c := range []*counters{m.calls, m.throttled, m.blobs, m.blobBytes, m.stored} {
+		counted[c] = total(c)
 	}
 	before, took := w.counted, now.Sub(w.countedAt).Seconds()
 	w.counted, w.countedAt = counted, now
 	if before == nil || took <= 0 {
 		return nil
 	}
-	each := func(name string) float64 { return (counted["cvconsumer_"+name] - before["cvconsumer_"+name]) / took }
-	number := func(n float64) string { return strconv.FormatFloat(n, 'f', 1, 64) + "/s" }
-	return []livepage.Figure{
-		{Name: "Training API calls", Value: number(each("api_calls_total"))},
-		{Name: "Throttled", Value: number(each("api_throttled_total"))},
-		{Name: "Downloads", Value: number(each("blobs_total"))},
-		{Name: "Downloaded", Value: human.Bytes(int64(each("blob_bytes_total"))) + "/s"},
-		{Name: "To and from storage", Value: human.Bytes(int64(each("storage_bytes_total"))) + "/s"},
+	each := func(shown string, c *counters, bytes bool) livepage.Rate {
+		return livepage.Rate{Name: shown, PerSecond: (counted[c] - before[c]) / took, Bytes: bytes}
+	}
+	return []livepage.Rate{
+		each("Training API calls", m.calls, false),
+		each("Throttled", m.throttled, false),
+		each("Downloads", m.blobs, false),
+		each("Downloaded", m.blobBytes, true),
+		each("To and from storage", m.stored, true),
 	}
 }

@@ -19,24 +19,17 @@ import (
 // readPlan reads the bundle of a plan at a place, which must pass verification. receipt is the
 // digest of its receipt; empty: any.
 func readPlan(p *program, s3 storeAccess, where, receipt string) (says bagfile.Deletion, err error) {
-	at, err := s3.open(p.ctx, p.env, where)
-	defer at.close()
-	switch {
-	case err != nil:
+	b, err := s3.openBundle(p.ctx, p.env, where)
+	if err != nil {
 		return says, err
-	case at.damaged != nil:
-		return says, fmt.Errorf("%w: the plan's bundle %s: %w", errVerifyFailed, where, at.damaged)
 	}
-	bag := &summarized{bag: at.src}
+	defer b.close()
+	bag := &summarized{bag: b.bag}
 	report, err := verify.Bag(p.ctx, bag, verify.Options{MaxProblems: 3})
-	switch {
-	case err != nil && report.Files == 0:
-		return says, fmt.Errorf("read the plan's bundle %s: %w", where, at.access.unreachable(err))
-	case err != nil:
-		return says, fmt.Errorf("%w: the plan's bundle %s: %w", errInconclusive, where, err)
-	case report.Result != verify.OK:
-		return says, fmt.Errorf("%w: the plan's bundle %s: %s", errVerifyFailed, where, report.Findings(3))
-	case receipt != "" && receipt != report.ReceiptSHA256:
+	if err := b.judge(p.ctx, report, err); err != nil {
+		return says, err
+	}
+	if receipt != "" && receipt != report.ReceiptSHA256 {
 		return says, fmt.Errorf("%w: the plan's bundle %s has another receipt than its event says: it was replaced", errVerifyFailed, where)
 	}
 	if err := json.Unmarshal(bag.summary, &says); err != nil || !says.DryRun {
@@ -143,7 +136,7 @@ func printPlanned(w io.Writer, projects []bagfile.DeletionProject) {
 		if one.Project {
 			extent = "the whole project"
 		}
-		fmt.Fprintf(w, "  project\t%s %q: %s (%d iterations, %d tags, %d images, %d predictions)\n", one.ID, one.Name, extent,
-			one.Counts.Iterations, one.Counts.Tags, one.Counts.Images, one.Counts.Predictions)
+		one.Counts.Projects = 0 // it is this one
+		fmt.Fprintf(w, "  project\t%s %q: %s (%s)\n", one.ID, one.Name, extent, things(one.Counts))
 	}
 }

@@ -48,6 +48,32 @@ func cureUnless(err error, f func(error) error) error {
 	return f(err)
 }
 
+// secretProblem is a problem with NATS that keeps storage from being checked.
+type secretProblem struct{ err error }
+
+// Error is the problem, and what it is in the way of.
+func (p *secretProblem) Error() string {
+	return "whose bundles are kept here cannot be told while NATS does not answer: " + p.err.Error()
+}
+
+// Unwrap is the problem.
+func (p *secretProblem) Unwrap() error { return p.err }
+
+// lines joins errors into one, in one line.
+func lines(all []error) error {
+	texts := make([]string, len(all))
+	for i, err := range all {
+		texts[i] = err.Error()
+	}
+	return fmt.Errorf("%s%w", strings.Join(texts, "; "), silent{errors.Join(all...)})
+}
+
+// silent is an error that adds no text.
+type silent struct{ error }
+
+func (silent) Error() string   { return "" }
+func (s silent) Unwrap() error { return s.error }
+
 // explain adds to the problem of a dependency what the operator can do about it, where that is
 // known.
 func (c config) explain(dependency string, err error) error {
@@ -165,8 +191,13 @@ func (c storeConfig) explain(err error) error {
 			return cure(err, "AWS_ENDPOINT_URL_S3", "the store, or a proxy before it, does not work or has too much to do: look at its log; is it the one that AWS_ENDPOINT_URL_S3 should name?")
 		case known && e.Status != 0 && !errors.Is(err, io.ErrUnexpectedEOF):
 			return err
+		case strings.Contains(err.Error(), "invalid input region"):
+			return cure(err, "AWS_REGION", "correct AWS_REGION: a name such as us-east-1, without blanks")
 		case strings.Contains(err.Error(), "get identity: "), strings.Contains(err.Error(), "get credentials: "):
 			return cure(err, "AWS_ACCESS_KEY_ID", "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what the AWS SDK finds by itself (profile, web identity, role)")
+		}
+		if c.Endpoint == "" && isUnknownHost(err) {
+			return cure(err, "AWS_REGION", "there is no such host: correct AWS_REGION; for a store other than AWS, set AWS_ENDPOINT_URL_S3")
 		}
 		if c.Endpoint == "" {
 			return cureConnection(err, "AWS_REGION", "AWS_CA_BUNDLE")
@@ -246,7 +277,8 @@ func cureConnection(err error, endpoint, authority string) error {
 		return cure(err, endpoint, "the server does not speak HTTP there: correct host and port in %s", endpoint)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return cure(err, endpoint, "answers break off on their way: look at what is between this machine and the server (a proxy, a gateway), and at %s", endpoint)
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET),
+		strings.Contains(err.Error(), "server closed idle connection"): // no type: it closed before the request
 		return cure(err, endpoint, "the server hangs up without an answer: are scheme, host and port in %s right?", endpoint)
 	case isUnknownHost(err):
 		return cure(err, endpoint, "there is no such host: correct %s", endpoint)

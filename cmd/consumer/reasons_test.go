@@ -22,6 +22,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -407,6 +408,16 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 	}
 }
 
+// Without an endpoint the store is AWS, which is the other mistake that a host without an address
+// may come from.
+func TestUnknownHostOfAWS(t *testing.T) {
+	err := storeConfig{Region: "nowhere-1"}.explain(&net.DNSError{Err: "no such host", Name: "b.s3.nowhere-1.amazonaws.com", IsNotFound: true})
+	var done *cured
+	if !errors.As(err, &done) || done.setting != "AWS_REGION" || !strings.Contains(done.cure, "AWS_ENDPOINT_URL_S3") {
+		t.Errorf("%v", err)
+	}
+}
+
 // Files that hold something else name their variable, and a port that speaks no WebSocket always
 // has the same reason, which says nothing of the server's.
 func TestFilesOfNATSNameTheirVariable(t *testing.T) {
@@ -666,6 +677,16 @@ func TestNotKeptNamesEncryptionOnlyForEncryption(t *testing.T) {
 		t.Errorf("readiness says %s", reason)
 	}
 	r.end()
+}
+
+// A server that hangs up before the request is written is told as one that does so after it.
+func TestHangingUpIsToldInOneWay(t *testing.T) {
+	for _, err := range []error{io.EOF, syscall.ECONNRESET, errors.New("http: server closed idle connection")} {
+		told := cureConnection(&url.Error{Op: "Get", URL: "http://elsewhere.example", Err: err}, "THE_ENDPOINT", "")
+		if !strings.Contains(told.Error(), "hangs up without an answer") || !strings.Contains(told.Error(), "THE_ENDPOINT") {
+			t.Errorf("%v is told as %v", err, told)
+		}
+	}
 }
 
 // What the Training API answers to a wrong setting names that setting.

@@ -186,8 +186,8 @@ func (h *heard) all(t *testing.T, nc *nats.Conn) string {
 }
 
 // TestNobodyHearsTheCommandsOfOthers listens as each role to all that it may, while a command with
-// personal data is carried out, and hears nothing. Whoever may listen to the service's inbox hears
-// the personal data: so the test would notice it.
+// personal data is carried out, and hears nothing. A user who may listen to the service's inbox
+// hears the personal data: so the test would notice it.
 func TestNobodyHearsTheCommandsOfOthers(t *testing.T) {
 	f := newRoles(t)
 	f.tinyProject()

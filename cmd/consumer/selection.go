@@ -23,13 +23,13 @@ type selection struct {
 	Data string `name:"data" placeholder:"JSON" help:"The command's data as JSON, as @FILE, or - for standard input; replaces the flags that make the data." xor:"data"`
 
 	AllProjects  bool        `name:"all-projects" help:"Every project of the resource." group:"Selection:"`
-	Project      []uuid.UUID `name:"project" placeholder:"ID,…" help:"These projects." group:"Selection:"`
-	Iteration    []uuid.UUID `name:"iteration" placeholder:"ID,…" help:"Only these iterations of the one project." group:"Selection:"`
-	Tag          []uuid.UUID `name:"tag" placeholder:"ID,…" help:"Only these tags of the one project." group:"Selection:"`
-	Image        []uuid.UUID `name:"image" placeholder:"ID,…" help:"Only these images of the one project." group:"Selection:"`
+	Project      []uuid.UUID `name:"project" placeholder:"ID" help:"These projects." group:"Selection:"`
+	Iteration    []uuid.UUID `name:"iteration" placeholder:"ID" help:"Only these iterations of the one project." group:"Selection:"`
+	Tag          []uuid.UUID `name:"tag" placeholder:"ID" help:"Only these tags of the one project." group:"Selection:"`
+	Image        []uuid.UUID `name:"image" placeholder:"ID" help:"Only these images of the one project." group:"Selection:"`
 	Metadata     []string    `name:"metadata" sep:"none" placeholder:"KEY=VALUE" help:"Only images with this metadata; repeat the flag for images that have all of these pairs." group:"Selection:"`
 	MetadataJSON string      `name:"metadata-json" placeholder:"JSON" help:"Only images with any of these metadata objects: [{\"key\":\"value\"},…]." group:"Selection:"`
-	Category     []string    `name:"category" placeholder:"NAME,…" help:"Only these categories: projects, iterations, performance, tags, images, exports, predictions." group:"Selection:"`
+	Category     []string    `name:"category" placeholder:"NAME" help:"Only these categories: projects, iterations, performance, tags, images, exports, predictions." group:"Selection:"`
 	Resource     string      `name:"resource" placeholder:"ALIAS" help:"Alias of a configured Custom Vision resource; default: default." group:"Selection:"`
 	Reference    string      `name:"reference" placeholder:"TEXT" help:"Your own case number, which is copied into the bundle; no personal data." group:"Selection:"`
 	RetainUntil  string      `name:"retain-until" placeholder:"TIME" help:"Lock the bundle: none of its objects can be deleted before this time (RFC 3339)." group:"Selection:"`
@@ -121,6 +121,9 @@ var (
 // the fields that they set.
 func inFlags(text string) string {
 	words := map[string]string{"id": "--id", "dry_run": "consumer plan", "project_name": "--expect-project-name", "max_images": "--expect-max-images"}
+	if strings.HasPrefix(text, contract.CodeTooLate+": ") {
+		words["id"] = flagOf["id"] // of consumer jobs cancel
+	}
 	flag := func(field string) string {
 		if own := cmp.Or(words[field], flagOf[field]); own != "" {
 			return own

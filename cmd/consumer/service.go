@@ -340,7 +340,7 @@ func (s *service) learnStore(ctx context.Context) error {
 		return err
 	}
 	s.probed = probeSweeps
-	_, err := s.store.ProbeLocks(ctx, sink.Key(s.c.Prefix+probeKey+"-lock-"), s.c.LockMode)
+	err := s.store.ProbeLocks(ctx, sink.Key(s.c.Prefix+probeKey+"-lock-"), s.c.LockMode)
 	if err != nil {
 		return fmt.Errorf("find out whether the store keeps a retention: %w", err)
 	}

@@ -14,7 +14,7 @@ import (
 // labelRate is the share of calls before which each labeller makes a move.
 const labelRate = 0.01
 
-// labelled is a project in which somebody works while it is exported or deleted.
+// labelled is a project in which a labeller works while it is exported or deleted.
 type labelled struct {
 	project *cvtest.Project
 	worker  *cvtest.Labeller

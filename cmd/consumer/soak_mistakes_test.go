@@ -89,7 +89,7 @@ func (s *soak) remakeCommands() {
 	}
 	s.remakes++
 	s.underWay()
-	s.sent = nil // sequences begin anew
+	s.sent = nil // sequences begin again
 	s.identifyStream()
 	for id := range s.asked { // the answers to messages of this stream take their places
 		if strings.HasPrefix(id, "seq-") {

@@ -31,7 +31,7 @@ var (
 	soakNATS     = flag.Int("nats-restarts", 1, "restarts of NATS in TestSoak")
 	soakStore    = flag.Int("s3-restarts", 1, "restarts of the S3 server in TestSoak")
 	soakKeys     = flag.Int("key-swaps", 0, "times that TestSoak gives a refused key, that of another account by mistake, and a new one for good")
-	soakRemakes  = flag.Int("remakes", 0, "times that TestSoak makes CV_COMMANDS anew")
+	soakRemakes  = flag.Int("remakes", 0, "times that TestSoak makes CV_COMMANDS again")
 	soakBursts   = flag.Int("bursts", 0, "times that the service answers many calls of TestSoak with 403 or 404")
 	soakLimit    = flag.Duration("soak-limit", 5*time.Minute, "how long TestSoak waits for the last command")
 )
@@ -60,7 +60,7 @@ func TestSoak(t *testing.T) {
 	s.calm()
 	s.stop()
 	s.check()
-	t.Logf("seed %d: %d messages, %d commands ended %v; %d kills, %d drains, %d restarts of NATS, %d of S3, %d keys, %d streams made anew, %d bursts, %d moves of labellers; storm %s, in all %s",
+	t.Logf("seed %d: %d messages, %d commands ended %v; %d kills, %d drains, %d restarts of NATS, %d of S3, %d keys, %d streams made again, %d bursts, %d moves of labellers; storm %s, in all %s",
 		*soakSeed, s.messages, len(s.asked), s.ends, s.kills, s.drains, s.natsRestarts, s.storeRestarts, len(s.keys), s.remakes, s.bursts, s.labels.moves(), stormy.Round(time.Second), time.Since(begun).Round(time.Second))
 	t.Logf("%d API calls (%d in ledgers, %d answered ones lost with killed replicas; %d change something, %d intents), %d downloads, %d S3 faults; %d bags of %d files verified; %d attempts at most",
 		s.calls, s.inLedgers, s.lost, s.destructive, s.intents, s.vision.BlobCount(), s.gate.faults.Injected(), s.bags, s.files, s.mostAttempts)

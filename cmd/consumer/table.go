@@ -9,7 +9,8 @@ import (
 
 // table prints columns, as text/tabwriter does: cells end with tabs, lines with newlines. On a
 // terminal that is too narrow nothing is cut: the second of two columns is wrapped, and of more
-// columns those that do not fit follow below, each with its heading. Elsewhere each row is a line,
+// columns those that do not fit follow below, each with its heading. A line without cells is no
+// part of the columns, and is wrapped behind its own indentation. Elsewhere each row is a line,
 // however long.
 type table struct {
 	w      io.Writer
@@ -22,6 +23,12 @@ func newTable(w io.Writer) *table { return &table{w: w, screen: screenOf(w, nil)
 
 // Write takes cells.
 func (t *table) Write(b []byte) (int, error) { return t.text.Write(b) }
+
+// line adds a line of text behind an indentation, which is no part of the columns.
+func (t *table) line(indent int, text string) { fmt.Fprintf(t, "%*s%s\n", indent, "", oneLine(text)) }
+
+// field adds a name and a value beside it.
+func (t *table) field(name, value string) { fmt.Fprintf(t, "  %s\t%s\n", name, oneLine(value)) }
 
 // gap is how many spaces are between two columns.
 const gap = 2
@@ -43,6 +50,12 @@ func (t *table) Flush() error {
 	}
 	var b strings.Builder
 	for i, row := range rows {
+		if len(row) == 1 {
+			text := strings.TrimLeft(row[0], " ")
+			indent := len(row[0]) - len(text)
+			fmt.Fprintf(&b, "%*s%s\n", indent, "", t.screen.wrap(text, indent, indent))
+			continue
+		}
 		at := 0
 		for k, cell := range row[:min(fits, len(row))] {
 			if k > 0 {
@@ -85,7 +98,7 @@ func widthsOf(rows [][]string) []int {
 			if k == len(widths) {
 				widths = append(widths, 0)
 			}
-			if len(row) > 1 { // a line without cells is no part of the table
+			if len(row) > 1 {
 				widths[k] = max(widths[k], columns(cell))
 			}
 		}

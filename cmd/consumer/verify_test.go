@@ -122,7 +122,7 @@ func TestVerifyOfWhatCannotBeRead(t *testing.T) {
 	}
 }
 
-// Nothing of a bundle is printed raw: whoever made it cannot write lines of the verification's own,
+// Nothing of a bundle is printed raw: its maker cannot write lines of the verification's own,
 // nor control the terminal.
 func TestVerifyPrintsNothingRaw(t *testing.T) {
 	dir := t.TempDir()

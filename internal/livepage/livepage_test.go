@@ -86,7 +86,7 @@ func sample() Snapshot {
 	b.Put(Job{Key: "export-0", Action: "export", State: "completed", Ended: true, Outcome: "complete", Bytes: 1 << 30, Created: now, Updated: now.Add(-time.Hour)})
 	b.Put(Job{Key: "too-old", Action: "export", State: "completed", Ended: true, Outcome: "complete", Created: now, Updated: now.Add(-25 * time.Hour)})
 	s := Snapshot{
-		At: now, Version: "v1", Queue: &Queue{Commands: 2, Units: 7, Dead: 1, Oldest: 90 * time.Second}, Rates: []Figure{{"Downloads", "12.5/s"}},
+		At: now, Version: "v1", Queue: &Queue{Commands: 2, Units: 7, Dead: 1, Oldest: 90 * time.Second}, Rates: []Rate{{"Downloads", 7.5, false}, {"Downloaded", 3 << 20, true}},
 		Dependencies: []Dependency{{Name: "nats", OK: true, Notes: []string{hostile}}, {Name: "storage", Reason: hostile, Since: now}},
 	}
 	b.Show(&s)
@@ -115,7 +115,7 @@ func TestPage(t *testing.T) {
 		}
 		text := string(body)
 		for _, want := range []string{
-			"export-1", "8 of 12 items, 9.0 MiB, 2.5/s, 2.0 MiB/s", `value="66"`, "credential", "exhausted", "Dead letters", "12.5/s", "1 min", "2 jobs have not ended, 1 of them waits.", "Not ready",
+			"export-1", "8 of 12 items, 9.0 MiB, 2.5/s, 2.0 MiB/s", `value="66"`, "credential", "exhausted", "Dead letters", "7.5/s", "3.0 MiB/s", "1 min", "2 jobs have not ended, 1 of them waits.", "Not ready",
 			`<meta http-equiv="refresh" content="5">`, "&lt;script&gt;",
 		} {
 			if !strings.Contains(text, want) {

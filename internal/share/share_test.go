@@ -19,7 +19,7 @@ func all(p *Pool, party string) (n int64) {
 	return n
 }
 
-// TestShares: whoever comes next finds a slot, though none is ever given back.
+// TestShares: the next party finds a slot, though none is ever given back.
 func TestShares(t *testing.T) {
 	for _, c := range []struct {
 		size    int64
@@ -83,7 +83,7 @@ func TestFewestFirst(t *testing.T) {
 }
 
 // TestBigRequestsAreServed: small ones do not keep a big one waiting for ever, and one that is
-// given up keeps nobody waiting.
+// given up keeps no party waiting.
 func TestBigRequestsAreServed(t *testing.T) {
 	p := NewPool(10, 2)
 	if err := p.Acquire(t.Context(), "a", 6); err != nil {

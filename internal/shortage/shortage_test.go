@@ -22,21 +22,21 @@ func TestOf(t *testing.T) {
 		err  error
 		says string // empty: no shortage
 	}{
-		"nothing":                   {},
-		"too many files":            {dial(syscall.EMFILE), "ulimit -n"},
-		"too many files of all":     {dial(syscall.ENFILE), "fs.file-max"},
-		"no memory":                 {dial(syscall.ENOMEM), "CONSUMER_BUFFER"},
-		"no memory for sockets":     {dial(syscall.ENOBUFS), "CONSUMER_BUFFER"},
-		"a full disk":               {fmt.Errorf("write: %w", syscall.ENOSPC), "make room"},
-		"a used-up quota":           {errors.Join(errors.New("x"), syscall.EDQUOT), "make room"},
-		"a read-only disk":          {&os.PathError{Op: "open", Path: "/x", Err: syscall.EROFS}, "TMPDIR"},
-		"no folder":                 {Folder("/nowhere", 0, noFolder), "TMPDIR"},
-		"a name for a file":         {noFolder, ""},
-		"a refused connection":      {dial(syscall.ECONNREFUSED), ""},
-		"a reset":                   {dial(syscall.ECONNRESET), ""},
-		"an address of a service":   {dial(syscall.EADDRNOTAVAIL), ""},
-		"a network without a way":   {dial(syscall.ENETUNREACH), ""},
-		"somebody else's full disk": {errors.New("507: no space left on device"), ""},
+		"nothing":                     {},
+		"too many files":              {dial(syscall.EMFILE), "ulimit -n"},
+		"too many files of all":       {dial(syscall.ENFILE), "fs.file-max"},
+		"no memory":                   {dial(syscall.ENOMEM), "CONSUMER_BUFFER"},
+		"no memory for sockets":       {dial(syscall.ENOBUFS), "CONSUMER_BUFFER"},
+		"a full disk":                 {fmt.Errorf("write: %w", syscall.ENOSPC), "make room"},
+		"a used-up quota":             {errors.Join(errors.New("x"), syscall.EDQUOT), "make room"},
+		"a read-only disk":            {&os.PathError{Op: "open", Path: "/x", Err: syscall.EROFS}, "TMPDIR"},
+		"no folder":                   {Folder("/nowhere", 0, noFolder), "TMPDIR"},
+		"a name for a file":           {noFolder, ""},
+		"a refused connection":        {dial(syscall.ECONNREFUSED), ""},
+		"a reset":                     {dial(syscall.ECONNRESET), ""},
+		"an address of a service":     {dial(syscall.EADDRNOTAVAIL), ""},
+		"a network without a way":     {dial(syscall.ENETUNREACH), ""},
+		"another machine's full disk": {errors.New("507: no space left on device"), ""},
 	} {
 		got := Of(c.err)
 		if (got == nil) != (c.says == "") || got != nil && (!strings.Contains(got.Error(), c.says) || got.Err == nil) {

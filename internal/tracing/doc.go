@@ -1,5 +1,9 @@
-// Package tracing makes the spans of OpenTelemetry: which there are, what they are called and what
-// they say is decided in spans.go, and nowhere else. docs/traces.md lists them.
+// Package tracing makes the spans of OpenTelemetry. docs/traces.md lists them.
+//
+//   - spans.go: which spans there are, what they are called and what they say, and nowhere else
+//   - tracer.go: what records them; exporter.go: how they get to a collector; otlp.go: as what
+//   - context.go: the trace that messages carry
+//   - transport.go: spans of HTTP requests
 //
 // A span has ids, names of operations, statuses and sizes. It has no URL, key, header, error text,
 // name of a project or tag, or metadata value: traces go to another system, whose readers may see

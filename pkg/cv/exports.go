@@ -37,8 +37,8 @@ func (e Export) missing() string {
 	return ""
 }
 
-// GetExports lists the model files of an iteration; the operation has no paging, and links are made
-// anew on every call. Errors: ErrGone. Source: Training API v3.3, GetExports.
+// GetExports lists the model files of an iteration; the operation has no paging, and each call
+// makes new links. Errors: ErrGone. Source: Training API v3.3, GetExports.
 func (c *Client) GetExports(ctx context.Context, p, it uuid.UUID) ([]Export, error) {
 	return list[Export](ctx, c, call{op: "GetExports", method: http.MethodGet, path: iterationPath(p, it) + "/export"}, anyOf)
 }

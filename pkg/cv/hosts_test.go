@@ -60,7 +60,7 @@ func TestHostsAllowed(t *testing.T) {
 }
 
 // TestOwnHostHasAScheme: what an endpoint answers on one port in plain text is not what it answers
-// there over TLS, and somebody else may answer for it.
+// there over TLS, and another server may answer for it.
 func TestOwnHostHasAScheme(t *testing.T) {
 	c, err := New("http://127.0.0.1:8080/", TrainingKey(testKey), Options{})
 	if err != nil {

@@ -114,7 +114,7 @@ func TestTraceComesLast(t *testing.T) {
 }
 
 // TestTraceFresh keeps a request from being sent at the last moment: the service never hears of it,
-// and the next try begins anew.
+// and the next try begins again.
 func TestTraceFresh(t *testing.T) {
 	for _, kept := range []bool{false, true} { // on a new connection, and on a kept one
 		w := newWorld(t, status(204, ""))

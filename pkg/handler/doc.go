@@ -3,6 +3,7 @@
 //
 //   - handler.go: what a Handler is made of
 //   - coordinator.go: a delivery's way, and how an attempt is settled
+//   - signed.go: who signed and approved a message, which is judged before all else
 //   - admit.go: the job of a command: found, made, a duplicate, an id that is taken
 //   - take.go: what comes before an attempt: validate, accept, take the job
 //   - waiting.go: commands that wait for their turn, or for something outside; slots.go: the slots

@@ -21,7 +21,7 @@ import (
 )
 
 // forgedScenario is a command about one project of an account with two, into whose working objects
-// somebody writes: what a command about the other project left there, and what it left itself.
+// another writer puts what a command about the other project left there, and what it left itself.
 type forgedScenario struct {
 	name    string
 	mine    scenario          // about the small project
@@ -81,7 +81,7 @@ type forging struct {
 	when forgedMoment
 }
 
-// forged is an object to be put into the bucket by somebody else.
+// forged is an object to be put into the bucket by another writer.
 type forged struct {
 	content []byte
 	seal    *sink.Sealer      // of content: what the object gets in its metadata
@@ -129,7 +129,7 @@ func forgedWays() []forgedWay {
 			return forged{content: foreign, seal: by(f, anotherDeployment{}, id, f.origin())}
 		}},
 		{"the seal of another key", func(f *forging, _, _ stored, foreign []byte) forged {
-			return forged{content: foreign, seal: sink.NewSealer([]byte("a key of somebody's own"), id, f.origin().String())}
+			return forged{content: foreign, seal: sink.NewSealer([]byte("another key"), id, f.origin().String())}
 		}},
 		{"a right seal of other content", func(_ *forging, own, _ stored, foreign []byte) forged {
 			return forged{content: foreign, meta: own.meta}

@@ -17,7 +17,7 @@ import (
 // wordOf is what could be a digest, or the salt of one.
 var wordOf = regexp.MustCompile(`[A-Za-z0-9:_-]+`)
 
-// confirms is the digest, among all that a text has, that tells whoever has nothing but the text
+// confirms is the digest, among all that a text has, that tells a reader who has only the text
 // that a guess is right: the SHA-256 of the guessed data, alone or after anything that the text
 // has.
 func confirms(text string, guesses ...[]byte) string {
@@ -41,7 +41,7 @@ func confirms(text string, guesses ...[]byte) string {
 	return ""
 }
 
-// TestNoGuessIsConfirmed tries guesses of a metadata value as somebody would who has the bundles,
+// TestNoGuessIsConfirmed tries guesses of a metadata value as a reader would who has the bundles,
 // the bucket, or all that passes through NATS but the commands themselves and CV_SECRETS. The right
 // guess is among them, and nothing tells so.
 func TestNoGuessIsConfirmed(t *testing.T) {

@@ -29,7 +29,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(300) // hardly anything of a test outlives it: collecting it later takes a tenth less of the processor

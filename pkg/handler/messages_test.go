@@ -64,7 +64,7 @@ func (w *world) duplicates(t *testing.T, r *replica, h *history, first *history,
 	w.acknowledged(t, h)
 }
 
-// Whoever publishes a message finds its answer by the sequence of its acknowledgement: before the
+// The publisher of a message finds its answer by the sequence of its acknowledgement: before the
 // first command of that id has ended, after it, and whatever the message is.
 func TestEveryMessageIsAnswered(t *testing.T) {
 	t.Parallel()

@@ -165,9 +165,9 @@ func (q beforeAnswer) Answer(ctx context.Context, key string) (contract.Event, e
 	return q.Queue.Answer(ctx, key)
 }
 
-// A command that was delivered before its stream was made anew ends after it was published again,
+// A command that was delivered before its stream was made again ends after it was published again,
 // when the second message has found no job, and before it looks for an end. The second message is a
-// duplicate: nobody else has its id.
+// duplicate: no other command has its id.
 func TestRemadeStreamEndsMeanwhile(t *testing.T) {
 	const late = `{"all_projects":true,"not_after":"2020-01-01T00:00:00Z"}`
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})

@@ -53,7 +53,7 @@ func (c *census) count(what, id string) {
 	c.counts[what]++
 }
 
-// take returns the counts and begins anew.
+// take returns the counts and begins again.
 func (c *census) take() map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -289,8 +289,8 @@ func (w *world) laterWaits(t *testing.T, c *census, exp, del *history) {
 }
 
 // An operator deletes the stream of commands while replicas run: it is made again, its numbers
-// begin anew, and the order of commands holds in it.
-func TestTurnIsWaitedForInAStreamMadeAnew(t *testing.T) {
+// begin again, and the order of commands holds in it.
+func TestTurnIsWaitedForInAStreamMadeAgain(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}})
 	data := fmt.Sprintf(`{"project_ids":["%s"]}`, w.api.AddProject(cvtest.ProjectSpec{Name: "busy", Images: 3, Tags: []string{"a"}}).ID)
 	var c *census

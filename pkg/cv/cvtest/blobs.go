@@ -339,14 +339,15 @@ func writeModel(w io.Writer, name string, tags []*tag, size int64) error {
 	return z.Close()
 }
 
-// fileCache keeps length and digests of streams.
+// fileCache keeps length and digests of streams; with Options.KeepBlobs whole blobs.
 type fileCache struct {
+	keep  bool // whole blobs
 	mu    sync.Mutex
 	files map[string]*file
 }
 
 func (c *fileCache) open(name string, src *source) *file {
-	if !src.stream {
+	if !src.stream && !c.keep {
 		return measure(src)
 	}
 	c.mu.Lock()
@@ -356,6 +357,11 @@ func (c *fileCache) open(name string, src *source) *file {
 		return f
 	}
 	f = measure(src)
+	if src.stream && c.keep {
+		b := bytes.NewBuffer(make([]byte, 0, f.size))
+		_ = f.writeTo(b) // a buffer takes everything
+		f.writeTo = bytesFile(b.Bytes()).writeTo
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.files == nil {

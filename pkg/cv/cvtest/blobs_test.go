@@ -161,3 +161,25 @@ func TestVNet(t *testing.T) {
 		t.Errorf("direct download: %d", r.status)
 	}
 }
+
+// Kept blobs are the same as those that are made anew for each download, with the same headers.
+func TestKeepBlobs(t *testing.T) {
+	made, kept := start(t, Options{}), start(t, Options{KeepBlobs: true})
+	for _, s := range []*Server{made, kept} {
+		s.AddProject(ProjectSpec{Compact: true, Images: 3, ImageBytes: 5000, Iterations: []IterationSpec{{Exports: []ExportSpec{{Platform: "ONNX", Bytes: 9000}}}}})
+	}
+	p := made.Snapshot().Projects[0]
+	names := []string{modelBlob(p.ID, p.Iterations[0].ID, export{platform: "ONNX"})}
+	for _, image := range p.Workspace.Images {
+		names = append(names, imageBlob(p.ID, 'i', image.ID))
+	}
+	for _, name := range names {
+		want, got, again := made.openBlob(name, p.ID), kept.openBlob(name, p.ID), kept.openBlob(name, p.ID)
+		if got != again {
+			t.Errorf("%s was made twice", name)
+		}
+		if got.size != want.size || got.md5 != want.md5 || got.sha256 != want.sha256 || !bytes.Equal(kept.read(name), made.read(name)) || int64(len(kept.read(name))) != want.size {
+			t.Errorf("%s has %d bytes and differs from the one of %d bytes", name, got.size, want.size)
+		}
+	}
+}

@@ -46,6 +46,9 @@ type Options struct {
 	// ZonedTimes ends the times of images, their tags and regions in Z, which the real service does
 	// not.
 	ZonedTimes bool
+	// KeepBlobs keeps every blob that was asked for in memory, with its digests, instead of making
+	// it anew for each download: for benchmarks, which measure who downloads.
+	KeepBlobs bool
 	// NoMD5 leaves Content-MD5 out of blob answers.
 	NoMD5 bool
 	// MissingFailsBatch refuses a whole DeleteImages or DeletePrediction when one of its ids does

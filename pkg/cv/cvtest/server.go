@@ -62,6 +62,7 @@ func New(o Options) *Server {
 	}
 	o.BasePath = strings.TrimRight(o.BasePath, "/")
 	s := &Server{o: o, blobURL: strings.TrimRight(o.BlobBase, "/"), done: make(chan struct{})}
+	s.files.keep = o.KeepBlobs
 	secret := s.digest("secret")
 	s.secret = secret[:]
 	if o.Key == "" {

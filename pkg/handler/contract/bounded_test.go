@@ -7,7 +7,7 @@ import (
 )
 
 // TestRefusalsAreShort holds that what is said about a message does not grow with it: jobs, events
-// and dead letters carry it, and whoever may publish makes any number of them.
+// and dead letters carry it, and a publisher makes any number of them.
 func TestRefusalsAreShort(t *testing.T) {
 	long := strings.Repeat("x", 400_000)
 	for _, c := range []struct {

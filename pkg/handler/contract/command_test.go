@@ -76,7 +76,7 @@ func TestSameAs(t *testing.T) {
 }
 
 // TestDigestOfMetadata says that a digest of metadata values is made under a key, and compared
-// under those there are: whoever has no key cannot test a guess with it.
+// under those there are: a reader without the key cannot test a guess with it.
 func TestDigestOfMetadata(t *testing.T) {
 	c := decodePlain(t, "export", `{"all_projects":true,"image_metadata":{"subject":"Jane Doe"}}`)
 	other := decodePlain(t, "export", `{"all_projects":true,"image_metadata":{"subject":"John Doe"}}`)

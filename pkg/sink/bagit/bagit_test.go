@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
 	"maps"
 	"slices"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify/verifytest"
 )
 
 // memory is a bag held in memory, of which some files cannot be read.
@@ -29,25 +29,15 @@ type memory map[string]string
 
 const unreadable = "\x00unreadable"
 
-func (m memory) List(context.Context) iter.Seq2[verify.File, error] {
-	return func(yield func(verify.File, error) bool) {
-		for _, name := range slices.Sorted(maps.Keys(m)) {
-			if !yield(verify.File{Name: name, Bytes: int64(len(m[name]))}, nil) {
-				return
-			}
-		}
-	}
+func (m memory) List(ctx context.Context) iter.Seq2[verify.File, error] {
+	return verifytest.Memory(m).List(ctx)
 }
 
-func (m memory) Open(_ context.Context, name string) (io.ReadCloser, error) {
-	switch content, ok := m[name]; {
-	case !ok:
-		return nil, fs.ErrNotExist
-	case content == unreadable:
+func (m memory) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	if m[name] == unreadable {
 		return nil, errors.New("permission denied")
-	default:
-		return io.NopCloser(strings.NewReader(content)), nil
 	}
+	return verifytest.Memory(m).Open(ctx, name)
 }
 
 func sum(algorithm, text string) string {

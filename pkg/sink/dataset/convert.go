@@ -75,6 +75,9 @@ type Counts struct {
 	Labels int `json:"labels"`
 }
 
+// NeedsPictures is why there is no classification for YOLO with PicturesNone.
+const NeedsPictures = "YOLO classification is folders of pictures, which were to be neither copied nor linked"
+
 // example is an image that is taken.
 type example struct {
 	Image
@@ -208,7 +211,7 @@ func (c *conversion) begin(ctx context.Context, name Format) error {
 	case c.project.Kind == Multilabel:
 		says.NotOffered = "YOLO classifies with one class for each image; take azureml or coco"
 	case c.project.Kind == Multiclass && c.o.Pictures == PicturesNone:
-		says.NotOffered = "YOLO classification is folders of pictures: take --images copy or --images link"
+		says.NotOffered = NeedsPictures
 	case c.project.Kind == Multiclass:
 		classes := newYOLOClasses(c.out, folder, c.plan)
 		says.Folders = classes.byTag()

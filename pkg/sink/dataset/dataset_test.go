@@ -3,12 +3,15 @@ package dataset_test
 import (
 	"errors"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink/dataset"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
@@ -127,6 +130,43 @@ func TestMulticlass(t *testing.T) {
 	}
 	if found, err := os.ReadDir(dir); err != nil || len(found) != 2 { // the project, and conversion.json
 		t.Errorf("%v, %v", found, err)
+	}
+}
+
+// TestFolders gives each class a folder of its own, on every file system: names that Windows keeps
+// for itself, that differ in letter case or in how a letter is written, and that look like what
+// another class gets.
+func TestFolders(t *testing.T) {
+	b := bag{}
+	of := func(n, size int) string { return id('b', n)[:size] }
+	names := []string{"con", "Lpt1", "sun", "\u017fun", "\uac00", "\u1100\u1161", "x_-" + of(7, 13), "x.", "boat (" + of(9, 8) + ")", "boat (" + id('b', 11) + ")", "boat", "boat"}
+	var tags []object
+	for _, name := range names {
+		tags = append(tags, object{"name": name})
+	}
+	p := newProject(b, 1, "Multiclass", "", tags...)
+	for class := range names {
+		p.add("jpg", picture("jpg", 20, 30), false, []int{class})
+	}
+	p.finish()
+	dir, report := convert(t, b, all())
+	images, folders := readFolders(t, filepath.Join(dir, p.id, "yolo"), "train")
+	if len(images) != len(names) || len(folders) != len(names) {
+		t.Errorf("%d images in the folders %q", len(images), folders)
+	}
+	taken, classes := map[string]bool{"con": true, "lpt1": true}, map[string]bool{}
+	for _, folder := range folders {
+		key := strings.ToLower(strings.ToUpper(norm.NFC.String(folder)))
+		if taken[key] {
+			t.Errorf("on some file systems %q is another folder, or none", folder)
+		}
+		taken[key] = true
+	}
+	for _, c := range report.Projects[0].Classes {
+		if classes[c.Name] {
+			t.Errorf("two classes are called %q", c.Name)
+		}
+		classes[c.Name] = true
 	}
 }
 
@@ -267,18 +307,25 @@ func TestWrongBags(t *testing.T) {
 
 // TestOptions says what is wrong with options.
 func TestOptions(t *testing.T) {
-	for says, o := range map[string]dataset.Options{
-		"names no format":    {},
-		"--to voc":           {Formats: []dataset.Format{"voc"}},
-		"needs --image-url":  {Formats: []dataset.Format{dataset.AzureML}},
-		"ends in a slash":    {Formats: []dataset.Format{dataset.AzureML}, ImageURL: "https://host.example/x"},
-		"it is an absolute":  {Formats: []dataset.Format{dataset.AzureML}, ImageURL: "x/"},
-		"--split 1":          {Formats: []dataset.Format{dataset.COCO}, Split: 1},
-		"between 0 and 1":    {Formats: []dataset.Format{dataset.COCO}, Split: -0.5},
-		"has no query, such": {Formats: []dataset.Format{dataset.AzureML}, ImageURL: "https://host.example/x/?sig=1"},
+	for _, c := range []struct {
+		o            dataset.Options
+		option, says string
+	}{
+		{dataset.Options{}, "Formats", "none is named"},
+		{dataset.Options{Formats: []dataset.Format{"voc"}}, "Formats", `"voc" is none`},
+		{dataset.Options{Formats: []dataset.Format{dataset.AzureML}}, "ImageURL", "azureml needs it"},
+		{dataset.Options{Formats: []dataset.Format{dataset.AzureML}, ImageURL: "https://host.example/x"}, "ImageURL", "ends in a slash"},
+		{dataset.Options{Formats: []dataset.Format{dataset.AzureML}, ImageURL: "x/"}, "ImageURL", "not an absolute"},
+		{dataset.Options{Formats: []dataset.Format{dataset.AzureML}, ImageURL: "https://host.example/x/?sig=1"}, "ImageURL", "has no query, such"},
+		{dataset.Options{Formats: []dataset.Format{dataset.COCO}, Split: 1}, "Split", "1 is not"},
+		{dataset.Options{Formats: []dataset.Format{dataset.COCO}, Split: -0.5}, "Split", "between 0 and 1"},
+		{dataset.Options{Formats: []dataset.Format{dataset.COCO}, Split: math.NaN()}, "Split", "NaN is not"},
 	} {
-		if err := o.Check(); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%+v: %v", o, err)
+		if got := c.o.Check(); len(got) != 1 || got[0].Option != c.option || !strings.Contains(got[0].What, c.says) {
+			t.Errorf("%+v: %+v", c.o, got)
 		}
+	}
+	if got := (dataset.Options{Formats: dataset.Formats(), Split: 0.8, ImageURL: "https://host.example/x/"}).Check(); len(got) > 0 {
+		t.Errorf("%+v", got)
 	}
 }

@@ -1,9 +1,7 @@
 package dataset
 
 import (
-	"errors"
 	"fmt"
-	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -47,35 +45,39 @@ type Options struct {
 	Progress func(done, all int) // if set, is told of the images of one project
 }
 
-// Check says what is wrong with the options.
-func (o Options) Check() error {
-	var problems []error
+// Problem is what is wrong with one of the options.
+type Problem struct {
+	Option string // name of the field of Options
+	What   string
+}
+
+// Check gives what is wrong with the options.
+func (o Options) Check() []Problem {
+	var problems []Problem
+	add := func(option, format string, args ...any) {
+		problems = append(problems, Problem{option, fmt.Sprintf(format, args...)})
+	}
+	const formats = "the formats are coco, azureml and yolo"
 	if len(o.Formats) == 0 {
-		problems = append(problems, errors.New("--to names no format: coco, azureml, yolo"))
+		add("Formats", "none is named: "+formats)
 	}
 	for _, f := range o.Formats {
 		if !slices.Contains(Formats(), f) {
-			problems = append(problems, fmt.Errorf("--to %s: the formats are coco, azureml and yolo", f))
+			add("Formats", "%q is none: %s", f, formats)
 		}
 	}
-	if o.Split != 0 && !(o.Split > 0 && o.Split < 1) || math.IsNaN(o.Split) { // a NaN is neither
-		problems = append(problems, fmt.Errorf("--split %v: it is the share of images for training, between 0 and 1", o.Split))
+	if !(o.Split >= 0 && o.Split < 1) { // a NaN is neither
+		add("Split", "%v is not the share of images for training, which is between 0 and 1", o.Split)
 	}
 	if slices.Contains(o.Formats, AzureML) {
-		problems = append(problems, checkImageURL(o.ImageURL))
+		const example = "such as azureml://subscriptions/…/datastores/NAME/paths/FOLDER/"
+		u, err := url.Parse(o.ImageURL)
+		switch {
+		case o.ImageURL == "":
+			add("ImageURL", "azureml needs it: where you will upload what is written, %s", example)
+		case err != nil || u.Scheme == "" || !strings.HasSuffix(o.ImageURL, "/") || u.RawQuery != "" || u.Fragment != "":
+			add("ImageURL", "%q is not an absolute URL that ends in a slash and has no query, %s", o.ImageURL, example)
+		}
 	}
-	return errors.Join(problems...)
-}
-
-// checkImageURL says what is wrong with the beginning of the pictures' URLs.
-func checkImageURL(text string) error {
-	const example = "such as azureml://subscriptions/…/datastores/NAME/paths/FOLDER/"
-	u, err := url.Parse(text)
-	switch {
-	case text == "":
-		return errors.New("--to azureml needs --image-url: where you will upload what is written, " + example)
-	case err != nil || u.Scheme == "" || !strings.HasSuffix(text, "/") || u.RawQuery != "" || u.Fragment != "":
-		return fmt.Errorf("--image-url %q: it is an absolute URL that ends in a slash and has no query, %s", text, example)
-	}
-	return nil
+	return problems
 }

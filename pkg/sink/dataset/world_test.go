@@ -2,7 +2,6 @@ package dataset_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -13,10 +12,7 @@ import (
 	"image/gif"
 	"image/jpeg"
 	"image/png"
-	"io"
-	"iter"
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 
@@ -24,31 +20,11 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/dataset"
-	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify/verifytest"
 )
 
 // bag is a bag held in memory.
-type bag map[string]string
-
-// List implements verify.Source.
-func (b bag) List(context.Context) iter.Seq2[verify.File, error] {
-	return func(yield func(verify.File, error) bool) {
-		for _, name := range slices.Sorted(maps.Keys(b)) {
-			if !yield(verify.File{Name: name, Bytes: int64(len(b[name]))}, nil) {
-				return
-			}
-		}
-	}
-}
-
-// Open implements verify.Source.
-func (b bag) Open(_ context.Context, name string) (io.ReadCloser, error) {
-	content, ok := b[name]
-	if !ok {
-		return nil, sink.ErrNotFound
-	}
-	return io.NopCloser(strings.NewReader(content)), nil
-}
+type bag = verifytest.Memory
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -185,7 +161,9 @@ func receipt() *sink.Receipt {
 // convert converts a bag into a new folder.
 func convert(t *testing.T, b bag, o dataset.Options) (dir string, r dataset.Report) {
 	t.Helper()
-	must(t, o.Check())
+	if wrong := o.Check(); len(wrong) > 0 {
+		t.Fatal(wrong)
+	}
 	dir = t.TempDir()
 	out, err := dataset.Folder(dir)
 	must(t, err)

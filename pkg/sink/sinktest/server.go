@@ -23,6 +23,7 @@ import (
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/embedgw"
+	"github.com/versity/versitygw/s3response"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -30,7 +31,7 @@ import (
 // healthPath masks a bucket of that name; no test would call one so.
 const healthPath = "/sinktest-health"
 
-// ioBuffer is how many bytes the server copies at once. Its own default is a megabyte, made anew
+// ioBuffer is how many bytes the server copies at once. Its own default is a megabyte, made again
 // for most objects, of which hardly any is that large here.
 const ioBuffer = 64 << 10
 
@@ -119,7 +120,7 @@ func StartWith(o Options) (*Server, error) {
 		return nil, errors.Join(err, os.Chdir(workDir))
 	}
 	go func() {
-		s.done <- embedgw.RunVersityGW(ctx, backend, &embedgw.Config{
+		s.done <- embedgw.RunVersityGW(ctx, &listings{Posix: backend, rest: map[string][]s3response.Object{}}, &embedgw.Config{
 			RootUserAccess:    o.AccessKey,
 			RootUserSecret:    o.SecretKey,
 			Region:            o.Region,

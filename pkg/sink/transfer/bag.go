@@ -20,15 +20,15 @@ const maxTagBytes = 16 << 20
 // ErrUnfinished means that a place has no receipt: it holds no finished bag.
 var ErrUnfinished = errors.New("there is no receipt.json: no finished bundle is here")
 
-// DifferentError means that a file is missing, or is not the one that the manifests or the receipt
+// MismatchError means that a file is missing, or is not the one that the manifests or the receipt
 // have the digest of.
-type DifferentError struct {
+type MismatchError struct {
 	Path sink.Path
 	What string
 }
 
 // Error says what is wrong with the file.
-func (e *DifferentError) Error() string { return fmt.Sprintf("%s: %s", e.Path, e.What) }
+func (e *MismatchError) Error() string { return fmt.Sprintf("%s: %s", e.Path, e.What) }
 
 // File is a file of a bag and its digest.
 type File struct {
@@ -47,29 +47,29 @@ type Bag struct {
 
 // Open reads the receipt and the tag manifest of a bag, and compares them.
 //
-// Errors: ErrUnfinished, DifferentError, and those of the source.
+// Errors: ErrUnfinished, MismatchError, verify.FormatError, and those of the source.
 func Open(ctx context.Context, src verify.Source) (*Bag, error) {
 	b := &Bag{src: src, last: map[sink.Path][]byte{}}
 	for _, path := range []sink.Path{sink.ReceiptFile, sink.SignatureFile, sink.TagManifestFile} {
-		content, err := readSmall(ctx, src, path)
+		content, err := verify.ReadFile(ctx, src, path, maxTagBytes)
 		switch missing := verify.IsMissing(err); {
 		case missing && path == sink.ReceiptFile:
 			return nil, ErrUnfinished
 		case missing && path == sink.SignatureFile:
 		case missing:
-			return nil, &DifferentError{path, "it is missing"}
+			return nil, &MismatchError{path, "it is missing"}
 		case err != nil:
-			return nil, err
+			return nil, err //nolint:wrapcheck // it names the file
 		default:
 			b.last[path] = content
 		}
 	}
 	var err error
 	if b.Receipt, err = sink.ParseReceipt(b.last[sink.ReceiptFile]); err != nil {
-		return nil, &DifferentError{sink.ReceiptFile, err.Error()}
+		return nil, &MismatchError{sink.ReceiptFile, err.Error()}
 	}
 	if got, want := sink.HexSHA256(b.last[sink.TagManifestFile]), b.digest(sink.TagManifestFile); got != want {
-		return nil, &DifferentError{sink.TagManifestFile, fmt.Sprintf("its SHA-256 is %s, the receipt has %s", got, want)}
+		return nil, &MismatchError{sink.TagManifestFile, fmt.Sprintf("its SHA-256 is %s, the receipt has %s", got, want)}
 	}
 	manifest := false
 	for line, err := range sink.ManifestLines(bytes.NewReader(b.last[sink.TagManifestFile])) {
@@ -77,13 +77,13 @@ func Open(ctx context.Context, src verify.Source) (*Bag, error) {
 			err = checkPath(line.Path)
 		}
 		if err != nil {
-			return nil, &DifferentError{sink.TagManifestFile, err.Error()}
+			return nil, &MismatchError{sink.TagManifestFile, err.Error()}
 		}
 		manifest = manifest || line.Path == sink.ManifestFile && line.SHA256 == b.digest(sink.ManifestFile)
 		b.tags = append(b.tags, line)
 	}
 	if !manifest {
-		return nil, &DifferentError{sink.TagManifestFile, "it has another manifest-sha256.txt than the receipt"}
+		return nil, &MismatchError{sink.TagManifestFile, "it has another manifest-sha256.txt than the receipt"}
 	}
 	return b, nil
 }
@@ -128,7 +128,7 @@ func (b *Bag) files(ctx context.Context) iter.Seq2[File, error] {
 					err = checkPath(line.Path)
 				}
 				if err != nil {
-					err = &DifferentError{sink.ManifestFile, err.Error()}
+					err = &MismatchError{sink.ManifestFile, err.Error()}
 				}
 			}
 			if !yield(File{line.Path, line.SHA256}, err) || err != nil {
@@ -136,7 +136,7 @@ func (b *Bag) files(ctx context.Context) iter.Seq2[File, error] {
 			}
 		}
 		if got, want := hex.EncodeToString(hash.Sum(nil)), b.digest(sink.ManifestFile); got != want {
-			yield(File{}, &DifferentError{sink.ManifestFile, fmt.Sprintf("its SHA-256 is %s, the receipt has %s", got, want)})
+			yield(File{}, &MismatchError{sink.ManifestFile, fmt.Sprintf("its SHA-256 is %s, the receipt has %s", got, want)})
 		}
 	}
 }
@@ -158,31 +158,14 @@ func checkPath(path sink.Path) error {
 	return nil
 }
 
-// open opens a file of the bag. One that is missing is a DifferentError.
+// open opens a file of the bag. One that is missing is a MismatchError.
 func (b *Bag) open(ctx context.Context, path sink.Path) (io.ReadCloser, error) {
 	body, err := b.src.Open(ctx, string(path))
 	switch {
 	case verify.IsMissing(err):
-		return nil, &DifferentError{path, "it is missing"}
+		return nil, &MismatchError{path, "it is missing"}
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return body, nil
-}
-
-// readSmall reads a file whole.
-func readSmall(ctx context.Context, src verify.Source, path sink.Path) ([]byte, error) {
-	body, err := src.Open(ctx, string(path))
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	defer func() { _ = body.Close() }()
-	content, err := io.ReadAll(io.LimitReader(body, maxTagBytes+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	case len(content) > maxTagBytes:
-		return nil, &DifferentError{path, fmt.Sprintf("it has more than %d bytes", maxTagBytes)}
-	}
-	return content, nil
 }

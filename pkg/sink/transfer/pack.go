@@ -40,10 +40,10 @@ func (b *Bag) Name() string { return b.Receipt.Predicate.Command.ID + "-" + stri
 // returns an error, the archive must not be used.
 //
 // Memory: 64 MiB at most for files that are read ahead, and about 400 bytes for each file, in the
-// archive's directory. Errors: DifferentError, and those of the source and of w.
+// archive's directory. Errors: MismatchError, and those of the source and of w.
 func (b *Bag) Pack(ctx context.Context, w io.Writer, progress Progress) error {
 	if sink.Path(b.Name()).Check() != nil {
-		return &DifferentError{sink.ReceiptFile, fmt.Sprintf("%q is no name of a folder", b.Name())}
+		return &MismatchError{sink.ReceiptFile, fmt.Sprintf("%q is no name of a folder", b.Name())}
 	}
 	p := &packer{b: b, zip: zip.NewWriter(w), modified: b.Receipt.Predicate.FinishedAt.UTC().Truncate(2 * time.Second), progress: progress}
 	ctx, stop := context.WithCancelCause(ctx)
@@ -188,7 +188,7 @@ func (p *packer) add(one *pending) error {
 		return fmt.Errorf("write the archive: %w", err)
 	}
 	if got := hex.EncodeToString(hash.Sum(nil)); one.SHA256 != "" && got != one.SHA256 {
-		return different(one.File, got)
+		return mismatch(one.File, got)
 	}
 	p.files++
 	p.bytes += n
@@ -198,9 +198,9 @@ func (p *packer) add(one *pending) error {
 	return nil
 }
 
-// different is the error of a file that has another digest than the manifest.
-func different(f File, got string) error {
-	return &DifferentError{f.Path, fmt.Sprintf("its SHA-256 is %s, the manifest has %s", got, f.SHA256)}
+// mismatch is the error of a file that has another digest than the manifest.
+func mismatch(f File, got string) error {
+	return &MismatchError{f.Path, fmt.Sprintf("its SHA-256 is %s, the manifest has %s", got, f.SHA256)}
 }
 
 // namedReader names the file in errors of reading it.

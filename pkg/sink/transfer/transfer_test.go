@@ -9,11 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,43 +19,16 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/transfer"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify/verifytest"
 )
 
 // memory is a bag held in memory.
-type memory map[string]string
-
-// List implements verify.Source.
-func (m memory) List(context.Context) iter.Seq2[verify.File, error] {
-	return func(yield func(verify.File, error) bool) {
-		for _, name := range slices.Sorted(maps.Keys(m)) {
-			if !yield(verify.File{Name: name, Bytes: int64(len(m[name]))}, nil) {
-				return
-			}
-		}
-	}
-}
-
-// Open implements verify.Source.
-func (m memory) Open(_ context.Context, name string) (io.ReadCloser, error) {
-	content, ok := m[name]
-	if !ok {
-		return nil, sink.ErrNotFound
-	}
-	return io.NopCloser(strings.NewReader(content)), nil
-}
+type memory = verifytest.Memory
 
 // golden reads a golden bag.
 func golden(t *testing.T, name string) memory {
 	t.Helper()
-	dir := filepath.Join("..", "..", "..", "testdata", "bundles", name)
-	m := memory{}
-	for file, err := range verify.Dir(dir).List(t.Context()) {
-		must(t, err)
-		b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(file.Name)))
-		must(t, err)
-		m[file.Name] = string(b)
-	}
-	return m
+	return verifytest.Load(t, filepath.Join("..", "..", "..", "testdata", "bundles", name))
 }
 
 func must(t *testing.T, err error) {
@@ -266,22 +237,22 @@ func TestChangedBags(t *testing.T) {
 	good := large(t)
 	for name, bag := range changed(t) {
 		t.Run(name, func(t *testing.T) {
-			var different *transfer.DifferentError
+			var mismatch *transfer.MismatchError
 			b, err := transfer.Open(t.Context(), bag)
 			if err != nil {
-				if !errors.As(err, &different) {
+				if !errors.As(err, &mismatch) {
 					t.Error(err)
 				}
 				return
 			}
-			if err := b.Pack(t.Context(), io.Discard, nil); !errors.As(err, &different) {
+			if err := b.Pack(t.Context(), io.Discard, nil); !errors.As(err, &mismatch) {
 				t.Errorf("packed: %v", err)
 			}
 			if name == "a folder out of the archive" {
 				return // a folder has the name that it is given
 			}
 			dir := t.TempDir()
-			if _, err := b.Fetch(t.Context(), dir, transfer.FetchOptions{}); !errors.As(err, &different) {
+			if _, err := b.Fetch(t.Context(), dir, transfer.FetchOptions{}); !errors.As(err, &mismatch) {
 				t.Fatalf("fetched: %v", err)
 			}
 			for path, is := range content(t, verify.Dir(dir)) {
@@ -315,11 +286,11 @@ func (c changing) Open(ctx context.Context, name string) (io.ReadCloser, error) 
 
 // TestManifestThatChanges finds that the list of files is another one than was copied.
 func TestManifestThatChanges(t *testing.T) {
-	var different *transfer.DifferentError
-	if err := open(t, changing{golden(t, "two-tags"), &atomic.Int32{}}).Pack(t.Context(), io.Discard, nil); !errors.As(err, &different) {
+	var mismatch *transfer.MismatchError
+	if err := open(t, changing{golden(t, "two-tags"), &atomic.Int32{}}).Pack(t.Context(), io.Discard, nil); !errors.As(err, &mismatch) {
 		t.Errorf("packed: %v", err)
 	}
-	if _, err := open(t, changing{golden(t, "two-tags"), &atomic.Int32{}}).Fetch(t.Context(), t.TempDir(), transfer.FetchOptions{Files: 1}); !errors.As(err, &different) {
+	if _, err := open(t, changing{golden(t, "two-tags"), &atomic.Int32{}}).Fetch(t.Context(), t.TempDir(), transfer.FetchOptions{Files: 1}); !errors.As(err, &mismatch) {
 		t.Errorf("fetched: %v", err)
 	}
 }
@@ -364,6 +335,20 @@ func TestFetch(t *testing.T) {
 	again, err := open(t, bag).Fetch(t.Context(), dir, transfer.FetchOptions{})
 	if err != nil || again.Kept != len(bag)-2 { // the last two are written again
 		t.Errorf("again: %+v, %v", again, err)
+	}
+}
+
+// TestFetchBesideAnother leaves the finished bag of another command as it is.
+func TestFetchBesideAnother(t *testing.T) {
+	dir, first := t.TempDir(), golden(t, "nothing-found")
+	if _, err := open(t, first).Fetch(t.Context(), dir, transfer.FetchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, golden(t, "detection")).Fetch(t.Context(), dir, transfer.FetchOptions{}); !errors.Is(err, transfer.ErrOther) {
+		t.Errorf("into the folder of another bag: %v", err)
+	}
+	if !maps.Equal(content(t, verify.Dir(dir)), first) {
+		t.Error("the bag that was there is another one")
 	}
 }
 

@@ -4,10 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"iter"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,30 +16,11 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/verify/verifytest"
 )
 
 // memory is a bag held in memory.
-type memory map[string]string
-
-// List implements verify.Source.
-func (m memory) List(context.Context) iter.Seq2[verify.File, error] {
-	return func(yield func(verify.File, error) bool) {
-		for _, name := range slices.Sorted(maps.Keys(m)) {
-			if !yield(verify.File{Name: name, Bytes: int64(len(m[name]))}, nil) {
-				return
-			}
-		}
-	}
-}
-
-// Open implements verify.Source.
-func (m memory) Open(_ context.Context, name string) (io.ReadCloser, error) {
-	content, ok := m[name]
-	if !ok {
-		return nil, sink.ErrNotFound
-	}
-	return io.NopCloser(strings.NewReader(content)), nil
-}
+type memory = verifytest.Memory
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -67,15 +45,7 @@ var bundles, _ = filepath.Abs(filepath.Join("..", "..", "..", "testdata", "bundl
 // load reads a golden bag.
 func load(t testing.TB, name string) memory {
 	t.Helper()
-	dir := filepath.Join(bundles, name)
-	m := memory{}
-	for file, err := range verify.Dir(dir).List(t.Context()) {
-		must(t, err)
-		b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(file.Name)))
-		must(t, err)
-		m[file.Name] = string(b)
-	}
-	return m
+	return verifytest.Load(t, filepath.Join(bundles, name))
 }
 
 // firstOf is a golden export as it would be before a delete with export_first.

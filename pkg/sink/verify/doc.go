@@ -22,8 +22,8 @@
 //   - verify.go: the order of the checks, and the report; source.go, zip.go: folders, S3, archives;
 //     places.go: where in them bags are; reading.go: files, each once; shapes.go: what each name
 //     below a bag is; index.go: the payload's names
-//   - manifests.go, receipt.go, inventory.go, plan.go, ledger.go, documents.go, records.go,
-//     deleted.go: each reads a kind of file, and judges its form
+//   - manifests.go, receipt.go, signature.go, inventory.go, plan.go, ledger.go, documents.go,
+//     records.go, deleted.go: each reads a kind of file, and judges its form
 //   - statements.go: the receipt compared with request, summary and bag-info; export.go: inventory
 //     and counts of an export compared with its documents and records; deletion.go: plan, ledger
 //     and counts of a delete compared with its records

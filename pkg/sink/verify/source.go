@@ -50,23 +50,33 @@ func (e *FormatError) Error() string { return string(e.Path) + ": " + e.Err.Erro
 // Unwrap gives what is wrong with it.
 func (e *FormatError) Unwrap() error { return e.Err }
 
-// ReadJSON decodes a JSON file of a source, of which at most so many bytes are read. It reports
-// whether the file is there; one that cannot be decoded is a FormatError.
-func ReadJSON(ctx context.Context, src Source, path sink.Path, most int64, into any) (there bool, err error) {
+// ReadFile reads a file of a source whole. One of more than most bytes is a FormatError; see
+// IsMissing for one that is not there.
+func ReadFile(ctx context.Context, src Source, path sink.Path, most int64) ([]byte, error) {
 	body, err := src.Open(ctx, string(path))
-	if IsMissing(err) {
-		return false, nil
-	}
 	if err != nil {
-		return false, fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	defer func() { _ = body.Close() }()
 	content, err := io.ReadAll(io.LimitReader(body, most+1))
 	switch {
 	case err != nil:
-		return true, fmt.Errorf("read %s: %w", path, err)
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	case int64(len(content)) > most:
-		return true, &FormatError{path, fmt.Errorf("it has more than %d bytes", most)}
+		return nil, &FormatError{path, fmt.Errorf("it has more than %d bytes", most)}
+	}
+	return content, nil
+}
+
+// ReadJSON decodes a JSON file of a source, of which at most so many bytes are read. there reports
+// whether the file is there; one that cannot be decoded is a FormatError.
+func ReadJSON(ctx context.Context, src Source, path sink.Path, most int64, into any) (there bool, err error) {
+	content, err := ReadFile(ctx, src, path, most)
+	switch {
+	case IsMissing(err):
+		return false, nil
+	case err != nil:
+		return false, err
 	}
 	if err := json.Unmarshal(content, into); err != nil {
 		return true, &FormatError{path, err}

@@ -139,7 +139,7 @@ func deleteTamperings() []tampering {
 		{name: "call for all images", change: relate("DeleteImages", " "+img1.String()+`"`, `"`), want: "all images of a project are deleted, where only those planned may be"},
 		{name: "call for another project", change: relate("DeleteProject", p1.String(), p2.String()), want: "it is about no planned project"},
 		{name: "call for another iteration", change: relate("DeleteIteration", it1.String(), other.String()), want: "DeleteIteration names " + other.String()},
-		{name: "call that nobody makes", change: relate("DeleteProject", "DeleteProject", "DeleteEverything"), want: `"DeleteEverything" destroys nothing, and has an intent`},
+		{name: "call that does not exist", change: relate("DeleteProject", "DeleteProject", "DeleteEverything"), want: `"DeleteEverything" destroys nothing, and has an intent`},
 		{name: "prediction that the records lack", change: relate("DeletePrediction", pred1.String(), pred1.String()+","+other.String()), want: "it lacks prediction " + other.String()},
 		{name: "intent with a status", change: func(e *editor) {
 			e.lines(ledger, `"intent","operation":"DeleteProject"`, func(l string) string { return strings.Replace(l, `"status":0`, `"status":204`, 1) })

@@ -159,7 +159,7 @@ func TestAsyncAPIRefers(t *testing.T) {
 	}
 }
 
-// TestSchemasAreCopies says that nobody can change a schema for others.
+// TestSchemasAreCopies says that no caller can change a schema for others.
 func TestSchemasAreCopies(t *testing.T) {
 	for _, f := range []func() []byte{schema.Command, schema.Event, schema.Job, schema.AsyncAPI} {
 		raw := f()

@@ -96,7 +96,7 @@ func TestJudge(t *testing.T) {
 		"with padding":         {m: plain("delete", "del-1", body, padded), signer: alice.Key(), approver: bob.Key()},
 		"headers in any case":  {m: plain("delete", "del-1", body, lower), signer: alice.Key(), approver: bob.Key()},
 		"carol approves alice": {m: plain("delete", "del-1", body, approve(carol, "cv1-approval", audience, subject, "del-1", body)), signer: alice.Key(), approver: carol.Key()},
-		"nobody is asked":      {policy: &trust.Policy{}, m: plain("delete", "del-1", body, nil)},
+		"no signature needed":  {policy: &trust.Policy{}, m: plain("delete", "del-1", body, nil)},
 		"exports are not asked": {policy: &trust.Policy{Audience: audience, Signers: policy.Signers},
 			m: plain("export", "exp-1", `{`+project+`}`, nil)},
 		"a signed export": {m: plain("export", "exp-1", `{`+project+`}`, two("cv.commands.export", "exp-1", `{`+project+`}`)), signer: alice.Key()},

@@ -5,6 +5,8 @@
 //     end that it tells
 //   - signing.go: the signature that is stored before a receipt, and the one that an earlier attempt
 //     stored
+//   - retention.go: the lock on a bag, and what its receipt says of it
+//   - selection.go: what a command asked for, in words for pages
 //   - owner.go: whose working objects are
 //
 // Package sink has the bag's format.

@@ -139,31 +139,36 @@ func (r *results) unitsOf(p uuid.UUID) []int {
 	return out
 }
 
-// known is what the results say of one project's stored objects.
-type known struct {
-	paths  map[string]struct{} // of stored objects
-	failed map[string]struct{} // stems of blobs that were given up, or are no pictures
-}
-
-func (r *results) known(ctx context.Context, p uuid.UUID) (known, error) {
-	k := known{paths: map[string]struct{}{}, failed: map[string]struct{}{}}
+// withoutPicture is the stems of a project's blobs that some unit gave up, or has text in place of,
+// while no unit has the picture.
+func (r *results) withoutPicture(ctx context.Context, p uuid.UUID) (map[string]struct{}, error) {
+	type blob struct {
+		id         uuid.UUID
+		prediction bool
+	}
+	failed, had := map[blob]int{}, map[blob]struct{}{} // the former with a unit that gave the blob up
 	for _, n := range r.unitsOf(p) {
 		for rec, err := range r.records(ctx, n) {
 			if err != nil {
-				return known{}, err
+				return nil, err
 			}
-			if rec.Entry != nil && rec.Entry.Path != "" {
-				k.paths[rec.Entry.Path] = struct{}{}
-			}
-			if rec.Blob != nil && rec.Blob.File != "" {
-				k.paths[blobPath(p, *rec.Blob)] = struct{}{}
-			}
-			if rec.Blob != nil && rec.Blob.Error != nil {
-				k.failed[string(r.stem(p, n, rec.ID))] = struct{}{}
+			of := blob{rec.ID, r.rounds.units[n].Kind == unit.KindPredictions}
+			switch {
+			case rec.Blob == nil:
+			case rec.Blob.Error != nil:
+				failed[of] = n
+			default:
+				had[of] = struct{}{}
 			}
 		}
 	}
-	return k, nil
+	stems := map[string]struct{}{}
+	for of, n := range failed {
+		if _, ok := had[of]; !ok {
+			stems[string(r.stem(p, n, of.id))] = struct{}{}
+		}
+	}
+	return stems, nil
 }
 
 func blobPath(p uuid.UUID, b unit.BlobRecord) string { return string(sink.ProjectPath(p, b.File)) }
@@ -185,7 +190,7 @@ func (r *results) strays(ctx context.Context) ([]adopted, error) {
 	var (
 		out  = []adopted{}
 		bag  = r.x.Bags.Layout.Bag(sink.ExportBag)
-		have known
+		none map[string]struct{} // of the project that the listing is at; see withoutPicture
 		ofID string
 	)
 	for o, err := range r.x.Bags.Store.List(ctx, bag+"data/") {
@@ -199,16 +204,13 @@ func (r *results) strays(ctx context.Context) ([]adopted, error) {
 			if err != nil {
 				continue
 			}
-			if have, err = r.known(ctx, p); err != nil {
+			if none, err = r.withoutPicture(ctx, p); err != nil {
 				return nil, err
 			}
 			ofID = id
 		}
-		if _, ok := have.paths[name]; ok {
-			continue
-		}
 		stem := strings.TrimSuffix(name, path.Ext(name))
-		if _, ok := have.failed[stem]; !ok {
+		if _, ok := none[stem]; !ok {
 			continue
 		}
 		stored, err := r.x.Bags.Store.Describe(ctx, o.Key)
@@ -225,7 +227,7 @@ func (r *results) strays(ctx context.Context) ([]adopted, error) {
 		if text != nil {
 			continue
 		}
-		delete(have.failed, stem)
+		delete(none, stem)
 		out = append(out, adopted{Path: name, SHA256: stored.SHA256, Bytes: stored.Bytes, ContentType: stored.ContentType, Source: stored.Meta[unit.MetaSource]})
 	}
 	return out, nil

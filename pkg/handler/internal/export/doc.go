@@ -4,9 +4,10 @@
 //   - rounds.go: which units are published, and when: those of a round follow from the plan and
 //     from the results before them
 //   - missing.go: the last round, images that are fetched by their ids
-//   - results.go: units go out, and their results come in
+//   - results.go: units go out, and their results come in; numbers.go: sets of units
 //   - cut.go: the frozen list of results that the bag is made of
-//   - commit.go, project.go, tally.go: the bag: generated files, inventory, manifests, receipt
+//   - commit.go, project.go, tally.go: the bag: generated files, inventory, manifests, receipt;
+//     pages.go: its pages for people; pictures.go: which unit has the best of each image
 //
 // Everything after the plan is a function of it and of what the units found, so that every attempt
 // cuts the same units and writes the same bytes. It reads no image, tag or blob: package worker

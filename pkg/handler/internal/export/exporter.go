@@ -164,7 +164,7 @@ func (x *Exporter) plan(ctx context.Context, deletes string) (exportPlan, error)
 			if p.Proven, err = x.Control.Fingerprint(ctx); err != nil {
 				return p, err //nolint:wrapcheck // it says what it reads
 			}
-			if err := x.Attempt.Claim(ctx, p.Projects); err != nil { // before they are read, and while they can be listed anew
+			if err := x.Attempt.Claim(ctx, p.Projects); err != nil { // before they are read, and while they can be listed again
 				return p, err //nolint:wrapcheck // it says what is in the way
 			}
 		}

@@ -112,7 +112,7 @@ func (c *committing) residuals() []string {
 		out = append(out, "Whatever is outside the selection.")
 	}
 	if d.Has(contract.CategoryImages) {
-		out = append(out, "Pictures as they were uploaded: these are the ones that the service gives, which may be encoded anew, smaller, or without their metadata.")
+		out = append(out, "Pictures as they were uploaded: these are the ones that the service gives, which may be encoded again, smaller, or without their metadata.")
 	}
 	if d.Has(contract.CategoryExports) {
 		out = append(out, "Models that were never exported: the service has no call that gives a trained model as such.")

@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -25,11 +23,10 @@ type projectCommit struct {
 	c         *committing
 	state     *projectState
 	inventory bagfile.InventoryProject
-	blobs     map[uuid.UUID]unit.BlobRecord // of images
-	texts     []uuid.UUID                   // images in whose place some unit stored text
-	images    map[uuid.UUID]struct{}        // distinct images recorded
-	named     map[bagfile.Failure]bool      // what operations failed about, whatever they said
-	witnessed map[uuid.UUID]struct{}        // images that the witness has; nil without a witness that held still
+	pictures  *pictures
+	texts     []uuid.UUID              // images in whose place some unit stored text
+	named     map[bagfile.Failure]bool // what operations failed about, whatever they said
+	witnessed map[uuid.UUID]struct{}   // images that the witness has; nil without a witness that held still
 	pages     *report.ProjectPages
 	shown     []unit.EntryRecord // documents that pages show
 	models    []report.Model
@@ -38,7 +35,7 @@ type projectCommit struct {
 // addProject adds what the units stored of a project, and writes its .jsonl files.
 func (c *committing) addProject(ctx context.Context, state *projectState, cut cutProject) error {
 	p := &projectCommit{
-		c: c, state: state, blobs: map[uuid.UUID]unit.BlobRecord{}, images: map[uuid.UUID]struct{}{}, named: map[bagfile.Failure]bool{},
+		c: c, state: state, named: map[bagfile.Failure]bool{},
 		inventory: bagfile.InventoryProject{ID: cut.ID, Gone: cut.Gone, Categories: map[string]*bagfile.InventoryCategory{}, Untrained: []string{}, Unstable: cut.Unstable},
 	}
 	for _, category := range c.x.Command.Data.Categories {
@@ -52,6 +49,20 @@ func (c *committing) addProject(ctx context.Context, state *projectState, cut cu
 		c.inventory.Projects = append(c.inventory.Projects, p.inventory)
 		return c.site.Gone(state.id, c.x.Command.Action == contract.ActionExport) //nolint:wrapcheck // it names the page
 	}
+	if err := c.x.Bags.Spooled(func(s *sink.Spool) error { return p.files(ctx, s) }); err != nil {
+		return err
+	}
+	p.tally(cut)
+	c.inventory.Projects = append(c.inventory.Projects, p.inventory)
+	return p.pages.End(p.inventory, p.models) //nolint:wrapcheck // it names the page
+}
+
+// files adds what units stored to the bag, and writes the project's .jsonl files and the pages that
+// show them. The spool is empty.
+func (p *projectCommit) files(ctx context.Context, s *sink.Spool) (err error) {
+	if p.pictures, err = newPictures(s); err != nil {
+		return err
+	}
 	if err := p.stored(ctx); err != nil {
 		return err
 	}
@@ -62,13 +73,8 @@ func (c *committing) addProject(ctx context.Context, state *projectState, cut cu
 	if err != nil {
 		return err
 	}
-	p.pages = c.site.Project(state.id, documents)
-	if err := p.generated(ctx); err != nil {
-		return err
-	}
-	p.tally(cut)
-	c.inventory.Projects = append(c.inventory.Projects, p.inventory)
-	return p.pages.End(p.inventory, p.models) //nolint:wrapcheck // it names the page
+	p.pages = p.c.site.Project(p.state.id, documents)
+	return p.generated(ctx)
 }
 
 // stored adds the objects that units stored, in the order of the units; text in place of a picture
@@ -90,10 +96,12 @@ func (p *projectCommit) stored(ctx context.Context) error {
 		}
 	}
 	for _, id := range p.texts {
-		if b := p.blobs[id]; b.Error != nil {
-			if err := p.addBlob(contract.CategoryImages, b); err != nil {
-				return err
-			}
+		b, _, err := p.pictures.best(id)
+		if err == nil && b.Error != nil {
+			err = p.addBlob(contract.CategoryImages, b)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -173,14 +181,10 @@ func (p *projectCommit) resolve(n int, rec unit.Record) unit.BlobRecord {
 // place, else why there is nothing.
 func (p *projectCommit) blob(n int, rec unit.Record) error {
 	b := p.resolve(n, rec)
-	had, known := p.blobs[rec.ID]
-	if known && rank(b) <= rank(had) {
-		return nil
-	}
-	p.blobs[rec.ID] = b
+	better, err := p.pictures.offer(n, rec.ID, b)
 	switch {
-	case b.File == "":
-		return nil
+	case err != nil || !better || b.File == "":
+		return err
 	case b.Error != nil:
 		p.texts = append(p.texts, rec.ID)
 		return nil
@@ -219,29 +223,43 @@ func lineOf(b unit.BlobRecord) bagfile.Blob {
 func (p *projectCommit) generated(ctx context.Context) error {
 	d, id := p.c.x.Command.Data, p.state.id
 	if d.Has(contract.CategoryImages) {
-		for _, scope := range p.state.scopes(d) {
+		for i, scope := range p.state.scopes(d) {
 			name := sink.ProjectPath(id, "images.jsonl")
 			if scope != uuid.Nil {
 				name = sink.IterationPath(id, scope, "images.jsonl")
 			}
-			image := func(_ int, rec unit.Record) (any, error) { return p.image(scope, rec) }
-			if err := p.lines(ctx, name, p.imageUnits(scope), image); err != nil {
+			file := int32(i + 1) //nolint:gosec // an iteration each
+			has := func(id uuid.UUID) bool { return p.pictures.in(file, id) }
+			image := func(n int, rec unit.Record) (any, error) { return p.image(file, scope, n, rec) }
+			if err := p.lines(ctx, name, p.imageUnits(scope), has, image); err != nil {
 				return err
 			}
 		}
 	}
-	p.unread()
+	if err := p.unread(); err != nil {
+		return err
+	}
 	for _, l := range p.state.listings {
 		if l.of.Kind == survey.Performances {
-			if err := p.lines(ctx, sink.IterationPath(id, l.of.Scope, "image-performance.jsonl"), l.all, performanceOf); err != nil {
+			if err := p.lines(ctx, sink.IterationPath(id, l.of.Scope, "image-performance.jsonl"), l.all, twice(), performanceOf); err != nil {
 				return err
 			}
 		}
 	}
 	if d.Has(contract.CategoryPredictions) {
-		return p.lines(ctx, sink.ProjectPath(id, bag.PredictionsFile), p.state.predictionUnits, p.prediction)
+		return p.lines(ctx, sink.ProjectPath(id, bag.PredictionsFile), p.state.predictionUnits, twice(), p.prediction)
 	}
 	return nil
+}
+
+// twice reports whether it was asked about an id before.
+func twice() func(uuid.UUID) bool {
+	asked := map[uuid.UUID]struct{}{}
+	return func(id uuid.UUID) bool {
+		before := len(asked)
+		asked[id] = struct{}{}
+		return len(asked) == before
+	}
 }
 
 // imageUnits is the units that have the records of a scope's images.
@@ -256,9 +274,8 @@ func (p *projectCommit) imageUnits(scope uuid.UUID) []int {
 }
 
 // lines writes a .jsonl file: one line for each distinct thing in the records of units, in their
-// order.
-func (p *projectCommit) lines(ctx context.Context, name sink.Path, units []int, line func(n int, rec unit.Record) (any, error)) error {
-	seen := map[uuid.UUID]struct{}{}
+// order. has reports whether a thing has its line.
+func (p *projectCommit) lines(ctx context.Context, name sink.Path, units []int, has func(uuid.UUID) bool, line func(n int, rec unit.Record) (any, error)) error {
 	return p.c.x.Bags.Spooled(func(s *sink.Spool) error {
 		buffered := bufio.NewWriter(s)
 		enc := json.NewEncoder(buffered)
@@ -268,10 +285,9 @@ func (p *projectCommit) lines(ctx context.Context, name sink.Path, units []int, 
 				if err != nil {
 					return err
 				}
-				if _, twice := seen[rec.ID]; twice || rec.Image == nil && rec.Prediction == nil && rec.Performance == nil {
+				if rec.Image == nil && rec.Prediction == nil && rec.Performance == nil || has(rec.ID) {
 					continue
 				}
-				seen[rec.ID] = struct{}{}
 				v, err := line(n, rec)
 				if err != nil {
 					return err
@@ -294,12 +310,8 @@ func (p *projectCommit) lines(ctx context.Context, name sink.Path, units []int, 
 
 // askWitness notes which images the witness has, where some blob was gone when it was asked for.
 func (p *projectCommit) askWitness(ctx context.Context) error {
-	lost := false
-	for _, b := range p.blobs {
-		lost = lost || removedBlob(b)
-	}
 	for _, l := range p.state.listings {
-		if !lost || !l.witness {
+		if p.pictures.lost == 0 || !l.witness {
 			continue
 		}
 		if !l.settled {
@@ -334,14 +346,25 @@ func (p *projectCommit) removed(scope, id uuid.UUID, b unit.BlobRecord) bool {
 	return scope == uuid.Nil && removedBlob(b) && p.witnessed != nil && !there
 }
 
-func (p *projectCommit) image(scope uuid.UUID, rec unit.Record) (any, error) {
-	b, ok := p.blobs[rec.ID]
+// blobOf is the best that any unit has of an image which unit n has a record of.
+func (p *projectCommit) blobOf(n int, rec unit.Record) (unit.BlobRecord, bool, error) {
+	if rec.Blob != nil && p.pictures.from(n, rec.ID) {
+		return p.resolve(n, rec), true, nil
+	}
+	return p.pictures.best(rec.ID)
+}
+
+// image is the line of an image in one of the files of records.
+func (p *projectCommit) image(file int32, scope uuid.UUID, n int, rec unit.Record) (any, error) {
+	b, ok, err := p.blobOf(n, rec)
+	if err != nil {
+		return nil, err
+	}
 	if !ok {
 		// An iteration listed it, and no scope had it any more when its blob was asked for.
 		b = unit.BlobRecord{Error: &bagfile.Blame{Code: "gone", Message: "the image was listed, and was gone when its blob was asked for"}}
 	}
-	if _, twice := p.images[rec.ID]; !twice {
-		p.images[rec.ID] = struct{}{}
+	if p.pictures.write(file, rec.ID) {
 		category := p.category(contract.CategoryImages)
 		if p.removed(scope, rec.ID, b) {
 			p.inventory.Removed = append(p.inventory.Removed, rec.ID.String())
@@ -359,12 +382,17 @@ func (p *projectCommit) image(scope uuid.UUID, rec unit.Record) (any, error) {
 
 // unread names the images that the service listed, and did not give when it was asked for them by
 // their ids: no file has a line of them.
-func (p *projectCommit) unread() {
-	for _, id := range contract.SortedIDs(slices.Collect(maps.Keys(p.blobs))) {
-		if _, recorded := p.images[id]; !recorded && p.blobs[id].Error != nil {
-			p.fail(p.category(contract.CategoryImages), p.blobs[id].Error.Of(id.String()))
+func (p *projectCommit) unread() error {
+	for _, id := range p.pictures.unwritten() {
+		b, _, err := p.pictures.best(id)
+		if err != nil {
+			return err
+		}
+		if b.Error != nil {
+			p.fail(p.category(contract.CategoryImages), b.Error.Of(id.String()))
 		}
 	}
+	return nil
 }
 
 func performanceOf(_ int, rec unit.Record) (any, error) { return rec.Performance, nil }

@@ -40,15 +40,15 @@ func (p *projectCommit) tally(cut cutProject) {
 		p.c.counts.Tags += int64(info.Tags)
 	}
 	p.c.counts.Performance += int64(performances)
-	p.c.counts.Images += int64(len(p.images))
+	p.c.counts.Images += int64(p.pictures.written)
 	if !d.Has(contract.CategoryImages) {
 		return
 	}
 	images := p.category(contract.CategoryImages)
-	distinct := len(p.images)
+	distinct := p.pictures.written
 	images.Distinct = &distinct
 	if d.Narrowing() == contract.NarrowImages {
-		images.Listed = len(p.images)
+		images.Listed = distinct
 		return
 	}
 	images.Before, images.After = new(int), new(int)

@@ -363,10 +363,10 @@ func TestContinues(t *testing.T) {
 			t.Errorf("message %d: %v", ref.Seq, err)
 		}
 	}
-	anew := (&queue{}).open(t, start.Add(time.Hour), true)
+	remade := (&queue{}).open(t, start.Add(time.Hour), true)
 	var own *contract.Error
 	for _, ref := range refs {
-		if err := anew.Continues(ref); !errors.As(err, &own) {
+		if err := remade.Continues(ref); !errors.As(err, &own) {
 			t.Errorf("a ledger that was removed continues message %d: %v", ref.Seq, err)
 		}
 	}

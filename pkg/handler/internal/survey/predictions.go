@@ -25,21 +25,21 @@ const (
 	statusGone       = 410
 )
 
-// ErrEndless says that a query for predictions was begun anew as often as it may be, and still does
-// not end.
+// ErrEndless says that a query for predictions was begun again as often as it may be, and still
+// does not end.
 var ErrEndless = fmt.Errorf("the query for predictions does not end: %w", cv.ErrUnstable)
 
 // Token is where a query for predictions goes on: the service's own token, and what shows that the
 // query gets on. It is all that a query must remember, however many predictions there are.
 type Token struct {
 	Session      string `json:"session,omitempty"`
-	Continuation string `json:"continuation,omitempty"` // empty: the query begins anew
+	Continuation string `json:"continuation,omitempty"` // empty: the query begins again
 	Pages        int    `json:"pages,omitempty"`        // read by this query
 	Mark         string `json:"mark,omitempty"`         // an earlier page: if it comes again, the query goes round in circles
-	Anew         int    `json:"anew,omitempty"`         // how often the query was begun anew
+	Restarts     int    `json:"anew,omitempty"`         // how often the query was begun again
 }
 
-// Begins reports whether the query starts here, for the first time or anew: what it gave before
+// Begins reports whether the query starts here, for the first time or again: what it gave before
 // comes again.
 func (t *Token) Begins() bool { return t == nil || t.Continuation == "" }
 
@@ -55,7 +55,7 @@ type PredictionQuery struct {
 
 // Page reads the page where at says, nil being the first. next is nil after the last one. Where the
 // service refuses at, which may have expired, or the query makes no progress (a page comes again,
-// or more pages come than there can be), next begins it anew, MaxPasses times at most; after that
+// or more pages come than there can be), next begins it again, MaxPasses times at most; after that
 // Page fails with ErrEndless.
 func (q PredictionQuery) Page(ctx context.Context, client *cv.Client, project uuid.UUID, at *Token) (results []cv.StoredImagePrediction, next *Token, err error) {
 	ask := cv.PredictionQueryToken{OrderBy: cv.Oldest, MaxCount: q.Count, StartTime: cv.Time{Time: q.From}, EndTime: cv.Time{Time: q.Until}}
@@ -72,7 +72,7 @@ func (q PredictionQuery) Page(ctx context.Context, client *cv.Client, project uu
 	}
 	answer, err := client.QueryPredictions(ctx, project, ask)
 	if err != nil && !at.Begins() && refused(err) {
-		next, endless := q.anew(here)
+		next, endless := q.restart(here)
 		if endless != nil {
 			endless = fmt.Errorf("%w; the last time: %w", endless, err)
 		}
@@ -86,7 +86,7 @@ func (q PredictionQuery) Page(ctx context.Context, client *cv.Client, project uu
 	}
 	here.Session, here.Continuation = answer.Token.Session, answer.Token.Continuation
 	if !here.advance(answer.Results) || here.Pages > maxPredictions/max(q.Count, 1) {
-		next, err = q.anew(here)
+		next, err = q.restart(here)
 		return answer.Results, next, err
 	}
 	return answer.Results, &here, nil
@@ -107,12 +107,12 @@ func (t *Token) advance(page []cv.StoredImagePrediction) bool {
 	return true
 }
 
-// anew is where a query that did not get on begins once more.
-func (q PredictionQuery) anew(t Token) (*Token, error) {
-	if t.Anew >= MaxPasses {
-		return nil, fmt.Errorf("query the predictions of %s, begun anew %d times: %w", ScopeName(q.Scope), t.Anew, ErrEndless)
+// restart is where a query that did not get on begins again.
+func (q PredictionQuery) restart(t Token) (*Token, error) {
+	if t.Restarts >= MaxPasses {
+		return nil, fmt.Errorf("query the predictions of %s, begun again %d times: %w", ScopeName(q.Scope), t.Restarts, ErrEndless)
 	}
-	return &Token{Anew: t.Anew + 1}, nil
+	return &Token{Restarts: t.Restarts + 1}, nil
 }
 
 // refused reports whether the service does not take a query's token any more, or never did.
@@ -121,13 +121,13 @@ func refused(err error) bool {
 	return errors.As(err, &api) && (api.Status == statusBadRequest || api.Status == statusGone) && !errors.Is(err, cv.ErrMisconfigured)
 }
 
-// Each yields the pages of the query, from the first one on, without keeping any. anew says that
-// what came before comes again. After an error nothing follows.
+// Each yields the pages of the query, from the first one on, without keeping any. Where Restarted
+// is set, what came before comes again. After an error nothing follows.
 func (q PredictionQuery) Each(ctx context.Context, client *cv.Client, project uuid.UUID) iter.Seq2[PredictionResults, error] {
 	return func(yield func(PredictionResults, error) bool) {
 		for at, more := (*Token)(nil), true; more; more = at != nil {
 			results, next, err := q.Page(ctx, client, project, at)
-			if !yield(PredictionResults{Anew: at != nil && at.Begins(), Results: results}, err) || err != nil {
+			if !yield(PredictionResults{Restarted: at != nil && at.Begins(), Results: results}, err) || err != nil {
 				return
 			}
 			at = next
@@ -137,8 +137,8 @@ func (q PredictionQuery) Each(ctx context.Context, client *cv.Client, project uu
 
 // PredictionResults is one page of a query for predictions.
 type PredictionResults struct {
-	Anew    bool // the query begins anew with this page: what it gave before comes again
-	Results []cv.StoredImagePrediction
+	Restarted bool // the query begins again with this page: what it gave before comes again
+	Results   []cv.StoredImagePrediction
 }
 
 // CountPredictions counts the distinct predictions stored in some scopes: the service has no
@@ -152,7 +152,7 @@ func CountPredictions(ctx context.Context, client *cv.Client, project uuid.UUID,
 			if err != nil {
 				return 0, err
 			}
-			if page.Anew {
+			if page.Restarted {
 				n = 0
 			}
 			for _, p := range page.Results {

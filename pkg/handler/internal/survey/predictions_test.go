@@ -44,7 +44,7 @@ func (a *account) answerPages(t *testing.T, calls int, answer func(n int) (page,
 }
 
 // TestPredictionsThatNeverEnd queries a service that always has one more page. The query is begun
-// anew three times, and then says so; where it ends at last, it counts as if nothing had been.
+// again three times, and then says so; where it ends at last, it counts as if nothing had been.
 func TestPredictionsThatNeverEnd(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -127,7 +127,7 @@ func TestPredictionsWithoutNumber(t *testing.T) {
 	if err != nil || next.Begins() || next.Pages != 100_000 {
 		t.Errorf("the last page is followed by %+v, %v", next, err)
 	}
-	if _, next, err = q.Page(t.Context(), a.client, a.project, next); err != nil || !next.Begins() || next.Anew != 1 {
+	if _, next, err = q.Page(t.Context(), a.client, a.project, next); err != nil || !next.Begins() || next.Restarts != 1 {
 		t.Errorf("one page too many is followed by %+v, %v", next, err)
 	}
 }

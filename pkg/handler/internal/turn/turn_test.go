@@ -424,6 +424,6 @@ func TestMemoryIsBounded(t *testing.T) {
 		q.settle(c.Seq)
 	}
 	if rereads != 2 {
-		t.Errorf("of 3000 commands that came and went, the queue was read anew %d times, not twice", rereads)
+		t.Errorf("of 3000 commands that came and went, the queue was read again %d times, not twice", rereads)
 	}
 }

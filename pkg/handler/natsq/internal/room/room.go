@@ -1,4 +1,4 @@
-// Package room tells whether NATS has room for new commands. What is under way needs room to end:
+// Package room reports whether NATS has room for new commands. What is under way needs room to end:
 // a delete must be able to write what it calls, and every command its end. So new commands are
 // begun only while a reserve is left.
 package room

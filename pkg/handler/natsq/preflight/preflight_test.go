@@ -1,4 +1,4 @@
-package natstrial
+package preflight
 
 import (
 	"errors"
@@ -15,9 +15,9 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natstest"
 )
 
-// TestTrialNamesEachMissingRight tries with the rights that docs/nats.md gives to the service, and
+// TestChecksNameEachMissingRight tries with the rights that docs/nats.md gives to the service, and
 // without each of them. No stream has a message afterwards.
-func TestTrialNamesEachMissingRight(t *testing.T) {
+func TestChecksNameEachMissingRight(t *testing.T) {
 	publish := []string{
 		"cv.events.>", "cv.dead.>", "cv.work.>", "cv.ledger.*", "cv-over.*", "cv-signal.*", "$KV.CV_JOBS.>", "$KV.CV_SECRETS.>",
 		"$JS.API.INFO", "$JS.API.STREAM.>", "$JS.API.CONSUMER.>", "$JS.ACK.>",
@@ -56,11 +56,11 @@ func TestTrialNamesEachMissingRight(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, right := range lacks {
-		trial, err := New(dial(name), "cv", "")
+		checks, err := New(dial(name), "cv", "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		denied, err := trial.Denied(t.Context())
+		denied, err := checks.Denied(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,17 +70,17 @@ func TestTrialNamesEachMissingRight(t *testing.T) {
 		}
 	}
 
-	trial, err := New(dial("service"), "cv", "")
+	checks, err := New(dial("service"), "cv", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := trial.JetStream(t.Context()); err != nil {
+	if err := checks.JetStream(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := trial.Create(t.Context(), 1, 0); err != nil {
+	if err := checks.Create(t.Context(), 1, 0); err != nil {
 		t.Error(err)
 	}
-	if err := trial.Create(t.Context(), 3, 0); !errors.Is(err, natsq.ErrReplicas) {
+	if err := checks.Create(t.Context(), 3, 0); !errors.Is(err, natsq.ErrReplicas) {
 		t.Errorf("three replicas on one server: %v", err)
 	}
 	js, err := jetstream.New(all)

@@ -1,7 +1,7 @@
-// Package natstrial tries what the service needs of NATS before it is needed, and leaves nothing
+// Package preflight tries what the service needs of NATS before it is needed, and leaves nothing
 // there. What it publishes has ids of its own and asks for a stream that does not exist, so that no
 // stream stores it.
-package natstrial
+package preflight
 
 import (
 	"context"
@@ -24,40 +24,40 @@ import (
 // flushTimeout bounds how long the server may leave a ping without an answer.
 const flushTimeout = 5 * time.Second
 
-// Trial is a connection of the service's user, and where its streams are.
-type Trial struct {
+// Checks is a connection of the service's user, and where its streams are.
+type Checks struct {
 	nc    *nats.Conn
 	names names.Names
 	api   *jsapi.Client
 	id    string // of what is tried; no command has it
 }
 
-// New makes a trial. prefix is the first token of all subjects, domain that of JetStream where it
+// New prepares checks. prefix is the first token of all subjects, domain that of JetStream where it
 // is not the server's.
-func New(nc *nats.Conn, prefix, domain string) (*Trial, error) {
+func New(nc *nats.Conn, prefix, domain string) (*Checks, error) {
 	n, err := names.New(prefix)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what is wrong
 	}
 	api := jsapi.New(nc, jsapi.Options{Domain: domain, FailDenied: true, Log: zerolog.Nop()})
-	return &Trial{nc: nc, names: n, api: api, id: "doctor-" + rand.Text()}, nil
+	return &Checks{nc: nc, names: n, api: api, id: "doctor-" + rand.Text()}, nil
 }
 
 // JetStream fails when no JetStream answers, or none that this user may use.
-func (t *Trial) JetStream(ctx context.Context) error {
-	_, err := t.api.AccountOnce(ctx, 0, 1)
+func (c *Checks) JetStream(ctx context.Context) error {
+	_, err := c.api.AccountOnce(ctx, 0, 1)
 	return err //nolint:wrapcheck // it says what was asked
 }
 
 // Denied gives an error for each right that the service needs and that its user lacks, and fails
 // where that cannot be found out. The server judges a message by its subject before JetStream looks
 // at it. Not tried is what has no harmless form: to remove messages from the service's streams.
-func (t *Trial) Denied(ctx context.Context) (denied []error, err error) {
-	for _, subject := range t.published() {
-		if err := t.nc.PublishMsg(t.message(subject)); err != nil {
+func (c *Checks) Denied(ctx context.Context) (denied []error, err error) {
+	for _, subject := range c.published() {
+		if err := c.nc.PublishMsg(c.message(subject)); err != nil {
 			return nil, fmt.Errorf("try to publish on %s: %w", subject, err)
 		}
-		refused, err := t.lastDenial(ctx, subject)
+		refused, err := c.lastDenial(ctx, subject)
 		if err != nil {
 			return nil, err
 		}
@@ -65,12 +65,12 @@ func (t *Trial) Denied(ctx context.Context) (denied []error, err error) {
 			denied = append(denied, refused)
 		}
 	}
-	for _, subject := range []string{t.names.OverSubject("*"), t.names.ResultSubject("*"), t.nc.NewInbox()} {
-		sub, err := t.nc.SubscribeSync(subject)
+	for _, subject := range []string{c.names.OverSubject("*"), c.names.ResultSubject("*"), c.nc.NewInbox()} {
+		sub, err := c.nc.SubscribeSync(subject)
 		if err != nil {
 			return nil, fmt.Errorf("try to subscribe to %s: %w", subject, err)
 		}
-		refused, err := t.lastDenial(ctx, subject)
+		refused, err := c.lastDenial(ctx, subject)
 		_ = sub.Unsubscribe()
 		if err != nil {
 			return nil, err
@@ -82,38 +82,38 @@ func (t *Trial) Denied(ctx context.Context) (denied []error, err error) {
 	return denied, nil
 }
 
-// published are the subjects that the service publishes on, with the trial's id, and those of
+// published are the subjects that the service publishes on, with the checks' id, and those of
 // requests that change nothing because they are empty or about a consumer that does not exist.
-func (t *Trial) published() []string {
-	n := t.names
+func (c *Checks) published() []string {
+	n := c.names
 	return []string{
-		n.EventSubject(contract.ActionExport, t.id, "trial"), n.DeadLetterSubject(contract.ActionExport, t.id), n.UnitSubject(t.id, 0), n.LedgerSubject(t.id),
-		t.api.PublishSubject(n.JobSubject(t.id)), t.api.PublishSubject(n.KeyPrefix(n.Secrets) + t.id),
-		n.OverSubject(t.id), n.ResultSubject(t.id),
-		t.api.Subject("STREAM.MSG.GET." + n.Commands), t.api.Subject("STREAM.MSG.DELETE." + n.Work),
-		t.api.Subject("CONSUMER.INFO." + n.Work + "." + t.id), t.api.Subject("CONSUMER.MSG.NEXT." + n.Work + "." + t.id),
-		"$JS.ACK." + n.Work + "." + t.id + ".1.1.1.1.0",
+		n.EventSubject(contract.ActionExport, c.id, "preflight"), n.DeadLetterSubject(contract.ActionExport, c.id), n.UnitSubject(c.id, 0), n.LedgerSubject(c.id),
+		c.api.PublishSubject(n.JobSubject(c.id)), c.api.PublishSubject(n.KeyPrefix(n.Secrets) + c.id),
+		n.OverSubject(c.id), n.ResultSubject(c.id),
+		c.api.Subject("STREAM.MSG.GET." + n.Commands), c.api.Subject("STREAM.MSG.DELETE." + n.Work),
+		c.api.Subject("CONSUMER.INFO." + n.Work + "." + c.id), c.api.Subject("CONSUMER.MSG.NEXT." + n.Work + "." + c.id),
+		"$JS.ACK." + n.Work + "." + c.id + ".1.1.1.1.0",
 	}
 }
 
 // message is a message that no stream stores, since it says that it is for another one.
-func (t *Trial) message(subject string) *nats.Msg {
+func (c *Checks) message(subject string) *nats.Msg {
 	m := nats.NewMsg(subject)
 	if !strings.HasPrefix(subject, "$JS.") || strings.Contains(subject, ".$KV.") {
-		m.Header.Set(jetstream.ExpectedStreamHeader, t.id)
+		m.Header.Set(jetstream.ExpectedStreamHeader, c.id)
 	}
 	return m
 }
 
 // lastDenial is the server's denial of what was just sent about a subject; nil when it was none.
 // The server says so before it answers a ping.
-func (t *Trial) lastDenial(ctx context.Context, subject string) (*jsapi.DeniedError, error) {
+func (c *Checks) lastDenial(ctx context.Context, subject string) (*jsapi.DeniedError, error) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	if err := t.nc.FlushWithContext(ctx); err != nil {
+	if err := c.nc.FlushWithContext(ctx); err != nil {
 		return nil, fmt.Errorf("ask the server what it denies: %w", err)
 	}
-	if denied := jsapi.AsDenied(t.nc.LastError()); denied != nil && denied.Subject == subject {
+	if denied := jsapi.AsDenied(c.nc.LastError()); denied != nil && denied.Subject == subject {
 		return denied, nil
 	}
 	return nil, nil
@@ -121,11 +121,11 @@ func (t *Trial) lastDenial(ctx context.Context, subject string) (*jsapi.DeniedEr
 
 // Create makes a stream of its own, as large and with as many replicas as those that the service
 // would make, and removes it again. Errors: natsq.ErrMaxBytes, natsq.ErrDenied.
-func (t *Trial) Create(ctx context.Context, replicas int, maxBytes int64) (err error) {
-	name := strings.TrimSuffix(t.names.Commands, "COMMANDS") + "DOCTOR_" + t.id
+func (c *Checks) Create(ctx context.Context, replicas int, maxBytes int64) (err error) {
+	name := strings.TrimSuffix(c.names.Commands, "COMMANDS") + "DOCTOR_" + c.id
 	config := jetstream.StreamConfig{
 		Name: name, Description: "consumer doctor tries whether it can make a stream; it may be deleted",
-		Subjects: []string{t.names.Prefix + ".doctor." + t.id}, Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
+		Subjects: []string{c.names.Prefix + ".doctor." + c.id}, Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
 		Replicas: replicas, MaxMsgs: -1, MaxMsgsPerSubject: -1, MaxBytes: -1, MaxMsgSize: -1, MaxConsumers: -1,
 	}
 	if maxBytes > 0 {
@@ -133,12 +133,12 @@ func (t *Trial) Create(ctx context.Context, replicas int, maxBytes int64) (err e
 	}
 	var done struct{}
 	defer func() {
-		removed := t.api.APIRequestOnce(context.WithoutCancel(ctx), 2, "STREAM.DELETE."+name, nil, &done)
+		removed := c.api.APIRequestOnce(context.WithoutCancel(ctx), 2, "STREAM.DELETE."+name, nil, &done)
 		if removed != nil && !jsapi.HasCode(removed, jsapi.CodeStreamNotFound) && err == nil {
 			err = fmt.Errorf("remove the stream %s, which was made to try it: %w", name, removed)
 		}
 	}()
-	err = t.api.APIRequestOnce(ctx, 2, "STREAM.CREATE."+name, config, &done)
+	err = c.api.APIRequestOnce(ctx, 2, "STREAM.CREATE."+name, config, &done)
 	if jsapi.HasCode(err, jsapi.CodeMaxBytesRequired, jsapi.CodeStorageExceeded, jsapi.CodeStreamBytesExceeded) {
 		err = fmt.Errorf("%w: %w", natsq.ErrMaxBytes, err)
 	}
@@ -150,8 +150,8 @@ func (t *Trial) Create(ctx context.Context, replicas int, maxBytes int64) (err e
 
 // Secret is what the service keeps under a name; empty when there is nothing. Unlike the service
 // it makes no secret.
-func (t *Trial) Secret(ctx context.Context, name string) (string, error) {
-	m, err := t.api.ReadMessageOnce(ctx, 2, t.names.Secrets, jsapi.MessageQuery{Last: t.names.KeyPrefix(t.names.Secrets) + name})
+func (c *Checks) Secret(ctx context.Context, name string) (string, error) {
+	m, err := c.api.ReadMessageOnce(ctx, 2, c.names.Secrets, jsapi.MessageQuery{Last: c.names.KeyPrefix(c.names.Secrets) + name})
 	switch {
 	case jsapi.HasCode(err, jsapi.CodeStreamNotFound):
 		return "", nil

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// programs are the executables of a benchmark.
+type programs struct {
+	server, relay, script, consumer string
+}
+
+// profiled makes a program of package main profile itself where the benchmark asks for it.
+const profiled = "package main\n\nimport _ \"" + module + "/internal/bench/profile\"\n"
+
+const (
+	module = "github.com/cvconsumer/cvconsumer"
+	sdk    = "pkg/cv/cvtest/sdk" // the module that has Microsoft's SDK, in the folder of ours
+)
+
+// build builds what is needed into dir. The consumer is the program for production; with profiles
+// it has one file more, which it is given for this build only.
+func build(ctx context.Context, dir string, profiles, script bool) (programs, error) {
+	root, err := output(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", module)
+	if err != nil {
+		return programs{}, err
+	}
+	at := func(name string) string { return filepath.Join(dir, name) }
+	all := programs{server: at("server"), relay: at("relay"), script: at("script"), consumer: at("consumer")}
+	if _, err := output(ctx, root, "go", "build", "-o", dir+"/", "./internal/bench/server", "./internal/bench/relay"); err != nil {
+		return programs{}, err
+	}
+	if script {
+		if _, err := output(ctx, filepath.Join(root, sdk), "go", "build", "-o", all.script, "./script"); err != nil {
+			return programs{}, err
+		}
+	}
+	args := []string{"build", "-tags", "lean", "-o", all.consumer}
+	if profiles {
+		source, overlay := at("profile.go"), at("overlay.json")
+		replaced, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(root, "cmd", "consumer", "bench_profile.go"): source}})
+		if err != nil {
+			return programs{}, err
+		}
+		for path, content := range map[string][]byte{source: []byte(profiled), overlay: replaced} {
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				return programs{}, err
+			}
+		}
+		args = append(args, "-overlay", overlay)
+	}
+	_, err = output(ctx, root, "go", append(args, "./cmd/consumer")...)
+	return all, err
+}
+
+// output runs a command in a folder and gives what it prints.
+func output(ctx context.Context, dir, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // the go command and git
+	cmd.Dir, cmd.Stderr = dir, os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
