@@ -169,7 +169,7 @@ func (d *Deleter) exportFirst(ctx context.Context, digest string) (exported *con
 	if err == nil && data == nil {
 		var proof bag.Proof
 		if proof, err = d.Exporter.Bag(ctx, digest); err == nil {
-			data, err = d.Bags.Committed(ctx, sink.ExportBag, proof)
+			data, err = d.Bags.Committed(sink.ExportBag, proof)
 		}
 	}
 	if err != nil {
