@@ -159,7 +159,7 @@ endurance: ## Run the soak in short, and what waits for answers that do not end
 # Not in `make test`: the SDK is a module of 70 MB. The test is a module of its own for that.
 .PHONY: sdk
 sdk: ## Have Microsoft's old Go SDK read and delete the simulator's sample account
-	cd pkg/cv/cvtest/sdk && go vet . && go test -count=1 .
+	cd pkg/cv/cvtest/sdk && go vet ./... && go test -count=1 .
 
 # These tests have a build tag, so that all others run on a machine without a browser.
 AXE_VERSION := 4.14.1
@@ -313,6 +313,14 @@ BENCH ?=
 .PHONY: bench
 bench: ## Measure exports against programs that only copy, as a table in Markdown (BENCH='-case 3000x100k -rounds 3': that case, in a minute or two; BENCH=-h: the flags)
 	go run ./internal/bench $(BENCH)
+
+.PHONY: bench-commands
+bench-commands: ## Measure small deletes: how many a second, what each costs, and what it asks of others (BENCH='-rounds 1': quickly)
+	go run ./internal/bench commands $(BENCH)
+
+.PHONY: bench-scale
+bench-scale: ## Measure 1, 2 and 4 replicas, and exports of 10,000, 40,000 and 160,000 images (BENCH='-rounds 1 -case 10000x4k': quickly)
+	go run ./internal/bench scale $(BENCH)
 
 .PHONY: bench-parts
 bench-parts: ## Run the benchmarks of single parts

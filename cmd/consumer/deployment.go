@@ -40,16 +40,13 @@ func (s *service) ownPrefix(ctx context.Context, secrets handler.SecretStore) er
 	return nil
 }
 
-// secretProblem is a problem with NATS that keeps storage from being checked.
-type secretProblem struct{ err error }
-
-// Error is the problem, and what it is in the way of.
-func (p *secretProblem) Error() string {
-	return "whose bundles are kept here cannot be told while NATS does not answer: " + p.err.Error()
+// stores are the stores of the buckets, each once.
+func (s *service) stores() []*sink.Store {
+	if s.work == s.store {
+		return []*sink.Store{s.store}
+	}
+	return []*sink.Store{s.store, s.work}
 }
-
-// Unwrap is the problem.
-func (p *secretProblem) Unwrap() error { return p.err }
 
 // mark writes the deployment's id into a bucket, unless it is there.
 func (s *service) mark(ctx context.Context, store *sink.Store, id string) error {

@@ -10,14 +10,14 @@
 //
 //   - main.go: the tree of commands, signals; exit.go: from error to exit code; flags.go: flags of
 //     several commands; crash.go, crash_unix.go, crash_other.go: how a crash ends the process
-//   - terminal.go, table.go, plain.go: width and colors, tables, text that a terminal cannot obey;
-//     progress.go: bars and lines
+//   - terminal.go, table.go, plain.go, json.go: width and colors, tables, text that a terminal
+//     cannot obey; progress.go: bars and lines
 //   - completion.go, schema.go, version.go, keys.go: commands that need no server
 //
 // Settings, each with its flag, variable and unit:
 //
 //   - config.go: those of the service; nats.go, storage.go, resources.go, signing.go, trust.go,
-//     log.go: how each thing is reached, and the clients of it
+//     page.go, log.go: how each thing is reached, and the clients of it
 //   - environ.go, nats_context.go: where values come from; secret.go, secretflags.go, keyfiles.go:
 //     secrets, which no flag takes; problems.go: what is wrong, all of it together
 //   - reasons.go: what the operator can do about an error of a server
@@ -25,7 +25,7 @@
 // The service:
 //
 //   - run.go, service.go: consumer run; opening.go: until streams and bucket can be used;
-//     deployment.go: whose the bucket's prefix is
+//     deployment.go: whose the bucket's prefix is; authority.go: the time stamp authority
 //   - http.go: /healthz and /readyz; metrics.go, metrics_count.go: /metrics; live_page.go: the page
 //     at /; traces.go: spans
 //   - doctor.go, doctor_checks.go: consumer doctor, which tries the same things

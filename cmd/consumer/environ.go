@@ -31,6 +31,9 @@ func newEnviron(vars []string) *environ {
 	return e
 }
 
+// get is the value of a variable; empty where it is not set.
+func (e *environ) get(name string) string { return e.vars[name] }
+
 // variables are the names of the environment variables a flag may be set by, the first that is set
 // counts.
 func variables(t *kong.Tag) []string {

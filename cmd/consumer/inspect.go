@@ -21,7 +21,7 @@ type inspectCmd struct {
 
 // Help implements kong.HelpProvider.
 func (inspectCmd) Help() string {
-	return "Tells what a bundle says: projects with their names, counts, outcome, exceptions, what remains. It believes the bundle: consumer verify checks it."
+	return "Shows what a bundle says: projects with their names, counts, outcome, exceptions, what remains. It believes the bundle: consumer verify checks it."
 }
 
 // maxInventory bounds the documents that are read of a bundle, in bytes.

@@ -37,7 +37,7 @@ type cli struct {
 	Doctor  doctorCmd  `cmd:"" help:"Try what the service needs, with the settings of consumer run, and say which setting to change."`
 	Verify  verifyCmd  `cmd:"" help:"Check bundles: folders, .zip files or s3://bucket/prefix/."`
 	Fetch   fetchCmd   `cmd:"" help:"Download the bundles of a command, and verify them."`
-	Inspect inspectCmd `cmd:"" help:"Tell what bundles say: projects, counts, outcome, exceptions."`
+	Inspect inspectCmd `cmd:"" help:"Show what bundles say: projects, counts, outcome, exceptions."`
 	Pack    packCmd    `cmd:"" help:"Write a bundle as one zip archive, on disk or in S3."`
 	Convert convertCmd `cmd:"" help:"Write training sets of an export for other tools: COCO, Azure Machine Learning, YOLO."`
 	Link    linkCmd    `cmd:"" help:"Sign links to a bundle, for auditors without access to the store."`
@@ -69,7 +69,7 @@ func run(ctx context.Context, args, vars []string, stdin io.Reader, stdout, stde
 	ctx, stop := stopOnSignal(ctx, words, os.Exit)
 	defer stop()
 	p := &program{ctx: ctx, env: newEnviron(vars), stdin: stdin, stdout: plain{stdout}, raw: stdout, stderr: stderr, words: words}
-	p.screen = screenOf(stdout, p.env)
+	p.screen = screenOf(stdout, p.env.get)
 	return report(words, p.execute(args))
 }
 

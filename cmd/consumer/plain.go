@@ -28,6 +28,9 @@ func plainText(text string) string {
 	return strings.Join(lines, "\n")
 }
 
+// oneLine makes text fit for a table.
+func oneLine(s string) string { return bagfile.Printable(strings.Join(strings.Fields(s), " ")) }
+
 // notForTerminals fails where w is a terminal: what follows is to be printed as it came.
 func notForTerminals(w io.Writer, flag string) error {
 	if isTerminal(w) {

@@ -48,6 +48,17 @@ func cureUnless(err error, f func(error) error) error {
 	return f(err)
 }
 
+// secretProblem is a problem with NATS that keeps storage from being checked.
+type secretProblem struct{ err error }
+
+// Error is the problem, and what it is in the way of.
+func (p *secretProblem) Error() string {
+	return "whose bundles are kept here cannot be told while NATS does not answer: " + p.err.Error()
+}
+
+// Unwrap is the problem.
+func (p *secretProblem) Unwrap() error { return p.err }
+
 // lines joins errors into one, in one line.
 func lines(all []error) error {
 	texts := make([]string, len(all))
@@ -261,7 +272,8 @@ func cureConnection(err error, endpoint, authority string) error {
 		return cure(err, endpoint, "the server does not speak HTTP there: correct host and port in %s", endpoint)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return cure(err, endpoint, "answers break off on their way: look at what is between this machine and the server (a proxy, a gateway), and at %s", endpoint)
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET),
+		strings.Contains(err.Error(), "server closed idle connection"): // no type: it closed before the request
 		return cure(err, endpoint, "the server hangs up without an answer: are scheme, host and port in %s right?", endpoint)
 	case isUnknownHost(err):
 		return cure(err, endpoint, "there is no such host: correct %s", endpoint)

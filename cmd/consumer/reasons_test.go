@@ -22,6 +22,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -666,6 +667,16 @@ func TestNotKeptNamesEncryptionOnlyForEncryption(t *testing.T) {
 		t.Errorf("readiness says %s", reason)
 	}
 	r.end()
+}
+
+// A server that hangs up before the request is written is told as one that does so after it.
+func TestHangingUpIsToldInOneWay(t *testing.T) {
+	for _, err := range []error{io.EOF, syscall.ECONNRESET, errors.New("http: server closed idle connection")} {
+		told := cureConnection(&url.Error{Op: "Get", URL: "http://elsewhere.example", Err: err}, "THE_ENDPOINT", "")
+		if !strings.Contains(told.Error(), "hangs up without an answer") || !strings.Contains(told.Error(), "THE_ENDPOINT") {
+			t.Errorf("%v is told as %v", err, told)
+		}
+	}
 }
 
 // What the Training API answers to a wrong setting names that setting.

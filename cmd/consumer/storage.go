@@ -90,14 +90,6 @@ const answerTimeout = 5 * time.Second
 // errNoAnswer is why a check ended that got no answer in time.
 var errNoAnswer = fmt.Errorf("no answer within %s", answerTimeout)
 
-// stores are the stores of the buckets, each once.
-func (s *service) stores() []*sink.Store {
-	if s.work == s.store {
-		return []*sink.Store{s.store}
-	}
-	return []*sink.Store{s.store, s.work}
-}
-
 // checkBuckets asks whether the buckets are there and ours to use, all of them at once.
 func checkBuckets(ctx context.Context, prefix string, buckets ...*sink.Store) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)

@@ -15,8 +15,9 @@ type screen struct {
 	color bool // a terminal, and neither NO_COLOR nor TERM=dumb is set
 }
 
-// screenOf looks at a standard stream. Without an environment there are no colors.
-func screenOf(stream io.Writer, env *environ) screen {
+// screenOf looks at a standard stream. getenv gives environment variables; without it there are no
+// colors.
+func screenOf(stream io.Writer, getenv func(string) string) screen {
 	if p, ok := stream.(plain); ok {
 		stream = p.w
 	}
@@ -31,7 +32,7 @@ func screenOf(stream io.Writer, env *environ) screen {
 	if err != nil || width <= 0 {
 		width = 80
 	}
-	return screen{width: width, color: env != nil && env.vars["NO_COLOR"] == "" && env.vars["TERM"] != "dumb"}
+	return screen{width: width, color: getenv != nil && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"}
 }
 
 // isTerminal reports whether a standard stream is a terminal.

@@ -41,9 +41,10 @@ func (w *world) startConsumer(path string, settings map[string]string) (*consume
 	settings = maps.Clone(settings)
 	settings["CONSUMER_HTTP_ADDR"] = addr
 	settings["CONSUMER_MAX_RPS"] = "100000" // the simulator needs no sparing, and no other contender spares it
+	w.replicas++
 	c := &consumer{base: "http://" + addr}
 	if w.profiles != "" {
-		c.profiles = filepath.Join(w.profiles, fmt.Sprintf("run-%d", w.runs))
+		c.profiles = filepath.Join(w.profiles, fmt.Sprintf("replica-%d", w.replicas))
 		settings[profile.Variable] = c.profiles
 		if err := errors.Join(os.RemoveAll(c.profiles), os.MkdirAll(c.profiles, 0o755)); err != nil { // of an earlier benchmark
 			return nil, err
@@ -105,6 +106,7 @@ func (w *world) profile(c *consumer, s os.Signal) error {
 type requester struct {
 	nc     *nats.Conn
 	events chan *nats.Msg
+	heard  int // events so far
 }
 
 // maxEvents is room for the events of all commands that are under way at once.
@@ -137,6 +139,7 @@ func (r *requester) next(ctx context.Context) (contract.EventData, error) {
 	for {
 		select {
 		case m := <-r.events:
+			r.heard++
 			var e contract.Event
 			if err := json.Unmarshal(m.Data, &e); err != nil {
 				return e.Data, fmt.Errorf("read an event: %w", err)
@@ -155,35 +158,61 @@ func (r *requester) next(ctx context.Context) (contract.EventData, error) {
 }
 
 // export has the replicas that run export everything.
-func (w *world) export(r *requester) (contract.Counts, error) {
+func (w *world) export(r *requester) (files int, bytes int64, err error) {
 	if err := r.publish(contract.ActionExport, fmt.Sprintf("export-%d", w.runs), `{"all_projects":true}`); err != nil {
-		return contract.Counts{}, err
+		return 0, 0, err
 	}
 	e, err := r.next(w.ctx)
-	return e.Counts, err
+	return int(e.Counts.Images + e.Counts.Exports), w.want, err // the event counts all bytes of the bundle
 }
 
-// runConsumer measures an export by a replica that is ready.
-func (w *world) runConsumer(path string) (s sample, err error) {
-	err = w.withNATS(func(settings map[string]string, _ *process) error {
-		c, err := w.startConsumer(path, settings)
-		if err != nil {
-			return err
+// withConsumers calls use with replicas that are ready, and with a requester.
+func (w *world) withConsumers(path string, n int, more map[string]string, use func(replicas []*consumer, r *requester, nats *process) error) error {
+	return w.withNATS(func(settings map[string]string, server *process) error {
+		maps.Copy(settings, more)
+		var replicas []*consumer
+		for range n {
+			c, err := w.startConsumer(path, settings)
+			if err != nil {
+				return err
+			}
+			defer c.kill()
+			replicas = append(replicas, c)
 		}
-		defer c.kill()
 		r, err := newRequester(settings["NATS_URL"])
 		if err != nil {
 			return err
 		}
 		defer r.close()
-		if err := w.profile(c, profile.Begin); err != nil {
-			return err
+		err = use(replicas, r, server)
+		for _, c := range replicas {
+			err = errors.Join(err, c.stop())
 		}
-		s, err = c.measure(w.now, func() (int, int64, error) {
-			counts, err := w.export(r)
-			return int(counts.Images + counts.Exports), w.want, err // its own count is of all it wrote
-		})
-		return errors.Join(err, w.profile(c, profile.End), c.stop())
+		return err
+	})
+}
+
+// measure is measure of replicas, with profiles.
+func (w *world) measure(replicas []*consumer, work func() (int, int64, error)) (s sample, err error) {
+	var all []*process
+	for _, c := range replicas {
+		all = append(all, c.process)
+		if err := w.profile(c, profile.Begin); err != nil {
+			return s, err
+		}
+	}
+	s, err = measure(w.now, all, work)
+	for _, c := range replicas {
+		err = errors.Join(err, w.profile(c, profile.End))
+	}
+	return s, err
+}
+
+// runConsumers measures an export by replicas that are ready.
+func (w *world) runConsumers(path string, n int, more map[string]string) (s sample, err error) {
+	err = w.withConsumers(path, n, more, func(replicas []*consumer, r *requester, _ *process) error {
+		s, err = w.measure(replicas, func() (int, int64, error) { return w.export(r) })
+		return err
 	})
 	return s, err
 }

@@ -3,6 +3,8 @@
 // docs/performance.md.
 //
 //	go run ./internal/bench -case 3000x100k -rounds 3
+//	go run ./internal/bench commands
+//	go run ./internal/bench scale
 package main
 
 import (
@@ -21,28 +23,46 @@ import (
 
 // options are the flags.
 type options struct {
-	cases      string
 	contenders string
 	rounds     int
 	dir        string
 	profiles   string
 }
 
+// flags are those that all benchmarks have.
+func (o *options) flags(name, contenders string) *flag.FlagSet {
+	set := flag.NewFlagSet(name, flag.ExitOnError)
+	set.StringVar(&o.contenders, "contenders", contenders, "who takes part, separated by commas; NAME=PATH is another build of the consumer")
+	set.IntVar(&o.rounds, "rounds", 5, "how often each contender runs each case")
+	set.StringVar(&o.dir, "dir", "", "folder for what the servers store; default: /dev/shm, or the one for temporary files")
+	set.StringVar(&o.profiles, "profile", "", "folder for profiles of the product; they cost some of its speed")
+	return set
+}
+
+// parse reads a command line that is nothing but flags.
+func parse(set *flag.FlagSet, args []string) error {
+	if err := set.Parse(args); err != nil {
+		return err
+	}
+	if set.NArg() > 0 {
+		return fmt.Errorf("what is %q?", set.Args())
+	}
+	return nil
+}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	var o options
-	flag.StringVar(&o.cases, "case", "3000x100k,20000x100k,20000x4k,3000x100kx50,model1g", "what to export, separated by commas: IMAGESxSIZE, IMAGESxSIZExREGIONS, modelSIZE")
-	flag.StringVar(&o.contenders, "contenders", "relay,proving,product", "who takes part; NAME=PATH is another build of the consumer")
-	flag.IntVar(&o.rounds, "rounds", 5, "how often each contender runs each case")
-	flag.StringVar(&o.dir, "dir", "", "folder for what the servers store; default: /dev/shm, or the one for temporary files")
-	flag.StringVar(&o.profiles, "profile", "", "folder for profiles of the product; they cost some of its speed")
-	flag.Parse()
-	if flag.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "bench: what is %q?\n", flag.Args())
-		os.Exit(2)
+	run, args := exports, os.Args[1:]
+	if len(args) > 0 {
+		switch args[0] {
+		case "commands":
+			run, args = commands, args[1:]
+		case "scale":
+			run, args = scale, args[1:]
+		}
 	}
-	if err := throughput(ctx, o); err != nil {
+	if err := run(ctx, args); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -51,19 +71,40 @@ func main() {
 // contender is one of those that are compared.
 type contender struct {
 	name string
+	path string // of a consumer; empty: another program
 	run  func() (sample, error)
 }
 
-// throughput measures how fast everything of an account is exported.
-func throughput(ctx context.Context, o options) (err error) {
-	var cases []workload.Case
-	for name := range strings.SplitSeq(o.cases, ",") {
-		c, err := workload.Parse(name)
-		if err != nil {
-			return err
-		}
-		cases = append(cases, c)
+// exports measures how fast everything of an account is exported, and by how much faster others copy
+// it.
+func exports(ctx context.Context, args []string) (err error) {
+	var o options
+	set := o.flags("bench", "relay,proving,script,product")
+	names := set.String("case", "3000x100k,20000x100k,20000x4k,3000x100kx50,model1g", "what to export, separated by commas: IMAGESxSIZE, IMAGESxSIZExREGIONS, modelSIZE")
+	if err := parse(set, args); err != nil {
+		return err
 	}
+	cases, err := workload.ParseAll(*names)
+	if err != nil {
+		return err
+	}
+	return withWorld(ctx, o, func(w *world, contenders []contender) error {
+		for _, c := range cases {
+			if err := w.hold(c, 1, 0); err != nil {
+				return err
+			}
+			r, err := w.compare(c, contenders, o.rounds)
+			if err != nil {
+				return err
+			}
+			fmt.Printf("\n%s", r.table())
+		}
+		return nil
+	})
+}
+
+// withWorld calls use with everything that a benchmark needs, after it has said where it runs.
+func withWorld(ctx context.Context, o options, use func(*world, []contender) error) (err error) {
 	names := strings.Split(o.contenders, ",")
 	w, closeWorld, err := newWorld(ctx, o, slices.Contains(names, "script"))
 	if err != nil {
@@ -75,17 +116,7 @@ func throughput(ctx context.Context, o options) (err error) {
 		return err
 	}
 	fmt.Print(machine(ctx, w.now(), w.dir))
-	for _, c := range cases {
-		if err := w.hold(c, 1, 0); err != nil {
-			return err
-		}
-		r, err := w.compare(c, contenders, o.rounds)
-		if err != nil {
-			return err
-		}
-		fmt.Printf("\n%s", r.table())
-	}
-	return nil
+	return use(w, contenders)
 }
 
 // newWorld builds the programs and starts the servers.
@@ -113,17 +144,20 @@ func newWorld(ctx context.Context, o options, script bool) (*world, func() error
 
 // contenders are those with these names.
 func (w *world) contenders(names []string) ([]contender, error) {
+	consumer := func(name, path string) contender {
+		return contender{name, path, func() (sample, error) { return w.runConsumers(path, 1, nil) }}
+	}
 	known := map[string]contender{
-		"relay":   {"relay", func() (sample, error) { return w.runTask(w.programs.relay) }},
-		"proving": {baseline, func() (sample, error) { return w.runTask(w.programs.relay, "-prove") }},
-		"script":  {habit, func() (sample, error) { return w.runTask(w.programs.script) }},
-		"product": {"product", func() (sample, error) { return w.runConsumer(w.programs.consumer) }},
+		"relay":   {"relay", "", func() (sample, error) { return w.runTask(w.programs.relay) }},
+		"proving": {baseline, "", func() (sample, error) { return w.runTask(w.programs.relay, "-prove") }},
+		"script":  {habit, "", func() (sample, error) { return w.runTask(w.programs.script) }},
+		"product": consumer("product", w.programs.consumer),
 	}
 	var all []contender
 	for _, name := range names {
 		c, found := known[name]
 		if other, path, is := strings.Cut(name, "="); is {
-			c, found = contender{other, func() (sample, error) { return w.runConsumer(path) }}, true
+			c, found = consumer(other, path), true
 		}
 		if !found {
 			return nil, fmt.Errorf("contender %q: write relay, proving, script, product or NAME=PATH", name)

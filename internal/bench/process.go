@@ -153,9 +153,20 @@ func peakOf(status string) (int64, error) {
 	return n << 10, err
 }
 
-// measure has a program do its work and reads what it took.
-func (p *process) measure(now func() time.Time, work func() (files int, bytes int64, err error)) (sample, error) {
-	before, err := p.cpu()
+// measure reads what a piece of work takes of some programs: their processor time together, and the
+// most memory that any of them has had.
+func measure(now func() time.Time, programs []*process, work func() (files int, bytes int64, err error)) (sample, error) {
+	cpu := func() (sum time.Duration, err error) {
+		for _, p := range programs {
+			one, err := p.cpu()
+			if err != nil {
+				return 0, err
+			}
+			sum += one
+		}
+		return sum, nil
+	}
+	before, err := cpu()
 	if err != nil {
 		return sample{}, err
 	}
@@ -165,7 +176,11 @@ func (p *process) measure(now func() time.Time, work func() (files int, bytes in
 	if err != nil {
 		return sample{}, err
 	}
-	after, err := p.cpu()
-	peak, err2 := p.peak()
-	return sample{Took: took, CPU: after - before, Peak: peak, Files: files, Bytes: size}, errors.Join(err, err2)
+	after, err := cpu()
+	s := sample{Took: took, CPU: after - before, Files: files, Bytes: size}
+	for _, p := range programs {
+		peak, err2 := p.peak()
+		s.Peak, err = max(s.Peak, peak), errors.Join(err, err2)
+	}
+	return s, err
 }

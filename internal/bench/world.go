@@ -25,6 +25,7 @@ type world struct {
 	vision   *process // of the case
 	want     int64    // bytes that the case has to copy
 	runs     int
+	replicas int
 }
 
 // open starts the S3 server.
@@ -97,7 +98,7 @@ func (w *world) runTask(path string, args ...string) (s sample, err error) {
 		if _, err := p.line(); err != nil { // it is ready
 			return err
 		}
-		s, err = p.measure(w.now, func() (int, int64, error) {
+		s, err = measure(w.now, []*process{p}, func() (int, int64, error) {
 			var done struct {
 				Files int
 				Bytes int64

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
@@ -40,6 +41,19 @@ func Parse(name string) (Case, error) {
 		return Case{}, fmt.Errorf("case %q: write IMAGESxSIZE, IMAGESxSIZExREGIONS or modelSIZE, as 3000x100k", name)
 	}
 	return c, nil
+}
+
+// ParseAll reads names separated by commas.
+func ParseAll(names string) ([]Case, error) {
+	var all []Case
+	for name := range strings.SplitSeq(names, ",") {
+		c, err := Parse(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
 }
 
 // size reads a number of bytes with a unit, which the patterns above have checked.

@@ -20,7 +20,9 @@ import (
 )
 
 const (
-	crowdPage = 1000
+	// crowdPage is how many objects a page of the listing has: few, so that the pages that are in
+	// memory at once weigh little beside a list of all objects.
+	crowdPage = 250
 	// crowdHeap is by how much the heap may grow after the first requests, however many objects
 	// there are: a few pages of a listing, but not all of them, where keys are long.
 	crowdHeap = 2 << 20
