@@ -63,6 +63,9 @@ type written struct {
 	content []byte // nil: it is read from the store
 }
 
+// PayloadObjects is how many objects there are below data/.
+func (b *Bag) PayloadObjects() int { return len(b.payload) }
+
 // Files yields every file of a sealed bag but its receipt. None is asked for: Seal compared them
 // with the store.
 func (b *Bag) Files() iter.Seq2[BagFile, error] {

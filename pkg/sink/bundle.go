@@ -104,6 +104,9 @@ func (b *Bag) Add(path Path, sha256 string, size int64) error {
 	return nil
 }
 
+// Grow makes room for about so many payload objects more.
+func (b *Bag) Grow(objects int) { b.payload = slices.Grow(b.payload, objects) }
+
 // Put stores a payload object whose content every rerun derives alike, and lists it. ErrMixed when
 // the store holds different content at its key; else errors as of Store.Put.
 func (b *Bag) Put(ctx context.Context, path Path, body Body) (Object, error) {

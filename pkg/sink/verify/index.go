@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
+	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -12,13 +14,24 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// payloadFile is what is known of one file below data/.
+// payloadFile is what is known of one file below data/. There is one in memory for each file.
 type payloadFile struct {
 	path   [16]byte // hash of the path
-	digest [16]byte // first half of the digest in the manifest
 	size   int64    // -1: the source does not say
+	digest short    // of the digest in the manifest
 	listed bool     // by the manifest
 	blob   bool     // a record must speak of it
+}
+
+// short stands for a digest. It is a hash with a seed that is made for one verification, so that no
+// maker of a bag knows two digests with the same.
+type short [6]byte
+
+// shorten gives what stands for a digest.
+func (v *verifier) shorten(digest string) short {
+	var sum [8]byte
+	binary.LittleEndian.PutUint64(sum[:], maphash.String(v.seed, digest))
+	return short(sum[:6])
 }
 
 // pathHash stands for a path.
@@ -31,6 +44,9 @@ func pathHash(path sink.Path) [16]byte {
 func (v *verifier) list(ctx context.Context) error {
 	tagFiles := 0
 	upper := map[string]sink.Path{} // names with capital letters, by their lower-case form
+	if src, ok := v.src.(sealedSource); ok {
+		v.payload = make([]payloadFile, 0, src.bag.PayloadObjects()) // what grows takes twice as much
+	}
 	for file, err := range v.src.List(ctx) {
 		if err != nil {
 			return err
