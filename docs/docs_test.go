@@ -73,8 +73,8 @@ func anchors(page string) map[string]bool {
 // listed finds the files that a line of a package's documentation lists.
 var listed = regexp.MustCompile(`(?m)^//   - .*\n(?:^//     .*\n)*`)
 
-// TestMapsNameEveryFile holds the list of files in a package's documentation, where there is one, to
-// the files that are there.
+// TestMapsNameEveryFile holds the list of files in a package's documentation, where there is one,
+// to the files that are there.
 func TestMapsNameEveryFile(t *testing.T) {
 	goFile := regexp.MustCompile(`\b[a-z_0-9]+\.go\b`)
 	sources, lists := files(t, ".go"), 0

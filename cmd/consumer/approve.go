@@ -35,7 +35,7 @@ func (approveCmd) Help() string {
 // Run shows the plan of a signed delete, asks, approves and publishes it.
 func (c approveCmd) Run(p *program) error {
 	bad := p.env.unknown()
-	conf := c.NATS.config(&bad)
+	conf := p.nats(c.NATS, &bad)
 	if err := bad.err(); err != nil {
 		return err
 	}

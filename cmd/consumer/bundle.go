@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -107,4 +108,41 @@ func splitS3(where string) (bucket, key string, ok bool) {
 	}
 	bucket, key, _ = strings.Cut(rest, "/")
 	return bucket, key, true
+}
+
+// checkOutside refuses a destination within the bundle: a bundle that has a file more than its
+// manifests list fails verification.
+func (b bundle) checkOutside(dest string) error {
+	within := false
+	if _, _, stored := splitS3(dest); stored {
+		within = strings.HasPrefix(strings.TrimSuffix(dest, "/")+"/", strings.TrimSuffix(b.name, "/")+"/")
+	} else if root, err := filepath.EvalSymlinks(b.name); err == nil {
+		within = isBelow(root, dest)
+	}
+	if within {
+		return fmt.Errorf("%w: %s is within the bundle, which would fail verification with a file more: choose another place", errUsage, dest)
+	}
+	return nil
+}
+
+// isBelow reports whether a path is a folder, or would be below it. The last parts of the path need
+// not be there.
+func isBelow(root, path string) bool {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return false
+	}
+	path, err = filepath.Abs(path)
+	for rest := ""; err == nil; {
+		found, missing := filepath.EvalSymlinks(path)
+		if missing == nil {
+			rel, err := filepath.Rel(root, filepath.Join(found, rest))
+			return err == nil && filepath.IsLocal(rel)
+		}
+		if path == filepath.Dir(path) {
+			return false
+		}
+		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
+	}
+	return false
 }

@@ -65,12 +65,12 @@ type completeCmd struct {
 }
 
 // Run prints what the last word may become, one to a line, each with a tab and what it means.
-func (c completeCmd) Run(parsed *kong.Context, p *program) error {
+func (c completeCmd) Run(p *program) error {
 	words := c.Words
 	if len(words) > 0 && words[0] == "--" {
 		words = words[1:]
 	}
-	for _, one := range completions(parsed.Model.Node, words) {
+	for _, one := range completions(p.line.Model.Node, words) {
 		fmt.Fprintf(p.raw, "%s\t%s\n", one.word, one.help)
 	}
 	return nil

@@ -154,7 +154,7 @@ func configFrom(ctx context.Context, vars []string) (config, error) {
 	env := newEnviron(vars)
 	parser, err := kong.New(&s, kong.Resolvers(env))
 	if err == nil {
-		_, err = parser.Parse(nil)
+		_, err = parseLine(parser, env, nil)
 	}
 	if err != nil {
 		return config{}, fmt.Errorf("read the settings: %w", err)
@@ -220,7 +220,7 @@ func (s serviceSettings) check(ctx context.Context, e *environ) (config, problem
 	rps := p.rate("CONSUMER_MAX_RPS", s.Vision.MaxRPS)
 	c.Resources = s.Vision.resources(&p, rps)
 	if _, err := cv.New("https://any.example", cv.TrainingKey("any"), cv.Options{BlobHosts: c.BlobHosts}); err != nil {
-		p.add("CONSUMER_BLOB_HOSTS", "%s", strings.TrimPrefix(err.Error(), "blob hosts: "))
+		p.add("CONSUMER_BLOB_HOSTS", "%s: write hosts alone, such as blobs.example or blobs.example:8443", strings.TrimPrefix(err.Error(), "blob hosts: "))
 	}
 	s.Bucket.bundleSettings.check(&p)
 	p.bucketName("CONSUMER_BUCKET", c.Bucket)
@@ -231,8 +231,10 @@ func (s serviceSettings) check(ctx context.Context, e *environ) (config, problem
 	if c.Replicas%2 == 0 && c.Replicas > 0 {
 		p.add("CONSUMER_REPLICAS", "%d is not 1, 3 or 5", c.Replicas)
 	}
-	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
+	if _, port, err := net.SplitHostPort(c.HTTPAddr); err != nil {
 		p.add("CONSUMER_HTTP_ADDR", "%q is not host:port or :port", c.HTTPAddr)
+	} else if _, err := net.DefaultResolver.LookupPort(ctx, "tcp", port); err != nil {
+		p.add("CONSUMER_HTTP_ADDR", "%q is no port: use a number from 0 to 65535", port)
 	}
 	if _, err := s3Client(ctx, c.S3, nil); err != nil {
 		p.add(awsVariable(err), "%v", err)

@@ -53,6 +53,9 @@ func (c convertCmd) Run(p *program) error {
 		return err
 	}
 	defer from.close()
+	if err := from.checkOutside(c.Dest); err != nil {
+		return err
+	}
 	if o.LinkTo, err = c.linkTo(from); err != nil {
 		return err
 	}

@@ -144,6 +144,15 @@ func TestPack(t *testing.T) {
 		s.does(t, exitUsage, "already, and it is not overwritten", "pack", local, dest)
 	}
 	s.does(t, exitUsage, "holds 2 bundles: name one of them", "pack", "s3://"+s.bucket+"/many/", dir)
+	inside := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(local, inside); err != nil {
+		t.Fatal(err)
+	}
+	for from, dests := range map[string][]string{local: {local, local + "/x.zip", local + "/data/../data/", inside + "/data"}, stored: {stored, stored + "data/x.zip"}} {
+		for _, dest := range dests {
+			s.does(t, exitUsage, "is within the bundle", "pack", from, dest)
+		}
+	}
 	s.does(t, exitUsage, "does not end in .zip", "pack", local, filepath.Join(dir, "x.tar"))
 	s.does(t, exitUsage, "is not supported", "pack", local, "https://host.example/x.zip")
 	s.does(t, exitVerify, "no finished bundle is here", "pack", "s3://"+s.bucket+"/packed/", filepath.Join(dir, "none.zip"))
@@ -266,6 +275,7 @@ func TestConvert(t *testing.T) {
 	for says, args := range map[string][]string{
 		"name a folder, or a prefix, that is new or empty": {local, dest},
 		"that is new or empty":                             {local, there},
+		"within the bundle":                                {local, local + "/new/sets"},
 		"take --images copy":                               {"--images", "link", local, there + "x/"},
 		"--image-url: azureml needs it":                    {"--to", "azureml", local, dest},
 		"the formats are coco":                             {"--to", "voc", local, dest},

@@ -35,7 +35,7 @@ func (deadReplayCmd) Help() string {
 // Run publishes a dead command again.
 func (c deadReplayCmd) Run(p *program) error {
 	bad := p.env.unknown()
-	conf := c.Access.NATS.config(&bad)
+	conf := p.nats(c.Access.NATS, &bad)
 	if err := bad.err(); err != nil {
 		return err
 	}

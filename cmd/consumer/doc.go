@@ -8,8 +8,9 @@
 //
 // What every command has:
 //
-//   - main.go: the tree of commands, signals; exit.go: from error to exit code; flags.go: flags of
-//     several commands; crash.go, crash_unix.go, crash_other.go: how a crash ends the process
+//   - main.go: the tree of commands, signals; commandline.go: what a line means, and what it lacks;
+//     exit.go: from error to exit code; flags.go: flags of several commands; crash.go,
+//     crash_unix.go, crash_other.go: how a crash ends the process
 //   - terminal.go, table.go, plain.go, json.go: width and colors, tables, text that a terminal
 //     cannot obey; progress.go: bars and lines
 //   - completion.go, schema.go, version.go, keys.go: commands that need no server
@@ -26,8 +27,8 @@
 //
 //   - run.go, service.go: consumer run; opening.go: until streams and bucket can be used;
 //     deployment.go: whose the bucket's prefix is; authority.go: the time stamp authority
-//   - http.go: /healthz and /readyz; metrics.go, metrics_count.go: /metrics; live_page.go: the page
-//     at /; traces.go: spans
+//   - http.go: /healthz and /readyz; metrics.go, metrics_count.go, metrics_family.go:
+//     /metrics; live_page.go: the page at /; traces.go: spans
 //   - doctor.go, doctor_checks.go: consumer doctor, which tries the same things
 //
 // Bundles:

@@ -68,6 +68,7 @@ var (
 	areaNATS    = area{"nats", "docs/operators.md#nats", []string{"NATS_", "CONSUMER_NATS_", "CONSUMER_SUBJECT_PREFIX", "CONSUMER_PROVISION", "CONSUMER_REPLICAS", "CONSUMER_STREAM_MAX_BYTES", "CONSUMER_TRACE_RETENTION"}}
 	areaVision  = area{"training", "docs/operators.md#custom-vision", []string{"VISION_", "AZURE_", "CONSUMER_RESOURCES", "CONSUMER_MAX_RPS", "CONSUMER_BLOB_HOSTS", "CONSUMER_ALLOW_HTTP", "CONSUMER_PERFORMANCE_"}}
 	areaStorage = area{"storage", "docs/operators.md#storage", []string{"AWS_", "CONSUMER_BUCKET", "CONSUMER_WORK_BUCKET", "CONSUMER_PREFIX", "CONSUMER_ADOPT_PREFIX", "CONSUMER_S3_", "CONSUMER_SSE", "CONSUMER_OBJECT_LOCK_MODE"}}
+	areaTraces  = area{"traces", "docs/traces.md", []string{"OTEL_"}}
 	areaService = area{"service", "docs/operators.md#service", nil}
 )
 
@@ -78,7 +79,7 @@ func (a area) has(variable string) bool {
 
 // areaOf is the area of a variable.
 func areaOf(variable string) area {
-	for _, a := range []area{areaNATS, areaVision, areaStorage} {
+	for _, a := range []area{areaNATS, areaVision, areaStorage, areaTraces} {
 		if a.has(variable) {
 			return a
 		}

@@ -242,6 +242,10 @@ func (d *doctor) tryPrefix(ctx context.Context, stores []*sink.Store, n *triedNA
 			return finding{Check: check, Result: resultNote, Detail: "another deployment has it; consumer run will take it over", Setting: "CONSUMER_ADOPT_PREFIX", Document: "docs/operators.md#one-prefix-per-deployment"}
 		}
 	}
+	if d.c.Prefix != "" && !strings.HasSuffix(d.c.Prefix, "/") {
+		bag := stores[0].URI(sink.Key(d.c.Prefix + "req-1/export/"))
+		return finding{Check: check, Result: resultNote, Detail: "it is taken literally: a bundle will be at " + bag, Setting: "CONSUMER_PREFIX", Cure: "end it with a slash, unless that is what you want", Document: areaStorage.document}
+	}
 	return works(check, "%q is free, or this deployment's", d.c.Prefix)
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +69,9 @@ func TestDoctorTellsEachUsualMistake(t *testing.T) {
 	if _, err := store.Put(t.Context(), "taken/.deployment", sink.Bytes([]byte("another\n"), "text/plain")); err != nil {
 		t.Fatal(err)
 	}
+	metadata := httptest.NewServer(http.NotFoundHandler()) // of a machine that has no role
+	t.Cleanup(metadata.Close)
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.URL)
 	open := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(open, []byte(f.vision.Key()), 0o644); err != nil { //nolint:gosec // that is the mistake
 		t.Fatal(err)
@@ -92,6 +97,9 @@ func TestDoctorTellsEachUsualMistake(t *testing.T) {
 		{"wrong secret", []string{"AWS_SECRET_ACCESS_KEY=wrong"}, exitUnreachable, resultFailed, "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"},
 		{"unknown key", []string{"AWS_ACCESS_KEY_ID=unknown"}, exitUnreachable, resultFailed, "AWS_ACCESS_KEY_ID", "does not know this key"},
 		{"key without secret", []string{"AWS_SECRET_ACCESS_KEY="}, exitUsage, resultFailed, "AWS_ACCESS_KEY_ID", "go together"},
+		{"no keys, and a machine that has no role", []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}, exitUnreachable, resultFailed, "AWS_ACCESS_KEY_ID", "there are no credentials"},
+		{"a region with a blank", []string{"AWS_REGION=us-east-1 "}, exitUnreachable, resultFailed, "AWS_REGION", "without blanks"},
+		{"a prefix without its slash", []string{"CONSUMER_PREFIX=trial"}, exitDone, resultNote, "CONSUMER_PREFIX", "/trialreq-1/export/"},
 		{"http to a store with TLS", []string{"AWS_ENDPOINT_URL_S3=http" + strings.TrimPrefix(secure, "https")}, exitUnreachable, resultFailed, "AWS_ENDPOINT_URL_S3", "https://"},
 		{"store with an unknown authority", []string{"AWS_ENDPOINT_URL_S3=" + secure}, exitUnreachable, resultFailed, "AWS_CA_BUNDLE", "PEM file"},
 		{"no store", []string{"AWS_ENDPOINT_URL_S3=http://127.0.0.1:1"}, exitUnreachable, resultFailed, "AWS_ENDPOINT_URL_S3", "nothing listens there"},
@@ -111,6 +119,10 @@ func TestDoctorTellsEachUsualMistake(t *testing.T) {
 		{"a key file that every user may read", []string{"VISION_TRAINING_KEY=", "VISION_TRAINING_KEY_FILE=" + open}, exitDone, resultNote, "key_file of default", "chmod"},
 		{"a duration without a unit", []string{"CONSUMER_DRAIN=30"}, exitUsage, resultFailed, "CONSUMER_DRAIN", "30s or 15m"},
 		{"a misspelt variable", []string{"CONSUMER_BUKET=x"}, exitUsage, resultFailed, "CONSUMER_BUKET", "CONSUMER_BUCKET"},
+		{"a variable of others with a prefix", []string{"CONSUMER_NATS_URL=nats://127.0.0.1"}, exitUsage, resultFailed, "CONSUMER_NATS_URL", "did you mean NATS_URL"},
+		{"a port that has no number", []string{"CONSUMER_HTTP_ADDR=:http8"}, exitUsage, resultFailed, "CONSUMER_HTTP_ADDR", "port"},
+		{"a link for a host", []string{"CONSUMER_BLOB_HOSTS=https://blobs.example/"}, exitUsage, resultFailed, "CONSUMER_BLOB_HOSTS", "blobs.example:8443"},
+		{"no URL of the collector", []string{"OTEL_EXPORTER_OTLP_ENDPOINT=collector"}, exitUsage, resultFailed, "OTEL_EXPORTER_OTLP_ENDPOINT", "https://host/"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, found := f.doctor(t, c.vars...)

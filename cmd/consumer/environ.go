@@ -93,6 +93,9 @@ func settingNames(n *kong.Node) []string {
 
 // nearest is the CONSUMER_* name with the least edit distance to name.
 func nearest(name string, known []string) string {
+	if others := strings.TrimPrefix(name, "CONSUMER_"); slices.Contains(known, others) {
+		return others // of NATS, AWS or Custom Vision, which have no prefix
+	}
 	best, least := "", int(^uint(0)>>1)
 	for _, k := range known {
 		if !strings.HasPrefix(k, "CONSUMER_") {

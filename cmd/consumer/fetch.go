@@ -94,6 +94,9 @@ func (c fetchCmd) fetch(p *program, b commandBundle, keys publicKeys) error {
 	done.Fetched, err = bag.Fetch(p.ctx, done.Dest, transfer.FetchOptions{Files: c.Parallel, Progress: progress})
 	end()
 	show.end()
+	if errors.Is(err, transfer.ErrOther) {
+		return fmt.Errorf("%w: %s: %w", errUsage, done.Dest, err)
+	}
 	if err != nil {
 		return b.failed(fmt.Errorf("fetch %s: %w", b.name, err), nil)
 	}

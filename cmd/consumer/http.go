@@ -1,18 +1,20 @@
 package main
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	stdlog "log"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
 	"golang.org/x/net/netutil"
 
@@ -60,7 +62,7 @@ func (m *monitor) expect(dependencies ...string) {
 	m.mu.Unlock()
 	for _, d := range dependencies {
 		m.health.Fail(d, errUnchecked)
-		m.metrics.down.WithLabelValues(d).Set(1)
+		m.metrics.down.with(d).Set(1)
 	}
 }
 
@@ -212,16 +214,23 @@ func (m *monitor) routes() http.Handler {
 			m.log.Debug().Err(err).Msg("cannot answer /readyz")
 		}
 	})
-	scrape := promhttp.HandlerFor(m.metrics.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		for name, d := range m.readiness().Dependencies {
 			down := 1.0
 			if d.OK {
 				down = 0
 			}
-			m.metrics.down.WithLabelValues(name).Set(down)
+			m.metrics.down.with(name).Set(down)
 		}
-		scrape.ServeHTTP(w, r)
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		var to io.Writer = w
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			w.Header().Set("Content-Encoding", "gzip")
+			packed := gzip.NewWriter(w)
+			defer func() { _ = packed.Close() }() // a client that is gone
+			to = packed
+		}
+		m.metrics.write(to)
 	})
 	if m.page != nil {
 		m.page.Routes(mux)

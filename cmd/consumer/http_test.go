@@ -103,7 +103,7 @@ func TestMetricsPage(t *testing.T) {
 	m := testMonitor()
 	m.expect(delivery.DependencyNATS, delivery.DependencyStorage)
 	m.found(delivery.DependencyNATS, nil)
-	m.metrics.commands.WithLabelValues("export", "completed").Inc()
+	m.metrics.commands.with("export", "completed").Inc()
 	_, body := get(t, m.routes(), "/metrics")
 	for _, want := range []string{
 		`cvconsumer_commands_total{action="export",status="completed"} 1`,

@@ -318,7 +318,7 @@ func (jobsCancelCmd) Help() string {
 // Run publishes a cancel and waits for its answer.
 func (c jobsCancelCmd) Run(p *program) error {
 	bad := p.env.unknown()
-	conf := c.Access.NATS.config(&bad)
+	conf := p.nats(c.Access.NATS, &bad)
 	if err := bad.err(); err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (c keysNewCmd) forReceipts(key, public string) (newKey, error) {
 		"  Give the public key and its id to those who check bundles, by a way that they trust.\n"+
 		"  They run: consumer verify --key %s WHERE (or cosign or openssl: docs/verify.md)\n"+
 		"  Keep the public key as long as the bundles. To rotate, make another pair; --key may be given several times.\n",
-		key, public, signer.ID(), key, public)}, nil
+		key, public, signer.ID(), shellLine(key), shellLine(public))}, nil
 }
 
 // forCommands makes an NKey, which commands are signed or approved with.
@@ -86,7 +86,7 @@ func forCommands(key, public string) (newKey, error) {
 		"  Keep the seed on your machine: it signs in your name.\n"+
 		"  Give the public key to the operator, for CONSUMER_TRUSTED_SIGNERS or CONSUMER_APPROVERS.\n"+
 		"  Sign with consumer delete --sign %s, or approve with consumer approve FILE --seed %s\n",
-		key, name, public, key, key)}, nil
+		key, name, public, shellLine(key), shellLine(key))}, nil
 }
 
 // writeNew writes a file that is not there yet.

@@ -69,7 +69,7 @@ func (b commandBundle) links(p *program, id string, lasts time.Duration) (links,
 	name := id + "-" + string(b.kind)
 	above := b.root[:len(b.root)-len(b.kind)-1]
 	archive := above + sink.Key(name+".zip")
-	all := links{Where: b.name, pack: fmt.Sprintf("consumer pack %s s3://%s/%s", b.name, b.store.Bucket(), above)}
+	all := links{Where: b.name, pack: shellLine("consumer", "pack", b.name, fmt.Sprintf("s3://%s/%s", b.store.Bucket(), above))}
 	for _, one := range []struct {
 		what   string
 		key    sink.Key

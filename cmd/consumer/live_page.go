@@ -58,7 +58,7 @@ type pageWatch struct {
 	cursor natsq.JobCursor
 	known  *livepage.Queue
 
-	counted   map[string]float64 // counters, by metric
+	counted   map[*counters]float64
 	countedAt time.Time
 }
 
@@ -142,32 +142,24 @@ func rowOf(key string, j contract.Job) livepage.Job {
 
 // rates are what this process did each second since the last look.
 func (w *pageWatch) rates(now time.Time) []livepage.Rate {
-	families, err := w.service.metrics.registry.Gather()
-	if err != nil {
-		return nil
-	}
-	counted := map[string]float64{}
-	for _, f := range families {
-		for _, one := range f.GetMetric() {
-			if c := one.GetCounter(); c != nil {
-				counted[f.GetName()] += c.GetValue()
-			}
-		}
+	m := w.service.metrics
+	counted := map[*counters]float64{}
+	for _, c := range []*counters{m.calls, m.throttled, m.blobs, m.blobBytes, m.stored} {
+		counted[c] = total(c)
 	}
 	before, took := w.counted, now.Sub(w.countedAt).Seconds()
 	w.counted, w.countedAt = counted, now
 	if before == nil || took <= 0 {
 		return nil
 	}
-	each := func(shown, name string, bytes bool) livepage.Rate {
-		name = "cvconsumer_" + name
-		return livepage.Rate{Name: shown, PerSecond: (counted[name] - before[name]) / took, Bytes: bytes}
+	each := func(shown string, c *counters, bytes bool) livepage.Rate {
+		return livepage.Rate{Name: shown, PerSecond: (counted[c] - before[c]) / took, Bytes: bytes}
 	}
 	return []livepage.Rate{
-		each("Training API calls", "api_calls_total", false),
-		each("Throttled", "api_throttled_total", false),
-		each("Downloads", "blobs_total", false),
-		each("Downloaded", "blob_bytes_total", true),
-		each("To and from storage", "storage_bytes_total", true),
+		each("Training API calls", m.calls, false),
+		each("Throttled", m.throttled, false),
+		each("Downloads", m.blobs, false),
+		each("Downloaded", m.blobBytes, true),
+		each("To and from storage", m.stored, true),
 	}
 }

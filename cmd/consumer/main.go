@@ -52,7 +52,8 @@ type cli struct {
 type program struct {
 	ctx    context.Context // cancelled with delivery.ErrStopping by the first signal
 	env    *environ
-	args   []string // of the command line
+	args   []string      // of the command line
+	line   *kong.Context // what args mean
 	stdin  io.Reader
 	stdout io.Writer // for people: see plain
 	raw    io.Writer // standard output as it is
@@ -74,7 +75,7 @@ func run(ctx context.Context, args, vars []string, stdin io.Reader, stdout, stde
 }
 
 // execute parses the arguments and runs the command they name.
-func (p *program) execute(args []string) (err error) {
+func (p *program) execute(args []string) error {
 	p.args = args
 	var commands cli
 	parser, err := kong.New(&commands,
@@ -85,33 +86,29 @@ func (p *program) execute(args []string) (err error) {
 			"Exit codes: 0 done, 1 unexpected, 2 usage or settings, 3 the command failed, was refused or does not exist, 4 verification failed, "+
 			"5 something needed is not reachable, 6 verification is inconclusive. A crash ends by SIGABRT (134 in a shell); as process 1 of a container it exits 2."),
 		kong.Writers(p.raw, p.stderr),
-		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),
 		kong.ValueFormatter(describe),
 		kong.Resolvers(p.env),
-		kong.Exit(func(code int) { panic(exited(code)) }),
-		kong.Bind(p),
 	)
 	if err != nil {
 		return fmt.Errorf("build the command line: %w", err)
 	}
 	addLongNames(parser.Model.Node)
-	defer func() {
-		if r := recover(); r != nil {
-			if _, ok := r.(exited); !ok { // only --help exits from within
-				panic(r)
-			}
-			err = nil
-		}
-	}()
-	parsed, err := parser.Parse(args)
-	if err != nil {
+	p.line, err = parseLine(parser, p.env, args)
+	switch {
+	case err != nil:
 		return usageError(err)
+	case asksForHelp(p.line):
+		return p.line.PrintUsage(false)
 	}
-	if err := refuseSecrets(parsed); err != nil {
+	if err := refuseSecrets(p.line); err != nil {
 		return err
 	}
-	return parsed.Run()
+	selected, ok := p.line.Selected().Target.Addr().Interface().(command)
+	if !ok {
+		return fmt.Errorf("%s cannot be run", p.line.Command())
+	}
+	return selected.Run(p)
 }
 
 // usageError is the error of a command line that cannot be parsed, with the help to look at.
@@ -121,9 +118,9 @@ func usageError(err error) error {
 		return fmt.Errorf("%w: %w", errUsage, context)
 	}
 	help := "consumer --help"
-	var parse *kong.ParseError
-	if errors.As(err, &parse) && parse.Context != nil {
-		n := parse.Context.Selected()
+	var line *lineError
+	if errors.As(err, &line) {
+		n := line.parsed.Selected()
 		if n != nil && n.Parent != nil && n.Parent.DefaultCmd == n { // it was not named
 			n = n.Parent
 		}
@@ -137,9 +134,6 @@ func usageError(err error) error {
 	}
 	return fmt.Errorf("%w: %w%s (see %s)", errUsage, err, hint, help)
 }
-
-// exited is how kong's wish to leave the process reaches execute.
-type exited int
 
 // describe is a flag's help with its variable, and with that of the value where the flag names a
 // secret's file.

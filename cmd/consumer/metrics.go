@@ -6,8 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
+	vm "github.com/VictoriaMetrics/metrics"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -19,33 +18,34 @@ import (
 // Every series is there from the start, so that increase() sees the first of anything: a label has
 // a fixed set of values.
 type metrics struct {
-	registry *prometheus.Registry
+	families []*family
 
-	commands      *prometheus.CounterVec   // terminal events published, by action and status
-	failures      *prometheus.CounterVec   // those that say refused or failed, by action and error code
-	durations     *prometheus.HistogramVec // from the beginning of a command to its end, by action
-	verifications *prometheus.CounterVec   // what became of the verification of deletes, by result
-	deleted       *prometheus.CounterVec   // things that deletes removed, by category
-	letters       *prometheus.CounterVec   // dead letters, by action
-	left          *prometheus.CounterVec   // commands that ended with objects left behind, by action
+	commands      *counters   // terminal events published, by action and status
+	failures      *counters   // those that say refused or failed, by action and error code
+	durations     *histograms // from the beginning of a command to its end, by action
+	verifications *counters   // what became of the verification of deletes, by result
+	deleted       *counters   // things that deletes removed, by category
+	letters       *counters   // dead letters, by action
+	left          *counters   // commands that ended with objects left behind, by action
 
-	deliveries   *prometheus.CounterVec // deliveries settled, by queue and verb
-	redeliveries *prometheus.CounterVec // deliveries that were not a message's first, by queue
-	busy         *prometheus.GaugeVec   // deliveries being worked on, by queue
-	units        *prometheus.CounterVec // units settled, by kind and verb
-	queued       *prometheus.GaugeVec   // messages in JetStream, by queue
-	oldest       prometheus.Gauge       // age of the oldest command, in seconds
+	deliveries   *counters // deliveries settled, by queue and verb
+	redeliveries *counters // deliveries that were not a message's first, by queue
+	busy         *gauges   // deliveries being worked on, by queue
+	units        *counters // units settled, by kind and verb
+	queued       *gauges   // messages in JetStream, by queue
+	oldest       *vm.Gauge // age of the oldest command, in seconds
 
-	calls     *prometheus.CounterVec   // Training API exchanges, by resource, operation and status
-	latency   *prometheus.HistogramVec // of these, by resource and operation
-	throttled *prometheus.CounterVec   // those answered 429, by resource
-	blobs     *prometheus.CounterVec   // downloads, by resource and status
-	blobBytes *prometheus.CounterVec   // bytes downloaded, by resource
-	stores    *prometheus.CounterVec   // S3 requests, by method and status
-	stored    *prometheus.CounterVec   // bytes to and from S3, by direction
-	retries   *prometheus.CounterVec   // exchanges that have to be retried, by side
+	calls     *counters   // Training API exchanges, by resource, operation and status
+	latency   *histograms // of these, by resource and operation
+	pace      *gauges     // calls a second that are allowed, by resource
+	throttled *counters   // those answered 429, by resource
+	blobs     *counters   // downloads, by resource and status
+	blobBytes *counters   // bytes downloaded, by resource
+	stores    *counters   // S3 requests, by method and status
+	stored    *counters   // bytes to and from S3, by direction
+	retries   *counters   // exchanges that have to be retried, by side
 
-	down *prometheus.GaugeVec // 1 while a dependency is unavailable
+	down *gauges // 1 while a dependency is unavailable
 }
 
 // The values of labels.
@@ -87,52 +87,34 @@ var (
 )
 
 func newMetrics() *metrics {
-	m := &metrics{registry: prometheus.NewRegistry()}
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return register(m, prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "cvconsumer", Name: name, Help: help}, labels))
-	}
-	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
-		return register(m, prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "cvconsumer", Name: name, Help: help}, labels))
-	}
-	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		return register(m, prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "cvconsumer", Name: name, Help: help, Buckets: buckets}, labels))
-	}
-	m.commands = counter("commands_total", "Terminal events published by this process.", "action", "status")
-	m.failures = counter("command_errors_total", "Terminal events that say refused or failed, by error code.", "action", "code")
-	m.durations = histogram("command_duration_seconds", "From the beginning of a command to its end, waiting included.", durationBuckets, "action")
-	m.verifications = counter("delete_verifications_total", "Deletes whose result was seen (verified), or not in time (unverified).", "result")
-	m.deleted = counter("deleted_total", "Things that deletes removed.", "category")
-	m.letters = counter("dead_letters_total", "Dead letters stored.", "action")
-	m.left = counter("left_behind_total", "Commands that ended with objects in storage that could not be removed: see consumer gc.", "action")
-	m.deliveries = counter("deliveries_total", "Deliveries settled, by queue (commands, work) and JetStream verb.", "queue", "verb")
-	m.redeliveries = counter("redeliveries_total", "Deliveries that were not the first of their message.", "queue")
-	m.busy = gauge("deliveries_in_flight", "Deliveries being worked on, by queue.", "queue")
-	m.units = counter("units_total", "Units of work settled, by kind and JetStream verb.", "kind", "verb")
-	m.queued = gauge("queue_messages", "Messages in JetStream's queue, those at work included; the same on every replica.", "queue")
-	m.oldest = gauge("queue_oldest_command_seconds", "Age of the oldest command that has not ended; the same on every replica.").WithLabelValues()
-	m.calls = counter("api_calls_total", "Training API exchanges, retries included; status 0: there was no answer.", "resource", "operation", "status")
-	m.latency = histogram("api_call_duration_seconds", "Time to the head of the answer of Training API exchanges.", latencyBuckets, "resource", "operation")
-	m.throttled = counter("api_throttled_total", "Training API exchanges answered 429.", "resource")
-	m.blobs = counter("blobs_total", "Blob downloads tried; status 0: there was no answer.", "resource", "status")
-	m.blobBytes = counter("blob_bytes_total", "Bytes downloaded from blob storage.", "resource")
-	m.stores = counter("storage_requests_total", "S3 requests, retries included; status 0: there was no answer.", "method", "status")
-	m.stored = counter("storage_bytes_total", "Bytes of bodies sent to and received from S3, retries included.", "direction")
-	m.retries = counter("retries_total", "Exchanges that failed in a way that is retried, by side (training, blob, storage).", "side")
-	m.down = gauge("dependency_down", "1 while a dependency is unavailable; /readyz says why.", "dependency")
+	m := &metrics{}
+	m.commands = m.counter("commands_total", "Terminal events published by this process.", "action", "status")
+	m.failures = m.counter("command_errors_total", "Terminal events that say refused or failed, by error code.", "action", "code")
+	m.durations = m.histogram("command_duration_seconds", "From the beginning of a command to its end, waiting included.", durationBuckets, "action")
+	m.verifications = m.counter("delete_verifications_total", "Deletes whose result was seen (verified), or not in time (unverified).", "result")
+	m.deleted = m.counter("deleted_total", "Things that deletes removed.", "category")
+	m.letters = m.counter("dead_letters_total", "Dead letters stored.", "action")
+	m.left = m.counter("left_behind_total", "Commands that ended with objects in storage that could not be removed: see consumer gc.", "action")
+	m.deliveries = m.counter("deliveries_total", "Deliveries settled, by queue (commands, work) and JetStream verb.", "queue", "verb")
+	m.redeliveries = m.counter("redeliveries_total", "Deliveries that were not the first of their message.", "queue")
+	m.busy = m.gauge("deliveries_in_flight", "Deliveries being worked on, by queue.", "queue")
+	m.units = m.counter("units_total", "Units of work settled, by kind and JetStream verb.", "kind", "verb")
+	m.queued = m.gauge("queue_messages", "Messages in JetStream's queue, those at work included; the same on every replica.", "queue")
+	m.oldest = m.gauge("queue_oldest_command_seconds", "Age of the oldest command that has not ended; the same on every replica.").with()
+	m.calls = m.counter("api_calls_total", "Training API exchanges, retries included; status 0: there was no answer.", "resource", "operation", "status")
+	m.latency = m.histogram("api_call_duration_seconds", "Time to the head of the answer of Training API exchanges.", latencyBuckets, "resource", "operation")
+	m.throttled = m.counter("api_throttled_total", "Training API exchanges answered 429.", "resource")
+	m.blobs = m.counter("blobs_total", "Blob downloads tried; status 0: there was no answer.", "resource", "status")
+	m.blobBytes = m.counter("blob_bytes_total", "Bytes downloaded from blob storage.", "resource")
+	m.stores = m.counter("storage_requests_total", "S3 requests, retries included; status 0: there was no answer.", "method", "status")
+	m.stored = m.counter("storage_bytes_total", "Bytes of bodies sent to and received from S3, retries included.", "direction")
+	m.retries = m.counter("retries_total", "Exchanges that failed in a way that is retried, by side (training, blob, storage).", "side")
+	m.down = m.gauge("dependency_down", "1 while a dependency is unavailable; /readyz says why.", "dependency")
 	b := build()
-	register(m, prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: "cvconsumer", Name: "build_info", Help: "Always 1; what this binary was made of.",
-		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "go": b.Go},
-	})).Set(1)
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.gauge("build_info", "Always 1; what this binary was made of.", "version", "commit", "go").with(b.Version, b.Commit, b.Go).Set(1)
+	m.pace = m.gauge("api_pace", "Training API calls a second that this process allows itself now.", "resource")
 	m.begin()
 	return m
-}
-
-// register registers a collector.
-func register[C prometheus.Collector](m *metrics, c C) C {
-	m.registry.MustRegister(c)
-	return c
 }
 
 // begin makes every series that does not depend on the settings.
@@ -141,7 +123,7 @@ func (m *metrics) begin() {
 	every(m.failures, actions, codes)
 	every(m.verifications, []string{resultVerified, resultUnverified})
 	for category := range categories(contract.Counts{}) {
-		m.deleted.WithLabelValues(category)
+		m.deleted.with(category)
 	}
 	every(m.letters, actions)
 	every(m.left, actions)
@@ -152,17 +134,17 @@ func (m *metrics) begin() {
 	every(m.stored, []string{sent, received})
 	every(m.retries, sides)
 	for _, a := range actions {
-		m.durations.WithLabelValues(a)
+		m.durations.with(a)
 	}
 	for _, q := range queues {
-		m.busy.WithLabelValues(q)
-		m.queued.WithLabelValues(q)
+		m.busy.with(q)
+		m.queued.with(q)
 	}
 }
 
 // every makes the series of all combinations of label values.
-func every(c *prometheus.CounterVec, values ...[]string) {
-	combine(nil, values, func(labels []string) { c.WithLabelValues(labels...) })
+func every(c *counters, values ...[]string) {
+	combine(nil, values, func(labels []string) { c.with(labels...) })
 }
 
 // combine calls use with each combination of values that begins with these.
@@ -187,15 +169,12 @@ func (m *metrics) expectResource(alias string, pace func() float64) {
 	names = append(names, other)
 	every(m.calls, resource, names, statuses)
 	for _, operation := range names {
-		m.latency.WithLabelValues(alias, operation)
+		m.latency.with(alias, operation)
 	}
 	every(m.throttled, resource)
 	every(m.blobs, resource, statuses)
 	every(m.blobBytes, resource)
-	register(m, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "cvconsumer", Name: "api_pace", Help: "Training API calls a second that this process allows itself now.",
-		ConstLabels: prometheus.Labels{"resource": alias},
-	}, pace))
+	m.pace.set.GetOrCreateGauge(m.pace.series(resource), pace)
 }
 
 // within is a label's value, or other when it is not in the set.
@@ -224,8 +203,8 @@ func categories(c contract.Counts) map[string]int64 {
 
 // showBacklog shows what is in the queues, at a time.
 func (m *metrics) showBacklog(b natsq.Backlog, now time.Time) {
-	m.queued.WithLabelValues(queueCommands).Set(float64(b.Commands))
-	m.queued.WithLabelValues(queueWork).Set(float64(b.Units))
+	m.queued.with(queueCommands).Set(float64(b.Commands))
+	m.queued.with(queueWork).Set(float64(b.Units))
 	age := 0.0
 	if b.Commands > 0 {
 		age = max(0, now.Sub(b.Oldest).Seconds())

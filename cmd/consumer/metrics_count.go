@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	vm "github.com/VictoriaMetrics/metrics"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler"
@@ -18,21 +18,21 @@ import (
 
 // countDelivery counts a delivery, the nth of its message, and what handle decides about it.
 func (m *metrics) countDelivery(queue string, nth uint64, handle func() delivery.Disposition) delivery.Disposition {
-	busy := m.busy.WithLabelValues(queue)
+	busy := m.busy.with(queue)
 	busy.Inc()
 	defer busy.Dec()
 	if nth > 1 {
-		m.redeliveries.WithLabelValues(queue).Inc()
+		m.redeliveries.with(queue).Inc()
 	}
 	d := handle()
-	m.deliveries.WithLabelValues(queue, d.Verb.String()).Inc()
+	m.deliveries.with(queue, d.Verb.String()).Inc()
 	return d
 }
 
 // countUnit is countDelivery for a unit.
 func (m *metrics) countUnit(u delivery.UnitDelivery, handle func() delivery.Disposition) delivery.Disposition {
 	d := m.countDelivery(queueWork, u.Delivered, handle)
-	m.units.WithLabelValues(within(kinds, handler.UnitKind(u.Body)), d.Verb.String()).Inc()
+	m.units.with(within(kinds, handler.UnitKind(u.Body)), d.Verb.String()).Inc()
 	return d
 }
 
@@ -52,7 +52,7 @@ func (q countedQueue) parts() handler.Queue {
 func (q countedQueue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64, error) {
 	rev, err := q.Queue.PutJob(ctx, j, rev)
 	if err == nil && j.State.Terminal() && j.LeftBehind != "" {
-		q.m.left.WithLabelValues(string(j.Action)).Inc()
+		q.m.left.with(string(j.Action)).Inc()
 	}
 	return rev, err
 }
@@ -70,7 +70,7 @@ func (q countedQueue) PublishEvent(ctx context.Context, e contract.Event) error 
 func (q countedQueue) PublishDead(ctx context.Context, d contract.DeadLetter) error {
 	err := tracedPublish(ctx, "dead letter", d.ID, func(ctx context.Context) error { return q.Queue.PublishDead(ctx, d) })
 	if err == nil {
-		q.m.letters.WithLabelValues(string(d.Action)).Inc()
+		q.m.letters.with(string(d.Action)).Inc()
 	}
 	return err
 }
@@ -78,24 +78,24 @@ func (q countedQueue) PublishDead(ctx context.Context, d contract.DeadLetter) er
 // countEnd counts a command that has ended.
 func (m *metrics) countEnd(d contract.EventData) {
 	action := string(d.Action)
-	m.commands.WithLabelValues(action, string(d.Status)).Inc()
+	m.commands.with(action, string(d.Status)).Inc()
 	if d.Error != nil {
-		m.failures.WithLabelValues(action, within(codes, d.Error.Code)).Inc()
+		m.failures.with(action, within(codes, d.Error.Code)).Inc()
 	}
 	if d.StartedAt != nil && d.FinishedAt != nil {
-		m.durations.WithLabelValues(action).Observe(d.FinishedAt.Sub(*d.StartedAt).Seconds())
+		m.durations.with(action).Update(d.FinishedAt.Sub(*d.StartedAt).Seconds())
 	}
 	if d.Action != contract.ActionDelete || d.Outcome == contract.OutcomePlanned {
 		return
 	}
 	switch {
 	case d.Status == contract.StatusCompleted:
-		m.verifications.WithLabelValues(resultVerified).Inc()
+		m.verifications.with(resultVerified).Inc()
 	case d.Error != nil && d.Error.Code == contract.CodeUnverified:
-		m.verifications.WithLabelValues(resultUnverified).Inc()
+		m.verifications.with(resultUnverified).Inc()
 	}
 	for category, n := range categories(d.Counts) {
-		m.deleted.WithLabelValues(category).Add(float64(n))
+		m.deleted.with(category).AddInt64(n)
 	}
 }
 
@@ -113,18 +113,18 @@ func (m *metrics) countTraining(alias string) func(http.RoundTripper) http.Round
 			began := time.Now() //nolint:forbidigo // how long it takes is measured, not decided on
 			resp, err := next.RoundTrip(req)
 			if operation, ok := operationOf(req); ok {
-				m.latency.WithLabelValues(alias, operation).Observe(time.Since(began).Seconds()) //nolint:forbidigo // as above
-				m.calls.WithLabelValues(alias, operation, statusOf(resp)).Inc()
+				m.latency.with(alias, operation).Update(time.Since(began).Seconds()) //nolint:forbidigo // as above
+				m.calls.with(alias, operation, statusOf(resp)).Inc()
 				if resp != nil && resp.StatusCode == http.StatusTooManyRequests {
-					m.throttled.WithLabelValues(alias).Inc()
+					m.throttled.with(alias).Inc()
 				}
 				m.countRetry(sideTraining, resp, err)
 				return resp, err
 			}
-			m.blobs.WithLabelValues(alias, statusOf(resp)).Inc()
+			m.blobs.with(alias, statusOf(resp)).Inc()
 			m.countRetry(sideBlob, resp, err)
 			if resp != nil && resp.Body != nil {
-				resp.Body = &countedBody{ReadCloser: resp.Body, bytes: m.blobBytes.WithLabelValues(alias)}
+				resp.Body = &countedBody{ReadCloser: resp.Body, bytes: m.blobBytes.with(alias)}
 			}
 			return resp, err
 		})
@@ -135,13 +135,13 @@ func (m *metrics) countTraining(alias string) func(http.RoundTripper) http.Round
 func (m *metrics) countStorage(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		resp, err := next.RoundTrip(req)
-		m.stores.WithLabelValues(within(methods, req.Method), statusOf(resp)).Inc()
+		m.stores.with(within(methods, req.Method), statusOf(resp)).Inc()
 		m.countRetry(sideStorage, resp, err)
 		if resp != nil {
-			m.stored.WithLabelValues(sent).Add(float64(max(req.ContentLength, 0)))
+			m.stored.with(sent).AddInt64(max(req.ContentLength, 0))
 		}
 		if resp != nil && resp.Body != nil {
-			resp.Body = &countedBody{ReadCloser: resp.Body, bytes: m.stored.WithLabelValues(received)}
+			resp.Body = &countedBody{ReadCloser: resp.Body, bytes: m.stored.with(received)}
 		}
 		return resp, err
 	})
@@ -154,20 +154,20 @@ func (m *metrics) countRetry(side string, resp *http.Response, err error) {
 		status = resp.StatusCode
 	}
 	if err != nil || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= http.StatusInternalServerError {
-		m.retries.WithLabelValues(side).Inc()
+		m.retries.with(side).Inc()
 	}
 }
 
 // countedBody counts the bytes read from a body.
 type countedBody struct {
 	io.ReadCloser
-	bytes prometheus.Counter
+	bytes *vm.Counter
 }
 
 // Read implements io.Reader.
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	b.bytes.Add(float64(n))
+	b.bytes.Add(n)
 	return n, err //nolint:wrapcheck // an io.Reader's error is its reader's
 }
 

@@ -31,21 +31,12 @@ func readText(t *testing.T, name string) string {
 // ourFamilies are the metrics of this program, by name, as "type label label…".
 func ourFamilies(t *testing.T, m *metrics) map[string]string {
 	t.Helper()
-	families, err := m.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
 	ours := map[string]string{}
-	for _, f := range families {
-		if !strings.HasPrefix(f.GetName(), "cvconsumer_") {
-			continue
+	for _, f := range m.families {
+		if len(f.set.ListMetricNames()) == 0 {
+			t.Errorf("%s has no series", f.name)
 		}
-		words := []string{}
-		for _, l := range f.GetMetric()[0].GetLabel() {
-			words = append(words, l.GetName())
-		}
-		slices.Sort(words)
-		ours[f.GetName()] = strings.Join(slices.Insert(words, 0, strings.ToLower(f.GetType().String())), " ")
+		ours[f.name] = strings.Join(slices.Insert(slices.Sorted(slices.Values(f.labels)), 0, f.kind), " ")
 	}
 	return ours
 }
@@ -55,7 +46,7 @@ func ourFamilies(t *testing.T, m *metrics) map[string]string {
 func TestMetricsAreDocumented(t *testing.T) {
 	m := newMetrics()
 	m.expectResource(defaultResource, func() float64 { return 1 })
-	m.down.WithLabelValues("nats")
+	m.down.with("nats")
 	documented := map[string]string{}
 	quoted := regexp.MustCompile("`([^`]+)`")
 	for _, row := range regexp.MustCompile("(?m)^\\| `(cvconsumer_[a-z_]+)` \\| (\\w+) \\| ([^|]*)\\|").FindAllStringSubmatch(readText(t, metricsPage), -1) {
@@ -84,7 +75,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 func TestAlertsAreOfMetrics(t *testing.T) {
 	m := newMetrics()
 	m.expectResource(defaultResource, func() float64 { return 1 })
-	m.down.WithLabelValues("nats")
+	m.down.with("nats")
 	have, rules := ourFamilies(t, m), readText(t, alertRules)
 	for _, use := range regexp.MustCompile(`(cvconsumer_[a-z_]+)(\{[^}]*\})?`).FindAllStringSubmatch(rules, -1) {
 		labels := strings.Fields(have[use[1]])

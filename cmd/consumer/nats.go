@@ -41,6 +41,7 @@ type natsConfig struct {
 	CA, Cert, Key          string
 	Inbox, Domain          string
 	Subjects               string
+	Flags                  string        // of the command line, for what it suggests to type next; not a setting
 	Timeout                time.Duration // of an attempt to connect; 0: natsconn's; not a setting
 }
 

@@ -70,6 +70,9 @@ func (b bundle) pack(p *program, keys publicKeys, s3 storeAccess, sse encryption
 	if dest, err = zipName(dest, bag.Name()+".zip"); err != nil {
 		return done, err
 	}
+	if err := b.checkOutside(dest); err != nil {
+		return done, err
+	}
 	report, err := b.checkStatements(p, keys)
 	if err != nil {
 		return done, err

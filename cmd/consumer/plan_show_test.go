@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -66,6 +67,33 @@ func TestPasteable(t *testing.T) {
 	}
 }
 
+// Names of files and prefixes may have blanks.
+func TestSuggestedNamesAreQuoted(t *testing.T) {
+	for _, make := range []func(key, public string) (newKey, error){keysNewCmd{Type: "ed25519"}.forReceipts, forCommands} {
+		made, err := make("my keys/a.key", "my keys/a.pub")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := string(made.said); !strings.Contains(text, "'my keys/a.") {
+			t.Error(text)
+		}
+	}
+}
+
+// What is suggested to wait with asks the NATS that the command line named.
+func TestSuggestionsNameTheirNATS(t *testing.T) {
+	for args, want := range map[string]string{
+		"export --all-projects --id req-1":                              "consumer jobs watch req-1 --seq 7",
+		"export --nats-url nats://a,nats://b --id=req-1 --context=prod": "consumer jobs watch req-1 --seq 7 --nats-url nats://a,nats://b --context=prod",
+		"delete --subject-prefix cv2 --consumer-nats-domain hub --yes":  "consumer jobs watch req-1 --seq 7 --subject-prefix cv2 --consumer-nats-domain hub",
+	} {
+		p := &program{args: strings.Fields(args)}
+		if got := p.nats(natsSettings{URL: "nats://a", Subjects: "cv"}, &problems{}).watching("req-1", 7); got != want {
+			t.Errorf("%s: %s", args, got)
+		}
+	}
+}
+
 // A signal at the question is an answer, and not yes.
 func TestSignalAnswersTheQuestion(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -81,11 +109,12 @@ func TestErrorsNameFlags(t *testing.T) {
 	for from, want := range map[string]string{
 		`iteration_published: unpublish: iteration i of project p is published; publish the command with "unpublish": true to allow that it is unpublished`: `iteration_published: --unpublish: iteration i of project p is published; publish the command with --unpublish to allow that it is unpublished`,
 		`id_conflict: id: req-1 was used for another command; publish under an id of its own`:                                                               `id_conflict: --id: req-1 was used for another command; publish under an id of its own`,
-		`deletes_disabled: approved_plan: this service deletes only what was planned; publish with dry_run first`:                                           `deletes_disabled: --approved-plan: this service deletes only what was planned; publish with consumer plan first`,
-		`unknown_resource: resource: no such alias is configured; name one of the service's CONSUMER_RESOURCES`:                                             `unknown_resource: --resource: no such alias is configured; name one of the service's CONSUMER_RESOURCES`,
-		`precondition_failed: expect.max_images: 7`:          `precondition_failed: --expect-max-images: 7`,
-		`invalid_command: Nats-Msg-Id: missing`:              `invalid_command: --id: missing`,
-		`internal: put object my_key_of/data: s3://b/x_y: e`: `internal: put object my_key_of/data: s3://b/x_y: e`,
+		`too_late: id: req-1 has ended: completed`:                                                                `too_late: <id>: req-1 has ended: completed`,
+		`deletes_disabled: approved_plan: this service deletes only what was planned; publish with dry_run first`: `deletes_disabled: --approved-plan: this service deletes only what was planned; publish with consumer plan first`,
+		`unknown_resource: resource: no such alias is configured; name one of the service's CONSUMER_RESOURCES`:   `unknown_resource: --resource: no such alias is configured; name one of the service's CONSUMER_RESOURCES`,
+		`precondition_failed: expect.max_images: 7`:                                                               `precondition_failed: --expect-max-images: 7`,
+		`invalid_command: Nats-Msg-Id: missing`:                                                                   `invalid_command: --id: missing`,
+		`internal: put object my_key_of/data: s3://b/x_y: e`:                                                      `internal: put object my_key_of/data: s3://b/x_y: e`,
 	} {
 		if got := inFlags(from); got != want {
 			t.Errorf("%s\n became %s", from, got)

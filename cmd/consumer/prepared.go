@@ -50,7 +50,7 @@ func (o order) save(p *program, conf natsConfig, file, plan string) error {
 	if err := f.save(file); err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stderr, "signed, and not published: the approver looks at it and publishes it with consumer approve %s --seed FILE\n", file)
+	fmt.Fprintf(p.stderr, "signed, and not published: the approver looks at it and publishes it with consumer approve %s --seed FILE\n", shellLine(file))
 	_, err = fmt.Fprintln(p.stdout, o.id)
 	return err
 }

@@ -191,8 +191,13 @@ func (c storeConfig) explain(err error) error {
 			return cure(err, "AWS_ENDPOINT_URL_S3", "the store, or a proxy before it, does not work or has too much to do: look at its log; is it the one that AWS_ENDPOINT_URL_S3 should name?")
 		case known && e.Status != 0 && !errors.Is(err, io.ErrUnexpectedEOF):
 			return err
+		case strings.Contains(err.Error(), "invalid input region"):
+			return cure(err, "AWS_REGION", "correct AWS_REGION: a name such as us-east-1, without blanks")
 		case strings.Contains(err.Error(), "get identity: "), strings.Contains(err.Error(), "get credentials: "):
 			return cure(err, "AWS_ACCESS_KEY_ID", "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what the AWS SDK finds by itself (profile, web identity, role)")
+		}
+		if c.Endpoint == "" && isUnknownHost(err) {
+			return cure(err, "AWS_REGION", "there is no such host: correct AWS_REGION; for a store other than AWS, set AWS_ENDPOINT_URL_S3")
 		}
 		if c.Endpoint == "" {
 			return cureConnection(err, "AWS_REGION", "AWS_CA_BUNDLE")

@@ -408,6 +408,16 @@ func TestStorageProblemsNameTheirCure(t *testing.T) {
 	}
 }
 
+// Without an endpoint the store is AWS, which is the other mistake that a host without an address
+// may come from.
+func TestUnknownHostOfAWS(t *testing.T) {
+	err := storeConfig{Region: "nowhere-1"}.explain(&net.DNSError{Err: "no such host", Name: "b.s3.nowhere-1.amazonaws.com", IsNotFound: true})
+	var done *cured
+	if !errors.As(err, &done) || done.setting != "AWS_REGION" || !strings.Contains(done.cure, "AWS_ENDPOINT_URL_S3") {
+		t.Errorf("%v", err)
+	}
+}
+
 // Files that hold something else name their variable, and a port that speaks no WebSocket always
 // has the same reason, which says nothing of the server's.
 func TestFilesOfNATSNameTheirVariable(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,7 +28,7 @@ type requestFlags struct {
 // order is the order that is to be published, but for its data.
 func (c requestFlags) order(p *program, action contract.Action) (natsConfig, order, error) {
 	bad := p.env.unknown()
-	conf := c.NATS.config(&bad)
+	conf := p.nats(c.NATS, &bad)
 	o := order{action: action, id: c.ID, header: p.env.traceContext()}
 	if o.id == "" {
 		o.id = uuid.NewString()
@@ -116,7 +117,7 @@ func (o order) publishOnly(p *program, c natsConfig, asJSON bool) error {
 	if asJSON {
 		return printJSON(p.stdout, map[string]any{"id": o.id, "seq": at.seq, "stream": at.stream})
 	}
-	fmt.Fprintf(p.stderr, "published as message %d; to wait for its answer: %s\n", at.seq, watching(o.key(), at.seq))
+	fmt.Fprintf(p.stderr, "published as message %d; to wait for its answer: %s\n", at.seq, c.watching(o.key(), at.seq))
 	_, err = fmt.Fprintln(p.stdout, o.id)
 	return err
 }
@@ -135,14 +136,14 @@ func request(ctx context.Context, c natsConfig, o order, seen func(contract.Even
 	}
 	e, err := await(ctx, q, o.key(), at, seen)
 	if err != nil && ctx.Err() != nil {
-		return e, fmt.Errorf("%w; command %s goes on; to wait for it again: %s", context.Cause(ctx), o.id, watching(o.key(), at.seq))
+		return e, fmt.Errorf("%w; command %s goes on; to wait for it again: %s", context.Cause(ctx), o.id, c.watching(o.key(), at.seq))
 	}
 	return e, err
 }
 
 // watching is the command line that waits for the answer to a message.
-func watching(key string, seq uint64) string {
-	return fmt.Sprintf("consumer jobs watch %s --seq %d", key, seq)
+func (c natsConfig) watching(key string, seq uint64) string {
+	return strings.TrimSpace(fmt.Sprintf("consumer jobs watch %s --seq %d %s", key, seq, c.Flags))
 }
 
 // place is where an order was stored.

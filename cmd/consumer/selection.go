@@ -121,6 +121,9 @@ var (
 // the fields that they set.
 func inFlags(text string) string {
 	words := map[string]string{"id": "--id", "dry_run": "consumer plan", "project_name": "--expect-project-name", "max_images": "--expect-max-images"}
+	if strings.HasPrefix(text, contract.CodeTooLate+": ") {
+		words["id"] = flagOf["id"] // of consumer jobs cancel
+	}
 	flag := func(field string) string {
 		if own := cmp.Or(words[field], flagOf[field]); own != "" {
 			return own

@@ -1,6 +1,9 @@
 package main
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // shellLine is a command line that a shell reads as these arguments.
 func shellLine(args ...string) string {
@@ -40,4 +43,28 @@ func withoutFlags(args []string, flags ...string) []string {
 		}
 	}
 	return out
+}
+
+// natsFlag matches the flags that say which NATS is meant. Each takes a value.
+var natsFlag = regexp.MustCompile(`^--(context|(consumer-)?(nats-[a-z-]+|subject-prefix))$`)
+
+// onlyNATS are the flags of arguments that say which NATS is meant, with their values, for a shell.
+func onlyNATS(args []string) string {
+	var out []string
+	for i, arg := range args {
+		if name, _, hasValue := strings.Cut(arg, "="); natsFlag.MatchString(name) {
+			out = append(out, arg)
+			if !hasValue {
+				out = append(out, args[min(i+1, len(args)):min(i+2, len(args))]...)
+			}
+		}
+	}
+	return shellLine(out...)
+}
+
+// nats is how NATS is reached, and which flags of this command line say so.
+func (p *program) nats(s natsSettings, bad *problems) natsConfig {
+	c := s.config(bad)
+	c.Flags = onlyNATS(p.args)
+	return c
 }

@@ -129,8 +129,8 @@ func (w *world) deletes(r *requester, projects []string, images map[string][]str
 // tally is what was counted up to some moment.
 type tally struct{ calls, store, nats map[string]float64 }
 
-// counts counts all that the consumer has asked of others. What the requester sent and heard is left
-// out.
+// counts counts all that the consumer has asked of others, without what the requester sent and
+// heard.
 func (w *world) counts(c *consumer, r *requester, nats *process) (t tally, err error) {
 	if err := w.vision.ask(&t.calls, "calls"); err != nil {
 		return t, err

@@ -75,8 +75,7 @@ type contender struct {
 	run  func() (sample, error)
 }
 
-// exports measures how fast everything of an account is exported, and by how much faster others copy
-// it.
+// exports measures how fast everything of an account is exported, and how fast others copy it.
 func exports(ctx context.Context, args []string) (err error) {
 	var o options
 	set := o.flags("bench", "relay,proving,script,product")
@@ -176,6 +175,7 @@ func (w *world) compare(c workload.Case, contenders []contender, rounds int) (re
 	for round := range rounds {
 		for i := range contenders {
 			x := contenders[(round+i)%len(contenders)]
+			before := w.serversCPU()
 			s, err := x.run()
 			if err != nil {
 				return r, fmt.Errorf("%s, %s: %w", c.Name, x.name, err)
@@ -184,7 +184,8 @@ func (w *world) compare(c workload.Case, contenders []contender, rounds int) (re
 				return r, fmt.Errorf("%s, %s: it copied %d files of %d bytes, of %d of %d", c.Name, x.name, s.Files, s.Bytes, c.Files(), w.want)
 			}
 			r.samples[x.name] = append(r.samples[x.name], s)
-			fmt.Fprintf(os.Stderr, "%s %d/%d %-13s %8s, CPU %8s, %4.0f MiB\n", c.Name, round+1, rounds, x.name, s.Took.Round(time.Millisecond), s.CPU, s.peak())
+			fmt.Fprintf(os.Stderr, "%s %d/%d %-13s %8s, CPU %8s, %4.0f MiB; S3 and Training API: CPU %s\n",
+				c.Name, round+1, rounds, x.name, s.Took.Round(time.Millisecond), s.CPU, s.peak(), w.serversCPU()-before)
 		}
 	}
 	return r, nil

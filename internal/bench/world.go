@@ -64,6 +64,16 @@ func (w *world) hold(c workload.Case, projects int, latency time.Duration) (err 
 	return err
 }
 
+// serversCPU is the processor time that the S3 server and the Training API have taken so far.
+func (w *world) serversCPU() time.Duration {
+	store, err := w.store.cpu()
+	vision, err2 := w.vision.cpu()
+	if err != nil || err2 != nil {
+		return 0 // it is only told
+	}
+	return store + vision
+}
+
 // close ends the servers.
 func (w *world) close() error {
 	var errs []error

@@ -7,6 +7,6 @@
 //   - live.go: each viewer is sent the parts that changed
 //   - board.go: the jobs, in bounded number
 //
-// All text is escaped by html/template, and the page's policy allows no script and style but its
+// All text is escaped by package webpage, and the page's policy allows no script and style but its
 // own.
 package livepage

@@ -6,13 +6,14 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	_ "embed" // script and style
-	"html/template"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/cvconsumer/cvconsumer/internal/webpage"
 )
 
 // Options make a Page.
@@ -210,15 +211,15 @@ func (p *Page) servePage(w http.ResponseWriter, r *http.Request) {
 		}
 		v, _ = p.now()
 	}
-	shown := map[string]template.HTML{}
+	shown := map[string]webpage.HTML{}
 	for i, part := range v.parts {
 		shown[parts[i]] = part.html
 	}
 	var b bytes.Buffer
-	if err := page.Execute(&b, struct {
-		HTML    map[string]template.HTML
+	if err := page.Execute(&b, "page", struct {
+		HTML    map[string]webpage.HTML
 		Refresh int
-	}{shown, refreshSeconds}); err != nil {
+	}{shown, refreshSeconds}, nil); err != nil {
 		p.o.Log.Error().Err(err).Msg("cannot render the live page")
 		http.Error(w, "the page cannot be shown", http.StatusInternalServerError)
 		return

@@ -5,12 +5,12 @@ import (
 	_ "embed" // the page
 	"encoding/json"
 	"fmt"
-	"html/template"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/cvconsumer/cvconsumer/internal/human"
+	"github.com/cvconsumer/cvconsumer/internal/webpage"
 )
 
 // Snapshot is what the page shows.
@@ -55,9 +55,14 @@ type Rate struct {
 var pageText string
 
 // page has the whole page, and its parts by their names.
-var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"text": shown, "clock": clock, "bytes": human.Bytes, "byterate": func(n float64) string { return human.Bytes(int64(n)) + "/s" }, "rate": rate, "age": age,
-}).Parse(pageText))
+var page = webpage.MustParse(funcs, webpage.Text{Name: "page", Text: pageText})
+
+// funcs are the functions of the page.
+var funcs = webpage.Funcs{
+	"text": shown, "clock": clock, "stamp": stamp, "bytes": human.Bytes, "rate": rate, "age": age, "percent": Job.Percent,
+	"byterate": func(n float64) string { return human.Bytes(int64(n)) + "/s" },
+	"part":     func(rendered webpage.HTML) webpage.HTML { return rendered },
+}
 
 // parts are the parts of the page that change, in order. Each is an element with its id.
 var parts = []string{"status", "dependencies", "queue", "active", "ended"}
@@ -66,7 +71,7 @@ var parts = []string{"status", "dependencies", "queue", "active", "ended"}
 const maxText = 300
 
 // shown is a text from outside as the page shows it. Characters that cannot be seen become spaces,
-// since some of them change the direction of text. html/template escapes the rest.
+// since some of them change the direction of text. The template escapes the rest.
 func shown(text string) string {
 	runes := []rune(strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -82,6 +87,9 @@ func shown(text string) string {
 
 // clock is a time as people read it.
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+
+// stamp is a time as programs read it.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
 // age is a duration in coarse steps, so that the page seldom changes for it.
 func age(d time.Duration) string {
@@ -104,7 +112,7 @@ func rate(n float64) string {
 
 // rendered is a part of the page as it was rendered last.
 type rendered struct {
-	html    template.HTML
+	html    webpage.HTML
 	message string // the part as a member of a JSON object: "name":"html"
 	changed uint64 // the version of the page that changed it last
 }
@@ -120,20 +128,20 @@ func (v view) next(s Snapshot) (view, error) {
 	n := view{version: v.version + 1, parts: make([]rendered, len(parts))}
 	for i, name := range parts {
 		var b bytes.Buffer
-		if err := page.ExecuteTemplate(&b, name, s); err != nil {
+		if err := page.Execute(&b, name, s, nil); err != nil {
 			return v, fmt.Errorf("render %s: %w", name, err)
 		}
-		html := template.HTML(b.String()) //nolint:gosec // a template made it
-		if len(v.parts) > 0 && v.parts[i].html == html {
+		part := webpage.HTML(b.String()) // a template made it
+		if len(v.parts) > 0 && v.parts[i].html == part {
 			n.parts[i] = v.parts[i]
 			continue
 		}
 		key, _ := json.Marshal(name) // a string
-		value, err := json.Marshal(string(html))
+		value, err := json.Marshal(string(part))
 		if err != nil {
 			return v, fmt.Errorf("encode %s: %w", name, err)
 		}
-		n.parts[i] = rendered{html, string(key) + ":" + string(value), n.version}
+		n.parts[i] = rendered{part, string(key) + ":" + string(value), n.version}
 	}
 	return n, nil
 }

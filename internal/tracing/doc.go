@@ -1,7 +1,8 @@
 // Package tracing makes the spans of OpenTelemetry. docs/traces.md lists them.
 //
 //   - spans.go: which spans there are, what they are called and what they say, and nowhere else
-//   - tracer.go: where they are exported to; context.go: the trace that messages carry
+//   - tracer.go: what records them; exporter.go: how they get to a collector; otlp.go: as what
+//   - context.go: the trace that messages carry
 //   - transport.go: spans of HTTP requests
 //
 // A span has ids, names of operations, statuses and sizes. It has no URL, key, header, error text,

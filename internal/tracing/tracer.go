@@ -13,14 +13,13 @@ import (
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 )
 
 // Options say where spans go. All other settings come from the OTEL_* variables of the process,
-// which the SDK reads.
+// which the SDK and the exporter read.
 type Options struct {
 	Endpoint string // where spans are sent to, with its path; empty: as the variables say
 	Version  string // of this program
@@ -36,11 +35,7 @@ type Tracer struct {
 // New makes a tracer. Nothing is connected yet: a collector that is away costs spans, no work.
 func New(ctx context.Context, o Options) (*Tracer, error) {
 	redirectSDKLog(o.Log)
-	var to []otlptracehttp.Option
-	if o.Endpoint != "" {
-		to = append(to, otlptracehttp.WithEndpointURL(o.Endpoint))
-	}
-	exporter, err := otlptracehttp.New(ctx, to...)
+	exporter, err := newExporter(o.Endpoint, o.Log)
 	if err != nil {
 		return nil, fmt.Errorf("make an exporter of traces: %w", err)
 	}

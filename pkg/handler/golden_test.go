@@ -22,7 +22,8 @@ type golden struct {
 	spec    cvtest.ProjectSpec
 	data    string
 	outcome contract.Outcome
-	want    selection
+	want    selection // of an export
+	delete  bool
 }
 
 func goldens() []golden {
@@ -60,6 +61,13 @@ func goldens() []golden {
 			spec: cvtest.ProjectSpec{Name: "Visitors", Tags: []string{"visitor"}, Images: 2, Iterations: []cvtest.IterationSpec{{}}, Metadata: metadata, ImageBytes: cvtest.Tiny},
 			want: selection{metadata: []map[string]string{{"subject": "nobody we know"}}, categories: []contract.Category{contract.CategoryImages}},
 		},
+		{
+			name: "deleted", data: `{"all_projects":true,"unpublish":true,"reference":"case 2026-18"}`, outcome: contract.OutcomeComplete, delete: true,
+			spec: cvtest.ProjectSpec{
+				Name: `Visitors & <guests>`, Tags: []string{"visitor"}, Images: 2, Untagged: 1, Iterations: []cvtest.IterationSpec{{DropFromWorkspace: 1}, {Published: true}},
+				Predictions: 1, Metadata: metadata, ImageBytes: cvtest.Tiny,
+			},
+		},
 	}
 }
 
@@ -80,13 +88,19 @@ func TestGoldenBags(t *testing.T) {
 			r := w.start(t, replicaOptions{commands: 1, units: 1, configure: func(o *handler.Config) {
 				o.Downloads, o.Salt = 1, func() string { return "SALT" }
 			}})
-			e := w.run(t, g.name, g.data)
+			run, kind := w.run, sink.ExportBag
+			if g.delete {
+				run, kind = w.delete, sink.DeleteBag
+			}
+			e := run(t, g.name, g.data)
 			r.stop()
 			if e.Status != contract.StatusCompleted || e.Outcome != g.outcome {
 				t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
 			}
-			got := w.bag(t, g.name, sink.ExportBag)
-			w.checkTruth(t, got, e, w.truthOf(t, w.api.Snapshot(), g.want))
+			got := w.bag(t, g.name, kind)
+			if !g.delete {
+				w.checkTruth(t, got, e, w.truthOf(t, w.api.Snapshot(), g.want))
+			}
 			dir := filepath.Join(w.s3.WorkDir(), "..", "..", "testdata", "bundles", g.name)
 			if *update {
 				writeTree(t, dir, got)

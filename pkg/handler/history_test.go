@@ -1,8 +1,11 @@
 package handler_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -10,8 +13,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract/schema"
 )
 
 // history is every event of one command, in the order they were stored: also one that took the
@@ -107,7 +112,8 @@ func (w *world) end(t *testing.T, h *history) contract.EventData {
 }
 
 // wait waits for the terminal event, and until the command has left the queue. The event is the
-// only one, the job says the same, and the message itself is answered.
+// only one, the job says the same, the message itself is answered, and all of it is as the published
+// schemas say.
 func (w *world) wait(t *testing.T, h *history) contract.EventData {
 	t.Helper()
 	w.end(t, h)
@@ -119,8 +125,13 @@ func (w *world) wait(t *testing.T, h *history) contract.EventData {
 	if len(ends) != 1 {
 		t.Fatalf("there are %d terminal events: %+v", len(ends), ends)
 	}
-	if job := w.job(t, ends[0].Key()); job.State != contract.State(ends[0].Status) {
+	job := w.job(t, ends[0].Key())
+	if job.State != contract.State(ends[0].Status) {
 		t.Errorf("%s: the event says %s, the job %s", job.ID, ends[0].Status, job.State)
+	}
+	keepsSchema(t, schema.JobID, job)
+	for _, e := range h.all() {
+		keepsSchema(t, schema.EventID, e)
 	}
 	w.answer(t, h)
 	return ends[0]
@@ -188,6 +199,56 @@ func (w *world) await(t *testing.T, id, what string, wanted func(contract.Job) b
 		case <-tick.C:
 		case <-ctx.Done():
 		}
+	}
+}
+
+// all are the events so far.
+func (h *history) all() []contract.Event {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.events)
+}
+
+// schemas are the published schemas of events and jobs, by id.
+var schemas = sync.OnceValues(func() (map[string]*jsonschema.Schema, error) {
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	all := map[string]*jsonschema.Schema{schema.EventID: nil, schema.JobID: nil}
+	for id, text := range map[string][]byte{schema.EventID: schema.Event(), schema.JobID: schema.Job()} {
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err == nil {
+			err = c.AddResource(id, doc)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for id := range all {
+		var err error
+		if all[id], err = c.Compile(id); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+})
+
+// keepsSchema fails the test unless v is, as it is published, what the schema says.
+func keepsSchema(t *testing.T, id string, v any) {
+	t.Helper()
+	all, err := schemas()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err == nil {
+		err = all[id].Validate(value)
+	}
+	if err != nil {
+		t.Errorf("%s: %v: %s", id, err, text)
 	}
 }
 

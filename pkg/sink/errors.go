@@ -129,6 +129,10 @@ func wrapError(ctx context.Context, op string, key Key, err error) error {
 		e.Err = context.Cause(ctx)
 		return e
 	}
+	if text, ok := lacksCredentials(err); ok { // an answer behind it is not the store's
+		e.Err, e.kind = errors.New(text), ErrMisconfigured
+		return e
+	}
 	var resp *smithyhttp.ResponseError
 	if errors.As(err, &resp) {
 		e.Status = resp.HTTPStatusCode()
@@ -227,8 +231,19 @@ func kindOf(status int, code string, err error) error {
 	}
 }
 
-// operatorsFault reports whether a call failed before any answer because of an address, a
-// certificate or credentials.
+// lacksCredentials reports whether there were no credentials to sign a request with, and why: the
+// machine's metadata, or the service for web identities, gave none. The SDK has no type for it.
+func lacksCredentials(err error) (string, bool) {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if text := err.Error(); strings.HasPrefix(text, "get identity: ") {
+			return text, true
+		}
+	}
+	return "", false
+}
+
+// operatorsFault reports whether a call failed before any answer because of an address or a
+// certificate.
 func operatorsFault(err error) bool {
 	var (
 		dns      *net.DNSError
@@ -246,7 +261,7 @@ func operatorsFault(err error) bool {
 	}
 	// The SDK has no types for these two steps that precede a request.
 	text := err.Error()
-	return strings.Contains(text, "get identity: ") || strings.Contains(text, "resolve auth scheme: ") || strings.Contains(text, "not resolve endpoint")
+	return strings.Contains(text, "resolve auth scheme: ") || strings.Contains(text, "not resolve endpoint")
 }
 
 // maxRetryAfter is the longest wait that a store is granted, in seconds.

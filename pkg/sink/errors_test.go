@@ -1,12 +1,17 @@
 package sink_test
 
 import (
+	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
@@ -85,5 +90,27 @@ func TestErrorsOfRealRefusals(t *testing.T) {
 	wrong := w.server.Client(func(o *s3.Options) { o.Credentials = wrongKey{} })
 	if _, err := sink.NewStore(wrong, w.options()).Put(ctx, "k", sink.Bytes(nil, "")); !errors.Is(err, sink.ErrMisconfigured) {
 		t.Errorf("Put with a wrong key: %v", err)
+	}
+}
+
+// What a server of credentials answers (of the machine's metadata, of web identities) says nothing
+// of the store, whatever its status and code: no key was asked for, and no request is at fault.
+func TestErrorsOfCredentials(t *testing.T) {
+	w := newWorld(t, sinktest.BucketOptions{})
+	for status, code := range map[int]string{400: "InvalidIdentityToken", 404: "NoSuchKey", 412: "PreconditionFailed", 503: "SlowDown"} {
+		refused := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{}, &smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRoleWithWebIdentity", Err: &smithyhttp.ResponseError{
+				Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {"9"}}}}, Err: &smithy.GenericAPIError{Code: code, Message: "refused by STS"},
+			}}
+		})
+		store := sink.NewStore(w.server.Client(func(o *s3.Options) { o.Credentials = refused }), w.options())
+		_, err := store.Head(t.Context(), "the/key")
+		var e *sink.Error
+		if !errors.As(err, &e) || e.Status != 0 || e.Code != "" || e.RetryAfter != 0 || !errors.Is(err, sink.ErrMisconfigured) || errors.Is(err, sink.ErrNotFound) {
+			t.Errorf("%d %s: %#v", status, code, err)
+		}
+		if text := err.Error(); !strings.Contains(text, "get credentials: ") || !strings.Contains(text, "refused by STS") {
+			t.Errorf("%d %s: it says %s", status, code, text)
+		}
 	}
 }

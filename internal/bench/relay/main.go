@@ -1,6 +1,6 @@
 // Command relay copies what an account holds into a bucket and does nothing else: what an export
-// costs at least. With -prove it takes the SHA-256 of each file, has the store check it, keeps it as
-// metadata, and overwrites nothing.
+// costs at least. With -prove it takes the SHA-256 of each file, has the store check it, keeps it
+// as metadata, and overwrites nothing.
 package main
 
 import (

@@ -1,6 +1,7 @@
-// Command server is one of the servers that a benchmark needs, as a process of its own: the Training
-// API simulator, the S3 server, or NATS. It prints a line of JSON with the settings that lead to it,
-// answers each line of standard input with a line of JSON, and ends with standard input.
+// Command server is one of the servers that a benchmark needs, as a process of its own: the
+// Training API simulator, the S3 server, or NATS. It prints a line of JSON with the settings that
+// lead to it, answers each line of standard input with a line of JSON, and ends with standard
+// input.
 package main
 
 import (

@@ -35,8 +35,8 @@ func decodePlain(t *testing.T, action, data string) Command {
 	return c
 }
 
-// A signed link gives access to each of its readers. What bundles keep of a command must not hold one;
-// text that only looks like a part of one is the requester's own.
+// A signed link gives access to each of its readers. What bundles keep of a command must not hold
+// one; text that only looks like a part of one is the requester's own.
 func TestSignedLinksAreRefused(t *testing.T) {
 	const signed = `see https:\/\/h.example/c?sv=2021-08-06\u0026sig=abc%3D`
 	for field, data := range map[string]string{

@@ -111,6 +111,12 @@ func TestDeletionSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	validate(t, schema, "a deletion", string(text), true)
+	const golden = "../../../testdata/bundles/deleted/data/deletion.json"
+	written, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	validate(t, schema, golden, string(written), true)
 	for _, change := range []struct{ from, to string }{{`"v":1`, `"v":2`}, {digest, "short"}, {`"dry_run":false,`, ""}, {`"outcome":"complete"`, `"outcome":"done"`}, {`"images":0`, `"images":-1`}} {
 		validate(t, schema, change.to, strings.Replace(string(text), change.from, change.to, 1), false)
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/cvconsumer/cvconsumer/pkg/sink/dataset"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/verify"
 )
@@ -128,6 +130,43 @@ func TestMulticlass(t *testing.T) {
 	}
 	if found, err := os.ReadDir(dir); err != nil || len(found) != 2 { // the project, and conversion.json
 		t.Errorf("%v, %v", found, err)
+	}
+}
+
+// TestFolders gives each class a folder of its own, on every file system: names that Windows keeps
+// for itself, that differ in letter case or in how a letter is written, and that look like what
+// another class gets.
+func TestFolders(t *testing.T) {
+	b := bag{}
+	of := func(n, size int) string { return id('b', n)[:size] }
+	names := []string{"con", "Lpt1", "sun", "\u017fun", "\uac00", "\u1100\u1161", "x_-" + of(7, 13), "x.", "boat (" + of(9, 8) + ")", "boat (" + id('b', 11) + ")", "boat", "boat"}
+	var tags []object
+	for _, name := range names {
+		tags = append(tags, object{"name": name})
+	}
+	p := newProject(b, 1, "Multiclass", "", tags...)
+	for class := range names {
+		p.add("jpg", picture("jpg", 20, 30), false, []int{class})
+	}
+	p.finish()
+	dir, report := convert(t, b, all())
+	images, folders := readFolders(t, filepath.Join(dir, p.id, "yolo"), "train")
+	if len(images) != len(names) || len(folders) != len(names) {
+		t.Errorf("%d images in the folders %q", len(images), folders)
+	}
+	taken, classes := map[string]bool{"con": true, "lpt1": true}, map[string]bool{}
+	for _, folder := range folders {
+		key := strings.ToLower(strings.ToUpper(norm.NFC.String(folder)))
+		if taken[key] {
+			t.Errorf("on some file systems %q is another folder, or none", folder)
+		}
+		taken[key] = true
+	}
+	for _, c := range report.Projects[0].Classes {
+		if classes[c.Name] {
+			t.Errorf("two classes are called %q", c.Name)
+		}
+		classes[c.Name] = true
 	}
 }
 

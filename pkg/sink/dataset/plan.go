@@ -126,6 +126,9 @@ func (p *plan) unique(t Tag) string {
 	if taken(name) {
 		name = fmt.Sprintf("%s (%s)", t.Name, t.ID)
 	}
+	for taken(name) {
+		name += "_"
+	}
 	return name
 }
 

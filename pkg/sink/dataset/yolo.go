@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // minYOLOPixels is the least width and height of a picture: Ultralytics ignores smaller ones.
@@ -116,8 +119,8 @@ func newYOLOClasses(out Output, folder string, p *plan) *yoloClasses {
 	y := &yoloClasses{out: out, folder: folder, plan: p}
 	taken := map[string]bool{}
 	for _, class := range p.classes {
-		name := folderName(class, taken)
-		taken[strings.ToLower(name)] = true
+		name := folderName(class, func(name string) bool { return taken[folded(name)] })
+		taken[folded(name)] = true
 		y.folders = append(y.folders, name)
 	}
 	return y
@@ -132,10 +135,13 @@ func (y *yoloClasses) byTag() map[string]string {
 	return m
 }
 
+// reserved are the names that Windows keeps for devices.
+var reserved = regexp.MustCompile(`^(?i:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])$`)
+
 // folderName is the folder of a class: its name, if that is a plain word and no other folder has
 // it, whatever the letter case; otherwise the plain characters of its name, and a part of its tag's
 // id.
-func folderName(class Class, taken map[string]bool) string {
+func folderName(class Class, taken func(name string) bool) string {
 	const longest = 48
 	plain := strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) || r == '-' || r == '_' {
@@ -147,11 +153,19 @@ func folderName(class Class, taken map[string]bool) string {
 		_, size := utf8.DecodeLastRuneInString(plain)
 		plain = plain[:len(plain)-size]
 	}
-	if plain == class.Name && plain != "" && plain[0] != '-' && !taken[strings.ToLower(plain)] {
+	if plain == class.Name && plain != "" && plain[0] != '-' && !reserved.MatchString(plain) && !taken(plain) {
 		return plain
 	}
-	return strings.TrimLeft(plain, "-") + "-" + class.Tag.String()[:13]
+	name := strings.TrimLeft(plain, "-") + "-" + class.Tag.String()[:13]
+	for taken(name) {
+		name += "_"
+	}
+	return name
 }
+
+// folded is a name as file systems compare it that do not tell letter cases apart, nor a letter
+// from its parts.
+func folded(name string) string { return strings.ToLower(strings.ToUpper(norm.NFC.String(name))) }
 
 // takes implements format.
 func (y *yoloClasses) takes(e *example) string { return takesYOLO(e) }

@@ -4,6 +4,8 @@ import (
 	_ "embed" // the template
 	"fmt"
 	"time"
+
+	"github.com/cvconsumer/cvconsumer/internal/human"
 )
 
 // maxExceptions is how many exceptions a page tells.
@@ -55,7 +57,7 @@ func (s *Site) End(b Bundle) error {
 		return err
 	}
 	page, err := render(bundlePage, "bundle", bundleData{
-		sheet: s.sheet(plain, "Export "+s.id), Bundle: b, Size: size(b.Bytes),
+		sheet: s.sheet(plain, "Export "+s.id), Bundle: b, Size: human.Bytes(b.Bytes),
 		Projects: s.summaries, Exceptions: s.exceptions.first, ExceptionN: s.exceptions.n, MorePages: s.exceptions.pages,
 	}, maxText/8)
 	if err != nil {

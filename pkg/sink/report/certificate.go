@@ -54,18 +54,18 @@ type Project struct {
 	Counts []int64
 }
 
-// Group is the verification of one project.
-type Group struct {
-	Project string
-	Checks  []bagfile.Check
+// group is the verification of one project.
+type group struct {
+	Project, Name string
+	Checks        []bagfile.Check
 }
 
-// Groups is the checks by project, in their order.
-func (c Certificate) Groups() []Group {
-	var groups []Group
+// groups is the checks by project, in their order.
+func (c Certificate) groups() []group {
+	var groups []group
 	for _, v := range c.Checks {
 		if n := len(groups); n == 0 || groups[n-1].Project != v.Project {
-			groups = append(groups, Group{Project: v.Project})
+			groups = append(groups, group{Project: v.Project, Name: c.nameOf(v.Project)})
 		}
 		last := &groups[len(groups)-1]
 		last.Checks = append(last.Checks, v)
@@ -73,8 +73,8 @@ func (c Certificate) Groups() []Group {
 	return groups
 }
 
-// NameOf is the name of the project with this id.
-func (c Certificate) NameOf(project string) string {
+// nameOf is the name of the project with this id.
+func (c Certificate) nameOf(project string) string {
 	for _, p := range c.Projects {
 		if p.ID == project {
 			return p.Name
@@ -96,8 +96,10 @@ type certificateData struct {
 	sheet
 	Certificate
 
-	Rows   []certificateRow
-	Totals []certificateTotal
+	Heading string
+	Rows    []certificateRow
+	Totals  []certificateTotal
+	Groups  []group
 }
 
 // certificateRow is a project with its numbers by category.
@@ -117,7 +119,7 @@ type certificateTotal struct {
 
 // HTML is the page. It fails only where a value cannot be shown, which no Certificate has.
 func (c Certificate) HTML() ([]byte, error) {
-	d := certificateData{sheet: newSheet(c.Command, c.Heading()+" "+c.Command, plain), Certificate: c}
+	d := certificateData{sheet: newSheet(c.Command, c.heading()+" "+c.Command, plain), Certificate: c, Heading: c.heading(), Groups: c.groups()}
 	d.Maker = c.Tool
 	for _, p := range c.Projects {
 		row := certificateRow{ID: p.ID, Name: p.Name, Whole: p.Whole}
@@ -142,8 +144,8 @@ func (c Certificate) HTML() ([]byte, error) {
 	return render(certificatePage, "certificate", d, maxText/8)
 }
 
-// Heading is the page's heading.
-func (c Certificate) Heading() string {
+// heading is the page's heading.
+func (c Certificate) heading() string {
 	if c.Planned {
 		return "Plan of a deletion"
 	}

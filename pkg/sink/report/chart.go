@@ -6,6 +6,7 @@ import "strings"
 const (
 	chartLeft, chartRight, chartTop, chartBottom = 48, 620, 16, 216
 	chartWidth, chartHeight                      = 640, 260
+	maxTicks                                     = 15 // that have room beside each other
 )
 
 // chart is a line for each kind of score over the iterations that have one.
@@ -50,8 +51,11 @@ func newChart(rows []iterationRow) *chart {
 	for _, p := range []float64{0, .25, .5, .75, 1} {
 		c.Grid = append(c.Grid, tick{coordinate(y(p)), strings.TrimSuffix(percent(p), ".0 %") + " %"})
 	}
+	every := (len(with) + maxTicks - 1) / maxTicks
 	for i, r := range with {
-		c.Ticks = append(c.Ticks, tick{coordinate(x(i)), number(r.N)})
+		if i%every == 0 {
+			c.Ticks = append(c.Ticks, tick{coordinate(x(i)), number(r.N)})
+		}
 	}
 	for n, of := range []struct {
 		name  string

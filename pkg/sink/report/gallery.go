@@ -96,7 +96,7 @@ func (g *gallery) add(t *tile) error {
 		g.project.site.galleries++
 		g.page++
 		g.buf.Reset()
-		if err := galleryPage.ExecuteTemplate(&g.buf, "gallery", g.data(false)); err != nil {
+		if err := galleryPage.Execute(&g.buf, "gallery", g.data(false), nil); err != nil {
 			return fmt.Errorf("make a page of %s: %w", g.name, err)
 		}
 	}
@@ -115,7 +115,7 @@ func (g *gallery) end(more bool) error {
 	if more && g.project.site.galleries == maxPages {
 		more = false
 	}
-	if err := galleryPage.ExecuteTemplate(&g.buf, "gallery-end", g.data(more)); err != nil {
+	if err := galleryPage.Execute(&g.buf, "gallery-end", g.data(more), nil); err != nil {
 		return fmt.Errorf("make a page of %s: %w", g.name, err)
 	}
 	g.pages = append(g.pages, GalleryPage{N: g.page, First: g.total - g.on + 1, Last: g.total, File: g.file(g.page)})

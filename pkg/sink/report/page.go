@@ -6,7 +6,7 @@ import (
 	_ "embed" // style and templates
 	"encoding/base64"
 	"fmt"
-	"html/template"
+	"html"
 	"math"
 	"strconv"
 	"strings"
@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/cvconsumer/cvconsumer/internal/links"
+	"github.com/cvconsumer/cvconsumer/internal/webpage"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
@@ -28,9 +29,9 @@ type sheet struct {
 	ID     string // the command's
 	Title  string // of the window
 	Maker  string // the tool, with its version
-	Style  template.CSS
-	Policy string      // what the page may load: its own style, and where it has some its own script and pictures
-	Script template.JS // empty without
+	Style  string
+	Policy string // what the page may load: its own style, and where it has some its own script and pictures
+	Script string // empty without
 }
 
 // kind is what a page may have beside text.
@@ -45,10 +46,10 @@ const (
 func newSheet(id, title string, of kind) sheet {
 	style := css + `@page { size: A4; margin: 16mm 15mm 18mm; @bottom-left { content: "` + cssText(id) + `"; font: 8pt sans-serif; } ` +
 		`@bottom-right { content: "page " counter(page) " of " counter(pages); font: 8pt sans-serif; white-space: nowrap; } }` + "\n"
-	s := sheet{ID: id, Title: bagfile.Printable(cut(title, 2*brief)), Style: template.CSS(style)} //nolint:gosec // its only text from outside is reduced to letters and digits
+	s := sheet{ID: id, Title: bagfile.Printable(cut(title, 2*brief)), Style: style} // its only text from outside is reduced to letters and digits
 	s.Policy = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src '" + digest(style) + "'"
 	if of == pictures {
-		s.Script = template.JS(filterJS) //nolint:gosec // a constant
+		s.Script = filterJS
 		// A page that is opened from disk has no origin in some browsers, so 'self' is not enough.
 		s.Policy += "; img-src 'self' file:; script-src '" + digest(filterJS) + "'"
 	}
@@ -79,12 +80,8 @@ const (
 )
 
 // render executes a template. Long texts are shown whole until their bytes exceed room.
-func render(t *template.Template, name string, data any, room int) ([]byte, error) {
-	t, err := t.Clone() // for this page's room; t itself is never executed
-	if err != nil {
-		return nil, fmt.Errorf("make the page: %w", err)
-	}
-	t.Funcs(template.FuncMap{"show": func(text string) template.HTML {
+func render(t *webpage.Templates, name string, data any, room int) ([]byte, error) {
+	own := webpage.Funcs{"show": func(text string) webpage.HTML {
 		if len(text) > brief && len(text) > room {
 			return show(cut(text, brief))
 		}
@@ -92,9 +89,9 @@ func render(t *template.Template, name string, data any, room int) ([]byte, erro
 			room -= len(text)
 		}
 		return show(text)
-	}})
+	}}
 	var b bytes.Buffer
-	if err := t.ExecuteTemplate(&b, name, data); err != nil {
+	if err := t.Execute(&b, name, data, own); err != nil {
 		return nil, fmt.Errorf("make the page: %w", err)
 	}
 	return b.Bytes(), nil
@@ -112,9 +109,14 @@ func cut(text string, n int) string {
 }
 
 // parse makes a template that may use those of base.html.
-func parse(name, text string) *template.Template {
-	t := template.New("base").Funcs(template.FuncMap{"show": show, "utc": utc, "name": categoryName, "num": number, "size": size})
-	return template.Must(template.Must(t.Parse(baseHTML)).New(name).Parse(text))
+func parse(name, text string) *webpage.Templates {
+	return webpage.MustParse(funcs, webpage.Text{Name: "base", Text: baseHTML}, webpage.Text{Name: name, Text: text})
+}
+
+// funcs are the functions of templates. Style and script are this package's own, as are their uses.
+var funcs = webpage.Funcs{
+	"show": show, "utc": utc, "name": categoryName, "num": number, "never": time.Time.IsZero,
+	"style": func(css string) webpage.HTML { return webpage.HTML(css) }, "script": func(js string) webpage.HTML { return webpage.HTML(js) },
 }
 
 //go:embed base.html
@@ -123,12 +125,12 @@ var baseHTML string
 // show is the HTML of a text of the customer: markup is escaped, and every character that is not
 // printable. Verification looks for signed links in pages: where escaping made one of a text that
 // was none, <wbr> takes it apart, which a reader does not see.
-func show(text string) template.HTML {
-	escaped := template.HTMLEscapeString(bagfile.Printable(text))
+func show(text string) webpage.HTML {
+	escaped := html.EscapeString(bagfile.Printable(text))
 	if strings.ContainsAny(escaped, `=\`) && links.InText(escaped) {
 		escaped = strings.NewReplacer(":", ":<wbr>", `\`, `\<wbr>`).Replace(escaped)
 	}
-	return template.HTML(escaped) //nolint:gosec // it was escaped here
+	return webpage.HTML(escaped)
 }
 
 func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
@@ -151,19 +153,6 @@ func number(n any) string {
 		digits = digits[:i] + "," + digits[i:]
 	}
 	return digits
-}
-
-// size is a number of bytes for people.
-func size(n int64) string {
-	units := []string{"bytes", "kB", "MB", "GB", "TB"}
-	v, u := float64(n), 0
-	for v >= 1000 && u < len(units)-1 {
-		v, u = v/1000, u+1
-	}
-	if u == 0 {
-		return number(n) + " " + units[0]
-	}
-	return strconv.FormatFloat(v, 'f', 1, 64) + " " + units[u]
 }
 
 // percent is a share as text.

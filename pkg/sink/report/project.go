@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/internal/human"
 )
 
 // maxRows is how many lines a table has at most that the service's documents fill.
@@ -172,6 +174,7 @@ type projectData struct {
 	Rows                []iterationRow
 	Chart               *chart
 	Models              []modelRow
+	ModelsLeft          int
 	Exceptions          []Exception
 	ExceptionsLeft      int
 	Notes               []string
@@ -182,11 +185,12 @@ type projectData struct {
 // iterationRow is an iteration's line, with its change from the one before it that has a
 // performance.
 type iterationRow struct {
-	iteration
+	*iteration
 
-	N      int
-	Page   string // empty: it has none
-	Scores []scoreCell
+	N       int
+	Page    string
+	Scores  []scoreCell
+	earlier *iteration // the one before it that has a performance; nil: there is none
 }
 
 // scoreCell is one number of a score, as a table shows it.
@@ -208,35 +212,33 @@ type modelRow struct {
 	Name, Iteration, Size string
 }
 
-func (p *ProjectPages) data(exceptions []Exception, notes []string, models []Model) projectData {
+func (p *ProjectPages) data(exceptions []Exception, notes []string, rows []iterationRow, models []modelRow) projectData {
 	d := projectData{
-		sheet: p.site.sheet(plain, p.name()+" – "+p.site.id), P: p, Asked: p.site.asked, Name: p.name(), F: p.facts, Tags: p.facts.Tags, Exceptions: exceptions, Notes: notes,
-		Images: p.images.pages, Predictions: p.predictions.pages, ImageN: p.images.total, PredictionN: p.predictions.total, Models: p.modelRows(models, ""),
+		sheet: p.site.sheet(plain, p.name()+" – "+p.site.id), P: p, Asked: p.site.asked, Name: p.name(), F: p.facts, Rows: rows, Chart: newChart(rows), Exceptions: exceptions, Notes: notes,
+		Images: p.images.pages, Predictions: p.predictions.pages, ImageN: p.images.total, PredictionN: p.predictions.total,
 	}
-	if n := len(d.Tags) - maxRows; n > 0 {
-		d.Tags, d.TagsLeft = d.Tags[:maxRows], n
-	}
+	d.Tags, d.TagsLeft = firstRows(p.facts.Tags)
+	d.Models, d.ModelsLeft = firstRows(models)
 	if n := len(exceptions) - maxExceptions; n > 0 {
 		d.Exceptions, d.ExceptionsLeft = exceptions[:maxExceptions], n
 	}
-	d.Rows = p.rows()
-	d.Chart = newChart(d.Rows)
 	return d
 }
 
 // rows are the iterations, with their scores and how these changed.
 func (p *ProjectPages) rows() []iterationRow {
 	var rows []iterationRow
-	var before *performance
-	for i, it := range p.facts.Iterations {
-		row := iterationRow{iteration: it, N: i + 1, Page: "iteration-" + it.ID + ".html"}
+	var before *iteration // the last one that has a performance
+	for i := range p.facts.Iterations {
+		it := &p.facts.Iterations[i]
+		row := iterationRow{iteration: it, N: i + 1, Page: "iteration-" + it.ID + ".html", earlier: before}
 		if it.Performance != nil {
 			var earlier *score
 			if before != nil {
-				earlier = &before.score
+				earlier = &before.Performance.score
 			}
 			row.Scores = scoreCells(it.Performance.score, earlier)
-			before = it.Performance
+			before = it
 		}
 		rows = append(rows, row)
 	}
@@ -271,13 +273,11 @@ func newScoreCell(what string, v, earlier *float64, deviation float64) scoreCell
 	return out
 }
 
-// modelRows are the models of an iteration, or of all.
-func (p *ProjectPages) modelRows(models []Model, iteration string) []modelRow {
+// modelRows are the models.
+func (p *ProjectPages) modelRows(models []Model) []modelRow {
 	var rows []modelRow
 	for _, m := range models {
-		if id := m.Iteration.String(); iteration == "" || id == iteration {
-			rows = append(rows, modelRow{Model: m, Name: path.Base(m.File), Iteration: p.iterationName(id), Size: size(m.Bytes)})
-		}
+		rows = append(rows, modelRow{Model: m, Name: path.Base(m.File), Iteration: p.iterationName(m.Iteration.String()), Size: human.Bytes(m.Bytes)})
 	}
 	return rows
 }
@@ -293,7 +293,9 @@ type iterationData struct {
 	Earlier string // name of the iteration that changes are from; empty: none
 	PerTag  []tagScore
 	Left    int // tags that are not shown
-	Models  []modelRow
+
+	Models     []modelRow
+	ModelsLeft int
 }
 
 // tagScore is how well an iteration did on a tag.
@@ -302,26 +304,24 @@ type tagScore struct {
 	Scores []scoreCell
 }
 
-func (p *ProjectPages) iterationPage(i int, models []Model) error {
-	rows := p.rows()
-	d := iterationData{P: p, Asked: p.site.asked, Project: p.name(), It: rows[i], Models: p.modelRows(models, rows[i].ID), sheet: p.site.sheet(plain, rows[i].Name+" – "+p.site.id)}
+func (p *ProjectPages) iterationPage(row iterationRow, models []modelRow) error {
+	d := iterationData{
+		P: p, Asked: p.site.asked, Project: p.name(), It: row, sheet: p.site.sheet(plain, row.Name+" – "+p.site.id),
+		Models: slices.DeleteFunc(slices.Clone(models), func(m modelRow) bool { return m.Model.Iteration.String() != row.ID }),
+	}
+	d.Models, d.ModelsLeft = firstRows(d.Models)
 	earlier := map[string]*score{}
-	for _, it := range p.facts.Iterations[:i] {
-		if it.Performance != nil {
-			clear(earlier)
-			d.Earlier = it.Name
-			for n := range it.Performance.PerTagPerformance {
-				s := &it.Performance.PerTagPerformance[n]
-				earlier[s.ID] = s
-			}
+	if row.earlier != nil {
+		d.Earlier = row.earlier.Name
+		for n := range row.earlier.Performance.PerTagPerformance {
+			s := &row.earlier.Performance.PerTagPerformance[n]
+			earlier[s.ID] = s
 		}
 	}
-	if it := p.facts.Iterations[i]; it.Performance != nil {
-		for _, s := range it.Performance.PerTagPerformance {
-			if len(d.PerTag) == maxRows {
-				d.Left = len(it.Performance.PerTagPerformance) - maxRows
-				break
-			}
+	if row.Performance != nil {
+		var scores []score
+		scores, d.Left = firstRows(row.Performance.PerTagPerformance)
+		for _, s := range scores {
 			d.PerTag = append(d.PerTag, tagScore{s.Name, scoreCells(s, earlier[s.ID])})
 		}
 	}
@@ -329,5 +329,11 @@ func (p *ProjectPages) iterationPage(i int, models []Model) error {
 	if err != nil {
 		return err
 	}
-	return p.put("iteration-"+rows[i].ID+".html", page)
+	return p.put("iteration-"+row.ID+".html", page)
+}
+
+// firstRows is as much of a list as a table shows, and how many it leaves out.
+func firstRows[T any](all []T) (shown []T, left int) {
+	n := min(len(all), maxRows)
+	return all[:n], len(all) - n
 }

@@ -126,12 +126,13 @@ func (p *ProjectPages) End(inventory bagfile.InventoryProject, models []Model) e
 	}
 	exceptions, notes := p.exceptions(inventory)
 	summary.Exceptions = len(exceptions)
-	for i := range p.facts.Iterations {
-		if err := p.iterationPage(i, models); err != nil {
+	rows, shown := p.rows(), p.modelRows(models)
+	for _, row := range rows {
+		if err := p.iterationPage(row, shown); err != nil {
 			return err
 		}
 	}
-	page, err := render(projectPage, "project.html", p.data(exceptions, notes, models), maxText)
+	page, err := render(projectPage, "project.html", p.data(exceptions, notes, rows, shown), maxText)
 	if err != nil {
 		return err
 	}

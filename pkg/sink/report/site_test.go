@@ -127,10 +127,10 @@ func TestProjectPages(t *testing.T) {
 	for name, says := range map[string][]string{
 		"index.html": {
 			"Shelves", root + "index.html", "exceptions (4)", "no longer there", "GetImagesByIds", "r-1", "still making this model", "gone when it was read", "changed each time", "SIGNER", "APPROVER", "CASE-17", "urn:desk",
-			"vision.example.net/default", "1.2 MB", strings.Repeat("cd", 32), strings.Repeat("ef", 32), "predicate.key_id", "cosign verify-blob-attestation", "timestampVerificationData",
+			"vision.example.net/default", "1.2 MiB", strings.Repeat("cd", 32), strings.Repeat("ef", 32), "predicate.key_id", "cosign verify-blob-attestation", "timestampVerificationData",
 		},
 		root + "index.html": {
-			"About Shelves", "bottle", "targetExportPlatforms", "CoreML, ONNX", "TensorFlow.zip", "2.5 MB", strings.Repeat("12", 32), "published as <bdi>live</bdi>", "60.0 % <span class=\"less\">(&#43;10.0)</span>", "20.0 % <span class=\"less\">(-5.0)</span>",
+			"About Shelves", "bottle", "targetExportPlatforms", "CoreML, ONNX", "TensorFlow.zip", "2.4 MiB", strings.Repeat("12", 32), "published as <bdi>live</bdi>", "60.0 % <span class=\"less\">(&#43;10.0)</span>", "20.0 % <span class=\"less\">(-5.0)</span>",
 			"never made: the service says Failed", "Third (" + id(803).String() + ") is not trained", "before they could be fetched: 1.", `href="images-1.html">1–2</a>`, `points="68,116 600,96"`,
 		},
 		root + "iteration-" + id(802).String() + ".html": {"bottle", "60.0 %", "(&#43;10.0)", "from <bdi>First</bdi>", `width="60" height="8"`},
@@ -297,5 +297,40 @@ func TestEvilText(t *testing.T) {
 	}
 	if page := got.text(t, "pages/"+id(900).String()+"/index.html"); strings.Count(page, strings.Repeat("w", 10_000)+"<") != 489 {
 		t.Errorf("%d of 489 long names are shown whole", strings.Count(page, strings.Repeat("w", 10_000)+"<"))
+	}
+}
+
+// TestManyIterations has a page for each of many iterations: their numbers below the chart have
+// room, and the table of models does not grow without end.
+func TestManyIterations(t *testing.T) {
+	const many, modelsShown = 31, 2000
+	var listed []object
+	performance := map[uuid.UUID][]byte{}
+	for i := range many {
+		listed = append(listed, object{"id": id(i), "name": fmt.Sprintf("Run %d", i), "trainedAt": fmt.Sprintf("2026-03-02T09:12:%02dZ", i)})
+		performance[id(i)] = jsonOf(t, object{"precision": .01 * float64(i), "recall": .5, "averagePrecision": .5, "perTagPerformance": []object{{"id": id(99), "name": "can", "precision": .02 * float64(i)}}})
+	}
+	var models []report.Model
+	for i := range modelsShown + 7 {
+		models = append(models, report.Model{Iteration: id(i % many), File: fmt.Sprintf("iterations/x/exports/%d.zip", i)})
+	}
+	got := pages{}
+	p := newSite(got.put).Project(id(900), report.Documents{Iterations: jsonOf(t, listed), Performance: performance})
+	if err := p.End(bagfile.InventoryProject{}, models); err != nil {
+		t.Fatal(err)
+	}
+	project := got.text(t, "pages/"+id(900).String()+"/index.html")
+	if n := strings.Count(project, `text-anchor="middle"`); n > 15 || n < 8 {
+		t.Errorf("the chart has the numbers of %d iterations", n)
+	}
+	if n := strings.Count(project, ">Iteration</text>"); n != 1 {
+		t.Errorf("the chart names its axis %d times", n)
+	}
+	if n := strings.Count(project, ".zip</a>"); n != modelsShown || !strings.Contains(project, "7 more are below") {
+		t.Errorf("the project's page has %d models", n)
+	}
+	last := got.text(t, "pages/"+id(900).String()+"/iteration-"+id(many-1).String()+".html")
+	if !strings.Contains(last, "from <bdi>Run 29</bdi>") || !strings.Contains(last, "60.0 % <span class=\"less\">(&#43;2.0)</span>") || strings.Count(last, ".zip</a>") != (modelsShown+7)/many {
+		t.Error(last)
 	}
 }

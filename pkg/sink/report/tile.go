@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/cvconsumer/cvconsumer/internal/human"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
@@ -184,7 +185,7 @@ func (p *ProjectPages) tileOf(id string, record json.RawMessage, b bagfile.Blob)
 	}
 	var r picture
 	if len(record) > maxRecordBytes {
-		t.notes = append(t.notes, "Its record of "+size(int64(len(record)))+" is too long to be shown here.")
+		t.notes = append(t.notes, "Its record of "+human.Bytes(int64(len(record)))+" is too long to be shown here.")
 	} else {
 		_ = json.Unmarshal(record, &r) // members of another form are left out
 	}
@@ -223,7 +224,7 @@ func (p *ProjectPages) tileOf(id string, record json.RawMessage, b bagfile.Blob)
 		add("pixels", strconv.Itoa(r.Width)+" × "+strconv.Itoa(r.Height))
 	}
 	if b.Bytes != nil {
-		add("size", size(*b.Bytes))
+		add("size", human.Bytes(*b.Bytes))
 	}
 	if b.Source == "resized" {
 		add("source", "resized by the service: it offers no original")

@@ -23,6 +23,9 @@ import (
 // partial is the folder, within that of the copy, that has files until they are checked.
 const partial = ".partial"
 
+// ErrOther means that a folder has the finished bag of another command.
+var ErrOther = errors.New("the finished bundle of another command is there: choose another folder")
+
 // FetchOptions are the settings of Fetch.
 type FetchOptions struct {
 	Files    int // copied at once, 0: 16
@@ -40,8 +43,9 @@ type Fetched struct {
 // receipt is the last file. Files that are there already are kept if their digest is right, and
 // replaced otherwise: a copy that was interrupted is resumed file by file.
 //
-// Memory: a small buffer for each of the files that are copied at once. Errors: MismatchError, and
-// those of the source and of the folder.
+// Memory: a small buffer for each of the files that are copied at once.
+//
+// Errors: ErrOther, MismatchError, and those of the source and of the folder.
 func (b *Bag) Fetch(ctx context.Context, dir string, o FetchOptions) (Fetched, error) {
 	if o.Files <= 0 {
 		o.Files = 16
@@ -51,6 +55,12 @@ func (b *Bag) Fetch(ctx context.Context, dir string, o FetchOptions) (Fetched, e
 		return Fetched{}, err
 	}
 	defer root.Close() //nolint:errcheck // of a folder
+	if err := b.checkSame(root); err != nil {
+		return Fetched{}, err
+	}
+	if err := root.MkdirAll(partial, 0o700); err != nil {
+		return Fetched{}, fmt.Errorf("make the folder: %w", err)
+	}
 	f := &fetcher{b: b, dir: dir, root: root, o: o}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(o.Files)
@@ -90,11 +100,26 @@ func makeFolder(dir string) (*os.Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the folder: %w", err)
 	}
-	if err := root.MkdirAll(partial, 0o700); err != nil {
-		_ = root.Close()
-		return nil, fmt.Errorf("make the folder: %w", err)
-	}
 	return root, nil
+}
+
+// checkSame refuses a folder that has the finished bag of another command: its files would be
+// replaced by those of this one.
+func (b *Bag) checkSame(root *os.Root) error {
+	there, err := root.Open(string(sink.ReceiptFile))
+	if err != nil {
+		return nil //nolint:nilerr // no finished bag is there; what is wrong with the folder is found when it is written to
+	}
+	defer func() { _ = there.Close() }()
+	content, err := io.ReadAll(io.LimitReader(there, maxTagBytes))
+	if err != nil {
+		return fmt.Errorf("read the copy: %w", err)
+	}
+	receipt, err := sink.ParseReceipt(content)
+	if err == nil && receipt.Predicate.Command.ID != b.Receipt.Predicate.Command.ID {
+		return ErrOther
+	}
+	return nil // what is damaged is replaced
 }
 
 // fetcher is one copy.

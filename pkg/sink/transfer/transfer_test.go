@@ -338,6 +338,20 @@ func TestFetch(t *testing.T) {
 	}
 }
 
+// TestFetchBesideAnother leaves the finished bag of another command as it is.
+func TestFetchBesideAnother(t *testing.T) {
+	dir, first := t.TempDir(), golden(t, "nothing-found")
+	if _, err := open(t, first).Fetch(t.Context(), dir, transfer.FetchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, golden(t, "detection")).Fetch(t.Context(), dir, transfer.FetchOptions{}); !errors.Is(err, transfer.ErrOther) {
+		t.Errorf("into the folder of another bag: %v", err)
+	}
+	if !maps.Equal(content(t, verify.Dir(dir)), first) {
+		t.Error("the bag that was there is another one")
+	}
+}
+
 // TestFetchNotThroughLinks writes nothing out of the folder.
 func TestFetchNotThroughLinks(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()

@@ -208,8 +208,8 @@ func isContradiction(err error) bool {
 	return errors.Is(err, account.ErrContradiction) && errors.Is(err, cv.ErrUnavailable) && !errors.Is(err, cv.ErrGone)
 }
 
-// TestGoneOnce asks no second time for a project that was seen to be gone, whichever account answers then;
-// any other answer about it takes that back.
+// TestGoneOnce asks no second time for a project that was seen to be gone, whichever account
+// answers then; any other answer about it takes that back.
 func TestGoneOnce(t *testing.T) {
 	s := newService()
 	s.control.Expect(one)

@@ -25,8 +25,8 @@ const (
 	statusGone       = 410
 )
 
-// ErrEndless says that a query for predictions was begun again as often as it may be, and still does
-// not end.
+// ErrEndless says that a query for predictions was begun again as often as it may be, and still
+// does not end.
 var ErrEndless = fmt.Errorf("the query for predictions does not end: %w", cv.ErrUnstable)
 
 // Token is where a query for predictions goes on: the service's own token, and what shows that the
@@ -121,8 +121,8 @@ func refused(err error) bool {
 	return errors.As(err, &api) && (api.Status == statusBadRequest || api.Status == statusGone) && !errors.Is(err, cv.ErrMisconfigured)
 }
 
-// Each yields the pages of the query, from the first one on, without keeping any. Where Restarted is
-// set, what came before comes again. After an error nothing follows.
+// Each yields the pages of the query, from the first one on, without keeping any. Where Restarted
+// is set, what came before comes again. After an error nothing follows.
 func (q PredictionQuery) Each(ctx context.Context, client *cv.Client, project uuid.UUID) iter.Seq2[PredictionResults, error] {
 	return func(yield func(PredictionResults, error) bool) {
 		for at, more := (*Token)(nil), true; more; more = at != nil {

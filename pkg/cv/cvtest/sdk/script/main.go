@@ -1,7 +1,7 @@
 // Command script is what users of Custom Vision write today to keep what they have: Microsoft's old
-// Go SDK lists, the AWS SDK stores, 32 files at a time, and all clients are as their makers set them
-// up. Tags and regions go into one file for each project. The benchmarks compare the product with
-// it.
+// Go SDK lists, the AWS SDK stores, 32 files at a time, and all clients are as their makers set
+// them up. Tags and regions go into one file for each project. The benchmarks compare the product
+// with it.
 package main
 
 import (
