@@ -109,7 +109,12 @@ func decode[T any](r *answerReader) (v T, err error) {
 	if string(raw) == "null" {
 		return v, unusable("the answer, or what must be in it, is null")
 	}
-	if err := json.Unmarshal(raw, &v); err != nil {
+	if own, ok := any(&v).(json.Unmarshaler); ok {
+		err = own.UnmarshalJSON(raw) // what was read is valid: it need not be looked through once more
+	} else {
+		err = json.Unmarshal(raw, &v)
+	}
+	if err != nil {
 		return v, unusable("decode answer: %w", err)
 	}
 	return v, checkComplete(v)

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net/http"
 	"net/url"
@@ -208,33 +209,53 @@ func receive(resp *http.Response, limit int64, begin func(int64) (io.Writer, err
 	if err != nil {
 		return 0, &callerError{err}
 	}
-	digest := md5.New()
+	in := incoming{body: resp.Body, limit: limit}
 	want := resp.Header.Get("Content-Md5")
+	if want != "" {
+		in.digest = md5.New()
+	}
 	buffer := copyBuffers.Get().(*[copyBytes]byte)
 	defer copyBuffers.Put(buffer)
-	for {
-		got, err := resp.Body.Read(buffer[:])
-		if n += int64(got); limit > 0 && n > limit {
-			return 0, fmt.Errorf("more than %d bytes: %w", limit, ErrTooLarge)
-		}
-		if want != "" {
-			digest.Write(buffer[:got])
-		}
-		if _, err := w.Write(buffer[:got]); err != nil {
-			return 0, &callerError{fmt.Errorf("write download: %w", err)}
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return 0, fmt.Errorf("read download after %d bytes: %w", n, err)
-		}
+	n, err = io.CopyBuffer(w, &in, buffer[:]) // a writer that reads for itself, as memory does, needs no buffer
+	switch {
+	case in.err != nil:
+		return 0, in.err
+	case err != nil:
+		return 0, &callerError{fmt.Errorf("write download: %w", err)}
 	}
 	if length >= 0 && n != length {
 		return 0, &kinded{ErrUnavailable, fmt.Errorf("%d bytes came, %d were announced", n, length)}
 	}
-	if want != "" && want != base64.StdEncoding.EncodeToString(digest.Sum(nil)) {
+	if want != "" && want != base64.StdEncoding.EncodeToString(in.digest.Sum(nil)) {
 		return 0, &kinded{ErrUnavailable, errors.New("the bytes do not match their Content-MD5")}
 	}
 	return n, nil
+}
+
+// incoming is a download on its way from an answer to a writer. Its failures are told from the
+// writer's.
+type incoming struct {
+	body   io.Reader
+	limit  int64     // bytes; 0: any
+	digest hash.Hash // of what came; nil: not wanted
+	n      int64     // bytes that came
+	err    error
+}
+
+func (in *incoming) Read(p []byte) (int, error) {
+	n, err := in.body.Read(p)
+	in.n += int64(n)
+	switch {
+	case in.limit > 0 && in.n > in.limit:
+		in.err = fmt.Errorf("more than %d bytes: %w", in.limit, ErrTooLarge)
+	case err != nil && err != io.EOF:
+		in.err = fmt.Errorf("read download after %d bytes: %w", in.n, err)
+	}
+	if in.err != nil {
+		return 0, in.err
+	}
+	if in.digest != nil {
+		in.digest.Write(p[:n])
+	}
+	return n, err
 }

@@ -160,7 +160,7 @@ func (s *Store) uploadPart(ctx context.Context, key Key, upload *string, n int, 
 	if with&checksums != 0 {
 		in.ChecksumSHA256 = &checksum
 	}
-	out, err := s.api.UploadPart(ctx, in, checksumsAsHeaders)
+	out, err := s.api.UploadPart(withPayload(ctx, hex.EncodeToString(sum)), in, checksumsAsHeaders)
 	if err != nil {
 		err = wrapError(ctx, op, key, err)
 		if errors.Is(err, ErrNotFound) { // another process aborted the upload

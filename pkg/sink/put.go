@@ -194,7 +194,7 @@ func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) e
 	if body.lock != nil && with&checksums == 0 {
 		options = append(options, contentMD5) // Object Lock wants a checksum or this
 	}
-	out, err := s.api.PutObject(ctx, in, options...)
+	out, err := s.api.PutObject(withPayload(ctx, body.SHA256), in, options...)
 	if err != nil {
 		return wrapError(ctx, op, key, err)
 	}

@@ -82,7 +82,8 @@ func Client(ctx context.Context, o Options) (*s3.Client, error) {
 			}
 		}
 		so.Retryer = newRetryer(o.MaxAttempts, o.MaxBackoff)
-		so.APIOptions = append(so.APIOptions, answerChanges(cmp.Or(o.AnswerTimeout, defaultAnswerTimeout)), encodingUnsigned)
+		so.EndpointResolverV2 = &resolvedOnce{EndpointResolverV2: s3.NewDefaultEndpointResolverV2()}
+		so.APIOptions = append(so.APIOptions, answerChanges(cmp.Or(o.AnswerTimeout, defaultAnswerTimeout)), encodingUnsigned, signPayload)
 		checksumsAsHeaders(so)
 	})
 	if api.Options().Region == "" {
@@ -140,7 +141,8 @@ func tune(t *http.Transport, responseTimeout time.Duration) {
 	t.MaxIdleConns = 256
 	t.MaxIdleConnsPerHost = 128
 	t.ResponseHeaderTimeout = responseTimeout
-	t.DisableCompression = true // stored bytes are wanted as they are
+	t.WriteBufferSize = 128 << 10 // most pictures go in one write
+	t.DisableCompression = true   // stored bytes are wanted as they are
 }
 
 // newRetryer is the SDK's standard retryer plus what it lacks: a bare 429 or 503, a conditional
@@ -174,7 +176,7 @@ func newRetryer(attempts int, maxBackoff time.Duration) aws.Retryer {
 		})}, o.Retryables...)
 		o.Retryables = append(o.Retryables,
 			retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusTooManyRequests: {}}},
-			retry.RetryableErrorCode{Codes: map[string]struct{}{"ConditionalRequestConflict": {}, "OperationAborted": {}, "BadDigest": {}, "IncompleteBody": {}}},
+			retry.RetryableErrorCode{Codes: map[string]struct{}{"ConditionalRequestConflict": {}, "OperationAborted": {}, "BadDigest": {}, "XAmzContentSHA256Mismatch": {}, "IncompleteBody": {}}},
 		)
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
@@ -36,76 +35,6 @@ func statement[T any](v *verifier, f *file, where **T) {
 	defer v.mu.Unlock()
 	*where = into
 }
-
-// checkMembers returns an error unless b is one JSON value in which no object has a member twice,
-// in whatever letter case: programs differ in which of them they read. All names of the product
-// (own) are in lower case, but for one of in-toto; those within metadata are the customer's.
-func checkMembers(b []byte, own bool) error {
-	type level struct {
-		names   map[string]bool // of an object; nil for an array
-		name    string          // of the member that is read
-		waiting bool            // for a name
-		foreign bool
-	}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.UseNumber()
-	stack, left := []level{{}}, maxValues
-	for {
-		token, err := dec.Token()
-		if errors.Is(err, io.EOF) && len(stack) == 1 && stack[0].name != "" {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("not valid JSON: %w", err)
-		}
-		top := &stack[len(stack)-1]
-		if text, ok := token.(string); ok && top.waiting {
-			name := text
-			if !top.foreign {
-				name = folded(text)
-			}
-			switch {
-			case top.names[name]:
-				return fmt.Errorf("the member %s is there twice", quote(text))
-			case own && name != text && text != "predicateType":
-				return fmt.Errorf("the member %s is in another letter case", quote(text))
-			}
-			top.names[name], top.name, top.waiting = true, text, false
-			continue
-		}
-		if len(stack) == 1 {
-			if top.name != "" {
-				return errors.New("something follows the value")
-			}
-			top.name = "value"
-		}
-		top.waiting = top.names != nil
-		if token == json.Delim('{') {
-			left -= objectValues
-		}
-		if left--; left < 0 {
-			return errors.New("it has more values than there is room for")
-		}
-		switch token {
-		case json.Delim('{'), json.Delim('['):
-			if len(stack) > maxDepth {
-				return errors.New("it is nested too deeply")
-			}
-			next := level{foreign: top.foreign || top.name == "image_metadata" || !own && top.name == "metadata"}
-			if token == json.Delim('{') {
-				next.names, next.waiting = map[string]bool{}, true
-			}
-			stack = append(stack, next)
-		case json.Delim('}'), json.Delim(']'):
-			stack = stack[:len(stack)-1]
-			stack[len(stack)-1].waiting = stack[len(stack)-1].names != nil
-		}
-	}
-}
-
-// folded is a member's name without its letter case, as package encoding/json compares names: it
-// takes the long s for an s, too, and the sign of the kelvin for a k.
-func folded(name string) string { return strings.ToLower(strings.ToUpper(name)) }
 
 // errPiece says that a value within a streamed file is larger than any that the product writes.
 var errPiece = errors.New("a value of more than 1 MiB")

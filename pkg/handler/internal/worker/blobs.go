@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,39 +108,58 @@ func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func
 		refused []error
 		g       errgroup.Group
 	)
+	one := func(i int) error {
+		it := items[i]
+		defer a.w.downloads.Release(a.command.Data.Resource, 1)
+		r, err := a.blob(ctx, it, stem(it.ID), !fresh || it.Later || a.unit.Pass > 0, l)
+		if forbidden(err) { // of GetArtifact: whether all are refused is seen in the end
+			err = a.judge(ctx, err, nil)
+		}
+		switch class := delivery.Classify(ctx, err); {
+		case err == nil:
+			out[i] = r
+		case errors.Is(err, delivery.ErrRefused):
+			out[i] = unit.BlobRecord{Error: blameOf(err)}
+			mu.Lock()
+			defer mu.Unlock()
+			refused = append(refused, answerOf(err))
+		case class == delivery.Gone, class == delivery.Permanent && !errors.Is(err, sink.ErrMixed) && !errors.Is(err, sink.ErrNotKept),
+			class == delivery.Retryable && errors.Is(err, cv.ErrUnavailable) && a.number >= a.w.MaxAttempts:
+			out[i] = unit.BlobRecord{Error: blameOf(err)}
+		case class == delivery.Retryable, class == delivery.Throttled:
+			mu.Lock()
+			defer mu.Unlock()
+			if passed == nil {
+				passed = fmt.Errorf("fetch the blob of %s: %w", it.ID, err)
+			}
+		default:
+			return fmt.Errorf("fetch the blob of %s: %w", it.ID, err)
+		}
+		return nil
+	}
+	// A call of the store goes deep: a goroutine that fetches one blob after the other grows its
+	// stack once.
 	g.SetLimit(a.w.Downloads)
-	for i, it := range items {
-		if ctx.Err() != nil {
+	next := make(chan int)
+	for i := range items {
+		if err := a.w.downloads.Acquire(ctx, a.command.Data.Resource, 1); err != nil {
 			break
 		}
-		g.Go(func() error {
-			r, err := a.blob(ctx, it, stem(it.ID), !fresh || it.Later || a.unit.Pass > 0, l)
-			if forbidden(err) { // of GetArtifact: whether all are refused is seen in the end
-				err = a.judge(ctx, err, nil)
+		select {
+		case next <- i: // to a goroutine that has fetched its blob
+			continue
+		default:
+		}
+		if !g.TryGo(func() (err error) {
+			for more := true; more; i, more = <-next {
+				err = cmp.Or(err, one(i))
 			}
-			switch class := delivery.Classify(ctx, err); {
-			case err == nil:
-				out[i] = r
-			case errors.Is(err, delivery.ErrRefused):
-				out[i] = unit.BlobRecord{Error: blameOf(err)}
-				mu.Lock()
-				defer mu.Unlock()
-				refused = append(refused, answerOf(err))
-			case class == delivery.Gone, class == delivery.Permanent && !errors.Is(err, sink.ErrMixed) && !errors.Is(err, sink.ErrNotKept),
-				class == delivery.Retryable && errors.Is(err, cv.ErrUnavailable) && a.number >= a.w.MaxAttempts:
-				out[i] = unit.BlobRecord{Error: blameOf(err)}
-			case class == delivery.Retryable, class == delivery.Throttled:
-				mu.Lock()
-				defer mu.Unlock()
-				if passed == nil {
-					passed = fmt.Errorf("fetch the blob of %s: %w", it.ID, err)
-				}
-			default:
-				return fmt.Errorf("fetch the blob of %s: %w", it.ID, err)
-			}
-			return nil
-		})
+			return err
+		}) {
+			next <- i
+		}
 	}
+	close(next)
 	if err := g.Wait(); err != nil {
 		return nil, err //nolint:wrapcheck // wrapped where it was met
 	}
@@ -155,11 +175,6 @@ func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func
 // blob stores one blob: the original, else the resized one. look says that it may be in the store
 // already.
 func (a *attempt) blob(ctx context.Context, it item, stem sink.Path, look bool, l *currentLinks) (unit.BlobRecord, error) {
-	resource := a.command.Data.Resource
-	if err := a.w.downloads.Acquire(ctx, resource, 1); err != nil {
-		return unit.BlobRecord{}, fmt.Errorf("wait for a download slot: %w", err)
-	}
-	defer a.w.downloads.Release(resource, 1)
 	if look {
 		o, found, err := a.store.Find(ctx, a.layout.Key(sink.ExportBag, stem))
 		if err != nil {
@@ -234,8 +249,9 @@ func (a *attempt) downloadAndStore(ctx context.Context, link cv.Link, stem sink.
 type download struct {
 	a      *attempt
 	ctx    context.Context //nolint:containedctx // of one download, for the callback Fetch makes
-	held   int64           // bytes of memory reserved
+	held   int64           // bytes of memory reserved: the size of the buffer
 	memory *bytes.Buffer
+	sent   bool // the store has the whole of it: nothing reads the buffer any more
 	spool  *sink.Spool
 }
 
@@ -244,19 +260,18 @@ func (d *download) begin(length int64) (io.Writer, error) {
 	if length < 0 || length > maxInMemory || length > d.a.w.Buffer {
 		return d.beginSpool()
 	}
-	if d.held != length {
+	if size := bufferSize(length); d.held != size {
 		d.release()
-		if err := d.a.w.memory.Acquire(d.ctx, d.a.command.Data.Resource, length); err != nil {
+		if err := d.a.w.memory.Acquire(d.ctx, d.a.command.Data.Resource, size); err != nil {
 			return nil, fmt.Errorf("wait for memory: %w", err)
 		}
-		d.held = length
+		d.held, d.memory = size, d.a.w.buffers.take(size)
 	}
-	d.memory = bytes.NewBuffer(make([]byte, 0, length))
+	d.memory.Reset()
 	return d.memory, nil
 }
 
 func (d *download) beginSpool() (io.Writer, error) {
-	d.memory = nil
 	d.release()
 	if d.spool != nil {
 		if err := d.spool.Reset(); err != nil {
@@ -299,10 +314,13 @@ func (d *download) body() (sink.Body, string, error) {
 
 func (d *download) release() {
 	d.a.w.memory.Release(d.a.command.Data.Resource, d.held)
-	d.held = 0
+	d.held, d.memory = 0, nil
 }
 
 func (d *download) close() {
+	if d.sent && d.memory != nil {
+		d.a.w.buffers.give(d.held, d.memory)
+	}
 	d.release()
 	if d.spool != nil {
 		if err := d.spool.Close(); err != nil {

@@ -66,6 +66,7 @@ func (a *attempt) put(ctx context.Context, d *download, stem sink.Path, meta map
 	if err != nil {
 		return stored{}, fmt.Errorf("store a blob: %w", err)
 	}
+	d.sent = !o.Adopted // a refused request may still be read from when its answer is there
 	if o.Adopted && o.SHA256 != body.SHA256 {
 		blame, err = unit.BlameStored(ctx, a.store, o.Key, code)
 	}

@@ -95,6 +95,7 @@ type Worker struct {
 	Config
 	units, downloads, memory *share.Pool // by alias of the resource
 	tries                    tries
+	buffers                  buffers // of downloads
 }
 
 // errShare says that the units of a resource have all the slots that they may have.
