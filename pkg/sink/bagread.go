@@ -64,7 +64,7 @@ type written struct {
 }
 
 // PayloadObjects is how many objects there are below data/.
-func (b *Bag) PayloadObjects() int { return len(b.payload) }
+func (b *Bag) PayloadObjects() int { return b.objects }
 
 // Files yields every file of a sealed bag but its receipt. None is asked for: Seal compared them
 // with the store.
@@ -74,16 +74,17 @@ func (b *Bag) Files() iter.Seq2[BagFile, error] {
 			yield(BagFile{}, errors.New("list bag: it is not sealed"))
 			return
 		}
-		for l, err := range b.lines() {
+		for l, err := range b.sizedLines() {
 			if err != nil {
 				yield(BagFile{}, fmt.Errorf("list bag: %w", err))
 				return
 			}
-			size := b.written[l.Path].size
-			if l.Path.IsPayload() {
-				size = b.payload[b.find(l.Path)].size
+			if !yield(BagFile{Path: l.Path, Bytes: l.size}, nil) {
+				return
 			}
-			if !yield(BagFile{Path: l.Path, Bytes: size}, nil) {
+		}
+		for _, l := range b.tags {
+			if !yield(BagFile{Path: l.Path, Bytes: b.written[l.Path].size}, nil) {
 				return
 			}
 		}

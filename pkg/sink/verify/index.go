@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"hash/maphash"
 	"slices"
 	"strings"
@@ -18,20 +19,25 @@ import (
 type payloadFile struct {
 	path   [16]byte // hash of the path
 	size   int64    // -1: the source does not say
-	digest short    // of the digest in the manifest
+	digest digest   // in the manifest
 	listed bool     // by the manifest
 	blob   bool     // a record must speak of it
 }
 
-// short stands for a digest. It is a hash with a seed that is made for one verification, so that no
-// maker of a bag knows two digests with the same.
-type short [6]byte
+// digest stands for a SHA-256: its first half, and a hash of the second one, with a seed that is
+// made for one verification.
+type digest struct {
+	half [16]byte
+	rest [6]byte
+}
 
-// shorten gives what stands for a digest.
-func (v *verifier) shorten(digest string) short {
-	var sum [8]byte
-	binary.LittleEndian.PutUint64(sum[:], maphash.String(v.seed, digest))
-	return short(sum[:6])
+// digestOf gives what stands for a SHA-256 in hex.
+func (v *verifier) digestOf(sha256 string) (d digest) {
+	_, _ = hex.Decode(d.half[:], []byte(sha256[:32])) // callers know that it is valid
+	var rest [8]byte
+	binary.LittleEndian.PutUint64(rest[:], maphash.String(v.seed, sha256[32:]))
+	copy(d.rest[:], rest[:])
+	return d
 }
 
 // pathHash stands for a path.

@@ -112,7 +112,7 @@ func (v *verifier) readManifest(ctx context.Context) (string, error) {
 			v.problem(sink.ManifestFile, "it lists %s twice", quote(string(l.Path)))
 		default:
 			v.payload[i].listed = true
-			v.payload[i].digest = v.shorten(l.SHA256)
+			v.payload[i].digest = v.digestOf(l.SHA256)
 		}
 	}
 	if n == 0 && f.err == nil {

@@ -182,7 +182,7 @@ type verifier struct {
 	o   Options
 	depth
 
-	seed     maphash.Seed           // of shortened digests
+	seed     maphash.Seed           // see digest
 	payload  []payloadFile          // sorted by path hash once listed
 	tagFiles map[sink.Path]int64    // files outside data/ and their sizes, -1: the source does not say
 	projects map[uuid.UUID]*project // of an export, those with a folder

@@ -60,9 +60,7 @@ func (c *committing) addProject(ctx context.Context, state *projectState, cut cu
 // files adds what units stored to the bag, and writes the project's .jsonl files and the pages that
 // show them. The spool is empty.
 func (p *projectCommit) files(ctx context.Context, s *sink.Spool) (err error) {
-	expected := p.c.results.fetched(p.state.id)
-	p.c.out.Grow(expected)
-	if p.pictures, err = newPictures(s, expected); err != nil {
+	if p.pictures, err = newPictures(s, p.c.results.fetched(p.state.id)); err != nil {
 		return err
 	}
 	if err := p.stored(ctx); err != nil {
