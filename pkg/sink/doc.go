@@ -26,7 +26,8 @@
 //
 // Which file holds what:
 //
-//   - store.go, s3.go: Store and its client: settings and retries
+//   - store.go, s3.go: Store and its client: settings and retries; endpoint.go: where requests go;
+//     payload.go: digests that requests are signed with
 //   - check.go: whether the bucket can be used, and why not; metadata.go: whether it keeps seals
 //   - features.go, probe.go: what stores ignore or refuse, how that is learnt, and what is done
 //     instead; tags.go, retention.go, probe_lock.go: tags and Object Lock
