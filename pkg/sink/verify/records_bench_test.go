@@ -81,8 +81,8 @@ func held() uint64 {
 	return m.HeapAlloc
 }
 
-// TestMemoryOfImages: of each image a hash of its file's name, a size, most of a digest and an id are kept,
-// and no more.
+// TestMemoryOfImages: of each image a hash of its file's name, a size, most of a digest and an id
+// are kept, and no more.
 func TestMemoryOfImages(t *testing.T) {
 	weigh := func(images int) int64 {
 		w := weighed{memory: crowd(t, images), heap: new(uint64)}

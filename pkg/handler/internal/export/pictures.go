@@ -39,8 +39,8 @@ func (p picture) at() int64 { return int64(p >> fileBits) } //nolint:gosec // 48
 // file is the last of the files of records that has a line of the image, from 1; 0: none.
 func (p picture) file() int { return int(p & anyFile) } //nolint:gosec // 16 bits
 
-// newPictures begins without any image. Records are kept in the spool, which is empty. About as many
-// images as expected will come.
+// newPictures begins without any image. Records are kept in the spool, which is empty. About as
+// many images as expected will come.
 func newPictures(s *sink.Spool, expected int) (*pictures, error) {
 	if _, err := s.Write([]byte("\n")); err != nil { // no record begins at 0
 		return nil, fmt.Errorf("keep what is stored of images: %w", err)
