@@ -23,6 +23,7 @@ type order struct {
 	calls map[string]float64 // of the Training API, by operation, for one command
 	store map[string]float64 // requests to S3, by method
 	nats  map[string]float64 // messages that the consumer "sent" and "received"
+	what  map[string]float64 // messages by what they are for, see kindOf
 }
 
 // commands measures deletes of one image each: planned, carried out, verified, and with a receipt.
@@ -35,8 +36,9 @@ func commands(ctx context.Context, args []string) error {
 	if err := parse(set, args); err != nil {
 		return err
 	}
-	// Each requester has one delete more, before anything is measured, and one image is left.
-	c, err := workload.Parse(fmt.Sprintf("%dx4k", *number+2))
+	// Each requester has one delete more before anything is measured, and one after that, whose
+	// messages are listened to. One image is left.
+	c, err := workload.Parse(fmt.Sprintf("%dx4k", *number+3))
 	if err != nil {
 		return err
 	}
@@ -64,7 +66,7 @@ func commands(ctx context.Context, args []string) error {
 	})
 }
 
-// order runs all deletes and counts what the last but the first of each requester cost.
+// order runs all deletes, and counts what those cost that are measured.
 func (w *world) order(path string) (o order, err error) {
 	var images map[string][]string
 	if err := w.vision.ask(&images, "projects"); err != nil {
@@ -83,7 +85,7 @@ func (w *world) order(path string) (o order, err error) {
 		if err != nil {
 			return err
 		}
-		each := len(images[projects[0]]) - 2
+		each := len(images[projects[0]]) - 3
 		o.sample, err = w.measure(replicas, func() (int, int64, error) {
 			return each * len(projects), 0, w.deletes(r, projects, images, 1, each)
 		})
@@ -92,6 +94,11 @@ func (w *world) order(path string) (o order, err error) {
 		}
 		after, err := w.counts(replicas[0], r, nats)
 		o.calls, o.store, o.nats = perCommand(before.calls, after.calls, o.Files), perCommand(before.store, after.store, o.Files), perCommand(before.nats, after.nats, o.Files)
+		if err != nil {
+			return err
+		}
+		kinds, err := r.listen(func() error { return w.deletes(r, projects, images, each+1, 1) })
+		o.what = perCommand(nil, kinds, len(projects))
 		return err
 	})
 	return o, err
@@ -227,6 +234,7 @@ func commandTable(contenders []contender, orders map[string][]order) string {
 			row = append(row, fmt.Sprintf("%.1f", middle(all, total(a.of))))
 			lists += fmt.Sprintf("- %s, %s: %s\n", x.name, a.what, list(a.of(all[0])))
 		}
+		lists += fmt.Sprintf("- %s, messages by subject: %s\n", x.name, list(all[0].what))
 		rows = append(rows, row)
 	}
 	return markdown(rows) + "\n" + lists

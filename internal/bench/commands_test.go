@@ -45,7 +45,7 @@ func TestCommandTable(t *testing.T) {
 	one := func(took, cpu time.Duration) order {
 		return order{
 			sample: run(took, cpu), calls: map[string]float64{"GetProject": 3, "DeleteImages": 1},
-			store: map[string]float64{"PUT": 18}, nats: map[string]float64{"sent": 40, "received": 39.5},
+			store: map[string]float64{"PUT": 18}, nats: map[string]float64{"sent": 40, "received": 39.5}, what: map[string]float64{"cv.events": 3},
 		}
 	}
 	got := commandTable([]contender{{name: "product"}}, map[string][]order{"product": {one(time.Second, 800*time.Millisecond), one(2*time.Second, time.Second), one(time.Second, 800*time.Millisecond)}})
@@ -56,6 +56,7 @@ func TestCommandTable(t *testing.T) {
 - product, Training API calls: GetProject 3, DeleteImages 1
 - product, S3 requests: PUT 18
 - product, NATS messages: sent 40, received 39.5
+- product, messages by subject: cv.events 3
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -82,5 +83,19 @@ func TestScaleTables(t *testing.T) {
 | 20 images of 4 KiB | 4.0 | 25 | 10.00 | 42 | 1.5 |
 `; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestKindOf(t *testing.T) {
+	for subject, want := range map[string]string{
+		"_INBOX.abc.def": "replies", "_INBOX_cvconsumer.abc.1": "replies",
+		"$JS.API.STREAM.MSG.GET.KV_CV_JOBS": "STREAM.MSG.GET KV_CV_JOBS", "$JS.API.CONSUMER.MSG.NEXT.CV_COMMANDS.deletes": "CONSUMER.MSG.NEXT CV_COMMANDS",
+		"$JS.API.INFO": "INFO", "$JS.API.DIRECT.GET.CV_EVENTS.cv.events.a": "DIRECT.GET CV_EVENTS",
+		"$JS.ACK.CV_COMMANDS.deletes.1.2.3.4.0": "ACK CV_COMMANDS", "$KV.CV_JOBS.delete-1": "$KV.CV_JOBS", "cv.events.delete-1.completed": "cv.events",
+		"single": "single",
+	} {
+		if got := kindOf(subject); got != want {
+			t.Errorf("%s is %q, not %q", subject, got, want)
+		}
 	}
 }

@@ -39,6 +39,7 @@ func (r *run) perform(ctx context.Context) (action.Result, error) {
 	if err := r.openLedger(ctx); err != nil {
 		return action.Result{}, err
 	}
+	r.bags.Fresh = r.bags.Fresh && r.ledger.End() == 0
 	if end, err := r.revokedEnd(ctx); end != nil || err != nil {
 		return action.Result{End: end}, err
 	}
@@ -82,6 +83,9 @@ func (r *run) own(ctx context.Context) error {
 // earlierEnd is the end that an earlier attempt left in storage: what the receipt of its bag tells,
 // or the evidence of a delete that failed; nil when there is none.
 func (r *run) earlierEnd(ctx context.Context) (*contract.EventData, error) {
+	if r.bags.Fresh {
+		return nil, nil
+	}
 	end, err := r.bags.Receipt(ctx, bag.KindOf(r.command.Action))
 	if end != nil || err != nil || r.command.Action != contract.ActionDelete {
 		return end, err
@@ -97,12 +101,12 @@ func (r *run) concludeEarlier(ctx context.Context, end contract.EventData) (*set
 	return r.end(ctx, end)
 }
 
-// cleanUp removes the working objects of a command that ends so. Of one that is completed the job
-// says so first, so that no worker begins a unit of it.
+// cleanUp removes the working objects of a command that ends so. Of one that is completed and has
+// units the job says so first, so that no worker begins one of them.
 //
 // After a crash here the next attempt finds the end in storage, and cleans up again.
 func (r *run) cleanUp(ctx context.Context, end contract.EventData) error {
-	if end.Status == contract.StatusCompleted {
+	if end.Status == contract.StatusCompleted && r.hasUnits() {
 		if err := r.Update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseCleanUp }); err != nil {
 			return err
 		}
@@ -111,6 +115,11 @@ func (r *run) cleanUp(ctx context.Context, end contract.EventData) error {
 		}
 	}
 	return r.bags.ClearWork(ctx)
+}
+
+// hasUnits reports whether the command is one that workers do units of.
+func (r *run) hasUnits() bool {
+	return r.command.Action == contract.ActionExport || r.command.Data.ExportFirst
 }
 
 // openLedger begins the command's ledger, or takes it over.

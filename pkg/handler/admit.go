@@ -112,10 +112,13 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 		return settled, err
 	}
 	cancel := cancelFor(r.command, r.job.Cancel)
-	exists, same := false, false
+	stored, exists, same := false, false, false
 	if r.command.Action != contract.ActionCancel { // a cancel has no bundle, and needs no storage
 		var err error
-		if exists, same, err = r.bags.EarlierRequest(ctx); err != nil {
+		if exists, same, err = r.bags.EarlierRequest(ctx); !exists && err == nil {
+			stored, err = r.bags.Stored(ctx) // beside: a listing alone may lag behind
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -141,7 +144,7 @@ func (r *run) create(ctx context.Context) (*settlement, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create the job: %w", err)
 	}
-	r.rev = rev
+	r.rev, r.nothing = rev, !exists && !stored
 	return nil, nil
 }
 

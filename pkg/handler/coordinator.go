@@ -36,6 +36,7 @@ type run struct {
 	rev         uint64
 	nonce       contract.Text  // names this taking of the job
 	takenBefore bool           // an earlier attempt took the job
+	nothing     bool           // was stored under the id when this run made the job: no request, and nothing was listed
 	ledger      *ledger.Ledger // nil before an action needs it
 	calls       *ledger.Recorder
 	control     *account.Control
@@ -43,7 +44,7 @@ type run struct {
 
 	previousWait *contract.Waiting // what the attempt before waited for
 	leftBehind   string            // what could not be removed of what the command stored
-	published    time.Time         // when progress was last published
+	published    time.Time         // when progress was last published; at first, when the run began
 	events       uint64            // progress events of this attempt
 }
 
@@ -131,7 +132,7 @@ func (h *Handler) newRun(ctx context.Context, c contract.Command, m contract.Mes
 	client := h.cfg.Resources[c.Data.Resource]
 	control := account.NewControl(account.Settings{Service: client, Secrets: h.cfg.Queue.Secrets, Now: h.cfg.Now, Wait: h.cfg.Wait})
 	return &run{
-		h: h, command: c, message: m, bags: b, nonce: contract.Text(uuid.NewString()), releaseSlot: func() {},
+		h: h, command: c, message: m, bags: b, nonce: contract.Text(uuid.NewString()), releaseSlot: func() {}, published: h.cfg.Now(),
 		calls: ledger.NewRecorder(control.Note), control: control, client: client, log: log,
 	}, nil
 }

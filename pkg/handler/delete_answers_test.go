@@ -339,13 +339,16 @@ func TestCallsOfADelete(t *testing.T) {
 		calls      int
 	}{
 		{"a person", `,"image_metadata":{"subject":"person-1"}`, plan +
-			2 + 1 + 3*(1+iterations) + // the call; the look, by count and by id
-			1 + 5 + 6*iterations}, // the last look
+			1 + 1 + 3*(1+iterations) + // the call; the look, by count and by id
+			5 + 6*iterations}, // the last look
+		{"an image", fmt.Sprintf(`,"image_ids":["%s"]`, p.Images[0]), 2 + 1 + iterations + others +
+			1 + 1 + 1 + iterations + // the call; the look, by id
+			1 + iterations}, // the last look
 		{"all tags", `,"categories":["tags"]`, 3 + others + 2*tags},
 		{"the project", `,"unpublish":true`, plan + 1 + // GetTags
 			2 + // one is published
 			1 + (1 + iterations) + 2 + // predictions of one iteration, which the workspace lists
-			2 + 1 + 2*(1+iterations) + // images
+			1 + 1 + 2*(1+iterations) + // images
 			2*iterations +
 			4 + 3}, // what is left; the project
 	} {

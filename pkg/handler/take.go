@@ -180,6 +180,7 @@ func (r *run) tryTake(ctx context.Context) (*settlement, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.bags.Fresh = r.nothing && !takenBefore && r.job.Attempt == 1
 	if r.takenBefore = takenBefore; takenBefore {
 		r.tellPreviousHolder(ctx)
 	}

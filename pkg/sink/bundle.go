@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"math/bits"
 	"slices"
 	"strings"
 )
@@ -30,7 +29,7 @@ type SealedBag struct {
 	TagManifestSHA256 string // hex
 	Objects           int    // every object of the bag, receipt.json included; receipt.sigstore.json not
 	Signature         bool   // receipt.sigstore.json was there already
-	Receipt           bool   // so was receipt.json
+	Receipt           bool   // so was receipt.json, which is looked for if there is a signature
 	PayloadObjects    int    // objects below data/
 	PayloadBytes      int64  // their size
 }
@@ -52,8 +51,8 @@ type Bag struct {
 	written  map[Path]written // by put
 	kept     int64            // bytes of their contents
 	sealed   *SealedBag
-	found    struct{ signature, receipt bool } // when the bag was made exact
-	locked   *Retention                        // of all that the manifests name; nil: none
+	found    struct{ signature, looked, receipt bool } // when the bag was made exact
+	locked   *Retention                                // of all that the manifests name; nil: none
 }
 
 // extent is the size of a file, known by the first half of its path's SHA-256: enough to
@@ -265,121 +264,6 @@ func (b *Bag) find(path Path) int {
 	return i
 }
 
-// makeExact compares what the store lists with what the manifests list, and removes what only the
-// store has.
-func (b *Bag) makeExact(ctx context.Context) error {
-	_, err := b.store.Head(ctx, b.root+Key(ReceiptFile))
-	committed := err == nil
-	b.found.receipt = committed
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	listed := map[Path]bool{TagManifestFile: true, ReceiptFile: true, SignatureFile: true}
-	for _, l := range b.tags {
-		listed[l.Path] = true
-	}
-	seen := newBitset(len(b.payload))
-	var strays []Key
-	for object, err := range b.store.List(ctx, b.root) {
-		if err != nil {
-			return err
-		}
-		path := Path(strings.TrimPrefix(string(object.Key), string(b.root)))
-		if listed[path] {
-			b.found.signature = b.found.signature || path == SignatureFile
-			continue
-		}
-		i := -1
-		if path.IsPayload() {
-			i = b.find(path)
-		}
-		if i >= 0 && object.Bytes < 0 { // the listing does not say
-			if object, err = b.store.measure(ctx, object.Key, b.payload[i].size); err != nil {
-				return err
-			}
-		}
-		switch {
-		case i >= 0 && object.Bytes != b.payload[i].size:
-			return newError("seal", object.Key, ErrNotKept, "the store holds %d bytes, %d were listed", object.Bytes, b.payload[i].size)
-		case i >= 0:
-			seen.set(i)
-			continue
-		case committed:
-			return newError("seal", object.Key, ErrMixed, "the bag has its receipt, and this object is in no manifest")
-		}
-		b.store.o.Log.Info().Str("key", string(object.Key)).Int64("bytes", object.Bytes).Msg("removing an object that is in no manifest")
-		if strays = append(strays, object.Key); len(strays) == removeBatch {
-			if err := b.store.Remove(ctx, strays...); err != nil {
-				return err
-			}
-			strays = strays[:0]
-		}
-	}
-	if err := b.store.Remove(ctx, strays...); err != nil {
-		return err
-	}
-	// Uploads that processes began and did not finish before they died would stay for ever: nothing
-	// looks below a finished bag again.
-	if err := b.store.abortAll(ctx, b.root); errors.Is(err, ErrMisconfigured) {
-		b.store.o.Log.Warn().Err(err).Str("root", string(b.root)).Msg("cannot look for unfinished uploads")
-	} else if err != nil {
-		return err
-	}
-	if missing := len(b.payload) - seen.count(); missing > 0 {
-		return b.explainMissing(ctx, seen, missing)
-	}
-	return nil
-}
-
-// explainMissing asks for the objects that a listing did not have one by one, since listings of
-// some stores lag behind.
-func (b *Bag) explainMissing(ctx context.Context, seen bitset, missing int) error {
-	if missing > removeBatch {
-		return newError("seal", b.root, ErrNotKept, "%d of %d objects are not there", missing, len(b.payload))
-	}
-	var gone []string
-	for l, err := range ManifestLines(b.manifest.ReadSeeker()) {
-		if err != nil {
-			return err
-		}
-		i := b.find(l.Path)
-		if seen.has(i) {
-			continue
-		}
-		object, err := b.store.Describe(ctx, b.root+Key(l.Path))
-		switch {
-		case errors.Is(err, ErrNotFound):
-			gone = append(gone, string(l.Path))
-		case err != nil:
-			return err
-		case object.Bytes != b.payload[i].size || object.SHA256 != l.SHA256:
-			return newError("seal", object.Key, ErrNotKept, "the store holds %d bytes with SHA-256 %s, %d bytes with %s were listed", object.Bytes, object.SHA256, b.payload[i].size, l.SHA256)
-		}
-	}
-	if len(gone) == 0 {
-		return nil
-	}
-	return newError("seal", b.root, ErrNotKept, "%d of %d objects are not there: %s", len(gone), len(b.payload), strings.Join(gone[:min(len(gone), maxNamed)], ", "))
-}
-
-// compareDigests looks at every payload object: without conditional writes another writer may have
-// replaced one after it was listed.
-func (b *Bag) compareDigests(ctx context.Context) error {
-	for l, err := range ManifestLines(b.manifest.ReadSeeker()) {
-		if err != nil {
-			return err
-		}
-		object, err := b.store.Unsealed().Describe(ctx, b.root+Key(l.Path))
-		if err != nil {
-			return err
-		}
-		if object.SHA256 != l.SHA256 {
-			return newError("seal", object.Key, ErrMixed, "the store holds SHA-256 %s, %s was listed", object.SHA256, l.SHA256)
-		}
-	}
-	return nil
-}
-
 // PutReceipt stores receipt.json, the last object and the commit point of a bag that was sealed: of
 // a locked one with the retention that Retain set on the others. The statement's subjects must be
 // the bag's manifests. How it is encrypted is read back. ErrMixed when another receipt is there;
@@ -405,20 +289,3 @@ func (b *Bag) PutReceipt(ctx context.Context, statement []byte) (Object, error) 
 
 // Close removes the bag's temporary file. What is stored stays.
 func (b *Bag) Close() error { return b.manifest.Close() }
-
-// bitset is a set of small numbers.
-type bitset []uint64
-
-func newBitset(n int) bitset { return make(bitset, (n+63)/64) }
-
-func (s bitset) set(i int) { s[i/64] |= 1 << (i % 64) }
-
-func (s bitset) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
-
-func (s bitset) count() int {
-	n := 0
-	for _, word := range s {
-		n += bits.OnesCount64(word)
-	}
-	return n
-}

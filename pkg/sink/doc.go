@@ -33,10 +33,11 @@
 //   - put.go, multipart.go, get.go, list.go, remove.go: one kind of request each; stream.go: objects
 //     whose size is known only at their end; link.go: signed links; errors.go: what a store's
 //     refusal means; unanswered.go: requests whose caller has given up
-//   - bundle.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof; bagread.go:
-//     the sealed bag, read again before its receipt is made; signed.go: the receipt's signature;
-//     pages.go: pages for people; schema.go: the JSON Schema of receipts
+//   - bundle.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof; exact.go: a
+//     bag without strays; bagread.go: the sealed bag, read again before its receipt is made;
+//     signed.go: the receipt's signature; pages.go: pages for people; schema.go: the JSON Schema of
+//     receipts
 //   - sealer.go: the store as one command has it, which shows only what that command sealed
 //   - key.go, extension.go, digest.go, canonical.go: names, types of content, digests, canonical
-//     JSON; spool.go: content that is kept in a file meanwhile
+//     JSON; spool.go: content that is kept meanwhile, in a file if it is large
 package sink

@@ -1,6 +1,9 @@
 package sink
 
-import "os"
+import (
+	"bufio"
+	"os"
+)
 
 // PartBytes is the size of the parts of an upload.
 var PartBytes = partBytes
@@ -8,8 +11,7 @@ var PartBytes = partBytes
 // SetFile makes a spool write to another file. Such a spool must not be closed: that removes the
 // file.
 func (s *Spool) SetFile(f *os.File) {
-	s.file = f
-	s.buf.Reset(f)
+	s.file, s.buf = f, bufio.NewWriterSize(f, spoolInMemory)
 }
 
 // SealOf makes the seal of an object each time that it is called.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"strings"
+	"sync"
 )
 
 // maxLineBytes bounds the lines of manifests and of bag-info.txt that are read.
@@ -124,12 +125,20 @@ func (e *ReadError) Unwrap() error { return e.Err }
 // errUnterminated says that the last line of a file does not end: the file was cut.
 var errUnterminated = errors.New("the last line has no newline")
 
+// lineReaders are for Lines: most of what is read by lines is shorter than their buffers.
+var lineReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 64<<10) }}
+
 // Lines yields the lines of r without their newlines, each valid until the next. A line longer than
 // limit, or one that is not terminated, is an error in its place; an error of r is a ReadError and
 // the last.
 func Lines(r io.Reader, limit int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		buf := bufio.NewReaderSize(r, 64<<10)
+		buf := lineReaders.Get().(*bufio.Reader) //nolint:errcheck // nothing else is in it
+		buf.Reset(r)
+		defer func() {
+			buf.Reset(nil)
+			lineReaders.Put(buf)
+		}()
 		var line []byte
 		for {
 			line = line[:0]

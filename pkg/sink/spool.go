@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -13,37 +14,61 @@ import (
 	"github.com/cvconsumer/cvconsumer/internal/shortage"
 )
 
-// Spool is a temporary file with a running SHA-256: content of any size is collected in it, and
-// then stored. It is used by one goroutine at a time.
+// spoolInMemory is how many bytes a spool keeps in memory: most of what is spooled is smaller, and
+// takes no file.
+const spoolInMemory = 64 << 10
+
+// Spool collects content of any size with a running SHA-256, to be stored: what is small in memory,
+// what is larger in a temporary file. It is used by one goroutine at a time.
 type Spool struct {
-	file  *os.File
-	named bool // the system does not remove the file while it is open: Close does
-	buf   *bufio.Writer
-	hash  hash.Hash
-	size  int64
-	err   error // the first failure
-	dir   string
+	small  []byte   // the content, as long as there is no file
+	file   *os.File // nil: small has the content
+	named  bool     // the system does not remove the file while it is open: Close does
+	closed bool
+	buf    *bufio.Writer // of the file
+	hash   hash.Hash
+	size   int64
+	err    error // the first failure
+	dir    string
 }
 
-// NewSpool makes an empty spool in the folder dir (empty: the system's folder for temporary files).
-// Whatever goes wrong with a spool is this machine's shortage ([shortage.Of]).
+// NewSpool makes an empty spool, whose file will be in the folder dir (empty: the system's folder
+// for temporary files). Whatever goes wrong with a spool is this machine's shortage
+// ([shortage.Of]).
 func NewSpool(dir string) (*Spool, error) {
 	if dir == "" {
 		dir = os.TempDir()
 	}
-	f, err := os.CreateTemp(dir, "cvconsumer-spool-")
+	return &Spool{dir: dir, hash: sha256.New()}, nil
+}
+
+// toFile moves the content into a temporary file.
+func (s *Spool) toFile() error {
+	f, err := os.CreateTemp(s.dir, "cvconsumer-spool-")
 	if err != nil {
-		return nil, fmt.Errorf("make spool: %w", shortage.Folder(dir, 0, err))
+		return fmt.Errorf("make spool: %w", shortage.Folder(s.dir, 0, err))
 	}
 	// Without a name nothing of it is left when the process is killed.
-	named := os.Remove(f.Name()) != nil
-	return &Spool{dir: dir, file: f, named: named, buf: bufio.NewWriterSize(f, 64<<10), hash: sha256.New()}, nil
+	s.named = os.Remove(f.Name()) != nil
+	s.file, s.buf = f, bufio.NewWriterSize(f, spoolInMemory)
+	_, err = s.buf.Write(s.small) // fits into the buffer
+	s.small = nil
+	return err //nolint:wrapcheck // does not happen
 }
 
 // Write appends p. After a failed write all that follow fail with the same error.
 func (s *Spool) Write(p []byte) (int, error) {
+	if s.err == nil && s.file == nil && len(s.small)+len(p) > spoolInMemory {
+		s.err = s.toFile()
+	}
 	if s.err != nil {
 		return 0, s.err
+	}
+	if s.file == nil {
+		s.small = append(s.small, p...)
+		s.hash.Write(p)
+		s.size += int64(len(p))
+		return len(p), nil
 	}
 	n, err := s.buf.Write(p)
 	s.hash.Write(p[:n])
@@ -62,9 +87,12 @@ func (s *Spool) fail(verb string, bytes int64, err error) {
 // Reset empties the spool, so that a download can be repeated. Readers made before must not be used
 // any more.
 func (s *Spool) Reset() error {
-	s.buf.Reset(s.file)
 	s.hash.Reset()
-	s.size, s.err = 0, nil
+	s.size, s.err, s.small = 0, nil, s.small[:0]
+	if s.file == nil {
+		return nil
+	}
+	s.buf.Reset(s.file)
 	_, err := s.file.Seek(0, io.SeekStart)
 	if err == nil {
 		err = s.file.Truncate(0)
@@ -84,13 +112,16 @@ func (s *Spool) SHA256() string { return hex.EncodeToString(s.hash.Sum(nil)) }
 // ReadSeeker reads what was written so far, from its start, independently of later writes. If a
 // write failed, so does reading.
 func (s *Spool) ReadSeeker() io.ReadSeeker {
-	if s.err == nil {
+	if s.err == nil && s.file != nil {
 		if err := s.buf.Flush(); err != nil {
 			s.fail("write", s.size, err)
 		}
 	}
 	if s.err != nil {
 		return failedReader{s.err}
+	}
+	if s.file == nil {
+		return bytes.NewReader(s.small)
 	}
 	return io.NewSectionReader(spoolFile{s.file, s.dir}, 0, s.size)
 }
@@ -100,8 +131,12 @@ func (s *Spool) Body(contentType string) Body {
 	return Body{R: s.ReadSeeker(), Size: s.size, SHA256: s.SHA256(), ContentType: contentType}
 }
 
-// Close removes the file. It may be called more than once.
+// Close gives up the content. It may be called more than once.
 func (s *Spool) Close() error {
+	if s.closed {
+		return nil
+	}
+	s.closed, s.small, s.err = true, nil, fmt.Errorf("use spool: %w", os.ErrClosed)
 	if s.file == nil {
 		return nil
 	}
@@ -109,8 +144,6 @@ func (s *Spool) Close() error {
 	if s.named {
 		err = errors.Join(err, os.Remove(s.file.Name()))
 	}
-	s.file = nil
-	s.err = fmt.Errorf("use spool: %w", os.ErrClosed)
 	if err != nil {
 		return fmt.Errorf("remove spool: %w", err)
 	}

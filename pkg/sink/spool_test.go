@@ -60,8 +60,38 @@ func TestSpool(t *testing.T) {
 	if _, err := s.Write([]byte("x")); err == nil {
 		t.Error("written to a closed spool")
 	}
-	if _, err := sink.NewSpool(dir + "/nowhere"); shortage.Of(err) == nil {
+	nowhere, err := sink.NewSpool(dir + "/nowhere")
+	if err == nil {
+		_, err = nowhere.Write(noise(1, 100_000))
+	}
+	if shortage.Of(err) == nil || nowhere.Close() != nil {
 		t.Errorf("a spool in no folder: %v", err)
+	}
+}
+
+// What is small takes no file: a spool of it works without a folder, and a reader of it is not
+// disturbed by what is written later.
+func TestSmallSpool(t *testing.T) {
+	s, err := sink.NewSpool(t.TempDir() + "/nowhere")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, rest := noise(1, 40_000), noise(2, 20_000)
+	if _, err := s.Write(first); err != nil {
+		t.Fatal(err)
+	}
+	before := s.ReadSeeker()
+	if _, err := s.Write(rest); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(before); err != nil || !bytes.Equal(got, first) {
+		t.Errorf("the first reader has %d bytes, %v", len(got), err)
+	}
+	if got, err := io.ReadAll(s.ReadSeeker()); err != nil || !bytes.Equal(got, append(first, rest...)) {
+		t.Errorf("the second reader has %d bytes, %v", len(got), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

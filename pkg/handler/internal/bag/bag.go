@@ -34,6 +34,7 @@ type Bags struct {
 	Account string              // that its resource means; empty when the alias is not configured
 	Keys    contract.DigestKeys // of the digest of its data, where that has metadata values
 	Digest  string              // that the command's job has; empty before there is one
+	Fresh   bool                // this is the first attempt, and nothing was stored under the id when its job was made
 
 	LockMode string           // of the retention of bags: sink.Governance or sink.Compliance
 	Signing  *signature.Maker // signs receipts; nil: they are unsigned

@@ -29,6 +29,15 @@ type owner struct {
 // mark.
 func (b Bags) Own(ctx context.Context, units int, remove func(context.Context) error) error {
 	key := b.WorkKey(ownerName)
+	mark, err := contract.Marshal(owner{V: contract.FormatVersion, Account: b.Account, Units: units})
+	if err != nil {
+		return fmt.Errorf("encode the mark of the working objects: %w", err)
+	}
+	if b.Fresh {
+		if there, err := b.mark(ctx, key, mark); err != nil || !there {
+			return err
+		}
+	}
 	raw, err := b.Work.ReadAll(ctx, key, maxOwner)
 	marked := err == nil
 	switch {
@@ -47,10 +56,6 @@ func (b Bags) Own(ctx context.Context, units int, remove func(context.Context) e
 	if err := remove(ctx); err != nil {
 		return err
 	}
-	mark, err := contract.Marshal(owner{V: contract.FormatVersion, Account: b.Account, Units: units})
-	if err != nil {
-		return fmt.Errorf("encode the mark of the working objects: %w", err)
-	}
 	if marked {
 		if err := b.Work.Remove(ctx, key); err != nil {
 			return fmt.Errorf("remove the earlier mark of the working objects: %w", err)
@@ -58,10 +63,17 @@ func (b Bags) Own(ctx context.Context, units int, remove func(context.Context) e
 	}
 	// After a crash before this object is stored the next attempt removes what there is again;
 	// nothing of this life was stored.
-	if _, err := b.Work.Put(ctx, key, sink.Bytes(mark, "application/json")); err != nil {
-		return fmt.Errorf("mark the working objects: %w", err)
+	_, err = b.mark(ctx, key, mark)
+	return err
+}
+
+// mark stores the mark, unless one is there.
+func (b Bags) mark(ctx context.Context, key sink.Key, mark []byte) (there bool, err error) {
+	o, err := b.Work.Put(ctx, key, sink.Bytes(mark, "application/json"))
+	if err != nil {
+		return false, fmt.Errorf("mark the working objects: %w", err)
 	}
-	return nil
+	return o.Adopted, nil
 }
 
 // Stored reports whether anything is stored under the command's id.

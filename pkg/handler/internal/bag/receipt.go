@@ -55,7 +55,7 @@ func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal
 		if err != nil {
 			return Proof{}, err
 		}
-		return Proof{Signed: true, TimeStamped: made.TimeStamp != nil}, storeReceipt(ctx, out, made.Payload)
+		return Proof{Signed: true, TimeStamped: made.TimeStamp != nil, receipt: made.Payload}, storeReceipt(ctx, out, made.Payload)
 	}
 	if sealed.Signature && !sealed.Receipt { // no attempt at this command stores one
 		if err := out.RemoveSignature(ctx); err != nil {
@@ -76,7 +76,7 @@ func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, seal
 	if err := b.lock(ctx, kind, out, statement.Predicate.Retention); err != nil {
 		return Proof{}, err
 	}
-	return Proof{}, storeReceipt(ctx, out, receipt)
+	return Proof{receipt: receipt}, storeReceipt(ctx, out, receipt)
 }
 
 // statement is the receipt that says so.
@@ -158,11 +158,6 @@ func storeReceipt(ctx context.Context, bag *sink.Bag, b []byte) error {
 // command, account or data, or contradicts what is stored, as one does that was written after the
 // bag was given up.
 func (b Bags) Receipt(ctx context.Context, kind sink.BagKind) (*contract.EventData, error) {
-	return b.receipt(ctx, kind, nil)
-}
-
-// receipt is Receipt for one of which it may be known what is stored beside it.
-func (b Bags) receipt(ctx context.Context, kind sink.BagKind, known *Proof) (*contract.EventData, error) {
 	key := b.Layout.Key(kind, sink.ReceiptFile)
 	raw, err := b.Store.OfAnyMessage().ReadAll(ctx, key, MaxReceipt)
 	if errors.Is(err, sink.ErrUnsealed) {
@@ -185,20 +180,22 @@ func (b Bags) receipt(ctx context.Context, kind sink.BagKind, known *Proof) (*co
 		b.Log.Warn().Str("key", string(key)).Str("reason", doubt).Msg("receipt ignored")
 		return nil, nil
 	}
-	if known == nil {
-		found, err := b.proof(ctx, kind, raw, receipt)
-		if err != nil {
-			return nil, err
-		}
-		known = &found
+	proof, err := b.proof(ctx, kind, raw, receipt)
+	if err != nil {
+		return nil, err
 	}
+	return b.endOf(kind, raw, receipt, proof)
+}
+
+// endOf is what a receipt says, as a terminal event tells it.
+func (b Bags) endOf(kind sink.BagKind, raw []byte, receipt *sink.Receipt, proof Proof) (*contract.EventData, error) {
 	says := receipt.Predicate
 	data := &contract.EventData{
 		Status: contract.StatusCompleted, Outcome: contract.Outcome(says.Outcome), StartedAt: &says.StartedAt, FinishedAt: &says.FinishedAt,
 		Counts: contract.Counts(bagfile.CountsByName(says.Counts)), Exceptions: says.Exceptions,
 		Bundle: &contract.BundleRef{
 			URI: b.URI(kind), ManifestSHA256: manifestDigest(receipt), ReceiptSHA256: sink.HexSHA256(raw),
-			Objects: int64(says.Bundle.Objects), Signed: known.Signed, TimeStamped: known.TimeStamped,
+			Objects: int64(says.Bundle.Objects), Signed: proof.Signed, TimeStamped: proof.TimeStamped,
 		},
 	}
 	if kept := says.Retention; kept != nil {
@@ -236,13 +233,14 @@ func parseReceipt(raw []byte) (_ *sink.Receipt, doubt string, err error) {
 	return nil, err.Error(), nil
 }
 
-// Committed is what the receipt of a bag that was just committed says, with what Commit said.
-func (b Bags) Committed(ctx context.Context, kind sink.BagKind, proof Proof) (*contract.EventData, error) {
-	end, err := b.receipt(ctx, kind, &proof)
-	if err == nil && end == nil {
-		err = fmt.Errorf("%s is missing although it was just stored", b.Layout.Key(kind, sink.ReceiptFile))
+// Committed is what the receipt of a bag that was just committed says. It is not read back: Commit
+// checked the bag against it, and the store has confirmed it.
+func (b Bags) Committed(kind sink.BagKind, proof Proof) (*contract.EventData, error) {
+	receipt, err := sink.ParseReceipt(proof.receipt)
+	if err != nil {
+		return nil, fmt.Errorf("read the receipt that was just stored: %w", err)
 	}
-	return end, err
+	return b.endOf(kind, proof.receipt, receipt, proof)
 }
 
 // doubt is why a receipt is not believed; empty for one that belongs to this command, and fits what

@@ -19,6 +19,8 @@ const signTries = 4
 type Proof struct {
 	Signed      bool // the signature that the receipt speaks of is stored, and was checked
 	TimeStamped bool // it has a time stamp
+
+	receipt []byte // that was just stored
 }
 
 // Signs reports whether receipts are signed. A command asks once, and freezes the answer: all its

@@ -107,7 +107,7 @@ func (p *signed) check(key *signature.Signer) (*signature.Bundle, *sink.Receipt)
 func TestSignedReceipt(t *testing.T) {
 	p, key, tsa := toSign(t), newSigner(t), signaturetest.New(t, nil)
 	proof, err := p.attempt(p.by(stamped(t, key, tsa, false), nil))
-	if err != nil || proof != (bag.Proof{Signed: true, TimeStamped: true}) {
+	if err != nil || !proof.Signed || !proof.TimeStamped {
 		t.Fatalf("%+v, %v", proof, err)
 	}
 	made, says := p.check(key)
@@ -166,7 +166,7 @@ func TestSignatureOfAnEarlierAttempt(t *testing.T) {
 				t.Fatalf("the first attempt: %v", err)
 			}
 			proof, err := p.attempt(p.by(c.next, nil))
-			if err != nil || proof != (bag.Proof{Signed: true, TimeStamped: c.stamped}) {
+			if err != nil || !proof.Signed || proof.TimeStamped != c.stamped {
 				t.Fatalf("%+v, %v", proof, err)
 			}
 			p.check(first)
@@ -277,7 +277,7 @@ func TestUnsignedReceiptBesideASignature(t *testing.T) {
 	_, err := b.Store.Unsealed().Put(t.Context(), b.Layout.Key(sink.ExportBag, sink.SignatureFile), sink.Bytes([]byte("{}"), ""))
 	must(t, err)
 	proof, err := p.attempt(b)
-	if err != nil || proof != (bag.Proof{}) || p.stored(b, sink.SignatureFile) {
+	if err != nil || proof.Signed || proof.TimeStamped || p.stored(b, sink.SignatureFile) {
 		t.Errorf("%+v, %v, and there is a signature: %t", proof, err, p.stored(b, sink.SignatureFile))
 	}
 }
@@ -312,7 +312,7 @@ func TestWaitsToSign(t *testing.T) {
 	t.Run("a time stamp is optional", func(t *testing.T) {
 		p, key := toSign(t), newSigner(t)
 		proof, err := p.attempt(p.by(stamped(t, key, tsa, true), nil))
-		if err != nil || proof != (bag.Proof{Signed: true}) {
+		if err != nil || !proof.Signed || proof.TimeStamped {
 			t.Fatalf("%+v, %v", proof, err)
 		}
 		if _, says := p.check(key); says.Predicate.Timestamp != "optional" {

@@ -1,10 +1,12 @@
 package deleterecord
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 
 	"github.com/google/uuid"
@@ -36,7 +38,33 @@ type Records struct {
 	Bags   bag.Bags
 	Begun  string // the digest of the delete's beginning; empty where it is lost: then no record is believed
 	Ledger *ledger.Ledger
+	Kept   *Kept // by this attempt
 	Log    zerolog.Logger
+}
+
+// Kept has small records that this attempt stored, so that they need not be read again.
+type Kept struct {
+	records map[string][]byte // by name
+	bytes   int
+}
+
+// maxKept bounds what is kept, in bytes.
+const maxKept = 1 << 20
+
+func (k *Kept) keep(name string, o sink.Object, spool *sink.Spool) error {
+	if o.SHA256 != spool.SHA256() || int64(k.bytes)+spool.Size() > maxKept {
+		return nil
+	}
+	content, err := io.ReadAll(spool.ReadSeeker())
+	if err != nil {
+		return fmt.Errorf("keep a record: %w", err)
+	}
+	if k.records == nil {
+		k.records = map[string][]byte{}
+	}
+	k.records[name] = content
+	k.bytes += len(content)
+	return nil
 }
 
 // head is the first line of a record. It binds the record to the beginning that its step carried
@@ -63,8 +91,11 @@ func (r Records) Write(ctx context.Context, s Step, gone Lines) (n int64, err er
 		}
 		// After a crash before this object is stored the next attempt repeats the step: what is
 		// gone already is seen to be gone. Behind it the step is done.
-		_, err := r.Bags.Work.Put(ctx, r.Bags.WorkKey(s.name()), spool.Body("application/jsonl"))
-		return err
+		o, err := r.Bags.Work.Put(ctx, r.Bags.WorkKey(s.name()), spool.Body("application/jsonl"))
+		if err != nil {
+			return err
+		}
+		return r.Kept.keep(s.name(), o, spool)
 	})
 	if err != nil {
 		return n, fmt.Errorf("record what was deleted: %w", err)
@@ -75,7 +106,7 @@ func (r Records) Write(ctx context.Context, s Step, gone Lines) (n int64, err er
 // Read reads a step's record; stored is false when the step has not ended. It fails, as internal,
 // when the record does not fit the delete and its ledger.
 func (r Records) Read(ctx context.Context, s Step, each func(bagfile.Deleted) error) (stored bool, err error) {
-	body, _, err := r.Bags.Work.Open(ctx, r.Bags.WorkKey(s.name()))
+	body, err := r.open(ctx, s)
 	if errors.Is(err, sink.ErrNotFound) {
 		return false, nil
 	}
@@ -100,6 +131,15 @@ func (r Records) Read(ctx context.Context, s Step, each func(bagfile.Deleted) er
 		}
 	}
 	return true, nil
+}
+
+// open reads a record: one that this attempt kept without a request.
+func (r Records) open(ctx context.Context, s Step) (io.ReadCloser, error) {
+	if kept, ok := r.Kept.records[s.name()]; ok {
+		return io.NopCloser(bytes.NewReader(kept)), nil
+	}
+	body, _, err := r.Bags.Work.Open(ctx, r.Bags.WorkKey(s.name()))
+	return body, err //nolint:wrapcheck // the caller says what it reads
 }
 
 // ReadEnded is Read of a step that has ended: its record has to be there.

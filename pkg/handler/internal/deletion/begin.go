@@ -150,7 +150,7 @@ func (d *Deleter) checkPlan(ctx context.Context, plan *deleteplan.Plan) (*contra
 			return nil, fmt.Errorf("look for legal holds: %w", err)
 		}
 		if held {
-			return &contract.Error{Code: contract.CodeLegalHold, Message: fmt.Sprintf("project %s is under a legal hold", f.ID)}, nil
+			return &contract.Error{Code: contract.CodeLegalHold, Message: fmt.Sprintf("project %[1]s is under a legal hold: publish the delete again when the operator has lifted it (consumer holds rm %[1]s)", f.ID)}, nil
 		}
 	}
 	for _, f := range plan.Facts {
@@ -169,7 +169,7 @@ func (d *Deleter) exportFirst(ctx context.Context, digest string) (exported *con
 	if err == nil && data == nil {
 		var proof bag.Proof
 		if proof, err = d.Exporter.Bag(ctx, digest); err == nil {
-			data, err = d.Bags.Committed(ctx, sink.ExportBag, proof)
+			data, err = d.Bags.Committed(sink.ExportBag, proof)
 		}
 	}
 	if err != nil {

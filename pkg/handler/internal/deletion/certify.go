@@ -58,7 +58,7 @@ func (d *Deleter) commit(ctx context.Context) (bag.Proof, error) {
 	if err := d.loadPlan(ctx); err != nil {
 		return bag.Proof{}, err
 	}
-	cut, _, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleteCutName), false, func(ctx context.Context) (deleteCut, error) {
+	cut, _, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleteCutName), d.Bags.Fresh, func(ctx context.Context) (deleteCut, error) {
 		if err := d.neverBegins(ctx); err != nil {
 			return deleteCut{}, err
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/action"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleterecord"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -56,9 +57,11 @@ type Deleter struct {
 	Job      contract.Job // as it was when the attempt began, with the changes of this delete
 	Log      zerolog.Logger
 
-	begun beginning
-	plan  *sink.Spool // the plan that begun names, once it was read and found to be it
-	done  int64       // things seen to be gone in this attempt
+	begun   beginning
+	plan    *sink.Spool // the plan that begun names, once it was read and found to be it
+	planned time.Time   // when this attempt began to read it from the service; zero: an earlier one did
+	kept    deleterecord.Kept
+	done    int64 // things seen to be gone in this attempt
 }
 
 // Run plans, refuses or begins, removes project by project, verifies and commits. A dry run ends
@@ -82,14 +85,11 @@ func (d *Deleter) Run(ctx context.Context) (action.Result, error) {
 	case refused != nil:
 		return action.Result{End: refused}, d.neverBegins(ctx)
 	}
-	if err := d.update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseCommit }); err != nil {
-		return action.Result{}, err
-	}
 	proof, err := d.commit(ctx)
 	if err != nil {
 		return action.Result{}, err
 	}
-	end, err := d.Bags.Committed(ctx, sink.DeleteBag, proof)
+	end, err := d.Bags.Committed(sink.DeleteBag, proof)
 	return action.Result{End: end}, err
 }
 

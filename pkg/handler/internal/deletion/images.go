@@ -63,7 +63,7 @@ func (m *removal) deleteImages(ctx context.Context) (lines, error) {
 // made before the delete began, ends the delete as plan_changed; it is not deleted.
 func (m *removal) relistSelection(ctx context.Context) (lines, error) {
 	return joined(), m.pollUntilGone(ctx, "images", func(ctx context.Context) (string, error) {
-		scopes, err := m.snapshots(ctx)
+		scopes, err := m.recentSnapshots(ctx)
 		if err != nil {
 			return "", err
 		}
@@ -97,8 +97,10 @@ func (m *removal) survey(ctx context.Context) survey.Survey {
 // removeImages deletes images everywhere. missed: the service refused a call because it does not
 // know some of its images.
 func (m *removal) removeImages(ctx context.Context, ids []uuid.UUID) (missed bool, err error) {
-	if _, err := m.snapshots(ctx); err != nil {
-		return false, err
+	if m.d.Now().Sub(m.d.planned) >= recently { // else none was in training just now
+		if _, err := m.recentSnapshots(ctx); err != nil {
+			return false, err
+		}
 	}
 	remove := func(q cv.DeleteImagesQuery) error {
 		gone, _, err := m.destroy(ctx, cv.ThingImage, func(ctx context.Context) error {
@@ -134,8 +136,20 @@ func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUI
 	if err != nil {
 		return 0, nil, "", err
 	}
-	by = bagfile.ByCounts
 	found := survey.Selected{}
+	if search && len(m.plan.Images) == 1 { // to ask for it takes fewer calls than to count
+		for _, scope := range scopes {
+			_, gone, err := m.present(ctx, scope, found)
+			if err != nil {
+				return 0, nil, "", err
+			}
+			if gone {
+				return 0, nil, bagfile.ByProject, nil
+			}
+		}
+		return 1, found.IDs(), bagfile.ByIDs, nil
+	}
+	by = bagfile.ByCounts
 	for _, scope := range scopes {
 		counted, gone, err := m.count(ctx, scope)
 		if err != nil {
@@ -148,9 +162,9 @@ func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUI
 		if counted == 0 || !search {
 			continue
 		}
-		listed, err := m.survey(ctx).Present(ctx, scope, m.plan.Images, found)
-		if _, err := m.d.Control.Gone(ctx, m.plan.ID, err); err != nil {
-			return 0, nil, "", err //nolint:wrapcheck // wrapped by the caller
+		listed, _, err := m.present(ctx, scope, found)
+		if err != nil {
+			return 0, nil, "", err
 		}
 		switch {
 		case listed:
@@ -160,6 +174,14 @@ func (m *removal) left(ctx context.Context, search bool) (n int, left []uuid.UUI
 		}
 	}
 	return n, found.IDs(), by, nil
+}
+
+// present adds the planned images that are in a scope; listed as of survey.Present. gone: the
+// project is not there.
+func (m *removal) present(ctx context.Context, scope uuid.UUID, found survey.Selected) (listed, gone bool, err error) {
+	listed, err = m.survey(ctx).Present(ctx, scope, m.plan.Images, found)
+	gone, err = m.d.Control.Gone(ctx, m.plan.ID, err)
+	return listed, gone, err //nolint:wrapcheck // the callers' callers say what they look for
 }
 
 // count is how many images a scope has, tagged and untagged; none when the project is gone. A scope

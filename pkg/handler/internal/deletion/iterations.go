@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -71,7 +72,19 @@ func (m *removal) snapshots(ctx context.Context) ([]uuid.UUID, error) {
 			return nil, m.d.training(ctx, m.n, m.plan.ID, it.ID)
 		}
 	}
-	return survey.ScopesOf(iterations), nil
+	m.scopes, m.scopesAt = survey.ScopesOf(iterations), m.d.Now()
+	return m.scopes, nil
+}
+
+// recently is how long what this attempt read of a project's iterations is not read again.
+const recently = 5 * time.Second
+
+// recentSnapshots is snapshots, unless this attempt has just read them.
+func (m *removal) recentSnapshots(ctx context.Context) ([]uuid.UUID, error) {
+	if m.scopes != nil && m.d.Now().Sub(m.scopesAt) < recently {
+		return m.scopes, nil
+	}
+	return m.snapshots(ctx)
 }
 
 // scopes is the workspace and every iteration that a project has now.

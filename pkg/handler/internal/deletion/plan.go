@@ -39,6 +39,7 @@ func (d *Deleter) readPlan(ctx context.Context) (_ *deleteplan.Plan, err error) 
 	if err != nil {
 		return nil, fmt.Errorf("open a spool: %w", err)
 	}
+	d.planned = d.Now()
 	plan, err := deleteplan.Planner{
 		Client: d.Client, Control: d.Control, Data: d.Command.Data, ServiceTime: d.Calls.ServiceTime, Claim: d.Attempt.Claim,
 		Progress: func(ctx context.Context, found int) error {

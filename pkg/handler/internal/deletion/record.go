@@ -18,7 +18,7 @@ type lines = deleterecord.Lines
 
 // records are the records of the delete.
 func (d *Deleter) records() deleterecord.Records {
-	r := deleterecord.Records{Bags: d.Bags, Ledger: d.Ledger, Log: d.Log}
+	r := deleterecord.Records{Bags: d.Bags, Ledger: d.Ledger, Kept: &d.kept, Log: d.Log}
 	if d.Job.Deletion != nil {
 		r.Begun = d.Job.Deletion.BegunSHA256
 	}

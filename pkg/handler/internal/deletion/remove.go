@@ -23,6 +23,8 @@ type removal struct {
 	facts       deleteplan.Facts
 	holdChecked bool // of legal holds, when it was looked for
 	step        string
+	scopes      []uuid.UUID // as snapshots read them at scopesAt
+	scopesAt    time.Time
 }
 
 // steps are the steps of a removal, in the order that the service's traps ask for.
@@ -40,9 +42,9 @@ func (m *removal) run(ctx context.Context) error {
 	resumed := false // some steps ended in an earlier attempt
 	for _, step := range m.wanted() {
 		m.step = step
-		switch ended, err := m.d.records().Ended(ctx, m.at(step)); {
+		switch ended, err := m.ended(ctx); {
 		case err != nil:
-			return err //nolint:wrapcheck // it says what it reads
+			return err
 		case ended:
 			resumed = true
 			continue
@@ -67,6 +69,14 @@ func (m *removal) run(ctx context.Context) error {
 	}
 	m.step = "again"
 	return m.pollUntilGone(ctx, "what an earlier attempt deleted", m.stillThere)
+}
+
+// ended reports whether the step ended in an earlier attempt.
+func (m *removal) ended(ctx context.Context) (bool, error) {
+	if m.d.Bags.Fresh {
+		return false, nil
+	}
+	return m.d.records().Ended(ctx, m.at(m.step)) //nolint:wrapcheck // it says what it reads
 }
 
 // stillThere looks once more for what the records of an earlier attempt say is gone, and names

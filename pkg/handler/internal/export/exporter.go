@@ -67,7 +67,7 @@ func (x *Exporter) Run(ctx context.Context) (action.Result, error) {
 	if err != nil {
 		return action.Result{}, errors.Join(err, x.Attempt.FlushCalls(ctx))
 	}
-	end, err := x.Bags.Committed(ctx, sink.ExportBag, proof)
+	end, err := x.Bags.Committed(sink.ExportBag, proof)
 	return action.Result{End: end}, err
 }
 

@@ -20,6 +20,9 @@ import (
 // ledgerBatch is how many bytes of calls that only read go into one message.
 const ledgerBatch = 128 << 10
 
+// maxOwn is how many bytes of the ledger its writer keeps, so that they need not be read again.
+const maxOwn = 128 << 10
+
 // Queue keeps the ledger of a command: one subject, one writer at a time.
 type Queue interface {
 	// LedgerTail is the last message and its stream sequence, 0 when there is none.
@@ -45,6 +48,9 @@ type Ledger struct {
 	open   time.Time           // of the last intent, while it has no result; zero else
 	last   time.Time           // the latest of an intent, a result or a takeover: none goes back
 	counts counts
+
+	own   bytes.Buffer // what this holder appended,
+	whole bool         // if that is the whole ledger, and at most maxOwn
 }
 
 // Ref is how far the ledger goes into the bag.
@@ -68,7 +74,8 @@ func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, takenB
 	if err != nil {
 		return nil, fmt.Errorf("continue the ledger: %w", err)
 	}
-	if seq == 0 && !takenBefore {
+	l.whole = seq == 0
+	if l.whole && !takenBefore {
 		return l, nil
 	}
 	// What is there is read first, so that the takeover's time is not before an earlier line's;
@@ -225,6 +232,11 @@ func (l *Ledger) Flush(ctx context.Context) error {
 	}
 	l.seq = seq
 	l.heads[l.chain.Head()] = l.chain.Seq()
+	if l.whole = l.whole && l.own.Len()+l.buf.Len() <= maxOwn; l.whole {
+		l.own.Write(l.buf.Bytes())
+	} else {
+		l.own = bytes.Buffer{}
+	}
 	l.buf.Reset()
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -95,8 +96,8 @@ func (f *counts) countPossible(line sink.LedgerLine, n int) {
 
 // Removed are the ids that the calls of an operation named for a project and may have removed, in
 // byte order: those of every intent that was not refused. all says that such a call named no ids,
-// which means everything. It reads the ledger again, as there may be millions of ids, and keeps
-// nothing of it. Nothing may be written and not flushed.
+// which means everything. A ledger that is not small is read again, as there may be millions of
+// ids, and nothing of it is kept. Nothing may be written and not flushed.
 func (l *Ledger) Removed(ctx context.Context, operation string, project uuid.UUID) (ids []uuid.UUID, all bool, err error) {
 	var open func() // takes account of the last intent, unless it is refused
 	settle := func() {
@@ -105,7 +106,7 @@ func (l *Ledger) Removed(ctx context.Context, operation string, project uuid.UUI
 		}
 		open = nil
 	}
-	for message, err := range l.queue.Ledger(ctx, l.id, l.seq) {
+	for message, err := range l.messages(ctx) {
 		if err != nil {
 			return nil, false, fmt.Errorf("read the ledger: %w", err)
 		}
@@ -135,6 +136,14 @@ func (l *Ledger) Removed(ctx context.Context, operation string, project uuid.UUI
 	settle()
 	slices.SortFunc(ids, contract.CompareIDs)
 	return slices.Compact(ids), all, nil
+}
+
+// messages are the lines of the ledger, as this writer knows them where it keeps all.
+func (l *Ledger) messages(ctx context.Context) iter.Seq2[[]byte, error] {
+	if l.whole {
+		return func(yield func([]byte, error) bool) { yield(l.own.Bytes(), nil) }
+	}
+	return l.queue.Ledger(ctx, l.id, l.seq)
 }
 
 // Operations of which more is noted: which ids they named.

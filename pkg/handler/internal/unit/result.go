@@ -132,7 +132,7 @@ func ReadRecords(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) i
 // Scan reads a working object that has a value in each line, of MaxLine at most.
 func Scan(r io.Reader) *bufio.Scanner {
 	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 64<<10), MaxLine)
+	lines.Buffer(nil, MaxLine)
 	return lines
 }
 
