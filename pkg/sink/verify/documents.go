@@ -86,7 +86,7 @@ func (v *verifier) readDocument(f *file, at place) {
 	case i >= 0:
 		v.problem(f.name, "the string at byte %d has a link with its query, which may be signed", i)
 	}
-	if err := checkMembers(b, false); err != nil {
+	if err := checkValid(b, false); err != nil {
 		v.problem(f.name, "%v", err)
 		return
 	}

@@ -7,18 +7,25 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // checkMembers returns an error unless b is one JSON value in which no object has a member twice,
 // in whatever letter case: programs differ in which of them they read. All names of the product
 // (own) are in lower case, but for one of in-toto; those within metadata are the customer's.
 func checkMembers(b []byte, own bool) error {
-	w := walk{rest: b, own: own, left: maxValues}
-	err := w.value(1, false)
+	err := checkValid(b, own)
 	if (err == nil || errors.Is(err, errMalformed)) && !json.Valid(b) {
 		return fmt.Errorf("not valid JSON: %w", json.Unmarshal(b, new(json.RawMessage)))
 	}
 	return err
+}
+
+// checkValid is checkMembers of what is known to be one JSON value.
+func checkValid(b []byte, own bool) error {
+	w := walk{rest: b, own: own, left: maxValues, names: make([]member, 0, 16)}
+	return w.value(1, false)
 }
 
 // errMalformed says that a walk met what is no JSON.
@@ -160,7 +167,10 @@ func (w *walk) name(foreign bool) (m member, ok bool) {
 	if quoted == nil {
 		return m, false
 	}
-	if plain := quoted[1 : len(quoted)-1]; lower(plain) {
+	if plain := quoted[1 : len(quoted)-1]; readsAsItStands(plain) {
+		if !foreign && bytes.ContainsFunc(plain, unicode.IsUpper) {
+			return member{plain, bytes.ToLower(plain)}, true
+		}
 		return member{plain, plain}, true
 	}
 	var text string
@@ -173,14 +183,9 @@ func (w *walk) name(foreign bool) (m member, ok bool) {
 	return member{[]byte(text), []byte(folded(text))}, true
 }
 
-// lower reports whether a text reads as it stands, and is its own lower case, as most names are.
-func lower(text []byte) bool {
-	for _, c := range text {
-		if c >= 0x80 || c == '\\' || 'A' <= c && c <= 'Z' {
-			return false
-		}
-	}
-	return true
+// readsAsItStands reports whether a name is ASCII without escapes, as most are.
+func readsAsItStands(name []byte) bool {
+	return !slices.ContainsFunc(name, func(c byte) bool { return c >= utf8.RuneSelf || c == '\\' })
 }
 
 // folded is a member's name without its letter case, as package encoding/json compares names: it

@@ -63,7 +63,7 @@ func TestCheckMembersAllocates(t *testing.T) {
 		if err := checkMembers(line, false); err != nil {
 			t.Fatal(err)
 		}
-	}); n > 30 {
-		t.Errorf("%.0f allocations, at most 30 are wanted", n)
+	}); n > 8 {
+		t.Errorf("%.0f allocations, at most 8 are wanted", n)
 	}
 }

@@ -79,6 +79,11 @@ func ReadWait(ctx context.Context, work *sink.Store, l sink.Layout, n int, asked
 // EncodeResult is a unit's result: its summary and records, a line each.
 func EncodeResult(s Summary, records []Record) ([]byte, error) {
 	var buf bytes.Buffer
+	size := 1 << 10
+	for _, r := range records {
+		size += len(r.Image) + len(r.Prediction) + len(r.Performance) + 512 // with what is said of a blob
+	}
+	buf.Grow(size)
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(s); err != nil {
