@@ -133,7 +133,7 @@ var lineReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 64
 // the last.
 func Lines(r io.Reader, limit int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		buf := lineReaders.Get().(*bufio.Reader) //nolint:errcheck // nothing else is in it
+		buf := lineReaders.Get().(*bufio.Reader)
 		buf.Reset(r)
 		defer func() {
 			buf.Reset(nil)
