@@ -19,7 +19,7 @@ import (
 var scaleImages = flag.Int("images", 5_000, "images that TestScale exports, 3000 at least")
 
 // mostMemory is what an export may take, whatever the project's size, in bytes.
-const mostMemory = 200 << 20
+const mostMemory = 112 << 20
 
 // A project as large as the service lets one grow is exported with the fewest calls possible and in
 // bounded memory. The consumer is a process of its own, as it is shipped, so that the memory is its

@@ -144,11 +144,12 @@ const DefaultMaxRPS = 10
 
 const (
 	// The pace is halved on 429, at most once in cutEvery (many calls meet the same limit at once),
-	// never below max/floorShare, and comes back by max/recoverShare with every call that was not
-	// throttled.
-	cutEvery     = time.Second
-	floorShare   = 20
-	recoverShare = 50
+	// never below max/floorShare. While calls are not throttled it comes back evenly, from nothing
+	// to max in recoverIn: by time and not by calls, as else the fastest of several processes would
+	// recover first, and leave nothing to the others.
+	cutEvery   = time.Second
+	floorShare = 20
+	recoverIn  = 15 * time.Second
 )
 
 // pacer holds all calls of a client to a rate that gives way on 429, so that several processes
@@ -160,8 +161,9 @@ type pacer struct {
 	limiter *rate.Limiter
 	max     rate.Limit
 
-	mu  sync.Mutex
-	cut time.Time
+	mu      sync.Mutex
+	cut     time.Time // when the pace was halved,
+	changed time.Time // and when it last changed
 }
 
 func newPacer(rps float64, now func() time.Time, wait func(context.Context, time.Duration) error) *pacer {
@@ -200,15 +202,20 @@ func (p *pacer) slow() {
 	if !p.cut.IsZero() && now.Sub(p.cut) < cutEvery {
 		return
 	}
-	p.cut = now
+	p.cut, p.changed = now, now
 	p.limiter.SetLimitAt(now, max(p.limiter.Limit()/2, p.max/floorShare))
 }
 
-// recover speeds up a little after a call that was not throttled.
+// recover speeds up after a call that was not throttled.
 func (p *pacer) recover() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if limit := p.limiter.Limit(); limit < p.max {
-		p.limiter.SetLimitAt(p.now(), min(limit+p.max/recoverShare, p.max))
+	limit := p.limiter.Limit()
+	if limit >= p.max {
+		return
 	}
+	now := p.now()
+	gained := p.max * rate.Limit(now.Sub(p.changed).Seconds()/recoverIn.Seconds())
+	p.changed = now
+	p.limiter.SetLimitAt(now, min(limit+gained, p.max))
 }

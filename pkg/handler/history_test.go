@@ -112,8 +112,8 @@ func (w *world) end(t *testing.T, h *history) contract.EventData {
 }
 
 // wait waits for the terminal event, and until the command has left the queue. The event is the
-// only one, the job says the same, the message itself is answered, and all of it is as the published
-// schemas say.
+// only one, the job says the same, the message itself is answered, and all of it is as the
+// published schemas say.
 func (w *world) wait(t *testing.T, h *history) contract.EventData {
 	t.Helper()
 	w.end(t, h)

@@ -63,6 +63,9 @@ type written struct {
 	content []byte // nil: it is read from the store
 }
 
+// PayloadObjects is how many objects there are below data/.
+func (b *Bag) PayloadObjects() int { return b.objects }
+
 // Files yields every file of a sealed bag but its receipt. None is asked for: Seal compared them
 // with the store.
 func (b *Bag) Files() iter.Seq2[BagFile, error] {
@@ -71,16 +74,17 @@ func (b *Bag) Files() iter.Seq2[BagFile, error] {
 			yield(BagFile{}, errors.New("list bag: it is not sealed"))
 			return
 		}
-		for l, err := range b.lines() {
+		for l, err := range b.sizedLines() {
 			if err != nil {
 				yield(BagFile{}, fmt.Errorf("list bag: %w", err))
 				return
 			}
-			size := b.written[l.Path].size
-			if l.Path.IsPayload() {
-				size = b.payload[b.find(l.Path)].size
+			if !yield(BagFile{Path: l.Path, Bytes: l.size}, nil) {
+				return
 			}
-			if !yield(BagFile{Path: l.Path, Bytes: size}, nil) {
+		}
+		for _, l := range b.tags {
+			if !yield(BagFile{Path: l.Path, Bytes: b.written[l.Path].size}, nil) {
 				return
 			}
 		}

@@ -2,7 +2,7 @@ package sink
 
 import (
 	"context"
-	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,14 +38,16 @@ type SealedBag struct {
 // PutSignature (signed.go) and PutReceipt. Every object is written once, so a bag can be written
 // again after a crash at any point, and ends in the same bytes if it is given the same content in
 // the same order. Before the receipt is made, Files and Open read the sealed bag again
-// (bagread.go). Its memory is 24 bytes for each object and up to 4 MiB of small files; the manifest
-// grows on disk. A Bag is used by one goroutine at a time.
+// (bagread.go). Its memory is a few bytes for each object (while it is sealed, 24 more) and up to
+// 4 MiB of small files; the manifest grows on disk. A Bag is used by one goroutine at a time.
 type Bag struct {
 	store    *Store
 	root     Key
 	manifest *Spool
 	line     []byte
-	payload  []extent
+	objects  int      // below data/
+	sizes    []byte   // of these, in the order of the manifest, as varints
+	payload  []extent // of these, sorted, while the bag is sealed
 	bytes    int64
 	tags     []ManifestLine
 	written  map[Path]written // by put
@@ -53,19 +55,6 @@ type Bag struct {
 	sealed   *SealedBag
 	found    struct{ signature, looked, receipt bool } // when the bag was made exact
 	locked   *Retention                                // of all that the manifests name; nil: none
-}
-
-// extent is the size of a file, known by the first half of its path's SHA-256: enough to
-// distinguish the files of a bag.
-type extent struct {
-	path [16]byte
-	size int64
-}
-
-// pathHash stands for a path.
-func pathHash(path Path) [16]byte {
-	sum := sha256.Sum256([]byte(path))
-	return [16]byte(sum[:16])
 }
 
 // NewBag begins a bag below root, which ends in a slash ([Layout.Bag]). Manifests are collected in
@@ -98,7 +87,8 @@ func (b *Bag) Add(path Path, sha256 string, size int64) error {
 	if _, err := b.manifest.Write(b.line); err != nil {
 		return fmt.Errorf("add %s to bag: %w", path, err)
 	}
-	b.payload = append(b.payload, extent{pathHash(path), size})
+	b.sizes = binary.AppendUvarint(b.sizes, uint64(size)) //nolint:gosec // it is not negative
+	b.objects++
 	b.bytes += size
 	return nil
 }
@@ -186,16 +176,14 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
 	if b.sealed != nil {
 		return *b.sealed, nil
 	}
-	if len(b.payload) == 0 {
+	if b.objects == 0 {
 		return SealedBag{}, errors.New("seal bag: it has no payload")
 	}
-	slices.SortFunc(b.payload, func(x, y extent) int { return slices.Compare(x.path[:], y.path[:]) })
-	for i := 1; i < len(b.payload); i++ {
-		if b.payload[i].path == b.payload[i-1].path {
-			return SealedBag{}, fmt.Errorf("seal bag: payload is listed twice: %s", b.duplicate(b.payload[i].path))
-		}
+	if err := b.sortPayload(); err != nil {
+		return SealedBag{}, fmt.Errorf("seal bag: %w", err)
 	}
-	text, err := bagInfo(append(slices.Clone(info), Field{OxumField, fmt.Sprintf("%d.%d", b.bytes, len(b.payload))}))
+	defer func() { b.payload = nil }()
+	text, err := bagInfo(append(slices.Clone(info), Field{OxumField, fmt.Sprintf("%d.%d", b.bytes, b.objects)}))
 	if err != nil {
 		return SealedBag{}, fmt.Errorf("seal bag: %w", err)
 	}
@@ -236,32 +224,13 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
 	b.sealed = &SealedBag{
 		ManifestSHA256:    b.manifest.SHA256(),
 		TagManifestSHA256: tagManifest.SHA256,
-		Objects:           len(b.payload) + len(b.tags) + 2, // the tag manifest and the receipt
+		Objects:           b.objects + len(b.tags) + 2, // the tag manifest and the receipt
 		Signature:         b.found.signature,
 		Receipt:           b.found.receipt,
-		PayloadObjects:    len(b.payload),
+		PayloadObjects:    b.objects,
 		PayloadBytes:      b.bytes,
 	}
 	return *b.sealed, nil
-}
-
-// duplicate finds the path of a hash in the manifest.
-func (b *Bag) duplicate(hash [16]byte) Path {
-	for l, err := range ManifestLines(b.manifest.ReadSeeker()) {
-		if err == nil && pathHash(l.Path) == hash {
-			return l.Path
-		}
-	}
-	return "?"
-}
-
-// find is the index of a payload path, -1 when it is not listed. The payload is sorted.
-func (b *Bag) find(path Path) int {
-	i, ok := slices.BinarySearchFunc(b.payload, pathHash(path), func(e extent, h [16]byte) int { return slices.Compare(e.path[:], h[:]) })
-	if !ok {
-		return -1
-	}
-	return i
 }
 
 // PutReceipt stores receipt.json, the last object and the commit point of a bag that was sealed: of

@@ -26,17 +26,18 @@
 //
 // Which file holds what:
 //
-//   - store.go, s3.go: Store and its client: settings and retries
+//   - store.go, s3.go: Store and its client: settings and retries; endpoint.go: where requests go;
+//     payload.go: digests that requests are signed with
 //   - check.go: whether the bucket can be used, and why not; metadata.go: whether it keeps seals
 //   - features.go, probe.go: what stores ignore or refuse, how that is learnt, and what is done
 //     instead; tags.go, retention.go, probe_lock.go: tags and Object Lock
 //   - put.go, multipart.go, get.go, list.go, remove.go: one kind of request each; stream.go: objects
 //     whose size is known only at their end; link.go: signed links; errors.go: what a store's
 //     refusal means; unanswered.go: requests whose caller has given up
-//   - bundle.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof; exact.go: a
-//     bag without strays; bagread.go: the sealed bag, read again before its receipt is made;
-//     signed.go: the receipt's signature; pages.go: pages for people; schema.go: the JSON Schema of
-//     receipts
+//   - bundle.go, extents.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof;
+//     exact.go: a bag without strays; bagread.go: the sealed bag, read again before its receipt is
+//     made; signed.go: the receipt's signature; pages.go: pages for people; schema.go: the JSON
+//     Schema of receipts
 //   - sealer.go: the store as one command has it, which shows only what that command sealed
 //   - key.go, extension.go, digest.go, canonical.go: names, types of content, digests, canonical
 //     JSON; spool.go: content that is kept meanwhile, in a file if it is large

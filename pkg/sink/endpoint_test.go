@@ -26,8 +26,8 @@ func (r *resolver) ResolveEndpoint(context.Context, s3.EndpointParameters) (e sm
 	return e, nil
 }
 
-// An endpoint is resolved once for each bucket, unless that fails, or the request is of another kind
-// than those about an object. What a request adds to its own is in no other's.
+// An endpoint is resolved once for each bucket, unless that fails, or the request is of another
+// kind than those about an object. What a request adds to its own is in no other's.
 func TestEndpointsAreResolvedOnce(t *testing.T) {
 	counted := &resolver{}
 	once := &resolvedOnce{EndpointResolverV2: counted}

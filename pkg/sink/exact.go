@@ -3,7 +3,6 @@ package sink
 import (
 	"context"
 	"errors"
-	"math/bits"
 	"strings"
 )
 
@@ -137,21 +136,4 @@ func (b *Bag) compareDigests(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// bitset is a set of small numbers.
-type bitset []uint64
-
-func newBitset(n int) bitset { return make(bitset, (n+63)/64) }
-
-func (s bitset) set(i int) { s[i/64] |= 1 << (i % 64) }
-
-func (s bitset) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
-
-func (s bitset) count() int {
-	n := 0
-	for _, word := range s {
-		n += bits.OnesCount64(word)
-	}
-	return n
 }

@@ -74,8 +74,8 @@ func (s *signed) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: h, Body: http.NoBody, Request: req}, nil
 }
 
-// Each request is signed with the digest of what is sent, over https too, and goes to the endpoint of
-// its bucket, which is resolved once, however many requests are made at a time.
+// Each request is signed with the digest of what is sent, over https too, and goes to the endpoint
+// of its bucket, which is resolved once, however many requests are made at a time.
 func TestRequestsAreSignedAndSentAsEver(t *testing.T) {
 	a, b := sink.Bytes([]byte("a"), "text/plain"), sink.Bytes([]byte("b"), "text/plain")
 	for _, tc := range []struct {

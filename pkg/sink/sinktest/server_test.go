@@ -54,8 +54,8 @@ func TestServerStartsAgain(t *testing.T) {
 	}
 }
 
-// TestLongListings: a listing of several pages has each object once, in order, also where another one
-// goes on beside it, and where a page is asked for again.
+// TestLongListings: a listing of several pages has each object once, in order, also where another
+// one goes on beside it, and where a page is asked for again.
 func TestLongListings(t *testing.T) {
 	dir := t.TempDir()
 	s, err := sinktest.Start(dir)

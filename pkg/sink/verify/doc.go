@@ -27,5 +27,6 @@
 //   - statements.go: the receipt compared with request, summary and bag-info; export.go: inventory
 //     and counts of an export compared with its documents and records; deletion.go: plan, ledger
 //     and counts of a delete compared with its records
-//   - json.go, keys.go, text.go, limits.go: JSON as a stream, sets of ids, quoting, bounds
+//   - json.go, members.go, keys.go, text.go, limits.go: JSON as a stream, names that an object has
+//     twice, sets of ids, quoting, bounds
 package verify

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -12,13 +15,29 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// payloadFile is what is known of one file below data/.
+// payloadFile is what is known of one file below data/. There is one in memory for each file.
 type payloadFile struct {
 	path   [16]byte // hash of the path
-	digest [16]byte // first half of the digest in the manifest
 	size   int64    // -1: the source does not say
+	digest digest   // in the manifest
 	listed bool     // by the manifest
 	blob   bool     // a record must speak of it
+}
+
+// digest stands for a SHA-256: its first half, and a hash of the second one, with a seed that is
+// made for one verification.
+type digest struct {
+	half [16]byte
+	rest [6]byte
+}
+
+// digestOf gives what stands for a SHA-256 in hex.
+func (v *verifier) digestOf(sha256 string) (d digest) {
+	_, _ = hex.Decode(d.half[:], []byte(sha256[:32])) // callers know that it is valid
+	var rest [8]byte
+	binary.LittleEndian.PutUint64(rest[:], maphash.String(v.seed, sha256[32:]))
+	copy(d.rest[:], rest[:])
+	return d
 }
 
 // pathHash stands for a path.
@@ -31,6 +50,9 @@ func pathHash(path sink.Path) [16]byte {
 func (v *verifier) list(ctx context.Context) error {
 	tagFiles := 0
 	upper := map[string]sink.Path{} // names with capital letters, by their lower-case form
+	if src, ok := v.src.(sealedSource); ok {
+		v.payload = make([]payloadFile, 0, src.bag.PayloadObjects()) // what grows takes twice as much
+	}
 	for file, err := range v.src.List(ctx) {
 		if err != nil {
 			return err

@@ -112,7 +112,7 @@ func (v *verifier) readManifest(ctx context.Context) (string, error) {
 			v.problem(sink.ManifestFile, "it lists %s twice", quote(string(l.Path)))
 		default:
 			v.payload[i].listed = true
-			_, _ = hex.Decode(v.payload[i].digest[:], []byte(l.SHA256[:32])) // valid: the line was parsed
+			v.payload[i].digest = v.digestOf(l.SHA256)
 		}
 	}
 	if n == 0 && f.err == nil {

@@ -31,8 +31,8 @@ func checkValid(b []byte, own bool) error {
 // errMalformed says that a walk met what is no JSON.
 var errMalformed = errors.New("not valid JSON")
 
-// walk goes through JSON, and stops where that is none. It makes nothing of it, so that a line costs
-// little.
+// walk goes through JSON, and stops where that is none. It makes nothing of it, so that a line
+// costs little.
 type walk struct {
 	rest  []byte
 	own   bool

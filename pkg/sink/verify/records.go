@@ -2,7 +2,6 @@ package verify
 
 import (
 	"cmp"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -192,7 +191,7 @@ func (r *lineReader) blob(of string, id uuid.UUID, b bagfile.Blob) error {
 		return fmt.Errorf("its file %s is not that of %s %s", quote(*b.File), of, id)
 	case i < 0 || !r.v.payload[i].listed:
 		return fmt.Errorf("its file %s is not in the bag", quote(*b.File))
-	case !sink.ValidDigest(b.SHA256) || hex.EncodeToString(r.v.payload[i].digest[:]) != b.SHA256[:32]:
+	case !sink.ValidDigest(b.SHA256) || r.v.payload[i].digest != r.v.digestOf(b.SHA256):
 		return fmt.Errorf("its file %s has a different SHA-256 in the manifest", quote(*b.File))
 	case b.Bytes == nil:
 		return fmt.Errorf("it has no size of its file")

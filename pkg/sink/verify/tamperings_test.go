@@ -155,6 +155,16 @@ func exportTamperings() []tampering {
 		{name: "record with another digest", change: func(e *editor) {
 			e.lines(images, image, func(l string) string { return strings.Replace(l, `"sha256":"85`, `"sha256":"00`, 1) })
 		}, want: "has a different SHA-256"},
+		{name: "record with a digest that ends otherwise", change: func(e *editor) {
+			e.lines(images, image, func(l string) string {
+				end := strings.Index(l, `"sha256":"`) + len(`"sha256":"`) + 64
+				other := "0"
+				if l[end-1] == '0' {
+					other = "1"
+				}
+				return l[:end-1] + other + l[end:]
+			})
+		}, want: "has a different SHA-256"},
 		{name: "record of a file elsewhere", change: func(e *editor) {
 			e.lines(images, image, func(l string) string { return strings.Replace(l, `"file":"images/`, `"file":"../images/`, 1) })
 		}, want: "is not a well-formed name"},

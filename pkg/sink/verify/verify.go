@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -148,7 +149,7 @@ func check(ctx context.Context, src Source, o Options, how depth) (Report, error
 	if o.Readers <= 0 {
 		o.Readers = 8
 	}
-	v := &verifier{src: src, o: o, depth: how, tagFiles: map[sink.Path]int64{}, projects: map[uuid.UUID]*project{}, perFile: map[sink.Path]int{}, deleted: map[uuid.UUID]*deletedProject{}}
+	v := &verifier{src: src, o: o, depth: how, seed: maphash.MakeSeed(), tagFiles: map[sink.Path]int64{}, projects: map[uuid.UUID]*project{}, perFile: map[sink.Path]int{}, deleted: map[uuid.UUID]*deletedProject{}}
 	v.report.Signature = Unknown
 	err := v.run(ctx)
 	r := &v.report
@@ -181,6 +182,7 @@ type verifier struct {
 	o   Options
 	depth
 
+	seed     maphash.Seed           // see digest
 	payload  []payloadFile          // sorted by path hash once listed
 	tagFiles map[sink.Path]int64    // files outside data/ and their sizes, -1: the source does not say
 	projects map[uuid.UUID]*project // of an export, those with a folder

@@ -139,6 +139,18 @@ func (r *results) unitsOf(p uuid.UUID) []int {
 	return out
 }
 
+// fetched is about how many images the units of a project fetched. Room is made for them at once:
+// what grows bit by bit takes twice as much.
+func (r *results) fetched(p uuid.UUID) int {
+	images := 0
+	for _, n := range r.unitsOf(p) {
+		if u := r.rounds.units[n]; u.Fetch && u.Kind != unit.KindPredictions {
+			images += r.rounds.sums[n].Listed
+		}
+	}
+	return images
+}
+
 // withoutPicture is the stems of a project's blobs that some unit gave up, or has text in place of,
 // while no unit has the picture.
 func (r *results) withoutPicture(ctx context.Context, p uuid.UUID) (map[string]struct{}, error) {

@@ -22,7 +22,7 @@ func emptyPictures(t *testing.T) *pictures {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	p, err := newPictures(s)
+	p, err := newPictures(s, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestPictures(t *testing.T) {
 	if _, ok, err := p.best(unknown); ok || err != nil || p.from(0, unknown) {
 		t.Errorf("of an image without a record there is one: %v", err)
 	}
-	for file := range int32(2) {
+	for file := range 2 {
 		for _, id := range []uuid.UUID{image(0), unknown} {
 			if p.in(file+1, id) || p.write(file+1, id) != (file == 0) || !p.in(file+1, id) {
 				t.Errorf("file %d has %s before it is written, or lacks it then", file+1, id)
@@ -105,7 +105,7 @@ func TestMemoryOfPictures(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	const many, most = 30_000, 96
+	const many, most = 10_000, 64
 	p := emptyPictures(t)
 	before := heap()
 	for n := range many {

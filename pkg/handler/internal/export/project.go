@@ -60,7 +60,7 @@ func (c *committing) addProject(ctx context.Context, state *projectState, cut cu
 // files adds what units stored to the bag, and writes the project's .jsonl files and the pages that
 // show them. The spool is empty.
 func (p *projectCommit) files(ctx context.Context, s *sink.Spool) (err error) {
-	if p.pictures, err = newPictures(s); err != nil {
+	if p.pictures, err = newPictures(s, p.c.results.fetched(p.state.id)); err != nil {
 		return err
 	}
 	if err := p.stored(ctx); err != nil {
@@ -228,7 +228,7 @@ func (p *projectCommit) generated(ctx context.Context) error {
 			if scope != uuid.Nil {
 				name = sink.IterationPath(id, scope, "images.jsonl")
 			}
-			file := int32(i + 1) //nolint:gosec // an iteration each
+			file := i + 1
 			has := func(id uuid.UUID) bool { return p.pictures.in(file, id) }
 			image := func(n int, rec unit.Record) (any, error) { return p.image(file, scope, n, rec) }
 			if err := p.lines(ctx, name, p.imageUnits(scope), has, image); err != nil {
@@ -355,7 +355,7 @@ func (p *projectCommit) blobOf(n int, rec unit.Record) (unit.BlobRecord, bool, e
 }
 
 // image is the line of an image in one of the files of records.
-func (p *projectCommit) image(file int32, scope uuid.UUID, n int, rec unit.Record) (any, error) {
+func (p *projectCommit) image(file int, scope uuid.UUID, n int, rec unit.Record) (any, error) {
 	b, ok, err := p.blobOf(n, rec)
 	if err != nil {
 		return nil, err

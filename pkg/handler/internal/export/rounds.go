@@ -64,6 +64,7 @@ type rounds struct {
 	units    []unit.Unit
 	sums     []unit.Summary // by unit, without ids and calls
 	projects []*projectState
+	read     contract.Progress
 	tooMany  error // more units are needed than an export may have
 	// ids reads a result's ids again: they are too many to be kept.
 	ids func(ctx context.Context, n int) (unit.Summary, error)
@@ -94,6 +95,7 @@ func (r *rounds) add(u unit.Unit) int {
 	}
 	u.Known = r.known(u.Proven)
 	r.units = append(r.units, u)
+	r.expect(u)
 	return u.N
 }
 
@@ -120,6 +122,7 @@ func (r *rounds) done(s unit.Summary) {
 	}
 	s.IDs, s.Lost, s.Calls = nil, nil, nil
 	r.sums[s.N] = s
+	r.count(r.units[s.N], s)
 	if s.Gone {
 		for _, p := range r.projects {
 			p.gone = p.gone || p.id == r.units[s.N].Project
@@ -352,31 +355,32 @@ func (r *rounds) join(l *listing) bool {
 
 // progress is how much of what was counted has been read.
 func (r *rounds) progress() contract.Progress {
-	var p contract.Progress
-	for _, u := range r.units {
-		switch {
-		case u.Kind == unit.KindBatch:
-			p.Total += int64(len(u.IDs))
-		case u.Listing != nil && u.Skip == 0 && !u.Witness():
-			p.Total += int64(u.Listing.Count)
-		}
-	}
-	for n, s := range r.sums {
-		if s.V == 0 {
-			continue
-		}
-		p.Bytes += s.Bytes
-		if r.units[n].Witness() {
-			continue
-		}
-		p.Done += int64(s.Listed)
-		if r.units[n].Skip > 0 && s.Listed > 0 {
-			p.Done-- // the overlap with the page before
-		}
-		if r.units[n].Kind == unit.KindPredictions || r.units[n].Kind == unit.KindExports {
-			p.Total += int64(s.Listed)
-		}
-	}
+	p := r.read
 	p.Total = max(p.Total, p.Done)
 	return p
+}
+
+// expect counts what a unit is about to read.
+func (r *rounds) expect(u unit.Unit) {
+	switch {
+	case u.Kind == unit.KindBatch:
+		r.read.Total += int64(len(u.IDs))
+	case u.Listing != nil && u.Skip == 0 && !u.Witness():
+		r.read.Total += int64(u.Listing.Count)
+	}
+}
+
+// count counts what a unit has read.
+func (r *rounds) count(u unit.Unit, s unit.Summary) {
+	r.read.Bytes += s.Bytes
+	if u.Witness() {
+		return
+	}
+	r.read.Done += int64(s.Listed)
+	if u.Skip > 0 && s.Listed > 0 {
+		r.read.Done-- // the overlap with the page before
+	}
+	if u.Kind == unit.KindPredictions || u.Kind == unit.KindExports {
+		r.read.Total += int64(s.Listed)
+	}
 }

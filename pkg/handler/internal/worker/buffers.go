@@ -32,8 +32,8 @@ func (b *buffers) take(size int64) *bytes.Buffer {
 	return bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead)) // room to find the end in
 }
 
-// give has a buffer used again, which nothing may read any more. A buffer that has grown, since more
-// came than was announced, is left to the garbage collector.
+// give has a buffer used again, which nothing may read any more. A buffer that has grown, since
+// more came than was announced, is left to the garbage collector.
 func (b *buffers) give(size int64, used *bytes.Buffer) {
 	if int64(used.Cap()) == size+bytes.MinRead {
 		b.pool(size).Put(used)

@@ -19,8 +19,8 @@ func TestBufferSize(t *testing.T) {
 }
 
 // What a download reserves is what its buffer takes, and all of it is given back. A buffer is used
-// again only when the store has the whole of it: what a request that was refused, or given up, still
-// sends must not change under it.
+// again only when the store has the whole of it: what a request that was refused, or given up,
+// still sends must not change under it.
 func TestBuffersThatMayBeReadAreNotUsedAgain(t *testing.T) {
 	const length, size = 100 << 10, 112 << 10
 	for _, sent := range []bool{false, true} {
