@@ -167,7 +167,7 @@ func encodeValue(v attribute.Value) message {
 	case attribute.STRINGSLICE:
 		m.in(5, list(v.AsStringSlice(), attribute.StringValue))
 	default:
-		m.in(1, message(strings.ToValidUTF8(v.Emit(), "\uFFFD")))
+		m.in(1, message(strings.ToValidUTF8(v.String(), "\uFFFD")))
 	}
 	return m
 }
