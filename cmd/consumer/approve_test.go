@@ -112,7 +112,7 @@ func TestTwoPersons(t *testing.T) {
 	second.does(exitCommand, "names the plan "+digest, "approve", d.file("del.json"), "--seed", his, "--plan", "plan-2", "--yes")
 	second.does(exitUsage, "another service", "approve", d.file("del.json"), "--seed", his, "--plan", "plan-1", "--yes", "--audience", "other")
 	shown := second.does(exitUsage, "there is no terminal", "approve", d.file("del.json"), "--seed", his, "--plan", "plan-1")
-	for _, text := range []string{"del-1", alice.Key(), digest, project.String(), `"Faces \x1b[2J"`, "1 images", "would remain", here} {
+	for _, text := range []string{"del-1", alice.Key(), digest, project.String(), `"Faces \x1b[2J"`, "images 1", "would remain", here} {
 		if !strings.Contains(shown, text) {
 			t.Errorf("the approver is not shown %s:\n%s", text, shown)
 		}

@@ -105,7 +105,7 @@ func TestWiderPlanOfALostJob(t *testing.T) {
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
 	account := fillAccount(w.api)
 	image := account.other.Images[3]
-	w.before("DeleteImages", 1, func() { w.api.Fault(cvtest.Fault{Operation: "GetTaggedImageCount", Status: 401, Times: -1}) })
+	w.before("DeleteImages", 1, func() { w.api.Fault(cvtest.Fault{Operation: "GetImagesByIds", Status: 401, Times: -1}) })
 	r := w.start(t, replicaOptions{configure: noWait})
 	h := w.publish(t, "delete", "del-1", `{"project_ids":`+idList(account.other.ID)+`,"image_ids":`+idList(image)+`}`)
 	w.waitsFor(t, "del-1", contract.WaitCredential)

@@ -63,7 +63,8 @@ func TestOurShortageIsTheOperatorsProblem(t *testing.T) {
 		},
 		{
 			name: "no temporary folder for a delete", action: contract.ActionDelete, data: everything, says: "TMPDIR",
-			begin: func(_ *testing.T, _ *world, p *replicaOptions, dir string, _ *atomic.Bool) {
+			begin: func(_ *testing.T, w *world, p *replicaOptions, dir string, _ *atomic.Bool) {
+				w.api.AddProject(cvtest.ProjectSpec{Name: "many", Images: 2000, ImageBytes: 16}) // a small plan needs no file
 				p.configure = func(c *handler.Config) { c.MaxAttempts, c.SpoolDir = 1, dir }
 			},
 			help: func(t *testing.T, dir string, _ *atomic.Bool) { makeDir(t, dir) },

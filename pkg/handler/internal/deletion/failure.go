@@ -67,7 +67,9 @@ func LoadFailure(ctx context.Context, b bag.Bags) (*contract.EventData, error) {
 	end := &contract.EventData{
 		Status: contract.StatusFailed, StartedAt: &f.StartedAt, FinishedAt: &f.FinishedAt, Counts: contract.Counts(f.Counts), ExportBundle: (*contract.BundleRef)(f.ExportBundle),
 		Error: &contract.Error{Code: f.Error.Code, Message: f.Error.Message, Retryable: f.Error.Retryable, RequestID: string(f.Error.RequestID)},
-		Plan:  &contract.PlanRef{SHA256: f.PlanSHA256, URI: b.URI(sink.DeleteBag) + string(sink.PlanFile)},
+	}
+	if f.PlanSHA256 != "" { // else neither job nor storage has it any more
+		end.Plan = &contract.PlanRef{SHA256: f.PlanSHA256, URI: b.URI(sink.DeleteBag) + string(sink.PlanFile)}
 	}
 	for _, r := range f.Residuals {
 		end.Residuals = append(end.Residuals, contract.Residual{Category: contract.Category(r.Category), Reason: r.Reason})
