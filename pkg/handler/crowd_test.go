@@ -28,7 +28,7 @@ func (q oneJob) Jobs(context.Context) iter.Seq2[contract.Job, error] {
 // TestCollectACrowd: however many objects an ended command left, gc counts and removes them, and
 // holds no list of them.
 func TestCollectACrowd(t *testing.T) {
-	long := strings.Repeat("x", 250)
+	long := strings.Repeat("x", 950)
 	crowd := sinktest.NewCrowd(t, 8000, func(i int) string { return fmt.Sprintf("exp-1/.work/units/%08d%s", i, long) })
 	store := crowd.Store(t)
 	c := handler.Collector{Store: store, Work: store, Queue: oneJob{job: contract.Job{

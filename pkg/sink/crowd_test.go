@@ -11,7 +11,7 @@ import (
 // TestRemoveACrowd: however many objects there are, they are removed in batches, and no list of
 // them is held.
 func TestRemoveACrowd(t *testing.T) {
-	long := strings.Repeat("x", 250)
+	long := strings.Repeat("x", 950)
 	crowd := sinktest.NewCrowd(t, 8000, func(i int) string { return fmt.Sprintf("exp-1/.work/units/%08d%s", i, long) })
 	n, err := crowd.Store(t).RemoveAll(t.Context(), "exp-1/.work/")
 	if err != nil || n != crowd.Objects || crowd.Left() != 0 {

@@ -17,7 +17,7 @@ func TestDropACrowd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	long := strings.Repeat("x", 250)
+	long := strings.Repeat("x", 950)
 	crowd := sinktest.NewCrowd(t, 8000, func(i int) string { return fmt.Sprintf("del-1/delete/data/%08d%s", i, long) })
 	d := &Deleter{Bags: bag.Bags{Layout: layout, Store: crowd.Store(t)}}
 	if left, err := d.dropBag(t.Context()); left != "" || err != nil || crowd.Left() != 0 {
