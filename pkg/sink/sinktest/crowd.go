@@ -24,8 +24,8 @@ const (
 	// memory at once weigh little beside a list of all objects.
 	crowdPage = 250
 	// crowdHeap is by how much the heap may grow after the first requests, however many objects
-	// there are: a few pages of a listing, and what other goroutines of a test do meanwhile, but not
-	// all keys. Tests give 8,000 objects keys of nearly 1,000 bytes.
+	// there are: a few pages of a listing, and what other goroutines of a test do meanwhile, but
+	// not all keys. Tests give 8,000 objects keys of nearly 1,000 bytes.
 	crowdHeap = 7 << 20
 	// crowdWarm is how many requests go before the first measurement where there are many pages, so
 	// that what is made once does not count.
