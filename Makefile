@@ -128,11 +128,11 @@ race cuts endurance programs scale browser labeller: export TMPDIR := $(SCRATCH)
 # by a hundred command lines, or by floods. Under the race detector they would take a third of
 # `make test`; what they run is raced by the other tests.
 ENDURANCE := TestSoak|TestAnswersThatAreBombs
-PROGRAMS  := TestVerifyWithOpenSSL|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor|TestHostileTextIsPrintedNowhereRaw|TestFloodOfInvalidMessages|TestNewCommandsWaitForRoom|TestRoles|TestRightsOfEveryCommand|TestRunOnStoresThatRefuse|TestGCRemovesWhatWasLeftBehind|TestRunWaitsForNATSAndComesBack|TestRunOnAStoreThatIgnoresConditions|TestVerifyWithoutLengths|TestVerifyOfWhatCannotBeRead|TestRunWaitsForTheTemporaryFolder|TestRunWaitsForTheBucket
+PROGRAMS  := TestVerifyWithOpenSSL|TestScripts|TestKillCostsLittle|TestFullStreamsAreWaitedFor|TestHostileTextIsPrintedNowhereRaw|TestFloodOfInvalidMessages|TestNewCommandsWaitForRoom|TestRoles|TestRightsOfEveryCommand|TestRunOnStoresThatRefuse|TestGCRemovesWhatWasLeftBehind|TestRunWaitsForNATSAndComesBack|TestRunOnAStoreThatIgnoresConditions|TestVerifyWithoutLengths|TestVerifyOfWhatCannotBeRead|TestRunWaitsForTheTemporaryFolder|TestRunWaitsForTheBucket|TestDoctorTellsEachUsualMistake|TestLinesAreReadAsKongReadsThem
 
 # Tests with many cases that take the same ways through the code, cuts among them: those that call
 # leftOut, and these. \050 is an opening bracket, which make would count.
-LARGE  := TestEachBlobIsStoredOnce|TestMalformedCommandsEndToEnd|TestRefusedUnderTheGivenID|TestLabeller|TestImagesComeAndGo|TestPagesThatDoNotOverlap|TestExportBesideALabeller|TestTampering|TestBounded|TestMemoryOfImages
+LARGE  := TestEachBlobIsStoredOnce|TestMalformedCommandsEndToEnd|TestRefusedUnderTheGivenID|TestLabeller|TestImagesComeAndGo|TestPagesThatDoNotOverlap|TestExportBesideALabeller|TestTampering|TestBounded|TestMemoryOfImages|TestModelsKeepTheirNames|TestExportOfWhatIsDeniedOnce|TestTextFoundByALaterAttempt|TestAnswersThatAreNoFile|TestStrayText|TestSeveralAnswersMissingAboutOneScope|TestExportFirstMeetsText
 CASES  := $(shell awk '/^func / {name = $$2; sub(/\050.*/, "", name)} /leftOut\050|[\t ]cuts\050t|chooseCuts\050/ && name ~ /^Test/ {print name}' pkg/handler/*_test.go | sort -u | paste -sd '|')
 $(if $(CASES),,$(error no test calls leftOut: which are the large tables?))
 TABLES := $(LARGE)|$(CASES)
