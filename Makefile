@@ -99,8 +99,8 @@ alerts: $(filter bin/promtool,$(PROMTOOL)) ## Check the alert rules of deploy/pr
 	$(PROMTOOL) check rules dist/queries.json
 
 # The test is a module of its own, so that the product depends neither on Helm nor on Kubernetes.
-# Their types take minutes to compile: without optimizations it is half as much, and `make test` does
-# it while its other targets wait (nice). go vet would read all of them once more.
+# Their types take minutes to compile: without optimizations it is half as much, and `make test`
+# does it while its other targets wait (nice). go vet would read all of them once more.
 .PHONY: deploy
 deploy: ## Check deploy/: lint the chart, render it, decode what it makes and the manifests strictly; the compose file; the systemd unit (Debian: systemd)
 	cd deploy/helm/test && nice go test -vet=off -count=1 -gcflags='k8s.io/...=-N -l -dwarf=false' -ldflags='-s -w' .
@@ -251,8 +251,8 @@ $(STORES)/s3rver:
 stores: $(STORES)/rclone $(STORES)/s3rver $(STORES)/minio $(STORES)/weed ## Run an export, a delete and verification on MinIO, SeaweedFS, rclone and s3rver, which the first run installs into bin/stores, and on each quirk of a store
 	go test -vet=off -count=1 -v -timeout 40m -run '^(TestRunOnOtherStores|TestRunOnStoresThatRefuse)$$' ./cmd/consumer -stores $(CURDIR)/$(STORES) -quirks | grep -vE '^=== '
 
-# `make endurance` runs the same test in a short form. The recipe leaves out what the S3 server reports
-# about uploads that the faults cut short.
+# `make endurance` runs the same test in a short form. The recipe leaves out what the S3 server
+# reports about uploads that the faults cut short.
 SEED ?= 1
 .PHONY: soak
 soak: ## Run 300 commands on three replicas under kills, restarts, wrong keys and faults for some minutes, then check every promise (SEED=2: other choices)
@@ -312,8 +312,8 @@ fuzz: ## Run each fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
-# Each part is a process of its own, built by the benchmark. It needs Linux, and memory or a disk for
-# all images twice (-dir).
+# Each part is a process of its own, built by the benchmark. It needs Linux, and memory or a disk
+# for all images twice (-dir).
 BENCH ?=
 .PHONY: bench
 bench: ## Measure exports against programs that only copy, as a table in Markdown (BENCH='-case 3000x100k -rounds 3': that case, in a minute or two; BENCH=-h: the flags)

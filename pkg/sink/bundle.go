@@ -63,11 +63,7 @@ func NewBag(store *Store, root Key, spoolDir string) (*Bag, error) {
 	if !strings.HasSuffix(string(root), "/") {
 		return nil, fmt.Errorf("begin bag: root %q does not end in a slash", root)
 	}
-	manifest, err := NewSpool(spoolDir)
-	if err != nil {
-		return nil, fmt.Errorf("begin bag: %w", err)
-	}
-	return &Bag{store: store, root: root, manifest: manifest}, nil
+	return &Bag{store: store, root: root, manifest: NewSpool(spoolDir)}, nil
 }
 
 // Add lists a payload object that the store already holds with this digest (hex) and size (bytes).

@@ -227,9 +227,7 @@ func (s *Store) collect(ctx context.Context, body io.Reader, claimed Object) (co
 		content.Reader = bytes.NewReader(b.Bytes())
 		return content, nil
 	}
-	if content.spool, err = NewSpool(s.o.SpoolDir); err != nil {
-		return content, err
-	}
+	content.spool = NewSpool(s.o.SpoolDir)
 	if _, err := io.Copy(content.spool, body); err != nil {
 		return content, errors.Join(wrapError(ctx, op, claimed.Key, err), content.Close())
 	}

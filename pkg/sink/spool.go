@@ -35,11 +35,11 @@ type Spool struct {
 // NewSpool makes an empty spool, whose file will be in the folder dir (empty: the system's folder
 // for temporary files). Whatever goes wrong with a spool is this machine's shortage
 // ([shortage.Of]).
-func NewSpool(dir string) (*Spool, error) {
+func NewSpool(dir string) *Spool {
 	if dir == "" {
 		dir = os.TempDir()
 	}
-	return &Spool{dir: dir, hash: sha256.New()}, nil
+	return &Spool{dir: dir, hash: sha256.New()}
 }
 
 // toFile moves the content into a temporary file.

@@ -16,10 +16,7 @@ import (
 
 func TestSpool(t *testing.T) {
 	dir := t.TempDir()
-	s, err := sink.NewSpool(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := sink.NewSpool(dir)
 	if named, err := os.ReadDir(dir); err != nil || len(named) != 0 && runtime.GOOS != "windows" {
 		t.Errorf("a process that is killed leaves %v, %v", named, err)
 	}
@@ -60,10 +57,8 @@ func TestSpool(t *testing.T) {
 	if _, err := s.Write([]byte("x")); err == nil {
 		t.Error("written to a closed spool")
 	}
-	nowhere, err := sink.NewSpool(dir + "/nowhere")
-	if err == nil {
-		_, err = nowhere.Write(noise(1, 100_000))
-	}
+	nowhere := sink.NewSpool(dir + "/nowhere")
+	_, err := nowhere.Write(noise(1, 100_000))
 	if shortage.Of(err) == nil || nowhere.Close() != nil {
 		t.Errorf("a spool in no folder: %v", err)
 	}
@@ -72,10 +67,7 @@ func TestSpool(t *testing.T) {
 // What is small takes no file: a spool of it works without a folder, and a reader of it is not
 // disturbed by what is written later.
 func TestSmallSpool(t *testing.T) {
-	s, err := sink.NewSpool(t.TempDir() + "/nowhere")
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := sink.NewSpool(t.TempDir() + "/nowhere")
 	first, rest := noise(1, 40_000), noise(2, 20_000)
 	if _, err := s.Write(first); err != nil {
 		t.Fatal(err)
@@ -119,10 +111,7 @@ func TestSpoolOnAFullDisk(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := sink.NewSpool(t.TempDir())
-			if err != nil {
-				t.Fatal(err)
-			}
+			s := sink.NewSpool(t.TempDir())
 			full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)

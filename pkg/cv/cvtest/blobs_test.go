@@ -162,7 +162,7 @@ func TestVNet(t *testing.T) {
 	}
 }
 
-// Kept blobs are the same as those that are made anew for each download, with the same headers.
+// Kept blobs are the same as those that are made again for each download, with the same headers.
 func TestKeepBlobs(t *testing.T) {
 	made, kept := start(t, Options{}), start(t, Options{KeepBlobs: true})
 	for _, s := range []*Server{made, kept} {

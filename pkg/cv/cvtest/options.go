@@ -47,7 +47,7 @@ type Options struct {
 	// not.
 	ZonedTimes bool
 	// KeepBlobs keeps every blob that was asked for in memory, with its digests, instead of making
-	// it anew for each download: for benchmarks, which measure who downloads.
+	// it again for each download: for benchmarks, which measure who downloads.
 	KeepBlobs bool
 	// NoMD5 leaves Content-MD5 out of blob answers.
 	NoMD5 bool

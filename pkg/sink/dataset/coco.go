@@ -61,12 +61,8 @@ func newCOCO(ctx context.Context, out Output, folder string, p *plan) (*coco, er
 			c.abort()
 			return nil, err
 		}
-		set := &cocoSet{file: file, images: bufio.NewWriter(file)}
+		set := &cocoSet{file: file, images: bufio.NewWriter(file), annotations: sink.NewSpool(p.o.SpoolDir)}
 		c.sets[name] = set
-		if set.annotations, err = sink.NewSpool(p.o.SpoolDir); err != nil {
-			c.abort()
-			return nil, err
-		}
 		_, _ = io.WriteString(set.images, `{"info":{"description":"made by consumer convert"},"licenses":[],"images":[`) // Flush tells
 	}
 	return c, nil

@@ -189,12 +189,9 @@ func Spoiled(name, how string) error {
 		"restrict who may write to it, and publish the command again under a new id", name, how)}
 }
 
-// Spooled gives do a temporary file.
+// Spooled gives do a spool, which ends with it.
 func (b Bags) Spooled(do func(*sink.Spool) error) error {
-	s, err := sink.NewSpool(b.SpoolDir)
-	if err != nil {
-		return fmt.Errorf("open a spool: %w", err)
-	}
+	s := sink.NewSpool(b.SpoolDir)
 	return errors.Join(do(s), s.Close())
 }
 

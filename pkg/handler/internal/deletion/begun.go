@@ -209,10 +209,7 @@ func (d *Deleter) loadPlan(ctx context.Context) error {
 		return fmt.Errorf("open the plan: %w", err)
 	}
 	defer stored.Close()
-	spool, err := sink.NewSpool(d.Bags.SpoolDir)
-	if err != nil {
-		return fmt.Errorf("open a spool: %w", err)
-	}
+	spool := sink.NewSpool(d.Bags.SpoolDir)
 	from := io.Reader(stored)
 	if d.begun.PlanBytes > 0 {
 		from = io.LimitReader(stored, d.begun.PlanBytes+1) // one more shows that it is another one

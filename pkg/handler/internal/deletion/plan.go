@@ -3,7 +3,6 @@ package deletion
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -35,10 +34,7 @@ func (d *Deleter) planDelete(ctx context.Context) (plan *deleteplan.Plan, refusa
 
 // readPlan makes the plan once.
 func (d *Deleter) readPlan(ctx context.Context) (_ *deleteplan.Plan, err error) {
-	spool, err := sink.NewSpool(d.Bags.SpoolDir)
-	if err != nil {
-		return nil, fmt.Errorf("open a spool: %w", err)
-	}
+	spool := sink.NewSpool(d.Bags.SpoolDir)
 	d.planned = d.Now()
 	plan, err := deleteplan.Planner{
 		Client: d.Client, Control: d.Control, Data: d.Command.Data, ServiceTime: d.Calls.ServiceTime, Claim: d.Attempt.Claim,

@@ -63,10 +63,7 @@ func TestResiduals(t *testing.T) {
 			c.plan.ID, c.facts.ID = id(1), id(1)
 			d := &Deleter{Command: contract.Command{Data: c.data}, begun: beginning{Facts: []deleteplan.Facts{c.facts}}}
 			if !c.lost {
-				spool, err := sink.NewSpool(t.TempDir())
-				if err != nil {
-					t.Fatal(err)
-				}
+				spool := sink.NewSpool(t.TempDir())
 				t.Cleanup(func() { _ = spool.Close() })
 				out, err := deleteplan.NewWriter(spool, deleteplan.NewHead(contract.Scope{}, "vision.test"))
 				if err == nil {

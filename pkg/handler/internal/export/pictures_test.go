@@ -17,10 +17,7 @@ import (
 
 func emptyPictures(t *testing.T) *pictures {
 	t.Helper()
-	s, err := sink.NewSpool(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := sink.NewSpool(t.TempDir())
 	t.Cleanup(func() { _ = s.Close() })
 	p, err := newPictures(s, 0)
 	if err != nil {

@@ -409,12 +409,9 @@ func TestCopy(t *testing.T) {
 				if !strict {
 					ref = ledger.Ref{Seq: ref.Seq}
 				}
-				s, err := sink.NewSpool(t.TempDir())
-				if err != nil {
-					t.Fatal(err)
-				}
+				s := sink.NewSpool(t.TempDir())
 				var own *contract.Error
-				err = l.CopyTo(t.Context(), s, ref)
+				err := l.CopyTo(t.Context(), s, ref)
 				if refused := errors.As(err, &own); refused != (strict && !c.whole) || err != nil && !refused {
 					t.Errorf("held against its head %t: %v", strict, err)
 				}

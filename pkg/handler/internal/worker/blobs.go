@@ -279,10 +279,7 @@ func (d *download) beginSpool() (io.Writer, error) {
 		}
 		return d.spool, nil
 	}
-	var err error
-	if d.spool, err = sink.NewSpool(d.a.w.SpoolDir); err != nil {
-		return nil, fmt.Errorf("open a spool: %w", err)
-	}
+	d.spool = sink.NewSpool(d.a.w.SpoolDir)
 	return d.spool, nil
 }
 

@@ -9,7 +9,7 @@ import (
 // leastBuffer is the size of the smallest buffer, in bytes.
 const leastBuffer = 4 << 10
 
-// buffers hold one blob each and are used again: allocated anew for every blob, they would be most
+// buffers hold one blob each and are used again: allocated for every blob, they would be most
 // of the garbage of an export. The zero value is ready.
 type buffers struct{ bySize sync.Map } // of sizes: *sync.Pool
 
