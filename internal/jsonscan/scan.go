@@ -2,6 +2,7 @@ package jsonscan
 
 import (
 	"encoding/binary"
+	"iter"
 	"math/bits"
 )
 
@@ -220,4 +221,22 @@ func word(text []byte, at int, want string) int {
 		}
 	}
 	return at + len(want)
+}
+
+// Members yields the members of a valid object, each by its name with quotes, as it stands there,
+// and its value.
+func Members(object []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		for at := Blanks(object, Blanks(object, 0)+1); object[at] != '}'; {
+			name := object[at:String(object, at)]
+			at = Name(object, at)
+			end := Value(object, at)
+			if !yield(name, object[at:end]) {
+				return
+			}
+			if at = Blanks(object, end); object[at] == ',' {
+				at = Blanks(object, at+1)
+			}
+		}
+	}
 }
