@@ -4,4 +4,5 @@
 //   - scan.go: where values begin and end, and whether a text is JSON
 //   - plain.go: what is in JSON of the form that most programs write; all else is left to
 //     encoding/json
+//   - splice.go: encoding of what has JSON within
 package jsonscan
