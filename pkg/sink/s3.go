@@ -82,8 +82,9 @@ func Client(ctx context.Context, o Options) (*s3.Client, error) {
 			}
 		}
 		so.Retryer = newRetryer(o.MaxAttempts, o.MaxBackoff)
-		so.EndpointResolverV2 = &resolvedOnce{EndpointResolverV2: s3.NewDefaultEndpointResolverV2()}
-		so.APIOptions = append(so.APIOptions, answerChanges(cmp.Or(o.AnswerTimeout, defaultAnswerTimeout)), encodingUnsigned, signPayload)
+		patience := cmp.Or(o.AnswerTimeout, defaultAnswerTimeout)
+		so.APIOptions = append(so.APIOptions, answerChanges(patience), encodingUnsigned, signPayload)
+		so.EndpointResolverV2 = &resolvedOnce{EndpointResolverV2: s3.NewDefaultEndpointResolverV2(), apiOptions: len(so.APIOptions), patience: patience}
 		checksumsAsHeaders(so)
 	})
 	if api.Options().Region == "" {
