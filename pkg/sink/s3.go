@@ -142,7 +142,8 @@ func tune(t *http.Transport, responseTimeout time.Duration) {
 	t.MaxIdleConns = 256
 	t.MaxIdleConnsPerHost = 128
 	t.ResponseHeaderTimeout = responseTimeout
-	t.DisableCompression = true // stored bytes are wanted as they are
+	t.WriteBufferSize = 128 << 10 // most pictures go in one write
+	t.DisableCompression = true   // stored bytes are wanted as they are
 }
 
 // newRetryer is the SDK's standard retryer plus what it lacks: a bare 429 or 503, a conditional
