@@ -168,9 +168,9 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 
 // Seal writes bag-info.txt with the fields given and Payload-Oxum, bagit.txt, and the two
 // manifests. Then it lists the bag and makes it exact: what no manifest lists is removed, with all
-// versions, and unfinished uploads are aborted (but see LeaveUploads). It fails when an object was listed twice or none at
-// all, and with ErrNotKept when a listed object is not there or has another size. On a store
-// without conditional writes every digest is compared too (ErrMixed).
+// versions, and unfinished uploads are aborted (but see LeaveUploads). It fails when an object was
+// listed twice or none at all, and with ErrNotKept when a listed object is not there or has another
+// size. On a store without conditional writes every digest is compared too (ErrMixed).
 //
 // A bag that has its receipt is never changed: something unlisted in it is ErrMixed.
 // Errors else: those of Store.Put, List and Remove.
