@@ -10,8 +10,13 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 const (
@@ -87,8 +92,46 @@ func sealMAC(secret []byte, parts ...string) []byte {
 // metadata.
 func (s *Store) Sealed(by *Sealer) *Store {
 	sealed := *s
-	sealed.sealer, sealed.anyMessage = by, false
+	sealed.sealer, sealed.anyMessage, sealed.stored = by, false, nil
+	if by != nil {
+		sealed.stored = &stored{}
+	}
 	return &sealed
+}
+
+// maxStored bounds how many keys a sealed store remembers.
+const maxStored = 64
+
+// stored are the first keys that were written through a sealed store, or may have been: they can be
+// removed without a listing that tells them.
+type stored struct {
+	mu   sync.Mutex
+	keys []Key
+}
+
+func (w *stored) note(key Key) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.keys) < maxStored && !slices.Contains(w.keys, key) {
+		w.keys = append(w.keys, key)
+	}
+}
+
+// take forgets the keys below a prefix, but those to keep, and returns them.
+func (w *stored) take(prefix Key, keep []Key) (ids []types.ObjectIdentifier) {
+	if w == nil {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.keys = slices.DeleteFunc(w.keys, func(key Key) bool {
+		below := strings.HasPrefix(string(key), string(prefix)) && !slices.Contains(keep, key)
+		if below {
+			ids = append(ids, types.ObjectIdentifier{Key: aws.String(string(key))})
+		}
+		return below
+	})
+	return ids
 }
 
 // SameBucket reports whether two stores are views of one.
@@ -131,11 +174,12 @@ func (s *Store) SealedText(kind, text, seal string) bool {
 	return s.sealer == nil || hmac.Equal([]byte(seal), []byte(s.SealText(kind, text)))
 }
 
-// sealBody is a body with its seal.
+// sealBody is a body with its seal, which is about to be stored.
 func (s *Store) sealBody(key Key, body Body) Body {
 	if s.sealer == nil {
 		return body
 	}
+	s.stored.note(key)
 	meta := maps.Clone(body.Meta)
 	if meta == nil {
 		meta = make(map[string]string, 2)

@@ -33,6 +33,7 @@ type Store struct {
 
 	sealer     *Sealer // nil: neither seals nor checks
 	anyMessage bool    // see OfAnyMessage
+	stored     *stored // through this view, if it seals; nil else
 }
 
 // learned is what was found out about a bucket.
