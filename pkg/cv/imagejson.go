@@ -111,9 +111,9 @@ func (i *Image) decodePlain(text []byte) bool {
 	return true
 }
 
-// decodeBrief decodes an image that has nothing yet, but for regions, and names and times of tags, of
-// the members of an object of which none is there twice. It reports whether they are in the form that
-// the service writes; else the image has some of them.
+// decodeBrief decodes an image that has nothing yet, but for regions, and names and times of tags,
+// of the members of an object of which none is there twice. It reports whether they are in the form
+// that the service writes; else the image has some of them.
 func (i *briefImage) decodeBrief(members []named) bool {
 	for _, m := range members {
 		if string(m.value) == "null" {

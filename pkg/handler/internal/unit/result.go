@@ -122,8 +122,8 @@ func (r *Record) thing() (member string, raw *json.RawMessage) {
 	return "", nil
 }
 
-// decodeRecord is json.Unmarshal of a record. What a thing is is not looked into: its JSON stands as
-// long as the line.
+// decodeRecord is json.Unmarshal of a record. What a thing is is not looked into: its JSON stands
+// as long as the line.
 func decodeRecord(line []byte) (r Record, err error) {
 	for _, c := range []struct {
 		head string
