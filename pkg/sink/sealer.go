@@ -5,9 +5,9 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -47,37 +47,41 @@ type Sealer struct {
 	secret  []byte
 	id      string
 	message string
+	own     string // the nonce of the message
 	bound   string // what else the seals are bound to; empty: nothing
 }
 
 // NewSealer makes the sealer of the command with an id that came with a message, under a key of the
 // deployment. The message is named in the metadata of objects, in ASCII.
 func NewSealer(secret []byte, id, message string) *Sealer {
-	return &Sealer{secret: secret, id: id, message: message}
+	s := &Sealer{secret: secret, id: id, message: message}
+	s.own = s.nonce(message)
+	return s
 }
 
 // nonce is what a command's seals are made with.
-func (s *Sealer) nonce(message string) []byte {
-	return sealMAC(s.secret, "nonce", s.id, message)
+func (s *Sealer) nonce(message string) string {
+	if s.own != "" && message == s.message {
+		return s.own
+	}
+	return string(sealMAC(s.secret, "nonce", s.id, message))
 }
 
 // seal is the seal of an object of this size, with this digest (hex).
 func (s *Sealer) seal(message string, key Key, size int64, digest string) string {
-	of := fmt.Sprintf("%d/%s", size, digest)
-	return of + "/" + hex.EncodeToString(sealMAC(s.secret, "seal", string(key), string(s.nonce(message)), of, s.bound))
+	of := strconv.FormatInt(size, 10) + "/" + digest
+	return of + "/" + hex.EncodeToString(sealMAC(s.secret, "seal", string(key), s.nonce(message), of, s.bound))
 }
 
 // sealMAC is an HMAC over parts, each with its length before it.
 func sealMAC(secret []byte, parts ...string) []byte {
-	mac := hmac.New(sha256.New, secret)
+	var text []byte
 	for _, part := range parts {
-		var length [8]byte
-		for i, n := 0, uint64(len(part)); i < len(length); i, n = i+1, n>>8 {
-			length[i] = byte(n)
-		}
-		mac.Write(length[:])
-		mac.Write([]byte(part))
+		text = binary.LittleEndian.AppendUint64(text, uint64(len(part)))
+		text = append(text, part...)
 	}
+	mac := hmac.New(sha256.New, secret)
+	mac.Write(text)
 	return mac.Sum(nil)
 }
 
@@ -162,7 +166,7 @@ func (s *Store) SealText(kind, text string) string {
 	if s.sealer == nil {
 		return ""
 	}
-	return hex.EncodeToString(sealMAC(s.sealer.secret, "text", kind, string(s.sealer.nonce(s.sealer.message)), text, s.sealer.bound))
+	return hex.EncodeToString(sealMAC(s.sealer.secret, "text", kind, s.sealer.nonce(s.sealer.message), text, s.sealer.bound))
 }
 
 // SealedText reports whether a text has the right seal.
