@@ -136,7 +136,9 @@ func (d *direct) send(ctx context.Context, req *http.Request, body *bytes.Reader
 	defer done()
 	sent := &sentBody{from: *body}
 	defer sent.Close()
-	req.Body = sent
+	if req.ContentLength > 0 { // else net/http takes the length for not known
+		req.Body = sent
+	}
 	resp, err := d.client.Do(req.WithContext(middleware.WithOperationName(answered, "PutObject")))
 	if err != nil {
 		d.resting.Store(restAfterRefusal)
