@@ -68,8 +68,8 @@ func NewBag(store *Store, root Key, spoolDir string) (*Bag, error) {
 	return &Bag{store: store, root: root, manifest: NewSpool(spoolDir)}, nil
 }
 
-// LeaveUploads has Seal not look for unfinished uploads: no other process can have begun one, and
-// the caller aborts those below the bag later (Store.AbortUploads).
+// LeaveUploads has Seal not look for unfinished uploads: the caller knows that no other process can
+// have begun one below the bag.
 func (b *Bag) LeaveUploads() { b.leaveUploads = true }
 
 // Add lists a payload object that the store already holds with this digest (hex) and size (bytes).

@@ -121,8 +121,8 @@ func (d *Deleter) commit(ctx context.Context) (bag.Proof, error) {
 		return bag.Proof{}, fmt.Errorf("open the bag: %w", err)
 	}
 	defer out.Close() //nolint:errcheck // temporary files
-	if d.Bags.Fresh && d.Bags.Work.SameBucket(d.Bags.Store) {
-		out.LeaveUploads() // no earlier attempt began one; ClearWork looks below the whole id
+	if d.Bags.Alone() {
+		out.LeaveUploads()
 	}
 	// The files of the bag follow from what is frozen: after a crash here the next attempt writes
 	// the same bytes to the same keys.
