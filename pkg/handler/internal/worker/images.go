@@ -79,7 +79,11 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 	if u.Kind == unit.KindBatch {
 		images, err = a.imagesByID(ctx, u.Scope, u.IDs)
 	} else {
-		images, err = survey.ImagePage(ctx, a.client, u.Project, *u.Listing, u.Skip, cv.MaxPage)
+		keep := links.CutValid
+		if u.Witness() {
+			keep = survey.KeepNone
+		}
+		images, err = survey.ImagePage(ctx, a.client, u.Project, *u.Listing, u.Skip, cv.MaxPage, keep)
 	}
 	r := reading{V: unit.Version}
 	err = a.judge(ctx, a.absent(ctx, err, u.ImageScope()), a.elsewhere(u.ImageScope(), true, func(ctx context.Context, scope uuid.UUID) error {
@@ -87,7 +91,7 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 			_, err := a.imagesByID(ctx, scope, u.IDs)
 			return err //nolint:wrapcheck // only its kind is looked at
 		}
-		_, err := survey.ImagePage(ctx, a.client, u.Project, survey.Listing{Kind: u.Listing.Kind, Scope: scope}, 0, 1)
+		_, err := survey.ImagePage(ctx, a.client, u.Project, survey.Listing{Kind: u.Listing.Kind, Scope: scope}, 0, 1, survey.KeepNone)
 		return err //nolint:wrapcheck // only its kind is looked at
 	}))
 	switch {
@@ -109,9 +113,11 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 			r.Items = append(r.Items, item{ID: image.ID})
 			continue
 		}
-		raw, err := links.Cut(image.Raw)
-		if err != nil {
-			return reading{}, fmt.Errorf("read image %s: %w", image.ID, err)
+		raw := image.Raw
+		if u.Kind == unit.KindBatch { // in a page it is done already
+			if raw, err = links.Cut(raw); err != nil {
+				return reading{}, fmt.Errorf("read image %s: %w", image.ID, err)
+			}
 		}
 		r.Items = append(r.Items, item{ID: image.ID, Raw: raw, links: linksOf(image)})
 	}
