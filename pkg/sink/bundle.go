@@ -169,8 +169,16 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 // A bag that has its receipt is never changed: something unlisted in it is ErrMixed.
 // Errors else: those of Store.Put, List and Remove.
 func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
+	return b.SealBeside(ctx, info, func(context.Context, SealedBag) error { return nil })
+}
+
+// SealBeside is Seal that calls beside while the store is being listed: the manifests are stored by
+// then, so the bag's Files may be read; Signature and Receipt are not known yet. The context of
+// beside ends when the bag is not exact. SealBeside fails with what is wrong with the bag or, when
+// nothing is, with the error of beside.
+func (b *Bag) SealBeside(ctx context.Context, info []Field, beside func(context.Context, SealedBag) error) (SealedBag, error) {
 	if b.sealed != nil {
-		return *b.sealed, nil
+		return *b.sealed, beside(ctx, *b.sealed)
 	}
 	if b.objects == 0 {
 		return SealedBag{}, errors.New("seal bag: it has no payload")
@@ -179,14 +187,48 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
 		return SealedBag{}, fmt.Errorf("seal bag: %w", err)
 	}
 	defer func() { b.payload = nil }()
-	text, err := bagInfo(append(slices.Clone(info), Field{OxumField, fmt.Sprintf("%d.%d", b.bytes, b.objects)}))
-	if err != nil {
-		return SealedBag{}, fmt.Errorf("seal bag: %w", err)
-	}
 	tags := b.tags
 	fail := func(err error) (SealedBag, error) {
-		b.tags = tags // so that Seal can be called again
-		return SealedBag{}, fmt.Errorf("seal bag: %w", err)
+		b.tags, b.sealed = tags, nil // so that Seal can be called again
+		return SealedBag{}, err
+	}
+	tagManifest, err := b.putManifests(ctx, info)
+	if err != nil {
+		return fail(fmt.Errorf("seal bag: %w", err))
+	}
+	b.sealed = &SealedBag{
+		ManifestSHA256:    b.manifest.SHA256(),
+		TagManifestSHA256: tagManifest.SHA256,
+		Objects:           b.objects + len(b.tags) + 2, // the tag manifest and the receipt
+		PayloadObjects:    b.objects,
+		PayloadBytes:      b.bytes,
+	}
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	compared := make(chan error, 1)
+	go func() {
+		err := b.compare(ctx)
+		if err != nil {
+			stop(err)
+		}
+		compared <- err
+	}()
+	err = beside(running, *b.sealed)
+	if wrong := <-compared; wrong != nil {
+		return fail(fmt.Errorf("seal bag: %w", wrong))
+	}
+	if err != nil {
+		return fail(err)
+	}
+	b.sealed.Signature, b.sealed.Receipt = b.found.signature, b.found.receipt
+	return *b.sealed, nil
+}
+
+// putManifests stores bagit.txt, bag-info.txt and the manifests, and returns the last one.
+func (b *Bag) putManifests(ctx context.Context, info []Field) (Object, error) {
+	text, err := bagInfo(append(slices.Clone(info), Field{OxumField, fmt.Sprintf("%d.%d", b.bytes, b.objects)}))
+	if err != nil {
+		return Object{}, err
 	}
 	for _, file := range []struct {
 		path Path
@@ -197,7 +239,7 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
 		{ManifestFile, b.manifest.Body(textPlain)},
 	} {
 		if _, err := b.putTag(ctx, file.path, file.body); err != nil {
-			return fail(err)
+			return Object{}, err
 		}
 	}
 	slices.SortFunc(b.tags, func(x, y ManifestLine) int { return strings.Compare(string(x.Path), string(y.Path)) })
@@ -205,28 +247,15 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
 	for _, l := range b.tags {
 		lines = AppendManifestLine(lines, l)
 	}
-	tagManifest, err := b.put(ctx, TagManifestFile, Bytes(lines, textPlain))
-	if err != nil {
-		return fail(err)
+	return b.put(ctx, TagManifestFile, Bytes(lines, textPlain))
+}
+
+// compare compares the bag with the store.
+func (b *Bag) compare(ctx context.Context) error {
+	if err := b.makeExact(ctx); err != nil || !b.store.lacks(conditions) {
+		return err
 	}
-	if err := b.makeExact(ctx); err != nil {
-		return fail(err)
-	}
-	if b.store.lacks(conditions) {
-		if err := b.compareDigests(ctx); err != nil {
-			return fail(err)
-		}
-	}
-	b.sealed = &SealedBag{
-		ManifestSHA256:    b.manifest.SHA256(),
-		TagManifestSHA256: tagManifest.SHA256,
-		Objects:           b.objects + len(b.tags) + 2, // the tag manifest and the receipt
-		Signature:         b.found.signature,
-		Receipt:           b.found.receipt,
-		PayloadObjects:    b.objects,
-		PayloadBytes:      b.bytes,
-	}
-	return *b.sealed, nil
+	return b.compareDigests(ctx)
 }
 
 // PutReceipt stores receipt.json, the last object and the commit point of a bag that was sealed: of
