@@ -115,7 +115,8 @@ func (a service) result(u unit.Unit) unit.Summary {
 		}
 	case unit.KindPage, unit.KindPerformances:
 		items := c.list(*u.Listing)
-		list(items[min(u.Skip, len(items)):min(u.Skip+cv.MaxPage, len(items))])
+		more := cv.PageStride * (max(u.Pages, 1) - 1)
+		list(items[min(u.Skip, len(items)):min(u.Skip+cv.MaxPage+more, len(items))])
 	case unit.KindBatch:
 		var there []uuid.UUID
 		for _, l := range c.listings {

@@ -1,0 +1,7 @@
+// Package known is what a process knows of the commands whose units it does, so that it need not ask
+// for each of them.
+//
+//   - commands.go: the commands themselves, and what their objects are sealed for, for a few seconds
+//   - looks.go: one look at a job for the results of several units
+//   - tries.go: how many attempts the process made at units
+package known
