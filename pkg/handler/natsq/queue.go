@@ -63,6 +63,7 @@ type Queue struct {
 	recreating        sync.Mutex             // held while one operation recreates what is missing
 	lastCommandStream atomic.Pointer[string] // the identity of the command stream, as last read
 	secretCache       sync.Map               // secrets by name, each read once
+	listeners         listeners              // for results of units
 }
 
 // ErrDenied means that the server does not permit this user to publish on a subject, or to

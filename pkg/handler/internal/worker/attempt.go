@@ -16,6 +16,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/known"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
@@ -253,8 +254,12 @@ func (a *attempt) storeResult(ctx context.Context, s unit.Summary, records []uni
 	if err != nil {
 		return err
 	}
-	if _, err := a.own.Put(ctx, a.key(unit.ResultName(a.unit.N)), sink.Bytes(b, "application/jsonl")); err != nil {
+	o, err := a.own.Put(ctx, a.key(unit.ResultName(a.unit.N)), sink.Bytes(b, "application/jsonl"))
+	if err != nil {
 		return fmt.Errorf("store the result: %w", err)
+	}
+	if !o.Adopted && a.w.Activities.Coordinating(a.unit.Command) {
+		a.w.Results.Put(a.unit, known.Result{Content: b, SHA256: o.SHA256})
 	}
 	a.w.tries.Forget(a.unit)
 	a.stored = true

@@ -35,6 +35,8 @@ type Activities interface {
 	StartUnit(ctx context.Context, id string, n int) (_ context.Context, done func())
 	// Working reports whether this process works on a unit already.
 	Working(id string, n int) bool
+	// Coordinating reports whether this process makes an attempt at a command.
+	Coordinating(id string) bool
 }
 
 // Health hears of dependencies that are misconfigured.
@@ -51,6 +53,7 @@ type Config struct {
 	Jobs       known.Jobs
 	Notices    Notices
 	Activities Activities
+	Results    *known.Results // on their way to coordinators in this process
 	Health     Health
 	Resources  map[string]*cv.Client // by alias
 	Store      *sink.Store           // holds the bags
