@@ -58,8 +58,12 @@ func (r *run) perform(ctx context.Context) (action.Result, error) {
 
 // own makes sure that the working objects, and what there is of the bags, are this command's: what
 // an earlier command with the same id left is removed. What a delete stored since it began stays in
-// any case: its job or its ledger names it.
+// any case: its job or its ledger names it. So the first attempt at a delete without units marks
+// nothing: until it has begun, a later attempt has no use for what it stored.
 func (r *run) own(ctx context.Context) error {
+	if r.bags.Fresh && !r.hasUnits() {
+		return nil
+	}
 	return r.bags.Own(ctx, unit.Version, func(ctx context.Context) error {
 		if r.job.Deletion != nil || len(r.ledger.Destructive()) > 0 {
 			return nil

@@ -55,6 +55,8 @@ type Bag struct {
 	sealed   *SealedBag
 	found    struct{ signature, looked, receipt bool } // when the bag was made exact
 	locked   *Retention                                // of all that the manifests name; nil: none
+
+	leaveUploads bool // Seal does not look for unfinished uploads
 }
 
 // NewBag begins a bag below root, which ends in a slash ([Layout.Bag]). Manifests are collected in
@@ -65,6 +67,10 @@ func NewBag(store *Store, root Key, spoolDir string) (*Bag, error) {
 	}
 	return &Bag{store: store, root: root, manifest: NewSpool(spoolDir)}, nil
 }
+
+// LeaveUploads has Seal not look for unfinished uploads: no other process can have begun one, and
+// the caller aborts those below the bag later (Store.AbortUploads).
+func (b *Bag) LeaveUploads() { b.leaveUploads = true }
 
 // Add lists a payload object that the store already holds with this digest (hex) and size (bytes).
 // Seal compares the size with what the store says.
@@ -162,9 +168,9 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 
 // Seal writes bag-info.txt with the fields given and Payload-Oxum, bagit.txt, and the two
 // manifests. Then it lists the bag and makes it exact: what no manifest lists is removed, with all
-// versions, and unfinished uploads are aborted. It fails when an object was listed twice or none at
-// all, and with ErrNotKept when a listed object is not there or has another size. On a store
-// without conditional writes every digest is compared too (ErrMixed).
+// versions, and unfinished uploads are aborted (but see LeaveUploads). It fails when an object was
+// listed twice or none at all, and with ErrNotKept when a listed object is not there or has another
+// size. On a store without conditional writes every digest is compared too (ErrMixed).
 //
 // A bag that has its receipt is never changed: something unlisted in it is ErrMixed.
 // Errors else: those of Store.Put, List and Remove.

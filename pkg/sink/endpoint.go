@@ -2,13 +2,16 @@ package sink
 
 import (
 	"context"
+	"net/url"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	smithyauth "github.com/aws/smithy-go/auth"
 	smithyendpoints "github.com/aws/smithy-go/endpoints"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // resolvedOnce resolves the endpoint of the objects of a bucket once. The SDK's resolver goes
@@ -17,6 +20,10 @@ import (
 type resolvedOnce struct {
 	s3.EndpointResolverV2
 	buckets sync.Map // of names: the smithyendpoints.Endpoint
+
+	// Of the client that it is made for.
+	apiOptions int           // how many there are
+	patience   time.Duration // see answerChanges
 }
 
 // ResolveEndpoint implements s3.EndpointResolverV2.
@@ -52,3 +59,24 @@ func ownProperties(p smithy.Properties) (own smithy.Properties) {
 	own.SetAll(&p)
 	return own
 }
+
+// plain is where the objects of a bucket are, and the region that requests about them are signed
+// for. It is not ok where that is not known yet, or where requests are not signed in S3's usual way.
+func (r *resolvedOnce) plain(bucket string) (at url.URL, region string, ok bool) {
+	known, ok := r.buckets.Load(bucket)
+	if !ok {
+		return at, "", false
+	}
+	e := known.(smithyendpoints.Endpoint) //nolint:forcetypeassert // see buckets
+	options, _ := smithyauth.GetAuthOptions(&e.Properties)
+	if len(options) == 0 || options[0].SchemeID != usualScheme || len(e.Headers) > 0 {
+		return at, "", false
+	}
+	name, _ := smithyhttp.GetSigV4SigningName(&options[0].SignerProperties)
+	once, _ := smithyhttp.GetDisableDoubleEncoding(&options[0].SignerProperties)
+	region, ok = smithyhttp.GetSigV4SigningRegion(&options[0].SignerProperties)
+	return e.URI, region, ok && once && name == signingName
+}
+
+// usualScheme is how endpoints name S3's usual way to sign.
+const usualScheme = "sigv4"

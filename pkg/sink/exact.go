@@ -62,17 +62,28 @@ func (b *Bag) makeExact(ctx context.Context) error {
 	if err := b.store.Remove(ctx, strays...); err != nil {
 		return err
 	}
-	// Uploads that processes began and did not finish before they died would stay for ever: nothing
-	// looks below a finished bag again.
-	if err := b.store.abortAll(ctx, b.root); errors.Is(err, ErrMisconfigured) {
-		b.store.o.Log.Warn().Err(err).Str("root", string(b.root)).Msg("cannot look for unfinished uploads")
-	} else if err != nil {
+	if err := b.abortUploads(ctx); err != nil {
 		return err
 	}
 	if missing := len(b.payload) - seen.count(); missing > 0 {
 		return b.explainMissing(ctx, seen, missing)
 	}
 	return nil
+}
+
+// abortUploads aborts the unfinished uploads below the bag. Those that processes began and did not
+// finish before they died would stay for ever: nothing looks below a finished bag again, but for
+// a caller that takes this on (LeaveUploads).
+func (b *Bag) abortUploads(ctx context.Context) error {
+	if b.leaveUploads {
+		return nil
+	}
+	err := b.store.AbortUploads(ctx, b.root)
+	if errors.Is(err, ErrMisconfigured) {
+		b.store.o.Log.Warn().Err(err).Str("root", string(b.root)).Msg("cannot look for unfinished uploads")
+		return nil
+	}
+	return err
 }
 
 // lookForReceipt asks once whether the bag has its receipt, where that matters: a listing may lag

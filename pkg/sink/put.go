@@ -194,9 +194,12 @@ func (s *Store) putOnce(ctx context.Context, key Key, body Body, with feature) e
 	if body.lock != nil && with&checksums == 0 {
 		options = append(options, contentMD5) // Object Lock wants a checksum or this
 	}
-	out, err := s.api.PutObject(withPayload(ctx, body.SHA256), in, options...)
-	if err != nil {
-		return wrapError(ctx, op, key, err)
+	out, done := s.direct.put(ctx, in, body.SHA256)
+	if !done {
+		var err error
+		if out, err = s.api.PutObject(withPayload(ctx, body.SHA256), in, options...); err != nil {
+			return wrapError(ctx, op, key, err)
+		}
 	}
 	got := aws.ToString(out.ChecksumSHA256)
 	if got != "" && got != checksum {

@@ -256,7 +256,7 @@ func TestPermanentRefusals(t *testing.T) {
 	if notes := store.Notes(); len(notes) > 0 {
 		t.Errorf("learnt %q", notes)
 	}
-	store, _ = w.faulty(t, sinktest.Fault{Op: "PutObject", Status: 403})
+	store, _ = w.faulty(t, sinktest.Fault{Op: "PutObject", Status: 403, Times: -1})
 	if err := store.Probe(t.Context(), ".probe"); !errors.Is(err, sink.ErrMisconfigured) {
 		t.Errorf("probe gives %v", err)
 	}

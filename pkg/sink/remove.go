@@ -79,25 +79,45 @@ func (s *Store) Remove(ctx context.Context, keys ...Key) error {
 // operations: as Remove, and ErrNotKept when the store says it removed what it goes on listing;
 // also ListMultipartUploads, AbortMultipartUpload, ListObjectsV2.
 func (s *Store) RemoveAll(ctx context.Context, prefix Key, keep ...Key) (int, error) {
-	if prefix == "" {
-		return 0, newError("remove objects", prefix, nil, "an empty prefix would empty the bucket")
+	if err := s.AbortUploads(ctx, prefix); err != nil {
+		return 0, err
 	}
-	if err := s.abortAll(ctx, prefix); err != nil {
+	return s.RemoveObjects(ctx, prefix, keep...)
+}
+
+// RemoveObjects is RemoveAll without its look for unfinished uploads. What a sealed store knows
+// that it stored goes by its name, before what is left is listed.
+func (s *Store) RemoveObjects(ctx context.Context, prefix Key, keep ...Key) (int, error) {
+	if err := notEverything(prefix); err != nil {
 		return 0, err
 	}
 	versioned, err := s.keepsVersions(ctx)
 	if err != nil {
 		return 0, err
 	}
+	removed := 0
 	if !versioned {
-		removed, markers, err := s.removeListed(ctx, prefix, s.current(ctx, prefix), keep)
+		named := s.stored.take(prefix, keep)
+		markers, err := s.removeObjects(ctx, named)
+		if err == nil && !markers {
+			removed, markers, err = s.removeListed(ctx, prefix, s.current(ctx, prefix), keep)
+			removed += len(named)
+		}
 		if err != nil || !markers {
 			return removed, err
 		}
 		s.versioning.Store(versionsKept)
 	}
-	removed, _, err := s.removeListed(ctx, prefix, s.versions(ctx, prefix), keep)
-	return removed, err
+	versions, _, err := s.removeListed(ctx, prefix, s.versions(ctx, prefix), keep)
+	return max(removed, versions), err
+}
+
+// notEverything fails for an empty prefix.
+func notEverything(prefix Key) error {
+	if prefix == "" {
+		return newError("remove objects", prefix, nil, "an empty prefix would empty the bucket")
+	}
+	return nil
 }
 
 // removeListed removes what a listing gives, a batch at a time. After each batch it lists from the
@@ -322,11 +342,17 @@ func (s *Store) removeEach(ctx context.Context, ids []types.ObjectIdentifier, ma
 	return nil
 }
 
-// abortAll aborts the unfinished multipart uploads below a prefix: those of processes that died.
+// AbortUploads aborts the unfinished multipart uploads below a prefix, which must not be empty:
+// those of processes that died.
+//
 // While there may be more, it lists from the start again, as removeListed does. In a store that
 // does not list uploads there is nothing to abort: none is begun there. A store that refuses to
 // list or abort them only now is learnt from; the parts that it has stay there.
-func (s *Store) abortAll(ctx context.Context, prefix Key) error {
+// Operations: ListMultipartUploads, AbortMultipartUpload.
+func (s *Store) AbortUploads(ctx context.Context, prefix Key) error {
+	if err := notEverything(prefix); err != nil {
+		return err
+	}
 	for last := ""; ; {
 		page, err := s.uploadsPage(ctx, prefix)
 		switch {

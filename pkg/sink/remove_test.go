@@ -72,6 +72,49 @@ func TestRemoveAllLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestRemoveByName removes what a command's view of the store has stored by its names: one request
+// removes it, and a listing shows that nothing is left. What others stored there goes too.
+func TestRemoveByName(t *testing.T) {
+	for name, kind := range bucketKinds {
+		for _, foreign := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, something foreign %t", name, foreign), func(t *testing.T) {
+				w := newWorld(t, kind)
+				store, faults := w.faulty(t)
+				mine := store.Sealed(sink.NewSealer([]byte("secret"), "req-1", "m"))
+				for _, key := range []sink.Key{"x/a", "x/b/c", "y", "x/kept"} {
+					if _, err := mine.Put(t.Context(), key, sink.Bytes([]byte(key), "")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, listings := 2, 1
+				if foreign {
+					if err := w.store.Replace(t.Context(), "x/b/d", sink.Bytes(nil, "")); err != nil {
+						t.Fatal(err)
+					}
+					want, listings = 3, 2
+				}
+				for range 2 { // nothing is removed again
+					before := faults.Calls("ListObjectsV2")
+					n, err := mine.RemoveObjects(t.Context(), "x/", "x/kept")
+					if n != want || err != nil {
+						t.Errorf("removed %d, not %d: %v", n, want, err)
+					}
+					if made := faults.Calls("ListObjectsV2") - before; name == "plain" && made != listings {
+						t.Errorf("%d listings, not %d", made, listings)
+					}
+					want, listings = 0, 1
+				}
+				if left := w.left(t, "x/"); !strings.HasPrefix(left, "x/kept") || strings.Contains(left, "\n") {
+					t.Errorf("the bucket keeps %q", left)
+				}
+				if left := w.left(t, "y"); left == "" {
+					t.Error("what is beside it is gone")
+				}
+			})
+		}
+	}
+}
+
 func TestRemoveKeys(t *testing.T) {
 	for name, kind := range bucketKinds {
 		t.Run(name, func(t *testing.T) {

@@ -82,8 +82,9 @@ func Client(ctx context.Context, o Options) (*s3.Client, error) {
 			}
 		}
 		so.Retryer = newRetryer(o.MaxAttempts, o.MaxBackoff)
-		so.EndpointResolverV2 = &resolvedOnce{EndpointResolverV2: s3.NewDefaultEndpointResolverV2()}
-		so.APIOptions = append(so.APIOptions, answerChanges(cmp.Or(o.AnswerTimeout, defaultAnswerTimeout)), encodingUnsigned, signPayload)
+		patience := cmp.Or(o.AnswerTimeout, defaultAnswerTimeout)
+		so.APIOptions = append(so.APIOptions, answerChanges(patience), encodingUnsigned, signPayload)
+		so.EndpointResolverV2 = &resolvedOnce{EndpointResolverV2: s3.NewDefaultEndpointResolverV2(), apiOptions: len(so.APIOptions), patience: patience}
 		checksumsAsHeaders(so)
 	})
 	if api.Options().Region == "" {
@@ -141,7 +142,8 @@ func tune(t *http.Transport, responseTimeout time.Duration) {
 	t.MaxIdleConns = 256
 	t.MaxIdleConnsPerHost = 128
 	t.ResponseHeaderTimeout = responseTimeout
-	t.DisableCompression = true // stored bytes are wanted as they are
+	t.WriteBufferSize = 128 << 10 // most pictures go in one write
+	t.DisableCompression = true   // stored bytes are wanted as they are
 }
 
 // newRetryer is the SDK's standard retryer plus what it lacks: a bare 429 or 503, a conditional

@@ -5,13 +5,18 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 const (
@@ -42,37 +47,41 @@ type Sealer struct {
 	secret  []byte
 	id      string
 	message string
+	own     string // the nonce of the message
 	bound   string // what else the seals are bound to; empty: nothing
 }
 
 // NewSealer makes the sealer of the command with an id that came with a message, under a key of the
 // deployment. The message is named in the metadata of objects, in ASCII.
 func NewSealer(secret []byte, id, message string) *Sealer {
-	return &Sealer{secret: secret, id: id, message: message}
+	s := &Sealer{secret: secret, id: id, message: message}
+	s.own = s.nonce(message)
+	return s
 }
 
 // nonce is what a command's seals are made with.
-func (s *Sealer) nonce(message string) []byte {
-	return sealMAC(s.secret, "nonce", s.id, message)
+func (s *Sealer) nonce(message string) string {
+	if s.own != "" && message == s.message {
+		return s.own
+	}
+	return string(sealMAC(s.secret, "nonce", s.id, message))
 }
 
 // seal is the seal of an object of this size, with this digest (hex).
 func (s *Sealer) seal(message string, key Key, size int64, digest string) string {
-	of := fmt.Sprintf("%d/%s", size, digest)
-	return of + "/" + hex.EncodeToString(sealMAC(s.secret, "seal", string(key), string(s.nonce(message)), of, s.bound))
+	of := strconv.FormatInt(size, 10) + "/" + digest
+	return of + "/" + hex.EncodeToString(sealMAC(s.secret, "seal", string(key), s.nonce(message), of, s.bound))
 }
 
 // sealMAC is an HMAC over parts, each with its length before it.
 func sealMAC(secret []byte, parts ...string) []byte {
-	mac := hmac.New(sha256.New, secret)
+	var text []byte
 	for _, part := range parts {
-		var length [8]byte
-		for i, n := 0, uint64(len(part)); i < len(length); i, n = i+1, n>>8 {
-			length[i] = byte(n)
-		}
-		mac.Write(length[:])
-		mac.Write([]byte(part))
+		text = binary.LittleEndian.AppendUint64(text, uint64(len(part)))
+		text = append(text, part...)
 	}
+	mac := hmac.New(sha256.New, secret)
+	mac.Write(text)
 	return mac.Sum(nil)
 }
 
@@ -83,8 +92,46 @@ func sealMAC(secret []byte, parts ...string) []byte {
 // metadata.
 func (s *Store) Sealed(by *Sealer) *Store {
 	sealed := *s
-	sealed.sealer, sealed.anyMessage = by, false
+	sealed.sealer, sealed.anyMessage, sealed.stored = by, false, nil
+	if by != nil {
+		sealed.stored = &stored{}
+	}
 	return &sealed
+}
+
+// maxStored bounds how many keys a sealed store remembers.
+const maxStored = 64
+
+// stored are the first keys that were written through a sealed store, or may have been: they can be
+// removed without a listing that tells them.
+type stored struct {
+	mu   sync.Mutex
+	keys []Key
+}
+
+func (w *stored) note(key Key) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.keys) < maxStored && !slices.Contains(w.keys, key) {
+		w.keys = append(w.keys, key)
+	}
+}
+
+// take forgets the keys below a prefix, but those to keep, and returns them.
+func (w *stored) take(prefix Key, keep []Key) (ids []types.ObjectIdentifier) {
+	if w == nil {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.keys = slices.DeleteFunc(w.keys, func(key Key) bool {
+		below := strings.HasPrefix(string(key), string(prefix)) && !slices.Contains(keep, key)
+		if below {
+			ids = append(ids, types.ObjectIdentifier{Key: aws.String(string(key))})
+		}
+		return below
+	})
+	return ids
 }
 
 // SameBucket reports whether two stores are views of one.
@@ -119,7 +166,7 @@ func (s *Store) SealText(kind, text string) string {
 	if s.sealer == nil {
 		return ""
 	}
-	return hex.EncodeToString(sealMAC(s.sealer.secret, "text", kind, string(s.sealer.nonce(s.sealer.message)), text, s.sealer.bound))
+	return hex.EncodeToString(sealMAC(s.sealer.secret, "text", kind, s.sealer.nonce(s.sealer.message), text, s.sealer.bound))
 }
 
 // SealedText reports whether a text has the right seal.
@@ -127,11 +174,12 @@ func (s *Store) SealedText(kind, text, seal string) bool {
 	return s.sealer == nil || hmac.Equal([]byte(seal), []byte(s.SealText(kind, text)))
 }
 
-// sealBody is a body with its seal.
+// sealBody is a body with its seal, which is about to be stored.
 func (s *Store) sealBody(key Key, body Body) Body {
 	if s.sealer == nil {
 		return body
 	}
+	s.stored.note(key)
 	meta := maps.Clone(body.Meta)
 	if meta == nil {
 		meta = make(map[string]string, 2)

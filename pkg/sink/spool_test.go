@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/cvconsumer/cvconsumer/internal/shortage"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -106,7 +108,7 @@ func TestSpoolOnAFullDisk(t *testing.T) {
 			if _, err := s.Write(make([]byte, 1<<10)); err != nil {
 				return nil
 			}
-			_, err := sink.NewStore(nil, sink.StoreOptions{}).Put(t.Context(), "k", sink.Body{R: s.Body("").R})
+			_, err := sink.NewStore(s3.New(s3.Options{}), sink.StoreOptions{}).Put(t.Context(), "k", sink.Body{R: s.Body("").R})
 			return err
 		},
 	} {

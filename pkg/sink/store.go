@@ -25,13 +25,15 @@ type StoreOptions struct {
 // Store is one bucket of an S3-compatible store: all of its objects, or only those that one command
 // sealed (see Sealed). It is safe for use by several goroutines.
 type Store struct {
-	api *s3.Client
-	o   StoreOptions
+	api    *s3.Client
+	direct *direct // nil: the SDK makes all requests
+	o      StoreOptions
 	*learned
 	service *service
 
 	sealer     *Sealer // nil: neither seals nor checks
 	anyMessage bool    // see OfAnyMessage
+	stored     *stored // through this view, if it seals; nil else
 }
 
 // learned is what was found out about a bucket.
@@ -53,7 +55,7 @@ func NewStore(api *s3.Client, o StoreOptions) *Store {
 	if o.Wait == nil {
 		o.Wait = wait
 	}
-	return &Store{api: api, o: o, learned: &learned{}, service: &service{}}
+	return &Store{api: api, direct: newDirect(api), o: o, learned: &learned{}, service: &service{}}
 }
 
 // InBucket is a store in another bucket of the same service, with the same settings: what is learnt

@@ -24,7 +24,7 @@ func startVision(name string, projects int, latency time.Duration) (*vision, err
 	if err != nil {
 		return nil, err
 	}
-	s := cvtest.New(cvtest.Options{Seed: 20, Compact: true, KeepBlobs: true, BlobListener: true, BlobLatency: latency})
+	s := cvtest.New(cvtest.Options{Seed: 20, Compact: true, KeepBlobs: true, BlobListener: true, BlobLatency: latency, NoMD5: true})
 	if err := s.Listen(""); err != nil {
 		return nil, err
 	}

@@ -65,9 +65,14 @@ func (b Bags) URI(kind sink.BagKind) string {
 // WorkKey is the key of a working object.
 func (b Bags) WorkKey(name string) sink.Key { return b.Layout.Work(name) }
 
-// ClearWork removes the working objects.
+// ClearWork removes the working objects, and the unfinished uploads of everything that is stored
+// under the id beside them. What a bag has stays.
 func (b Bags) ClearWork(ctx context.Context) error {
-	if _, err := b.Work.RemoveAll(ctx, b.Layout.Work("")); err != nil {
+	err := b.Work.AbortUploads(ctx, b.Layout.Root())
+	if err == nil {
+		_, err = b.Work.RemoveObjects(ctx, b.Layout.Work(""))
+	}
+	if err != nil {
 		return fmt.Errorf("remove the working objects: %w", err)
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 )
 
 // ownerName is the working object that marks the others as this command's. It is the first to be
-// stored.
+// stored where others are for a later attempt to go by.
 const ownerName = "owner.json"
 
 // maxOwner bounds it, in bytes.
@@ -29,12 +29,8 @@ type owner struct {
 // mark.
 func (b Bags) Own(ctx context.Context, units int, remove func(context.Context) error) error {
 	key := b.WorkKey(ownerName)
-	mark, err := contract.Marshal(owner{V: contract.FormatVersion, Account: b.Account, Units: units})
-	if err != nil {
-		return fmt.Errorf("encode the mark of the working objects: %w", err)
-	}
 	if b.Fresh {
-		if there, err := b.mark(ctx, key, mark); err != nil || !there {
+		if there, err := b.mark(ctx, units); err != nil || !there {
 			return err
 		}
 	}
@@ -63,13 +59,22 @@ func (b Bags) Own(ctx context.Context, units int, remove func(context.Context) e
 	}
 	// After a crash before this object is stored the next attempt removes what there is again;
 	// nothing of this life was stored.
-	_, err = b.mark(ctx, key, mark)
+	return b.Mark(ctx, units)
+}
+
+// Mark stores the mark, unless one is there.
+func (b Bags) Mark(ctx context.Context, units int) error {
+	_, err := b.mark(ctx, units)
 	return err
 }
 
-// mark stores the mark, unless one is there.
-func (b Bags) mark(ctx context.Context, key sink.Key, mark []byte) (there bool, err error) {
-	o, err := b.Work.Put(ctx, key, sink.Bytes(mark, "application/json"))
+// mark is Mark, and reports whether one was there.
+func (b Bags) mark(ctx context.Context, units int) (there bool, err error) {
+	mark, err := contract.Marshal(owner{V: contract.FormatVersion, Account: b.Account, Units: units})
+	if err != nil {
+		return false, fmt.Errorf("encode the mark of the working objects: %w", err)
+	}
+	o, err := b.Work.Put(ctx, b.WorkKey(ownerName), sink.Bytes(mark, "application/json"))
 	if err != nil {
 		return false, fmt.Errorf("mark the working objects: %w", err)
 	}

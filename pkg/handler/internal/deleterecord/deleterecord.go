@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
@@ -40,15 +41,19 @@ type Records struct {
 	Ledger *ledger.Ledger
 	Kept   *Kept // by this attempt
 	Log    zerolog.Logger
+	// Later says that records are kept until the delete's cut, which has them then. A crash before
+	// it leaves none of them, and the next attempt repeats the steps.
+	Later bool
 }
 
-// Kept has small records that this attempt stored, so that they need not be read again.
+// Kept has small records that need not be read again.
 type Kept struct {
-	records map[string][]byte // by name
-	bytes   int
+	records  map[string][]byte // that this attempt stored, by name
+	bytes    int               // of these
+	unstored map[string]string // by name, without their heads: those that only the cut has, or will have
 }
 
-// maxKept bounds what is kept, in bytes.
+// maxKept bounds what is kept of stored records, in bytes.
 const maxKept = 1 << 20
 
 func (k *Kept) keep(name string, o sink.Object, spool *sink.Spool) error {
@@ -67,46 +72,88 @@ func (k *Kept) keep(name string, o sink.Object, spool *sink.Spool) error {
 	return nil
 }
 
-// head is the first line of a record. It binds the record to the beginning that its step carried
-// out, and to the ledger as it was when the step ended.
+// ForCut are the records that the cut is to have, by name; nil when all are stored.
+func (k *Kept) ForCut() map[string]string { return k.unstored }
+
+// FromCut has only the records of a stored cut. The caller makes sure that the cut is of this
+// delete.
+func (k *Kept) FromCut(records map[string]string) { *k = Kept{unstored: records} }
+
+// head is the first line of a stored record. It binds the record to the beginning that its step
+// carried out, and to the ledger as it was when the step ended.
 type head struct {
 	V      int        `json:"v"`
 	Begun  string     `json:"begun_sha256"`
 	Ledger ledger.Ref `json:"ledger"`
 }
 
-// Write stores a step's record, and returns how many lines it has. What the step did must be in the
-// ledger.
+// Write stores a step's record, or keeps it, and returns how many lines it has. What the step did
+// must be in the ledger before a record is stored.
 func (r Records) Write(ctx context.Context, s Step, gone Lines) (n int64, err error) {
-	err = r.Bags.Spooled(func(spool *sink.Spool) error {
-		enc := json.NewEncoder(spool)
-		if err := enc.Encode(head{V: contract.FormatVersion, Begun: r.Begun, Ledger: r.Ledger.Ref()}); err != nil {
-			return err
-		}
+	lines := func(w io.Writer) error {
+		enc := json.NewEncoder(w)
 		for l := range gone {
 			if err := enc.Encode(l); err != nil {
 				return err
 			}
 			n++
 		}
-		// After a crash before this object is stored the next attempt repeats the step: what is
-		// gone already is seen to be gone. Behind it the step is done.
-		o, err := r.Bags.Work.Put(ctx, r.Bags.WorkKey(s.name()), spool.Body("application/jsonl"))
-		if err != nil {
-			return err
+		return nil
+	}
+	if r.Later {
+		var b strings.Builder
+		err = lines(&b)
+		if r.Kept.unstored == nil {
+			r.Kept.unstored = map[string]string{}
 		}
-		return r.Kept.keep(s.name(), o, spool)
-	})
+		r.Kept.unstored[s.name()] = b.String()
+	} else {
+		err = r.store(ctx, s.name(), lines)
+	}
 	if err != nil {
 		return n, fmt.Errorf("record what was deleted: %w", err)
 	}
 	return n, nil
 }
 
+// store stores a record with these lines.
+func (r Records) store(ctx context.Context, name string, lines func(io.Writer) error) error {
+	return r.Bags.Spooled(func(spool *sink.Spool) error {
+		if err := json.NewEncoder(spool).Encode(head{V: contract.FormatVersion, Begun: r.Begun, Ledger: r.Ledger.Ref()}); err != nil {
+			return err
+		}
+		if err := lines(spool); err != nil {
+			return err
+		}
+		// After a crash before this object is stored the next attempt repeats the step: what is
+		// gone already is seen to be gone. Behind it the step is done.
+		o, err := r.Bags.Work.Put(ctx, r.Bags.WorkKey(name), spool.Body("application/jsonl"))
+		if err != nil {
+			return err
+		}
+		return r.Kept.keep(name, o, spool)
+	})
+}
+
+// StoreKept stores the records that were kept for the cut: the attempt ends before it. What the
+// steps did must be in the ledger.
+func (r Records) StoreKept(ctx context.Context) error {
+	for name, lines := range r.Kept.unstored {
+		if err := r.store(ctx, name, func(w io.Writer) error {
+			_, err := io.WriteString(w, lines)
+			return err //nolint:wrapcheck // wrapped below
+		}); err != nil {
+			return fmt.Errorf("record what was deleted: %w", err)
+		}
+		delete(r.Kept.unstored, name)
+	}
+	return nil
+}
+
 // Read reads a step's record; stored is false when the step has not ended. It fails, as internal,
 // when the record does not fit the delete and its ledger.
 func (r Records) Read(ctx context.Context, s Step, each func(bagfile.Deleted) error) (stored bool, err error) {
-	body, err := r.open(ctx, s)
+	body, bare, err := r.open(ctx, s)
 	if errors.Is(err, sink.ErrNotFound) {
 		return false, nil
 	}
@@ -115,9 +162,11 @@ func (r Records) Read(ctx context.Context, s Step, each func(bagfile.Deleted) er
 	}
 	defer body.Close()
 	lines := unit.Scan(body)
-	h, err := unit.Line[head](lines)
-	if err != nil || r.Begun == "" || h.Begun != r.Begun || !r.Ledger.Has(h.Ledger) {
-		return false, bag.Spoiled(s.name(), "is not of this delete")
+	if !bare {
+		h, err := unit.Line[head](lines)
+		if err != nil || r.Begun == "" || h.Begun != r.Begun || !r.Ledger.Has(h.Ledger) {
+			return false, bag.Spoiled(s.name(), "is not of this delete")
+		}
 	}
 	for l, err := range unit.Lines[bagfile.Deleted](lines) {
 		if err == nil && l.How != bagfile.AlreadyGone && r.Ledger.ProjectCalls(l.How, s.Project) == 0 {
@@ -133,13 +182,17 @@ func (r Records) Read(ctx context.Context, s Step, each func(bagfile.Deleted) er
 	return true, nil
 }
 
-// open reads a record: one that this attempt kept without a request.
-func (r Records) open(ctx context.Context, s Step) (io.ReadCloser, error) {
+// open reads a record: one that is kept without a request. bare says that it has no head, as those
+// of the cut.
+func (r Records) open(ctx context.Context, s Step) (_ io.ReadCloser, bare bool, err error) {
+	if kept, ok := r.Kept.unstored[s.name()]; ok {
+		return io.NopCloser(strings.NewReader(kept)), true, nil
+	}
 	if kept, ok := r.Kept.records[s.name()]; ok {
-		return io.NopCloser(bytes.NewReader(kept)), nil
+		return io.NopCloser(bytes.NewReader(kept)), false, nil
 	}
 	body, _, err := r.Bags.Work.Open(ctx, r.Bags.WorkKey(s.name()))
-	return body, err //nolint:wrapcheck // the caller says what it reads
+	return body, false, err //nolint:wrapcheck // the caller says what it reads
 }
 
 // ReadEnded is Read of a step that has ended: its record has to be there.
@@ -160,6 +213,7 @@ func (r Records) Ended(ctx context.Context, s Step) (bool, error) {
 		return stored, err
 	}
 	r.Log.Warn().Err(err).Msg("a stored record is not this delete's")
+	delete(r.Kept.unstored, s.name())
 	if err := r.Bags.Work.Remove(ctx, r.Bags.WorkKey(s.name())); err != nil {
 		return false, fmt.Errorf("remove a record that is not this delete's: %w", err)
 	}

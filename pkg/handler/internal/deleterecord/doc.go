@@ -1,5 +1,6 @@
 // Package deleterecord is the records of a delete: what each step saw to be gone. Each step of each
-// project has one, and is done when that is stored. A Tally sums them up.
+// project has one, and is done when that is stored: alone, or of a small delete with its cut. A
+// Tally sums them up.
 //
 // It decides which stored record is believed, and changes nothing in the service.
 package deleterecord

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -26,10 +27,54 @@ type deleteCut struct {
 	FinishedAt time.Time  `json:"finished_at"`
 	Ledger     ledger.Ref `json:"ledger"`
 	Signed     bool       `json:"signed,omitempty"` // the receipt is
+
+	Begun   string            `json:"begun_sha256,omitempty"` // the beginning that was carried out; empty: an older version did not say, or a plan
+	Records map[string]string `json:"records,omitempty"`      // those of a small delete's steps, as JSON lines
 }
 
+// recordsCut is the version of a cut that has records: a replica that does not know them must not
+// finish the bag without them.
+const recordsCut = bag.SignedCut + 1
+
 // FormatVersion implements unit.Versioned.
-func (deleteCut) FormatVersion() int { return bag.SignedCut }
+func (deleteCut) FormatVersion() int { return recordsCut }
+
+// newCut is the cut as it is now.
+func (d *Deleter) newCut(ctx context.Context) (deleteCut, error) {
+	if err := d.neverBegins(ctx); err != nil {
+		return deleteCut{}, err
+	}
+	finished, err := d.finished(ctx)
+	if err != nil {
+		return deleteCut{}, err
+	}
+	signed := d.Bags.Signs()
+	cut := deleteCut{V: bag.CutVersion(signed), FinishedAt: finished, Ledger: d.Ledger.Ref(), Signed: signed, Records: d.kept.ForCut()}
+	if len(cut.Records) > 0 {
+		cut.V, cut.Begun = recordsCut, d.Job.Deletion.BegunSHA256
+	}
+	return cut, nil
+}
+
+// recordsOfCut takes the records of the cut that an earlier attempt stored. A cut that does not fit
+// the beginning and the ledger has none for this delete, and ends it when its bag is made.
+func (d *Deleter) recordsOfCut(ctx context.Context) error {
+	raw, err := d.Bags.Work.ReadAll(ctx, d.Bags.WorkKey(deleteCutName), unit.MaxObject)
+	if errors.Is(err, sink.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for %s: %w", deleteCutName, err)
+	}
+	var cut deleteCut
+	if err := contract.DecodeUpTo(recordsCut, raw, deleteCutName, &cut); err != nil {
+		return err //nolint:wrapcheck // it says what it reads
+	}
+	if ref := d.Job.Deletion; ref != nil && cut.Begun == ref.BegunSHA256 && d.Ledger.Has(cut.Ledger) {
+		d.kept.FromCut(cut.Records)
+	}
+	return nil
+}
 
 // plannedProjects yields the plan's projects, once it is loaded.
 func (d *Deleter) plannedProjects() iter.Seq2[bagfile.PlanProject, error] {
@@ -58,25 +103,27 @@ func (d *Deleter) commit(ctx context.Context) (bag.Proof, error) {
 	if err := d.loadPlan(ctx); err != nil {
 		return bag.Proof{}, err
 	}
-	cut, _, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleteCutName), d.Bags.Fresh, func(ctx context.Context) (deleteCut, error) {
-		if err := d.neverBegins(ctx); err != nil {
-			return deleteCut{}, err
-		}
-		finished, err := d.finished(ctx)
-		signed := d.Bags.Signs()
-		return deleteCut{V: bag.CutVersion(signed), FinishedAt: finished, Ledger: d.Ledger.Ref(), Signed: signed}, err
-	})
+	cut, mine, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleteCutName), d.Bags.Fresh, d.newCut)
 	if err != nil {
 		return bag.Proof{}, err
 	}
 	if err := d.Ledger.Continues(cut.Ledger); err != nil {
 		return bag.Proof{}, err
 	}
+	if !mine {
+		if cut.Begun != "" && cut.Begun != d.Job.Deletion.BegunSHA256 {
+			return bag.Proof{}, bag.Spoiled(deleteCutName, "is of another beginning than the job's")
+		}
+		d.kept.FromCut(cut.Records) // the bag is made of the first cut that was stored
+	}
 	out, err := sink.NewBag(d.Bags.Store, d.Bags.Layout.Bag(sink.DeleteBag), d.Bags.SpoolDir)
 	if err != nil {
 		return bag.Proof{}, fmt.Errorf("open the bag: %w", err)
 	}
 	defer out.Close() //nolint:errcheck // temporary files
+	if d.Bags.Fresh && d.Bags.Work.SameBucket(d.Bags.Store) {
+		out.LeaveUploads() // no earlier attempt began one; ClearWork looks below the whole id
+	}
 	// The files of the bag follow from what is frozen: after a crash here the next attempt writes
 	// the same bytes to the same keys.
 	t, err := d.payload(ctx, out)

@@ -61,6 +61,8 @@ type Deleter struct {
 	plan    *sink.Spool // the plan that begun names, once it was read and found to be it
 	planned time.Time   // when this attempt began to read it from the service; zero: an earlier one did
 	kept    deleterecord.Kept
+	small   bool  // records are kept for the cut
+	marked  bool  // the working objects are, by this attempt
 	done    int64 // things seen to be gone in this attempt
 }
 
@@ -75,6 +77,9 @@ func (d *Deleter) Run(ctx context.Context) (action.Result, error) {
 		waits        *action.WaitError
 		uncontrolled *account.UncontrolledError
 	)
+	if err != nil && kept == nil {
+		d.storeKept(ctx, err)
+	}
 	switch {
 	case errors.As(err, &waits) && kept == nil:
 		return action.Result{Wait: &waits.Waiting}, nil
@@ -194,11 +199,17 @@ func (d *Deleter) execute(ctx context.Context) error {
 	for _, f := range d.begun.Facts {
 		d.Control.Expect(f.ID)
 	}
+	if !d.Bags.Fresh {
+		if err := d.recordsOfCut(ctx); err != nil {
+			return err
+		}
+	}
 	n := 0
 	for p, err := range d.plannedProjects() {
 		if err != nil {
 			return err
 		}
+		d.small = d.isSmall(p)
 		if err := (&removal{d: d, n: n, plan: p, facts: d.begun.Facts[n]}).run(ctx); err != nil {
 			return err
 		}

@@ -8,13 +8,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
 // destroy makes a destructive call under the fence: its intent goes into the ledger first, which
-// fails when another replica holds the command; its result after. Each try of the call has its own.
+// fails when another replica holds the command; its result after, with what is appended next: the
+// next intent, or the calls of a step that looks or has ended. Each try of the call has its own.
 // gone: the service answered not found. already: no earlier try, of any attempt, can have removed
 // it. about is what the call removes.
 func (m *removal) destroy(ctx context.Context, about cv.Thing, call func(ctx context.Context) error) (gone, already bool, err error) {
@@ -46,20 +46,15 @@ func (m *removal) destroy(ctx context.Context, about cv.Thing, call func(ctx con
 			}
 		},
 		Fresh: fresh,
-		// After a crash before this line is flushed the intent stays unanswered: the next holder
-		// takes the call for possibly carried out.
+		// After a crash before this line is appended the intent stays unanswered: the next holder
+		// takes the call for possibly carried out, and waits until it must be over.
 		After: func(c cv.Call) {
 			d.Control.Note(c)
 			broken = errors.Join(broken, d.Ledger.Write(ledger.CallOf(c, d.Now()).Line(sink.LedgerResult)))
 		},
 	})
-	err = call(traced)
-	// Detached is safe here: the line says what was answered, and the fence refuses it when another
-	// replica holds the command.
-	late, cancel := delivery.Detached(ctx)
-	defer cancel()
-	if kept := errors.Join(broken, d.Ledger.Flush(late)); kept != nil {
-		return false, false, errors.Join(err, kept)
+	if err = call(traced); broken != nil {
+		return false, false, errors.Join(err, broken)
 	}
 	gone, err = d.Control.Gone(ctx, m.plan.ID, err, about)
 	return gone, gone && d.Ledger.Possible(made.Operation, made.Target) == 0, err //nolint:wrapcheck // the caller says what it deletes

@@ -88,6 +88,9 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 	if left, err = d.dropBag(ctx); err != nil {
 		return "", err
 	}
+	if err := d.recordsOfCut(ctx); err != nil {
+		return "", err
+	}
 	t := deleterecord.Tally{Checks: []bagfile.Check{}}
 	missing := []bagfile.UnverifiedStep{}
 	if d.begun.V == 0 {

@@ -31,11 +31,25 @@ func (d *Deleter) verifyDeadline(ctx context.Context, project int, what string) 
 		V  int       `json:"v"`
 		At time.Time `json:"at"`
 	}
+	if err := d.markWork(ctx); err != nil {
+		return time.Time{}, false, err
+	}
 	key := d.Bags.WorkKey(fmt.Sprintf("verify/%06d-%s.json", project, what))
 	first, _, err := unit.Freeze(ctx, d.Bags.Work, key, false, func(context.Context) (wait, error) {
 		return wait{contract.FormatVersion, d.Now().UTC().Round(0)}, nil
 	})
 	return first.At.UTC(), d.Now().After(first.At.Add(d.VerifyTimeout)), err
+}
+
+// markWork marks the working objects as this command's, where the attempt has not done so: a later
+// attempt goes by the deadlines of this one.
+func (d *Deleter) markWork(ctx context.Context) error {
+	if d.marked || !d.Bags.Fresh {
+		return nil
+	}
+	err := d.Bags.Mark(ctx, unit.Version)
+	d.marked = err == nil
+	return err //nolint:wrapcheck // it says what it stores
 }
 
 // pollUntilGone calls look, with growing pauses, until it names nothing that is left. Each thing

@@ -9,6 +9,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleteplan"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleterecord"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
@@ -18,7 +20,7 @@ type lines = deleterecord.Lines
 
 // records are the records of the delete.
 func (d *Deleter) records() deleterecord.Records {
-	r := deleterecord.Records{Bags: d.Bags, Ledger: d.Ledger, Kept: &d.kept, Log: d.Log}
+	r := deleterecord.Records{Bags: d.Bags, Ledger: d.Ledger, Kept: &d.kept, Log: d.Log, Later: d.small}
 	if d.Job.Deletion != nil {
 		r.Begun = d.Job.Deletion.BegunSHA256
 	}
@@ -30,9 +32,25 @@ func (m *removal) at(step string) deleterecord.Step {
 	return deleterecord.Step{N: m.n, Project: m.plan.ID, Name: step}
 }
 
-// record stores a step's lines, once what the step read is in the ledger.
+// maxSmall is how many things a small delete plans at most.
+const maxSmall = 256
+
+// isSmall reports whether the plan is of one project, which stays, and of few things in it. The
+// records of its steps go into the cut: a later attempt that does not find them looks for all of it
+// again with a few calls.
+func (d *Deleter) isSmall(p bagfile.PlanProject) bool {
+	return len(d.begun.Facts) == 1 && !p.Project && !deleteplan.TakesPredictions(d.Command.Data) && len(p.Images)+len(p.Iterations)+len(p.Tags) <= maxSmall
+}
+
+// record stores a step's lines, once what the step did and read is in the ledger; or it keeps them
+// for the cut.
 func (m *removal) record(ctx context.Context, gone lines) error {
-	if err := errors.Join(m.d.Attempt.FlushCalls(ctx), m.d.keepCredential(ctx)); err != nil {
+	if !m.d.small {
+		if err := m.d.Attempt.FlushCalls(ctx); err != nil {
+			return err //nolint:wrapcheck // it says what it writes
+		}
+	}
+	if err := m.d.keepCredential(ctx); err != nil {
 		return err
 	}
 	done, err := m.d.records().Write(ctx, m.at(m.step), gone)
@@ -41,6 +59,21 @@ func (m *removal) record(ctx context.Context, gone lines) error {
 	}
 	m.d.done += done
 	return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt)
+}
+
+// storeKept stores the records that were kept for the cut, since the attempt ends before it with
+// err: the next one need not repeat the steps, and the evidence of a failure has what they saw.
+func (d *Deleter) storeKept(ctx context.Context, err error) {
+	if errors.Is(err, delivery.ErrFenced) || errors.Is(context.Cause(ctx), delivery.ErrFenced) {
+		return
+	}
+	// Detached is safe here: a record says what was seen, and decides nothing for another holder
+	// but that its step was done.
+	ctx, cancel := delivery.Detached(ctx)
+	defer cancel()
+	if err := d.records().StoreKept(ctx); err != nil {
+		d.Log.Warn().Err(err).Msg("what was seen to be gone is not recorded")
+	}
 }
 
 // keepCredential has the job remember the credential in use, once that is proven: a later attempt

@@ -276,8 +276,12 @@ func (l *Ledger) Ref() Ref {
 
 // CopyTo writes the ledger up to ref's message, one line a call. Unless ref names no head, the copy
 // has to be that ledger, whole: a chain without a gap from its first line, with ref's entries and
-// head.
+// head. A small ledger that this holder wrote alone is copied as it was written, once NATS shows
+// that its last message is still the last one: nothing was appended by another holder.
 func (l *Ledger) CopyTo(ctx context.Context, w *sink.Spool, ref Ref) error {
+	if l.whole && l.seq > 0 && ref == l.Ref() {
+		return l.copyOwn(ctx, w)
+	}
 	for message, err := range l.queue.Ledger(ctx, l.id, ref.Seq) {
 		if err != nil {
 			return fmt.Errorf("read the ledger: %w", err)
@@ -298,6 +302,21 @@ func (l *Ledger) CopyTo(ctx context.Context, w *sink.Spool, ref Ref) error {
 		return l.lost(err.Error())
 	case sum.Lines != ref.Entries || sum.Head != ref.Head:
 		return l.lost(fmt.Sprintf("it has %d lines and head %s, and had %d and %s", sum.Lines, sum.Head, ref.Entries, ref.Head))
+	}
+	return nil
+}
+
+// copyOwn writes the ledger as this holder wrote all of it.
+func (l *Ledger) copyOwn(ctx context.Context, w *sink.Spool) error {
+	tail, seq, err := l.queue.LedgerTail(ctx, l.id)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the ledger's tail: %w", err)
+	case seq != l.seq || len(tail) == 0 || !bytes.HasSuffix(l.own.Bytes(), tail):
+		return l.lost("its last message is not the one that was written last")
+	}
+	if _, err := w.Write(l.own.Bytes()); err != nil {
+		return fmt.Errorf("spool the ledger: %w", err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"runtime"
 	"slices"
@@ -43,7 +44,7 @@ func (q *queue) AppendLedger(_ context.Context, _ string, lines []byte, after ui
 
 func (q *queue) Ledger(_ context.Context, _ string, upTo uint64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		for _, m := range q.messages[:upTo] {
+		for _, m := range q.messages[:min(upTo, uint64(len(q.messages)))] {
 			if !yield(m, nil) {
 				return
 			}
@@ -373,56 +374,98 @@ func TestContinues(t *testing.T) {
 }
 
 // TestCopy copies a ledger of which NATS has something else than was written: no bag gets that
-// copy, and only evidence of a failure, which names no head, takes what is there.
+// copy, and only evidence of a failure, which names no head, takes what is there. The holder that
+// wrote all of it copies what it wrote, if the last message is still its own.
 func TestCopy(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		change func(messages [][]byte) [][]byte
-		whole  bool
+		name      string
+		change    func(messages [][]byte) [][]byte
+		whole     bool // to a later holder
+		writerHas bool // the last message
 	}{
-		{"unchanged", func(m [][]byte) [][]byte { return m }, true},
-		{"its beginning expired", func(m [][]byte) [][]byte { return append([][]byte{{}, {}}, m[2:]...) }, false},
-		{"one in the middle removed", func(m [][]byte) [][]byte { return slices.Concat(m[:2], [][]byte{{}}, m[3:]) }, false},
-		{"the last removed", func(m [][]byte) [][]byte { return append(m[:5:5], nil) }, false},
-		{"two in another order", func(m [][]byte) [][]byte { return slices.Concat(m[:2], [][]byte{m[3], m[2]}, m[4:]) }, false},
+		{"unchanged", func(m [][]byte) [][]byte { return m }, true, true},
+		{"its beginning expired", func(m [][]byte) [][]byte { return append([][]byte{{}, {}}, m[2:]...) }, false, true},
+		{"one in the middle removed", func(m [][]byte) [][]byte { return slices.Concat(m[:2], [][]byte{{}}, m[3:]) }, false, true},
+		{"the last removed", func(m [][]byte) [][]byte { return append(m[:len(m)-1:len(m)-1], nil) }, false, false},
+		{"all removed", func(m [][]byte) [][]byte { return nil }, false, false},
+		{"another holder appended", func(m [][]byte) [][]byte { return append(m, m[2]) }, true, false},
+		{"two in another order", func(m [][]byte) [][]byte { return slices.Concat(m[:2], [][]byte{m[3], m[2]}, m[4:]) }, false, true},
 		{"one changed", func(m [][]byte) [][]byte {
 			return slices.Concat(m[:2], [][]byte{bytes.Replace(m[2], []byte("tags/1"), []byte("tags/9"), 1)}, m[3:])
-		}, false},
-		{"another one", func([][]byte) [][]byte {
+		}, false, true},
+		{"another one", func(m [][]byte) [][]byte {
 			q := &queue{}
 			l := q.open(t, start, false)
-			for range 3 {
-				write(t, l, start, step{"DeleteTag", "projects/p/tags/x", 204})
+			for range len(m) {
+				if err := l.TakeOver(t.Context(), start); err != nil {
+					t.Fatal(err)
+				}
 			}
 			return q.messages
-		}, false},
+		}, false, false},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			q := &queue{}
-			l := q.open(t, start, false)
-			for i := range 3 {
-				write(t, l, start.Add(time.Duration(i)*time.Minute), step{"DeleteTag", fmt.Sprintf("projects/p/tags/%d", i), 204})
-			}
-			ref := l.Ref()
-			q.messages = c.change(q.messages)
-			for _, strict := range []bool{true, false} {
-				if !strict {
-					ref = ledger.Ref{Seq: ref.Seq}
+		for _, later := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, by a later holder %t", c.name, later), func(t *testing.T) {
+				q := &queue{}
+				l := q.open(t, start, false)
+				for i := range 3 {
+					write(t, l, start.Add(time.Duration(i)*time.Minute), step{"DeleteTag", fmt.Sprintf("projects/p/tags/%d", i), 204})
 				}
-				s := sink.NewSpool(t.TempDir())
+				want := c.writerHas
+				if later {
+					l, want = q.open(t, start.Add(time.Hour), true), c.whole
+				}
+				ref, written := l.Ref(), bytes.Join(q.messages, nil)
+				q.messages = c.change(q.messages)
+				copied, err := copyOf(t, l, ref)
 				var own *contract.Error
-				err := l.CopyTo(t.Context(), s, ref)
-				if refused := errors.As(err, &own); refused != (strict && !c.whole) || err != nil && !refused {
-					t.Errorf("held against its head %t: %v", strict, err)
+				if refused := errors.As(err, &own); refused == want || err != nil && !refused {
+					t.Errorf("as a part of a bag: %v", err)
 				}
-				if err == nil && s.Size() != int64(len(bytes.Join(q.messages, nil))) {
-					t.Errorf("the copy has %d bytes", s.Size())
+				if err == nil && !bytes.Equal(copied, written) {
+					t.Errorf("the copy is\n%s\nwritten was\n%s", copied, written)
 				}
-				if err := s.Close(); err != nil {
-					t.Error(err)
+				there := bytes.Join(q.messages[:min(ref.Seq, uint64(len(q.messages)))], nil)
+				if copied, err := copyOf(t, l, ledger.Ref{Seq: ref.Seq}); err != nil || !bytes.Equal(copied, there) {
+					t.Errorf("as evidence of a failure: %d bytes, %v", len(copied), err)
 				}
-			}
-		})
+			})
+		}
+	}
+}
+
+// copyOf copies a ledger as far as ref.
+func copyOf(t *testing.T, l *ledger.Ledger, ref ledger.Ref) ([]byte, error) {
+	t.Helper()
+	s := sink.NewSpool(t.TempDir())
+	defer s.Close() //nolint:errcheck // in memory
+	if err := l.CopyTo(t.Context(), s, ref); err != nil {
+		return nil, err //nolint:wrapcheck // it is what is tested
+	}
+	content, err := io.ReadAll(s.ReadSeeker())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content, nil
+}
+
+// A result that is written and not appended yet counts like any other.
+func TestRemovedBeforeTheResultIsAppended(t *testing.T) {
+	q := &queue{}
+	for _, later := range []bool{false, true} {
+		l := q.open(t, start, false)
+		target := fmt.Sprintf("projects/%s/images %s", project, pred1)
+		write(t, l, start, step{ledger.OpDeleteImages, target, noAnswerYet})
+		refused := ledger.Call{Time: start, Operation: ledger.OpDeleteImages, Target: target, Attempt: 1, Status: 404}
+		if err := l.Write(refused.Line(sink.LedgerResult)); err != nil {
+			t.Fatal(err)
+		}
+		if ids, all, err := l.Removed(t.Context(), ledger.OpDeleteImages, project); len(ids) > 0 || all || err != nil {
+			t.Errorf("by a later holder %t: %v, %t, %v", later, ids, all, err)
+		}
+		if err := l.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -97,7 +97,7 @@ func (f *counts) countPossible(line sink.LedgerLine, n int) {
 // Removed are the ids that the calls of an operation named for a project and may have removed, in
 // byte order: those of every intent that was not refused. all says that such a call named no ids,
 // which means everything. A ledger that is not small is read again, as there may be millions of
-// ids, and nothing of it is kept. Nothing may be written and not flushed.
+// ids, and nothing of it is kept.
 func (l *Ledger) Removed(ctx context.Context, operation string, project uuid.UUID) (ids []uuid.UUID, all bool, err error) {
 	var open func() // takes account of the last intent, unless it is refused
 	settle := func() {
@@ -138,12 +138,23 @@ func (l *Ledger) Removed(ctx context.Context, operation string, project uuid.UUI
 	return slices.Compact(ids), all, nil
 }
 
-// messages are the lines of the ledger, as this writer knows them where it keeps all.
+// messages are the lines of the ledger, as this writer knows them where it keeps all; last come
+// those that are not flushed yet.
 func (l *Ledger) messages(ctx context.Context) iter.Seq2[[]byte, error] {
-	if l.whole {
-		return func(yield func([]byte, error) bool) { yield(l.own.Bytes(), nil) }
+	return func(yield func([]byte, error) bool) {
+		if l.whole {
+			if !yield(l.own.Bytes(), nil) {
+				return
+			}
+		} else {
+			for message, err := range l.queue.Ledger(ctx, l.id, l.seq) {
+				if !yield(message, err) {
+					return
+				}
+			}
+		}
+		yield(l.buf.Bytes(), nil)
 	}
-	return l.queue.Ledger(ctx, l.id, l.seq)
 }
 
 // Operations of which more is noted: which ids they named.

@@ -1,0 +1,45 @@
+package handler_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+)
+
+// TestRecordsOfASmallDelete has a delete of tagged images and their tag fail at the tag, after its
+// images are gone. The records of a small delete go into its cut, which this one does not get: they
+// are stored as the attempt ends, and the evidence has what they saw.
+func TestRecordsOfASmallDelete(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	p := w.api.AddProject(cvtest.ProjectSpec{Name: "Faces", Tags: []string{"box", "can"}, Images: 6, ImageBytes: cvtest.Tiny})
+	w.api.Fault(cvtest.Fault{Operation: "DeleteTag", Status: 400, Code: "BadRequest", Times: -1})
+	w.start(t, replicaOptions{configure: noWait})
+	e := w.delete(t, "del-1", `{"project_ids":`+idList(p.ID)+`,"tag_ids":`+idList(p.Tags[0])+`,"categories":["images","tags"]}`)
+	if e.Status != contract.StatusFailed || e.Counts.Images == 0 {
+		t.Fatalf("ended %s with %d images: %v", e.Status, e.Counts.Images, e.Error)
+	}
+	var failure struct {
+		KnownAbsent []struct{ Category string } `json:"known_absent"`
+		NotVerified []struct{ Step string }     `json:"not_verified"`
+	}
+	raw := w.fetch(t, "del-1/delete/")["evidence/failure.json"]
+	if err := json.Unmarshal(raw, &failure); err != nil {
+		t.Fatal(err)
+	}
+	if len(failure.KnownAbsent) != 1 || failure.KnownAbsent[0].Category != "images" {
+		t.Errorf("known to be absent: %v", failure.KnownAbsent)
+	}
+	for _, step := range failure.NotVerified {
+		if step.Step != "tags" && step.Step != "last-look" {
+			t.Errorf("not verified: %s", step.Step)
+		}
+	}
+	if left := w.objects(t, "del-1"); slices.ContainsFunc(left, func(name string) bool { return strings.Contains(name, ".work/") }) {
+		t.Errorf("working objects are left: %v", left)
+	}
+}
