@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"sync"
 
 	"github.com/nats-io/nats.go"
 
@@ -47,64 +46,6 @@ func (q *Queue) Over(id string) (notices <-chan struct{}, stop func(), err error
 // dropped.
 const resultsBuffer = 1024
 
-// listeners are the coordinators in this process that listen for results, by the ids of their
-// commands.
-type listeners struct {
-	mu sync.Mutex
-	by map[string]map[chan<- int]struct{}
-}
-
-// add has a coordinator hear of results until remove is called, which closes its channel.
-func (l *listeners) add(id string, numbers chan<- int) (remove func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.by == nil {
-		l.by = map[string]map[chan<- int]struct{}{}
-	}
-	if l.by[id] == nil {
-		l.by[id] = map[chan<- int]struct{}{}
-	}
-	l.by[id][numbers] = struct{}{}
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if _, there := l.by[id][numbers]; !there {
-			return
-		}
-		close(numbers)
-		if delete(l.by[id], numbers); len(l.by[id]) == 0 {
-			delete(l.by, id)
-		}
-	}
-}
-
-// tell tells the coordinators of a command, and reports whether there are any. One that lags behind
-// is not told.
-func (l *listeners) tell(id string, n int) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for numbers := range l.by[id] {
-		offer(numbers, n)
-	}
-	return len(l.by[id]) > 0
-}
-
-// tellOne tells one coordinator, if it still listens.
-func (l *listeners) tellOne(id string, numbers chan<- int, n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, there := l.by[id][numbers]; there {
-		offer(numbers, n)
-	}
-}
-
-func offer(numbers chan<- int, n int) {
-	select {
-	case numbers <- n:
-	default:
-	}
-}
-
 // NotifyResult implements handler.Notices: it tells every process that called Results; if this one
 // did, it alone, since a command has one coordinator. One that misses the notice finds the result
 // when it lists them, later.
@@ -112,7 +53,7 @@ func (q *Queue) NotifyResult(_ context.Context, id string, n int) error {
 	if err := names.CheckID(id); err != nil {
 		return fmt.Errorf("notify of a result: %w", err)
 	}
-	if q.listeners.tell(id, n) {
+	if q.listeners.Tell(id, n) {
 		return nil
 	}
 	if err := q.nc.Publish(q.names.ResultSubject(id), []byte(strconv.Itoa(n))); err != nil {
@@ -129,10 +70,10 @@ func (q *Queue) Results(ctx context.Context, id string) (<-chan int, func(), err
 		return nil, nil, fmt.Errorf("listen for results: %w", err)
 	}
 	numbers := make(chan int, resultsBuffer)
-	remove := q.listeners.add(id, numbers)
+	remove := q.listeners.Add(id, numbers)
 	sub, err := q.nc.Subscribe(q.names.ResultSubject(id), func(m *nats.Msg) {
 		if n, err := strconv.Atoi(string(m.Data)); err == nil { // else not from NotifyResult
-			q.listeners.tellOne(id, numbers, n)
+			q.listeners.TellOne(id, numbers, n)
 		}
 	})
 	if err != nil {
