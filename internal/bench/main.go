@@ -27,6 +27,7 @@ type options struct {
 	rounds     int
 	dir        string
 	profiles   string
+	md5        bool
 }
 
 // flags are those that all benchmarks have.
@@ -35,6 +36,7 @@ func (o *options) flags(name, contenders string) *flag.FlagSet {
 	set.StringVar(&o.contenders, "contenders", contenders, "who takes part, separated by commas; NAME=PATH is another build of the consumer")
 	set.IntVar(&o.rounds, "rounds", 5, "how often each contender runs each case")
 	set.StringVar(&o.dir, "dir", "", "folder for what the servers store; default: /dev/shm, or the one for temporary files")
+	set.BoolVar(&o.md5, "md5", false, "have the blob host send Content-MD5, which only the product checks")
 	set.StringVar(&o.profiles, "profile", "", "folder for profiles of the product; they cost some of its speed")
 	return set
 }
@@ -130,7 +132,7 @@ func newWorld(ctx context.Context, o options, script bool) (*world, func() error
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &world{ctx: ctx, now: time.Now, dir: dir, profiles: o.profiles} //nolint:forbidigo // measuring is the point
+	w := &world{ctx: ctx, now: time.Now, dir: dir, profiles: o.profiles, md5: o.md5} //nolint:forbidigo // measuring is the point
 	closeAll := func() error { return errors.Join(w.close(), os.RemoveAll(dir)) }
 	if w.programs, err = build(ctx, dir, o.profiles != "", script); err == nil {
 		err = w.open()
@@ -175,7 +177,7 @@ func (w *world) compare(c workload.Case, contenders []contender, rounds int) (re
 	for round := range rounds {
 		for i := range contenders {
 			x := contenders[(round+i)%len(contenders)]
-			before := w.serversCPU()
+			store, vision := w.serversCPU()
 			s, err := x.run()
 			if err != nil {
 				return r, fmt.Errorf("%s, %s: %w", c.Name, x.name, err)
@@ -184,8 +186,9 @@ func (w *world) compare(c workload.Case, contenders []contender, rounds int) (re
 				return r, fmt.Errorf("%s, %s: it copied %d files of %d bytes, of %d of %d", c.Name, x.name, s.Files, s.Bytes, c.Files(), w.want)
 			}
 			r.samples[x.name] = append(r.samples[x.name], s)
-			fmt.Fprintf(os.Stderr, "%s %d/%d %-13s %8s, CPU %8s, %4.0f MiB; S3 and Training API: CPU %s\n",
-				c.Name, round+1, rounds, x.name, s.Took.Round(time.Millisecond), s.CPU, s.peak(), w.serversCPU()-before)
+			storeAfter, visionAfter := w.serversCPU()
+			fmt.Fprintf(os.Stderr, "%s %d/%d %-13s %8s, CPU %8s, %4.0f MiB; CPU of S3 %s, of the Training API %s\n",
+				c.Name, round+1, rounds, x.name, s.Took.Round(time.Millisecond), s.CPU, s.peak(), storeAfter-store, visionAfter-vision)
 		}
 	}
 	return r, nil

@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"strings"
+
+	"github.com/cvconsumer/cvconsumer/internal/jsonscan"
 )
 
 // errNotJSON says that a text is not one JSON value.
@@ -14,18 +15,19 @@ var errNotJSON = errors.New("not valid JSON")
 // queries of links that the package comment names. Key order, duplicate keys, escapes and the text
 // of numbers stay as they are. It errs when raw is not JSON.
 func Cut(raw json.RawMessage) (json.RawMessage, error) {
-	if !json.Valid(raw) {
+	if !jsonscan.Valid(raw) {
 		return nil, errNotJSON
 	}
 	w := walker{in: raw, out: make([]byte, 0, len(raw)), found: -1}
 	w.value(rules{})
+	w.copy()
 	return w.out, nil
 }
 
 // Find gives the offset of the first string that Cut would shorten, -1 when there is none. It errs
 // when raw is not JSON.
 func Find(raw json.RawMessage) (int, error) {
-	if !json.Valid(raw) {
+	if !jsonscan.Valid(raw) {
 		return -1, errNotJSON
 	}
 	w := walker{in: raw, found: -1, only: true}
@@ -78,113 +80,116 @@ func isURIName(name []byte) bool {
 
 // walker goes through valid JSON token by token, and copies it.
 type walker struct {
-	in    []byte
-	pos   int
-	out   []byte
-	only  bool // only look: nothing is copied
-	found int  // offset of the first string that is shortened, -1: none so far
+	in     []byte
+	pos    int
+	copied int // how much of in is copied, or left out
+	out    []byte
+	only   bool // only look: nothing is copied
+	found  int  // offset of the first string that is shortened, -1: none so far
 }
 
-// value copies the next value. Validity bounds the depth.
+// value goes past the next value. Validity bounds the depth.
 func (w *walker) value(r rules) {
 	switch w.peek() {
 	case '{':
-		w.take()
-		for w.peek() != '}' {
+		for w.pos++; w.peek() != '}'; w.comma() {
 			key := w.quoted()
 			w.text(key, rules{metadata: true})
 			w.peek()
-			w.take() // :
+			w.pos++ // :
 			w.value(r.within(key))
-			if w.peek() == ',' {
-				w.take()
-			}
 		}
-		w.take()
+		w.pos++
 	case '[':
-		w.take()
-		for w.peek() != ']' {
+		for w.pos++; w.peek() != ']'; w.comma() {
 			w.value(r)
-			if w.peek() == ',' {
-				w.take()
-			}
 		}
-		w.take()
+		w.pos++
 	case '"':
 		w.text(w.quoted(), r)
 	default: // number, true, false, null
-		start := w.pos
-		for w.pos < len(w.in) && !strings.ContainsRune(",]} \t\r\n", rune(w.in[w.pos])) {
-			w.pos++
-		}
-		w.copy(w.in[start:w.pos])
+		w.pos = jsonscan.Value(w.in, w.pos)
 	}
-}
-
-// peek skips blanks and gives the next byte, or 0 at the end.
-func (w *walker) peek() byte {
-	for w.pos < len(w.in) {
-		switch w.in[w.pos] {
-		case ' ', '\t', '\r', '\n':
-			w.pos++
-		default:
-			return w.in[w.pos]
-		}
-	}
-	return 0
-}
-
-func (w *walker) take() {
-	w.copy(w.in[w.pos : w.pos+1])
-	w.pos++
-}
-
-func (w *walker) copy(b []byte) {
-	if !w.only {
-		w.out = append(w.out, b...)
-	}
-}
-
-// quoted consumes a string with its quotes.
-func (w *walker) quoted() []byte {
 	w.peek()
-	start := w.pos
-	for w.pos++; w.in[w.pos] != '"'; w.pos++ {
-		if w.in[w.pos] == '\\' {
-			w.pos++
-		}
+}
+
+// peek leaves out blanks and gives the next byte, or 0 at the end.
+func (w *walker) peek() byte {
+	if w.pos == len(w.in) {
+		return 0
 	}
-	w.pos++
+	if c := w.in[w.pos]; c > ' ' {
+		return c
+	}
+	w.copy()
+	w.pos = jsonscan.Blanks(w.in, w.pos)
+	w.copied = w.pos
+	if w.pos == len(w.in) {
+		return 0
+	}
+	return w.in[w.pos]
+}
+
+func (w *walker) comma() {
+	if w.in[w.pos] == ',' {
+		w.pos++
+	}
+}
+
+// copy copies what was gone past.
+func (w *walker) copy() { w.copyTo(w.pos) }
+
+// copyTo copies what comes before an offset.
+func (w *walker) copyTo(end int) {
+	if !w.only {
+		w.out = append(w.out, w.in[w.copied:end]...)
+	}
+	w.copied = end
+}
+
+// quoted goes past a string, and gives it with its quotes.
+func (w *walker) quoted() []byte {
+	start := w.pos
+	w.pos = jsonscan.String(w.in, w.pos)
 	return w.in[start:w.pos]
 }
 
-// text copies a string that was just consumed, shortened by the rules.
+// text shortens a string that was just gone past by the rules.
 func (w *walker) text(quoted []byte, r rules) {
 	start := w.pos - len(quoted)
-	switch {
-	case bytes.IndexByte(quoted, '\\') < 0 && !bytes.ContainsAny(quoted, "?#"): // most strings
-	case r.uri || r.settings && looksAbsolute(quoted):
-		if at := queryStart(quoted); at >= 0 {
-			w.note(start + at)
-			w.copy(quoted[:at])
-			quoted = quoted[len(quoted)-1:]
-		}
-	default:
-		for {
-			from, to, ok := signedQuery(quoted)
-			if !ok {
-				break
-			}
-			w.note(start + from)
-			w.copy(quoted[:from])
-			quoted, start = quoted[to:], start+to
-		}
+	if bytes.IndexByte(quoted, '\\') < 0 && bytes.IndexByte(quoted, '?') < 0 && bytes.IndexByte(quoted, '#') < 0 {
+		return // most strings
 	}
-	w.copy(quoted)
+	if r.uri || r.settings && looksAbsolute(quoted) {
+		if at := queryStart(quoted); at >= 0 {
+			w.leaveOut(start+at, w.pos-1)
+		}
+		return
+	}
+	for {
+		from, to, ok := signedQuery(quoted)
+		if !ok {
+			return
+		}
+		w.leaveOut(start+from, start+to)
+		quoted, start = quoted[to:], start+to
+	}
+}
+
+// leaveOut leaves out a part of a string, and notes the first place where something is left out.
+func (w *walker) leaveOut(from, to int) {
+	if w.found < 0 {
+		w.found = from
+	}
+	w.copyTo(from)
+	w.copied = to
 }
 
 // queryStart is where the query or fragment of a quoted link begins, -1 when it has none.
 func queryStart(quoted []byte) int {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return bytes.IndexAny(quoted, "?#")
+	}
 	for i := 1; i < len(quoted)-1; {
 		c, size := unescape(quoted[i:])
 		if c == '?' || c == '#' {
@@ -215,13 +220,6 @@ func signedQuery(text []byte) (from, to int, ok bool) {
 		i += size
 	}
 	return 0, 0, false
-}
-
-// note remembers the first place where something is removed.
-func (w *walker) note(at int) {
-	if w.found < 0 {
-		w.found = at
-	}
 }
 
 // looksAbsolute reports whether a quoted string begins like an http or https link, blanks before it

@@ -11,38 +11,73 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/internal/jsonscan"
 )
 
 // answerReader reads a JSON answer value by value, within its bounds.
 type answerReader struct {
-	bounds bounds
-	body   *boundedBody
-	d      *json.Decoder
-	left   int // values
-	raw    json.RawMessage
+	bounds  bounds
+	body    *boundedBody
+	buffer  []byte
+	at      int   // how far the buffer was looked at
+	passed  int64 // bytes of the answer that are in the buffer no more
+	follows bool  // a comma is to come before what is next
+	failed  error // of reading, to be told once the buffer was looked at
+	left    int   // values
 }
 
-// newAnswerReader begins to read a JSON answer.
-func newAnswerReader(resp *http.Response, b bounds) (*answerReader, error) {
+// answerBuffers are for answers, of which most are small. A larger one grows its own.
+var answerBuffers = sync.Pool{New: func() any { return new([64 * kib]byte) }}
+
+// readAnswer has read read a JSON answer.
+func readAnswer[A any](resp *http.Response, b bounds, read func(*answerReader) (A, error)) (answer A, err error) {
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if mediaType != "" && mediaType != "application/json" && !strings.HasSuffix(mediaType, "+json") {
-		return nil, &kinded{ErrMisconfigured, fmt.Errorf("answer of type %s, not JSON", mediaType)}
+		return answer, &kinded{ErrMisconfigured, fmt.Errorf("answer of type %s, not JSON", mediaType)}
 	}
-	r := &answerReader{bounds: b, body: &boundedBody{body: resp.Body, bounds: b}, left: b.values}
+	shared := answerBuffers.Get().(*[64 * kib]byte)
+	defer answerBuffers.Put(shared)
+	r := &answerReader{bounds: b, body: &boundedBody{body: resp.Body, bounds: b}, left: b.values, buffer: shared[:0]}
 	r.body.allow(0)
-	head := make([]byte, len(byteOrderMark))
-	n, err := io.ReadFull(r.body, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, r.broken(err)
+	for len(r.buffer) < len(byteOrderMark) {
+		if err := r.more(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return answer, r.broken(err)
+		}
 	}
-	head = bytes.TrimPrefix(head[:n], []byte(byteOrderMark))
-	r.d = json.NewDecoder(io.MultiReader(bytes.NewReader(head), r.body))
-	return r, nil
+	if bytes.HasPrefix(r.buffer, []byte(byteOrderMark)) {
+		r.at = len(byteOrderMark)
+	}
+	return read(r)
 }
 
 const byteOrderMark = "\ufeff"
+
+// more reads more of the answer into the buffer, and forgets what was looked at where that makes
+// room.
+func (r *answerReader) more() error {
+	if len(r.buffer) == cap(r.buffer) {
+		if rest := r.buffer[r.at:]; len(rest) <= cap(r.buffer)/2 {
+			r.buffer = r.buffer[:copy(r.buffer, rest)]
+			r.passed, r.at = r.passed+int64(r.at), 0
+		} else {
+			r.buffer = slices.Grow(r.buffer, len(r.buffer))
+		}
+	}
+	if r.failed != nil {
+		return r.failed
+	}
+	n, err := r.body.Read(r.buffer[len(r.buffer):cap(r.buffer)])
+	if r.buffer = r.buffer[:len(r.buffer)+n]; n > 0 {
+		r.failed, err = err, nil // first what came with it
+	}
+	return err
+}
 
 // broken is the error of an answer that could not be read, or is no JSON.
 func (r *answerReader) broken(err error) error {
@@ -55,44 +90,141 @@ func (r *answerReader) broken(err error) error {
 	return unusable("the answer is truncated or invalid JSON, within its first %d bytes", r.body.read)
 }
 
-// value reads the next value; it stands until the next one is read.
+// errSyntax says that an answer is no JSON.
+var errSyntax = errors.New("invalid JSON")
+
+// peek gives the next byte that is no blank.
+func (r *answerReader) peek() (byte, error) {
+	for {
+		if r.at = jsonscan.Blanks(r.buffer, r.at); r.at < len(r.buffer) {
+			return r.buffer[r.at], nil
+		}
+		if err := r.more(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// raw reads the next value; it stands until more is read.
+func (r *answerReader) raw() (json.RawMessage, error) {
+	_, err := r.next()
+	for seen := 0; err == nil; seen = len(r.buffer) - r.at {
+		for err == nil && len(r.buffer)-r.at < 2*seen { // so that a large one is looked at twice at most
+			err = r.more()
+		}
+		switch end := jsonscan.Value(r.buffer, r.at); {
+		case end == jsonscan.Invalid:
+			return nil, errSyntax
+		case end >= 0 && (end < len(r.buffer) || !isDigit(r.buffer[end-1]) || errors.Is(err, io.EOF)):
+			value := r.buffer[r.at:end]
+			r.at, r.follows = end, true
+			return value, nil
+		}
+	}
+	return nil, err
+}
+
+// isDigit reports whether a number that ends so may go on in what follows.
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// next gives the next byte that is no blank, behind the comma that is to come.
+func (r *answerReader) next() (byte, error) {
+	c, err := r.peek()
+	if err != nil || !r.follows {
+		return c, err
+	}
+	if r.follows = false; c != ',' {
+		return 0, errSyntax
+	}
+	r.at++
+	return r.peek()
+}
+
+// value reads the next value; it stands until more is read.
 func (r *answerReader) value() (json.RawMessage, error) {
-	r.body.allow(r.d.InputOffset())
-	if err := r.d.Decode(&r.raw); err != nil {
+	r.body.allow(r.passed + int64(r.at))
+	raw, err := r.raw()
+	if err != nil {
 		return nil, r.broken(err)
 	}
-	if len(r.raw) > r.bounds.each {
+	if len(raw) > r.bounds.each {
 		return nil, r.body.elementTooLarge()
 	}
-	return r.raw, checkShape(r.raw, &r.left)
+	return raw, checkShape(raw, &r.left)
+}
+
+// name reads the name of the next member, as it stands there, and its colon.
+func (r *answerReader) name() (string, error) {
+	var name string
+	c, err := r.next()
+	if err == nil && c != '"' {
+		err = errSyntax
+	}
+	if err == nil {
+		var raw json.RawMessage
+		if raw, err = r.raw(); err == nil {
+			err = json.Unmarshal(raw, &name)
+		}
+	}
+	if err == nil {
+		if c, err = r.peek(); err == nil && c != ':' {
+			err = errSyntax
+		}
+	}
+	if err != nil {
+		return "", r.broken(err)
+	}
+	r.at++
+	r.follows = false
+	return name, nil
 }
 
 // open reads the beginning of an object or a list.
-func (r *answerReader) open(delim json.Delim) error {
-	token, err := r.d.Token()
-	switch {
-	case err != nil:
-		return r.broken(err)
-	case token == nil:
-		return unusable("the answer, or what must be in it, is null")
-	case token != delim:
-		return unusable("the answer, or what must be in it, does not begin with %s", delim)
+func (r *answerReader) open(bracket byte) error {
+	c, err := r.peek()
+	if err == nil && c == bracket {
+		r.at++
+		return nil
 	}
-	return nil
+	begins := err == nil && (c == '{' || c == '[')
+	if err == nil && !begins {
+		var raw json.RawMessage
+		if raw, err = r.raw(); err == nil && string(raw) == "null" {
+			return unusable("the answer, or what must be in it, is null")
+		}
+	}
+	if err != nil {
+		return r.broken(err)
+	}
+	return unusable("the answer, or what must be in it, does not begin with %c", bracket)
+}
+
+// goesOn reports whether an object or a list has more in it. Where that cannot be read there is no
+// end of it either.
+func (r *answerReader) goesOn() bool {
+	c, err := r.peek()
+	return err == nil && c != ']' && c != '}'
 }
 
 // close reads the end of an object or a list.
-func (r *answerReader) close() error {
-	if _, err := r.d.Token(); err != nil {
+func (r *answerReader) close(bracket byte) error {
+	c, err := r.peek()
+	if err == nil && c != bracket {
+		err = errSyntax
+	}
+	if err != nil {
 		return r.broken(err)
 	}
+	r.at++
+	r.follows = true
 	return nil
 }
 
 // end makes sure that nothing follows.
 func (r *answerReader) end() error {
 	r.body.allow(int64(r.bounds.whole))
-	if _, err := r.d.Token(); err == nil {
+	r.follows = false
+	if _, err := r.peek(); err == nil {
 		return unusable("something follows the answer")
 	} else if !errors.Is(err, io.EOF) {
 		return r.broken(err)
@@ -126,7 +258,7 @@ func elements[T any](r *answerReader, check func(T) error) ([]T, error) {
 		return nil, err
 	}
 	items := []T{}
-	for r.d.More() {
+	for r.goesOn() {
 		if len(items) == r.bounds.elements {
 			return nil, tooLarge("a list of more than %d elements", r.bounds.elements)
 		}
@@ -139,7 +271,7 @@ func elements[T any](r *answerReader, check func(T) error) ([]T, error) {
 		}
 		items = append(items, item)
 	}
-	return items, r.close()
+	return items, r.close(']')
 }
 
 // unusable is the error of a 2xx answer that does not say what it must. It is ErrUnavailable, since
@@ -167,16 +299,17 @@ func list[T any](ctx context.Context, c *Client, k call, check func(T) error) ([
 // ask makes a call whose answer is JSON. It retries an unusable answer.
 func ask[A any](ctx context.Context, c *Client, k call, read func(*answerReader) (A, error)) (answer A, err error) {
 	err = c.do(ctx, k, func(resp *http.Response) error {
-		r, err := newAnswerReader(resp, k.bounds())
-		if err != nil {
-			return err
+		a, err := readAnswer(resp, k.bounds(), func(r *answerReader) (A, error) {
+			a, err := read(r)
+			if err != nil {
+				return a, err
+			}
+			return a, r.end()
+		})
+		if err == nil {
+			answer = a
 		}
-		a, err := read(r)
-		if err != nil {
-			return err
-		}
-		answer = a
-		return r.end()
+		return err
 	})
 	return answer, err
 }

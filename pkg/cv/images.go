@@ -1,6 +1,7 @@
 package cv
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -67,8 +68,24 @@ type BoundingBox struct {
 
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.
 func (i *Image) UnmarshalJSON(b []byte) error {
-	type plain Image
-	return decodeModel(b, (*plain)(i), &i.Raw, "tags", "metadata", "originalImageUri", "resizedImageUri")
+	if i.decodePlain(b, false) {
+		i.Raw = bytes.Clone(bytes.TrimLeft(b, " \t\r\n"))
+		return nil
+	}
+	type lenient Image
+	return decodeModel(b, (*lenient)(i), &i.Raw, "tags", "metadata", "originalImageUri", "resizedImageUri")
+}
+
+// briefImage is an image of which not everything needs to be decoded.
+type briefImage struct{ Image }
+
+// UnmarshalJSON decodes leniently and keeps the JSON in Raw.
+func (i *briefImage) UnmarshalJSON(b []byte) error {
+	if i.decodePlain(b, true) {
+		i.Raw = bytes.Clone(b)
+		return nil
+	}
+	return i.Image.UnmarshalJSON(b)
 }
 
 // Identity is the image's id.
@@ -92,6 +109,7 @@ type ImageQuery struct {
 	OrderBy       string      // Oldest (default here, whatever the service's own is) or Newest
 	Take          int         // images, 1 to MaxPage; 0 is MaxPage
 	Skip          int         // images to leave out at the start
+	Brief         bool        // regions, and names and times of tags, may be left out: they stand in Raw
 }
 
 func (q ImageQuery) pageQuery() PageQuery {
@@ -134,7 +152,15 @@ func (c *Client) images(ctx context.Context, k call, q ImageQuery, params query,
 		return nil, invalid(k.op, err)
 	}
 	k.query, k.asked = params.page(q.pageQuery()), q.pageQuery().take()
-	return list(ctx, c, k, check)
+	if !q.Brief {
+		return list(ctx, c, k, check)
+	}
+	brief, err := list(ctx, c, k, func(i briefImage) error { return check(i.Image) })
+	images := make([]Image, 0, len(brief))
+	for _, i := range brief {
+		images = append(images, i.Image)
+	}
+	return images, err
 }
 
 func (q ImageQuery) all() query {

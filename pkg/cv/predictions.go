@@ -122,12 +122,11 @@ func readPredictions(r *answerReader, check func(StoredImagePrediction) error) (
 		return result, err
 	}
 	seen := map[string]bool{}
-	for r.d.More() {
-		token, err := r.d.Token()
-		name, _ := token.(string)
+	for r.goesOn() {
+		name, err := r.name()
 		switch name = strings.ToLower(name); {
 		case err != nil:
-			return result, r.broken(err)
+			return result, err
 		case strings.ContainsRune(name, utf8.RuneError):
 			return result, unusable("the answer is not UTF-8")
 		case seen[name]:
@@ -156,7 +155,7 @@ func readPredictions(r *answerReader, check func(StoredImagePrediction) error) (
 			return result, err
 		}
 	}
-	if err := r.close(); err != nil {
+	if err := r.close('}'); err != nil {
 		return result, err
 	}
 	// null says that there are no more.

@@ -3,7 +3,10 @@ package cv
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"unicode/utf8"
+
+	"github.com/cvconsumer/cvconsumer/internal/jsonscan"
 )
 
 // checkShape looks through a JSON value, which is well-formed, for what makes it unusable whatever
@@ -15,14 +18,22 @@ func checkShape(raw []byte, left *int) error {
 		return unusable("the answer is not UTF-8")
 	}
 	s := shape{rest: raw, left: left}
+	s.names = s.room[:0]
 	return s.value(1, false)
 }
+
+// metadata is the member whose own members have names of the customer's.
+var (
+	metadata   = []byte("metadata")
+	ofMetadata = markOf(metadata)
+)
 
 // shape walks through a JSON value.
 type shape struct {
 	rest  []byte
 	left  *int
 	names [][]byte // of the objects around, outermost first
+	room  [16][]byte
 }
 
 // value walks over the next value. free says that its members are the customer's own, whose letter
@@ -50,26 +61,29 @@ func (s *shape) value(depth int, free bool) error {
 	case '"':
 		s.text()
 	default:
-		s.rest = s.rest[scalarLength(s.rest):]
+		s.rest = s.rest[jsonscan.Value(s.rest, 0):]
 	}
 	return nil
 }
 
 func (s *shape) object(depth int, free bool) error {
 	before := len(s.names)
+	var had uint64 // marks of the names so far
 	for s.take(); s.skip() != '}'; s.comma() {
 		name := s.name()
-		for _, other := range s.names[before:] {
-			if bytes.Equal(name, other) || !free && bytes.EqualFold(name, other) {
-				return unusable("the answer has an object with the member %.40q twice", name)
-			}
+		mark := markOf(name)
+		if had&mark != 0 && slices.ContainsFunc(s.names[before:], func(other []byte) bool {
+			return bytes.Equal(name, other) || !free && bytes.EqualFold(name, other)
+		}) {
+			return unusable("the answer has an object with the member %.40q twice", name)
 		}
+		had |= mark
 		if s.names = append(s.names, name); len(s.names)-before > maxMembers {
 			return tooLarge("an answer with an object of more than %d members", maxMembers)
 		}
 		s.skip()
 		s.take() // the colon
-		if err := s.value(depth+1, free || bytes.EqualFold(name, []byte("metadata"))); err != nil {
+		if err := s.value(depth+1, free || mark == ofMetadata && bytes.EqualFold(name, metadata)); err != nil {
 			return err
 		}
 	}
@@ -78,9 +92,22 @@ func (s *shape) object(depth int, free bool) error {
 	return nil
 }
 
+// markOf is one bit, of 64, of an ASCII name, whatever its letter case, and all bits of another one:
+// names without a common bit are not the same.
+func markOf(name []byte) uint64 {
+	sum := uint(len(name))
+	for _, c := range name {
+		if c >= utf8.RuneSelf {
+			return 1<<64 - 1
+		}
+		sum = sum*31 + uint(c|0x20)
+	}
+	return 1 << (sum % 64)
+}
+
 // skip skips blanks, and gives what comes then.
 func (s *shape) skip() byte {
-	s.rest = bytes.TrimLeft(s.rest, " \t\r\n")
+	s.rest = s.rest[jsonscan.Blanks(s.rest, 0):]
 	return s.rest[0]
 }
 
@@ -94,32 +121,19 @@ func (s *shape) comma() {
 
 // text is the next string, as it stands there.
 func (s *shape) text() []byte {
-	end := 1
-	for ; s.rest[end] != '"'; end++ {
-		if s.rest[end] == '\\' {
-			end++
-		}
-	}
-	text := s.rest[:end+1]
-	s.rest = s.rest[end+1:]
+	end := jsonscan.String(s.rest, 0)
+	text := s.rest[:end]
+	s.rest = s.rest[end:]
 	return text
 }
 
 // name is the next string, decoded.
 func (s *shape) name() []byte {
 	text := s.text()
-	if !bytes.ContainsRune(text, '\\') {
+	if bytes.IndexByte(text, '\\') < 0 {
 		return text[1 : len(text)-1]
 	}
 	var name string
 	_ = json.Unmarshal(text, &name) // it is well-formed
 	return []byte(name)
-}
-
-// scalarLength is how long the number or word is that text begins with.
-func scalarLength(text []byte) int {
-	if end := bytes.IndexAny(text, ",]} \t\r\n"); end >= 0 {
-		return end
-	}
-	return len(text)
 }

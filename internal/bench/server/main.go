@@ -36,12 +36,13 @@ func run() (err error) {
 	content := flag.String("case", "", "what the account of vision holds, as 3000x100k")
 	projects := flag.Int("projects", 1, "projects of that content in the account")
 	latency := flag.Duration("blob-latency", 0, "what vision waits before it answers a download")
+	md5 := flag.Bool("md5", false, "vision sends Content-MD5 with files")
 	flag.Parse()
 
 	var s server
 	switch *kind {
 	case "vision":
-		s, err = startVision(*content, *projects, *latency)
+		s, err = startVision(*content, *projects, *latency, *md5)
 	case "s3":
 		s, err = startStore(*dir)
 	case "nats":

@@ -19,12 +19,12 @@ type vision struct {
 	bytes    int64
 }
 
-func startVision(name string, projects int, latency time.Duration) (*vision, error) {
+func startVision(name string, projects int, latency time.Duration, md5 bool) (*vision, error) {
 	c, err := workload.Parse(name)
 	if err != nil {
 		return nil, err
 	}
-	s := cvtest.New(cvtest.Options{Seed: 20, Compact: true, KeepBlobs: true, BlobListener: true, BlobLatency: latency, NoMD5: true})
+	s := cvtest.New(cvtest.Options{Seed: 20, Compact: true, KeepBlobs: true, BlobListener: true, BlobLatency: latency, NoMD5: !md5})
 	if err := s.Listen(""); err != nil {
 		return nil, err
 	}

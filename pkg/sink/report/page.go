@@ -168,9 +168,11 @@ func percent(share float64) string {
 }
 
 // coordinate is a number as SVG has it.
-func coordinate(v float64) string {
+func coordinate(v float64) string { return string(appendCoordinate(nil, v)) }
+
+func appendCoordinate(to []byte, v float64) []byte {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		v = 0
 	}
-	return strconv.FormatFloat(math.Round(v*1000)/1000, 'f', -1, 64)
+	return strconv.AppendFloat(to, math.Round(v*1000)/1000, 'f', -1, 64)
 }

@@ -77,6 +77,7 @@ type ProjectPages struct {
 	facts       projectFacts
 	images      gallery
 	predictions gallery
+	colors      tagColors // of the picture that is added
 }
 
 // Project begins a project's pages.

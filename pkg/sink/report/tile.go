@@ -41,8 +41,10 @@ type key struct{ n, color int }
 
 // label is a tag of a picture, with its place on it or its probability.
 type label struct {
-	key             *key // of the box; nil: none is drawn
-	name, share, at string
+	key         key // of the box; n is 0 where none is drawn
+	name, share string
+	placed      bool
+	at          [4]float64
 }
 
 // markup is HTML that is being written. Only tiles are written by hand: there may be a hundred
@@ -58,7 +60,44 @@ func (m markup) raw(parts ...string) {
 }
 
 // text writes a text of others.
-func (m markup) text(text string) { m.WriteString(string(show(text))) }
+func (m markup) text(text string) {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c < ' ', c > '~', c == '&', c == '<', c == '>', c == '"', c == '\'', c == '=', c == '\\':
+			m.WriteString(string(show(text)))
+			return
+		}
+	}
+	m.WriteString(text) // show would change nothing
+}
+
+// number writes an integer.
+func (m markup) number(n int) { m.Write(strconv.AppendInt(m.AvailableBuffer(), int64(n), 10)) }
+
+// coordinate writes a number as SVG has it.
+func (m markup) coordinate(v float64) { m.Write(appendCoordinate(m.AvailableBuffer(), v)) }
+
+// percent writes a share.
+func (m markup) percent(share float64) {
+	if p := share * 100; p >= .1 && p < 1e6 || p == 0 { // most shares, for which percent makes a text
+		m.Write(strconv.AppendFloat(m.AvailableBuffer(), p, 'f', 1, 64))
+		m.WriteString(" %")
+		return
+	}
+	m.text(percent(share))
+}
+
+// place writes the place and size of a box, in words.
+func (m markup) place(at [4]float64) {
+	m.WriteString("at ")
+	m.percent(at[0])
+	m.WriteString(", ")
+	m.percent(at[1])
+	m.WriteString(": ")
+	m.percent(at[2])
+	m.WriteString(" × ")
+	m.percent(at[3])
+}
 
 // write writes the tile as an element of the gallery.
 func (t *tile) write(b *bytes.Buffer) {
@@ -115,10 +154,25 @@ func (t *tile) writeBoxes(m markup) {
 	}
 	m.raw(`<svg class="boxes" aria-hidden="true">`)
 	for _, b := range t.boxes {
-		color := strconv.Itoa(b.color)
-		x, y := coordinate(b.at[0]*100), coordinate(b.at[1]*100)
-		m.raw(`<rect class="b`, color, `" x="`, x, `%" y="`, y, `%" width="`, coordinate(max(b.at[2], 0)*100), `%" height="`, coordinate(max(b.at[3], 0)*100), `%"/>`)
-		m.raw(`<text class="t`, color, `" x="`, x, `%" y="`, y, `%" dx="4" dy="15">`, strconv.Itoa(b.n), `</text>`)
+		position := func() {
+			m.raw(`" x="`)
+			m.coordinate(b.at[0] * 100)
+			m.raw(`%" y="`)
+			m.coordinate(b.at[1] * 100)
+		}
+		m.raw(`<rect class="b`)
+		m.number(b.color)
+		position()
+		m.raw(`%" width="`)
+		m.coordinate(max(b.at[2], 0) * 100)
+		m.raw(`%" height="`)
+		m.coordinate(max(b.at[3], 0) * 100)
+		m.raw(`%"/><text class="t`)
+		m.number(b.color)
+		position()
+		m.raw(`%" dx="4" dy="15">`)
+		m.number(b.n)
+		m.raw(`</text>`)
 	}
 	m.raw(`</svg>`)
 }
@@ -134,8 +188,12 @@ func (t *tile) writeLabels(m markup) {
 	m.raw("<ul>")
 	for _, l := range t.labels {
 		m.raw("<li>")
-		if l.key != nil {
-			m.raw(`<span class="key k`, strconv.Itoa(l.key.color), `">`, strconv.Itoa(l.key.n), `</span>`)
+		if l.key.n > 0 {
+			m.raw(`<span class="key k`)
+			m.number(l.key.color)
+			m.raw(`">`)
+			m.number(l.key.n)
+			m.raw(`</span>`)
 		}
 		m.raw("<bdi>")
 		m.text(l.name)
@@ -144,34 +202,14 @@ func (t *tile) writeLabels(m markup) {
 			m.raw(" ")
 			m.text(l.share)
 		}
-		if l.at != "" {
+		if l.placed {
 			m.raw(` <span class="less">`)
-			m.text(l.at)
+			m.place(l.at)
 			m.raw(`</span>`)
 		}
 		m.raw("</li>")
 	}
 	m.raw("</ul>\n")
-}
-
-// picture is what records of images and predictions have in common, as far as pages show it. What
-// the service gave in another form is left out.
-type picture struct {
-	Created string
-	Width   int
-	Height  int
-	Tags    []struct{ TagName string }
-	Regions []struct {
-		TagName                  string
-		Left, Top, Width, Height float64
-	}
-	Metadata    map[string]any
-	Iteration   string
-	Predictions []struct {
-		TagName     string
-		Probability float64
-		BoundingBox *struct{ Left, Top, Width, Height float64 }
-	}
 }
 
 // tileOf is what is shown of a record.
@@ -187,12 +225,18 @@ func (p *ProjectPages) tileOf(id string, record json.RawMessage, b bagfile.Blob)
 	if len(record) > maxRecordBytes {
 		t.notes = append(t.notes, "Its record of "+human.Bytes(int64(len(record)))+" is too long to be shown here.")
 	} else {
-		_ = json.Unmarshal(record, &r) // members of another form are left out
+		r = pictureOf(record)
 	}
-	tags := tagColors{}
+	if p.colors == nil {
+		p.colors = tagColors{}
+	}
+	tags := p.colors
+	clear(tags)
+	t.boxes = make([]box, 0, min(len(r.Regions), maxBoxes))
+	t.labels = make([]label, 0, max(len(r.Regions), len(r.Tags)))
 	for i, region := range r.Regions {
-		at := [4]float64{region.Left, region.Top, region.Width, region.Height}
-		t.labels = append(t.labels, label{key: t.box(i, tags.of(region.TagName), at), name: region.TagName, at: place(at)})
+		at := region.at()
+		t.labels = append(t.labels, label{key: t.box(i, tags.of(region.TagName), at), name: region.TagName, placed: true, at: at})
 	}
 	if len(r.Regions) == 0 {
 		for _, tag := range r.Tags {
@@ -202,10 +246,9 @@ func (p *ProjectPages) tileOf(id string, record json.RawMessage, b bagfile.Blob)
 	for i, prediction := range r.Predictions {
 		l := label{name: prediction.TagName, share: percent(prediction.Probability)}
 		if at := prediction.BoundingBox; at != nil {
-			here := [4]float64{at.Left, at.Top, at.Width, at.Height}
-			l.at = place(here)
+			l.placed, l.at = true, at.at()
 			if prediction.Probability >= minDrawn {
-				l.key = t.box(i, tags.of(prediction.TagName), here)
+				l.key = t.box(i, tags.of(prediction.TagName), l.at)
 			}
 		}
 		t.labels = append(t.labels, l)
@@ -233,26 +276,23 @@ func (p *ProjectPages) tileOf(id string, record json.RawMessage, b bagfile.Blob)
 }
 
 // box adds a box to the picture, and gives what ties it to its label.
-func (t *tile) box(i, color int, at [4]float64) *key {
+func (t *tile) box(i, color int, at [4]float64) key {
 	if len(t.boxes) == maxBoxes || t.file == "" {
-		return nil
+		return key{}
 	}
 	k := key{n: i + 1, color: color}
 	t.boxes = append(t.boxes, box{k, at})
-	return &k
-}
-
-// place is the place and size of a box, in words.
-func place(at [4]float64) string {
-	return "at " + percent(at[0]) + ", " + percent(at[1]) + ": " + percent(at[2]) + " × " + percent(at[3])
+	return k
 }
 
 // tagColors gives each tag of a picture a color.
 type tagColors map[string]int
 
 func (c tagColors) of(tag string) int {
-	if _, ok := c[tag]; !ok {
-		c[tag] = len(c) % colors
+	color, ok := c[tag]
+	if !ok {
+		color = len(c) % colors
+		c[tag] = color
 	}
-	return c[tag]
+	return color
 }

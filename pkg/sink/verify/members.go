@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/cvconsumer/cvconsumer/internal/jsonscan"
 )
 
 // checkMembers returns an error unless b is one JSON value in which no object has a member twice,
@@ -23,8 +24,11 @@ func checkMembers(b []byte, own bool) error {
 }
 
 // checkValid is checkMembers of what is known to be one JSON value.
-func checkValid(b []byte, own bool) error {
-	w := walk{rest: b, own: own, left: maxValues, names: make([]member, 0, 16)}
+func checkValid(b []byte, own bool) error { return checkNoted(b, own, nil) }
+
+// checkNoted is checkValid that tells note of members.
+func checkNoted(b []byte, own bool, note noter) error {
+	w := walk{rest: b, own: own, left: maxValues, names: make([][]byte, 0, 16), note: note}
 	return w.value(1, false)
 }
 
@@ -37,11 +41,13 @@ type walk struct {
 	rest  []byte
 	own   bool
 	left  int      // values there is room for
-	names []member // of the objects around, outermost first
+	names [][]byte // of the objects around, outermost first, without their letter case
+	note  noter    // nil: nothing is noted
 }
 
-// member is the name of a member as it reads, and without its letter case.
-type member struct{ text, folded []byte }
+// noter is told of the members of a value (depth 1), and before each of these of its own members
+// (depth 2).
+type noter func(depth int, name member, value []byte)
 
 // value walks over the next value. foreign says that the names in it are the customer's own.
 func (w *walk) value(depth int, foreign bool) error {
@@ -51,52 +57,79 @@ func (w *walk) value(depth int, foreign bool) error {
 		return w.object(depth, foreign)
 	case '[':
 		return w.inside(depth, ']', func() error { return w.value(depth+1, foreign) })
-	case '"':
-		if w.text() == nil {
-			return errMalformed
-		}
-	default:
-		end := bytes.IndexAny(w.rest, ",]} \t\r\n")
-		if end < 0 {
-			end = len(w.rest)
-		}
-		if end == 0 {
-			return errMalformed
-		}
-		w.rest = w.rest[end:]
 	}
+	end := jsonscan.Value(w.rest, 0)
+	if end < 0 {
+		return errMalformed
+	}
+	w.rest = w.rest[end:]
 	return w.count()
 }
 
+// few is how many names are compared with each other. More are sorted.
+const few = 64
+
 // object walks through an object, and checks its names.
 func (w *walk) object(depth int, foreign bool) error {
-	before := len(w.names)
+	var (
+		before = len(w.names)
+		marks  uint64 // of the names so far: names without a common bit are not the same
+		twice  *member
+		cased  *member
+	)
 	err := w.inside(depth, '}', func() error {
 		name, ok := w.name(foreign)
 		if !ok || w.skip() != ':' {
 			return errMalformed
 		}
-		w.names, w.rest = append(w.names, name), w.rest[1:]
+		mark := markOf(name.folded)
+		names := w.names[before:]
+		if marks&mark != 0 && twice == nil && len(names) < few && slices.ContainsFunc(names, func(other []byte) bool { return bytes.Equal(other, name.folded) }) {
+			twice = &member{name.text, nil}
+		}
+		if w.own && cased == nil && !bytes.Equal(name.text, name.folded) && string(name.text) != "predicateType" {
+			cased = &member{name.text, nil}
+		}
+		marks |= mark
+		w.names, w.rest = append(w.names, name.folded), w.rest[1:]
 		customers := string(name.text) == "image_metadata" || !w.own && string(name.text) == "metadata"
-		return w.value(depth+1, foreign || customers)
+		begin := jsonscan.Blanks(w.rest, 0)
+		value := w.rest[begin:]
+		if err := w.value(depth+1, foreign || customers); err != nil || w.note == nil || depth > 2 {
+			return err
+		}
+		w.note(depth, name, value[:len(value)-len(w.rest)])
+		return nil
 	})
 	if err != nil {
 		return err
 	}
 	names := w.names[before:]
 	w.names = w.names[:before]
-	slices.SortFunc(names, func(a, b member) int { return bytes.Compare(a.folded, b.folded) })
-	for i, name := range names {
-		if i > 0 && bytes.Equal(name.folded, names[i-1].folded) {
-			return fmt.Errorf("the member %s is there twice", quote(string(name.text)))
+	if len(names) > few && twice == nil {
+		slices.SortFunc(names, bytes.Compare)
+		for i, name := range names {
+			if i > 0 && bytes.Equal(name, names[i-1]) {
+				twice = &member{name, nil}
+			}
 		}
 	}
-	for _, name := range names {
-		if w.own && !bytes.Equal(name.text, name.folded) && string(name.text) != "predicateType" {
-			return fmt.Errorf("the member %s is in another letter case", quote(string(name.text)))
-		}
+	switch {
+	case twice != nil:
+		return fmt.Errorf("the member %s is there twice", quote(string(twice.text)))
+	case cased != nil:
+		return fmt.Errorf("the member %s is in another letter case", quote(string(cased.text)))
 	}
 	return nil
+}
+
+// markOf is one bit of 64, chosen by a text.
+func markOf(text []byte) uint64 {
+	sum := uint(len(text))
+	for _, c := range text {
+		sum = sum*31 + uint(c)
+	}
+	return 1 << (sum % 64)
 }
 
 // inside walks through an object or a list, whose end is a value, too.
@@ -133,42 +166,28 @@ func (w *walk) count() error {
 
 // skip skips blanks, and gives what comes then; 0 at the end.
 func (w *walk) skip() byte {
-	for i, c := range w.rest {
-		if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
-			w.rest = w.rest[i:]
-			return c
-		}
+	if w.rest = w.rest[jsonscan.Blanks(w.rest, 0):]; len(w.rest) == 0 {
+		return 0
 	}
-	w.rest = nil
-	return 0
+	return w.rest[0]
 }
 
-// text is the next string as it stands there, with its quotes; nil when it has no end.
-func (w *walk) text() []byte {
-	for end := 1; end < len(w.rest); end++ {
-		switch w.rest[end] {
-		case '\\':
-			end++
-		case '"':
-			text := w.rest[:end+1]
-			w.rest = w.rest[end+1:]
-			return text
-		}
-	}
-	return nil
-}
+// member is the name of a member as it reads, and without its letter case.
+type member struct{ text, folded []byte }
 
 // name is the next string, decoded. ok reports whether there is one.
 func (w *walk) name(foreign bool) (m member, ok bool) {
 	if w.skip() != '"' {
 		return m, false
 	}
-	quoted := w.text()
-	if quoted == nil {
+	end := jsonscan.String(w.rest, 0)
+	if end < 0 {
 		return m, false
 	}
-	if plain := quoted[1 : len(quoted)-1]; readsAsItStands(plain) {
-		if !foreign && bytes.ContainsFunc(plain, unicode.IsUpper) {
+	quoted := w.rest[:end]
+	w.rest = w.rest[end:]
+	if plain := quoted[1 : end-1]; readsAsItStands(plain) {
+		if !foreign && slices.ContainsFunc(plain, func(c byte) bool { return 'A' <= c && c <= 'Z' }) {
 			return member{plain, bytes.ToLower(plain)}, true
 		}
 		return member{plain, plain}, true

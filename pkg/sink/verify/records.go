@@ -32,6 +32,8 @@ type lineReader struct {
 	bad  ids
 	bare int // records without a blob
 	size int64
+
+	others []recordMember // of the record that was read last
 }
 
 // readRecords checks each record of a file, and notes what they say.
@@ -100,9 +102,15 @@ func (r *lineReader) record(line []byte) error {
 	case i >= 0:
 		return fmt.Errorf("the string at byte %d has a link with its query, which may be signed", i)
 	}
-	if err := cmp.Or(checkLine(line), checkValid(line, false)); err != nil {
+	of := "image"
+	if r.at.shape == predictionsFile {
+		of = "prediction"
+	}
+	members := recordMembers{of: of, others: r.others[:0]}
+	if err := cmp.Or(checkLine(line), checkNoted(line, false, members.note)); err != nil {
 		return err
 	}
+	r.others = members.others
 	if r.at.shape == performancesFile {
 		o := decodeObject(line)
 		if o.ID == uuid.Nil {
@@ -112,29 +120,22 @@ func (r *lineReader) record(line []byte) error {
 		r.all = append(r.all, o.ID)
 		return nil
 	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(line, &members); err != nil {
-		return errors.New("it is not a record")
-	}
-	of := "image"
-	if r.at.shape == predictionsFile {
-		of = "prediction"
-	}
-	var blob bagfile.Blob
-	for name, value := range members {
-		switch into := memberOf(&blob, name); {
-		case name == of:
+	var (
+		blob  bagfile.Blob
+		thing struct {
+			ID      uuid.UUID
+			Project *uuid.UUID
+		}
+	)
+	for _, m := range members.others {
+		switch into := memberOf(&blob, m.name); {
 		case into == nil:
-			return fmt.Errorf("it has the member %s, which is none of a record", quote(name))
-		case json.Unmarshal(value, into) != nil:
+			return fmt.Errorf("it has the member %s, which is none of a record", quote(m.name))
+		case json.Unmarshal(m.value, into) != nil:
 			return errors.New("it is not a record")
 		}
 	}
-	var thing struct {
-		ID      uuid.UUID
-		Project *uuid.UUID
-	}
-	if err := json.Unmarshal(members[of], &thing); err != nil || thing.ID == uuid.Nil {
+	if err := members.decode(&thing.ID, &thing.Project); err != nil || thing.ID == uuid.Nil {
 		return fmt.Errorf("its %s has no id", of)
 	}
 	if r.at.shape == predictionsFile && thing.Project != nil && *thing.Project != r.at.project {
@@ -142,6 +143,52 @@ func (r *lineReader) record(line []byte) error {
 	}
 	r.all = append(r.all, thing.ID)
 	return r.blob(of, thing.ID, blob)
+}
+
+// recordMembers are the members of a record, as they stand there.
+type recordMembers struct {
+	of          string // the one that is the service's object
+	passed      bool   // that one: what comes behind it is of others
+	id, project []byte // of that object
+	others      []recordMember
+}
+
+type recordMember struct {
+	name  string
+	value []byte
+}
+
+// note takes a member of the record, or before one its own.
+func (m *recordMembers) note(depth int, name member, value []byte) {
+	switch {
+	case depth == 1 && string(name.text) == m.of:
+		m.passed = true
+	case depth == 1:
+		m.others = append(m.others, recordMember{string(name.text), value})
+		if !m.passed {
+			m.id, m.project = nil, nil
+		}
+	case !m.passed && string(name.folded) == "id":
+		m.id = value
+	case !m.passed && string(name.folded) == "project":
+		m.project = value
+	}
+}
+
+// decode decodes what the object says, as far as it says it.
+func (m *recordMembers) decode(id *uuid.UUID, project **uuid.UUID) error {
+	for _, v := range []struct {
+		value []byte
+		into  any
+	}{{m.id, id}, {m.project, project}} {
+		if v.value == nil {
+			continue
+		}
+		if err := json.Unmarshal(v.value, v.into); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // memberOf is where the member of a record is decoded into; nil for one that it does not have.

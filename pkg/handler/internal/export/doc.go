@@ -7,7 +7,8 @@
 //   - round.go, results.go: units go out, and their results come in; kept.go: results that were
 //     read; numbers.go: sets of units
 //   - cut.go: the frozen list of results that the bag is made of
-//   - commit.go, project.go, tally.go: the bag: generated files, inventory, manifests, receipt;
+//   - commit.go, project.go, lines.go, tally.go: the bag: generated files, inventory, manifests,
+//     receipt;
 //     pages.go: its pages for people; pictures.go: which unit has the best of each image
 //
 // Everything after the plan is a function of it and of what the units found, so that every attempt

@@ -1,9 +1,7 @@
 package export
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -230,7 +228,7 @@ func (p *projectCommit) generated(ctx context.Context) error {
 			}
 			file := i + 1
 			has := func(id uuid.UUID) bool { return p.pictures.in(file, id) }
-			image := func(n int, rec unit.Record) (any, error) { return p.image(file, scope, n, rec) }
+			image := func(n int, rec unit.Record) (bagLine, error) { return p.image(file, scope, n, rec) }
 			if err := p.lines(ctx, name, p.imageUnits(scope), has, image); err != nil {
 				return err
 			}
@@ -252,16 +250,6 @@ func (p *projectCommit) generated(ctx context.Context) error {
 	return nil
 }
 
-// twice reports whether it was asked about an id before.
-func twice() func(uuid.UUID) bool {
-	asked := map[uuid.UUID]struct{}{}
-	return func(id uuid.UUID) bool {
-		before := len(asked)
-		asked[id] = struct{}{}
-		return len(asked) == before
-	}
-}
-
 // imageUnits is the units that have the records of a scope's images.
 func (p *projectCommit) imageUnits(scope uuid.UUID) []int {
 	var out []int
@@ -271,41 +259,6 @@ func (p *projectCommit) imageUnits(scope uuid.UUID) []int {
 		}
 	}
 	return out
-}
-
-// lines writes a .jsonl file: one line for each distinct thing in the records of units, in their
-// order. has reports whether a thing has its line.
-func (p *projectCommit) lines(ctx context.Context, name sink.Path, units []int, has func(uuid.UUID) bool, line func(n int, rec unit.Record) (any, error)) error {
-	return p.c.x.Bags.Spooled(func(s *sink.Spool) error {
-		buffered := bufio.NewWriter(s)
-		enc := json.NewEncoder(buffered)
-		enc.SetEscapeHTML(false)
-		for _, n := range units {
-			for rec, err := range p.c.results.records(ctx, n) {
-				if err != nil {
-					return err
-				}
-				if rec.Image == nil && rec.Prediction == nil && rec.Performance == nil || has(rec.ID) {
-					continue
-				}
-				v, err := line(n, rec)
-				if err != nil {
-					return err
-				}
-				if err := enc.Encode(v); err != nil {
-					return fmt.Errorf("write %s: %w", name, err)
-				}
-			}
-		}
-		if err := buffered.Flush(); err != nil {
-			return fmt.Errorf("write %s: %w", name, err)
-		}
-		p.c.counts.Bytes += s.Size()
-		if _, err := p.c.out.Put(ctx, name, s.Body("application/jsonl")); err != nil {
-			return fmt.Errorf("store %s: %w", name, err)
-		}
-		return nil
-	})
 }
 
 // askWitness notes which images the witness has, where some blob was gone when it was asked for.
@@ -355,10 +308,10 @@ func (p *projectCommit) blobOf(n int, rec unit.Record) (unit.BlobRecord, bool, e
 }
 
 // image is the line of an image in one of the files of records.
-func (p *projectCommit) image(file int, scope uuid.UUID, n int, rec unit.Record) (any, error) {
+func (p *projectCommit) image(file int, scope uuid.UUID, n int, rec unit.Record) (bagLine, error) {
 	b, ok, err := p.blobOf(n, rec)
 	if err != nil {
-		return nil, err
+		return bagLine{}, err
 	}
 	if !ok {
 		// An iteration listed it, and no scope had it any more when its blob was asked for.
@@ -374,10 +327,10 @@ func (p *projectCommit) image(file int, scope uuid.UUID, n int, rec unit.Record)
 			category.Exported++
 		}
 		if err := p.pages.Image(scopeID(scope), rec.ID, rec.Image, lineOf(b)); err != nil {
-			return nil, err //nolint:wrapcheck // it names the page
+			return bagLine{}, err //nolint:wrapcheck // it names the page
 		}
 	}
-	return bagfile.ImageRecord{Image: rec.Image, Blob: lineOf(b)}, nil
+	return bagLine{rec.Image, bagfile.ImageRecord{Image: null, Blob: lineOf(b)}, "image"}, nil
 }
 
 // unread names the images that the service listed, and did not give when it was asked for them by
@@ -395,9 +348,11 @@ func (p *projectCommit) unread() error {
 	return nil
 }
 
-func performanceOf(_ int, rec unit.Record) (any, error) { return rec.Performance, nil }
+func performanceOf(_ int, rec unit.Record) (bagLine, error) {
+	return bagLine{raw: rec.Performance}, nil
+}
 
-func (p *projectCommit) prediction(n int, rec unit.Record) (any, error) {
+func (p *projectCommit) prediction(n int, rec unit.Record) (bagLine, error) {
 	b := p.resolve(n, rec)
 	category := p.category(contract.CategoryPredictions)
 	category.Listed++
@@ -409,11 +364,11 @@ func (p *projectCommit) prediction(n int, rec unit.Record) (any, error) {
 	}
 	if b.File != "" {
 		if err := p.addBlob(contract.CategoryPredictions, b); err != nil {
-			return nil, err
+			return bagLine{}, err
 		}
 	}
 	if err := p.pages.Prediction(rec.ID, rec.Prediction, lineOf(b)); err != nil {
-		return nil, err //nolint:wrapcheck // it names the page
+		return bagLine{}, err //nolint:wrapcheck // it names the page
 	}
-	return bagfile.PredictionRecord{Prediction: rec.Prediction, Blob: lineOf(b)}, nil
+	return bagLine{rec.Prediction, bagfile.PredictionRecord{Prediction: null, Blob: lineOf(b)}, "prediction"}, nil
 }

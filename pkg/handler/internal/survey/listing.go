@@ -87,7 +87,7 @@ func Count(ctx context.Context, client *cv.Client, project uuid.UUID, l Listing)
 
 // ImagePage reads one page of a listing of images, the oldest first.
 func ImagePage(ctx context.Context, client *cv.Client, project uuid.UUID, l Listing, skip, take int) ([]cv.Image, error) {
-	q := cv.ImageQuery{Scope: l.Scope, TagIDs: l.Tags, OrderBy: cv.Oldest, Take: take, Skip: skip}
+	q := cv.ImageQuery{Scope: l.Scope, TagIDs: l.Tags, OrderBy: cv.Oldest, Take: take, Skip: skip, Brief: true}
 	var (
 		images []cv.Image
 		err    error

@@ -13,6 +13,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/cvconsumer/cvconsumer/internal/jsonscan"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -89,12 +90,57 @@ func EncodeResult(s Summary, records []Record) ([]byte, error) {
 	if err := enc.Encode(s); err != nil {
 		return nil, fmt.Errorf("encode the result: %w", err)
 	}
+	var splicer jsonscan.Splicer
 	for _, r := range records {
-		if err := enc.Encode(r); err != nil {
+		var err error
+		if name, thing := r.thing(); thing != nil {
+			raw := *thing
+			*thing = json.RawMessage("null")
+			err = splicer.Write(&buf, r, name, raw)
+		} else {
+			err = enc.Encode(r)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("encode the result: %w", err)
 		}
 	}
 	return buf.Bytes(), nil
+}
+
+// thing is the JSON of a thing read, and its member; nil in the record of an entry.
+func (r *Record) thing() (member string, raw *json.RawMessage) {
+	switch {
+	case r.Entry != nil:
+		return "", nil
+	case r.Image != nil:
+		return "image", &r.Image
+	case r.Prediction != nil:
+		return "prediction", &r.Prediction
+	case r.Performance != nil:
+		return "performance", &r.Performance
+	}
+	return "", nil
+}
+
+// decodeRecord is json.Unmarshal of a record. What a thing is is not looked into: its JSON stands as
+// long as the line.
+func decodeRecord(line []byte) (r Record, err error) {
+	for _, c := range []struct {
+		head string
+		raw  *json.RawMessage
+	}{{`{"image":`, &r.Image}, {`{"prediction":`, &r.Prediction}, {`{"performance":`, &r.Performance}} {
+		if !bytes.HasPrefix(line, []byte(c.head)) {
+			continue
+		}
+		begin := len(c.head)
+		end := jsonscan.Value(line, begin)
+		if end < 0 || !bytes.HasPrefix(line[end:], []byte(`,"`)) {
+			break
+		}
+		*c.raw = line[begin:end:end]
+		return r, json.Unmarshal(append([]byte("{"), line[end+1:]...), &r)
+	}
+	return r, json.Unmarshal(line, &r)
 }
 
 // ReadSummary reads the first line of a unit's result, and the digest of the whole.
@@ -106,7 +152,8 @@ func ReadSummary(ctx context.Context, open Opener, u Unit) (Summary, string, err
 	return r.summary, r.digest, r.body.Close() //nolint:wrapcheck // a temporary file
 }
 
-// ReadRecords yields the lines of a unit's result after the first.
+// ReadRecords yields the lines of a unit's result after the first. The JSON of a thing in a record
+// stands until the next record.
 func ReadRecords(ctx context.Context, open Opener, u Unit) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		r, err := openResult(ctx, open, u)
@@ -115,7 +162,15 @@ func ReadRecords(ctx context.Context, open Opener, u Unit) iter.Seq2[Record, err
 			return
 		}
 		defer r.body.Close()
-		for rec, err := range Lines[Record](r.rest) {
+		for {
+			var rec Record
+			line, err := next(r.rest)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err == nil {
+				rec, err = decodeRecord(line)
+			}
 			if err == nil {
 				err = rec.check()
 			}
@@ -136,15 +191,25 @@ func Scan(r io.Reader) *bufio.Scanner {
 	return lines
 }
 
-// Line reads the next value; io.EOF says that there is none.
-func Line[T any](lines *bufio.Scanner) (v T, err error) {
+// next reads the next line, which stands until the one after it is read; io.EOF says that there is
+// none.
+func next(lines *bufio.Scanner) ([]byte, error) {
 	if !lines.Scan() {
 		if errors.Is(lines.Err(), bufio.ErrTooLong) {
-			return v, fmt.Errorf("a line of more than %d bytes", MaxLine)
+			return nil, fmt.Errorf("a line of more than %d bytes", MaxLine)
 		}
-		return v, cmp.Or(lines.Err(), io.EOF)
+		return nil, cmp.Or(lines.Err(), io.EOF)
 	}
-	return v, json.Unmarshal(lines.Bytes(), &v)
+	return lines.Bytes(), nil
+}
+
+// Line reads the next value; io.EOF says that there is none.
+func Line[T any](lines *bufio.Scanner) (v T, err error) {
+	line, err := next(lines)
+	if err != nil {
+		return v, err
+	}
+	return v, json.Unmarshal(line, &v)
 }
 
 // result is a unit's result, of which the first line was read.
@@ -219,6 +284,20 @@ type Versioned interface {
 	FormatVersion() int
 }
 
+// Encoded is a working object that encodes itself: to contract.Marshal it would be the same.
+type Encoded interface {
+	// EncodeJSON gives the object's JSON.
+	EncodeJSON() ([]byte, error)
+}
+
+// encode is the JSON of an object that is to be frozen.
+func encode(v any) ([]byte, error) {
+	if own, ok := v.(Encoded); ok {
+		return own.EncodeJSON() //nolint:wrapcheck // callers say what they encode
+	}
+	return contract.Marshal(v) //nolint:wrapcheck // callers say what they encode
+}
+
 // decode reads a frozen object.
 func decode(stored []byte, name string, into any) error {
 	if own, ok := into.(Versioned); ok {
@@ -247,7 +326,7 @@ func Freeze[T any](ctx context.Context, work *sink.Store, key sink.Key, fresh bo
 		if err != nil {
 			return v, false, err
 		}
-		b, err := contract.Marshal(made)
+		b, err := encode(made)
 		if err != nil {
 			return v, false, fmt.Errorf("encode %s: %w", name, err)
 		}

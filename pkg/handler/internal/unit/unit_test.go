@@ -431,3 +431,50 @@ func TestSealOfANewerUnit(t *testing.T) {
 		}
 	}
 }
+
+// TestRecordsAsTheyStand: records are encoded and decoded as package encoding/json would do it, but
+// for the JSON of things, which stands as it is.
+func TestRecordsAsTheyStand(t *testing.T) {
+	store, layout := newStore(t)
+	for n, line := range []string{
+		`{"image":{"a":"<&>","b":[1,{"c":null}]},"id":"e3049fbe-e509-4ceb-95c6-f6427b972543","blob":{"file":"x","bytes":3}}`, `{"image":{},"blob":{}}`, `{"prediction":{"a":1},"id":"e3049fbe-e509-4ceb-95c6-f6427b972543"}`,
+		`{"performance":[],"id":"e3049fbe-e509-4ceb-95c6-f6427b972543"}`, `{"image":null,"entry":{"path":"p"}}`, `{"image":1}`, `{"entry":{"path":"p","sha256":"","bytes":7,"category":"tags"}}`, `{}`, `{"id":"e3049fbe-e509-4ceb-95c6-f6427b972543","image":{}}`,
+		`{"image":{"a":1},"image":{"b":2}}`, `{"image":{"aaaaaaaaaaaaaaaa":1},"Image":7,"prediction":2}`, `{"image":{"a":1},}`, `{"image":{"a":1},"x"}`, `{"image":{"a":1}`, `{"image":{"a":}}`, `{"image":{"a":1},"id":7}`, `{"image":{}}{}`, `null`, `[]`,
+	} {
+		var want unit.Record
+		wantErr := json.Unmarshal([]byte(line), &want)
+		u := unit.Unit{N: n, Kind: unit.KindPage}
+		const after = `{"image":{"after":"it"},"id":"8a32ea60-1c53-43c3-8113-d0b1f470fbdb"}`
+		body := sink.Bytes(fmt.Appendf(nil, "{\"v\":%d,\"n\":%d,\"kind\":\"page\"}\n%s\n%s\n", unit.Version, n, line, after), "application/jsonl")
+		if _, err := bound(t, store, u).Put(t.Context(), layout.Work(unit.ResultName(n)), body); err != nil {
+			t.Fatal(err)
+		}
+		read := 0
+		for got, err := range unit.ReadRecords(t.Context(), unit.Stored(store, layout), u) {
+			read++
+			switch {
+			case read == 2 && (err != nil || string(got.Image) != `{"after":"it"}`):
+				t.Errorf("%s: then %+v, %v", line, got, err)
+			case read == 1 && ((err == nil) != (wantErr == nil) || err == nil && !reflect.DeepEqual(got, want)):
+				t.Errorf("%s: %+v, %v, want %+v, %v", line, got, err, want, wantErr)
+			}
+		}
+		if wantErr == nil && read != 2 {
+			t.Errorf("%s: %d records", line, read)
+		}
+		if want.Image == nil || wantErr != nil {
+			continue
+		}
+		b, err := unit.EncodeResult(unit.Summary{}, []unit.Record{want, want})
+		if err != nil {
+			t.Fatal(err)
+		}
+		encoded, err := contract.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, rest, _ := bytes.Cut(b, []byte("\n")); string(rest) != string(encoded)+"\n"+string(encoded)+"\n" {
+			t.Errorf("%s: encoded as\n%s, want\n%s", line, rest, encoded)
+		}
+	}
+}

@@ -1,11 +1,14 @@
 package worker
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/internal/jsonscan"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
@@ -42,6 +45,43 @@ type reading struct {
 
 // FormatVersion implements unit.Versioned.
 func (reading) FormatVersion() int { return unit.Version }
+
+// EncodeJSON implements unit.Encoded. The JSON of items is copied as it stands there.
+func (r reading) EncodeJSON() ([]byte, error) {
+	null := json.RawMessage("null")
+	noRaw := func(it item) bool { return len(it.Raw) == 0 }
+	if len(r.Items) == 0 || slices.ContainsFunc(r.Items, noRaw) || r.Project != nil || r.Iterations != nil || r.Tags != nil {
+		return contract.Marshal(r) //nolint:wrapcheck // the caller says what it encodes
+	}
+	around := r
+	around.Items = []item{{Raw: null}}
+	b, err := contract.Marshal(around)
+	before, after, ok := bytes.Cut(b, []byte(`{"raw":null}`)) // nothing before it has text of others
+	if err != nil || !ok {
+		return nil, errors.Join(err, errors.New("encode what was read")) // it has items
+	}
+	size := len(b)
+	for _, it := range r.Items {
+		size += len(it.Raw) + 64
+	}
+	buf := bytes.NewBuffer(make([]byte, 0, size))
+	buf.Write(before)
+	var splicer jsonscan.Splicer
+	for i, it := range r.Items {
+		if i > 0 {
+			buf.Truncate(buf.Len() - 1) // the end of a line
+			buf.WriteByte(',')
+		}
+		raw := it.Raw
+		it.Raw = null
+		if err := splicer.Write(buf, it, "raw", raw); err != nil {
+			return nil, err //nolint:wrapcheck // the caller says what it encodes
+		}
+	}
+	buf.Truncate(buf.Len() - 1)
+	buf.Write(after)
+	return buf.Bytes(), nil
+}
 
 // failure is something that the service did not give, of one category.
 type failure struct {

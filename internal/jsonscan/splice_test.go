@@ -1,0 +1,58 @@
+package jsonscan
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+)
+
+func TestSplicer(t *testing.T) {
+	type value struct {
+		ID  string          `json:"id"`
+		Raw json.RawMessage `json:"raw"`
+		Of  string          `json:"of,omitempty"`
+	}
+	var s Splicer
+	for _, raw := range []string{`{}`, `{"raw":null,"a":"<&>"}`, `"\u2028"`, `null`, `17`} {
+		for _, v := range []value{{}, {ID: "<1>", Of: `"raw":null`}} {
+			var got, want bytes.Buffer
+			if err := s.Write(&got, v, "raw", []byte(raw)); err != nil {
+				t.Fatal(err)
+			}
+			v.Raw = json.RawMessage(raw)
+			enc := json.NewEncoder(&want)
+			enc.SetEscapeHTML(false)
+			if err := enc.Encode(v); err != nil {
+				t.Fatal(err)
+			}
+			if got.String() != want.String() {
+				t.Errorf("%s, want %s", &got, &want)
+			}
+		}
+	}
+	if err := s.Write(new(bytes.Buffer), value{Raw: json.RawMessage("1")}, "raw", nil); err == nil {
+		t.Error("nothing was null")
+	}
+}
+
+func TestMembers(t *testing.T) {
+	var got []string
+	for name, value := range Members([]byte(" { \"a\" : 1 ,\"b\\\"\":{\"c\":[]}, \"\":\"x\" } ")) {
+		got = append(got, string(name), string(value))
+	}
+	want := []string{`"a"`, "1", `"b\""`, `{"c":[]}`, `""`, `"x"`}
+	if len(got) != len(want) {
+		t.Fatal(got)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("%q, want %q", got[i], want[i])
+		}
+	}
+	for range Members([]byte(`{}`)) {
+		t.Error("a member of an empty object")
+	}
+	for range Members([]byte(`{"a":1,"b":2}`)) {
+		break
+	}
+}

@@ -1,0 +1,148 @@
+package cv
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/cvconsumer/cvconsumer/internal/jsonscan"
+)
+
+// detected is an image with regions, as the service writes it.
+func detected(regions int) string {
+	var tags, boxes []string
+	for i := range regions {
+		id := uuid.NewSHA1(uuid.Nil, fmt.Append(nil, i))
+		tags = append(tags, fmt.Sprintf(`{"tagId":"%s","tagName":"thing %d","created":"2020-11-06T16:53:%02dZ"}`, id, i, i%60))
+		boxes = append(boxes, fmt.Sprintf(`{"regionId":"%s","tagName":"thing %d","created":"2020-11-06T16:53:19.1234567","tagId":"%s","left":0.%d,"top":1.0E-05,"width":0.25,"height":1}`, id, i, id, i))
+	}
+	return fmt.Sprintf(`{"id":"e3049fbe-e509-4ceb-95c6-f6427b972543","created":"2020-11-06T16:53:19","width":640,"height":480,"resizedImageUri":"https://h.example/i/x?sv=1&sig=abc%%3D",`+
+		`"thumbnailUri":"https://h.example/t/x","originalImageUri":"https://h.example/o/x?sv=1","tags":[%s],"regions":[%s],"metadata":{"subject":"a","ü":"é"}}`, strings.Join(tags, ","), strings.Join(boxes, ","))
+}
+
+// oddImages are images that the service does not write so.
+func oddImages() []string {
+	image := detected(2)
+	out := []string{
+		image, detected(0), strings.ReplaceAll(image, `:`, " :\n "), image + " ", image + "x", " " + image, image[:len(image)-1], `{}`, `null`, `[]`, `{"id":null,"tags":null,"regions":null,"metadata":null,"created":null,"width":null}`,
+		`{"tags":[],"regions":[],"metadata":{}}`, `{"tags":[null]}`, `{"tags":[{}],"x":{"id":1}}`, `{"metadata":{"a":null}}`, `{"metadata":{"a":"b","a":"c"}}`, `{"metadata":{"a":1}}`, `{"metadata":[]}`, `{"width":1.0}`,
+		`{"width":"1"}`, `{"width":99999999999999999999}`, `{"width":1234567890}`, `{"width":-1}`, `{"id":"E3049FBEE5094CEB95C6F6427B972543"}`, `{"id":""}`, `{"id":17}`, `{"regions":[{"left":1e999}]}`, `{"regions":[{"left":"1"}]}`,
+		`{"regions":[{"left":-0}]}`, `{"originalImageUri":["x"]}`, `{"originalImageUri":"a\/b"}`, "{\"originalImageUri\":\"\xff\"}", `{"tags":[1]}`, `{"tags":{}}`, `{"created":17}`, `{"created":"now"}`, `{"raw":"eA=="}`, `{"Raw":1,"-":2}`,
+	}
+	for _, m := range []string{"id", "tags", "regions", "metadata", "created", "tagName", "left"} {
+		quoted := `"` + m + `":`
+		out = append(out, strings.Replace(image, quoted, strings.ToUpper(quoted), 1), strings.Replace(image, quoted, `"\u00`+fmt.Sprintf("%02x", m[0])+m[1:]+`":`, 1),
+			strings.Replace(image, quoted, `"x":0,`+quoted+`null,`+quoted, 1), strings.Replace(image, quoted, strings.ToUpper(quoted)+"null,"+quoted, 1), strings.Replace(image, quoted, quoted+`null,"x":`, 1))
+	}
+	return append(out, strings.Replace(image, `"metadata"`, `"ſ":1,"metadata"`, 1))
+}
+
+// checkImage compares what is made of an image with what package encoding/json makes of it.
+func checkImage(t *testing.T, text []byte) {
+	t.Helper()
+	type lenient Image
+	var want Image
+	wantErr := decodeModel(text, (*lenient)(&want), &want.Raw, "tags", "metadata", "originalImageUri", "resizedImageUri")
+	var got Image
+	gotErr := got.UnmarshalJSON(text)
+	if (gotErr == nil) != (wantErr == nil) {
+		t.Fatalf("%.500q: error %v, want %v", text, gotErr, wantErr)
+	}
+	if wantErr == nil && !reflect.DeepEqual(got, want) { // else members were decoded in any order until it
+		t.Fatalf("%.500q:\n%+v, want\n%+v", text, got, want)
+	}
+}
+
+func TestPlainImages(t *testing.T) {
+	for _, text := range oddImages() {
+		checkImage(t, []byte(text))
+	}
+	for _, usual := range []string{detected(2), imagePage(0, 1)[1:], strings.ReplaceAll(detected(2), `,`, " ,\r\n\t ")} {
+		usual = strings.TrimSuffix(usual, "]")
+		if !new(Image).decodePlain([]byte(usual), false) {
+			t.Errorf("not decoded as it stands: %s", usual)
+		}
+	}
+	// What was there before stays, as with package encoding/json.
+	i := Image{Tags: []ImageTag{{TagName: "x"}}}
+	if err := json.Unmarshal([]byte(`{"tags":[{"tagId":"e3049fbe-e509-4ceb-95c6-f6427b972543"}]}`), &i); err != nil || i.Tags[0].TagName != "x" {
+		t.Errorf("%+v %v", i, err)
+	}
+}
+
+// TestBriefImages: what is left out of a brief listing stands in Raw, and all else is there.
+func TestBriefImages(t *testing.T) {
+	w := newWorld(t, status(200, "["+detected(2)+"]"))
+	whole, err := w.GetTaggedImages(t.Context(), idP, ImageQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	brief, err := w.GetTaggedImages(t.Context(), idP, ImageQuery{Brief: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := whole[0]
+	want.Regions = nil
+	for n, tag := range want.Tags {
+		want.Tags[n] = ImageTag{TagID: tag.TagID}
+	}
+	if !reflect.DeepEqual(brief, []Image{want}) {
+		t.Errorf("%+v, want %+v", brief, want)
+	}
+}
+
+func FuzzPlainImages(f *testing.F) {
+	for _, text := range oddImages() {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if len(text) < 1<<16 {
+			checkImage(t, text)
+		}
+	})
+}
+
+func BenchmarkImageOf50Regions(b *testing.B) {
+	text := []byte(detected(50))
+	for _, way := range []struct {
+		name string
+		of   func() error
+	}{
+		{"scan", func() error {
+			if !jsonscan.Valid(text) {
+				b.Fatal("invalid")
+			}
+			return nil
+		}},
+		{"valid", func() error {
+			if !json.Valid(text) {
+				b.Fatal("invalid")
+			}
+			return nil
+		}},
+		{"shape", func() error {
+			left := 1 << 20
+			return checkShape(text, &left)
+		}},
+		{"decode", func() error { return new(Image).UnmarshalJSON(text) }},
+		{"brief", func() error { return new(briefImage).UnmarshalJSON(text) }},
+		{"json", func() error {
+			type lenient Image
+			return json.Unmarshal(text, new(lenient))
+		}},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := way.of(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
