@@ -14,6 +14,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
 
@@ -49,7 +50,7 @@ func kindOfObject(op, key string) string {
 	return op + " " + numbered.ReplaceAllString(name, "*")
 }
 
-// export counts what one replica asks for to export a project of so many images.
+// trafficOfAnExport counts what one replica asks for to export a project of so many images.
 func trafficOfAnExport(t *testing.T, images int) traffic {
 	t.Helper()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -132,4 +133,29 @@ func TestRequestsOfAnExport(t *testing.T) {
 	if fixed := small.total() - few - int(4*store); fixed > 52 {
 		t.Errorf("%d requests to the store for the export itself", fixed)
 	}
+}
+
+// TestPagesAreStoredSideBySide holds up the first page of an export until the next one is stored,
+// too.
+func TestPagesAreStoredSideBySide(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
+	p := w.api.AddProject(cvtest.ProjectSpec{Images: 450, ImageBytes: cvtest.Tiny})
+	next := newSignal()
+	faults := sinktest.NewFaults(nil)
+	faults.OnRequest = func(op, key string, before bool) error {
+		switch {
+		case !before:
+		case strings.HasSuffix(key, "/images-2.html"):
+			next.happens()
+		case strings.HasSuffix(key, "/images-1.html"):
+			next.wait(t, "the second page is stored beside the first one")
+		}
+		return nil
+	}
+	w.start(t, replicaOptions{faults: faults})
+	if e := w.wait(t, w.publish(t, "export", "exp", `{"project_ids":`+idList(p.ID)+`,"categories":["projects","images"]}`)); e.Outcome != contract.OutcomeComplete {
+		t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+	}
+	w.bag(t, "exp", sink.ExportBag)
 }

@@ -3,9 +3,12 @@ package sink_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
@@ -90,5 +93,23 @@ func TestSealBesideFails(t *testing.T) {
 				t.Errorf("sealed again %+v: %v", sealed, err)
 			}
 		})
+	}
+}
+
+// TestPagesBesideOthers has pages be put by several goroutines, and other files by another one.
+func TestPagesBesideOthers(t *testing.T) {
+	bag := besideBag(t, sinktest.NewFaults(nil))
+	var g errgroup.Group
+	for n := range 20 {
+		g.Go(func() error {
+			_, err := bag.PutPage(t.Context(), sink.Path(fmt.Sprintf("pages/%d.html", n)), sink.Bytes([]byte("page"), ""))
+			return err
+		})
+		_, err := bag.Put(t.Context(), sink.Path(fmt.Sprintf("data/%d.json", n)), sink.Bytes([]byte("file"), ""))
+		must(t, err)
+	}
+	must(t, g.Wait())
+	if sealed, err := bag.Seal(t.Context(), testInfo); err != nil || sealed.PayloadObjects != 21 || sealed.Objects != 21+20+3+2 {
+		t.Errorf("%+v: %v", sealed, err)
 	}
 }

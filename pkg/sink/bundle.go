@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 const (
@@ -39,7 +40,8 @@ type SealedBag struct {
 // again after a crash at any point, and ends in the same bytes if it is given the same content in
 // the same order. Before the receipt is made, Files and Open read the sealed bag again
 // (bagread.go). Its memory is a few bytes for each object (while it is sealed, 24 more) and up to
-// 4 MiB of small files; the manifest grows on disk. A Bag is used by one goroutine at a time.
+// 4 MiB of small files; the manifest grows on disk. A Bag is used by one goroutine at a time, beside
+// which others may put pages (PutPage) until it is sealed.
 type Bag struct {
 	store    *Store
 	root     Key
@@ -49,6 +51,7 @@ type Bag struct {
 	sizes    []byte   // of these, in the order of the manifest, as varints
 	payload  []extent // of these, sorted, while the bag is sealed
 	bytes    int64
+	mu       sync.Mutex // guards the following ones until the bag is sealed
 	tags     []ManifestLine
 	written  map[Path]written // by put
 	kept     int64            // bytes of their contents
@@ -123,6 +126,8 @@ func (b *Bag) PutTag(ctx context.Context, path Path, body Body) (Object, error) 
 
 // isTag reports whether a tag file was put.
 func (b *Bag) isTag(path Path) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	_, there := b.written[path]
 	return there
 }
@@ -136,8 +141,15 @@ func (b *Bag) putTag(ctx context.Context, path Path, body Body) (Object, error) 
 	if err != nil {
 		return Object{}, err
 	}
-	b.tags = append(b.tags, ManifestLine{SHA256: object.SHA256, Path: path})
+	b.list(path, object)
 	return object, nil
+}
+
+// list lists a tag file.
+func (b *Bag) list(path Path, object Object) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tags = append(b.tags, ManifestLine{SHA256: object.SHA256, Path: path})
 }
 
 // put stores a file of the bag, or finds it stored.

@@ -6,6 +6,8 @@ import (
 	"path"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -25,6 +27,7 @@ type committing struct {
 	inventory  bagfile.Inventory
 	adopted    map[string]adopted // by stem
 	site       *report.Site
+	pages      *errgroup.Group // stores the pages of the site
 }
 
 // commit writes generated files, manifests and, last, the receipt.
@@ -37,6 +40,7 @@ func (r *results) commit(ctx context.Context, cut exportCut) (bag.Proof, error) 
 	defer out.Close() //nolint:errcheck // temporary files
 	c := &committing{x: x, results: r, cut: cut, out: out, adopted: map[string]adopted{}, inventory: bagfile.Inventory{V: bagfile.Version, Projects: []bagfile.InventoryProject{}}}
 	c.site = c.newSite(ctx)
+	defer c.pages.Wait() //nolint:errcheck // of a commit that failed; else there is nothing to wait for
 	for _, a := range cut.Adopted {
 		c.adopted[strings.TrimSuffix(a.Path, path.Ext(a.Path))] = a
 	}

@@ -146,7 +146,7 @@ func (p exportPlan) witnessed() bool { return p.V >= 2 }
 
 // plan decides what an export reads.
 func (x *Exporter) plan(ctx context.Context, deletes string) (exportPlan, error) {
-	p, _, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(planName), false, func(ctx context.Context) (exportPlan, error) {
+	p, _, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(planName), x.Bags.Fresh, func(ctx context.Context) (exportPlan, error) {
 		d := x.Command.Data
 		p := exportPlan{
 			V: planVersion, Tool: x.Version, StartedAt: x.Now().UTC().Truncate(time.Millisecond),

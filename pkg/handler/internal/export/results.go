@@ -56,9 +56,11 @@ func (r *results) read(ctx context.Context) error {
 	if err := r.x.Attempt.Update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseRead }); err != nil {
 		return err
 	}
-	stored, err := r.stored(ctx)
-	if err != nil {
-		return err
+	var stored left // of earlier attempts
+	if !r.x.Bags.Fresh {
+		if stored, err = r.stored(ctx); err != nil {
+			return err
+		}
 	}
 	if r.probe, err = r.resume(ctx, stored); err != nil {
 		return err
