@@ -25,7 +25,7 @@
 //
 // The service:
 //
-//   - run.go, service.go: consumer run; opening.go: until streams and bucket can be used;
+//   - run.go, service.go: consumer run; heap.go: when memory is collected; opening.go: until streams and bucket can be used;
 //     deployment.go: whose the bucket's prefix is; authority.go: the time stamp authority
 //   - http.go: /healthz and /readyz; metrics.go, metrics_count.go, metrics_family.go:
 //     /metrics; live_page.go: the page at /; traces.go: spans

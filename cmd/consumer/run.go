@@ -19,6 +19,7 @@ func (c runCmd) Run(p *program) error {
 	p.words.json.Store(!conf.Log.Console)
 	log := newLogger(p.stderr, conf.Log)
 	takeStandardLog(log)
+	raiseHeapFloor()
 	s, err := newService(p.ctx, conf, log)
 	if err != nil {
 		return err

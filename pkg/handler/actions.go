@@ -61,7 +61,7 @@ func (r *run) perform(ctx context.Context) (action.Result, error) {
 // any case: its job or its ledger names it. So the first attempt at a delete without units marks
 // nothing: until it has begun, a later attempt has no use for what it stored.
 func (r *run) own(ctx context.Context) error {
-	if r.bags.Fresh && !r.hasUnits() {
+	if r.bags.Alone() {
 		return nil
 	}
 	return r.bags.Own(ctx, unit.Version, func(ctx context.Context) error {
@@ -139,7 +139,7 @@ func (r *run) exporter() *export.Exporter {
 		Settings: export.Settings{
 			Window: c.Window, MaxAttempts: c.MaxAttempts, Threshold: c.Threshold, Overlap: c.Overlap, Version: c.Version, Pseudonym: c.Pseudonym, Now: c.Now,
 		},
-		Attempt: r, Units: c.Queue.Units, Client: r.client, Control: r.control, Ledger: r.ledger, Bags: r.bags,
+		Attempt: r, Units: c.Queue.Units, Client: r.client, Control: r.control, Ledger: r.ledger, Bags: r.bags, Results: &r.h.results,
 		Command: r.command.AsExport(), Job: r.job.Command, Paused: r.paused,
 	}
 }

@@ -25,6 +25,7 @@ func (r *run) abort(ctx context.Context, e *contract.Error) (*settlement, error)
 // is published. A bag that has its receipt is never taken away: then the end is what the receipt
 // says.
 func (r *run) endWithoutBag(ctx context.Context, status contract.Status, e *contract.Error) (*settlement, error) {
+	r.bags.Fresh = false                           // what the attempt has left is looked for
 	begun := r.job.State != contract.StateAccepted // else nothing was stored
 	if !begun {
 		var err error

@@ -252,14 +252,18 @@ func TestDirectWritesOnAServer(t *testing.T) {
 		o.HTTPClient = &client
 	})
 	to := sink.NewStore(api, w.options()).Sealed(sink.NewSealer([]byte("key"), "id", "message"))
-	for _, key := range []sink.Key{"first", "second", "lost"} {
-		o, err := to.Put(t.Context(), key, sink.Bytes([]byte(key), ""))
-		if err != nil || o.Adopted != (key == "lost") || o.SHA256 != sink.HexSHA256([]byte(key)) {
+	for _, key := range []sink.Key{"first", "empty", "second", "lost"} {
+		content := []byte(key)
+		if key == "empty" {
+			content = nil
+		}
+		o, err := to.Put(t.Context(), key, sink.Bytes(content, ""))
+		if err != nil || o.Adopted != (key == "lost") || o.SHA256 != sink.HexSHA256(content) {
 			t.Errorf("%s: %+v, %v", key, o, err)
 		}
 	}
-	if direct != 2 {
-		t.Errorf("%d writes were direct, want 2", direct)
+	if direct != 3 {
+		t.Errorf("%d writes were direct, want 3", direct)
 	}
 
 	s := &store{answer: stored}

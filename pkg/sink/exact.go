@@ -72,8 +72,7 @@ func (b *Bag) makeExact(ctx context.Context) error {
 }
 
 // abortUploads aborts the unfinished uploads below the bag. Those that processes began and did not
-// finish before they died would stay for ever: nothing looks below a finished bag again, but for
-// a caller that takes this on (LeaveUploads).
+// finish before they died would stay for ever: nothing looks below a finished bag again.
 func (b *Bag) abortUploads(ctx context.Context) error {
 	if b.leaveUploads {
 		return nil

@@ -65,14 +65,19 @@ func (b Bags) URI(kind sink.BagKind) string {
 // WorkKey is the key of a working object.
 func (b Bags) WorkKey(name string) sink.Key { return b.Layout.Work(name) }
 
-// ClearWork removes the working objects, and the unfinished uploads of everything that is stored
-// under the id beside them. What a bag has stays.
+// Alone reports whether nothing can be stored under the id but by this attempt, which is the first
+// one of a command without units: then there are no unfinished uploads of other processes.
+func (b Bags) Alone() bool {
+	return b.Fresh && b.Command.Action == contract.ActionDelete && !b.Command.Data.ExportFirst
+}
+
+// ClearWork removes the working objects.
 func (b Bags) ClearWork(ctx context.Context) error {
-	err := b.Work.AbortUploads(ctx, b.Layout.Root())
-	if err == nil {
-		_, err = b.Work.RemoveObjects(ctx, b.Layout.Work(""))
+	remove := b.Work.RemoveAll
+	if b.Alone() {
+		remove = b.Work.RemoveObjects
 	}
-	if err != nil {
+	if _, err := remove(ctx, b.Layout.Work("")); err != nil {
 		return fmt.Errorf("remove the working objects: %w", err)
 	}
 	return nil
