@@ -57,7 +57,7 @@ func (i *Image) decodePlain(text []byte) bool {
 		case "originalImageUri":
 			p.String(&v.OriginalImageURI)
 		case "tags":
-			listOf(p, 128, &v.Tags, tagMembers, func(t *ImageTag, n int) {
+			listOf(p, 96, &v.Tags, tagMembers, func(t *ImageTag, n int) {
 				switch tagMembers[n] {
 				case "tagId":
 					p.ID(&t.TagID)
@@ -68,7 +68,7 @@ func (i *Image) decodePlain(text []byte) bool {
 				}
 			})
 		case "regions":
-			listOf(p, 256, &v.Regions, regionMembers, func(r *ImageRegion, n int) {
+			listOf(p, 192, &v.Regions, regionMembers, func(r *ImageRegion, n int) {
 				switch regionMembers[n] {
 				case "regionId":
 					p.ID(&r.RegionID)
@@ -124,7 +124,7 @@ func (i *briefImage) decodeBrief(members []named) bool {
 		case "originalImageUri":
 			p.String(&i.OriginalImageURI)
 		case "tags":
-			listOf(p, 128, &i.Tags, tagMembers[:1], func(t *ImageTag, _ int) { p.ID(&t.TagID) })
+			listOf(p, 96, &i.Tags, tagMembers[:1], func(t *ImageTag, _ int) { p.ID(&t.TagID) })
 		case "metadata":
 			p.Texts(&i.Metadata)
 		default:
