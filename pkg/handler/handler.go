@@ -169,6 +169,7 @@ type Handler struct {
 	order      *turn.Order
 	worker     *worker.Worker
 	slots      map[contract.Action]*share.Pool // of attempts, by resource
+	listings   account.Listings                // of projects, by any command
 }
 
 // New makes a Handler. The error names the field that is missing.
