@@ -32,7 +32,7 @@ func TestRequestsOfADelete(t *testing.T) {
 		storeAfter, queueAfter, serviceAfter := w.sent(r)
 		store, queue, service = storeAfter-store, queueAfter-queue, serviceAfter-service
 		t.Logf("%d requests to the store, %d to NATS, %d calls", store, queue, service)
-		if i > 0 && (store > 22 || queue > 29 || service < 7 || service > 8) {
+		if i > 0 && (store > 22 || queue > 28 || service < 7 || service > 8) {
 			t.Errorf("%d requests to the store, %d to NATS, %d calls", store, queue, service)
 		}
 	}
