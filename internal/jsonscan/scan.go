@@ -2,7 +2,6 @@ package jsonscan
 
 import (
 	"encoding/binary"
-	"iter"
 	"math/bits"
 )
 
@@ -66,7 +65,7 @@ func inside(text []byte, at, levels int, bracket byte) int {
 	}
 	for {
 		if object {
-			if at = Name(text, at); at < 0 {
+			if _, at = Name(text, at); at < 0 {
 				return at
 			}
 		}
@@ -85,25 +84,25 @@ func inside(text []byte, at, levels int, bracket byte) int {
 	}
 }
 
-// Name is the offset of a member's value, of the offset of its name; Invalid or Short when there is
-// none.
-func Name(text []byte, at int) int {
+// Name is the end of the name of a member that begins at an offset, and where the member's value
+// begins; that is Invalid or Short when there is none.
+func Name(text []byte, at int) (end, value int) {
 	switch {
 	case at >= len(text):
-		return Short
+		return 0, Short
 	case text[at] != '"':
-		return Invalid
+		return 0, Invalid
 	}
-	if at = String(text, at); at < 0 {
-		return at
+	if end = String(text, at); end < 0 {
+		return 0, end
 	}
-	switch at = Blanks(text, at); {
+	switch at = Blanks(text, end); {
 	case at == len(text):
-		return Short
+		return 0, Short
 	case text[at] != ':':
-		return Invalid
+		return 0, Invalid
 	}
-	return Blanks(text, at+1)
+	return end, Blanks(text, at+1)
 }
 
 // String is the end of the string that begins at an offset, where its quote is; Invalid or Short
@@ -221,22 +220,4 @@ func word(text []byte, at int, want string) int {
 		}
 	}
 	return at + len(want)
-}
-
-// Members yields the members of a valid object, each by its name with quotes, as it stands there,
-// and its value.
-func Members(object []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func(name, value []byte) bool) {
-		for at := Blanks(object, Blanks(object, 0)+1); object[at] != '}'; {
-			name := object[at:String(object, at)]
-			at = Name(object, at)
-			end := Value(object, at)
-			if !yield(name, object[at:end]) {
-				return
-			}
-			if at = Blanks(object, end); object[at] == ',' {
-				at = Blanks(object, at+1)
-			}
-		}
-	}
 }

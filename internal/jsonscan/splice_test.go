@@ -34,25 +34,3 @@ func TestSplicer(t *testing.T) {
 		t.Error("nothing was null")
 	}
 }
-
-func TestMembers(t *testing.T) {
-	var got []string
-	for name, value := range Members([]byte(" { \"a\" : 1 ,\"b\\\"\":{\"c\":[]}, \"\":\"x\" } ")) {
-		got = append(got, string(name), string(value))
-	}
-	want := []string{`"a"`, "1", `"b\""`, `{"c":[]}`, `""`, `"x"`}
-	if len(got) != len(want) {
-		t.Fatal(got)
-	}
-	for i := range want {
-		if got[i] != want[i] {
-			t.Errorf("%q, want %q", got[i], want[i])
-		}
-	}
-	for range Members([]byte(`{}`)) {
-		t.Error("a member of an empty object")
-	}
-	for range Members([]byte(`{"a":1,"b":2}`)) {
-		break
-	}
-}

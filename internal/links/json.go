@@ -18,10 +18,15 @@ func Cut(raw json.RawMessage) (json.RawMessage, error) {
 	if !jsonscan.Valid(raw) {
 		return nil, errNotJSON
 	}
+	return CutValid(raw), nil
+}
+
+// CutValid is Cut of what is known to be one JSON value.
+func CutValid(raw json.RawMessage) json.RawMessage {
 	w := walker{in: raw, out: make([]byte, 0, len(raw)), found: -1}
 	w.value(rules{})
 	w.copy()
-	return w.out, nil
+	return w.out
 }
 
 // Find gives the offset of the first string that Cut would shorten, -1 when there is none. It errs
@@ -30,9 +35,14 @@ func Find(raw json.RawMessage) (int, error) {
 	if !jsonscan.Valid(raw) {
 		return -1, errNotJSON
 	}
+	return FindValid(raw), nil
+}
+
+// FindValid is Find in what is known to be one JSON value.
+func FindValid(raw json.RawMessage) int {
 	w := walker{in: raw, found: -1, only: true}
 	w.value(rules{})
-	return w.found, nil
+	return w.found
 }
 
 // rules say what is removed from a string, by the members it is in.

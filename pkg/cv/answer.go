@@ -28,6 +28,7 @@ type answerReader struct {
 	follows bool  // a comma is to come before what is next
 	failed  error // of reading, to be told once the buffer was looked at
 	left    int   // values
+	shape   shape // of the value that was read last
 }
 
 // answerBuffers are for answers, of which most are small. A larger one grows its own.
@@ -105,14 +106,16 @@ func (r *answerReader) peek() (byte, error) {
 	}
 }
 
-// raw reads the next value; it stands until more is read.
-func (r *answerReader) raw() (json.RawMessage, error) {
+// raw reads the next value, whose end scan looks for; it stands until more is read.
+func (r *answerReader) raw(scan func(r *answerReader) (end int)) (json.RawMessage, error) {
 	_, err := r.next()
 	for seen := 0; err == nil; seen = len(r.buffer) - r.at {
 		for err == nil && len(r.buffer)-r.at < 2*seen { // so that a large one is looked at twice at most
 			err = r.more()
 		}
-		switch end := jsonscan.Value(r.buffer, r.at); {
+		switch end := scan(r); {
+		case end == unshaped:
+			return nil, errUnshaped
 		case end == jsonscan.Invalid:
 			return nil, errSyntax
 		case end >= 0 && (end < len(r.buffer) || !isDigit(r.buffer[end-1]) || errors.Is(err, io.EOF)):
@@ -122,6 +125,18 @@ func (r *answerReader) raw() (json.RawMessage, error) {
 		}
 	}
 	return nil, err
+}
+
+// errUnshaped says that a value was not read, since checkShape has something against it.
+var errUnshaped = errors.New("unusable by its shape")
+
+// anyEnd is the end of the next value.
+func anyEnd(r *answerReader) int { return jsonscan.Value(r.buffer, r.at) }
+
+// shapedEnd is the end of the next value, which is looked through as checkShape does.
+func shapedEnd(r *answerReader) int {
+	r.shape.begin(r.buffer, r.left)
+	return r.shape.value(r.at, 1, false)
 }
 
 // isDigit reports whether a number that ends so may go on in what follows.
@@ -140,17 +155,24 @@ func (r *answerReader) next() (byte, error) {
 	return r.peek()
 }
 
-// value reads the next value; it stands until more is read.
+// value reads the next value; it stands until more is read, and so does r.shape.
 func (r *answerReader) value() (json.RawMessage, error) {
 	r.body.allow(r.passed + int64(r.at))
-	raw, err := r.raw()
-	if err != nil {
+	raw, err := r.raw(shapedEnd)
+	unshaped := errors.Is(err, errUnshaped)
+	if unshaped { // unless it is no JSON, or too large, which counts first
+		raw, err = r.raw(anyEnd)
+	}
+	switch {
+	case err != nil:
 		return nil, r.broken(err)
-	}
-	if len(raw) > r.bounds.each {
+	case len(raw) > r.bounds.each:
 		return nil, r.body.elementTooLarge()
+	case unshaped:
+		return nil, checkShape(raw, &r.left)
 	}
-	return raw, checkShape(raw, &r.left)
+	r.left = r.shape.left
+	return raw, checkText(raw)
 }
 
 // name reads the name of the next member, as it stands there, and its colon.
@@ -162,7 +184,7 @@ func (r *answerReader) name() (string, error) {
 	}
 	if err == nil {
 		var raw json.RawMessage
-		if raw, err = r.raw(); err == nil {
+		if raw, err = r.raw(anyEnd); err == nil {
 			err = json.Unmarshal(raw, &name)
 		}
 	}
@@ -189,7 +211,7 @@ func (r *answerReader) open(bracket byte) error {
 	begins := err == nil && (c == '{' || c == '[')
 	if err == nil && !begins {
 		var raw json.RawMessage
-		if raw, err = r.raw(); err == nil && string(raw) == "null" {
+		if raw, err = r.raw(anyEnd); err == nil && string(raw) == "null" {
 			return unusable("the answer, or what must be in it, is null")
 		}
 	}
@@ -241,9 +263,14 @@ func decode[T any](r *answerReader) (v T, err error) {
 	if string(raw) == "null" {
 		return v, unusable("the answer, or what must be in it, is null")
 	}
-	if own, ok := any(&v).(json.Unmarshaler); ok {
+	switch own := any(&v).(type) {
+	case interface {
+		unmarshal(raw json.RawMessage, members []named) error
+	}:
+		err = own.unmarshal(raw, r.shape.members)
+	case json.Unmarshaler:
 		err = own.UnmarshalJSON(raw) // what was read is valid: it need not be looked through once more
-	} else {
+	default:
 		err = json.Unmarshal(raw, &v)
 	}
 	if err != nil {
@@ -254,6 +281,11 @@ func decode[T any](r *answerReader) (v T, err error) {
 
 // elements reads a list, element by element.
 func elements[T any](r *answerReader, check func(T) error) ([]T, error) {
+	return elementsBy(r, decode[T], check)
+}
+
+// elementsBy reads a list whose elements decode reads.
+func elementsBy[T any](r *answerReader, decode func(*answerReader) (T, error), check func(T) error) ([]T, error) {
 	if err := r.open('['); err != nil {
 		return nil, err
 	}
@@ -262,7 +294,7 @@ func elements[T any](r *answerReader, check func(T) error) ([]T, error) {
 		if len(items) == r.bounds.elements {
 			return nil, tooLarge("a list of more than %d elements", r.bounds.elements)
 		}
-		item, err := decode[T](r)
+		item, err := decode(r)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,9 @@
 package cv
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/internal/jsonscan"
@@ -38,23 +41,17 @@ func listOf[T any](p plain, bytes int, into *[]T, known []string, member func(v 
 
 var (
 	imageMembers  = []string{"id", "created", "width", "height", "resizedImageUri", "thumbnailUri", "originalImageUri", "tags", "metadata", "regions"}
-	briefMembers  = imageMembers[:9] // without regions
 	tagMembers    = []string{"tagId", "tagName", "created"}
 	regionMembers = []string{"regionId", "tagName", "created", "tagId", "left", "top", "width", "height"}
 )
 
 // decodePlain is json.Unmarshal into an image that has nothing yet, of JSON in the form that the
-// service writes. It reports whether it is in that form; else the image is as it was. Of a brief one
-// it leaves out regions, and names and times of tags.
-func (i *Image) decodePlain(text []byte, brief bool) bool {
+// service writes. It reports whether it is in that form; else the image is as it was.
+func (i *Image) decodePlain(text []byte) bool {
 	if i.Tags != nil || i.Regions != nil || i.Metadata != nil || !i.Created.IsZero() {
 		return false
 	}
 	v, p := *i, plain{jsonscan.NewPlain(text)}
-	tagMembers, imageMembers := tagMembers, imageMembers
-	if brief {
-		tagMembers, imageMembers = tagMembers[:1], briefMembers
-	}
 	p.Object(imageMembers, func(n int) {
 		switch imageMembers[n] {
 		case "id":
@@ -72,7 +69,7 @@ func (i *Image) decodePlain(text []byte, brief bool) bool {
 		case "originalImageUri":
 			p.String(&v.OriginalImageURI)
 		case "tags":
-			listOf(p, 512, &v.Tags, tagMembers, func(t *ImageTag, n int) {
+			listOf(p, 128, &v.Tags, tagMembers, func(t *ImageTag, n int) {
 				switch tagMembers[n] {
 				case "tagId":
 					p.id(&t.TagID)
@@ -111,5 +108,46 @@ func (i *Image) decodePlain(text []byte, brief bool) bool {
 		return false
 	}
 	*i = v
+	return true
+}
+
+// decodeBrief decodes an image that has nothing yet, but for regions, and names and times of tags, of
+// the members of an object of which none is there twice. It reports whether they are in the form that
+// the service writes; else the image has some of them.
+func (i *briefImage) decodeBrief(members []named) bool {
+	for _, m := range members {
+		if string(m.value) == "null" {
+			continue
+		}
+		p := plain{jsonscan.NewPlain(m.value)}
+		switch string(m.name) {
+		case "id":
+			p.id(&i.ID)
+		case "created":
+			p.time(&i.Created)
+		case "width":
+			p.Int(&i.Width)
+		case "height":
+			p.Int(&i.Height)
+		case "resizedImageUri":
+			p.String(&i.ResizedImageURI)
+		case "thumbnailUri":
+			p.String(&i.ThumbnailURI)
+		case "originalImageUri":
+			p.String(&i.OriginalImageURI)
+		case "tags":
+			listOf(p, 128, &i.Tags, tagMembers[:1], func(t *ImageTag, _ int) { p.id(&t.TagID) })
+		case "metadata":
+			p.Texts(&i.Metadata)
+		default:
+			if slices.ContainsFunc(imageMembers, func(known string) bool { return known != "regions" && strings.EqualFold(known, string(m.name)) }) {
+				return false
+			}
+			continue
+		}
+		if !p.Done() {
+			return false
+		}
+	}
 	return true
 }

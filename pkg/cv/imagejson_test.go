@@ -1,6 +1,7 @@
 package cv
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -63,7 +64,7 @@ func TestPlainImages(t *testing.T) {
 	}
 	for _, usual := range []string{detected(2), imagePage(0, 1)[1:], strings.ReplaceAll(detected(2), `,`, " ,\r\n\t ")} {
 		usual = strings.TrimSuffix(usual, "]")
-		if !new(Image).decodePlain([]byte(usual), false) {
+		if !new(Image).decodePlain([]byte(usual)) {
 			t.Errorf("not decoded as it stands: %s", usual)
 		}
 	}
@@ -74,25 +75,58 @@ func TestPlainImages(t *testing.T) {
 	}
 }
 
+// checkBrief compares a brief listing of one image with a whole one.
+func checkBrief(t *testing.T, image string) {
+	t.Helper()
+	read := func(q ImageQuery) ([]Image, error) {
+		client, err := New("http://127.0.0.1:1", TrainingKey(testKey), Options{Transport: answers("[" + image + "]"), MaxAttempts: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return client.GetImages(t.Context(), idP, q)
+	}
+	whole, wantErr := read(ImageQuery{})
+	brief, err := read(ImageQuery{Keep: func(raw json.RawMessage) json.RawMessage { return bytes.Clone(raw) }})
+	if fmt.Sprint(err) != fmt.Sprint(wantErr) && !strings.Contains(fmt.Sprint(wantErr), "of another type") { // members are judged in any order
+		t.Fatalf("%.500q: error %v, want %v", image, err, wantErr)
+	}
+	for i := range whole {
+		if i < len(brief) && brief[i].Regions == nil {
+			whole[i].Regions = nil
+		}
+		if i < len(brief) && len(brief[i].Tags) > 0 && brief[i].Tags[0].TagName == "" {
+			for n, tag := range whole[i].Tags {
+				whole[i].Tags[n] = ImageTag{TagID: tag.TagID}
+			}
+		}
+	}
+	if !reflect.DeepEqual(brief, whole) {
+		t.Errorf("%.500q:\n%+v, want\n%+v", image, brief, whole)
+	}
+}
+
 // TestBriefImages: what is left out of a brief listing stands in Raw, and all else is there.
 func TestBriefImages(t *testing.T) {
-	w := newWorld(t, status(200, "["+detected(2)+"]"))
-	whole, err := w.GetTaggedImages(t.Context(), idP, ImageQuery{})
-	if err != nil {
-		t.Fatal(err)
+	for _, image := range append(oddImages(), `{"id":"e3049fbe-e509-4ceb-95c6-f6427b972543","id":1}`, `{"id":"e3049fbe-e509-4ceb-95c6-f6427b972543","tags":[{"tagId":"e3049fbe-e509-4ceb-95c6-f6427b972543"},7]}`,
+		`{"id":"e3049fbe-e509-4ceb-95c6-f6427b972543","tags":[],"metadata":null,"regions":7}`, `{"id":"e3049fbe-e509-4ceb-95c6-f6427b972543","Metadata":{"a":"b"}}`) {
+		checkBrief(t, image)
 	}
-	brief, err := w.GetTaggedImages(t.Context(), idP, ImageQuery{Brief: true})
-	if err != nil {
-		t.Fatal(err)
+	w := newWorld(t, status(200, "["+detected(2)+","+strings.Replace(detected(1), "e3049fbe", "f3049fbe", 1)+"]"))
+	list, err := w.GetTaggedImages(t.Context(), idP, ImageQuery{Keep: func(raw json.RawMessage) json.RawMessage { return raw[:1:1] }})
+	if err != nil || len(list) != 2 || list[0].Regions != nil || len(list[0].Tags) != 2 || list[0].Tags[1].TagName != "" || list[0].Tags[1].TagID == uuid.Nil || list[1].Metadata["ü"] != "é" || len(list[0].Raw) != 1 {
+		t.Errorf("%+v, %v", list, err)
 	}
-	want := whole[0]
-	want.Regions = nil
-	for n, tag := range want.Tags {
-		want.Tags[n] = ImageTag{TagID: tag.TagID}
+}
+
+func FuzzBriefImages(f *testing.F) {
+	for _, image := range oddImages() {
+		f.Add(image)
 	}
-	if !reflect.DeepEqual(brief, []Image{want}) {
-		t.Errorf("%+v, want %+v", brief, want)
-	}
+	f.Fuzz(func(t *testing.T, image string) {
+		if len(image) < 1<<14 {
+			checkBrief(t, image)
+		}
+	})
 }
 
 func FuzzPlainImages(f *testing.F) {
@@ -129,7 +163,15 @@ func BenchmarkImageOf50Regions(b *testing.B) {
 			return checkShape(text, &left)
 		}},
 		{"decode", func() error { return new(Image).UnmarshalJSON(text) }},
-		{"brief", func() error { return new(briefImage).UnmarshalJSON(text) }},
+		{"brief", func() error {
+			var s shape
+			s.begin(text, 1<<20)
+			s.value(0, 1, false)
+			if !new(briefImage).decodeBrief(s.members) {
+				b.Fatal("not brief")
+			}
+			return nil
+		}},
 		{"json", func() error {
 			type lenient Image
 			return json.Unmarshal(text, new(lenient))

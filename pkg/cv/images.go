@@ -68,7 +68,7 @@ type BoundingBox struct {
 
 // UnmarshalJSON decodes leniently and keeps the JSON in Raw.
 func (i *Image) UnmarshalJSON(b []byte) error {
-	if i.decodePlain(b, false) {
+	if i.decodePlain(b) {
 		i.Raw = bytes.Clone(bytes.TrimLeft(b, " \t\r\n"))
 		return nil
 	}
@@ -76,16 +76,18 @@ func (i *Image) UnmarshalJSON(b []byte) error {
 	return decodeModel(b, (*lenient)(i), &i.Raw, "tags", "metadata", "originalImageUri", "resizedImageUri")
 }
 
-// briefImage is an image of which not everything needs to be decoded.
+// briefImage is an image of which not everything needs to be decoded. Its Raw stands as long as what
+// it was decoded of.
 type briefImage struct{ Image }
 
-// UnmarshalJSON decodes leniently and keeps the JSON in Raw.
-func (i *briefImage) UnmarshalJSON(b []byte) error {
-	if i.decodePlain(b, true) {
-		i.Raw = bytes.Clone(b)
+// unmarshal decodes leniently, of JSON whose members are known.
+func (i *briefImage) unmarshal(raw json.RawMessage, members []named) error {
+	if raw[0] == '{' && i.decodeBrief(members) {
+		i.Raw = raw
 		return nil
 	}
-	return i.Image.UnmarshalJSON(b)
+	i.Image = Image{}
+	return i.UnmarshalJSON(raw)
 }
 
 // Identity is the image's id.
@@ -109,7 +111,9 @@ type ImageQuery struct {
 	OrderBy       string      // Oldest (default here, whatever the service's own is) or Newest
 	Take          int         // images, 1 to MaxPage; 0 is MaxPage
 	Skip          int         // images to leave out at the start
-	Brief         bool        // regions, and names and times of tags, may be left out: they stand in Raw
+	// Keep gives what Raw is to have of an image's JSON, which stands until Keep returns; nil: all.
+	// With it regions, and names and times of tags, may be left out.
+	Keep func(received json.RawMessage) json.RawMessage
 }
 
 func (q ImageQuery) pageQuery() PageQuery {
@@ -152,15 +156,18 @@ func (c *Client) images(ctx context.Context, k call, q ImageQuery, params query,
 		return nil, invalid(k.op, err)
 	}
 	k.query, k.asked = params.page(q.pageQuery()), q.pageQuery().take()
-	if !q.Brief {
+	if q.Keep == nil {
 		return list(ctx, c, k, check)
 	}
-	brief, err := list(ctx, c, k, func(i briefImage) error { return check(i.Image) })
-	images := make([]Image, 0, len(brief))
-	for _, i := range brief {
-		images = append(images, i.Image)
-	}
-	return images, err
+	return ask(ctx, c, k, func(r *answerReader) ([]Image, error) {
+		return elementsBy(r, func(r *answerReader) (Image, error) {
+			brief, err := decode[briefImage](r)
+			if err == nil {
+				brief.Raw = q.Keep(brief.Raw)
+			}
+			return brief.Image, err
+		}, check)
+	})
 }
 
 func (q ImageQuery) all() query {

@@ -14,12 +14,134 @@ import (
 // case, and takes the last one), too much in it. left is how many values may be in it, and then in
 // those that follow.
 func checkShape(raw []byte, left *int) error {
+	if err := checkText(raw); err != nil {
+		return err
+	}
+	s := shape{text: raw, left: *left}
+	s.value(jsonscan.Blanks(raw, 0), 1, false)
+	*left = s.left
+	return s.err
+}
+
+// checkText is checkShape of the text alone.
+func checkText(raw []byte) error {
 	if !utf8.Valid(raw) {
 		return unusable("the answer is not UTF-8")
 	}
-	s := shape{rest: raw, left: left}
-	s.names = s.room[:0]
-	return s.value(1, false)
+	return nil
+}
+
+// shape walks through a JSON value. Its methods take the offset of something, and give the end of
+// it: jsonscan.Invalid and jsonscan.Short as package jsonscan does, or unshaped.
+type shape struct {
+	text    []byte
+	left    int
+	names   [][]byte // of the objects around, outermost first
+	members []named  // of the outermost object
+	err     error    // why it is unusable
+}
+
+// unshaped is the end of what is unusable though it is JSON so far.
+const unshaped = -3
+
+// named is a member of an object: its name, decoded, and its value as it stands there.
+type named struct{ name, value []byte }
+
+// begin begins with a text in which so many values may be.
+func (s *shape) begin(text []byte, left int) {
+	*s = shape{text: text, left: left, names: s.names[:0], members: s.members[:0]}
+}
+
+// value walks over a value. free says that its members are the customer's own, whose letter case
+// counts.
+func (s *shape) value(at, depth int, free bool) (end int) {
+	if at >= len(s.text) {
+		return jsonscan.Short
+	}
+	c := s.text[at]
+	if c == '{' {
+		s.left -= objectValues - 1
+	}
+	switch s.left--; {
+	case s.left < 0:
+		return s.unusable(tooLarge("an answer of more values than there is room for"))
+	case depth > maxDepth:
+		return s.unusable(tooLarge("an answer of more than %d values in each other", maxDepth))
+	case c == '{':
+		return s.object(at, depth, free)
+	case c == '[':
+		return s.list(at, depth, free)
+	}
+	return jsonscan.Value(s.text, at)
+}
+
+func (s *shape) unusable(err error) (end int) {
+	s.err = err
+	return unshaped
+}
+
+func (s *shape) list(at, depth int, free bool) (end int) {
+	if at = jsonscan.Blanks(s.text, at+1); at < len(s.text) && s.text[at] == ']' {
+		return at + 1
+	}
+	for {
+		if at = s.value(at, depth+1, free); at < 0 {
+			return at
+		}
+		var last bool
+		if at, last = s.comma(at, ']'); at < 0 || last {
+			return at
+		}
+	}
+}
+
+// comma goes past what follows an element: a comma, or the last bracket.
+func (s *shape) comma(at int, bracket byte) (end int, last bool) {
+	switch at = jsonscan.Blanks(s.text, at); {
+	case at == len(s.text):
+		return jsonscan.Short, false
+	case s.text[at] == bracket:
+		return at + 1, true
+	case s.text[at] != ',':
+		return jsonscan.Invalid, false
+	}
+	return jsonscan.Blanks(s.text, at+1), false
+}
+
+func (s *shape) object(at, depth int, free bool) (end int) {
+	if at = jsonscan.Blanks(s.text, at+1); at < len(s.text) && s.text[at] == '}' {
+		return at + 1
+	}
+	before := len(s.names)
+	var had uint64 // marks of the names so far
+	for {
+		end, begin := jsonscan.Name(s.text, at)
+		if begin < 0 {
+			return begin
+		}
+		name := nameOf(s.text[at:end])
+		mark := markOf(name)
+		if had&mark != 0 && slices.ContainsFunc(s.names[before:], func(other []byte) bool {
+			return bytes.Equal(name, other) || !free && bytes.EqualFold(name, other)
+		}) {
+			return s.unusable(unusable("the answer has an object with the member %.40q twice", name))
+		}
+		had |= mark
+		if s.names = append(s.names, name); len(s.names)-before > maxMembers {
+			return s.unusable(tooLarge("an answer with an object of more than %d members", maxMembers))
+		}
+		if at = s.value(begin, depth+1, free || mark == ofMetadata && bytes.EqualFold(name, metadata)); at < 0 {
+			return at
+		}
+		if depth == 1 {
+			s.members = append(s.members, named{name, s.text[begin:at]})
+		}
+		var last bool
+		if at, last = s.comma(at, '}'); at < 0 || last {
+			s.names = s.names[:before]
+			return at
+		}
+	}
 }
 
 // metadata is the member whose own members have names of the customer's.
@@ -27,70 +149,6 @@ var (
 	metadata   = []byte("metadata")
 	ofMetadata = markOf(metadata)
 )
-
-// shape walks through a JSON value.
-type shape struct {
-	rest  []byte
-	left  *int
-	names [][]byte // of the objects around, outermost first
-	room  [16][]byte
-}
-
-// value walks over the next value. free says that its members are the customer's own, whose letter
-// case counts.
-func (s *shape) value(depth int, free bool) error {
-	if s.skip(); s.rest[0] == '{' {
-		*s.left -= objectValues - 1
-	}
-	switch *s.left--; {
-	case *s.left < 0:
-		return tooLarge("an answer of more values than there is room for")
-	case depth > maxDepth:
-		return tooLarge("an answer of more than %d values in each other", maxDepth)
-	}
-	switch s.rest[0] {
-	case '{':
-		return s.object(depth, free)
-	case '[':
-		for s.take(); s.skip() != ']'; s.comma() {
-			if err := s.value(depth+1, free); err != nil {
-				return err
-			}
-		}
-		s.take()
-	case '"':
-		s.text()
-	default:
-		s.rest = s.rest[jsonscan.Value(s.rest, 0):]
-	}
-	return nil
-}
-
-func (s *shape) object(depth int, free bool) error {
-	before := len(s.names)
-	var had uint64 // marks of the names so far
-	for s.take(); s.skip() != '}'; s.comma() {
-		name := s.name()
-		mark := markOf(name)
-		if had&mark != 0 && slices.ContainsFunc(s.names[before:], func(other []byte) bool {
-			return bytes.Equal(name, other) || !free && bytes.EqualFold(name, other)
-		}) {
-			return unusable("the answer has an object with the member %.40q twice", name)
-		}
-		had |= mark
-		if s.names = append(s.names, name); len(s.names)-before > maxMembers {
-			return tooLarge("an answer with an object of more than %d members", maxMembers)
-		}
-		s.skip()
-		s.take() // the colon
-		if err := s.value(depth+1, free || mark == ofMetadata && bytes.EqualFold(name, metadata)); err != nil {
-			return err
-		}
-	}
-	s.take()
-	s.names = s.names[:before]
-	return nil
-}
 
 // markOf is one bit, of 64, of an ASCII name, whatever its letter case, and all bits of another one:
 // names without a common bit are not the same.
@@ -105,35 +163,12 @@ func markOf(name []byte) uint64 {
 	return 1 << (sum % 64)
 }
 
-// skip skips blanks, and gives what comes then.
-func (s *shape) skip() byte {
-	s.rest = s.rest[jsonscan.Blanks(s.rest, 0):]
-	return s.rest[0]
-}
-
-func (s *shape) take() { s.rest = s.rest[1:] }
-
-func (s *shape) comma() {
-	if s.skip() == ',' {
-		s.take()
-	}
-}
-
-// text is the next string, as it stands there.
-func (s *shape) text() []byte {
-	end := jsonscan.String(s.rest, 0)
-	text := s.rest[:end]
-	s.rest = s.rest[end:]
-	return text
-}
-
-// name is the next string, decoded.
-func (s *shape) name() []byte {
-	text := s.text()
-	if bytes.IndexByte(text, '\\') < 0 {
-		return text[1 : len(text)-1]
+// nameOf is a string, decoded.
+func nameOf(quoted []byte) []byte {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return quoted[1 : len(quoted)-1]
 	}
 	var name string
-	_ = json.Unmarshal(text, &name) // it is well-formed
+	_ = json.Unmarshal(quoted, &name) // it is well-formed
 	return []byte(name)
 }

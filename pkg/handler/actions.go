@@ -142,7 +142,7 @@ func (r *run) exporter() *export.Exporter {
 		Settings: export.Settings{
 			Window: c.Window, MaxAttempts: c.MaxAttempts, Threshold: c.Threshold, Overlap: c.Overlap, Version: c.Version, Pseudonym: c.Pseudonym, Now: c.Now,
 		},
-		Attempt: r, Units: c.Queue.Units, Client: r.client, Control: r.control, Ledger: r.ledger, Bags: r.bags,
+		Attempt: r, Units: c.Queue.Units, Client: r.client, Control: r.control, Ledger: r.ledger, Bags: r.bags, Results: &r.h.results,
 		Command: r.command.AsExport(), Job: r.job.Command, Paused: r.paused,
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deletion"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/export"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/known"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/turn"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
@@ -168,6 +169,7 @@ type Handler struct {
 	activities *activity.Activities
 	order      *turn.Order
 	worker     *worker.Worker
+	results    known.Results                   // on their way from workers to coordinators
 	slots      map[contract.Action]*share.Pool // of attempts, by resource
 	listings   account.Listings                // of projects, by any command
 }
@@ -192,7 +194,7 @@ func New(c Config) (*Handler, error) {
 	h.order = turn.New(c.Queue.Commands, c.Queue.Jobs, h.account)
 	var err error
 	h.worker, err = worker.New(worker.Config{
-		Commands: c.Queue.Commands, Jobs: c.Queue.Jobs, Notices: c.Queue.Notices, Activities: h.activities, Health: c.Health,
+		Commands: c.Queue.Commands, Jobs: c.Queue.Jobs, Notices: c.Queue.Notices, Activities: h.activities, Results: &h.results, Health: c.Health,
 		Resources: c.Resources, Store: c.Store, Work: c.Work, Prefix: c.Prefix, SpoolDir: c.SpoolDir,
 		Units: c.Units, Downloads: c.Downloads, Buffer: c.Buffer, MaxAttempts: c.MaxAttempts, Threshold: c.Threshold, Overlap: c.Overlap,
 		Holder: uuid.NewString(), Now: c.Now, Wait: c.Wait, Secrets: c.Queue.Secrets, Pseudonym: c.Pseudonym, Log: c.Log,

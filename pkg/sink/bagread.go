@@ -25,7 +25,7 @@ type BagFile struct {
 // keep notes a file that was stored, and its content where it is small.
 func (b *Bag) keep(path Path, body Body) error {
 	file := written{size: body.Size}
-	if path != ManifestFile && !path.IsPage() && body.Size <= maxKeptFile && b.kept+body.Size <= maxKept {
+	if path != ManifestFile && !path.IsPage() && b.reserve(body.Size) {
 		content := make([]byte, body.Size)
 		if _, err := body.R.Seek(0, io.SeekStart); err != nil {
 			return fmt.Errorf("read %s again: %w", path, err)
@@ -34,7 +34,6 @@ func (b *Bag) keep(path Path, body Body) error {
 			return fmt.Errorf("read %s again: %w", path, err)
 		}
 		file.content = content
-		b.kept += body.Size
 	}
 	b.note(path, file)
 	return nil
@@ -43,14 +42,26 @@ func (b *Bag) keep(path Path, body Body) error {
 // Keep has the bag hold the content of a stored file, which the caller has read and compared with
 // its digest, while there is room: Open makes no request for it then.
 func (b *Bag) Keep(path Path, content []byte) {
-	if size := int64(len(content)); size <= maxKeptFile && b.kept+size <= maxKept {
+	if size := int64(len(content)); b.reserve(size) {
 		b.note(path, written{size: size, content: content})
-		b.kept += size
 	}
+}
+
+// reserve makes room for a file's content, and reports whether there is any.
+func (b *Bag) reserve(size int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if size > maxKeptFile || b.kept+size > maxKept {
+		return false
+	}
+	b.kept += size
+	return true
 }
 
 // note notes a file that is stored.
 func (b *Bag) note(path Path, file written) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.written == nil {
 		b.written = map[Path]written{}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 const (
@@ -39,7 +40,8 @@ type SealedBag struct {
 // again after a crash at any point, and ends in the same bytes if it is given the same content in
 // the same order. Before the receipt is made, Files and Open read the sealed bag again
 // (bagread.go). Its memory is a few bytes for each object (while it is sealed, 24 more) and up to
-// 4 MiB of small files; the manifest grows on disk. A Bag is used by one goroutine at a time.
+// 4 MiB of small files; the manifest grows on disk. A Bag is used by one goroutine at a time, beside
+// which others may put pages (PutPage) until it is sealed.
 type Bag struct {
 	store    *Store
 	root     Key
@@ -49,6 +51,7 @@ type Bag struct {
 	sizes    []byte   // of these, in the order of the manifest, as varints
 	payload  []extent // of these, sorted, while the bag is sealed
 	bytes    int64
+	mu       sync.Mutex // guards the following ones until the bag is sealed
 	tags     []ManifestLine
 	written  map[Path]written // by put
 	kept     int64            // bytes of their contents
@@ -123,6 +126,8 @@ func (b *Bag) PutTag(ctx context.Context, path Path, body Body) (Object, error) 
 
 // isTag reports whether a tag file was put.
 func (b *Bag) isTag(path Path) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	_, there := b.written[path]
 	return there
 }
@@ -136,8 +141,15 @@ func (b *Bag) putTag(ctx context.Context, path Path, body Body) (Object, error) 
 	if err != nil {
 		return Object{}, err
 	}
-	b.tags = append(b.tags, ManifestLine{SHA256: object.SHA256, Path: path})
+	b.list(path, object)
 	return object, nil
+}
+
+// list lists a tag file.
+func (b *Bag) list(path Path, object Object) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tags = append(b.tags, ManifestLine{SHA256: object.SHA256, Path: path})
 }
 
 // put stores a file of the bag, or finds it stored.
@@ -175,8 +187,16 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 // A bag that has its receipt is never changed: something unlisted in it is ErrMixed.
 // Errors else: those of Store.Put, List and Remove.
 func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
+	return b.SealBeside(ctx, info, func(context.Context, SealedBag) error { return nil })
+}
+
+// SealBeside is Seal that calls beside while the store is being listed: the manifests are stored by
+// then, so the bag's Files may be read; Signature and Receipt are not known yet. The context of
+// beside ends when the bag is not exact. SealBeside fails with what is wrong with the bag or, when
+// nothing is, with the error of beside.
+func (b *Bag) SealBeside(ctx context.Context, info []Field, beside func(context.Context, SealedBag) error) (SealedBag, error) {
 	if b.sealed != nil {
-		return *b.sealed, nil
+		return *b.sealed, beside(ctx, *b.sealed)
 	}
 	if b.objects == 0 {
 		return SealedBag{}, errors.New("seal bag: it has no payload")
@@ -185,14 +205,48 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
 		return SealedBag{}, fmt.Errorf("seal bag: %w", err)
 	}
 	defer func() { b.payload = nil }()
-	text, err := bagInfo(append(slices.Clone(info), Field{OxumField, fmt.Sprintf("%d.%d", b.bytes, b.objects)}))
-	if err != nil {
-		return SealedBag{}, fmt.Errorf("seal bag: %w", err)
-	}
 	tags := b.tags
 	fail := func(err error) (SealedBag, error) {
-		b.tags = tags // so that Seal can be called again
-		return SealedBag{}, fmt.Errorf("seal bag: %w", err)
+		b.tags, b.sealed = tags, nil // so that Seal can be called again
+		return SealedBag{}, err
+	}
+	tagManifest, err := b.putManifests(ctx, info)
+	if err != nil {
+		return fail(fmt.Errorf("seal bag: %w", err))
+	}
+	b.sealed = &SealedBag{
+		ManifestSHA256:    b.manifest.SHA256(),
+		TagManifestSHA256: tagManifest.SHA256,
+		Objects:           b.objects + len(b.tags) + 2, // the tag manifest and the receipt
+		PayloadObjects:    b.objects,
+		PayloadBytes:      b.bytes,
+	}
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	compared := make(chan error, 1)
+	go func() {
+		err := b.compare(ctx)
+		if err != nil {
+			stop(err)
+		}
+		compared <- err
+	}()
+	err = beside(running, *b.sealed)
+	if wrong := <-compared; wrong != nil {
+		return fail(fmt.Errorf("seal bag: %w", wrong))
+	}
+	if err != nil {
+		return fail(err)
+	}
+	b.sealed.Signature, b.sealed.Receipt = b.found.signature, b.found.receipt
+	return *b.sealed, nil
+}
+
+// putManifests stores bagit.txt, bag-info.txt and the manifests, and returns the last one.
+func (b *Bag) putManifests(ctx context.Context, info []Field) (Object, error) {
+	text, err := bagInfo(append(slices.Clone(info), Field{OxumField, fmt.Sprintf("%d.%d", b.bytes, b.objects)}))
+	if err != nil {
+		return Object{}, err
 	}
 	for _, file := range []struct {
 		path Path
@@ -203,7 +257,7 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
 		{ManifestFile, b.manifest.Body(textPlain)},
 	} {
 		if _, err := b.putTag(ctx, file.path, file.body); err != nil {
-			return fail(err)
+			return Object{}, err
 		}
 	}
 	slices.SortFunc(b.tags, func(x, y ManifestLine) int { return strings.Compare(string(x.Path), string(y.Path)) })
@@ -211,28 +265,15 @@ func (b *Bag) Seal(ctx context.Context, info []Field) (SealedBag, error) {
 	for _, l := range b.tags {
 		lines = AppendManifestLine(lines, l)
 	}
-	tagManifest, err := b.put(ctx, TagManifestFile, Bytes(lines, textPlain))
-	if err != nil {
-		return fail(err)
+	return b.put(ctx, TagManifestFile, Bytes(lines, textPlain))
+}
+
+// compare compares the bag with the store.
+func (b *Bag) compare(ctx context.Context) error {
+	if err := b.makeExact(ctx); err != nil || !b.store.lacks(conditions) {
+		return err
 	}
-	if err := b.makeExact(ctx); err != nil {
-		return fail(err)
-	}
-	if b.store.lacks(conditions) {
-		if err := b.compareDigests(ctx); err != nil {
-			return fail(err)
-		}
-	}
-	b.sealed = &SealedBag{
-		ManifestSHA256:    b.manifest.SHA256(),
-		TagManifestSHA256: tagManifest.SHA256,
-		Objects:           b.objects + len(b.tags) + 2, // the tag manifest and the receipt
-		Signature:         b.found.signature,
-		Receipt:           b.found.receipt,
-		PayloadObjects:    b.objects,
-		PayloadBytes:      b.bytes,
-	}
-	return *b.sealed, nil
+	return b.compareDigests(ctx)
 }
 
 // PutReceipt stores receipt.json, the last object and the commit point of a bag that was sealed: of

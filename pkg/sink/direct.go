@@ -134,9 +134,10 @@ func isPlainKey(key string) bool {
 func (d *direct) send(ctx context.Context, req *http.Request, body *bytes.Reader) (*s3.PutObjectOutput, bool) {
 	answered, done := untilAnswered(ctx, d.endpoints.patience)
 	defer done()
-	sent := &sentBody{from: *body}
-	defer sent.Close()
-	if req.ContentLength > 0 { // else net/http takes the length for not known
+	req.Body = http.NoBody // any other one of no length would be sent in chunks
+	if body.Size() > 0 {
+		sent := &sentBody{from: *body}
+		defer sent.Close()
 		req.Body = sent
 	}
 	resp, err := d.client.Do(req.WithContext(middleware.WithOperationName(answered, "PutObject")))

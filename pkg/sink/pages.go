@@ -10,7 +10,7 @@ import (
 // PutPage is PutTag for a page for people. A page that this command stored before stays, even if
 // its content differs: an earlier attempt made it from the same frozen results, perhaps with
 // another version of the program, whose words differ. Seal removes pages that no attempt puts
-// again.
+// again. Until then it may be called by several goroutines at once.
 func (b *Bag) PutPage(ctx context.Context, path Path, body Body) (Object, error) {
 	object, err := b.PutTag(ctx, path, body)
 	if !errors.Is(err, ErrMixed) {
@@ -22,7 +22,7 @@ func (b *Bag) PutPage(ctx context.Context, path Path, body Body) (Object, error)
 	}
 	object.Adopted = true
 	b.note(path, written{size: object.Bytes})
-	b.tags = append(b.tags, ManifestLine{SHA256: object.SHA256, Path: path})
+	b.list(path, object)
 	return object, nil
 }
 

@@ -44,6 +44,9 @@ const (
 // there is no connection for the request; after that it ends some time later, or when done is
 // called.
 func untilAnswered(ctx context.Context, patience time.Duration) (answered context.Context, done func()) {
+	if ctx.Err() != nil { // what follows would learn of it only when its goroutine runs
+		return ctx, func() {}
+	}
 	answered, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	var state atomic.Int32
 	stop := context.AfterFunc(ctx, func() {

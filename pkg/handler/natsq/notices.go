@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"sync"
 
 	"github.com/nats-io/nats.go"
 
@@ -47,11 +46,15 @@ func (q *Queue) Over(id string) (notices <-chan struct{}, stop func(), err error
 // dropped.
 const resultsBuffer = 1024
 
-// NotifyResult implements handler.Notices: it tells every process that called Results. A
-// coordinator that misses the notice finds the result when it lists them, later.
+// NotifyResult implements handler.Notices: it tells every process that called Results; if this one
+// did, it alone, since a command has one coordinator. One that misses the notice finds the result
+// when it lists them, later.
 func (q *Queue) NotifyResult(_ context.Context, id string, n int) error {
 	if err := names.CheckID(id); err != nil {
 		return fmt.Errorf("notify of a result: %w", err)
+	}
+	if q.listeners.Tell(id, n) {
+		return nil
 	}
 	if err := q.nc.Publish(q.names.ResultSubject(id), []byte(strconv.Itoa(n))); err != nil {
 		return fmt.Errorf("notify of a result of %s: %w", id, err)
@@ -67,34 +70,19 @@ func (q *Queue) Results(ctx context.Context, id string) (<-chan int, func(), err
 		return nil, nil, fmt.Errorf("listen for results: %w", err)
 	}
 	numbers := make(chan int, resultsBuffer)
-	var mu sync.Mutex
-	stopped := false
+	remove := q.listeners.Add(id, numbers)
 	sub, err := q.nc.Subscribe(q.names.ResultSubject(id), func(m *nats.Msg) {
-		n, err := strconv.Atoi(string(m.Data))
-		if err != nil {
-			return // not from NotifyResult
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if stopped {
-			return
-		}
-		select {
-		case numbers <- n:
-		default:
+		if n, err := strconv.Atoi(string(m.Data)); err == nil { // else not from NotifyResult
+			q.listeners.TellOne(id, numbers, n)
 		}
 	})
 	if err != nil {
+		remove()
 		return nil, nil, fmt.Errorf("listen for results of %s: %w", id, err)
 	}
 	stop := func() {
 		_ = sub.Unsubscribe() // fails only when the connection is closed, and the subscription with it
-		mu.Lock()
-		defer mu.Unlock()
-		if !stopped {
-			stopped = true
-			close(numbers)
-		}
+		remove()
 	}
 	// The server must know the subscription before the first unit is published. A server that is
 	// away learns it when it is back.

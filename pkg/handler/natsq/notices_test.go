@@ -28,6 +28,30 @@ func TestResults(t *testing.T) {
 	}
 }
 
+// TestResultsInTheProcess has word of a result stay in the process where the coordinator is.
+func TestResultsInTheProcess(t *testing.T) {
+	w := newWorld(t)
+	numbers, stop, err := w.q.Results(w.ctx, "x")
+	ok(t, err)
+	before := w.q.nc.Stats().OutMsgs
+	ok(t, w.q.NotifyResult(w.ctx, "x", 42))
+	if n := receive(t, numbers); n != 42 {
+		t.Errorf("got %d", n)
+	}
+	for n := range 3 * resultsBuffer { // a slow reader holds up no worker
+		ok(t, w.q.NotifyResult(w.ctx, "x", n))
+	}
+	if sent := w.q.nc.Stats().OutMsgs - before; sent != 0 {
+		t.Errorf("%d messages were sent", sent)
+	}
+	stop()
+	ok(t, w.q.NotifyResult(w.ctx, "x", 42))
+	ok(t, w.q.NotifyResult(w.ctx, "y", 42))
+	if sent := w.q.nc.Stats().OutMsgs - before; sent != 2 {
+		t.Errorf("%d messages were sent to other processes", sent)
+	}
+}
+
 func TestOver(t *testing.T) {
 	w := newWorld(t)
 	other := w.open(t)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/drift"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/jsapi"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/listeners"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/names"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/overview"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/natsq/internal/rejects"
@@ -63,6 +64,7 @@ type Queue struct {
 	recreating        sync.Mutex             // held while one operation recreates what is missing
 	lastCommandStream atomic.Pointer[string] // the identity of the command stream, as last read
 	secretCache       sync.Map               // secrets by name, each read once
+	listeners         listeners.Listeners    // for results of units
 }
 
 // ErrDenied means that the server does not permit this user to publish on a subject, or to

@@ -26,10 +26,14 @@ func checkMembers(b []byte, own bool) error {
 // checkValid is checkMembers of what is known to be one JSON value.
 func checkValid(b []byte, own bool) error { return checkNoted(b, own, nil) }
 
-// checkNoted is checkValid that tells note of members.
+// checkNoted is checkMembers that tells note of members. Where it returns nil, b is one JSON value.
 func checkNoted(b []byte, own bool, note noter) error {
 	w := walk{rest: b, own: own, left: maxValues, names: make([][]byte, 0, 16), note: note}
-	return w.value(1, false)
+	err := w.value(1, false)
+	if err == nil && (w.skip() != 0 || len(w.rest) > 0) {
+		return errMalformed
+	}
+	return err
 }
 
 // errMalformed says that a walk met what is no JSON.
@@ -147,7 +151,9 @@ func (w *walk) inside(depth int, end byte, element func() error) error {
 		}
 		switch w.skip() {
 		case ',':
-			w.rest = w.rest[1:]
+			if w.rest = w.rest[1:]; w.skip() == end {
+				return errMalformed
+			}
 		case end:
 		default:
 			return errMalformed

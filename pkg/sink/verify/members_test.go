@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -66,4 +67,18 @@ func TestCheckMembersAllocates(t *testing.T) {
 	}); n > 8 {
 		t.Errorf("%.0f allocations, at most 8 are wanted", n)
 	}
+}
+
+// FuzzCheckValid: what passes is JSON.
+func FuzzCheckValid(f *testing.F) {
+	for _, text := range []string{`{"a":[1,{"b":null}],"c":"d\u00e9"}`, `{"a":1,}`, `[1,]`, `{}{}`, `[1 2]`, `{"a" "b"}`, "{}\x00", ` {} `, `01`, `-`, `[1.e3]`, "\"\x01\"", `"\x"`, `[]]`, `tru`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, own := range []bool{true, false} {
+			if checkNoted(text, own, nil) == nil && !json.Valid(text) {
+				t.Errorf("%q passes", text)
+			}
+		}
+	})
 }

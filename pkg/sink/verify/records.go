@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/internal/jsonscan"
 	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
@@ -96,18 +97,19 @@ func checkLine(line []byte) error {
 
 // record returns an error for a line that is no record, or does not fit the bag's files.
 func (r *lineReader) record(line []byte) error {
-	switch i, err := links.Find(line); {
-	case err != nil:
-		return errors.New("it is not valid JSON")
-	case i >= 0:
-		return fmt.Errorf("the string at byte %d has a link with its query, which may be signed", i)
-	}
 	of := "image"
 	if r.at.shape == predictionsFile {
 		of = "prediction"
 	}
 	members := recordMembers{of: of, others: r.others[:0]}
-	if err := cmp.Or(checkLine(line), checkNoted(line, false, members.note)); err != nil {
+	shape := checkNoted(line, false, members.note)
+	if shape != nil && !jsonscan.Valid(line) { // else the walk has shown it to be
+		return errors.New("it is not valid JSON")
+	}
+	if i := links.FindValid(line); i >= 0 {
+		return fmt.Errorf("the string at byte %d has a link with its query, which may be signed", i)
+	}
+	if err := cmp.Or(checkLine(line), shape); err != nil {
 		return err
 	}
 	r.others = members.others

@@ -203,6 +203,9 @@ func (s *Activities) Coordinates(c contract.Command) (same, other bool) {
 	return same, other
 }
 
+// Coordinating reports whether this process makes an attempt at a command, which was not called off.
+func (s *Activities) Coordinating(id string) bool { return len(s.coordinators(id)) > 0 }
+
 // coordinators are the attempts at a command that this process makes and that were not called off.
 func (s *Activities) coordinators(id string) (all []*activity) {
 	s.each(id, func(t *activity) {

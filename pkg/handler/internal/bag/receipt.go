@@ -45,35 +45,47 @@ type Statement struct {
 	Signed                bool                // it gets a signature
 }
 
-// Commit writes the receipt of a sealed bag, which says so, once the bag agrees with it; before it
-// the signature, if it is to have one. A bag that is to be kept is locked between: nothing is
-// locked that was not verified. After a crash while it is being locked the next attempt seals it
-// again, and passes over what is locked.
-func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, sealed sink.SealedBag, says Statement) (Proof, error) {
+// Commit seals a bag, with these fields in bag-info.txt, and writes the receipt, which says so, once
+// the bag agrees with it; before it the signature, if it is to have one. Without one, bag and receipt
+// are compared while the store is being listed. A bag that is to be kept is locked between: nothing
+// is locked that was not verified. After a crash before the receipt the bag is none: the next
+// attempt seals it again, with the same manifests, and passes over what is locked.
+func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, info []sink.Field, says Statement) (Proof, error) {
 	if says.Signed {
+		sealed, err := out.Seal(ctx, info)
+		if err != nil {
+			return Proof{}, err //nolint:wrapcheck // it says that it seals
+		}
 		made, err := b.signed(ctx, kind, out, sealed, says)
 		if err != nil {
 			return Proof{}, err
 		}
 		return Proof{Signed: true, TimeStamped: made.TimeStamp != nil, receipt: made.Payload}, storeReceipt(ctx, out, made.Payload)
 	}
+	var (
+		kept    *sink.ReceiptRetention
+		receipt []byte
+	)
+	sealed, err := out.SealBeside(ctx, info, func(ctx context.Context, sealed sink.SealedBag) error {
+		kept = b.retention(kind, sealed)
+		statement, err := b.statement(kind, sealed, kept, says)
+		if err != nil {
+			return err
+		}
+		if receipt, err = statement.Encode(); err != nil {
+			return fmt.Errorf("encode the receipt: %w", err)
+		}
+		return agree(ctx, out, receipt, false)
+	})
+	if err != nil {
+		return Proof{}, err //nolint:wrapcheck // it says that it seals, or what it compares
+	}
 	if sealed.Signature && !sealed.Receipt { // no attempt at this command stores one
 		if err := out.RemoveSignature(ctx); err != nil {
 			return Proof{}, fmt.Errorf("remove the signature of another receipt: %w", err)
 		}
 	}
-	statement, err := b.statement(kind, sealed, b.retention(kind, sealed), says)
-	if err != nil {
-		return Proof{}, err
-	}
-	receipt, err := statement.Encode()
-	if err != nil {
-		return Proof{}, fmt.Errorf("encode the receipt: %w", err)
-	}
-	if err := agree(ctx, out, receipt, false); err != nil {
-		return Proof{}, err
-	}
-	if err := b.lock(ctx, kind, out, statement.Predicate.Retention); err != nil {
+	if err := b.lock(ctx, kind, out, kept); err != nil {
 		return Proof{}, err
 	}
 	return Proof{receipt: receipt}, storeReceipt(ctx, out, receipt)

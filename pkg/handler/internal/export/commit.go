@@ -6,6 +6,8 @@ import (
 	"path"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -25,6 +27,7 @@ type committing struct {
 	inventory  bagfile.Inventory
 	adopted    map[string]adopted // by stem
 	site       *report.Site
+	pages      *errgroup.Group // stores the pages of the site
 }
 
 // commit writes generated files, manifests and, last, the receipt.
@@ -37,6 +40,7 @@ func (r *results) commit(ctx context.Context, cut exportCut) (bag.Proof, error) 
 	defer out.Close() //nolint:errcheck // temporary files
 	c := &committing{x: x, results: r, cut: cut, out: out, adopted: map[string]adopted{}, inventory: bagfile.Inventory{V: bagfile.Version, Projects: []bagfile.InventoryProject{}}}
 	c.site = c.newSite(ctx)
+	defer c.pages.Wait() //nolint:errcheck // of a commit that failed; else there is nothing to wait for
 	for _, a := range cut.Adopted {
 		c.adopted[strings.TrimSuffix(a.Path, path.Ext(a.Path))] = a
 	}
@@ -82,17 +86,13 @@ func (r *results) commit(ctx context.Context, cut exportCut) (bag.Proof, error) 
 			return bag.Proof{}, err
 		}
 	}
-	// Manifests. After a crash here the bag has no receipt, so it is none: the next attempt seals
-	// it again, with the same manifests.
-	sealed, err := out.Seal(ctx, x.Bags.Info(cut.FinishedAt, r.plan.Tool, "Export of user data from Azure Custom Vision, "+r.plan.Host))
-	if err != nil {
-		return bag.Proof{}, fmt.Errorf("seal the bag: %w", err)
-	}
-	// The commit point. A crash before it leaves a bag for the next attempt to finish; after a
-	// crash behind it the next attempt finds the receipt, and only publishes what it says.
-	return x.Bags.Commit(ctx, sink.ExportBag, out, sealed, bag.Statement{
+	// Manifests and, last, the receipt: the commit point. A crash before it leaves a bag for the next
+	// attempt to finish, with the same manifests; after a crash behind it the next attempt finds the
+	// receipt, and only publishes what it says.
+	info := x.Bags.Info(cut.FinishedAt, r.plan.Tool, "Export of user data from Azure Custom Vision, "+r.plan.Host)
+	return x.Bags.Commit(ctx, sink.ExportBag, out, info, bag.Statement{
 		Account: r.plan.Account, Request: request, Signer: asked.Signer, Approver: asked.Approver, Scope: r.plan.Scope, Outcome: outcome, Counts: contract.Counts(c.counts), Exceptions: c.exceptions,
-		Verification: bagfile.ExportVerification{PayloadObjects: sealed.PayloadObjects, Unstable: c.unstable()},
+		Verification: bagfile.ExportVerification{PayloadObjects: out.PayloadObjects(), Unstable: c.unstable()},
 		Tool:         r.plan.Tool, StartedAt: r.plan.StartedAt, FinishedAt: cut.FinishedAt, Ledger: cut.Ledger, Plan: r.plan.Deletes, Signed: cut.Signed,
 	})
 }

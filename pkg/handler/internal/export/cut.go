@@ -72,7 +72,7 @@ type cutListing struct {
 // reading lists it, else removed.
 func (r *results) cut(ctx context.Context) (exportCut, error) {
 	x := r.x
-	c, mine, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(cutName), false, func(ctx context.Context) (exportCut, error) {
+	c, mine, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(cutName), x.Bags.Fresh, func(ctx context.Context) (exportCut, error) {
 		c := exportCut{FinishedAt: r.finished(), Ledger: x.Ledger.Ref(), Signed: x.Bags.Signs()}
 		c.V = bag.CutVersion(c.Signed)
 		var err error

@@ -4,7 +4,8 @@
 //   - rounds.go: which units are published, and when: those of a round follow from the plan and
 //     from the results before them
 //   - missing.go: the last round, images that are fetched by their ids
-//   - results.go: units go out, and their results come in; numbers.go: sets of units
+//   - round.go, results.go: units go out, and their results come in; kept.go: results that were
+//     read; numbers.go: sets of units
 //   - cut.go: the frozen list of results that the bag is made of
 //   - commit.go, project.go, lines.go, tally.go: the bag: generated files, inventory, manifests,
 //     receipt;

@@ -14,6 +14,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/action"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/known"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -53,6 +54,7 @@ type Exporter struct {
 	Control *account.Control
 	Ledger  *ledger.Ledger
 	Bags    bag.Bags
+	Results *known.Results // that workers of this process stored; nil: none
 	// Command is what is exported: of a delete, the same selection with all its categories.
 	Command contract.Command
 	Job     contract.CommandRef // what the job remembers of the command
@@ -84,7 +86,8 @@ func (x *Exporter) Bag(ctx context.Context, deletes string) (bag.Proof, error) {
 	if err := x.Attempt.Claim(ctx, plan.Projects); err != nil { // again where the job was lost
 		return bag.Proof{}, err
 	}
-	r := &results{x: x, plan: plan, digests: map[int]string{}, asked: unit.NewAsked()}
+	r := &results{x: x, plan: plan, kept: x.newKept(), digests: map[int]string{}, asked: unit.NewAsked()}
+	defer r.kept.close() //nolint:errcheck // a temporary file
 	r.rounds = newRounds(plan, x.Command, func(ctx context.Context, n int) (unit.Summary, error) {
 		s, _, err := r.summary(ctx, n)
 		return s, err
@@ -143,7 +146,7 @@ func (p exportPlan) witnessed() bool { return p.V >= 2 }
 
 // plan decides what an export reads.
 func (x *Exporter) plan(ctx context.Context, deletes string) (exportPlan, error) {
-	p, _, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(planName), false, func(ctx context.Context) (exportPlan, error) {
+	p, _, err := unit.Freeze(ctx, x.Bags.Work, x.Bags.WorkKey(planName), x.Bags.Fresh, func(ctx context.Context) (exportPlan, error) {
 		d := x.Command.Data
 		p := exportPlan{
 			V: planVersion, Tool: x.Version, StartedAt: x.Now().UTC().Truncate(time.Millisecond),

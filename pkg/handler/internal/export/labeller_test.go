@@ -93,8 +93,16 @@ func (a *labeller) result(u unit.Unit) unit.Summary {
 	case unit.KindCounts:
 		counted(u.Listings)
 	case unit.KindPage:
-		all := a.call().list(u.Listing.Kind)
-		s.IDs = all[min(u.Skip, len(all)):min(u.Skip+cv.MaxPage, len(all))]
+		for k := range max(u.Pages, 1) {
+			all, skip := a.call().list(u.Listing.Kind), u.Skip+k*cv.PageStride
+			page := all[min(skip, len(all)):min(skip+cv.MaxPage, len(all))]
+			s.Torn = s.Torn || k > 0 && (len(page) == 0 || len(s.IDs) == 0 || page[0] != s.IDs[len(s.IDs)-1])
+			for _, id := range page {
+				if !slices.Contains(s.IDs, id) {
+					s.IDs = append(s.IDs, id)
+				}
+			}
+		}
 	case unit.KindBatch:
 		there := a.call().tagged
 		s.IDs = slices.DeleteFunc(slices.Clone(u.IDs), func(id uuid.UUID) bool { _, ok := there[id]; return !ok })

@@ -1,11 +1,13 @@
 package export
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
@@ -18,16 +20,36 @@ import (
 // maxDocument bounds a document of the service that pages show, in bytes.
 const maxDocument = 16 << 20
 
+// pagesAtOnce is how many pages are stored at once, while the next one is made.
+const pagesAtOnce = 4
+
 // newSite begins the pages for people. They are a function of the cut, like all of the bag.
 func (c *committing) newSite(ctx context.Context) *report.Site {
 	var categories []string
 	for _, k := range c.x.Command.Data.Categories {
 		categories = append(categories, string(k))
 	}
-	return report.NewSite(c.x.Command.ID, bag.ToolName+" "+c.results.plan.Tool, categories, func(name string, page []byte) error {
+	put := func(ctx context.Context, name string, page []byte) error {
 		if _, err := c.out.PutPage(ctx, sink.Path(name), sink.Bytes(page, "text/html; charset=utf-8")); err != nil {
 			return fmt.Errorf("store %s: %w", name, err)
 		}
+		return nil
+	}
+	group, storing := errgroup.WithContext(ctx)
+	group.SetLimit(pagesAtOnce)
+	c.pages = group
+	return report.NewSite(c.x.Command.ID, bag.ToolName+" "+c.results.plan.Tool, categories, func(name string, page []byte) error {
+		if name == string(sink.IndexFile) { // the last one
+			if err := group.Wait(); err != nil {
+				return err //nolint:wrapcheck // it says what it stores
+			}
+			return put(ctx, name, page)
+		}
+		if storing.Err() != nil {
+			return context.Cause(storing) //nolint:wrapcheck // it says what it stores
+		}
+		page = bytes.Clone(page)
+		group.Go(func() error { return put(storing, name, page) })
 		return nil
 	})
 }

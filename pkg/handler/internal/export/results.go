@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"iter"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/action"
@@ -18,18 +16,12 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// silence is how long a coordinator waits for word of a unit before it looks for itself.
-const silence = 5 * time.Second
-
-// looksOnHints is how many looks that find nothing word of results may cause before the coordinator
-// waits until it looks for itself: any client may have sent that word.
-const looksOnHints = 16
-
 // results are an export's units, and what is known of them.
 type results struct {
 	x       *Exporter
 	plan    exportPlan
 	rounds  *rounds
+	kept    *kept          // of results
 	digests map[int]string // of results, by unit
 	probe   int            // the unit that an earlier attempt waited for: it goes alone; -1 for none
 
@@ -64,9 +56,11 @@ func (r *results) read(ctx context.Context) error {
 	if err := r.x.Attempt.Update(ctx, func(j *contract.Job) { j.Phase = contract.PhaseRead }); err != nil {
 		return err
 	}
-	stored, err := r.stored(ctx)
-	if err != nil {
-		return err
+	var stored left // of earlier attempts
+	if !r.x.Bags.Fresh {
+		if stored, err = r.stored(ctx); err != nil {
+			return err
+		}
 	}
 	if r.probe, err = r.resume(ctx, stored); err != nil {
 		return err
@@ -168,182 +162,6 @@ func (r *results) stored(ctx context.Context) (left, error) {
 	return l, nil
 }
 
-// leastQueued is how many of its units a command may have in the queue, or at work, however many of
-// others wait there.
-const leastQueued = 2
-
-// round has the units begin…end-1 done, and learns of their results. It queues no more than keep
-// the workers of all replicas busy, so that another command's need not wait for all of them.
-func (r *results) round(ctx context.Context, begin, end int, stored *numbers, results <-chan int) error {
-	o := openUnits{r: r, begin: begin, end: end, next: begin, todo: map[int]bool{}}
-	if err := o.begun(ctx, stored); err != nil {
-		return err
-	}
-	timer := time.NewTimer(silence)
-	defer timer.Stop()
-	looks := 0 // on word of results, that found nothing, since the last result
-	for len(o.todo) > 0 {
-		if err := o.fill(ctx); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx) //nolint:wrapcheck // a cause is matched, not read
-		case n := <-results:
-			if !o.todo[n] || looks >= looksOnHints {
-				continue
-			}
-			found, err := o.take(ctx, n)
-			if err != nil {
-				return err
-			}
-			if !found {
-				looks++
-				continue
-			}
-		case <-timer.C:
-			if err := o.lookAgain(ctx); err != nil {
-				return err
-			}
-		}
-		looks = 0
-		timer.Reset(silence)
-		if err := r.x.Attempt.Progress(ctx, r.rounds.progress(), r.plan.StartedAt); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// openUnits are the units of a round that have no result yet.
-type openUnits struct {
-	r          *results
-	begin, end int
-	next       int // the next one to queue
-	queued     int
-	todo       map[int]bool
-}
-
-// begun learns of the results that are stored before the round begins.
-func (o *openUnits) begun(ctx context.Context, stored *numbers) error {
-	for n := o.begin; n < o.end; n++ {
-		if stored.has(n) {
-			err := o.r.learn(ctx, n)
-			if err == nil {
-				continue
-			}
-			if !errors.Is(err, sink.ErrNotFound) {
-				return err
-			}
-		}
-		o.todo[n] = true // what is stored under the name of its result, if anything, is none
-	}
-	return nil
-}
-
-// fill queues as many units as the command may have in the queue now; of a command that waits for
-// the operator, one alone.
-func (o *openUnits) fill(ctx context.Context) error {
-	if o.todo[o.r.probe] {
-		if o.queued > 0 {
-			return nil
-		}
-		o.queued++
-		return o.r.publish(ctx, o.r.probe)
-	}
-	if o.next == o.end {
-		return nil
-	}
-	waiting, err := o.r.x.Units.WaitingUnits(ctx)
-	if err != nil {
-		return fmt.Errorf("look how many units wait: %w", err)
-	}
-	for ; o.next < o.end && (o.queued < leastQueued || waiting < o.r.x.Window); o.next++ {
-		if !o.todo[o.next] {
-			continue
-		}
-		if err := o.r.publish(ctx, o.next); err != nil {
-			return err
-		}
-		o.queued++
-		waiting++
-	}
-	return nil
-}
-
-// take learns of the result of unit n, and reports whether it is there.
-func (o *openUnits) take(ctx context.Context, n int) (found bool, err error) {
-	if !o.todo[n] {
-		return false, nil
-	}
-	if err := o.r.learn(ctx, n); err != nil {
-		if errors.Is(err, sink.ErrNotFound) { // the unit waits, or the word of its result is wrong
-			return false, o.r.handBack(ctx, n)
-		}
-		return false, err
-	}
-	delete(o.todo, n)
-	if n < o.next || n == o.r.probe {
-		o.queued--
-	}
-	return true, nil
-}
-
-// lookAgain looks for results, and queues again the units that have none: word of a result may be
-// lost, and so may a queued unit. One that is still queued is left alone.
-func (o *openUnits) lookAgain(ctx context.Context) error {
-	there, err := o.r.stored(ctx)
-	if err != nil {
-		return err
-	}
-	for n := range there.done.all() {
-		if _, err := o.take(ctx, n); err != nil {
-			return err
-		}
-	}
-	for n := range there.waits.all() {
-		if !o.todo[n] {
-			continue
-		}
-		if err := o.r.handBack(ctx, n); err != nil {
-			return err
-		}
-	}
-	if err := o.requeue(ctx, there.earlier); err != nil {
-		return err
-	}
-	if w := o.r.x.Paused(); w != nil && len(o.todo) > 0 { // workers take no unit that could tell
-		return o.r.wait(ctx, *w)
-	}
-	if o.todo[o.r.probe] {
-		if err := o.r.publish(ctx, o.r.probe); err != nil {
-			return err
-		}
-	}
-	for n := o.begin; n < o.next; n++ {
-		if o.todo[n] {
-			if err := o.r.publish(ctx, n); err != nil {
-				return err
-			}
-		}
-	}
-	return o.r.x.Ledger.Flush(ctx)
-}
-
-// requeue takes the units that an earlier attempt queued out of the queue, if one of them waits for
-// the operator: a unit tells only the attempt that queued it. This attempt queues them again.
-// requeue does so once.
-func (o *openUnits) requeue(ctx context.Context, earlier []wait) error {
-	if o.r.requeued || !slices.ContainsFunc(earlier, func(w wait) bool { return o.todo[w.n] }) {
-		return nil
-	}
-	o.r.requeued = true
-	if err := o.r.x.Units.PurgeUnits(ctx, o.r.x.Command.ID); err != nil {
-		return fmt.Errorf("take the units of an earlier attempt out of the queue: %w", err)
-	}
-	return nil
-}
-
 func (r *results) publish(ctx context.Context, n int) error {
 	u := r.rounds.units[n]
 	u.Asked = r.asked
@@ -380,12 +198,12 @@ func (r *results) learn(ctx context.Context, n int) error {
 
 // summary is the first line of a unit's result, and the digest of the whole.
 func (r *results) summary(ctx context.Context, n int) (unit.Summary, string, error) {
-	return unit.ReadSummary(ctx, r.x.Bags.Work, r.x.Bags.Layout, r.rounds.units[n]) //nolint:wrapcheck // it says what it reads
+	return unit.ReadSummary(ctx, r.kept.open, r.rounds.units[n]) //nolint:wrapcheck // it says what it reads
 }
 
 // records are the lines of a unit's result after the first.
 func (r *results) records(ctx context.Context, n int) iter.Seq2[unit.Record, error] {
-	return unit.ReadRecords(ctx, r.x.Bags.Work, r.x.Bags.Layout, r.rounds.units[n])
+	return unit.ReadRecords(ctx, r.kept.open, r.rounds.units[n])
 }
 
 // failed reports whether a key is that of an AttemptError of this export's units. Other objects are

@@ -80,6 +80,10 @@ func newRounds(p exportPlan, c contract.Command, ids func(context.Context, int) 
 	return r
 }
 
+// witnessUnits is into how many units a witness is cut at least, if it has as many pages: they are
+// read side by side. Their pages need little memory, so a unit reads several.
+const witnessUnits = 4
+
 // maxUnits bounds the units of an export, which are kept in memory: pages of 255 million images.
 const maxUnits = 1_000_000
 
@@ -257,9 +261,16 @@ func (r *rounds) pages(p *projectState, l *listing) {
 			"project %s would need more than %d units: the service counts %d %s items of %s; export fewer projects at a time", p.id, maxUnits, l.of.Count, l.of.Kind, survey.ScopeName(l.of.Scope))}
 		return
 	}
-	for k := range pages {
-		n := r.add(unit.Unit{Kind: kind, Project: p.id, Listing: &of, Pass: l.pass, Skip: k * cv.PageStride, Fetch: l.fetch})
-		l.pages = append(l.pages, n)
+	each := 1 // pages of a unit
+	if l.witness {
+		each = min((pages+witnessUnits-1)/witnessUnits, unit.MaxPages)
+	}
+	for k := 0; k < pages; k += each {
+		u := unit.Unit{Kind: kind, Project: p.id, Listing: &of, Pass: l.pass, Skip: k * cv.PageStride, Fetch: l.fetch}
+		if n := min(each, pages-k); n > 1 {
+			u.Pages = n
+		}
+		l.pages = append(l.pages, r.add(u))
 	}
 	l.all = append(l.all, l.pages...)
 }
@@ -341,6 +352,7 @@ func (r *rounds) join(l *listing) bool {
 	for i, n := range l.pages {
 		s := r.sums[n]
 		l.listed += s.Listed
+		whole = whole && !s.Torn
 		if i > 0 {
 			if s.First != last || s.Listed == 0 {
 				whole = false

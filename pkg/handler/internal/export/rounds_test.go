@@ -115,7 +115,8 @@ func (a service) result(u unit.Unit) unit.Summary {
 		}
 	case unit.KindPage, unit.KindPerformances:
 		items := c.list(*u.Listing)
-		list(items[min(u.Skip, len(items)):min(u.Skip+cv.MaxPage, len(items))])
+		more := cv.PageStride * (max(u.Pages, 1) - 1)
+		list(items[min(u.Skip, len(items)):min(u.Skip+cv.MaxPage+more, len(items))])
 	case unit.KindBatch:
 		var there []uuid.UUID
 		for _, l := range c.listings {
@@ -579,6 +580,54 @@ func TestRoundsOfPagesThatDoNotJoin(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the rounds are\n%s\nnot\n%s", lines(got), lines(want))
+	}
+}
+
+// TestRoundsOfALargeWitness has a witness cut into units of several pages, of the first reading and,
+// where the pages of one unit do not overlap, of the next one.
+func TestRoundsOfALargeWitness(t *testing.T) {
+	for _, c := range []struct{ count, units, pages int }{{257, 2, 1}, {1000, 4, 1}, {2000, 4, 2}, {2300, 4, 3}, {20_000, 5, 16}, {50_000, 13, 16}} {
+		x := newExport(t, onlyImages)
+		for done := 0; done < len(x.rounds.units); {
+			for _, u := range x.rounds.units[done:] {
+				s := unit.Summary{V: unit.Version, N: u.N, Kind: u.Kind, Listings: slices.Clone(u.Listings)}
+				switch u.Kind {
+				case unit.KindProject:
+					s.Listings = []survey.Listing{{Kind: survey.Tagged, Count: c.count}}
+				case unit.KindCounts:
+					for i := range s.Listings {
+						s.Listings[i].Count = c.count
+					}
+				default:
+					last := min(u.Skip+cv.MaxPage+cv.PageStride*(max(u.Pages, 1)-1), c.count)
+					s.Listed, s.First, s.Last = last-u.Skip, image(u.Skip).String(), image(last-1).String()
+					s.Torn = u.Witness() && u.Pass == 0 && u.Skip > 0
+				}
+				x.results[u.N] = s
+				x.rounds.done(s)
+				done++
+			}
+			if _, err := x.rounds.next(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pages, units := map[int]int{}, map[int]int{} // by reading
+		for _, u := range x.rounds.units {
+			if !u.Witness() {
+				continue
+			}
+			pages[u.Pass] += max(u.Pages, 1)
+			units[u.Pass]++
+			if u.Skip == 0 && max(u.Pages, 1) != c.pages {
+				t.Errorf("%d images: the first unit has %d pages", c.count, u.Pages)
+			}
+		}
+		if want := cv.Pages(c.count); len(pages) != 2 || pages[0] != want || pages[1] != want || units[0] != c.units {
+			t.Errorf("%d images: %v pages in %v units, of %d", c.count, pages, units, want)
+		}
+		if got := x.states(); slices.Contains(got, "unstable") {
+			t.Errorf("%d images: %v", c.count, got)
+		}
 	}
 }
 

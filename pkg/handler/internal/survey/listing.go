@@ -2,6 +2,7 @@ package survey
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -85,9 +86,16 @@ func Count(ctx context.Context, client *cv.Client, project uuid.UUID, l Listing)
 	return n, nil
 }
 
-// ImagePage reads one page of a listing of images, the oldest first.
-func ImagePage(ctx context.Context, client *cv.Client, project uuid.UUID, l Listing, skip, take int) ([]cv.Image, error) {
-	q := cv.ImageQuery{Scope: l.Scope, TagIDs: l.Tags, OrderBy: cv.Oldest, Take: take, Skip: skip, Brief: true}
+// Keep gives what is kept of an image's JSON, which stands until it returns.
+type Keep func(received json.RawMessage) json.RawMessage
+
+// KeepNone is a Keep for callers that need no JSON.
+func KeepNone(json.RawMessage) json.RawMessage { return nil }
+
+// ImagePage reads one page of a listing of images, the oldest first. Of each image it has the id,
+// the time when it was made, links, the ids of tags, metadata, and as Raw what keep gives.
+func ImagePage(ctx context.Context, client *cv.Client, project uuid.UUID, l Listing, skip, take int, keep Keep) ([]cv.Image, error) {
+	q := cv.ImageQuery{Scope: l.Scope, TagIDs: l.Tags, OrderBy: cv.Oldest, Take: take, Skip: skip, Keep: keep}
 	var (
 		images []cv.Image
 		err    error

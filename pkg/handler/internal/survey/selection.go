@@ -175,7 +175,7 @@ const (
 // never ends is given up.
 func (s Survey) readListing(ctx context.Context, l Listing, count int, found Selected) (listed int, err error) {
 	fetch := func(ctx context.Context, skip, take int) ([]cv.Image, error) {
-		return ImagePage(ctx, s.Client, s.Project, l, skip, take)
+		return ImagePage(ctx, s.Client, s.Project, l, skip, take, KeepNone)
 	}
 	for page, err := range cv.EachPage(ctx, fetch) {
 		if err != nil {

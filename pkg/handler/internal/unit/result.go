@@ -144,8 +144,8 @@ func decodeRecord(line []byte) (r Record, err error) {
 }
 
 // ReadSummary reads the first line of a unit's result, and the digest of the whole.
-func ReadSummary(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) (Summary, string, error) {
-	r, err := openResult(ctx, work, l, u)
+func ReadSummary(ctx context.Context, open Opener, u Unit) (Summary, string, error) {
+	r, err := openResult(ctx, open, u)
 	if err != nil {
 		return Summary{}, "", err
 	}
@@ -154,9 +154,9 @@ func ReadSummary(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) (
 
 // ReadRecords yields the lines of a unit's result after the first. The JSON of a thing in a record
 // stands until the next record.
-func ReadRecords(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) iter.Seq2[Record, error] {
+func ReadRecords(ctx context.Context, open Opener, u Unit) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		r, err := openResult(ctx, work, l, u)
+		r, err := openResult(ctx, open, u)
 		if err != nil {
 			yield(Record{}, err)
 			return
@@ -220,13 +220,24 @@ type result struct {
 	body    io.Closer
 }
 
-// openResult opens a unit's result. What another unit with this number left is not there.
-func openResult(ctx context.Context, work *sink.Store, l sink.Layout, u Unit) (r result, err error) {
-	bound, err := Bound(work, u)
-	if err != nil {
-		return r, err
+// Opener opens the result of a unit, as it was stored. It fails with sink.ErrNotFound where there is
+// none.
+type Opener func(ctx context.Context, u Unit) (io.ReadCloser, sink.Object, error)
+
+// Stored opens results in a store. What another unit with the number of one left is not there.
+func Stored(work *sink.Store, l sink.Layout) Opener {
+	return func(ctx context.Context, u Unit) (io.ReadCloser, sink.Object, error) {
+		bound, err := Bound(work, u)
+		if err != nil {
+			return nil, sink.Object{}, err
+		}
+		return bound.Open(ctx, l.Work(ResultName(u.N))) //nolint:wrapcheck // openResult says what it reads
 	}
-	body, o, err := bound.Open(ctx, l.Work(ResultName(u.N)))
+}
+
+// openResult opens a unit's result, and reads its first line.
+func openResult(ctx context.Context, open Opener, u Unit) (r result, err error) {
+	body, o, err := open(ctx, u)
 	if err != nil {
 		return r, fmt.Errorf("read the result of unit %d: %w", u.N, err)
 	}

@@ -22,9 +22,13 @@ import (
 // Version is the version of the JSON of units, readings and their results. Since version 2 a page
 // may be one of all images, tagged or not, a unit has the thresholds of its export, and a result
 // may say what the service did not give. Since version 3 what is stored of a unit has seals, which
-// older workers do not make. It changes, too, when an export is cut into other units: the numbers
-// of the former ones mean nothing then (see bag.Bags.Own).
-const Version = 3
+// older workers do not make. Since version 4 a unit may read several pages of a witness. It changes,
+// too, when an export is cut into other units: the numbers of the former ones mean nothing then (see
+// bag.Bags.Own).
+const Version = 4
+
+// MaxPages bounds the pages of a unit.
+const MaxPages = 16
 
 // Kind says what a unit of work does.
 type Kind string
@@ -73,6 +77,7 @@ type Unit struct {
 	Listing  *survey.Listing  `json:"listing,omitempty"`  // of a page
 	Pass     int              `json:"reading,omitempty"`  // which reading of its listings this is, 0 at first
 	Skip     int              `json:"skip,omitempty"`     // of a page: how many items come before it
+	Pages    int              `json:"pages,omitempty"`    // of a witness: how many pages it reads from there on; 0 is one
 	Fetch    bool             `json:"fetch,omitempty"`    // blobs too
 	Again    bool             `json:"again,omitempty"`    // a batch of images that were not there: they are asked for a while later
 	Scope    uuid.UUID        `json:"scope,omitzero"`     // of a batch and of exports: an iteration; zero is the workspace
@@ -114,6 +119,7 @@ type Summary struct {
 	Listed int       `json:"listed"`          // items the service gave
 	First  string    `json:"first,omitempty"` // id of the first item
 	Last   string    `json:"last,omitempty"`  // id of the last item
+	Torn   bool      `json:"torn,omitempty"`  // its pages did not overlap as they must
 	IDs    PackedIDs `json:"ids,omitempty"`   // ids of the items selected, in order
 	Lost   PackedIDs `json:"lost,omitempty"`  // those whose blob was gone when it was asked for
 	Bytes  int64     `json:"bytes,omitempty"`
@@ -271,8 +277,8 @@ func (u Unit) check() error {
 	if _, err := hex.DecodeString(u.Asked); err != nil || len(u.Asked) > 32 {
 		return errors.New("the name of the attempt that asked for it is not of at most 32 hex digits")
 	}
-	if u.N < 0 || u.N > cv.MaxCount || u.Skip < 0 || u.Skip > cv.MaxCount || u.Pass < 0 || u.Pass > cv.MaxCount {
-		return fmt.Errorf("n %d, skip %d or reading %d is out of bounds", u.N, u.Skip, u.Pass)
+	if u.N < 0 || u.N > cv.MaxCount || u.Skip < 0 || u.Skip > cv.MaxCount || u.Pass < 0 || u.Pass > cv.MaxCount || u.Pages < 0 || u.Pages > MaxPages {
+		return fmt.Errorf("n %d, skip %d, reading %d or pages %d is out of bounds", u.N, u.Skip, u.Pass, u.Pages)
 	}
 	return nil
 }
@@ -316,6 +322,12 @@ func (u Unit) ImageScope() uuid.UUID {
 
 // Witness reports whether a page is of a listing that only tells which images there are.
 func (u Unit) Witness() bool { return u.Listing != nil && u.Listing.Kind == survey.All }
+
+// Freezes reports whether the unit stores something beside its result. What it read is then stored
+// first, so that every attempt works on that. Else its result alone says what was read.
+func (u Unit) Freezes() bool {
+	return u.Fetch || u.Kind == KindProject || u.Kind == KindExports || u.Kind == KindPredictions
+}
 
 // Shares reports whether an item of a page is the one that the page before ends with, when first is
 // the first item of the page. Pages overlap by one: the image belongs to the page before, whose

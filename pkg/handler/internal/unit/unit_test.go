@@ -216,11 +216,11 @@ func TestResultRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.Seq, u.Stream = 1, "s2" // the command was published again
-	if got, digest, err := unit.ReadSummary(t.Context(), store, layout, u); err != nil || !reflect.DeepEqual(got, s) || digest != o.SHA256 || digest == "" {
+	if got, digest, err := unit.ReadSummary(t.Context(), unit.Stored(store, layout), u); err != nil || !reflect.DeepEqual(got, s) || digest != o.SHA256 || digest == "" {
 		t.Errorf("the summary is %+v, digest %q, %v", got, digest, err)
 	}
 	var got []unit.Record
-	for r, err := range unit.ReadRecords(t.Context(), store, layout, u) {
+	for r, err := range unit.ReadRecords(t.Context(), unit.Stored(store, layout), u) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,18 +229,18 @@ func TestResultRoundTrip(t *testing.T) {
 	if !reflect.DeepEqual(got, records) {
 		t.Errorf("the records are %+v", got)
 	}
-	if _, _, err := unit.ReadSummary(t.Context(), store, layout, unit.Unit{N: 5}); !errors.Is(err, sink.ErrNotFound) {
+	if _, _, err := unit.ReadSummary(t.Context(), unit.Stored(store, layout), unit.Unit{N: 5}); !errors.Is(err, sink.ErrNotFound) {
 		t.Errorf("a result that does not exist: %v", err)
 	}
 	u.Skip = 256
-	if _, _, err := unit.ReadSummary(t.Context(), store, layout, u); !errors.Is(err, sink.ErrUnsealed) {
+	if _, _, err := unit.ReadSummary(t.Context(), unit.Stored(store, layout), u); !errors.Is(err, sink.ErrUnsealed) {
 		t.Errorf("the result of another unit with that number: %v", err)
 	}
 	u.N = 6
 	if _, err := bound(t, store, u).Put(t.Context(), layout.Work(unit.ResultName(6)), sink.Bytes(fmt.Appendf(nil, `{"v":%d,"n":6}`, unit.Version+1), "application/jsonl")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := unit.ReadSummary(t.Context(), store, layout, u); !errors.Is(err, contract.ErrNewer) {
+	if _, _, err := unit.ReadSummary(t.Context(), unit.Stored(store, layout), u); !errors.Is(err, contract.ErrNewer) {
 		t.Errorf("a result of a newer version: %v", err)
 	}
 }
@@ -269,7 +269,7 @@ func TestNumbersOutOfBounds(t *testing.T) {
 		if _, err := bound(t, store, u).Put(t.Context(), layout.Work(unit.ResultName(n)), body); err != nil {
 			t.Fatal(err)
 		}
-		if s, _, err := unit.ReadSummary(t.Context(), store, layout, u); err == nil || errors.Is(err, sink.ErrNotFound) {
+		if s, _, err := unit.ReadSummary(t.Context(), unit.Stored(store, layout), u); err == nil || errors.Is(err, sink.ErrNotFound) {
 			t.Errorf("%s: %+v, %v", line, s, err)
 		}
 	}
@@ -278,7 +278,7 @@ func TestNumbersOutOfBounds(t *testing.T) {
 	if _, err := bound(t, store, u).Put(t.Context(), layout.Work(unit.ResultName(20)), body); err != nil {
 		t.Fatal(err)
 	}
-	for r, err := range unit.ReadRecords(t.Context(), store, layout, u) {
+	for r, err := range unit.ReadRecords(t.Context(), unit.Stored(store, layout), u) {
 		if err == nil {
 			t.Errorf("a record %+v", r)
 		}
@@ -450,7 +450,7 @@ func TestRecordsAsTheyStand(t *testing.T) {
 			t.Fatal(err)
 		}
 		read := 0
-		for got, err := range unit.ReadRecords(t.Context(), store, layout, u) {
+		for got, err := range unit.ReadRecords(t.Context(), unit.Stored(store, layout), u) {
 			read++
 			switch {
 			case read == 2 && (err != nil || string(got.Image) != `{"after":"it"}`):

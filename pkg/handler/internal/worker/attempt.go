@@ -16,6 +16,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/known"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
@@ -27,6 +28,7 @@ type attempt struct {
 	w       *Worker
 	unit    unit.Unit
 	command contract.Command
+	origin  contract.Origin // what the command's objects are sealed for
 	client  *cv.Client
 	layout  sink.Layout
 	store   *sink.Store // holds the bag, sealed
@@ -34,6 +36,7 @@ type attempt struct {
 	own     *sink.Store // as work, and bound to the unit: for its result, reading and marks
 	number  int         // 1 at first
 	again   bool        // a tag that the command names was not there, and is looked for again
+	stored  bool        // the result
 	lease   delivery.Lease
 	control *account.Control
 	calls   *ledger.Recorder
@@ -44,7 +47,7 @@ type attempt struct {
 func (a *attempt) unmark(ctx context.Context) error {
 	ctx, cancel := delivery.DetachedIfDone(ctx)
 	defer cancel()
-	a.w.tries.add(a.unit, -1)
+	a.w.tries.Add(a.unit, -1)
 	if err := a.own.Remove(ctx, a.key(unit.TryName(a.unit.N, a.number))); err != nil {
 		return fmt.Errorf("take back the mark of an attempt: %w", err)
 	}
@@ -95,13 +98,13 @@ func (a *attempt) count(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("mark the attempt: %w", err)
 	}
 	digest := sha256.Sum256(mark)
-	for k := a.w.tries.of(a.unit) + 1; ; k++ {
+	for k := a.w.tries.Of(a.unit) + 1; ; k++ {
 		o, err := a.own.Put(ctx, a.key(unit.TryName(a.unit.N, k)), sink.Bytes(mark, "application/json"))
 		if err != nil {
 			return 0, errors.Join(fmt.Errorf("mark the attempt: %w", err), a.unmarkLost(ctx, k, mark))
 		}
 		if !o.Adopted || o.SHA256 == hex.EncodeToString(digest[:]) { // the second: stored by a request whose answer was lost
-			a.w.tries.add(a.unit, 1)
+			a.w.tries.Add(a.unit, 1)
 			return k, nil
 		}
 	}
@@ -152,11 +155,7 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 		if class == delivery.Retryable || class == delivery.Throttled {
 			e.Code, e.Message = account.CodeOf(cause), fmt.Sprintf("unit %d (%s) failed %d times, at last: %s", a.unit.N, a.unit.Kind, a.number, e.Message)
 		}
-		err = a.storeResult(ctx, unit.Summary{Error: e}, nil)
-		if errors.Is(err, delivery.ErrEnded) {
-			return a.finish(ctx, err)
-		}
-		if err != nil {
+		if err = a.storeResult(ctx, unit.Summary{Error: e}, nil); err != nil {
 			a.log.Error().Err(err).Msg("store the unit's failure")
 			return delivery.Disposition{Verb: delivery.Nak, Delay: delivery.Backoff(a.number, 0)}
 		}
@@ -219,18 +218,20 @@ func (a *attempt) do(ctx context.Context) error {
 		records []unit.Record
 		err     error
 	)
-	switch a.unit.Kind {
-	case unit.KindProject:
+	switch kind := a.unit.Kind; {
+	case kind == unit.KindProject:
 		s, records, err = a.doProject(ctx)
-	case unit.KindPage, unit.KindBatch:
+	case a.unit.Witness():
+		s, records, err = a.doWitness(ctx)
+	case kind == unit.KindPage, kind == unit.KindBatch:
 		s, records, err = a.doImages(ctx)
-	case unit.KindPerformances:
+	case kind == unit.KindPerformances:
 		s, records, err = a.doPerformances(ctx)
-	case unit.KindExports:
+	case kind == unit.KindExports:
 		s, records, err = a.doExports(ctx)
-	case unit.KindPredictions:
+	case kind == unit.KindPredictions:
 		s, records, err = a.doPredictions(ctx)
-	case unit.KindCounts:
+	case kind == unit.KindCounts:
 		s, records, err = a.doCounts(ctx)
 	default:
 		err = fmt.Errorf("do unit: kind %q is not known to this version: %w", a.unit.Kind, contract.ErrNewer)
@@ -253,14 +254,43 @@ func (a *attempt) storeResult(ctx context.Context, s unit.Summary, records []uni
 	if err != nil {
 		return err
 	}
-	if _, err := a.own.Put(ctx, a.key(unit.ResultName(a.unit.N)), sink.Bytes(b, "application/jsonl")); err != nil {
+	o, err := a.own.Put(ctx, a.key(unit.ResultName(a.unit.N)), sink.Bytes(b, "application/jsonl"))
+	if err != nil {
 		return fmt.Errorf("store the result: %w", err)
 	}
-	a.w.tries.forget(a.unit)
-	// As with the mark: the command may have ended with another attempt's result, and its working
-	// objects be removed before this one was stored.
-	_, err = a.w.wanted(ctx, a.unit)
-	return err
+	if !o.Adopted && a.w.Activities.Coordinating(a.unit.Command) {
+		a.w.Results.Put(a.unit, known.Result{Content: b, SHA256: o.SHA256})
+	}
+	a.w.tries.Forget(a.unit)
+	a.stored = true
+	return nil
+}
+
+// done reports whether the unit's result is there, and has the coordinator know.
+func (a *attempt) done(ctx context.Context) (bool, error) {
+	_, err := a.own.Head(ctx, a.key(unit.ResultName(a.unit.N)))
+	switch {
+	case errors.Is(err, sink.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("look for the unit's result: %w", err)
+	}
+	_ = a.w.Notices.NotifyResult(ctx, a.unit.Command, a.unit.N) // the coordinator lists, too
+	return true, nil
+}
+
+// leave ends an attempt. As with the mark: the command may have ended with another attempt's result,
+// and its working objects be removed before this one was stored.
+func (a *attempt) leave(ctx context.Context) {
+	var tidy func(context.Context)
+	if a.stored {
+		tidy = a.tidy
+	}
+	ctx, cancel := delivery.Detached(ctx)
+	defer cancel()
+	if err := a.w.looks.Leave(ctx, a.unit.Command, tidy); err != nil {
+		a.log.Warn().Err(err).Msg("working objects of a command may be left behind, should it have ended")
+	}
 }
 
 // tidy removes what this attempt may have stored for a command that had ended by then.
@@ -272,7 +302,12 @@ func (a *attempt) tidy(ctx context.Context) {
 }
 
 // frozen is the reading that all attempts of this unit work on: the stored one, else the one that
-// read makes now. mine reports that it was made now, so that links read with it are fresh.
+// read makes now. mine reports that it was made now, so that links read with it are fresh. Of a unit
+// that stores nothing but its result nothing is frozen before that.
 func (a *attempt) frozen(ctx context.Context, read func(context.Context) (reading, error)) (r reading, mine bool, err error) {
+	if !a.unit.Freezes() {
+		r, err := read(ctx)
+		return r, true, err
+	}
 	return unit.Freeze(ctx, a.own, a.key(unit.ReadingName(a.unit.N)), a.number == 1, read)
 }

@@ -1,10 +1,10 @@
 // Package worker does the units of exports, and of exports that go before a delete: one attempt of
 // one unit at a time, any number side by side.
 //
-//   - worker.go, attempt.go, tries.go: a delivery's way, and how attempts are counted and settled
+//   - worker.go, attempt.go: a delivery's way, and how attempts are counted and settled
 //   - reading.go: what one attempt read, frozen for all later ones
 //   - project.go: the few things of a project, category by category; few.go, images.go,
-//     predictions.go: what the other kinds of units read
+//     witness.go, predictions.go: what the other kinds of units read
 //   - absence.go: whether a project, an iteration or a tag is gone
 //   - refused.go: what becomes of something that the service refuses
 //   - blobs.go, buffers.go, text.go: downloads and their memory, links that expire, text in place

@@ -25,9 +25,6 @@ func (a *attempt) doImages(ctx context.Context) (unit.Summary, []unit.Record, er
 	}
 	s := r.summary()
 	records := r.failures()
-	if a.unit.Witness() { // only which images there are: what no other unit has is read by its id
-		return s, records, nil
-	}
 	if !a.unit.Fetch {
 		for _, it := range r.Items {
 			records = append(records, unit.Record{Image: it.Raw, ID: it.ID})
@@ -79,18 +76,10 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 	if u.Kind == unit.KindBatch {
 		images, err = a.imagesByID(ctx, u.Scope, u.IDs)
 	} else {
-		images, err = survey.ImagePage(ctx, a.client, u.Project, *u.Listing, u.Skip, cv.MaxPage)
+		images, err = survey.ImagePage(ctx, a.client, u.Project, *u.Listing, u.Skip, cv.MaxPage, links.CutValid)
 	}
 	r := reading{V: unit.Version}
-	err = a.judge(ctx, a.absent(ctx, err, u.ImageScope()), a.elsewhere(u.ImageScope(), true, func(ctx context.Context, scope uuid.UUID) error {
-		if u.Kind == unit.KindBatch {
-			_, err := a.imagesByID(ctx, scope, u.IDs)
-			return err //nolint:wrapcheck // only its kind is looked at
-		}
-		_, err := survey.ImagePage(ctx, a.client, u.Project, survey.Listing{Kind: u.Listing.Kind, Scope: scope}, 0, 1)
-		return err //nolint:wrapcheck // only its kind is looked at
-	}))
-	switch {
+	switch err = a.judgeImages(ctx, err); {
 	case errors.Is(err, delivery.ErrRefused) && u.Kind == unit.KindBatch:
 		r.Unread, r.Blame = u.IDs, blameOf(err)
 	case errors.Is(err, delivery.ErrRefused):
@@ -105,17 +94,28 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 		if u.Kind == unit.KindPage && !survey.Selects(a.command.Data, image) {
 			continue
 		}
-		if u.Witness() {
-			r.Items = append(r.Items, item{ID: image.ID})
-			continue
-		}
-		raw, err := links.Cut(image.Raw)
-		if err != nil {
-			return reading{}, fmt.Errorf("read image %s: %w", image.ID, err)
+		raw := image.Raw
+		if u.Kind == unit.KindBatch { // in a page it is done already
+			if raw, err = links.Cut(raw); err != nil {
+				return reading{}, fmt.Errorf("read image %s: %w", image.ID, err)
+			}
 		}
 		r.Items = append(r.Items, item{ID: image.ID, Raw: raw, links: linksOf(image)})
 	}
 	return r, nil
+}
+
+// judgeImages is what err means, with which images were asked for.
+func (a *attempt) judgeImages(ctx context.Context, err error) error {
+	u := a.unit
+	return a.judge(ctx, a.absent(ctx, err, u.ImageScope()), a.elsewhere(u.ImageScope(), true, func(ctx context.Context, scope uuid.UUID) error {
+		if u.Kind == unit.KindBatch {
+			_, err := a.imagesByID(ctx, scope, u.IDs)
+			return err //nolint:wrapcheck // only its kind is looked at
+		}
+		_, err := survey.ImagePage(ctx, a.client, u.Project, survey.Listing{Kind: u.Listing.Kind, Scope: scope}, 0, 1, survey.KeepNone)
+		return err //nolint:wrapcheck // only its kind is looked at
+	}))
 }
 
 // imagesByID reads those of some images that a scope has.

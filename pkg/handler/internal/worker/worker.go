@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,24 +14,11 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/known"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
-
-// Commands has the commands that units are of.
-type Commands interface {
-	// Prefix is the first token of every subject.
-	Prefix() string
-	// CommandIn is the message with this sequence in the stream with this identity; ErrNoMessage
-	// when it is not there any more.
-	CommandIn(ctx context.Context, stream string, seq uint64) (contract.Message, error)
-}
-
-// Jobs has the jobs that units are of.
-type Jobs interface {
-	Job(ctx context.Context, id string) (contract.Job, uint64, error)
-}
 
 // Notices tells coordinators of what happened. A notice may get lost.
 type Notices interface {
@@ -49,6 +35,8 @@ type Activities interface {
 	StartUnit(ctx context.Context, id string, n int) (_ context.Context, done func())
 	// Working reports whether this process works on a unit already.
 	Working(id string, n int) bool
+	// Coordinating reports whether this process makes an attempt at a command.
+	Coordinating(id string) bool
 }
 
 // Health hears of dependencies that are misconfigured.
@@ -61,10 +49,11 @@ type Health interface {
 
 // Config is what a worker is made of. Every field is needed.
 type Config struct {
-	Commands   Commands
-	Jobs       Jobs
+	Commands   known.Queue
+	Jobs       known.Jobs
 	Notices    Notices
 	Activities Activities
+	Results    *known.Results // on their way to coordinators in this process
 	Health     Health
 	Resources  map[string]*cv.Client // by alias
 	Store      *sink.Store           // holds the bags
@@ -93,8 +82,10 @@ type Config struct {
 // all while another one is configured: its service may be as slow as it likes.
 type Worker struct {
 	Config
+	known                    *known.Commands
+	looks                    known.Looks
 	units, downloads, memory *share.Pool // by alias of the resource
-	tries                    tries
+	tries                    known.Tries
 	buffers                  buffers // of downloads
 }
 
@@ -107,7 +98,11 @@ func New(c Config) (*Worker, error) {
 		return nil, fmt.Errorf("Buffer is %d bytes; at least %d are needed for one blob", c.Buffer, maxInMemory) //nolint:staticcheck // a field's name
 	}
 	pool := func(size int64) *share.Pool { return share.NewPool(size, len(c.Resources)) }
-	return &Worker{Config: c, units: pool(int64(c.Units)), downloads: pool(int64(c.Downloads)), memory: pool(c.Buffer)}, nil
+	of := known.NewCommands(known.Settings{Queue: c.Commands, Jobs: c.Jobs, Secrets: c.Secrets, Pseudonym: c.Pseudonym, Now: c.Now})
+	return &Worker{
+		Config: c, known: of, looks: known.Looks{Wanted: of.Wanted},
+		units: pool(int64(c.Units)), downloads: pool(int64(c.Downloads)), memory: pool(c.Buffer),
+	}, nil
 }
 
 // Unit does one unit of work and says what becomes of its message. A unit is acknowledged only when
@@ -128,7 +123,7 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 	if w.Activities.Working(u.Command, u.N) {
 		return delivery.Disposition{Verb: delivery.Abandon, Reason: "this process already works on it"} // its heartbeats are good for this delivery, too
 	}
-	a, err := w.begin(ctx, u, log)
+	a, err := w.begin(ctx, u, d.Delivered, log)
 	if errors.Is(err, errUnsealed) {
 		return unsealed(log)
 	}
@@ -142,6 +137,7 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 		return notBegun(ctx, d, err, log)
 	}
 	defer w.units.Release(a.command.Data.Resource, 1)
+	defer a.leave(ctx)
 	a.lease = d.Lease
 	if a.number > w.MaxAttempts {
 		return a.usedUp(ctx)
@@ -155,7 +151,7 @@ func (w *Worker) Unit(ctx context.Context, d delivery.UnitDelivery) delivery.Dis
 // newer hands back a unit that a newer version queued, for a replica of that version. A forged
 // unit may claim a newer version: so the seal of its command's coordinator is checked, too.
 func (w *Worker) newer(ctx context.Context, d delivery.UnitDelivery, u unit.Unit, log zerolog.Logger) delivery.Disposition {
-	job, err := w.wanted(ctx, u)
+	job, err := w.known.Wanted(ctx, u.Command)
 	if err == nil {
 		a := &attempt{w: w, unit: u}
 		if err = a.seal(ctx, job.Origin()); err == nil {
@@ -192,58 +188,46 @@ var errUnsealed = errors.New("it has no right seal of its command's coordinator"
 
 // begin counts an attempt and prepares it, in a slot of its resource. A nil attempt with a nil
 // error says that there is nothing to do.
-func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (begun *attempt, err error) {
-	command, err := w.commandOf(ctx, u)
+func (w *Worker) begin(ctx context.Context, u unit.Unit, delivered uint64, log zerolog.Logger) (begun *attempt, err error) {
+	a, err := w.prepare(ctx, u, log)
 	if errors.Is(err, contract.ErrNoMessage) {
 		_ = w.Notices.NotifyOver(ctx, u.Command) // a coordinator that waits for the unit looks for its message, too, sooner or later
 		return nil, delivery.ErrEnded
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the unit's command: %w", err)
-	}
-	job, err := w.wanted(ctx, u)
-	if err != nil {
 		return nil, err
 	}
-	client, ok := w.Resources[command.Data.Resource]
-	if !ok {
-		return nil, fmt.Errorf("read resource %q: this replica does not know it: %w", command.Data.Resource, cv.ErrMisconfigured)
-	}
-	if !w.units.TryAcquire(command.Data.Resource, 1) {
+	if !w.units.TryAcquire(a.command.Data.Resource, 1) {
 		return nil, errShare
 	}
 	defer func() {
 		if begun == nil {
-			w.units.Release(command.Data.Resource, 1)
+			w.units.Release(a.command.Data.Resource, 1)
 		}
 	}()
-	layout, err := sink.NewLayout(w.Prefix, u.Command)
-	if err != nil {
-		return nil, fmt.Errorf("name the bundle of %s: %w", u.Command, err)
-	}
-	control := account.NewControl(account.Settings{Service: client, Secrets: w.Secrets, Now: w.Now, Wait: w.Wait})
-	a := &attempt{w: w, unit: u, command: command.AsExport(), client: client, layout: layout, control: control, calls: ledger.NewRecorder(control.Note), log: log}
-	a.expect()
-	if err := a.seal(ctx, job.Origin()); err != nil {
-		return nil, err
-	}
-	if sealed, err := unit.Sealed(a.work, u); err != nil || !sealed {
-		return nil, cmp.Or(err, errUnsealed)
-	}
-	switch _, err := a.own.Head(ctx, a.key(unit.ResultName(u.N))); {
-	case err == nil:
-		_ = w.Notices.NotifyResult(ctx, u.Command, u.N) // the coordinator lists, too
-		return nil, nil
-	case !errors.Is(err, sink.ErrNotFound):
-		return nil, fmt.Errorf("look for the unit's result: %w", err)
+	// An attempt leaves its mark before it leaves a result. So there is none where the message comes
+	// for the first time and no mark is there.
+	if delivered > 1 || w.tries.Of(u) > 0 {
+		if done, err := a.done(ctx); done || err != nil {
+			return nil, err
+		}
 	}
 	if a.number, err = a.count(ctx); err != nil {
 		return nil, err
 	}
+	if a.number > 1 && delivered == 1 {
+		if done, err := a.done(ctx); done || err != nil {
+			return nil, errors.Join(err, a.unmark(ctx))
+		}
+	}
 	// The result may be missing because the command was finished just now and its working objects
 	// removed. The coordinator says so in the job before it removes them: so either it removed the
 	// mark too, or this look at the job shows that the mark has to go.
-	if _, err := w.wanted(ctx, u); err != nil {
+	job, err := w.looks.Begin(ctx, u.Command)
+	if err == nil && job.Origin() != a.origin { // the job was lost meanwhile, and made again for another message
+		err = errors.Join(errUnsealed, w.looks.Leave(ctx, u.Command, nil))
+	}
+	if err != nil {
 		if unmarked := a.unmark(ctx); unmarked != nil {
 			return nil, unmarked
 		}
@@ -252,38 +236,39 @@ func (w *Worker) begin(ctx context.Context, u unit.Unit, log zerolog.Logger) (be
 	return a, nil
 }
 
-// commandOf reads the command of a unit, which has to be the one that the unit was cut for. It
-// fails with ErrNoMessage when that is not in the queue any more.
-func (w *Worker) commandOf(ctx context.Context, u unit.Unit) (contract.Command, error) {
-	m, err := w.Commands.CommandIn(ctx, string(u.Stream), u.Seq)
-	if err != nil {
-		return contract.Command{}, err //nolint:wrapcheck // the caller says what it looks for
+// prepare makes an attempt that has done nothing yet. It fails with errUnsealed unless the
+// coordinator of the unit's command queued it.
+func (w *Worker) prepare(ctx context.Context, u unit.Unit, log zerolog.Logger) (*attempt, error) {
+	for again := false; ; again = true {
+		command, isFresh, err := w.known.Of(ctx, u, again)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // it says what it reads
+		}
+		client, ok := w.Resources[command.Message.Data.Resource]
+		if !ok {
+			return nil, fmt.Errorf("read resource %q: this replica does not know it: %w", command.Message.Data.Resource, cv.ErrMisconfigured)
+		}
+		layout, err := sink.NewLayout(w.Prefix, u.Command)
+		if err != nil {
+			return nil, fmt.Errorf("name the bundle of %s: %w", u.Command, err)
+		}
+		control := account.NewControl(account.Settings{Service: client, Secrets: w.Secrets, Now: w.Now, Wait: w.Wait})
+		a := &attempt{
+			w: w, unit: u, command: command.Message.AsExport(), origin: command.Origin, client: client, layout: layout, control: control,
+			calls: ledger.NewRecorder(control.Note), log: log,
+		}
+		if err := a.seal(ctx, command.Origin); err != nil {
+			return nil, err
+		}
+		switch sealed, err := unit.Sealed(a.work, u); {
+		case err != nil:
+			return nil, err //nolint:wrapcheck // it says what it encodes
+		case sealed:
+			a.expect()
+			return a, nil
+		case isFresh:
+			return nil, errUnsealed
+		}
+		// What is known of the command may be of an earlier life of its id.
 	}
-	c, err := contract.DecodeCommand(w.Commands.Prefix(), m)
-	if err != nil || c.ID != u.Command {
-		return contract.Command{}, fmt.Errorf("command %d is another one than %s: %w", u.Seq, u.Command, contract.ErrNoMessage)
-	}
-	keys, err := account.DigestKeys(ctx, w.Secrets, &w.Pseudonym, c)
-	if err != nil {
-		return contract.Command{}, err //nolint:wrapcheck // it says what it reads
-	}
-	// A unit that an older version cut has no digest. Where the key of a digest was replaced since
-	// the command began, stream and sequence have to do.
-	if u.Digest != "" && c.Differs(u.Job(), keys) {
-		return contract.Command{}, fmt.Errorf("command %d is another one than %s: %w", u.Seq, u.Command, contract.ErrNoMessage)
-	}
-	return c, nil
-}
-
-// wanted is the job of the unit's command. It fails with ErrEnded when that has no use for the unit
-// any more.
-func (w *Worker) wanted(ctx context.Context, u unit.Unit) (contract.Job, error) {
-	job, _, err := w.Jobs.Job(ctx, u.Command)
-	switch {
-	case errors.Is(err, contract.ErrNoJob), err == nil && job.Over():
-		return job, delivery.ErrEnded
-	case err != nil:
-		return job, fmt.Errorf("read the unit's job: %w", err)
-	}
-	return job, nil
 }

@@ -1,4 +1,4 @@
-package worker
+package known
 
 import (
 	"sync"
@@ -9,10 +9,10 @@ import (
 // maxTries bounds the number of units whose attempts a process remembers.
 const maxTries = 10_000
 
-// tries counts the attempts that this process made at units. The marks in storage count those of
+// Tries counts the attempts that this process made at units. The marks in storage count those of
 // all processes, but a writer to the bucket can remove them, and with the marks alone a unit could
 // then be tried without end. The zero value is ready.
-type tries struct {
+type Tries struct {
 	mu sync.Mutex
 	n  map[triedUnit]int
 }
@@ -27,16 +27,16 @@ type triedUnit struct {
 
 func tried(u unit.Unit) triedUnit { return triedUnit{u.Command, string(u.Stream), u.Seq, u.N} }
 
-// of is how many attempts this process made at a unit, but for those that were taken back.
-func (t *tries) of(u unit.Unit) int {
+// Of is how many attempts this process made at a unit, but for those that were taken back.
+func (t *Tries) Of(u unit.Unit) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.n[tried(u)]
 }
 
-// add counts an attempt (n is 1), or takes one back (-1). When there are maxTries units it forgets
+// Add counts an attempt (n is 1), or takes one back (-1). When there are maxTries units it forgets
 // all of them, and the marks alone count.
-func (t *tries) add(u unit.Unit, n int) {
+func (t *Tries) Add(u unit.Unit, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.n) >= maxTries || t.n == nil {
@@ -47,8 +47,8 @@ func (t *tries) add(u unit.Unit, n int) {
 	}
 }
 
-// forget drops the count of a unit that is done.
-func (t *tries) forget(u unit.Unit) {
+// Forget drops the count of a unit that is done.
+func (t *Tries) Forget(u unit.Unit) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.n, tried(u))

@@ -1,0 +1,2 @@
+// Package listeners has word of results pass within a process.
+package listeners
