@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/google/uuid"
 )
 
 // Plain reads JSON in the form that most programs write. It gives up at anything that has to be
@@ -147,6 +149,16 @@ func (p *Plain) Quoted() []byte {
 
 // String reads a string without escapes.
 func (p *Plain) String(into *string) { *into = string(p.Quoted()) }
+
+// ID reads an id in its usual form.
+func (p *Plain) ID(into *uuid.UUID) {
+	text := p.Quoted()
+	id, err := uuid.ParseBytes(text)
+	if err != nil || len(text) != 36 {
+		p.GiveUp()
+	}
+	*into = id
+}
 
 // Int reads an integer of up to nine digits.
 func (p *Plain) Int(into *int) {

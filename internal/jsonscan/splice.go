@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// Splicer encodes values that have JSON within. Package encoding/json would look that through again,
-// and copy it twice. The zero value is ready.
+// Splicer encodes values that have JSON within. Package encoding/json would look that through
+// again, and copy it twice. The zero value is ready.
 type Splicer struct {
 	buf bytes.Buffer
 	enc *json.Encoder

@@ -138,3 +138,30 @@ func FuzzCut(f *testing.F) {
 		}
 	})
 }
+
+// FuzzScanner: a text is read as it would be character by character, however it is cut into pieces.
+func FuzzScanner(f *testing.F) {
+	const link = "https://h.example/x?sv=1&sig=2"
+	for _, text := range []string{
+		"", link, "see " + link + " there", strings.Repeat("a", 40) + link, "https:x" + link, strings.ReplaceAll(link, "/", `\/`), strings.Replace(link, ":", `\u003a`, 1), strings.Replace(link, "h", `\u0068`, 1), "http:/ /h?sv=1&sig=2", `http:\n//h?sv=1&sig=2`, "a:b:c://https://" + link,
+		strings.Repeat("12345678", 5) + ":" + strings.Repeat("12345678", 5) + `\\` + link, `\` + link, `\u00` + link, "::::" + link, "HTTP://h?SV=1&SIG=2", "http:é//h?sv=1&sig=2",
+	} {
+		f.Add(text, 3)
+		f.Add(text, 100)
+	}
+	f.Fuzz(func(t *testing.T, text string, piece int) {
+		var want links.Scanner
+		for i := range len(text) {
+			_, _ = want.Write([]byte(text[i : i+1])) // a piece of one byte leaves nothing to skip
+		}
+		var got links.Scanner
+		for rest := text; rest != ""; {
+			n := min(max(piece, 1), len(rest))
+			_, _ = got.Write([]byte(rest[:n]))
+			rest = rest[n:]
+		}
+		if got.At() != want.At() {
+			t.Errorf("%q in pieces of %d: at %d, want %d", text, piece, got.At(), want.At())
+		}
+	})
+}

@@ -1,5 +1,7 @@
 package links
 
+import "bytes"
+
 // signed follows a text character by character and knows whether the link that it is in is signed.
 // A link begins with its scheme and ends at a blank, a control character, a quote or an angle
 // bracket.
@@ -9,6 +11,16 @@ type signed struct {
 	query bool   // behind its first question mark
 	sv    bool   // the query has sv=
 	sig   bool   // the query has sig=
+}
+
+// remembered is how many of the last characters are known.
+const remembered = 8
+
+// beginsSoon reports whether a link is read, or may begin with the next two characters. Otherwise
+// none begins before the next colon, and what comes more than remembered characters before that does
+// not matter.
+func (s *signed) beginsSoon() bool {
+	return s.link || byte(s.last) == ':' || byte(s.last>>8) == ':'
 }
 
 // is reports whether the link read so far is signed.
@@ -85,11 +97,31 @@ func (s *Scanner) At() int64 { return s.at - 1 }
 
 // Write implements io.Writer. It never fails.
 func (s *Scanner) Write(p []byte) (int, error) {
+	colon, escape := -1, -1 // the next ones, as far as they were looked for
 	for i := 0; i < len(p) && s.at == 0; i++ {
+		if len(s.escape) == 0 && !s.state.beginsSoon() {
+			colon, escape = nextByte(p, i, colon, ':'), nextByte(p, i, escape, '\\')
+			if far := min(colon, escape) - remembered; far > i {
+				s.off += int64(far - i)
+				i = far
+			}
+		}
 		s.next(p[i])
 		s.off++
 	}
 	return len(p), nil
+}
+
+// nextByte is where c is next in p from i on, its length when it is not there. Before i it was looked
+// for, and found at last or not at all.
+func nextByte(p []byte, i, last int, c byte) int {
+	if last >= i {
+		return last
+	}
+	if at := bytes.IndexByte(p[i:], c); at >= 0 {
+		return i + at
+	}
+	return len(p)
 }
 
 // next reads one byte.

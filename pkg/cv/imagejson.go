@@ -4,8 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"github.com/cvconsumer/cvconsumer/internal/jsonscan"
 )
 
@@ -16,16 +14,6 @@ import (
 
 // plain reads an image.
 type plain struct{ *jsonscan.Plain }
-
-// id reads an id in its usual form.
-func (p plain) id(into *uuid.UUID) {
-	text := p.Quoted()
-	id, err := uuid.ParseBytes(text)
-	if err != nil || len(text) != 36 {
-		p.GiveUp()
-	}
-	*into = id
-}
 
 func (p plain) time(into *Time) { *into = parseTime(string(p.Quoted())) }
 
@@ -55,7 +43,7 @@ func (i *Image) decodePlain(text []byte) bool {
 	p.Object(imageMembers, func(n int) {
 		switch imageMembers[n] {
 		case "id":
-			p.id(&v.ID)
+			p.ID(&v.ID)
 		case "created":
 			p.time(&v.Created)
 		case "width":
@@ -69,10 +57,10 @@ func (i *Image) decodePlain(text []byte) bool {
 		case "originalImageUri":
 			p.String(&v.OriginalImageURI)
 		case "tags":
-			listOf(p, 128, &v.Tags, tagMembers, func(t *ImageTag, n int) {
+			listOf(p, 96, &v.Tags, tagMembers, func(t *ImageTag, n int) {
 				switch tagMembers[n] {
 				case "tagId":
-					p.id(&t.TagID)
+					p.ID(&t.TagID)
 				case "tagName":
 					p.String(&t.TagName)
 				case "created":
@@ -80,16 +68,16 @@ func (i *Image) decodePlain(text []byte) bool {
 				}
 			})
 		case "regions":
-			listOf(p, 256, &v.Regions, regionMembers, func(r *ImageRegion, n int) {
+			listOf(p, 192, &v.Regions, regionMembers, func(r *ImageRegion, n int) {
 				switch regionMembers[n] {
 				case "regionId":
-					p.id(&r.RegionID)
+					p.ID(&r.RegionID)
 				case "tagName":
 					p.String(&r.TagName)
 				case "created":
 					p.time(&r.Created)
 				case "tagId":
-					p.id(&r.TagID)
+					p.ID(&r.TagID)
 				case "left":
 					p.Float(&r.Left)
 				case "top":
@@ -111,9 +99,9 @@ func (i *Image) decodePlain(text []byte) bool {
 	return true
 }
 
-// decodeBrief decodes an image that has nothing yet, but for regions, and names and times of tags, of
-// the members of an object of which none is there twice. It reports whether they are in the form that
-// the service writes; else the image has some of them.
+// decodeBrief decodes an image that has nothing yet, but for regions, and names and times of tags,
+// of the members of an object of which none is there twice. It reports whether they are in the form
+// that the service writes; else the image has some of them.
 func (i *briefImage) decodeBrief(members []named) bool {
 	for _, m := range members {
 		if string(m.value) == "null" {
@@ -122,7 +110,7 @@ func (i *briefImage) decodeBrief(members []named) bool {
 		p := plain{jsonscan.NewPlain(m.value)}
 		switch string(m.name) {
 		case "id":
-			p.id(&i.ID)
+			p.ID(&i.ID)
 		case "created":
 			p.time(&i.Created)
 		case "width":
@@ -136,7 +124,7 @@ func (i *briefImage) decodeBrief(members []named) bool {
 		case "originalImageUri":
 			p.String(&i.OriginalImageURI)
 		case "tags":
-			listOf(p, 128, &i.Tags, tagMembers[:1], func(t *ImageTag, _ int) { p.id(&t.TagID) })
+			listOf(p, 96, &i.Tags, tagMembers[:1], func(t *ImageTag, _ int) { p.ID(&t.TagID) })
 		case "metadata":
 			p.Texts(&i.Metadata)
 		default:

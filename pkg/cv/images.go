@@ -76,8 +76,8 @@ func (i *Image) UnmarshalJSON(b []byte) error {
 	return decodeModel(b, (*lenient)(i), &i.Raw, "tags", "metadata", "originalImageUri", "resizedImageUri")
 }
 
-// briefImage is an image of which not everything needs to be decoded. Its Raw stands as long as what
-// it was decoded of.
+// briefImage is an image of which not everything needs to be decoded. Its Raw stands as long as
+// what it was decoded of.
 type briefImage struct{ Image }
 
 // unmarshal decodes leniently, of JSON whose members are known.

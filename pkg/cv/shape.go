@@ -150,8 +150,8 @@ var (
 	ofMetadata = markOf(metadata)
 )
 
-// markOf is one bit, of 64, of an ASCII name, whatever its letter case, and all bits of another one:
-// names without a common bit are not the same.
+// markOf is one bit, of 64, of an ASCII name, whatever its letter case, and all bits of another
+// one: names without a common bit are not the same.
 func markOf(name []byte) uint64 {
 	sum := uint(len(name))
 	for _, c := range name {

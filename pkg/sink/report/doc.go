@@ -5,8 +5,8 @@
 //   - certificate.go: [Certificate], the page of a delete
 //   - site.go: [Site], the pages of an export; bundle.go: its index.html
 //   - project.go, chart.go: of each project a page, and one for each of its iterations
-//   - gallery.go, tile.go, picture.go: galleries of images and stored predictions, which are stored page by
-//     page while the records go by
+//   - gallery.go, tile.go, picture.go: galleries of images and stored predictions, which are stored
+//     page by page while the records go by
 //
 // A page is of bounded size whatever the customer's texts are.
 //

@@ -37,8 +37,8 @@ var (
 	tagMembers     = regionMembers[4:]
 )
 
-// pictureOf reads a record. One as the service writes it is read by a scanner, several times as fast
-// as by package encoding/json, which reads all others.
+// pictureOf reads a record. One as the service writes it is read by a scanner, several times as
+// fast as by package encoding/json, which reads all others.
 func pictureOf(record json.RawMessage) picture {
 	if r, ok := plainPicture(record); ok {
 		return r

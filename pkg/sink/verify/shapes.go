@@ -157,8 +157,11 @@ func pageNumber(text string) bool {
 
 // plainID is the id that a text is, in lower case with hyphens; the zero id when it is none.
 func plainID(text string) uuid.UUID {
-	id, err := uuid.Parse(text)
-	if err != nil || id.String() != text {
+	if len(text) != 36 || strings.ToLower(text) != text {
+		return uuid.Nil
+	}
+	id, err := uuid.Parse(text) // of this length it knows one form
+	if err != nil {
 		return uuid.Nil
 	}
 	return id

@@ -122,8 +122,8 @@ func (r *Record) thing() (member string, raw *json.RawMessage) {
 	return "", nil
 }
 
-// decodeRecord is json.Unmarshal of a record. What a thing is is not looked into: its JSON stands as
-// long as the line.
+// decodeRecord is json.Unmarshal of a record. What a thing is is not looked into: its JSON stands
+// as long as the line.
 func decodeRecord(line []byte) (r Record, err error) {
 	for _, c := range []struct {
 		head string
@@ -138,9 +138,64 @@ func decodeRecord(line []byte) (r Record, err error) {
 			break
 		}
 		*c.raw = line[begin:end:end]
-		return r, json.Unmarshal(append([]byte("{"), line[end+1:]...), &r)
+		rest := append([]byte("{"), line[end+1:]...)
+		if r.decodePlain(rest) {
+			return r, nil
+		}
+		return r, json.Unmarshal(rest, &r)
 	}
 	return r, json.Unmarshal(line, &r)
+}
+
+var (
+	recordMembers = []string{"id", "blob", "entry", "image", "prediction", "performance"}
+	blobMembers   = []string{"file", "sha256", "bytes", "content_type", "source", "error"}
+)
+
+// decodePlain decodes what a record has behind a thing, in the form that encoding gives it where all
+// went well. It reports whether it is in that form; else the record is as it was.
+func (r *Record) decodePlain(rest []byte) bool {
+	if bytes.Contains(rest, []byte("null")) {
+		return false
+	}
+	p, id, blob := jsonscan.NewPlain(rest), r.ID, r.Blob
+	p.Object(recordMembers, func(i int) {
+		switch recordMembers[i] {
+		case "id":
+			p.ID(&id)
+		case "blob":
+			blob = new(BlobRecord)
+			blob.decodePlain(p)
+		default:
+			p.GiveUp()
+		}
+	})
+	if !p.Done() {
+		return false
+	}
+	r.ID, r.Blob = id, blob
+	return true
+}
+
+func (b *BlobRecord) decodePlain(p *jsonscan.Plain) {
+	p.Object(blobMembers, func(i int) {
+		switch blobMembers[i] {
+		case "file":
+			p.String(&b.File)
+		case "sha256":
+			p.String(&b.SHA256)
+		case "bytes":
+			var n int
+			p.Int(&n)
+			b.Bytes = int64(n)
+		case "content_type":
+			p.String(&b.ContentType)
+		case "source":
+			p.String(&b.Source)
+		default:
+			p.GiveUp()
+		}
+	})
 }
 
 // ReadSummary reads the first line of a unit's result, and the digest of the whole.

@@ -439,7 +439,9 @@ func TestRecordsAsTheyStand(t *testing.T) {
 	for n, line := range []string{
 		`{"image":{"a":"<&>","b":[1,{"c":null}]},"id":"e3049fbe-e509-4ceb-95c6-f6427b972543","blob":{"file":"x","bytes":3}}`, `{"image":{},"blob":{}}`, `{"prediction":{"a":1},"id":"e3049fbe-e509-4ceb-95c6-f6427b972543"}`,
 		`{"performance":[],"id":"e3049fbe-e509-4ceb-95c6-f6427b972543"}`, `{"image":null,"entry":{"path":"p"}}`, `{"image":1}`, `{"entry":{"path":"p","sha256":"","bytes":7,"category":"tags"}}`, `{}`, `{"id":"e3049fbe-e509-4ceb-95c6-f6427b972543","image":{}}`,
-		`{"image":{"a":1},"image":{"b":2}}`, `{"image":{"aaaaaaaaaaaaaaaa":1},"Image":7,"prediction":2}`, `{"image":{"a":1},}`, `{"image":{"a":1},"x"}`, `{"image":{"a":1}`, `{"image":{"a":}}`, `{"image":{"a":1},"id":7}`, `{"image":{}}{}`, `null`, `[]`,
+		`{"image":{"a":1},"image":{"b":2}}`, `{"image":{"aaaaaaaaaaaaaaaa":1},"Image":7,"prediction":2}`, `{"image":{"a":1},}`, `{"image":{"a":1},"x"}`, `{"image":{"a":1}`, `{"image":{"a":}}`, `{"image":{"a":1},"id":7}`, `{"image":{"a":1},"image":null}`, `{"image":{"a":1},"blob":{"file":"a","sha256":"b","bytes":17,"content_type":"c","source":"original"},"x":{"y":[]},"id":"e3049fbe-e509-4ceb-95c6-f6427b972543"}`,
+		`{"image":{"a":1},"blob":{"File":"a"}}`, `{"image":{"a":1},"blob":{"file":"\u00e9","bytes":9999999999}}`, `{"image":{"a":1},"blob":{"bytes":1.5}}`, `{"image":{"a":1},"blob":{"error":{"code":"x"}}}`, `{"image":{"a":1},"entry":{"path":"p"}}`, `{"image":{"a":1},"ID":"e3049fbe-e509-4ceb-95c6-f6427b972543"}`,
+		`{"image":{"a":1},"blob":{"file":"a"},"blob":{"sha256":"b"}}`, `{"image":{"a":1},"prediction":{"b":1}}`, `{"image":{}}{}`, `null`, `[]`,
 	} {
 		var want unit.Record
 		wantErr := json.Unmarshal([]byte(line), &want)
