@@ -39,7 +39,6 @@ func (r *run) perform(ctx context.Context) (action.Result, error) {
 	if err := r.openLedger(ctx); err != nil {
 		return action.Result{}, err
 	}
-	r.bags.Fresh = r.bags.Fresh && r.ledger.End() == 0
 	if end, err := r.revokedEnd(ctx); end != nil || err != nil {
 		return action.Result{End: end}, err
 	}
@@ -128,6 +127,10 @@ func (r *run) hasUnits() bool {
 
 // openLedger begins the command's ledger, or takes it over.
 func (r *run) openLedger(ctx context.Context) (err error) {
+	if r.bags.Fresh {
+		r.ledger = ledger.Begin(r.h.cfg.Queue.Ledger, r.h.prefix(), r.command.ID)
+		return nil
+	}
 	r.ledger, err = ledger.Open(ctx, r.h.cfg.Queue.Ledger, r.h.prefix(), r.command.ID, r.h.cfg.Now(), r.takenBefore)
 	return err
 }

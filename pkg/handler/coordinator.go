@@ -130,7 +130,9 @@ func (h *Handler) newRun(ctx context.Context, c contract.Command, m contract.Mes
 		return nil, err //nolint:wrapcheck // it says what it reads
 	}
 	client := h.cfg.Resources[c.Data.Resource]
-	control := account.NewControl(account.Settings{Service: client, Secrets: h.cfg.Queue.Secrets, Now: h.cfg.Now, Wait: h.cfg.Wait})
+	control := account.NewControl(account.Settings{
+		Service: client, Secrets: h.cfg.Queue.Secrets, Now: h.cfg.Now, Wait: h.cfg.Wait, Listings: &h.listings,
+	})
 	return &run{
 		h: h, command: c, message: m, bags: b, nonce: contract.Text(uuid.NewString()), releaseSlot: func() {}, published: h.cfg.Now(),
 		calls: ledger.NewRecorder(control.Note), control: control, client: client, log: log,

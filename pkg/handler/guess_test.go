@@ -152,7 +152,7 @@ func TestPseudonymKeyReplacedUnderWay(t *testing.T) {
 	}{
 		"reading":             {contract.ActionExport, "PutObject cmd/.work/units/000001.list#1"},
 		"an export is sealed": {contract.ActionExport, "PutObject cmd/export/receipt.json#1"},
-		"deleting":            {contract.ActionDelete, "PutObject cmd/.work/deleted/000000-images.jsonl#1"},
+		"deleting":            {contract.ActionDelete, "PutObject cmd/.work/delete-cut.json#1"},
 		"a delete is sealed":  {contract.ActionDelete, "PutObject cmd/delete/receipt.json#1"},
 	} {
 		t.Run(name, func(t *testing.T) {

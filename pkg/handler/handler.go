@@ -171,6 +171,7 @@ type Handler struct {
 	worker     *worker.Worker
 	results    known.Results                   // on their way from workers to coordinators
 	slots      map[contract.Action]*share.Pool // of attempts, by resource
+	listings   account.Listings                // of projects, by any command
 }
 
 // New makes a Handler. The error names the field that is missing.

@@ -20,12 +20,13 @@ func TestIDUsedAgain(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		action contract.Action
+		left   string                                    // what the first one leaves of its working objects
 		at     string                                    // the call that the first one is not allowed to make
 		again  func(account testAccount) *cvtest.Project // that the second one names
 	}{
-		{"an export, the same", contract.ActionExport, "GetExports", func(account testAccount) *cvtest.Project { return account.small }},
-		{"an export, another", contract.ActionExport, "GetExports", func(account testAccount) *cvtest.Project { return account.other }},
-		{"a delete, the same", contract.ActionDelete, "DeleteIteration", func(account testAccount) *cvtest.Project { return account.small }},
+		{"an export, the same", contract.ActionExport, ".work/owner.json", "GetExports", func(account testAccount) *cvtest.Project { return account.small }},
+		{"an export, another", contract.ActionExport, ".work/owner.json", "GetExports", func(account testAccount) *cvtest.Project { return account.other }},
+		{"a delete, the same", contract.ActionDelete, ".work/delete-begun-", "DeleteIteration", func(account testAccount) *cvtest.Project { return account.small }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -36,7 +37,7 @@ func TestIDUsedAgain(t *testing.T) {
 			h := w.publish(t, c.action, "cmd-1", `{"project_ids":`+idList(account.small.ID)+`}`)
 			w.eventually(t, "the first one has got as far as that", func() bool { return w.api.Count(c.at) > 0 })
 			r.stop()
-			if left := w.objects(t, "cmd-1"); !slices.ContainsFunc(left, func(key string) bool { return strings.HasPrefix(key, ".work/owner") }) || len(left) < 3 {
+			if left := w.objects(t, "cmd-1"); !slices.ContainsFunc(left, func(key string) bool { return strings.HasPrefix(key, c.left) }) || len(left) < 3 {
 				t.Fatalf("the first one left %v", left)
 			}
 			m, err := w.queue.Command(t.Context(), h.seq)

@@ -17,7 +17,8 @@ func (w *world) sent(r *replica) (store, queue, service int) {
 }
 
 // TestRequestsOfADelete holds the number of requests of the smallest delete: one image, planned,
-// deleted, seen to be gone, with a receipt. A look and a heartbeat in between are allowed for.
+// deleted, seen to be gone, with a receipt. A look and a heartbeat in between are allowed for, and
+// the eighth call where the projects were listed long before, for the delete before.
 func TestRequestsOfADelete(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})
@@ -31,7 +32,7 @@ func TestRequestsOfADelete(t *testing.T) {
 		storeAfter, queueAfter, serviceAfter := w.sent(r)
 		store, queue, service = storeAfter-store, queueAfter-queue, serviceAfter-service
 		t.Logf("%d requests to the store, %d to NATS, %d calls", store, queue, service)
-		if i > 0 && (store > 22 || queue > 29 || service != 8) {
+		if i > 0 && (store > 22 || queue > 28 || service < 7 || service > 8) {
 			t.Errorf("%d requests to the store, %d to NATS, %d calls", store, queue, service)
 		}
 	}

@@ -304,3 +304,93 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 // RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// TestPlainlyAbsent says of which answers it is plain that nothing is at a key. Everything else is
+// asked in the usual way.
+func TestPlainlyAbsent(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		status int
+		body   string
+		want   bool
+	}{
+		{"nothing is there", http.StatusNotFound, "<Error><Code>NoSuchKey</Code></Error>", true},
+		{"no bucket", http.StatusNotFound, "<Error><Code>NoSuchBucket</Code></Error>", false},
+		{"another server", http.StatusNotFound, "not found", false},
+		{"something is there", http.StatusOK, "<Code>NoSuchKey</Code>", false},
+		{"no right", http.StatusForbidden, "<Error><Code>AccessDenied</Code></Error>", false},
+		{"another failure", http.StatusServiceUnavailable, "<Error><Code>NoSuchKey</Code></Error>", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &store{answer: stored}
+			to := storeOf(t, s, sink.StoreOptions{}, true, false)
+			if to.PlainlyAbsent(t.Context(), "k") || s.direct() != "" {
+				t.Error("it is asked before it is known where")
+			}
+			if _, err := to.Put(t.Context(), "first", sink.Bytes(nil, "")); err != nil {
+				t.Fatal(err)
+			}
+			s.answer = func(req *http.Request, _ string) (*http.Response, error) {
+				return answerOf(req, c.status, c.body, nil), nil
+			}
+			if got := to.PlainlyAbsent(t.Context(), "k"); got != c.want || s.direct() != "sd" {
+				t.Errorf("%t, requests are %s", got, s.direct())
+			}
+			if to.PlainlyAbsent(t.Context(), "a key/with blanks") || s.direct() != "sd" {
+				t.Error("it is asked by a key that is not plain")
+			}
+		})
+	}
+}
+
+// TestPlainlyEmpty says of which listings it is plain that there is nothing.
+func TestPlainlyEmpty(t *testing.T) {
+	const none = "<Name>b</Name><KeyCount>0</KeyCount>"
+	listing := func(of string) string {
+		return `<?xml version="1.0"?><ListBucketResult xmlns="x">` + of + "</ListBucketResult>\n"
+	}
+	for _, c := range []struct {
+		name   string
+		status int
+		body   string
+		want   bool
+	}{
+		{"nothing is there", http.StatusOK, listing(none + "<IsTruncated>false</IsTruncated>"), true},
+		{"an object is there", http.StatusOK, listing("<IsTruncated>false</IsTruncated><Contents><Key>k/a</Key></Contents>"), false},
+		{"a folder is there", http.StatusOK, listing("<IsTruncated>false</IsTruncated><CommonPrefixes/>"), false},
+		{"there is more", http.StatusOK, listing(none + "<IsTruncated>true</IsTruncated>"), false},
+		{"whether there is more is not said", http.StatusOK, listing(none), false},
+		{"the answer breaks off", http.StatusOK, "<ListBucketResult><IsTruncated>false</IsTruncated>", false},
+		{"an error with status 200", http.StatusOK, "<Error><Code>InternalError</Code></Error>", false},
+		{"another server", http.StatusOK, "", false},
+		{"no bucket", http.StatusNotFound, listing(none + "<IsTruncated>false</IsTruncated>"), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &store{answer: stored}
+			to := storeOf(t, s, sink.StoreOptions{}, true, false)
+			if _, err := to.Put(t.Context(), "first", sink.Bytes(nil, "")); err != nil {
+				t.Fatal(err)
+			}
+			s.answer = func(req *http.Request, _ string) (*http.Response, error) {
+				return answerOf(req, c.status, c.body, nil), nil
+			}
+			if got := to.PlainlyEmpty(t.Context(), "k/"); got != c.want || s.direct() != "sd" {
+				t.Errorf("%t, requests are %s", got, s.direct())
+			}
+		})
+	}
+}
+
+// TestLooksAtAServer looks at keys and prefixes of a real store.
+func TestLooksAtAServer(t *testing.T) {
+	w := newWorld(t, sinktest.BucketOptions{})
+	if _, err := w.store.Put(t.Context(), "there/too", sink.Bytes(nil, "")); err != nil {
+		t.Fatal(err)
+	}
+	if w.store.PlainlyEmpty(t.Context(), "there/") || !w.store.PlainlyEmpty(t.Context(), "not/there/") {
+		t.Error("a listing of a real store is not understood")
+	}
+	if w.store.PlainlyAbsent(t.Context(), "there/too") || !w.store.PlainlyAbsent(t.Context(), "not/there") {
+		t.Error("a real store is not understood")
+	}
+}

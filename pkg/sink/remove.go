@@ -99,8 +99,10 @@ func (s *Store) RemoveObjects(ctx context.Context, prefix Key, keep ...Key) (int
 	if !versioned {
 		named := s.stored.take(prefix, keep)
 		markers, err := s.removeObjects(ctx, named)
-		if err == nil && !markers {
+		if err == nil && !markers && !(len(named) > 0 && len(keep) == 0 && s.PlainlyEmpty(ctx, prefix)) {
 			removed, markers, err = s.removeListed(ctx, prefix, s.current(ctx, prefix), keep)
+		}
+		if err == nil {
 			removed += len(named)
 		}
 		if err != nil || !markers {

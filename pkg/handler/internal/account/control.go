@@ -32,13 +32,15 @@ type Secrets interface {
 	Secret(ctx context.Context, name string) (string, error)
 }
 
-// Settings are what a Control works with. All are needed.
+// Settings are what a Control works with. All are needed but Listings.
 type Settings struct {
 	Service Service
 	Secrets Secrets // has the key of fingerprints
 	Now     func() time.Time
 	// Wait waits between two questions, until d has passed or ctx is done.
 	Wait func(ctx context.Context, d time.Duration) error
+	// Listings are those of other commands; nil: none are known.
+	Listings *Listings
 }
 
 // Control knows whether the account that answers is the one that a command is about, and so whether
@@ -129,18 +131,27 @@ const MaxKnown = 100
 // Others lists the projects, and returns up to MaxKnown of those that are not planned: a later
 // credential that lists one of them is the account's, even when all that was planned is gone. It
 // fails with ErrContradiction unless all that is planned is listed beside them: it could be of two
-// accounts. Where the host says which account it is, nothing is needed and nothing is asked.
+// accounts. Where the host says which account it is, nothing is needed and nothing is asked. A
+// listing that the credential of the latest answer got for another command just before will do, if
+// all that is planned is in it.
 func (a *Control) Others(ctx context.Context, planned []uuid.UUID) ([]uuid.UUID, error) {
 	if a.Service.OwnHost() {
 		return nil, nil
 	}
-	projects, err := a.Service.GetProjects(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list the other projects: %w", err)
-	}
-	listed := make([]uuid.UUID, 0, len(projects))
-	for _, p := range projects {
-		listed = append(listed, p.ID)
+	last, _ := a.credential()
+	listed := a.Listings.recent(a.Service, last, a.Now(), planned)
+	if listed == nil {
+		now := listing{at: a.Now()}
+		projects, err := a.Service.GetProjects(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list the other projects: %w", err)
+		}
+		for _, p := range projects {
+			now.projects = append(now.projects, p.ID)
+		}
+		now.by, _ = a.credential()
+		a.Listings.keep(a.Service, now)
+		listed = slices.Clone(now.projects)
 	}
 	for _, p := range planned {
 		if !slices.Contains(listed, p) {

@@ -25,6 +25,7 @@ type service struct {
 	waited     time.Duration
 	onWait     func()
 	asked      []string
+	listings   *account.Listings
 }
 
 var (
@@ -55,6 +56,7 @@ func (s *service) begin() {
 			}
 			return nil
 		},
+		Listings: s.listings,
 	})
 }
 
@@ -298,6 +300,53 @@ func TestOthers(t *testing.T) {
 			others, err := s.control.Others(t.Context(), append(c.more, one))
 			if (err != nil) != c.fails || c.fails && !isContradiction(err) || !slices.Equal(others, c.want) || len(s.asked) != c.calls {
 				t.Errorf("after %d calls %v: %v", len(s.asked), others, err)
+			}
+		})
+	}
+}
+
+// TestOthersOfAnotherCommand has a second command plan after a first one has listed the projects:
+// that listing counts for a few seconds, to the same credential, and where all that is planned is in
+// it. Any other is made again, and judged.
+func TestOthersOfAnotherCommand(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(s *service)
+		plan   uuid.UUID
+		calls  int
+		fails  bool
+	}{
+		{name: "at once", plan: two},
+		{name: "four seconds later", change: func(s *service) { s.clock = s.clock.Add(4 * time.Second) }, plan: two},
+		{name: "five seconds later", change: func(s *service) { s.clock = s.clock.Add(5 * time.Second) }, plan: two, calls: 1},
+		{name: "the clock was set back", change: func(s *service) { s.clock = s.clock.Add(-time.Second) }, plan: two, calls: 1},
+		{name: "by another credential of the account", change: func(s *service) { s.credential = rotated }, plan: two, calls: 1},
+		{name: "by a credential of another account", change: func(s *service) { s.credential, s.listed = wrong, []uuid.UUID{never} }, plan: two, calls: 1, fails: true},
+		{name: "a project that was made since", change: func(s *service) { s.listed = []uuid.UUID{one, two, never} }, plan: never, calls: 1},
+		{name: "a project that is not listed", plan: never, calls: 1, fails: true},
+		{name: "by a process that shares no listings", change: func(s *service) { s.listings = nil }, plan: two, calls: 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newService(one, two, never)
+			s.listed, s.listings = []uuid.UUID{one, two}, &account.Listings{}
+			s.begin()
+			if _, err := s.control.Others(t.Context(), []uuid.UUID{one}); err != nil {
+				t.Fatal(err)
+			}
+			if c.change != nil {
+				c.change(s)
+			}
+			s.begin()
+			s.asked = nil
+			if err := s.answer("GetProject", c.plan, ""); err != nil {
+				t.Fatal(err)
+			}
+			others, err := s.control.Others(t.Context(), []uuid.UUID{c.plan})
+			if (err != nil) != c.fails || c.fails && !isContradiction(err) || len(s.asked) != 1+c.calls {
+				t.Errorf("asked %v: %v", s.asked, err)
+			}
+			if !c.fails && !slices.Contains(others, one) {
+				t.Errorf("others are %v", others)
 			}
 		})
 	}

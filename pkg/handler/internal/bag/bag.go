@@ -156,7 +156,11 @@ func (b Bags) SameRequest(ctx context.Context, kind sink.BagKind) (bool, error) 
 // there is none, and whether that is this command's, of the same account. It fails with ErrUnsealed
 // where the request has no right seal.
 func (b Bags) request(ctx context.Context, kind sink.BagKind) (raw []byte, same bool, err error) {
-	raw, err = b.Store.OfAnyMessage().ReadAll(ctx, b.Layout.Key(kind, sink.RequestFile), MaxReceipt)
+	key := b.Layout.Key(kind, sink.RequestFile)
+	if b.Store.PlainlyAbsent(ctx, key) { // as for nearly every command
+		return nil, false, nil
+	}
+	raw, err = b.Store.OfAnyMessage().ReadAll(ctx, key, MaxReceipt)
 	if errors.Is(err, sink.ErrNotFound) && !errors.Is(err, sink.ErrUnsealed) {
 		return nil, false, nil
 	}

@@ -88,6 +88,9 @@ func (b Bags) Stored(ctx context.Context) (bool, error) {
 		stores = append(stores, b.Work)
 	}
 	for _, store := range stores {
+		if store.PlainlyEmpty(ctx, b.Layout.Root()) { // as for nearly every command
+			continue
+		}
 		for _, err := range store.List(ctx, b.Layout.Root()) {
 			if err != nil {
 				return false, fmt.Errorf("list what is stored: %w", err)

@@ -76,10 +76,37 @@ func (d *Deleter) recordsOfCut(ctx context.Context) error {
 	return nil
 }
 
+// maxKeptPlan is how large a plan is, in bytes, whose projects are kept once they were read.
+const maxKeptPlan = 64 << 10
+
 // plannedProjects yields the plan's projects, once it is loaded.
 func (d *Deleter) plannedProjects() iter.Seq2[bagfile.PlanProject, error] {
-	var head bagfile.Plan
-	return deleteplan.Projects(d.plan.ReadSeeker(), &head)
+	return func(yield func(bagfile.PlanProject, error) bool) {
+		if d.projects != nil {
+			for _, p := range d.projects {
+				if !yield(p, nil) {
+					return
+				}
+			}
+			return
+		}
+		var (
+			head bagfile.Plan
+			all  = []bagfile.PlanProject{}
+			keep = d.plan.Size() <= maxKeptPlan
+		)
+		for p, err := range deleteplan.Projects(d.plan.ReadSeeker(), &head) {
+			if !yield(p, err) || err != nil {
+				return
+			}
+			if keep {
+				all = append(all, p)
+			}
+		}
+		if keep {
+			d.projects = all
+		}
+	}
 }
 
 // plannedAtLeast yields the plan's projects, as far as they are known: where the plan is lost, by

@@ -16,6 +16,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleterecord"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
 // Exporter exports what is to be deleted.
@@ -57,13 +58,14 @@ type Deleter struct {
 	Job      contract.Job // as it was when the attempt began, with the changes of this delete
 	Log      zerolog.Logger
 
-	begun   beginning
-	plan    *sink.Spool // the plan that begun names, once it was read and found to be it
-	planned time.Time   // when this attempt began to read it from the service; zero: an earlier one did
-	kept    deleterecord.Kept
-	small   bool  // records are kept for the cut
-	marked  bool  // the working objects are, by this attempt
-	done    int64 // things seen to be gone in this attempt
+	begun    beginning
+	plan     *sink.Spool           // the plan that begun names, once it was read and found to be it
+	projects []bagfile.PlanProject // of the plan, once all were read and if they are few; nil else
+	planned  time.Time             // when this attempt began to read it from the service; zero: an earlier one did
+	kept     deleterecord.Kept
+	small    bool  // records are kept for the cut
+	marked   bool  // the working objects are, by this attempt
+	done     int64 // things seen to be gone in this attempt
 }
 
 // Run plans, refuses or begins, removes project by project, verifies and commits. A dry run ends
@@ -133,7 +135,7 @@ func (d *Deleter) close() {
 	if err := d.plan.Close(); err != nil {
 		d.Log.Warn().Err(err).Msg("remove a temporary file")
 	}
-	d.plan = nil
+	d.plan, d.projects = nil, nil
 }
 
 // carryOut begins the delete, or takes it up where an earlier attempt left it, and does what was

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
@@ -51,6 +52,8 @@ type Ledger struct {
 
 	own   bytes.Buffer // what this holder appended,
 	whole bool         // if that is the whole ledger, and at most maxOwn
+
+	assumed bool // to have been empty when it was opened
 }
 
 // Ref is how far the ledger goes into the bag.
@@ -96,6 +99,20 @@ func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, takenB
 		return nil, err
 	}
 	return l, nil
+}
+
+// errNotEmpty says that a ledger has lines which were not looked for.
+var errNotEmpty = errors.New("it has lines already: the next attempt takes it over")
+
+// Begin opens the ledger of a command that nothing tells of but the job which its first attempt made
+// for it just now: what may be there is not looked for. Where there is something nevertheless, as of
+// a job that was lost with all that was stored, the first append fails: no call can be made, nor an
+// end, and the next attempt opens the ledger.
+func Begin(q Queue, prefix, id string) *Ledger {
+	l := newLedger(q, prefix, id)
+	l.chain, _ = sink.NewChain(nil) // of no line, which does not fail
+	l.whole, l.assumed = true, true
+	return l
 }
 
 // TakeOver appends a takeover, so that the appends of every other holder fail from now on.
@@ -227,6 +244,9 @@ func (l *Ledger) Flush(ctx context.Context) error {
 		return nil
 	}
 	seq, err := l.queue.AppendLedger(ctx, l.id, l.buf.Bytes(), l.seq)
+	if l.assumed && l.seq == 0 && errors.Is(err, delivery.ErrFenced) {
+		err = errNotEmpty // by whom is not known: the job says whether another holder has it
+	}
 	if err != nil {
 		return fmt.Errorf("append to the ledger: %w", err)
 	}

@@ -449,6 +449,31 @@ func copyOf(t *testing.T, l *ledger.Ledger, ref ledger.Ref) ([]byte, error) {
 	return content, nil
 }
 
+// TestBegin begins a ledger that is taken for empty: one that is not takes no line, neither a call
+// nor an end, and is taken over as any other.
+func TestBegin(t *testing.T) {
+	q := &queue{}
+	l := ledger.Begin(q, "cv", "del-1")
+	write(t, l, start, step{"DeleteTag", "projects/p/tags/t", 204})
+	if copied, err := copyOf(t, l, l.Ref()); err != nil || !bytes.Equal(copied, bytes.Join(q.messages, nil)) {
+		t.Errorf("%s, %v", copied, err)
+	}
+	had := len(q.messages)
+	call := ledger.Call{Time: start, Operation: "DeleteTag", Target: "projects/p/tags/u", Attempt: 1}
+	for name, err := range map[string]error{
+		"an intent":  ledger.Begin(q, "cv", "del-1").Intend(t.Context(), nil, call),
+		"a takeover": ledger.Begin(q, "cv", "del-1").TakeOver(t.Context(), start),
+	} {
+		if err == nil || errors.Is(err, delivery.ErrFenced) || len(q.messages) != had {
+			t.Errorf("%s: %v, %d messages", name, err, len(q.messages))
+		}
+	}
+	write(t, q.open(t, start, true), start, step{"DeleteTag", "projects/p/tags/u", 204})
+	if err := l.TakeOver(t.Context(), start); !errors.Is(err, delivery.ErrFenced) {
+		t.Errorf("the first holder after a takeover: %v", err)
+	}
+}
+
 // A result that is written and not appended yet counts like any other.
 func TestRemovedBeforeTheResultIsAppended(t *testing.T) {
 	q := &queue{}

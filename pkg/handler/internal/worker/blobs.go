@@ -15,6 +15,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/buffer"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
@@ -260,12 +261,12 @@ func (d *download) begin(length int64) (io.Writer, error) {
 	if length < 0 || length > maxInMemory || length > d.a.w.Buffer {
 		return d.beginSpool()
 	}
-	if size := bufferSize(length); d.held != size {
+	if size := buffer.Size(length); d.held != size {
 		d.release()
 		if err := d.a.w.memory.Acquire(d.ctx, d.a.command.Data.Resource, size); err != nil {
 			return nil, fmt.Errorf("wait for memory: %w", err)
 		}
-		d.held, d.memory = size, d.a.w.buffers.take(size)
+		d.held, d.memory = size, d.a.w.buffers.Take(size)
 	}
 	d.memory.Reset()
 	return d.memory, nil
@@ -316,7 +317,7 @@ func (d *download) release() {
 
 func (d *download) close() {
 	if d.sent && d.memory != nil {
-		d.a.w.buffers.give(d.held, d.memory)
+		d.a.w.buffers.Give(d.held, d.memory)
 	}
 	d.release()
 	if d.spool != nil {

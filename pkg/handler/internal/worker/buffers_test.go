@@ -6,18 +6,6 @@ import (
 	"github.com/cvconsumer/cvconsumer/internal/share"
 )
 
-func TestBufferSize(t *testing.T) {
-	for _, tc := range []struct{ length, want int64 }{
-		{0, leastBuffer}, {1, leastBuffer}, {leastBuffer, leastBuffer}, {leastBuffer + 1, 5 << 10},
-		{100 << 10, 112 << 10}, {112 << 10, 112 << 10}, {112<<10 + 1, 128 << 10}, {128 << 10, 128 << 10}, {128<<10 + 1, 160 << 10},
-		{maxInMemory - 1, maxInMemory}, {maxInMemory, maxInMemory},
-	} {
-		if got := bufferSize(tc.length); got != tc.want {
-			t.Errorf("%d for %d bytes, want %d", got, tc.length, tc.want)
-		}
-	}
-}
-
 // What a download reserves is what its buffer takes, and all of it is given back. A buffer is used
 // again only when the store has the whole of it: what a request that was refused, or given up,
 // still sends must not change under it.
@@ -45,7 +33,7 @@ func TestBuffersThatMayBeReadAreNotUsedAgain(t *testing.T) {
 		if !w.memory.TryAcquire("", maxInMemory) {
 			t.Error("not all that was reserved is given back")
 		}
-		if again := w.buffers.take(size); again == used && !sent {
+		if again := w.buffers.Take(size); again == used && !sent {
 			t.Error("a buffer is used again that a request may still read")
 		} else if again.Len() != 0 || again.Cap() < length {
 			t.Errorf("a buffer of %d bytes has room for %d", again.Len(), again.Cap())

@@ -7,8 +7,7 @@
 //     witness.go, predictions.go: what the other kinds of units read
 //   - absence.go: whether a project, an iteration or a tag is gone
 //   - refused.go: what becomes of something that the service refuses
-//   - blobs.go, buffers.go, text.go: downloads and their memory, links that expire, text in place
-//     of a blob
+//   - blobs.go, text.go: downloads and their memory, links that expire, text in place of a blob
 //   - models.go: exported models, and what a model is known by
 //
 // A unit is acknowledged only when its result is stored. A worker ends no command: a unit that

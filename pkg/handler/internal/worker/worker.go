@@ -14,6 +14,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/account"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/buffer"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/known"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
@@ -86,7 +87,7 @@ type Worker struct {
 	looks                    known.Looks
 	units, downloads, memory *share.Pool // by alias of the resource
 	tries                    known.Tries
-	buffers                  buffers // of downloads
+	buffers                  buffer.Pool // of downloads
 }
 
 // errShare says that the units of a resource have all the slots that they may have.
