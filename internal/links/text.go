@@ -17,8 +17,8 @@ type signed struct {
 const remembered = 8
 
 // beginsSoon reports whether a link is read, or may begin with the next two characters. Otherwise
-// none begins before the next colon, and what comes more than remembered characters before that does
-// not matter.
+// none begins before the next colon, and what comes more than remembered characters before that
+// does not matter.
 func (s *signed) beginsSoon() bool {
 	return s.link || byte(s.last) == ':' || byte(s.last>>8) == ':'
 }
@@ -112,8 +112,8 @@ func (s *Scanner) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// nextByte is where c is next in p from i on, its length when it is not there. Before i it was looked
-// for, and found at last or not at all.
+// nextByte is where c is next in p from i on, its length when it is not there. Before i it was
+// looked for, and found at last or not at all.
 func nextByte(p []byte, i, last int, c byte) int {
 	if last >= i {
 		return last

@@ -152,8 +152,8 @@ var (
 	blobMembers   = []string{"file", "sha256", "bytes", "content_type", "source", "error"}
 )
 
-// decodePlain decodes what a record has behind a thing, in the form that encoding gives it where all
-// went well. It reports whether it is in that form; else the record is as it was.
+// decodePlain decodes what a record has behind a thing, in the form that encoding gives it where
+// all went well. It reports whether it is in that form; else the record is as it was.
 func (r *Record) decodePlain(rest []byte) bool {
 	if bytes.Contains(rest, []byte("null")) {
 		return false
@@ -275,8 +275,8 @@ type result struct {
 	body    io.Closer
 }
 
-// Opener opens the result of a unit, as it was stored. It fails with sink.ErrNotFound where there is
-// none.
+// Opener opens the result of a unit, as it was stored. It fails with sink.ErrNotFound where there
+// is none.
 type Opener func(ctx context.Context, u Unit) (io.ReadCloser, sink.Object, error)
 
 // Stored opens results in a store. What another unit with the number of one left is not there.
