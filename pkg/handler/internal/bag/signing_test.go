@@ -48,7 +48,7 @@ func (p *signed) by(m *signature.Maker, faults *sinktest.Faults) bag.Bags {
 
 // diesBefore is a store that fails at a file for good.
 func diesBefore(t *testing.T, path sink.Path) *sinktest.Faults {
-	return sinktest.Script(t, sinktest.Fault{Op: "PutObject", Key: "*/" + string(path), Status: http.StatusForbidden})
+	return sinktest.Script(t, sinktest.Fault{Op: "PutObject", Key: "*/" + string(path), Times: -1, Status: http.StatusForbidden})
 }
 
 func newSigner(t *testing.T) *signature.Signer {
