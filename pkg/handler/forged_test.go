@@ -48,7 +48,7 @@ func objectKinds() []objectKind {
 	of := func(pattern string) *regexp.Regexp { return regexp.MustCompile(`^` + pattern + `$`) }
 	const forgedCall = `[{"time":"2026-11-24T09:00:00Z","operation":"DeleteProject","target":"projects/x","status":204,"attempt":1}]`
 	return []objectKind{
-		{name: "owner", pattern: of(`\.work/owner\.json`), in: []string{"export", "delete", "plan"}},
+		{name: "owner", pattern: of(`\.work/owner\.json`), in: []string{"export", "export first"}},
 		{name: "plan of an export", pattern: of(`\.work/plan\.json`), in: []string{"export", "export first"}},
 		{name: "reading", pattern: of(`\.work/units/\d+\.list`), in: []string{"export"}},
 		{name: "result", pattern: of(`\.work/units/\d+\.jsonl`), in: []string{"export", "export first"}},
