@@ -124,6 +124,7 @@ func (w *stored) take(prefix Key, keep []Key) (ids []types.ObjectIdentifier) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	slices.Sort(w.keys) // they go in the order of a listing
 	w.keys = slices.DeleteFunc(w.keys, func(key Key) bool {
 		below := strings.HasPrefix(string(key), string(prefix)) && !slices.Contains(keep, key)
 		if below {

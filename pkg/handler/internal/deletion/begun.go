@@ -22,9 +22,6 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
-// deleteCutName is the working object of a delete's last freeze.
-const deleteCutName = "delete-cut.json"
-
 // begunPrefix begins the names of the working objects that hold a delete's beginning.
 const begunPrefix = "delete-begun-"
 

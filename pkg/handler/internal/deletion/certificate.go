@@ -6,13 +6,14 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/bag"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/deleterecord"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/report"
 )
 
 // certificate is the page for people: what was deleted, how that was verified, what remains and
 // why.
-func (d *Deleter) certificate(record bagfile.Deletion, verification bagfile.Verification, cut deleteCut) ([]byte, error) {
+func (d *Deleter) certificate(record bagfile.Deletion, verification bagfile.Verification, cut deleterecord.Cut) ([]byte, error) {
 	c := report.Certificate{
 		Command: record.ID, Reference: string(record.Reference), Source: d.begun.Request.Source, Published: d.begun.Request.Published, Selection: bag.Selection(d.begun.Request.Data),
 		Signer: d.begun.Request.Signer, Approver: d.begun.Request.Approver,

@@ -27,7 +27,7 @@ func TestCertificateOfAPerson(t *testing.T) {
 			AllProjects: true, ImageMetadata: []map[string]string{{"subject": value, "branch": value}}, Categories: []contract.Category{contract.CategoryImages},
 		}},
 	}}
-	page, err := d.certificate(bagfile.Deletion{ID: "del-1", Projects: []bagfile.DeletionProject{{ID: id(1), Name: "Faces \u202e<b>"}}}, bagfile.Verification{}, deleteCut{})
+	page, err := d.certificate(bagfile.Deletion{ID: "del-1", Projects: []bagfile.DeletionProject{{ID: id(1), Name: "Faces \u202e<b>"}}}, bagfile.Verification{}, deleterecord.Cut{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -20,60 +19,21 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
-// deleteCut is the last freeze of a delete: when it was finished, and how far its ledger goes into
-// the bag. The bag is a function of it, of the beginning and of the steps' records.
-type deleteCut struct {
-	V          int        `json:"v"`
-	FinishedAt time.Time  `json:"finished_at"`
-	Ledger     ledger.Ref `json:"ledger"`
-	Signed     bool       `json:"signed,omitempty"` // the receipt is
-
-	Begun   string            `json:"begun_sha256,omitempty"` // the beginning that was carried out; empty: an older version did not say, or a plan
-	Records map[string]string `json:"records,omitempty"`      // those of a small delete's steps, as JSON lines
-}
-
-// recordsCut is the version of a cut that has records: a replica that does not know them must not
-// finish the bag without them.
-const recordsCut = bag.SignedCut + 1
-
-// FormatVersion implements unit.Versioned.
-func (deleteCut) FormatVersion() int { return recordsCut }
-
 // newCut is the cut as it is now.
-func (d *Deleter) newCut(ctx context.Context) (deleteCut, error) {
+func (d *Deleter) newCut(ctx context.Context) (deleterecord.Cut, error) {
 	if err := d.neverBegins(ctx); err != nil {
-		return deleteCut{}, err
+		return deleterecord.Cut{}, err
 	}
 	finished, err := d.finished(ctx)
 	if err != nil {
-		return deleteCut{}, err
+		return deleterecord.Cut{}, err
 	}
 	signed := d.Bags.Signs()
-	cut := deleteCut{V: bag.CutVersion(signed), FinishedAt: finished, Ledger: d.Ledger.Ref(), Signed: signed, Records: d.kept.ForCut()}
+	cut := deleterecord.Cut{V: bag.CutVersion(signed), FinishedAt: finished, Ledger: d.Ledger.Ref(), Signed: signed, Records: d.kept.ForCut()}
 	if len(cut.Records) > 0 {
-		cut.V, cut.Begun = recordsCut, d.Job.Deletion.BegunSHA256
+		cut.V, cut.Begun = deleterecord.CutVersion, d.Job.Deletion.BegunSHA256
 	}
 	return cut, nil
-}
-
-// recordsOfCut takes the records of the cut that an earlier attempt stored. A cut that does not fit
-// the beginning and the ledger has none for this delete, and ends it when its bag is made.
-func (d *Deleter) recordsOfCut(ctx context.Context) error {
-	raw, err := d.Bags.Work.ReadAll(ctx, d.Bags.WorkKey(deleteCutName), unit.MaxObject)
-	if errors.Is(err, sink.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("look for %s: %w", deleteCutName, err)
-	}
-	var cut deleteCut
-	if err := contract.DecodeUpTo(recordsCut, raw, deleteCutName, &cut); err != nil {
-		return err //nolint:wrapcheck // it says what it reads
-	}
-	if ref := d.Job.Deletion; ref != nil && cut.Begun == ref.BegunSHA256 && d.Ledger.Has(cut.Ledger) {
-		d.kept.FromCut(cut.Records)
-	}
-	return nil
 }
 
 // maxKeptPlan is how large a plan is, in bytes, whose projects are kept once they were read.
@@ -130,7 +90,7 @@ func (d *Deleter) commit(ctx context.Context) (bag.Proof, error) {
 	if err := d.loadPlan(ctx); err != nil {
 		return bag.Proof{}, err
 	}
-	cut, mine, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleteCutName), d.Bags.Fresh, d.newCut)
+	cut, mine, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleterecord.CutName), d.Bags.Fresh, d.newCut)
 	if err != nil {
 		return bag.Proof{}, err
 	}
@@ -139,7 +99,7 @@ func (d *Deleter) commit(ctx context.Context) (bag.Proof, error) {
 	}
 	if !mine {
 		if cut.Begun != "" && cut.Begun != d.Job.Deletion.BegunSHA256 {
-			return bag.Proof{}, bag.Spoiled(deleteCutName, "is of another beginning than the job's")
+			return bag.Proof{}, bag.Spoiled(deleterecord.CutName, "is of another beginning than the job's")
 		}
 		d.kept.FromCut(cut.Records) // the bag is made of the first cut that was stored
 	}

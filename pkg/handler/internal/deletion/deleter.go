@@ -202,7 +202,7 @@ func (d *Deleter) execute(ctx context.Context) error {
 		d.Control.Expect(f.ID)
 	}
 	if !d.Bags.Fresh {
-		if err := d.recordsOfCut(ctx); err != nil {
+		if err := d.records().TakeCut(ctx); err != nil {
 			return err
 		}
 	}

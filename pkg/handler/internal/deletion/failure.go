@@ -88,7 +88,7 @@ func (d *Deleter) storeFailure(ctx context.Context, e *contract.Error) (left str
 	if left, err = d.dropBag(ctx); err != nil {
 		return "", err
 	}
-	if err := d.recordsOfCut(ctx); err != nil {
+	if err := d.records().TakeCut(ctx); err != nil {
 		return "", err
 	}
 	t := deleterecord.Tally{Checks: []bagfile.Check{}}
