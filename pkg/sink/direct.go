@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,9 @@ const (
 	// maxDirect is the largest body of a direct write, in bytes: with a larger one the SDK asks
 	// first whether the store will take it.
 	maxDirect = 2 << 20
+	// maxCopied is the largest body that is copied to go in one write, in bytes: with its header it
+	// fits into a connection's buffer.
+	maxCopied = writeBuffer - 8<<10
 	// restAfterRefusal is how many writes the SDK makes after a direct one failed.
 	restAfterRefusal = 64
 	// maxErrorBody bounds what is read of an answer that has a body, in bytes.
@@ -130,12 +134,29 @@ func isPlainKey(key string) bool {
 	return key != "" && key[0] != '/'
 }
 
+// copies are buffers for bodies.
+var copies = sync.Pool{New: func() any { return new([maxCopied]byte) }}
+
 // send sends a signed write, as answerChanges has the SDK send one.
 func (d *direct) send(ctx context.Context, req *http.Request, body *bytes.Reader) (*s3.PutObjectOutput, bool) {
-	answered, done := untilAnswered(ctx, d.endpoints.patience)
+	var written atomic.Bool
+	answered, done := untilAnswered(ctx, d.endpoints.patience, func(httptrace.WroteRequestInfo) { written.Store(true) })
 	defer done()
-	req.Body = http.NoBody // any other one of no length would be sent in chunks
-	if body.Size() > 0 {
+	switch size := body.Size(); {
+	case size == 0:
+		req.Body = http.NoBody // any other one of no length would be sent in chunks
+	case size <= maxCopied:
+		// The transport takes header and body into one write if it knows the reader. It may read on
+		// after it gave its answer, so it gets a copy.
+		copied := copies.Get().(*[maxCopied]byte)
+		_, _ = body.ReadAt(copied[:size], 0) // memory
+		req.Body = io.NopCloser(bytes.NewReader(copied[:size]))
+		defer func() {
+			if written.Load() {
+				copies.Put(copied)
+			}
+		}()
+	default:
 		sent := &sentBody{from: *body}
 		defer sent.Close()
 		req.Body = sent

@@ -23,6 +23,9 @@ import (
 	"github.com/rs/zerolog"
 )
 
+// writeBuffer is how much is sent in one write, in bytes: most pictures.
+const writeBuffer = 128 << 10
+
 // defaultAnswerTimeout leaves time for handing work back of the five seconds that a process which
 // drains has for it.
 const defaultAnswerTimeout = 3 * time.Second
@@ -142,8 +145,8 @@ func tune(t *http.Transport, responseTimeout time.Duration) {
 	t.MaxIdleConns = 256
 	t.MaxIdleConnsPerHost = 128
 	t.ResponseHeaderTimeout = responseTimeout
-	t.WriteBufferSize = 128 << 10 // most pictures go in one write
-	t.DisableCompression = true   // stored bytes are wanted as they are
+	t.WriteBufferSize = writeBuffer
+	t.DisableCompression = true // stored bytes are wanted as they are
 }
 
 // newRetryer is the SDK's standard retryer plus what it lacks: a bare 429 or 503, a conditional

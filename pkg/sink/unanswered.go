@@ -24,7 +24,7 @@ func answerChanges(patience time.Duration) func(*middleware.Stack) error {
 		return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("AnswerChanges", func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 			if req, ok := in.Request.(*smithyhttp.Request); ok && req.Method != http.MethodGet && req.Method != http.MethodHead {
 				var done func()
-				ctx, done = untilAnswered(ctx, patience)
+				ctx, done = untilAnswered(ctx, patience, nil)
 				defer done()
 			}
 			return next.HandleFinalize(ctx, in)
@@ -42,8 +42,8 @@ const (
 
 // untilAnswered is a context for one request. It ends with ctx, for the same cause, as long as
 // there is no connection for the request; after that it ends some time later, or when done is
-// called.
-func untilAnswered(ctx context.Context, patience time.Duration) (answered context.Context, done func()) {
+// called. wrote, if given, is called once the request was written: nothing reads its body then.
+func untilAnswered(ctx context.Context, patience time.Duration, wrote func(httptrace.WroteRequestInfo)) (answered context.Context, done func()) {
 	if ctx.Err() != nil { // what follows would learn of it only when its goroutine runs
 		return ctx, func() {}
 	}
@@ -60,7 +60,7 @@ func untilAnswered(ctx context.Context, patience time.Duration) (answered contex
 		}
 		cancel(context.Cause(ctx))
 	})
-	traced := httptrace.WithClientTrace(answered, &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
+	traced := httptrace.WithClientTrace(answered, &httptrace.ClientTrace{WroteRequest: wrote, GotConn: func(c httptrace.GotConnInfo) {
 		if !state.CompareAndSwap(requestWaits, requestSent) && state.Load() == requestGivenUp {
 			_ = c.Conn.Close() // nothing has been written yet, and nothing can be any more
 		}
