@@ -206,8 +206,8 @@ func (w *Worker) begin(ctx context.Context, u unit.Unit, delivered uint64, log z
 			w.units.Release(a.command.Data.Resource, 1)
 		}
 	}()
-	// An attempt leaves its mark before it leaves a result. So there is none where the message comes
-	// for the first time and no mark is there.
+	// An attempt leaves its mark before it leaves a result. So there is none where the message
+	// comes for the first time and no mark is there.
 	if delivered > 1 || w.tries.Of(u) > 0 {
 		if done, err := a.done(ctx); done || err != nil {
 			return nil, err
