@@ -92,6 +92,7 @@ func (d *Deleter) commit(ctx context.Context) (bag.Proof, error) {
 	}
 	cut, mine, err := unit.Freeze(ctx, d.Bags.Work, d.Bags.WorkKey(deleterecord.CutName), d.Bags.Fresh, d.newCut)
 	if err != nil {
+		d.storeKept(ctx, err)
 		return bag.Proof{}, err
 	}
 	if err := d.Ledger.Continues(cut.Ledger); err != nil {

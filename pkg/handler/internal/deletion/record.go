@@ -2,7 +2,6 @@ package deletion
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -61,10 +60,10 @@ func (m *removal) record(ctx context.Context, gone lines) error {
 	return m.d.Attempt.Progress(ctx, m.d.progress(), m.d.begun.StartedAt)
 }
 
-// storeKept stores the records that were kept for the cut, since the attempt ends before it with
+// storeKept stores the records that were kept for the cut, since the attempt ends without it, with
 // err: the next one need not repeat the steps, and the evidence of a failure has what they saw.
 func (d *Deleter) storeKept(ctx context.Context, err error) {
-	if errors.Is(err, delivery.ErrFenced) || errors.Is(context.Cause(ctx), delivery.ErrFenced) {
+	if delivery.Classify(ctx, err) == delivery.Fenced { // the other holder may have removed the working objects by now
 		return
 	}
 	// Detached is safe here: a record says what was seen, and decides nothing for another holder

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/known"
@@ -47,7 +46,7 @@ func (k *kept) close() error { return k.spool.Close() } //nolint:wrapcheck // a 
 // open is a unit.Opener.
 func (k *kept) open(ctx context.Context, u unit.Unit) (io.ReadCloser, sink.Object, error) {
 	if r, ok := k.of[u.N]; ok {
-		return k.section(r)
+		return k.section(ctx, u, r)
 	}
 	body, o, err := k.first(ctx, u)
 	if err != nil || k.full || k.spool.Size()+o.Bytes > maxKept {
@@ -55,22 +54,27 @@ func (k *kept) open(ctx context.Context, u unit.Unit) (io.ReadCloser, sink.Objec
 	}
 	r := keptResult{at: k.spool.Size(), object: o}
 	_, err = io.Copy(k.spool, body)
-	if err = errors.Join(err, body.Close()); err != nil { // nothing of the temporary file can be read any more
-		k.full = true
-		clear(k.of)
-		return k.stored(ctx, u)
+	if err = errors.Join(err, body.Close()); err != nil {
+		return k.giveUp(ctx, u)
 	}
 	k.of[u.N] = r
-	return k.section(r)
+	return k.section(ctx, u, r)
 }
 
-// section reads a result that is kept.
-func (k *kept) section(r keptResult) (io.ReadCloser, sink.Object, error) {
+// section reads a result that is kept. What was kept last may be found only now not to fit.
+func (k *kept) section(ctx context.Context, u unit.Unit, r keptResult) (io.ReadCloser, sink.Object, error) {
 	from := k.spool.ReadSeeker()
 	if _, err := from.Seek(r.at, io.SeekStart); err != nil {
-		return nil, sink.Object{}, fmt.Errorf("read what is kept: %w", err)
+		return k.giveUp(ctx, u)
 	}
 	return io.NopCloser(io.LimitReader(from, r.object.Bytes)), r.object, nil
+}
+
+// giveUp reads from the store, as nothing of the temporary file can be read any more.
+func (k *kept) giveUp(ctx context.Context, u unit.Unit) (io.ReadCloser, sink.Object, error) {
+	k.full = true
+	clear(k.of)
+	return k.stored(ctx, u)
 }
 
 // first reads a result that is not kept: one that this process has just stored from memory, others

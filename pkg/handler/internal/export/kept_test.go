@@ -48,6 +48,33 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// TestKeptWithoutRoom keeps a result, and then finds that the folder has no room for it: what a
+// temporary file holds back is written when it is read.
+func TestKeptWithoutRoom(t *testing.T) {
+	reads := 0
+	k := &kept{spool: sink.NewSpool(t.TempDir()), of: map[int]keptResult{}, stored: func(context.Context, unit.Unit) (io.ReadCloser, sink.Object, error) {
+		reads++
+		return io.NopCloser(bytes.NewReader([]byte("result"))), sink.Object{Bytes: 6}, nil
+	}}
+	for step := range 3 {
+		body, _, err := k.open(t.Context(), unit.Unit{N: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(body); err != nil || string(got) != "result" {
+			t.Errorf("%q: %v", got, err)
+		}
+		if step == 0 { // reading it fails from now on, as it does once something could not be written
+			if err := k.close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if reads != 3 {
+		t.Errorf("%d readings of the store", reads)
+	}
+}
+
 // TestKeptIsBounded does not keep what would make the temporary file larger than it may be.
 func TestKeptIsBounded(t *testing.T) {
 	reads := 0

@@ -134,8 +134,12 @@ func TestLooks(t *testing.T) {
 	if err := leave("d"); !errors.Is(err, q.err) {
 		t.Errorf("the job cannot be read: %v", err)
 	}
-	q.err, removed = nil, nil
-	check("a unit alone that stored nothing", errors.Join(begin(), leave("")), 9)
+	q.err, removed, q.over = nil, nil, true
+	if err := begin(); !errors.Is(err, delivery.ErrEnded) || !slices.Equal(removed, []string{"d"}) {
+		t.Errorf("another unit begins once the command is over: %v, %v is removed", err, removed)
+	}
+	q.over, removed = false, nil
+	check("a unit alone that stored nothing", errors.Join(begin(), leave("")), 10)
 }
 
 // TestLooksThatFail has what was stored looked for again, when the look of one that begins fails.
@@ -158,6 +162,48 @@ func TestLooksThatFail(t *testing.T) {
 	q.over = true
 	if err := looks.Leave(t.Context(), "exp-1", nil); err != nil || !removed {
 		t.Errorf("removed %t: %v", removed, err)
+	}
+}
+
+// TestLooksMeanwhile has units end while another one that begins looks at the job: what they stored
+// is removed by that one if the command is over.
+func TestLooksMeanwhile(t *testing.T) {
+	for name, says := range map[string]error{"over": delivery.ErrEnded, "away": errors.New("away")} {
+		t.Run(name, func(t *testing.T) {
+			var (
+				answers []func() error
+				removed []string
+			)
+			looks := known.Looks{Wanted: func(context.Context, string) (contract.Job, error) {
+				answer := answers[0]
+				answers = answers[1:]
+				return contract.Job{}, answer()
+			}}
+			leave := func(unit string) error {
+				return looks.Leave(t.Context(), "exp-1", func(context.Context) { removed = append(removed, unit) })
+			}
+			fine := func() error { return nil }
+			answers = []func() error{fine, fine, func() error { return errors.Join(says, leave("b")) }, func() error { return delivery.ErrEnded }, func() error { return delivery.ErrEnded }}
+			for range 2 {
+				if _, err := looks.Begin(t.Context(), "exp-1"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := leave("a"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := looks.Begin(t.Context(), "exp-1"); !errors.Is(err, says) {
+				t.Fatalf("begins: %v", err)
+			}
+			if name == "away" { // the unit that was not begun comes again
+				if _, err := looks.Begin(t.Context(), "exp-1"); !errors.Is(err, delivery.ErrEnded) {
+					t.Fatalf("begins again: %v", err)
+				}
+			}
+			if slices.Sort(removed); !slices.Equal(removed, []string{"a", "b"}) {
+				t.Errorf("%v is removed", removed)
+			}
+		})
 	}
 }
 

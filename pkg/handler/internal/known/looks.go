@@ -44,26 +44,47 @@ func (l *Looks) Begin(ctx context.Context, id string) (contract.Job, error) {
 	c.remove = nil
 	l.mu.Unlock()
 	job, err := l.look(ctx, id, earlier)
-	if err != nil {
-		if !errors.Is(err, delivery.ErrEnded) {
-			l.mu.Lock()
-			c.remove = append(earlier, c.remove...) // for the next look
-			l.mu.Unlock()
+	switch {
+	case errors.Is(err, delivery.ErrEnded):
+		for _, remove := range l.leave(id, nil) { // of units that were left during the look
+			remove(ctx)
 		}
-		l.leave(id, nil)
+	case err != nil:
+		l.keep(id, earlier)
+		l.keep(id, l.leave(id, nil))
 	}
 	return job, err
 }
 
+// keep has the next look of a command, by a unit that begins or is left, be for what other units
+// left: a look failed that should have been for them.
+func (l *Looks) keep(id string, remove []func(context.Context)) {
+	if len(remove) == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.commands[id]
+	if c == nil {
+		if len(l.commands) >= maxKnown { // no unit of some of them may ever come again
+			return
+		}
+		c = &stored{}
+		l.commands[id] = c
+	}
+	c.remove = append(remove, c.remove...)
+}
+
 // Leave ends what Begin began. remove removes what the unit stored, should the command be over; nil
 // when it stored nothing. When no other unit of the command is at work here Leave looks at the job,
-// for all that were.
+// for all that were. Where that fails the next unit that begins here has the look made.
 func (l *Looks) Leave(ctx context.Context, id string, remove func(context.Context)) error {
 	left := l.leave(id, remove)
 	if len(left) == 0 {
 		return nil
 	}
 	if _, err := l.look(ctx, id, left); err != nil && !errors.Is(err, delivery.ErrEnded) {
+		l.keep(id, left)
 		return err
 	}
 	return nil
