@@ -94,8 +94,8 @@ func FuzzTime(f *testing.F) {
 	})
 }
 
-// FuzzPlainTime: times in the service's own shapes are read, and are what parsing by layout makes of
-// them.
+// FuzzPlainTime: times in the service's own shapes are read, and are what parsing by layout makes
+// of them.
 func FuzzPlainTime(f *testing.F) {
 	for _, s := range []string{"2020-11-06T16:53:19.783624", "2020-11-06T16:53:19", "2020-11-06T16:53:14.14Z"} {
 		if _, ok := plainTime(s); !ok {

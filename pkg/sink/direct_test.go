@@ -235,7 +235,8 @@ func TestWritesThatAreNotDirect(t *testing.T) {
 }
 
 // The signatures of direct writes are right for a real store. A direct write that was carried out,
-// and whose answer is lost, is found by the SDK's: the object is adopted. A store that answers with another checksum is not believed.
+// and whose answer is lost, is found by the SDK's: the object is adopted. A store that
+// answers with another checksum is not believed.
 func TestDirectWritesOnAServer(t *testing.T) {
 	w := newWorld(t, sinktest.BucketOptions{})
 	f := sinktest.Script(t, sinktest.Fault{Op: "PutObject", Key: "lost", Effect: sinktest.Reset, After: true})
