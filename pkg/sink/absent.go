@@ -16,9 +16,9 @@ const noSuchKey = "<Code>NoSuchKey</Code>"
 // ofNothing is the SHA-256 of no bytes.
 var ofNothing = HexSHA256(nil)
 
-// PlainlyAbsent reports whether the store says at once, of a request that is made without most of
-// the SDK, that nothing is at a key. False says nothing: the caller asks in the usual way. It is
-// for keys at which there hardly ever is something. Operation: GetObject.
+// PlainlyAbsent reports whether the store says, in one request that is made without most of the
+// SDK, that nothing is at a key. False says nothing: the caller asks in the usual way. It is for
+// keys at which there hardly ever is something. Operation: GetObject.
 func (s *Store) PlainlyAbsent(ctx context.Context, key Key) bool {
 	return s.direct.absent(ctx, s.o.Bucket, string(key))
 }
