@@ -38,7 +38,7 @@ type Settings struct {
 
 // Command is a unit's command.
 type Command struct {
-	Message contract.Command
+	Command contract.Command
 	Origin  contract.Origin // what the objects of the command are sealed for
 }
 
@@ -88,7 +88,7 @@ func (c *Commands) Of(ctx context.Context, u unit.Unit, fresh bool) (command Com
 		}
 	}
 	begun := c.Now()
-	if command.Message, err = c.ask(ctx, u); err != nil {
+	if command.Command, err = c.ask(ctx, u); err != nil {
 		return Command{}, true, fmt.Errorf("read the unit's command: %w", err)
 	}
 	job, err := c.Wanted(ctx, u.Command)

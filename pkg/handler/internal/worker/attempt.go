@@ -279,8 +279,9 @@ func (a *attempt) done(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// leave ends an attempt. As with the mark: the command may have ended with another attempt's
-// result, and its working objects be removed before this one was stored.
+// leave ends an attempt. What it stored is removed if the command has ended meanwhile: that may
+// have been with another attempt's result, and the working objects may have been removed before
+// this attempt's were stored.
 func (a *attempt) leave(ctx context.Context) {
 	var tidy func(context.Context)
 	if a.stored {
