@@ -131,7 +131,7 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 	if errors.Is(err, errWhole) && class != delivery.Stopping && class != delivery.Fenced && class != delivery.Ended {
 		return a.wait(ctx, contract.WaitRate, err)
 	}
-	counts := class != delivery.Done && a.lease.Counts(class)
+	counts := class != delivery.Done && a.lease.Counts(class) && !errors.Is(err, contract.ErrNewer) // that is a newer replica's to do
 	attempts := a.number
 	if !counts {
 		attempts--
