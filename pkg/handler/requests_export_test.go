@@ -107,7 +107,7 @@ func kindOfSubject(subject string) string {
 	case strings.HasPrefix(subject, "$JS.ACK."):
 		return "ACK " + words[2]
 	case strings.HasPrefix(subject, "$JS.API."):
-		return strings.Join(words[2:len(words)], ".")
+		return strings.Join(words[2:], ".")
 	default:
 		return strings.Join(words[:2], ".")
 	}

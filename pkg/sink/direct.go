@@ -3,6 +3,7 @@ package sink
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -168,7 +169,7 @@ func (d *direct) send(ctx context.Context, req *http.Request, body *bytes.Reader
 		}()
 	default:
 		sent := &sentBody{from: *body}
-		defer sent.Close()
+		defer func() { _ = sent.Close() }()
 		req.Body = sent
 	}
 	resp, err := d.client.Do(req.WithContext(middleware.WithOperationName(answered, "PutObject")))
@@ -181,7 +182,7 @@ func (d *direct) send(ctx context.Context, req *http.Request, body *bytes.Reader
 	switch {
 	case resp.StatusCode == http.StatusPreconditionFailed, resp.StatusCode == http.StatusConflict:
 		return nil, false
-	case resp.StatusCode != http.StatusOK || n > 0 || err != io.EOF: // an answer 200 may have an error in its body
+	case resp.StatusCode != http.StatusOK || n > 0 || !errors.Is(err, io.EOF): // an answer 200 may have an error in its body
 		d.resting.Store(restAfterFailure)
 		return nil, false
 	}

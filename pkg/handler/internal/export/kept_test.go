@@ -82,7 +82,7 @@ func TestKeptIsBounded(t *testing.T) {
 		reads++
 		return io.NopCloser(io.LimitReader(zeros{}, maxKept-1)), sink.Object{Bytes: maxKept - 1}, nil
 	}}
-	defer k.close() //nolint:errcheck // a temporary file
+	defer k.close()
 	for range 2 {
 		for n := range 2 {
 			body, _, err := k.open(t.Context(), unit.Unit{N: n})

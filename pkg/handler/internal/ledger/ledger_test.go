@@ -438,7 +438,7 @@ func TestCopy(t *testing.T) {
 func copyOf(t *testing.T, l *ledger.Ledger, ref ledger.Ref) ([]byte, error) {
 	t.Helper()
 	s := sink.NewSpool(t.TempDir())
-	defer s.Close() //nolint:errcheck // in memory
+	defer s.Close()
 	if err := l.CopyTo(t.Context(), s, ref); err != nil {
 		return nil, err //nolint:wrapcheck // it is what is tested
 	}
