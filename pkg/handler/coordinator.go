@@ -261,7 +261,8 @@ func (r *run) attempt(ctx context.Context) (*settlement, error) {
 
 // settleFailure settles an attempt that failed with err: the command comes again, or it fails.
 func (r *run) settleFailure(ctx context.Context, class delivery.Class, err error) (*settlement, error) {
-	counts := r.lease.Counts(class)
+	newer := errors.Is(err, contract.ErrNewer) // a replica of that version has stored something: it carries on
+	counts := r.lease.Counts(class) && !newer
 	// DetachedIfDone is safe here: what follows is compare-and-sets on the job, which fail when
 	// another replica holds the command, and objects of a command whose job says that it ends.
 	late, cancel := delivery.DetachedIfDone(ctx)
@@ -281,6 +282,9 @@ func (r *run) settleFailure(ctx context.Context, class delivery.Class, err error
 	}
 	r.h.report(class, err, r.command.Data.Resource, r.log)
 	settled := &settlement{d, err}
+	if newer {
+		settled = r.h.newerVersion(err)
+	}
 	var saved error
 	if class == delivery.Misconfigured {
 		settled, saved = r.handBackWaiting(late, r.waitForOperator(err), err)

@@ -131,7 +131,7 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 	if errors.Is(err, errWhole) && class != delivery.Stopping && class != delivery.Fenced && class != delivery.Ended {
 		return a.wait(ctx, contract.WaitRate, err)
 	}
-	counts := class != delivery.Done && a.lease.Counts(class)
+	counts := class != delivery.Done && a.lease.Counts(class) && !errors.Is(err, contract.ErrNewer) // that is a newer replica's to do
 	attempts := a.number
 	if !counts {
 		attempts--
@@ -175,7 +175,7 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 		}
 	} else if class == delivery.Fenced {
 		a.log.Warn().Err(err).Msg("unit given up")
-	} else if b, err := json.Marshal(unit.AttemptError{V: unit.Version, N: a.unit.N, Error: cause.Error(), Calls: a.calls.Take()}); err == nil {
+	} else if b, err := json.Marshal(unit.AttemptError{V: a.unit.V, N: a.unit.N, Error: cause.Error(), Calls: a.calls.Take()}); err == nil {
 		if _, err := a.work.Put(ctx, a.key(unit.ErrorName(a.unit.N, a.number)), sink.Bytes(b, "application/json")); err != nil {
 			a.log.Warn().Err(err).Msg("store the calls of a failed attempt")
 		}
@@ -192,7 +192,7 @@ func (a *attempt) wait(ctx context.Context, waitFor string, cause error) deliver
 	if err := a.unmark(ctx); err != nil {
 		a.log.Warn().Err(err).Msg("refund failed: attempt counts")
 	}
-	err := a.tellWait(ctx, unit.Wait{V: unit.Version, N: a.unit.N, For: waitFor, Detail: cause.Error(), Time: a.w.Now().UTC(), Calls: a.calls.Take()})
+	err := a.tellWait(ctx, unit.Wait{V: a.unit.V, N: a.unit.N, For: waitFor, Detail: cause.Error(), Time: a.w.Now().UTC(), Calls: a.calls.Take()})
 	a.log.Warn().Err(errors.Join(cause, err)).Str("for", waitFor).Msg("unit waits")
 	return delivery.HandBack(delivery.Misconfigured, a.number, delivery.RetryAfter(cause))
 }
@@ -249,7 +249,7 @@ func (a *attempt) do(ctx context.Context) error {
 
 // storeResult writes the unit's result, once. The first writer wins.
 func (a *attempt) storeResult(ctx context.Context, s unit.Summary, records []unit.Record) error {
-	s.V, s.N, s.Kind, s.Calls = unit.Version, a.unit.N, a.unit.Kind, a.calls.Take()
+	s.V, s.N, s.Kind, s.Calls = a.unit.V, a.unit.N, a.unit.Kind, a.calls.Take()
 	b, err := unit.EncodeResult(s, records)
 	if err != nil {
 		return err
@@ -306,9 +306,14 @@ func (a *attempt) tidy(ctx context.Context) {
 // read makes now. mine reports that it was made now, so that links read with it are fresh. Of a
 // unit that stores nothing but its result nothing is frozen before that.
 func (a *attempt) frozen(ctx context.Context, read func(context.Context) (reading, error)) (r reading, mine bool, err error) {
-	if !a.unit.Freezes() {
+	of := func(ctx context.Context) (reading, error) {
 		r, err := read(ctx)
+		r.V = a.unit.V // as all that is stored of a unit: its coordinator, and other workers, may be of that version
+		return r, err
+	}
+	if !a.unit.Freezes() {
+		r, err := of(ctx)
 		return r, true, err
 	}
-	return unit.Freeze(ctx, a.own, a.key(unit.ReadingName(a.unit.N)), a.number == 1, read)
+	return unit.Freeze(ctx, a.own, a.key(unit.ReadingName(a.unit.N)), a.number == 1, of)
 }

@@ -1,0 +1,70 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/known"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+type coordinatesNothing struct{ Activities }
+
+func (coordinatesNothing) Coordinating(string) bool { return false }
+
+// TestStoredInTheVersionOfItsUnit stores what a unit of an older coordinator, as in a rolling
+// upgrade, leads to: that coordinator reads it, and so do the workers of its version.
+func TestStoredInTheVersionOfItsUnit(t *testing.T) {
+	stored := map[string]int{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPut {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		var versioned struct{ V int }
+		line, err := io.ReadAll(r.Body)
+		if err == nil {
+			err = json.Unmarshal(line, &versioned)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", r.URL.Path, err)
+		}
+		stored[path.Base(r.URL.Path)] = versioned.V
+		w.Header().Set("X-Amz-Checksum-Sha256", r.Header.Get("X-Amz-Checksum-Sha256"))
+	}))
+	defer server.Close()
+	api, err := sink.Client(t.Context(), sink.Options{Endpoint: server.URL, PathStyle: true, Credentials: credentials.NewStaticCredentialsProvider("id", "secret", "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layout, err := sink.NewLayout("", "exp-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const older = unit.Version - 1
+	a := &attempt{
+		w:    &Worker{Config: Config{Activities: coordinatesNothing{}, Results: &known.Results{}}},
+		unit: unit.Unit{V: older, N: 7, Kind: unit.KindPage, Fetch: true}, layout: layout, own: sink.NewStore(api, sink.StoreOptions{Bucket: "bucket"}), number: 1,
+		calls: ledger.NewRecorder(nil),
+	}
+	if _, _, err := a.frozen(t.Context(), func(context.Context) (reading, error) { return reading{V: unit.Version}, nil }); err != nil {
+		t.Error(err)
+	}
+	if err := a.storeResult(t.Context(), unit.Summary{}, nil); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{unit.ReadingName(7), unit.ResultName(7)} {
+		if v := stored[path.Base(name)]; v != older {
+			t.Errorf("%s has version %d", name, v)
+		}
+	}
+}
