@@ -9,8 +9,8 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
 
-// TestNewerVersionStored has a replica of a newer version store something for a command, and die. The
-// command is handed back, without blame, until one of that version takes it: it does not fail.
+// TestNewerVersionStored has a replica of a newer version store something for a command, and die.
+// The command is handed back, without blame, until one of that version takes it: it does not fail.
 func TestNewerVersionStored(t *testing.T) {
 	for name, c := range map[string]struct {
 		action contract.Action
