@@ -38,9 +38,8 @@
 //     credential and its downloads may go
 //   - call.go, retry.go, trace.go, pages.go, query.go: how a call is made, repeated (retry.go: how
 //     often, and after which pauses), told and paged
-//   - answer.go, json.go, imagejson.go, shape.go, time.go: how a 2xx answer is read, and what of it
-//     is usable;
-//     bounds.go: how large it may be
+//   - answer.go, json.go, imagejson.go, time.go: how a 2xx answer is read; shape.go, usable.go: what
+//     of it is usable; bounds.go: how large it may be
 //   - errors.go: the kinds of failures, by status and code; errorresponse.go, missing.go: what a
 //     failed call says
 //

@@ -53,8 +53,8 @@ func checkImage(t *testing.T, text []byte) {
 	if (gotErr == nil) != (wantErr == nil) {
 		t.Fatalf("%.500q: error %v, want %v", text, gotErr, wantErr)
 	}
-	// With an error, or a member twice, members were decoded in any order; the latter makes an answer
-	// unusable before.
+	// With an error, or a member twice, members were decoded in any order; the latter makes an
+	// answer unusable before.
 	s := shape{text: text, left: 1 << 20}
 	s.value(jsonscan.Blanks(text, 0), 1, false)
 	if wantErr == nil && s.err == nil && !reflect.DeepEqual(got, want) {

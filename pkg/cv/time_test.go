@@ -94,8 +94,14 @@ func FuzzTime(f *testing.F) {
 	})
 }
 
-// FuzzPlainTime: times in the service's own shapes are what parsing by layout makes of them.
+// FuzzPlainTime: times in the service's own shapes are read, and are what parsing by layout makes
+// of them.
 func FuzzPlainTime(f *testing.F) {
+	for _, s := range []string{"2020-11-06T16:53:19.783624", "2020-11-06T16:53:19", "2020-11-06T16:53:14.14Z"} {
+		if _, ok := plainTime(s); !ok {
+			f.Errorf("%q is left to parsing by layout", s)
+		}
+	}
 	for _, s := range []string{
 		"2020-11-06T16:53:19.783624", "2020-11-06T16:53:14.14Z", "2020-11-06T16:53:19.", "2020-11-06T16:53:19,5", "0000-01-01T00:00:00", "9999-12-31T23:59:59.9999999", "2020-02-30T00:00:00Z", "2020-02-29T00:00:00", "2019-02-29T00:00:00",
 		"2020-11-06T24:00:00", "2020-11-06T23:60:00", "2020-11-06T23:00:60", "2020-00-06T00:00:00", "2020-11-00T00:00:00", "2020-11-06T16:53:19.1234567890", "2020-11-06T16:53:19.123456789Z", "2020-11-06T16:53:19.1x", "2020-11-06T16:53:19.Z", "2020-11-06T16:53:19Z0", "2020-11-06T16:53:19ZZ",

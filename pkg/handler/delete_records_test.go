@@ -47,8 +47,8 @@ func TestRecordsOfASmallDelete(t *testing.T) {
 	}
 }
 
-// TestRecordsOfASmallDeleteWithoutACut has the attempts at a small delete fail at its cut, when all is
-// gone: the evidence has what they saw all the same.
+// TestRecordsOfASmallDeleteWithoutACut has the attempts at a small delete fail at its cut, when all
+// is gone: the evidence has what they saw all the same.
 func TestRecordsOfASmallDeleteWithoutACut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 4}})

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/aws/smithy-go/middleware"
 )
@@ -17,8 +16,8 @@ const noSuchKey = "<Code>NoSuchKey</Code>"
 // ofNothing is the SHA-256 of no bytes.
 var ofNothing = HexSHA256(nil)
 
-// PlainlyAbsent reports whether the store says at once, of a request that is made without most of
-// the SDK, that nothing is at a key. False says nothing: the caller asks in the usual way. It is for
+// PlainlyAbsent reports whether the store says, in one request that is made without most of the
+// SDK, that nothing is at a key. False says nothing: the caller asks in the usual way. It is for
 // keys at which there hardly ever is something. Operation: GetObject.
 func (s *Store) PlainlyAbsent(ctx context.Context, key Key) bool {
 	return s.direct.absent(ctx, s.o.Bucket, string(key))
@@ -66,17 +65,9 @@ func (d *direct) look(ctx context.Context, operation, bucket, path string, query
 	at.RawQuery = query.Encode()
 	req := (&http.Request{Method: http.MethodGet, URL: &at, Host: at.Host, Header: make(http.Header, 8)}).
 		WithContext(middleware.WithOperationName(ctx, operation))
-	keys, err := d.credentials.Retrieve(ctx)
-	if err != nil {
+	if err := d.sign(ctx, req, region, ofNothing); err != nil {
 		return 0, ""
 	}
-	req.Header.Set("X-Amz-Content-Sha256", ofNothing)
-	now := time.Now() //nolint:forbidigo // the store compares it with the real clock
-	if err := d.signer.SignHTTP(ctx, keys, req, ofNothing, signingName, region, now, escapedOnce); err != nil {
-		return 0, ""
-	}
-	req.Header.Set("Accept-Encoding", "identity") // see encodingUnsigned
-	req.Header.Set("User-Agent", "cvconsumer")
 	resp, err := d.client.Do(req)
 	if err != nil {
 		return 0, ""

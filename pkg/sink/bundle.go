@@ -40,8 +40,8 @@ type SealedBag struct {
 // again after a crash at any point, and ends in the same bytes if it is given the same content in
 // the same order. Before the receipt is made, Files and Open read the sealed bag again
 // (bagread.go). Its memory is a few bytes for each object (while it is sealed, 24 more) and up to
-// 4 MiB of small files; the manifest grows on disk. A Bag is used by one goroutine at a time, beside
-// which others may put pages (PutPage) until it is sealed.
+// 4 MiB of small files; the manifest grows on disk. A Bag is used by one goroutine at a time,
+// beside which others may put pages (PutPage) until it is sealed.
 type Bag struct {
 	store    *Store
 	root     Key

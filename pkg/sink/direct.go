@@ -25,8 +25,8 @@ const (
 	// maxCopied is the largest body that is copied to go in one write, in bytes: with its header it
 	// fits into a connection's buffer.
 	maxCopied = writeBuffer - 8<<10
-	// restAfterRefusal is how many writes the SDK makes after a direct one failed.
-	restAfterRefusal = 64
+	// restAfterFailure is how many writes the SDK makes after a direct one failed.
+	restAfterFailure = 64
 	// maxErrorBody bounds what is read of an answer that has a body, in bytes.
 	maxErrorBody = 64 << 10
 
@@ -39,7 +39,8 @@ const (
 // does for such a write. The SDK still resolves the endpoint, gives the credentials and signs.
 // There is one try, and no error: what does not plainly succeed is a write that the SDK makes
 // afterwards, with its retries and errors. A condition makes that safe: if the first write was
-// carried out nevertheless, the second finds its object.
+// carried out nevertheless, the second finds its object. Looks at what is hardly ever there are
+// made in the same way (absent.go).
 type direct struct {
 	endpoints   *resolvedOnce
 	client      s3.HTTPClient
@@ -72,17 +73,9 @@ func (d *direct) put(ctx context.Context, in *s3.PutObjectInput, digest string) 
 	if req == nil {
 		return nil, false
 	}
-	keys, err := d.credentials.Retrieve(ctx)
-	if err != nil {
+	if err := d.sign(ctx, req, region, digest); err != nil {
 		return nil, false
 	}
-	req.Header.Set("X-Amz-Content-Sha256", digest)
-	now := time.Now() //nolint:forbidigo // the store compares it with the real clock
-	if err := d.signer.SignHTTP(ctx, keys, req, digest, signingName, region, now, escapedOnce); err != nil {
-		return nil, false
-	}
-	req.Header.Set("Accept-Encoding", "identity") // see encodingUnsigned
-	req.Header.Set("User-Agent", "cvconsumer")
 	return d.send(ctx, req, body)
 }
 
@@ -94,6 +87,23 @@ const signingName = "s3"
 
 // escapedOnce has paths signed as they are sent.
 func escapedOnce(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }
+
+// sign signs a request whose body has this digest (hex), and adds the header fields that are not
+// signed.
+func (d *direct) sign(ctx context.Context, req *http.Request, region, digest string) error {
+	keys, err := d.credentials.Retrieve(ctx)
+	if err != nil {
+		return err //nolint:wrapcheck // the SDK makes the request then, and says what is wrong
+	}
+	req.Header.Set("X-Amz-Content-Sha256", digest)
+	now := time.Now() //nolint:forbidigo // the store compares it with the real clock
+	if err := d.signer.SignHTTP(ctx, keys, req, digest, signingName, region, now, escapedOnce); err != nil {
+		return err //nolint:wrapcheck // as above
+	}
+	req.Header.Set("Accept-Encoding", "identity") // see encodingUnsigned
+	req.Header.Set("User-Agent", "cvconsumer")
+	return nil
+}
 
 // request is the request of a write, not signed yet, and the region to sign it for; nil where the
 // SDK has to make it.
@@ -163,7 +173,7 @@ func (d *direct) send(ctx context.Context, req *http.Request, body *bytes.Reader
 	}
 	resp, err := d.client.Do(req.WithContext(middleware.WithOperationName(answered, "PutObject")))
 	if err != nil {
-		d.resting.Store(restAfterRefusal)
+		d.resting.Store(restAfterFailure)
 		return nil, false
 	}
 	n, err := io.CopyN(io.Discard, resp.Body, maxErrorBody)
@@ -172,7 +182,7 @@ func (d *direct) send(ctx context.Context, req *http.Request, body *bytes.Reader
 	case resp.StatusCode == http.StatusPreconditionFailed, resp.StatusCode == http.StatusConflict:
 		return nil, false
 	case resp.StatusCode != http.StatusOK || n > 0 || err != io.EOF: // an answer 200 may have an error in its body
-		d.resting.Store(restAfterRefusal)
+		d.resting.Store(restAfterFailure)
 		return nil, false
 	}
 	out := &s3.PutObjectOutput{ServerSideEncryption: types.ServerSideEncryption(resp.Header.Get(headerSSE))}

@@ -41,17 +41,17 @@ func (s *store) RoundTrip(req *http.Request) (*http.Response, error) {
 	return s.answer(req, string(body))
 }
 
-// direct reports of each request whether it was made without the SDK.
+// direct has a letter for each request: d for one that was made without the SDK's middleware, s for
+// one of the SDK.
 func (s *store) direct() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out strings.Builder
 	for _, req := range s.seen {
-		switch {
-		case req.Header.Get("Amz-Sdk-Request") == "":
-			out.WriteString("d")
-		default:
-			out.WriteString("s")
+		if req.Header.Get("Amz-Sdk-Request") == "" {
+			out.WriteByte('d')
+		} else {
+			out.WriteByte('s')
 		}
 	}
 	return out.String()
@@ -158,8 +158,8 @@ func TestDirectWritesAreAsOfTheSDK(t *testing.T) {
 	}
 }
 
-// Signatures of direct writes are right, and what does not plainly succeed is made by the SDK, with
-// the outcome that it has there; the SDK then makes some more.
+// A direct write that does not plainly succeed is made by the SDK, with the outcome that it has
+// there. After a failure the SDK makes some more.
 func TestDirectWritesThatFail(t *testing.T) {
 	refuse := func(status int, code string) func(*http.Request) (*http.Response, error) {
 		return func(req *http.Request) (*http.Response, error) {
@@ -234,8 +234,9 @@ func TestWritesThatAreNotDirect(t *testing.T) {
 	}
 }
 
-// A direct write that was carried out, and whose answer is lost, is found by the SDK's: the object
-// is adopted. A store that answers with another checksum is not believed.
+// The signatures of direct writes are right for a real store. A direct write that was carried out,
+// and whose answer is lost, is found by the SDK's: the object is adopted. A store that
+// answers with another checksum is not believed.
 func TestDirectWritesOnAServer(t *testing.T) {
 	w := newWorld(t, sinktest.BucketOptions{})
 	f := sinktest.Script(t, sinktest.Fault{Op: "PutObject", Key: "lost", Effect: sinktest.Reset, After: true})
@@ -296,7 +297,6 @@ func TestDirectWriteThatIsGivenUp(t *testing.T) {
 			t.Errorf("requests are %s: %v", s.direct(), err)
 		}
 	}
-
 }
 
 // roundTripper is a function as a transport.

@@ -61,7 +61,8 @@ func ownProperties(p smithy.Properties) (own smithy.Properties) {
 }
 
 // plain is where the objects of a bucket are, and the region that requests about them are signed
-// for. It is not ok where that is not known yet, or where requests are not signed in S3's usual way.
+// for. It is not ok where that is not known yet, or where requests are not signed in S3's usual
+// way.
 func (r *resolvedOnce) plain(bucket string) (at url.URL, region string, ok bool) {
 	known, ok := r.buckets.Load(bucket)
 	if !ok {

@@ -306,8 +306,8 @@ func TestOthers(t *testing.T) {
 }
 
 // TestOthersOfAnotherCommand has a second command plan after a first one has listed the projects:
-// that listing counts for a few seconds, to the same credential, and where all that is planned is in
-// it. Any other is made again, and judged.
+// that listing counts for a few seconds, to the same credential, and where all that is planned is
+// in it. Any other is made again, and judged.
 func TestOthersOfAnotherCommand(t *testing.T) {
 	for _, c := range []struct {
 		name   string

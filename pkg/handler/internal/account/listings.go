@@ -43,7 +43,8 @@ func (l *Listings) keep(of Service, now listing) {
 	l.latest[of] = now
 }
 
-// recent is what a credential was listed just before, if all that is planned is in it; nil else.
+// recent are the projects that the service listed just before for the same credential, if all that
+// is planned is among them; nil else.
 func (l *Listings) recent(of Service, by cv.CredentialID, now time.Time, planned []uuid.UUID) []uuid.UUID {
 	if l == nil {
 		return nil

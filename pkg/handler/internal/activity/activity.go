@@ -203,7 +203,8 @@ func (s *Activities) Coordinates(c contract.Command) (same, other bool) {
 	return same, other
 }
 
-// Coordinating reports whether this process makes an attempt at a command, which was not called off.
+// Coordinating reports whether this process makes an attempt at a command, which was not called
+// off.
 func (s *Activities) Coordinating(id string) bool { return len(s.coordinators(id)) > 0 }
 
 // coordinators are the attempts at a command that this process makes and that were not called off.

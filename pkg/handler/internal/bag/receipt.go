@@ -45,11 +45,11 @@ type Statement struct {
 	Signed                bool                // it gets a signature
 }
 
-// Commit seals a bag, with these fields in bag-info.txt, and writes the receipt, which says so, once
-// the bag agrees with it; before it the signature, if it is to have one. Without one, bag and receipt
-// are compared while the store is being listed. A bag that is to be kept is locked between: nothing
-// is locked that was not verified. After a crash before the receipt the bag is none: the next
-// attempt seals it again, with the same manifests, and passes over what is locked.
+// Commit seals a bag, with these fields in bag-info.txt, and writes the receipt, which says so,
+// once the bag agrees with it; before it the signature, if it is to have one. Without one, bag and
+// receipt are compared while the store is being listed. A bag that is to be kept is locked between:
+// nothing is locked that was not verified. After a crash before the receipt the bag is none: the
+// next attempt seals it again, with the same manifests, and passes over what is locked.
 func (b Bags) Commit(ctx context.Context, kind sink.BagKind, out *sink.Bag, info []sink.Field, says Statement) (Proof, error) {
 	if says.Signed {
 		sealed, err := out.Seal(ctx, info)

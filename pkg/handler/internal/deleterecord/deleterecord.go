@@ -46,9 +46,10 @@ type Records struct {
 	Later bool
 }
 
-// Kept has small records that need not be read again.
+// Kept has the records that need no request to be read: small ones that this attempt stored, and
+// those that are not stored as objects of their own.
 type Kept struct {
-	records  map[string][]byte // that this attempt stored, by name
+	stored   map[string][]byte // by this attempt, by name
 	bytes    int               // of these
 	unstored map[string]string // by name, without their heads: those that only the cut has, or will have
 }
@@ -64,10 +65,10 @@ func (k *Kept) keep(name string, o sink.Object, spool *sink.Spool) error {
 	if err != nil {
 		return fmt.Errorf("keep a record: %w", err)
 	}
-	if k.records == nil {
-		k.records = map[string][]byte{}
+	if k.stored == nil {
+		k.stored = map[string][]byte{}
 	}
-	k.records[name] = content
+	k.stored[name] = content
 	k.bytes += len(content)
 	return nil
 }
@@ -188,7 +189,7 @@ func (r Records) open(ctx context.Context, s Step) (_ io.ReadCloser, bare bool, 
 	if kept, ok := r.Kept.unstored[s.name()]; ok {
 		return io.NopCloser(strings.NewReader(kept)), true, nil
 	}
-	if kept, ok := r.Kept.records[s.name()]; ok {
+	if kept, ok := r.Kept.stored[s.name()]; ok {
 		return io.NopCloser(bytes.NewReader(kept)), false, nil
 	}
 	body, _, err := r.Bags.Work.Open(ctx, r.Bags.WorkKey(s.name()))

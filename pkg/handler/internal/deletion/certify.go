@@ -165,9 +165,9 @@ func (d *Deleter) commit(ctx context.Context) (bag.Proof, error) {
 	if d.begun.DryRun {
 		what = "Plan of a deletion of user data from Azure Custom Vision, "
 	}
-	// Manifests and, last, the receipt: the commit point. Without it the bag is none: the next attempt
-	// seals it again. After a crash behind it the next attempt finds the receipt, and only publishes
-	// what it says.
+	// Manifests and, last, the receipt: the commit point. Without it the bag is none: the next
+	// attempt seals it again. After a crash behind it the next attempt finds the receipt, and only
+	// publishes what it says.
 	return d.Bags.Commit(ctx, sink.DeleteBag, out, d.Bags.Info(cut.FinishedAt, d.begun.Tool, what+d.begun.Host), bag.Statement{
 		Account: d.begun.Account, Request: request, Signer: d.begun.Request.Signer, Approver: d.begun.Request.Approver, Scope: d.begun.Request.Data, Outcome: outcome, Counts: contract.Counts(record.Counts), Verification: verification,
 		Residuals: residuals, Tool: record.Tool, StartedAt: record.StartedAt, FinishedAt: record.FinishedAt, Ledger: cut.Ledger,

@@ -86,9 +86,9 @@ func (r *results) commit(ctx context.Context, cut exportCut) (bag.Proof, error) 
 			return bag.Proof{}, err
 		}
 	}
-	// Manifests and, last, the receipt: the commit point. A crash before it leaves a bag for the next
-	// attempt to finish, with the same manifests; after a crash behind it the next attempt finds the
-	// receipt, and only publishes what it says.
+	// Manifests and, last, the receipt: the commit point. A crash before it leaves a bag for the
+	// next attempt to finish, with the same manifests; after a crash behind it the next attempt
+	// finds the receipt, and only publishes what it says.
 	info := x.Bags.Info(cut.FinishedAt, r.plan.Tool, "Export of user data from Azure Custom Vision, "+r.plan.Host)
 	return x.Bags.Commit(ctx, sink.ExportBag, out, info, bag.Statement{
 		Account: r.plan.Account, Request: request, Signer: asked.Signer, Approver: asked.Approver, Scope: r.plan.Scope, Outcome: outcome, Counts: contract.Counts(c.counts), Exceptions: c.exceptions,

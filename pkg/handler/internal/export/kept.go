@@ -15,8 +15,8 @@ import (
 const maxKept = 64 << 20
 
 // kept are the results that an attempt has read. It keeps them in a temporary file, while there is
-// room, so that none is asked for again when the next round is cut and the bag is made. Without room
-// they are read from the store again.
+// room, so that none is asked for again when the next round is cut and the bag is made. Without
+// room they are read from the store again.
 type kept struct {
 	stored unit.Opener    // reads from the store
 	recent *known.Results // that workers of this process stored; nil: none

@@ -63,7 +63,7 @@ func (p *projectCommit) lines(ctx context.Context, name sink.Path, units []int, 
 	})
 }
 
-// twice reports whether it was asked about an id before.
+// twice makes a function that reports whether it was asked about an id before.
 func twice() func(uuid.UUID) bool {
 	asked := map[uuid.UUID]struct{}{}
 	return func(id uuid.UUID) bool {

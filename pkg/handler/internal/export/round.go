@@ -127,8 +127,8 @@ func (o *openUnits) fill(ctx context.Context) error {
 	return nil
 }
 
-// ask asks how many units wait in the queue, unless that is known: each of the command's own that is
-// done leaves room for one more.
+// ask asks how many units wait in the queue, unless that is known: each of the command's own that
+// is done leaves room for one more.
 func (o *openUnits) ask(ctx context.Context) error {
 	if o.known > 0 {
 		return nil

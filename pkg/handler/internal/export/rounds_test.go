@@ -587,8 +587,8 @@ func TestRoundsOfPagesThatDoNotJoin(t *testing.T) {
 	}
 }
 
-// TestRoundsOfALargeWitness has a witness cut into units of several pages, of the first reading and,
-// where the pages of one unit do not overlap, of the next one.
+// TestRoundsOfALargeWitness has a witness cut into units of several pages, of the first reading
+// and, where the pages of one unit do not overlap, of the next one.
 func TestRoundsOfALargeWitness(t *testing.T) {
 	for _, c := range []struct{ count, units, pages int }{{257, 2, 1}, {1000, 4, 1}, {2000, 4, 2}, {2300, 4, 3}, {20_000, 5, 16}, {50_000, 13, 16}} {
 		x := newExport(t, onlyImages)

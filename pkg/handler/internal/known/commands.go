@@ -38,7 +38,7 @@ type Settings struct {
 
 // Command is a unit's command.
 type Command struct {
-	Message contract.Command
+	Command contract.Command
 	Origin  contract.Origin // what the objects of the command are sealed for
 }
 
@@ -77,9 +77,9 @@ const GoodFor = delivery.WatchEvery
 // maxKnown bounds the commands that are remembered.
 const maxKnown = 64
 
-// Of is the command of a unit, which has to be the one that the unit was cut for, and has use for it.
-// It fails with ErrNoMessage when that is not in the queue any more, and with ErrEnded when it is
-// over. fresh asks for a reading that was not made before; isFresh says that it is one.
+// Of is the command of a unit, which has to be the one that the unit was cut for, and has use for
+// it. It fails with ErrNoMessage when that is not in the queue any more, and with ErrEnded when it
+// is over. fresh asks for a reading that was not made before; isFresh says that it is one.
 func (c *Commands) Of(ctx context.Context, u unit.Unit, fresh bool) (command Command, isFresh bool, err error) {
 	m := message{id: u.Command, action: u.Action, stream: string(u.Stream), seq: u.Seq, digest: u.Digest}
 	if !fresh {
@@ -88,7 +88,7 @@ func (c *Commands) Of(ctx context.Context, u unit.Unit, fresh bool) (command Com
 		}
 	}
 	begun := c.Now()
-	if command.Message, err = c.ask(ctx, u); err != nil {
+	if command.Command, err = c.ask(ctx, u); err != nil {
 		return Command{}, true, fmt.Errorf("read the unit's command: %w", err)
 	}
 	job, err := c.Wanted(ctx, u.Command)

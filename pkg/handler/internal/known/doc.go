@@ -1,5 +1,5 @@
-// Package known is what a process knows of the commands whose units it does, so that it need not ask
-// for each of them.
+// Package known is what a process knows of the commands whose units it does, so that it need not
+// ask for each of them.
 //
 //   - commands.go: the commands themselves, and what their objects are sealed for, for a few seconds
 //   - looks.go: one look at a job for the results of several units

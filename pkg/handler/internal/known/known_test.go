@@ -73,7 +73,7 @@ func TestCommandsAreReadOnce(t *testing.T) {
 			step.change()
 		}
 		got, isFresh, err := c.Of(t.Context(), u, step.fresh)
-		if err != nil || got.Message.ID != "exp-1" || got.Origin != (contract.Origin{Stream: "s1", Seq: 7}) {
+		if err != nil || got.Command.ID != "exp-1" || got.Origin != (contract.Origin{Stream: "s1", Seq: 7}) {
 			t.Fatalf("%s: %+v: %v", step.name, got, err)
 		}
 		if q.commands != step.reads || q.jobs != step.reads || isFresh != (step.name != "again" && step.name != "after a while") {

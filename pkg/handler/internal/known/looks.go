@@ -9,10 +9,10 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 )
 
-// Looks has a process look at the job of a command after it stored the results of units: the command
-// may have ended meanwhile with those of another replica, and its working objects may have been
-// removed before these were stored. Of the units that this process does side by side one looks for
-// all: the last one, or one that begins.
+// Looks has a process look at the job of a command after it stored the results of units: the
+// command may have ended meanwhile with those of another replica, and its working objects may have
+// been removed before these were stored. Of the units that this process does side by side one looks
+// for all: the last one, or one that begins.
 type Looks struct {
 	// Wanted is the job of a command, as it is now; ErrEnded when that is over.
 	Wanted func(ctx context.Context, id string) (contract.Job, error)

@@ -104,10 +104,10 @@ func Open(ctx context.Context, q Queue, prefix, id string, now time.Time, takenB
 // errNotEmpty says that a ledger has lines which were not looked for.
 var errNotEmpty = errors.New("it has lines already: the next attempt takes it over")
 
-// Begin opens the ledger of a command that nothing tells of but the job which its first attempt made
-// for it just now: what may be there is not looked for. Where there is something nevertheless, as of
-// a job that was lost with all that was stored, the first append fails: no call can be made, nor an
-// end, and the next attempt opens the ledger.
+// Begin opens the ledger of a command that nothing tells of but the job which its first attempt
+// made for it just now: what may be there is not looked for. Where there is something nevertheless,
+// as of a job that was lost with all that was stored, the first append fails: no call can be made,
+// nor an end, and the next attempt opens the ledger.
 func Begin(q Queue, prefix, id string) *Ledger {
 	l := newLedger(q, prefix, id)
 	l.chain, _ = sink.NewChain(nil) // of no line, which does not fail

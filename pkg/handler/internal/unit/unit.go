@@ -22,9 +22,9 @@ import (
 // Version is the version of the JSON of units, readings and their results. Since version 2 a page
 // may be one of all images, tagged or not, a unit has the thresholds of its export, and a result
 // may say what the service did not give. Since version 3 what is stored of a unit has seals, which
-// older workers do not make. Since version 4 a unit may read several pages of a witness; one that does
-// not is of version 3. It changes, too, when an export is cut into other units: the numbers of the
-// former ones mean nothing then (see bag.Bags.Own).
+// older workers do not make. Since version 4 a unit may read several pages of a witness; one that
+// does not is of version 3. It changes, too, when an export is cut into other units: the numbers of
+// the former ones mean nothing then (see bag.Bags.Own).
 const Version = 4
 
 // versionBefore is that of what older workers can do, too.

@@ -279,8 +279,9 @@ func (a *attempt) done(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// leave ends an attempt. As with the mark: the command may have ended with another attempt's result,
-// and its working objects be removed before this one was stored.
+// leave ends an attempt. What it stored is removed if the command has ended meanwhile: that may
+// have been with another attempt's result, and the working objects may have been removed before
+// this attempt's were stored.
 func (a *attempt) leave(ctx context.Context) {
 	var tidy func(context.Context)
 	if a.stored {
@@ -302,8 +303,8 @@ func (a *attempt) tidy(ctx context.Context) {
 }
 
 // frozen is the reading that all attempts of this unit work on: the stored one, else the one that
-// read makes now. mine reports that it was made now, so that links read with it are fresh. Of a unit
-// that stores nothing but its result nothing is frozen before that.
+// read makes now. mine reports that it was made now, so that links read with it are fresh. Of a
+// unit that stores nothing but its result nothing is frozen before that.
 func (a *attempt) frozen(ctx context.Context, read func(context.Context) (reading, error)) (r reading, mine bool, err error) {
 	of := func(ctx context.Context) (reading, error) {
 		r, err := read(ctx)

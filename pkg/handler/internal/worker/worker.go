@@ -206,8 +206,8 @@ func (w *Worker) begin(ctx context.Context, u unit.Unit, delivered uint64, log z
 			w.units.Release(a.command.Data.Resource, 1)
 		}
 	}()
-	// An attempt leaves its mark before it leaves a result. So there is none where the message comes
-	// for the first time and no mark is there.
+	// An attempt leaves its mark before it leaves a result. So there is none where the message
+	// comes for the first time and no mark is there.
 	if delivered > 1 || w.tries.Of(u) > 0 {
 		if done, err := a.done(ctx); done || err != nil {
 			return nil, err
@@ -245,9 +245,9 @@ func (w *Worker) prepare(ctx context.Context, u unit.Unit, log zerolog.Logger) (
 		if err != nil {
 			return nil, err //nolint:wrapcheck // it says what it reads
 		}
-		client, ok := w.Resources[command.Message.Data.Resource]
+		client, ok := w.Resources[command.Command.Data.Resource]
 		if !ok {
-			return nil, fmt.Errorf("read resource %q: this replica does not know it: %w", command.Message.Data.Resource, cv.ErrMisconfigured)
+			return nil, fmt.Errorf("read resource %q: this replica does not know it: %w", command.Command.Data.Resource, cv.ErrMisconfigured)
 		}
 		layout, err := sink.NewLayout(w.Prefix, u.Command)
 		if err != nil {
@@ -255,7 +255,7 @@ func (w *Worker) prepare(ctx context.Context, u unit.Unit, log zerolog.Logger) (
 		}
 		control := account.NewControl(account.Settings{Service: client, Secrets: w.Secrets, Now: w.Now, Wait: w.Wait})
 		a := &attempt{
-			w: w, unit: u, command: command.Message.AsExport(), origin: command.Origin, client: client, layout: layout, control: control,
+			w: w, unit: u, command: command.Command.AsExport(), origin: command.Origin, client: client, layout: layout, control: control,
 			calls: ledger.NewRecorder(control.Note), log: log,
 		}
 		if err := a.seal(ctx, command.Origin); err != nil {

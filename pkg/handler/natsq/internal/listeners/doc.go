@@ -1,2 +1,3 @@
-// Package listeners has word of results pass within a process.
+// Package listeners tells the coordinators in a process of the results that workers in the same
+// process stored, without a message through NATS.
 package listeners
