@@ -89,7 +89,7 @@ const maxUnits = 1_000_000
 
 // add numbers a unit and returns its number.
 func (r *rounds) add(u unit.Unit) int {
-	u.V, u.Command, u.N, u.Named = unit.Version, r.command.ID, len(r.units), r.plan.Named
+	u.V, u.Command, u.N, u.Named = u.Oldest(), r.command.ID, len(r.units), r.plan.Named
 	u.Action, u.Seq, u.Stream, u.Digest = r.command.Action, r.command.Seq, contract.Text(r.command.Stream), r.plan.Digest
 	u.Host, u.Proven = r.plan.Host, r.plan.Proven
 	for _, p := range r.projects {
