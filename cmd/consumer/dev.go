@@ -167,7 +167,7 @@ func (c devCmd) start(p *program) (*world, error) {
 	if storeAddr == loopback(0) {
 		storeAddr = "" // it wants to choose itself
 	}
-	if w.store, err = sinktest.StartWith(sinktest.Options{Dir: filepath.Join(w.dir, "s3"), Addr: storeAddr}); err != nil {
+	if w.store, err = sinktest.StartWith(sinktest.Options{Dir: filepath.Join(w.dir, "s3"), Addr: storeAddr, Quiet: true}); err != nil {
 		return w, err
 	}
 	if err := w.store.CreateBucket(p.ctx, devBucket, sinktest.BucketOptions{}); err != nil {

@@ -170,7 +170,7 @@ func TestTraceOfAnExport(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"export", "unit project", "unit page", "unit counts", "GetProjects", "GetTaggedImages", "download", "S3 PutObject", "S3 HeadObject",
+		"export", "unit project", "unit page", "unit counts", "GetProjects", "GetTaggedImages", "download", "S3 PutObject",
 		"publish export.accepted", "publish export.completed", "publish delete.refused", "publish dead letter",
 	} {
 		if len(named[name]) == 0 {

@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/aws/smithy-go/middleware"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 )
 
 // noSuchKey is how an answer 404 says that it speaks of the key, and not of the bucket.
@@ -64,7 +64,7 @@ func (d *direct) look(ctx context.Context, operation, bucket, path string, query
 	}
 	at.RawQuery = query.Encode()
 	req := (&http.Request{Method: http.MethodGet, URL: &at, Host: at.Host, Header: make(http.Header, 8)}).
-		WithContext(middleware.WithOperationName(ctx, operation))
+		WithContext(awsmiddleware.SetOperationName(ctx, operation))
 	if err := d.sign(ctx, req, region, ofNothing); err != nil {
 		return 0, ""
 	}

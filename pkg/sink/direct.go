@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go/middleware"
 )
 
 const (
@@ -172,7 +172,7 @@ func (d *direct) send(ctx context.Context, req *http.Request, body *bytes.Reader
 		defer func() { _ = sent.Close() }()
 		req.Body = sent
 	}
-	resp, err := d.client.Do(req.WithContext(middleware.WithOperationName(answered, "PutObject")))
+	resp, err := d.client.Do(req.WithContext(awsmiddleware.SetOperationName(answered, "PutObject")))
 	if err != nil {
 		d.resting.Store(restAfterFailure)
 		return nil, false

@@ -18,7 +18,7 @@ func startStore(dir string) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := sinktest.Start(dir)
+	s, err := sinktest.StartWith(sinktest.Options{Dir: dir, Quiet: true})
 	if err != nil {
 		return nil, err
 	}

@@ -42,11 +42,12 @@ type Options struct {
 	AccessKey string // empty: a fixed one
 	SecretKey string // empty: made up at random
 	Region    string // empty: us-east-1
+	Quiet     bool   // the server's line of greeting is kept from standard output, which is replaced meanwhile
 }
 
 // Server is an S3 server (versitygw on a folder) in this process: real conditional writes,
 // checksums, versioning, Object Lock, multipart uploads and presigned links. There can be one at a
-// time. It prints nothing.
+// time.
 //
 // The server works in its folder: while it runs, that folder is the process's working directory.
 // See [Server.WorkDir].
@@ -99,7 +100,7 @@ func StartWith(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find folder %s: %w", o.Dir, err)
 	}
-	backend, err := openBackend(dir)
+	backend, err := openBackend(dir, o.Quiet)
 	if err != nil {
 		return nil, errors.Join(err, os.Chdir(workDir))
 	}
@@ -152,7 +153,7 @@ func freeAddr() (string, error) {
 
 // openBackend opens the folder as a store with versioning. Metadata lives in extended attributes,
 // or beside the objects where the file system has none.
-func openBackend(dir string) (*posix.Posix, error) {
+func openBackend(dir string, quiet bool) (*posix.Posix, error) {
 	root, versions := filepath.Join(dir, "buckets"), filepath.Join(dir, "versions")
 	for _, d := range []string{root, versions} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
@@ -177,8 +178,9 @@ func openBackend(dir string) (*posix.Posix, error) {
 		}
 		storer = side
 	}
-	restore := muteStdout()
-	defer restore()
+	if quiet {
+		defer muteStdout()()
+	}
 	backend, err := posix.New(root, storer, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open the server's folder: %w", err)
@@ -187,7 +189,7 @@ func openBackend(dir string) (*posix.Posix, error) {
 }
 
 // muteStdout keeps posix.New, which prints what it does, from writing into the output of a command
-// line or a test.
+// line.
 func muteStdout() (restore func()) {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
