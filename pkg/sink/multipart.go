@@ -6,21 +6,17 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"hash"
 	"io"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
 	maxParts = 10_000
-	// partsAtOnce is how many parts of an object are sent side by side.
-	partsAtOnce = 4
 	// abortTimeout bounds the clean-up of a failed upload, which goes on when the upload's context
 	// has ended.
 	abortTimeout = 10 * time.Second
@@ -121,80 +117,31 @@ func (s *Store) beginUpload(ctx context.Context, key Key, body Body, with featur
 	return out.UploadId, nil
 }
 
-// uploadParts sends the parts of a body, some of them side by side. confirmed reports whether the
-// store answered with the checksum of each.
+// uploadParts sends the parts of a body one after the other. confirmed reports whether the store
+// answered with the checksum of each.
 func (s *Store) uploadParts(ctx context.Context, key Key, upload *string, body Body, with feature) (parts []types.CompletedPart, confirmed bool, err error) {
 	const op = "upload part of object"
-	var (
-		size        = partBytes(body.Size, s.o.PartBytes)
-		from        = readerAt(body.R)
-		whole       = sha256.New()
-		unconfirmed atomic.Bool
-	)
-	parts = make([]types.CompletedPart, (body.Size+size-1)/size)
-	group, sending := errgroup.WithContext(ctx)
-	group.SetLimit(partsAtOnce)
-	for i := range parts {
-		if sending.Err() != nil { // some part failed
-			break
-		}
-		off := int64(i) * size
-		section := io.NewSectionReader(from, off, min(size, body.Size-off))
-		h := sha256.New()
-		n, err := io.Copy(io.MultiWriter(h, whole), section)
-		if err == nil && n != section.Size() {
-			err = io.ErrUnexpectedEOF
-		}
-		if err == nil {
-			_, err = section.Seek(0, io.SeekStart)
-		}
+	size := partBytes(body.Size, s.o.PartBytes)
+	whole := sha256.New()
+	parts = make([]types.CompletedPart, 0, (body.Size+size-1)/size)
+	confirmed = true
+	for off := int64(0); off < body.Size; off += size {
+		section := &section{r: body.R, base: off, size: min(size, body.Size-off)}
+		sum, err := section.digest(whole)
 		if err != nil {
-			return nil, false, errors.Join(wrapError(ctx, op, key, err), group.Wait())
+			return nil, false, wrapError(ctx, op, key, err)
 		}
-		group.Go(func() error {
-			part, kept, err := s.uploadPart(sending, key, upload, i+1, section, section.Size(), h.Sum(nil), with)
-			parts[i] = part
-			if !kept {
-				unconfirmed.Store(true)
-			}
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, false, err
+		part, kept, err := s.uploadPart(ctx, key, upload, len(parts)+1, section, section.size, sum, with)
+		if err != nil {
+			return nil, false, err
+		}
+		confirmed = confirmed && kept
+		parts = append(parts, part)
 	}
 	if got := hex.EncodeToString(whole.Sum(nil)); got != body.SHA256 {
 		return nil, false, newError(op, key, nil, "the body has SHA-256 %s, expected %s", got, body.SHA256)
 	}
-	return parts, !unconfirmed.Load(), nil
-}
-
-// readerAt reads from any place of a body, which may be done side by side.
-func readerAt(r io.ReadSeeker) io.ReaderAt {
-	if at, ok := r.(io.ReaderAt); ok {
-		return at
-	}
-	return &seekingReaderAt{r: r}
-}
-
-// seekingReaderAt is a readerAt of what has one position.
-type seekingReaderAt struct {
-	mu sync.Mutex
-	r  io.ReadSeeker
-}
-
-// ReadAt implements io.ReaderAt.
-func (s *seekingReaderAt) ReadAt(p []byte, off int64) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, err := s.r.Seek(off, io.SeekStart); err != nil {
-		return 0, err
-	}
-	n, err := io.ReadFull(s.r, p)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = io.EOF
-	}
-	return n, err
+	return parts, confirmed, nil
 }
 
 // uploadPart sends one part of an upload, from 1, with its SHA-256. confirmed reports whether the
@@ -237,4 +184,60 @@ func (s *Store) abort(ctx context.Context, key Key, upload *string) {
 func (s *Store) abortUpload(ctx context.Context, key Key, upload *string) error {
 	_, err := s.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.o.Bucket, Key: aws.String(string(key)), UploadId: upload}, checksumsAsHeaders)
 	return wrapError(ctx, "abort upload of object", key, err)
+}
+
+// section reads a part of a body as if it were a whole one. It moves the body's position, so only
+// one section may be in use at a time.
+type section struct {
+	r               io.ReadSeeker
+	base, size, off int64
+}
+
+// digest gives the section's SHA-256. It also writes the section to whole, and goes back to its
+// start.
+func (s *section) digest(whole hash.Hash) ([]byte, error) {
+	if _, err := s.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(h, whole), s)
+	if err == nil && n != s.size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.Seek(0, io.SeekStart)
+	return h.Sum(nil), err
+}
+
+// Read implements io.Reader.
+func (s *section) Read(p []byte) (int, error) {
+	if s.off >= s.size {
+		return 0, io.EOF
+	}
+	n, err := s.r.Read(p[:min(int64(len(p)), s.size-s.off)])
+	s.off += int64(n)
+	if errors.Is(err, io.EOF) && s.off < s.size {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// Seek implements io.Seeker.
+func (s *section) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += s.off
+	case io.SeekEnd:
+		offset += s.size
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the start of a part")
+	}
+	if _, err := s.r.Seek(s.base+offset, io.SeekStart); err != nil {
+		return 0, err
+	}
+	s.off = offset
+	return offset, nil
 }
