@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -20,6 +21,7 @@ import (
 
 // traffic is what a replica exchanged with NATS and asked of the store, by kind.
 type traffic struct {
+	took     time.Duration
 	messages int            // in both directions
 	subjects map[string]int // of messages that it sent
 	requests map[string]int
@@ -87,9 +89,10 @@ func trafficOfAnExport(t *testing.T, images int) traffic {
 	clear(count.subjects)
 	clear(count.requests)
 	mu.Unlock()
-	before := r.conn.Stats()
+	before, begun := r.conn.Stats(), time.Now()
 	run("counted")
 	after := r.conn.Stats()
+	count.took = time.Since(begun)
 	if err := listener.Unsubscribe(); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +130,9 @@ func TestRequestsOfAnExport(t *testing.T) {
 	t.Logf("it exchanges %d messages with NATS, and for each page %.1f more", small.messages, messages)
 	t.Logf("requests of %d images:%s", many, text(large.requests))
 	t.Logf("messages that were sent:%s", text(large.subjects))
-	if store > 4.6 || messages > 14 { // 8 messages, and those that depend on how long it takes
+	// What looks at the command, its job and its message, and requests that expire, come by time.
+	byTime := perPage(0, int(6*large.took.Seconds()))
+	if store > 4.6 || messages > 10+byTime {
 		t.Errorf("%.1f requests to the store and %.1f messages for each page", store, messages)
 	}
 	if fixed := small.total() - few - int(4*store); fixed > 52 {
