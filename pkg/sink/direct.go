@@ -155,7 +155,8 @@ func (d *direct) send(ctx context.Context, req *http.Request, body *bytes.Reader
 	defer done()
 	switch size := body.Size(); {
 	case size == 0:
-		req.Body = http.NoBody // any other one of no length would be sent in chunks
+		// Of any other reader net/http takes a length of 0 for unknown, and sends chunks.
+		req.Body = http.NoBody
 	case size <= maxCopied:
 		// The transport takes header and body into one write if it knows the reader. It may read on
 		// after it gave its answer, so it gets a copy.

@@ -245,7 +245,8 @@ func (l *Ledger) Flush(ctx context.Context) error {
 	}
 	seq, err := l.queue.AppendLedger(ctx, l.id, l.buf.Bytes(), l.seq)
 	if l.assumed && l.seq == 0 && errors.Is(err, delivery.ErrFenced) {
-		err = errNotEmpty // by whom is not known: the job says whether another holder has it
+		// Which attempt wrote is not known: the job says whether another one holds the command.
+		err = errNotEmpty
 	}
 	if err != nil {
 		return fmt.Errorf("append to the ledger: %w", err)

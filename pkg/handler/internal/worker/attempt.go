@@ -308,7 +308,8 @@ func (a *attempt) tidy(ctx context.Context) {
 func (a *attempt) frozen(ctx context.Context, read func(context.Context) (reading, error)) (r reading, mine bool, err error) {
 	of := func(ctx context.Context) (reading, error) {
 		r, err := read(ctx)
-		r.V = a.unit.V // as all that is stored of a unit: its coordinator, and other workers, may be of that version
+		// The coordinator, and other workers, may be of the unit's version.
+		r.V = a.unit.V
 		return r, err
 	}
 	if !a.unit.Freezes() {

@@ -78,7 +78,7 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 	} else {
 		images, err = survey.ImagePage(ctx, a.client, u.Project, *u.Listing, u.Skip, cv.MaxPage, links.CutValid)
 	}
-	r := reading{V: unit.Version}
+	r := reading{}
 	switch err = a.judgeImages(ctx, err); {
 	case errors.Is(err, delivery.ErrRefused) && u.Kind == unit.KindBatch:
 		r.Unread, r.Blame = u.IDs, blameOf(err)

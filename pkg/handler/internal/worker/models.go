@@ -41,7 +41,7 @@ func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, e
 	)
 	r, mine, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
 		var err error
-		r := reading{V: unit.Version}
+		r := reading{}
 		if fresh, err = list(ctx); errors.Is(err, delivery.ErrRefused) {
 			r.fail(contract.CategoryExports, it.String(), err)
 			return r, nil

@@ -49,7 +49,7 @@ func (a *attempt) doPredictions(ctx context.Context) (unit.Summary, []unit.Recor
 }
 
 func (a *attempt) readPredictions(ctx context.Context) (reading, error) {
-	r := reading{V: unit.Version, Scopes: a.unit.Scopes, Token: a.unit.Token}
+	r := reading{Scopes: a.unit.Scopes, Token: a.unit.Token}
 	seen := map[uuid.UUID]bool{}
 	for calls := 0; len(r.Scopes) > 0 && calls < predictionCalls && len(r.Items) < predictionRun; calls++ {
 		scope := r.Scopes[0]

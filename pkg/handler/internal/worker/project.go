@@ -114,7 +114,7 @@ func (a *attempt) readProject(ctx context.Context) (reading, error) {
 	var (
 		data = a.command.Data
 		p    = a.unit.Project
-		r    = reading{V: unit.Version}
+		r    reading
 	)
 	project, err := inProject(ctx, a, a.client.GetProject)
 	switch {
@@ -188,7 +188,7 @@ func (a *attempt) tolerant() bool { return a.command.Action == contract.ActionDe
 // doCounts counts the listings again, after they were read.
 func (a *attempt) doCounts(ctx context.Context) (unit.Summary, []unit.Record, error) {
 	r, _, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
-		r := reading{V: unit.Version}
+		r := reading{}
 		for _, l := range a.unit.Listings {
 			n, err := a.countListing(ctx, &r, l)
 			if errors.Is(err, errVanished) {
@@ -212,7 +212,7 @@ func (a *attempt) doCounts(ctx context.Context) (unit.Summary, []unit.Record, er
 // images are the iteration's.
 func (a *attempt) doPerformances(ctx context.Context) (unit.Summary, []unit.Record, error) {
 	r, _, err := a.frozen(ctx, func(ctx context.Context) (reading, error) {
-		r := reading{V: unit.Version}
+		r := reading{}
 		l := *a.unit.Listing
 		page, err := survey.PerformancePage(ctx, a.client, a.unit.Project, l, a.unit.Skip, cv.MaxPage)
 		err = a.judge(ctx, a.absent(ctx, err, l.Scope), a.elsewhere(l.Scope, false, func(ctx context.Context, scope uuid.UUID) error {

@@ -17,7 +17,7 @@ import (
 // read by its id.
 func (a *attempt) doWitness(ctx context.Context) (unit.Summary, []unit.Record, error) {
 	var (
-		r    = reading{V: unit.Version}
+		r    reading
 		last uuid.UUID // of the page before
 		torn bool
 	)
