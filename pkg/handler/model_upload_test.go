@@ -135,8 +135,8 @@ func TestModelUploadDisturbed(t *testing.T) {
 	}
 }
 
-// TestModelUploadMeanwhile has a stranger store an object at a model's key while the upload goes on:
-// it gives way.
+// TestModelUploadMeanwhile has a stranger store an object at a model's key while the upload goes
+// on: it gives way.
 func TestModelUploadMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newUploadWorld(t)
@@ -152,8 +152,8 @@ func TestModelUploadMeanwhile(t *testing.T) {
 	w.truth(t, w.publish(t, "export", "disturbed", everything))
 }
 
-// TestModelUploadCutShort kills a replica around the end of a model's upload. Another one takes what
-// is stored for its own where the first one said what it is, and by nothing else.
+// TestModelUploadCutShort kills a replica around the end of a model's upload. Another one takes
+// what is stored for its own where the first one said what it is, and by nothing else.
 func TestModelUploadCutShort(t *testing.T) {
 	t.Parallel()
 	undisturbed := newUploadWorld(t)

@@ -23,9 +23,9 @@ import (
 // may be one of all images, tagged or not, a unit has the thresholds of its export, and a result
 // may say what the service did not give. Since version 3 what is stored of a unit has seals, which
 // older workers do not make. Since version 4 a unit may read several pages of a witness, and one of
-// exports stores large models while they come; another one is of version 3. What a worker stores of a unit has the unit's version. Version changes,
-// too, when an export is cut into other units: the numbers of the former ones mean nothing then
-// (see bag.Bags.Own).
+// exports stores large models while they come; another one is of version 3. What a worker stores of
+// a unit has the unit's version. Version changes, too, when an export is cut into other units: the
+// numbers of the former ones mean nothing then (see bag.Bags.Own).
 const Version = 4
 
 // versionBefore is that of what older workers can do, too.

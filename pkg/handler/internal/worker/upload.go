@@ -189,7 +189,7 @@ func (a *attempt) storedModel(ctx context.Context, at sink.Path) (*stored, error
 			return &stored{Object: o}, err
 		}
 	}
-	a.log.Warn().Str("key", string(key)).Msg("removing a model that this command did not store")
+	a.log.Warn().Str("key", string(key)).Msg("removing an object without a right seal")
 	if err := a.store.Remove(ctx, key); err != nil {
 		return nil, fmt.Errorf("remove a model of another writer: %w", err)
 	}
