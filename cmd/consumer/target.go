@@ -53,7 +53,7 @@ func (s storeAccess) create(p *program, sse encryptionSettings, dest, contentTyp
 	if err != nil {
 		return nil, err
 	}
-	stream, err := store.Create(p.ctx, sink.Key(key), contentType, about)
+	stream, err := store.Create(p.ctx, sink.Key(key), sink.StreamOptions{ContentType: contentType, Size: about})
 	if err != nil {
 		return nil, writeError(dest, access, err)
 	}

@@ -67,6 +67,29 @@ func (s *Store) digest(ctx context.Context, key Key) (Object, error) {
 	return object, nil
 }
 
+// Holds reports whether what is at a key is the object that o describes: it reads it, at most one
+// byte more than o has, and goes by nothing else, seals included. Errors: those of every request.
+// Operation: GetObject.
+func (s *Store) Holds(ctx context.Context, o Object) (bool, error) {
+	body, there, err := s.Unsealed().Open(ctx, o.Key)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = body.Close() }()
+	if there.Bytes >= 0 && there.Bytes != o.Bytes {
+		return false, nil
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(body, o.Bytes+1))
+	if err != nil {
+		return false, wrapError(ctx, "read object", o.Key, err)
+	}
+	return n == o.Bytes && hex.EncodeToString(h.Sum(nil)) == o.SHA256, nil
+}
+
 // measure is Head with a size. Where the store does not say it, measure reads at most atMost+1
 // bytes.
 func (s *Store) measure(ctx context.Context, key Key, atMost int64) (Object, error) {

@@ -7,46 +7,73 @@ import (
 	"encoding/hex"
 	"errors"
 	"hash"
+	"io"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// Stream writes an object whose size and digest are known only at its end. It holds one part in
-// memory. The key has no object before Commit. It is used by one goroutine.
+// Stream writes an object whose size and digest are known only at its end. Its parts are sent while
+// it is written, several side by side where its options say so. The key has no object before
+// Commit. It is used by one goroutine.
 type Stream struct {
-	ctx   context.Context //nolint:containedctx // a writer lives as long as the call whose context it was made with
-	s     *Store
-	key   Key
-	id    *string // of the upload
-	with  feature
-	part  []byte // its capacity is the size of all parts but the last
-	whole hash.Hash
-	size  int64
+	ctx    context.Context //nolint:containedctx // a writer lives as long as the call whose context it was made with
+	cancel context.CancelCauseFunc
+	s      *Store // unsealed
+	key    Key
+	id     *string // of the upload; nil once it has ended
+	with   feature
+	whole  hash.Hash
+	size   int64
+	object *Object // once all of it is sent
 
-	parts     []types.CompletedPart
-	confirmed bool  // the store answered with the checksum of each part
-	err       error // the first failure
+	partBytes int64
+	part      []byte      // that is written; nil where none was begun
+	free      chan []byte // parts that were sent
+	spare     int         // how many parts may still be made
+	sending   sync.WaitGroup
+
+	mu        sync.Mutex
+	parts     []types.CompletedPart // by number
+	confirmed bool                  // the store answered with the checksum of each part
+	err       error                 // the first failure
 }
 
-// Create begins an object at a key that has none. about is its expected size in bytes, from which
-// the size of its parts follows. A stream must be ended by Commit or Abort.
+// StreamOptions describe an object that is streamed.
+type StreamOptions struct {
+	ContentType string
+	Size        int64 // expected, in bytes; the size of the parts follows from it
+	Parts       int   // how many are held in memory, and sent side by side; 0: 1
+}
+
+// PartBytes is the size of the parts of an object of a size, in bytes.
+func (s *Store) PartBytes(size int64) int64 { return partBytes(size, s.o.PartBytes) }
+
+// InParts reports whether a body of a size goes by multipart.
+func (s *Store) InParts(size int64) bool { return size > s.o.MultipartAbove && !s.lacks(uploads) }
+
+// Create begins an object at a key that has none. A stream must be ended by Commit or Abort. That
+// of a sealed store has the tags of its bag, and no seal: its digest is known too late for that.
 //
 // Errors: those of every request; ErrConflict where there is an object already. Operations:
 // HeadObject, CreateMultipartUpload.
-func (s *Store) Create(ctx context.Context, key Key, contentType string, about int64) (*Stream, error) {
+func (s *Store) Create(ctx context.Context, key Key, o StreamOptions) (*Stream, error) {
+	body, wanted := s.tagged(key, Body{ContentType: o.ContentType})
 	s = s.Unsealed()
 	if err := s.vacant(ctx, key); err != nil {
 		return nil, err
 	}
-	w := &Stream{ctx: ctx, s: s, key: key, whole: sha256.New(), confirmed: true, part: make([]byte, 0, partBytes(about, s.o.PartBytes))}
-	err := s.offer(ctx, key, checksums, func(with feature) (err error) {
-		w.id, err = s.beginUpload(ctx, key, Body{ContentType: contentType}, with)
+	w := &Stream{s: s, key: key, whole: sha256.New(), confirmed: true, partBytes: s.PartBytes(o.Size), spare: max(1, o.Parts)}
+	w.free = make(chan []byte, w.spare)
+	err := s.offer(ctx, key, wanted|checksums, func(with feature) (err error) {
+		w.id, err = s.beginUpload(ctx, key, body, with)
 		w.with = with
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	return w, nil
 }
 
@@ -62,37 +89,133 @@ func (s *Store) vacant(ctx context.Context, key Key) error {
 	return err
 }
 
-// Write implements io.Writer. It sends each part that is full. After a failure, all later calls
-// fail with the same error of the store. Operation: UploadPart.
+// Write implements io.Writer. It sends each part that is full, and waits while as many are on their
+// way as the stream may hold. After a failure, all later calls fail with the same error of the
+// store. Operation: UploadPart.
 func (w *Stream) Write(p []byte) (n int, err error) {
-	for len(p) > 0 && w.err == nil {
-		k := min(len(p), cap(w.part)-len(w.part))
-		w.part = append(w.part, p[:k]...)
-		n, p = n+k, p[k:]
-		if len(w.part) == cap(w.part) {
-			w.send()
+	for len(p) > 0 {
+		room, err := w.room()
+		if err != nil {
+			return n, err
 		}
+		k := copy(room, p)
+		w.fill(k)
+		n, p = n+k, p[k:]
 	}
-	return n, w.err
+	return n, w.failure()
 }
 
-// send sends the part that is held.
+// ReadFrom implements io.ReaderFrom: it reads into the parts. Its errors are those of Write, and
+// the reader's.
+func (w *Stream) ReadFrom(r io.Reader) (n int64, err error) {
+	for {
+		room, err := w.room()
+		if err != nil {
+			return n, err
+		}
+		k, err := r.Read(room)
+		w.fill(k)
+		n += int64(k)
+		switch {
+		case errors.Is(err, io.EOF):
+			return n, w.failure()
+		case err != nil:
+			return n, err //nolint:wrapcheck // it is the reader's own
+		}
+	}
+}
+
+// room is where the part that is written goes on. It waits until there is memory for it.
+func (w *Stream) room() ([]byte, error) {
+	if err := w.failure(); err != nil {
+		return nil, err
+	}
+	if w.part == nil {
+		if w.spare > 0 && len(w.free) == 0 {
+			w.spare--
+			w.part = make([]byte, 0, w.partBytes)
+		} else {
+			w.part = <-w.free
+			if err := w.failure(); err != nil { // of the part that was sent
+				return nil, err
+			}
+		}
+	}
+	return w.part[len(w.part):cap(w.part)], nil
+}
+
+// fill says that n bytes were written where there was room. It sends the part when it is full.
+func (w *Stream) fill(n int) {
+	if w.part = w.part[:len(w.part)+n]; len(w.part) == cap(w.part) {
+		w.send()
+	}
+}
+
+// send begins to send the part that was written.
 func (w *Stream) send() {
-	if len(w.parts) == maxParts {
-		w.err = newError("upload part of object", w.key, nil, "it is longer than was expected: %d bytes", w.size)
+	part := w.part
+	w.part = nil
+	w.mu.Lock()
+	number := len(w.parts) + 1
+	w.parts = append(w.parts, types.CompletedPart{})
+	w.mu.Unlock()
+	if number > maxParts {
+		w.fail(newError("upload part of object", w.key, nil, "it is longer than was expected: %d bytes", w.size))
 		return
 	}
-	w.whole.Write(w.part)
-	sum := sha256.Sum256(w.part)
-	part, confirmed, err := w.s.uploadPart(w.ctx, w.key, w.id, len(w.parts)+1, bytes.NewReader(w.part), int64(len(w.part)), sum[:], w.with)
-	if err != nil {
+	w.whole.Write(part)
+	w.size += int64(len(part))
+	w.sending.Go(func() {
+		sum := sha256.Sum256(part)
+		sent, confirmed, err := w.s.uploadPart(w.ctx, w.key, w.id, number, bytes.NewReader(part), int64(len(part)), sum[:], w.with)
+		if err != nil {
+			w.fail(err)
+		}
+		w.mu.Lock()
+		w.parts[number-1], w.confirmed = sent, w.confirmed && confirmed
+		w.mu.Unlock()
+		w.free <- part[:0]
+	})
+}
+
+// fail notes the first failure, and ends what is on its way.
+func (w *Stream) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
 		w.err = err
-		return
+		w.cancel(err)
 	}
-	w.confirmed = w.confirmed && confirmed
-	w.parts = append(w.parts, part)
-	w.size += int64(len(w.part))
-	w.part = w.part[:0]
+}
+
+// failure is the first failure, if there was one.
+func (w *Stream) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// Finish sends what was not sent yet, and gives the object that Commit will make. Nothing can be
+// written any more. Errors: those of every request. Operation: UploadPart.
+func (w *Stream) Finish() (Object, error) {
+	if w.object != nil {
+		return *w.object, w.failure()
+	}
+	if err := w.failure(); err != nil {
+		return Object{}, err
+	}
+	if len(w.part) > 0 || w.size == 0 {
+		if _, err := w.room(); err != nil { // an empty object has a part, too
+			return Object{}, err
+		}
+		w.send()
+	}
+	w.sending.Wait()
+	if err := w.failure(); err != nil {
+		return Object{}, err
+	}
+	w.object = &Object{Key: w.key, Bytes: w.size, SHA256: hex.EncodeToString(w.whole.Sum(nil))}
+	return *w.object, nil
 }
 
 // Commit makes the object from what was written. If another writer stored an object at the key
@@ -108,13 +231,10 @@ func (w *Stream) Commit() (_ Object, err error) {
 			w.Abort()
 		}
 	}()
-	if w.err == nil && (len(w.part) > 0 || len(w.parts) == 0) {
-		w.send()
+	object, err := w.Finish()
+	if err != nil {
+		return Object{}, err
 	}
-	if w.err != nil {
-		return Object{}, w.err
-	}
-	object := Object{Key: w.key, Bytes: w.size, SHA256: hex.EncodeToString(w.whole.Sum(nil))}
 	if w.s.lacks(conditions) {
 		if err := w.s.vacant(w.ctx, w.key); err != nil {
 			return Object{}, err
@@ -132,17 +252,21 @@ func (w *Stream) Commit() (_ Object, err error) {
 	if err != nil {
 		return Object{}, err
 	}
-	w.id = nil
+	w.end()
 	return object, nil
 }
 
-// Abort discards what was written, unless it was committed.
+// Abort discards what was written, unless it was committed. Operation: AbortMultipartUpload.
 func (w *Stream) Abort() {
-	if w.id != nil {
-		w.s.abort(w.ctx, w.key, w.id)
-		w.id = nil
+	if id := w.id; id != nil {
+		w.end()
+		w.s.abort(w.ctx, w.key, id)
 	}
-	if w.err == nil {
-		w.err = errors.New("the upload has ended")
-	}
+}
+
+// end ends the stream once nothing of it is on its way.
+func (w *Stream) end() {
+	w.fail(errors.New("the upload has ended"))
+	w.sending.Wait()
+	w.id = nil
 }

@@ -3,6 +3,7 @@ package sink_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -12,19 +13,33 @@ import (
 
 // TestStream writes objects as streams: there is the whole object or none, and no part is left.
 func TestStream(t *testing.T) {
+	for _, parts := range []int{1, 3} {
+		t.Run(fmt.Sprintf("%d parts at once", parts), func(t *testing.T) { testStream(t, parts) })
+	}
+}
+
+func testStream(t *testing.T, parts int) {
 	w := newWorld(t, sinktest.BucketOptions{Versioned: true})
 	content := noise(9, 11<<20) // two parts and a bit
 	write := func(store *sink.Store, key sink.Key, content []byte) (sink.Object, error) {
 		t.Helper()
-		stream, err := store.Create(t.Context(), key, "application/zip", int64(len(content)))
+		stream, err := store.Create(t.Context(), key, sink.StreamOptions{ContentType: "application/zip", Size: int64(len(content)), Parts: parts})
 		if err != nil {
 			return sink.Object{}, err
 		}
-		for chunk := range slices.Chunk(content, 3<<20) {
+		for chunk := range slices.Chunk(content[:min(len(content), 6<<20)], 3<<20) {
 			if _, err := stream.Write(chunk); err != nil {
 				stream.Abort()
 				return sink.Object{}, err
 			}
+		}
+		if n, err := stream.ReadFrom(bytes.NewReader(content[min(len(content), 6<<20):])); err != nil || n != int64(max(len(content)-6<<20, 0)) {
+			stream.Abort()
+			return sink.Object{}, err
+		}
+		finished, err := stream.Finish()
+		if err == nil && (finished.Bytes != int64(len(content)) || finished.SHA256 != sink.Bytes(content, "").SHA256) {
+			t.Errorf("before it is made the object is said to be %+v", finished)
 		}
 		return stream.Commit()
 	}
@@ -70,11 +85,25 @@ func TestStream(t *testing.T) {
 			if _, err := write(store, key, c.content); !errors.Is(err, sink.ErrConflict) {
 				t.Errorf("over an object that is there: %v", err)
 			}
+			got.Key = key
+			for what, other := range map[string]struct {
+				o    sink.Object
+				want bool
+			}{
+				"it":             {got, true},
+				"another key":    {sink.Object{Key: "none", Bytes: got.Bytes, SHA256: got.SHA256}, false},
+				"another size":   {sink.Object{Key: key, Bytes: got.Bytes + 1, SHA256: got.SHA256}, false},
+				"another digest": {sink.Object{Key: key, Bytes: got.Bytes, SHA256: sink.Bytes([]byte("x"), "").SHA256}, false},
+			} {
+				if holds, err := store.Holds(t.Context(), other.o); holds != other.want || err != nil {
+					t.Errorf("%s: %t, %v", what, holds, err)
+				}
+			}
 		})
 	}
 	t.Run("another writer is faster", func(t *testing.T) {
 		for key, theirs := range map[sink.Key][]byte{"same": []byte("x"), "other": []byte("y")} {
-			stream, err := w.store.Create(t.Context(), key, "", 1)
+			stream, err := w.store.Create(t.Context(), key, sink.StreamOptions{Size: 1})
 			if err != nil {
 				t.Fatal(err)
 			}

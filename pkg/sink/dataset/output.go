@@ -132,7 +132,7 @@ func (s stored) Put(ctx context.Context, name string, content []byte) error {
 
 // Create implements Output.
 func (s stored) Create(ctx context.Context, name string) (File, error) {
-	stream, err := s.store.Create(ctx, s.prefix+sink.Key(name), mediaType(name), 0)
+	stream, err := s.store.Create(ctx, s.prefix+sink.Key(name), sink.StreamOptions{ContentType: mediaType(name)})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the key
 	}

@@ -516,7 +516,7 @@ func TestRounds(t *testing.T) {
 			}
 			for n, u := range x.rounds.units {
 				version := 3
-				if u.Pages > 1 {
+				if u.Pages > 1 || u.Kind == unit.KindExports {
 					version = unit.Version
 				}
 				if u.V != version || u.N != n || u.Command != "exp-1" || u.Action != contract.ActionExport || u.Seq != 7 || u.Stream != "s1" || u.Digest != "d" || !u.Named {

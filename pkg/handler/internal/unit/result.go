@@ -42,6 +42,24 @@ func ErrorName(n, k int) string { return fmt.Sprintf("units/%06d.err-%d", n, k) 
 // coordinator that asked for the unit.
 func WaitName(n int, asked string) string { return fmt.Sprintf("units/%06d.wait-%s", n, asked) }
 
+// Model says what the file of a model is that an attempt of a unit stored while it came. The digest
+// of such a file is known too late for a seal of its own: it has the one of this working object,
+// which is stored before the file is. An attempt that finds the file believes what it reads there
+// only where it finds the file's Model, too.
+type Model struct {
+	V      int       `json:"v"`
+	N      int       `json:"n"`
+	Path   sink.Path `json:"path"` // in the bag
+	Bytes  int64     `json:"bytes"`
+	SHA256 string    `json:"sha256"`
+}
+
+// ModelPrefix begins the names of the Models of unit n.
+func ModelPrefix(n int) string { return fmt.Sprintf("units/%06d.model-", n) }
+
+// Name is the working object of a Model. Attempts that got other content have others.
+func (m Model) Name() string { return ModelPrefix(m.N) + m.SHA256 }
+
 // AttemptError is what a failed attempt of a unit leaves behind: its calls go into the ledger all
 // the same.
 type AttemptError struct {

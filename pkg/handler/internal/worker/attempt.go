@@ -37,6 +37,7 @@ type attempt struct {
 	number  int         // 1 at first
 	again   bool        // a tag that the command names was not there, and is looked for again
 	stored  bool        // the result
+	models  []sink.Key  // the working objects of models
 	lease   delivery.Lease
 	control *account.Control
 	calls   *ledger.Recorder
@@ -297,7 +298,8 @@ func (a *attempt) leave(ctx context.Context) {
 // tidy removes what this attempt may have stored for a command that had ended by then.
 func (a *attempt) tidy(ctx context.Context) {
 	n := a.unit.N
-	if err := a.own.Remove(ctx, a.key(unit.ResultName(n)), a.key(unit.ReadingName(n)), a.key(unit.TryName(n, a.number))); err != nil {
+	keys := append([]sink.Key{a.key(unit.ResultName(n)), a.key(unit.ReadingName(n)), a.key(unit.TryName(n, a.number))}, a.models...)
+	if err := a.own.Remove(ctx, keys...); err != nil {
 		a.log.Warn().Err(err).Msg("working objects of an ended command may be left behind")
 	}
 }

@@ -246,18 +246,25 @@ func (a *attempt) downloadAndStore(ctx context.Context, link cv.Link, stem sink.
 	return a.put(ctx, d, stem, map[string]string{unit.MetaSource: source}, unit.CodeNotImage)
 }
 
-// download is the destination of one blob: memory for what fits there, else a temporary file.
+// download is the destination of one blob: memory for what fits there, else a temporary file, or,
+// for a large model, the store.
 type download struct {
 	a      *attempt
 	ctx    context.Context //nolint:containedctx // of one download, for the callback Fetch makes
-	held   int64           // bytes of memory reserved: the size of the buffer
+	model  sink.Path       // the stem of a model; empty for another blob
+	held   int64           // bytes of memory reserved: the size of the buffer, or of parts
 	memory *bytes.Buffer
 	sent   bool // the store has the whole of it: nothing reads the buffer any more
 	spool  *sink.Spool
+	upload *upload
 }
 
 // begin prepares for one try of length bytes, -1 when unknown.
 func (d *download) begin(length int64) (io.Writer, error) {
+	d.abandon()
+	if d.model != "" && d.a.streams(length) {
+		return d.beginUpload(length)
+	}
 	if length < 0 || length > maxInMemory || length > d.a.w.Buffer {
 		return d.beginSpool()
 	}
@@ -316,6 +323,7 @@ func (d *download) release() {
 }
 
 func (d *download) close() {
+	d.abandon()
 	if d.sent && d.memory != nil {
 		d.a.w.buffers.Give(d.held, d.memory)
 	}

@@ -117,10 +117,11 @@ func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, e
 	return s, records, nil
 }
 
-// model stores one exported model's file, through a temporary file however large it is. noLink is
-// why there is no link to it.
+// model stores one exported model's file, however large it is. noLink is why there is no link to
+// it.
 func (a *attempt) model(ctx context.Context, link cv.Link, export cv.Export, noLink error) (*unit.EntryRecord, error) {
-	d := &download{a: a, ctx: ctx}
+	stem := sink.ModelStem(a.unit.Project, a.unit.Scope, export.Platform, export.Flavor)
+	d := &download{a: a, ctx: ctx, model: stem}
 	defer d.close()
 	record := &unit.EntryRecord{Category: contract.CategoryExports, ID: a.unit.Scope, Model: true}
 	err := noLink
@@ -128,7 +129,15 @@ func (a *attempt) model(ctx context.Context, link cv.Link, export cv.Export, noL
 		err = errNoLink
 	}
 	if err == nil {
-		err = a.judge(ctx, a.fetchBlob(ctx, link, bagfile.MaxModel, d), nil)
+		err = a.fetchBlob(ctx, link, bagfile.MaxModel, d)
+		var ofStore *sink.Error
+		switch {
+		case errors.Is(err, errStored):
+			err = nil
+		case errors.As(err, &ofStore):
+			return nil, fmt.Errorf("keep the exported model %s: %w", modelName(export), ofStore)
+		}
+		err = a.judge(ctx, err, nil)
 	}
 	fail := func(b *bagfile.Blame) {
 		failed := b.Of(a.unit.Scope.String() + "/" + modelName(export))
@@ -141,7 +150,7 @@ func (a *attempt) model(ctx context.Context, link cv.Link, export cv.Export, noL
 	if err != nil {
 		return nil, fmt.Errorf("fetch the exported model %s: %w", modelName(export), err)
 	}
-	o, err := a.put(ctx, d, sink.ModelStem(a.unit.Project, a.unit.Scope, export.Platform, export.Flavor), nil, unit.CodeNotModel)
+	o, err := a.put(ctx, d, stem, nil, unit.CodeNotModel)
 	if err != nil {
 		return nil, fmt.Errorf("keep the exported model %s: %w", modelName(export), err)
 	}

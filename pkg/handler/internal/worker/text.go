@@ -19,6 +19,9 @@ func (a *attempt) fetchBlob(ctx context.Context, link cv.Link, limit int64, d *d
 		if _, err := a.client.Fetch(ctx, link, limit, d.begin); err != nil {
 			return err //nolint:wrapcheck // the client says what it fetched
 		}
+		if d.upload != nil {
+			return nil
+		}
 		head, err := d.head()
 		if err != nil {
 			return err
@@ -42,6 +45,9 @@ type stored struct {
 // text is given the code; of text that holds a signed link nothing is stored, since no bag may hold
 // one.
 func (a *attempt) put(ctx context.Context, d *download, stem sink.Path, meta map[string]string, code string) (stored, error) {
+	if d.upload != nil {
+		return d.upload.commit(ctx)
+	}
 	body, ext, err := d.body()
 	if err != nil {
 		return stored{}, err

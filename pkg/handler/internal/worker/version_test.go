@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/known"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/ledger"
@@ -66,5 +67,31 @@ func TestStoredInTheVersionOfItsUnit(t *testing.T) {
 		if v := stored[path.Base(name)]; v != older {
 			t.Errorf("%s has version %d", name, v)
 		}
+	}
+}
+
+// TestModelsOfOlderUnitsDoNotStream stores the models of an older coordinator's units as workers of
+// its version do, which share the work.
+func TestModelsOfOlderUnitsDoNotStream(t *testing.T) {
+	const mib = 1 << 20
+	store := sink.NewStore(s3.New(s3.Options{}), sink.StoreOptions{Bucket: "bucket"})
+	for _, c := range []struct {
+		version        int
+		length, buffer int64
+		want           bool
+	}{
+		{unit.Version, 65 * mib, 8 * mib, true},
+		{unit.Version - 1, 65 * mib, 8 * mib, false},
+		{unit.Version, 64 * mib, 8 * mib, false},
+		{unit.Version, -1, 8 * mib, false},
+		{unit.Version, 65 * mib, 8*mib - 1, false},
+	} {
+		a := &attempt{w: &Worker{Config: Config{Buffer: c.buffer}}, unit: unit.Unit{V: c.version, Kind: unit.KindExports}, store: store}
+		if got := a.streams(c.length); got != c.want {
+			t.Errorf("version %d, %d bytes, memory of %d: %t", c.version, c.length, c.buffer, got)
+		}
+	}
+	if v := (unit.Unit{Kind: unit.KindExports}).Oldest(); v != unit.Version {
+		t.Errorf("workers of version %d get units of models", v)
 	}
 }

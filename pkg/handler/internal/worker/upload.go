@@ -1,0 +1,197 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+)
+
+const (
+	// partsAtOnce is how many parts of a model are in memory at once: one that comes while others
+	// are sent.
+	partsAtOnce = 4
+	// createTries bounds how often an upload is begun where an object has to give way.
+	createTries = 3
+)
+
+// upload stores a model while it comes. What is text goes through a temporary file after all: it
+// may not be what was asked for.
+type upload struct {
+	d      *download
+	length int64
+	parts  int
+	path   sink.Path    // in the bag
+	stream *sink.Stream // nil until its first bytes came
+	found  *stored      // the store has the model already
+}
+
+// errStored says that a model need not be downloaded: the store has it.
+var errStored = errors.New("it is stored already")
+
+// streams reports whether a model of a length is stored while it comes.
+func (a *attempt) streams(length int64) bool {
+	return a.unit.Streams() && a.store.InParts(length) && a.store.PartBytes(length) <= a.w.Buffer
+}
+
+// beginUpload prepares for a try of length bytes that go to the store as they come.
+func (d *download) beginUpload(length int64) (io.Writer, error) {
+	d.release()
+	part := d.a.store.PartBytes(length)
+	parts := max(1, min(partsAtOnce, d.a.w.Buffer/2/part))
+	if err := d.a.w.memory.Acquire(d.ctx, d.a.command.Data.Resource, parts*part); err != nil {
+		return nil, fmt.Errorf("wait for memory: %w", err)
+	}
+	d.held = parts * part
+	d.upload = &upload{d: d, length: length, parts: int(parts)}
+	return d.upload, nil
+}
+
+// abandon gives up an upload that was begun, unless it is committed.
+func (d *download) abandon() {
+	if d.upload == nil {
+		return
+	}
+	if d.upload.stream != nil {
+		d.upload.stream.Abort()
+	}
+	d.upload = nil
+	d.release()
+}
+
+// Write implements io.Writer.
+func (u *upload) Write(p []byte) (int, error) {
+	if u.stream == nil {
+		return 0, errors.New("a model is read, from its first byte on")
+	}
+	return u.stream.Write(p) //nolint:wrapcheck // the store says what failed
+}
+
+// ReadFrom implements io.ReaderFrom. It fails with errStored where the store has the model already.
+func (u *upload) ReadFrom(r io.Reader) (int64, error) {
+	head, err := unit.HeadOf(r)
+	if err != nil {
+		return 0, err //nolint:wrapcheck // the reader says what failed
+	}
+	to, err := u.open(head)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := to.Write(head); err != nil {
+		return 0, err //nolint:wrapcheck // the store says what failed
+	}
+	n, err := io.Copy(to, r)
+	return int64(len(head)) + n, err //nolint:wrapcheck // as above
+}
+
+// open begins the object that content which begins so goes to.
+func (u *upload) open(head []byte) (io.Writer, error) {
+	d := u.d
+	if sink.TextType(head) != "" {
+		d.upload = nil
+		return d.beginSpool()
+	}
+	ext, mediaType := sink.Extension(head, "")
+	u.path = d.model + sink.Path("."+ext)
+	var err error
+	for range createTries {
+		u.stream, err = d.a.store.Create(d.ctx, d.a.layout.Key(sink.ExportBag, u.path), sink.StreamOptions{ContentType: mediaType, Size: u.length, Parts: u.parts})
+		if !errors.Is(err, sink.ErrConflict) {
+			break
+		}
+		found, lookErr := d.a.storedModel(d.ctx, u.path)
+		if lookErr != nil {
+			return nil, lookErr
+		}
+		if u.found = found; found != nil {
+			return nil, errStored
+		}
+	}
+	if err != nil {
+		return nil, err //nolint:wrapcheck // the store says what failed
+	}
+	return u.stream, nil
+}
+
+// commit makes the object from what came. Before that it stores what the object is going to be: an
+// attempt that finds the object takes it for its own by that.
+func (u *upload) commit(ctx context.Context) (stored, error) {
+	if u.found != nil {
+		return *u.found, nil
+	}
+	a := u.d.a
+	o, err := u.stream.Finish()
+	if err != nil {
+		return stored{}, fmt.Errorf("store a model: %w", err)
+	}
+	m := unit.Model{V: a.unit.V, N: a.unit.N, Path: u.path, Bytes: o.Bytes, SHA256: o.SHA256}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return stored{}, fmt.Errorf("encode what a model is: %w", err)
+	}
+	a.models = append(a.models, a.key(m.Name()))
+	if _, err := a.own.Put(ctx, a.key(m.Name()), sink.Bytes(b, "application/json")); err != nil {
+		return stored{}, fmt.Errorf("store what a model is: %w", err)
+	}
+	o, err = u.stream.Commit()
+	if errors.Is(err, sink.ErrConflict) {
+		found, lookErr := a.storedModel(ctx, u.path)
+		if found != nil {
+			return *found, nil
+		}
+		err = errors.Join(err, lookErr)
+	}
+	if err != nil {
+		return stored{}, fmt.Errorf("store a model: %w", err)
+	}
+	return stored{Object: o}, nil
+}
+
+// storedModel is the object at a model's path where this command stored it; nil where there is none
+// now. An object that another writer stored is removed.
+func (a *attempt) storedModel(ctx context.Context, at sink.Path) (*stored, error) {
+	key := a.layout.Key(sink.ExportBag, at)
+	o, err := a.store.Describe(ctx, key) // it has a seal of its own when it came through a temporary file
+	switch {
+	case err == nil:
+		blame, err := unit.BlameStored(ctx, a.store, key, unit.CodeNotModel)
+		return &stored{o, blame}, err
+	case !errors.Is(err, sink.ErrNotFound):
+		return nil, fmt.Errorf("look for a model: %w", err)
+	case !errors.Is(err, sink.ErrUnsealed):
+		return nil, nil
+	}
+	for listed, err := range a.own.List(ctx, a.key(unit.ModelPrefix(a.unit.N))) {
+		if err != nil {
+			return nil, fmt.Errorf("look for what models are: %w", err)
+		}
+		b, err := a.own.ReadAll(ctx, listed.Key, unit.MaxLine)
+		if errors.Is(err, sink.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read what a model is: %w", err)
+		}
+		var m unit.Model
+		if err := contract.DecodeUpTo(unit.Version, b, string(listed.Key), &m); err != nil {
+			return nil, err //nolint:wrapcheck // it says what it reads
+		}
+		o := sink.Object{Key: key, Bytes: m.Bytes, SHA256: m.SHA256, Adopted: true}
+		if m.Path != at {
+			continue
+		}
+		if holds, err := a.store.Holds(ctx, o); err != nil || holds {
+			return &stored{Object: o}, err
+		}
+	}
+	a.log.Warn().Str("key", string(key)).Msg("removing an object without a right seal")
+	if err := a.store.Remove(ctx, key); err != nil {
+		return nil, fmt.Errorf("remove a model of another writer: %w", err)
+	}
+	return nil, nil
+}
