@@ -1,8 +1,8 @@
 // What users of Custom Vision write in Node to keep what they have: Microsoft's npm SDK lists,
 // fetch downloads, the AWS SDK stores, 32 files at a time, and all clients are as their makers set
 // them up. Tags and regions go into one file for each project. The benchmarks compare the product
-// with it. Its frame is that of the package task: it prints "ready", waits for a line, works, prints
-// the result, and ends with its standard input.
+// with it. Its frame is that of the package task: it prints "ready", waits for a line, works,
+// prints the result, and ends with its standard input.
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
