@@ -316,7 +316,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (10s)
 # for all images twice (-dir).
 BENCH ?=
 .PHONY: bench
-bench: ## Measure exports against programs that only copy, as a table in Markdown (BENCH='-case 3000x100k -rounds 3': that case, in a minute or two; BENCH=-h: the flags)
+bench: ## Measure exports against programs that only copy, as a table in Markdown (BENCH='-case 3000x100k -rounds 3': that case, in a minute or two; the contender npm needs Node; BENCH=-h: the flags)
 	go run ./internal/bench $(BENCH)
 
 .PHONY: bench-commands

@@ -7,12 +7,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // programs are the executables of a benchmark.
 type programs struct {
 	server, relay, script, consumer string
+
+	node, npm string // Node, and the script that it runs; empty where that takes no part
 }
 
 // profiled makes a program of package main profile itself where the benchmark asks for it.
@@ -24,8 +27,9 @@ const (
 )
 
 // build builds what is needed into dir. The consumer is the program for production; with profiles
-// it has one file more, which it is given for this build only.
-func build(ctx context.Context, dir string, profiles, script bool) (programs, error) {
+// it has one file more, which it is given for this build only. Scripts are built where they take
+// part.
+func build(ctx context.Context, dir string, profiles bool, contenders []string) (programs, error) {
 	root, err := output(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", module)
 	if err != nil {
 		return programs{}, err
@@ -35,8 +39,13 @@ func build(ctx context.Context, dir string, profiles, script bool) (programs, er
 	if _, err := output(ctx, root, "go", "build", "-o", dir+"/", "./internal/bench/server", "./internal/bench/relay"); err != nil {
 		return programs{}, err
 	}
-	if script {
+	if slices.Contains(contenders, "script") {
 		if _, err := output(ctx, filepath.Join(root, sdk), "go", "build", "-o", all.script, "./script"); err != nil {
+			return programs{}, err
+		}
+	}
+	if slices.Contains(contenders, nodeHabit) {
+		if all.node, all.npm, err = install(ctx, filepath.Join(root, "internal", "bench", "npm"), at("npm")); err != nil {
 			return programs{}, err
 		}
 	}
@@ -58,9 +67,26 @@ func build(ctx context.Context, dir string, profiles, script bool) (programs, er
 	return all, err
 }
 
+// install copies the script for Node from one folder into another, and has npm install there what
+// it needs, from the registry that npm is set up for.
+func install(ctx context.Context, from, to string) (node, script string, err error) {
+	if node, err = exec.LookPath("node"); err != nil {
+		return "", "", fmt.Errorf("contender %q needs Node 20 or later: %w", nodeHabit, err)
+	}
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		return "", "", fmt.Errorf("contender %q needs npm: %w", nodeHabit, err)
+	}
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		return "", "", err
+	}
+	_, err = output(ctx, to, npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock")
+	return node, filepath.Join(to, "script.mjs"), err
+}
+
 // output runs a command in a folder and gives what it prints.
 func output(ctx context.Context, dir, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // the go command and git
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // the go command, npm and git
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"time"
 
@@ -107,7 +106,7 @@ func exports(ctx context.Context, args []string) (err error) {
 // withWorld calls use with everything that a benchmark needs, after it has said where it runs.
 func withWorld(ctx context.Context, o options, use func(*world, []contender) error) (err error) {
 	names := strings.Split(o.contenders, ",")
-	w, closeWorld, err := newWorld(ctx, o, slices.Contains(names, "script"))
+	w, closeWorld, err := newWorld(ctx, o, names)
 	if err != nil {
 		return err
 	}
@@ -121,7 +120,7 @@ func withWorld(ctx context.Context, o options, use func(*world, []contender) err
 }
 
 // newWorld builds the programs and starts the servers.
-func newWorld(ctx context.Context, o options, script bool) (*world, func() error, error) {
+func newWorld(ctx context.Context, o options, contenders []string) (*world, func() error, error) {
 	if o.dir == "" {
 		o.dir = os.TempDir()
 		if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
@@ -134,7 +133,7 @@ func newWorld(ctx context.Context, o options, script bool) (*world, func() error
 	}
 	w := &world{ctx: ctx, now: time.Now, dir: dir, profiles: o.profiles, md5: o.md5} //nolint:forbidigo // measuring is the point
 	closeAll := func() error { return errors.Join(w.close(), os.RemoveAll(dir)) }
-	if w.programs, err = build(ctx, dir, o.profiles != "", script); err == nil {
+	if w.programs, err = build(ctx, dir, o.profiles != "", contenders); err == nil {
 		err = w.open()
 	}
 	if err != nil {
@@ -152,6 +151,7 @@ func (w *world) contenders(names []string) ([]contender, error) {
 		"relay":   {"relay", "", func() (sample, error) { return w.runTask(w.programs.relay) }},
 		"proving": {baseline, "", func() (sample, error) { return w.runTask(w.programs.relay, "-prove") }},
 		"script":  {habit, "", func() (sample, error) { return w.runTask(w.programs.script) }},
+		nodeHabit: {nodeHabit, "", func() (sample, error) { return w.runTask(w.programs.node, w.programs.npm) }},
 		"product": consumer("product", w.programs.consumer),
 	}
 	var all []contender
@@ -161,7 +161,7 @@ func (w *world) contenders(names []string) ([]contender, error) {
 			c, found = consumer(other, path), true
 		}
 		if !found {
-			return nil, fmt.Errorf("contender %q: write relay, proving, script, product or NAME=PATH", name)
+			return nil, fmt.Errorf("contender %q: write relay, proving, script, npm, product or NAME=PATH", name)
 		}
 		all = append(all, c)
 	}

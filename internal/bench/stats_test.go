@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +64,41 @@ func TestTable(t *testing.T) {
 	r.c.ModelBytes = 100e6
 	if got := r.table(); !strings.Contains(got, "| MB/s |") || !strings.Contains(got, "| product | 50 |") {
 		t.Errorf("of a model:\n%s", got)
+	}
+}
+
+// A contender that took part is one that others are compared with; the script for Node does only
+// where it is named.
+func TestTableOfNode(t *testing.T) {
+	c, err := workload.Parse("100x1m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := result{c: c, contenders: []string{nodeHabit, "product"}, samples: map[string][]sample{
+		nodeHabit: {run(4*time.Second, 2*time.Second)},
+		"product": {run(2*time.Second, time.Second)},
+	}}
+	const want = "#### 100 images of 1 MiB: `100x1m`, 1 round\n\n" + `|  | images/s | least to most | CPU ms an image | peak MiB | speed / npm |
+| --- | ---: | ---: | ---: | ---: | ---: |
+| npm | 25 | 25 to 25 | 20.00 | 40 | 1.00 |
+| product | 50 | 50 to 50 | 10.00 | 40 | 2.00 |
+`
+	if got := r.table(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Without Node, or without npm, it is said what is missing.
+func TestInstallNeedsNode(t *testing.T) {
+	path := t.TempDir()
+	t.Setenv("PATH", path)
+	for _, missing := range []string{"Node", "npm"} {
+		if _, _, err := install(t.Context(), "npm", t.TempDir()); err == nil || !strings.Contains(err.Error(), "needs "+missing) {
+			t.Errorf("without %s: %v", missing, err)
+		}
+		if err := os.WriteFile(filepath.Join(path, "node"), nil, 0o700); err != nil { //nolint:gosec // a program
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -17,8 +17,9 @@ type result struct {
 
 // The contenders that others are compared with.
 const (
-	baseline = "proving relay"
-	habit    = "script"
+	baseline  = "proving relay"
+	habit     = "script"
+	nodeHabit = "npm"
 )
 
 // table is a result in Markdown: medians, the range of the speed, and ratios of the same round.
@@ -32,7 +33,7 @@ func (r result) table() string {
 		rounds = max(rounds, len(s))
 	}
 	head := []string{"", unit, "least to most", costUnit, "peak MiB"}
-	compared := slices.DeleteFunc([]string{baseline, habit}, func(name string) bool { return len(r.samples[name]) == 0 })
+	compared := slices.DeleteFunc([]string{baseline, habit, nodeHabit}, func(name string) bool { return len(r.samples[name]) == 0 })
 	for _, name := range compared {
 		head = append(head, "speed / "+name)
 	}
