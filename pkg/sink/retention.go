@@ -2,7 +2,10 @@ package sink
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -136,8 +139,16 @@ func (s *Store) retain(ctx context.Context, key Key, digest string, want Retenti
 	if err != nil {
 		return err
 	}
-	if object, err = s.checkClaim(op, object); err != nil { // of a multipart object, only the seal says the digest
+	claimed, err := s.checkClaim(op, object) // of a multipart object, only the seal says the digest
+	switch {
+	case err == nil:
+		object = claimed
+	case !errors.Is(err, ErrUnsealed):
 		return err
+	case !object.checked: // as one that was streamed: the digest of what is stored counts
+		if object.SHA256, err = s.digestOf(ctx, key, version); err != nil {
+			return err
+		}
 	}
 	switch {
 	case object.SHA256 != "" && object.SHA256 != digest:
@@ -172,6 +183,20 @@ func (s *Store) retain(ctx context.Context, key Key, digest string, want Retenti
 		return wrapError(ctx, op, key, asked)
 	}
 	return newError(op, key, ErrNotKept, "retention %s until %s was asked for, the store accepted that, and has %s", ask.Mode, ask.date().Format(time.RFC3339), has)
+}
+
+// digestOf is the digest of the content of a version, which it reads.
+func (s *Store) digestOf(ctx context.Context, key Key, version *string) (string, error) {
+	body, _, err := s.Unsealed().openVersion(ctx, key, version)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = body.Close() }()
+	h := sha256.New()
+	if _, err := io.Copy(h, body); err != nil {
+		return "", wrapError(ctx, "read object", key, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // String is a retention for people.

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -134,7 +135,7 @@ func (u *upload) commit(ctx context.Context) (stored, error) {
 	if err != nil {
 		return stored{}, fmt.Errorf("encode what a model is: %w", err)
 	}
-	a.models = append(a.models, a.key(m.Name()))
+	a.left = append(a.left, a.key(m.Name()))
 	if _, err := a.own.Put(ctx, a.key(m.Name()), sink.Bytes(b, "application/json")); err != nil {
 		return stored{}, fmt.Errorf("store what a model is: %w", err)
 	}
@@ -153,7 +154,8 @@ func (u *upload) commit(ctx context.Context) (stored, error) {
 }
 
 // storedModel is the object at a model's path where this command stored it; nil where there is none
-// now. An object that another writer stored is removed.
+// now. An object that another writer stored is removed, as long as the command goes on: once it has
+// ended, what its objects are is removed, and they stay.
 func (a *attempt) storedModel(ctx context.Context, at sink.Path) (*stored, error) {
 	key := a.layout.Key(sink.ExportBag, at)
 	o, err := a.store.Describe(ctx, key) // it has a seal of its own when it came through a temporary file
@@ -188,6 +190,13 @@ func (a *attempt) storedModel(ctx context.Context, at sink.Path) (*stored, error
 		if holds, err := a.store.Holds(ctx, o); err != nil || holds {
 			return &stored{Object: o}, err
 		}
+	}
+	job, err := a.w.known.Wanted(ctx, a.unit.Command)
+	if err == nil && job.Origin() != a.origin { // another life of the id
+		err = delivery.ErrFenced
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look whether a model is still wanted: %w", err)
 	}
 	a.log.Warn().Str("key", string(key)).Msg("removing an object without a right seal")
 	if err := a.store.Remove(ctx, key); err != nil {

@@ -1,0 +1,193 @@
+package handler_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
+	"github.com/cvconsumer/cvconsumer/pkg/handler"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
+	"github.com/cvconsumer/cvconsumer/pkg/sink"
+	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
+)
+
+// TestModelUploadLate has a worker stall in the middle of a model, as if its heartbeats were lost.
+// Another one does the unit, and the command ends. Then the first one goes on, whatever it was
+// about to do and whatever it had read: the bag stays as its receipt says, and nothing is left
+// beside it.
+func TestModelUploadLate(t *testing.T) {
+	t.Parallel()
+	others := []byte("PK\x03\x04" + strings.Repeat("another model ", modelBytes/14))
+	for _, c := range []struct {
+		name    string
+		op, key string // the request that the worker stalls before
+		other   bool   // the service gave it another model
+		buffer  int64  // of the worker: 0 is enough for parts
+	}{
+		{name: "before it looks for one", op: "HeadObject", key: ".zip"},
+		{name: "before it begins", op: "CreateMultipartUpload", key: ".zip"},
+		{name: "before a part", op: "UploadPart", key: ".zip"},
+		{name: "before it says what it is", op: "PutObject", key: ".model-"},
+		{name: "before it is made", op: "CompleteMultipartUpload", key: ".zip"},
+		{name: "before it looks for one, with another model", op: "HeadObject", key: ".zip", other: true},
+		{name: "before it says what it is, with another model", op: "PutObject", key: ".model-", other: true},
+		{name: "before it is made, with another model", op: "CompleteMultipartUpload", key: ".zip", other: true},
+		{name: "before it is stored in one piece", op: "CreateMultipartUpload", key: ".zip", buffer: 8 << 20},
+		{name: "before it is stored in one piece, with another model", op: "CreateMultipartUpload", key: ".zip", other: true, buffer: 8 << 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newUploadWorld(t)
+			if c.other {
+				w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Path: "TensorFlowLite", Rewrite: func([]byte) []byte { return others }})
+			}
+			reached, released := newSignal(), newSignal()
+			late := w.start(t, replicaOptions{idle: true, configure: func(o *handler.Config) {
+				noWait(o)
+				if c.buffer > 0 {
+					o.Buffer = c.buffer
+				}
+			}})
+			next := late.faults.OnRequest
+			var once sync.Once
+			late.faults.OnRequest = func(op, key string, before bool) error {
+				if before && op == c.op && strings.Contains(key, c.key) {
+					once.Do(func() {
+						reached.happens()
+						select {
+						case <-released.c:
+						case <-t.Context().Done():
+						}
+					})
+				}
+				return next(op, key, before)
+			}
+			var working sync.WaitGroup
+			tap := unitTap{show: func(id string, n int, body []byte) {
+				if u, err := unit.Decode(body); err != nil || u.Kind != unit.KindExports {
+					return
+				}
+				working.Go(func() {
+					d := late.handler.Unit(t.Context(), delivery.UnitDelivery{Command: id, N: n, Body: body, Delivered: 2})
+					t.Logf("the late worker says %s: %s", d.Verb, d.Reason)
+				})
+				<-reached.c
+			}}
+			w.start(t, replicaOptions{configure: func(o *handler.Config) {
+				noWait(o)
+				tap.Queue = whole(o.Queue)
+				o.Queue = parts(tap)
+			}})
+			w.truth(t, w.publish(t, "export", "disturbed", everything))
+			released.happens()
+			working.Wait()
+			files := w.bag(t, "disturbed", sink.ExportBag)
+			if !bytes.Equal(files[strings.TrimPrefix(w.key, "disturbed/export/")], w.content) {
+				t.Error("the bag has another model than its receipt says")
+			}
+		})
+	}
+}
+
+// TestModelUploadLocked locks a bag with a model that was stored while it came.
+func TestModelUploadLocked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{
+		api: cvtest.Options{Seed: 5}, bucket: sinktest.BucketOptions{Locked: true},
+		store: sink.StoreOptions{MultipartAbove: 64 << 10, PartBytes: 5 << 20},
+	})
+	modelProject(w.api, cvtest.ExportSpec{Platform: "TensorFlow", Flavor: "TensorFlowLite", Bytes: modelBytes})
+	r := w.start(t, replicaOptions{configure: func(c *handler.Config) { c.LockMode = sink.Compliance }})
+	e := w.run(t, "locked", `{"all_projects":true,"retain_until":"2061-01-02T03:04:05Z"}`)
+	if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
+		t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+	}
+	if r.faults.Calls("CreateMultipartUpload") != 1 {
+		t.Error("no model was stored in parts")
+	}
+	w.bag(t, "locked", sink.ExportBag)
+	if n := w.checkLocked(t, "locked/export/", sink.Compliance, keptUntil); n != int(e.Bundle.Objects) {
+		t.Errorf("%d objects are locked of %d", n, e.Bundle.Objects)
+	}
+}
+
+// TestModelUploadBeside has two workers at one unit, which get different models. Whichever order
+// their steps have, the bag has the one that its receipt says.
+func TestModelUploadBeside(t *testing.T) {
+	t.Parallel()
+	others := []byte("PK\x03\x04" + strings.Repeat("another model ", modelBytes/10))[:modelBytes] // size is all that is compared
+	for _, buffer := range []int64{64 << 20, 8 << 20} {
+		for _, at := range []string{"PutObject .model-", "CompleteMultipartUpload .zip", "PutObject .jsonl"} {
+			for _, after := range []bool{false, true} {
+				t.Run(fmt.Sprintf("buffer %d, %s, after %t", buffer, at, after), func(t *testing.T) {
+					t.Parallel()
+					w := newUploadWorld(t)
+					w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Path: "TensorFlowLite", Rewrite: func([]byte) []byte { return others }})
+					// The first one stalls at its step until the second one stored its model, or its
+					// result; the second one stores that when the first one has gone on.
+					reached, made := newSignal(), newSignal()
+					first := w.start(t, replicaOptions{idle: true, configure: noWait})
+					hook := func(r *replica, do func(op, key string, before bool)) {
+						next := r.faults.OnRequest
+						r.faults.OnRequest = func(op, key string, before bool) error {
+							do(op, key, before)
+							return next(op, key, before)
+						}
+					}
+					wantOp, wantKey, _ := strings.Cut(at, " ")
+					var n string
+					hook(first, func(op, key string, before bool) {
+						if before != after && op == wantOp && strings.Contains(key, wantKey) && (wantKey != ".jsonl" || strings.HasSuffix(key, n)) {
+							reached.happens()
+							select {
+							case <-made.c:
+							case <-t.Context().Done():
+							}
+						}
+					})
+					var working sync.WaitGroup
+					done := newSignal()
+					tap := unitTap{show: func(id string, k int, body []byte) {
+						if u, err := unit.Decode(body); err != nil || u.Kind != unit.KindExports {
+							return
+						}
+						n = fmt.Sprintf("%06d.jsonl", k)
+						working.Go(func() {
+							defer done.happens()
+							first.handler.Unit(t.Context(), delivery.UnitDelivery{Command: id, N: k, Body: body, Delivered: 2})
+						})
+						<-reached.c
+					}}
+					second := w.start(t, replicaOptions{configure: func(o *handler.Config) {
+						noWait(o)
+						o.Buffer = buffer
+						tap.Queue = whole(o.Queue)
+						o.Queue = parts(tap)
+					}})
+					hook(second, func(op, key string, before bool) {
+						if before && op == "PutObject" && n != "" && strings.HasSuffix(key, n) {
+							made.happens()
+							<-done.c
+						}
+					})
+					e := w.wait(t, w.publish(t, "export", "disturbed", everything))
+					made.happens()
+					working.Wait()
+					if e.Status != contract.StatusCompleted || e.Outcome != contract.OutcomeComplete {
+						t.Fatalf("ended %s %s: %v", e.Status, e.Outcome, e.Error)
+					}
+					got := w.bag(t, "disturbed", sink.ExportBag)[strings.TrimPrefix(w.key, "disturbed/export/")]
+					if !slices.Equal(got, w.content) && !slices.Equal(got, others) {
+						t.Error("the bag has neither model")
+					}
+				})
+			}
+		}
+	}
+}
