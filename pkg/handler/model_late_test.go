@@ -24,11 +24,13 @@ import (
 func TestModelUploadLate(t *testing.T) {
 	t.Parallel()
 	others := []byte("PK\x03\x04" + strings.Repeat("another model ", modelBytes/14))
+	spooled := &sink.StoreOptions{MultipartAbove: 64 << 10, PartBytes: 64 << 20} // more than there is memory for
+	inOnePiece := &sink.StoreOptions{MultipartAbove: 64 << 20}
 	for _, c := range []struct {
 		name    string
-		op, key string // the request that the worker stalls before
-		other   bool   // the service gave it another model
-		buffer  int64  // of the worker: 0 is enough for parts
+		op, key string             // the request that the worker stalls before
+		other   bool               // the service gave it another model
+		store   *sink.StoreOptions // of the worker, where it is another one
 	}{
 		{name: "before it looks for one", op: "HeadObject", key: ".zip"},
 		{name: "before it begins", op: "CreateMultipartUpload", key: ".zip"},
@@ -38,8 +40,10 @@ func TestModelUploadLate(t *testing.T) {
 		{name: "before it looks for one, with another model", op: "HeadObject", key: ".zip", other: true},
 		{name: "before it says what it is, with another model", op: "PutObject", key: ".model-", other: true},
 		{name: "before it is made, with another model", op: "CompleteMultipartUpload", key: ".zip", other: true},
-		{name: "before it is stored in one piece", op: "CreateMultipartUpload", key: ".zip", buffer: 8 << 20},
-		{name: "before it is stored in one piece, with another model", op: "CreateMultipartUpload", key: ".zip", other: true, buffer: 8 << 20},
+		{name: "before it is stored as a file", op: "CreateMultipartUpload", key: ".zip", store: spooled},
+		{name: "before it is stored as a file, with another model", op: "CreateMultipartUpload", key: ".zip", other: true, store: spooled},
+		{name: "before it is stored in one piece", op: "PutObject", key: ".zip", store: inOnePiece},
+		{name: "before it is stored in one piece, with another model", op: "PutObject", key: ".zip", other: true, store: inOnePiece},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -48,10 +52,13 @@ func TestModelUploadLate(t *testing.T) {
 				w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Path: "TensorFlowLite", Rewrite: func([]byte) []byte { return others }})
 			}
 			reached, released := newSignal(), newSignal()
-			late := w.start(t, replicaOptions{idle: true, configure: func(o *handler.Config) {
+			faults := sinktest.NewFaults(nil)
+			late := w.start(t, replicaOptions{idle: true, faults: faults, configure: func(o *handler.Config) {
 				noWait(o)
-				if c.buffer > 0 {
-					o.Buffer = c.buffer
+				if c.store != nil {
+					options := *c.store
+					options.Bucket = w.bucket
+					o.Store = sink.NewStore(w.s3.FaultyClient(faults), options)
 				}
 			}})
 			next := late.faults.OnRequest
@@ -189,5 +196,47 @@ func TestModelUploadBeside(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestModelsLeaveMemory has a model come slowly, with room for no other one beside it: the blobs of
+// other commands have memory all the same, and so has another model, on disk.
+func TestModelsLeaveMemory(t *testing.T) {
+	t.Parallel()
+	for _, part := range []int64{5 << 20, 8 << 20} {
+		t.Run(fmt.Sprintf("parts of %d MiB", part>>20), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, worldOptions{api: cvtest.Options{Seed: 5}, store: sink.StoreOptions{MultipartAbove: 64 << 10, PartBytes: part}})
+			models := modelProject(w.api,
+				cvtest.ExportSpec{Platform: "TensorFlow", Flavor: "TensorFlowLite", Bytes: modelBytes}, cvtest.ExportSpec{Platform: "ONNX", Bytes: modelBytes})
+			again := modelProject(w.api, cvtest.ExportSpec{Platform: "CoreML", Bytes: modelBytes})
+			pictures := smallProject(w.api)
+			r := w.start(t, replicaOptions{configure: func(o *handler.Config) {
+				noWait(o)
+				o.Buffer = 8 << 20
+			}})
+			reached, released := newSignal(), newSignal()
+			t.Cleanup(released.happens)
+			next := r.faults.OnRequest
+			r.faults.OnRequest = func(op, key string, before bool) error {
+				if before && op == "UploadPart" && strings.HasPrefix(key, "slow/") {
+					reached.happens()
+					<-released.c
+				}
+				return next(op, key, before)
+			}
+			slow := w.publish(t, "export", "slow", `{"project_ids":`+idList(models.ID)+`}`)
+			reached.wait(t, "a part of a model")
+			other := w.publish(t, "export", "other", `{"project_ids":`+idList(again.ID)+`}`)
+			quick := w.publish(t, "export", "quick", `{"project_ids":`+idList(pictures.ID)+`}`)
+			for _, h := range []*history{other, quick, slow} {
+				if e := w.wait(t, h); e.Outcome != contract.OutcomeComplete {
+					t.Errorf("%s ended %s %s: %v", e.CommandID, e.Status, e.Outcome, e.Error)
+				}
+				if h == quick {
+					released.happens()
+				}
+			}
+		})
 	}
 }

@@ -207,11 +207,11 @@ const readTries = 4
 
 // reader reads an object's body across broken connections.
 type reader struct {
-	ctx   context.Context //nolint:containedctx // a reader lives as long as the call whose context it was opened with
-	s     *Store
-	key   Key
-	body  io.ReadCloser
-	etag  *string
+	ctx  context.Context //nolint:containedctx // a reader lives as long as the call whose context it was opened with
+	s    *Store
+	key  Key
+	body io.ReadCloser
+	etag *string
 
 	version *string // nil: the one that is there now
 

@@ -116,6 +116,9 @@ func testStream(t *testing.T, parts int) {
 			if _, err := stream.Commit(); (err == nil) != (key == "same") || err != nil && !errors.Is(err, sink.ErrConflict) {
 				t.Errorf("%s: %v", key, err)
 			}
+			if left := w.left(t, string(key)); left != string(key) {
+				t.Errorf("the bucket keeps %q", left)
+			}
 		}
 	})
 }

@@ -37,18 +37,26 @@ var errStored = errors.New("it is stored already")
 
 // streams reports whether a model of a length is stored while it comes.
 func (a *attempt) streams(length int64) bool {
-	return a.unit.Streams() && a.store.InParts(length) && a.store.PartBytes(length) <= a.w.Buffer
+	return a.unit.Streams() && a.store.InParts(length)
 }
 
-// beginUpload prepares for a try of length bytes that go to the store as they come.
+// beginUpload prepares for a try of length bytes that go to the store as they come. A model keeps
+// its memory for as long as its service takes. So all of them together leave a quarter of it to
+// other blobs, and one that finds no room is not waited with: beginUpload returns nil for it.
 func (d *download) beginUpload(length int64) (io.Writer, error) {
 	d.release()
-	part := d.a.store.PartBytes(length)
+	resource, part := d.a.command.Data.Resource, d.a.store.PartBytes(length)
 	parts := max(1, min(partsAtOnce, d.a.w.Buffer/2/part))
-	if err := d.a.w.memory.Acquire(d.ctx, d.a.command.Data.Resource, parts*part); err != nil {
+	for ; parts > 0 && !d.a.w.uploads.TryAcquire(resource, parts*part); parts-- {
+	}
+	if parts == 0 {
+		return nil, nil
+	}
+	d.ofUploads = parts * part
+	if err := d.a.w.memory.Acquire(d.ctx, resource, d.ofUploads); err != nil {
 		return nil, fmt.Errorf("wait for memory: %w", err)
 	}
-	d.held = parts * part
+	d.held = d.ofUploads
 	d.upload = &upload{d: d, length: length, parts: int(parts)}
 	return d.upload, nil
 }
