@@ -240,3 +240,98 @@ func TestModelsLeaveMemory(t *testing.T) {
 		})
 	}
 }
+
+// TestModelUploadEnds has an export end while its model is on its way to the store, on another
+// replica: nothing is left of it.
+func TestModelUploadEnds(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ op, key string }{
+		{"CreateMultipartUpload", ".zip"},
+		{"UploadPart", ".zip"},
+		{"PutObject", ".model-"},
+		{"CompleteMultipartUpload", ".zip"},
+	} {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, after %t", c.op, after), func(t *testing.T) {
+				t.Parallel()
+				w := newUploadWorld(t)
+				w.start(t, replicaOptions{commands: 1})
+				r := w.start(t, replicaOptions{units: 2, configure: noWait})
+				reached, released := newSignal(), newSignal()
+				next := r.faults.OnRequest
+				r.faults.OnRequest = func(op, key string, before bool) error {
+					if before != after && op == c.op && strings.Contains(key, c.key) {
+						reached.happens()
+						select {
+						case <-released.c:
+						case <-t.Context().Done():
+						}
+					}
+					return next(op, key, before)
+				}
+				exp := w.publish(t, "export", "disturbed", everything)
+				reached.wait(t, "the model")
+				w.publish(t, "cancel", "stop", `{"id":"disturbed"}`)
+				w.await(t, "disturbed", "ending", func(j contract.Job) bool { return j.Phase == contract.PhaseEnding || j.State.Terminal() })
+				released.happens()
+				if e := w.wait(t, exp); e.Status != contract.StatusCancelled {
+					t.Errorf("ended %s: %v", e.Status, e.Error)
+				}
+				r.stop()
+				left, err := sinktest.Versions(t.Context(), w.s3.Client(), w.bucket, "disturbed/")
+				if err != nil || len(left) > 0 {
+					t.Errorf("left behind: %v, %v", left, err)
+				}
+			})
+		}
+	}
+}
+
+// TestModelUploadFails has the store fail while a model comes: that is the store's fault, and no
+// exception of the model.
+func TestModelUploadFails(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		fault sinktest.Fault
+		waits bool // the command waits for the operator, then goes on
+	}{
+		{name: "to begin", fault: sinktest.Fault{Op: "CreateMultipartUpload", Status: 500}},
+		{name: "to take a part", fault: sinktest.Fault{Op: "UploadPart", Status: 500}},
+		{name: "to take a part in time", fault: sinktest.Fault{Op: "UploadPart", Status: 503, Code: "SlowDown"}},
+		{name: "to say what it is", fault: sinktest.Fault{Op: "PutObject", Key: "*.model-*", Status: 500}},
+		{name: "to make it", fault: sinktest.Fault{Op: "CompleteMultipartUpload", Status: 500}},
+		{name: "the right to begin", fault: sinktest.Fault{Op: "CreateMultipartUpload", Status: 403, Code: "AccessDenied"}, waits: true},
+		{name: "the right to send a part", fault: sinktest.Fault{Op: "UploadPart", Status: 403, Code: "AccessDenied"}, waits: true},
+		{name: "the right to make it", fault: sinktest.Fault{Op: "CompleteMultipartUpload", Status: 403, Code: "AccessDenied"}, waits: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newUploadWorld(t)
+			r := w.start(t, replicaOptions{configure: func(o *handler.Config) {
+				noWait(o)
+				o.MaxAttempts = 2
+			}})
+			c.fault.Times = -1
+			r.faults.Add(c.fault)
+			h := w.publish(t, "export", "disturbed", everything)
+			if c.waits {
+				w.waitsFor(t, "disturbed", contract.WaitStorage)
+				r.stop()
+				w.start(t, replicaOptions{configure: noWait})
+				w.truth(t, h)
+				w.bag(t, "disturbed", sink.ExportBag)
+				return
+			}
+			e := w.wait(t, h)
+			if e.Status != contract.StatusFailed || e.Error == nil || e.Error.Code != contract.CodeExhausted {
+				t.Errorf("ended %s %s: %+v", e.Status, e.Outcome, e.Error)
+			}
+			r.stop()
+			left, err := sinktest.Versions(t.Context(), w.s3.Client(), w.bucket, "disturbed/")
+			if err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
+}
