@@ -205,7 +205,9 @@ func (a *attempt) tellWait(ctx context.Context, w unit.Wait) error {
 	if err != nil {
 		return fmt.Errorf("encode what the unit waits for: %w", err)
 	}
-	if _, err := a.work.Put(ctx, a.key(unit.WaitName(w.N, a.unit.Asked)), sink.Bytes(b, "application/json")); err != nil {
+	key := a.key(unit.WaitName(w.N, a.unit.Asked))
+	a.left = append(a.left, key)
+	if _, err := a.work.Put(ctx, key, sink.Bytes(b, "application/json")); err != nil {
 		return fmt.Errorf("store what the unit waits for: %w", err)
 	}
 	if err := a.w.Notices.NotifyResult(ctx, a.unit.Command, w.N); err != nil {
