@@ -68,8 +68,8 @@ func build(ctx context.Context, dir string, profiles bool, contenders []string) 
 }
 
 // installNode copies the script for Node from one folder into another, and has npm install there
-// what the script needs, from the registry that npm is set up for. It gives the paths of Node and of
-// the copied script.
+// what the script needs, from the registry that npm is set up for. It gives the paths of Node and
+// of the copied script.
 func installNode(ctx context.Context, from, to string) (node, script string, err error) {
 	if node, err = exec.LookPath("node"); err != nil {
 		return "", "", fmt.Errorf("contender %q needs Node 20 or later: %w", nodeHabit, err)

@@ -67,8 +67,8 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestTableOfNode compares with the script for Node where that took part, and with no contender that
-// did not.
+// TestTableOfNode compares with the script for Node where that took part, and with no contender
+// that did not.
 func TestTableOfNode(t *testing.T) {
 	c, err := workload.Parse("100x1m")
 	if err != nil {

@@ -51,8 +51,8 @@ func (w uploadWorld) truth(t *testing.T, h *history) {
 	w.checkTruth(t, w.bag(t, "disturbed", sink.ExportBag), e, w.truthOf(t, w.api.Snapshot(), selection{}))
 }
 
-// saying is a working object that says that content is the model's, as one of unit n does. It has no
-// seal.
+// saying is a working object that says that content is the model's, as one of unit n does. It has
+// no seal.
 func (w uploadWorld) saying(n int, content []byte) (key string, object []byte) {
 	m := unit.Model{
 		V: unit.Version, N: n, Path: sink.Path(strings.TrimPrefix(w.key, "disturbed/export/")), Bytes: int64(len(content)), SHA256: sink.Bytes(content, "").SHA256,

@@ -117,8 +117,8 @@ func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, e
 	return s, records, nil
 }
 
-// model stores one exported model's file, of up to bagfile.MaxModel bytes. noLink is why there is no
-// link to it.
+// model stores one exported model's file, of up to bagfile.MaxModel bytes. noLink is why there is
+// no link to it.
 func (a *attempt) model(ctx context.Context, link cv.Link, export cv.Export, noLink error) (*unit.EntryRecord, error) {
 	stem := sink.ModelStem(a.unit.Project, a.unit.Scope, export.Platform, export.Flavor)
 	d := &download{a: a, ctx: ctx, model: stem}
