@@ -3,17 +3,19 @@ package sink
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/cvconsumer/cvconsumer/internal/jsonscan"
 )
 
 // CanonicalJSON is the JSON of v with sorted keys and no white space, after RFC 8785: equal values
 // give equal bytes, whatever the order of their fields. It departs from the RFC in one thing:
-// integers keep all of their digits, also where a float64 would not.
+// integers keep all of their digits, also where a float64 would not. Of members with one name the
+// last counts.
 func CanonicalJSON(v any) ([]byte, error) {
 	plain, ok := v.(json.RawMessage)
 	if !ok {
@@ -22,71 +24,115 @@ func CanonicalJSON(v any) ([]byte, error) {
 			return nil, fmt.Errorf("encode canonical JSON: %w", err)
 		}
 	}
-	dec := json.NewDecoder(bytes.NewReader(plain))
-	dec.UseNumber()
-	var tree any
-	if err := dec.Decode(&tree); err != nil {
-		return nil, fmt.Errorf("encode canonical JSON: %w", err)
+	if !jsonscan.Valid(plain) {
+		var raw json.RawMessage
+		err := json.Unmarshal(plain, &raw) // says what is wrong
+		return nil, fmt.Errorf("encode canonical JSON: it is none: %w", err)
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("encode canonical JSON: more than one value")
-	}
-	out, err := appendCanonical(nil, tree)
+	out, err := appendCanonical(make([]byte, 0, len(plain)), bytes.TrimSpace(plain))
 	if err != nil {
 		return nil, fmt.Errorf("encode canonical JSON: %w", err)
 	}
 	return out, nil
 }
 
-// appendCanonical prints a decoded value.
-func appendCanonical(dst []byte, v any) ([]byte, error) {
-	switch v := v.(type) {
-	case nil:
-		return append(dst, "null"...), nil
-	case bool:
-		if v {
-			return append(dst, "true"...), nil
-		}
-		return append(dst, "false"...), nil
-	case json.Number:
-		return appendNumber(dst, v)
-	case string:
-		return appendString(dst, v), nil
-	case []any:
+// appendCanonical prints a value, which is valid JSON without blanks around it.
+func appendCanonical(dst, of []byte) ([]byte, error) {
+	switch of[0] {
+	case '{':
+		return appendObject(dst, of)
+	case '[':
 		dst = append(dst, '[')
-		for i, item := range v {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			var err error
-			if dst, err = appendCanonical(dst, item); err != nil {
+		var err error
+		for at := jsonscan.Blanks(of, 1); of[at] != ']'; {
+			end := jsonscan.Value(of, at)
+			if dst, err = appendCanonical(dst, of[at:end]); err != nil {
 				return nil, err
+			}
+			if at = jsonscan.Blanks(of, end); of[at] == ',' {
+				dst = append(dst, ',')
+				at = jsonscan.Blanks(of, at+1)
 			}
 		}
 		return append(dst, ']'), nil
-	case map[string]any:
-		keys := make([]string, 0, len(v))
-		for key := range v {
-			keys = append(keys, key)
+	case '"':
+		if isPlain(of) {
+			return append(dst, of...), nil
 		}
-		slices.SortFunc(keys, func(a, b string) int {
-			return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)))
-		})
-		dst = append(dst, '{')
-		for i, key := range keys {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(appendString(dst, key), ':')
-			var err error
-			if dst, err = appendCanonical(dst, v[key]); err != nil {
-				return nil, err
-			}
-		}
-		return append(dst, '}'), nil
-	default:
-		return nil, fmt.Errorf("unexpected %T", v)
+		text, err := unquote(of)
+		return appendString(dst, text), err
+	case 't', 'f', 'n':
+		return append(dst, of...), nil
 	}
+	return appendNumber(dst, json.Number(of))
+}
+
+// appendObject prints an object, its members sorted.
+func appendObject(dst, of []byte) ([]byte, error) {
+	type member struct {
+		name  string
+		value []byte
+	}
+	var members []member
+	for at := jsonscan.Blanks(of, 1); of[at] != '}'; {
+		end, value := jsonscan.Name(of, at)
+		name, err := unquote(of[at:end])
+		if err != nil {
+			return nil, err
+		}
+		end = jsonscan.Value(of, value)
+		members = append(members, member{name, of[value:end]})
+		if at = jsonscan.Blanks(of, end); of[at] == ',' {
+			at = jsonscan.Blanks(of, at+1)
+		}
+	}
+	slices.SortStableFunc(members, func(a, b member) int { return compareUTF16(a.name, b.name) })
+	dst = append(dst, '{')
+	for i, m := range members {
+		if i+1 < len(members) && members[i+1].name == m.name {
+			continue
+		}
+		if dst[len(dst)-1] != '{' {
+			dst = append(dst, ',')
+		}
+		dst = append(appendString(dst, m.name), ':')
+		var err error
+		if dst, err = appendCanonical(dst, m.value); err != nil {
+			return nil, err
+		}
+	}
+	return append(dst, '}'), nil
+}
+
+// isPlain reports whether a quoted text stands for itself.
+func isPlain(quoted []byte) bool {
+	return bytes.IndexByte(quoted, '\\') < 0 && utf8.Valid(quoted)
+}
+
+// unquote is what a quoted text says.
+func unquote(quoted []byte) (text string, err error) {
+	if isPlain(quoted) {
+		return string(quoted[1 : len(quoted)-1]), nil
+	}
+	err = json.Unmarshal(quoted, &text)
+	return text, err
+}
+
+// compareUTF16 compares two texts by their UTF-16 code units, which of ASCII are its bytes.
+func compareUTF16(a, b string) int {
+	if isASCII(a) && isASCII(b) {
+		return strings.Compare(a, b)
+	}
+	return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)))
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // appendNumber prints a number: an integer as it is, anything else in the shortest form that reads

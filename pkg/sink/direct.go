@@ -41,7 +41,7 @@ const (
 // There is one try, and no error: what does not plainly succeed is a write that the SDK makes
 // afterwards, with its retries and errors. A condition makes that safe: if the first write was
 // carried out nevertheless, the second finds its object. Looks at what is hardly ever there are
-// made in the same way (absent.go).
+// made in the same way, and so are short lists and removals (plain.go).
 type direct struct {
 	endpoints   *resolvedOnce
 	client      s3.HTTPClient

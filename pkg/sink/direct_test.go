@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"strings"
 	"sync"
@@ -381,6 +382,112 @@ func TestPlainlyEmpty(t *testing.T) {
 	}
 }
 
+// TestPlainListing says of which short listings it is plain what is there. Everything else is
+// listed in the usual way, and found there.
+func TestPlainListing(t *testing.T) {
+	const (
+		one  = `<Contents><Key>k/a</Key><LastModified>2026-03-02T12:00:00Z</LastModified><Size>7</Size><Owner><ID>o</ID></Owner></Contents>`
+		two  = `<Contents><Size>0</Size><Key>k/b</Key></Contents>`
+		end  = "<IsTruncated>false</IsTruncated>"
+		both = "k/a 7, k/b 0"
+	)
+	listing := func(of string) string {
+		return `<?xml version="1.0"?><ListBucketResult xmlns="x">` + of + "</ListBucketResult>\n"
+	}
+	for _, c := range []struct {
+		name, body, want, requests string
+	}{
+		{"two objects", listing(end + one + two), both, "sd"},
+		{"none", listing(end), "", "sd"},
+		{"a key that is escaped", listing(end + one + `<Contents><Key>k/b&amp;</Key><Size>0</Size></Contents>`), "k/a 7, k/b& 0", "sds"},
+		{"a size is missing", listing(end + one + `<Contents><Key>k/b</Key></Contents>`), "k/a 7, k/b -1", "sds"},
+		{"a key that is hidden", listing(end + one + `<Contents><Key><![CDATA[k/b]]></Key><Size>0</Size></Contents>`), both, "sds"},
+		{"an element in another form", listing(end + one + `<Contents xmlns="y"><Key>k/b</Key><Size>0</Size></Contents>`), both, "sds"},
+		{"an object of another prefix", listing(end + one + `<Contents><Key>l/b</Key><Size>0</Size></Contents>`), "k/a 7, l/b 0", "sds"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &store{answer: stored}
+			to := storeOf(t, s, sink.StoreOptions{}, true, false)
+			if _, err := to.Put(t.Context(), "first", sink.Bytes(nil, "")); err != nil {
+				t.Fatal(err)
+			}
+			s.answer = func(req *http.Request, _ string) (*http.Response, error) {
+				if req.Method != http.MethodGet || req.URL.Query().Get("prefix") != "k/" || req.URL.Query().Get("list-type") != "2" {
+					t.Errorf("%s %s", req.Method, req.URL)
+				}
+				return answerOf(req, http.StatusOK, c.body, nil), nil
+			}
+			var got []string
+			for o, err := range to.ListFew(t.Context(), "k/") {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, fmt.Sprintf("%s %d", o.Key, o.Bytes))
+			}
+			if strings.Join(got, ", ") != c.want || s.direct() != c.requests {
+				t.Errorf("%v, requests are %s", got, s.direct())
+			}
+		})
+	}
+	for _, body := range []string{listing("<IsTruncated>true</IsTruncated>" + one), listing(end + two + one), listing(end + one + one), listing(end + "<Contents><Size>0</Size></Contents>"), "", "<Error/>"} {
+		s := &store{answer: stored}
+		to := storeOf(t, s, sink.StoreOptions{}, true, false)
+		if _, err := to.Put(t.Context(), "first", sink.Bytes(nil, "")); err != nil {
+			t.Fatal(err)
+		}
+		s.answer = func(req *http.Request, _ string) (*http.Response, error) {
+			return answerOf(req, http.StatusOK, body, nil), nil
+		}
+		for range to.ListFew(t.Context(), "k/") { // what becomes of it is not this test's
+		}
+		if !strings.HasPrefix(s.direct(), "sds") {
+			t.Errorf("%s: requests are %s", body, s.direct())
+		}
+	}
+}
+
+// TestPlainRemoval says of which answers it is plain that objects were removed. All others have the
+// SDK remove them.
+func TestPlainRemoval(t *testing.T) {
+	result := func(of string) string {
+		return `<?xml version="1.0"?><DeleteResult xmlns="x">` + of + "</DeleteResult>"
+	}
+	for _, c := range []struct {
+		name, body string
+		status     int
+		keys       []sink.Key
+		requests   string
+	}{
+		{"both", result("<Deleted><Key>k/a</Key></Deleted><Deleted><Key>k/b</Key></Deleted>"), 200, []sink.Key{"k/a", "k/b"}, "sd"},
+		{"only one", result("<Deleted><Key>k/a</Key></Deleted>"), 200, []sink.Key{"k/a", "k/b"}, "sds"},
+		{"one has an error", result("<Deleted><Key>k/a</Key></Deleted><Error><Key>k/b</Key><Code>NoSuchKey</Code></Error>"), 200, []sink.Key{"k/a", "k/b"}, "sds"},
+		{"nothing is said", "", 200, []sink.Key{"k/a"}, "sds"},
+		{"a failure", result("<Deleted><Key>k/a</Key></Deleted>"), 400, []sink.Key{"k/a"}, "sds"},
+		{"a key that is not plain", result("<Deleted><Key>k/a b</Key></Deleted>"), 200, []sink.Key{"k/a b"}, "ss"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &store{answer: stored}
+			to := storeOf(t, s, sink.StoreOptions{}, true, false)
+			if _, err := to.Put(t.Context(), "first", sink.Bytes(nil, "")); err != nil {
+				t.Fatal(err)
+			}
+			s.answer = func(req *http.Request, _ string) (*http.Response, error) {
+				if req.Method != http.MethodPost {
+					return answerOf(req, http.StatusOK, "<VersioningConfiguration/>", nil), nil
+				}
+				return answerOf(req, c.status, c.body, nil), nil
+			}
+			if err := to.Remove(t.Context(), c.keys...); err != nil {
+				t.Error(err)
+			}
+			// One request asks whether the bucket keeps versions.
+			if got := strings.Replace(s.direct(), "ss", "s", 1); !strings.HasPrefix(got, c.requests) {
+				t.Errorf("requests are %s, want %s", got, c.requests)
+			}
+		})
+	}
+}
+
 // TestLooksAtAServer looks at keys and prefixes of a real store.
 func TestLooksAtAServer(t *testing.T) {
 	w := newWorld(t, sinktest.BucketOptions{})
@@ -390,7 +497,34 @@ func TestLooksAtAServer(t *testing.T) {
 	if w.store.PlainlyEmpty(t.Context(), "there/") || !w.store.PlainlyEmpty(t.Context(), "not/there/") {
 		t.Error("a listing of a real store is not understood")
 	}
+	for _, key := range []sink.Key{"there/also", "there/1/x.json"} {
+		if _, err := w.store.Put(t.Context(), key, sink.Bytes([]byte("four"), "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	usual, few := objectsOf(t, w.store.List(t.Context(), "there/")), objectsOf(t, w.store.ListFew(t.Context(), "there/"))
+	if usual != few || strings.Count(few, " ") != 3 {
+		t.Errorf("a short listing has %s, the usual one %s", few, usual)
+	}
+	if err := w.store.Remove(t.Context(), "there/also", "there/1/x.json", "never/there"); err != nil {
+		t.Error(err)
+	}
+	if left := objectsOf(t, w.store.List(t.Context(), "there/")); left != "there/too:0 " {
+		t.Errorf("left is %s", left)
+	}
 	if w.store.PlainlyAbsent(t.Context(), "there/too") || !w.store.PlainlyAbsent(t.Context(), "not/there") {
 		t.Error("a real store is not understood")
 	}
+}
+
+// objectsOf are the keys and sizes of a listing.
+func objectsOf(t *testing.T, list iter.Seq2[sink.Object, error]) (out string) {
+	t.Helper()
+	for o, err := range list {
+		if err != nil {
+			t.Fatal(err)
+		}
+		out += fmt.Sprintf("%s:%d ", o.Key, o.Bytes)
+	}
+	return out
 }

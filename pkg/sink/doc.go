@@ -32,7 +32,7 @@
 //   - features.go, probe.go: what stores ignore or refuse, how that is learnt, and what is done
 //     instead; tags.go, retention.go, probe_lock.go: tags and Object Lock
 //   - put.go, multipart.go, get.go, list.go, remove.go: one kind of request each; direct.go,
-//     absent.go: small writes, and looks at keys where nothing is, without most of the SDK;
+//     plain.go: small writes, and looks, short lists and removals, without most of the SDK;
 //     stream.go: objects whose size is known only at their end; link.go: signed links; errors.go:
 //     what a store's refusal means; unanswered.go: requests whose caller has given up
 //   - bundle.go, extents.go, manifest.go, baginfo.go, receipt.go, ledger.go: the bag and its proof;

@@ -15,7 +15,11 @@ func (b *Bag) makeExact(ctx context.Context) error {
 	}
 	seen := newBitset(len(b.payload))
 	var strays []Key
-	for object, err := range b.store.List(ctx, b.root) {
+	list := b.store.List
+	if len(b.tags)+len(b.payload) < fewObjects/2 {
+		list = b.store.ListFew
+	}
+	for object, err := range list(ctx, b.root) {
 		if err != nil {
 			return err
 		}

@@ -1,11 +1,9 @@
 package sink
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -180,12 +178,8 @@ func ParseReceipt(b []byte) (*Receipt, error) {
 		return nil, fmt.Errorf("parse receipt: it has %d bytes, at most %d are allowed", len(b), maxReceiptBytes)
 	}
 	var r Receipt
-	dec := json.NewDecoder(bytes.NewReader(b))
-	if err := dec.Decode(&r); err != nil {
+	if err := json.Unmarshal(b, &r); err != nil {
 		return nil, fmt.Errorf("parse receipt: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("parse receipt: something follows the statement")
 	}
 	if err := r.check(); err != nil {
 		return nil, fmt.Errorf("parse receipt: %w", err)

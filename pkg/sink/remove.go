@@ -288,6 +288,9 @@ func (s *Store) removeOnce(ctx context.Context, ids []types.ObjectIdentifier) (a
 	if s.lacks(batches) {
 		return nil, false, s.removeEach(ctx, ids, &markers)
 	}
+	if s.direct.remove(ctx, s.o.Bucket, ids) {
+		return nil, false, nil
+	}
 	out, err := s.api.DeleteObjects(ctx, &s3.DeleteObjectsInput{
 		Bucket: &s.o.Bucket,
 		Delete: &types.Delete{Objects: ids},

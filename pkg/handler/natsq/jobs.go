@@ -2,7 +2,6 @@ package natsq
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -77,7 +76,7 @@ func (q *Queue) PutJob(ctx context.Context, j contract.Job, rev uint64) (uint64,
 	if err := names.CheckKey(key); err != nil {
 		return 0, fmt.Errorf("write job: %w", err)
 	}
-	body, err := json.Marshal(j)
+	body, err := j.MarshalJSON() // json.Marshal would look through it once more
 	if err != nil {
 		return 0, fmt.Errorf("encode job %s: %w", key, err)
 	}

@@ -1,6 +1,7 @@
 package jsapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -120,14 +121,16 @@ func (c *Client) APIRequestOnce(ctx context.Context, try int, subject string, re
 	if err != nil {
 		return err
 	}
-	var failed struct {
-		Error *APIError `json:"error"`
-	}
-	if err := json.Unmarshal(got.Data, &failed); err != nil {
-		return fmt.Errorf("decode the answer to %s: %w: %w", subject, ErrForeignAnswer, err)
-	}
-	if failed.Error != nil {
-		return failed.Error
+	if bytes.Contains(got.Data, []byte(`"error"`)) {
+		var failed struct {
+			Error *APIError `json:"error"`
+		}
+		if err := json.Unmarshal(got.Data, &failed); err != nil {
+			return fmt.Errorf("decode the answer to %s: %w: %w", subject, ErrForeignAnswer, err)
+		}
+		if failed.Error != nil {
+			return failed.Error
+		}
 	}
 	if err := json.Unmarshal(got.Data, answer); err != nil {
 		return fmt.Errorf("decode the answer to %s: %w: %w", subject, ErrForeignAnswer, err)
