@@ -71,7 +71,7 @@ func (a *attempt) put(ctx context.Context, d *download, stem sink.Path, meta map
 	body.Meta = meta
 	path := stem + sink.Path("."+ext)
 	key, store := a.layout.Key(sink.ExportBag, path), a.store
-	if d.model != "" && a.unit.Streams() { // another attempt may have stored it while it came
+	if d.model != "" && a.unit.Streams() { // another attempt may have streamed it
 		store = store.Sparing()
 	}
 	o, err := store.Put(ctx, key, body)

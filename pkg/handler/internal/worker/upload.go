@@ -160,8 +160,8 @@ func (u *upload) commit(ctx context.Context) (stored, error) {
 }
 
 // storedModel is the object at a model's path where this command stored it; nil where there is none
-// now. An object that another writer stored is removed, as long as the command goes on: once it has
-// ended, what its objects are is removed, and they stay.
+// now. An object of another writer is removed, but only while the command goes on: once it has
+// ended, its working objects are gone, and the models of its bag look like those of another writer.
 func (a *attempt) storedModel(ctx context.Context, at sink.Path) (*stored, error) {
 	key := a.layout.Key(sink.ExportBag, at)
 	o, err := a.store.Describe(ctx, key) // it has a seal of its own when it came through a temporary file
