@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -12,14 +13,14 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
-// fetchBlob downloads a file into d. Where text comes it downloads the file once more, with a fresh
-// link.
+// fetchBlob downloads a file into d, unless it is a model that the store has already. Where text
+// comes it downloads the file once more, with a fresh link.
 func (a *attempt) fetchBlob(ctx context.Context, link cv.Link, limit int64, d *download) error {
 	for refreshed := false; ; refreshed = true {
-		if _, err := a.client.Fetch(ctx, link, limit, d.begin); err != nil {
+		if _, err := a.client.Fetch(ctx, link, limit, d.begin); err != nil && !errors.Is(err, errStored) {
 			return err //nolint:wrapcheck // the client says what it fetched
 		}
-		if d.upload != nil {
+		if d.upload != nil { // no text
 			return nil
 		}
 		head, err := d.head()
