@@ -171,7 +171,7 @@ func (b *Bag) put(ctx context.Context, path Path, body Body) (Object, error) {
 	}
 	if b.locked != nil {
 		// What the object was written with is read back, and set where the store ignored it then.
-		if err := b.takeBack(ctx, object, b.store.retain(ctx, object.Key, object.SHA256, *b.locked)); err != nil {
+		if err := b.takeBack(ctx, object, b.store.retain(ctx, object.Key, object.SHA256, false, *b.locked)); err != nil {
 			return Object{}, err
 		}
 	}

@@ -118,7 +118,7 @@ func (b *Bag) explainMissing(ctx context.Context, seen bitset, missing int) erro
 		if seen.has(i) {
 			continue
 		}
-		object, err := b.store.Describe(ctx, b.root+Key(l.Path))
+		object, err := b.store.describeKnown(ctx, b.root+Key(l.Path))
 		switch {
 		case errors.Is(err, ErrNotFound):
 			gone = append(gone, string(l.Path))

@@ -40,6 +40,15 @@ func (s *Store) Describe(ctx context.Context, key Key) (Object, error) {
 	return s.digest(ctx, key)
 }
 
+// describeKnown is Describe of an object whose digest is known: one without a right seal is read.
+func (s *Store) describeKnown(ctx context.Context, key Key) (Object, error) {
+	object, err := s.Describe(ctx, key)
+	if errors.Is(err, ErrUnsealed) {
+		return s.Unsealed().digest(ctx, key)
+	}
+	return object, err
+}
+
 // digest describes an object by reading it; of a sealed store, no more bytes than its seal says.
 func (s *Store) digest(ctx context.Context, key Key) (Object, error) {
 	const op = "read object"
@@ -179,7 +188,12 @@ func (s *Store) Open(ctx context.Context, key Key) (io.ReadCloser, Object, error
 	if s.sealer != nil {
 		return s.sealedContent(ctx, key, math.MaxInt64-1)
 	}
-	r := &reader{ctx: ctx, s: s, key: key, size: -1}
+	return s.openVersion(ctx, key, nil)
+}
+
+// openVersion is Open of a version of a plain store's object; nil is the one that is there now.
+func (s *Store) openVersion(ctx context.Context, key Key, version *string) (io.ReadCloser, Object, error) {
+	r := &reader{ctx: ctx, s: s, key: key, version: version, size: -1}
 	out, err := r.get(false)
 	if err != nil {
 		return nil, Object{}, err
@@ -193,11 +207,14 @@ const readTries = 4
 
 // reader reads an object's body across broken connections.
 type reader struct {
-	ctx   context.Context //nolint:containedctx // a reader lives as long as the call whose context it was opened with
-	s     *Store
-	key   Key
-	body  io.ReadCloser
-	etag  *string
+	ctx  context.Context //nolint:containedctx // a reader lives as long as the call whose context it was opened with
+	s    *Store
+	key  Key
+	body io.ReadCloser
+	etag *string
+
+	version *string // nil: the one that is there now
+
 	off   int64
 	size  int64 // -1: not known
 	ends  bool  // the end of the body cannot be taken for a broken connection
@@ -222,7 +239,7 @@ func (r *reader) readSoon(p []byte) (int, error) {
 
 // get asks for the object, or for the rest of it.
 func (r *reader) get(rest bool) (*s3.GetObjectOutput, error) {
-	in := &s3.GetObjectInput{Bucket: &r.s.o.Bucket, Key: aws.String(string(r.key)), IfMatch: r.etag}
+	in := &s3.GetObjectInput{Bucket: &r.s.o.Bucket, Key: aws.String(string(r.key)), VersionId: r.version, IfMatch: r.etag}
 	if rest {
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-", r.off))
 	}

@@ -39,7 +39,7 @@ func (s *Store) ProbeLocks(ctx context.Context, prefix Key, mode string) error {
 	if !told {
 		return nil
 	}
-	err = s.Unsealed().retain(ctx, key, body.SHA256, Retention{Mode: mode, Until: now.Add(probeLockTime)})
+	err = s.Unsealed().retain(ctx, key, body.SHA256, false, Retention{Mode: mode, Until: now.Add(probeLockTime)})
 	if errors.Is(err, ErrNotKept) {
 		s.learn(locks)
 		return nil

@@ -221,7 +221,7 @@ func (s *Store) readBack(ctx context.Context, key Key, body Body, with feature) 
 	}
 	got, err := s.digest(ctx, key)
 	switch {
-	case errors.Is(err, ErrUnsealed):
+	case errors.Is(err, ErrUnsealed) && !s.sparing:
 	case errors.Is(err, ErrNotFound), err == nil && got.SHA256 != body.SHA256 && s.sealer != nil:
 		return newError(op, key, ErrConflict, "another writer removed or replaced it")
 	case err != nil || got.SHA256 == body.SHA256:
@@ -281,6 +281,9 @@ func metadata(meta map[string]string, digest string) map[string]string {
 // seal, by version.
 func (s *Store) adopt(ctx context.Context, key Key) (Object, error) {
 	object, err := s.Describe(ctx, key)
+	if errors.Is(err, ErrUnsealed) && s.sparing {
+		return Object{}, newError("write object", key, ErrConflict, "%w", ErrUnsealed)
+	}
 	if errors.Is(err, ErrUnsealed) {
 		s.o.Log.Warn().Str("key", string(key)).Msg("removing an object without a right seal")
 		if removeErr := s.Remove(ctx, key); removeErr != nil {

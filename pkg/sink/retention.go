@@ -2,7 +2,10 @@ package sink
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -93,12 +96,13 @@ func hasNoLock(err error) bool {
 // Errors: ErrNotKept when the store does not have the retention that it was asked to set, or names
 // no version; ErrMixed when a version has another digest; ErrMisconfigured when locking is not
 // allowed (s3:PutObjectRetention, s3:GetObjectRetention); else those of every request. Operations:
-// HeadObject, PutObjectRetention, and GetObjectRetention where HeadObject does not tell.
+// HeadObject, PutObjectRetention, and GetObjectRetention where HeadObject does not tell; GetObject of
+// what was streamed.
 func (b *Bag) Retain(ctx context.Context, want Retention) error {
 	if b.sealed == nil {
 		return errors.New("lock bag: it is not sealed")
 	}
-	if err := b.store.retain(ctx, b.root+Key(TagManifestFile), b.sealed.TagManifestSHA256, want); err != nil {
+	if err := b.store.retain(ctx, b.root+Key(TagManifestFile), b.sealed.TagManifestSHA256, false, want); err != nil {
 		return err
 	}
 	group, locking := errgroup.WithContext(ctx)
@@ -111,7 +115,7 @@ func (b *Bag) Retain(ctx context.Context, want Retention) error {
 			group.Go(func() error { return err }) // unless one of the others has failed before
 			break
 		}
-		group.Go(func() error { return b.store.retain(locking, b.root+Key(l.Path), l.SHA256, want) })
+		group.Go(func() error { return b.store.retain(locking, b.root+Key(l.Path), l.SHA256, l.Path.IsPayload(), want) })
 	}
 	if err := group.Wait(); err != nil {
 		return wrapError(ctx, "lock objects of bag", b.root, err)
@@ -129,15 +133,24 @@ func (b *Bag) takeBack(ctx context.Context, o Object, err error) error {
 	return err
 }
 
-// retain locks the version that is at a key, which must have the digest, and reads that back.
-func (s *Store) retain(ctx context.Context, key Key, digest string, want Retention) error {
+// retain locks the version that is at a key, which must have the digest, and reads that back. One
+// that may have been streamed needs no seal.
+func (s *Store) retain(ctx context.Context, key Key, digest string, streamed bool, want Retention) error {
 	const op = "lock object"
 	object, version, had, err := s.lookAtLock(ctx, key, nil)
 	if err != nil {
 		return err
 	}
-	if object, err = s.checkClaim(op, object); err != nil { // of a multipart object, only the seal says the digest
+	claimed, err := s.checkClaim(op, object) // of a multipart object, only the seal says the digest
+	switch {
+	case err == nil:
+		object = claimed
+	case !streamed:
 		return err
+	case !object.checked: // without a seal, what the version holds counts, and not what is said of it
+		if object.SHA256, err = s.digestOf(ctx, key, version); err != nil {
+			return err
+		}
 	}
 	switch {
 	case object.SHA256 != "" && object.SHA256 != digest:
@@ -172,6 +185,20 @@ func (s *Store) retain(ctx context.Context, key Key, digest string, want Retenti
 		return wrapError(ctx, op, key, asked)
 	}
 	return newError(op, key, ErrNotKept, "retention %s until %s was asked for, the store accepted that, and has %s", ask.Mode, ask.date().Format(time.RFC3339), has)
+}
+
+// digestOf is the digest of the content of a version, which it reads.
+func (s *Store) digestOf(ctx context.Context, key Key, version *string) (string, error) {
+	body, _, err := s.Unsealed().openVersion(ctx, key, version)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = body.Close() }()
+	h := sha256.New()
+	if _, err := io.Copy(h, body); err != nil {
+		return "", wrapError(ctx, "read object", key, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // String is a retention for people.

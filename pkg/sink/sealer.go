@@ -160,6 +160,14 @@ func (s *Store) OfAnyMessage() *Store {
 	return &view
 }
 
+// Sparing is a sealed store whose Put leaves an object without a right seal where it is, and fails
+// with ErrConflict and ErrUnsealed. It is for keys that may have an object whose seal is elsewhere.
+func (s *Store) Sparing() *Store {
+	view := *s
+	view.sparing = true
+	return &view
+}
+
 // SealText is a seal in hex for a text that is kept outside the store, such as a unit in its queue.
 // It is made and bound as those of objects are; kind tells it from seals of other texts. A plain
 // store makes none.

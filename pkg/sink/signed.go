@@ -36,7 +36,7 @@ func (b *Bag) LockSignature(ctx context.Context, sha256 string) error {
 	if b.locked == nil {
 		return nil
 	}
-	return b.store.retain(ctx, b.root+Key(SignatureFile), sha256, *b.locked)
+	return b.store.retain(ctx, b.root+Key(SignatureFile), sha256, false, *b.locked)
 }
 
 // SignatureMeta is the user metadata of a signature by the key with this DER.

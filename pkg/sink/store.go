@@ -33,6 +33,7 @@ type Store struct {
 
 	sealer     *Sealer // nil: neither seals nor checks
 	anyMessage bool    // see OfAnyMessage
+	sparing    bool    // see Sparing
 	stored     *stored // through this view, if it seals; nil else
 }
 

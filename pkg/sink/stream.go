@@ -20,6 +20,7 @@ type Stream struct {
 	ctx    context.Context //nolint:containedctx // a writer lives as long as the call whose context it was made with
 	cancel context.CancelCauseFunc
 	s      *Store // unsealed
+	sealed bool   // s was
 	key    Key
 	id     *string // of the upload; nil once it has ended
 	with   feature
@@ -53,11 +54,12 @@ type StreamOptions struct {
 // HeadObject, CreateMultipartUpload.
 func (s *Store) Create(ctx context.Context, key Key, o StreamOptions) (*Stream, error) {
 	body, wanted := s.tagged(key, Body{ContentType: o.ContentType})
+	sealed := s.sealer != nil
 	s = s.Unsealed()
 	if err := s.vacant(ctx, key); err != nil {
 		return nil, err
 	}
-	w := &Stream{s: s, key: key, whole: sha256.New(), confirmed: true, partBytes: s.PartBytes(o.Size), spare: max(1, o.Parts)}
+	w := &Stream{s: s, sealed: sealed, key: key, whole: sha256.New(), confirmed: true, partBytes: s.PartBytes(o.Size), spare: max(1, o.Parts)}
 	w.free = make(chan []byte, w.spare)
 	err := s.offer(ctx, key, wanted|checksums, func(with feature) (err error) {
 		w.id, err = s.beginUpload(ctx, key, body, with)
@@ -215,7 +217,9 @@ func (w *Stream) Finish() (Object, error) {
 
 // Commit makes the object from what was written. If another writer stored an object at the key
 // meanwhile, Commit adopts it where its content is the same, and fails with ErrConflict otherwise.
-// A stream that cannot be committed is aborted.
+// A stream that cannot be committed is aborted. Of a sealed store nothing is removed: where the
+// store holds other content than was sent Commit fails with ErrConflict, and what is there may be
+// another writer's.
 //
 // Errors: those of every request; ErrUnavailable where the store holds other content than was sent.
 // Operations: UploadPart, CompleteMultipartUpload, HeadObject; GetObject where the store does not
@@ -237,11 +241,12 @@ func (w *Stream) Commit() (_ Object, err error) {
 	}
 	err = w.s.offer(w.ctx, w.key, conditions, func(with feature) error { return w.s.complete(w.ctx, w.key, w.id, w.parts, with) })
 	if err == nil && !w.confirmed {
-		err = w.s.readBack(w.ctx, w.key, Body{SHA256: object.SHA256, Size: object.Bytes}, w.with)
+		err = w.readBack(object)
 	}
 	if errors.Is(err, ErrConflict) {
 		if there, lookErr := w.s.digest(w.ctx, w.key); lookErr == nil && there.SHA256 == object.SHA256 {
-			err = nil
+			w.Abort() // the object may be another writer's
+			return object, nil
 		}
 	}
 	if err != nil {
@@ -249,6 +254,20 @@ func (w *Stream) Commit() (_ Object, err error) {
 	}
 	w.end()
 	return object, nil
+}
+
+// readBack reads an object that was just made, since the store did not confirm its parts.
+func (w *Stream) readBack(object Object) error {
+	if !w.sealed {
+		return w.s.readBack(w.ctx, w.key, Body{SHA256: object.SHA256, Size: object.Bytes}, w.with)
+	}
+	switch holds, err := w.s.Holds(w.ctx, object); {
+	case err != nil:
+		return err
+	case !holds:
+		return newError("read back object", w.key, ErrConflict, "another writer removed or replaced it, or it was damaged")
+	}
+	return nil
 }
 
 // Abort discards what was written, unless it was committed. Operation: AbortMultipartUpload.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
@@ -122,6 +123,84 @@ func testStream(t *testing.T, parts int) {
 			if _, err := stream.Commit(); (err == nil) != (key == "same") || err != nil && !errors.Is(err, sink.ErrConflict) {
 				t.Errorf("%s: %v", key, err)
 			}
+			if left := w.left(t, string(key)); left != string(key) {
+				t.Errorf("the bucket keeps %q", left)
+			}
 		}
 	})
+}
+
+// TestStreamReadBack has another writer replace an object that was streamed to a store which
+// confirms no checksums: it stays.
+func TestStreamReadBack(t *testing.T) {
+	w := newWorld(t, sinktest.BucketOptions{})
+	gate := w.server.Gateway(t, sinktest.NoConfirmations)
+	f := sinktest.NewFaults(gate)
+	var replaced bool
+	f.OnRequest = func(op, _ string, before bool) error {
+		if op == "CompleteMultipartUpload" && !before {
+			replaced = true
+			return w.store.Replace(t.Context(), "key", sink.Bytes([]byte("theirs"), ""))
+		}
+		return nil
+	}
+	store := sink.NewStore(w.server.FaultyClient(f), w.options()).Sealed(sealer())
+	stream, err := store.Create(t.Context(), "key", sink.StreamOptions{Size: 4})
+	must(t, err)
+	_, err = stream.Write([]byte("ours"))
+	must(t, err)
+	if _, err := stream.Commit(); !errors.Is(err, sink.ErrConflict) || !replaced {
+		t.Errorf("committed: %v", err)
+	}
+	if b, err := w.store.ReadAll(t.Context(), "key", 100); string(b) != "theirs" || err != nil {
+		t.Errorf("there is %q, %v", b, err)
+	}
+}
+
+// TestRetainStreamed locks the version of a streamed object that has the digest of the manifest,
+// and no other one.
+func TestRetainStreamed(t *testing.T) {
+	for _, forged := range []bool{false, true} {
+		w, store, _ := lockWorld(t, sinktest.BucketOptions{Locked: true})
+		const path = "data/model.zip"
+		content := noise(3, 4<<10)
+		stream, err := store.Create(t.Context(), lockRoot+path, sink.StreamOptions{Size: int64(len(content))})
+		must(t, err)
+		_, err = stream.Write(content)
+		must(t, err)
+		o, err := stream.Commit()
+		must(t, err)
+		bag, err := sink.NewBag(store, lockRoot, t.TempDir())
+		must(t, err)
+		t.Cleanup(func() { must(t, bag.Close()) })
+		must(t, bag.Add(path, o.SHA256, o.Bytes))
+		_, err = bag.Seal(t.Context(), nil)
+		must(t, err)
+		if forged {
+			body := sink.Bytes(noise(4, 4<<10), "")
+			body.Meta = map[string]string{"sha256": o.SHA256}
+			must(t, w.store.Replace(t.Context(), lockRoot+path, body))
+		}
+		if err := bag.Retain(t.Context(), lockedFor(time.Hour)); errors.Is(err, sink.ErrMixed) != forged || err != nil && !forged {
+			t.Errorf("forged %t: %v", forged, err)
+		}
+		if lock := w.locks(t)[string(lockRoot+path)]; (lock.Mode == "") != forged {
+			t.Errorf("forged %t: it is locked %s", forged, lock)
+		}
+	}
+}
+
+// TestSparing leaves an object without a seal where it is.
+func TestSparing(t *testing.T) {
+	w := newWorld(t, sinktest.BucketOptions{})
+	must(t, w.store.Replace(t.Context(), "key", sink.Bytes([]byte("theirs"), "")))
+	for _, size := range []int{4, 7 << 20} {
+		_, err := w.store.Sealed(sealer()).Sparing().Put(t.Context(), "key", sink.Bytes(noise(1, size), ""))
+		if !errors.Is(err, sink.ErrUnsealed) || !errors.Is(err, sink.ErrConflict) || errors.Is(err, sink.ErrNotFound) {
+			t.Errorf("stored: %v", err)
+		}
+	}
+	if b, err := w.store.ReadAll(t.Context(), "key", 100); string(b) != "theirs" || err != nil {
+		t.Errorf("there is %q, %v", b, err)
+	}
 }

@@ -37,7 +37,7 @@ type attempt struct {
 	number  int         // 1 at first
 	again   bool        // a tag that the command names was not there, and is looked for again
 	stored  bool        // the result
-	models  []sink.Key  // the working objects of models
+	left    []sink.Key  // other working objects that it stored, or may have
 	lease   delivery.Lease
 	control *account.Control
 	calls   *ledger.Recorder
@@ -177,7 +177,9 @@ func (a *attempt) finish(ctx context.Context, err error) delivery.Disposition {
 	} else if class == delivery.Fenced {
 		a.log.Warn().Err(err).Msg("unit given up")
 	} else if b, err := json.Marshal(unit.AttemptError{V: a.unit.V, N: a.unit.N, Error: cause.Error(), Calls: a.calls.Take()}); err == nil {
-		if _, err := a.work.Put(ctx, a.key(unit.ErrorName(a.unit.N, a.number)), sink.Bytes(b, "application/json")); err != nil {
+		key := a.key(unit.ErrorName(a.unit.N, a.number))
+		a.left = append(a.left, key)
+		if _, err := a.work.Put(ctx, key, sink.Bytes(b, "application/json")); err != nil {
 			a.log.Warn().Err(err).Msg("store the calls of a failed attempt")
 		}
 	}
@@ -203,7 +205,9 @@ func (a *attempt) tellWait(ctx context.Context, w unit.Wait) error {
 	if err != nil {
 		return fmt.Errorf("encode what the unit waits for: %w", err)
 	}
-	if _, err := a.work.Put(ctx, a.key(unit.WaitName(w.N, a.unit.Asked)), sink.Bytes(b, "application/json")); err != nil {
+	key := a.key(unit.WaitName(w.N, a.unit.Asked))
+	a.left = append(a.left, key)
+	if _, err := a.work.Put(ctx, key, sink.Bytes(b, "application/json")); err != nil {
 		return fmt.Errorf("store what the unit waits for: %w", err)
 	}
 	if err := a.w.Notices.NotifyResult(ctx, a.unit.Command, w.N); err != nil {
@@ -285,7 +289,7 @@ func (a *attempt) done(ctx context.Context) (bool, error) {
 // this attempt's were stored.
 func (a *attempt) leave(ctx context.Context) {
 	var tidy func(context.Context)
-	if a.stored {
+	if a.stored || len(a.left) > 0 {
 		tidy = a.tidy
 	}
 	ctx, cancel := delivery.Detached(ctx)
@@ -298,7 +302,7 @@ func (a *attempt) leave(ctx context.Context) {
 // tidy removes what this attempt may have stored for a command that had ended by then.
 func (a *attempt) tidy(ctx context.Context) {
 	n := a.unit.N
-	keys := append([]sink.Key{a.key(unit.ResultName(n)), a.key(unit.ReadingName(n)), a.key(unit.TryName(n, a.number))}, a.models...)
+	keys := append([]sink.Key{a.key(unit.ResultName(n)), a.key(unit.ReadingName(n)), a.key(unit.TryName(n, a.number))}, a.left...)
 	if err := a.own.Remove(ctx, keys...); err != nil {
 		a.log.Warn().Err(err).Msg("working objects of an ended command may be left behind")
 	}

@@ -249,21 +249,24 @@ func (a *attempt) downloadAndStore(ctx context.Context, link cv.Link, stem sink.
 // download is the destination of one blob: memory for what fits there, else a temporary file, or,
 // for a large model, the store.
 type download struct {
-	a      *attempt
-	ctx    context.Context //nolint:containedctx // of one download, for the callback Fetch makes
-	model  sink.Path       // the stem of a model; empty for another blob
-	held   int64           // bytes of memory reserved: the size of the buffer, or of the parts
-	memory *bytes.Buffer
-	sent   bool        // the store has the whole of it: nothing reads the buffer any more
-	spool  *sink.Spool // nil until it is needed
-	upload *upload     // nil unless the blob is streamed to the store
+	a         *attempt
+	ctx       context.Context //nolint:containedctx // of one download, for the callback Fetch makes
+	model     sink.Path       // the stem of a model; empty for another blob
+	held      int64           // bytes of memory reserved: the size of the buffer, or of the parts
+	memory    *bytes.Buffer
+	ofUploads int64       // bytes of held that count as those of uploads, too
+	sent      bool        // the store has the whole of it: nothing reads the buffer any more
+	spool     *sink.Spool // nil until it is needed
+	upload    *upload     // nil unless the blob is streamed to the store
 }
 
 // begin prepares for one try of length bytes, -1 when unknown.
 func (d *download) begin(length int64) (io.Writer, error) {
 	d.abandon()
 	if d.model != "" && d.a.streams(length) {
-		return d.beginUpload(length)
+		if to, err := d.beginUpload(length); to != nil || err != nil {
+			return to, err
+		}
 	}
 	if length < 0 || length > maxInMemory || length > d.a.w.Buffer {
 		return d.beginSpool()
@@ -319,7 +322,8 @@ func (d *download) body() (sink.Body, string, error) {
 
 func (d *download) release() {
 	d.a.w.memory.Release(d.a.command.Data.Resource, d.held)
-	d.held, d.memory = 0, nil
+	d.a.w.uploads.Release(d.a.command.Data.Resource, d.ofUploads)
+	d.held, d.ofUploads, d.memory = 0, 0, nil
 }
 
 func (d *download) close() {

@@ -69,7 +69,25 @@ func (a *attempt) put(ctx context.Context, d *download, stem sink.Path, meta map
 		}
 	}
 	body.Meta = meta
-	o, err := a.store.Put(ctx, a.layout.Key(sink.ExportBag, stem+sink.Path("."+ext)), body)
+	path := stem + sink.Path("."+ext)
+	key, store := a.layout.Key(sink.ExportBag, path), a.store
+	if d.model != "" && a.unit.Streams() { // another attempt may have streamed it
+		store = store.Sparing()
+	}
+	o, err := store.Put(ctx, key, body)
+	for range createTries {
+		if !errors.Is(err, sink.ErrUnsealed) {
+			break
+		}
+		found, lookErr := a.storedModel(ctx, path)
+		if lookErr != nil {
+			return stored{}, lookErr
+		}
+		if found != nil {
+			return *found, nil
+		}
+		o, err = store.Put(ctx, key, body)
+	}
 	if err != nil {
 		return stored{}, fmt.Errorf("store a blob: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 )
@@ -36,19 +37,27 @@ var errStored = errors.New("it is stored already")
 
 // streams reports whether a model of a length, -1 when unknown, is streamed to the store.
 func (a *attempt) streams(length int64) bool {
-	return a.unit.Streams() && a.store.InParts(length) && a.store.PartBytes(length) <= a.w.Buffer
+	return a.unit.Streams() && a.store.InParts(length)
 }
 
 // beginUpload prepares for a try of length bytes that are streamed to the store. It reserves memory
-// for the parts, which is half of what there is at most, but for at least one.
+// for the parts, of half of what there is at most. An upload keeps its memory for as long as the
+// download takes, so all uploads together leave a quarter of it to other blobs. Where they leave no
+// room for a part, beginUpload does not wait for one, but returns nil.
 func (d *download) beginUpload(length int64) (io.Writer, error) {
 	d.release()
-	part := d.a.store.PartBytes(length)
+	resource, part := d.a.command.Data.Resource, d.a.store.PartBytes(length)
 	parts := max(1, min(partsAtOnce, d.a.w.Buffer/2/part))
-	if err := d.a.w.memory.Acquire(d.ctx, d.a.command.Data.Resource, parts*part); err != nil {
+	for ; parts > 0 && !d.a.w.uploads.TryAcquire(resource, parts*part); parts-- {
+	}
+	if parts == 0 {
+		return nil, nil
+	}
+	d.ofUploads = parts * part
+	if err := d.a.w.memory.Acquire(d.ctx, resource, d.ofUploads); err != nil {
 		return nil, fmt.Errorf("wait for memory: %w", err)
 	}
-	d.held = parts * part
+	d.held = d.ofUploads
 	d.upload = &upload{d: d, length: length, parts: int(parts)}
 	return d.upload, nil
 }
@@ -132,7 +141,7 @@ func (u *upload) commit(ctx context.Context) (stored, error) {
 	if err != nil {
 		return stored{}, fmt.Errorf("encode the digest of a model: %w", err)
 	}
-	a.models = append(a.models, a.key(m.Name()))
+	a.left = append(a.left, a.key(m.Name()))
 	if _, err := a.own.Put(ctx, a.key(m.Name()), sink.Bytes(b, "application/json")); err != nil {
 		return stored{}, fmt.Errorf("store the digest of a model: %w", err)
 	}
@@ -151,7 +160,8 @@ func (u *upload) commit(ctx context.Context) (stored, error) {
 }
 
 // storedModel is the object at a model's path where this command stored it; nil where there is none
-// now. An object that another writer stored is removed.
+// now. An object of another writer is removed, but only while the command goes on: once it has
+// ended, its working objects are gone, and the models of its bag look like those of another writer.
 func (a *attempt) storedModel(ctx context.Context, at sink.Path) (*stored, error) {
 	key := a.layout.Key(sink.ExportBag, at)
 	o, err := a.store.Describe(ctx, key) // it has a seal of its own when it came through a temporary file
@@ -186,6 +196,13 @@ func (a *attempt) storedModel(ctx context.Context, at sink.Path) (*stored, error
 		if holds, err := a.store.Holds(ctx, o); err != nil || holds {
 			return &stored{Object: o}, err
 		}
+	}
+	job, err := a.w.known.Wanted(ctx, a.unit.Command)
+	if err == nil && job.Origin() != a.origin { // another life of the id
+		err = delivery.ErrFenced
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look whether a model is still wanted: %w", err)
 	}
 	a.log.Warn().Str("key", string(key)).Msg("removing an object without a right seal")
 	if err := a.store.Remove(ctx, key); err != nil {

@@ -86,6 +86,7 @@ type Worker struct {
 	known                    *known.Commands
 	looks                    known.Looks
 	units, downloads, memory *share.Pool // by alias of the resource
+	uploads                  *share.Pool // what models that are streamed may take of memory
 	tries                    known.Tries
 	buffers                  buffer.Pool // of downloads
 }
@@ -102,7 +103,7 @@ func New(c Config) (*Worker, error) {
 	of := known.NewCommands(known.Settings{Queue: c.Commands, Jobs: c.Jobs, Secrets: c.Secrets, Pseudonym: c.Pseudonym, Now: c.Now})
 	return &Worker{
 		Config: c, known: of, looks: known.Looks{Wanted: of.Wanted},
-		units: pool(int64(c.Units)), downloads: pool(int64(c.Downloads)), memory: pool(c.Buffer),
+		units: pool(int64(c.Units)), downloads: pool(int64(c.Downloads)), memory: pool(c.Buffer), uploads: pool(c.Buffer / 4 * 3),
 	}, nil
 }
 
