@@ -15,7 +15,7 @@ import (
 type programs struct {
 	server, relay, script, consumer string
 
-	node, npm string // Node, and the script that it runs; empty where that takes no part
+	node, nodeScript string // Node, and the script that it runs; empty where that takes no part
 }
 
 // profiled makes a program of package main profile itself where the benchmark asks for it.
@@ -39,13 +39,13 @@ func build(ctx context.Context, dir string, profiles bool, contenders []string) 
 	if _, err := output(ctx, root, "go", "build", "-o", dir+"/", "./internal/bench/server", "./internal/bench/relay"); err != nil {
 		return programs{}, err
 	}
-	if slices.Contains(contenders, "script") {
+	if slices.Contains(contenders, habit) {
 		if _, err := output(ctx, filepath.Join(root, sdk), "go", "build", "-o", all.script, "./script"); err != nil {
 			return programs{}, err
 		}
 	}
 	if slices.Contains(contenders, nodeHabit) {
-		if all.node, all.npm, err = install(ctx, filepath.Join(root, "internal", "bench", "npm"), at("npm")); err != nil {
+		if all.node, all.nodeScript, err = installNode(ctx, filepath.Join(root, "internal", "bench", "npm"), at("npm")); err != nil {
 			return programs{}, err
 		}
 	}
@@ -67,9 +67,10 @@ func build(ctx context.Context, dir string, profiles bool, contenders []string) 
 	return all, err
 }
 
-// install copies the script for Node from one folder into another, and has npm install there what
-// it needs, from the registry that npm is set up for.
-func install(ctx context.Context, from, to string) (node, script string, err error) {
+// installNode copies the script for Node from one folder into another, and has npm install there
+// what the script needs, from the registry that npm is set up for. It gives the paths of Node and
+// of the copied script.
+func installNode(ctx context.Context, from, to string) (node, script string, err error) {
 	if node, err = exec.LookPath("node"); err != nil {
 		return "", "", fmt.Errorf("contender %q needs Node 20 or later: %w", nodeHabit, err)
 	}

@@ -32,7 +32,7 @@ type options struct {
 // flags are those that all benchmarks have.
 func (o *options) flags(name, contenders string) *flag.FlagSet {
 	set := flag.NewFlagSet(name, flag.ExitOnError)
-	set.StringVar(&o.contenders, "contenders", contenders, "who takes part, separated by commas; NAME=PATH is another build of the consumer")
+	set.StringVar(&o.contenders, "contenders", contenders, "programs to compare, separated by commas: relay, proving, script, npm (needs Node), product; NAME=PATH is another build of the consumer")
 	set.IntVar(&o.rounds, "rounds", 5, "how often each contender runs each case")
 	set.StringVar(&o.dir, "dir", "", "folder for what the servers store; default: /dev/shm, or the one for temporary files")
 	set.BoolVar(&o.md5, "md5", false, "have the blob host send Content-MD5, which only the product checks")
@@ -150,8 +150,8 @@ func (w *world) contenders(names []string) ([]contender, error) {
 	known := map[string]contender{
 		"relay":   {"relay", "", func() (sample, error) { return w.runTask(w.programs.relay) }},
 		"proving": {baseline, "", func() (sample, error) { return w.runTask(w.programs.relay, "-prove") }},
-		"script":  {habit, "", func() (sample, error) { return w.runTask(w.programs.script) }},
-		nodeHabit: {nodeHabit, "", func() (sample, error) { return w.runTask(w.programs.node, w.programs.npm) }},
+		habit:     {habit, "", func() (sample, error) { return w.runTask(w.programs.script) }},
+		nodeHabit: {nodeHabit, "", func() (sample, error) { return w.runTask(w.programs.node, w.programs.nodeScript) }},
 		"product": consumer("product", w.programs.consumer),
 	}
 	var all []contender

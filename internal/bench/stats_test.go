@@ -67,8 +67,8 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// A contender that took part is one that others are compared with; the script for Node does only
-// where it is named.
+// TestTableOfNode compares with the script for Node where that took part, and with no contender
+// that did not.
 func TestTableOfNode(t *testing.T) {
 	c, err := workload.Parse("100x1m")
 	if err != nil {
@@ -88,12 +88,12 @@ func TestTableOfNode(t *testing.T) {
 	}
 }
 
-// Without Node, or without npm, it is said what is missing.
-func TestInstallNeedsNode(t *testing.T) {
+// TestInstallNode has the benchmark say what is missing where there is no Node, or no npm.
+func TestInstallNode(t *testing.T) {
 	path := t.TempDir()
 	t.Setenv("PATH", path)
 	for _, missing := range []string{"Node", "npm"} {
-		if _, _, err := install(t.Context(), "npm", t.TempDir()); err == nil || !strings.Contains(err.Error(), "needs "+missing) {
+		if _, _, err := installNode(t.Context(), "npm", t.TempDir()); err == nil || !strings.Contains(err.Error(), "needs "+missing) {
 			t.Errorf("without %s: %v", missing, err)
 		}
 		if err := os.WriteFile(filepath.Join(path, "node"), nil, 0o700); err != nil { //nolint:gosec // a program

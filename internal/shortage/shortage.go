@@ -32,7 +32,7 @@ func Folder(dir string, bytes int64, err error) error {
 	if other := Of(err); other != nil && !other.disk {
 		return other
 	}
-	return &Error{What: "the temporary folder " + dir, Cure: "make room there, or set TMPDIR to a folder that can be written and has room for the largest model", Bytes: bytes, Err: err, disk: true}
+	return &Error{What: "the temporary folder " + dir, Cure: "make room there, or set TMPDIR to a folder that can be written and has more room", Bytes: bytes, Err: err, disk: true}
 }
 
 // numbers are the system's errors that say that this machine lacks something, and what helps. None

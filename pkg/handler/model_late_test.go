@@ -105,7 +105,7 @@ func TestModelUploadLate(t *testing.T) {
 	}
 }
 
-// TestModelUploadLocked locks a bag with a model that was stored while it came.
+// TestModelUploadLocked locks a bag with a model that was streamed.
 func TestModelUploadLocked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{

@@ -20,7 +20,7 @@ import (
 // modelBytes is the size of a model that goes to the store in three parts.
 const modelBytes = 11 << 20
 
-// uploadWorld has one model, which is stored while it comes.
+// uploadWorld has one model, which is streamed to the store.
 type uploadWorld struct {
 	*world
 	project *cvtest.Project
@@ -51,7 +51,8 @@ func (w uploadWorld) truth(t *testing.T, h *history) {
 	w.checkTruth(t, w.bag(t, "disturbed", sink.ExportBag), e, w.truthOf(t, w.api.Snapshot(), selection{}))
 }
 
-// saying is a working object that says of a content that it is the model's, as unit n would.
+// saying is a working object that says that content is the model's, as one of unit n does. It has
+// no seal.
 func (w uploadWorld) saying(n int, content []byte) (key string, object []byte) {
 	m := unit.Model{
 		V: unit.Version, N: n, Path: sink.Path(strings.TrimPrefix(w.key, "disturbed/export/")), Bytes: int64(len(content)), SHA256: sink.Bytes(content, "").SHA256,
@@ -59,7 +60,7 @@ func (w uploadWorld) saying(n int, content []byte) (key string, object []byte) {
 	return "disturbed/.work/" + m.Name(), fmt.Appendf(nil, `{"v":%d,"n":%d,"path":%q,"bytes":%d,"sha256":%q}`, m.V, m.N, m.Path, m.Bytes, m.SHA256)
 }
 
-// TestModelUploadDisturbed stores a large model while it comes, and disturbs that: the bag has the
+// TestModelUploadDisturbed streams a large model to the store, and disturbs that: the bag has the
 // model as the service has it, and nothing else is left.
 func TestModelUploadDisturbed(t *testing.T) {
 	t.Parallel()
@@ -143,13 +144,20 @@ func TestModelUploadMeanwhile(t *testing.T) {
 	r := w.start(t, replicaOptions{configure: noWait})
 	next := r.faults.OnRequest
 	var once sync.Once
+	put := false // a stranger's object
 	r.faults.OnRequest = func(op, key string, before bool) error {
 		if op == "CompleteMultipartUpload" && before {
-			once.Do(func() { w.overwrite(t, w.key, []byte("PK\x03\x04 another one")) })
+			once.Do(func() {
+				w.overwrite(t, w.key, []byte("PK\x03\x04 another one"))
+				put = true
+			})
 		}
 		return next(op, key, before)
 	}
 	w.truth(t, w.publish(t, "export", "disturbed", everything))
+	if begun := r.faults.Calls("CreateMultipartUpload"); !put || begun != 2 {
+		t.Errorf("a stranger's object was there: %t; %d uploads were begun, not 2", put, begun)
+	}
 }
 
 // TestModelUploadCutShort kills a replica around the end of a model's upload. Another one takes
@@ -234,25 +242,39 @@ func TestModelUploadCutShort(t *testing.T) {
 	}
 }
 
-// TestLongTextInPlaceOfAModel is kept where it holds no signed link, and is an exception.
+// TestLongTextInPlaceOfAModel downloads text of a model's length: it is an exception, and is kept
+// where it holds no signed link.
 func TestLongTextInPlaceOfAModel(t *testing.T) {
 	t.Parallel()
 	const link = "https://s.blob.core.windows.net/c/b?sv=2017-04-17&sr=b&sig=c2VjcmV0&se=2026-03-02T12%3A00%3A00Z&sp=r"
-	for _, text := range []string{strings.Repeat(signIn, 1000), strings.Repeat(signIn, 1000) + link} {
-		w := newUploadWorld(t)
-		instead(w.api, cvtest.OperationBlob, "TensorFlowLite", text, -1)
-		r := w.start(t, replicaOptions{configure: noWait})
-		files, _, inventory := w.exceptions(t, everything, 1)
-		failed := inventory.Projects[0].Categories["exports"].Failed
-		if !slices.ContainsFunc(failed, func(f bagfile.Failure) bool { return f.Code == unit.CodeNotModel }) {
-			t.Errorf("the inventory says %+v", failed)
-		}
-		kept := string(files[strings.TrimSuffix(strings.TrimPrefix(w.key, "disturbed/export/"), ".zip")+".bin"])
-		if want := !strings.HasSuffix(text, link); (kept == text) != want || (kept == "") == want {
-			t.Errorf("%d bytes are kept of %d", len(kept), len(text))
-		}
-		if n := r.faults.Calls("CompleteMultipartUpload"); n > 1 {
-			t.Errorf("%d uploads", n)
-		}
+	for _, c := range []struct {
+		name, text string
+		kept       bool
+	}{
+		{"without a link", strings.Repeat(signIn, 1000), true},
+		{"with a link", strings.Repeat(signIn, 1000) + link, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newUploadWorld(t)
+			instead(w.api, cvtest.OperationBlob, "TensorFlowLite", c.text, -1)
+			r := w.start(t, replicaOptions{configure: noWait})
+			files, _, inventory := w.exceptions(t, everything, 1)
+			failed := inventory.Projects[0].Categories["exports"].Failed
+			if !slices.ContainsFunc(failed, func(f bagfile.Failure) bool { return f.Code == unit.CodeNotModel }) {
+				t.Errorf("the inventory says %+v", failed)
+			}
+			kept := string(files[strings.TrimSuffix(strings.TrimPrefix(w.key, "disturbed/export/"), ".zip")+".bin"])
+			want, uploads := "", 0
+			if c.kept {
+				want, uploads = c.text, 1
+			}
+			if kept != want {
+				t.Errorf("%d bytes are kept of %d", len(kept), len(c.text))
+			}
+			if n := r.faults.Calls("CompleteMultipartUpload"); n != uploads {
+				t.Errorf("%d uploads were completed, not %d", n, uploads)
+			}
+		})
 	}
 }

@@ -70,7 +70,7 @@ func TestSealBesideFails(t *testing.T) {
 			faults := sinktest.NewFaults(nil)
 			bag := besideBag(t, faults)
 			if c.list {
-				faults.Add(sinktest.Fault{Op: "ListObjectsV2", Status: 403})
+				faults.Add(sinktest.Fault{Op: "ListObjectsV2", Status: 403, Times: -1})
 			}
 			_, err := bag.SealBeside(t.Context(), testInfo, func(ctx context.Context, _ sink.SealedBag) error {
 				if c.beside {
@@ -89,6 +89,7 @@ func TestSealBesideFails(t *testing.T) {
 			if _, err := bag.Open(t.Context(), sink.ExportFile); err == nil {
 				t.Error("a bag that is not exact counts as sealed")
 			}
+			faults.Clear()
 			if sealed, err := bag.Seal(t.Context(), testInfo); err != nil || sealed.PayloadObjects != 1 {
 				t.Errorf("sealed again %+v: %v", sealed, err)
 			}

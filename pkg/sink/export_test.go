@@ -5,9 +5,6 @@ import (
 	"os"
 )
 
-// PartBytes is the size of the parts of an upload.
-var PartBytes = partBytes
-
 // SetFile makes a spool write to another file. Such a spool must not be closed: that removes the
 // file.
 func (s *Spool) SetFile(f *os.File) {

@@ -22,19 +22,23 @@ const (
 	abortTimeout = 10 * time.Second
 )
 
-// partBytes is the size of the parts of an object: the one asked for, in whole MiB more when there
-// would be too many.
-func partBytes(size, want int64) int64 {
-	if least := (size + maxParts - 1) / maxParts; least > want {
+// InParts reports whether an object of a size, in bytes, goes by multipart.
+func (s *Store) InParts(size int64) bool { return size > s.o.MultipartAbove && !s.lacks(uploads) }
+
+// PartBytes is the size of the parts of an object of a size, in bytes: the one of the options, or
+// as many whole MiB as it takes to have at most maxParts.
+func (s *Store) PartBytes(size int64) int64 {
+	if least := (size + maxParts - 1) / maxParts; least > s.o.PartBytes {
 		const mib = 1 << 20
 		return (least + mib - 1) / mib * mib
 	}
-	return want
+	return s.o.PartBytes
 }
 
 // putMultipart uploads a body in parts and completes the upload only if nothing is at the key (else
-// ErrConflict). It holds no part in memory: each is read twice, for its digest and for the wire. An
-// upload that fails is aborted; what a dying process leaves is aborted by RemoveAll.
+// ErrConflict). It holds no part in memory: each is read twice, for its digest and for the wire (a
+// Stream, whose content comes once, holds them). An upload that fails is aborted; what a dying
+// process leaves is aborted by RemoveAll.
 func (s *Store) putMultipart(ctx context.Context, key Key, body Body) error {
 	body, wanted := s.tagged(key, body)
 	return s.offer(ctx, key, wanted|checksums|conditions, func(with feature) error { return s.upload(ctx, key, body, with) })
@@ -121,7 +125,7 @@ func (s *Store) beginUpload(ctx context.Context, key Key, body Body, with featur
 // answered with the checksum of each.
 func (s *Store) uploadParts(ctx context.Context, key Key, upload *string, body Body, with feature) (parts []types.CompletedPart, confirmed bool, err error) {
 	const op = "upload part of object"
-	size := partBytes(body.Size, s.o.PartBytes)
+	size := s.PartBytes(body.Size)
 	whole := sha256.New()
 	parts = make([]types.CompletedPart, 0, (body.Size+size-1)/size)
 	confirmed = true

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/sinktest"
 )
@@ -121,10 +123,11 @@ func TestMultipartThatFailsIsAborted(t *testing.T) {
 
 func TestPartBytes(t *testing.T) {
 	const mib = 1 << 20
+	store := sink.NewStore(s3.New(s3.Options{}), sink.StoreOptions{Bucket: "bucket", PartBytes: 8 * mib})
 	for _, tc := range []struct{ size, want int64 }{
 		{100 * mib, 8 * mib}, {80_000 * mib, 8 * mib}, {80_000*mib + 1, 9 * mib}, {5 << 40, 525 * mib},
 	} {
-		got := sink.PartBytes(tc.size, 8*mib)
+		got := store.PartBytes(tc.size)
 		if got != tc.want || (tc.size+got-1)/got > 10_000 {
 			t.Errorf("object of %d bytes: parts of %d, want %d", tc.size, got, tc.want)
 		}

@@ -89,14 +89,16 @@ func plainListing(says, prefix string) (objects []Object, plain bool) {
 	if !isWhole(says, "ListBucketResult") || !strings.Contains(says, "<IsTruncated>false<") || strings.Contains(says, "<CommonPrefixes") {
 		return nil, false
 	}
-	last := ""
-	for rest, of, found := "", "", true; ; says = rest {
-		if _, rest, found = strings.Cut(says, "<Contents>"); !found {
+	for last := ""; ; {
+		_, rest, found := strings.Cut(says, "<Contents>")
+		if !found {
 			return objects, !strings.Contains(says, "<Contents") // in another form
 		}
-		if of, rest, found = strings.Cut(rest, "</Contents>"); !found {
+		of, rest, found := strings.Cut(rest, "</Contents>")
+		if !found {
 			return nil, false
 		}
+		says = rest
 		key := member(of, "Key")
 		size, err := strconv.ParseInt(member(of, "Size"), 10, 64)
 		if err != nil || size < 0 || key <= last || !isPlainKey(key) || !strings.HasPrefix(key, prefix) {

@@ -72,7 +72,7 @@ func (s *Store) Put(ctx context.Context, key Key, body Body) (Object, error) {
 				return object, err
 			}
 		}
-		if large && !s.lacks(uploads) {
+		if s.InParts(body.Size) {
 			err = s.putMultipart(ctx, key, body)
 		} else {
 			err = s.putObject(ctx, key, body, true)

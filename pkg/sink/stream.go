@@ -15,7 +15,7 @@ import (
 
 // Stream writes an object whose size and digest are known only at its end. Its parts are sent while
 // it is written, several side by side where its options say so. The key has no object before
-// Commit. It is used by one goroutine.
+// Commit. A Stream is used by one goroutine.
 type Stream struct {
 	ctx    context.Context //nolint:containedctx // a writer lives as long as the call whose context it was made with
 	cancel context.CancelCauseFunc
@@ -29,9 +29,9 @@ type Stream struct {
 	object *Object // once all of it is sent
 
 	partBytes int64
-	part      []byte      // that is written; nil where none was begun
-	free      chan []byte // parts that were sent
-	spare     int         // how many parts may still be made
+	part      []byte      // the one that is written; nil where none was begun
+	free      chan []byte // buffers of parts that were sent
+	spare     int         // how many more buffers may be made
 	sending   sync.WaitGroup
 
 	mu        sync.Mutex
@@ -44,14 +44,8 @@ type Stream struct {
 type StreamOptions struct {
 	ContentType string
 	Size        int64 // expected, in bytes; the size of the parts follows from it
-	Parts       int   // how many are held in memory, and sent side by side; 0: 1
+	Parts       int   // how many are held in memory at most, the one that is written included; 0: 1
 }
-
-// PartBytes is the size of the parts of an object of a size, in bytes.
-func (s *Store) PartBytes(size int64) int64 { return partBytes(size, s.o.PartBytes) }
-
-// InParts reports whether a body of a size goes by multipart.
-func (s *Store) InParts(size int64) bool { return size > s.o.MultipartAbove && !s.lacks(uploads) }
 
 // Create begins an object at a key that has none. A stream must be ended by Commit or Abort. That
 // of a sealed store has the tags of its bag, and no seal: its digest is known too late for that.
@@ -127,7 +121,7 @@ func (w *Stream) ReadFrom(r io.Reader) (n int64, err error) {
 	}
 }
 
-// room is where the part that is written goes on. It waits until there is memory for it.
+// room is the free rest of the part that is written. It waits until there is a buffer for a part.
 func (w *Stream) room() ([]byte, error) {
 	if err := w.failure(); err != nil {
 		return nil, err
@@ -146,14 +140,15 @@ func (w *Stream) room() ([]byte, error) {
 	return w.part[len(w.part):cap(w.part)], nil
 }
 
-// fill says that n bytes were written where there was room. It sends the part when it is full.
+// fill takes n bytes that were written into room as part of the content. It sends the part when it
+// is full.
 func (w *Stream) fill(n int) {
 	if w.part = w.part[:len(w.part)+n]; len(w.part) == cap(w.part) {
 		w.send()
 	}
 }
 
-// send begins to send the part that was written.
+// send has a goroutine send the part that was written.
 func (w *Stream) send() {
 	part := w.part
 	w.part = nil
@@ -180,7 +175,7 @@ func (w *Stream) send() {
 	})
 }
 
-// fail notes the first failure, and ends what is on its way.
+// fail keeps the first failure, and cancels the requests under way.
 func (w *Stream) fail(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

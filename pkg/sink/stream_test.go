@@ -28,19 +28,25 @@ func testStream(t *testing.T, parts int) {
 		if err != nil {
 			return sink.Object{}, err
 		}
-		for chunk := range slices.Chunk(content[:min(len(content), 6<<20)], 3<<20) {
+		written := content[:min(len(content), 6<<20)]
+		for chunk := range slices.Chunk(written, 3<<20) {
 			if _, err := stream.Write(chunk); err != nil {
 				stream.Abort()
 				return sink.Object{}, err
 			}
 		}
-		if n, err := stream.ReadFrom(bytes.NewReader(content[min(len(content), 6<<20):])); err != nil || n != int64(max(len(content)-6<<20, 0)) {
+		read := content[len(written):]
+		n, err := stream.ReadFrom(bytes.NewReader(read))
+		if err != nil {
 			stream.Abort()
 			return sink.Object{}, err
 		}
+		if n != int64(len(read)) {
+			t.Errorf("%d bytes were read of %d", n, len(read))
+		}
 		finished, err := stream.Finish()
 		if err == nil && (finished.Bytes != int64(len(content)) || finished.SHA256 != sink.Bytes(content, "").SHA256) {
-			t.Errorf("before it is made the object is said to be %+v", finished)
+			t.Errorf("before its upload is completed, the object is said to be %+v", finished)
 		}
 		return stream.Commit()
 	}

@@ -42,10 +42,11 @@ func ErrorName(n, k int) string { return fmt.Sprintf("units/%06d.err-%d", n, k) 
 // coordinator that asked for the unit.
 func WaitName(n int, asked string) string { return fmt.Sprintf("units/%06d.wait-%s", n, asked) }
 
-// Model says what the file of a model is that an attempt of a unit stored while it came. The digest
-// of such a file is known too late for a seal of its own: it has the one of this working object,
-// which is stored before the file is. An attempt that finds the file believes what it reads there
-// only where it finds the file's Model, too.
+// Model is the size and digest of a model that an attempt of a unit streamed to the store. The
+// object of the model has no seal, since its metadata was sent before its digest was known: this
+// working object is sealed in its place, and is stored before the upload is completed. An attempt
+// that finds an object at the model's path takes it for the command's own only where its content is
+// what a Model of its unit says.
 type Model struct {
 	V      int       `json:"v"`
 	N      int       `json:"n"`
@@ -54,10 +55,10 @@ type Model struct {
 	SHA256 string    `json:"sha256"`
 }
 
-// ModelPrefix begins the names of the Models of unit n.
+// ModelPrefix is what the names of all Models of unit n begin with.
 func ModelPrefix(n int) string { return fmt.Sprintf("units/%06d.model-", n) }
 
-// Name is the working object of a Model. Attempts that got other content have others.
+// Name is the working object of a Model. Attempts that got different content have one each.
 func (m Model) Name() string { return ModelPrefix(m.N) + m.SHA256 }
 
 // AttemptError is what a failed attempt of a unit leaves behind: its calls go into the ledger all

@@ -22,10 +22,10 @@ import (
 // Version is the version of the JSON of units, readings and their results. Since version 2 a page
 // may be one of all images, tagged or not, a unit has the thresholds of its export, and a result
 // may say what the service did not give. Since version 3 what is stored of a unit has seals, which
-// older workers do not make. Since version 4 a unit may read several pages of a witness, and one of
-// exports stores large models while they come; another one is of version 3. What a worker stores of
-// a unit has the unit's version. Version changes, too, when an export is cut into other units: the
-// numbers of the former ones mean nothing then (see bag.Bags.Own).
+// older workers do not make. Since version 4 a unit may read several pages of a witness, and large
+// exported models are streamed to the store; all other units are still of version 3. What a worker
+// stores of a unit has the unit's version. Version changes, too, when an export is cut into other
+// units: the numbers of the former ones mean nothing then (see bag.Bags.Own).
 const Version = 4
 
 // versionBefore is that of what older workers can do, too.
@@ -336,8 +336,8 @@ func (u Unit) Oldest() int {
 	return versionBefore
 }
 
-// Streams reports whether large models of the unit are stored while they come: workers of before
-// take what is stored so for a stranger's, and put theirs in its place.
+// Streams reports whether large models of the unit are streamed to the store. Workers that share a
+// unit of an earlier version would remove such a model, since it has no seal.
 func (u Unit) Streams() bool { return u.V > versionBefore }
 
 // Freezes reports whether the unit stores something beside its result. What it read is then stored

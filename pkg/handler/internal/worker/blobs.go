@@ -252,12 +252,12 @@ type download struct {
 	a         *attempt
 	ctx       context.Context //nolint:containedctx // of one download, for the callback Fetch makes
 	model     sink.Path       // the stem of a model; empty for another blob
-	held      int64           // bytes of memory reserved: the size of the buffer, or of parts
+	held      int64           // bytes of memory reserved: the size of the buffer, or of the parts
 	memory    *bytes.Buffer
-	ofUploads int64 // bytes of it that count as those of uploads
-	sent      bool  // the store has the whole of it: nothing reads the buffer any more
-	spool     *sink.Spool
-	upload    *upload
+	ofUploads int64       // bytes of held that count as those of uploads, too
+	sent      bool        // the store has the whole of it: nothing reads the buffer any more
+	spool     *sink.Spool // nil until it is needed
+	upload    *upload     // nil unless the blob is streamed to the store
 }
 
 // begin prepares for one try of length bytes, -1 when unknown.

@@ -12,7 +12,7 @@ import (
 func TestBuffersThatMayBeReadAreNotUsedAgain(t *testing.T) {
 	const length, size = 100 << 10, 112 << 10
 	for _, sent := range []bool{false, true} {
-		w := &Worker{memory: share.NewPool(maxInMemory, 1)}
+		w := &Worker{memory: share.NewPool(maxInMemory, 1), uploads: share.NewPool(maxInMemory, 1)}
 		w.Buffer = maxInMemory
 		d := &download{a: &attempt{w: w}, ctx: t.Context()}
 		for range 2 { // a try that fails, and the next one

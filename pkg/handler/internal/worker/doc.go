@@ -8,8 +8,8 @@
 //   - absence.go: whether a project, an iteration or a tag is gone
 //   - refused.go: what becomes of something that the service refuses
 //   - blobs.go, text.go: downloads and their memory, links that expire, text in place of a blob
-//   - models.go: exported models, and what a model is known by; upload.go: a large one is stored
-//     while it comes
+//   - models.go: exported models, and what a model is known by; upload.go: how a large one is
+//     streamed to the store
 //
 // A unit is acknowledged only when its result is stored. A worker ends no command: a unit that
 // fails for good says so in its result.

@@ -117,8 +117,8 @@ func (a *attempt) doExports(ctx context.Context) (unit.Summary, []unit.Record, e
 	return s, records, nil
 }
 
-// model stores one exported model's file, however large it is. noLink is why there is no link to
-// it.
+// model stores one exported model's file, of up to bagfile.MaxModel bytes. noLink is why there is
+// no link to it.
 func (a *attempt) model(ctx context.Context, link cv.Link, export cv.Export, noLink error) (*unit.EntryRecord, error) {
 	stem := sink.ModelStem(a.unit.Project, a.unit.Scope, export.Platform, export.Flavor)
 	d := &download{a: a, ctx: ctx, model: stem}
@@ -131,10 +131,7 @@ func (a *attempt) model(ctx context.Context, link cv.Link, export cv.Export, noL
 	if err == nil {
 		err = a.fetchBlob(ctx, link, bagfile.MaxModel, d)
 		var ofStore *sink.Error
-		switch {
-		case errors.Is(err, errStored):
-			err = nil
-		case errors.As(err, &ofStore):
+		if errors.As(err, &ofStore) { // the model was streamed there: the failure is not the model's
 			return nil, fmt.Errorf("keep the exported model %s: %w", modelName(export), ofStore)
 		}
 		err = a.judge(ctx, err, nil)

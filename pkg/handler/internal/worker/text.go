@@ -13,14 +13,14 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
-// fetchBlob downloads a file into d. Where text comes it downloads the file once more, with a fresh
-// link.
+// fetchBlob downloads a file into d, unless it is a model that the store has already. Where text
+// comes it downloads the file once more, with a fresh link.
 func (a *attempt) fetchBlob(ctx context.Context, link cv.Link, limit int64, d *download) error {
 	for refreshed := false; ; refreshed = true {
-		if _, err := a.client.Fetch(ctx, link, limit, d.begin); err != nil {
+		if _, err := a.client.Fetch(ctx, link, limit, d.begin); err != nil && !errors.Is(err, errStored) {
 			return err //nolint:wrapcheck // the client says what it fetched
 		}
-		if d.upload != nil {
+		if d.upload != nil { // no text
 			return nil
 		}
 		head, err := d.head()
@@ -71,7 +71,7 @@ func (a *attempt) put(ctx context.Context, d *download, stem sink.Path, meta map
 	body.Meta = meta
 	path := stem + sink.Path("."+ext)
 	key, store := a.layout.Key(sink.ExportBag, path), a.store
-	if d.model != "" && a.unit.Streams() { // another attempt may have stored it while it came
+	if d.model != "" && a.unit.Streams() { // another attempt may have streamed it
 		store = store.Sparing()
 	}
 	o, err := store.Put(ctx, key, body)

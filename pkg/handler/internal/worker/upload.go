@@ -14,35 +14,36 @@ import (
 )
 
 const (
-	// partsAtOnce is how many parts of a model are in memory at once: one that comes while others
-	// are sent.
+	// partsAtOnce is how many parts of a model are in memory at most: one is written while the
+	// others are sent.
 	partsAtOnce = 4
 	// createTries bounds how often an upload is begun where an object has to give way.
 	createTries = 3
 )
 
-// upload stores a model while it comes. What is text goes through a temporary file after all: it
-// may not be what was asked for.
+// upload streams a model to the store while it is downloaded. Where text comes it goes through a
+// temporary file after all: it may be no model, or hold a signed link, and then is not kept.
 type upload struct {
 	d      *download
-	length int64
-	parts  int
+	length int64        // of the model, in bytes
+	parts  int          // in memory at most
 	path   sink.Path    // in the bag
-	stream *sink.Stream // nil until its first bytes came
+	stream *sink.Stream // nil until the first bytes came
 	found  *stored      // the store has the model already
 }
 
 // errStored says that a model need not be downloaded: the store has it.
 var errStored = errors.New("it is stored already")
 
-// streams reports whether a model of a length is stored while it comes.
+// streams reports whether a model of a length, -1 when unknown, is streamed to the store.
 func (a *attempt) streams(length int64) bool {
 	return a.unit.Streams() && a.store.InParts(length)
 }
 
-// beginUpload prepares for a try of length bytes that go to the store as they come. A model keeps
-// its memory for as long as its service takes. So all of them together leave a quarter of it to
-// other blobs, and one that finds no room is not waited with: beginUpload returns nil for it.
+// beginUpload prepares for a try of length bytes that are streamed to the store. It reserves memory
+// for the parts, of half of what there is at most. An upload keeps its memory for as long as the
+// download takes, so all uploads together leave a quarter of it to other blobs. Where they leave no
+// room for a part, beginUpload does not wait for one, but returns nil.
 func (d *download) beginUpload(length int64) (io.Writer, error) {
 	d.release()
 	resource, part := d.a.command.Data.Resource, d.a.store.PartBytes(length)
@@ -73,13 +74,9 @@ func (d *download) abandon() {
 	d.release()
 }
 
-// Write implements io.Writer.
-func (u *upload) Write(p []byte) (int, error) {
-	if u.stream == nil {
-		return 0, errors.New("a model is read, from its first byte on")
-	}
-	return u.stream.Write(p) //nolint:wrapcheck // the store says what failed
-}
+// Write implements io.Writer, and always fails: io.Copy takes ReadFrom, which sees the first bytes
+// together.
+func (u *upload) Write([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
 // ReadFrom implements io.ReaderFrom. It fails with errStored where the store has the model already.
 func (u *upload) ReadFrom(r io.Reader) (int64, error) {
@@ -98,7 +95,8 @@ func (u *upload) ReadFrom(r io.Reader) (int64, error) {
 	return int64(len(head)) + n, err //nolint:wrapcheck // as above
 }
 
-// open begins the object that content which begins so goes to.
+// open gives the writer for content that begins with head: a new object in the store, or, for text,
+// a temporary file.
 func (u *upload) open(head []byte) (io.Writer, error) {
 	d := u.d
 	if sink.TextType(head) != "" {
@@ -127,8 +125,8 @@ func (u *upload) open(head []byte) (io.Writer, error) {
 	return u.stream, nil
 }
 
-// commit makes the object from what came. Before that it stores what the object is going to be: an
-// attempt that finds the object takes it for its own by that.
+// commit completes the upload. It stores the model's digest before (see unit.Model): after a crash
+// between the two no object is there, and the digest does no harm.
 func (u *upload) commit(ctx context.Context) (stored, error) {
 	if u.found != nil {
 		return *u.found, nil
@@ -141,11 +139,11 @@ func (u *upload) commit(ctx context.Context) (stored, error) {
 	m := unit.Model{V: a.unit.V, N: a.unit.N, Path: u.path, Bytes: o.Bytes, SHA256: o.SHA256}
 	b, err := json.Marshal(m)
 	if err != nil {
-		return stored{}, fmt.Errorf("encode what a model is: %w", err)
+		return stored{}, fmt.Errorf("encode the digest of a model: %w", err)
 	}
 	a.left = append(a.left, a.key(m.Name()))
 	if _, err := a.own.Put(ctx, a.key(m.Name()), sink.Bytes(b, "application/json")); err != nil {
-		return stored{}, fmt.Errorf("store what a model is: %w", err)
+		return stored{}, fmt.Errorf("store the digest of a model: %w", err)
 	}
 	o, err = u.stream.Commit()
 	if errors.Is(err, sink.ErrConflict) {
@@ -162,8 +160,8 @@ func (u *upload) commit(ctx context.Context) (stored, error) {
 }
 
 // storedModel is the object at a model's path where this command stored it; nil where there is none
-// now. An object that another writer stored is removed, as long as the command goes on: once it has
-// ended, what its objects are is removed, and they stay.
+// now. An object of another writer is removed, but only while the command goes on: once it has
+// ended, its working objects are gone, and the models of its bag look like those of another writer.
 func (a *attempt) storedModel(ctx context.Context, at sink.Path) (*stored, error) {
 	key := a.layout.Key(sink.ExportBag, at)
 	o, err := a.store.Describe(ctx, key) // it has a seal of its own when it came through a temporary file
@@ -178,14 +176,14 @@ func (a *attempt) storedModel(ctx context.Context, at sink.Path) (*stored, error
 	}
 	for listed, err := range a.own.List(ctx, a.key(unit.ModelPrefix(a.unit.N))) {
 		if err != nil {
-			return nil, fmt.Errorf("look for what models are: %w", err)
+			return nil, fmt.Errorf("list the digests of models: %w", err)
 		}
 		b, err := a.own.ReadAll(ctx, listed.Key, unit.MaxLine)
 		if errors.Is(err, sink.ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read what a model is: %w", err)
+			return nil, fmt.Errorf("read the digest of a model: %w", err)
 		}
 		var m unit.Model
 		if err := contract.DecodeUpTo(unit.Version, b, string(listed.Key), &m); err != nil {

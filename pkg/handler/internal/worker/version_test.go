@@ -76,19 +76,18 @@ func TestModelsOfOlderUnitsDoNotStream(t *testing.T) {
 	const mib = 1 << 20
 	store := sink.NewStore(s3.New(s3.Options{}), sink.StoreOptions{Bucket: "bucket"})
 	for _, c := range []struct {
-		version        int
-		length, buffer int64
-		want           bool
+		version int
+		length  int64
+		want    bool
 	}{
-		{unit.Version, 65 * mib, 8 * mib, true},
-		{unit.Version - 1, 65 * mib, 8 * mib, false},
-		{unit.Version, 64 * mib, 8 * mib, false},
-		{unit.Version, -1, 8 * mib, false},
-		{unit.Version, 65 * mib, 8*mib - 1, false},
+		{unit.Version, 65 * mib, true},
+		{unit.Version - 1, 65 * mib, false},
+		{unit.Version, 64 * mib, false},
+		{unit.Version, -1, false},
 	} {
-		a := &attempt{w: &Worker{Config: Config{Buffer: c.buffer}}, unit: unit.Unit{V: c.version, Kind: unit.KindExports}, store: store}
+		a := &attempt{unit: unit.Unit{V: c.version, Kind: unit.KindExports}, store: store}
 		if got := a.streams(c.length); got != c.want {
-			t.Errorf("version %d, %d bytes, memory of %d: %t", c.version, c.length, c.buffer, got)
+			t.Errorf("version %d, %d bytes: %t", c.version, c.length, got)
 		}
 	}
 	if v := (unit.Unit{Kind: unit.KindExports}).Oldest(); v != unit.Version {

@@ -86,7 +86,7 @@ type Worker struct {
 	known                    *known.Commands
 	looks                    known.Looks
 	units, downloads, memory *share.Pool // by alias of the resource
-	uploads                  *share.Pool // of memory, for what is stored while it comes
+	uploads                  *share.Pool // what models that are streamed may take of memory
 	tries                    known.Tries
 	buffers                  buffer.Pool // of downloads
 }
