@@ -2,10 +2,13 @@ package handler_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv/cvtest"
@@ -153,9 +156,8 @@ func TestModelUploadBeside(t *testing.T) {
 					}
 					others := []byte("PK\x03\x04" + strings.Repeat("another model ", modelBytes/10))[:len(w.content)] // a size shows no difference
 					w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Path: "TensorFlowLite", Rewrite: func([]byte) []byte { return others }})
-					// The first one stalls at its step until the second one
-					// stored its model, or its result; the second one stores
-					// that when the first one has gone on.
+					// The first one stalls at its step until the second one stored its model, or
+					// its result; the second one stores that when the first one has gone on.
 					reached, made := newSignal(), newSignal()
 					first := start(true, func(*handler.Config) {})
 					hook := func(r *replica, do func(op, key string, before bool)) {
@@ -352,5 +354,40 @@ func TestModelUploadFails(t *testing.T) {
 				t.Errorf("left behind: %v, %v", left, err)
 			}
 		})
+	}
+}
+
+// failingJob is a queue that fails to read a job, once it is told to.
+type failingJob struct {
+	Queue
+	fails *atomic.Bool
+}
+
+func (q failingJob) Job(ctx context.Context, id string) (contract.Job, uint64, error) {
+	if q.fails.Swap(false) {
+		return contract.Job{}, 0, errors.New("the queue does not answer")
+	}
+	return q.Queue.Job(ctx, id)
+}
+
+// TestModelUploadFailsHere has NATS fail while a worker looks what is at a model's key: that is no
+// exception of the model, also in the last attempt.
+func TestModelUploadFailsHere(t *testing.T) {
+	t.Parallel()
+	w := newUploadWorld(t)
+	var fails atomic.Bool
+	w.before("GetExports", 1, func() {
+		w.overwrite(t, w.key, []byte("PK\x03\x04 another one"))
+		fails.Store(true)
+	})
+	w.start(t, replicaOptions{commands: 1, configure: noWait})
+	w.start(t, replicaOptions{units: 1, configure: func(o *handler.Config) {
+		noWait(o)
+		o.MaxAttempts = 1
+		o.Queue = parts(failingJob{whole(o.Queue), &fails})
+	}})
+	e := w.wait(t, w.publish(t, "export", "disturbed", everything))
+	if e.Status != contract.StatusFailed || fails.Load() {
+		t.Errorf("ended %s %s: %+v", e.Status, e.Outcome, e.Error)
 	}
 }

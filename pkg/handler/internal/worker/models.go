@@ -140,7 +140,8 @@ func (a *attempt) model(ctx context.Context, link cv.Link, export cv.Export, noL
 		failed := b.Of(a.unit.Scope.String() + "/" + modelName(export))
 		record.Failed = &failed
 	}
-	if class := delivery.Classify(ctx, err); class == delivery.Gone || class == delivery.Permanent || class == delivery.Retryable && a.number >= a.w.MaxAttempts {
+	if class := delivery.Classify(ctx, err); class == delivery.Gone || class == delivery.Permanent ||
+		class == delivery.Retryable && errors.Is(err, cv.ErrUnavailable) && a.number >= a.w.MaxAttempts {
 		fail(blameOf(err))
 		return record, nil
 	}
