@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"sync"
 	"text/template/parse"
 )
 
@@ -205,7 +206,7 @@ func fields(v reflect.Value, names []string) (reflect.Value, error) {
 		of := v
 		switch v.Kind() {
 		case reflect.Struct:
-			v = v.FieldByName(name)
+			v = fieldOf(v, name)
 		case reflect.Map:
 			if v = v.MapIndex(reflect.ValueOf(name)); !v.IsValid() {
 				v = reflect.Zero(of.Type().Elem())
@@ -218,6 +219,32 @@ func fields(v reflect.Value, names []string) (reflect.Value, error) {
 		}
 	}
 	return v, nil
+}
+
+// fieldKey names a field of a type.
+type fieldKey struct {
+	of   reflect.Type
+	name string
+}
+
+// places are where fields are, as reflect.StructField.Index has it, by fieldKey; nil where there is
+// none. Types and names are those of the program's own templates, so there are few.
+var places sync.Map
+
+// fieldOf gives a field of a struct, or nothing, as FieldByName does, which looks through all
+// fields each time.
+func fieldOf(v reflect.Value, name string) reflect.Value {
+	key := fieldKey{v.Type(), name}
+	known, ok := places.Load(key)
+	if !ok {
+		f, _ := key.of.FieldByName(name)
+		known, _ = places.LoadOrStore(key, f.Index)
+	}
+	index := known.([]int) //nolint:forcetypeassert // see places
+	if index == nil {
+		return reflect.Value{}
+	}
+	return v.FieldByIndex(index)
 }
 
 // call calls a function.

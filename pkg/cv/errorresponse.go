@@ -129,12 +129,22 @@ func cleanCode(s string) string {
 	return s[:min(len(s), 100)]
 }
 
-var requestIDText = regexp.MustCompile(`^[A-Za-z0-9._:|+/-]{1,128}$`)
+// isRequestID reports whether a text looks like the name of an exchange.
+func isRequestID(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("._:|+/-", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return 1 <= len(s) && len(s) <= 128
+}
 
 // requestID is the service's name for an exchange.
 func requestID(h http.Header) string {
 	for _, name := range [...]string{"Apim-Request-Id", "Request-Id", "X-Ms-Request-Id"} {
-		if id := h.Get(name); requestIDText.MatchString(id) {
+		if id := h.Get(name); isRequestID(id) {
 			return id
 		}
 	}

@@ -126,6 +126,10 @@ func TestRequestIDs(t *testing.T) {
 		"storage":     {map[string]string{"x-ms-request-id": "d"}, "d"},
 		"none":        {nil, ""},
 		"no id":       {map[string]string{"apim-request-id": "https://x/?sig=1", "Request-Id": "b"}, "b"},
+		"all":         {map[string]string{"Request-Id": "azAZ09._:|+/-"}, "azAZ09._:|+/-"},
+		"blank":       {map[string]string{"Request-Id": "a b"}, ""},
+		"not ASCII":   {map[string]string{"Request-Id": "\u00e4"}, ""},
+		"just fits":   {map[string]string{"Request-Id": strings.Repeat("a", 128)}, strings.Repeat("a", 128)},
 		"far too big": {map[string]string{"apim-request-id": strings.Repeat("a", 129)}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

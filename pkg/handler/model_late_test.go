@@ -133,8 +133,8 @@ func TestModelUploadLocked(t *testing.T) {
 }
 
 // TestModelUploadBeside has two workers at one unit, which get different models. Whichever order
-// their steps have, the bag has the one that its receipt says. Without conditional writes the export
-// may fail.
+// their steps have, the bag has the one that its receipt says. Without conditional writes the
+// export may fail.
 func TestModelUploadBeside(t *testing.T) {
 	t.Parallel()
 	for _, conditions := range []bool{true, false} {
@@ -161,8 +161,8 @@ func TestModelUploadBeside(t *testing.T) {
 					}
 					others := []byte("PK\x03\x04" + strings.Repeat("another model ", modelBytes/10))[:len(w.content)] // a size shows no difference
 					w.api.Fault(cvtest.Fault{Operation: cvtest.OperationBlob, Path: "TensorFlowLite", Rewrite: func([]byte) []byte { return others }})
-					// The first one stalls at its step until the second one stored its model, or its
-					// result; the second one stores that when the first one has gone on.
+					// The first one stalls at its step until the second one stored its model, or
+					// its result; the second one stores that when the first one has gone on.
 					reached, made := newSignal(), newSignal()
 					first := start(true, func(*handler.Config) {})
 					hook := func(r *replica, do func(op, key string, before bool)) {

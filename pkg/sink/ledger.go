@@ -101,7 +101,7 @@ func parseLedgerLine(line []byte) (LedgerLine, error) {
 	if err := dec.Decode(&l); err != nil {
 		return l, fmt.Errorf("parse ledger line: %w", err)
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+	if rest := line[dec.InputOffset():]; len(bytes.TrimLeft(rest, " \t\r\n")) > 0 {
 		return l, errors.New("parse ledger line: something follows the object")
 	}
 	switch l.Kind {

@@ -96,8 +96,8 @@ func hasNoLock(err error) bool {
 // Errors: ErrNotKept when the store does not have the retention that it was asked to set, or names
 // no version; ErrMixed when a version has another digest; ErrMisconfigured when locking is not
 // allowed (s3:PutObjectRetention, s3:GetObjectRetention); else those of every request. Operations:
-// HeadObject, PutObjectRetention, and GetObjectRetention where HeadObject does not tell; GetObject of
-// what was streamed.
+// HeadObject, PutObjectRetention, and GetObjectRetention where HeadObject does not tell;
+// GetObject of what was streamed.
 func (b *Bag) Retain(ctx context.Context, want Retention) error {
 	if b.sealed == nil {
 		return errors.New("lock bag: it is not sealed")
