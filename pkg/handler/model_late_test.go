@@ -79,10 +79,15 @@ func TestModelUploadLate(t *testing.T) {
 				return next(op, key, before)
 			}
 			var working sync.WaitGroup
+			begun := false
 			tap := unitTap{show: func(id string, n int, body []byte) {
 				if u, err := unit.Decode(body); err != nil || u.Kind != unit.KindExports {
 					return
 				}
+				if begun { // it is published again
+					return
+				}
+				begun = true
 				working.Go(func() {
 					d := late.handler.Unit(t.Context(), delivery.UnitDelivery{Command: id, N: n, Body: body, Delivered: 2})
 					t.Logf("the late worker says %s: %s", d.Verb, d.Reason)

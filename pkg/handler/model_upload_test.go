@@ -30,8 +30,15 @@ type uploadWorld struct {
 
 func newUploadWorld(t *testing.T, quirks ...sinktest.Quirk) uploadWorld {
 	t.Helper()
+	return newUploadWorldThatWaits(t, 0, quirks...)
+}
+
+// newUploadWorldThatWaits is newUploadWorld whose queue waits so long for the dead; 0 is the usual
+// time.
+func newUploadWorldThatWaits(t *testing.T, ackWait time.Duration, quirks ...sinktest.Quirk) uploadWorld {
+	t.Helper()
 	w := newWorld(t, worldOptions{
-		api: cvtest.Options{Seed: 5}, bucket: sinktest.BucketOptions{Versioned: true}, ackWait: redelivery, quirks: quirks,
+		api: cvtest.Options{Seed: 5}, bucket: sinktest.BucketOptions{Versioned: true}, ackWait: ackWait, quirks: quirks,
 		store: sink.StoreOptions{MultipartAbove: 64 << 10, PartBytes: 5 << 20},
 	})
 	p := modelProject(w.api, cvtest.ExportSpec{Platform: "TensorFlow", Flavor: "TensorFlowLite", Bytes: modelBytes})
@@ -164,7 +171,7 @@ func TestModelUploadMeanwhile(t *testing.T) {
 // what is stored for its own where the first one said what it is, and by nothing else.
 func TestModelUploadCutShort(t *testing.T) {
 	t.Parallel()
-	undisturbed := newUploadWorld(t)
+	undisturbed := newUploadWorldThatWaits(t, redelivery)
 	r := undisturbed.start(t, replicaOptions{configure: noWait})
 	undisturbed.truth(t, undisturbed.publish(t, "export", "disturbed", everything))
 	r.stop()
@@ -208,7 +215,7 @@ func TestModelUploadCutShort(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newUploadWorld(t)
+			w := newUploadWorldThatWaits(t, redelivery)
 			f := newFate(cmp.Or(c.effect, "CompleteMultipartUpload "+w.key+"#1"), c.after)
 			first := w.start(t, replicaOptions{fate: f})
 			h := w.publish(t, "export", "disturbed", everything)
