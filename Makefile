@@ -132,7 +132,7 @@ PROGRAMS  := TestVerifyWithOpenSSL|TestScripts|TestKillCostsLittle|TestFullStrea
 
 # Tests with many cases that take the same ways through the code, cuts among them: those that call
 # leftOut, and these. \050 is an opening bracket, which make would count.
-LARGE  := TestEachBlobIsStoredOnce|TestMalformedCommandsEndToEnd|TestRefusedUnderTheGivenID|TestLabeller|TestImagesComeAndGo|TestPagesThatDoNotOverlap|TestExportBesideALabeller|TestTampering|TestBounded|TestMemoryOfImages|TestModelsKeepTheirNames|TestExportOfWhatIsDeniedOnce|TestTextFoundByALaterAttempt|TestAnswersThatAreNoFile|TestStrayText|TestSeveralAnswersMissingAboutOneScope|TestExportFirstMeetsText|TestRequestsOfAnExport|TestManyCommandsWait|TestPagesAreStoredSideBySide|TestForgedSignals|TestCommandsOfTwoNamesMeet
+LARGE  := TestEachBlobIsStoredOnce|TestMalformedCommandsEndToEnd|TestRefusedUnderTheGivenID|TestLabeller|TestImagesComeAndGo|TestPagesThatDoNotOverlap|TestExportBesideALabeller|TestTampering|TestBounded|TestMemoryOfImages|TestModelsKeepTheirNames|TestModelUploadLate|TestModelUploadBeside|TestModelUploadEnds|TestModelUploadFails|TestModelUploadCutShort|TestLongTextInPlaceOfAModel|TestExportOfWhatIsDeniedOnce|TestTextFoundByALaterAttempt|TestAnswersThatAreNoFile|TestStrayText|TestSeveralAnswersMissingAboutOneScope|TestExportFirstMeetsText|TestRequestsOfAnExport|TestManyCommandsWait|TestPagesAreStoredSideBySide|TestForgedSignals|TestCommandsOfTwoNamesMeet
 CASES  := $(shell awk '/^func / {name = $$2; sub(/\050.*/, "", name)} /leftOut\050|[\t ]cuts\050t|chooseCuts\050/ && name ~ /^Test/ {print name}' pkg/handler/*_test.go | sort -u | paste -sd '|')
 $(if $(CASES),,$(error no test calls leftOut: which are the large tables?))
 TABLES := $(LARGE)|$(CASES)

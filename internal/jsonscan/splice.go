@@ -40,3 +40,15 @@ func (s *Splicer) Write(w io.Writer, v any, name string, raw []byte) error {
 	}
 	return nil
 }
+
+// List is the JSON of a list of values, which are JSON and copied as they stand.
+func List(values []json.RawMessage) json.RawMessage {
+	out := []byte{'['}
+	for i, v := range values {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, v...)
+	}
+	return append(out, ']')
+}

@@ -42,25 +42,6 @@ func ErrorName(n, k int) string { return fmt.Sprintf("units/%06d.err-%d", n, k) 
 // coordinator that asked for the unit.
 func WaitName(n int, asked string) string { return fmt.Sprintf("units/%06d.wait-%s", n, asked) }
 
-// Model is the size and digest of a model that an attempt of a unit streamed to the store. The
-// object of the model has no seal, since its metadata was sent before its digest was known: this
-// working object is sealed in its place, and is stored before the upload is completed. An attempt
-// that finds an object at the model's path takes it for the command's own only where its content is
-// what a Model of its unit says.
-type Model struct {
-	V      int       `json:"v"`
-	N      int       `json:"n"`
-	Path   sink.Path `json:"path"` // in the bag
-	Bytes  int64     `json:"bytes"`
-	SHA256 string    `json:"sha256"`
-}
-
-// ModelPrefix is what the names of all Models of unit n begin with.
-func ModelPrefix(n int) string { return fmt.Sprintf("units/%06d.model-", n) }
-
-// Name is the working object of a Model. Attempts that got different content have one each.
-func (m Model) Name() string { return ModelPrefix(m.N) + m.SHA256 }
-
 // AttemptError is what a failed attempt of a unit leaves behind: its calls go into the ledger all
 // the same.
 type AttemptError struct {

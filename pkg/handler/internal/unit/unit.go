@@ -340,6 +340,18 @@ func (u Unit) Oldest() int {
 // unit of an earlier version would remove such a model, since it has no seal.
 func (u Unit) Streams() bool { return u.V > versionBefore }
 
+// Tally counts blobs in a summary.
+func (s *Summary) Tally(blobs []BlobRecord) {
+	for _, b := range blobs {
+		if b.Error != nil {
+			s.Failed++
+		}
+		if b.File != "" {
+			s.Bytes += b.Bytes
+		}
+	}
+}
+
 // Freezes reports whether the unit stores something beside its result. What it read is then stored
 // first, so that every attempt works on that. Else its result alone says what was read.
 func (u Unit) Freezes() bool {

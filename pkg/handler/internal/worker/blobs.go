@@ -15,6 +15,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/blob"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/buffer"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -28,80 +29,23 @@ const maxInMemory = 8 << 20
 // sources are the values of MetaSource, in the order the links are tried.
 var sources = [...]string{"original", "resized"} //nolint:gochecknoglobals // a constant table
 
-// linker reads fresh links of things by their ids; what is gone is missing from its answer.
-type linker func(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]string, error)
-
-// currentLinks are the links of one unit's items. An expired one is asked for again together with
-// all others of the unit, which costs one call.
-type currentLinks struct {
-	mu         sync.Mutex
-	read       linker
-	ids        []uuid.UUID
-	current    map[uuid.UUID][]string
-	generation int // how often links were read
-}
-
-// get is the item's links, and the round they are of.
-func (l *currentLinks) get(ctx context.Context, id uuid.UUID) ([]string, int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.current == nil {
-		if err := l.refresh(ctx); err != nil {
-			return nil, 0, err
-		}
-	}
-	return l.current[id], l.generation, nil
-}
-
-// renew is links newer than those of round.
-func (l *currentLinks) renew(ctx context.Context, id uuid.UUID, round int) ([]string, int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.generation <= round {
-		if err := l.refresh(ctx); err != nil {
-			return nil, 0, err
-		}
-	}
-	return l.current[id], l.generation, nil
-}
-
-func (l *currentLinks) refresh(ctx context.Context) error {
-	current, err := l.read(ctx, l.ids)
-	if err != nil {
-		return err
-	}
-	l.current = current
-	l.generation++
-	return nil
-}
-
-// errNoLink says that the service gives no link to a blob any more: it is gone.
-var errNoLink error = noLinkError{}
-
-type noLinkError struct{}
-
-// Error says so.
-func (noLinkError) Error() string { return "the service gives no link to it any more" }
-
-// Is matches cv.ErrGone.
-func (noLinkError) Is(target error) bool { return target == cv.ErrGone }
-
 // fetch stores the blobs of items, several at a time, and says of each what the store holds. fresh
 // says that the items' links were read just now, by the unit's first attempt; a blob may be stored
 // all the same by a unit before this one, when a listing is read again or a prediction is met in
 // another scope. A blob that cannot be had for good is no error but a BlobRecord that says why; one
 // that failed in passing fails the attempt, after all others were tried, until attempts run out.
-func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func(uuid.UUID) sink.Path, read linker) ([]unit.BlobRecord, error) {
-	l := &currentLinks{read: read}
+func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func(uuid.UUID) sink.Path, read blob.Linker) ([]unit.BlobRecord, error) {
+	ids, current := make([]uuid.UUID, 0, len(items)), map[uuid.UUID][]string(nil)
 	for _, it := range items {
-		l.ids = append(l.ids, it.ID)
+		ids = append(ids, it.ID)
 	}
 	if fresh {
-		l.current = map[uuid.UUID][]string{}
+		current = make(map[uuid.UUID][]string, len(items))
 		for _, it := range items {
-			l.current[it.ID] = it.links
+			current[it.ID] = it.links
 		}
 	}
+	l := blob.NewLinks(read, ids, current)
 	var (
 		out     = make([]unit.BlobRecord, len(items))
 		mu      sync.Mutex
@@ -120,13 +64,13 @@ func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func
 		case err == nil:
 			out[i] = r
 		case errors.Is(err, delivery.ErrRefused):
-			out[i] = unit.BlobRecord{Error: blameOf(err)}
+			out[i] = unit.BlobRecord{Error: blob.BlameOf(err)}
 			mu.Lock()
 			defer mu.Unlock()
-			refused = append(refused, answerOf(err))
+			refused = append(refused, blob.AnswerOf(err))
 		case class == delivery.Gone, class == delivery.Permanent && !errors.Is(err, sink.ErrMixed) && !errors.Is(err, sink.ErrNotKept),
 			class == delivery.Retryable && errors.Is(err, cv.ErrUnavailable) && a.number >= a.w.MaxAttempts:
-			out[i] = unit.BlobRecord{Error: blameOf(err)}
+			out[i] = unit.BlobRecord{Error: blob.BlameOf(err)}
 		case class == delivery.Retryable, class == delivery.Throttled:
 			mu.Lock()
 			defer mu.Unlock()
@@ -175,7 +119,7 @@ func (a *attempt) fetch(ctx context.Context, items []item, fresh bool, stem func
 
 // blob stores one blob: the original, else the resized one. look says that it may be in the store
 // already.
-func (a *attempt) blob(ctx context.Context, it item, stem sink.Path, look bool, l *currentLinks) (unit.BlobRecord, error) {
+func (a *attempt) blob(ctx context.Context, it item, stem sink.Path, look bool, l *blob.Links) (unit.BlobRecord, error) {
 	if look {
 		o, found, err := a.store.Find(ctx, a.layout.Key(sink.ExportBag, stem))
 		if err != nil {
@@ -191,23 +135,23 @@ func (a *attempt) blob(ctx context.Context, it item, stem sink.Path, look bool, 
 			}
 		}
 	}
-	candidates, round, err := l.get(ctx, it.ID)
+	candidates, round, err := l.Get(ctx, it.ID)
 	if err != nil {
 		return unit.BlobRecord{}, err
 	}
-	err = errNoLink
+	err = blob.ErrNoLink
 	for i, uri := range candidates {
 		if uri == "" {
 			continue
 		}
 		link := cv.Link{Project: a.unit.Project, URI: uri, Refresh: func(ctx context.Context) (string, error) {
-			fresh, r, err := l.renew(ctx, it.ID, round)
+			fresh, r, err := l.Renew(ctx, it.ID, round)
 			if err != nil {
 				return "", err
 			}
 			round = r
 			if i >= len(fresh) || fresh[i] == "" {
-				return "", errNoLink
+				return "", blob.ErrNoLink
 			}
 			return fresh[i], nil
 		}}

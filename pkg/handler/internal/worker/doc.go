@@ -7,9 +7,8 @@
 //     witness.go, predictions.go: what the other kinds of units read
 //   - absence.go: whether a project, an iteration or a tag is gone
 //   - refused.go: what becomes of something that the service refuses
-//   - blobs.go, text.go: downloads and their memory, links that expire, text in place of a blob
-//   - models.go: exported models, and what a model is known by; upload.go: how a large one is
-//     streamed to the store
+//   - blobs.go, text.go: downloads and their memory, text in place of a blob
+//   - models.go: exported models; upload.go: how a large one is streamed to the store
 //
 // A unit is acknowledged only when its result is stored. A worker ends no command: a unit that
 // fails for good says so in its result.

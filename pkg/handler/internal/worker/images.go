@@ -12,6 +12,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/blob"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -36,7 +37,7 @@ func (a *attempt) doImages(ctx context.Context) (unit.Summary, []unit.Record, er
 	if err != nil {
 		return unit.Summary{}, nil, err
 	}
-	tally(&s, blobs)
+	s.Tally(blobs)
 	fetched := map[uuid.UUID]*unit.BlobRecord{}
 	for i, it := range own {
 		fetched[it.ID] = &blobs[i]
@@ -48,18 +49,6 @@ func (a *attempt) doImages(ctx context.Context) (unit.Summary, []unit.Record, er
 		records = append(records, unit.Record{Image: it.Raw, ID: it.ID, Blob: fetched[it.ID]})
 	}
 	return s, records, nil
-}
-
-// tally counts blobs in a summary.
-func tally(s *unit.Summary, blobs []unit.BlobRecord) {
-	for _, b := range blobs {
-		if b.Error != nil {
-			s.Failed++
-		}
-		if b.File != "" {
-			s.Bytes += b.Bytes
-		}
-	}
 }
 
 func (a *attempt) readImages(ctx context.Context) (reading, error) {
@@ -81,7 +70,7 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 	r := reading{}
 	switch err = a.judgeImages(ctx, err); {
 	case errors.Is(err, delivery.ErrRefused) && u.Kind == unit.KindBatch:
-		r.Unread, r.Blame = u.IDs, blameOf(err)
+		r.Unread, r.Blame = u.IDs, blob.BlameOf(err)
 	case errors.Is(err, delivery.ErrRefused):
 		r.fail(contract.CategoryImages, survey.ScopeID(u.ImageScope()), err)
 	case err != nil && !errors.Is(err, errVanished):
@@ -100,7 +89,7 @@ func (a *attempt) readImages(ctx context.Context) (reading, error) {
 				return reading{}, fmt.Errorf("read image %s: %w", image.ID, err)
 			}
 		}
-		r.Items = append(r.Items, item{ID: image.ID, Raw: raw, links: linksOf(image)})
+		r.Items = append(r.Items, item{ID: image.ID, Raw: raw, links: blob.Candidates(image.OriginalImageURI, image.ResizedImageURI)})
 	}
 	return r, nil
 }
@@ -134,19 +123,7 @@ func (a *attempt) imageLinks(ctx context.Context, ids []uuid.UUID) (map[uuid.UUI
 	}
 	links := map[uuid.UUID][]string{}
 	for _, image := range images {
-		links[image.ID] = linksOf(image)
+		links[image.ID] = blob.Candidates(image.OriginalImageURI, image.ResizedImageURI)
 	}
 	return links, nil
-}
-
-// linksOf says where an image's blob is: the original, else the resized one.
-func linksOf(image cv.Image) []string { return distinct(image.OriginalImageURI, image.ResizedImageURI) }
-
-// distinct is the links that are there, each once: the two of an image that needed no resizing are
-// the same.
-func distinct(original, resized string) []string {
-	if resized == original {
-		resized = ""
-	}
-	return []string{original, resized}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/blob"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -40,7 +41,7 @@ func (a *attempt) doPredictions(ctx context.Context) (unit.Summary, []unit.Recor
 		return unit.Summary{}, nil, err
 	}
 	s := r.summary()
-	tally(&s, blobs)
+	s.Tally(blobs)
 	records := r.failures()
 	for i, it := range r.Items {
 		records = append(records, unit.Record{Prediction: it.Raw, ID: it.ID, Blob: &blobs[i]})
@@ -81,7 +82,7 @@ func (a *attempt) readPredictions(ctx context.Context) (reading, error) {
 			seen[p.ID] = true
 			r.Items = append(r.Items, item{
 				ID: p.ID, Raw: raw, Later: scope != uuid.Nil || r.Token != nil,
-				links: distinct(p.OriginalImageURI, p.ResizedImageURI),
+				links: blob.Candidates(p.OriginalImageURI, p.ResizedImageURI),
 			})
 		}
 		if r.Token = next; next == nil {
@@ -138,7 +139,7 @@ func (a *attempt) predictionLinks(ctx context.Context, r reading) (map[uuid.UUID
 			for _, p := range page.Results {
 				if missing[p.ID] {
 					delete(missing, p.ID)
-					links[p.ID] = distinct(p.OriginalImageURI, p.ResizedImageURI)
+					links[p.ID] = blob.Candidates(p.OriginalImageURI, p.ResizedImageURI)
 				}
 			}
 			if len(missing) == 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cvconsumer/cvconsumer/internal/jsonscan"
 	"github.com/cvconsumer/cvconsumer/internal/links"
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
@@ -55,11 +56,13 @@ func (a *attempt) doProject(ctx context.Context) (unit.Summary, []unit.Record, e
 	}
 	countTags := func(raws []json.RawMessage) error {
 		for _, raw := range raws {
-			id, err := idOf(raw)
-			if err != nil {
-				return err
+			var tag struct {
+				ID uuid.UUID `json:"id"`
 			}
-			tags[id] = struct{}{}
+			if err := json.Unmarshal(raw, &tag); err != nil {
+				return fmt.Errorf("read a tag's id: %w", err)
+			}
+			tags[tag.ID] = struct{}{}
 		}
 		return nil
 	}
@@ -68,7 +71,7 @@ func (a *attempt) doProject(ctx context.Context) (unit.Summary, []unit.Record, e
 			return unit.Summary{}, nil, err
 		}
 		if data.Narrowing() != contract.NarrowIterations && !r.lacks("GetTags", survey.ScopeID(uuid.Nil)) {
-			if err := put(sink.ProjectPath(p, "tags.json"), jsonArray(r.Tags), contract.CategoryTags, uuid.Nil); err != nil {
+			if err := put(sink.ProjectPath(p, "tags.json"), jsonscan.List(r.Tags), contract.CategoryTags, uuid.Nil); err != nil {
 				return unit.Summary{}, nil, err
 			}
 		}
@@ -78,7 +81,7 @@ func (a *attempt) doProject(ctx context.Context) (unit.Summary, []unit.Record, e
 		for _, it := range r.Iterations {
 			raws = append(raws, it.Raw)
 		}
-		if err := put(sink.ProjectPath(p, "iterations.json"), jsonArray(raws), contract.CategoryIterations, uuid.Nil); err != nil {
+		if err := put(sink.ProjectPath(p, "iterations.json"), jsonscan.List(raws), contract.CategoryIterations, uuid.Nil); err != nil {
 			return unit.Summary{}, nil, err
 		}
 	}
@@ -93,7 +96,7 @@ func (a *attempt) doProject(ctx context.Context) (unit.Summary, []unit.Record, e
 			if err := countTags(it.Tags); err != nil {
 				return unit.Summary{}, nil, err
 			}
-			if err := put(sink.IterationPath(p, it.ID, "tags.json"), jsonArray(it.Tags), contract.CategoryTags, it.ID); err != nil {
+			if err := put(sink.IterationPath(p, it.ID, "tags.json"), jsonscan.List(it.Tags), contract.CategoryTags, it.ID); err != nil {
 				return unit.Summary{}, nil, err
 			}
 		}
@@ -255,25 +258,4 @@ func (a *attempt) putJSON(ctx context.Context, path sink.Path, content []byte, c
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}
 	return &unit.EntryRecord{Path: string(path), SHA256: o.SHA256, Bytes: o.Bytes, Category: c, ID: id}, nil
-}
-
-func jsonArray(raws []json.RawMessage) json.RawMessage {
-	out := []byte{'['}
-	for i, raw := range raws {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = append(out, raw...)
-	}
-	return append(out, ']')
-}
-
-func idOf(raw json.RawMessage) (uuid.UUID, error) {
-	var v struct {
-		ID uuid.UUID `json:"id"`
-	}
-	if err := json.Unmarshal(raw, &v); err != nil {
-		return uuid.Nil, fmt.Errorf("read an id: %w", err)
-	}
-	return v.ID, nil
 }

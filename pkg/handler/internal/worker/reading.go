@@ -10,6 +10,7 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/internal/jsonscan"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
+	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/blob"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/survey"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
@@ -91,7 +92,7 @@ type failure struct {
 
 // fail notes that the service did not give something, by err.
 func (r *reading) fail(c contract.Category, id string, err error) {
-	r.Failures = append(r.Failures, failure{c, blameOf(err).Of(id)})
+	r.Failures = append(r.Failures, failure{c, blob.BlameOf(err).Of(id)})
 }
 
 // lacks reports whether the service did not carry out an operation about something.

@@ -9,16 +9,10 @@ import (
 
 	"github.com/cvconsumer/cvconsumer/pkg/cv"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
-	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
-	"github.com/cvconsumer/cvconsumer/pkg/sink/bagfile"
 )
 
-// Statuses of answers of the service.
-const (
-	statusForbidden = 403
-	statusNotFound  = 404
-	statusGone      = 410
-)
+// statusForbidden is the status of an answer that is about the credential or its role.
+const statusForbidden = 403
 
 // errWhole says that the service fails as a whole, so that nothing can be said of one thing.
 var errWhole = errors.New("the service fails as a whole")
@@ -144,47 +138,4 @@ func (a *attempt) otherProject(call func(ctx context.Context, project uuid.UUID)
 		}
 		return nil
 	}
-}
-
-// blameOf says why something could not be had.
-func blameOf(err error) *bagfile.Blame {
-	b := &bagfile.Blame{Code: "unavailable", Message: err.Error()}
-	api := answerOf(err)
-	if api != nil {
-		b.Operation, b.RequestID = api.Op, api.RequestID
-	}
-	switch {
-	case errors.Is(err, cv.ErrUnstable):
-		b.Code = "unstable"
-	case api != nil && api.Code != "":
-		b.Code = api.Code
-	case errors.Is(err, errNoLink), errors.Is(err, cv.ErrGone):
-		b.Code = unit.CodeGone
-	case errors.Is(err, cv.ErrBadLink):
-		b.Code = "bad_link"
-	case errors.Is(err, cv.ErrHostNotAllowed):
-		b.Code = "host_not_allowed"
-	case errors.Is(err, cv.ErrTooLarge):
-		b.Code = "too_large"
-	case errors.Is(err, cv.ErrTooSlow):
-		b.Code = "too_slow"
-	case api != nil && (api.Status == statusNotFound || api.Status == statusGone):
-		b.Code = "not_found"
-	case errors.Is(err, cv.ErrLinkExpired):
-		b.Code = "link_expired"
-	case api != nil && api.Status >= 400 && api.Status < 500 && !errors.Is(err, cv.ErrUnavailable) && !errors.Is(err, cv.ErrThrottled):
-		b.Code = "refused"
-	}
-	return b
-}
-
-// answerOf is the innermost failed call behind an error: the one that a fresh link was asked for
-// with, for example, and not the download that needed it.
-func answerOf(err error) (found *cv.Error) {
-	for inner := (*cv.Error)(nil); errors.As(err, &inner); err = inner.Err {
-		if found == nil || inner.Status != 0 {
-			found = inner
-		}
-	}
-	return found
 }

@@ -75,10 +75,7 @@ func (a *attempt) put(ctx context.Context, d *download, stem sink.Path, meta map
 		store = store.Sparing()
 	}
 	o, err := store.Put(ctx, key, body)
-	for range createTries {
-		if !errors.Is(err, sink.ErrUnsealed) {
-			break
-		}
+	if errors.Is(err, sink.ErrUnsealed) {
 		found, lookErr := a.storedModel(ctx, path)
 		if lookErr != nil {
 			return stored{}, lookErr
@@ -86,7 +83,7 @@ func (a *attempt) put(ctx context.Context, d *download, stem sink.Path, meta map
 		if found != nil {
 			return *found, nil
 		}
-		o, err = store.Put(ctx, key, body)
+		o, err = store.Put(ctx, key, body) // a stranger's object was removed
 	}
 	if err != nil {
 		return stored{}, fmt.Errorf("store a blob: %w", err)

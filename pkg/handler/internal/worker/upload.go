@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/cvconsumer/cvconsumer/pkg/handler/contract"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/delivery"
 	"github.com/cvconsumer/cvconsumer/pkg/handler/internal/unit"
 	"github.com/cvconsumer/cvconsumer/pkg/sink"
@@ -174,28 +173,12 @@ func (a *attempt) storedModel(ctx context.Context, at sink.Path) (*stored, error
 	case !errors.Is(err, sink.ErrUnsealed):
 		return nil, nil
 	}
-	for listed, err := range a.own.List(ctx, a.key(unit.ModelPrefix(a.unit.N))) {
-		if err != nil {
-			return nil, fmt.Errorf("list the digests of models: %w", err)
-		}
-		b, err := a.own.ReadAll(ctx, listed.Key, unit.MaxLine)
-		if errors.Is(err, sink.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the digest of a model: %w", err)
-		}
-		var m unit.Model
-		if err := contract.DecodeUpTo(unit.Version, b, string(listed.Key), &m); err != nil {
-			return nil, err //nolint:wrapcheck // it says what it reads
-		}
-		o := sink.Object{Key: key, Bytes: m.Bytes, SHA256: m.SHA256, Adopted: true}
-		if m.Path != at {
-			continue
-		}
-		if holds, err := a.store.Holds(ctx, o); err != nil || holds {
-			return &stored{Object: o}, err
-		}
+	model, err := unit.FindModel(ctx, a.store, a.own, a.layout, a.unit.N, at)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what it reads
+	}
+	if model != nil {
+		return &stored{Object: *model}, nil
 	}
 	job, err := a.w.known.Wanted(ctx, a.unit.Command)
 	if err == nil && job.Origin() != a.origin { // another life of the id
