@@ -31,8 +31,8 @@ type Links struct {
 	generation int // how often links were read
 }
 
-// NewLinks are the links of the things with these ids, which read reads. current are those that were
-// read just now; nil where none were.
+// NewLinks are the links of the things with these ids, which read reads. current are those that
+// were read just now; nil where none were.
 func NewLinks(read Linker, ids []uuid.UUID, current map[uuid.UUID][]string) *Links {
 	return &Links{read: read, ids: ids, current: current}
 }
