@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -109,11 +110,10 @@ func (d *direct) sign(ctx context.Context, req *http.Request, region, digest str
 // request is the request of a write, not signed yet, and the region to sign it for; nil where the
 // SDK has to make it.
 func (d *direct) request(in *s3.PutObjectInput) (*http.Request, string) {
-	at, region, ok := d.endpoints.plain(*in.Bucket)
+	at, region, ok := d.locate(*in.Bucket, "/"+*in.Key)
 	if !ok || !isPlainKey(*in.Key) {
 		return nil, ""
 	}
-	at.Path = strings.TrimSuffix(at.Path, "/") + "/" + *in.Key
 	h := make(http.Header, 16)
 	for name, value := range in.Metadata {
 		h[http.CanonicalHeaderKey("X-Amz-Meta-"+name)] = []string{value}
@@ -131,6 +131,15 @@ func (d *direct) request(in *s3.PutObjectInput) (*http.Request, string) {
 		}
 	}
 	return &http.Request{Method: http.MethodPut, URL: &at, Host: at.Host, Header: h, ContentLength: *in.ContentLength}, region
+}
+
+// locate is where a bucket's requests go, with a path in the bucket; empty for the bucket itself.
+func (d *direct) locate(bucket, path string) (at url.URL, region string, ok bool) {
+	at, region, ok = d.endpoints.plain(bucket)
+	if at.Path = strings.TrimSuffix(at.Path, "/") + path; at.Path == "" {
+		at.Path = "/"
+	}
+	return at, region, ok
 }
 
 // isPlainKey reports whether a key is the same in a path, however that is escaped.

@@ -306,6 +306,17 @@ type roundTripper func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
+// locatedStore is a store that has answered a write: it is known where its objects are.
+func locatedStore(t *testing.T) (*store, *sink.Store) {
+	t.Helper()
+	s := &store{answer: stored}
+	to := storeOf(t, s, sink.StoreOptions{}, true, false)
+	if _, err := to.Put(t.Context(), "first", sink.Bytes(nil, "")); err != nil {
+		t.Fatal(err)
+	}
+	return s, to
+}
+
 // TestPlainlyAbsent says of which answers it is plain that nothing is at a key. Everything else is
 // asked in the usual way.
 func TestPlainlyAbsent(t *testing.T) {
@@ -367,11 +378,7 @@ func TestPlainlyEmpty(t *testing.T) {
 		{"no bucket", http.StatusNotFound, listing(none + "<IsTruncated>false</IsTruncated>"), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := &store{answer: stored}
-			to := storeOf(t, s, sink.StoreOptions{}, true, false)
-			if _, err := to.Put(t.Context(), "first", sink.Bytes(nil, "")); err != nil {
-				t.Fatal(err)
-			}
+			s, to := locatedStore(t)
 			s.answer = func(req *http.Request, _ string) (*http.Response, error) {
 				return answerOf(req, c.status, c.body, nil), nil
 			}
@@ -406,11 +413,7 @@ func TestPlainListing(t *testing.T) {
 		{"an object of another prefix", listing(end + one + `<Contents><Key>l/b</Key><Size>0</Size></Contents>`), "k/a 7, l/b 0", "sds"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := &store{answer: stored}
-			to := storeOf(t, s, sink.StoreOptions{}, true, false)
-			if _, err := to.Put(t.Context(), "first", sink.Bytes(nil, "")); err != nil {
-				t.Fatal(err)
-			}
+			s, to := locatedStore(t)
 			s.answer = func(req *http.Request, _ string) (*http.Response, error) {
 				if req.Method != http.MethodGet || req.URL.Query().Get("prefix") != "k/" || req.URL.Query().Get("list-type") != "2" {
 					t.Errorf("%s %s", req.Method, req.URL)
@@ -430,11 +433,7 @@ func TestPlainListing(t *testing.T) {
 		})
 	}
 	for _, body := range []string{listing("<IsTruncated>true</IsTruncated>" + one), listing(end + two + one), listing(end + one + one), listing(end + "<Contents><Size>0</Size></Contents>"), "", "<Error/>"} {
-		s := &store{answer: stored}
-		to := storeOf(t, s, sink.StoreOptions{}, true, false)
-		if _, err := to.Put(t.Context(), "first", sink.Bytes(nil, "")); err != nil {
-			t.Fatal(err)
-		}
+		s, to := locatedStore(t)
 		s.answer = func(req *http.Request, _ string) (*http.Response, error) {
 			return answerOf(req, http.StatusOK, body, nil), nil
 		}
@@ -466,11 +465,7 @@ func TestPlainRemoval(t *testing.T) {
 		{"a key that is not plain", result("<Deleted><Key>k/a b</Key></Deleted>"), 200, []sink.Key{"k/a b"}, "ss"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := &store{answer: stored}
-			to := storeOf(t, s, sink.StoreOptions{}, true, false)
-			if _, err := to.Put(t.Context(), "first", sink.Bytes(nil, "")); err != nil {
-				t.Fatal(err)
-			}
+			s, to := locatedStore(t)
 			s.answer = func(req *http.Request, _ string) (*http.Response, error) {
 				if req.Method != http.MethodPost {
 					return answerOf(req, http.StatusOK, "<VersioningConfiguration/>", nil), nil

@@ -65,11 +65,9 @@ func (s *Store) digest(ctx context.Context, key Key) (Object, error) {
 	if claimed.Bytes >= 0 {
 		from = io.LimitReader(body, claimed.Bytes+1) // one more shows that it is another content
 	}
-	h := sha256.New()
-	if object.Bytes, err = io.Copy(h, from); err != nil {
-		return Object{}, wrapError(ctx, op, key, err)
+	if object.Bytes, object.SHA256, err = sum(ctx, key, from); err != nil {
+		return Object{}, err
 	}
-	object.SHA256 = hex.EncodeToString(h.Sum(nil))
 	if err := s.checkSeal(op, object); err != nil {
 		return Object{}, err
 	}
@@ -91,12 +89,28 @@ func (s *Store) Holds(ctx context.Context, o Object) (bool, error) {
 	if there.Bytes >= 0 && there.Bytes != o.Bytes {
 		return false, nil
 	}
-	h := sha256.New()
-	n, err := io.Copy(h, io.LimitReader(body, o.Bytes+1))
+	n, digest, err := sum(ctx, o.Key, io.LimitReader(body, o.Bytes+1))
+	return n == o.Bytes && digest == o.SHA256, err
+}
+
+// digestOf is the digest of the content of a version, which it reads.
+func (s *Store) digestOf(ctx context.Context, key Key, version *string) (string, error) {
+	body, _, err := s.Unsealed().openVersion(ctx, key, version)
 	if err != nil {
-		return false, wrapError(ctx, "read object", o.Key, err)
+		return "", err
 	}
-	return n == o.Bytes && hex.EncodeToString(h.Sum(nil)) == o.SHA256, nil
+	defer func() { _ = body.Close() }()
+	_, digest, err := sum(ctx, key, body)
+	return digest, err
+}
+
+// sum reads an object's body, and gives its size and its SHA-256 in hex.
+func sum(ctx context.Context, key Key, body io.Reader) (size int64, digest string, err error) {
+	h := sha256.New()
+	if size, err = io.Copy(h, body); err != nil {
+		return 0, "", wrapError(ctx, "read object", key, err)
+	}
+	return size, hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // measure is Head with a size. Where the store does not say it, measure reads at most atMost+1

@@ -160,13 +160,9 @@ func (d *direct) ask(ctx context.Context, operation, method, bucket, path string
 	if d == nil || d.resting.Load() > 0 {
 		return 0, ""
 	}
-	at, region, ok := d.endpoints.plain(bucket)
+	at, region, ok := d.locate(bucket, path)
 	if !ok {
 		return 0, ""
-	}
-	at.Path = strings.TrimSuffix(at.Path, "/") + path
-	if at.Path == "" {
-		at.Path = "/"
 	}
 	at.RawQuery = query.Encode()
 	req := (&http.Request{Method: method, URL: &at, Host: at.Host, Header: make(http.Header, 8)}).

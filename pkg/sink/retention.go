@@ -2,10 +2,7 @@ package sink
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"io"
 	"net/http"
 	"time"
 
@@ -185,20 +182,6 @@ func (s *Store) retain(ctx context.Context, key Key, digest string, streamed boo
 		return wrapError(ctx, op, key, asked)
 	}
 	return newError(op, key, ErrNotKept, "retention %s until %s was asked for, the store accepted that, and has %s", ask.Mode, ask.date().Format(time.RFC3339), has)
-}
-
-// digestOf is the digest of the content of a version, which it reads.
-func (s *Store) digestOf(ctx context.Context, key Key, version *string) (string, error) {
-	body, _, err := s.Unsealed().openVersion(ctx, key, version)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = body.Close() }()
-	h := sha256.New()
-	if _, err := io.Copy(h, body); err != nil {
-		return "", wrapError(ctx, "read object", key, err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // String is a retention for people.

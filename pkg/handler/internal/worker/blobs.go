@@ -193,15 +193,14 @@ func (a *attempt) downloadAndStore(ctx context.Context, link cv.Link, stem sink.
 // download is the destination of one blob: memory for what fits there, else a temporary file, or,
 // for a large model, the store.
 type download struct {
-	a         *attempt
-	ctx       context.Context //nolint:containedctx // of one download, for the callback Fetch makes
-	model     sink.Path       // the stem of a model; empty for another blob
-	held      int64           // bytes of memory reserved: the size of the buffer, or of the parts
-	memory    *bytes.Buffer
-	ofUploads int64       // bytes of held that count as those of uploads, too
-	sent      bool        // the store has the whole of it: nothing reads the buffer any more
-	spool     *sink.Spool // nil until it is needed
-	upload    *upload     // nil unless the blob is streamed to the store
+	a      *attempt
+	ctx    context.Context //nolint:containedctx // of one download, for the callback Fetch makes
+	model  sink.Path       // the stem of a model; empty for another blob
+	held   int64           // bytes of memory reserved: the size of the buffer, or of the parts
+	memory *bytes.Buffer
+	sent   bool        // the store has the whole of it: nothing reads the buffer any more
+	spool  *sink.Spool // nil until it is needed
+	upload *upload     // nil unless the blob is streamed to the store
 }
 
 // begin prepares for one try of length bytes, -1 when unknown.
@@ -264,10 +263,13 @@ func (d *download) body() (sink.Body, string, error) {
 	return d.spool.Body(mediaType), ext, nil
 }
 
+// release gives back the memory, that of an upload's parts included.
 func (d *download) release() {
+	if d.upload != nil {
+		d.a.w.uploads.Release(d.a.command.Data.Resource, d.held)
+	}
 	d.a.w.memory.Release(d.a.command.Data.Resource, d.held)
-	d.a.w.uploads.Release(d.a.command.Data.Resource, d.ofUploads)
-	d.held, d.ofUploads, d.memory = 0, 0, nil
+	d.held, d.memory, d.upload = 0, nil, nil
 }
 
 func (d *download) close() {

@@ -52,12 +52,11 @@ func (d *download) beginUpload(length int64) (io.Writer, error) {
 	if parts == 0 {
 		return nil, nil
 	}
-	d.ofUploads = parts * part
-	if err := d.a.w.memory.Acquire(d.ctx, resource, d.ofUploads); err != nil {
+	if err := d.a.w.memory.Acquire(d.ctx, resource, parts*part); err != nil {
+		d.a.w.uploads.Release(resource, parts*part)
 		return nil, fmt.Errorf("wait for memory: %w", err)
 	}
-	d.held = d.ofUploads
-	d.upload = &upload{d: d, length: length, parts: int(parts)}
+	d.held, d.upload = parts*part, &upload{d: d, length: length, parts: int(parts)}
 	return d.upload, nil
 }
 
@@ -69,7 +68,6 @@ func (d *download) abandon() {
 	if d.upload.stream != nil {
 		d.upload.stream.Abort()
 	}
-	d.upload = nil
 	d.release()
 }
 
@@ -99,8 +97,7 @@ func (u *upload) ReadFrom(r io.Reader) (int64, error) {
 func (u *upload) open(head []byte) (io.Writer, error) {
 	d := u.d
 	if sink.TextType(head) != "" {
-		d.upload = nil
-		return d.beginSpool()
+		return d.beginSpool() // which gives up the upload
 	}
 	ext, mediaType := sink.Extension(head, "")
 	u.path = d.model + sink.Path("."+ext)
